@@ -1,0 +1,231 @@
+//! What types cannot say: names, pointers, addresses, lengths of time. Returns every complaint, in no order.
+
+use super::document::join;
+use super::{Config, MetricConfig, duration};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+
+/// A value that cannot be.
+pub(super) struct Complaint {
+    /// Key path as `document::join` writes it.
+    pub(super) key: String,
+    /// Whether the key itself is at fault, not its value.
+    pub(super) in_key: bool,
+    /// One sentence without the key.
+    pub(super) message: String,
+}
+
+/// librdkafka settings on which exactly-once counting rests; Tally sets them.
+const OWN_SETTINGS: [(&str, &str); 11] = [
+    ("bootstrap.servers", "write kafka.brokers"),
+    ("metadata.broker.list", "write kafka.brokers"),
+    ("group.id", "write kafka.group"),
+    ("session.timeout.ms", "write kafka.session_timeout_ms"),
+    ("auto.offset.reset", "write kafka.start"),
+    ("enable.auto.commit", "positions are kept with the state"),
+    ("enable.auto.offset.store", "positions are kept with the state"),
+    ("partition.assignment.strategy", "the rebalance protocol is fixed"),
+    ("enable.idempotence", "the producer is always idempotent"),
+    ("acks", "the producer always waits for all replicas"),
+    ("isolation.level", "aborted transactions must not be counted"),
+];
+
+pub(super) fn check(config: &Config) -> Vec<Complaint> {
+    let mut found = Found(Vec::new());
+    kafka(config, &mut found);
+    found.add("log.retention", duration::parse_retention(&config.log.retention).map(drop));
+    events(config, &mut found);
+    found.add("plugins.dir", directory(&config.plugins.dir));
+    found.add("store.data_dir", directory(&config.store.data_dir));
+    found.add("server.listen", listen(&config.server.listen));
+    for (name, metric) in &config.metrics {
+        one_metric(name, metric, &mut found);
+    }
+    found.0
+}
+
+struct Found(Vec<Complaint>);
+
+impl Found {
+    fn add(&mut self, key: impl Into<String>, verdict: Result<(), String>) {
+        if let Err(message) = verdict {
+            self.0.push(Complaint { key: key.into(), in_key: false, message });
+        }
+    }
+
+    fn add_key(&mut self, key: impl Into<String>, verdict: Result<(), String>) {
+        if let Err(message) = verdict {
+            self.0.push(Complaint { key: key.into(), in_key: true, message });
+        }
+    }
+}
+
+fn kafka(config: &Config, found: &mut Found) {
+    found.add("kafka.brokers", brokers(&config.kafka.brokers));
+    found.add("kafka.topic", topic(&config.kafka.topic));
+    let group = &config.kafka.group;
+    let group_ok = !group.is_empty() && group.len() <= 255 && !group.chars().any(char::is_control);
+    found.add(
+        "kafka.group",
+        group_ok.then_some(()).ok_or_else(|| "must be 1 to 255 bytes without control characters".into()),
+    );
+    for setting in config.kafka.settings.keys() {
+        if let Some((_, instead)) = OWN_SETTINGS.iter().find(|(own, _)| own == setting) {
+            found.add_key(join("kafka.settings", setting), Err(format!("cannot be set here: {instead}")));
+        }
+    }
+}
+
+fn brokers(list: &str) -> Result<(), String> {
+    if list.trim().is_empty() {
+        return Err("is empty; write \"host:port\", several with commas between".into());
+    }
+    for broker in list.split(',').map(str::trim) {
+        let fault = || format!("{broker:?} is not host:port (\"127.0.0.1:9092\")");
+        let (host, port) = broker.rsplit_once(':').ok_or_else(fault)?;
+        let host_ok = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            Some(v6) => v6.parse::<std::net::Ipv6Addr>().is_ok(),
+            None => !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte)),
+        };
+        if !host_ok || port.parse::<u16>().map_or(true, |port| port == 0) {
+            return Err(fault());
+        }
+    }
+    Ok(())
+}
+
+/// Kafka's own rule for topic names.
+fn topic(name: &str) -> Result<(), String> {
+    let letters = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    if letters && (1..=249).contains(&name.len()) && name != "." && name != ".." {
+        return Ok(());
+    }
+    Err(format!("{name:?} is no topic name: 1 to 249 of a-z A-Z 0-9 . _ -"))
+}
+
+fn events(config: &Config, found: &mut Found) {
+    let fields = &config.events.fields;
+    let pointers = [
+        ("event_id", &fields.event_id),
+        ("user_id", &fields.user_id),
+        ("product_id", &fields.product_id),
+        ("event_type", &fields.event_type),
+        ("timestamp", &fields.timestamp),
+    ];
+    for (n, (name, pointer)) in pointers.iter().enumerate() {
+        // Of two equal pointers the one that was changed is blamed: the other may stand in no file.
+        let changed = |name: &str, pointer: &str| pointer.strip_prefix('/') != Some(name);
+        let twin = pointers.iter().enumerate().find(|(m, (other_name, other))| {
+            *m != n && other == pointer && changed(name, pointer) && (*m < n || !changed(other_name, other))
+        });
+        let verdict = json_pointer(pointer).and_then(|()| match twin {
+            Some((_, (other, _))) => Err(format!("{pointer:?} is already the pointer of {other}")),
+            None => Ok(()),
+        });
+        found.add(join("events.fields", name), verdict);
+    }
+    for (from, to) in &config.events.aliases {
+        let key = join("events.aliases", from);
+        if from.is_empty() || from.len() > 64 {
+            found.add_key(&key, Err("an event type to rename has 1 to 64 bytes".into()));
+        }
+        found.add(&key, event_type(to));
+    }
+    for (n, kind) in config.events.types.iter().enumerate() {
+        let verdict = event_type(kind).and_then(|()| once(&config.events.types[..n], kind));
+        found.add(format!("events.types[{n}]"), verdict);
+    }
+    for (n, field) in config.events.required.iter().enumerate() {
+        let verdict = match field.as_str() {
+            "user_id" | "product_id" | "event_type" => once(&config.events.required[..n], field),
+            _ => Err(format!("{field:?} is not one of \"user_id\", \"product_id\", \"event_type\"")),
+        };
+        found.add(format!("events.required[{n}]"), verdict);
+    }
+}
+
+fn once(before: &[String], word: &String) -> Result<(), String> {
+    if before.contains(word) { Err(format!("{word:?} stands there twice")) } else { Ok(()) }
+}
+
+/// RFC 6901, and not the whole document.
+fn json_pointer(pointer: &str) -> Result<(), String> {
+    let fault = |why: &str| Err(format!("{pointer:?} is no JSON pointer: {why} (\"/user/id\")"));
+    if !pointer.starts_with('/') {
+        return fault("it starts with /");
+    }
+    if pointer.len() == 1 {
+        return fault("a name follows the /");
+    }
+    if pointer.len() > 256 {
+        return Err("is longer than 256 bytes".into());
+    }
+    let mut bytes = pointer.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte == b'~' && !matches!(bytes.next(), Some(b'0' | b'1')) {
+            return fault("~ is written ~0, and / inside a name ~1");
+        }
+    }
+    Ok(())
+}
+
+fn event_type(name: &str) -> Result<(), String> {
+    identifier(name, 32).ok_or_else(|| format!("{name:?} is no event type: a-z first, then a-z 0-9 _, at most 32"))
+}
+
+fn metric_name(name: &str) -> Result<(), String> {
+    identifier(name, 64).ok_or_else(|| format!("{name:?} is no metric name: a-z first, then a-z 0-9 _, at most 64"))
+}
+
+fn identifier(name: &str, longest: usize) -> Option<()> {
+    let mut bytes = name.bytes();
+    let first = bytes.next()?.is_ascii_lowercase();
+    let rest = bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+    (first && rest && name.len() <= longest).then_some(())
+}
+
+fn directory(path: &Path) -> Result<(), String> {
+    if path.as_os_str().is_empty() { Err("is empty; write a folder".into()) } else { Ok(()) }
+}
+
+fn listen(text: &str) -> Result<(), String> {
+    let address: SocketAddr = match text.parse() {
+        Ok(address) => address,
+        Err(_) => {
+            let hint = match text.strip_prefix("localhost:").or_else(|| text.strip_prefix(':')) {
+                Some(port) if port.parse::<u16>().is_ok() => {
+                    format!("; write \"127.0.0.1:{port}\"")
+                }
+                _ => " (\"127.0.0.1:8080\"; port 0 takes a free one)".into(),
+            };
+            return Err(format!("{text:?} is not IP:PORT{hint}"));
+        }
+    };
+    if !address.ip().is_loopback() {
+        let port = address.port();
+        return Err(format!(
+            "{text:?} is reachable from other machines, which needs authentication, which this version has not; write \"127.0.0.1:{port}\""
+        ));
+    }
+    Ok(())
+}
+
+fn one_metric(name: &str, metric: &MetricConfig, found: &mut Found) {
+    let path = join("metrics", name);
+    found.add_key(&path, metric_name(name));
+    if let Some(plugin) = &metric.plugin {
+        found.add(join(&path, "plugin"), metric_name(plugin));
+    }
+    tiers(&join(&path, "retention"), &metric.retention, found);
+}
+
+fn tiers(path: &str, retention: &BTreeMap<String, String>, found: &mut Found) {
+    for (tier, keep) in retention {
+        let key = join(path, tier);
+        if !["1m", "1h", "1d"].contains(&tier.as_str()) {
+            found.add_key(&key, Err(format!("{tier:?} is no tier; there are \"1m\", \"1h\", \"1d\"")));
+        }
+        found.add(&key, duration::parse_retention(keep).map(drop));
+    }
+}

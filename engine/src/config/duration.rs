@@ -1,0 +1,68 @@
+//! Lengths of time as people write them: `"48h"`, `"30d"`, `"all"`.
+
+use std::time::Duration;
+
+/// The form, for messages.
+const FORM: &str = "a number and one of s, m, h, d, w (\"48h\", \"30d\")";
+
+/// Reads a length of time: a positive whole number of at most nine digits and a unit `s m h d w`.
+///
+/// # Errors
+/// A sentence that names the form.
+pub fn parse(text: &str) -> Result<Duration, String> {
+    let fault = || format!("{text:?} is not a length of time; write {FORM}");
+    let unit = text.chars().next_back().ok_or_else(fault)?;
+    let seconds: u64 = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        'w' => 604_800,
+        _ => return Err(fault()),
+    };
+    let digits = &text[..text.len() - 1];
+    if digits.is_empty() || digits.len() > 9 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(fault());
+    }
+    let number: u64 = digits.parse().map_err(|_| fault())?;
+    if number == 0 {
+        return Err(format!("{text:?} is no time at all; write at least \"1{unit}\""));
+    }
+    // At most 10⁹ × 604,800, far below u64.
+    Ok(Duration::from_secs(number * seconds))
+}
+
+/// Reads how long something is kept: a length of time, or `"all"` (`None`).
+///
+/// # Errors
+/// A sentence that names the form.
+pub fn parse_retention(text: &str) -> Result<Option<Duration>, String> {
+    if text == "all" {
+        return Ok(None);
+    }
+    parse(text).map(Some).map_err(|fault| format!("{fault}, or \"all\""))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_people_write() {
+        assert_eq!(parse("48h").unwrap(), Duration::from_secs(48 * 3_600));
+        assert_eq!(parse("30d").unwrap(), Duration::from_secs(30 * 86_400));
+        assert_eq!(parse_retention("all").unwrap(), None);
+        assert_eq!(parse_retention("2w").unwrap(), Some(Duration::from_secs(1_209_600)));
+    }
+
+    #[test]
+    fn refuses_the_rest_without_panic() {
+        for text in ["", "h", "0h", "-1h", "1", "1.5h", "1 h", "1y", "9999999999d", "3ü", "all", "+1h"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+        for text in ["", "ALL", "0d", "30"] {
+            assert!(parse_retention(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What a key of the configuration may hold, and the sentences for what it may not.
+
+use super::document::{join, template};
+use super::fault::is_secret;
+use std::ops::RangeInclusive;
+use toml::de::DeValue;
+use toml::{Table, Value};
+
+/// Numbers that make sense, by key. Upper bounds keep a slip of the finger from taking the machine's memory.
+pub(super) fn range(key: &str) -> RangeInclusive<i64> {
+    match key {
+        // Brokers refuse less than 6 s unless configured otherwise, and more than 30 min.
+        "kafka.session_timeout_ms" => 1_000..=1_800_000,
+        "log.partitions" => 1..=1_024,
+        "log.retention_bytes" => (1 << 20)..=i64::MAX,
+        // 0 counts duplicates as often as they come; 2²⁴ ids are about 400 MB a partition.
+        "events.dedupe_window" => 0..=(1 << 24),
+        "store.checkpoint_interval_ms" => 10..=600_000,
+        "store.dead_letters" => 0..=100_000_000,
+        "server.max_connections" => 1..=1_000_000,
+        "server.evaluation_deadline_ms" => 1..=600_000,
+        _ => 0..=i64::from(u32::MAX),
+    }
+}
+
+pub(super) fn type_name(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "text",
+        DeValue::Integer(_) => "a whole number",
+        DeValue::Float(_) => "a number with a point",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+pub(super) fn wrong_type(key: &str, expected: &Value, found: &DeValue<'_>) -> String {
+    let wanted = match expected {
+        Value::String(_) => "text in quotes",
+        Value::Integer(_) => "a whole number",
+        Value::Float(_) => "a number",
+        Value::Boolean(_) => "true or false",
+        Value::Datetime(_) => "a date",
+        Value::Array(_) => "a list of texts",
+        Value::Table(_) => "a table",
+    };
+    let hint = match (expected, found) {
+        (Value::String(_), DeValue::Integer(number)) if !is_secret(key) => {
+            format!("; write \"{number}\"")
+        }
+        (Value::Integer(_), DeValue::String(text)) if text.parse::<i64>().is_ok() => {
+            format!("; write {text} without quotes")
+        }
+        (Value::Boolean(_), DeValue::String(text)) if text == "true" || text == "false" => {
+            format!("; write {text} without quotes")
+        }
+        (Value::Array(_), DeValue::String(text)) => format!("; write [{text:?}]"),
+        _ => String::new(),
+    };
+    format!("{key} must be {wanted}, not {}{hint}", type_name(found))
+}
+
+/// The nearest of some words, if one is near: at most a third of the letters differ.
+pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let limit = (word.chars().count() / 3).max(1);
+    known
+        .map(|candidate| (strsim::damerau_levenshtein(&word.to_lowercase(), &candidate.to_lowercase()), candidate))
+        .filter(|(distance, _)| *distance <= limit)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+pub(super) fn unknown(name: &str, siblings: &Table, path: &str) -> String {
+    let place = if path.is_empty() { "at the top level".to_owned() } else { format!("in [{path}]") };
+    let hint = if let Some(near) = nearest(name, siblings.keys().map(String::as_str)) {
+        format!("; did you mean `{near}`?")
+    } else if let Some(elsewhere) = find(name, &template(), "") {
+        format!("; did you mean `{elsewhere}`?")
+    } else {
+        format!("; expected one of {}", siblings.keys().cloned().collect::<Vec<_>>().join(", "))
+    };
+    format!("unknown key `{name}` {place}{hint}")
+}
+
+/// Where a key of that name exists.
+fn find(name: &str, table: &Table, path: &str) -> Option<String> {
+    table.iter().find_map(|(key, value)| {
+        let here = join(path, key);
+        if key == name { Some(here) } else { value.as_table().and_then(|inner| find(name, inner, &here)) }
+    })
+}

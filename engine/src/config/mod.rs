@@ -1,0 +1,255 @@
+//! What `metrics.toml` says, as values with defaults. Reading files and the environment: `config::load`.
+
+mod check;
+mod document;
+pub mod duration;
+mod expected;
+pub mod fault;
+pub mod load;
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// The whole configuration.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where records come from.
+    pub source: SourceConfig,
+    /// The Kafka source.
+    pub kafka: KafkaConfig,
+    /// The embedded log.
+    pub log: LogConfig,
+    /// How a record becomes an event.
+    pub events: EventsConfig,
+    /// Where plugin files are.
+    pub plugins: PluginsConfig,
+    /// State.
+    pub store: StoreConfig,
+    /// HTTP.
+    pub server: ServerConfig,
+    /// `[metrics.NAME]`.
+    pub metrics: BTreeMap<String, MetricConfig>,
+}
+
+/// `[source]`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SourceConfig {
+    /// Which log is consumed.
+    pub kind: SourceKind,
+}
+
+/// Which log is consumed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceKind {
+    /// The log in the data directory, fed by `POST /api/events`.
+    #[default]
+    Embedded,
+    /// A topic of a Kafka cluster.
+    Kafka,
+}
+
+/// `[kafka]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KafkaConfig {
+    /// `host:port`, comma-separated.
+    pub brokers: String,
+    /// The topic.
+    pub topic: String,
+    /// The consumer group.
+    pub group: String,
+    /// Where a partition starts that was never read.
+    pub start: StartAt,
+    /// How long the group waits for a silent member, milliseconds.
+    pub session_timeout_ms: u32,
+    /// Whether a topic with `cleanup.policy=compact` is accepted.
+    pub allow_compacted: bool,
+    /// Further librdkafka settings, passed on as they are.
+    pub settings: BTreeMap<String, String>,
+}
+
+impl Default for KafkaConfig {
+    fn default() -> Self {
+        KafkaConfig {
+            brokers: "127.0.0.1:9092".into(),
+            topic: "events".into(),
+            group: "tally".into(),
+            start: StartAt::Earliest,
+            session_timeout_ms: 6_000,
+            allow_compacted: false,
+            settings: BTreeMap::new(),
+        }
+    }
+}
+
+/// Where a partition starts that was never read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StartAt {
+    /// At the first record held.
+    #[default]
+    Earliest,
+    /// After the last one.
+    Latest,
+}
+
+/// `[log]`: the embedded log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogConfig {
+    /// Number of partitions of a new log; events are spread by `user_id`.
+    pub partitions: u32,
+    /// Oldest records are dropped beyond this many bytes (all partitions together).
+    pub retention_bytes: u64,
+    /// Records older than this are dropped: `"30d"`, `"12h"`, `"all"`.
+    pub retention: String,
+    /// What an acknowledged event survives: `process` (kill -9) or `power` (a power cut; slower).
+    pub durability: Durability,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        LogConfig { partitions: 4, retention_bytes: 10 << 30, retention: "30d".into(), durability: Durability::Process }
+    }
+}
+
+/// What an acknowledged event survives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// The end of the process, however sudden.
+    #[default]
+    Process,
+    /// The end of the machine's power too.
+    Power,
+}
+
+/// `[events]`: how a record becomes an event. Its hash is part of every revision.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EventsConfig {
+    /// JSON pointer of each field.
+    pub fields: FieldsConfig,
+    /// Renames event types: `purchase = "buy"`.
+    pub aliases: BTreeMap<String, String>,
+    /// The event types that exist; what it does not name counts under `__other__`. Empty: any.
+    pub types: Vec<String>,
+    /// Fields without which a record is refused; of `user_id`, `product_id`, `event_type`.
+    pub required: Vec<String>,
+    /// Duplicates count once within so many offsets of a partition.
+    pub dedupe_window: u64,
+}
+
+impl Default for EventsConfig {
+    fn default() -> Self {
+        EventsConfig {
+            fields: FieldsConfig::default(),
+            aliases: BTreeMap::new(),
+            types: Vec::new(),
+            required: ["user_id", "product_id", "event_type"].map(String::from).into(),
+            dedupe_window: 65_536,
+        }
+    }
+}
+
+/// `[events.fields]`: JSON pointers (RFC 6901) into the record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FieldsConfig {
+    /// Identity of the event.
+    pub event_id: String,
+    /// The user.
+    pub user_id: String,
+    /// The product.
+    pub product_id: String,
+    /// The type of interaction.
+    pub event_type: String,
+    /// When it happened.
+    pub timestamp: String,
+}
+
+impl Default for FieldsConfig {
+    fn default() -> Self {
+        FieldsConfig {
+            event_id: "/event_id".into(),
+            user_id: "/user_id".into(),
+            product_id: "/product_id".into(),
+            event_type: "/event_type".into(),
+            timestamp: "/timestamp".into(),
+        }
+    }
+}
+
+/// `[plugins]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PluginsConfig {
+    /// Folder of plugin files, relative to the configuration file. The binary's own folder is searched after it.
+    pub dir: PathBuf,
+}
+
+impl Default for PluginsConfig {
+    fn default() -> Self {
+        PluginsConfig { dir: "plugins".into() }
+    }
+}
+
+/// `[store]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StoreConfig {
+    /// Where log, state, catalogue, dead letters and private plugin copies live.
+    pub data_dir: PathBuf,
+    /// How often state is made durable, milliseconds: what a crash makes us read again, never what it loses.
+    pub checkpoint_interval_ms: u64,
+    /// Dead letters kept; older ones are dropped, their counters stay.
+    pub dead_letters: u64,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        StoreConfig { data_dir: ".tally".into(), checkpoint_interval_ms: 1_000, dead_letters: 100_000 }
+    }
+}
+
+/// `[server]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerConfig {
+    /// Address to listen on; only loopback in this version.
+    pub listen: String,
+    /// Open connections, more are refused.
+    pub max_connections: usize,
+    /// How long an evaluation may take, milliseconds.
+    pub evaluation_deadline_ms: u64,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        ServerConfig { listen: "127.0.0.1:8080".into(), max_connections: 4_096, evaluation_deadline_ms: 250 }
+    }
+}
+
+/// `[metrics.NAME]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MetricConfig {
+    /// Whether it is loaded.
+    pub enabled: bool,
+    /// The plugin that serves it; absent: the one of the same name.
+    pub plugin: Option<String>,
+    /// Handed to the plugin, checked against its config schema first.
+    pub config: toml::Table,
+    /// Retention per tier (`1m`, `1h`, `1d`): `"48h"`, `"90d"`, `"all"`. Replaces what the plugin declares.
+    pub retention: BTreeMap<String, String>,
+}
+
+impl Default for MetricConfig {
+    fn default() -> Self {
+        MetricConfig { enabled: true, plugin: None, config: toml::Table::new(), retention: BTreeMap::new() }
+    }
+}

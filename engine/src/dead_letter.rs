@@ -1,0 +1,407 @@
+//! Dead letters: records that were refused, with the reason and the bytes, so that nothing is dropped in silence.
+//!
+//! A [`Collector`] gathers them between commits, bounded; [`DeadLetters`] keeps the newest in the embedded database and counts all of
+//! them by reason. It does not decide what is refused and never interprets the bytes.
+
+use crate::config::Durability;
+use crate::database::{Database, DatabaseError, Keyspace, Shape};
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, HashSet};
+
+/// A payload longer than this is kept only in part.
+pub const WHOLE: usize = 64 << 10;
+/// How much is kept of one that is longer.
+pub const PART: usize = 1 << 10;
+
+/// A refused record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// The stable word: `invalid_json`, `plugin_failed:<metric>` …
+    pub reason: Box<str>,
+    /// Where it was read.
+    pub topic: Box<str>,
+    /// Its partition.
+    pub partition: u32,
+    /// Its offset.
+    pub offset: u64,
+    /// The record's own timestamp, Unix milliseconds.
+    pub timestamp_ms: i64,
+    /// SHA-256 of the whole payload.
+    pub sha256: [u8; 32],
+    /// The payload; of one over [`WHOLE`] bytes the first [`PART`].
+    pub bytes: Box<[u8]>,
+    /// Length of the whole payload, bytes.
+    pub length: u64,
+}
+
+/// Stored form: this byte, then partition (4), offset (8), timestamp (8), length (8), hash (32), lengths of reason (2) and topic (2), all big-endian; then reason,
+/// topic, bytes to the end.
+const FORMAT: u8 = 1;
+const HEAD: usize = 65;
+
+impl DeadLetter {
+    /// A letter of a payload (`None`: a tombstone).
+    #[must_use]
+    pub fn new(
+        reason: &str,
+        topic: &str,
+        partition: u32,
+        offset: u64,
+        timestamp_ms: i64,
+        payload: Option<&[u8]>,
+    ) -> DeadLetter {
+        let payload = payload.unwrap_or_default();
+        let kept = if payload.len() > WHOLE { &payload[..PART] } else { payload };
+        DeadLetter {
+            reason: reason.into(),
+            topic: topic.into(),
+            partition,
+            offset,
+            timestamp_ms,
+            sha256: Sha256::digest(payload).into(),
+            bytes: kept.into(),
+            length: payload.len() as u64,
+        }
+    }
+
+    /// Memory it takes, bytes, about.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        size_of::<DeadLetter>() + self.reason.len() + self.topic.len() + self.bytes.len()
+    }
+
+    /// The stored form. Reason and topic beyond 65,535 bytes (Kafka allows 249) are cut.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let cut = |text: &str| text.len().min(usize::from(u16::MAX)) as u16;
+        let (reason, topic) = (cut(&self.reason), cut(&self.topic));
+        let mut out = Vec::with_capacity(HEAD + self.size());
+        out.push(FORMAT);
+        out.extend_from_slice(&self.partition.to_be_bytes());
+        out.extend_from_slice(&self.offset.to_be_bytes());
+        out.extend_from_slice(&self.timestamp_ms.to_be_bytes());
+        out.extend_from_slice(&self.length.to_be_bytes());
+        out.extend_from_slice(&self.sha256);
+        out.extend_from_slice(&reason.to_be_bytes());
+        out.extend_from_slice(&topic.to_be_bytes());
+        out.extend_from_slice(&self.reason.as_bytes()[..usize::from(reason)]);
+        out.extend_from_slice(&self.topic.as_bytes()[..usize::from(topic)]);
+        out.extend_from_slice(&self.bytes);
+        out
+    }
+
+    /// Reads the stored form; `None` if it is damaged or of an unknown format.
+    #[must_use]
+    pub fn decode(stored: &[u8]) -> Option<DeadLetter> {
+        let mut rest = stored;
+        let [FORMAT] = take(&mut rest)? else { return None };
+        let partition = u32::from_be_bytes(take(&mut rest)?);
+        let offset = u64::from_be_bytes(take(&mut rest)?);
+        let timestamp_ms = i64::from_be_bytes(take(&mut rest)?);
+        let length = u64::from_be_bytes(take(&mut rest)?);
+        let sha256 = take(&mut rest)?;
+        let reason = usize::from(u16::from_be_bytes(take(&mut rest)?));
+        let topic = usize::from(u16::from_be_bytes(take(&mut rest)?));
+        let (reason, rest) = rest.split_at_checked(reason)?;
+        let (topic, bytes) = rest.split_at_checked(topic)?;
+        let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(Box::from);
+        Some(DeadLetter {
+            reason: text(reason)?,
+            topic: text(topic)?,
+            partition,
+            offset,
+            timestamp_ms,
+            sha256,
+            bytes: bytes.into(),
+            length,
+        })
+    }
+
+    /// What makes it this letter and no other: a record read again makes the same one.
+    fn identity(&self) -> Vec<u8> {
+        let mut key = Vec::with_capacity(13 + self.reason.len() + self.topic.len());
+        key.extend_from_slice(&self.partition.to_be_bytes());
+        key.extend_from_slice(&self.offset.to_be_bytes());
+        key.extend_from_slice(self.reason.as_bytes());
+        key.push(0);
+        key.extend_from_slice(self.topic.as_bytes());
+        key.truncate(usize::from(u16::MAX));
+        key
+    }
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (head, tail) = rest.split_first_chunk()?;
+    *rest = tail;
+    Some(*head)
+}
+
+/// Letters on their way to [`DeadLetters`], bounded in number and bytes: when it is full it takes no more until it is emptied.
+#[derive(Debug)]
+pub struct Collector {
+    letters: Vec<DeadLetter>,
+    bytes: usize,
+    max_letters: usize,
+    max_bytes: usize,
+}
+
+impl Collector {
+    /// At most so many letters (at least one) of so many bytes together; one letter always fits.
+    #[must_use]
+    pub fn new(max_letters: usize, max_bytes: usize) -> Collector {
+        Collector { letters: Vec::new(), bytes: 0, max_letters: max_letters.max(1), max_bytes }
+    }
+
+    /// Takes a letter.
+    ///
+    /// # Errors
+    /// The letter, if there is no room: [`Collector::take`] what is here, store it, and push again.
+    pub fn push(&mut self, letter: DeadLetter) -> Result<(), Box<DeadLetter>> {
+        let full = self.letters.len() >= self.max_letters || self.bytes.saturating_add(letter.size()) > self.max_bytes;
+        if full && !self.letters.is_empty() {
+            return Err(Box::new(letter));
+        }
+        self.bytes += letter.size();
+        self.letters.push(letter);
+        Ok(())
+    }
+
+    /// Empties it.
+    #[must_use]
+    pub fn take(&mut self) -> Vec<DeadLetter> {
+        self.bytes = 0;
+        std::mem::take(&mut self.letters)
+    }
+
+    /// Letters in it.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.letters.len()
+    }
+
+    /// Whether it holds none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.letters.is_empty()
+    }
+}
+
+/// The newest letters on disk, and how many there were.
+pub struct DeadLetters {
+    database: Database,
+    /// Sequence number → letter.
+    letters: Keyspace,
+    /// Identity → sequence number, of those kept; and under [`COUNT`] the counters.
+    rows: Keyspace,
+    capacity: u64,
+    state: Mutex<State>,
+}
+
+/// Sequence numbers `first..next` are kept.
+#[derive(Clone, Default)]
+struct State {
+    first: u64,
+    next: u64,
+    counts: BTreeMap<Box<str>, u64>,
+}
+
+const IDENTITY: u8 = b'i';
+const COUNT: u8 = b'c';
+
+impl DeadLetters {
+    /// Opens the letters of a database; keeps the newest `capacity`.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub fn open(database: &Database, capacity: u64) -> Result<DeadLetters, DatabaseError> {
+        let letters = database.keyspace("dead-letters", Shape::Values)?;
+        let rows = database.keyspace("dead-letters-rows", Shape::Rows)?;
+        let fault = |reason: fjall::Error| database.failed(&reason);
+        let mut state = State::default();
+        if let Some(last) = letters.last_key_value() {
+            state.next = number(&last.key().map_err(fault)?) + 1;
+            state.first = state.next;
+        }
+        if let Some(first) = letters.first_key_value() {
+            state.first = number(&first.key().map_err(fault)?);
+        }
+        for row in rows.prefix([COUNT]) {
+            let (key, value) = row.into_inner().map_err(fault)?;
+            state.counts.insert(String::from_utf8_lossy(&key[1..]).into(), number(&value));
+        }
+        Ok(DeadLetters { database: database.clone(), letters, rows, capacity, state: Mutex::new(state) })
+    }
+
+    /// Stores letters, the oldest beyond the capacity make room. A letter that is still kept (the same record with the same reason) is
+    /// neither stored nor counted again. Survives the end of the process.
+    ///
+    /// # Errors
+    /// [`DatabaseError`]: letters may be put again.
+    pub fn put(&self, letters: &[DeadLetter]) -> Result<(), DatabaseError> {
+        let mut state = self.state.lock();
+        // No group makes room for itself, so what is removed is always on disk already.
+        let group = usize::try_from(self.capacity).unwrap_or(usize::MAX).clamp(1, 1_000);
+        for group in letters.chunks(group) {
+            *state = self.put_group(&state, group)?;
+        }
+        Ok(())
+    }
+
+    fn put_group(&self, state: &State, letters: &[DeadLetter]) -> Result<State, DatabaseError> {
+        let fault = |reason: fjall::Error| self.database.failed(&reason);
+        let mut state = state.clone();
+        let mut batch = self.database.batch();
+        let mut here = HashSet::new();
+        let mut counted: BTreeMap<&str, u64> = BTreeMap::new();
+        for letter in letters {
+            let row = [&[IDENTITY], letter.identity().as_slice()].concat();
+            if self.rows.contains_key(&row).map_err(fault)? || !here.insert(row.clone()) {
+                continue;
+            }
+            *counted.entry(&letter.reason).or_default() += 1;
+            if self.capacity > 0 {
+                batch.insert(&self.letters, state.next.to_be_bytes(), letter.encode());
+                batch.insert(&self.rows, row, state.next.to_be_bytes());
+                state.next += 1;
+            }
+        }
+        for (reason, more) in counted {
+            let count = state.counts.entry(reason.into()).or_default();
+            *count += more;
+            batch.insert(&self.rows, [&[COUNT], reason.as_bytes()].concat(), count.to_be_bytes());
+        }
+        while state.next - state.first > self.capacity {
+            let oldest = state.first.to_be_bytes();
+            if let Some(letter) =
+                self.letters.get(oldest).map_err(fault)?.and_then(|stored| DeadLetter::decode(&stored))
+            {
+                batch.remove(&self.rows, [&[IDENTITY], letter.identity().as_slice()].concat());
+            }
+            batch.remove(&self.letters, oldest);
+            state.first += 1;
+        }
+        if !batch.is_empty() {
+            self.database.commit(batch, Durability::Process)?;
+        }
+        Ok(state)
+    }
+
+    /// The newest letters, newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub fn newest(&self, limit: usize) -> Result<Vec<DeadLetter>, DatabaseError> {
+        let mut letters = Vec::new();
+        for row in self.letters.iter().rev().take(limit) {
+            let stored = row.value().map_err(|reason| self.database.failed(&reason))?;
+            match DeadLetter::decode(&stored) {
+                Some(letter) => letters.push(letter),
+                None => tracing::warn!(
+                    "a stored dead letter cannot be read (damaged, or written by a newer version); it is left out"
+                ),
+            }
+        }
+        Ok(letters)
+    }
+
+    /// How many there were by reason since the database was created, those no longer kept included.
+    #[must_use]
+    pub fn counts(&self) -> BTreeMap<Box<str>, u64> {
+        self.state.lock().counts.clone()
+    }
+
+    /// How many are kept.
+    #[must_use]
+    pub fn kept(&self) -> u64 {
+        let state = self.state.lock();
+        state.next - state.first
+    }
+
+    /// How many are no longer kept.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        let state = self.state.lock();
+        state.counts.values().sum::<u64>().saturating_sub(state.next - state.first)
+    }
+}
+
+/// A stored number; one of a wrong length is 0.
+fn number(bytes: &[u8]) -> u64 {
+    bytes.try_into().map_or(0, u64::from_be_bytes)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    fn letter(offset: u64) -> DeadLetter {
+        let reason = if offset.is_multiple_of(2) { "invalid_json" } else { "plugin_failed:x" };
+        DeadLetter::new(reason, "events", 3, offset, 1_700_000_000_000, Some(format!("payload {offset}").as_bytes()))
+    }
+
+    #[test]
+    fn what_is_stored_is_read() {
+        let large = vec![7; WHOLE + 1];
+        for payload in [None, Some(&b""[..]), Some(b"\xFF\0"), Some(&large[..WHOLE]), Some(&large)] {
+            let letter = DeadLetter::new("too_deep", "events", u32::MAX, u64::MAX, -1, payload);
+            assert_eq!(letter.length, payload.map_or(0, |payload| payload.len() as u64));
+            let stored = letter.encode();
+            assert_eq!(DeadLetter::decode(&stored), Some(letter));
+            assert_eq!(DeadLetter::decode(&stored[..HEAD - 1]), None);
+            assert_eq!(DeadLetter::decode(&[&[9], &stored[1..]].concat()), None);
+        }
+        let letter = DeadLetter::new("payload_too_large", "events", 0, 0, 0, Some(&large));
+        assert_eq!((letter.bytes.len(), letter.sha256), (PART, Sha256::digest(&large).into()));
+    }
+
+    #[test]
+    fn a_full_collector_gives_the_letter_back() {
+        let mut few = Collector::new(2, usize::MAX);
+        assert!(few.push(letter(1)).is_ok() && few.push(letter(2)).is_ok());
+        assert_eq!(few.push(letter(3)), Err(Box::new(letter(3))));
+        assert_eq!(few.take(), [letter(1), letter(2)]);
+        assert!(few.push(letter(3)).is_ok() && few.len() == 1);
+
+        let mut small = Collector::new(10, 1);
+        assert!(small.push(letter(1)).is_ok(), "one always fits");
+        assert!(small.push(letter(2)).is_err());
+        drop(small.take());
+        assert!(small.is_empty() && small.push(letter(2)).is_ok());
+    }
+
+    #[test]
+    fn the_newest_are_kept_and_all_are_counted_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(folder.path()).unwrap();
+        let letters = DeadLetters::open(&database, 3).unwrap();
+        letters.put(&[letter(0), letter(1), letter(1)]).unwrap();
+        letters.put(&[letter(1), letter(2)]).unwrap();
+        assert_eq!(letters.newest(10).unwrap(), [letter(2), letter(1), letter(0)]);
+        assert_eq!((letters.kept(), letters.dropped()), (3, 0));
+        letters.put(&(3..10).map(letter).collect::<Vec<_>>()).unwrap();
+        drop(letters);
+
+        let letters = DeadLetters::open(&database, 3).unwrap();
+        assert_eq!(letters.newest(2).unwrap(), [letter(9), letter(8)]);
+        assert_eq!((letters.kept(), letters.dropped()), (3, 7));
+        assert_eq!(letters.counts(), [("invalid_json".into(), 5), ("plugin_failed:x".into(), 5)].into());
+        letters.put(&[letter(9), letter(10)]).unwrap();
+        assert_eq!(letters.newest(9).unwrap(), [letter(10), letter(9), letter(8)]);
+        drop(letters);
+
+        let fewer = DeadLetters::open(&database, 0).unwrap();
+        fewer.put(&[letter(11)]).unwrap();
+        assert_eq!((fewer.kept(), fewer.dropped(), fewer.newest(9).unwrap().len()), (0, 12, 0));
+    }
+
+    #[test]
+    fn two_plugins_may_fail_on_one_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let letters = DeadLetters::open(&Database::open(folder.path()).unwrap(), 10).unwrap();
+        let of = |reason| DeadLetter::new(reason, "events", 0, 0, 0, None);
+        letters.put(&[of("plugin_failed:a"), of("plugin_failed:b")]).unwrap();
+        assert_eq!(letters.kept(), 2);
+    }
+}

@@ -1,0 +1,206 @@
+//! Raw records to columns: the verdict on each record, the mapped fields as an [`EventBatch`], the dedupe window.
+//!
+//! The verdict depends on the record and `[events]` alone, never on which plugins are loaded, on other records or on the clock.
+//! This is the hot path: no allocation per record in the common case. It reads no log, stores no dead letter and keeps no position.
+
+mod dedupe;
+mod feed;
+mod id;
+mod kinds;
+mod number;
+mod plan;
+mod reason;
+mod scan;
+mod text;
+mod time;
+mod verdict;
+
+pub use dedupe::{DedupeWindow, Key};
+pub use plan::{MAX_DEDUPE_WINDOW, OTHER};
+pub use reason::{Field, Reason};
+pub use verdict::Checked;
+
+use crate::config::EventsConfig;
+use crate::event::{ABSENT, EventBatch, Record};
+use dedupe::Keys;
+use id::Id;
+use kinds::Kinds;
+use plan::Plan;
+use scan::Shape;
+use verdict::{Event, Types};
+
+/// Largest record, bytes.
+pub const MAX_BYTES: usize = 64 << 10;
+/// Deepest nesting of a record; the record itself is 1.
+pub const MAX_DEPTH: usize = 32;
+/// How far an event may be ahead of its record's own timestamp, milliseconds.
+pub const FUTURE_MS: i64 = 5 * 60 * 1_000;
+/// Most records of one call of [`Decoder::decode`].
+pub const MAX_RECORDS: usize = u16::MAX as usize;
+
+/// A record that was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Its place among the records of the call.
+    pub index: usize,
+    /// Its offset.
+    pub offset: u64,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Turns records into columns. Keeps buffers and caches between calls, nothing else; one per thread.
+#[derive(Debug)]
+pub struct Decoder {
+    plan: Plan,
+    keys: Keys,
+    shape: Shape,
+    kinds: Kinds,
+    /// Rows that have an event id, their offset and its key.
+    identified: Vec<(u32, u64, Key)>,
+    /// Rows that are duplicates, ascending.
+    duplicates: Vec<u32>,
+}
+
+impl Decoder {
+    /// A decoder of events as `[events]` describes them.
+    ///
+    /// # Errors
+    /// One sentence: which setting is wrong, and what it may be.
+    pub fn new(events: &EventsConfig) -> Result<Decoder, String> {
+        let plan = Plan::new(events)?;
+        let keys = Keys::new();
+        Ok(Decoder {
+            plan,
+            keys,
+            shape: Shape::default(),
+            kinds: Kinds::default(),
+            identified: Vec::new(),
+            duplicates: Vec::new(),
+        })
+    }
+
+    /// Judges records of one partition in offset order: `out` becomes the accepted ones without duplicates, the refused are added to
+    /// `refused`. Records below `count_from` only fill the window, as if they had been counted before.
+    ///
+    /// `out.from` is the offset of the first record at or above `count_from`, or `count_from` if there is none: a caller that keeps
+    /// a fence sets it to that, since offsets have holes. A window takes the ids of one decoder only. Equal texts of a batch may
+    /// have different numbers. Where `[events] required` lets `event_type` be absent, such events count under [`OTHER`].
+    ///
+    /// # Panics
+    /// If the caller hands over more than [`MAX_RECORDS`].
+    pub fn decode(
+        &mut self,
+        partition: u32,
+        records: &[Record<'_>],
+        window: &mut DedupeWindow,
+        count_from: u64,
+        out: &mut EventBatch,
+        refused: &mut Vec<Refused>,
+    ) {
+        assert!(records.len() <= MAX_RECORDS, "the caller hands over at most MAX_RECORDS records");
+        let warm_up = records.partition_point(|record| record.offset < count_from);
+        if warm_up > 0 {
+            let refused_before = refused.len();
+            self.judge(&records[..warm_up], 0, out, refused);
+            self.find_duplicates(window);
+            refused.truncate(refused_before);
+        }
+        let counted = &records[warm_up..];
+        self.judge(counted, warm_up, out, refused);
+        self.find_duplicates(window);
+        if !self.duplicates.is_empty() {
+            remove_rows(out, &self.duplicates);
+        }
+        out.partition = partition;
+        out.from = counted.first().map_or(count_from, |record| record.offset);
+        out.to = counted.last().map_or(count_from, |record| record.offset.saturating_add(1));
+        out.max_time = out.times.iter().copied().max().unwrap_or(i64::MIN);
+        if let Some(last) = records.last() {
+            out.last_timestamp_ms = last.timestamp_ms;
+        }
+        out.records = counted.len() as u64;
+        out.duplicates = self.duplicates.len() as u64;
+    }
+
+    /// Fills the columns with what is accepted, duplicates included.
+    fn judge(&mut self, records: &[Record<'_>], first_index: usize, out: &mut EventBatch, refused: &mut Vec<Refused>) {
+        out.clear();
+        self.identified.clear();
+        self.kinds.begin();
+        for (index, record) in records.iter().enumerate() {
+            let payload = record.payload.unwrap_or_default();
+            match verdict::judge(
+                &self.plan,
+                &mut self.shape,
+                &mut Types::Cached(&mut self.kinds, &mut out.kind_names),
+                payload,
+                record.timestamp_ms,
+            ) {
+                Ok(event) => {
+                    if let Some(event_id) = &event.event_id {
+                        self.identified.push((out.offsets.len() as u32, record.offset, self.keys.key(event_id)));
+                    }
+                    push(out, record.offset, &event);
+                }
+                Err(reason) => refused.push(Refused { index: first_index + index, offset: record.offset, reason }),
+            }
+        }
+    }
+
+    fn find_duplicates(&mut self, window: &mut DedupeWindow) {
+        self.duplicates.clear();
+        window.seen(&self.identified, |row| self.duplicates.push(row));
+    }
+
+    /// The verdict on an event that is to be appended to the log now: that of [`Decoder::decode`], were `now_ms` its record's timestamp.
+    /// Knows no duplicates.
+    ///
+    /// # Errors
+    /// Why it would be refused.
+    pub fn check(&self, payload: &[u8], now_ms: i64) -> Result<Checked, Reason> {
+        let event = verdict::judge(&self.plan, &mut Shape::default(), &mut Types::Plain, payload, now_ms)?;
+        Ok(Checked::of(&event))
+    }
+}
+
+#[inline(always)]
+fn push(out: &mut EventBatch, offset: u64, event: &Event<'_>) {
+    let user = column(out, &event.user);
+    let product = column(out, &event.product);
+    out.offsets.push(offset);
+    out.users.push(user);
+    out.products.push(product);
+    out.kinds.push(event.kind);
+    out.times.push(event.time);
+}
+
+#[inline(always)]
+fn column(out: &mut EventBatch, id: &Id<'_>) -> u64 {
+    match id {
+        Id::Integer(integer) => *integer,
+        Id::Text(text) => out.push_text(text),
+        Id::Absent => ABSENT,
+    }
+}
+
+/// Removes rows, given in ascending order. Their texts and event types stay in the batch's dictionaries, unused.
+fn remove_rows(out: &mut EventBatch, rows: &[u32]) {
+    fn retain<T>(column: &mut Vec<T>, rows: &[u32]) {
+        let mut row = 0_u32;
+        let mut removed = rows.iter().copied().peekable();
+        column.retain(|_| {
+            let keep = removed.next_if_eq(&row).is_none();
+            row += 1;
+            keep
+        });
+    }
+    retain(&mut out.offsets, rows);
+    retain(&mut out.users, rows);
+    retain(&mut out.products, rows);
+    retain(&mut out.kinds, rows);
+    retain(&mut out.times, rows);
+}
+
+#[cfg(test)]
+mod tests;

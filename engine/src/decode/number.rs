@@ -1,0 +1,157 @@
+//! JSON numbers: the grammar, and the value of those that are integers.
+//!
+//! Fractions and exponents are only recognised: no mapped field takes them, whatever their value.
+
+use super::reason::Reason;
+
+/// What a JSON number is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Number {
+    /// An integer without sign, fraction and exponent.
+    Natural(u64),
+    /// A negative integer. Never zero.
+    Negative(i64),
+    /// An integer that does not fit the two above.
+    Huge,
+    /// With fraction or exponent, or `-0`.
+    Other,
+}
+
+/// The number at `start` (a digit or a minus sign) and the index after it.
+#[inline(always)]
+pub(super) fn number(bytes: &[u8], start: usize) -> Result<(Number, usize), Reason> {
+    let negative = bytes.get(start) == Some(&b'-');
+    let first = start + usize::from(negative);
+    let (value, mut at) = digits(bytes, first);
+    let length = at - first;
+    // No digit, or a leading zero before others.
+    if length == 0 || (length > 1 && bytes.get(first) == Some(&b'0')) {
+        return Err(Reason::InvalidJson);
+    }
+    if let Some(b'.' | b'e' | b'E') = bytes.get(at) {
+        at = fraction_and_exponent(bytes, at)?;
+        return Ok((Number::Other, at));
+    }
+    let number = match value {
+        None => Number::Huge,
+        Some(value) if !negative => Number::Natural(value),
+        Some(0) => Number::Other,
+        Some(value) => 0_i64.checked_sub_unsigned(value).map_or(Number::Huge, Number::Negative),
+    };
+    Ok((number, at))
+}
+
+/// The digits from `at` on: their value (`None` beyond 64 bits) and the index after them.
+#[inline(always)]
+fn digits(bytes: &[u8], start: usize) -> (Option<u64>, usize) {
+    let mut at = start;
+    let mut value: u64 = 0;
+    if let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>())
+        && let Some(eight) = eight_digits(u64::from_le_bytes(*chunk))
+    {
+        value = eight;
+        at += 8;
+    }
+    while let Some(digit @ b'0'..=b'9') = bytes.get(at) {
+        // 19 digits always fit 64 bits.
+        if at - start >= 19 {
+            return long_digits(bytes, at, value);
+        }
+        value = value.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
+        at += 1;
+    }
+    (Some(value), at)
+}
+
+#[cold]
+fn long_digits(bytes: &[u8], mut at: usize, value: u64) -> (Option<u64>, usize) {
+    let mut value = Some(value);
+    while let Some(digit @ b'0'..=b'9') = bytes.get(at) {
+        value = value.and_then(|value| value.checked_mul(10)?.checked_add(u64::from(digit - b'0')));
+        at += 1;
+    }
+    (value, at)
+}
+
+/// The value of eight ASCII digits (the first in the lowest byte), if they are such.
+#[inline(always)]
+pub(super) fn eight_digits(word: u64) -> Option<u64> {
+    // Below '0' the subtraction borrows into bit 7 or the addition of 0x46 to a byte above '9' sets it.
+    let low = word.wrapping_sub(0x3030_3030_3030_3030);
+    let high = word.wrapping_add(0x4646_4646_4646_4646);
+    if (low | high) & 0x8080_8080_8080_8080 != 0 {
+        return None;
+    }
+    let pairs = low.wrapping_mul(10).wrapping_add(low >> 8) & 0x00FF_00FF_00FF_00FF;
+    let fours = pairs.wrapping_mul(100).wrapping_add(pairs >> 16) & 0x0000_FFFF_0000_FFFF;
+    Some(fours.wrapping_mul(10_000).wrapping_add(fours >> 32) & 0xFFFF_FFFF)
+}
+
+fn fraction_and_exponent(bytes: &[u8], mut at: usize) -> Result<usize, Reason> {
+    if bytes.get(at) == Some(&b'.') {
+        at = some_digits(bytes, at + 1)?;
+    }
+    if let Some(b'e' | b'E') = bytes.get(at) {
+        at += 1;
+        if let Some(b'+' | b'-') = bytes.get(at) {
+            at += 1;
+        }
+        at = some_digits(bytes, at)?;
+    }
+    Ok(at)
+}
+
+fn some_digits(bytes: &[u8], start: usize) -> Result<usize, Reason> {
+    let rest = bytes.get(start..).unwrap_or_default();
+    let count = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if count == 0 { Err(Reason::InvalidJson) } else { Ok(start + count) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_are_exact_to_their_ends() {
+        for (text, number_) in [
+            ("0", Number::Natural(0)),
+            ("7", Number::Natural(7)),
+            ("12345678", Number::Natural(12_345_678)),
+            ("1700000000000", Number::Natural(1_700_000_000_000)),
+            ("9999999999999999999", Number::Natural(9_999_999_999_999_999_999)),
+            ("18446744073709551615", Number::Natural(u64::MAX)),
+            ("18446744073709551616", Number::Huge),
+            ("100000000000000000000000", Number::Huge),
+            ("-1", Number::Negative(-1)),
+            ("-9223372036854775808", Number::Negative(i64::MIN)),
+            ("-9223372036854775809", Number::Huge),
+            ("-0", Number::Other),
+            ("1.0", Number::Other),
+            ("1e3", Number::Other),
+            ("-1.5E-10", Number::Other),
+        ] {
+            for after in ["", "}", ", 123456789"] {
+                let bytes = format!("{text}{after}");
+                assert_eq!(number(bytes.as_bytes(), 0), Ok((number_, text.len())), "{bytes}");
+            }
+        }
+        for text in ["-", "01", "-01", "00", "1.", "1.e3", "1e", "1e+", "-a", "0123456789012"] {
+            assert_eq!(number(text.as_bytes(), 0), Err(Reason::InvalidJson), "{text}");
+        }
+    }
+
+    #[test]
+    fn eight_digits_are_digits() {
+        for place in 0..8 {
+            for byte in 0..=255_u8 {
+                let mut text = *b"90817263";
+                text[place] = byte;
+                let expected = std::str::from_utf8(&text)
+                    .ok()
+                    .filter(|text| text.bytes().all(|b| b.is_ascii_digit()))
+                    .and_then(|text| text.parse().ok());
+                assert_eq!(eight_digits(u64::from_le_bytes(text)), expected);
+            }
+        }
+    }
+}

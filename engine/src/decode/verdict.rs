@@ -1,0 +1,178 @@
+//! The one verdict on a record: accepted with these values, or refused with this reason.
+
+use super::id::{self, Id};
+use super::kinds::Kinds;
+use super::number::Number;
+use super::plan::{OTHER, Plan, is_event_type};
+use super::reason::{Field, Reason};
+use super::scan::{Shape, Value, scan};
+use super::text::unescape;
+use super::time::{FIRST_MS, LAST_MS, rfc3339};
+use super::{FUTURE_MS, MAX_BYTES};
+use std::borrow::Cow;
+
+/// An accepted event.
+pub(super) struct Event<'a> {
+    pub(super) event_id: Option<Cow<'a, [u8]>>,
+    pub(super) user: Id<'a>,
+    pub(super) product: Id<'a>,
+    /// As [`Types`] numbers them.
+    pub(super) kind: u16,
+    /// Unix milliseconds.
+    pub(super) time: i64,
+}
+
+/// What is done with event types that pass.
+pub(super) enum Types<'k> {
+    /// Numbered in the batch's dictionary.
+    Cached(&'k mut Kinds, &'k mut Vec<Box<str>>),
+    /// Only checked; all are number 0.
+    Plain,
+    /// Checked and kept.
+    Named(&'k mut String),
+}
+
+/// Judges a record. `record_ms`: its own timestamp, below 0 if the log knows none.
+#[inline]
+pub(super) fn judge<'a>(
+    plan: &Plan,
+    shape: &mut Shape,
+    types: &mut Types<'_>,
+    payload: &'a [u8],
+    record_ms: i64,
+) -> Result<Event<'a>, Reason> {
+    let (json, plain) = text(payload)?;
+    let values = scan(plan, shape, json)?;
+    let value = |field: Field| values[plan.slot_of[field as usize]];
+    let required = |field: Field| plan.required[field as usize];
+    Ok(Event {
+        event_id: event_id(value(Field::EventId), plain)?,
+        user: id::id(value(Field::UserId), Field::UserId, required(Field::UserId), plain)?,
+        product: id::id(value(Field::ProductId), Field::ProductId, required(Field::ProductId), plain)?,
+        kind: event_type(value(Field::EventType), plan, types)?,
+        time: time(value(Field::Timestamp), record_ms)?,
+    })
+}
+
+/// The record as text without a byte order mark, and whether it holds only bytes 0x00–0x7E. Size before content: a
+/// large record costs nothing.
+#[inline(always)]
+pub(super) fn text(payload: &[u8]) -> Result<(&[u8], bool), Reason> {
+    if payload.is_empty() {
+        return Err(Reason::EmptyPayload);
+    }
+    if payload.len() > MAX_BYTES {
+        return Err(Reason::PayloadTooLarge);
+    }
+    // One vectorised pass that spares the UTF-8 check and, later, the search for control characters.
+    if payload.iter().fold(0, |largest: u8, &byte| largest.max(byte)) < 0x7F {
+        return Ok((payload, true));
+    }
+    if simdutf8::basic::from_utf8(payload).is_err() {
+        return Err(Reason::InvalidUtf8);
+    }
+    Ok((payload.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(payload), false))
+}
+
+#[inline(always)]
+fn event_id(value: Value<'_>, plain: bool) -> Result<Option<Cow<'_, [u8]>>, Reason> {
+    let (text, plain) = match value {
+        Value::Absent => return Ok(None),
+        Value::Text(text) => (Cow::Borrowed(text), plain),
+        Value::Escaped(raw) => (Cow::Owned(unescape(raw)), false),
+        Value::Number(_) | Value::Other => return Err(Reason::WrongType(Field::EventId)),
+    };
+    if id::is_text_id(&text, plain) { Ok(Some(text)) } else { Err(Reason::EventIdInvalid) }
+}
+
+#[inline(always)]
+fn event_type(value: Value<'_>, plan: &Plan, types: &mut Types<'_>) -> Result<u16, Reason> {
+    match value {
+        Value::Text(text) => match types {
+            Types::Cached(kinds, names) => kinds.code(text, plan, names),
+            _ => resolve_into(text, plan, types),
+        },
+        Value::Escaped(raw) => resolve_into(&unescape(raw), plan, types),
+        Value::Absent if plan.required[Field::EventType as usize] => Err(Reason::MissingField(Field::EventType)),
+        Value::Absent => Ok(types.take(OTHER)),
+        Value::Number(_) | Value::Other => Err(Reason::WrongType(Field::EventType)),
+    }
+}
+
+fn resolve_into(text: &[u8], plan: &Plan, types: &mut Types<'_>) -> Result<u16, Reason> {
+    Ok(types.take(resolve(text, plan)?))
+}
+
+/// The name under which an event type counts.
+pub(super) fn resolve<'a>(text: &'a [u8], plan: &'a Plan) -> Result<&'a str, Reason> {
+    let text = std::str::from_utf8(text).map_err(|_| Reason::EventTypeInvalid)?;
+    let name = plan.aliases.get(text).map_or(text, String::as_str);
+    if !is_event_type(name.as_bytes()) {
+        return Err(Reason::EventTypeInvalid);
+    }
+    Ok(if plan.types.is_empty() || plan.types.contains(name) { name } else { OTHER })
+}
+
+impl Types<'_> {
+    fn take(&mut self, name: &str) -> u16 {
+        match self {
+            Types::Cached(kinds, names) => kinds.number(name, names),
+            Types::Plain => 0,
+            Types::Named(kept) => {
+                name.clone_into(kept);
+                0
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn time(value: Value<'_>, record_ms: i64) -> Result<i64, Reason> {
+    let time = match value {
+        Value::Number(Number::Natural(ms)) => i64::try_from(ms).map_err(|_| Reason::TimestampInvalid)?,
+        Value::Number(Number::Negative(ms)) => ms,
+        Value::Text(text) => rfc3339(text).ok_or(Reason::TimestampInvalid)?,
+        Value::Escaped(raw) => rfc3339(&unescape(raw)).ok_or(Reason::TimestampInvalid)?,
+        Value::Number(Number::Huge) => return Err(Reason::TimestampInvalid),
+        Value::Number(Number::Other) | Value::Other => {
+            return Err(Reason::WrongType(Field::Timestamp));
+        }
+        // Neither the event nor the log says when.
+        Value::Absent if record_ms < 0 => return Err(Reason::MissingField(Field::Timestamp)),
+        Value::Absent => record_ms,
+    };
+    let latest = if record_ms < 0 { LAST_MS } else { record_ms.saturating_add(FUTURE_MS).min(LAST_MS) };
+    if time > latest {
+        Err(Reason::TimestampInFuture)
+    } else if time < FIRST_MS {
+        Err(Reason::TimestampInvalid)
+    } else {
+        Ok(time)
+    }
+}
+
+/// What an event that passed says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// The user as text, an integer in decimal: what the log is partitioned by. `None` if absent, where it may be.
+    pub user_id: Option<Box<str>>,
+    /// Its identity, if it has one.
+    pub event_id: Option<Box<str>>,
+    /// When it happened, Unix milliseconds.
+    pub time_ms: i64,
+}
+
+impl Checked {
+    pub(super) fn of(event: &Event<'_>) -> Checked {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned().into_boxed_str();
+        Checked {
+            user_id: match &event.user {
+                Id::Absent => None,
+                Id::Integer(integer) => Some(integer.to_string().into_boxed_str()),
+                Id::Text(user) => Some(text(user)),
+            },
+            event_id: event.event_id.as_deref().map(text),
+            time_ms: event.time,
+        }
+    }
+}

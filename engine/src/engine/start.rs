@@ -1,0 +1,139 @@
+//! Starting an engine: everything is opened and checked before the first record is read.
+
+use super::{Engine, Options, Outlet, Rejected, Served, StartError};
+use crate::config::{Config, Durability, SourceKind};
+use crate::database::Database;
+use crate::dead_letter::DeadLetters;
+use crate::decode::Decoder;
+use crate::feed::Feed;
+use crate::pipeline::{self, Metric, Parts, Place, View};
+use crate::plugin;
+use crate::progress::{Memory, OnGap, OnStateLoss, RevisionNo, Settings};
+use crate::query::Askable;
+use crate::revision::revision;
+use crate::source::Source;
+use crate::source::embedded::{EmbeddedSource, Log};
+use crate::source::kafka::{KafkaSource, Producer};
+use crate::store::Store;
+use crate::store::embedded::EmbeddedStore;
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+use tally_plugin::description::Description;
+
+/// Updates of one metric that may wait for their commit before intake pauses: some 100 MB.
+const PENDING_ROWS: u64 = 4_000_000;
+
+/// Largest bucket. Embedded, a large one only makes its compaction longer, so this is far above what compaction leaves.
+const MAX_BUCKET: u64 = 1 << 30;
+
+pub(super) fn start(options: Options) -> Result<Engine, StartError> {
+    let config = &options.config;
+    let database = Database::open(&config.store.data_dir).map_err(|fault| fault_of(&fault))?;
+    let private = config.store.data_dir.join("plugins");
+    let loaded = plugin::load(&options.plugin_dirs, &private, &config.metrics);
+    let store: Arc<dyn Store> = Arc::new(
+        EmbeddedStore::open(database.clone(), Durability::Process, MAX_BUCKET).map_err(|fault| fault_of(&fault))?,
+    );
+    let view = Arc::new(View::default());
+    let now = jiff::Timestamp::now().as_millisecond();
+    let mut rejected: Vec<Rejected> = loaded.rejected.into_iter().map(|file| told(file, now)).collect();
+    let mut served = BTreeMap::new();
+    let mut metrics = Vec::new();
+    for plugin in loaded.metrics.into_iter().map(Arc::new) {
+        match serve(&plugin, &view, config, metrics.len() as u32, now) {
+            Ok((askable, metric)) => {
+                metrics.push(metric);
+                served.insert(plugin.name().to_owned(), askable);
+            }
+            Err(reason) => rejected.push(Rejected { file: plugin.file().display().to_string(), reason, since: now }),
+        }
+    }
+    for rejected in &rejected {
+        tracing::warn!(file = rejected.file, "plugin refused: {}", rejected.reason);
+    }
+    let (source, outlet, topic) = source(config, &database)?;
+    let feed = Arc::new(Feed::default());
+    let dead_letters = DeadLetters::open(&database, config.store.dead_letters).map_err(|fault| fault_of(&fault))?;
+    let parts = Parts {
+        source,
+        store,
+        view: view.clone(),
+        metrics,
+        settings: settings(config),
+        decoder: Decoder::new(&config.events).map_err(StartError)?,
+        dead_letters,
+        feed: feed.clone(),
+        checkpoint: Duration::from_millis(config.store.checkpoint_interval_ms),
+        topic,
+        stop: Arc::new(AtomicU64::new(0)),
+    };
+    let lane = pipeline::start(parts).map_err(|fault| StartError(format!("no thread can be started: {fault}")))?;
+    Ok(Engine {
+        metrics: served,
+        rejected,
+        view,
+        feed,
+        lane,
+        outlet,
+        checker: Decoder::new(&config.events).map_err(StartError)?,
+        deadline: Duration::from_millis(config.server.evaluation_deadline_ms),
+        source: match config.source.kind {
+            SourceKind::Embedded => "log",
+            SourceKind::Kafka => "kafka",
+        },
+    })
+}
+
+/// Gives a metric its place in state and makes it askable.
+fn serve(
+    plugin: &Arc<plugin::Metric>,
+    view: &View,
+    config: &Config,
+    number: u32,
+    now: i64,
+) -> Result<(Served, Metric), String> {
+    let id = view.add(plugin.description(), Place { since: now, ..Place::default() });
+    let askable = Askable::new(id, plugin.clone())?;
+    let (revision, meta) = revision(plugin, &config.events);
+    let description =
+        Arc::new(Description { params_schema: askable.params.schema().clone(), ..(**plugin.description()).clone() });
+    let result_schema = Arc::new(description.result_schema.clone());
+    let metric = Metric { no: RevisionNo(number), id, revision, meta, plugin: plugin.clone() };
+    Ok((Served { askable, description, result_schema }, metric))
+}
+
+fn source(config: &Config, database: &Database) -> Result<(Box<dyn Source>, Outlet, String), StartError> {
+    match config.source.kind {
+        SourceKind::Embedded => {
+            let log = Log::open(database, &config.log).map_err(|fault| fault_of(&fault))?;
+            Ok((Box::new(EmbeddedSource::new(log.clone())), Outlet::Log(log), "log".into()))
+        }
+        SourceKind::Kafka => {
+            let source = KafkaSource::open(&config.kafka).map_err(|fault| fault_of(&fault))?;
+            let producer = Producer::open(&config.kafka).map_err(|fault| fault_of(&fault))?;
+            Ok((Box::new(source), Outlet::Kafka(Box::new(producer)), config.kafka.topic.clone()))
+        }
+    }
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
+        dedupe_window: config.events.dedupe_window,
+        on_gap: OnGap::Halt,
+        on_state_loss: OnStateLoss::Rebuild,
+        memory: Memory::Resident,
+        max_pending_rows: PENDING_ROWS,
+        topic: String::new(),
+    }
+}
+
+fn told(file: plugin::RejectedFile, since: i64) -> Rejected {
+    Rejected { file: file.file.display().to_string(), reason: file.reason, since }
+}
+
+fn fault_of(fault: &impl Display) -> StartError {
+    StartError(fault.to_string())
+}

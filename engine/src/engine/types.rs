@@ -1,0 +1,216 @@
+//! What goes into the engine and what comes out of it: data only.
+
+use crate::config::Config;
+use crate::event::Position;
+use serde_json::Value;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tally_plugin::ask::{Fault, Warning};
+use tally_plugin::description::{Description, Tier};
+use thiserror::Error;
+
+/// How an engine is started.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The configuration.
+    pub config: Config,
+    /// Folders searched for plugin files, first wins.
+    pub plugin_dirs: Vec<PathBuf>,
+}
+
+/// Why an engine did not start: what, where, what to do.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub struct StartError(pub String);
+
+/// A question to a metric.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// Name of the metric.
+    pub name: String,
+    /// An object, or null for `{}`; time params included.
+    pub params: Value,
+    /// Answer only once this has been counted.
+    pub at_least: Option<Position>,
+    /// How long to wait for `at_least`.
+    pub wait: Duration,
+    /// Whether an answer over incomplete history is wanted.
+    pub allow_partial: bool,
+}
+
+/// An answer with what it rests on.
+#[derive(Clone, Debug)]
+pub struct Evaluated {
+    /// The result as JSON text, shared by equal questions at one position: it goes into the reply as it is.
+    pub result: Arc<str>,
+    /// The schema of the result; ids are marked `x-tally-id`.
+    pub result_schema: Arc<Value>,
+    /// Start and end of the window counted, Unix milliseconds; an absent bound is open.
+    pub window: (Option<i64>, Option<i64>),
+    /// Exactly what has been counted.
+    pub position: Position,
+    /// "Now" of this answer, Unix milliseconds.
+    pub as_of: i64,
+    /// Version of the plugin.
+    pub version: String,
+    /// Whether all retained history is in.
+    pub history: History,
+    /// What the asker should know.
+    pub warnings: Vec<Warning>,
+}
+
+/// Whether all retained history is counted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct History {
+    /// Whether it is.
+    pub complete: bool,
+    /// Time of the first event counted, Unix milliseconds.
+    pub from: Option<i64>,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, Error)]
+pub enum EvaluateError {
+    /// No such metric (or one that is retired: then `detail` says since when).
+    #[error("{detail}")]
+    NotFound {
+        /// Near names.
+        suggestions: Vec<String>,
+        /// For people.
+        detail: String,
+    },
+    /// All faults of the params at once. `code` is `invalid_params`, `too_many_points` or the plugin's own.
+    #[error("{code}")]
+    Invalid {
+        /// Stable word.
+        code: String,
+        /// With JSON pointers.
+        errors: Vec<Fault>,
+    },
+    /// History is still being counted for the first time.
+    #[error("history is being counted: {:.0} % done", done * 100.0)]
+    Backfilling {
+        /// 0…1.
+        done: f64,
+    },
+    /// The metric is stopped; why.
+    #[error("the metric is quarantined: {0}")]
+    Quarantined(String),
+    /// The plugin failed while answering.
+    #[error("the plugin failed: {0}")]
+    PluginFailed(String),
+    /// `at_least` was not reached in time; where the engine stands.
+    #[error("not counted that far yet: at {0}")]
+    PositionNotReached(Position),
+    /// The evaluation took too long.
+    #[error("the evaluation took longer than its deadline")]
+    DeadlineExceeded,
+    /// The engine holds less than all partitions, so it would answer half the numbers.
+    #[error("{0}")]
+    PartitionsMissing(String),
+    /// State cannot be read now.
+    #[error("{0}")]
+    StoreUnavailable(String),
+}
+
+/// What is known of a metric.
+#[derive(Clone, Debug)]
+pub struct MetricInfo {
+    /// Name under which it answers.
+    pub name: String,
+    /// Version of the plugin's code.
+    pub version: String,
+    /// Name of the plugin.
+    pub plugin: String,
+    /// File it was loaded from.
+    pub file: PathBuf,
+    /// What it is. `params_schema` includes the time params.
+    pub description: Arc<Description>,
+    /// Its configuration.
+    pub config: Value,
+    /// `active`, `backfilling` …
+    pub state: MetricState,
+    /// Since when, Unix milliseconds.
+    pub since: i64,
+    /// Whether history is complete.
+    pub history: History,
+    /// What it costs.
+    pub cost: Cost,
+    /// Retention in force.
+    pub tiers: Vec<Tier>,
+}
+
+/// State of a metric.
+#[derive(Clone, Debug, PartialEq)]
+pub enum MetricState {
+    /// Counts and answers.
+    Active,
+    /// Counts history; 0…1 done, seconds to go if known.
+    Backfilling {
+        /// 0…1.
+        done: f64,
+        /// Estimate.
+        eta_s: Option<u64>,
+    },
+    /// Stopped, with the reason.
+    Quarantined(String),
+}
+
+/// What a metric costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Cost {
+    /// Wall nanoseconds per event, mean since start.
+    pub ns_per_event: f64,
+    /// Rows × cells in memory.
+    pub cells: u64,
+    /// Bytes in memory, estimated.
+    pub bytes: u64,
+}
+
+/// A file that was refused.
+#[derive(Clone, Debug)]
+pub struct Rejected {
+    /// File name.
+    pub file: String,
+    /// One sentence.
+    pub reason: String,
+    /// Since when, Unix milliseconds.
+    pub since: i64,
+}
+
+/// What became of appended events.
+#[derive(Clone, Debug, Default)]
+pub struct Appended {
+    /// How many were written.
+    pub accepted: u64,
+    /// Index and reason of each that was not, in order.
+    pub rejected: Vec<(usize, String)>,
+    /// The offset after the last one written, of each partition written to.
+    pub position: Position,
+}
+
+/// The log cannot take events now.
+#[derive(Clone, Debug, Error)]
+#[error("{0}")]
+pub struct AppendError(pub String);
+
+/// One line of readiness.
+#[derive(Clone, Debug)]
+pub struct Check {
+    /// `plugins`, `store`, `source` …
+    pub name: &'static str,
+    /// Whether it is in order.
+    pub ok: bool,
+    /// What is, or is wrong.
+    pub detail: String,
+}
+
+/// What a run did.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Totals {
+    /// Records read since start.
+    pub processed: u64,
+    /// Records whose effect is durable since start.
+    pub committed: u64,
+}

@@ -1,0 +1,144 @@
+//! The words every part of the engine shares: a record, a batch of events as columns, a position.
+//!
+//! Lowest layer: data only, no I/O and no policy.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+/// Bit 63 of an id column: the rest is the number of a text of this batch ([`EventBatch::text`]).
+pub const TEXT_BIT: u64 = 1 << 63;
+
+/// A raw record as a source hands it over; the payload is valid only during the call.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// Position in its partition. Offsets grow but may have holes (transaction markers, compaction).
+    pub offset: u64,
+    /// The record's own (broker) timestamp, Unix milliseconds.
+    pub timestamp_ms: i64,
+    /// The message; `None` is a tombstone.
+    pub payload: Option<&'a [u8]>,
+}
+
+/// Accepted events of one partition, in offset order, as columns of equal length.
+///
+/// At most 65,535 rows. Refused records and duplicates are not in it, but `from..to` covers them.
+#[derive(Clone, Debug, Default)]
+pub struct EventBatch {
+    /// The partition.
+    pub partition: u32,
+    /// First offset covered.
+    pub from: u64,
+    /// The offset after the last record read.
+    pub to: u64,
+    /// Offset of each row.
+    pub offsets: Vec<u64>,
+    /// `user_id`: an integer below 2⁵³, or `TEXT_BIT | n`. [`ABSENT`] where `[events] required` lets it be absent.
+    pub users: Vec<u64>,
+    /// `product_id`, likewise.
+    pub products: Vec<u64>,
+    /// Event type: index into `kind_names`.
+    pub kinds: Vec<u16>,
+    /// Event time, Unix milliseconds.
+    pub times: Vec<i64>,
+    /// Dictionary of the event types of this batch.
+    pub kind_names: Vec<Box<str>>,
+    /// Texts of this batch, end to end.
+    pub text_bytes: Vec<u8>,
+    /// End of each text in `text_bytes`.
+    pub text_ends: Vec<u32>,
+    /// Largest event time of the rows, `i64::MIN` without rows.
+    pub max_time: i64,
+    /// Broker timestamp of the last record read, Unix milliseconds.
+    pub last_timestamp_ms: i64,
+    /// Records read: accepted, duplicates and refused.
+    pub records: u64,
+    /// Of these, duplicates.
+    pub duplicates: u64,
+}
+
+/// An id column's value for an absent id: the event counts in no table that has the column in its key.
+pub const ABSENT: u64 = u64::MAX;
+
+impl EventBatch {
+    /// Number of accepted events.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.offsets.len()
+    }
+
+    /// Whether no event was accepted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.offsets.is_empty()
+    }
+
+    /// Text number `n` of this batch. Empty for a number that is not of this batch.
+    #[must_use]
+    pub fn text(&self, n: usize) -> &[u8] {
+        let start = if n == 0 { 0 } else { self.text_ends.get(n - 1).copied().unwrap_or(0) as usize };
+        let end = self.text_ends.get(n).copied().unwrap_or(0) as usize;
+        self.text_bytes.get(start..end).unwrap_or_default()
+    }
+
+    /// Adds a text, returns its column value.
+    pub fn push_text(&mut self, text: &[u8]) -> u64 {
+        self.text_bytes.extend_from_slice(text);
+        self.text_ends.push(self.text_bytes.len() as u32);
+        TEXT_BIT | (self.text_ends.len() as u64 - 1)
+    }
+
+    /// Empties all columns, keeping their memory.
+    pub fn clear(&mut self) {
+        self.offsets.clear();
+        self.users.clear();
+        self.products.clear();
+        self.kinds.clear();
+        self.times.clear();
+        self.kind_names.clear();
+        self.text_bytes.clear();
+        self.text_ends.clear();
+        self.max_time = i64::MIN;
+        self.records = 0;
+        self.duplicates = 0;
+    }
+}
+
+/// Per partition, the offset after the last record counted. Text form: `0:1204,1:998`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Position(pub BTreeMap<u32, u64>);
+
+impl fmt::Display for Position {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, (partition, offset)) in self.0.iter().enumerate() {
+            let comma = if n == 0 { "" } else { "," };
+            write!(out, "{comma}{partition}:{offset}")?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Position {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut position = BTreeMap::new();
+        for part in text.split(',').filter(|part| !part.is_empty()) {
+            let fault = || format!("\"{part}\" is not PARTITION:OFFSET");
+            let (partition, offset) = part.split_once(':').ok_or_else(fault)?;
+            let partition = partition.parse().map_err(|_| fault())?;
+            if position.insert(partition, offset.parse().map_err(|_| fault())?).is_some() {
+                return Err(format!("partition {partition} is named twice"));
+            }
+        }
+        Ok(Position(position))
+    }
+}
+
+impl Position {
+    /// Whether every partition that `other` names stands at least there.
+    #[must_use]
+    pub fn reaches(&self, other: &Position) -> bool {
+        other.0.iter().all(|(partition, offset)| self.0.get(partition).copied().unwrap_or(0) >= *offset)
+    }
+}

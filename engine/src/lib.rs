@@ -1,0 +1,29 @@
+//! How events become answers: sources, decode, plugins, pipeline, state, stores, queries, feed.
+//!
+//! Each line may use only the lines below it, and neighbours never name each other:
+//!
+//! ```text
+//! engine                                        the façade
+//! pipeline                                      the only place that knows all of the next line
+//! source | plugin | store | feed | query
+//! decode | state | progress | dead_letter | revision
+//! telemetry | config | database | event
+//! ```
+//! The engine knows no HTTP and no SQL; `tally-server` does.
+
+pub mod config;
+pub mod database;
+pub mod dead_letter;
+pub mod decode;
+pub mod engine;
+pub mod event;
+pub mod feed;
+pub mod pipeline;
+pub mod plugin;
+pub mod progress;
+pub mod query;
+mod revision;
+pub mod source;
+pub mod state;
+pub mod store;
+pub mod telemetry;

@@ -1,0 +1,371 @@
+//! A batch's way through the engine: verdicts, plugins, state, feed; and the bookkeeping around it.
+
+use super::effects::Driver;
+use super::view::View;
+use crate::dead_letter::{DeadLetter, DeadLetters};
+use crate::decode::{Decoder, DedupeWindow, Refused};
+use crate::event::{EventBatch, Position, Record};
+use crate::feed::Feed;
+use crate::plugin;
+use crate::progress::{Anchor, Count, Event, Machine, RevisionNo, Settings};
+use crate::source::Bounds;
+use crate::state::{CellUpdate, MetricId, Sealed};
+use crate::store::RevisionId;
+use crate::telemetry;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A metric as the lane knows it.
+pub struct Metric {
+    /// Its number in the machine.
+    pub no: RevisionNo,
+    /// Its number in the state.
+    pub id: MetricId,
+    /// Its revision in the store.
+    pub revision: RevisionId,
+    /// Written with a new life: what the tables are.
+    pub meta: Vec<u8>,
+    /// The plugin.
+    pub plugin: Arc<plugin::Metric>,
+}
+
+/// What one partition added to a revision and is not stored yet.
+#[derive(Default)]
+pub(super) struct Unstored {
+    /// Counted since the last commit was sent.
+    pub(super) open: Vec<Sealed>,
+    /// Sent, up to this offset; kept until the store said yes.
+    pub(super) sent: Option<(u64, Vec<Sealed>)>,
+}
+
+/// The lane's own state.
+pub(super) struct Counting {
+    pub(super) machine: Machine,
+    pub(super) view: Arc<View>,
+    pub(super) metrics: Vec<Metric>,
+    pub(super) unstored: HashMap<(RevisionNo, u32), Unstored>,
+    pub(super) dead_letters: DeadLetters,
+    decoder: Decoder,
+    pub(super) dedupe_window: u64,
+    max_pending_rows: u64,
+    held: BTreeMap<u32, Held>,
+    batch: EventBatch,
+    refused: Vec<Refused>,
+    letters: Vec<DeadLetter>,
+    deltas: Vec<plugin::Delta>,
+    updates: Vec<CellUpdate>,
+    feed: Arc<Feed>,
+    topic: String,
+    processed: u64,
+}
+
+/// A partition that is held.
+struct Held {
+    /// Stamp of what is being read; `None` until the machine says where.
+    epoch: Option<u64>,
+    window: DedupeWindow,
+    /// Whether records came that were thrown away since the assignment: then it must be read from its start again.
+    dropped: bool,
+}
+
+/// Dead letters kept in memory at most before they are written.
+const LETTERS: usize = 1_000;
+
+impl Counting {
+    pub(super) fn new(
+        settings: Settings,
+        view: Arc<View>,
+        metrics: Vec<Metric>,
+        decoder: Decoder,
+        dead_letters: DeadLetters,
+        feed: Arc<Feed>,
+        topic: String,
+    ) -> Counting {
+        Counting {
+            dedupe_window: settings.dedupe_window,
+            max_pending_rows: settings.max_pending_rows,
+            machine: Machine::new(settings),
+            view,
+            metrics,
+            unstored: HashMap::new(),
+            dead_letters,
+            decoder,
+            held: BTreeMap::new(),
+            batch: EventBatch::default(),
+            refused: Vec::new(),
+            letters: Vec::new(),
+            deltas: Vec::new(),
+            updates: Vec::new(),
+            feed,
+            topic,
+            processed: 0,
+        }
+    }
+
+    pub(super) fn metric(&self, no: RevisionNo) -> Option<&Metric> {
+        self.metrics.iter().find(|metric| metric.no == no)
+    }
+
+    pub(super) fn assigned(&mut self, partitions: &[u32]) {
+        for partition in partitions {
+            let window = DedupeWindow::new(self.dedupe_window);
+            self.held.insert(*partition, Held { epoch: None, window, dropped: false });
+        }
+        self.note_held();
+    }
+
+    pub(super) fn revoked(&mut self, partitions: &[u32]) {
+        for partition in partitions {
+            self.held.remove(partition);
+        }
+        self.note_held();
+    }
+
+    fn note_held(&self) {
+        let held = self.held();
+        self.view.stand(|standing| {
+            standing.held = held;
+            standing.assigned = true;
+        });
+    }
+
+    pub(super) fn held(&self) -> Vec<u32> {
+        self.held.keys().copied().collect()
+    }
+
+    pub(super) fn epoch(&self, partition: u32) -> Option<u64> {
+        self.held.get(&partition)?.epoch
+    }
+
+    /// From now on a partition is read from `from` under a new stamp. Whether it must be read again from there.
+    pub(super) fn reads(&mut self, partition: u32, epoch: u64, fresh: bool) -> bool {
+        let Some(held) = self.held.get_mut(&partition) else { return false };
+        if fresh {
+            held.window = DedupeWindow::new(self.dedupe_window);
+        }
+        held.epoch = Some(epoch);
+        std::mem::take(&mut held.dropped)
+    }
+
+    pub(super) fn wants_checkpoint(&self) -> bool {
+        self.machine.pending_rows() >= self.max_pending_rows / 2 || self.letters.len() >= LETTERS
+    }
+
+    /// Counts at most a batch of records of one partition, in offset order.
+    pub(super) fn count(&mut self, partition: u32, records: &[Record<'_>], driver: &mut Driver) {
+        let Some(last) = records.last() else { return };
+        let Some(held) = self.held.get_mut(&partition) else { return };
+        let Some(epoch) = held.epoch else {
+            held.dropped = true;
+            return;
+        };
+        let to = last.offset + 1;
+        let anchors: Vec<u64> = self.machine.anchors(partition, to).collect();
+        for record in records.iter().filter(|record| anchors.contains(&record.offset)) {
+            driver.tell(self, Event::Anchor(partition, epoch, anchor(record)));
+        }
+        let due: Vec<(RevisionNo, u64)> = self.machine.due(partition, epoch, to).collect();
+        let Some(count_from) = due.iter().map(|(_, from)| *from).min() else {
+            self.warm_up(partition, records);
+            return;
+        };
+        self.decode(partition, records, count_from);
+        let (counts, failed) = self.apply(partition, &due);
+        for (no, reason) in failed {
+            // What it has counted stays; nothing is skipped: fixed and started again it goes on from here.
+            driver.tell(self, Event::Quarantined(no, reason));
+        }
+        self.processed += self.batch.records;
+        self.show(records, count_from);
+        let counted = crate::progress::Counted { partition, epoch, to, last: Some(anchor(last)), counts };
+        driver.tell(self, Event::Counted(counted));
+    }
+
+    /// Nobody counts these records, but the window must know them.
+    fn warm_up(&mut self, partition: u32, records: &[Record<'_>]) {
+        let Some(held) = self.held.get_mut(&partition) else { return };
+        let beyond = records.last().map_or(0, |record| record.offset + 1);
+        self.decoder.decode(partition, records, &mut held.window, beyond, &mut self.batch, &mut self.refused);
+        self.refused.clear();
+    }
+
+    fn decode(&mut self, partition: u32, records: &[Record<'_>], count_from: u64) {
+        let Some(held) = self.held.get_mut(&partition) else { return };
+        self.refused.clear();
+        self.decoder.decode(partition, records, &mut held.window, count_from, &mut self.batch, &mut self.refused);
+        telemetry::counted(self.batch.len() as u64, self.batch.duplicates);
+        for refused in &self.refused {
+            telemetry::refused(&refused.reason);
+            let record = &records[refused.index];
+            let reason = refused.reason.to_string();
+            let (offset, time) = (record.offset, record.timestamp_ms);
+            self.letters.push(DeadLetter::new(&reason, &self.topic, partition, offset, time, record.payload));
+        }
+        if self.letters.len() >= LETTERS {
+            self.flush_letters();
+        }
+    }
+
+    /// Writes refused records down. They are named by their place in the log, so a second time changes nothing.
+    pub(super) fn flush_letters(&mut self) {
+        if self.letters.is_empty() {
+            return;
+        }
+        match self.dead_letters.put(&self.letters) {
+            Ok(()) => self.letters.clear(),
+            Err(fault) => {
+                tracing::error!("dead letters could not be written, trying again: {fault}");
+                self.view.stand(|standing| standing.store_trouble = Some(fault.to_string()));
+                // The queue stays bounded: what cannot be written is counted and said, the records stay in the log.
+                if self.letters.len() > 10 * LETTERS {
+                    telemetry::letters_lost(self.letters.len() as u64);
+                    self.letters.clear();
+                }
+            }
+        }
+    }
+
+    fn apply(&mut self, partition: u32, due: &[(RevisionNo, u64)]) -> (Vec<Count>, Vec<(RevisionNo, String)>) {
+        let mut handed: Vec<(RevisionNo, Vec<CellUpdate>)> = Vec::new();
+        let mut failed: Vec<(RevisionNo, String)> = Vec::new();
+        for (no, _) in due {
+            let Some(metric) = self.metrics.iter().find(|metric| metric.no == *no) else { continue };
+            if !metric.plugin.needs_update() {
+                continue;
+            }
+            self.deltas.clear();
+            match metric.plugin.update(&self.batch, &mut self.deltas) {
+                Ok(()) => {
+                    self.updates.clear();
+                    self.updates.extend(self.deltas.iter().map(|d| CellUpdate {
+                        row: d.row,
+                        table: d.table,
+                        cell: d.cell,
+                        value: d.value,
+                    }));
+                    handed.push((*no, std::mem::take(&mut self.updates)));
+                }
+                Err(fault) => {
+                    failed.push((*no, format!("the plugin failed on a batch: {fault}")));
+                }
+            }
+        }
+        let mut counted = self.view.write();
+        let counted = &mut *counted;
+        counted.state.begin(&self.batch);
+        let mut counts = Vec::with_capacity(due.len());
+        for (no, updates) in &handed {
+            let metric = self.metrics.iter().find(|metric| metric.no == *no);
+            if metric.is_some_and(|metric| !counted.state.accepts(metric.id, &self.batch, updates)) {
+                failed.push((*no, "the plugin handed over a value that its table cannot take".into()));
+            }
+        }
+        for (no, from) in due.iter().filter(|(no, _)| !failed.iter().any(|(failed, _)| failed == no)) {
+            let Some(metric) = self.metrics.iter().find(|metric| metric.no == *no) else { continue };
+            let begun = Instant::now();
+            let updates = handed.iter().find(|(of, _)| of == no).map_or(&[][..], |(_, updates)| updates);
+            if counted.state.must_seal(metric.id, partition, self.batch.len()) {
+                let sealed = counted.state.seal(metric.id, partition);
+                self.unstored.entry((*no, partition)).or_default().open.push(sealed);
+            }
+            let rows = counted.state.apply(metric.id, &self.batch, *from, updates);
+            let place = &mut counted.metrics[metric.id.0];
+            place.position.0.insert(partition, self.batch.to);
+            place.version += 1;
+            place.events += self.batch.len() as u64;
+            place.spent_ns += begun.elapsed().as_nanos() as u64;
+            if place.target.as_ref().is_some_and(|target| place.position.reaches(target)) {
+                place.target = None;
+            }
+            counts.push(Count { revision: *no, rows, watermark: watermark(&self.batch, *from) });
+        }
+        (counts, failed)
+    }
+
+    /// Shows new events to whoever listens.
+    fn show(&mut self, records: &[Record<'_>], count_from: u64) {
+        self.view.announce();
+        if !self.feed.has_listeners() {
+            return;
+        }
+        let mut records = records.iter().filter(|record| record.offset >= count_from);
+        for offset in &self.batch.offsets {
+            let Some(record) = records.find(|record| record.offset == *offset) else { continue };
+            let Some(payload) = record.payload else { continue };
+            let time = record.timestamp_ms;
+            match self.decoder.feed_text(payload, self.batch.partition, offset + 1, time) {
+                Ok(text) => self.feed.show(text),
+                // It was accepted a moment ago: the two readings of a record disagree.
+                Err(reason) => tracing::error!(offset, "an event that was counted cannot be shown: {reason}"),
+            }
+        }
+    }
+
+    pub(super) fn note_lag(&mut self, bounds: &[Bounds]) {
+        let position = self.position();
+        let lag: BTreeMap<u32, u64> = bounds
+            .iter()
+            .map(|b| {
+                (
+                    b.partition,
+                    b.end.saturating_sub(position.0.get(&b.partition).copied().unwrap_or(b.start).max(b.start)),
+                )
+            })
+            .collect();
+        telemetry::lag(&lag);
+        self.view.stand(|standing| {
+            standing.partitions = bounds.len();
+            standing.lag = lag;
+        });
+    }
+
+    /// The furthest that any metric has counted, per partition.
+    fn position(&self) -> Position {
+        let mut all = Position::default();
+        for metric in &self.metrics {
+            for (partition, offset) in self.machine.position(metric.no).0 {
+                let furthest = all.0.entry(partition).or_default();
+                *furthest = offset.max(*furthest);
+            }
+        }
+        all
+    }
+
+    /// Per partition the smallest offset that any metric has stored.
+    pub(super) fn committed_offsets(&self) -> Vec<(u32, u64)> {
+        let mut all: BTreeMap<u32, u64> = BTreeMap::new();
+        for metric in &self.metrics {
+            for (partition, offset) in self.machine.committed(metric.no).0 {
+                let least = all.entry(partition).or_insert(offset);
+                *least = offset.min(*least);
+            }
+        }
+        all.into_iter().collect()
+    }
+
+    pub(super) fn done(&self) -> super::Done {
+        let committed: BTreeMap<u32, u64> = self.committed_offsets().into_iter().collect();
+        let behind: u64 = self
+            .position()
+            .0
+            .iter()
+            .map(|(partition, counted)| counted - committed.get(partition).copied().unwrap_or(0).min(*counted))
+            .sum();
+        super::Done { processed: self.processed, committed: self.processed.saturating_sub(behind) }
+    }
+}
+
+fn anchor(record: &Record<'_>) -> Anchor {
+    let crc32 = record.payload.map_or(0, crc32fast::hash);
+    Anchor { offset: record.offset, timestamp_ms: record.timestamp_ms, crc32 }
+}
+
+/// Largest event time among the rows from `from` on.
+fn watermark(batch: &EventBatch, from: u64) -> Option<i64> {
+    if from <= batch.from {
+        return (!batch.is_empty()).then_some(batch.max_time);
+    }
+    let start = batch.offsets.partition_point(|offset| *offset < from);
+    batch.times[start..].iter().copied().max()
+}

@@ -1,0 +1,375 @@
+//! Carries out what the machine says: loads, commits, compactions, rewinds; and tells it what came of them.
+
+use super::counting::Counting;
+use super::view::View;
+use super::workers::{CommitDone, CommitJob, CompactDone, CompactJob, Worker, committer, compactor, trouble};
+use crate::progress::{Advance, Answer, Bounds, Effect, Event, Found, Progress, RevisionNo, Ticket, Trouble};
+use crate::source::{Source, SourceError, Start};
+use crate::state::Sealed;
+use crate::store::{
+    self, Bucket, BucketRead, BucketSize, Commit, CommitAnswer, Known, Life, Store, StoreError, StoredProgress,
+};
+use crate::telemetry;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A bucket is compacted when what was appended since its snapshot is at least this, and at least the snapshot: each
+/// byte is then rewritten a logarithmic number of times. Embedded, every view is in memory, so this only bounds what a
+/// start reads and what the disk holds.
+const COMPACT: u64 = 4 << 20;
+
+/// How often a table is compacted because panes have expired, at most.
+const EXPIRE: Duration = Duration::from_secs(60);
+
+/// Carries out effects. Those that need the source wait until the lane serves it.
+pub(super) struct Driver {
+    store: Arc<dyn Store>,
+    view: Arc<View>,
+    commits: Worker<CommitJob, CommitDone>,
+    compactions: Worker<CompactJob, CompactDone>,
+    compacting: BTreeSet<(RevisionNo, Bucket)>,
+    lives: BTreeMap<RevisionNo, Life>,
+    expired: BTreeMap<RevisionNo, Instant>,
+    /// Effects for the source, in order.
+    waiting: VecDeque<Effect>,
+    /// Where partitions were told to start when they were assigned.
+    starts: BTreeMap<u32, Start>,
+}
+
+impl Driver {
+    pub(super) fn new(store: Arc<dyn Store>, view: Arc<View>) -> std::io::Result<Driver> {
+        Ok(Driver {
+            commits: committer(store.clone())?,
+            compactions: compactor(store.clone())?,
+            store,
+            view,
+            compacting: BTreeSet::new(),
+            lives: BTreeMap::new(),
+            expired: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            starts: BTreeMap::new(),
+        })
+    }
+
+    /// Tells the machine what happened and carries out what it says; what needs the source waits for `serve`.
+    pub(super) fn tell(&mut self, counting: &mut Counting, event: Event) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            for effect in counting.machine.on(event) {
+                events.extend(self.carry_out(counting, effect));
+            }
+        }
+    }
+
+    fn carry_out(&mut self, counting: &mut Counting, effect: Effect) -> Option<Event> {
+        match effect {
+            Effect::Load { revision, ticket, rebuild } => {
+                let found = self.load(counting, revision, rebuild);
+                Some(Event::Loaded(revision, ticket, found))
+            }
+            Effect::Create(revision, ticket) => {
+                let created = self.create(counting, revision);
+                Some(Event::Created(revision, ticket, created))
+            }
+            Effect::Commit { revision, ticket, life, advances } => {
+                self.commit(counting, revision, ticket, Life(life), &advances);
+                None
+            }
+            Effect::Forget(revision, partition, to) => {
+                if let Some(unstored) = counting.unstored.get_mut(&(revision, partition)) {
+                    unstored.sent.take_if(|(sent, _)| *sent <= to);
+                }
+                None
+            }
+            Effect::Drop(revision, partition) => {
+                counting.unstored.remove(&(revision, partition));
+                None
+            }
+            Effect::Compact(revision, ticket, table, bucket) => {
+                self.compact(counting, revision, Some(ticket), Bucket { table, bucket });
+                None
+            }
+            Effect::Halted(revision, partition, halt) => {
+                self.halted(counting, revision, partition, &halt.to_string());
+                None
+            }
+            Effect::Bounds(..) | Effect::Read { .. } | Effect::Pause(_) | Effect::Resume(_) => {
+                self.waiting.push_back(effect);
+                None
+            }
+        }
+    }
+
+    fn halted(&self, counting: &Counting, revision: RevisionNo, partition: Option<u32>, why: &str) {
+        let Some(metric) = counting.metric(revision) else { return };
+        tracing::error!(metric = metric.plugin.name(), ?partition, "counting stands still: {why}");
+        self.view.stand(|standing| {
+            standing.halts.insert(metric.id, why.into());
+        });
+    }
+
+    /// Loads progress and, where told so, the view at the same moment.
+    fn load(&mut self, counting: &mut Counting, no: RevisionNo, rebuild: bool) -> Result<Option<Found>, Trouble> {
+        let Some(metric) = counting.metric(no) else { return Ok(None) };
+        let fault = |fault: StoreError| trouble(&fault);
+        let stored = if rebuild {
+            let buckets = self.store.buckets(&metric.revision).map_err(fault)?;
+            let known: Vec<Known> = buckets.iter().map(|bucket| Known { bucket: *bucket, last: None }).collect();
+            let reading = self.store.read(&metric.revision, &known).map_err(fault)?;
+            let mut counted = self.view.write();
+            counted.state.clear(metric.id);
+            let place = &mut counted.metrics[metric.id.0];
+            place.position.0.clear();
+            place.version += 1;
+            let Some(reading) = reading else { return Ok(None) };
+            let mut rows = 0;
+            for (bucket, frames) in buckets.iter().zip(reading.buckets) {
+                let (BucketRead::Whole(frames) | BucketRead::Tail(frames)) = frames;
+                for frame in frames {
+                    let load = counted.state.load(metric.id, usize::from(bucket.table), &frame.bytes);
+                    rows += load.map_err(|fault| Trouble::Corrupt(format!("{fault} (bucket {bucket:?})")))?;
+                }
+            }
+            counted.metrics[metric.id.0].position.0 =
+                reading.revision.progress.iter().map(|(partition, progress)| (*partition, progress.next)).collect();
+            let found = found(&reading.revision)?;
+            accounts(&found, rows)?;
+            reading.revision
+        } else {
+            match self.store.stored(&metric.revision).map_err(fault)? {
+                Some(stored) => stored,
+                None => return Ok(None),
+            }
+        };
+        self.lives.insert(no, stored.life);
+        Ok(Some(found(&stored)?))
+    }
+
+    fn create(&mut self, counting: &Counting, no: RevisionNo) -> Result<(), Trouble> {
+        let Some(metric) = counting.metric(no) else { return Ok(()) };
+        let create = || -> Result<Life, StoreError> {
+            let life = self.store.create(&metric.revision, &metric.meta)?;
+            let current = self.store.current(&metric.revision.metric)?;
+            if current.as_ref() != Some(&metric.revision) {
+                self.store.point(current.as_ref(), &metric.revision)?;
+            }
+            Ok(life)
+        };
+        let life = create().map_err(|fault| trouble(&fault))?;
+        self.lives.insert(no, life);
+        Ok(())
+    }
+
+    fn commit(&mut self, counting: &mut Counting, no: RevisionNo, ticket: Ticket, life: Life, advances: &[Advance]) {
+        counting.flush_letters();
+        let Some(metric) = counting.metrics.iter().find(|metric| metric.no == no) else { return };
+        let mut counted = self.view.write();
+        let counted = &mut *counted;
+        for advance in advances.iter().filter(|advance| advance.to.next > advance.from) {
+            let unstored = counting.unstored.entry((no, advance.partition)).or_default();
+            // Sent before and not answered: the same range again, so the same deltas.
+            if unstored.sent.as_ref().is_none_or(|(to, _)| *to != advance.to.next) {
+                let mut all = std::mem::take(&mut unstored.open);
+                all.push(counted.state.seal(metric.id, advance.partition));
+                unstored.sent = Some((advance.to.next, all));
+            }
+        }
+        let moved = advances.iter().filter(|advance| advance.to.next > advance.from);
+        let sent = moved.filter_map(|advance| counting.unstored.get(&(no, advance.partition))?.sent.as_ref());
+        let sealed: Vec<&Sealed> = sent.flat_map(|(_, sealed)| sealed).collect();
+        let frames = counted.state.frames(metric.id, &sealed).into_iter();
+        let frames = frames.map(|frame| (Bucket { table: frame.table, bucket: frame.bucket }, frame.bytes)).collect();
+        let stored = |progress: &Progress| StoredProgress { next: progress.next, bytes: progress.encode() };
+        let advances = advances
+            .iter()
+            .map(|advance| store::Advance { partition: advance.partition, from: advance.from, to: stored(&advance.to) })
+            .collect();
+        let commit = Commit { revision: metric.revision.clone(), life, advances, frames };
+        self.commits.send(CommitJob { revision: no, ticket, commit });
+    }
+
+    /// Takes what the threads beside the lane have answered.
+    pub(super) fn answers(&mut self, counting: &mut Counting) {
+        while let Ok(done) = self.commits.done.try_recv() {
+            self.answered(counting, done);
+        }
+        while let Ok(done) = self.compactions.done.try_recv() {
+            self.compacted(counting, done);
+        }
+    }
+
+    fn answered(&mut self, counting: &mut Counting, done: CommitDone) {
+        let CommitDone { revision, ticket, answer } = done;
+        let answer = match answer {
+            Ok(CommitAnswer::Applied(sizes)) => {
+                let now = jiff::Timestamp::now().as_millisecond();
+                telemetry::committed(now);
+                self.view.stand(|standing| {
+                    standing.last_commit = Some(now);
+                    standing.store_trouble = None;
+                });
+                self.look_for_compaction(counting, revision, &sizes);
+                Answer::Applied
+            }
+            Ok(CommitAnswer::Mismatch(stored)) => Answer::Mismatch(stored.into_iter().collect()),
+            Ok(CommitAnswer::OtherLife(_)) => Answer::OtherLife,
+            Ok(CommitAnswer::Full(bucket)) => Answer::Full(bucket.table, bucket.bucket),
+            Err(fault) => {
+                self.view.stand(|standing| standing.store_trouble = Some(fault.to_string()));
+                Answer::Failed(trouble(&fault))
+            }
+        };
+        self.tell(counting, Event::Answered(revision, ticket, answer));
+    }
+
+    fn look_for_compaction(&mut self, counting: &Counting, no: RevisionNo, sizes: &[BucketSize]) {
+        for size in sizes {
+            if size.tail >= COMPACT.max(size.snapshot) {
+                self.compact(counting, no, None, size.bucket);
+            }
+        }
+        let Some(metric) = counting.metric(no) else { return };
+        let recently = self.expired.get(&no).is_some_and(|last| last.elapsed() < EXPIRE);
+        if recently || !self.view.read().state.has_expired(metric.id, watermark(counting, no)) {
+            return;
+        }
+        self.expired.insert(no, Instant::now());
+        match self.store.buckets(&metric.revision) {
+            Ok(buckets) => buckets.into_iter().for_each(|bucket| self.compact(counting, no, None, bucket)),
+            Err(fault) => tracing::warn!("expired panes are kept for now: {fault}"),
+        }
+    }
+
+    fn compact(&mut self, counting: &Counting, no: RevisionNo, ticket: Option<Ticket>, bucket: Bucket) {
+        let Some(metric) = counting.metric(no) else { return };
+        let Some(table) = metric.plugin.description().tables.get(usize::from(bucket.table)) else { return };
+        let Some(life) = self.lives.get(&no).copied() else { return };
+        // One at a time; a commit that waits is served by its own job, whatever else is on its way.
+        if !self.compacting.insert((no, bucket)) && ticket.is_none() {
+            return;
+        }
+        let (id, watermark) = (metric.revision.clone(), watermark(counting, no));
+        let job = CompactJob { revision: no, ticket, id, life, bucket, table: table.clone(), watermark };
+        self.compactions.send(job);
+    }
+
+    fn compacted(&mut self, counting: &mut Counting, done: CompactDone) {
+        self.compacting.remove(&(done.revision, done.bucket));
+        if let (Ok(Some(snapshot)), Some(metric)) = (&done.result, counting.metric(done.revision)) {
+            let raised = self.view.write().state.raise(metric.id, usize::from(done.bucket.table), snapshot);
+            if let Err(fault) = raised {
+                tracing::error!(metric = metric.plugin.name(), "a snapshot cannot be taken over: {fault}");
+            }
+        }
+        if let Some(ticket) = done.ticket {
+            self.tell(counting, Event::Compacted(done.revision, ticket, done.result.map(|_| ())));
+        }
+    }
+
+    /// Where a partition starts that is being assigned. The machine decides once it knows the log's bounds; this is what
+    /// it will say, so that the source fetches the right records from the first moment.
+    pub(super) fn start_of(&mut self, counting: &Counting, partition: u32) -> Start {
+        let window = counting.dedupe_window;
+        let stored = counting.metrics.iter().map(|metric| counting.machine.stored(metric.no, partition));
+        let start = match stored.map(|progress| progress.map(|p| (p.next, p.start))).min().flatten() {
+            Some((next, first)) => Start::At(next.saturating_sub(window).max(first)),
+            None => Start::Earliest,
+        };
+        self.starts.insert(partition, start);
+        start
+    }
+
+    /// Carries out what waits for the source.
+    pub(super) fn serve(&mut self, counting: &mut Counting, source: &mut dyn Source) {
+        while let Some(effect) = self.waiting.pop_front() {
+            match effect {
+                Effect::Bounds(ticket, partitions) => match source.bounds() {
+                    Ok(bounds) => {
+                        counting.note_lag(&bounds);
+                        let asked = bounds.into_iter().filter(|bounds| partitions.contains(&bounds.partition));
+                        let told =
+                            |b: crate::source::Bounds| Bounds { partition: b.partition, start: b.start, end: b.end };
+                        let asked: Vec<Bounds> = asked.map(told).collect();
+                        self.remember_starts(&asked);
+                        self.tell(counting, Event::Bounds(ticket, asked));
+                    }
+                    // Asked again when the next checkpoint is due.
+                    Err(fault) => self.source_trouble(&fault),
+                },
+                Effect::Read { partition, from, epoch, fresh } => {
+                    let dropped = counting.reads(partition, epoch, fresh);
+                    let there = self.starts.remove(&partition) == Some(Start::At(from));
+                    if (dropped || !there)
+                        && let Err(fault) = source.rewind(partition, from)
+                    {
+                        self.source_trouble(&fault);
+                    }
+                }
+                Effect::Pause(partition) => source.pause(partition),
+                Effect::Resume(partition) => source.resume(partition),
+                _ => {}
+            }
+        }
+    }
+
+    /// "Earliest" was resolved by the source to the first record held.
+    fn remember_starts(&mut self, bounds: &[Bounds]) {
+        for bounds in bounds {
+            if let Some(start @ Start::Earliest) = self.starts.get_mut(&bounds.partition) {
+                *start = Start::At(bounds.start);
+            }
+        }
+    }
+
+    fn source_trouble(&self, fault: &SourceError) {
+        tracing::warn!("{fault}; trying again");
+        self.view.stand(|standing| standing.source_trouble = Some(fault.to_string()));
+    }
+
+    /// Waits until nothing of these partitions is uncommitted, at most `limit`. Missing it is safe: the rest is counted
+    /// again from the log by whoever comes next.
+    pub(super) fn flush(&mut self, counting: &mut Counting, partitions: &[u32], limit: Duration) {
+        let deadline = Instant::now() + limit;
+        while !counting.machine.flushed(partitions) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.commits.done.recv_timeout(left) {
+                Ok(done) => self.answered(counting, done),
+                Err(_) => {
+                    tracing::warn!("the last records were not committed in time; they will be counted again");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn watermark(counting: &Counting, no: RevisionNo) -> i64 {
+    let ahead = jiff::Timestamp::now().as_millisecond() + 5 * 60_000;
+    let times = counting.metric(no).and_then(|metric| counting.view.read().state.times(metric.id));
+    times.map_or(i64::MIN, |(_, last)| last.min(ahead))
+}
+
+fn found(stored: &store::StoredRevision) -> Result<Found, Trouble> {
+    let progress = stored.progress.iter().map(|(partition, progress)| {
+        let record = Progress::decode(&progress.bytes).map_err(|fault| Trouble::Corrupt(fault.to_string()))?;
+        if record.next != progress.next {
+            return Err(Trouble::Corrupt(format!(
+                "the progress record of partition {partition} does not match its fence"
+            )));
+        }
+        Ok((*partition, record))
+    });
+    Ok(Found { life: stored.life.0, progress: progress.collect::<Result<_, _>>()? })
+}
+
+/// The updates that frames say they hold must be those that progress says were made: else a bucket is missing.
+fn accounts(found: &Found, rows: u64) -> Result<(), Trouble> {
+    let made: u64 = found.progress.iter().map(|(_, progress)| progress.rows).sum();
+    if made == rows {
+        return Ok(());
+    }
+    Err(Trouble::Corrupt(format!(
+        "the buckets hold {rows} updates, but {made} were made: part of the state is missing"
+    )))
+}

@@ -1,0 +1,175 @@
+//! The main lane: one thread that polls the source, counts, and drives the commit protocol.
+//!
+//! It does what the machine in `progress` says and tells it what happened; every decision about progress is made there.
+//! Here is the order of things within a batch: decode and verdicts, the plugins' updates (no lock held), then state and
+//! positions under the lock, then the feed. Nothing is counted that the machine does not know of.
+
+use super::counting::{Counting, Metric};
+use super::effects::Driver;
+use super::view::View;
+use crate::dead_letter::DeadLetters;
+use crate::decode::{Decoder, MAX_RECORDS};
+use crate::event::Record;
+use crate::feed::Feed;
+use crate::progress::{Event, History, RevisionNo, Settings};
+use crate::source::{Sink, Source, SourceError, Start};
+use crate::store::Store;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Records handled between two looks at anything else; a batch of about this size is best for the caches.
+pub(super) const BATCH: usize = 2_048;
+
+/// Longest wait for news: how late a checkpoint or an answer from the store is noticed on a quiet log.
+const WAIT: Duration = Duration::from_millis(20);
+
+/// Longest wait for the last commits when partitions are taken from us.
+const FLUSH: Duration = Duration::from_secs(4);
+
+/// What a lane is made of.
+pub struct Parts {
+    /// Where records come from.
+    pub source: Box<dyn Source>,
+    /// Where state goes.
+    pub store: Arc<dyn Store>,
+    /// What is shown to readers.
+    pub view: Arc<View>,
+    /// The metrics; their ids are those of the view's state.
+    pub metrics: Vec<Metric>,
+    /// The protocol's settings.
+    pub settings: Settings,
+    /// Turns records into events.
+    pub decoder: Decoder,
+    /// Where refused records go.
+    pub dead_letters: DeadLetters,
+    /// Where new events are shown.
+    pub feed: Arc<Feed>,
+    /// How often state is made durable.
+    pub checkpoint: Duration,
+    /// Name of the topic, for dead letters.
+    pub topic: String,
+    /// 0 while the lane is to run; then how long its end may take, milliseconds.
+    pub stop: Arc<AtomicU64>,
+}
+
+/// What a lane did.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Done {
+    /// Records counted since start.
+    pub processed: u64,
+    /// Of these, how many are durable.
+    pub committed: u64,
+}
+
+/// The lane's thread.
+pub(super) struct Lane {
+    driver: Driver,
+    counting: Counting,
+    stop: Arc<AtomicU64>,
+    checkpoint: Duration,
+}
+
+impl Lane {
+    /// Prepares a lane; the threads beside it start here.
+    pub(super) fn new(parts: Parts) -> std::io::Result<(Lane, Box<dyn Source>)> {
+        let counting = Counting::new(
+            parts.settings,
+            parts.view.clone(),
+            parts.metrics,
+            parts.decoder,
+            parts.dead_letters,
+            parts.feed,
+            parts.topic,
+        );
+        let driver = Driver::new(parts.store, parts.view)?;
+        Ok((Lane { driver, counting, stop: parts.stop, checkpoint: parts.checkpoint }, parts.source))
+    }
+
+    /// Counts until told to stop or the source is of no more use.
+    pub(super) fn run(mut self, mut source: Box<dyn Source>) -> Done {
+        let joined: Vec<RevisionNo> = self.counting.metrics.iter().map(|metric| metric.no).collect();
+        for no in joined {
+            self.tell(Event::Joined(no, History::Whole));
+        }
+        let mut due = Instant::now() + self.checkpoint;
+        while self.stop.load(Ordering::Relaxed) == 0 {
+            self.driver.serve(&mut self.counting, &mut *source);
+            let wait = due.saturating_duration_since(Instant::now()).min(WAIT);
+            match source.poll(wait, BATCH, &mut self) {
+                Ok(()) => self.counting.view.stand(|standing| standing.source_trouble = None),
+                Err(SourceError::Transient(what)) => {
+                    self.counting.view.stand(|standing| standing.source_trouble = Some(what));
+                }
+                Err(SourceError::Fatal(what)) => {
+                    tracing::error!("counting stopped: {what}");
+                    self.counting.view.stand(|standing| standing.source_trouble = Some(what));
+                    break;
+                }
+            }
+            self.driver.answers(&mut self.counting);
+            if Instant::now() >= due || self.counting.wants_checkpoint() {
+                due = Instant::now() + self.checkpoint;
+                self.tell(Event::HeartbeatDue);
+                self.lag(&mut *source);
+            }
+        }
+        self.finish(source)
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.driver.tell(&mut self.counting, event);
+    }
+
+    /// Notes how far behind the log's end each partition stands. Failing that says nothing about counting.
+    fn lag(&mut self, source: &mut dyn Source) {
+        let published = self.counting.committed_offsets();
+        source.publish_progress(&published);
+        if let Ok(bounds) = source.bounds() {
+            self.counting.note_lag(&bounds);
+        }
+    }
+
+    fn finish(mut self, source: Box<dyn Source>) -> Done {
+        let limit = Duration::from_millis(self.stop.load(Ordering::Relaxed));
+        let begun = Instant::now();
+        self.counting.view.stand(|standing| standing.stopping = true);
+        let held = self.counting.held();
+        self.tell(Event::Revoked(held.clone()));
+        self.driver.flush(&mut self.counting, &held, limit / 2);
+        let done = self.counting.done();
+        source.close(limit.saturating_sub(begun.elapsed()));
+        done
+    }
+}
+
+impl Sink for Lane {
+    fn assigned(&mut self, partitions: &[u32]) -> Vec<Start> {
+        tracing::info!(?partitions, "partitions assigned");
+        self.counting.assigned(partitions);
+        self.tell(Event::Assigned(partitions.to_vec()));
+        partitions.iter().map(|partition| self.driver.start_of(&self.counting, *partition)).collect()
+    }
+
+    fn revoked(&mut self, partitions: &[u32], lost: bool) {
+        tracing::info!(?partitions, lost, "partitions taken away");
+        if !lost {
+            self.tell(Event::Revoked(partitions.to_vec()));
+            self.driver.flush(&mut self.counting, partitions, FLUSH);
+        }
+        self.tell(Event::Lost(partitions.to_vec()));
+        self.counting.revoked(partitions);
+    }
+
+    fn records(&mut self, partition: u32, records: &[Record<'_>]) {
+        for batch in records.chunks(BATCH.min(MAX_RECORDS)) {
+            self.counting.count(partition, batch, &mut self.driver);
+        }
+    }
+
+    fn gap(&mut self, partition: u32, from: u64, to: u64) {
+        tracing::error!(partition, from, to, "records are gone from the log before they were read");
+        let Some(epoch) = self.counting.epoch(partition) else { return };
+        self.tell(Event::Gap(partition, epoch, crate::progress::Span { from, to }));
+    }
+}

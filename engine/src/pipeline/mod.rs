@@ -1,0 +1,61 @@
+//! The only place that knows source, plugins, store and feed at once: it moves records through them.
+//!
+//! One thread, the lane, polls, counts and drives the commit protocol; one commits, one compacts. What readers see is in
+//! [`View`]. Nothing here is unbounded: the source is paused while too much waits for its commit.
+
+mod counting;
+mod effects;
+mod lane;
+mod view;
+mod workers;
+
+pub use counting::Metric;
+pub use lane::{Done, Parts};
+pub use view::{Counted, Place, Standing, View};
+
+use lane::Lane;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// A running lane. Dropping it lets the thread end by itself; [`Handle::stop`] waits for it.
+pub struct Handle {
+    stop: Arc<AtomicU64>,
+    thread: Mutex<Option<JoinHandle<Done>>>,
+}
+
+/// Starts a lane.
+///
+/// # Errors
+/// The system gives no more threads.
+pub fn start(parts: Parts) -> std::io::Result<Handle> {
+    let stop = parts.stop.clone();
+    let (lane, source) = Lane::new(parts)?;
+    let thread = std::thread::Builder::new().name("tally-lane".into()).spawn(move || lane.run(source))?;
+    Ok(Handle { stop, thread: Mutex::new(Some(thread)) })
+}
+
+impl Handle {
+    /// Ends the lane within about `limit`: last commit, close. What it did; nothing the second time.
+    pub fn stop(&self, limit: Duration) -> Done {
+        self.stop.store(millis(limit), Ordering::Relaxed);
+        let Some(thread) = self.thread.lock().take() else { return Done::default() };
+        thread.join().unwrap_or_else(|_| {
+            tracing::error!("the lane panicked; state is safe, the rest is counted again from the log");
+            Done::default()
+        })
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.stop.store(millis(Duration::from_secs(2)), Ordering::Relaxed);
+    }
+}
+
+/// At least 1: 0 means "run".
+fn millis(limit: Duration) -> u64 {
+    u64::try_from(limit.as_millis()).unwrap_or(u64::MAX).max(1)
+}

@@ -1,0 +1,120 @@
+//! What the pipeline shows the rest of the engine: state with its exact position, and how things stand.
+//!
+//! One lock guards state and positions together, so whoever reads sees whole batches and knows exactly up to where.
+//! Writers hold it for one batch at a time (some hundred microseconds); readers for one answer.
+
+use crate::event::Position;
+use crate::state::{MetricId, State};
+use parking_lot::{Condvar, Mutex, RwLock};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+use tally_plugin::description::Description;
+
+/// Shared between the lane and readers.
+#[derive(Default)]
+pub struct View {
+    counted: RwLock<Counted>,
+    /// Raised whenever a position moved; waiters look again.
+    moved: Mutex<u64>,
+    wake: Condvar,
+    standing: RwLock<Standing>,
+}
+
+/// State and where each metric stands in it.
+#[derive(Default)]
+pub struct Counted {
+    /// The views.
+    pub state: State,
+    /// Per metric.
+    pub metrics: Vec<Place>,
+}
+
+/// Where one metric stands.
+#[derive(Clone, Debug, Default)]
+pub struct Place {
+    /// Per partition the offset after the last record counted.
+    pub position: Position,
+    /// Grows with every change of the metric's state: equal versions, equal answers.
+    pub version: u64,
+    /// Time spent counting, nanoseconds, and events it was spent on.
+    pub spent_ns: u64,
+    /// Events.
+    pub events: u64,
+    /// Where it must come to before its history is complete, if it joined behind others.
+    pub target: Option<Position>,
+    /// Since when it has been in its present state, Unix milliseconds.
+    pub since: i64,
+}
+
+/// How things stand outside of state.
+#[derive(Clone, Debug, Default)]
+pub struct Standing {
+    /// Partitions held.
+    pub held: Vec<u32>,
+    /// Partitions of the topic; 0 until known.
+    pub partitions: usize,
+    /// What is wrong with the source now.
+    pub source_trouble: Option<String>,
+    /// What is wrong with the store now.
+    pub store_trouble: Option<String>,
+    /// Whether the source ever delivered an assignment.
+    pub assigned: bool,
+    /// Per metric why it, or a partition of it, stands still.
+    pub halts: BTreeMap<MetricId, String>,
+    /// Per partition the end of the log and the position, for lag.
+    pub lag: BTreeMap<u32, u64>,
+    /// Unix milliseconds of the last commit.
+    pub last_commit: Option<i64>,
+    /// Whether the lane is stopping.
+    pub stopping: bool,
+}
+
+impl View {
+    /// State for reading; no batch is applied while it is held.
+    pub fn read(&self) -> parking_lot::RwLockReadGuard<'_, Counted> {
+        self.counted.read()
+    }
+
+    /// State for the lane.
+    pub(super) fn write(&self) -> parking_lot::RwLockWriteGuard<'_, Counted> {
+        self.counted.write()
+    }
+
+    /// Adds a metric with empty tables; before the lane starts.
+    pub fn add(&self, description: &Description, place: Place) -> MetricId {
+        let mut counted = self.counted.write();
+        counted.metrics.push(place);
+        counted.state.add(description)
+    }
+
+    /// How things stand.
+    pub fn standing(&self) -> Standing {
+        self.standing.read().clone()
+    }
+
+    pub(super) fn stand(&self, change: impl FnOnce(&mut Standing)) {
+        change(&mut self.standing.write());
+    }
+
+    /// Wakes those that wait for a position.
+    pub(super) fn announce(&self) {
+        *self.moved.lock() += 1;
+        self.wake.notify_all();
+    }
+
+    /// Waits until a metric has counted `position`. Whether it did in time.
+    pub fn wait_for(&self, metric: MetricId, position: &Position, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        let mut moved = self.moved.lock();
+        loop {
+            // Held while looking, so that a move in between is not missed.
+            let reached = self.read().metrics.get(metric.0).is_some_and(|place| place.position.reaches(position));
+            if reached {
+                return true;
+            }
+            if self.wake.wait_until(&mut moved, deadline).timed_out() {
+                return self.read().metrics.get(metric.0).is_some_and(|place| place.position.reaches(position));
+            }
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The two threads beside the lane: one commits, one compacts. Both only talk to the store and answer the lane.
+//!
+//! Commits that wait are sent together. The machine keeps at most one commit of a revision on its way, so the queue is
+//! bounded by the number of revisions; a bucket is compacted at most once at a time.
+
+use crate::progress::{RevisionNo, Ticket, Trouble};
+use crate::state;
+use crate::store::{
+    Bucket, BucketRead, Commit, CommitAnswer, CompactAnswer, Compaction, Known, Life, RevisionId, Store, StoreError,
+};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use tally_plugin::description::Table;
+
+/// A commit on its way.
+pub(super) struct CommitJob {
+    pub(super) revision: RevisionNo,
+    pub(super) ticket: Ticket,
+    pub(super) commit: Commit,
+}
+
+/// What became of it.
+pub(super) struct CommitDone {
+    pub(super) revision: RevisionNo,
+    pub(super) ticket: Ticket,
+    pub(super) answer: Result<CommitAnswer, StoreError>,
+}
+
+/// A bucket to be compacted.
+pub(super) struct CompactJob {
+    pub(super) revision: RevisionNo,
+    /// Set where a commit waits for it.
+    pub(super) ticket: Option<Ticket>,
+    pub(super) id: RevisionId,
+    pub(super) life: Life,
+    pub(super) bucket: Bucket,
+    pub(super) table: Table,
+    pub(super) watermark: i64,
+}
+
+/// What became of it: the snapshot, if it was put in place.
+pub(super) struct CompactDone {
+    pub(super) revision: RevisionNo,
+    pub(super) ticket: Option<Ticket>,
+    pub(super) bucket: Bucket,
+    pub(super) result: Result<Option<Vec<u8>>, Trouble>,
+}
+
+/// A thread with its queue and its answers. It ends when it is dropped, after what was queued.
+pub(super) struct Worker<Job, Done> {
+    jobs: Option<Sender<Job>>,
+    pub(super) done: Receiver<Done>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl<Job: Send + 'static, Done: Send + 'static> Worker<Job, Done> {
+    fn start(name: &str, mut work: impl FnMut(Vec<Job>) -> Vec<Done> + Send + 'static) -> std::io::Result<Self> {
+        let (jobs, queue) = channel::<Job>();
+        let (answer, done) = channel();
+        let run = move || {
+            while let Ok(first) = queue.recv() {
+                let waiting: Vec<Job> = std::iter::once(first).chain(queue.try_iter()).collect();
+                for result in work(waiting) {
+                    // The lane is gone: nobody to tell.
+                    if answer.send(result).is_err() {
+                        return;
+                    }
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name(name.into()).spawn(run)?;
+        Ok(Worker { jobs: Some(jobs), done, thread: Some(thread) })
+    }
+
+    /// Queues a job. The number of jobs on their way is bounded by whoever sends them (see the module).
+    pub(super) fn send(&self, job: Job) {
+        if let Some(jobs) = &self.jobs
+            && jobs.send(job).is_err()
+        {
+            tracing::error!("a worker thread ended unexpectedly; restart the engine");
+        }
+    }
+}
+
+impl<Job, Done> Drop for Worker<Job, Done> {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("a worker thread panicked");
+        }
+    }
+}
+
+/// Starts the committing thread.
+pub(super) fn committer(store: Arc<dyn Store>) -> std::io::Result<Worker<CommitJob, CommitDone>> {
+    Worker::start("tally-commit", move |jobs: Vec<CommitJob>| {
+        let (names, commits): (Vec<_>, Vec<_>) =
+            jobs.into_iter().map(|job| ((job.revision, job.ticket), job.commit)).unzip();
+        match store.commit(&commits) {
+            Ok(answers) => {
+                let done = |((revision, ticket), answer)| CommitDone { revision, ticket, answer: Ok(answer) };
+                names.into_iter().zip(answers).map(done).collect()
+            }
+            Err(fault) => {
+                let done = |(revision, ticket)| CommitDone { revision, ticket, answer: Err(again(&fault)) };
+                names.into_iter().map(done).collect()
+            }
+        }
+    })
+}
+
+fn again(fault: &StoreError) -> StoreError {
+    match fault {
+        StoreError::Unavailable(what) => StoreError::Unavailable(what.clone()),
+        StoreError::Corrupt(what) => StoreError::Corrupt(what.clone()),
+    }
+}
+
+/// Starts the compacting thread.
+pub(super) fn compactor(store: Arc<dyn Store>) -> std::io::Result<Worker<CompactJob, CompactDone>> {
+    Worker::start("tally-compact", move |jobs: Vec<CompactJob>| {
+        let compact = |job: CompactJob| {
+            let result = compact(&*store, &job).map_err(|fault| trouble(&fault));
+            CompactDone { revision: job.revision, ticket: job.ticket, bucket: job.bucket, result }
+        };
+        jobs.into_iter().map(compact).collect()
+    })
+}
+
+/// What a store's fault is to the protocol.
+pub(super) fn trouble(fault: &StoreError) -> Trouble {
+    match fault {
+        StoreError::Unavailable(what) => {
+            tracing::warn!("{what}; trying again");
+            Trouble::Unavailable
+        }
+        StoreError::Corrupt(what) => Trouble::Corrupt(what.clone()),
+    }
+}
+
+fn compact(store: &dyn Store, job: &CompactJob) -> Result<Option<Vec<u8>>, StoreError> {
+    let Some(reading) = store.read(&job.id, &[Known { bucket: job.bucket, last: None }])? else { return Ok(None) };
+    let Some(BucketRead::Whole(frames) | BucketRead::Tail(frames)) = reading.buckets.into_iter().next() else {
+        return Ok(None);
+    };
+    let Some(last) = frames.last().map(|frame| frame.id) else { return Ok(None) };
+    let bytes: Vec<Vec<u8>> = frames.into_iter().map(|frame| frame.bytes).collect();
+    let fault = |fault| StoreError::Corrupt(format!("table {} bucket {}: {fault}", job.table.name, job.bucket.bucket));
+    let snapshot = state::compact(&job.table, &bytes, job.watermark).map_err(fault)?;
+    let compaction =
+        Compaction { revision: job.id.clone(), life: job.life, bucket: job.bucket, last, snapshot: snapshot.clone() };
+    match store.compact(&compaction)? {
+        CompactAnswer::Done => Ok(Some(snapshot)),
+        CompactAnswer::Stale => Ok(None),
+    }
+}

@@ -1,0 +1,227 @@
+//! Whether what a plugin says of itself can be served: names, tables, tiers, schemas, examples.
+//!
+//! Every check yields a fault; all of them are reported at once. Nothing here loads or calls anything.
+
+use serde_json::Value;
+use std::collections::BTreeSet;
+use tally_plugin::description::{AboutText, Description, Pane, Table};
+
+/// A description longer than this is refused: it is held in memory and served with every catalogue request.
+pub(super) const LARGEST_TEXT: usize = 256 << 10;
+
+/// Tables of a metric, cells of a table. Deltas number both with 16 bits; state is laid out per cell.
+const MOST: usize = 64;
+
+/// Params that the host adds to every metric with a time axis.
+const TIME_PARAMS: [&str; 5] = ["window", "from", "to", "bucket", "event_types"];
+
+/// What is wrong with what a file says of itself.
+pub(super) fn about(about: &AboutText) -> Vec<String> {
+    let mut faults = Vec::new();
+    if !is_name(&about.name, 64) {
+        faults.push(format!("its name {:?} is not of the form [a-z][a-z0-9_]*, 1 to 64 characters", about.name));
+    }
+    if about.version.is_empty() || about.version.len() > 64 {
+        faults.push("its version has not 1 to 64 characters".into());
+    }
+    if let Err(fault) = jsonschema::validator_for(&about.config_schema) {
+        faults.push(format!("its config schema is not a JSON Schema: {fault}"));
+    }
+    faults
+}
+
+/// What is wrong with a description.
+pub(super) fn description(description: &Description) -> Vec<String> {
+    let mut faults = Vec::new();
+    if description.summary.trim().is_empty() || description.summary.len() > 500 {
+        faults.push("its summary has not 1 to 500 characters".into());
+    }
+    if description.tables.is_empty() || description.tables.len() > MOST {
+        faults.push(format!("it declares {} tables, not 1 to {MOST}", description.tables.len()));
+    }
+    let mut names = BTreeSet::new();
+    for declared in &description.tables {
+        if !names.insert(&declared.name) {
+            faults.push(format!("two tables are named {:?}", declared.name));
+        }
+        faults.extend(table(declared).into_iter().map(|fault| format!("table {:?}: {fault}", declared.name)));
+    }
+    if description.time && description.tables.iter().all(|table| table.tiers.is_empty()) {
+        faults.push("it has a time axis, but no table has tiers".into());
+    }
+    faults.extend(schemas(description));
+    faults
+}
+
+fn table(table: &Table) -> Vec<String> {
+    let mut faults = Vec::new();
+    if !is_name(&table.name, 64) {
+        faults.push("its name is not of the form [a-z][a-z0-9_]*, 1 to 64 characters".into());
+    }
+    if table.key.iter().collect::<BTreeSet<_>>().len() != table.key.len() {
+        faults.push("a column stands twice in its key".into());
+    }
+    if table.group > table.key.len() {
+        faults.push(format!("its group has {} columns, its key {}", table.group, table.key.len()));
+    }
+    for name in table.only.iter().filter(|name| !is_name(name, 32) && *name != "__other__") {
+        faults.push(format!("{name:?} cannot be an event type"));
+    }
+    if table.cells.is_empty() || table.cells.len() > MOST {
+        faults.push(format!("it has {} cells, not 1 to {MOST}", table.cells.len()));
+    }
+    let mut names = BTreeSet::new();
+    for cell in &table.cells {
+        if !is_name(&cell.name, 64) {
+            faults.push(format!("the cell name {:?} is not of the form [a-z][a-z0-9_]*", cell.name));
+        }
+        if !names.insert(&cell.name) {
+            faults.push(format!("two cells are named {:?}", cell.name));
+        }
+    }
+    faults.extend(tiers(table));
+    faults
+}
+
+/// What is wrong with a table's tiers, also after a configuration has changed them.
+pub(super) fn tiers(table: &Table) -> Vec<String> {
+    let mut faults = Vec::new();
+    for tier in &table.tiers {
+        if tier.keep_ms.is_some_and(|keep| keep < tier.pane.millis()) {
+            faults.push(format!("its {} panes are kept for less than one of them lasts", pane_name(tier.pane)));
+        }
+    }
+    for pair in table.tiers.windows(2) {
+        let (fine, coarse) = (pair[0], pair[1]);
+        if fine.pane >= coarse.pane {
+            faults.push(format!(
+                "its tiers are not in order: {} stands before {}",
+                pane_name(fine.pane),
+                pane_name(coarse.pane)
+            ));
+        } else if fine.keep_ms.unwrap_or(i64::MAX) >= coarse.keep_ms.unwrap_or(i64::MAX)
+            && fine.keep_ms != coarse.keep_ms
+            || fine.keep_ms.is_none()
+        {
+            let (fine, coarse) = (pane_name(fine.pane), pane_name(coarse.pane));
+            faults.push(format!("its {fine} panes are kept as long as its {coarse} panes or longer"));
+        }
+    }
+    faults
+}
+
+/// As people write it: `1m`, `1h`, `1d`.
+pub(super) fn pane_name(pane: Pane) -> &'static str {
+    match pane {
+        Pane::Minute => "1m",
+        Pane::Hour => "1h",
+        Pane::Day => "1d",
+    }
+}
+
+fn schemas(description: &Description) -> Vec<String> {
+    let mut faults = Vec::new();
+    if let Err(fault) = jsonschema::validator_for(&description.result_schema) {
+        faults.push(format!("its result schema is not a JSON Schema: {fault}"));
+    }
+    let schema = &description.params_schema;
+    if schema.get("type") != Some(&Value::from("object")) {
+        faults.push("its params schema is not that of an object".into());
+    }
+    if description.time {
+        for name in TIME_PARAMS.iter().filter(|name| schema.pointer(&format!("/properties/{name}")).is_some()) {
+            faults.push(format!("its param {name:?} is one that the engine adds to metrics with a time axis"));
+        }
+    }
+    match jsonschema::validator_for(schema) {
+        Err(fault) => faults.push(format!("its params schema is not a JSON Schema: {fault}")),
+        Ok(validator) => {
+            if description.examples.is_empty() || description.examples.len() > MOST {
+                faults.push(format!("it has {} examples, not 1 to {MOST}", description.examples.len()));
+            }
+            for example in &description.examples {
+                let mut params = example.params.clone();
+                if let (true, Some(object)) = (description.time, params.as_object_mut()) {
+                    object.retain(|name, _| !TIME_PARAMS.contains(&name.as_str()));
+                }
+                faults.extend(
+                    against(&validator, &params)
+                        .into_iter()
+                        .map(|fault| format!("its example {:?}: {fault}", example.note)),
+                );
+            }
+        }
+    }
+    faults
+}
+
+/// All faults of a value, each with where it is.
+pub(super) fn against(validator: &jsonschema::Validator, value: &Value) -> Vec<String> {
+    let fault = |fault: jsonschema::ValidationError<'_>| match fault.instance_path().as_str() {
+        "" => fault.to_string(),
+        path => format!("{path}: {fault}"),
+    };
+    validator.iter_errors(value).map(fault).collect()
+}
+
+fn is_name(name: &str, longest: usize) -> bool {
+    name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.len() <= longest
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use tally_plugin::prelude::{DAYS, EVENT_TIME, HOURS, MINUTES, ONE, USER_ID, days, hours, max, sum};
+
+    fn good() -> Description {
+        let tiers = [MINUTES.keep(hours(48)), HOURS.keep(days(90)), DAYS.keep_all()];
+        let table = tally_plugin::prelude::table("t")
+            .key([USER_ID])
+            .cell("n", sum(ONE))
+            .cell("last", max(EVENT_TIME))
+            .tiers(tiers);
+        Description {
+            params_schema: json!({"type": "object", "properties": {"limit": {"type": "integer", "minimum": 1}}, "additionalProperties": false}),
+            result_schema: json!({"type": "object"}),
+            ..Description::new("A summary").table(table).time().example(json!({"limit": 1, "window": "2h"}), "one")
+        }
+    }
+
+    #[test]
+    fn a_good_description_has_no_faults() {
+        assert_eq!(description(&good()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn each_fault_is_named() {
+        type Break = fn(&mut Description);
+        let broken: [(&str, Break); 17] = [
+            ("summary", |d| d.summary.clear()),
+            ("0 tables", |d| d.tables.clear()),
+            ("two tables", |d| d.tables.push(d.tables[0].clone())),
+            ("its name", |d| d.tables[0].name = "T".into()),
+            ("twice in its key", |d| d.tables[0].key = vec![USER_ID, USER_ID]),
+            ("its group", |d| d.tables[0].group = 2),
+            ("event type", |d| d.tables[0].only = vec!["Buy".into()]),
+            ("0 cells", |d| d.tables[0].cells.clear()),
+            ("two cells", |d| d.tables[0].cells[1].name = "n".into()),
+            ("cell name", |d| d.tables[0].cells[1].name = "a b".into()),
+            ("less than one", |d| d.tables[0].tiers[0].keep_ms = Some(1)),
+            ("in order", |d| d.tables[0].tiers.swap(0, 1)),
+            ("or longer", |d| d.tables[0].tiers[0].keep_ms = None),
+            ("no table has tiers", |d| d.tables[0].tiers.clear()),
+            ("params schema", |d| d.params_schema = json!({"type": "array"})),
+            ("result schema", |d| d.result_schema = json!({"type": 7})),
+            ("/limit: 0 is less", |d| d.examples[0].params = json!({"limit": 0})),
+        ];
+        for (expected, break_it) in broken {
+            let mut changed = good();
+            break_it(&mut changed);
+            let faults = description(&changed).join("; ");
+            assert!(faults.contains(expected), "{expected:?} is not in {faults:?}");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Files in plugin folders: which are candidates, what they contain, and the private copies that are loaded.
+//!
+//! A candidate is read once; everything later uses these bytes, so that a file that changes meanwhile changes nothing.
+
+use sha2::{Digest, Sha256};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// Larger files are refused. A stripped plugin is about half a MiB, one with debug information some tens.
+const LARGEST: u64 = 256 << 20;
+
+/// A file that was read.
+pub(super) struct Candidate {
+    /// What it contains.
+    pub(super) bytes: Vec<u8>,
+    /// Hash of that, in hexadecimal.
+    pub(super) sha256: String,
+    /// Whether its group can change it: worth a warning once it turns out to be a plugin.
+    pub(super) group_writable: bool,
+}
+
+/// The `*.so` names of a folder in order of their names. A folder that does not exist has none.
+///
+/// # Errors
+/// A sentence: the folder cannot be read.
+pub(super) fn names(folder: &Path) -> Result<Vec<PathBuf>, String> {
+    let unreadable = |fault: io::Error| format!("the folder {} cannot be read: {fault}", folder.display());
+    let entries = match fs::read_dir(folder) {
+        Err(fault) if fault.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
+        entries => entries.map_err(unreadable)?,
+    };
+    let mut names =
+        entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
+    names.retain(|name| name.extension().is_some_and(|extension| extension == "so"));
+    names.sort();
+    Ok(names)
+}
+
+/// Reads a candidate.
+///
+/// # Errors
+/// Half a sentence that goes after the file's name: why it is not trusted, or cannot be read.
+pub(super) fn read(file: &Path) -> Result<Candidate, String> {
+    let unreadable = |fault: io::Error| format!("cannot be read: {fault}");
+    let folder = file.parent().ok_or("has no folder")?.canonicalize().map_err(unreadable)?;
+    let real = file.canonicalize().map_err(unreadable)?;
+    if real.parent() != Some(&folder) {
+        return Err("is a link to another folder (copy the file itself)".into());
+    }
+    // Without O_NONBLOCK, opening a pipe would wait for who writes to it.
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(&real)
+        .map_err(unreadable)?;
+    let metadata = opened.metadata().map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err("is not a regular file".into());
+    }
+    let mode = metadata.permissions().mode();
+    if mode & 0o002 != 0 {
+        return Err("can be written by everybody: its code would not be trusted (chmod o-w it)".into());
+    }
+    let us = owner_of_this_process().map_err(unreadable)?;
+    if metadata.uid() != 0 && metadata.uid() != us {
+        return Err(format!("belongs to user {}, neither to this one ({us}) nor to root (chown it)", metadata.uid()));
+    }
+    let mut bytes = Vec::new();
+    opened.take(LARGEST + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(format!("is larger than {} MiB", LARGEST >> 20));
+    }
+    let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(Candidate { bytes, sha256, group_writable: mode & 0o020 != 0 })
+}
+
+/// The effective user, as the owner of the process' entry in `/proc`.
+fn owner_of_this_process() -> io::Result<u32> {
+    Ok(fs::metadata("/proc/self")?.uid())
+}
+
+/// Writes the private copy of a candidate, unless it is there: `<private>/<sha256>.so`, mode 0500, in a folder of mode
+/// 0700. Returns its absolute path.
+///
+/// # Errors
+/// A sentence.
+pub(super) fn keep(private: &Path, candidate: &Candidate) -> Result<PathBuf, String> {
+    let failed = |fault: io::Error| format!("its private copy cannot be written to {}: {fault}", private.display());
+    DirBuilder::new().recursive(true).mode(0o700).create(private).map_err(failed)?;
+    fs::set_permissions(private, fs::Permissions::from_mode(0o700)).map_err(failed)?;
+    let private_folder = private.canonicalize().map_err(failed)?;
+    let copy = private_folder.join(format!("{}.so", candidate.sha256));
+    if fs::read(&copy).is_ok_and(|bytes| bytes == candidate.bytes) {
+        return Ok(copy);
+    }
+    let unfinished = private_folder.join(format!("{}.{}.tmp", candidate.sha256, std::process::id()));
+    let write = || -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+        file.write_all(&candidate.bytes)?;
+        file.set_permissions(fs::Permissions::from_mode(0o500))?;
+        file.sync_all()?;
+        drop(file);
+        fs::rename(&unfinished, &copy)?;
+        File::open(&private_folder)?.sync_all()
+    };
+    write().map_err(|fault| {
+        // Best effort: the unfinished copy has a name that is never loaded.
+        let _ = fs::remove_file(&unfinished);
+        failed(fault)
+    })?;
+    Ok(copy)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // a test that cannot make its files has failed
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn file(folder: &Path, name: &str, mode: u32) -> PathBuf {
+        let path = folder.join(name);
+        fs::write(&path, b"content").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        path
+    }
+
+    fn refusal(path: &Path) -> String {
+        read(path).err().unwrap_or_default()
+    }
+
+    #[test]
+    fn only_so_files_are_candidates_and_a_missing_folder_has_none() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["b.so", "a.so", "a.so.tmp", "notes.txt"] {
+            file(folder.path(), name, 0o644);
+        }
+        let found = names(folder.path()).unwrap();
+        assert_eq!(found, [folder.path().join("a.so"), folder.path().join("b.so")]);
+        assert_eq!(names(&folder.path().join("absent")), Ok(vec![]));
+        assert!(names(&folder.path().join("a.so")).unwrap_err().contains("cannot be read"));
+    }
+
+    #[test]
+    fn files_that_others_can_change_are_refused() {
+        let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        assert!(read(&file(folder.path(), "good.so", 0o644)).is_ok_and(|file| !file.group_writable));
+        assert!(read(&file(folder.path(), "group.so", 0o664)).unwrap().group_writable);
+        assert!(refusal(&file(folder.path(), "world.so", 0o666)).contains("everybody"));
+
+        symlink(file(elsewhere.path(), "other.so", 0o644), folder.path().join("out.so")).unwrap();
+        assert!(refusal(&folder.path().join("out.so")).contains("link"));
+        symlink("good.so", folder.path().join("in.so")).unwrap();
+        assert!(read(&folder.path().join("in.so")).is_ok());
+        fs::create_dir(folder.path().join("dir.so")).unwrap();
+        assert!(refusal(&folder.path().join("dir.so")).contains("regular"));
+        assert!(refusal(&folder.path().join("absent.so")).contains("cannot be read"));
+    }
+
+    #[test]
+    fn copies_are_named_after_their_content_and_healed() {
+        let folder = tempfile::tempdir().unwrap();
+        let private = folder.path().join("private");
+        let candidate = read(&file(folder.path(), "a.so", 0o644)).unwrap();
+        let copy = keep(&private, &candidate).unwrap();
+        assert_eq!(copy.file_stem().unwrap().to_str().unwrap(), candidate.sha256);
+        assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o500);
+        assert_eq!(fs::metadata(&private).unwrap().permissions().mode() & 0o777, 0o700);
+
+        fs::remove_file(&copy).unwrap();
+        fs::write(&copy, b"cont").unwrap();
+        assert_eq!(keep(&private, &candidate), Ok(copy.clone()));
+        assert_eq!(fs::read(&copy).unwrap(), b"content");
+        assert_eq!(fs::read_dir(&private).unwrap().count(), 1, "nothing unfinished is left");
+    }
+}

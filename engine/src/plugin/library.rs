@@ -1,0 +1,177 @@
+//! The one place where foreign code is loaded and called.
+//!
+//! What it is given is a whole shared object with a handshake that fits ([`super::elf`]), at an absolute path that is
+//! never written again ([`super::folder`]). What it gives is safe to call: layouts are checked when a file is loaded, the
+//! entry points are fenced inside the plugin, and a library is never unloaded. It cannot contain a plugin that breaks
+//! memory or does not return.
+#![allow(unsafe_code)] // loading and calling foreign code is what this file is for
+
+use crate::event::EventBatch;
+use abi_stable::library::{LibHeader, RawLibrary, lib_header_from_raw_library};
+use abi_stable::std_types::{RResult, RStr, RString};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use tally_plugin::abi::{DeltaBuffer, Fallible, Host, Instance, Parts, PluginRef, RawDelta, with_columns};
+
+/// A loaded plugin file. Stays loaded as long as the process lives.
+#[derive(Clone, Copy)]
+pub(super) struct Library {
+    plugin: PluginRef,
+}
+
+/// A metric inside a plugin file.
+pub(super) struct Hosted {
+    plugin: PluginRef,
+    instance: Instance,
+}
+
+// SAFETY: the instance is a `Metric`, which is `Send + Sync` by its trait; the entry points take it by shared reference.
+unsafe impl Send for Hosted {}
+// SAFETY: likewise.
+unsafe impl Sync for Hosted {}
+
+/// Executes a read that a metric asked for: JSON to JSON, or a sentence.
+pub(super) type Reading<'a> = &'a dyn Fn(&str) -> Result<String, String>;
+
+impl Library {
+    /// Loads a private copy.
+    ///
+    /// # Errors
+    /// Half a sentence that goes after the file's name.
+    pub(super) fn open(copy: &Path) -> Result<Library, String> {
+        let library = RawLibrary::load_at(copy).map_err(|fault| format!("cannot be loaded: {}", first_line(&fault)))?;
+        // Never unloaded: the layouts that the checker keeps, and whatever a plugin's threads run, point into it.
+        let library: &'static RawLibrary = Box::leak(Box::new(library));
+        // SAFETY: the library lives as long as the process.
+        let header = unsafe { lib_header_from_raw_library(library) }
+            .map_err(|fault| format!("has no entry points of this kind: {}", first_line(&fault)))?;
+        Library::of(header, copy)
+    }
+
+    /// The checked entry points behind a header.
+    fn of(header: &'static LibHeader, copy: &Path) -> Result<Library, String> {
+        let plugin = header.init_root_module::<PluginRef>().map_err(|fault| {
+            tracing::debug!(copy = %copy.display(), "{fault}");
+            "was built against an interface of another layout (rebuild it with a matching tally-plugin)".to_string()
+        })?;
+        Ok(Library { plugin })
+    }
+
+    /// `AboutText` as JSON.
+    ///
+    /// # Errors
+    /// What the plugin says.
+    pub(super) fn about(self, metric: &'static str) -> Result<String, String> {
+        text(self.plugin.about()(host(metric)))
+    }
+
+    /// `Description` as JSON.
+    ///
+    /// # Errors
+    /// What the plugin says.
+    pub(super) fn describe(self, config: &str, metric: &'static str) -> Result<String, String> {
+        text(self.plugin.describe()(RStr::from_str(config), host(metric)))
+    }
+
+    /// A metric for a configuration. `metric` is the name that its log lines carry.
+    ///
+    /// # Errors
+    /// What the plugin says.
+    pub(super) fn create(self, config: &str, metric: &'static str) -> Result<Hosted, String> {
+        let created = self.plugin.create()(RStr::from_str(config), host(metric)).into_result();
+        let instance = created.map_err(RString::into_string)?;
+        Ok(Hosted { plugin: self.plugin, instance })
+    }
+}
+
+impl Hosted {
+    /// The deltas of a batch, handed to `take` one by one.
+    ///
+    /// # Errors
+    /// What the plugin says; `take` was not called then.
+    pub(super) fn update(&self, batch: &EventBatch, take: impl FnMut(&RawDelta)) -> Result<(), String> {
+        let mut buffer = DeltaBuffer::default();
+        let parts = Parts {
+            users: &batch.users,
+            products: &batch.products,
+            kinds: &batch.kinds,
+            times: &batch.times,
+            kind_names: &batch.kind_names,
+            text_bytes: &batch.text_bytes,
+            text_ends: &batch.text_ends,
+        };
+        let updated = with_columns(parts, |columns| self.plugin.update()(self.instance, columns, &mut buffer));
+        updated.into_result().map_err(RString::into_string)?;
+        buffer.deltas.iter().for_each(take);
+        Ok(())
+    }
+
+    /// `Reply` as JSON for an `Ask` in JSON.
+    ///
+    /// # Errors
+    /// What the plugin says.
+    pub(super) fn answer(&self, ask: &str, reading: Reading<'_>) -> Result<String, String> {
+        let call = std::ptr::from_ref(&reading) as usize;
+        text(self.plugin.answer()(self.instance, RStr::from_str(ask), call))
+    }
+}
+
+impl Drop for Hosted {
+    fn drop(&mut self) {
+        self.plugin.destroy()(self.instance);
+    }
+}
+
+fn text(said: Fallible<RString>) -> Result<String, String> {
+    said.into_result().map(RString::into_string).map_err(RString::into_string)
+}
+
+/// The first line of an error of the ABI library, which are long.
+fn first_line(fault: &dyn std::fmt::Display) -> String {
+    let text = fault.to_string();
+    text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("without a reason").to_string()
+}
+
+/// What a metric may call. Its context is the metric's name, which lives as long as the process.
+fn host(metric: &'static str) -> Host {
+    // A thin pointer to the two words of the name; leaked once for each load of a metric.
+    let context = Box::leak(Box::new(metric)) as *const &'static str as usize;
+    Host { context, log, read, extension }
+}
+
+extern "C" fn log(context: usize, level: u8, line: RStr<'_>) {
+    // SAFETY: made by `host`, never freed.
+    let metric = unsafe { *(context as *const &'static str) };
+    let outcome = catch_unwind(AssertUnwindSafe(|| match level {
+        1 => tracing::error!(metric, "{}", line.as_str()),
+        2 => tracing::warn!(metric, "{}", line.as_str()),
+        3 => tracing::info!(metric, "{}", line.as_str()),
+        4 => tracing::debug!(metric, "{}", line.as_str()),
+        _ => tracing::trace!(metric, "{}", line.as_str()),
+    }));
+    // A log that panics must not end the process; its payload may not even be dropped safely.
+    if let Err(payload) = outcome {
+        std::mem::forget(payload);
+    }
+}
+
+extern "C" fn read(call: usize, request: RStr<'_>) -> Fallible<RString> {
+    // SAFETY: made by `Hosted::answer`, which is still running: the reader that a metric is given cannot leave the call.
+    let reading = unsafe { *(call as *const Reading<'_>) };
+    match catch_unwind(AssertUnwindSafe(|| reading(request.as_str()))) {
+        Ok(Ok(answer)) => RResult::ROk(answer.into()),
+        Ok(Err(fault)) => RResult::RErr(fault.into()),
+        Err(payload) => {
+            std::mem::forget(payload);
+            RResult::RErr("the engine failed while reading".into())
+        }
+    }
+}
+
+extern "C" fn extension(_: usize, _: RStr<'_>) -> *const () {
+    std::ptr::null()
+}
+
+#[cfg(test)]
+#[path = "library_tests.rs"]
+mod tests;

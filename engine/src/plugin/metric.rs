@@ -1,0 +1,190 @@
+//! A metric that can be called: what the rest of the engine sees of a plugin.
+
+use super::library::Hosted;
+use crate::event::EventBatch;
+use serde_json::Value;
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tally_plugin::ask::{Ask, Reply};
+use tally_plugin::description::{Description, From};
+use tally_plugin::read::{ReadAnswer, ReadRequest};
+use thiserror::Error;
+
+/// An answer longer than this is a failure of the plugin: it is held in memory and sent to every subscriber.
+const LARGEST_ANSWER: usize = 64 << 20;
+
+/// Executes reads for a metric that is answering; all at one position.
+pub trait Read {
+    /// Executes one.
+    ///
+    /// # Errors
+    /// [`ReadFault`].
+    fn read(&self, request: &ReadRequest) -> Result<ReadAnswer, ReadFault>;
+}
+
+/// Why a read was not executed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ReadFault {
+    /// The evaluation has taken too long.
+    #[error("the evaluation took longer than its deadline")]
+    Deadline,
+    /// State cannot be read now.
+    #[error("state cannot be read: {0}")]
+    Store(String),
+    /// The plugin asks for what it has not declared.
+    #[error("the plugin asks for what it has not declared: {0}")]
+    Request(String),
+}
+
+/// Why a metric did not answer.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum AnswerFailure {
+    /// One of its reads failed. This holds whatever the plugin made of it.
+    #[error(transparent)]
+    Read(ReadFault),
+    /// The plugin failed.
+    #[error("{0}")]
+    Plugin(String),
+}
+
+/// "Merge `value` into a cell of the table's row that the event belongs to."
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delta {
+    /// Row of the batch; below its length.
+    pub row: u32,
+    /// Index of the table in the description; declared.
+    pub table: u16,
+    /// Index of the cell in its table; declared with `From::Update`.
+    pub cell: u16,
+    /// What is merged into it.
+    pub value: i128,
+}
+
+/// A metric that can be called, from several threads at once.
+pub struct Metric {
+    pub(super) name: String,
+    pub(super) plugin: String,
+    pub(super) version: String,
+    pub(super) revision: u32,
+    pub(super) file: PathBuf,
+    pub(super) sha256: String,
+    pub(super) config: Value,
+    pub(super) description: Arc<Description>,
+    pub(super) hosted: Hosted,
+}
+
+impl Metric {
+    /// Name under which it answers.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Name of the plugin that serves it.
+    #[must_use]
+    pub fn plugin(&self) -> &str {
+        &self.plugin
+    }
+
+    /// Version of the plugin's code.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// The author's number for the meaning of its cells.
+    #[must_use]
+    pub fn revision(&self) -> u32 {
+        self.revision
+    }
+
+    /// The file that was found (not the private copy that was loaded).
+    #[must_use]
+    pub fn file(&self) -> &PathBuf {
+        &self.file
+    }
+
+    /// Hash of that file's content, hexadecimal.
+    #[must_use]
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// Its configuration; `{}` without a section.
+    #[must_use]
+    pub fn config(&self) -> &Value {
+        &self.config
+    }
+
+    /// What it is, with the configured retention.
+    #[must_use]
+    pub fn description(&self) -> &Arc<Description> {
+        &self.description
+    }
+
+    /// Whether [`Metric::update`] must be called; otherwise the host feeds all cells.
+    #[must_use]
+    pub fn needs_update(&self) -> bool {
+        self.description.tables.iter().flat_map(|table| &table.cells).any(|cell| cell.from == From::Update)
+    }
+
+    /// Appends the deltas of a batch. They are a pure function of it.
+    ///
+    /// # Errors
+    /// The plugin failed (panicked, or handed over what it has not declared); `deltas` is as before.
+    pub fn update(&self, batch: &EventBatch, deltas: &mut Vec<Delta>) -> Result<(), String> {
+        let before = deltas.len();
+        let mut fault = None;
+        self.hosted.update(batch, |raw| {
+            let delta = Delta { row: raw.row, table: raw.table, cell: raw.cell, value: raw.value() };
+            let table = self.description.tables.get(usize::from(delta.table));
+            let cell = table.and_then(|table| table.cells.get(usize::from(delta.cell)));
+            if delta.row as usize >= batch.len() || cell.is_none_or(|cell| cell.from != From::Update) {
+                fault.get_or_insert_with(|| {
+                    format!("the plugin handed over a delta that fits no event or no cell fed by update: {delta:?}")
+                });
+            } else {
+                deltas.push(delta);
+            }
+        })?;
+        if let Some(fault) = fault {
+            deltas.truncate(before);
+            return Err(fault);
+        }
+        Ok(())
+    }
+
+    /// Answers a question. May block as long as `reader` does.
+    ///
+    /// # Errors
+    /// [`AnswerFailure`]. A refusal is a reply, not an error.
+    pub fn answer(&self, ask: &Ask, reader: &dyn Read) -> Result<Reply, AnswerFailure> {
+        let failed = AnswerFailure::Plugin;
+        let ask = serde_json::to_string(ask)
+            .map_err(|fault| failed(format!("the question is not representable: {fault}")))?;
+        let fault = RefCell::new(None);
+        let answered = self.hosted.answer(&ask, &|request| {
+            serve(reader, request).map_err(|happened| {
+                let text = happened.to_string();
+                fault.borrow_mut().get_or_insert(happened);
+                text
+            })
+        });
+        if let Some(fault) = fault.into_inner() {
+            return Err(AnswerFailure::Read(fault));
+        }
+        let text = answered.map_err(failed)?;
+        if text.len() > LARGEST_ANSWER {
+            return Err(failed(format!("the answer is longer than {} MiB", LARGEST_ANSWER >> 20)));
+        }
+        serde_json::from_str(&text).map_err(|fault| failed(format!("the answer is unreadable: {fault}")))
+    }
+}
+
+/// One read, from text to text.
+fn serve(reader: &dyn Read, request: &str) -> Result<String, ReadFault> {
+    let request = serde_json::from_str(request).map_err(|fault| ReadFault::Request(fault.to_string()))?;
+    let answer = reader.read(&request)?;
+    serde_json::to_string(&answer).map_err(|fault| ReadFault::Store(fault.to_string()))
+}

@@ -1,0 +1,15 @@
+//! Plugin files become metrics: found, checked, loaded, described, and called.
+//!
+//! A file is never loaded where it lies: it is read once, checked as bytes, and loaded from a private copy named after
+//! its content. What is refused is listed with one sentence and harms nothing. A loaded file stays loaded. This module
+//! knows no state, no pipeline and no clock; who reads tables for a metric hands over a [`Read`].
+
+mod check;
+mod elf;
+mod folder;
+mod library;
+mod metric;
+mod registry;
+
+pub use metric::{AnswerFailure, Delta, Metric, Read, ReadFault};
+pub use registry::{Loaded, RejectedFile, load};

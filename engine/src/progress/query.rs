@@ -1,0 +1,136 @@
+//! What can be asked of the protocol: how far it is, what a batch is due to, what stands still and why.
+
+use super::cell::{Cell, Phase};
+use super::machine::Machine;
+use super::protocol::*;
+use super::record::Progress;
+use crate::event::Position;
+
+impl Machine {
+    /// The revisions that a batch up to `to` is to be counted for, ascending, each with the offset from which on its rows
+    /// count; rows below only warm up the dedupe window. Empty for another epoch than the present one: throw it away.
+    pub fn due(&self, partition: u32, epoch: u64, to: u64) -> impl Iterator<Item = (RevisionNo, u64)> + '_ {
+        let part = self.partition(partition).map(|p| &self.partitions[p]);
+        let part = part.filter(|part| part.epoch == epoch && !part.revoked && part.read.is_some_and(|read| read < to));
+        part.into_iter().flat_map(move |part| {
+            part.cells.iter().zip(&self.revisions).filter_map(move |(cell, revision)| {
+                let due = cell.is_live()
+                    && revision.counts()
+                    && part.read.is_some_and(|read| (read..to).contains(&cell.counted()))
+                    && cell.verify.is_none_or(|anchor| anchor.offset >= to);
+                due.then(|| (revision.no, cell.counted()))
+            })
+        })
+    }
+
+    /// Offsets below `to` whose records must be reported as [`Event::Anchor`] before their batch is counted; ascending
+    /// by revision, mostly empty.
+    pub fn anchors(&self, partition: u32, to: u64) -> impl Iterator<Item = u64> + '_ {
+        let part = self.partition(partition).map(|p| &self.partitions[p]);
+        part.into_iter().flat_map(move |part| {
+            part.cells
+                .iter()
+                .filter_map(move |cell| cell.verify.map(|anchor| anchor.offset).filter(|offset| *offset < to))
+        })
+    }
+
+    /// The offset after the last record counted.
+    #[must_use]
+    pub fn next(&self, revision: RevisionNo, partition: u32) -> Option<u64> {
+        self.cell(revision, partition).filter(|cell| cell.is_resolved()).map(Cell::counted)
+    }
+
+    /// What is known to be stored.
+    #[must_use]
+    pub fn stored(&self, revision: RevisionNo, partition: u32) -> Option<&Progress> {
+        self.cell(revision, partition).filter(|cell| cell.stored).map(|cell| &cell.base)
+    }
+
+    /// Counted, over all partitions held: where answers from memory stand.
+    #[must_use]
+    pub fn position(&self, revision: RevisionNo) -> Position {
+        self.positions(revision, |cell| cell.is_resolved().then(|| cell.counted()))
+    }
+
+    /// Stored, over all partitions held: what survives a crash.
+    #[must_use]
+    pub fn committed(&self, revision: RevisionNo) -> Position {
+        self.positions(revision, |cell| cell.stored.then_some(cell.base.next))
+    }
+
+    fn positions(&self, revision: RevisionNo, of: impl Fn(&Cell) -> Option<u64>) -> Position {
+        let Some(r) = self.revision(revision) else { return Position::default() };
+        Position(self.partitions.iter().filter_map(|part| Some((part.partition, of(&part.cells[r])?))).collect())
+    }
+
+    /// What stands behind the source's own place in the partition: revision, partition, offsets behind.
+    pub fn lagging(&self) -> impl Iterator<Item = (RevisionNo, u32, u64)> + '_ {
+        self.partitions.iter().flat_map(move |part| {
+            let furthest = part.cells.iter().map(Cell::counted).max().unwrap_or(0);
+            part.cells.iter().zip(&self.revisions).filter_map(move |(cell, revision)| {
+                let behind = furthest - cell.counted();
+                (behind > 0).then_some((revision.no, part.partition, behind))
+            })
+        })
+    }
+
+    /// What stands still until a person acts: revision, partition (`None`: all), why.
+    pub fn halts(&self) -> impl Iterator<Item = (RevisionNo, Option<u32>, &Halt)> + '_ {
+        let whole = self.revisions.iter().filter_map(|revision| Some((revision.no, None, revision.halt.as_ref()?)));
+        let cells = self.partitions.iter().flat_map(move |part| {
+            part.cells.iter().zip(&self.revisions).filter_map(move |(cell, revision)| match &cell.phase {
+                Phase::Halted(halt) => Some((revision.no, Some(part.partition), halt)),
+                _ => None,
+            })
+        });
+        whole.chain(cells)
+    }
+
+    /// Why a partition is not delivered now; nothing while it is.
+    pub fn pauses(&self, partition: u32) -> impl Iterator<Item = Pause> + '_ {
+        self.partition(partition).into_iter().flat_map(|p| self.pauses_of(p))
+    }
+
+    pub(super) fn pauses_of(&self, p: usize) -> impl Iterator<Item = Pause> + '_ {
+        let part = &self.partitions[p];
+        let counting = || part.cells.iter().zip(&self.revisions).filter(|(_, revision)| revision.counts());
+        let loading = counting().any(|(cell, _)| matches!(cell.phase, Phase::Waiting | Phase::Loaded(_)));
+        let live = counting().any(|(cell, _)| cell.is_live());
+        let limit = self.settings.max_pending_rows;
+        let pending = self.revisions.iter().any(|revision| revision.commits() && revision.pending_rows >= limit);
+        let reasons = [
+            (loading, Pause::Loading),
+            (self.store_away(), Pause::StoreAway),
+            (pending, Pause::Pending),
+            (!live && !loading, Pause::Idle),
+            (part.revoked, Pause::Revoked),
+        ];
+        reasons.into_iter().filter_map(|(holds, reason)| holds.then_some(reason))
+    }
+
+    /// Whether the store left a request unanswered since it last answered: retry with back-off.
+    #[must_use]
+    pub fn store_away(&self) -> bool {
+        self.revisions.iter().any(|revision| revision.away)
+    }
+
+    /// Whether nothing of these partitions waits for a commit.
+    #[must_use]
+    pub fn flushed(&self, partitions: &[u32]) -> bool {
+        let held = partitions.iter().filter_map(|partition| self.partition(*partition));
+        held.into_iter().all(|p| {
+            let mut cells = self.partitions[p].cells.iter().zip(&self.revisions);
+            cells.all(|(cell, revision)| !revision.commits() || !cell.is_dirty())
+        })
+    }
+
+    /// Updates that wait for their commit, of the revision with the most: reason enough for an early checkpoint.
+    #[must_use]
+    pub fn pending_rows(&self) -> u64 {
+        self.revisions.iter().map(|revision| revision.pending_rows).max().unwrap_or(0)
+    }
+
+    fn cell(&self, revision: RevisionNo, partition: u32) -> Option<&Cell> {
+        Some(&self.partitions[self.partition(partition)?].cells[self.revision(revision)?])
+    }
+}

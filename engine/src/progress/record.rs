@@ -1,0 +1,280 @@
+//! The record of a revision's progress on one partition: what stands beside the fence in a store.
+//!
+//! It is a pure function of the log range counted (and of the gaps met), so two engines that count the same range write
+//! the same record. The binary form is versioned and carries a checksum; an unknown format is refused, never skipped.
+
+use thiserror::Error;
+
+/// The format this engine writes and the only one it reads.
+const FORMAT: u8 = 1;
+/// How many gaps are listed; what older ones lost is kept as a sum in [`Progress::lost_before`].
+pub const MAX_GAPS: usize = 32;
+/// Longest topic id, bytes.
+pub const MAX_TOPIC: usize = 512;
+
+const HAS_WATERMARK: u8 = 1;
+const HAS_ANCHOR: u8 = 2;
+const HAS_DEDUPE_GAP: u8 = 4;
+
+/// Identifies a record by its place and contents, to notice a log that was truncated or made anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Anchor {
+    /// Its offset.
+    pub offset: u64,
+    /// Its broker timestamp, Unix milliseconds.
+    pub timestamp_ms: i64,
+    /// CRC-32 of its payload (0 for a tombstone).
+    pub crc32: u32,
+}
+
+/// Offsets `[from, to)`; never empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// First offset.
+    pub from: u64,
+    /// Offset after the last.
+    pub to: u64,
+}
+
+/// How far a revision has counted a partition, and what there is to know about it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Id of the topic incarnation counted; empty where the source has none. At most [`MAX_TOPIC`] bytes.
+    pub topic: String,
+    /// Where counting began: records below were never meant to be counted.
+    pub start: u64,
+    /// The offset after the last record counted.
+    pub next: u64,
+    /// Largest event time counted, Unix milliseconds.
+    pub watermark: Option<i64>,
+    /// The last record applied; `next - 1` may be a hole.
+    pub anchor: Option<Anchor>,
+    /// Updates counted since `start`, before folding.
+    pub rows: u64,
+    /// Records that were gone when the dedupe window was last rebuilt: duplicates of these would have counted twice.
+    pub dedupe_gap: Option<Span>,
+    /// Offsets lost in gaps that are no longer listed.
+    pub lost_before: u64,
+    /// The latest gaps, ascending: records that were to be counted but were gone. At most [`MAX_GAPS`].
+    pub gaps: Vec<Span>,
+}
+
+/// Why bytes are no progress record.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum Unreadable {
+    /// Written by another version of the engine.
+    #[error(
+        "progress record of format {0}; this engine reads format {FORMAT}: use the engine that wrote it, or rebuild the metric"
+    )]
+    Format(u8),
+    /// Damaged.
+    #[error("progress record is damaged ({0}): rebuild the metric from the log")]
+    Damaged(&'static str),
+}
+
+impl Progress {
+    /// Adds a gap. Beyond [`MAX_GAPS`] the oldest leaves the list and only its length is kept.
+    pub fn add_gap(&mut self, gap: Span) {
+        self.gaps.push(gap);
+        if self.gaps.len() > MAX_GAPS {
+            let oldest = self.gaps.remove(0);
+            self.lost_before = self.lost_before.saturating_add(oldest.to - oldest.from);
+        }
+    }
+
+    /// Offsets lost in gaps, all of them.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.gaps.iter().fold(self.lost_before, |sum, gap| sum.saturating_add(gap.to - gap.from))
+    }
+
+    /// The binary form: format, fields in little-endian, CRC-32 of all before it. A topic longer than [`MAX_TOPIC`] is
+    /// cut at a character.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let topic = &self.topic.as_bytes()[..self.topic.floor_char_boundary(MAX_TOPIC)];
+        let mut out = Vec::with_capacity(96 + topic.len() + 16 * self.gaps.len());
+        out.push(FORMAT);
+        let flag = |set: bool, bit: u8| if set { bit } else { 0 };
+        out.push(
+            flag(self.watermark.is_some(), HAS_WATERMARK)
+                | flag(self.anchor.is_some(), HAS_ANCHOR)
+                | flag(self.dedupe_gap.is_some(), HAS_DEDUPE_GAP),
+        );
+        out.extend_from_slice(&(topic.len() as u16).to_le_bytes());
+        out.extend_from_slice(topic);
+        for number in [self.start, self.next, self.rows, self.lost_before] {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+        if let Some(watermark) = self.watermark {
+            out.extend_from_slice(&watermark.to_le_bytes());
+        }
+        if let Some(anchor) = self.anchor {
+            out.extend_from_slice(&anchor.offset.to_le_bytes());
+            out.extend_from_slice(&anchor.timestamp_ms.to_le_bytes());
+            out.extend_from_slice(&anchor.crc32.to_le_bytes());
+        }
+        let first = self.gaps.len().saturating_sub(MAX_GAPS);
+        out.push((self.gaps.len() - first) as u8);
+        for gap in self.dedupe_gap.iter().chain(&self.gaps[first..]) {
+            out.extend_from_slice(&gap.from.to_le_bytes());
+            out.extend_from_slice(&gap.to.to_le_bytes());
+        }
+        let crc = crc32fast::hash(&out);
+        out.extend_from_slice(&crc.to_le_bytes());
+        out
+    }
+
+    /// Reads the binary form.
+    ///
+    /// # Errors
+    /// [`Unreadable`]: unknown format, or bytes that `encode` cannot have written.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
+        match bytes.first() {
+            None => return Err(Unreadable::Damaged("it is empty")),
+            Some(&FORMAT) => {}
+            Some(&other) => return Err(Unreadable::Format(other)),
+        }
+        let (body, crc) = bytes.split_last_chunk::<4>().ok_or(Unreadable::Damaged("it is too short"))?;
+        if crc32fast::hash(body) != u32::from_le_bytes(*crc) {
+            return Err(Unreadable::Damaged("its checksum differs"));
+        }
+        let mut rest = body.get(1..).ok_or(Unreadable::Damaged("it is too short"))?;
+        let [flags] = take(&mut rest)?;
+        if flags & !(HAS_WATERMARK | HAS_ANCHOR | HAS_DEDUPE_GAP) != 0 {
+            return Err(Unreadable::Damaged("it has unknown flags"));
+        }
+        let length = usize::from(u16::from_le_bytes(take(&mut rest)?));
+        let (topic, after) = rest.split_at_checked(length).ok_or(Unreadable::Damaged("it is too short"))?;
+        rest = after;
+        let topic = std::str::from_utf8(topic).map_err(|_| Unreadable::Damaged("its topic id is not UTF-8"))?;
+        let mut progress = Self {
+            topic: topic.to_owned(),
+            start: number(&mut rest)?,
+            next: number(&mut rest)?,
+            rows: number(&mut rest)?,
+            lost_before: number(&mut rest)?,
+            ..Self::default()
+        };
+        if flags & HAS_WATERMARK != 0 {
+            progress.watermark = Some(i64::from_le_bytes(take(&mut rest)?));
+        }
+        if flags & HAS_ANCHOR != 0 {
+            progress.anchor = Some(Anchor {
+                offset: number(&mut rest)?,
+                timestamp_ms: i64::from_le_bytes(take(&mut rest)?),
+                crc32: u32::from_le_bytes(take(&mut rest)?),
+            });
+        }
+        let [gaps] = take(&mut rest)?;
+        if flags & HAS_DEDUPE_GAP != 0 {
+            progress.dedupe_gap = Some(span(&mut rest)?);
+        }
+        for _ in 0..gaps {
+            progress.gaps.push(span(&mut rest)?);
+        }
+        let sound = length <= MAX_TOPIC
+            && usize::from(gaps) <= MAX_GAPS
+            && progress.start <= progress.next
+            && progress.gaps.windows(2).all(|pair| pair[0].to <= pair[1].from)
+            && progress.gaps.last().is_none_or(|gap| gap.to <= progress.next)
+            && progress.anchor.is_none_or(|anchor| anchor.offset < progress.next);
+        if !rest.is_empty() || !sound {
+            return Err(Unreadable::Damaged("its fields contradict each other"));
+        }
+        Ok(progress)
+    }
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], Unreadable> {
+    let (head, tail) = rest.split_first_chunk::<N>().ok_or(Unreadable::Damaged("it is too short"))?;
+    *rest = tail;
+    Ok(*head)
+}
+
+fn number(rest: &mut &[u8]) -> Result<u64, Unreadable> {
+    Ok(u64::from_le_bytes(take(rest)?))
+}
+
+fn span(rest: &mut &[u8]) -> Result<Span, Unreadable> {
+    let span = Span { from: number(rest)?, to: number(rest)? };
+    if span.from < span.to { Ok(span) } else { Err(Unreadable::Damaged("it has an empty gap")) }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failing unwrap fails the test")]
+    use super::*;
+    use proptest::prelude::*;
+
+    fn records() -> impl Strategy<Value = Progress> {
+        let numbers = (any::<u32>(), 0..u64::from(u32::MAX), any::<u64>(), any::<u64>());
+        let maybe =
+            (proptest::option::of(any::<i64>()), proptest::option::of((any::<i64>(), any::<u32>())), any::<bool>());
+        (".{0,40}", numbers, maybe, proptest::collection::vec((1..9u64, 1..9u64), 0..MAX_GAPS + 9)).prop_map(
+            |(topic, (start, more, rows, lost_before), (watermark, anchor, dedupe), gaps)| {
+                let start = u64::from(start);
+                let mut progress = Progress { topic, start, next: start, watermark, rows, ..Progress::default() };
+                progress.lost_before = lost_before / 2;
+                for (skip, length) in gaps {
+                    let from = progress.next + skip;
+                    progress.next = from + length;
+                    progress.add_gap(Span { from, to: from + length });
+                }
+                progress.next += more + 1;
+                let offset = progress.next - 1;
+                progress.anchor = anchor.map(|(timestamp_ms, crc32)| Anchor { offset, timestamp_ms, crc32 });
+                progress.dedupe_gap = dedupe.then_some(Span { from: start, to: start + 1 });
+                progress
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(progress in records()) {
+            prop_assert_eq!(Progress::decode(&progress.encode()), Ok(progress));
+        }
+
+        #[test]
+        fn garbage_is_refused_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert!(Progress::decode(&bytes).is_err());
+        }
+
+        #[test]
+        fn garbage_with_a_right_checksum_does_not_panic(mut bytes in proptest::collection::vec(any::<u8>(), 1..200)) {
+            bytes[0] = FORMAT;
+            let crc = crc32fast::hash(&bytes);
+            bytes.extend_from_slice(&crc.to_le_bytes());
+            if let Ok(progress) = Progress::decode(&bytes) {
+                prop_assert_eq!(progress.encode(), bytes);
+            }
+        }
+
+        #[test]
+        fn any_change_or_cut_is_noticed(progress in records(), at in any::<prop::sample::Index>(), flip in 1..=255u8) {
+            let mut bytes = progress.encode();
+            let at = at.index(bytes.len());
+            prop_assert!(Progress::decode(&bytes[..at]).is_err());
+            bytes[at] ^= flip;
+            prop_assert!(Progress::decode(&bytes).is_err());
+        }
+    }
+
+    #[test]
+    fn another_format_is_named() {
+        let mut bytes = Progress::default().encode();
+        bytes[0] = 9;
+        assert_eq!(Progress::decode(&bytes), Err(Unreadable::Format(9)));
+    }
+
+    #[test]
+    fn the_list_of_gaps_is_bounded_and_loses_no_sum() {
+        let mut progress = Progress::default();
+        for n in 0..100 {
+            progress.add_gap(Span { from: n * 10, to: n * 10 + 3 });
+        }
+        assert_eq!(progress.gaps.len(), MAX_GAPS);
+        assert_eq!(progress.lost(), 300);
+    }
+}

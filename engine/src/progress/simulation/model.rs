@@ -1,0 +1,198 @@
+//! The log and the store of the simulated world, and the one sentence that must always hold between them.
+
+use super::super::{Anchor, Answer, Progress};
+use super::Mutant;
+use rand::Rng;
+use rand::rngs::SmallRng;
+use std::collections::BTreeMap;
+
+/// The dedupe window of the world.
+pub(super) const WINDOW: u64 = 6;
+/// Offsets up to which retention may delete; no duplicate lies across one, so verdicts do not depend on retention.
+pub(super) const RETENTION: [u64; 2] = [9, 22];
+const LENGTH: u64 = 36;
+
+/// A record: its event id, `None` for one that is refused.
+#[derive(Clone, Copy)]
+pub(super) struct Record {
+    pub(super) id: Option<u64>,
+    pub(super) anchor: Anchor,
+}
+
+/// One partition. Offsets without a record are holes.
+pub(super) struct Log {
+    pub(super) records: Vec<Option<Record>>,
+    /// By the log alone: whether the record at this offset is the first of its event.
+    unique: Vec<bool>,
+    pub(super) start: u64,
+    pub(super) end: u64,
+}
+
+impl Log {
+    pub(super) fn new(rng: &mut SmallRng) -> Self {
+        let mut records: Vec<Option<Record>> = Vec::new();
+        let mut unique = Vec::new();
+        for offset in 0..LENGTH {
+            let region = |offset: u64| RETENTION.iter().filter(|at| offset >= **at).count();
+            let mut id = Some(1000 + offset);
+            if rng.random_bool(0.25) {
+                let from = offset.saturating_sub(rng.random_range(1..WINDOW + 4));
+                id = records
+                    .get(from as usize)
+                    .copied()
+                    .flatten()
+                    .and_then(|record| record.id)
+                    .filter(|_| region(from) == region(offset))
+                    .or(id);
+            }
+            if rng.random_bool(0.05) {
+                id = None;
+            }
+            let anchor = Anchor { offset, timestamp_ms: offset as i64, crc32: rng.random() };
+            records.push(rng.random_bool(0.85).then_some(Record { id, anchor }));
+            let seen = |id| {
+                (offset.saturating_sub(WINDOW)..offset)
+                    .any(|o| records[o as usize].is_some_and(|record| record.id == Some(id)))
+            };
+            unique.push(records[offset as usize].and_then(|record| record.id).is_some_and(|id| !seen(id)));
+        }
+        Self { records, unique, start: 0, end: rng.random_range(0..LENGTH) }
+    }
+
+    pub(super) fn length(&self) -> u64 {
+        LENGTH
+    }
+
+    /// Whether a state with this progress must contain the record at `offset`, once.
+    pub(super) fn counts(&self, progress: &Progress, offset: u64) -> bool {
+        let gone = progress.gaps.iter().any(|gap| (gap.from..gap.to).contains(&offset));
+        (progress.start..progress.next).contains(&offset) && !gone && self.unique[offset as usize]
+    }
+}
+
+/// How often each record is in a state, by partition and offset.
+pub(super) type Tally = BTreeMap<u32, Vec<u8>>;
+
+/// Adds records.
+pub(super) fn fold(tally: &mut Tally, partition: u32, offsets: &[u64]) {
+    let counts = tally.entry(partition).or_insert_with(|| vec![0; LENGTH as usize]);
+    for offset in offsets {
+        counts[*offset as usize] = counts[*offset as usize].saturating_add(1);
+    }
+}
+
+/// One revision as stored.
+#[derive(Clone, Default)]
+pub(super) struct State {
+    pub(super) life: u128,
+    pub(super) tally: Tally,
+    pub(super) progress: BTreeMap<u32, Vec<u8>>,
+}
+
+/// The store.
+#[derive(Clone, Default)]
+pub(super) struct Store {
+    pub(super) states: BTreeMap<u32, State>,
+    pub(super) lives: u128,
+}
+
+/// One partition of a commit on the wire: partition, from, record it rests on, record, deltas.
+pub(super) type Step = (u32, u64, Option<Vec<u8>>, Vec<u8>, Vec<u64>);
+
+/// A commit on the wire.
+#[derive(Clone)]
+pub(super) struct Commit {
+    pub(super) revision: u32,
+    pub(super) life: u128,
+    pub(super) steps: Vec<Step>,
+}
+
+fn next(bytes: &[u8]) -> u64 {
+    Progress::decode(bytes).expect("the world stores only what was encoded").next
+}
+
+impl Store {
+    pub(super) fn create(&mut self, revision: u32) {
+        self.lives += 1;
+        self.states.insert(revision, State { life: self.lives, ..State::default() });
+    }
+
+    /// Executes a commit. A broken protocol leaves a second half behind, to be executed later.
+    pub(super) fn commit(&mut self, commit: &Commit, mutant: Mutant) -> (Answer, Option<Commit>) {
+        let Some(state) = self.states.get_mut(&commit.revision) else { return (Answer::OtherLife, None) };
+        if state.life != commit.life {
+            return (Answer::OtherLife, None);
+        }
+        let stored: Vec<(u32, u64)> = commit
+            .steps
+            .iter()
+            .map(|(partition, ..)| (*partition, state.progress.get(partition).map_or(0, |bytes| next(bytes))))
+            .collect();
+        let holds = commit.steps.iter().all(|(partition, _, base, ..)| state.progress.get(partition) == base.as_ref());
+        if !holds && mutant != Mutant::NoOffsetCheck {
+            return (Answer::Mismatch(stored), None);
+        }
+        for (partition, _, _, record, deltas) in &commit.steps {
+            if mutant != Mutant::OffsetFirst {
+                fold(&mut state.tally, *partition, deltas);
+            }
+            if mutant != Mutant::StateFirst {
+                state.progress.insert(*partition, record.clone());
+            }
+        }
+        (Answer::Applied, matches!(mutant, Mutant::OffsetFirst | Mutant::StateFirst).then(|| commit.clone()))
+    }
+
+    /// The second half of a broken commit.
+    pub(super) fn second(&mut self, commit: &Commit, mutant: Mutant) {
+        let Some(state) = self.states.get_mut(&commit.revision) else { return };
+        for (partition, _, _, record, deltas) in &commit.steps {
+            if mutant == Mutant::OffsetFirst {
+                fold(&mut state.tally, *partition, deltas);
+            } else {
+                state.progress.insert(*partition, record.clone());
+            }
+        }
+    }
+
+    /// The promise: what is stored of a revision and a partition is the fold of the log up to the stored offset, each
+    /// unique event once.
+    pub(super) fn check(&self, logs: &[Log]) -> Result<(), String> {
+        for (revision, state) in &self.states {
+            for (partition, log) in (0..).zip(logs) {
+                let progress = state
+                    .progress
+                    .get(&partition)
+                    .map(|bytes| Progress::decode(bytes).map_err(|error| error.to_string()))
+                    .transpose()?;
+                let progress = progress.unwrap_or_default();
+                let counts = state.tally.get(&partition);
+                agree(log, &progress, counts)
+                    .map_err(|fault| format!("stored revision {revision}, partition {partition}: {fault}"))?;
+                let rows = counts.map_or(0, |counts| counts.iter().map(|count| u64::from(*count)).sum());
+                if rows != progress.rows {
+                    return Err(format!(
+                        "stored revision {revision}, partition {partition}: {rows} rows, {} in the progress",
+                        progress.rows
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether exactly the records that `progress` covers were counted, once each.
+pub(super) fn agree(log: &Log, progress: &Progress, counts: Option<&Vec<u8>>) -> Result<(), String> {
+    for offset in 0..log.length() {
+        let count = counts.map_or(0, |counts| counts[offset as usize]);
+        let expected = u8::from(log.counts(progress, offset));
+        if count != expected {
+            return Err(format!(
+                "offset {offset} counted {count} times instead of {expected}, next is {}",
+                progress.next
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,287 @@
+//! The time params that every metric with a time axis has: parsing, checking, snapping to what is held.
+//!
+//! Pure: "now" and what is held are handed in. All faults are collected, none stops the next check. Counts are exact for
+//! the window returned, because its bounds were moved outward to panes that exist.
+
+use crate::state::Held;
+use serde_json::{Map, Value, json};
+use tally_plugin::ask::{Fault, Steps, Window};
+use tally_plugin::description::Pane;
+
+/// Names of the params that the host owns.
+pub(super) const TIME_PARAMS: [&str; 5] = ["window", "from", "to", "bucket", "event_types"];
+
+/// Points of a series at most.
+const MAX_POINTS: i64 = 10_000;
+
+/// Times that RFC 3339 can write: years 0000 to 9999.
+const TIMES: std::ops::Range<i64> = -62_167_219_200_000..253_402_300_800_000;
+
+const MINUTE: i64 = 60_000;
+const HOUR: i64 = 60 * MINUTE;
+const DAY: i64 = 24 * HOUR;
+
+/// What the time params come to.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct TimeParams {
+    /// Snapped outward.
+    pub window: Window,
+    /// The grid of the series, if one is asked for.
+    pub steps: Option<Steps>,
+    /// The filter, if there is one.
+    pub event_types: Option<Vec<String>>,
+}
+
+/// A fault with its code: `too_many_points` has a code of its own.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct TimeFaults {
+    /// `invalid_params` or `too_many_points`.
+    pub code: &'static str,
+    /// All of them.
+    pub faults: Vec<Fault>,
+}
+
+/// JSON Schema of the time params, to be merged into a metric's own.
+pub(super) fn schema() -> Map<String, Value> {
+    let time = |what: &str| json!({"description": what, "anyOf": [{"type": "string", "format": "date-time"}, {"type": "integer"}]});
+    let properties = json!({
+        "window": {"description": "length of the window, ending at `to`, else now; not together with `from`",
+            "type": "string", "pattern": "^([1-9][0-9]{0,8}[mhdw]|all)$", "default": "all"},
+        "from": time("start, inclusive: RFC 3339 or Unix milliseconds"),
+        "to": time("end, exclusive: RFC 3339 or Unix milliseconds"),
+        "bucket": {"description": "adds a series in UTC-aligned steps", "enum": ["1m", "5m", "15m", "1h", "6h", "1d"]},
+        "event_types": {"description": "counts only these", "type": "array", "minItems": 1, "maxItems": 64,
+            "uniqueItems": true, "items": {"type": "string", "pattern": "^([a-z][a-z0-9_]{0,31}|__other__)$"}},
+    });
+    let Value::Object(properties) = properties else { return Map::new() };
+    properties
+}
+
+/// Reads the time params of a question whose shape the schema has already accepted.
+///
+/// # Errors
+/// Every fault that the schema cannot see.
+pub(super) fn parse(params: &Map<String, Value>, as_of: i64, held: &Held) -> Result<TimeParams, TimeFaults> {
+    let mut faults = Vec::new();
+    let bounds = bounds(params, as_of, &mut faults);
+    let step_ms = params.get("bucket").and_then(Value::as_str).and_then(step_ms);
+    let event_types = params.get("event_types").and_then(Value::as_array);
+    let event_types = event_types.map(|types| types.iter().filter_map(Value::as_str).map(String::from).collect());
+    if !faults.is_empty() {
+        return Err(TimeFaults { code: "invalid_params", faults });
+    }
+    let steps = match step_ms {
+        Some(step_ms) => Some(steps(step_ms, bounds, as_of, held)?),
+        None => None,
+    };
+    Ok(TimeParams { window: snap(bounds, held), steps, event_types })
+}
+
+/// The window as asked for.
+fn bounds(params: &Map<String, Value>, as_of: i64, faults: &mut Vec<Fault>) -> Window {
+    let mut time = |name: &str| {
+        let value = params.get(name)?;
+        let time = time_of(value);
+        if time.is_none() {
+            let detail = "neither an RFC 3339 time with zone nor Unix milliseconds of the years 0000 to 9999".into();
+            faults.push(Fault { pointer: format!("/params/{name}"), detail });
+        }
+        time
+    };
+    let (from, to) = (time("from"), time("to"));
+    let length = params.get("window").and_then(Value::as_str);
+    if length.is_some() && params.contains_key("from") {
+        let detail = "give either window or from, not both".into();
+        faults.push(Fault { pointer: "/params/window".into(), detail });
+        return Window { from, to };
+    }
+    let from = match length.filter(|length| *length != "all") {
+        Some(length) => {
+            let millis = length_ms(length);
+            if millis.is_none() {
+                let detail = format!("\"{length}\" is longer than all of time");
+                faults.push(Fault { pointer: "/params/window".into(), detail });
+            }
+            millis.map(|millis| to.unwrap_or(as_of).saturating_sub(millis).max(TIMES.start))
+        }
+        None => from,
+    };
+    let bounded = from.is_some();
+    if let (Some(from), Some(to)) = (from, to.or(bounded.then_some(as_of)))
+        && from >= to
+    {
+        let detail = "from must be before to (or before now)".into();
+        faults.push(Fault { pointer: "/params/from".into(), detail });
+    }
+    Window { from, to: to.or(bounded.then_some(as_of)) }
+}
+
+/// Unix milliseconds of an RFC 3339 text or an integer.
+fn time_of(value: &Value) -> Option<i64> {
+    let millis = match value {
+        Value::String(text) => text.parse::<jiff::Timestamp>().ok()?.as_millisecond(),
+        value => value.as_i64()?,
+    };
+    TIMES.contains(&millis).then_some(millis)
+}
+
+fn length_ms(length: &str) -> Option<i64> {
+    let (count, unit) = length.split_at(length.len().checked_sub(1)?);
+    let unit = match unit {
+        "m" => MINUTE,
+        "h" => HOUR,
+        "d" => DAY,
+        "w" => 7 * DAY,
+        _ => return None,
+    };
+    count.parse::<i64>().ok()?.checked_mul(unit)
+}
+
+fn step_ms(bucket: &str) -> Option<i64> {
+    Some(match bucket {
+        "1m" => MINUTE,
+        "5m" => 5 * MINUTE,
+        "15m" => 15 * MINUTE,
+        "1h" => HOUR,
+        "6h" => 6 * HOUR,
+        "1d" => DAY,
+        _ => return None,
+    })
+}
+
+/// The grid of a series, or why there is none. An open start begins with the bucket of the first event counted.
+fn steps(step_ms: i64, asked: Window, as_of: i64, held: &Held) -> Result<Steps, TimeFaults> {
+    let fault =
+        |code, detail| Err(TimeFaults { code, faults: vec![Fault { pointer: "/params/bucket".into(), detail }] });
+    let align = |time: i64| time.div_euclid(step_ms) * step_ms;
+    let window = snap(asked, held);
+    let open_end = as_of.max(held.last.map_or(i64::MIN, |last| last + 1));
+    let to = window.to.unwrap_or_else(|| snap_up(open_end, held));
+    let from = window.from.or(asked.from).unwrap_or_else(|| align(held.first.unwrap_or(to - 1).min(to - 1)));
+    let points = (align(to - 1) - align(from)) / step_ms + 1;
+    if points > MAX_POINTS {
+        let detail = format!("{points} points are more than {MAX_POINTS}: choose a longer bucket or a shorter window");
+        return fault("too_many_points", detail);
+    }
+    let needed = if step_ms < HOUR {
+        Pane::Minute
+    } else if step_ms < DAY {
+        Pane::Hour
+    } else {
+        Pane::Day
+    };
+    let start = window.from.or(held.first).unwrap_or(from);
+    if start < floor(needed, held) {
+        let finest = [Pane::Minute, Pane::Hour, Pane::Day].into_iter().find(|pane| start >= floor(*pane, held));
+        let name = match finest {
+            Some(Pane::Minute) => "1m",
+            Some(Pane::Hour) => "1h",
+            Some(Pane::Day) => "1d",
+            None => return fault("invalid_params", "this part of the past is held only as a total".into()),
+        };
+        return fault("invalid_params", format!("the window is not held that finely: the finest possible is {name}"));
+    }
+    Ok(Steps { step_ms, from, to })
+}
+
+fn floor(pane: Pane, held: &Held) -> i64 {
+    match pane {
+        Pane::Minute => held.minute_floor,
+        Pane::Hour => held.hour_floor,
+        Pane::Day => held.day_floor,
+    }
+}
+
+/// Bounds moved outward to the panes that are held where they lie.
+fn snap(window: Window, held: &Held) -> Window {
+    let from = window.from.and_then(|from| {
+        let pane = finest_at(from, held)?;
+        Some(from.div_euclid(pane.millis()) * pane.millis())
+    });
+    Window { from, to: window.to.map(|to| snap_up(to, held)) }
+}
+
+fn snap_up(to: i64, held: &Held) -> i64 {
+    // Before all floors there is one open pane: everything up to the first floor.
+    let Some(pane) = finest_at(to - 1, held) else {
+        return [held.minute_floor, held.hour_floor, held.day_floor].into_iter().min().unwrap_or(to).max(to);
+    };
+    ((to - 1).div_euclid(pane.millis()) + 1) * pane.millis()
+}
+
+fn finest_at(time: i64, held: &Held) -> Option<Pane> {
+    [Pane::Minute, Pane::Hour, Pane::Day].into_iter().find(|pane| time >= floor(*pane, held))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_767_233_000_000; // 2026-01-01T02:03:20Z
+
+    fn held() -> Held {
+        Held {
+            minute_floor: i64::MIN,
+            hour_floor: i64::MIN,
+            day_floor: i64::MIN,
+            first: Some(NOW - 3 * HOUR),
+            last: Some(NOW),
+        }
+    }
+
+    fn ask(params: Value, held: &Held) -> Result<TimeParams, TimeFaults> {
+        parse(params.as_object().expect("an object"), NOW, held)
+    }
+
+    fn pointers(result: Result<TimeParams, TimeFaults>) -> Vec<String> {
+        result.expect_err("a fault").faults.into_iter().map(|fault| fault.pointer).collect()
+    }
+
+    #[test]
+    fn all_is_open_and_a_length_ends_now() {
+        assert_eq!(ask(json!({}), &held()).map(|t| t.window), Ok(Window { from: None, to: None }));
+        let window = ask(json!({"window": "2h"}), &held()).expect("valid").window;
+        assert_eq!(window.from, Some((NOW - 2 * HOUR).div_euclid(MINUTE) * MINUTE));
+        assert_eq!(window.to, Some((NOW / MINUTE + 1) * MINUTE));
+    }
+
+    #[test]
+    fn bounds_snap_outward_to_what_is_held() {
+        let held = Held { minute_floor: NOW / HOUR * HOUR, hour_floor: NOW / DAY * DAY, ..held() };
+        let window = ask(json!({"from": NOW - HOUR, "to": NOW - HOUR + 1}), &held).expect("valid").window;
+        assert_eq!(window, Window { from: Some((NOW - HOUR) / HOUR * HOUR), to: Some(NOW / HOUR * HOUR) });
+        let window = ask(json!({"from": NOW - DAY, "to": NOW}), &held).expect("valid").window;
+        assert_eq!(window.from, Some((NOW - DAY) / DAY * DAY));
+    }
+
+    #[test]
+    fn faults_point_where_api_says() {
+        assert_eq!(pointers(ask(json!({"window": "1h", "from": 0}), &held())), ["/params/window"]);
+        assert_eq!(pointers(ask(json!({"from": 5, "to": 5}), &held())), ["/params/from"]);
+        assert_eq!(pointers(ask(json!({"from": NOW + 1}), &held())), ["/params/from"]);
+        assert_eq!(
+            pointers(ask(json!({"from": "yesterday", "to": "2026-01-01T00:00:00"}), &held())),
+            ["/params/from", "/params/to"]
+        );
+        assert!(ask(json!({"window": "999999999w"}), &held()).is_ok(), "before all time is from its beginning");
+    }
+
+    #[test]
+    fn too_many_points_is_judged_before_what_is_held() {
+        let held = Held { minute_floor: NOW, ..held() };
+        let fault = ask(json!({"window": "52w", "bucket": "1m"}), &held).expect_err("too many");
+        assert_eq!((fault.code, fault.faults[0].pointer.as_str()), ("too_many_points", "/params/bucket"));
+        let fault = ask(json!({"window": "2h", "bucket": "1m"}), &held).expect_err("not held");
+        assert_eq!(fault.code, "invalid_params");
+        assert!(fault.faults[0].detail.ends_with("1h"), "{fault:?}");
+    }
+
+    #[test]
+    fn an_open_series_starts_with_the_first_event_and_ends_now() {
+        let steps = ask(json!({"bucket": "1h"}), &held()).expect("valid").steps.expect("steps");
+        assert_eq!(steps.from, (NOW - 3 * HOUR) / HOUR * HOUR);
+        assert_eq!(steps.to, (NOW / MINUTE + 1) * MINUTE);
+        let cut: Vec<bool> = steps.iter().map(|(_, partial)| partial).collect();
+        assert_eq!(cut, [false, false, false, true]);
+    }
+}

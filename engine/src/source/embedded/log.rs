@@ -1,0 +1,498 @@
+//! Appending to the embedded log, dropping its oldest end, and the lookups its readers need.
+//!
+//! Promises: an append that was answered survives what `[log] durability` says; offsets of a partition are consecutive;
+//! an append that failed is either wholly there after a restart or not at all. Appends of concurrent callers are
+//! committed together: one of the callers does it for all that wait. Retention drops whole segments, the oldest
+//! first, at most one per commit. It knows nothing of events, and keeps no reader's place.
+
+use super::segment::{self, Range, Segment};
+use super::value::{self, Writer};
+use crate::config::{Durability, LogConfig};
+use crate::database::{Database, DatabaseError, Keyspace, Shape, Slice};
+use crate::source::Bounds;
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use std::collections::VecDeque;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use thiserror::Error;
+
+/// Bytes of records that wait for a commit; further callers wait for it.
+const PENDING: usize = 16 << 20;
+
+/// A batch of records is closed at this size: what a reader must take at once.
+const BATCH: usize = 256 << 10;
+
+/// Largest record, bytes.
+pub const MAX_RECORD: usize = 8 << 20;
+
+/// A segment's bytes: a sixteenth of the retention, within these bounds.
+const SEGMENT: (u64, u64) = (1 << 20, 256 << 20);
+
+/// Why nothing can be appended.
+#[derive(Clone, Debug, Error)]
+pub enum LogError {
+    /// A record is larger than [`MAX_RECORD`]; nothing of the call was written.
+    #[error("a record of {0} bytes is larger than the log's limit of {MAX_RECORD}: split it")]
+    TooLarge(usize),
+    /// There is no such partition; nothing of the call was written.
+    #[error("the log has partitions 0 to {last}, not {partition}")]
+    NoPartition {
+        /// The one asked for.
+        partition: u32,
+        /// The last one.
+        last: u32,
+    },
+    /// `[log]` says something that cannot be.
+    #[error("[log] {0}")]
+    Config(String),
+    /// The disk is nearly full; nothing was written, appending works again once there is room.
+    #[error("{0}")]
+    Full(String),
+    /// The database failed; whether this append is there is known after a restart.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl From<DatabaseError> for LogError {
+    fn from(fault: DatabaseError) -> Self {
+        match fault {
+            DatabaseError::Full { .. } => LogError::Full(fault.to_string()),
+            _ => LogError::Failed(fault.to_string()),
+        }
+    }
+}
+
+/// Records (payload, timestamp in Unix milliseconds) for one partition.
+pub type Part<'a> = (u32, &'a [(&'a [u8], i64)]);
+
+/// The log. Shared by those who append and those who read.
+pub struct Log {
+    database: Database,
+    meta: Keyspace,
+    durability: Durability,
+    retention_bytes: u64,
+    /// Milliseconds; `None`: for ever.
+    retention_age: Option<i64>,
+    partitions: u32,
+    state: Mutex<State>,
+    /// A commit ended: its callers have their answer, another may begin.
+    committed: Condvar,
+    /// There is more to read.
+    appended: Condvar,
+}
+
+struct State {
+    /// What is held and visible to readers, by partition.
+    ranges: Vec<Range>,
+    /// Oldest first; the last one is written to.
+    segments: VecDeque<Segment>,
+    pending: Arc<Group>,
+    committing: bool,
+    /// Number of the newest segment there ever was; never given twice while the log is open.
+    last: u64,
+    /// Grows with every commit.
+    version: u64,
+}
+
+/// Appends that will be committed together.
+struct Group {
+    waiting: Mutex<Waiting>,
+    /// Base offset of each partition's first record, once committed.
+    outcome: OnceLock<Result<Vec<u64>, LogError>>,
+}
+
+struct Waiting {
+    /// By partition, in order.
+    batches: Vec<Vec<Writer>>,
+    counts: Vec<u64>,
+    bytes: usize,
+}
+
+impl Group {
+    fn new(partitions: u32) -> Arc<Group> {
+        let partitions = partitions as usize;
+        let waiting =
+            Waiting { batches: (0..partitions).map(|_| Vec::new()).collect(), counts: vec![0; partitions], bytes: 0 };
+        Arc::new(Group { waiting: Mutex::new(waiting), outcome: OnceLock::new() })
+    }
+}
+
+/// A stored batch of records.
+pub(super) struct StoredBatch {
+    /// Offset of its first record.
+    pub(super) base: u64,
+    /// See `value`.
+    pub(super) bytes: Slice,
+}
+
+impl Log {
+    /// Opens the log in `database`, or creates it with `[log] partitions`.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn open(database: &Database, config: &LogConfig) -> Result<Arc<Log>, LogError> {
+        let retention_age = age(&config.retention)?;
+        let meta = database.keyspace("log", Shape::Rows)?;
+        let mut stored = segment::load(database, &meta)?;
+        if stored.next.is_empty() {
+            if !(1..=1_024).contains(&config.partitions) {
+                return Err(LogError::Config(format!("partitions = {}: between 1 and 1024", config.partitions)));
+            }
+            let mut batch = database.batch();
+            segment::create(&meta, config.partitions, &mut batch);
+            database.commit(batch, Durability::Power)?;
+            stored.next = vec![0; config.partitions as usize];
+        } else if stored.next.len() != config.partitions as usize {
+            tracing::warn!(
+                has = stored.next.len(),
+                configured = config.partitions,
+                "the log keeps the number of partitions it was created with"
+            );
+        }
+        let partitions = stored.next.len() as u32;
+        let segments = VecDeque::from(stored.segments);
+        let ranges = stored.next.iter().map(|next| Range { start: *next, next: *next }).collect();
+        let mut state =
+            State { ranges, segments, pending: Group::new(partitions), committing: false, last: 0, version: 0 };
+        state.find_starts();
+        state.last = state.segments.back().map_or(0, |segment| segment.number);
+        let log = Log {
+            database: database.clone(),
+            meta,
+            durability: config.durability,
+            retention_bytes: config.retention_bytes,
+            retention_age,
+            partitions,
+            state: Mutex::new(state),
+            committed: Condvar::new(),
+            appended: Condvar::new(),
+        };
+        while log.retain()? {}
+        Ok(Arc::new(log))
+    }
+
+    /// How many partitions it has.
+    #[must_use]
+    pub fn partitions(&self) -> u32 {
+        self.partitions
+    }
+
+    /// The partition of a key: all records of one user stand in one. Stable for ever (CRC-32 modulo the partitions).
+    #[must_use]
+    pub fn partition_of(&self, key: &[u8]) -> u32 {
+        crc32fast::hash(key) % self.partitions
+    }
+
+    /// Appends records (payload, timestamp in Unix milliseconds) to a partition and waits until they are durable.
+    /// Returns the offset after the last one.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn append(&self, partition: u32, records: &[(&[u8], i64)]) -> Result<u64, LogError> {
+        Ok(self.append_all(&[(partition, records)])?[0])
+    }
+
+    /// As [`Log::append`], to several partitions in one atomic step; the answers are in the order of the parts.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn append_all(&self, parts: &[Part<'_>]) -> Result<Vec<u64>, LogError> {
+        let bytes = self.check(parts)?;
+        let mut state = self.state.lock();
+        let (group, ends) = loop {
+            let mut waiting = state.pending.waiting.lock();
+            if waiting.bytes == 0 || waiting.bytes + bytes <= PENDING {
+                let ends: Vec<u64> =
+                    parts.iter().map(|(partition, records)| waiting.push(*partition, records)).collect();
+                drop(waiting);
+                break (Arc::clone(&state.pending), ends);
+            }
+            drop(waiting);
+            // Full: either lead the commit that makes room or wait for it.
+            state = if state.committing { self.wait(state) } else { self.commit(state) };
+        };
+        while group.outcome.get().is_none() {
+            state = if state.committing { self.wait(state) } else { self.commit(state) };
+        }
+        drop(state);
+        let bases = group.outcome.get().expect("the loop above ends when it is set").clone()?;
+        Ok(parts.iter().zip(ends).map(|((partition, _), end)| bases[*partition as usize] + end).collect())
+    }
+
+    fn check(&self, parts: &[Part<'_>]) -> Result<usize, LogError> {
+        let mut bytes = 0;
+        for (partition, records) in parts {
+            if *partition >= self.partitions {
+                return Err(LogError::NoPartition { partition: *partition, last: self.partitions - 1 });
+            }
+            for (payload, _) in *records {
+                if payload.len() > MAX_RECORD {
+                    return Err(LogError::TooLarge(payload.len()));
+                }
+                bytes += payload.len() + value::PER_RECORD;
+            }
+        }
+        Ok(bytes)
+    }
+
+    fn wait<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.committed.wait(&mut state);
+        state
+    }
+
+    /// Commits all that waits, for every caller that has put something there.
+    fn commit<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let group = std::mem::replace(&mut state.pending, Group::new(self.partitions));
+        let bases: Vec<u64> = state.ranges.iter().map(|range| range.next).collect();
+        let (current, number) = (state.segments.back().cloned(), state.last + 1);
+        state.committing = true;
+        drop(state);
+
+        let written = self.write(&group, &bases, current, number);
+
+        let mut state = self.state.lock();
+        state.committing = false;
+        let outcome = written.map(|segment| {
+            if let Some(segment) = segment {
+                state.publish(segment);
+            }
+            bases
+        });
+        // only this leader sets it
+        let _ = group.outcome.set(outcome);
+        self.committed.notify_all();
+        self.appended.notify_all();
+        drop(state);
+        if let Err(fault) = self.retain() {
+            tracing::warn!(%fault, "the oldest records could not be dropped; tried again with the next append");
+        }
+        self.state.lock()
+    }
+
+    /// Writes a group to the current segment or to a new one of that `number`; returns the segment as it then is.
+    fn write(
+        &self,
+        group: &Group,
+        bases: &[u64],
+        current: Option<Segment>,
+        number: u64,
+    ) -> Result<Option<Segment>, LogError> {
+        let mut waiting = group.waiting.lock();
+        let batches = std::mem::take(&mut waiting.batches);
+        if batches.iter().all(Vec::is_empty) {
+            return Ok(None);
+        }
+        let now = now();
+        let mut segment = match current {
+            Some(segment) if !self.is_full(&segment, now) => segment,
+            _ => Segment::begin(&self.database, number, bases.len(), now)?,
+        };
+        let mut batch = self.database.batch();
+        let mut touched = Vec::new();
+        for (partition, writers) in batches.into_iter().enumerate().filter(|(_, writers)| !writers.is_empty()) {
+            let mut base = bases[partition];
+            let range = &mut segment.ranges[partition];
+            if range.is_empty() {
+                range.start = base;
+            }
+            for writer in writers {
+                let (count, newest) = (u64::from(writer.count()), writer.newest);
+                let bytes = writer.finish();
+                segment.bytes += bytes.len() as u64;
+                segment.newest = segment.newest.max(newest);
+                batch.insert(&segment.keyspace, segment::key(partition as u32, base), bytes);
+                base += count;
+            }
+            range.next = base;
+            touched.push(partition as u32);
+        }
+        segment.describe(&self.meta, touched.into_iter(), &mut batch);
+        self.database.commit(batch, self.durability)?;
+        Ok(Some(segment))
+    }
+
+    fn is_full(&self, segment: &Segment, now: i64) -> bool {
+        let old = self.retention_age.is_some_and(|age| now - segment.begun > age / 16);
+        old || segment.bytes >= (self.retention_bytes / 16).clamp(SEGMENT.0, SEGMENT.1)
+    }
+
+    /// Drops the oldest segment if retention says so; whether it did. Runs after each commit, and may be called when
+    /// nothing is appended so that age is kept then too.
+    ///
+    /// # Errors
+    /// [`LogError`]; nothing is lost, it may be called again.
+    pub fn retain(&self) -> Result<bool, LogError> {
+        let mut state = self.state.lock();
+        if state.committing {
+            return Ok(false); // that commit does it
+        }
+        let held: u64 = state.segments.iter().map(|segment| segment.bytes).sum();
+        let Some(oldest) = state.segments.front() else {
+            return Ok(false);
+        };
+        let too_large = held > self.retention_bytes && state.segments.len() > 1;
+        let too_old = self.retention_age.is_some_and(|age| oldest.newest < now().saturating_sub(age));
+        if !too_large && !too_old {
+            return Ok(false);
+        }
+        let oldest = oldest.clone();
+        let mut batch = self.database.batch();
+        oldest.forget(&self.meta, &mut batch);
+        self.database.commit(batch, Durability::Process)?;
+        state.segments.pop_front();
+        state.find_starts();
+        drop(state);
+        self.database.delete(oldest.keyspace)?;
+        Ok(true)
+    }
+
+    /// What is held of each partition.
+    #[must_use]
+    pub fn bounds(&self) -> Vec<Bounds> {
+        let state = self.state.lock();
+        let bounds = |(partition, range): (usize, &Range)| Bounds {
+            partition: partition as u32,
+            start: range.start,
+            end: range.next,
+        };
+        state.ranges.iter().enumerate().map(bounds).collect()
+    }
+
+    /// Grows with every commit; see [`Log::wait_beyond`].
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.state.lock().version
+    }
+
+    /// Waits until something was appended after `version`, at most `wait`. Whether it was.
+    pub fn wait_beyond(&self, version: u64, wait: Duration) -> bool {
+        let deadline = Instant::now() + wait;
+        let mut state = self.state.lock();
+        while state.version == version {
+            if self.appended.wait_until(&mut state, deadline).timed_out() {
+                return state.version != version;
+            }
+        }
+        true
+    }
+
+    /// Stored batches from the one that holds `offset` on, about `bytes` of them, of one segment. None: `offset` is not held.
+    pub(super) fn read(
+        &self,
+        partition: u32,
+        offset: u64,
+        bytes: usize,
+        into: &mut VecDeque<StoredBatch>,
+    ) -> Result<(), LogError> {
+        let found = {
+            let state = self.state.lock();
+            let holds = |segment: &&Segment| segment.ranges[partition as usize].contains(offset);
+            state
+                .segments
+                .iter()
+                .find(holds)
+                .map(|segment| (segment.keyspace.clone(), segment.ranges[partition as usize]))
+        };
+        let Some((keyspace, range)) = found else {
+            return Ok(());
+        };
+        let failed = |fault| LogError::from(self.database.failed(&fault));
+        let end = segment::key(partition, range.next);
+        let mut taken = 0;
+        let mut take = |guard: crate::database::Guard, into: &mut VecDeque<StoredBatch>| {
+            let (key, value) = guard.into_inner().map_err(failed)?;
+            taken += value.len();
+            into.push_back(StoredBatch { base: segment::base(&key), bytes: value });
+            Ok::<_, LogError>(taken < bytes)
+        };
+        let mut batches = keyspace.range(segment::key(partition, offset)..end).peekable();
+        let mut more = match batches.next() {
+            Some(guard) => take(guard, into)?,
+            None => true,
+        };
+        if into.front().is_none_or(|first| first.base != offset) {
+            // in the middle of a batch: the one before holds it
+            into.clear();
+            let Some(guard) =
+                keyspace.range(segment::key(partition, range.start)..segment::key(partition, offset)).next_back()
+            else {
+                return Ok(());
+            };
+            take(guard, into)?;
+            batches = keyspace.range(segment::key(partition, offset)..end).peekable();
+            more = true;
+        }
+        while more && let Some(guard) = batches.next() {
+            more = take(guard, into)?;
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn publish(&mut self, segment: Segment) {
+        for (range, written) in self.ranges.iter_mut().zip(&segment.ranges) {
+            range.next = range.next.max(written.next);
+        }
+        match self.segments.back_mut() {
+            Some(last) if last.number == segment.number => *last = segment,
+            _ => {
+                self.last = segment.number;
+                self.segments.push_back(segment);
+            }
+        }
+        self.version += 1;
+    }
+
+    /// A partition starts with the oldest segment that holds anything of it; without one, at its end.
+    fn find_starts(&mut self) {
+        for (partition, range) in self.ranges.iter_mut().enumerate() {
+            let first = self.segments.iter().map(|segment| segment.ranges[partition]).find(|held| !held.is_empty());
+            range.start = first.map_or(range.next, |held| held.start);
+        }
+    }
+}
+
+impl Waiting {
+    /// Number of records of the partition in this group, these included.
+    fn push(&mut self, partition: u32, records: &[(&[u8], i64)]) -> u64 {
+        let partition = partition as usize;
+        let batches = &mut self.batches[partition];
+        for (payload, timestamp_ms) in records {
+            if batches.last().is_none_or(|batch| batch.len() >= BATCH) {
+                batches.push(Writer::new());
+            }
+            if let Some(batch) = batches.last_mut() {
+                batch.push(payload, *timestamp_ms);
+            }
+            self.bytes += payload.len() + value::PER_RECORD;
+        }
+        self.counts[partition] += records.len() as u64;
+        self.counts[partition]
+    }
+}
+
+/// Milliseconds of `"30d"`, `"12h"`, `"all"`.
+fn age(text: &str) -> Result<Option<i64>, LogError> {
+    if text == "all" {
+        return Ok(None);
+    }
+    let fault = || LogError::Config(format!("retention = \"{text}\": a number and m, h, d or w (\"30d\"), or \"all\""));
+    let unit: i64 = match text.chars().last() {
+        Some('m') => 60_000,
+        Some('h') => 3_600_000,
+        Some('d') => 86_400_000,
+        Some('w') => 604_800_000,
+        _ => return Err(fault()),
+    };
+    let count: i64 = text[..text.len() - 1].parse().map_err(|_| fault())?;
+    count.checked_mul(unit).filter(|age| *age > 0).map(Some).ok_or_else(fault)
+}
+
+fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}
+
+#[cfg(test)]
+#[path = "log_tests.rs"]
+mod tests;

@@ -1,0 +1,209 @@
+//! Reading the embedded log as a [`Source`]: all partitions are ours, each in turn.
+
+use super::log::{Log, StoredBatch};
+use super::value;
+use crate::event::Record;
+use crate::source::{Bounds, Sink, Source, SourceError, Start};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Bytes read ahead of a partition at a time.
+const READ_AHEAD: usize = 512 << 10;
+
+/// How often age is looked at while nothing is appended.
+const RETAIN_EVERY: Duration = Duration::from_secs(60);
+
+/// Reads the log; several may read one log independently.
+pub struct EmbeddedSource {
+    log: Arc<Log>,
+    /// Empty before the first poll.
+    cursors: Vec<Cursor>,
+    /// The partition that is served first next time.
+    turn: usize,
+    retained: Instant,
+}
+
+/// Where the reading of a partition stands.
+struct Cursor {
+    next: u64,
+    paused: bool,
+    /// A gap was reported: nothing until `rewind`.
+    halted: bool,
+    /// Verified batches not yet handed over, the first one in part.
+    ahead: VecDeque<StoredBatch>,
+    /// Bytes of the first batch not yet handed over.
+    left: usize,
+}
+
+impl Cursor {
+    fn jump(&mut self, offset: u64) {
+        self.next = offset;
+        self.halted = false;
+        self.ahead.clear();
+        self.left = 0;
+    }
+}
+
+impl EmbeddedSource {
+    /// A reader of `log`; where it starts is asked of the sink when it is first polled.
+    #[must_use]
+    pub fn new(log: Arc<Log>) -> EmbeddedSource {
+        EmbeddedSource { log, cursors: Vec::new(), turn: 0, retained: Instant::now() }
+    }
+
+    fn assign(&mut self, sink: &mut dyn Sink) -> Result<(), SourceError> {
+        let partitions: Vec<u32> = (0..self.log.partitions()).collect();
+        let starts = sink.assigned(&partitions);
+        if starts.len() != partitions.len() {
+            return Err(SourceError::Fatal(format!(
+                "{} starts were given for {} partitions",
+                starts.len(),
+                partitions.len()
+            )));
+        }
+        let place = |(start, bounds): (Start, Bounds)| match start {
+            Start::At(offset) => offset,
+            Start::Earliest => bounds.start,
+            Start::Latest => bounds.end,
+        };
+        let nexts = starts.into_iter().zip(self.log.bounds()).map(place);
+        self.cursors =
+            nexts.map(|next| Cursor { next, paused: false, halted: false, ahead: VecDeque::new(), left: 0 }).collect();
+        Ok(())
+    }
+
+    /// Hands over what there is, at most `budget` records; whether there was anything.
+    fn scan(&mut self, mut budget: usize, sink: &mut dyn Sink) -> Result<bool, SourceError> {
+        let bounds = self.log.bounds();
+        let (first, count) = (self.turn, self.cursors.len());
+        let mut any = false;
+        for index in (first..first + count).map(|index| index % count) {
+            let cursor = &mut self.cursors[index];
+            let held = bounds[index];
+            if cursor.paused || cursor.halted || cursor.next == held.end {
+                continue;
+            }
+            if cursor.next < held.start && cursor.ahead.is_empty() || cursor.next > held.end {
+                cursor.halted = true;
+                any = true;
+                sink.gap(held.partition, cursor.next, held.start);
+                continue;
+            }
+            if budget == 0 {
+                break;
+            }
+            self.turn = (index + 1) % count;
+            budget -= serve(&self.log, held.partition, cursor, budget, sink)?;
+            any = true;
+        }
+        Ok(any)
+    }
+}
+
+/// Hands over records of one partition; how many.
+fn serve(
+    log: &Log,
+    partition: u32,
+    cursor: &mut Cursor,
+    budget: usize,
+    sink: &mut dyn Sink,
+) -> Result<usize, SourceError> {
+    if cursor.ahead.is_empty() {
+        log.read(partition, cursor.next, READ_AHEAD, &mut cursor.ahead)
+            .map_err(|fault| SourceError::Fatal(fault.to_string()))?;
+        for batch in &cursor.ahead {
+            value::verify(&batch.bytes).map_err(|fault| damaged(partition, batch.base, fault))?;
+        }
+        let Some(first) = cursor.ahead.front() else {
+            return Ok(0);
+        }; // dropped just now: the next scan reports the gap
+        let mut records = value::records(&first.bytes, first.base);
+        let mut offset = first.base;
+        cursor.left = records.left();
+        while offset < cursor.next && records.next().is_some() {
+            offset += 1;
+            cursor.left = records.left();
+        }
+    }
+    let mut records: Vec<Record<'_>> = Vec::with_capacity(budget.min(8_192));
+    let (mut finished, mut left) = (0, cursor.left);
+    for (index, batch) in cursor.ahead.iter().enumerate() {
+        let mut reader = match index {
+            0 => value::resume(&batch.bytes, cursor.left, cursor.next),
+            _ => value::records(&batch.bytes, batch.base),
+        };
+        records.extend(reader.by_ref().take(budget - records.len()));
+        left = reader.left();
+        if left > 0 {
+            break;
+        }
+        finished += 1;
+    }
+    let count = records.len();
+    if let Some(last) = records.last() {
+        let next = last.offset + 1;
+        sink.records(partition, &records);
+        cursor.next = next;
+    }
+    drop(records);
+    cursor.ahead.drain(..finished);
+    cursor.left = match (left, cursor.ahead.front()) {
+        (0, Some(front)) => value::records(&front.bytes, front.base).left(),
+        _ => left,
+    };
+    Ok(count)
+}
+
+fn damaged(partition: u32, base: u64, fault: &str) -> SourceError {
+    SourceError::Fatal(format!(
+        "the log is damaged: the batch at partition {partition}, offset {base} cannot be read: {fault}; restore the data directory from a copy"
+    ))
+}
+
+impl Source for EmbeddedSource {
+    fn poll(&mut self, wait: Duration, max_records: usize, sink: &mut dyn Sink) -> Result<(), SourceError> {
+        if self.cursors.is_empty() {
+            self.assign(sink)?;
+        }
+        let version = self.log.version();
+        if self.scan(max_records, sink)? {
+            return Ok(());
+        }
+        if self.retained.elapsed() >= RETAIN_EVERY {
+            self.retained = Instant::now();
+            self.log.retain().map_err(|fault| SourceError::Transient(fault.to_string()))?;
+        }
+        if self.log.wait_beyond(version, wait) {
+            self.scan(max_records, sink)?;
+        }
+        Ok(())
+    }
+
+    fn pause(&mut self, partition: u32) {
+        if let Some(cursor) = self.cursors.get_mut(partition as usize) {
+            cursor.paused = true;
+        }
+    }
+
+    fn resume(&mut self, partition: u32) {
+        if let Some(cursor) = self.cursors.get_mut(partition as usize) {
+            cursor.paused = false;
+        }
+    }
+
+    fn rewind(&mut self, partition: u32, offset: u64) -> Result<(), SourceError> {
+        if let Some(cursor) = self.cursors.get_mut(partition as usize) {
+            cursor.jump(offset);
+        }
+        Ok(())
+    }
+
+    fn bounds(&mut self) -> Result<Vec<Bounds>, SourceError> {
+        Ok(self.log.bounds())
+    }
+
+    fn publish_progress(&mut self, _offsets: &[(u32, u64)]) {} // nobody reads lag of an embedded log from outside
+
+    fn close(self: Box<Self>, _limit: Duration) {}
+}

@@ -1,0 +1,344 @@
+//! The Kafka source: one member of a consumer group, whose offsets are kept with the state and never in Kafka.
+//!
+//! Promises: a partition starts at the offset its sink gives, in the assignment itself; what the broker no longer holds
+//! is a gap, never a skip; records come in offset order, none twice, none of a partition after it was revoked. Errors of the
+//! network are told and waited out. It knows nothing of events; the payloads it hands out are librdkafka's own buffers.
+//!
+//! Queue: librdkafka's, bounded by `queued.min.messages` and `queued.max.messages.kbytes` (16 MiB); when it is full the
+//! fetcher waits, and a partition that is paused is not fetched.
+
+mod producer;
+mod raw;
+mod settings;
+mod tail;
+mod topic;
+
+pub use producer::{ProduceError, Producer};
+pub use tail::Tail;
+pub use topic::{TopicInfo, inspect};
+
+use super::{Bounds, Sink, Source, SourceError, Start};
+use crate::config::KafkaConfig;
+use crate::event::Record;
+use raw::{Client, Fault, Kind};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+/// How long a broker may take to say what it holds of a partition.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// The same fault is logged once in this time.
+const SAY_AGAIN: Duration = Duration::from_secs(30);
+
+/// A member of the group of `[kafka]`.
+pub struct KafkaSource {
+    config: KafkaConfig,
+    consumer: raw::Consumer,
+    /// The topic was found fit and the group joined.
+    joined: bool,
+    held: BTreeMap<u32, Place>,
+    /// Revoked while paused: librdkafka keeps the pause for when they come back, we do not.
+    left_paused: BTreeSet<u32>,
+    said: Option<(String, Instant)>,
+}
+
+/// Where a partition that is held stands.
+#[derive(Debug, Default)]
+struct Place {
+    /// Offsets below it were handed over.
+    next: u64,
+    paused: bool,
+    /// The broker said that `next` is out of range; to be reported as a gap.
+    out_of_range: bool,
+    /// A gap was reported: nothing until `rewind`.
+    halted: bool,
+    /// Records came while paused and were not handed over: they are fetched again.
+    skipped: bool,
+}
+
+impl KafkaSource {
+    /// A client of the brokers; the group is joined by polling, once the topic answers.
+    ///
+    /// # Errors
+    /// [`SourceError::Fatal`] for settings that cannot be.
+    pub fn open(config: &KafkaConfig) -> Result<KafkaSource, SourceError> {
+        let settings = settings::consumer(config)?;
+        let consumer = raw::Consumer::new(&settings, &config.topic)
+            .map_err(|reason| SourceError::Fatal(format!("[kafka] {reason}")))?;
+        Ok(KafkaSource {
+            config: config.clone(),
+            consumer,
+            joined: false,
+            held: BTreeMap::new(),
+            left_paused: BTreeSet::new(),
+            said: None,
+        })
+    }
+
+    fn join(&mut self) -> Result<(), SourceError> {
+        let info = match topic::inspect(&self.config) {
+            Err(fault @ SourceError::Transient(_)) => return Err(self.say(fault)),
+            other => other?,
+        };
+        if info.compacted && !self.config.allow_compacted {
+            return Err(SourceError::Fatal(format!(
+                "topic \"{}\" is compacted, so Kafka removes events that were counted: use a topic with cleanup.policy=delete, or set [kafka] allow_compacted = true",
+                self.config.topic
+            )));
+        }
+        self.consumer.subscribe().map_err(|fault| told(&self.config, &fault))?;
+        self.joined = true;
+        Ok(())
+    }
+
+    /// Logs a fault, unless it was just said.
+    fn say(&mut self, fault: SourceError) -> SourceError {
+        let text = fault.to_string();
+        if self.said.as_ref().is_none_or(|(said, when)| *said != text || when.elapsed() > SAY_AGAIN) {
+            tracing::warn!("{text}");
+            self.said = Some((text, Instant::now()));
+        }
+        fault
+    }
+
+    fn restart(&mut self, partition: u32, offset: u64) -> Result<(), SourceError> {
+        let Some(place) = self.held.get_mut(&partition) else {
+            return Ok(());
+        };
+        *place = Place { next: offset, paused: place.paused, ..Place::default() };
+        let paused = place.paused;
+        let restarted = self.consumer.restart(partition, offset as i64);
+        // paused before anything can have come
+        let paused = if paused { self.consumer.pause(partition) } else { Ok(()) };
+        restarted.and(paused).map_err(|fault| told(&self.config, &fault))
+    }
+
+    /// Reports partitions whose next offset the broker does not hold.
+    fn report_gaps(&mut self, sink: &mut dyn Sink) -> Result<(), SourceError> {
+        for (partition, place) in self.held.iter_mut().filter(|(_, place)| place.out_of_range && !place.halted) {
+            let (low, _) =
+                self.consumer.client().watermarks(*partition, ANSWER).map_err(|fault| told(&self.config, &fault))?;
+            place.halted = true;
+            sink.gap(*partition, place.next, low);
+        }
+        Ok(())
+    }
+}
+
+/// What a rebalance does to the places, and asks of the sink.
+struct Callback<'a> {
+    sink: &'a mut dyn Sink,
+    held: &'a mut BTreeMap<u32, Place>,
+    left_paused: &'a mut BTreeSet<u32>,
+    fault: Option<String>,
+}
+
+impl raw::Rebalance for Callback<'_> {
+    fn assigned(&mut self, client: Client<'_>, partitions: &[u32]) -> Vec<i64> {
+        let mut starts = self.sink.assigned(partitions);
+        if starts.len() != partitions.len() {
+            self.fault = Some(format!("{} starts were given for {} partitions", starts.len(), partitions.len()));
+            starts.resize(partitions.len(), Start::Latest);
+        }
+        tracing::info!(?partitions, "partitions assigned");
+        let mut offsets = Vec::with_capacity(partitions.len());
+        for (partition, start) in partitions.iter().zip(starts) {
+            // Where a start is resolved here, a first record later than it is no gap. If the broker does not answer now,
+            // librdkafka resolves it by itself as soon as it does.
+            let offset = match start {
+                Start::At(offset) => offset as i64,
+                Start::Earliest => client.watermarks(*partition, ANSWER).map_or(-2, |(low, _)| low as i64),
+                Start::Latest => client.watermarks(*partition, ANSWER).map_or(-1, |(_, high)| high as i64),
+            };
+            self.held.insert(*partition, Place { next: offset.max(0) as u64, ..Place::default() });
+            offsets.push(offset);
+        }
+        offsets
+    }
+
+    fn revoked(&mut self, partitions: &[u32], lost: bool) {
+        tracing::info!(?partitions, lost, "partitions revoked");
+        self.sink.revoked(partitions, lost);
+        for partition in partitions {
+            if self.held.remove(partition).is_some_and(|place| place.paused) {
+                self.left_paused.insert(*partition);
+            }
+        }
+    }
+}
+
+impl Source for KafkaSource {
+    fn poll(&mut self, wait: Duration, max_records: usize, sink: &mut dyn Sink) -> Result<(), SourceError> {
+        if !self.joined {
+            self.join()?;
+        }
+        let mut callback = Callback { sink, held: &mut self.held, left_paused: &mut self.left_paused, fault: None };
+        let (batch, revoked, mut faults) = self.consumer.poll(wait, max_records, &mut callback);
+        let broken = callback.fault;
+
+        hand_over(&batch, &revoked, &mut self.held, sink, &mut faults);
+        drop(batch);
+
+        // Given up and taken on again within this one poll: what came of it may be of either time.
+        for partition in revoked {
+            if let Some(next) = self.held.get(&partition).map(|place| place.next) {
+                self.restart(partition, next)?;
+            }
+        }
+        for partition in self.left_paused.extract_if(.., |partition| self.held.contains_key(partition)) {
+            self.consumer.resume(partition).map_err(|fault| told(&self.config, &fault))?;
+        }
+        if let Some(reason) = broken {
+            return Err(SourceError::Fatal(reason));
+        }
+        self.report_gaps(sink)?;
+        match faults.into_iter().map(|fault| told(&self.config, &fault)).reduce(worse) {
+            Some(fault @ SourceError::Fatal(_)) => Err(fault),
+            Some(fault) => Err(self.say(fault)),
+            None => Ok(()),
+        }
+    }
+
+    fn pause(&mut self, partition: u32) {
+        if let Some(place) = self.held.get_mut(&partition)
+            && !std::mem::replace(&mut place.paused, true)
+            && let Err(fault) = self.consumer.pause(partition)
+        {
+            tracing::warn!(
+                partition,
+                fault = fault.text,
+                "the partition is not paused in the client; its records are dropped and fetched again"
+            );
+        }
+    }
+
+    fn resume(&mut self, partition: u32) {
+        let Some(place) = self.held.get_mut(&partition) else {
+            return;
+        };
+        if !std::mem::replace(&mut place.paused, false) {
+            return;
+        }
+        let (skipped, next) = (place.skipped, place.next);
+        let resumed = self.consumer.resume(partition).map_err(|fault| told(&self.config, &fault));
+        let restarted = if skipped { self.restart(partition, next) } else { Ok(()) };
+        if let Err(fault) = resumed.and(restarted) {
+            tracing::warn!(partition, %fault, "the partition could not be resumed");
+        }
+    }
+
+    fn rewind(&mut self, partition: u32, offset: u64) -> Result<(), SourceError> {
+        self.restart(partition, offset)
+    }
+
+    fn bounds(&mut self) -> Result<Vec<Bounds>, SourceError> {
+        let fault = |fault: Fault| told(&self.config, &fault);
+        let partitions = self.consumer.partitions(ANSWER).map_err(fault)?;
+        let bounds = |partition| {
+            let (start, end) = self.consumer.client().watermarks(partition, ANSWER).map_err(fault)?;
+            Ok(Bounds { partition, start, end })
+        };
+        (0..partitions).map(bounds).collect()
+    }
+
+    fn publish_progress(&mut self, offsets: &[(u32, u64)]) {
+        let offsets: Vec<(u32, i64)> = offsets
+            .iter()
+            .filter(|(partition, _)| self.held.contains_key(partition))
+            .map(|(partition, offset)| (*partition, *offset as i64))
+            .collect();
+        if !offsets.is_empty()
+            && let Err(fault) = self.consumer.commit(&offsets)
+        {
+            tracing::debug!(fault = fault.text, "offsets for lag tools were not written");
+        }
+    }
+
+    fn close(self: Box<Self>, limit: Duration) {
+        if !self.consumer.close(limit) {
+            tracing::warn!(
+                ?limit,
+                "the Kafka client did not close in time and is left behind; the group takes its partitions back after the session timeout"
+            );
+        }
+    }
+}
+
+/// Hands a batch to the sink, partition by partition, without copying payloads.
+fn hand_over(
+    batch: &raw::Batch<'_>,
+    revoked: &[u32],
+    held: &mut BTreeMap<u32, Place>,
+    sink: &mut dyn Sink,
+    faults: &mut Vec<Fault>,
+) {
+    let mut messages: Vec<raw::Message<'_>> = batch.iter().collect();
+    // librdkafka interleaves partitions; the sort is stable, so each keeps its order, and fast where there is one run
+    messages.sort_by_key(|message| message.partition());
+    let mut records: Vec<Record<'_>> = Vec::with_capacity(messages.len());
+    for run in messages.chunk_by(|left, right| left.partition() == right.partition()) {
+        let partition = run[0].partition();
+        if revoked.contains(&partition) {
+            continue;
+        }
+        let Some(place) = held.get_mut(&partition) else {
+            // errors of the whole topic have no partition of ours
+            faults.extend(run.iter().filter_map(|message| message.fault()));
+            continue;
+        };
+        records.clear();
+        for message in run {
+            if let Some(fault) = message.fault() {
+                match fault.kind {
+                    Kind::OutOfRange => place.out_of_range = true,
+                    _ => faults.push(fault),
+                }
+                continue;
+            }
+            // librdkafka may deliver a record again after a change of leader
+            if place.halted || place.out_of_range || message.offset() < place.next {
+                continue;
+            }
+            if place.paused {
+                place.skipped = true;
+                continue;
+            }
+            place.next = message.offset() + 1;
+            records.push(Record {
+                offset: message.offset(),
+                timestamp_ms: message.timestamp_ms(),
+                payload: message.payload(),
+            });
+        }
+        if !records.is_empty() {
+            sink.records(partition, &records);
+        }
+    }
+}
+
+fn worse(left: SourceError, right: SourceError) -> SourceError {
+    match (&left, &right) {
+        (SourceError::Transient(_), SourceError::Fatal(_)) => right,
+        _ => left,
+    }
+}
+
+/// What happened, where, what to do.
+fn told(config: &KafkaConfig, fault: &Fault) -> SourceError {
+    let (brokers, topic, text) = (&config.brokers, &config.topic, &fault.text);
+    let place = fault.partition.map_or_else(String::new, |partition| format!(", partition {partition}"));
+    match fault.kind {
+        Kind::Fatal => SourceError::Fatal(format!(
+            "the Kafka client cannot go on: {text}: start again; with group.instance.id set, each engine needs its own"
+        )),
+        Kind::Down => SourceError::Transient(format!(
+            "no Kafka broker answers at {brokers} ({text}): check [kafka] brokers and that Kafka runs; trying on"
+        )),
+        Kind::UnknownTopic => SourceError::Transient(format!(
+            "topic \"{topic}\" is not there on {brokers} ({text}): create it, or set [kafka] topic; trying on"
+        )),
+        Kind::OutOfRange | Kind::Other => {
+            SourceError::Transient(format!("Kafka at {brokers}, topic \"{topic}\"{place}: {text}; trying on"))
+        }
+    }
+}

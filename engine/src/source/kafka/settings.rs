@@ -1,0 +1,182 @@
+//! The librdkafka settings of each client, and which ones a user may not change. Pure.
+
+use crate::config::KafkaConfig;
+use crate::source::SourceError;
+use std::collections::BTreeMap;
+
+/// Settings as librdkafka takes them.
+pub(super) type Settings = BTreeMap<String, String>;
+
+/// What the progress protocol rests on: a user's value is refused, with the reason.
+const OURS: &[(&str, &str)] = &[
+    ("bootstrap.servers", "set [kafka] brokers"),
+    ("metadata.broker.list", "set [kafka] brokers"),
+    ("group.id", "set [kafka] group"),
+    ("enable.auto.commit", "offsets are kept with the state, in one atomic step"),
+    ("enable.auto.offset.store", "offsets are kept with the state, in one atomic step"),
+    (
+        "auto.offset.reset",
+        "an offset that is gone is reported as a gap, never skipped; set [kafka] start for a first start",
+    ),
+    ("isolation.level", "records of aborted transactions must not count"),
+    (
+        "partition.assignment.strategy",
+        "partitions move one by one (cooperative-sticky); use \"group.protocol\" = \"consumer\" for KIP-848",
+    ),
+    ("session.timeout.ms", "set [kafka] session_timeout_ms"),
+    ("enable.partition.eof", "the end of a partition is no event"),
+    ("enable.idempotence", "a retry of the producer must not double an event"),
+    ("acks", "an acknowledged event must be on all replicas in sync"),
+];
+
+fn merged(
+    config: &KafkaConfig,
+    defaults: &[(&str, &str)],
+    fixed: &[(&str, &str)],
+    mine: fn(&str) -> bool,
+) -> Result<Settings, SourceError> {
+    let mut settings: Settings =
+        defaults.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    for (name, value) in &config.settings {
+        if let Some((_, reason)) = OURS.iter().find(|(ours, _)| ours == name) {
+            return Err(SourceError::Fatal(format!("[kafka.settings] \"{name}\" cannot be set: {reason}")));
+        }
+        if mine(name) {
+            settings.insert(name.clone(), value.clone());
+        }
+    }
+    settings.insert("bootstrap.servers".into(), config.brokers.clone());
+    settings.entry("client.id".into()).or_insert_with(|| "tally".into());
+    settings.extend(fixed.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    Ok(settings)
+}
+
+/// Both kinds of client share the settings of connections; these belong to one kind only, and librdkafka warns about them on the other.
+fn consumes(name: &str) -> bool {
+    const PRODUCER: &[&str] = &[
+        "queue.buffering.",
+        "linger.ms",
+        "batch.",
+        "compression.",
+        "message.timeout.ms",
+        "delivery.timeout.ms",
+        "partitioner",
+        "transaction",
+        "sticky.partitioning",
+        "retries",
+        "message.send.max.retries",
+    ];
+    !PRODUCER.iter().any(|prefix| name.starts_with(prefix))
+}
+
+fn produces(name: &str) -> bool {
+    const CONSUMER: &[&str] =
+        &["fetch.", "queued.", "group.", "heartbeat.", "max.poll.", "check.crcs", "max.partition.fetch", "client.rack"];
+    !CONSUMER.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Fetching: low latency, a short queue (payloads are still in the processor's cache when they are decoded), no second-long
+/// pause after the queue was full (librdkafka's `fetch.queue.backoff.ms` is 1,000 by default).
+const FETCH: &[(&str, &str)] = &[
+    ("fetch.wait.max.ms", "20"),
+    ("fetch.queue.backoff.ms", "5"),
+    ("queued.min.messages", "20000"),
+    ("queued.max.messages.kbytes", "16384"),
+    ("fetch.message.max.bytes", "4194304"),
+    ("reconnect.backoff.max.ms", "2000"),
+];
+
+const CONSUME: &[(&str, &str)] = &[
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("auto.offset.reset", "error"),
+    ("isolation.level", "read_committed"),
+    ("enable.partition.eof", "false"),
+];
+
+/// Of the consumer in the group.
+pub(super) fn consumer(config: &KafkaConfig) -> Result<Settings, SourceError> {
+    let mut settings = merged(config, FETCH, CONSUME, consumes)?;
+    settings.insert("group.id".into(), config.group.clone());
+    match settings.get("group.protocol").map(String::as_str) {
+        Some("consumer") => {} // assignor and timeouts are the broker's
+        None | Some("classic") => {
+            settings.insert("partition.assignment.strategy".into(), "cooperative-sticky".into());
+            settings.insert("session.timeout.ms".into(), config.session_timeout_ms.to_string());
+            let beat = (config.session_timeout_ms / 10).clamp(100, 3_000);
+            settings.entry("heartbeat.interval.ms".into()).or_insert_with(|| beat.to_string());
+        }
+        Some(other) => {
+            return Err(SourceError::Fatal(format!(
+                "[kafka.settings] \"group.protocol\" = \"{other}\": classic or consumer"
+            )));
+        }
+    }
+    Ok(settings)
+}
+
+/// Of a reader outside the group. What is gone from the log it skips: it shows what is live.
+pub(super) fn tail(config: &KafkaConfig) -> Result<Settings, SourceError> {
+    let mut settings = merged(config, FETCH, CONSUME, |name| consumes(name) && !name.starts_with("group."))?;
+    settings.insert("auto.offset.reset".into(), "earliest".into());
+    settings.insert("group.id".into(), format!("{}-tail", config.group)); // required by the API, never joined
+    Ok(settings)
+}
+
+/// Of the producer: no duplicates by retries, every acknowledgement from all replicas in sync, a bounded queue.
+pub(super) fn producer(config: &KafkaConfig) -> Result<Settings, SourceError> {
+    let defaults = [
+        ("linger.ms", "2"),
+        ("batch.size", "1000000"),
+        ("compression.type", "lz4"),
+        ("queue.buffering.max.messages", "100000"),
+        ("queue.buffering.max.kbytes", "65536"),
+        ("message.timeout.ms", "20000"),
+        ("partitioner", "murmur2_random"),
+        ("reconnect.backoff.max.ms", "2000"),
+    ];
+    merged(config, &defaults, &[("enable.idempotence", "true"), ("acks", "all")], produces)
+}
+
+/// Of the administrative client.
+pub(super) fn admin(config: &KafkaConfig) -> Result<Settings, SourceError> {
+    merged(config, &[], &[], |name| produces(name) && consumes(name))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // a test fails by panicking
+mod tests {
+    use super::*;
+
+    fn with(settings: &[(&str, &str)]) -> KafkaConfig {
+        let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        KafkaConfig { settings, ..KafkaConfig::default() }
+    }
+
+    #[test]
+    fn what_breaks_the_protocol_is_refused_with_the_reason() {
+        for (name, _) in OURS {
+            let refused = consumer(&with(&[(name, "true")])).unwrap_err().to_string();
+            assert!(refused.contains(name) && refused.contains(": "), "{refused}");
+        }
+        assert!(consumer(&with(&[("group.protocol", "eager")])).is_err());
+    }
+
+    #[test]
+    fn other_settings_are_passed_on_to_the_client_they_belong_to() {
+        let config = with(&[("fetch.wait.max.ms", "7"), ("linger.ms", "9"), ("security.protocol", "plaintext")]);
+        let (consumer, producer) = (consumer(&config).unwrap(), producer(&config).unwrap());
+        assert_eq!((consumer["fetch.wait.max.ms"].as_str(), consumer.get("linger.ms")), ("7", None));
+        assert_eq!((producer["linger.ms"].as_str(), producer.get("fetch.wait.max.ms")), ("9", None));
+        assert!(consumer["security.protocol"] == "plaintext" && producer["security.protocol"] == "plaintext");
+        assert_eq!(consumer["auto.offset.reset"], "error");
+    }
+
+    #[test]
+    fn the_broker_assigns_under_kip_848() {
+        let settings = consumer(&with(&[("group.protocol", "consumer")])).unwrap();
+        assert!(
+            !settings.contains_key("partition.assignment.strategy") && !settings.contains_key("session.timeout.ms")
+        );
+    }
+}

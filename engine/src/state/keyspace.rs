@@ -1,0 +1,325 @@
+//! The keys of tables as dense numbers: equal key columns, one list, however many tables count by them.
+//!
+//! A batch is resolved once per distinct list of key columns; every table over it then only indexes. Keys whose leading
+//! columns (the group) are equal are chained, so that one user or product is walked without touching the rest.
+//! Keys are never removed while the process lives.
+
+use super::texts::Texts;
+use crate::event::{ABSENT, EventBatch, TEXT_BIT};
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use std::hash::BuildHasher;
+use tally_plugin::description::Key;
+
+/// "No key": the row lacks one of the columns.
+pub(crate) const NONE: u32 = u32::MAX;
+
+/// Which columns, and how many of them lead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub(crate) columns: Vec<Key>,
+    /// Leading columns that form the group; all of them where a table has none.
+    pub(crate) group: usize,
+}
+
+/// The keys seen so far under one shape.
+pub(crate) struct Keyspace {
+    shape: Shape,
+    /// Column values of each key, end to end.
+    values: Vec<u64>,
+    index: HashTable<u32>,
+    /// Group of each key, and next key of the same group. Empty where every key is its own group.
+    group_of: Vec<u32>,
+    next: Vec<u32>,
+    /// First key of each group, and the top 16 bits of the group's stable hash (all of it for own groups).
+    heads: Vec<u32>,
+    group_index: HashTable<u32>,
+    bucket_hash: Vec<u16>,
+    hasher: RandomState,
+}
+
+impl Keyspace {
+    pub(crate) fn new(shape: Shape) -> Keyspace {
+        Keyspace {
+            shape,
+            values: Vec::new(),
+            index: HashTable::new(),
+            group_of: Vec::new(),
+            next: Vec::new(),
+            heads: Vec::new(),
+            group_index: HashTable::new(),
+            bucket_hash: Vec::new(),
+            hasher: RandomState::default(),
+        }
+    }
+
+    pub(crate) fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// Number of keys.
+    pub(crate) fn len(&self) -> usize {
+        if self.width() == 0 { self.bucket_hash.len() } else { self.values.len() / self.width() }
+    }
+
+    /// Number of groups.
+    pub(crate) fn groups(&self) -> usize {
+        if self.grouped() { self.heads.len() } else { self.len() }
+    }
+
+    fn width(&self) -> usize {
+        self.shape.columns.len()
+    }
+
+    fn grouped(&self) -> bool {
+        self.shape.group < self.shape.columns.len()
+    }
+
+    /// Column values of a key.
+    #[inline]
+    pub(crate) fn key(&self, key: u32) -> &[u64] {
+        let width = self.width();
+        &self.values[key as usize * width..][..width]
+    }
+
+    /// The group of a key.
+    #[inline]
+    pub(crate) fn group(&self, key: u32) -> u32 {
+        if self.grouped() { self.group_of[key as usize] } else { key }
+    }
+
+    /// Top 16 bits of the stable hash of a key's group.
+    #[inline]
+    pub(crate) fn bucket_hash(&self, key: u32) -> u16 {
+        self.bucket_hash[self.group(key) as usize]
+    }
+
+    /// The keys of a group, newest first.
+    pub(crate) fn keys_of(&self, group: u32) -> impl Iterator<Item = u32> + '_ {
+        let first = if self.grouped() { self.heads[group as usize] } else { group };
+        std::iter::successors(Some(first), move |&key| {
+            if !self.grouped() {
+                return None;
+            }
+            Some(self.next[key as usize]).filter(|next| *next != NONE)
+        })
+    }
+
+    /// The group with these leading values, if it was seen.
+    pub(crate) fn find_group(&self, values: &[u64]) -> Option<u32> {
+        if values.len() != self.shape.group {
+            return None;
+        }
+        let hash = self.hasher.hash_one(values);
+        if self.grouped() {
+            self.group_index.find(hash, |group| self.group_values(*group) == values).copied()
+        } else if self.width() == 0 {
+            (self.len() > 0).then_some(0)
+        } else {
+            self.index.find(hash, |key| self.key(*key) == values).copied()
+        }
+    }
+
+    fn group_values(&self, group: u32) -> &[u64] {
+        let key = if self.grouped() { self.heads[group as usize] } else { group };
+        &self.key(key)[..self.shape.group]
+    }
+
+    /// The number of a key, adding it if it is new.
+    pub(crate) fn intern(&mut self, values: &[u64], texts: &Texts) -> u32 {
+        debug_assert_eq!(values.len(), self.width());
+        if values.is_empty() {
+            if self.bucket_hash.is_empty() {
+                self.bucket_hash.push(0);
+            }
+            return 0;
+        }
+        let hash = self.hasher.hash_one(values);
+        let (width, stored) = (values.len(), &self.values);
+        let same = |key: &u32| stored[*key as usize * width..][..width] == *values;
+        if let Some(key) = self.index.find(hash, same) {
+            return *key;
+        }
+        self.add(values, hash, texts)
+    }
+
+    #[cold]
+    fn add(&mut self, values: &[u64], hash: u64, texts: &Texts) -> u32 {
+        let width = values.len();
+        let key =
+            u32::try_from(self.len()).ok().filter(|key| *key != NONE).expect("four billion keys do not fit in memory");
+        grow(&mut self.values, width);
+        self.values.extend_from_slice(values);
+        let (stored, hasher) = (&self.values, &self.hasher);
+        self.index.insert_unique(hash, key, |key| hasher.hash_one(&stored[*key as usize * width..][..width]));
+        if self.grouped() {
+            self.join_group(key, &values[..self.shape.group], texts);
+        } else {
+            self.bucket_hash.push((texts.stable_hash(values) >> 48) as u16);
+        }
+        key
+    }
+
+    fn join_group(&mut self, key: u32, group_values: &[u64], texts: &Texts) {
+        let hash = self.hasher.hash_one(group_values);
+        let found = self.group_index.find(hash, |group| self.group_values(*group) == group_values).copied();
+        let (group, next) = match found {
+            Some(group) => (group, std::mem::replace(&mut self.heads[group as usize], key)),
+            None => {
+                let group = self.heads.len() as u32;
+                self.heads.push(key);
+                self.bucket_hash.push((texts.stable_hash(group_values) >> 48) as u16);
+                let (values, heads, hasher) = (&self.values, &self.heads, &self.hasher);
+                let (width, lead) = (self.shape.columns.len(), self.shape.group);
+                self.group_index.insert_unique(hash, group, |group| {
+                    hasher.hash_one(&values[heads[*group as usize] as usize * width..][..lead])
+                });
+                (group, NONE)
+            }
+        };
+        grow(&mut self.group_of, 1);
+        grow(&mut self.next, 1);
+        self.group_of.push(group);
+        self.next.push(next);
+    }
+
+    /// The key of each row of a batch; [`NONE`] where a column is absent. `columns` holds the batch's ids as numbers.
+    pub(crate) fn resolve(&mut self, columns: &Columns, rows: usize, texts: &Texts, out: &mut Vec<u32>) {
+        out.clear();
+        let of = |key: &Key| match key {
+            Key::UserId => columns.users.as_slice(),
+            Key::ProductId => columns.products.as_slice(),
+            Key::EventType => columns.kinds.as_slice(),
+        };
+        match self.shape.columns.clone().as_slice() {
+            [] => {
+                let key = self.intern(&[], texts);
+                out.resize(rows, key);
+            }
+            [a] => self.resolve_rows((0..rows).map(|row| [of(a)[row]]), texts, out),
+            [a, b] => {
+                let (a, b) = (of(a), of(b));
+                self.resolve_rows((0..rows).map(|row| [a[row], b[row]]), texts, out);
+            }
+            [a, b, c] => {
+                let (a, b, c) = (of(a), of(b), of(c));
+                self.resolve_rows((0..rows).map(|row| [a[row], b[row], c[row]]), texts, out);
+            }
+            // The description is checked when a plugin is loaded: a column stands in a key once, and there are three.
+            _ => out.resize(rows, NONE),
+        }
+    }
+
+    fn resolve_rows<const N: usize>(
+        &mut self,
+        rows: impl Iterator<Item = [u64; N]>,
+        texts: &Texts,
+        out: &mut Vec<u32>,
+    ) {
+        for values in rows {
+            out.push(if values.contains(&ABSENT) { NONE } else { self.intern(&values, texts) });
+        }
+    }
+
+    /// Bytes in memory, about.
+    pub(crate) fn memory(&self) -> usize {
+        self.values.capacity() * 8
+            + self.index.capacity() * 5
+            + (self.group_of.capacity() + self.next.capacity() + self.heads.capacity()) * 4
+            + self.group_index.capacity() * 5
+            + self.bucket_hash.capacity() * 2
+    }
+}
+
+/// Makes room for `more` items, a quarter at a time once the list is large: doubling would waste half the memory.
+pub(crate) fn grow<T>(list: &mut Vec<T>, more: usize) {
+    if list.capacity() - list.len() < more && list.len() > 1 << 16 {
+        list.reserve_exact(more.max(list.len() / 4));
+    }
+}
+
+/// The id columns of a batch as numbers of this process.
+#[derive(Default)]
+pub(crate) struct Columns {
+    pub(crate) users: Vec<u64>,
+    pub(crate) products: Vec<u64>,
+    pub(crate) kinds: Vec<u64>,
+    kind_numbers: Vec<u64>,
+}
+
+impl Columns {
+    /// Fills the columns from a batch.
+    pub(crate) fn fill(&mut self, batch: &EventBatch, texts: &mut Texts) {
+        self.kind_numbers.clear();
+        self.kind_numbers.extend(batch.kind_names.iter().map(|name| texts.intern(name.as_bytes())));
+        // ABSENT in `kinds` stands for "no event type": its code is beyond the dictionary.
+        let numbers = &self.kind_numbers;
+        self.kinds.clear();
+        self.kinds.extend(batch.kinds.iter().map(|kind| numbers.get(usize::from(*kind)).copied().unwrap_or(ABSENT)));
+        intern_column(&batch.users, batch, texts, &mut self.users);
+        intern_column(&batch.products, batch, texts, &mut self.products);
+    }
+}
+
+fn intern_column(column: &[u64], batch: &EventBatch, texts: &mut Texts, out: &mut Vec<u64>) {
+    out.clear();
+    out.extend(column.iter().map(|&id| {
+        if id & TEXT_BIT == 0 || id == ABSENT { id } else { texts.intern(batch.text((id & !TEXT_BIT) as usize)) }
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keyspace(group: usize) -> Keyspace {
+        Keyspace::new(Shape { columns: vec![Key::UserId, Key::ProductId], group })
+    }
+
+    #[test]
+    fn a_key_has_one_number_and_its_group_is_chained() {
+        let texts = Texts::default();
+        let mut keys = keyspace(1);
+        let a = keys.intern(&[1, 10], &texts);
+        let b = keys.intern(&[2, 10], &texts);
+        let c = keys.intern(&[1, 20], &texts);
+        assert_eq!(keys.intern(&[1, 10], &texts), a);
+        assert_eq!((keys.len(), keys.groups()), (3, 2));
+        let group = keys.find_group(&[1]).expect("user 1 was seen");
+        assert_eq!(keys.keys_of(group).collect::<Vec<_>>(), [c, a]);
+        assert_eq!(keys.group(b), keys.find_group(&[2]).expect("user 2 was seen"));
+        assert_eq!(keys.find_group(&[3]), None);
+        assert_eq!(keys.bucket_hash(a), keys.bucket_hash(c));
+    }
+
+    #[test]
+    fn without_a_group_each_key_stands_alone() {
+        let texts = Texts::default();
+        let mut keys = keyspace(2);
+        let a = keys.intern(&[1, 10], &texts);
+        assert_eq!(keys.find_group(&[1, 10]), Some(a));
+        assert_eq!(keys.keys_of(a).collect::<Vec<_>>(), [a]);
+    }
+
+    #[test]
+    fn many_keys_survive_growth() {
+        let texts = Texts::default();
+        let mut keys = keyspace(1);
+        let numbers: Vec<u32> = (0..100_000u64).map(|n| keys.intern(&[n % 1_000, n], &texts)).collect();
+        for (n, number) in numbers.iter().enumerate() {
+            assert_eq!(keys.key(*number), [n as u64 % 1_000, n as u64]);
+        }
+        assert_eq!(keys.groups(), 1_000);
+        assert_eq!(keys.keys_of(7).count(), 100);
+    }
+
+    #[test]
+    fn an_absent_column_gives_no_key() {
+        let texts = Texts::default();
+        let mut keys = keyspace(1);
+        let columns = Columns { users: vec![1, ABSENT], products: vec![2, 3], ..Columns::default() };
+        let mut out = Vec::new();
+        keys.resolve(&columns, 2, &texts, &mut out);
+        assert_eq!(out, [0, NONE]);
+    }
+}

@@ -1,0 +1,285 @@
+//! One metric's tables: applying batches, sealing into frames, loading from frames.
+
+use super::CellUpdate;
+use super::buckets;
+use super::floors::Floors;
+use super::frame::{FrameError, FrameReader, FrameWriter, Header, KeyValue};
+use super::keyspace::{Keyspace, NONE};
+use super::table::TableState;
+use super::tail::Folded;
+use super::texts::Texts;
+use crate::event::{EventBatch, TEXT_BIT};
+use tally_plugin::description::Table;
+
+/// What one partition added to a metric between two seals, folded: kept until it is stored, as it may be sent again.
+pub struct Sealed {
+    tables: Vec<Folded>,
+}
+
+/// A frame ready to be committed.
+#[derive(Clone, Debug)]
+pub struct SealedFrame {
+    /// Index of the table.
+    pub table: u16,
+    /// The bucket.
+    pub bucket: u32,
+    /// The frame.
+    pub bytes: Vec<u8>,
+}
+
+/// From when on what is held, in every table of a metric. Unix milliseconds; `i64::MIN`: from the beginning,
+/// `i64::MAX`: not at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Minutes.
+    pub minute_floor: i64,
+    /// Hours.
+    pub hour_floor: i64,
+    /// Days.
+    pub day_floor: i64,
+    /// Smallest event time counted.
+    pub first: Option<i64>,
+    /// Largest event time counted.
+    pub last: Option<i64>,
+}
+
+/// The tables of one metric.
+pub(super) struct MetricState {
+    pub(super) tables: Vec<TableState>,
+    first: i64,
+    last: i64,
+    /// Per table and event type code of the current batch, whether it counts.
+    takes: Vec<bool>,
+}
+
+impl MetricState {
+    pub(super) fn new(tables: &[(Table, usize)]) -> MetricState {
+        let tables = tables.iter().map(|(table, keyspace)| TableState::new(table, *keyspace)).collect();
+        MetricState { tables, first: i64::MAX, last: i64::MIN, takes: Vec::new() }
+    }
+
+    pub(super) fn clear(&mut self) {
+        let tables: Vec<(Table, usize)> = self.tables.iter().map(|t| (t.description.clone(), t.keyspace)).collect();
+        *self = MetricState::new(&tables);
+    }
+
+    pub(super) fn apply(
+        &mut self,
+        batch: &EventBatch,
+        start: usize,
+        resolved: &[Vec<u32>],
+        updates: &[CellUpdate],
+    ) -> u64 {
+        let times = &batch.times[start..];
+        for time in times {
+            self.first = self.first.min(*time);
+            self.last = self.last.max(*time);
+        }
+        let mut counted = 0;
+        for table in &mut self.tables {
+            let keys = &resolved[table.keyspace][start..];
+            let only = &table.description.only;
+            // A table that only the plugin feeds has no row for an event that it hands nothing over for.
+            let fed = table.description.cells.iter().any(|c| c.from != tally_plugin::description::From::Update);
+            if !fed {
+                continue;
+            }
+            counted += if only.is_empty() {
+                table.count(batch.partition, keys, times, |_| true)
+            } else {
+                self.takes.clear();
+                self.takes.extend(batch.kind_names.iter().map(|name| only.iter().any(|only| **only == **name)));
+                let (takes, kinds) = (&self.takes, &batch.kinds[start..]);
+                table.count(batch.partition, keys, times, |row| {
+                    takes.get(usize::from(kinds[row])).copied().unwrap_or(false)
+                })
+            };
+        }
+        counted + self.apply_updates(batch, start, resolved, updates)
+    }
+
+    fn apply_updates(
+        &mut self,
+        batch: &EventBatch,
+        start: usize,
+        resolved: &[Vec<u32>],
+        updates: &[CellUpdate],
+    ) -> u64 {
+        let mut counted = 0;
+        for update in updates.iter().filter(|update| update.row as usize >= start) {
+            let Some(table) = self.tables.get_mut(usize::from(update.table)) else { continue };
+            let key = resolved[table.keyspace].get(update.row as usize).copied().unwrap_or(NONE);
+            if key != NONE && table.layout.takes(usize::from(update.cell), update.value) {
+                table.update(batch.partition, key, batch.times[update.row as usize], update.cell, update.value);
+                counted += 1;
+            }
+        }
+        counted
+    }
+
+    /// Whether each of a plugin's values names a cell that takes it.
+    pub(super) fn accepts(&self, rows: usize, updates: &[CellUpdate]) -> bool {
+        updates.iter().all(|update| {
+            let table = self.tables.get(usize::from(update.table));
+            (update.row as usize) < rows
+                && table.is_some_and(|table| table.layout.takes(usize::from(update.cell), update.value))
+        })
+    }
+
+    pub(super) fn seal(&mut self, partition: u32, keyspaces: &[Keyspace]) -> Sealed {
+        Sealed {
+            tables: self.tables.iter_mut().map(|table| table.seal(partition, &keyspaces[table.keyspace])).collect(),
+        }
+    }
+
+    pub(super) fn frames(&self, sealed: &[&Sealed], keyspaces: &[Keyspace], texts: &Texts) -> Vec<SealedFrame> {
+        let mut frames = Vec::new();
+        let mut numbers = FrameTexts::default();
+        for (n, table) in self.tables.iter().enumerate() {
+            let parts: Vec<&Folded> = sealed.iter().filter_map(|sealed| sealed.tables.get(n)).collect();
+            write_frames(n as u16, table, &parts, &keyspaces[table.keyspace], texts, &mut numbers, &mut frames);
+        }
+        frames
+    }
+
+    pub(super) fn load(
+        &mut self,
+        table: usize,
+        frame: &[u8],
+        keyspaces: &mut [Keyspace],
+        texts: &mut Texts,
+    ) -> Result<u64, FrameError> {
+        let table = self.tables.get_mut(table).ok_or(FrameError::Damaged("its table does not exist"))?;
+        let keys = &mut keyspaces[table.keyspace];
+        let mut reader = FrameReader::open(frame, keys.shape().columns.len())?;
+        if let Some(floors) = &reader.header.floors {
+            table.raise(floors);
+        }
+        let numbers: Vec<u64> = reader.texts.iter().map(|text| texts.intern(text)).collect();
+        let (mut key, mut values, mut row) = (Vec::new(), Vec::new(), table.layout.neutral());
+        let (mut pane, mut rows, mut words) = (None, Vec::new(), Vec::new());
+        loop {
+            let next = reader.next(&table.layout, &mut key, &mut row)?;
+            if next != pane {
+                if let Some(pane) = pane {
+                    table.restore(pane, &rows, &mut words, keys);
+                }
+                rows.clear();
+                words.clear();
+                pane = next;
+            }
+            let Some((tier, number)) = next else { break };
+            values.clear();
+            values.extend(key.iter().map(|value| match value {
+                KeyValue::Integer(n) => *n,
+                KeyValue::Text(n) => numbers[*n],
+            }));
+            rows.push(keys.intern(&values, texts));
+            words.extend_from_slice(&row);
+            if let Some(tier) = tier {
+                self.first = self.first.min(number * tier.millis());
+                self.last = self.last.max(number * tier.millis());
+            }
+        }
+        Ok(reader.header.rows)
+    }
+
+    pub(super) fn raise(&mut self, table: usize, snapshot: &[u8]) -> Result<(), FrameError> {
+        let table = self.tables.get_mut(table).ok_or(FrameError::Damaged("its table does not exist"))?;
+        let header = FrameReader::open(snapshot, table.description.key.len())?.header;
+        let floors = header.floors.ok_or(FrameError::Damaged("it is not a snapshot"))?;
+        table.raise(&floors);
+        Ok(())
+    }
+
+    pub(super) fn times(&self) -> Option<(i64, i64)> {
+        (self.first <= self.last).then_some((self.first, self.last))
+    }
+
+    pub(super) fn held(&self) -> Held {
+        let none = Floors { minute: i64::MIN, hour: i64::MIN, day: i64::MIN };
+        let tables = self.tables.iter().filter(|table| !table.description.tiers.is_empty());
+        let floors = tables.fold(none, |all, table| all.max(table.floors()));
+        Held {
+            minute_floor: floors.minute,
+            hour_floor: floors.hour,
+            day_floor: floors.day,
+            first: self.times().map(|(first, _)| first),
+            last: self.times().map(|(_, last)| last),
+        }
+    }
+
+    pub(super) fn size(&self) -> (u64, u64) {
+        let cells = self.tables.iter().map(|table| (table.len() * table.layout.len()) as u64).sum();
+        (cells, self.tables.iter().map(|table| table.memory() as u64).sum())
+    }
+}
+
+/// Number of each text in the frame under way, by the text's number of this process.
+#[derive(Default)]
+struct FrameTexts {
+    frame: u32,
+    numbers: Vec<(u32, u32)>,
+}
+
+impl FrameTexts {
+    fn next_frame(&mut self, texts: usize) {
+        self.frame += 1;
+        self.numbers.resize(texts, (0, 0));
+    }
+
+    #[inline]
+    fn number(&mut self, number: u64, texts: &Texts, writer: &mut FrameWriter) -> u64 {
+        let (frame, in_frame) = &mut self.numbers[(number & !TEXT_BIT) as usize];
+        if *frame != self.frame {
+            *frame = self.frame;
+            *in_frame = writer.text(texts.text(number)) as u32;
+        }
+        u64::from(*in_frame)
+    }
+}
+
+fn write_frames(
+    number: u16,
+    table: &TableState,
+    parts: &[&Folded],
+    keys: &Keyspace,
+    texts: &Texts,
+    numbers: &mut FrameTexts,
+    out: &mut Vec<SealedFrame>,
+) {
+    let width = table.layout.words();
+    let has_panes = !table.description.tiers.is_empty();
+    let buckets = buckets(&table.description);
+    let shift = 16 - buckets.trailing_zeros();
+    let mut rows_of: Vec<Vec<(u32, u32)>> = vec![Vec::new(); buckets as usize];
+    for (part, folded) in parts.iter().enumerate() {
+        for (row, key) in folded.keys.iter().enumerate() {
+            let bucket = u32::from(keys.bucket_hash(*key)) >> shift;
+            rows_of[bucket as usize].push((part as u32, row as u32));
+        }
+    }
+    let mut updates: u64 = parts.iter().map(|folded| folded.updates).sum();
+    for (bucket, rows) in rows_of.iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
+        let mut writer = FrameWriter::new();
+        numbers.next_frame(texts.len());
+        for &(part, row) in rows {
+            let (folded, row) = (parts[part as usize], row as usize);
+            let pane = if has_panes { table.floors().pane(i64::from(folded.minutes[row])) } else { (None, 0) };
+            writer.row(pane);
+            for &value in keys.key(folded.keys[row]) {
+                if value & TEXT_BIT == 0 {
+                    writer.key(false, value);
+                } else {
+                    let in_frame = numbers.number(value, texts, &mut writer);
+                    writer.key(true, in_frame);
+                }
+            }
+            writer.cells(&table.layout, &folded.words[row * width..][..width]);
+        }
+        // The first frame of a commit accounts for all of its updates: only the sum over all buckets is ever compared.
+        let rows = std::mem::take(&mut updates);
+        let header = Header { table: number, bucket: bucket as u32, layout: 0, rows, floors: None };
+        out.push(SealedFrame { table: number, bucket: bucket as u32, bytes: writer.finish(header) });
+    }
+}

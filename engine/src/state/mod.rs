@@ -1,0 +1,203 @@
+//! State: what all metrics have counted, as views in memory, and as frames on the way to a store.
+//!
+//! Promises: a batch is applied to a metric wholly or not at all; totals equal the fold of all frames; whatever the
+//! split of the log into batches, seals and frames, the state is the same. It performs no I/O, reads no clock, decides
+//! nothing about progress: which rows a metric takes is told by offsets.
+//!
+//! From the bottom: `varint`, `cells` (a row's words), `texts` (ids as numbers), `keyspace` (keys as numbers), `tail` →
+//! `run` (rows since the last seal → closed panes), `floors` (retention), `table`, `frame`/`compact` (the stored form),
+//! `scan`/`aggregate` (reads).
+
+mod aggregate;
+mod cells;
+mod compact;
+mod floors;
+mod frame;
+mod keyspace;
+mod metric;
+mod run;
+mod scan;
+mod table;
+mod tail;
+mod texts;
+mod varint;
+
+#[cfg(test)]
+mod tests;
+
+pub use aggregate::ReadError;
+pub use frame::FrameError;
+pub use metric::{Held, Sealed, SealedFrame};
+
+use crate::event::EventBatch;
+use keyspace::{Columns, Keyspace, Shape};
+use metric::MetricState;
+use tally_plugin::description::{Description, Table};
+use tally_plugin::read::{ReadAnswer, ReadRequest};
+use texts::Texts;
+
+/// Index of a metric in the state, as given by [`State::add`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MetricId(pub usize);
+
+/// One value that a plugin's `update` handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CellUpdate {
+    /// Row of the batch.
+    pub row: u32,
+    /// Table of the metric's description.
+    pub table: u16,
+    /// Cell of the table.
+    pub cell: u16,
+    /// Merged into the cell.
+    pub value: i128,
+}
+
+/// The views of all metrics of an engine. One writer at a time; readers see whole batches only.
+#[derive(Default)]
+pub struct State {
+    texts: Texts,
+    keyspaces: Vec<Keyspace>,
+    metrics: Vec<MetricState>,
+    columns: Columns,
+    /// Keys of the current batch, per keyspace.
+    resolved: Vec<Vec<u32>>,
+}
+
+impl State {
+    /// Adds a metric with empty tables.
+    pub fn add(&mut self, description: &Description) -> MetricId {
+        let tables: Vec<(Table, usize)> =
+            description.tables.iter().map(|table| (table.clone(), self.keyspace_for(table))).collect();
+        self.metrics.push(MetricState::new(&tables));
+        MetricId(self.metrics.len() - 1)
+    }
+
+    fn keyspace_for(&mut self, table: &Table) -> usize {
+        let group = if table.group == 0 { table.key.len() } else { table.group };
+        let shape = Shape { columns: table.key.clone(), group };
+        let known = self.keyspaces.iter().position(|keyspace| *keyspace.shape() == shape);
+        known.unwrap_or_else(|| {
+            self.keyspaces.push(Keyspace::new(shape));
+            self.resolved.push(Vec::new());
+            self.keyspaces.len() - 1
+        })
+    }
+
+    /// Empties a metric, to be loaded again.
+    pub fn clear(&mut self, metric: MetricId) {
+        self.metrics[metric.0].clear();
+    }
+
+    /// Prepares a batch for [`State::apply`]: resolves its ids and keys once for all metrics.
+    pub fn begin(&mut self, batch: &EventBatch) {
+        self.columns.fill(batch, &mut self.texts);
+        for (keyspace, resolved) in self.keyspaces.iter_mut().zip(&mut self.resolved) {
+            keyspace.resolve(&self.columns, batch.len(), &self.texts, resolved);
+        }
+    }
+
+    /// Counts the rows of a batch (the one given to `begin`) with offset `from` or later for one metric, and merges what
+    /// its plugin handed over for them; then the metric stands at `batch.to`. How many table updates that were.
+    pub fn apply(&mut self, metric: MetricId, batch: &EventBatch, from: u64, updates: &[CellUpdate]) -> u64 {
+        let start = batch.offsets.partition_point(|offset| *offset < from);
+        self.metrics[metric.0].apply(batch, start, &self.resolved, updates)
+    }
+
+    /// Whether each of a plugin's values names a row of the batch and a cell that takes it.
+    pub fn accepts(&self, metric: MetricId, batch: &EventBatch, updates: &[CellUpdate]) -> bool {
+        self.metrics[metric.0].accepts(batch.len(), updates)
+    }
+
+    /// Whether a batch of `rows` rows of a partition needs the metric to be sealed first.
+    pub fn must_seal(&self, metric: MetricId, partition: u32, rows: usize) -> bool {
+        self.metrics[metric.0].tables.iter().any(|table| table.must_seal(partition, rows))
+    }
+
+    /// Folds what a metric counted of a partition since its last seal into its panes and returns it.
+    pub fn seal(&mut self, metric: MetricId, partition: u32) -> Sealed {
+        self.metrics[metric.0].seal(partition, &self.keyspaces)
+    }
+
+    /// What was sealed, as frames: at most one per bucket.
+    pub fn frames(&self, metric: MetricId, sealed: &[&Sealed]) -> Vec<SealedFrame> {
+        self.metrics[metric.0].frames(sealed, &self.keyspaces, &self.texts)
+    }
+
+    /// Folds a stored frame of a bucket into a metric; the number of updates it says it holds.
+    ///
+    /// # Errors
+    /// [`FrameError`]: the metric is then half loaded and must be cleared.
+    pub fn load(&mut self, metric: MetricId, table: usize, frame: &[u8]) -> Result<u64, FrameError> {
+        self.metrics[metric.0].load(table, frame, &mut self.keyspaces, &mut self.texts)
+    }
+
+    /// Takes over the floors of a new snapshot of one of the metric's buckets.
+    ///
+    /// # Errors
+    /// [`FrameError`] where it is no snapshot of this table.
+    pub fn raise(&mut self, metric: MetricId, table: usize, snapshot: &[u8]) -> Result<(), FrameError> {
+        self.metrics[metric.0].raise(table, snapshot)
+    }
+
+    /// Executes a read on a metric's table. `late` says when to give up.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn read(
+        &self,
+        metric: MetricId,
+        request: &ReadRequest,
+        late: &dyn Fn() -> bool,
+    ) -> Result<ReadAnswer, ReadError> {
+        let tables = &self.metrics[metric.0].tables;
+        let table = tables.iter().find(|table| table.description.name == request.table);
+        let table = table.ok_or_else(|| ReadError::Bad(format!("there is no table \"{}\"", request.table)))?;
+        aggregate::read(table, &self.keyspaces[table.keyspace], &self.texts, request, late)
+    }
+
+    /// Smallest and largest event time counted (after a start, the panes they lie in).
+    pub fn times(&self, metric: MetricId) -> Option<(i64, i64)> {
+        self.metrics[metric.0].times()
+    }
+
+    /// Whether panes are held that have expired when events up to `watermark` were counted.
+    pub fn has_expired(&self, metric: MetricId, watermark: i64) -> bool {
+        self.metrics[metric.0].tables.iter().any(|table| table.has_expired(watermark))
+    }
+
+    /// What a metric's window may rest on.
+    pub fn held(&self, metric: MetricId) -> Held {
+        self.metrics[metric.0].held()
+    }
+
+    /// Rows × cells of a metric, and its bytes in memory, about; ids and keys are shared and counted elsewhere.
+    pub fn size(&self, metric: MetricId) -> (u64, u64) {
+        self.metrics[metric.0].size()
+    }
+
+    /// Bytes of ids and keys, which metrics share, about.
+    pub fn shared_memory(&self) -> usize {
+        self.texts.memory() + self.keyspaces.iter().map(Keyspace::memory).sum::<usize>()
+    }
+
+    /// Distinct texts (ids and event types) held.
+    pub fn texts(&self) -> usize {
+        self.texts.len()
+    }
+}
+
+/// Number of buckets of a table: one for what is small by nature, 16 otherwise (embedded: few, since each frame
+/// repeats the texts that its rows use).
+pub fn buckets(table: &Table) -> u32 {
+    use tally_plugin::description::Key;
+    if table.key.iter().all(|key| *key == Key::EventType) { 1 } else { 16 }
+}
+
+/// One snapshot in place of all frames of a bucket, oldest first. `watermark`: the revision's largest event time.
+///
+/// # Errors
+/// [`FrameError`] where a frame is not one of this table.
+pub fn compact(table: &Table, frames: &[Vec<u8>], watermark: i64) -> Result<Vec<u8>, FrameError> {
+    compact::compact(table, frames, watermark)
+}

@@ -1,0 +1,258 @@
+//! A closed pane's rows, sorted and compact: 2–12 bytes a row instead of a hash slot.
+//!
+//! A run is immutable. Rows are ordered by (group, key); every 32nd row is indexed, so that one group is found by a
+//! binary search and at most 31 rows of decoding. A pane is a few runs whose fold is its content.
+
+use super::cells::Layout;
+use super::varint;
+
+/// Rows between two index entries: half a byte of index a row.
+const STRIDE: usize = 32;
+
+/// Sorted rows of one pane.
+pub(crate) struct Run {
+    /// Start of the pane in Unix milliseconds: times are stored relative to it.
+    base: i64,
+    rows: u32,
+    bytes: Box<[u8]>,
+    /// Place of each 32nd row and where it starts.
+    index: Box<[(u64, u32)]>,
+}
+
+/// Group and key as one number, in the order of runs.
+#[inline]
+pub(crate) fn place(group: u32, key: u32) -> u64 {
+    u64::from(group) << 32 | u64::from(key)
+}
+
+impl Run {
+    /// Builds a run from rows in order of their places, each place once.
+    pub(crate) fn build<'a>(layout: &Layout, base: i64, rows: impl Iterator<Item = (u64, &'a [i64])>) -> Run {
+        let mut bytes = Vec::new();
+        let mut index = Vec::new();
+        let mut count = 0;
+        let mut last = 0u64;
+        for (place, words) in rows {
+            if count % STRIDE == 0 {
+                index.push((place, bytes.len() as u32));
+                last = 0;
+            }
+            put_place(&mut bytes, last, place);
+            layout.write(words, base, &mut bytes);
+            last = place;
+            count += 1;
+        }
+        Run { base, rows: count as u32, bytes: bytes.into(), index: index.into() }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.rows as usize
+    }
+
+    /// All rows.
+    pub(crate) fn rows<'a>(&'a self, layout: &'a Layout) -> Rows<'a> {
+        self.starting_at(layout, 0)
+    }
+
+    /// The rows from the first one at or after `place`; the reader stops where it likes.
+    pub(crate) fn rows_from<'a>(&'a self, layout: &'a Layout, place: u64) -> Rows<'a> {
+        let stride = self.index.partition_point(|(first, _)| *first <= place).saturating_sub(1);
+        self.starting_at(layout, stride)
+    }
+
+    fn starting_at<'a>(&'a self, layout: &'a Layout, stride: usize) -> Rows<'a> {
+        let start = self.index.get(stride).map_or(self.bytes.len(), |(_, start)| *start as usize);
+        Rows {
+            layout,
+            base: self.base,
+            bytes: &self.bytes[start..],
+            at: stride * STRIDE,
+            rows: self.len(),
+            last: 0,
+            words: layout.neutral(),
+        }
+    }
+
+    /// Bytes in memory.
+    pub(crate) fn memory(&self) -> usize {
+        size_of::<Run>() + self.bytes.len() + self.index.len() * 16
+    }
+}
+
+/// Walks the rows of a run.
+pub(crate) struct Rows<'a> {
+    layout: &'a Layout,
+    base: i64,
+    bytes: &'a [u8],
+    at: usize,
+    rows: usize,
+    last: u64,
+    words: Vec<i64>,
+}
+
+impl Rows<'_> {
+    /// The next row: its place and its words.
+    #[inline]
+    pub(crate) fn next(&mut self) -> Option<(u64, &[i64])> {
+        if self.at == self.rows {
+            return None;
+        }
+        if self.at.is_multiple_of(STRIDE) {
+            self.last = 0;
+        }
+        // Both can only be `None` for bytes that `build` did not write.
+        let place = take_place(&mut self.bytes, self.last)?;
+        self.layout.read(&mut self.bytes, self.base, &mut self.words)?;
+        self.last = place;
+        self.at += 1;
+        Some((place, &self.words))
+    }
+}
+
+fn put_place(bytes: &mut Vec<u8>, last: u64, place: u64) {
+    let (group, key) = (place >> 32, place & 0xffff_ffff);
+    let step = group - (last >> 32);
+    varint::put(bytes, step);
+    // Within a group keys grow, but the first of a stride follows nothing.
+    let from = if step == 0 && place > last { last & 0xffff_ffff } else { 0 };
+    varint::put(bytes, key - from);
+}
+
+fn take_place(bytes: &mut &[u8], last: u64) -> Option<u64> {
+    let step = varint::take(bytes)?;
+    let key = varint::take(bytes)?;
+    let from = if step == 0 { last & 0xffff_ffff } else { 0 };
+    Some(((last >> 32) + step) << 32 | (from + key))
+}
+
+/// The runs of one pane; small ones are merged into larger ones as they come, so there are few.
+#[derive(Default)]
+pub(crate) struct Runs(Vec<Run>);
+
+impl Runs {
+    /// Adds a run; merges from the end while the newer one is at least half as long.
+    pub(crate) fn push(&mut self, layout: &Layout, run: Run) {
+        self.0.push(run);
+        while let [.., before, newest] = self.0.as_slice() {
+            if newest.len() * 2 < before.len() {
+                break;
+            }
+            let merged = merge(layout, before.base, &[before, newest]);
+            self.0.truncate(self.0.len() - 2);
+            self.0.push(merged);
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Run> {
+        self.0.iter()
+    }
+}
+
+/// One run with the rows of all, in a pane that starts at `base`.
+pub(crate) fn merge(layout: &Layout, base: i64, runs: &[&Run]) -> Run {
+    let width = layout.words();
+    let total = runs.iter().map(|run| run.len()).sum();
+    let mut places: Vec<(u64, u32)> = Vec::with_capacity(total);
+    let mut words: Vec<i64> = Vec::with_capacity(total * width);
+    for run in runs {
+        let mut rows = run.rows(layout);
+        while let Some((place, row)) = rows.next() {
+            places.push((place, places.len() as u32));
+            words.extend_from_slice(row);
+        }
+    }
+    fold_places(layout, base, places, &mut words)
+}
+
+/// One run from rows in any order: `places[i] = (place, row)`, the row's words at `words[row * width..]`.
+pub(crate) fn fold_places(layout: &Layout, base: i64, mut places: Vec<(u64, u32)>, words: &mut [i64]) -> Run {
+    let width = layout.words();
+    places.sort_unstable();
+    let mut kept: Vec<(u64, u32)> = Vec::with_capacity(places.len());
+    for (place, row) in places {
+        match kept.last() {
+            Some(&(last, into)) if last == place => {
+                let (into, row) = (into as usize * width, row as usize * width);
+                // Rows of one place are sorted by row, so `into` lies before `row`.
+                let (left, right) = words.split_at_mut(row);
+                layout.merge(&mut left[into..into + width], &right[..width]);
+            }
+            _ => kept.push((place, row)),
+        }
+    }
+    let words = &*words;
+    Run::build(layout, base, kept.iter().map(|(place, row)| (*place, &words[*row as usize * width..][..width])))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+    use tally_plugin::description::{Cell, From, Merge};
+
+    fn layout() -> Layout {
+        let cell = |merge, from| Cell { name: "c".into(), merge, from };
+        Layout::new(&[cell(Merge::Sum, From::One), cell(Merge::Max, From::EventTime)])
+    }
+
+    type Rows = BTreeMap<(u32, u32), Vec<i64>>;
+
+    fn build(rows: &Rows) -> Run {
+        let layout = layout();
+        Run::build(&layout, 1_000, rows.iter().map(|((group, key), words)| (place(*group, *key), words.as_slice())))
+    }
+
+    fn read(run: &Run) -> Vec<(u64, Vec<i64>)> {
+        let layout = layout();
+        let mut rows = run.rows(&layout);
+        std::iter::from_fn(|| rows.next().map(|(place, words)| (place, words.to_vec()))).collect()
+    }
+
+    fn rows() -> impl Strategy<Value = Rows> {
+        prop::collection::btree_map((0..40u32, any::<u32>()), (1..100i64, any::<i32>()), 0..150)
+            .prop_map(|rows| rows.into_iter().map(|(place, (n, t))| (place, vec![n, i64::from(t)])).collect())
+    }
+
+    proptest! {
+        #[test]
+        fn rows_come_back_in_order(rows in rows()) {
+            let expected: Vec<_> = rows.iter().map(|((g, k), words)| (place(*g, *k), words.clone())).collect();
+            prop_assert_eq!(read(&build(&rows)), expected);
+        }
+
+        #[test]
+        fn a_group_is_found(rows in rows(), group in 0..40u32) {
+            let run = build(&rows);
+            let layout = layout();
+            let mut walk = run.rows_from(&layout, place(group, 0));
+            let mut found = Vec::new();
+            while let Some((at, words)) = walk.next() {
+                if at >> 32 == u64::from(group) {
+                    found.push(words.to_vec());
+                }
+                if at >> 32 > u64::from(group) {
+                    break;
+                }
+            }
+            let expected: Vec<_> = rows.range((group, 0)..=(group, u32::MAX)).map(|(_, words)| words.clone()).collect();
+            prop_assert_eq!(found, expected);
+        }
+
+        #[test]
+        fn pushed_runs_fold_to_one_content(parts in prop::collection::vec(rows(), 1..6)) {
+            let layout = layout();
+            let mut expected: BTreeMap<u64, Vec<i64>> = BTreeMap::new();
+            let mut runs = Runs::default();
+            for part in &parts {
+                runs.push(&layout, build(part));
+                for ((g, k), words) in part {
+                    let row = expected.entry(place(*g, *k)).or_insert_with(|| layout.neutral());
+                    layout.merge(row, words);
+                }
+            }
+            let all: Vec<&Run> = runs.iter().collect();
+            prop_assert_eq!(read(&merge(&layout, 1_000, &all)), expected.into_iter().collect::<Vec<_>>());
+        }
+    }
+}

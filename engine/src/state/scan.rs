@@ -1,0 +1,183 @@
+//! Walks the rows of a table in a time range: panes, and what is not sealed yet; all groups or some.
+//!
+//! Some groups are sought in each run, all are read from end to end. Nothing is aggregated here beyond folding a key's
+//! rows together.
+
+use super::aggregate::{ReadError, first_place};
+use super::floors::start;
+use super::keyspace::Keyspace;
+use super::run::Run;
+use super::table::TableState;
+use std::collections::HashMap;
+
+/// How many groups are sought one by one; more are found by reading the run.
+const SEEK: usize = 64;
+
+/// Rows looked at between two looks at the clock.
+const LOOK: u32 = 8_192;
+
+/// A range of a table.
+#[derive(Clone, Copy)]
+pub(crate) struct Scan<'a> {
+    pub(crate) table: &'a TableState,
+    pub(crate) keys: &'a Keyspace,
+    /// Only these groups, sorted; `None`: all.
+    pub(crate) groups: Option<&'a [u32]>,
+    pub(crate) from: Option<i64>,
+    pub(crate) to: Option<i64>,
+    pub(crate) late: &'a dyn Fn() -> bool,
+}
+
+/// Called with a key, the start of its pane (`None` for the open one) and its words there.
+type Visit<'v> = dyn FnMut(u32, Option<i64>, &[i64]) + 'v;
+
+impl<'a> Scan<'a> {
+    /// The cells of each key in the range.
+    pub(crate) fn fold(&self) -> Result<Found<'a>, ReadError> {
+        if self.from.is_none() && self.to.is_none() {
+            return Ok(Found::Totals(self.table));
+        }
+        let layout = &self.table.layout;
+        let width = layout.words();
+        let mut slots = match self.groups {
+            Some(_) => Slots::Some(HashMap::new()),
+            None => Slots::All(vec![u32::MAX; self.keys.len()]),
+        };
+        let mut words: Vec<i64> = Vec::new();
+        self.rows(&mut |key, _, row| {
+            let next = (words.len() / width) as u32;
+            let slot = slots.slot(key);
+            if *slot == u32::MAX {
+                *slot = next;
+                words.extend_from_slice(row);
+            } else {
+                layout.merge(&mut words[*slot as usize * width..][..width], row);
+            }
+        })?;
+        Ok(Found::Folded { slots, words, width })
+    }
+
+    /// Every row of the range.
+    pub(crate) fn rows(&self, visit: &mut Visit<'_>) -> Result<(), ReadError> {
+        let mut clock = Clock { late: self.late, rows: 0 };
+        for (pane, runs) in self.table.panes_in(self.from, self.to) {
+            let begin = pane.0.map(|_| start(pane));
+            for run in runs.iter() {
+                self.run(run, begin, visit, &mut clock)?;
+            }
+        }
+        clock.look()?;
+        self.table.unsealed_in(self.from, self.to, |key, begin, words| {
+            if self.wanted(self.keys.group(key)) {
+                visit(key, Some(begin), words);
+            }
+        });
+        Ok(())
+    }
+
+    fn wanted(&self, group: u32) -> bool {
+        self.groups.is_none_or(|groups| groups.binary_search(&group).is_ok())
+    }
+
+    fn run(
+        &self,
+        run: &Run,
+        begin: Option<i64>,
+        visit: &mut Visit<'_>,
+        clock: &mut Clock<'_>,
+    ) -> Result<(), ReadError> {
+        let layout = &self.table.layout;
+        let Some(groups) = self.groups.filter(|groups| groups.len() <= SEEK) else {
+            let mut rows = run.rows(layout);
+            while let Some((place, words)) = rows.next() {
+                clock.tick()?;
+                if self.wanted((place >> 32) as u32) {
+                    visit(place as u32, begin, words);
+                }
+            }
+            return Ok(());
+        };
+        for group in groups {
+            let mut rows = run.rows_from(layout, first_place(*group));
+            while let Some((place, words)) = rows.next() {
+                clock.tick()?;
+                let at = (place >> 32) as u32;
+                if at > *group {
+                    break;
+                }
+                if at == *group {
+                    visit(place as u32, begin, words);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Clock<'a> {
+    late: &'a dyn Fn() -> bool,
+    rows: u32,
+}
+
+impl Clock<'_> {
+    #[inline]
+    fn tick(&mut self) -> Result<(), ReadError> {
+        self.rows += 1;
+        if self.rows.is_multiple_of(LOOK) { self.look() } else { Ok(()) }
+    }
+
+    fn look(&self) -> Result<(), ReadError> {
+        if (self.late)() { Err(ReadError::Deadline) } else { Ok(()) }
+    }
+}
+
+/// Where a key's folded words are.
+pub(crate) enum Slots {
+    All(Vec<u32>),
+    Some(HashMap<u32, u32>),
+}
+
+impl Slots {
+    fn slot(&mut self, key: u32) -> &mut u32 {
+        match self {
+            Slots::All(slots) => &mut slots[key as usize],
+            Slots::Some(slots) => slots.entry(key).or_insert(u32::MAX),
+        }
+    }
+
+    fn get(&self, key: u32) -> Option<u32> {
+        let slot = match self {
+            Slots::All(slots) => slots.get(key as usize),
+            Slots::Some(slots) => slots.get(&key),
+        };
+        slot.copied().filter(|slot| *slot != u32::MAX)
+    }
+}
+
+/// The cells of each key in a range.
+pub(crate) enum Found<'a> {
+    /// No range: the totals.
+    Totals(&'a TableState),
+    /// Folded from panes.
+    Folded {
+        /// By key.
+        slots: Slots,
+        /// Words, end to end.
+        words: Vec<i64>,
+        /// Words of a key.
+        width: usize,
+    },
+}
+
+impl Found<'_> {
+    /// Words of a key; `None` where it has no row in the range.
+    #[inline]
+    pub(crate) fn words(&self, key: u32) -> Option<&[i64]> {
+        match self {
+            Found::Totals(table) => table.total(key),
+            Found::Folded { slots, words, width } => {
+                slots.get(key).map(|slot| &words[slot as usize * width..][..*width])
+            }
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! One table in memory: totals by key, what came since the last seal, and the panes of its tiers.
+//!
+//! Totals answer "all" and the tail makes them exact at once; panes answer windows. The table neither resolves keys
+//! (that is `keyspace`) nor writes frames (that is `frame`); it promises that totals equal the fold of panes and tail.
+
+use super::cells::Layout;
+use super::floors::{Floors, PaneId, start};
+use super::keyspace::{Keyspace, NONE, grow};
+use super::run::{Run, Runs, fold_places, merge, place};
+use super::tail::{Folded, MINUTE, Tail};
+use std::collections::BTreeMap;
+use tally_plugin::description::Table;
+
+/// A table's view.
+pub(crate) struct TableState {
+    pub(crate) description: Table,
+    pub(crate) layout: Layout,
+    /// Index into the state's keyspaces.
+    pub(crate) keyspace: usize,
+    /// Words of each key of the keyspace that this table has counted (a suffix may be missing).
+    totals: Vec<i64>,
+    /// Which keys have a row: a table with a filter or a later start has fewer than the keyspace.
+    present: Vec<u64>,
+    rows: usize,
+    /// By partition: what one of them counted stays apart until it is stored.
+    tails: BTreeMap<u32, Tail>,
+    panes: BTreeMap<PaneId, Runs>,
+    floors: Floors,
+}
+
+impl TableState {
+    pub(crate) fn new(description: &Table, keyspace: usize) -> TableState {
+        TableState {
+            layout: Layout::new(&description.cells),
+            floors: Floors::new(&description.tiers),
+            description: description.clone(),
+            keyspace,
+            totals: Vec::new(),
+            present: Vec::new(),
+            rows: 0,
+            tails: BTreeMap::new(),
+            panes: BTreeMap::new(),
+        }
+    }
+
+    /// Rows (keys that were counted).
+    pub(crate) fn len(&self) -> usize {
+        self.rows
+    }
+
+    /// Whether a batch of so many rows of a partition needs a seal first.
+    pub(crate) fn must_seal(&self, partition: u32, rows: usize) -> bool {
+        self.tails.get(&partition).is_some_and(|tail| tail.is_full(rows))
+    }
+
+    pub(crate) fn floors(&self) -> &Floors {
+        &self.floors
+    }
+
+    /// Words of a key; `None` where it was not counted.
+    #[inline]
+    pub(crate) fn total(&self, key: u32) -> Option<&[i64]> {
+        let key = key as usize;
+        let there = self.present.get(key / 64).is_some_and(|bits| bits >> (key % 64) & 1 == 1);
+        there.then(|| &self.totals[key * self.layout.words()..][..self.layout.words()])
+    }
+
+    /// Makes the row of a key exist; returns its words.
+    #[inline]
+    fn row(&mut self, key: u32) -> &mut [i64] {
+        let (key, words) = (key as usize, self.layout.words());
+        let bit = 1 << (key % 64);
+        if self.present.get(key / 64).is_none_or(|bits| bits & bit == 0) {
+            self.add_row(key);
+        }
+        &mut self.totals[key * words..][..words]
+    }
+
+    #[cold]
+    fn add_row(&mut self, key: usize) {
+        let words = self.layout.words();
+        let end = (key + 1) * words;
+        if self.totals.len() < end {
+            let more = end - self.totals.len();
+            grow(&mut self.totals, more);
+            self.totals.resize(end, 0);
+        }
+        if self.present.len() <= key / 64 {
+            self.present.resize(key / 64 + 1, 0);
+        }
+        self.present[key / 64] |= 1 << (key % 64);
+        self.layout.clear(&mut self.totals[key * words..end]);
+        self.rows += 1;
+    }
+
+    /// Counts events that the host feeds: `keys[i]` at `times[i]`, where `takes(i)`. How many counted.
+    #[inline]
+    pub(crate) fn count(&mut self, partition: u32, keys: &[u32], times: &[i64], takes: impl Fn(usize) -> bool) -> u64 {
+        let mut tail = std::mem::take(self.tails.entry(partition).or_default());
+        let counted = self.count_into(&mut tail, keys, times, takes);
+        self.tails.insert(partition, tail);
+        counted
+    }
+
+    #[inline]
+    fn count_into(&mut self, tail: &mut Tail, keys: &[u32], times: &[i64], takes: impl Fn(usize) -> bool) -> u64 {
+        let mut counted = 0;
+        if self.layout.is_count() {
+            for (n, (&key, &time)) in keys.iter().zip(times).enumerate() {
+                if key != NONE && takes(n) {
+                    self.row(key)[0] += 1;
+                    tail.push(key, time);
+                    counted += 1;
+                }
+            }
+            return counted;
+        }
+        let layout = self.layout.clone();
+        for (n, (&key, &time)) in keys.iter().zip(times).enumerate() {
+            if key != NONE && takes(n) {
+                layout.feed(self.row(key), 1, time, time, i128::from(time));
+                tail.push(key, time);
+                counted += 1;
+            }
+        }
+        counted
+    }
+
+    /// Merges one value that a plugin handed over (checked before by `Layout::takes`).
+    pub(crate) fn update(&mut self, partition: u32, key: u32, time: i64, cell: u16, value: i128) {
+        let layout = self.layout.clone();
+        layout.update(self.row(key), usize::from(cell), value);
+        self.tails.entry(partition).or_default().push_update(key, time, cell, value);
+    }
+
+    /// Folds what a partition counted since its last seal into the panes; returns it for the frames.
+    pub(crate) fn seal(&mut self, partition: u32, keys: &Keyspace) -> Folded {
+        let Some(tail) = self.tails.get_mut(&partition) else { return Folded::default() };
+        let folded = tail.fold(&self.layout);
+        self.add_to_panes(&folded, keys);
+        folded
+    }
+
+    fn add_to_panes(&mut self, folded: &Folded, keys: &Keyspace) {
+        if self.description.tiers.is_empty() {
+            return;
+        }
+        let width = self.layout.words();
+        let mut from = 0;
+        while from < folded.keys.len() {
+            let pane = self.floors.pane(i64::from(folded.minutes[from]));
+            let same = |minute: &i32| self.floors.pane(i64::from(*minute)) == pane;
+            let to = from + folded.minutes[from..].iter().take_while(|minute| same(minute)).count();
+            let places =
+                (from..to).map(|n| (place(keys.group(folded.keys[n]), folded.keys[n]), (n - from) as u32)).collect();
+            let mut words = folded.words[from * width..to * width].to_vec();
+            let run = fold_places(&self.layout, start(pane), places, &mut words);
+            self.panes.entry(pane).or_default().push(&self.layout, run);
+            from = to;
+        }
+    }
+
+    /// Adds rows of one stored pane (totals and pane), as read from frames.
+    pub(crate) fn restore(&mut self, pane: PaneId, rows: &[u32], words: &mut [i64], keys: &Keyspace) {
+        let width = self.layout.words();
+        let layout = self.layout.clone();
+        for (n, key) in rows.iter().enumerate() {
+            layout.merge(self.row(*key), &words[n * width..][..width]);
+        }
+        if self.description.tiers.is_empty() {
+            return;
+        }
+        let pane = self.floors.settle(pane);
+        let places = rows.iter().enumerate().map(|(n, key)| (place(keys.group(*key), *key), n as u32)).collect();
+        let run = fold_places(&self.layout, start(pane), places, words);
+        self.panes.entry(pane).or_default().push(&self.layout, run);
+    }
+
+    /// Raises the floors; rows that fell below are rolled up into coarser panes.
+    pub(crate) fn raise(&mut self, floors: &Floors) {
+        let floors = self.floors.max(floors);
+        if floors == self.floors {
+            return;
+        }
+        self.floors = floors;
+        let due: Vec<(PaneId, PaneId)> = self
+            .panes
+            .keys()
+            .map(|pane| (*pane, floors.settle(*pane)))
+            .filter(|(pane, settled)| pane != settled)
+            .collect();
+        let mut rolled: BTreeMap<PaneId, Vec<Run>> = BTreeMap::new();
+        for (pane, settled) in due {
+            let runs = self.panes.remove(&pane).unwrap_or_default();
+            let all: Vec<&Run> = runs.iter().collect();
+            rolled.entry(settled).or_default().push(merge(&self.layout, start(settled), &all));
+        }
+        for (pane, runs) in rolled {
+            let all: Vec<&Run> = runs.iter().collect();
+            let run = merge(&self.layout, start(pane), &all);
+            self.panes.entry(pane).or_default().push(&self.layout, run);
+        }
+    }
+
+    /// Whether a pane is held that has expired when events up to `watermark` were counted.
+    pub(crate) fn has_expired(&self, watermark: i64) -> bool {
+        let due = self.floors.raised(&self.description.tiers, watermark);
+        due != self.floors && self.panes.keys().any(|pane| due.settle(*pane) != *pane)
+    }
+
+    /// The panes that overlap `[from, to)`.
+    pub(crate) fn panes_in(&self, from: Option<i64>, to: Option<i64>) -> impl Iterator<Item = (PaneId, &Runs)> {
+        self.panes.iter().map(|(pane, runs)| (*pane, runs)).filter(move |(pane, _)| match pane.0 {
+            None => from.is_none(),
+            Some(tier) => {
+                let begin = start(*pane);
+                to.is_none_or(|to| begin < to) && from.is_none_or(|from| begin + tier.millis() > from)
+            }
+        })
+    }
+
+    /// What came since the last seal and lies in `[from, to)`, row by row: key, minute's start, words.
+    pub(crate) fn unsealed_in(&self, from: Option<i64>, to: Option<i64>, mut take: impl FnMut(u32, i64, &[i64])) {
+        let inside = |begin: i64| from.is_none_or(|from| begin >= from) && to.is_none_or(|to| begin < to);
+        let mut words = self.layout.neutral();
+        for (key, minute, millis) in self.tails.values().flat_map(Tail::rows) {
+            let begin = i64::from(minute) * MINUTE;
+            if inside(begin) {
+                let time = begin + millis;
+                self.layout.clear(&mut words);
+                self.layout.feed(&mut words, 1, time, time, i128::from(time));
+                take(key, begin, &words);
+            }
+        }
+        for (key, minute, cell, value) in self.tails.values().flat_map(Tail::updates) {
+            let begin = i64::from(minute) * MINUTE;
+            if inside(begin) {
+                self.layout.clear(&mut words);
+                self.layout.update(&mut words, cell, value);
+                take(key, begin, &words);
+            }
+        }
+    }
+
+    /// Bytes in memory, about.
+    pub(crate) fn memory(&self) -> usize {
+        let tails: usize = self.tails.values().map(Tail::memory).sum();
+        let panes: usize = self.panes.values().flat_map(Runs::iter).map(Run::memory).sum();
+        self.totals.capacity() * 8 + self.present.capacity() * 8 + tails + panes
+    }
+}

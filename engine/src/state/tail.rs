@@ -1,0 +1,210 @@
+//! What a table counted since its last seal: one word per event, folded by sorting.
+//!
+//! The hot path appends; everything that costs (folding, encoding, merging into panes) is done once per seal. A word
+//! holds the minute's code (16 bits), the key (32) and the millisecond in the minute (16), so that a plain sort brings
+//! equal keys of a minute together with their first and last time at the ends.
+
+use super::cells::Layout;
+use super::keyspace::grow;
+use std::collections::HashMap;
+
+/// Milliseconds of a minute.
+pub(crate) const MINUTE: i64 = 60_000;
+
+/// Events since the last seal.
+#[derive(Default)]
+pub(crate) struct Tail {
+    rows: Vec<u64>,
+    updates: Vec<Update>,
+    /// The minutes that occur, by code; at most 2¹⁶.
+    minutes: Vec<i32>,
+    codes: HashMap<i32, u16>,
+    last: Option<(i32, u16)>,
+}
+
+#[derive(Clone, Copy)]
+struct Update {
+    place: u64,
+    cell: u16,
+    value: i128,
+}
+
+/// A folded tail: rows in order of (minute, key), each once.
+#[derive(Default)]
+pub(crate) struct Folded {
+    pub(crate) minutes: Vec<i32>,
+    pub(crate) keys: Vec<u32>,
+    /// Words of all rows, end to end.
+    pub(crate) words: Vec<i64>,
+    /// Updates counted before folding.
+    pub(crate) updates: u64,
+}
+
+impl Tail {
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len() + self.updates.len()
+    }
+
+    /// Whether the next batch might bring more minutes than there are codes: seal first.
+    pub(crate) fn is_full(&self, rows: usize) -> bool {
+        self.minutes.len() + rows > usize::from(u16::MAX)
+    }
+
+    /// Notes one event that the host feeds.
+    #[inline]
+    pub(crate) fn push(&mut self, key: u32, time: i64) {
+        let (code, millis) = self.place(time);
+        grow(&mut self.rows, 1);
+        self.rows.push(u64::from(code) << 48 | u64::from(key) << 16 | millis);
+    }
+
+    /// Notes one value that a plugin handed over.
+    pub(crate) fn push_update(&mut self, key: u32, time: i64, cell: u16, value: i128) {
+        let (code, _) = self.place(time);
+        self.updates.push(Update { place: u64::from(code) << 48 | u64::from(key) << 16, cell, value });
+    }
+
+    #[inline]
+    fn place(&mut self, time: i64) -> (u16, u64) {
+        let minute = time.div_euclid(MINUTE) as i32;
+        let code = match self.last {
+            Some((last, code)) if last == minute => code,
+            _ => self.code(minute),
+        };
+        (code, (time - i64::from(minute) * MINUTE) as u64)
+    }
+
+    #[inline(never)]
+    fn code(&mut self, minute: i32) -> u16 {
+        let minutes = &mut self.minutes;
+        let code = *self.codes.entry(minute).or_insert_with(|| {
+            minutes.push(minute);
+            (minutes.len() - 1) as u16
+        });
+        self.last = Some((minute, code));
+        code
+    }
+
+    /// Each noted event: key, minute, millisecond in the minute. For reads between seals.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (u32, i32, i64)> + '_ {
+        self.rows.iter().map(|row| ((row >> 16) as u32, self.minutes[(row >> 48) as usize], (row & 0xffff) as i64))
+    }
+
+    /// Each noted update: key, minute, cell, value.
+    pub(crate) fn updates(&self) -> impl Iterator<Item = (u32, i32, usize, i128)> + '_ {
+        self.updates
+            .iter()
+            .map(|u| ((u.place >> 16) as u32, self.minutes[(u.place >> 48) as usize], usize::from(u.cell), u.value))
+    }
+
+    /// Takes everything, folded.
+    pub(crate) fn fold(&mut self, layout: &Layout) -> Folded {
+        let codes = self.in_order_of_time();
+        for row in &mut self.rows {
+            *row = *row & 0x0000_ffff_ffff_ffff | u64::from(codes[(*row >> 48) as usize]) << 48;
+        }
+        for update in &mut self.updates {
+            update.place = update.place & 0x0000_ffff_ffff_0000 | u64::from(codes[(update.place >> 48) as usize]) << 48;
+        }
+        self.rows.sort_unstable();
+        self.updates.sort_by_key(|update| update.place);
+        let mut folded = Folded { updates: self.len() as u64, ..Folded::default() };
+        self.fold_rows(layout, &mut folded);
+        self.rows.clear();
+        self.updates.clear();
+        self.minutes.clear();
+        self.codes.clear();
+        self.last = None;
+        folded
+    }
+
+    /// Sorts the minutes; returns the new code of each old one.
+    fn in_order_of_time(&mut self) -> Vec<u16> {
+        let mut order: Vec<u16> = (0..self.minutes.len()).map(|code| code as u16).collect();
+        order.sort_by_key(|code| self.minutes[usize::from(*code)]);
+        let mut codes = vec![0; order.len()];
+        for (new, old) in order.iter().enumerate() {
+            codes[usize::from(*old)] = new as u16;
+        }
+        self.minutes.sort_unstable();
+        codes
+    }
+
+    fn fold_rows(&self, layout: &Layout, out: &mut Folded) {
+        let sums_time = layout.reads_time();
+        let (mut at, mut update) = (0, 0);
+        while at < self.rows.len() || update < self.updates.len() {
+            let here = self.rows.get(at).map(|row| row & !0xffff);
+            let there = self.updates.get(update).map(|update| update.place);
+            let Some(place) = here.into_iter().chain(there).min() else { break };
+            let start = at;
+            while at < self.rows.len() && self.rows[at] & !0xffff == place {
+                at += 1;
+            }
+            let minute = self.minutes[(place >> 48) as usize];
+            let word = out.words.len();
+            out.words.resize(word + layout.words(), 0);
+            let row = &mut out.words[word..];
+            layout.clear(row);
+            if at > start {
+                let base = i64::from(minute) * MINUTE;
+                let millis = |row: usize| base + (self.rows[row] & 0xffff) as i64;
+                let sum = if sums_time { (start..at).map(|row| i128::from(millis(row))).sum() } else { 0 };
+                layout.feed(row, (at - start) as i64, millis(start), millis(at - 1), sum);
+            }
+            while let Some(next) = self.updates.get(update).filter(|update| update.place == place) {
+                layout.update(row, usize::from(next.cell), next.value);
+                update += 1;
+            }
+            out.minutes.push(minute);
+            out.keys.push((place >> 16) as u32);
+        }
+    }
+
+    /// Bytes in memory, about.
+    pub(crate) fn memory(&self) -> usize {
+        self.rows.capacity() * 8 + self.updates.capacity() * size_of::<Update>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+    use tally_plugin::description::{Cell, From, Merge};
+
+    fn layout() -> Layout {
+        let cell = |merge, from| Cell { name: "c".into(), merge, from };
+        Layout::new(&[
+            cell(Merge::Sum, From::One),
+            cell(Merge::Min, From::EventTime),
+            cell(Merge::Max, From::EventTime),
+            cell(Merge::Sum, From::Update),
+        ])
+    }
+
+    proptest! {
+        /// The fold equals merging event by event.
+        #[test]
+        fn folds_like_one_by_one(events in prop::collection::vec((0..5u32, -400_000..400_000i64, any::<i64>(), any::<bool>()), 0..200)) {
+            let layout = layout();
+            let mut tail = Tail::default();
+            let mut expected: BTreeMap<(i32, u32), Vec<i64>> = BTreeMap::new();
+            for (key, time, value, updates) in events {
+                let row = expected.entry((time.div_euclid(MINUTE) as i32, key)).or_insert_with(|| layout.neutral());
+                tail.push(key, time);
+                layout.feed(row, 1, time, time, i128::from(time));
+                if updates {
+                    tail.push_update(key, time, 3, i128::from(value));
+                    layout.update(row, 3, i128::from(value));
+                }
+            }
+            let folded = tail.fold(&layout);
+            let places: Vec<(i32, u32)> = folded.minutes.iter().copied().zip(folded.keys.iter().copied()).collect();
+            prop_assert_eq!(places, expected.keys().copied().collect::<Vec<_>>());
+            prop_assert_eq!(folded.words, expected.into_values().flatten().collect::<Vec<_>>());
+            prop_assert_eq!(tail.len(), 0);
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! The laws of state: whatever the split into batches, seals, frames and compactions, reads give what a recount gives.
+
+use super::*;
+use crate::event::EventBatch;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use tally_plugin::description::{Cell, From, Key, Merge, Pane, Tier};
+use tally_plugin::read::{Id, Measure, Only, Order, Rank};
+
+#[derive(Clone, Debug)]
+struct Event {
+    partition: u32,
+    user: u64,
+    product: u64,
+    kind: u16,
+    time: i64,
+}
+
+const KINDS: [&str; 3] = ["buy", "cart", "view"];
+const BASE: i64 = 1_767_225_600_000; // 2026-01-01
+const HOUR: i64 = 3_600_000;
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let event = (0..2u32, 0..6u64, 0..8u64, 0..3u16, 0..40 * HOUR)
+        .prop_map(|(partition, user, product, kind, time)| Event { partition, user, product, kind, time: BASE + time });
+    prop::collection::vec(event, 1..120)
+}
+
+fn description() -> Description {
+    let cell = |name: &str, merge, from| Cell { name: name.into(), merge, from };
+    let tiers = vec![
+        Tier { pane: Pane::Minute, keep_ms: Some(3 * HOUR) },
+        Tier { pane: Pane::Hour, keep_ms: Some(24 * HOUR) },
+        Tier { pane: Pane::Day, keep_ms: None },
+    ];
+    let activity = Table {
+        name: "activity".into(),
+        key: vec![Key::UserId, Key::ProductId, Key::EventType],
+        group: 1,
+        only: vec![],
+        cells: vec![
+            cell("n", Merge::Sum, From::One),
+            cell("first", Merge::Min, From::EventTime),
+            cell("last", Merge::Max, From::EventTime),
+        ],
+        tiers: tiers.clone(),
+    };
+    let bought = Table {
+        name: "bought".into(),
+        key: vec![Key::ProductId],
+        group: 0,
+        only: vec!["buy".into()],
+        cells: vec![cell("n", Merge::Sum, From::One)],
+        tiers,
+    };
+    Description {
+        summary: String::new(),
+        tables: vec![activity, bought],
+        time: true,
+        params_schema: serde_json::json!({}),
+        result_schema: serde_json::json!({}),
+        examples: vec![],
+    }
+}
+
+/// Users with an even number are texts.
+fn batch(events: &[Event], partition: u32, from: u64) -> EventBatch {
+    let mut batch = EventBatch { partition, from, ..EventBatch::default() };
+    batch.kind_names = KINDS.map(Box::from).into();
+    let mut next = from;
+    for event in events.iter().filter(|event| event.partition == partition) {
+        batch.offsets.push(next);
+        let user = if event.user.is_multiple_of(2) {
+            batch.push_text(format!("user-{}", event.user).as_bytes())
+        } else {
+            event.user
+        };
+        batch.users.push(user);
+        batch.products.push(event.product);
+        batch.kinds.push(event.kind);
+        batch.times.push(event.time);
+        next += 1;
+    }
+    batch.to = next;
+    batch
+}
+
+fn user_id(user: u64) -> Id {
+    if user.is_multiple_of(2) { Id::Text(format!("user-{user}")) } else { Id::Integer(user) }
+}
+
+/// Feeds events in pieces; returns the state and the frames of each bucket.
+fn feed(events: &[Event], pieces: usize) -> (State, MetricId, BTreeMap<(u16, u32), Vec<Vec<u8>>>) {
+    let mut state = State::default();
+    let metric = state.add(&description());
+    let mut frames: BTreeMap<(u16, u32), Vec<Vec<u8>>> = BTreeMap::new();
+    let mut next = [0u64; 2];
+    for (n, chunk) in events.chunks(events.len().div_ceil(pieces)).enumerate() {
+        for partition in 0..2 {
+            let batch = batch(chunk, partition, next[partition as usize]);
+            next[partition as usize] = batch.to;
+            state.begin(&batch);
+            state.apply(metric, &batch, batch.from, &[]);
+        }
+        if n % 2 == 0 {
+            let sealed = [state.seal(metric, 0), state.seal(metric, 1)];
+            for frame in state.frames(metric, &sealed.each_ref()) {
+                frames.entry((frame.table, frame.bucket)).or_default().push(frame.bytes);
+            }
+        }
+    }
+    let sealed = [state.seal(metric, 0), state.seal(metric, 1)];
+    for frame in state.frames(metric, &sealed.each_ref()) {
+        frames.entry((frame.table, frame.bucket)).or_default().push(frame.bytes);
+    }
+    (state, metric, frames)
+}
+
+fn requests() -> impl Strategy<Value = ReadRequest> {
+    let range = prop_oneof![
+        Just((None, None)),
+        (0..40i64, 1..40i64).prop_map(|(from, hours)| (Some(BASE + from * HOUR), Some(BASE + (from + hours) * HOUR))),
+    ];
+    let only = prop_oneof![
+        Just(vec![]),
+        (0..6u64).prop_map(|user| vec![Only { column: Key::UserId, ids: vec![user_id(user)] }]),
+        Just(vec![Only { column: Key::EventType, ids: vec![Id::Text("view".into()), Id::Text("buy".into())] }]),
+    ];
+    let columns = || prop::sample::subsequence(vec![Key::UserId, Key::ProductId, Key::EventType], 0..=3);
+    let by = prop::sample::select(vec!["n", "first", "last"]);
+    let rank = prop::option::of((by, any::<bool>(), 1..5usize).prop_map(|(cell, desc, limit)| Rank {
+        by: vec![Measure { cell: cell.into(), weights: None }],
+        order: if desc { Order::Desc } else { Order::Asc },
+        limit,
+    }));
+    let step = prop::option::of(prop::sample::select(vec![HOUR, 6 * HOUR, 24 * HOUR]));
+    (range, only, columns(), columns(), rank, step).prop_map(|((from, to), only, group_by, part_by, rank, step_ms)| {
+        ReadRequest { table: "activity".into(), from, to, only, group_by, part_by, rank, step_ms }
+    })
+}
+
+/// The same answer, counted from the events one by one.
+fn recount(events: &[Event], request: &ReadRequest) -> ReadAnswer {
+    use tally_plugin::read::{Group, Part, Step};
+    type Parts = BTreeMap<Vec<Id>, Vec<i128>>;
+    let id = |event: &Event, key: &Key| match key {
+        Key::UserId => user_id(event.user),
+        Key::ProductId => Id::Integer(event.product),
+        Key::EventType => Id::Text(KINDS[usize::from(event.kind)].into()),
+    };
+    let ids = |event: &Event, keys: &[Key]| keys.iter().map(|key| id(event, key)).collect::<Vec<_>>();
+    let add = |parts: &mut Parts, key: Vec<Id>, time: i64| {
+        let cells = parts.entry(key).or_insert(vec![0, i128::MAX, i128::MIN]);
+        *cells = vec![cells[0] + 1, cells[1].min(time.into()), cells[2].max(time.into())];
+    };
+    let list = |parts: Parts| parts.into_iter().map(|(key, cells)| Part { key, cells }).collect::<Vec<_>>();
+    let mut total = Parts::new();
+    let mut groups: BTreeMap<Vec<Id>, (Parts, BTreeMap<i64, Parts>)> = BTreeMap::new();
+    for event in events {
+        let inside = request.from.is_none_or(|from| event.time >= from) && request.to.is_none_or(|to| event.time < to);
+        if !inside || !request.only.iter().all(|only| only.ids.contains(&id(event, &only.column))) {
+            continue;
+        }
+        let part = ids(event, &request.part_by);
+        add(&mut total, part.clone(), event.time);
+        let group = groups.entry(ids(event, &request.group_by)).or_default();
+        add(&mut group.0, part.clone(), event.time);
+        if let Some(step) = request.step_ms {
+            add(group.1.entry(event.time.div_euclid(step) * step).or_default(), part, event.time);
+        }
+    }
+    let groups_total = groups.len() as u64;
+    let mut groups: Vec<Group> = groups
+        .into_iter()
+        .map(|(key, (parts, series))| {
+            let fold = |cell: usize, with: fn(i128, i128) -> i128| parts.values().map(|c| c[cell]).reduce(with);
+            let measure = |by: &Measure| match by.cell.as_str() {
+                "n" => fold(0, |a, b| a + b),
+                "first" => fold(1, i128::min),
+                _ => fold(2, i128::max),
+            };
+            let measures = request.rank.iter().flat_map(|rank| &rank.by).filter_map(measure).collect();
+            let series = series.into_iter().map(|(start, parts)| Step { start, parts: list(parts) }).collect();
+            Group { key, measures, parts: list(parts), series }
+        })
+        .collect();
+    if let Some(rank) = &request.rank {
+        groups.sort_by(|a, b| {
+            let order = a.measures.cmp(&b.measures);
+            if rank.order == Order::Desc { order.reverse() } else { order }
+        });
+        groups.truncate(rank.limit);
+    }
+    ReadAnswer { total: list(total), groups_total, groups }
+}
+
+fn read(state: &State, metric: MetricId, request: &ReadRequest) -> ReadAnswer {
+    state.read(metric, request, &|| false).unwrap_or_else(|fault| panic!("{fault}"))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// Reads equal a recount, however the log was cut into batches and seals; sealed or not.
+    #[test]
+    fn reads_equal_a_recount(events in events(), pieces in 1..6usize, request in requests()) {
+        let (state, metric, _) = feed(&events, pieces);
+        prop_assert_eq!(read(&state, metric, &request), recount(&events, &request));
+        let mut unsealed = State::default();
+        let metric = unsealed.add(&description());
+        for partition in 0..2 {
+            let batch = batch(&events, partition, 0);
+            unsealed.begin(&batch);
+            unsealed.apply(metric, &batch, 0, &[]);
+        }
+        prop_assert_eq!(read(&unsealed, metric, &request), recount(&events, &request));
+    }
+
+    /// A state loaded from frames, compacted or not, answers as the one that wrote them, wherever panes are still held.
+    #[test]
+    fn frames_carry_the_whole_state(events in events(), pieces in 1..6usize, request in requests(), compacted in 0..3usize) {
+        let (state, metric, frames) = feed(&events, pieces);
+        let watermark = events.iter().map(|event| event.time).max().unwrap_or(0);
+        let mut loaded = State::default();
+        let again = loaded.add(&description());
+        let mut rows = 0;
+        for ((table, _), frames) in &frames {
+            let description = &description().tables[usize::from(*table)];
+            let keep = frames.len().saturating_sub(compacted);
+            let (head, tail) = if compacted == 2 { frames.split_at(0) } else { frames.split_at(keep) };
+            if !head.is_empty() {
+                let snapshot = compact(description, head, watermark).expect("a snapshot");
+                rows += loaded.load(again, usize::from(*table), &snapshot).expect("it loads");
+            }
+            for frame in tail {
+                rows += loaded.load(again, usize::from(*table), frame).expect("it loads");
+            }
+        }
+        let buys = events.iter().filter(|event| event.kind == 0).count();
+        prop_assert_eq!(rows, (events.len() + buys) as u64);
+        let held = loaded.held(again);
+        let whole = ReadRequest { from: None, to: None, step_ms: None, ..request.clone() };
+        prop_assert_eq!(read(&loaded, again, &whole), read(&state, metric, &whole));
+        // Windows are asked in whole hours: they are exact where hours are held.
+        if request.step_ms.is_none() && request.from.is_some_and(|from| from >= held.hour_floor.min(held.minute_floor)) {
+            prop_assert_eq!(read(&loaded, again, &request), read(&state, metric, &request));
+        }
+    }
+
+    /// A metric that takes rows only from an offset on counts exactly those.
+    #[test]
+    fn rows_below_the_offset_are_not_counted(events in events(), from in 0..60u64) {
+        let events: Vec<Event> = events.into_iter().map(|event| Event { partition: 0, ..event }).collect();
+        let mut state = State::default();
+        let metric = state.add(&description());
+        let batch = batch(&events, 0, 0);
+        state.begin(&batch);
+        state.apply(metric, &batch, from, &[]);
+        let request = ReadRequest { table: "activity".into(), ..ReadRequest::default() };
+        let rest = events.get(from as usize..).unwrap_or_default();
+        prop_assert_eq!(read(&state, metric, &request), recount(rest, &request));
+    }
+}
+
+#[test]
+fn a_read_stops_when_it_is_late() {
+    let (state, metric, _) = feed(&[Event { partition: 0, user: 1, product: 1, kind: 0, time: BASE }], 1);
+    let request = ReadRequest { table: "activity".into(), from: Some(0), ..ReadRequest::default() };
+    assert_eq!(state.read(metric, &request, &|| true), Err(ReadError::Deadline));
+}

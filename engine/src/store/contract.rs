@@ -1,0 +1,289 @@
+//! What every store promises, as tests: each takes a factory that opens the same store again and again, as after a
+//! restart. [`contract`] runs the named cases, [`model`] random steps against a naive store in memory.
+
+#![allow(clippy::unwrap_used, reason = "a failing unwrap fails the test")]
+
+use super::*;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+/// The limit that the store under test must be opened with.
+pub(super) const MAX_BUCKET_BYTES: u64 = 400;
+
+fn id(metric: &str) -> RevisionId {
+    RevisionId { metric: metric.to_owned(), fingerprint: 7 }
+}
+
+const fn at(bucket: u32) -> Bucket {
+    Bucket { table: 1, bucket }
+}
+
+fn step(revision: &RevisionId, life: Life, from: u64, to: u64, frames: &[(u32, &[u8])]) -> Commit {
+    let to = StoredProgress { next: to, bytes: to.to_le_bytes().to_vec() };
+    let frames = frames.iter().map(|(bucket, bytes)| (at(*bucket), bytes.to_vec())).collect();
+    Commit { revision: revision.clone(), life, advances: vec![Advance { partition: 3, from, to }], frames }
+}
+
+fn one(store: &dyn Store, commit: Commit) -> CommitAnswer {
+    store.commit(&[commit]).unwrap().remove(0)
+}
+
+fn applied(answer: &CommitAnswer) -> bool {
+    matches!(answer, CommitAnswer::Applied(_))
+}
+
+fn read(
+    store: &dyn Store,
+    revision: &RevisionId,
+    bucket: u32,
+    last: Option<(FrameId, u64)>,
+) -> (bool, Vec<StoredFrame>) {
+    match store.read(revision, &[Known { bucket: at(bucket), last }]).unwrap().unwrap().buckets.remove(0) {
+        BucketRead::Tail(frames) => (true, frames),
+        BucketRead::Whole(frames) => (false, frames),
+    }
+}
+
+fn texts(frames: &[StoredFrame]) -> Vec<&[u8]> {
+    frames.iter().map(|frame| &frame.bytes[..]).collect()
+}
+
+fn compaction(revision: &RevisionId, life: Life, bucket: u32, last: FrameId, snapshot: &[u8]) -> Compaction {
+    Compaction { revision: revision.clone(), life, bucket: at(bucket), last, snapshot: snapshot.to_vec() }
+}
+
+/// The named cases, in one store.
+pub(super) fn contract(open: &mut dyn FnMut() -> Box<dyn Store>) {
+    let store = open();
+    commits_are_fenced(&*store);
+    several_are_answered_each(&*store);
+    reads_and_compactions(&*store);
+    full_buckets(&*store);
+    pointers(&*store);
+    drop(store);
+    reopening_keeps_everything(open);
+}
+
+fn commits_are_fenced(store: &dyn Store) {
+    let r = id("fenced");
+    assert_eq!(store.stored(&r).unwrap(), None);
+    assert_eq!(one(store, step(&r, Life(1), 0, 5, &[])), CommitAnswer::OtherLife(None), "a commit never creates");
+    assert!(store.read(&r, &[]).unwrap().is_none());
+    let life = store.create(&r, b"meta").unwrap();
+    let first = step(&r, life, 0, 5, &[(0, b"abc"), (1, b"d")]);
+    let sizes =
+        vec![BucketSize { bucket: at(0), snapshot: 0, tail: 3 }, BucketSize { bucket: at(1), snapshot: 0, tail: 1 }];
+    assert_eq!(one(store, first.clone()), CommitAnswer::Applied(sizes));
+    // The answer was lost, the range is sent again: stored == to, nothing doubled.
+    assert_eq!(one(store, first), CommitAnswer::Mismatch([(3, 5)].into()));
+    assert_eq!(texts(&read(store, &r, 0, None).1), [b"abc"]);
+    assert_eq!(one(store, step(&r, life, 4, 9, &[(0, b"x")])), CommitAnswer::Mismatch([(3, 5)].into()));
+    assert!(applied(&one(store, step(&r, life, 5, 5, &[]))), "a heartbeat at the right place");
+    assert_eq!(one(store, step(&r, life, 4, 4, &[])), CommitAnswer::Mismatch([(3, 5)].into()), "a heartbeat elsewhere");
+    assert_eq!(one(store, step(&r, Life(life.0 ^ 1), 5, 9, &[(0, b"x")])), CommitAnswer::OtherLife(Some(life)));
+    // One partition of two differs: nothing of either.
+    let mut two = step(&r, life, 5, 9, &[(0, b"x")]);
+    two.advances.push(Advance { partition: 4, from: 2, to: StoredProgress { next: 3, bytes: vec![] } });
+    assert_eq!(one(store, two), CommitAnswer::Mismatch([(3, 5), (4, 0)].into()));
+    let stored = store.stored(&r).unwrap().unwrap();
+    assert_eq!(
+        (stored.life, &stored.meta[..], stored.progress[&3].next, stored.progress.len()),
+        (life, &b"meta"[..], 5, 1)
+    );
+    assert_eq!(store.buckets(&r).unwrap(), [at(0), at(1)]);
+    // A new life is empty, and the old one is over.
+    let second = store.create(&r, b"new").unwrap();
+    assert_ne!(second, life);
+    assert_eq!(
+        store.stored(&r).unwrap().unwrap(),
+        StoredRevision { life: second, meta: b"new".to_vec(), progress: BTreeMap::new() }
+    );
+    assert!(store.buckets(&r).unwrap().is_empty() && read(store, &r, 0, None).1.is_empty());
+    assert_eq!(one(store, step(&r, life, 0, 5, &[(0, b"x")])), CommitAnswer::OtherLife(Some(second)));
+}
+
+fn several_are_answered_each(store: &dyn Store) {
+    let (a, b) = (id("several_a"), id("several_b"));
+    let (life_a, life_b) = (store.create(&a, b"").unwrap(), store.create(&b, b"").unwrap());
+    let commits = [
+        step(&a, life_a, 1, 2, &[(0, b"no")]),
+        step(&b, life_b, 0, 2, &[(0, b"yes")]),
+        step(&b, life_b, 2, 4, &[(0, b"and")]),
+    ];
+    let answers = store.commit(&commits).unwrap();
+    assert_eq!(answers[0], CommitAnswer::Mismatch([(3, 0)].into()));
+    assert!(applied(&answers[1]) && applied(&answers[2]), "the second rests on the first");
+    assert!(read(store, &a, 0, None).1.is_empty());
+    assert_eq!(texts(&read(store, &b, 0, None).1), [&b"yes"[..], b"and"]);
+    assert!(store.commit(&[]).unwrap().is_empty());
+}
+
+fn reads_and_compactions(store: &dyn Store) {
+    let r = id("compacted");
+    let life = store.create(&r, b"").unwrap();
+    for n in 0..3 {
+        assert!(applied(&one(store, step(&r, life, n, n + 1, &[(0, &[n as u8; 10])]))));
+    }
+    let (_, frames) = read(store, &r, 0, None);
+    assert_eq!(frames.iter().map(|frame| frame.end).collect::<Vec<_>>(), [10, 20, 30], "logical ends");
+    let known = |n: usize| Some((frames[n].id, frames[n].end));
+    assert_eq!(read(store, &r, 0, known(0)), (true, frames[1..].to_vec()));
+    assert_eq!(read(store, &r, 0, known(2)), (true, vec![]));
+    assert!(!read(store, &r, 0, Some((FrameId(1), 10))).0, "a frame that does not stand there");
+    // A frame that is appended while the snapshot is made stays behind it.
+    assert!(applied(&one(store, step(&r, life, 3, 4, &[(0, b"meanwhile")]))));
+    let snapshot = compaction(&r, life, 0, frames[1].id, b"snap");
+    assert_eq!(store.compact(&compaction(&r, Life(life.0 ^ 1), 0, frames[1].id, b"x")).unwrap(), CompactAnswer::Stale);
+    assert_eq!(store.compact(&snapshot).unwrap(), CompactAnswer::Done);
+    assert_eq!(store.compact(&snapshot).unwrap(), CompactAnswer::Stale, "sent twice");
+    let (tail, after) = read(store, &r, 0, None);
+    assert!(!tail);
+    assert_eq!(texts(&after), [&b"snap"[..], &[2; 10], b"meanwhile"]);
+    assert_eq!(after[0].end, 20, "a snapshot keeps the end of what it folded");
+    assert!(read(store, &r, 0, known(2)).0, "its frame still stands behind the snapshot");
+    assert!(!read(store, &r, 0, known(0)).0, "the compaction went past it");
+    let sizes = vec![BucketSize { bucket: at(0), snapshot: 4, tail: 20 }];
+    assert_eq!(one(store, step(&r, life, 4, 5, &[(0, b"z")])), CommitAnswer::Applied(sizes));
+    assert_eq!(store.compact(&compaction(&id("none"), life, 0, frames[2].id, b"")).unwrap(), CompactAnswer::Stale);
+}
+
+fn full_buckets(store: &dyn Store) {
+    let r = id("full");
+    let life = store.create(&r, b"").unwrap();
+    assert!(applied(&one(store, step(&r, life, 0, 1, &[(0, &[1; 300])]))));
+    let next = step(&r, life, 1, 2, &[(1, b"a"), (0, &[2; 200])]);
+    assert_eq!(one(store, next.clone()), CommitAnswer::Full(at(0)));
+    assert_eq!(store.buckets(&r).unwrap(), [at(0)], "nothing of it was applied");
+    let last = read(store, &r, 0, None).1[0].id;
+    assert_eq!(store.compact(&compaction(&r, life, 0, last, b"small")).unwrap(), CompactAnswer::Done);
+    assert!(applied(&one(store, next)));
+}
+
+fn pointers(store: &dyn Store) {
+    let (old, new) = (id("pointed"), RevisionId { fingerprint: 8, ..id("pointed") });
+    assert_eq!(store.current("pointed").unwrap(), None);
+    assert!(!store.point(Some(&old), &new).unwrap());
+    assert!(store.point(None, &old).unwrap());
+    assert!(!store.point(None, &new).unwrap());
+    assert!(store.point(Some(&old), &new).unwrap());
+    assert_eq!(store.current("pointed").unwrap(), Some(new));
+}
+
+fn reopening_keeps_everything(open: &mut dyn FnMut() -> Box<dyn Store>) {
+    let r = id("reopened");
+    let store = open();
+    let life = store.create(&r, b"m").unwrap();
+    assert!(applied(&one(&*store, step(&r, life, 0, 9, &[(0, b"one"), (5, b"two")]))));
+    let first = read(&*store, &r, 0, None).1.remove(0);
+    store.compact(&compaction(&r, life, 0, first.id, b"snapshot")).unwrap();
+    assert!(applied(&one(&*store, step(&r, life, 9, 10, &[(0, b"three")]))));
+    let before = (store.stored(&r).unwrap(), store.buckets(&r).unwrap(), read(&*store, &r, 0, None));
+    drop(store);
+    let store = open();
+    assert_eq!((store.stored(&r).unwrap(), store.buckets(&r).unwrap(), read(&*store, &r, 0, None)), before);
+    let sizes = vec![BucketSize { bucket: at(0), snapshot: 8, tail: 6 }];
+    assert_eq!(one(&*store, step(&r, life, 10, 11, &[(0, b"4")])), CommitAnswer::Applied(sizes));
+    let frames = read(&*store, &r, 0, None).1;
+    assert!(
+        frames.iter().enumerate().all(|(n, frame)| frames[..n].iter().all(|other| other.id != frame.id)),
+        "ids are unique"
+    );
+    assert_eq!(store.current("pointed").unwrap().unwrap().fingerprint, 8);
+}
+
+/// A naive store of one revision: offsets, and per bucket what its frames contain, in order.
+#[derive(Default)]
+struct Naive {
+    life: Option<Life>,
+    next: BTreeMap<u32, u64>,
+    buckets: BTreeMap<u32, Vec<(Option<FrameId>, Vec<u8>)>>,
+}
+
+/// Random steps against the naive model. Compaction concatenates, so contents must stay equal throughout.
+pub(super) fn model(open: &mut dyn FnMut() -> Box<dyn Store>, seed: u64, steps: u32) {
+    let mut rng = SmallRng::seed_from_u64(seed);
+    let revisions = [id("model_a"), id("model_b")];
+    let mut naive = [Naive::default(), Naive::default()];
+    let mut store = open();
+    let mut known: [BTreeMap<u32, (FrameId, u64, Vec<u8>)>; 2] = Default::default();
+    for n in 0..steps {
+        let r = rng.random_range(0..2);
+        let (revision, model) = (&revisions[r], &mut naive[r]);
+        match rng.random_range(0..1000) {
+            0..600 => {
+                let (partition, bucket) = (rng.random_range(0..3), rng.random_range(0..3));
+                let right = model.next.get(&partition).copied().unwrap_or(0);
+                let from = if rng.random_bool(0.8) { right } else { rng.random_range(0..20) };
+                let life = if rng.random_bool(0.95) { model.life.unwrap_or(Life(0)) } else { Life(1) };
+                let bytes = vec![n as u8; rng.random_range(1..12)];
+                let to = StoredProgress { next: from + rng.random_range(0..3), bytes: vec![n as u8] };
+                let advances = vec![Advance { partition, from, to: to.clone() }];
+                let frames = vec![(at(bucket), bytes.clone())];
+                let answer = one(&*store, Commit { revision: revision.clone(), life, advances, frames });
+                let length: usize =
+                    model.buckets.get(&bucket).map_or(0, |frames| frames.iter().map(|(_, bytes)| bytes.len()).sum());
+                if model.life != Some(life) {
+                    assert_eq!(answer, CommitAnswer::OtherLife(model.life), "step {n}");
+                } else if from != right {
+                    assert_eq!(answer, CommitAnswer::Mismatch([(partition, right)].into()), "step {n}");
+                } else if (length + bytes.len()) as u64 > MAX_BUCKET_BYTES {
+                    assert_eq!(answer, CommitAnswer::Full(at(bucket)), "step {n}");
+                    model.life = Some(store.create(revision, b"").unwrap());
+                    (model.next, model.buckets) = Default::default();
+                    known[r].clear();
+                } else {
+                    assert!(applied(&answer), "step {n}: {answer:?}");
+                    model.next.insert(partition, to.next);
+                    model.buckets.entry(bucket).or_default().push((None, bytes));
+                }
+            }
+            600..900 if model.life.is_some() => {
+                // A reader that keeps what it folded, and trusts a tail.
+                let bucket = rng.random_range(0..3);
+                let view = known[r].get(&bucket);
+                let (tail, frames) = read(&*store, revision, bucket, view.map(|(id, end, _)| (*id, *end)));
+                let mut bytes = if tail { view.map(|view| view.2.clone()).unwrap_or_default() } else { Vec::new() };
+                bytes.extend(frames.iter().flat_map(|frame| frame.bytes.clone()));
+                let expected: Vec<u8> =
+                    model.buckets.get(&bucket).into_iter().flatten().flat_map(|(_, bytes)| bytes.clone()).collect();
+                assert_eq!(bytes, expected, "step {n}");
+                if let Some(last) = frames.last() {
+                    known[r].insert(bucket, (last.id, last.end, bytes));
+                }
+            }
+            900..985 if model.life.is_some() => {
+                let bucket = rng.random_range(0..3);
+                let (_, frames) = read(&*store, revision, bucket, None);
+                if !frames.is_empty() {
+                    let last = rng.random_range(0..frames.len());
+                    let snapshot: Vec<u8> = frames[..=last].iter().flat_map(|frame| frame.bytes.clone()).collect();
+                    let life = model.life.unwrap_or(Life(0));
+                    assert_eq!(
+                        store.compact(&compaction(revision, life, bucket, frames[last].id, &snapshot)).unwrap(),
+                        CompactAnswer::Done
+                    );
+                    assert_eq!(
+                        store.compact(&compaction(revision, life, bucket, frames[last].id, b"?")).unwrap(),
+                        CompactAnswer::Stale
+                    );
+                }
+            }
+            985..990 => {
+                drop(store);
+                store = open();
+            }
+            990..994 => {
+                model.life = Some(store.create(revision, b"").unwrap());
+                (model.next, model.buckets) = Default::default();
+                known[r].clear();
+            }
+            _ => {
+                let stored = store.stored(revision).unwrap();
+                assert_eq!(stored.as_ref().map(|stored| stored.life), model.life, "step {n}");
+                let next: Option<BTreeMap<u32, u64>> =
+                    stored.map(|stored| stored.progress.iter().map(|(p, progress)| (*p, progress.next)).collect());
+                assert_eq!(next.unwrap_or_default(), model.next, "step {n}");
+            }
+        }
+    }
+}

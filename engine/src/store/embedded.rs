@@ -1,0 +1,427 @@
+//! The store in the data directory: one process owns it, every commit is one transaction of the embedded database.
+//!
+//! Rows are keyed (revision, table, bucket, sequence), one per frame; frames, progress and life change together. Sizes
+//! of buckets and progress are kept in memory, so that a commit reads nothing from disk. Each row's checksum is verified
+//! when it is read, opening reads progress and the heads of all frames: what is damaged or of an unknown format refuses
+//! the store. Writers wait for each other; readers see one moment, between two commits.
+
+use super::keys::{self, FrameRow, Number, corrupt};
+use super::*;
+use crate::config::Durability;
+use crate::database::{Batch, Database, DatabaseError, Keyspace, Shape};
+use parking_lot::RwLock;
+use std::collections::HashMap;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// State in the embedded database.
+pub struct EmbeddedStore {
+    database: Database,
+    frames: Keyspace,
+    rows: Keyspace,
+    durability: Durability,
+    max_bucket_bytes: u64,
+    held: RwLock<Held>,
+}
+
+/// What is held in memory; always what the database holds, except after an unknown write (then `stale`).
+#[derive(Default)]
+struct Held {
+    revisions: HashMap<RevisionId, Revision>,
+    current: HashMap<String, u64>,
+    next_number: u64,
+    frame_count: u64,
+    nonce: u64,
+    /// A write failed and may have been applied: nothing here is to be believed before it is read again.
+    stale: bool,
+}
+
+#[derive(Clone)]
+struct Revision {
+    number: Number,
+    life: Life,
+    meta: Vec<u8>,
+    progress: BTreeMap<u32, StoredProgress>,
+    buckets: BTreeMap<Bucket, Sizes>,
+}
+
+/// Of one bucket: bytes of snapshot and tail, the next sequence, the logical end.
+#[derive(Clone, Copy, Default)]
+struct Sizes {
+    snapshot: u64,
+    tail: u64,
+    sequence: u64,
+    end: u64,
+}
+
+impl From<DatabaseError> for StoreError {
+    fn from(error: DatabaseError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+impl EmbeddedStore {
+    /// Opens the state in `database`. `max_bucket_bytes`: a commit that would bring a bucket (snapshot and tail) above it
+    /// is answered [`CommitAnswer::Full`].
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] when it holds what cannot be read, [`StoreError::Unavailable`] when the database fails.
+    pub fn open(database: Database, durability: Durability, max_bucket_bytes: u64) -> Result<Self, StoreError> {
+        let frames = database.keyspace("state-frames", Shape::Values)?;
+        let rows = database.keyspace("state-rows", Shape::Rows)?;
+        let store = Self { database, frames, rows, durability, max_bucket_bytes, held: RwLock::default() };
+        store.reload(&mut store.held.write())?;
+        Ok(store)
+    }
+
+    /// Reads the database into memory. Frames of revisions that are gone (an interrupted clean-up) are ignored.
+    fn reload(&self, held: &mut Held) -> Result<(), StoreError> {
+        let nonce = uuid::Uuid::now_v7().as_u128() as u64;
+        let mut fresh = Held { next_number: 1, nonce, ..Held::default() };
+        let mut by_number: HashMap<u64, (RevisionId, Revision)> = HashMap::new();
+        for (key, value) in self.scan(&self.rows, b"r")? {
+            let name = key.get(1..).and_then(|rest| rest.split_last_chunk::<8>());
+            let (metric, fingerprint) = name.ok_or_else(|| corrupt("a revision's key", "it is too short"))?;
+            let metric =
+                std::str::from_utf8(metric).map_err(|_| corrupt("a revision's key", "it is not UTF-8"))?.to_owned();
+            let id = RevisionId { metric, fingerprint: u64::from_be_bytes(*fingerprint) };
+            let (number, life, meta) = keys::revision_row(&key, &value)?;
+            fresh.next_number = fresh.next_number.max(number.0 + 1);
+            by_number.insert(
+                number.0,
+                (id, Revision { number, life, meta, progress: BTreeMap::new(), buckets: BTreeMap::new() }),
+            );
+        }
+        for (revision_id, revision) in by_number.values_mut() {
+            for (key, value) in self.scan(&self.rows, &keys::progress_prefix(revision.number))? {
+                let (next, bytes) = keys::progress_row(&key, &value)?;
+                revision.progress.insert(keys::partition_of(&key)?, StoredProgress { next, bytes });
+            }
+            for (key, value) in self.scan(&self.frames, &revision.number.0.to_be_bytes())? {
+                let (_, bucket, sequence) = keys::frame_place(&key)?;
+                let frame = keys::frame_row(&key, &value)?;
+                let sizes = revision.buckets.entry(bucket).or_default();
+                let length = frame.bytes.len() as u64;
+                if frame.snapshot && sizes.sequence > 0 {
+                    return Err(corrupt(
+                        &format!("bucket {} of table {} of {}", bucket.bucket, bucket.table, revision_id.metric),
+                        "a snapshot follows frames",
+                    ));
+                }
+                *if frame.snapshot { &mut sizes.snapshot } else { &mut sizes.tail } += length;
+                (sizes.sequence, sizes.end) = (sequence + 1, frame.end);
+            }
+        }
+        for (key, value) in self.scan(&self.rows, b"c")? {
+            let metric =
+                std::str::from_utf8(&key[1..]).map_err(|_| corrupt("a metric's pointer", "its key is not UTF-8"))?;
+            fresh.current.insert(metric.to_owned(), keys::current_row(&key, &value)?);
+        }
+        fresh.revisions = by_number.into_values().collect();
+        *held = fresh;
+        Ok(())
+    }
+
+    fn scan(&self, keyspace: &Keyspace, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+        let rows =
+            keyspace.prefix(prefix).map(|row| row.into_inner().map(|(key, value)| (key.to_vec(), value.to_vec())));
+        rows.collect::<Result<_, _>>().map_err(|error| self.database.failed(&error).into())
+    }
+
+    /// The held state for writing, read again first if a write had failed.
+    fn writable(&self) -> Result<parking_lot::RwLockWriteGuard<'_, Held>, StoreError> {
+        let mut held = self.held.write();
+        if held.stale {
+            self.reload(&mut held)?;
+        }
+        Ok(held)
+    }
+
+    fn readable(&self) -> Result<parking_lot::RwLockReadGuard<'_, Held>, StoreError> {
+        let held = self.held.read();
+        if !held.stale {
+            return Ok(held);
+        }
+        drop(held);
+        Ok(parking_lot::RwLockWriteGuard::downgrade(self.writable()?))
+    }
+
+    fn write(&self, held: &mut Held, batch: Batch) -> Result<(), StoreError> {
+        self.database.commit(batch, self.durability).map_err(|error| {
+            // A disk found full before anything was written leaves nothing in doubt.
+            held.stale = !matches!(error, DatabaseError::Full { .. });
+            error.into()
+        })
+    }
+
+    /// Applies one commit to `revision` and adds its rows to `batch`, or says why not; then neither is changed.
+    fn apply(
+        &self,
+        batch: &mut Batch,
+        revision: &mut Revision,
+        commit: &Commit,
+        mut id: impl FnMut() -> FrameId,
+    ) -> CommitAnswer {
+        if revision.life != commit.life {
+            return CommitAnswer::OtherLife(Some(revision.life));
+        }
+        let stored = |partition: u32| revision.progress.get(&partition).map_or(0, |progress| progress.next);
+        if commit.advances.iter().any(|advance| stored(advance.partition) != advance.from) {
+            return CommitAnswer::Mismatch(
+                commit.advances.iter().map(|advance| (advance.partition, stored(advance.partition))).collect(),
+            );
+        }
+        for (bucket, frame) in &commit.frames {
+            let sizes = revision.buckets.get(bucket).copied().unwrap_or_default();
+            let full = sizes.snapshot + sizes.tail + frame.len() as u64 > self.max_bucket_bytes;
+            // One frame always fits: compaction could make no room for it.
+            if full && sizes.sequence > 0 {
+                return CommitAnswer::Full(*bucket);
+            }
+        }
+        let mut touched = Vec::with_capacity(commit.frames.len());
+        for (bucket, frame) in &commit.frames {
+            let sizes = revision.buckets.entry(*bucket).or_default();
+            sizes.end += frame.len() as u64;
+            sizes.tail += frame.len() as u64;
+            let key = keys::frame_key(revision.number, *bucket, sizes.sequence);
+            sizes.sequence += 1;
+            let row = FrameRow { snapshot: false, id: id(), end: sizes.end, bytes: frame.clone() };
+            batch.insert(&self.frames, key.clone(), keys::frame_value(&key, &row));
+            touched.push(BucketSize { bucket: *bucket, snapshot: sizes.snapshot, tail: sizes.tail });
+        }
+        for advance in &commit.advances {
+            let unchanged = revision.progress.get(&advance.partition) == Some(&advance.to);
+            if !unchanged {
+                let key = keys::progress_key(revision.number, advance.partition);
+                batch.insert(&self.rows, key.clone(), keys::progress_value(&key, advance.to.next, &advance.to.bytes));
+                revision.progress.insert(advance.partition, advance.to.clone());
+            }
+        }
+        CommitAnswer::Applied(touched)
+    }
+
+    fn bucket_frames(&self, number: Number, bucket: Bucket) -> Result<Vec<(u64, FrameRow)>, StoreError> {
+        let mut frames = Vec::new();
+        for (key, value) in self.scan(&self.frames, &keys::bucket_prefix(number, bucket))? {
+            frames.push((keys::frame_place(&key)?.2, keys::frame_row(&key, &value)?));
+        }
+        Ok(frames)
+    }
+
+    /// Frames after the last one known, without reading those before it where it still stands.
+    fn bucket_read(&self, revision: &Revision, known: &Known) -> Result<BucketRead, StoreError> {
+        let frames = self.bucket_frames(revision.number, known.bucket)?;
+        let stored = |rows: &[(u64, FrameRow)]| {
+            rows.iter().map(|(_, row)| StoredFrame { id: row.id, end: row.end, bytes: row.bytes.clone() }).collect()
+        };
+        let stands = known.last.and_then(|(id, end)| frames.iter().position(|(_, row)| row.id == id && row.end == end));
+        Ok(match stands {
+            Some(at) => BucketRead::Tail(stored(&frames[at + 1..])),
+            None => BucketRead::Whole(stored(&frames)),
+        })
+    }
+}
+
+/// Ids of executions: microseconds, the store's nonce, a counter.
+fn frame_id(nonce: u64, count: &mut u64) -> FrameId {
+    *count += 1;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros());
+    FrameId((now << 64) | u128::from(nonce & !0xffff_ffff) | u128::from(*count & 0xffff_ffff))
+}
+
+impl Store for EmbeddedStore {
+    fn create(&self, revision: &RevisionId, meta: &[u8]) -> Result<Life, StoreError> {
+        let mut held = self.writable()?;
+        let number = Number(held.next_number);
+        let life = Life(uuid::Uuid::now_v7().as_u128());
+        let mut batch = self.database.batch();
+        if let Some(old) = held.revisions.get(revision) {
+            for (key, _) in self.scan(&self.frames, &old.number.0.to_be_bytes())? {
+                batch.remove(&self.frames, key);
+            }
+            for partition in old.progress.keys() {
+                batch.remove(&self.rows, keys::progress_key(old.number, *partition));
+            }
+        }
+        let key = keys::revision_key(revision);
+        batch.insert(&self.rows, key.clone(), keys::revision_value(&key, number, life, meta));
+        self.write(&mut held, batch)?;
+        held.next_number += 1;
+        let fresh = Revision { number, life, meta: meta.to_vec(), progress: BTreeMap::new(), buckets: BTreeMap::new() };
+        held.revisions.insert(revision.clone(), fresh);
+        Ok(life)
+    }
+
+    fn stored(&self, revision: &RevisionId) -> Result<Option<StoredRevision>, StoreError> {
+        let held = self.readable()?;
+        Ok(held.revisions.get(revision).map(|found| StoredRevision {
+            life: found.life,
+            meta: found.meta.clone(),
+            progress: found.progress.clone(),
+        }))
+    }
+
+    fn current(&self, metric: &str) -> Result<Option<RevisionId>, StoreError> {
+        let held = self.readable()?;
+        Ok(held
+            .current
+            .get(metric)
+            .map(|fingerprint| RevisionId { metric: metric.to_owned(), fingerprint: *fingerprint }))
+    }
+
+    fn point(&self, expected: Option<&RevisionId>, revision: &RevisionId) -> Result<bool, StoreError> {
+        let mut held = self.writable()?;
+        let now = held.current.get(&revision.metric).copied();
+        let expects =
+            expected.filter(|expected| expected.metric == revision.metric).map(|expected| expected.fingerprint);
+        if now != expects || expected.is_some() != expects.is_some() {
+            return Ok(false);
+        }
+        let mut batch = self.database.batch();
+        let key = keys::current_key(&revision.metric);
+        batch.insert(&self.rows, key.clone(), keys::current_value(&key, revision.fingerprint));
+        self.write(&mut held, batch)?;
+        held.current.insert(revision.metric.clone(), revision.fingerprint);
+        Ok(true)
+    }
+
+    fn commit(&self, commits: &[Commit]) -> Result<Vec<CommitAnswer>, StoreError> {
+        let mut held = self.writable()?;
+        let mut batch = self.database.batch();
+        let mut count = held.frame_count;
+        let nonce = held.nonce;
+        // Changed copies, put in place once the transaction is through.
+        let mut changed: HashMap<RevisionId, Revision> = HashMap::new();
+        let answers = commits.iter().map(|commit| {
+            let Some(revision) = changed.get(&commit.revision).or_else(|| held.revisions.get(&commit.revision)) else {
+                return CommitAnswer::OtherLife(None);
+            };
+            let mut revision = revision.clone();
+            let answer = self.apply(&mut batch, &mut revision, commit, || frame_id(nonce, &mut count));
+            if matches!(answer, CommitAnswer::Applied(_)) {
+                changed.insert(commit.revision.clone(), revision);
+            }
+            answer
+        });
+        let answers = answers.collect();
+        if !batch.is_empty() {
+            self.write(&mut held, batch)?;
+        }
+        held.frame_count = count;
+        held.revisions.extend(changed);
+        Ok(answers)
+    }
+
+    fn read(&self, revision: &RevisionId, known: &[Known]) -> Result<Option<Reading>, StoreError> {
+        let held = self.readable()?;
+        let Some(found) = held.revisions.get(revision) else { return Ok(None) };
+        let buckets = known.iter().map(|known| self.bucket_read(found, known)).collect::<Result<_, _>>()?;
+        let revision = StoredRevision { life: found.life, meta: found.meta.clone(), progress: found.progress.clone() };
+        Ok(Some(Reading { revision, buckets }))
+    }
+
+    fn buckets(&self, revision: &RevisionId) -> Result<Vec<Bucket>, StoreError> {
+        let held = self.readable()?;
+        Ok(held.revisions.get(revision).map(|found| found.buckets.keys().copied().collect()).unwrap_or_default())
+    }
+
+    fn compact(&self, compaction: &Compaction) -> Result<CompactAnswer, StoreError> {
+        let mut held = self.writable()?;
+        let (nonce, mut count) = (held.nonce, held.frame_count);
+        let Some(revision) = held.revisions.get(&compaction.revision).filter(|found| found.life == compaction.life)
+        else {
+            return Ok(CompactAnswer::Stale);
+        };
+        let frames = self.bucket_frames(revision.number, compaction.bucket)?;
+        let Some(at) = frames.iter().position(|(_, row)| row.id == compaction.last) else {
+            return Ok(CompactAnswer::Stale);
+        };
+        let mut batch = self.database.batch();
+        for (sequence, _) in &frames[..at] {
+            batch.remove(&self.frames, keys::frame_key(revision.number, compaction.bucket, *sequence));
+        }
+        // The snapshot takes the place of the last frame it folds, so it stands before those that came meanwhile.
+        let (sequence, last) = &frames[at];
+        let key = keys::frame_key(revision.number, compaction.bucket, *sequence);
+        let row = FrameRow {
+            snapshot: true,
+            id: frame_id(nonce, &mut count),
+            end: last.end,
+            bytes: compaction.snapshot.clone(),
+        };
+        batch.insert(&self.frames, key.clone(), keys::frame_value(&key, &row));
+        let tail = frames[at + 1..].iter().map(|(_, row)| row.bytes.len() as u64).sum();
+        self.write(&mut held, batch)?;
+        held.frame_count = count;
+        if let Some(sizes) =
+            held.revisions.get_mut(&compaction.revision).and_then(|found| found.buckets.get_mut(&compaction.bucket))
+        {
+            (sizes.snapshot, sizes.tail) = (compaction.snapshot.len() as u64, tail);
+        }
+        Ok(CompactAnswer::Done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failing unwrap fails the test")]
+    use super::super::contract::{MAX_BUCKET_BYTES, contract, model};
+    use super::*;
+
+    fn open(folder: &tempfile::TempDir) -> EmbeddedStore {
+        let database = Database::open(folder.path()).unwrap();
+        EmbeddedStore::open(database, Durability::Process, MAX_BUCKET_BYTES).unwrap()
+    }
+
+    #[test]
+    fn keeps_the_contract() {
+        let folder = tempfile::tempdir().unwrap();
+        contract(&mut || Box::new(open(&folder)));
+    }
+
+    #[test]
+    fn agrees_with_a_naive_store() {
+        let folder = tempfile::tempdir().unwrap();
+        model(&mut || Box::new(open(&folder)), 1, 12_000);
+    }
+
+    #[test]
+    fn garbage_in_any_row_is_refused() {
+        for (keyspace, shape) in [("state-frames", Shape::Values), ("state-rows", Shape::Rows)] {
+            let folder = tempfile::tempdir().unwrap();
+            let store = open(&folder);
+            let revision = RevisionId { metric: "m".to_owned(), fingerprint: 1 };
+            let life = store.create(&revision, b"meta").unwrap();
+            let to = StoredProgress { next: 4, bytes: b"p".to_vec() };
+            let frames = vec![(Bucket { table: 0, bucket: 0 }, b"frame".to_vec())];
+            let commit = Commit {
+                revision: revision.clone(),
+                life,
+                advances: vec![Advance { partition: 0, from: 0, to }],
+                frames,
+            };
+            store.commit(&[commit]).unwrap();
+            store.point(None, &revision).unwrap();
+            drop(store);
+            let database = Database::open(folder.path()).unwrap();
+            let rows = database.keyspace(keyspace, shape).unwrap();
+            let good: Vec<_> = rows.iter().map(|row| row.into_inner().unwrap()).collect();
+            assert!(!good.is_empty());
+            for (key, value) in good {
+                for at in 0..value.len() {
+                    let mut bad = value.to_vec();
+                    bad[at] ^= 0x11;
+                    let mut batch = database.batch();
+                    batch.insert(&rows, key.clone(), bad);
+                    database.commit(batch, Durability::Process).unwrap();
+                    let refused = EmbeddedStore::open(database.clone(), Durability::Process, MAX_BUCKET_BYTES);
+                    assert!(matches!(refused, Err(StoreError::Corrupt(_))), "byte {at} of {key:?}");
+                }
+                let mut batch = database.batch();
+                batch.insert(&rows, key, value);
+                database.commit(batch, Durability::Process).unwrap();
+            }
+            EmbeddedStore::open(database, Durability::Process, MAX_BUCKET_BYTES).unwrap();
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Where state and progress survive: frames appended to buckets, and the offsets they were computed from, in one
+//! atomic step.
+//!
+//! A store knows nothing of what a frame means. It promises: a commit applies wholly, and only if the stored life and
+//! offsets are those it states; a read is one moment; a compaction replaces exactly the prefix it was made from. It
+//! never folds, never decides what a refused commit leads to (that is `progress`), never creates on commit.
+
+#[cfg(test)]
+mod contract;
+pub mod embedded;
+mod keys;
+
+use std::collections::BTreeMap;
+use thiserror::Error;
+
+/// Identifies a revision of a metric: its name and the hash of everything that gives its state meaning.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RevisionId {
+    /// Name of the metric.
+    pub metric: String,
+    /// Hash over author's revision, tables, merges, config, `[events]`, dedupe window and the engine's semantics.
+    pub fingerprint: u64,
+}
+
+/// A random id written when a revision's state is created: state rebuilt from nothing is another life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Life(pub u128);
+
+/// A bucket of a table of a revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Bucket {
+    /// Index of the table in the metric's description.
+    pub table: u16,
+    /// Number of the bucket, below the table's bucket count.
+    pub bucket: u32,
+}
+
+/// Id of a frame's execution: unique for each time a commit or compaction ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FrameId(pub u128);
+
+/// Progress of one revision on one partition. `bytes` is the record beside the fence (watermark, anchor, rows, gaps …,
+/// `progress::Progress` encoded); the store compares only `next`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredProgress {
+    /// The offset after the last record whose deltas are in the state.
+    pub next: u64,
+    /// What else is known, opaque here.
+    pub bytes: Vec<u8>,
+}
+
+/// What a store holds of a revision besides its buckets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredRevision {
+    /// Its life.
+    pub life: Life,
+    /// The table meta it was created with (merges, hash id, layout, retention), opaque here.
+    pub meta: Vec<u8>,
+    /// Per partition.
+    pub progress: BTreeMap<u32, StoredProgress>,
+}
+
+/// `[from, to)` of one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Advance {
+    /// The partition.
+    pub partition: u32,
+    /// What `next` must be for the commit to apply; 0 where nothing is stored yet.
+    pub from: u64,
+    /// What it then becomes, with its record. `to.next == from` is a heartbeat.
+    pub to: StoredProgress,
+}
+
+/// A step of one revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// Whose.
+    pub revision: RevisionId,
+    /// The life it was computed on.
+    pub life: Life,
+    /// The partitions it moves; all must match or nothing happens.
+    pub advances: Vec<Advance>,
+    /// What is appended where; at most one frame a bucket.
+    pub frames: Vec<(Bucket, Vec<u8>)>,
+}
+
+/// What became of a commit. What each leads to is decided in `progress`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CommitAnswer {
+    /// Applied; the bytes appended to each touched bucket since its last snapshot, and the snapshot's, to decide about compaction.
+    Applied(Vec<BucketSize>),
+    /// Not applied: the stored offsets differ. What is stored for each partition that was named (0: nothing).
+    Mismatch(BTreeMap<u32, u64>),
+    /// Not applied: the revision is not there, or lives another life.
+    OtherLife(Option<Life>),
+    /// Not applied: a bucket would pass its size limit; compact it, then retry.
+    Full(Bucket),
+}
+
+/// How large a bucket is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BucketSize {
+    /// Which.
+    pub bucket: Bucket,
+    /// Bytes of its snapshot, 0 without one.
+    pub snapshot: u64,
+    /// Bytes of the frames after it.
+    pub tail: u64,
+}
+
+/// One frame as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredFrame {
+    /// Its id.
+    pub id: FrameId,
+    /// Logical end: bytes ever appended to the bucket up to and including this frame; a snapshot keeps that of the last frame it folded.
+    pub end: u64,
+    /// The frame.
+    pub bytes: Vec<u8>,
+}
+
+/// What a reader already folded of a bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Which bucket.
+    pub bucket: Bucket,
+    /// The last frame folded and its logical end; `None`: nothing.
+    pub last: Option<(FrameId, u64)>,
+}
+
+/// What a read returns of one bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BucketRead {
+    /// Frames after the one the reader folded; its view stays valid.
+    Tail(Vec<StoredFrame>),
+    /// That frame no longer stands there: the whole bucket, the view is to be dropped.
+    Whole(Vec<StoredFrame>),
+}
+
+/// One moment of a revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// Its life and progress at this moment.
+    pub revision: StoredRevision,
+    /// The buckets asked for, in that order.
+    pub buckets: Vec<BucketRead>,
+}
+
+/// Replaces the prefix of a bucket by one snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compaction {
+    /// Whose bucket.
+    pub revision: RevisionId,
+    /// The life it was made on.
+    pub life: Life,
+    /// Which bucket.
+    pub bucket: Bucket,
+    /// The last frame that the snapshot folds.
+    pub last: FrameId,
+    /// The snapshot frame.
+    pub snapshot: Vec<u8>,
+}
+
+/// What became of a compaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CompactAnswer {
+    /// The prefix is now the snapshot.
+    Done,
+    /// The prefix no longer stands (compacted by another, or the store went back): nothing happened.
+    Stale,
+}
+
+/// State and progress of metrics.
+pub trait Store: Send + Sync {
+    /// Creates the empty state of a revision with a new life; what was there under this id is gone.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing happened then.
+    fn create(&self, revision: &RevisionId, meta: &[u8]) -> Result<Life, StoreError>;
+
+    /// What is stored of a revision, without its buckets.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn stored(&self, revision: &RevisionId) -> Result<Option<StoredRevision>, StoreError>;
+
+    /// Which revision answers for a metric.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn current(&self, metric: &str) -> Result<Option<RevisionId>, StoreError>;
+
+    /// Makes `revision` the one that answers for its metric, iff `expected` does now. Whether it was set.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing happened then.
+    fn point(&self, expected: Option<&RevisionId>, revision: &RevisionId) -> Result<bool, StoreError>;
+
+    /// Applies steps of several revisions together where the store can; each is answered on its own, and each is
+    /// applied wholly or not at all.
+    ///
+    /// # Errors
+    /// [`StoreError`]: unknown whether applied; the same ranges may be sent again.
+    fn commit(&self, commits: &[Commit]) -> Result<Vec<CommitAnswer>, StoreError>;
+
+    /// One moment of the named buckets. A reader that knows nothing of a bucket gets it whole.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn read(&self, revision: &RevisionId, known: &[Known]) -> Result<Option<Reading>, StoreError>;
+
+    /// The buckets of a revision that hold anything.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn buckets(&self, revision: &RevisionId) -> Result<Vec<Bucket>, StoreError>;
+
+    /// Replaces a prefix by a snapshot, iff it still stands.
+    ///
+    /// # Errors
+    /// [`StoreError`]; may be sent again.
+    fn compact(&self, compaction: &Compaction) -> Result<CompactAnswer, StoreError>;
+}
+
+/// The store did not do what it was asked.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// It may again later: pause and retry.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// It holds something that this engine cannot read: refused, never skipped.
+    #[error("the store holds what this engine cannot read: {0}")]
+    Corrupt(String),
+}

@@ -1,0 +1,65 @@
+//! The engine's own figures, by name, on the `metrics` facade; whoever hosts the engine decides where they go.
+//!
+//! Labels come from closed sets (reasons, partitions, loaded metrics), never from what an event or a caller says.
+
+use metrics::{counter, describe_counter, describe_gauge, gauge};
+use std::collections::BTreeMap;
+use std::fmt::Display;
+
+/// Describes every figure; call once a recorder is installed.
+pub fn describe() {
+    describe_counter!("tally_events_total", "Events counted.");
+    describe_counter!("tally_duplicates_total", "Records that repeat an event id within the dedupe window.");
+    describe_counter!("tally_rejected_total", "Records refused, by reason; they are kept as dead letters.");
+    describe_counter!("tally_dead_letters_lost_total", "Refused records that could not be kept.");
+    describe_gauge!("tally_lag_records", "Records of a partition that are not counted yet.");
+    describe_gauge!("tally_checkpoint_timestamp_seconds", "When state was last made durable, Unix time.");
+    describe_gauge!("tally_checkpoint_age_seconds", "How long ago state was last made durable.");
+    describe_gauge!("tally_metric_ns_per_event", "Time a metric takes per event, mean since start.");
+    describe_gauge!("tally_metric_cells", "Cells a metric holds.");
+    describe_gauge!("tally_metric_bytes", "Bytes of memory a metric holds, about.");
+    describe_gauge!("tally_plugins_rejected", "Plugin files that were refused.");
+}
+
+/// A batch was counted.
+pub(crate) fn counted(events: u64, duplicates: u64) {
+    counter!("tally_events_total").increment(events);
+    if duplicates > 0 {
+        counter!("tally_duplicates_total").increment(duplicates);
+    }
+}
+
+/// A record was refused.
+pub(crate) fn refused(reason: &impl Display) {
+    counter!("tally_rejected_total", "reason" => reason.to_string()).increment(1);
+}
+
+/// Refused records could not be kept.
+pub(crate) fn letters_lost(count: u64) {
+    counter!("tally_dead_letters_lost_total").increment(count);
+}
+
+/// How far behind each partition is.
+pub(crate) fn lag(lag: &BTreeMap<u32, u64>) {
+    for (partition, records) in lag {
+        gauge!("tally_lag_records", "partition" => partition.to_string()).set(*records as f64);
+    }
+}
+
+/// State was made durable at this Unix millisecond.
+pub(crate) fn committed(now_ms: i64) {
+    gauge!("tally_checkpoint_timestamp_seconds").set(now_ms as f64 / 1_000.0);
+}
+
+/// What a metric costs.
+pub(crate) fn cost(metric: &str, ns_per_event: f64, cells: u64, bytes: u64) {
+    gauge!("tally_metric_ns_per_event", "metric" => metric.to_owned()).set(ns_per_event);
+    gauge!("tally_metric_cells", "metric" => metric.to_owned()).set(cells as f64);
+    gauge!("tally_metric_bytes", "metric" => metric.to_owned()).set(bytes as f64);
+}
+
+/// Age of the last checkpoint, and files refused.
+pub(crate) fn standing(checkpoint_age_s: f64, plugins_rejected: usize) {
+    gauge!("tally_checkpoint_age_seconds").set(checkpoint_age_s);
+    gauge!("tally_plugins_rejected").set(plugins_rejected as f64);
+}

@@ -1,0 +1,151 @@
+//! The words in which a metric describes itself: builders for the types of [`crate::description`].
+//!
+//! They check nothing: the host does, with a sentence that names what is wrong.
+
+use crate::description::{Cell, Description, Example, From, Key, Merge, Pane, Table, Tier};
+use serde_json::Value;
+
+/// The key column `user_id`.
+pub const USER_ID: Key = Key::UserId;
+/// The key column `product_id`.
+pub const PRODUCT_ID: Key = Key::ProductId;
+/// The key column `event_type`.
+pub const EVENT_TYPE: Key = Key::EventType;
+
+/// One for each event; with [`sum`] a count.
+pub const ONE: From = From::One;
+/// The event's time, Unix milliseconds.
+pub const EVENT_TIME: From = From::EventTime;
+/// What `update` hands over.
+pub const UPDATE: From = From::Update;
+
+/// Panes of a minute.
+pub const MINUTES: Pane = Pane::Minute;
+/// Panes of an hour.
+pub const HOURS: Pane = Pane::Hour;
+/// Panes of a day.
+pub const DAYS: Pane = Pane::Day;
+
+/// So many hours, in milliseconds.
+#[must_use]
+pub const fn hours(n: i64) -> i64 {
+    n * 3_600_000
+}
+
+/// So many days, in milliseconds.
+#[must_use]
+pub const fn days(n: i64) -> i64 {
+    n * 86_400_000
+}
+
+/// The exact sum of the values, in 128 bits.
+#[must_use]
+pub const fn sum(of: From) -> (Merge, From) {
+    (Merge::Sum, of)
+}
+
+/// The smallest value.
+#[must_use]
+pub const fn min(of: From) -> (Merge, From) {
+    (Merge::Min, of)
+}
+
+/// The largest value.
+#[must_use]
+pub const fn max(of: From) -> (Merge, From) {
+    (Merge::Max, of)
+}
+
+/// A table: one row for each key that occurs. Without [`Table::key`] it has one row.
+#[must_use]
+pub fn table(name: &str) -> Table {
+    Table { name: name.into(), key: vec![], group: 0, only: vec![], cells: vec![], tiers: vec![] }
+}
+
+impl Pane {
+    /// Panes of this length are kept for so many milliseconds, back from the largest event time counted.
+    #[must_use]
+    pub const fn keep(self, keep_ms: i64) -> Tier {
+        Tier { pane: self, keep_ms: Some(keep_ms) }
+    }
+
+    /// Panes of this length are kept for ever.
+    #[must_use]
+    pub const fn keep_all(self) -> Tier {
+        Tier { pane: self, keep_ms: None }
+    }
+}
+
+impl Table {
+    /// The columns that form the key. An event that lacks one of them does not count in this table.
+    #[must_use]
+    pub fn key(mut self, columns: impl IntoIterator<Item = Key>) -> Self {
+        self.key = columns.into_iter().collect();
+        self
+    }
+
+    /// The first `columns` of the key are often asked for together (all products of a user): they are kept together.
+    #[must_use]
+    pub fn group(mut self, columns: usize) -> Self {
+        self.group = columns;
+        self
+    }
+
+    /// Only events of these types count; without it all do.
+    #[must_use]
+    pub fn only<'t>(mut self, types: impl IntoIterator<Item = &'t str>) -> Self {
+        self.only = types.into_iter().map(String::from).collect();
+        self
+    }
+
+    /// A value of each row: `sum(ONE)`, `min(EVENT_TIME)`, `sum(UPDATE)` …
+    #[must_use]
+    pub fn cell(mut self, name: &str, (merge, from): (Merge, From)) -> Self {
+        self.cells.push(Cell { name: name.into(), merge, from });
+        self
+    }
+
+    /// How long which resolution is kept, finest first. Without it the table has totals only, and no time axis.
+    #[must_use]
+    pub fn tiers(mut self, tiers: impl IntoIterator<Item = Tier>) -> Self {
+        self.tiers = tiers.into_iter().collect();
+        self
+    }
+}
+
+impl Description {
+    /// What the metric tells, in one line.
+    #[must_use]
+    pub fn new(summary: &str) -> Self {
+        Description {
+            summary: summary.into(),
+            tables: vec![],
+            time: false,
+            params_schema: Value::Null,
+            result_schema: Value::Null,
+            examples: vec![],
+        }
+    }
+
+    /// A table that the host is to keep.
+    #[must_use]
+    pub fn table(mut self, table: Table) -> Self {
+        self.tables.push(table);
+        self
+    }
+
+    /// The metric has a time axis: it can be asked with `window`, `from`, `to`, `bucket` and `event_types`, which
+    /// reach `answer` as [`Request`](crate::Request) fields.
+    #[must_use]
+    pub fn time(mut self) -> Self {
+        self.time = true;
+        self
+    }
+
+    /// Params that work, and what they show.
+    #[must_use]
+    pub fn example(mut self, params: Value, note: &str) -> Self {
+        self.examples.push(Example { params, note: note.into() });
+        self
+    }
+}

@@ -1,0 +1,131 @@
+//! Events for tests: by hand, a known day, and random ones.
+
+use crate::abi::{Columns, Parts, with_columns};
+use crate::read::Id;
+use jiff::Timestamp;
+
+/// An event as a test writes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// `None`: absent.
+    pub user: Option<Id>,
+    /// `None`: absent.
+    pub product: Option<Id>,
+    /// `view`, `buy` …
+    pub event_type: String,
+    /// Unix milliseconds.
+    pub time: i64,
+}
+
+/// An event with integer ids, at an RFC 3339 time.
+///
+/// # Panics
+/// If the time is not RFC 3339: this is for tests.
+#[must_use]
+pub fn event(user: u64, product: u64, event_type: &str, time: &str) -> Event {
+    let time = moment(time).unwrap_or_else(|fault| panic!("{time}: {fault}"));
+    Event { user: Some(Id::Integer(user)), product: Some(Id::Integer(product)), event_type: event_type.into(), time }
+}
+
+/// RFC 3339 as Unix milliseconds.
+pub(super) fn moment(text: &str) -> Result<i64, String> {
+    text.parse::<Timestamp>().map(Timestamp::as_millisecond).map_err(|fault| fault.to_string())
+}
+
+/// 2026-01-01: 11 events of three users on three products, the last of them late. The examples of the HTTP contract
+/// are answers over this day.
+#[must_use]
+pub fn day_of_events() -> Vec<Event> {
+    [
+        (1, 10, "view", "00:01"),
+        (1, 10, "view", "00:02"),
+        (1, 10, "add_to_cart", "00:03"),
+        (1, 10, "buy", "00:05"),
+        (2, 10, "view", "00:07"),
+        (2, 20, "view", "00:20"),
+        (3, 20, "view", "01:01"),
+        (3, 20, "buy", "01:05"),
+        (3, 30, "view", "01:06"),
+        (1, 20, "view", "01:30"),
+        (2, 30, "view", "00:59"),
+    ]
+    .into_iter()
+    .map(|(user, product, event_type, time)| event(user, product, event_type, &format!("2026-01-01T{time}:00Z")))
+    .collect()
+}
+
+/// A small generator of random numbers (SplitMix64): a failing test names its seed.
+#[derive(Clone, Debug)]
+pub struct Random(pub u64);
+
+impl Random {
+    /// The next number below `bound`.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (z ^ (z >> 31)) % bound.max(1)
+    }
+}
+
+/// Random events over two days around 2026-01-01: few ids, so that rows meet; texts, integers, absent ones; odd types.
+#[must_use]
+pub fn random_events(random: &mut Random, count: usize) -> Vec<Event> {
+    let types = ["view", "buy", "add_to_cart", "wishlist", "__other__", "x"];
+    let id = |random: &mut Random| match random.below(12) {
+        0 => None,
+        1 => Some(Id::Text("ünïcode".into())),
+        2 => Some(Id::Text("a".repeat(64))),
+        3 => Some(Id::Integer((1 << 53) - 1)),
+        n => Some(Id::Integer(n)),
+    };
+    (0..count)
+        .map(|_| Event {
+            user: id(random),
+            product: id(random),
+            event_type: types[random.below(types.len() as u64) as usize].into(),
+            time: 1_767_139_200_000 + random.below(2 * 86_400_000) as i64,
+        })
+        .collect()
+}
+
+/// Calls `f` with events as the columns of one batch.
+pub(super) fn as_columns<T>(events: &[Event], f: impl FnOnce(&Columns<'_>) -> T) -> T {
+    let (mut kind_names, mut text_bytes, mut text_ends) = (Vec::<Box<str>>::new(), Vec::new(), Vec::new());
+    let mut kinds = Vec::new();
+    for event in events {
+        let known = kind_names.iter().position(|name| **name == *event.event_type);
+        kinds.push(known.unwrap_or_else(|| {
+            kind_names.push(event.event_type.as_str().into());
+            kind_names.len() - 1
+        }) as u16);
+    }
+    let mut column = |ids: Vec<&Option<Id>>| -> Vec<u64> {
+        let mut value = |id: &Option<Id>| match id {
+            None => u64::MAX,
+            Some(Id::Integer(number)) => *number,
+            Some(Id::Text(text)) => {
+                text_bytes.extend_from_slice(text.as_bytes());
+                text_ends.push(text_bytes.len() as u32);
+                (1 << 63) | (text_ends.len() as u64 - 1)
+            }
+        };
+        ids.into_iter().map(&mut value).collect()
+    };
+    let users = column(events.iter().map(|event| &event.user).collect());
+    let products = column(events.iter().map(|event| &event.product).collect());
+    let times: Vec<i64> = events.iter().map(|event| event.time).collect();
+    with_columns(
+        Parts {
+            users: &users,
+            products: &products,
+            kinds: &kinds,
+            times: &times,
+            kind_names: &kind_names,
+            text_bytes: &text_bytes,
+            text_ends: &text_ends,
+        },
+        f,
+    )
+}

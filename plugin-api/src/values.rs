@@ -1,0 +1,201 @@
+//! Values of params and answers that mean something to the host and to people: ids, times, ratios.
+
+use crate::read::Id;
+use crate::reader::StepView;
+use jiff::Timestamp;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+/// Largest id that is an integer: 2⁵³−1, the largest that every JSON reader keeps exact.
+const MAX_INTEGER: u64 = (1 << 53) - 1;
+
+impl Id {
+    /// The id that a text stands for: canonical decimal integers up to 2⁵³−1 are integers.
+    #[must_use]
+    pub fn of_text(text: &str) -> Id {
+        let canonical = text == "0" || (text.starts_with(|c: char| ('1'..='9').contains(&c)) && text.len() <= 16);
+        match text.parse::<u64>() {
+            Ok(number) if canonical && number <= MAX_INTEGER => Id::Integer(number),
+            _ => Id::Text(text.into()),
+        }
+    }
+
+    /// As text: integers in decimal.
+    #[must_use]
+    pub fn text(&self) -> Cow<'_, str> {
+        match self {
+            Id::Integer(number) => Cow::Owned(number.to_string()),
+            Id::Text(text) => Cow::Borrowed(text),
+        }
+    }
+}
+
+/// Texts as ids, for filters on `EVENT_TYPE`.
+#[must_use]
+pub fn texts(texts: &[String]) -> Vec<Id> {
+    texts.iter().cloned().map(Id::Text).collect()
+}
+
+macro_rules! id_type {
+    ($name:ident, $kind:literal, $about:literal) => {
+        #[doc = $about]
+        ///
+        /// In params, the text `"7"` is the integer 7, as in events. In a result the schema marks it `x-tally-id`, so
+        /// that the host can add names.
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+        #[serde(transparent)]
+        pub struct $name(pub Id);
+
+        impl From<Id> for $name {
+            fn from(id: Id) -> Self {
+                $name(id)
+            }
+        }
+
+        impl From<$name> for Id {
+            fn from(id: $name) -> Self {
+                id.0
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                Ok($name(match Id::deserialize(from)? {
+                    Id::Text(text) => Id::of_text(&text),
+                    id => id,
+                }))
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({
+                    "type": ["integer", "string"],
+                    "minimum": 0,
+                    "maximum": MAX_INTEGER,
+                    "minLength": 1,
+                    "maxLength": 64,
+                    "x-tally-id": $kind,
+                })
+            }
+        }
+    };
+}
+
+id_type!(UserId, "user", "The id of a user.");
+id_type!(ProductId, "product", "The id of a product.");
+
+/// A moment, in Unix milliseconds; in JSON RFC 3339 in UTC with milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time(pub i64);
+
+impl Time {
+    /// From the value of a cell. Cells hold 128 bits; what no clock shows becomes the nearest moment.
+    #[must_use]
+    pub fn from_cell(value: i128) -> Self {
+        Time(value.clamp(i64::MIN.into(), i64::MAX.into()) as i64)
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let edge = if self.0 < 0 { Timestamp::MIN } else { Timestamp::MAX };
+        to.collect_str(&format_args!("{:.3}", Timestamp::from_millisecond(self.0).unwrap_or(edge)))
+    }
+}
+
+impl JsonSchema for Time {
+    fn schema_name() -> Cow<'static, str> {
+        "Time".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "format": "date-time"})
+    }
+}
+
+/// One step of a series of counts, as the answers of Tally's own metrics show it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct StepCounts {
+    /// Start, UTC-aligned.
+    pub start: Time,
+    /// Number of events.
+    pub total: u64,
+    /// Number of events by type; empty for an empty step.
+    pub by_type: BTreeMap<String, u64>,
+    /// Whether the window cuts the step; absent unless it does.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub partial: bool,
+}
+
+impl StepCounts {
+    /// The counts in `cell` of a query that is broken down by `EVENT_TYPE`.
+    ///
+    /// # Panics
+    /// As [`Parts::counts`](crate::reader::Parts::counts).
+    #[must_use]
+    pub fn of(step: StepView<'_>, cell: &str) -> Self {
+        let StepView { start, partial, parts } = step;
+        StepCounts { start: Time(start), total: parts.count(cell), by_type: parts.counts(cell), partial }
+    }
+}
+
+/// `part ÷ whole`, rounded to so many decimals; 0 where the whole is 0.
+#[must_use]
+pub fn ratio(part: f64, whole: f64, decimals: i32) -> f64 {
+    if whole == 0.0 {
+        return 0.0;
+    }
+    let scale = 10_f64.powi(decimals);
+    (part / whole * scale).round() / scale
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn canonical_decimal_texts_are_integers() {
+        for (text, id) in [
+            ("7", Id::Integer(7)),
+            ("0", Id::Integer(0)),
+            ("9007199254740991", Id::Integer(MAX_INTEGER)),
+            ("9007199254740992", Id::Text("9007199254740992".into())),
+            ("07", Id::Text("07".into())),
+            ("+7", Id::Text("+7".into())),
+            ("-1", Id::Text("-1".into())),
+            ("", Id::Text(String::new())),
+        ] {
+            assert_eq!(Id::of_text(text), id, "{text}");
+        }
+        assert!(Id::Integer(MAX_INTEGER) < Id::Text("0a".into()), "integers before text");
+    }
+
+    #[test]
+    fn times_are_written_with_milliseconds() {
+        assert_eq!(serde_json::to_value(Time(1_767_225_660_000)).ok(), Some(json!("2026-01-01T00:01:00.000Z")));
+        assert!(serde_json::to_value(Time(i64::MAX)).is_ok(), "beyond the calendar");
+    }
+
+    #[test]
+    fn ratios_are_rounded() {
+        assert_eq!(ratio(5.0, 11.0, 6), 0.454_545);
+        assert_eq!(ratio(11.0, 7200.0, 9), 0.001_527_778);
+        assert_eq!(ratio(0.0, 0.0, 6), 0.0);
+    }
+}

@@ -1,0 +1,265 @@
+//! Users or products from a CSV file.
+//!
+//! The first line names the columns, in any order. A bad line is reported with its number and the reason, the good
+//! ones are written, 1,000 to a transaction; importing the same file again changes nothing. Rows that the file does
+//! not name stay.
+
+use super::{Catalogue, CatalogueError, Cost, Product, Upserted, User, id};
+use csv::ByteRecord;
+use std::io::Read;
+use thiserror::Error;
+
+/// Rows written in one transaction.
+const BATCH: usize = 1_000;
+
+/// Refused lines listed one by one; the rest is only counted.
+pub const LISTED: usize = 100;
+
+/// Longest name or e-mail address, in bytes.
+const LONGEST: usize = 256;
+
+/// What a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `user_id,user_name,email`; e-mail may be left out.
+    Users,
+    /// `product_id,product_name,cost`.
+    Products,
+}
+
+/// What an import did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// What became of the good lines.
+    pub written: Upserted,
+    /// How many lines were refused.
+    pub refused: u64,
+    /// The first [`LISTED`] of them.
+    pub faults: Vec<LineFault>,
+    /// Columns that mean nothing here.
+    pub warnings: Vec<String>,
+}
+
+/// A line that was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LineFault {
+    /// Number of the line, the header being 1.
+    pub line: u64,
+    /// One sentence.
+    pub reason: String,
+}
+
+/// Why an import did not finish.
+#[derive(Debug, Error)]
+pub enum ImportError {
+    /// The header does not name what is needed.
+    #[error("{0}")]
+    Header(String),
+    /// The file could not be read on.
+    #[error(
+        "line {line}: the file cannot be read: {reason}; what stands before it was imported, and the file may be imported again"
+    )]
+    Read {
+        /// Where.
+        line: u64,
+        /// Why.
+        reason: String,
+    },
+    /// The catalogue did not take the rows; transactions before stay.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+}
+
+/// Imports a file. Reading blocks the caller's thread.
+///
+/// # Errors
+/// [`ImportError`].
+pub async fn import(kind: Kind, file: impl Read + Send, catalogue: &dyn Catalogue) -> Result<Report, ImportError> {
+    match kind {
+        Kind::Users => run(file, ["user_id", "user_name", "email"], 2, user, |rows| catalogue.upsert_users(rows)).await,
+        Kind::Products => {
+            run(file, ["product_id", "product_name", "cost"], 3, product, |rows| catalogue.upsert_products(rows)).await
+        }
+    }
+}
+
+async fn run<'c, T>(
+    file: impl Read + Send,
+    names: [&str; 3],
+    needed: usize,
+    row: fn([&str; 3]) -> Result<T, String>,
+    write: impl Fn(Vec<T>) -> super::Later<'c, Upserted>,
+) -> Result<Report, ImportError> {
+    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(file);
+    let mut report = Report::default();
+    let header = reader.byte_headers().map_err(|error| read_error(1, &error))?.clone();
+    let columns = columns(&header, names, needed, &mut report.warnings)?;
+    // With CRLF the reader stands before the LF when a record ends, so it counts one line less.
+    let behind = u64::from(reader.position().line() < 2);
+    let mut rows = Vec::with_capacity(BATCH);
+    let mut record = ByteRecord::new();
+    loop {
+        let line = reader.position().line() + behind;
+        if !reader.read_byte_record(&mut record).map_err(|error| read_error(line, &error))? {
+            break;
+        }
+        let line = record.position().map_or(line, |position| position.line() + behind);
+        match fields(&record, header.len(), columns).and_then(row) {
+            Ok(row) => rows.push(row),
+            Err(reason) => {
+                report.refused += 1;
+                if report.faults.len() < LISTED {
+                    report.faults.push(LineFault { line, reason });
+                }
+            }
+        }
+        if rows.len() == BATCH {
+            report.written += write(std::mem::replace(&mut rows, Vec::with_capacity(BATCH))).await?;
+        }
+    }
+    report.written += write(rows).await?;
+    Ok(report)
+}
+
+/// Where each of `names` stands; the first `needed` must.
+fn columns(
+    header: &ByteRecord,
+    names: [&str; 3],
+    needed: usize,
+    warnings: &mut Vec<String>,
+) -> Result<[Option<usize>; 3], ImportError> {
+    let mut columns = [None; 3];
+    for (n, cell) in header.iter().enumerate() {
+        let cell = String::from_utf8_lossy(cell.trim_ascii()).into_owned();
+        match names.iter().position(|name| *name == cell) {
+            Some(which) if columns[which].is_some() => {
+                return Err(ImportError::Header(format!("the header names {cell} twice")));
+            }
+            Some(which) => columns[which] = Some(n),
+            None => warnings.push(format!("column \"{}\" is not known and was left out", cell.escape_debug())),
+        }
+    }
+    let missing: Vec<&str> =
+        names.into_iter().zip(columns).take(needed).filter(|(_, at)| at.is_none()).map(|(name, _)| name).collect();
+    if missing.is_empty() {
+        return Ok(columns);
+    }
+    let (missing, all) = (missing.join(", "), names.join(","));
+    Err(ImportError::Header(format!("the first line does not name {missing}; it must name the columns, as in {all}")))
+}
+
+fn fields(record: &ByteRecord, width: usize, columns: [Option<usize>; 3]) -> Result<[&str; 3], String> {
+    if record.len() != width {
+        return Err(format!("{} fields where the header names {width}", record.len()));
+    }
+    let mut fields = [""; 3];
+    for (field, at) in fields.iter_mut().zip(columns) {
+        let bytes = at.and_then(|at| record.get(at)).unwrap_or_default();
+        *field = std::str::from_utf8(bytes).map_err(|_| "not UTF-8".to_owned())?.trim();
+    }
+    Ok(fields)
+}
+
+fn user([user_id, user_name, email]: [&str; 3]) -> Result<User, String> {
+    Ok(User {
+        user_id: id::parse(user_id).map_err(|fault| format!("user_id: {fault}"))?,
+        user_name: text("user_name", user_name)?,
+        email: if email.is_empty() { None } else { Some(text("email", email)?) },
+    })
+}
+
+fn product([product_id, product_name, cost]: [&str; 3]) -> Result<Product, String> {
+    Ok(Product {
+        product_id: id::parse(product_id).map_err(|fault| format!("product_id: {fault}"))?,
+        product_name: text("product_name", product_name)?,
+        cost: Cost::parse(cost).ok_or("cost: not a number from 0 to 9999999999.99 with at most two places")?,
+    })
+}
+
+fn text(name: &str, text: &str) -> Result<String, String> {
+    match text {
+        "" => Err(format!("{name}: empty")),
+        _ if text.len() > LONGEST => Err(format!("{name}: more than {LONGEST} bytes")),
+        // PostgreSQL's text cannot hold NUL, and no name needs a control character.
+        _ if text.chars().any(char::is_control) => Err(format!("{name}: control characters")),
+        _ => Ok(text.to_owned()),
+    }
+}
+
+fn read_error(line: u64, error: &csv::Error) -> ImportError {
+    ImportError::Read { line, reason: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+    use crate::catalogue::embedded::Embedded;
+    use tally_plugin::read::Id;
+
+    fn opened() -> (tempfile::TempDir, Embedded) {
+        let folder = tempfile::tempdir().unwrap();
+        let catalogue = Embedded::open(&folder.path().join("c.db")).unwrap();
+        (folder, catalogue)
+    }
+
+    #[tokio::test]
+    async fn good_lines_are_written_and_bad_ones_named() {
+        let (_folder, catalogue) = opened();
+        let file = "\u{feff}email,shoe size,user_id,user_name\r\n\
+            a@example.com,40,7,Ada\r\n\
+            ,41,abc,\"Grace, Hopper\"\r\n\
+            ,42,,Nobody\r\n\
+            ,43,8,\r\n\
+            x,y\r\n\
+            ,44,9,Eve\r\n";
+        let report = import(Kind::Users, file.as_bytes(), &catalogue).await.unwrap();
+        assert_eq!(report.written, Upserted { inserted: 3, ..Upserted::default() });
+        let lines: Vec<_> = report.faults.iter().map(|fault| (fault.line, fault.reason.as_str())).collect();
+        assert_eq!(
+            lines,
+            [
+                (4, "user_id: an id has at least one byte"),
+                (5, "user_name: empty"),
+                (6, "2 fields where the header names 4")
+            ]
+        );
+        assert_eq!(report.refused, 3);
+        assert_eq!(report.warnings, ["column \"shoe size\" is not known and was left out"]);
+        let ada = catalogue.user(Id::Integer(7)).await.unwrap().unwrap();
+        assert_eq!((ada.user_name.as_str(), ada.email.as_deref()), ("Ada", Some("a@example.com")));
+
+        let again = import(Kind::Users, file.as_bytes(), &catalogue).await.unwrap();
+        assert_eq!(again.written, Upserted { unchanged: 3, ..Upserted::default() });
+    }
+
+    #[tokio::test]
+    async fn many_lines_go_in_several_transactions_and_the_list_of_faults_is_bounded() {
+        let (_folder, catalogue) = opened();
+        let mut file = String::from("product_id,product_name,cost\n");
+        for id in 0..2_500 {
+            file += &format!("{id},thing,{}\n", if id % 10 == 0 { "free" } else { "1.50" });
+        }
+        let report = import(Kind::Products, file.as_bytes(), &catalogue).await.unwrap();
+        assert_eq!((report.written.inserted, report.refused, report.faults.len()), (2_250, 250, LISTED));
+        assert!(report.faults[0].reason.starts_with("cost: "));
+    }
+
+    #[tokio::test]
+    async fn a_header_without_what_is_needed_is_refused() {
+        let (_folder, catalogue) = opened();
+        for file in ["", "1,Ada\n", "user_id\n1\n", "user_id,user_id,user_name\n"] {
+            let error = import(Kind::Users, file.as_bytes(), &catalogue).await.unwrap_err();
+            assert!(matches!(error, ImportError::Header(_)), "{file:?}: {error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn bytes_that_are_not_utf8_refuse_their_line_only() {
+        let (_folder, catalogue) = opened();
+        let file = b"user_id,user_name\n1,\xff\n2,Bob\n";
+        let report = import(Kind::Users, file.as_slice(), &catalogue).await.unwrap();
+        assert_eq!((report.written.inserted, report.refused), (1, 1));
+        assert_eq!(report.faults[0], LineFault { line: 2, reason: "not UTF-8".into() });
+    }
+}

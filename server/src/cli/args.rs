@@ -1,0 +1,256 @@
+//! The arguments. What they mean is in the command's file.
+
+use clap::{Args as Group, Parser, Subcommand, ValueEnum};
+use serde_json::Value;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+use tally_engine::config::duration;
+
+/// What `tally` alone prints.
+pub(crate) const SHORT: &str = "\
+tally: live metrics from an event log
+
+  tally demo                                         see it at work; needs nothing
+  tally run                                          count events, answer at http://127.0.0.1:8080
+  tally query event_frequencies '{\"window\":\"1h\"}'    ask a running engine
+
+commands
+  demo      run with made-up events        produce   send made-up events or a file
+  run       run as metrics.toml says       import    names of users and products from a CSV file
+  query     evaluate a metric              plugin    what is loaded
+  config    what is configured, and why
+
+tally COMMAND --help says more.
+";
+
+/// Live metrics from an event log.
+#[derive(Parser, Debug)]
+#[command(name = "tally", version, disable_help_subcommand = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Run with made-up events; needs nothing installed
+    Demo(Demo),
+    /// Count events and answer questions, as metrics.toml says
+    Run(Run),
+    /// Send made-up events, or those of a file, to a running engine or to Kafka
+    Produce(Produce),
+    /// Evaluate a metric of a running engine
+    Query(Query),
+    /// The metrics and plugins of a running engine
+    Plugin(Plugin),
+    /// Write users or products from a CSV file into the catalogue
+    Import(Import),
+    /// What is configured, and where it comes from
+    Config(Config),
+}
+
+#[derive(Group, Debug)]
+pub(crate) struct Demo {
+    /// Address to listen on; port 0 takes a free one [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Where log, state and catalogue live [default: .tally]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Events a second
+    #[arg(long, value_name = "N", default_value = "200", value_parser = rate)]
+    pub(crate) rate: f64,
+    /// Same seed, same sequence of events
+    #[arg(long, value_name = "N", default_value_t = 42)]
+    pub(crate) seed: u64,
+    /// Stop by itself after this time (30s, 5m)
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub(crate) duration: Option<Duration>,
+}
+
+#[derive(Group, Debug)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) config: ConfigFile,
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Where log, state and catalogue live
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+#[derive(Group, Debug)]
+pub(crate) struct ConfigFile {
+    /// Configuration [default: ./metrics.toml if there is one]
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+}
+
+#[derive(Group, Debug)]
+#[command(after_help = "\
+Events go to a running engine, or to Kafka where [source] kind = \"kafka\" or KAFKA_BROKER is set.
+Made-up events: with --rate they happen now; with --count alone they are spread over the last hour.
+A file's rows without event_id get one from content and line: a second run adds nothing.
+
+  tally produce --rate 5000 --count 100000 --seed 42
+  tally produce --from 2019-Oct.csv --map timestamp=event_time --alias purchase=buy,cart=add_to_cart")]
+pub(crate) struct Produce {
+    #[command(flatten)]
+    pub(crate) config: ConfigFile,
+    /// Events a second [default: 200, or as fast as possible with --count or --from]
+    #[arg(long, value_name = "N", value_parser = rate)]
+    pub(crate) rate: Option<f64>,
+    /// Stop after so many events or rows
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// Same seed, same events with the same ids; without it every run makes new ones
+    #[arg(long, value_name = "N", conflicts_with = "from")]
+    pub(crate) seed: Option<u64>,
+    /// Number of the first event: goes on where an earlier run of the same seed stopped
+    #[arg(long, value_name = "N", requires = "seed", default_value_t = 0)]
+    pub(crate) first: u64,
+    /// Replay a file: .csv with a header, anything else NDJSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: Option<PathBuf>,
+    /// Which column is which field: user_id=uid,timestamp=event_time
+    #[arg(long, value_name = "FIELD=COLUMN", requires = "from", value_delimiter = ',', value_parser = pair)]
+    pub(crate) map: Vec<(String, String)>,
+    /// Event types to rename: purchase=buy,cart=add_to_cart
+    #[arg(long, value_name = "FROM=TO", requires = "from", value_delimiter = ',', value_parser = pair)]
+    pub(crate) alias: Vec<(String, String)>,
+    /// The engine to send to, even where Kafka is configured [default: http://127.0.0.1:8080]
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// Print the closing counts as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Group, Debug)]
+pub(crate) struct Engine {
+    /// The engine to ask
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    pub(crate) url: String,
+}
+
+#[derive(Group, Debug)]
+#[command(after_help = "  tally query products_popularity '{\"limit\":5,\"window\":\"24h\"}'")]
+pub(crate) struct Query {
+    /// The metric; `tally plugin list` names them
+    pub(crate) name: String,
+    /// Its params, a JSON object
+    #[arg(value_name = "PARAMS-JSON", default_value = "{}", value_parser = params)]
+    pub(crate) params: Value,
+    #[command(flatten)]
+    pub(crate) engine: Engine,
+    /// Print the whole answer on one line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Group, Debug)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Plugin {
+    #[command(subcommand)]
+    pub(crate) command: PluginCommand,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum PluginCommand {
+    /// Metrics with version, state and cost, and files that were refused
+    List {
+        #[command(flatten)]
+        engine: Engine,
+        /// Print as JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Group, Debug)]
+#[command(after_help = "Columns: user_id,user_name,email or product_id,product_name,cost; the first line names them.")]
+pub(crate) struct Import {
+    /// What the file holds
+    pub(crate) what: What,
+    /// CSV with a header
+    pub(crate) file: PathBuf,
+    /// Where the catalogue lives [default: as configured]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Print the counts as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum What {
+    Users,
+    Products,
+}
+
+#[derive(Group, Debug)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Config {
+    #[command(subcommand)]
+    pub(crate) command: ConfigCommand,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum ConfigCommand {
+    /// Every value in force and where it comes from; secrets as ***
+    Show {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Print as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say what is wrong with the configuration; exit code 78 if anything is
+    Check {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    /// Beyond this no outlet follows, and the count per tick would not be a count any more.
+    const FASTEST: f64 = 100_000_000.0;
+    match text.parse::<f64>() {
+        Ok(rate) if (0.001..=FASTEST).contains(&rate) => Ok(rate),
+        _ => Err("write events a second, from 0.001 to 100000000".into()),
+    }
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((left, right)) if !left.is_empty() && !right.is_empty() => Ok((left.into(), right.into())),
+        _ => Err(format!("{text:?} is not NAME=NAME")),
+    }
+}
+
+fn params(text: &str) -> Result<Value, String> {
+    match serde_json::from_str(text) {
+        Ok(params @ Value::Object(_)) => Ok(params),
+        Ok(_) => Err("params are a JSON object: '{\"limit\":5}'".into()),
+        Err(error) => Err(format!("not JSON: {error}; put single quotes around it: '{{\"limit\":5}}'")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_hold_together() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn the_short_help_is_short_and_begins_with_three_examples() {
+        assert!(SHORT.lines().count() <= 20);
+        assert!(SHORT.lines().skip(2).take(3).all(|line| line.starts_with("  tally ")));
+    }
+}

@@ -1,0 +1,229 @@
+//! Asking a running engine over HTTP. Plain HTTP only; an answer is read up to [`LARGEST_ANSWER`].
+
+use super::output::tame;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::header::{CONTENT_TYPE, RETRY_AFTER};
+use hyper::{Method, Request, Uri};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde::Deserialize;
+use std::time::Duration;
+
+/// More than any answer the API gives: 1,000 products with a series each.
+const LARGEST_ANSWER: usize = 256 << 20;
+
+/// Longer than the longest wait a request can ask for (30 s).
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// Talks to one engine.
+pub(crate) struct Client {
+    base: String,
+    http: hyper_util::client::legacy::Client<HttpConnector, Full<Bytes>>,
+}
+
+/// What to send.
+pub(crate) enum Body {
+    /// `application/json`.
+    Json(Bytes),
+    /// `application/x-ndjson`.
+    Ndjson(Bytes),
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// HTTP status.
+    pub(crate) status: u16,
+    /// The wish of a busy engine.
+    pub(crate) retry_after: Option<Duration>,
+    /// The body.
+    pub(crate) body: Bytes,
+}
+
+/// No answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClientError {
+    /// Nobody listens there.
+    #[error("no engine answers at {0}; start one with `tally run` or give --url")]
+    NoEngine(String),
+    /// It broke off or took too long.
+    #[error("{0}")]
+    Broken(String),
+    /// It can never work.
+    #[error("{0}")]
+    Unusable(String),
+}
+
+impl Client {
+    /// For the engine at `url`; nothing is sent yet.
+    ///
+    /// # Errors
+    /// A sentence: not an `http://` address.
+    pub(crate) fn new(url: &str) -> Result<Client, String> {
+        let fault = || format!("--url {url:?} is not an address like http://127.0.0.1:8080");
+        let uri: Uri = url.parse().map_err(|_| fault())?;
+        if uri.scheme_str() == Some("https") {
+            return Err("--url: https is not spoken here; give the engine's http:// address".into());
+        }
+        if uri.scheme_str() != Some("http") || uri.authority().is_none() || uri.query().is_some() {
+            return Err(fault());
+        }
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(Duration::from_secs(5)));
+        connector.set_nodelay(true);
+        let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector);
+        Ok(Client { base: url.trim_end_matches('/').into(), http })
+    }
+
+    /// GET.
+    pub(crate) async fn get(&self, path: &str) -> Result<Answer, ClientError> {
+        self.ask(Method::GET, path, None).await
+    }
+
+    /// POST.
+    pub(crate) async fn post(&self, path: &str, body: Body) -> Result<Answer, ClientError> {
+        self.ask(Method::POST, path, Some(body)).await
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Option<Body>) -> Result<Answer, ClientError> {
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
+        let bytes = match body {
+            None => Bytes::new(),
+            Some(Body::Json(bytes)) => {
+                request = request.header(CONTENT_TYPE, "application/json");
+                bytes
+            }
+            Some(Body::Ndjson(bytes)) => {
+                request = request.header(CONTENT_TYPE, "application/x-ndjson");
+                bytes
+            }
+        };
+        let request = request.body(Full::new(bytes)).map_err(|error| ClientError::Unusable(error.to_string()))?;
+        match tokio::time::timeout(PATIENCE, self.exchange(request)).await {
+            Ok(result) => result,
+            Err(_) => Err(ClientError::Broken(format!(
+                "the engine at {} did not answer within {} s",
+                self.base,
+                PATIENCE.as_secs()
+            ))),
+        }
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Answer, ClientError> {
+        let response = self.http.request(request).await.map_err(|error| match error.is_connect() {
+            true => ClientError::NoEngine(self.base.clone()),
+            false => ClientError::Broken(format!("the engine at {} broke off: {}", self.base, chain(&error))),
+        })?;
+        let status = response.status().as_u16();
+        let retry_after = response
+            .headers()
+            .get(RETRY_AFTER)
+            .and_then(|value| value.to_str().ok()?.parse().ok())
+            .map(Duration::from_secs);
+        let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await;
+        let body = body
+            .map_err(|error| ClientError::Broken(format!("the answer of {} broke off: {error}", self.base)))?
+            .to_bytes();
+        Ok(Answer { status, retry_after, body })
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}
+
+/// RFC 9457, as the API writes it.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Problem {
+    title: String,
+    detail: String,
+    errors: Vec<Pointed>,
+    suggestions: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Pointed {
+    pointer: String,
+    detail: String,
+}
+
+impl Answer {
+    /// A problem for people: title and detail, then a line for each pointer.
+    pub(crate) fn problem(&self) -> String {
+        let Ok(problem) = serde_json::from_slice::<Problem>(&self.body) else {
+            return format!("the engine answered {} without saying why; is it a Tally engine?", self.status);
+        };
+        let mut text = match (problem.title.as_str(), problem.detail.as_str()) {
+            ("", "") => format!("the engine answered {}", self.status),
+            (title, "") => tame(title),
+            ("", detail) => tame(detail),
+            (title, detail) => format!("{}: {}", tame(title), tame(detail)),
+        };
+        for Pointed { pointer, detail } in &problem.errors {
+            text.push_str(&format!("\n  {}: {}", tame(pointer), tame(detail)));
+        }
+        if let Some(near) = problem.suggestions.first()
+            && !text.contains(near.as_str())
+        {
+            text.push_str(&format!("\n  did you mean {:?}?", tame(near)));
+        }
+        text
+    }
+
+    /// The same on one line.
+    pub(crate) fn problem_line(&self) -> String {
+        self.problem().replace("\n  ", "; ")
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
+mod tests {
+    use super::*;
+
+    fn answer(body: &'static str) -> Answer {
+        Answer { status: 422, retry_after: None, body: Bytes::from_static(body.as_bytes()) }
+    }
+
+    #[test]
+    fn problems_are_readable_with_every_pointer() {
+        let problem = answer(
+            r#"{"title":"Invalid params","status":422,"detail":"2 faults","errors":[{"pointer":"/params/limit","detail":"0 is less than 1"},{"pointer":"/params/x","detail":"unknown"}]}"#,
+        );
+        assert_eq!(
+            problem.problem(),
+            "Invalid params: 2 faults\n  /params/limit: 0 is less than 1\n  /params/x: unknown"
+        );
+        assert_eq!(
+            answer(r#"{"title":"Not found","suggestions":["a_b"]}"#).problem(),
+            "Not found\n  did you mean \"a_b\"?"
+        );
+        assert!(answer("<html>").problem().contains("is it a Tally engine"));
+    }
+
+    #[test]
+    fn addresses_are_checked() {
+        assert!(Client::new("http://127.0.0.1:8080/").is_ok());
+        for url in ["127.0.0.1:8080", "https://x", "ftp://x", "", "http://", "http://x/?y"] {
+            assert!(Client::new(url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn nobody_there_is_said_in_one_sentence() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        // Bound and dropped at once: a port that nobody listens on.
+        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let client = Client::new(&format!("http://{address}")).unwrap();
+        let error = runtime.block_on(client.get("/livez")).unwrap_err().to_string();
+        assert_eq!(error, format!("no engine answers at http://{address}; start one with `tally run` or give --url"));
+    }
+}

@@ -1,0 +1,70 @@
+//! `tally config show` and `tally config check`.
+
+use super::args::{Config, ConfigCommand, ConfigFile};
+use super::{Failure, output, settings};
+use serde_json::json;
+use tally_engine::config::fault::Place;
+use tally_engine::config::load::Loaded;
+
+pub(crate) fn run(args: &Config) -> Result<(), Failure> {
+    match &args.command {
+        ConfigCommand::Show { config, json } => show(config, *json),
+        ConfigCommand::Check { config } => check(config),
+    }
+}
+
+fn show(config: &ConfigFile, json: bool) -> Result<(), Failure> {
+    let loaded = settings::read(config, None, None)?;
+    let settings = loaded.settings();
+    if json {
+        let listed: Vec<_> = settings
+            .iter()
+            .map(|setting| {
+                let value = setting.value.as_ref().map_or_else(|| json!("***"), |value| json!(value));
+                json!({"key": setting.key, "value": value, "origin": origin(&setting.origin)})
+            })
+            .collect();
+        output::data(&json!({ "settings": listed }).to_string());
+        return Ok(());
+    }
+    let lines: Vec<(String, String)> = settings
+        .iter()
+        .map(|setting| {
+            let value = setting.value.as_ref().map_or_else(|| "***".into(), ToString::to_string);
+            (format!("{} = {value}", setting.key), origin(&setting.origin))
+        })
+        .collect();
+    let width = lines.iter().map(|(line, _)| line.chars().count()).max().unwrap_or(0).min(60);
+    for (line, origin) in lines {
+        output::data(&format!("{line:<width$}   ({origin})"));
+    }
+    Ok(())
+}
+
+fn origin(place: &Place) -> String {
+    match place {
+        Place::Default => "default".into(),
+        Place::File(file) => format!("file {}", file.display()),
+        Place::Spot { file, line, .. } => format!("file {}:{line}", file.display()),
+        Place::Env(name) => format!("env {name}"),
+        Place::Flag(_) => "flag".into(),
+    }
+}
+
+fn check(config: &ConfigFile) -> Result<(), Failure> {
+    let loaded = settings::read(config, None, None)?;
+    output::data(&summary(&loaded));
+    Ok(())
+}
+
+fn summary(loaded: &Loaded) -> String {
+    let file = loaded
+        .file
+        .as_ref()
+        .map_or_else(|| "no metrics.toml: built-in defaults".into(), |file| file.display().to_string());
+    let settings = loaded.settings();
+    let count = |wanted: fn(&Place) -> bool| settings.iter().filter(|setting| wanted(&setting.origin)).count();
+    let set = count(|place| matches!(place, Place::Spot { .. }));
+    let env = count(|place| matches!(place, Place::Env(_)));
+    format!("ok  {file}: {set} settings, {env} from the environment")
+}

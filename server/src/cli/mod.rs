@@ -1,0 +1,90 @@
+//! The command line: one file per command.
+//!
+//! Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 78 bad configuration,
+//! 130 ended by a second Ctrl-C.
+
+mod args;
+pub(crate) mod client;
+mod config;
+mod demo;
+mod import;
+mod output;
+mod produce;
+mod query;
+mod run;
+mod settings;
+mod start;
+pub(crate) mod stop;
+
+use args::{Args, Command};
+use clap::Parser;
+use std::process::ExitCode;
+use tally_engine::config::fault::ConfigError;
+
+/// Why a command did not succeed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// It was tried and failed: a sentence with what to do.
+    Failed(String),
+    /// The arguments make no sense together.
+    Usage(String),
+    /// The configuration cannot be used.
+    Config(ConfigError),
+    /// Everything has been said already.
+    Told,
+}
+
+impl Failure {
+    fn code(&self) -> u8 {
+        match self {
+            Failure::Failed(_) | Failure::Told => 1,
+            Failure::Usage(_) => 2,
+            // EX_CONFIG of sysexits.h.
+            Failure::Config(_) => 78,
+        }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Failure {
+        Failure::Config(error)
+    }
+}
+
+/// Runs the command that the arguments name.
+pub(crate) fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Nowhere to print to is no reason for another code.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let Some(command) = args.command else {
+        output::data(args::SHORT.trim_end());
+        return ExitCode::SUCCESS;
+    };
+    let result = match command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Run(args) => run::run(&args),
+        Command::Produce(args) => produce::run(&args),
+        Command::Query(args) => query::run(&args),
+        Command::Plugin(args) => query::plugins(&args),
+        Command::Import(args) => import::run(&args),
+        Command::Config(args) => config::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            match &failure {
+                Failure::Failed(sentence) | Failure::Usage(sentence) => output::note(&format!("error: {sentence}")),
+                Failure::Config(error) => {
+                    error.faults.iter().for_each(|fault| output::note(&format!("error: {fault}")))
+                }
+                Failure::Told => {}
+            }
+            ExitCode::from(failure.code())
+        }
+    }
+}

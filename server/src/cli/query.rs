@@ -1,0 +1,101 @@
+//! `tally query` and `tally plugin list`: questions to a running engine.
+
+use super::args::{Plugin, PluginCommand, Query};
+use super::client::{Answer, Body, Client, ClientError};
+use super::output::tame;
+use super::{Failure, output};
+use comfy_table::{Table, presets};
+use serde_json::{Value, json};
+
+pub(crate) fn run(args: &Query) -> Result<(), Failure> {
+    let question = json!({"name": args.name, "params": args.params}).to_string();
+    let client = Client::new(&args.engine.url).map_err(Failure::Usage)?;
+    let answer = ask(async { client.post("/api/metrics", Body::Json(question.into())).await })?;
+    if args.json {
+        output::data(&answer.to_string());
+        return Ok(());
+    }
+    output::data(&pretty(answer.get("result").unwrap_or(&Value::Null)));
+    for warning in answer.get("warnings").and_then(Value::as_array).into_iter().flatten() {
+        output::note(&format!("warning: {} ({})", text(warning, "detail"), text(warning, "code")));
+    }
+    Ok(())
+}
+
+pub(crate) fn plugins(args: &Plugin) -> Result<(), Failure> {
+    let PluginCommand::List { engine, json } = &args.command;
+    let client = Client::new(&engine.url).map_err(Failure::Usage)?;
+    let answer = ask(async { client.get("/api/metrics").await })?;
+    if *json {
+        output::data(&answer.to_string());
+        return Ok(());
+    }
+    output::data(&listing(&answer));
+    for refused in answer.get("rejected").and_then(Value::as_array).into_iter().flatten() {
+        output::data(&format!("refused  {}: {}", text(refused, "file"), text(refused, "reason")));
+    }
+    Ok(())
+}
+
+fn ask(request: impl Future<Output = Result<Answer, ClientError>>) -> Result<Value, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::Failed(format!("no network: {error}")))?;
+    let answer = runtime.block_on(request).map_err(|error| Failure::Failed(error.to_string()))?;
+    if answer.status != 200 {
+        return Err(Failure::Failed(answer.problem()));
+    }
+    serde_json::from_slice(&answer.body)
+        .map_err(|error| Failure::Failed(format!("the engine's answer is not JSON: {error}")))
+}
+
+fn pretty(value: &Value) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_else(|_| value.to_string())
+}
+
+fn text(value: &Value, key: &str) -> String {
+    tame(value.get(key).and_then(Value::as_str).unwrap_or_default())
+}
+
+fn listing(answer: &Value) -> String {
+    let metrics = answer.get("metrics").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    if metrics.is_empty() {
+        return "no metrics are loaded; copy plugin files (.so) into the plugins folder and start the engine again"
+            .into();
+    }
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_header(["METRIC", "VERSION", "STATE", "NS/EVENT", "CELLS", "PLUGIN", "SUMMARY"]);
+    for metric in metrics {
+        let cost = |key: &str| metric.pointer(&format!("/cost/{key}")).and_then(Value::as_f64).unwrap_or_default();
+        let reason = match text(metric, "reason") {
+            reason if reason.is_empty() => text(metric, "state"),
+            reason => format!("{}: {reason}", text(metric, "state")),
+        };
+        table.add_row([
+            text(metric, "name"),
+            text(metric, "version"),
+            reason,
+            format!("{:.1}", cost("ns_per_event")),
+            output::thousands(cost("cells") as u64),
+            text(metric, "plugin"),
+            text(metric, "summary"),
+        ]);
+    }
+    table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_listing_shows_state_with_reason_and_cost() {
+        let answer = json!({"metrics": [{"name": "a", "version": "1.0.0", "state": "quarantined", "reason": "over_max_cells",
+            "plugin": "b", "summary": "counts", "cost": {"ns_per_event": 12.34, "cells": 1234}}]});
+        let listing = listing(&answer);
+        for words in ["METRIC", "quarantined: over_max_cells", "12.3", "1,234", "counts"] {
+            assert!(listing.contains(words), "{listing}");
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! `tally run`: counts and answers until it is told to stop.
+
+use super::args::Run;
+use super::output::{begin, data, note, thousands};
+use super::stop::Stop;
+use super::{Failure, output, settings, start};
+use std::time::{Duration, Instant};
+use tally_engine::engine::Totals;
+
+/// How long a drain may take; what is not committed by then is counted again from the log at the next start.
+pub(crate) const DRAIN: Duration = Duration::from_secs(20);
+
+pub(crate) fn run(args: &Run) -> Result<(), Failure> {
+    let begun = Instant::now();
+    let loaded = settings::read(&args.config, args.listen, args.data_dir.as_deref())?;
+    output::log("info");
+    let stop = Stop::on_signals().map_err(Failure::Failed)?;
+    let started = start::start(loaded.config, None)?;
+    data(&format!("listening  http://{}", started.address));
+    ready(&started, begun);
+    stop.wait(Duration::MAX);
+    begin("stopping… ");
+    closing(&started.stop(DRAIN)?);
+    Ok(())
+}
+
+/// `ready in 0.3 s`, and on stderr what is not.
+pub(crate) fn ready(started: &start::Started, begun: Instant) {
+    for check in started.engine.readiness().iter().filter(|check| !check.ok) {
+        note(&format!("not ready: {}: {}", check.name, check.detail));
+    }
+    data(&format!("ready in {:.1} s", begun.elapsed().as_secs_f64()));
+}
+
+/// The rest of the line that begins with `stopping…`.
+pub(crate) fn closing(totals: &Totals) {
+    data(&closing_line(totals));
+}
+
+fn closing_line(totals: &Totals) -> String {
+    let Totals { processed, committed } = *totals;
+    let counts = format!("{} events processed, {} committed", thousands(processed), thousands(committed));
+    match processed.saturating_sub(committed) {
+        0 => format!("{counts}, 0 lost"),
+        // They are in the log and their offsets are not stored: the next start counts them.
+        open => format!("{counts}, 0 lost ({} are counted again from the log at the next start)", thousands(open)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_closing_line_says_what_is_open() {
+        let line = |processed, committed| closing_line(&Totals { processed, committed });
+        assert_eq!(line(12_400, 12_400), "12,400 events processed, 12,400 committed, 0 lost");
+        assert!(line(12_400, 12_000).ends_with("0 lost (400 are counted again from the log at the next start)"));
+    }
+}

@@ -1,0 +1,53 @@
+//! From arguments to configuration.
+
+use super::args::ConfigFile;
+use super::{Failure, output};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use tally_engine::config::Config;
+use tally_engine::config::load::{FileChoice, Flag, Inputs, Loaded, load};
+
+/// The file that is read where none is named.
+const USUAL_FILE: &str = "metrics.toml";
+
+/// Reads file and environment, with flags on top; says on stderr what has no effect.
+pub(crate) fn read(file: &ConfigFile, listen: Option<SocketAddr>, data_dir: Option<&Path>) -> Result<Loaded, Failure> {
+    let file = match &file.file {
+        Some(file) => FileChoice::Given(file.clone()),
+        None => FileChoice::IfPresent(USUAL_FILE.into()),
+    };
+    let loaded = load(Inputs { file, env: &|name| std::env::var(name).ok(), flags: flags(listen, data_dir)? })?;
+    for name in loaded.unused.keys() {
+        output::note(&format!("warning: {name} is set but not yet used by this version"));
+    }
+    Ok(loaded)
+}
+
+/// The defaults with flags on top: neither file nor environment.
+pub(crate) fn defaults(listen: Option<SocketAddr>, data_dir: Option<&Path>) -> Result<Config, Failure> {
+    let inputs = Inputs { file: FileChoice::Nothing, env: &|_| None, flags: flags(listen, data_dir)? };
+    Ok(load(inputs)?.config)
+}
+
+fn flags(listen: Option<SocketAddr>, data_dir: Option<&Path>) -> Result<Vec<Flag>, Failure> {
+    let mut flags = Vec::new();
+    if let Some(listen) = listen {
+        flags.push(Flag { flag: "--listen", key: "server.listen", value: listen.to_string() });
+    }
+    if let Some(data_dir) = data_dir {
+        let value = data_dir
+            .to_str()
+            .ok_or_else(|| Failure::Usage(format!("--data-dir {} is not UTF-8", data_dir.display())))?;
+        flags.push(Flag { flag: "--data-dir", key: "store.data_dir", value: value.into() });
+    }
+    Ok(flags)
+}
+
+/// Where plugin files are looked for: the configured folder, then the one of this binary.
+pub(crate) fn plugin_dirs(config: &Config) -> Vec<PathBuf> {
+    let mut dirs = vec![config.plugins.dir.clone()];
+    if let Some(beside) = std::env::current_exe().ok().and_then(|binary| binary.parent().map(Path::to_owned)) {
+        dirs.push(beside);
+    }
+    dirs
+}

@@ -1,0 +1,184 @@
+//! The one place where the command line meets the engine, the HTTP server and the catalogue: opening them in order and
+//! closing them in the opposite one.
+//!
+//! What belongs to the library (`http`, `catalogue`) is called through [`library`] only.
+
+use super::Failure;
+use super::args::What;
+use super::settings::plugin_dirs;
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tally_engine::config::Config;
+use tally_engine::engine::{Engine, Options, Totals};
+use tally_server::http::Server;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// Users of the demo: 1…this, in the catalogue and in made-up events.
+pub(crate) const DEMO_USERS: u64 = 1_000;
+
+/// Products of the demo, likewise.
+pub(crate) const DEMO_PRODUCTS: u64 = 200;
+
+/// How long work of the server that ignores its end is waited for.
+const STRAGGLERS: Duration = Duration::from_secs(2);
+
+/// An engine that answers.
+pub(crate) struct Started {
+    /// The engine.
+    pub(crate) engine: Arc<Engine>,
+    /// Where it answers.
+    pub(crate) address: SocketAddr,
+    runtime: Runtime,
+    closing: watch::Sender<bool>,
+    serving: JoinHandle<()>,
+}
+
+/// Opens everything; with a seed, the demo's users and products are put into the catalogue.
+pub(crate) fn start(config: Config, demo_seed: Option<u64>) -> Result<Started, Failure> {
+    let failed = Failure::Failed;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| failed(format!("no threads can be started: {error}")))?;
+    // The port first: it fails most often and costs nothing to give back.
+    let bound = runtime.block_on(Server::bind(&config.server.listen)).map_err(|fault| failed(fault.to_string()))?;
+    let address = bound.address();
+    let figures = library::recorder().map_err(failed)?;
+    let (server, data_dir) = (config.server.clone(), config.store.data_dir.clone());
+    let plugin_dirs = plugin_dirs(&config);
+    let engine = Engine::start(Options { config, plugin_dirs }).map_err(|error| failed(error.to_string()))?;
+    let engine = Arc::new(engine);
+    let catalogue = library::open_catalogue(&data_dir).map_err(failed)?;
+    if let Some(seed) = demo_seed {
+        runtime.block_on(library::seed_demo(&catalogue, seed)).map_err(failed)?;
+    }
+    let (closing, closed) = watch::channel(false);
+    let serving = runtime.spawn(library::serve(bound, engine.clone(), catalogue, server, figures, closed));
+    Ok(Started { engine, address, runtime, closing, serving })
+}
+
+impl Started {
+    /// Stops answering, then counting; returns what was counted.
+    pub(crate) fn stop(self, limit: Duration) -> Result<Totals, Failure> {
+        let Started { engine, runtime, closing, serving, .. } = self;
+        // Nobody listens any more if serving has failed, which is told below.
+        let _ = closing.send(true);
+        let served = runtime.block_on(async { tokio::time::timeout(limit, serving).await });
+        runtime.shutdown_timeout(STRAGGLERS);
+        let totals = engine.stop(limit);
+        match served {
+            Ok(Err(error)) => Err(Failure::Failed(format!("the server ended unexpectedly: {error}"))),
+            Ok(Ok(())) | Err(_) => Ok(totals),
+        }
+    }
+}
+
+/// What an import did.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Imported {
+    /// New rows.
+    pub(crate) inserted: u64,
+    /// Rows with other content.
+    pub(crate) updated: u64,
+    /// Rows as they were.
+    pub(crate) unchanged: u64,
+    /// Lines refused.
+    pub(crate) refused: u64,
+    /// The first of them, with line number.
+    pub(crate) faults: Vec<(u64, String)>,
+    /// Columns that mean nothing.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Imports a CSV file into the catalogue of a data directory, which is made if it does not exist.
+pub(crate) fn import(what: What, file: File, data_dir: &Path) -> Result<Imported, Failure> {
+    let folder = data_dir.display();
+    std::fs::create_dir_all(data_dir).map_err(|error| Failure::Failed(format!("{folder} cannot be made: {error}")))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::Failed(format!("no threads can be started: {error}")))?;
+    let catalogue = library::open_catalogue(data_dir).map_err(Failure::Failed)?;
+    runtime.block_on(library::import(what, file, &catalogue)).map_err(Failure::Failed)
+}
+
+/// The calls into the library.
+mod library {
+    use super::{Arc, DEMO_PRODUCTS, DEMO_USERS, Engine, File, Imported, Path, What, watch};
+    use metrics_exporter_prometheus::PrometheusHandle;
+    use std::time::Duration;
+    use tally_engine::config::ServerConfig;
+    use tally_engine::telemetry;
+    use tally_server::catalogue::embedded::Embedded;
+    use tally_server::catalogue::import::Kind;
+    use tally_server::catalogue::{demo, import as csv};
+    use tally_server::http::{Bound, Limits, Parts};
+
+    /// Opens the catalogue of a data directory, making it if it does not exist. Blocks.
+    pub(super) fn open_catalogue(data_dir: &Path) -> Result<Embedded, String> {
+        Embedded::open(&data_dir.join("catalogue.sqlite")).map_err(|fault| fault.to_string())
+    }
+
+    /// Writes `DEMO_USERS` users and `DEMO_PRODUCTS` products; again changes nothing.
+    pub(super) async fn seed_demo(catalogue: &Embedded, seed: u64) -> Result<(), String> {
+        let wanted = demo::Demo { users: DEMO_USERS, products: DEMO_PRODUCTS, seed };
+        demo::seed(catalogue, wanted).await.map(|_| ()).map_err(|fault| fault.to_string())
+    }
+
+    /// Where the engine's figures are collected.
+    pub(super) fn recorder() -> Result<PrometheusHandle, String> {
+        let builder = metrics_exporter_prometheus::PrometheusBuilder::new();
+        let handle = builder.install_recorder().map_err(|fault| format!("figures cannot be collected: {fault}"))?;
+        telemetry::describe();
+        Ok(handle)
+    }
+
+    /// Answers until `closed` becomes true, then finishes what is under way.
+    pub(super) async fn serve(
+        bound: Bound,
+        engine: Arc<Engine>,
+        catalogue: Embedded,
+        config: ServerConfig,
+        figures: PrometheusHandle,
+        mut closed: watch::Receiver<bool>,
+    ) {
+        let reported = engine.clone();
+        let render = move || {
+            reported.report();
+            figures.run_upkeep();
+            figures.render()
+        };
+        let limits = Limits {
+            connections: config.max_connections,
+            evaluation: Duration::from_millis(config.evaluation_deadline_ms),
+            ..Limits::default()
+        };
+        let parts = Parts { core: engine, catalogue: Arc::new(catalogue), render: Arc::new(render), limits };
+        let told = async move {
+            // An error says that whoever would tell is gone: then it is time as well.
+            let _ = closed.wait_for(|closed| *closed).await;
+        };
+        let drained = bound.serve(parts, told).await;
+        if drained.cut > 0 {
+            tracing::warn!(cut = drained.cut, "connections did not finish in time and were closed");
+        }
+    }
+
+    /// Writes the rows of a CSV file.
+    pub(super) async fn import(what: What, file: File, catalogue: &Embedded) -> Result<Imported, String> {
+        let kind = match what {
+            What::Users => Kind::Users,
+            What::Products => Kind::Products,
+        };
+        let report = csv::import(kind, file, catalogue).await.map_err(|fault| fault.to_string())?;
+        Ok(Imported {
+            inserted: report.written.inserted,
+            updated: report.written.updated,
+            unchanged: report.written.unchanged,
+            refused: report.refused,
+            faults: report.faults.into_iter().map(|fault| (fault.line, fault.reason)).collect(),
+            warnings: report.warnings,
+        })
+    }
+}

@@ -1,0 +1,150 @@
+//! Users and products over HTTP: a page, or one.
+
+use super::App;
+use super::problem::Problem;
+use crate::catalogue::{CatalogueError, Later, Page, id};
+use axum::Json;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use std::sync::Arc;
+use std::time::Duration;
+use tally_plugin::ask::Fault;
+use tally_plugin::read::Id;
+use tokio::time::timeout;
+
+/// Rows of a page unless told.
+const LIMIT: usize = 50;
+
+/// Most rows of a page.
+const MOST: usize = 1_000;
+
+type Pairs = Result<Query<Vec<(String, String)>>, QueryRejection>;
+type Named = Result<Path<String>, PathRejection>;
+
+#[derive(Serialize)]
+struct Listing<T> {
+    items: Vec<T>,
+    next: Option<String>,
+}
+
+pub(crate) async fn users(State(app): State<Arc<App>>, query: Pairs) -> Result<Response, Problem> {
+    listing(app.limits.catalogue, query, 'u', |page| app.catalogue.users(page), |user| &user.user_id).await
+}
+
+pub(crate) async fn products(State(app): State<Arc<App>>, query: Pairs) -> Result<Response, Problem> {
+    listing(app.limits.catalogue, query, 'p', |page| app.catalogue.products(page), |product| &product.product_id).await
+}
+
+pub(crate) async fn user(State(app): State<Arc<App>>, named: Named) -> Result<Response, Problem> {
+    one(app.limits.catalogue, named, "user", |id| app.catalogue.user(id)).await
+}
+
+pub(crate) async fn product(State(app): State<Arc<App>>, named: Named) -> Result<Response, Problem> {
+    one(app.limits.catalogue, named, "product", |id| app.catalogue.product(id)).await
+}
+
+async fn listing<'c, T: Serialize>(
+    limit: Duration,
+    query: Pairs,
+    kind: char,
+    list: impl Fn(Page) -> Later<'c, Vec<T>>,
+    id: impl Fn(&T) -> &Id,
+) -> Result<Response, Problem> {
+    let Page { after, limit: rows } = page(query, kind)?;
+    // One more than asked for tells whether there is a next page.
+    let mut items = within(limit, list(Page { after, limit: rows + 1 })).await?;
+    let more = items.len() > rows;
+    items.truncate(rows);
+    let next = items.last().filter(|_| more).map(|last| cursor(kind, id(last)));
+    Ok(Json(Listing { items, next }).into_response())
+}
+
+async fn one<'c, T: Serialize>(
+    limit: Duration,
+    named: Named,
+    what: &str,
+    find: impl Fn(Id) -> Later<'c, Option<T>>,
+) -> Result<Response, Problem> {
+    let pointer = format!("/{what}_id");
+    let Path(text) = named.map_err(|_| Problem::fault("invalid_params", &pointer, "an id is UTF-8"))?;
+    let id = id::parse(&text).map_err(|fault| Problem::fault("invalid_params", &pointer, fault.to_string()))?;
+    match within(limit, find(id)).await? {
+        Some(row) => Ok(Json(row).into_response()),
+        None => {
+            let code = if what == "user" { "user_not_found" } else { "product_not_found" };
+            Err(Problem::new(StatusCode::NOT_FOUND, code, format!("there is no {what} \"{text}\" in the catalogue")))
+        }
+    }
+}
+
+async fn within<T>(limit: Duration, call: Later<'_, T>) -> Result<T, Problem> {
+    let reason = match timeout(limit, call).await {
+        Ok(Ok(done)) => return Ok(done),
+        Ok(Err(CatalogueError::Unavailable(reason) | CatalogueError::Refused(reason))) => reason,
+        Err(_) => format!("no answer within {limit:?}"),
+    };
+    tracing::warn!(reason, "the catalogue is unavailable");
+    Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "catalogue_unavailable", "the catalogue cannot be read now")
+        .retry_after(1))
+}
+
+/// Keys that are not known mean nothing; an empty value is as none.
+fn page(query: Pairs, kind: char) -> Result<Page, Problem> {
+    let Query(pairs) = query.map_err(|_| Problem::fault("invalid_params", "", "the query is not UTF-8"))?;
+    let mut faults = Vec::new();
+    let (mut after, mut limit) = (None, LIMIT);
+    for (key, value) in pairs.iter().filter(|(_, value)| !value.is_empty()) {
+        let fault = match key.as_str() {
+            "limit" => match value.parse() {
+                Ok(rows @ 1..=MOST) => {
+                    limit = rows;
+                    continue;
+                }
+                _ => format!("is not an integer from 1 to {MOST}"),
+            },
+            "cursor" => match position(kind, value) {
+                Some(id) => {
+                    after = Some(id);
+                    continue;
+                }
+                None => "is not the `next` of a page of this listing".into(),
+            },
+            _ => continue,
+        };
+        faults.push(Fault { pointer: format!("/{key}"), detail: fault });
+    }
+    if faults.is_empty() { Ok(Page { after, limit }) } else { Err(Problem::invalid("invalid_params", faults)) }
+}
+
+/// The place after a row, opaque to the caller: its kind and id in hexadecimal.
+fn cursor(kind: char, id: &Id) -> String {
+    format!("{kind}{}", id::text(id)).bytes().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn position(kind: char, cursor: &str) -> Option<Id> {
+    let bytes: Option<Vec<u8>> =
+        cursor.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect();
+    let text = String::from_utf8(bytes?).ok()?;
+    let parsed = id::parse(text.strip_prefix(kind)?).ok()?;
+    // Only what was given out: no other spelling of it.
+    (self::cursor(kind, &parsed) == cursor).then_some(parsed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_good_for_its_listing_only() {
+        for id in [Id::Integer(7), Id::Text("é/1".into())] {
+            assert_eq!(position('u', &cursor('u', &id)), Some(id.clone()));
+            assert_eq!(position('p', &cursor('u', &id)), None);
+        }
+        for garbage in ["x", "7", "75", "+1", "7537a", "é", "75é", "7500", "753G"] {
+            assert_eq!(position('u', garbage), None, "{garbage}");
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! One connection: who holds a place, and a socket that does not wait for ever.
+//!
+//! hyper's own timer runs from the end of one response to the end of the next head, so it cannot tell an idle
+//! connection (60 s) from a dripped head (5 s). The socket here can: it knows when the first byte of a request came and
+//! whether a request is being answered. Its error ends the connection without a reply.
+
+use super::Limits;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, Sleep, sleep};
+
+/// How many places each address has taken.
+type Taken = Arc<Mutex<HashMap<IpAddr, usize>>>;
+
+/// Places for connections, in all and for each address.
+pub(crate) struct Places {
+    all: Arc<Semaphore>,
+    per_address: usize,
+    addresses: Taken,
+}
+
+/// A place taken; given back when dropped.
+pub(crate) struct Place {
+    _one: OwnedSemaphorePermit,
+    address: Option<(IpAddr, Taken)>,
+}
+
+impl Places {
+    pub(crate) fn new(limits: &Limits) -> Places {
+        let all = Arc::new(Semaphore::new(limits.connections));
+        Places { all, per_address: limits.connections_per_address, addresses: Arc::default() }
+    }
+
+    /// A place, if there is one.
+    pub(crate) fn take(&self, peer: IpAddr) -> Option<Place> {
+        let one = Arc::clone(&self.all).try_acquire_owned().ok()?;
+        let address = if peer.is_loopback() {
+            None
+        } else {
+            let mut addresses = self.addresses.lock();
+            let taken = addresses.entry(peer).or_default();
+            if *taken >= self.per_address {
+                return None;
+            }
+            *taken += 1;
+            Some((peer, Arc::clone(&self.addresses)))
+        };
+        Some(Place { _one: one, address })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Some((peer, addresses)) = self.address.take() else {
+            return;
+        };
+        let mut addresses = addresses.lock();
+        if let Some(taken) = addresses.get_mut(&peer) {
+            *taken -= 1;
+            if *taken == 0 {
+                addresses.remove(&peer);
+            }
+        }
+    }
+}
+
+/// What the socket, the service and a WebSocket know of one connection. Whoever uses it keeps its place taken.
+pub(crate) struct Connection {
+    _place: Place,
+    started: AtomicBool,
+    busy: AtomicBool,
+    requests: AtomicU64,
+    upgraded: AtomicBool,
+}
+
+impl Connection {
+    pub(crate) fn new(place: Place) -> Arc<Connection> {
+        let no = || AtomicBool::new(false);
+        Arc::new(Connection { _place: place, started: no(), busy: no(), requests: AtomicU64::new(0), upgraded: no() })
+    }
+
+    /// A request is being answered.
+    pub(crate) fn begin(&self) {
+        self.busy.store(true, Ordering::Relaxed);
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It has been.
+    pub(crate) fn end(&self) {
+        self.busy.store(false, Ordering::Relaxed);
+    }
+
+    /// From now on the WebSocket keeps the time.
+    pub(crate) fn upgrade(&self) {
+        self.upgraded.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether anything was ever received.
+    pub(crate) fn started(&self) -> bool {
+        self.started.load(Ordering::Relaxed)
+    }
+}
+
+/// A socket with time limits.
+pub(crate) struct Guarded {
+    stream: TcpStream,
+    connection: Arc<Connection>,
+    head: Duration,
+    idle: Duration,
+    write: Duration,
+    /// Bytes of a request have come that is not being answered yet.
+    in_head: bool,
+    /// Requests answered when the timer was last set.
+    seen: u64,
+    read_timer: Pin<Box<Sleep>>,
+    write_timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Guarded {
+    pub(crate) fn new(stream: TcpStream, connection: Arc<Connection>, limits: &Limits) -> Guarded {
+        let Limits { first_byte, head, idle, write, .. } = *limits;
+        let read_timer = Box::pin(sleep(first_byte));
+        Guarded { stream, connection, head, idle, write, in_head: false, seen: 0, read_timer, write_timer: None }
+    }
+
+    /// If requests came and went since the timer was set, the wait is for another one.
+    fn notice_requests(&mut self) {
+        let requests = self.connection.requests.load(Ordering::Relaxed);
+        if requests != self.seen {
+            self.seen = requests;
+            self.in_head = false;
+            self.read_timer.as_mut().reset(Instant::now() + self.idle);
+        }
+    }
+
+    fn untimed(&self) -> bool {
+        self.connection.busy.load(Ordering::Relaxed) || self.connection.upgraded.load(Ordering::Relaxed)
+    }
+
+    fn written<T>(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if outcome.is_ready() || self.connection.upgraded.load(Ordering::Relaxed) {
+            self.write_timer = None;
+            return outcome;
+        }
+        let limit = self.write;
+        ready!(self.write_timer.get_or_insert_with(|| Box::pin(sleep(limit))).as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for Guarded {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        match Pin::new(&mut this.stream).poll_read(cx, buffer) {
+            Poll::Ready(outcome) => {
+                if buffer.filled().len() > before && !this.untimed() {
+                    this.connection.started.store(true, Ordering::Relaxed);
+                    this.notice_requests();
+                    if !this.in_head {
+                        this.in_head = true;
+                        this.read_timer.as_mut().reset(Instant::now() + this.head);
+                    }
+                }
+                Poll::Ready(outcome)
+            }
+            Poll::Pending if this.untimed() => Poll::Pending,
+            Poll::Pending => {
+                this.notice_requests();
+                ready!(this.read_timer.as_mut().poll(cx));
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Guarded {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let outcome = Pin::new(&mut this.stream).poll_write(cx, bytes);
+        this.written(cx, outcome)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let outcome = Pin::new(&mut this.stream).poll_write_vectored(cx, bytes);
+        this.written(cx, outcome)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let outcome = Pin::new(&mut this.stream).poll_flush(cx);
+        this.written(cx, outcome)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+
+    #[test]
+    fn places_are_bounded_in_all_and_for_each_address_but_loopback() {
+        let places = Places::new(&Limits { connections: 5, connections_per_address: 2, ..Limits::default() });
+        let [one, other, own]: [IpAddr; 3] =
+            ["192.0.2.1", "192.0.2.2", "127.0.0.1"].map(|address| address.parse().unwrap());
+        let first = places.take(one).unwrap();
+        let _second = places.take(one).unwrap();
+        assert!(places.take(one).is_none());
+        let _other = places.take(other).unwrap();
+        drop(first);
+        let _again = places.take(one).unwrap();
+        let _own = [places.take(own).unwrap(), places.take(own).unwrap()];
+        assert!(places.take(own).is_none(), "all places are taken");
+        assert!(places.take(other).is_none(), "and a refused one takes none");
+        assert_eq!(places.addresses.lock().len(), 2);
+    }
+}

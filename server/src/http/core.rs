@@ -1,0 +1,76 @@
+//! What the server asks of an engine: the façade as a trait, so that the routes can be tried without one.
+
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use tally_engine::engine::{
+    AppendError, Appended, Check, Engine, EvaluateError, Evaluated, FeedItem, MetricInfo, Question, Rejected,
+};
+use tally_engine::event::Position;
+
+/// The engine, as the server sees it. `evaluate` and `append` block; the rest returns at once.
+pub trait Core: Send + Sync + 'static {
+    /// The metrics, by name.
+    fn metrics(&self) -> Vec<MetricInfo>;
+
+    /// One metric.
+    fn metric(&self, name: &str) -> Option<MetricInfo>;
+
+    /// The files that were refused.
+    fn rejected(&self) -> Vec<Rejected>;
+
+    /// Answers a question.
+    ///
+    /// # Errors
+    /// [`EvaluateError`].
+    fn evaluate(&self, question: &Question) -> Result<Evaluated, EvaluateError>;
+
+    /// Validates and writes events.
+    ///
+    /// # Errors
+    /// [`AppendError`].
+    fn append(&self, events: &[&[u8]]) -> Result<Appended, AppendError>;
+
+    /// Every new event from now on; ends when the engine stops.
+    fn subscribe(&self) -> BoxStream<'static, FeedItem>;
+
+    /// Where the engine stands.
+    fn position(&self) -> Position;
+
+    /// Whether it can be asked, part by part.
+    fn readiness(&self) -> Vec<Check>;
+}
+
+impl Core for Engine {
+    fn metrics(&self) -> Vec<MetricInfo> {
+        Engine::metrics(self)
+    }
+
+    fn metric(&self, name: &str) -> Option<MetricInfo> {
+        Engine::metric(self, name)
+    }
+
+    fn rejected(&self) -> Vec<Rejected> {
+        Engine::rejected(self)
+    }
+
+    fn evaluate(&self, question: &Question) -> Result<Evaluated, EvaluateError> {
+        Engine::evaluate(self, question)
+    }
+
+    fn append(&self, events: &[&[u8]]) -> Result<Appended, AppendError> {
+        Engine::append(self, events)
+    }
+
+    fn subscribe(&self) -> BoxStream<'static, FeedItem> {
+        // The pending `next` lives in the stream, so dropping a poll loses nothing.
+        stream::unfold(Engine::subscribe(self), async |mut feed| feed.next().await.map(|item| (item, feed))).boxed()
+    }
+
+    fn position(&self) -> Position {
+        Engine::position(self)
+    }
+
+    fn readiness(&self) -> Vec<Check> {
+        Engine::readiness(self)
+    }
+}

@@ -1,0 +1,215 @@
+//! What the catalogue adds to an answer: names beside ids, and whether a user is known.
+//!
+//! The result is rewritten as text where a mark stands; everything else keeps its bytes and order. One lookup for an
+//! answer. When the catalogue is away the answer says so in a warning and is given all the same.
+
+use super::App;
+use super::marks::{Kind, Node, Plan};
+use super::raw::{self, push_text};
+use crate::catalogue::{Names, Wanted, id};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use tally_plugin::ask::Warning;
+use tally_plugin::read::Id;
+use tokio::time::timeout;
+
+/// The result with what was asked for, or `None` if nothing changes.
+pub(crate) async fn decorate(
+    app: &App,
+    plan: &Plan,
+    result: &str,
+    names: bool,
+    warnings: &mut Vec<Warning>,
+) -> Option<String> {
+    if !(plan.root().known_below || names && plan.root().ids_below) {
+        return None;
+    }
+    let whole: &RawValue = serde_json::from_str(result).ok()?;
+    let tree = build(plan, plan.root(), whole, names);
+    let mut wanted = Wanted::default();
+    tree.ids(names, &mut |kind, id| match kind {
+        Kind::User => wanted.users.push(id.clone()),
+        Kind::Product => wanted.products.push(id.clone()),
+    });
+    for ids in [&mut wanted.users, &mut wanted.products] {
+        ids.sort_unstable();
+        ids.dedup();
+    }
+    if wanted == Wanted::default() {
+        return None;
+    }
+    let found = match timeout(app.limits.catalogue, app.catalogue.names(wanted)).await {
+        Ok(Ok(found)) => Some(found),
+        other => {
+            let reason = other.map_or_else(
+                |_| "no answer in time".to_owned(),
+                |error| error.map_or_else(|error| error.to_string(), |_| String::new()),
+            );
+            tracing::warn!(reason, "an answer goes without the catalogue");
+            let detail = "the catalogue cannot be read now, so names are null and `known` goes by events alone".into();
+            warnings.push(Warning { code: "catalogue_unavailable".into(), detail });
+            None
+        }
+    };
+    let mut out = String::with_capacity(result.len() * 2);
+    Writer { names, found: found.as_ref(), warnings, out: &mut out }.write(&tree);
+    Some(out)
+}
+
+/// A result taken apart where marks are.
+enum Tree<'a> {
+    Raw(&'a str),
+    Array(Vec<Tree<'a>>),
+    Object(Vec<Member<'a>>),
+}
+
+struct Member<'a> {
+    key: Cow<'a, str>,
+    value: Tree<'a>,
+    id: Option<(Kind, Option<Id>)>,
+    /// Says `false`, of this kind.
+    unknown: Option<Kind>,
+}
+
+fn build<'a>(plan: &Plan, node: &Node, json: &'a RawValue, names: bool) -> Tree<'a> {
+    let text = json.get();
+    if !(node.known_below || names && node.ids_below) {
+        return Tree::Raw(text);
+    }
+    match text.as_bytes().first() {
+        Some(b'[') => {
+            let elements = raw::elements(json).unwrap_or_default();
+            Tree::Array(
+                elements
+                    .into_iter()
+                    .map(|element| {
+                        plan.items(node).map_or(Tree::Raw(element.get()), |items| build(plan, items, element, names))
+                    })
+                    .collect(),
+            )
+        }
+        Some(b'{') => {
+            let raw::Members(members) = raw::members(json).unwrap_or(raw::Members(Vec::new()));
+            let member = |(key, value): (Cow<'a, str>, &'a RawValue)| match plan.member(node, &key) {
+                None => Member { key, value: Tree::Raw(value.get()), id: None, unknown: None },
+                Some(child) => Member {
+                    key,
+                    value: build(plan, child, value, names),
+                    id: child.id.map(|kind| (kind, serde_json::from_str(value.get()).ok())),
+                    unknown: child.known.filter(|_| value.get() == "false"),
+                },
+            };
+            Tree::Object(members.into_iter().map(member).collect())
+        }
+        _ => Tree::Raw(text),
+    }
+}
+
+impl Tree<'_> {
+    /// Calls back for each id that has to be looked up.
+    fn ids(&self, names: bool, call: &mut impl FnMut(Kind, &Id)) {
+        match self {
+            Tree::Raw(_) => {}
+            Tree::Array(elements) => elements.iter().for_each(|element| element.ids(names, call)),
+            Tree::Object(members) => {
+                for member in members {
+                    if let (true, Some((kind, Some(id)))) = (names, &member.id) {
+                        call(*kind, id);
+                    }
+                    if let Some((kind, id)) = member.unknown.and_then(|kind| Some((kind, beside(members, kind)?))) {
+                        call(kind, id);
+                    }
+                    member.value.ids(names, call);
+                }
+            }
+        }
+    }
+}
+
+fn beside<'m>(members: &'m [Member<'_>], kind: Kind) -> Option<&'m Id> {
+    members.iter().find_map(|member| member.id.as_ref().filter(|(of, _)| *of == kind)?.1.as_ref())
+}
+
+struct Writer<'w> {
+    names: bool,
+    found: Option<&'w Names>,
+    warnings: &'w mut Vec<Warning>,
+    out: &'w mut String,
+}
+
+impl<'w> Writer<'w> {
+    fn write(&mut self, tree: &Tree<'_>) {
+        match tree {
+            Tree::Raw(text) => self.out.push_str(text),
+            Tree::Array(elements) => {
+                self.out.push('[');
+                for (n, element) in elements.iter().enumerate() {
+                    if n > 0 {
+                        self.out.push(',');
+                    }
+                    self.write(element);
+                }
+                self.out.push(']');
+            }
+            Tree::Object(members) => self.object(members),
+        }
+    }
+
+    fn object(&mut self, members: &[Member<'_>]) {
+        self.out.push('{');
+        for (n, member) in members.iter().enumerate() {
+            if n > 0 {
+                self.out.push(',');
+            }
+            push_text(self.out, &member.key);
+            self.out.push(':');
+            match member.unknown.and_then(|kind| Some((kind, beside(members, kind)?))) {
+                Some((kind, id)) => self.known(kind, id),
+                None => self.write(&member.value),
+            }
+            if let (true, Some((kind, id))) = (self.names, &member.id) {
+                self.out.push(',');
+                push_text(self.out, &name_key(members, &member.key));
+                self.out.push(':');
+                match id.as_ref().and_then(|id| self.name(*kind, id)) {
+                    Some(name) => push_text(self.out, name),
+                    None => self.out.push_str("null"),
+                }
+            }
+        }
+        self.out.push('}');
+    }
+
+    fn known(&mut self, kind: Kind, id: &Id) {
+        let known = self.name(kind, id).is_some();
+        self.out.push_str(if known { "true" } else { "false" });
+        // Without a catalogue nothing is said about who is in it.
+        if known || self.found.is_none() {
+            return;
+        }
+        let (code, what) = match kind {
+            Kind::User => ("unknown_user", "user"),
+            Kind::Product => ("unknown_product", "product"),
+        };
+        let detail = format!("{what} {} is not in the catalogue and has no events", id::text(id));
+        let warning = Warning { code: code.into(), detail };
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
+    }
+
+    fn name(&self, kind: Kind, id: &Id) -> Option<&'w str> {
+        let names = self.found?;
+        let names = if kind == Kind::User { &names.users } else { &names.products };
+        names.get(id).map(String::as_str)
+    }
+}
+
+/// `name`; where an object holds several ids, or has a `name` of its own, `user_name` for `user_id`.
+fn name_key(members: &[Member<'_>], id_key: &str) -> String {
+    let alone = members.iter().filter(|member| member.id.is_some()).count() == 1;
+    if alone && members.iter().all(|member| member.key != "name") {
+        return "name".into();
+    }
+    format!("{}_name", id_key.strip_suffix("_id").unwrap_or(id_key))
+}

@@ -1,0 +1,147 @@
+//! What a metric says of itself, as `GET /api/metrics` shows it.
+
+use super::{answer, time};
+use serde::Serialize;
+use serde_json::Value;
+use tally_engine::engine::{MetricInfo, MetricState, Rejected};
+use tally_plugin::description::{Example, From, Key, Pane, Table, Tier};
+
+const HOUR: i64 = 3_600_000;
+const DAY: i64 = 24 * HOUR;
+
+/// A metric; keys in the contract's order.
+#[derive(Serialize)]
+pub(crate) struct Descriptor<'a> {
+    name: &'a str,
+    version: &'a str,
+    summary: &'a str,
+    plugin: &'a str,
+    state: &'static str,
+    since: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<Progress>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    params_schema: &'a Value,
+    result_schema: &'a Value,
+    config: &'a Value,
+    examples: &'a [Example],
+    reads: Vec<&'static str>,
+    time: bool,
+    history: History,
+    cost: Cost,
+    tiers: Vec<TierText>,
+}
+
+#[derive(Serialize)]
+struct Progress {
+    done: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    eta_s: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct History {
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Cost {
+    ns_per_event: f64,
+    cells: u64,
+    bytes: u64,
+}
+
+#[derive(Serialize)]
+struct TierText {
+    pane: Pane,
+    keep: String,
+}
+
+/// A refused file.
+#[derive(Serialize)]
+pub(crate) struct RejectedText {
+    file: String,
+    reason: String,
+    since: String,
+}
+
+impl<'a> Descriptor<'a> {
+    pub(crate) fn of(info: &'a MetricInfo) -> Descriptor<'a> {
+        let description = &*info.description;
+        let (state, progress, reason) = match &info.state {
+            MetricState::Active => ("active", None, None),
+            MetricState::Backfilling { done, eta_s } => {
+                ("backfilling", Some(Progress { done: *done, eta_s: *eta_s }), None)
+            }
+            MetricState::Quarantined(reason) => ("quarantined", None, Some(reason.as_str())),
+        };
+        Descriptor {
+            name: &info.name,
+            version: &info.version,
+            summary: &description.summary,
+            plugin: &info.plugin,
+            state,
+            since: time::text(info.since),
+            progress,
+            reason,
+            params_schema: &description.params_schema,
+            result_schema: &description.result_schema,
+            config: &info.config,
+            examples: &description.examples,
+            reads: reads(&description.tables),
+            time: description.time,
+            history: History { state: answer::state(&info.history), from: info.history.from.map(time::text) },
+            cost: Cost { ns_per_event: info.cost.ns_per_event, cells: info.cost.cells, bytes: info.cost.bytes },
+            tiers: info.tiers.iter().map(|tier| TierText { pane: tier.pane, keep: keep(tier) }).collect(),
+        }
+    }
+}
+
+impl std::convert::From<Rejected> for RejectedText {
+    fn from(rejected: Rejected) -> RejectedText {
+        let Rejected { file, reason, since } = rejected;
+        RejectedText { file, reason, since: time::text(since) }
+    }
+}
+
+/// The columns that the tables are made of, in the order of an event's fields; that panes go by time is said by `time`.
+fn reads(tables: &[Table]) -> Vec<&'static str> {
+    let keyed = |key| tables.iter().any(|table| table.key.contains(&key));
+    let filtered = tables.iter().any(|table| !table.only.is_empty());
+    let timed = tables.iter().flat_map(|table| &table.cells).any(|cell| cell.from == From::EventTime);
+    let columns = [
+        ("user_id", keyed(Key::UserId)),
+        ("product_id", keyed(Key::ProductId)),
+        ("event_type", keyed(Key::EventType) || filtered),
+        ("timestamp", timed),
+    ];
+    columns.into_iter().filter(|(_, read)| *read).map(|(name, _)| name).collect()
+}
+
+/// `2h`, `48h`, `90d`, `all`: whole days beyond two are written as days.
+fn keep(tier: &Tier) -> String {
+    match tier.keep_ms {
+        None => "all".into(),
+        Some(ms) if ms % DAY == 0 && ms > 2 * DAY => format!("{}d", ms / DAY),
+        Some(ms) if ms % HOUR == 0 => format!("{}h", ms / HOUR),
+        Some(ms) => format!("{}m", ms / 60_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retention_is_written_as_it_is_configured() {
+        let text = |keep_ms| keep(&Tier { pane: Pane::Minute, keep_ms });
+        assert_eq!(text(None), "all");
+        assert_eq!(text(Some(2 * HOUR)), "2h");
+        assert_eq!(text(Some(48 * HOUR)), "48h");
+        assert_eq!(text(Some(90 * DAY)), "90d");
+        assert_eq!(text(Some(90 * 60_000)), "90m");
+    }
+}

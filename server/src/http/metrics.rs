@@ -1,0 +1,84 @@
+//! Metrics over HTTP: the list, one descriptor, an evaluation.
+//!
+//! Evaluations run on blocking threads, so many at once and no more; those that wait for a position have places of
+//! their own, so that they never keep others from being answered.
+
+use super::descriptor::{Descriptor, RejectedText};
+use super::problem::Problem;
+use super::question::{self, Asked};
+use super::{App, answer, body, decorate};
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use std::sync::Arc;
+use std::time::Instant;
+use tally_engine::engine::{EvaluateError, Evaluated, Question};
+use tokio::time::timeout;
+
+pub(crate) async fn list(State(app): State<Arc<App>>) -> Response {
+    #[derive(Serialize)]
+    struct Listing<'a> {
+        metrics: Vec<Descriptor<'a>>,
+        rejected: Vec<RejectedText>,
+    }
+    let metrics = app.core.metrics();
+    let rejected = app.core.rejected().into_iter().map(RejectedText::from).collect();
+    Json(Listing { metrics: metrics.iter().map(Descriptor::of).collect(), rejected }).into_response()
+}
+
+pub(crate) async fn one(
+    State(app): State<Arc<App>>,
+    name: Result<Path<String>, PathRejection>,
+) -> Result<Response, Problem> {
+    let unknown = |detail| Problem::new(StatusCode::NOT_FOUND, "metric_not_found", detail);
+    let Path(name) = name.map_err(|_| unknown("the name is not UTF-8".into()))?;
+    match app.core.metric(&name) {
+        Some(info) => Ok(Json(Descriptor::of(&info)).into_response()),
+        None => Err(unknown(format!("there is no metric \"{}\"; GET /api/metrics lists them", name.escape_debug()))),
+    }
+}
+
+pub(crate) async fn evaluate(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    body::media_type(&parts.headers, &["application/json"])?;
+    let body = body::read(&parts.headers, body, body::ORDINARY, app.limits.body).await?;
+    let Asked { question, params_text, names } = question::parse(&body)?;
+    let started = Instant::now();
+    let (question, evaluated) = run(&app, question).await?;
+    let mut warnings = evaluated.warnings.clone();
+    let plan = app.plans.of(&question.name, &evaluated.result_schema);
+    let decorated = decorate::decorate(&app, &plan, &evaluated.result, names, &mut warnings).await;
+    let result = decorated.as_deref().unwrap_or(&evaluated.result);
+    let took = started.elapsed().as_micros();
+    let text = answer::envelope(&question.name, &params_text, result, &evaluated, &warnings, took);
+    Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
+}
+
+async fn run(app: &App, question: Question) -> Result<(Question, Evaluated), Problem> {
+    let waits = question.at_least.as_ref().is_some_and(|at_least| !app.core.position().reaches(at_least));
+    let (places, limit) = match waits {
+        true => (&app.waiting, app.limits.evaluation + question.wait),
+        false => (&app.evaluations, app.limits.evaluation),
+    };
+    let place = Arc::clone(places)
+        .try_acquire_owned()
+        .map_err(|_| Problem::overloaded("as many evaluations are under way as this server takes on"))?;
+    let core = Arc::clone(&app.core);
+    let work = tokio::task::spawn_blocking(move || {
+        let answer = core.evaluate(&question);
+        // Held until the thread is free, also when nobody waits for the answer any more.
+        drop(place);
+        answer.map(|evaluated| (question, evaluated))
+    });
+    match timeout(limit, work).await {
+        Ok(Ok(answer)) => answer.map_err(Problem::from),
+        Ok(Err(failed)) => {
+            tracing::error!(%failed, "an evaluation panicked");
+            Err(Problem::internal())
+        }
+        Err(_) => Err(EvaluateError::DeadlineExceeded.into()),
+    }
+}

@@ -1,0 +1,183 @@
+//! HTTP and WebSocket: the routes of the contract over the engine's façade and the catalogue.
+//!
+//! [`Server::bind`] takes an address, [`Bound::serve`] answers until it is told to stop. Every request and connection
+//! is bounded in size and time ([`Limits`]); every error is a problem (RFC 9457). Counts nothing and keeps no state.
+
+mod answer;
+mod body;
+mod catalogue;
+mod connection;
+mod core;
+mod decorate;
+mod descriptor;
+mod events;
+mod health;
+mod listen;
+mod marks;
+mod metrics;
+mod problem;
+mod question;
+mod raw;
+mod time;
+mod wrap;
+mod ws;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::core::Core;
+pub use listen::{Bound, Drained, ListenError, Server};
+
+use crate::catalogue::Catalogue;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::get;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, watch};
+
+/// Writes the program's own metrics in Prometheus text.
+pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// What the server answers with.
+pub struct Parts {
+    /// The engine.
+    pub core: Arc<dyn Core>,
+    /// Users and products.
+    pub catalogue: Arc<dyn Catalogue>,
+    /// For `/metrics`.
+    pub render: Render,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+/// Bounds of connections, requests and work. What happens at each is said beside it.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Open connections, WebSockets included; one more is answered 503 and closed at once, without reading.
+    pub connections: usize,
+    /// Of these from one address that is not loopback; one more is treated the same.
+    pub connections_per_address: usize,
+    /// Until the first byte of a new connection; then it is closed.
+    pub first_byte: Duration,
+    /// From the first byte of a request to the end of its head; then the connection is closed.
+    pub head: Duration,
+    /// From the head of a request to the end of its body; then 408.
+    pub body: Duration,
+    /// Between two requests of a connection; then it is closed.
+    pub idle: Duration,
+    /// How long a socket may stay blocked while a response is written; then it is closed.
+    pub write: Duration,
+    /// Evaluations at once, and again as many that wait for a position; one more is answered 503.
+    pub evaluations: usize,
+    /// How long an evaluation may take, waiting for a position not counted; then 504.
+    pub evaluation: Duration,
+    /// Posts to the log at once; one more is answered 503.
+    pub appends: usize,
+    /// How long the log may take to acknowledge; then 503.
+    pub append: Duration,
+    /// How long the catalogue may take; then 503, or an answer without names.
+    pub catalogue: Duration,
+    /// WebSockets at once; one more is answered 503.
+    pub sockets: usize,
+    /// Between two pings to a WebSocket.
+    pub socket_ping: Duration,
+    /// Without a sign of life from a WebSocket; then it is closed.
+    pub socket_dead: Duration,
+    /// How long a WebSocket may stay blocked while a message is written; then it is closed with 1013.
+    pub socket_write: Duration,
+    /// How long requests may take to finish once the server stops; then they are cut.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        let seconds = Duration::from_secs;
+        Limits {
+            connections: 4_096,
+            connections_per_address: 64,
+            first_byte: seconds(5),
+            head: seconds(5),
+            body: seconds(10),
+            idle: seconds(60),
+            write: seconds(10),
+            evaluations: 64,
+            evaluation: Duration::from_millis(250),
+            appends: 16,
+            append: seconds(10),
+            catalogue: seconds(1),
+            sockets: 1_024,
+            socket_ping: seconds(20),
+            socket_dead: seconds(30),
+            socket_write: seconds(10),
+            drain: seconds(10),
+        }
+    }
+}
+
+/// How far a stop has come. Whoever serves a connection holds a receiver until it is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Serving,
+    /// Finish what was begun.
+    Draining,
+    /// Drop everything.
+    Cut,
+}
+
+/// What the handlers share.
+struct App {
+    core: Arc<dyn Core>,
+    catalogue: Arc<dyn Catalogue>,
+    render: Render,
+    limits: Limits,
+    plans: marks::Plans,
+    evaluations: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
+    appends: Arc<Semaphore>,
+    sockets: Arc<Semaphore>,
+    phase: watch::Sender<Phase>,
+}
+
+impl App {
+    fn new(parts: Parts) -> Arc<App> {
+        let Parts { core, catalogue, render, limits } = parts;
+        let permits = |permits: usize| Arc::new(Semaphore::new(permits));
+        Arc::new(App {
+            core,
+            catalogue,
+            render,
+            plans: marks::Plans::default(),
+            evaluations: permits(limits.evaluations),
+            waiting: permits(limits.evaluations),
+            appends: permits(limits.appends),
+            sockets: permits(limits.sockets),
+            phase: watch::channel(Phase::Serving).0,
+            limits,
+        })
+    }
+
+    fn router(self: &Arc<App>) -> Router {
+        let one = get(catalogue::product);
+        let all = get(catalogue::products);
+        Router::new()
+            .route("/api/users", get(catalogue::users))
+            .route("/api/users/{id}", get(catalogue::user))
+            .route("/api/product", all.clone())
+            .route("/api/products", all)
+            .route("/api/product/{id}", one.clone())
+            .route("/api/products/{id}", one)
+            .route("/api/metrics", get(metrics::list).post(metrics::evaluate))
+            .route("/api/metrics/{name}", get(metrics::one))
+            .route("/api/events", axum::routing::post(events::append))
+            .route("/ws", get(ws::upgrade))
+            .route("/livez", get(health::live))
+            .route("/readyz", get(health::ready))
+            .route("/metrics", get(health::metrics))
+            .fallback(wrap::not_found)
+            .method_not_allowed_fallback(wrap::method_not_allowed)
+            .layer(DefaultBodyLimit::disable())
+            .layer(axum::middleware::from_fn(wrap::wrap))
+            .with_state(Arc::clone(self))
+    }
+}

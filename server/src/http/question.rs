@@ -1,0 +1,113 @@
+//! The body of `POST /api/metrics`: read strictly, every fault named at once.
+//!
+//! Judges the shape of the request only. Whether the params suit the metric is the engine's to say.
+
+use super::problem::Problem;
+use super::raw;
+use axum::http::StatusCode;
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use std::time::Duration;
+use tally_engine::engine::Question;
+use tally_engine::event::Position;
+use tally_plugin::ask::Fault;
+
+/// The top-level keys there are.
+const KEYS: [&str; 6] = ["name", "params", "at_least", "wait_ms", "expand", "allow_partial"];
+
+/// How long to wait for `at_least` unless told.
+const WAIT_MS: u64 = 5_000;
+
+/// The longest wait.
+const LONGEST_WAIT_MS: u64 = 30_000;
+
+/// A request to evaluate a metric.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    /// What the engine is asked.
+    pub(crate) question: Question,
+    /// The params as they were written, for the reply.
+    pub(crate) params_text: String,
+    /// Whether names are wanted beside ids.
+    pub(crate) names: bool,
+}
+
+/// Reads the body.
+///
+/// # Errors
+/// 400 `invalid_json`; 422 `invalid_request` with a pointer for each fault; 422 `invalid_params` if all there is to
+/// say is that `params` is no object.
+pub(crate) fn parse(body: &[u8]) -> Result<Asked, Problem> {
+    let whole: &RawValue = serde_json::from_slice(body).map_err(|error| invalid_json(&error))?;
+    let Some(raw::Members(members)) = raw::members(whole) else {
+        return Err(Problem::fault("invalid_request", "", "the body is not an object"));
+    };
+    let mut faults = Vec::new();
+    for (n, (key, _)) in members.iter().enumerate() {
+        let twice = members[..n].iter().any(|(before, _)| before == key);
+        match (KEYS.contains(&key.as_ref()), twice) {
+            (true, false) => {}
+            (true, true) => faults.push(fault(key, "is given twice".into())),
+            (false, false) => faults.push(fault(key, format!("there is no such key; there are {}", KEYS.join(", ")))),
+            // One error per pointer.
+            (false, true) => {}
+        }
+    }
+    let of = |name: &str| members.iter().find(|(key, _)| key == name).map(|(_, value)| *value);
+
+    let name = match of("name") {
+        None => Err("is missing".to_owned()),
+        Some(value) => read(value, "a text"),
+    };
+    let at_least = of("at_least")
+        .map(|value| read::<String>(value, "a position as text").and_then(|text| text.parse::<Position>()))
+        .transpose();
+    let wait_ms = of("wait_ms").map_or(Ok(WAIT_MS), |value| match read(value, "an integer from 0 to 30000") {
+        Ok(wait) if wait > LONGEST_WAIT_MS => Err(format!("{wait} is greater than the maximum of {LONGEST_WAIT_MS}")),
+        other => other,
+    });
+    let expand = of("expand").map_or(Ok(Vec::new()), |value| match read::<Vec<String>>(value, "an array of texts") {
+        Ok(wanted) if wanted.iter().any(|wanted| wanted != "names") => {
+            Err("holds more than \"names\", the one there is".into())
+        }
+        other => other,
+    });
+    let allow_partial = of("allow_partial").map_or(Ok(false), |value| read(value, "true or false"));
+    let mut take =
+        |key: &str, fault_text: Option<&String>| faults.extend(fault_text.map(|text| fault(key, text.clone())));
+    take("name", name.as_ref().err());
+    take("at_least", at_least.as_ref().err());
+    take("wait_ms", wait_ms.as_ref().err());
+    take("expand", expand.as_ref().err());
+    take("allow_partial", allow_partial.as_ref().err());
+
+    let given = of("params").map_or("null", RawValue::get);
+    let params: Value = serde_json::from_str(given).map_err(|error| invalid_json(&error))?;
+    let params_fault = (!params.is_object() && !params.is_null()).then(|| fault("params", "is not an object".into()));
+    let code = if faults.is_empty() { "invalid_params" } else { "invalid_request" };
+    faults.extend(params_fault);
+
+    match (name, at_least, wait_ms, expand, allow_partial) {
+        (Ok(name), Ok(at_least), Ok(wait_ms), Ok(expand), Ok(allow_partial)) if faults.is_empty() => Ok(Asked {
+            params_text: if params.is_null() { "{}".into() } else { given.to_owned() },
+            question: Question { name, params, at_least, wait: Duration::from_millis(wait_ms), allow_partial },
+            names: !expand.is_empty(),
+        }),
+        _ => Err(Problem::invalid(code, faults)),
+    }
+}
+
+/// 400 with the place.
+pub(crate) fn invalid_json(error: &serde_json::Error) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "invalid_json", format!("the body is not JSON: {error}"))
+}
+
+fn read<'a, T: Deserialize<'a>>(value: &'a RawValue, what: &str) -> Result<T, String> {
+    serde_json::from_str(value.get()).map_err(|_| format!("is not {what}"))
+}
+
+/// A fault at a top-level key; the pointer is escaped as RFC 6901 says.
+fn fault(key: &str, detail: String) -> Fault {
+    Fault { pointer: format!("/{}", key.replace('~', "~0").replace('/', "~1")), detail }
+}

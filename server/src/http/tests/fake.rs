@@ -1,0 +1,291 @@
+//! An engine that answers what a test tells it to, and ways to ask the server in front of it.
+
+use crate::catalogue::embedded::Embedded;
+use crate::catalogue::{Catalogue, Cost, Product, User};
+use crate::http::{App, Bound, Core, Drained, Limits, Parts, Server};
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, StatusCode};
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use http_body_util::BodyExt;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tally_engine::engine::{
+    AppendError, Appended, Check, Cost as MetricCost, EvaluateError, Evaluated, FeedItem, History, MetricInfo,
+    MetricState, Question, Rejected,
+};
+use tally_engine::event::Position;
+use tally_plugin::description::{Cell, Description, Example, From, Key, Merge, Pane, Table, Tier};
+use tally_plugin::read::Id;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{broadcast, oneshot};
+use tokio::task::JoinHandle;
+use tower::ServiceExt;
+
+pub(super) type Evaluate = dyn Fn(&Question) -> Result<Evaluated, EvaluateError> + Send + Sync;
+
+pub(super) struct Fake {
+    pub(super) evaluate: Mutex<Arc<Evaluate>>,
+    pub(super) asked: Mutex<Vec<Question>>,
+    pub(super) written: Mutex<Vec<String>>,
+    pub(super) append_fails: Mutex<bool>,
+    pub(super) checks: Mutex<Vec<Check>>,
+    pub(super) states: Mutex<MetricState>,
+    pub(super) feed: broadcast::Sender<FeedItem>,
+}
+
+impl Fake {
+    fn new() -> Arc<Fake> {
+        Arc::new(Fake {
+            evaluate: Mutex::new(Arc::new(|_| Ok(evaluated("{\"total\":11,\"by_type\":{}}", json!({}))))),
+            asked: Mutex::default(),
+            written: Mutex::default(),
+            append_fails: Mutex::new(false),
+            checks: Mutex::new(vec![Check { name: "store", ok: true, detail: "embedded".into() }]),
+            states: Mutex::new(MetricState::Active),
+            feed: broadcast::channel(64).0,
+        })
+    }
+
+    pub(super) fn answers(
+        &self,
+        evaluate: impl Fn(&Question) -> Result<Evaluated, EvaluateError> + Send + Sync + 'static,
+    ) {
+        *self.evaluate.lock() = Arc::new(evaluate);
+    }
+
+    pub(super) fn event(&self, n: u64) {
+        let text = format!("{{\"type\":\"event\",\"position\":\"0:{n}\",\"event\":{{\"user_id\":{n}}}}}");
+        self.feed.send(FeedItem::Event(text.into())).unwrap();
+    }
+}
+
+pub(super) fn evaluated(result: &str, schema: Value) -> Evaluated {
+    Evaluated {
+        result: result.into(),
+        result_schema: Arc::new(schema),
+        window: (None, None),
+        position: "0:1204,1:998".parse().unwrap(),
+        as_of: 1_767_225_600_000,
+        version: "1.0.0".into(),
+        history: History { complete: true, from: Some(1_767_225_660_000) },
+        warnings: Vec::new(),
+    }
+}
+
+impl Core for Fake {
+    fn metrics(&self) -> Vec<MetricInfo> {
+        vec![self.metric("event_frequencies").unwrap()]
+    }
+
+    fn metric(&self, name: &str) -> Option<MetricInfo> {
+        let tiers = vec![
+            Tier { pane: Pane::Minute, keep_ms: Some(48 * 3_600_000) },
+            Tier { pane: Pane::Hour, keep_ms: Some(90 * 86_400_000) },
+            Tier { pane: Pane::Day, keep_ms: None },
+        ];
+        let cell = Cell { name: "n".into(), merge: Merge::Sum, from: From::One };
+        let table = Table {
+            name: "t".into(),
+            key: vec![Key::EventType],
+            group: 0,
+            only: vec![],
+            cells: vec![cell],
+            tiers: tiers.clone(),
+        };
+        (name == "event_frequencies").then(|| MetricInfo {
+            name: name.into(),
+            version: "1.0.0".into(),
+            plugin: name.into(),
+            file: "/plugins/libevent_frequencies.so".into(),
+            description: Arc::new(Description {
+                summary: "How often".into(),
+                tables: vec![table],
+                time: true,
+                params_schema: json!({"type": "object"}),
+                result_schema: json!({"type": "object"}),
+                examples: vec![Example { params: json!({}), note: "all".into() }],
+            }),
+            config: json!({}),
+            state: self.states.lock().clone(),
+            since: 1_767_225_600_000,
+            history: History { complete: true, from: None },
+            cost: MetricCost { ns_per_event: 12.5, cells: 1234, bytes: 98765 },
+            tiers,
+        })
+    }
+
+    fn rejected(&self) -> Vec<Rejected> {
+        vec![Rejected { file: "x.so".into(), reason: "no".into(), since: 0 }]
+    }
+
+    fn evaluate(&self, question: &Question) -> Result<Evaluated, EvaluateError> {
+        self.asked.lock().push(question.clone());
+        let evaluate = Arc::clone(&self.evaluate.lock());
+        evaluate(question)
+    }
+
+    fn append(&self, events: &[&[u8]]) -> Result<Appended, AppendError> {
+        if *self.append_fails.lock() {
+            return Err(AppendError("the disk is full".into()));
+        }
+        let events: Vec<String> = events.iter().map(|event| String::from_utf8_lossy(event).into_owned()).collect();
+        let bad = |event: &str| !event.starts_with('{');
+        let rejected: Vec<_> = events
+            .iter()
+            .enumerate()
+            .filter(|(_, event)| bad(event))
+            .map(|(n, _)| (n, "not_an_object".to_owned()))
+            .collect();
+        let accepted = (events.len() - rejected.len()) as u64;
+        self.written.lock().extend(events);
+        Ok(Appended { accepted, rejected, position: "0:17".parse().unwrap() })
+    }
+
+    fn subscribe(&self) -> BoxStream<'static, FeedItem> {
+        stream::unfold(self.feed.subscribe(), async |mut feed| match feed.recv().await {
+            Ok(item) => Some((item, feed)),
+            Err(broadcast::error::RecvError::Lagged(count)) => Some((FeedItem::Skipped(count), feed)),
+            Err(broadcast::error::RecvError::Closed) => None,
+        })
+        .boxed()
+    }
+
+    fn position(&self) -> Position {
+        "0:1204,1:998".parse().unwrap()
+    }
+
+    fn readiness(&self) -> Vec<Check> {
+        self.checks.lock().clone()
+    }
+}
+
+/// A server over a fake engine; the catalogue holds users 1, 2, 10, `abc` and product 10.
+pub(super) struct World {
+    pub(super) fake: Arc<Fake>,
+    parts: Option<Parts>,
+    router: axum::Router,
+    _folder: tempfile::TempDir,
+}
+
+/// An answer taken apart.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) text: String,
+}
+
+impl Answer {
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    pub(super) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+impl World {
+    pub(super) async fn new(limits: Limits) -> World {
+        let folder = tempfile::tempdir().unwrap();
+        let catalogue = Embedded::open(&folder.path().join("catalogue.db")).unwrap();
+        let user = |id: Id, name: &str, email: Option<&str>| User {
+            user_id: id,
+            user_name: name.into(),
+            email: email.map(Into::into),
+        };
+        let users = vec![
+            user(Id::Text("abc".into()), "Text", None),
+            user(Id::Integer(10), "Ten", None),
+            user(Id::Integer(1), "Ada", Some("ada@example.com")),
+            user(Id::Integer(2), "Bo \"b\"", None),
+        ];
+        catalogue.upsert_users(users).await.unwrap();
+        let product = Product {
+            product_id: Id::Integer(10),
+            product_name: "lamp".into(),
+            cost: Cost::from_cents(29_000).unwrap(),
+        };
+        catalogue.upsert_products(vec![product]).await.unwrap();
+        World::with(Arc::new(catalogue), folder, limits)
+    }
+
+    pub(super) fn with(catalogue: Arc<dyn Catalogue>, folder: tempfile::TempDir, limits: Limits) -> World {
+        let fake = Fake::new();
+        let parts = || Parts {
+            core: Arc::clone(&fake) as Arc<dyn Core>,
+            catalogue: Arc::clone(&catalogue),
+            render: Arc::new(|| "tally_up 1\n".to_owned()),
+            limits: limits.clone(),
+        };
+        let (router, parts) = (App::new(parts()).router(), parts());
+        World { router, parts: Some(parts), fake, _folder: folder }
+    }
+
+    pub(super) async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        Answer { status: parts.status, headers: parts.headers, text: String::from_utf8(bytes.to_vec()).unwrap() }
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Answer {
+        self.send(Request::get(path).body(Body::empty()).unwrap()).await
+    }
+
+    pub(super) async fn post(&self, path: &str, body: impl Into<Body>) -> Answer {
+        self.send(Request::post(path).header("content-type", "application/json").body(body.into()).unwrap()).await
+    }
+
+    pub(super) async fn ask(&self, body: Value) -> Answer {
+        self.post("/api/metrics", body.to_string()).await
+    }
+
+    /// Listens on a real socket.
+    pub(super) async fn listen(&mut self) -> Listening {
+        let bound: Bound = Server::bind("127.0.0.1:0").await.unwrap();
+        let address = bound.address();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let parts = self.parts.take().unwrap();
+        let served = tokio::spawn(bound.serve(parts, async move {
+            let _ = stopped.await;
+        }));
+        Listening { address, stop: Some(stop), served }
+    }
+}
+
+/// A server on a socket.
+pub(super) struct Listening {
+    pub(super) address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    served: JoinHandle<Drained>,
+}
+
+impl Listening {
+    pub(super) async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// Sends bytes and reads until the server closes.
+    pub(super) async fn exchange(&self, bytes: &[u8]) -> String {
+        let mut stream = self.connect().await;
+        stream.write_all(bytes).await.unwrap();
+        let mut text = Vec::new();
+        // A reset after the answer is a close too.
+        let _ = stream.read_to_end(&mut text).await;
+        String::from_utf8(text).unwrap()
+    }
+
+    /// Tells it to stop.
+    pub(super) fn stop(&mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+    }
+
+    /// Waits for its end.
+    pub(super) async fn end(self) -> Drained {
+        self.served.await.unwrap()
+    }
+}

@@ -1,0 +1,160 @@
+//! What the routes answer when all is well.
+
+use super::fake::{World, evaluated};
+use crate::http::Limits;
+use axum::body::Body;
+use axum::http::Request;
+use serde_json::{Value, json};
+use std::time::Duration;
+use tally_engine::engine::{Check, MetricState};
+
+#[tokio::test]
+async fn an_answer_is_the_contract_to_the_letter() {
+    let world = World::new(Limits::default()).await;
+    world.fake.answers(|_| {
+        let mut answer = evaluated("{\"total\":11,\"by_type\":{\"view\":8,\"buy\":2}}", json!({}));
+        answer.window = (Some(1_767_225_600_000), Some(1_767_232_800_000));
+        Ok(answer)
+    });
+    let answer =
+        world.post("/api/metrics", r#"{"params":{"window":"2h", "bucket":"1h"},"name":"event_frequencies"}"#).await;
+    assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, "application/json"));
+    let (before, after) = answer.text.split_once("\"took_us\":").unwrap();
+    assert_eq!(
+        before,
+        r#"{"name":"event_frequencies","params":{"window":"2h", "bucket":"1h"},"result":{"total":11,"by_type":{"view":8,"buy":2}},"meta":{"window":{"from":"2026-01-01T00:00:00.000Z","to":"2026-01-01T02:00:00.000Z"},"position":"0:1204,1:998","as_of":"2026-01-01T00:00:00.000Z","version":"1.0.0","history":{"state":"complete","from":"2026-01-01T00:01:00.000Z"},"#
+    );
+    assert!(after.ends_with("},\"warnings\":[]}"), "{after}");
+    answer.json();
+    let asked = world.fake.asked.lock()[0].clone();
+    assert_eq!(asked.params, json!({"window": "2h", "bucket": "1h"}));
+    assert_eq!((asked.at_least, asked.wait, asked.allow_partial), (None, Duration::from_secs(5), false));
+}
+
+#[tokio::test]
+async fn absent_and_null_params_are_empty_and_open_bounds_absent() {
+    let world = World::new(Limits::default()).await;
+    world.fake.answers(|_| {
+        let mut answer = evaluated("1", json!({}));
+        answer.window.1 = Some(0);
+        answer.history.complete = false;
+        answer.history.from = None;
+        Ok(answer)
+    });
+    for body in [json!({"name": "a"}), json!({"name": "a", "params": null}), json!({"name": "a", "params": {}})] {
+        let answer = world.ask(body).await.json();
+        assert_eq!(answer["params"], json!({}));
+        assert_eq!(answer["meta"]["window"], json!({"to": "1970-01-01T00:00:00.000Z"}));
+        assert_eq!(answer["meta"]["history"], json!({"state": "partial"}));
+    }
+}
+
+#[tokio::test]
+async fn top_level_keys_reach_the_engine() {
+    let world = World::new(Limits::default()).await;
+    let body = json!({"name": "a", "at_least": "0:9999", "wait_ms": 0, "expand": ["names"], "allow_partial": true});
+    assert_eq!(world.ask(body).await.status, 200);
+    let asked = world.fake.asked.lock()[0].clone();
+    assert_eq!(asked.at_least, Some("0:9999".parse().unwrap()));
+    assert_eq!((asked.wait, asked.allow_partial), (Duration::ZERO, true));
+}
+
+#[tokio::test]
+async fn metrics_are_described_as_the_contract_says() {
+    let world = World::new(Limits::default()).await;
+    let descriptor = r#"{"name":"event_frequencies","version":"1.0.0","summary":"How often","plugin":"event_frequencies","state":"active","since":"2026-01-01T00:00:00.000Z","params_schema":{"type":"object"},"result_schema":{"type":"object"},"config":{},"examples":[{"params":{},"note":"all"}],"reads":["event_type"],"time":true,"history":{"state":"complete"},"cost":{"ns_per_event":12.5,"cells":1234,"bytes":98765},"tiers":[{"pane":"1m","keep":"48h"},{"pane":"1h","keep":"90d"},{"pane":"1d","keep":"all"}]}"#;
+    assert_eq!(world.get("/api/metrics/event_frequencies").await.text, descriptor);
+    let list = format!(
+        "{{\"metrics\":[{descriptor}],\"rejected\":[{{\"file\":\"x.so\",\"reason\":\"no\",\"since\":\"1970-01-01T00:00:00.000Z\"}}]}}"
+    );
+    assert_eq!(world.get("/api/metrics").await.text, list);
+
+    *world.fake.states.lock() = MetricState::Backfilling { done: 0.42, eta_s: Some(12) };
+    let answer = world.get("/api/metrics/event_frequencies").await.json();
+    assert_eq!((&answer["state"], &answer["progress"]), (&json!("backfilling"), &json!({"done": 0.42, "eta_s": 12})));
+    *world.fake.states.lock() = MetricState::Quarantined("it failed".into());
+    let answer = world.get("/api/metrics/event_frequencies").await.json();
+    assert_eq!((&answer["state"], &answer["reason"]), (&json!("quarantined"), &json!("it failed")));
+}
+
+#[tokio::test]
+async fn users_and_products_are_listed_by_lower_id_and_found() {
+    let world = World::new(Limits::default()).await;
+    let all = world.get("/api/users").await;
+    assert_eq!(
+        all.text,
+        r#"{"items":[{"user_id":1,"user_name":"Ada","email":"ada@example.com"},{"user_id":2,"user_name":"Bo \"b\"","email":null},{"user_id":10,"user_name":"Ten","email":null},{"user_id":"abc","user_name":"Text","email":null}],"next":null}"#
+    );
+    let (mut seen, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = world.get(&format!("/api/users?limit=1&cursor={cursor}")).await.json();
+        seen.extend(page["items"].as_array().unwrap().iter().map(|user| user["user_id"].clone()));
+        match &page["next"] {
+            Value::String(next) => cursor.clone_from(next),
+            next => break assert!(next.is_null()),
+        }
+    }
+    assert_eq!(seen, [json!(1), json!(2), json!(10), json!("abc")]);
+    for path in ["/api/product", "/api/products"] {
+        assert_eq!(
+            world.get(path).await.text,
+            r#"{"items":[{"product_id":10,"product_name":"lamp","cost":290.00}],"next":null}"#
+        );
+        assert_eq!(
+            world.get(&format!("{path}/10")).await.text,
+            r#"{"product_id":10,"product_name":"lamp","cost":290.00}"#
+        );
+    }
+    assert_eq!(world.get("/api/users/%61bc").await.json()["user_id"], json!("abc"));
+    assert_eq!(world.get("/api/users?limit=1000").await.status, 200);
+}
+
+#[tokio::test]
+async fn events_reach_the_log_as_they_were_sent() {
+    let world = World::new(Limits::default()).await;
+    let answer = world.post("/api/events", "[{\"a\" : 1.0}, 7, {\"a\":1,\"a\":2}]").await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.text.as_str()),
+        (200, r#"{"accepted":2,"rejected":[{"index":1,"reason":"not_an_object"}],"position":"0:17"}"#)
+    );
+    assert_eq!(*world.fake.written.lock(), ["{\"a\" : 1.0}", "7", "{\"a\":1,\"a\":2}"]);
+    let request = Request::post("/api/events").header("content-type", "application/x-ndjson; charset=utf-8");
+    let answer = world.send(request.body(Body::from("{\"b\":1}\n{\"b\":2}\n")).unwrap()).await;
+    assert_eq!(answer.json(), json!({"accepted": 2, "rejected": [], "position": "0:17"}));
+    let large = format!("[{}]", vec!["{\"a\":1}"; 100_000].join(","));
+    assert_eq!(world.post("/api/events", large).await.json()["accepted"], json!(100_000), "far more than 64 KiB");
+}
+
+#[tokio::test]
+async fn health_is_told_line_by_line() {
+    let world = World::new(Limits::default()).await;
+    assert_eq!(world.get("/livez").await.text, "ok\n");
+    assert_eq!(world.get("/readyz").await.text, "ok\n");
+    assert_eq!(world.get("/readyz?verbose").await.text, "[+]store ok: embedded\nreadyz check passed\n");
+    world.fake.checks.lock().push(Check { name: "source", ok: false, detail: "no assignment".into() });
+    let answer = world.get("/readyz").await;
+    assert_eq!(answer.status, 503);
+    assert_eq!(answer.text, "[+]store ok: embedded\n[-]source failed: no assignment\nreadyz check failed\n");
+    let metrics = world.get("/metrics").await;
+    assert_eq!(
+        (metrics.text.as_str(), metrics.header("content-type")),
+        ("tally_up 1\n", "text/plain; version=0.0.4; charset=utf-8")
+    );
+}
+
+#[tokio::test]
+async fn every_answer_has_an_id_and_headers_that_browsers_heed() {
+    let world = World::new(Limits::default()).await;
+    for path in ["/livez", "/nothing", "/api/users", "/api/users/x%00"] {
+        let answer = world.get(path).await;
+        assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");
+        assert_eq!(answer.header("content-security-policy"), "default-src 'self'; frame-ancestors 'none'");
+        assert_eq!(answer.header("referrer-policy"), "no-referrer");
+        assert_eq!(answer.header("request-id").len(), 36);
+    }
+    let request = |id: &str| Request::get("/nothing").header("request-id", id).body(Body::empty()).unwrap();
+    let answer = world.send(request("abc-1")).await;
+    assert_eq!((answer.header("request-id"), &answer.json()["request_id"]), ("abc-1", &json!("abc-1")));
+    assert_ne!(world.send(request("a b\"c")).await.header("request-id"), "a b\"c");
+    assert_ne!(world.send(request(&"x".repeat(65))).await.header("request-id").len(), 65);
+}

@@ -1,0 +1,362 @@
+//! A real Apache Kafka for tests: one JVM, KRaft, free loopback ports, its data in a temporary folder.
+//!
+//! The jars come from Maven Central, once, into `target/kafka-VERSION`. Java or Maven missing is an error that says what to
+//! install, never a skipped test. Ends the process that it started, by its id, when dropped.
+
+use anyhow::{Context, Result, bail, ensure};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{Offset, TopicPartitionList};
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// The broker that is tested against.
+pub const VERSION: &str = "4.1.1";
+
+/// How long a broker may take to start.
+const START: Duration = Duration::from_secs(60);
+
+/// A running broker.
+pub struct Kafka {
+    process: Option<Child>,
+    port: u16,
+    folder: TempDir,
+    jars: PathBuf,
+}
+
+impl Kafka {
+    /// Starts a broker and waits until it answers.
+    ///
+    /// # Errors
+    /// Says what is missing, or shows the end of the broker's log.
+    pub fn start() -> Result<Kafka> {
+        let jars = jars()?;
+        let folder = tempfile::Builder::new().prefix("kafka").tempdir()?;
+        // both are held until both are known, so that they differ
+        let (first, second) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
+        let (port, controller) = (first.local_addr()?.port(), second.local_addr()?.port());
+        drop((first, second));
+        fs::write(folder.path().join("server.properties"), properties(port, controller, &folder.path().join("data")))?;
+        fs::write(folder.path().join("log4j2.properties"), LOGGING)?;
+        let mut kafka = Kafka { process: None, port, folder, jars };
+        let id = kafka.java("kafka.tools.StorageTool").arg("random-uuid").output().context("java did not run")?;
+        let id = String::from_utf8_lossy(&id.stdout).trim().to_owned();
+        let format = kafka
+            .java("kafka.tools.StorageTool")
+            .args(["format", "-t", &id, "-c"])
+            .arg(kafka.folder.path().join("server.properties"))
+            .output()?;
+        ensure!(
+            format.status.success(),
+            "Kafka's storage was not formatted: {}{}",
+            String::from_utf8_lossy(&format.stdout),
+            String::from_utf8_lossy(&format.stderr)
+        );
+        kafka.run()?;
+        Ok(kafka)
+    }
+
+    /// What clients connect to.
+    #[must_use]
+    pub fn brokers(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Process id of the broker, while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
+    }
+
+    /// Ends the broker as a crash would.
+    ///
+    /// # Errors
+    /// When it could not be ended.
+    pub fn kill(&mut self) -> Result<()> {
+        if let Some(mut process) = self.process.take() {
+            process.kill()?;
+            process.wait()?;
+        }
+        Ok(())
+    }
+
+    /// Kills the broker and starts it again on the same data and port.
+    ///
+    /// # Errors
+    /// As `start`.
+    pub fn restart(&mut self) -> Result<()> {
+        self.kill()?;
+        self.run()
+    }
+
+    /// Creates a topic; further settings as Kafka names them.
+    ///
+    /// # Errors
+    /// What the broker said.
+    pub fn create_topic(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) -> Result<()> {
+        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        for (name, value) in settings {
+            topic = topic.set(name, value);
+        }
+        let created = wait(
+            self.admin()?
+                .create_topics([&topic], &AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)))),
+        )?;
+        match created.into_iter().next() {
+            Some(Ok(_)) => self.leaders(name, partitions),
+            Some(Err((_, reason))) => bail!("topic {name} was not created: {reason}"),
+            None => bail!("topic {name}: no answer"),
+        }
+    }
+
+    /// Removes the records of a partition before `offset`, as retention would.
+    ///
+    /// # Errors
+    /// What the broker said.
+    pub fn delete_before(&self, topic: &str, partition: i32, offset: i64) -> Result<()> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, Offset::Offset(offset))?;
+        let deleted = wait(
+            self.admin()?.delete_records(&list, &AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)))),
+        )?;
+        for element in deleted.elements() {
+            element.error()?;
+        }
+        Ok(())
+    }
+
+    /// Writes payloads to a partition, acknowledged when it returns.
+    ///
+    /// # Errors
+    /// What the broker said.
+    pub fn produce(&self, topic: &str, partition: i32, payloads: &[Vec<u8>]) -> Result<()> {
+        self.send(&self.producer(&[])?, topic, partition, payloads)
+    }
+
+    /// As `produce`, in a transaction that is committed or aborted: each takes an offset for its marker.
+    ///
+    /// # Errors
+    /// What the broker said.
+    pub fn produce_in_transaction(
+        &self,
+        topic: &str,
+        partition: i32,
+        payloads: &[Vec<u8>],
+        commit: bool,
+    ) -> Result<()> {
+        let producer = self.producer(&[("transactional.id", "tests")])?;
+        let limit = Duration::from_secs(20);
+        producer.init_transactions(limit)?;
+        producer.begin_transaction()?;
+        self.send(&producer, topic, partition, payloads)?;
+        Ok(if commit { producer.commit_transaction(limit) } else { producer.abort_transaction(limit) }?)
+    }
+
+    fn producer(&self, settings: &[(&str, &str)]) -> Result<BaseProducer> {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", self.brokers())
+            .set("linger.ms", "1")
+            .set("message.timeout.ms", "20000")
+            .set("enable.idempotence", "true");
+        for (name, value) in settings {
+            config.set(*name, *value);
+        }
+        Ok(config.create()?)
+    }
+
+    fn send(&self, producer: &BaseProducer, topic: &str, partition: i32, payloads: &[Vec<u8>]) -> Result<()> {
+        for payload in payloads {
+            let mut record = BaseRecord::<(), Vec<u8>>::to(topic).partition(partition).payload(payload);
+            while let Err((reason, back)) = producer.send(record) {
+                ensure!(
+                    reason.rdkafka_error_code() == Some(rdkafka::types::RDKafkaErrorCode::QueueFull),
+                    "not sent: {reason}"
+                );
+                producer.poll(Duration::from_millis(10));
+                record = back;
+            }
+        }
+        Ok(producer.flush(Duration::from_secs(30))?)
+    }
+
+    fn admin(&self) -> Result<AdminClient<DefaultClientContext>> {
+        Ok(ClientConfig::new().set("bootstrap.servers", self.brokers()).create()?)
+    }
+
+    /// Waits until each partition has a leader.
+    fn leaders(&self, topic: &str, partitions: i32) -> Result<()> {
+        let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", self.brokers()).create()?;
+        let started = Instant::now();
+        while started.elapsed() < START {
+            let metadata = client.fetch_metadata(Some(topic), Duration::from_secs(2));
+            let led = metadata.is_ok_and(|metadata| {
+                metadata.topics().iter().any(|topic| {
+                    topic.error().is_none()
+                        && topic.partitions().iter().filter(|partition| partition.leader() >= 0).count()
+                            == partitions as usize
+                })
+            });
+            if led {
+                return Ok(());
+            }
+            client.poll(Duration::from_millis(50));
+        }
+        bail!("topic {topic} has no leaders after {START:?}")
+    }
+
+    fn java(&self, class: &str) -> Command {
+        let folder = self.folder.path();
+        let mut java = Command::new("java");
+        java.args(["-Xms256m", "-Xmx512m", "-XX:+UseG1GC"])
+            .arg(format!("-Dlog4j2.configurationFile=file:{}", folder.join("log4j2.properties").display()))
+            .arg(format!("-Dkafka.logs.dir={}", folder.join("logs").display()))
+            .arg("-cp")
+            .arg(self.jars.join("*"))
+            .arg(class);
+        java
+    }
+
+    fn run(&mut self) -> Result<()> {
+        let log = File::options().create(true).append(true).open(self.folder.path().join("kafka.log"))?;
+        let mut java = self.java("kafka.Kafka");
+        java.arg(self.folder.path().join("server.properties"))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        self.process = Some(java.spawn().context("java did not run")?);
+        let started = Instant::now();
+        let client: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", self.brokers())
+            .set("reconnect.backoff.max.ms", "200")
+            .set("log_level", "0")
+            .create()?;
+        while client.fetch_metadata(None, Duration::from_millis(500)).is_err() {
+            let ended = self.process.as_mut().map(Child::try_wait).transpose()?.flatten();
+            if let Some(status) = ended {
+                bail!("Kafka ended ({status}):\n{}", self.log());
+            }
+            ensure!(started.elapsed() < START, "Kafka does not answer after {START:?}:\n{}", self.log());
+        }
+        Ok(())
+    }
+
+    fn log(&self) -> String {
+        let log = fs::read_to_string(self.folder.path().join("kafka.log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+}
+
+impl Drop for Kafka {
+    fn drop(&mut self) {
+        // its data goes with it: there is nothing to end gently
+        let _ = self.kill();
+    }
+}
+
+/// The broker's jars, fetched by the first who needs them.
+fn jars() -> Result<PathBuf> {
+    static FETCHING: Mutex<()> = Mutex::new(());
+    let _one = FETCHING.lock();
+    let remedy = "tests against real Kafka need Java 17 and Maven: apt-get install maven default-jre-headless";
+    let java = Command::new("java").arg("-version").output();
+    ensure!(java.is_ok_and(|java| java.status.success()), "no java: {remedy}");
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"), PathBuf::from);
+    let folder = target.join(format!("kafka-{VERSION}"));
+    let (jars, complete) = (folder.join("lib"), folder.join("complete"));
+    fs::create_dir_all(&folder)?;
+    // other test processes wait here
+    let lock = File::create(folder.join("lock"))?;
+    lock.lock()?;
+    if !complete.exists() {
+        fs::write(folder.join("pom.xml"), POM)?;
+        let maven = Command::new("mvn")
+            .args(["-q", "-B", "-f"])
+            .arg(folder.join("pom.xml"))
+            .arg("org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies")
+            .args(["-DincludeScope=runtime".into(), format!("-DoutputDirectory={}", jars.display())])
+            .output()
+            .with_context(|| format!("no mvn: {remedy}"))?;
+        ensure!(
+            maven.status.success(),
+            "Maven did not fetch Kafka {VERSION} (it needs Maven Central once): {}",
+            String::from_utf8_lossy(&maven.stdout)
+        );
+        fs::write(complete, VERSION)?;
+    }
+    Ok(jars)
+}
+
+fn wait<T, E: std::error::Error + Send + Sync + 'static>(future: impl Future<Output = Result<T, E>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), future).await })??)
+}
+
+fn properties(port: u16, controller: u16, data: &Path) -> String {
+    format!(
+        "process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
+controller.listener.names=CONTROLLER
+log.dirs={}
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=8
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+min.insync.replicas=1
+auto.create.topics.enable=false
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+group.consumer.min.session.timeout.ms=1000
+group.consumer.min.heartbeat.interval.ms=200
+group.consumer.heartbeat.interval.ms=300
+group.consumer.session.timeout.ms=6000
+broker.session.timeout.ms=1500
+broker.heartbeat.interval.ms=300
+num.network.threads=2
+num.io.threads=4
+log.segment.bytes=134217728
+",
+        data.display()
+    )
+}
+
+const LOGGING: &str = "appender.console.type=Console
+appender.console.name=console
+appender.console.layout.type=PatternLayout
+appender.console.layout.pattern=%d %p %m%n
+rootLogger.level=warn
+rootLogger.appenderRef.console.ref=console
+";
+
+const POM: &str = r#"<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>tally.tests</groupId>
+  <artifactId>kafka</artifactId>
+  <version>1</version>
+  <packaging>pom</packaging>
+  <dependencies>
+    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>4.1.1</version></dependency>
+    <dependency><groupId>org.apache.logging.log4j</groupId><artifactId>log4j-slf4j-impl</artifactId><version>2.24.3</version></dependency>
+    <dependency><groupId>org.apache.logging.log4j</groupId><artifactId>log4j-core</artifactId><version>2.24.3</version></dependency>
+    <dependency><groupId>org.apache.logging.log4j</groupId><artifactId>log4j-1.2-api</artifactId><version>2.24.3</version></dependency>
+  </dependencies>
+</project>
+"#;

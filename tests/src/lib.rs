@@ -1,0 +1,2 @@
+//! What black-box tests share.
+pub mod kafka;

@@ -1,0 +1,190 @@
+//! The command line as a user meets it: help, usage errors, configuration, exit codes. No engine runs here.
+//!
+//! The binary is `TALLY_BIN`, else `tally` in the target folder of this test.
+#![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn binary() -> PathBuf {
+    if let Some(binary) = std::env::var_os("TALLY_BIN") {
+        return binary.into();
+    }
+    // target/release/deps/cli-… → target/release/tally
+    let test = std::env::current_exe().unwrap();
+    let binary = test.parent().and_then(Path::parent).unwrap().join("tally");
+    assert!(binary.exists(), "{} is missing; build it or set TALLY_BIN", binary.display());
+    binary
+}
+
+/// Runs in an empty folder without the environment of the one who tests.
+fn tally_in(folder: &Path, args: &[&str], env: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(binary());
+    command.args(args).current_dir(folder).env_clear().envs(env.iter().copied());
+    command.output().unwrap()
+}
+
+fn tally(args: &[&str]) -> Output {
+    tally_in(tempfile::tempdir().unwrap().path(), args, &[])
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+#[test]
+fn alone_it_prints_a_short_help_led_by_examples() {
+    let output = tally(&[]);
+    let text = out(&output);
+    assert_eq!((code(&output), err(&output).as_str()), (0, ""));
+    assert!(text.lines().count() <= 20, "{text}");
+    let examples: Vec<&str> = text.lines().filter(|line| line.starts_with("  tally ")).collect();
+    assert_eq!(examples.len(), 3, "{text}");
+}
+
+#[test]
+fn every_command_has_help() {
+    for command in [
+        &["demo"][..],
+        &["run"],
+        &["produce"],
+        &["query"],
+        &["plugin", "list"],
+        &["import"],
+        &["config", "show"],
+        &["config", "check"],
+    ] {
+        let output = tally(&[command, &["--help"]].concat());
+        assert_eq!(code(&output), 0, "{command:?}");
+        assert!(out(&output).contains("Usage: tally"), "{}", out(&output));
+        assert!(!out(&output).contains('\u{1b}'), "colour in a pipe");
+    }
+    assert!(out(&tally(&["--version"])).starts_with("tally "));
+}
+
+#[test]
+fn wrong_usage_is_2_and_says_what_was_meant() {
+    let wrong: [(&[&str], &str); 10] = [
+        (&["rum"], "'run'"),
+        (&["run", "--lisen", "127.0.0.1:0"], "'--listen'"),
+        (&["run", "--listen", "here"], "--listen"),
+        (&["query"], "NAME"),
+        (&["query", "x", "{limit:5}"], "not JSON"),
+        (&["query", "x", "[]"], "JSON object"),
+        (&["query", "x", "--url", "https://x"], "https is not spoken here"),
+        (&["produce", "--rate", "0"], "events a second"),
+        (&["produce", "--map", "a=b"], "--from"),
+        (&["demo", "--duration", "soon"], "length of time"),
+    ];
+    for (args, words) in wrong {
+        let output = tally(args);
+        assert_eq!((code(&output), out(&output).as_str()), (2, ""), "{args:?}: {}", err(&output));
+        assert!(err(&output).contains(words), "{args:?}: {}", err(&output));
+    }
+}
+
+#[test]
+fn no_engine_is_said_with_a_remedy() {
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("http://{address}");
+    for args in [
+        &["query", "x", "--url", &url][..],
+        &["plugin", "list", "--url", &url],
+        &["produce", "--count", "1", "--url", &url],
+    ] {
+        let output = tally(args);
+        assert_eq!((code(&output), out(&output).as_str()), (1, ""), "{args:?}");
+        let expected = format!("error: no engine answers at {url}; start one with `tally run` or give --url\n");
+        assert_eq!(err(&output), expected);
+    }
+}
+
+#[test]
+fn a_port_in_use_is_said_with_a_remedy() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for command in ["run", "demo"] {
+        let output = tally(&[command, "--listen", &address]);
+        assert_eq!(code(&output), 1, "{}", err(&output));
+        assert_eq!(err(&output), format!("error: {address} is in use; try --listen 127.0.0.1:0\n"));
+    }
+}
+
+#[test]
+fn config_show_names_the_origin_of_every_value_and_hides_secrets() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = "[kafka]\ngroup = \"g\"\n[kafka.settings]\n\"sasl.password\" = \"hush\"\n";
+    std::fs::write(folder.path().join("metrics.toml"), file).unwrap();
+    let env = [("TOPIC", "clicks"), ("REDIS_URL", "redis://:hush@x")];
+    let output = tally_in(folder.path(), &["config", "show"], &env);
+    let text = out(&output);
+    assert_eq!(code(&output), 0);
+    let has = |key: &str, origin: &str| text.lines().any(|line| line.starts_with(key) && line.ends_with(origin));
+    assert!(has("kafka.topic = \"clicks\"", "(env TOPIC)"), "{text}");
+    assert!(has("kafka.group = \"g\"", "(file metrics.toml:2)"), "{text}");
+    assert!(has("log.partitions = 4", "(default)"), "{text}");
+    assert!(has("kafka.settings.\"sasl.password\" = ***", "(file metrics.toml:4)"), "{text}");
+    assert!(!text.contains("hush") && !err(&output).contains("hush"));
+    assert_eq!(err(&output), "warning: REDIS_URL is set but not yet used by this version\n");
+
+    let json = tally_in(folder.path(), &["config", "show", "--json"], &env);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    let settings = json["settings"].as_array().unwrap();
+    let topic = settings.iter().find(|setting| setting["key"] == "kafka.topic").unwrap();
+    assert_eq!((topic["value"].as_str(), topic["origin"].as_str()), (Some("clicks"), Some("env TOPIC")));
+}
+
+#[test]
+fn config_check_accepts_nothing_the_shipped_file_and_refuses_broken_ones_with_78() {
+    let nothing = tally(&["config", "check"]);
+    assert_eq!((code(&nothing), err(&nothing).as_str()), (0, ""));
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../metrics.toml");
+    let output = tally(&["config", "check", "-c", shipped.to_str().unwrap()]);
+    assert_eq!(code(&output), 0, "{}", err(&output));
+
+    let folder = tempfile::tempdir().unwrap();
+    let broken: [(&str, &str); 6] = [
+        ("[kafka]\nbrokerz = \"a:1\"\n", "metrics.toml:2:1: unknown key `brokerz` in [kafka]; did you mean `brokers`?"),
+        ("[log]\npartitions = \"4\"\n", "metrics.toml:2:14: log.partitions must be a whole number"),
+        ("[log]\nretention = \"soon\"\n", "metrics.toml:2:13: log.retention \"soon\" is not a length of time"),
+        ("[server]\nlisten = \"0.0.0.0:1\"\n", "metrics.toml:2:10: server.listen"),
+        ("[kafka\n", "metrics.toml:1:7: "),
+        ("[metrics.Top]\n", "metrics.toml:1:10: metrics.Top"),
+    ];
+    for (text, words) in broken {
+        std::fs::write(folder.path().join("metrics.toml"), text).unwrap();
+        for command in [&["config", "check"][..], &["config", "show"], &["run"], &["produce", "--count", "1"]] {
+            let output = tally_in(folder.path(), command, &[]);
+            assert_eq!((code(&output), out(&output).as_str()), (78, ""), "{command:?} {text:?}: {}", err(&output));
+            assert!(err(&output).starts_with(&format!("error: {words}")), "{}", err(&output));
+        }
+    }
+    for args in [&["config", "check", "-c", "gone.toml"][..], &["run", "-c", "gone.toml"]] {
+        let output = tally(args);
+        assert_eq!(code(&output), 78);
+        assert!(err(&output).contains("gone.toml: there is no such file"), "{}", err(&output));
+    }
+    let output = tally_in(tempfile::tempdir().unwrap().path(), &["config", "check"], &[("KAFKA_BROKER", "nohost")]);
+    assert_eq!(code(&output), 78);
+    assert!(err(&output).contains("environment variable KAFKA_BROKER: kafka.brokers"), "{}", err(&output));
+}
+
+#[test]
+fn a_file_that_cannot_be_replayed_is_said_before_anything_is_sent() {
+    let output = tally(&["produce", "--from", "gone.csv"]);
+    assert_eq!(code(&output), 1);
+    assert!(err(&output).contains("gone.csv cannot be read"), "{}", err(&output));
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.csv"), "uid,product_id,event_type\n1,2,view\n").unwrap();
+    let output = tally_in(folder.path(), &["produce", "--from", "a.csv"], &[]);
+    assert_eq!(code(&output), 1);
+    assert!(err(&output).contains("--map user_id=COLUMN"), "{}", err(&output));
+}

@@ -1,0 +1,215 @@
+//! The contract of event sources, kept on real Apache Kafka; and what only Kafka can do to a source.
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // a test fails by panicking, a measurement prints
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+use tally_engine::config::KafkaConfig;
+use tally_engine::event::{Position, Record};
+use tally_engine::source::contract::{self, World};
+use tally_engine::source::kafka::{KafkaSource, Producer, Tail, inspect};
+use tally_engine::source::{Sink, Source, SourceError, Start};
+use tally_tests::kafka::Kafka;
+
+struct Topic<'a> {
+    kafka: &'a Kafka,
+    config: KafkaConfig,
+}
+
+impl World for Topic<'_> {
+    fn partitions(&self) -> u32 {
+        4
+    }
+
+    fn append(&mut self, partition: u32, payloads: &[Vec<u8>]) {
+        self.kafka.produce(&self.config.topic, partition as i32, payloads).unwrap();
+    }
+
+    fn source(&mut self) -> Box<dyn Source> {
+        Box::new(KafkaSource::open(&self.config).unwrap())
+    }
+
+    fn truncate(&mut self, partition: u32) -> bool {
+        self.kafka.delete_before(&self.config.topic, partition as i32, 200).unwrap();
+        true
+    }
+
+    fn hole(&mut self, partition: u32) -> bool {
+        let payloads = [b"aborted".to_vec(), b"aborted".to_vec()];
+        self.kafka.produce_in_transaction(&self.config.topic, partition as i32, &payloads, false).unwrap();
+        self.kafka.produce_in_transaction(&self.config.topic, partition as i32, &payloads[..1], true).unwrap();
+        true
+    }
+
+    fn shares(&self) -> bool {
+        true
+    }
+}
+
+fn config(kafka: &Kafka, topic: &str) -> KafkaConfig {
+    KafkaConfig {
+        brokers: kafka.brokers(),
+        topic: topic.into(),
+        group: format!("group-{topic}"),
+        session_timeout_ms: 2_000,
+        ..KafkaConfig::default()
+    }
+}
+
+/// Counts, and keeps its own positions, as an engine does: what it has seen it does not ask for again.
+#[derive(Default)]
+struct Count {
+    next: BTreeMap<u32, u64>,
+    seen: u64,
+    bytes: u64,
+}
+
+impl Sink for Count {
+    fn assigned(&mut self, partitions: &[u32]) -> Vec<Start> {
+        partitions
+            .iter()
+            .map(|partition| self.next.get(partition).map_or(Start::Earliest, |next| Start::At(*next)))
+            .collect()
+    }
+    fn revoked(&mut self, _: &[u32], _: bool) {}
+    fn records(&mut self, partition: u32, records: &[Record<'_>]) {
+        if let Some(last) = records.last() {
+            self.next.insert(partition, last.offset + 1);
+        }
+        self.seen += records.len() as u64;
+        self.bytes +=
+            records.iter().filter_map(|record| record.payload).map(|payload| u64::from(payload[0])).sum::<u64>();
+    }
+    fn gap(&mut self, partition: u32, from: u64, to: u64) {
+        panic!("gap in {partition}: {from} to {to}");
+    }
+}
+
+/// One broker for all of it: starting one takes five seconds.
+#[test]
+fn kafka() {
+    let mut kafka = Kafka::start().unwrap();
+    for (topic, settings) in [
+        ("classic", BTreeMap::new()),
+        ("kip848", BTreeMap::from([("group.protocol".to_owned(), "consumer".to_owned())])),
+    ] {
+        kafka.create_topic(topic, 4, &[]).unwrap();
+        let config = KafkaConfig { settings, ..config(&kafka, topic) };
+        contract::run(&mut Topic { kafka: &kafka, config });
+        println!("contract kept: {topic}");
+    }
+    a_compacted_topic_is_refused(&kafka);
+    a_producer_is_acknowledged_and_a_tail_reads_it(&kafka);
+    an_unknown_topic_is_told_and_waited_for(&kafka);
+    a_broker_that_crashes_is_told_and_waited_for(&mut kafka);
+}
+
+fn a_compacted_topic_is_refused(kafka: &Kafka) {
+    kafka.create_topic("compacted", 1, &[("cleanup.policy", "compact")]).unwrap();
+    let refused = |config: &KafkaConfig| {
+        KafkaSource::open(config).unwrap().poll(Duration::from_millis(50), 10, &mut Count::default())
+    };
+    let fault = refused(&config(kafka, "compacted")).unwrap_err();
+    assert!(matches!(&fault, SourceError::Fatal(text) if text.contains("allow_compacted")), "{fault}");
+    refused(&KafkaConfig { allow_compacted: true, ..config(kafka, "compacted") }).unwrap();
+}
+
+fn a_producer_is_acknowledged_and_a_tail_reads_it(kafka: &Kafka) {
+    kafka.create_topic("produced", 3, &[]).unwrap();
+    let config = config(kafka, "produced");
+    assert_eq!(inspect(&config).unwrap().partitions, 3);
+    let producer = Producer::open(&config).unwrap();
+    let keys: Vec<Vec<u8>> = (0..3_000u32).map(|n| (n % 50).to_string().into_bytes()).collect();
+    let records: Vec<(&[u8], &[u8])> = keys.iter().map(|key| (key.as_slice(), key.as_slice())).collect();
+    let first = producer.send(&records).unwrap();
+    assert_eq!(first.values().sum::<u64>(), 3_000, "{first:?}");
+    let mut tail = Tail::open(&config, &Position(first.clone())).unwrap();
+    let second = producer.send(&records[..10]).unwrap();
+    let (mut seen, started) = (0, Instant::now());
+    while seen < 10 {
+        assert!(started.elapsed() < Duration::from_secs(20), "the tail has {seen} of 10");
+        let polled = tail.poll(Duration::from_millis(100), 100, |partition, records| {
+            seen += records.len();
+            assert!(
+                records.iter().all(|record| record.offset >= first[&partition] && record.offset < second[&partition])
+            );
+        });
+        assert!(!matches!(polled, Err(SourceError::Fatal(_))), "{polled:?}");
+    }
+    assert_eq!(seen, 10);
+}
+
+fn an_unknown_topic_is_told_and_waited_for(kafka: &Kafka) {
+    let mut source = KafkaSource::open(&config(kafka, "later")).unwrap();
+    let mut count = Count::default();
+    let fault = source.poll(Duration::from_millis(50), 10, &mut count).unwrap_err();
+    assert!(matches!(&fault, SourceError::Transient(text) if text.contains("create it")), "{fault}");
+    kafka.create_topic("later", 1, &[]).unwrap();
+    kafka.produce("later", 0, &[b"x".to_vec()]).unwrap();
+    until(&mut source, &mut count, 1);
+    Box::new(source).close(Duration::from_secs(5));
+}
+
+fn a_broker_that_crashes_is_told_and_waited_for(kafka: &mut Kafka) {
+    kafka.create_topic("crash", 2, &[]).unwrap();
+    kafka.produce("crash", 0, &vec![b"x".to_vec(); 100]).unwrap();
+    let mut source = KafkaSource::open(&config(kafka, "crash")).unwrap();
+    let mut count = Count::default();
+    until(&mut source, &mut count, 100);
+    kafka.kill().unwrap();
+    let (mut told, started) = (None, Instant::now());
+    while told.is_none() && started.elapsed() < Duration::from_secs(20) {
+        told = source.poll(Duration::from_millis(50), 10, &mut count).err();
+    }
+    let told = told.expect("a dead broker is told");
+    assert!(matches!(&told, SourceError::Transient(text) if text.contains("[kafka] brokers")), "{told}");
+    kafka.restart().unwrap();
+    kafka.produce("crash", 0, &vec![b"y".to_vec(); 50]).unwrap();
+    until(&mut source, &mut count, 150);
+    assert_eq!(count.seen, 150, "nothing lost, nothing twice");
+
+    kafka.kill().unwrap();
+    let started = Instant::now();
+    Box::new(source).close(Duration::from_secs(3));
+    assert!(started.elapsed() < Duration::from_secs(5), "closing without a broker took {:?}", started.elapsed());
+}
+
+fn until(source: &mut KafkaSource, count: &mut Count, seen: u64) {
+    let started = Instant::now();
+    while count.seen < seen {
+        assert!(started.elapsed() < Duration::from_secs(30), "{} of {seen} records", count.seen);
+        if let Err(fault @ SourceError::Fatal(_)) = source.poll(Duration::from_millis(50), 1_000, count) {
+            panic!("{fault}");
+        }
+    }
+}
+
+/// `cargo test --release -p tally-tests --test sources consume_speed -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement"]
+fn consume_speed() {
+    let kafka = Kafka::start().unwrap();
+    kafka.create_topic("speed", 4, &[]).unwrap();
+    let payloads = vec![vec![b'x'; 185]; 250_000];
+    for partition in 0..4 {
+        kafka.produce("speed", partition, &payloads).unwrap();
+    }
+    for _ in 0..3 {
+        let mut source =
+            KafkaSource::open(&KafkaConfig { group: format!("{:?}", Instant::now()), ..config(&kafka, "speed") })
+                .unwrap();
+        let (mut count, started, busy) = (Count::default(), Instant::now(), cpu());
+        while count.seen < 1_000_000 {
+            source.poll(Duration::from_millis(50), 2_048, &mut count).unwrap();
+        }
+        println!("{:.0} ns CPU/event, {:?}", (cpu() - busy) * 1e9 / 1e6, started.elapsed());
+        Box::new(source).close(Duration::from_secs(5));
+    }
+}
+
+/// Seconds of CPU of this process.
+fn cpu() -> f64 {
+    let usage = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let ticks: u64 =
+        usage.rsplit(')').next().unwrap().split_whitespace().skip(11).take(2).map(|n| n.parse::<u64>().unwrap()).sum();
+    ticks as f64 / 100.0
+}
