@@ -231,7 +231,9 @@ impl Engine {
             (None, None) => Ok(format!("{} partitions", standing.held.len())),
         };
         let halts: Vec<&str> = standing.halts.values().map(String::as_str).collect();
-        let counting = if standing.stopping {
+        let counting = if standing.failed {
+            Err("counting ended by an internal error; restart the engine, nothing is lost".to_owned())
+        } else if standing.stopping {
             Err("the engine is stopping".to_owned())
         } else if halts.is_empty() {
             Ok("nothing stands still".to_owned())

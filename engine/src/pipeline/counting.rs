@@ -107,6 +107,19 @@ impl Counting {
         self.metrics.iter().find(|metric| metric.no == no)
     }
 
+    /// A metric that is stored less far than another has history to count before it is complete.
+    pub(super) fn set_targets(&self) {
+        let mut counted = self.view.write();
+        let mut furthest = Position::default();
+        for (partition, offset) in counted.metrics.iter().flat_map(|place| &place.position.0) {
+            let to = furthest.0.entry(*partition).or_default();
+            *to = (*to).max(*offset);
+        }
+        for place in &mut counted.metrics {
+            place.target = (!place.position.reaches(&furthest)).then(|| furthest.clone());
+        }
+    }
+
     pub(super) fn assigned(&mut self, partitions: &[u32]) {
         for partition in partitions {
             let window = DedupeWindow::new(self.dedupe_window);

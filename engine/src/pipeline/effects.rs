@@ -19,6 +19,9 @@ use std::time::{Duration, Instant};
 /// start reads and what the disk holds.
 const COMPACT: u64 = 4 << 20;
 
+/// How long an answer of the store is waited for before what is due is sent again, while partitions are given up.
+const RETRY: Duration = Duration::from_millis(100);
+
 /// How often a table is compacted because panes have expired, at most.
 const EXPIRE: Duration = Duration::from_secs(60);
 
@@ -164,21 +167,20 @@ impl Driver {
     fn commit(&mut self, counting: &mut Counting, no: RevisionNo, ticket: Ticket, life: Life, advances: &[Advance]) {
         counting.flush_letters();
         let Some(metric) = counting.metrics.iter().find(|metric| metric.no == no) else { return };
-        let mut counted = self.view.write();
-        let counted = &mut *counted;
         for advance in advances.iter().filter(|advance| advance.to.next > advance.from) {
             let unstored = counting.unstored.entry((no, advance.partition)).or_default();
             // Sent before and not answered: the same range again, so the same deltas.
             if unstored.sent.as_ref().is_none_or(|(to, _)| *to != advance.to.next) {
                 let mut all = std::mem::take(&mut unstored.open);
-                all.push(counted.state.seal(metric.id, advance.partition));
+                // Readers come in between: sealing changes where deltas lie, not what they come to.
+                all.push(self.view.write().state.seal(metric.id, advance.partition));
                 unstored.sent = Some((advance.to.next, all));
             }
         }
         let moved = advances.iter().filter(|advance| advance.to.next > advance.from);
         let sent = moved.filter_map(|advance| counting.unstored.get(&(no, advance.partition))?.sent.as_ref());
         let sealed: Vec<&Sealed> = sent.flat_map(|(_, sealed)| sealed).collect();
-        let frames = counted.state.frames(metric.id, &sealed).into_iter();
+        let frames = self.view.read().state.frames(metric.id, &sealed).into_iter();
         let frames = frames.map(|frame| (Bucket { table: frame.table, bucket: frame.bucket }, frame.bytes)).collect();
         let stored = |progress: &Progress| StoredProgress { next: progress.next, bytes: progress.encode() };
         let advances = advances
@@ -332,13 +334,14 @@ impl Driver {
     pub(super) fn flush(&mut self, counting: &mut Counting, partitions: &[u32], limit: Duration) {
         let deadline = Instant::now() + limit;
         while !counting.machine.flushed(partitions) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.commits.done.recv_timeout(left) {
+            if Instant::now() >= deadline {
+                tracing::warn!("the last records were not committed in time; they will be counted again");
+                return;
+            }
+            match self.commits.done.recv_timeout(RETRY) {
                 Ok(done) => self.answered(counting, done),
-                Err(_) => {
-                    tracing::warn!("the last records were not committed in time; they will be counted again");
-                    return;
-                }
+                // Nothing is on its way, or the store does not answer: what is due is sent (again).
+                Err(_) => self.tell(counting, Event::CheckpointDue),
             }
         }
     }

@@ -24,6 +24,9 @@ pub(super) const BATCH: usize = 2_048;
 /// Longest wait for news: how late a checkpoint or an answer from the store is noticed on a quiet log.
 const WAIT: Duration = Duration::from_millis(20);
 
+/// How often the log is asked for its ends: it may have to ask a broker.
+const LAG: Duration = Duration::from_secs(2);
+
 /// Longest wait for the last commits when partitions are taken from us.
 const FLUSH: Duration = Duration::from_secs(4);
 
@@ -92,7 +95,9 @@ impl Lane {
         for no in joined {
             self.tell(Event::Joined(no, History::Whole));
         }
+        self.counting.set_targets();
         let mut due = Instant::now() + self.checkpoint;
+        let mut looked = Instant::now();
         while self.stop.load(Ordering::Relaxed) == 0 {
             self.driver.serve(&mut self.counting, &mut *source);
             let wait = due.saturating_duration_since(Instant::now()).min(WAIT);
@@ -111,6 +116,10 @@ impl Lane {
             if Instant::now() >= due || self.counting.wants_checkpoint() {
                 due = Instant::now() + self.checkpoint;
                 self.tell(Event::HeartbeatDue);
+                source.publish_progress(&self.counting.committed_offsets());
+            }
+            if looked.elapsed() >= LAG {
+                looked = Instant::now();
                 self.lag(&mut *source);
             }
         }
@@ -123,8 +132,6 @@ impl Lane {
 
     /// Notes how far behind the log's end each partition stands. Failing that says nothing about counting.
     fn lag(&mut self, source: &mut dyn Source) {
-        let published = self.counting.committed_offsets();
-        source.publish_progress(&published);
         if let Ok(bounds) = source.bounds() {
             self.counting.note_lag(&bounds);
         }

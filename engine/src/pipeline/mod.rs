@@ -15,6 +15,7 @@ pub use view::{Counted, Place, Standing, View};
 
 use lane::Lane;
 use parking_lot::Mutex;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -32,8 +33,19 @@ pub struct Handle {
 /// The system gives no more threads.
 pub fn start(parts: Parts) -> std::io::Result<Handle> {
     let stop = parts.stop.clone();
+    let view = parts.view.clone();
     let (lane, source) = Lane::new(parts)?;
-    let thread = std::thread::Builder::new().name("tally-lane".into()).spawn(move || lane.run(source))?;
+    let run = move || {
+        // State is safe whatever happens here; but nobody must believe that it is still being counted.
+        catch_unwind(AssertUnwindSafe(|| lane.run(source))).unwrap_or_else(|_| {
+            tracing::error!(
+                "counting ended by an internal error; restart the engine: what is not stored is counted again"
+            );
+            view.stand(|standing| standing.failed = true);
+            Done::default()
+        })
+    };
+    let thread = std::thread::Builder::new().name("tally-lane".into()).spawn(run)?;
     Ok(Handle { stop, thread: Mutex::new(Some(thread)) })
 }
 
@@ -42,10 +54,7 @@ impl Handle {
     pub fn stop(&self, limit: Duration) -> Done {
         self.stop.store(millis(limit), Ordering::Relaxed);
         let Some(thread) = self.thread.lock().take() else { return Done::default() };
-        thread.join().unwrap_or_else(|_| {
-            tracing::error!("the lane panicked; state is safe, the rest is counted again from the log");
-            Done::default()
-        })
+        thread.join().unwrap_or_default()
     }
 }
 

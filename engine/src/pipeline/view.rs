@@ -65,6 +65,8 @@ pub struct Standing {
     pub lag: BTreeMap<u32, u64>,
     /// Unix milliseconds of the last commit.
     pub last_commit: Option<i64>,
+    /// Whether counting has ended by an internal error.
+    pub failed: bool,
     /// Whether the lane is stopping.
     pub stopping: bool,
 }

@@ -43,7 +43,8 @@ impl Floors {
         let raise = |pane: Pane, coarser: Pane| {
             let keep = tiers.iter().find(|tier| tier.pane == pane).and_then(|tier| tier.keep_ms);
             let due = keep.map_or(i64::MIN, |keep| {
-                watermark.saturating_sub(keep).div_euclid(coarser.millis()) * coarser.millis()
+                let end = watermark.saturating_sub(keep);
+                end.div_euclid(coarser.millis()).saturating_mul(coarser.millis())
             });
             self.of(pane).max(due)
         };
@@ -103,6 +104,7 @@ mod tests {
         let floors = Floors::new(&tiers()).raised(&tiers(), 100 * HOUR + 59 * MINUTE);
         assert_eq!((floors.minute, floors.hour, floors.day), (98 * HOUR, 48 * HOUR, i64::MIN));
         assert_eq!(floors.raised(&tiers(), 0), floors);
+        assert_eq!(Floors::new(&tiers()).raised(&tiers(), i64::MIN), Floors::new(&tiers()), "nothing was counted");
     }
 
     #[test]

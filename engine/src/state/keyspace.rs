@@ -8,7 +8,7 @@ use super::texts::Texts;
 use crate::event::{ABSENT, EventBatch, TEXT_BIT};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
 use tally_plugin::description::Key;
 
 /// "No key": the row lacks one of the columns.
@@ -110,7 +110,7 @@ impl Keyspace {
         if values.len() != self.shape.group {
             return None;
         }
-        let hash = self.hasher.hash_one(values);
+        let hash = hash(&self.hasher, values);
         if self.grouped() {
             self.group_index.find(hash, |group| self.group_values(*group) == values).copied()
         } else if self.width() == 0 {
@@ -134,13 +134,25 @@ impl Keyspace {
             }
             return 0;
         }
-        let hash = self.hasher.hash_one(values);
+        let hash = hash(&self.hasher, values);
         let (width, stored) = (values.len(), &self.values);
         let same = |key: &u32| stored[*key as usize * width..][..width] == *values;
         if let Some(key) = self.index.find(hash, same) {
             return *key;
         }
         self.add(values, hash, texts)
+    }
+
+    /// As `intern`, for a width known when this is compiled: the comparison needs no loop.
+    #[inline]
+    fn intern_row<const N: usize>(&mut self, values: &[u64; N], texts: &Texts) -> u32 {
+        let hash = hash(&self.hasher, values);
+        let stored = &self.values;
+        let same = |key: &u32| stored[*key as usize * N..].first_chunk() == Some(values);
+        match self.index.find(hash, same) {
+            Some(key) => *key,
+            None => self.add(values, hash, texts),
+        }
     }
 
     #[cold]
@@ -151,7 +163,7 @@ impl Keyspace {
         grow(&mut self.values, width);
         self.values.extend_from_slice(values);
         let (stored, hasher) = (&self.values, &self.hasher);
-        self.index.insert_unique(hash, key, |key| hasher.hash_one(&stored[*key as usize * width..][..width]));
+        self.index.insert_unique(hash, key, |key| self::hash(hasher, &stored[*key as usize * width..][..width]));
         if self.grouped() {
             self.join_group(key, &values[..self.shape.group], texts);
         } else {
@@ -161,7 +173,7 @@ impl Keyspace {
     }
 
     fn join_group(&mut self, key: u32, group_values: &[u64], texts: &Texts) {
-        let hash = self.hasher.hash_one(group_values);
+        let hash = hash(&self.hasher, group_values);
         let found = self.group_index.find(hash, |group| self.group_values(*group) == group_values).copied();
         let (group, next) = match found {
             Some(group) => (group, std::mem::replace(&mut self.heads[group as usize], key)),
@@ -172,7 +184,7 @@ impl Keyspace {
                 let (values, heads, hasher) = (&self.values, &self.heads, &self.hasher);
                 let (width, lead) = (self.shape.columns.len(), self.shape.group);
                 self.group_index.insert_unique(hash, group, |group| {
-                    hasher.hash_one(&values[heads[*group as usize] as usize * width..][..lead])
+                    self::hash(hasher, &values[heads[*group as usize] as usize * width..][..lead])
                 });
                 (group, NONE)
             }
@@ -196,6 +208,12 @@ impl Keyspace {
                 let key = self.intern(&[], texts);
                 out.resize(rows, key);
             }
+            // A handful of values: looked up once each, not once a row.
+            [Key::EventType] => {
+                let keys: Vec<u32> = columns.kind_numbers.iter().map(|kind| self.intern_row(&[*kind], texts)).collect();
+                let known = |code: &u16| keys.get(usize::from(*code)).copied().unwrap_or(NONE);
+                out.extend(columns.kind_codes.iter().map(known));
+            }
             [a] => self.resolve_rows((0..rows).map(|row| [of(a)[row]]), texts, out),
             [a, b] => {
                 let (a, b) = (of(a), of(b));
@@ -217,7 +235,7 @@ impl Keyspace {
         out: &mut Vec<u32>,
     ) {
         for values in rows {
-            out.push(if values.contains(&ABSENT) { NONE } else { self.intern(&values, texts) });
+            out.push(if values.contains(&ABSENT) { NONE } else { self.intern_row(&values, texts) });
         }
     }
 
@@ -229,6 +247,16 @@ impl Keyspace {
             + self.group_index.capacity() * 5
             + self.bucket_hash.capacity() * 2
     }
+}
+
+/// Hash of column values; seeded per process, so that nobody can make keys collide.
+#[inline]
+fn hash(hasher: &RandomState, values: &[u64]) -> u64 {
+    let mut state = hasher.build_hasher();
+    for value in values {
+        state.write_u64(*value);
+    }
+    state.finish()
 }
 
 /// Makes room for `more` items, a quarter at a time once the list is large: doubling would waste half the memory.
@@ -245,6 +273,7 @@ pub(crate) struct Columns {
     pub(crate) products: Vec<u64>,
     pub(crate) kinds: Vec<u64>,
     kind_numbers: Vec<u64>,
+    kind_codes: Vec<u16>,
 }
 
 impl Columns {
@@ -254,6 +283,8 @@ impl Columns {
         self.kind_numbers.extend(batch.kind_names.iter().map(|name| texts.intern(name.as_bytes())));
         // ABSENT in `kinds` stands for "no event type": its code is beyond the dictionary.
         let numbers = &self.kind_numbers;
+        self.kind_codes.clear();
+        self.kind_codes.extend_from_slice(&batch.kinds);
         self.kinds.clear();
         self.kinds.extend(batch.kinds.iter().map(|kind| numbers.get(usize::from(*kind)).copied().unwrap_or(ABSENT)));
         intern_column(&batch.users, batch, texts, &mut self.users);

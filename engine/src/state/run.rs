@@ -125,20 +125,27 @@ fn take_place(bytes: &mut &[u8], last: u64) -> Option<u64> {
     Some(((last >> 32) + step) << 32 | (from + key))
 }
 
-/// The runs of one pane; small ones are merged into larger ones as they come, so there are few.
+/// Runs of about one length that stand side by side before they are merged into one: each row is then rewritten once
+/// per factor of eight that its pane grows, and a read walks at most seven runs per such factor.
+const FAN: usize = 8;
+
+/// The runs of one pane, longer ones first.
 #[derive(Default)]
 pub(crate) struct Runs(Vec<Run>);
 
 impl Runs {
-    /// Adds a run; merges from the end while the newer one is at least half as long.
+    /// Adds a run; merges the last [`FAN`] while none of them is much longer than the others together.
     pub(crate) fn push(&mut self, layout: &Layout, run: Run) {
         self.0.push(run);
-        while let [.., before, newest] = self.0.as_slice() {
-            if newest.len() * 2 < before.len() {
+        while self.0.len() >= FAN {
+            let tail = &self.0[self.0.len() - FAN..];
+            let rest: usize = tail[1..].iter().map(Run::len).sum();
+            if tail[0].len() > rest {
                 break;
             }
-            let merged = merge(layout, before.base, &[before, newest]);
-            self.0.truncate(self.0.len() - 2);
+            let all: Vec<&Run> = tail.iter().collect();
+            let merged = merge(layout, tail[0].base, &all);
+            self.0.truncate(self.0.len() - FAN);
             self.0.push(merged);
         }
     }

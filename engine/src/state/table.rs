@@ -9,7 +9,7 @@ use super::keyspace::{Keyspace, NONE, grow};
 use super::run::{Run, Runs, fold_places, merge, place};
 use super::tail::{Folded, MINUTE, Tail};
 use std::collections::BTreeMap;
-use tally_plugin::description::Table;
+use tally_plugin::description::{Pane, Table};
 
 /// A table's view.
 pub(crate) struct TableState {
@@ -105,6 +105,7 @@ impl TableState {
     #[inline]
     fn count_into(&mut self, tail: &mut Tail, keys: &[u32], times: &[i64], takes: impl Fn(usize) -> bool) -> u64 {
         let mut counted = 0;
+        tail.reserve(keys.len());
         if self.layout.is_count() {
             for (n, (&key, &time)) in keys.iter().zip(times).enumerate() {
                 if key != NONE && takes(n) {
@@ -148,13 +149,21 @@ impl TableState {
         let width = self.layout.words();
         let mut from = 0;
         while from < folded.keys.len() {
-            let pane = self.floors.pane(i64::from(folded.minutes[from]));
-            let same = |minute: &i32| self.floors.pane(i64::from(*minute)) == pane;
-            let to = from + folded.minutes[from..].iter().take_while(|minute| same(minute)).count();
-            let places =
-                (from..to).map(|n| (place(keys.group(folded.keys[n]), folded.keys[n]), (n - from) as u32)).collect();
-            let mut words = folded.words[from * width..to * width].to_vec();
-            let run = fold_places(&self.layout, start(pane), places, &mut words);
+            let minute = folded.minutes[from];
+            let pane = self.floors.pane(i64::from(minute));
+            // Minutes come in order, so those of one pane stand together.
+            let same = |other: i32| other == minute || self.floors.pane(i64::from(other)) == pane;
+            let to = from + folded.minutes[from..].iter().take_while(|minute| same(**minute)).count();
+            let place_of = |n: usize| place(keys.group(folded.keys[n]), folded.keys[n]);
+            let mut places: Vec<(u64, u32)> = (from..to).map(|n| (place_of(n), (n - from) as u32)).collect();
+            let words = &folded.words[from * width..to * width];
+            let run = if pane.0 == Some(Pane::Minute) {
+                places.sort_unstable();
+                let row = |row: u32| &words[row as usize * width..][..width];
+                Run::build(&self.layout, start(pane), places.iter().map(|(place, n)| (*place, row(*n))))
+            } else {
+                fold_places(&self.layout, start(pane), places, &mut words.to_vec())
+            };
             self.panes.entry(pane).or_default().push(&self.layout, run);
             from = to;
         }

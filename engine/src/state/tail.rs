@@ -50,11 +50,15 @@ impl Tail {
         self.minutes.len() + rows > usize::from(u16::MAX)
     }
 
+    /// Makes room for a batch.
+    pub(crate) fn reserve(&mut self, rows: usize) {
+        grow(&mut self.rows, rows);
+    }
+
     /// Notes one event that the host feeds.
     #[inline]
     pub(crate) fn push(&mut self, key: u32, time: i64) {
         let (code, millis) = self.place(time);
-        grow(&mut self.rows, 1);
         self.rows.push(u64::from(code) << 48 | u64::from(key) << 16 | millis);
     }
 

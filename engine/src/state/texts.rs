@@ -11,14 +11,15 @@ use std::cmp::Ordering;
 use std::hash::{BuildHasher, Hasher};
 use tally_plugin::read::Id;
 
-/// Bytes of a text that lie in its slot; 19 make the slot 24 bytes.
-const HEAD: usize = 19;
+/// Bytes of a text that lie in its slot.
+const HEAD: usize = 16;
 
+/// 24 bytes: most texts are compared without leaving it.
 #[derive(Clone, Copy)]
 struct Slot {
+    head: [u64; 2],
     number: u32,
     len: u8,
-    head: [u8; HEAD],
 }
 
 /// The texts seen so far.
@@ -37,11 +38,11 @@ impl Texts {
         let hash = self.hasher.hash_one(text);
         let head = head(text);
         let (bytes, ends, hasher) = (&self.bytes, &self.ends, &self.hasher);
-        if let Some(slot) = self.slots.find(hash, |slot| matches(slot, &head, text, bytes, ends)) {
+        if let Some(slot) = self.slots.find(hash, |slot| matches(slot, head, text, bytes, ends)) {
             return TEXT_BIT | u64::from(slot.number);
         }
         let number = u32::try_from(ends.len()).expect("four billion texts do not fit in memory");
-        let slot = Slot { number, len: text.len() as u8, head };
+        let slot = Slot { head, number, len: text.len() as u8 };
         self.slots.insert_unique(hash, slot, |slot| hasher.hash_one(text_of(bytes, ends, slot.number as usize)));
         self.bytes.extend_from_slice(text);
         self.ends.push(self.bytes.len());
@@ -52,7 +53,7 @@ impl Texts {
     pub(crate) fn find(&self, text: &[u8]) -> Option<u64> {
         let head = head(text);
         let slot =
-            self.slots.find(self.hasher.hash_one(text), |slot| matches(slot, &head, text, &self.bytes, &self.ends))?;
+            self.slots.find(self.hasher.hash_one(text), |slot| matches(slot, head, text, &self.bytes, &self.ends))?;
         Some(TEXT_BIT | u64::from(slot.number))
     }
 
@@ -116,16 +117,19 @@ impl Texts {
     }
 }
 
-fn head(text: &[u8]) -> [u8; HEAD] {
-    let mut head = [0; HEAD];
+#[inline]
+fn head(text: &[u8]) -> [u64; 2] {
+    let mut bytes = [0; HEAD];
     let len = text.len().min(HEAD);
-    head[..len].copy_from_slice(&text[..len]);
-    head
+    bytes[..len].copy_from_slice(&text[..len]);
+    let (low, high) = bytes.split_at(8);
+    [low, high].map(|half| half.first_chunk().map_or(0, |half| u64::from_le_bytes(*half)))
 }
 
-fn matches(slot: &Slot, head: &[u8; HEAD], text: &[u8], bytes: &[u8], ends: &[usize]) -> bool {
-    usize::from(slot.len) == text.len()
-        && slot.head == *head
+#[inline]
+fn matches(slot: &Slot, head: [u64; 2], text: &[u8], bytes: &[u8], ends: &[usize]) -> bool {
+    slot.head == head
+        && usize::from(slot.len) == text.len()
         && (text.len() <= HEAD || text_of(bytes, ends, slot.number as usize) == text)
 }
 

@@ -128,7 +128,9 @@ async fn an_evaluation_over_its_deadline_and_too_many_at_once() {
 
 #[tokio::test]
 async fn a_panic_is_a_problem_and_takes_nothing_with_it() {
-    let world = World::new(Limits::default()).await;
+    // A panic with a backtrace takes its time on a busy machine.
+    let limits = Limits { evaluation: Duration::from_secs(30), ..Limits::default() };
+    let world = World::new(limits).await;
     world.fake.answers(|_| panic!("secret"));
     let answer = world.ask(json!({"name": "a"})).await;
     problem(&answer, 500, "internal_error");
