@@ -40,30 +40,28 @@ fn long_files_say_why() {
 
 #[test]
 fn unsafe_and_the_abi_are_confined() {
-    let binding = ["plugin-api/src/abi.rs", "plugin-api/src/export.rs", "engine/src/plugin/library.rs"];
-    let kafka = "engine/src/source/kafka/raw.rs";
-    let anywhere = [&binding[..], &[kafka]].concat();
+    let (abi, export) = ("plugin-api/src/abi.rs", "plugin-api/src/export.rs");
+    let (library, kafka) = ("engine/src/plugin/library.rs", "engine/src/source/kafka/raw.rs");
     let confined = [
-        ("unsafe", &anywhere[..]),
-        ("abi_stable", &binding[..]),
-        ("libloading", &binding[..]),
+        ("unsafe", &[export, library, kafka][..]),
+        ("abi_stable", &[abi, export, library][..]),
+        ("libloading", &[][..]),
         ("rdkafka_sys", &[kafka][..]),
     ];
     let mut faults = Vec::new();
     for file in sources() {
         for (word, places) in confined {
-            if !places.contains(&file.path.as_str()) && words(&file.code).any(|found| found == word) {
-                faults.push(format!("{} names {word}", file.path));
+            let named = words(&file.code).any(|found| found == word);
+            if named != places.contains(&file.path.as_str()) {
+                let what = if named { "names" } else { "no longer names" };
+                faults.push(format!("{} {what} {word}", file.path));
             }
         }
-        let blocks = file.text.matches("unsafe {").count();
+        let blocks = file.code.matches("unsafe {").count();
         let reasons = file.text.matches("// SAFETY:").count();
-        if anywhere.contains(&file.path.as_str()) && reasons < blocks {
+        if reasons < blocks {
             faults.push(format!("{} has {blocks} unsafe blocks and {reasons} reasons", file.path));
         }
-    }
-    for place in anywhere {
-        assert!(words(&read(place)).any(|word| word == "unsafe"), "{place} is listed and has nothing unsafe");
     }
     none(faults);
 }
@@ -101,7 +99,8 @@ fn nothing_is_global_and_every_queue_is_bounded() {
                 faults.push(format!("{}: global state: {}", file.path, line.trim()));
             }
         }
-        let unbounded = code.contains("unbounded_channel") || (code.contains("mpsc::") && code.contains("channel}"));
+        let standard = |line: &str| line.contains("std::sync::mpsc") && words(line).any(|word| word == "channel");
+        let unbounded = code.contains("unbounded_channel") || code.lines().any(standard);
         if unbounded && !file.text.contains("bounded by") {
             faults.push(format!("{}: a queue without a bound, and nothing says what bounds it", file.path));
         }

@@ -34,6 +34,7 @@ fn without(folder: &str, refused: &[&str]) -> Vec<String> {
             faults.push(format!("{} names {word}", file.path));
         }
     }
+    faults.dedup();
     faults
 }
 
@@ -61,6 +62,30 @@ fn the_engine_knows_no_http_and_no_sql() {
 #[test]
 fn the_server_knows_no_log_and_no_store() {
     none(without("server", &["rdkafka", "rdkafka-sys", "fjall", "redb", "abi-stable", "libloading"]));
+}
+
+#[test]
+fn nothing_is_depended_on_in_vain() {
+    let folders = ["plugin-api", "engine", "server"].map(str::to_owned);
+    // What derives write into the code, unseen.
+    let unseen = ["schemars", "serde"];
+    let sources = sources();
+    let mut faults = Vec::new();
+    for folder in folders.into_iter().chain(names("plugins").into_iter().map(|name| format!("plugins/{name}"))) {
+        let used: BTreeSet<&str> = sources
+            .iter()
+            .filter(|file| file.is_in(&format!("{folder}/")))
+            .flat_map(|file| words(&file.code))
+            .collect();
+        let tests = manifest(&format!("{folder}/Cargo.toml"));
+        let tests = tests.get("dev-dependencies").and_then(Value::as_table).into_iter().flat_map(Table::keys);
+        let all = dependencies(&folder);
+        let vain = |name: &&String| !used.contains(&*name.replace('-', "_")) && !unseen.contains(&name.as_str());
+        for name in all.iter().chain(tests).filter(vain) {
+            faults.push(format!("{folder} depends on {name} and does not use it"));
+        }
+    }
+    none(faults);
 }
 
 /// `name@version` of every crate that is built in more than one version.
