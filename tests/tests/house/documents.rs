@@ -81,3 +81,17 @@ fn every_invariant_names_its_test() {
     assert!(items.len() >= 7, "{items:?}");
     none(items.into_iter().filter(|item| !item.contains(".rs::")).map(|item| format!("no test: {item}")).collect());
 }
+
+#[test]
+fn the_example_of_a_plugin_is_the_one_that_is_compiled() {
+    let source = read("plugin-api/src/metric.rs");
+    let documented = source.split("/// ```\n").nth(1).unwrap().lines().map(|line| {
+        let line = line.strip_prefix("///").unwrap();
+        line.strip_prefix(' ').unwrap_or(line)
+    });
+    // Lines that begin with `#` and a space, or are nothing else, are compiled and not shown.
+    let compiled: Vec<&str> = documented.filter(|line| *line != "#" && !line.starts_with("# ")).collect();
+    let text = read("docs/plugins.md");
+    let shown = text.split("```rust\n").nth(1).unwrap().split("```").next().unwrap();
+    assert_eq!(shown.lines().collect::<Vec<_>>(), compiled);
+}
