@@ -4,10 +4,11 @@
 //!
 //! ```text
 //! engine                                        the façade
-//! pipeline                                      the only place that knows all of the next line
-//! source | plugin | store | feed | query
-//! decode | state | progress | dead_letter | revision
-//! telemetry | config | database | event
+//! pipeline | query | revision                   pipeline: the one place where records move through all of the next line
+//! source | plugin | store | feed
+//! decode | state | progress | dead_letter
+//! telemetry | database
+//! config | event
 //! ```
 //! The engine knows no HTTP and no SQL; `tally-server` does.
 

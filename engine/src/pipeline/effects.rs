@@ -185,7 +185,12 @@ impl Driver {
         let stored = |progress: &Progress| StoredProgress { next: progress.next, bytes: progress.encode() };
         let advances = advances
             .iter()
-            .map(|advance| store::Advance { partition: advance.partition, from: advance.from, to: stored(&advance.to) })
+            .map(|advance| store::Advance {
+                partition: advance.partition,
+                from: advance.from,
+                base: advance.base.as_ref().map(Progress::encode),
+                to: stored(&advance.to),
+            })
             .collect();
         let commit = Commit { revision: metric.revision.clone(), life, advances, frames };
         self.commits.send(CommitJob { revision: no, ticket, commit });

@@ -19,6 +19,7 @@
 //! What each answer leads to is told by [`Outcome`]. It never sees a delta, a store or a source.
 
 mod cell;
+mod commit;
 mod load;
 mod machine;
 mod protocol;

@@ -18,10 +18,12 @@ const fn at(bucket: u32) -> Bucket {
     Bucket { table: 1, bucket }
 }
 
+/// A step of partition 3. The record at an offset is the offset; nothing is stored at 0.
 fn step(revision: &RevisionId, life: Life, from: u64, to: u64, frames: &[(u32, &[u8])]) -> Commit {
+    let base = (from > 0).then(|| from.to_le_bytes().to_vec());
     let to = StoredProgress { next: to, bytes: to.to_le_bytes().to_vec() };
     let frames = frames.iter().map(|(bucket, bytes)| (at(*bucket), bytes.to_vec())).collect();
-    Commit { revision: revision.clone(), life, advances: vec![Advance { partition: 3, from, to }], frames }
+    Commit { revision: revision.clone(), life, advances: vec![Advance { partition: 3, from, base, to }], frames }
 }
 
 fn one(store: &dyn Store, commit: Commit) -> CommitAnswer {
@@ -56,6 +58,7 @@ fn compaction(revision: &RevisionId, life: Life, bucket: u32, last: FrameId, sna
 pub(super) fn contract(open: &mut dyn FnMut() -> Box<dyn Store>) {
     let store = open();
     commits_are_fenced(&*store);
+    records_are_fenced(&*store);
     several_are_answered_each(&*store);
     reads_and_compactions(&*store);
     full_buckets(&*store);
@@ -83,7 +86,8 @@ fn commits_are_fenced(store: &dyn Store) {
     assert_eq!(one(store, step(&r, Life(life.0 ^ 1), 5, 9, &[(0, b"x")])), CommitAnswer::OtherLife(Some(life)));
     // One partition of two differs: nothing of either.
     let mut two = step(&r, life, 5, 9, &[(0, b"x")]);
-    two.advances.push(Advance { partition: 4, from: 2, to: StoredProgress { next: 3, bytes: vec![] } });
+    let to = StoredProgress { next: 3, bytes: vec![] };
+    two.advances.push(Advance { partition: 4, from: 2, base: Some(vec![]), to });
     assert_eq!(one(store, two), CommitAnswer::Mismatch([(3, 5), (4, 0)].into()));
     let stored = store.stored(&r).unwrap().unwrap();
     assert_eq!(
@@ -100,6 +104,31 @@ fn commits_are_fenced(store: &dyn Store) {
     );
     assert!(store.buckets(&r).unwrap().is_empty() && read(store, &r, 0, None).1.is_empty());
     assert_eq!(one(store, step(&r, life, 0, 5, &[(0, b"x")])), CommitAnswer::OtherLife(Some(second)));
+}
+
+/// Two histories at one offset, told apart by their records only.
+fn records_are_fenced(store: &dyn Store) {
+    let r = id("records");
+    let life = store.create(&r, b"").unwrap();
+    let based = |base: Option<&[u8]>, from: u64, to: u64, record: &[u8], frames: &[(u32, &[u8])]| {
+        let mut commit = step(&r, life, from, to, frames);
+        commit.advances[0].base = base.map(<[u8]>::to_vec);
+        commit.advances[0].to.bytes = record.to_vec();
+        commit
+    };
+    assert_eq!(one(store, based(Some(b"x"), 0, 5, b"whole", &[])), CommitAnswer::Mismatch([(3, 0)].into()));
+    assert!(applied(&one(store, based(None, 0, 5, b"whole", &[]))));
+    for base in [None, Some(&b"gap"[..]), Some(b""), Some(b"whole!")] {
+        let other = based(base, 5, 9, b"more", &[(0, b"x")]);
+        assert_eq!(one(store, other), CommitAnswer::Mismatch([(3, 5)].into()), "{base:?}");
+        assert_eq!(one(store, based(base, 5, 5, b"whole", &[])), CommitAnswer::Mismatch([(3, 5)].into()), "{base:?}");
+    }
+    assert!(store.buckets(&r).unwrap().is_empty(), "nothing of them was applied");
+    assert_eq!(one(store, based(Some(b"whole"), 5, 5, b"whole", &[])), CommitAnswer::Applied(vec![]), "a heartbeat");
+    assert!(applied(&one(store, based(Some(b"whole"), 5, 5, b"gap", &[]))), "a record may change where it stands");
+    assert_eq!(one(store, based(Some(b"whole"), 5, 9, b"", &[])), CommitAnswer::Mismatch([(3, 5)].into()));
+    assert!(applied(&one(store, based(Some(b"gap"), 5, 9, b"", &[(0, b"y")]))));
+    assert_eq!(store.stored(&r).unwrap().unwrap().progress[&3], StoredProgress { next: 9, bytes: vec![] });
 }
 
 fn several_are_answered_each(store: &dyn Store) {
@@ -191,11 +220,11 @@ fn reopening_keeps_everything(open: &mut dyn FnMut() -> Box<dyn Store>) {
     assert_eq!(store.current("pointed").unwrap().unwrap().fingerprint, 8);
 }
 
-/// A naive store of one revision: offsets, and per bucket what its frames contain, in order.
+/// A naive store of one revision: progress, and per bucket what its frames contain, in order.
 #[derive(Default)]
 struct Naive {
     life: Option<Life>,
-    next: BTreeMap<u32, u64>,
+    progress: BTreeMap<u32, StoredProgress>,
     buckets: BTreeMap<u32, Vec<(Option<FrameId>, Vec<u8>)>>,
 }
 
@@ -212,28 +241,32 @@ pub(super) fn model(open: &mut dyn FnMut() -> Box<dyn Store>, seed: u64, steps: 
         match rng.random_range(0..1000) {
             0..600 => {
                 let (partition, bucket) = (rng.random_range(0..3), rng.random_range(0..3));
-                let right = model.next.get(&partition).copied().unwrap_or(0);
+                let stored = model.progress.get(&partition);
+                let (right, record) =
+                    (stored.map_or(0, |stored| stored.next), stored.map(|stored| stored.bytes.clone()));
                 let from = if rng.random_bool(0.8) { right } else { rng.random_range(0..20) };
+                let wrong = if rng.random_bool(0.3) { None } else { Some(vec![rng.random()]) };
+                let base = if rng.random_bool(0.8) { record.clone() } else { wrong };
                 let life = if rng.random_bool(0.95) { model.life.unwrap_or(Life(0)) } else { Life(1) };
                 let bytes = vec![n as u8; rng.random_range(1..12)];
                 let to = StoredProgress { next: from + rng.random_range(0..3), bytes: vec![n as u8] };
-                let advances = vec![Advance { partition, from, to: to.clone() }];
+                let advances = vec![Advance { partition, from, base: base.clone(), to: to.clone() }];
                 let frames = vec![(at(bucket), bytes.clone())];
                 let answer = one(&*store, Commit { revision: revision.clone(), life, advances, frames });
                 let length: usize =
                     model.buckets.get(&bucket).map_or(0, |frames| frames.iter().map(|(_, bytes)| bytes.len()).sum());
                 if model.life != Some(life) {
                     assert_eq!(answer, CommitAnswer::OtherLife(model.life), "step {n}");
-                } else if from != right {
+                } else if from != right || base != record {
                     assert_eq!(answer, CommitAnswer::Mismatch([(partition, right)].into()), "step {n}");
                 } else if (length + bytes.len()) as u64 > MAX_BUCKET_BYTES {
                     assert_eq!(answer, CommitAnswer::Full(at(bucket)), "step {n}");
                     model.life = Some(store.create(revision, b"").unwrap());
-                    (model.next, model.buckets) = Default::default();
+                    (model.progress, model.buckets) = Default::default();
                     known[r].clear();
                 } else {
                     assert!(applied(&answer), "step {n}: {answer:?}");
-                    model.next.insert(partition, to.next);
+                    model.progress.insert(partition, to);
                     model.buckets.entry(bucket).or_default().push((None, bytes));
                 }
             }
@@ -274,15 +307,14 @@ pub(super) fn model(open: &mut dyn FnMut() -> Box<dyn Store>, seed: u64, steps: 
             }
             990..994 => {
                 model.life = Some(store.create(revision, b"").unwrap());
-                (model.next, model.buckets) = Default::default();
+                (model.progress, model.buckets) = Default::default();
                 known[r].clear();
             }
             _ => {
                 let stored = store.stored(revision).unwrap();
                 assert_eq!(stored.as_ref().map(|stored| stored.life), model.life, "step {n}");
-                let next: Option<BTreeMap<u32, u64>> =
-                    stored.map(|stored| stored.progress.iter().map(|(p, progress)| (*p, progress.next)).collect());
-                assert_eq!(next.unwrap_or_default(), model.next, "step {n}");
+                let progress = stored.map(|stored| stored.progress).unwrap_or_default();
+                assert_eq!(progress, model.progress, "step {n}");
             }
         }
     }

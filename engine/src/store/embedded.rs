@@ -5,7 +5,8 @@
 //! when it is read, opening reads progress and the heads of all frames: what is damaged or of an unknown format refuses
 //! the store. Writers wait for each other; readers see one moment, between two commits.
 
-use super::keys::{self, FrameRow, Number, corrupt};
+use super::held::{Held, Revision};
+use super::keys::{self, FrameRow, Number};
 use super::*;
 use crate::config::Durability;
 use crate::database::{Batch, Database, DatabaseError, Keyspace, Shape};
@@ -15,42 +16,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// State in the embedded database.
 pub struct EmbeddedStore {
-    database: Database,
-    frames: Keyspace,
-    rows: Keyspace,
+    pub(super) database: Database,
+    pub(super) frames: Keyspace,
+    pub(super) rows: Keyspace,
     durability: Durability,
     max_bucket_bytes: u64,
     held: RwLock<Held>,
-}
-
-/// What is held in memory; always what the database holds, except after an unknown write (then `stale`).
-#[derive(Default)]
-struct Held {
-    revisions: HashMap<RevisionId, Revision>,
-    current: HashMap<String, u64>,
-    next_number: u64,
-    frame_count: u64,
-    nonce: u64,
-    /// A write failed and may have been applied: nothing here is to be believed before it is read again.
-    stale: bool,
-}
-
-#[derive(Clone)]
-struct Revision {
-    number: Number,
-    life: Life,
-    meta: Vec<u8>,
-    progress: BTreeMap<u32, StoredProgress>,
-    buckets: BTreeMap<Bucket, Sizes>,
-}
-
-/// Of one bucket: bytes of snapshot and tail, the next sequence, the logical end.
-#[derive(Clone, Copy, Default)]
-struct Sizes {
-    snapshot: u64,
-    tail: u64,
-    sequence: u64,
-    end: u64,
 }
 
 impl From<DatabaseError> for StoreError {
@@ -71,60 +42,6 @@ impl EmbeddedStore {
         let store = Self { database, frames, rows, durability, max_bucket_bytes, held: RwLock::default() };
         store.reload(&mut store.held.write())?;
         Ok(store)
-    }
-
-    /// Reads the database into memory. Frames of revisions that are gone (an interrupted clean-up) are ignored.
-    fn reload(&self, held: &mut Held) -> Result<(), StoreError> {
-        let nonce = uuid::Uuid::now_v7().as_u128() as u64;
-        let mut fresh = Held { next_number: 1, nonce, ..Held::default() };
-        let mut by_number: HashMap<u64, (RevisionId, Revision)> = HashMap::new();
-        for (key, value) in self.scan(&self.rows, b"r")? {
-            let name = key.get(1..).and_then(|rest| rest.split_last_chunk::<8>());
-            let (metric, fingerprint) = name.ok_or_else(|| corrupt("a revision's key", "it is too short"))?;
-            let metric =
-                std::str::from_utf8(metric).map_err(|_| corrupt("a revision's key", "it is not UTF-8"))?.to_owned();
-            let id = RevisionId { metric, fingerprint: u64::from_be_bytes(*fingerprint) };
-            let (number, life, meta) = keys::revision_row(&key, &value)?;
-            fresh.next_number = fresh.next_number.max(number.0 + 1);
-            by_number.insert(
-                number.0,
-                (id, Revision { number, life, meta, progress: BTreeMap::new(), buckets: BTreeMap::new() }),
-            );
-        }
-        for (revision_id, revision) in by_number.values_mut() {
-            for (key, value) in self.scan(&self.rows, &keys::progress_prefix(revision.number))? {
-                let (next, bytes) = keys::progress_row(&key, &value)?;
-                revision.progress.insert(keys::partition_of(&key)?, StoredProgress { next, bytes });
-            }
-            for (key, value) in self.scan(&self.frames, &revision.number.0.to_be_bytes())? {
-                let (_, bucket, sequence) = keys::frame_place(&key)?;
-                let frame = keys::frame_row(&key, &value)?;
-                let sizes = revision.buckets.entry(bucket).or_default();
-                let length = frame.bytes.len() as u64;
-                if frame.snapshot && sizes.sequence > 0 {
-                    return Err(corrupt(
-                        &format!("bucket {} of table {} of {}", bucket.bucket, bucket.table, revision_id.metric),
-                        "a snapshot follows frames",
-                    ));
-                }
-                *if frame.snapshot { &mut sizes.snapshot } else { &mut sizes.tail } += length;
-                (sizes.sequence, sizes.end) = (sequence + 1, frame.end);
-            }
-        }
-        for (key, value) in self.scan(&self.rows, b"c")? {
-            let metric =
-                std::str::from_utf8(&key[1..]).map_err(|_| corrupt("a metric's pointer", "its key is not UTF-8"))?;
-            fresh.current.insert(metric.to_owned(), keys::current_row(&key, &value)?);
-        }
-        fresh.revisions = by_number.into_values().collect();
-        *held = fresh;
-        Ok(())
-    }
-
-    fn scan(&self, keyspace: &Keyspace, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
-        let rows =
-            keyspace.prefix(prefix).map(|row| row.into_inner().map(|(key, value)| (key.to_vec(), value.to_vec())));
-        rows.collect::<Result<_, _>>().map_err(|error| self.database.failed(&error).into())
     }
 
     /// The held state for writing, read again first if a write had failed.
@@ -153,7 +70,8 @@ impl EmbeddedStore {
         })
     }
 
-    /// Applies one commit to `revision` and adds its rows to `batch`, or says why not; then neither is changed.
+    /// Applies one commit whose fence holds to `revision` and adds its rows to `batch`, or says why not; then neither is
+    /// changed.
     fn apply(
         &self,
         batch: &mut Batch,
@@ -161,15 +79,6 @@ impl EmbeddedStore {
         commit: &Commit,
         mut id: impl FnMut() -> FrameId,
     ) -> CommitAnswer {
-        if revision.life != commit.life {
-            return CommitAnswer::OtherLife(Some(revision.life));
-        }
-        let stored = |partition: u32| revision.progress.get(&partition).map_or(0, |progress| progress.next);
-        if commit.advances.iter().any(|advance| stored(advance.partition) != advance.from) {
-            return CommitAnswer::Mismatch(
-                commit.advances.iter().map(|advance| (advance.partition, stored(advance.partition))).collect(),
-            );
-        }
         for (bucket, frame) in &commit.frames {
             let sizes = revision.buckets.get(bucket).copied().unwrap_or_default();
             let full = sizes.snapshot + sizes.tail + frame.len() as u64 > self.max_bucket_bytes;
@@ -296,6 +205,12 @@ impl Store for EmbeddedStore {
             let Some(revision) = changed.get(&commit.revision).or_else(|| held.revisions.get(&commit.revision)) else {
                 return CommitAnswer::OtherLife(None);
             };
+            if let Some(refused) = revision.refused(commit) {
+                return refused;
+            }
+            if revision.moves_nothing(commit) {
+                return CommitAnswer::Applied(Vec::new());
+            }
             let mut revision = revision.clone();
             let answer = self.apply(&mut batch, &mut revision, commit, || frame_id(nonce, &mut count));
             if matches!(answer, CommitAnswer::Applied(_)) {
@@ -397,7 +312,7 @@ mod tests {
             let commit = Commit {
                 revision: revision.clone(),
                 life,
-                advances: vec![Advance { partition: 0, from: 0, to }],
+                advances: vec![Advance { partition: 0, from: 0, base: None, to }],
                 frames,
             };
             store.commit(&[commit]).unwrap();

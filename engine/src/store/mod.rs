@@ -2,12 +2,13 @@
 //! atomic step.
 //!
 //! A store knows nothing of what a frame means. It promises: a commit applies wholly, and only if the stored life and
-//! offsets are those it states; a read is one moment; a compaction replaces exactly the prefix it was made from. It
+//! progress records are those it states; a read is one moment; a compaction replaces exactly the prefix it was made from. It
 //! never folds, never decides what a refused commit leads to (that is `progress`), never creates on commit.
 
 #[cfg(test)]
 mod contract;
 pub mod embedded;
+mod held;
 mod keys;
 
 use std::collections::BTreeMap;
@@ -40,7 +41,7 @@ pub struct Bucket {
 pub struct FrameId(pub u128);
 
 /// Progress of one revision on one partition. `bytes` is the record beside the fence (watermark, anchor, rows, gaps …,
-/// `progress::Progress` encoded); the store compares only `next`.
+/// `progress::Progress` encoded); the store compares it byte by byte and never reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredProgress {
     /// The offset after the last record whose deltas are in the state.
@@ -60,13 +61,16 @@ pub struct StoredRevision {
     pub progress: BTreeMap<u32, StoredProgress>,
 }
 
-/// `[from, to)` of one partition.
+/// `[from, to)` of one partition. It applies only where `from` and `base` are what is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Advance {
     /// The partition.
     pub partition: u32,
     /// What `next` must be for the commit to apply; 0 where nothing is stored yet.
     pub from: u64,
+    /// What `bytes` must be; `None`: nothing may be stored yet. Offsets alone do not tell two histories apart that lost
+    /// different records on the way (docs/decisions/0003-fence.md).
+    pub base: Option<Vec<u8>>,
     /// What it then becomes, with its record. `to.next == from` is a heartbeat.
     pub to: StoredProgress,
 }
@@ -89,7 +93,8 @@ pub struct Commit {
 pub enum CommitAnswer {
     /// Applied; the bytes appended to each touched bucket since its last snapshot, and the snapshot's, to decide about compaction.
     Applied(Vec<BucketSize>),
-    /// Not applied: the stored offsets differ. What is stored for each partition that was named (0: nothing).
+    /// Not applied: a stored offset or record differs. The offset stored for each partition that was named (0: nothing);
+    /// where all of them are the ones expected, it is a record that differs.
     Mismatch(BTreeMap<u32, u64>),
     /// Not applied: the revision is not there, or lives another life.
     OtherLife(Option<Life>),

@@ -128,8 +128,12 @@ impl Store {
             .iter()
             .map(|(partition, ..)| (*partition, state.progress.get(partition).map_or(0, |bytes| next(bytes))))
             .collect();
-        let holds = commit.steps.iter().all(|(partition, _, base, ..)| state.progress.get(partition) == base.as_ref());
-        if !holds && mutant != Mutant::NoOffsetCheck {
+        let holds = |(partition, from, base, ..): &Step| {
+            let record = state.progress.get(partition);
+            let same = record == base.as_ref() || mutant == Mutant::NoRecordCheck;
+            same && record.map_or(0, |bytes| next(bytes)) == *from
+        };
+        if !commit.steps.iter().all(holds) && mutant != Mutant::NoOffsetCheck {
             return (Answer::Mismatch(stored), None);
         }
         for (partition, _, _, record, deltas) in &commit.steps {

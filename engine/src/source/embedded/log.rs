@@ -1,26 +1,23 @@
-//! Appending to the embedded log, dropping its oldest end, and the lookups its readers need.
+//! Appending to the embedded log, and dropping its oldest end.
 //!
 //! Promises: an append that was answered survives what `[log] durability` says; offsets of a partition are consecutive;
 //! an append that failed is either wholly there after a restart or not at all. Appends of concurrent callers are
 //! committed together: one of the callers does it for all that wait. Retention drops whole segments, the oldest
 //! first, at most one per commit. It knows nothing of events, and keeps no reader's place.
 
+use super::group::Group;
 use super::segment::{self, Range, Segment};
-use super::value::{self, Writer};
+use super::value;
 use crate::config::{Durability, LogConfig};
-use crate::database::{Database, DatabaseError, Keyspace, Shape, Slice};
-use crate::source::Bounds;
+use crate::database::{Database, DatabaseError, Keyspace, Shape};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::VecDeque;
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 use thiserror::Error;
 
 /// Bytes of records that wait for a commit; further callers wait for it.
 const PENDING: usize = 16 << 20;
-
-/// A batch of records is closed at this size: what a reader must take at once.
-const BATCH: usize = 256 << 10;
 
 /// Largest record, bytes.
 pub const MAX_RECORD: usize = 8 << 20;
@@ -67,62 +64,31 @@ pub type Part<'a> = (u32, &'a [(&'a [u8], i64)]);
 
 /// The log. Shared by those who append and those who read.
 pub struct Log {
-    database: Database,
+    pub(super) database: Database,
     meta: Keyspace,
     durability: Durability,
     retention_bytes: u64,
     /// Milliseconds; `None`: for ever.
     retention_age: Option<i64>,
     partitions: u32,
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
     /// A commit ended: its callers have their answer, another may begin.
     committed: Condvar,
     /// There is more to read.
-    appended: Condvar,
+    pub(super) appended: Condvar,
 }
 
-struct State {
+pub(super) struct State {
     /// What is held and visible to readers, by partition.
-    ranges: Vec<Range>,
+    pub(super) ranges: Vec<Range>,
     /// Oldest first; the last one is written to.
-    segments: VecDeque<Segment>,
+    pub(super) segments: VecDeque<Segment>,
     pending: Arc<Group>,
     committing: bool,
     /// Number of the newest segment there ever was; never given twice while the log is open.
     last: u64,
     /// Grows with every commit.
-    version: u64,
-}
-
-/// Appends that will be committed together.
-struct Group {
-    waiting: Mutex<Waiting>,
-    /// Base offset of each partition's first record, once committed.
-    outcome: OnceLock<Result<Vec<u64>, LogError>>,
-}
-
-struct Waiting {
-    /// By partition, in order.
-    batches: Vec<Vec<Writer>>,
-    counts: Vec<u64>,
-    bytes: usize,
-}
-
-impl Group {
-    fn new(partitions: u32) -> Arc<Group> {
-        let partitions = partitions as usize;
-        let waiting =
-            Waiting { batches: (0..partitions).map(|_| Vec::new()).collect(), counts: vec![0; partitions], bytes: 0 };
-        Arc::new(Group { waiting: Mutex::new(waiting), outcome: OnceLock::new() })
-    }
-}
-
-/// A stored batch of records.
-pub(super) struct StoredBatch {
-    /// Offset of its first record.
-    pub(super) base: u64,
-    /// See `value`.
-    pub(super) bytes: Slice,
+    pub(super) version: u64,
 }
 
 impl Log {
@@ -345,88 +311,6 @@ impl Log {
         self.database.delete(oldest.keyspace)?;
         Ok(true)
     }
-
-    /// What is held of each partition.
-    #[must_use]
-    pub fn bounds(&self) -> Vec<Bounds> {
-        let state = self.state.lock();
-        let bounds = |(partition, range): (usize, &Range)| Bounds {
-            partition: partition as u32,
-            start: range.start,
-            end: range.next,
-        };
-        state.ranges.iter().enumerate().map(bounds).collect()
-    }
-
-    /// Grows with every commit; see [`Log::wait_beyond`].
-    #[must_use]
-    pub fn version(&self) -> u64 {
-        self.state.lock().version
-    }
-
-    /// Waits until something was appended after `version`, at most `wait`. Whether it was.
-    pub fn wait_beyond(&self, version: u64, wait: Duration) -> bool {
-        let deadline = Instant::now() + wait;
-        let mut state = self.state.lock();
-        while state.version == version {
-            if self.appended.wait_until(&mut state, deadline).timed_out() {
-                return state.version != version;
-            }
-        }
-        true
-    }
-
-    /// Stored batches from the one that holds `offset` on, about `bytes` of them, of one segment. None: `offset` is not held.
-    pub(super) fn read(
-        &self,
-        partition: u32,
-        offset: u64,
-        bytes: usize,
-        into: &mut VecDeque<StoredBatch>,
-    ) -> Result<(), LogError> {
-        let found = {
-            let state = self.state.lock();
-            let holds = |segment: &&Segment| segment.ranges[partition as usize].contains(offset);
-            state
-                .segments
-                .iter()
-                .find(holds)
-                .map(|segment| (segment.keyspace.clone(), segment.ranges[partition as usize]))
-        };
-        let Some((keyspace, range)) = found else {
-            return Ok(());
-        };
-        let failed = |fault| LogError::from(self.database.failed(&fault));
-        let end = segment::key(partition, range.next);
-        let mut taken = 0;
-        let mut take = |guard: crate::database::Guard, into: &mut VecDeque<StoredBatch>| {
-            let (key, value) = guard.into_inner().map_err(failed)?;
-            taken += value.len();
-            into.push_back(StoredBatch { base: segment::base(&key), bytes: value });
-            Ok::<_, LogError>(taken < bytes)
-        };
-        let mut batches = keyspace.range(segment::key(partition, offset)..end).peekable();
-        let mut more = match batches.next() {
-            Some(guard) => take(guard, into)?,
-            None => true,
-        };
-        if into.front().is_none_or(|first| first.base != offset) {
-            // in the middle of a batch: the one before holds it
-            into.clear();
-            let Some(guard) =
-                keyspace.range(segment::key(partition, range.start)..segment::key(partition, offset)).next_back()
-            else {
-                return Ok(());
-            };
-            take(guard, into)?;
-            batches = keyspace.range(segment::key(partition, offset)..end).peekable();
-            more = true;
-        }
-        while more && let Some(guard) = batches.next() {
-            more = take(guard, into)?;
-        }
-        Ok(())
-    }
 }
 
 impl State {
@@ -450,25 +334,6 @@ impl State {
             let first = self.segments.iter().map(|segment| segment.ranges[partition]).find(|held| !held.is_empty());
             range.start = first.map_or(range.next, |held| held.start);
         }
-    }
-}
-
-impl Waiting {
-    /// Number of records of the partition in this group, these included.
-    fn push(&mut self, partition: u32, records: &[(&[u8], i64)]) -> u64 {
-        let partition = partition as usize;
-        let batches = &mut self.batches[partition];
-        for (payload, timestamp_ms) in records {
-            if batches.last().is_none_or(|batch| batch.len() >= BATCH) {
-                batches.push(Writer::new());
-            }
-            if let Some(batch) = batches.last_mut() {
-                batch.push(payload, *timestamp_ms);
-            }
-            self.bytes += payload.len() + value::PER_RECORD;
-        }
-        self.counts[partition] += records.len() as u64;
-        self.counts[partition]
     }
 }
 

@@ -3,9 +3,11 @@
 
 use super::*;
 use crate::event::Record;
+use crate::source::Bounds;
 use crate::source::contract::{self, World};
 use crate::source::embedded::EmbeddedSource;
 use crate::source::{Sink, Source, Start};
+use std::time::{Duration, Instant};
 
 struct Embedded {
     log: Arc<Log>,

@@ -1,6 +1,7 @@
 //! Reading the embedded log as a [`Source`]: all partitions are ours, each in turn.
 
-use super::log::{Log, StoredBatch};
+use super::log::Log;
+use super::lookup::StoredBatch;
 use super::value;
 use crate::event::Record;
 use crate::source::{Bounds, Sink, Source, SourceError, Start};

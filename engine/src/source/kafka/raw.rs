@@ -4,6 +4,8 @@
 //! inside `poll`, on the polling thread. No policy: what an assignment starts at, what an error means, is `mod`'s.
 //! Why not the consumer of rust-rdkafka: one call per message costs twice as much, and its consumers answer rebalances as
 //! events, which the batch call does not deliver: in a group it then gets no message at all.
+//!
+//! Over 400 lines: all that is unsafe stands in one file, so that one reading covers it.
 #![allow(unsafe_code)] // the batch call and the rebalance callback exist only in librdkafka's C interface
 
 use super::settings::Settings;

@@ -1,0 +1,73 @@
+//! Dead letters: what is stored is read, what is full says so, each is counted once.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use super::*;
+
+fn letter(offset: u64) -> DeadLetter {
+    let reason = if offset.is_multiple_of(2) { "invalid_json" } else { "plugin_failed:x" };
+    DeadLetter::new(reason, "events", 3, offset, 1_700_000_000_000, Some(format!("payload {offset}").as_bytes()))
+}
+
+#[test]
+fn what_is_stored_is_read() {
+    let large = vec![7; WHOLE + 1];
+    for payload in [None, Some(&b""[..]), Some(b"\xFF\0"), Some(&large[..WHOLE]), Some(&large)] {
+        let letter = DeadLetter::new("too_deep", "events", u32::MAX, u64::MAX, -1, payload);
+        assert_eq!(letter.length, payload.map_or(0, |payload| payload.len() as u64));
+        let stored = letter.encode();
+        assert_eq!(DeadLetter::decode(&stored), Some(letter));
+        assert_eq!(DeadLetter::decode(&stored[..HEAD - 1]), None);
+        assert_eq!(DeadLetter::decode(&[&[9], &stored[1..]].concat()), None);
+    }
+    let letter = DeadLetter::new("payload_too_large", "events", 0, 0, 0, Some(&large));
+    assert_eq!((letter.bytes.len(), letter.sha256), (PART, Sha256::digest(&large).into()));
+}
+
+#[test]
+fn a_full_collector_gives_the_letter_back() {
+    let mut few = Collector::new(2, usize::MAX);
+    assert!(few.push(letter(1)).is_ok() && few.push(letter(2)).is_ok());
+    assert_eq!(few.push(letter(3)), Err(Box::new(letter(3))));
+    assert_eq!(few.take(), [letter(1), letter(2)]);
+    assert!(few.push(letter(3)).is_ok() && few.len() == 1);
+
+    let mut small = Collector::new(10, 1);
+    assert!(small.push(letter(1)).is_ok(), "one always fits");
+    assert!(small.push(letter(2)).is_err());
+    drop(small.take());
+    assert!(small.is_empty() && small.push(letter(2)).is_ok());
+}
+
+#[test]
+fn the_newest_are_kept_and_all_are_counted_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = Database::open(folder.path()).unwrap();
+    let letters = DeadLetters::open(&database, 3).unwrap();
+    letters.put(&[letter(0), letter(1), letter(1)]).unwrap();
+    letters.put(&[letter(1), letter(2)]).unwrap();
+    assert_eq!(letters.newest(10).unwrap(), [letter(2), letter(1), letter(0)]);
+    assert_eq!((letters.kept(), letters.dropped()), (3, 0));
+    letters.put(&(3..10).map(letter).collect::<Vec<_>>()).unwrap();
+    drop(letters);
+
+    let letters = DeadLetters::open(&database, 3).unwrap();
+    assert_eq!(letters.newest(2).unwrap(), [letter(9), letter(8)]);
+    assert_eq!((letters.kept(), letters.dropped()), (3, 7));
+    assert_eq!(letters.counts(), [("invalid_json".into(), 5), ("plugin_failed:x".into(), 5)].into());
+    letters.put(&[letter(9), letter(10)]).unwrap();
+    assert_eq!(letters.newest(9).unwrap(), [letter(10), letter(9), letter(8)]);
+    drop(letters);
+
+    let fewer = DeadLetters::open(&database, 0).unwrap();
+    fewer.put(&[letter(11)]).unwrap();
+    assert_eq!((fewer.kept(), fewer.dropped(), fewer.newest(9).unwrap().len()), (0, 12, 0));
+}
+
+#[test]
+fn two_plugins_may_fail_on_one_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let letters = DeadLetters::open(&Database::open(folder.path()).unwrap(), 10).unwrap();
+    let of = |reason| DeadLetter::new(reason, "events", 0, 0, 0, None);
+    letters.put(&[of("plugin_failed:a"), of("plugin_failed:b")]).unwrap();
+    assert_eq!(letters.kept(), 2);
+}

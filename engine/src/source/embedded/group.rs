@@ -1,0 +1,52 @@
+//! Appends of concurrent callers that are committed together: they are put here while a commit is on its way, and read
+//! their answer here once it is through. No I/O; how much may wait is `log`'s to say.
+
+use super::log::LogError;
+use super::value::{self, Writer};
+use parking_lot::Mutex;
+use std::sync::{Arc, OnceLock};
+
+/// A batch of records is closed at this size: what a reader must take at once.
+const BATCH: usize = 256 << 10;
+
+/// Appends that will be committed together.
+pub(super) struct Group {
+    pub(super) waiting: Mutex<Waiting>,
+    /// Base offset of each partition's first record, once committed.
+    pub(super) outcome: OnceLock<Result<Vec<u64>, LogError>>,
+}
+
+pub(super) struct Waiting {
+    /// By partition, in order.
+    pub(super) batches: Vec<Vec<Writer>>,
+    pub(super) counts: Vec<u64>,
+    pub(super) bytes: usize,
+}
+
+impl Group {
+    pub(super) fn new(partitions: u32) -> Arc<Group> {
+        let partitions = partitions as usize;
+        let waiting =
+            Waiting { batches: (0..partitions).map(|_| Vec::new()).collect(), counts: vec![0; partitions], bytes: 0 };
+        Arc::new(Group { waiting: Mutex::new(waiting), outcome: OnceLock::new() })
+    }
+}
+
+impl Waiting {
+    /// Number of records of the partition in this group, these included.
+    pub(super) fn push(&mut self, partition: u32, records: &[(&[u8], i64)]) -> u64 {
+        let partition = partition as usize;
+        let batches = &mut self.batches[partition];
+        for (payload, timestamp_ms) in records {
+            if batches.last().is_none_or(|batch| batch.len() >= BATCH) {
+                batches.push(Writer::new());
+            }
+            if let Some(batch) = batches.last_mut() {
+                batch.push(payload, *timestamp_ms);
+            }
+            self.bytes += payload.len() + value::PER_RECORD;
+        }
+        self.counts[partition] += records.len() as u64;
+        self.counts[partition]
+    }
+}

@@ -1,0 +1,101 @@
+//! What readers of the embedded log ask: what is held, whether there is more, and the records themselves.
+//! It sees only what was committed, and keeps no reader's place.
+
+use super::log::{Log, LogError};
+use super::segment::{self, Range, Segment};
+use crate::database::Slice;
+use crate::source::Bounds;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// A stored batch of records.
+pub(super) struct StoredBatch {
+    /// Offset of its first record.
+    pub(super) base: u64,
+    /// See `value`.
+    pub(super) bytes: Slice,
+}
+
+impl Log {
+    /// What is held of each partition.
+    #[must_use]
+    pub fn bounds(&self) -> Vec<Bounds> {
+        let state = self.state.lock();
+        let bounds = |(partition, range): (usize, &Range)| Bounds {
+            partition: partition as u32,
+            start: range.start,
+            end: range.next,
+        };
+        state.ranges.iter().enumerate().map(bounds).collect()
+    }
+
+    /// Grows with every commit; see [`Log::wait_beyond`].
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.state.lock().version
+    }
+
+    /// Waits until something was appended after `version`, at most `wait`. Whether it was.
+    pub fn wait_beyond(&self, version: u64, wait: Duration) -> bool {
+        let deadline = Instant::now() + wait;
+        let mut state = self.state.lock();
+        while state.version == version {
+            if self.appended.wait_until(&mut state, deadline).timed_out() {
+                return state.version != version;
+            }
+        }
+        true
+    }
+
+    /// Stored batches from the one that holds `offset` on, about `bytes` of them, of one segment. None: `offset` is not held.
+    pub(super) fn read(
+        &self,
+        partition: u32,
+        offset: u64,
+        bytes: usize,
+        into: &mut VecDeque<StoredBatch>,
+    ) -> Result<(), LogError> {
+        let found = {
+            let state = self.state.lock();
+            let holds = |segment: &&Segment| segment.ranges[partition as usize].contains(offset);
+            state
+                .segments
+                .iter()
+                .find(holds)
+                .map(|segment| (segment.keyspace.clone(), segment.ranges[partition as usize]))
+        };
+        let Some((keyspace, range)) = found else {
+            return Ok(());
+        };
+        let failed = |fault| LogError::from(self.database.failed(&fault));
+        let end = segment::key(partition, range.next);
+        let mut taken = 0;
+        let mut take = |guard: crate::database::Guard, into: &mut VecDeque<StoredBatch>| {
+            let (key, value) = guard.into_inner().map_err(failed)?;
+            taken += value.len();
+            into.push_back(StoredBatch { base: segment::base(&key), bytes: value });
+            Ok::<_, LogError>(taken < bytes)
+        };
+        let mut batches = keyspace.range(segment::key(partition, offset)..end).peekable();
+        let mut more = match batches.next() {
+            Some(guard) => take(guard, into)?,
+            None => true,
+        };
+        if into.front().is_none_or(|first| first.base != offset) {
+            // in the middle of a batch: the one before holds it
+            into.clear();
+            let Some(guard) =
+                keyspace.range(segment::key(partition, range.start)..segment::key(partition, offset)).next_back()
+            else {
+                return Ok(());
+            };
+            take(guard, into)?;
+            batches = keyspace.range(segment::key(partition, offset)..end).peekable();
+            more = true;
+        }
+        while more && let Some(guard) = batches.next() {
+            more = take(guard, into)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,130 @@
+//! The invariants of ARCHITECTURE.md, held by reading the sources. No engine runs here.
+//!
+//! What a compiler or a linter already refuses is not looked for again. Each test lists all that breaks it at once.
+#![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
+
+#[path = "house/crates.rs"]
+mod crates;
+#[path = "house/documents.rs"]
+mod documents;
+#[path = "house/layers.rs"]
+mod layers;
+#[path = "house/reading.rs"]
+mod reading;
+
+use reading::{Source, read, sources, words};
+
+/// Lines that a file may have without a reason.
+const LINES: usize = 400;
+
+/// What stands before the reason, in the module's own words.
+const REASON: &str = "//! Over 400 lines: ";
+
+fn none(faults: Vec<String>) {
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+#[test]
+fn every_file_says_what_it_is() {
+    let silent = sources().into_iter().filter(|file| !file.text.starts_with("//! "));
+    none(silent.map(|file| format!("{} does not open with //!", file.path)).collect());
+}
+
+#[test]
+fn long_files_say_why() {
+    let long = |file: &Source| file.text.lines().count() > LINES;
+    let reason = |file: &Source| file.text.lines().any(|line| line.starts_with(REASON) && line.len() > REASON.len());
+    let silent = sources().into_iter().filter(|file| long(file) && !reason(file));
+    none(silent.map(|file| format!("{}: over {LINES} lines without \"{REASON}…\"", file.path)).collect());
+}
+
+#[test]
+fn unsafe_and_the_abi_are_confined() {
+    let (abi, export) = ("plugin-api/src/abi.rs", "plugin-api/src/export.rs");
+    let (library, kafka) = ("engine/src/plugin/library.rs", "engine/src/source/kafka/raw.rs");
+    let confined = [
+        ("unsafe", &[export, library, kafka][..]),
+        ("abi_stable", &[abi, export, library][..]),
+        ("libloading", &[][..]),
+        ("rdkafka_sys", &[kafka][..]),
+    ];
+    let mut faults = Vec::new();
+    for file in sources() {
+        for (word, places) in confined {
+            let named = words(&file.code).any(|found| found == word);
+            if named != places.contains(&file.path.as_str()) {
+                let what = if named { "names" } else { "no longer names" };
+                faults.push(format!("{} {what} {word}", file.path));
+            }
+        }
+        let blocks = file.code.matches("unsafe {").count();
+        let reasons = file.text.matches("// SAFETY:").count();
+        if reasons < blocks {
+            faults.push(format!("{} has {blocks} unsafe blocks and {reasons} reasons", file.path));
+        }
+    }
+    none(faults);
+}
+
+#[test]
+fn plugins_and_their_contract_touch_nothing_outside() {
+    let outside = ["fs", "net", "process", "io", "env", "thread", "time"];
+    let mut faults = Vec::new();
+    for file in sources().iter().filter(|file| file.is_in("plugin-api/src/") || file.is_in("plugins/")) {
+        if file.is_test() {
+            continue;
+        }
+        for module in outside {
+            if file.code.contains(&format!("std::{module}")) {
+                faults.push(format!("{} names std::{module}", file.path));
+            }
+        }
+        if file.code.contains("std::{") {
+            faults.push(format!("{}: `use std::{{…}}` hides what is used; one line for each", file.path));
+        }
+    }
+    none(faults);
+}
+
+#[test]
+fn nothing_is_global_and_every_queue_is_bounded() {
+    let changeable = ["Mutex", "RwLock", "OnceLock", "LazyLock", "OnceCell", "Atomic", "Once:", "RefCell"];
+    let mut faults = Vec::new();
+    for file in sources().iter().filter(|file| !file.is_test() && !file.is_in("benches/") && !file.is_in("tests/")) {
+        let code = file.without_tests();
+        // What belongs to a thread is not shared: the plugin's way to the host while it is called.
+        let shared = code.lines().filter(|line| line.contains("static ") && !line.contains("'static "));
+        for line in shared.filter(|line| changeable.iter().any(|kind| line.contains(kind))) {
+            if file.path != "plugin-api/src/export.rs" {
+                faults.push(format!("{}: global state: {}", file.path, line.trim()));
+            }
+        }
+        let standard = |line: &str| line.contains("std::sync::mpsc") && words(line).any(|word| word == "channel");
+        let unbounded = code.contains("unbounded_channel") || code.lines().any(standard);
+        if unbounded && !file.text.contains("bounded by") {
+            faults.push(format!("{}: a queue without a bound, and nothing says what bounds it", file.path));
+        }
+    }
+    none(faults);
+}
+
+#[test]
+fn every_outside_system_has_a_twin_under_one_contract() {
+    // Who runs which contract: each implementation that there is, outside systems and their twins.
+    let runs = [
+        ("engine/src/source/embedded/", "contract::run("),
+        ("tests/tests/sources.rs", "contract::run("),
+        ("engine/src/store/embedded", "contract(&mut"),
+        ("server/src/catalogue/embedded", "contract::holds("),
+    ];
+    let sources = sources();
+    let runs_it = |place: &str, call: &str| sources.iter().any(|file| file.is_in(place) && file.code.contains(call));
+    let idle = runs.into_iter().filter(|(place, call)| !runs_it(place, call));
+    none(idle.map(|(place, call)| format!("{place} no longer runs {call}…)")).collect());
+    assert!(read("server/src/catalogue/embedded.rs").contains("migrations"), "the catalogue is made by migrations/");
+    let migrations: Vec<String> = reading::names("migrations");
+    assert!(migrations.iter().any(|name| name.starts_with("V1__")), "{migrations:?}");
+    for name in &migrations {
+        assert!(name.starts_with('V') && name.contains("__") && name.ends_with(".sql"), "{name}");
+    }
+}

@@ -1,0 +1,140 @@
+//! Which crate may depend on what, and that no crate is built twice without a reason.
+
+use super::none;
+use super::reading::{names, read, root, sources, words};
+use std::collections::BTreeSet;
+use std::process::Command;
+use toml::{Table, Value};
+
+fn manifest(path: &str) -> Table {
+    read(path).parse().unwrap_or_else(|fault| panic!("{path}: {fault}"))
+}
+
+/// What a crate's code depends on, without what only its tests use.
+fn dependencies(folder: &str) -> BTreeSet<String> {
+    let manifest = manifest(&format!("{folder}/Cargo.toml"));
+    assert!(!manifest.contains_key("target"), "{folder}: dependencies by target are not looked at here");
+    let of = |section: &str| manifest.get(section).and_then(Value::as_table).into_iter().flat_map(Table::keys);
+    of("dependencies").chain(of("build-dependencies")).cloned().collect()
+}
+
+fn within(folder: &str, allowed: &[&str]) -> Vec<String> {
+    let other = dependencies(folder).into_iter().filter(|name| !allowed.contains(&name.as_str()));
+    other.map(|name| format!("{folder} depends on {name}")).collect()
+}
+
+fn without(folder: &str, refused: &[&str]) -> Vec<String> {
+    let mut faults: Vec<String> = dependencies(folder)
+        .into_iter()
+        .filter(|name| refused.contains(&name.as_str()))
+        .map(|name| format!("{folder} depends on {name}"))
+        .collect();
+    for file in sources().iter().filter(|file| file.is_in(&format!("{folder}/src/"))) {
+        for word in words(&file.code).filter(|word| refused.contains(&word.replace('_', "-").as_str())) {
+            faults.push(format!("{} names {word}", file.path));
+        }
+    }
+    faults.dedup();
+    faults
+}
+
+#[test]
+fn plugins_depend_on_the_contract_alone() {
+    let mut faults = within("plugin-api", &["abi_stable", "jiff", "schemars", "serde", "serde_json"]);
+    for plugin in names("plugins") {
+        let folder = format!("plugins/{plugin}");
+        faults.extend(within(&folder, &["tally-plugin", "schemars", "serde"]));
+        let manifest = manifest(&format!("{folder}/Cargo.toml"));
+        let name = manifest["package"]["name"].as_str().unwrap_or_default();
+        let metric = format!("about!(\"{plugin}\"");
+        if name != plugin || !read(&format!("{folder}/src/lib.rs")).contains(&metric) {
+            faults.push(format!("{folder}: folder, crate and metric have different names"));
+        }
+    }
+    none(faults);
+}
+
+#[test]
+fn the_engine_knows_no_http_and_no_sql() {
+    none(without("engine", &["hyper", "hyper-util", "axum", "tower", "tokio-tungstenite", "rusqlite", "refinery"]));
+}
+
+#[test]
+fn the_server_knows_no_log_and_no_store() {
+    none(without("server", &["rdkafka", "rdkafka-sys", "fjall", "redb", "abi-stable", "libloading"]));
+}
+
+#[test]
+fn nothing_is_depended_on_in_vain() {
+    let folders = ["plugin-api", "engine", "server"].map(str::to_owned);
+    // What derives write into the code, unseen.
+    let unseen = ["schemars", "serde"];
+    let sources = sources();
+    let mut faults = Vec::new();
+    for folder in folders.into_iter().chain(names("plugins").into_iter().map(|name| format!("plugins/{name}"))) {
+        let used: BTreeSet<&str> = sources
+            .iter()
+            .filter(|file| file.is_in(&format!("{folder}/")))
+            .flat_map(|file| words(&file.code))
+            .collect();
+        let tests = manifest(&format!("{folder}/Cargo.toml"));
+        let tests = tests.get("dev-dependencies").and_then(Value::as_table).into_iter().flat_map(Table::keys);
+        let all = dependencies(&folder);
+        let vain = |name: &&String| !used.contains(&*name.replace('-', "_")) && !unseen.contains(&name.as_str());
+        for name in all.iter().chain(tests).filter(vain) {
+            faults.push(format!("{folder} depends on {name} and does not use it"));
+        }
+    }
+    none(faults);
+}
+
+/// `name@version` of every crate that is shipped in more than one version; what only tests use is left out, as in deny.toml.
+fn built_twice() -> BTreeSet<String> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["tree", "--workspace", "--duplicates", "--depth", "0", "--edges", "normal,build"]);
+    command.args(["--prefix", "none", "--format", "{p}", "--locked", "--offline"]).current_dir(root());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let packages: BTreeSet<(&str, &str)> = text
+        .lines()
+        .filter_map(|line| {
+            let (name, rest) = line.split_once(" v")?;
+            Some((name, rest.split(' ').next()?))
+        })
+        .collect();
+    // It also lists what is built once for the build and once for the target: one version, no duplicate.
+    let twice = packages.iter().filter(|(name, _)| packages.iter().filter(|(other, _)| other == name).count() > 1);
+    twice.map(|(name, version)| format!("{name}@{version}")).collect()
+}
+
+#[test]
+fn what_is_built_twice_has_a_reason() {
+    let deny: Table = manifest("deny.toml");
+    assert_eq!(deny["bans"]["multiple-versions"].as_str(), Some("deny"));
+    let skipped = deny["bans"]["skip"].as_array().unwrap();
+    let mut faults = Vec::new();
+    let mut named = BTreeSet::new();
+    for entry in skipped {
+        let name = entry["crate"].as_str().unwrap_or_default();
+        if entry.get("reason").and_then(Value::as_str).is_none_or(str::is_empty) {
+            faults.push(format!("deny.toml skips {name} without a reason"));
+        }
+        named.insert(name.to_owned());
+    }
+    let twice = built_twice();
+    // A version may be given in part: `syn@1` is `syn@1.0.109`.
+    let is = |entry: &str, name: &str| name == entry || name.starts_with(&format!("{entry}."));
+    for entry in named.iter().filter(|entry| !twice.iter().any(|name| is(entry, name))) {
+        faults.push(format!("deny.toml skips {entry}, which is not built twice"));
+    }
+    // One version of each is the one to keep; the skipped ones are those to get rid of.
+    let kept = twice.iter().filter(|name| !named.iter().any(|entry| is(entry, name)));
+    let mut rest: Vec<&str> = kept.filter_map(|name| name.split('@').next()).collect();
+    rest.sort_unstable();
+    for pair in rest.windows(2).filter(|pair| pair[0] == pair[1]) {
+        faults.push(format!("{} is built in several versions: skip all but one in deny.toml, with a reason", pair[0]));
+    }
+    none(faults);
+}

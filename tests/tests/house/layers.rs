@@ -1,0 +1,72 @@
+//! Inside `engine`, arrows only go down: the table in ARCHITECTURE.md, compared with every `crate::` path.
+
+use super::none;
+use super::reading::{read, sources, words};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The lines of the table, top first, each the modules on it.
+fn table() -> Vec<Vec<String>> {
+    let document = read("ARCHITECTURE.md");
+    let block = document.split("```").find(|block| block.contains("source | plugin")).unwrap();
+    let names = |line: &str| {
+        let names = line.split("  ").next().unwrap_or_default().split('|').map(|name| name.trim().to_owned());
+        names.filter(|name| !name.is_empty()).collect::<Vec<_>>()
+    };
+    block.lines().map(names).filter(|names| !names.is_empty()).collect()
+}
+
+#[test]
+fn arrows_only_go_down() {
+    let table = table();
+    let mut rank = BTreeMap::new();
+    for (height, line) in table.iter().rev().enumerate() {
+        rank.extend(line.iter().map(|name| (name.clone(), height)));
+    }
+    let (mut faults, mut seen, mut arrows) = (Vec::new(), BTreeSet::new(), 0);
+    for file in sources().iter().filter(|file| file.is_in("engine/src/") && !file.is_test()) {
+        let inside = file.path.trim_start_matches("engine/src/");
+        let own = inside.split('/').next().unwrap_or_default().trim_end_matches(".rs");
+        if own == "lib" {
+            continue;
+        }
+        let Some(height) = rank.get(own) else {
+            faults.push(format!("{} stands on no line of the table in ARCHITECTURE.md", file.path));
+            continue;
+        };
+        seen.insert(own.to_owned());
+        let code = file.without_tests();
+        if code.contains("crate::{") || code.contains("use crate as") {
+            faults.push(format!("{}: one `use crate::` line for each module", file.path));
+        }
+        // In these two places `super` is the crate itself.
+        if (!inside.contains('/') || inside.ends_with(&format!("{own}/mod.rs"))) && code.contains("super::") {
+            faults.push(format!("{}: says super:: for crate::", file.path));
+        }
+        for (at, _) in code.match_indices("crate::") {
+            let used = words(&code[at + "crate::".len()..]).next().unwrap_or_default();
+            arrows += 1;
+            match rank.get(used) {
+                _ if used == own => {}
+                Some(other) if other < height => {}
+                Some(_) => faults.push(format!("{} uses {used}, which is not below {own}", file.path)),
+                None => faults.push(format!("{} uses {used}, which is on no line", file.path)),
+            }
+        }
+    }
+    for name in rank.keys().filter(|name| !seen.contains(*name)) {
+        faults.push(format!("{name} stands in the table and not in engine/src"));
+    }
+    assert!(arrows > 50, "only {arrows} arrows were found");
+    none(faults);
+}
+
+#[test]
+fn the_crate_shows_the_same_table() {
+    let library = read("engine/src/lib.rs");
+    let block = library.split("```").nth(1).unwrap();
+    let lines: Vec<&str> = block.lines().skip(1).map(|line| line.trim_start_matches("//!").trim()).collect();
+    let of = |line: &&str| line.split("  ").next().unwrap_or_default().to_owned();
+    let shown: Vec<String> = lines.iter().map(of).filter(|line| !line.is_empty()).collect();
+    let expected: Vec<String> = table().iter().map(|line| line.join(" | ")).collect();
+    assert_eq!(shown, expected);
+}
