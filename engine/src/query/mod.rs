@@ -40,11 +40,12 @@ pub struct Askable {
     pub plugin: Arc<plugin::Metric>,
     /// What its params must satisfy.
     pub params: Params,
-    answers: Mutex<Answers>,
+    answers: Answers,
 }
 
 /// By question.
-type Answers = HashMap<String, Kept>;
+#[derive(Default)]
+struct Answers(Mutex<HashMap<String, Kept>>);
 
 struct Kept {
     /// Of the state that it was read from.
@@ -103,7 +104,7 @@ impl Askable {
     /// A sentence, if its params schema cannot be used.
     pub fn new(id: MetricId, plugin: Arc<plugin::Metric>) -> Result<Askable, String> {
         let params = Params::new(plugin.description())?;
-        Ok(Askable { id, plugin, params, answers: Mutex::default() })
+        Ok(Askable { id, plugin, params, answers: Answers::default() })
     }
 
     /// Checks the shape of a question; `null` means `{}`.
@@ -132,7 +133,7 @@ impl Askable {
     ) -> Result<Arc<Answer>, Refused> {
         let ask = self.ask(params, as_of, &moment.state.held(self.id))?;
         let question = question(&ask);
-        match self.known(moment.version, &question) {
+        match self.answers.known(moment.version, &question) {
             Known::Answer(answer) => Ok(answer),
             Known::Took(_) | Known::Nothing => self.evaluate(&ask, question, deadline, moment),
         }
@@ -150,12 +151,12 @@ impl Askable {
     ) -> Result<Option<Arc<Answer>>, Refused> {
         let ask = self.ask(params, as_of, &moment.state.held(self.id))?;
         let question = question(&ask);
-        match self.known(moment.version, &question) {
+        match self.answers.known(moment.version, &question) {
             Known::Answer(answer) => Ok(Some(answer)),
             Known::Took(took) if took < QUICK => {
                 match self.evaluate(&ask, question.clone(), Instant::now() + QUICK_DEADLINE, moment) {
                     Err(Refused::Deadline) => {
-                        self.answers.lock().remove(&question);
+                        self.answers.0.lock().remove(&question);
                         Ok(None)
                     }
                     other => other.map(Some),
@@ -185,7 +186,8 @@ impl Askable {
             Err(AnswerFailure::Read(ReadFault::Deadline)) => return Err(Refused::Deadline),
             Err(failure) => return Err(Refused::Plugin(failure.to_string())),
         };
-        self.remember(question, Kept { version: moment.version, answer: Arc::clone(&answer), took: begun.elapsed() });
+        self.answers
+            .remember(question, Kept { version: moment.version, answer: Arc::clone(&answer), took: begun.elapsed() });
         Ok(answer)
     }
 
@@ -201,9 +203,11 @@ impl Askable {
         let (window, steps, event_types) = (time.window, time.steps, time.event_types);
         Ok(Ask { params: own, window, steps, event_types, as_of })
     }
+}
 
+impl Answers {
     fn known(&self, version: u64, question: &str) -> Known {
-        match self.answers.lock().get(question) {
+        match self.0.lock().get(question) {
             Some(kept) if kept.version == version => Known::Answer(Arc::clone(&kept.answer)),
             Some(kept) => Known::Took(kept.took),
             None => Known::Nothing,
@@ -211,7 +215,7 @@ impl Askable {
     }
 
     fn remember(&self, question: String, kept: Kept) {
-        let mut answers = self.answers.lock();
+        let mut answers = self.0.lock();
         if answers.len() >= CACHED && !answers.contains_key(&question) {
             answers.clear();
         }
@@ -245,5 +249,38 @@ impl Read for StateReader<'_> {
             ReadError::Deadline => ReadFault::Deadline,
             ReadError::Bad(what) => ReadFault::Request(what),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(version: u64, took: Duration) -> Kept {
+        let answer =
+            Answer { result: "1".into(), window: (None, None), warnings: Vec::new(), position: Position::default() };
+        Kept { version, answer: Arc::new(answer), took }
+    }
+
+    #[test]
+    fn an_answer_is_known_at_its_version_and_how_long_it_took_later() {
+        let answers = Answers::default();
+        assert!(matches!(answers.known(1, "a"), Known::Nothing));
+        answers.remember("a".into(), kept(1, QUICK));
+        assert!(matches!(answers.known(1, "a"), Known::Answer(_)));
+        assert!(matches!(answers.known(2, "a"), Known::Took(took) if took == QUICK));
+        assert!(matches!(answers.known(1, "b"), Known::Nothing));
+    }
+
+    #[test]
+    fn answers_are_bounded_and_one_that_is_renewed_forgets_none() {
+        let answers = Answers::default();
+        for n in 0..CACHED {
+            answers.remember(n.to_string(), kept(1, QUICK));
+        }
+        answers.remember("0".into(), kept(2, QUICK));
+        assert!(matches!(answers.known(1, "255"), Known::Answer(_)));
+        answers.remember("new".into(), kept(2, QUICK));
+        assert_eq!(answers.0.lock().len(), 1);
     }
 }

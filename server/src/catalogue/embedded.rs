@@ -1,7 +1,7 @@
 //! The catalogue in an SQLite file of the data directory.
 //!
 //! Every call runs on a blocking thread: readers share one connection, writers another (write-ahead log, so an import
-//! never blocks a lookup for longer than a page flip). Calls wait for each other; more than [`READS`] or [`WRITES`] at
+//! never blocks a lookup for longer than a page flip). Calls wait for each other; more than `READS` or `WRITES` at
 //! once are refused, and a call keeps its place until its thread is done, also when nobody waits for it any more. The
 //! file is its owner's alone: it holds e-mail addresses. The schema is that of `migrations/`, applied when it is opened.
 

@@ -16,10 +16,10 @@ use tally_plugin::ask::Fault;
 /// Seconds after which another look at what is not ready makes sense.
 const LOOK_AGAIN: u32 = 1;
 
-const TEXT: [(HeaderName, HeaderValue); 2] = [
-    (header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8")),
-    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-];
+const TEXT: [(HeaderName, HeaderValue); 2] =
+    [(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8")), NO_STORE];
+
+const NO_STORE: (HeaderName, HeaderValue) = (header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
 
 pub(crate) async fn live() -> impl IntoResponse {
     (TEXT, "ok\n")
@@ -40,10 +40,10 @@ pub(crate) async fn ready(State(app): State<Arc<App>>, RawQuery(query): RawQuery
             let names: Vec<&str> = failed.iter().map(|check| check.name).collect();
             let detail = format!("not in order: {}; /readyz?verbose shows all parts", names.join(", "));
             let reason = |check: Check| Fault { pointer: format!("/{}", check.name), detail: check.detail };
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", detail)
+            let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", detail)
                 .because(failed.into_iter().map(reason).collect())
-                .retry_after(LOOK_AGAIN)
-                .into_response()
+                .retry_after(LOOK_AGAIN);
+            ([NO_STORE], problem).into_response()
         }
     }
 }

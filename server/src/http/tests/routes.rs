@@ -155,7 +155,10 @@ async fn health_is_told_line_by_line() {
     assert_eq!(answer.text, "[+]store ok: embedded\n[-]source failed: no assignment\nreadyz check failed\n");
     let answer = world.get("/readyz").await;
     assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (503, "1"));
-    assert_eq!(answer.header("content-type"), "application/problem+json");
+    assert_eq!(
+        (answer.header("content-type"), answer.header("cache-control")),
+        ("application/problem+json", "no-store")
+    );
     let problem = answer.json();
     assert_eq!(problem["code"], json!("not_ready"));
     assert_eq!(problem["errors"], json!([{"pointer": "/source", "detail": "no assignment"}]));
