@@ -2,5 +2,6 @@
 //!
 //! The library part of the `tally` binary. It knows the engine only by its façade and never names a log or a store.
 
+pub mod bounded;
 pub mod catalogue;
 pub mod http;

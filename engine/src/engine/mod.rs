@@ -1,23 +1,26 @@
 //! The façade: what a host program (the server) may ask of the engine. Knows no HTTP and no SQL.
 
+mod append;
+mod evaluate;
+mod outlet;
 mod start;
 mod types;
 
 pub use crate::feed::{FeedItem, Subscription};
+pub use outlet::{Outlet, Sent, open_outlet};
 pub use types::*;
 
 use crate::decode::Decoder;
 use crate::event::Position;
 use crate::feed::Feed;
 use crate::pipeline::{self, View};
-use crate::query::{Askable, Moment, Refused};
-use crate::source::embedded::Log;
-use crate::source::kafka::Producer;
+use crate::query::Askable;
 use crate::telemetry;
+use append::Appender;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A running engine. Dropping it without [`Engine::stop`] is a crash as far as state is concerned: safe, but the last
 /// moments are counted again from the log.
@@ -27,7 +30,7 @@ pub struct Engine {
     view: Arc<View>,
     feed: Arc<Feed>,
     lane: pipeline::Handle,
-    outlet: Outlet,
+    appender: Appender,
     checker: Decoder,
     deadline: Duration,
     source: &'static str,
@@ -39,12 +42,6 @@ struct Served {
     /// With the time params in its params schema.
     description: Arc<tally_plugin::description::Description>,
     result_schema: Arc<Value>,
-}
-
-/// Where appended events go.
-enum Outlet {
-    Log(Arc<Log>),
-    Kafka(Box<Producer>),
 }
 
 impl Engine {
@@ -105,100 +102,6 @@ impl Engine {
     /// The files that were refused.
     pub fn rejected(&self) -> Vec<Rejected> {
         self.rejected.clone()
-    }
-
-    /// Answers a question. Blocks (waiting for `at_least`, reading): call it off the async threads.
-    ///
-    /// # Errors
-    /// [`EvaluateError`].
-    pub fn evaluate(&self, question: &Question) -> Result<Evaluated, EvaluateError> {
-        let served = self.metrics.get(&question.name).ok_or_else(|| self.unknown(&question.name))?;
-        let params = served.askable.check(&question.params).map_err(refused)?;
-        self.require_partitions()?;
-        if let Some(position) = &question.at_least
-            && !self.view.wait_for(served.askable.id, position, question.wait)
-        {
-            return Err(EvaluateError::PositionNotReached(self.position_of(served)));
-        }
-        let as_of = jiff::Timestamp::now().as_millisecond();
-        let deadline = Instant::now() + self.deadline;
-        let id = served.askable.id;
-        let halt = self.view.standing().halts.get(&id).cloned();
-        if let Some(reason) = halt {
-            return Err(EvaluateError::Quarantined(reason));
-        }
-        let counted = self.view.read();
-        let place = &counted.metrics[id.0];
-        if let Some(target) = place.target.as_ref().filter(|_| !question.allow_partial) {
-            return Err(EvaluateError::Backfilling { done: done(&place.position, target) });
-        }
-        let moment = Moment { state: &counted.state, position: &place.position, version: place.version };
-        let answer = served.askable.answer(&params, as_of, deadline, &moment).map_err(refused)?;
-        let history =
-            History { complete: place.target.is_none(), from: counted.state.times(id).map(|(first, _)| first) };
-        Ok(Evaluated {
-            result: answer.result.clone(),
-            result_schema: served.result_schema.clone(),
-            window: answer.window,
-            position: answer.position.clone(),
-            as_of,
-            version: served.askable.plugin.version().to_owned(),
-            history,
-            warnings: answer.warnings.clone(),
-        })
-    }
-
-    fn unknown(&self, name: &str) -> EvaluateError {
-        let mut near: Vec<(f64, &String)> =
-            self.metrics.keys().map(|known| (strsim::jaro_winkler(known, name), known)).collect();
-        near.retain(|(likeness, _)| *likeness > 0.75);
-        near.sort_by(|(a, _), (b, _)| b.total_cmp(a));
-        let suggestions: Vec<String> = near.into_iter().take(3).map(|(_, known)| known.clone()).collect();
-        let hint = suggestions.first().map_or(String::new(), |near| format!("; did you mean \"{near}\"?"));
-        EvaluateError::NotFound { suggestions, detail: format!("there is no metric of this name{hint}") }
-    }
-
-    /// With a store of its own an engine must hold all partitions: half the numbers are never served.
-    fn require_partitions(&self) -> Result<(), EvaluateError> {
-        let standing = self.view.standing();
-        match missing(&standing) {
-            Some(what) => Err(EvaluateError::PartitionsMissing(what)),
-            None => Ok(()),
-        }
-    }
-
-    fn position_of(&self, served: &Served) -> Position {
-        self.view.read().metrics[served.askable.id.0].position.clone()
-    }
-
-    /// Validates events, then appends those that pass to the log, keyed by user, and waits until they are durable there.
-    /// Blocks.
-    ///
-    /// # Errors
-    /// [`AppendError`]: none, or an unknown part of them, was written.
-    pub fn append(&self, events: &[&[u8]]) -> Result<Appended, AppendError> {
-        let now = jiff::Timestamp::now().as_millisecond();
-        let mut appended = Appended::default();
-        let mut passed: Vec<(Box<str>, &[u8])> = Vec::with_capacity(events.len());
-        for (index, event) in events.iter().enumerate() {
-            match self.checker.check(event, now) {
-                Ok(checked) => passed.push((checked.user_id.unwrap_or_default(), event)),
-                Err(reason) => appended.rejected.push((index, reason.to_string())),
-            }
-        }
-        appended.accepted = passed.len() as u64;
-        if passed.is_empty() {
-            return Ok(appended);
-        }
-        appended.position = match &self.outlet {
-            Outlet::Log(log) => append_to_log(log, &passed, now)?,
-            Outlet::Kafka(producer) => {
-                let records: Vec<(&[u8], &[u8])> =
-                    passed.iter().map(|(user, event)| (user.as_bytes(), *event)).collect();
-                Position(producer.send(&records).map_err(|fault| AppendError(fault.to_string()))?)
-            }
-        };
-        Ok(appended)
     }
 
     /// Every new event from now on.
@@ -262,17 +165,6 @@ impl Engine {
     }
 }
 
-fn append_to_log(log: &Log, events: &[(Box<str>, &[u8])], now: i64) -> Result<Position, AppendError> {
-    let mut parts: BTreeMap<u32, Vec<(&[u8], i64)>> = BTreeMap::new();
-    for (user, event) in events {
-        parts.entry(log.partition_of(user.as_bytes())).or_default().push((event, now));
-    }
-    let slices: Vec<(u32, &[(&[u8], i64)])> =
-        parts.iter().map(|(partition, events)| (*partition, events.as_slice())).collect();
-    let ends = log.append_all(&slices).map_err(|fault| AppendError(fault.to_string()))?;
-    Ok(Position(slices.iter().map(|(partition, _)| *partition).zip(ends).collect()))
-}
-
 fn missing(standing: &pipeline::Standing) -> Option<String> {
     if !standing.assigned {
         return Some("no partitions are assigned yet".into());
@@ -289,12 +181,4 @@ fn done(position: &Position, target: &Position) -> f64 {
     let there = |(partition, end): (&u32, &u64)| position.0.get(partition).copied().unwrap_or(0).min(*end);
     let counted: u64 = target.0.iter().map(there).sum();
     if all == 0 { 1.0 } else { counted as f64 / all as f64 }
-}
-
-fn refused(refused: Refused) -> EvaluateError {
-    match refused {
-        Refused::Invalid(code, errors) => EvaluateError::Invalid { code, errors },
-        Refused::Plugin(what) => EvaluateError::PluginFailed(what),
-        Refused::Deadline => EvaluateError::DeadlineExceeded,
-    }
 }

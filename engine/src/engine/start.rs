@@ -1,6 +1,7 @@
 //! Starting an engine: everything is opened and checked before the first record is read.
 
-use super::{Engine, Options, Outlet, Rejected, Served, StartError};
+use super::append::Appender;
+use super::{Engine, Options, Rejected, Served, StartError};
 use crate::config::{Config, Durability, SourceKind};
 use crate::database::Database;
 use crate::dead_letter::DeadLetters;
@@ -54,7 +55,7 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
     for rejected in &rejected {
         tracing::warn!(file = rejected.file, "plugin refused: {}", rejected.reason);
     }
-    let (source, outlet, topic) = source(config, &database)?;
+    let (source, appender, topic) = source(config, &database)?;
     let feed = Arc::new(Feed::default());
     let dead_letters = DeadLetters::open(&database, config.store.dead_letters).map_err(|fault| fault_of(&fault))?;
     let parts = Parts {
@@ -77,7 +78,7 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
         view,
         feed,
         lane,
-        outlet,
+        appender,
         checker: Decoder::new(&config.events).map_err(StartError)?,
         deadline: Duration::from_millis(config.server.evaluation_deadline_ms),
         source: match config.source.kind {
@@ -105,16 +106,16 @@ fn serve(
     Ok((Served { askable, description, result_schema }, metric))
 }
 
-fn source(config: &Config, database: &Database) -> Result<(Box<dyn Source>, Outlet, String), StartError> {
+fn source(config: &Config, database: &Database) -> Result<(Box<dyn Source>, Appender, String), StartError> {
     match config.source.kind {
         SourceKind::Embedded => {
             let log = Log::open(database, &config.log).map_err(|fault| fault_of(&fault))?;
-            Ok((Box::new(EmbeddedSource::new(log.clone())), Outlet::Log(log), "log".into()))
+            Ok((Box::new(EmbeddedSource::new(log.clone())), Appender::Log(log), "log".into()))
         }
         SourceKind::Kafka => {
             let source = KafkaSource::open(&config.kafka).map_err(|fault| fault_of(&fault))?;
             let producer = Producer::open(&config.kafka).map_err(|fault| fault_of(&fault))?;
-            Ok((Box::new(source), Outlet::Kafka(Box::new(producer)), config.kafka.topic.clone()))
+            Ok((Box::new(source), Appender::Kafka(Box::new(producer)), config.kafka.topic.clone()))
         }
     }
 }

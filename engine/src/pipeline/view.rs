@@ -77,6 +77,11 @@ impl View {
         self.counted.read()
     }
 
+    /// The same, unless a batch is being applied or waits for that: never blocks.
+    pub fn try_read(&self) -> Option<parking_lot::RwLockReadGuard<'_, Counted>> {
+        self.counted.try_read()
+    }
+
     /// State for the lane.
     pub(super) fn write(&self) -> parking_lot::RwLockWriteGuard<'_, Counted> {
         self.counted.write()
@@ -92,6 +97,11 @@ impl View {
     /// How things stand.
     pub fn standing(&self) -> Standing {
         self.standing.read().clone()
+    }
+
+    /// Looks at how things stand without a copy; the lane changes nothing meanwhile, so look briefly.
+    pub fn look<T>(&self, look: impl FnOnce(&Standing) -> T) -> T {
+        look(&self.standing.read())
     }
 
     pub(super) fn stand(&self, change: impl FnOnce(&mut Standing)) {

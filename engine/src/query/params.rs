@@ -3,7 +3,7 @@
 use super::window;
 use jsonschema::error::ValidationErrorKind;
 use jsonschema::{ValidationError, Validator};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use tally_plugin::ask::Fault;
 use tally_plugin::description::Description;
@@ -44,11 +44,14 @@ impl Params {
         &self.schema
     }
 
-    /// Every fault of a question's params, one per pointer.
-    pub fn faults(&self, params: &Map<String, Value>) -> Vec<Fault> {
-        let params = Value::Object(params.clone());
+    /// Every fault of a question's params (an object), one per pointer.
+    pub fn faults(&self, params: &Value) -> Vec<Fault> {
+        // Much cheaper than an empty list of errors, and what nearly every question comes to.
+        if self.validator.is_valid(params) {
+            return Vec::new();
+        }
         let mut faults: BTreeMap<String, String> = BTreeMap::new();
-        for error in self.validator.iter_errors(&params) {
+        for error in self.validator.iter_errors(params) {
             for (pointer, detail) in told(&error) {
                 faults.entry(pointer).or_insert(detail);
             }
@@ -93,7 +96,7 @@ mod tests {
             examples: vec![],
         };
         let params = Params::new(&description).expect("a schema");
-        params.faults(value.as_object().expect("an object")).into_iter().map(|fault| fault.pointer).collect()
+        params.faults(value).into_iter().map(|fault| fault.pointer).collect()
     }
 
     #[test]

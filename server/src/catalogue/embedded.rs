@@ -1,8 +1,9 @@
 //! The catalogue in an SQLite file of the data directory.
 //!
 //! Every call runs on a blocking thread: readers share one connection, writers another (write-ahead log, so an import
-//! never blocks a lookup for longer than a page flip). Calls wait for each other; there are never more of them than
-//! the server has connections. The schema is that of `migrations/`, applied when the file is opened.
+//! never blocks a lookup for longer than a page flip). Calls wait for each other; more than `READS` or `WRITES` at
+//! once are refused, and a call keeps its place until its thread is done, also when nobody waits for it any more. The
+//! file is its owner's alone: it holds e-mail addresses. The schema is that of `migrations/`, applied when it is opened.
 
 use super::{Catalogue, CatalogueError, Cost, Later, Names, Page, Product, Upserted, User, Wanted, id};
 use parking_lot::Mutex;
@@ -11,13 +12,22 @@ use refinery::error::Kind;
 use rusqlite::types::Value as Sql;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params_from_iter};
 use std::collections::HashMap;
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tally_plugin::read::Id;
+use tokio::sync::Semaphore;
 
 /// How long a connection waits for another process's lock.
 const BUSY: Duration = Duration::from_secs(2);
+
+/// Lookups and listings at once: one at a time is read, the rest wait on their threads, for some milliseconds.
+const READS: usize = 64;
+
+/// Writes at once, likewise.
+const WRITES: usize = 4;
 
 mod schema {
     refinery::embed_migrations!("../migrations");
@@ -32,6 +42,8 @@ pub struct Embedded {
 struct Shared {
     reader: Mutex<Connection>,
     writer: Mutex<Connection>,
+    reads: Arc<Semaphore>,
+    writes: Arc<Semaphore>,
 }
 
 impl Embedded {
@@ -54,10 +66,25 @@ impl Embedded {
             Ok(connection)
         };
         let cannot = |error: rusqlite::Error| CatalogueError::Unavailable(format!("{}: {error}", file.display()));
+        // SQLite gives the files beside it the same mode. A file that is there keeps the mode its owner gave it.
+        OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(file)
+            .map_err(|error| CatalogueError::Unavailable(format!("{}: {error}", file.display())))?;
         let mut writer = connect().map_err(cannot)?;
         migrations.run(&mut writer).map_err(|error| refused(file, &error))?;
         let reader = connect().map_err(cannot)?;
-        Ok(Embedded { shared: Arc::new(Shared { reader: Mutex::new(reader), writer: Mutex::new(writer) }) })
+        let places = |places| Arc::new(Semaphore::new(places));
+        Ok(Embedded {
+            shared: Arc::new(Shared {
+                reader: Mutex::new(reader),
+                writer: Mutex::new(writer),
+                reads: places(READS),
+                writes: places(WRITES),
+            }),
+        })
     }
 
     fn read<T: Send + 'static>(
@@ -65,12 +92,12 @@ impl Embedded {
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Later<'_, T> {
         let shared = Arc::clone(&self.shared);
-        later(move || work(&shared.reader.lock()))
+        later(Arc::clone(&self.shared.reads), move || work(&shared.reader.lock()))
     }
 
     fn upsert<T: Stored>(&self, rows: Vec<T>) -> Later<'_, Upserted> {
         let shared = Arc::clone(&self.shared);
-        later(move || {
+        later(Arc::clone(&self.shared.writes), move || {
             let mut connection = shared.writer.lock();
             let transaction = connection.transaction()?;
             let done = upsert(&transaction, &rows)?;
@@ -253,8 +280,17 @@ fn stored_id(row: &Row<'_>) -> rusqlite::Result<Id> {
         .map_err(|fault| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(fault)))
 }
 
-fn later<T: Send + 'static>(work: impl FnOnce() -> rusqlite::Result<T> + Send + 'static) -> Later<'static, T> {
+fn later<T: Send + 'static>(
+    places: Arc<Semaphore>,
+    work: impl FnOnce() -> rusqlite::Result<T> + Send + 'static,
+) -> Later<'static, T> {
     Box::pin(async {
+        let place = places.try_acquire_owned().map_err(|_| CatalogueError::Overloaded)?;
+        let work = move || {
+            let done = work();
+            drop(place);
+            done
+        };
         match tokio::task::spawn_blocking(work).await {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(error)) => Err(CatalogueError::Unavailable(error.to_string())),
@@ -278,58 +314,5 @@ fn refused(file: &Path, error: &refinery::Error) -> CatalogueError {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test may panic")]
-    use super::*;
-    use crate::catalogue::contract;
-    use refinery::Migration;
-
-    async fn opened() -> (tempfile::TempDir, Embedded) {
-        let folder = tempfile::tempdir().unwrap();
-        let catalogue = Embedded::open(&folder.path().join("catalogue.db")).unwrap();
-        (folder, catalogue)
-    }
-
-    #[tokio::test]
-    async fn keeps_the_contract() {
-        let (_folder, catalogue) = opened().await;
-        contract::holds(&catalogue).await;
-    }
-
-    #[tokio::test]
-    async fn what_was_written_is_there_after_opening_again() {
-        let (folder, catalogue) = opened().await;
-        contract::holds(&catalogue).await;
-        drop(catalogue);
-        let again = Embedded::open(&folder.path().join("catalogue.db")).unwrap();
-        assert!(!again.users(Page { after: None, limit: 1 }).await.unwrap().is_empty());
-    }
-
-    #[test]
-    fn pages_and_lookups_are_served_by_an_index() {
-        let folder = tempfile::tempdir().unwrap();
-        let catalogue = Embedded::open(&folder.path().join("c.db")).unwrap();
-        let connection = catalogue.shared.reader.lock();
-        let plan: String = connection
-            .query_row(
-                "EXPLAIN QUERY PLAN SELECT user_id FROM users WHERE (id_number, user_id) > (1, '1') ORDER BY id_number, user_id LIMIT 5",
-                [],
-                |row| row.get(3),
-            )
-            .unwrap();
-        assert!(plan.contains("SEARCH users USING") && plan.contains("users_by_id"), "{plan}");
-    }
-
-    #[test]
-    fn a_changed_applied_migration_is_refused_with_a_sentence() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("catalogue.db");
-        let with = |sql: &str| Runner::new(&[Migration::unapplied("V1__users", sql).unwrap()]);
-        Embedded::open_with(&file, &mut with("CREATE TABLE a (b INTEGER);")).map(drop).unwrap();
-        let error = Embedded::open_with(&file, &mut with("CREATE TABLE a (c INTEGER);")).map(drop).unwrap_err();
-        assert!(
-            matches!(&error, CatalogueError::Refused(text) if text.contains("V1__users") && text.contains("never changes")),
-            "{error}"
-        );
-    }
-}
+#[path = "embedded_tests.rs"]
+mod tests;

@@ -2,15 +2,19 @@
 //!
 //! The first line names the columns, in any order. A bad line is reported with its number and the reason, the good
 //! ones are written, 1,000 to a transaction; importing the same file again changes nothing. Rows that the file does
-//! not name stay.
+//! not name stay. A record of more than 1 MiB, which is a quote that nobody closed, ends the import.
 
 use super::{Catalogue, CatalogueError, Cost, Product, Upserted, User, id};
+use crate::bounded::Bounded;
 use csv::ByteRecord;
 use std::io::Read;
 use thiserror::Error;
 
 /// Rows written in one transaction.
 const BATCH: usize = 1_000;
+
+/// Most bytes of a record.
+const LONGEST_RECORD: usize = 1 << 20;
 
 /// Refused lines listed one by one; the rest is only counted.
 pub const LISTED: usize = 100;
@@ -90,7 +94,7 @@ async fn run<'c, T>(
     row: fn([&str; 3]) -> Result<T, String>,
     write: impl Fn(Vec<T>) -> super::Later<'c, Upserted>,
 ) -> Result<Report, ImportError> {
-    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(file);
+    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(Bounded::new(file, LONGEST_RECORD));
     let mut report = Report::default();
     let header = reader.byte_headers().map_err(|error| read_error(1, &error))?.clone();
     let columns = columns(&header, names, needed, &mut report.warnings)?;
@@ -100,8 +104,14 @@ async fn run<'c, T>(
     let mut record = ByteRecord::new();
     loop {
         let line = reader.position().line() + behind;
-        if !reader.read_byte_record(&mut record).map_err(|error| read_error(line, &error))? {
-            break;
+        reader.get_mut().allow();
+        match reader.read_byte_record(&mut record) {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(error) => {
+                write(rows).await?;
+                return Err(read_error(line, &error));
+            }
         }
         let line = record.position().map_or(line, |position| position.line() + behind);
         match fields(&record, header.len(), columns).and_then(row) {
@@ -252,6 +262,15 @@ mod tests {
             let error = import(Kind::Users, file.as_bytes(), &catalogue).await.unwrap_err();
             assert!(matches!(error, ImportError::Header(_)), "{file:?}: {error}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_quote_that_is_never_closed_ends_the_import_where_it_stands() {
+        let (_folder, catalogue) = opened();
+        let file = b"user_id,user_name\n1,Ada\n2,\"Bob\n".chain(std::io::repeat(b'x'));
+        let error = import(Kind::Users, file, &catalogue).await.unwrap_err();
+        assert!(matches!(&error, ImportError::Read { line: 3, reason } if reason.contains("quote")), "{error}");
+        assert!(catalogue.user(Id::Integer(1)).await.unwrap().is_some(), "what stands before it was imported");
     }
 
     #[tokio::test]

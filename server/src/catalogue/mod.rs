@@ -167,6 +167,9 @@ pub enum CatalogueError {
     /// It may again later.
     #[error("the catalogue is unavailable: {0}")]
     Unavailable(String),
+    /// It has as much to do as it takes on; it may again at once.
+    #[error("as many catalogue calls are under way as this server takes on")]
+    Overloaded,
     /// It cannot be opened as it is; says what to do.
     #[error("{0}")]
     Refused(String),

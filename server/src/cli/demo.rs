@@ -34,13 +34,13 @@ pub(crate) fn run(args: &Demo) -> Result<(), Failure> {
         env!("CARGO_PKG_VERSION")
     ));
     banner(args, &started);
-    ready(&started, begun);
-
     let (engine, feeding, rate) = (started.engine.clone(), stop.clone(), args.rate);
     let feeder =
         std::thread::Builder::new().name("demo".into()).spawn(move || feed(&engine, &mut generator, rate, &feeding));
     let feeder = feeder.map_err(|error| Failure::Failed(format!("no thread can be started: {error}")))?;
-    stop.wait(args.duration.unwrap_or(Duration::MAX));
+    let (limit, since) = (args.duration.unwrap_or(Duration::MAX), Instant::now());
+    ready(&started, begun, &stop, limit);
+    stop.wait(limit.saturating_sub(since.elapsed()));
     stop.ask();
     begin("stopping… ");
     // The feeder holds the engine until its last append is answered.

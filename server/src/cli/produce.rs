@@ -7,14 +7,15 @@ use super::stop::Stop;
 use super::{Failure, output, settings, start};
 use crate::produce::generator::{Clock, Generator, Settings, now_ms};
 use crate::produce::http::HttpOutlet;
-use crate::produce::kafka::KafkaOutlet;
+use crate::produce::log::LogOutlet;
 use crate::produce::pointer::Places;
 use crate::produce::replay::{Mapping, Replay};
 use crate::produce::{Outcome, Outlet, Supply, pump};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::time::{Duration, Instant};
-use tally_engine::config::{Config, SourceKind};
+use tally_engine::config::Config;
+use tally_engine::engine::open_outlet;
 
 /// Rate where nothing bounds a run.
 const USUAL_RATE: f64 = 200.0;
@@ -74,8 +75,10 @@ fn supply(args: &Produce, config: &Config, rate: Option<f64>) -> Result<Box<dyn 
 
 fn outlet(args: &Produce, config: &Config) -> Result<Box<dyn Outlet>, Failure> {
     let failed = |error: crate::produce::OutletError| Failure::Failed(error.0);
-    if args.url.is_none() && config.source.kind == SourceKind::Kafka {
-        return Ok(Box::new(KafkaOutlet::open(&config.kafka).map_err(failed)?));
+    if args.url.is_none()
+        && let Some(outlet) = open_outlet(config).map_err(|error| Failure::Failed(error.0))?
+    {
+        return Ok(Box::new(LogOutlet::new(outlet)));
     }
     let url = args.url.clone().unwrap_or_else(|| format!("http://{}", config.server.listen));
     let client = Client::new(&url).map_err(Failure::Usage)?;

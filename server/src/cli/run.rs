@@ -1,14 +1,20 @@
 //! `tally run`: counts and answers until it is told to stop.
 
 use super::args::Run;
-use super::output::{begin, data, note, thousands};
+use super::output::{begin, data, note, tame, thousands};
 use super::stop::Stop;
 use super::{Failure, output, settings, start};
 use std::time::{Duration, Instant};
-use tally_engine::engine::Totals;
+use tally_engine::engine::{Check, Totals};
 
 /// How long a drain may take; what is not committed by then is counted again from the log at the next start.
 pub(crate) const DRAIN: Duration = Duration::from_secs(20);
+
+/// Being ready usually takes this long at most: a group has been joined by then.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Between two looks at what is not ready.
+const LOOK: Duration = Duration::from_millis(20);
 
 pub(crate) fn run(args: &Run) -> Result<(), Failure> {
     let begun = Instant::now();
@@ -17,19 +23,34 @@ pub(crate) fn run(args: &Run) -> Result<(), Failure> {
     let stop = Stop::on_signals().map_err(Failure::Failed)?;
     let started = start::start(loaded.config, None)?;
     data(&format!("listening  http://{}", started.address));
-    ready(&started, begun);
+    ready(&started, begun, &stop, Duration::MAX);
     stop.wait(Duration::MAX);
     begin("stopping… ");
     closing(&started.stop(DRAIN)?);
     Ok(())
 }
 
-/// `ready in 0.3 s`, and on stderr what is not.
-pub(crate) fn ready(started: &start::Started, begun: Instant) {
-    for check in started.engine.readiness().iter().filter(|check| !check.ok) {
-        note(&format!("not ready: {}: {}", check.name, check.detail));
+/// Waits until `/readyz` is ok and says `ready in 0.3 s`; after [`PATIENCE`] says on stderr what is not ready yet, and
+/// waits on, until told to stop or for `limit`.
+pub(crate) fn ready(started: &start::Started, begun: Instant, stop: &Stop, limit: Duration) {
+    let waiting = Instant::now();
+    let mut told = false;
+    loop {
+        let open: Vec<Check> = started.engine.readiness().into_iter().filter(|check| !check.ok).collect();
+        if open.is_empty() {
+            return data(&format!("ready in {:.1} s", begun.elapsed().as_secs_f64()));
+        }
+        if !told && waiting.elapsed() >= PATIENCE {
+            told = true;
+            for Check { name, detail, .. } in open {
+                note(&tame(&format!("not ready yet: {name}: {detail}")));
+            }
+        }
+        if stop.asked() || waiting.elapsed() >= limit {
+            return;
+        }
+        stop.wait(LOOK.min(limit.saturating_sub(waiting.elapsed())));
     }
-    data(&format!("ready in {:.1} s", begun.elapsed().as_secs_f64()));
 }
 
 /// The rest of the line that begins with `stopping…`.

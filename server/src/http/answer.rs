@@ -24,17 +24,21 @@ pub(crate) fn envelope(
     out.push_str(params);
     out.push_str(",\"result\":");
     out.push_str(result);
-    out.push_str(",\"meta\":{\"window\":{");
-    if let Some(from) = from {
-        push_time(&mut out, "from", *from);
-    }
-    if let Some(to) = to {
-        if from.is_some() {
-            out.push(',');
+    out.push_str(",\"meta\":{");
+    if from.is_some() || to.is_some() {
+        out.push_str("\"window\":{");
+        if let Some(from) = from {
+            push_time(&mut out, "from", *from);
         }
-        push_time(&mut out, "to", *to);
+        if let Some(to) = to {
+            if from.is_some() {
+                out.push(',');
+            }
+            push_time(&mut out, "to", *to);
+        }
+        out.push_str("},");
     }
-    out.push_str("},\"position\":");
+    out.push_str("\"position\":");
     push_text(&mut out, &position.to_string());
     out.push(',');
     push_time(&mut out, "as_of", *as_of);

@@ -84,6 +84,7 @@ async fn within<T>(limit: Duration, call: Later<'_, T>) -> Result<T, Problem> {
     let reason = match timeout(limit, call).await {
         Ok(Ok(done)) => return Ok(done),
         Ok(Err(CatalogueError::Unavailable(reason) | CatalogueError::Refused(reason))) => reason,
+        Ok(Err(overloaded @ CatalogueError::Overloaded)) => return Err(Problem::overloaded(&overloaded.to_string())),
         Err(_) => format!("no answer within {limit:?}"),
     };
     tracing::warn!(reason, "the catalogue is unavailable");

@@ -24,6 +24,9 @@ pub trait Core: Send + Sync + 'static {
     /// [`EvaluateError`].
     fn evaluate(&self, question: &Question) -> Result<Evaluated, EvaluateError>;
 
+    /// Answers a question if that is over at once; `None` says to use `evaluate`.
+    fn ready_answer(&self, question: &Question) -> Option<Result<Evaluated, EvaluateError>>;
+
     /// Validates and writes events.
     ///
     /// # Errors
@@ -55,6 +58,10 @@ impl Core for Engine {
 
     fn evaluate(&self, question: &Question) -> Result<Evaluated, EvaluateError> {
         Engine::evaluate(self, question)
+    }
+
+    fn ready_answer(&self, question: &Question) -> Option<Result<Evaluated, EvaluateError>> {
+        Engine::ready_answer(self, question)
     }
 
     fn append(&self, events: &[&[u8]]) -> Result<Appended, AppendError> {

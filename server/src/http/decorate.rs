@@ -21,7 +21,9 @@ pub(crate) async fn decorate(
     names: bool,
     warnings: &mut Vec<Warning>,
 ) -> Option<String> {
-    if !(plan.root().known_below || names && plan.root().ids_below) {
+    let (known, ids) = (plan.root().known_below, plan.root().ids_below);
+    // Without names only an id that is said not to be known is looked up, and most answers say that of none.
+    if !(names && ids || known && result.contains("false")) {
         return None;
     }
     let whole: &RawValue = serde_json::from_str(result).ok()?;
@@ -191,10 +193,11 @@ impl<'w> Writer<'w> {
             Kind::User => ("unknown_user", "user"),
             Kind::Product => ("unknown_product", "product"),
         };
-        let detail = format!("{what} {} is not in the catalogue and has no events", id::text(id));
-        let warning = Warning { code: code.into(), detail };
-        if !self.warnings.contains(&warning) {
-            self.warnings.push(warning);
+        let id = id::text(id);
+        // The plugin may have said it, in words of its own.
+        if !self.warnings.iter().any(|told| told.code == code && mentions(&told.detail, &id)) {
+            let detail = format!("{what} {id} is not in the catalogue and has no events");
+            self.warnings.push(Warning { code: code.into(), detail });
         }
     }
 
@@ -203,6 +206,13 @@ impl<'w> Writer<'w> {
         let names = if kind == Kind::User { &names.users } else { &names.products };
         names.get(id).map(String::as_str)
     }
+}
+
+/// Whether a text holds an id, not as a part of a longer word.
+fn mentions(text: &str, id: &str) -> bool {
+    let apart = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric());
+    text.match_indices(id)
+        .any(|(at, _)| apart(text[..at].chars().next_back()) && apart(text[at + id.len()..].chars().next()))
 }
 
 /// `name`; where an object holds several ids, or has a `name` of its own, `user_name` for `user_id`.

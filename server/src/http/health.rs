@@ -1,30 +1,54 @@
 //! Whether the process lives, whether it can be asked, and its own metrics.
 //!
-//! `/readyz` is text for probes and people, in the form of the Kubernetes API server: a line per part.
+//! `/readyz` is `ok`, or a problem that names every reason. `/readyz?verbose` is text for people, in the form of the
+//! Kubernetes API server: a line per part.
 
 use super::App;
+use super::problem::Problem;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use std::fmt::Write;
 use std::sync::Arc;
+use tally_engine::engine::Check;
+use tally_plugin::ask::Fault;
 
-const TEXT: [(HeaderName, HeaderValue); 2] = [
-    (header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8")),
-    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-];
+/// Seconds after which another look at what is not ready makes sense.
+const LOOK_AGAIN: u32 = 1;
+
+const TEXT: [(HeaderName, HeaderValue); 2] =
+    [(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8")), NO_STORE];
+
+const NO_STORE: (HeaderName, HeaderValue) = (header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
 
 pub(crate) async fn live() -> impl IntoResponse {
     (TEXT, "ok\n")
 }
 
-pub(crate) async fn ready(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> impl IntoResponse {
+pub(crate) async fn ready(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Response {
     let asked = query.is_some_and(|query| query.split('&').any(|part| part.split('=').next() == Some("verbose")));
     let checks = app.core.readiness();
     let ready = checks.iter().all(|check| check.ok);
-    if ready && !asked {
-        return (StatusCode::OK, TEXT, "ok\n".to_owned());
+    match (asked, ready) {
+        (true, true) => (StatusCode::OK, TEXT, lines(checks, "readyz check passed\n")).into_response(),
+        (true, false) => {
+            (StatusCode::SERVICE_UNAVAILABLE, TEXT, lines(checks, "readyz check failed\n")).into_response()
+        }
+        (false, true) => (StatusCode::OK, TEXT, "ok\n").into_response(),
+        (false, false) => {
+            let failed: Vec<Check> = checks.into_iter().filter(|check| !check.ok).collect();
+            let names: Vec<&str> = failed.iter().map(|check| check.name).collect();
+            let detail = format!("not in order: {}; /readyz?verbose shows all parts", names.join(", "));
+            let reason = |check: Check| Fault { pointer: format!("/{}", check.name), detail: check.detail };
+            let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", detail)
+                .because(failed.into_iter().map(reason).collect())
+                .retry_after(LOOK_AGAIN);
+            ([NO_STORE], problem).into_response()
+        }
     }
+}
+
+fn lines(checks: Vec<Check>, last: &str) -> String {
     let mut text = String::new();
     for check in checks {
         let (sign, word) = if check.ok { ('+', "ok") } else { ('-', "failed") };
@@ -36,8 +60,7 @@ pub(crate) async fn ready(State(app): State<Arc<App>>, RawQuery(query): RawQuery
         // Writing to a String cannot fail.
         let _ = writeln!(text, "[{sign}]{} {word}{detail}", check.name);
     }
-    text.push_str(if ready { "readyz check passed\n" } else { "readyz check failed\n" });
-    (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, TEXT, text)
+    text + last
 }
 
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {

@@ -1,7 +1,7 @@
 //! Metrics over HTTP: the list, one descriptor, an evaluation.
 //!
-//! Evaluations run on blocking threads, so many at once and no more; those that wait for a position have places of
-//! their own, so that they never keep others from being answered.
+//! What the engine has ready is answered on the spot. Other evaluations run on blocking threads, so many at once and no
+//! more; those that wait for a position have places of their own, so that they never keep others from being answered.
 
 use super::descriptor::{Descriptor, RejectedText};
 use super::problem::Problem;
@@ -17,6 +17,9 @@ use std::sync::Arc;
 use std::time::Instant;
 use tally_engine::engine::{EvaluateError, Evaluated, Question};
 use tokio::time::timeout;
+
+/// A longer body goes to a blocking thread in any case: checking what it asks may take a while.
+const SHORT: usize = 4 * 1024;
 
 pub(crate) async fn list(State(app): State<Arc<App>>) -> Response {
     #[derive(Serialize)]
@@ -47,8 +50,12 @@ pub(crate) async fn evaluate(State(app): State<Arc<App>>, request: Request) -> R
     let body = body::read(&parts.headers, body, body::ORDINARY, app.limits.body).await?;
     let Asked { question, params_text, names } = question::parse(&body)?;
     let started = Instant::now();
-    let (question, evaluated) = run(&app, question).await?;
-    let mut warnings = evaluated.warnings.clone();
+    let ready = if body.len() <= SHORT { app.core.ready_answer(&question) } else { None };
+    let (question, mut evaluated) = match ready {
+        Some(answer) => (question, answer?),
+        None => run(&app, question).await?,
+    };
+    let mut warnings = std::mem::take(&mut evaluated.warnings);
     let plan = app.plans.of(&question.name, &evaluated.result_schema);
     let decorated = decorate::decorate(&app, &plan, &evaluated.result, names, &mut warnings).await;
     let result = decorated.as_deref().unwrap_or(&evaluated.result);

@@ -59,6 +59,11 @@ impl Problem {
         )
     }
 
+    /// Adds reasons, each with where it applies.
+    pub(crate) fn because(self, errors: Vec<Fault>) -> Problem {
+        Problem { errors, ..self }
+    }
+
     /// Seconds until another try makes sense.
     pub(crate) fn retry_after(self, seconds: u32) -> Problem {
         Problem { retry_after: Some(seconds), ..self }

@@ -6,7 +6,7 @@
 pub(crate) mod generator;
 pub(crate) mod http;
 pub(crate) mod ids;
-pub(crate) mod kafka;
+pub(crate) mod log;
 pub(crate) mod pace;
 pub(crate) mod pointer;
 pub(crate) mod replay;

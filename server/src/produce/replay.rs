@@ -13,6 +13,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek};
 use std::path::Path;
 use tally_engine::config::EventsConfig;
+use tally_server::bounded::Bounded;
 
 /// The longest row, in bytes: the API takes no larger body than 1 MiB.
 const LONGEST_ROW: u64 = 900 * 1024;
@@ -75,7 +76,7 @@ type Row = (u64, Map<String, Value>);
 type BadRow = (u64, String);
 
 enum Rows {
-    Csv { reader: Box<csv::Reader<File>>, header: Vec<String> },
+    Csv { reader: Box<csv::Reader<Bounded<File>>>, header: Vec<String> },
     Lines { reader: BufReader<File>, line: u64 },
     Ended,
 }
@@ -108,7 +109,7 @@ impl Replay {
     }
 
     fn csv(file: File, name: &str, mapping: &Mapping, required: &[String]) -> Result<Rows, String> {
-        let mut reader = Box::new(csv::Reader::from_reader(file));
+        let mut reader = Box::new(csv::Reader::from_reader(Bounded::new(file, LONGEST_ROW as usize)));
         let header: Vec<String> = match reader.headers() {
             Ok(header) => header.iter().map(|column| column.trim().trim_start_matches('\u{feff}').to_owned()).collect(),
             Err(error) => return Err(format!("{name} has no readable header: {error}")),
@@ -130,6 +131,7 @@ impl Replay {
         match &mut self.rows {
             Rows::Csv { reader, header } => {
                 let line = reader.position().line();
+                reader.get_mut().allow();
                 let mut record = csv::StringRecord::new();
                 match reader.read_record(&mut record) {
                     Ok(false) => None,

@@ -13,7 +13,7 @@ mod settings;
 mod tail;
 mod topic;
 
-pub use producer::{ProduceError, Producer};
+pub use producer::{Outbox, ProduceError, Producer};
 pub use tail::Tail;
 pub use topic::{TopicInfo, inspect};
 

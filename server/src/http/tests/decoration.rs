@@ -6,6 +6,7 @@ use crate::http::Limits;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use tally_plugin::ask::Warning;
 use tally_plugin::read::Id;
 
 fn schema() -> Value {
@@ -60,6 +61,22 @@ async fn known_is_in_the_catalogue_or_has_events() {
     let answer = asked(&world, r#"{"user":{"user_id":999,"known":true}}"#, false).await;
     assert_eq!((&answer["result"]["user"]["known"], &answer["warnings"]), (&json!(true), &json!([])));
     assert_eq!(asked(&world, r#"{"user":null}"#, true).await["result"], json!({"user": null}));
+}
+
+#[tokio::test]
+async fn what_the_plugin_said_of_an_id_is_not_said_again() {
+    let world = World::new(Limits::default()).await;
+    let schema = schema();
+    for (said, warnings) in [("99 has no events", 2), ("999: no events", 1)] {
+        let schema = schema.clone();
+        world.fake.answers(move |_| {
+            let mut answer = evaluated(r#"{"user":{"user_id":999,"known":false}}"#, schema.clone());
+            answer.warnings.push(Warning { code: "unknown_user".into(), detail: said.into() });
+            Ok(answer)
+        });
+        let answer = world.ask(json!({"name": "a"})).await.json();
+        assert_eq!(answer["warnings"].as_array().unwrap().len(), warnings, "{said}");
+    }
 }
 
 #[tokio::test]

@@ -30,6 +30,8 @@ pub(super) type Evaluate = dyn Fn(&Question) -> Result<Evaluated, EvaluateError>
 pub(super) struct Fake {
     pub(super) evaluate: Mutex<Arc<Evaluate>>,
     pub(super) asked: Mutex<Vec<Question>>,
+    /// Whether it has its answers ready.
+    pub(super) ready: Mutex<bool>,
     pub(super) written: Mutex<Vec<String>>,
     pub(super) append_fails: Mutex<bool>,
     pub(super) checks: Mutex<Vec<Check>>,
@@ -42,6 +44,7 @@ impl Fake {
         Arc::new(Fake {
             evaluate: Mutex::new(Arc::new(|_| Ok(evaluated("{\"total\":11,\"by_type\":{}}", json!({}))))),
             asked: Mutex::default(),
+            ready: Mutex::default(),
             written: Mutex::default(),
             append_fails: Mutex::new(false),
             checks: Mutex::new(vec![Check { name: "store", ok: true, detail: "embedded".into() }]),
@@ -126,6 +129,14 @@ impl Core for Fake {
         self.asked.lock().push(question.clone());
         let evaluate = Arc::clone(&self.evaluate.lock());
         evaluate(question)
+    }
+
+    fn ready_answer(&self, question: &Question) -> Option<Result<Evaluated, EvaluateError>> {
+        if !*self.ready.lock() {
+            return None;
+        }
+        let evaluate = Arc::clone(&self.evaluate.lock());
+        Some(evaluate(question))
     }
 
     fn append(&self, events: &[&[u8]]) -> Result<Appended, AppendError> {

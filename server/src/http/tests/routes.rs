@@ -32,6 +32,24 @@ async fn an_answer_is_the_contract_to_the_letter() {
 }
 
 #[tokio::test]
+async fn what_the_engine_has_ready_is_answered_on_the_spot() {
+    let world = World::new(Limits { evaluations: 0, ..Limits::default() }).await;
+    let asked = json!({"name": "a"});
+    assert_eq!(world.ask(asked.clone()).await.status, 503, "no place for it on a blocking thread");
+    *world.fake.ready.lock() = true;
+    assert_eq!(world.ask(asked).await.json()["result"]["total"], json!(11));
+    let long = format!("{{\"name\":\"a\",\"params\":{{\"x\":\"{}\"}}}}", "x".repeat(4_096));
+    assert_eq!(world.post("/api/metrics", long).await.status, 503, "a long question goes the long way");
+}
+
+#[tokio::test]
+async fn a_window_that_is_open_at_both_ends_is_absent() {
+    let world = World::new(Limits::default()).await;
+    let meta = &world.ask(json!({"name": "a"})).await.json()["meta"];
+    assert!(meta.get("window").is_none() && meta["took_us"].is_u64(), "{meta}");
+}
+
+#[tokio::test]
 async fn absent_and_null_params_are_empty_and_open_bounds_absent() {
     let world = World::new(Limits::default()).await;
     world.fake.answers(|_| {
@@ -132,9 +150,18 @@ async fn health_is_told_line_by_line() {
     assert_eq!(world.get("/readyz").await.text, "ok\n");
     assert_eq!(world.get("/readyz?verbose").await.text, "[+]store ok: embedded\nreadyz check passed\n");
     world.fake.checks.lock().push(Check { name: "source", ok: false, detail: "no assignment".into() });
-    let answer = world.get("/readyz").await;
+    let answer = world.get("/readyz?verbose").await;
     assert_eq!(answer.status, 503);
     assert_eq!(answer.text, "[+]store ok: embedded\n[-]source failed: no assignment\nreadyz check failed\n");
+    let answer = world.get("/readyz").await;
+    assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (503, "1"));
+    assert_eq!(
+        (answer.header("content-type"), answer.header("cache-control")),
+        ("application/problem+json", "no-store")
+    );
+    let problem = answer.json();
+    assert_eq!(problem["code"], json!("not_ready"));
+    assert_eq!(problem["errors"], json!([{"pointer": "/source", "detail": "no assignment"}]));
     let metrics = world.get("/metrics").await;
     assert_eq!(
         (metrics.text.as_str(), metrics.header("content-type")),
