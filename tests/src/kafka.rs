@@ -28,8 +28,10 @@ const START: Duration = Duration::from_secs(60);
 pub struct Kafka {
     process: Option<Child>,
     port: u16,
-    folder: TempDir,
+    folder: PathBuf,
     jars: PathBuf,
+    /// Removed with the broker.
+    _temporary: Option<TempDir>,
 }
 
 impl Kafka {
@@ -38,21 +40,43 @@ impl Kafka {
     /// # Errors
     /// Says what is missing, or shows the end of the broker's log.
     pub fn start() -> Result<Kafka> {
-        let jars = jars()?;
-        let folder = tempfile::Builder::new().prefix("kafka").tempdir()?;
+        let temporary = tempfile::Builder::new().prefix("kafka").tempdir()?;
+        Kafka::open(temporary.path().to_owned(), Some(temporary))
+    }
+
+    /// Starts a broker whose data stays in `folder` when it ends; topics that are there are served again.
+    ///
+    /// # Errors
+    /// As `start`.
+    pub fn keep(folder: &Path) -> Result<Kafka> {
+        fs::create_dir_all(folder)?;
+        Kafka::open(folder.to_owned(), None)
+    }
+
+    fn open(folder: PathBuf, temporary: Option<TempDir>) -> Result<Kafka> {
+        let mut kafka = Kafka { process: None, port: 0, folder, jars: jars()?, _temporary: temporary };
+        match fs::read_to_string(kafka.folder.join("port")) {
+            Ok(port) => kafka.port = port.trim().parse()?,
+            Err(_) => kafka.format()?,
+        }
+        kafka.run()?;
+        Ok(kafka)
+    }
+
+    fn format(&mut self) -> Result<()> {
         // both are held until both are known, so that they differ
         let (first, second) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
         let (port, controller) = (first.local_addr()?.port(), second.local_addr()?.port());
         drop((first, second));
-        fs::write(folder.path().join("server.properties"), properties(port, controller, &folder.path().join("data")))?;
-        fs::write(folder.path().join("log4j2.properties"), LOGGING)?;
-        let mut kafka = Kafka { process: None, port, folder, jars };
-        let id = kafka.java("kafka.tools.StorageTool").arg("random-uuid").output().context("java did not run")?;
+        self.port = port;
+        fs::write(self.folder.join("server.properties"), properties(port, controller, &self.folder.join("data")))?;
+        fs::write(self.folder.join("log4j2.properties"), LOGGING)?;
+        let id = self.java("kafka.tools.StorageTool").arg("random-uuid").output().context("java did not run")?;
         let id = String::from_utf8_lossy(&id.stdout).trim().to_owned();
-        let format = kafka
+        let format = self
             .java("kafka.tools.StorageTool")
             .args(["format", "-t", &id, "-c"])
-            .arg(kafka.folder.path().join("server.properties"))
+            .arg(self.folder.join("server.properties"))
             .output()?;
         ensure!(
             format.status.success(),
@@ -60,8 +84,7 @@ impl Kafka {
             String::from_utf8_lossy(&format.stdout),
             String::from_utf8_lossy(&format.stderr)
         );
-        kafka.run()?;
-        Ok(kafka)
+        Ok(fs::write(self.folder.join("port"), port.to_string())?)
     }
 
     /// What clients connect to.
@@ -214,7 +237,7 @@ impl Kafka {
     }
 
     fn java(&self, class: &str) -> Command {
-        let folder = self.folder.path();
+        let folder = &self.folder;
         let mut java = Command::new("java");
         java.args(["-Xms256m", "-Xmx512m", "-XX:+UseG1GC"])
             .arg(format!("-Dlog4j2.configurationFile=file:{}", folder.join("log4j2.properties").display()))
@@ -226,12 +249,9 @@ impl Kafka {
     }
 
     fn run(&mut self) -> Result<()> {
-        let log = File::options().create(true).append(true).open(self.folder.path().join("kafka.log"))?;
+        let log = File::options().create(true).append(true).open(self.folder.join("kafka.log"))?;
         let mut java = self.java("kafka.Kafka");
-        java.arg(self.folder.path().join("server.properties"))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
+        java.arg(self.folder.join("server.properties")).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.process = Some(java.spawn().context("java did not run")?);
         let started = Instant::now();
         let client: BaseConsumer = ClientConfig::new()
@@ -250,7 +270,7 @@ impl Kafka {
     }
 
     fn log(&self) -> String {
-        let log = fs::read_to_string(self.folder.path().join("kafka.log")).unwrap_or_default();
+        let log = fs::read_to_string(self.folder.join("kafka.log")).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(30)..].join("\n")
     }
