@@ -1,7 +1,9 @@
 //! An engine in this process, asked through its public face, and held against the oracle.
 
 use crate::events::Oracle;
+use crate::measure;
 use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -49,6 +51,39 @@ pub fn start(config: Config) -> Result<Engine> {
     let engine = Engine::start(Options { config, plugin_dirs: vec![plugins()?] })?;
     ensure!(engine.rejected().is_empty(), "plugins refused: {:?}", engine.rejected());
     Ok(engine)
+}
+
+/// What counting a whole log took.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub struct Measured {
+    /// CPU until the client or engine stood.
+    pub start_ns: u64,
+    /// CPU from then on until it had stopped.
+    pub cpu_ns: u64,
+    /// Wall time until the last event was counted, from before it was made.
+    pub wall_ms: u64,
+}
+
+/// Starts an engine, lets it count everything and stop, and then checks what it says.
+///
+/// # Errors
+/// Also when not every event is durable after the stop.
+pub fn through(
+    config: Config,
+    oracle: &Oracle,
+    check: impl FnOnce(&Engine, &Oracle) -> Result<()>,
+) -> Result<Measured> {
+    let (before, started) = (measure::cpu(), Instant::now());
+    let engine = start(config)?;
+    let standing = measure::cpu();
+    counted(&engine, oracle.total)?;
+    let wall_ms = started.elapsed().as_millis() as u64;
+    let totals = engine.stop(Duration::from_secs(60));
+    let stopped = measure::cpu();
+    ensure!(totals.committed == oracle.total, "wrong: {} of {} events are durable", totals.committed, oracle.total);
+    check(&engine, oracle)?;
+    let (start_ns, cpu_ns) = (measure::nanos(standing - before), measure::nanos(stopped - standing));
+    Ok(Measured { start_ns, cpu_ns, wall_ms })
 }
 
 /// Waits until so many records have been counted.

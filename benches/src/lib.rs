@@ -5,5 +5,6 @@
 
 pub mod engine;
 pub mod events;
+pub mod http;
 pub mod measure;
 pub mod topics;

@@ -20,6 +20,12 @@ pub fn cpu_of(process: &str) -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
+/// As a number.
+#[must_use]
+pub fn nanos(time: Duration) -> u64 {
+    time.as_nanos() as u64
+}
+
 /// Resident bytes of this process that belong to no file.
 #[must_use]
 pub fn resident() -> u64 {

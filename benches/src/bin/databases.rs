@@ -1,6 +1,6 @@
 //! Which embedded database: redb or fjall, for the two things Tally stores in it.
 //!
-//! `databases` runs both on both workloads and prints a table and one JSON line each: `log` (many small durable
+//! `databases` runs both on both workloads and prints a line for each figure: `log` (many small durable
 //! appends that must survive `kill -9`, sequential reading, dropping the oldest half) and `state` (one large
 //! transaction of frames at a time, buckets compacted now and then). The writer of `log` is a child process that is
 //! killed with SIGKILL, so that opening time and losses are those of a crash. It decides nothing by itself; the
@@ -14,9 +14,12 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+use tally_benches::measure::cpu;
 
 const EVENT: usize = 185;
 const PARTITIONS: u64 = 4;
+/// Commits of state; after every tenth all 200 buckets are compacted.
+const COMMITS: u64 = 600;
 const LOG_BYTES: usize = 1 << 30;
 const TABLES: [&str; 2] = ["log", "state"];
 
@@ -72,16 +75,18 @@ impl Fjall {
             .journal_compression(fjall::CompressionType::None)
             .max_journaling_size(128 << 20)
             .open()?;
-        let options = || {
-            let options = KeyspaceCreateOptions::default()
-                .data_block_compression_policy(fjall::config::CompressionPolicy::all(fjall::CompressionType::None))
-                .max_memtable_size(32 << 20);
-            let blobs = fjall::KvSeparationOptions::default().compression(fjall::CompressionType::None);
-            options.with_kv_separation(separate.then_some(blobs))
-        };
-        let keyspaces = TABLES.iter().map(|name| database.keyspace(name, options)).collect::<Result<_, _>>()?;
+        let keyspaces =
+            TABLES.iter().map(|name| database.keyspace(name, || options(separate))).collect::<Result<_, _>>()?;
         Ok(Fjall(database, keyspaces))
     }
+}
+
+fn options(separate: bool) -> KeyspaceCreateOptions {
+    let options = KeyspaceCreateOptions::default()
+        .data_block_compression_policy(fjall::config::CompressionPolicy::all(fjall::CompressionType::None))
+        .max_memtable_size(32 << 20);
+    let blobs = fjall::KvSeparationOptions::default().compression(fjall::CompressionType::None);
+    options.with_kv_separation(separate.then_some(blobs))
 }
 
 impl Database for Fjall {
@@ -119,21 +124,6 @@ fn key(high: u64, low: u64) -> [u8; 16] {
     key[..8].copy_from_slice(&high.to_be_bytes());
     key[8..].copy_from_slice(&low.to_be_bytes());
     key
-}
-
-/// User and system time of this process, all threads.
-fn cpu() -> Duration {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let ticks: u64 = stat
-        .rsplit(')')
-        .next()
-        .unwrap_or_default()
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .filter_map(|n| n.parse::<u64>().ok())
-        .sum();
-    Duration::from_millis(ticks * 10)
 }
 
 fn size(path: &Path) -> u64 {
@@ -283,7 +273,7 @@ fn state(kind: &str, path: &Path) -> Result<()> {
     let mut seed = 11;
     let noise: Vec<u8> = (0..100_000).map(|_| random(&mut seed) as u8).collect();
     let (mut times, mut compactions, mut bytes, before) = (Vec::new(), Vec::new(), 0usize, cpu());
-    for commit in 0..60u64 {
+    for commit in 0..COMMITS {
         let mut changes: Vec<Change> = (0..200u64)
             .map(|bucket| {
                 // log-uniform between 1 kB and 100 kB
@@ -315,8 +305,8 @@ fn state(kind: &str, path: &Path) -> Result<()> {
     let spent = cpu() - before;
     let ((p50, p99), (c50, c99)) = (quantiles(&mut times), quantiles(&mut compactions));
     println!(
-        "{kind} state commit of 200 frames ({} kB): p50 {p50} us, p99 {p99} us; compaction p50 {c50} us, p99 {c99} us; {} ms CPU for 60 commits, {} MB of frames; {} MB on disk",
-        bytes / 60_000,
+        "{kind} state commit of 200 frames ({} kB): p50 {p50} us, p99 {p99} us; compaction p50 {c50} us, p99 {c99} us; {} ms CPU for {COMMITS} commits and their compactions, {} MB of frames; {} MB on disk",
+        bytes as u64 / COMMITS / 1_000,
         spent.as_millis(),
         bytes >> 20,
         size(path) >> 20
@@ -357,6 +347,43 @@ fn retention(kind: &str, path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The same with a keyspace for each 64 MB, dropped as a whole.
+fn segments(path: &Path) -> Result<()> {
+    const SEGMENT: u64 = (64 << 20) / (1_000 * EVENT as u64 * PARTITIONS);
+    const HELD: usize = 8;
+    let Fjall(database, _) = Fjall::open(path, true)?;
+    let mut seed = 13;
+    let (payload, before, started, mut most) = (events(1_000, &mut seed), cpu(), Instant::now(), 0);
+    let mut held = std::collections::VecDeque::new();
+    for number in 0..HELD as u64 * 8 {
+        let segment = database.keyspace(&format!("segment-{number}"), || options(true))?;
+        for n in 0..SEGMENT {
+            let mut batch = database.batch().durability(Some(PersistMode::Buffer));
+            for partition in 0..PARTITIONS {
+                batch.insert(&segment, key(partition, n), payload.as_slice());
+            }
+            batch.commit()?;
+            if n % 20 == 0 {
+                most = most.max(size(path));
+            }
+        }
+        held.push_back(segment);
+        if held.len() > HELD
+            && let Some(oldest) = held.pop_front()
+        {
+            database.delete_keyspace(oldest)?;
+        }
+    }
+    println!(
+        "fjall-blobs retention by segments: 4 GB through 512 MB held in {} ms, {} ms CPU; {} MB on disk at most, {} MB at the end",
+        started.elapsed().as_millis(),
+        (cpu() - before).as_millis(),
+        most >> 20,
+        size(path) >> 20
+    );
+    Ok(())
+}
+
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if let [fill_word, kind, path] = &arguments[..]
@@ -364,6 +391,7 @@ fn main() -> Result<()> {
     {
         return fill(kind, Path::new(path));
     }
+    segments(&tempfile::tempdir()?.path().join("segments"))?;
     for kind in ["fjall", "fjall-blobs", "redb"] {
         let folder = tempfile::tempdir()?;
         retention(kind, &folder.path().join("retention"))?;

@@ -15,16 +15,14 @@ use clap::{Parser, Subcommand, ValueEnum};
 use rdkafka::ClientConfig;
 use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
-use tally_benches::engine;
+use tally_benches::engine::{self, Measured};
 use tally_benches::events::{Ids, Oracle};
 use tally_benches::measure::{self, median, spread};
 use tally_benches::topics::{self, Place};
-use tally_engine::config::Config;
 
 /// Cost of an event from the log to durable counts, against a bare Kafka loop.
 #[derive(Parser)]
@@ -66,17 +64,6 @@ enum Variant {
 
 const VARIANTS: [(Variant, &str); 3] =
     [(Variant::Bare, "bare"), (Variant::Kafka, "kafka"), (Variant::Embedded, "embedded")];
-
-/// What a child says.
-#[derive(Clone, Copy, Serialize, Deserialize)]
-struct Measured {
-    /// CPU until the client or engine stood.
-    start_ns: u64,
-    /// CPU from then on until it had stopped.
-    cpu_ns: u64,
-    /// Wall time until the last event was counted.
-    wall_ms: u64,
-}
 
 fn main() -> Result<ExitCode> {
     let args = Args::parse();
@@ -201,9 +188,9 @@ fn measure_one(variant: Variant, from: &str, topic: &str, oracle: &Oracle) -> Re
         Variant::Bare => bare(from, topic, oracle),
         Variant::Kafka => {
             let data = tempfile::tempdir()?;
-            full(engine::kafka(data.path(), from, topic), oracle)
+            engine::through(engine::kafka(data.path(), from, topic), oracle, engine::check)
         }
-        Variant::Embedded => full(engine::embedded(Path::new(from)), oracle),
+        Variant::Embedded => engine::through(engine::embedded(Path::new(from)), oracle, engine::check),
     }
 }
 
@@ -216,7 +203,7 @@ fn bare(brokers: &str, topic: &str, oracle: &Oracle) -> Result<Measured> {
         .create()?;
     consumer.subscribe(&[topic])?;
     let standing = measure::cpu();
-    let start_ns = nanos(standing - before);
+    let start_ns = measure::nanos(standing - before);
     let (mut events, mut bytes) = (0, 0);
     while events < oracle.total {
         match consumer.poll(Duration::from_secs(1)) {
@@ -230,25 +217,7 @@ fn bare(brokers: &str, topic: &str, oracle: &Oracle) -> Result<Measured> {
     }
     let wall_ms = started.elapsed().as_millis() as u64;
     drop(consumer);
-    let cpu_ns = nanos(measure::cpu() - standing);
+    let cpu_ns = measure::nanos(measure::cpu() - standing);
     ensure!(bytes == oracle.bytes, "wrong: {bytes} bytes instead of {}", oracle.bytes);
     Ok(Measured { start_ns, cpu_ns, wall_ms })
-}
-
-fn full(config: Config, oracle: &Oracle) -> Result<Measured> {
-    let (before, started) = (measure::cpu(), Instant::now());
-    let engine = engine::start(config)?;
-    let standing = measure::cpu();
-    let start_ns = nanos(standing - before);
-    engine::counted(&engine, oracle.total)?;
-    let wall_ms = started.elapsed().as_millis() as u64;
-    let totals = engine.stop(Duration::from_secs(60));
-    let cpu_ns = nanos(measure::cpu() - standing);
-    ensure!(totals.committed == oracle.total, "wrong: {} of {} events are durable", totals.committed, oracle.total);
-    engine::check(&engine, oracle)?;
-    Ok(Measured { start_ns, cpu_ns, wall_ms })
-}
-
-fn nanos(time: Duration) -> u64 {
-    time.as_nanos() as u64
 }
