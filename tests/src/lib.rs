@@ -1,2 +1,7 @@
 //! What black-box tests share.
+pub mod chaos;
+pub mod client;
+pub mod day;
 pub mod kafka;
+pub mod oracle;
+pub mod tally;

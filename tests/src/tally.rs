@@ -1,0 +1,306 @@
+//! The built binary as a process: its folder, its start on a free loopback port, its end, gentle or not.
+//!
+//! The binary is `TALLY_BIN`, else `tally` in the target folder of the test; the shipped plugins lie beside it. A process
+//! that a test leaves behind, also by a panic, is ended by its id. What it wrote is shown when something fails.
+
+use crate::client::Client;
+use anyhow::{Context, Result, bail, ensure};
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// How long a start may take on a machine that has much else to do.
+pub const START: Duration = Duration::from_secs(60);
+
+/// The binary under test.
+///
+/// # Errors
+/// It is not built.
+pub fn binary() -> Result<PathBuf> {
+    if let Some(binary) = std::env::var_os("TALLY_BIN") {
+        return Ok(binary.into());
+    }
+    // target/release/deps/crash-… → target/release/tally
+    let test = std::env::current_exe()?;
+    let folder = test.parent().and_then(Path::parent).context("the test lies in no target folder")?;
+    let binary = folder.join("tally");
+    ensure!(binary.exists(), "{} is missing: cargo build --release, or set TALLY_BIN", binary.display());
+    Ok(binary)
+}
+
+/// The file of a shipped plugin.
+///
+/// # Errors
+/// It is not built.
+pub fn plugin(name: &str) -> Result<PathBuf> {
+    let file = binary()?.with_file_name(format!("lib{name}.so"));
+    ensure!(file.exists(), "{} is missing: cargo build --release", file.display());
+    Ok(file)
+}
+
+/// A folder with `metrics.toml` and, once an engine ran, its data; processes run in it with this environment and no other.
+pub struct Home {
+    folder: TempDir,
+    binary: PathBuf,
+    env: Vec<(String, String)>,
+}
+
+impl Home {
+    /// With this `metrics.toml`.
+    ///
+    /// # Errors
+    /// The folder cannot be made.
+    pub fn new(config: &str) -> Result<Home> {
+        let home = Home { folder: tempfile::tempdir()?, binary: binary()?, env: Vec::new() };
+        home.write("metrics.toml", config)?;
+        Ok(home)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Runs another copy of the binary from now on.
+    pub fn use_binary(&mut self, binary: PathBuf) {
+        self.binary = binary;
+    }
+
+    /// Sets an environment variable.
+    pub fn env(&mut self, name: &str, value: &str) {
+        self.env.push((name.into(), value.into()));
+    }
+
+    /// Writes a file.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> Result<PathBuf> {
+        let path = self.path().join(name);
+        fs::write(&path, content)?;
+        Ok(path)
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.args(args).current_dir(self.path()).env_clear().stdin(Stdio::null());
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// Runs `tally ARGS` to its end.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn run(&self, args: &[&str]) -> Result<Output> {
+        Ok(self.command(args).output()?)
+    }
+
+    /// Runs `tally ARGS`, which must succeed; what it printed.
+    ///
+    /// # Errors
+    /// It failed.
+    pub fn succeed(&self, args: &[&str]) -> Result<String> {
+        let output = self.run(args)?;
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        ensure!(output.status.success(), "tally {args:?}: {}\n{out}{err}", output.status);
+        Ok(out.into_owned())
+    }
+
+    /// Starts `tally run` and returns at once: it may be anywhere in its start.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn spawn(&self) -> Result<Process> {
+        let log = self.path().join("stderr.log");
+        let err = File::options().create(true).append(true).open(&log)?;
+        let mut child = self.command(&["run", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(err).spawn()?;
+        let out = child.stdout.take().context("stdout is piped")?;
+        let lines = Arc::new(Lines::default());
+        let reader = lines.clone();
+        std::thread::spawn(move || reader.read(out));
+        Ok(Process { child, lines, log })
+    }
+
+    /// Starts `tally run` and waits until it listens.
+    ///
+    /// # Errors
+    /// It ends instead, or takes too long.
+    pub fn listening(&self) -> Result<Tally> {
+        let process = self.spawn()?;
+        let line = process.line("listening", START)?;
+        let address = line.trim_start_matches("listening").trim().trim_start_matches("http://");
+        let address: SocketAddr = address.parse().with_context(|| format!("an address in {line:?}"))?;
+        Ok(Tally { client: Client::new(address)?, process, address })
+    }
+
+    /// Starts `tally run` and waits until it is ready.
+    ///
+    /// # Errors
+    /// It ends instead, or takes too long.
+    pub fn start(&self) -> Result<Tally> {
+        let tally = self.listening()?;
+        tally.client.ready(START).with_context(|| tally.process.tail())?;
+        Ok(tally)
+    }
+}
+
+/// What a process wrote to stdout.
+#[derive(Default)]
+struct Lines {
+    seen: Mutex<(Vec<String>, bool)>,
+    news: Condvar,
+}
+
+impl Lines {
+    fn read(&self, out: impl Read) {
+        for line in BufReader::new(out).lines().map_while(Result::ok) {
+            self.lock().0.push(line);
+            self.news.notify_all();
+        }
+        self.lock().1 = true;
+        self.news.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (Vec<String>, bool)> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A process under test.
+pub struct Process {
+    child: Child,
+    lines: Arc<Lines>,
+    log: PathBuf,
+}
+
+/// How a process ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// Its exit code; none if a signal ended it.
+    pub code: Option<i32>,
+    /// The signal.
+    pub signal: Option<i32>,
+    /// How long it took.
+    pub took: Duration,
+    /// What it wrote to stdout.
+    pub out: Vec<String>,
+}
+
+impl Process {
+    /// Waits for a line of stdout that begins so.
+    ///
+    /// # Errors
+    /// The process ended without, or it does not come within `limit`.
+    pub fn line(&self, begins: &str, limit: Duration) -> Result<String> {
+        let end = Instant::now() + limit;
+        let mut seen = self.lines.lock();
+        loop {
+            if let Some(line) = seen.0.iter().find(|line| line.starts_with(begins)) {
+                return Ok(line.clone());
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if seen.1 || left.is_zero() {
+                bail!("no line {begins:?} within {limit:?}; {:?}\n{}", seen.0, self.tail());
+            }
+            seen = self.lines.news.wait_timeout(seen, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Ends it as a crash would, and waits for its end.
+    ///
+    /// # Errors
+    /// It had ended before.
+    pub fn kill(mut self) -> Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            bail!("it had ended by itself: {status}\n{}", self.tail());
+        }
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Asks it to end (SIGTERM) and waits for that.
+    ///
+    /// # Errors
+    /// It did not within `limit`.
+    pub fn stop(mut self, limit: Duration) -> Result<Ended> {
+        let begun = Instant::now();
+        // The shell's own `kill`: no other program is needed.
+        let sent = Command::new("sh").args(["-c", &format!("kill -TERM {}", self.child.id())]).status()?;
+        ensure!(sent.success(), "SIGTERM was not sent; {}", self.tail());
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                let took = begun.elapsed();
+                let mut seen = self.lines.lock();
+                while !seen.1 && begun.elapsed() < limit + START {
+                    seen = self.lines.news.wait_timeout(seen, START).unwrap_or_else(PoisonError::into_inner).0;
+                }
+                return Ok(Ended { code: status.code(), signal: status.signal(), took, out: seen.0.clone() });
+            }
+            ensure!(begun.elapsed() < limit, "it has not ended {limit:?} after SIGTERM\n{}", self.tail());
+            // There is no wait with an end in the standard library.
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The end of what it and those before it wrote to stderr.
+    #[must_use]
+    pub fn tail(&self) -> String {
+        let log = fs::read(&self.log).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // A test that fails has nothing to say to it any more.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// An engine that listens.
+pub struct Tally {
+    /// A client of it.
+    pub client: Client,
+    /// Its process.
+    pub process: Process,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+impl Tally {
+    /// What `--url` takes.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Ends it as a crash would.
+    ///
+    /// # Errors
+    /// It had ended before.
+    pub fn kill(self) -> Result<()> {
+        self.process.kill()
+    }
+
+    /// Ends it orderly, which must succeed within 20 s.
+    ///
+    /// # Errors
+    /// It did not.
+    pub fn stop(self) -> Result<Ended> {
+        let ended = self.process.stop(Duration::from_secs(20))?;
+        ensure!(ended.code == Some(0), "{ended:?}");
+        Ok(ended)
+    }
+}

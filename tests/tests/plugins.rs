@@ -1,0 +1,207 @@
+//! The gate for plugin files, on real files and a real engine: what is no good is refused with a sentence and harms nothing.
+#![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
+
+use serde_json::{Value, json};
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use tally_tests::day;
+use tally_tests::tally::{Home, binary, plugin};
+
+const CONFIG: &str = r#"
+[plugins]
+dir = "plugins"
+[server]
+evaluation_deadline_ms = 10000
+"#;
+
+/// First bytes of a handshake, as the contract for plugins fixes them.
+const MAGIC: &[u8; 16] = b"tally-plugin\0\0\0\x01";
+
+/// A home with a folder of plugins: the shipped ones that are named.
+fn home(config: &str, plugins: &[&str]) -> (Home, PathBuf) {
+    let home = Home::new(&format!("{CONFIG}{config}")).unwrap();
+    let folder = home.path().join("plugins");
+    fs::create_dir(&folder).unwrap();
+    for name in plugins {
+        fs::copy(plugin(name).unwrap(), folder.join(format!("{name}.so"))).unwrap();
+    }
+    (home, folder)
+}
+
+fn names(listing: &Value) -> Vec<&str> {
+    listing["metrics"].as_array().unwrap().iter().map(|metric| metric["name"].as_str().unwrap()).collect()
+}
+
+/// Reason by file name.
+fn reason(listing: &Value, file: &str) -> String {
+    let of = |rejected: &Value| Path::new(rejected["file"].as_str().unwrap()).file_name().unwrap().to_owned();
+    let mut found = listing["rejected"].as_array().unwrap().iter().filter(|rejected| of(rejected) == file);
+    let reason = found.next().unwrap_or_else(|| panic!("{file} is not refused: {}", listing["rejected"]));
+    assert!(found.next().is_none(), "{file} is refused twice");
+    reason["reason"].as_str().unwrap().to_owned()
+}
+
+/// Every place of the handshake in a plugin.
+fn handshakes(bytes: &[u8]) -> Vec<usize> {
+    let found: Vec<usize> =
+        bytes.windows(MAGIC.len()).enumerate().filter(|(_, window)| window == MAGIC).map(|(at, _)| at).collect();
+    assert!(!found.is_empty(), "no handshake");
+    found
+}
+
+/// A shared object that every process has: the C library.
+fn foreign() -> PathBuf {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let files = maps.lines().filter_map(|line| line.split_whitespace().nth(5));
+    files.map(PathBuf::from).find(|file| file.to_string_lossy().contains("libc.so")).expect("a C library is mapped")
+}
+
+#[test]
+fn bad_files_are_refused_with_a_sentence_and_good_ones_answer() {
+    let (home, folder) = home("", &["event_frequencies", "products_popularity"]);
+    let good = fs::read(plugin("user_activities").unwrap()).unwrap();
+    let write = |name: &str, bytes: &[u8]| {
+        fs::write(folder.join(name), bytes).unwrap();
+        fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o644)).unwrap();
+    };
+    let patched = |change: fn(&mut [u8])| {
+        let mut bytes = good.clone();
+        handshakes(&good).into_iter().for_each(|at| change(&mut bytes[at..at + 360]));
+        bytes
+    };
+    write("script.so", b"#!/bin/sh\n");
+    write("empty.so", b"");
+    for percent in [1, 25, 50, 70, 99] {
+        write(&format!("cut{percent}.so"), &good[..good.len() * percent / 100]);
+    }
+    write("everybody.so", &good);
+    fs::set_permissions(folder.join("everybody.so"), fs::Permissions::from_mode(0o666)).unwrap();
+    write("same.so", &fs::read(folder.join("event_frequencies.so")).unwrap());
+    write("twin.so", &[fs::read(folder.join("event_frequencies.so")).unwrap(), vec![0]].concat());
+    write("foreign.so", &fs::read(foreign()).unwrap());
+    write("magic.so", &patched(|shake| shake[0] ^= 1));
+    write("newer.so", &patched(|shake| shake[20..24].copy_from_slice(&2_u32.to_le_bytes())));
+    write("older.so", &patched(|shake| shake[20..24].copy_from_slice(&0_u32.to_le_bytes())));
+    write("target.so", &patched(|shake| shake[24] ^= 1));
+    write("aborts.so", &patched(|shake| shake[88..96].copy_from_slice(b"abort\0\0\0")));
+    symlink(plugin("user_activities").unwrap(), folder.join("link.so")).unwrap();
+    fs::create_dir(folder.join("folder.so")).unwrap();
+    write("notes.txt", b"not looked at");
+
+    let expected = [
+        ("script.so", "is not a shared object"),
+        ("empty.so", "is empty"),
+        ("cut1.so", "is cut off"),
+        ("cut25.so", "(copy it again)"),
+        ("cut50.so", "(copy it again)"),
+        ("cut70.so", "(copy it again)"),
+        ("cut99.so", "(copy it again)"),
+        ("everybody.so", "(chmod o-w it)"),
+        ("same.so", "(remove one of them)"),
+        ("twin.so", "is another plugin named event_frequencies"),
+        ("foreign.so", "not a Tally plugin (no export_metric!)"),
+        ("magic.so", "not a Tally plugin (no export_metric!)"),
+        ("newer.so", "(update the engine)"),
+        ("older.so", "(rebuild the plugin with a current tally-plugin)"),
+        ("target.so", "(rebuild it with --target"),
+        ("aborts.so", "(build it with panic = \"unwind\")"),
+        ("link.so", "(copy the file itself)"),
+        ("folder.so", "is not a regular file"),
+    ];
+    let tally = home.start().unwrap();
+    let listing = tally.client.get("/api/metrics").unwrap().json();
+    for (file, words) in expected {
+        let reason = reason(&listing, file);
+        assert!(reason.starts_with(file) && reason.contains(words), "{file}: {reason}");
+        assert!(!reason.contains('\n') && reason.len() < 300, "{file}: one sentence: {reason}");
+    }
+    assert_eq!(listing["rejected"].as_array().unwrap().len(), expected.len(), "{}", listing["rejected"]);
+    // the third is beside the binary
+    assert_eq!(names(&listing), ["event_frequencies", "products_popularity", "user_activities"]);
+
+    let printed = home.succeed(&["plugin", "list", "--url", &tally.url()]).unwrap();
+    for (file, words) in expected {
+        let line = printed.lines().find(|line| line.starts_with("refused") && line.contains(&format!("/{file}:")));
+        assert!(line.is_some_and(|line| line.contains(words)), "{file}: {printed}");
+    }
+
+    let position = tally.client.post_all(&day::lines(&day::events())).unwrap();
+    let total = |metric: &str, params: Value| tally.client.ask(metric, &params, &position).unwrap()["total"].clone();
+    assert_eq!(total("event_frequencies", json!({})), 11);
+    assert_eq!(total("products_popularity", json!({})), 11);
+    assert_eq!(total("user_activities", json!({"user_id": 1})), 5);
+    let figure = tally.client.figure("tally_plugins_rejected", "").unwrap();
+    assert_eq!(figure as usize, expected.len());
+    tally.stop().unwrap();
+}
+
+#[test]
+fn one_file_serves_several_metrics_and_sections_are_obeyed() {
+    let sections = r#"
+[metrics.top_weighted]
+plugin = "products_popularity"
+config = { weights = { view = 1, add_to_cart = 3, buy = 7 } }
+[metrics.user_activities]
+enabled = false
+[metrics.event_frequencies]
+retention = { 1m = "3h", 1h = "30d" }
+[metrics.ghost]
+plugin = "products_popularty"
+[metrics.misread]
+plugin = "products_popularity"
+config = { weight = {} }
+"#;
+    let (home, _) = home(sections, &["event_frequencies", "products_popularity", "user_activities"]);
+    let tally = home.start().unwrap();
+    let listing = tally.client.get("/api/metrics").unwrap().json();
+    assert_eq!(names(&listing), ["event_frequencies", "products_popularity", "top_weighted"]);
+    let rejected: Vec<&str> =
+        listing["rejected"].as_array().unwrap().iter().map(|one| one["reason"].as_str().unwrap()).collect();
+    assert_eq!(rejected.len(), 2, "{rejected:?}");
+    let says = |words: &[&str]| rejected.iter().any(|reason| words.iter().all(|word| reason.contains(word)));
+    assert!(says(&["[metrics.ghost]", "products_popularty", "did you mean products_popularity?"]), "{rejected:?}");
+    assert!(says(&["metric misread", "weight"]), "{rejected:?}");
+
+    let described = tally.client.get("/api/metrics/top_weighted").unwrap().json();
+    assert_eq!(described["plugin"], "products_popularity");
+    assert_eq!(described["config"], json!({"weights": {"add_to_cart": 3, "buy": 7, "view": 1}}));
+    let described = tally.client.get("/api/metrics/event_frequencies").unwrap().json();
+    let tiers = json!([{"pane": "1m", "keep": "3h"}, {"pane": "1h", "keep": "30d"}, {"pane": "1d", "keep": "all"}]);
+    assert_eq!(described["tiers"], tiers);
+
+    let position = tally.client.post_all(&day::lines(&day::events())).unwrap();
+    let first = |metric| tally.client.ask(metric, &json!({"limit": 1}), &position).unwrap();
+    let product = json!({"rank": 1, "product_id": 10, "interactions": 5, "score": 13,
+        "by_type": {"add_to_cart": 1, "buy": 1, "view": 3}, "share": 0.454545});
+    assert_eq!(first("top_weighted"), json!({"total": 11, "products_total": 3, "products": [product]}));
+    assert_eq!(first("products_popularity")["products"][0]["score"], 5);
+    let disabled = tally.client.evaluate(&json!({"name": "user_activities", "params": {"user_id": 1}})).unwrap();
+    assert_eq!((disabled.status, &disabled.json()["code"]), (404, &json!("metric_not_found")));
+    let near = tally.client.evaluate(&json!({"name": "top_weigthed"})).unwrap().json();
+    assert_eq!(near["suggestions"][0], "top_weighted");
+    tally.stop().unwrap();
+}
+
+#[test]
+fn without_a_folder_the_plugins_beside_the_binary_are_found_and_other_files_there_are_not_mentioned() {
+    let mut home = Home::new("").unwrap();
+    let bin = home.path().join("bin");
+    fs::create_dir(&bin).unwrap();
+    fs::copy(binary().unwrap(), bin.join("tally")).unwrap();
+    fs::copy(plugin("event_frequencies").unwrap(), bin.join("libevent_frequencies.so")).unwrap();
+    fs::copy(foreign(), bin.join("libforeign.so")).unwrap();
+    fs::write(bin.join("libnothing.so"), b"").unwrap();
+    home.use_binary(bin.join("tally"));
+    let tally = home.start().unwrap();
+    let listing = tally.client.get("/api/metrics").unwrap().json();
+    assert_eq!((names(&listing), &listing["rejected"]), (vec!["event_frequencies"], &json!([])));
+    tally.stop().unwrap();
+
+    fs::remove_file(bin.join("libevent_frequencies.so")).unwrap();
+    let tally = home.listening().unwrap();
+    let limit = std::time::Duration::from_secs(30);
+    let text = tally.client.readyz("no plugin is told", limit, |answer| answer.status == 503).unwrap();
+    assert!(text.contains("[-]plugins failed: no metric is loaded: put plugin files into the plugin folder"), "{text}");
+    tally.stop().unwrap();
+}
