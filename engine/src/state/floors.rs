@@ -43,7 +43,8 @@ impl Floors {
         let raise = |pane: Pane, coarser: Pane| {
             let keep = tiers.iter().find(|tier| tier.pane == pane).and_then(|tier| tier.keep_ms);
             let due = keep.map_or(i64::MIN, |keep| {
-                watermark.saturating_sub(keep).div_euclid(coarser.millis()) * coarser.millis()
+                // before the first event the watermark is `i64::MIN`, which is no multiple of a pane
+                watermark.saturating_sub(keep).div_euclid(coarser.millis()).saturating_mul(coarser.millis())
             });
             self.of(pane).max(due)
         };
@@ -103,6 +104,12 @@ mod tests {
         let floors = Floors::new(&tiers()).raised(&tiers(), 100 * HOUR + 59 * MINUTE);
         assert_eq!((floors.minute, floors.hour, floors.day), (98 * HOUR, 48 * HOUR, i64::MIN));
         assert_eq!(floors.raised(&tiers(), 0), floors);
+    }
+
+    #[test]
+    fn before_the_first_event_nothing_rises() {
+        let floors = Floors::new(&tiers());
+        assert_eq!(floors.raised(&tiers(), i64::MIN), floors);
     }
 
     #[test]
