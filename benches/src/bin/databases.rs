@@ -1,10 +1,8 @@
 //! Which embedded database: redb or fjall, for the two things Tally stores in it.
 //!
-//! `databases` runs both on both workloads and prints a line for each figure: `log` (many small durable
-//! appends that must survive `kill -9`, sequential reading, dropping the oldest half) and `state` (one large
-//! transaction of frames at a time, buckets compacted now and then). The writer of `log` is a child process that is
-//! killed with SIGKILL, so that opening time and losses are those of a crash. It decides nothing by itself; the
-//! decision and its numbers are in `docs/decisions/0001-embedded-database.md`.
+//! `databases` prints a line for each figure of: `log` (many small durable appends that must survive `kill -9`, reading, dropping
+//! the oldest half), `state` (one large transaction of frames at a time, buckets compacted now and then) and retention. The
+//! writer of `log` is a child process that is killed with SIGKILL. The decision: `docs/decisions/0001-embedded-database.md`.
 #![allow(clippy::print_stdout)] // a measurement program prints
 
 use anyhow::{Context, Result, bail};
