@@ -10,8 +10,9 @@ use super::scan::{Found, Scan};
 use super::table::TableState;
 use super::texts::Texts;
 use crate::event::ABSENT;
+use hashbrown::HashMap as Map;
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use tally_plugin::description::Key;
 use tally_plugin::read::{Group, Id, Measure, Order, Part, ReadAnswer, ReadRequest, Step};
 use thiserror::Error;
@@ -26,6 +27,9 @@ pub enum ReadError {
     #[error("the evaluation took longer than its deadline")]
     Deadline,
 }
+
+/// Fast and seeded per process.
+type HashMap<K, V> = Map<K, V, foldhash::fast::RandomState>;
 
 /// Column values of up to three columns; unused places hold [`ABSENT`].
 pub(crate) type Values = [u64; 3];
@@ -43,13 +47,14 @@ pub(crate) fn read(
     let found = scan.fold()?;
     let aggregate = Aggregate { table, keys, texts, plan: &plan, found: &found, late };
     let (groups, total) = aggregate.groups()?;
-    let groups_total = groups.len() as u64;
-    let chosen = aggregate.choose(groups, request);
+    let groups_total = groups.values.len() as u64;
+    let chosen = aggregate.choose(&groups, request);
     let series = match request.step_ms {
-        Some(step) => aggregate.series(&scan, &chosen, step)?,
+        Some(step) => aggregate.series(&scan, &groups, &chosen, step)?,
         None => Vec::new(),
     };
-    Ok(ReadAnswer { total: aggregate.parts(total), groups_total, groups: aggregate.write(chosen, series) })
+    let groups = aggregate.write(&groups, &chosen, series);
+    Ok(ReadAnswer { total: aggregate.parts(total), groups_total, groups })
 }
 
 /// A request in terms of this process' numbers.
@@ -131,11 +136,24 @@ fn groups_named(keys: &Keyspace, filters: &[(usize, Vec<u64>)]) -> Option<Vec<u3
     Some(groups)
 }
 
-/// A group under way: its values, measures and keys.
-pub(crate) struct Grouped {
-    values: Values,
+/// Every group that has a row: flat lists, since there may be as many groups as keys.
+#[derive(Default)]
+struct Groups {
+    values: Vec<Values>,
+    /// The measures of all groups, end to end.
     measures: Vec<i128>,
-    keys: Vec<u32>,
+    /// Group and key of every row that matched.
+    members: Vec<(u32, u32)>,
+}
+
+/// Not among the chosen.
+const UNCHOSEN: u32 = u32::MAX;
+
+/// The groups to be returned, in order.
+struct Chosen {
+    groups: Vec<u32>,
+    /// Place in `groups` of each group, or [`UNCHOSEN`].
+    place_of: Vec<u32>,
 }
 
 struct Aggregate<'a> {
@@ -149,12 +167,13 @@ struct Aggregate<'a> {
 
 impl Aggregate<'_> {
     /// Every group that has a row, and the parts over all of them.
-    fn groups(&self) -> Result<(Vec<Grouped>, Parts), ReadError> {
+    fn groups(&self) -> Result<(Groups, Parts), ReadError> {
         let mut total = Parts::default();
         // The groups of the keyspace are those asked for: no hashing, group after group.
         let natural = self.plan.group_by.iter().copied().eq(0..self.keys.shape().group);
-        let mut groups: Vec<Grouped> = Vec::new();
-        let mut index: HashMap<Values, usize> = HashMap::new();
+        let neutral = self.neutral();
+        let mut groups = Groups::default();
+        let mut index: HashMap<Values, u32> = HashMap::default();
         let all = 0..self.keys.groups() as u32;
         let candidates: Box<dyn Iterator<Item = u32>> = match &self.plan.groups {
             Some(named) => Box::new(named.iter().copied()),
@@ -169,19 +188,19 @@ impl Aggregate<'_> {
                 let values = self.keys.key(key);
                 let Some(words) = self.found.words(key).filter(|_| self.plan.matches(values)) else { continue };
                 total.merge(self, select(values, &self.plan.part_by), words);
-                let at = *current.get_or_insert(groups.len());
+                let next = groups.values.len() as u32;
                 let at = if natural {
-                    at
+                    *current.get_or_insert(next)
                 } else {
-                    let next = groups.len();
                     *index.entry(select(values, &self.plan.group_by)).or_insert(next)
                 };
-                if at == groups.len() {
-                    let values = select(values, &self.plan.group_by);
-                    groups.push(Grouped { values, measures: self.neutral(), keys: Vec::new() });
+                if at == next {
+                    groups.values.push(select(values, &self.plan.group_by));
+                    groups.measures.extend_from_slice(&neutral);
                 }
-                self.measure(&mut groups[at].measures, values, words);
-                groups[at].keys.push(key);
+                let start = at as usize * neutral.len();
+                self.measure(&mut groups.measures[start..start + neutral.len()], values, words);
+                groups.members.push((at, key));
             }
         }
         Ok((groups, total))
@@ -210,28 +229,32 @@ impl Aggregate<'_> {
     }
 
     /// The groups asked for, in the order asked for.
-    fn choose(&self, mut groups: Vec<Grouped>, request: &ReadRequest) -> Vec<Grouped> {
-        let by_id = |a: &Grouped, b: &Grouped| self.order(&a.values, &b.values, self.plan.group_by.len());
-        let Some(rank) = &request.rank else {
-            groups.sort_by(by_id);
-            return groups;
-        };
-        let better = |a: &Grouped, b: &Grouped| {
-            let measures = match rank.order {
-                Order::Desc => b.measures.cmp(&a.measures),
-                Order::Asc => a.measures.cmp(&b.measures),
-            };
-            measures.then_with(|| by_id(a, b))
-        };
-        if rank.limit == 0 {
-            return Vec::new();
+    fn choose(&self, groups: &Groups, request: &ReadRequest) -> Chosen {
+        let width = self.plan.measures.len();
+        let measures = |group: u32| &groups.measures[group as usize * width..][..width];
+        let value = |group: u32| &groups.values[group as usize];
+        let by_id = |a: &u32, b: &u32| self.order(value(*a), value(*b), self.plan.group_by.len());
+        let mut list: Vec<u32> = (0..groups.values.len() as u32).collect();
+        match &request.rank {
+            None => list.sort_by(by_id),
+            Some(rank) => {
+                let better = |a: &u32, b: &u32| {
+                    let order = measures(*a).cmp(measures(*b));
+                    let order = if rank.order == Order::Desc { order.reverse() } else { order };
+                    order.then_with(|| by_id(a, b))
+                };
+                if rank.limit > 0 && rank.limit < list.len() {
+                    list.select_nth_unstable_by(rank.limit - 1, better);
+                }
+                list.truncate(rank.limit);
+                list.sort_by(better);
+            }
         }
-        if rank.limit < groups.len() {
-            groups.select_nth_unstable_by(rank.limit - 1, better);
-            groups.truncate(rank.limit);
+        let mut place_of = vec![UNCHOSEN; groups.values.len()];
+        for (place, group) in list.iter().enumerate() {
+            place_of[*group as usize] = place as u32;
         }
-        groups.sort_by(better);
-        groups
+        Chosen { groups: list, place_of }
     }
 
     fn order(&self, a: &Values, b: &Values, columns: usize) -> Ordering {
@@ -243,50 +266,50 @@ impl Aggregate<'_> {
     fn series(
         &self,
         scan: &Scan<'_>,
-        chosen: &[Grouped],
+        groups: &Groups,
+        chosen: &Chosen,
         step_ms: i64,
     ) -> Result<Vec<BTreeMap<i64, Parts>>, ReadError> {
         if step_ms <= 0 {
             return Err(ReadError::Bad("a series step must be longer than nothing".into()));
         }
-        let mut of: HashMap<u32, usize> = HashMap::new();
-        let mut wanted: Vec<u32> = Vec::new();
-        for (n, group) in chosen.iter().enumerate() {
-            of.extend(group.keys.iter().map(|key| (*key, n)));
-            wanted.extend(group.keys.iter().map(|key| self.keys.group(*key)));
-        }
+        let of: HashMap<u32, u32> = members(groups, chosen).map(|(place, key)| (key, place)).collect();
+        let mut wanted: Vec<u32> = of.keys().map(|key| self.keys.group(*key)).collect();
         wanted.sort_unstable();
         wanted.dedup();
         let narrowed = Scan { groups: Some(&wanted), ..*scan };
-        let mut series: Vec<BTreeMap<i64, Parts>> = chosen.iter().map(|_| BTreeMap::new()).collect();
+        let mut series: Vec<BTreeMap<i64, Parts>> = chosen.groups.iter().map(|_| BTreeMap::new()).collect();
         narrowed.rows(&mut |key, begin, words| {
-            if let (Some(group), Some(begin)) = (of.get(&key), begin) {
+            if let (Some(place), Some(begin)) = (of.get(&key), begin) {
                 let start = begin.div_euclid(step_ms) * step_ms;
                 let part = select(self.keys.key(key), &self.plan.part_by);
-                series[*group].entry(start).or_default().merge(self, part, words);
+                series[*place as usize].entry(start).or_default().merge(self, part, words);
             }
         })?;
         Ok(series)
     }
 
-    fn write(&self, chosen: Vec<Grouped>, series: Vec<BTreeMap<i64, Parts>>) -> Vec<Group> {
+    fn write(&self, groups: &Groups, chosen: &Chosen, series: Vec<BTreeMap<i64, Parts>>) -> Vec<Group> {
+        let mut parts: Vec<Parts> = chosen.groups.iter().map(|_| Parts::default()).collect();
+        for (place, key) in members(groups, chosen) {
+            if let Some(words) = self.found.words(key) {
+                parts[place as usize].merge(self, select(self.keys.key(key), &self.plan.part_by), words);
+            }
+        }
+        let width = self.plan.measures.len();
         let mut series = series.into_iter();
-        let write = |group: Grouped| {
-            let mut parts = Parts::default();
-            for key in &group.keys {
-                if let Some(words) = self.found.words(*key) {
-                    parts.merge(self, select(self.keys.key(*key), &self.plan.part_by), words);
-                }
-            }
-            let steps = series.next().unwrap_or_default();
-            Group {
-                key: self.ids(&group.values, self.plan.group_by.len()),
-                measures: group.measures,
-                parts: self.parts(parts),
-                series: steps.into_iter().map(|(start, parts)| Step { start, parts: self.parts(parts) }).collect(),
-            }
+        let write = |(group, parts): (&u32, Parts)| Group {
+            key: self.ids(&groups.values[*group as usize], self.plan.group_by.len()),
+            measures: groups.measures[*group as usize * width..][..width].to_vec(),
+            parts: self.parts(parts),
+            series: series
+                .next()
+                .unwrap_or_default()
+                .into_iter()
+                .map(|(start, parts)| Step { start, parts: self.parts(parts) })
+                .collect(),
         };
-        chosen.into_iter().map(write).collect()
+        chosen.groups.iter().zip(parts).map(write).collect()
     }
 
     fn ids(&self, values: &Values, columns: usize) -> Vec<Id> {
@@ -301,6 +324,12 @@ impl Aggregate<'_> {
             |words: &[i64]| (0..self.table.layout.len()).map(|cell| self.table.layout.value(words, cell)).collect();
         list.into_iter().map(|(values, words)| Part { key: self.ids(&values, columns), cells: cells(&words) }).collect()
     }
+}
+
+/// Place and key of every row of a chosen group.
+fn members<'a>(groups: &'a Groups, chosen: &'a Chosen) -> impl Iterator<Item = (u32, u32)> + 'a {
+    let place = |(group, key): &(u32, u32)| (chosen.place_of[*group as usize], *key);
+    groups.members.iter().map(place).filter(|(place, _)| *place != UNCHOSEN)
 }
 
 #[inline]
