@@ -178,7 +178,7 @@ fn the_feed_shows_exactly_the_new_events() {
     let posted = tally.client.events(&body).unwrap();
     assert_eq!((posted.accepted, posted.rejected.len()), (100, 50));
     let last = event(50);
-    let end = tally.client.post_all(&day::lines(&[last.clone()])).unwrap();
+    let end = tally.client.post_all(&day::lines(std::slice::from_ref(&last))).unwrap();
     let mut before = 0;
     for n in 0..=50 {
         let message = live.message().unwrap();
