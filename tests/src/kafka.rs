@@ -183,6 +183,28 @@ impl Kafka {
         Ok(if commit { producer.commit_transaction(limit) } else { producer.abort_transaction(limit) }?)
     }
 
+    /// Writes a record without a payload.
+    ///
+    /// # Errors
+    /// What the broker said.
+    pub fn tombstone(&self, topic: &str, partition: i32) -> Result<()> {
+        let producer = self.producer(&[])?;
+        let record = BaseRecord::<[u8], [u8]>::to(topic).partition(partition).key(b"1");
+        producer.send(record).map_err(|(reason, _)| reason)?;
+        Ok(producer.flush(Duration::from_secs(30))?)
+    }
+
+    /// The position after everything in a topic: of use where each partition ends with a record, not with a marker.
+    ///
+    /// # Errors
+    /// What the broker said.
+    pub fn position(&self, topic: &str, partitions: i32) -> Result<String> {
+        let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", self.brokers()).create()?;
+        let end = |partition| client.fetch_watermarks(topic, partition, Duration::from_secs(20)).map(|(_, end)| end);
+        let ends = (0..partitions).map(|partition| Ok(format!("{partition}:{}", end(partition)?)));
+        Ok(ends.collect::<Result<Vec<_>>>()?.join(","))
+    }
+
     fn producer(&self, settings: &[(&str, &str)]) -> Result<BaseProducer> {
         let mut config = ClientConfig::new();
         config
