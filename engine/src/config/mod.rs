@@ -39,6 +39,19 @@ pub struct Config {
 pub struct SourceConfig {
     /// Which log is consumed.
     pub kind: SourceKind,
+    /// What records that are gone from the log before they were counted lead to.
+    pub on_gap: OnGap,
+}
+
+/// What records that are gone from the log before they were counted lead to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnGap {
+    /// The partition stands still and says so.
+    #[default]
+    Halt,
+    /// The gap is recorded with the progress, and counting goes on behind it.
+    Continue,
 }
 
 /// Which log is consumed.

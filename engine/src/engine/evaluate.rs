@@ -5,7 +5,7 @@
 
 use super::{Engine, EvaluateError, Evaluated, History, Question, Served, done, missing};
 use crate::event::Position;
-use crate::pipeline::Counted;
+use crate::pipeline::{Counted, Standing};
 use crate::query::{Answer, Moment, Refused};
 use std::sync::Arc;
 use std::time::Instant;
@@ -72,6 +72,11 @@ impl Engine {
 
     /// With a store of its own an engine must hold all partitions: half the numbers are never served.
     fn require_partitions(&self) -> Result<(), EvaluateError> {
+        // While the log is away nobody else counts either: what is known is whole up to its position.
+        let missing = |standing: &Standing| {
+            let away = standing.assigned && standing.held.is_empty() && standing.source_trouble.is_some();
+            if away { None } else { missing(standing) }
+        };
         self.view.look(missing).map_or(Ok(()), |what| Err(EvaluateError::PartitionsMissing(what)))
     }
 

@@ -2,7 +2,7 @@
 
 use super::append::Appender;
 use super::{Engine, Options, Rejected, Served, StartError};
-use crate::config::{Config, Durability, SourceKind};
+use crate::config::{self, Config, Durability, SourceKind};
 use crate::database::Database;
 use crate::dead_letter::DeadLetters;
 use crate::decode::Decoder;
@@ -123,7 +123,10 @@ fn source(config: &Config, database: &Database) -> Result<(Box<dyn Source>, Appe
 fn settings(config: &Config) -> Settings {
     Settings {
         dedupe_window: config.events.dedupe_window,
-        on_gap: OnGap::Halt,
+        on_gap: match config.source.on_gap {
+            config::OnGap::Halt => OnGap::Halt,
+            config::OnGap::Continue => OnGap::Continue,
+        },
         on_state_loss: OnStateLoss::Rebuild,
         memory: Memory::Resident,
         max_pending_rows: PENDING_ROWS,

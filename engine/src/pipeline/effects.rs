@@ -134,8 +134,7 @@ impl Driver {
                     rows += load.map_err(|fault| Trouble::Corrupt(format!("{fault} (bucket {bucket:?})")))?;
                 }
             }
-            counted.metrics[metric.id.0].position.0 =
-                reading.revision.progress.iter().map(|(partition, progress)| (*partition, progress.next)).collect();
+            counted.metrics[metric.id.0].position.0 = counted_partitions(&reading.revision).collect();
             let found = found(&reading.revision)?;
             accounts(&found, rows)?;
             reading.revision
@@ -356,6 +355,12 @@ fn watermark(counting: &Counting, no: RevisionNo) -> i64 {
     let ahead = jiff::Timestamp::now().as_millisecond() + 5 * 60_000;
     let times = counting.metric(no).and_then(|metric| counting.view.read().state.times(metric.id));
     times.map_or(i64::MIN, |(_, last)| last.min(ahead))
+}
+
+/// A partition of which nothing was counted has no place in a position.
+fn counted_partitions(stored: &store::StoredRevision) -> impl Iterator<Item = (u32, u64)> + '_ {
+    let places = stored.progress.iter().map(|(partition, progress)| (*partition, progress.next));
+    places.filter(|(_, next)| *next > 0)
 }
 
 fn found(stored: &store::StoredRevision) -> Result<Found, Trouble> {

@@ -71,6 +71,8 @@ pub(super) struct Lane {
     counting: Counting,
     stop: Arc<AtomicU64>,
     checkpoint: Duration,
+    /// Whether the source is said to be in trouble.
+    troubled: bool,
 }
 
 impl Lane {
@@ -86,7 +88,7 @@ impl Lane {
             parts.topic,
         );
         let driver = Driver::new(parts.store, parts.view)?;
-        Ok((Lane { driver, counting, stop: parts.stop, checkpoint: parts.checkpoint }, parts.source))
+        Ok((Lane { driver, counting, stop: parts.stop, checkpoint: parts.checkpoint, troubled: false }, parts.source))
     }
 
     /// Counts until told to stop or the source is of no more use.
@@ -102,10 +104,8 @@ impl Lane {
             self.driver.serve(&mut self.counting, &mut *source);
             let wait = due.saturating_duration_since(Instant::now()).min(WAIT);
             match source.poll(wait, BATCH, &mut self) {
-                Ok(()) => self.counting.view.stand(|standing| standing.source_trouble = None),
-                Err(SourceError::Transient(what)) => {
-                    self.counting.view.stand(|standing| standing.source_trouble = Some(what));
-                }
+                Ok(()) => {}
+                Err(SourceError::Transient(what)) => self.trouble(what),
                 Err(SourceError::Fatal(what)) => {
                     tracing::error!("counting stopped: {what}");
                     self.counting.view.stand(|standing| standing.source_trouble = Some(what));
@@ -118,7 +118,7 @@ impl Lane {
                 self.tell(Event::HeartbeatDue);
                 source.publish_progress(&self.counting.committed_offsets());
             }
-            if looked.elapsed() >= LAG {
+            if looked.elapsed() >= if self.troubled { LAG * 5 } else { LAG } {
                 looked = Instant::now();
                 self.lag(&mut *source);
             }
@@ -130,10 +130,27 @@ impl Lane {
         self.driver.tell(&mut self.counting, event);
     }
 
-    /// Notes how far behind the log's end each partition stands. Failing that says nothing about counting.
+    /// Notes how far behind the log's end each partition stands, and whether the log answers at all.
     fn lag(&mut self, source: &mut dyn Source) {
-        if let Ok(bounds) = source.bounds() {
-            self.counting.note_lag(&bounds);
+        match source.bounds() {
+            Ok(bounds) => {
+                self.counting.note_lag(&bounds);
+                self.troubled = true; // said elsewhere too
+                self.no_trouble();
+            }
+            Err(fault) => self.trouble(fault.to_string()),
+        }
+    }
+
+    /// Stands until the log answers again: a quiet poll says nothing about a log that is away.
+    fn trouble(&mut self, what: String) {
+        self.troubled = true;
+        self.counting.view.stand(|standing| standing.source_trouble = Some(what));
+    }
+
+    fn no_trouble(&mut self) {
+        if std::mem::take(&mut self.troubled) {
+            self.counting.view.stand(|standing| standing.source_trouble = None);
         }
     }
 
@@ -169,6 +186,7 @@ impl Sink for Lane {
     }
 
     fn records(&mut self, partition: u32, records: &[Record<'_>]) {
+        self.no_trouble();
         for batch in records.chunks(BATCH.min(MAX_RECORDS)) {
             self.counting.count(partition, batch, &mut self.driver);
         }

@@ -287,7 +287,7 @@ pub struct Advance {
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum Halt {
     /// Retention was faster.
-    #[error("offsets {} to {} of partition {partition} are gone from the log before they were counted: accept the loss, or set on_gap = \"continue\"", gap.from, gap.to)]
+    #[error("offsets {} to {} of partition {partition} are gone from the log before they were counted: to go on without them, set [source] on_gap = \"continue\" and start again", gap.from, gap.to)]
     Gap {
         /// The partition.
         partition: u32,
@@ -332,7 +332,7 @@ pub enum Halt {
     #[error("the stored state cannot be read: {0}")]
     Corrupt(String),
     /// The state is gone.
-    #[error("the stored state is gone: restore it, or set on_state_loss = \"rebuild\" to count the log again")]
+    #[error("the stored state is gone: restore it, or start with an empty data directory to count the log again")]
     StateLost,
     /// Compaction does not make room.
     #[error(
