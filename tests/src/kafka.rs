@@ -2,6 +2,8 @@
 //!
 //! The jars come from Maven Central, once, into `target/kafka-VERSION`. Java or Maven missing is an error that says what to
 //! install, never a skipped test. Ends the process that it started, by its id, when dropped.
+//!
+//! Over 400 lines: one broker's life, from its jars to its kill; each step is a few lines and is read in order.
 
 use anyhow::{Context, Result, bail, ensure};
 use rdkafka::ClientConfig;

@@ -203,6 +203,7 @@ fn a_broker_that_goes_is_waited_for(kafka: &mut Kafka) {
         kafka.kill().unwrap();
         let gone = |text: &str| text.contains("[-]kafka failed: no Kafka broker answers at");
         tally.client.readyz("the loss is told", LONG, |answer| answer.status == 503 && gone(&answer.text)).unwrap();
+        assert_eq!(total(&tally.client, ""), 5_000 + round * 1_000, "what is known is answered while the log is away");
         kafka.restart().unwrap();
         produce(&home, 1_000, 2 + round);
         tally.client.ready(LONG).unwrap();
