@@ -19,6 +19,9 @@ use std::time::{Duration, Instant};
 /// start reads and what the disk holds.
 const COMPACT: u64 = 4 << 20;
 
+/// Rows rolled up at a time: some two milliseconds.
+const ROLL: usize = 20_000;
+
 /// How long an answer of the store is waited for before what is due is sent again, while partitions are given up.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -34,6 +37,8 @@ pub(super) struct Driver {
     compacting: BTreeSet<(RevisionNo, Bucket)>,
     lives: BTreeMap<RevisionNo, Life>,
     expired: BTreeMap<RevisionNo, Instant>,
+    /// Whether panes may wait to be rolled up: after a start, and whenever floors rose.
+    rolling: bool,
     /// Effects for the source, in order.
     waiting: VecDeque<Effect>,
     /// Where partitions were told to start when they were assigned.
@@ -50,6 +55,7 @@ impl Driver {
             compacting: BTreeSet::new(),
             lives: BTreeMap::new(),
             expired: BTreeMap::new(),
+            rolling: true,
             waiting: VecDeque::new(),
             starts: BTreeMap::new(),
         })
@@ -260,10 +266,16 @@ impl Driver {
         self.compactions.send(job);
     }
 
+    /// Rolls expired panes up, a piece at a time, so that nobody waits long for the lock.
+    pub(super) fn roll(&mut self) {
+        self.rolling = self.rolling && self.view.write().state.roll(ROLL);
+    }
+
     fn compacted(&mut self, counting: &mut Counting, done: CompactDone) {
         self.compacting.remove(&(done.revision, done.bucket));
         if let (Ok(Some(snapshot)), Some(metric)) = (&done.result, counting.metric(done.revision)) {
             let raised = self.view.write().state.raise(metric.id, usize::from(done.bucket.table), snapshot);
+            self.rolling = true;
             if let Err(fault) = raised {
                 tracing::error!(metric = metric.plugin.name(), "a snapshot cannot be taken over: {fault}");
             }

@@ -113,6 +113,7 @@ impl Lane {
                 }
             }
             self.driver.answers(&mut self.counting);
+            self.driver.roll();
             if Instant::now() >= due || self.counting.wants_checkpoint() {
                 due = Instant::now() + self.checkpoint;
                 self.tell(Event::HeartbeatDue);

@@ -140,6 +140,12 @@ impl State {
         self.metrics[metric.0].raise(table, snapshot)
     }
 
+    /// Rolls up about `rows` rows that have fallen below the floors. Whether there are more; reads are exact either way.
+    pub fn roll(&mut self, rows: usize) -> bool {
+        let mut tables = self.metrics.iter_mut().flat_map(|metric| &mut metric.tables);
+        tables.any(|table| table.roll(rows))
+    }
+
     /// Executes a read on a metric's table. `late` says when to give up.
     ///
     /// # Errors

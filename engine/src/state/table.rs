@@ -185,30 +185,30 @@ impl TableState {
         self.panes.entry(pane).or_default().push(&self.layout, run);
     }
 
-    /// Raises the floors; rows that fell below are rolled up into coarser panes.
+    /// Raises the floors. Rows that fell below are rolled up by and by ([`TableState::roll`]): a window that the new
+    /// floors allow covers a fine pane wholly or not at all, so answers are the same before and after.
     pub(crate) fn raise(&mut self, floors: &Floors) {
-        let floors = self.floors.max(floors);
-        if floors == self.floors {
-            return;
+        self.floors = self.floors.max(floors);
+    }
+
+    /// Rolls up about `rows` rows of panes that have fallen below the floors. Whether there are more.
+    pub(crate) fn roll(&mut self, rows: usize) -> bool {
+        let mut due = self.panes.iter().map(|(pane, runs)| (*pane, self.floors.settle(*pane), runs));
+        let Some((first, settled, _)) = due.find(|(pane, settled, _)| pane != settled) else { return false };
+        let mut rolled = Vec::new();
+        let mut left = rows;
+        for (pane, into, runs) in std::iter::once((first, settled, &self.panes[&first])).chain(due) {
+            if into != settled || left == 0 {
+                break;
+            }
+            left = left.saturating_sub(runs.iter().map(Run::len).sum());
+            rolled.push(pane);
         }
-        self.floors = floors;
-        let due: Vec<(PaneId, PaneId)> = self
-            .panes
-            .keys()
-            .map(|pane| (*pane, floors.settle(*pane)))
-            .filter(|(pane, settled)| pane != settled)
-            .collect();
-        let mut rolled: BTreeMap<PaneId, Vec<Run>> = BTreeMap::new();
-        for (pane, settled) in due {
-            let runs = self.panes.remove(&pane).unwrap_or_default();
-            let all: Vec<&Run> = runs.iter().collect();
-            rolled.entry(settled).or_default().push(merge(&self.layout, start(settled), &all));
-        }
-        for (pane, runs) in rolled {
-            let all: Vec<&Run> = runs.iter().collect();
-            let run = merge(&self.layout, start(pane), &all);
-            self.panes.entry(pane).or_default().push(&self.layout, run);
-        }
+        let removed: Vec<Runs> = rolled.iter().filter_map(|pane| self.panes.remove(pane)).collect();
+        let all: Vec<&Run> = removed.iter().flat_map(Runs::iter).collect();
+        let run = merge(&self.layout, start(settled), &all);
+        self.panes.entry(settled).or_default().push(&self.layout, run);
+        true
     }
 
     /// Whether a pane is held that has expired when events up to `watermark` were counted.

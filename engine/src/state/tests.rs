@@ -218,7 +218,7 @@ proptest! {
 
     /// A state loaded from frames, compacted or not, answers as the one that wrote them, wherever panes are still held.
     #[test]
-    fn frames_carry_the_whole_state(events in events(), pieces in 1..6usize, request in requests(), compacted in 0..3usize) {
+    fn frames_carry_the_whole_state(events in events(), pieces in 1..6usize, request in requests(), compacted in 0..3usize, rolls in 0..40usize) {
         let (state, metric, frames) = feed(&events, pieces);
         let watermark = events.iter().map(|event| event.time).max().unwrap_or(0);
         let mut loaded = State::default();
@@ -239,6 +239,9 @@ proptest! {
         let buys = events.iter().filter(|event| event.kind == 0).count();
         prop_assert_eq!(rows, (events.len() + buys) as u64);
         let held = loaded.held(again);
+        for _ in 0..rolls {
+            loaded.roll(10);
+        }
         let whole = ReadRequest { from: None, to: None, step_ms: None, ..request.clone() };
         prop_assert_eq!(read(&loaded, again, &whole), read(&state, metric, &whole));
         // Windows are asked in whole hours: they are exact where hours are held.
