@@ -191,6 +191,12 @@ fn a_gap_is_told_and_what_only_the_window_misses_is_none(kafka: &Kafka) {
     let answer = tally.client.evaluate(&json!({"name": "event_frequencies"})).unwrap();
     assert_eq!(answer.status, 503, "no numbers with a hole: {}", answer.text);
     tally.stop().unwrap();
+
+    // the cure that it names
+    home.write("metrics.toml", &format!("{CONFIG}\n[source]\non_gap = \"continue\"\n")).unwrap();
+    let tally = home.start().unwrap();
+    assert_eq!(total(&tally.client, &kafka.position("gap", PARTITIONS).unwrap()), 5_500);
+    tally.stop().unwrap();
 }
 
 fn a_broker_that_goes_is_waited_for(kafka: &mut Kafka) {
