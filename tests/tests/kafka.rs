@@ -193,7 +193,7 @@ fn a_gap_is_told_and_what_only_the_window_misses_is_none(kafka: &Kafka) {
     tally.stop().unwrap();
 
     // the cure that it names
-    home.write("metrics.toml", &format!("{CONFIG}\n[source]\non_gap = \"continue\"\n")).unwrap();
+    home.write("metrics.toml", format!("{CONFIG}\n[source]\non_gap = \"continue\"\n")).unwrap();
     let tally = home.start().unwrap();
     assert_eq!(total(&tally.client, &kafka.position("gap", PARTITIONS).unwrap()), 5_500);
     tally.stop().unwrap();
