@@ -177,8 +177,9 @@ impl Driver {
             // Sent before and not answered: the same range again, so the same deltas.
             if unstored.sent.as_ref().is_none_or(|(to, _)| *to != advance.to.next) {
                 let mut all = std::mem::take(&mut unstored.open);
-                // Readers come in between: sealing changes where deltas lie, not what they come to.
-                all.push(self.view.write().state.seal(metric.id, advance.partition));
+                // Worked out beside readers; nobody else changes state, so it still holds when it is put into force.
+                let sealing = self.view.read().state.sealing(metric.id, advance.partition);
+                all.push(self.view.write().state.sealed(sealing));
                 unstored.sent = Some((advance.to.next, all));
             }
         }
@@ -266,9 +267,13 @@ impl Driver {
         self.compactions.send(job);
     }
 
-    /// Rolls expired panes up, a piece at a time, so that nobody waits long for the lock.
+    /// Rolls expired panes up, a piece at a time, so that counting goes on in between.
     pub(super) fn roll(&mut self) {
-        self.rolling = self.rolling && self.view.write().state.roll(ROLL);
+        let rolling = if self.rolling { self.view.read().state.rolling(ROLL) } else { None };
+        self.rolling = rolling.is_some();
+        if let Some(rolling) = rolling {
+            self.view.write().state.rolled(rolling);
+        }
     }
 
     fn compacted(&mut self, counting: &mut Counting, done: CompactDone) {

@@ -5,15 +5,21 @@
 
 use crate::event::Position;
 use crate::state::{MetricId, State};
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::{Condvar, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tally_plugin::description::Description;
+
+/// How long the lane lets readers pass before it takes its turn: counting never starves, however much is asked.
+const PATIENCE: Duration = Duration::from_millis(5);
 
 /// Shared between the lane and readers.
 #[derive(Default)]
 pub struct View {
     counted: RwLock<Counted>,
+    /// Whether the lane has waited long enough: who comes now waits behind it.
+    lane_first: AtomicBool,
     /// Raised whenever a position moved; waiters look again.
     moved: Mutex<u64>,
     wake: Condvar,
@@ -73,18 +79,29 @@ pub struct Standing {
 
 impl View {
     /// State for reading; no batch is applied while it is held.
-    pub fn read(&self) -> parking_lot::RwLockReadGuard<'_, Counted> {
-        self.counted.read()
+    pub fn read(&self) -> RwLockReadGuard<'_, Counted> {
+        // Past a writer that waits for other readers: one slow answer does not hold up the rest.
+        if self.lane_first.load(Ordering::Relaxed) { self.counted.read() } else { self.counted.read_recursive() }
     }
 
-    /// The same, unless a batch is being applied or waits for that: never blocks.
-    pub fn try_read(&self) -> Option<parking_lot::RwLockReadGuard<'_, Counted>> {
-        self.counted.try_read()
+    /// The same, unless a batch is being applied: never blocks.
+    pub fn try_read(&self) -> Option<RwLockReadGuard<'_, Counted>> {
+        if self.lane_first.load(Ordering::Relaxed) {
+            self.counted.try_read()
+        } else {
+            self.counted.try_read_recursive()
+        }
     }
 
     /// State for the lane.
-    pub(super) fn write(&self) -> parking_lot::RwLockWriteGuard<'_, Counted> {
-        self.counted.write()
+    pub(super) fn write(&self) -> RwLockWriteGuard<'_, Counted> {
+        if let Some(counted) = self.counted.try_write_for(PATIENCE) {
+            return counted;
+        }
+        self.lane_first.store(true, Ordering::Relaxed);
+        let counted = self.counted.write();
+        self.lane_first.store(false, Ordering::Relaxed);
+        counted
     }
 
     /// Adds a metric with empty tables; before the lane starts.

@@ -36,11 +36,21 @@ pub(crate) struct Keyspace {
     group_index: HashTable<u32>,
     bucket_hash: Vec<u16>,
     hasher: RandomState,
+    /// The event types that occur, and for each key the place of its own there (nothing where the key is that alone, or
+    /// has none): most reads tell rows apart by it.
+    kinds: Vec<u64>,
+    kind_index: HashTable<u32>,
+    kind_of: Vec<u32>,
+    kind_column: Option<usize>,
 }
 
 impl Keyspace {
     pub(crate) fn new(shape: Shape) -> Keyspace {
         Keyspace {
+            kind_column: shape.columns.iter().position(|column| *column == Key::EventType),
+            kinds: Vec::new(),
+            kind_index: HashTable::new(),
+            kind_of: Vec::new(),
             shape,
             values: Vec::new(),
             index: HashTable::new(),
@@ -86,6 +96,22 @@ impl Keyspace {
     #[inline]
     pub(crate) fn group(&self, key: u32) -> u32 {
         if self.grouped() { self.group_of[key as usize] } else { key }
+    }
+
+    /// Where the event type stands among the key columns.
+    pub(crate) fn kind_column(&self) -> Option<usize> {
+        self.kind_column
+    }
+
+    /// The event types that occur, by code; none without such a column.
+    pub(crate) fn kinds(&self) -> &[u64] {
+        if self.width() == 1 && self.kind_column.is_some() { &self.values } else { &self.kinds }
+    }
+
+    /// Code of a key's event type; only where there is such a column.
+    #[inline]
+    pub(crate) fn kind(&self, key: u32) -> usize {
+        if self.width() == 1 { key as usize } else { self.kind_of[key as usize] as usize }
     }
 
     /// Top 16 bits of the stable hash of a key's group.
@@ -164,12 +190,30 @@ impl Keyspace {
         self.values.extend_from_slice(values);
         let (stored, hasher) = (&self.values, &self.hasher);
         self.index.insert_unique(hash, key, |key| self::hash(hasher, &stored[*key as usize * width..][..width]));
+        if let Some(column) = self.kind_column.filter(|_| width > 1) {
+            let kind = self.intern_kind(values[column]);
+            grow(&mut self.kind_of, 1);
+            self.kind_of.push(kind);
+        }
         if self.grouped() {
             self.join_group(key, &values[..self.shape.group], texts);
         } else {
             self.bucket_hash.push((texts.stable_hash(values) >> 48) as u16);
         }
         key
+    }
+
+    fn intern_kind(&mut self, kind: u64) -> u32 {
+        let hash = hash(&self.hasher, &[kind]);
+        let (kinds, hasher) = (&self.kinds, &self.hasher);
+        if let Some(code) = self.kind_index.find(hash, |code| kinds[*code as usize] == kind) {
+            return *code;
+        }
+        let code = kinds.len() as u32;
+        self.kinds.push(kind);
+        let kinds = &self.kinds;
+        self.kind_index.insert_unique(hash, code, |code| self::hash(hasher, &[kinds[*code as usize]]));
+        code
     }
 
     fn join_group(&mut self, key: u32, group_values: &[u64], texts: &Texts) {
@@ -246,6 +290,7 @@ impl Keyspace {
             + (self.group_of.capacity() + self.next.capacity() + self.heads.capacity()) * 4
             + self.group_index.capacity() * 5
             + self.bucket_hash.capacity() * 2
+            + self.kind_of.capacity() * 4
     }
 }
 

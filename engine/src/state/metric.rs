@@ -5,7 +5,7 @@ use super::buckets;
 use super::floors::Floors;
 use super::frame::{FrameError, FrameReader, FrameWriter, Header, KeyValue};
 use super::keyspace::{Keyspace, NONE};
-use super::table::TableState;
+use super::table::{self, TableState};
 use super::tail::Folded;
 use super::texts::Texts;
 use crate::event::{EventBatch, TEXT_BIT};
@@ -126,10 +126,13 @@ impl MetricState {
         })
     }
 
-    pub(super) fn seal(&mut self, partition: u32, keyspaces: &[Keyspace]) -> Sealed {
-        Sealed {
-            tables: self.tables.iter_mut().map(|table| table.seal(partition, &keyspaces[table.keyspace])).collect(),
-        }
+    pub(super) fn sealing(&self, partition: u32, keyspaces: &[Keyspace]) -> Vec<table::Sealing> {
+        self.tables.iter().map(|table| table.sealing(partition, &keyspaces[table.keyspace])).collect()
+    }
+
+    pub(super) fn sealed(&mut self, partition: u32, sealing: Vec<table::Sealing>) -> Sealed {
+        let tables = self.tables.iter_mut().zip(sealing);
+        Sealed { tables: tables.map(|(table, sealing)| table.sealed(partition, sealing)).collect() }
     }
 
     pub(super) fn frames(&self, sealed: &[&Sealed], keyspaces: &[Keyspace], texts: &Texts) -> Vec<SealedFrame> {

@@ -64,6 +64,20 @@ pub struct State {
     resolved: Vec<Vec<u32>>,
 }
 
+/// A seal that was worked out and is not in force yet.
+pub struct Sealing {
+    metric: MetricId,
+    partition: u32,
+    tables: Vec<table::Sealing>,
+}
+
+/// A roll-up that was worked out and is not in force yet.
+pub struct Rolling {
+    metric: MetricId,
+    table: usize,
+    change: table::Rolling,
+}
+
 impl State {
     /// Adds a metric with empty tables.
     pub fn add(&mut self, description: &Description) -> MetricId {
@@ -116,7 +130,18 @@ impl State {
 
     /// Folds what a metric counted of a partition since its last seal into its panes and returns it.
     pub fn seal(&mut self, metric: MetricId, partition: u32) -> Sealed {
-        self.metrics[metric.0].seal(partition, &self.keyspaces)
+        let sealing = self.sealing(metric, partition);
+        self.sealed(sealing)
+    }
+
+    /// Works out a seal beside readers: it may take a while, and changes nothing.
+    pub fn sealing(&self, metric: MetricId, partition: u32) -> Sealing {
+        Sealing { metric, partition, tables: self.metrics[metric.0].sealing(partition, &self.keyspaces) }
+    }
+
+    /// Puts a seal into force, which is over at once. The state must be the one that it was worked out from.
+    pub fn sealed(&mut self, sealing: Sealing) -> Sealed {
+        self.metrics[sealing.metric.0].sealed(sealing.partition, sealing.tables)
     }
 
     /// What was sealed, as frames: at most one per bucket.
@@ -140,10 +165,25 @@ impl State {
         self.metrics[metric.0].raise(table, snapshot)
     }
 
-    /// Rolls up about `rows` rows that have fallen below the floors. Whether there are more; reads are exact either way.
+    /// Rolls up about `rows` rows that have fallen below the floors. Whether there were any; reads are exact either way.
     pub fn roll(&mut self, rows: usize) -> bool {
-        let mut tables = self.metrics.iter_mut().flat_map(|metric| &mut metric.tables);
-        tables.any(|table| table.roll(rows))
+        let rolling = self.rolling(rows);
+        rolling.map(|rolling| self.rolled(rolling)).is_some()
+    }
+
+    /// Works out such a roll-up beside readers: it may take a while, and changes nothing.
+    pub fn rolling(&self, rows: usize) -> Option<Rolling> {
+        self.metrics.iter().enumerate().find_map(|(metric, of)| {
+            let table = |(table, of): (usize, &table::TableState)| {
+                of.rolling(rows).map(|change| Rolling { metric: MetricId(metric), table, change })
+            };
+            of.tables.iter().enumerate().find_map(table)
+        })
+    }
+
+    /// Puts a roll-up into force, which is over at once. The state must be the one that it was worked out from.
+    pub fn rolled(&mut self, rolling: Rolling) {
+        self.metrics[rolling.metric.0].tables[rolling.table].rolled(rolling.change);
     }
 
     /// Executes a read on a metric's table. `late` says when to give up.

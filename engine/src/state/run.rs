@@ -5,6 +5,7 @@
 
 use super::cells::Layout;
 use super::varint;
+use std::sync::Arc;
 
 /// Rows between two index entries: half a byte of index a row.
 const STRIDE: usize = 32;
@@ -129,29 +130,29 @@ fn take_place(bytes: &mut &[u8], last: u64) -> Option<u64> {
 /// per factor of eight that its pane grows, and a read walks at most seven runs per such factor.
 const FAN: usize = 8;
 
-/// The runs of one pane, longer ones first.
-#[derive(Default)]
-pub(crate) struct Runs(Vec<Run>);
+/// The runs of one pane, longer ones first. A copy shares them: the next content is made beside readers of this one.
+#[derive(Clone, Default)]
+pub(crate) struct Runs(Vec<Arc<Run>>);
 
 impl Runs {
     /// Adds a run; merges the last [`FAN`] while none of them is much longer than the others together.
     pub(crate) fn push(&mut self, layout: &Layout, run: Run) {
-        self.0.push(run);
+        self.0.push(Arc::new(run));
         while self.0.len() >= FAN {
             let tail = &self.0[self.0.len() - FAN..];
-            let rest: usize = tail[1..].iter().map(Run::len).sum();
+            let rest: usize = tail[1..].iter().map(|run| run.len()).sum();
             if tail[0].len() > rest {
                 break;
             }
-            let all: Vec<&Run> = tail.iter().collect();
+            let all: Vec<&Run> = tail.iter().map(|run| &**run).collect();
             let merged = merge(layout, tail[0].base, &all);
             self.0.truncate(self.0.len() - FAN);
-            self.0.push(merged);
+            self.0.push(Arc::new(merged));
         }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Run> {
-        self.0.iter()
+        self.0.iter().map(|run| &**run)
     }
 }
 

@@ -28,6 +28,19 @@ pub(crate) struct TableState {
     floors: Floors,
 }
 
+/// A seal that was worked out and is not in force yet.
+#[derive(Default)]
+pub(crate) struct Sealing {
+    folded: Folded,
+    panes: BTreeMap<PaneId, Runs>,
+}
+
+/// A roll-up that was worked out and is not in force yet.
+pub(crate) struct Rolling {
+    from: Vec<PaneId>,
+    into: (PaneId, Runs),
+}
+
 impl TableState {
     pub(crate) fn new(description: &Table, keyspace: usize) -> TableState {
         TableState {
@@ -134,17 +147,27 @@ impl TableState {
         self.tails.entry(partition).or_default().push_update(key, time, cell, value);
     }
 
-    /// Folds what a partition counted since its last seal into the panes; returns it for the frames.
-    pub(crate) fn seal(&mut self, partition: u32, keys: &Keyspace) -> Folded {
-        let Some(tail) = self.tails.get_mut(&partition) else { return Folded::default() };
-        let folded = tail.fold(&self.layout);
-        self.add_to_panes(&folded, keys);
-        folded
+    /// Folds what a partition counted since its last seal, and works out the panes with it.
+    pub(crate) fn sealing(&self, partition: u32, keys: &Keyspace) -> Sealing {
+        let Some(tail) = self.tails.get(&partition) else { return Sealing::default() };
+        let folded = tail.folded(&self.layout);
+        Sealing { panes: self.panes_with(&folded, keys), folded }
     }
 
-    fn add_to_panes(&mut self, folded: &Folded, keys: &Keyspace) {
+    /// Puts into force what `sealing` worked out; nothing may have changed in between.
+    pub(crate) fn sealed(&mut self, partition: u32, sealing: Sealing) -> Folded {
+        if let Some(tail) = self.tails.get_mut(&partition) {
+            tail.clear();
+        }
+        self.panes.extend(sealing.panes);
+        sealing.folded
+    }
+
+    /// The panes that change with a folded tail.
+    fn panes_with(&self, folded: &Folded, keys: &Keyspace) -> BTreeMap<PaneId, Runs> {
+        let mut panes = BTreeMap::new();
         if self.description.tiers.is_empty() {
-            return;
+            return panes;
         }
         let width = self.layout.words();
         let mut from = 0;
@@ -164,9 +187,11 @@ impl TableState {
             } else {
                 fold_places(&self.layout, start(pane), places, &mut words.to_vec())
             };
-            self.panes.entry(pane).or_default().push(&self.layout, run);
+            let runs = panes.entry(pane).or_insert_with(|| self.panes.get(&pane).cloned().unwrap_or_default());
+            runs.push(&self.layout, run);
             from = to;
         }
+        panes
     }
 
     /// Adds rows of one stored pane (totals and pane), as read from frames.
@@ -191,24 +216,32 @@ impl TableState {
         self.floors = self.floors.max(floors);
     }
 
-    /// Rolls up about `rows` rows of panes that have fallen below the floors. Whether there are more.
-    pub(crate) fn roll(&mut self, rows: usize) -> bool {
+    /// Works out how about `rows` rows of panes that have fallen below the floors roll up; `None`: there are none.
+    pub(crate) fn rolling(&self, rows: usize) -> Option<Rolling> {
         let mut due = self.panes.iter().map(|(pane, runs)| (*pane, self.floors.settle(*pane), runs));
-        let Some((first, settled, _)) = due.find(|(pane, settled, _)| pane != settled) else { return false };
-        let mut rolled = Vec::new();
+        let (first, settled, runs) = due.find(|(pane, settled, _)| pane != settled)?;
+        let (mut from, mut all): (Vec<PaneId>, Vec<&Run>) = (Vec::new(), Vec::new());
         let mut left = rows;
-        for (pane, into, runs) in std::iter::once((first, settled, &self.panes[&first])).chain(due) {
+        for (pane, into, runs) in std::iter::once((first, settled, runs)).chain(due) {
             if into != settled || left == 0 {
                 break;
             }
             left = left.saturating_sub(runs.iter().map(Run::len).sum());
-            rolled.push(pane);
+            from.push(pane);
+            all.extend(runs.iter());
         }
-        let removed: Vec<Runs> = rolled.iter().filter_map(|pane| self.panes.remove(pane)).collect();
-        let all: Vec<&Run> = removed.iter().flat_map(Runs::iter).collect();
-        let run = merge(&self.layout, start(settled), &all);
-        self.panes.entry(settled).or_default().push(&self.layout, run);
-        true
+        let mut into = self.panes.get(&settled).cloned().unwrap_or_default();
+        into.push(&self.layout, merge(&self.layout, start(settled), &all));
+        Some(Rolling { from, into: (settled, into) })
+    }
+
+    /// Puts into force what `rolling` worked out; nothing may have changed in between.
+    pub(crate) fn rolled(&mut self, rolling: Rolling) {
+        for pane in &rolling.from {
+            self.panes.remove(pane);
+        }
+        let (pane, runs) = rolling.into;
+        self.panes.insert(pane, runs);
     }
 
     /// Whether a pane is held that has expired when events up to `watermark` were counted.

@@ -101,73 +101,75 @@ impl Tail {
             .map(|u| ((u.place >> 16) as u32, self.minutes[(u.place >> 48) as usize], usize::from(u.cell), u.value))
     }
 
-    /// Takes everything, folded.
-    pub(crate) fn fold(&mut self, layout: &Layout) -> Folded {
-        let codes = self.in_order_of_time();
-        for row in &mut self.rows {
-            *row = *row & 0x0000_ffff_ffff_ffff | u64::from(codes[(*row >> 48) as usize]) << 48;
-        }
-        for update in &mut self.updates {
-            update.place = update.place & 0x0000_ffff_ffff_0000 | u64::from(codes[(update.place >> 48) as usize]) << 48;
-        }
-        self.rows.sort_unstable();
-        self.updates.sort_by_key(|update| update.place);
+    /// Everything, folded.
+    pub(crate) fn folded(&self, layout: &Layout) -> Folded {
+        let (minutes, codes) = self.in_order_of_time();
+        let code = |place: u64| u64::from(codes[(place >> 48) as usize]) << 48;
+        let mut rows: Vec<u64> = self.rows.iter().map(|row| *row & 0x0000_ffff_ffff_ffff | code(*row)).collect();
+        let place = |update: &Update| update.place & 0x0000_ffff_ffff_0000 | code(update.place);
+        let mut updates: Vec<Update> = self.updates.iter().map(|u| Update { place: place(u), ..*u }).collect();
+        rows.sort_unstable();
+        updates.sort_by_key(|update| update.place);
         let mut folded = Folded { updates: self.len() as u64, ..Folded::default() };
-        self.fold_rows(layout, &mut folded);
+        fold_rows(layout, &minutes, &rows, &updates, &mut folded);
+        folded
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
         self.rows.clear();
         self.updates.clear();
         self.minutes.clear();
         self.codes.clear();
         self.last = None;
-        folded
     }
 
-    /// Sorts the minutes; returns the new code of each old one.
-    fn in_order_of_time(&mut self) -> Vec<u16> {
+    /// The minutes in order, and the new code of each old one.
+    fn in_order_of_time(&self) -> (Vec<i32>, Vec<u16>) {
         let mut order: Vec<u16> = (0..self.minutes.len()).map(|code| code as u16).collect();
         order.sort_by_key(|code| self.minutes[usize::from(*code)]);
         let mut codes = vec![0; order.len()];
         for (new, old) in order.iter().enumerate() {
             codes[usize::from(*old)] = new as u16;
         }
-        self.minutes.sort_unstable();
-        codes
-    }
-
-    fn fold_rows(&self, layout: &Layout, out: &mut Folded) {
-        let sums_time = layout.reads_time();
-        let (mut at, mut update) = (0, 0);
-        while at < self.rows.len() || update < self.updates.len() {
-            let here = self.rows.get(at).map(|row| row & !0xffff);
-            let there = self.updates.get(update).map(|update| update.place);
-            let Some(place) = here.into_iter().chain(there).min() else { break };
-            let start = at;
-            while at < self.rows.len() && self.rows[at] & !0xffff == place {
-                at += 1;
-            }
-            let minute = self.minutes[(place >> 48) as usize];
-            let word = out.words.len();
-            out.words.resize(word + layout.words(), 0);
-            let row = &mut out.words[word..];
-            layout.clear(row);
-            if at > start {
-                let base = i64::from(minute) * MINUTE;
-                let millis = |row: usize| base + (self.rows[row] & 0xffff) as i64;
-                let sum = if sums_time { (start..at).map(|row| i128::from(millis(row))).sum() } else { 0 };
-                layout.feed(row, (at - start) as i64, millis(start), millis(at - 1), sum);
-            }
-            while let Some(next) = self.updates.get(update).filter(|update| update.place == place) {
-                layout.update(row, usize::from(next.cell), next.value);
-                update += 1;
-            }
-            out.minutes.push(minute);
-            out.keys.push((place >> 16) as u32);
-        }
+        (order.iter().map(|code| self.minutes[usize::from(*code)]).collect(), codes)
     }
 
     /// Bytes in memory, about.
     pub(crate) fn memory(&self) -> usize {
         self.rows.capacity() * 8 + self.updates.capacity() * size_of::<Update>()
+    }
+}
+
+/// `rows` and `updates` in order of their places; codes of minutes as in `minutes`.
+fn fold_rows(layout: &Layout, minutes: &[i32], rows: &[u64], updates: &[Update], out: &mut Folded) {
+    let sums_time = layout.reads_time();
+    let (mut at, mut update) = (0, 0);
+    while at < rows.len() || update < updates.len() {
+        let here = rows.get(at).map(|row| row & !0xffff);
+        let there = updates.get(update).map(|update| update.place);
+        let Some(place) = here.into_iter().chain(there).min() else { break };
+        let start = at;
+        while at < rows.len() && rows[at] & !0xffff == place {
+            at += 1;
+        }
+        let minute = minutes[(place >> 48) as usize];
+        let word = out.words.len();
+        out.words.resize(word + layout.words(), 0);
+        let row = &mut out.words[word..];
+        layout.clear(row);
+        if at > start {
+            let base = i64::from(minute) * MINUTE;
+            let millis = |row: usize| base + (rows[row] & 0xffff) as i64;
+            let sum = if sums_time { (start..at).map(|row| i128::from(millis(row))).sum() } else { 0 };
+            layout.feed(row, (at - start) as i64, millis(start), millis(at - 1), sum);
+        }
+        while let Some(next) = updates.get(update).filter(|update| update.place == place) {
+            layout.update(row, usize::from(next.cell), next.value);
+            update += 1;
+        }
+        out.minutes.push(minute);
+        out.keys.push((place >> 16) as u32);
     }
 }
 
@@ -204,10 +206,11 @@ mod tests {
                     layout.update(row, 3, i128::from(value));
                 }
             }
-            let folded = tail.fold(&layout);
+            let folded = tail.folded(&layout);
             let places: Vec<(i32, u32)> = folded.minutes.iter().copied().zip(folded.keys.iter().copied()).collect();
             prop_assert_eq!(places, expected.keys().copied().collect::<Vec<_>>());
             prop_assert_eq!(folded.words, expected.into_values().flatten().collect::<Vec<_>>());
+            tail.clear();
             prop_assert_eq!(tail.len(), 0);
         }
     }
