@@ -6,15 +6,17 @@
 //!
 //! From the bottom: `varint`, `cells` (a row's words), `texts` (ids as numbers), `keyspace` (keys as numbers), `tail` →
 //! `run` (rows since the last seal → closed panes), `floors` (retention), `table`, `frame`/`compact` (the stored form),
-//! `scan`/`aggregate` (reads).
+//! `scan`, `plan`, `fold`, `aggregate` (reads).
 
 mod aggregate;
 mod cells;
 mod compact;
 mod floors;
+mod fold;
 mod frame;
 mod keyspace;
 mod metric;
+mod plan;
 mod run;
 mod scan;
 mod table;
@@ -62,6 +64,7 @@ pub struct State {
     columns: Columns,
     /// Keys of the current batch, per keyspace.
     resolved: Vec<Vec<u32>>,
+    kept: fold::Kept,
 }
 
 /// A seal that was worked out and is not in force yet.
@@ -100,6 +103,7 @@ impl State {
 
     /// Empties a metric, to be loaded again.
     pub fn clear(&mut self, metric: MetricId) {
+        self.kept.forget(metric.0);
         self.metrics[metric.0].clear();
     }
 
@@ -197,9 +201,11 @@ impl State {
         late: &dyn Fn() -> bool,
     ) -> Result<ReadAnswer, ReadError> {
         let tables = &self.metrics[metric.0].tables;
-        let table = tables.iter().find(|table| table.description.name == request.table);
-        let table = table.ok_or_else(|| ReadError::Bad(format!("there is no table \"{}\"", request.table)))?;
-        aggregate::read(table, &self.keyspaces[table.keyspace], &self.texts, request, late)
+        let number = tables.iter().position(|table| table.description.name == request.table);
+        let number = number.ok_or_else(|| ReadError::Bad(format!("there is no table \"{}\"", request.table)))?;
+        let table = &tables[number];
+        let of = fold::Of { table, keys: &self.keyspaces[table.keyspace], late };
+        aggregate::read(of, &self.texts, request, &self.kept, (metric.0, number))
     }
 
     /// Smallest and largest event time counted (after a start, the panes they lie in).

@@ -4,7 +4,9 @@
 //! rows together.
 
 use super::aggregate::{ReadError, first_place};
+use super::cells::Layout;
 use super::floors::start;
+use super::fold::Bounds;
 use super::keyspace::Keyspace;
 use super::run::Run;
 use super::table::TableState;
@@ -23,51 +25,41 @@ pub(crate) struct Scan<'a> {
     pub(crate) keys: &'a Keyspace,
     /// Only these groups, sorted; `None`: all.
     pub(crate) groups: Option<&'a [u32]>,
-    pub(crate) from: Option<i64>,
-    pub(crate) to: Option<i64>,
+    pub(crate) bounds: Bounds,
     pub(crate) late: &'a dyn Fn() -> bool,
 }
 
 /// Called with a key, the start of its pane (`None` for the open one) and its words there.
 type Visit<'v> = dyn FnMut(u32, Option<i64>, &[i64]) + 'v;
 
-impl<'a> Scan<'a> {
+impl Scan<'_> {
     /// The cells of each key in the range.
-    pub(crate) fn fold(&self) -> Result<Found<'a>, ReadError> {
-        if self.from.is_none() && self.to.is_none() {
-            return Ok(Found::Totals(self.table));
+    pub(crate) fn fold(&self) -> Result<Found, ReadError> {
+        if self.bounds == (None, None) {
+            return Ok(Found::Totals);
         }
         let layout = &self.table.layout;
         let width = layout.words();
-        let mut slots = match self.groups {
+        let slots = match self.groups {
             Some(_) => Slots::Some(HashMap::new()),
             None => Slots::All(vec![u32::MAX; self.keys.len()]),
         };
-        let mut words: Vec<i64> = Vec::new();
-        self.rows(&mut |key, _, row| {
-            let next = (words.len() / width) as u32;
-            let slot = slots.slot(key);
-            if *slot == u32::MAX {
-                *slot = next;
-                words.extend_from_slice(row);
-            } else {
-                layout.merge(&mut words[*slot as usize * width..][..width], row);
-            }
-        })?;
-        Ok(Found::Folded { slots, words, width })
+        let mut found = Found::Folded { slots, words: Vec::new(), width };
+        self.rows(&mut |key, _, row| found.add(layout, key, row))?;
+        Ok(found)
     }
 
     /// Every row of the range.
     pub(crate) fn rows(&self, visit: &mut Visit<'_>) -> Result<(), ReadError> {
         let mut clock = Clock { late: self.late, rows: 0 };
-        for (pane, runs) in self.table.panes_in(self.from, self.to) {
+        for (pane, runs) in self.table.panes_in(self.bounds) {
             let begin = pane.0.map(|_| start(pane));
             for run in runs.iter() {
                 self.run(run, begin, visit, &mut clock)?;
             }
         }
         clock.look()?;
-        self.table.unsealed_in(self.from, self.to, |key, begin, words| {
+        self.table.unsealed_in(self.bounds, |key, begin, words| {
             if self.wanted(self.keys.group(key)) {
                 visit(key, Some(begin), words);
             }
@@ -140,7 +132,13 @@ pub(crate) enum Slots {
 impl Slots {
     fn slot(&mut self, key: u32) -> &mut u32 {
         match self {
-            Slots::All(slots) => &mut slots[key as usize],
+            Slots::All(slots) => {
+                let key = key as usize;
+                if slots.len() <= key {
+                    slots.resize(key + 1, u32::MAX);
+                }
+                &mut slots[key]
+            }
             Slots::Some(slots) => slots.entry(key).or_insert(u32::MAX),
         }
     }
@@ -155,9 +153,9 @@ impl Slots {
 }
 
 /// The cells of each key in a range.
-pub(crate) enum Found<'a> {
-    /// No range: the totals.
-    Totals(&'a TableState),
+pub(crate) enum Found {
+    /// No range: the table's totals.
+    Totals,
     /// Folded from panes.
     Folded {
         /// By key.
@@ -169,15 +167,39 @@ pub(crate) enum Found<'a> {
     },
 }
 
-impl Found<'_> {
+impl Found {
     /// Words of a key; `None` where it has no row in the range.
     #[inline]
-    pub(crate) fn words(&self, key: u32) -> Option<&[i64]> {
+    pub(crate) fn words<'a>(&'a self, table: &'a TableState, key: u32) -> Option<&'a [i64]> {
         match self {
-            Found::Totals(table) => table.total(key),
+            Found::Totals => table.total(key),
             Found::Folded { slots, words, width } => {
                 slots.get(key).map(|slot| &words[slot as usize * width..][..*width])
             }
         }
+    }
+
+    /// Adds what lies in the range (totals have it already).
+    #[inline]
+    pub(crate) fn add(&mut self, layout: &Layout, key: u32, row: &[i64]) {
+        let Found::Folded { slots, words, width } = self else { return };
+        let next = (words.len() / *width) as u32;
+        let slot = slots.slot(key);
+        if *slot == u32::MAX {
+            *slot = next;
+            words.extend_from_slice(row);
+        } else {
+            layout.merge(&mut words[*slot as usize * *width..][..*width], row);
+        }
+    }
+
+    /// Bytes in memory, about.
+    pub(crate) fn memory(&self) -> usize {
+        let Found::Folded { slots, words, .. } = self else { return 0 };
+        let slots = match slots {
+            Slots::All(slots) => slots.capacity() * 4,
+            Slots::Some(slots) => slots.capacity() * 9,
+        };
+        slots + words.capacity() * 8
     }
 }

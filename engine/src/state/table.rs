@@ -5,9 +5,10 @@
 
 use super::cells::Layout;
 use super::floors::{Floors, PaneId, start};
+use super::fold::Bounds;
 use super::keyspace::{Keyspace, NONE, grow};
 use super::run::{Run, Runs, fold_places, merge, place};
-use super::tail::{Folded, MINUTE, Tail};
+use super::tail::{Folded, MINUTE, Mark, Tail};
 use std::collections::BTreeMap;
 use tally_plugin::description::{Pane, Table};
 
@@ -26,6 +27,7 @@ pub(crate) struct TableState {
     tails: BTreeMap<u32, Tail>,
     panes: BTreeMap<PaneId, Runs>,
     floors: Floors,
+    loaded: u64,
 }
 
 /// A seal that was worked out and is not in force yet.
@@ -53,6 +55,7 @@ impl TableState {
             rows: 0,
             tails: BTreeMap::new(),
             panes: BTreeMap::new(),
+            loaded: 0,
         }
     }
 
@@ -196,6 +199,7 @@ impl TableState {
 
     /// Adds rows of one stored pane (totals and pane), as read from frames.
     pub(crate) fn restore(&mut self, pane: PaneId, rows: &[u32], words: &mut [i64], keys: &Keyspace) {
+        self.loaded += 1;
         let width = self.layout.words();
         let layout = self.layout.clone();
         for (n, key) in rows.iter().enumerate() {
@@ -214,6 +218,7 @@ impl TableState {
     /// floors allow covers a fine pane wholly or not at all, so answers are the same before and after.
     pub(crate) fn raise(&mut self, floors: &Floors) {
         self.floors = self.floors.max(floors);
+        self.loaded += 1;
     }
 
     /// Works out how about `rows` rows of panes that have fallen below the floors roll up; `None`: there are none.
@@ -251,7 +256,7 @@ impl TableState {
     }
 
     /// The panes that overlap `[from, to)`.
-    pub(crate) fn panes_in(&self, from: Option<i64>, to: Option<i64>) -> impl Iterator<Item = (PaneId, &Runs)> {
+    pub(crate) fn panes_in(&self, (from, to): Bounds) -> impl Iterator<Item = (PaneId, &Runs)> {
         self.panes.iter().map(|(pane, runs)| (*pane, runs)).filter(move |(pane, _)| match pane.0 {
             None => from.is_none(),
             Some(tier) => {
@@ -262,26 +267,35 @@ impl TableState {
     }
 
     /// What came since the last seal and lies in `[from, to)`, row by row: key, minute's start, words.
-    pub(crate) fn unsealed_in(&self, from: Option<i64>, to: Option<i64>, mut take: impl FnMut(u32, i64, &[i64])) {
-        let inside = |begin: i64| from.is_none_or(|from| begin >= from) && to.is_none_or(|to| begin < to);
-        let mut words = self.layout.neutral();
-        for (key, minute, millis) in self.tails.values().flat_map(Tail::rows) {
-            let begin = i64::from(minute) * MINUTE;
-            if inside(begin) {
-                let time = begin + millis;
-                self.layout.clear(&mut words);
-                self.layout.feed(&mut words, 1, time, time, i128::from(time));
-                take(key, begin, &words);
-            }
+    pub(crate) fn unsealed_in(&self, bounds: Bounds, mut take: impl FnMut(u32, i64, &[i64])) {
+        let mut visit = Visit { layout: &self.layout, bounds, words: self.layout.neutral() };
+        for tail in self.tails.values() {
+            visit.rows(tail.rows(), tail.updates(), &mut take);
         }
-        for (key, minute, cell, value) in self.tails.values().flat_map(Tail::updates) {
-            let begin = i64::from(minute) * MINUTE;
-            if inside(begin) {
-                self.layout.clear(&mut words);
-                self.layout.update(&mut words, cell, value);
-                take(key, begin, &words);
-            }
+    }
+
+    /// How often rows were loaded or floors rose: what was read before is of another state.
+    pub(crate) fn loaded(&self) -> u64 {
+        self.loaded
+    }
+
+    /// Up to where the tails have come.
+    pub(crate) fn marks(&self) -> BTreeMap<u32, Mark> {
+        self.tails.iter().map(|(partition, tail)| (*partition, tail.mark())).collect()
+    }
+
+    /// What came since `marks` and lies in the range, row by row: key, words. `false`: that is not known any more.
+    pub(crate) fn since(&self, marks: &BTreeMap<u32, Mark>, bounds: Bounds, mut take: impl FnMut(u32, &[i64])) -> bool {
+        let of = |partition| marks.get(partition).copied().unwrap_or_default();
+        if !self.tails.iter().all(|(partition, tail)| tail.knows(of(partition))) {
+            return false;
         }
+        let mut visit = Visit { layout: &self.layout, bounds, words: self.layout.neutral() };
+        for (partition, tail) in &self.tails {
+            let (rows, updates) = (tail.rows_since(of(partition)), tail.updates_since(of(partition)));
+            visit.rows(rows, updates, |key, _, words| take(key, words));
+        }
+        true
     }
 
     /// Bytes in memory, about.
@@ -289,5 +303,41 @@ impl TableState {
         let tails: usize = self.tails.values().map(Tail::memory).sum();
         let panes: usize = self.panes.values().flat_map(Runs::iter).map(Run::memory).sum();
         self.totals.capacity() * 8 + self.present.capacity() * 8 + tails + panes
+    }
+}
+
+/// Shows single rows as words.
+struct Visit<'a> {
+    layout: &'a Layout,
+    bounds: Bounds,
+    words: Vec<i64>,
+}
+
+impl Visit<'_> {
+    fn rows(
+        &mut self,
+        rows: impl Iterator<Item = (u32, i32, i64)>,
+        updates: impl Iterator<Item = (u32, i32, usize, i128)>,
+        mut take: impl FnMut(u32, i64, &[i64]),
+    ) {
+        let (from, to) = self.bounds;
+        let inside = |begin: i64| from.is_none_or(|from| begin >= from) && to.is_none_or(|to| begin < to);
+        for (key, minute, millis) in rows {
+            let begin = i64::from(minute) * MINUTE;
+            if inside(begin) {
+                let time = begin + millis;
+                self.layout.clear(&mut self.words);
+                self.layout.feed(&mut self.words, 1, time, time, i128::from(time));
+                take(key, begin, &self.words);
+            }
+        }
+        for (key, minute, cell, value) in updates {
+            let begin = i64::from(minute) * MINUTE;
+            if inside(begin) {
+                self.layout.clear(&mut self.words);
+                self.layout.update(&mut self.words, cell, value);
+                take(key, begin, &self.words);
+            }
+        }
     }
 }

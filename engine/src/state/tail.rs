@@ -11,15 +11,31 @@ use std::collections::HashMap;
 /// Milliseconds of a minute.
 pub(crate) const MINUTE: i64 = 60_000;
 
-/// Events since the last seal.
+/// Events since the last seal, and those between that and the one before, for reads that go on from where they were.
 #[derive(Default)]
 pub(crate) struct Tail {
+    now: Rows,
+    before: Rows,
+    /// Number of seals.
+    seals: u64,
+    codes: HashMap<i32, u16>,
+    last: Option<(i32, u16)>,
+}
+
+#[derive(Default)]
+struct Rows {
     rows: Vec<u64>,
     updates: Vec<Update>,
     /// The minutes that occur, by code; at most 2¹⁶.
     minutes: Vec<i32>,
-    codes: HashMap<i32, u16>,
-    last: Option<(i32, u16)>,
+}
+
+/// A place in a tail: up to here its rows were read.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Mark {
+    seals: u64,
+    rows: usize,
+    updates: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -42,30 +58,30 @@ pub(crate) struct Folded {
 
 impl Tail {
     pub(crate) fn len(&self) -> usize {
-        self.rows.len() + self.updates.len()
+        self.now.rows.len() + self.now.updates.len()
     }
 
     /// Whether the next batch might bring more minutes than there are codes: seal first.
     pub(crate) fn is_full(&self, rows: usize) -> bool {
-        self.minutes.len() + rows > usize::from(u16::MAX)
+        self.now.minutes.len() + rows > usize::from(u16::MAX)
     }
 
     /// Makes room for a batch.
     pub(crate) fn reserve(&mut self, rows: usize) {
-        grow(&mut self.rows, rows);
+        grow(&mut self.now.rows, rows);
     }
 
     /// Notes one event that the host feeds.
     #[inline]
     pub(crate) fn push(&mut self, key: u32, time: i64) {
         let (code, millis) = self.place(time);
-        self.rows.push(u64::from(code) << 48 | u64::from(key) << 16 | millis);
+        self.now.rows.push(u64::from(code) << 48 | u64::from(key) << 16 | millis);
     }
 
     /// Notes one value that a plugin handed over.
     pub(crate) fn push_update(&mut self, key: u32, time: i64, cell: u16, value: i128) {
         let (code, _) = self.place(time);
-        self.updates.push(Update { place: u64::from(code) << 48 | u64::from(key) << 16, cell, value });
+        self.now.updates.push(Update { place: u64::from(code) << 48 | u64::from(key) << 16, cell, value });
     }
 
     #[inline]
@@ -80,7 +96,7 @@ impl Tail {
 
     #[inline(never)]
     fn code(&mut self, minute: i32) -> u16 {
-        let minutes = &mut self.minutes;
+        let minutes = &mut self.now.minutes;
         let code = *self.codes.entry(minute).or_insert_with(|| {
             minutes.push(minute);
             (minutes.len() - 1) as u16
@@ -91,23 +107,43 @@ impl Tail {
 
     /// Each noted event: key, minute, millisecond in the minute. For reads between seals.
     pub(crate) fn rows(&self) -> impl Iterator<Item = (u32, i32, i64)> + '_ {
-        self.rows.iter().map(|row| ((row >> 16) as u32, self.minutes[(row >> 48) as usize], (row & 0xffff) as i64))
+        self.now.rows(0)
     }
 
     /// Each noted update: key, minute, cell, value.
     pub(crate) fn updates(&self) -> impl Iterator<Item = (u32, i32, usize, i128)> + '_ {
-        self.updates
-            .iter()
-            .map(|u| ((u.place >> 16) as u32, self.minutes[(u.place >> 48) as usize], usize::from(u.cell), u.value))
+        self.now.updates(0)
+    }
+
+    /// Up to here.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark { seals: self.seals, rows: self.now.rows.len(), updates: self.now.updates.len() }
+    }
+
+    /// Whether what came since is still here.
+    pub(crate) fn knows(&self, mark: Mark) -> bool {
+        self.seals - mark.seals <= 1
+    }
+
+    /// The events since a mark that is known.
+    pub(crate) fn rows_since(&self, mark: Mark) -> impl Iterator<Item = (u32, i32, i64)> + '_ {
+        let (before, now) = if mark.seals == self.seals { (usize::MAX, mark.rows) } else { (mark.rows, 0) };
+        self.before.rows(before).chain(self.now.rows(now))
+    }
+
+    /// The updates since a mark that is known.
+    pub(crate) fn updates_since(&self, mark: Mark) -> impl Iterator<Item = (u32, i32, usize, i128)> + '_ {
+        let (before, now) = if mark.seals == self.seals { (usize::MAX, mark.updates) } else { (mark.updates, 0) };
+        self.before.updates(before).chain(self.now.updates(now))
     }
 
     /// Everything, folded.
     pub(crate) fn folded(&self, layout: &Layout) -> Folded {
         let (minutes, codes) = self.in_order_of_time();
         let code = |place: u64| u64::from(codes[(place >> 48) as usize]) << 48;
-        let mut rows: Vec<u64> = self.rows.iter().map(|row| *row & 0x0000_ffff_ffff_ffff | code(*row)).collect();
+        let mut rows: Vec<u64> = self.now.rows.iter().map(|row| *row & 0x0000_ffff_ffff_ffff | code(*row)).collect();
         let place = |update: &Update| update.place & 0x0000_ffff_ffff_0000 | code(update.place);
-        let mut updates: Vec<Update> = self.updates.iter().map(|u| Update { place: place(u), ..*u }).collect();
+        let mut updates: Vec<Update> = self.now.updates.iter().map(|u| Update { place: place(u), ..*u }).collect();
         rows.sort_unstable();
         updates.sort_by_key(|update| update.place);
         let mut folded = Folded { updates: self.len() as u64, ..Folded::default() };
@@ -115,28 +151,48 @@ impl Tail {
         folded
     }
 
-    /// Forgets everything.
+    /// Begins anew after a seal.
     pub(crate) fn clear(&mut self) {
-        self.rows.clear();
-        self.updates.clear();
-        self.minutes.clear();
+        std::mem::swap(&mut self.now, &mut self.before);
+        self.now.rows.clear();
+        self.now.updates.clear();
+        self.now.minutes.clear();
         self.codes.clear();
         self.last = None;
+        self.seals += 1;
     }
 
     /// The minutes in order, and the new code of each old one.
     fn in_order_of_time(&self) -> (Vec<i32>, Vec<u16>) {
-        let mut order: Vec<u16> = (0..self.minutes.len()).map(|code| code as u16).collect();
-        order.sort_by_key(|code| self.minutes[usize::from(*code)]);
+        let mut order: Vec<u16> = (0..self.now.minutes.len()).map(|code| code as u16).collect();
+        order.sort_by_key(|code| self.now.minutes[usize::from(*code)]);
         let mut codes = vec![0; order.len()];
         for (new, old) in order.iter().enumerate() {
             codes[usize::from(*old)] = new as u16;
         }
-        (order.iter().map(|code| self.minutes[usize::from(*code)]).collect(), codes)
+        (order.iter().map(|code| self.now.minutes[usize::from(*code)]).collect(), codes)
     }
 
     /// Bytes in memory, about.
     pub(crate) fn memory(&self) -> usize {
+        self.now.memory() + self.before.memory()
+    }
+}
+
+impl Rows {
+    fn rows(&self, from: usize) -> impl Iterator<Item = (u32, i32, i64)> + '_ {
+        let rows = self.rows.get(from..).unwrap_or_default();
+        rows.iter().map(|row| ((row >> 16) as u32, self.minutes[(row >> 48) as usize], (row & 0xffff) as i64))
+    }
+
+    fn updates(&self, from: usize) -> impl Iterator<Item = (u32, i32, usize, i128)> + '_ {
+        let updates = self.updates.get(from..).unwrap_or_default();
+        updates
+            .iter()
+            .map(|u| ((u.place >> 16) as u32, self.minutes[(u.place >> 48) as usize], usize::from(u.cell), u.value))
+    }
+
+    fn memory(&self) -> usize {
         self.rows.capacity() * 8 + self.updates.capacity() * size_of::<Update>()
     }
 }

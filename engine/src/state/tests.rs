@@ -216,6 +216,34 @@ proptest! {
         prop_assert_eq!(read(&unsealed, metric, &request), recount(&events, &request));
     }
 
+    /// Asked again and again while events come and seals happen, an answer that goes on from the last one is the recount.
+    #[test]
+    fn equal_reads_go_on_from_each_other(
+        events in events(),
+        pieces in 1..12usize,
+        requests in prop::collection::vec(requests(), 1..4),
+        seals in prop::collection::vec(any::<(bool, bool)>(), 12),
+    ) {
+        let mut state = State::default();
+        let metric = state.add(&description());
+        let (mut next, mut counted) = ([0u64; 2], 0);
+        for (chunk, (first, second)) in events.chunks(events.len().div_ceil(pieces)).zip(seals) {
+            for partition in 0..2 {
+                let batch = batch(chunk, partition, next[partition as usize]);
+                next[partition as usize] = batch.to;
+                state.begin(&batch);
+                state.apply(metric, &batch, batch.from, &[]);
+            }
+            counted += chunk.len();
+            for request in &requests {
+                prop_assert_eq!(read(&state, metric, request), recount(&events[..counted], request));
+            }
+            for partition in [first.then_some(0), second.then_some(1), (first && second).then_some(0)].into_iter().flatten() {
+                state.seal(metric, partition);
+            }
+        }
+    }
+
     /// A state loaded from frames, compacted or not, answers as the one that wrote them, wherever panes are still held.
     #[test]
     fn frames_carry_the_whole_state(events in events(), pieces in 1..6usize, request in requests(), compacted in 0..3usize, rolls in 0..40usize) {
