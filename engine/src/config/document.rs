@@ -162,6 +162,8 @@ impl Reader<'_> {
         let key = dotted(path);
         let words: &[&str] = match key.as_str() {
             "source.kind" => &["embedded", "kafka"],
+            "source.on_gap" => &["halt", "continue"],
+            "store.kind" => &["embedded", "redis"],
             "kafka.start" => &["earliest", "latest"],
             "log.durability" => &["process", "power"],
             _ => return Some(Value::String(text.to_owned())),

@@ -16,6 +16,9 @@ pub(super) fn range(key: &str) -> RangeInclusive<i64> {
         // 0 counts duplicates as often as they come; 2²⁴ ids are about 400 MB a partition.
         "events.dedupe_window" => 0..=(1 << 24),
         "store.checkpoint_interval_ms" => 10..=600_000,
+        "redis.port" => 0..=65_535,
+        "redis.commit_interval_ms" => 5..=60_000,
+        "redis.max_bucket_bytes" => (64 << 10)..=(256 << 20),
         "store.dead_letters" => 0..=100_000_000,
         "server.max_connections" => 1..=1_000_000,
         "server.evaluation_deadline_ms" => 1..=600_000,

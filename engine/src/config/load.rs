@@ -3,7 +3,7 @@
 //! Pure but for reading the one file: the environment is handed in. Opens nothing that the configuration names.
 
 use super::document::{self, Document, Spans};
-use super::fault::{ConfigError, Fault, Place, Text, is_secret};
+use super::fault::{ConfigError, Fault, Place, Text, is_secret, masked};
 use super::{Config, check};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -59,11 +59,23 @@ pub struct Loaded {
 }
 
 /// Environment variables and the keys they set.
-const ENV_KEYS: [(&str, &str); 3] =
-    [("KAFKA_BROKER", "kafka.brokers"), ("TOPIC", "kafka.topic"), ("GROUP_ID", "kafka.group")];
+const ENV_KEYS: [(&str, &str); 5] = [
+    ("KAFKA_BROKER", "kafka.brokers"),
+    ("TOPIC", "kafka.topic"),
+    ("GROUP_ID", "kafka.group"),
+    ("REDIS_URL", "redis.url"),
+    ("REDIS_PORT", "redis.port"),
+];
+
+/// Environment variables that also choose what they configure.
+const ENV_KINDS: [(&str, &str, &str); 3] = [
+    ("KAFKA_BROKER", "source.kind", "kafka"),
+    ("REDIS_URL", "store.kind", "redis"),
+    ("REDIS_PORT", "store.kind", "redis"),
+];
 
 /// Environment variables of parts that do not exist yet.
-const ENV_UNUSED: [&str; 3] = ["POSTGRES_URL", "REDIS_URL", "REDIS_PORT"];
+const ENV_UNUSED: [&str; 1] = ["POSTGRES_URL"];
 
 /// Reads, merges and checks.
 ///
@@ -134,16 +146,21 @@ pub(super) fn merge(
     let set = |name: &str| env(name).filter(|value| !value.is_empty());
     for (name, key) in ENV_KEYS {
         if let Some(value) = set(name) {
-            put(&mut table, key, value);
+            origins.insert(key.into(), Place::Env(name.into()));
+            match value_of(key, &value) {
+                Ok(value) => put(&mut table, key, value),
+                Err(message) => faults.push(Fault { place: Place::Env(name.into()), message, excerpt: None }),
+            }
+        }
+    }
+    for (name, key, kind) in ENV_KINDS {
+        if set(name).is_some() {
+            put(&mut table, key, Value::String(kind.into()));
             origins.insert(key.into(), Place::Env(name.into()));
         }
     }
-    if set("KAFKA_BROKER").is_some() {
-        put(&mut table, "source.kind", "kafka".into());
-        origins.insert("source.kind".into(), Place::Env("KAFKA_BROKER".into()));
-    }
     for flag in flags {
-        put(&mut table, flag.key, flag.value.clone());
+        put(&mut table, flag.key, Value::String(flag.value.clone()));
         origins.insert(flag.key.into(), Place::Flag(flag.flag.into()));
     }
 
@@ -177,14 +194,23 @@ impl Config {
     }
 }
 
+/// The text of an environment variable as what its key holds.
+fn value_of(key: &str, text: &str) -> Result<Value, String> {
+    if key != "redis.port" {
+        return Ok(Value::String(text.into()));
+    }
+    let port = text.parse::<u16>().ok().filter(|port| *port > 0);
+    port.map(|port| Value::Integer(port.into())).ok_or_else(|| format!("{text:?} is no port: 1 to 65535"))
+}
+
 /// Sets `section.key`; both exist in the types.
-fn put(table: &mut Table, path: &str, value: String) {
+fn put(table: &mut Table, path: &str, value: Value) {
     let Some((section, key)) = path.split_once('.') else {
         return;
     };
     let section = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
     if let Value::Table(section) = section {
-        section.insert(key.into(), Value::String(value));
+        section.insert(key.into(), value);
     }
 }
 
@@ -247,7 +273,10 @@ impl Loaded {
                 Value::Table(inner) if !inner.is_empty() => self.flatten(inner, &key, settings),
                 value => {
                     let origin = self.origins.get(&key).cloned().unwrap_or(Place::Default);
-                    let value = (!is_secret(&key)).then(|| value.clone());
+                    let value = (!is_secret(&key)).then(|| match value {
+                        Value::String(text) => Value::String(masked(text)),
+                        other => other.clone(),
+                    });
                     settings.push(Setting { key, value, origin });
                 }
             }

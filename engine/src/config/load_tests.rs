@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 
 use super::*;
-use crate::config::{MetricConfig, SourceKind, StartAt};
+use crate::config::{MetricConfig, SourceKind, StartAt, StoreKind};
 
 const SHIPPED: &str = include_str!("../../../metrics.toml");
 
@@ -73,7 +73,10 @@ fn flags_come_before_environment_before_file_before_default() {
     assert_eq!(config.source.kind, SourceKind::Kafka);
     assert_eq!((config.kafka.topic.as_str(), config.kafka.group.as_str()), ("of_file", "of_env"));
     assert_eq!((config.kafka.start, config.server.listen.as_str()), (StartAt::Latest, "127.0.0.1:2"));
-    assert_eq!(loaded.unused.keys().copied().collect::<Vec<_>>(), ["REDIS_URL"]);
+    assert!(loaded.unused.is_empty());
+    assert_eq!((config.store.kind, config.redis.url.as_str()), (StoreKind::Redis, "redis://:hush@localhost"));
+    let shown = loaded.settings().into_iter().find(|setting| setting.key == "redis.url").unwrap();
+    assert_eq!(shown.value, Some(toml::Value::String("redis://***@localhost".into())));
     let origin =
         |key: &str| loaded.settings().into_iter().find(|setting| setting.key == key).unwrap().origin.to_string();
     assert_eq!(origin("kafka.topic"), "metrics.toml:2:1");

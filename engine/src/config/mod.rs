@@ -27,6 +27,8 @@ pub struct Config {
     pub plugins: PluginsConfig,
     /// State.
     pub store: StoreConfig,
+    /// The Redis store.
+    pub redis: RedisConfig,
     /// HTTP.
     pub server: ServerConfig,
     /// `[metrics.NAME]`.
@@ -215,6 +217,8 @@ impl Default for PluginsConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StoreConfig {
+    /// Where state is kept.
+    pub kind: StoreKind,
     /// Where log, state, catalogue, dead letters and private plugin copies live.
     pub data_dir: PathBuf,
     /// How often state is made durable, milliseconds: what a crash makes us read again, never what it loses.
@@ -225,7 +229,51 @@ pub struct StoreConfig {
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        StoreConfig { data_dir: ".tally".into(), checkpoint_interval_ms: 1_000, dead_letters: 100_000 }
+        StoreConfig {
+            kind: StoreKind::Embedded,
+            data_dir: ".tally".into(),
+            checkpoint_interval_ms: 1_000,
+            dead_letters: 100_000,
+        }
+    }
+}
+
+/// Where state is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StoreKind {
+    /// In the data directory: one engine.
+    #[default]
+    Embedded,
+    /// In Redis, shared by the engines of a group.
+    Redis,
+}
+
+/// `[redis]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RedisConfig {
+    /// `redis://` or `rediss://` URL, `host` or `host:port`; nodes of a Cluster with commas between. May hold a password.
+    pub url: String,
+    /// In place of the URL's port; 0: the URL's.
+    pub port: u16,
+    /// First part of every key.
+    pub namespace: String,
+    /// How often counts are committed, milliseconds: how old an answer of another engine may be.
+    pub commit_interval_ms: u64,
+    /// A bucket above so many bytes takes nothing more before it is compacted.
+    pub max_bucket_bytes: u64,
+}
+
+impl Default for RedisConfig {
+    fn default() -> Self {
+        RedisConfig {
+            url: "redis://127.0.0.1:6379".into(),
+            port: 0,
+            namespace: "tally".into(),
+            commit_interval_ms: 50,
+            max_bucket_bytes: 64 << 20,
+        }
     }
 }
 

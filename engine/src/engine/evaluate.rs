@@ -1,14 +1,22 @@
 //! Answering a question: the state a metric is in first, then one moment of it under the read lock.
 //!
+//! Where engines share a store, the moment is one of the store, read when asked: any engine gives the answer of any other.
+//!
 //! Two ways with the same answers: [`Engine::evaluate`] waits and reads as long as the deadline lets it;
 //! [`Engine::ready_answer`] only does what is over at once, for callers that must not block.
 
-use super::{Engine, EvaluateError, Evaluated, History, Question, Served, done, missing};
+use super::{Engine, EvaluateError, Evaluated, History, Question, Served, done};
 use crate::event::Position;
-use crate::pipeline::{Counted, Standing};
+use crate::pipeline::{Counted, FOLLOWED, Followed, Follower, Place, Standing};
 use crate::query::{Answer, Moment, Refused};
+use crate::state::{MetricId, State};
+use crate::store::StoreError;
+use serde_json::{Map, Value};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How often the store is looked at for the commits of others while a question waits for a position.
+const LOOK: Duration = Duration::from_millis(10);
 
 impl Engine {
     /// Answers a question. Blocks (waiting for `at_least`, reading): call it off the async threads.
@@ -19,18 +27,54 @@ impl Engine {
         let served = self.served(&question.name)?;
         let params = served.askable.check(&question.params).map_err(refused)?;
         self.require_partitions()?;
+        self.require_counting(served)?;
+        if let Some(follower) = &served.follower {
+            return self.evaluate_followed(served, follower, &params, question);
+        }
         if let Some(position) = &question.at_least
-            && !self.view.wait_for(served.askable.id, position, question.wait)
+            && !self.view.wait_for(served.id, position, question.wait)
         {
-            return Err(EvaluateError::PositionNotReached(self.position_of(served)));
+            return Err(EvaluateError::PositionNotReached(self.view.read().metrics[served.id.0].position.clone()));
         }
         let as_of = jiff::Timestamp::now().as_millisecond();
         let deadline = Instant::now() + self.deadline;
         self.require_counting(served)?;
         let counted = self.view.read();
-        let moment = moment(served, &counted, question.allow_partial)?;
-        let answer = served.askable.answer(&params, as_of, deadline, &moment).map_err(refused)?;
-        Ok(served.evaluated(&answer, as_of, &counted))
+        let seen = Seen::of_lane(served, &counted);
+        let answer = served.askable.answer(&params, as_of, deadline, &seen.moment(question)?).map_err(refused)?;
+        Ok(served.evaluated(&answer, as_of, &seen))
+    }
+
+    /// As `evaluate`, from what all engines have committed at this moment.
+    fn evaluate_followed(
+        &self,
+        served: &Served,
+        follower: &Follower,
+        params: &Map<String, Value>,
+        question: &Question,
+    ) -> Result<Evaluated, EvaluateError> {
+        let refresh = || {
+            let away = |fault: StoreError| EvaluateError::StoreUnavailable(fault.to_string());
+            follower.refresh(Instant::now()).map_err(away)
+        };
+        refresh()?;
+        let deadline = Instant::now() + question.wait;
+        let reached = |at_least: &Position| follower.read().position.reaches(at_least);
+        while let Some(at_least) = question.at_least.as_ref().filter(|at_least| !reached(at_least)) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(EvaluateError::PositionNotReached(follower.read().position.clone()));
+            }
+            tracing::trace!(%at_least, "waiting for a commit, here or by another engine");
+            self.view.wait_a_move(left.min(LOOK));
+            refresh()?;
+        }
+        let as_of = jiff::Timestamp::now().as_millisecond();
+        let deadline = Instant::now() + self.deadline;
+        let followed = follower.read();
+        let seen = Seen::followed(&followed);
+        let answer = served.askable.answer(params, as_of, deadline, &seen.moment(question)?).map_err(refused)?;
+        Ok(served.evaluated(&answer, as_of, &seen))
     }
 
     /// Answers a question if that neither waits nor takes long: `at_least` (if any) is reached, no batch is being
@@ -45,15 +89,18 @@ impl Engine {
         let params = served.askable.check(&question.params).map_err(refused)?;
         self.require_partitions()?;
         self.require_counting(served)?;
-        let Some(counted) = self.view.try_read() else { return Ok(None) };
-        let position = &counted.metrics[served.askable.id.0].position;
-        if question.at_least.as_ref().is_some_and(|at_least| !position.reaches(at_least)) {
+        // What others stored has to be read first.
+        if served.follower.is_some() {
             return Ok(None);
         }
-        let moment = moment(served, &counted, question.allow_partial)?;
+        let Some(counted) = self.view.try_read() else { return Ok(None) };
+        let seen = Seen::of_lane(served, &counted);
+        if question.at_least.as_ref().is_some_and(|at_least| !seen.position.reaches(at_least)) {
+            return Ok(None);
+        }
         let as_of = jiff::Timestamp::now().as_millisecond();
-        let answer = served.askable.answer_at_once(&params, as_of, &moment).map_err(refused)?;
-        Ok(answer.map(|answer| served.evaluated(&answer, as_of, &counted)))
+        let answer = served.askable.answer_at_once(&params, as_of, &seen.moment(question)?).map_err(refused)?;
+        Ok(answer.map(|answer| served.evaluated(&answer, as_of, &seen)))
     }
 
     fn served(&self, name: &str) -> Result<&Served, EvaluateError> {
@@ -75,25 +122,20 @@ impl Engine {
         // While the log is away nobody else counts either: what is known is whole up to its position.
         let missing = |standing: &Standing| {
             let away = standing.assigned && standing.held.is_empty() && standing.source_trouble.is_some();
-            if away { None } else { missing(standing) }
+            if away { None } else { self.missing(standing) }
         };
         self.view.look(missing).map_or(Ok(()), |what| Err(EvaluateError::PartitionsMissing(what)))
     }
 
     fn require_counting(&self, served: &Served) -> Result<(), EvaluateError> {
-        let halt = self.view.look(|standing| standing.halts.get(&served.askable.id).cloned());
+        let halt = self.view.look(|standing| standing.halts.get(&served.id).cloned());
         halt.map_or(Ok(()), |reason| Err(EvaluateError::Quarantined(reason)))
-    }
-
-    fn position_of(&self, served: &Served) -> Position {
-        self.view.read().metrics[served.askable.id.0].position.clone()
     }
 }
 
 impl Served {
-    fn evaluated(&self, answer: &Answer, as_of: i64, counted: &Counted) -> Evaluated {
-        let id = self.askable.id;
-        let complete = counted.metrics[id.0].target.is_none();
+    fn evaluated(&self, answer: &Answer, as_of: i64, seen: &Seen<'_>) -> Evaluated {
+        let from = seen.state.times(seen.id).map(|(first, _)| first);
         Evaluated {
             result: answer.result.clone(),
             result_schema: Arc::clone(&self.result_schema),
@@ -101,17 +143,39 @@ impl Served {
             position: answer.position.clone(),
             as_of,
             version: self.askable.plugin.version().to_owned(),
-            history: History { complete, from: counted.state.times(id).map(|(first, _)| first) },
+            history: History { complete: seen.target.is_none(), from },
             warnings: answer.warnings.clone(),
         }
     }
 }
 
-fn moment<'a>(served: &Served, counted: &'a Counted, allow_partial: bool) -> Result<Moment<'a>, EvaluateError> {
-    let place = &counted.metrics[served.askable.id.0];
-    match &place.target {
-        Some(target) if !allow_partial => Err(EvaluateError::Backfilling { done: done(&place.position, target) }),
-        _ => Ok(Moment { state: &counted.state, position: &place.position, version: place.version }),
+/// A metric at one moment, wherever it is held.
+struct Seen<'a> {
+    state: &'a State,
+    id: MetricId,
+    position: &'a Position,
+    version: u64,
+    target: Option<&'a Position>,
+}
+
+impl<'a> Seen<'a> {
+    fn of_lane(served: &Served, counted: &'a Counted) -> Seen<'a> {
+        let Place { position, version, target, .. } = &counted.metrics[served.id.0];
+        Seen { state: &counted.state, id: served.id, position, version: *version, target: target.as_ref() }
+    }
+
+    fn followed(followed: &'a Followed) -> Seen<'a> {
+        let Followed { state, position, version, target } = followed;
+        Seen { state, id: FOLLOWED, position, version: *version, target: target.as_ref() }
+    }
+
+    fn moment(&self, question: &Question) -> Result<Moment<'a>, EvaluateError> {
+        match self.target {
+            Some(target) if !question.allow_partial => {
+                Err(EvaluateError::Backfilling { done: done(self.position, target) })
+            }
+            _ => Ok(Moment { state: self.state, position: self.position, version: self.version }),
+        }
     }
 }
 

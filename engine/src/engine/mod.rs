@@ -13,8 +13,9 @@ pub use types::*;
 use crate::decode::Decoder;
 use crate::event::Position;
 use crate::feed::Feed;
-use crate::pipeline::{self, View};
+use crate::pipeline::{self, FOLLOWED, Follower, View};
 use crate::query::Askable;
+use crate::state::{MetricId, State};
 use crate::telemetry;
 use append::Appender;
 use serde_json::Value;
@@ -30,15 +31,23 @@ pub struct Engine {
     view: Arc<View>,
     feed: Arc<Feed>,
     lane: pipeline::Handle,
+    /// Where engines share a store; ends with this.
+    watch: Option<pipeline::Watch>,
     appender: Appender,
     checker: Decoder,
     deadline: Duration,
     source: &'static str,
+    /// What readiness says of a store that is in order.
+    store: String,
 }
 
 /// A metric that is served.
 struct Served {
     askable: Askable,
+    /// Its number in the lane.
+    id: MetricId,
+    /// Where it is answered from if engines share the store; else from the lane's view.
+    follower: Option<Arc<Follower>>,
     /// With the time params in its params schema.
     description: Arc<tally_plugin::description::Description>,
     result_schema: Arc<Value>,
@@ -83,20 +92,29 @@ impl Engine {
     }
 
     fn stands(&self, served: &Served) -> (History, MetricState, i64, Cost) {
-        let id = served.askable.id;
-        let halt = self.view.standing().halts.get(&id).cloned();
+        let halt = self.view.standing().halts.get(&served.id).cloned();
         let counted = self.view.read();
-        let place = &counted.metrics[id.0];
-        let (cells, bytes) = counted.state.size(id);
+        let place = &counted.metrics[served.id.0];
         let ns_per_event = if place.events == 0 { 0.0 } else { place.spent_ns as f64 / place.events as f64 };
-        let from = counted.state.times(id).map(|(first, _)| first);
-        let state = match (halt, &place.target) {
+        let stands = |state: &State, id, position: &Position, target: &Option<Position>| {
+            let (cells, bytes) = state.size(id);
+            let from = state.times(id).map(|(first, _)| first);
+            let behind = target.as_ref().map(|target| done(position, target));
+            (behind, from, Cost { ns_per_event, cells, bytes })
+        };
+        let (behind, from, cost) = match &served.follower {
+            None => stands(&counted.state, served.id, &place.position, &place.target),
+            Some(follower) => {
+                let followed = follower.read();
+                stands(&followed.state, FOLLOWED, &followed.position, &followed.target)
+            }
+        };
+        let state = match (halt, behind) {
             (Some(reason), _) => MetricState::Quarantined(reason),
-            (None, Some(target)) => MetricState::Backfilling { done: done(&place.position, target), eta_s: None },
+            (None, Some(done)) => MetricState::Backfilling { done, eta_s: None },
             (None, None) => MetricState::Active,
         };
-        let history = History { complete: place.target.is_none(), from };
-        (history, state, place.since, Cost { ns_per_event, cells, bytes })
+        (History { complete: behind.is_none(), from }, state, place.since, cost)
     }
 
     /// The files that were refused.
@@ -112,12 +130,11 @@ impl Engine {
     /// Where the engine stands: per partition the offset after the last record counted by the metric that is furthest.
     pub fn position(&self) -> Position {
         let counted = self.view.read();
-        let mut all = Position::default();
-        for (partition, offset) in counted.metrics.iter().flat_map(|place| &place.position.0) {
-            let furthest = all.0.entry(*partition).or_default();
-            *furthest = (*furthest).max(*offset);
-        }
-        all
+        let stands = |served: &Served| match &served.follower {
+            None => counted.metrics[served.id.0].position.clone(),
+            Some(follower) => follower.read().position.clone(),
+        };
+        furthest(self.metrics.values().map(stands))
     }
 
     /// Whether it can be asked, part by part.
@@ -127,8 +144,9 @@ impl Engine {
             0 => Err("no metric is loaded: put plugin files into the plugin folder".to_owned()),
             count => Ok(format!("{count} metrics, {} files refused", self.rejected.len())),
         };
-        let store = standing.store_trouble.clone().map_or(Ok("open".to_owned()), Err);
-        let source = match (&standing.source_trouble, missing(&standing)) {
+        let trouble = standing.store_trouble.as_ref().or(standing.follow_trouble.as_ref());
+        let store = trouble.cloned().map_or(Ok(self.store.clone()), Err);
+        let source = match (&standing.source_trouble, self.missing(&standing)) {
             (Some(trouble), _) => Err(trouble.clone()),
             (None, Some(missing)) => Err(missing),
             (None, None) => Ok(format!("{} partitions", standing.held.len())),
@@ -148,6 +166,11 @@ impl Engine {
             .into()
     }
 
+    /// Which partitions it would need to hold to be asked, as a sentence.
+    fn missing(&self, standing: &pipeline::Standing) -> Option<String> {
+        missing(standing, self.watch.is_some())
+    }
+
     /// Brings the figures up to date that are not kept at every event.
     pub fn report(&self) {
         for info in self.metrics() {
@@ -165,9 +188,22 @@ impl Engine {
     }
 }
 
-fn missing(standing: &pipeline::Standing) -> Option<String> {
+/// Per partition the furthest of several positions.
+fn furthest(positions: impl Iterator<Item = Position>) -> Position {
+    let mut all = Position::default();
+    for (partition, offset) in positions.flat_map(|position| position.0) {
+        let furthest = all.0.entry(partition).or_default();
+        *furthest = (*furthest).max(offset);
+    }
+    all
+}
+
+fn missing(standing: &pipeline::Standing, shared: bool) -> Option<String> {
     if !standing.assigned {
         return Some("no partitions are assigned yet".into());
+    }
+    if shared {
+        return None;
     }
     let (held, all) = (standing.held.len(), standing.partitions);
     (held < all || held == 0).then(|| {

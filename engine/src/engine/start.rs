@@ -1,13 +1,13 @@
 //! Starting an engine: everything is opened and checked before the first record is read.
 
 use super::append::Appender;
-use super::{Engine, Options, Rejected, Served, StartError};
-use crate::config::{self, Config, Durability, SourceKind};
+use super::{Engine, Options, Rejected, Served, StartError, furthest};
+use crate::config::{self, Config, Durability, RedisConfig, SourceKind, StoreKind};
 use crate::database::Database;
 use crate::dead_letter::DeadLetters;
 use crate::decode::Decoder;
 use crate::feed::Feed;
-use crate::pipeline::{self, Metric, Parts, Place, View};
+use crate::pipeline::{self, FOLLOWED, Follower, Metric, Parts, Place, View, Watch};
 use crate::plugin;
 use crate::progress::{Memory, OnGap, OnStateLoss, RevisionNo, Settings};
 use crate::query::Askable;
@@ -17,11 +17,12 @@ use crate::source::embedded::{EmbeddedSource, Log};
 use crate::source::kafka::{KafkaSource, Producer};
 use crate::store::Store;
 use crate::store::embedded::EmbeddedStore;
+use crate::store::redis::{RedisSettings, RedisStore};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tally_plugin::description::Description;
 
 /// Updates of one metric that may wait for their commit before intake pauses: some 100 MB.
@@ -35,16 +36,15 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
     let database = Database::open(&config.store.data_dir).map_err(|fault| fault_of(&fault))?;
     let private = config.store.data_dir.join("plugins");
     let loaded = plugin::load(&options.plugin_dirs, &private, &config.metrics);
-    let store: Arc<dyn Store> = Arc::new(
-        EmbeddedStore::open(database.clone(), Durability::Process, MAX_BUCKET).map_err(|fault| fault_of(&fault))?,
-    );
-    let view = Arc::new(View::default());
+    let (store, store_said) = store(config, &database)?;
+    let shared = config.store.kind == StoreKind::Redis;
+    let view = Arc::new(if shared { View::of_lane() } else { View::default() });
     let now = jiff::Timestamp::now().as_millisecond();
     let mut rejected: Vec<Rejected> = loaded.rejected.into_iter().map(|file| told(file, now)).collect();
     let mut served = BTreeMap::new();
     let mut metrics = Vec::new();
     for plugin in loaded.metrics.into_iter().map(Arc::new) {
-        match serve(&plugin, &view, config, metrics.len() as u32, now) {
+        match serve(&plugin, &view, config, metrics.len() as u32, now, shared.then_some(&store)) {
             Ok((askable, metric)) => {
                 metrics.push(metric);
                 served.insert(plugin.name().to_owned(), askable);
@@ -58,16 +58,19 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
     let (source, appender, topic) = source(config, &database)?;
     let feed = Arc::new(Feed::default());
     let dead_letters = DeadLetters::open(&database, config.store.dead_letters).map_err(|fault| fault_of(&fault))?;
+    let watch = follow(&served, &view)?;
+    let interval = if shared { config.redis.commit_interval_ms } else { config.store.checkpoint_interval_ms };
     let parts = Parts {
         source,
         store,
+        shared,
         view: view.clone(),
         metrics,
-        settings: settings(config),
+        settings: settings(config, &topic, shared),
         decoder: Decoder::new(&config.events).map_err(StartError)?,
         dead_letters,
         feed: feed.clone(),
-        checkpoint: Duration::from_millis(config.store.checkpoint_interval_ms),
+        checkpoint: Duration::from_millis(interval),
         topic,
         stop: Arc::new(AtomicU64::new(0)),
     };
@@ -78,6 +81,8 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
         view,
         feed,
         lane,
+        watch,
+        store: store_said,
         appender,
         checker: Decoder::new(&config.events).map_err(StartError)?,
         deadline: Duration::from_millis(config.server.evaluation_deadline_ms),
@@ -95,15 +100,56 @@ fn serve(
     config: &Config,
     number: u32,
     now: i64,
+    shared: Option<&Arc<dyn Store>>,
 ) -> Result<(Served, Metric), String> {
     let id = view.add(plugin.description(), Place { since: now, ..Place::default() });
-    let askable = Askable::new(id, plugin.clone())?;
+    let askable = Askable::new(if shared.is_some() { FOLLOWED } else { id }, plugin.clone())?;
     let (revision, meta) = revision(plugin, &config.events);
     let description =
         Arc::new(Description { params_schema: askable.params.schema().clone(), ..(**plugin.description()).clone() });
     let result_schema = Arc::new(description.result_schema.clone());
+    let follower =
+        shared.map(|store| Arc::new(Follower::new(store.clone(), revision.clone(), plugin.description())));
     let metric = Metric { no: RevisionNo(number), id, revision, meta, plugin: plugin.clone() };
-    Ok((Served { askable, description, result_schema }, metric))
+    Ok((Served { askable, id, follower, description, result_schema }, metric))
+}
+
+/// The store, and what readiness says of it.
+fn store(config: &Config, database: &Database) -> Result<(Arc<dyn Store>, String), StartError> {
+    match config.store.kind {
+        StoreKind::Embedded => {
+            let store = EmbeddedStore::open(database.clone(), Durability::Process, MAX_BUCKET);
+            Ok((Arc::new(store.map_err(|fault| fault_of(&fault))?), "open".into()))
+        }
+        StoreKind::Redis => {
+            let RedisConfig { url, port, namespace, max_bucket_bytes, .. } = &config.redis;
+            let settings = RedisSettings {
+                url: url.clone(),
+                port: (*port > 0).then_some(*port),
+                namespace: namespace.clone(),
+                max_bucket_bytes: *max_bucket_bytes,
+                ..RedisSettings::default()
+            };
+            let store = RedisStore::open(&settings).map_err(|fault| fault_of(&fault))?;
+            let said = store.server().to_string();
+            Ok((Arc::new(store), said))
+        }
+    }
+}
+
+/// Reads what is stored, so that the first question finds it; who is behind the others has history to count.
+fn follow(served: &BTreeMap<String, Served>, view: &Arc<View>) -> Result<Option<Watch>, StartError> {
+    let followers: Vec<Arc<Follower>> = served.values().filter_map(|served| served.follower.clone()).collect();
+    if followers.is_empty() {
+        return Ok(None);
+    }
+    for follower in &followers {
+        follower.refresh(Instant::now()).map_err(|fault| fault_of(&fault))?;
+    }
+    let furthest = furthest(followers.iter().map(|follower| follower.read().position.clone()));
+    followers.iter().for_each(|follower| follower.aim(&furthest));
+    let watch = pipeline::watch(followers, view.clone());
+    watch.map(Some).map_err(|fault| StartError(format!("no thread can be started: {fault}")))
 }
 
 fn source(config: &Config, database: &Database) -> Result<(Box<dyn Source>, Appender, String), StartError> {
@@ -120,7 +166,7 @@ fn source(config: &Config, database: &Database) -> Result<(Box<dyn Source>, Appe
     }
 }
 
-fn settings(config: &Config) -> Settings {
+fn settings(config: &Config, topic: &str, shared: bool) -> Settings {
     Settings {
         dedupe_window: config.events.dedupe_window,
         on_gap: match config.source.on_gap {
@@ -128,9 +174,10 @@ fn settings(config: &Config) -> Settings {
             config::OnGap::Continue => OnGap::Continue,
         },
         on_state_loss: OnStateLoss::Rebuild,
-        memory: Memory::Resident,
+        memory: if shared { Memory::Apart } else { Memory::Resident },
         max_pending_rows: PENDING_ROWS,
-        topic: String::new(),
+        // Another topic in the same namespace is another log.
+        topic: if shared { topic.to_owned() } else { String::new() },
     }
 }
 

@@ -19,6 +19,16 @@ use std::time::{Duration, Instant};
 /// start reads and what the disk holds.
 const COMPACT: u64 = 4 << 20;
 
+/// The same where readers fetch buckets: a cold one should cost little.
+const COMPACT_SHARED: u64 = 256 << 10;
+
+/// Newest frames of a bucket that a compaction leaves as they are. A reader that folded one of them keeps its view; so
+/// many come in more than a second, and readers look more often than that.
+const UNFOLDED: usize = 64;
+
+/// A bucket is compacted at most this often: its newest frames stay, however large they are.
+const COMPACT_AGAIN: Duration = Duration::from_secs(2);
+
 /// Rows rolled up at a time: some two milliseconds.
 const ROLL: usize = 20_000;
 
@@ -43,13 +53,19 @@ pub(super) struct Driver {
     waiting: VecDeque<Effect>,
     /// Where partitions were told to start when they were assigned.
     starts: BTreeMap<u32, Start>,
+    /// Whether other engines read and write the store: then nothing is answered from this lane's state.
+    shared: bool,
+    /// When a bucket was last given to the compactor.
+    given: BTreeMap<(RevisionNo, Bucket), Instant>,
 }
 
 impl Driver {
-    pub(super) fn new(store: Arc<dyn Store>, view: Arc<View>) -> std::io::Result<Driver> {
+    pub(super) fn new(store: Arc<dyn Store>, view: Arc<View>, shared: bool) -> std::io::Result<Driver> {
         Ok(Driver {
             commits: committer(store.clone())?,
-            compactions: compactor(store.clone())?,
+            compactions: compactor(store.clone(), if shared { UNFOLDED } else { 0 })?,
+            shared,
+            given: BTreeMap::new(),
             store,
             view,
             compacting: BTreeSet::new(),
@@ -93,6 +109,11 @@ impl Driver {
             }
             Effect::Drop(revision, partition) => {
                 counting.unstored.remove(&(revision, partition));
+                if self.shared
+                    && let Some(metric) = counting.metric(revision)
+                {
+                    self.view.write().state.drop_tail(metric.id, partition);
+                }
                 None
             }
             Effect::Compact(revision, ticket, table, bucket) => {
@@ -218,6 +239,7 @@ impl Driver {
             Ok(CommitAnswer::Applied(sizes)) => {
                 let now = jiff::Timestamp::now().as_millisecond();
                 telemetry::committed(now);
+                self.view.announce();
                 self.view.stand(|standing| {
                     standing.last_commit = Some(now);
                     standing.store_trouble = None;
@@ -238,7 +260,10 @@ impl Driver {
 
     fn look_for_compaction(&mut self, counting: &Counting, no: RevisionNo, sizes: &[BucketSize]) {
         for size in sizes {
-            if size.tail >= COMPACT.max(size.snapshot) {
+            let least = if self.shared { COMPACT_SHARED } else { COMPACT };
+            let recently = self.given.get(&(no, size.bucket)).is_some_and(|given| given.elapsed() < COMPACT_AGAIN);
+            if size.tail >= least.max(size.snapshot) && !recently {
+                self.given.insert((no, size.bucket), Instant::now());
                 self.compact(counting, no, None, size.bucket);
             }
         }

@@ -36,6 +36,8 @@ pub struct Parts {
     pub source: Box<dyn Source>,
     /// Where state goes.
     pub store: Arc<dyn Store>,
+    /// Whether other engines use the store too.
+    pub shared: bool,
     /// What is shown to readers.
     pub view: Arc<View>,
     /// The metrics; their ids are those of the view's state.
@@ -87,7 +89,7 @@ impl Lane {
             parts.feed,
             parts.topic,
         );
-        let driver = Driver::new(parts.store, parts.view)?;
+        let driver = Driver::new(parts.store, parts.view, parts.shared)?;
         Ok((Lane { driver, counting, stop: parts.stop, checkpoint: parts.checkpoint, troubled: false }, parts.source))
     }
 

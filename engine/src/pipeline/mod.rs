@@ -1,17 +1,21 @@
 //! The only place that knows source, plugins, store and feed at once: it moves records through them.
 //!
 //! One thread, the lane, polls, counts and drives the commit protocol; one commits, one compacts. What readers see is in
-//! [`View`]. Nothing here is unbounded: the source is paused while too much waits for its commit.
+//! [`View`], or, where engines share a store, in a [`Follower`] of each metric, which one more thread keeps warm. Nothing here is unbounded: the source is paused while too much waits for its commit.
 
 mod counting;
 mod effects;
+mod follower;
 mod lane;
+mod watch;
 mod view;
 mod workers;
 
 pub use counting::Metric;
+pub use follower::{FOLLOWED, Followed, Follower};
 pub use lane::{Done, Parts};
 pub use view::{Counted, Place, Standing, View};
+pub use watch::{Watch, watch};
 
 use lane::Lane;
 use parking_lot::Mutex;

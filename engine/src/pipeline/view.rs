@@ -63,6 +63,8 @@ pub struct Standing {
     pub source_trouble: Option<String>,
     /// What is wrong with the store now.
     pub store_trouble: Option<String>,
+    /// What is wrong with reading what others stored.
+    pub follow_trouble: Option<String>,
     /// Whether the source ever delivered an assignment.
     pub assigned: bool,
     /// Per metric why it, or a partition of it, stands still.
@@ -78,6 +80,13 @@ pub struct Standing {
 }
 
 impl View {
+    /// What the lane of a shared store counts into; answers come from [`Follower`](super::Follower)s.
+    #[must_use]
+    pub fn of_lane() -> View {
+        let counted = Counted { state: State::tails_only(), ..Counted::default() };
+        View { counted: RwLock::new(counted), ..View::default() }
+    }
+
     /// State for reading; no batch is applied while it is held.
     pub fn read(&self) -> RwLockReadGuard<'_, Counted> {
         // Past a writer that waits for other readers: one slow answer does not hold up the rest.
@@ -129,6 +138,12 @@ impl View {
     pub(super) fn announce(&self) {
         *self.moved.lock() += 1;
         self.wake.notify_all();
+    }
+
+    /// Waits until something was counted or committed here, at most `limit`.
+    pub fn wait_a_move(&self, limit: Duration) {
+        let mut moved = self.moved.lock();
+        let _ = self.wake.wait_for(&mut moved, limit);
     }
 
     /// Waits until a metric has counted `position`. Whether it did in time.

@@ -119,11 +119,15 @@ fn again(fault: &StoreError) -> StoreError {
     }
 }
 
-/// Starts the compacting thread.
-pub(super) fn compactor(store: Arc<dyn Store>) -> std::io::Result<Worker<CompactJob, CompactDone>> {
+/// Starts the compacting thread. `unfolded`: so many of the newest frames stay as they are, unless a commit waits for room.
+pub(super) fn compactor(
+    store: Arc<dyn Store>,
+    unfolded: usize,
+) -> std::io::Result<Worker<CompactJob, CompactDone>> {
     Worker::start("tally-compact", move |jobs: Vec<CompactJob>| {
         let compact = |job: CompactJob| {
-            let result = compact(&*store, &job).map_err(|fault| trouble(&fault));
+            let unfolded = if job.ticket.is_some() { 0 } else { unfolded };
+            let result = compact(&*store, &job, unfolded).map_err(|fault| trouble(&fault));
             CompactDone { revision: job.revision, ticket: job.ticket, bucket: job.bucket, result }
         };
         jobs.into_iter().map(compact).collect()
@@ -141,11 +145,13 @@ pub(super) fn trouble(fault: &StoreError) -> Trouble {
     }
 }
 
-fn compact(store: &dyn Store, job: &CompactJob) -> Result<Option<Vec<u8>>, StoreError> {
+fn compact(store: &dyn Store, job: &CompactJob, unfolded: usize) -> Result<Option<Vec<u8>>, StoreError> {
     let Some(reading) = store.read(&job.id, &[Known { bucket: job.bucket, last: None }])? else { return Ok(None) };
     let Some(BucketRead::Whole(frames) | BucketRead::Tail(frames)) = reading.buckets.into_iter().next() else {
         return Ok(None);
     };
+    let mut frames = frames;
+    frames.truncate(frames.len().saturating_sub(unfolded));
     let Some(last) = frames.last().map(|frame| frame.id) else { return Ok(None) };
     let bytes: Vec<Vec<u8>> = frames.into_iter().map(|frame| frame.bytes).collect();
     let fault = |fault| StoreError::Corrupt(format!("table {} bucket {}: {fault}", job.table.name, job.bucket.bucket));

@@ -50,17 +50,18 @@ pub(super) struct MetricState {
     last: i64,
     /// Per table and event type code of the current batch, whether it counts.
     takes: Vec<bool>,
+    tails_only: bool,
 }
 
 impl MetricState {
-    pub(super) fn new(tables: &[(Table, usize)]) -> MetricState {
-        let tables = tables.iter().map(|(table, keyspace)| TableState::new(table, *keyspace)).collect();
-        MetricState { tables, first: i64::MAX, last: i64::MIN, takes: Vec::new() }
+    pub(super) fn new(tables: &[(Table, usize)], tails_only: bool) -> MetricState {
+        let tables = tables.iter().map(|(table, keyspace)| TableState::new(table, *keyspace, tails_only)).collect();
+        MetricState { tables, first: i64::MAX, last: i64::MIN, takes: Vec::new(), tails_only }
     }
 
     pub(super) fn clear(&mut self) {
         let tables: Vec<(Table, usize)> = self.tables.iter().map(|t| (t.description.clone(), t.keyspace)).collect();
-        *self = MetricState::new(&tables);
+        *self = MetricState::new(&tables, self.tails_only);
     }
 
     pub(super) fn apply(

@@ -65,6 +65,7 @@ pub struct State {
     /// Keys of the current batch, per keyspace.
     resolved: Vec<Vec<u32>>,
     kept: fold::Kept,
+    tails_only: bool,
 }
 
 /// A seal that was worked out and is not in force yet.
@@ -82,11 +83,17 @@ pub struct Rolling {
 }
 
 impl State {
+    /// A state that only turns batches into frames: it holds what is not sealed yet, and reads find nothing in it.
+    #[must_use]
+    pub fn tails_only() -> State {
+        State { tails_only: true, ..State::default() }
+    }
+
     /// Adds a metric with empty tables.
     pub fn add(&mut self, description: &Description) -> MetricId {
         let tables: Vec<(Table, usize)> =
             description.tables.iter().map(|table| (table.clone(), self.keyspace_for(table))).collect();
-        self.metrics.push(MetricState::new(&tables));
+        self.metrics.push(MetricState::new(&tables, self.tails_only));
         MetricId(self.metrics.len() - 1)
     }
 
@@ -130,6 +137,11 @@ impl State {
     /// Whether a batch of `rows` rows of a partition needs the metric to be sealed first.
     pub fn must_seal(&self, metric: MetricId, partition: u32, rows: usize) -> bool {
         self.metrics[metric.0].tables.iter().any(|table| table.must_seal(partition, rows))
+    }
+
+    /// Forgets what a metric counted of a partition since its last seal; only of use where nothing else holds it.
+    pub fn drop_tail(&mut self, metric: MetricId, partition: u32) {
+        self.metrics[metric.0].tables.iter_mut().for_each(|table| table.drop_tail(partition));
     }
 
     /// Folds what a metric counted of a partition since its last seal into its panes and returns it.

@@ -28,6 +28,8 @@ pub(crate) struct TableState {
     panes: BTreeMap<PaneId, Runs>,
     floors: Floors,
     loaded: u64,
+    /// Only what is not sealed is held: nobody reads here.
+    tails_only: bool,
 }
 
 /// A seal that was worked out and is not in force yet.
@@ -44,7 +46,7 @@ pub(crate) struct Rolling {
 }
 
 impl TableState {
-    pub(crate) fn new(description: &Table, keyspace: usize) -> TableState {
+    pub(crate) fn new(description: &Table, keyspace: usize, tails_only: bool) -> TableState {
         TableState {
             layout: Layout::new(&description.cells),
             floors: Floors::new(&description.tiers),
@@ -56,6 +58,7 @@ impl TableState {
             tails: BTreeMap::new(),
             panes: BTreeMap::new(),
             loaded: 0,
+            tails_only,
         }
     }
 
@@ -122,6 +125,15 @@ impl TableState {
     fn count_into(&mut self, tail: &mut Tail, keys: &[u32], times: &[i64], takes: impl Fn(usize) -> bool) -> u64 {
         let mut counted = 0;
         tail.reserve(keys.len());
+        if self.tails_only {
+            for (n, (&key, &time)) in keys.iter().zip(times).enumerate() {
+                if key != NONE && takes(n) {
+                    tail.push(key, time);
+                    counted += 1;
+                }
+            }
+            return counted;
+        }
         if self.layout.is_count() {
             for (n, (&key, &time)) in keys.iter().zip(times).enumerate() {
                 if key != NONE && takes(n) {
@@ -145,8 +157,10 @@ impl TableState {
 
     /// Merges one value that a plugin handed over (checked before by `Layout::takes`).
     pub(crate) fn update(&mut self, partition: u32, key: u32, time: i64, cell: u16, value: i128) {
-        let layout = self.layout.clone();
-        layout.update(self.row(key), usize::from(cell), value);
+        if !self.tails_only {
+            let layout = self.layout.clone();
+            layout.update(self.row(key), usize::from(cell), value);
+        }
         self.tails.entry(partition).or_default().push_update(key, time, cell, value);
     }
 
@@ -166,10 +180,15 @@ impl TableState {
         sealing.folded
     }
 
+    /// Forgets what a partition counted since its last seal.
+    pub(crate) fn drop_tail(&mut self, partition: u32) {
+        self.tails.remove(&partition);
+    }
+
     /// The panes that change with a folded tail.
     fn panes_with(&self, folded: &Folded, keys: &Keyspace) -> BTreeMap<PaneId, Runs> {
         let mut panes = BTreeMap::new();
-        if self.description.tiers.is_empty() {
+        if self.description.tiers.is_empty() || self.tails_only {
             return panes;
         }
         let width = self.layout.words();

@@ -1,0 +1,46 @@
+//! Keeps followers warm: looks at the store several times a second, so that no question finds a view far behind and no
+//! compaction outruns one. It answers nothing; a store that is away is said and waited for.
+
+use super::follower::Follower;
+use super::view::View;
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// The thread; it ends when this is dropped.
+pub struct Watch {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Starts it.
+///
+/// # Errors
+/// The system gives no more threads.
+pub fn watch(followers: Vec<Arc<Follower>>, view: Arc<View>) -> std::io::Result<Watch> {
+    let (stop, stopped) = channel::<()>();
+    let look = move || {
+        while stopped.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+            let begun = Instant::now();
+            let fault = followers.iter().find_map(|follower| follower.refresh(begun).err());
+            view.stand(|standing| standing.follow_trouble = fault.map(|fault| fault.to_string()));
+        }
+    };
+    let thread = std::thread::Builder::new().name("tally-follow".into()).spawn(look)?;
+    Ok(Watch { stop: Some(stop), thread: Some(thread) })
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.stop = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that follows the store panicked");
+        }
+    }
+}
