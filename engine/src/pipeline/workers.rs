@@ -146,7 +146,7 @@ fn compact(store: &dyn Store, job: &CompactJob) -> Result<Option<Vec<u8>>, Store
     let Some(BucketRead::Whole(frames) | BucketRead::Tail(frames)) = reading.buckets.into_iter().next() else {
         return Ok(None);
     };
-    let Some(last) = frames.last().map(|frame| frame.id) else { return Ok(None) };
+    let Some(last) = frames.last().map(|frame| (frame.id, frame.end)) else { return Ok(None) };
     let bytes: Vec<Vec<u8>> = frames.into_iter().map(|frame| frame.bytes).collect();
     let fault = |fault| StoreError::Corrupt(format!("table {} bucket {}: {fault}", job.table.name, job.bucket.bucket));
     let snapshot = state::compact(&job.table, &bytes, job.watermark).map_err(fault)?;
