@@ -115,6 +115,7 @@ fn every_outside_system_has_a_twin_under_one_contract() {
         ("engine/src/source/embedded/", "contract::run("),
         ("tests/tests/sources.rs", "contract::run("),
         ("engine/src/store/embedded", "contract(&mut"),
+        ("tests/tests/stores.rs", "contract::contract("),
         ("server/src/catalogue/embedded", "contract::holds("),
     ];
     let sources = sources();

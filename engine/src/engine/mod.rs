@@ -33,6 +33,8 @@ pub struct Engine {
     lane: pipeline::Handle,
     /// Where engines share a store; ends with this.
     watch: Option<pipeline::Watch>,
+    /// Where it shows the events of others; ends with this.
+    _relay: Option<pipeline::Relay>,
     appender: Appender,
     checker: Decoder,
     deadline: Duration,

@@ -7,7 +7,7 @@ use crate::database::Database;
 use crate::dead_letter::DeadLetters;
 use crate::decode::Decoder;
 use crate::feed::Feed;
-use crate::pipeline::{self, FOLLOWED, Follower, Metric, Parts, Place, View, Watch};
+use crate::pipeline::{self, FOLLOWED, Follower, Metric, Parts, Place, Relay, RelayParts, View, Watch};
 use crate::plugin;
 use crate::progress::{Memory, OnGap, OnStateLoss, RevisionNo, Settings};
 use crate::query::Askable;
@@ -59,6 +59,7 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
     let feed = Arc::new(Feed::default());
     let dead_letters = DeadLetters::open(&database, config.store.dead_letters).map_err(|fault| fault_of(&fault))?;
     let watch = follow(&served, &view)?;
+    let relay = relay(config, &served, &feed)?;
     let interval = if shared { config.redis.commit_interval_ms } else { config.store.checkpoint_interval_ms };
     let parts = Parts {
         source,
@@ -69,7 +70,8 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
         settings: settings(config, &topic, shared),
         decoder: Decoder::new(&config.events).map_err(StartError)?,
         dead_letters,
-        feed: feed.clone(),
+        // Where others count too, their events are shown as well, by a relay.
+        feed: relay.is_none().then(|| feed.clone()),
         checkpoint: Duration::from_millis(interval),
         topic,
         stop: Arc::new(AtomicU64::new(0)),
@@ -82,6 +84,7 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
         feed,
         lane,
         watch,
+        _relay: relay,
         store: store_said,
         appender,
         checker: Decoder::new(&config.events).map_err(StartError)?,
@@ -108,8 +111,7 @@ fn serve(
     let description =
         Arc::new(Description { params_schema: askable.params.schema().clone(), ..(**plugin.description()).clone() });
     let result_schema = Arc::new(description.result_schema.clone());
-    let follower =
-        shared.map(|store| Arc::new(Follower::new(store.clone(), revision.clone(), plugin.description())));
+    let follower = shared.map(|store| Arc::new(Follower::new(store.clone(), revision.clone(), plugin.description())));
     let metric = Metric { no: RevisionNo(number), id, revision, meta, plugin: plugin.clone() };
     Ok((Served { askable, id, follower, description, result_schema }, metric))
 }
@@ -131,6 +133,7 @@ fn store(config: &Config, database: &Database) -> Result<(Arc<dyn Store>, String
                 ..RedisSettings::default()
             };
             let store = RedisStore::open(&settings).map_err(|fault| fault_of(&fault))?;
+            store.server().warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
             let said = store.server().to_string();
             Ok((Arc::new(store), said))
         }
@@ -150,6 +153,23 @@ fn follow(served: &BTreeMap<String, Served>, view: &Arc<View>) -> Result<Option<
     followers.iter().for_each(|follower| follower.aim(&furthest));
     let watch = pipeline::watch(followers, view.clone());
     watch.map(Some).map_err(|fault| StartError(format!("no thread can be started: {fault}")))
+}
+
+/// Shows the events of all partitions where this engine counts only some.
+fn relay(config: &Config, served: &BTreeMap<String, Served>, feed: &Arc<Feed>) -> Result<Option<Relay>, StartError> {
+    if config.store.kind != StoreKind::Redis || config.source.kind != SourceKind::Kafka {
+        return Ok(None);
+    }
+    let followers: Vec<Arc<Follower>> = served.values().filter_map(|served| served.follower.clone()).collect();
+    let parts = RelayParts {
+        kafka: config.kafka.clone(),
+        decoder: Decoder::new(&config.events).map_err(StartError)?,
+        window: config.events.dedupe_window,
+        feed: feed.clone(),
+        position: Box::new(move || furthest(followers.iter().map(|follower| follower.read().position.clone()))),
+    };
+    let relay = pipeline::relay(parts);
+    relay.map(Some).map_err(|fault| StartError(format!("no thread can be started: {fault}")))
 }
 
 fn source(config: &Config, database: &Database) -> Result<(Box<dyn Source>, Appender, String), StartError> {

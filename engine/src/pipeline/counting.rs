@@ -1,6 +1,7 @@
 //! A batch's way through the engine: verdicts, plugins, state, feed; and the bookkeeping around it.
 
 use super::effects::Driver;
+use super::show::show;
 use super::view::View;
 use crate::dead_letter::{DeadLetter, DeadLetters};
 use crate::decode::{Decoder, DedupeWindow, Refused};
@@ -55,7 +56,7 @@ pub(super) struct Counting {
     letters: Vec<DeadLetter>,
     deltas: Vec<plugin::Delta>,
     updates: Vec<CellUpdate>,
-    feed: Arc<Feed>,
+    feed: Option<Arc<Feed>>,
     topic: String,
     processed: u64,
 }
@@ -79,7 +80,7 @@ impl Counting {
         metrics: Vec<Metric>,
         decoder: Decoder,
         dead_letters: DeadLetters,
-        feed: Arc<Feed>,
+        feed: Option<Arc<Feed>>,
         topic: String,
     ) -> Counting {
         Counting {
@@ -296,22 +297,11 @@ impl Counting {
         (counts, failed)
     }
 
-    /// Shows new events to whoever listens.
+    /// Shows new events to whoever listens, unless others count too: then a relay shows those of all.
     fn show(&mut self, records: &[Record<'_>], count_from: u64) {
         self.view.announce();
-        if !self.feed.has_listeners() {
-            return;
-        }
-        let mut records = records.iter().filter(|record| record.offset >= count_from);
-        for offset in &self.batch.offsets {
-            let Some(record) = records.find(|record| record.offset == *offset) else { continue };
-            let Some(payload) = record.payload else { continue };
-            let time = record.timestamp_ms;
-            match self.decoder.feed_text(payload, self.batch.partition, offset + 1, time) {
-                Ok(text) => self.feed.show(text),
-                // It was accepted a moment ago: the two readings of a record disagree.
-                Err(reason) => tracing::error!(offset, "an event that was counted cannot be shown: {reason}"),
-            }
+        if let Some(feed) = self.feed.as_deref().filter(|feed| feed.has_listeners()) {
+            show(feed, &self.decoder, &self.batch, records, count_from);
         }
     }
 

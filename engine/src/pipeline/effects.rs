@@ -250,6 +250,7 @@ impl Driver {
             Ok(CommitAnswer::Mismatch(stored)) => Answer::Mismatch(stored.into_iter().collect()),
             Ok(CommitAnswer::OtherLife(_)) => Answer::OtherLife,
             Ok(CommitAnswer::Full(bucket)) => Answer::Full(bucket.table, bucket.bucket),
+            Ok(CommitAnswer::Broken(what)) => Answer::Failed(Trouble::Corrupt(what)),
             Err(fault) => {
                 self.view.stand(|standing| standing.store_trouble = Some(fault.to_string()));
                 Answer::Failed(trouble(&fault))
@@ -409,9 +410,8 @@ fn found(stored: &store::StoredRevision) -> Result<Found, Trouble> {
     let progress = stored.progress.iter().map(|(partition, progress)| {
         let record = Progress::decode(&progress.bytes).map_err(|fault| Trouble::Corrupt(fault.to_string()))?;
         if record.next != progress.next {
-            return Err(Trouble::Corrupt(format!(
-                "the progress record of partition {partition} does not match its fence"
-            )));
+            let what = format!("the progress record of partition {partition} does not match its fence");
+            return Err(Trouble::Corrupt(what));
         }
         Ok((*partition, record))
     });

@@ -199,7 +199,8 @@ fn fold(folded: &mut Folded, state: &mut State, known: &[Known], reading: &Readi
     for (Known { bucket, .. }, read) in known.iter().zip(&reading.buckets) {
         let (BucketRead::Whole(frames) | BucketRead::Tail(frames)) = read;
         for frame in frames {
-            let fault = |fault| StoreError::Corrupt(format!("table {} bucket {}: {fault}", bucket.table, bucket.bucket));
+            let fault =
+                |fault| StoreError::Corrupt(format!("table {} bucket {}: {fault}", bucket.table, bucket.bucket));
             folded.rows += state.load(FOLLOWED, usize::from(bucket.table), &frame.bytes).map_err(fault)?;
             folded.last.insert(*bucket, (frame.id, frame.end));
         }

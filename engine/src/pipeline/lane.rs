@@ -24,6 +24,9 @@ pub(super) const BATCH: usize = 2_048;
 /// Longest wait for news: how late a checkpoint or an answer from the store is noticed on a quiet log.
 const WAIT: Duration = Duration::from_millis(20);
 
+/// How often quiet partitions are committed too, so that a store that went back is noticed; at most.
+const BEAT: Duration = Duration::from_millis(900);
+
 /// How often the log is asked for its ends: it may have to ask a broker.
 const LAG: Duration = Duration::from_secs(2);
 
@@ -48,8 +51,8 @@ pub struct Parts {
     pub decoder: Decoder,
     /// Where refused records go.
     pub dead_letters: DeadLetters,
-    /// Where new events are shown.
-    pub feed: Arc<Feed>,
+    /// Where new events are shown; `None`: elsewhere.
+    pub feed: Option<Arc<Feed>>,
     /// How often state is made durable.
     pub checkpoint: Duration,
     /// Name of the topic, for dead letters.
@@ -101,7 +104,7 @@ impl Lane {
         }
         self.counting.set_targets();
         let mut due = Instant::now() + self.checkpoint;
-        let mut looked = Instant::now();
+        let (mut looked, mut beat) = (Instant::now(), Instant::now());
         while self.stop.load(Ordering::Relaxed) == 0 {
             self.driver.serve(&mut self.counting, &mut *source);
             let wait = due.saturating_duration_since(Instant::now()).min(WAIT);
@@ -118,8 +121,13 @@ impl Lane {
             self.driver.roll();
             if Instant::now() >= due || self.counting.wants_checkpoint() {
                 due = Instant::now() + self.checkpoint;
-                self.tell(Event::HeartbeatDue);
-                source.publish_progress(&self.counting.committed_offsets());
+                if beat.elapsed() >= BEAT {
+                    beat = Instant::now();
+                    self.tell(Event::HeartbeatDue);
+                    source.publish_progress(&self.counting.committed_offsets());
+                } else {
+                    self.tell(Event::CheckpointDue);
+                }
             }
             if looked.elapsed() >= if self.troubled { LAG * 5 } else { LAG } {
                 looked = Instant::now();

@@ -7,13 +7,16 @@ mod counting;
 mod effects;
 mod follower;
 mod lane;
-mod watch;
+mod relay;
+mod show;
 mod view;
+mod watch;
 mod workers;
 
 pub use counting::Metric;
 pub use follower::{FOLLOWED, Followed, Follower};
 pub use lane::{Done, Parts};
+pub use relay::{Parts as RelayParts, Relay, relay};
 pub use view::{Counted, Place, Standing, View};
 pub use watch::{Watch, watch};
 

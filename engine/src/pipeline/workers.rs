@@ -120,10 +120,7 @@ fn again(fault: &StoreError) -> StoreError {
 }
 
 /// Starts the compacting thread. `unfolded`: so many of the newest frames stay as they are, unless a commit waits for room.
-pub(super) fn compactor(
-    store: Arc<dyn Store>,
-    unfolded: usize,
-) -> std::io::Result<Worker<CompactJob, CompactDone>> {
+pub(super) fn compactor(store: Arc<dyn Store>, unfolded: usize) -> std::io::Result<Worker<CompactJob, CompactDone>> {
     Worker::start("tally-compact", move |jobs: Vec<CompactJob>| {
         let compact = |job: CompactJob| {
             let unfolded = if job.ticket.is_some() { 0 } else { unfolded };
@@ -152,7 +149,7 @@ fn compact(store: &dyn Store, job: &CompactJob, unfolded: usize) -> Result<Optio
     };
     let mut frames = frames;
     frames.truncate(frames.len().saturating_sub(unfolded));
-    let Some(last) = frames.last().map(|frame| frame.id) else { return Ok(None) };
+    let Some(last) = frames.last().map(|frame| (frame.id, frame.end)) else { return Ok(None) };
     let bytes: Vec<Vec<u8>> = frames.into_iter().map(|frame| frame.bytes).collect();
     let fault = |fault| StoreError::Corrupt(format!("table {} bucket {}: {fault}", job.table.name, job.bucket.bucket));
     let snapshot = state::compact(&job.table, &bytes, job.watermark).map_err(fault)?;

@@ -1,5 +1,5 @@
-//! What every store promises, as tests: each takes a factory that opens the same store again and again, as after a
-//! restart. [`contract`] runs the named cases, [`model`] random steps against a naive store in memory.
+//! What every store promises, as tests: run on the embedded store in the unit tests, on real Redis in `tests`. [`contract`]
+//! runs the named cases, [`model`] random steps against a naive store in memory. Failures panic with what was seen.
 
 #![allow(clippy::unwrap_used, reason = "a failing unwrap fails the test")]
 
@@ -7,8 +7,17 @@ use super::*;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-/// The limit that the store under test must be opened with.
-pub(super) const MAX_BUCKET_BYTES: u64 = 400;
+/// A store under test.
+pub trait World {
+    /// The same store again, as after a restart; with this limit of a bucket.
+    fn open(&mut self, max_bucket_bytes: u64) -> Box<dyn Store>;
+
+    /// Bytes that it keeps around a frame, and around a snapshot.
+    fn overhead(&self) -> (u64, u64);
+}
+
+/// The limit that the named cases need.
+const MAX_BUCKET_BYTES: u64 = 400;
 
 fn id(metric: &str) -> RevisionId {
     RevisionId { metric: metric.to_owned(), fingerprint: 7 }
@@ -50,32 +59,34 @@ fn texts(frames: &[StoredFrame]) -> Vec<&[u8]> {
     frames.iter().map(|frame| &frame.bytes[..]).collect()
 }
 
-fn compaction(revision: &RevisionId, life: Life, bucket: u32, last: FrameId, snapshot: &[u8]) -> Compaction {
+fn compaction(revision: &RevisionId, life: Life, bucket: u32, last: &StoredFrame, snapshot: &[u8]) -> Compaction {
+    let last = (last.id, last.end);
     Compaction { revision: revision.clone(), life, bucket: at(bucket), last, snapshot: snapshot.to_vec() }
 }
 
 /// The named cases, in one store.
-pub(super) fn contract(open: &mut dyn FnMut() -> Box<dyn Store>) {
-    let store = open();
-    commits_are_fenced(&*store);
+pub fn contract(world: &mut dyn World) {
+    let store = world.open(MAX_BUCKET_BYTES);
+    let (frame, snapshot) = world.overhead();
+    commits_are_fenced(&*store, frame);
     records_are_fenced(&*store);
     several_are_answered_each(&*store);
-    reads_and_compactions(&*store);
+    reads_and_compactions(&*store, frame, snapshot);
     full_buckets(&*store);
     pointers(&*store);
     drop(store);
-    reopening_keeps_everything(open);
+    reopening_keeps_everything(world);
 }
 
-fn commits_are_fenced(store: &dyn Store) {
+fn commits_are_fenced(store: &dyn Store, frame: u64) {
     let r = id("fenced");
     assert_eq!(store.stored(&r).unwrap(), None);
     assert_eq!(one(store, step(&r, Life(1), 0, 5, &[])), CommitAnswer::OtherLife(None), "a commit never creates");
     assert!(store.read(&r, &[]).unwrap().is_none());
     let life = store.create(&r, b"meta").unwrap();
     let first = step(&r, life, 0, 5, &[(0, b"abc"), (1, b"d")]);
-    let sizes =
-        vec![BucketSize { bucket: at(0), snapshot: 0, tail: 3 }, BucketSize { bucket: at(1), snapshot: 0, tail: 1 }];
+    let size = |bucket: u32, bytes: u64| BucketSize { bucket: at(bucket), snapshot: 0, tail: bytes + frame };
+    let sizes = vec![size(0, 3), size(1, 1)];
     assert_eq!(one(store, first.clone()), CommitAnswer::Applied(sizes));
     // The answer was lost, the range is sent again: stored == to, nothing doubled.
     assert_eq!(one(store, first), CommitAnswer::Mismatch([(3, 5)].into()));
@@ -147,33 +158,37 @@ fn several_are_answered_each(store: &dyn Store) {
     assert!(store.commit(&[]).unwrap().is_empty());
 }
 
-fn reads_and_compactions(store: &dyn Store) {
+fn reads_and_compactions(store: &dyn Store, frame: u64, snapshot: u64) {
     let r = id("compacted");
     let life = store.create(&r, b"").unwrap();
     for n in 0..3 {
         assert!(applied(&one(store, step(&r, life, n, n + 1, &[(0, &[n as u8; 10])]))));
     }
     let (_, frames) = read(store, &r, 0, None);
-    assert_eq!(frames.iter().map(|frame| frame.end).collect::<Vec<_>>(), [10, 20, 30], "logical ends");
+    assert_eq!(
+        frames.iter().map(|frame| frame.end).collect::<Vec<_>>(),
+        [10, 20, 30].map(|end| end + end / 10 * frame),
+        "logical ends"
+    );
     let known = |n: usize| Some((frames[n].id, frames[n].end));
     assert_eq!(read(store, &r, 0, known(0)), (true, frames[1..].to_vec()));
     assert_eq!(read(store, &r, 0, known(2)), (true, vec![]));
-    assert!(!read(store, &r, 0, Some((FrameId(1), 10))).0, "a frame that does not stand there");
+    assert!(!read(store, &r, 0, Some((FrameId(1), 10 + frame))).0, "a frame that does not stand there");
     // A frame that is appended while the snapshot is made stays behind it.
     assert!(applied(&one(store, step(&r, life, 3, 4, &[(0, b"meanwhile")]))));
-    let snapshot = compaction(&r, life, 0, frames[1].id, b"snap");
-    assert_eq!(store.compact(&compaction(&r, Life(life.0 ^ 1), 0, frames[1].id, b"x")).unwrap(), CompactAnswer::Stale);
-    assert_eq!(store.compact(&snapshot).unwrap(), CompactAnswer::Done);
-    assert_eq!(store.compact(&snapshot).unwrap(), CompactAnswer::Stale, "sent twice");
+    let compact = compaction(&r, life, 0, &frames[1], b"snap");
+    assert_eq!(store.compact(&compaction(&r, Life(life.0 ^ 1), 0, &frames[1], b"x")).unwrap(), CompactAnswer::Stale);
+    assert_eq!(store.compact(&compact).unwrap(), CompactAnswer::Done);
+    assert_eq!(store.compact(&compact).unwrap(), CompactAnswer::Stale, "sent twice");
     let (tail, after) = read(store, &r, 0, None);
     assert!(!tail);
     assert_eq!(texts(&after), [&b"snap"[..], &[2; 10], b"meanwhile"]);
-    assert_eq!(after[0].end, 20, "a snapshot keeps the end of what it folded");
+    assert_eq!(after[0].end, frames[1].end, "a snapshot keeps the end of what it folded");
     assert!(read(store, &r, 0, known(2)).0, "its frame still stands behind the snapshot");
     assert!(!read(store, &r, 0, known(0)).0, "the compaction went past it");
-    let sizes = vec![BucketSize { bucket: at(0), snapshot: 4, tail: 20 }];
+    let sizes = vec![BucketSize { bucket: at(0), snapshot: 4 + snapshot, tail: 20 + 3 * frame }];
     assert_eq!(one(store, step(&r, life, 4, 5, &[(0, b"z")])), CommitAnswer::Applied(sizes));
-    assert_eq!(store.compact(&compaction(&id("none"), life, 0, frames[2].id, b"")).unwrap(), CompactAnswer::Stale);
+    assert_eq!(store.compact(&compaction(&id("none"), life, 0, &frames[2], b"")).unwrap(), CompactAnswer::Stale);
 }
 
 fn full_buckets(store: &dyn Store) {
@@ -183,8 +198,8 @@ fn full_buckets(store: &dyn Store) {
     let next = step(&r, life, 1, 2, &[(1, b"a"), (0, &[2; 200])]);
     assert_eq!(one(store, next.clone()), CommitAnswer::Full(at(0)));
     assert_eq!(store.buckets(&r).unwrap(), [at(0)], "nothing of it was applied");
-    let last = read(store, &r, 0, None).1[0].id;
-    assert_eq!(store.compact(&compaction(&r, life, 0, last, b"small")).unwrap(), CompactAnswer::Done);
+    let last = read(store, &r, 0, None).1.remove(0);
+    assert_eq!(store.compact(&compaction(&r, life, 0, &last, b"small")).unwrap(), CompactAnswer::Done);
     assert!(applied(&one(store, next)));
 }
 
@@ -198,19 +213,20 @@ fn pointers(store: &dyn Store) {
     assert_eq!(store.current("pointed").unwrap(), Some(new));
 }
 
-fn reopening_keeps_everything(open: &mut dyn FnMut() -> Box<dyn Store>) {
+fn reopening_keeps_everything(world: &mut dyn World) {
     let r = id("reopened");
-    let store = open();
+    let (frame, snapshot) = world.overhead();
+    let store = world.open(MAX_BUCKET_BYTES);
     let life = store.create(&r, b"m").unwrap();
     assert!(applied(&one(&*store, step(&r, life, 0, 9, &[(0, b"one"), (5, b"two")]))));
     let first = read(&*store, &r, 0, None).1.remove(0);
-    store.compact(&compaction(&r, life, 0, first.id, b"snapshot")).unwrap();
+    store.compact(&compaction(&r, life, 0, &first, b"snapshot")).unwrap();
     assert!(applied(&one(&*store, step(&r, life, 9, 10, &[(0, b"three")]))));
     let before = (store.stored(&r).unwrap(), store.buckets(&r).unwrap(), read(&*store, &r, 0, None));
     drop(store);
-    let store = open();
+    let store = world.open(MAX_BUCKET_BYTES);
     assert_eq!((store.stored(&r).unwrap(), store.buckets(&r).unwrap(), read(&*store, &r, 0, None)), before);
-    let sizes = vec![BucketSize { bucket: at(0), snapshot: 8, tail: 6 }];
+    let sizes = vec![BucketSize { bucket: at(0), snapshot: 8 + snapshot, tail: 6 + 2 * frame }];
     assert_eq!(one(&*store, step(&r, life, 10, 11, &[(0, b"4")])), CommitAnswer::Applied(sizes));
     let frames = read(&*store, &r, 0, None).1;
     assert!(
@@ -220,20 +236,22 @@ fn reopening_keeps_everything(open: &mut dyn FnMut() -> Box<dyn Store>) {
     assert_eq!(store.current("pointed").unwrap().unwrap().fingerprint, 8);
 }
 
-/// A naive store of one revision: progress, and per bucket what its frames contain, in order.
+/// A naive store of one revision: progress, and per bucket what its frames contain, in order, and which is a snapshot.
 #[derive(Default)]
 struct Naive {
     life: Option<Life>,
     progress: BTreeMap<u32, StoredProgress>,
-    buckets: BTreeMap<u32, Vec<(Option<FrameId>, Vec<u8>)>>,
+    buckets: BTreeMap<u32, Vec<(bool, Vec<u8>)>>,
 }
 
 /// Random steps against the naive model. Compaction concatenates, so contents must stay equal throughout.
-pub(super) fn model(open: &mut dyn FnMut() -> Box<dyn Store>, seed: u64, steps: u32) {
+pub fn model(world: &mut dyn World, seed: u64, steps: u32) {
+    let (frame, snapshot) = world.overhead();
+    let limit = MAX_BUCKET_BYTES + 40 * frame;
     let mut rng = SmallRng::seed_from_u64(seed);
     let revisions = [id("model_a"), id("model_b")];
     let mut naive = [Naive::default(), Naive::default()];
-    let mut store = open();
+    let mut store = world.open(limit);
     let mut known: [BTreeMap<u32, (FrameId, u64, Vec<u8>)>; 2] = Default::default();
     for n in 0..steps {
         let r = rng.random_range(0..2);
@@ -253,13 +271,13 @@ pub(super) fn model(open: &mut dyn FnMut() -> Box<dyn Store>, seed: u64, steps: 
                 let advances = vec![Advance { partition, from, base: base.clone(), to: to.clone() }];
                 let frames = vec![(at(bucket), bytes.clone())];
                 let answer = one(&*store, Commit { revision: revision.clone(), life, advances, frames });
-                let length: usize =
-                    model.buckets.get(&bucket).map_or(0, |frames| frames.iter().map(|(_, bytes)| bytes.len()).sum());
+                let size = |(snap, bytes): &(bool, Vec<u8>)| bytes.len() as u64 + if *snap { snapshot } else { frame };
+                let length: u64 = model.buckets.get(&bucket).map_or(0, |frames| frames.iter().map(size).sum());
                 if model.life != Some(life) {
                     assert_eq!(answer, CommitAnswer::OtherLife(model.life), "step {n}");
                 } else if from != right || base != record {
                     assert_eq!(answer, CommitAnswer::Mismatch([(partition, right)].into()), "step {n}");
-                } else if (length + bytes.len()) as u64 > MAX_BUCKET_BYTES {
+                } else if length + bytes.len() as u64 + frame > limit {
                     assert_eq!(answer, CommitAnswer::Full(at(bucket)), "step {n}");
                     model.life = Some(store.create(revision, b"").unwrap());
                     (model.progress, model.buckets) = Default::default();
@@ -267,7 +285,7 @@ pub(super) fn model(open: &mut dyn FnMut() -> Box<dyn Store>, seed: u64, steps: 
                 } else {
                     assert!(applied(&answer), "step {n}: {answer:?}");
                     model.progress.insert(partition, to);
-                    model.buckets.entry(bucket).or_default().push((None, bytes));
+                    model.buckets.entry(bucket).or_default().push((false, bytes));
                 }
             }
             600..900 if model.life.is_some() => {
@@ -292,18 +310,19 @@ pub(super) fn model(open: &mut dyn FnMut() -> Box<dyn Store>, seed: u64, steps: 
                     let snapshot: Vec<u8> = frames[..=last].iter().flat_map(|frame| frame.bytes.clone()).collect();
                     let life = model.life.unwrap_or(Life(0));
                     assert_eq!(
-                        store.compact(&compaction(revision, life, bucket, frames[last].id, &snapshot)).unwrap(),
+                        store.compact(&compaction(revision, life, bucket, &frames[last], &snapshot)).unwrap(),
                         CompactAnswer::Done
                     );
+                    model.buckets.entry(bucket).or_default().splice(..=last, [(true, snapshot.clone())]);
                     assert_eq!(
-                        store.compact(&compaction(revision, life, bucket, frames[last].id, b"?")).unwrap(),
+                        store.compact(&compaction(revision, life, bucket, &frames[last], b"?")).unwrap(),
                         CompactAnswer::Stale
                     );
                 }
             }
             985..990 => {
                 drop(store);
-                store = open();
+                store = world.open(limit);
             }
             990..994 => {
                 model.life = Some(store.create(revision, b"").unwrap());

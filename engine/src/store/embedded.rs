@@ -248,7 +248,7 @@ impl Store for EmbeddedStore {
             return Ok(CompactAnswer::Stale);
         };
         let frames = self.bucket_frames(revision.number, compaction.bucket)?;
-        let Some(at) = frames.iter().position(|(_, row)| row.id == compaction.last) else {
+        let Some(at) = frames.iter().position(|(_, row)| (row.id, row.end) == compaction.last) else {
             return Ok(CompactAnswer::Stale);
         };
         let mut batch = self.database.batch();
@@ -280,31 +280,43 @@ impl Store for EmbeddedStore {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failing unwrap fails the test")]
-    use super::super::contract::{MAX_BUCKET_BYTES, contract, model};
+    use super::super::contract::{World, contract, model};
     use super::*;
 
-    fn open(folder: &tempfile::TempDir) -> EmbeddedStore {
+    const MAX_BUCKET_BYTES: u64 = 400;
+
+    fn open(folder: &tempfile::TempDir, max_bucket_bytes: u64) -> EmbeddedStore {
         let database = Database::open(folder.path()).unwrap();
-        EmbeddedStore::open(database, Durability::Process, MAX_BUCKET_BYTES).unwrap()
+        EmbeddedStore::open(database, Durability::Process, max_bucket_bytes).unwrap()
+    }
+
+    struct Folder(tempfile::TempDir);
+
+    impl World for Folder {
+        fn open(&mut self, max_bucket_bytes: u64) -> Box<dyn Store> {
+            Box::new(open(&self.0, max_bucket_bytes))
+        }
+
+        fn overhead(&self) -> (u64, u64) {
+            (0, 0)
+        }
     }
 
     #[test]
     fn keeps_the_contract() {
-        let folder = tempfile::tempdir().unwrap();
-        contract(&mut || Box::new(open(&folder)));
+        contract(&mut Folder(tempfile::tempdir().unwrap()));
     }
 
     #[test]
     fn agrees_with_a_naive_store() {
-        let folder = tempfile::tempdir().unwrap();
-        model(&mut || Box::new(open(&folder)), 1, 12_000);
+        model(&mut Folder(tempfile::tempdir().unwrap()), 1, 12_000);
     }
 
     #[test]
     fn garbage_in_any_row_is_refused() {
         for (keyspace, shape) in [("state-frames", Shape::Values), ("state-rows", Shape::Rows)] {
             let folder = tempfile::tempdir().unwrap();
-            let store = open(&folder);
+            let store = open(&folder, MAX_BUCKET_BYTES);
             let revision = RevisionId { metric: "m".to_owned(), fingerprint: 1 };
             let life = store.create(&revision, b"meta").unwrap();
             let to = StoredProgress { next: 4, bytes: b"p".to_vec() };

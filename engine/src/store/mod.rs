@@ -5,11 +5,13 @@
 //! progress records are those it states; a read is one moment; a compaction replaces exactly the prefix it was made from. It
 //! never folds, never decides what a refused commit leads to (that is `progress`), never creates on commit.
 
-#[cfg(test)]
-mod contract;
+#[cfg(any(test, feature = "contract"))]
+#[doc(hidden)]
+pub mod contract;
 pub mod embedded;
 mod held;
 mod keys;
+pub mod redis;
 
 use std::collections::BTreeMap;
 use thiserror::Error;
@@ -100,9 +102,13 @@ pub enum CommitAnswer {
     OtherLife(Option<Life>),
     /// Not applied: a bucket would pass its size limit; compact it, then retry.
     Full(Bucket),
+    /// Not applied: what stands under this revision's keys is not its state. What, and what to do; other commits have
+    /// their own answers.
+    Broken(String),
 }
 
-/// How large a bucket is.
+/// How large a bucket is, with what the store keeps around each frame. Where several engines share a store, how much of it is
+/// snapshot may be older than the sum, except where by it the bucket would have to be compacted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BucketSize {
     /// Which.
@@ -118,7 +124,8 @@ pub struct BucketSize {
 pub struct StoredFrame {
     /// Its id.
     pub id: FrameId,
-    /// Logical end: bytes ever appended to the bucket up to and including this frame; a snapshot keeps that of the last frame it folded.
+    /// Logical end: bytes ever appended to the bucket up to and including this frame, with what the store keeps around
+    /// each; a snapshot keeps that of the last frame it folded.
     pub end: u64,
     /// The frame.
     pub bytes: Vec<u8>,
@@ -160,8 +167,8 @@ pub struct Compaction {
     pub life: Life,
     /// Which bucket.
     pub bucket: Bucket,
-    /// The last frame that the snapshot folds.
-    pub last: FrameId,
+    /// The last frame that the snapshot folds, and its logical end.
+    pub last: (FrameId, u64),
     /// The snapshot frame.
     pub snapshot: Vec<u8>,
 }

@@ -61,7 +61,10 @@ fn the_engine_knows_no_http_and_no_sql() {
 
 #[test]
 fn the_server_knows_no_log_and_no_store() {
-    none(without("server", &["rdkafka", "rdkafka-sys", "fjall", "redb", "abi-stable", "libloading"]));
+    none(without(
+        "server",
+        &["rdkafka", "rdkafka-sys", "redis", "rustls", "fjall", "redb", "abi-stable", "libloading"],
+    ));
 }
 
 #[test]

@@ -1,0 +1,19 @@
+//! New events as text for whoever listens: those of a batch, in log order.
+
+use crate::decode::Decoder;
+use crate::event::{EventBatch, Record};
+use crate::feed::Feed;
+
+/// Shows the events of a batch; `records` are those it was decoded from. Rows below `from` were shown before.
+pub(super) fn show(feed: &Feed, decoder: &Decoder, batch: &EventBatch, records: &[Record<'_>], from: u64) {
+    let mut records = records.iter().filter(|record| record.offset >= from);
+    for offset in batch.offsets.iter().filter(|offset| **offset >= from) {
+        let Some(record) = records.find(|record| record.offset == *offset) else { continue };
+        let Some(payload) = record.payload else { continue };
+        match decoder.feed_text(payload, batch.partition, offset + 1, record.timestamp_ms) {
+            Ok(text) => feed.show(text),
+            // It was accepted a moment ago: the two readings of a record disagree.
+            Err(reason) => tracing::error!(offset, "an event that was counted cannot be shown: {reason}"),
+        }
+    }
+}

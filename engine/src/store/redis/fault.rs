@@ -1,0 +1,92 @@
+//! What an error of Redis is to the store: a sentence that says what happened and what to do. Passwords are in none of them.
+
+use crate::store::StoreError;
+use redis::{ErrorKind, RedisError};
+
+/// Whether the server said that the key is with another node now; nothing was done then.
+pub(super) fn moved(error: &RedisError) -> bool {
+    error.code() == Some("MOVED")
+}
+
+/// What an error leads to. All but a foreign write may pass by itself: what was asked is asked again.
+pub(super) fn fault(at: &str, error: &RedisError) -> StoreError {
+    let code = error.code().unwrap_or_default();
+    if code == "WRONGTYPE" {
+        return StoreError::Corrupt(format!(
+            "Redis at {at} has a key of another type where state should be: something else writes into Tally's keys; \
+             give it another namespace and delete the key ({})",
+            detail(error)
+        ));
+    }
+    StoreError::Unavailable(match said(code) {
+        Some(said) => format!("Redis at {at}: {said}"),
+        None if code.is_empty() => format!("Redis at {at} {}", unanswered(error)),
+        None => format!("Redis at {at} refused a command: {code} {}", detail(error)),
+    })
+}
+
+/// Of what a server says, what it means and what to do.
+fn said(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "OOM" => "its memory is full (maxmemory): raise maxmemory, or remove what else it holds; nothing was written",
+        "READONLY" => "it is a replica and takes no writes: give the address of its master",
+        "LOADING" => "it is still loading its data: it is asked again until it is done",
+        "CLUSTERDOWN" => "its cluster does not serve this slot: bring back the nodes that fail (CLUSTER NODES)",
+        "TRYAGAIN" | "ASK" => "a slot is just being moved to another node: it is asked again until the move is over",
+        "MOVED" => "a slot has moved to another node: it is asked again there",
+        "CROSSSLOT" => "it says that keys of one revision have different slots: a proxy in between may rename keys",
+        "BUSY" => "another client's script blocks it: end it (SCRIPT KILL), or wait",
+        "MISCONF" => {
+            "it cannot save to disk and takes no writes until it can: free some disk space, or CONFIG SET \
+             stop-writes-on-bgsave-error no"
+        }
+        "MASTERDOWN" | "NOREPLICAS" => "its replication is interrupted: bring back the nodes that are missing",
+        "NOAUTH" | "WRONGPASS" => "it does not accept user and password: put the right ones into the URL",
+        "NOPERM" => {
+            "the user may not do this: ACL SETUSER … ~{NAMESPACE:* +eval +evalsha +@read +@write +@hash +@string +time \
+             +info +config|get +cluster"
+        }
+        _ => return None,
+    })
+}
+
+fn unanswered(error: &RedisError) -> String {
+    match error.kind() {
+        ErrorKind::AuthenticationFailed => {
+            "does not accept user and password: put the right ones into the URL".to_owned()
+        }
+        ErrorKind::InvalidClientConfig => "cannot be reached as the URL says: look at its scheme and database".to_owned(),
+        ErrorKind::ClusterConnectionNotFound => {
+            "is a cluster whose nodes cannot be reached: look at CLUSTER NODES, and whether its addresses are reachable from here".to_owned()
+        }
+        _ if error.is_timeout() => {
+            "did not answer in time: look at its load, and at the network between; it is asked again".to_owned()
+        }
+        _ if error.is_connection_refusal() => "does not listen: start it, or correct the address".to_owned(),
+        ErrorKind::Io => format!("closed the connection or cannot be reached ({}): it is tried again", detail(error)),
+        _ => format!("answered what cannot be understood ({}): is it Redis?", detail(error)),
+    }
+}
+
+fn detail(error: &RedisError) -> String {
+    let text = error.detail().map_or_else(|| error.to_string(), str::to_owned);
+    text.chars().take(200).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    #[test]
+    fn what_may_pass_is_unavailable_and_says_what_to_do() {
+        let codes = "OOM READONLY LOADING CLUSTERDOWN TRYAGAIN MOVED ASK BUSY MISCONF MASTERDOWN NOAUTH NOPERM";
+        for code in codes.split(' ') {
+            assert!(said(code).is_some_and(|said| said.contains(": ")), "{code}");
+        }
+        for kind in [io::ErrorKind::TimedOut, io::ErrorKind::ConnectionRefused, io::ErrorKind::BrokenPipe] {
+            let fault = fault("h:1", &RedisError::from(io::Error::from(kind)));
+            assert!(matches!(&fault, StoreError::Unavailable(text) if text.starts_with("Redis at h:1 ")), "{fault}");
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! A real Cluster of three masters: the contract; a slot that moves while commits go on.
+
+use super::*;
+use tally_engine::store::StoreError;
+use tally_tests::redis::Cluster;
+
+#[test]
+fn a_cluster_keeps_the_contract() {
+    let cluster = Cluster::start().unwrap();
+    contract::contract(&mut At(settings(&cluster.url())));
+    contract::model(&mut At(settings(&cluster.url())), 3, 4_000);
+    let store = RedisStore::open(&settings(&cluster.url())).unwrap();
+    assert!(store.server().cluster && store.server().at.len() == 3, "{:?}", store.server());
+    // Revisions are spread over the nodes, each whole on one.
+    let metrics: Vec<RevisionId> =
+        (0..12).map(|n| RevisionId { metric: format!("metric{n}"), fingerprint: n }).collect();
+    let commits: Vec<Commit> = metrics
+        .iter()
+        .map(|metric| {
+            let life = store.create(metric, b"").unwrap();
+            Commit { revision: metric.clone(), ..step(life, 0, 0, 1, &[(0, b"a"), (1, b"b"), (2, b"c")]) }
+        })
+        .collect();
+    let answers = store.commit(&commits).unwrap();
+    assert!(answers.iter().all(|answer| matches!(answer, CommitAnswer::Applied(_))), "{answers:?}");
+    for node in &cluster.nodes {
+        let keys: Vec<String> = redis::cmd("KEYS").arg("*metric*").query(&mut node.connect().unwrap()).unwrap();
+        assert!(!keys.is_empty() && keys.len().is_multiple_of(5), "{keys:?}");
+    }
+}
+
+#[test]
+fn a_slot_that_moves_halves_no_commit() {
+    let cluster = Cluster::start().unwrap();
+    let store = RedisStore::open(&settings(&cluster.url())).unwrap();
+    let life = store.create(&revision(), b"").unwrap();
+    let frames: [(u32, &[u8]); 4] = [(0, b"a"), (1, b"b"), (2, b"c"), (3, b"d")];
+    apply(&store, &step(life, 0, 0, 1, &frames));
+    let mut links: Vec<redis::Connection> = cluster.nodes.iter().map(|node| node.connect().unwrap()).collect();
+    let slot: u64 = redis::cmd("CLUSTER").arg("KEYSLOT").arg(key(0)).query(&mut links[0]).unwrap();
+    let from = (0..3).find(|at| 16_384 * at / 3 <= slot && slot < 16_384 * (at + 1) / 3).unwrap() as usize;
+    let to = (from + 1) % 3;
+    let ids: Vec<String> =
+        links.iter_mut().map(|link| redis::cmd("CLUSTER").arg("MYID").query(link).unwrap()).collect();
+    let mut set_slot = |node: usize, how: &[&str]| {
+        let () = redis::cmd("CLUSTER").arg("SETSLOT").arg(slot).arg(how).query(&mut links[node]).unwrap();
+    };
+    set_slot(to, &["IMPORTING", &ids[from]]);
+    set_slot(from, &["MIGRATING", &ids[to]]);
+    let port: u16 = cluster.nodes[to].url().rsplit(':').next().unwrap().parse().unwrap();
+    let mut plain = cluster.nodes[from].connect().unwrap();
+    let mut migrate = |key: &str| {
+        let mut command = redis::cmd("MIGRATE");
+        let () = command.arg("127.0.0.1").arg(port).arg(key).arg(0).arg(5_000).query(&mut plain).unwrap();
+    };
+    // Half of the buckets are gone: the server refuses the script before it runs.
+    migrate(&key(1));
+    migrate(&key(3));
+    let next = step(life, 0, 1, 2, &frames);
+    for _ in 0..3 {
+        match store.commit(std::slice::from_ref(&next)) {
+            Err(StoreError::Unavailable(text)) if text.contains("a slot is just being moved") => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    for key in [key(0), key(2), "{tally:m:0000000000000abc}:b".into(), "{tally:m:0000000000000abc}:state".into()] {
+        migrate(&key);
+    }
+    for node in [to, from, 3 - to - from] {
+        set_slot(node, &["NODE", &ids[to]]);
+    }
+    // The store asks the other node by itself.
+    apply(&store, &next);
+    for bucket in 0..4 {
+        assert_eq!(read(&store, bucket, None).1.len(), 2, "bucket {bucket}");
+    }
+}
