@@ -2,6 +2,7 @@
 pub mod chaos;
 pub mod client;
 pub mod day;
+pub mod fleet;
 pub mod kafka;
 pub mod oracle;
 pub mod redis;

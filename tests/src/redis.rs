@@ -103,6 +103,26 @@ impl Redis {
         Ok(())
     }
 
+    /// Keeps a copy of what it holds now.
+    ///
+    /// # Errors
+    /// It could not be written.
+    pub fn keep(&self) -> Result<Vec<u8>> {
+        redis::cmd("SAVE").exec(&mut self.connect()?)?;
+        Ok(std::fs::read(self.folder.path().join("dump.rdb"))?)
+    }
+
+    /// Kills the server and starts it again with what it held then, as after a failover to a replica that lagged. Without
+    /// an append-only file: that would be read instead.
+    ///
+    /// # Errors
+    /// As `start`.
+    pub fn go_back(&mut self, kept: &[u8]) -> Result<()> {
+        self.kill()?;
+        std::fs::write(self.folder.path().join("dump.rdb"), kept)?;
+        self.run()
+    }
+
     /// Kills the server and starts it again on the same folder and port.
     ///
     /// # Errors

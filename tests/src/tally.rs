@@ -227,15 +227,24 @@ impl Process {
         Ok(())
     }
 
+    /// Sends it a signal: `STOP`, `CONT` …
+    ///
+    /// # Errors
+    /// It could not be sent.
+    pub fn signal(&self, name: &str) -> Result<()> {
+        // The shell's own `kill`: no other program is needed.
+        let sent = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.child.id())]).status()?;
+        ensure!(sent.success(), "SIG{name} was not sent; {}", self.tail());
+        Ok(())
+    }
+
     /// Asks it to end (SIGTERM) and waits for that.
     ///
     /// # Errors
     /// It did not within `limit`.
     pub fn stop(mut self, limit: Duration) -> Result<Ended> {
         let begun = Instant::now();
-        // The shell's own `kill`: no other program is needed.
-        let sent = Command::new("sh").args(["-c", &format!("kill -TERM {}", self.child.id())]).status()?;
-        ensure!(sent.success(), "SIGTERM was not sent; {}", self.tail());
+        self.signal("TERM")?;
         loop {
             if let Some(status) = self.child.try_wait()? {
                 let took = begun.elapsed();
