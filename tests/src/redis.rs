@@ -77,6 +77,12 @@ impl Redis {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    /// Host and port.
+    #[must_use]
+    pub fn at(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
     /// Process id, while it runs.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
@@ -147,12 +153,12 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts the nodes, spreads the slots evenly and waits until all see it.
+    /// Starts the nodes, with these settings besides, spreads the slots evenly and waits until all see it.
     ///
     /// # Errors
     /// As `Redis::start`.
-    pub fn start() -> Result<Cluster> {
-        let nodes = (0..3).map(|_| Redis::on(cluster_port()?, &["--cluster-enabled", "yes"]));
+    pub fn start(settings: &[&str]) -> Result<Cluster> {
+        let nodes = (0..3).map(|_| Redis::on(cluster_port()?, &[&["--cluster-enabled", "yes"], settings].concat()));
         let nodes = nodes.collect::<Result<Vec<_>>>()?;
         for (at, node) in nodes.iter().enumerate() {
             let (first, last) = (16_384 * at / 3, 16_384 * (at + 1) / 3 - 1);

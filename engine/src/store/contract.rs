@@ -1,5 +1,5 @@
-//! What every store promises, as tests: run on the embedded store in the unit tests, on real Redis in `tests`. [`contract`]
-//! runs the named cases, [`model`] random steps against a naive store in memory. Failures panic with what was seen.
+//! What every store promises, as tests: run on the embedded store in the unit tests, on real Redis in `tests`. `contract`
+//! runs the named cases, `model` random steps against a naive store in memory. Failures panic with what was seen.
 
 #![allow(clippy::unwrap_used, reason = "a failing unwrap fails the test")]
 

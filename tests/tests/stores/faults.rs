@@ -161,6 +161,30 @@ fn what_cannot_be_done_now_says_what_to_do() {
 }
 
 #[test]
+fn a_script_of_another_that_does_not_end_is_named() {
+    let redis = Redis::start(&["--busy-reply-threshold", "20"]).unwrap();
+    let store = RedisStore::open(&settings(&redis.url())).unwrap();
+    let life = store.create(&revision(), b"").unwrap();
+    std::thread::scope(|scope| {
+        let endless = scope.spawn(|| {
+            let mut link = redis.connect().unwrap();
+            redis::cmd("EVAL").arg("while true do end").arg(0).query::<()>(&mut link)
+        });
+        let next = step(life, 0, 0, 1, &[(0, b"a")]);
+        let started = Instant::now();
+        // Until the other's script has begun, the commit is done; then it only finds that it was.
+        while let Ok(answers) = commit(&store, &next) {
+            assert!(!matches!(answers[0], CommitAnswer::Broken(_)) && started.elapsed() < Duration::from_secs(20));
+        }
+        unavailable(commit(&store, &next), "another client's script blocks it");
+        let () = redis::cmd("SCRIPT").arg("KILL").query(&mut redis.connect().unwrap()).unwrap();
+        assert!(endless.join().unwrap().is_err());
+        assert!(commit(&store, &next).is_ok());
+    });
+    assert_eq!(read(&store, 0, None).1.len(), 1);
+}
+
+#[test]
 fn a_silent_redis_is_left_in_time() {
     let redis = Redis::start(&[]).unwrap();
     let limit = Duration::from_millis(300);
