@@ -17,14 +17,15 @@ impl Engine {
     /// [`EvaluateError`].
     pub fn evaluate(&self, question: &Question) -> Result<Evaluated, EvaluateError> {
         let served = self.served(&question.name)?;
-        let params = served.askable.check(&question.params).map_err(refused)?;
+        let params = served.askable.check(&question.params, now()).map_err(refused)?;
         self.require_partitions()?;
         if let Some(position) = &question.at_least
             && !self.view.wait_for(served.askable.id, position, question.wait)
         {
             return Err(EvaluateError::PositionNotReached(self.position_of(served)));
         }
-        let as_of = jiff::Timestamp::now().as_millisecond();
+        // Not the time of the check: what was waited for has happened since.
+        let as_of = now();
         let deadline = Instant::now() + self.deadline;
         self.require_counting(served)?;
         let counted = self.view.read();
@@ -42,7 +43,8 @@ impl Engine {
 
     fn at_once(&self, question: &Question) -> Result<Option<Evaluated>, EvaluateError> {
         let served = self.served(&question.name)?;
-        let params = served.askable.check(&question.params).map_err(refused)?;
+        let as_of = now();
+        let params = served.askable.check(&question.params, as_of).map_err(refused)?;
         self.require_partitions()?;
         self.require_counting(served)?;
         let Some(counted) = self.view.try_read() else { return Ok(None) };
@@ -51,7 +53,6 @@ impl Engine {
             return Ok(None);
         }
         let moment = moment(served, &counted, question.allow_partial)?;
-        let as_of = jiff::Timestamp::now().as_millisecond();
         let answer = served.askable.answer_at_once(&params, as_of, &moment).map_err(refused)?;
         Ok(answer.map(|answer| served.evaluated(&answer, as_of, &counted)))
     }
@@ -113,6 +114,11 @@ fn moment<'a>(served: &Served, counted: &'a Counted, allow_partial: bool) -> Res
         Some(target) if !allow_partial => Err(EvaluateError::Backfilling { done: done(&place.position, target) }),
         _ => Ok(Moment { state: &counted.state, position: &place.position, version: place.version }),
     }
+}
+
+/// Unix milliseconds.
+fn now() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
 }
 
 fn refused(refused: Refused) -> EvaluateError {
