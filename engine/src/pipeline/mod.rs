@@ -5,6 +5,7 @@
 
 mod counting;
 mod effects;
+mod halts;
 mod lane;
 mod view;
 mod workers;
