@@ -58,6 +58,7 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
     let (source, appender, topic) = source(config, &database)?;
     let feed = Arc::new(Feed::default());
     let dead_letters = DeadLetters::open(&database, config.store.dead_letters).map_err(|fault| fault_of(&fault))?;
+    let dead_letters = Arc::new(dead_letters);
     let parts = Parts {
         source,
         store,
@@ -65,7 +66,7 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
         metrics,
         settings: settings(config),
         decoder: Decoder::new(&config.events).map_err(StartError)?,
-        dead_letters,
+        dead_letters: Arc::clone(&dead_letters),
         feed: feed.clone(),
         checkpoint: Duration::from_millis(config.store.checkpoint_interval_ms),
         topic,
@@ -77,6 +78,7 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
         rejected,
         view,
         feed,
+        dead_letters,
         lane,
         appender,
         checker: Decoder::new(&config.events).map_err(StartError)?,

@@ -45,7 +45,7 @@ pub(super) struct Counting {
     pub(super) view: Arc<View>,
     pub(super) metrics: Vec<Metric>,
     pub(super) unstored: HashMap<(RevisionNo, u32), Unstored>,
-    pub(super) dead_letters: DeadLetters,
+    pub(super) dead_letters: Arc<DeadLetters>,
     decoder: Decoder,
     pub(super) dedupe_window: u64,
     max_pending_rows: u64,
@@ -78,7 +78,7 @@ impl Counting {
         view: Arc<View>,
         metrics: Vec<Metric>,
         decoder: Decoder,
-        dead_letters: DeadLetters,
+        dead_letters: Arc<DeadLetters>,
         feed: Arc<Feed>,
         topic: String,
     ) -> Counting {
