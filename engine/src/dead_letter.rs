@@ -187,6 +187,18 @@ impl Collector {
     }
 }
 
+/// Letters that were asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Newest {
+    /// Newest first.
+    pub letters: Vec<DeadLetter>,
+    /// Whether older ones were not looked at, because there was too much in between.
+    pub partial: bool,
+}
+
+/// Stored bytes that one question looks through at most, about: some tenths of a second.
+pub const SEARCH: usize = 64 << 20;
+
 /// The newest letters on disk, and how many there were.
 pub struct DeadLetters {
     database: Database,
@@ -287,22 +299,32 @@ impl DeadLetters {
         Ok(state)
     }
 
-    /// The newest letters, newest first, at most `limit`.
+    /// The newest letters (of one reason, if told), newest first, at most `limit`. Looks through [`SEARCH`] bytes and no more.
     ///
     /// # Errors
     /// [`DatabaseError`].
-    pub fn newest(&self, limit: usize) -> Result<Vec<DeadLetter>, DatabaseError> {
-        let mut letters = Vec::new();
-        for row in self.letters.iter().rev().take(limit) {
+    pub fn newest(&self, limit: usize, reason: Option<&str>) -> Result<Newest, DatabaseError> {
+        let mut newest = Newest { letters: Vec::new(), partial: false };
+        let mut searched = 0;
+        for row in self.letters.iter().rev() {
+            if newest.letters.len() >= limit {
+                break;
+            }
+            if searched > SEARCH {
+                newest.partial = true;
+                break;
+            }
             let stored = row.value().map_err(|reason| self.database.failed(&reason))?;
+            searched += stored.len();
             match DeadLetter::decode(&stored) {
-                Some(letter) => letters.push(letter),
+                Some(letter) if reason.is_none_or(|reason| *letter.reason == *reason) => newest.letters.push(letter),
+                Some(_) => {}
                 None => tracing::warn!(
                     "a stored dead letter cannot be read (damaged, or written by a newer version); it is left out"
                 ),
             }
         }
-        Ok(letters)
+        Ok(newest)
     }
 
     /// How many there were by reason since the database was created, those no longer kept included.

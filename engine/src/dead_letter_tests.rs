@@ -45,22 +45,22 @@ fn the_newest_are_kept_and_all_are_counted_once() {
     let letters = DeadLetters::open(&database, 3).unwrap();
     letters.put(&[letter(0), letter(1), letter(1)]).unwrap();
     letters.put(&[letter(1), letter(2)]).unwrap();
-    assert_eq!(letters.newest(10).unwrap(), [letter(2), letter(1), letter(0)]);
+    assert_eq!(letters.newest(10, None).unwrap().letters, [letter(2), letter(1), letter(0)]);
     assert_eq!((letters.kept(), letters.dropped()), (3, 0));
     letters.put(&(3..10).map(letter).collect::<Vec<_>>()).unwrap();
     drop(letters);
 
     let letters = DeadLetters::open(&database, 3).unwrap();
-    assert_eq!(letters.newest(2).unwrap(), [letter(9), letter(8)]);
+    assert_eq!(letters.newest(2, None).unwrap().letters, [letter(9), letter(8)]);
     assert_eq!((letters.kept(), letters.dropped()), (3, 7));
     assert_eq!(letters.counts(), [("invalid_json".into(), 5), ("plugin_failed:x".into(), 5)].into());
     letters.put(&[letter(9), letter(10)]).unwrap();
-    assert_eq!(letters.newest(9).unwrap(), [letter(10), letter(9), letter(8)]);
+    assert_eq!(letters.newest(9, None).unwrap().letters, [letter(10), letter(9), letter(8)]);
     drop(letters);
 
     let fewer = DeadLetters::open(&database, 0).unwrap();
     fewer.put(&[letter(11)]).unwrap();
-    assert_eq!((fewer.kept(), fewer.dropped(), fewer.newest(9).unwrap().len()), (0, 12, 0));
+    assert_eq!((fewer.kept(), fewer.dropped(), fewer.newest(9, None).unwrap().letters.len()), (0, 12, 0));
 }
 
 #[test]
@@ -70,4 +70,31 @@ fn two_plugins_may_fail_on_one_record() {
     let of = |reason| DeadLetter::new(reason, "events", 0, 0, 0, None);
     letters.put(&[of("plugin_failed:a"), of("plugin_failed:b")]).unwrap();
     assert_eq!(letters.kept(), 2);
+}
+
+#[test]
+fn one_reason_is_found_among_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let letters = DeadLetters::open(&Database::open(folder.path()).unwrap(), 100).unwrap();
+    letters.put(&(0..10).map(letter).collect::<Vec<_>>()).unwrap();
+    let found = |limit, reason| letters.newest(limit, Some(reason)).unwrap();
+    assert_eq!(found(2, "invalid_json"), Newest { letters: vec![letter(8), letter(6)], partial: false });
+    assert_eq!(found(100, "plugin_failed:x").letters.len(), 5);
+    assert_eq!(found(100, "invalid"), Newest { letters: vec![], partial: false });
+}
+
+#[test]
+fn a_search_ends_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let letters = DeadLetters::open(&Database::open(folder.path()).unwrap(), 10_000).unwrap();
+    letters.put(&[letter(1)]).unwrap();
+    let large = vec![b'x'; WHOLE];
+    let count = (SEARCH / WHOLE) as u64 + 2;
+    let of = |offset| DeadLetter::new("invalid_json", "events", 0, offset, 0, Some(&large));
+    for offset in 0..count {
+        letters.put(&[of(offset)]).unwrap();
+    }
+    let found = letters.newest(1, Some("plugin_failed:x")).unwrap();
+    assert_eq!(found, Newest { letters: vec![], partial: true });
+    assert!(!letters.newest(1, None).unwrap().partial, "it did not have to search");
 }

@@ -55,6 +55,8 @@ pub struct EventBatch {
     pub records: u64,
     /// Of these, duplicates.
     pub duplicates: u64,
+    /// Of these, such that say something else than the first record of their event id.
+    pub conflicts: u64,
 }
 
 /// An id column's value for an absent id: the event counts in no table that has the column in its key.
@@ -101,6 +103,7 @@ impl EventBatch {
         self.max_time = i64::MIN;
         self.records = 0;
         self.duplicates = 0;
+        self.conflicts = 0;
     }
 }
 

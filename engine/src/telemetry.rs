@@ -10,6 +10,11 @@ use std::fmt::Display;
 pub fn describe() {
     describe_counter!("tally_events_total", "Events counted.");
     describe_counter!("tally_duplicates_total", "Records that repeat an event id within the dedupe window.");
+    describe_counter!(
+        "tally_conflicts_total",
+        "Duplicates whose content differs from that of the first record of their id."
+    );
+    describe_counter!("tally_hints_total", "Records that probably mean something else than they say, by what.");
     describe_counter!("tally_rejected_total", "Records refused, by reason; they are kept as dead letters.");
     describe_counter!("tally_dead_letters_lost_total", "Refused records that could not be kept.");
     describe_gauge!("tally_lag_records", "Records of a partition that are not counted yet.");
@@ -22,10 +27,20 @@ pub fn describe() {
 }
 
 /// A batch was counted.
-pub(crate) fn counted(events: u64, duplicates: u64) {
+pub(crate) fn counted(events: u64, duplicates: u64, conflicts: u64) {
     counter!("tally_events_total").increment(events);
     if duplicates > 0 {
         counter!("tally_duplicates_total").increment(duplicates);
+    }
+    if conflicts > 0 {
+        counter!("tally_conflicts_total").increment(conflicts);
+    }
+}
+
+/// Something about so many records deserves a look.
+pub(crate) fn hint(what: &'static str, count: u64) {
+    if count > 0 {
+        counter!("tally_hints_total", "hint" => what).increment(count);
     }
 }
 

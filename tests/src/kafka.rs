@@ -10,6 +10,7 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 use std::fs::{self, File};
@@ -183,6 +184,20 @@ impl Kafka {
         producer.begin_transaction()?;
         self.send(&producer, topic, partition, payloads)?;
         Ok(if commit { producer.commit_transaction(limit) } else { producer.abort_transaction(limit) }?)
+    }
+
+    /// Writes a record with so many headers.
+    ///
+    /// # Errors
+    /// What the broker said.
+    pub fn produce_with_headers(&self, topic: &str, partition: i32, payload: &[u8], headers: usize) -> Result<()> {
+        let producer = self.producer(&[])?;
+        let all = (0..headers).fold(OwnedHeaders::new_with_capacity(headers), |all, n| {
+            all.insert(Header { key: "h", value: Some(&n.to_string()) })
+        });
+        let record = BaseRecord::<(), [u8]>::to(topic).partition(partition).payload(payload).headers(all);
+        producer.send(record).map_err(|(reason, _)| reason)?;
+        Ok(producer.flush(Duration::from_secs(30))?)
     }
 
     /// Writes a record without a payload.

@@ -249,6 +249,8 @@ fn errors_are_those_of_the_table() {
     invalid(times, json!({"limit": 3}), &["/params/limit"]);
     invalid(times, json!({"window": "1h", "from": "2026-01-01T00:00:00Z"}), &["/params/window"]);
     invalid(times, json!({"from": "2026-01-02T00:00:00Z", "to": "2026-01-01T00:00:00Z"}), &["/params/from"]);
+    invalid(times, json!({"window": "1h", "from": 0, "windw": 1}), &["/params/window", "/params/windw"]);
+    invalid(times, json!({"from": 5, "to": 5, "bucket": "2m"}), &["/params/bucket", "/params/from"]);
     invalid(times, json!({"window": "1y"}), &["/params/window"]);
     invalid(times, json!({"bucket": "2m"}), &["/params/bucket"]);
     invalid(times, json!({"event_types": []}), &["/params/event_types"]);

@@ -1,10 +1,12 @@
-//! The command line as a user meets it: help, usage errors, configuration, exit codes. No engine runs here.
+//! The command line as a user meets it: help, usage errors, configuration, exit codes. An engine runs only where
+//! dead letters are listed.
 //!
 //! The binary is `TALLY_BIN`, else `tally` in the target folder of this test.
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use tally_tests::tally::Home;
 
 fn binary() -> PathBuf {
     if let Some(binary) = std::env::var_os("TALLY_BIN") {
@@ -58,6 +60,7 @@ fn every_command_has_help() {
         &["produce"],
         &["query"],
         &["plugin", "list"],
+        &["dead-letters"],
         &["import"],
         &["config", "show"],
         &["config", "check"],
@@ -72,7 +75,10 @@ fn every_command_has_help() {
 
 #[test]
 fn wrong_usage_is_2_and_says_what_was_meant() {
-    let wrong: [(&[&str], &str); 10] = [
+    let wrong: [(&[&str], &str); 13] = [
+        (&["dead-letters", "--limit", "0"], "1..=100"),
+        (&["dead-letters", "--limit", "101"], "1..=100"),
+        (&["dead-letters", "--reason", "a&b"], "as it is listed"),
         (&["rum"], "'run'"),
         (&["run", "--lisen", "127.0.0.1:0"], "'--listen'"),
         (&["run", "--listen", "here"], "--listen"),
@@ -98,6 +104,7 @@ fn no_engine_is_said_with_a_remedy() {
     for args in [
         &["query", "x", "--url", &url][..],
         &["plugin", "list", "--url", &url],
+        &["dead-letters", "--url", &url],
         &["produce", "--count", "1", "--url", &url],
     ] {
         let output = tally(args);
@@ -187,4 +194,47 @@ fn a_file_that_cannot_be_replayed_is_said_before_anything_is_sent() {
     let output = tally_in(folder.path(), &["produce", "--from", "a.csv"], &[]);
     assert_eq!(code(&output), 1);
     assert!(err(&output).contains("--map user_id=COLUMN"), "{}", err(&output));
+}
+
+#[test]
+fn dead_letters_are_listed_with_reason_and_place() {
+    // What one reading of events accepts is refused by another: so the embedded log comes to hold what cannot be an event.
+    let home = Home::new("[log]\npartitions = 1\n[events]\nrequired = [\"user_id\"]\n").unwrap();
+    let tally = home.start().unwrap();
+    let listed = |url: &str, args: &[&str]| {
+        let all = [&["dead-letters", "--url", url], args].concat();
+        home.succeed(&all).unwrap()
+    };
+    assert_eq!(listed(&tally.url(), &[]), "no dead letters\n");
+    tally.client.post_all("{\"user_id\":1}\n{\"user_id\":2,\"product_id\":3}\n{\"user_id\":3}\n").unwrap();
+    tally.stop().unwrap();
+
+    home.write("metrics.toml", "[log]\npartitions = 1\n").unwrap();
+    let tally = home.start().unwrap();
+    let good = "{\"user_id\":1,\"product_id\":1,\"event_type\":\"view\"}\n";
+    let position = tally.client.post_all(good).unwrap();
+    let counted = tally.client.ask("event_frequencies", &serde_json::json!({}), &position).unwrap();
+    assert_eq!(counted["total"], 1);
+    // Letters are written with the commit.
+    let all = tally.client.until("the letters are stored", std::time::Duration::from_secs(30), |client| {
+        let text = client.get("/api/dead-letters").map_err(|fault| format!("{fault:#}"))?.text;
+        if text.matches("\"offset\"").count() == 3 { Ok(text) } else { Err(text) }
+    });
+    let printed = listed(&tally.url(), &["--json"]);
+    assert_eq!(printed.trim_end(), all.unwrap(), "the whole answer on one line");
+    let json: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    let offsets: Vec<u64> =
+        json["items"].as_array().unwrap().iter().map(|item| item["offset"].as_u64().unwrap()).collect();
+    assert_eq!(offsets, [2, 1, 0], "newest first");
+    assert_eq!(json["items"][1]["text"], "{\"user_id\":2,\"product_id\":3}");
+    let counts = serde_json::json!({"missing_field:event_type": 1, "missing_field:product_id": 2});
+    assert_eq!(json["counts"], counts);
+
+    let table = listed(&tally.url(), &["--reason", "missing_field:product_id", "--limit", "1"]);
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!(lines.len(), 4, "a header, a letter, two totals: {table}");
+    assert!(lines[0].contains("REASON") && lines[1].contains("missing_field:product_id"), "{table}");
+    assert!(lines[1].ends_with("{\"user_id\":3}"), "{table}");
+    assert_eq!(&lines[2..], ["total  missing_field:event_type: 1", "total  missing_field:product_id: 2"]);
+    tally.stop().unwrap();
 }

@@ -91,16 +91,28 @@ fn odd_records_and_kills(kafka: &Kafka) {
         let last = event(&format!("last-{partition}"));
         kafka.produce("odd", partition, &[last.clone(), last]).unwrap();
     }
-    let mut expected = 20_000 + 2 * PARTITIONS as u64;
+    // 10,000 headers are not looked at: a record like any other
+    kafka.produce_with_headers("odd", 0, &event("headers"), 10_000).unwrap();
+    // an id again with another type, a time in seconds, a schema registry's frame: what is noticed of each
+    let other = String::from_utf8(event("last-0")).unwrap().replace("view", "buy");
+    kafka.produce("odd", 0, &[other.into_bytes(), b"\0\0\0\0\x07avro".to_vec()]).unwrap();
+    let seconds = String::from_utf8(event("seconds")).unwrap().replace("\"2026-01-01T00:00:00Z\"", "1767225600");
+    kafka.produce("odd", 0, &[seconds.into_bytes()]).unwrap();
+    let mut expected = 20_000 + 2 * PARTITIONS as u64 + 2;
     let tally = home.start().unwrap();
     let at = kafka.position("odd", PARTITIONS).unwrap();
     assert_eq!(total(&tally.client, &at), expected);
     for (_, reason) in poison {
         let each = if reason == "empty_payload" { 2 } else { 1 } * PARTITIONS;
+        let each = each + i32::from(reason == "invalid_json"); // the frame
         let figure = tally.client.figure("tally_rejected_total", &format!("reason=\"{reason}\"")).unwrap();
         assert_eq!(figure as i32, each, "{reason}");
     }
-    assert_eq!(tally.client.figure("tally_duplicates_total", "").unwrap() as i32, PARTITIONS);
+    assert_eq!(tally.client.figure("tally_duplicates_total", "").unwrap() as i32, PARTITIONS + 1);
+    assert_eq!(tally.client.figure("tally_conflicts_total", "").unwrap() as i32, 1);
+    for hint in ["timestamp_in_seconds", "schema_registry_frame"] {
+        assert_eq!(tally.client.figure("tally_hints_total", hint).unwrap() as i32, 1, "{hint}");
+    }
     tally.kill().unwrap();
 
     // kills while a producer writes, at moments of no order

@@ -90,24 +90,24 @@ fn bad_files_are_refused_with_a_sentence_and_good_ones_answer() {
     write("notes.txt", b"not looked at");
 
     let expected = [
-        ("script.so", "is not a shared object"),
-        ("empty.so", "is empty"),
-        ("cut1.so", "is cut off"),
+        ("script.so", "(build the plugin as a cdylib and copy the .so file)"),
+        ("empty.so", "is empty (copy it again)"),
+        ("cut1.so", "(copy it again)"),
         ("cut25.so", "(copy it again)"),
         ("cut50.so", "(copy it again)"),
         ("cut70.so", "(copy it again)"),
         ("cut99.so", "(copy it again)"),
         ("everybody.so", "(chmod o-w it)"),
         ("same.so", "(remove one of them)"),
-        ("twin.so", "is another plugin named event_frequencies"),
-        ("foreign.so", "not a Tally plugin (no export_metric!)"),
-        ("magic.so", "not a Tally plugin (no export_metric!)"),
+        ("twin.so", "(remove one of them)"),
+        ("foreign.so", "not a Tally plugin: it has no export_metric! (add it"),
+        ("magic.so", "not a Tally plugin: it has no export_metric! (add it"),
         ("newer.so", "(update the engine)"),
         ("older.so", "(rebuild the plugin with a current tally-plugin)"),
         ("target.so", "(rebuild it with --target"),
         ("aborts.so", "(build it with panic = \"unwind\")"),
         ("link.so", "(copy the file itself)"),
-        ("folder.so", "is not a regular file"),
+        ("folder.so", "is not a regular file (move it away"),
     ];
     let tally = home.start().unwrap();
     let listing = tally.client.get("/api/metrics").unwrap().json();
@@ -161,7 +161,7 @@ config = { weight = {} }
     assert_eq!(rejected.len(), 2, "{rejected:?}");
     let says = |words: &[&str]| rejected.iter().any(|reason| words.iter().all(|word| reason.contains(word)));
     assert!(says(&["[metrics.ghost]", "products_popularty", "did you mean products_popularity?"]), "{rejected:?}");
-    assert!(says(&["metric misread", "weight"]), "{rejected:?}");
+    assert!(says(&["metric misread", "weight", "(mend [metrics.misread] in the configuration)"]), "{rejected:?}");
 
     let described = tally.client.get("/api/metrics/top_weighted").unwrap().json();
     assert_eq!(described["plugin"], "products_popularity");

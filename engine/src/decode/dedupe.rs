@@ -3,9 +3,15 @@
 //! A record is a duplicate iff an accepted or duplicate record with its id lies in `[offset − W, offset)`. That is a function of the
 //! log: it is rebuilt by reading W offsets again, and is stored nowhere. Exact up to a collision of 128-bit keys.
 //!
+//! A duplicate whose content is not that of the first record with its id is told apart as a conflict. Content is a hash of 32 bits
+//! over what was mapped: one conflict in four thousand million goes unseen, and none is invented. It takes the place of the upper
+//! half of the offset, which is kept relative to its table, so it costs no memory.
+//!
 //! Memory: two tables, of the current W offsets and the W before them, each at most W ids of 24 bytes in at most ⅝ of its slots, so
 //! 77–154 bytes per offset of W when every record has an id, grown only as ids come (W = 65,536: 6 MB a partition at most).
 
+use super::id::Id;
+use super::verdict::Event;
 use siphasher::sip128::{Hasher128, SipHasher13};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::hint::black_box;
@@ -22,11 +28,34 @@ pub struct Key {
 pub(super) struct Keys {
     /// Random per process: nobody outside can make two ids meet.
     secret: (u64, u64),
+    contents: foldhash::fast::RandomState,
 }
 
 impl Keys {
     pub(super) fn new() -> Keys {
-        Keys { secret: (RandomState::new().hash_one(0), RandomState::new().hash_one(1)) }
+        Keys {
+            secret: (RandomState::new().hash_one(0), RandomState::new().hash_one(1)),
+            contents: foldhash::fast::RandomState::default(),
+        }
+    }
+
+    /// What an event says, as 32 bits: user, product, type (by name), and time where the event itself states it. One that
+    /// takes its time from its record is the same when it is sent again later.
+    #[inline(always)]
+    pub(super) fn content(&self, event: &Event<'_>, kind: &str) -> u32 {
+        let mut hasher = self.contents.build_hasher();
+        for id in [&event.user, &event.product] {
+            match id {
+                Id::Integer(integer) => hasher.write_u64(*integer),
+                Id::Text(text) => hasher.write(text),
+                Id::Absent => hasher.write_u64(crate::event::ABSENT),
+            }
+        }
+        hasher.write(kind.as_bytes());
+        if event.timed {
+            hasher.write_i64(event.time);
+        }
+        hasher.finish() as u32
     }
 
     /// A UUID in its lower-case canonical form is its own key, any other text its SipHash-1-3.
@@ -79,18 +108,17 @@ fn hex_digits(word: u64) -> (u64, u64) {
 #[derive(Clone, Debug)]
 pub struct DedupeWindow {
     window: u64,
-    /// First offset of the current table; the other holds the window before it.
-    base: u64,
+    /// The other holds the window before it.
     current: Table,
     previous: Table,
 }
 
 impl DedupeWindow {
-    /// A window of so many offsets; 0 takes nothing for a duplicate.
+    /// A window of so many offsets, at most 2³² − 2 (which memory does not hold); 0 takes nothing for a duplicate.
     #[must_use]
     pub fn new(window: u64) -> DedupeWindow {
         let table = Table::new();
-        DedupeWindow { window, base: 0, current: table.clone(), previous: table }
+        DedupeWindow { window: window.min(u64::from(u32::MAX) - 1), current: table.clone(), previous: table }
     }
 
     /// Its length in offsets.
@@ -99,45 +127,55 @@ impl DedupeWindow {
         self.window
     }
 
-    /// Calls `duplicate` for each id, in order, that stood within the window before its offset; from then on it stands there too.
+    /// Calls `duplicate` for each id, in order, that stood within the window before its offset, with whether its content is another
+    /// than that of the first record of the id; from then on the id stands there too. Ids are (which, offset, key, content).
     ///
     /// Offsets must not fall, within a call and from call to call. Ids are looked up in groups, whose slots are all loaded before any is
     /// used, so that the cache misses of a group overlap.
-    pub fn seen<T: Copy>(&mut self, ids: &[(T, u64, Key)], mut duplicate: impl FnMut(T)) {
+    pub fn seen<T: Copy>(&mut self, ids: &[(T, u64, Key, u32)], mut duplicate: impl FnMut(T, bool)) {
         if self.window == 0 {
             return;
         }
         let mut hashes = [0; GROUP];
         for group in ids.chunks(GROUP) {
             let mut loaded = 0;
-            for (hash, (_, _, key)) in hashes.iter_mut().zip(group) {
+            for (hash, (_, _, key, _)) in hashes.iter_mut().zip(group) {
                 *hash = self.current.hash(*key);
                 loaded |= self.current.load(*hash) | self.previous.load(*hash);
             }
             black_box(loaded);
-            for (hash, &(id, offset, key)) in hashes.iter().zip(group) {
-                if self.seen_one(key, *hash, offset) {
-                    duplicate(id);
+            for (hash, &(id, offset, key, content)) in hashes.iter().zip(group) {
+                if let Some(first) = self.seen_one(key, *hash, offset, content) {
+                    duplicate(id, first != content);
                 }
             }
         }
     }
 
+    /// The content of the first record of a duplicate.
     #[inline(always)]
-    fn seen_one(&mut self, key: Key, hash: usize, offset: u64) -> bool {
-        if offset.saturating_sub(self.base) >= self.window {
+    fn seen_one(&mut self, key: Key, hash: usize, offset: u64, content: u32) -> Option<u32> {
+        if offset.saturating_sub(self.current.base) >= self.window {
             self.turn(offset);
         }
-        let last = self.current.put(key, hash, offset);
-        // The current table is shorter than the window, so what it holds is in it.
-        last.is_some() || self.previous.get(key, hash).is_some_and(|last| offset - last <= self.window)
+        let (at, known) = self.current.put(key, hash, offset, content);
+        if known {
+            // The current table is shorter than the window, so what it holds is in it.
+            return Some(self.current.slots[at].content);
+        }
+        let (last, first) = self.previous.get(key, hash)?;
+        if offset - last > self.window {
+            return None;
+        }
+        self.current.slots[at].content = first;
+        Some(first)
     }
 
     /// Forgets everything, keeping the memory.
     pub fn clear(&mut self) {
-        self.base = 0;
         self.current.clear();
         self.previous.clear();
+        self.current.base = 0;
     }
 
     /// Bytes held.
@@ -151,7 +189,7 @@ impl DedupeWindow {
     fn turn(&mut self, offset: u64) {
         std::mem::swap(&mut self.current, &mut self.previous);
         self.current.clear();
-        self.base = offset;
+        self.current.base = offset;
     }
 }
 
@@ -160,6 +198,8 @@ impl DedupeWindow {
 struct Table {
     slots: Vec<Slot>,
     used: usize,
+    /// First offset that it may hold.
+    base: u64,
     /// Both tables of a window have the same, so that one hash serves both.
     secret: (u64, u64),
 }
@@ -167,8 +207,10 @@ struct Table {
 #[derive(Clone, Copy, Debug, Default)]
 struct Slot {
     key: (u64, u64),
-    /// The offset after the last occurrence; 0: empty.
-    after: u64,
+    /// The offset after the last occurrence, from the table's base on; 0: empty.
+    after: u32,
+    /// Of the first occurrence.
+    content: u32,
 }
 
 const FIRST_SLOTS: usize = 1_024;
@@ -178,7 +220,8 @@ const GROUP: usize = 32;
 impl Table {
     fn new() -> Table {
         let random = RandomState::new();
-        Table { slots: vec![Slot::default(); FIRST_SLOTS], used: 0, secret: (random.hash_one(0), random.hash_one(1)) }
+        let secret = (random.hash_one(0), random.hash_one(1));
+        Table { slots: vec![Slot::default(); FIRST_SLOTS], used: 0, base: 0, secret }
     }
 
     /// Ids of one producer may share most of their bits, and may be chosen: fold both halves with a secret.
@@ -190,12 +233,13 @@ impl Table {
 
     /// Something of the slot where the search begins.
     #[inline(always)]
-    fn load(&self, hash: usize) -> u64 {
+    fn load(&self, hash: usize) -> u32 {
         self.slots[hash & (self.slots.len() - 1)].after
     }
 
+    /// The key's last offset and first content.
     #[inline(always)]
-    fn get(&self, key: Key, hash: usize) -> Option<u64> {
+    fn get(&self, key: Key, hash: usize) -> Option<(u64, u32)> {
         let mask = self.slots.len() - 1;
         let mut at = hash & mask;
         loop {
@@ -204,15 +248,17 @@ impl Table {
                 return None;
             }
             if slot.key == (key.high, key.low) {
-                return Some(slot.after - 1);
+                return Some((self.base + u64::from(slot.after) - 1, slot.content));
             }
             at = (at + 1) & mask;
         }
     }
 
-    /// Sets the key's offset, returns the one before.
+    /// Sets the key's offset, and its content if the key is new. Where it stands, and whether it stood there before.
     #[inline(always)]
-    fn put(&mut self, key: Key, hash: usize, offset: u64) -> Option<u64> {
+    fn put(&mut self, key: Key, hash: usize, offset: u64, content: u32) -> (usize, bool) {
+        // Less than the window, which is less than 2³² − 1.
+        let after = (offset.saturating_sub(self.base) as u32).saturating_add(1);
         if self.used * 8 >= self.slots.len() * 5 {
             self.grow();
         }
@@ -221,12 +267,13 @@ impl Table {
         loop {
             let slot = &mut self.slots[at];
             if slot.after == 0 {
-                *slot = Slot { key: (key.high, key.low), after: offset.saturating_add(1) };
+                *slot = Slot { key: (key.high, key.low), after, content };
                 self.used += 1;
-                return None;
+                return (at, false);
             }
             if slot.key == (key.high, key.low) {
-                return Some(std::mem::replace(&mut slot.after, offset.saturating_add(1)) - 1);
+                slot.after = after;
+                return (at, true);
             }
             at = (at + 1) & mask;
         }
@@ -239,7 +286,7 @@ impl Table {
         self.used = 0;
         for slot in old.into_iter().filter(|slot| slot.after != 0) {
             let key = Key { high: slot.key.0, low: slot.key.1 };
-            self.put(key, self.hash(key), slot.after - 1);
+            self.put(key, self.hash(key), self.base + u64::from(slot.after) - 1, slot.content);
         }
     }
 
@@ -255,100 +302,5 @@ impl Table {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use std::collections::BTreeMap;
-
-    fn seen(window: &mut DedupeWindow, key: Key, offset: u64) -> bool {
-        let mut seen = false;
-        window.seen(&[((), offset, key)], |()| seen = true);
-        seen
-    }
-
-    #[test]
-    fn a_canonical_uuid_is_its_bits_and_nothing_else_is() {
-        let keys = Keys::new();
-        let key = keys.key(b"0194f3a0-1b2c-7d3e-8f4a-0123456789ab");
-        assert_eq!(key, Key { high: 0x0194_f3a0_1b2c_7d3e, low: 0x8f4a_0123_4567_89ab });
-        assert_ne!(keys.key(b"0194F3A0-1B2C-7D3E-8F4A-0123456789AB"), key);
-        assert_ne!(keys.key(b"0194f3a0-1b2c-7d3e-8f4a-0123456789a"), key);
-        assert_ne!(keys.key(b"0194f3a0_1b2c-7d3e-8f4a-0123456789ab"), key);
-    }
-
-    #[test]
-    fn every_byte_of_a_uuid_is_checked() {
-        let text = *b"0194f3a0-1b2c-7d3e-8f4a-0123456789ab";
-        for place in 0..36 {
-            for byte in 0..=255_u8 {
-                let mut changed = text;
-                changed[place] = byte;
-                let expected = std::str::from_utf8(&changed)
-                    .ok()
-                    .filter(|text| text.chars().all(|c| c == '-' || c.is_ascii_digit() || ('a'..='f').contains(&c)))
-                    .filter(|text| text.match_indices('-').map(|(at, _)| at).eq([8, 13, 18, 23]))
-                    .and_then(|text| u128::from_str_radix(&text.replace('-', ""), 16).ok())
-                    .map(|bits| Key { high: (bits >> 64) as u64, low: bits as u64 });
-                assert_eq!(uuid(&changed), expected, "{place} {byte}");
-            }
-        }
-    }
-
-    #[test]
-    fn the_edge_is_exactly_w() {
-        let key = Key { high: 0, low: 0 };
-        for (distance, expected) in [(1, true), (99, true), (100, true), (101, false), (1_000, false)] {
-            for start in [0, 1, 50, 99, 100, 1 << 40] {
-                let mut window = DedupeWindow::new(100);
-                assert!(!seen(&mut window, key, start));
-                assert_eq!(seen(&mut window, key, start + distance), expected, "{start} + {distance}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_window_of_nothing_is_off() {
-        let mut window = DedupeWindow::new(0);
-        assert!((0..10).all(|offset| !seen(&mut window, Key { high: 1, low: 1 }, offset)));
-    }
-
-    #[test]
-    fn memory_stays_bounded() {
-        let mut window = DedupeWindow::new(10_000);
-        for offset in 0..200_000 {
-            assert!(!seen(&mut window, Key { high: offset, low: 0 }, offset));
-        }
-        assert!(window.bytes() <= 2 * 16_384 * 24, "{}", window.bytes());
-        for step in 0..20 {
-            seen(&mut window, Key { high: 0, low: 0 }, 1_000_000 * (step + 1));
-        }
-        assert!(window.bytes() <= 2 * 2 * FIRST_SLOTS * 24, "{}", window.bytes());
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(2_000))]
-        #[test]
-        fn agrees_with_the_definition(
-            window in prop_oneof![Just(0_u64), 1_u64..40, Just(u64::MAX)],
-            start in prop_oneof![Just(0_u64), 0_u64..100, Just(1_u64 << 62)],
-            batch in 1_usize..100,
-            steps in prop::collection::vec((0_u64..30, prop_oneof![9 => 1_u64..3, 2 => 1_u64..80]), 1..300),
-        ) {
-            let mut model: BTreeMap<u64, u64> = BTreeMap::new();
-            let (mut ids, mut expected, mut offset) = (Vec::new(), Vec::new(), start);
-            for (n, (id, step)) in steps.into_iter().enumerate() {
-                if model.get(&id).is_some_and(|last| offset - last <= window) {
-                    expected.push(n);
-                }
-                model.insert(id, offset);
-                ids.push((n, offset, Key { high: id, low: id }));
-                offset += step;
-            }
-            let (mut tested, mut found) = (DedupeWindow::new(window), Vec::new());
-            for batch in ids.chunks(batch) {
-                tested.seen(batch, |n| found.push(n));
-            }
-            prop_assert_eq!(found, expected);
-        }
-    }
-}
+#[path = "dedupe_tests.rs"]
+mod tests;

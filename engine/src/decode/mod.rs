@@ -5,6 +5,7 @@
 
 mod dedupe;
 mod feed;
+mod hint;
 mod id;
 mod kinds;
 mod number;
@@ -16,6 +17,7 @@ mod time;
 mod verdict;
 
 pub use dedupe::{DedupeWindow, Key};
+pub use hint::{in_seconds, is_framed};
 pub use plan::{MAX_DEDUPE_WINDOW, OTHER};
 pub use reason::{Field, Reason};
 pub use verdict::Checked;
@@ -56,10 +58,12 @@ pub struct Decoder {
     keys: Keys,
     shape: Shape,
     kinds: Kinds,
-    /// Rows that have an event id, their offset and its key.
-    identified: Vec<(u32, u64, Key)>,
+    /// Rows that have an event id, their offset, its key and their content.
+    identified: Vec<(u32, u64, Key, u32)>,
     /// Rows that are duplicates, ascending.
     duplicates: Vec<u32>,
+    /// Of these, how many say something else than the first record of their id.
+    conflicts: u64,
 }
 
 impl Decoder {
@@ -77,6 +81,7 @@ impl Decoder {
             kinds: Kinds::default(),
             identified: Vec::new(),
             duplicates: Vec::new(),
+            conflicts: 0,
         })
     }
 
@@ -121,6 +126,7 @@ impl Decoder {
         }
         out.records = counted.len() as u64;
         out.duplicates = self.duplicates.len() as u64;
+        out.conflicts = self.conflicts;
     }
 
     /// Fills the columns with what is accepted, duplicates included.
@@ -139,7 +145,9 @@ impl Decoder {
             ) {
                 Ok(event) => {
                     if let Some(event_id) = &event.event_id {
-                        self.identified.push((out.offsets.len() as u32, record.offset, self.keys.key(event_id)));
+                        let kind = out.kind_names.get(usize::from(event.kind)).map_or("", |name| &**name);
+                        let (key, content) = (self.keys.key(event_id), self.keys.content(&event, kind));
+                        self.identified.push((out.offsets.len() as u32, record.offset, key, content));
                     }
                     push(out, record.offset, &event);
                 }
@@ -150,7 +158,11 @@ impl Decoder {
 
     fn find_duplicates(&mut self, window: &mut DedupeWindow) {
         self.duplicates.clear();
-        window.seen(&self.identified, |row| self.duplicates.push(row));
+        self.conflicts = 0;
+        window.seen(&self.identified, |row, differs| {
+            self.duplicates.push(row);
+            self.conflicts += u64::from(differs);
+        });
     }
 
     /// The verdict on an event that is to be appended to the log now: that of [`Decoder::decode`], were `now_ms` its record's timestamp.

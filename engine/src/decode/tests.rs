@@ -230,6 +230,49 @@ fn duplicates_are_taken_out_and_refresh() {
     assert_eq!(batch.users.len(), 6);
 }
 
+/// Row 52. Content is what is mapped: another order of members or another ignored one is none.
+#[test]
+fn a_duplicate_that_says_something_else_is_a_conflict() {
+    let told = |first: &str, second: &str| {
+        let with_id = |members: &str| event(&format!("{members},\"event_id\":\"a\""));
+        let (first, second) = (with_id(first), with_id(second));
+        let (batch, _) = decode(&mut decoder(), 100, 0, &[(0, &first), (1, &event("\"x\":1")), (2, &second)]);
+        assert_eq!((batch.duplicates, batch.offsets.as_slice()), (1, &[0, 1][..]), "{second} is counted once");
+        batch.conflicts
+    };
+    let base = "\"user_id\":7,\"timestamp\":5";
+    for other in
+        ["\"user_id\":8,\"timestamp\":5", "\"user_id\":\"x7\",\"timestamp\":5", "\"user_id\":7,\"timestamp\":6"]
+    {
+        assert_eq!(told(base, other), 1, "{other}");
+    }
+    assert_eq!(told(base, &format!("{base},\"product_id\":11")), 1);
+    assert_eq!(told(base, &format!("{base},\"event_type\":\"buy\"")), 1);
+    assert_eq!(told("\"user_id\":\"a\",\"product_id\":\"b\"", "\"user_id\":\"b\",\"product_id\":\"a\""), 1);
+    let same = "\"timestamp\":\"1970-01-01T00:00:00.005Z\",\"user_id\":\"7\",\"ignored\":[1]";
+    assert_eq!(told(base, same), 0, "the same, written otherwise");
+}
+
+#[test]
+fn a_retry_without_a_time_of_its_own_is_no_conflict_and_numbers_of_types_are_no_content() {
+    let mut decoder = decoder();
+    let mut window = DedupeWindow::new(100);
+    let mut conflicts = |offset, timestamp_ms, events: &[&str]| {
+        let records: Vec<Record<'_>> = (offset..)
+            .zip(events)
+            .map(|(offset, event)| Record { offset, timestamp_ms, payload: Some(event.as_bytes()) })
+            .collect();
+        let (mut out, mut refused) = (EventBatch::default(), Vec::new());
+        decoder.decode(0, &records, &mut window, 0, &mut out, &mut refused);
+        (out.duplicates, out.conflicts)
+    };
+    let buy = event("\"event_type\":\"buy\",\"event_id\":\"a\"");
+    assert_eq!(conflicts(0, NOW, &[&buy]), (0, 0));
+    // "buy" is the second type of this batch.
+    assert_eq!(conflicts(1, NOW + 1, &[&event("\"x\":1"), &buy]), (1, 0));
+    assert_eq!(conflicts(3, NOW + 2, &[&event("\"event_id\":\"a\"")]), (1, 1));
+}
+
 #[test]
 fn records_before_the_start_only_fill_the_window() {
     let a = event("\"event_id\":\"a\"");

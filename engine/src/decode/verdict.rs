@@ -20,6 +20,8 @@ pub(super) struct Event<'a> {
     pub(super) kind: u16,
     /// Unix milliseconds.
     pub(super) time: i64,
+    /// Whether the event states its time; else it is the record's.
+    pub(super) timed: bool,
 }
 
 /// What is done with event types that pass.
@@ -51,6 +53,7 @@ pub(super) fn judge<'a>(
         product: id::id(value(Field::ProductId), Field::ProductId, required(Field::ProductId), plain)?,
         kind: event_type(value(Field::EventType), plan, types)?,
         time: time(value(Field::Timestamp), record_ms)?,
+        timed: !matches!(value(Field::Timestamp), Value::Absent),
     })
 }
 

@@ -25,7 +25,7 @@ impl Engine {
     /// [`EvaluateError`].
     pub fn evaluate(&self, question: &Question) -> Result<Evaluated, EvaluateError> {
         let served = self.served(&question.name)?;
-        let params = served.askable.check(&question.params).map_err(refused)?;
+        let params = served.askable.check(&question.params, now()).map_err(refused)?;
         self.require_partitions()?;
         self.require_counting(served)?;
         if let Some(follower) = &served.follower {
@@ -36,7 +36,8 @@ impl Engine {
         {
             return Err(EvaluateError::PositionNotReached(self.view.read().metrics[served.id.0].position.clone()));
         }
-        let as_of = jiff::Timestamp::now().as_millisecond();
+        // Not the time of the check: what was waited for has happened since.
+        let as_of = now();
         let deadline = Instant::now() + self.deadline;
         self.require_counting(served)?;
         let counted = self.view.read();
@@ -69,7 +70,7 @@ impl Engine {
             self.view.wait_a_move(left.min(LOOK));
             refresh()?;
         }
-        let as_of = jiff::Timestamp::now().as_millisecond();
+        let as_of = now();
         let deadline = Instant::now() + self.deadline;
         let followed = follower.read();
         let seen = Seen::followed(&followed);
@@ -86,7 +87,8 @@ impl Engine {
 
     fn at_once(&self, question: &Question) -> Result<Option<Evaluated>, EvaluateError> {
         let served = self.served(&question.name)?;
-        let params = served.askable.check(&question.params).map_err(refused)?;
+        let as_of = now();
+        let params = served.askable.check(&question.params, as_of).map_err(refused)?;
         self.require_partitions()?;
         self.require_counting(served)?;
         // What others stored has to be read first.
@@ -98,7 +100,6 @@ impl Engine {
         if question.at_least.as_ref().is_some_and(|at_least| !seen.position.reaches(at_least)) {
             return Ok(None);
         }
-        let as_of = jiff::Timestamp::now().as_millisecond();
         let answer = served.askable.answer_at_once(&params, as_of, &seen.moment(question)?).map_err(refused)?;
         Ok(answer.map(|answer| served.evaluated(&answer, as_of, &seen)))
     }
@@ -177,6 +178,11 @@ impl<'a> Seen<'a> {
             _ => Ok(Moment { state: self.state, position: self.position, version: self.version }),
         }
     }
+}
+
+/// Unix milliseconds.
+fn now() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
 }
 
 fn refused(refused: Refused) -> EvaluateError {

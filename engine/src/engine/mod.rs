@@ -6,10 +6,12 @@ mod outlet;
 mod start;
 mod types;
 
+pub use crate::dead_letter::DeadLetter;
 pub use crate::feed::{FeedItem, Subscription};
 pub use outlet::{Outlet, Sent, open_outlet};
 pub use types::*;
 
+use crate::dead_letter::DeadLetters;
 use crate::decode::Decoder;
 use crate::event::Position;
 use crate::feed::Feed;
@@ -30,6 +32,7 @@ pub struct Engine {
     rejected: Vec<Rejected>,
     view: Arc<View>,
     feed: Arc<Feed>,
+    dead_letters: Arc<DeadLetters>,
     lane: pipeline::Handle,
     /// Where engines share a store; ends with this.
     watch: Option<pipeline::Watch>,
@@ -122,6 +125,15 @@ impl Engine {
     /// The files that were refused.
     pub fn rejected(&self) -> Vec<Rejected> {
         self.rejected.clone()
+    }
+
+    /// The newest dead letters (of one reason, if told), newest first, at most `limit`; and how many there ever were. Blocks.
+    ///
+    /// # Errors
+    /// A sentence: they cannot be read.
+    pub fn dead_letters(&self, limit: usize, reason: Option<&str>) -> Result<Refusals, String> {
+        let newest = self.dead_letters.newest(limit, reason).map_err(|fault| fault.to_string())?;
+        Ok(Refusals { letters: newest.letters, partial: newest.partial, counts: self.dead_letters.counts() })
     }
 
     /// Every new event from now on.

@@ -61,6 +61,7 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
     let watch = follow(&served, &view)?;
     let relay = relay(config, &served, &feed)?;
     let interval = if shared { config.redis.commit_interval_ms } else { config.store.checkpoint_interval_ms };
+    let dead_letters = Arc::new(dead_letters);
     let parts = Parts {
         source,
         store,
@@ -69,7 +70,7 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
         metrics,
         settings: settings(config, &topic, shared),
         decoder: Decoder::new(&config.events).map_err(StartError)?,
-        dead_letters,
+        dead_letters: Arc::clone(&dead_letters),
         // Where others count too, their events are shown as well, by a relay.
         feed: relay.is_none().then(|| feed.clone()),
         checkpoint: Duration::from_millis(interval),
@@ -82,6 +83,7 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
         rejected,
         view,
         feed,
+        dead_letters,
         lane,
         watch,
         _relay: relay,

@@ -1,8 +1,10 @@
 //! What goes into the engine and what comes out of it: data only.
 
 use crate::config::Config;
+use crate::dead_letter::DeadLetter;
 use crate::event::Position;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -188,6 +190,17 @@ pub struct Appended {
     pub rejected: Vec<(usize, String)>,
     /// The offset after the last one written, of each partition written to.
     pub position: Position,
+}
+
+/// Dead letters that were asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Refusals {
+    /// Newest first.
+    pub letters: Vec<DeadLetter>,
+    /// Whether older ones were not looked at, because there was too much in between.
+    pub partial: bool,
+    /// How many there were by reason since the data directory was made, those no longer kept included.
+    pub counts: BTreeMap<Box<str>, u64>,
 }
 
 /// The log cannot take events now.

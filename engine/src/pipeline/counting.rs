@@ -4,7 +4,7 @@ use super::effects::Driver;
 use super::show::show;
 use super::view::View;
 use crate::dead_letter::{DeadLetter, DeadLetters};
-use crate::decode::{Decoder, DedupeWindow, Refused};
+use crate::decode::{Decoder, DedupeWindow, Refused, in_seconds, is_framed};
 use crate::event::{EventBatch, Position, Record};
 use crate::feed::Feed;
 use crate::plugin;
@@ -46,7 +46,7 @@ pub(super) struct Counting {
     pub(super) view: Arc<View>,
     pub(super) metrics: Vec<Metric>,
     pub(super) unstored: HashMap<(RevisionNo, u32), Unstored>,
-    pub(super) dead_letters: DeadLetters,
+    pub(super) dead_letters: Arc<DeadLetters>,
     decoder: Decoder,
     pub(super) dedupe_window: u64,
     max_pending_rows: u64,
@@ -79,7 +79,7 @@ impl Counting {
         view: Arc<View>,
         metrics: Vec<Metric>,
         decoder: Decoder,
-        dead_letters: DeadLetters,
+        dead_letters: Arc<DeadLetters>,
         feed: Option<Arc<Feed>>,
         topic: String,
     ) -> Counting {
@@ -208,7 +208,13 @@ impl Counting {
         let Some(held) = self.held.get_mut(&partition) else { return };
         self.refused.clear();
         self.decoder.decode(partition, records, &mut held.window, count_from, &mut self.batch, &mut self.refused);
-        telemetry::counted(self.batch.len() as u64, self.batch.duplicates);
+        telemetry::counted(self.batch.len() as u64, self.batch.duplicates, self.batch.conflicts);
+        telemetry::hint(
+            "timestamp_in_seconds",
+            self.batch.times.iter().filter(|time| in_seconds(**time)).count() as u64,
+        );
+        let framed = |refused: &&Refused| records[refused.index].payload.is_some_and(is_framed);
+        telemetry::hint("schema_registry_frame", self.refused.iter().filter(framed).count() as u64);
         for refused in &self.refused {
             telemetry::refused(&refused.reason);
             let record = &records[refused.index];

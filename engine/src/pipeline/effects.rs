@@ -1,6 +1,7 @@
 //! Carries out what the machine says: loads, commits, compactions, rewinds; and tells it what came of them.
 
 use super::counting::Counting;
+use super::halts;
 use super::view::View;
 use super::workers::{CommitDone, CommitJob, CompactDone, CompactJob, Worker, committer, compactor, trouble};
 use crate::progress::{Advance, Answer, Bounds, Effect, Event, Found, Progress, RevisionNo, Ticket, Trouble};
@@ -51,6 +52,8 @@ pub(super) struct Driver {
     rolling: bool,
     /// Effects for the source, in order.
     waiting: VecDeque<Effect>,
+    /// Whether anything ever stood still.
+    halted: bool,
     /// Where partitions were told to start when they were assigned.
     starts: BTreeMap<u32, Start>,
     /// Whether other engines read and write the store: then nothing is answered from this lane's state.
@@ -73,6 +76,7 @@ impl Driver {
             expired: BTreeMap::new(),
             rolling: true,
             waiting: VecDeque::new(),
+            halted: false,
             starts: BTreeMap::new(),
         })
     }
@@ -85,6 +89,9 @@ impl Driver {
                 events.extend(self.carry_out(counting, effect));
             }
         }
+        if self.halted {
+            halts::show(counting);
+        }
     }
 
     fn carry_out(&mut self, counting: &mut Counting, effect: Effect) -> Option<Event> {
@@ -93,10 +100,7 @@ impl Driver {
                 let found = self.load(counting, revision, rebuild);
                 Some(Event::Loaded(revision, ticket, found))
             }
-            Effect::Create(revision, ticket) => {
-                let created = self.create(counting, revision);
-                Some(Event::Created(revision, ticket, created))
-            }
+            Effect::Create(revision, ticket) => Some(Event::Created(revision, ticket, self.create(counting, revision))),
             Effect::Commit { revision, ticket, life, advances } => {
                 self.commit(counting, revision, ticket, Life(life), &advances);
                 None
@@ -121,7 +125,9 @@ impl Driver {
                 None
             }
             Effect::Halted(revision, partition, halt) => {
-                self.halted(counting, revision, partition, &halt.to_string());
+                let name = counting.metric(revision).map(|metric| metric.plugin.name());
+                tracing::error!(metric = name, ?partition, "counting stands still: {halt}");
+                self.halted = true;
                 None
             }
             Effect::Bounds(..) | Effect::Read { .. } | Effect::Pause(_) | Effect::Resume(_) => {
@@ -129,14 +135,6 @@ impl Driver {
                 None
             }
         }
-    }
-
-    fn halted(&self, counting: &Counting, revision: RevisionNo, partition: Option<u32>, why: &str) {
-        let Some(metric) = counting.metric(revision) else { return };
-        tracing::error!(metric = metric.plugin.name(), ?partition, "counting stands still: {why}");
-        self.view.stand(|standing| {
-            standing.halts.insert(metric.id, why.into());
-        });
     }
 
     /// Loads progress and, where told so, the view at the same moment.

@@ -50,7 +50,7 @@ pub struct Parts {
     /// Turns records into events.
     pub decoder: Decoder,
     /// Where refused records go.
-    pub dead_letters: DeadLetters,
+    pub dead_letters: Arc<DeadLetters>,
     /// Where new events are shown; `None`: elsewhere.
     pub feed: Option<Arc<Feed>>,
     /// How often state is made durable.

@@ -6,6 +6,7 @@
 mod counting;
 mod effects;
 mod follower;
+mod halts;
 mod lane;
 mod relay;
 mod show;

@@ -22,28 +22,32 @@ compile_error!("add the ELF machine number of this architecture");
 /// Half a sentence that goes after the file's name: what is wrong with it.
 pub(super) fn inspect(bytes: &[u8]) -> Result<Option<HandshakeText>, String> {
     if bytes.is_empty() {
-        return Err("is empty".into());
+        return Err("is empty (copy it again)".into());
     }
     if bytes.get(..4) != Some(b"\x7fELF") {
-        return Err("is not a shared object (no ELF header)".into());
+        return Err(
+            "is not a shared object: it has no ELF header (build the plugin as a cdylib and copy the .so file)".into(),
+        );
     }
     if bytes.get(4..6) != Some(&[2, 1]) {
-        return Err("is not a 64-bit little-endian shared object".into());
+        return Err("is not a 64-bit little-endian shared object (build the plugin for this machine)".into());
     }
     let cut = |_| "is cut off: its headers point beyond its end (copy it again)".to_string();
     let header = FileHeader64::<Endianness>::parse(bytes).map_err(cut)?;
     let endian = header.endian().map_err(cut)?;
     let machine = header.e_machine.get(endian);
     if machine != MACHINE {
-        return Err(format!("was built for another machine (ELF machine {machine}, this one is {MACHINE})"));
+        return Err(format!(
+            "was built for another machine: ELF machine {machine}, this one is {MACHINE} (build it for this machine)"
+        ));
     }
     if header.e_type.get(endian) != ET_DYN {
-        return Err("is an ELF file but not a shared object (crate-type must be cdylib)".into());
+        return Err("is an ELF file but not a shared object (build it with crate-type = [\"cdylib\"])".into());
     }
     let length = bytes.len() as u64;
     let segments = header.program_headers(endian, bytes).map_err(cut)?;
     if !segments.iter().any(|segment| segment.p_type(endian) == PT_LOAD) {
-        return Err("has nothing to load".into());
+        return Err("has nothing to load (build it again, and strip no segments from it)".into());
     }
     for segment in segments {
         let (offset, size) = segment.file_range(endian);
@@ -63,7 +67,7 @@ pub(super) fn inspect(bytes: &[u8]) -> Result<Option<HandshakeText>, String> {
     let file = ElfFile64::<Endianness>::parse(bytes).map_err(cut)?;
     let dynamic = file.elf_dynamic_table().map_err(cut)?;
     if dynamic.iter().next().is_none() {
-        return Err("has no dynamic table".into());
+        return Err("has no dynamic table (build it again as a cdylib)".into());
     }
     Ok(handshake(&file, bytes))
 }
@@ -122,6 +126,10 @@ mod tests {
         assert!(patched(0, b"MZ").contains("no ELF header"));
         assert!(inspect(b"").unwrap_err().contains("empty"));
         assert!(inspect(b"#!/bin/sh\n").unwrap_err().contains("no ELF header"));
+        let refusals = [patched(18, &[0, 0]), patched(16, &[2, 0]), patched(4, &[1]), patched(0, b"MZ")];
+        for refusal in refusals.into_iter().chain([inspect(b"").unwrap_err()]) {
+            assert!(refusal.ends_with(')'), "no cure in {refusal:?}");
+        }
     }
 
     #[test]

@@ -26,7 +26,9 @@ pub(super) struct Candidate {
 /// # Errors
 /// A sentence: the folder cannot be read.
 pub(super) fn names(folder: &Path) -> Result<Vec<PathBuf>, String> {
-    let unreadable = |fault: io::Error| format!("the folder {} cannot be read: {fault}", folder.display());
+    let unreadable = |fault: io::Error| {
+        format!("the folder {} cannot be read: {fault} (make it a folder that this user may list)", folder.display())
+    };
     let entries = match fs::read_dir(folder) {
         Err(fault) if fault.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
         entries => entries.map_err(unreadable)?,
@@ -43,8 +45,12 @@ pub(super) fn names(folder: &Path) -> Result<Vec<PathBuf>, String> {
 /// # Errors
 /// Half a sentence that goes after the file's name: why it is not trusted, or cannot be read.
 pub(super) fn read(file: &Path) -> Result<Candidate, String> {
-    let unreadable = |fault: io::Error| format!("cannot be read: {fault}");
-    let folder = file.parent().ok_or("has no folder")?.canonicalize().map_err(unreadable)?;
+    let unreadable = |fault: io::Error| format!("cannot be read: {fault} (let this user read it, or remove it)");
+    let folder = file
+        .parent()
+        .ok_or("has no folder (give the plugin folder by its whole path)")?
+        .canonicalize()
+        .map_err(unreadable)?;
     let real = file.canonicalize().map_err(unreadable)?;
     if real.parent() != Some(&folder) {
         return Err("is a link to another folder (copy the file itself)".into());
@@ -57,7 +63,7 @@ pub(super) fn read(file: &Path) -> Result<Candidate, String> {
         .map_err(unreadable)?;
     let metadata = opened.metadata().map_err(unreadable)?;
     if !metadata.is_file() {
-        return Err("is not a regular file".into());
+        return Err("is not a regular file (move it away, or put the plugin's file in its place)".into());
     }
     let mode = metadata.permissions().mode();
     if mode & 0o002 != 0 {
@@ -70,7 +76,7 @@ pub(super) fn read(file: &Path) -> Result<Candidate, String> {
     let mut bytes = Vec::new();
     opened.take(LARGEST + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > LARGEST {
-        return Err(format!("is larger than {} MiB", LARGEST >> 20));
+        return Err(format!("is larger than {} MiB (strip its debug information)", LARGEST >> 20));
     }
     let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(Candidate { bytes, sha256, group_writable: mode & 0o020 != 0 })
@@ -87,7 +93,12 @@ fn owner_of_this_process() -> io::Result<u32> {
 /// # Errors
 /// A sentence.
 pub(super) fn keep(private: &Path, candidate: &Candidate) -> Result<PathBuf, String> {
-    let failed = |fault: io::Error| format!("its private copy cannot be written to {}: {fault}", private.display());
+    let failed = |fault: io::Error| {
+        let folder = private.display();
+        format!(
+            "has no private copy: {folder} cannot be written: {fault} (mend the disk or its permissions, start again)"
+        )
+    };
     DirBuilder::new().recursive(true).mode(0o700).create(private).map_err(failed)?;
     fs::set_permissions(private, fs::Permissions::from_mode(0o700)).map_err(failed)?;
     let private_folder = private.canonicalize().map_err(failed)?;
@@ -156,6 +167,9 @@ mod tests {
         fs::create_dir(folder.path().join("dir.so")).unwrap();
         assert!(refusal(&folder.path().join("dir.so")).contains("regular"));
         assert!(refusal(&folder.path().join("absent.so")).contains("cannot be read"));
+        for name in ["world.so", "out.so", "dir.so", "absent.so"] {
+            assert!(refusal(&folder.path().join(name)).ends_with(')'), "{name}: no cure");
+        }
     }
 
     #[test]

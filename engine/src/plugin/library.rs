@@ -39,12 +39,15 @@ impl Library {
     /// # Errors
     /// Half a sentence that goes after the file's name.
     pub(super) fn open(copy: &Path) -> Result<Library, String> {
-        let library = RawLibrary::load_at(copy).map_err(|fault| format!("cannot be loaded: {}", first_line(&fault)))?;
+        let library = RawLibrary::load_at(copy).map_err(|fault| {
+            format!("cannot be loaded: {} (build it on this system, or install what it needs)", first_line(&fault))
+        })?;
         // Never unloaded: the layouts that the checker keeps, and whatever a plugin's threads run, point into it.
         let library: &'static RawLibrary = Box::leak(Box::new(library));
         // SAFETY: the library lives as long as the process.
-        let header = unsafe { lib_header_from_raw_library(library) }
-            .map_err(|fault| format!("has no entry points of this kind: {}", first_line(&fault)))?;
+        let header = unsafe { lib_header_from_raw_library(library) }.map_err(|fault| {
+            format!("has no entry points of this kind: {} (rebuild it with a current tally-plugin)", first_line(&fault))
+        })?;
         Library::of(header, copy)
     }
 

@@ -122,7 +122,9 @@ fn plugins(dirs: &[PathBuf], private: &Path, rejected: &mut Vec<RejectedFile>) -
 fn candidate(file: &Path) -> Result<(Candidate, HandshakeText), String> {
     let candidate = folder::read(file)?;
     let handshake = elf::inspect(&candidate.bytes)?;
-    let missing = || "is a shared object but not a Tally plugin (no export_metric!)".to_string();
+    let missing = || {
+        "is a shared object but not a Tally plugin: it has no export_metric! (add it and build again, or move the file away)".to_string()
+    };
     Ok((candidate, handshake.ok_or_else(missing)?))
 }
 
@@ -142,11 +144,13 @@ fn load_file(
     }
     let copy = folder::keep(private, candidate)?;
     let library = Library::open(&copy)?;
-    let text = library.about("(a plugin being loaded)").map_err(|fault| format!("does not say what it is: {fault}"))?;
+    let text = library
+        .about("(a plugin being loaded)")
+        .map_err(|fault| format!("does not say what it is: {fault} (mend the plugin)"))?;
     let about: AboutText = readable(&text)?;
     let faults = check::about(&about);
     if !faults.is_empty() {
-        return Err(format!("cannot be served: {}", faults.join("; ")));
+        return Err(format!("cannot be served: {} (mend the plugin)", faults.join("; ")));
     }
     if let Some(first) = others.iter().find(|other| other.about.name == about.name) {
         return Err(format!(
@@ -192,38 +196,46 @@ fn fits(handshake: &HandshakeText) -> Result<(), String> {
     Ok(())
 }
 
+/// Where the cure of a refused metric lies; NAME is the metric's.
+const IN_CONFIG: &str = "mend [metrics.NAME] in the configuration";
+const IN_PLUGIN: &str = "mend the plugin";
+const IN_BOTH: &str = "mend [metrics.NAME] in the configuration, or the plugin";
+
 /// One metric of a plugin.
 fn metric(name: &str, plugin: &Plugin, section: &MetricConfig) -> Result<Metric, String> {
-    let refused = |what: &str, faults: &[String]| {
-        format!("metric {name} of plugin {}: {what}: {}", plugin.about.name, faults.join("; "))
+    let refused = |what: &str, faults: &[String], cure: &str| {
+        let cure = cure.replace("NAME", name);
+        format!("metric {name} of plugin {}: {what}: {} ({cure})", plugin.about.name, faults.join("; "))
     };
-    let one = |what: &str, fault: String| refused(what, &[fault]);
+    let one = |what: &str, fault: String, cure: &str| refused(what, &[fault], cure);
     let config = if section.config.is_empty() {
         json!({})
     } else {
         serde_json::to_value(&section.config)
-            .map_err(|fault| one("its configuration is not representable as JSON", fault.to_string()))?
+            .map_err(|fault| one("its configuration is not representable as JSON", fault.to_string(), IN_CONFIG))?
     };
     let schema = jsonschema::validator_for(&plugin.about.config_schema)
-        .map_err(|fault| one("its config schema is unusable", fault.to_string()))?;
+        .map_err(|fault| one("its config schema is unusable", fault.to_string(), IN_PLUGIN))?;
     let faults = check::against(&schema, &config);
     if !faults.is_empty() {
-        return Err(refused("its configuration does not fit", &faults));
+        return Err(refused("its configuration does not fit", &faults, IN_CONFIG));
     }
     // Leaked once for each metric that is loaded: log lines of the plugin carry it as long as the process lives.
     let label: &'static str = Box::leak(name.to_string().into_boxed_str());
     let text = config.to_string();
-    let described = plugin.library.describe(&text, label).map_err(|fault| one("it does not describe itself", fault))?;
-    let mut description: Description = readable(&described).map_err(|fault| one("its description", fault))?;
+    let described =
+        plugin.library.describe(&text, label).map_err(|fault| one("it does not describe itself", fault, IN_PLUGIN))?;
+    let mut description: Description =
+        readable(&described).map_err(|fault| one("its description", fault, IN_PLUGIN))?;
     let mut faults = check::description(&description);
     if !faults.is_empty() {
-        return Err(refused("its description cannot be served", &faults));
+        return Err(refused("its description cannot be served", &faults, IN_PLUGIN));
     }
     faults.extend(retain(&mut description, &section.retention));
     if !faults.is_empty() {
-        return Err(refused("its retention does not fit", &faults));
+        return Err(refused("its retention does not fit", &faults, IN_CONFIG));
     }
-    let hosted = plugin.library.create(&text, label).map_err(|fault| one("it does not start", fault))?;
+    let hosted = plugin.library.create(&text, label).map_err(|fault| one("it does not start", fault, IN_BOTH))?;
     let metric = Metric {
         name: name.into(),
         plugin: plugin.about.name.clone(),
@@ -235,7 +247,9 @@ fn metric(name: &str, plugin: &Plugin, section: &MetricConfig) -> Result<Metric,
         description: Arc::new(description),
         hosted,
     };
-    metric.update(&EventBatch::default(), &mut Vec::new()).map_err(|fault| one("it fails on an empty batch", fault))?;
+    metric
+        .update(&EventBatch::default(), &mut Vec::new())
+        .map_err(|fault| one("it fails on an empty batch", fault, IN_PLUGIN))?;
     Ok(metric)
 }
 

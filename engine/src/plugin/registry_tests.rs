@@ -35,6 +35,7 @@ fn what_is_no_plugin_is_listed_in_the_configured_folder_only() {
     assert_eq!(reasons.len(), expected.len(), "{reasons:?}");
     for (reason, part) in reasons.iter().zip(expected) {
         assert!(reason.contains(part), "{part:?} is not in {reason:?}");
+        assert!(reason.ends_with(')') && reason.contains(" ("), "no cure in {reason:?}");
     }
     assert!(!private.exists(), "nothing was copied, so nothing was loaded");
 }

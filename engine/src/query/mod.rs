@@ -107,14 +107,14 @@ impl Askable {
         Ok(Askable { id, plugin, params, answers: Answers::default() })
     }
 
-    /// Checks the shape of a question; `null` means `{}`.
+    /// Checks a question; `null` means `{}`. What it cannot see is what depends on the state: how finely the past is held.
     ///
     /// # Errors
     /// All faults.
-    pub fn check<'q>(&self, params: &'q Value) -> Result<Cow<'q, Map<String, Value>>, Refused> {
+    pub fn check<'q>(&self, params: &'q Value, now: i64) -> Result<Cow<'q, Map<String, Value>>, Refused> {
         let (faults, params) = match params {
-            Value::Null => (self.params.faults(&Value::Object(Map::new())), Cow::Owned(Map::new())),
-            Value::Object(given) => (self.params.faults(params), Cow::Borrowed(given)),
+            Value::Null => (self.params.faults(&Value::Object(Map::new()), now), Cow::Owned(Map::new())),
+            Value::Object(given) => (self.params.faults(params, now), Cow::Borrowed(given)),
             _ => return Err(invalid("/params", "params is not an object")),
         };
         if faults.is_empty() { Ok(params) } else { Err(Refused::Invalid("invalid_params".into(), faults)) }

@@ -12,6 +12,8 @@ use tally_plugin::description::Description;
 pub struct Params {
     schema: Value,
     validator: Validator,
+    /// Whether the host's time params are among them.
+    time: bool,
 }
 
 impl Params {
@@ -36,7 +38,7 @@ impl Params {
         }
         let validator =
             jsonschema::validator_for(&schema).map_err(|fault| format!("the params schema is invalid: {fault}"))?;
-        Ok(Params { schema, validator })
+        Ok(Params { schema, validator, time: description.time })
     }
 
     /// The whole schema.
@@ -44,17 +46,22 @@ impl Params {
         &self.schema
     }
 
-    /// Every fault of a question's params (an object), one per pointer.
-    pub fn faults(&self, params: &Value) -> Vec<Fault> {
+    /// Every fault of a question's params, one per pointer, in the order of the pointers: what the schema says, and what only
+    /// the time params together say. `now` is the end of a window that names none.
+    pub fn faults(&self, params: &Value, now: i64) -> Vec<Fault> {
+        let together = || params.as_object().filter(|_| self.time).map(|params| window::faults(params, now));
         // Much cheaper than an empty list of errors, and what nearly every question comes to.
-        if self.validator.is_valid(params) {
-            return Vec::new();
-        }
         let mut faults: BTreeMap<String, String> = BTreeMap::new();
-        for error in self.validator.iter_errors(params) {
-            for (pointer, detail) in told(&error) {
-                faults.entry(pointer).or_insert(detail);
+        if !self.validator.is_valid(params) {
+            for error in self.validator.iter_errors(params) {
+                for (pointer, detail) in told(&error) {
+                    faults.entry(pointer).or_insert(detail);
+                }
             }
+        }
+        // A value that the schema refuses is not refused a second time.
+        for fault in together().into_iter().flatten() {
+            faults.entry(fault.pointer).or_insert(fault.detail);
         }
         faults.into_iter().map(|(pointer, detail)| Fault { pointer, detail }).collect()
     }
@@ -85,7 +92,8 @@ fn escaped(name: &str) -> String {
 mod tests {
     use super::*;
 
-    fn params(value: &Value) -> Vec<String> {
+    /// Faults at time 1,000.
+    fn faults(value: &Value) -> Vec<Fault> {
         let description = Description {
             summary: String::new(),
             tables: vec![],
@@ -95,8 +103,11 @@ mod tests {
             result_schema: json!({}),
             examples: vec![],
         };
-        let params = Params::new(&description).expect("a schema");
-        params.faults(value).into_iter().map(|fault| fault.pointer).collect()
+        Params::new(&description).expect("a schema").faults(value, 1_000)
+    }
+
+    fn params(value: &Value) -> Vec<String> {
+        faults(value).into_iter().map(|fault| fault.pointer).collect()
     }
 
     #[test]
@@ -106,6 +117,34 @@ mod tests {
             params(&json!({"limit": 0, "windw": "1h", "bucket": "2h", "event_types": []})),
             ["/params/bucket", "/params/event_types", "/params/limit", "/params/user_id", "/params/windw"]
         );
+    }
+
+    #[test]
+    fn what_the_time_params_say_together_comes_with_the_rest() {
+        assert_eq!(
+            params(&json!({"window": "1h", "from": 0, "windw": 1})),
+            ["/params/user_id", "/params/window", "/params/windw"]
+        );
+        assert_eq!(params(&json!({"user_id": 1, "from": 5, "to": 5, "limit": 0})), ["/params/from", "/params/limit"]);
+        assert_eq!(params(&json!({"user_id": 1, "from": 1_000})), ["/params/from"], "not before now");
+        assert_eq!(params(&json!({"user_id": 1, "from": 999})), Vec::<String>::new());
+        assert_eq!(
+            params(&json!({"from": "yesterday", "to": "2026-01-01T00:00:00", "limit": 0})),
+            ["/params/from", "/params/limit", "/params/to", "/params/user_id"]
+        );
+    }
+
+    #[test]
+    fn the_fault_of_the_schema_wins_and_nothing_follows_from_a_value_that_is_none() {
+        let both = faults(&json!({"user_id": 1, "window": "1y", "from": 0}));
+        assert_eq!(both.len(), 1, "{both:?}");
+        assert!(both[0].pointer == "/params/window" && both[0].detail.contains("1y"), "{both:?}");
+        for to in [json!(true), json!("soon"), json!(null)] {
+            assert_eq!(params(&json!({"user_id": 1, "from": 2_000, "to": to})), ["/params/to"], "{to}");
+        }
+        for window in [json!("-1h"), json!("1é"), json!(""), json!(5), json!("99999999999999999999w"), json!(null)] {
+            assert_eq!(params(&json!({"user_id": 1, "window": window})), ["/params/window"], "{window}");
+        }
     }
 
     #[test]

@@ -77,7 +77,14 @@ pub(super) fn parse(params: &Map<String, Value>, as_of: i64, held: &Held) -> Res
     Ok(TimeParams { window: snap(bounds, held), steps, event_types })
 }
 
-/// The window as asked for.
+/// What is wrong with the window, whatever the schema says of the same values.
+pub(super) fn faults(params: &Map<String, Value>, now: i64) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    bounds(params, now, &mut faults);
+    faults
+}
+
+/// The window as asked for. A value that cannot be read is one fault, and nothing is concluded from it.
 fn bounds(params: &Map<String, Value>, as_of: i64, faults: &mut Vec<Fault>) -> Window {
     let mut time = |name: &str| {
         let value = params.get(name)?;
@@ -107,7 +114,9 @@ fn bounds(params: &Map<String, Value>, as_of: i64, faults: &mut Vec<Fault>) -> W
         None => from,
     };
     let bounded = from.is_some();
+    let readable = to.is_some() || !params.contains_key("to");
     if let (Some(from), Some(to)) = (from, to.or(bounded.then_some(as_of)))
+        && readable
         && from >= to
     {
         let detail = "from must be before to (or before now)".into();
@@ -126,7 +135,7 @@ fn time_of(value: &Value) -> Option<i64> {
 }
 
 fn length_ms(length: &str) -> Option<i64> {
-    let (count, unit) = length.split_at(length.len().checked_sub(1)?);
+    let (count, unit) = length.split_at_checked(length.len().checked_sub(1)?)?;
     let unit = match unit {
         "m" => MINUTE,
         "h" => HOUR,
@@ -134,7 +143,7 @@ fn length_ms(length: &str) -> Option<i64> {
         "w" => 7 * DAY,
         _ => return None,
     };
-    count.parse::<i64>().ok()?.checked_mul(unit)
+    count.parse::<i64>().ok().filter(|count| *count > 0)?.checked_mul(unit)
 }
 
 fn step_ms(bucket: &str) -> Option<i64> {

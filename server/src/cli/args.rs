@@ -19,7 +19,7 @@ commands
   demo      run with made-up events        produce   send made-up events or a file
   run       run as metrics.toml says       import    names of users and products from a CSV file
   query     evaluate a metric              plugin    what is loaded
-  config    what is configured, and why
+  config    what is configured, and why     dead-letters   records that were refused
 
 tally COMMAND --help says more.
 ";
@@ -44,6 +44,8 @@ pub(crate) enum Command {
     Query(Query),
     /// The metrics and plugins of a running engine
     Plugin(Plugin),
+    /// The newest records that could not be events, and why
+    DeadLetters(DeadLetters),
     /// Write users or products from a CSV file into the catalogue
     Import(Import),
     /// What is configured, and where it comes from
@@ -170,6 +172,22 @@ pub(crate) enum PluginCommand {
 }
 
 #[derive(Group, Debug)]
+#[command(after_help = "  tally dead-letters --reason missing_field:user_id --limit 5")]
+pub(crate) struct DeadLetters {
+    /// Show so many, newest first; 1 to 100
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=100))]
+    pub(crate) limit: u64,
+    /// Only those of one reason
+    #[arg(long, value_name = "REASON", value_parser = reason)]
+    pub(crate) reason: Option<String>,
+    #[command(flatten)]
+    pub(crate) engine: Engine,
+    /// Print the whole answer on one line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Group, Debug)]
 #[command(after_help = "Columns: user_id,user_name,email or product_id,product_name,cost; the first line names them.")]
 pub(crate) struct Import {
     /// What the file holds
@@ -220,6 +238,15 @@ fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if (0.001..=FASTEST).contains(&rate) => Ok(rate),
         _ => Err("write events a second, from 0.001 to 100000000".into()),
+    }
+}
+
+/// Reasons need no escapes in an address.
+fn reason(text: &str) -> Result<String, String> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b':';
+    match (1..=128).contains(&text.len()) && text.bytes().all(plain) {
+        true => Ok(text.into()),
+        false => Err("write a reason as it is listed: invalid_json, missing_field:user_id".into()),
     }
 }
 

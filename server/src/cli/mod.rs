@@ -6,6 +6,7 @@
 mod args;
 pub(crate) mod client;
 mod config;
+mod dead_letters;
 mod demo;
 mod import;
 mod output;
@@ -71,6 +72,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Produce(args) => produce::run(&args),
         Command::Query(args) => query::run(&args),
         Command::Plugin(args) => query::plugins(&args),
+        Command::DeadLetters(args) => dead_letters::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Config(args) => config::run(&args),
     };

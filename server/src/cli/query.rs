@@ -37,7 +37,7 @@ pub(crate) fn plugins(args: &Plugin) -> Result<(), Failure> {
     Ok(())
 }
 
-fn ask(request: impl Future<Output = Result<Answer, ClientError>>) -> Result<Value, Failure> {
+pub(super) fn ask(request: impl Future<Output = Result<Answer, ClientError>>) -> Result<Value, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Failed(format!("no network: {error}")))?;
     let answer = runtime.block_on(request).map_err(|error| Failure::Failed(error.to_string()))?;
@@ -52,7 +52,7 @@ fn pretty(value: &Value) -> String {
     serde_json::to_string_pretty(value).unwrap_or_else(|_| value.to_string())
 }
 
-fn text(value: &Value, key: &str) -> String {
+pub(super) fn text(value: &Value, key: &str) -> String {
     tame(value.get(key).and_then(Value::as_str).unwrap_or_default())
 }
 
@@ -82,6 +82,11 @@ fn listing(answer: &Value) -> String {
             text(metric, "summary"),
         ]);
     }
+    lines(&table)
+}
+
+/// Without spaces at the ends.
+pub(super) fn lines(table: &Table) -> String {
     table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
 }
 

@@ -3,11 +3,11 @@
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use tally_engine::engine::{
-    AppendError, Appended, Check, Engine, EvaluateError, Evaluated, FeedItem, MetricInfo, Question, Rejected,
+    AppendError, Appended, Check, Engine, EvaluateError, Evaluated, FeedItem, MetricInfo, Question, Refusals, Rejected,
 };
 use tally_engine::event::Position;
 
-/// The engine, as the server sees it. `evaluate` and `append` block; the rest returns at once.
+/// The engine, as the server sees it. `evaluate`, `append` and `dead_letters` block; the rest returns at once.
 pub trait Core: Send + Sync + 'static {
     /// The metrics, by name.
     fn metrics(&self) -> Vec<MetricInfo>;
@@ -26,6 +26,12 @@ pub trait Core: Send + Sync + 'static {
 
     /// Answers a question if that is over at once; `None` says to use `evaluate`.
     fn ready_answer(&self, question: &Question) -> Option<Result<Evaluated, EvaluateError>>;
+
+    /// The newest dead letters, of one reason if told; blocks.
+    ///
+    /// # Errors
+    /// A sentence: they cannot be read.
+    fn dead_letters(&self, limit: usize, reason: Option<&str>) -> Result<Refusals, String>;
 
     /// Validates and writes events.
     ///
@@ -62,6 +68,10 @@ impl Core for Engine {
 
     fn ready_answer(&self, question: &Question) -> Option<Result<Evaluated, EvaluateError>> {
         Engine::ready_answer(self, question)
+    }
+
+    fn dead_letters(&self, limit: usize, reason: Option<&str>) -> Result<Refusals, String> {
+        Engine::dead_letters(self, limit, reason)
     }
 
     fn append(&self, events: &[&[u8]]) -> Result<Appended, AppendError> {

@@ -8,6 +8,7 @@ mod body;
 mod catalogue;
 mod connection;
 mod core;
+mod dead_letters;
 mod decorate;
 mod descriptor;
 mod events;
@@ -76,6 +77,10 @@ pub struct Limits {
     pub appends: usize,
     /// How long the log may take to acknowledge; then 503.
     pub append: Duration,
+    /// Questions for dead letters at once; one more is answered 503.
+    pub letters: usize,
+    /// How long reading them may take; then 503.
+    pub letter: Duration,
     /// How long the catalogue may take; then 503, or an answer without names.
     pub catalogue: Duration,
     /// WebSockets at once; one more is answered 503.
@@ -105,6 +110,8 @@ impl Default for Limits {
             evaluation: Duration::from_millis(250),
             appends: 16,
             append: seconds(10),
+            letters: 2,
+            letter: seconds(5),
             catalogue: seconds(1),
             sockets: 1_024,
             socket_ping: seconds(20),
@@ -135,6 +142,7 @@ struct App {
     evaluations: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
     appends: Arc<Semaphore>,
+    letters: Arc<Semaphore>,
     sockets: Arc<Semaphore>,
     phase: watch::Sender<Phase>,
 }
@@ -151,6 +159,7 @@ impl App {
             evaluations: permits(limits.evaluations),
             waiting: permits(limits.evaluations),
             appends: permits(limits.appends),
+            letters: permits(limits.letters),
             sockets: permits(limits.sockets),
             phase: watch::channel(Phase::Serving).0,
             limits,
@@ -169,6 +178,7 @@ impl App {
             .route("/api/products/{id}", one)
             .route("/api/metrics", get(metrics::list).post(metrics::evaluate))
             .route("/api/metrics/{name}", get(metrics::one))
+            .route("/api/dead-letters", get(dead_letters::list))
             .route("/api/events", axum::routing::post(events::append))
             .route("/ws", get(ws::upgrade))
             .route("/livez", get(health::live))

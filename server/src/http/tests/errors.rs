@@ -175,6 +175,7 @@ async fn wrong_method_and_unknown_route() {
     for (method, path, allow) in [
         (Method::DELETE, "/api/metrics", "GET,HEAD,POST"),
         (Method::GET, "/api/events", "POST"),
+        (Method::POST, "/api/dead-letters", "GET,HEAD"),
         (Method::POST, "/api/users", "GET,HEAD"),
         (Method::PUT, "/livez", "GET,HEAD"),
         (Method::POST, "/ws", "GET,HEAD"),
@@ -219,6 +220,22 @@ async fn ids_and_pages_that_cannot_be() {
     for name in ["..%2f..%2fetc%2fpasswd", "a.so", "%00", "%ff"] {
         problem(&world.get(&format!("/api/metrics/{name}")).await, 404, "metric_not_found");
     }
+}
+
+#[tokio::test]
+async fn dead_letters_that_cannot_be_asked_for_or_read() {
+    let world = World::new(Limits::default()).await;
+    for limit in ["0", "101", "-1", "1e1", "x"] {
+        let answer = world.get(&format!("/api/dead-letters?limit={limit}")).await;
+        assert_eq!(problem(&answer, 422, "invalid_params"), ["/limit"], "{limit}");
+    }
+    assert!(world.fake.letters_asked.lock().is_empty());
+    *world.fake.letters.lock() = Err("the disk failed".into());
+    let answer = world.get("/api/dead-letters").await;
+    problem(&answer, 503, "store_unavailable");
+    assert_eq!((answer.header("retry-after"), &answer.json()["detail"]), ("1", &json!("the disk failed")));
+    let world = World::new(Limits { letters: 0, ..Limits::default() }).await;
+    problem(&world.get("/api/dead-letters").await, 503, "overloaded");
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use tally_engine::engine::{
     AppendError, Appended, Check, Cost as MetricCost, EvaluateError, Evaluated, FeedItem, History, MetricInfo,
-    MetricState, Question, Rejected,
+    MetricState, Question, Refusals, Rejected,
 };
 use tally_engine::event::Position;
 use tally_plugin::description::{Cell, Description, Example, From, Key, Merge, Pane, Table, Tier};
@@ -34,6 +34,8 @@ pub(super) struct Fake {
     pub(super) ready: Mutex<bool>,
     pub(super) written: Mutex<Vec<String>>,
     pub(super) append_fails: Mutex<bool>,
+    pub(super) letters: Mutex<Result<Refusals, String>>,
+    pub(super) letters_asked: Mutex<Vec<(usize, Option<String>)>>,
     pub(super) checks: Mutex<Vec<Check>>,
     pub(super) states: Mutex<MetricState>,
     pub(super) feed: broadcast::Sender<FeedItem>,
@@ -47,6 +49,8 @@ impl Fake {
             ready: Mutex::default(),
             written: Mutex::default(),
             append_fails: Mutex::new(false),
+            letters: Mutex::new(Ok(Refusals::default())),
+            letters_asked: Mutex::default(),
             checks: Mutex::new(vec![Check { name: "store", ok: true, detail: "embedded".into() }]),
             states: Mutex::new(MetricState::Active),
             feed: broadcast::channel(64).0,
@@ -137,6 +141,11 @@ impl Core for Fake {
         }
         let evaluate = Arc::clone(&self.evaluate.lock());
         Some(evaluate(question))
+    }
+
+    fn dead_letters(&self, limit: usize, reason: Option<&str>) -> Result<Refusals, String> {
+        self.letters_asked.lock().push((limit, reason.map(str::to_owned)));
+        self.letters.lock().clone()
     }
 
     fn append(&self, events: &[&[u8]]) -> Result<Appended, AppendError> {

@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::Request;
 use serde_json::{Value, json};
 use std::time::Duration;
-use tally_engine::engine::{Check, MetricState};
+use tally_engine::engine::{Check, DeadLetter, MetricState, Refusals};
 
 #[tokio::test]
 async fn an_answer_is_the_contract_to_the_letter() {
@@ -141,6 +141,43 @@ async fn events_reach_the_log_as_they_were_sent() {
     assert_eq!(answer.json(), json!({"accepted": 2, "rejected": [], "position": "0:17"}));
     let large = format!("[{}]", vec!["{\"a\":1}"; 100_000].join(","));
     assert_eq!(world.post("/api/events", large).await.json()["accepted"], json!(100_000), "far more than 64 KiB");
+}
+
+#[tokio::test]
+async fn dead_letters_are_shown_as_text_where_they_are_text() {
+    let world = World::new(Limits::default()).await;
+    let empty = world.get("/api/dead-letters").await;
+    assert_eq!((empty.status.as_u16(), empty.text.as_str()), (200, r#"{"items":[],"counts":{}}"#));
+    let letter = |reason: &str, offset, payload: &[u8]| {
+        DeadLetter::new(reason, "events", 3, offset, 1_767_225_600_000, Some(payload))
+    };
+    let letters = vec![
+        letter("invalid_utf8", 9, b"\xff\xfe"),
+        letter("invalid_json", 8, "{\"ü".as_bytes()),
+        letter("payload_too_large", 7, &[b'x'; 70_000]),
+    ];
+    let counts = [("invalid_json".into(), 12), ("invalid_utf8".into(), 1)].into();
+    *world.fake.letters.lock() = Ok(Refusals { letters, partial: true, counts });
+    let answer = world.get("/api/dead-letters?limit=100&reason=missing_field%3Auser_id&x=y").await.json();
+    let place = json!({"topic": "events", "partition": 3, "time": "2026-01-01T00:00:00.000Z"});
+    let with = |rest: Value| {
+        let mut item = place.as_object().unwrap().clone();
+        item.extend(rest.as_object().unwrap().clone());
+        Value::Object(item)
+    };
+    let items = json!([
+        with(json!({"reason": "invalid_utf8", "offset": 9, "length": 2, "bytes_base64": "//4="})),
+        with(json!({"reason": "invalid_json", "offset": 8, "length": 4, "text": "{\"ü"})),
+        with(json!({"reason": "payload_too_large", "offset": 7, "length": 70_000, "text": "x".repeat(1_024)})),
+    ]);
+    assert_eq!(answer["items"], items);
+    assert_eq!(
+        (&answer["partial"], &answer["counts"]),
+        (&json!(true), &json!({"invalid_json": 12, "invalid_utf8": 1}))
+    );
+    world.get("/api/dead-letters?limit=&reason=").await;
+    let asked = world.fake.letters_asked.lock().clone();
+    assert_eq!(asked, [(20, None), (100, Some("missing_field:user_id".to_owned())), (20, None)]);
 }
 
 #[tokio::test]

@@ -1,0 +1,98 @@
+//! Which metrics stand still, as the machine says now: what it takes back is no longer shown.
+//!
+//! A partition that stood still may count again without a restart: it was taken away and assigned anew after its log was mended,
+//! or its metric was loaded afresh. Decides nothing; a reason is kept while it is not known whether it still holds.
+
+use super::counting::Counting;
+use crate::progress::{Machine, RevisionNo};
+use crate::state::MetricId;
+use std::collections::BTreeMap;
+
+/// Shows it, once anything was halted and at every event from then on.
+pub(super) fn show(counting: &Counting) {
+    let shown = counting.view.look(|standing| standing.halts.clone());
+    let metrics = counting.metrics.iter().map(|metric| (metric.no, metric.id));
+    let now = halts(&counting.machine, metrics, &counting.held(), &shown);
+    if now != shown {
+        counting.view.stand(|standing| standing.halts = now);
+    }
+}
+
+/// Why each metric stands still; the first reason of each. `shown`: what was said before, `held`: the partitions held.
+fn halts(
+    machine: &Machine,
+    metrics: impl Iterator<Item = (RevisionNo, MetricId)>,
+    held: &[u32],
+    shown: &BTreeMap<MetricId, String>,
+) -> BTreeMap<MetricId, String> {
+    let standing = |(no, id): (RevisionNo, MetricId)| {
+        if let Some((_, _, halt)) = machine.halts().find(|(halted, _, _)| *halted == no) {
+            return Some((id, halt.to_string()));
+        }
+        // Until each partition is loaded and compared with its log, nobody knows better.
+        let known = !held.is_empty() && held.iter().all(|partition| machine.next(no, *partition).is_some());
+        shown.get(&id).filter(|_| !known).map(|why| (id, why.clone()))
+    };
+    metrics.filter_map(standing).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::{Bounds, Effect, Event, Found, History, Memory, OnGap, OnStateLoss, Progress, Settings};
+
+    const NO: RevisionNo = RevisionNo(0);
+    const ID: MetricId = MetricId(0);
+
+    /// Answers what the machine asks: the store holds progress up to 10, the log ends at `end`.
+    fn drive(machine: &mut Machine, event: Event, end: u64) {
+        let mut events = vec![event];
+        while let Some(event) = events.pop() {
+            for effect in machine.on(event) {
+                match effect {
+                    Effect::Load { revision, ticket, .. } => {
+                        let progress = vec![(0, Progress { next: 10, ..Progress::default() })];
+                        events.push(Event::Loaded(revision, ticket, Ok(Some(Found { life: 1, progress }))));
+                    }
+                    Effect::Bounds(ticket, _) => {
+                        events.push(Event::Bounds(ticket, vec![Bounds { partition: 0, start: 0, end }]));
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_counts_again_is_no_longer_shown_and_what_is_not_known_yet_still_is() {
+        let mut machine = Machine::new(Settings {
+            dedupe_window: 5,
+            on_gap: OnGap::Halt,
+            on_state_loss: OnStateLoss::Rebuild,
+            memory: Memory::Resident,
+            max_pending_rows: 100,
+            topic: String::new(),
+        });
+        let now = |machine: &Machine, held: &[u32], shown: &BTreeMap<MetricId, String>| {
+            halts(machine, [(NO, ID)].into_iter(), held, shown)
+        };
+        drive(&mut machine, Event::Joined(NO, History::Whole), 5);
+        drive(&mut machine, Event::Assigned(vec![0]), 5);
+        let halted = now(&machine, &[0], &BTreeMap::new());
+        assert!(halted[&ID].contains("the log ends at 5"), "{halted:?}");
+
+        drive(&mut machine, Event::Lost(vec![0]), 5);
+        assert_eq!(now(&machine, &[], &halted), halted, "nothing is known of a partition that is not held");
+        // Assigned, and not loaded yet.
+        machine.on(Event::Assigned(vec![0]));
+        assert_eq!(now(&machine, &[0], &halted), halted, "it is not known yet");
+        drive(&mut machine, Event::Assigned(vec![0]), 20);
+        assert_eq!(machine.next(NO, 0), Some(10));
+        assert_eq!(now(&machine, &[0], &halted), BTreeMap::new(), "the log was restored: it counts again");
+
+        drive(&mut machine, Event::Quarantined(NO, "it failed".into()), 20);
+        let quarantined = now(&machine, &[0], &BTreeMap::new());
+        drive(&mut machine, Event::Assigned(vec![0]), 20);
+        assert_eq!(now(&machine, &[0], &quarantined), quarantined, "a plugin that failed stays out until a restart");
+    }
+}

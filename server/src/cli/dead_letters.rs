@@ -1,0 +1,112 @@
+//! `tally dead-letters`: what a running engine could not count, and why.
+//!
+//! The table shows the beginning of each payload; `--json` has all of what is kept.
+
+use super::args::DeadLetters;
+use super::client::Client;
+use super::output::tame;
+use super::query::{ask, lines, text};
+use super::{Failure, output};
+use comfy_table::{Table, presets};
+use serde_json::Value;
+
+/// Characters of a payload that the table shows.
+const SHOWN: usize = 80;
+
+pub(crate) fn run(args: &DeadLetters) -> Result<(), Failure> {
+    let reason = args.reason.as_ref().map_or(String::new(), |reason| format!("&reason={reason}"));
+    let path = format!("/api/dead-letters?limit={}{reason}", args.limit);
+    let client = Client::new(&args.engine.url).map_err(Failure::Usage)?;
+    let answer = ask(async { client.get(&path).await })?;
+    if args.json {
+        output::data(&answer.to_string());
+        return Ok(());
+    }
+    output::data(&listing(&answer));
+    if answer.get("partial") == Some(&Value::Bool(true)) {
+        output::note("warning: older ones were not looked at: there is too much of other reasons in between");
+    }
+    Ok(())
+}
+
+/// The letters, then how many there ever were of each reason.
+fn listing(answer: &Value) -> String {
+    let items = answer.get("items").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let mut listing = String::from("no dead letters");
+    if !items.is_empty() {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).set_header([
+            "TIME",
+            "REASON",
+            "TOPIC",
+            "PARTITION",
+            "OFFSET",
+            "BYTES",
+            "PAYLOAD",
+        ]);
+        for item in items {
+            let number = |key: &str| item.get(key).and_then(Value::as_u64).unwrap_or_default().to_string();
+            table.add_row([
+                text(item, "time"),
+                text(item, "reason"),
+                text(item, "topic"),
+                number("partition"),
+                number("offset"),
+                number("length"),
+                payload(item),
+            ]);
+        }
+        listing = lines(&table);
+    }
+    for (reason, count) in answer.get("counts").and_then(Value::as_object).into_iter().flatten() {
+        let count = output::thousands(count.as_u64().unwrap_or_default());
+        listing.push_str(&format!("\ntotal  {}: {count}", tame(reason)));
+    }
+    listing
+}
+
+fn payload(item: &Value) -> String {
+    let whole = match item.get("text").and_then(Value::as_str) {
+        Some(text) => tame(text),
+        None => format!("base64 {}", text(item, "bytes_base64")),
+    };
+    let mut shown: String = whole.chars().take(SHOWN).collect();
+    if shown.len() < whole.len() {
+        shown.push('…');
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_listing_shows_place_reason_and_the_beginning_of_the_payload() {
+        let item = |rest: Value| {
+            let mut item = json!({"reason": "invalid_json", "topic": "events", "partition": 2, "offset": 41,
+                "time": "2026-01-01T00:00:00.000Z", "length": 1234});
+            item.as_object_mut().expect("an object").extend(rest.as_object().expect("an object").clone());
+            item
+        };
+        let answer = json!({"items": [item(json!({"text": format!("{{\u{1b}[31m\n{}", "ü".repeat(100))})),
+            item(json!({"bytes_base64": "//4="}))], "counts": {"invalid_json": 1234}});
+        let shown = listing(&answer);
+        for words in [
+            "REASON",
+            "invalid_json",
+            "events",
+            "41",
+            "1234",
+            "{ [31m ü",
+            "ü…",
+            "base64 //4=",
+            "\ntotal  invalid_json: 1,234",
+        ] {
+            assert!(shown.contains(words), "{words:?}: {shown}");
+        }
+        assert!(!shown.contains('\u{1b}'), "nothing foreign reaches the terminal");
+        assert_eq!(listing(&json!({"items": [], "counts": {}})), "no dead letters");
+    }
+}

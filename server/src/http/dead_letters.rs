@@ -1,0 +1,104 @@
+//! `GET /api/dead-letters`: the newest records that could not be events, with reason, place and bytes; and how many there were.
+//!
+//! Bytes that are UTF-8 are shown as `text`, others as `bytes_base64`; of a payload above 64 KiB the first 1 KiB are kept, and
+//! `length` says how long it was. Removes nothing and sends nothing back to the log.
+
+use super::problem::Problem;
+use super::{App, time};
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tally_engine::engine::{DeadLetter, Refusals};
+use tokio::time::timeout;
+
+/// Letters of an answer unless told.
+const LIMIT: usize = 20;
+
+/// Most letters of an answer: with 64 KiB each, some 8 MB.
+const MOST: usize = 100;
+
+#[derive(Serialize)]
+struct Listing {
+    items: Vec<Item>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    partial: bool,
+    counts: BTreeMap<Box<str>, u64>,
+}
+
+#[derive(Serialize)]
+struct Item {
+    reason: Box<str>,
+    topic: Box<str>,
+    partition: u32,
+    offset: u64,
+    time: String,
+    length: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes_base64: Option<String>,
+}
+
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let (limit, reason) = asked(query)?;
+    let place = Arc::clone(&app.letters)
+        .try_acquire_owned()
+        .map_err(|_| Problem::overloaded("as many questions for dead letters are under way as this server takes on"))?;
+    let core = Arc::clone(&app.core);
+    let work = tokio::task::spawn_blocking(move || {
+        let found = core.dead_letters(limit, reason.as_deref());
+        // Held until the thread is free, also when nobody waits for the answer any more.
+        drop(place);
+        found
+    });
+    let unavailable =
+        |detail: String| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", detail).retry_after(1);
+    match timeout(app.limits.letter, work).await {
+        Ok(Ok(Ok(Refusals { letters, partial, counts }))) => {
+            Ok(Json(Listing { items: letters.into_iter().map(item).collect(), partial, counts }).into_response())
+        }
+        Ok(Ok(Err(fault))) => Err(unavailable(fault)),
+        Ok(Err(failed)) => {
+            tracing::error!(%failed, "reading dead letters panicked");
+            Err(Problem::internal())
+        }
+        Err(_) => Err(unavailable("the dead letters were not read in time; ask again, or for fewer".into())),
+    }
+}
+
+/// Limit and reason. Keys that are not known mean nothing; an empty value is as none.
+fn asked(query: Result<Query<Vec<(String, String)>>, QueryRejection>) -> Result<(usize, Option<String>), Problem> {
+    let Query(pairs) = query.map_err(|_| Problem::fault("invalid_params", "", "the query is not UTF-8"))?;
+    let (mut limit, mut reason) = (LIMIT, None);
+    for (key, value) in pairs.into_iter().filter(|(_, value)| !value.is_empty()) {
+        match key.as_str() {
+            "limit" => {
+                let asked = value.parse().ok().filter(|limit| (1..=MOST).contains(limit));
+                let detail = || format!("is not an integer from 1 to {MOST}");
+                limit = asked.ok_or_else(|| Problem::fault("invalid_params", "/limit", detail()))?;
+            }
+            "reason" => reason = Some(value),
+            _ => {}
+        }
+    }
+    Ok((limit, reason))
+}
+
+fn item(letter: DeadLetter) -> Item {
+    let DeadLetter { reason, topic, partition, offset, timestamp_ms, bytes, length, .. } = letter;
+    let (text, bytes_base64) = match String::from_utf8(bytes.into_vec()) {
+        Ok(text) => (Some(text), None),
+        Err(fault) => (None, Some(STANDARD.encode(fault.as_bytes()))),
+    };
+    Item { reason, topic, partition, offset, time: time::text(timestamp_ms), length, text, bytes_base64 }
+}
