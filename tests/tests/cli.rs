@@ -140,7 +140,9 @@ fn config_show_names_the_origin_of_every_value_and_hides_secrets() {
     assert!(has("log.partitions = 4", "(default)"), "{text}");
     assert!(has("kafka.settings.\"sasl.password\" = ***", "(file metrics.toml:4)"), "{text}");
     assert!(!text.contains("hush") && !err(&output).contains("hush"));
-    assert_eq!(err(&output), "warning: REDIS_URL is set but not yet used by this version\n");
+    assert!(has("redis.url = \"redis://***@x\"", "(env REDIS_URL)"), "{text}");
+    assert!(has("store.kind = \"redis\"", "(env REDIS_URL)"), "{text}");
+    assert_eq!(err(&output), "");
 
     let json = tally_in(folder.path(), &["config", "show", "--json"], &env);
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
