@@ -4,4 +4,5 @@ pub mod client;
 pub mod day;
 pub mod kafka;
 pub mod oracle;
+pub mod postgres;
 pub mod tally;

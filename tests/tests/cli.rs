@@ -59,6 +59,7 @@ fn every_command_has_help() {
         &["query"],
         &["plugin", "list"],
         &["import"],
+        &["migrate"],
         &["config", "show"],
         &["config", "check"],
     ] {
@@ -123,7 +124,7 @@ fn config_show_names_the_origin_of_every_value_and_hides_secrets() {
     let folder = tempfile::tempdir().unwrap();
     let file = "[kafka]\ngroup = \"g\"\n[kafka.settings]\n\"sasl.password\" = \"hush\"\n";
     std::fs::write(folder.path().join("metrics.toml"), file).unwrap();
-    let env = [("TOPIC", "clicks"), ("REDIS_URL", "redis://:hush@x")];
+    let env = [("TOPIC", "clicks"), ("REDIS_URL", "redis://:hush@x"), ("POSTGRES_URL", "postgres://u:hush@db/t")];
     let output = tally_in(folder.path(), &["config", "show"], &env);
     let text = out(&output);
     assert_eq!(code(&output), 0);
@@ -132,6 +133,7 @@ fn config_show_names_the_origin_of_every_value_and_hides_secrets() {
     assert!(has("kafka.group = \"g\"", "(file metrics.toml:2)"), "{text}");
     assert!(has("log.partitions = 4", "(default)"), "{text}");
     assert!(has("kafka.settings.\"sasl.password\" = ***", "(file metrics.toml:4)"), "{text}");
+    assert!(has("catalogue.postgres_url = \"postgres://u:***@db/t\"", "(env POSTGRES_URL)"), "{text}");
     assert!(!text.contains("hush") && !err(&output).contains("hush"));
     assert_eq!(err(&output), "warning: REDIS_URL is set but not yet used by this version\n");
 

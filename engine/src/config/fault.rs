@@ -112,7 +112,11 @@ impl<'a> Text<'a> {
         }
         // What follows a secret key stays out of terminals and logs, even when the line is broken.
         let shown: String = match content.split_once('=') {
-            Some((key, _)) if is_secret(key) => format!("{}= ***", key),
+            Some((key, _)) if key.contains("://") => "***".into(),
+            Some((key, _)) if is_secret(content) || (content.contains("://") && content.contains('@')) => {
+                format!("{key}= ***")
+            }
+            None if content.contains("://") => "***".into(),
             _ => content.chars().map(|c| if c == '\t' || c.is_control() { ' ' } else { c }).collect(),
         };
         if column > shown.chars().count() + 1 {

@@ -4,6 +4,7 @@
 
 use super::document::{self, Document, Spans};
 use super::fault::{ConfigError, Fault, Place, Text, is_secret};
+use super::url::masked;
 use super::{Config, check};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -59,11 +60,15 @@ pub struct Loaded {
 }
 
 /// Environment variables and the keys they set.
-const ENV_KEYS: [(&str, &str); 3] =
-    [("KAFKA_BROKER", "kafka.brokers"), ("TOPIC", "kafka.topic"), ("GROUP_ID", "kafka.group")];
+const ENV_KEYS: [(&str, &str); 4] = [
+    ("KAFKA_BROKER", "kafka.brokers"),
+    ("TOPIC", "kafka.topic"),
+    ("GROUP_ID", "kafka.group"),
+    ("POSTGRES_URL", "catalogue.postgres_url"),
+];
 
 /// Environment variables of parts that do not exist yet.
-const ENV_UNUSED: [&str; 3] = ["POSTGRES_URL", "REDIS_URL", "REDIS_PORT"];
+const ENV_UNUSED: [&str; 2] = ["REDIS_URL", "REDIS_PORT"];
 
 /// Reads, merges and checks.
 ///
@@ -223,7 +228,7 @@ fn resolve(config: &mut Config, origins: &BTreeMap<String, Place>, file: Option<
 pub struct Setting {
     /// Key path.
     pub key: String,
-    /// The value, `None` for a secret.
+    /// The value, a URL without its password; `None` for a secret.
     pub value: Option<Value>,
     /// Where it comes from.
     pub origin: Place,
@@ -247,7 +252,10 @@ impl Loaded {
                 Value::Table(inner) if !inner.is_empty() => self.flatten(inner, &key, settings),
                 value => {
                     let origin = self.origins.get(&key).cloned().unwrap_or(Place::Default);
-                    let value = (!is_secret(&key)).then(|| value.clone());
+                    let value = (!is_secret(&key)).then(|| match value {
+                        Value::String(text) => Value::String(masked(text)),
+                        other => other.clone(),
+                    });
                     settings.push(Setting { key, value, origin });
                 }
             }

@@ -8,6 +8,7 @@ pub(crate) mod client;
 mod config;
 mod demo;
 mod import;
+mod migrate;
 mod output;
 mod produce;
 mod query;
@@ -72,6 +73,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Query(args) => query::run(&args),
         Command::Plugin(args) => query::plugins(&args),
         Command::Import(args) => import::run(&args),
+        Command::Migrate(args) => migrate::run(&args),
         Command::Config(args) => config::run(&args),
     };
     match result {

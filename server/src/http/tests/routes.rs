@@ -148,7 +148,10 @@ async fn health_is_told_line_by_line() {
     let world = World::new(Limits::default()).await;
     assert_eq!(world.get("/livez").await.text, "ok\n");
     assert_eq!(world.get("/readyz").await.text, "ok\n");
-    assert_eq!(world.get("/readyz?verbose").await.text, "[+]store ok: embedded\nreadyz check passed\n");
+    assert_eq!(
+        world.get("/readyz?verbose").await.text,
+        "[+]store ok: embedded\n[+]catalogue ok\nreadyz check passed\n"
+    );
     world.fake.checks.lock().push(Check { name: "source", ok: false, detail: "no assignment".into() });
     let answer = world.get("/readyz?verbose").await;
     assert_eq!(answer.status, 503);
