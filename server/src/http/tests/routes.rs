@@ -155,7 +155,8 @@ async fn health_is_told_line_by_line() {
     world.fake.checks.lock().push(Check { name: "source", ok: false, detail: "no assignment".into() });
     let answer = world.get("/readyz?verbose").await;
     assert_eq!(answer.status, 503);
-    assert_eq!(answer.text, "[+]store ok: embedded\n[-]source failed: no assignment\nreadyz check failed\n");
+    let lines = "[+]store ok: embedded\n[-]source failed: no assignment\n[+]catalogue ok\nreadyz check failed\n";
+    assert_eq!(answer.text, lines);
     let answer = world.get("/readyz").await;
     assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (503, "1"));
     assert_eq!(
