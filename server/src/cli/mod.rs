@@ -9,6 +9,7 @@ mod config;
 mod dead_letters;
 mod demo;
 mod import;
+mod migrate;
 mod output;
 mod produce;
 mod query;
@@ -74,6 +75,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Plugin(args) => query::plugins(&args),
         Command::DeadLetters(args) => dead_letters::run(&args),
         Command::Import(args) => import::run(&args),
+        Command::Migrate(args) => migrate::run(&args),
         Command::Config(args) => config::run(&args),
     };
     match result {
