@@ -1,11 +1,14 @@
 //! Carries out what the machine says: loads, commits, compactions, rewinds; and tells it what came of them.
+//!
+//! Over 400 lines: one match of effects, and each arm's few lines, in the order in which the protocol names them.
 
 use super::counting::Counting;
 use super::halts;
+use super::stored::{accounts, counted_partitions, found};
 use super::view::View;
 use super::workers::{CommitDone, CommitJob, CompactDone, CompactJob, Worker, committer, compactor, trouble};
 use crate::progress::{Advance, Answer, Bounds, Effect, Event, Found, Progress, RevisionNo, Ticket, Trouble};
-use crate::source::{Source, SourceError, Start};
+use crate::source::{Identity, Source, SourceError, Start};
 use crate::state::Sealed;
 use crate::store::{
     self, Bucket, BucketRead, BucketSize, Commit, CommitAnswer, Known, Life, Store, StoreError, StoredProgress,
@@ -36,12 +39,17 @@ const ROLL: usize = 20_000;
 /// How long an answer of the store is waited for before what is due is sent again, while partitions are given up.
 const RETRY: Duration = Duration::from_millis(100);
 
+/// How long a log may take to say which one it is.
+const ANSWER: Duration = Duration::from_secs(2);
+
 /// How often a table is compacted because panes have expired, at most.
 const EXPIRE: Duration = Duration::from_secs(60);
 
 /// Carries out effects. Those that need the source wait until the lane serves it.
 pub(super) struct Driver {
     store: Arc<dyn Store>,
+    /// Tells which log is read, where a log can be replaced by another of its name.
+    identity: Option<Arc<dyn Identity>>,
     view: Arc<View>,
     commits: Worker<CommitJob, CommitDone>,
     compactions: Worker<CompactJob, CompactDone>,
@@ -63,9 +71,15 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    pub(super) fn new(store: Arc<dyn Store>, view: Arc<View>, shared: bool) -> std::io::Result<Driver> {
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        identity: Option<Arc<dyn Identity>>,
+        view: Arc<View>,
+        shared: bool,
+    ) -> std::io::Result<Driver> {
         Ok(Driver {
-            commits: committer(store.clone())?,
+            commits: committer(store.clone(), identity.clone())?,
+            identity,
             compactions: compactor(store.clone(), if shared { UNFOLDED } else { 0 })?,
             shared,
             given: BTreeMap::new(),
@@ -218,7 +232,8 @@ impl Driver {
             })
             .collect();
         let commit = Commit { revision: metric.revision.clone(), life, advances, frames };
-        self.commits.send(CommitJob { revision: no, ticket, commit });
+        let topic = counting.machine.topic().to_owned();
+        self.commits.send(CommitJob { revision: no, ticket, commit, topic });
     }
 
     /// Takes what the threads beside the lane have answered.
@@ -232,7 +247,7 @@ impl Driver {
     }
 
     fn answered(&mut self, counting: &mut Counting, done: CommitDone) {
-        let CommitDone { revision, ticket, answer } = done;
+        let CommitDone { revision, ticket, answer, topic } = done;
         let answer = match answer {
             Ok(CommitAnswer::Applied(sizes)) => {
                 let now = jiff::Timestamp::now().as_millisecond();
@@ -255,6 +270,18 @@ impl Driver {
             }
         };
         self.tell(counting, Event::Answered(revision, ticket, answer));
+        if let Some(topic) = topic {
+            self.tell(counting, Event::Topic(topic));
+        }
+    }
+
+    /// Asks which log it is that is read. Whether it answered.
+    pub(super) fn identify(&mut self, counting: &mut Counting) -> Result<(), SourceError> {
+        if let Some(identity) = &self.identity {
+            let topic = identity.ask(ANSWER)?;
+            self.tell(counting, Event::Topic(topic));
+        }
+        Ok(())
     }
 
     fn look_for_compaction(&mut self, counting: &Counting, no: RevisionNo, sizes: &[BucketSize]) {
@@ -331,7 +358,7 @@ impl Driver {
     pub(super) fn serve(&mut self, counting: &mut Counting, source: &mut dyn Source) {
         while let Some(effect) = self.waiting.pop_front() {
             match effect {
-                Effect::Bounds(ticket, partitions) => match source.bounds() {
+                Effect::Bounds(ticket, partitions) => match self.identify(counting).and_then(|()| source.bounds()) {
                     Ok(bounds) => {
                         counting.note_lag(&bounds);
                         let asked = bounds.into_iter().filter(|bounds| partitions.contains(&bounds.partition));
@@ -396,33 +423,4 @@ fn watermark(counting: &Counting, no: RevisionNo) -> i64 {
     let ahead = jiff::Timestamp::now().as_millisecond() + 5 * 60_000;
     let times = counting.metric(no).and_then(|metric| counting.view.read().state.times(metric.id));
     times.map_or(i64::MIN, |(_, last)| last.min(ahead))
-}
-
-/// A partition of which nothing was counted has no place in a position.
-fn counted_partitions(stored: &store::StoredRevision) -> impl Iterator<Item = (u32, u64)> + '_ {
-    let places = stored.progress.iter().map(|(partition, progress)| (*partition, progress.next));
-    places.filter(|(_, next)| *next > 0)
-}
-
-fn found(stored: &store::StoredRevision) -> Result<Found, Trouble> {
-    let progress = stored.progress.iter().map(|(partition, progress)| {
-        let record = Progress::decode(&progress.bytes).map_err(|fault| Trouble::Corrupt(fault.to_string()))?;
-        if record.next != progress.next {
-            let what = format!("the progress record of partition {partition} does not match its fence");
-            return Err(Trouble::Corrupt(what));
-        }
-        Ok((*partition, record))
-    });
-    Ok(Found { life: stored.life.0, progress: progress.collect::<Result<_, _>>()? })
-}
-
-/// The updates that frames say they hold must be those that progress says were made: else a bucket is missing.
-fn accounts(found: &Found, rows: u64) -> Result<(), Trouble> {
-    let made: u64 = found.progress.iter().map(|(_, progress)| progress.rows).sum();
-    if made == rows {
-        return Ok(());
-    }
-    Err(Trouble::Corrupt(format!(
-        "the buckets hold {rows} updates, but {made} were made: part of the state is missing"
-    )))
 }
