@@ -17,6 +17,7 @@ pub fn describe() {
     describe_counter!("tally_hints_total", "Records that probably mean something else than they say, by what.");
     describe_counter!("tally_rejected_total", "Records refused, by reason; they are kept as dead letters.");
     describe_counter!("tally_dead_letters_lost_total", "Refused records that could not be kept.");
+    describe_counter!("tally_stalls_total", "Partitions found to deliver nothing though the log had more.");
     describe_gauge!("tally_lag_records", "Records of a partition that are not counted yet.");
     describe_gauge!("tally_checkpoint_timestamp_seconds", "When state was last made durable, Unix time.");
     describe_gauge!("tally_checkpoint_age_seconds", "How long ago state was last made durable.");
@@ -52,6 +53,11 @@ pub(crate) fn refused(reason: &impl Display) {
 /// Refused records could not be kept.
 pub(crate) fn letters_lost(count: u64) {
     counter!("tally_dead_letters_lost_total").increment(count);
+}
+
+/// So many more partitions deliver nothing though the log has more; they were restarted.
+pub(crate) fn stalled(partitions: u64) {
+    counter!("tally_stalls_total").increment(partitions);
 }
 
 /// How far behind each partition is.

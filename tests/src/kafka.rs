@@ -7,7 +7,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, OwnedHeaders};
@@ -140,6 +140,43 @@ impl Kafka {
             Some(Ok(_)) => self.leaders(name, partitions),
             Some(Err((_, reason))) => bail!("topic {name} was not created: {reason}"),
             None => bail!("topic {name}: no answer"),
+        }
+    }
+
+    /// Deletes a topic and waits until nothing is left of it.
+    ///
+    /// # Errors
+    /// What the broker said.
+    pub fn delete_topic(&self, name: &str) -> Result<()> {
+        let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)));
+        let deleted = wait(self.admin()?.delete_topics(&[name], &options))?;
+        if let Some(Err((_, reason))) = deleted.into_iter().next() {
+            bail!("topic {name} was not deleted: {reason}");
+        }
+        let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", self.brokers()).create()?;
+        let started = Instant::now();
+        while started.elapsed() < START {
+            let metadata = client.fetch_metadata(Some(name), Duration::from_secs(2))?;
+            if metadata.topics().iter().all(|topic| topic.error().is_some()) {
+                return Ok(());
+            }
+            client.poll(Duration::from_millis(20));
+        }
+        bail!("topic {name} is still there after {START:?}")
+    }
+
+    /// Raises a topic's number of partitions.
+    ///
+    /// # Errors
+    /// What the broker said.
+    pub fn add_partitions(&self, topic: &str, partitions: i32) -> Result<()> {
+        let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)));
+        let raised =
+            wait(self.admin()?.create_partitions(&[NewPartitions::new(topic, partitions as usize)], &options))?;
+        match raised.into_iter().next() {
+            Some(Ok(_)) => self.leaders(topic, partitions),
+            Some(Err((_, reason))) => bail!("topic {topic} got no more partitions: {reason}"),
+            None => bail!("topic {topic}: no answer"),
         }
     }
 

@@ -97,6 +97,18 @@ impl Redis {
         redis::Client::open(self.url())?.get_connection_with_timeout(Duration::from_secs(5))
     }
 
+    /// Everything it holds: each key with its value as Redis itself writes it, ascending.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn content(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        let mut link = self.connect()?;
+        let mut keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut link)?;
+        keys.sort();
+        let value = |key: String| Ok((key.clone(), redis::cmd("DUMP").arg(&key).query(&mut link)?));
+        keys.into_iter().map(value).collect()
+    }
+
     /// Ends the server as a crash would.
     ///
     /// # Errors

@@ -214,6 +214,12 @@ impl Process {
         }
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ends it as a crash would, and waits for its end.
     ///
     /// # Errors

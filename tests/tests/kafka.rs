@@ -1,4 +1,5 @@
-//! Engines that count a topic of real Apache Kafka: odd records, kills, a broker that goes, groups, gaps, a real file.
+//! Engines that count a topic of real Apache Kafka: odd records, kills, a broker that goes, groups, gaps, topics that grow or
+//! are made anew, a state that is lost, a real file.
 //!
 //! Totals are what was produced, exactly. What Kafka does to a source alone is in `sources.rs`.
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
@@ -8,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tally_tests::client::Client;
 use tally_tests::kafka::Kafka;
+use tally_tests::redis::Redis;
 use tally_tests::tally::{Home, Tally};
 
 const PARTITIONS: i32 = 4;
@@ -33,6 +35,9 @@ fn kafka() {
     a_second_engine_in_the_group_is_told(&kafka);
     a_gap_is_told_and_what_only_the_window_misses_is_none(&kafka);
     a_file_counts_once_however_often_it_is_replayed(&kafka);
+    a_topic_made_anew_is_told_and_nothing_of_it_is_counted(&kafka);
+    partitions_that_are_added_are_counted(&kafka);
+    a_state_that_is_lost_is_counted_again_or_told(&kafka);
     a_broker_that_goes_is_waited_for(&mut kafka);
 }
 
@@ -208,6 +213,111 @@ fn a_gap_is_told_and_what_only_the_window_misses_is_none(kafka: &Kafka) {
     home.write("metrics.toml", format!("{CONFIG}\n[source]\non_gap = \"continue\"\n")).unwrap();
     let tally = home.start().unwrap();
     assert_eq!(total(&tally.client, &kafka.position("gap", PARTITIONS).unwrap()), 5_500);
+    tally.stop().unwrap();
+}
+
+/// So many events of each partition, of ids that begin with `name`.
+fn fill(kafka: &Kafka, topic: &str, name: &str, count: usize) {
+    for partition in 0..PARTITIONS {
+        let events: Vec<Vec<u8>> = (0..count).map(|n| event(&format!("{name}-{partition}-{n}"))).collect();
+        kafka.produce(topic, partition, &events).unwrap();
+    }
+}
+
+fn anew(kafka: &Kafka, topic: &str) {
+    kafka.delete_topic(topic).unwrap();
+    kafka.create_topic(topic, PARTITIONS, &[]).unwrap();
+    // More than before: the offsets that were counted are there again.
+    fill(kafka, topic, "other", 1_500);
+}
+
+/// It stands still for that reason, and answers no numbers.
+fn told(tally: &Tally, why: &str) {
+    let stands = |text: &str| text.contains("[-]counting failed") && text.contains(why);
+    let ready = tally.client.readyz(why, LONG, |answer| answer.status == 503 && stands(&answer.text));
+    ready.unwrap_or_else(|fault| panic!("{fault:#}\n{}", tally.process.tail()));
+    let answer = tally.client.evaluate(&json!({"name": "event_frequencies"})).unwrap();
+    assert_eq!((answer.status, answer.text.contains(why)), (503, true), "{}", answer.text);
+    assert!(tally.process.tail().contains(why), "the log says it: {}", tally.process.tail());
+}
+
+fn a_topic_made_anew_is_told_and_nothing_of_it_is_counted(kafka: &Kafka) {
+    const WHY: &str = "it was deleted and created again";
+    // while an engine runs that commits all the time
+    let redis = Redis::start(&[]).unwrap();
+    let mut home = home(kafka, "anew");
+    home.env("REDIS_URL", &redis.url());
+    fill(kafka, "anew", "first", 1_000);
+    let tally = home.start().unwrap();
+    assert_eq!(total(&tally.client, &kafka.position("anew", PARTITIONS).unwrap()), 4_000);
+    let before = redis.content().unwrap();
+    anew(kafka, "anew");
+    told(&tally, WHY);
+    tally.stop().unwrap();
+    assert!(redis.content().unwrap() == before, "records of another topic were stored");
+
+    // between two runs, and with a store of its own
+    let home = self::home(kafka, "anew-stopped");
+    fill(kafka, "anew-stopped", "first", 1_000);
+    let tally = home.start().unwrap();
+    assert_eq!(total(&tally.client, &kafka.position("anew-stopped", PARTITIONS).unwrap()), 4_000);
+    tally.stop().unwrap();
+    anew(kafka, "anew-stopped");
+    let tally = home.listening().unwrap();
+    told(&tally, WHY);
+    tally.kill().unwrap();
+    // the cure: an empty data directory
+    std::fs::remove_dir_all(home.path().join(".tally")).unwrap();
+    let tally = home.start().unwrap();
+    assert_eq!(total(&tally.client, &kafka.position("anew-stopped", PARTITIONS).unwrap()), 6_000);
+
+    // while an engine runs with a store of its own, and the new topic is shorter
+    kafka.delete_topic("anew-stopped").unwrap();
+    kafka.create_topic("anew-stopped", PARTITIONS, &[]).unwrap();
+    fill(kafka, "anew-stopped", "third", 10);
+    told(&tally, WHY);
+    tally.stop().unwrap();
+}
+
+fn partitions_that_are_added_are_counted(kafka: &Kafka) {
+    let home = home(kafka, "grows");
+    fill(kafka, "grows", "first", 100);
+    let tally = home.start().unwrap();
+    assert_eq!(total(&tally.client, &kafka.position("grows", PARTITIONS).unwrap()), 400);
+    kafka.add_partitions("grows", PARTITIONS + 2).unwrap();
+    for partition in 0..PARTITIONS + 2 {
+        kafka.produce("grows", partition, &[event(&format!("second-{partition}"))]).unwrap();
+    }
+    let six = |answer: &tally_tests::client::Answer| answer.status == 200 && answer.text.contains("6 partitions");
+    tally.client.readyz("all partitions are held", LONG, six).unwrap();
+    assert_eq!(total(&tally.client, &kafka.position("grows", PARTITIONS + 2).unwrap()), 406);
+    let ended = tally.stop().unwrap();
+    assert!(ended.took < Duration::from_secs(5), "{ended:?}");
+}
+
+fn a_state_that_is_lost_is_counted_again_or_told(kafka: &Kafka) {
+    let redis = Redis::start(&[]).unwrap();
+    let lose = || redis::cmd("FLUSHALL").exec(&mut redis.connect().unwrap()).unwrap();
+    let mut home = home(kafka, "lost");
+    home.env("REDIS_URL", &redis.url());
+    fill(kafka, "lost", "first", 500);
+    let at = kafka.position("lost", PARTITIONS).unwrap();
+    let tally = home.start().unwrap();
+    assert_eq!(total(&tally.client, &at), 2_000);
+    lose();
+    assert_eq!(total(&tally.client, &at), 2_000, "it is counted again");
+    tally.stop().unwrap();
+
+    home.write("metrics.toml", format!("{CONFIG}\n[source]\non_state_loss = \"halt\"\n")).unwrap();
+    let tally = home.start().unwrap();
+    assert_eq!(total(&tally.client, &at), 2_000);
+    lose();
+    told(&tally, "the stored state is gone");
+    assert!(redis.content().unwrap().iter().all(|(key, _)| !key.contains(":b:")), "it is not counted again by itself");
+    tally.stop().unwrap();
+    // the cure that it names
+    let tally = home.start().unwrap();
+    assert_eq!(total(&tally.client, &at), 2_000);
     tally.stop().unwrap();
 }
 

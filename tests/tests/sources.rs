@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use tally_engine::config::KafkaConfig;
 use tally_engine::event::{Position, Record};
 use tally_engine::source::contract::{self, World};
-use tally_engine::source::kafka::{KafkaSource, Producer, Tail, inspect};
-use tally_engine::source::{Sink, Source, SourceError, Start};
+use tally_engine::source::kafka::{KafkaSource, Producer, Tail, TopicIdentity, inspect};
+use tally_engine::source::{Identity, Sink, Source, SourceError, Start};
 use tally_tests::kafka::Kafka;
 
 struct Topic<'a> {
@@ -98,6 +98,8 @@ fn kafka() {
         println!("contract kept: {topic}");
     }
     a_compacted_topic_is_refused(&kafka);
+    a_stall_is_seen_and_markers_are_none(&kafka);
+    a_topic_has_an_id_that_goes_with_it(&kafka);
     a_producer_is_acknowledged_and_a_tail_reads_it(&kafka);
     an_unknown_topic_is_told_and_waited_for(&kafka);
     a_broker_that_crashes_is_told_and_waited_for(&mut kafka);
@@ -111,6 +113,52 @@ fn a_compacted_topic_is_refused(kafka: &Kafka) {
     let fault = refused(&config(kafka, "compacted")).unwrap_err();
     assert!(matches!(&fault, SourceError::Fatal(text) if text.contains("allow_compacted")), "{fault}");
     refused(&KafkaConfig { allow_compacted: true, ..config(kafka, "compacted") }).unwrap();
+}
+
+fn a_stall_is_seen_and_markers_are_none(kafka: &Kafka) {
+    kafka.create_topic("stall", 1, &[]).unwrap();
+    kafka.produce("stall", 0, &vec![b"x".to_vec(); 100]).unwrap();
+    let config = config(kafka, "stall");
+    let mut source = KafkaSource::open(&config).unwrap();
+    let mut count = Count::default();
+    until(&mut source, &mut count, 100);
+    // It ends with records that nobody sees, and with markers.
+    Topic { kafka, config }.hole(0);
+    source.set_patience(Duration::ZERO);
+    let caught_up = |source: &mut KafkaSource, count: &mut Count| {
+        for _ in 0..20 {
+            source.poll(Duration::from_millis(50), 1_000, count).unwrap();
+        }
+    };
+    caught_up(&mut source, &mut count);
+    let end = source.bounds().unwrap()[0].end;
+    assert!(end > count.next[&0], "{end} {:?}", count.next);
+    source.bounds().unwrap();
+    assert_eq!((source.stalled(), count.seen), (vec![], 101), "the end was reached");
+
+    // Nothing is polled while there is more: as good as nothing comes.
+    kafka.produce("stall", 0, &vec![b"y".to_vec(); 50]).unwrap();
+    source.bounds().unwrap();
+    source.bounds().unwrap();
+    assert_eq!(source.stalled(), [0]);
+    until(&mut source, &mut count, 151);
+    caught_up(&mut source, &mut count);
+    source.bounds().unwrap();
+    assert_eq!((source.stalled(), count.seen), (vec![], 151), "each once, also of what was fetched before the restart");
+    Box::new(source).close(Duration::from_secs(5));
+}
+
+fn a_topic_has_an_id_that_goes_with_it(kafka: &Kafka) {
+    let wait = Duration::from_secs(5);
+    let identity = TopicIdentity::open(&config(kafka, "named")).unwrap();
+    assert!(matches!(identity.ask(wait), Err(SourceError::Transient(text)) if text.contains("create it")));
+    kafka.create_topic("named", 1, &[]).unwrap();
+    let first = identity.ask(wait).unwrap();
+    assert!(first.starts_with("named/") && first.len() > 20, "{first}");
+    assert_eq!(identity.ask(wait).unwrap(), first);
+    kafka.delete_topic("named").unwrap();
+    kafka.create_topic("named", 1, &[]).unwrap();
+    assert_ne!(identity.ask(wait).unwrap(), first);
 }
 
 fn a_producer_is_acknowledged_and_a_tail_reads_it(kafka: &Kafka) {

@@ -17,10 +17,12 @@ pub(super) struct Complaint {
 }
 
 /// librdkafka settings on which exactly-once counting rests; Tally sets them.
-const OWN_SETTINGS: [(&str, &str); 11] = [
+const OWN_SETTINGS: [(&str, &str); 13] = [
     ("bootstrap.servers", "write kafka.brokers"),
     ("metadata.broker.list", "write kafka.brokers"),
     ("group.id", "write kafka.group"),
+    ("group.instance.id", "write kafka.instance_id"),
+    ("enable.partition.eof", "the end of a partition is no event"),
     ("session.timeout.ms", "write kafka.session_timeout_ms"),
     ("auto.offset.reset", "write kafka.start"),
     ("enable.auto.commit", "positions are kept with the state"),
@@ -73,6 +75,12 @@ fn kafka(config: &Config, found: &mut Found) {
         "kafka.group",
         group_ok.then_some(()).ok_or_else(|| "must be 1 to 255 bytes without control characters".into()),
     );
+    let instance = &config.kafka.instance_id;
+    let instance_ok = instance.is_empty() || legal(instance);
+    found.add(
+        "kafka.instance_id",
+        instance_ok.then_some(()).ok_or_else(|| format!("{instance:?} is no name: 1 to 249 of a-z A-Z 0-9 . _ -")),
+    );
     for setting in config.kafka.settings.keys() {
         if let Some((_, instead)) = OWN_SETTINGS.iter().find(|(own, _)| own == setting) {
             found.add_key(join("kafka.settings", setting), Err(format!("cannot be set here: {instead}")));
@@ -100,11 +108,12 @@ fn brokers(list: &str) -> Result<(), String> {
 
 /// Kafka's own rule for topic names.
 fn topic(name: &str) -> Result<(), String> {
+    if legal(name) { Ok(()) } else { Err(format!("{name:?} is no topic name: 1 to 249 of a-z A-Z 0-9 . _ -")) }
+}
+
+fn legal(name: &str) -> bool {
     let letters = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
-    if letters && (1..=249).contains(&name.len()) && name != "." && name != ".." {
-        return Ok(());
-    }
-    Err(format!("{name:?} is no topic name: 1 to 249 of a-z A-Z 0-9 . _ -"))
+    letters && (1..=249).contains(&name.len()) && name != "." && name != ".."
 }
 
 fn events(config: &Config, found: &mut Found) {

@@ -163,6 +163,7 @@ impl Reader<'_> {
         let words: &[&str] = match key.as_str() {
             "source.kind" => &["embedded", "kafka"],
             "source.on_gap" => &["halt", "continue"],
+            "source.on_state_loss" => &["rebuild", "halt"],
             "store.kind" => &["embedded", "redis"],
             "kafka.start" => &["earliest", "latest"],
             "log.durability" => &["process", "power"],

@@ -46,6 +46,8 @@ pub struct SourceConfig {
     pub kind: SourceKind,
     /// What records that are gone from the log before they were counted lead to.
     pub on_gap: OnGap,
+    /// What it leads to that the store has lost the state of a metric while it is being counted.
+    pub on_state_loss: OnStateLoss,
 }
 
 /// What records that are gone from the log before they were counted lead to.
@@ -57,6 +59,17 @@ pub enum OnGap {
     Halt,
     /// The gap is recorded with the progress, and counting goes on behind it.
     Continue,
+}
+
+/// What it leads to that the store has lost the state of a metric while it is being counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnStateLoss {
+    /// The log is counted again from its first record held.
+    #[default]
+    Rebuild,
+    /// The metric stands still and says so.
+    Halt,
 }
 
 /// Which log is consumed.
@@ -80,6 +93,8 @@ pub struct KafkaConfig {
     pub topic: String,
     /// The consumer group.
     pub group: String,
+    /// This engine's name in the group, kept over restarts (static membership); empty: none.
+    pub instance_id: String,
     /// Where a partition starts that was never read.
     pub start: StartAt,
     /// How long the group waits for a silent member, milliseconds.
@@ -96,6 +111,7 @@ impl Default for KafkaConfig {
             brokers: "127.0.0.1:9092".into(),
             topic: "events".into(),
             group: "tally".into(),
+            instance_id: String::new(),
             start: StartAt::Earliest,
             session_timeout_ms: 6_000,
             allow_compacted: false,

@@ -163,7 +163,7 @@ impl Engine {
         let source = match (&standing.source_trouble, self.missing(&standing)) {
             (Some(trouble), _) => Err(trouble.clone()),
             (None, Some(missing)) => Err(missing),
-            (None, None) => Ok(format!("{} partitions", standing.held.len())),
+            (None, None) => Ok(delivering(&standing)),
         };
         let halts: Vec<&str> = standing.halts.values().map(String::as_str).collect();
         let counting = if standing.failed {
@@ -212,6 +212,16 @@ fn furthest(positions: impl Iterator<Item = Position>) -> Position {
     all
 }
 
+/// The source's line where nothing is wrong, or is being mended.
+fn delivering(standing: &pipeline::Standing) -> String {
+    let partitions = format!("{} partitions", standing.held.len());
+    let stalled: Vec<String> = standing.stalled.iter().map(u32::to_string).collect();
+    match stalled.as_slice() {
+        [] => partitions,
+        stalled => format!("{partitions}; restarted, for nothing came though there is more: {}", stalled.join(", ")),
+    }
+}
+
 fn missing(standing: &pipeline::Standing, shared: bool) -> Option<String> {
     if !standing.assigned {
         return Some("no partitions are assigned yet".into());
@@ -221,7 +231,7 @@ fn missing(standing: &pipeline::Standing, shared: bool) -> Option<String> {
     }
     let (held, all) = (standing.held.len(), standing.partitions);
     (held < all || held == 0).then(|| {
-        format!("this engine holds {held} of {all} partitions and its store is its own: other members of the group hold the rest; stop them, or use another group")
+        format!("this engine holds {held} of {all} partitions and its store is its own: other members of the group hold the rest (stop them, or use another group), or partitions were just added")
     })
 }
 

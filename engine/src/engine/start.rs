@@ -12,12 +12,12 @@ use crate::plugin;
 use crate::progress::{Memory, OnGap, OnStateLoss, RevisionNo, Settings};
 use crate::query::Askable;
 use crate::revision::revision;
-use crate::source::Source;
 use crate::source::embedded::{EmbeddedSource, Log};
-use crate::source::kafka::{KafkaSource, Producer};
-use crate::store::{Store, StoreError};
+use crate::source::kafka::{KafkaSource, Producer, TopicIdentity};
+use crate::source::{Identity, Source};
 use crate::store::embedded::EmbeddedStore;
 use crate::store::redis::{RedisSettings, RedisStore};
+use crate::store::{Store, StoreError};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
@@ -55,7 +55,7 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
     for rejected in &rejected {
         tracing::warn!(file = rejected.file, "plugin refused: {}", rejected.reason);
     }
-    let (source, appender, topic) = source(config, &database)?;
+    let (source, identity, appender, topic) = source(config, &database)?;
     let feed = Arc::new(Feed::default());
     let dead_letters = DeadLetters::open(&database, config.store.dead_letters).map_err(|fault| fault_of(&fault))?;
     let watch = follow(&served, &view)?;
@@ -64,11 +64,12 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
     let dead_letters = Arc::new(dead_letters);
     let parts = Parts {
         source,
+        identity,
         store,
         shared,
         view: view.clone(),
         metrics,
-        settings: settings(config, &topic, shared),
+        settings: settings(config, shared),
         decoder: Decoder::new(&config.events).map_err(StartError)?,
         dead_letters: Arc::clone(&dead_letters),
         // Where others count too, their events are shown as well, by a relay.
@@ -178,32 +179,40 @@ fn relay(config: &Config, served: &BTreeMap<String, Served>, feed: &Arc<Feed>) -
     relay.map(Some).map_err(|fault| StartError(format!("no thread can be started: {fault}")))
 }
 
-fn source(config: &Config, database: &Database) -> Result<(Box<dyn Source>, Appender, String), StartError> {
+/// What is read, how it says which log it is, where events are appended, and the name of the log.
+type Opened = (Box<dyn Source>, Option<Arc<dyn Identity>>, Appender, String);
+
+fn source(config: &Config, database: &Database) -> Result<Opened, StartError> {
     match config.source.kind {
         SourceKind::Embedded => {
             let log = Log::open(database, &config.log).map_err(|fault| fault_of(&fault))?;
-            Ok((Box::new(EmbeddedSource::new(log.clone())), Appender::Log(log), "log".into()))
+            Ok((Box::new(EmbeddedSource::new(log.clone())), None, Appender::Log(log), "log".into()))
         }
         SourceKind::Kafka => {
             let source = KafkaSource::open(&config.kafka).map_err(|fault| fault_of(&fault))?;
             let producer = Producer::open(&config.kafka).map_err(|fault| fault_of(&fault))?;
-            Ok((Box::new(source), Appender::Kafka(Box::new(producer)), config.kafka.topic.clone()))
+            let identity = TopicIdentity::open(&config.kafka).map_err(|fault| fault_of(&fault))?;
+            let appender = Appender::Kafka(Box::new(producer));
+            Ok((Box::new(source), Some(Arc::new(identity)), appender, config.kafka.topic.clone()))
         }
     }
 }
 
-fn settings(config: &Config, topic: &str, shared: bool) -> Settings {
+fn settings(config: &Config, shared: bool) -> Settings {
     Settings {
         dedupe_window: config.events.dedupe_window,
         on_gap: match config.source.on_gap {
             config::OnGap::Halt => OnGap::Halt,
             config::OnGap::Continue => OnGap::Continue,
         },
-        on_state_loss: OnStateLoss::Rebuild,
+        on_state_loss: match config.source.on_state_loss {
+            config::OnStateLoss::Rebuild => OnStateLoss::Rebuild,
+            config::OnStateLoss::Halt => OnStateLoss::Halt,
+        },
         memory: if shared { Memory::Apart } else { Memory::Resident },
         max_pending_rows: PENDING_ROWS,
-        // Another topic in the same namespace is another log.
-        topic: if shared { topic.to_owned() } else { String::new() },
+        // Told by whoever knows which log it is.
+        topic: String::new(),
     }
 }
 

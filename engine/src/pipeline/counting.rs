@@ -329,6 +329,15 @@ impl Counting {
         });
     }
 
+    /// The partitions that the log says to end before what was counted of them, and that do not stand still for it yet.
+    pub(super) fn beyond(&self, bounds: &[Bounds]) -> impl Iterator<Item = u32> {
+        let halted: Vec<Option<u32>> = self.machine.halts().map(|(_, partition, _)| partition).collect();
+        let position = self.position();
+        let beyond = |b: &&Bounds| position.0.get(&b.partition).is_some_and(|next| *next > b.end);
+        let beyond = bounds.iter().filter(beyond).map(|b| b.partition);
+        beyond.filter(move |p| !halted.contains(&Some(*p))).collect::<Vec<_>>().into_iter()
+    }
+
     /// The furthest that any metric has counted, per partition.
     fn position(&self) -> Position {
         let mut all = Position::default();

@@ -1,12 +1,15 @@
 //! Carries out what the machine says: loads, commits, compactions, rewinds; and tells it what came of them.
+//!
+//! Over 400 lines: one match of effects, and each arm's few lines, in the order in which the protocol names them.
 
 use super::compacting::UNFOLDED;
 use super::counting::Counting;
 use super::halts;
+use super::stored::{accounts, counted_partitions, found};
 use super::view::View;
 use super::workers::{CommitDone, CommitJob, CompactDone, CompactJob, Worker, committer, compactor, trouble};
 use crate::progress::{Advance, Answer, Bounds, Effect, Event, Found, Progress, RevisionNo, Ticket, Trouble};
-use crate::source::{Source, SourceError, Start};
+use crate::source::{Identity, Source, SourceError, Start};
 use crate::state::Sealed;
 use crate::store::{self, Bucket, BucketRead, Commit, CommitAnswer, Known, Life, Store, StoreError, StoredProgress};
 use crate::telemetry;
@@ -17,9 +20,14 @@ use std::time::{Duration, Instant};
 /// How long an answer of the store is waited for before what is due is sent again, while partitions are given up.
 const RETRY: Duration = Duration::from_millis(100);
 
+/// How long a log may take to say which one it is.
+const ANSWER: Duration = Duration::from_secs(2);
+
 /// Carries out effects. Those that need the source wait until the lane serves it.
 pub(super) struct Driver {
     pub(super) store: Arc<dyn Store>,
+    /// Tells which log is read, where a log can be replaced by another of its name.
+    pub(super) identity: Option<Arc<dyn Identity>>,
     pub(super) view: Arc<View>,
     pub(super) commits: Worker<CommitJob, CommitDone>,
     pub(super) compactions: Worker<CompactJob, CompactDone>,
@@ -41,9 +49,15 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    pub(super) fn new(store: Arc<dyn Store>, view: Arc<View>, shared: bool) -> std::io::Result<Driver> {
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        identity: Option<Arc<dyn Identity>>,
+        view: Arc<View>,
+        shared: bool,
+    ) -> std::io::Result<Driver> {
         Ok(Driver {
-            commits: committer(store.clone())?,
+            commits: committer(store.clone(), identity.clone())?,
+            identity,
             compactions: compactor(store.clone(), if shared { UNFOLDED } else { 0 })?,
             shared,
             given: BTreeMap::new(),
@@ -196,7 +210,8 @@ impl Driver {
             })
             .collect();
         let commit = Commit { revision: metric.revision.clone(), life, advances, frames };
-        self.commits.send(CommitJob { revision: no, ticket, commit });
+        let topic = counting.machine.topic().to_owned();
+        self.commits.send(CommitJob { revision: no, ticket, commit, topic });
     }
 
     /// Takes what the threads beside the lane have answered.
@@ -210,7 +225,7 @@ impl Driver {
     }
 
     fn answered(&mut self, counting: &mut Counting, done: CommitDone) {
-        let CommitDone { revision, ticket, answer } = done;
+        let CommitDone { revision, ticket, answer, topic } = done;
         let answer = match answer {
             Ok(CommitAnswer::Applied(sizes)) => {
                 let now = jiff::Timestamp::now().as_millisecond();
@@ -233,6 +248,18 @@ impl Driver {
             }
         };
         self.tell(counting, Event::Answered(revision, ticket, answer));
+        if let Some(topic) = topic {
+            self.tell(counting, Event::Topic(topic));
+        }
+    }
+
+    /// Asks which log it is that is read. Whether it answered.
+    pub(super) fn identify(&mut self, counting: &mut Counting) -> Result<(), SourceError> {
+        if let Some(identity) = &self.identity {
+            let topic = identity.ask(ANSWER)?;
+            self.tell(counting, Event::Topic(topic));
+        }
+        Ok(())
     }
 
     /// Where a partition starts that is being assigned. The machine decides once it knows the log's bounds; this is what
@@ -252,7 +279,7 @@ impl Driver {
     pub(super) fn serve(&mut self, counting: &mut Counting, source: &mut dyn Source) {
         while let Some(effect) = self.waiting.pop_front() {
             match effect {
-                Effect::Bounds(ticket, partitions) => match source.bounds() {
+                Effect::Bounds(ticket, partitions) => match self.identify(counting).and_then(|()| source.bounds()) {
                     Ok(bounds) => {
                         counting.note_lag(&bounds);
                         let asked = bounds.into_iter().filter(|bounds| partitions.contains(&bounds.partition));
@@ -311,33 +338,4 @@ impl Driver {
             }
         }
     }
-}
-
-/// A partition of which nothing was counted has no place in a position.
-fn counted_partitions(stored: &store::StoredRevision) -> impl Iterator<Item = (u32, u64)> + '_ {
-    let places = stored.progress.iter().map(|(partition, progress)| (*partition, progress.next));
-    places.filter(|(_, next)| *next > 0)
-}
-
-fn found(stored: &store::StoredRevision) -> Result<Found, Trouble> {
-    let progress = stored.progress.iter().map(|(partition, progress)| {
-        let record = Progress::decode(&progress.bytes).map_err(|fault| Trouble::Corrupt(fault.to_string()))?;
-        if record.next != progress.next {
-            let what = format!("the progress record of partition {partition} does not match its fence");
-            return Err(Trouble::Corrupt(what));
-        }
-        Ok((*partition, record))
-    });
-    Ok(Found { life: stored.life.0, progress: progress.collect::<Result<_, _>>()? })
-}
-
-/// The updates that frames say they hold must be those that progress says were made: else a bucket is missing.
-fn accounts(found: &Found, rows: u64) -> Result<(), Trouble> {
-    let made: u64 = found.progress.iter().map(|(_, progress)| progress.rows).sum();
-    if made == rows {
-        return Ok(());
-    }
-    Err(Trouble::Corrupt(format!(
-        "the buckets hold {rows} updates, but {made} were made: part of the state is missing"
-    )))
 }

@@ -12,8 +12,10 @@ use crate::decode::{Decoder, MAX_RECORDS};
 use crate::event::Record;
 use crate::feed::Feed;
 use crate::progress::{Event, History, RevisionNo, Settings};
-use crate::source::{Sink, Source, SourceError, Start};
+use crate::source::{Bounds, Identity, Sink, Source, SourceError, Start};
 use crate::store::Store;
+use crate::telemetry;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -37,6 +39,8 @@ const FLUSH: Duration = Duration::from_secs(4);
 pub struct Parts {
     /// Where records come from.
     pub source: Box<dyn Source>,
+    /// Tells which log it is; `None` for one that cannot be replaced by another.
+    pub identity: Option<Arc<dyn Identity>>,
     /// Where state goes.
     pub store: Arc<dyn Store>,
     /// Whether other engines use the store too.
@@ -78,6 +82,8 @@ pub(super) struct Lane {
     checkpoint: Duration,
     /// Whether the source is said to be in trouble.
     troubled: bool,
+    /// Partitions whose log ended before what was counted of them, at the last look.
+    short: BTreeSet<u32>,
 }
 
 impl Lane {
@@ -92,8 +98,9 @@ impl Lane {
             parts.feed,
             parts.topic,
         );
-        let driver = Driver::new(parts.store, parts.view, parts.shared)?;
-        Ok((Lane { driver, counting, stop: parts.stop, checkpoint: parts.checkpoint, troubled: false }, parts.source))
+        let driver = Driver::new(parts.store, parts.identity, parts.view, parts.shared)?;
+        let (stop, checkpoint) = (parts.stop, parts.checkpoint);
+        Ok((Lane { driver, counting, stop, checkpoint, troubled: false, short: BTreeSet::new() }, parts.source))
     }
 
     /// Counts until told to stop or the source is of no more use.
@@ -141,15 +148,40 @@ impl Lane {
         self.driver.tell(&mut self.counting, event);
     }
 
-    /// Notes how far behind the log's end each partition stands, and whether the log answers at all.
+    /// Notes how far behind the log's end each partition stands, whether the log answers at all and is still the same.
     fn lag(&mut self, source: &mut dyn Source) {
-        match source.bounds() {
+        match self.driver.identify(&mut self.counting).and_then(|()| source.bounds()) {
             Ok(bounds) => {
                 self.counting.note_lag(&bounds);
+                self.note_stalls(source.stalled());
+                self.note_ends(&bounds);
                 self.troubled = true; // said elsewhere too
                 self.no_trouble();
             }
             Err(fault) => self.trouble(fault.to_string()),
+        }
+    }
+
+    fn note_stalls(&self, stalled: Vec<u32>) {
+        let new = self.counting.view.look(|standing| stalled.iter().filter(|p| !standing.stalled.contains(p)).count());
+        telemetry::stalled(new as u64);
+        self.counting.view.stand(|standing| standing.stalled = stalled);
+    }
+
+    /// A log that twice ends before what was counted was truncated.
+    fn note_ends(&mut self, bounds: &[Bounds]) {
+        let short: BTreeSet<u32> = self.counting.beyond(bounds).collect();
+        let again: Vec<u32> = short.intersection(&self.short).copied().collect();
+        self.short = short;
+        self.compare(&again);
+    }
+
+    /// Loads what is stored of partitions and compares it with the log, as at their assignment.
+    fn compare(&mut self, partitions: &[u32]) {
+        if !partitions.is_empty() {
+            self.tell(Event::Lost(partitions.to_vec()));
+            self.counting.assigned(partitions);
+            self.tell(Event::Assigned(partitions.to_vec()));
         }
     }
 
@@ -204,6 +236,10 @@ impl Sink for Lane {
     }
 
     fn gap(&mut self, partition: u32, from: u64, to: u64) {
+        if to <= from {
+            tracing::error!(partition, from, "the log no longer holds this offset, and nothing after it either");
+            return self.compare(&[partition]);
+        }
         tracing::error!(partition, from, to, "records are gone from the log before they were read");
         let Some(epoch) = self.counting.epoch(partition) else { return };
         self.tell(Event::Gap(partition, epoch, crate::progress::Span { from, to }));

@@ -11,6 +11,7 @@ mod halts;
 mod lane;
 mod relay;
 mod show;
+mod stored;
 mod view;
 mod watch;
 mod workers;

@@ -3,6 +3,7 @@
 //!
 //! What it shows is judged as counting judges it, duplicates included: it reads a dedupe window ahead of the first event
 //! shown. At-least-once, with positions; what the log drops before it is read is not shown. It counts nothing.
+//! The channel carries nothing, so it is bounded by its silence: its end is the signal to stop.
 
 use super::show::show;
 use crate::config::KafkaConfig;

@@ -61,6 +61,8 @@ pub struct Standing {
     pub partitions: usize,
     /// What is wrong with the source now.
     pub source_trouble: Option<String>,
+    /// Partitions that deliver nothing though the log has more.
+    pub stalled: Vec<u32>,
     /// What is wrong with the store now.
     pub store_trouble: Option<String>,
     /// What is wrong with reading what others stored.

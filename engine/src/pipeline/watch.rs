@@ -1,5 +1,6 @@
 //! Keeps followers warm: looks at the store several times a second, so that no question finds a view far behind and no
 //! compaction outruns one. It answers nothing; a store that is away is said and waited for.
+//! The channel carries nothing, so it is bounded by its silence: its end is the signal to stop.
 
 use super::follower::Follower;
 use super::view::View;

@@ -3,7 +3,8 @@
 //! Commits that wait are sent together. The machine keeps at most one commit of a revision on its way, so the queue is
 //! bounded by the number of revisions; a bucket is compacted at most once at a time.
 
-use crate::progress::{RevisionNo, Ticket, Trouble};
+use crate::progress::{RevisionNo, Ticket, Trouble, same_log};
+use crate::source::Identity;
 use crate::state;
 use crate::store::{
     Bucket, BucketRead, Commit, CommitAnswer, CompactAnswer, Compaction, Known, Life, RevisionId, Store, StoreError,
@@ -11,6 +12,7 @@ use crate::store::{
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tally_plugin::description::Table;
 
 /// A commit on its way.
@@ -18,6 +20,8 @@ pub(super) struct CommitJob {
     pub(super) revision: RevisionNo,
     pub(super) ticket: Ticket,
     pub(super) commit: Commit,
+    /// The log that it was counted from.
+    pub(super) topic: String,
 }
 
 /// What became of it.
@@ -25,6 +29,8 @@ pub(super) struct CommitDone {
     pub(super) revision: RevisionNo,
     pub(super) ticket: Ticket,
     pub(super) answer: Result<CommitAnswer, StoreError>,
+    /// Nothing was sent to the store, for the log is now this one: what was counted may be of either.
+    pub(super) topic: Option<String>,
 }
 
 /// A bucket to be compacted.
@@ -94,18 +100,48 @@ impl<Job, Done> Drop for Worker<Job, Done> {
     }
 }
 
-/// Starts the committing thread.
-pub(super) fn committer(store: Arc<dyn Store>) -> std::io::Result<Worker<CommitJob, CommitDone>> {
+/// How long a log may take to say which one it is before a commit goes its way. One that does not answer delivers nothing
+/// either, so what was counted came before.
+const IDENTITY: Duration = Duration::from_secs(1);
+
+/// Starts the committing thread. A topic can be deleted and created again between two looks at it, and the client reads on in
+/// the new one as if nothing had happened. So what was counted is stored only once the log has said, after the last record
+/// came, that it is still the same.
+pub(super) fn committer(
+    store: Arc<dyn Store>,
+    identity: Option<Arc<dyn Identity>>,
+) -> std::io::Result<Worker<CommitJob, CommitDone>> {
+    let other_log = move |jobs: &[CommitJob]| {
+        let identity = identity.as_ref()?;
+        let moves = |job: &CommitJob| job.commit.advances.iter().any(|advance| advance.to.next > advance.from);
+        if !jobs.iter().any(moves) {
+            return None;
+        }
+        let topic = identity.ask(IDENTITY).ok()?;
+        jobs.iter().any(|job| !same_log(&job.topic, &topic)).then_some(topic)
+    };
     Worker::start("tally-commit", move |jobs: Vec<CommitJob>| {
+        if let Some(topic) = other_log(&jobs) {
+            let what = || StoreError::Unavailable(format!("nothing is stored: the log is now {topic}"));
+            let done = |job: CommitJob| CommitDone {
+                revision: job.revision,
+                ticket: job.ticket,
+                answer: Err(what()),
+                topic: Some(topic.clone()),
+            };
+            return jobs.into_iter().map(done).collect();
+        }
         let (names, commits): (Vec<_>, Vec<_>) =
             jobs.into_iter().map(|job| ((job.revision, job.ticket), job.commit)).unzip();
         match store.commit(&commits) {
             Ok(answers) => {
-                let done = |((revision, ticket), answer)| CommitDone { revision, ticket, answer: Ok(answer) };
+                let done =
+                    |((revision, ticket), answer)| CommitDone { revision, ticket, answer: Ok(answer), topic: None };
                 names.into_iter().zip(answers).map(done).collect()
             }
             Err(fault) => {
-                let done = |(revision, ticket)| CommitDone { revision, ticket, answer: Err(again(&fault)) };
+                let done =
+                    |(revision, ticket)| CommitDone { revision, ticket, answer: Err(again(&fault)), topic: None };
                 names.into_iter().map(done).collect()
             }
         }

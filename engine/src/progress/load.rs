@@ -8,6 +8,7 @@ use super::cell::{Cell, Phase};
 use super::machine::{Machine, Need, Partition, Revision};
 use super::protocol::*;
 use super::record::{Progress, Span};
+use super::topic::same_log;
 
 /// What a stored record means for memory.
 enum Standing {
@@ -369,7 +370,7 @@ fn begin(
     };
     let (topic, next, start) = (found.topic.clone(), found.next, found.start);
     cell.begin(found, true);
-    if topic != settings.topic && !topic.is_empty() && !settings.topic.is_empty() {
+    if !same_log(&topic, &settings.topic) {
         return Some(Halt::OtherTopic { partition, stored: topic, found: settings.topic.clone() });
     }
     if next > bounds.end {

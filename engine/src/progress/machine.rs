@@ -96,6 +96,7 @@ impl Machine {
             Event::Assigned(partitions) => self.assigned(&partitions, out),
             Event::Revoked(partitions) => self.revoked(&partitions, out),
             Event::Lost(partitions) => self.lost(&partitions, out),
+            Event::Topic(topic) => self.told_topic(topic, out),
             Event::Joined(no, history) => self.joined(no, history, out),
             Event::Left(no) => self.left(no, out),
             Event::Loaded(no, ticket, found) => self.loaded(no, ticket, found, out),

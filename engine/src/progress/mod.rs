@@ -25,10 +25,12 @@ mod machine;
 mod protocol;
 mod query;
 mod record;
+mod topic;
 
 pub use machine::Machine;
 pub use protocol::*;
 pub use record::{Anchor, MAX_GAPS, MAX_TOPIC, Progress, Span, Unreadable};
+pub use topic::same_log;
 
 #[cfg(test)]
 mod simulation;

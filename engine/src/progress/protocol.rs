@@ -27,7 +27,7 @@ pub struct Settings {
     pub memory: Memory,
     /// Updates of one revision that may wait for their commit; at this many the intake pauses until one is answered.
     pub max_pending_rows: u64,
-    /// Id of the topic's incarnation; empty where the source has none.
+    /// Id of the topic's incarnation; empty where the source has none, and until [`Event::Topic`] says it.
     pub topic: String,
 }
 
@@ -76,6 +76,8 @@ pub enum Event {
     Revoked(Vec<u32>),
     /// These are gone: everything of theirs in memory is dropped at once.
     Lost(Vec<u32>),
+    /// The id of the log as it is now. Asked before bounds, and from time to time.
+    Topic(String),
     /// The lane shall feed this revision.
     Joined(RevisionNo, History),
     /// The lane no longer feeds it; what is not committed is dropped.
@@ -332,7 +334,7 @@ pub enum Halt {
     #[error("the stored state cannot be read: {0}")]
     Corrupt(String),
     /// The state is gone.
-    #[error("the stored state is gone: restore it, or start with an empty data directory to count the log again")]
+    #[error("the stored state is gone: restore it and start again, or only start again to count the log anew")]
     StateLost,
     /// Compaction does not make room.
     #[error(

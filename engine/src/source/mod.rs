@@ -40,11 +40,26 @@ pub trait Source: Send {
     /// [`SourceError::Transient`] when the log does not answer in time.
     fn bounds(&mut self) -> Result<Vec<Bounds>, SourceError>;
 
+    /// Partitions that hand over nothing though they should, as of the last `bounds`; they were restarted.
+    fn stalled(&self) -> Vec<u32> {
+        Vec::new()
+    }
+
     /// Writes offsets where lag tools look for them; never read back, failures are only logged.
     fn publish_progress(&mut self, offsets: &[(u32, u64)]);
 
     /// Leaves the group and closes within `limit`; state is safe either way.
     fn close(self: Box<Self>, limit: Duration);
+}
+
+/// Tells which log it is that is read: a topic that was deleted and created again is another one of the same name.
+pub trait Identity: Send + Sync {
+    /// The log's name and, where it has one, the id of its incarnation (`NAME/ID`), as it is at some moment during the
+    /// call; waits at most `wait`.
+    ///
+    /// # Errors
+    /// [`SourceError::Transient`] when the log does not answer in time, or is not there.
+    fn ask(&self, wait: Duration) -> Result<String, SourceError>;
 }
 
 /// What a source calls back while polled, on the polling thread.

@@ -10,17 +10,19 @@
 mod producer;
 mod raw;
 mod settings;
+mod stall;
 mod tail;
 mod topic;
 
 pub use producer::{Outbox, ProduceError, Producer};
 pub use tail::Tail;
-pub use topic::{TopicInfo, inspect};
+pub use topic::{TopicIdentity, TopicInfo, inspect};
 
 use super::{Bounds, Sink, Source, SourceError, Start};
 use crate::config::KafkaConfig;
 use crate::event::Record;
 use raw::{Client, Fault, Kind};
+use stall::{Seen, Watchdog};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -29,6 +31,9 @@ const ANSWER: Duration = Duration::from_secs(5);
 
 /// The same fault is logged once in this time.
 const SAY_AGAIN: Duration = Duration::from_secs(30);
+
+/// A partition that has more, and of which nothing came for so long, is restarted.
+const STALL: Duration = Duration::from_secs(30);
 
 /// A member of the group of `[kafka]`.
 pub struct KafkaSource {
@@ -40,6 +45,7 @@ pub struct KafkaSource {
     /// Revoked while paused: librdkafka keeps the pause for when they come back, we do not.
     left_paused: BTreeSet<u32>,
     said: Option<(String, Instant)>,
+    watchdog: Watchdog,
 }
 
 /// Where a partition that is held stands.
@@ -47,6 +53,8 @@ pub struct KafkaSource {
 struct Place {
     /// Offsets below it were handed over.
     next: u64,
+    /// librdkafka finds its start by itself and has not told yet: `next` is not where it stands.
+    unresolved: bool,
     paused: bool,
     /// The broker said that `next` is out of range; to be reported as a gap.
     out_of_range: bool,
@@ -72,7 +80,13 @@ impl KafkaSource {
             held: BTreeMap::new(),
             left_paused: BTreeSet::new(),
             said: None,
+            watchdog: Watchdog::new(STALL),
         })
+    }
+
+    /// Restarts a partition of which nothing comes after another time than the 30 s it otherwise takes.
+    pub fn set_patience(&mut self, patience: Duration) {
+        self.watchdog = Watchdog::new(patience);
     }
 
     fn join(&mut self) -> Result<(), SourceError> {
@@ -113,6 +127,25 @@ impl KafkaSource {
         restarted.and(paused).map_err(|fault| told(&self.config, &fault))
     }
 
+    /// Restarts partitions that deliver nothing though the log has more.
+    fn watch(&mut self, bounds: &[Bounds]) -> Result<(), SourceError> {
+        let reached = self.consumer.reached(self.held.keys().copied());
+        let end = |partition| bounds.iter().find(|bounds| bounds.partition == partition).map(|bounds| bounds.end);
+        let seen = |(partition, place): (&u32, &Place)| {
+            let flowing = !place.paused && !place.halted && !place.out_of_range && !place.unresolved;
+            let (partition, next) = (*partition, place.next);
+            let reached = reached.iter().find(|(held, _)| *held == partition).map_or(0, |(_, reached)| *reached);
+            Some(Seen { partition, next, reached, end: end(partition)?, flowing })
+        };
+        let seen: Vec<Seen> = self.held.iter().filter_map(seen).collect();
+        for partition in self.watchdog.look(Instant::now(), &seen) {
+            let Some(Seen { next, end, .. }) = seen.iter().find(|seen| seen.partition == partition) else { continue };
+            tracing::warn!(partition, next, end, "nothing came of a partition that has more; it is fetched anew");
+            self.restart(partition, *next)?;
+        }
+        Ok(())
+    }
+
     /// Reports partitions whose next offset the broker does not hold.
     fn report_gaps(&mut self, sink: &mut dyn Sink) -> Result<(), SourceError> {
         for (partition, place) in self.held.iter_mut().filter(|(_, place)| place.out_of_range && !place.halted) {
@@ -150,7 +183,8 @@ impl raw::Rebalance for Callback<'_> {
                 Start::Earliest => client.watermarks(*partition, ANSWER).map_or(-2, |(low, _)| low as i64),
                 Start::Latest => client.watermarks(*partition, ANSWER).map_or(-1, |(_, high)| high as i64),
             };
-            self.held.insert(*partition, Place { next: offset.max(0) as u64, ..Place::default() });
+            let place = Place { next: offset.max(0) as u64, unresolved: offset < 0, ..Place::default() };
+            self.held.insert(*partition, place);
             offsets.push(offset);
         }
         offsets
@@ -238,7 +272,13 @@ impl Source for KafkaSource {
             let (start, end) = self.consumer.client().watermarks(partition, ANSWER).map_err(fault)?;
             Ok(Bounds { partition, start, end })
         };
-        (0..partitions).map(bounds).collect()
+        let bounds = (0..partitions).map(bounds).collect::<Result<Vec<Bounds>, SourceError>>()?;
+        self.watch(&bounds)?;
+        Ok(bounds)
+    }
+
+    fn stalled(&self) -> Vec<u32> {
+        self.watchdog.stalled()
     }
 
     fn publish_progress(&mut self, offsets: &[(u32, u64)]) {
@@ -304,6 +344,7 @@ fn hand_over(
                 continue;
             }
             place.next = message.offset() + 1;
+            place.unresolved = false;
             records.push(Record {
                 offset: message.offset(),
                 timestamp_ms: message.timestamp_ms(),
@@ -329,7 +370,7 @@ fn told(config: &KafkaConfig, fault: &Fault) -> SourceError {
     let place = fault.partition.map_or_else(String::new, |partition| format!(", partition {partition}"));
     match fault.kind {
         Kind::Fatal => SourceError::Fatal(format!(
-            "the Kafka client cannot go on: {text}: start again; with group.instance.id set, each engine needs its own"
+            "the Kafka client cannot go on: {text}: start again; with [kafka] instance_id set, each engine needs its own"
         )),
         Kind::Down => SourceError::Transient(format!(
             "no Kafka broker answers at {brokers} ({text}): check [kafka] brokers and that Kafka runs; trying on"

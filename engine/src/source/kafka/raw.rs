@@ -230,6 +230,63 @@ impl Client<'_> {
         })?;
         Ok((low.max(0) as u64, high.max(0) as u64))
     }
+
+    /// The id of the topic's present incarnation; `None` where the brokers give topics none (before Kafka 2.8).
+    pub(super) fn topic_id(self, wait: Duration) -> Result<Option<String>, Fault> {
+        let mut reason = [0 as c_char; 512];
+        let mut names = [self.topic.as_ptr()];
+        // SAFETY: the client is alive; queue, options and collection are ours, copied from or kept by the request and
+        // destroyed here once; the answer is valid until its event is destroyed, which is after it was read.
+        unsafe {
+            let kind = rds::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
+            let options = rds::rd_kafka_AdminOptions_new(self.client, kind);
+            rds::rd_kafka_AdminOptions_set_request_timeout(options, millis(wait), reason.as_mut_ptr(), reason.len());
+            let topics = rds::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
+            let queue = rds::rd_kafka_queue_new(self.client);
+            rds::rd_kafka_DescribeTopics(self.client, topics, options, queue);
+            rds::rd_kafka_TopicCollection_destroy(topics);
+            rds::rd_kafka_AdminOptions_destroy(options);
+            let event = rds::rd_kafka_queue_poll(queue, millis(wait));
+            let found = described(event);
+            if !event.is_null() {
+                rds::rd_kafka_event_destroy(event);
+            }
+            rds::rd_kafka_queue_destroy(queue);
+            found
+        }
+    }
+}
+
+/// What the answer to a `DescribeTopics` of one topic says of its id.
+///
+/// # Safety
+/// `event` is null or an event that is not destroyed yet.
+unsafe fn described(event: *mut rds::rd_kafka_event_t) -> Result<Option<String>, Fault> {
+    if event.is_null() {
+        return checked(Code::RD_KAFKA_RESP_ERR__TIMED_OUT).map(|()| None);
+    }
+    // SAFETY: as promised; the result, its topics and their parts belong to the event. The text of an id is kept in the id.
+    unsafe {
+        checked(rds::rd_kafka_event_error(event))?;
+        let result = rds::rd_kafka_event_DescribeTopics_result(event);
+        let mut count = 0;
+        if result.is_null() {
+            return Ok(None);
+        }
+        let topics = rds::rd_kafka_DescribeTopics_result_topics(result, &mut count);
+        if count == 0 {
+            return Ok(None);
+        }
+        let error = rds::rd_kafka_TopicDescription_error(*topics);
+        if !error.is_null() {
+            checked(rds::rd_kafka_error_code(error))?;
+        }
+        let id = rds::rd_kafka_TopicDescription_topic_id(*topics);
+        let none = id.is_null()
+            || (rds::rd_kafka_Uuid_most_significant_bits(id) == 0
+                && rds::rd_kafka_Uuid_least_significant_bits(id) == 0);
+        Ok((!none).then(|| text(rds::rd_kafka_Uuid_base64str(id))))
+    }
 }
 
 fn millis(wait: Duration) -> c_int {
@@ -357,6 +414,21 @@ impl Consumer {
         let list = self.list(offsets);
         // SAFETY: as for `subscribe`.
         checked(unsafe { rds::rd_kafka_commit(self.client, list.0, 1) })
+    }
+
+    /// Offset after the last message that the batch call has returned or, being a transaction's marker, taken off the queue
+    /// itself; 0 where there was none yet. Asks nobody.
+    pub(super) fn reached(&self, partitions: impl Iterator<Item = u32>) -> Vec<(u32, u64)> {
+        let invalid = i64::from(rds::RD_KAFKA_OFFSET_INVALID);
+        let list = List::new(&self.topic, partitions.map(|partition| (partition as i32, invalid)));
+        // SAFETY: client and list are alive; the call writes the offsets of the list's elements, of which there are `cnt`.
+        unsafe {
+            if checked(rds::rd_kafka_position(self.client, list.0)).is_err() || (*list.0).cnt <= 0 {
+                return Vec::new();
+            }
+            let elements = std::slice::from_raw_parts((*list.0).elems, (*list.0).cnt as usize);
+            elements.iter().map(|element| (element.partition as u32, element.offset.max(0) as u64)).collect()
+        }
     }
 
     /// How many partitions the topic has.

@@ -12,6 +12,7 @@ const OURS: &[(&str, &str)] = &[
     ("bootstrap.servers", "set [kafka] brokers"),
     ("metadata.broker.list", "set [kafka] brokers"),
     ("group.id", "set [kafka] group"),
+    ("group.instance.id", "set [kafka] instance_id"),
     ("enable.auto.commit", "offsets are kept with the state, in one atomic step"),
     ("enable.auto.offset.store", "offsets are kept with the state, in one atomic step"),
     (
@@ -84,6 +85,8 @@ const FETCH: &[(&str, &str)] = &[
     ("queued.max.messages.kbytes", "16384"),
     ("fetch.message.max.bytes", "4194304"),
     ("reconnect.backoff.max.ms", "2000"),
+    // how late partitions that were added are noticed; 300,000 by default
+    ("topic.metadata.refresh.interval.ms", "5000"),
 ];
 
 const CONSUME: &[(&str, &str)] = &[
@@ -91,6 +94,7 @@ const CONSUME: &[(&str, &str)] = &[
     ("enable.auto.offset.store", "false"),
     ("auto.offset.reset", "error"),
     ("isolation.level", "read_committed"),
+    // The batch call takes such an event for a record of that offset, and after a pause skips the one that comes there.
     ("enable.partition.eof", "false"),
 ];
 
@@ -98,6 +102,9 @@ const CONSUME: &[(&str, &str)] = &[
 pub(super) fn consumer(config: &KafkaConfig) -> Result<Settings, SourceError> {
     let mut settings = merged(config, FETCH, CONSUME, consumes)?;
     settings.insert("group.id".into(), config.group.clone());
+    if !config.instance_id.is_empty() {
+        settings.insert("group.instance.id".into(), config.instance_id.clone());
+    }
     match settings.get("group.protocol").map(String::as_str) {
         Some("consumer") => {} // assignor and timeouts are the broker's
         None | Some("classic") => {
@@ -170,6 +177,14 @@ mod tests {
         assert_eq!((producer["linger.ms"].as_str(), producer.get("fetch.wait.max.ms")), ("9", None));
         assert!(consumer["security.protocol"] == "plaintext" && producer["security.protocol"] == "plaintext");
         assert_eq!(consumer["auto.offset.reset"], "error");
+    }
+
+    #[test]
+    fn a_name_in_the_group_is_optional_and_only_the_member_has_it() {
+        let named = KafkaConfig { instance_id: "engine-1".into(), ..KafkaConfig::default() };
+        assert_eq!(consumer(&named).unwrap()["group.instance.id"], "engine-1");
+        assert!(!tail(&named).unwrap().contains_key("group.instance.id"));
+        assert!(!consumer(&KafkaConfig::default()).unwrap().contains_key("group.instance.id"));
     }
 
     #[test]

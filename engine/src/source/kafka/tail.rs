@@ -4,19 +4,29 @@ use super::{Fault, raw, settings, told};
 use crate::config::KafkaConfig;
 use crate::event::{Position, Record};
 use crate::source::SourceError;
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// How long a broker may take to say what there is.
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// How often it looks for partitions that were added.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// A reader that no group knows of.
 pub struct Tail {
     config: KafkaConfig,
     consumer: raw::Consumer,
-    from: Position,
+    /// Per partition what comes next.
+    next: BTreeMap<u32, u64>,
     /// Partitions read; 0 before the topic answered.
     partitions: u32,
+    /// When the topic was last asked for its partitions.
+    looked: Instant,
 }
 
 /// Outside a group nothing is assigned by others.
-struct Nobody;
+pub(super) struct Nobody;
 
 impl raw::Rebalance for Nobody {
     fn assigned(&mut self, _: raw::Client<'_>, partitions: &[u32]) -> Vec<i64> {
@@ -34,7 +44,7 @@ impl Tail {
     pub fn open(config: &KafkaConfig, from: &Position) -> Result<Tail, SourceError> {
         let consumer = raw::Consumer::new(&settings::tail(config)?, &config.topic)
             .map_err(|reason| SourceError::Fatal(format!("[kafka] {reason}")))?;
-        Ok(Tail { config: config.clone(), consumer, from: from.clone(), partitions: 0 })
+        Ok(Tail { config: config.clone(), consumer, next: from.0.clone(), partitions: 0, looked: Instant::now() })
     }
 
     /// Waits up to `wait` for records (the first time longer: for the topic) and hands over at most `max_records`, partition
@@ -48,13 +58,9 @@ impl Tail {
         max_records: usize,
         mut each: impl FnMut(u32, &[Record<'_>]),
     ) -> Result<(), SourceError> {
-        let fault = |fault: Fault| told(&self.config, &fault);
-        if self.partitions == 0 {
-            let partitions = self.consumer.partitions(wait.max(Duration::from_secs(2))).map_err(fault)?;
-            let start = |partition| (partition, self.from.0.get(&partition).map_or(-1, |offset| *offset as i64));
-            let starts: Vec<(u32, i64)> = (0..partitions).map(start).collect();
-            self.consumer.assign(&starts).map_err(fault)?;
-            self.partitions = partitions;
+        if self.partitions == 0 || self.looked.elapsed() > LOOK {
+            self.looked = Instant::now();
+            self.look(wait.max(ANSWER)).map_err(|fault| told(&self.config, &fault))?;
         }
         let (batch, _, faults) = self.consumer.poll(wait, max_records, &mut Nobody);
         let mut messages: Vec<raw::Message<'_>> = batch.iter().collect();
@@ -74,9 +80,27 @@ impl Tail {
                 }
             }
             if !records.is_empty() {
-                each(run[0].partition(), &records);
+                let (partition, last) = (run[0].partition(), records[records.len() - 1].offset);
+                self.next.insert(partition, last + 1);
+                each(partition, &records);
             }
         }
         first.map_or(Ok(()), |fault| Err(told(&self.config, &fault)))
+    }
+
+    /// Reads all partitions that there are: those that were added since from their first record on.
+    fn look(&mut self, wait: Duration) -> Result<(), Fault> {
+        let partitions = self.consumer.partitions(wait)?;
+        if partitions <= self.partitions {
+            return Ok(());
+        }
+        for partition in (0..partitions).filter(|partition| !self.next.contains_key(partition)).collect::<Vec<_>>() {
+            let (start, end) = self.consumer.client().watermarks(partition, wait)?;
+            self.next.insert(partition, if self.partitions == 0 { end } else { start });
+        }
+        let starts: Vec<(u32, i64)> = self.next.iter().map(|(partition, next)| (*partition, *next as i64)).collect();
+        self.consumer.assign(&starts)?;
+        self.partitions = partitions;
+        Ok(())
     }
 }

@@ -1,8 +1,10 @@
-//! What the brokers say of the topic, asked once before the group is joined.
+//! What the brokers say of the topic: asked once before the group is joined; and its id, asked again and again.
 
-use super::settings;
+use super::tail::Nobody;
+use super::{raw, settings, told};
 use crate::config::KafkaConfig;
-use crate::source::SourceError;
+use crate::source::{Identity, SourceError};
+use parking_lot::Mutex;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
@@ -71,6 +73,35 @@ pub fn inspect(config: &KafkaConfig) -> Result<TopicInfo, SourceError> {
         None => unknown("no answer in time"),
     };
     Ok(TopicInfo { partitions, compacted })
+}
+
+/// Tells the topic's name and id, over a client of its own: any thread may ask, also while the consumer is busy.
+pub struct TopicIdentity {
+    config: KafkaConfig,
+    client: Mutex<raw::Consumer>,
+}
+
+impl TopicIdentity {
+    /// A client of the brokers; nothing is asked yet.
+    ///
+    /// # Errors
+    /// [`SourceError::Fatal`] for settings that cannot be.
+    pub fn open(config: &KafkaConfig) -> Result<TopicIdentity, SourceError> {
+        let client = raw::Consumer::new(&settings::tail(config)?, &config.topic)
+            .map_err(|reason| SourceError::Fatal(format!("[kafka] {reason}")))?;
+        Ok(TopicIdentity { config: config.clone(), client: Mutex::new(client) })
+    }
+}
+
+impl Identity for TopicIdentity {
+    fn ask(&self, wait: Duration) -> Result<String, SourceError> {
+        let mut client = self.client.lock();
+        // It reads nothing; what it was told of the network since is taken off its queue.
+        drop(client.poll(Duration::ZERO, 100, &mut Nobody));
+        let id = client.client().topic_id(wait).map_err(|fault| told(&self.config, &fault))?;
+        let topic = &self.config.topic;
+        Ok(id.map_or_else(|| topic.clone(), |id| format!("{topic}/{id}")))
+    }
 }
 
 fn unknown(reason: &str) -> bool {

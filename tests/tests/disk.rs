@@ -1,0 +1,124 @@
+//! A data directory whose disk is full, or whose writes fail: nothing is lost, and what cannot be done is said.
+//!
+//! The full disk is a small one in memory, so these tests need the right to mount (root).
+#![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
+
+use serde_json::json;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+use tally_tests::client::NotPosted;
+use tally_tests::tally::{Home, Tally, binary};
+
+const CONFIG: &str = "[store]\ncheckpoint_interval_ms = 100\n[server]\nevaluation_deadline_ms = 10000\n";
+
+const LONG: Duration = Duration::from_secs(30);
+
+/// A file system in memory, until dropped.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn mount(at: PathBuf, size: &str) -> Disk {
+        fs::create_dir_all(&at).unwrap();
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", size, "tmpfs"]).arg(&at).status().unwrap();
+        assert!(mounted.success(), "a small disk cannot be mounted: run the tests as root");
+        Disk(at)
+    }
+
+    /// Leaves so many MB free.
+    fn fill(&self, free: u64) {
+        let stat = rustix::fs::statvfs(&self.0).unwrap();
+        let room = stat.f_bavail * stat.f_frsize - (free << 20);
+        fs::write(self.0.join("filler"), vec![1; room as usize]).unwrap();
+    }
+
+    fn empty(&self) {
+        fs::remove_file(self.0.join("filler")).unwrap();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Lazily: a process that is being ended may still hold it.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+fn lines(name: &str, count: usize) -> String {
+    let line =
+        |n| json!({"event_id": format!("{name}-{n}"), "user_id": n % 50, "product_id": n % 7, "event_type": "view"});
+    (0..count).map(|n| format!("{}\n", line(n))).collect()
+}
+
+fn total(tally: &Tally, at_least: &str) -> u64 {
+    tally.client.ask("event_frequencies", &json!({}), at_least).unwrap()["total"].as_u64().unwrap()
+}
+
+/// It does not take events, and says so for that reason.
+fn refuses(tally: &Tally, why: &str) {
+    let refused = tally.client.events(&lines("refused", 10)).unwrap_err();
+    assert!(matches!(&refused, NotPosted::Unknown(text) if text.contains(why)), "{refused:?}");
+}
+
+#[test]
+fn a_full_disk_is_waited_for() {
+    let home = Home::new(CONFIG).unwrap();
+    let disk = Disk::mount(home.path().join(".tally"), "size=200m");
+    let tally = home.start().unwrap();
+    let at = tally.client.post_all(&lines("first", 1_000)).unwrap();
+    assert_eq!(total(&tally, &at), 1_000);
+
+    disk.fill(30);
+    refuses(&tally, "free some disk space");
+    assert_eq!(total(&tally, &at), 1_000, "what is known is answered");
+    disk.empty();
+    tally.client.ready(LONG).unwrap();
+    let at = tally.client.post_all(&lines("refused", 10)).unwrap();
+    assert_eq!(total(&tally, &at), 1_010, "and it goes on by itself");
+
+    // The same with an end between: what was acknowledged is there.
+    let at = tally.client.post_all(&lines("second", 500)).unwrap();
+    disk.fill(30);
+    tally.kill().unwrap();
+    disk.empty();
+    let tally = home.start().unwrap();
+    assert_eq!(total(&tally, &at), 1_510);
+    tally.stop().unwrap();
+}
+
+#[test]
+fn after_a_failed_write_nothing_is_taken_until_a_restart_counts_on() {
+    let mut home = Home::new(CONFIG).unwrap();
+    // Told to ignore the signal of the limit, a write beyond it fails like one on a broken disk.
+    let script = format!("#!/bin/sh\ntrap '' XFSZ\nexec {} \"$@\"\n", binary().unwrap().display());
+    let wrapper = home.write("wrapper", script).unwrap();
+    executable(&wrapper);
+    home.use_binary(wrapper);
+    let tally = home.start().unwrap();
+    let mut at = String::new();
+    for part in 0..4 {
+        at = tally.client.post_all(&lines(&format!("first-{part}"), 5_000)).unwrap();
+    }
+    assert_eq!(total(&tally, &at), 20_000);
+
+    let limit = Command::new("prlimit").args(["--fsize=1000000", "--pid", &tally.process.pid().to_string()]).status();
+    assert!(limit.unwrap().success());
+    let failed = tally.client.events(&lines("failed", 10)).unwrap_err();
+    assert!(matches!(failed, NotPosted::Unknown(_)), "{failed:?}");
+    refuses(&tally, "check the disk, then start again");
+    assert_eq!(tally.client.get("/livez").unwrap().status, 200);
+    tally.kill().unwrap();
+
+    let tally = home.start().unwrap();
+    // Sent again, as a client does that does not know: whether the failed write applied makes no difference.
+    tally.client.post_all(&lines("failed", 10)).unwrap();
+    let at = tally.client.post_all(&lines("last", 50)).unwrap();
+    assert_eq!(total(&tally, &at), 20_060);
+    tally.stop().unwrap();
+}
+
+fn executable(path: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
