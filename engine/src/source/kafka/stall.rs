@@ -100,7 +100,7 @@ mod tests {
         let moved = Seen { next: 11, ..STANDS };
         assert_eq!(restarts(&[(0, STANDS), (20, moved), (40, moved), (49, moved)]), [0; 0]);
         let paused = Seen { flowing: false, ..STANDS };
-        assert_eq!(restarts(&[(0, STANDS), (20, paused), (40, STANDS), (69, STANDS), (70, STANDS)]), [70]);
+        assert_eq!(restarts(&[(0, STANDS), (20, paused), (40, STANDS), (49, STANDS), (50, STANDS)]), [50]);
         let markers = Seen { reached: 20, ..STANDS };
         assert_eq!(restarts(&[(0, STANDS), (20, markers), (60, markers), (900, markers)]), [0; 0]);
         assert_eq!(restarts(&[(0, Seen { end: 10, ..STANDS }), (100, Seen { end: 10, ..STANDS })]), [0; 0]);
@@ -109,12 +109,13 @@ mod tests {
     #[test]
     fn what_comes_again_or_is_given_up_is_no_longer_named() {
         let (mut watchdog, start) = (Watchdog::new(Duration::ZERO), Instant::now());
-        watchdog.look(start, &[STANDS]);
-        assert_eq!(watchdog.look(start, &[STANDS, Seen { partition: 4, ..STANDS }]), [3]);
+        assert_eq!(watchdog.look(start, &[STANDS]), [3]);
+        assert_eq!(watchdog.look(start, &[STANDS, Seen { partition: 4, ..STANDS }]), [4]);
+        assert_eq!(watchdog.stalled(), [3, 4]);
         watchdog.look(start, &[Seen { next: 20, ..STANDS }]);
         assert!(watchdog.stalled().is_empty());
-        watchdog.look(start, &[STANDS]);
-        watchdog.look(start, &[STANDS]);
+        watchdog.look(start, &[Seen { next: 20, end: 30, ..STANDS }]);
+        assert_eq!(watchdog.stalled(), [3]);
         watchdog.look(start, &[]);
         assert!(watchdog.stalled().is_empty());
     }
