@@ -92,6 +92,11 @@ impl Keyspace {
         &self.values[key as usize * width..][..width]
     }
 
+    /// Column values of all keys, end to end.
+    pub(crate) fn values(&self) -> &[u64] {
+        &self.values
+    }
+
     /// The group of a key.
     #[inline]
     pub(crate) fn group(&self, key: u32) -> u32 {
