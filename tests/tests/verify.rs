@@ -121,6 +121,8 @@ fn while_events_come<T>(client: &Client, from: u64, work: impl FnOnce() -> T) ->
             while !seen.load(Ordering::SeqCst) {
                 client.post_all(&lines((n..n + 20).map(event))).unwrap();
                 n += 15; // a quarter of them twice
+                // Not as fast as it can: the log must not drop what is being counted.
+                std::thread::sleep(Duration::from_millis(10));
             }
         });
         let worked = work();
@@ -160,6 +162,8 @@ fn what_retention_has_dropped_is_named_and_the_rest_is_checked() {
     let (said, code, err) = while_events_come(&poster, 100_000, || verify(&home, &tally.url(), &[]));
     equal_in_part(&said, code, &err);
     // Without any events there is nothing to check, which is said.
+    let posted = tally.client.post_all(&lines((90_000..90_100).map(event))).unwrap();
+    reached(&tally.client, &posted);
     let (said, code, _) = verify(&home, &tally.url(), &["event_frequencies"]);
     assert_eq!((code, &said["metrics"][0]["in_log"]), (0, &json!(0)));
     assert!(said["metrics"][0]["not_checked"].to_string().contains("nothing was counted meanwhile"), "{said}");
@@ -174,7 +178,7 @@ fn between(tally: &Tally, alter: impl Fn(&str, String) -> String + Send + 'stati
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
-            let path = asked(&stream);
+            let Some(path) = asked(&stream) else { continue };
             let answer = client.get(&path).unwrap();
             let body = alter(&path, answer.text);
             let head =
@@ -186,12 +190,12 @@ fn between(tally: &Tally, alter: impl Fn(&str, String) -> String + Send + 'stati
     url
 }
 
-/// The path of a GET.
-fn asked(stream: &TcpStream) -> String {
+/// The path of a GET; none on a connection that was opened in vain.
+fn asked(stream: &TcpStream) -> Option<String> {
     let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
-    let first = lines.next().unwrap();
+    let first = lines.next()?;
     lines.find(String::is_empty);
-    first.split(' ').nth(1).unwrap().to_owned()
+    first.split(' ').nth(1).map(str::to_owned)
 }
 
 /// The row of product 3 and "view" of products_popularity, changed; the rest as it is.
@@ -314,9 +318,6 @@ fn real_kafka_and_redis_with_two_engines() {
     }
     let tallies = [homes[0].listening().unwrap(), homes[1].listening().unwrap()];
     tallies.iter().for_each(|tally| tally.client.ready(START).unwrap());
-    let at = kafka.position(TOPIC, PARTITIONS).unwrap();
-    // The end of a transaction is in the log and is never counted: one more event behind it.
-    assert!(at.contains("0:"), "{at}");
     let posted = tallies[0].client.post_all(&lines((50_000..50_100).map(event))).unwrap();
     tallies.iter().for_each(|tally| reached(&tally.client, &posted));
     let all = 4 * 501 + 100;

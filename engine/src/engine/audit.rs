@@ -121,9 +121,13 @@ impl Engine {
         let tables = served.description.tables.clone();
         let Some(follower) = &served.follower else {
             let counted = self.view.read();
+            let begun = Instant::now();
             let place = &counted.metrics[served.id.0];
             let (position, origins) = (place.position.clone(), place.origins.clone());
-            return Ok(StateDump { position, origins, tables, rows: counted.state.dump(served.id) });
+            let rows = counted.state.dump(served.id);
+            drop(counted);
+            tracing::debug!(name, rows = rows.len(), held = ?begun.elapsed(), "the state was copied");
+            return Ok(StateDump { position, origins, tables, rows });
         };
         follower.refresh(Instant::now()).map_err(|fault| EvaluateError::StoreUnavailable(fault.to_string()))?;
         let followed = follower.read();

@@ -202,6 +202,5 @@ mod tests {
         let took = begun.elapsed();
         assert_eq!((dump.len(), dump.rows().count()), (1_000_000, 1_000_000));
         assert!(took.as_millis() < 500, "{took:?}");
-        eprintln!("copied in {took:?}");
     }
 }

@@ -5,7 +5,7 @@
 //! `report` how it is shown. It writes nothing, and never says "equal" of what it did not recount: that is named.
 //!
 //! A metric whose beginning the log still holds is counted from there. Of one whose beginning is gone, the state is taken
-//! twice, and what came in between is counted on top of the first. Memory: every row twice, some 500 bytes each.
+//! twice, and what came in between is counted on top of the first. Memory: every row twice, some 400 bytes each.
 
 mod compare;
 mod dedupe;
