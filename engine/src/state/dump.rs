@@ -51,7 +51,7 @@ impl Dump {
                 rows: table.len(),
                 totals,
                 present,
-                keys: keys.values().to_vec(),
+                keys: keys.values.clone(),
                 width: keys.shape().columns.len(),
             }
         };

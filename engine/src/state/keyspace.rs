@@ -26,7 +26,7 @@ pub(crate) struct Shape {
 pub(crate) struct Keyspace {
     shape: Shape,
     /// Column values of each key, end to end.
-    values: Vec<u64>,
+    pub(super) values: Vec<u64>,
     index: HashTable<u32>,
     /// Group of each key, and next key of the same group. Empty where every key is its own group.
     group_of: Vec<u32>,
@@ -90,11 +90,6 @@ impl Keyspace {
     pub(crate) fn key(&self, key: u32) -> &[u64] {
         let width = self.width();
         &self.values[key as usize * width..][..width]
-    }
-
-    /// Column values of all keys, end to end.
-    pub(crate) fn values(&self) -> &[u64] {
-        &self.values
     }
 
     /// The group of a key.

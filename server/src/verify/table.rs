@@ -113,8 +113,10 @@ impl Table {
     /// A sentence: it is no row of this table, or came before.
     pub(super) fn begin(&mut self, key: Vec<Value>, cells: Cells) -> Result<(), String> {
         let counter = self.description.counter();
-        self.begun_with += counter.and_then(|cell| cells.get(cell).copied().flatten()).unwrap_or(0);
-        self.put(key, cells, |row| &mut row.expected)
+        let counted = counter.and_then(|cell| cells.get(cell).copied().flatten()).unwrap_or(0);
+        self.put(key, cells, |row| &mut row.expected)?;
+        self.begun_with += counted;
+        Ok(())
     }
 
     /// A row that is found.

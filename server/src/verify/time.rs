@@ -1,7 +1,6 @@
 //! RFC 3339 to Unix milliseconds, by the calendar of `jiff`.
 
-use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
+use jiff::civil::Date;
 
 /// The moment that an RFC 3339 text with zone names; fractions are cut, a leap second is the last millisecond before it.
 pub(super) fn millis(text: &str) -> Option<i64> {
@@ -12,11 +11,15 @@ pub(super) fn millis(text: &str) -> Option<i64> {
     if !matches!(shape.as_str(), "0000-00-00T00:00:00" | "0000-00-00 00:00:00") {
         return None;
     }
-    let number = |from: usize, to: usize| date_time[from..to].parse::<i16>().ok();
-    let small = |from: usize| date_time[from..from + 2].parse::<i8>().ok();
-    let leap = small(17)? == 60;
-    let second = if leap { 59 } else { small(17)? };
-    let local = DateTime::new(number(0, 4)?, small(5)?, small(8)?, small(11)?, small(14)?, second, 0).ok()?;
+    let year = date_time[..4].parse().ok()?;
+    let two = |from: usize| date_time[from..from + 2].parse::<i8>().ok();
+    // Civil dates alone: the library's moments end some hours before the last that RFC 3339 can write.
+    let days = Date::new(year, two(5)?, two(8)?).ok()?.duration_since(Date::new(1970, 1, 1).ok()?).as_hours() / 24;
+    let (hour, minute, second) = (i64::from(two(11)?), i64::from(two(14)?), i64::from(two(17)?));
+    if hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    let leap = second == 60;
     let (fraction, zone) = match rest.strip_prefix('.') {
         None => ("", rest),
         Some(rest) => {
@@ -29,8 +32,8 @@ pub(super) fn millis(text: &str) -> Option<i64> {
     };
     let cut: String = fraction.chars().chain("000".chars()).take(3).collect();
     let millis: i64 = if leap { 999 } else { cut.parse().ok()? };
-    let utc = local.to_zoned(TimeZone::UTC).ok()?.timestamp().as_millisecond();
-    Some(utc - offset(zone)? * 60_000 + millis)
+    let minutes = (days * 24 + hour) * 60 + minute - offset(zone)?;
+    Some((minutes * 60 + second.min(59)) * 1_000 + millis)
 }
 
 /// Minutes east of Greenwich.
