@@ -86,8 +86,8 @@ impl Generator {
         }
     }
 
-    /// Writes the next event over `text`; its partition.
-    pub fn next_into(&mut self, text: &mut String) -> u32 {
+    /// The next event as numbers: user, product, place in [`KINDS`], Unix milliseconds. The oracle does not count it.
+    pub fn draw(&mut self) -> (u64, u64, usize, i64) {
         // a rank is not a number: neighbours in popularity are no neighbours in memory
         let user = self.users.sample(&mut self.random) as u64 * 48_271 % USERS;
         let product = self.products.sample(&mut self.random) as u64 * 4_817 % PRODUCTS;
@@ -98,6 +98,13 @@ impl Generator {
             kind += 1;
         }
         let time = self.now_ms.unwrap_or(START + (self.made as f64 * 1_000.0 / self.rate) as i64);
+        self.made += 1;
+        (user, product, kind, time)
+    }
+
+    /// Writes the next event over `text`; its partition.
+    pub fn next_into(&mut self, text: &mut String) -> u32 {
+        let (user, product, kind, time) = self.draw();
         let time = jiff::Timestamp::from_millisecond(time).unwrap_or_default();
         let id = self.random.random::<u128>();
         let (a, b, c, d, e) =
@@ -114,7 +121,6 @@ impl Generator {
             text.push(char::from(b'a' + (text.len() % 26) as u8));
         }
         text.push_str("\"}");
-        self.made += 1;
         self.oracle.add(user, product, kind, text.len());
         (user % u64::from(PARTITIONS)) as u32
     }

@@ -8,6 +8,7 @@ use crate::chaos::{Feeder, settle};
 use crate::client::Client;
 use crate::kafka::Kafka;
 use crate::oracle::Oracle;
+use crate::proxy::{Change, Proxy};
 use crate::redis::Redis;
 use crate::tally::{Home, START, Tally};
 use anyhow::{Context, Result, anyhow, ensure};
@@ -44,6 +45,10 @@ pub enum Fault {
     RedisBack,
     /// Redis loses everything.
     RedisEmpty,
+    /// All connections to Redis are cut.
+    Cut,
+    /// Nothing passes between the engines and Redis, for longer than a session.
+    Halt,
     /// The broker is killed and started again.
     Broker,
 }
@@ -57,6 +62,8 @@ pub struct Plan {
     pub config: String,
     /// Settings of Redis.
     pub redis: &'static [&'static str],
+    /// Texts on the way to Redis that it gets otherwise: scripts without a protection.
+    pub changes: &'static [Change],
     /// What happens, round by round.
     pub faults: Vec<Fault>,
     /// Where everything random comes from.
@@ -80,6 +87,7 @@ pub struct Report {
 pub struct Fleet<'k> {
     kafka: &'k mut Kafka,
     redis: Redis,
+    link: Proxy,
     homes: Vec<Home>,
     running: Vec<Option<Tally>>,
     feeders: Vec<Feeder>,
@@ -116,19 +124,21 @@ impl Fleet<'_> {
         let topic = format!("fleet-{}", uuid::Uuid::now_v7().simple());
         kafka.create_topic(&topic, PARTITIONS, &[])?;
         let redis = Redis::start(plan.redis)?;
+        let link = Proxy::start(&redis.at(), plan.changes)?;
         let mut homes = Vec::new();
         for _ in 0..plan.engines {
             let mut home = Home::new(&format!("{CONFIG}{}", plan.config))?;
             home.env("KAFKA_BROKER", &kafka.brokers());
             home.env("TOPIC", &topic);
             home.env("GROUP_ID", &topic);
-            home.env("REDIS_URL", &redis.url());
+            home.env("REDIS_URL", &link.at());
             homes.push(home);
         }
         let now = jiff::Timestamp::now().as_millisecond();
         let mut fleet = Fleet {
             kafka,
             redis,
+            link,
             running: homes.iter().map(|_| None).collect(),
             homes,
             feeders: Feeder::several(2, plan.seed, now),
@@ -215,6 +225,16 @@ impl Fleet<'_> {
                 self.redis.go_back(&kept)
             }
             Fault::RedisEmpty => Ok(::redis::cmd("FLUSHALL").exec(&mut self.redis.connect()?)?),
+            Fault::Cut => {
+                self.link.cut();
+                Ok(())
+            }
+            Fault::Halt => {
+                self.link.halt(true);
+                std::thread::sleep(PAUSE);
+                self.link.halt(false);
+                Ok(())
+            }
             Fault::Broker => self.kafka.restart(),
         }
     }

@@ -5,5 +5,7 @@ pub mod day;
 pub mod fleet;
 pub mod kafka;
 pub mod oracle;
+pub mod postgres;
+pub mod proxy;
 pub mod redis;
 pub mod tally;

@@ -63,6 +63,7 @@ fn every_command_has_help() {
         &["dead-letters"],
         &["verify"],
         &["import"],
+        &["migrate"],
         &["config", "show"],
         &["config", "check"],
     ] {
@@ -131,7 +132,7 @@ fn config_show_names_the_origin_of_every_value_and_hides_secrets() {
     let folder = tempfile::tempdir().unwrap();
     let file = "[kafka]\ngroup = \"g\"\n[kafka.settings]\n\"sasl.password\" = \"hush\"\n";
     std::fs::write(folder.path().join("metrics.toml"), file).unwrap();
-    let env = [("TOPIC", "clicks"), ("REDIS_URL", "redis://:hush@x")];
+    let env = [("TOPIC", "clicks"), ("REDIS_URL", "redis://:hush@x"), ("POSTGRES_URL", "postgres://u:hush@db/t")];
     let output = tally_in(folder.path(), &["config", "show"], &env);
     let text = out(&output);
     assert_eq!(code(&output), 0);
@@ -140,8 +141,11 @@ fn config_show_names_the_origin_of_every_value_and_hides_secrets() {
     assert!(has("kafka.group = \"g\"", "(file metrics.toml:2)"), "{text}");
     assert!(has("log.partitions = 4", "(default)"), "{text}");
     assert!(has("kafka.settings.\"sasl.password\" = ***", "(file metrics.toml:4)"), "{text}");
+    assert!(has("catalogue.postgres_url = \"postgres://u:***@db/t\"", "(env POSTGRES_URL)"), "{text}");
     assert!(!text.contains("hush") && !err(&output).contains("hush"));
-    assert_eq!(err(&output), "warning: REDIS_URL is set but not yet used by this version\n");
+    assert!(has("redis.url = \"redis://:***@x\"", "(env REDIS_URL)"), "{text}");
+    assert!(has("store.kind = \"redis\"", "(env REDIS_URL)"), "{text}");
+    assert_eq!(err(&output), "");
 
     let json = tally_in(folder.path(), &["config", "show", "--json"], &env);
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();

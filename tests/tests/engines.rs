@@ -2,19 +2,21 @@
 //!
 //! `TALLY_SEED=n` repeats a run's events and faults as far as a real clock lets it; `TALLY_LONG=n` makes it n times as long.
 //!
-//! That these tests can fail is shown: without the dedupe window what is sent twice is found to be doubled, and an
-//! acknowledged event that is not in the log is found to be lost.
+//! That these tests can fail is shown: without the dedupe window what is sent twice is found to be doubled, an
+//! acknowledged event that is not in the log is found to be lost, and so is what goes wrong in a Redis whose scripts look at
+//! no fence, or move no offset (a proxy takes that out of them on their way).
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking, and says its seed")]
 
 use tally_tests::chaos::seed;
 use tally_tests::fleet::{Fault, Plan, run};
 use tally_tests::kafka::Kafka;
+use tally_tests::proxy::Change;
 
 const AOF: &[&str] = &["--appendonly", "yes", "--appendfsync", "everysec"];
 
 fn plan(engines: usize, faults: &[Fault], seed: u64) -> Plan {
     let long = std::env::var("TALLY_LONG").ok().and_then(|times| times.parse().ok()).unwrap_or(1);
-    Plan { engines, config: String::new(), redis: &[], faults: faults.repeat(long), seed, lies: false }
+    Plan { engines, config: String::new(), redis: &[], changes: &[], faults: faults.repeat(long), seed, lies: false }
 }
 
 /// One broker for all of it: starting one takes five seconds.
@@ -27,16 +29,30 @@ fn many_engines() {
         let report = run(&mut kafka, plan).unwrap_or_else(|fault| panic!("TALLY_SEED={seed}: {what}: {fault:#}"));
         println!("{what}: {report:?}");
     };
-    use Fault::{Broker, Kill, KillAll, Leave, Pause, RedisBack, RedisCrash, RedisEmpty};
+    use Fault::{Broker, Cut, Halt, Kill, KillAll, Leave, Pause, RedisBack, RedisCrash, RedisEmpty};
     carry_out("engines", &plan(3, &[Kill, Leave, Kill, Pause, KillAll, Kill, Leave, Kill], seed));
-    carry_out("redis", &Plan { redis: AOF, ..plan(2, &[RedisCrash, Kill, RedisCrash, RedisEmpty], seed) });
+    carry_out("redis", &Plan { redis: AOF, ..plan(2, &[RedisCrash, Cut, Halt, RedisCrash, Cut, RedisEmpty], seed) });
     carry_out("redis set back", &plan(2, &[RedisBack, Kill, RedisBack, RedisBack], seed));
     carry_out("broker", &plan(2, &[Broker, Kill], seed));
 
-    let doubled = Plan { config: "[events]\ndedupe_window = 0\n".into(), ..plan(2, &[Kill, Kill], 1) };
-    let fault = format!("{:#}", run(&mut kafka, &doubled).unwrap_err());
-    assert!(fault.contains("counted wrong"), "{fault}");
-    let lost = Plan { lies: true, ..plan(2, &[Kill, Kill], 1) };
-    let fault = format!("{:#}", run(&mut kafka, &lost).unwrap_err());
-    assert!(fault.contains("counted wrong"), "{fault}");
+    // Each must be found.
+    let two = |faults: &[Fault]| plan(2, faults, 1);
+    let broken = [
+        ("doubled", Plan { config: "[events]\ndedupe_window = 0\n".into(), ..two(&[Kill, Kill]) }),
+        ("lost", Plan { lies: true, ..two(&[Kill, Kill]) }),
+        ("no fence", Plan { changes: &[NO_FENCE], ..two(&[Pause, Kill, KillAll, Pause, Kill, RedisBack, Pause]) }),
+        ("no offset", Plan { changes: &[NO_OFFSET], ..two(&[Kill, KillAll]) }),
+    ];
+    for (what, plan) in broken {
+        let fault = run(&mut kafka, &plan).err().map_or_else(String::new, |fault| format!("{fault:#}"));
+        println!("{what}: {}", fault.lines().next().unwrap_or_default());
+        assert!(!fault.is_empty(), "{what} was not found");
+    }
 }
+
+/// Redis applies whatever comes.
+const NO_FENCE: Change = ("if (is or '') ~= ARGV[at + 1] then differs", "if (is or '') == 'nothing at' then differs");
+
+/// Redis keeps the frames and forgets where they end.
+const NO_OFFSET: Change =
+    ("call('HSET', state, ARGV[at], ARGV[at + 2])", "call('HGET', state, ARGV[at]              )");

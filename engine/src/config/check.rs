@@ -1,7 +1,7 @@
 //! What types cannot say: names, pointers, addresses, lengths of time. Returns every complaint, in no order.
 
 use super::document::join;
-use super::{Config, MetricConfig, duration};
+use super::{Config, MetricConfig, duration, url};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -38,6 +38,9 @@ pub(super) fn check(config: &Config) -> Vec<Complaint> {
     events(config, &mut found);
     found.add("plugins.dir", directory(&config.plugins.dir));
     found.add("store.data_dir", directory(&config.store.data_dir));
+    if !config.catalogue.postgres_url.is_empty() {
+        found.add("catalogue.postgres_url", url::postgres(&config.catalogue.postgres_url));
+    }
     found.add("server.listen", listen(&config.server.listen));
     for (name, metric) in &config.metrics {
         one_metric(name, metric, &mut found);

@@ -3,7 +3,8 @@
 //! Pure but for reading the one file: the environment is handed in. Opens nothing that the configuration names.
 
 use super::document::{self, Document, Spans};
-use super::fault::{ConfigError, Fault, Place, Text, is_secret, masked};
+use super::fault::{ConfigError, Fault, Place, Text, is_secret};
+use super::url::masked;
 use super::{Config, check};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -54,15 +55,14 @@ pub struct Loaded {
     pub file: Option<PathBuf>,
     /// Where each value that is not a default comes from, by key path.
     pub origins: BTreeMap<String, Place>,
-    /// Variables that this version reads and does not use yet, with their values.
-    pub unused: BTreeMap<&'static str, String>,
 }
 
 /// Environment variables and the keys they set.
-const ENV_KEYS: [(&str, &str); 5] = [
+const ENV_KEYS: [(&str, &str); 6] = [
     ("KAFKA_BROKER", "kafka.brokers"),
     ("TOPIC", "kafka.topic"),
     ("GROUP_ID", "kafka.group"),
+    ("POSTGRES_URL", "catalogue.postgres_url"),
     ("REDIS_URL", "redis.url"),
     ("REDIS_PORT", "redis.port"),
 ];
@@ -73,9 +73,6 @@ const ENV_KINDS: [(&str, &str, &str); 3] = [
     ("REDIS_URL", "store.kind", "redis"),
     ("REDIS_PORT", "store.kind", "redis"),
 ];
-
-/// Environment variables of parts that do not exist yet.
-const ENV_UNUSED: [&str; 1] = ["POSTGRES_URL"];
 
 /// Reads, merges and checks.
 ///
@@ -171,8 +168,7 @@ pub(super) fn merge(
             }
             if faults.is_empty() {
                 resolve(&mut config, &origins, file.map(|(path, _)| path));
-                let unused = ENV_UNUSED.iter().filter_map(|name| Some((*name, set(name)?))).collect();
-                return Ok(Loaded { config, file: file.map(|(path, _)| path.into()), origins, unused });
+                return Ok(Loaded { config, file: file.map(|(path, _)| path.into()), origins });
             }
         }
         // The document reader let something through that the types refuse; still a sentence, not a panic.
@@ -249,7 +245,7 @@ fn resolve(config: &mut Config, origins: &BTreeMap<String, Place>, file: Option<
 pub struct Setting {
     /// Key path.
     pub key: String,
-    /// The value, `None` for a secret.
+    /// The value, a URL without its password; `None` for a secret.
     pub value: Option<Value>,
     /// Where it comes from.
     pub origin: Place,

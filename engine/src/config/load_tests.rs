@@ -65,6 +65,7 @@ fn flags_come_before_environment_before_file_before_default() {
         "GROUP_ID" => Some("of_env".to_owned()),
         "TOPIC" => Some(String::new()),
         "REDIS_URL" => Some("redis://:hush@localhost".to_owned()),
+        "POSTGRES_URL" => Some("postgres://u:hush@db/tally".to_owned()),
         _ => None,
     };
     let flags = [Flag { flag: "--listen", key: "server.listen", value: "127.0.0.1:2".into() }];
@@ -73,10 +74,9 @@ fn flags_come_before_environment_before_file_before_default() {
     assert_eq!(config.source.kind, SourceKind::Kafka);
     assert_eq!((config.kafka.topic.as_str(), config.kafka.group.as_str()), ("of_file", "of_env"));
     assert_eq!((config.kafka.start, config.server.listen.as_str()), (StartAt::Latest, "127.0.0.1:2"));
-    assert!(loaded.unused.is_empty());
     assert_eq!((config.store.kind, config.redis.url.as_str()), (StoreKind::Redis, "redis://:hush@localhost"));
     let shown = loaded.settings().into_iter().find(|setting| setting.key == "redis.url").unwrap();
-    assert_eq!(shown.value, Some(toml::Value::String("redis://***@localhost".into())));
+    assert_eq!(shown.value, Some(toml::Value::String("redis://:***@localhost".into())));
     let origin =
         |key: &str| loaded.settings().into_iter().find(|setting| setting.key == key).unwrap().origin.to_string();
     assert_eq!(origin("kafka.topic"), "metrics.toml:2:1");
@@ -84,6 +84,8 @@ fn flags_come_before_environment_before_file_before_default() {
     assert_eq!(origin("server.listen"), "flag --listen");
     assert_eq!(origin("source.kind"), "environment variable KAFKA_BROKER");
     assert_eq!(origin("log.partitions"), "default");
+    assert_eq!(config.catalogue.postgres_url, "postgres://u:hush@db/tally");
+    assert_eq!(origin("catalogue.postgres_url"), "environment variable POSTGRES_URL");
 }
 
 #[test]
@@ -114,7 +116,19 @@ fn secrets_are_neither_shown_nor_quoted() {
     let shown = from("[kafka.settings]\n\"sasl.password\" = \"hush\"\n").unwrap();
     let setting = shown.settings().into_iter().find(|setting| setting.key.contains("sasl")).unwrap();
     assert_eq!(setting.value, None);
-    for broken in ["[kafka.settings]\n\"sasl.password\" = 12345\n", "[kafka.settings]\n\"sasl.password\" = \"12345\n"] {
+    let url = from("[catalogue]\npostgres_url = \"postgres://u:hush@h/d\"\n").unwrap();
+    let setting = url.settings().into_iter().find(|setting| setting.key == "catalogue.postgres_url").unwrap();
+    assert_eq!(setting.value, Some(Value::String("postgres://u:***@h/d".into())));
+    assert!(!format!("{:?}", url.config).contains("hush"));
+    for broken in [
+        "[kafka.settings]\n\"sasl.password\" = 12345\n",
+        "[kafka.settings]\n\"sasl.password\" = \"12345\n",
+        "[catalogue]\npostgres_url = \"postgres://u:12345@h:x/d\"\n",
+        "[catalogue]\npostgres_url = \"postgres://u:12345@h/d\n",
+        "catalogue = { postgres_url = \"postgres://u:12345@h/d\", more = 1 }\n",
+        "catalogue.postgres_url = [\n\"postgres://u:12345@h/d\" 1 ]\n",
+        "catalogue.postgres_url = [\n\"postgres://u:12345@h/d?sslmode=disable\" 1 ]\n",
+    ] {
         let text = from(broken).unwrap_err().to_string();
         assert!(!text.contains("12345"), "{text}");
     }
@@ -160,7 +174,7 @@ fn an_environment_variable_is_blamed_by_name() {
 const BROKEN: &[(&str, usize, usize, &str)] = &[
     ("brokers = \"a:1\"", 1, 1, "unknown key `brokers` at the top level; did you mean `kafka.brokers`?"),
     ("[kafak]\ntopic = \"x\"", 1, 2, "did you mean `kafka`?"),
-    ("[zzz]", 1, 2, "expected one of events, kafka, log, metrics, plugins, server, source, store"),
+    ("[zzz]", 1, 2, "expected one of catalogue, events, kafka, log, metrics, plugins, redis, server, source, store"),
     ("[kafka]\ntopik = \"x\"", 2, 1, "did you mean `topic`?"),
     ("[kafka]\nTopic = \"x\"", 2, 1, "did you mean `topic`?"),
     ("[events]\nuser_id = \"/u\"", 2, 1, "did you mean `events.fields.user_id`?"),
@@ -196,6 +210,9 @@ const BROKEN: &[(&str, usize, usize, &str)] = &[
     ("[events.fields]\nuser_id = \"/a~2\"", 2, 11, "~0"),
     ("[events.fields]\nuser_id = \"/product_id\"", 2, 11, "is already the pointer of product_id"),
     ("[events.aliases]\npurchase = \"Buy\"", 2, 12, "is no event type"),
+    ("[catalogue]\npostgres_url = \"db:5432\"", 2, 16, "is no URL of PostgreSQL; write postgres://"),
+    ("[catalogue]\npostgres_url = \"postgres://u:p@h:x/d\"", 2, 16, "has a port that is none"),
+    ("[catalogue]\nmigrate = \"false\"", 2, 11, "write false without quotes"),
     ("[plugins]\ndir = \"\"", 2, 7, "is empty"),
     ("[server]\nlisten = \"localhost:80\"", 2, 10, "write \"127.0.0.1:80\""),
     ("[server]\nlisten = \"0.0.0.0:80\"", 2, 10, "reachable from other machines"),

@@ -6,6 +6,7 @@ pub mod duration;
 mod expected;
 pub mod fault;
 pub mod load;
+mod url;
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -29,6 +30,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// The Redis store.
     pub redis: RedisConfig,
+    /// Users and products.
+    pub catalogue: CatalogueConfig,
     /// HTTP.
     pub server: ServerConfig,
     /// `[metrics.NAME]`.
@@ -274,6 +277,31 @@ impl Default for RedisConfig {
             commit_interval_ms: 50,
             max_bucket_bytes: 64 << 20,
         }
+    }
+}
+
+/// `[catalogue]`: users and products.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CatalogueConfig {
+    /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE`; empty: a file in the data directory.
+    pub postgres_url: String,
+    /// PostgreSQL: whether a start applies migrations; if not, it only looks whether they are.
+    pub migrate: bool,
+}
+
+/// Without the password.
+impl std::fmt::Debug for CatalogueConfig {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let CatalogueConfig { postgres_url, migrate } = self;
+        let url = url::masked(postgres_url);
+        out.debug_struct("CatalogueConfig").field("postgres_url", &url).field("migrate", migrate).finish()
+    }
+}
+
+impl Default for CatalogueConfig {
+    fn default() -> Self {
+        CatalogueConfig { postgres_url: String::new(), migrate: true }
     }
 }
 

@@ -16,9 +16,9 @@ use crate::revision::revision;
 use crate::source::Source;
 use crate::source::embedded::{EmbeddedSource, Log};
 use crate::source::kafka::{KafkaSource, Producer};
-use crate::store::Store;
 use crate::store::embedded::EmbeddedStore;
 use crate::store::redis::{RedisSettings, RedisStore};
+use crate::store::{Store, StoreError};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
@@ -155,7 +155,11 @@ fn follow(served: &BTreeMap<String, Served>, view: &Arc<View>) -> Result<Option<
         return Ok(None);
     }
     for follower in &followers {
-        follower.refresh(Instant::now()).map_err(|fault| fault_of(&fault))?;
+        match follower.refresh(Instant::now()) {
+            // One metric that cannot be read does not keep the others from answering.
+            Ok(()) | Err(StoreError::Corrupt(_)) => {}
+            Err(fault) => return Err(fault_of(&fault)),
+        }
     }
     let furthest = furthest(followers.iter().map(|follower| follower.read().position.clone()));
     followers.iter().for_each(|follower| follower.aim(&furthest));

@@ -13,7 +13,7 @@ use crate::source::SourceError;
 use crate::source::kafka::Tail;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ pub struct Parts {
 
 /// The thread; it ends when this is dropped.
 pub struct Relay {
-    stop: Option<Sender<()>>,
+    stop: Option<SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -51,7 +51,8 @@ pub struct Relay {
 /// # Errors
 /// The system gives no more threads.
 pub fn relay(parts: Parts) -> std::io::Result<Relay> {
-    let (stop, stopped) = channel();
+    // Nothing is ever sent: its end is the message.
+    let (stop, stopped) = sync_channel(0);
     let thread = std::thread::Builder::new().name("tally-relay".into()).spawn(move || run(parts, &stopped))?;
     Ok(Relay { stop: Some(stop), thread: Some(thread) })
 }

@@ -4,7 +4,7 @@
 use super::follower::Follower;
 use super::view::View;
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// The thread; it ends when this is dropped.
 pub struct Watch {
-    stop: Option<Sender<()>>,
+    stop: Option<SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -22,7 +22,8 @@ pub struct Watch {
 /// # Errors
 /// The system gives no more threads.
 pub fn watch(followers: Vec<Arc<Follower>>, view: Arc<View>) -> std::io::Result<Watch> {
-    let (stop, stopped) = channel::<()>();
+    // Nothing is ever sent: its end is the message.
+    let (stop, stopped) = sync_channel::<()>(0);
     let look = move || {
         while stopped.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
             let begun = Instant::now();

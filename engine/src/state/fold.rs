@@ -2,20 +2,18 @@
 //! only adds what came since.
 //!
 //! Rows merge in any order, so a fold of yesterday plus the rows since is the fold of today. Tails remember what came
-//! since the last seal and since the one before it; a fold that is older, or whose table was loaded anew, is made anew.
+//! since the last seal and since the one before it, tables what frames brought lately; a fold that is older is made anew.
 //! Kept folds are bounded in bytes; losing one costs time, never a number.
 
 use super::aggregate::{Parts, ReadError, Values, select};
 use super::keyspace::Keyspace;
 use super::plan::{How, PartBy, Plan, weight};
 use super::scan::{Found, Scan};
-use super::table::TableState;
-use super::tail::Mark;
+use super::table::{Marks, TableState};
 use crate::event::ABSENT;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
 
 /// Bytes of all kept folds at most; the oldest go first.
 const BYTES: usize = 64 << 20;
@@ -39,9 +37,8 @@ pub(crate) type Bounds = (Option<i64>, Option<i64>);
 pub(crate) struct Fold {
     pub(crate) plan: Plan,
     bounds: Bounds,
-    /// Which loading of the table, and up to where in each partition's tail.
-    loaded: u64,
-    marks: BTreeMap<u32, Mark>,
+    /// Up to where of what came to the table.
+    marks: Marks,
     found: Found,
     index: Index,
     /// Column values of the groups.
@@ -91,7 +88,6 @@ impl Fold {
         let measure = |cell: usize| if of.table.layout.adds(cell) { 0 } else { of.table.layout.value(&neutral, cell) };
         let mut fold = Fold {
             bounds,
-            loaded: of.table.loaded(),
             marks: of.table.marks(),
             found: scan.fold()?,
             index: Index::new(of.keys, &plan, own),
@@ -138,7 +134,7 @@ impl Fold {
             Total::ByKind(_, there) => there.len() == of.keys.kinds().len(),
             Total::Parts(_) => true,
         };
-        if self.loaded != of.table.loaded() || !same_kinds {
+        if !same_kinds {
             return false;
         }
         let marks = std::mem::replace(&mut self.marks, of.table.marks());

@@ -4,8 +4,9 @@
 //! columns (the group) are equal are chained, so that one user or product is walked without touching the rest.
 //! Keys are never removed while the process lives.
 
+use super::columns::Columns;
 use super::texts::Texts;
-use crate::event::{ABSENT, EventBatch, TEXT_BIT};
+use crate::event::ABSENT;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use std::hash::{BuildHasher, Hasher};
@@ -309,39 +310,6 @@ pub(crate) fn grow<T>(list: &mut Vec<T>, more: usize) {
     if list.capacity() - list.len() < more && list.len() > 1 << 16 {
         list.reserve_exact(more.max(list.len() / 4));
     }
-}
-
-/// The id columns of a batch as numbers of this process.
-#[derive(Default)]
-pub(crate) struct Columns {
-    pub(crate) users: Vec<u64>,
-    pub(crate) products: Vec<u64>,
-    pub(crate) kinds: Vec<u64>,
-    kind_numbers: Vec<u64>,
-    kind_codes: Vec<u16>,
-}
-
-impl Columns {
-    /// Fills the columns from a batch.
-    pub(crate) fn fill(&mut self, batch: &EventBatch, texts: &mut Texts) {
-        self.kind_numbers.clear();
-        self.kind_numbers.extend(batch.kind_names.iter().map(|name| texts.intern(name.as_bytes())));
-        // ABSENT in `kinds` stands for "no event type": its code is beyond the dictionary.
-        let numbers = &self.kind_numbers;
-        self.kind_codes.clear();
-        self.kind_codes.extend_from_slice(&batch.kinds);
-        self.kinds.clear();
-        self.kinds.extend(batch.kinds.iter().map(|kind| numbers.get(usize::from(*kind)).copied().unwrap_or(ABSENT)));
-        intern_column(&batch.users, batch, texts, &mut self.users);
-        intern_column(&batch.products, batch, texts, &mut self.products);
-    }
-}
-
-fn intern_column(column: &[u64], batch: &EventBatch, texts: &mut Texts, out: &mut Vec<u64>) {
-    out.clear();
-    out.extend(column.iter().map(|&id| {
-        if id & TEXT_BIT == 0 || id == ABSENT { id } else { texts.intern(batch.text((id & !TEXT_BIT) as usize)) }
-    }));
 }
 
 #[cfg(test)]

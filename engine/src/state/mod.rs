@@ -5,17 +5,19 @@
 //! nothing about progress: which rows a metric takes is told by offsets.
 //!
 //! From the bottom: `varint`, `cells` (a row's words), `texts` (ids as numbers), `keyspace` (keys as numbers), `tail` →
-//! `run` (rows since the last seal → closed panes), `floors` (retention), `table`, `frame`/`compact` (the stored form),
+//! `run` (rows since the last seal → closed panes), `floors` (retention), `loaded`, `table`, `frame`/`compact` (the stored form),
 //! `scan`, `plan`, `fold`, `aggregate` (reads), `dump` (a copy).
 
 mod aggregate;
 mod cells;
+mod columns;
 mod compact;
 mod dump;
 mod floors;
 mod fold;
 mod frame;
 mod keyspace;
+mod loaded;
 mod metric;
 mod plan;
 mod run;
@@ -34,7 +36,8 @@ pub use frame::FrameError;
 pub use metric::{Held, Sealed, SealedFrame};
 
 use crate::event::EventBatch;
-use keyspace::{Columns, Keyspace, Shape};
+use columns::Columns;
+use keyspace::{Keyspace, Shape};
 use metric::MetricState;
 use tally_plugin::description::{Description, Table};
 use tally_plugin::read::{ReadAnswer, ReadRequest};

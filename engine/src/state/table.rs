@@ -7,6 +7,7 @@ use super::cells::Layout;
 use super::floors::{Floors, PaneId, start};
 use super::fold::Bounds;
 use super::keyspace::{Keyspace, NONE, grow};
+use super::loaded::Loaded;
 use super::run::{Run, Runs, fold_places, merge, place};
 use super::tail::{Folded, MINUTE, Mark, Tail};
 use std::collections::BTreeMap;
@@ -27,9 +28,31 @@ pub(crate) struct TableState {
     tails: BTreeMap<u32, Tail>,
     panes: BTreeMap<PaneId, Runs>,
     floors: Floors,
-    loaded: u64,
+    /// Rows taken from frames lately, for reads that go on from where they were.
+    loaded: Loaded,
+    /// Grows when floors rise: what was read before is of another state.
+    raised: u64,
     /// Only what is not sealed is held: nobody reads here.
     tails_only: bool,
+}
+
+/// Whether a pane lies in a range: ranges are whole panes of what is held, so it does wholly or not at all.
+fn overlaps(pane: PaneId, (from, to): Bounds) -> bool {
+    match pane.0 {
+        None => from.is_none(),
+        Some(tier) => {
+            let begin = start(pane);
+            to.is_none_or(|to| begin < to) && from.is_none_or(|from| begin + tier.millis() > from)
+        }
+    }
+}
+
+/// A place in what came to a table: up to here it was read.
+#[derive(Default)]
+pub(crate) struct Marks {
+    tails: BTreeMap<u32, Mark>,
+    loaded: (u64, usize),
+    raised: u64,
 }
 
 /// A seal that was worked out and is not in force yet.
@@ -57,7 +80,8 @@ impl TableState {
             rows: 0,
             tails: BTreeMap::new(),
             panes: BTreeMap::new(),
-            loaded: 0,
+            loaded: Loaded::default(),
+            raised: 0,
             tails_only,
         }
     }
@@ -223,16 +247,16 @@ impl TableState {
 
     /// Adds rows of one stored pane (totals and pane), as read from frames.
     pub(crate) fn restore(&mut self, pane: PaneId, rows: &[u32], words: &mut [i64], keys: &Keyspace) {
-        self.loaded += 1;
         let width = self.layout.words();
         let layout = self.layout.clone();
         for (n, key) in rows.iter().enumerate() {
             layout.merge(self.row(*key), &words[n * width..][..width]);
         }
+        let pane = self.floors.settle(pane);
+        self.loaded.push(pane, rows, words);
         if self.description.tiers.is_empty() {
             return;
         }
-        let pane = self.floors.settle(pane);
         let places = rows.iter().enumerate().map(|(n, key)| (place(keys.group(*key), *key), n as u32)).collect();
         let run = fold_places(&self.layout, start(pane), places, words);
         self.panes.entry(pane).or_default().push(&self.layout, run);
@@ -242,7 +266,7 @@ impl TableState {
     /// floors allow covers a fine pane wholly or not at all, so answers are the same before and after.
     pub(crate) fn raise(&mut self, floors: &Floors) {
         self.floors = self.floors.max(floors);
-        self.loaded += 1;
+        self.raised += 1;
     }
 
     /// Works out how about `rows` rows of panes that have fallen below the floors roll up; `None`: there are none.
@@ -279,15 +303,9 @@ impl TableState {
         due != self.floors && self.panes.keys().any(|pane| due.settle(*pane) != *pane)
     }
 
-    /// The panes that overlap `[from, to)`.
-    pub(crate) fn panes_in(&self, (from, to): Bounds) -> impl Iterator<Item = (PaneId, &Runs)> {
-        self.panes.iter().map(|(pane, runs)| (*pane, runs)).filter(move |(pane, _)| match pane.0 {
-            None => from.is_none(),
-            Some(tier) => {
-                let begin = start(*pane);
-                to.is_none_or(|to| begin < to) && from.is_none_or(|from| begin + tier.millis() > from)
-            }
-        })
+    /// The panes that overlap the range.
+    pub(crate) fn panes_in(&self, bounds: Bounds) -> impl Iterator<Item = (PaneId, &Runs)> {
+        self.panes.iter().map(|(pane, runs)| (*pane, runs)).filter(move |(pane, _)| overlaps(*pane, bounds))
     }
 
     /// What came since the last seal and lies in `[from, to)`, row by row: key, minute's start, words.
@@ -298,20 +316,17 @@ impl TableState {
         }
     }
 
-    /// How often rows were loaded or floors rose: what was read before is of another state.
-    pub(crate) fn loaded(&self) -> u64 {
-        self.loaded
-    }
-
-    /// Up to where the tails have come.
-    pub(crate) fn marks(&self) -> BTreeMap<u32, Mark> {
-        self.tails.iter().map(|(partition, tail)| (*partition, tail.mark())).collect()
+    /// Up to where tails and frames have come.
+    pub(crate) fn marks(&self) -> Marks {
+        let tails = self.tails.iter().map(|(partition, tail)| (*partition, tail.mark())).collect();
+        Marks { tails, loaded: self.loaded.mark(), raised: self.raised }
     }
 
     /// What came since `marks` and lies in the range, row by row: key, words. `false`: that is not known any more.
-    pub(crate) fn since(&self, marks: &BTreeMap<u32, Mark>, bounds: Bounds, mut take: impl FnMut(u32, &[i64])) -> bool {
-        let of = |partition| marks.get(partition).copied().unwrap_or_default();
-        if !self.tails.iter().all(|(partition, tail)| tail.knows(of(partition))) {
+    pub(crate) fn since(&self, marks: &Marks, bounds: Bounds, mut take: impl FnMut(u32, &[i64])) -> bool {
+        let of = |partition| marks.tails.get(partition).copied().unwrap_or_default();
+        let known = self.tails.iter().all(|(partition, tail)| tail.knows(of(partition)));
+        if !known || marks.raised != self.raised || !self.loaded.knows(marks.loaded) {
             return false;
         }
         let mut visit = Visit { layout: &self.layout, bounds, words: self.layout.neutral() };
@@ -319,6 +334,12 @@ impl TableState {
             let (rows, updates) = (tail.rows_since(of(partition)), tail.updates_since(of(partition)));
             visit.rows(rows, updates, |key, _, words| take(key, words));
         }
+        let width = self.layout.words();
+        self.loaded.since(marks.loaded, width, |pane, key, words| {
+            if overlaps(pane, bounds) {
+                take(key, words);
+            }
+        });
         true
     }
 
@@ -326,7 +347,7 @@ impl TableState {
     pub(crate) fn memory(&self) -> usize {
         let tails: usize = self.tails.values().map(Tail::memory).sum();
         let panes: usize = self.panes.values().flat_map(Runs::iter).map(Run::memory).sum();
-        self.totals.capacity() * 8 + self.present.capacity() * 8 + tails + panes
+        self.totals.capacity() * 8 + self.present.capacity() * 8 + tails + panes + self.loaded.memory()
     }
 }
 

@@ -244,6 +244,34 @@ proptest! {
         }
     }
 
+    /// The same where what comes are frames, as a follower of a shared store gets them.
+    #[test]
+    fn equal_reads_go_on_from_frame_to_frame(
+        events in events(),
+        pieces in 1..12usize,
+        requests in prop::collection::vec(requests(), 1..4),
+    ) {
+        let (mut lane, mut state) = (State::tails_only(), State::default());
+        let (counting, metric) = (lane.add(&description()), state.add(&description()));
+        let (mut next, mut counted) = ([0u64; 2], 0);
+        for chunk in events.chunks(events.len().div_ceil(pieces)) {
+            for partition in 0..2 {
+                let batch = batch(chunk, partition, next[partition as usize]);
+                next[partition as usize] = batch.to;
+                lane.begin(&batch);
+                lane.apply(counting, &batch, batch.from, &[]);
+                let sealed = lane.seal(counting, partition);
+                for frame in lane.frames(counting, &[&sealed]) {
+                    state.load(metric, usize::from(frame.table), &frame.bytes).expect("it loads");
+                }
+            }
+            counted += chunk.len();
+            for request in &requests {
+                prop_assert_eq!(read(&state, metric, request), recount(&events[..counted], request));
+            }
+        }
+    }
+
     /// A state loaded from frames, compacted or not, answers as the one that wrote them, wherever panes are still held.
     #[test]
     fn frames_carry_the_whole_state(events in events(), pieces in 1..6usize, request in requests(), compacted in 0..3usize, rolls in 0..40usize) {

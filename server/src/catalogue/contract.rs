@@ -1,14 +1,19 @@
 //! What every catalogue must do, whichever database is behind it. Run on an empty one; leaves rows behind.
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test fails by panicking")]
 
 use super::{Catalogue, Cost, Page, Product, Upserted, User, Wanted};
 use tally_plugin::read::Id;
 
-pub(crate) async fn holds(catalogue: &dyn Catalogue) {
+/// Panics where a promise of [`Catalogue`] is not kept.
+pub async fn holds(catalogue: &dyn Catalogue) {
     lists_by_lower_id(catalogue).await;
     upserts_are_idempotent_and_counted(catalogue).await;
     finds_and_names_what_exists(catalogue).await;
     keeps_cost_exactly(catalogue).await;
+    a_later_row_wins(catalogue).await;
+    keeps_texts_as_they_are(catalogue).await;
+    writes_at_once_are_counted_once(catalogue).await;
+    pages_join_without_gap_or_overlap(catalogue).await;
 }
 
 fn user(id: &str) -> User {
@@ -66,4 +71,71 @@ async fn keeps_cost_exactly(catalogue: &dyn Catalogue) {
     let rows = vec![product(1, 1), product(2, 29_000), product(3, Cost::MAX_CENTS)];
     catalogue.upsert_products(rows.clone()).await.unwrap();
     assert_eq!(catalogue.products(Page { after: None, limit: 10 }).await.unwrap(), rows);
+}
+
+async fn a_later_row_wins(catalogue: &dyn Catalogue) {
+    let named = |name: &str| User { user_name: name.into(), ..user("twice") };
+    let rows = vec![named("first"), named("second"), named("second")];
+    let counts = catalogue.upsert_users(rows).await.unwrap();
+    assert_eq!(counts, Upserted { inserted: 1, updated: 1, unchanged: 1 });
+    assert_eq!(catalogue.user(Id::Text("twice".into())).await.unwrap(), Some(named("second")));
+    let back = vec![named("third"), named("second")];
+    assert_eq!(catalogue.upsert_users(back).await.unwrap(), Upserted { inserted: 0, updated: 2, unchanged: 0 });
+    assert_eq!(catalogue.user(Id::Text("twice".into())).await.unwrap(), Some(named("second")));
+}
+
+async fn keeps_texts_as_they_are(catalogue: &dyn Catalogue) {
+    let texts = ["it's", "back\\slash", "{a,b}", "\"quoted\"", "%_", " space ", "Ünïcödé 𝄞", "NULL", "$1;--"];
+    let rows: Vec<User> = texts
+        .iter()
+        .map(|text| User { user_name: text.to_string(), email: Some(text.to_string()), ..user(text) })
+        .collect();
+    catalogue.upsert_users(rows.clone()).await.unwrap();
+    for row in rows {
+        assert_eq!(catalogue.user(row.user_id.clone()).await.unwrap(), Some(row));
+    }
+    let mut without = user("it's");
+    without.user_name = "it's".into();
+    assert_eq!(catalogue.upsert_users(vec![without.clone()]).await.unwrap().updated, 1, "an address may go");
+    assert_eq!(catalogue.user(without.user_id.clone()).await.unwrap(), Some(without));
+}
+
+async fn writes_at_once_are_counted_once(catalogue: &dyn Catalogue) {
+    let rows = |reversed: bool| {
+        let mut rows: Vec<User> = (0..300).map(|n| user(&format!("many {n}"))).collect();
+        if reversed {
+            rows.reverse();
+        }
+        rows
+    };
+    let (mut one, other) =
+        futures_util::future::join(catalogue.upsert_users(rows(false)), catalogue.upsert_users(rows(true))).await;
+    *one.as_mut().unwrap() += other.unwrap();
+    assert_eq!(one.unwrap(), Upserted { inserted: 300, updated: 0, unchanged: 300 });
+}
+
+async fn pages_join_without_gap_or_overlap(catalogue: &dyn Catalogue) {
+    let products: Vec<Product> = (0..500)
+        .map(|n: u32| Product {
+            product_id: if n.is_multiple_of(2) {
+                Id::Integer(1_000 + u64::from(n))
+            } else {
+                Id::Text(format!("p{n:03}"))
+            },
+            product_name: format!("thing {n}"),
+            cost: Cost::from_cents(i64::from(n)).unwrap(),
+        })
+        .collect();
+    catalogue.upsert_products(products.clone()).await.unwrap();
+    let (mut seen, mut after) = (Vec::new(), None);
+    loop {
+        let page = catalogue.products(Page { after, limit: 7 }).await.unwrap();
+        after = page.last().map(|product| product.product_id.clone());
+        if after.is_none() {
+            break;
+        }
+        seen.extend(page);
+    }
+    assert!(seen.is_sorted_by(|a, b| a.product_id < b.product_id), "strictly in the order of ids");
+    assert!(products.iter().all(|product| seen.contains(product)), "all are there");
 }

@@ -5,12 +5,13 @@
 //! once are refused, and a call keeps its place until its thread is done, also when nobody waits for it any more. The
 //! file is its owner's alone: it holds e-mail addresses. The schema is that of `migrations/`, applied when it is opened.
 
+use super::migrations::{self, APPLIED, Applied, HISTORY};
+use super::rows::{self, number};
 use super::{Catalogue, CatalogueError, Cost, Later, Names, Page, Product, Upserted, User, Wanted, id};
 use parking_lot::Mutex;
-use refinery::Runner;
-use refinery::error::Kind;
+use refinery::Migration;
 use rusqlite::types::Value as Sql;
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params_from_iter};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, params_from_iter};
 use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
@@ -28,10 +29,6 @@ const READS: usize = 64;
 
 /// Writes at once, likewise.
 const WRITES: usize = 4;
-
-mod schema {
-    refinery::embed_migrations!("../migrations");
-}
 
 /// An open catalogue file. Clones share it.
 #[derive(Clone)]
@@ -53,10 +50,36 @@ impl Embedded {
     /// [`CatalogueError::Refused`] says why the file cannot be used, [`CatalogueError::Unavailable`] that it is locked
     /// or cannot be read now.
     pub fn open(file: &Path) -> Result<Embedded, CatalogueError> {
-        Embedded::open_with(file, &mut schema::migrations::runner())
+        Embedded::open_with(file, &migrations::all()).map(|(opened, _)| opened)
     }
 
-    fn open_with(file: &Path, migrations: &mut Runner) -> Result<Embedded, CatalogueError> {
+    /// Brings the schema of a file up to date, creating it if it does not exist; what was applied. Blocks.
+    ///
+    /// # Errors
+    /// As [`Embedded::open`].
+    pub fn migrate(file: &Path) -> Result<Vec<String>, CatalogueError> {
+        Embedded::open_with(file, &migrations::all()).map(|(_, applied)| applied)
+    }
+
+    /// What [`Embedded::migrate`] would apply. Changes nothing. Blocks.
+    ///
+    /// # Errors
+    /// As [`Embedded::open`].
+    pub fn pending(file: &Path) -> Result<Vec<String>, CatalogueError> {
+        let ours = migrations::all();
+        let pending = if file.exists() {
+            let cannot = |error: rusqlite::Error| unavailable(file, &error);
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let connection = Connection::open_with_flags(file, flags).map_err(cannot)?;
+            connection.busy_timeout(BUSY).map_err(cannot)?;
+            pending(file, &connection, &ours)?
+        } else {
+            ours
+        };
+        Ok(pending.iter().map(ToString::to_string).collect())
+    }
+
+    fn open_with(file: &Path, ours: &[Migration]) -> Result<(Embedded, Vec<String>), CatalogueError> {
         let connect = || -> rusqlite::Result<Connection> {
             let connection = Connection::open(file)?;
             connection.busy_timeout(BUSY)?;
@@ -65,26 +88,30 @@ impl Embedded {
             )?;
             Ok(connection)
         };
-        let cannot = |error: rusqlite::Error| CatalogueError::Unavailable(format!("{}: {error}", file.display()));
+        let cannot = |error: rusqlite::Error| unavailable(file, &error);
         // SQLite gives the files beside it the same mode. A file that is there keeps the mode its owner gave it.
         OpenOptions::new()
             .append(true)
             .create(true)
             .mode(0o600)
             .open(file)
-            .map_err(|error| CatalogueError::Unavailable(format!("{}: {error}", file.display())))?;
+            .map_err(|error| unavailable(file, &error))?;
         let mut writer = connect().map_err(cannot)?;
-        migrations.run(&mut writer).map_err(|error| refused(file, &error))?;
+        let mut applied = Vec::new();
+        // Two that start at once: the later one finds them applied, or fails at the first and is started again.
+        if !pending(file, &writer, ours)?.is_empty() {
+            let report = migrations::runner(ours).run(&mut writer).map_err(|error| unavailable(file, &error))?;
+            applied.extend(report.applied_migrations().iter().map(ToString::to_string));
+        }
         let reader = connect().map_err(cannot)?;
         let places = |places| Arc::new(Semaphore::new(places));
-        Ok(Embedded {
-            shared: Arc::new(Shared {
-                reader: Mutex::new(reader),
-                writer: Mutex::new(writer),
-                reads: places(READS),
-                writes: places(WRITES),
-            }),
-        })
+        let shared = Shared {
+            reader: Mutex::new(reader),
+            writer: Mutex::new(writer),
+            reads: places(READS),
+            writes: places(WRITES),
+        };
+        Ok((Embedded { shared: Arc::new(shared) }, applied))
     }
 
     fn read<T: Send + 'static>(
@@ -142,32 +169,13 @@ impl Catalogue for Embedded {
     }
 }
 
-/// A row type and its table. The columns are: id, number, name, one more.
-trait Stored: Sized + Send + 'static {
-    const TABLE: &'static str;
-    const ID: &'static str;
-    const NAME: &'static str;
-    const MORE: &'static str;
-    fn id(&self) -> &Id;
-    fn name(&self) -> &str;
+/// A row, as SQLite reads and writes it.
+trait Stored: rows::Stored {
     fn more(&self) -> Sql;
     fn of(row: &Row<'_>) -> rusqlite::Result<Self>;
 }
 
 impl Stored for User {
-    const TABLE: &'static str = "users";
-    const ID: &'static str = "user_id";
-    const NAME: &'static str = "user_name";
-    const MORE: &'static str = "email";
-
-    fn id(&self) -> &Id {
-        &self.user_id
-    }
-
-    fn name(&self) -> &str {
-        &self.user_name
-    }
-
     fn more(&self) -> Sql {
         self.email.clone().map_or(Sql::Null, Sql::Text)
     }
@@ -178,19 +186,6 @@ impl Stored for User {
 }
 
 impl Stored for Product {
-    const TABLE: &'static str = "products";
-    const ID: &'static str = "product_id";
-    const NAME: &'static str = "product_name";
-    const MORE: &'static str = "cost_cents";
-
-    fn id(&self) -> &Id {
-        &self.product_id
-    }
-
-    fn name(&self) -> &str {
-        &self.product_name
-    }
-
     fn more(&self) -> Sql {
         Sql::Integer(self.cost.cents())
     }
@@ -266,14 +261,6 @@ impl Select {
     }
 }
 
-/// The ordering column: texts come after every integer.
-fn number(id: &Id) -> i64 {
-    match id {
-        Id::Integer(number) => i64::try_from(*number).unwrap_or(i64::MAX),
-        Id::Text(_) => i64::MAX,
-    }
-}
-
 fn stored_id(row: &Row<'_>) -> rusqlite::Result<Id> {
     let text: String = row.get(0)?;
     id::parse(&text)
@@ -299,18 +286,22 @@ fn later<T: Send + 'static>(
     })
 }
 
-fn refused(file: &Path, error: &refinery::Error) -> CatalogueError {
-    let file = file.display();
-    CatalogueError::Refused(match error.kind() {
-        Kind::DivergentVersion(applied, ours) => format!(
-            "{file}: migration {applied} was applied, but this program's {ours} reads otherwise; an applied migration \
-             never changes: use the program that wrote the file, or move the file away and import again"
-        ),
-        Kind::MissingVersion(applied) => format!(
-            "{file}: migration {applied} was applied by a newer program; use that program, or move the file away and import again"
-        ),
-        _ => return CatalogueError::Unavailable(format!("{file}: {error}")),
-    })
+/// What the file lacks of `ours`.
+fn pending(file: &Path, connection: &Connection, ours: &[Migration]) -> Result<Vec<Migration>, CatalogueError> {
+    let applied = || -> rusqlite::Result<Vec<Applied>> {
+        if !connection.table_exists(None, HISTORY)? {
+            return Ok(Vec::new());
+        }
+        let of = |row: &Row<'_>| Ok(Applied { version: row.get(0)?, name: row.get(1)?, checksum: row.get(2)? });
+        connection.prepare(APPLIED)?.query_map([], of)?.collect()
+    };
+    let applied = applied().map_err(|error| unavailable(file, &error))?;
+    let refused = |reason| CatalogueError::Refused(format!("{}: {reason}", file.display()));
+    migrations::pending(ours, &applied).map_err(refused)
+}
+
+fn unavailable(file: &Path, error: &dyn std::error::Error) -> CatalogueError {
+    CatalogueError::Unavailable(format!("{}: {error}", file.display()))
 }
 
 #[cfg(test)]

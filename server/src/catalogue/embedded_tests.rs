@@ -84,11 +84,23 @@ fn pages_and_lookups_are_served_by_an_index() {
 fn a_changed_applied_migration_is_refused_with_a_sentence() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("catalogue.db");
-    let with = |sql: &str| Runner::new(&[Migration::unapplied("V1__users", sql).unwrap()]);
-    Embedded::open_with(&file, &mut with("CREATE TABLE a (b INTEGER);")).map(drop).unwrap();
-    let error = Embedded::open_with(&file, &mut with("CREATE TABLE a (c INTEGER);")).map(drop).unwrap_err();
+    let with = |sql: &str| [Migration::unapplied("V1__users", sql).unwrap()];
+    Embedded::open_with(&file, &with("CREATE TABLE a (b INTEGER);")).map(drop).unwrap();
+    let error = Embedded::open_with(&file, &with("CREATE TABLE a (c INTEGER);")).map(drop).unwrap_err();
     assert!(
         matches!(&error, CatalogueError::Refused(text) if text.contains("V1__users") && text.contains("never changes")),
         "{error}"
     );
+}
+
+#[test]
+fn what_is_pending_is_told_without_making_the_file_and_applied_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("catalogue.db");
+    let pending = Embedded::pending(&file).unwrap();
+    assert!(pending.starts_with(&["V1__users".into(), "V2__products".into()]), "{pending:?}");
+    assert!(!file.exists());
+    assert_eq!(Embedded::migrate(&file).unwrap(), pending);
+    assert!(Embedded::pending(&file).unwrap().is_empty());
+    assert!(Embedded::migrate(&file).unwrap().is_empty());
 }

@@ -1,7 +1,7 @@
 //! Users or products from a CSV file.
 //!
 //! The first line names the columns, in any order. A bad line is reported with its number and the reason, the good
-//! ones are written, 1,000 to a transaction; importing the same file again changes nothing. Rows that the file does
+//! ones are written, 2,000 to a transaction; importing the same file again changes nothing. Rows that the file does
 //! not name stay. A record of more than 1 MiB, which is a quote that nobody closed, ends the import.
 
 use super::{Catalogue, CatalogueError, Cost, Product, Upserted, User, id};
@@ -11,7 +11,7 @@ use std::io::Read;
 use thiserror::Error;
 
 /// Rows written in one transaction.
-const BATCH: usize = 1_000;
+const BATCH: usize = 2_000;
 
 /// Most bytes of a record.
 const LONGEST_RECORD: usize = 1 << 20;

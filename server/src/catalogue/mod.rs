@@ -7,9 +7,12 @@ pub mod demo;
 pub mod embedded;
 pub mod id;
 pub mod import;
+mod migrations;
+pub mod postgres;
+mod rows;
 
-#[cfg(test)]
-mod contract;
+#[cfg(any(test, feature = "contract"))]
+pub mod contract;
 
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -44,6 +47,11 @@ pub trait Catalogue: Send + Sync + 'static {
 
     /// Writes products in one transaction: all or none. A later row of the same id wins.
     fn upsert_products(&self, rows: Vec<Product>) -> Later<'_, Upserted>;
+
+    /// Why it does not answer, as last seen; none if it does. Returns at once.
+    fn ailment(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A page of a listing.

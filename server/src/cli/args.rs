@@ -19,8 +19,8 @@ commands
   demo      run with made-up events        produce   send made-up events or a file
   run       run as metrics.toml says       import    names of users and products from a CSV file
   query     evaluate a metric              plugin    what is loaded
-  verify    recount from the log            dead-letters   records that were refused
-  config    what is configured, and why
+  verify    recount from the log           migrate   the catalogue's tables, made and changed
+  config    what is configured, and why    dead-letters   records that were refused
 
 tally COMMAND --help says more.
 ";
@@ -51,6 +51,8 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Write users or products from a CSV file into the catalogue
     Import(Import),
+    /// Make and change the catalogue's tables, as this version needs them
+    Migrate(Migrate),
     /// What is configured, and where it comes from
     Config(Config),
 }
@@ -212,9 +214,12 @@ pub(crate) struct Verify {
 #[derive(Group, Debug)]
 #[command(after_help = "Columns: user_id,user_name,email or product_id,product_name,cost; the first line names them.")]
 pub(crate) struct Import {
+    #[command(flatten)]
+    pub(crate) config: ConfigFile,
     /// What the file holds
     pub(crate) what: What,
     /// CSV with a header
+    #[arg(id = "csv", value_name = "FILE")]
     pub(crate) file: PathBuf,
     /// Where the catalogue lives [default: as configured]
     #[arg(long, value_name = "DIR")]
@@ -222,6 +227,21 @@ pub(crate) struct Import {
     /// Print the counts as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Group, Debug)]
+#[command(
+    after_help = "`tally run` and `tally import` do the same when they start, unless [catalogue] migrate = false."
+)]
+pub(crate) struct Migrate {
+    #[command(flatten)]
+    pub(crate) config: ConfigFile,
+    /// Where the embedded catalogue lives [default: as configured]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Print what would be applied, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -1,16 +1,16 @@
 //! `tally import`: names of users and products from a CSV file.
 
-use super::args::{ConfigFile, Import, What};
+use super::args::{Import, What};
 use super::output::{data, note, tame, thousands};
 use super::{Failure, settings, start};
 use serde_json::json;
 use std::fs::File;
 
 pub(crate) fn run(args: &Import) -> Result<(), Failure> {
-    let config = settings::read(&ConfigFile { file: None }, None, args.data_dir.as_deref())?.config;
+    let config = settings::read(&args.config, None, args.data_dir.as_deref())?.config;
     let name = args.file.display();
     let file = File::open(&args.file).map_err(|error| Failure::Failed(format!("{name} cannot be read: {error}")))?;
-    let report = start::import(args.what, file, &config.store.data_dir)?;
+    let report = start::import(args.what, file, &config)?;
     for warning in &report.warnings {
         note(&format!("warning: {name}: {}", tame(warning)));
     }

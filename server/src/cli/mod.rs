@@ -9,6 +9,7 @@ mod config;
 mod dead_letters;
 mod demo;
 mod import;
+mod migrate;
 pub(crate) mod output;
 mod produce;
 mod query;
@@ -76,6 +77,7 @@ pub(crate) fn main() -> ExitCode {
         Command::DeadLetters(args) => dead_letters::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Import(args) => import::run(&args),
+        Command::Migrate(args) => migrate::run(&args),
         Command::Config(args) => config::run(&args),
     };
     match result {

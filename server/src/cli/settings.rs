@@ -1,7 +1,7 @@
 //! From arguments to configuration.
 
+use super::Failure;
 use super::args::ConfigFile;
-use super::{Failure, output};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use tally_engine::config::Config;
@@ -10,16 +10,13 @@ use tally_engine::config::load::{FileChoice, Flag, Inputs, Loaded, load};
 /// The file that is read where none is named.
 const USUAL_FILE: &str = "metrics.toml";
 
-/// Reads file and environment, with flags on top; says on stderr what has no effect.
+/// Reads file and environment, with flags on top.
 pub(crate) fn read(file: &ConfigFile, listen: Option<SocketAddr>, data_dir: Option<&Path>) -> Result<Loaded, Failure> {
     let file = match &file.file {
         Some(file) => FileChoice::Given(file.clone()),
         None => FileChoice::IfPresent(USUAL_FILE.into()),
     };
     let loaded = load(Inputs { file, env: &|name| std::env::var(name).ok(), flags: flags(listen, data_dir)? })?;
-    for name in loaded.unused.keys() {
-        output::note(&format!("warning: {name} is set but not yet used by this version"));
-    }
     Ok(loaded)
 }
 

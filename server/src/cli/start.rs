@@ -8,7 +8,6 @@ use super::args::What;
 use super::settings::plugin_dirs;
 use std::fs::File;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tally_engine::config::Config;
@@ -47,13 +46,13 @@ pub(crate) fn start(config: Config, demo_seed: Option<u64>) -> Result<Started, F
     let bound = runtime.block_on(Server::bind(&config.server.listen)).map_err(|fault| failed(fault.to_string()))?;
     let address = bound.address();
     let figures = library::recorder().map_err(failed)?;
-    let (server, data_dir) = (config.server.clone(), config.store.data_dir.clone());
+    let (server, wanted) = (config.server.clone(), config.clone());
     let plugin_dirs = plugin_dirs(&config);
     let engine = Engine::start(Options { config, plugin_dirs }).map_err(|error| failed(error.to_string()))?;
     let engine = Arc::new(engine);
-    let catalogue = library::open_catalogue(&data_dir).map_err(failed)?;
+    let catalogue = runtime.block_on(library::open_catalogue(&wanted)).map_err(failed)?;
     if let Some(seed) = demo_seed {
-        runtime.block_on(library::seed_demo(&catalogue, seed)).map_err(failed)?;
+        runtime.block_on(library::seed_demo(catalogue.as_ref(), seed)).map_err(failed)?;
     }
     let (closing, closed) = watch::channel(false);
     let serving = runtime.spawn(library::serve(bound, engine.clone(), catalogue, server, figures, closed));
@@ -93,35 +92,83 @@ pub(crate) struct Imported {
     pub(crate) warnings: Vec<String>,
 }
 
-/// Imports a CSV file into the catalogue of a data directory, which is made if it does not exist.
-pub(crate) fn import(what: What, file: File, data_dir: &Path) -> Result<Imported, Failure> {
-    let folder = data_dir.display();
-    std::fs::create_dir_all(data_dir).map_err(|error| Failure::Failed(format!("{folder} cannot be made: {error}")))?;
+/// Imports a CSV file into the configured catalogue; the embedded one's folder is made if it does not exist.
+pub(crate) fn import(what: What, file: File, config: &Config) -> Result<Imported, Failure> {
+    let runtime = small_runtime()?;
+    let work = async {
+        let catalogue = library::open_catalogue(config).await?;
+        library::import(what, file, catalogue.as_ref()).await
+    };
+    runtime.block_on(work).map_err(Failure::Failed)
+}
+
+/// What a migration did, or would do.
+pub(crate) struct Migrated {
+    /// The database.
+    pub(crate) place: String,
+    /// Applied or pending, in order.
+    pub(crate) migrations: Vec<String>,
+}
+
+/// Brings the configured catalogue's tables up to date, or only lists what that would apply.
+pub(crate) fn migrate(config: &Config, dry_run: bool) -> Result<Migrated, Failure> {
+    small_runtime()?.block_on(library::migrate(config, dry_run)).map_err(Failure::Failed)
+}
+
+fn small_runtime() -> Result<Runtime, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::Failed(format!("no threads can be started: {error}")))?;
-    let catalogue = library::open_catalogue(data_dir).map_err(Failure::Failed)?;
-    runtime.block_on(library::import(what, file, &catalogue)).map_err(Failure::Failed)
+    runtime.map_err(|error| Failure::Failed(format!("no threads can be started: {error}")))
 }
 
 /// The calls into the library.
 mod library {
-    use super::{Arc, DEMO_PRODUCTS, DEMO_USERS, Engine, File, Imported, Path, What, watch};
+    use super::{Arc, Config, DEMO_PRODUCTS, DEMO_USERS, Engine, File, Imported, Migrated, What, watch};
     use metrics_exporter_prometheus::PrometheusHandle;
+    use std::path::PathBuf;
     use std::time::Duration;
     use tally_engine::config::ServerConfig;
     use tally_engine::telemetry;
     use tally_server::catalogue::embedded::Embedded;
     use tally_server::catalogue::import::Kind;
-    use tally_server::catalogue::{demo, import as csv};
+    use tally_server::catalogue::postgres::{Postgres, Settings};
+    use tally_server::catalogue::{Catalogue, demo, import as csv};
     use tally_server::http::{Bound, Limits, Parts};
 
-    /// Opens the catalogue of a data directory, making it if it does not exist. Blocks.
-    pub(super) fn open_catalogue(data_dir: &Path) -> Result<Embedded, String> {
-        Embedded::open(&data_dir.join("catalogue.sqlite")).map_err(|fault| fault.to_string())
+    /// Opens the configured catalogue: PostgreSQL where a URL is given, else the data directory's, which is made.
+    pub(super) async fn open_catalogue(config: &Config) -> Result<Arc<dyn Catalogue>, String> {
+        let refused = |fault: tally_server::catalogue::CatalogueError| fault.to_string();
+        let url = &config.catalogue.postgres_url;
+        if !url.is_empty() {
+            let settings = Settings::parse(url).map_err(refused)?;
+            return Ok(Arc::new(Postgres::open(settings, config.catalogue.migrate).await.map_err(refused)?));
+        }
+        let file = catalogue_file(config)?;
+        Ok(Arc::new(Embedded::open(&file).map_err(refused)?))
+    }
+
+    fn catalogue_file(config: &Config) -> Result<PathBuf, String> {
+        let folder = &config.store.data_dir;
+        std::fs::create_dir_all(folder).map_err(|error| format!("{} cannot be made: {error}", folder.display()))?;
+        Ok(folder.join("catalogue.sqlite"))
+    }
+
+    /// Applies or lists what the configured catalogue lacks.
+    pub(super) async fn migrate(config: &Config, dry_run: bool) -> Result<Migrated, String> {
+        let url = &config.catalogue.postgres_url;
+        let (place, migrations) = if url.is_empty() {
+            let file = config.store.data_dir.join("catalogue.sqlite");
+            let done = if dry_run { Embedded::pending(&file) } else { Embedded::migrate(&catalogue_file(config)?) };
+            (file.display().to_string(), done)
+        } else {
+            let settings = Settings::parse(url).map_err(|fault| fault.to_string())?;
+            let done = if dry_run { Postgres::pending(&settings).await } else { Postgres::migrate(&settings).await };
+            (format!("PostgreSQL at {}", settings.place()), done)
+        };
+        Ok(Migrated { place, migrations: migrations.map_err(|fault| fault.to_string())? })
     }
 
     /// Writes `DEMO_USERS` users and `DEMO_PRODUCTS` products; again changes nothing.
-    pub(super) async fn seed_demo(catalogue: &Embedded, seed: u64) -> Result<(), String> {
+    pub(super) async fn seed_demo(catalogue: &dyn Catalogue, seed: u64) -> Result<(), String> {
         let wanted = demo::Demo { users: DEMO_USERS, products: DEMO_PRODUCTS, seed };
         demo::seed(catalogue, wanted).await.map(|_| ()).map_err(|fault| fault.to_string())
     }
@@ -138,7 +185,7 @@ mod library {
     pub(super) async fn serve(
         bound: Bound,
         engine: Arc<Engine>,
-        catalogue: Embedded,
+        catalogue: Arc<dyn Catalogue>,
         config: ServerConfig,
         figures: PrometheusHandle,
         mut closed: watch::Receiver<bool>,
@@ -154,7 +201,7 @@ mod library {
             evaluation: Duration::from_millis(config.evaluation_deadline_ms),
             ..Limits::default()
         };
-        let parts = Parts { core: engine, catalogue: Arc::new(catalogue), render: Arc::new(render), limits };
+        let parts = Parts { core: engine, catalogue, render: Arc::new(render), limits };
         let told = async move {
             // An error says that whoever would tell is gone: then it is time as well.
             let _ = closed.wait_for(|closed| *closed).await;
@@ -166,7 +213,7 @@ mod library {
     }
 
     /// Writes the rows of a CSV file.
-    pub(super) async fn import(what: What, file: File, catalogue: &Embedded) -> Result<Imported, String> {
+    pub(super) async fn import(what: What, file: File, catalogue: &dyn Catalogue) -> Result<Imported, String> {
         let kind = match what {
             What::Users => Kind::Users,
             What::Products => Kind::Products,

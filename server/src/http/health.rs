@@ -1,7 +1,8 @@
 //! Whether the process lives, whether it can be asked, and its own metrics.
 //!
 //! `/readyz` is `ok`, or a problem that names every reason. `/readyz?verbose` is text for people, in the form of the
-//! Kubernetes API server: a line per part.
+//! Kubernetes API server: a line per part. The catalogue has one too, `[!]` while it is away, and never makes it unready:
+//! metrics do not need it.
 
 use super::App;
 use super::problem::Problem;
@@ -28,11 +29,12 @@ pub(crate) async fn live() -> impl IntoResponse {
 pub(crate) async fn ready(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Response {
     let asked = query.is_some_and(|query| query.split('&').any(|part| part.split('=').next() == Some("verbose")));
     let checks = app.core.readiness();
+    let ailment = app.catalogue.ailment();
     let ready = checks.iter().all(|check| check.ok);
     match (asked, ready) {
-        (true, true) => (StatusCode::OK, TEXT, lines(checks, "readyz check passed\n")).into_response(),
+        (true, true) => (StatusCode::OK, TEXT, lines(checks, ailment, "readyz check passed\n")).into_response(),
         (true, false) => {
-            (StatusCode::SERVICE_UNAVAILABLE, TEXT, lines(checks, "readyz check failed\n")).into_response()
+            (StatusCode::SERVICE_UNAVAILABLE, TEXT, lines(checks, ailment, "readyz check failed\n")).into_response()
         }
         (false, true) => (StatusCode::OK, TEXT, "ok\n").into_response(),
         (false, false) => {
@@ -48,7 +50,7 @@ pub(crate) async fn ready(State(app): State<Arc<App>>, RawQuery(query): RawQuery
     }
 }
 
-fn lines(checks: Vec<Check>, last: &str) -> String {
+fn lines(checks: Vec<Check>, ailment: Option<String>, last: &str) -> String {
     let mut text = String::new();
     for check in checks {
         let (sign, word) = if check.ok { ('+', "ok") } else { ('-', "failed") };
@@ -60,6 +62,13 @@ fn lines(checks: Vec<Check>, last: &str) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "[{sign}]{} {word}{detail}", check.name);
     }
+    let _ = match ailment {
+        None => writeln!(text, "[+]catalogue ok"),
+        Some(reason) => {
+            let reason = reason.replace(['\r', '\n'], " ");
+            writeln!(text, "[!]catalogue unavailable, which metrics do not need: {reason}")
+        }
+    };
     text + last
 }
 

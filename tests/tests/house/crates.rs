@@ -56,7 +56,20 @@ fn plugins_depend_on_the_contract_alone() {
 
 #[test]
 fn the_engine_knows_no_http_and_no_sql() {
-    none(without("engine", &["hyper", "hyper-util", "axum", "tower", "tokio-tungstenite", "rusqlite", "refinery"]));
+    none(without(
+        "engine",
+        &[
+            "hyper",
+            "hyper-util",
+            "axum",
+            "tower",
+            "tokio-tungstenite",
+            "rusqlite",
+            "refinery",
+            "tokio-postgres",
+            "deadpool-postgres",
+        ],
+    ));
 }
 
 #[test]

@@ -185,11 +185,15 @@ async fn health_is_told_line_by_line() {
     let world = World::new(Limits::default()).await;
     assert_eq!(world.get("/livez").await.text, "ok\n");
     assert_eq!(world.get("/readyz").await.text, "ok\n");
-    assert_eq!(world.get("/readyz?verbose").await.text, "[+]store ok: embedded\nreadyz check passed\n");
+    assert_eq!(
+        world.get("/readyz?verbose").await.text,
+        "[+]store ok: embedded\n[+]catalogue ok\nreadyz check passed\n"
+    );
     world.fake.checks.lock().push(Check { name: "source", ok: false, detail: "no assignment".into() });
     let answer = world.get("/readyz?verbose").await;
     assert_eq!(answer.status, 503);
-    assert_eq!(answer.text, "[+]store ok: embedded\n[-]source failed: no assignment\nreadyz check failed\n");
+    let lines = "[+]store ok: embedded\n[-]source failed: no assignment\n[+]catalogue ok\nreadyz check failed\n";
+    assert_eq!(answer.text, lines);
     let answer = world.get("/readyz").await;
     assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (503, "1"));
     assert_eq!(

@@ -1,0 +1,239 @@
+//! What a commit to Redis costs, against counting there with plain commands.
+//!
+//! `redis` starts a real Redis (nothing kept on disk) and counts the same 1,000,000 events (100,000 users, 10,000 products, Zipf,
+//! text ids) in two ways, in turn: (a) three `HINCRBY` an event (user and product, product and type, type), 1,000 events
+//! a pipeline; (b) the three shipped tables, with first and last seen and minute panes, folded and committed as frames at windows of
+//! 1,000 and of 10,000 events. Cost is CPU time: of Redis, and here of what follows decoding (folding, encoding,
+//! committing). Afterwards what Redis holds is read back and must add up.
+//!
+//! Goals at windows of 1,000: five times the events per core of (a), and a commit p99 of at most 5 ms.
+#![allow(clippy::print_stdout)] // a measurement program prints
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use serde_json::{Value, json};
+use std::time::Instant;
+use tally_benches::events::{Generator, Ids, KINDS};
+use tally_benches::measure::{self, median, quantile, spread};
+use tally_engine::event::EventBatch;
+use tally_engine::state::{MetricId, State, buckets};
+use tally_engine::store::redis::{RedisSettings, RedisStore};
+use tally_engine::store::{
+    Advance, Bucket, BucketRead, Commit, CommitAnswer, Known, Life, RevisionId, Store, StoredProgress,
+};
+use tally_plugin::description::{Cell, Description, From, Key, Merge, Pane, Table, Tier};
+use tally_plugin::read::ReadRequest;
+use tally_tests::redis::Redis;
+
+/// Events of a pipeline of plain commands.
+const PIPELINE: usize = 1_000;
+
+/// Cost of a commit to Redis.
+#[derive(Parser)]
+struct Args {
+    /// Events
+    #[arg(long, default_value_t = 1_000_000)]
+    events: usize,
+    /// Rounds; each does everything once
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+}
+
+/// An event as numbers: user, product, type, time.
+type Event = (u64, u64, usize, i64);
+
+/// CPU nanoseconds an event: here, of Redis; and how long single commits took, milliseconds.
+#[derive(Clone, Debug)]
+struct Cost {
+    own: f64,
+    redis: f64,
+    commits: Vec<f64>,
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let mut made = Generator::new(Ids::Text, 2_000.0, 42);
+    let events: Vec<Event> = (0..args.events).map(|_| made.draw()).collect();
+    let (mut plain, mut small, mut large) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..args.rounds {
+        plain.push(commands(&events)?);
+        small.push(frames(&events, 1_000)?);
+        large.push(frames(&events, 10_000)?);
+    }
+    report(&args, &[("3 × HINCRBY", plain), ("frames, windows of 1,000", small), ("frames, windows of 10,000", large)]);
+    Ok(())
+}
+
+/// CPU of this process and of Redis while `work` runs, per event.
+fn measured(redis: &Redis, events: usize, work: impl FnOnce() -> Result<Vec<f64>>) -> Result<Cost> {
+    let id = redis.pid().context("Redis runs")?.to_string();
+    let before = (measure::cpu(), measure::cpu_of(&id));
+    let commits = work()?;
+    let each = |time: std::time::Duration| time.as_nanos() as f64 / events as f64;
+    Ok(Cost { own: each(measure::cpu() - before.0), redis: each(measure::cpu_of(&id) - before.1), commits })
+}
+
+fn commands(events: &[Event]) -> Result<Cost> {
+    let redis = Redis::start(&[])?;
+    let mut link = redis.connect()?;
+    let cost = measured(&redis, events.len(), || {
+        let mut took = Vec::new();
+        for events in events.chunks(PIPELINE) {
+            let mut pipeline = redis::pipe();
+            for (user, product, kind, _) in events {
+                let kind = KINDS[*kind].0;
+                pipeline.cmd("HINCRBY").arg("user").arg(format!("u{user:07}:p{product:06}")).arg(1).ignore();
+                pipeline.cmd("HINCRBY").arg("product").arg(format!("p{product:06}:{kind}")).arg(1).ignore();
+                pipeline.cmd("HINCRBY").arg("type").arg(kind).arg(1).ignore();
+            }
+            let begun = Instant::now();
+            pipeline.exec(&mut link)?;
+            took.push(begun.elapsed().as_secs_f64() * 1_000.0);
+        }
+        Ok(took)
+    })?;
+    let counted: Vec<u64> = redis::cmd("HVALS").arg("type").query(&mut link)?;
+    ensure!(counted.iter().sum::<u64>() == events.len() as u64, "wrong: {counted:?} of {}", events.len());
+    Ok(cost)
+}
+
+/// A metric's table as it is shipped.
+fn descriptions() -> Vec<Description> {
+    let tier = |pane, hours: Option<i64>| Tier { pane, keep_ms: hours.map(|hours| hours * 3_600_000) };
+    let cell = |name: &str, merge, from| Cell { name: name.into(), merge, from };
+    let count = || cell("n", Merge::Sum, From::One);
+    let description = |key: &[Key], group, cells, minutes| Description {
+        summary: String::new(),
+        tables: vec![Table {
+            name: "t".into(),
+            key: key.into(),
+            group,
+            only: Vec::new(),
+            cells,
+            tiers: vec![tier(Pane::Minute, Some(minutes)), tier(Pane::Hour, Some(24 * 30)), tier(Pane::Day, None)],
+        }],
+        time: true,
+        params_schema: Value::Null,
+        result_schema: Value::Null,
+        examples: Vec::new(),
+    };
+    let seen = || vec![cell("first", Merge::Min, From::EventTime), cell("last", Merge::Max, From::EventTime)];
+    vec![
+        description(&[Key::UserId, Key::ProductId, Key::EventType], 1, [vec![count()], seen()].concat(), 2),
+        description(&[Key::ProductId, Key::EventType], 1, vec![count()], 48),
+        description(&[Key::EventType], 0, vec![count()], 48),
+    ]
+}
+
+fn frames(events: &[Event], window: usize) -> Result<Cost> {
+    let redis = Redis::start(&[])?;
+    let settings = RedisSettings { url: redis.url(), max_bucket_bytes: 64 << 20, ..RedisSettings::default() };
+    let store = RedisStore::open(&settings)?;
+    let descriptions = descriptions();
+    let mut state = State::tails_only();
+    let metrics: Vec<(MetricId, RevisionId, Life)> = descriptions
+        .iter()
+        .enumerate()
+        .map(|(n, description)| {
+            let revision = RevisionId { metric: format!("m{n}"), fingerprint: 1 };
+            let life = store.create(&revision, b"bench")?;
+            Ok((state.add(description), revision, life))
+        })
+        .collect::<Result<_>>()?;
+    let mut batches = batches(events, window);
+    let cost = measured(&redis, events.len(), || {
+        let mut took = Vec::new();
+        for batch in &mut batches {
+            state.begin(batch);
+            let mut commits = Vec::new();
+            for (metric, revision, life) in &metrics {
+                state.apply(*metric, batch, batch.from, &[]);
+                let sealed = state.seal(*metric, 0);
+                let frames = state.frames(*metric, &[&sealed]).into_iter();
+                let frames = frames.map(|f| (Bucket { table: f.table, bucket: f.bucket }, f.bytes)).collect();
+                let advance = Advance {
+                    partition: 0,
+                    from: batch.from,
+                    base: (batch.from > 0).then(|| progress(batch.from)),
+                    to: StoredProgress { next: batch.to, bytes: progress(batch.to) },
+                };
+                commits.push(Commit { revision: revision.clone(), life: *life, advances: vec![advance], frames });
+            }
+            let begun = Instant::now();
+            let answers = store.commit(&commits)?;
+            took.push(begun.elapsed().as_secs_f64() * 1_000.0);
+            ensure!(answers.iter().all(|answer| matches!(answer, CommitAnswer::Applied(_))), "{answers:?}");
+        }
+        Ok(took)
+    })?;
+    for (description, (_, revision, _)) in descriptions.iter().zip(&metrics) {
+        let counted = total(&store, description, revision)?;
+        ensure!(counted == events.len() as i128, "wrong: {counted} of {}", events.len());
+    }
+    Ok(cost)
+}
+
+/// A record of about the size of a real one.
+fn progress(next: u64) -> Vec<u8> {
+    [&next.to_le_bytes()[..], &[0; 72]].concat()
+}
+
+fn batches(events: &[Event], window: usize) -> Vec<EventBatch> {
+    let mut next = 0;
+    let batch = |events: &[Event]| {
+        let mut batch = EventBatch { from: next, ..EventBatch::default() };
+        batch.kind_names = KINDS.iter().map(|(name, _)| (*name).into()).collect();
+        for (user, product, kind, time) in events {
+            batch.offsets.push(next);
+            let user = batch.push_text(format!("u{user:07}").as_bytes());
+            let product = batch.push_text(format!("p{product:06}").as_bytes());
+            batch.users.push(user);
+            batch.products.push(product);
+            batch.kinds.push(*kind as u16);
+            batch.times.push(*time);
+            next += 1;
+        }
+        batch.to = next;
+        batch.records = events.len() as u64;
+        batch
+    };
+    events.chunks(window).map(batch).collect()
+}
+
+/// What the stored frames of a metric add up to.
+fn total(store: &RedisStore, description: &Description, revision: &RevisionId) -> Result<i128> {
+    let known: Vec<Known> = (0..buckets(&description.tables[0]))
+        .map(|bucket| Known { bucket: Bucket { table: 0, bucket }, last: None })
+        .collect();
+    let reading = store.read(revision, &known)?.context("it was created")?;
+    let mut state = State::default();
+    let metric = state.add(description);
+    for read in reading.buckets {
+        let (BucketRead::Whole(frames) | BucketRead::Tail(frames)) = read;
+        for frame in frames {
+            state.load(metric, 0, &frame.bytes)?;
+        }
+    }
+    let answer = state.read(metric, &ReadRequest { table: "t".into(), ..ReadRequest::default() }, &|| false)?;
+    Ok(answer.total.first().map_or(0, |part| part.cells[0]))
+}
+
+fn report(args: &Args, ways: &[(&str, Vec<Cost>)]) {
+    let both = |cost: &Cost| cost.own + cost.redis;
+    let plain: Vec<f64> = ways[0].1.iter().map(both).collect();
+    let (mut rows, mut lines) = (Vec::new(), Vec::new());
+    for (name, costs) in ways {
+        let of = |what: &dyn Fn(&Cost) -> f64| -> Vec<f64> { costs.iter().map(what).collect() };
+        let (own, redis, all) = (of(&|c| c.own), of(&|c| c.redis), of(&both));
+        let ratios: Vec<f64> = plain.iter().zip(&all).map(|(plain, all)| plain / all).collect();
+        let p99 = of(&|c| quantile(&c.commits, 0.99));
+        rows.push(vec![(*name).to_owned(), spread(&own, 0), spread(&redis, 0), spread(&ratios, 1), spread(&p99, 2)]);
+        lines.push(json!({"way": name, "own_ns": median(&own), "redis_ns": median(&redis), "per_core_ratio": median(&ratios), "commit_p99_ms": median(&p99)}));
+    }
+    println!("{} events, {} rounds; median [least..most]", args.events, args.rounds);
+    measure::print(
+        &["way", "CPU here, ns/event", "CPU of Redis, ns/event", "events per core ÷ HINCRBY", "commit p99, ms"],
+        &rows,
+        &json!({"bench": "redis", "events": args.events, "rounds": args.rounds, "results": lines}),
+    );
+}

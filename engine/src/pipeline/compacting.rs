@@ -1,0 +1,94 @@
+//! When buckets are compacted and expired panes rolled up. How is `state`'s; whether it may be is the store's.
+
+use super::counting::Counting;
+use super::effects::Driver;
+use super::workers::{CompactDone, CompactJob};
+use crate::progress::{Event, RevisionNo, Ticket};
+use crate::store::{Bucket, BucketSize};
+use std::time::{Duration, Instant};
+
+/// A bucket is compacted when what was appended since its snapshot is at least this, and at least the snapshot: each
+/// byte is then rewritten a logarithmic number of times. Embedded, every view is in memory, so this only bounds what a
+/// start reads and what the disk holds.
+const COMPACT: u64 = 4 << 20;
+
+/// The same where readers fetch buckets: a cold one should cost little.
+const COMPACT_SHARED: u64 = 256 << 10;
+
+/// Newest frames of a bucket that a compaction leaves as they are. A reader that folded one of them keeps its view; so
+/// many come in more than a second, and readers look more often than that.
+pub(super) const UNFOLDED: usize = 64;
+
+/// A bucket is compacted at most this often: its newest frames stay, however large they are.
+const COMPACT_AGAIN: Duration = Duration::from_secs(2);
+
+/// Rows rolled up at a time: some two milliseconds.
+const ROLL: usize = 20_000;
+
+/// How often a table is compacted because panes have expired, at most.
+const EXPIRE: Duration = Duration::from_secs(60);
+
+impl Driver {
+    pub(super) fn look_for_compaction(&mut self, counting: &Counting, no: RevisionNo, sizes: &[BucketSize]) {
+        for size in sizes {
+            let least = if self.shared { COMPACT_SHARED } else { COMPACT };
+            let recently = self.given.get(&(no, size.bucket)).is_some_and(|given| given.elapsed() < COMPACT_AGAIN);
+            if size.tail >= least.max(size.snapshot) && !recently {
+                self.given.insert((no, size.bucket), Instant::now());
+                self.compact(counting, no, None, size.bucket);
+            }
+        }
+        let Some(metric) = counting.metric(no) else { return };
+        let recently = self.expired.get(&no).is_some_and(|last| last.elapsed() < EXPIRE);
+        if recently || !self.view.read().state.has_expired(metric.id, watermark(counting, no)) {
+            return;
+        }
+        self.expired.insert(no, Instant::now());
+        match self.store.buckets(&metric.revision) {
+            Ok(buckets) => buckets.into_iter().for_each(|bucket| self.compact(counting, no, None, bucket)),
+            Err(fault) => tracing::warn!("expired panes are kept for now: {fault}"),
+        }
+    }
+
+    pub(super) fn compact(&mut self, counting: &Counting, no: RevisionNo, ticket: Option<Ticket>, bucket: Bucket) {
+        let Some(metric) = counting.metric(no) else { return };
+        let Some(table) = metric.plugin.description().tables.get(usize::from(bucket.table)) else { return };
+        let Some(life) = self.lives.get(&no).copied() else { return };
+        // One at a time; a commit that waits is served by its own job, whatever else is on its way.
+        if !self.compacting.insert((no, bucket)) && ticket.is_none() {
+            return;
+        }
+        let (id, watermark) = (metric.revision.clone(), watermark(counting, no));
+        let job = CompactJob { revision: no, ticket, id, life, bucket, table: table.clone(), watermark };
+        self.compactions.send(job);
+    }
+
+    /// Rolls expired panes up, a piece at a time, so that counting goes on in between.
+    pub(super) fn roll(&mut self) {
+        let rolling = if self.rolling { self.view.read().state.rolling(ROLL) } else { None };
+        self.rolling = rolling.is_some();
+        if let Some(rolling) = rolling {
+            self.view.write().state.rolled(rolling);
+        }
+    }
+
+    pub(super) fn compacted(&mut self, counting: &mut Counting, done: CompactDone) {
+        self.compacting.remove(&(done.revision, done.bucket));
+        if let (Ok(Some(snapshot)), Some(metric)) = (&done.result, counting.metric(done.revision)) {
+            let raised = self.view.write().state.raise(metric.id, usize::from(done.bucket.table), snapshot);
+            self.rolling = true;
+            if let Err(fault) = raised {
+                tracing::error!(metric = metric.plugin.name(), "a snapshot cannot be taken over: {fault}");
+            }
+        }
+        if let Some(ticket) = done.ticket {
+            self.tell(counting, Event::Compacted(done.revision, ticket, done.result.map(|_| ())));
+        }
+    }
+}
+
+fn watermark(counting: &Counting, no: RevisionNo) -> i64 {
+    let ahead = jiff::Timestamp::now().as_millisecond() + 5 * 60_000;
+    let times = counting.metric(no).and_then(|metric| counting.view.read().state.times(metric.id));
+    times.map_or(i64::MIN, |(_, last)| last.min(ahead))
+}

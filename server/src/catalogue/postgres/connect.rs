@@ -1,0 +1,259 @@
+//! Where PostgreSQL is: the URL read, the pool over it, a connection of its own for migrations, and errors as sentences.
+//!
+//! No sentence carries the URL or the password. The connection is not encrypted in this version; the password never
+//! crosses it in clear where the server asks for SCRAM, its default since version 14.
+
+use crate::catalogue::CatalogueError;
+use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime, Timeouts};
+use std::error::Error as _;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Config, Error, NoTls};
+
+/// Open connections. Lookups take a fraction of a millisecond: more would only queue inside the server.
+const CONNECTIONS: usize = 8;
+
+/// How long reaching one host may take, unless the URL says `connect_timeout`.
+const CONNECT: Duration = Duration::from_secs(2);
+
+/// How long all of connecting may take, several hosts and the password included.
+pub(super) const REACH: Duration = Duration::from_secs(5);
+
+/// How long a call waits for a connection that others use.
+const WAIT: Duration = Duration::from_secs(1);
+
+/// After this a lookup is ended by the server, so that nothing runs on for nobody.
+const STATEMENT: Duration = Duration::from_secs(1);
+
+/// How long what was sent may stay without acknowledgement; then the connection is given up.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
+
+/// Which database, as whom.
+#[derive(Clone)]
+pub struct Settings {
+    config: Config,
+    place: String,
+    user: String,
+}
+
+/// Without the password.
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Settings").field("place", &self.place).field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+impl Settings {
+    /// Reads `postgres://USER:PASSWORD@HOST:PORT/DATABASE`; connects to nothing.
+    ///
+    /// # Errors
+    /// [`CatalogueError::Refused`] says what to write instead, without the URL.
+    pub fn parse(url: &str) -> Result<Settings, CatalogueError> {
+        let mut config: Config = url.parse().map_err(|error: Error| unreadable(&error))?;
+        if config.get_ssl_mode() == SslMode::Require {
+            return Err(encrypted());
+        }
+        if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+            return Err(wrong("it names no host"));
+        }
+        // "prefer" would ask first and be refused by ourselves.
+        config.ssl_mode(SslMode::Disable);
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(CONNECT);
+        }
+        if config.get_application_name().is_none() {
+            config.application_name("tally");
+        }
+        config.tcp_user_timeout(UNACKNOWLEDGED);
+        let (place, user) = (place(&config), config.get_user().unwrap_or("").to_owned());
+        Ok(Settings { config, place, user })
+    }
+
+    /// Host, port and database, for messages.
+    #[must_use]
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
+    pub(super) fn pool(&self) -> Result<Pool, CatalogueError> {
+        let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let manager = Manager::from_config(self.config.clone(), NoTls, manager);
+        let limit = format!("SET statement_timeout = {}", STATEMENT.as_millis());
+        let limited = Hook::async_fn(move |client, _| {
+            let limit = limit.clone();
+            Box::pin(async move { client.batch_execute(&limit).await.map_err(HookError::Backend) })
+        });
+        let timeouts = Timeouts { wait: Some(WAIT), create: Some(REACH), recycle: Some(WAIT) };
+        let pool = Pool::builder(manager).max_size(CONNECTIONS).timeouts(timeouts).post_create(limited);
+        pool.runtime(Runtime::Tokio1).build().map_err(|error| CatalogueError::Refused(error.to_string()))
+    }
+
+    /// A connection outside the pool, which ends with the value.
+    pub(super) async fn connect(&self) -> Result<Connected, CatalogueError> {
+        let connected = tokio::time::timeout(REACH, self.config.connect(NoTls)).await;
+        let connected = connected.map_err(|_| self.silent())?;
+        let (client, connection) = connected.map_err(|error| self.fault(&error))?;
+        // What goes wrong on it is told by the calls.
+        let driven = tokio::spawn(async move { drop(connection.await) });
+        Ok(Connected { client, driven })
+    }
+
+    /// What an error means: whether waiting mends it, and if not, who must do what.
+    pub(super) fn fault(&self, error: &Error) -> CatalogueError {
+        let (place, user, told) = (&self.place, &self.user, sentence(error));
+        let code = error.code();
+        if [SqlState::INVALID_PASSWORD, SqlState::INVALID_AUTHORIZATION_SPECIFICATION]
+            .iter()
+            .any(|own| code == Some(own))
+        {
+            let hint = if told.contains("no encryption") {
+                "; this version connects without encryption: allow that for this address in pg_hba.conf, or connect through an encrypting proxy on this machine"
+            } else {
+                "; correct user or password in catalogue.postgres_url (POSTGRES_URL)"
+            };
+            return CatalogueError::Refused(format!(
+                "PostgreSQL at {place} does not let user \"{user}\" in: {told}{hint}"
+            ));
+        }
+        if code == Some(&SqlState::INVALID_CATALOG_NAME) {
+            return CatalogueError::Refused(format!(
+                "PostgreSQL at {place}: {told}; make it (createdb), or name another in catalogue.postgres_url (POSTGRES_URL)"
+            ));
+        }
+        let kind = error.to_string();
+        if ["invalid configuration", "authentication error"].contains(&kind.as_str()) {
+            return CatalogueError::Refused(format!(
+                "PostgreSQL at {place}: {told}; correct user and password in catalogue.postgres_url (POSTGRES_URL)"
+            ));
+        }
+        CatalogueError::Unavailable(format!("PostgreSQL at {place}: {told}"))
+    }
+
+    /// The same for what the pool says.
+    pub(super) fn pool_fault(&self, error: PoolError) -> CatalogueError {
+        match error {
+            PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => self.fault(&error),
+            PoolError::Timeout(deadpool_postgres::TimeoutType::Wait) => CatalogueError::Overloaded,
+            PoolError::Timeout(_) => self.silent(),
+            other => CatalogueError::Unavailable(format!("PostgreSQL at {}: {other}", self.place)),
+        }
+    }
+
+    /// No answer at all.
+    pub(super) fn silent(&self) -> CatalogueError {
+        CatalogueError::Unavailable(format!("PostgreSQL at {} gives no answer", self.place))
+    }
+}
+
+/// A connection of its own.
+pub(super) struct Connected {
+    pub(super) client: Client,
+    driven: JoinHandle<()>,
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        // Closes the socket also when the server does not answer; locks end with it.
+        self.driven.abort();
+    }
+}
+
+/// What a driver's error says, with what caused it.
+pub(super) fn sentence(error: &Error) -> String {
+    if let Some(told) = error.as_db_error() {
+        return format!("{} ({})", told.message(), told.code().code());
+    }
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+fn unreadable(error: &Error) -> CatalogueError {
+    let told = error.source().map(ToString::to_string).unwrap_or_default();
+    match told.as_str() {
+        told if told.contains("sslmode") => encrypted(),
+        // These name a key and no value. Others quote what stands at a wrong place, which may be a part of a password.
+        told if told.starts_with("invalid value for option") => wrong(told),
+        _ => wrong(
+            "it cannot be read; characters of user and password that a URL cannot hold are written %2F and the like",
+        ),
+    }
+}
+
+fn wrong(what: &str) -> CatalogueError {
+    CatalogueError::Refused(format!(
+        "catalogue.postgres_url (POSTGRES_URL): {what}; write postgres://USER:PASSWORD@HOST:5432/DATABASE"
+    ))
+}
+
+fn encrypted() -> CatalogueError {
+    CatalogueError::Refused(
+        "catalogue.postgres_url (POSTGRES_URL): this version connects to PostgreSQL without encryption, so sslmode is \
+         \"disable\" or \"prefer\"; where the way to it must be encrypted, connect through an encrypting proxy on this \
+         machine (stunnel, PgBouncer)"
+            .into(),
+    )
+}
+
+/// `127.0.0.1:5432/tally`; of several hosts all.
+fn place(config: &Config) -> String {
+    let ports = config.get_ports();
+    let port = |n: usize| ports.get(n).or(ports.first()).copied().unwrap_or(5432);
+    let mut hosts: Vec<String> = config
+        .get_hosts()
+        .iter()
+        .enumerate()
+        .map(|(n, host)| match host {
+            Host::Tcp(name) => format!("{name}:{}", port(n)),
+            Host::Unix(folder) => format!("{}:{}", folder.display(), port(n)),
+        })
+        .collect();
+    if hosts.is_empty() {
+        hosts =
+            config.get_hostaddrs().iter().enumerate().map(|(n, address)| format!("{address}:{}", port(n))).collect();
+    }
+    let database = config.get_dbname().or(config.get_user()).map_or_else(String::new, |name| format!("/{name}"));
+    hosts.join(",") + &database
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+
+    #[test]
+    fn the_place_is_named_without_the_password() {
+        let places = [
+            ("postgres://u:hush@db.example:6000/tally", "db.example:6000/tally"),
+            ("postgresql://u:hush@db", "db:5432/u"),
+            ("postgres://u:hush@a:1,b:2/t?target_session_attrs=read-write", "a:1,b:2/t"),
+            ("postgres://u:hush@%2Frun%2Fpostgresql/t", "/run/postgresql:5432/t"),
+        ];
+        for (url, place) in places {
+            let settings = Settings::parse(url).unwrap();
+            assert_eq!(settings.place(), place);
+            assert!(!format!("{settings:?}").contains("hush"));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_refused_without_the_password() {
+        let cases = [
+            ("postgres://u:hush@h/t?sslmode=require", "encrypting proxy"),
+            ("postgres://u:hush@h/t?sslmode=verify-full", "encrypting proxy"),
+            ("postgres://u:hush@h/t?hushed=1", "cannot be read"),
+            ("postgres://u:hush@h:port/t", "write postgres://"),
+            ("postgres:///t", "names no host"),
+        ];
+        for (url, words) in cases {
+            let told = Settings::parse(url).unwrap_err().to_string();
+            assert!(told.contains(words) && !told.contains("hu"), "{url}: {told}");
+        }
+    }
+}
