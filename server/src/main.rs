@@ -2,6 +2,7 @@
 
 mod cli;
 mod produce;
+mod verify;
 
 fn main() -> std::process::ExitCode {
     cli::main()

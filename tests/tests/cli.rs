@@ -61,6 +61,7 @@ fn every_command_has_help() {
         &["query"],
         &["plugin", "list"],
         &["dead-letters"],
+        &["verify"],
         &["import"],
         &["migrate"],
         &["config", "show"],

@@ -104,7 +104,7 @@ impl Engine {
         Ok(answer.map(|answer| served.evaluated(&answer, as_of, &seen)))
     }
 
-    fn served(&self, name: &str) -> Result<&Served, EvaluateError> {
+    pub(super) fn served(&self, name: &str) -> Result<&Served, EvaluateError> {
         self.metrics.get(name).ok_or_else(|| self.unknown(name))
     }
 
@@ -166,7 +166,7 @@ impl<'a> Seen<'a> {
     }
 
     fn followed(followed: &'a Followed) -> Seen<'a> {
-        let Followed { state, position, version, target } = followed;
+        let Followed { state, position, version, target, .. } = followed;
         Seen { state, id: FOLLOWED, position, version: *version, target: target.as_ref() }
     }
 

@@ -1,6 +1,7 @@
 //! The façade: what a host program (the server) may ask of the engine. Knows no HTTP and no SQL.
 
 mod append;
+mod audit;
 mod evaluate;
 mod outlet;
 mod start;
@@ -8,9 +9,15 @@ mod types;
 
 pub use crate::dead_letter::DeadLetter;
 pub use crate::feed::{FeedItem, Subscription};
+pub use crate::pipeline::Origin;
+pub use crate::progress::Span;
+pub use crate::source::Bounds;
+pub use crate::state::DumpRow;
+pub use audit::{LogReader, LogRecord, StateDump};
 pub use outlet::{Outlet, Sent, open_outlet};
 pub use types::*;
 
+use crate::config::EventsConfig;
 use crate::dead_letter::DeadLetters;
 use crate::decode::Decoder;
 use crate::event::Position;
@@ -39,6 +46,9 @@ pub struct Engine {
     /// Where it shows the events of others; ends with this.
     _relay: Option<pipeline::Relay>,
     appender: Appender,
+    /// Where the log is read again for those who check.
+    log: audit::LogAccess,
+    events: EventsConfig,
     checker: Decoder,
     deadline: Duration,
     source: &'static str,

@@ -1,6 +1,7 @@
 //! Starting an engine: everything is opened and checked before the first record is read.
 
 use super::append::Appender;
+use super::audit::LogAccess;
 use super::{Engine, Options, Rejected, Served, StartError, furthest};
 use crate::config::{self, Config, Durability, RedisConfig, SourceKind, StoreKind};
 use crate::database::Database;
@@ -89,6 +90,11 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
         watch,
         _relay: relay,
         store: store_said,
+        log: match &appender {
+            Appender::Log(log) => LogAccess::Log(Arc::clone(log)),
+            Appender::Kafka(_) => LogAccess::Kafka(config.kafka.clone()),
+        },
+        events: config.events.clone(),
         appender,
         checker: Decoder::new(&config.events).map_err(StartError)?,
         deadline: Duration::from_millis(config.server.evaluation_deadline_ms),

@@ -291,7 +291,7 @@ impl Counting {
             }
             let rows = counted.state.apply(metric.id, &self.batch, *from, updates);
             let place = &mut counted.metrics[metric.id.0];
-            place.position.0.insert(partition, self.batch.to);
+            place.advance(partition, *from, self.batch.to);
             place.version += 1;
             place.events += self.batch.len() as u64;
             place.spent_ns += begun.elapsed().as_nanos() as u64;

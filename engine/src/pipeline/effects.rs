@@ -5,6 +5,7 @@
 use super::compacting::UNFOLDED;
 use super::counting::Counting;
 use super::halts;
+use super::origin::Origin;
 use super::stored::{accounts, counted_partitions, found};
 use super::view::View;
 use super::workers::{CommitDone, CommitJob, CompactDone, CompactJob, Worker, committer, compactor, trouble};
@@ -141,6 +142,7 @@ impl Driver {
             counted.state.clear(metric.id);
             let place = &mut counted.metrics[metric.id.0];
             place.position.0.clear();
+            place.origins.clear();
             place.version += 1;
             let Some(reading) = reading else { return Ok(None) };
             let mut rows = 0;
@@ -151,8 +153,10 @@ impl Driver {
                     rows += load.map_err(|fault| Trouble::Corrupt(format!("{fault} (bucket {bucket:?})")))?;
                 }
             }
-            counted.metrics[metric.id.0].position.0 = counted_partitions(&reading.revision).collect();
             let found = found(&reading.revision)?;
+            let place = &mut counted.metrics[metric.id.0];
+            place.position.0 = counted_partitions(&reading.revision).collect();
+            place.origins = found.progress.iter().map(|(p, progress)| (*p, Origin::of(progress))).collect();
             accounts(&found, rows)?;
             reading.revision
         } else {

@@ -5,6 +5,7 @@
 //! lives another life make it load anew, never answer wrong. The updates that the frames say they hold must be those that
 //! progress says were made. It writes nothing, and holds the whole of its metric's tables.
 
+use super::origin::Origin;
 use crate::event::Position;
 use crate::progress::Progress;
 use crate::state::{MetricId, State, buckets};
@@ -42,6 +43,8 @@ pub struct Followed {
     pub version: u64,
     /// Where it must come to before its history is complete, if others were ahead when this engine started.
     pub target: Option<Position>,
+    /// Per partition where counting began, and what it passed over.
+    pub origins: BTreeMap<u32, Origin>,
 }
 
 /// What of the store is folded into the view.
@@ -118,12 +121,12 @@ impl Follower {
         let mut state = empty(&self.description);
         fold(&mut fresh, &mut state, known, &reading)?;
         while state.roll(ROLL) {}
-        self.account(&fresh, &reading.revision)?;
+        let origins = self.account(&fresh, &reading.revision)?;
         *folded = fresh;
         let mut followed = self.followed.write();
         followed.state = state;
         followed.version += 1;
-        followed.stand_at(&reading.revision);
+        followed.stand_at(&reading.revision, origins);
         Ok(())
     }
 
@@ -131,15 +134,19 @@ impl Follower {
     fn add(&self, folded: &mut Folded, known: &[Known], reading: Reading) -> Result<(), StoreError> {
         let mut followed = self.followed.write();
         let added = fold(folded, &mut followed.state, known, &reading);
-        if let Err(fault) = added.and_then(|()| self.account(folded, &reading.revision)) {
-            // Half of it may be folded: nothing of the view can be trusted, the next read loads it whole.
-            drop(followed);
-            self.forget(folded);
-            return Err(fault);
+        match added.and_then(|()| self.account(folded, &reading.revision)) {
+            Ok(origins) => {
+                followed.state.roll(ROLL);
+                followed.stand_at(&reading.revision, origins);
+                Ok(())
+            }
+            Err(fault) => {
+                // Half of it may be folded: nothing of the view can be trusted, the next read loads it whole.
+                drop(followed);
+                self.forget(folded);
+                Err(fault)
+            }
         }
-        followed.state.roll(ROLL);
-        followed.stand_at(&reading.revision);
-        Ok(())
     }
 
     /// The store holds nothing of this revision.
@@ -148,17 +155,21 @@ impl Follower {
         let mut followed = self.followed.write();
         followed.state = empty(&self.description);
         followed.position = Position::default();
+        followed.origins = BTreeMap::new();
         followed.version += 1;
     }
 
-    fn account(&self, folded: &Folded, revision: &StoredRevision) -> Result<(), StoreError> {
-        let mut made = 0;
+    /// Compares what is folded with what progress says was made; the origins that progress records.
+    fn account(&self, folded: &Folded, revision: &StoredRevision) -> Result<BTreeMap<u32, Origin>, StoreError> {
+        let (mut made, mut origins) = (0, BTreeMap::new());
         for (partition, progress) in &revision.progress {
             let fault = |fault| StoreError::Corrupt(format!("progress of partition {partition}: {fault}"));
-            made += Progress::decode(&progress.bytes).map_err(fault)?.rows;
+            let progress = Progress::decode(&progress.bytes).map_err(fault)?;
+            made += progress.rows;
+            origins.insert(*partition, Origin::of(&progress));
         }
         if made == folded.rows {
-            return Ok(());
+            return Ok(origins);
         }
         Err(StoreError::Corrupt(format!(
             "the buckets of {} hold {} updates, but {made} were made: part of the state is missing",
@@ -168,7 +179,8 @@ impl Follower {
 }
 
 impl Followed {
-    fn stand_at(&mut self, revision: &StoredRevision) {
+    fn stand_at(&mut self, revision: &StoredRevision, origins: BTreeMap<u32, Origin>) {
+        self.origins = origins;
         let counted = revision.progress.iter().filter(|(_, progress)| progress.next > 0);
         let position = Position(counted.map(|(partition, progress)| (*partition, progress.next)).collect());
         self.version += u64::from(self.position != position);

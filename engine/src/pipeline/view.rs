@@ -3,7 +3,9 @@
 //! One lock guards state and positions together, so whoever reads sees whole batches and knows exactly up to where.
 //! Writers hold it for one batch at a time (some hundred microseconds); readers for one answer.
 
+use super::origin::Origin;
 use crate::event::Position;
+use crate::progress::Span;
 use crate::state::{MetricId, State};
 use parking_lot::{Condvar, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::collections::BTreeMap;
@@ -50,6 +52,19 @@ pub struct Place {
     pub target: Option<Position>,
     /// Since when it has been in its present state, Unix milliseconds.
     pub since: i64,
+    /// Per partition where counting began, and what it passed over.
+    pub origins: BTreeMap<u32, Origin>,
+}
+
+impl Place {
+    /// Takes note that a partition is counted from `from` up to `to`.
+    pub(super) fn advance(&mut self, partition: u32, from: u64, to: u64) {
+        let origin = self.origins.entry(partition).or_insert_with(|| Origin::at(from));
+        let stood = self.position.0.insert(partition, to).unwrap_or(origin.start);
+        if stood < from {
+            origin.add_gap(Span { from: stood, to: from });
+        }
+    }
 }
 
 /// How things stand outside of state.

@@ -147,6 +147,16 @@ impl Layout {
         if self.cells[cell].0 == Kind::Sum { wide(row, word) } else { i128::from(row[word]) }
     }
 
+    /// The value of a cell; `None` for a minimum or maximum of nothing.
+    pub(crate) fn held(&self, row: &[i64], cell: usize) -> Option<i128> {
+        let neutral = match self.cells[cell].0 {
+            Kind::Count | Kind::Sum => return Some(self.value(row, cell)),
+            Kind::Min => i64::MAX,
+            Kind::Max => i64::MIN,
+        };
+        Some(row[self.starts[cell]]).filter(|word| *word != neutral).map(i128::from)
+    }
+
     /// Two values of a cell that does not add up, merged.
     pub(crate) fn combine(&self, cell: usize, a: i128, b: i128) -> i128 {
         if self.cells[cell].0 == Kind::Min { a.min(b) } else { a.max(b) }

@@ -27,7 +27,7 @@ pub(crate) struct Shape {
 pub(crate) struct Keyspace {
     shape: Shape,
     /// Column values of each key, end to end.
-    values: Vec<u64>,
+    pub(super) values: Vec<u64>,
     index: HashTable<u32>,
     /// Group of each key, and next key of the same group. Empty where every key is its own group.
     group_of: Vec<u32>,

@@ -6,12 +6,13 @@
 //!
 //! From the bottom: `varint`, `cells` (a row's words), `texts` (ids as numbers), `keyspace` (keys as numbers), `tail` →
 //! `run` (rows since the last seal → closed panes), `floors` (retention), `loaded`, `table`, `frame`/`compact` (the stored form),
-//! `scan`, `plan`, `fold`, `aggregate` (reads).
+//! `scan`, `plan`, `fold`, `aggregate` (reads), `dump` (a copy).
 
 mod aggregate;
 mod cells;
 mod columns;
 mod compact;
+mod dump;
 mod floors;
 mod fold;
 mod frame;
@@ -30,6 +31,7 @@ mod varint;
 mod tests;
 
 pub use aggregate::ReadError;
+pub use dump::{Dump, DumpRow};
 pub use frame::FrameError;
 pub use metric::{Held, Sealed, SealedFrame};
 
@@ -221,6 +223,11 @@ impl State {
         let table = &tables[number];
         let of = fold::Of { table, keys: &self.keyspaces[table.keyspace], late };
         aggregate::read(of, &self.texts, request, &self.kept, (metric.0, number))
+    }
+
+    /// A copy of a metric's totals, made at once and taken apart later.
+    pub fn dump(&self, metric: MetricId) -> Dump {
+        Dump::new(&self.metrics[metric.0].tables, &self.keyspaces, &self.texts)
     }
 
     /// Smallest and largest event time counted (after a start, the panes they lie in).

@@ -108,6 +108,11 @@ impl TableState {
         there.then(|| &self.totals[key * self.layout.words()..][..self.layout.words()])
     }
 
+    /// A copy of the totals: words of each key, end to end, and a bit for each key that was counted.
+    pub(crate) fn copy(&self) -> (Vec<i64>, Vec<u64>) {
+        (self.totals.clone(), self.present.clone())
+    }
+
     /// Makes the row of a key exist; returns its words.
     #[inline]
     fn row(&mut self, key: u32) -> &mut [i64] {

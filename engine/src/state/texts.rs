@@ -106,6 +106,11 @@ impl Texts {
         hasher.finish()
     }
 
+    /// A copy of the texts alone: their bytes end to end, and the end of each.
+    pub(crate) fn copy(&self) -> (Vec<u8>, Vec<usize>) {
+        (self.bytes.clone(), self.ends.clone())
+    }
+
     /// How many texts there are.
     pub(crate) fn len(&self) -> usize {
         self.ends.len()
@@ -133,7 +138,7 @@ fn matches(slot: &Slot, head: [u64; 2], text: &[u8], bytes: &[u8], ends: &[usize
         && (text.len() <= HEAD || text_of(bytes, ends, slot.number as usize) == text)
 }
 
-fn text_of<'a>(bytes: &'a [u8], ends: &[usize], number: usize) -> &'a [u8] {
+pub(super) fn text_of<'a>(bytes: &'a [u8], ends: &[usize], number: usize) -> &'a [u8] {
     let start = if number == 0 { 0 } else { ends.get(number - 1).copied().unwrap_or(0) };
     ends.get(number).map_or(&[], |end| &bytes[start..*end])
 }

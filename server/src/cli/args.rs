@@ -19,8 +19,8 @@ commands
   demo      run with made-up events        produce   send made-up events or a file
   run       run as metrics.toml says       import    names of users and products from a CSV file
   query     evaluate a metric              plugin    what is loaded
-  config    what is configured, and why    migrate   the catalogue's tables, made and changed
-  dead-letters   records that were refused
+  verify    recount from the log           migrate   the catalogue's tables, made and changed
+  config    what is configured, and why    dead-letters   records that were refused
 
 tally COMMAND --help says more.
 ";
@@ -47,6 +47,8 @@ pub(crate) enum Command {
     Plugin(Plugin),
     /// The newest records that could not be events, and why
     DeadLetters(DeadLetters),
+    /// Count everything again from the log and compare: exit code 1 on any difference
+    Verify(Verify),
     /// Write users or products from a CSV file into the catalogue
     Import(Import),
     /// Make and change the catalogue's tables, as this version needs them
@@ -191,6 +193,25 @@ pub(crate) struct DeadLetters {
 }
 
 #[derive(Group, Debug)]
+#[command(after_help = "\
+Log and state are read through the engine; they are judged, deduplicated and counted here, by code of its own.
+Where the log no longer holds what a metric counted first, what is counted within five seconds is compared instead.
+Cells that a plugin feeds itself are named, not checked.
+
+  tally verify
+  tally verify event_frequencies --json")]
+pub(crate) struct Verify {
+    /// The metrics; without any, all
+    #[arg(value_name = "NAME", value_parser = metric)]
+    pub(crate) names: Vec<String>,
+    #[command(flatten)]
+    pub(crate) engine: Engine,
+    /// Print the whole result on one line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Group, Debug)]
 #[command(after_help = "Columns: user_id,user_name,email or product_id,product_name,cost; the first line names them.")]
 pub(crate) struct Import {
     #[command(flatten)]
@@ -259,6 +280,15 @@ fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if (0.001..=FASTEST).contains(&rate) => Ok(rate),
         _ => Err("write events a second, from 0.001 to 100000000".into()),
+    }
+}
+
+/// Names of metrics need no escapes in an address.
+fn metric(text: &str) -> Result<String, String> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    match (1..=64).contains(&text.len()) && text.bytes().all(plain) {
+        true => Ok(text.into()),
+        false => Err("write the name of a metric; `tally plugin list` names them".into()),
     }
 }
 

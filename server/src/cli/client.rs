@@ -3,8 +3,9 @@
 use super::output::tame;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, RETRY_AFTER};
-use hyper::{Method, Request, Uri};
+use hyper::{Method, Request, Response, Uri};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
@@ -86,6 +87,43 @@ impl Client {
         self.ask(Method::POST, path, Some(body)).await
     }
 
+    /// GET of lines, each handed over as soon as it is whole. `Some`: the answer where it is not 200.
+    ///
+    /// # Errors
+    /// [`ClientError`], or what `each` says.
+    pub(crate) async fn lines(
+        &self,
+        path: &str,
+        each: &mut dyn FnMut(&[u8]) -> Result<(), String>,
+    ) -> Result<Option<Answer>, ClientError> {
+        let request = Request::builder().uri(format!("{}{path}", self.base)).body(Full::default());
+        let request = request.map_err(|error| ClientError::Unusable(error.to_string()))?;
+        let late = |_| ClientError::Broken(format!("the engine at {} fell silent", self.base));
+        let broke =
+            |error: hyper::Error| ClientError::Broken(format!("the answer of {} broke off: {error}", self.base));
+        let response = tokio::time::timeout(PATIENCE, self.begin(request)).await.map_err(late)??;
+        if response.status() != 200 {
+            return tokio::time::timeout(PATIENCE, self.gather(response)).await.map_err(late)?.map(Some);
+        }
+        let mut body = response.into_body();
+        let mut begun: Vec<u8> = Vec::new();
+        while let Some(frame) = tokio::time::timeout(PATIENCE, body.frame()).await.map_err(late)? {
+            let Ok(data) = frame.map_err(broke)?.into_data() else { continue };
+            let mut rest = &data[..];
+            while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                begun.extend_from_slice(&rest[..end]);
+                each(&begun).map_err(ClientError::Broken)?;
+                begun.clear();
+                rest = &rest[end + 1..];
+            }
+            begun.extend_from_slice(rest);
+            if begun.len() > LARGEST_ANSWER {
+                return Err(ClientError::Broken(format!("a line of the answer of {} does not end", self.base)));
+            }
+        }
+        Ok(None)
+    }
+
     async fn ask(&self, method: Method, path: &str, body: Option<Body>) -> Result<Answer, ClientError> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
         let bytes = match body {
@@ -111,10 +149,18 @@ impl Client {
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Answer, ClientError> {
-        let response = self.http.request(request).await.map_err(|error| match error.is_connect() {
+        let response = self.begin(request).await?;
+        self.gather(response).await
+    }
+
+    async fn begin(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, ClientError> {
+        self.http.request(request).await.map_err(|error| match error.is_connect() {
             true => ClientError::NoEngine(self.base.clone()),
             false => ClientError::Broken(format!("the engine at {} broke off: {}", self.base, chain(&error))),
-        })?;
+        })
+    }
+
+    async fn gather(&self, response: Response<Incoming>) -> Result<Answer, ClientError> {
         let status = response.status().as_u16();
         let retry_after = response
             .headers()

@@ -10,13 +10,14 @@ mod dead_letters;
 mod demo;
 mod import;
 mod migrate;
-mod output;
+pub(crate) mod output;
 mod produce;
 mod query;
 mod run;
 mod settings;
 mod start;
 pub(crate) mod stop;
+mod verify;
 
 use args::{Args, Command};
 use clap::Parser;
@@ -74,6 +75,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Query(args) => query::run(&args),
         Command::Plugin(args) => query::plugins(&args),
         Command::DeadLetters(args) => dead_letters::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Migrate(args) => migrate::run(&args),
         Command::Config(args) => config::run(&args),

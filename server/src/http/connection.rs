@@ -11,7 +11,7 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -78,7 +78,8 @@ impl Drop for Place {
 pub(crate) struct Connection {
     _place: Place,
     started: AtomicBool,
-    busy: AtomicBool,
+    /// Requests and bodies under way.
+    busy: AtomicUsize,
     requests: AtomicU64,
     upgraded: AtomicBool,
 }
@@ -86,18 +87,30 @@ pub(crate) struct Connection {
 impl Connection {
     pub(crate) fn new(place: Place) -> Arc<Connection> {
         let no = || AtomicBool::new(false);
-        Arc::new(Connection { _place: place, started: no(), busy: no(), requests: AtomicU64::new(0), upgraded: no() })
+        Arc::new(Connection {
+            _place: place,
+            started: no(),
+            busy: AtomicUsize::new(0),
+            requests: AtomicU64::new(0),
+            upgraded: no(),
+        })
     }
 
     /// A request is being answered.
     pub(crate) fn begin(&self) {
-        self.busy.store(true, Ordering::Relaxed);
+        self.busy.fetch_add(1, Ordering::Relaxed);
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
     /// It has been.
     pub(crate) fn end(&self) {
-        self.busy.store(false, Ordering::Relaxed);
+        self.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A body that is written for long keeps the connection from being idle until this is dropped.
+    pub(crate) fn writing(self: &Arc<Connection>) -> Writing {
+        self.busy.fetch_add(1, Ordering::Relaxed);
+        Writing(Arc::clone(self))
     }
 
     /// From now on the WebSocket keeps the time.
@@ -108,6 +121,15 @@ impl Connection {
     /// Whether anything was ever received.
     pub(crate) fn started(&self) -> bool {
         self.started.load(Ordering::Relaxed)
+    }
+}
+
+/// A body under way.
+pub(crate) struct Writing(Arc<Connection>);
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 
@@ -144,7 +166,7 @@ impl Guarded {
     }
 
     fn untimed(&self) -> bool {
-        self.connection.busy.load(Ordering::Relaxed) || self.connection.upgraded.load(Ordering::Relaxed)
+        self.connection.busy.load(Ordering::Relaxed) > 0 || self.connection.upgraded.load(Ordering::Relaxed)
     }
 
     fn written<T>(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {

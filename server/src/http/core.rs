@@ -2,12 +2,18 @@
 
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
+use tally_engine::config::EventsConfig;
 use tally_engine::engine::{
-    AppendError, Appended, Check, Engine, EvaluateError, Evaluated, FeedItem, MetricInfo, Question, Refusals, Rejected,
+    AppendError, Appended, Bounds, Check, Engine, EvaluateError, Evaluated, FeedItem, LogReader, LogRecord, MetricInfo,
+    Question, Refusals, Rejected, StateDump,
 };
 use tally_engine::event::Position;
 
-/// The engine, as the server sees it. `evaluate`, `append` and `dead_letters` block; the rest returns at once.
+/// A stretch of the log, a batch of records at a time; blocks.
+pub type Records = Box<dyn Iterator<Item = Result<Vec<LogRecord>, String>> + Send>;
+
+/// The engine, as the server sees it. `evaluate`, `append`, `dead_letters`, `log_bounds`, `log_read` and `state_dump`
+/// block; the rest returns at once.
 pub trait Core: Send + Sync + 'static {
     /// The metrics, by name.
     fn metrics(&self) -> Vec<MetricInfo>;
@@ -47,6 +53,27 @@ pub trait Core: Send + Sync + 'static {
 
     /// Whether it can be asked, part by part.
     fn readiness(&self) -> Vec<Check>;
+
+    /// How records become events.
+    fn events(&self) -> EventsConfig;
+
+    /// What the log holds of each partition.
+    ///
+    /// # Errors
+    /// A sentence: it does not answer.
+    fn log_bounds(&self) -> Result<Vec<Bounds>, String>;
+
+    /// The records of a partition in `[from, to)`.
+    ///
+    /// # Errors
+    /// A sentence: it does not answer, or there is no such stretch.
+    fn log_read(&self, partition: u32, from: u64, to: u64) -> Result<Records, String>;
+
+    /// What a metric has counted, at one moment.
+    ///
+    /// # Errors
+    /// [`EvaluateError`].
+    fn state_dump(&self, name: &str) -> Result<StateDump, EvaluateError>;
 }
 
 impl Core for Engine {
@@ -89,5 +116,23 @@ impl Core for Engine {
 
     fn readiness(&self) -> Vec<Check> {
         Engine::readiness(self)
+    }
+
+    fn events(&self) -> EventsConfig {
+        Engine::events(self).clone()
+    }
+
+    fn log_bounds(&self) -> Result<Vec<Bounds>, String> {
+        Engine::log_bounds(self)
+    }
+
+    fn log_read(&self, partition: u32, from: u64, to: u64) -> Result<Records, String> {
+        let mut reader: LogReader = Engine::log_read(self, partition, from, to)?;
+        let next = move || Some(reader.batch()).filter(|batch| !batch.as_ref().is_ok_and(Vec::is_empty));
+        Ok(Box::new(std::iter::from_fn(next)))
+    }
+
+    fn state_dump(&self, name: &str) -> Result<StateDump, EvaluateError> {
+        Engine::state_dump(self, name)
     }
 }

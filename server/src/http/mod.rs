@@ -4,6 +4,7 @@
 //! is bounded in size and time ([`Limits`]); every error is a problem (RFC 9457). Counts nothing and keeps no state.
 
 mod answer;
+mod audit;
 mod body;
 mod catalogue;
 mod connection;
@@ -26,7 +27,7 @@ mod ws;
 #[cfg(test)]
 mod tests;
 
-pub use self::core::Core;
+pub use self::core::{Core, Records};
 pub use listen::{Bound, Drained, ListenError, Server};
 
 use crate::catalogue::Catalogue;
@@ -81,6 +82,8 @@ pub struct Limits {
     pub letters: usize,
     /// How long reading them may take; then 503.
     pub letter: Duration,
+    /// Questions for log or state as they are at once; one more is answered 503.
+    pub audits: usize,
     /// How long the catalogue may take; then 503, or an answer without names.
     pub catalogue: Duration,
     /// WebSockets at once; one more is answered 503.
@@ -112,6 +115,7 @@ impl Default for Limits {
             append: seconds(10),
             letters: 2,
             letter: seconds(5),
+            audits: 4,
             catalogue: seconds(1),
             sockets: 1_024,
             socket_ping: seconds(20),
@@ -143,6 +147,7 @@ struct App {
     waiting: Arc<Semaphore>,
     appends: Arc<Semaphore>,
     letters: Arc<Semaphore>,
+    audits: Arc<Semaphore>,
     sockets: Arc<Semaphore>,
     phase: watch::Sender<Phase>,
 }
@@ -160,6 +165,7 @@ impl App {
             waiting: permits(limits.evaluations),
             appends: permits(limits.appends),
             letters: permits(limits.letters),
+            audits: permits(limits.audits),
             sockets: permits(limits.sockets),
             phase: watch::channel(Phase::Serving).0,
             limits,
@@ -179,6 +185,9 @@ impl App {
             .route("/api/metrics", get(metrics::list).post(metrics::evaluate))
             .route("/api/metrics/{name}", get(metrics::one))
             .route("/api/dead-letters", get(dead_letters::list))
+            .route("/api/internal/events", get(audit::events))
+            .route("/api/internal/log", get(audit::log))
+            .route("/api/internal/state/{metric}", get(audit::state))
             .route("/api/events", axum::routing::post(events::append))
             .route("/ws", get(ws::upgrade))
             .route("/livez", get(health::live))

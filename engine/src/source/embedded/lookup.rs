@@ -3,7 +3,9 @@
 
 use super::log::{Log, LogError};
 use super::segment::{self, Range, Segment};
+use super::value;
 use crate::database::Slice;
+use crate::event::Record;
 use crate::source::Bounds;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -45,6 +47,30 @@ impl Log {
             }
         }
         true
+    }
+
+    /// Copies of records from `offset` on, about `bytes` of them: offset, timestamp, payload. None: `offset` is not held.
+    ///
+    /// # Errors
+    /// [`LogError`]: it cannot be read, or is damaged.
+    pub fn records(&self, partition: u32, offset: u64, bytes: usize) -> Result<Vec<(u64, i64, Vec<u8>)>, LogError> {
+        let mut batches = VecDeque::new();
+        self.read(partition, offset, bytes, &mut batches)?;
+        let mut records = Vec::new();
+        for batch in &batches {
+            let damaged = |fault| {
+                LogError::Failed(format!(
+                    "the batch at partition {partition}, offset {} is damaged: {fault}",
+                    batch.base
+                ))
+            };
+            value::verify(&batch.bytes).map_err(damaged)?;
+            let wanted = value::records(&batch.bytes, batch.base).filter(|record| record.offset >= offset);
+            let copied =
+                |record: Record<'_>| (record.offset, record.timestamp_ms, record.payload.unwrap_or_default().to_vec());
+            records.extend(wanted.map(copied));
+        }
+        Ok(records)
     }
 
     /// Stored batches from the one that holds `offset` on, about `bytes` of them, of one segment. None: `offset` is not held.

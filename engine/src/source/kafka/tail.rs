@@ -1,14 +1,12 @@
-//! Reads a topic outside the group, all partitions, for the live feed: what is gone from the log is skipped.
+//! Reads a topic outside the group, all partitions for the live feed or one for those who count again: what is gone from
+//! the log is skipped.
 
-use super::{Fault, raw, settings, told};
+use super::{ANSWER, Fault, raw, settings, told};
 use crate::config::KafkaConfig;
 use crate::event::{Position, Record};
-use crate::source::SourceError;
+use crate::source::{Bounds, SourceError};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
-
-/// How long a broker may take to say what there is.
-const ANSWER: Duration = Duration::from_secs(2);
 
 /// How often it looks for partitions that were added.
 const LOOK: Duration = Duration::from_secs(5);
@@ -23,6 +21,8 @@ pub struct Tail {
     partitions: u32,
     /// When the topic was last asked for its partitions.
     looked: Instant,
+    /// Whether only partitions that were named are read.
+    named: bool,
 }
 
 /// Outside a group nothing is assigned by others.
@@ -44,7 +44,37 @@ impl Tail {
     pub fn open(config: &KafkaConfig, from: &Position) -> Result<Tail, SourceError> {
         let consumer = raw::Consumer::new(&settings::tail(config)?, &config.topic)
             .map_err(|reason| SourceError::Fatal(format!("[kafka] {reason}")))?;
-        Ok(Tail { config: config.clone(), consumer, next: from.0.clone(), partitions: 0, looked: Instant::now() })
+        Ok(Tail {
+            config: config.clone(),
+            consumer,
+            next: from.0.clone(),
+            partitions: 0,
+            looked: Instant::now(),
+            named: false,
+        })
+    }
+
+    /// A reader of one partition.
+    ///
+    /// # Errors
+    /// As [`Tail::open`].
+    pub fn of_partition(config: &KafkaConfig, partition: u32, from: u64) -> Result<Tail, SourceError> {
+        let from = Position([(partition, from)].into());
+        Ok(Tail { named: true, ..Tail::open(config, &from)? })
+    }
+
+    /// What the topic holds of each partition, asked now. Blocks for some seconds at most.
+    ///
+    /// # Errors
+    /// [`SourceError::Transient`] when the log does not answer in time.
+    pub fn bounds(config: &KafkaConfig) -> Result<Vec<Bounds>, SourceError> {
+        let tail = Tail::open(config, &Position::default())?;
+        let fault = |fault: Fault| told(config, &fault);
+        let bounds = |partition| {
+            let (start, end) = tail.consumer.client().watermarks(partition, ANSWER).map_err(fault)?;
+            Ok(Bounds { partition, start, end })
+        };
+        (0..tail.consumer.partitions(ANSWER).map_err(fault)?).map(bounds).collect()
     }
 
     /// Waits up to `wait` for records (the first time longer: for the topic) and hands over at most `max_records`, partition
@@ -94,7 +124,8 @@ impl Tail {
         if partitions <= self.partitions {
             return Ok(());
         }
-        for partition in (0..partitions).filter(|partition| !self.next.contains_key(partition)).collect::<Vec<_>>() {
+        let new = |partition: &u32| !self.named && !self.next.contains_key(partition);
+        for partition in (0..partitions).filter(new).collect::<Vec<_>>() {
             let (start, end) = self.consumer.client().watermarks(partition, wait)?;
             self.next.insert(partition, if self.partitions == 0 { end } else { start });
         }

@@ -2,7 +2,7 @@
 
 use crate::catalogue::embedded::Embedded;
 use crate::catalogue::{Catalogue, Cost, Product, User};
-use crate::http::{App, Bound, Core, Drained, Limits, Parts, Server};
+use crate::http::{App, Bound, Core, Drained, Limits, Parts, Records, Server};
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use futures_util::StreamExt;
@@ -12,9 +12,10 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use tally_engine::config::EventsConfig;
 use tally_engine::engine::{
-    AppendError, Appended, Check, Cost as MetricCost, EvaluateError, Evaluated, FeedItem, History, MetricInfo,
-    MetricState, Question, Refusals, Rejected,
+    AppendError, Appended, Bounds, Check, Cost as MetricCost, EvaluateError, Evaluated, FeedItem, History, LogRecord,
+    MetricInfo, MetricState, Question, Refusals, Rejected, StateDump,
 };
 use tally_engine::event::Position;
 use tally_plugin::description::{Cell, Description, Example, From, Key, Merge, Pane, Table, Tier};
@@ -180,6 +181,32 @@ impl Core for Fake {
 
     fn readiness(&self) -> Vec<Check> {
         self.checks.lock().clone()
+    }
+
+    fn events(&self) -> EventsConfig {
+        EventsConfig::default()
+    }
+
+    fn log_bounds(&self) -> Result<Vec<Bounds>, String> {
+        Ok(vec![Bounds { partition: 0, start: 3, end: 1_204 }])
+    }
+
+    /// Three records, the second a tombstone; from 100 on it breaks off.
+    fn log_read(&self, partition: u32, from: u64, _: u64) -> Result<Records, String> {
+        if partition > 0 {
+            return Err(format!("the log has no partition {partition}"));
+        }
+        let record = |offset, payload: Option<&[u8]>| LogRecord {
+            offset,
+            timestamp_ms: 7,
+            payload: payload.map(<[u8]>::to_vec),
+        };
+        let last = if from < 100 { Ok(vec![record(from + 2, Some(b"\xff"))]) } else { Err("it broke off".into()) };
+        Ok(Box::new([Ok(vec![record(from, Some(b"{}")), record(from + 1, None)]), last].into_iter()))
+    }
+
+    fn state_dump(&self, name: &str) -> Result<StateDump, EvaluateError> {
+        Err(EvaluateError::NotFound { suggestions: Vec::new(), detail: format!("there is no {name}") })
     }
 }
 

@@ -3,7 +3,7 @@
 use super::fake::{World, evaluated};
 use crate::http::Limits;
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{Request, StatusCode};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tally_engine::engine::{Check, DeadLetter, MetricState, Refusals};
@@ -225,4 +225,32 @@ async fn every_answer_has_an_id_and_headers_that_browsers_heed() {
     assert_eq!((answer.header("request-id"), &answer.json()["request_id"]), ("abc-1", &json!("abc-1")));
     assert_ne!(world.send(request("a b\"c")).await.header("request-id"), "a b\"c");
     assert_ne!(world.send(request(&"x".repeat(65))).await.header("request-id").len(), 65);
+}
+
+#[tokio::test]
+async fn the_log_is_shown_line_by_line_to_those_who_count_again() {
+    let world = World::new(Limits { audits: 2, ..Limits::default() }).await;
+    let answer = world.get("/api/internal/log").await;
+    assert_eq!((answer.status, answer.json()), (StatusCode::OK, json!([{"partition": 0, "start": 3, "end": 1204}])));
+    let answer = world.get("/api/internal/log?partition=0&from=5&to=9").await;
+    let lines: Vec<&str> = answer.text.lines().collect();
+    let expected = [
+        r#"{"offset":5,"timestamp":7,"payload":"e30="}"#,
+        r#"{"offset":6,"timestamp":7,"payload":null}"#,
+        r#"{"offset":7,"timestamp":7,"payload":"/w=="}"#,
+        r#"{"end":3}"#,
+    ];
+    assert_eq!((answer.header("content-type"), lines.as_slice()), ("application/x-ndjson", &expected[..]));
+    // What breaks off says so in its last line: the status was sent long before.
+    let answer = world.get("/api/internal/log?partition=0&from=100&to=900").await;
+    assert_eq!(answer.text.lines().last(), Some(r#"{"fault":"it broke off"}"#));
+    let answer = world.get("/api/internal/log?partition=1&from=0&to=1").await;
+    assert_eq!((answer.status, &answer.json()["code"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("log_unavailable")));
+    for query in ["?partition=0", "?from=1&to=2", "?partition=x&from=0&to=1"] {
+        assert_eq!(world.get(&format!("/api/internal/log{query}")).await.status, StatusCode::UNPROCESSABLE_ENTITY);
+    }
+    let answer = world.get("/api/internal/state/nothing").await;
+    assert_eq!((answer.status, &answer.json()["code"]), (StatusCode::NOT_FOUND, &json!("metric_not_found")));
+    let answer = world.get("/api/internal/events").await;
+    assert_eq!(answer.json()["dedupe_window"], 65_536);
 }

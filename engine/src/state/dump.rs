@@ -1,0 +1,206 @@
+//! A copy of a metric's totals at one moment, for those who check them.
+//!
+//! Whoever makes it holds the state's lock, so making it only copies lists end to end (a million rows of three columns and
+//! three cells: see `a_million_rows_are_copied_quickly`); keys and values are taken apart afterwards, row by row. It holds
+//! totals only: panes are what they were folded from.
+
+use super::cells::Layout;
+use super::keyspace::Keyspace;
+use super::table::TableState;
+use super::texts::{Texts, text_of};
+use crate::event::TEXT_BIT;
+use tally_plugin::read::Id;
+
+/// The totals of all tables of a metric.
+pub struct Dump {
+    tables: Vec<Copied>,
+    /// The state's texts end to end, and the end of each.
+    text_bytes: Vec<u8>,
+    text_ends: Vec<usize>,
+}
+
+struct Copied {
+    layout: Layout,
+    rows: usize,
+    /// Words of each key of the keyspace, end to end, and a bit for each key that has a row.
+    totals: Vec<i64>,
+    present: Vec<u64>,
+    /// Column values of each key, end to end, and how many columns there are.
+    keys: Vec<u64>,
+    width: usize,
+}
+
+/// One row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DumpRow {
+    /// Index of the table in the metric's description.
+    pub table: usize,
+    /// The key, in the order of the table's key columns; an event type is a text.
+    pub key: Vec<Id>,
+    /// The cells, in the table's order; `None`: a minimum or maximum of nothing.
+    pub cells: Vec<Option<i128>>,
+}
+
+impl Dump {
+    pub(super) fn new(tables: &[TableState], keyspaces: &[Keyspace], texts: &Texts) -> Dump {
+        let copied = |table: &TableState| {
+            let keys = &keyspaces[table.keyspace];
+            let (totals, present) = table.copy();
+            Copied {
+                layout: table.layout.clone(),
+                rows: table.len(),
+                totals,
+                present,
+                keys: keys.values.clone(),
+                width: keys.shape().columns.len(),
+            }
+        };
+        let (text_bytes, text_ends) = texts.copy();
+        Dump { tables: tables.iter().map(copied).collect(), text_bytes, text_ends }
+    }
+
+    /// Number of rows, over all tables.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.tables.iter().map(|table| table.rows).sum()
+    }
+
+    /// Whether nothing was counted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The rows, table by table, in no order.
+    pub fn rows(&self) -> impl Iterator<Item = DumpRow> + '_ {
+        self.tables.iter().enumerate().flat_map(move |(n, table)| table.keys().map(move |key| self.row(n, key)))
+    }
+
+    fn row(&self, number: usize, key: usize) -> DumpRow {
+        let table = &self.tables[number];
+        let words = &table.totals[key * table.layout.words()..][..table.layout.words()];
+        let columns = &table.keys[key * table.width..][..table.width];
+        DumpRow {
+            table: number,
+            key: columns.iter().map(|column| self.id(*column)).collect(),
+            cells: (0..table.layout.len()).map(|cell| table.layout.held(words, cell)).collect(),
+        }
+    }
+
+    fn id(&self, column: u64) -> Id {
+        if column & TEXT_BIT == 0 {
+            return Id::Integer(column);
+        }
+        let text = text_of(&self.text_bytes, &self.text_ends, (column & !TEXT_BIT) as usize);
+        Id::Text(String::from_utf8_lossy(text).into_owned())
+    }
+}
+
+impl Copied {
+    /// The numbers of the keys that have a row.
+    fn keys(&self) -> impl Iterator<Item = usize> + '_ {
+        let bits = |(place, bits): (usize, &u64)| {
+            let bits = *bits;
+            (0..64).filter(move |bit| bits >> bit & 1 == 1).map(move |bit| place * 64 + bit)
+        };
+        self.present.iter().enumerate().flat_map(bits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::EventBatch;
+    use crate::state::State;
+    use std::time::Instant;
+    use tally_plugin::description::{Cell, Description, From, Key, Merge, Table};
+
+    fn description(key: Vec<Key>, only: &[&str]) -> Description {
+        let cell = |name: &str, merge, from| Cell { name: name.into(), merge, from };
+        let table = Table {
+            name: "t".into(),
+            key,
+            group: 0,
+            only: only.iter().map(|only| (*only).to_owned()).collect(),
+            cells: vec![
+                cell("n", Merge::Sum, From::One),
+                cell("first", Merge::Min, From::EventTime),
+                cell("given", Merge::Max, From::Update),
+            ],
+            tiers: Vec::new(),
+        };
+        Description {
+            summary: String::new(),
+            tables: vec![table],
+            time: false,
+            params_schema: serde_json::json!({}),
+            result_schema: serde_json::json!({}),
+            examples: Vec::new(),
+        }
+    }
+
+    fn batch(users: Vec<u64>) -> EventBatch {
+        let rows = users.len();
+        EventBatch {
+            to: rows as u64,
+            offsets: (0..rows as u64).collect(),
+            products: vec![7; rows],
+            kinds: (0..rows).map(|row| (row % 2) as u16).collect(),
+            times: (0..rows as i64).collect(),
+            kind_names: vec!["buy".into(), "view".into()],
+            users,
+            ..EventBatch::default()
+        }
+    }
+
+    #[test]
+    fn every_row_that_was_counted_is_there_with_its_ids() {
+        let mut state = State::default();
+        let metric = state.add(&description(vec![Key::UserId, Key::EventType], &["buy"]));
+        let mut events = batch(vec![1, 1, 1, 0]);
+        events.users[0] = events.push_text(b"ann");
+        state.begin(&events);
+        state.apply(metric, &events, 0, &[]);
+        let dump = state.dump(metric);
+        let row = |user, first| DumpRow {
+            table: 0,
+            key: vec![user, Id::Text("buy".into())],
+            cells: vec![Some(1), Some(first), None],
+        };
+        assert_eq!(dump.len(), 2);
+        assert_eq!(
+            dump.rows().collect::<Vec<_>>(),
+            [row(Id::Text("ann".into()), 0), row(Id::Integer(1), 2)],
+            "views do not count"
+        );
+    }
+
+    #[test]
+    fn a_table_without_a_key_has_one_row() {
+        let mut state = State::default();
+        let metric = state.add(&description(Vec::new(), &[]));
+        assert!(state.dump(metric).is_empty());
+        let events = batch(vec![1, 2, 3]);
+        state.begin(&events);
+        state.apply(metric, &events, 0, &[]);
+        let rows: Vec<DumpRow> = state.dump(metric).rows().collect();
+        assert_eq!(rows, [DumpRow { table: 0, key: Vec::new(), cells: vec![Some(3), Some(0), None] }]);
+    }
+
+    /// The lock is held for the copy alone. Some 15 ms on the machine of 2026-11; the bound is for one that has much to do.
+    #[test]
+    fn a_million_rows_are_copied_quickly() {
+        let mut state = State::default();
+        let metric = state.add(&description(vec![Key::UserId, Key::ProductId, Key::EventType], &[]));
+        for chunk in 0..20 {
+            let events = batch((chunk * 50_000..(chunk + 1) * 50_000).collect());
+            state.begin(&events);
+            state.apply(metric, &events, 0, &[]);
+        }
+        let begun = Instant::now();
+        let dump = state.dump(metric);
+        let took = begun.elapsed();
+        assert_eq!((dump.len(), dump.rows().count()), (1_000_000, 1_000_000));
+        assert!(took.as_millis() < 500, "{took:?}");
+    }
+}

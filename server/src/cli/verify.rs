@@ -1,0 +1,75 @@
+//! `tally verify`: counts everything again from the log of a running engine and compares.
+//!
+//! The count is in `crate::verify`; here is what is asked, what is shown, and the exit code: 0 where nothing differs, 1 where
+//! anything does or nothing could be read.
+
+use super::args::Verify;
+use super::client::Client;
+use super::output::{data, lively, note};
+use super::{Failure, output};
+use crate::verify::{Outcome, Watch, remote::Remote, verify};
+use indicatif::{ProgressBar, ProgressStyle};
+
+pub(crate) fn run(args: &Verify) -> Result<(), Failure> {
+    output::log("warn");
+    let client = Client::new(&args.engine.url).map_err(Failure::Usage)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::Failed(format!("no network: {error}")))?;
+    let mut screen = Screen::default();
+    let outcome = runtime.block_on(verify(&Remote::new(client), &args.names, &mut screen));
+    screen.clear();
+    let outcome = outcome.map_err(Failure::Failed)?;
+    if args.json {
+        data(&outcome.json().to_string());
+    } else {
+        outcome.lines().iter().for_each(|line| data(line));
+        note(&outcome.read());
+    }
+    close(&outcome)
+}
+
+fn close(outcome: &Outcome) -> Result<(), Failure> {
+    match outcome.unequal() {
+        0 => Ok(()),
+        1 => Err(Failure::Failed("one metric is not what the log says".into())),
+        many => Err(Failure::Failed(format!("{many} metrics are not what the log says"))),
+    }
+}
+
+/// The moving line on a terminal; nothing elsewhere.
+#[derive(Default)]
+struct Screen(Option<ProgressBar>);
+
+impl Screen {
+    fn clear(&mut self) {
+        if let Some(bar) = self.0.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn draw(&mut self, bar: ProgressBar, template: &str) {
+        self.clear();
+        if lively() {
+            // The templates are constants; a fault in one would show the default bar.
+            bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.tick();
+            self.0 = Some(bar);
+        }
+    }
+}
+
+impl Watch for Screen {
+    fn step(&mut self, what: &str) {
+        self.draw(ProgressBar::new_spinner().with_message(what.to_owned()), "{msg} · {human_pos}");
+    }
+
+    fn reads(&mut self, offsets: u64) {
+        self.draw(ProgressBar::new(offsets), "{bar:30} {human_pos}/{human_len} records · {per_sec} · {eta} left");
+    }
+
+    fn done(&mut self, more: u64) {
+        if let Some(bar) = &self.0 {
+            bar.inc(more);
+        }
+    }
+}

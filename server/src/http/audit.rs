@@ -1,0 +1,174 @@
+//! `/api/internal/…`: log and state as they are, for `tally verify`. No part of the contract: it changes with the program.
+//!
+//! `GET /api/internal/events` is `[events]`; `GET /api/internal/log` the bounds of each partition, with `partition`, `from`
+//! and `to` the records in between; `GET /api/internal/state/{metric}` every row of a metric at one moment. Records and rows
+//! are lines of JSON; the last one says how many there were, or what went wrong, so that a cut answer is noticed. Nothing is
+//! gathered: a line is made when the reader has taken those before it. Everything here only reads.
+
+use super::connection::Connection;
+use super::problem::Problem;
+use super::{App, Records};
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Extension, Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::stream;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::convert::Infallible;
+use std::sync::Arc;
+use tally_engine::engine::{LogRecord, Origin, StateDump};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+
+/// Bytes of lines handed over at a time.
+const CHUNK: usize = 64 << 10;
+
+/// Chunks that wait for the reader; whoever makes them waits beyond that.
+const WAITING: usize = 4;
+
+pub(crate) async fn events(State(app): State<Arc<App>>) -> Response {
+    Json(app.core.events()).into_response()
+}
+
+/// Which records.
+#[derive(Deserialize)]
+pub(crate) struct Stretch {
+    partition: Option<u32>,
+    from: Option<u64>,
+    to: Option<u64>,
+}
+
+pub(crate) async fn log(
+    State(app): State<Arc<App>>,
+    connection: Option<Extension<Arc<Connection>>>,
+    query: Result<Query<Stretch>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let fault = || Problem::fault("invalid_params", "", "give partition, from and to as integers, or none of them");
+    match query.map_err(|_| fault())?.0 {
+        Stretch { partition: None, from: None, to: None } => {
+            let core = Arc::clone(&app.core);
+            let bounds = blocking(&app, move || core.log_bounds()).await?.map_err(unavailable)?;
+            let bounds = bounds.iter().map(|b| json!({"partition": b.partition, "start": b.start, "end": b.end}));
+            Ok(Json(Value::Array(bounds.collect())).into_response())
+        }
+        Stretch { partition: Some(partition), from: Some(from), to: Some(to) } => {
+            let core = Arc::clone(&app.core);
+            let records = blocking(&app, move || core.log_read(partition, from, to)).await?.map_err(unavailable)?;
+            lines(&app, connection, move |out| write_records(records, out))
+        }
+        _ => Err(fault()),
+    }
+}
+
+pub(crate) async fn state(
+    State(app): State<Arc<App>>,
+    connection: Option<Extension<Arc<Connection>>>,
+    Path(metric): Path<String>,
+) -> Result<Response, Problem> {
+    let core = Arc::clone(&app.core);
+    let asked = metric.clone();
+    let dump = blocking(&app, move || core.state_dump(&asked)).await??;
+    lines(&app, connection, move |out| write_state(&metric, &dump, out))
+}
+
+fn unavailable(what: String) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "log_unavailable", what).retry_after(1)
+}
+
+fn overloaded() -> Problem {
+    Problem::overloaded("log and state are being read by as many as this server takes on")
+}
+
+async fn blocking<T: Send + 'static>(app: &App, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+    let place = Arc::clone(&app.audits).try_acquire_owned().map_err(|_| overloaded())?;
+    let work = tokio::task::spawn_blocking(move || {
+        let done = work();
+        drop(place);
+        done
+    });
+    work.await.map_err(|failed| {
+        tracing::error!(%failed, "reading log or state panicked");
+        Problem::internal()
+    })
+}
+
+/// An answer whose lines a thread writes as fast as they are read.
+fn lines(
+    app: &App,
+    connection: Option<Extension<Arc<Connection>>>,
+    write: impl FnOnce(&mut Lines) -> Option<()> + Send + 'static,
+) -> Result<Response, Problem> {
+    let place = Arc::clone(&app.audits).try_acquire_owned().map_err(|_| overloaded())?;
+    let (sender, receiver) = channel(WAITING);
+    tokio::task::spawn_blocking(move || {
+        let mut out = Lines { chunk: Vec::with_capacity(CHUNK), sender };
+        // Nobody reads any more: there is nobody to tell.
+        let _ = write(&mut out).and_then(|()| out.flush());
+        drop(place);
+    });
+    let writing = connection.map(|Extension(connection)| connection.writing());
+    let next = async |(mut receiver, writing): (Receiver<Bytes>, _)| {
+        receiver.recv().await.map(|chunk| (Ok::<_, Infallible>(chunk), (receiver, writing)))
+    };
+    let body = Body::from_stream(stream::unfold((receiver, writing), next));
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response())
+}
+
+/// Lines on their way; `None` where nobody reads them any more.
+struct Lines {
+    chunk: Vec<u8>,
+    sender: Sender<Bytes>,
+}
+
+impl Lines {
+    fn line(&mut self, line: &Value) -> Option<()> {
+        // A value always serialises.
+        serde_json::to_writer(&mut self.chunk, line).ok()?;
+        self.chunk.push(b'\n');
+        if self.chunk.len() >= CHUNK { self.flush() } else { Some(()) }
+    }
+
+    fn flush(&mut self) -> Option<()> {
+        let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK));
+        self.sender.blocking_send(chunk.into()).ok()
+    }
+}
+
+fn write_records(records: Records, out: &mut Lines) -> Option<()> {
+    let mut count = 0_u64;
+    for batch in records {
+        match batch {
+            Ok(batch) => {
+                for LogRecord { offset, timestamp_ms, payload } in batch {
+                    let payload = payload.map(|payload| STANDARD.encode(payload));
+                    out.line(&json!({"offset": offset, "timestamp": timestamp_ms, "payload": payload}))?;
+                    count += 1;
+                }
+            }
+            Err(what) => return out.line(&json!({"fault": what})),
+        }
+    }
+    out.line(&json!({"end": count}))
+}
+
+fn write_state(metric: &str, dump: &StateDump, out: &mut Lines) -> Option<()> {
+    let origin = |(partition, origin): (&u32, &Origin)| {
+        let gaps: Vec<Value> = origin.gaps.iter().map(|gap| json!([gap.from, gap.to])).collect();
+        let next = dump.position.0.get(partition).copied().unwrap_or(origin.start);
+        json!({"partition": partition, "start": origin.start, "next": next, "gaps": gaps, "lost_before": origin.lost_before})
+    };
+    let partitions: Vec<Value> = dump.origins.iter().map(origin).collect();
+    out.line(&json!({"metric": metric, "partitions": partitions, "tables": dump.tables, "rows": dump.len()}))?;
+    let mut count = 0_u64;
+    for row in dump.rows() {
+        // As texts: JSON readers disagree on integers of more than 53 bits, and sums have 128.
+        let cells: Vec<Option<String>> = row.cells.iter().map(|cell| cell.map(|value| value.to_string())).collect();
+        out.line(&json!({"table": row.table, "key": row.key, "cells": cells}))?;
+        count += 1;
+    }
+    out.line(&json!({"end": count}))
+}

@@ -1,0 +1,136 @@
+//! What was counted again against what was found: figures, and every cell that differs.
+
+use super::table::{Cell, Column, From, Merge, Row, Table};
+use serde_json::Value;
+
+/// Differences that are named, of each metric.
+pub(super) const NAMED: usize = 20;
+
+/// Differences of a table that are kept to find the first ones; beyond that they are only counted.
+const KEPT: usize = 100_000;
+
+/// What came of a table. Updates: an event that counts in two tables is two.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Compared {
+    /// Updates that the log says there are.
+    pub(super) in_log: u64,
+    /// Updates that the state says were made.
+    pub(super) counted: i128,
+    /// Updates that a row lacks.
+    pub(super) missing: i128,
+    /// Updates that a row has too many.
+    pub(super) double: i128,
+    /// Cells that differ and count nothing: minima, maxima, sums of times; and rows that should not be.
+    pub(super) wrong: u64,
+    /// The first by key.
+    pub(super) differences: Vec<Difference>,
+    /// Cells that only the plugin can count.
+    pub(super) plugins: Vec<String>,
+    /// Updates that may be duplicates of what the log no longer holds.
+    pub(super) uncertain: u64,
+}
+
+/// A cell that is not what it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Difference {
+    pub(super) table: String,
+    /// The key's columns and values.
+    pub(super) key: Vec<(&'static str, Value)>,
+    pub(super) cell: String,
+    /// `None`: no row.
+    pub(super) expected: Option<i128>,
+    pub(super) found: Option<i128>,
+}
+
+impl Table {
+    pub(super) fn compare(self) -> Compared {
+        let Table { description, rows, counted_again, uncertain, begun_with } = self;
+        let fed_by_plugin = |cell: &&Cell| cell.from == From::Update;
+        let plugins = description.cells.iter().filter(fed_by_plugin);
+        let plugins: Vec<String> = plugins.map(|cell| format!("{}.{}", description.name, cell.name)).collect();
+        let mut compared = Compared { in_log: counted_again, uncertain, plugins, ..Compared::default() };
+        let counter = description.counter();
+        let mut differ: Vec<(String, usize, Option<i128>, Option<i128>)> = Vec::new();
+        for (key, row) in rows {
+            let cells = description.cells.iter().enumerate();
+            let mut same = true;
+            for (cell, described) in cells.filter(|(_, cell)| cell.from != From::Update) {
+                let sums = described.merge == Merge::Sum;
+                let (expected, found) = (value(&row.expected, cell, sums), value(&row.found, cell, sums));
+                if counter == Some(cell) {
+                    compared.counted += found.unwrap_or(0);
+                }
+                let counts = sums && described.from == From::One;
+                if agree(expected, found, sums, counts, &row) {
+                    continue;
+                }
+                same = false;
+                if counter == Some(cell) {
+                    let more = found.unwrap_or(0) - expected.unwrap_or(0);
+                    compared.double += more.max(0);
+                    compared.missing += (-more).max(0);
+                } else {
+                    compared.wrong += 1;
+                }
+                if differ.len() < KEPT {
+                    differ.push((key.clone(), cell, expected, found));
+                }
+            }
+            // A row of nothing still is a row, and is listed and counted as one.
+            let empty = row.expected.is_none() && compared.plugins.is_empty();
+            if same && empty {
+                compared.wrong += 1;
+                if differ.len() < KEPT {
+                    differ.push((key, 0, None, value(&row.found, 0, true)));
+                }
+            }
+        }
+        compared.counted -= begun_with;
+        if counter.is_none() {
+            compared.counted = i128::from(counted_again);
+        }
+        differ.sort();
+        let columns = || description.key.iter().map(|column| column.name());
+        compared.differences = differ
+            .into_iter()
+            .take(NAMED)
+            .map(|(key, cell, expected, found)| Difference {
+                table: description.name.clone(),
+                key: columns().zip(serde_json::from_str::<Vec<Value>>(&key).unwrap_or_default()).collect(),
+                cell: description.cells.get(cell).map_or_else(String::new, |cell| cell.name.clone()),
+                expected,
+                found,
+            })
+            .collect();
+        compared
+    }
+}
+
+impl Column {
+    fn name(self) -> &'static str {
+        match self {
+            Column::UserId => "user_id",
+            Column::ProductId => "product_id",
+            Column::EventType => "event_type",
+        }
+    }
+}
+
+/// The value of a cell; a sum of nothing is 0 where there is a row.
+fn value(cells: &Option<Box<[Option<i128>]>>, cell: usize, sums: bool) -> Option<i128> {
+    let value = cells.as_ref()?.get(cell).copied().flatten();
+    if sums { value.or(Some(0)) } else { value }
+}
+
+/// Whether a cell is right. Where nobody can say whether some events are duplicates, both are.
+fn agree(expected: Option<i128>, found: Option<i128>, sums: bool, counts: bool, row: &Row) -> bool {
+    if row.uncertain > 0 {
+        let (most, found) = (expected.unwrap_or(0), found.unwrap_or(0));
+        return !counts || (most - i128::from(row.uncertain)..=most).contains(&found);
+    }
+    if sums { expected.unwrap_or(0) == found.unwrap_or(0) } else { expected == found }
+}
+
+#[cfg(test)]
+#[path = "compare_tests.rs"]
+mod tests;

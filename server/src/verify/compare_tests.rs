@@ -1,0 +1,166 @@
+//! Made-up states: what is equal, and how each way of being wrong is named.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use super::super::record::Event;
+use super::*;
+use serde_json::json;
+
+/// Users by type: a count, and the first of them.
+fn table(cells: Value) -> Table {
+    let description = json!({"name": "t", "key": ["user_id", "event_type"], "only": ["view", "buy"], "cells": cells});
+    Table::new(serde_json::from_value(description).unwrap())
+}
+
+fn counted() -> Table {
+    let cells =
+        json!([{"name": "n", "merge": "sum", "from": "one"}, {"name": "first", "merge": "min", "from": "event_time"}]);
+    let mut table = table(cells);
+    for (user, kind, time) in
+        [(json!(1), "view", 5), (json!(1), "view", 3), (json!("a"), "buy", 7), (json!(1), "wish", 1)]
+    {
+        table.count(&event(Some(user), kind, time), true);
+    }
+    table.count(&event(None, "view", 9), true);
+    table
+}
+
+fn event(user: Option<Value>, kind: &str, time: i64) -> Event {
+    Event { event_id: None, user, product: None, kind: kind.into(), time }
+}
+
+fn find(table: &mut Table, user: Value, kind: &str, cells: &[Option<i128>]) {
+    table.find(vec![user, json!(kind)], cells.to_vec()).unwrap();
+}
+
+/// Of the right state but for one row, which is found as told.
+fn with_user_one(cells: Option<&[Option<i128>]>) -> Compared {
+    let mut table = counted();
+    find(&mut table, json!("a"), "buy", &[Some(1), Some(7)]);
+    if let Some(cells) = cells {
+        find(&mut table, json!(1), "view", cells);
+    }
+    table.compare()
+}
+
+fn named(compared: &Compared) -> Vec<(Value, &str, Option<i128>, Option<i128>)> {
+    let one = |d: &'_ Difference| (d.key[0].1.clone(), d.cell.clone(), d.expected, d.found);
+    let all: Vec<_> = compared.differences.iter().map(one).collect();
+    let cells = ["n", "first"];
+    all.into_iter()
+        .map(|(key, cell, expected, found)| (key, *cells.iter().find(|name| **name == cell).unwrap(), expected, found))
+        .collect()
+}
+
+#[test]
+fn what_is_equal_is_equal() {
+    let compared = with_user_one(Some(&[Some(2), Some(3)]));
+    let expected = Compared { in_log: 3, counted: 3, ..Compared::default() };
+    assert_eq!(compared, expected, "what is not listed, or has no user, does not count");
+}
+
+#[test]
+fn a_missing_event_is_missing() {
+    let compared = with_user_one(Some(&[Some(1), Some(3)]));
+    assert_eq!((compared.in_log, compared.counted, compared.missing, compared.double, compared.wrong), (3, 2, 1, 0, 0));
+    assert_eq!(named(&compared), [(json!(1), "n", Some(2), Some(1))]);
+    assert_eq!(compared.differences[0].key, [("user_id", json!(1)), ("event_type", json!("view"))]);
+}
+
+#[test]
+fn a_missing_row_is_missing_with_all_its_cells() {
+    let compared = with_user_one(None);
+    assert_eq!((compared.counted, compared.missing, compared.wrong), (1, 2, 1));
+    assert_eq!(named(&compared), [(json!(1), "n", Some(2), None), (json!(1), "first", Some(3), None)]);
+}
+
+#[test]
+fn a_doubled_event_is_double() {
+    let compared = with_user_one(Some(&[Some(4), Some(3)]));
+    assert_eq!((compared.counted, compared.missing, compared.double), (5, 0, 2));
+    assert_eq!(named(&compared), [(json!(1), "n", Some(2), Some(4))]);
+}
+
+#[test]
+fn an_event_under_another_key_is_missing_here_and_double_there() {
+    let mut table = counted();
+    find(&mut table, json!("a"), "buy", &[Some(1), Some(7)]);
+    find(&mut table, json!(1), "view", &[Some(1), Some(3)]);
+    find(&mut table, json!("1"), "view", &[Some(1), Some(5)]);
+    let compared = table.compare();
+    assert_eq!((compared.in_log, compared.counted, compared.missing, compared.double, compared.wrong), (3, 3, 1, 1, 1));
+    let expected =
+        [(json!("1"), "n", None, Some(1)), (json!("1"), "first", None, Some(5)), (json!(1), "n", Some(2), Some(1))];
+    assert_eq!(named(&compared), expected);
+}
+
+#[test]
+fn a_wrong_time_is_wrong_though_the_count_is_right() {
+    let compared = with_user_one(Some(&[Some(2), Some(4)]));
+    assert_eq!((compared.missing, compared.double, compared.wrong), (0, 0, 1));
+    assert_eq!(named(&compared), [(json!(1), "first", Some(3), Some(4))]);
+}
+
+#[test]
+fn an_empty_row_is_one_too_many() {
+    let mut table = counted();
+    find(&mut table, json!("a"), "buy", &[Some(1), Some(7)]);
+    find(&mut table, json!(1), "view", &[Some(2), Some(3)]);
+    find(&mut table, json!(2), "view", &[Some(0), None]);
+    let compared = table.compare();
+    assert_eq!((compared.wrong, named(&compared)), (1, vec![(json!(2), "n", None, Some(0))]));
+}
+
+#[test]
+fn what_came_between_two_states_is_counted_on_top_of_the_first() {
+    let mut table = counted();
+    let cells = || vec![Some(10), Some(4)];
+    table.begin(vec![json!(2), json!("view")], cells()).unwrap();
+    assert!(table.begin(vec![json!(2), json!("view")], cells()).is_err(), "a row comes once");
+    table.count(&event(Some(json!(2)), "view", 8), true);
+    find(&mut table, json!("a"), "buy", &[Some(1), Some(7)]);
+    find(&mut table, json!(1), "view", &[Some(2), Some(3)]);
+    find(&mut table, json!(2), "view", &[Some(11), Some(4)]);
+    assert_eq!(table.compare(), Compared { in_log: 4, counted: 4, ..Compared::default() });
+}
+
+#[test]
+fn a_row_that_vanished_between_two_states_is_named() {
+    let mut table = table(json!([{"name": "n", "merge": "sum", "from": "one"}]));
+    table.begin(vec![json!(2), json!("view")], vec![Some(10)]).unwrap();
+    let compared = table.compare();
+    assert_eq!((compared.in_log, compared.counted, compared.missing), (0, -10, 10));
+}
+
+#[test]
+fn an_event_that_may_be_a_duplicate_is_right_either_way_and_no_further() {
+    for (found, missing, double) in [(4, 0, 1), (3, 0, 0), (2, 0, 0), (1, 2, 0)] {
+        let mut table = counted();
+        table.count(&event(Some(json!(1)), "view", 1), false);
+        find(&mut table, json!("a"), "buy", &[Some(1), Some(7)]);
+        find(&mut table, json!(1), "view", &[Some(found), Some(3)]);
+        let compared = table.compare();
+        assert_eq!((compared.missing, compared.double, compared.wrong, compared.uncertain), (missing, double, 0, 1));
+    }
+}
+
+#[test]
+fn what_a_plugin_feeds_is_named_and_not_compared() {
+    let mut table = table(
+        json!([{"name": "n", "merge": "sum", "from": "one"}, {"name": "paid", "merge": "sum", "from": "update"}]),
+    );
+    table.count(&event(Some(json!(1)), "view", 5), true);
+    find(&mut table, json!(1), "view", &[Some(1), Some(990)]);
+    find(&mut table, json!(2), "wish", &[Some(0), Some(5)]);
+    let expected = Compared { in_log: 1, counted: 1, plugins: vec!["t.paid".into()], ..Compared::default() };
+    assert_eq!(table.compare(), expected);
+}
+
+#[test]
+fn only_the_first_differences_are_named_and_all_are_counted() {
+    let mut table = table(json!([{"name": "n", "merge": "sum", "from": "one"}]));
+    (100..200).for_each(|user| find(&mut table, json!(user), "view", &[Some(1)]));
+    let compared = table.compare();
+    assert_eq!((compared.double, compared.differences.len()), (100, NAMED));
+    assert_eq!((&compared.differences[0].key[0].1, &compared.differences[19].key[0].1), (&json!(100), &json!(119)));
+}

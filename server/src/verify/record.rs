@@ -1,0 +1,241 @@
+//! The verdict on a record, written a second time: an event, or none. Why not is the engine's to say.
+//!
+//! The rules are those of the HTTP contract. JSON is judged by `serde_json`, one level at a time along the pointers of
+//! `[events.fields]`; what lies beside them stays unread, so that a number nobody asks for may be as large as it likes.
+
+use super::time;
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// Largest record, bytes.
+const LARGEST: usize = 64 << 10;
+
+/// Deepest nesting; the record itself is 1.
+const DEEPEST: usize = 32;
+
+/// Integers below it are ids.
+const INTEGERS: u64 = 1 << 53;
+
+/// How far an event may be ahead of its record, milliseconds.
+const AHEAD: i64 = 5 * 60_000;
+
+/// 0000-01-01T00:00:00.000Z and 9999-12-31T23:59:59.999Z, what RFC 3339 can write.
+const TIMES: (i64, i64) = (-62_167_219_200_000, 253_402_300_799_999);
+
+/// Where an event type counts that `[events] types` does not name.
+const OTHER: &str = "__other__";
+
+/// `[events]`, as the engine says it.
+#[derive(Deserialize)]
+pub(super) struct Settings {
+    fields: Fields,
+    aliases: BTreeMap<String, String>,
+    types: BTreeSet<String>,
+    required: BTreeSet<String>,
+    dedupe_window: u64,
+}
+
+/// JSON pointers.
+#[derive(Deserialize)]
+struct Fields {
+    event_id: String,
+    user_id: String,
+    product_id: String,
+    event_type: String,
+    timestamp: String,
+}
+
+/// An event that counts, unless it is a duplicate.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Event {
+    pub(super) event_id: Option<String>,
+    /// An integer or a text; absent only where it may be.
+    pub(super) user: Option<Value>,
+    pub(super) product: Option<Value>,
+    pub(super) kind: String,
+    /// Unix milliseconds.
+    pub(super) time: i64,
+}
+
+/// Judges records.
+pub(super) struct Judge {
+    settings: Settings,
+    /// The keys of each pointer: event id, user, product, type, time.
+    pointers: [Vec<String>; 5],
+    /// The dedupe window, offsets.
+    pub(super) window: u64,
+}
+
+impl Judge {
+    /// # Errors
+    /// A sentence: a pointer that is none.
+    pub(super) fn new(settings: Settings) -> Result<Judge, String> {
+        let Fields { event_id, user_id, product_id, event_type, timestamp } = &settings.fields;
+        let mut pointers: [Vec<String>; 5] = Default::default();
+        for (keys, pointer) in pointers.iter_mut().zip([event_id, user_id, product_id, event_type, timestamp]) {
+            let path = pointer.strip_prefix('/').ok_or_else(|| format!("{pointer:?} is no JSON pointer"))?;
+            *keys = path.split('/').map(|key| key.replace("~1", "/").replace("~0", "~")).collect();
+        }
+        Ok(Judge { pointers, window: settings.dedupe_window, settings })
+    }
+
+    /// The event that a record is. `record_ms`: its own timestamp, below 0 if the log knows none.
+    pub(super) fn event(&self, payload: Option<&[u8]>, record_ms: i64) -> Option<Event> {
+        let payload = payload.filter(|payload| (1..=LARGEST).contains(&payload.len()))?;
+        let text = std::str::from_utf8(payload).ok()?;
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        if depth(text) > DEEPEST {
+            return None;
+        }
+        let Members(record) = serde_json::from_str(text).ok()?;
+        let [event_id, user, product, kind, time] = &self.pointers;
+        Some(Event {
+            event_id: event_id_of(look(&record, event_id)?)?,
+            user: id(look(&record, user)?, self.settings.required.contains("user_id"))?,
+            product: id(look(&record, product)?, self.settings.required.contains("product_id"))?,
+            kind: self.kind(look(&record, kind)?)?,
+            time: time_of(look(&record, time)?, record_ms)?,
+        })
+    }
+
+    fn kind(&self, found: Option<&RawValue>) -> Option<String> {
+        let Some(found) = found else {
+            return (!self.settings.required.contains("event_type")).then(|| OTHER.to_owned());
+        };
+        let text = text(found)?;
+        let name = self.settings.aliases.get(&text).unwrap_or(&text);
+        let mut letters = name.chars();
+        let plain = letters.next().is_some_and(|first| first.is_ascii_lowercase())
+            && letters.all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_')
+            && name.len() <= 32;
+        let listed = self.settings.types.is_empty() || self.settings.types.contains(name);
+        plain.then(|| if listed { name.clone() } else { OTHER.to_owned() })
+    }
+}
+
+/// The members of an object in their order; a key may stand twice.
+struct Members<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Members<'de>;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Reader)
+    }
+}
+
+/// What the keys lead to. The outer `None`: a key on the way stands twice, or is no JSON.
+fn look<'a>(members: &[(String, &'a RawValue)], keys: &[String]) -> Option<Option<&'a RawValue>> {
+    let Some((key, rest)) = keys.split_first() else { return Some(None) };
+    let mut found = members.iter().filter(|(name, _)| name == key).map(|(_, value)| *value);
+    match (found.next(), found.next()) {
+        (None, _) => Some(None),
+        (Some(value), None) => into(value, rest),
+        (Some(_), Some(_)) => None,
+    }
+}
+
+fn into<'a>(value: &'a RawValue, keys: &[String]) -> Option<Option<&'a RawValue>> {
+    let Some((key, rest)) = keys.split_first() else { return Some(Some(value)) };
+    match value.get().as_bytes().first() {
+        Some(b'{') => {
+            let Members(members) = serde_json::from_str(value.get()).ok()?;
+            look(&members, keys)
+        }
+        Some(b'[') => {
+            let items: Vec<&RawValue> = serde_json::from_str(value.get()).ok()?;
+            let canonical = key == "0" || !key.starts_with(['0', '+']);
+            match key.parse::<usize>().ok().filter(|_| canonical).and_then(|index| items.get(index).copied()) {
+                Some(item) => into(item, rest),
+                None => Some(None),
+            }
+        }
+        _ => Some(None),
+    }
+}
+
+/// Nesting of brackets that stand in no text.
+fn depth(json: &str) -> usize {
+    let (mut depth, mut deepest, mut quoted, mut escaped) = (0_usize, 0, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'{' | b'[' if !quoted => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+fn text(value: &RawValue) -> Option<String> {
+    serde_json::from_str(value.get()).ok()
+}
+
+/// 1–64 bytes without control characters.
+fn is_plain(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && !text.chars().any(char::is_control)
+}
+
+fn event_id_of(found: Option<&RawValue>) -> Option<Option<String>> {
+    match found {
+        None => Some(None),
+        Some(found) => text(found).filter(|text| is_plain(text)).map(Some),
+    }
+}
+
+/// The outer `None`: it is none.
+fn id(found: Option<&RawValue>, required: bool) -> Option<Option<Value>> {
+    let Some(found) = found else { return (!required).then_some(None) };
+    if found.get().starts_with('"') {
+        let text = text(found)?;
+        return match integer(&text) {
+            Some(integer) => Some(Some(integer.into())),
+            None => (is_plain(&text) && text != OTHER).then(|| Some(text.into())),
+        };
+    }
+    integer(found.get()).map(|integer| Some(integer.into()))
+}
+
+/// The integer that is written so and in no other way.
+fn integer(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|integer: &u64| *integer < INTEGERS && integer.to_string() == text)
+}
+
+fn time_of(found: Option<&RawValue>, record_ms: i64) -> Option<i64> {
+    let time = match found {
+        None => Some(record_ms).filter(|time| *time >= 0)?,
+        Some(found) if found.get().starts_with('"') => time::millis(&text(found)?)?,
+        // "-0" is no integer of JSON's.
+        Some(found) => found.get().parse::<i64>().ok().filter(|time| time.to_string() == found.get())?,
+    };
+    let latest = if record_ms < 0 { TIMES.1 } else { record_ms.saturating_add(AHEAD).min(TIMES.1) };
+    (TIMES.0..=latest).contains(&time).then_some(time)
+}
+
+#[cfg(test)]
+#[path = "record_tests.rs"]
+mod tests;

@@ -1,0 +1,194 @@
+//! What is read from the engine, and the shapes in which it comes. Knows `/api/internal/` and nothing of what it means.
+
+use super::record::Settings;
+use super::table::{Cells, Description};
+use crate::cli::client::{Answer, Client};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// A running engine.
+pub(crate) struct Remote(Client);
+
+/// What the log holds of a partition.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(super) struct Bounds {
+    pub(super) partition: u32,
+    pub(super) start: u64,
+}
+
+/// What comes before a metric's rows.
+#[derive(Deserialize)]
+pub(super) struct Header {
+    pub(super) partitions: Vec<Place>,
+    pub(super) tables: Vec<Description>,
+}
+
+/// Where a metric stands in a partition.
+#[derive(Deserialize)]
+pub(super) struct Place {
+    pub(super) partition: u32,
+    pub(super) start: u64,
+    pub(super) next: u64,
+    /// From, to.
+    pub(super) gaps: Vec<[u64; 2]>,
+}
+
+/// A row as it is found.
+pub(super) struct Row {
+    pub(super) table: usize,
+    pub(super) key: Vec<Value>,
+    pub(super) cells: Cells,
+}
+
+/// A state comes as its header, then its rows.
+pub(super) enum Part {
+    Header(Header),
+    Row(Row),
+}
+
+/// A record of the log.
+pub(super) struct Record {
+    pub(super) offset: u64,
+    pub(super) timestamp: i64,
+    pub(super) payload: Option<Vec<u8>>,
+}
+
+/// A line of a state after the first.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum StateLine {
+    Row { table: usize, key: Vec<Value>, cells: Vec<Option<String>> },
+    End { end: u64 },
+}
+
+/// A line of the log.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum LogLine<'a> {
+    Record { offset: u64, timestamp: i64, payload: Option<&'a str> },
+    End { end: u64 },
+    Fault { fault: String },
+}
+
+impl Remote {
+    /// The engine that this client talks to.
+    pub(crate) fn new(client: Client) -> Remote {
+        Remote(client)
+    }
+
+    /// How records become events.
+    pub(super) async fn events(&self) -> Result<Settings, String> {
+        self.get("/api/internal/events").await
+    }
+
+    /// The names of all metrics.
+    pub(super) async fn metrics(&self) -> Result<Vec<String>, String> {
+        #[derive(Deserialize)]
+        struct Named {
+            name: String,
+        }
+        #[derive(Deserialize)]
+        struct Listing {
+            metrics: Vec<Named>,
+        }
+        let listing: Listing = self.get("/api/metrics").await?;
+        Ok(listing.metrics.into_iter().map(|named| named.name).collect())
+    }
+
+    /// What the log holds.
+    pub(super) async fn bounds(&self) -> Result<Vec<Bounds>, String> {
+        self.get("/api/internal/log").await
+    }
+
+    /// The state of a metric at one moment: its header, then every row.
+    pub(super) async fn state(
+        &self,
+        metric: &str,
+        each: &mut dyn FnMut(Part) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let (mut rows, mut begun, mut ended) = (0, false, None);
+        let path = format!("/api/internal/state/{metric}");
+        let line = &mut |line: &[u8]| {
+            if !std::mem::replace(&mut begun, true) {
+                return each(Part::Header(parse(line)?));
+            }
+            match parse(line)? {
+                StateLine::Row { table, key, cells } => {
+                    rows += 1;
+                    let cells = cells.iter().map(|cell| cell.as_deref().map(str::parse).transpose());
+                    let cells: Result<Cells, _> = cells.collect();
+                    let cells = cells.map_err(|fault| format!("a cell is no integer: {fault}"))?;
+                    each(Part::Row(Row { table, key, cells }))
+                }
+                StateLine::End { end } => {
+                    ended = Some(end);
+                    Ok(())
+                }
+            }
+        };
+        self.lines(&path, line).await?;
+        whole(&path, ended, rows)
+    }
+
+    /// The records of a partition in `[from, to)`, in order.
+    pub(super) async fn records(
+        &self,
+        partition: u32,
+        from: u64,
+        to: u64,
+        each: &mut dyn FnMut(Record) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let (mut records, mut ended) = (0, None);
+        let path = format!("/api/internal/log?partition={partition}&from={from}&to={to}");
+        let line = &mut |line: &[u8]| match parse(line)? {
+            LogLine::Record { offset, timestamp, payload } => {
+                records += 1;
+                let payload = payload.map(|payload| STANDARD.decode(payload)).transpose();
+                let payload = payload.map_err(|fault| format!("a record is not base64: {fault}"))?;
+                each(Record { offset, timestamp, payload })
+            }
+            LogLine::End { end } => {
+                ended = Some(end);
+                Ok(())
+            }
+            LogLine::Fault { fault } => Err(fault),
+        };
+        self.lines(&path, line).await?;
+        whole(&path, ended, records)
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, String> {
+        let answer = self.0.get(path).await.map_err(|error| error.to_string())?;
+        if answer.status == 200 { parse(&answer.body) } else { Err(refused(&answer)) }
+    }
+
+    async fn lines(&self, path: &str, each: &mut dyn FnMut(&[u8]) -> Result<(), String>) -> Result<(), String> {
+        let refusal = self.0.lines(path, each).await.map_err(|error| error.to_string())?;
+        refusal.map_or(Ok(()), |answer| Err(refused(&answer)))
+    }
+}
+
+fn refused(answer: &Answer) -> String {
+    match answer.status {
+        404 if answer.problem_line().contains("there is nothing at") => {
+            "this engine cannot be verified: it is older than `tally verify`; start the one that belongs to it".into()
+        }
+        _ => answer.problem(),
+    }
+}
+
+fn parse<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, String> {
+    serde_json::from_slice(json)
+        .map_err(|error| format!("the engine's answer is not what this program expects: {error}"))
+}
+
+/// A cut answer is no answer.
+fn whole(path: &str, ended: Option<u64>, came: u64) -> Result<(), String> {
+    match ended {
+        Some(end) if end == came => Ok(()),
+        _ => Err(format!("the answer to {path} was cut after {came} lines: run it again")),
+    }
+}
