@@ -5,15 +5,17 @@ use super::buckets;
 use super::floors::Floors;
 use super::frame::{FrameError, FrameReader, FrameWriter, Header, KeyValue};
 use super::keyspace::{Keyspace, NONE};
-use super::table::{self, TableState};
+use super::table::{self, Built, TableState};
 use super::tail::Folded;
 use super::texts::Texts;
 use crate::event::{EventBatch, TEXT_BIT};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use tally_plugin::description::Table;
 
 /// What one partition added to a metric between two seals, folded: kept until it is stored, as it may be sent again.
 pub struct Sealed {
-    tables: Vec<Folded>,
+    tables: Vec<Arc<Built>>,
 }
 
 /// A frame ready to be committed.
@@ -127,8 +129,16 @@ impl MetricState {
         })
     }
 
-    pub(super) fn sealing(&self, partition: u32, keyspaces: &[Keyspace]) -> Vec<table::Sealing> {
-        self.tables.iter().map(|table| table.sealing(partition, &keyspaces[table.keyspace])).collect()
+    /// `others`: metrics that may have sealed the same a moment ago.
+    pub(super) fn sealing(
+        &self,
+        partition: u32,
+        keyspaces: &[Keyspace],
+        others: &[MetricState],
+    ) -> Vec<table::Sealing> {
+        let others = || others.iter().flat_map(|other| &other.tables);
+        let of = |table: &TableState| table.sealing(partition, &keyspaces[table.keyspace], others());
+        self.tables.iter().map(of).collect()
     }
 
     pub(super) fn sealed(&mut self, partition: u32, sealing: Vec<table::Sealing>) -> Sealed {
@@ -136,12 +146,30 @@ impl MetricState {
         Sealed { tables: tables.map(|(table, sealing)| table.sealed(partition, sealing)).collect() }
     }
 
-    pub(super) fn frames(&self, sealed: &[&Sealed], keyspaces: &[Keyspace], texts: &Texts) -> Vec<SealedFrame> {
+    pub(super) fn frames(
+        &self,
+        sealed: &[&Sealed],
+        keyspaces: &[Keyspace],
+        texts: &Texts,
+        written: &Mutex<Vec<Written>>,
+    ) -> Vec<SealedFrame> {
         let mut frames = Vec::new();
         let mut numbers = FrameTexts::default();
         for (n, table) in self.tables.iter().enumerate() {
-            let parts: Vec<&Folded> = sealed.iter().filter_map(|sealed| sealed.tables.get(n)).collect();
-            write_frames(n as u16, table, &parts, &keyspaces[table.keyspace], texts, &mut numbers, &mut frames);
+            let number = n as u16;
+            let parts: Vec<Arc<Built>> = sealed.iter().filter_map(|sealed| sealed.tables.get(n)).cloned().collect();
+            let mut written = written.lock();
+            let known = written.iter().position(|known| known.number == number);
+            if let Some(known) = known.map(|at| &written[at]).filter(|known| known.of(&parts, table)) {
+                frames.extend_from_slice(&known.frames);
+                continue;
+            }
+            let mut fresh = Vec::new();
+            let folded: Vec<&Folded> = parts.iter().map(|part| &part.folded).collect();
+            write_frames(number, table, &folded, &keyspaces[table.keyspace], texts, &mut numbers, &mut fresh);
+            frames.extend_from_slice(&fresh);
+            known.map(|at| written.swap_remove(at));
+            written.push(Written { number, parts, floors: *table.floors(), frames: fresh });
         }
         frames
     }
@@ -216,6 +244,22 @@ impl MetricState {
     pub(super) fn size(&self) -> (u64, u64) {
         let cells = self.tables.iter().map(|table| (table.len() * table.layout.len()) as u64).sum();
         (cells, self.tables.iter().map(|table| table.memory() as u64).sum())
+    }
+}
+
+/// The frames last written for the table of a number: a table that counts alike has the same.
+pub(super) struct Written {
+    number: u16,
+    parts: Vec<Arc<Built>>,
+    floors: Floors,
+    frames: Vec<SealedFrame>,
+}
+
+impl Written {
+    /// Whether they are what `table` would write of these parts. Parts are shared by tables of one keyspace and layout only.
+    fn of(&self, parts: &[Arc<Built>], table: &TableState) -> bool {
+        let same = self.parts.len() == parts.len() && self.parts.iter().zip(parts).all(|(a, b)| Arc::ptr_eq(a, b));
+        same && !parts.is_empty() && self.floors == *table.floors()
     }
 }
 

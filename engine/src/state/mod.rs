@@ -39,6 +39,7 @@ use crate::event::EventBatch;
 use columns::Columns;
 use keyspace::{Keyspace, Shape};
 use metric::MetricState;
+use parking_lot::Mutex;
 use tally_plugin::description::{Description, Table};
 use tally_plugin::read::{ReadAnswer, ReadRequest};
 use texts::Texts;
@@ -70,6 +71,8 @@ pub struct State {
     /// Keys of the current batch, per keyspace.
     resolved: Vec<Vec<u32>>,
     kept: fold::Kept,
+    /// By number of the table; as many as a metric has tables.
+    written: Mutex<Vec<metric::Written>>,
     tails_only: bool,
 }
 
@@ -157,7 +160,7 @@ impl State {
 
     /// Works out a seal beside readers: it may take a while, and changes nothing.
     pub fn sealing(&self, metric: MetricId, partition: u32) -> Sealing {
-        Sealing { metric, partition, tables: self.metrics[metric.0].sealing(partition, &self.keyspaces) }
+        Sealing { metric, partition, tables: self.metrics[metric.0].sealing(partition, &self.keyspaces, &self.metrics) }
     }
 
     /// Puts a seal into force, which is over at once. The state must be the one that it was worked out from.
@@ -167,7 +170,7 @@ impl State {
 
     /// What was sealed, as frames: at most one per bucket.
     pub fn frames(&self, metric: MetricId, sealed: &[&Sealed]) -> Vec<SealedFrame> {
-        self.metrics[metric.0].frames(sealed, &self.keyspaces, &self.texts)
+        self.metrics[metric.0].frames(sealed, &self.keyspaces, &self.texts, &self.written)
     }
 
     /// Folds a stored frame of a bucket into a metric; the number of updates it says it holds.

@@ -136,8 +136,8 @@ pub(crate) struct Runs(Vec<Arc<Run>>);
 
 impl Runs {
     /// Adds a run; merges the last [`FAN`] while none of them is much longer than the others together.
-    pub(crate) fn push(&mut self, layout: &Layout, run: Run) {
-        self.0.push(Arc::new(run));
+    pub(crate) fn push(&mut self, layout: &Layout, run: Arc<Run>) {
+        self.0.push(run);
         while self.0.len() >= FAN {
             let tail = &self.0[self.0.len() - FAN..];
             let rest: usize = tail[1..].iter().map(|run| run.len()).sum();
@@ -253,7 +253,7 @@ mod tests {
             let mut expected: BTreeMap<u64, Vec<i64>> = BTreeMap::new();
             let mut runs = Runs::default();
             for part in &parts {
-                runs.push(&layout, build(part));
+                runs.push(&layout, Arc::new(build(part)));
                 for ((g, k), words) in part {
                     let row = expected.entry(place(*g, *k)).or_insert_with(|| layout.neutral());
                     layout.merge(row, words);

@@ -11,6 +11,7 @@ use super::loaded::Loaded;
 use super::run::{Run, Runs, fold_places, merge, place};
 use super::tail::{Folded, MINUTE, Mark, Tail};
 use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
 use tally_plugin::description::{Pane, Table};
 
 /// A table's view.
@@ -26,6 +27,8 @@ pub(crate) struct TableState {
     rows: usize,
     /// By partition: what one of them counted stays apart until it is stored.
     tails: BTreeMap<u32, Tail>,
+    /// By partition: the last tail that was folded, while somebody needs it.
+    built: BTreeMap<u32, Weak<Built>>,
     panes: BTreeMap<PaneId, Runs>,
     floors: Floors,
     /// Rows taken from frames lately, for reads that go on from where they were.
@@ -55,10 +58,19 @@ pub(crate) struct Marks {
     raised: u64,
 }
 
+/// A tail folded, and as runs of the panes that it adds to: what tables that count alike need only once.
+#[derive(Default)]
+pub(crate) struct Built {
+    pub(crate) folded: Folded,
+    runs: Vec<(PaneId, Arc<Run>)>,
+    /// The floors that decided about panes.
+    pub(crate) floors: Option<Floors>,
+}
+
 /// A seal that was worked out and is not in force yet.
 #[derive(Default)]
 pub(crate) struct Sealing {
-    folded: Folded,
+    built: Arc<Built>,
     panes: BTreeMap<PaneId, Runs>,
 }
 
@@ -79,6 +91,7 @@ impl TableState {
             present: Vec::new(),
             rows: 0,
             tails: BTreeMap::new(),
+            built: BTreeMap::new(),
             panes: BTreeMap::new(),
             loaded: Loaded::default(),
             raised: 0,
@@ -193,35 +206,55 @@ impl TableState {
         self.tails.entry(partition).or_default().push_update(key, time, cell, value);
     }
 
-    /// Folds what a partition counted since its last seal, and works out the panes with it.
-    pub(crate) fn sealing(&self, partition: u32, keys: &Keyspace) -> Sealing {
+    /// Folds what a partition counted since its last seal, and works out the panes with it. `others`: tables that may have
+    /// folded the same a moment ago.
+    pub(crate) fn sealing<'a>(
+        &self,
+        partition: u32,
+        keys: &Keyspace,
+        mut others: impl Iterator<Item = &'a TableState>,
+    ) -> Sealing {
         let Some(tail) = self.tails.get(&partition) else { return Sealing::default() };
-        let folded = tail.folded(&self.layout);
-        Sealing { panes: self.panes_with(&folded, keys), folded }
+        let built = others.find_map(|other| other.built_alike(self, partition, tail));
+        let built = built.unwrap_or_else(|| Arc::new(self.build(tail, keys)));
+        Sealing { panes: self.panes_with(&built), built }
+    }
+
+    /// What this table last sealed of a partition, if that is what `table` has in `tail`.
+    fn built_alike(&self, table: &TableState, partition: u32, tail: &Tail) -> Option<Arc<Built>> {
+        let alike =
+            self.keyspace == table.keyspace && self.layout == table.layout && self.has_panes() == table.has_panes();
+        let built = self.built.get(&partition).filter(|_| alike)?.upgrade()?;
+        let same = built.floors == Some(table.floors) && self.tails.get(&partition)?.sealed_what_is_in(tail);
+        same.then_some(built)
+    }
+
+    fn has_panes(&self) -> bool {
+        !self.description.tiers.is_empty() && !self.tails_only
     }
 
     /// Puts into force what `sealing` worked out; nothing may have changed in between.
-    pub(crate) fn sealed(&mut self, partition: u32, sealing: Sealing) -> Folded {
+    pub(crate) fn sealed(&mut self, partition: u32, sealing: Sealing) -> Arc<Built> {
         if let Some(tail) = self.tails.get_mut(&partition) {
             tail.clear();
         }
         self.panes.extend(sealing.panes);
-        sealing.folded
+        self.built.insert(partition, Arc::downgrade(&sealing.built));
+        sealing.built
     }
 
     /// Forgets what a partition counted since its last seal.
     pub(crate) fn drop_tail(&mut self, partition: u32) {
         self.tails.remove(&partition);
+        self.built.remove(&partition);
     }
 
-    /// The panes that change with a folded tail.
-    fn panes_with(&self, folded: &Folded, keys: &Keyspace) -> BTreeMap<PaneId, Runs> {
-        let mut panes = BTreeMap::new();
-        if self.description.tiers.is_empty() || self.tails_only {
-            return panes;
-        }
+    /// Folds a tail; its rows by pane.
+    fn build(&self, tail: &Tail, keys: &Keyspace) -> Built {
+        let folded = tail.folded(&self.layout);
+        let mut runs = Vec::new();
         let width = self.layout.words();
-        let mut from = 0;
+        let mut from = if self.has_panes() { 0 } else { folded.keys.len() };
         while from < folded.keys.len() {
             let minute = folded.minutes[from];
             let pane = self.floors.pane(i64::from(minute));
@@ -238,9 +271,18 @@ impl TableState {
             } else {
                 fold_places(&self.layout, start(pane), places, &mut words.to_vec())
             };
-            let runs = panes.entry(pane).or_insert_with(|| self.panes.get(&pane).cloned().unwrap_or_default());
-            runs.push(&self.layout, run);
+            runs.push((pane, Arc::new(run)));
             from = to;
+        }
+        Built { folded, runs, floors: Some(self.floors) }
+    }
+
+    /// The panes that change with a folded tail.
+    fn panes_with(&self, built: &Built) -> BTreeMap<PaneId, Runs> {
+        let mut panes = BTreeMap::new();
+        for (pane, run) in &built.runs {
+            let runs = panes.entry(*pane).or_insert_with(|| self.panes.get(pane).cloned().unwrap_or_default());
+            runs.push(&self.layout, Arc::clone(run));
         }
         panes
     }
@@ -259,7 +301,7 @@ impl TableState {
         }
         let places = rows.iter().enumerate().map(|(n, key)| (place(keys.group(*key), *key), n as u32)).collect();
         let run = fold_places(&self.layout, start(pane), places, words);
-        self.panes.entry(pane).or_default().push(&self.layout, run);
+        self.panes.entry(pane).or_default().push(&self.layout, Arc::new(run));
     }
 
     /// Raises the floors. Rows that fell below are rolled up by and by ([`TableState::roll`]): a window that the new
@@ -284,7 +326,7 @@ impl TableState {
             all.extend(runs.iter());
         }
         let mut into = self.panes.get(&settled).cloned().unwrap_or_default();
-        into.push(&self.layout, merge(&self.layout, start(settled), &all));
+        into.push(&self.layout, Arc::new(merge(&self.layout, start(settled), &all)));
         Some(Rolling { from, into: (settled, into) })
     }
 

@@ -137,6 +137,16 @@ impl Tail {
         self.before.updates(before).chain(self.now.updates(now))
     }
 
+    /// Whether what is noted in `other` is what was noted here before the last seal.
+    pub(crate) fn sealed_what_is_in(&self, other: &Tail) -> bool {
+        let (before, now) = (&self.before, &other.now);
+        !now.rows.is_empty()
+            && now.updates.is_empty()
+            && before.updates.is_empty()
+            && before.minutes == now.minutes
+            && before.rows == now.rows
+    }
+
     /// Everything, folded.
     pub(crate) fn folded(&self, layout: &Layout) -> Folded {
         let (minutes, codes) = self.in_order_of_time();

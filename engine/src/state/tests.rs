@@ -272,6 +272,45 @@ proptest! {
         }
     }
 
+    /// Metrics that count alike share the work of a seal; one that has missed a batch does not share what it did not count.
+    #[test]
+    fn metrics_that_count_alike_write_what_they_would_alone(events in events(), pieces in 1..8usize, misses in 0..8usize) {
+        let mut state = State::default();
+        let metrics = [(); 3].map(|()| state.add(&description()));
+        let mut frames = [const { Vec::new() }; 3];
+        let mut next = [0u64; 2];
+        for (n, chunk) in events.chunks(events.len().div_ceil(pieces)).enumerate() {
+            for partition in 0..2 {
+                let batch = batch(chunk, partition, next[partition as usize]);
+                next[partition as usize] = batch.to;
+                state.begin(&batch);
+                for (m, metric) in metrics.iter().enumerate() {
+                    if m < 2 || n != misses {
+                        state.apply(*metric, &batch, batch.from, &[]);
+                    }
+                }
+            }
+            for (metric, frames) in metrics.iter().zip(&mut frames) {
+                let sealed = [0, 1].map(|partition| state.seal(*metric, partition));
+                frames.extend(state.frames(*metric, &sealed.each_ref()));
+            }
+        }
+        let missed = |n: usize| n == misses;
+        let chunks = events.chunks(events.len().div_ceil(pieces)).enumerate();
+        let rest: Vec<Event> = chunks.filter(|(n, _)| !missed(*n)).flat_map(|(_, chunk)| chunk.to_vec()).collect();
+        let request = ReadRequest { table: "activity".into(), ..ReadRequest::default() };
+        for (m, metric) in metrics.iter().enumerate() {
+            let mut loaded = State::default();
+            let again = loaded.add(&description());
+            for frame in &frames[m] {
+                loaded.load(again, usize::from(frame.table), &frame.bytes).expect("it loads");
+            }
+            let expected = recount(if m < 2 { &events } else { &rest }, &request);
+            prop_assert_eq!(read(&loaded, again, &request), expected.clone());
+            prop_assert_eq!(read(&state, *metric, &request), expected);
+        }
+    }
+
     /// A state loaded from frames, compacted or not, answers as the one that wrote them, wherever panes are still held.
     #[test]
     fn frames_carry_the_whole_state(events in events(), pieces in 1..6usize, request in requests(), compacted in 0..3usize, rolls in 0..40usize) {
