@@ -26,6 +26,7 @@ mod table;
 mod tail;
 mod texts;
 mod varint;
+mod visit;
 
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,8 @@ use super::fold::Bounds;
 use super::keyspace::{Keyspace, NONE, grow};
 use super::loaded::Loaded;
 use super::run::{Run, Runs, fold_places, merge, place};
-use super::tail::{Folded, MINUTE, Mark, Tail};
+use super::tail::{Folded, Mark, Tail};
+use super::visit::Visit;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use tally_plugin::description::{Pane, Table};
@@ -352,7 +353,7 @@ impl TableState {
 
     /// What came since the last seal and lies in `[from, to)`, row by row: key, minute's start, words.
     pub(crate) fn unsealed_in(&self, bounds: Bounds, mut take: impl FnMut(u32, i64, &[i64])) {
-        let mut visit = Visit { layout: &self.layout, bounds, words: self.layout.neutral() };
+        let mut visit = Visit::new(&self.layout, bounds);
         for tail in self.tails.values() {
             visit.rows(tail.rows(), tail.updates(), &mut take);
         }
@@ -371,7 +372,7 @@ impl TableState {
         if !known || marks.raised != self.raised || !self.loaded.knows(marks.loaded) {
             return false;
         }
-        let mut visit = Visit { layout: &self.layout, bounds, words: self.layout.neutral() };
+        let mut visit = Visit::new(&self.layout, bounds);
         for (partition, tail) in &self.tails {
             let (rows, updates) = (tail.rows_since(of(partition)), tail.updates_since(of(partition)));
             visit.rows(rows, updates, |key, _, words| take(key, words));
@@ -390,41 +391,5 @@ impl TableState {
         let tails: usize = self.tails.values().map(Tail::memory).sum();
         let panes: usize = self.panes.values().flat_map(Runs::iter).map(Run::memory).sum();
         self.totals.capacity() * 8 + self.present.capacity() * 8 + tails + panes + self.loaded.memory()
-    }
-}
-
-/// Shows single rows as words.
-struct Visit<'a> {
-    layout: &'a Layout,
-    bounds: Bounds,
-    words: Vec<i64>,
-}
-
-impl Visit<'_> {
-    fn rows(
-        &mut self,
-        rows: impl Iterator<Item = (u32, i32, i64)>,
-        updates: impl Iterator<Item = (u32, i32, usize, i128)>,
-        mut take: impl FnMut(u32, i64, &[i64]),
-    ) {
-        let (from, to) = self.bounds;
-        let inside = |begin: i64| from.is_none_or(|from| begin >= from) && to.is_none_or(|to| begin < to);
-        for (key, minute, millis) in rows {
-            let begin = i64::from(minute) * MINUTE;
-            if inside(begin) {
-                let time = begin + millis;
-                self.layout.clear(&mut self.words);
-                self.layout.feed(&mut self.words, 1, time, time, i128::from(time));
-                take(key, begin, &self.words);
-            }
-        }
-        for (key, minute, cell, value) in updates {
-            let begin = i64::from(minute) * MINUTE;
-            if inside(begin) {
-                self.layout.clear(&mut self.words);
-                self.layout.update(&mut self.words, cell, value);
-                take(key, begin, &self.words);
-            }
-        }
     }
 }
