@@ -77,7 +77,7 @@ fn every_command_has_help() {
 
 #[test]
 fn wrong_usage_is_2_and_says_what_was_meant() {
-    let wrong: [(&[&str], &str); 13] = [
+    let wrong: [(&[&str], &str); 15] = [
         (&["dead-letters", "--limit", "0"], "1..=100"),
         (&["dead-letters", "--limit", "101"], "1..=100"),
         (&["dead-letters", "--reason", "a&b"], "as it is listed"),
@@ -89,6 +89,8 @@ fn wrong_usage_is_2_and_says_what_was_meant() {
         (&["query", "x", "[]"], "JSON object"),
         (&["query", "x", "--url", "https://x"], "https is not spoken here"),
         (&["produce", "--rate", "0"], "events a second"),
+        (&["demo", "--rate=-1"], "or 0 for none"),
+        (&["demo", "--rate", "fast"], "or 0 for none"),
         (&["produce", "--map", "a=b"], "--from"),
         (&["demo", "--duration", "soon"], "length of time"),
     ];
@@ -97,6 +99,14 @@ fn wrong_usage_is_2_and_says_what_was_meant() {
         assert_eq!((code(&output), out(&output).as_str()), (2, ""), "{args:?}: {}", err(&output));
         assert!(err(&output).contains(words), "{args:?}: {}", err(&output));
     }
+}
+
+#[test]
+fn a_demo_at_rate_0_makes_no_events() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = tally_in(folder.path(), &["demo", "--rate", "0", "--duration", "1s", "--listen", "127.0.0.1:0"], &[]);
+    assert_eq!(code(&output), 0, "{}", err(&output));
+    assert!(out(&output).ends_with("stopping… 0 events processed, 0 committed, 0 lost\n"), "{}", out(&output));
 }
 
 #[test]

@@ -6,8 +6,9 @@
 //! progress says were made. It writes nothing, and holds the whole of its metric's tables.
 
 use super::origin::Origin;
+use super::stored::{accounts, counted_partitions, found};
 use crate::event::Position;
-use crate::progress::Progress;
+use crate::progress::Trouble;
 use crate::state::{MetricId, State, buckets};
 use crate::store::{Bucket, BucketRead, FrameId, Known, Life, Reading, RevisionId, Store, StoreError, StoredRevision};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
@@ -161,28 +162,20 @@ impl Follower {
 
     /// Compares what is folded with what progress says was made; the origins that progress records.
     fn account(&self, folded: &Folded, revision: &StoredRevision) -> Result<BTreeMap<u32, Origin>, StoreError> {
-        let (mut made, mut origins) = (0, BTreeMap::new());
-        for (partition, progress) in &revision.progress {
-            let fault = |fault| StoreError::Corrupt(format!("progress of partition {partition}: {fault}"));
-            let progress = Progress::decode(&progress.bytes).map_err(fault)?;
-            made += progress.rows;
-            origins.insert(*partition, Origin::of(&progress));
-        }
-        if made == folded.rows {
-            return Ok(origins);
-        }
-        Err(StoreError::Corrupt(format!(
-            "the buckets of {} hold {} updates, but {made} were made: part of the state is missing",
-            self.revision.metric, folded.rows
-        )))
+        let fault = |fault| match fault {
+            Trouble::Corrupt(what) => StoreError::Corrupt(format!("{}: {what}", self.revision.metric)),
+            Trouble::Unavailable => StoreError::Unavailable(fault.to_string()),
+        };
+        let found = found(revision).map_err(fault)?;
+        accounts(&found, folded.rows).map_err(fault)?;
+        Ok(found.progress.iter().map(|(partition, progress)| (*partition, Origin::of(progress))).collect())
     }
 }
 
 impl Followed {
     fn stand_at(&mut self, revision: &StoredRevision, origins: BTreeMap<u32, Origin>) {
         self.origins = origins;
-        let counted = revision.progress.iter().filter(|(_, progress)| progress.next > 0);
-        let position = Position(counted.map(|(partition, progress)| (*partition, progress.next)).collect());
+        let position = Position(counted_partitions(revision).collect());
         self.version += u64::from(self.position != position);
         self.position = position;
         if self.target.as_ref().is_some_and(|target| self.position.reaches(target)) {

@@ -65,8 +65,8 @@ pub(crate) struct Demo {
     /// Where log, state and catalogue live [default: .tally]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// Events a second
-    #[arg(long, value_name = "N", default_value = "200", value_parser = rate)]
+    /// Events a second; 0: none but those that are posted
+    #[arg(long, value_name = "N", default_value = "200", value_parser = rate_or_none)]
     pub(crate) rate: f64,
     /// Same seed, same sequence of events
     #[arg(long, value_name = "N", default_value_t = 42)]
@@ -272,6 +272,11 @@ pub(crate) enum ConfigCommand {
         #[command(flatten)]
         config: ConfigFile,
     },
+}
+
+fn rate_or_none(text: &str) -> Result<f64, String> {
+    let fault = |fault| format!("{fault}, or 0 for none");
+    if text.parse() == Ok(0.0) { Ok(0.0) } else { rate(text).map_err(fault) }
 }
 
 fn rate(text: &str) -> Result<f64, String> {

@@ -92,6 +92,9 @@ fn banner(args: &Demo, started: &start::Started) {
 /// Appends at the rate until told to stop. What the log does not take is offered again: the events carry ids, so that
 /// nothing counts twice.
 fn feed(engine: &Arc<Engine>, generator: &mut Generator, rate: f64, stop: &Stop) {
+    if rate == 0.0 {
+        return;
+    }
     let mut pace = Pace::start(rate);
     while !stop.asked() {
         let due = pace.due().min(BATCH);
