@@ -222,12 +222,12 @@ proptest! {
         events in events(),
         pieces in 1..12usize,
         requests in prop::collection::vec(requests(), 1..4),
-        seals in prop::collection::vec(any::<(bool, bool)>(), 12),
+        seals in prop::collection::vec(any::<(bool, bool, bool)>(), 12),
     ) {
         let mut state = State::default();
         let metric = state.add(&description());
         let (mut next, mut counted) = ([0u64; 2], 0);
-        for (chunk, (first, second)) in events.chunks(events.len().div_ceil(pieces)).zip(seals) {
+        for (chunk, (first, second, unasked)) in events.chunks(events.len().div_ceil(pieces)).zip(seals) {
             for partition in 0..2 {
                 let batch = batch(chunk, partition, next[partition as usize]);
                 next[partition as usize] = batch.to;
@@ -235,6 +235,10 @@ proptest! {
                 state.apply(metric, &batch, batch.from, &[]);
             }
             counted += chunk.len();
+            // What came is sealed before anybody asked for it, or after.
+            if unasked {
+                state.seal(metric, 0);
+            }
             for request in &requests {
                 prop_assert_eq!(read(&state, metric, request), recount(&events[..counted], request));
             }
