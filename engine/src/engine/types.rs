@@ -19,6 +19,8 @@ pub struct Options {
     pub config: Config,
     /// Folders searched for plugin files, first wins.
     pub plugin_dirs: Vec<PathBuf>,
+    /// The configuration file: its `[metrics]` are taken over whenever it changes.
+    pub config_file: Option<PathBuf>,
 }
 
 /// Why an engine did not start: what, where, what to do.
@@ -157,6 +159,8 @@ pub enum MetricState {
     },
     /// Stopped, with the reason.
     Quarantined(String),
+    /// Its file or section is gone; its state is kept.
+    Retired,
 }
 
 /// What a metric costs.

@@ -63,9 +63,10 @@ impl Driver {
         self.compactions.send(job);
     }
 
-    /// Rolls expired panes up, a piece at a time, so that counting goes on in between.
-    pub(super) fn roll(&mut self) {
-        let rolling = if self.rolling { self.view.read().state.rolling(ROLL) } else { None };
+    /// Rolls expired panes of the lane's metrics up, a piece at a time, so that counting goes on in between.
+    pub(super) fn roll(&mut self, counting: &Counting) {
+        let ours = |id| counting.metrics.iter().any(|metric| metric.id == id);
+        let rolling = if self.rolling { self.view.read().state.rolling(ROLL, ours) } else { None };
         self.rolling = rolling.is_some();
         if let Some(rolling) = rolling {
             self.view.write().state.rolled(rolling);

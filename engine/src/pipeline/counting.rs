@@ -1,5 +1,6 @@
 //! A batch's way through the engine: verdicts, plugins, state, feed; and the bookkeeping around it.
 
+use super::board::Board;
 use super::effects::Driver;
 use super::show::show;
 use super::view::View;
@@ -31,6 +32,15 @@ pub struct Metric {
     pub plugin: Arc<plugin::Metric>,
 }
 
+/// What a lane is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It follows the log: what it reads is new, and counted in the figures.
+    Main,
+    /// It replays history: others have seen and judged these records before.
+    Backfill,
+}
+
 /// What one partition added to a revision and is not stored yet.
 #[derive(Default)]
 pub(super) struct Unstored {
@@ -44,6 +54,8 @@ pub(super) struct Unstored {
 pub(super) struct Counting {
     pub(super) machine: Machine,
     pub(super) view: Arc<View>,
+    pub(super) board: Arc<Board>,
+    role: Role,
     pub(super) metrics: Vec<Metric>,
     pub(super) unstored: HashMap<(RevisionNo, u32), Unstored>,
     pub(super) dead_letters: Arc<DeadLetters>,
@@ -77,6 +89,8 @@ impl Counting {
     pub(super) fn new(
         settings: Settings,
         view: Arc<View>,
+        board: Arc<Board>,
+        role: Role,
         metrics: Vec<Metric>,
         decoder: Decoder,
         dead_letters: Arc<DeadLetters>,
@@ -88,6 +102,8 @@ impl Counting {
             max_pending_rows: settings.max_pending_rows,
             machine: Machine::new(settings),
             view,
+            board,
+            role,
             metrics,
             unstored: HashMap::new(),
             dead_letters,
@@ -108,17 +124,10 @@ impl Counting {
         self.metrics.iter().find(|metric| metric.no == no)
     }
 
-    /// A metric that is stored less far than another has history to count before it is complete.
-    pub(super) fn set_targets(&self) {
-        let mut counted = self.view.write();
-        let mut furthest = Position::default();
-        for (partition, offset) in counted.metrics.iter().flat_map(|place| &place.position.0) {
-            let to = furthest.0.entry(*partition).or_default();
-            *to = (*to).max(*offset);
-        }
-        for place in &mut counted.metrics {
-            place.target = (!place.position.reaches(&furthest)).then(|| furthest.clone());
-        }
+    /// Lets go of a metric: nothing of it is waited for any more.
+    pub(super) fn forget(&mut self, no: RevisionNo) {
+        self.metrics.retain(|metric| metric.no != no);
+        self.unstored.retain(|(of, _), _| *of != no);
     }
 
     pub(super) fn assigned(&mut self, partitions: &[u32]) {
@@ -138,7 +147,7 @@ impl Counting {
 
     fn note_held(&self) {
         let held = self.held();
-        self.view.stand(|standing| {
+        self.board.stand(|standing| {
             standing.held = held;
             standing.assigned = true;
         });
@@ -208,6 +217,9 @@ impl Counting {
         let Some(held) = self.held.get_mut(&partition) else { return };
         self.refused.clear();
         self.decoder.decode(partition, records, &mut held.window, count_from, &mut self.batch, &mut self.refused);
+        if self.role == Role::Backfill {
+            return;
+        }
         telemetry::counted(self.batch.len() as u64, self.batch.duplicates, self.batch.conflicts);
         telemetry::hint(
             "timestamp_in_seconds",
@@ -236,7 +248,7 @@ impl Counting {
             Ok(()) => self.letters.clear(),
             Err(fault) => {
                 tracing::error!("dead letters could not be written, trying again: {fault}");
-                self.view.stand(|standing| standing.store_trouble = Some(fault.to_string()));
+                self.board.stand(|standing| standing.store_trouble = Some(fault.to_string()));
                 // The queue stays bounded: what cannot be written is counted and said, the records stay in the log.
                 if self.letters.len() > 10 * LETTERS {
                     telemetry::letters_lost(self.letters.len() as u64);
@@ -273,7 +285,9 @@ impl Counting {
         }
         let mut counted = self.view.write();
         let counted = &mut *counted;
-        counted.state.begin(&self.batch);
+        let metrics = &self.metrics;
+        let of = |no: &RevisionNo| metrics.iter().find(|metric| metric.no == *no).map(|metric| metric.id);
+        counted.state.begin_for(&self.batch, due.iter().filter_map(|(no, _)| of(no)));
         let mut counts = Vec::with_capacity(due.len());
         for (no, updates) in &handed {
             let metric = self.metrics.iter().find(|metric| metric.no == *no);
@@ -295,9 +309,6 @@ impl Counting {
             place.version += 1;
             place.events += self.batch.len() as u64;
             place.spent_ns += begun.elapsed().as_nanos() as u64;
-            if place.target.as_ref().is_some_and(|target| place.position.reaches(target)) {
-                place.target = None;
-            }
             counts.push(Count { revision: *no, rows, watermark: watermark(&self.batch, *from) });
         }
         (counts, failed)
@@ -322,8 +333,10 @@ impl Counting {
                 )
             })
             .collect();
-        telemetry::lag(&lag);
-        self.view.stand(|standing| {
+        if self.role == Role::Main {
+            telemetry::lag(&lag);
+        }
+        self.board.stand(|standing| {
             standing.partitions = bounds.len();
             standing.lag = lag;
         });
@@ -339,7 +352,7 @@ impl Counting {
     }
 
     /// The furthest that any metric has counted, per partition.
-    fn position(&self) -> Position {
+    pub(super) fn position(&self) -> Position {
         let mut all = Position::default();
         for metric in &self.metrics {
             for (partition, offset) in self.machine.position(metric.no).0 {

@@ -2,6 +2,7 @@
 //!
 //! Over 400 lines: one match of effects, and each arm's few lines, in the order in which the protocol names them.
 
+use super::board::Board;
 use super::compacting::UNFOLDED;
 use super::counting::Counting;
 use super::halts;
@@ -30,6 +31,7 @@ pub(super) struct Driver {
     /// Tells which log is read, where a log can be replaced by another of its name.
     pub(super) identity: Option<Arc<dyn Identity>>,
     pub(super) view: Arc<View>,
+    pub(super) board: Arc<Board>,
     pub(super) commits: Worker<CommitJob, CommitDone>,
     pub(super) compactions: Worker<CompactJob, CompactDone>,
     pub(super) compacting: BTreeSet<(RevisionNo, Bucket)>,
@@ -54,6 +56,7 @@ impl Driver {
         store: Arc<dyn Store>,
         identity: Option<Arc<dyn Identity>>,
         view: Arc<View>,
+        board: Arc<Board>,
         shared: bool,
     ) -> std::io::Result<Driver> {
         Ok(Driver {
@@ -64,6 +67,7 @@ impl Driver {
             given: BTreeMap::new(),
             store,
             view,
+            board,
             compacting: BTreeSet::new(),
             lives: BTreeMap::new(),
             expired: BTreeMap::new(),
@@ -235,7 +239,7 @@ impl Driver {
                 let now = jiff::Timestamp::now().as_millisecond();
                 telemetry::committed(now);
                 self.view.announce();
-                self.view.stand(|standing| {
+                self.board.stand(|standing| {
                     standing.last_commit = Some(now);
                     standing.store_trouble = None;
                 });
@@ -247,7 +251,7 @@ impl Driver {
             Ok(CommitAnswer::Full(bucket)) => Answer::Full(bucket.table, bucket.bucket),
             Ok(CommitAnswer::Broken(what)) => Answer::Failed(Trouble::Corrupt(what)),
             Err(fault) => {
-                self.view.stand(|standing| standing.store_trouble = Some(fault.to_string()));
+                self.board.stand(|standing| standing.store_trouble = Some(fault.to_string()));
                 Answer::Failed(trouble(&fault))
             }
         };
@@ -323,7 +327,27 @@ impl Driver {
 
     fn source_trouble(&self, fault: &SourceError) {
         tracing::warn!("{fault}; trying again");
-        self.view.stand(|standing| standing.source_trouble = Some(fault.to_string()));
+        self.board.stand(|standing| standing.source_trouble = Some(fault.to_string()));
+    }
+
+    /// Waits for the compactions of a revision that are on their way: what they raise belongs to its views.
+    pub(super) fn settle_compactions(&mut self, counting: &mut Counting, no: RevisionNo, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        while self.compacting.iter().any(|(of, _)| *of == no) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.compactions.done.recv_timeout(left) {
+                Ok(done) => self.compacted(counting, done),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Lets go of a revision.
+    pub(super) fn forget(&mut self, no: RevisionNo) {
+        self.lives.remove(&no);
+        self.expired.remove(&no);
+        self.compacting.retain(|(of, _)| *of != no);
+        self.given.retain(|(of, _), _| *of != no);
     }
 
     /// Waits until nothing of these partitions is uncommitted, at most `limit`. Missing it is safe: the rest is counted

@@ -58,6 +58,32 @@ struct Folded {
     begun: Option<Instant>,
 }
 
+/// The followers of all metrics that are served.
+#[derive(Default)]
+pub struct Followers(RwLock<Vec<Arc<Follower>>>);
+
+impl Followers {
+    /// One more.
+    pub fn add(&self, follower: Arc<Follower>) {
+        self.0.write().push(follower);
+    }
+
+    /// One less.
+    pub fn remove(&self, follower: &Arc<Follower>) {
+        self.0.write().retain(|other| !Arc::ptr_eq(other, follower));
+    }
+
+    /// All of them.
+    pub fn all(&self) -> Vec<Arc<Follower>> {
+        self.0.read().clone()
+    }
+
+    /// Per partition the furthest that any of them has seen counted.
+    pub fn furthest(&self) -> Position {
+        Position::furthest(self.all().iter().map(|follower| follower.read().position.clone()))
+    }
+}
+
 impl Follower {
     /// Follows a revision from nothing; [`Follower::refresh`] reads the first time.
     pub fn new(store: Arc<dyn Store>, revision: RevisionId, description: &Description) -> Follower {

@@ -4,7 +4,7 @@ use crate::progress::{Found, Progress, Trouble};
 use crate::store;
 
 /// A partition of which nothing was counted has no place in a position.
-pub(super) fn counted_partitions(stored: &store::StoredRevision) -> impl Iterator<Item = (u32, u64)> + '_ {
+pub fn counted_partitions(stored: &store::StoredRevision) -> impl Iterator<Item = (u32, u64)> + '_ {
     let places = stored.progress.iter().map(|(partition, progress)| (*partition, progress.next));
     places.filter(|(_, next)| *next > 0)
 }

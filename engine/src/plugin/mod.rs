@@ -6,10 +6,11 @@
 
 mod check;
 mod elf;
+mod files;
 mod folder;
 mod library;
 mod metric;
 mod registry;
 
 pub use metric::{AnswerFailure, Delta, Metric, Read, ReadFault};
-pub use registry::{Loaded, RejectedFile, load};
+pub use registry::{Found, Registry, RejectedFile};

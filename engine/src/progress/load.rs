@@ -9,6 +9,7 @@ use super::machine::{Machine, Need, Partition, Revision};
 use super::protocol::*;
 use super::record::{Progress, Span};
 use super::topic::same_log;
+use std::collections::BTreeMap;
 
 /// What a stored record means for memory.
 enum Standing {
@@ -84,10 +85,19 @@ impl Machine {
         }
     }
 
-    pub(super) fn joined(&mut self, no: RevisionNo, history: History, out: &mut Vec<Effect>) {
+    pub(super) fn joined(
+        &mut self,
+        no: RevisionNo,
+        history: History,
+        shown: Option<BTreeMap<u32, u64>>,
+        out: &mut Vec<Effect>,
+    ) {
         let Err(at) = self.revisions.binary_search_by_key(&no, |revision| revision.no) else { return };
-        let need = Need::Load { rebuild: self.settings.memory == Memory::Resident };
-        self.revisions.insert(at, Revision::new(no, history, need));
+        let need = Need::Load { rebuild: self.settings.memory == Memory::Resident && shown.is_none() };
+        let mut revision = Revision::new(no, history, need);
+        revision.view = shown.unwrap_or_default();
+        revision.adopted = revision.view.clone();
+        self.revisions.insert(at, revision);
         for part in &mut self.partitions {
             part.cells.insert(at, Cell::new());
         }
@@ -220,6 +230,9 @@ impl Machine {
             out.push(Effect::Drop(revision.no, part.partition));
         }
         let halt = begin(cell, found, bounds, revision.history, &self.settings);
+        if revision.adopted.remove(&part.partition) == Some(cell.base.next) {
+            cell.verify = None;
+        }
         if let Some(halt) = halt {
             out.push(Effect::Halted(revision.no, Some(part.partition), halt.clone()));
             cell.phase = Phase::Halted(halt);
@@ -232,6 +245,7 @@ impl Machine {
         revision.need = Need::Load { rebuild: true };
         revision.asked = None;
         revision.pending_rows = 0;
+        revision.adopted.clear();
         for part in &mut self.partitions {
             part.cells[r] = Cell::new();
         }

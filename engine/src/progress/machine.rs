@@ -42,6 +42,8 @@ pub(super) struct Revision {
     pub(super) pending_rows: u64,
     /// Resident: what the view holds of partitions that are not being counted here.
     pub(super) view: BTreeMap<u32, u64>,
+    /// Per partition how far it was counted in this process before it joined: there the log needs no second look.
+    pub(super) adopted: BTreeMap<u32, u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +99,7 @@ impl Machine {
             Event::Revoked(partitions) => self.revoked(&partitions, out),
             Event::Lost(partitions) => self.lost(&partitions, out),
             Event::Topic(topic) => self.told_topic(topic, out),
-            Event::Joined(no, history) => self.joined(no, history, out),
+            Event::Joined(no, history, shown) => self.joined(no, history, shown, out),
             Event::Left(no) => self.left(no, out),
             Event::Loaded(no, ticket, found) => self.loaded(no, ticket, found, out),
             Event::Created(no, ticket, done) => self.created(no, ticket, done, out),
@@ -300,6 +302,7 @@ impl Revision {
             full_tries: 0,
             pending_rows: 0,
             view: BTreeMap::new(),
+            adopted: BTreeMap::new(),
         }
     }
 }

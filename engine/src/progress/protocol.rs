@@ -4,6 +4,7 @@
 //! Data only; the rules are in `machine`. Nothing here names a store or a source: the driver translates.
 
 use super::record::{Anchor, Progress, Span};
+use std::collections::BTreeMap;
 use thiserror::Error;
 
 /// The driver's number for a revision of a lane; not reused while the machine lives.
@@ -78,8 +79,9 @@ pub enum Event {
     Lost(Vec<u32>),
     /// The id of the log as it is now. Asked before bounds, and from time to time.
     Topic(String),
-    /// The lane shall feed this revision.
-    Joined(RevisionNo, History),
+    /// The lane shall feed this revision. Per partition how far its view goes, where it holds exactly what is stored;
+    /// `None`: nothing of a view can be relied on.
+    Joined(RevisionNo, History, Option<BTreeMap<u32, u64>>),
     /// The lane no longer feeds it; what is not committed is dropped.
     Left(RevisionNo),
     /// Answer to [`Effect::Load`]: what is stored, at one moment, of all partitions.

@@ -124,6 +124,13 @@ impl Machine {
         })
     }
 
+    /// Whether everything that was counted of a revision is stored.
+    #[must_use]
+    pub fn is_stored(&self, revision: RevisionNo) -> bool {
+        let Some(r) = self.revision(revision) else { return true };
+        self.partitions.iter().all(|part| !part.cells[r].has_memory())
+    }
+
     /// Updates that wait for their commit, of the revision with the most: reason enough for an early checkpoint.
     #[must_use]
     pub fn pending_rows(&self) -> u64 {

@@ -71,6 +71,8 @@ pub struct State {
     columns: Columns,
     /// Keys of the current batch, per keyspace.
     resolved: Vec<Vec<u32>>,
+    /// Whether the current batch is resolved for each of them.
+    wanted: Vec<bool>,
     kept: fold::Kept,
     /// By number of the table; as many as a metric has tables.
     written: Mutex<Vec<metric::Written>>,
@@ -123,10 +125,21 @@ impl State {
         self.metrics[metric.0].clear();
     }
 
-    /// Prepares a batch for [`State::apply`]: resolves its ids and keys once for all metrics.
+    /// Prepares a batch for [`State::apply`] to any metric.
     pub fn begin(&mut self, batch: &EventBatch) {
+        self.begin_for(batch, (0..self.metrics.len()).map(MetricId));
+    }
+
+    /// Prepares a batch for [`State::apply`] to these metrics: resolves its ids and keys once for all of them.
+    pub fn begin_for(&mut self, batch: &EventBatch, metrics: impl Iterator<Item = MetricId>) {
         self.columns.fill(batch, &mut self.texts);
-        for (keyspace, resolved) in self.keyspaces.iter_mut().zip(&mut self.resolved) {
+        self.wanted.clear();
+        self.wanted.resize(self.keyspaces.len(), false);
+        for metric in metrics {
+            self.metrics[metric.0].tables.iter().for_each(|table| self.wanted[table.keyspace] = true);
+        }
+        let keyspaces = self.keyspaces.iter_mut().zip(&mut self.resolved).zip(&self.wanted);
+        for ((keyspace, resolved), _) in keyspaces.filter(|(_, wanted)| **wanted) {
             keyspace.resolve(&self.columns, batch.len(), &self.texts, resolved);
         }
     }
@@ -192,13 +205,14 @@ impl State {
 
     /// Rolls up about `rows` rows that have fallen below the floors. Whether there were any; reads are exact either way.
     pub fn roll(&mut self, rows: usize) -> bool {
-        let rolling = self.rolling(rows);
+        let rolling = self.rolling(rows, |_| true);
         rolling.map(|rolling| self.rolled(rolling)).is_some()
     }
 
-    /// Works out such a roll-up beside readers: it may take a while, and changes nothing.
-    pub fn rolling(&self, rows: usize) -> Option<Rolling> {
-        self.metrics.iter().enumerate().find_map(|(metric, of)| {
+    /// Works out such a roll-up of some metrics beside readers: it may take a while, and changes nothing.
+    pub fn rolling(&self, rows: usize, of: impl Fn(MetricId) -> bool) -> Option<Rolling> {
+        let metrics = self.metrics.iter().enumerate().filter(|(metric, _)| of(MetricId(*metric)));
+        metrics.into_iter().find_map(|(metric, of)| {
             let table = |(table, of): (usize, &table::TableState)| {
                 of.rolling(rows).map(|change| Rolling { metric: MetricId(metric), table, change })
             };

@@ -82,7 +82,7 @@ impl World {
     fn start(&mut self, owner: usize) {
         for revision in 0..REVISIONS {
             if revision == 0 || self.late_joined {
-                self.owners[owner].tell(Event::Joined(RevisionNo(revision), History::Whole));
+                self.owners[owner].tell(Event::Joined(RevisionNo(revision), History::Whole, None));
             }
         }
         let partitions = (0..PARTITIONS).filter(|partition| self.assigned[*partition as usize] == owner).collect();
@@ -250,7 +250,7 @@ impl World {
             964..968 if !self.late_joined => {
                 self.late_joined = true;
                 for owner in &mut self.owners {
-                    owner.tell(Event::Joined(RevisionNo(1), History::Whole));
+                    owner.tell(Event::Joined(RevisionNo(1), History::Whole, None));
                 }
             }
             968..974 => self.owners[owner].tell(Event::GapAccepted(self.rng.random_range(0..PARTITIONS))),

@@ -346,6 +346,27 @@ impl Consumer {
         checked(unsafe { rds::rd_kafka_assign(self.client, list.0) })
     }
 
+    /// Reads these partitions too, outside any group.
+    pub(super) fn add(&mut self, partitions: &[(u32, i64)]) -> Result<(), Fault> {
+        if partitions.is_empty() {
+            return Ok(());
+        }
+        let list = self.list(partitions);
+        // SAFETY: as for `subscribe`; the call returns an error object or null.
+        unsafe { taken(rds::rd_kafka_incremental_assign(self.client, list.0)) }
+    }
+
+    /// Reads these no longer.
+    pub(super) fn unassign(&mut self, partitions: &[u32]) -> Result<(), Fault> {
+        if partitions.is_empty() {
+            return Ok(());
+        }
+        let invalid = i64::from(rds::RD_KAFKA_OFFSET_INVALID);
+        let list = self.list(&partitions.iter().map(|partition| (*partition, invalid)).collect::<Vec<_>>());
+        // SAFETY: as for `add`.
+        unsafe { taken(rds::rd_kafka_incremental_unassign(self.client, list.0)) }
+    }
+
     /// Waits for a first message up to `wait`, then takes what is there, at most `most`. librdkafka's own call would
     /// wait until `most` have come or the time is over, which would delay the first by up to that.
     /// Also returns what was revoked meanwhile: messages of those partitions must not be used.

@@ -1,0 +1,175 @@
+//! A plugin's life in a running engine: dropped in, counted from the first record held, replaced, taken away, brought back.
+#![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
+
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tally_tests::client::Client;
+use tally_tests::tally::{Home, binary, plugin};
+
+const CONFIG: &str = "[plugins]\ndir = \"plugins\"\n[store]\ncheckpoint_interval_ms = 200\n";
+
+const COPY: &str = "[metrics.copy]\nplugin = \"products_popularity\"\n";
+
+/// A home whose binary lies alone, so that only what is put into `plugins/` is found.
+fn home() -> (Home, PathBuf) {
+    let mut home = Home::new(CONFIG).unwrap();
+    let (bin, folder) = (home.path().join("bin"), home.path().join("plugins"));
+    fs::create_dir(&bin).unwrap();
+    fs::create_dir(&folder).unwrap();
+    fs::copy(binary().unwrap(), bin.join("tally")).unwrap();
+    home.use_binary(bin.join("tally"));
+    (home, folder)
+}
+
+fn drop_in(folder: &Path, name: &str) {
+    fs::copy(plugin(name).unwrap(), folder.join(format!("{name}.so"))).unwrap();
+}
+
+/// Events `[from, to)`, each with an id of its own.
+fn events(from: u64, to: u64) -> String {
+    let event = |n: u64| {
+        let kind = ["view", "view", "view", "add_to_cart", "buy"][n as usize % 5];
+        format!(
+            "{{\"event_id\":\"e{n}\",\"user_id\":{},\"product_id\":\"p{}\",\"event_type\":\"{kind}\",\"timestamp\":\"2026-01-0{}T0{}:00:00Z\"}}\n",
+            n % 977,
+            n * n % 499,
+            1 + n % 7,
+            n % 10
+        )
+    };
+    (from..to).map(event).collect()
+}
+
+fn post(client: &Client, from: u64, to: u64) -> String {
+    let ends = (from..to).step_by(5_000).map(|at| client.post_all(&events(at, (at + 5_000).min(to))).unwrap());
+    ends.last().unwrap_or_default()
+}
+
+fn state(client: &Client, name: &str) -> String {
+    let listing = client.get("/api/metrics").unwrap().json();
+    let mut metrics = listing["metrics"].as_array().unwrap().iter();
+    let found = metrics.find(|metric| metric["name"] == name);
+    found.map_or("absent".into(), |metric| metric["state"].as_str().unwrap().to_owned())
+}
+
+fn until_state(client: &Client, name: &str, wanted: &str) {
+    let seen =
+        |client: &Client| Some(state(client, name)).filter(|seen| seen == wanted).ok_or_else(|| state(client, name));
+    client.until(&format!("{name} is {wanted}"), Duration::from_secs(60), seen).unwrap();
+}
+
+const ALL: Value = Value::Null;
+
+#[test]
+fn a_file_dropped_in_counts_all_history_and_answers_like_the_original() {
+    let (home, folder) = home();
+    drop_in(&folder, "products_popularity");
+    let tally = home.start().unwrap();
+    let client = &tally.client;
+    post(client, 0, 100_000);
+    let done = AtomicBool::new(false);
+    let last = std::thread::scope(|scope| {
+        let producer = scope.spawn(|| {
+            let (mut at, mut end) = (100_000, String::new());
+            while !done.load(Ordering::Relaxed) {
+                end = post(client, at, at + 500);
+                at += 500;
+                // A steady stream, not a flood: the next ones follow when these are counted.
+                client.ask("products_popularity", &ALL, &end).unwrap();
+            }
+            (at, end)
+        });
+        drop_in(&folder, "event_frequencies");
+        home.write("metrics.toml", format!("{CONFIG}{COPY}")).unwrap();
+        until_state(client, "event_frequencies", "active");
+        until_state(client, "copy", "active");
+        done.store(true, Ordering::Relaxed);
+        producer.join().unwrap()
+    });
+    let (posted, end) = last;
+    let question = json!({"limit": 1000, "bucket": "1d"});
+    let original = client.ask("products_popularity", &question, &end).unwrap();
+    assert_eq!(original["total"], posted);
+    assert_eq!(client.ask("copy", &question, &end).unwrap(), original);
+    assert_eq!(client.ask("event_frequencies", &ALL, &end).unwrap()["total"], posted);
+
+    // Taken away: its state is kept. Brought back, it has counted what came meanwhile.
+    fs::remove_file(folder.join("event_frequencies.so")).unwrap();
+    home.write("metrics.toml", CONFIG).unwrap();
+    until_state(client, "event_frequencies", "retired");
+    until_state(client, "copy", "retired");
+    let gone = client.evaluate(&json!({"name": "copy"})).unwrap();
+    assert_eq!(gone.status, 404);
+    assert!(gone.json()["detail"].as_str().unwrap().contains("retired since"), "{}", gone.text);
+    let end = post(client, posted, posted + 3_000);
+    drop_in(&folder, "event_frequencies");
+    home.write("metrics.toml", format!("{CONFIG}{COPY}")).unwrap();
+    until_state(client, "event_frequencies", "active");
+    until_state(client, "copy", "active");
+    let original = client.ask("products_popularity", &question, &end).unwrap();
+    assert_eq!(original["total"], posted + 3_000);
+    assert_eq!(client.ask("copy", &question, &end).unwrap(), original);
+    assert_eq!(client.ask("event_frequencies", &ALL, &end).unwrap()["total"], posted + 3_000);
+    tally.stop().unwrap();
+}
+
+#[test]
+fn a_backfill_that_is_killed_goes_on_where_it_was_stored() {
+    let (home, folder) = home();
+    drop_in(&folder, "event_frequencies");
+    let tally = home.start().unwrap();
+    let end = post(&tally.client, 0, 400_000);
+    tally.client.ask("event_frequencies", &ALL, &end).unwrap();
+    drop_in(&folder, "user_activities");
+    drop_in(&folder, "products_popularity");
+    until_state(&tally.client, "user_activities", "backfilling");
+    tally.kill().unwrap();
+    for _ in 0..3 {
+        home.start().unwrap().kill().unwrap();
+    }
+    let tally = home.start().unwrap();
+    let client = &tally.client;
+    until_state(client, "user_activities", "active");
+    until_state(client, "products_popularity", "active");
+    assert_eq!(client.ask("products_popularity", &ALL, &end).unwrap()["total"], 400_000);
+    assert_eq!(client.ask("event_frequencies", &ALL, &end).unwrap()["total"], 400_000);
+    let of_user = (0..400_000).filter(|n| n % 977 == 5).count();
+    assert_eq!(client.ask("user_activities", &json!({"user_id": 5}), &end).unwrap()["total"], of_user);
+    let audit = home.run(&["verify", "--url", &tally.url()]).unwrap();
+    assert!(audit.status.success(), "{}", String::from_utf8_lossy(&audit.stdout));
+    tally.stop().unwrap();
+}
+
+#[test]
+fn a_file_that_is_no_good_harms_nothing_and_what_it_replaces_goes_on() {
+    let (home, folder) = home();
+    drop_in(&folder, "event_frequencies");
+    let tally = home.start().unwrap();
+    let client = &tally.client;
+    let end = post(client, 0, 1_000);
+    let good = fs::read(plugin("event_frequencies").unwrap()).unwrap();
+    fs::write(folder.join("event_frequencies.so"), &good[..good.len() / 2]).unwrap();
+    let refused = |client: &Client| {
+        let listing = client.get("/api/metrics").unwrap().json();
+        let reason = listing["rejected"][0]["reason"].as_str().unwrap_or_default().to_owned();
+        if reason.contains("cut off") { Ok(reason) } else { Err(listing["rejected"].to_string()) }
+    };
+    client.until("the half file is refused", Duration::from_secs(10), refused).unwrap();
+    assert_eq!(state(client, "event_frequencies"), "active");
+    assert_eq!(client.ask("event_frequencies", &ALL, &end).unwrap()["total"], 1_000);
+
+    // The rest of it comes: the same code as before.
+    fs::write(folder.join("event_frequencies.so"), &good).unwrap();
+    let taken = |client: &Client| {
+        let listing = client.get("/api/metrics").unwrap().json();
+        let rejected = listing["rejected"].as_array().unwrap();
+        if rejected.is_empty() { Ok(String::new()) } else { Err(listing["rejected"].to_string()) }
+    };
+    client.until("the whole file is taken", Duration::from_secs(10), taken).unwrap();
+    let end = post(client, 1_000, 2_000);
+    assert_eq!(client.ask("event_frequencies", &ALL, &end).unwrap()["total"], 2_000);
+    tally.stop().unwrap();
+}
