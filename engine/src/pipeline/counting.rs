@@ -6,11 +6,10 @@ use super::show::show;
 use super::view::View;
 use crate::dead_letter::{DeadLetter, DeadLetters};
 use crate::decode::{Decoder, DedupeWindow, Refused, in_seconds, is_framed};
-use crate::event::{EventBatch, Position, Record};
+use crate::event::{EventBatch, Record};
 use crate::feed::Feed;
 use crate::plugin;
 use crate::progress::{Anchor, Count, Event, Machine, RevisionNo, Settings};
-use crate::source::Bounds;
 use crate::state::{CellUpdate, MetricId, Sealed};
 use crate::store::RevisionId;
 use crate::telemetry;
@@ -41,6 +40,16 @@ pub enum Role {
     Backfill,
 }
 
+/// Where a lane puts what is not counted.
+pub(super) struct Outlets {
+    /// Refused records.
+    pub(super) dead_letters: Arc<DeadLetters>,
+    /// New events, for whoever listens.
+    pub(super) feed: Option<Arc<Feed>>,
+    /// Name of the topic, for dead letters.
+    pub(super) topic: String,
+}
+
 /// What one partition added to a revision and is not stored yet.
 #[derive(Default)]
 pub(super) struct Unstored {
@@ -55,7 +64,7 @@ pub(super) struct Counting {
     pub(super) machine: Machine,
     pub(super) view: Arc<View>,
     pub(super) board: Arc<Board>,
-    role: Role,
+    pub(super) role: Role,
     pub(super) metrics: Vec<Metric>,
     pub(super) unstored: HashMap<(RevisionNo, u32), Unstored>,
     pub(super) dead_letters: Arc<DeadLetters>,
@@ -70,7 +79,7 @@ pub(super) struct Counting {
     updates: Vec<CellUpdate>,
     feed: Option<Arc<Feed>>,
     topic: String,
-    processed: u64,
+    pub(super) processed: u64,
 }
 
 /// A partition that is held.
@@ -93,10 +102,9 @@ impl Counting {
         role: Role,
         metrics: Vec<Metric>,
         decoder: Decoder,
-        dead_letters: Arc<DeadLetters>,
-        feed: Option<Arc<Feed>>,
-        topic: String,
+        outlets: Outlets,
     ) -> Counting {
+        let Outlets { dead_letters, feed, topic } = outlets;
         Counting {
             dedupe_window: settings.dedupe_window,
             max_pending_rows: settings.max_pending_rows,
@@ -320,70 +328,6 @@ impl Counting {
         if let Some(feed) = self.feed.as_deref().filter(|feed| feed.has_listeners()) {
             show(feed, &self.decoder, &self.batch, records, count_from);
         }
-    }
-
-    pub(super) fn note_lag(&mut self, bounds: &[Bounds]) {
-        let position = self.position();
-        let lag: BTreeMap<u32, u64> = bounds
-            .iter()
-            .map(|b| {
-                (
-                    b.partition,
-                    b.end.saturating_sub(position.0.get(&b.partition).copied().unwrap_or(b.start).max(b.start)),
-                )
-            })
-            .collect();
-        if self.role == Role::Main {
-            telemetry::lag(&lag);
-        }
-        self.board.stand(|standing| {
-            standing.partitions = bounds.len();
-            standing.lag = lag;
-        });
-    }
-
-    /// The partitions that the log says to end before what was counted of them, and that do not stand still for it yet.
-    pub(super) fn beyond(&self, bounds: &[Bounds]) -> impl Iterator<Item = u32> {
-        let halted: Vec<Option<u32>> = self.machine.halts().map(|(_, partition, _)| partition).collect();
-        let position = self.position();
-        let beyond = |b: &&Bounds| position.0.get(&b.partition).is_some_and(|next| *next > b.end);
-        let beyond = bounds.iter().filter(beyond).map(|b| b.partition);
-        beyond.filter(move |p| !halted.contains(&Some(*p))).collect::<Vec<_>>().into_iter()
-    }
-
-    /// The furthest that any metric has counted, per partition.
-    pub(super) fn position(&self) -> Position {
-        let mut all = Position::default();
-        for metric in &self.metrics {
-            for (partition, offset) in self.machine.position(metric.no).0 {
-                let furthest = all.0.entry(partition).or_default();
-                *furthest = offset.max(*furthest);
-            }
-        }
-        all
-    }
-
-    /// Per partition the smallest offset that any metric has stored.
-    pub(super) fn committed_offsets(&self) -> Vec<(u32, u64)> {
-        let mut all: BTreeMap<u32, u64> = BTreeMap::new();
-        for metric in &self.metrics {
-            for (partition, offset) in self.machine.committed(metric.no).0 {
-                let least = all.entry(partition).or_insert(offset);
-                *least = offset.min(*least);
-            }
-        }
-        all.into_iter().collect()
-    }
-
-    pub(super) fn done(&self) -> super::Done {
-        let committed: BTreeMap<u32, u64> = self.committed_offsets().into_iter().collect();
-        let behind: u64 = self
-            .position()
-            .0
-            .iter()
-            .map(|(partition, counted)| counted - committed.get(partition).copied().unwrap_or(0).min(*counted))
-            .sum();
-        super::Done { processed: self.processed, committed: self.processed.saturating_sub(behind) }
     }
 }
 

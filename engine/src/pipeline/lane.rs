@@ -7,7 +7,7 @@
 
 use super::board::Board;
 use super::command::Command;
-use super::counting::{Counting, Metric, Role};
+use super::counting::{Counting, Metric, Outlets, Role};
 use super::effects::Driver;
 use super::view::View;
 use crate::dead_letter::DeadLetters;
@@ -111,9 +111,7 @@ impl Lane {
             parts.role,
             parts.metrics,
             parts.decoder,
-            parts.dead_letters,
-            parts.feed,
-            parts.topic,
+            Outlets { dead_letters: parts.dead_letters, feed: parts.feed, topic: parts.topic },
         );
         let driver = Driver::new(parts.store, parts.identity, parts.view, parts.board, parts.shared)?;
         let lane = Lane {

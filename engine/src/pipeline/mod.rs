@@ -12,6 +12,7 @@ mod follower;
 mod halts;
 mod lane;
 mod origin;
+mod reach;
 mod relay;
 mod show;
 mod stored;
