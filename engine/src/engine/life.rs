@@ -366,9 +366,8 @@ impl Work {
     fn take_over(&mut self, n: usize, served: Arc<Served>) {
         let left = leave(&self.backfills[n].handle, &served);
         let metric = self.parts.lanes.metric(&served);
-        let shown = left.clean.then_some(left.stored);
         *served.stage.write() = Stage::Main;
-        self.parts.main.tell(Command::Join { metric, history: History::Whole, shown });
+        self.parts.main.tell(Command::Join { metric, history: History::Whole, shown: left.shown });
         self.parts.view.arrived(served.id, now());
         self.parts.lanes.answers_now(&served.revision);
         tracing::info!(metric = served.askable.plugin.name(), "history is counted; the metric is active");

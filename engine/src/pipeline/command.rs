@@ -29,7 +29,7 @@ pub enum Command {
         /// See above; `None`: they are made anew from the store.
         shown: Option<Position>,
     },
-    /// Commit what it counted and let it go; the answer says how far it is stored.
+    /// Commit what it counted and let it go; the answer says what is left of it.
     Leave(RevisionNo, SyncSender<Left>),
     /// From the next batch on call this code: it is of the same revision.
     Swap(RevisionNo, Arc<plugin::Metric>),
@@ -42,10 +42,8 @@ pub enum Command {
 /// How a metric left.
 #[derive(Clone, Debug, Default)]
 pub struct Left {
-    /// Stored, of the partitions that were held.
-    pub stored: Position,
-    /// Whether everything that was counted is stored; else the views in memory are ahead of it.
-    pub clean: bool,
+    /// Per partition how far its views in memory go, if they hold exactly what is stored.
+    pub shown: Option<Position>,
 }
 
 impl Lane {
@@ -102,7 +100,7 @@ impl Lane {
         self.tell(Event::CheckpointDue);
         self.driver.flush(&mut self.counting, &held, FLUSH);
         self.driver.settle_compactions(&mut self.counting, no, FLUSH);
-        let left = Left { stored: self.counting.machine.committed(no), clean: self.counting.machine.is_stored(no) };
+        let left = Left { shown: self.counting.machine.shown(no).map(Position) };
         self.tell(Event::Left(no));
         self.driver.forget(no);
         self.counting.forget(no);

@@ -199,7 +199,10 @@ impl Counting {
         let due: Vec<(RevisionNo, u64)> = self.machine.due(partition, epoch, to).collect();
         let Some(count_from) = due.iter().map(|(_, from)| *from).min() else {
             self.warm_up(partition, records);
-            return;
+            // Told all the same: whoever has to count these goes on from where they are read again.
+            let counted =
+                crate::progress::Counted { partition, epoch, to, last: Some(anchor(last)), counts: Vec::new() };
+            return driver.tell(self, Event::Counted(counted));
         };
         self.decode(partition, records, count_from);
         let (counts, failed) = self.apply(partition, &due);

@@ -254,6 +254,7 @@ impl World {
                 }
             }
             968..974 => self.owners[owner].tell(Event::GapAccepted(self.rng.random_range(0..PARTITIONS))),
+            974..976 => self.owners[owner].change_lanes(RevisionNo(u32::from(self.late_joined && self.rng.random()))),
             _ => {
                 let partition = self.rng.random_range(0..self.logs.len());
                 let log = &mut self.logs[partition];
