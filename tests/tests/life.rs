@@ -9,7 +9,7 @@ use std::time::Duration;
 use tally_tests::client::Client;
 use tally_tests::tally::{Home, binary, plugin};
 
-const CONFIG: &str = "[plugins]\ndir = \"plugins\"\n[store]\ncheckpoint_interval_ms = 200\n";
+const CONFIG: &str = "[plugins]\ndir = \"plugins\"\n[store]\ncheckpoint_interval_ms = 200\n[server]\nevaluation_deadline_ms = 10000\n";
 
 const COPY: &str = "[metrics.copy]\nplugin = \"products_popularity\"\n";
 
@@ -171,5 +171,115 @@ fn a_file_that_is_no_good_harms_nothing_and_what_it_replaces_goes_on() {
     client.until("the whole file is taken", Duration::from_secs(10), taken).unwrap();
     let end = post(client, 1_000, 2_000);
     assert_eq!(client.ask("event_frequencies", &ALL, &end).unwrap()["total"], 2_000);
+    tally.stop().unwrap();
+}
+
+/// A section under which `products_popularity` means something else: another revision.
+fn weighted(buy: u32, rest: &str) -> String {
+    format!("{CONFIG}[metrics.products_popularity]\n{rest}[metrics.products_popularity.config.weights]\nbuy = {buy}\n")
+}
+
+/// Roles with states, the one that answers first.
+fn roles(client: &Client, name: &str) -> Vec<String> {
+    let listing = client.get(&format!("/api/metrics/{name}/versions")).unwrap().json();
+    let versions = listing["versions"].as_array().unwrap().iter();
+    versions.map(|v| format!("{} {}", v["role"].as_str().unwrap(), v["state"].as_str().unwrap())).collect()
+}
+
+fn until_roles(client: &Client, wanted: &[&str]) {
+    let seen = |client: &Client| {
+        let seen = roles(client, "products_popularity");
+        if seen == wanted { Ok(String::new()) } else { Err(format!("{seen:?}")) }
+    };
+    client.until(&format!("{wanted:?}"), Duration::from_secs(60), seen).unwrap();
+}
+
+fn score(client: &Client, end: &str) -> i64 {
+    let params = json!({"product_ids": ["p0"]});
+    client.ask("products_popularity", &params, end).unwrap()["products"][0]["score"].as_i64().unwrap()
+}
+
+/// Score of `p0` among events `[0, to)` where each purchase weighs `buy` and nothing else counts.
+fn recount(to: u64, buy: i64) -> i64 {
+    (0..to).filter(|n| n * n % 499 == 0 && n % 5 == 4).count() as i64 * buy
+}
+
+#[test]
+fn another_revision_counts_beside_the_one_that_answers_and_takes_its_place_in_one_step() {
+    let (home, folder) = home();
+    drop_in(&folder, "products_popularity");
+    home.write("metrics.toml", weighted(2, "")).unwrap();
+    let tally = home.start().unwrap();
+    let client = &tally.client;
+    let end = post(client, 0, 100_000);
+    assert_eq!(score(client, &end), recount(100_000, 2));
+
+    // Whoever polls through the change sees the total grow or stand, and never an error.
+    let done = AtomicBool::new(false);
+    let (posted, end) = std::thread::scope(|scope| {
+        let poller = scope.spawn(|| {
+            let (mut last, mut polls) = (100_000, 0);
+            while !done.load(Ordering::Relaxed) {
+                let answer = client.evaluate(&json!({"name": "products_popularity"})).unwrap();
+                assert_eq!(answer.status, 200, "{}", answer.text);
+                let total = answer.json()["result"]["total"].as_u64().unwrap();
+                assert!(total >= last, "{total} after {last}");
+                (last, polls) = (total, polls + 1);
+            }
+            polls
+        });
+        let producer = scope.spawn(|| {
+            let (mut at, mut end) = (100_000, String::new());
+            while !done.load(Ordering::Relaxed) {
+                end = post(client, at, at + 500);
+                at += 500;
+                client.ask("products_popularity", &ALL, &end).unwrap();
+            }
+            (at, end)
+        });
+        home.write("metrics.toml", weighted(5, "")).unwrap();
+        until_roles(client, &["answering active", "before active"]);
+        done.store(true, Ordering::Relaxed);
+        assert!(poller.join().unwrap() > 0);
+        producer.join().unwrap()
+    });
+    assert_eq!(score(client, &end), recount(posted, 5));
+
+    // The one before was fed on: going back is exact at once, and forward again.
+    let end = post(client, posted, posted + 1_000);
+    home.succeed(&["plugin", "rollback", "products_popularity", "--url", &tally.url()]).unwrap();
+    assert_eq!(score(client, &end), recount(posted + 1_000, 2));
+    assert_eq!(roles(client, "products_popularity"), ["answering active", "next active"]);
+
+    // That it was taken back outlives the engine, though the configuration says something else.
+    tally.kill().unwrap();
+    let tally = home.start().unwrap();
+    let client = &tally.client;
+    until_roles(client, &["answering active", "next active"]);
+    assert_eq!(score(client, &end), recount(posted + 1_000, 2));
+    home.succeed(&["plugin", "promote", "products_popularity", "--url", &tally.url()]).unwrap();
+    assert_eq!(score(client, &end), recount(posted + 1_000, 5));
+    let listing = client.get("/api/metrics/products_popularity/versions").unwrap().json();
+    assert_eq!(listing["examples"][0]["answers"].as_array().unwrap().len(), 2, "{listing}");
+    assert!(listing["examples"][0]["equal"].is_boolean(), "{listing}");
+    let refused = home.run(&["plugin", "promote", "products_popularity", "--url", &tally.url()]).unwrap();
+    assert!(!refused.status.success());
+    tally.stop().unwrap();
+}
+
+#[test]
+fn a_new_revision_waits_for_a_word_where_that_is_configured() {
+    let (home, folder) = home();
+    drop_in(&folder, "products_popularity");
+    home.write("metrics.toml", weighted(2, "promote = \"manual\"\nkeep_old = \"1m\"\n")).unwrap();
+    let tally = home.start().unwrap();
+    let client = &tally.client;
+    let end = post(client, 0, 10_000);
+    home.write("metrics.toml", weighted(3, "promote = \"manual\"\nkeep_old = \"1m\"\n")).unwrap();
+    until_roles(client, &["answering active", "next active"]);
+    assert_eq!(score(client, &end), recount(10_000, 2));
+    home.succeed(&["plugin", "promote", "products_popularity", "--url", &tally.url()]).unwrap();
+    assert_eq!(score(client, &end), recount(10_000, 3));
+    until_roles(client, &["answering active", "before active"]);
     tally.stop().unwrap();
 }

@@ -339,6 +339,17 @@ impl Default for ServerConfig {
     }
 }
 
+/// When a new revision answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Promote {
+    /// Once it has counted its history.
+    #[default]
+    Auto,
+    /// When a person says so.
+    Manual,
+}
+
 /// `[metrics.NAME]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -349,12 +360,23 @@ pub struct MetricConfig {
     pub plugin: Option<String>,
     /// Handed to the plugin, checked against its config schema first.
     pub config: toml::Table,
+    /// Whether a new revision answers by itself once it has counted its history.
+    pub promote: Promote,
+    /// How long the revision before is fed on: `"30m"`, `"1h"`, `"2d"`. Until then a rollback is one step.
+    pub keep_old: String,
     /// Retention per tier (`1m`, `1h`, `1d`): `"48h"`, `"90d"`, `"all"`. Replaces what the plugin declares.
     pub retention: BTreeMap<String, String>,
 }
 
 impl Default for MetricConfig {
     fn default() -> Self {
-        MetricConfig { enabled: true, plugin: None, config: toml::Table::new(), retention: BTreeMap::new() }
+        MetricConfig {
+            enabled: true,
+            plugin: None,
+            config: toml::Table::new(),
+            promote: Promote::Auto,
+            keep_old: "1h".into(),
+            retention: BTreeMap::new(),
+        }
     }
 }

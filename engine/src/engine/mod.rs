@@ -1,6 +1,7 @@
 //! The façade: what a host program (the server) may ask of the engine. Knows no HTTP and no SQL.
 
 mod append;
+mod arrivals;
 mod audit;
 mod evaluate;
 mod lanes;
@@ -9,6 +10,7 @@ mod outlet;
 mod roster;
 mod start;
 mod types;
+mod versions;
 
 pub use crate::dead_letter::DeadLetter;
 pub use crate::feed::{FeedItem, Subscription};
@@ -19,6 +21,7 @@ pub use crate::state::DumpRow;
 pub use audit::{LogReader, LogRecord, StateDump};
 pub use outlet::{Outlet, Sent, open_outlet};
 pub use types::*;
+pub use versions::Order;
 
 use crate::config::EventsConfig;
 use crate::dead_letter::DeadLetters;

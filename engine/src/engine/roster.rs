@@ -12,6 +12,7 @@ use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 use tally_plugin::description::Description;
 
 /// A revision of a metric that is counted.
@@ -52,6 +53,19 @@ pub(super) enum Stage {
     },
 }
 
+/// A newer revision than the one that answers.
+pub(super) struct Next {
+    pub(super) served: Arc<Served>,
+    /// It waits for a person's word before it answers.
+    pub(super) held: bool,
+}
+
+/// The revision that answered before: fed on for a while.
+pub(super) struct Before {
+    pub(super) served: Arc<Served>,
+    pub(super) until: Instant,
+}
+
 /// A metric that is no longer served.
 #[derive(Clone)]
 pub(super) struct Retired {
@@ -62,6 +76,8 @@ pub(super) struct Retired {
 #[derive(Default)]
 pub(super) struct Roster {
     pub(super) served: BTreeMap<String, Arc<Served>>,
+    pub(super) next: BTreeMap<String, Next>,
+    pub(super) before: BTreeMap<String, Before>,
     pub(super) retired: BTreeMap<String, Retired>,
     pub(super) rejected: Vec<Rejected>,
     /// Plugin contents in memory.

@@ -178,7 +178,8 @@ impl Driver {
         let create = || -> Result<Life, StoreError> {
             let life = self.store.create(&metric.revision, &metric.meta)?;
             let current = self.store.current(&metric.revision.metric)?;
-            if current.as_ref() != Some(&metric.revision) {
+            // One that answers goes on until a newer revision has counted its history.
+            if current.is_none() {
                 self.store.point(current.as_ref(), &metric.revision)?;
             }
             Ok(life)

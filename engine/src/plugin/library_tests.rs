@@ -93,6 +93,8 @@ fn probe() -> Metric {
         file: PathBuf::new(),
         sha256: String::new(),
         config: json!({}),
+        section: crate::config::MetricConfig::default(),
+        keep_old: std::time::Duration::ZERO,
         description: Arc::new(description),
         hosted,
     }

@@ -1,11 +1,13 @@
 //! A metric that can be called: what the rest of the engine sees of a plugin.
 
 use super::library::Hosted;
+use crate::config::MetricConfig;
 use crate::event::EventBatch;
 use serde_json::Value;
 use std::cell::RefCell;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tally_plugin::ask::{Ask, Reply};
 use tally_plugin::description::{Description, From};
 use tally_plugin::read::{ReadAnswer, ReadRequest};
@@ -70,6 +72,8 @@ pub struct Metric {
     pub(super) file: PathBuf,
     pub(super) sha256: String,
     pub(super) config: Value,
+    pub(super) section: MetricConfig,
+    pub(super) keep_old: Duration,
     pub(super) description: Arc<Description>,
     pub(super) hosted: Hosted,
 }
@@ -115,6 +119,18 @@ impl Metric {
     #[must_use]
     pub fn config(&self) -> &Value {
         &self.config
+    }
+
+    /// Its section of the configuration.
+    #[must_use]
+    pub fn section(&self) -> &MetricConfig {
+        &self.section
+    }
+
+    /// How long the revision that it replaces is fed on.
+    #[must_use]
+    pub fn keep_old(&self) -> Duration {
+        self.keep_old
     }
 
     /// What it is, with the configured retention.

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tally_plugin::abi::{GENERATION, Handshake, HandshakeText};
 use tally_plugin::description::{AboutText, Description};
 
@@ -103,6 +104,15 @@ impl Registry {
         }
         self.said = now;
         Found { metrics: self.made.values().filter_map(|made| made.metric.clone()).collect(), rejected }
+    }
+
+    /// A metric as it was, of a private copy whose file may be gone.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub fn revive(&mut self, name: &str, sha256: &str, section: &MetricConfig) -> Result<Arc<Metric>, String> {
+        let (copy, plugin) = self.files.revive(sha256)?;
+        metric(name, &copy, &plugin, section).map(Arc::new)
     }
 
     /// Number of plugin contents that were ever loaded: each stays in memory.
@@ -233,8 +243,15 @@ fn metric(name: &str, file: &Path, plugin: &Plugin, section: &MetricConfig) -> R
         return Err(refused("its description cannot be served", &faults, IN_PLUGIN));
     }
     faults.extend(retain(&mut description, &section.retention));
+    let keep_old = length(&section.keep_old).flatten().and_then(|ms| u64::try_from(ms).ok());
+    if keep_old.is_none() {
+        faults.push(format!(
+            "keep_old: {:?} is not a length of time such as \"30m\", \"1h\" or \"2d\"",
+            section.keep_old
+        ));
+    }
     if !faults.is_empty() {
-        return Err(refused("its retention does not fit", &faults, IN_CONFIG));
+        return Err(refused("its section does not fit", &faults, IN_CONFIG));
     }
     let hosted = plugin.library.create(&text, label).map_err(|fault| one("it does not start", fault, IN_BOTH))?;
     let metric = Metric {
@@ -245,6 +262,8 @@ fn metric(name: &str, file: &Path, plugin: &Plugin, section: &MetricConfig) -> R
         file: file.to_owned(),
         sha256: plugin.sha256.clone(),
         config,
+        section: section.clone(),
+        keep_old: Duration::from_millis(keep_old.unwrap_or_default()),
         description: Arc::new(description),
         hosted,
     };

@@ -174,6 +174,20 @@ pub(crate) enum PluginCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Let the newer revision of a metric answer
+    Promote {
+        /// The metric
+        name: String,
+        #[command(flatten)]
+        engine: Engine,
+    },
+    /// Let the revision before answer again
+    Rollback {
+        /// The metric
+        name: String,
+        #[command(flatten)]
+        engine: Engine,
+    },
 }
 
 #[derive(Group, Debug)]

@@ -5,7 +5,7 @@ use futures_util::stream::{self, BoxStream};
 use tally_engine::config::EventsConfig;
 use tally_engine::engine::{
     AppendError, Appended, Bounds, Check, Engine, EvaluateError, Evaluated, FeedItem, LogReader, LogRecord, MetricInfo,
-    Question, Refusals, Rejected, StateDump,
+    Order, Question, Refusals, Rejected, Revision, StateDump,
 };
 use tally_engine::event::Position;
 
@@ -20,6 +20,15 @@ pub trait Core: Send + Sync + 'static {
 
     /// One metric.
     fn metric(&self, name: &str) -> Option<MetricInfo>;
+
+    /// The revisions of a metric, each with its answers to the metric's examples; none for an unknown name. Blocks.
+    fn revisions(&self, name: &str) -> Vec<Revision>;
+
+    /// Has a revision take another's place; what was done. Blocks.
+    ///
+    /// # Errors
+    /// A sentence: why it was not done.
+    fn order(&self, order: Order) -> Result<String, String>;
 
     /// The files that were refused.
     fn rejected(&self) -> Vec<Rejected>;
@@ -83,6 +92,14 @@ impl Core for Engine {
 
     fn metric(&self, name: &str) -> Option<MetricInfo> {
         Engine::metric(self, name)
+    }
+
+    fn revisions(&self, name: &str) -> Vec<Revision> {
+        Engine::revisions(self, name)
+    }
+
+    fn order(&self, order: Order) -> Result<String, String> {
+        Engine::order(self, order)
     }
 
     fn rejected(&self) -> Vec<Rejected> {

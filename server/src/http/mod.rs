@@ -21,6 +21,7 @@ mod problem;
 mod question;
 mod raw;
 mod time;
+mod versions;
 mod wrap;
 mod ws;
 
@@ -184,6 +185,8 @@ impl App {
             .route("/api/products/{id}", one)
             .route("/api/metrics", get(metrics::list).post(metrics::evaluate))
             .route("/api/metrics/{name}", get(metrics::one))
+            .route("/api/metrics/{name}/versions", get(versions::list))
+            .route("/api/internal/metrics/{name}/{order}", axum::routing::post(versions::order))
             .route("/api/dead-letters", get(dead_letters::list))
             .route("/api/internal/events", get(audit::events))
             .route("/api/internal/log", get(audit::log))

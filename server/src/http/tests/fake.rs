@@ -15,7 +15,7 @@ use std::sync::Arc;
 use tally_engine::config::EventsConfig;
 use tally_engine::engine::{
     AppendError, Appended, Bounds, Check, Cost as MetricCost, EvaluateError, Evaluated, FeedItem, History, LogRecord,
-    MetricInfo, MetricState, Question, Refusals, Rejected, StateDump,
+    MetricInfo, MetricState, Order, Question, Refusals, Rejected, Revision, StateDump,
 };
 use tally_engine::event::Position;
 use tally_plugin::description::{Cell, Description, Example, From, Key, Merge, Pane, Table, Tier};
@@ -124,6 +124,14 @@ impl Core for Fake {
             cost: MetricCost { ns_per_event: 12.5, cells: 1234, bytes: 98765 },
             tiers,
         })
+    }
+
+    fn revisions(&self, _: &str) -> Vec<Revision> {
+        Vec::new()
+    }
+
+    fn order(&self, _: Order) -> Result<String, String> {
+        Err("there is only one".into())
     }
 
     fn rejected(&self) -> Vec<Rejected> {
