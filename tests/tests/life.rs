@@ -7,9 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tally_tests::client::Client;
+use tally_tests::kafka::Kafka;
+use tally_tests::redis::Redis;
 use tally_tests::tally::{Home, binary, plugin};
 
-const CONFIG: &str = "[plugins]\ndir = \"plugins\"\n[store]\ncheckpoint_interval_ms = 200\n[server]\nevaluation_deadline_ms = 10000\n";
+const CONFIG: &str =
+    "[plugins]\ndir = \"plugins\"\n[store]\ncheckpoint_interval_ms = 200\n[server]\nevaluation_deadline_ms = 10000\n";
 
 const COPY: &str = "[metrics.copy]\nplugin = \"products_popularity\"\n";
 
@@ -282,4 +285,84 @@ fn a_new_revision_waits_for_a_word_where_that_is_configured() {
     assert_eq!(score(client, &end), recount(10_000, 3));
     until_roles(client, &["answering active", "before active"]);
     tally.stop().unwrap();
+}
+
+#[test]
+fn a_metric_can_leave_history_out() {
+    let (home, folder) = home();
+    drop_in(&folder, "event_frequencies");
+    let tally = home.start().unwrap();
+    let client = &tally.client;
+    let end = post(client, 0, 3_000);
+    client.ask("event_frequencies", &ALL, &end).unwrap();
+    let late = |name: &str, history: &str| {
+        format!("[metrics.{name}]\nplugin = \"event_frequencies\"\nhistory = \"{history}\"\n")
+    };
+    home.write("metrics.toml", format!("{CONFIG}{}{}", late("fresh", "none"), late("day", "1d"))).unwrap();
+    until_state(client, "fresh", "active");
+    until_state(client, "day", "active");
+    let end = post(client, 3_000, 3_500);
+    assert_eq!(client.ask("fresh", &ALL, &end).unwrap()["total"], 500);
+    assert_eq!(client.ask("day", &ALL, &end).unwrap()["total"], 3_500);
+    tally.kill().unwrap();
+    let tally = home.start().unwrap();
+    let end = post(&tally.client, 3_500, 4_000);
+    assert_eq!(tally.client.ask("fresh", &ALL, &end).unwrap()["total"], 1_000);
+    assert_eq!(tally.client.ask("event_frequencies", &ALL, &end).unwrap()["total"], 4_000);
+    let audit = home.run(&["verify", "--url", &tally.url()]).unwrap();
+    assert!(audit.status.success(), "{}", String::from_utf8_lossy(&audit.stdout));
+    tally.stop().unwrap();
+}
+
+#[test]
+fn in_a_group_each_engine_counts_the_history_of_its_partitions() {
+    let kafka = Kafka::start().unwrap();
+    let redis = Redis::start(&[]).unwrap();
+    kafka.create_topic("group-life", 4, &[]).unwrap();
+    let homes: Vec<(Home, PathBuf)> = (0..2)
+        .map(|_| {
+            let (mut home, folder) = home();
+            home.env("KAFKA_BROKER", &kafka.brokers());
+            home.env("TOPIC", "group-life");
+            home.env("GROUP_ID", "group-life");
+            home.env("REDIS_URL", &redis.at());
+            drop_in(&folder, "products_popularity");
+            (home, folder)
+        })
+        .collect();
+    let engines: Vec<_> = homes.iter().map(|(home, _)| home.start().unwrap()).collect();
+    let client = &engines[0].client;
+    let end = post(client, 0, 60_000);
+    client.ask("products_popularity", &ALL, &end).unwrap();
+    // Both hold some of the partitions: none of them could count the whole history.
+    let holds_some = |client: &Client| {
+        let text = client.get("/readyz?verbose").unwrap().text;
+        if text.contains("1 partitions") || text.contains("2 partitions") || text.contains("3 partitions") {
+            Ok(text)
+        } else {
+            Err(text)
+        }
+    };
+    for engine in &engines {
+        engine.client.until("it holds some partitions", Duration::from_secs(60), holds_some).unwrap();
+    }
+    for (home, folder) in &homes {
+        drop_in(folder, "event_frequencies");
+        home.write("metrics.toml", format!("{CONFIG}{COPY}")).unwrap();
+    }
+    for engine in &engines {
+        until_state(&engine.client, "event_frequencies", "active");
+        until_state(&engine.client, "copy", "active");
+    }
+    let end = post(&engines[1].client, 60_000, 61_000);
+    let question = json!({"limit": 1000, "bucket": "1d"});
+    let original = client.ask("products_popularity", &question, &end).unwrap();
+    assert_eq!(original["total"], 61_000);
+    for engine in &engines {
+        assert_eq!(engine.client.ask("copy", &question, &end).unwrap(), original);
+        assert_eq!(engine.client.ask("event_frequencies", &ALL, &end).unwrap()["total"], 61_000);
+    }
+    let audit = homes[0].0.run(&["verify", "--url", &engines[0].url()]).unwrap();
+    assert!(audit.status.success(), "{}", String::from_utf8_lossy(&audit.stdout));
+    engines.into_iter().for_each(|engine| drop(engine.stop().unwrap()));
 }

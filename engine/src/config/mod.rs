@@ -360,6 +360,8 @@ pub struct MetricConfig {
     pub plugin: Option<String>,
     /// Handed to the plugin, checked against its config schema first.
     pub config: toml::Table,
+    /// What it counts of what the log holds when it is new: `"all"`, `"none"`, or a length of time such as `"30d"`.
+    pub history: String,
     /// Whether a new revision answers by itself once it has counted its history.
     pub promote: Promote,
     /// How long the revision before is fed on: `"30m"`, `"1h"`, `"2d"`. Until then a rollback is one step.
@@ -374,6 +376,7 @@ impl Default for MetricConfig {
             enabled: true,
             plugin: None,
             config: toml::Table::new(),
+            history: "all".into(),
             promote: Promote::Auto,
             keep_old: "1h".into(),
             retention: BTreeMap::new(),

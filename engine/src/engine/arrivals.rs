@@ -8,7 +8,6 @@ use super::life::{Work, leave, now};
 use super::roster::{Served, Stage};
 use crate::event::Position;
 use crate::pipeline::{Board, Command, Handle};
-use crate::progress::History;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
@@ -131,7 +130,7 @@ impl Work {
         let left = leave(&self.backfills[n].handle, &served);
         let metric = self.parts.lanes.metric(&served);
         *served.stage.write() = Stage::Main;
-        self.parts.main.tell(Command::Join { metric, history: History::Whole, shown: left.shown });
+        self.parts.main.tell(Command::Join { metric, shown: left.shown });
         self.parts.view.arrived(served.id, now());
         let name = served.askable.plugin.name();
         if self.parts.roster.read().served.get(name).is_some_and(|answering| Arc::ptr_eq(answering, &served)) {

@@ -1,10 +1,10 @@
 //! Which metrics are served now: those that answer, those that take their place once they have counted as far, those that
 //! are gone, and what was refused. Data behind one lock that is held briefly; who changes it is `life`.
 
-use super::{Cost, History, MetricInfo, MetricState, Rejected};
+use super::{Cost, MetricInfo, MetricState, Rejected};
 use crate::event::Position;
 use crate::pipeline::{Board, FOLLOWED, Follower, View, done};
-use crate::progress::RevisionNo;
+use crate::progress::{History, RevisionNo};
 use crate::query::Askable;
 use crate::state::{MetricId, State};
 use crate::store::RevisionId;
@@ -23,6 +23,8 @@ pub(super) struct Served {
     /// Its number in the lanes.
     pub(super) no: RevisionNo,
     pub(super) revision: RevisionId,
+    /// Where it begins on partitions that it never counted.
+    pub(super) history: History,
     /// What its tables are, as stored.
     pub(super) meta: Vec<u8>,
     /// Where it is answered from if engines share the store; else from the lane's view.
@@ -119,7 +121,7 @@ impl Served {
         }
     }
 
-    fn stands(&self, view: &View, main: &Board) -> (History, MetricState, i64, Cost) {
+    fn stands(&self, view: &View, main: &Board) -> (super::History, MetricState, i64, Cost) {
         let halt = self.halt(main);
         let counted = view.read();
         let place = &counted.metrics[self.id.0];
@@ -146,6 +148,6 @@ impl Served {
             (None, Some(done)) => MetricState::Backfilling { done, eta_s },
             (None, None) => MetricState::Active,
         };
-        (History { complete: behind.is_none(), from }, state, place.since, cost)
+        (super::History { complete: behind.is_none(), from }, state, place.since, cost)
     }
 }

@@ -9,7 +9,7 @@ use crate::decode::{Decoder, DedupeWindow, Refused, in_seconds, is_framed};
 use crate::event::{EventBatch, Record};
 use crate::feed::Feed;
 use crate::plugin;
-use crate::progress::{Anchor, Count, Event, Machine, RevisionNo, Settings};
+use crate::progress::{Anchor, Count, Event, History, Machine, RevisionNo, Settings};
 use crate::state::{CellUpdate, MetricId, Sealed};
 use crate::store::RevisionId;
 use crate::telemetry;
@@ -29,6 +29,8 @@ pub struct Metric {
     pub meta: Vec<u8>,
     /// The plugin.
     pub plugin: Arc<plugin::Metric>,
+    /// Where it begins on partitions that it never counted.
+    pub history: History,
 }
 
 /// What a lane is for.

@@ -94,6 +94,7 @@ fn probe() -> Metric {
         sha256: String::new(),
         config: json!({}),
         section: crate::config::MetricConfig::default(),
+        history: crate::plugin::History::All,
         keep_old: std::time::Duration::ZERO,
         description: Arc::new(description),
         hosted,

@@ -63,6 +63,17 @@ pub struct Delta {
     pub value: i128,
 }
 
+/// What a new metric counts of what the log holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum History {
+    /// All of it.
+    All,
+    /// Nothing.
+    None,
+    /// What was appended within the last so long.
+    Last(Duration),
+}
+
 /// A metric that can be called, from several threads at once.
 pub struct Metric {
     pub(super) name: String,
@@ -74,6 +85,7 @@ pub struct Metric {
     pub(super) config: Value,
     pub(super) section: MetricConfig,
     pub(super) keep_old: Duration,
+    pub(super) history: History,
     pub(super) description: Arc<Description>,
     pub(super) hosted: Hosted,
 }
@@ -125,6 +137,12 @@ impl Metric {
     #[must_use]
     pub fn section(&self) -> &MetricConfig {
         &self.section
+    }
+
+    /// What it counts of what the log holds when it is new.
+    #[must_use]
+    pub fn history(&self) -> History {
+        self.history
     }
 
     /// How long the revision that it replaces is fed on.

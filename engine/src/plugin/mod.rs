@@ -12,5 +12,5 @@ mod library;
 mod metric;
 mod registry;
 
-pub use metric::{AnswerFailure, Delta, Metric, Read, ReadFault};
+pub use metric::{AnswerFailure, Delta, History, Metric, Read, ReadFault};
 pub use registry::{Found, Registry, RejectedFile};

@@ -7,7 +7,7 @@ use super::elf;
 use super::files::Files;
 use super::folder::{self, Candidate};
 use super::library::Library;
-use super::metric::Metric;
+use super::metric::{History, Metric};
 use crate::config::MetricConfig;
 use crate::event::EventBatch;
 use serde_json::{Value, json};
@@ -244,6 +244,18 @@ fn metric(name: &str, file: &Path, plugin: &Plugin, section: &MetricConfig) -> R
     }
     faults.extend(retain(&mut description, &section.retention));
     let keep_old = length(&section.keep_old).flatten().and_then(|ms| u64::try_from(ms).ok());
+    let history = match (section.history.as_str(), length(&section.history)) {
+        ("none", _) => Some(History::None),
+        (_, Some(None)) => Some(History::All),
+        (_, Some(Some(ms))) => u64::try_from(ms).ok().map(|ms| History::Last(Duration::from_millis(ms))),
+        (_, None) => None,
+    };
+    if history.is_none() {
+        faults.push(format!(
+            "history: {:?} is neither \"all\" nor \"none\" nor a length of time such as \"30d\"",
+            section.history
+        ));
+    }
     if keep_old.is_none() {
         faults.push(format!(
             "keep_old: {:?} is not a length of time such as \"30m\", \"1h\" or \"2d\"",
@@ -263,6 +275,7 @@ fn metric(name: &str, file: &Path, plugin: &Plugin, section: &MetricConfig) -> R
         sha256: plugin.sha256.clone(),
         config,
         section: section.clone(),
+        history: history.unwrap_or(History::All),
         keep_old: Duration::from_millis(keep_old.unwrap_or_default()),
         description: Arc::new(description),
         hosted,

@@ -60,12 +60,13 @@ pub enum Memory {
 }
 
 /// Where a revision begins on a partition that it never counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum History {
     /// With the first record held.
+    #[default]
     Whole,
-    /// After the last record held.
-    FromNow,
+    /// At this offset of each partition; with the first record held of one that is not named, for it came later.
+    From(BTreeMap<u32, u64>),
 }
 
 /// Something happened.
