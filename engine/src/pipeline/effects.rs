@@ -148,7 +148,10 @@ impl Driver {
             place.position.0.clear();
             place.origins.clear();
             place.version += 1;
-            let Some(reading) = reading else { return Ok(None) };
+            let Some(reading) = reading else {
+                place.begin(&metric.history);
+                return Ok(None);
+            };
             let mut rows = 0;
             for (bucket, frames) in buckets.iter().zip(reading.buckets) {
                 let (BucketRead::Whole(frames) | BucketRead::Tail(frames)) = frames;
@@ -161,11 +164,20 @@ impl Driver {
             let place = &mut counted.metrics[metric.id.0];
             place.position.0 = counted_partitions(&reading.revision).collect();
             place.origins = found.progress.iter().map(|(p, progress)| (*p, Origin::of(progress))).collect();
+            place.begin(&metric.history);
             accounts(&found, rows)?;
             reading.revision
         } else {
             match self.store.stored(&metric.revision).map_err(fault)? {
-                Some(stored) => stored,
+                Some(stored) => {
+                    if self.shared {
+                        // Nobody reads it, but who joins the main lane is compared by it.
+                        let place = &mut self.view.write().metrics[metric.id.0];
+                        place.position.0.extend(counted_partitions(&stored));
+                        place.begin(&metric.history);
+                    }
+                    stored
+                }
                 None => return Ok(None),
             }
         };
