@@ -10,6 +10,7 @@ mod types;
 pub use crate::dead_letter::DeadLetter;
 pub use crate::feed::{FeedItem, Subscription};
 pub use crate::pipeline::Origin;
+pub use crate::plugin::{LoneMetric, LonePlugin, PluginFile, fits_schema};
 pub use crate::progress::Span;
 pub use crate::source::Bounds;
 pub use crate::state::DumpRow;

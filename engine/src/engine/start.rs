@@ -36,7 +36,7 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
     let config = &options.config;
     let database = Database::open(&config.store.data_dir).map_err(|fault| fault_of(&fault))?;
     let private = config.store.data_dir.join("plugins");
-    let loaded = plugin::load(&options.plugin_dirs, &private, &config.metrics);
+    let loaded = plugin::load(&options.plugin_dirs, &private, config.plugins.checksums, &config.metrics);
     let (store, store_said) = store(config, &database)?;
     let shared = config.store.kind == StoreKind::Redis;
     let view = Arc::new(if shared { View::of_lane() } else { View::default() });

@@ -3,11 +3,12 @@
 //! Every refusal is one sentence: which file or section, why, what to do. A refusal never stops the others.
 
 use super::check;
+use super::checksums;
 use super::elf;
 use super::folder::{self, Candidate};
 use super::library::Library;
 use super::metric::Metric;
-use crate::config::MetricConfig;
+use crate::config::{Checksums, MetricConfig};
 use crate::event::EventBatch;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -34,12 +35,15 @@ pub struct RejectedFile {
 }
 
 /// A plugin file that is loaded.
-struct Plugin {
-    about: AboutText,
-    library: Library,
-    file: PathBuf,
-    sha256: String,
+pub(super) struct Plugin {
+    pub(super) about: AboutText,
+    pub(super) library: Library,
+    pub(super) file: PathBuf,
+    pub(super) sha256: String,
 }
+
+/// What is wrong with a shared object that has no handshake.
+pub(super) const NO_HANDSHAKE: &str = "is a shared object but not a Tally plugin: it has no export_metric! (add it and build again, or move the file away)";
 
 /// Loads all plugins of these folders and makes the metrics of these sections.
 ///
@@ -47,10 +51,16 @@ struct Plugin {
 /// too (the program's own folder): only files that carry our handshake are looked at, and listed if they are no good.
 /// Of a plugin's name the first file wins. A plugin serves one metric under its own name, with the configuration `{}`
 /// unless a section of that name says otherwise; further sections may serve the same plugin under other names.
+/// What `SHA256SUMS` of their folders does not list is refused or warned of, as `checksums` says.
 #[must_use]
-pub fn load(dirs: &[PathBuf], private: &Path, metrics: &BTreeMap<String, MetricConfig>) -> Loaded {
+pub fn load(
+    dirs: &[PathBuf],
+    private: &Path,
+    checksums: Checksums,
+    metrics: &BTreeMap<String, MetricConfig>,
+) -> Loaded {
     let mut rejected = Vec::new();
-    let plugins = plugins(dirs, private, &mut rejected);
+    let plugins = plugins(dirs, private, checksums, &mut rejected);
     let mut served = Vec::new();
     for (name, section) in metrics.iter().filter(|(_, section)| section.enabled) {
         let wanted = section.plugin.as_ref().unwrap_or(name);
@@ -78,7 +88,7 @@ pub fn load(dirs: &[PathBuf], private: &Path, metrics: &BTreeMap<String, MetricC
     Loaded { metrics: served, rejected }
 }
 
-fn plugins(dirs: &[PathBuf], private: &Path, rejected: &mut Vec<RejectedFile>) -> Vec<Plugin> {
+fn plugins(dirs: &[PathBuf], private: &Path, checksums: Checksums, rejected: &mut Vec<RejectedFile>) -> Vec<Plugin> {
     let mut plugins: Vec<Plugin> = Vec::new();
     for (number, dir) in dirs.iter().enumerate() {
         if dirs[..number].contains(dir) {
@@ -98,7 +108,7 @@ fn plugins(dirs: &[PathBuf], private: &Path, rejected: &mut Vec<RejectedFile>) -
                     if !configured && plugins.iter().any(|plugin| plugin.sha256 == candidate.sha256) {
                         continue;
                     }
-                    load_file(&file, &candidate, &handshake, private, &plugins)
+                    load_file(&file, &candidate, &handshake, private, checksums, &plugins)
                 }
                 Err(reason) if configured => Err(reason),
                 Err(reason) => {
@@ -122,10 +132,7 @@ fn plugins(dirs: &[PathBuf], private: &Path, rejected: &mut Vec<RejectedFile>) -
 fn candidate(file: &Path) -> Result<(Candidate, HandshakeText), String> {
     let candidate = folder::read(file)?;
     let handshake = elf::inspect(&candidate.bytes)?;
-    let missing = || {
-        "is a shared object but not a Tally plugin: it has no export_metric! (add it and build again, or move the file away)".to_string()
-    };
-    Ok((candidate, handshake.ok_or_else(missing)?))
+    Ok((candidate, handshake.ok_or(NO_HANDSHAKE)?))
 }
 
 fn load_file(
@@ -133,25 +140,22 @@ fn load_file(
     candidate: &Candidate,
     handshake: &HandshakeText,
     private: &Path,
+    checksums: Checksums,
     others: &[Plugin],
 ) -> Result<Plugin, String> {
     if let Some(same) = others.iter().find(|other| other.sha256 == candidate.sha256) {
         return Err(format!("has the same content as {} (remove one of them)", same.file.display()));
     }
     fits(handshake)?;
+    if let Some(warning) = checksums::allowed(checksums, file, &candidate.sha256)? {
+        tracing::warn!(file = %file.display(), "this plugin file {warning}");
+    }
     if candidate.group_writable {
         tracing::warn!(file = %file.display(), "this plugin file can be written by its group");
     }
     let copy = folder::keep(private, candidate)?;
     let library = Library::open(&copy)?;
-    let text = library
-        .about("(a plugin being loaded)")
-        .map_err(|fault| format!("does not say what it is: {fault} (mend the plugin)"))?;
-    let about: AboutText = readable(&text)?;
-    let faults = check::about(&about);
-    if !faults.is_empty() {
-        return Err(format!("cannot be served: {} (mend the plugin)", faults.join("; ")));
-    }
+    let about = about(library)?;
     if let Some(first) = others.iter().find(|other| other.about.name == about.name) {
         return Err(format!(
             "is another plugin named {}: {} came first (remove one of them)",
@@ -163,8 +167,21 @@ fn load_file(
     Ok(Plugin { about, library, file: file.to_path_buf(), sha256: candidate.sha256.clone() })
 }
 
+/// What a loaded file says of itself.
+pub(super) fn about(library: Library) -> Result<AboutText, String> {
+    let text = library
+        .about("(a plugin being loaded)")
+        .map_err(|fault| format!("does not say what it is: {fault} (mend the plugin)"))?;
+    let about: AboutText = readable(&text)?;
+    let faults = check::about(&about);
+    if !faults.is_empty() {
+        return Err(format!("cannot be served: {} (mend the plugin)", faults.join("; ")));
+    }
+    Ok(about)
+}
+
 /// Whether a file was built for this engine.
-fn fits(handshake: &HandshakeText) -> Result<(), String> {
+pub(super) fn fits(handshake: &HandshakeText) -> Result<(), String> {
     if handshake.generation != GENERATION {
         let cure = if handshake.generation > GENERATION {
             "update the engine"
@@ -202,7 +219,7 @@ const IN_PLUGIN: &str = "mend the plugin";
 const IN_BOTH: &str = "mend [metrics.NAME] in the configuration, or the plugin";
 
 /// One metric of a plugin.
-fn metric(name: &str, plugin: &Plugin, section: &MetricConfig) -> Result<Metric, String> {
+pub(super) fn metric(name: &str, plugin: &Plugin, section: &MetricConfig) -> Result<Metric, String> {
     let refused = |what: &str, faults: &[String], cure: &str| {
         let cure = cure.replace("NAME", name);
         format!("metric {name} of plugin {}: {what}: {} ({cure})", plugin.about.name, faults.join("; "))

@@ -216,7 +216,7 @@ fn not_answered(note: &str, when: &str, refusal: &Refusal) -> String {
 }
 
 /// Without the time params, which are the host's.
-fn own_params(params: &Value, time: bool) -> Value {
+pub(super) fn own_params(params: &Value, time: bool) -> Value {
     let mut params = params.clone();
     if let (true, Some(object)) = (time, params.as_object_mut()) {
         for name in ["window", "from", "to", "bucket", "event_types"] {

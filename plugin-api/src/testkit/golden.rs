@@ -11,10 +11,13 @@
 //! An `event_id` counts once. "Now" is the first whole minute after the last event. `tally plugin test` runs the same
 //! folders against a built file, and writes `answers.ndjson` with `--update`. No file is read here: the texts are given.
 
+use super::conformance::own_params;
 use super::events::{Event, moment};
+use super::fits::fits;
 use super::question::ask;
 use super::state::State;
 use super::subject::Subject;
+use crate::ask::Refusal;
 use crate::metric::Metric;
 use crate::read::Id;
 use serde_json::{Value, json};
@@ -71,10 +74,13 @@ impl Golden {
         state.feed(&self.events)?;
         let last = self.events.iter().map(|event| event.time).max().unwrap_or_default();
         let now = (last.div_euclid(MINUTE) + 1) * MINUTE;
-        let answer = |params: &Value| match state.answer(&ask(params.clone()).at(now)) {
-            Ok(answer) => answer,
-            Err(refusal) => json!({"refused": refusal.errors}),
+        let description = state.description();
+        let asked = |params: &Value| {
+            let own = own_params(params, description.time);
+            fits(&description.params_schema, &own).map_err(|fault| Refusal::invalid("/params", fault))?;
+            state.answer(&ask(params.clone()).at(now))
         };
+        let answer = |params| asked(params).unwrap_or_else(|refusal| json!({"refused": refusal.errors}));
         Ok(self.questions.iter().map(answer).collect())
     }
 

@@ -1,6 +1,6 @@
 //! `tally query` and `tally plugin list`: questions to a running engine.
 
-use super::args::{Plugin, PluginCommand, Query};
+use super::args::{Engine, Query};
 use super::client::{Answer, Body, Client, ClientError};
 use super::output::tame;
 use super::{Failure, output};
@@ -22,11 +22,10 @@ pub(crate) fn run(args: &Query) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(crate) fn plugins(args: &Plugin) -> Result<(), Failure> {
-    let PluginCommand::List { engine, json } = &args.command;
+pub(crate) fn plugins(engine: &Engine, json: bool) -> Result<(), Failure> {
     let client = Client::new(&engine.url).map_err(Failure::Usage)?;
     let answer = ask(async { client.get("/api/metrics").await })?;
-    if *json {
+    if json {
         output::data(&answer.to_string());
         return Ok(());
     }
