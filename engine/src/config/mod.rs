@@ -224,11 +224,26 @@ impl Default for FieldsConfig {
 pub struct PluginsConfig {
     /// Folder of plugin files, relative to the configuration file. The binary's own folder is searched after it.
     pub dir: PathBuf,
+    /// What becomes of a file that `SHA256SUMS` in its folder does not list.
+    pub checksums: Checksums,
+}
+
+/// What becomes of a plugin file that `SHA256SUMS` in its folder does not list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Checksums {
+    /// It is loaded; the list is not looked at.
+    #[default]
+    Off,
+    /// It is loaded, and the log says so.
+    Warn,
+    /// It is refused.
+    Enforce,
 }
 
 impl Default for PluginsConfig {
     fn default() -> Self {
-        PluginsConfig { dir: "plugins".into() }
+        PluginsConfig { dir: "plugins".into(), checksums: Checksums::Off }
     }
 }
 

@@ -15,6 +15,7 @@ mod versions;
 pub use crate::dead_letter::DeadLetter;
 pub use crate::feed::{FeedItem, Subscription};
 pub use crate::pipeline::Origin;
+pub use crate::plugin::{LoneMetric, LonePlugin, PluginFile, fits_schema};
 pub use crate::progress::Span;
 pub use crate::source::Bounds;
 pub use crate::state::DumpRow;

@@ -36,7 +36,8 @@ const MAX_BUCKET: u64 = 1 << 30;
 pub(super) fn start(options: Options) -> Result<Engine, StartError> {
     let config = &options.config;
     let database = Database::open(&config.store.data_dir).map_err(|fault| fault_of(&fault))?;
-    let mut registry = Registry::new(&options.plugin_dirs, &config.store.data_dir.join("plugins"));
+    let private = config.store.data_dir.join("plugins");
+    let mut registry = Registry::new(&options.plugin_dirs, &private, config.plugins.checksums);
     let found = registry.look(&config.metrics);
     let (store, store_said) = store(config, &database)?;
     let shared = config.store.kind == StoreKind::Redis;
@@ -68,7 +69,6 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
     let mut roster = Roster { loaded: registry.loaded(), ..Roster::default() };
     let now = jiff::Timestamp::now().as_millisecond();
     roster.rejected.extend(found.rejected.into_iter().map(|file| told(file, now)));
-    let private = config.store.data_dir.join("plugins");
     let book = versions::recall(&private);
     for plugin in &found.metrics {
         let plugin = &answering(plugin, &book, &mut registry, &lanes, &mut newer);

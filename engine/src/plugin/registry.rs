@@ -8,7 +8,7 @@ use super::files::Files;
 use super::folder::{self, Candidate};
 use super::library::Library;
 use super::metric::{History, Metric};
-use crate::config::MetricConfig;
+use crate::config::{Checksums, MetricConfig};
 use crate::event::EventBatch;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,9 +38,12 @@ pub struct RejectedFile {
 /// A plugin file that is loaded.
 pub(super) struct Plugin {
     pub(super) about: AboutText,
-    library: Library,
+    pub(super) library: Library,
     pub(super) sha256: String,
 }
+
+/// What is wrong with a shared object that has no handshake.
+pub(super) const NO_HANDSHAKE: &str = "is a shared object but not a Tally plugin: it has no export_metric! (add it and build again, or move the file away)";
 
 /// The plugins of some folders, and the metrics made of them.
 ///
@@ -65,10 +68,11 @@ struct Made {
 }
 
 impl Registry {
-    /// Nothing is read yet. `private`: where copies are kept that are loaded.
+    /// Nothing is read yet. `private`: where copies are kept that are loaded. What `SHA256SUMS` of its folder does not list is
+    /// refused or warned of, as `checksums` says.
     #[must_use]
-    pub fn new(dirs: &[PathBuf], private: &Path) -> Registry {
-        Registry { files: Files::new(dirs, private), made: BTreeMap::new(), said: BTreeSet::new() }
+    pub fn new(dirs: &[PathBuf], private: &Path, checksums: Checksums) -> Registry {
+        Registry { files: Files::new(dirs, private, checksums), made: BTreeMap::new(), said: BTreeSet::new() }
     }
 
     /// Looks at the folders, and makes the metrics of these sections. What cannot be made leaves what was served before.
@@ -143,10 +147,7 @@ impl Registry {
 pub(super) fn candidate(file: &Path) -> Result<(Candidate, HandshakeText), String> {
     let candidate = folder::read(file)?;
     let handshake = elf::inspect(&candidate.bytes)?;
-    let missing = || {
-        "is a shared object but not a Tally plugin: it has no export_metric! (add it and build again, or move the file away)".to_string()
-    };
-    Ok((candidate, handshake.ok_or_else(missing)?))
+    Ok((candidate, handshake.ok_or(NO_HANDSHAKE)?))
 }
 
 /// Loads a candidate from a private copy. Half a sentence that goes after the file's name, where it is not fit.
@@ -162,6 +163,13 @@ pub(super) fn load_file(
     }
     let copy = folder::keep(private, candidate)?;
     let library = Library::open(&copy)?;
+    let about = about(library)?;
+    tracing::info!(plugin = about.name, version = about.version, file = %file.display(), sdk = handshake.sdk, rustc = handshake.rustc, "plugin loaded");
+    Ok(Plugin { about, library, sha256: candidate.sha256.clone() })
+}
+
+/// What a loaded file says of itself.
+pub(super) fn about(library: Library) -> Result<AboutText, String> {
     let text = library
         .about("(a plugin being loaded)")
         .map_err(|fault| format!("does not say what it is: {fault} (mend the plugin)"))?;
@@ -170,12 +178,11 @@ pub(super) fn load_file(
     if !faults.is_empty() {
         return Err(format!("cannot be served: {} (mend the plugin)", faults.join("; ")));
     }
-    tracing::info!(plugin = about.name, version = about.version, file = %file.display(), sdk = handshake.sdk, rustc = handshake.rustc, "plugin loaded");
-    Ok(Plugin { about, library, sha256: candidate.sha256.clone() })
+    Ok(about)
 }
 
 /// Whether a file was built for this engine.
-fn fits(handshake: &HandshakeText) -> Result<(), String> {
+pub(super) fn fits(handshake: &HandshakeText) -> Result<(), String> {
     if handshake.generation != GENERATION {
         let cure = if handshake.generation > GENERATION {
             "update the engine"
@@ -213,7 +220,7 @@ const IN_PLUGIN: &str = "mend the plugin";
 const IN_BOTH: &str = "mend [metrics.NAME] in the configuration, or the plugin";
 
 /// One metric of a plugin.
-fn metric(name: &str, file: &Path, plugin: &Plugin, section: &MetricConfig) -> Result<Metric, String> {
+pub(super) fn metric(name: &str, file: &Path, plugin: &Plugin, section: &MetricConfig) -> Result<Metric, String> {
     let refused = |what: &str, faults: &[String], cure: &str| {
         let cure = cure.replace("NAME", name);
         format!("metric {name} of plugin {}: {what}: {} ({cure})", plugin.about.name, faults.join("; "))

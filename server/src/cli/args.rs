@@ -1,5 +1,6 @@
 //! The arguments. What they mean is in the command's file.
 
+use super::plugin::args::{Check, New, Test};
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -18,7 +19,7 @@ tally: live metrics from an event log
 commands
   demo      run with made-up events        produce   send made-up events or a file
   run       run as metrics.toml says       import    names of users and products from a CSV file
-  query     evaluate a metric              plugin    what is loaded
+  query     evaluate a metric              plugin    list, new, check, test
   verify    recount from the log           migrate   the catalogue's tables, made and changed
   config    what is configured, and why    dead-letters   records that were refused
 
@@ -43,7 +44,7 @@ pub(crate) enum Command {
     Produce(Produce),
     /// Evaluate a metric of a running engine
     Query(Query),
-    /// The metrics and plugins of a running engine
+    /// Metrics of a running engine; plugins made, checked and tested
     Plugin(Plugin),
     /// The newest records that could not be events, and why
     DeadLetters(DeadLetters),
@@ -188,6 +189,15 @@ pub(crate) enum PluginCommand {
         #[command(flatten)]
         engine: Engine,
     },
+    /// Write a crate for a new metric, with its tests
+    New(New),
+    /// Say whether a plugin file is any good, without an engine
+    Check(Check),
+    /// Run golden cases against a built plugin file
+    Test(Test),
+    /// Loads a plugin file for `check` and `test`
+    #[command(hide = true)]
+    Inside,
 }
 
 #[derive(Group, Debug)]

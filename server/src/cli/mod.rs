@@ -11,6 +11,7 @@ mod demo;
 mod import;
 mod migrate;
 pub(crate) mod output;
+mod plugin;
 mod produce;
 mod query;
 mod run;
@@ -73,7 +74,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Produce(args) => produce::run(&args),
         Command::Query(args) => query::run(&args),
-        Command::Plugin(args) => query::plugins(&args),
+        Command::Plugin(args) => plugin::run(&args),
         Command::DeadLetters(args) => dead_letters::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Import(args) => import::run(&args),

@@ -1,6 +1,6 @@
 //! `tally query` and `tally plugin list`: questions to a running engine.
 
-use super::args::{Plugin, PluginCommand, Query};
+use super::args::{Engine, Query};
 use super::client::{Answer, Body, Client, ClientError};
 use super::output::tame;
 use super::{Failure, output};
@@ -22,16 +22,8 @@ pub(crate) fn run(args: &Query) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(crate) fn plugins(args: &Plugin) -> Result<(), Failure> {
-    match &args.command {
-        PluginCommand::List { engine, json } => list(&engine.url, *json),
-        PluginCommand::Promote { name, engine } => order(&engine.url, name, "promote"),
-        PluginCommand::Rollback { name, engine } => order(&engine.url, name, "rollback"),
-    }
-}
-
-fn list(url: &str, json: bool) -> Result<(), Failure> {
-    let client = Client::new(url).map_err(Failure::Usage)?;
+pub(crate) fn plugins(engine: &Engine, json: bool) -> Result<(), Failure> {
+    let client = Client::new(&engine.url).map_err(Failure::Usage)?;
     let answer = ask(async { client.get("/api/metrics").await })?;
     if json {
         output::data(&answer.to_string());
@@ -44,7 +36,7 @@ fn list(url: &str, json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-fn order(url: &str, name: &str, order: &str) -> Result<(), Failure> {
+pub(crate) fn order(url: &str, name: &str, order: &str) -> Result<(), Failure> {
     let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     if name.is_empty() || !name.bytes().all(fits) {
         return Err(Failure::Usage(format!("{name:?} cannot be the name of a metric: a-z, 0-9 and _")));
