@@ -4,7 +4,7 @@
 //! split of the log into batches, seals and frames, the state is the same. It performs no I/O, reads no clock, decides
 //! nothing about progress: which rows a metric takes is told by offsets.
 //!
-//! From the bottom: `varint`, `cells` (a row's words), `texts` (ids as numbers), `keyspace` (keys as numbers), `tail` →
+//! From the bottom: `varint`, `cells` (a row's words), `texts` (ids as numbers), `index`, `keyspace` (keys as numbers), `tail` →
 //! `run` (rows since the last seal → closed panes), `floors` (retention), `loaded`, `table`, `frame`/`compact` (the stored form),
 //! `scan`, `plan`, `fold`, `aggregate` (reads), `dump` (a copy).
 
@@ -16,10 +16,12 @@ mod dump;
 mod floors;
 mod fold;
 mod frame;
+mod index;
 mod keyspace;
 mod loaded;
 mod metric;
 mod plan;
+mod radix;
 mod run;
 mod scan;
 mod table;

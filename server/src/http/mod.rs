@@ -199,7 +199,6 @@ impl App {
             .fallback(wrap::not_found)
             .method_not_allowed_fallback(wrap::method_not_allowed)
             .layer(DefaultBodyLimit::disable())
-            .layer(axum::middleware::from_fn(wrap::wrap))
             .with_state(Arc::clone(self))
     }
 }

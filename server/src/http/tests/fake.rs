@@ -2,6 +2,7 @@
 
 use crate::catalogue::embedded::Embedded;
 use crate::catalogue::{Catalogue, Cost, Product, User};
+use crate::http::wrap;
 use crate::http::{App, Bound, Core, Drained, Limits, Parts, Records, Server};
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
@@ -24,7 +25,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{broadcast, oneshot};
 use tokio::task::JoinHandle;
-use tower::ServiceExt;
 
 pub(super) type Evaluate = dyn Fn(&Question) -> Result<Evaluated, EvaluateError> + Send + Sync;
 
@@ -281,7 +281,7 @@ impl World {
     }
 
     pub(super) async fn send(&self, request: Request<Body>) -> Answer {
-        let response = self.router.clone().oneshot(request).await.unwrap();
+        let response = wrap::wrap(request, self.router.clone()).await;
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         Answer { status: parts.status, headers: parts.headers, text: String::from_utf8(bytes.to_vec()).unwrap() }
