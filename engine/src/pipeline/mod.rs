@@ -12,6 +12,7 @@ mod lane;
 mod origin;
 mod relay;
 mod show;
+mod shrinking;
 mod stored;
 mod view;
 mod watch;
@@ -22,6 +23,7 @@ pub use follower::{FOLLOWED, Followed, Follower};
 pub use lane::{Done, Parts};
 pub use origin::Origin;
 pub use relay::{Parts as RelayParts, Relay, relay};
+pub use shrinking::{Shrink, Shrunk};
 pub use view::{Counted, Place, Standing, View};
 pub use watch::{Watch, watch};
 
