@@ -107,7 +107,7 @@ impl Shrink<'_> {
         for _ in 0..TRIES {
             let Some(frames) = self.frames(store)? else { return Ok(Halved::Stale) };
             let Some(last) = frames.last().map(|frame| (frame.id, frame.end)) else { return Ok(Halved::Stale) };
-            let kept = frames.iter().rev().skip(1).take(KEPT).last().map_or(last.1, |frame| frame.end);
+            let kept = frames.iter().rev().skip(1).take(KEPT).next_back().map_or(last.1, |frame| frame.end);
             let bytes: Vec<Vec<u8>> = frames.into_iter().map(|frame| frame.bytes).collect();
             match self.halve(store, self.bucket, (&bytes, last, kept))? {
                 Halved::Stale => {}

@@ -154,7 +154,7 @@ impl World {
                 let no = RevisionNo(commit.revision);
                 let full = self.rng.random_bool(0.03);
                 let (answer, second) = if full {
-                    (self.rng.random_bool(0.5).then_some(Answer::Layout).unwrap_or(Answer::Full(0, 1)), None)
+                    (if self.rng.random_bool(0.5) { Answer::Layout } else { Answer::Full(0, 1) }, None)
                 } else {
                     self.store.commit(&commit, self.mutant)
                 };
