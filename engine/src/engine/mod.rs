@@ -5,6 +5,7 @@ mod audit;
 mod evaluate;
 mod outlet;
 mod start;
+mod stored;
 mod types;
 
 pub use crate::dead_letter::DeadLetter;
@@ -12,9 +13,10 @@ pub use crate::feed::{FeedItem, Subscription};
 pub use crate::pipeline::Origin;
 pub use crate::progress::Span;
 pub use crate::source::Bounds;
-pub use crate::state::DumpRow;
+pub use crate::state::{DumpRow, StoredRow};
 pub use audit::{LogReader, LogRecord, StateDump};
 pub use outlet::{Outlet, Sent, open_outlet};
+pub use stored::{StoredBucket, StoredMetric, StoredPartition, StoredTable};
 pub use types::*;
 
 use crate::config::EventsConfig;
@@ -25,6 +27,7 @@ use crate::feed::Feed;
 use crate::pipeline::{self, FOLLOWED, Follower, View};
 use crate::query::Askable;
 use crate::state::{MetricId, State};
+use crate::store::{RevisionId, Store};
 use crate::telemetry;
 use append::Appender;
 use serde_json::Value;
@@ -52,6 +55,8 @@ pub struct Engine {
     checker: Decoder,
     deadline: Duration,
     source: &'static str,
+    /// For those who look at what is stored.
+    state_store: Arc<dyn Store>,
     /// What readiness says of a store that is in order.
     store: String,
 }
@@ -61,6 +66,8 @@ struct Served {
     askable: Askable,
     /// Its number in the lane.
     id: MetricId,
+    /// Under which it is stored.
+    revision: RevisionId,
     /// Where it is answered from if engines share the store; else from the lane's view.
     follower: Option<Arc<Follower>>,
     /// With the time params in its params schema.

@@ -66,7 +66,7 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
     let parts = Parts {
         source,
         identity,
-        store,
+        store: store.clone(),
         shared,
         view: view.clone(),
         metrics,
@@ -89,6 +89,7 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
         lane,
         watch,
         _relay: relay,
+        state_store: store,
         store: store_said,
         log: match &appender {
             Appender::Log(log) => LogAccess::Log(Arc::clone(log)),
@@ -121,8 +122,8 @@ fn serve(
         Arc::new(Description { params_schema: askable.params.schema().clone(), ..(**plugin.description()).clone() });
     let result_schema = Arc::new(description.result_schema.clone());
     let follower = shared.map(|store| Arc::new(Follower::new(store.clone(), revision.clone(), plugin.description())));
-    let metric = Metric { no: RevisionNo(number), id, revision, meta, plugin: plugin.clone() };
-    Ok((Served { askable, id, follower, description, result_schema }, metric))
+    let metric = Metric { no: RevisionNo(number), id, revision: revision.clone(), meta, plugin: plugin.clone() };
+    Ok((Served { askable, id, revision, follower, description, result_schema }, metric))
 }
 
 /// The store, and what readiness says of it.

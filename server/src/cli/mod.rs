@@ -16,6 +16,7 @@ mod query;
 mod run;
 mod settings;
 mod start;
+mod state;
 pub(crate) mod stop;
 mod verify;
 
@@ -76,6 +77,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Plugin(args) => query::plugins(&args),
         Command::DeadLetters(args) => dead_letters::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::State(args) => state::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Migrate(args) => migrate::run(&args),
         Command::Config(args) => config::run(&args),
