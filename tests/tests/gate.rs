@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tally_tests::corpus::{self, Fate, Specimen};
 use tally_tests::tally::{Home, Tally, plugin};
 
@@ -54,17 +54,13 @@ fn names(listing: &Value) -> Vec<&str> {
     listing["metrics"].as_array().unwrap().iter().map(|metric| metric["name"].as_str().unwrap()).collect()
 }
 
-#[test]
-fn what_is_no_good_is_refused_with_one_sentence_in_the_log_the_api_and_the_list() {
-    let (home, folder) = home("");
-    let specimens = corpus::all(&folder).unwrap();
-    let tally = home.start().unwrap();
-    let counted = count_on(&tally, 0, 20);
+/// Every specimen met its fate, and is told of in the API, in the list and in the log.
+fn all_is_told(home: &Home, tally: &Tally, specimens: &[Specimen]) {
     let listing = tally.client.get("/api/metrics").unwrap().json();
     let printed = home.succeed(&["plugin", "list", "--url", &tally.url()]).unwrap();
     let log = fs::read_to_string(home.path().join("stderr.log")).unwrap();
     let mut refused = 0;
-    for Specimen { name, fate, .. } in &specimens {
+    for Specimen { name, fate, .. } in specimens {
         match fate {
             Fate::Refused(says) => {
                 refused += 1;
@@ -72,23 +68,73 @@ fn what_is_no_good_is_refused_with_one_sentence_in_the_log_the_api_and_the_list(
                 assert!(reason.contains(says), "{name}: {reason}");
                 let sentence = !reason.contains('\n') && reason.len() < 400 && reason.ends_with(')');
                 assert!(sentence, "{name}: one sentence that ends with what to do: {reason}");
-                let line =
-                    printed.lines().find(|line| line.starts_with("refused") && line.contains(&format!("/{name}:")));
+                let of = |line: &&str| line.starts_with("refused") && line.contains(&format!("/{name}:"));
+                let line = printed.lines().find(of);
                 assert!(line.is_some_and(|line| line.contains(says)), "{name}: {printed}");
                 let quoted = says.replace('"', "\\\"");
                 let told = log.lines().any(|line| line.contains(&format!("/{name}")) && line.contains(&quoted));
                 assert!(told, "{name} is not in the log: {log}");
             }
-            Fate::Serves(metric) => assert!(names(&listing).contains(metric), "{name}: {listing}"),
+            Fate::Serves(metric) => assert!(names(&listing).contains(metric), "{name}: {}", listing["rejected"]),
             Fate::Fails(_) => {}
         }
     }
     assert!(refused > 20, "only {refused} files were refused");
     assert_eq!(listing["rejected"].as_array().unwrap().len(), refused, "{}", listing["rejected"]);
+}
+
+#[test]
+fn what_is_no_good_is_refused_with_one_sentence_in_the_log_the_api_and_the_list() {
+    let (home, folder) = home("");
+    let specimens = corpus::all(&folder).unwrap();
+    let tally = home.start().unwrap();
+    let counted = count_on(&tally, 0, 20);
+    all_is_told(&home, &tally, &specimens);
     for metric in ["corpus_good", "corpus_small"] {
         let position = tally.client.post_all("{\"user_id\":1,\"product_id\":1,\"event_type\":\"view\"}\n").unwrap();
         assert!(tally.client.ask(metric, &json!({}), &position).unwrap().as_u64() > Some(counted), "{metric}");
     }
+    tally.stop().unwrap();
+}
+
+#[test]
+fn what_lands_while_it_runs_is_told_likewise_and_counting_goes_on() {
+    let (home, folder) = home("");
+    let tally = home.start().unwrap();
+    let mut counted = count_on(&tally, 0, 5);
+    let specimens = corpus::all(&folder).unwrap();
+    let expected = specimens.iter().filter(|one| matches!(one.fate, Fate::Refused(_))).count();
+    let begun = Instant::now();
+    loop {
+        counted = count_on(&tally, counted, 1);
+        let listing = tally.client.get("/api/metrics").unwrap().json();
+        let told = listing["rejected"].as_array().unwrap().len();
+        let serves = |metric| names(&listing).contains(&metric);
+        if told == expected && serves("corpus_good") && serves("corpus_small") {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{told} of {expected}: {}", listing["rejected"]);
+    }
+    all_is_told(&home, &tally, &specimens);
+    count_on(&tally, counted, 5);
+    tally.stop().unwrap();
+}
+
+#[test]
+fn a_file_that_is_copied_slowly_is_served_once_it_is_whole() {
+    let (home, folder) = home("");
+    let tally = home.start().unwrap();
+    let (from, to) = (corpus::built("good").unwrap(), folder.join("good.so"));
+    let mut counted = 0;
+    // Over more than two looks at the folder.
+    corpus::copy_slowly(&from, &to, 30, Duration::from_millis(100), || counted = count_on(&tally, counted, 1)).unwrap();
+    let serves = |client: &tally_tests::client::Client| {
+        let listing = client.get("/api/metrics").map_err(|fault| format!("{fault:#}"))?.json();
+        let whole = names(&listing).contains(&"corpus_good") && listing["rejected"] == json!([]);
+        if whole { Ok(String::new()) } else { Err(listing["rejected"].to_string()) }
+    };
+    tally.client.until("it is served", Duration::from_secs(60), serves).unwrap();
+    count_on(&tally, counted, 3);
     tally.stop().unwrap();
 }
 

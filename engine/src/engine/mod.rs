@@ -9,6 +9,7 @@ mod life;
 mod outlet;
 mod roster;
 mod start;
+mod stored;
 mod types;
 mod versions;
 
@@ -18,9 +19,10 @@ pub use crate::pipeline::Origin;
 pub use crate::plugin::{LoneMetric, LonePlugin, PluginFile, fits_schema};
 pub use crate::progress::Span;
 pub use crate::source::Bounds;
-pub use crate::state::DumpRow;
+pub use crate::state::{DumpRow, StoredRow};
 pub use audit::{LogReader, LogRecord, StateDump};
 pub use outlet::{Outlet, Sent, open_outlet};
+pub use stored::{StoredBucket, StoredMetric, StoredPartition, StoredTable};
 pub use types::*;
 pub use versions::Order;
 
@@ -30,6 +32,7 @@ use crate::decode::Decoder;
 use crate::event::Position;
 use crate::feed::Feed;
 use crate::pipeline::{self, Board, View};
+use crate::store::Store;
 use crate::telemetry;
 use append::Appender;
 use life::Life;
@@ -62,6 +65,8 @@ pub struct Engine {
     checker: Decoder,
     deadline: Duration,
     source: &'static str,
+    /// For those who look at what is stored.
+    state_store: Arc<dyn Store>,
     /// What readiness says of a store that is in order.
     store: String,
 }

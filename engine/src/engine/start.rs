@@ -50,7 +50,7 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
     let interval = if shared { config.redis.commit_interval_ms } else { config.store.checkpoint_interval_ms };
     let lanes = Lanes {
         identity: opened.identity,
-        store,
+        store: store.clone(),
         shared,
         settings: settings(config, shared),
         events: config.events.clone(),
@@ -118,6 +118,7 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
         shared,
         _watch: watch,
         _relay: relay,
+        state_store: store,
         store: store_said,
         log: match &opened.appender {
             Appender::Log(log) => LogAccess::Log(Arc::clone(log)),

@@ -50,6 +50,8 @@ pub(crate) enum Command {
     DeadLetters(DeadLetters),
     /// Count everything again from the log and compare: exit code 1 on any difference
     Verify(Verify),
+    /// What the store of a running engine holds
+    State(State),
     /// Write users or products from a CSV file into the catalogue
     Import(Import),
     /// Make and change the catalogue's tables, as this version needs them
@@ -236,6 +238,52 @@ pub(crate) struct Verify {
 }
 
 #[derive(Group, Debug)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct State {
+    #[command(subcommand)]
+    pub(crate) command: StateCommand,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum StateCommand {
+    /// Each metric's revision, life and offsets, and its tables in numbers
+    Tables {
+        #[command(flatten)]
+        engine: Engine,
+        /// Print the whole answer on one line
+        #[arg(long)]
+        json: bool,
+    },
+    /// The buckets of a table, or of all
+    #[command(after_help = "  tally state buckets user_activities/activity")]
+    Buckets {
+        /// METRIC/TABLE; either alone where that names one table
+        #[arg(value_name = "TABLE", value_parser = table)]
+        table: Option<String>,
+        #[command(flatten)]
+        engine: Engine,
+        /// Print the whole answer on one line
+        #[arg(long)]
+        json: bool,
+    },
+    /// The stored cells of a key, pane by pane
+    #[command(after_help = "  tally state get user_activities u1\n  tally state get event_frequencies purchase --json")]
+    Get {
+        /// METRIC/TABLE; either alone where that names one table
+        #[arg(value_name = "TABLE", value_parser = table)]
+        table: String,
+        /// The key's columns in their order, at least those of its group
+        #[arg(value_name = "KEY", num_args = 0..=8)]
+        key: Vec<String>,
+        #[command(flatten)]
+        engine: Engine,
+        /// Print the whole answer on one line
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Group, Debug)]
 #[command(after_help = "Columns: user_id,user_name,email or product_id,product_name,cost; the first line names them.")]
 pub(crate) struct Import {
     #[command(flatten)]
@@ -318,6 +366,15 @@ fn metric(text: &str) -> Result<String, String> {
     match (1..=64).contains(&text.len()) && text.bytes().all(plain) {
         true => Ok(text.into()),
         false => Err("write the name of a metric; `tally plugin list` names them".into()),
+    }
+}
+
+/// Names need no escapes in an address.
+fn table(text: &str) -> Result<String, String> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'/';
+    match (1..=129).contains(&text.len()) && text.bytes().all(plain) {
+        true => Ok(text.into()),
+        false => Err("write a table as METRIC/TABLE; `tally state tables` names them".into()),
     }
 }
 

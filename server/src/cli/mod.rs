@@ -17,6 +17,7 @@ mod query;
 mod run;
 mod settings;
 mod start;
+mod state;
 pub(crate) mod stop;
 mod verify;
 
@@ -77,6 +78,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Plugin(args) => plugin::run(&args),
         Command::DeadLetters(args) => dead_letters::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::State(args) => state::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Migrate(args) => migrate::run(&args),
         Command::Config(args) => config::run(&args),

@@ -5,15 +5,16 @@ use futures_util::stream::{self, BoxStream};
 use tally_engine::config::EventsConfig;
 use tally_engine::engine::{
     AppendError, Appended, Bounds, Check, Engine, EvaluateError, Evaluated, FeedItem, LogReader, LogRecord, MetricInfo,
-    Order, Question, Refusals, Rejected, Revision, StateDump,
+    Order, Question, Refusals, Rejected, Revision, StateDump, StoredMetric, StoredRow,
 };
 use tally_engine::event::Position;
+use tally_plugin::description::Table;
 
 /// A stretch of the log, a batch of records at a time; blocks.
 pub type Records = Box<dyn Iterator<Item = Result<Vec<LogRecord>, String>> + Send>;
 
-/// The engine, as the server sees it. `evaluate`, `append`, `dead_letters`, `log_bounds`, `log_read` and `state_dump`
-/// block; the rest returns at once.
+/// The engine, as the server sees it. `evaluate`, `append`, `dead_letters`, `log_bounds`, `log_read`, `state_dump`,
+/// `stored` and `stored_rows` block; the rest returns at once.
 pub trait Core: Send + Sync + 'static {
     /// The metrics, by name.
     fn metrics(&self) -> Vec<MetricInfo>;
@@ -83,6 +84,18 @@ pub trait Core: Send + Sync + 'static {
     /// # Errors
     /// [`EvaluateError`].
     fn state_dump(&self, name: &str) -> Result<StateDump, EvaluateError>;
+
+    /// What the store holds of each metric.
+    ///
+    /// # Errors
+    /// [`EvaluateError`].
+    fn stored(&self) -> Result<Vec<StoredMetric>, EvaluateError>;
+
+    /// The stored rows of a table whose keys begin with `key`, and the table.
+    ///
+    /// # Errors
+    /// [`EvaluateError`].
+    fn stored_rows(&self, metric: &str, table: &str, key: &[String]) -> Result<(Table, Vec<StoredRow>), EvaluateError>;
 }
 
 impl Core for Engine {
@@ -151,5 +164,13 @@ impl Core for Engine {
 
     fn state_dump(&self, name: &str) -> Result<StateDump, EvaluateError> {
         Engine::state_dump(self, name)
+    }
+
+    fn stored(&self) -> Result<Vec<StoredMetric>, EvaluateError> {
+        Engine::stored(self)
+    }
+
+    fn stored_rows(&self, metric: &str, table: &str, key: &[String]) -> Result<(Table, Vec<StoredRow>), EvaluateError> {
+        Engine::stored_rows(self, metric, table, key)
     }
 }

@@ -20,6 +20,7 @@ mod metrics;
 mod problem;
 mod question;
 mod raw;
+mod stored;
 mod time;
 mod versions;
 mod wrap;
@@ -191,6 +192,9 @@ impl App {
             .route("/api/internal/events", get(audit::events))
             .route("/api/internal/log", get(audit::log))
             .route("/api/internal/state/{metric}", get(audit::state))
+            .route("/api/internal/tables", get(stored::tables))
+            .route("/api/internal/stored", get(stored::metrics))
+            .route("/api/internal/stored/{metric}/{table}/{key}", get(stored::rows))
             .route("/api/events", axum::routing::post(events::append))
             .route("/ws", get(ws::upgrade))
             .route("/livez", get(health::live))

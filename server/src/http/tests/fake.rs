@@ -16,7 +16,7 @@ use std::sync::Arc;
 use tally_engine::config::EventsConfig;
 use tally_engine::engine::{
     AppendError, Appended, Bounds, Check, Cost as MetricCost, EvaluateError, Evaluated, FeedItem, History, LogRecord,
-    MetricInfo, MetricState, Order, Question, Refusals, Rejected, Revision, StateDump,
+    MetricInfo, MetricState, Order, Question, Refusals, Rejected, Revision, StateDump, StoredMetric, StoredRow,
 };
 use tally_engine::event::Position;
 use tally_plugin::description::{Cell, Description, Example, From, Key, Merge, Pane, Table, Tier};
@@ -215,6 +215,19 @@ impl Core for Fake {
 
     fn state_dump(&self, name: &str) -> Result<StateDump, EvaluateError> {
         Err(EvaluateError::NotFound { suggestions: Vec::new(), detail: format!("there is no {name}") })
+    }
+
+    fn stored(&self) -> Result<Vec<StoredMetric>, EvaluateError> {
+        Err(EvaluateError::StoreUnavailable("it is away".into()))
+    }
+
+    fn stored_rows(
+        &self,
+        metric: &str,
+        _: &str,
+        key: &[String],
+    ) -> Result<(tally_plugin::description::Table, Vec<StoredRow>), EvaluateError> {
+        Err(EvaluateError::NotFound { suggestions: Vec::new(), detail: format!("{metric} has no {key:?}") })
     }
 }
 
