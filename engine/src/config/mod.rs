@@ -351,10 +351,18 @@ pub struct MetricConfig {
     pub config: toml::Table,
     /// Retention per tier (`1m`, `1h`, `1d`): `"48h"`, `"90d"`, `"all"`. Replaces what the plugin declares.
     pub retention: BTreeMap<String, String>,
+    /// Cells (rows × cells) that one of its tables may hold; with more it stops where it is, and answers from there.
+    pub max_cells: u64,
 }
 
 impl Default for MetricConfig {
     fn default() -> Self {
-        MetricConfig { enabled: true, plugin: None, config: toml::Table::new(), retention: BTreeMap::new() }
+        MetricConfig {
+            enabled: true,
+            plugin: None,
+            config: toml::Table::new(),
+            retention: BTreeMap::new(),
+            max_cells: 100_000_000,
+        }
     }
 }

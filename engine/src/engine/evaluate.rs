@@ -9,6 +9,7 @@ use super::roster::{Roster, Served};
 use super::{Engine, EvaluateError, Evaluated, History, Question};
 use crate::event::Position;
 use crate::pipeline::{Counted, FOLLOWED, Followed, Follower, Origin, Place, Standing, done};
+use crate::progress::{Halt, Quarantine};
 use crate::query::{Answer, Moment, Refused};
 use crate::state::{MetricId, State};
 use crate::store::StoreError;
@@ -16,6 +17,7 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tally_plugin::ask::Warning;
 
 /// How often the store is looked at for the commits of others while a question waits for a position.
 const LOOK: Duration = Duration::from_millis(10);
@@ -29,7 +31,7 @@ impl Engine {
         let served = self.served(&question.name)?;
         let params = served.askable.check(&question.params, now()).map_err(refused)?;
         self.require_partitions()?;
-        self.require_counting(&served)?;
+        let mut stopped = self.require_counting(&served)?;
         if let Some(follower) = &served.follower {
             return self.evaluate_followed(&served, follower, &params, question);
         }
@@ -41,7 +43,7 @@ impl Engine {
         // Not the time of the check: what was waited for has happened since.
         let as_of = now();
         let deadline = Instant::now() + self.deadline;
-        self.require_counting(&served)?;
+        stopped = self.require_counting(&served)?.or(stopped);
         let counted = self.view.read();
         if served.is_gone() {
             drop(counted);
@@ -49,7 +51,7 @@ impl Engine {
         }
         let seen = Seen::of_lane(&served, &counted);
         let answer = served.askable.answer(&params, as_of, deadline, &seen.moment(question)?).map_err(refused)?;
-        Ok(served.evaluated(&answer, as_of, &seen))
+        Ok(served.evaluated(&answer, as_of, &seen, stopped))
     }
 
     /// As `evaluate`, from what all engines have committed at this moment.
@@ -81,7 +83,7 @@ impl Engine {
         let followed = follower.read();
         let seen = Seen::followed(&followed);
         let answer = served.askable.answer(params, as_of, deadline, &seen.moment(question)?).map_err(refused)?;
-        Ok(served.evaluated(&answer, as_of, &seen))
+        Ok(served.evaluated(&answer, as_of, &seen, self.require_counting(served)?))
     }
 
     /// Answers a question if that neither waits nor takes long: `at_least` (if any) is reached, no batch is being
@@ -96,7 +98,7 @@ impl Engine {
         let as_of = now();
         let params = served.askable.check(&question.params, as_of).map_err(refused)?;
         self.require_partitions()?;
-        self.require_counting(&served)?;
+        let stopped = self.require_counting(&served)?;
         // What others stored has to be read first.
         if served.follower.is_some() {
             return Ok(None);
@@ -107,7 +109,7 @@ impl Engine {
             return Ok(None);
         }
         let answer = served.askable.answer_at_once(&params, as_of, &seen.moment(question)?).map_err(refused)?;
-        Ok(answer.map(|answer| served.evaluated(&answer, as_of, &seen)))
+        Ok(answer.map(|answer| served.evaluated(&answer, as_of, &seen, stopped)))
     }
 
     pub(super) fn served(&self, name: &str) -> Result<Arc<Served>, EvaluateError> {
@@ -125,8 +127,15 @@ impl Engine {
         self.board.look(missing).map_or(Ok(()), |what| Err(EvaluateError::PartitionsMissing(what)))
     }
 
-    fn require_counting(&self, served: &Served) -> Result<(), EvaluateError> {
-        served.halt(&self.board).map_or(Ok(()), |reason| Err(EvaluateError::Quarantined(reason)))
+    /// One that has grown too large answers from where it stopped, with a warning; whatever else stands still does not answer.
+    fn require_counting(&self, served: &Served) -> Result<Option<Warning>, EvaluateError> {
+        match served.halt(&self.board) {
+            None => Ok(None),
+            Some(Halt::Quarantined(why @ Quarantine::OverMaxCells { .. })) => {
+                Ok(Some(Warning { code: "over_max_cells".into(), detail: why.to_string() }))
+            }
+            Some(halt) => Err(EvaluateError::Quarantined(halt.to_string())),
+        }
     }
 }
 
@@ -147,7 +156,7 @@ fn unknown(roster: &Roster, name: &str) -> EvaluateError {
 }
 
 impl Served {
-    fn evaluated(&self, answer: &Answer, as_of: i64, seen: &Seen<'_>) -> Evaluated {
+    fn evaluated(&self, answer: &Answer, as_of: i64, seen: &Seen<'_>, stopped: Option<Warning>) -> Evaluated {
         let from = seen.state.times(seen.id).map(|(first, _)| first);
         Evaluated {
             result: answer.result.clone(),
@@ -157,7 +166,7 @@ impl Served {
             as_of,
             version: self.askable.plugin.version().to_owned(),
             history: History { complete: seen.target.is_none(), from },
-            warnings: answer.warnings.clone(),
+            warnings: answer.warnings.iter().cloned().chain(stopped).collect(),
         }
     }
 }

@@ -81,6 +81,7 @@ impl Lanes {
             revision: served.revision.clone(),
             meta: served.meta.clone(),
             plugin: served.askable.plugin.clone(),
+            follower: served.follower.clone(),
         }
     }
 

@@ -8,6 +8,7 @@
 
 use super::lanes::Lanes;
 use super::roster::{Retired, Roster, Served, Stage};
+use super::watchdog::Watchdog;
 use super::{MetricState, Rejected};
 use crate::config::MetricConfig;
 use crate::config::load::{FileChoice, Inputs, load};
@@ -78,13 +79,14 @@ struct Work {
     stamp: Option<std::time::SystemTime>,
     /// What is wrong with the configuration file.
     fault: Option<Rejected>,
+    watchdog: Watchdog,
 }
 
 pub(super) fn start(parts: Parts) -> std::io::Result<Life> {
     // Nothing is ever sent: its end is the message.
     let (stop, stopped) = sync_channel(0);
     let stamp = parts.file.as_ref().and_then(modified);
-    let work = Work { parts, backfills: Vec::new(), stamp, fault: None };
+    let work = Work { parts, backfills: Vec::new(), stamp, fault: None, watchdog: Watchdog::default() };
     let thread = std::thread::Builder::new().name("tally-plugins".into()).spawn(move || work.run(&stopped))?;
     Ok(Life { stop: Some(stop), thread: Some(thread) })
 }
@@ -120,6 +122,7 @@ impl Work {
             self.reconcile(found);
             self.step();
             self.begin_backfills();
+            self.watchdog.look(&self.parts.roster.read(), &self.parts.board);
         }
         for backfill in self.backfills {
             backfill.handle.stop(Duration::from_secs(1));

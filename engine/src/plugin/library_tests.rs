@@ -93,6 +93,7 @@ fn probe() -> Metric {
         file: PathBuf::new(),
         sha256: String::new(),
         config: json!({}),
+        max_cells: 100_000_000,
         description: Arc::new(description),
         hosted,
     }

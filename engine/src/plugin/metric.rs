@@ -70,6 +70,7 @@ pub struct Metric {
     pub(super) file: PathBuf,
     pub(super) sha256: String,
     pub(super) config: Value,
+    pub(super) max_cells: u64,
     pub(super) description: Arc<Description>,
     pub(super) hosted: Hosted,
 }
@@ -115,6 +116,12 @@ impl Metric {
     #[must_use]
     pub fn config(&self) -> &Value {
         &self.config
+    }
+
+    /// Cells that one of its tables may hold.
+    #[must_use]
+    pub fn max_cells(&self) -> u64 {
+        self.max_cells
     }
 
     /// What it is, with the configured retention.

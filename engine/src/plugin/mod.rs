@@ -12,5 +12,6 @@ mod library;
 mod metric;
 mod registry;
 
+pub use library::quietly;
 pub use metric::{AnswerFailure, Delta, Metric, Read, ReadFault};
 pub use registry::{Found, Registry, RejectedFile};

@@ -50,6 +50,8 @@ pub(super) struct Plugin {
 pub struct Registry {
     files: Files,
     made: BTreeMap<String, Made>,
+    /// Names of metrics that are not made, whatever the sections say.
+    disabled: Vec<String>,
     /// What is refused and was said so.
     said: BTreeSet<RejectedFile>,
 }
@@ -67,15 +69,28 @@ impl Registry {
     /// Nothing is read yet. `private`: where copies are kept that are loaded.
     #[must_use]
     pub fn new(dirs: &[PathBuf], private: &Path) -> Registry {
-        Registry { files: Files::new(dirs, private), made: BTreeMap::new(), said: BTreeSet::new() }
+        Registry {
+            files: Files::new(dirs, private),
+            made: BTreeMap::new(),
+            disabled: Vec::new(),
+            said: BTreeSet::new(),
+        }
+    }
+
+    /// Leaves metrics of these names out.
+    #[must_use]
+    pub fn without(self, disabled: Vec<String>) -> Registry {
+        Registry { disabled, ..self }
     }
 
     /// Looks at the folders, and makes the metrics of these sections. What cannot be made leaves what was served before.
     pub fn look(&mut self, sections: &BTreeMap<String, MetricConfig>) -> Found {
         let (plugins, mut rejected) = self.files.look();
         let of = |wanted: &str| plugins.iter().find(|(_, plugin)| plugin.about.name == wanted);
+        let disabled = self.disabled.clone();
         let mut made = BTreeMap::new();
-        for (name, section) in sections.iter().filter(|(_, section)| section.enabled) {
+        let wanted = sections.iter().filter(|(name, section)| section.enabled && !disabled.contains(name));
+        for (name, section) in wanted {
             let wanted = section.plugin.as_ref().unwrap_or(name);
             match of(wanted) {
                 Some((file, plugin)) => {
@@ -87,7 +102,8 @@ impl Registry {
                 }),
             }
         }
-        for (file, plugin) in plugins.iter().filter(|(_, plugin)| !sections.contains_key(&plugin.about.name)) {
+        let own = |name: &String| !sections.contains_key(name) && !disabled.contains(name);
+        for (file, plugin) in plugins.iter().filter(|(_, plugin)| own(&plugin.about.name)) {
             let mut one = self.make(&plugin.about.name, file, plugin, &MetricConfig::default());
             // One that cannot do without a configuration is meant for the sections that give one.
             if sections.values().any(|section| section.plugin.as_ref() == Some(&plugin.about.name)) {
@@ -245,6 +261,7 @@ fn metric(name: &str, file: &Path, plugin: &Plugin, section: &MetricConfig) -> R
         file: file.to_owned(),
         sha256: plugin.sha256.clone(),
         config,
+        max_cells: section.max_cells,
         description: Arc::new(description),
         hosted,
     };
