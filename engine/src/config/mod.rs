@@ -383,6 +383,8 @@ pub struct MetricConfig {
     pub keep_old: String,
     /// Retention per tier (`1m`, `1h`, `1d`): `"48h"`, `"90d"`, `"all"`. Replaces what the plugin declares.
     pub retention: BTreeMap<String, String>,
+    /// Cells (rows × cells) that one of its tables may hold; with more it stops where it is, and answers from there.
+    pub max_cells: u64,
 }
 
 impl Default for MetricConfig {
@@ -395,6 +397,7 @@ impl Default for MetricConfig {
             promote: Promote::Auto,
             keep_old: "1h".into(),
             retention: BTreeMap::new(),
+            max_cells: 100_000_000,
         }
     }
 }

@@ -77,6 +77,9 @@ pub(crate) struct Demo {
     /// Stop by itself after this time (30s, 5m)
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     pub(crate) duration: Option<Duration>,
+    /// Do not load this metric; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub(crate) disable: Vec<String>,
 }
 
 #[derive(Group, Debug)]
@@ -89,6 +92,9 @@ pub(crate) struct Run {
     /// Where log, state and catalogue live
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+    /// Do not load this metric; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub(crate) disable: Vec<String>,
 }
 
 #[derive(Group, Debug)]
