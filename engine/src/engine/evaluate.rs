@@ -29,11 +29,18 @@ impl Engine {
     /// [`EvaluateError`].
     pub fn evaluate(&self, question: &Question) -> Result<Evaluated, EvaluateError> {
         let served = self.served(&question.name)?;
+        let answer = self.evaluate_of(&served, question);
+        // What was held of it was dropped meanwhile: another revision answers, or none.
+        if served.is_gone() { self.evaluate(question) } else { answer }
+    }
+
+    /// As `evaluate`, of one revision. Means nothing where it is gone afterwards.
+    pub(super) fn evaluate_of(&self, served: &Served, question: &Question) -> Result<Evaluated, EvaluateError> {
         let params = served.askable.check(&question.params, now()).map_err(refused)?;
         self.require_partitions()?;
-        let mut stopped = self.require_counting(&served)?;
+        self.require_counting(served)?;
         if let Some(follower) = &served.follower {
-            return self.evaluate_followed(&served, follower, &params, question);
+            return self.evaluate_followed(served, follower, &params, question);
         }
         if let Some(position) = &question.at_least
             && !self.view.wait_for(served.id, position, question.wait)
@@ -43,13 +50,9 @@ impl Engine {
         // Not the time of the check: what was waited for has happened since.
         let as_of = now();
         let deadline = Instant::now() + self.deadline;
-        stopped = self.require_counting(&served)?.or(stopped);
+        let stopped = self.require_counting(served)?;
         let counted = self.view.read();
-        if served.is_gone() {
-            drop(counted);
-            return self.evaluate(question);
-        }
-        let seen = Seen::of_lane(&served, &counted);
+        let seen = Seen::of_lane(served, &counted);
         let answer = served.askable.answer(&params, as_of, deadline, &seen.moment(question)?).map_err(refused)?;
         Ok(served.evaluated(&answer, as_of, &seen, stopped))
     }

@@ -9,11 +9,11 @@ use crate::decode::Decoder;
 use crate::feed::Feed;
 use crate::pipeline::{self, Board, FOLLOWED, Follower, Handle, Metric, Parts, Place, Role, View};
 use crate::plugin;
-use crate::progress::{RevisionNo, Settings};
+use crate::progress::{History, RevisionNo, Settings};
 use crate::query::Askable;
 use crate::revision::revision;
 use crate::source::embedded::{EmbeddedSource, Log};
-use crate::source::kafka::KafkaSource;
+use crate::source::kafka::{KafkaSource, Tail};
 use crate::source::{Identity, Source};
 use crate::store::{RevisionId, Store};
 use parking_lot::RwLock;
@@ -55,6 +55,7 @@ impl Lanes {
     pub(super) fn serve(&self, plugin: &Arc<plugin::Metric>, view: &View, place: Place) -> Result<Served, String> {
         // What may fail first: a place in state is for ever.
         Askable::new(FOLLOWED, plugin.clone())?;
+        let history = self.history(plugin)?;
         let id = view.add(plugin.description(), place);
         let (revision, meta) = self.revision(plugin);
         let follower =
@@ -65,7 +66,24 @@ impl Lanes {
         let result_schema = Arc::new(description.result_schema.clone());
         let stage = Arc::new(RwLock::new(Stage::Main));
         let gone = Arc::new(AtomicBool::new(false));
-        Ok(Served { askable, id, no, revision, meta, follower, description, result_schema, stage, gone })
+        Ok(Served { history, askable, id, no, revision, meta, follower, description, result_schema, stage, gone })
+    }
+
+    /// Where a metric begins on partitions that it never counted.
+    fn history(&self, plugin: &plugin::Metric) -> Result<History, String> {
+        let since = match plugin.history() {
+            plugin::History::All => return Ok(History::Whole),
+            plugin::History::None => i64::MAX,
+            plugin::History::Last(length) => {
+                let length = i64::try_from(length.as_millis()).unwrap_or(i64::MAX);
+                jiff::Timestamp::now().as_millisecond().saturating_sub(length)
+            }
+        };
+        let starts = match &self.replayed {
+            Replayed::Log(log) => log.starts(since).map_err(|fault| fault.to_string()),
+            Replayed::Kafka(config) => Tail::starts(config, since).map_err(|fault| fault.to_string()),
+        };
+        Ok(History::From(starts.map_err(|fault| format!("where its history begins cannot be asked: {fault}"))?))
     }
 
     /// The revision of a metric, and what is stored of its tables.
@@ -82,6 +100,7 @@ impl Lanes {
             meta: served.meta.clone(),
             plugin: served.askable.plugin.clone(),
             follower: served.follower.clone(),
+            history: served.history.clone(),
         }
     }
 
@@ -163,6 +182,7 @@ impl Served {
             id: self.id,
             no: self.no,
             revision: self.revision.clone(),
+            history: self.history.clone(),
             meta: self.meta.clone(),
             follower: self.follower.clone(),
             result_schema: Arc::new(description.result_schema.clone()),

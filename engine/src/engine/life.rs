@@ -1,21 +1,19 @@
 //! A plugin's life while the engine runs: files that come, change and go; metrics that count history in a lane of their
 //! own and then join the main one; code that is replaced.
 //!
-//! One thread looks at the folders and at the configuration file twice a second and decides. Counting is not disturbed:
-//! the main lane stands still only for the moment in which a metric joins it, so that both stand at the same record.
-//! Nothing is decided here about progress: a metric joins at what is stored, wherever that is, and a main lane that is
-//! ahead of it reads again. The channel carries nothing, so it is bounded by its silence: its end is the signal to stop.
+//! One thread looks at the folders and at the configuration file twice a second and decides; `arrivals` has how a metric
+//! joins the main lane, `versions` what happens while two revisions are there. Counting is not disturbed. The queue of
+//! orders is bounded: who finds it full is told so.
 
+use super::arrivals::Backfill;
 use super::lanes::Lanes;
 use super::roster::{Retired, Roster, Served, Stage};
 use super::watchdog::Watchdog;
-use super::{MetricState, Rejected};
+use super::{MetricState, Order, Rejected};
 use crate::config::MetricConfig;
 use crate::config::load::{FileChoice, Inputs, load};
-use crate::event::Position;
 use crate::pipeline::{Board, Command, Followers, Handle, Left, Place, View};
 use crate::plugin::{self, Found, Registry};
-use crate::progress::History;
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -28,23 +26,20 @@ use std::time::{Duration, Instant};
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Lanes that replay history at the same time; who comes later waits.
-const LANES: usize = 2;
-
-/// A metric joins when at most so many records are missing: the main lane waits while they are counted.
-const NEAR: u64 = 20_000;
-
-/// How long the main lane may be asked to wait for that.
-const STAND: Duration = Duration::from_secs(3);
-
 /// How long an answer of a lane is waited for.
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// The thread; it ends when this is dropped.
 pub(super) struct Life {
-    stop: Option<SyncSender<()>>,
+    orders: Option<SyncSender<Asked>>,
     thread: Option<JoinHandle<()>>,
 }
+
+/// An order, and where its outcome is waited for.
+type Asked = (Order, SyncSender<Result<String, String>>);
+
+/// Orders that may wait.
+const ORDERS: usize = 16;
 
 /// What the thread works with.
 pub(super) struct Parts {
@@ -60,22 +55,14 @@ pub(super) struct Parts {
     pub(super) lanes: Lanes,
     /// Metrics that have history to count.
     pub(super) waiting: Vec<Arc<Served>>,
+    /// Where copies of plugin files are.
+    pub(super) private: PathBuf,
 }
 
-/// A lane that replays history.
-struct Backfill {
-    handle: Handle,
-    board: Arc<Board>,
-    metrics: Vec<Arc<Served>>,
-    /// When it was last looked at, and how many records it had counted.
-    seen: (Instant, u64),
-    /// Records per second.
-    rate: f64,
-}
-
-struct Work {
-    parts: Parts,
-    backfills: Vec<Backfill>,
+/// The thread's own.
+pub(super) struct Work {
+    pub(super) parts: Parts,
+    pub(super) backfills: Vec<Backfill>,
     stamp: Option<std::time::SystemTime>,
     /// What is wrong with the configuration file.
     fault: Option<Rejected>,
@@ -83,18 +70,26 @@ struct Work {
 }
 
 pub(super) fn start(parts: Parts) -> std::io::Result<Life> {
-    // Nothing is ever sent: its end is the message.
-    let (stop, stopped) = sync_channel(0);
+    let (orders, asked) = sync_channel(ORDERS);
     let stamp = parts.file.as_ref().and_then(modified);
     let work = Work { parts, backfills: Vec::new(), stamp, fault: None, watchdog: Watchdog::default() };
-    let thread = std::thread::Builder::new().name("tally-plugins".into()).spawn(move || work.run(&stopped))?;
-    Ok(Life { stop: Some(stop), thread: Some(thread) })
+    let thread = std::thread::Builder::new().name("tally-plugins".into()).spawn(move || work.run(&asked))?;
+    Ok(Life { orders: Some(orders), thread: Some(thread) })
 }
 
 impl Life {
+    /// Has something done, and waits for its outcome.
+    pub(super) fn order(&self, order: Order) -> Result<String, String> {
+        let busy = || "the engine is busy with plugins, or stopping; try again".to_owned();
+        let (answer, outcome) = sync_channel(1);
+        let orders = self.orders.as_ref().ok_or_else(busy)?;
+        orders.try_send((order, answer)).map_err(|_| busy())?;
+        outcome.recv_timeout(ANSWER).map_err(|_| busy())?
+    }
+
     /// Ends the lanes that replay history, and the thread.
     pub(super) fn end(&mut self) {
-        self.stop = None;
+        self.orders = None;
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
@@ -114,13 +109,25 @@ fn modified(file: &PathBuf) -> Option<std::time::SystemTime> {
 }
 
 impl Work {
-    fn run(mut self, stopped: &Receiver<()>) {
+    fn run(mut self, asked: &Receiver<Asked>) {
         self.begin_backfills();
-        while stopped.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+        let mut looked = Instant::now();
+        loop {
+            match asked.recv_timeout(LOOK.saturating_sub(looked.elapsed())) {
+                Ok((order, answer)) => {
+                    // Who no longer waits finds the outcome in the list of revisions.
+                    let _ = answer.send(self.obey(&order));
+                    continue;
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            looked = Instant::now();
             self.look_at_configuration();
             let found = self.parts.registry.look(&self.parts.sections);
             self.reconcile(found);
             self.step();
+            self.turn();
             self.begin_backfills();
             self.watchdog.look(&self.parts.roster.read(), &self.parts.board);
         }
@@ -154,14 +161,10 @@ impl Work {
 
     /// Brings what is served in line with what was found.
     fn reconcile(&mut self, found: Found) {
-        let served = self.parts.roster.read().served.clone();
         for plugin in &found.metrics {
-            match served.get(plugin.name()) {
-                None => self.admit(plugin),
-                Some(before) if Arc::ptr_eq(&before.askable.plugin, plugin) => {}
-                Some(before) => self.replace(before, plugin),
-            }
+            self.take_notice(plugin);
         }
+        let served = self.parts.roster.read().served.clone();
         for (name, gone) in &served {
             if !found.metrics.iter().any(|metric| metric.name() == name) {
                 self.retire(gone);
@@ -179,26 +182,63 @@ impl Work {
         roster.loaded = self.parts.registry.loaded();
     }
 
+    /// What the folder holds of a metric.
+    fn take_notice(&mut self, plugin: &Arc<plugin::Metric>) {
+        let name = plugin.name();
+        let (served, next, before) = {
+            let roster = self.parts.roster.read();
+            let next = roster.next.get(name).map(|next| next.served.clone());
+            let before = roster.before.get(name).map(|before| before.served.clone());
+            (roster.served.get(name).cloned(), next, before)
+        };
+        let Some(served) = served else { return self.admit(plugin) };
+        let is = |other: &Arc<Served>| Arc::ptr_eq(&other.askable.plugin, plugin);
+        if next.as_ref().map_or_else(|| is(&served), is) {
+            return;
+        }
+        let (revision, _) = self.parts.lanes.revision(plugin);
+        let same = |other: &Option<Arc<Served>>| other.as_ref().is_some_and(|other| other.revision == revision);
+        if served.revision == revision {
+            self.drop_next(name);
+            self.replace(&served, plugin);
+        } else if let Some(next) = next.filter(|next| next.revision == revision) {
+            self.replace(&next, plugin);
+        } else if same(&before) {
+            // Its file was dropped in again.
+            self.rollback(name);
+            self.drop_next(name);
+            if let Some(before) = before {
+                self.replace(&before, plugin);
+            }
+        } else {
+            self.admit_next(plugin);
+        }
+    }
+
     /// A metric that was not served: it counts history first.
     fn admit(&mut self, plugin: &Arc<plugin::Metric>) {
+        let Some(served) = self.place(plugin) else { return };
+        tracing::info!(metric = plugin.name(), version = plugin.version(), "metric loaded; it counts its history");
+        let mut roster = self.parts.roster.write();
+        roster.retired.remove(plugin.name());
+        roster.served.insert(plugin.name().to_owned(), served.clone());
+        drop(roster);
+        self.parts.waiting.push(served);
+    }
+
+    /// Gives a revision its place in state; it waits for a lane.
+    pub(super) fn place(&mut self, plugin: &Arc<plugin::Metric>) -> Option<Arc<Served>> {
         let place = Place { since: now(), target: Some(self.ahead()), ..Place::default() };
         match self.parts.lanes.serve(plugin, &self.parts.view, place) {
             Ok(served) => {
-                tracing::info!(
-                    metric = plugin.name(),
-                    version = plugin.version(),
-                    "metric loaded; it counts its history"
-                );
                 *served.stage.write() = Stage::Waiting;
-                let served = Arc::new(served);
                 self.follow(&served);
-                let mut roster = self.parts.roster.write();
-                roster.retired.remove(plugin.name());
-                roster.served.insert(plugin.name().to_owned(), served.clone());
-                drop(roster);
-                self.parts.waiting.push(served);
+                Some(Arc::new(served))
             }
-            Err(reason) => tracing::error!(metric = plugin.name(), "the metric cannot be served: {reason}"),
+            Err(reason) => {
+                tracing::error!(metric = plugin.name(), "the metric cannot be served: {reason}");
+                None
+            }
         }
     }
 
@@ -212,18 +252,16 @@ impl Work {
         self.parts.followers.add(follower.clone());
     }
 
-    /// Other code, or another configuration, of a metric that is served.
+    /// Other code of a revision that is counted.
     fn replace(&mut self, before: &Arc<Served>, plugin: &Arc<plugin::Metric>) {
-        let (revision, _) = self.parts.lanes.revision(plugin);
-        if revision == before.revision && before.halt(&self.parts.board).is_none() {
-            match before.with_code(plugin) {
-                Ok(served) => self.swap(before, Arc::new(served)),
-                Err(reason) => tracing::error!(metric = plugin.name(), "the new code cannot be served: {reason}"),
-            }
-        } else {
-            // It stands still and may now go on; or it means something else: its own state, counted anew.
+        if before.halt(&self.parts.board).is_some() {
+            // It stands still and may now go on, from where it is stored.
             self.retire(before);
-            self.admit(plugin);
+            return self.admit(plugin);
+        }
+        match before.with_code(plugin) {
+            Ok(served) => self.swap(before, Arc::new(served)),
+            Err(reason) => tracing::error!(metric = plugin.name(), "the new code cannot be served: {reason}"),
         }
     }
 
@@ -242,7 +280,11 @@ impl Work {
         if matches!(&*served.stage.read(), Stage::Main) {
             self.parts.main.tell(Command::Swap(served.no, plugin.clone()));
         }
-        self.parts.roster.write().served.insert(plugin.name().to_owned(), served.clone());
+        let mut roster = self.parts.roster.write();
+        match roster.next.get_mut(plugin.name()).filter(|next| Arc::ptr_eq(&next.served, before)) {
+            Some(next) => next.served = served.clone(),
+            None => drop(roster.served.insert(plugin.name().to_owned(), served.clone())),
+        }
     }
 
     /// A metric that is no longer wanted: what it has counted stays stored.
@@ -251,11 +293,22 @@ impl Work {
         tracing::info!(metric = name, "metric retired; its state is kept");
         let mut info = served.info(&self.parts.view, &self.parts.board);
         (info.state, info.since) = (MetricState::Retired, now());
-        {
+        let (next, before) = {
             let mut roster = self.parts.roster.write();
             roster.served.remove(name);
             roster.retired.insert(name.to_owned(), Retired { info });
+            (roster.next.remove(name), roster.before.remove(name))
+        };
+        self.release(served);
+        next.iter().for_each(|next| self.release(&next.served));
+        before.iter().for_each(|before| self.release(&before.served));
+        if next.is_some() {
+            self.write_down();
         }
+    }
+
+    /// Takes a revision that nobody asks any more out of its lane and out of memory; what it has counted stays stored.
+    pub(super) fn release(&mut self, served: &Arc<Served>) {
         self.parts.waiting.retain(|waiting| !Arc::ptr_eq(waiting, served));
         for backfill in &mut self.backfills {
             if backfill.metrics.iter().any(|metric| Arc::ptr_eq(metric, served)) {
@@ -272,113 +325,10 @@ impl Work {
         served.gone.store(true, Ordering::Release);
         self.parts.view.empty(served.id);
     }
-
-    /// Per partition how far the main lane has counted: where history is complete.
-    fn ahead(&self) -> Position {
-        let served: Vec<Arc<Served>> = self.parts.roster.read().served.values().cloned().collect();
-        let main = served.iter().filter(|served| matches!(&*served.stage.read(), Stage::Main));
-        let counted = self.parts.view.read();
-        Position::furthest(main.map(|served| counted.metrics[served.id.0].position.clone()))
-    }
-
-    /// Gives those that wait a lane.
-    fn begin_backfills(&mut self) {
-        self.backfills.retain(|backfill| !backfill.metrics.is_empty());
-        if self.parts.waiting.is_empty() || self.backfills.len() >= LANES {
-            return;
-        }
-        let metrics = std::mem::take(&mut self.parts.waiting);
-        match self.parts.lanes.backfill(&metrics) {
-            Ok((handle, board)) => {
-                for served in &metrics {
-                    *served.stage.write() = Stage::Backfill { board: board.clone(), eta_s: None };
-                }
-                let seen = (Instant::now(), self.counted(&metrics));
-                self.backfills.push(Backfill { handle, board, metrics, seen, rate: 0.0 });
-            }
-            Err(reason) => {
-                tracing::error!("history cannot be counted, trying again: {reason}");
-                self.parts.waiting = metrics;
-            }
-        }
-    }
-
-    /// Looks how far the backfills are, and lets those join that have arrived.
-    fn step(&mut self) {
-        let ahead = self.ahead();
-        for n in 0..self.backfills.len() {
-            let counted = self.counted(&self.backfills[n].metrics);
-            let backfill = &mut self.backfills[n];
-            let took = backfill.seen.0.elapsed().as_secs_f64();
-            let rate = counted.saturating_sub(backfill.seen.1) as f64 / took.max(0.001);
-            // Smoothed over some seconds.
-            backfill.rate = if backfill.rate == 0.0 { rate } else { backfill.rate * 0.8 + rate * 0.2 };
-            backfill.seen = (Instant::now(), counted);
-            let (mut missing, mut halted) = (0, 0);
-            let held = backfill.board.look(|standing| standing.held.clone());
-            for served in &backfill.metrics {
-                let left = self.parts.view.aim(served.id, &ahead, &held);
-                let eta_s = (backfill.rate > 0.0).then(|| (left as f64 / backfill.rate).ceil() as u64);
-                *served.stage.write() = Stage::Backfill { board: backfill.board.clone(), eta_s };
-                match served.halt(&self.parts.board) {
-                    Some(_) => halted += 1,
-                    None => missing = left.max(missing),
-                }
-            }
-            let all_held = self.parts.board.look(|standing| standing.held.iter().all(|p| held.contains(p)));
-            if missing <= NEAR && all_held && halted < self.backfills[n].metrics.len() {
-                self.join(n);
-            }
-        }
-    }
-
-    /// Records counted by metrics, together.
-    fn counted(&self, metrics: &[Arc<Served>]) -> u64 {
-        let counted = self.parts.view.read();
-        metrics.iter().map(|served| counted.metrics[served.id.0].events).max().unwrap_or(0)
-    }
-
-    /// Lets the metrics of a backfill join the main lane, all at the record where it stands.
-    fn join(&mut self, n: usize) {
-        let (answer, at) = sync_channel(1);
-        if !self.parts.main.tell(Command::Stand(STAND, answer)) {
-            return;
-        }
-        if let Ok(position) = at.recv_timeout(STAND) {
-            let deadline = Instant::now() + STAND - STAND / 6;
-            let held = self.backfills[n].board.look(|standing| standing.held.clone());
-            let position = Position(position.0.into_iter().filter(|(partition, _)| held.contains(partition)).collect());
-            let ready = |served: &Arc<Served>| {
-                served.halt(&self.parts.board).is_none()
-                    && self.parts.view.wait_for(
-                        served.id,
-                        &position,
-                        deadline.saturating_duration_since(Instant::now()),
-                    )
-            };
-            let (joining, staying): (Vec<_>, Vec<_>) =
-                std::mem::take(&mut self.backfills[n].metrics).into_iter().partition(ready);
-            for served in joining {
-                self.take_over(n, served);
-            }
-            self.backfills[n].metrics = staying;
-        }
-        self.parts.main.tell(Command::Go);
-    }
-
-    fn take_over(&mut self, n: usize, served: Arc<Served>) {
-        let left = leave(&self.backfills[n].handle, &served);
-        let metric = self.parts.lanes.metric(&served);
-        *served.stage.write() = Stage::Main;
-        self.parts.main.tell(Command::Join { metric, history: History::Whole, shown: left.shown });
-        self.parts.view.arrived(served.id, now());
-        self.parts.lanes.answers_now(&served.revision);
-        tracing::info!(metric = served.askable.plugin.name(), "history is counted; the metric is active");
-    }
 }
 
 /// Takes a metric out of a lane, everything stored that it has counted.
-fn leave(lane: &Handle, served: &Served) -> Left {
+pub(super) fn leave(lane: &Handle, served: &Served) -> Left {
     let (answer, left) = sync_channel(1);
     if !lane.tell(Command::Leave(served.no, answer)) {
         return Left::default();
@@ -386,6 +336,6 @@ fn leave(lane: &Handle, served: &Served) -> Left {
     left.recv_timeout(ANSWER).unwrap_or_default()
 }
 
-fn now() -> i64 {
+pub(super) fn now() -> i64 {
     jiff::Timestamp::now().as_millisecond()
 }

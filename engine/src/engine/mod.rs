@@ -1,6 +1,7 @@
 //! The façade: what a host program (the server) may ask of the engine. Knows no HTTP and no SQL.
 
 mod append;
+mod arrivals;
 mod audit;
 mod evaluate;
 mod lanes;
@@ -8,18 +9,23 @@ mod life;
 mod outlet;
 mod roster;
 mod start;
+mod stored;
 mod types;
+mod versions;
 mod watchdog;
 
 pub use crate::dead_letter::DeadLetter;
 pub use crate::feed::{FeedItem, Subscription};
 pub use crate::pipeline::Origin;
+pub use crate::plugin::{LoneMetric, LonePlugin, PluginFile, fits_schema};
 pub use crate::progress::Span;
 pub use crate::source::Bounds;
-pub use crate::state::DumpRow;
+pub use crate::state::{DumpRow, StoredRow};
 pub use audit::{LogReader, LogRecord, StateDump};
 pub use outlet::{Outlet, Sent, open_outlet};
+pub use stored::{StoredBucket, StoredMetric, StoredPartition, StoredTable};
 pub use types::*;
+pub use versions::Order;
 
 use crate::config::EventsConfig;
 use crate::dead_letter::DeadLetters;
@@ -28,6 +34,7 @@ use crate::event::Position;
 use crate::feed::Feed;
 use crate::pipeline::{self, Board, View};
 use crate::progress::Halt;
+use crate::store::Store;
 use crate::telemetry;
 use append::Appender;
 use life::Life;
@@ -60,6 +67,8 @@ pub struct Engine {
     checker: Decoder,
     deadline: Duration,
     source: &'static str,
+    /// For those who look at what is stored.
+    state_store: Arc<dyn Store>,
     /// What readiness says of a store that is in order.
     store: String,
 }

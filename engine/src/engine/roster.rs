@@ -1,10 +1,10 @@
 //! Which metrics are served now: those that answer, those that take their place once they have counted as far, those that
 //! are gone, and what was refused. Data behind one lock that is held briefly; who changes it is `life`.
 
-use super::{Cost, History, MetricInfo, MetricState, Rejected};
+use super::{Cost, MetricInfo, MetricState, Rejected};
 use crate::event::Position;
 use crate::pipeline::{Board, FOLLOWED, Follower, View, done};
-use crate::progress::{Halt, RevisionNo};
+use crate::progress::{Halt, History, RevisionNo};
 use crate::query::Askable;
 use crate::state::{MetricId, State};
 use crate::store::RevisionId;
@@ -12,6 +12,7 @@ use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 use tally_plugin::description::Description;
 
 /// A revision of a metric that is counted.
@@ -22,6 +23,8 @@ pub(super) struct Served {
     /// Its number in the lanes.
     pub(super) no: RevisionNo,
     pub(super) revision: RevisionId,
+    /// Where it begins on partitions that it never counted.
+    pub(super) history: History,
     /// What its tables are, as stored.
     pub(super) meta: Vec<u8>,
     /// Where it is answered from if engines share the store; else from the lane's view.
@@ -52,6 +55,19 @@ pub(super) enum Stage {
     },
 }
 
+/// A newer revision than the one that answers.
+pub(super) struct Next {
+    pub(super) served: Arc<Served>,
+    /// It waits for a person's word before it answers.
+    pub(super) held: bool,
+}
+
+/// The revision that answered before: fed on for a while.
+pub(super) struct Before {
+    pub(super) served: Arc<Served>,
+    pub(super) until: Instant,
+}
+
 /// A metric that is no longer served.
 #[derive(Clone)]
 pub(super) struct Retired {
@@ -62,6 +78,8 @@ pub(super) struct Retired {
 #[derive(Default)]
 pub(super) struct Roster {
     pub(super) served: BTreeMap<String, Arc<Served>>,
+    pub(super) next: BTreeMap<String, Next>,
+    pub(super) before: BTreeMap<String, Before>,
     pub(super) retired: BTreeMap<String, Retired>,
     pub(super) rejected: Vec<Rejected>,
     /// Plugin contents in memory.
@@ -107,7 +125,7 @@ impl Served {
         }
     }
 
-    fn stands(&self, view: &View, main: &Board) -> (History, MetricState, i64, Cost) {
+    fn stands(&self, view: &View, main: &Board) -> (super::History, MetricState, i64, Cost) {
         let halt = self.halt(main);
         let counted = view.read();
         let place = &counted.metrics[self.id.0];
@@ -134,6 +152,6 @@ impl Served {
             (None, Some(done)) => MetricState::Backfilling { done, eta_s },
             (None, None) => MetricState::Active,
         };
-        (History { complete: behind.is_none(), from }, state, place.since, cost)
+        (super::History { complete: behind.is_none(), from }, state, place.since, cost)
     }
 }

@@ -3,7 +3,8 @@
 use super::append::Appender;
 use super::audit::LogAccess;
 use super::lanes::{Lanes, Replayed};
-use super::roster::{Roster, Served, Stage};
+use super::roster::{Next, Roster, Served, Stage};
+use super::versions::{self, AnsweringBook};
 use super::{Engine, Options, Rejected, StartError, life};
 use crate::config::{self, Config, Durability, RedisConfig, SourceKind, StoreKind};
 use crate::database::Database;
@@ -35,8 +36,9 @@ const MAX_BUCKET: u64 = 1 << 30;
 pub(super) fn start(options: Options) -> Result<Engine, StartError> {
     let config = &options.config;
     let database = Database::open(&config.store.data_dir).map_err(|fault| fault_of(&fault))?;
+    let private = config.store.data_dir.join("plugins");
     let mut registry =
-        Registry::new(&options.plugin_dirs, &config.store.data_dir.join("plugins")).without(options.disabled.clone());
+        Registry::new(&options.plugin_dirs, &private, config.plugins.checksums).without(options.disabled.clone());
     for metric in &options.disabled {
         tracing::warn!(metric, "not loaded: disabled by the command line");
     }
@@ -52,7 +54,7 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
     let interval = if shared { config.redis.commit_interval_ms } else { config.store.checkpoint_interval_ms };
     let lanes = Lanes {
         identity: opened.identity,
-        store,
+        store: store.clone(),
         shared,
         settings: settings(config, shared),
         events: config.events.clone(),
@@ -67,10 +69,13 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
         board: board.clone(),
         next: AtomicU32::new(0),
     };
+    let mut newer = Vec::new();
     let mut roster = Roster { loaded: registry.loaded(), ..Roster::default() };
     let now = jiff::Timestamp::now().as_millisecond();
     roster.rejected.extend(found.rejected.into_iter().map(|file| told(file, now)));
+    let book = versions::recall(&private);
     for plugin in &found.metrics {
+        let plugin = &answering(plugin, &book, &mut registry, &lanes, &mut newer);
         match lanes.serve(plugin, &view, Place { since: now, ..Place::default() }) {
             Ok(served) => drop(roster.served.insert(plugin.name().to_owned(), Arc::new(served))),
             Err(reason) => {
@@ -79,7 +84,12 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
             }
         }
     }
-    let all: Vec<Arc<Served>> = roster.served.values().cloned().collect();
+    for (plugin, held) in &newer {
+        let served = lanes.serve(plugin, &view, Place { since: now, ..Place::default() }).map_err(StartError)?;
+        roster.next.insert(plugin.name().to_owned(), Next { served: Arc::new(served), held: *held });
+    }
+    let next = roster.next.values().map(|next| next.served.clone());
+    let all: Vec<Arc<Served>> = roster.served.values().cloned().chain(next).collect();
     let (joined, waiting) = behind(all, &lanes, &view)?;
     let followers = Arc::new(Followers::default());
     let watch = follow(&roster, &followers, &board)?;
@@ -98,6 +108,7 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
         main: lane.clone(),
         lanes,
         waiting,
+        private,
     });
     let life = Mutex::new(life.map_err(|fault| StartError(format!("no thread can be started: {fault}")))?);
     Ok(Engine {
@@ -111,6 +122,7 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
         shared,
         _watch: watch,
         _relay: relay,
+        state_store: store,
         store: store_said,
         log: match &opened.appender {
             Appender::Log(log) => LogAccess::Log(Arc::clone(log)),
@@ -125,6 +137,29 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
             SourceKind::Kafka => "kafka",
         },
     })
+}
+
+/// The code that answers for a metric: of the folder, unless another revision answered when the engine ended; then the
+/// folder's is newer and takes its turn.
+fn answering(
+    found: &Arc<plugin::Metric>,
+    book: &AnsweringBook,
+    registry: &mut Registry,
+    lanes: &Lanes,
+    newer: &mut Vec<(Arc<plugin::Metric>, bool)>,
+) -> Arc<plugin::Metric> {
+    let Some(before) = book.get(found.name()) else { return found.clone() };
+    match registry.revive(found.name(), &before.sha256, &before.section) {
+        Ok(old) if lanes.revision(&old).0 != lanes.revision(found).0 => {
+            newer.push((found.clone(), before.held));
+            old
+        }
+        Ok(_) => found.clone(),
+        Err(reason) => {
+            tracing::warn!(metric = found.name(), "the revision that answered cannot be loaded again: {reason}");
+            found.clone()
+        }
+    }
 }
 
 /// A metric that is stored so many records less far than another counts them in a lane of its own: reading so many again
@@ -160,7 +195,6 @@ fn behind(all: Vec<Arc<Served>>, lanes: &Lanes, view: &View) -> Result<(Joined, 
             view.aim(served.id, &ahead, &[]);
             waiting.push(served);
         } else {
-            lanes.answers_now(&served.revision);
             joined.push(served);
         }
     }

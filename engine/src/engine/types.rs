@@ -165,6 +165,30 @@ pub enum MetricState {
     Retired,
 }
 
+/// A revision of a metric that is counted.
+#[derive(Clone, Debug)]
+pub struct Revision {
+    /// What it is to the metric.
+    pub role: Role,
+    /// Hash of everything that gives its state meaning, 16 hexadecimal digits.
+    pub id: String,
+    /// What is known of it.
+    pub info: MetricInfo,
+    /// Its answers to the examples of the one that answers, in their order.
+    pub examples: Vec<Result<Evaluated, EvaluateError>>,
+}
+
+/// What a revision is to its metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It answers.
+    Answering,
+    /// It is newer, and counts its history or waits for a promote.
+    Next,
+    /// It answered before, and is fed on for a while.
+    Before,
+}
+
 /// What a metric costs.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cost {

@@ -7,7 +7,7 @@ use super::counting::Metric;
 use super::lane::Lane;
 use crate::event::Position;
 use crate::plugin;
-use crate::progress::{Event, History, RevisionNo};
+use crate::progress::{Event, RevisionNo};
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
@@ -24,8 +24,6 @@ pub enum Command {
     Join {
         /// Its ids are those of the view's state.
         metric: Metric,
-        /// Where it begins on partitions that it never counted.
-        history: History,
         /// See above; `None`: they are made anew from the store.
         shown: Option<Position>,
     },
@@ -70,8 +68,8 @@ impl Lane {
     fn carry_out(&mut self, command: Command) {
         // An asker that no longer waits has gone on without the answer.
         match command {
-            Command::Join { metric, history, shown } => {
-                let no = metric.no;
+            Command::Join { metric, shown } => {
+                let (no, history) = (metric.no, metric.history.clone());
                 self.counting.metrics.push(metric);
                 self.tell(Event::Joined(no, history, shown.map(|position| position.0)));
             }

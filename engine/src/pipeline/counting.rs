@@ -11,7 +11,7 @@ use crate::decode::{Decoder, DedupeWindow, Refused, in_seconds, is_framed};
 use crate::event::{EventBatch, Record};
 use crate::feed::Feed;
 use crate::plugin;
-use crate::progress::{Anchor, Count, Event, Machine, Quarantine, RevisionNo, Settings};
+use crate::progress::{Anchor, Count, Event, History, Machine, Quarantine, RevisionNo, Settings};
 use crate::state::{MetricId, Sealed, State};
 use crate::store::RevisionId;
 use crate::telemetry;
@@ -31,6 +31,8 @@ pub struct Metric {
     pub meta: Vec<u8>,
     /// The plugin.
     pub plugin: Arc<plugin::Metric>,
+    /// Where it begins on partitions that it never counted.
+    pub history: History,
     /// Where its cells are held if engines share the store; else in the lane's view.
     pub follower: Option<Arc<Follower>>,
 }

@@ -129,9 +129,10 @@ impl Lane {
 
     /// Counts until told to stop or the source is of no more use.
     pub(super) fn run(mut self, mut source: Box<dyn Source>) -> Done {
-        let joined: Vec<RevisionNo> = self.counting.metrics.iter().map(|metric| metric.no).collect();
-        for no in joined {
-            self.tell(Event::Joined(no, History::Whole, None));
+        let joined: Vec<(RevisionNo, History)> =
+            self.counting.metrics.iter().map(|metric| (metric.no, metric.history.clone())).collect();
+        for (no, history) in joined {
+            self.tell(Event::Joined(no, history, None));
         }
         let mut due = Instant::now() + self.checkpoint;
         let (mut looked, mut beat) = (Instant::now(), Instant::now());

@@ -5,7 +5,7 @@
 
 use super::origin::Origin;
 use crate::event::Position;
-use crate::progress::Span;
+use crate::progress::{History, Span};
 use crate::state::{MetricId, State};
 use parking_lot::{Condvar, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::collections::BTreeMap;
@@ -56,6 +56,15 @@ pub struct Place {
 }
 
 impl Place {
+    /// Partitions of which nothing is counted yet stand where counting is to begin, if that is not the first record held.
+    pub(super) fn begin(&mut self, history: &History) {
+        let History::From(starts) = history else { return };
+        for (partition, start) in starts.iter().filter(|(_, start)| **start > 0) {
+            self.position.0.entry(*partition).or_insert(*start);
+            self.origins.entry(*partition).or_insert_with(|| Origin::at(*start));
+        }
+    }
+
     /// Takes note that a partition is counted from `from` up to `to`.
     pub(super) fn advance(&mut self, partition: u32, from: u64, to: u64) {
         let origin = self.origins.entry(partition).or_insert_with(|| Origin::at(from));

@@ -4,8 +4,10 @@
 //! is read anew, and while its new content is no good the one that was good stays; one that is gone for two looks is
 //! forgotten (a copy over a file may remove it first). A content that was ever loaded is never loaded again.
 
+use super::checksums;
 use super::folder::{self, Stamp};
 use super::registry::{Plugin, RejectedFile, candidate, load_file};
+use crate::config::Checksums;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +17,7 @@ pub(super) struct Files {
     /// The first one is the configured one.
     dirs: Vec<PathBuf>,
     private: PathBuf,
+    checksums: Checksums,
     seen: BTreeMap<PathBuf, Seen>,
     /// Every content that was loaded, for as long as the process lives.
     loaded: Vec<Arc<Plugin>>,
@@ -23,7 +26,8 @@ pub(super) struct Files {
 /// What is known of a file.
 #[derive(Default)]
 struct Seen {
-    stamp: Option<Stamp>,
+    /// Of the file, and of the list of contents that may be loaded.
+    stamp: Option<(Stamp, Option<Stamp>)>,
     /// The last content that was good.
     good: Option<Arc<Plugin>>,
     /// Half a sentence on the present content, if it is no good.
@@ -33,14 +37,14 @@ struct Seen {
 }
 
 impl Files {
-    pub(super) fn new(dirs: &[PathBuf], private: &Path) -> Files {
+    pub(super) fn new(dirs: &[PathBuf], private: &Path, checksums: Checksums) -> Files {
         let mut all: Vec<PathBuf> = Vec::new();
         for dir in dirs {
             if !all.contains(dir) {
                 all.push(dir.clone());
             }
         }
-        Files { dirs: all, private: private.to_owned(), seen: BTreeMap::new(), loaded: Vec::new() }
+        Files { dirs: all, private: private.to_owned(), checksums, seen: BTreeMap::new(), loaded: Vec::new() }
     }
 
     /// The plugins that lie in the folders, the first of each name; and what was refused.
@@ -95,6 +99,21 @@ impl Files {
         (found, rejected)
     }
 
+    /// Loads a content that was loaded before, from its private copy.
+    pub(super) fn revive(&mut self, sha256: &str) -> Result<(PathBuf, Arc<Plugin>), String> {
+        let copy = self.private.join(format!("{sha256}.so"));
+        if let Some(known) = self.loaded.iter().find(|plugin| plugin.sha256 == sha256) {
+            return Ok((copy, known.clone()));
+        }
+        let (candidate, handshake) = candidate(&copy)?;
+        if candidate.sha256 != sha256 {
+            return Err("is not what its name says".into());
+        }
+        let plugin = Arc::new(load_file(&copy, &candidate, &handshake, &self.private)?);
+        self.loaded.push(plugin.clone());
+        Ok((copy, plugin))
+    }
+
     /// Number of contents that are loaded.
     pub(super) fn loaded(&self) -> usize {
         self.loaded.len()
@@ -102,7 +121,8 @@ impl Files {
 
     /// Reads a file that is new or changed.
     fn examine(&mut self, file: &Path, configured: bool) {
-        let stamp = folder::stamp(file);
+        let list = folder::stamp(&file.with_file_name(checksums::LIST));
+        let stamp = folder::stamp(file).map(|stamp| (stamp, list));
         let seen = self.seen.entry(file.to_owned()).or_default();
         seen.absent = false;
         if stamp.is_some() && seen.stamp == stamp {
@@ -121,7 +141,13 @@ impl Files {
             }
         };
         let known = self.loaded.iter().find(|plugin| plugin.sha256 == candidate.sha256).cloned();
-        let loaded = known.map_or_else(|| load_file(file, &candidate, &handshake, &self.private).map(Arc::new), Ok);
+        let allowed = checksums::allowed(self.checksums, file, &candidate.sha256);
+        let loaded = allowed.and_then(|warning| {
+            if let Some(warning) = warning {
+                tracing::warn!(file = %file.display(), "this plugin file {warning}");
+            }
+            known.map_or_else(|| load_file(file, &candidate, &handshake, &self.private).map(Arc::new), Ok)
+        });
         match loaded {
             Ok(plugin) => {
                 if !self.loaded.iter().any(|known| Arc::ptr_eq(known, &plugin)) {

@@ -93,7 +93,9 @@ fn probe() -> Metric {
         file: PathBuf::new(),
         sha256: String::new(),
         config: json!({}),
-        max_cells: 100_000_000,
+        section: crate::config::MetricConfig::default(),
+        history: crate::plugin::History::All,
+        keep_old: std::time::Duration::ZERO,
         description: Arc::new(description),
         hosted,
     }

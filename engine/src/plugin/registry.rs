@@ -7,13 +7,14 @@ use super::elf;
 use super::files::Files;
 use super::folder::{self, Candidate};
 use super::library::Library;
-use super::metric::Metric;
-use crate::config::MetricConfig;
+use super::metric::{History, Metric};
+use crate::config::{Checksums, MetricConfig};
 use crate::event::EventBatch;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tally_plugin::abi::{GENERATION, Handshake, HandshakeText};
 use tally_plugin::description::{AboutText, Description};
 
@@ -37,9 +38,12 @@ pub struct RejectedFile {
 /// A plugin file that is loaded.
 pub(super) struct Plugin {
     pub(super) about: AboutText,
-    library: Library,
+    pub(super) library: Library,
     pub(super) sha256: String,
 }
+
+/// What is wrong with a shared object that has no handshake.
+pub(super) const NO_HANDSHAKE: &str = "is a shared object but not a Tally plugin: it has no export_metric! (add it and build again, or move the file away)";
 
 /// The plugins of some folders, and the metrics made of them.
 ///
@@ -66,11 +70,12 @@ struct Made {
 }
 
 impl Registry {
-    /// Nothing is read yet. `private`: where copies are kept that are loaded.
+    /// Nothing is read yet. `private`: where copies are kept that are loaded. What `SHA256SUMS` of its folder does not list is
+    /// refused or warned of, as `checksums` says.
     #[must_use]
-    pub fn new(dirs: &[PathBuf], private: &Path) -> Registry {
+    pub fn new(dirs: &[PathBuf], private: &Path, checksums: Checksums) -> Registry {
         Registry {
-            files: Files::new(dirs, private),
+            files: Files::new(dirs, private, checksums),
             made: BTreeMap::new(),
             disabled: Vec::new(),
             said: BTreeSet::new(),
@@ -121,6 +126,15 @@ impl Registry {
         Found { metrics: self.made.values().filter_map(|made| made.metric.clone()).collect(), rejected }
     }
 
+    /// A metric as it was, of a private copy whose file may be gone.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub fn revive(&mut self, name: &str, sha256: &str, section: &MetricConfig) -> Result<Arc<Metric>, String> {
+        let (copy, plugin) = self.files.revive(sha256)?;
+        metric(name, &copy, &plugin, section).map(Arc::new)
+    }
+
     /// Number of plugin contents that were ever loaded: each stays in memory.
     #[must_use]
     pub fn loaded(&self) -> usize {
@@ -149,10 +163,7 @@ impl Registry {
 pub(super) fn candidate(file: &Path) -> Result<(Candidate, HandshakeText), String> {
     let candidate = folder::read(file)?;
     let handshake = elf::inspect(&candidate.bytes)?;
-    let missing = || {
-        "is a shared object but not a Tally plugin: it has no export_metric! (add it and build again, or move the file away)".to_string()
-    };
-    Ok((candidate, handshake.ok_or_else(missing)?))
+    Ok((candidate, handshake.ok_or(NO_HANDSHAKE)?))
 }
 
 /// Loads a candidate from a private copy. Half a sentence that goes after the file's name, where it is not fit.
@@ -168,6 +179,13 @@ pub(super) fn load_file(
     }
     let copy = folder::keep(private, candidate)?;
     let library = Library::open(&copy)?;
+    let about = about(library)?;
+    tracing::info!(plugin = about.name, version = about.version, file = %file.display(), sdk = handshake.sdk, rustc = handshake.rustc, "plugin loaded");
+    Ok(Plugin { about, library, sha256: candidate.sha256.clone() })
+}
+
+/// What a loaded file says of itself.
+pub(super) fn about(library: Library) -> Result<AboutText, String> {
     let text = library
         .about("(a plugin being loaded)")
         .map_err(|fault| format!("does not say what it is: {fault} (mend the plugin)"))?;
@@ -176,12 +194,11 @@ pub(super) fn load_file(
     if !faults.is_empty() {
         return Err(format!("cannot be served: {} (mend the plugin)", faults.join("; ")));
     }
-    tracing::info!(plugin = about.name, version = about.version, file = %file.display(), sdk = handshake.sdk, rustc = handshake.rustc, "plugin loaded");
-    Ok(Plugin { about, library, sha256: candidate.sha256.clone() })
+    Ok(about)
 }
 
 /// Whether a file was built for this engine.
-fn fits(handshake: &HandshakeText) -> Result<(), String> {
+pub(super) fn fits(handshake: &HandshakeText) -> Result<(), String> {
     if handshake.generation != GENERATION {
         let cure = if handshake.generation > GENERATION {
             "update the engine"
@@ -219,7 +236,7 @@ const IN_PLUGIN: &str = "mend the plugin";
 const IN_BOTH: &str = "mend [metrics.NAME] in the configuration, or the plugin";
 
 /// One metric of a plugin.
-fn metric(name: &str, file: &Path, plugin: &Plugin, section: &MetricConfig) -> Result<Metric, String> {
+pub(super) fn metric(name: &str, file: &Path, plugin: &Plugin, section: &MetricConfig) -> Result<Metric, String> {
     let refused = |what: &str, faults: &[String], cure: &str| {
         let cure = cure.replace("NAME", name);
         format!("metric {name} of plugin {}: {what}: {} ({cure})", plugin.about.name, faults.join("; "))
@@ -249,8 +266,27 @@ fn metric(name: &str, file: &Path, plugin: &Plugin, section: &MetricConfig) -> R
         return Err(refused("its description cannot be served", &faults, IN_PLUGIN));
     }
     faults.extend(retain(&mut description, &section.retention));
+    let keep_old = length(&section.keep_old).flatten().and_then(|ms| u64::try_from(ms).ok());
+    let history = match (section.history.as_str(), length(&section.history)) {
+        ("none", _) => Some(History::None),
+        (_, Some(None)) => Some(History::All),
+        (_, Some(Some(ms))) => u64::try_from(ms).ok().map(|ms| History::Last(Duration::from_millis(ms))),
+        (_, None) => None,
+    };
+    if history.is_none() {
+        faults.push(format!(
+            "history: {:?} is neither \"all\" nor \"none\" nor a length of time such as \"30d\"",
+            section.history
+        ));
+    }
+    if keep_old.is_none() {
+        faults.push(format!(
+            "keep_old: {:?} is not a length of time such as \"30m\", \"1h\" or \"2d\"",
+            section.keep_old
+        ));
+    }
     if !faults.is_empty() {
-        return Err(refused("its retention does not fit", &faults, IN_CONFIG));
+        return Err(refused("its section does not fit", &faults, IN_CONFIG));
     }
     let hosted = plugin.library.create(&text, label).map_err(|fault| one("it does not start", fault, IN_BOTH))?;
     let metric = Metric {
@@ -261,7 +297,9 @@ fn metric(name: &str, file: &Path, plugin: &Plugin, section: &MetricConfig) -> R
         file: file.to_owned(),
         sha256: plugin.sha256.clone(),
         config,
-        max_cells: section.max_cells,
+        section: section.clone(),
+        history: history.unwrap_or(History::All),
+        keep_old: Duration::from_millis(keep_old.unwrap_or_default()),
         description: Arc::new(description),
         hosted,
     };

@@ -46,14 +46,16 @@ pub(super) fn begin(
     cell: &mut Cell,
     found: Option<Progress>,
     bounds: Bounds,
-    history: History,
+    history: &History,
     settings: &Settings,
 ) -> Option<Halt> {
     let partition = bounds.partition;
     let Some(found) = found else {
         let start = match history {
             History::Whole => bounds.start,
-            History::FromNow => bounds.end,
+            History::From(starts) => {
+                starts.get(&partition).map_or(bounds.start, |start| (*start).clamp(bounds.start, bounds.end))
+            }
         };
         let base = Progress { topic: settings.topic.clone(), start, next: start, ..Progress::default() };
         cell.begin(base, false);

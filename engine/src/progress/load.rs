@@ -218,7 +218,7 @@ impl Machine {
             revision.pending_rows = revision.pending_rows.saturating_sub(cell.pending_rows());
             out.push(Effect::Drop(revision.no, part.partition));
         }
-        let halt = begin(cell, found, bounds, revision.history, &self.settings);
+        let halt = begin(cell, found, bounds, &revision.history, &self.settings);
         if revision.adopted.remove(&part.partition) == Some(cell.base.next) {
             cell.verify = None;
         }

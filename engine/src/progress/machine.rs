@@ -39,6 +39,10 @@ pub(super) struct Revision {
     pub(super) commit: Option<InFlight>,
     pub(super) full: Option<FullBucket>,
     pub(super) full_tries: u32,
+    /// The bucket that was full last.
+    pub(super) was_full: Option<(u16, u32)>,
+    /// Commits in a row that named buckets that are none.
+    pub(super) regrouped: u32,
     pub(super) pending_rows: u64,
     /// Resident: what the view holds of partitions that are not being counted here.
     pub(super) view: BTreeMap<u32, u64>,
@@ -305,6 +309,8 @@ impl Revision {
             commit: None,
             full: None,
             full_tries: 0,
+            was_full: None,
+            regrouped: 0,
             pending_rows: 0,
             view: BTreeMap::new(),
             adopted: BTreeMap::new(),

@@ -4,11 +4,12 @@
 //! split of the log into batches, seals and frames, the state is the same. It performs no I/O, reads no clock, decides
 //! nothing about progress: which rows a metric takes is told by offsets.
 //!
-//! From the bottom: `varint`, `cells` (a row's words), `texts` (ids as numbers), `keyspace` (keys as numbers), `tail` →
-//! `run` (rows since the last seal → closed panes), `floors` (retention), `loaded`, `table`, `frame`/`compact` (the stored form),
-//! `scan`, `plan`, `fold`, `aggregate` (reads), `dump` (a copy).
+//! From the bottom: `varint`, `cells` (a row's words), `texts` (ids as numbers), `index`, `keyspace` (keys as numbers), `tail` →
+//! `run` (rows since the last seal → closed panes), `floors` (retention), `loaded`, `table`, `buckets` (which key where),
+//! `frame`/`compact` (the stored form), `scan`, `plan`, `fold`, `aggregate` (reads), `dump` (a copy), `look` (at stored frames).
 
 mod aggregate;
+mod buckets;
 mod cells;
 mod columns;
 mod compact;
@@ -16,10 +17,13 @@ mod dump;
 mod floors;
 mod fold;
 mod frame;
+mod index;
 mod keyspace;
 mod loaded;
+mod look;
 mod metric;
 mod plan;
+mod radix;
 mod run;
 mod scan;
 mod table;
@@ -32,8 +36,10 @@ mod visit;
 mod tests;
 
 pub use aggregate::ReadError;
+pub use buckets::{Buckets, buckets, halves, splits};
 pub use dump::{Dump, DumpRow};
 pub use frame::FrameError;
+pub use look::{FrameFacts, StoredRow, bucket_of, facts, key_of, rows_of};
 pub use metric::{Held, Sealed, SealedFrame};
 
 use crate::event::EventBatch;
@@ -214,6 +220,19 @@ impl State {
         self.metrics[metric.0].frames(sealed, &self.keyspaces, &self.texts, &self.written)
     }
 
+    /// From now on frames of a metric are written for the layout in which these buckets (table, bucket) hold something.
+    ///
+    /// # Errors
+    /// [`FrameError`] where they are not buckets of one layout.
+    pub fn lay_out(&mut self, metric: MetricId, held: &[(u16, u32)]) -> Result<(), FrameError> {
+        let metric = &mut self.metrics[metric.0];
+        for table in 0..metric.tables.len() {
+            let of = held.iter().filter(|(number, _)| usize::from(*number) == table);
+            metric.lay_out(table, &of.map(|(_, bucket)| *bucket).collect::<Vec<_>>())?;
+        }
+        Ok(())
+    }
+
     /// Folds a stored frame of a bucket into a metric; the number of updates it says it holds.
     ///
     /// # Errors
@@ -306,17 +325,41 @@ impl State {
     }
 }
 
-/// Number of buckets of a table: one for what is small by nature, 16 otherwise (embedded: few, since each frame
-/// repeats the texts that its rows use).
-pub fn buckets(table: &Table) -> u32 {
-    use tally_plugin::description::Key;
-    if table.key.iter().all(|key| *key == Key::EventType) { 1 } else { 16 }
-}
-
 /// One snapshot in place of all frames of a bucket, oldest first. `watermark`: the revision's largest event time.
 ///
 /// # Errors
 /// [`FrameError`] where a frame is not one of this table.
 pub fn compact(table: &Table, frames: &[Vec<u8>], watermark: i64) -> Result<Vec<u8>, FrameError> {
     compact::compact(table, frames, watermark)
+}
+
+/// From when on each table's minutes, hours and days are held when events up to `watermark` were counted: where that has
+/// changed, panes may have expired.
+#[must_use]
+pub fn due(tables: &[Table], watermark: i64) -> Vec<[i64; 3]> {
+    let floors = |table: &Table| floors::Floors::new(&table.tiers).raised(&table.tiers, watermark);
+    tables.iter().map(floors).map(|floors| [floors.minute, floors.hour, floors.day]).collect()
+}
+
+/// Whether compacting a bucket that begins with this frame would raise its floors.
+///
+/// # Errors
+/// As [`compact`].
+pub fn expires(table: &Table, first: &[u8], watermark: i64) -> Result<bool, FrameError> {
+    let stored = frame::FrameReader::open(first, table.key.len())?.header.floors;
+    let floors = stored.unwrap_or_else(|| floors::Floors::new(&table.tiers));
+    Ok(floors.raised(&table.tiers, watermark) != floors)
+}
+
+/// The two buckets in place of one, with their snapshots; `None` where that would leave one of them empty.
+///
+/// # Errors
+/// As [`compact`].
+pub fn split(
+    table: &Table,
+    bucket: u32,
+    frames: &[Vec<u8>],
+    watermark: i64,
+) -> Result<Option<[(u32, Vec<u8>); 2]>, FrameError> {
+    compact::split(table, bucket, frames, watermark)
 }

@@ -153,8 +153,11 @@ impl World {
             Request::Commit(ticket, commit) => {
                 let no = RevisionNo(commit.revision);
                 let full = self.rng.random_bool(0.03);
-                let (answer, second) =
-                    if full { (Answer::Full(0, 1), None) } else { self.store.commit(&commit, self.mutant) };
+                let (answer, second) = if full {
+                    (if self.rng.random_bool(0.5) { Answer::Layout } else { Answer::Full(0, 1) }, None)
+                } else {
+                    self.store.commit(&commit, self.mutant)
+                };
                 self.wire.extend(second.map(|second| (owner, incarnation, Request::Second(second))));
                 if listens {
                     self.owners[owner].tell(Event::Answered(

@@ -231,6 +231,22 @@ impl Client<'_> {
         Ok((low.max(0) as u64, high.max(0) as u64))
     }
 
+    /// Offset of the first record with this timestamp or a later one; `None`: there is none.
+    pub(super) fn offset_at(self, partition: u32, time_ms: i64, wait: Duration) -> Result<Option<u64>, Fault> {
+        // Beyond every time that a broker knows.
+        if time_ms == i64::MAX {
+            return Ok(None);
+        }
+        let list = List::new(self.topic, [(partition as i32, time_ms)]);
+        // SAFETY: client and list are alive; the list has the one element that was added, which the call fills in.
+        unsafe {
+            checked(rds::rd_kafka_offsets_for_times(self.client, list.0, millis(wait)))?;
+            let found = &*(*list.0).elems;
+            checked(found.err)?;
+            Ok(u64::try_from(found.offset).ok())
+        }
+    }
+
     /// The id of the topic's present incarnation; `None` where the brokers give topics none (before Kafka 2.8).
     pub(super) fn topic_id(self, wait: Duration) -> Result<Option<String>, Fault> {
         let mut reason = [0 as c_char; 512];
