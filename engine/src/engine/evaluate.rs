@@ -155,7 +155,7 @@ fn unknown(roster: &Roster, name: &str) -> EvaluateError {
     near.sort_by(|(a, _), (b, _)| b.total_cmp(a));
     let suggestions: Vec<String> = near.into_iter().take(3).map(|(_, known)| known.clone()).collect();
     let hint = suggestions.first().map_or(String::new(), |near| format!("; did you mean \"{near}\"?"));
-    EvaluateError::NotFound { suggestions, detail: format!("there is no metric of this name{hint}") }
+    EvaluateError::NotFound { suggestions, detail: format!("there is no metric \"{}\"{hint}", name.escape_debug()) }
 }
 
 impl Served {
