@@ -4,6 +4,8 @@ pub mod client;
 pub mod corpus;
 pub mod day;
 pub mod fleet;
+pub mod folder;
+pub mod footprint;
 pub mod kafka;
 pub mod oracle;
 pub mod poison;
