@@ -63,6 +63,10 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
     let relay = relay(config, &served, &feed)?;
     let interval = if shared { config.redis.commit_interval_ms } else { config.store.checkpoint_interval_ms };
     let dead_letters = Arc::new(dead_letters);
+    // Whatever some metric declares is read for all of them.
+    let mut decoder = Decoder::new(&config.events).map_err(StartError)?;
+    let properties: Vec<_> = metrics.iter().flat_map(|metric| metric.plugin.properties()).collect();
+    decoder.read_properties(&properties).map_err(StartError)?;
     let parts = Parts {
         source,
         identity,
@@ -71,7 +75,7 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
         view: view.clone(),
         metrics,
         settings: settings(config, shared),
-        decoder: Decoder::new(&config.events).map_err(StartError)?,
+        decoder,
         dead_letters: Arc::clone(&dead_letters),
         // Where others count too, their events are shown as well, by a relay.
         feed: relay.is_none().then(|| feed.clone()),

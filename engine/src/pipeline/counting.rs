@@ -10,7 +10,7 @@ use crate::feed::Feed;
 use crate::plugin;
 use crate::progress::{Anchor, Count, Event, Machine, RevisionNo, Settings};
 use crate::source::Bounds;
-use crate::state::{CellUpdate, MetricId, Sealed};
+use crate::state::{CellUpdate, ComputedKeys, MetricId, Sealed};
 use crate::store::RevisionId;
 use crate::telemetry;
 use std::collections::{BTreeMap, HashMap};
@@ -247,7 +247,7 @@ impl Counting {
     }
 
     fn apply(&mut self, partition: u32, due: &[(RevisionNo, u64)]) -> (Vec<Count>, Vec<(RevisionNo, String)>) {
-        let mut handed: Vec<(RevisionNo, Vec<CellUpdate>)> = Vec::new();
+        let mut handed: Vec<(RevisionNo, Vec<CellUpdate>, Vec<ComputedKeys>)> = Vec::new();
         let mut failed: Vec<(RevisionNo, String)> = Vec::new();
         for (no, _) in due {
             let Some(metric) = self.metrics.iter().find(|metric| metric.no == *no) else { continue };
@@ -256,7 +256,7 @@ impl Counting {
             }
             self.deltas.clear();
             match metric.plugin.update(&self.batch, &mut self.deltas) {
-                Ok(()) => {
+                Ok(computed) => {
                     self.updates.clear();
                     self.updates.extend(self.deltas.iter().map(|d| CellUpdate {
                         row: d.row,
@@ -264,7 +264,8 @@ impl Counting {
                         cell: d.cell,
                         value: d.value,
                     }));
-                    handed.push((*no, std::mem::take(&mut self.updates)));
+                    let keys = |plugin::Computed { rows, bytes, ends }| ComputedKeys { rows, bytes, ends };
+                    handed.push((*no, std::mem::take(&mut self.updates), computed.into_iter().map(keys).collect()));
                 }
                 Err(fault) => {
                     failed.push((*no, format!("the plugin failed on a batch: {fault}")));
@@ -275,7 +276,7 @@ impl Counting {
         let counted = &mut *counted;
         counted.state.begin(&self.batch);
         let mut counts = Vec::with_capacity(due.len());
-        for (no, updates) in &handed {
+        for (no, updates, _) in &handed {
             let metric = self.metrics.iter().find(|metric| metric.no == *no);
             if metric.is_some_and(|metric| !counted.state.accepts(metric.id, &self.batch, updates)) {
                 failed.push((*no, "the plugin handed over a value that its table cannot take".into()));
@@ -284,10 +285,16 @@ impl Counting {
         for (no, from) in due.iter().filter(|(no, _)| !failed.iter().any(|(failed, _)| failed == no)) {
             let Some(metric) = self.metrics.iter().find(|metric| metric.no == *no) else { continue };
             let begun = Instant::now();
-            let updates = handed.iter().find(|(of, _)| of == no).map_or(&[][..], |(_, updates)| updates);
+            let (updates, computed) = match handed.iter().find(|(of, _, _)| of == no) {
+                Some((_, updates, computed)) => (updates.as_slice(), computed.as_slice()),
+                None => (&[][..], &[][..]),
+            };
             if counted.state.must_seal(metric.id, partition, self.batch.len()) {
                 let sealed = counted.state.seal(metric.id, partition);
                 self.unstored.entry((*no, partition)).or_default().open.push(sealed);
+            }
+            if !computed.is_empty() {
+                counted.state.compute(metric.id, &self.batch, computed);
             }
             let rows = counted.state.apply(metric.id, &self.batch, *from, updates);
             let place = &mut counted.metrics[metric.id.0];

@@ -3,6 +3,8 @@
 //! One thread, the lane, polls, counts and drives the commit protocol; one commits, one compacts. What readers see is in
 //! [`View`], or, where engines share a store, in a [`Follower`] of each metric, which one more thread keeps warm. Nothing here is unbounded: the source is paused while too much waits for its commit.
 
+#[cfg(test)]
+mod cells_tests;
 mod compacting;
 mod counting;
 mod effects;

@@ -11,5 +11,5 @@ mod library;
 mod metric;
 mod registry;
 
-pub use metric::{AnswerFailure, Delta, Metric, Read, ReadFault};
+pub use metric::{AnswerFailure, Computed, Delta, Metric, Read, ReadFault};
 pub use registry::{Loaded, RejectedFile, load};

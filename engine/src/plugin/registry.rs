@@ -46,7 +46,8 @@ struct Plugin {
 /// The first folder is the configured one: whatever lies there and is no good is listed. The others hold other things
 /// too (the program's own folder): only files that carry our handshake are looked at, and listed if they are no good.
 /// Of a plugin's name the first file wins. A plugin serves one metric under its own name, with the configuration `{}`
-/// unless a section of that name says otherwise; further sections may serve the same plugin under other names.
+/// unless a section of that name says otherwise (nothing, where its config schema does not accept that); further sections may
+/// serve the same plugin under other names.
 #[must_use]
 pub fn load(dirs: &[PathBuf], private: &Path, metrics: &BTreeMap<String, MetricConfig>) -> Loaded {
     let mut rejected = Vec::new();
@@ -67,6 +68,7 @@ pub fn load(dirs: &[PathBuf], private: &Path, metrics: &BTreeMap<String, MetricC
         match metric(&plugin.about.name, plugin, &MetricConfig::default()) {
             Ok(metric) => served.push(metric),
             // One that cannot do without a configuration is meant for the sections that give one.
+            Err(_) if check::needs_config(&plugin.about) => {}
             Err(_) if metrics.values().any(|section| section.plugin.as_ref() == Some(&plugin.about.name)) => {}
             Err(reason) => rejected.push(RejectedFile { file: plugin.file.clone(), reason }),
         }

@@ -4,6 +4,7 @@
 //! three cells: see `a_million_rows_are_copied_quickly`); keys and values are taken apart afterwards, row by row. It holds
 //! totals only: panes are what they were folded from.
 
+use super::block::Block;
 use super::cells::Layout;
 use super::keyspace::Keyspace;
 use super::table::TableState;
@@ -22,8 +23,8 @@ pub struct Dump {
 struct Copied {
     layout: Layout,
     rows: usize,
-    /// Words of each key of the keyspace, end to end, and a bit for each key that has a row.
-    totals: Vec<i64>,
+    /// A row for each key of the keyspace, and a bit for each key that has one.
+    totals: Block,
     present: Vec<u64>,
     /// Column values of each key, end to end, and how many columns there are.
     keys: Vec<u64>,
@@ -37,7 +38,7 @@ pub struct DumpRow {
     pub table: usize,
     /// The key, in the order of the table's key columns; an event type is a text.
     pub key: Vec<Id>,
-    /// The cells, in the table's order; `None`: a minimum or maximum of nothing.
+    /// The cells, in the table's order; `None`: a minimum or maximum of nothing, and a sketch.
     pub cells: Vec<Option<i128>>,
 }
 
@@ -78,12 +79,12 @@ impl Dump {
 
     fn row(&self, number: usize, key: usize) -> DumpRow {
         let table = &self.tables[number];
-        let words = &table.totals[key * table.layout.words()..][..table.layout.words()];
+        let row = table.totals.row(&table.layout, key);
         let columns = &table.keys[key * table.width..][..table.width];
         DumpRow {
             table: number,
             key: columns.iter().map(|column| self.id(*column)).collect(),
-            cells: (0..table.layout.len()).map(|cell| table.layout.held(words, cell)).collect(),
+            cells: (0..table.layout.len()).map(|cell| table.layout.held(row, cell)).collect(),
         }
     }
 
@@ -132,6 +133,8 @@ mod tests {
         Description {
             summary: String::new(),
             tables: vec![table],
+            properties: Vec::new(),
+            computed: Vec::new(),
             time: false,
             params_schema: serde_json::json!({}),
             result_schema: serde_json::json!({}),

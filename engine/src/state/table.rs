@@ -3,12 +3,16 @@
 //! Totals answer "all" and the tail makes them exact at once; panes answer windows. The table neither resolves keys
 //! (that is `keyspace`) nor writes frames (that is `frame`); it promises that totals equal the fold of panes and tail.
 
+mod give;
+
+use super::block::{Block, Row, RowMut};
 use super::cells::Layout;
 use super::floors::{Floors, PaneId, start};
 use super::fold::Bounds;
 use super::keyspace::{Keyspace, NONE, grow};
 use super::loaded::Loaded;
 use super::run::{Run, Runs, fold_places, merge, place};
+use super::source::Feed;
 use super::tail::{Folded, Mark, Tail};
 use super::visit::Visit;
 use std::collections::BTreeMap;
@@ -21,8 +25,10 @@ pub(crate) struct TableState {
     pub(crate) layout: Layout,
     /// Index into the state's keyspaces.
     pub(crate) keyspace: usize,
-    /// Words of each key of the keyspace that this table has counted (a suffix may be missing).
-    totals: Vec<i64>,
+    /// The cells that columns feed.
+    pub(crate) feeds: Vec<Feed>,
+    /// A row for each key of the keyspace that this table has counted (a suffix may be missing).
+    totals: Block,
     /// Which keys have a row: a table with a filter or a later start has fewer than the keyspace.
     present: Vec<u64>,
     rows: usize,
@@ -82,13 +88,14 @@ pub(crate) struct Rolling {
 }
 
 impl TableState {
-    pub(crate) fn new(description: &Table, keyspace: usize, tails_only: bool) -> TableState {
+    pub(crate) fn new(description: &Table, keyspace: usize, feeds: Vec<Feed>, tails_only: bool) -> TableState {
         TableState {
             layout: Layout::new(&description.cells),
             floors: Floors::new(&description.tiers),
             description: description.clone(),
             keyspace,
-            totals: Vec::new(),
+            feeds,
+            totals: Block::default(),
             present: Vec::new(),
             rows: 0,
             tails: BTreeMap::new(),
@@ -114,44 +121,44 @@ impl TableState {
         &self.floors
     }
 
-    /// Words of a key; `None` where it was not counted.
+    /// The row of a key; `None` where it was not counted.
     #[inline]
-    pub(crate) fn total(&self, key: u32) -> Option<&[i64]> {
+    pub(crate) fn total(&self, key: u32) -> Option<Row<'_>> {
         let key = key as usize;
         let there = self.present.get(key / 64).is_some_and(|bits| bits >> (key % 64) & 1 == 1);
-        there.then(|| &self.totals[key * self.layout.words()..][..self.layout.words()])
+        there.then(|| self.totals.row(&self.layout, key))
     }
 
-    /// A copy of the totals: words of each key, end to end, and a bit for each key that was counted.
-    pub(crate) fn copy(&self) -> (Vec<i64>, Vec<u64>) {
-        (self.totals.clone(), self.present.clone())
+    /// A copy of the totals without their sketches: a row for each key, and a bit for each key that was counted.
+    pub(crate) fn copy(&self) -> (Block, Vec<u64>) {
+        (self.totals.words_alone(), self.present.clone())
     }
 
-    /// Makes the row of a key exist; returns its words.
+    /// Makes the row of a key exist; returns it.
     #[inline]
-    fn row(&mut self, key: u32) -> &mut [i64] {
-        let (key, words) = (key as usize, self.layout.words());
+    fn row(&mut self, key: u32) -> RowMut<'_> {
+        let key = key as usize;
         let bit = 1 << (key % 64);
         if self.present.get(key / 64).is_none_or(|bits| bits & bit == 0) {
             self.add_row(key);
         }
-        &mut self.totals[key * words..][..words]
+        self.totals.row_mut(&self.layout, key)
     }
 
     #[cold]
     fn add_row(&mut self, key: usize) {
         let words = self.layout.words();
-        let end = (key + 1) * words;
-        if self.totals.len() < end {
-            let more = end - self.totals.len();
-            grow(&mut self.totals, more);
-            self.totals.resize(end, 0);
+        let (end, totals) = ((key + 1) * words, &mut self.totals.words);
+        if totals.len() < end {
+            let more = end - totals.len();
+            grow(totals, more);
+            totals.resize(end, 0);
         }
         if self.present.len() <= key / 64 {
             self.present.resize(key / 64 + 1, 0);
         }
         self.present[key / 64] |= 1 << (key % 64);
-        self.layout.clear(&mut self.totals[key * words..end]);
+        self.layout.clear(&mut self.totals.words[key * words..end]);
         self.rows += 1;
     }
 
@@ -180,7 +187,7 @@ impl TableState {
         if self.layout.is_count() {
             for (n, (&key, &time)) in keys.iter().zip(times).enumerate() {
                 if key != NONE && takes(n) {
-                    self.row(key)[0] += 1;
+                    self.row(key).words[0] += 1;
                     tail.push(key, time);
                     counted += 1;
                 }
@@ -190,7 +197,7 @@ impl TableState {
         let layout = self.layout.clone();
         for (n, (&key, &time)) in keys.iter().zip(times).enumerate() {
             if key != NONE && takes(n) {
-                layout.feed(self.row(key), 1, time, time, i128::from(time));
+                layout.feed(&mut self.row(key), 1, time, time, i128::from(time));
                 tail.push(key, time);
                 counted += 1;
             }
@@ -202,7 +209,7 @@ impl TableState {
     pub(crate) fn update(&mut self, partition: u32, key: u32, time: i64, cell: u16, value: i128) {
         if !self.tails_only {
             let layout = self.layout.clone();
-            layout.update(self.row(key), usize::from(cell), value);
+            layout.update(&mut self.row(key), usize::from(cell), time, value);
         }
         self.tails.entry(partition).or_default().push_update(key, time, cell, value);
     }
@@ -254,7 +261,6 @@ impl TableState {
     fn build(&self, tail: &Tail, keys: &Keyspace) -> Built {
         let folded = tail.folded(&self.layout);
         let mut runs = Vec::new();
-        let width = self.layout.words();
         let mut from = if self.has_panes() { 0 } else { folded.keys.len() };
         while from < folded.keys.len() {
             let minute = folded.minutes[from];
@@ -264,13 +270,12 @@ impl TableState {
             let to = from + folded.minutes[from..].iter().take_while(|minute| same(**minute)).count();
             let place_of = |n: usize| place(keys.group(folded.keys[n]), folded.keys[n]);
             let mut places: Vec<(u64, u32)> = (from..to).map(|n| (place_of(n), (n - from) as u32)).collect();
-            let words = &folded.words[from * width..to * width];
             let run = if pane.0 == Some(Pane::Minute) {
                 places.sort_unstable();
-                let row = |row: u32| &words[row as usize * width..][..width];
+                let row = |row: u32| folded.rows.row(&self.layout, from + row as usize);
                 Run::build(&self.layout, start(pane), places.iter().map(|(place, n)| (*place, row(*n))))
             } else {
-                fold_places(&self.layout, start(pane), places, &mut words.to_vec())
+                fold_places(&self.layout, start(pane), places, &mut folded.rows.part(&self.layout, from, to))
             };
             runs.push((pane, Arc::new(run)));
             from = to;
@@ -289,19 +294,18 @@ impl TableState {
     }
 
     /// Adds rows of one stored pane (totals and pane), as read from frames.
-    pub(crate) fn restore(&mut self, pane: PaneId, rows: &[u32], words: &mut [i64], keys: &Keyspace) {
-        let width = self.layout.words();
+    pub(crate) fn restore(&mut self, pane: PaneId, rows: &[u32], content: &mut Block, keys: &Keyspace) {
         let layout = self.layout.clone();
         for (n, key) in rows.iter().enumerate() {
-            layout.merge(self.row(*key), &words[n * width..][..width]);
+            layout.merge(&mut self.row(*key), content.row(&layout, n));
         }
         let pane = self.floors.settle(pane);
-        self.loaded.push(pane, rows, words);
+        self.loaded.push(&layout, pane, rows, content);
         if self.description.tiers.is_empty() {
             return;
         }
         let places = rows.iter().enumerate().map(|(n, key)| (place(keys.group(*key), *key), n as u32)).collect();
-        let run = fold_places(&self.layout, start(pane), places, words);
+        let run = fold_places(&self.layout, start(pane), places, content);
         self.panes.entry(pane).or_default().push(&self.layout, Arc::new(run));
     }
 
@@ -352,10 +356,10 @@ impl TableState {
     }
 
     /// What came since the last seal and lies in `[from, to)`, row by row: key, minute's start, words.
-    pub(crate) fn unsealed_in(&self, bounds: Bounds, mut take: impl FnMut(u32, i64, &[i64])) {
+    pub(crate) fn unsealed_in(&self, bounds: Bounds, mut take: impl FnMut(u32, i64, Row<'_>)) {
         let mut visit = Visit::new(&self.layout, bounds);
         for tail in self.tails.values() {
-            visit.rows(tail.rows(), tail.updates(), &mut take);
+            visit.rows(tail.rows(), tail.updates(), tail.values(), &mut take);
         }
     }
 
@@ -365,8 +369,8 @@ impl TableState {
         Marks { tails, loaded: self.loaded.mark(), raised: self.raised }
     }
 
-    /// What came since `marks` and lies in the range, row by row: key, words. `false`: that is not known any more.
-    pub(crate) fn since(&self, marks: &Marks, bounds: Bounds, mut take: impl FnMut(u32, &[i64])) -> bool {
+    /// What came since `marks` and lies in the range, row by row. `false`: that is not known any more.
+    pub(crate) fn since(&self, marks: &Marks, bounds: Bounds, mut take: impl FnMut(u32, Row<'_>)) -> bool {
         let of = |partition| marks.tails.get(partition).copied().unwrap_or_default();
         let known = self.tails.iter().all(|(partition, tail)| tail.knows(of(partition)));
         if !known || marks.raised != self.raised || !self.loaded.knows(marks.loaded) {
@@ -374,13 +378,13 @@ impl TableState {
         }
         let mut visit = Visit::new(&self.layout, bounds);
         for (partition, tail) in &self.tails {
-            let (rows, updates) = (tail.rows_since(of(partition)), tail.updates_since(of(partition)));
-            visit.rows(rows, updates, |key, _, words| take(key, words));
+            let mark = of(partition);
+            let (rows, updates, values) = (tail.rows_since(mark), tail.updates_since(mark), tail.values_since(mark));
+            visit.rows(rows, updates, values, |key, _, row| take(key, row));
         }
-        let width = self.layout.words();
-        self.loaded.since(marks.loaded, width, |pane, key, words| {
+        self.loaded.since(marks.loaded, &self.layout, |pane, key, row| {
             if overlaps(pane, bounds) {
-                take(key, words);
+                take(key, row);
             }
         });
         true
@@ -390,6 +394,6 @@ impl TableState {
     pub(crate) fn memory(&self) -> usize {
         let tails: usize = self.tails.values().map(Tail::memory).sum();
         let panes: usize = self.panes.values().flat_map(Runs::iter).map(Run::memory).sum();
-        self.totals.capacity() * 8 + self.present.capacity() * 8 + tails + panes + self.loaded.memory()
+        self.totals.memory() + self.present.capacity() * 8 + tails + panes + self.loaded.memory()
     }
 }

@@ -56,6 +56,8 @@ fn description() -> Description {
     Description {
         summary: String::new(),
         tables: vec![activity, bought],
+        properties: vec![],
+        computed: vec![],
         time: true,
         params_schema: serde_json::json!({}),
         result_schema: serde_json::json!({}),
@@ -135,7 +137,7 @@ fn requests() -> impl Strategy<Value = ReadRequest> {
     }));
     let step = prop::option::of(prop::sample::select(vec![HOUR, 6 * HOUR, 24 * HOUR]));
     (range, only, columns(), columns(), rank, step).prop_map(|((from, to), only, group_by, part_by, rank, step_ms)| {
-        ReadRequest { table: "activity".into(), from, to, only, group_by, part_by, rank, step_ms }
+        ReadRequest { table: "activity".into(), from, to, only, group_by, part_by, rank, step_ms, quantiles: vec![] }
     })
 }
 
@@ -147,13 +149,15 @@ fn recount(events: &[Event], request: &ReadRequest) -> ReadAnswer {
         Key::UserId => user_id(event.user),
         Key::ProductId => Id::Integer(event.product),
         Key::EventType => Id::Text(KINDS[usize::from(event.kind)].into()),
+        Key::Property(_) | Key::Computed(_) => panic!("there are none here"),
     };
     let ids = |event: &Event, keys: &[Key]| keys.iter().map(|key| id(event, key)).collect::<Vec<_>>();
     let add = |parts: &mut Parts, key: Vec<Id>, time: i64| {
         let cells = parts.entry(key).or_insert(vec![0, i128::MAX, i128::MIN]);
         *cells = vec![cells[0] + 1, cells[1].min(time.into()), cells[2].max(time.into())];
     };
-    let list = |parts: Parts| parts.into_iter().map(|(key, cells)| Part { key, cells }).collect::<Vec<_>>();
+    let list =
+        |parts: Parts| parts.into_iter().map(|(key, cells)| Part { key, cells, ..Part::default() }).collect::<Vec<_>>();
     let mut total = Parts::new();
     let mut groups: BTreeMap<Vec<Id>, (Parts, BTreeMap<i64, Parts>)> = BTreeMap::new();
     for event in events {

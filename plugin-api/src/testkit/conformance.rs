@@ -10,11 +10,13 @@
 //! }
 //! ```
 
-use super::events::{Event, Random, day_of_events, random_events};
+use super::cell::{CellState, Raw};
+use super::events::{Event, Random, add_properties, day_of_events, random_events};
 use super::question::ask;
 use super::state::State;
-use crate::description::From;
+use crate::description::{From, Merge};
 use crate::metric::Metric;
+use crate::read::Id;
 use serde_json::Value;
 
 /// Checks a value against a JSON Schema.
@@ -35,7 +37,8 @@ pub fn conforms<M: Metric>(config: Value, check: Check<'_>) {
         || State::<M>::new(config.clone()).unwrap_or_else(|fault| panic!("the configuration is refused: {fault}"));
     for seed in 0..SEEDS {
         let mut random = Random(seed);
-        let events = random_events(&mut random, 60);
+        let mut events = random_events(&mut random, 60);
+        add_properties(&mut random, &empty().description().properties, &mut events);
         update_is_pure(&empty(), &events, seed);
         any_cut_gives_the_same_state(&empty, &events, &mut random, seed);
     }
@@ -44,7 +47,9 @@ pub fn conforms<M: Metric>(config: Value, check: Check<'_>) {
     examples_are_answered(&state, check, "before the first event");
     feed(&mut state, &day_of_events(), 0);
     examples_are_answered(&state, check, "over a day of events");
-    feed(&mut state, &random_events(&mut Random(1), 300), 1);
+    let mut events = random_events(&mut Random(1), 300);
+    add_properties(&mut Random(2), &state.description().properties, &mut events);
+    feed(&mut state, &events, 1);
     examples_are_answered(&state, check, "over random events");
 }
 
@@ -53,8 +58,8 @@ fn feed<M: Metric>(state: &mut State<M>, events: &[Event], seed: u64) {
 }
 
 fn update_is_pure<M: Metric>(state: &State<M>, events: &[Event], seed: u64) {
-    let once = state.deltas(events);
-    assert_eq!(once, state.deltas(events), "seed {seed}: the same batch twice gives different deltas");
+    let once = state.updated(events);
+    assert_eq!(once, state.updated(events), "seed {seed}: the same batch twice gives different deltas");
     assert!(state.deltas(&[]).is_empty(), "an empty batch gives deltas");
 }
 
@@ -87,16 +92,36 @@ fn any_cut_gives_the_same_state<M: Metric>(
 fn merges_are_closed<M: Metric>(state: &State<M>, random: &mut Random) {
     let cells = state.description().tables.iter().flat_map(|table| &table.cells);
     for cell in cells {
+        let merge = cell.merge;
+        let merged = |a: &CellState, b: &CellState| {
+            let mut all = a.clone();
+            all.merge(merge, b);
+            all
+        };
         for _ in 0..SEEDS {
-            let mut value = || i128::from(random.below(1 << 40)) - (1 << 39);
-            let (a, b, c, merge) = (value(), value(), value(), cell.merge);
-            assert_eq!(merge.of(a, b), merge.of(b, a), "{}: not commutative", cell.name);
-            assert_eq!(merge.of(merge.of(a, b), c), merge.of(a, merge.of(b, c)), "{}: not associative", cell.name);
-            assert_eq!(merge.of(merge.identity(), a), a, "{}: no identity", cell.name);
+            let [a, b, c] = [(); 3].map(|()| some_cell(merge, random));
+            let (ab, ba) = (merged(&a, &b), merged(&b, &a));
+            assert_eq!(ab.bytes(), ba.bytes(), "{}: not commutative", cell.name);
+            let (left, right) = (merged(&ab, &c), merged(&a, &merged(&b, &c)));
+            assert_eq!(left.bytes(), right.bytes(), "{}: not associative", cell.name);
+            assert_eq!(merged(&CellState::empty(merge), &a).bytes(), a.bytes(), "{}: no identity", cell.name);
         }
-        let fed_by_host = matches!(cell.from, From::One | From::EventTime);
+        let fed_by_host = cell.from != From::Update;
         assert!(fed_by_host || !state.deltas(&day_of_events()).is_empty(), "{}: update never feeds it", cell.name);
     }
+}
+
+/// A cell that some values were given to.
+fn some_cell(merge: Merge, random: &mut Random) -> CellState {
+    let mut cell = CellState::empty(merge);
+    for _ in 0..1 + random.below(6) {
+        let number = Raw::Number(i128::from(random.below(1 << 40)) - (1 << 39));
+        let text = Raw::Id(Id::Text(format!("text {}", random.below(9))));
+        let raw = if random.below(3) == 0 && matches!(merge, Merge::Distinct | Merge::Latest) { text } else { number };
+        let given = CellState::of(merge, &raw, random.below(5) as i64);
+        given.iter().for_each(|given| cell.merge(merge, given));
+    }
+    cell
 }
 
 fn examples_are_answered<M: Metric>(state: &State<M>, check: Check<'_>, when: &str) {

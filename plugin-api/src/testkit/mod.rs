@@ -3,14 +3,16 @@
 //! Nothing here is fast: state is a map, and a read looks at all of it. It is what the engine's own state and reader are
 //! compared with, so it is written to be obviously right.
 
+mod cell;
 mod conformance;
 mod events;
 mod execute;
 mod question;
 mod state;
 
+pub use cell::CellState;
 pub use conformance::{Check, conforms};
-pub use events::{Event, Random, day_of_events, event, random_events};
+pub use events::{Event, Random, add_properties, day_of_events, event, random_events};
 pub use execute::execute;
 pub use question::{Question, ask};
 pub use state::{State, TableState};
