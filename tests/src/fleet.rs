@@ -81,6 +81,8 @@ pub struct Report {
     pub rounds: usize,
     /// Longest time from mending to right totals.
     pub slowest: Duration,
+    /// Buckets in Redis that were split.
+    pub splits: usize,
 }
 
 /// Engines and what they stand on.
@@ -111,11 +113,22 @@ pub fn run(kafka: &mut Kafka, plan: &Plan) -> Result<Report> {
         }
     }
     fleet.compare_all()?;
+    report.splits = fleet.splits()?;
     fleet.stop()?;
     Ok(Report { events: fleet.oracle.total(), rounds: plan.faults.len(), ..report })
 }
 
 impl Fleet<'_> {
+    fn splits(&self) -> Result<usize> {
+        let mut link = self.redis.connect()?;
+        let mut splits = 0;
+        for index in redis::cmd("KEYS").arg("*:b").query::<Vec<String>>(&mut link)? {
+            let entries: Vec<String> = redis::cmd("HVALS").arg(index).query(&mut link)?;
+            splits += entries.iter().filter(|entry| entry.starts_with("split")).count();
+        }
+        Ok(splits)
+    }
+
     /// Starts everything on a fresh topic.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! What black-box tests share.
 pub mod chaos;
 pub mod client;
+pub mod corpus;
 pub mod day;
 pub mod fleet;
 pub mod kafka;

@@ -130,7 +130,7 @@ fn batch(decoder: &mut Decoder, events: &[&Event], partition: u32, from: u64) ->
 /// What the plugin hands over for a batch, as the lane would.
 fn updated(kit: &testkit::State<All>, events: &[&Event]) -> (Vec<CellUpdate>, Vec<ComputedKeys>) {
     let events: Vec<Event> = events.iter().map(|event| (*event).clone()).collect();
-    let (deltas, computed) = kit.updated(&events);
+    let (deltas, computed) = kit.updated(&events).unwrap();
     let update =
         |d: &tally_plugin::abi::RawDelta| CellUpdate { row: d.row, table: d.table, cell: d.cell, value: d.value() };
     let keys = |column: &Vec<Option<String>>| {

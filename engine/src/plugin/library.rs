@@ -12,7 +12,7 @@ use abi_stable::std_types::{RResult, RStr, RString};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use tally_plugin::abi::{
-    DeltaBuffer, Fallible, Host, Instance, KeyParts, Parts, PluginRef, PropertyParts, RawDelta, with_columns,
+    Columns, DeltaBuffer, Fallible, Host, Instance, KeyParts, Parts, PluginRef, PropertyParts, RawDelta, with_columns,
 };
 
 /// A loaded plugin file. Stays loaded as long as the process lives.
@@ -127,6 +127,14 @@ impl Hosted {
         buffer.deltas.iter().for_each(take);
         buffer.keys.iter().map(|keys| keys.parts()).for_each(key);
         Ok(())
+    }
+
+    /// Adds the deltas of a batch to a buffer, unchecked.
+    ///
+    /// # Errors
+    /// What the plugin says.
+    pub(super) fn update_columns(&self, columns: &Columns<'_>, buffer: &mut DeltaBuffer) -> Result<(), String> {
+        self.plugin.update()(self.instance, columns, buffer).into_result().map_err(RString::into_string)
     }
 
     /// `Reply` as JSON for an `Ask` in JSON.

@@ -93,9 +93,18 @@ impl Layout {
         self.cells.iter().any(|(_, fed)| *fed == Fed::EventTime)
     }
 
-    /// Whether the row is one count: the common case, worth its own path.
-    pub(crate) fn is_count(&self) -> bool {
-        matches!(self.cells.as_slice(), [(Kind::Count, _)])
+    /// Adds one event that happened at `time`. Counts alone, and counts with first and last time, are worth a path of their own.
+    #[inline(always)]
+    pub(crate) fn feed_one(&self, row: &mut RowMut<'_>, time: i64) {
+        match (self.cells.as_slice(), &mut *row.words) {
+            ([(Kind::Count, _)], [count]) => *count += 1,
+            ([(Kind::Count, _), (Kind::Min, Fed::EventTime), (Kind::Max, Fed::EventTime)], [count, first, last]) => {
+                *count += 1;
+                *first = time.min(*first);
+                *last = time.max(*last);
+            }
+            _ => self.feed(row, 1, time, time, i128::from(time)),
+        }
     }
 
     /// Whether any cell is a sketch.

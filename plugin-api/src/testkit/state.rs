@@ -4,13 +4,12 @@ use super::cell::{CellState, Raw, fed, key_column};
 use super::events::{Event, as_columns};
 use super::execute::execute;
 use super::question::Question;
+use super::subject::Subject;
 use crate::abi::{DeltaBuffer, KeyColumn, RawDelta};
 use crate::ask::{Refusal, Reply, Warning};
-use crate::batch::{Batch, Deltas};
 use crate::description::{Description, From, Merge, Table};
 use crate::metric::{self, Metric};
 use crate::read::{Id, ReadAnswer, ReadRequest};
-use crate::reader::Reader;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -18,6 +17,9 @@ const MINUTE: i64 = 60_000;
 
 /// The rows of one table: by key and by start of the minute, the cells in the order of the declaration.
 pub type TableState = BTreeMap<(Vec<Id>, i64), Vec<CellState>>;
+
+/// Of each event its key in a computed column.
+pub type Keys = Vec<Option<String>>;
 
 /// A metric with all that it has counted.
 pub struct State<M> {
@@ -32,10 +34,16 @@ impl<M: Metric> State<M> {
     /// # Errors
     /// A sentence: the configuration does not fit.
     pub fn new(config: Value) -> Result<Self, String> {
-        let metric: M = metric::create(&config.to_string())?;
-        let description = metric::describe(&metric);
+        Ok(State::of(metric::create(&config.to_string())?))
+    }
+}
+
+impl<M: Subject> State<M> {
+    /// A metric, wherever it is, that has counted nothing.
+    pub fn of(metric: M) -> Self {
+        let description = metric.describe();
         let tables = vec![TableState::new(); description.tables.len()];
-        Ok(State { metric, description, tables })
+        State { metric, description, tables }
     }
 
     /// What the metric says of itself.
@@ -54,37 +62,34 @@ impl<M: Metric> State<M> {
     }
 
     /// What `update` makes of these events as one batch.
-    pub fn deltas(&self, events: &[Event]) -> Vec<RawDelta> {
-        self.updated(events).0
+    ///
+    /// # Errors
+    /// As [`State::updated`].
+    pub fn deltas(&self, events: &[Event]) -> Result<Vec<RawDelta>, String> {
+        self.updated(events).map(|(deltas, _)| deltas)
     }
 
     /// What `update` makes of these events as one batch: deltas, and for each computed column the key of each event.
-    pub fn updated(&self, events: &[Event]) -> (Vec<RawDelta>, Vec<Vec<Option<String>>>) {
+    ///
+    /// # Errors
+    /// A sentence: it failed, or handed over key columns that are none.
+    pub fn updated(&self, events: &[Event]) -> Result<(Vec<RawDelta>, Vec<Keys>), String> {
         let mut buffer = DeltaBuffer::default();
-        let properties = &self.description.properties;
-        as_columns(events, properties, |columns| {
-            let mut deltas = Deltas::new(&self.description, events.len(), &mut buffer);
-            self.metric.update(&Batch::new(columns, properties), &mut deltas);
-        });
-        let texts = |keys: &KeyColumn| -> Vec<Option<String>> {
-            let (ends, bytes) = (keys.ends.as_slice(), keys.bytes.as_slice());
-            let text = |number: &u32| {
-                let end = *ends.get(*number as usize)? as usize;
-                let start = number.checked_sub(1).map_or(0, |before| ends[before as usize] as usize);
-                Some(String::from_utf8_lossy(&bytes[start..end]).into_owned())
-            };
-            keys.rows.iter().map(text).collect()
-        };
-        let computed = buffer.keys.iter().map(texts).collect();
-        (buffer.deltas.into_vec(), computed)
+        let of = &self.description;
+        as_columns(events, &of.properties, |columns| self.metric.update(of, columns, &mut buffer))?;
+        if buffer.keys.len() != of.computed.len() {
+            return Err(format!("{} key columns were handed over, not {}", buffer.keys.len(), of.computed.len()));
+        }
+        let computed: Result<Vec<Keys>, String> = buffer.keys.iter().map(|keys| texts(keys, events.len())).collect();
+        Ok((buffer.deltas.into_vec(), computed?))
     }
 
     /// Counts these events as one batch.
     ///
     /// # Errors
-    /// A sentence: `update` handed over a delta that fits no event or no declared cell. Nothing was counted then.
+    /// A sentence: `update` failed, or handed over a delta that fits no event or no declared cell. Nothing was counted then.
     pub fn feed(&mut self, events: &[Event]) -> Result<(), String> {
-        let (deltas, computed) = self.updated(events);
+        let (deltas, computed) = self.updated(events)?;
         for delta in &deltas {
             let cell = self
                 .description
@@ -149,8 +154,8 @@ impl<M: Metric> State<M> {
         let first = self.tables.iter().flat_map(|table| table.keys().map(|(_, minute)| *minute)).min();
         let ask = question.ask(first)?;
         let read = |request: &ReadRequest| self.read(request);
-        let reply = metric::answer(&self.metric, ask, &Reader::new(&self.description.tables, &read));
-        match reply.map_err(|fault| Refusal::invalid("", fault))? {
+        let reply = self.metric.answer(&self.description.tables, ask, &read);
+        match reply.map_err(failed)? {
             Reply::Answer { result, warnings } => Ok((result, warnings)),
             Reply::Refusal(refusal) => Err(refusal),
         }
@@ -178,6 +183,28 @@ impl Merge {
             Merge::Distinct | Merge::Quantiles | Merge::Latest => a,
         }
     }
+}
+
+/// The keys of a column that `update` handed over.
+fn texts(keys: &KeyColumn, rows: usize) -> Result<Keys, String> {
+    let (ends, bytes) = (keys.ends.as_slice(), keys.bytes.as_slice());
+    let text = |number: &u32| {
+        if *number == u32::MAX {
+            return Some(None);
+        }
+        let end = *ends.get(*number as usize)? as usize;
+        let start = number.checked_sub(1).map_or(0, |before| ends[before as usize] as usize);
+        Some(Some(std::str::from_utf8(bytes.get(start..end)?).ok()?.to_owned()))
+    };
+    let keys: Option<Keys> = keys.rows.iter().map(text).collect();
+    keys.filter(|keys| keys.len() == rows).ok_or_else(|| "a key column has not one text for each event".into())
+}
+
+/// Code of the refusal that stands for a metric which failed while answering.
+pub(super) const FAILED: &str = "failed";
+
+fn failed(fault: String) -> Refusal {
+    Refusal { code: FAILED.into(), ..Refusal::invalid("", fault) }
 }
 
 /// The row of the table that an event belongs to; `None` if it counts in none.
