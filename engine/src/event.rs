@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 use std::sync::Arc;
 use tally_plugin::description::PropertyType;
@@ -93,6 +94,16 @@ impl PropertyColumn {
         PropertyColumn { source, present: Vec::new(), low: Vec::new(), high: Vec::new() }
     }
 
+    /// A copy of some rows.
+    fn rows(&self, rows: Range<usize>) -> PropertyColumn {
+        PropertyColumn {
+            source: self.source.clone(),
+            present: self.present[rows.clone()].to_vec(),
+            low: self.low[rows.clone()].to_vec(),
+            high: if self.high.is_empty() { Vec::new() } else { self.high[rows].to_vec() },
+        }
+    }
+
     /// The bits of a row's value, of a decimal all 128; `None` where it is null.
     #[inline]
     #[must_use]
@@ -147,6 +158,31 @@ impl EventBatch {
         self.text_bytes.extend_from_slice(text);
         self.text_ends.push(self.text_bytes.len() as u32);
         TEXT_BIT | (self.text_ends.len() as u64 - 1)
+    }
+
+    /// A copy of some rows, with every text of the batch: for whoever must not see the others.
+    #[must_use]
+    pub fn rows(&self, rows: Range<usize>) -> EventBatch {
+        let times = self.times[rows.clone()].to_vec();
+        EventBatch {
+            partition: self.partition,
+            from: self.from,
+            to: self.to,
+            offsets: self.offsets[rows.clone()].to_vec(),
+            users: self.users[rows.clone()].to_vec(),
+            products: self.products[rows.clone()].to_vec(),
+            kinds: self.kinds[rows.clone()].to_vec(),
+            properties: self.properties.iter().map(|column| column.rows(rows.clone())).collect(),
+            max_time: times.iter().copied().max().unwrap_or(i64::MIN),
+            times,
+            kind_names: self.kind_names.clone(),
+            text_bytes: self.text_bytes.clone(),
+            text_ends: self.text_ends.clone(),
+            last_timestamp_ms: self.last_timestamp_ms,
+            records: self.records,
+            duplicates: self.duplicates,
+            conflicts: self.conflicts,
+        }
     }
 
     /// Empties all columns, keeping their memory.

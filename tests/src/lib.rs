@@ -6,6 +6,7 @@ pub mod day;
 pub mod fleet;
 pub mod kafka;
 pub mod oracle;
+pub mod poison;
 pub mod postgres;
 pub mod proxy;
 pub mod redis;

@@ -49,6 +49,7 @@ pub struct Home {
     folder: TempDir,
     binary: PathBuf,
     env: Vec<(String, String)>,
+    flags: Vec<String>,
 }
 
 impl Home {
@@ -57,7 +58,7 @@ impl Home {
     /// # Errors
     /// The folder cannot be made.
     pub fn new(config: &str) -> Result<Home> {
-        let home = Home { folder: tempfile::tempdir()?, binary: binary()?, env: Vec::new() };
+        let home = Home { folder: tempfile::tempdir()?, binary: binary()?, env: Vec::new(), flags: Vec::new() };
         home.write("metrics.toml", config)?;
         Ok(home)
     }
@@ -71,6 +72,11 @@ impl Home {
     /// Runs another copy of the binary from now on.
     pub fn use_binary(&mut self, binary: PathBuf) {
         self.binary = binary;
+    }
+
+    /// Starts get these arguments too, in place of those that were set before.
+    pub fn flags(&mut self, flags: &[&str]) {
+        self.flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
     }
 
     /// Sets an environment variable.
@@ -121,7 +127,8 @@ impl Home {
     pub fn spawn(&self) -> Result<Process> {
         let log = self.path().join("stderr.log");
         let err = File::options().create(true).append(true).open(&log)?;
-        let mut child = self.command(&["run", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(err).spawn()?;
+        let mut command = self.command(&["run", "--listen", "127.0.0.1:0"]);
+        let mut child = command.args(&self.flags).stdout(Stdio::piped()).stderr(err).spawn()?;
         let out = child.stdout.take().context("stdout is piped")?;
         let lines = Arc::new(Lines::default());
         let reader = lines.clone();

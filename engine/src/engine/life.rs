@@ -8,6 +8,7 @@
 use super::arrivals::Backfill;
 use super::lanes::Lanes;
 use super::roster::{Retired, Roster, Served, Stage};
+use super::watchdog::Watchdog;
 use super::{MetricState, Order, Rejected};
 use crate::config::MetricConfig;
 use crate::config::load::{FileChoice, Inputs, load};
@@ -65,12 +66,22 @@ pub(super) struct Work {
     stamp: Option<std::time::SystemTime>,
     /// What is wrong with the configuration file.
     fault: Option<Rejected>,
+    /// Metrics that were found and cannot be served yet: file and why.
+    unserved: BTreeMap<String, (String, String)>,
+    watchdog: Watchdog,
 }
 
 pub(super) fn start(parts: Parts) -> std::io::Result<Life> {
     let (orders, asked) = sync_channel(ORDERS);
     let stamp = parts.file.as_ref().and_then(modified);
-    let work = Work { parts, backfills: Vec::new(), stamp, fault: None };
+    let work = Work {
+        parts,
+        backfills: Vec::new(),
+        stamp,
+        fault: None,
+        unserved: BTreeMap::new(),
+        watchdog: Watchdog::default(),
+    };
     let thread = std::thread::Builder::new().name("tally-plugins".into()).spawn(move || work.run(&asked))?;
     Ok(Life { orders: Some(orders), thread: Some(thread) })
 }
@@ -127,6 +138,7 @@ impl Work {
             self.step();
             self.turn();
             self.begin_backfills();
+            self.watchdog.look(&self.parts.roster.read(), &self.parts.board);
         }
         for backfill in self.backfills {
             backfill.handle.stop(Duration::from_secs(1));
@@ -169,8 +181,9 @@ impl Work {
         }
         let mut roster = self.parts.roster.write();
         let known = std::mem::take(&mut roster.rejected);
-        let told = found.rejected.into_iter().map(|file| {
-            let (file, reason) = (file.file.display().to_string(), file.reason);
+        self.unserved.retain(|name, _| found.metrics.iter().any(|metric| metric.name() == name));
+        let files = found.rejected.into_iter().map(|file| (file.file.display().to_string(), file.reason));
+        let told = files.chain(self.unserved.values().cloned()).map(|(file, reason)| {
             let before = known.iter().find(|known| known.file == file && known.reason == reason);
             let since = before.map_or_else(now, |before| before.since);
             Rejected { file, reason, since }
@@ -228,12 +241,17 @@ impl Work {
         let place = Place { since: now(), target: Some(self.ahead()), ..Place::default() };
         match self.parts.lanes.serve(plugin, &self.parts.view, place) {
             Ok(served) => {
+                self.unserved.remove(plugin.name());
                 *served.stage.write() = Stage::Waiting;
                 self.follow(&served);
                 Some(Arc::new(served))
             }
             Err(reason) => {
-                tracing::error!(metric = plugin.name(), "the metric cannot be served: {reason}");
+                let told = (plugin.file().display().to_string(), reason);
+                if self.unserved.get(plugin.name()) != Some(&told) {
+                    tracing::error!(metric = plugin.name(), "the metric cannot be served, trying again: {}", told.1);
+                    self.unserved.insert(plugin.name().to_owned(), told);
+                }
                 None
             }
         }

@@ -100,6 +100,7 @@ pub struct Metric {
     pub(super) section: MetricConfig,
     pub(super) keep_old: Duration,
     pub(super) history: History,
+    pub(super) max_cells: u64,
     pub(super) description: Arc<Description>,
     pub(super) hosted: Hosted,
 }
@@ -163,6 +164,12 @@ impl Metric {
     #[must_use]
     pub fn keep_old(&self) -> Duration {
         self.keep_old
+    }
+
+    /// Cells that one of its tables may hold.
+    #[must_use]
+    pub fn max_cells(&self) -> u64 {
+        self.max_cells
     }
 
     /// What it is, with the configured retention.

@@ -12,6 +12,7 @@ use super::tail::Folded;
 use super::texts::Texts;
 use crate::event::{EventBatch, TEXT_BIT};
 use parking_lot::Mutex;
+use std::ops::Range;
 use std::sync::Arc;
 use tally_plugin::description::Table;
 
@@ -76,19 +77,19 @@ impl MetricState {
     pub(super) fn apply(
         &mut self,
         of: Sources<'_>,
-        start: usize,
+        rows: Range<usize>,
         resolved: &[Vec<u32>],
         updates: &[CellUpdate],
     ) -> u64 {
         let batch = of.batch;
-        let times = &batch.times[start..];
+        let times = &batch.times[rows.clone()];
         for time in times {
             self.first = self.first.min(*time);
             self.last = self.last.max(*time);
         }
         let mut counted = 0;
         for table in &mut self.tables {
-            let keys = &resolved[table.keyspace][start..];
+            let keys = &resolved[table.keyspace][rows.clone()];
             let only = &table.description.only;
             // A table that only the plugin feeds has no row for an event that it hands nothing over for.
             let fed = table.description.cells.iter().any(|c| c.from != tally_plugin::description::From::Update);
@@ -98,33 +99,33 @@ impl MetricState {
             counted += if only.is_empty() {
                 let counted = table.count(batch.partition, keys, times, |_| true);
                 if !table.feeds.is_empty() {
-                    table.give(of, start, keys, |_| true);
+                    table.give(of, rows.start, keys, |_| true);
                 }
                 counted
             } else {
                 self.takes.clear();
                 self.takes.extend(batch.kind_names.iter().map(|name| only.iter().any(|only| **only == **name)));
-                let (takes, kinds) = (&self.takes, &batch.kinds[start..]);
+                let (takes, kinds) = (&self.takes, &batch.kinds[rows.clone()]);
                 let takes = |row: usize| takes.get(usize::from(kinds[row])).copied().unwrap_or(false);
                 let counted = table.count(batch.partition, keys, times, takes);
                 if !table.feeds.is_empty() {
-                    table.give(of, start, keys, takes);
+                    table.give(of, rows.start, keys, takes);
                 }
                 counted
             };
         }
-        counted + self.apply_updates(batch, start, resolved, updates)
+        counted + self.apply_updates(batch, rows, resolved, updates)
     }
 
     fn apply_updates(
         &mut self,
         batch: &EventBatch,
-        start: usize,
+        rows: Range<usize>,
         resolved: &[Vec<u32>],
         updates: &[CellUpdate],
     ) -> u64 {
         let mut counted = 0;
-        for update in updates.iter().filter(|update| update.row as usize >= start) {
+        for update in updates.iter().filter(|update| rows.contains(&(update.row as usize))) {
             let Some(table) = self.tables.get_mut(usize::from(update.table)) else { continue };
             let key = resolved[table.keyspace].get(update.row as usize).copied().unwrap_or(NONE);
             if key != NONE && table.layout.takes(usize::from(update.cell), update.value) {
