@@ -38,7 +38,7 @@ impl Engine {
     pub(super) fn evaluate_of(&self, served: &Served, question: &Question) -> Result<Evaluated, EvaluateError> {
         let params = served.askable.check(&question.params, now()).map_err(refused)?;
         self.require_partitions()?;
-        let mut stopped = self.require_counting(served)?;
+        self.require_counting(served)?;
         if let Some(follower) = &served.follower {
             return self.evaluate_followed(served, follower, &params, question);
         }
@@ -50,7 +50,7 @@ impl Engine {
         // Not the time of the check: what was waited for has happened since.
         let as_of = now();
         let deadline = Instant::now() + self.deadline;
-        stopped = self.require_counting(served)?.or(stopped);
+        let stopped = self.require_counting(served)?;
         let counted = self.view.read();
         let seen = Seen::of_lane(served, &counted);
         let answer = served.askable.answer(&params, as_of, deadline, &seen.moment(question)?).map_err(refused)?;
@@ -155,7 +155,7 @@ fn unknown(roster: &Roster, name: &str) -> EvaluateError {
     near.sort_by(|(a, _), (b, _)| b.total_cmp(a));
     let suggestions: Vec<String> = near.into_iter().take(3).map(|(_, known)| known.clone()).collect();
     let hint = suggestions.first().map_or(String::new(), |near| format!("; did you mean \"{near}\"?"));
-    EvaluateError::NotFound { suggestions, detail: format!("there is no metric of this name{hint}") }
+    EvaluateError::NotFound { suggestions, detail: format!("there is no metric \"{}\"{hint}", name.escape_debug()) }
 }
 
 impl Served {

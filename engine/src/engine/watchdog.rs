@@ -38,5 +38,7 @@ pub(super) fn stuck(roster: &Roster, main: &Board) -> Vec<String> {
         (metric == served.id)
             .then(|| format!("plugin {name} has not returned for {seconds} s: restart with --disable {name}"))
     };
-    roster.served.values().filter_map(|served| of(served)).collect()
+    let beside =
+        roster.next.values().map(|next| &next.served).chain(roster.before.values().map(|before| &before.served));
+    roster.served.values().chain(beside).filter_map(|served| of(served)).collect()
 }

@@ -96,7 +96,6 @@ fn probe() -> Metric {
         section: crate::config::MetricConfig::default(),
         history: crate::plugin::History::All,
         keep_old: std::time::Duration::ZERO,
-        max_cells: 100_000_000,
         description: Arc::new(description),
         hosted,
     }

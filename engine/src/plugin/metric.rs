@@ -100,7 +100,6 @@ pub struct Metric {
     pub(super) section: MetricConfig,
     pub(super) keep_old: Duration,
     pub(super) history: History,
-    pub(super) max_cells: u64,
     pub(super) description: Arc<Description>,
     pub(super) hosted: Hosted,
 }
@@ -169,7 +168,7 @@ impl Metric {
     /// Cells that one of its tables may hold.
     #[must_use]
     pub fn max_cells(&self) -> u64 {
-        self.max_cells
+        self.section.max_cells
     }
 
     /// What it is, with the configured retention.

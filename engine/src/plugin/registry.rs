@@ -303,7 +303,6 @@ pub(super) fn metric(name: &str, file: &Path, plugin: &Plugin, section: &MetricC
         section: section.clone(),
         history: history.unwrap_or(History::All),
         keep_old: Duration::from_millis(keep_old.unwrap_or_default()),
-        max_cells: section.max_cells,
         description: Arc::new(description),
         hosted,
     };
