@@ -145,6 +145,17 @@ impl EventBatch {
         self.offsets.is_empty()
     }
 
+    /// Largest event time among the rows with offset `from` or later, without those of `skip` (ascending).
+    #[must_use]
+    pub fn watermark(&self, from: u64, skip: &[u32]) -> Option<i64> {
+        if from <= self.from && skip.is_empty() {
+            return (!self.is_empty()).then_some(self.max_time);
+        }
+        let start = self.offsets.partition_point(|offset| *offset < from);
+        let counted = (start..self.len()).filter(|row| skip.binary_search(&(*row as u32)).is_err());
+        counted.map(|row| self.times[row]).max()
+    }
+
     /// Text number `n` of this batch. Empty for a number that is not of this batch.
     #[must_use]
     pub fn text(&self, n: usize) -> &[u8] {

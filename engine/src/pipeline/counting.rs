@@ -366,7 +366,7 @@ impl Counting {
             } else if let Some(why) = metric.over(&counted.state, metric.id) {
                 applied.stopped.push((*no, why));
             }
-            applied.counts.push(Count { revision: *no, rows, watermark: watermark(&self.batch, *from, &made.skip) });
+            applied.counts.push(Count { revision: *no, rows, watermark: self.batch.watermark(*from, &made.skip) });
         }
         applied
     }
@@ -398,14 +398,4 @@ impl Counting {
 fn anchor(record: &Record<'_>) -> Anchor {
     let crc32 = record.payload.map_or(0, crc32fast::hash);
     Anchor { offset: record.offset, timestamp_ms: record.timestamp_ms, crc32 }
-}
-
-/// Largest event time among the rows from `from` on, without those of `skip`.
-fn watermark(batch: &EventBatch, from: u64, skip: &[u32]) -> Option<i64> {
-    if from <= batch.from && skip.is_empty() {
-        return (!batch.is_empty()).then_some(batch.max_time);
-    }
-    let start = batch.offsets.partition_point(|offset| *offset < from);
-    let counted = (start..batch.len()).filter(|row| skip.binary_search(&(*row as u32)).is_err());
-    counted.map(|row| batch.times[row]).max()
 }

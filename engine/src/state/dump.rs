@@ -10,6 +10,7 @@ use super::keyspace::Keyspace;
 use super::table::TableState;
 use super::texts::{Texts, text_of};
 use crate::event::TEXT_BIT;
+use std::sync::Arc;
 use tally_plugin::read::Id;
 
 /// The totals of all tables of a metric.
@@ -21,7 +22,7 @@ pub struct Dump {
 }
 
 struct Copied {
-    layout: Layout,
+    layout: Arc<Layout>,
     rows: usize,
     /// A row for each key of the keyspace, and a bit for each key that has one.
     totals: Block,
@@ -48,7 +49,7 @@ impl Dump {
             let keys = &keyspaces[table.keyspace];
             let (totals, present) = table.copy();
             Copied {
-                layout: table.layout.clone(),
+                layout: Arc::clone(&table.layout),
                 rows: table.len(),
                 totals,
                 present,

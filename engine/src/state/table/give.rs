@@ -3,11 +3,12 @@
 use super::TableState;
 use crate::state::keyspace::NONE;
 use crate::state::source::Sources;
+use std::sync::Arc;
 
 impl TableState {
     /// Merges what columns give for the events that `count` was told of just now: rows from `start` on of the batch.
     pub(crate) fn give(&mut self, of: Sources<'_>, start: usize, keys: &[u32], takes: impl Fn(usize) -> bool) {
-        let layout = self.layout.clone();
+        let layout = Arc::clone(&self.layout);
         let feeds = std::mem::take(&mut self.feeds);
         let mut tail = self.tails.remove(&of.batch.partition).unwrap_or_default();
         for feed in &feeds {
