@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use tally_tests::day;
+use tally_tests::redis::Redis;
 use tally_tests::tally::{Home, binary, plugin};
 
 const CONFIG: &str = r#"
@@ -214,18 +215,27 @@ fn without_a_folder_the_plugins_beside_the_binary_are_found_and_other_files_ther
     tally.stop().unwrap();
 }
 
-/// A metric in a few lines of configuration: properties of records, sets, exact sums, histograms, and what is kept over a
-/// restart.
 #[test]
 fn counts_is_a_metric_without_code() {
-    let sections = r#"
+    let (home, _) = home(COUNTS, &["counts"]);
+    let answered = sales_are_counted(&home);
+    let redis = Redis::start(&[]).unwrap();
+    let (mut home, _) = self::home(COUNTS, &["counts"]);
+    home.env("REDIS_URL", &redis.at());
+    assert_eq!(sales_are_counted(&home), answered, "in Redis as in the embedded store");
+}
+
+const COUNTS: &str = r#"
 [metrics.sales_by_brand]
 plugin = "counts"
 config.by = ["/product/brand"]
 config.only = ["buy"]
 config.cells = { sales = "count", revenue = { sum = "/price" }, buyers = { distinct = "user_id" }, price = { quantiles = "/price" } }
 "#;
-    let (home, _) = home(sections, &["counts"]);
+
+/// A metric in a few lines of configuration: properties of records, sets, exact sums, histograms, and what is kept over a
+/// restart.
+fn sales_are_counted(home: &Home) -> Value {
     let mut tally = home.start().unwrap();
     let listing = tally.client.get("/api/metrics").unwrap().json();
     assert!(names(&listing).contains(&"sales_by_brand") && !names(&listing).contains(&"counts"), "{listing}");
@@ -262,4 +272,5 @@ config.cells = { sales = "count", revenue = { sum = "/price" }, buyers = { disti
     tally = home.start().unwrap();
     assert_eq!(tally.client.ask("sales_by_brand", &params, &position).unwrap(), before, "after a restart");
     tally.stop().unwrap();
+    before
 }

@@ -1,9 +1,10 @@
 //! A batch's way through the engine: verdicts, plugins, state, feed; and the bookkeeping around it.
 
 use super::board::Board;
-use super::contain::{Containment, Given, Made, PLUGIN_FAILED};
+use super::contain::{Containment, Given, Made};
 use super::effects::Driver;
 use super::follower::{FOLLOWED, Follower};
+use super::letters::LETTERS;
 use super::show::show;
 use super::view::View;
 use crate::dead_letter::{DeadLetter, DeadLetters};
@@ -89,7 +90,7 @@ pub(super) struct Counting {
     held: BTreeMap<u32, Held>,
     batch: EventBatch,
     refused: Vec<Refused>,
-    letters: Vec<DeadLetter>,
+    pub(super) letters: Vec<DeadLetter>,
     contained: Containment,
     feed: Option<Arc<Feed>>,
     topic: String,
@@ -114,9 +115,6 @@ struct Applied {
     /// Metrics that stop, with what they have counted of the batch.
     stopped: Vec<(RevisionNo, Quarantine)>,
 }
-
-/// Dead letters kept in memory at most before they are written.
-const LETTERS: usize = 1_000;
 
 impl Counting {
     pub(super) fn new(
@@ -290,30 +288,6 @@ impl Counting {
         }
         if self.letters.len() >= LETTERS {
             self.flush_letters();
-        }
-    }
-
-    /// Writes refused records down. They are named by their place in the log, so a second time changes nothing.
-    pub(super) fn flush_letters(&mut self) {
-        if self.letters.is_empty() {
-            return;
-        }
-        match self.dead_letters.put(&self.letters) {
-            Ok(new) => {
-                self.letters.clear();
-                // Those of records are counted when they are decoded.
-                let of_plugins = new.into_iter().filter(|(reason, _)| reason.starts_with(PLUGIN_FAILED));
-                of_plugins.for_each(|(reason, events)| telemetry::failed(&reason, events));
-            }
-            Err(fault) => {
-                tracing::error!("dead letters could not be written, trying again: {fault}");
-                self.board.stand(|standing| standing.store_trouble = Some(fault.to_string()));
-                // The queue stays bounded: what cannot be written is counted and said, the records stay in the log.
-                if self.letters.len() > 10 * LETTERS {
-                    telemetry::letters_lost(self.letters.len() as u64);
-                    self.letters.clear();
-                }
-            }
         }
     }
 

@@ -14,6 +14,7 @@ mod effects;
 mod follower;
 mod halts;
 mod lane;
+mod letters;
 mod origin;
 mod reach;
 mod relay;
