@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use tally_tests::day;
+use tally_tests::redis::Redis;
 use tally_tests::tally::{Home, binary, plugin};
 
 const CONFIG: &str = r#"
@@ -17,6 +18,13 @@ evaluation_deadline_ms = 10000
 
 /// First bytes of a handshake, as the contract for plugins fixes them.
 const MAGIC: &[u8; 16] = b"tally-plugin\0\0\0\x01";
+
+/// What is served without a section; `counts` is meant for sections.
+const SHIPPED: [&str; 6] =
+    ["conversion", "event_frequencies", "products_popularity", "revenue", "unique_visitors", "user_activities"];
+
+/// Of these, such as lie beside the binary alone.
+const MORE: [&str; 3] = ["conversion", "revenue", "unique_visitors"];
 
 /// A home with a folder of plugins: the shipped ones that are named.
 fn home(config: &str, plugins: &[&str]) -> (Home, PathBuf) {
@@ -117,8 +125,8 @@ fn bad_files_are_refused_with_a_sentence_and_good_ones_answer() {
         assert!(!reason.contains('\n') && reason.len() < 300, "{file}: one sentence: {reason}");
     }
     assert_eq!(listing["rejected"].as_array().unwrap().len(), expected.len(), "{}", listing["rejected"]);
-    // the third is beside the binary
-    assert_eq!(names(&listing), ["event_frequencies", "products_popularity", "user_activities"]);
+    // the others are beside the binary
+    assert_eq!(names(&listing), SHIPPED);
 
     let printed = home.succeed(&["plugin", "list", "--url", &tally.url()]).unwrap();
     for (file, words) in expected {
@@ -155,7 +163,8 @@ config = { weight = {} }
     let (home, _) = home(sections, &["event_frequencies", "products_popularity", "user_activities"]);
     let tally = home.start().unwrap();
     let listing = tally.client.get("/api/metrics").unwrap().json();
-    assert_eq!(names(&listing), ["event_frequencies", "products_popularity", "top_weighted"]);
+    let shown: Vec<&str> = names(&listing).into_iter().filter(|name| !MORE.contains(name)).collect();
+    assert_eq!(shown, ["event_frequencies", "products_popularity", "top_weighted"]);
     let rejected: Vec<&str> =
         listing["rejected"].as_array().unwrap().iter().map(|one| one["reason"].as_str().unwrap()).collect();
     assert_eq!(rejected.len(), 2, "{rejected:?}");
@@ -204,4 +213,64 @@ fn without_a_folder_the_plugins_beside_the_binary_are_found_and_other_files_ther
     let text = tally.client.readyz("no plugin is told", limit, |answer| answer.status == 503).unwrap();
     assert!(text.contains("[-]plugins failed: no metric is loaded: put plugin files into the plugin folder"), "{text}");
     tally.stop().unwrap();
+}
+
+#[test]
+fn counts_is_a_metric_without_code() {
+    let (home, _) = home(COUNTS, &["counts"]);
+    let answered = sales_are_counted(&home);
+    let redis = Redis::start(&[]).unwrap();
+    let (mut home, _) = self::home(COUNTS, &["counts"]);
+    home.env("REDIS_URL", &redis.at());
+    assert_eq!(sales_are_counted(&home), answered, "in Redis as in the embedded store");
+}
+
+const COUNTS: &str = r#"
+[metrics.sales_by_brand]
+plugin = "counts"
+config.by = ["/product/brand"]
+config.only = ["buy"]
+config.cells = { sales = "count", revenue = { sum = "/price" }, buyers = { distinct = "user_id" }, price = { quantiles = "/price" } }
+"#;
+
+/// A metric in a few lines of configuration: properties of records, sets, exact sums, histograms, and what is kept over a
+/// restart.
+fn sales_are_counted(home: &Home) -> Value {
+    let mut tally = home.start().unwrap();
+    let listing = tally.client.get("/api/metrics").unwrap().json();
+    assert!(names(&listing).contains(&"sales_by_brand") && !names(&listing).contains(&"counts"), "{listing}");
+    assert_eq!(listing["rejected"], json!([]));
+    let described = tally.client.get("/api/metrics/sales_by_brand").unwrap().json();
+    assert_eq!(described["reads"], json!(["user_id", "event_type", "/product/brand", "/price"]));
+
+    let lines: String = (0..3_000)
+        .map(|n| {
+            let (brand, price) =
+                (["acme", "bolt", "cord"][n % 3], if n % 10 == 0 { json!(null) } else { json!("0.10") });
+            let kind = if n % 2 == 0 { "buy" } else { "view" };
+            let event = json!({"event_id": format!("e{n}"), "user_id": n % 700, "product_id": 1, "event_type": kind,
+                "price": price, "product": {"brand": brand}, "timestamp": "2026-01-01T00:00:00Z"});
+            format!("{event}\n")
+        })
+        .collect();
+    let position = tally.client.post_all(&lines).unwrap();
+    let params = json!({"only": {"brand": ["bolt"]}});
+    let before = tally.client.ask("sales_by_brand", &params, &position).unwrap();
+    let values = &before["groups"][0]["values"];
+    let bought = |n: &usize| n % 6 == 4;
+    let users: std::collections::BTreeSet<usize> = (0..3_000).filter(bought).map(|n| n % 700).collect();
+    let priced = (0..3_000).filter(bought).filter(|n| n % 10 != 0).count();
+    assert_eq!(before["groups"][0]["key"], json!({"brand": "bolt"}));
+    assert_eq!((&values["sales"], &values["buyers"]), (&json!(500), &json!(users.len())));
+    assert_eq!(
+        values["revenue"].as_f64(),
+        Some(priced as f64 / 10.0),
+        "exact, whatever adding floats would make of it"
+    );
+    assert!((values["price"]["p50"].as_f64().unwrap() - 0.1).abs() < 0.001);
+    tally.stop().unwrap();
+    tally = home.start().unwrap();
+    assert_eq!(tally.client.ask("sales_by_brand", &params, &position).unwrap(), before, "after a restart");
+    tally.stop().unwrap();
+    before
 }

@@ -13,7 +13,9 @@ use tally_tests::kafka::Kafka;
 use tally_tests::redis::Redis;
 use tally_tests::tally::{Home, START, Tally};
 
-const CONFIG: &str = "[store]\ncheckpoint_interval_ms = 100\n[server]\nevaluation_deadline_ms = 10000\n";
+/// Without the metrics of sets and properties, which are not recounted.
+const CONFIG: &str = "[store]\ncheckpoint_interval_ms = 100\n[server]\nevaluation_deadline_ms = 10000\n\
+    [metrics.conversion]\nenabled = false\n[metrics.revenue]\nenabled = false\n[metrics.unique_visitors]\nenabled = false\n";
 
 const METRICS: [&str; 3] = ["event_frequencies", "products_popularity", "user_activities"];
 
@@ -296,8 +298,7 @@ fn real_kafka_and_redis_with_two_engines() {
     let redis = Redis::start(&[]).unwrap();
     kafka.create_topic(TOPIC, PARTITIONS, &[]).unwrap();
     let home = || {
-        let mut home =
-            Home::new("[kafka]\nsession_timeout_ms = 1500\n[server]\nevaluation_deadline_ms = 10000\n").unwrap();
+        let mut home = Home::new(&format!("[kafka]\nsession_timeout_ms = 1500\n{CONFIG}")).unwrap();
         home.env("KAFKA_BROKER", &kafka.brokers());
         home.env("TOPIC", TOPIC);
         home.env("GROUP_ID", TOPIC);

@@ -50,7 +50,8 @@ pub(super) const NO_HANDSHAKE: &str = "is a shared object but not a Tally plugin
 /// The first folder is the configured one: whatever lies there and is no good is listed. The others hold other things
 /// too (the program's own folder): only files that carry our handshake are looked at, and listed if they are no good.
 /// Of a plugin's name the first file wins. A plugin serves one metric under its own name, with the configuration `{}`
-/// unless a section of that name says otherwise; further sections may serve the same plugin under other names.
+/// unless a section of that name says otherwise (nothing, where its config schema does not accept that); further sections may
+/// serve the same plugin under other names.
 pub struct Registry {
     files: Files,
     made: BTreeMap<String, Made>,
@@ -111,7 +112,9 @@ impl Registry {
         for (file, plugin) in plugins.iter().filter(|(_, plugin)| own(&plugin.about.name)) {
             let mut one = self.make(&plugin.about.name, file, plugin, &MetricConfig::default());
             // One that cannot do without a configuration is meant for the sections that give one.
-            if sections.values().any(|section| section.plugin.as_ref() == Some(&plugin.about.name)) {
+            if check::needs_config(&plugin.about)
+                || sections.values().any(|section| section.plugin.as_ref() == Some(&plugin.about.name))
+            {
                 one.refused = None;
             }
             made.insert(plugin.about.name.clone(), one);

@@ -112,6 +112,8 @@ impl Core for Fake {
             description: Arc::new(Description {
                 summary: "How often".into(),
                 tables: vec![table],
+                properties: vec![],
+                computed: vec![],
                 time: true,
                 params_schema: json!({"type": "object"}),
                 result_schema: json!({"type": "object"}),
