@@ -79,6 +79,7 @@ impl<'a> Descriptor<'a> {
             }
             MetricState::Quarantined(reason) => ("quarantined", None, Some(reason.as_str())),
         };
+        let reason = reason.or(info.notice.as_deref());
         Descriptor {
             name: &info.name,
             version: &info.version,

@@ -120,6 +120,7 @@ impl Core for Fake {
                 examples: vec![Example { params: json!({}), note: "all".into() }],
             }),
             config: json!({}),
+            notice: None,
             state: self.states.lock().clone(),
             since: 1_767_225_600_000,
             history: History { complete: true, from: None },
