@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use tally_engine::config::{Config, KafkaConfig, MetricConfig, SourceKind};
+use tally_engine::config::{Config, KafkaConfig, SourceKind};
 use tally_engine::engine::{Engine, Options, Question};
 
 /// Where the shipped plugins are: beside this program.
@@ -24,23 +24,12 @@ pub fn plugins() -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// What lies beside this program and is served without a section.
-pub const SHIPPED: [&str; 6] =
-    ["conversion", "event_frequencies", "products_popularity", "revenue", "unique_visitors", "user_activities"];
-
-/// Of these, what is measured unless a bench says otherwise.
-const MEASURED: [&str; 3] = ["event_frequencies", "products_popularity", "user_activities"];
-
 /// A configuration with the embedded log in `data`.
 #[must_use]
 pub fn embedded(data: &Path) -> Config {
     let mut config = Config::default();
     config.store.data_dir = data.to_owned();
     config.log.retention = "all".into();
-    // What is measured are the three metrics that were measured from the first.
-    for other in SHIPPED.iter().filter(|name| !MEASURED.contains(name)) {
-        config.metrics.insert((*other).into(), MetricConfig { enabled: false, ..MetricConfig::default() });
-    }
     config
 }
 
@@ -60,7 +49,7 @@ pub fn kafka(data: &Path, brokers: &str, topic: &str) -> Config {
 /// What the engine says.
 pub fn start(config: Config) -> Result<Engine> {
     // Beside this program lie other shared objects too: the first folder may hold plugins only.
-    let own = config.store.data_dir.join("plugins");
+    let own = config.store.data_dir.join("own");
     let engine =
         Engine::start(Options { config, plugin_dirs: vec![own, plugins()?], config_file: None, disabled: Vec::new() })?;
     ensure!(engine.rejected().is_empty(), "plugins refused: {:?}", engine.rejected());

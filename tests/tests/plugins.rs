@@ -19,13 +19,6 @@ evaluation_deadline_ms = 10000
 /// First bytes of a handshake, as the contract for plugins fixes them.
 const MAGIC: &[u8; 16] = b"tally-plugin\0\0\0\x01";
 
-/// What is served without a section; `counts` is meant for sections.
-const SHIPPED: [&str; 6] =
-    ["conversion", "event_frequencies", "products_popularity", "revenue", "unique_visitors", "user_activities"];
-
-/// Of these, such as lie beside the binary alone.
-const MORE: [&str; 3] = ["conversion", "revenue", "unique_visitors"];
-
 /// A home with a folder of plugins: the shipped ones that are named.
 fn home(config: &str, plugins: &[&str]) -> (Home, PathBuf) {
     let home = Home::new(&format!("{CONFIG}{config}")).unwrap();
@@ -125,8 +118,8 @@ fn bad_files_are_refused_with_a_sentence_and_good_ones_answer() {
         assert!(!reason.contains('\n') && reason.len() < 300, "{file}: one sentence: {reason}");
     }
     assert_eq!(listing["rejected"].as_array().unwrap().len(), expected.len(), "{}", listing["rejected"]);
-    // the others are beside the binary
-    assert_eq!(names(&listing), SHIPPED);
+    // the third is beside the binary
+    assert_eq!(names(&listing), ["event_frequencies", "products_popularity", "user_activities"]);
 
     let printed = home.succeed(&["plugin", "list", "--url", &tally.url()]).unwrap();
     for (file, words) in expected {
@@ -163,8 +156,7 @@ config = { weight = {} }
     let (home, _) = home(sections, &["event_frequencies", "products_popularity", "user_activities"]);
     let tally = home.start().unwrap();
     let listing = tally.client.get("/api/metrics").unwrap().json();
-    let shown: Vec<&str> = names(&listing).into_iter().filter(|name| !MORE.contains(name)).collect();
-    assert_eq!(shown, ["event_frequencies", "products_popularity", "top_weighted"]);
+    assert_eq!(names(&listing), ["event_frequencies", "products_popularity", "top_weighted"]);
     let rejected: Vec<&str> =
         listing["rejected"].as_array().unwrap().iter().map(|one| one["reason"].as_str().unwrap()).collect();
     assert_eq!(rejected.len(), 2, "{rejected:?}");
@@ -212,6 +204,50 @@ fn without_a_folder_the_plugins_beside_the_binary_are_found_and_other_files_ther
     let limit = std::time::Duration::from_secs(30);
     let text = tally.client.readyz("no plugin is told", limit, |answer| answer.status == 503).unwrap();
     assert!(text.contains("[-]plugins failed: no metric is loaded: put plugin files into the plugin folder"), "{text}");
+    tally.stop().unwrap();
+}
+
+/// The other plugins beside the binary are served where a section names them, with answers that were worked out by hand.
+#[test]
+fn other_shipped_plugins_answer_where_a_section_names_them() {
+    let sections = "[metrics.revenue]\n[metrics.unique_visitors]\n[metrics.shop]\nplugin = \"conversion\"\n";
+    let home = Home::new(&format!("{CONFIG}{sections}")).unwrap();
+    let tally = home.start().unwrap();
+    let listing = tally.client.get("/api/metrics").unwrap().json();
+    let served = ["event_frequencies", "products_popularity", "revenue", "shop", "unique_visitors", "user_activities"];
+    assert_eq!((names(&listing), &listing["rejected"]), (served.to_vec(), &json!([])));
+    let event = |user: u64, product: u64, kind: &str, price: Value| {
+        json!({"user_id": user, "product_id": product, "event_type": kind, "price": price}).to_string() + "\n"
+    };
+    let none = || Value::Null;
+    let lines = [
+        event(1, 10, "view", none()),
+        event(1, 10, "view", none()),
+        event(2, 10, "view", none()),
+        event(3, 20, "view", none()),
+        event(1, 10, "add_to_cart", none()),
+        event(1, 10, "buy", json!("0.10")),
+        event(1, 10, "buy", json!(0.2)),
+        event(4, 20, "buy", none()),
+    ];
+    let position = tally.client.post_all(&lines.concat()).unwrap();
+    let ask = |name: &str, params: Value| tally.client.ask(name, &params, &position).unwrap();
+    let revenue = ask("revenue", json!({"limit": 1}));
+    assert_eq!((&revenue["purchases"], revenue["revenue"].as_f64()), (&json!(3), Some(0.3)));
+    let first = &revenue["products"][0];
+    assert_eq!(
+        (&first["product_id"], first["revenue"].as_f64(), first["average"].as_f64()),
+        (&json!(10), Some(0.3), Some(0.15))
+    );
+    let visitors = ask("unique_visitors", json!({}));
+    let products = json!([{"product_id": 10, "users": 2}, {"product_id": 20, "users": 2}]);
+    assert_eq!((&visitors["users"], &visitors["products"]), (&json!(4), &products));
+    let bought = ask("unique_visitors", json!({"event_types": ["buy"], "limit": 0}));
+    assert_eq!(bought["users"], 2);
+    let stages = ask("shop", json!({"limit": 0}))["stages"].take();
+    let users: Vec<&Value> = stages.as_array().unwrap().iter().map(|stage| &stage["users"]).collect();
+    assert_eq!(users, [&json!(3), &json!(1), &json!(2)]);
+    assert_eq!((stages[2]["of_previous"].as_f64(), stages[2]["of_first"].as_f64()), (Some(2.0), Some(0.666_667)));
     tally.stop().unwrap();
 }
 

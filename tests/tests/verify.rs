@@ -13,9 +13,7 @@ use tally_tests::kafka::Kafka;
 use tally_tests::redis::Redis;
 use tally_tests::tally::{Home, START, Tally};
 
-/// Without the metrics of sets and properties, which are not recounted.
-const CONFIG: &str = "[store]\ncheckpoint_interval_ms = 100\n[server]\nevaluation_deadline_ms = 10000\n\
-    [metrics.conversion]\nenabled = false\n[metrics.revenue]\nenabled = false\n[metrics.unique_visitors]\nenabled = false\n";
+const CONFIG: &str = "[store]\ncheckpoint_interval_ms = 100\n[server]\nevaluation_deadline_ms = 10000\n";
 
 const METRICS: [&str; 3] = ["event_frequencies", "products_popularity", "user_activities"];
 
