@@ -8,6 +8,10 @@ use std::path::{Path, PathBuf};
 use tally_tests::day;
 use tally_tests::tally::{Home, binary};
 
+/// `counts` serves nothing without a configuration.
+const CONFIG: &str = "[plugins]\ndir = \"plugins\"\n[server]\nevaluation_deadline_ms = 10000\n\
+    [metrics.counts]\nconfig.cells = { events = \"count\" }\n";
+
 /// The plugin files in a folder; none where there is no folder.
 fn plugins(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
@@ -43,7 +47,7 @@ fn generations() -> Vec<(String, Vec<PathBuf>)> {
 fn what_was_built_for_this_generation_still_loads() {
     for (place, files) in generations() {
         assert!(files.len() >= 3, "{place}: {files:?}");
-        let home = Home::new("[plugins]\ndir = \"plugins\"\n[server]\nevaluation_deadline_ms = 10000\n").unwrap();
+        let home = Home::new(CONFIG).unwrap();
         let folder = home.path().join("plugins");
         fs::create_dir(&folder).unwrap();
         for file in &files {

@@ -10,7 +10,7 @@ use super::lanes::Lanes;
 use super::look::{Needed, modified};
 use super::roster::{Retired, Roster, Served, Stage};
 use super::watchdog::Watchdog;
-use super::{MetricState, Order, Rejected};
+use super::{MetricState, Order, Rejected, elsewhere};
 use crate::config::MetricConfig;
 use crate::pipeline::{Board, Command, Followers, Handle, Left, Place, View};
 use crate::plugin::{self, Found, Registry};
@@ -72,6 +72,7 @@ pub(super) struct Work {
     watchdog: Watchdog,
     /// By what private copies were last removed that nobody needs.
     pub(super) swept: Option<Needed>,
+    looked_elsewhere: Instant,
 }
 
 pub(super) fn start(parts: Parts) -> std::io::Result<Life> {
@@ -85,6 +86,7 @@ pub(super) fn start(parts: Parts) -> std::io::Result<Life> {
         unserved: BTreeMap::new(),
         swept: None,
         watchdog: Watchdog::default(),
+        looked_elsewhere: Instant::now(),
     };
     let thread = std::thread::Builder::new().name("tally-plugins".into()).spawn(move || work.run(&asked))?;
     Ok(Life { orders: Some(orders), thread: Some(thread) })
@@ -154,6 +156,10 @@ impl Work {
             self.turn();
             self.begin_backfills();
             self.watchdog.look(&self.parts.roster.read(), &self.parts.board);
+            if self.looked_elsewhere.elapsed() >= elsewhere::LOOK {
+                self.looked_elsewhere = Instant::now();
+                self.look_elsewhere();
+            }
         }
         for backfill in self.backfills {
             backfill.handle.stop(Duration::from_secs(1));
