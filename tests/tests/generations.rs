@@ -54,9 +54,12 @@ fn what_was_built_for_this_generation_still_loads() {
             fs::copy(file, folder.join(file.file_name().unwrap())).unwrap();
         }
         let tally = home.start().unwrap();
-        // One that is refused is listed, though one of the same name beside the binary may serve in its place.
+        // One that is refused is listed, though one of the same name beside the binary may serve in its place; that one is
+        // listed too, where it comes second.
         let listing = tally.client.get("/api/metrics").unwrap().json();
-        assert_eq!(listing["rejected"], json!([]), "{place}");
+        let own = |refused: &&Value| refused["file"].as_str().unwrap_or_default().starts_with("plugins/");
+        let refused: Vec<&Value> = listing["rejected"].as_array().unwrap().iter().filter(own).collect();
+        assert!(refused.is_empty(), "{place}: {refused:?}");
         let position = tally.client.post_all(&day::lines(&day::events())).unwrap();
         let names = files.iter().map(|file| file.file_stem().unwrap().to_string_lossy().replace("lib", ""));
         for name in names {

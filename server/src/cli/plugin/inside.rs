@@ -58,7 +58,10 @@ fn step<T>(name: &str, work: impl FnOnce() -> Result<(String, T), String>) -> Op
 fn check(job: &Job) {
     let Some((plugin, section)) = gate(job) else { return };
     let described = step(GATE[3], || {
-        let metric = plugin.metric(&section)?;
+        let metric = plugin.metric(&section).map_err(|fault| match section.config.is_empty() {
+            true => format!("{fault}; here --config '{{…}}' (or a file) gives it one"),
+            false => fault,
+        })?;
         Ok((described(&metric), metric))
     });
     let Some(metric) = described else { return };
