@@ -26,9 +26,10 @@ pub fn binary() -> Result<PathBuf> {
     if let Some(binary) = std::env::var_os("TALLY_BIN") {
         return Ok(binary.into());
     }
-    // target/release/deps/crash-… → target/release/tally
+    // target/release/deps/crash-… → target/release/tally; a measurement lies beside it
     let test = std::env::current_exe()?;
-    let folder = test.parent().and_then(Path::parent).context("the test lies in no target folder")?;
+    let folder = test.parent().context("the test lies in no target folder")?;
+    let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
     let binary = folder.join("tally");
     ensure!(binary.exists(), "{} is missing: cargo build --release, or set TALLY_BIN", binary.display());
     Ok(binary)
