@@ -2,10 +2,13 @@
 pub mod chaos;
 pub mod client;
 pub mod day;
+pub mod disk;
 pub mod fleet;
 pub mod kafka;
 pub mod oracle;
+pub mod points;
 pub mod postgres;
 pub mod proxy;
 pub mod redis;
+pub mod rows;
 pub mod tally;

@@ -3,6 +3,7 @@
 use super::counting::Counting;
 use super::effects::Driver;
 use super::workers::{CompactDone, CompactJob};
+use crate::failpoint::point;
 use crate::progress::{Event, RevisionNo, Ticket};
 use crate::store::{Bucket, BucketSize};
 use std::time::{Duration, Instant};
@@ -73,6 +74,7 @@ impl Driver {
     }
 
     pub(super) fn compacted(&mut self, counting: &mut Counting, done: CompactDone) {
+        point("compact.answered");
         self.compacting.remove(&(done.revision, done.bucket));
         if let (Ok(Some(snapshot)), Some(metric)) = (&done.result, counting.metric(done.revision)) {
             let raised = self.view.write().state.raise(metric.id, usize::from(done.bucket.table), snapshot);

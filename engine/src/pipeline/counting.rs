@@ -6,6 +6,7 @@ use super::view::View;
 use crate::dead_letter::{DeadLetter, DeadLetters};
 use crate::decode::{Decoder, DedupeWindow, Refused, in_seconds, is_framed};
 use crate::event::{EventBatch, Position, Record};
+use crate::failpoint::point;
 use crate::feed::Feed;
 use crate::plugin;
 use crate::progress::{Anchor, Count, Event, Machine, RevisionNo, Settings};
@@ -185,11 +186,13 @@ impl Counting {
             return;
         };
         self.decode(partition, records, count_from);
+        point("count.decoded");
         let (counts, failed) = self.apply(partition, &due);
         for (no, reason) in failed {
             // What it has counted stays; nothing is skipped: fixed and started again it goes on from here.
             driver.tell(self, Event::Quarantined(no, reason));
         }
+        point("count.counted");
         self.processed += self.batch.records;
         self.show(records, count_from);
         let counted = crate::progress::Counted { partition, epoch, to, last: Some(anchor(last)), counts };
@@ -198,6 +201,7 @@ impl Counting {
 
     /// Nobody counts these records, but the window must know them.
     fn warm_up(&mut self, partition: u32, records: &[Record<'_>]) {
+        point("count.warm_up");
         let Some(held) = self.held.get_mut(&partition) else { return };
         let beyond = records.last().map_or(0, |record| record.offset + 1);
         self.decoder.decode(partition, records, &mut held.window, beyond, &mut self.batch, &mut self.refused);
@@ -290,6 +294,7 @@ impl Counting {
                 self.unstored.entry((*no, partition)).or_default().open.push(sealed);
             }
             let rows = counted.state.apply(metric.id, &self.batch, *from, updates);
+            point("count.one_metric");
             let place = &mut counted.metrics[metric.id.0];
             place.advance(partition, *from, self.batch.to);
             place.version += 1;

@@ -8,6 +8,7 @@
 use super::origin::Origin;
 use super::stored::{accounts, counted_partitions, found};
 use crate::event::Position;
+use crate::failpoint::point;
 use crate::progress::Trouble;
 use crate::state::{MetricId, State, buckets};
 use crate::store::{Bucket, BucketRead, FrameId, Known, Life, Reading, RevisionId, Store, StoreError, StoredRevision};
@@ -84,6 +85,7 @@ impl Follower {
         let known: Vec<Known> =
             self.buckets().map(|bucket| Known { bucket, last: folded.last.get(&bucket).copied() }).collect();
         let whole = folded.last.is_empty();
+        point("follow.begin");
         match self.store.read(&self.revision, &known)? {
             Some(reading) if whole => self.load(&mut folded, &known, reading)?,
             Some(reading) if follows(&folded, &known, &reading) => self.add(&mut folded, &known, reading)?,
@@ -97,6 +99,7 @@ impl Follower {
             None => self.forget(&mut folded),
         }
         folded.begun = Some(begun);
+        point("follow.folded");
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 //! Commits that wait are sent together. The machine keeps at most one commit of a revision on its way, so the queue is
 //! bounded by the number of revisions; a bucket is compacted at most once at a time.
 
+use crate::failpoint::point;
 use crate::progress::{RevisionNo, Ticket, Trouble, same_log};
 use crate::source::Identity;
 use crate::state;
@@ -133,8 +134,10 @@ pub(super) fn committer(
         }
         let (names, commits): (Vec<_>, Vec<_>) =
             jobs.into_iter().map(|job| ((job.revision, job.ticket), job.commit)).unzip();
+        point("commit.leaving");
         match store.commit(&commits) {
             Ok(answers) => {
+                point("commit.stored");
                 let done =
                     |((revision, ticket), answer)| CommitDone { revision, ticket, answer: Ok(answer), topic: None };
                 names.into_iter().zip(answers).map(done).collect()
@@ -180,6 +183,7 @@ pub(super) fn trouble(fault: &StoreError) -> Trouble {
 
 fn compact(store: &dyn Store, job: &CompactJob, unfolded: usize) -> Result<Option<Vec<u8>>, StoreError> {
     let Some(reading) = store.read(&job.id, &[Known { bucket: job.bucket, last: None }])? else { return Ok(None) };
+    point("compact.read");
     let Some(BucketRead::Whole(frames) | BucketRead::Tail(frames)) = reading.buckets.into_iter().next() else {
         return Ok(None);
     };
@@ -191,7 +195,10 @@ fn compact(store: &dyn Store, job: &CompactJob, unfolded: usize) -> Result<Optio
     let snapshot = state::compact(&job.table, &bytes, job.watermark).map_err(fault)?;
     let compaction =
         Compaction { revision: job.id.clone(), life: job.life, bucket: job.bucket, last, snapshot: snapshot.clone() };
-    match store.compact(&compaction)? {
+    point("compact.folded");
+    let answer = store.compact(&compaction)?;
+    point("compact.stored");
+    match answer {
         CompactAnswer::Done => Ok(Some(snapshot)),
         CompactAnswer::Stale => Ok(None),
     }

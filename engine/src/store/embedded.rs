@@ -10,6 +10,7 @@ use super::keys::{self, FrameRow, Number};
 use super::*;
 use crate::config::Durability;
 use crate::database::{Batch, Database, DatabaseError, Keyspace, Shape};
+use crate::failpoint::point;
 use parking_lot::RwLock;
 use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -63,11 +64,14 @@ impl EmbeddedStore {
     }
 
     fn write(&self, held: &mut Held, batch: Batch) -> Result<(), StoreError> {
-        self.database.commit(batch, self.durability).map_err(|error| {
+        point("embedded.write");
+        let done = self.database.commit(batch, self.durability).map_err(|error| {
             // A disk found full before anything was written leaves nothing in doubt.
             held.stale = !matches!(error, DatabaseError::Full { .. });
             error.into()
-        })
+        });
+        point("embedded.written");
+        done
     }
 
     /// Applies one commit whose fence holds to `revision` and adds its rows to `batch`, or says why not; then neither is
