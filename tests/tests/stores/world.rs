@@ -5,7 +5,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use redis::{Commands, Connection};
 use std::collections::{BTreeMap, HashMap};
-use tally_engine::store::{CompactAnswer, FrameId};
+use tally_engine::store::{CompactAnswer, FrameId, Reading};
 
 const PARTITIONS: usize = 3;
 const BUCKETS: u32 = 3;
@@ -88,6 +88,7 @@ pub(crate) fn set_back(link: &mut Connection, copy: &Copy) {
 pub(crate) struct Seen {
     pub(crate) reads: u64,
     pub(crate) tails: u64,
+    pub(crate) late: u64,
     pub(crate) applied: u64,
     pub(crate) refused: u64,
     pub(crate) full: u64,
@@ -105,9 +106,13 @@ pub(crate) struct World<'a> {
     owners: Vec<(Life, [u64; PARTITIONS])>,
     late: Vec<Commit>,
     readers: Vec<BTreeMap<u32, View>>,
+    /// Answers to reads that are on their way: reader, what was sent, what came.
+    replies: Vec<(usize, Vec<Known>, Reading)>,
     prepared: Vec<Compaction>,
     copies: Vec<Copy>,
     pub(crate) seen: Seen,
+    /// Readers fold whatever tail comes, whether it follows what they hold or not.
+    pub(crate) careless: bool,
 }
 
 impl<'a> World<'a> {
@@ -120,6 +125,8 @@ impl<'a> World<'a> {
             owners: vec![(Life(0), [0; PARTITIONS]); OWNERS],
             late: Vec::new(),
             readers: vec![BTreeMap::new(); READERS],
+            replies: Vec::new(),
+            careless: false,
             prepared: Vec::new(),
             copies: Vec::new(),
             seen: Seen::default(),
@@ -212,21 +219,45 @@ impl<'a> World<'a> {
         Ok(answer)
     }
 
-    /// A reader refreshes some of its views and compares them with the log.
+    /// A reader asks for some of its views; the answer comes at once, or after answers to later questions.
     fn read(&mut self, reader: usize) -> Result<(), String> {
         let mut buckets: Vec<u32> = (0..BUCKETS).filter(|_| self.rng.random_bool(0.6)).collect();
         if buckets.is_empty() {
             buckets.push(0);
         }
         let store = self.store();
-        let views = &mut self.readers[reader];
+        let views = &self.readers[reader];
         let known = buckets
             .iter()
             .map(|bucket| Known { bucket: at(*bucket), last: views.get(bucket).and_then(|view| view.last) });
         let known: Vec<Known> = known.collect();
         let reading = store.read(&revision(), &known).map_err(|fault| fault.to_string())?;
         let Some(reading) = reading else { return Ok(()) };
-        for (bucket, read) in buckets.into_iter().zip(reading.buckets) {
+        if self.rng.random_bool(0.2) {
+            self.replies.push((reader, known, reading));
+            if self.replies.len() > 10 {
+                self.replies.remove(0);
+            }
+            return Ok(());
+        }
+        self.answered(reader, &known, reading)
+    }
+
+    /// A reader folds what came into its views and compares them with the log.
+    fn answered(&mut self, reader: usize, known: &[Known], reading: Reading) -> Result<(), String> {
+        let views = &mut self.readers[reader];
+        // A tail belongs to the view whose last frame was sent with the question.
+        let holds = |known: &Known| views.get(&known.bucket.bucket).and_then(|view| view.last) == known.last;
+        let late = known
+            .iter()
+            .zip(&reading.buckets)
+            .any(|(known, read)| matches!(read, BucketRead::Tail(_)) && !holds(known));
+        if late && !self.careless {
+            self.seen.late += 1;
+            return Ok(());
+        }
+        for (known, read) in known.iter().zip(reading.buckets) {
+            let bucket = known.bucket.bucket;
             let view = views.entry(bucket).or_default();
             let frames = match read {
                 BucketRead::Tail(frames) => {
@@ -301,6 +332,11 @@ impl<'a> World<'a> {
                 if let CommitAnswer::Broken(what) = self.send(&commit)? {
                     return Err(what);
                 }
+            }
+            560..600 if !self.replies.is_empty() => {
+                let which = self.rng.random_range(0..self.replies.len());
+                let (reader, known, reading) = self.replies.remove(which);
+                self.answered(reader, &known, reading)?;
             }
             560..820 => {
                 let reader = self.rng.random_range(0..READERS);
