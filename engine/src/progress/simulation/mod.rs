@@ -213,7 +213,10 @@ impl World {
             0..250 => self.owners[owner].read(&self.logs, &mut self.rng),
             250..480 => self.owners[owner].count(&mut self.rng),
             480..580 => self.owners[owner].tell(Event::CheckpointDue),
-            580..610 => self.owners[owner].tell(self.beat()),
+            580..610 => {
+                let beat = self.beat();
+                self.owners[owner].tell(beat);
+            }
             610..900 if !self.wire.is_empty() => {
                 let n = self.rng.random_range(0..self.wire.len());
                 let lost = self.rng.random_bool(0.05);
@@ -280,7 +283,8 @@ impl World {
         }
         for round in 0..400 {
             for owner in 0..self.owners.len() {
-                self.owners[owner].tell(if round % 8 == 0 { self.beat() } else { Event::CheckpointDue });
+                let beat = if round % 8 == 0 { self.beat() } else { Event::CheckpointDue };
+                self.owners[owner].tell(beat);
                 for partition in 0..PARTITIONS {
                     self.owners[owner].tell(Event::GapAccepted(partition));
                 }
