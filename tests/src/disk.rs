@@ -1,6 +1,6 @@
 //! A small disk that can be filled: a file system in memory, mounted until dropped. Needs the right to mount (root).
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -25,10 +25,17 @@ impl Disk {
     /// # Errors
     /// It cannot be filled.
     pub fn fill(&self, free: u64) -> Result<()> {
-        let stat = rustix::fs::statvfs(&self.0)?;
-        let room = (stat.f_bavail * stat.f_frsize).checked_sub(free << 20).context("less is free already")?;
         let filler = fs::File::create(self.0.join("filler"))?;
-        Ok(rustix::fs::fallocate(&filler, rustix::fs::FallocateFlags::empty(), 0, room)?)
+        for _ in 0..100 {
+            let stat = rustix::fs::statvfs(&self.0)?;
+            let room = (stat.f_bavail * stat.f_frsize).checked_sub(free << 20).context("less is free already")?;
+            match rustix::fs::fallocate(&filler, rustix::fs::FallocateFlags::empty(), 0, room) {
+                // Somebody wrote meanwhile.
+                Err(fault) if fault == rustix::io::Errno::NOSPC => {}
+                done => return Ok(done?),
+            }
+        }
+        bail!("the disk fills as fast by itself")
     }
 
     /// Undoes `fill`.

@@ -6,7 +6,7 @@
 use serde_json::json;
 use std::process::Command;
 use std::time::Duration;
-use tally_tests::client::NotPosted;
+use tally_tests::client::{Answer, NotPosted};
 use tally_tests::disk::Disk;
 use tally_tests::tally::{Home, Tally};
 
@@ -39,6 +39,9 @@ fn a_full_disk_is_waited_for() {
     assert_eq!(total(&tally, &at), 1_000);
 
     disk.fill(30).unwrap();
+    // Nothing is to be written, and yet it is told.
+    let full = |answer: &Answer| answer.status == 503 && answer.text.contains("free some disk space");
+    tally.client.readyz("a full disk is told", LONG, full).unwrap();
     refuses(&tally, "free some disk space");
     assert_eq!(total(&tally, &at), 1_000, "what is known is answered");
     disk.empty().unwrap();
@@ -72,6 +75,8 @@ fn after_a_failed_write_nothing_is_taken_until_a_restart_counts_on() {
     let failed = tally.client.events(&lines("failed", 10)).unwrap_err();
     assert!(matches!(failed, NotPosted::Unknown(_)), "{failed:?}");
     refuses(&tally, "check the disk, then start again");
+    let failed = |answer: &Answer| answer.status == 503 && answer.text.contains("check the disk, then start again");
+    tally.client.readyz("a failed write is told", LONG, failed).unwrap();
     assert_eq!(tally.client.get("/livez").unwrap().status, 200);
     tally.kill().unwrap();
 

@@ -90,6 +90,7 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
         watch,
         _relay: relay,
         store: store_said,
+        database: (!shared).then(|| database.clone()),
         log: match &appender {
             Appender::Log(log) => LogAccess::Log(Arc::clone(log)),
             Appender::Kafka(_) => LogAccess::Kafka(config.kafka.clone()),
