@@ -1,4 +1,5 @@
 //! What black-box tests share.
+pub mod certificate;
 pub mod chaos;
 pub mod client;
 pub mod day;
