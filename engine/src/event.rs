@@ -139,6 +139,16 @@ impl FromStr for Position {
 }
 
 impl Position {
+    /// Per partition the furthest of several.
+    pub fn furthest(positions: impl Iterator<Item = Position>) -> Position {
+        let mut all = Position::default();
+        for (partition, offset) in positions.flat_map(|position| position.0) {
+            let furthest = all.0.entry(partition).or_default();
+            *furthest = (*furthest).max(offset);
+        }
+        all
+    }
+
     /// Whether every partition that `other` names stands at least there.
     #[must_use]
     pub fn reaches(&self, other: &Position) -> bool {

@@ -79,8 +79,9 @@ pub(crate) fn cost(metric: &str, ns_per_event: f64, cells: u64, bytes: u64) {
     gauge!("tally_metric_bytes", "metric" => metric.to_owned()).set(bytes as f64);
 }
 
-/// Age of the last checkpoint, and files refused.
-pub(crate) fn standing(checkpoint_age_s: f64, plugins_rejected: usize) {
+/// Age of the last checkpoint, files refused, plugin contents in memory.
+pub(crate) fn standing(checkpoint_age_s: f64, plugins_rejected: usize, plugins_loaded: usize) {
     gauge!("tally_checkpoint_age_seconds").set(checkpoint_age_s);
     gauge!("tally_plugins_rejected").set(plugins_rejected as f64);
+    gauge!("tally_plugins_loaded").set(plugins_loaded as f64);
 }

@@ -22,6 +22,17 @@ pub mod testkit;
 pub mod values;
 
 pub use metric::{About, Metric, Request};
+pub use tally_plugin_macros::{answer, config, params};
+
+// What the attributes and macros above write into an author's code, so that it needs no dependency but this.
+#[doc(hidden)]
+pub use schemars;
+#[doc(hidden)]
+pub use serde;
+
+// What the attributes write names this crate by its name, also in its own tests.
+#[cfg(test)]
+extern crate self as tally_plugin;
 
 /// Everything a metric needs: `use tally_plugin::prelude::*;`.
 pub mod prelude {
@@ -37,7 +48,7 @@ pub mod prelude {
     pub use crate::read::{Id, Order};
     pub use crate::reader::{Group, Parts, Reader, measure, weighted};
     pub use crate::values::{ProductId, StepCounts, Time, UserId, ratio, texts};
-    pub use crate::{about, export_metric};
+    pub use crate::{about, answer, config, export_metric, params};
     pub use schemars::JsonSchema;
     pub use serde::{Deserialize, Serialize};
     pub use serde_json::json;

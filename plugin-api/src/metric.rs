@@ -24,8 +24,7 @@ use std::cell::RefCell;
 /// /// The products bought most.
 /// struct Bestsellers;
 ///
-/// #[derive(Deserialize, JsonSchema)]
-/// #[serde(deny_unknown_fields)]
+/// #[params]
 /// struct Params {
 ///     /// How many products.
 ///     #[serde(default = "ten")]
@@ -37,7 +36,7 @@ use std::cell::RefCell;
 ///     10
 /// }
 ///
-/// #[derive(Serialize, JsonSchema)]
+/// #[answer]
 /// struct Seller {
 ///     product_id: ProductId,
 ///     bought: u64,
@@ -77,7 +76,8 @@ use std::cell::RefCell;
 /// # assert_eq!(state.answer(&ask(json!({}))).unwrap(), json!([{"product_id": 10, "bought": 1}]));
 /// ```
 ///
-/// Its `Cargo.toml` says `crate-type = ["cdylib", "rlib"]` and depends on `tally-plugin`, `serde` and `schemars`.
+/// Its `Cargo.toml` says `crate-type = ["cdylib", "rlib"]` and depends on `tally-plugin` alone. `#[params]`, `#[config]` and
+/// `#[answer]` stand for the derives of serde and schemars, with their attributes inside as documented there.
 ///
 /// Both functions must be *pure*: the same input gives the same output, whatever the time, the place and the calls
 /// before. That is why history can be counted again and why nothing is counted twice.

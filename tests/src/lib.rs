@@ -2,6 +2,7 @@
 pub mod certificate;
 pub mod chaos;
 pub mod client;
+pub mod corpus;
 pub mod day;
 pub mod disk;
 pub mod fleet;

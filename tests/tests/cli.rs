@@ -1,5 +1,5 @@
 //! The command line as a user meets it: help, usage errors, configuration, exit codes. An engine runs only where
-//! dead letters are listed.
+//! dead letters are listed and state is shown.
 //!
 //! The binary is `TALLY_BIN`, else `tally` in the target folder of this test.
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
@@ -60,8 +60,14 @@ fn every_command_has_help() {
         &["produce"],
         &["query"],
         &["plugin", "list"],
+        &["plugin", "new"],
+        &["plugin", "check"],
+        &["plugin", "test"],
         &["dead-letters"],
         &["verify"],
+        &["state", "tables"],
+        &["state", "buckets"],
+        &["state", "get"],
         &["import"],
         &["migrate"],
         &["config", "show"],
@@ -77,10 +83,11 @@ fn every_command_has_help() {
 
 #[test]
 fn wrong_usage_is_2_and_says_what_was_meant() {
-    let wrong: [(&[&str], &str); 15] = [
+    let wrong: [(&[&str], &str); 16] = [
         (&["dead-letters", "--limit", "0"], "1..=100"),
         (&["dead-letters", "--limit", "101"], "1..=100"),
         (&["dead-letters", "--reason", "a&b"], "as it is listed"),
+        (&["state", "get", "a b", "k"], "METRIC/TABLE"),
         (&["rum"], "'run'"),
         (&["run", "--lisen", "127.0.0.1:0"], "'--listen'"),
         (&["run", "--listen", "here"], "--listen"),
@@ -251,5 +258,61 @@ fn dead_letters_are_listed_with_reason_and_place() {
     assert!(lines[0].contains("REASON") && lines[1].contains("missing_field:product_id"), "{table}");
     assert!(lines[1].ends_with("{\"user_id\":3}"), "{table}");
     assert_eq!(&lines[2..], ["total  missing_field:event_type: 1", "total  missing_field:product_id: 2"]);
+    tally.stop().unwrap();
+}
+
+#[test]
+fn state_is_shown_by_table_bucket_and_cell() {
+    let home = Home::new("[log]\npartitions = 1\n[store]\ncheckpoint_interval_ms = 50\n").unwrap();
+    let tally = home.start().unwrap();
+    let shown = |args: &[&str]| home.succeed(&[args, &["--url", &tally.url()]].concat()).unwrap();
+    let json = |args: &[&str]| {
+        let printed = home.succeed(&[args, &["--json", "--url", &tally.url()]].concat()).unwrap();
+        serde_json::from_str::<serde_json::Value>(&printed).unwrap()
+    };
+    let event = |user: u32, kind: &str| {
+        format!(
+            "{{\"user_id\":{user},\"product_id\":\"p1\",\"event_type\":\"{kind}\",\"timestamp\":\"2026-01-01T00:00:30Z\"}}\n"
+        )
+    };
+    tally.client.post_all(&[event(7, "view"), event(7, "view"), event(8, "purchase")].concat()).unwrap();
+    let limit = std::time::Duration::from_secs(30);
+    let stored = tally.client.until("all of it is stored", limit, |_| {
+        let stored = json(&["state", "tables"]);
+        let next = stored["metrics"][0]["partitions"][0]["next"].clone();
+        if next == 3 { Ok(stored.to_string()) } else { Err(next.to_string()) }
+    });
+    let stored: serde_json::Value = serde_json::from_str(&stored.unwrap()).unwrap();
+    let metric = stored["metrics"].as_array().unwrap().iter().find(|m| m["metric"] == "event_frequencies").unwrap();
+    assert_eq!((&metric["current"], metric["life"].as_str().unwrap().len()), (&true.into(), 32));
+    let tables = shown(&["state", "tables"]);
+    assert!(tables.contains("event_frequencies  revision ") && tables.contains("offsets  0: 3"), "{tables}");
+
+    let buckets = json(&["state", "buckets", "event_frequencies"]);
+    let tables = buckets["metrics"][0]["tables"].as_array().unwrap();
+    assert_eq!((buckets["metrics"].as_array().unwrap().len(), tables.len()), (1, 1));
+    let bucket = &tables[0]["buckets"][0];
+    assert_eq!((&bucket["bucket"], &bucket["splits"], &bucket["updates"]), (&0.into(), &0.into(), &3.into()));
+
+    // Rows in minutes; whatever was folded.
+    let rows = json(&["state", "get", "event_frequencies", "view"]);
+    assert_eq!(rows["rows"].as_array().unwrap().len(), 1, "{rows}");
+    let row = &rows["rows"][0];
+    assert_eq!(
+        (&row["key"], &row["pane"], &row["cells"][0]),
+        (&serde_json::json!(["view"]), &"minute".into(), &"2".into())
+    );
+    assert_eq!(row["from"], "2026-01-01T00:00:00.000Z");
+    let table = shown(&["state", "get", "user_activities", "7"]);
+    assert!(table.lines().count() == 2 && table.contains("7 p1 view"), "{table}");
+    assert_eq!(shown(&["state", "get", "user_activities", "9"]), "nothing is stored under this key\n");
+    for (args, says) in [
+        (&["state", "get", "user_activities"][..], "name at least 1"),
+        (&["state", "get", "gone", "1"], "names no table"),
+        (&["state", "get", "gone/t", "1"], "gone"),
+    ] {
+        let output = home.run(&[args, &["--url", &tally.url()]].concat()).unwrap();
+        assert!(code(&output) == 1 && err(&output).contains(says), "{}", err(&output));
+    }
     tally.stop().unwrap();
 }

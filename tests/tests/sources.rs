@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // a test fails by panicking, a measurement prints
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tally_engine::config::KafkaConfig;
 use tally_engine::event::{Position, Record};
@@ -13,6 +14,8 @@ use tally_tests::kafka::Kafka;
 struct Topic<'a> {
     kafka: &'a Kafka,
     config: KafkaConfig,
+    /// Whether its sources read outside the group.
+    alone: bool,
 }
 
 impl World for Topic<'_> {
@@ -25,6 +28,9 @@ impl World for Topic<'_> {
     }
 
     fn source(&mut self) -> Box<dyn Source> {
+        if self.alone {
+            return Box::new(KafkaSource::replay(&self.config, Box::new(|| vec![0, 1, 2, 3])).unwrap());
+        }
         Box::new(KafkaSource::open(&self.config).unwrap())
     }
 
@@ -41,7 +47,7 @@ impl World for Topic<'_> {
     }
 
     fn shares(&self) -> bool {
-        true
+        !self.alone
     }
 }
 
@@ -94,15 +100,45 @@ fn kafka() {
     ] {
         kafka.create_topic(topic, 4, &[]).unwrap();
         let config = KafkaConfig { settings, ..config(&kafka, topic) };
-        contract::run(&mut Topic { kafka: &kafka, config });
+        contract::run(&mut Topic { kafka: &kafka, config, alone: false });
         println!("contract kept: {topic}");
     }
+    kafka.create_topic("replay", 4, &[]).unwrap();
+    contract::run(&mut Topic { kafka: &kafka, config: config(&kafka, "replay"), alone: true });
+    a_replay_follows_the_partitions_that_are_wanted(&kafka);
     a_compacted_topic_is_refused(&kafka);
     a_stall_is_seen_and_markers_are_none(&kafka);
     a_topic_has_an_id_that_goes_with_it(&kafka);
     a_producer_is_acknowledged_and_a_tail_reads_it(&kafka);
     an_unknown_topic_is_told_and_waited_for(&kafka);
     a_broker_that_crashes_is_told_and_waited_for(&mut kafka);
+}
+
+fn a_replay_follows_the_partitions_that_are_wanted(kafka: &Kafka) {
+    kafka.create_topic("wanted", 2, &[]).unwrap();
+    let config = config(kafka, "wanted");
+    let wanted = Arc::new(Mutex::new(vec![0]));
+    let asked = wanted.clone();
+    let mut source = KafkaSource::replay(&config, Box::new(move || asked.lock().unwrap().clone())).unwrap();
+    kafka.produce("wanted", 0, &[b"a".to_vec(), b"b".to_vec()]).unwrap();
+    kafka.produce("wanted", 1, &[b"c".to_vec()]).unwrap();
+    let mut count = Count::default();
+    let mut until = |count: &mut Count, seen: &[(u32, u64)]| {
+        let begun = Instant::now();
+        while count.next != seen.iter().copied().collect() {
+            assert!(begun.elapsed() < Duration::from_secs(30), "{:?} instead of {seen:?}", count.next);
+            source.poll(Duration::from_millis(50), 100, count).unwrap();
+        }
+    };
+    until(&mut count, &[(0, 2)]);
+    *wanted.lock().unwrap() = vec![1];
+    until(&mut count, &[(0, 2), (1, 1)]);
+    // Taken on again: from where its sink says it stands.
+    *wanted.lock().unwrap() = vec![0, 1];
+    kafka.produce("wanted", 0, &[b"d".to_vec()]).unwrap();
+    until(&mut count, &[(0, 3), (1, 1)]);
+    assert_eq!(count.seen, 4);
+    Box::new(source).close(Duration::from_secs(5));
 }
 
 fn a_compacted_topic_is_refused(kafka: &Kafka) {
@@ -123,7 +159,7 @@ fn a_stall_is_seen_and_markers_are_none(kafka: &Kafka) {
     let mut count = Count::default();
     until(&mut source, &mut count, 100);
     // It ends with records that nobody sees, and with markers.
-    Topic { kafka, config }.hole(0);
+    Topic { kafka, config, alone: false }.hole(0);
     source.set_patience(Duration::ZERO);
     let caught_up = |source: &mut KafkaSource, count: &mut Count| {
         for _ in 0..20 {

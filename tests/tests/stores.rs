@@ -11,6 +11,8 @@ mod faults;
 mod histories;
 #[path = "stores/measured.rs"]
 mod measured;
+#[path = "stores/splits.rs"]
+mod splits;
 #[path = "stores/world.rs"]
 mod world;
 
@@ -75,6 +77,7 @@ fn read(store: &RedisStore, bucket: u32, last: Option<&StoredFrame>) -> (bool, V
     match store.read(&revision(), &[known]).unwrap().unwrap().buckets.remove(0) {
         BucketRead::Tail(frames) => (true, frames),
         BucketRead::Whole(frames) => (false, frames),
+        other => panic!("{other:?}"),
     }
 }
 

@@ -16,7 +16,7 @@ use std::time::Instant;
 use tally_benches::events::{Generator, Ids, KINDS};
 use tally_benches::measure::{self, median, quantile, spread};
 use tally_engine::event::EventBatch;
-use tally_engine::state::{MetricId, State, buckets};
+use tally_engine::state::{MetricId, State};
 use tally_engine::store::redis::{RedisSettings, RedisStore};
 use tally_engine::store::{
     Advance, Bucket, BucketRead, Commit, CommitAnswer, Known, Life, RevisionId, Store, StoredProgress,
@@ -202,14 +202,13 @@ fn batches(events: &[Event], window: usize) -> Vec<EventBatch> {
 
 /// What the stored frames of a metric add up to.
 fn total(store: &RedisStore, description: &Description, revision: &RevisionId) -> Result<i128> {
-    let known: Vec<Known> = (0..buckets(&description.tables[0]))
-        .map(|bucket| Known { bucket: Bucket { table: 0, bucket }, last: None })
-        .collect();
+    let buckets = store.buckets(revision)?.into_iter();
+    let known: Vec<Known> = buckets.map(|bucket| Known { bucket, last: None }).collect();
     let reading = store.read(revision, &known)?.context("it was created")?;
     let mut state = State::default();
     let metric = state.add(description);
     for read in reading.buckets {
-        let (BucketRead::Whole(frames) | BucketRead::Tail(frames)) = read;
+        let (BucketRead::Whole(frames) | BucketRead::Tail(frames)) = read else { continue };
         for frame in frames {
             state.load(metric, 0, &frame.bytes)?;
         }

@@ -1,10 +1,11 @@
-//! What counting into a shared Redis costs and how fast it is seen: from Kafka to Redis in all, in the answers of another engine, after
+//! What counting into a shared Redis costs and how fast it is seen: from Kafka to Redis in all, in the answers of two engines, after
 //! an engine's death, and for questions while events stream in.
 //!
 //! Real Kafka, real Redis (nothing kept on disk), the three shipped metrics. **`ingest`**: CPU of an engine that counts a topic into
 //! Redis, with Redis's own CPU, against a bare `BaseConsumer::poll` loop at librdkafka's defaults; each in a process of its own, in
 //! turn; the answers are checked. **`visible`**: 10,000 events a second are written to Kafka, two engines of one group count
-//! them; from when an event is handed to the producer until an answer of the engine that does not hold its partition is past it.
+//! them; from when an event is handed to the producer until an answer is past it. The two are asked in turn about all partitions, of
+//! which each holds half: so about half of the events are another engine's than the one that answers, and the figures are of all.
 //! **`recovery`**: an engine is killed while events stream in; from then until an answer shows an event that was written after the death
 //! to a partition that it held: through a peer, and alone, through its successor that is started at once (static membership).
 //! **`questions`**: many products and users, some events of each, 10,000 more a second; latency of single questions in
@@ -61,7 +62,7 @@ enum What {
         #[arg(long, value_name = "DIR")]
         keep_topic: Option<PathBuf>,
     },
-    /// From an event to another engine's answer
+    /// From an event to the answers of two engines, each of which counts half of them
     Visible {
         /// Seconds
         #[arg(long, default_value_t = 10)]

@@ -229,6 +229,10 @@ fn one_metric(name: &str, metric: &MetricConfig, found: &mut Found) {
     if let Some(plugin) = &metric.plugin {
         found.add(join(&path, "plugin"), metric_name(plugin));
     }
+    if metric.history != "none" {
+        found.add(join(&path, "history"), duration::parse_retention(&metric.history).map(drop));
+    }
+    found.add(join(&path, "keep_old"), duration::parse_retention(&metric.keep_old).map(drop));
     tiers(&join(&path, "retention"), &metric.retention, found);
 }
 

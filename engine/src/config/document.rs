@@ -166,6 +166,7 @@ impl Reader<'_> {
             "source.on_state_loss" => &["rebuild", "halt"],
             "store.kind" => &["embedded", "redis"],
             "kafka.start" => &["earliest", "latest"],
+            "plugins.checksums" => &["off", "warn", "enforce"],
             "log.durability" => &["process", "power"],
             _ => return Some(Value::String(text.to_owned())),
         };

@@ -224,11 +224,26 @@ impl Default for FieldsConfig {
 pub struct PluginsConfig {
     /// Folder of plugin files, relative to the configuration file. The binary's own folder is searched after it.
     pub dir: PathBuf,
+    /// What becomes of a file that `SHA256SUMS` in its folder does not list.
+    pub checksums: Checksums,
+}
+
+/// What becomes of a plugin file that `SHA256SUMS` in its folder does not list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Checksums {
+    /// It is loaded; the list is not looked at.
+    #[default]
+    Off,
+    /// It is loaded, and the log says so.
+    Warn,
+    /// It is refused.
+    Enforce,
 }
 
 impl Default for PluginsConfig {
     fn default() -> Self {
-        PluginsConfig { dir: "plugins".into() }
+        PluginsConfig { dir: "plugins".into(), checksums: Checksums::Off }
     }
 }
 
@@ -339,6 +354,17 @@ impl Default for ServerConfig {
     }
 }
 
+/// When a new revision answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Promote {
+    /// Once it has counted its history.
+    #[default]
+    Auto,
+    /// When a person says so.
+    Manual,
+}
+
 /// `[metrics.NAME]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -349,12 +375,26 @@ pub struct MetricConfig {
     pub plugin: Option<String>,
     /// Handed to the plugin, checked against its config schema first.
     pub config: toml::Table,
+    /// What it counts of what the log holds when it is new: `"all"`, `"none"`, or a length of time such as `"30d"`.
+    pub history: String,
+    /// Whether a new revision answers by itself once it has counted its history.
+    pub promote: Promote,
+    /// How long the revision before is fed on: `"30m"`, `"1h"`, `"2d"`. Until then a rollback is one step.
+    pub keep_old: String,
     /// Retention per tier (`1m`, `1h`, `1d`): `"48h"`, `"90d"`, `"all"`. Replaces what the plugin declares.
     pub retention: BTreeMap<String, String>,
 }
 
 impl Default for MetricConfig {
     fn default() -> Self {
-        MetricConfig { enabled: true, plugin: None, config: toml::Table::new(), retention: BTreeMap::new() }
+        MetricConfig {
+            enabled: true,
+            plugin: None,
+            config: toml::Table::new(),
+            history: "all".into(),
+            promote: Promote::Auto,
+            keep_old: "1h".into(),
+            retention: BTreeMap::new(),
+        }
     }
 }

@@ -7,6 +7,7 @@ use super::number::{Number, number};
 use super::plan::{Plan, Target};
 use super::reason::Reason;
 use super::text::{Use, string, unescape};
+use super::time::Minute;
 
 /// A mapped value as it stands in the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,10 +32,13 @@ const PREDICTED: usize = 16;
 /// Child number that says: no pointer leads here.
 const IGNORED: u32 = u32::MAX;
 
-/// The keys of the last records by their place, so that the next record's need not be searched. Only a cache: a prediction is
-/// compared to the bytes before it is used, so the verdict does not depend on it.
+/// What the last records were like: their keys by place, so that the next record's need not be searched, and their minute.
+/// Only a cache: a prediction is compared to the bytes before it is used, so the verdict does not depend on it.
 #[derive(Clone, Debug)]
-pub(super) struct Shape([Predicted; PREDICTED]);
+pub(super) struct Shape {
+    keys: [Predicted; PREDICTED],
+    pub(super) minute: Minute,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Predicted {
@@ -50,7 +54,8 @@ struct Predicted {
 
 impl Default for Shape {
     fn default() -> Self {
-        Shape([Predicted { bytes: 0, mask: 0, length: 0, child: IGNORED }; PREDICTED])
+        let keys = [Predicted { bytes: 0, mask: 0, length: 0, child: IGNORED }; PREDICTED];
+        Shape { keys, minute: Minute::default() }
     }
 }
 
@@ -246,7 +251,7 @@ impl<'a> Scan<'a, '_> {
     /// The key at `at` (its quote) of the record itself, by prediction if it holds; the child it is and the index after its colon.
     #[inline(always)]
     fn predicted_key(&mut self, at: usize, place: usize) -> Result<(u32, usize), Reason> {
-        if let Some(predicted) = self.shape.0.get(place)
+        if let Some(predicted) = self.shape.keys.get(place)
             && predicted.length > 0
             && let Some(chunk) = self.bytes.get(at..).and_then(|rest| rest.first_chunk::<16>())
             && (u128::from_le_bytes(*chunk) ^ predicted.bytes) & predicted.mask == 0
@@ -262,7 +267,7 @@ impl<'a> Scan<'a, '_> {
     fn learn(&mut self, at: usize, after: usize, place: usize, child: u32) {
         let written = &self.bytes[at..after];
         let plain = written.ends_with(b"\":") && !written.contains(&b'\\');
-        if let (Some(predicted), true, 1..=16) = (self.shape.0.get_mut(place), plain, written.len()) {
+        if let (Some(predicted), true, 1..=16) = (self.shape.keys.get_mut(place), plain, written.len()) {
             let mut padded = [0; 16];
             padded[..written.len()].copy_from_slice(written);
             let mask = u128::MAX >> (8 * (16 - written.len()));

@@ -41,6 +41,43 @@ pub(super) fn rfc3339(text: &[u8]) -> Option<i64> {
     Some((minutes * 60 + second) * 1_000 + milliseconds)
 }
 
+/// The minute of the last text in the usual form, `YYYY-MM-DDTHH:MM:SS.mmmZ`: the next one's is mostly the same.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Minute {
+    /// Up to the second, as it is written.
+    text: [u8; 17],
+    /// Its start, Unix milliseconds.
+    start: i64,
+}
+
+impl Default for Minute {
+    fn default() -> Self {
+        // no text: UTF-8 never has such bytes
+        Minute { text: [0xFF; 17], start: 0 }
+    }
+}
+
+impl Minute {
+    /// As [`rfc3339`] says, whatever came before.
+    #[inline]
+    pub(super) fn rfc3339(&mut self, text: &[u8]) -> Option<i64> {
+        let Some(usual) = <&[u8; 24]>::try_from(text).ok().filter(|text| text[19] == b'.' && text[23] == b'Z') else {
+            return rfc3339(text);
+        };
+        if usual.first_chunk() == Some(&self.text)
+            && let (Some(second @ 0..60), Some(tens)) = (two(text, 17), two(text, 20))
+            && usual[22].is_ascii_digit()
+        {
+            return Some(self.start + second * 1_000 + tens * 10 + i64::from(usual[22] - b'0'));
+        }
+        let time = rfc3339(text)?;
+        if let Some(text) = usual.first_chunk() {
+            *self = Minute { text: *text, start: time.div_euclid(60_000) * 60_000 };
+        }
+        Some(time)
+    }
+}
+
 #[inline(always)]
 fn two(text: &[u8], at: usize) -> Option<i64> {
     let (tens, ones) = (text[at].wrapping_sub(b'0'), text[at + 1].wrapping_sub(b'0'));
@@ -170,6 +207,18 @@ mod tests {
                 let sign = if minutes < 0 { '-' } else { '+' };
                 let zoned = format!("{}{sign}{:02}:{:02}", to_text(local).trim_end_matches('Z'), minutes.abs() / 60, minutes.abs() % 60);
                 prop_assert_eq!(rfc3339(zoned.as_bytes()), Some(ms));
+            }
+        }
+
+        /// One letter of a usual text changed: its minute is known from the text itself, and must not be taken for another's.
+        #[test]
+        fn the_last_minute_changes_nothing(ms in FIRST_MS..=LAST_MS, at in 0_usize..24, letter in "[0-9:.TZz+ a-]", step in 0_i64..100_000) {
+            let text = to_text(ms);
+            let mut changed = text.clone();
+            changed.replace_range(at..=at, &letter);
+            let mut minute = Minute::default();
+            for text in [text, changed, to_text(ms.saturating_add(step).min(LAST_MS)), to_text(ms)] {
+                prop_assert_eq!(minute.rfc3339(text.as_bytes()), rfc3339(text.as_bytes()), "{}", text);
             }
         }
 

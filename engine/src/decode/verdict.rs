@@ -7,7 +7,7 @@ use super::plan::{OTHER, Plan, is_event_type};
 use super::reason::{Field, Reason};
 use super::scan::{Shape, Value, scan};
 use super::text::unescape;
-use super::time::{FIRST_MS, LAST_MS, rfc3339};
+use super::time::{FIRST_MS, LAST_MS, Minute, rfc3339};
 use super::{FUTURE_MS, MAX_BYTES};
 use std::borrow::Cow;
 
@@ -52,7 +52,7 @@ pub(super) fn judge<'a>(
         user: id::id(value(Field::UserId), Field::UserId, required(Field::UserId), plain)?,
         product: id::id(value(Field::ProductId), Field::ProductId, required(Field::ProductId), plain)?,
         kind: event_type(value(Field::EventType), plan, types)?,
-        time: time(value(Field::Timestamp), record_ms)?,
+        time: time(value(Field::Timestamp), record_ms, &mut shape.minute)?,
         timed: !matches!(value(Field::Timestamp), Value::Absent),
     })
 }
@@ -130,11 +130,11 @@ impl Types<'_> {
 }
 
 #[inline(always)]
-fn time(value: Value<'_>, record_ms: i64) -> Result<i64, Reason> {
+fn time(value: Value<'_>, record_ms: i64, minute: &mut Minute) -> Result<i64, Reason> {
     let time = match value {
         Value::Number(Number::Natural(ms)) => i64::try_from(ms).map_err(|_| Reason::TimestampInvalid)?,
         Value::Number(Number::Negative(ms)) => ms,
-        Value::Text(text) => rfc3339(text).ok_or(Reason::TimestampInvalid)?,
+        Value::Text(text) => minute.rfc3339(text).ok_or(Reason::TimestampInvalid)?,
         Value::Escaped(raw) => rfc3339(&unescape(raw)).ok_or(Reason::TimestampInvalid)?,
         Value::Number(Number::Huge) => return Err(Reason::TimestampInvalid),
         Value::Number(Number::Other) | Value::Other => {

@@ -121,6 +121,10 @@ impl Engine {
         let tables = served.description.tables.clone();
         let Some(follower) = &served.follower else {
             let counted = self.view.read();
+            if served.is_gone() {
+                drop(counted);
+                return self.state_dump(name);
+            }
             let begun = Instant::now();
             let place = &counted.metrics[served.id.0];
             let (position, origins) = (place.position.clone(), place.origins.clone());

@@ -5,13 +5,15 @@
 //! Two ways with the same answers: [`Engine::evaluate`] waits and reads as long as the deadline lets it;
 //! [`Engine::ready_answer`] only does what is over at once, for callers that must not block.
 
-use super::{Engine, EvaluateError, Evaluated, History, Question, Served, done};
+use super::roster::{Roster, Served};
+use super::{Engine, EvaluateError, Evaluated, History, Question};
 use crate::event::Position;
-use crate::pipeline::{Counted, FOLLOWED, Followed, Follower, Place, Standing};
+use crate::pipeline::{Counted, FOLLOWED, Followed, Follower, Origin, Place, Standing, done};
 use crate::query::{Answer, Moment, Refused};
 use crate::state::{MetricId, State};
 use crate::store::StoreError;
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,6 +27,13 @@ impl Engine {
     /// [`EvaluateError`].
     pub fn evaluate(&self, question: &Question) -> Result<Evaluated, EvaluateError> {
         let served = self.served(&question.name)?;
+        let answer = self.evaluate_of(&served, question);
+        // What was held of it was dropped meanwhile: another revision answers, or none.
+        if served.is_gone() { self.evaluate(question) } else { answer }
+    }
+
+    /// As `evaluate`, of one revision. Means nothing where it is gone afterwards.
+    pub(super) fn evaluate_of(&self, served: &Served, question: &Question) -> Result<Evaluated, EvaluateError> {
         let params = served.askable.check(&question.params, now()).map_err(refused)?;
         self.require_partitions()?;
         self.require_counting(served)?;
@@ -90,13 +99,13 @@ impl Engine {
         let as_of = now();
         let params = served.askable.check(&question.params, as_of).map_err(refused)?;
         self.require_partitions()?;
-        self.require_counting(served)?;
+        self.require_counting(&served)?;
         // What others stored has to be read first.
         if served.follower.is_some() {
             return Ok(None);
         }
-        let Some(counted) = self.view.try_read() else { return Ok(None) };
-        let seen = Seen::of_lane(served, &counted);
+        let Some(counted) = self.view.try_read().filter(|_| !served.is_gone()) else { return Ok(None) };
+        let seen = Seen::of_lane(&served, &counted);
         if question.at_least.as_ref().is_some_and(|at_least| !seen.position.reaches(at_least)) {
             return Ok(None);
         }
@@ -104,18 +113,9 @@ impl Engine {
         Ok(answer.map(|answer| served.evaluated(&answer, as_of, &seen)))
     }
 
-    pub(super) fn served(&self, name: &str) -> Result<&Served, EvaluateError> {
-        self.metrics.get(name).ok_or_else(|| self.unknown(name))
-    }
-
-    fn unknown(&self, name: &str) -> EvaluateError {
-        let mut near: Vec<(f64, &String)> =
-            self.metrics.keys().map(|known| (strsim::jaro_winkler(known, name), known)).collect();
-        near.retain(|(likeness, _)| *likeness > 0.75);
-        near.sort_by(|(a, _), (b, _)| b.total_cmp(a));
-        let suggestions: Vec<String> = near.into_iter().take(3).map(|(_, known)| known.clone()).collect();
-        let hint = suggestions.first().map_or(String::new(), |near| format!("; did you mean \"{near}\"?"));
-        EvaluateError::NotFound { suggestions, detail: format!("there is no metric of this name{hint}") }
+    pub(super) fn served(&self, name: &str) -> Result<Arc<Served>, EvaluateError> {
+        let roster = self.roster.read();
+        roster.served.get(name).cloned().ok_or_else(|| unknown(&roster, name))
     }
 
     /// With a store of its own an engine must hold all partitions: half the numbers are never served.
@@ -125,13 +125,28 @@ impl Engine {
             let away = standing.assigned && standing.held.is_empty() && standing.source_trouble.is_some();
             if away { None } else { self.missing(standing) }
         };
-        self.view.look(missing).map_or(Ok(()), |what| Err(EvaluateError::PartitionsMissing(what)))
+        self.board.look(missing).map_or(Ok(()), |what| Err(EvaluateError::PartitionsMissing(what)))
     }
 
     fn require_counting(&self, served: &Served) -> Result<(), EvaluateError> {
-        let halt = self.view.look(|standing| standing.halts.get(&served.id).cloned());
-        halt.map_or(Ok(()), |reason| Err(EvaluateError::Quarantined(reason)))
+        served.halt(&self.board).map_or(Ok(()), |reason| Err(EvaluateError::Quarantined(reason)))
     }
+}
+
+fn unknown(roster: &Roster, name: &str) -> EvaluateError {
+    if let Some(retired) = roster.retired.get(name) {
+        let since = jiff::Timestamp::from_millisecond(retired.info.since).unwrap_or_default();
+        let detail =
+            format!("this metric is retired since {since}: its file or its section is gone; its state is kept");
+        return EvaluateError::NotFound { suggestions: Vec::new(), detail };
+    }
+    let mut near: Vec<(f64, &String)> =
+        roster.served.keys().map(|known| (strsim::jaro_winkler(known, name), known)).collect();
+    near.retain(|(likeness, _)| *likeness > 0.75);
+    near.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+    let suggestions: Vec<String> = near.into_iter().take(3).map(|(_, known)| known.clone()).collect();
+    let hint = suggestions.first().map_or(String::new(), |near| format!("; did you mean \"{near}\"?"));
+    EvaluateError::NotFound { suggestions, detail: format!("there is no metric of this name{hint}") }
 }
 
 impl Served {
@@ -157,23 +172,24 @@ struct Seen<'a> {
     position: &'a Position,
     version: u64,
     target: Option<&'a Position>,
+    origins: &'a BTreeMap<u32, Origin>,
 }
 
 impl<'a> Seen<'a> {
     fn of_lane(served: &Served, counted: &'a Counted) -> Seen<'a> {
-        let Place { position, version, target, .. } = &counted.metrics[served.id.0];
-        Seen { state: &counted.state, id: served.id, position, version: *version, target: target.as_ref() }
+        let Place { position, version, target, origins, .. } = &counted.metrics[served.id.0];
+        Seen { state: &counted.state, id: served.id, position, version: *version, target: target.as_ref(), origins }
     }
 
     fn followed(followed: &'a Followed) -> Seen<'a> {
-        let Followed { state, position, version, target, .. } = followed;
-        Seen { state, id: FOLLOWED, position, version: *version, target: target.as_ref() }
+        let Followed { state, position, version, target, origins } = followed;
+        Seen { state, id: FOLLOWED, position, version: *version, target: target.as_ref(), origins }
     }
 
     fn moment(&self, question: &Question) -> Result<Moment<'a>, EvaluateError> {
         match self.target {
             Some(target) if !question.allow_partial => {
-                Err(EvaluateError::Backfilling { done: done(self.position, target) })
+                Err(EvaluateError::Backfilling { done: done(self.position, target, self.origins) })
             }
             _ => Ok(Moment { state: self.state, position: self.position, version: self.version }),
         }

@@ -2,29 +2,30 @@
 
 use super::append::Appender;
 use super::audit::LogAccess;
-use super::{Engine, Options, Rejected, Served, StartError, furthest};
+use super::lanes::{Lanes, Replayed};
+use super::roster::{Next, Roster, Served, Stage};
+use super::versions::{self, AnsweringBook};
+use super::{Engine, Options, Rejected, StartError, life};
 use crate::config::{self, Config, Durability, RedisConfig, SourceKind, StoreKind};
 use crate::database::Database;
 use crate::dead_letter::DeadLetters;
 use crate::decode::Decoder;
+use crate::event::Position;
 use crate::feed::Feed;
-use crate::pipeline::{self, FOLLOWED, Follower, Metric, Parts, Place, Relay, RelayParts, View, Watch};
-use crate::plugin;
-use crate::progress::{Memory, OnGap, OnStateLoss, RevisionNo, Settings};
-use crate::query::Askable;
-use crate::revision::revision;
+use crate::pipeline::{self, Board, Followers, Place, Relay, RelayParts, View, Watch, counted_partitions};
+use crate::plugin::{self, Registry};
+use crate::progress::{Memory, OnGap, OnStateLoss, Settings};
 use crate::source::embedded::{EmbeddedSource, Log};
 use crate::source::kafka::{KafkaSource, Producer, TopicIdentity};
 use crate::source::{Identity, Source};
 use crate::store::embedded::EmbeddedStore;
 use crate::store::redis::{RedisSettings, RedisStore};
 use crate::store::{Store, StoreError};
-use std::collections::BTreeMap;
+use parking_lot::{Mutex, RwLock};
 use std::fmt::Display;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
-use tally_plugin::description::Description;
 
 /// Updates of one metric that may wait for their commit before intake pauses: some 100 MB.
 const PENDING_ROWS: u64 = 4_000_000;
@@ -36,67 +37,96 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
     let config = &options.config;
     let database = Database::open(&config.store.data_dir).map_err(|fault| fault_of(&fault))?;
     let private = config.store.data_dir.join("plugins");
-    let loaded = plugin::load(&options.plugin_dirs, &private, &config.metrics);
+    let mut registry = Registry::new(&options.plugin_dirs, &private, config.plugins.checksums);
+    let found = registry.look(&config.metrics);
     let (store, store_said) = store(config, &database)?;
     let shared = config.store.kind == StoreKind::Redis;
     let view = Arc::new(if shared { View::of_lane() } else { View::default() });
-    let now = jiff::Timestamp::now().as_millisecond();
-    let mut rejected: Vec<Rejected> = loaded.rejected.into_iter().map(|file| told(file, now)).collect();
-    let mut served = BTreeMap::new();
-    let mut metrics = Vec::new();
-    for plugin in loaded.metrics.into_iter().map(Arc::new) {
-        match serve(&plugin, &view, config, metrics.len() as u32, now, shared.then_some(&store)) {
-            Ok((askable, metric)) => {
-                metrics.push(metric);
-                served.insert(plugin.name().to_owned(), askable);
-            }
-            Err(reason) => rejected.push(Rejected { file: plugin.file().display().to_string(), reason, since: now }),
-        }
-    }
-    for rejected in &rejected {
-        tracing::warn!(file = rejected.file, "plugin refused: {}", rejected.reason);
-    }
-    let (source, identity, appender, topic) = source(config, &database)?;
+    let board = Arc::new(Board::default());
+    let opened = source(config, &database)?;
     let feed = Arc::new(Feed::default());
     let dead_letters = DeadLetters::open(&database, config.store.dead_letters).map_err(|fault| fault_of(&fault))?;
-    let watch = follow(&served, &view)?;
-    let relay = relay(config, &served, &feed)?;
-    let interval = if shared { config.redis.commit_interval_ms } else { config.store.checkpoint_interval_ms };
     let dead_letters = Arc::new(dead_letters);
-    let parts = Parts {
-        source,
-        identity,
-        store,
+    let interval = if shared { config.redis.commit_interval_ms } else { config.store.checkpoint_interval_ms };
+    let lanes = Lanes {
+        identity: opened.identity,
+        store: store.clone(),
         shared,
-        view: view.clone(),
-        metrics,
         settings: settings(config, shared),
-        decoder: Decoder::new(&config.events).map_err(StartError)?,
-        dead_letters: Arc::clone(&dead_letters),
-        // Where others count too, their events are shown as well, by a relay.
-        feed: relay.is_none().then(|| feed.clone()),
+        events: config.events.clone(),
+        dead_letters: dead_letters.clone(),
+        topic: opened.topic,
         checkpoint: Duration::from_millis(interval),
-        topic,
-        stop: Arc::new(AtomicU64::new(0)),
+        replayed: match &opened.appender {
+            Appender::Log(log) => Replayed::Log(log.clone()),
+            Appender::Kafka(_) => Replayed::Kafka(config.kafka.clone()),
+        },
+        view: view.clone(),
+        board: board.clone(),
+        next: AtomicU32::new(0),
     };
-    let lane = pipeline::start(parts).map_err(|fault| StartError(format!("no thread can be started: {fault}")))?;
+    let mut newer = Vec::new();
+    let mut roster = Roster { loaded: registry.loaded(), ..Roster::default() };
+    let now = jiff::Timestamp::now().as_millisecond();
+    roster.rejected.extend(found.rejected.into_iter().map(|file| told(file, now)));
+    let book = versions::recall(&private);
+    for plugin in &found.metrics {
+        let plugin = &answering(plugin, &book, &mut registry, &lanes, &mut newer);
+        match lanes.serve(plugin, &view, Place { since: now, ..Place::default() }) {
+            Ok(served) => drop(roster.served.insert(plugin.name().to_owned(), Arc::new(served))),
+            Err(reason) => {
+                tracing::warn!(metric = plugin.name(), "it cannot be served: {reason}");
+                roster.rejected.push(Rejected { file: plugin.file().display().to_string(), reason, since: now });
+            }
+        }
+    }
+    for (plugin, held) in &newer {
+        let served = lanes.serve(plugin, &view, Place { since: now, ..Place::default() }).map_err(StartError)?;
+        roster.next.insert(plugin.name().to_owned(), Next { served: Arc::new(served), held: *held });
+    }
+    let next = roster.next.values().map(|next| next.served.clone());
+    let all: Vec<Arc<Served>> = roster.served.values().cloned().chain(next).collect();
+    let (joined, waiting) = behind(all, &lanes, &view)?;
+    let followers = Arc::new(Followers::default());
+    let watch = follow(&roster, &followers, &board)?;
+    let relay = relay(config, shared, &followers, &feed)?;
+    // Where others count too, their events are shown as well, by a relay.
+    let lane = Arc::new(lanes.main(opened.source, &joined, relay.is_none().then(|| feed.clone()))?);
+    let roster = Arc::new(RwLock::new(roster));
+    let life = life::start(life::Parts {
+        registry,
+        sections: config.metrics.clone(),
+        file: options.config_file,
+        roster: roster.clone(),
+        view: view.clone(),
+        board: board.clone(),
+        followers,
+        main: lane.clone(),
+        lanes,
+        waiting,
+        private,
+    });
+    let life = Mutex::new(life.map_err(|fault| StartError(format!("no thread can be started: {fault}")))?);
     Ok(Engine {
-        metrics: served,
-        rejected,
+        roster,
+        life,
         view,
+        board,
         feed,
         dead_letters,
         lane,
-        watch,
+        shared,
+        _watch: watch,
         _relay: relay,
+        state_store: store,
         store: store_said,
         database: (!shared).then(|| database.clone()),
-        log: match &appender {
+        log: match &opened.appender {
             Appender::Log(log) => LogAccess::Log(Arc::clone(log)),
             Appender::Kafka(_) => LogAccess::Kafka(config.kafka.clone()),
         },
         events: config.events.clone(),
-        appender,
+        appender: opened.appender,
         checker: Decoder::new(&config.events).map_err(StartError)?,
         deadline: Duration::from_millis(config.server.evaluation_deadline_ms),
         source: match config.source.kind {
@@ -106,24 +136,66 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
     })
 }
 
-/// Gives a metric its place in state and makes it askable.
-fn serve(
-    plugin: &Arc<plugin::Metric>,
-    view: &View,
-    config: &Config,
-    number: u32,
-    now: i64,
-    shared: Option<&Arc<dyn Store>>,
-) -> Result<(Served, Metric), String> {
-    let id = view.add(plugin.description(), Place { since: now, ..Place::default() });
-    let askable = Askable::new(if shared.is_some() { FOLLOWED } else { id }, plugin.clone())?;
-    let (revision, meta) = revision(plugin, &config.events);
-    let description =
-        Arc::new(Description { params_schema: askable.params.schema().clone(), ..(**plugin.description()).clone() });
-    let result_schema = Arc::new(description.result_schema.clone());
-    let follower = shared.map(|store| Arc::new(Follower::new(store.clone(), revision.clone(), plugin.description())));
-    let metric = Metric { no: RevisionNo(number), id, revision, meta, plugin: plugin.clone() };
-    Ok((Served { askable, id, follower, description, result_schema }, metric))
+/// The code that answers for a metric: of the folder, unless another revision answered when the engine ended; then the
+/// folder's is newer and takes its turn.
+fn answering(
+    found: &Arc<plugin::Metric>,
+    book: &AnsweringBook,
+    registry: &mut Registry,
+    lanes: &Lanes,
+    newer: &mut Vec<(Arc<plugin::Metric>, bool)>,
+) -> Arc<plugin::Metric> {
+    let Some(before) = book.get(found.name()) else { return found.clone() };
+    match registry.revive(found.name(), &before.sha256, &before.section) {
+        Ok(old) if lanes.revision(&old).0 != lanes.revision(found).0 => {
+            newer.push((found.clone(), before.held));
+            old
+        }
+        Ok(_) => found.clone(),
+        Err(reason) => {
+            tracing::warn!(metric = found.name(), "the revision that answered cannot be loaded again: {reason}");
+            found.clone()
+        }
+    }
+}
+
+/// A metric that is stored so many records less far than another counts them in a lane of its own: reading so many again
+/// would hold up the others for less than a second.
+const BEHIND: u64 = 200_000;
+
+/// Metrics for the main lane.
+type Joined = Vec<Arc<Served>>;
+
+/// Metrics that have history to count.
+type Waiting = Vec<Arc<Served>>;
+
+/// Parts those that stand together from those that have to catch up first. One whose state cannot be read now is told by the
+/// lane.
+fn behind(all: Vec<Arc<Served>>, lanes: &Lanes, view: &View) -> Result<(Joined, Waiting), StartError> {
+    let mut positions = Vec::with_capacity(all.len());
+    for served in &all {
+        positions.push(match lanes.store.stored(&served.revision) {
+            Ok(stored) => Position(stored.iter().flat_map(counted_partitions).collect()),
+            Err(StoreError::Corrupt(_)) => Position::default(),
+            Err(fault) => return Err(fault_of(&fault)),
+        });
+    }
+    let ahead = Position::furthest(positions.iter().cloned());
+    let missing = |position: &Position| -> u64 {
+        let missing = |(partition, end): (&u32, &u64)| end - position.0.get(partition).copied().unwrap_or(0).min(*end);
+        ahead.0.iter().map(missing).sum()
+    };
+    let (mut joined, mut waiting) = (Vec::new(), Vec::new());
+    for (served, position) in all.into_iter().zip(positions) {
+        if missing(&position) > BEHIND {
+            *served.stage.write() = Stage::Waiting;
+            view.aim(served.id, &ahead, &[]);
+            waiting.push(served);
+        } else {
+            joined.push(served);
+        }
+    }
+    Ok((joined, waiting))
 }
 
 /// The store, and what readiness says of it.
@@ -151,56 +223,75 @@ fn store(config: &Config, database: &Database) -> Result<(Arc<dyn Store>, String
 }
 
 /// Reads what is stored, so that the first question finds it; who is behind the others has history to count.
-fn follow(served: &BTreeMap<String, Served>, view: &Arc<View>) -> Result<Option<Watch>, StartError> {
-    let followers: Vec<Arc<Follower>> = served.values().filter_map(|served| served.follower.clone()).collect();
-    if followers.is_empty() {
+fn follow(roster: &Roster, followers: &Arc<Followers>, board: &Arc<Board>) -> Result<Option<Watch>, StartError> {
+    roster.served.values().filter_map(|served| served.follower.clone()).for_each(|follower| followers.add(follower));
+    if roster.served.values().all(|served| served.follower.is_none()) && !roster.served.is_empty() {
         return Ok(None);
     }
-    for follower in &followers {
+    for follower in followers.all() {
         match follower.refresh(Instant::now()) {
             // One metric that cannot be read does not keep the others from answering.
             Ok(()) | Err(StoreError::Corrupt(_)) => {}
             Err(fault) => return Err(fault_of(&fault)),
         }
     }
-    let furthest = furthest(followers.iter().map(|follower| follower.read().position.clone()));
-    followers.iter().for_each(|follower| follower.aim(&furthest));
-    let watch = pipeline::watch(followers, view.clone());
+    let furthest = followers.furthest();
+    followers.all().iter().for_each(|follower| follower.aim(&furthest));
+    let watch = pipeline::watch(followers.clone(), board.clone());
     watch.map(Some).map_err(|fault| StartError(format!("no thread can be started: {fault}")))
 }
 
 /// Shows the events of all partitions where this engine counts only some.
-fn relay(config: &Config, served: &BTreeMap<String, Served>, feed: &Arc<Feed>) -> Result<Option<Relay>, StartError> {
-    if config.store.kind != StoreKind::Redis || config.source.kind != SourceKind::Kafka {
+fn relay(
+    config: &Config,
+    shared: bool,
+    followers: &Arc<Followers>,
+    feed: &Arc<Feed>,
+) -> Result<Option<Relay>, StartError> {
+    if !shared || config.source.kind != SourceKind::Kafka {
         return Ok(None);
     }
-    let followers: Vec<Arc<Follower>> = served.values().filter_map(|served| served.follower.clone()).collect();
+    let followers = followers.clone();
     let parts = RelayParts {
         kafka: config.kafka.clone(),
         decoder: Decoder::new(&config.events).map_err(StartError)?,
         window: config.events.dedupe_window,
         feed: feed.clone(),
-        position: Box::new(move || furthest(followers.iter().map(|follower| follower.read().position.clone()))),
+        position: Box::new(move || followers.furthest()),
     };
     let relay = pipeline::relay(parts);
     relay.map(Some).map_err(|fault| StartError(format!("no thread can be started: {fault}")))
 }
 
-/// What is read, how it says which log it is, where events are appended, and the name of the log.
-type Opened = (Box<dyn Source>, Option<Arc<dyn Identity>>, Appender, String);
+/// What the log was opened as.
+struct Opened {
+    /// What is read.
+    source: Box<dyn Source>,
+    /// How it says which log it is.
+    identity: Option<Arc<dyn Identity>>,
+    /// Where events are appended.
+    appender: Appender,
+    /// Its name.
+    topic: String,
+}
 
 fn source(config: &Config, database: &Database) -> Result<Opened, StartError> {
     match config.source.kind {
         SourceKind::Embedded => {
             let log = Log::open(database, &config.log).map_err(|fault| fault_of(&fault))?;
-            Ok((Box::new(EmbeddedSource::new(log.clone())), None, Appender::Log(log), "log".into()))
+            let source = Box::new(EmbeddedSource::new(log.clone()));
+            Ok(Opened { source, identity: None, appender: Appender::Log(log), topic: "log".into() })
         }
         SourceKind::Kafka => {
             let source = KafkaSource::open(&config.kafka).map_err(|fault| fault_of(&fault))?;
             let producer = Producer::open(&config.kafka).map_err(|fault| fault_of(&fault))?;
             let identity = TopicIdentity::open(&config.kafka).map_err(|fault| fault_of(&fault))?;
-            let appender = Appender::Kafka(Box::new(producer));
-            Ok((Box::new(source), Some(Arc::new(identity)), appender, config.kafka.topic.clone()))
+            Ok(Opened {
+                source: Box::new(source),
+                identity: Some(Arc::new(identity)),
+                appender: Appender::Kafka(Box::new(producer)),
+                topic: config.kafka.topic.clone(),
+            })
         }
     }
 }

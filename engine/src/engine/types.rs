@@ -19,6 +19,8 @@ pub struct Options {
     pub config: Config,
     /// Folders searched for plugin files, first wins.
     pub plugin_dirs: Vec<PathBuf>,
+    /// The configuration file: its `[metrics]` are taken over whenever it changes.
+    pub config_file: Option<PathBuf>,
 }
 
 /// Why an engine did not start: what, where, what to do.
@@ -157,6 +159,32 @@ pub enum MetricState {
     },
     /// Stopped, with the reason.
     Quarantined(String),
+    /// Its file or section is gone; its state is kept.
+    Retired,
+}
+
+/// A revision of a metric that is counted.
+#[derive(Clone, Debug)]
+pub struct Revision {
+    /// What it is to the metric.
+    pub role: Role,
+    /// Hash of everything that gives its state meaning, 16 hexadecimal digits.
+    pub id: String,
+    /// What is known of it.
+    pub info: MetricInfo,
+    /// Its answers to the examples of the one that answers, in their order.
+    pub examples: Vec<Result<Evaluated, EvaluateError>>,
+}
+
+/// What a revision is to its metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It answers.
+    Answering,
+    /// It is newer, and counts its history or waits for a promote.
+    Next,
+    /// It answered before, and is fed on for a while.
+    Before,
 }
 
 /// What a metric costs.

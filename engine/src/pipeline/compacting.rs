@@ -1,10 +1,11 @@
-//! When buckets are compacted and expired panes rolled up. How is `state`'s; whether it may be is the store's.
+//! When buckets are compacted, split and expired panes rolled up. How is `state`'s; whether it may be is the store's.
 
 use super::counting::Counting;
 use super::effects::Driver;
-use super::workers::{CompactDone, CompactJob};
+use super::workers::{CompactDone, CompactJob, trouble};
 use crate::failpoint::point;
-use crate::progress::{Event, RevisionNo, Ticket};
+use crate::progress::{Event, RevisionNo, Ticket, Trouble};
+use crate::state;
 use crate::store::{Bucket, BucketSize};
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,13 @@ const COMPACT: u64 = 4 << 20;
 
 /// The same where readers fetch buckets: a cold one should cost little.
 const COMPACT_SHARED: u64 = 256 << 10;
+
+/// A bucket whose snapshot has become larger than this is split. Embedded, a commit that touches more buckets costs more,
+/// and large ones cost nobody anything but the next compaction.
+pub(super) const SPLIT: u64 = 8 << 20;
+
+/// The same where readers fetch buckets.
+pub(super) const SPLIT_SHARED: u64 = 64 << 10;
 
 /// Newest frames of a bucket that a compaction leaves as they are. A reader that folded one of them keeps its view; so
 /// many come in more than a second, and readers look more often than that.
@@ -36,22 +44,39 @@ impl Driver {
             let recently = self.given.get(&(no, size.bucket)).is_some_and(|given| given.elapsed() < COMPACT_AGAIN);
             if size.tail >= least.max(size.snapshot) && !recently {
                 self.given.insert((no, size.bucket), Instant::now());
-                self.compact(counting, no, None, size.bucket);
+                self.compact(counting, no, None, size.bucket, false);
             }
         }
         let Some(metric) = counting.metric(no) else { return };
         let recently = self.expired.get(&no).is_some_and(|last| last.elapsed() < EXPIRE);
-        if recently || !self.view.read().state.has_expired(metric.id, watermark(counting, no)) {
+        let watermark = watermark(counting, no);
+        let mut due = || {
+            if !self.shared {
+                return self.view.read().state.has_expired(metric.id, watermark);
+            }
+            // No panes are held here: what is due has changed, or nobody here has looked yet.
+            let due = state::due(&metric.plugin.description().tables, watermark);
+            watermark > i64::MIN && self.floors.insert(no, due.clone()) != Some(due)
+        };
+        if recently || !due() {
             return;
         }
         self.expired.insert(no, Instant::now());
         match self.store.buckets(&metric.revision) {
-            Ok(buckets) => buckets.into_iter().for_each(|bucket| self.compact(counting, no, None, bucket)),
+            Ok(buckets) => buckets.into_iter().for_each(|bucket| self.compact(counting, no, None, bucket, true)),
             Err(fault) => tracing::warn!("expired panes are kept for now: {fault}"),
         }
     }
 
-    pub(super) fn compact(&mut self, counting: &Counting, no: RevisionNo, ticket: Option<Ticket>, bucket: Bucket) {
+    /// `expired`: only if panes of the bucket have.
+    pub(super) fn compact(
+        &mut self,
+        counting: &Counting,
+        no: RevisionNo,
+        ticket: Option<Ticket>,
+        bucket: Bucket,
+        expired: bool,
+    ) {
         let Some(metric) = counting.metric(no) else { return };
         let Some(table) = metric.plugin.description().tables.get(usize::from(bucket.table)) else { return };
         let Some(life) = self.lives.get(&no).copied() else { return };
@@ -60,24 +85,40 @@ impl Driver {
             return;
         }
         let (id, watermark) = (metric.revision.clone(), watermark(counting, no));
-        let job = CompactJob { revision: no, ticket, id, life, bucket, table: table.clone(), watermark };
+        let job = CompactJob { revision: no, ticket, id, life, bucket, table: table.clone(), watermark, expired };
         self.compactions.send(job);
     }
 
-    /// Rolls expired panes up, a piece at a time, so that counting goes on in between.
-    pub(super) fn roll(&mut self) {
-        let rolling = if self.rolling { self.view.read().state.rolling(ROLL) } else { None };
+    /// Rolls expired panes of the lane's metrics up, a piece at a time, so that counting goes on in between.
+    pub(super) fn roll(&mut self, counting: &Counting) {
+        let ours = |id| counting.metrics.iter().any(|metric| metric.id == id);
+        let rolling = if self.rolling { self.view.read().state.rolling(ROLL, ours) } else { None };
         self.rolling = rolling.is_some();
         if let Some(rolling) = rolling {
             self.view.write().state.rolled(rolling);
         }
     }
 
+    /// Asks the store which buckets there are, for the next frames.
+    pub(super) fn look_up_buckets(&self, counting: &Counting, no: RevisionNo) -> Result<(), Trouble> {
+        let Some(metric) = counting.metric(no) else { return Ok(()) };
+        let buckets = self.store.buckets(&metric.revision).map_err(|fault| trouble(&fault))?;
+        let held: Vec<(u16, u32)> = buckets.iter().map(|bucket| (bucket.table, bucket.bucket)).collect();
+        let laid_out = self.view.write().state.lay_out(metric.id, &held);
+        laid_out.map_err(|fault| Trouble::Corrupt(format!("which buckets there are: {fault}")))
+    }
+
     pub(super) fn compacted(&mut self, counting: &mut Counting, done: CompactDone) {
         point("compact.answered");
         self.compacting.remove(&(done.revision, done.bucket));
-        if let (Ok(Some(snapshot)), Some(metric)) = (&done.result, counting.metric(done.revision)) {
-            let raised = self.view.write().state.raise(metric.id, usize::from(done.bucket.table), snapshot);
+        if let (Ok(Some(shrunk)), Some(metric)) = (&done.result, counting.metric(done.revision)) {
+            if shrunk.split
+                && let Err(fault) = self.look_up_buckets(counting, done.revision)
+            {
+                // The next commit says so once more.
+                tracing::warn!(metric = metric.plugin.name(), "which buckets there are is not known: {fault}");
+            }
+            let raised = self.view.write().state.raise(metric.id, usize::from(done.bucket.table), &shrunk.snapshot);
             self.rolling = true;
             if let Err(fault) = raised {
                 tracing::error!(metric = metric.plugin.name(), "a snapshot cannot be taken over: {fault}");

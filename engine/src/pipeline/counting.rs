@@ -1,16 +1,16 @@
 //! A batch's way through the engine: verdicts, plugins, state, feed; and the bookkeeping around it.
 
+use super::board::Board;
 use super::effects::Driver;
 use super::show::show;
 use super::view::View;
 use crate::dead_letter::{DeadLetter, DeadLetters};
 use crate::decode::{Decoder, DedupeWindow, Refused, in_seconds, is_framed};
-use crate::event::{EventBatch, Position, Record};
+use crate::event::{EventBatch, Record};
 use crate::failpoint::point;
 use crate::feed::Feed;
 use crate::plugin;
-use crate::progress::{Anchor, Count, Event, Machine, RevisionNo, Settings};
-use crate::source::Bounds;
+use crate::progress::{Anchor, Count, Event, History, Machine, RevisionNo, Settings};
 use crate::state::{CellUpdate, MetricId, Sealed};
 use crate::store::RevisionId;
 use crate::telemetry;
@@ -30,6 +30,27 @@ pub struct Metric {
     pub meta: Vec<u8>,
     /// The plugin.
     pub plugin: Arc<plugin::Metric>,
+    /// Where it begins on partitions that it never counted.
+    pub history: History,
+}
+
+/// What a lane is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It follows the log: what it reads is new, and counted in the figures.
+    Main,
+    /// It replays history: others have seen and judged these records before.
+    Backfill,
+}
+
+/// Where a lane puts what is not counted.
+pub(super) struct Outlets {
+    /// Refused records.
+    pub(super) dead_letters: Arc<DeadLetters>,
+    /// New events, for whoever listens.
+    pub(super) feed: Option<Arc<Feed>>,
+    /// Name of the topic, for dead letters.
+    pub(super) topic: String,
 }
 
 /// What one partition added to a revision and is not stored yet.
@@ -45,6 +66,8 @@ pub(super) struct Unstored {
 pub(super) struct Counting {
     pub(super) machine: Machine,
     pub(super) view: Arc<View>,
+    pub(super) board: Arc<Board>,
+    pub(super) role: Role,
     pub(super) metrics: Vec<Metric>,
     pub(super) unstored: HashMap<(RevisionNo, u32), Unstored>,
     pub(super) dead_letters: Arc<DeadLetters>,
@@ -59,7 +82,7 @@ pub(super) struct Counting {
     updates: Vec<CellUpdate>,
     feed: Option<Arc<Feed>>,
     topic: String,
-    processed: u64,
+    pub(super) processed: u64,
 }
 
 /// A partition that is held.
@@ -78,17 +101,20 @@ impl Counting {
     pub(super) fn new(
         settings: Settings,
         view: Arc<View>,
+        board: Arc<Board>,
+        role: Role,
         metrics: Vec<Metric>,
         decoder: Decoder,
-        dead_letters: Arc<DeadLetters>,
-        feed: Option<Arc<Feed>>,
-        topic: String,
+        outlets: Outlets,
     ) -> Counting {
+        let Outlets { dead_letters, feed, topic } = outlets;
         Counting {
             dedupe_window: settings.dedupe_window,
             max_pending_rows: settings.max_pending_rows,
             machine: Machine::new(settings),
             view,
+            board,
+            role,
             metrics,
             unstored: HashMap::new(),
             dead_letters,
@@ -109,17 +135,10 @@ impl Counting {
         self.metrics.iter().find(|metric| metric.no == no)
     }
 
-    /// A metric that is stored less far than another has history to count before it is complete.
-    pub(super) fn set_targets(&self) {
-        let mut counted = self.view.write();
-        let mut furthest = Position::default();
-        for (partition, offset) in counted.metrics.iter().flat_map(|place| &place.position.0) {
-            let to = furthest.0.entry(*partition).or_default();
-            *to = (*to).max(*offset);
-        }
-        for place in &mut counted.metrics {
-            place.target = (!place.position.reaches(&furthest)).then(|| furthest.clone());
-        }
+    /// Lets go of a metric: nothing of it is waited for any more.
+    pub(super) fn forget(&mut self, no: RevisionNo) {
+        self.metrics.retain(|metric| metric.no != no);
+        self.unstored.retain(|(of, _), _| *of != no);
     }
 
     pub(super) fn assigned(&mut self, partitions: &[u32]) {
@@ -139,7 +158,7 @@ impl Counting {
 
     fn note_held(&self) {
         let held = self.held();
-        self.view.stand(|standing| {
+        self.board.stand(|standing| {
             standing.held = held;
             standing.assigned = true;
         });
@@ -183,7 +202,10 @@ impl Counting {
         let due: Vec<(RevisionNo, u64)> = self.machine.due(partition, epoch, to).collect();
         let Some(count_from) = due.iter().map(|(_, from)| *from).min() else {
             self.warm_up(partition, records);
-            return;
+            // Told all the same: whoever has to count these goes on from where they are read again.
+            let counted =
+                crate::progress::Counted { partition, epoch, to, last: Some(anchor(last)), counts: Vec::new() };
+            return driver.tell(self, Event::Counted(counted));
         };
         self.decode(partition, records, count_from);
         point("count.decoded");
@@ -212,6 +234,9 @@ impl Counting {
         let Some(held) = self.held.get_mut(&partition) else { return };
         self.refused.clear();
         self.decoder.decode(partition, records, &mut held.window, count_from, &mut self.batch, &mut self.refused);
+        if self.role == Role::Backfill {
+            return;
+        }
         telemetry::counted(self.batch.len() as u64, self.batch.duplicates, self.batch.conflicts);
         telemetry::hint(
             "timestamp_in_seconds",
@@ -240,7 +265,7 @@ impl Counting {
             Ok(()) => self.letters.clear(),
             Err(fault) => {
                 tracing::error!("dead letters could not be written, trying again: {fault}");
-                self.view.stand(|standing| standing.store_trouble = Some(fault.to_string()));
+                self.board.stand(|standing| standing.store_trouble = Some(fault.to_string()));
                 // The queue stays bounded: what cannot be written is counted and said, the records stay in the log.
                 if self.letters.len() > 10 * LETTERS {
                     telemetry::letters_lost(self.letters.len() as u64);
@@ -277,7 +302,9 @@ impl Counting {
         }
         let mut counted = self.view.write();
         let counted = &mut *counted;
-        counted.state.begin(&self.batch);
+        let metrics = &self.metrics;
+        let of = |no: &RevisionNo| metrics.iter().find(|metric| metric.no == *no).map(|metric| metric.id);
+        counted.state.begin_for(&self.batch, due.iter().filter_map(|(no, _)| of(no)));
         let mut counts = Vec::with_capacity(due.len());
         for (no, updates) in &handed {
             let metric = self.metrics.iter().find(|metric| metric.no == *no);
@@ -300,9 +327,6 @@ impl Counting {
             place.version += 1;
             place.events += self.batch.len() as u64;
             place.spent_ns += begun.elapsed().as_nanos() as u64;
-            if place.target.as_ref().is_some_and(|target| place.position.reaches(target)) {
-                place.target = None;
-            }
             counts.push(Count { revision: *no, rows, watermark: watermark(&self.batch, *from) });
         }
         (counts, failed)
@@ -314,68 +338,6 @@ impl Counting {
         if let Some(feed) = self.feed.as_deref().filter(|feed| feed.has_listeners()) {
             show(feed, &self.decoder, &self.batch, records, count_from);
         }
-    }
-
-    pub(super) fn note_lag(&mut self, bounds: &[Bounds]) {
-        let position = self.position();
-        let lag: BTreeMap<u32, u64> = bounds
-            .iter()
-            .map(|b| {
-                (
-                    b.partition,
-                    b.end.saturating_sub(position.0.get(&b.partition).copied().unwrap_or(b.start).max(b.start)),
-                )
-            })
-            .collect();
-        telemetry::lag(&lag);
-        self.view.stand(|standing| {
-            standing.partitions = bounds.len();
-            standing.lag = lag;
-        });
-    }
-
-    /// The partitions that the log says to end before what was counted of them, and that do not stand still for it yet.
-    pub(super) fn beyond(&self, bounds: &[Bounds]) -> impl Iterator<Item = u32> {
-        let halted: Vec<Option<u32>> = self.machine.halts().map(|(_, partition, _)| partition).collect();
-        let position = self.position();
-        let beyond = |b: &&Bounds| position.0.get(&b.partition).is_some_and(|next| *next > b.end);
-        let beyond = bounds.iter().filter(beyond).map(|b| b.partition);
-        beyond.filter(move |p| !halted.contains(&Some(*p))).collect::<Vec<_>>().into_iter()
-    }
-
-    /// The furthest that any metric has counted, per partition.
-    fn position(&self) -> Position {
-        let mut all = Position::default();
-        for metric in &self.metrics {
-            for (partition, offset) in self.machine.position(metric.no).0 {
-                let furthest = all.0.entry(partition).or_default();
-                *furthest = offset.max(*furthest);
-            }
-        }
-        all
-    }
-
-    /// Per partition the smallest offset that any metric has stored.
-    pub(super) fn committed_offsets(&self) -> Vec<(u32, u64)> {
-        let mut all: BTreeMap<u32, u64> = BTreeMap::new();
-        for metric in &self.metrics {
-            for (partition, offset) in self.machine.committed(metric.no).0 {
-                let least = all.entry(partition).or_insert(offset);
-                *least = offset.min(*least);
-            }
-        }
-        all.into_iter().collect()
-    }
-
-    pub(super) fn done(&self) -> super::Done {
-        let committed: BTreeMap<u32, u64> = self.committed_offsets().into_iter().collect();
-        let behind: u64 = self
-            .position()
-            .0
-            .iter()
-            .map(|(partition, counted)| counted - committed.get(partition).copied().unwrap_or(0).min(*counted))
-            .sum();
-        super::Done { processed: self.processed, committed: self.processed.saturating_sub(behind) }
     }
 }
 

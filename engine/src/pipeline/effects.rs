@@ -2,18 +2,19 @@
 //!
 //! Over 400 lines: one match of effects, and each arm's few lines, in the order in which the protocol names them.
 
-use super::compacting::UNFOLDED;
+use super::board::Board;
+use super::compacting::{SPLIT, SPLIT_SHARED, UNFOLDED};
 use super::counting::Counting;
 use super::halts;
 use super::origin::Origin;
-use super::stored::{accounts, counted_partitions, found};
+use super::stored::{accounts, counted_partitions, found, whole};
 use super::view::View;
 use super::workers::{CommitDone, CommitJob, CompactDone, CompactJob, Worker, committer, compactor, trouble};
 use crate::failpoint::point;
 use crate::progress::{Advance, Answer, Bounds, Effect, Event, Found, Progress, RevisionNo, Ticket, Trouble};
 use crate::source::{Identity, Source, SourceError, Start};
 use crate::state::Sealed;
-use crate::store::{self, Bucket, BucketRead, Commit, CommitAnswer, Known, Life, Store, StoreError, StoredProgress};
+use crate::store::{self, Bucket, BucketRead, Commit, CommitAnswer, Life, Store, StoreError, StoredProgress};
 use crate::telemetry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -31,11 +32,14 @@ pub(super) struct Driver {
     /// Tells which log is read, where a log can be replaced by another of its name.
     pub(super) identity: Option<Arc<dyn Identity>>,
     pub(super) view: Arc<View>,
+    pub(super) board: Arc<Board>,
     pub(super) commits: Worker<CommitJob, CommitDone>,
     pub(super) compactions: Worker<CompactJob, CompactDone>,
     pub(super) compacting: BTreeSet<(RevisionNo, Bucket)>,
     pub(super) lives: BTreeMap<RevisionNo, Life>,
     pub(super) expired: BTreeMap<RevisionNo, Instant>,
+    /// Where the store is shared: what was due of each table when expired panes were last looked for.
+    pub(super) floors: BTreeMap<RevisionNo, Vec<[i64; 3]>>,
     /// Whether panes may wait to be rolled up: after a start, and whenever floors rose.
     pub(super) rolling: bool,
     /// Effects for the source, in order.
@@ -55,19 +59,25 @@ impl Driver {
         store: Arc<dyn Store>,
         identity: Option<Arc<dyn Identity>>,
         view: Arc<View>,
+        board: Arc<Board>,
         shared: bool,
     ) -> std::io::Result<Driver> {
         Ok(Driver {
             commits: committer(store.clone(), identity.clone())?,
             identity,
-            compactions: compactor(store.clone(), if shared { UNFOLDED } else { 0 })?,
+            compactions: match shared {
+                true => compactor(store.clone(), UNFOLDED, SPLIT_SHARED)?,
+                false => compactor(store.clone(), 0, SPLIT)?,
+            },
             shared,
             given: BTreeMap::new(),
             store,
             view,
+            board,
             compacting: BTreeSet::new(),
             lives: BTreeMap::new(),
             expired: BTreeMap::new(),
+            floors: BTreeMap::new(),
             rolling: true,
             waiting: VecDeque::new(),
             halted: false,
@@ -115,7 +125,7 @@ impl Driver {
                 None
             }
             Effect::Compact(revision, ticket, table, bucket) => {
-                self.compact(counting, revision, Some(ticket), Bucket { table, bucket });
+                self.compact(counting, revision, Some(ticket), Bucket { table, bucket }, false);
                 None
             }
             Effect::Halted(revision, partition, halt) => {
@@ -137,19 +147,23 @@ impl Driver {
         point("load.begin");
         let fault = |fault: StoreError| trouble(&fault);
         let stored = if rebuild {
-            let buckets = self.store.buckets(&metric.revision).map_err(fault)?;
-            let known: Vec<Known> = buckets.iter().map(|bucket| Known { bucket: *bucket, last: None }).collect();
-            let reading = self.store.read(&metric.revision, &known).map_err(fault)?;
+            let (buckets, reading) = whole(&*self.store, &metric.revision).map_err(fault)?;
             let mut counted = self.view.write();
             counted.state.clear(metric.id);
             let place = &mut counted.metrics[metric.id.0];
             place.position.0.clear();
             place.origins.clear();
             place.version += 1;
-            let Some(reading) = reading else { return Ok(None) };
+            let Some(reading) = reading else {
+                place.begin(&metric.history);
+                return Ok(None);
+            };
             let mut rows = 0;
+            let held: Vec<(u16, u32)> = buckets.iter().map(|bucket| (bucket.table, bucket.bucket)).collect();
+            let laid_out = counted.state.lay_out(metric.id, &held);
+            laid_out.map_err(|fault| Trouble::Corrupt(format!("which buckets there are: {fault}")))?;
             for (bucket, frames) in buckets.iter().zip(reading.buckets) {
-                let (BucketRead::Whole(frames) | BucketRead::Tail(frames)) = frames;
+                let (BucketRead::Whole(frames) | BucketRead::Tail(frames)) = frames else { continue };
                 for frame in frames {
                     let load = counted.state.load(metric.id, usize::from(bucket.table), &frame.bytes);
                     rows += load.map_err(|fault| Trouble::Corrupt(format!("{fault} (bucket {bucket:?})")))?;
@@ -159,11 +173,20 @@ impl Driver {
             let place = &mut counted.metrics[metric.id.0];
             place.position.0 = counted_partitions(&reading.revision).collect();
             place.origins = found.progress.iter().map(|(p, progress)| (*p, Origin::of(progress))).collect();
+            place.begin(&metric.history);
             accounts(&found, rows)?;
             reading.revision
         } else {
             match self.store.stored(&metric.revision).map_err(fault)? {
-                Some(stored) => stored,
+                Some(stored) => {
+                    if self.shared {
+                        // Nobody reads it, but who joins the main lane is compared by it.
+                        let place = &mut self.view.write().metrics[metric.id.0];
+                        place.position.0.extend(counted_partitions(&stored));
+                        place.begin(&metric.history);
+                    }
+                    stored
+                }
                 None => return Ok(None),
             }
         };
@@ -178,7 +201,8 @@ impl Driver {
             let life = self.store.create(&metric.revision, &metric.meta)?;
             point("create.made");
             let current = self.store.current(&metric.revision.metric)?;
-            if current.as_ref() != Some(&metric.revision) {
+            // One that answers goes on until a newer revision has counted its history.
+            if current.is_none() {
                 self.store.point(current.as_ref(), &metric.revision)?;
             }
             Ok(life)
@@ -244,7 +268,7 @@ impl Driver {
                 let now = jiff::Timestamp::now().as_millisecond();
                 telemetry::committed(now);
                 self.view.announce();
-                self.view.stand(|standing| {
+                self.board.stand(|standing| {
                     standing.last_commit = Some(now);
                     standing.store_trouble = None;
                 });
@@ -254,9 +278,13 @@ impl Driver {
             Ok(CommitAnswer::Mismatch(stored)) => Answer::Mismatch(stored.into_iter().collect()),
             Ok(CommitAnswer::OtherLife(_)) => Answer::OtherLife,
             Ok(CommitAnswer::Full(bucket)) => Answer::Full(bucket.table, bucket.bucket),
+            Ok(CommitAnswer::Layout(_)) => match self.look_up_buckets(counting, revision) {
+                Ok(()) => Answer::Layout,
+                Err(trouble) => Answer::Failed(trouble),
+            },
             Ok(CommitAnswer::Broken(what)) => Answer::Failed(Trouble::Corrupt(what)),
             Err(fault) => {
-                self.view.stand(|standing| standing.store_trouble = Some(fault.to_string()));
+                self.board.stand(|standing| standing.store_trouble = Some(fault.to_string()));
                 Answer::Failed(trouble(&fault))
             }
         };
@@ -333,7 +361,27 @@ impl Driver {
 
     fn source_trouble(&self, fault: &SourceError) {
         tracing::warn!("{fault}; trying again");
-        self.view.stand(|standing| standing.source_trouble = Some(fault.to_string()));
+        self.board.stand(|standing| standing.source_trouble = Some(fault.to_string()));
+    }
+
+    /// Waits for the compactions of a revision that are on their way: what they raise belongs to its views.
+    pub(super) fn settle_compactions(&mut self, counting: &mut Counting, no: RevisionNo, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        while self.compacting.iter().any(|(of, _)| *of == no) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.compactions.done.recv_timeout(left) {
+                Ok(done) => self.compacted(counting, done),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Lets go of a revision.
+    pub(super) fn forget(&mut self, no: RevisionNo) {
+        self.lives.remove(&no);
+        self.expired.remove(&no);
+        self.compacting.retain(|(of, _)| *of != no);
+        self.given.retain(|(of, _), _| *of != no);
     }
 
     /// Waits until nothing of these partitions is uncommitted, at most `limit`. Missing it is safe: the rest is counted

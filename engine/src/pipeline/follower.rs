@@ -10,8 +10,10 @@ use super::stored::{accounts, counted_partitions, found};
 use crate::event::Position;
 use crate::failpoint::point;
 use crate::progress::Trouble;
-use crate::state::{MetricId, State, buckets};
-use crate::store::{Bucket, BucketRead, FrameId, Known, Life, Reading, RevisionId, Store, StoreError, StoredRevision};
+use crate::state::{Buckets, MetricId, State, halves};
+use crate::store::{
+    Bucket, BucketRead, FrameId, Known, Life, Reading, RevisionId, Store, StoreError, StoredFrame, StoredRevision,
+};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,6 +22,9 @@ use tally_plugin::description::Description;
 
 /// The metric's number in a follower's own state.
 pub const FOLLOWED: MetricId = MetricId(0);
+
+/// How often buckets may be split while they are read.
+const LOOKS: usize = 16;
 
 /// Rows rolled up after each look at the store, so that expired panes go by and by.
 const ROLL: usize = 20_000;
@@ -53,10 +58,38 @@ pub struct Followed {
 #[derive(Default)]
 struct Folded {
     life: Option<Life>,
+    /// All there are, empty ones too. None: nothing is folded.
+    buckets: Vec<Bucket>,
     last: BTreeMap<Bucket, (FrameId, u64)>,
     rows: u64,
     /// When the last read began: it shows everything that was stored before.
     begun: Option<Instant>,
+}
+
+/// The followers of all metrics that are served.
+#[derive(Default)]
+pub struct Followers(RwLock<Vec<Arc<Follower>>>);
+
+impl Followers {
+    /// One more.
+    pub fn add(&self, follower: Arc<Follower>) {
+        self.0.write().push(follower);
+    }
+
+    /// One less.
+    pub fn remove(&self, follower: &Arc<Follower>) {
+        self.0.write().retain(|other| !Arc::ptr_eq(other, follower));
+    }
+
+    /// All of them.
+    pub fn all(&self) -> Vec<Arc<Follower>> {
+        self.0.read().clone()
+    }
+
+    /// Per partition the furthest that any of them has seen counted.
+    pub fn furthest(&self) -> Position {
+        Position::furthest(self.all().iter().map(|follower| follower.read().position.clone()))
+    }
 }
 
 impl Follower {
@@ -82,30 +115,87 @@ impl Follower {
             return Ok(());
         }
         let begun = Instant::now();
-        let known: Vec<Known> =
-            self.buckets().map(|bucket| Known { bucket, last: folded.last.get(&bucket).copied() }).collect();
-        let whole = folded.last.is_empty();
         point("follow.begin");
-        match self.store.read(&self.revision, &known)? {
-            Some(reading) if whole => self.load(&mut folded, &known, reading)?,
-            Some(reading) if follows(&folded, &known, &reading) => self.add(&mut folded, &known, reading)?,
-            Some(_) => {
-                let known: Vec<Known> = self.buckets().map(|bucket| Known { bucket, last: None }).collect();
-                match self.store.read(&self.revision, &known)? {
-                    Some(reading) => self.load(&mut folded, &known, reading)?,
-                    None => self.forget(&mut folded),
-                }
-            }
-            None => self.forget(&mut folded),
+        if folded.buckets.is_empty() || !self.follow(&mut folded)? {
+            self.anew(&mut folded)?;
         }
         folded.begun = Some(begun);
         point("follow.folded");
         Ok(())
     }
 
-    fn buckets(&self) -> impl Iterator<Item = Bucket> + '_ {
-        let tables = self.description.tables.iter().enumerate();
-        tables.flat_map(|(n, table)| (0..buckets(table)).map(move |bucket| Bucket { table: n as u16, bucket }))
+    /// Reads what came since; of a bucket that was split in between the rest, and what its halves hold more. Whether all of
+    /// that goes on from the view.
+    fn follow(&self, folded: &mut Folded) -> Result<bool, StoreError> {
+        let last = |bucket: &Bucket| Known { bucket: *bucket, last: folded.last.get(bucket).copied() };
+        let mut known: Vec<Known> = folded.buckets.iter().map(last).collect();
+        let mut ended = Vec::new();
+        for _ in 0..LOOKS {
+            let Some(reading) = self.store.read(&self.revision, &known)? else {
+                self.forget(folded);
+                return Ok(true);
+            };
+            if folded.life != Some(reading.revision.life) {
+                return Ok(false);
+            }
+            let mut next = Vec::with_capacity(known.len());
+            for (known, read) in known.iter().zip(&reading.buckets) {
+                match read {
+                    BucketRead::Tail(_) => next.push(*known),
+                    // A bucket that was empty is whole when something comes.
+                    BucketRead::Whole(_) if known.last.is_none() => next.push(*known),
+                    BucketRead::Split { tail, begin } if known.last.is_none() || tail.is_some() => {
+                        ended.extend(tail.clone().map(|frames| (known.bucket, frames)));
+                        let last = known.last.map(|_| *begin);
+                        next.extend(self.halves(known.bucket)?.map(|bucket| Known { bucket, last }));
+                    }
+                    BucketRead::Whole(_) | BucketRead::Split { .. } | BucketRead::None => return Ok(false),
+                }
+            }
+            if next.len() == known.len() {
+                self.add(folded, &ended, &known, reading)?;
+                return Ok(true);
+            }
+            known = next;
+        }
+        Ok(false)
+    }
+
+    fn halves(&self, bucket: Bucket) -> Result<[Bucket; 2], StoreError> {
+        let table = self.description.tables.get(usize::from(bucket.table));
+        let halves = table.and_then(|table| halves(table, bucket.bucket)).ok_or_else(|| {
+            let (table, bucket, metric) = (bucket.table, bucket.bucket, &self.revision.metric);
+            StoreError::Corrupt(format!(
+                "{metric}: bucket {bucket} of table {table} is said to be split, and cannot be"
+            ))
+        });
+        halves.map(|halves| halves.map(|half| Bucket { bucket: half, ..bucket }))
+    }
+
+    /// Reads all buckets there are.
+    fn anew(&self, folded: &mut Folded) -> Result<(), StoreError> {
+        for _ in 0..LOOKS {
+            let held = self.store.buckets(&self.revision)?;
+            let mut known = Vec::new();
+            for (n, table) in self.description.tables.iter().enumerate() {
+                let of = held.iter().filter(|bucket| usize::from(bucket.table) == n).map(|bucket| bucket.bucket);
+                let fault =
+                    |fault| StoreError::Corrupt(format!("{}, table {}: {fault}", self.revision.metric, table.name));
+                let buckets = Buckets::new(table, of).map_err(fault)?;
+                let bucket = |bucket: &u32| Bucket { table: n as u16, bucket: *bucket };
+                known.extend(buckets.leaves().iter().map(|leaf| Known { bucket: bucket(leaf), last: None }));
+            }
+            let Some(reading) = self.store.read(&self.revision, &known)? else {
+                self.forget(folded);
+                return Ok(());
+            };
+            let stands = |read: &BucketRead| matches!(read, BucketRead::Whole(_) | BucketRead::Tail(_));
+            if reading.buckets.iter().all(stands) {
+                return self.load(folded, &known, reading);
+            }
+        }
+        let what = format!("the buckets of {} were split {LOOKS} times while they were read", self.revision.metric);
+        Err(StoreError::Unavailable(what))
     }
 
     /// What is committed, at one moment.
@@ -122,6 +212,7 @@ impl Follower {
     /// Makes a view of whole buckets; readers see the old one meanwhile.
     fn load(&self, folded: &mut Folded, known: &[Known], reading: Reading) -> Result<(), StoreError> {
         let mut fresh = Folded { life: Some(reading.revision.life), ..Folded::default() };
+        fresh.buckets = known.iter().map(|known| known.bucket).collect();
         let mut state = empty(&self.description);
         fold(&mut fresh, &mut state, known, &reading)?;
         while state.roll(ROLL) {}
@@ -134,10 +225,21 @@ impl Follower {
         Ok(())
     }
 
-    /// Adds tails to the view; state and position change together.
-    fn add(&self, folded: &mut Folded, known: &[Known], reading: Reading) -> Result<(), StoreError> {
+    /// Adds tails to the view, and what was the end of buckets; state and position change together.
+    fn add(
+        &self,
+        folded: &mut Folded,
+        ended: &[(Bucket, Vec<StoredFrame>)],
+        known: &[Known],
+        reading: Reading,
+    ) -> Result<(), StoreError> {
         let mut followed = self.followed.write();
-        let added = fold(folded, &mut followed.state, known, &reading);
+        let mut added = ended.iter().try_for_each(|(bucket, frames)| {
+            frames.iter().try_for_each(|frame| fold_one(folded, &mut followed.state, *bucket, frame))
+        });
+        folded.buckets = known.iter().map(|known| known.bucket).collect();
+        folded.last = known.iter().filter_map(|known| Some((known.bucket, known.last?))).collect();
+        added = added.and_then(|()| fold(folded, &mut followed.state, known, &reading));
         match added.and_then(|()| self.account(folded, &reading.revision)) {
             Ok(origins) => {
                 followed.state.roll(ROLL);
@@ -193,25 +295,18 @@ fn empty(description: &Description) -> State {
     state
 }
 
-/// Whether a reading goes on from what is folded.
-fn follows(folded: &Folded, known: &[Known], reading: &Reading) -> bool {
-    folded.life == Some(reading.revision.life)
-        && known.iter().zip(&reading.buckets).all(|(known, read)| match read {
-            BucketRead::Tail(_) => true,
-            // A bucket that was empty is whole when something comes.
-            BucketRead::Whole(_) => known.last.is_none(),
-        })
-}
-
 fn fold(folded: &mut Folded, state: &mut State, known: &[Known], reading: &Reading) -> Result<(), StoreError> {
     for (Known { bucket, .. }, read) in known.iter().zip(&reading.buckets) {
-        let (BucketRead::Whole(frames) | BucketRead::Tail(frames)) = read;
-        for frame in frames {
-            let fault =
-                |fault| StoreError::Corrupt(format!("table {} bucket {}: {fault}", bucket.table, bucket.bucket));
-            folded.rows += state.load(FOLLOWED, usize::from(bucket.table), &frame.bytes).map_err(fault)?;
-            folded.last.insert(*bucket, (frame.id, frame.end));
+        if let BucketRead::Whole(frames) | BucketRead::Tail(frames) = read {
+            frames.iter().try_for_each(|frame| fold_one(folded, state, *bucket, frame))?;
         }
     }
+    Ok(())
+}
+
+fn fold_one(folded: &mut Folded, state: &mut State, bucket: Bucket, frame: &StoredFrame) -> Result<(), StoreError> {
+    let fault = |fault| StoreError::Corrupt(format!("table {} bucket {}: {fault}", bucket.table, bucket.bucket));
+    folded.rows += state.load(FOLLOWED, usize::from(bucket.table), &frame.bytes).map_err(fault)?;
+    folded.last.insert(bucket, (frame.id, frame.end));
     Ok(())
 }

@@ -10,11 +10,11 @@ use std::collections::BTreeMap;
 
 /// Shows it, once anything was halted and at every event from then on.
 pub(super) fn show(counting: &Counting) {
-    let shown = counting.view.look(|standing| standing.halts.clone());
+    let shown = counting.board.look(|standing| standing.halts.clone());
     let metrics = counting.metrics.iter().map(|metric| (metric.no, metric.id));
     let now = halts(&counting.machine, metrics, &counting.held(), &shown);
     if now != shown {
-        counting.view.stand(|standing| standing.halts = now);
+        counting.board.stand(|standing| standing.halts = now);
     }
 }
 
@@ -76,7 +76,7 @@ mod tests {
         let now = |machine: &Machine, held: &[u32], shown: &BTreeMap<MetricId, String>| {
             halts(machine, [(NO, ID)].into_iter(), held, shown)
         };
-        drive(&mut machine, Event::Joined(NO, History::Whole), 5);
+        drive(&mut machine, Event::Joined(NO, History::Whole, None), 5);
         drive(&mut machine, Event::Assigned(vec![0]), 5);
         let halted = now(&machine, &[0], &BTreeMap::new());
         assert!(halted[&ID].contains("the log ends at 5"), "{halted:?}");

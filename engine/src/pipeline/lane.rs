@@ -1,10 +1,13 @@
-//! The main lane: one thread that polls the source, counts, and drives the commit protocol.
+//! A lane: one thread that polls a source, counts, and drives the commit protocol. The main one follows the log's end; others
+//! replay history for metrics that came later.
 //!
 //! It does what the machine in `progress` says and tells it what happened; every decision about progress is made there.
 //! Here is the order of things within a batch: decode and verdicts, the plugins' updates (no lock held), then state and
 //! positions under the lock, then the feed. Nothing is counted that the machine does not know of.
 
-use super::counting::{Counting, Metric};
+use super::board::Board;
+use super::command::Command;
+use super::counting::{Counting, Metric, Outlets, Role};
 use super::effects::Driver;
 use super::view::View;
 use crate::dead_letter::DeadLetters;
@@ -19,6 +22,7 @@ use crate::telemetry;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 /// Records handled between two looks at anything else; a batch of about this size is best for the caches.
@@ -48,6 +52,11 @@ pub struct Parts {
     pub shared: bool,
     /// What is shown to readers.
     pub view: Arc<View>,
+    /// Where the lane says how it stands.
+    pub board: Arc<Board>,
+    /// What it is for.
+    pub role: Role,
+
     /// The metrics; their ids are those of the view's state.
     pub metrics: Vec<Metric>,
     /// The protocol's settings.
@@ -62,8 +71,6 @@ pub struct Parts {
     pub checkpoint: Duration,
     /// Name of the topic, for dead letters.
     pub topic: String,
-    /// 0 while the lane is to run; then how long its end may take, milliseconds.
-    pub stop: Arc<AtomicU64>,
 }
 
 /// What a lane did.
@@ -77,8 +84,12 @@ pub struct Done {
 
 /// The lane's thread.
 pub(super) struct Lane {
-    driver: Driver,
-    counting: Counting,
+    pub(super) driver: Driver,
+    pub(super) counting: Counting,
+    pub(super) commands: Receiver<Command>,
+    /// Set while it takes no records.
+    pub(super) stands_until: Option<Instant>,
+    /// 0 while the lane is to run; then how long its end may take, milliseconds.
     stop: Arc<AtomicU64>,
     checkpoint: Duration,
     /// Whether the source is said to be in trouble.
@@ -89,44 +100,58 @@ pub(super) struct Lane {
 
 impl Lane {
     /// Prepares a lane; the threads beside it start here.
-    pub(super) fn new(parts: Parts) -> std::io::Result<(Lane, Box<dyn Source>)> {
+    pub(super) fn new(
+        parts: Parts,
+        commands: Receiver<Command>,
+        stop: Arc<AtomicU64>,
+    ) -> std::io::Result<(Lane, Box<dyn Source>)> {
         let counting = Counting::new(
             parts.settings,
             parts.view.clone(),
+            parts.board.clone(),
+            parts.role,
             parts.metrics,
             parts.decoder,
-            parts.dead_letters,
-            parts.feed,
-            parts.topic,
+            Outlets { dead_letters: parts.dead_letters, feed: parts.feed, topic: parts.topic },
         );
-        let driver = Driver::new(parts.store, parts.identity, parts.view, parts.shared)?;
-        let (stop, checkpoint) = (parts.stop, parts.checkpoint);
-        Ok((Lane { driver, counting, stop, checkpoint, troubled: false, short: BTreeSet::new() }, parts.source))
+        let driver = Driver::new(parts.store, parts.identity, parts.view, parts.board, parts.shared)?;
+        let lane = Lane {
+            driver,
+            counting,
+            commands,
+            stands_until: None,
+            stop,
+            checkpoint: parts.checkpoint,
+            troubled: false,
+            short: BTreeSet::new(),
+        };
+        Ok((lane, parts.source))
     }
 
     /// Counts until told to stop or the source is of no more use.
     pub(super) fn run(mut self, mut source: Box<dyn Source>) -> Done {
-        let joined: Vec<RevisionNo> = self.counting.metrics.iter().map(|metric| metric.no).collect();
-        for no in joined {
-            self.tell(Event::Joined(no, History::Whole));
+        let joined: Vec<(RevisionNo, History)> =
+            self.counting.metrics.iter().map(|metric| (metric.no, metric.history.clone())).collect();
+        for (no, history) in joined {
+            self.tell(Event::Joined(no, history, None));
         }
-        self.counting.set_targets();
         let mut due = Instant::now() + self.checkpoint;
         let (mut looked, mut beat) = (Instant::now(), Instant::now());
         while self.stop.load(Ordering::Relaxed) == 0 {
             self.driver.serve(&mut self.counting, &mut *source);
             let wait = due.saturating_duration_since(Instant::now()).min(WAIT);
-            match source.poll(wait, BATCH, &mut self) {
+            let polled = if self.obey(wait) { Ok(()) } else { source.poll(wait, BATCH, &mut self) };
+            match polled {
                 Ok(()) => {}
                 Err(SourceError::Transient(what)) => self.trouble(what),
                 Err(SourceError::Fatal(what)) => {
                     tracing::error!("counting stopped: {what}");
-                    self.counting.view.stand(|standing| standing.source_trouble = Some(what));
+                    self.counting.board.stand(|standing| standing.source_trouble = Some(what));
                     break;
                 }
             }
             self.driver.answers(&mut self.counting);
-            self.driver.roll();
+            self.driver.roll(&self.counting);
             if Instant::now() >= due || self.counting.wants_checkpoint() {
                 due = Instant::now() + self.checkpoint;
                 if beat.elapsed() >= BEAT {
@@ -146,7 +171,7 @@ impl Lane {
         self.finish(source)
     }
 
-    fn tell(&mut self, event: Event) {
+    pub(super) fn tell(&mut self, event: Event) {
         self.driver.tell(&mut self.counting, event);
     }
 
@@ -165,9 +190,9 @@ impl Lane {
     }
 
     fn note_stalls(&self, stalled: Vec<u32>) {
-        let new = self.counting.view.look(|standing| stalled.iter().filter(|p| !standing.stalled.contains(p)).count());
+        let new = self.counting.board.look(|standing| stalled.iter().filter(|p| !standing.stalled.contains(p)).count());
         telemetry::stalled(new as u64);
-        self.counting.view.stand(|standing| standing.stalled = stalled);
+        self.counting.board.stand(|standing| standing.stalled = stalled);
     }
 
     /// A log that twice ends before what was counted was truncated.
@@ -190,19 +215,19 @@ impl Lane {
     /// Stands until the log answers again: a quiet poll says nothing about a log that is away.
     fn trouble(&mut self, what: String) {
         self.troubled = true;
-        self.counting.view.stand(|standing| standing.source_trouble = Some(what));
+        self.counting.board.stand(|standing| standing.source_trouble = Some(what));
     }
 
     fn no_trouble(&mut self) {
         if std::mem::take(&mut self.troubled) {
-            self.counting.view.stand(|standing| standing.source_trouble = None);
+            self.counting.board.stand(|standing| standing.source_trouble = None);
         }
     }
 
     fn finish(mut self, source: Box<dyn Source>) -> Done {
         let limit = Duration::from_millis(self.stop.load(Ordering::Relaxed));
         let begun = Instant::now();
-        self.counting.view.stand(|standing| standing.stopping = true);
+        self.counting.board.stand(|standing| standing.stopping = true);
         let held = self.counting.held();
         self.tell(Event::Revoked(held.clone()));
         self.driver.flush(&mut self.counting, &held, limit / 2);

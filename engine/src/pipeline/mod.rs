@@ -3,6 +3,8 @@
 //! One thread, the lane, polls, counts and drives the commit protocol; one commits, one compacts. What readers see is in
 //! [`View`], or, where engines share a store, in a [`Follower`] of each metric, which one more thread keeps warm. Nothing here is unbounded: the source is paused while too much waits for its commit.
 
+mod board;
+mod command;
 mod compacting;
 mod counting;
 mod effects;
@@ -10,19 +12,25 @@ mod follower;
 mod halts;
 mod lane;
 mod origin;
+mod reach;
 mod relay;
 mod show;
+mod shrinking;
 mod stored;
 mod view;
 mod watch;
 mod workers;
 
-pub use counting::Metric;
-pub use follower::{FOLLOWED, Followed, Follower};
+pub use board::{Board, Standing};
+pub use command::{Command, Left};
+pub use counting::{Metric, Role};
+pub use follower::{FOLLOWED, Followed, Follower, Followers};
 pub use lane::{Done, Parts};
 pub use origin::Origin;
 pub use relay::{Parts as RelayParts, Relay, relay};
-pub use view::{Counted, Place, Standing, View};
+pub use shrinking::{Shrink, Shrunk};
+pub use stored::counted_partitions;
+pub use view::{Counted, Place, View, done};
 pub use watch::{Watch, watch};
 
 use lane::Lane;
@@ -30,12 +38,14 @@ use parking_lot::Mutex;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// A running lane. Dropping it lets the thread end by itself; [`Handle::stop`] waits for it.
 pub struct Handle {
     stop: Arc<AtomicU64>,
+    commands: SyncSender<Command>,
     thread: Mutex<Option<JoinHandle<Done>>>,
 }
 
@@ -44,24 +54,31 @@ pub struct Handle {
 /// # Errors
 /// The system gives no more threads.
 pub fn start(parts: Parts) -> std::io::Result<Handle> {
-    let stop = parts.stop.clone();
-    let view = parts.view.clone();
-    let (lane, source) = Lane::new(parts)?;
+    let stop = Arc::new(AtomicU64::new(0));
+    let (commands, told) = sync_channel(command::QUEUE);
+    let board = parts.board.clone();
+    let name = if parts.role == Role::Main { "tally-lane" } else { "tally-backfill" };
+    let (lane, source) = Lane::new(parts, told, stop.clone())?;
     let run = move || {
         // State is safe whatever happens here; but nobody must believe that it is still being counted.
         catch_unwind(AssertUnwindSafe(|| lane.run(source))).unwrap_or_else(|_| {
             tracing::error!(
                 "counting ended by an internal error; restart the engine: what is not stored is counted again"
             );
-            view.stand(|standing| standing.failed = true);
+            board.stand(|standing| standing.failed = true);
             Done::default()
         })
     };
-    let thread = std::thread::Builder::new().name("tally-lane".into()).spawn(run)?;
-    Ok(Handle { stop, thread: Mutex::new(Some(thread)) })
+    let thread = std::thread::Builder::new().name(name.into()).spawn(run)?;
+    Ok(Handle { stop, commands, thread: Mutex::new(Some(thread)) })
 }
 
 impl Handle {
+    /// Tells the lane something. Whether it can still be told: a lane that has ended obeys nobody.
+    pub fn tell(&self, command: Command) -> bool {
+        self.commands.send(command).is_ok()
+    }
+
     /// Ends the lane within about `limit`: last commit, close. What it did; nothing the second time.
     pub fn stop(&self, limit: Duration) -> Done {
         self.stop.store(millis(limit), Ordering::Relaxed);

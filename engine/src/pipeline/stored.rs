@@ -1,10 +1,28 @@
 //! What a store holds of a revision, as the protocol knows it: decoded, and compared with itself.
 
 use crate::progress::{Found, Progress, Trouble};
-use crate::store;
+use crate::store::{self, Bucket, BucketRead, Known, Reading, RevisionId, Store, StoreError};
+
+/// How often buckets may be split between asking which there are and reading them.
+const LOOKS: usize = 16;
+
+/// All buckets of a revision at one moment; an empty list of them is also read.
+pub(super) fn whole(store: &dyn Store, revision: &RevisionId) -> Result<(Vec<Bucket>, Option<Reading>), StoreError> {
+    for _ in 0..LOOKS {
+        let buckets = store.buckets(revision)?;
+        let known: Vec<Known> = buckets.iter().map(|bucket| Known { bucket: *bucket, last: None }).collect();
+        let reading = store.read(revision, &known)?;
+        let stands = |read: &BucketRead| matches!(read, BucketRead::Whole(_) | BucketRead::Tail(_));
+        if reading.as_ref().is_none_or(|reading| reading.buckets.iter().all(stands)) {
+            return Ok((buckets, reading));
+        }
+    }
+    let what = format!("the buckets of {} were split {LOOKS} times while they were read", revision.metric);
+    Err(StoreError::Unavailable(what))
+}
 
 /// A partition of which nothing was counted has no place in a position.
-pub(super) fn counted_partitions(stored: &store::StoredRevision) -> impl Iterator<Item = (u32, u64)> + '_ {
+pub fn counted_partitions(stored: &store::StoredRevision) -> impl Iterator<Item = (u32, u64)> + '_ {
     let places = stored.progress.iter().map(|(partition, progress)| (*partition, progress.next));
     places.filter(|(_, next)| *next > 0)
 }

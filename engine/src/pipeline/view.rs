@@ -1,11 +1,11 @@
-//! What the pipeline shows the rest of the engine: state with its exact position, and how things stand.
+//! What the pipeline shows the rest of the engine of what is counted: state with its exact position.
 //!
 //! One lock guards state and positions together, so whoever reads sees whole batches and knows exactly up to where.
 //! Writers hold it for one batch at a time (some hundred microseconds); readers for one answer.
 
 use super::origin::Origin;
 use crate::event::Position;
-use crate::progress::Span;
+use crate::progress::{History, Span};
 use crate::state::{MetricId, State};
 use parking_lot::{Condvar, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use tally_plugin::description::Description;
 /// How long the lane lets readers pass before it takes its turn: counting never starves, however much is asked.
 const PATIENCE: Duration = Duration::from_millis(5);
 
-/// Shared between the lane and readers.
+/// Shared between lanes and readers.
 #[derive(Default)]
 pub struct View {
     counted: RwLock<Counted>,
@@ -25,7 +25,6 @@ pub struct View {
     /// Raised whenever a position moved; waiters look again.
     moved: Mutex<u64>,
     wake: Condvar,
-    standing: RwLock<Standing>,
 }
 
 /// State and where each metric stands in it.
@@ -57,6 +56,15 @@ pub struct Place {
 }
 
 impl Place {
+    /// Partitions of which nothing is counted yet stand where counting is to begin, if that is not the first record held.
+    pub(super) fn begin(&mut self, history: &History) {
+        let History::From(starts) = history else { return };
+        for (partition, start) in starts.iter().filter(|(_, start)| **start > 0) {
+            self.position.0.entry(*partition).or_insert(*start);
+            self.origins.entry(*partition).or_insert_with(|| Origin::at(*start));
+        }
+    }
+
     /// Takes note that a partition is counted from `from` up to `to`.
     pub(super) fn advance(&mut self, partition: u32, from: u64, to: u64) {
         let origin = self.origins.entry(partition).or_insert_with(|| Origin::at(from));
@@ -67,33 +75,16 @@ impl Place {
     }
 }
 
-/// How things stand outside of state.
-#[derive(Clone, Debug, Default)]
-pub struct Standing {
-    /// Partitions held.
-    pub held: Vec<u32>,
-    /// Partitions of the topic; 0 until known.
-    pub partitions: usize,
-    /// What is wrong with the source now.
-    pub source_trouble: Option<String>,
-    /// Partitions that deliver nothing though the log has more.
-    pub stalled: Vec<u32>,
-    /// What is wrong with the store now.
-    pub store_trouble: Option<String>,
-    /// What is wrong with reading what others stored.
-    pub follow_trouble: Option<String>,
-    /// Whether the source ever delivered an assignment.
-    pub assigned: bool,
-    /// Per metric why it, or a partition of it, stands still.
-    pub halts: BTreeMap<MetricId, String>,
-    /// Per partition the end of the log and the position, for lag.
-    pub lag: BTreeMap<u32, u64>,
-    /// Unix milliseconds of the last commit.
-    pub last_commit: Option<i64>,
-    /// Whether counting has ended by an internal error.
-    pub failed: bool,
-    /// Whether the lane is stopping.
-    pub stopping: bool,
+/// How much of the way to `target` is behind `position`: 0…1.
+#[must_use]
+pub fn done(position: &Position, target: &Position, origins: &BTreeMap<u32, Origin>) -> f64 {
+    let (mut there, mut all) = (0, 0);
+    for (partition, end) in &target.0 {
+        let start = origins.get(partition).map_or(0, |origin| origin.start).min(*end);
+        all += end - start;
+        there += position.0.get(partition).copied().unwrap_or(0).clamp(start, *end) - start;
+    }
+    if all == 0 { 1.0 } else { there as f64 / all as f64 }
 }
 
 impl View {
@@ -130,25 +121,43 @@ impl View {
         counted
     }
 
-    /// Adds a metric with empty tables; before the lane starts.
+    /// Adds a metric with empty tables.
     pub fn add(&self, description: &Description, place: Place) -> MetricId {
-        let mut counted = self.counted.write();
+        let mut counted = self.write();
         counted.metrics.push(place);
         counted.state.add(description)
     }
 
-    /// How things stand.
-    pub fn standing(&self) -> Standing {
-        self.standing.read().clone()
+    /// Drops what is held of a metric that is in no lane any more. Its number is not given again.
+    pub fn empty(&self, metric: MetricId) {
+        let mut counted = self.write();
+        counted.state.clear(metric);
+        let since = counted.metrics[metric.0].since;
+        counted.metrics[metric.0] = Place { since, ..Place::default() };
     }
 
-    /// Looks at how things stand without a copy; the lane changes nothing meanwhile, so look briefly.
-    pub fn look<T>(&self, look: impl FnOnce(&Standing) -> T) -> T {
-        look(&self.standing.read())
+    /// A metric that counts history is to come to `ahead`. How many records of the partitions `held` it misses.
+    pub fn aim(&self, metric: MetricId, ahead: &Position, held: &[u32]) -> u64 {
+        let mut counted = self.write();
+        let place = &mut counted.metrics[metric.0];
+        let missing = |partition: &u32| {
+            let start = place.origins.get(partition).map_or(0, |origin| origin.start);
+            let at = place.position.0.get(partition).copied().unwrap_or(start);
+            ahead.0.get(partition).copied().unwrap_or(0).saturating_sub(at)
+        };
+        let missing = held.iter().map(missing).sum();
+        place.target = Some(ahead.clone());
+        missing
     }
 
-    pub(super) fn stand(&self, change: impl FnOnce(&mut Standing)) {
-        change(&mut self.standing.write());
+    /// A metric's history is counted, as of `since`.
+    pub fn arrived(&self, metric: MetricId, since: i64) {
+        let mut counted = self.write();
+        let place = &mut counted.metrics[metric.0];
+        place.target = None;
+        place.since = since;
+        drop(counted);
+        self.announce();
     }
 
     /// Wakes those that wait for a position.

@@ -2,8 +2,8 @@
 //! compaction outruns one. It answers nothing; a store that is away is said and waited for.
 //! The channel carries nothing, so it is bounded by its silence: its end is the signal to stop.
 
-use super::follower::Follower;
-use super::view::View;
+use super::board::Board;
+use super::follower::Followers;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -22,14 +22,14 @@ pub struct Watch {
 ///
 /// # Errors
 /// The system gives no more threads.
-pub fn watch(followers: Vec<Arc<Follower>>, view: Arc<View>) -> std::io::Result<Watch> {
+pub fn watch(followers: Arc<Followers>, board: Arc<Board>) -> std::io::Result<Watch> {
     // Nothing is ever sent: its end is the message.
     let (stop, stopped) = sync_channel::<()>(0);
     let look = move || {
         while stopped.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
             let begun = Instant::now();
-            let fault = followers.iter().find_map(|follower| follower.refresh(begun).err());
-            view.stand(|standing| standing.follow_trouble = fault.map(|fault| fault.to_string()));
+            let fault = followers.all().iter().find_map(|follower| follower.refresh(begun).err());
+            board.stand(|standing| standing.follow_trouble = fault.map(|fault| fault.to_string()));
         }
     };
     let thread = std::thread::Builder::new().name("tally-follow".into()).spawn(look)?;

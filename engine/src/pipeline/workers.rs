@@ -3,13 +3,11 @@
 //! Commits that wait are sent together. The machine keeps at most one commit of a revision on its way, so the queue is
 //! bounded by the number of revisions; a bucket is compacted at most once at a time.
 
+use super::shrinking::{Shrink, Shrunk};
 use crate::failpoint::point;
 use crate::progress::{RevisionNo, Ticket, Trouble, same_log};
 use crate::source::Identity;
-use crate::state;
-use crate::store::{
-    Bucket, BucketRead, Commit, CommitAnswer, CompactAnswer, Compaction, Known, Life, RevisionId, Store, StoreError,
-};
+use crate::store::{Bucket, Commit, CommitAnswer, Life, RevisionId, Store, StoreError};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -44,14 +42,16 @@ pub(super) struct CompactJob {
     pub(super) bucket: Bucket,
     pub(super) table: Table,
     pub(super) watermark: i64,
+    /// Only if panes have expired.
+    pub(super) expired: bool,
 }
 
-/// What became of it: the snapshot, if it was put in place.
+/// What became of it; nothing where others were faster.
 pub(super) struct CompactDone {
     pub(super) revision: RevisionNo,
     pub(super) ticket: Option<Ticket>,
     pub(super) bucket: Bucket,
-    pub(super) result: Result<Option<Vec<u8>>, Trouble>,
+    pub(super) result: Result<Option<Shrunk>, Trouble>,
 }
 
 /// A thread with its queue and its answers. It ends when it is dropped, after what was queued.
@@ -158,12 +158,31 @@ fn again(fault: &StoreError) -> StoreError {
     }
 }
 
-/// Starts the compacting thread. `unfolded`: so many of the newest frames stay as they are, unless a commit waits for room.
-pub(super) fn compactor(store: Arc<dyn Store>, unfolded: usize) -> std::io::Result<Worker<CompactJob, CompactDone>> {
+/// Starts the compacting thread. `unfolded`: so many of the newest frames stay as they are, unless a commit waits for room or
+/// panes have expired;
+/// `largest`: a bucket whose snapshot has more bytes is split.
+pub(super) fn compactor(
+    store: Arc<dyn Store>,
+    unfolded: usize,
+    largest: u64,
+) -> std::io::Result<Worker<CompactJob, CompactDone>> {
     Worker::start("tally-compact", move |jobs: Vec<CompactJob>| {
         let compact = |job: CompactJob| {
-            let unfolded = if job.ticket.is_some() { 0 } else { unfolded };
-            let result = compact(&*store, &job, unfolded).map_err(|fault| trouble(&fault));
+            // A commit that waits for room must find some.
+            let largest = if job.ticket.is_some() { largest / 4 } else { largest };
+            // Readers learn of new floors by reading the bucket anew.
+            let unfolded = if job.ticket.is_some() || job.expired { 0 } else { unfolded };
+            let shrink = Shrink {
+                revision: &job.id,
+                life: job.life,
+                bucket: job.bucket,
+                table: &job.table,
+                watermark: job.watermark,
+                expired: job.expired,
+                unfolded,
+                largest,
+            };
+            let result = shrink.carry_out(&*store).map_err(|fault| trouble(&fault));
             CompactDone { revision: job.revision, ticket: job.ticket, bucket: job.bucket, result }
         };
         jobs.into_iter().map(compact).collect()
@@ -178,28 +197,5 @@ pub(super) fn trouble(fault: &StoreError) -> Trouble {
             Trouble::Unavailable
         }
         StoreError::Corrupt(what) => Trouble::Corrupt(what.clone()),
-    }
-}
-
-fn compact(store: &dyn Store, job: &CompactJob, unfolded: usize) -> Result<Option<Vec<u8>>, StoreError> {
-    let Some(reading) = store.read(&job.id, &[Known { bucket: job.bucket, last: None }])? else { return Ok(None) };
-    point("compact.read");
-    let Some(BucketRead::Whole(frames) | BucketRead::Tail(frames)) = reading.buckets.into_iter().next() else {
-        return Ok(None);
-    };
-    let mut frames = frames;
-    frames.truncate(frames.len().saturating_sub(unfolded));
-    let Some(last) = frames.last().map(|frame| (frame.id, frame.end)) else { return Ok(None) };
-    let bytes: Vec<Vec<u8>> = frames.into_iter().map(|frame| frame.bytes).collect();
-    let fault = |fault| StoreError::Corrupt(format!("table {} bucket {}: {fault}", job.table.name, job.bucket.bucket));
-    let snapshot = state::compact(&job.table, &bytes, job.watermark).map_err(fault)?;
-    let compaction =
-        Compaction { revision: job.id.clone(), life: job.life, bucket: job.bucket, last, snapshot: snapshot.clone() };
-    point("compact.folded");
-    let answer = store.compact(&compaction)?;
-    point("compact.stored");
-    match answer {
-        CompactAnswer::Done => Ok(Some(snapshot)),
-        CompactAnswer::Stale => Ok(None),
     }
 }

@@ -40,6 +40,29 @@ pub(super) fn names(folder: &Path) -> Result<Vec<PathBuf>, String> {
     Ok(names)
 }
 
+/// What tells whether a file changed without reading it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    inode: (u64, u64),
+    length: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+    /// Type, permissions and owner.
+    mode: (u32, u32),
+}
+
+/// The stamp of a file; `None` where it cannot be looked at.
+pub(super) fn stamp(file: &Path) -> Option<Stamp> {
+    let meta = fs::metadata(file).ok()?;
+    Some(Stamp {
+        inode: (meta.dev(), meta.ino()),
+        length: meta.len(),
+        modified: (meta.mtime(), meta.mtime_nsec()),
+        changed: (meta.ctime(), meta.ctime_nsec()),
+        mode: (meta.mode(), meta.uid()),
+    })
+}
+
 /// Reads a candidate.
 ///
 /// # Errors

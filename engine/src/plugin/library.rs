@@ -11,7 +11,7 @@ use abi_stable::library::{LibHeader, RawLibrary, lib_header_from_raw_library};
 use abi_stable::std_types::{RResult, RStr, RString};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use tally_plugin::abi::{DeltaBuffer, Fallible, Host, Instance, Parts, PluginRef, RawDelta, with_columns};
+use tally_plugin::abi::{Columns, DeltaBuffer, Fallible, Host, Instance, Parts, PluginRef, RawDelta, with_columns};
 
 /// A loaded plugin file. Stays loaded as long as the process lives.
 #[derive(Clone, Copy)]
@@ -107,6 +107,14 @@ impl Hosted {
         updated.into_result().map_err(RString::into_string)?;
         buffer.deltas.iter().for_each(take);
         Ok(())
+    }
+
+    /// Adds the deltas of a batch to a buffer, unchecked.
+    ///
+    /// # Errors
+    /// What the plugin says.
+    pub(super) fn update_columns(&self, columns: &Columns<'_>, buffer: &mut DeltaBuffer) -> Result<(), String> {
+        self.plugin.update()(self.instance, columns, buffer).into_result().map_err(RString::into_string)
     }
 
     /// `Reply` as JSON for an `Ask` in JSON.

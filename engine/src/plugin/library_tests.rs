@@ -93,6 +93,9 @@ fn probe() -> Metric {
         file: PathBuf::new(),
         sha256: String::new(),
         config: json!({}),
+        section: crate::config::MetricConfig::default(),
+        history: crate::plugin::History::All,
+        keep_old: std::time::Duration::ZERO,
         description: Arc::new(description),
         hosted,
     }

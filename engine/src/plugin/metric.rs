@@ -1,11 +1,13 @@
 //! A metric that can be called: what the rest of the engine sees of a plugin.
 
 use super::library::Hosted;
+use crate::config::MetricConfig;
 use crate::event::EventBatch;
 use serde_json::Value;
 use std::cell::RefCell;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tally_plugin::ask::{Ask, Reply};
 use tally_plugin::description::{Description, From};
 use tally_plugin::read::{ReadAnswer, ReadRequest};
@@ -61,6 +63,17 @@ pub struct Delta {
     pub value: i128,
 }
 
+/// What a new metric counts of what the log holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum History {
+    /// All of it.
+    All,
+    /// Nothing.
+    None,
+    /// What was appended within the last so long.
+    Last(Duration),
+}
+
 /// A metric that can be called, from several threads at once.
 pub struct Metric {
     pub(super) name: String,
@@ -70,6 +83,9 @@ pub struct Metric {
     pub(super) file: PathBuf,
     pub(super) sha256: String,
     pub(super) config: Value,
+    pub(super) section: MetricConfig,
+    pub(super) keep_old: Duration,
+    pub(super) history: History,
     pub(super) description: Arc<Description>,
     pub(super) hosted: Hosted,
 }
@@ -115,6 +131,24 @@ impl Metric {
     #[must_use]
     pub fn config(&self) -> &Value {
         &self.config
+    }
+
+    /// Its section of the configuration.
+    #[must_use]
+    pub fn section(&self) -> &MetricConfig {
+        &self.section
+    }
+
+    /// What it counts of what the log holds when it is new.
+    #[must_use]
+    pub fn history(&self) -> History {
+        self.history
+    }
+
+    /// How long the revision that it replaces is fed on.
+    #[must_use]
+    pub fn keep_old(&self) -> Duration {
+        self.keep_old
     }
 
     /// What it is, with the configured retention.

@@ -4,12 +4,16 @@
 //! its content. What is refused is listed with one sentence and harms nothing. A loaded file stays loaded. This module
 //! knows no state, no pipeline and no clock; who reads tables for a metric hands over a [`Read`].
 
+mod alone;
 mod check;
+mod checksums;
 mod elf;
+mod files;
 mod folder;
 mod library;
 mod metric;
 mod registry;
 
-pub use metric::{AnswerFailure, Delta, Metric, Read, ReadFault};
-pub use registry::{Loaded, RejectedFile, load};
+pub use alone::{LoneMetric, LonePlugin, PluginFile, fits_schema};
+pub use metric::{AnswerFailure, Delta, History, Metric, Read, ReadFault};
+pub use registry::{Found, Registry, RejectedFile};

@@ -4,28 +4,30 @@
 
 use super::check;
 use super::elf;
+use super::files::Files;
 use super::folder::{self, Candidate};
 use super::library::Library;
-use super::metric::Metric;
-use crate::config::MetricConfig;
+use super::metric::{History, Metric};
+use crate::config::{Checksums, MetricConfig};
 use crate::event::EventBatch;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tally_plugin::abi::{GENERATION, Handshake, HandshakeText};
 use tally_plugin::description::{AboutText, Description};
 
-/// What was found.
-pub struct Loaded {
-    /// The metrics, by name.
-    pub metrics: Vec<Metric>,
+/// What is to be served now.
+pub struct Found {
+    /// The metrics, by name. One that is as before is the same one.
+    pub metrics: Vec<Arc<Metric>>,
     /// What was refused.
     pub rejected: Vec<RejectedFile>,
 }
 
 /// A file, or a section of the configuration, that was refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RejectedFile {
     /// The file; for a section that names no known plugin, `[metrics.NAME]`.
     pub file: PathBuf,
@@ -34,116 +36,140 @@ pub struct RejectedFile {
 }
 
 /// A plugin file that is loaded.
-struct Plugin {
-    about: AboutText,
-    library: Library,
-    file: PathBuf,
-    sha256: String,
+pub(super) struct Plugin {
+    pub(super) about: AboutText,
+    pub(super) library: Library,
+    pub(super) sha256: String,
 }
 
-/// Loads all plugins of these folders and makes the metrics of these sections.
+/// What is wrong with a shared object that has no handshake.
+pub(super) const NO_HANDSHAKE: &str = "is a shared object but not a Tally plugin: it has no export_metric! (add it and build again, or move the file away)";
+
+/// The plugins of some folders, and the metrics made of them.
 ///
 /// The first folder is the configured one: whatever lies there and is no good is listed. The others hold other things
 /// too (the program's own folder): only files that carry our handshake are looked at, and listed if they are no good.
 /// Of a plugin's name the first file wins. A plugin serves one metric under its own name, with the configuration `{}`
 /// unless a section of that name says otherwise; further sections may serve the same plugin under other names.
-#[must_use]
-pub fn load(dirs: &[PathBuf], private: &Path, metrics: &BTreeMap<String, MetricConfig>) -> Loaded {
-    let mut rejected = Vec::new();
-    let plugins = plugins(dirs, private, &mut rejected);
-    let mut served = Vec::new();
-    for (name, section) in metrics.iter().filter(|(_, section)| section.enabled) {
-        let wanted = section.plugin.as_ref().unwrap_or(name);
-        let made = match plugins.iter().find(|plugin| plugin.about.name == *wanted) {
-            Some(plugin) => metric(name, plugin, section).map_err(|reason| (plugin.file.clone(), reason)),
-            None => Err((PathBuf::from(format!("[metrics.{name}]")), unknown_plugin(name, wanted, &plugins))),
-        };
-        match made {
-            Ok(metric) => served.push(metric),
-            Err((file, reason)) => rejected.push(RejectedFile { file, reason }),
-        }
-    }
-    for plugin in plugins.iter().filter(|plugin| !metrics.contains_key(&plugin.about.name)) {
-        match metric(&plugin.about.name, plugin, &MetricConfig::default()) {
-            Ok(metric) => served.push(metric),
-            // One that cannot do without a configuration is meant for the sections that give one.
-            Err(_) if metrics.values().any(|section| section.plugin.as_ref() == Some(&plugin.about.name)) => {}
-            Err(reason) => rejected.push(RejectedFile { file: plugin.file.clone(), reason }),
-        }
-    }
-    for RejectedFile { file, reason } in &rejected {
-        tracing::warn!(file = %file.display(), "{reason}");
-    }
-    served.sort_by(|a, b| a.name.cmp(&b.name));
-    Loaded { metrics: served, rejected }
+pub struct Registry {
+    files: Files,
+    made: BTreeMap<String, Made>,
+    /// What is refused and was said so.
+    said: BTreeSet<RejectedFile>,
 }
 
-fn plugins(dirs: &[PathBuf], private: &Path, rejected: &mut Vec<RejectedFile>) -> Vec<Plugin> {
-    let mut plugins: Vec<Plugin> = Vec::new();
-    for (number, dir) in dirs.iter().enumerate() {
-        if dirs[..number].contains(dir) {
-            continue;
-        }
-        let configured = number == 0;
-        let files = match folder::names(dir) {
-            Ok(files) => files,
-            Err(reason) => {
-                rejected.push(RejectedFile { file: dir.clone(), reason });
-                continue;
+/// What was made of a plugin and a section.
+struct Made {
+    sha256: String,
+    section: MetricConfig,
+    /// The metric; of an earlier plugin or section, if these gave none.
+    metric: Option<Arc<Metric>>,
+    refused: Option<RejectedFile>,
+}
+
+impl Registry {
+    /// Nothing is read yet. `private`: where copies are kept that are loaded. What `SHA256SUMS` of its folder does not list is
+    /// refused or warned of, as `checksums` says.
+    #[must_use]
+    pub fn new(dirs: &[PathBuf], private: &Path, checksums: Checksums) -> Registry {
+        Registry { files: Files::new(dirs, private, checksums), made: BTreeMap::new(), said: BTreeSet::new() }
+    }
+
+    /// Looks at the folders, and makes the metrics of these sections. What cannot be made leaves what was served before.
+    pub fn look(&mut self, sections: &BTreeMap<String, MetricConfig>) -> Found {
+        let (plugins, mut rejected) = self.files.look();
+        let of = |wanted: &str| plugins.iter().find(|(_, plugin)| plugin.about.name == wanted);
+        let mut made = BTreeMap::new();
+        for (name, section) in sections.iter().filter(|(_, section)| section.enabled) {
+            let wanted = section.plugin.as_ref().unwrap_or(name);
+            match of(wanted) {
+                Some((file, plugin)) => {
+                    made.insert(name.clone(), self.make(name, file, plugin, section));
+                }
+                None => rejected.push(RejectedFile {
+                    file: PathBuf::from(format!("[metrics.{name}]")),
+                    reason: unknown_plugin(name, wanted, &plugins),
+                }),
             }
-        };
-        for file in files {
-            let loaded = match candidate(&file) {
-                Ok((candidate, handshake)) => {
-                    if !configured && plugins.iter().any(|plugin| plugin.sha256 == candidate.sha256) {
-                        continue;
+        }
+        for (file, plugin) in plugins.iter().filter(|(_, plugin)| !sections.contains_key(&plugin.about.name)) {
+            let mut one = self.make(&plugin.about.name, file, plugin, &MetricConfig::default());
+            // One that cannot do without a configuration is meant for the sections that give one.
+            if sections.values().any(|section| section.plugin.as_ref() == Some(&plugin.about.name)) {
+                one.refused = None;
+            }
+            made.insert(plugin.about.name.clone(), one);
+        }
+        self.made = made;
+        rejected.extend(self.made.values().filter_map(|made| made.refused.clone()));
+        let now: BTreeSet<RejectedFile> = rejected.iter().cloned().collect();
+        for RejectedFile { file, reason } in now.difference(&self.said) {
+            tracing::warn!(file = %file.display(), "plugin refused: {reason}");
+        }
+        self.said = now;
+        Found { metrics: self.made.values().filter_map(|made| made.metric.clone()).collect(), rejected }
+    }
+
+    /// A metric as it was, of a private copy whose file may be gone.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub fn revive(&mut self, name: &str, sha256: &str, section: &MetricConfig) -> Result<Arc<Metric>, String> {
+        let (copy, plugin) = self.files.revive(sha256)?;
+        metric(name, &copy, &plugin, section).map(Arc::new)
+    }
+
+    /// Number of plugin contents that were ever loaded: each stays in memory.
+    #[must_use]
+    pub fn loaded(&self) -> usize {
+        self.files.loaded()
+    }
+
+    fn make(&mut self, name: &str, file: &Path, plugin: &Plugin, section: &MetricConfig) -> Made {
+        let before = self.made.remove(name);
+        match before {
+            Some(before) if before.sha256 == plugin.sha256 && before.section == *section => before,
+            before => {
+                let (sha256, section) = (plugin.sha256.clone(), section.clone());
+                match metric(name, file, plugin, &section) {
+                    Ok(metric) => Made { sha256, section, metric: Some(Arc::new(metric)), refused: None },
+                    Err(reason) => {
+                        let refused = Some(RejectedFile { file: file.to_owned(), reason });
+                        Made { sha256, section, metric: before.and_then(|before| before.metric), refused }
                     }
-                    load_file(&file, &candidate, &handshake, private, &plugins)
-                }
-                Err(reason) if configured => Err(reason),
-                Err(reason) => {
-                    tracing::debug!(file = %file.display(), "not looked at: {reason}");
-                    continue;
-                }
-            };
-            match loaded {
-                Ok(plugin) => plugins.push(plugin),
-                Err(reason) => {
-                    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                    rejected.push(RejectedFile { file, reason: format!("{name} {reason}") });
                 }
             }
         }
     }
-    plugins
 }
 
 /// A trusted, whole shared object with our handshake.
-fn candidate(file: &Path) -> Result<(Candidate, HandshakeText), String> {
+pub(super) fn candidate(file: &Path) -> Result<(Candidate, HandshakeText), String> {
     let candidate = folder::read(file)?;
     let handshake = elf::inspect(&candidate.bytes)?;
-    let missing = || {
-        "is a shared object but not a Tally plugin: it has no export_metric! (add it and build again, or move the file away)".to_string()
-    };
-    Ok((candidate, handshake.ok_or_else(missing)?))
+    Ok((candidate, handshake.ok_or(NO_HANDSHAKE)?))
 }
 
-fn load_file(
+/// Loads a candidate from a private copy. Half a sentence that goes after the file's name, where it is not fit.
+pub(super) fn load_file(
     file: &Path,
     candidate: &Candidate,
     handshake: &HandshakeText,
     private: &Path,
-    others: &[Plugin],
 ) -> Result<Plugin, String> {
-    if let Some(same) = others.iter().find(|other| other.sha256 == candidate.sha256) {
-        return Err(format!("has the same content as {} (remove one of them)", same.file.display()));
-    }
     fits(handshake)?;
     if candidate.group_writable {
         tracing::warn!(file = %file.display(), "this plugin file can be written by its group");
     }
     let copy = folder::keep(private, candidate)?;
     let library = Library::open(&copy)?;
+    let about = about(library)?;
+    tracing::info!(plugin = about.name, version = about.version, file = %file.display(), sdk = handshake.sdk, rustc = handshake.rustc, "plugin loaded");
+    Ok(Plugin { about, library, sha256: candidate.sha256.clone() })
+}
+
+/// What a loaded file says of itself.
+pub(super) fn about(library: Library) -> Result<AboutText, String> {
     let text = library
         .about("(a plugin being loaded)")
         .map_err(|fault| format!("does not say what it is: {fault} (mend the plugin)"))?;
@@ -152,19 +178,11 @@ fn load_file(
     if !faults.is_empty() {
         return Err(format!("cannot be served: {} (mend the plugin)", faults.join("; ")));
     }
-    if let Some(first) = others.iter().find(|other| other.about.name == about.name) {
-        return Err(format!(
-            "is another plugin named {}: {} came first (remove one of them)",
-            about.name,
-            first.file.display()
-        ));
-    }
-    tracing::info!(plugin = about.name, version = about.version, file = %file.display(), sdk = handshake.sdk, rustc = handshake.rustc, "plugin loaded");
-    Ok(Plugin { about, library, file: file.to_path_buf(), sha256: candidate.sha256.clone() })
+    Ok(about)
 }
 
 /// Whether a file was built for this engine.
-fn fits(handshake: &HandshakeText) -> Result<(), String> {
+pub(super) fn fits(handshake: &HandshakeText) -> Result<(), String> {
     if handshake.generation != GENERATION {
         let cure = if handshake.generation > GENERATION {
             "update the engine"
@@ -202,7 +220,7 @@ const IN_PLUGIN: &str = "mend the plugin";
 const IN_BOTH: &str = "mend [metrics.NAME] in the configuration, or the plugin";
 
 /// One metric of a plugin.
-fn metric(name: &str, plugin: &Plugin, section: &MetricConfig) -> Result<Metric, String> {
+pub(super) fn metric(name: &str, file: &Path, plugin: &Plugin, section: &MetricConfig) -> Result<Metric, String> {
     let refused = |what: &str, faults: &[String], cure: &str| {
         let cure = cure.replace("NAME", name);
         format!("metric {name} of plugin {}: {what}: {} ({cure})", plugin.about.name, faults.join("; "))
@@ -232,8 +250,27 @@ fn metric(name: &str, plugin: &Plugin, section: &MetricConfig) -> Result<Metric,
         return Err(refused("its description cannot be served", &faults, IN_PLUGIN));
     }
     faults.extend(retain(&mut description, &section.retention));
+    let keep_old = length(&section.keep_old).flatten().and_then(|ms| u64::try_from(ms).ok());
+    let history = match (section.history.as_str(), length(&section.history)) {
+        ("none", _) => Some(History::None),
+        (_, Some(None)) => Some(History::All),
+        (_, Some(Some(ms))) => u64::try_from(ms).ok().map(|ms| History::Last(Duration::from_millis(ms))),
+        (_, None) => None,
+    };
+    if history.is_none() {
+        faults.push(format!(
+            "history: {:?} is neither \"all\" nor \"none\" nor a length of time such as \"30d\"",
+            section.history
+        ));
+    }
+    if keep_old.is_none() {
+        faults.push(format!(
+            "keep_old: {:?} is not a length of time such as \"30m\", \"1h\" or \"2d\"",
+            section.keep_old
+        ));
+    }
     if !faults.is_empty() {
-        return Err(refused("its retention does not fit", &faults, IN_CONFIG));
+        return Err(refused("its section does not fit", &faults, IN_CONFIG));
     }
     let hosted = plugin.library.create(&text, label).map_err(|fault| one("it does not start", fault, IN_BOTH))?;
     let metric = Metric {
@@ -241,9 +278,12 @@ fn metric(name: &str, plugin: &Plugin, section: &MetricConfig) -> Result<Metric,
         plugin: plugin.about.name.clone(),
         version: plugin.about.version.clone(),
         revision: plugin.about.revision,
-        file: plugin.file.clone(),
+        file: file.to_owned(),
         sha256: plugin.sha256.clone(),
         config,
+        section: section.clone(),
+        history: history.unwrap_or(History::All),
+        keep_old: Duration::from_millis(keep_old.unwrap_or_default()),
         description: Arc::new(description),
         hosted,
     };
@@ -299,10 +339,10 @@ fn readable<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
         .map_err(|fault| format!("is not one that this engine understands: {fault} (update the engine)"))
 }
 
-fn unknown_plugin(name: &str, wanted: &str, plugins: &[Plugin]) -> String {
+fn unknown_plugin(name: &str, wanted: &str, plugins: &[(PathBuf, Arc<Plugin>)]) -> String {
     let mut near: Vec<(f64, &str)> = plugins
         .iter()
-        .map(|plugin| (strsim::jaro_winkler(wanted, &plugin.about.name), plugin.about.name.as_str()))
+        .map(|(_, plugin)| (strsim::jaro_winkler(wanted, &plugin.about.name), plugin.about.name.as_str()))
         .filter(|(likeness, _)| *likeness > 0.7)
         .collect();
     near.sort_by(|a, b| b.0.total_cmp(&a.0));

@@ -7,8 +7,11 @@ use super::cell::Phase;
 use super::machine::Machine;
 use super::protocol::*;
 
-/// After so many compactions of full buckets without a commit in between the revision stops.
+/// After so many compactions of one full bucket without a commit in between the revision stops.
 const FULL_TRIES: u32 = 4;
+
+/// So often in a row a commit is sent again at once because buckets were split; then when the next checkpoint is due.
+const REGROUPS: u32 = 4;
 
 /// A commit whose answer is awaited.
 #[derive(Debug)]
@@ -72,7 +75,7 @@ impl Machine {
         let mut restructured = was_away != revision.away;
         match answer {
             Answer::Applied => {
-                revision.full_tries = 0;
+                (revision.full_tries, revision.regrouped) = (0, 0);
                 self.applied(r, &commit, out);
             }
             Answer::Mismatch(stored) if current => restructured |= self.mismatched(r, &commit, &stored, out),
@@ -81,13 +84,21 @@ impl Machine {
                 restructured = true;
             }
             Answer::Full(table, bucket) => {
-                revision.full_tries += 1;
+                // Another bucket: the one before has got room.
+                let again = revision.was_full.replace((table, bucket)) == Some((table, bucket));
+                revision.full_tries = if again { revision.full_tries + 1 } else { 1 };
                 if revision.full_tries >= FULL_TRIES {
                     self.halt(r, Halt::Full { table, bucket }, out);
                     restructured = true;
                 } else {
                     revision.full = Some(FullBucket { table, bucket, asked: None });
                     self.compact(r, out);
+                }
+            }
+            Answer::Layout => {
+                revision.regrouped += 1;
+                if revision.regrouped <= REGROUPS {
+                    self.commit(r, false, out);
                 }
             }
             Answer::Failed(Trouble::Corrupt(what)) => {

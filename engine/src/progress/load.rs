@@ -4,21 +4,11 @@
 //! The order is always load, then bounds, then read: bounds asked before a load could be older than what it finds, and
 //! a stored offset would seem to lie beyond the log's end.
 
+use super::begin::{Standing, begin, standing};
 use super::cell::{Cell, Phase};
 use super::machine::{Machine, Need, Partition, Revision};
 use super::protocol::*;
-use super::record::{Progress, Span};
-use super::topic::same_log;
-
-/// What a stored record means for memory.
-enum Standing {
-    /// What we rest on is stored: memory stays.
-    Kept,
-    /// Our frozen range is stored, by an earlier try or by another engine: what follows it stays.
-    Committed,
-    /// Anything else: memory is void.
-    Void,
-}
+use std::collections::BTreeMap;
 
 impl Machine {
     pub(super) fn assigned(&mut self, partitions: &[u32], out: &mut Vec<Effect>) {
@@ -84,10 +74,19 @@ impl Machine {
         }
     }
 
-    pub(super) fn joined(&mut self, no: RevisionNo, history: History, out: &mut Vec<Effect>) {
+    pub(super) fn joined(
+        &mut self,
+        no: RevisionNo,
+        history: History,
+        shown: Option<BTreeMap<u32, u64>>,
+        out: &mut Vec<Effect>,
+    ) {
         let Err(at) = self.revisions.binary_search_by_key(&no, |revision| revision.no) else { return };
-        let need = Need::Load { rebuild: self.settings.memory == Memory::Resident };
-        self.revisions.insert(at, Revision::new(no, history, need));
+        let need = Need::Load { rebuild: self.settings.memory == Memory::Resident && shown.is_none() };
+        let mut revision = Revision::new(no, history, need);
+        revision.view = shown.unwrap_or_default();
+        revision.adopted = revision.view.clone();
+        self.revisions.insert(at, revision);
         for part in &mut self.partitions {
             part.cells.insert(at, Cell::new());
         }
@@ -219,7 +218,10 @@ impl Machine {
             revision.pending_rows = revision.pending_rows.saturating_sub(cell.pending_rows());
             out.push(Effect::Drop(revision.no, part.partition));
         }
-        let halt = begin(cell, found, bounds, revision.history, &self.settings);
+        let halt = begin(cell, found, bounds, &revision.history, &self.settings);
+        if revision.adopted.remove(&part.partition) == Some(cell.base.next) {
+            cell.verify = None;
+        }
         if let Some(halt) = halt {
             out.push(Effect::Halted(revision.no, Some(part.partition), halt.clone()));
             cell.phase = Phase::Halted(halt);
@@ -232,6 +234,7 @@ impl Machine {
         revision.need = Need::Load { rebuild: true };
         revision.asked = None;
         revision.pending_rows = 0;
+        revision.adopted.clear();
         for part in &mut self.partitions {
             part.cells[r] = Cell::new();
         }
@@ -324,68 +327,4 @@ impl Machine {
         }
         self.read(p, from, true, out);
     }
-}
-
-fn standing(cell: &Cell, found: Option<&Progress>, memory: Memory) -> Standing {
-    // A record of the same offset may differ where another engine met other gaps or began elsewhere. The range in the
-    // store is then that engine's, which a view in this process does not show.
-    let same = |ours: &Progress, found: &Progress| memory == Memory::Apart || ours == found;
-    match (found, &cell.sent) {
-        _ if cell.virgin => Standing::Void,
-        (None, _) if !cell.stored => Standing::Kept,
-        (Some(found), Some(sent))
-            if sent.record.next == found.next && (!cell.stored || cell.base.next != found.next) =>
-        {
-            if same(&sent.record, found) { Standing::Committed } else { Standing::Void }
-        }
-        // A frozen range carries a record made from our base: it stands only on exactly that one.
-        (Some(found), sent) if cell.stored && cell.base.next == found.next => {
-            if cell.base == *found || (sent.is_none() && memory == Memory::Apart) {
-                Standing::Kept
-            } else {
-                Standing::Void
-            }
-        }
-        _ => Standing::Void,
-    }
-}
-
-/// Starts counting where the store stands; what forbids it, if anything does.
-fn begin(
-    cell: &mut Cell,
-    found: Option<Progress>,
-    bounds: Bounds,
-    history: History,
-    settings: &Settings,
-) -> Option<Halt> {
-    let partition = bounds.partition;
-    let Some(found) = found else {
-        let start = match history {
-            History::Whole => bounds.start,
-            History::FromNow => bounds.end,
-        };
-        let base = Progress { topic: settings.topic.clone(), start, next: start, ..Progress::default() };
-        cell.begin(base, false);
-        return None;
-    };
-    let (topic, next, start) = (found.topic.clone(), found.next, found.start);
-    cell.begin(found, true);
-    if !same_log(&topic, &settings.topic) {
-        return Some(Halt::OtherTopic { partition, stored: topic, found: settings.topic.clone() });
-    }
-    if next > bounds.end {
-        return Some(Halt::BeyondEnd { partition, next, end: bounds.end });
-    }
-    if next < bounds.start {
-        let gap = Span { from: next, to: bounds.start };
-        if settings.on_gap == OnGap::Halt {
-            return Some(Halt::Gap { partition, gap });
-        }
-        cell.jump(gap);
-    }
-    let warm = start.max(next.saturating_sub(settings.dedupe_window));
-    if warm < bounds.start.min(next) {
-        cell.open.dedupe_gap = Some(Span { from: warm, to: bounds.start.min(next) });
-    }
-    None
 }

@@ -39,9 +39,15 @@ pub(super) struct Revision {
     pub(super) commit: Option<InFlight>,
     pub(super) full: Option<FullBucket>,
     pub(super) full_tries: u32,
+    /// The bucket that was full last.
+    pub(super) was_full: Option<(u16, u32)>,
+    /// Commits in a row that named buckets that are none.
+    pub(super) regrouped: u32,
     pub(super) pending_rows: u64,
     /// Resident: what the view holds of partitions that are not being counted here.
     pub(super) view: BTreeMap<u32, u64>,
+    /// Per partition how far it was counted in this process before it joined: there the log needs no second look.
+    pub(super) adopted: BTreeMap<u32, u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +103,7 @@ impl Machine {
             Event::Revoked(partitions) => self.revoked(&partitions, out),
             Event::Lost(partitions) => self.lost(&partitions, out),
             Event::Topic(topic) => self.told_topic(topic, out),
-            Event::Joined(no, history) => self.joined(no, history, out),
+            Event::Joined(no, history, shown) => self.joined(no, history, shown, out),
             Event::Left(no) => self.left(no, out),
             Event::Loaded(no, ticket, found) => self.loaded(no, ticket, found, out),
             Event::Created(no, ticket, done) => self.created(no, ticket, done, out),
@@ -130,6 +136,11 @@ impl Machine {
         for (cell, revision) in part.cells.iter_mut().zip(&mut self.revisions) {
             // Below `read` it missed records of this stream: it counts nothing more before they are read again.
             if !cell.is_live() || !revision.counts() || !(read..batch.to).contains(&cell.counted()) {
+                continue;
+            }
+            if cell.verify.is_some_and(|anchor| anchor.offset < read) {
+                // This stream began behind the record to be compared: it is read from there once all is loaded.
+                behind = true;
                 continue;
             }
             if let Some(anchor) = cell.verify.filter(|anchor| anchor.offset < batch.to) {
@@ -298,8 +309,11 @@ impl Revision {
             commit: None,
             full: None,
             full_tries: 0,
+            was_full: None,
+            regrouped: 0,
             pending_rows: 0,
             view: BTreeMap::new(),
+            adopted: BTreeMap::new(),
         }
     }
 }

@@ -18,6 +18,7 @@
 //!
 //! What each answer leads to is told by [`Outcome`]. It never sees a delta, a store or a source.
 
+mod begin;
 mod cell;
 mod commit;
 mod load;

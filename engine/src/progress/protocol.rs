@@ -4,6 +4,7 @@
 //! Data only; the rules are in `machine`. Nothing here names a store or a source: the driver translates.
 
 use super::record::{Anchor, Progress, Span};
+use std::collections::BTreeMap;
 use thiserror::Error;
 
 /// The driver's number for a revision of a lane; not reused while the machine lives.
@@ -59,12 +60,13 @@ pub enum Memory {
 }
 
 /// Where a revision begins on a partition that it never counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum History {
     /// With the first record held.
+    #[default]
     Whole,
-    /// After the last record held.
-    FromNow,
+    /// At this offset of each partition; with the first record held of one that is not named, for it came later.
+    From(BTreeMap<u32, u64>),
 }
 
 /// Something happened.
@@ -78,8 +80,9 @@ pub enum Event {
     Lost(Vec<u32>),
     /// The id of the log as it is now. Asked before bounds, and from time to time.
     Topic(String),
-    /// The lane shall feed this revision.
-    Joined(RevisionNo, History),
+    /// The lane shall feed this revision. Per partition how far its view goes, where it holds exactly what is stored;
+    /// `None`: nothing of a view can be relied on.
+    Joined(RevisionNo, History, Option<BTreeMap<u32, u64>>),
     /// The lane no longer feeds it; what is not committed is dropped.
     Left(RevisionNo),
     /// Answer to [`Effect::Load`]: what is stored, at one moment, of all partitions.
@@ -170,6 +173,8 @@ pub enum Answer {
     OtherLife,
     /// This bucket (table, bucket) would pass its limit; nothing was stored.
     Full(u16, u32),
+    /// It names a bucket that is none (any more); nothing was stored. Which there are has been looked up.
+    Layout,
     /// Not known.
     Failed(Trouble),
 }
@@ -197,6 +202,8 @@ pub enum Outcome {
     Restart,
     /// Full: the bucket is compacted, then the same range is sent again.
     Compact,
+    /// Layout: the same range is sent again in the buckets that there are.
+    Regroup,
     /// Unknown whether applied: the intake pauses, the same range is sent again when the next checkpoint is due.
     SendAgain,
     /// The store holds what cannot be read: the revision stops, for a person to look.
@@ -212,6 +219,7 @@ impl Answer {
             Self::Mismatch(_) => Outcome::Reload,
             Self::OtherLife => Outcome::Restart,
             Self::Full(..) => Outcome::Compact,
+            Self::Layout => Outcome::Regroup,
             Self::Failed(Trouble::Unavailable) => Outcome::SendAgain,
             Self::Failed(Trouble::Corrupt(_)) => Outcome::Stop,
         }

@@ -1,10 +1,11 @@
 //! What can be asked of the protocol: how far it is, what a batch is due to, what stands still and why.
 
 use super::cell::{Cell, Phase};
-use super::machine::Machine;
+use super::machine::{Machine, Need};
 use super::protocol::*;
 use super::record::Progress;
 use crate::event::Position;
+use std::collections::BTreeMap;
 
 impl Machine {
     /// The revisions that a batch up to `to` is to be counted for, ascending, each with the offset from which on its rows
@@ -122,6 +123,20 @@ impl Machine {
             let mut cells = self.partitions[p].cells.iter().zip(&self.revisions);
             cells.all(|(cell, revision)| !revision.commits() || !cell.is_dirty())
         })
+    }
+
+    /// Per partition how far the view of a revision goes, where it holds exactly what is stored; `None`: it does not.
+    #[must_use]
+    pub fn shown(&self, revision: RevisionNo) -> Option<BTreeMap<u32, u64>> {
+        let r = self.revision(revision)?;
+        let rebuilding = matches!(self.revisions[r].need, Need::Load { rebuild: true } | Need::Create);
+        if rebuilding || self.partitions.iter().any(|part| part.cells[r].has_memory()) {
+            return None;
+        }
+        let mut shown = self.revisions[r].view.clone();
+        let counted = self.partitions.iter().map(|part| (part.partition, &part.cells[r]));
+        shown.extend(counted.filter(|(_, cell)| cell.stored && !cell.virgin).map(|(p, cell)| (p, cell.base.next)));
+        Some(shown)
     }
 
     /// Updates that wait for their commit, of the revision with the most: reason enough for an early checkpoint.

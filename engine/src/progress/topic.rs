@@ -68,7 +68,7 @@ mod tests {
             });
             let mut world = World { machine, stored, sent: None, reads: Vec::new() };
             world.tell(Event::Topic("t/1".into()));
-            world.tell(Event::Joined(NO, History::Whole));
+            world.tell(Event::Joined(NO, History::Whole, None));
             world.tell(Event::Assigned(vec![0]));
             world
         }

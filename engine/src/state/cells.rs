@@ -63,9 +63,18 @@ impl Layout {
         self.cells.iter().any(|(_, from)| *from == From::EventTime)
     }
 
-    /// Whether the row is one count: the common case, worth its own path.
-    pub(crate) fn is_count(&self) -> bool {
-        matches!(self.cells.as_slice(), [(Kind::Count, _)])
+    /// Adds one event that happened at `time`. Counts alone, and counts with first and last time, are worth a path of their own.
+    #[inline(always)]
+    pub(crate) fn feed_one(&self, row: &mut [i64], time: i64) {
+        match (self.cells.as_slice(), row) {
+            ([(Kind::Count, _)], [count]) => *count += 1,
+            ([(Kind::Count, _), (Kind::Min, From::EventTime), (Kind::Max, From::EventTime)], [count, first, last]) => {
+                *count += 1;
+                *first = time.min(*first);
+                *last = time.max(*last);
+            }
+            (_, row) => self.feed(row, 1, time, time, i128::from(time)),
+        }
     }
 
     /// Writes the neutral row.

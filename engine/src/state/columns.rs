@@ -1,7 +1,9 @@
 //! The id columns of a batch as numbers of this process, resolved once for all tables.
 
+use super::index::GROUP;
 use super::texts::Texts;
 use crate::event::{ABSENT, EventBatch, TEXT_BIT};
+use std::hint::black_box;
 
 /// The id columns of a batch as numbers of this process.
 #[derive(Default)]
@@ -29,9 +31,20 @@ impl Columns {
     }
 }
 
+/// Texts are looked up in groups, whose slots are all loaded before any is compared.
 fn intern_column(column: &[u64], batch: &EventBatch, texts: &mut Texts, out: &mut Vec<u64>) {
     out.clear();
-    out.extend(column.iter().map(|&id| {
-        if id & TEXT_BIT == 0 || id == ABSENT { id } else { texts.intern(batch.text((id & !TEXT_BIT) as usize)) }
-    }));
+    let is_text = |id: u64| id & TEXT_BIT != 0 && id != ABSENT;
+    let text = |id: u64| batch.text((id & !TEXT_BIT) as usize);
+    let mut hashes = [0; GROUP];
+    for group in column.chunks(GROUP) {
+        let mut loaded = 0;
+        for (hash, &id) in hashes.iter_mut().zip(group).filter(|(_, id)| is_text(**id)) {
+            *hash = texts.hash(text(id));
+            loaded ^= texts.load(*hash);
+        }
+        black_box(loaded);
+        let number = |(&id, &hash): (&u64, &u64)| if is_text(id) { texts.intern_hashed(text(id), hash) } else { id };
+        out.extend(group.iter().zip(&hashes).map(number));
+    }
 }

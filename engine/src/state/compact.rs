@@ -1,8 +1,10 @@
-//! A bucket's frames folded into one snapshot: panes rolled up, nothing lost, no view needed.
+//! A bucket's frames folded into one snapshot, or into one for each of its halves: panes rolled up, nothing lost, no view
+//! needed.
 //!
 //! Pure and self-contained, so that it runs beside ingestion: it reads the bucket's frames and writes one. Totals stay
 //! exact whatever expires, because expired panes are rolled into coarser ones, at the end into the open pane.
 
+use super::buckets::{half, halves, splits};
 use super::cells::Layout;
 use super::floors::{Floors, PaneId};
 use super::frame::{FrameError, FrameReader, FrameWriter, Header, KeyValue};
@@ -13,18 +15,34 @@ use tally_plugin::description::Table;
 
 /// One snapshot in place of `frames` (all of one bucket, oldest first). `watermark`: the revision's largest event time.
 pub(crate) fn compact(table: &Table, frames: &[Vec<u8>], watermark: i64) -> Result<Vec<u8>, FrameError> {
-    let layout = Layout::new(&table.cells);
-    let mut content = Content { columns: table.key.len(), ..Content::default() };
-    let mut header = Header { table: 0, bucket: 0, layout: 0, rows: 0, floors: None };
-    let mut floors = Floors::new(&table.tiers);
-    for frame in frames {
-        let read = content.add(frame, &layout)?;
-        header = Header { rows: header.rows + read.rows, ..read };
-        floors = read.floors.map_or(floors, |stored| floors.max(&stored));
+    let (content, floors, header) = Content::folded(table, frames, watermark)?;
+    let order = content.order();
+    Ok(content.write(&Layout::new(&table.cells), &order, Header { floors: Some(floors), ..header }))
+}
+
+/// The two buckets in place of one, with their snapshots; `None` where that would leave one of them empty: it holds one
+/// group, or few.
+pub(crate) fn split(
+    table: &Table,
+    bucket: u32,
+    frames: &[Vec<u8>],
+    watermark: i64,
+) -> Result<Option<[(u32, Vec<u8>); 2]>, FrameError> {
+    let Some(into) = halves(table, bucket).filter(|_| !table.key.is_empty()) else { return Ok(None) };
+    let (content, floors, header) = Content::folded(table, frames, watermark)?;
+    let group = if table.group == 0 { table.key.len() } else { table.group };
+    let half = |row: &u32| half(table, bucket, content.texts.stable_hash(&content.key(*row)[..group]));
+    let (first, second): (Vec<u32>, Vec<u32>) = content.order().iter().partition(|row| half(row) == 0);
+    if first.is_empty() || second.is_empty() {
+        return Ok(None);
     }
-    let floors = floors.raised(&table.tiers, watermark);
-    header.floors = Some(floors);
-    Ok(content.write(&layout, &floors, header))
+    let layout = Layout::new(&table.cells);
+    let write = |bucket: u32, order: &[u32], rows: u64| {
+        let header = Header { bucket, layout: splits(bucket), rows, floors: Some(floors), ..header };
+        (bucket, content.write(&layout, order, header))
+    };
+    // The first accounts for the updates of both: only the sum over all buckets is ever compared.
+    Ok(Some([write(into[0], &first, header.rows), write(into[1], &second, 0)]))
 }
 
 /// Rows of several frames under one set of texts.
@@ -38,6 +56,24 @@ struct Content {
 }
 
 impl Content {
+    /// The rows of all frames in the panes where they belong now; the floors; what the headers say together.
+    fn folded(table: &Table, frames: &[Vec<u8>], watermark: i64) -> Result<(Content, Floors, Header), FrameError> {
+        let layout = Layout::new(&table.cells);
+        let mut content = Content { columns: table.key.len(), ..Content::default() };
+        let mut header = Header { table: 0, bucket: 0, layout: 0, rows: 0, floors: None };
+        let mut floors = Floors::new(&table.tiers);
+        for frame in frames {
+            let read = content.add(frame, &layout)?;
+            header = Header { rows: header.rows + read.rows, ..read };
+            floors = read.floors.map_or(floors, |stored| floors.max(&stored));
+        }
+        let floors = floors.raised(&table.tiers, watermark);
+        for pane in &mut content.panes {
+            *pane = floors.settle(*pane);
+        }
+        Ok((content, floors, header))
+    }
+
     fn add(&mut self, frame: &[u8], layout: &Layout) -> Result<Header, FrameError> {
         let mut reader = FrameReader::open(frame, self.columns)?;
         let numbers: Vec<u64> = reader.texts.iter().map(|text| self.texts.intern(text)).collect();
@@ -57,15 +93,18 @@ impl Content {
         &self.keys[row as usize * self.columns..][..self.columns]
     }
 
-    fn write(mut self, layout: &Layout, floors: &Floors, header: Header) -> Vec<u8> {
-        for pane in &mut self.panes {
-            *pane = floors.settle(*pane);
-        }
+    /// The rows by pane and key.
+    fn order(&self) -> Vec<u32> {
         let mut order: Vec<u32> = (0..self.panes.len() as u32).collect();
         order.sort_unstable_by(|a, b| {
             let pane = self.panes[*a as usize].cmp(&self.panes[*b as usize]);
             pane.then_with(|| self.key(*a).cmp(self.key(*b)))
         });
+        order
+    }
+
+    /// A snapshot of rows that are in order.
+    fn write(&self, layout: &Layout, order: &[u32], header: Header) -> Vec<u8> {
         let mut writer = FrameWriter::new();
         let mut numbers: HashMap<u64, u64> = HashMap::new();
         let mut row = layout.neutral();

@@ -103,17 +103,17 @@ impl FrameWriter {
     /// The frame's bytes.
     pub(crate) fn finish(mut self, header: Header) -> Vec<u8> {
         self.close_pane();
-        let mut payload = Vec::with_capacity(self.texts.len() + self.panes.len() + 10);
-        varint::put(&mut payload, self.text_count);
-        payload.append(&mut self.texts);
-        payload.append(&mut self.panes);
-        let mut out = Vec::with_capacity(HEADER + FLOORS + payload.len());
+        let mut count = Vec::new();
+        varint::put(&mut count, self.text_count);
+        let payload = [&count, &self.texts, &self.panes];
+        let length: usize = payload.iter().map(|part| part.len()).sum();
+        let mut out = Vec::with_capacity(HEADER + FLOORS + length);
         out.extend([FORMAT, u8::from(header.floors.is_some())]);
         out.extend(header.table.to_le_bytes());
         out.extend(header.bucket.to_le_bytes());
         out.extend(header.layout.to_le_bytes());
         out.extend(header.rows.to_le_bytes());
-        out.extend((payload.len() as u32).to_le_bytes());
+        out.extend((length as u32).to_le_bytes());
         let floors: Vec<u8> = header
             .floors
             .iter()
@@ -121,10 +121,10 @@ impl FrameWriter {
             .flat_map(i64::to_le_bytes)
             .collect();
         let mut crc = crc32fast::Hasher::new();
-        [&out, &floors, &payload].into_iter().for_each(|part| crc.update(part));
+        [&out, &floors].into_iter().chain(payload).for_each(|part| crc.update(part));
         out.extend(crc.finalize().to_le_bytes());
         out.extend(floors);
-        out.extend(payload);
+        payload.into_iter().for_each(|part| out.extend_from_slice(part));
         out
     }
 }

@@ -5,11 +5,11 @@
 //! Keys are never removed while the process lives.
 
 use super::columns::Columns;
+use super::index::{ById, GROUP, Index, hash};
 use super::texts::Texts;
 use crate::event::ABSENT;
 use foldhash::fast::RandomState;
-use hashbrown::HashTable;
-use std::hash::{BuildHasher, Hasher};
+use std::hint::black_box;
 use tally_plugin::description::Key;
 
 /// "No key": the row lacks one of the columns.
@@ -23,24 +23,31 @@ pub(crate) struct Shape {
     pub(crate) group: usize,
 }
 
+/// Groups by their leading values.
+enum Groups {
+    /// Of one column: the usual case.
+    ById(ById),
+    ByValues(Index),
+}
+
 /// The keys seen so far under one shape.
 pub(crate) struct Keyspace {
     shape: Shape,
     /// Column values of each key, end to end.
     pub(super) values: Vec<u64>,
-    index: HashTable<u32>,
+    index: Index,
     /// Group of each key, and next key of the same group. Empty where every key is its own group.
     group_of: Vec<u32>,
     next: Vec<u32>,
     /// First key of each group, and the top 16 bits of the group's stable hash (all of it for own groups).
     heads: Vec<u32>,
-    group_index: HashTable<u32>,
+    group_index: Groups,
     bucket_hash: Vec<u16>,
     hasher: RandomState,
     /// The event types that occur, and for each key the place of its own there (nothing where the key is that alone, or
     /// has none): most reads tell rows apart by it.
     kinds: Vec<u64>,
-    kind_index: HashTable<u32>,
+    kind_index: ById,
     kind_of: Vec<u32>,
     kind_column: Option<usize>,
 }
@@ -50,15 +57,15 @@ impl Keyspace {
         Keyspace {
             kind_column: shape.columns.iter().position(|column| *column == Key::EventType),
             kinds: Vec::new(),
-            kind_index: HashTable::new(),
+            kind_index: ById::new(),
             kind_of: Vec::new(),
+            group_index: if shape.group == 1 { Groups::ById(ById::new()) } else { Groups::ByValues(Index::new()) },
             shape,
             values: Vec::new(),
-            index: HashTable::new(),
+            index: Index::new(),
             group_of: Vec::new(),
             next: Vec::new(),
             heads: Vec::new(),
-            group_index: HashTable::new(),
             bucket_hash: Vec::new(),
             hasher: RandomState::default(),
         }
@@ -137,13 +144,17 @@ impl Keyspace {
         if values.len() != self.shape.group {
             return None;
         }
-        let hash = hash(&self.hasher, values);
         if self.grouped() {
-            self.group_index.find(hash, |group| self.group_values(*group) == values).copied()
-        } else if self.width() == 0 {
-            (self.len() > 0).then_some(0)
-        } else {
-            self.index.find(hash, |key| self.key(*key) == values).copied()
+            return match &self.group_index {
+                Groups::ById(groups) => groups.get(*values.first()?, |group| self.group_values(group) == values),
+                Groups::ByValues(groups) => {
+                    groups.find(hash(&self.hasher, values), |group| self.group_values(group) == values)
+                }
+            };
+        }
+        match self.width() {
+            0 => (self.len() > 0).then_some(0),
+            _ => self.index.find(hash(&self.hasher, values), |key| self.key(key) == values),
         }
     }
 
@@ -163,34 +174,32 @@ impl Keyspace {
         }
         let hash = hash(&self.hasher, values);
         let (width, stored) = (values.len(), &self.values);
-        let same = |key: &u32| stored[*key as usize * width..][..width] == *values;
-        if let Some(key) = self.index.find(hash, same) {
-            return *key;
+        let same = |key: u32| stored[key as usize * width..][..width] == *values;
+        match self.index.find(hash, same) {
+            Some(key) => key,
+            None => self.add(values, hash, texts),
         }
-        self.add(values, hash, texts)
     }
 
     /// As `intern`, for a width known when this is compiled: the comparison needs no loop.
     #[inline]
-    fn intern_row<const N: usize>(&mut self, values: &[u64; N], texts: &Texts) -> u32 {
-        let hash = hash(&self.hasher, values);
+    fn intern_row<const N: usize>(&mut self, values: &[u64; N], hash: u32, texts: &Texts) -> u32 {
         let stored = &self.values;
-        let same = |key: &u32| stored[*key as usize * N..].first_chunk() == Some(values);
+        let same = |key: u32| stored[key as usize * N..].first_chunk() == Some(values);
         match self.index.find(hash, same) {
-            Some(key) => *key,
+            Some(key) => key,
             None => self.add(values, hash, texts),
         }
     }
 
     #[cold]
-    fn add(&mut self, values: &[u64], hash: u64, texts: &Texts) -> u32 {
+    fn add(&mut self, values: &[u64], hash: u32, texts: &Texts) -> u32 {
         let width = values.len();
         let key =
             u32::try_from(self.len()).ok().filter(|key| *key != NONE).expect("four billion keys do not fit in memory");
         grow(&mut self.values, width);
         self.values.extend_from_slice(values);
-        let (stored, hasher) = (&self.values, &self.hasher);
-        self.index.insert_unique(hash, key, |key| self::hash(hasher, &stored[*key as usize * width..][..width]));
+        self.index.insert(hash, key);
         if let Some(column) = self.kind_column.filter(|_| width > 1) {
             let kind = self.intern_kind(values[column]);
             grow(&mut self.kind_of, 1);
@@ -205,32 +214,26 @@ impl Keyspace {
     }
 
     fn intern_kind(&mut self, kind: u64) -> u32 {
-        let hash = hash(&self.hasher, &[kind]);
-        let (kinds, hasher) = (&self.kinds, &self.hasher);
-        if let Some(code) = self.kind_index.find(hash, |code| kinds[*code as usize] == kind) {
-            return *code;
+        if let Some(code) = self.kind_index.get(kind, |code| self.kinds[code as usize] == kind) {
+            return code;
         }
-        let code = kinds.len() as u32;
+        let code = self.kinds.len() as u32;
         self.kinds.push(kind);
-        let kinds = &self.kinds;
-        self.kind_index.insert_unique(hash, code, |code| self::hash(hasher, &[kinds[*code as usize]]));
+        self.kind_index.insert(kind, code);
         code
     }
 
     fn join_group(&mut self, key: u32, group_values: &[u64], texts: &Texts) {
-        let hash = hash(&self.hasher, group_values);
-        let found = self.group_index.find(hash, |group| self.group_values(*group) == group_values).copied();
-        let (group, next) = match found {
+        let (group, next) = match self.find_group(group_values) {
             Some(group) => (group, std::mem::replace(&mut self.heads[group as usize], key)),
             None => {
                 let group = self.heads.len() as u32;
                 self.heads.push(key);
                 self.bucket_hash.push((texts.stable_hash(group_values) >> 48) as u16);
-                let (values, heads, hasher) = (&self.values, &self.heads, &self.hasher);
-                let (width, lead) = (self.shape.columns.len(), self.shape.group);
-                self.group_index.insert_unique(hash, group, |group| {
-                    self::hash(hasher, &values[heads[*group as usize] as usize * width..][..lead])
-                });
+                match &mut self.group_index {
+                    Groups::ById(groups) => groups.insert(group_values[0], group),
+                    Groups::ByValues(groups) => groups.insert(hash(&self.hasher, group_values), group),
+                }
                 (group, NONE)
             }
         };
@@ -255,54 +258,71 @@ impl Keyspace {
             }
             // A handful of values: looked up once each, not once a row.
             [Key::EventType] => {
-                let keys: Vec<u32> = columns.kind_numbers.iter().map(|kind| self.intern_row(&[*kind], texts)).collect();
+                let keys: Vec<u32> = columns.kind_numbers.iter().map(|kind| self.intern(&[*kind], texts)).collect();
                 let known = |code: &u16| keys.get(usize::from(*code)).copied().unwrap_or(NONE);
                 out.extend(columns.kind_codes.iter().map(known));
             }
-            [a] => self.resolve_rows((0..rows).map(|row| [of(a)[row]]), texts, out),
+            [a] => {
+                let a = of(a);
+                self.resolve_rows(rows, |row| [a[row]], texts, out);
+            }
             [a, b] => {
                 let (a, b) = (of(a), of(b));
-                self.resolve_rows((0..rows).map(|row| [a[row], b[row]]), texts, out);
+                self.resolve_rows(rows, |row| [a[row], b[row]], texts, out);
             }
             [a, b, c] => {
                 let (a, b, c) = (of(a), of(b), of(c));
-                self.resolve_rows((0..rows).map(|row| [a[row], b[row], c[row]]), texts, out);
+                self.resolve_rows(rows, |row| [a[row], b[row], c[row]], texts, out);
             }
             // The description is checked when a plugin is loaded: a column stands in a key once, and there are three.
             _ => out.resize(rows, NONE),
         }
     }
 
+    /// Rows are resolved in groups: what all of a group touch is loaded before any is compared, so that their cache misses
+    /// overlap.
     fn resolve_rows<const N: usize>(
         &mut self,
-        rows: impl Iterator<Item = [u64; N]>,
+        rows: usize,
+        of: impl Fn(usize) -> [u64; N],
         texts: &Texts,
         out: &mut Vec<u32>,
     ) {
-        for values in rows {
-            out.push(if values.contains(&ABSENT) { NONE } else { self.intern_row(&values, texts) });
+        let (mut values, mut hashes) = ([[0; N]; GROUP], [0; GROUP]);
+        for start in (0..rows).step_by(GROUP) {
+            let count = GROUP.min(rows - start);
+            let mut loaded = 0;
+            for (n, (values, hash)) in values.iter_mut().zip(&mut hashes).take(count).enumerate() {
+                *values = of(start + n);
+                *hash = self::hash(&self.hasher, values);
+                loaded ^= self.index.load(*hash).unwrap_or(0);
+            }
+            black_box(loaded);
+            let mut loaded = 0;
+            for hash in &hashes[..count] {
+                let probable = self.index.load(*hash).unwrap_or(0);
+                loaded ^= self.values.get(probable as usize * N).copied().unwrap_or(0);
+            }
+            black_box(loaded);
+            for (values, hash) in values.iter().zip(&hashes).take(count) {
+                out.push(if values.contains(&ABSENT) { NONE } else { self.intern_row(values, *hash, texts) });
+            }
         }
     }
 
     /// Bytes in memory, about.
     pub(crate) fn memory(&self) -> usize {
         self.values.capacity() * 8
-            + self.index.capacity() * 5
+            + self.index.memory()
             + (self.group_of.capacity() + self.next.capacity() + self.heads.capacity()) * 4
-            + self.group_index.capacity() * 5
+            + match &self.group_index {
+                Groups::ById(groups) => groups.memory(),
+                Groups::ByValues(groups) => groups.memory(),
+            }
+            + self.kind_index.memory()
             + self.bucket_hash.capacity() * 2
             + self.kind_of.capacity() * 4
     }
-}
-
-/// Hash of column values; seeded per process, so that nobody can make keys collide.
-#[inline]
-fn hash(hasher: &RandomState, values: &[u64]) -> u64 {
-    let mut state = hasher.build_hasher();
-    for value in values {
-        state.write_u64(*value);
-    }
-    state.finish()
 }
 
 /// Makes room for `more` items, a quarter at a time once the list is large: doubling would waste half the memory.

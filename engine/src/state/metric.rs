@@ -1,7 +1,7 @@
 //! One metric's tables: applying batches, sealing into frames, loading from frames.
 
 use super::CellUpdate;
-use super::buckets;
+use super::buckets::{Buckets, splits};
 use super::floors::Floors;
 use super::frame::{FrameError, FrameReader, FrameWriter, Header, KeyValue};
 use super::keyspace::{Keyspace, NONE};
@@ -50,6 +50,8 @@ pub(super) struct MetricState {
     pub(super) tables: Vec<TableState>,
     first: i64,
     last: i64,
+    /// Of each table, as far as it is known here.
+    buckets: Vec<Arc<Buckets>>,
     /// Per table and event type code of the current batch, whether it counts.
     takes: Vec<bool>,
     tails_only: bool,
@@ -57,8 +59,9 @@ pub(super) struct MetricState {
 
 impl MetricState {
     pub(super) fn new(tables: &[(Table, usize)], tails_only: bool) -> MetricState {
+        let buckets = tables.iter().map(|(table, _)| Arc::new(Buckets::begun(table))).collect();
         let tables = tables.iter().map(|(table, keyspace)| TableState::new(table, *keyspace, tails_only)).collect();
-        MetricState { tables, first: i64::MAX, last: i64::MIN, takes: Vec::new(), tails_only }
+        MetricState { tables, buckets, first: i64::MAX, last: i64::MIN, takes: Vec::new(), tails_only }
     }
 
     pub(super) fn clear(&mut self) {
@@ -155,21 +158,29 @@ impl MetricState {
     ) -> Vec<SealedFrame> {
         let mut frames = Vec::new();
         let mut numbers = FrameTexts::default();
-        for (n, table) in self.tables.iter().enumerate() {
+        for (n, (table, buckets)) in self.tables.iter().zip(&self.buckets).enumerate() {
             let number = n as u16;
             let parts: Vec<Arc<Built>> = sealed.iter().filter_map(|sealed| sealed.tables.get(n)).cloned().collect();
             let mut written = written.lock();
             let known = written.iter().position(|known| known.number == number);
-            if let Some(known) = known.map(|at| &written[at]).filter(|known| known.of(&parts, table)) {
+            if let Some(known) = known.map(|at| &written[at]).filter(|known| known.of(&parts, table, buckets)) {
                 frames.extend_from_slice(&known.frames);
                 continue;
             }
             let mut fresh = Vec::new();
             let folded: Vec<&Folded> = parts.iter().map(|part| &part.folded).collect();
-            write_frames(number, table, &folded, &keyspaces[table.keyspace], texts, &mut numbers, &mut fresh);
+            write_frames(
+                (number, buckets),
+                table,
+                &folded,
+                &keyspaces[table.keyspace],
+                texts,
+                &mut numbers,
+                &mut fresh,
+            );
             frames.extend_from_slice(&fresh);
             known.map(|at| written.swap_remove(at));
-            written.push(Written { number, parts, floors: *table.floors(), frames: fresh });
+            written.push(Written { number, parts, floors: *table.floors(), buckets: buckets.clone(), frames: fresh });
         }
         frames
     }
@@ -216,6 +227,16 @@ impl MetricState {
         Ok(reader.header.rows)
     }
 
+    /// From now on frames are written for these buckets of a table.
+    pub(super) fn lay_out(&mut self, table: usize, held: &[u32]) -> Result<(), FrameError> {
+        let of = self.tables.get(table).ok_or(FrameError::Damaged("its table does not exist"))?;
+        let laid_out = Buckets::new(&of.description, held.iter().copied())?;
+        if *self.buckets[table] != laid_out {
+            self.buckets[table] = Arc::new(laid_out);
+        }
+        Ok(())
+    }
+
     pub(super) fn raise(&mut self, table: usize, snapshot: &[u8]) -> Result<(), FrameError> {
         let table = self.tables.get_mut(table).ok_or(FrameError::Damaged("its table does not exist"))?;
         let header = FrameReader::open(snapshot, table.description.key.len())?.header;
@@ -252,14 +273,16 @@ pub(super) struct Written {
     number: u16,
     parts: Vec<Arc<Built>>,
     floors: Floors,
+    buckets: Arc<Buckets>,
     frames: Vec<SealedFrame>,
 }
 
 impl Written {
     /// Whether they are what `table` would write of these parts. Parts are shared by tables of one keyspace and layout only.
-    fn of(&self, parts: &[Arc<Built>], table: &TableState) -> bool {
+    fn of(&self, parts: &[Arc<Built>], table: &TableState, buckets: &Arc<Buckets>) -> bool {
         let same = self.parts.len() == parts.len() && self.parts.iter().zip(parts).all(|(a, b)| Arc::ptr_eq(a, b));
-        same && !parts.is_empty() && self.floors == *table.floors()
+        let laid_out = Arc::ptr_eq(&self.buckets, buckets) || self.buckets == *buckets;
+        same && laid_out && !parts.is_empty() && self.floors == *table.floors()
     }
 }
 
@@ -288,7 +311,7 @@ impl FrameTexts {
 }
 
 fn write_frames(
-    number: u16,
+    (number, buckets): (u16, &Buckets),
     table: &TableState,
     parts: &[&Folded],
     keys: &Keyspace,
@@ -298,17 +321,14 @@ fn write_frames(
 ) {
     let width = table.layout.words();
     let has_panes = !table.description.tiers.is_empty();
-    let buckets = buckets(&table.description);
-    let shift = 16 - buckets.trailing_zeros();
-    let mut rows_of: Vec<Vec<(u32, u32)>> = vec![Vec::new(); buckets as usize];
+    let mut rows_of: Vec<Vec<(u32, u32)>> = vec![Vec::new(); buckets.leaves().len()];
     for (part, folded) in parts.iter().enumerate() {
         for (row, key) in folded.keys.iter().enumerate() {
-            let bucket = u32::from(keys.bucket_hash(*key)) >> shift;
-            rows_of[bucket as usize].push((part as u32, row as u32));
+            rows_of[buckets.place(keys.bucket_hash(*key))].push((part as u32, row as u32));
         }
     }
     let mut updates: u64 = parts.iter().map(|folded| folded.updates).sum();
-    for (bucket, rows) in rows_of.iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
+    for (&bucket, rows) in buckets.leaves().iter().zip(&rows_of).filter(|(_, rows)| !rows.is_empty()) {
         let mut writer = FrameWriter::new();
         numbers.next_frame(texts.len());
         for &(part, row) in rows {
@@ -327,7 +347,7 @@ fn write_frames(
         }
         // The first frame of a commit accounts for all of its updates: only the sum over all buckets is ever compared.
         let rows = std::mem::take(&mut updates);
-        let header = Header { table: number, bucket: bucket as u32, layout: 0, rows, floors: None };
-        out.push(SealedFrame { table: number, bucket: bucket as u32, bytes: writer.finish(header) });
+        let header = Header { table: number, bucket, layout: splits(bucket), rows, floors: None };
+        out.push(SealedFrame { table: number, bucket, bytes: writer.finish(header) });
     }
 }

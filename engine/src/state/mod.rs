@@ -4,11 +4,12 @@
 //! split of the log into batches, seals and frames, the state is the same. It performs no I/O, reads no clock, decides
 //! nothing about progress: which rows a metric takes is told by offsets.
 //!
-//! From the bottom: `varint`, `cells` (a row's words), `texts` (ids as numbers), `keyspace` (keys as numbers), `tail` →
-//! `run` (rows since the last seal → closed panes), `floors` (retention), `loaded`, `table`, `frame`/`compact` (the stored form),
-//! `scan`, `plan`, `fold`, `aggregate` (reads), `dump` (a copy).
+//! From the bottom: `varint`, `cells` (a row's words), `texts` (ids as numbers), `index`, `keyspace` (keys as numbers), `tail` →
+//! `run` (rows since the last seal → closed panes), `floors` (retention), `loaded`, `table`, `buckets` (which key where),
+//! `frame`/`compact` (the stored form), `scan`, `plan`, `fold`, `aggregate` (reads), `dump` (a copy), `look` (at stored frames).
 
 mod aggregate;
+mod buckets;
 mod cells;
 mod columns;
 mod compact;
@@ -16,10 +17,13 @@ mod dump;
 mod floors;
 mod fold;
 mod frame;
+mod index;
 mod keyspace;
 mod loaded;
+mod look;
 mod metric;
 mod plan;
+mod radix;
 mod run;
 mod scan;
 mod table;
@@ -32,8 +36,10 @@ mod visit;
 mod tests;
 
 pub use aggregate::ReadError;
+pub use buckets::{Buckets, buckets, halves, splits};
 pub use dump::{Dump, DumpRow};
 pub use frame::FrameError;
+pub use look::{FrameFacts, StoredRow, bucket_of, facts, key_of, rows_of};
 pub use metric::{Held, Sealed, SealedFrame};
 
 use crate::event::EventBatch;
@@ -71,6 +77,8 @@ pub struct State {
     columns: Columns,
     /// Keys of the current batch, per keyspace.
     resolved: Vec<Vec<u32>>,
+    /// Whether the current batch is resolved for each of them.
+    wanted: Vec<bool>,
     kept: fold::Kept,
     /// By number of the table; as many as a metric has tables.
     written: Mutex<Vec<metric::Written>>,
@@ -123,10 +131,21 @@ impl State {
         self.metrics[metric.0].clear();
     }
 
-    /// Prepares a batch for [`State::apply`]: resolves its ids and keys once for all metrics.
+    /// Prepares a batch for [`State::apply`] to any metric.
     pub fn begin(&mut self, batch: &EventBatch) {
+        self.begin_for(batch, (0..self.metrics.len()).map(MetricId));
+    }
+
+    /// Prepares a batch for [`State::apply`] to these metrics: resolves its ids and keys once for all of them.
+    pub fn begin_for(&mut self, batch: &EventBatch, metrics: impl Iterator<Item = MetricId>) {
         self.columns.fill(batch, &mut self.texts);
-        for (keyspace, resolved) in self.keyspaces.iter_mut().zip(&mut self.resolved) {
+        self.wanted.clear();
+        self.wanted.resize(self.keyspaces.len(), false);
+        for metric in metrics {
+            self.metrics[metric.0].tables.iter().for_each(|table| self.wanted[table.keyspace] = true);
+        }
+        let keyspaces = self.keyspaces.iter_mut().zip(&mut self.resolved).zip(&self.wanted);
+        for ((keyspace, resolved), _) in keyspaces.filter(|(_, wanted)| **wanted) {
             keyspace.resolve(&self.columns, batch.len(), &self.texts, resolved);
         }
     }
@@ -174,6 +193,19 @@ impl State {
         self.metrics[metric.0].frames(sealed, &self.keyspaces, &self.texts, &self.written)
     }
 
+    /// From now on frames of a metric are written for the layout in which these buckets (table, bucket) hold something.
+    ///
+    /// # Errors
+    /// [`FrameError`] where they are not buckets of one layout.
+    pub fn lay_out(&mut self, metric: MetricId, held: &[(u16, u32)]) -> Result<(), FrameError> {
+        let metric = &mut self.metrics[metric.0];
+        for table in 0..metric.tables.len() {
+            let of = held.iter().filter(|(number, _)| usize::from(*number) == table);
+            metric.lay_out(table, &of.map(|(_, bucket)| *bucket).collect::<Vec<_>>())?;
+        }
+        Ok(())
+    }
+
     /// Folds a stored frame of a bucket into a metric; the number of updates it says it holds.
     ///
     /// # Errors
@@ -192,13 +224,14 @@ impl State {
 
     /// Rolls up about `rows` rows that have fallen below the floors. Whether there were any; reads are exact either way.
     pub fn roll(&mut self, rows: usize) -> bool {
-        let rolling = self.rolling(rows);
+        let rolling = self.rolling(rows, |_| true);
         rolling.map(|rolling| self.rolled(rolling)).is_some()
     }
 
-    /// Works out such a roll-up beside readers: it may take a while, and changes nothing.
-    pub fn rolling(&self, rows: usize) -> Option<Rolling> {
-        self.metrics.iter().enumerate().find_map(|(metric, of)| {
+    /// Works out such a roll-up of some metrics beside readers: it may take a while, and changes nothing.
+    pub fn rolling(&self, rows: usize, of: impl Fn(MetricId) -> bool) -> Option<Rolling> {
+        let metrics = self.metrics.iter().enumerate().filter(|(metric, _)| of(MetricId(*metric)));
+        metrics.into_iter().find_map(|(metric, of)| {
             let table = |(table, of): (usize, &table::TableState)| {
                 of.rolling(rows).map(|change| Rolling { metric: MetricId(metric), table, change })
             };
@@ -265,17 +298,41 @@ impl State {
     }
 }
 
-/// Number of buckets of a table: one for what is small by nature, 16 otherwise (embedded: few, since each frame
-/// repeats the texts that its rows use).
-pub fn buckets(table: &Table) -> u32 {
-    use tally_plugin::description::Key;
-    if table.key.iter().all(|key| *key == Key::EventType) { 1 } else { 16 }
-}
-
 /// One snapshot in place of all frames of a bucket, oldest first. `watermark`: the revision's largest event time.
 ///
 /// # Errors
 /// [`FrameError`] where a frame is not one of this table.
 pub fn compact(table: &Table, frames: &[Vec<u8>], watermark: i64) -> Result<Vec<u8>, FrameError> {
     compact::compact(table, frames, watermark)
+}
+
+/// From when on each table's minutes, hours and days are held when events up to `watermark` were counted: where that has
+/// changed, panes may have expired.
+#[must_use]
+pub fn due(tables: &[Table], watermark: i64) -> Vec<[i64; 3]> {
+    let floors = |table: &Table| floors::Floors::new(&table.tiers).raised(&table.tiers, watermark);
+    tables.iter().map(floors).map(|floors| [floors.minute, floors.hour, floors.day]).collect()
+}
+
+/// Whether compacting a bucket that begins with this frame would raise its floors.
+///
+/// # Errors
+/// As [`compact`].
+pub fn expires(table: &Table, first: &[u8], watermark: i64) -> Result<bool, FrameError> {
+    let stored = frame::FrameReader::open(first, table.key.len())?.header.floors;
+    let floors = stored.unwrap_or_else(|| floors::Floors::new(&table.tiers));
+    Ok(floors.raised(&table.tiers, watermark) != floors)
+}
+
+/// The two buckets in place of one, with their snapshots; `None` where that would leave one of them empty.
+///
+/// # Errors
+/// As [`compact`].
+pub fn split(
+    table: &Table,
+    bucket: u32,
+    frames: &[Vec<u8>],
+    watermark: i64,
+) -> Result<Option<[(u32, Vec<u8>); 2]>, FrameError> {
+    compact::split(table, bucket, frames, watermark)
 }

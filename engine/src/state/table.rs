@@ -6,12 +6,14 @@
 use super::cells::Layout;
 use super::floors::{Floors, PaneId, start};
 use super::fold::Bounds;
+use super::index::GROUP;
 use super::keyspace::{Keyspace, NONE, grow};
 use super::loaded::Loaded;
 use super::run::{Run, Runs, fold_places, merge, place};
 use super::tail::{Folded, Mark, Tail};
 use super::visit::Visit;
 use std::collections::BTreeMap;
+use std::hint::black_box;
 use std::sync::{Arc, Weak};
 use tally_plugin::description::{Pane, Table};
 
@@ -177,25 +179,25 @@ impl TableState {
             }
             return counted;
         }
-        if self.layout.is_count() {
-            for (n, (&key, &time)) in keys.iter().zip(times).enumerate() {
+        let layout = self.layout.clone();
+        for start in (0..keys.len()).step_by(GROUP) {
+            let end = keys.len().min(start + GROUP);
+            self.load(&keys[start..end]);
+            for (n, (&key, &time)) in (start..).zip(keys[start..end].iter().zip(&times[start..end])) {
                 if key != NONE && takes(n) {
-                    self.row(key)[0] += 1;
+                    layout.feed_one(self.row(key), time);
                     tail.push(key, time);
                     counted += 1;
                 }
             }
-            return counted;
-        }
-        let layout = self.layout.clone();
-        for (n, (&key, &time)) in keys.iter().zip(times).enumerate() {
-            if key != NONE && takes(n) {
-                layout.feed(self.row(key), 1, time, time, i128::from(time));
-                tail.push(key, time);
-                counted += 1;
-            }
         }
         counted
+    }
+
+    /// Loads something of the rows of a group of keys, so that their cache misses overlap.
+    fn load(&self, keys: &[u32]) {
+        let row = |key: &u32| self.totals.get(*key as usize * self.layout.words()).copied().unwrap_or(0);
+        black_box(keys.iter().fold(0, |all, key| all ^ row(key)));
     }
 
     /// Merges one value that a plugin handed over (checked before by `Layout::takes`).
@@ -252,9 +254,12 @@ impl TableState {
 
     /// Folds a tail; its rows by pane.
     fn build(&self, tail: &Tail, keys: &Keyspace) -> Built {
-        let folded = tail.folded(&self.layout);
+        let mut folded = tail.folded(&self.layout);
         let mut runs = Vec::new();
         let width = self.layout.words();
+        let groups: Vec<u32> = folded.keys.iter().map(|key| keys.group(*key)).collect();
+        // The order of runs; and what lies together is also found together while frames are written.
+        folded.order_by(&groups, width);
         let mut from = if self.has_panes() { 0 } else { folded.keys.len() };
         while from < folded.keys.len() {
             let minute = folded.minutes[from];
@@ -263,13 +268,12 @@ impl TableState {
             let same = |other: i32| other == minute || self.floors.pane(i64::from(other)) == pane;
             let to = from + folded.minutes[from..].iter().take_while(|minute| same(**minute)).count();
             let place_of = |n: usize| place(keys.group(folded.keys[n]), folded.keys[n]);
-            let mut places: Vec<(u64, u32)> = (from..to).map(|n| (place_of(n), (n - from) as u32)).collect();
             let words = &folded.words[from * width..to * width];
             let run = if pane.0 == Some(Pane::Minute) {
-                places.sort_unstable();
-                let row = |row: u32| &words[row as usize * width..][..width];
-                Run::build(&self.layout, start(pane), places.iter().map(|(place, n)| (*place, row(*n))))
+                let rows = (from..to).map(place_of).zip(words.chunks_exact(width.max(1)));
+                Run::build(&self.layout, start(pane), rows)
             } else {
+                let places = (from..to).map(|n| (place_of(n), (n - from) as u32)).collect();
                 fold_places(&self.layout, start(pane), places, &mut words.to_vec())
             };
             runs.push((pane, Arc::new(run)));

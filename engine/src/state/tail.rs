@@ -1,11 +1,11 @@
 //! What a table counted since its last seal: one word per event, folded by sorting.
 //!
 //! The hot path appends; everything that costs (folding, encoding, merging into panes) is done once per seal. A word
-//! holds the minute's code (16 bits), the key (32) and the millisecond in the minute (16), so that a plain sort brings
-//! equal keys of a minute together with their first and last time at the ends.
+//! holds the minute's code (16 bits), the key (32) and the millisecond in the minute (16); a sort by the first two brings
+//! equal keys of a minute together.
 
 use super::cells::Layout;
-use super::keyspace::grow;
+use super::radix;
 use std::collections::HashMap;
 
 /// Milliseconds of a minute.
@@ -68,7 +68,7 @@ impl Tail {
 
     /// Makes room for a batch.
     pub(crate) fn reserve(&mut self, rows: usize) {
-        grow(&mut self.now.rows, rows);
+        self.now.rows.reserve(rows);
     }
 
     /// Notes one event that the host feeds.
@@ -154,7 +154,10 @@ impl Tail {
         let mut rows: Vec<u64> = self.now.rows.iter().map(|row| *row & 0x0000_ffff_ffff_ffff | code(*row)).collect();
         let place = |update: &Update| update.place & 0x0000_ffff_ffff_0000 | code(update.place);
         let mut updates: Vec<Update> = self.now.updates.iter().map(|u| Update { place: place(u), ..*u }).collect();
-        rows.sort_unstable();
+        // The bits that keys and minutes really have, one above the other.
+        let key_bits = radix::bits(rows.iter().fold(0, |all, row| all | row >> 16 & 0xffff_ffff));
+        let bits = key_bits + radix::bits(minutes.len() as u64);
+        radix::sort(&mut rows, bits, |row| row >> 48 << key_bits | row >> 16 & 0xffff_ffff);
         updates.sort_by_key(|update| update.place);
         let mut folded = Folded { updates: self.len() as u64, ..Folded::default() };
         fold_rows(layout, &minutes, &rows, &updates, &mut folded);
@@ -189,6 +192,32 @@ impl Tail {
     }
 }
 
+impl Folded {
+    /// Brings the rows of each minute into the order of `groups` (of its row); those of a group keep theirs.
+    pub(crate) fn order_by(&mut self, groups: &[u32], width: usize) {
+        // Keys that are their own groups.
+        if groups == self.keys {
+            return;
+        }
+        let group_bits = radix::bits(groups.iter().fold(0, |all, group| all | u64::from(*group)));
+        let mut minute = 0_u64;
+        let mut last = self.minutes.first().copied();
+        let rows = self.minutes.iter().zip(groups).enumerate().map(|(row, (&at, &group))| {
+            minute += u64::from(last.replace(at) != Some(at));
+            (minute << group_bits | u64::from(group), row as u32)
+        });
+        let mut rows: Vec<(u64, u32)> = rows.collect();
+        radix::sort(&mut rows, group_bits + radix::bits(minute), |(place, _)| *place);
+        let (old, old_keys) = (std::mem::take(&mut self.words), std::mem::take(&mut self.keys));
+        self.words.reserve_exact(old.len());
+        self.keys.reserve_exact(old_keys.len());
+        for &(_, row) in &rows {
+            self.keys.push(old_keys[row as usize]);
+            self.words.extend_from_slice(&old[row as usize * width..][..width]);
+        }
+    }
+}
+
 impl Rows {
     fn rows(&self, from: usize) -> impl Iterator<Item = (u32, i32, i64)> + '_ {
         let rows = self.rows.get(from..).unwrap_or_default();
@@ -207,9 +236,13 @@ impl Rows {
     }
 }
 
-/// `rows` and `updates` in order of their places; codes of minutes as in `minutes`.
+/// `rows` and `updates` in order of their places, the milliseconds apart; codes of minutes as in `minutes`.
 fn fold_rows(layout: &Layout, minutes: &[i32], rows: &[u64], updates: &[Update], out: &mut Folded) {
     let sums_time = layout.reads_time();
+    let distinct = rows.chunk_by(|a, b| a >> 16 == b >> 16).count();
+    out.words.reserve(distinct * layout.words());
+    out.minutes.reserve(distinct);
+    out.keys.reserve(distinct);
     let (mut at, mut update) = (0, 0);
     while at < rows.len() || update < updates.len() {
         let here = rows.get(at).map(|row| row & !0xffff);
@@ -226,9 +259,14 @@ fn fold_rows(layout: &Layout, minutes: &[i32], rows: &[u64], updates: &[Update],
         layout.clear(row);
         if at > start {
             let base = i64::from(minute) * MINUTE;
-            let millis = |row: usize| base + (rows[row] & 0xffff) as i64;
-            let sum = if sums_time { (start..at).map(|row| i128::from(millis(row))).sum() } else { 0 };
-            layout.feed(row, (at - start) as i64, millis(start), millis(at - 1), sum);
+            let same = &rows[start..at];
+            let (first, last) = same
+                .iter()
+                .map(|row| (row & 0xffff) as i64)
+                .fold((i64::MAX, 0), |(first, last), ms| (first.min(ms), last.max(ms)));
+            let millis = |row: &u64| i128::from(base + (row & 0xffff) as i64);
+            let sum = if sums_time { same.iter().map(millis).sum() } else { 0 };
+            layout.feed(row, same.len() as i64, base + first, base + last, sum);
         }
         while let Some(next) = updates.get(update).filter(|update| update.place == place) {
             layout.update(row, usize::from(next.cell), next.value);

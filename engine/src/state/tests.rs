@@ -1,4 +1,6 @@
 //! The laws of state: whatever the split into batches, seals, frames and compactions, reads give what a recount gives.
+//!
+//! Over 400 lines: the laws share one feed and one recount.
 
 use super::*;
 use crate::event::EventBatch;
@@ -198,6 +200,22 @@ fn read(state: &State, metric: MetricId, request: &ReadRequest) -> ReadAnswer {
     state.read(metric, request, &|| false).unwrap_or_else(|fault| panic!("{fault}"))
 }
 
+/// The rows of a snapshot, whatever their order.
+fn rows(table: u16, snapshot: &[u8]) -> std::collections::BTreeSet<String> {
+    let table = &description().tables[usize::from(table)];
+    let layout = cells::Layout::new(&table.cells);
+    let mut reader = frame::FrameReader::open(snapshot, table.key.len()).expect("a snapshot");
+    let (mut key, mut words, mut rows) = (Vec::new(), layout.neutral(), std::collections::BTreeSet::new());
+    while let Some(pane) = reader.next(&layout, &mut key, &mut words).expect("a row") {
+        let text = |value: &frame::KeyValue| match value {
+            frame::KeyValue::Integer(n) => n.to_string(),
+            frame::KeyValue::Text(n) => String::from_utf8_lossy(reader.texts[*n]).into_owned(),
+        };
+        rows.insert(format!("{pane:?} {:?} {words:?}", key.iter().map(text).collect::<Vec<_>>()));
+    }
+    rows
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
@@ -317,13 +335,14 @@ proptest! {
 
     /// A state loaded from frames, compacted or not, answers as the one that wrote them, wherever panes are still held.
     #[test]
-    fn frames_carry_the_whole_state(events in events(), pieces in 1..6usize, request in requests(), compacted in 0..3usize, rolls in 0..40usize) {
+    fn frames_carry_the_whole_state(events in events(), pieces in 1..6usize, request in requests(), compacted in 0..3usize, rolls in 0..40usize, splits in 0..4u32) {
         let (state, metric, frames) = feed(&events, pieces);
         let watermark = events.iter().map(|event| event.time).max().unwrap_or(0);
         let mut loaded = State::default();
         let again = loaded.add(&description());
         let mut rows = 0;
-        for ((table, _), frames) in &frames {
+        let watermark_of = |n: u32| if n == 0 { i64::MIN } else { watermark };
+        for ((table, bucket), frames) in &frames {
             let description = &description().tables[usize::from(*table)];
             let keep = frames.len().saturating_sub(compacted);
             let (head, tail) = if compacted == 2 { frames.split_at(0) } else { frames.split_at(keep) };
@@ -331,7 +350,17 @@ proptest! {
                 let snapshot = compact(description, head, watermark).expect("a snapshot");
                 rows += loaded.load(again, usize::from(*table), &snapshot).expect("it loads");
             }
-            for frame in tail {
+            // The same from halves, and halves of these.
+            let mut open = vec![(*bucket, tail.to_vec())];
+            for n in 0..splits {
+                for (bucket, frames) in std::mem::take(&mut open) {
+                    match split(description, bucket, &frames, watermark_of(n)).expect("frames of a bucket") {
+                        Some(halves) => open.extend(halves.map(|(half, snapshot)| (half, vec![snapshot]))),
+                        None => open.push((bucket, frames)),
+                    }
+                }
+            }
+            for frame in open.iter().flat_map(|(_, frames)| frames) {
                 rows += loaded.load(again, usize::from(*table), frame).expect("it loads");
             }
         }
@@ -346,6 +375,42 @@ proptest! {
         // Windows are asked in whole hours: they are exact where hours are held.
         if request.step_ms.is_none() && request.from.is_some_and(|from| from >= held.hour_floor.min(held.minute_floor)) {
             prop_assert_eq!(read(&loaded, again, &request), read(&state, metric, &request));
+        }
+    }
+
+    /// What is written for a layout is what splitting gives: the same rows in the same buckets.
+    #[test]
+    fn frames_are_written_for_the_layout(events in events(), rounds in 1..5usize) {
+        let mut state = State::default();
+        let metric = state.add(&description());
+        let batch = batch(&events, 0, 0);
+        state.begin(&batch);
+        state.apply(metric, &batch, 0, &[]);
+        let sealed = state.seal(metric, 0);
+        let watermark = events.iter().map(|event| event.time).max().unwrap_or(0);
+        for _ in 0..rounds {
+            let mut expected = BTreeMap::new();
+            for frame in state.frames(metric, &[&sealed]) {
+                let table = &description().tables[usize::from(frame.table)];
+                let frames = [frame.bytes];
+                match split(table, frame.bucket, &frames, watermark).expect("a frame of the bucket") {
+                    Some(halves) => expected.extend(halves.map(|(half, snapshot)| ((frame.table, half), snapshot))),
+                    None => {
+                        let snapshot = compact(table, &frames, watermark).expect("a frame of the bucket");
+                        expected.insert((frame.table, frame.bucket), snapshot);
+                    }
+                }
+            }
+            let held: Vec<(u16, u32)> = expected.keys().copied().collect();
+            state.lay_out(metric, &held).expect("a layout");
+            let written = state.frames(metric, &[&sealed]).into_iter().map(|frame| {
+                let table = &description().tables[usize::from(frame.table)];
+                let snapshot = compact(table, &[frame.bytes], watermark).expect("a frame of the bucket");
+                ((frame.table, frame.bucket), snapshot)
+            });
+            let written: BTreeMap<_, _> = written.map(|(bucket, snapshot)| (bucket, rows(bucket.0, &snapshot))).collect();
+            let expected: BTreeMap<_, _> = expected.iter().map(|(bucket, snapshot)| (*bucket, rows(bucket.0, snapshot))).collect();
+            prop_assert_eq!(written, expected);
         }
     }
 

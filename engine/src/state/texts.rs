@@ -5,7 +5,6 @@
 
 use crate::event::TEXT_BIT;
 use foldhash::fast::RandomState;
-use hashbrown::HashTable;
 use siphasher::sip::SipHasher13;
 use std::cmp::Ordering;
 use std::hash::{BuildHasher, Hasher};
@@ -18,43 +17,108 @@ const HEAD: usize = 16;
 #[derive(Clone, Copy)]
 struct Slot {
     head: [u64; 2],
+    /// [`NONE`]: an empty slot.
     number: u32,
     len: u8,
 }
 
-/// The texts seen so far.
-#[derive(Default)]
+const NONE: u32 = u32::MAX;
+const EMPTY: Slot = Slot { head: [0; 2], number: NONE, len: 0 };
+const FIRST_SLOTS: usize = 64;
+
+/// The texts seen so far. Their slots: open addressing with linear probing over a power of two, at most ⅝ full.
 pub(crate) struct Texts {
-    slots: HashTable<Slot>,
+    slots: Vec<Slot>,
     bytes: Vec<u8>,
     ends: Vec<usize>,
     hasher: RandomState,
+}
+
+impl Default for Texts {
+    fn default() -> Texts {
+        let hasher = RandomState::default();
+        Texts { slots: vec![EMPTY; FIRST_SLOTS], bytes: Vec::new(), ends: Vec::new(), hasher }
+    }
 }
 
 impl Texts {
     /// The number of a text of at most 255 bytes, adding it if it is new.
     #[inline]
     pub(crate) fn intern(&mut self, text: &[u8]) -> u64 {
-        let hash = self.hasher.hash_one(text);
-        let head = head(text);
-        let (bytes, ends, hasher) = (&self.bytes, &self.ends, &self.hasher);
-        if let Some(slot) = self.slots.find(hash, |slot| matches(slot, head, text, bytes, ends)) {
-            return TEXT_BIT | u64::from(slot.number);
+        self.intern_hashed(text, self.hash(text))
+    }
+
+    /// What [`Texts::intern_hashed`] wants.
+    #[inline(always)]
+    pub(crate) fn hash(&self, text: &[u8]) -> u64 {
+        let mut state = self.hasher.build_hasher();
+        match text.len() {
+            // No id holds a zero byte, so the head alone says how long it is.
+            ..=HEAD => head(text).into_iter().for_each(|half| state.write_u64(half)),
+            _ => state.write(text),
         }
-        let number = u32::try_from(ends.len()).expect("four billion texts do not fit in memory");
-        let slot = Slot { head, number, len: text.len() as u8 };
-        self.slots.insert_unique(hash, slot, |slot| hasher.hash_one(text_of(bytes, ends, slot.number as usize)));
+        state.finish()
+    }
+
+    /// Something of the slot where the search begins: loading those of several texts first lets their cache misses overlap.
+    #[inline(always)]
+    pub(crate) fn load(&self, hash: u64) -> u32 {
+        self.slots[hash as usize & (self.slots.len() - 1)].number
+    }
+
+    /// As `intern`, of a text whose hash is known.
+    #[inline]
+    pub(crate) fn intern_hashed(&mut self, text: &[u8], hash: u64) -> u64 {
+        let head = head(text);
+        let at = self.slot(text, head, hash);
+        match self.slots[at].number {
+            NONE => self.add(text, head, hash, at),
+            number => TEXT_BIT | u64::from(number),
+        }
+    }
+
+    /// The slot of a text, or the empty one where it belongs.
+    #[inline(always)]
+    fn slot(&self, text: &[u8], head: [u64; 2], hash: u64) -> usize {
+        let mask = self.slots.len() - 1;
+        let mut at = hash as usize & mask;
+        while self.slots[at].number != NONE && !matches(&self.slots[at], head, text, &self.bytes, &self.ends) {
+            at = (at + 1) & mask;
+        }
+        at
+    }
+
+    #[cold]
+    fn add(&mut self, text: &[u8], head: [u64; 2], hash: u64, mut at: usize) -> u64 {
+        let number = u32::try_from(self.ends.len()).ok().filter(|number| *number != NONE);
+        let number = number.expect("four billion texts do not fit in memory");
+        if (self.ends.len() + 1) * 8 > self.slots.len() * 5 {
+            self.grow();
+            at = self.slot(text, head, hash);
+        }
+        self.slots[at] = Slot { head, number, len: text.len() as u8 };
         self.bytes.extend_from_slice(text);
         self.ends.push(self.bytes.len());
         TEXT_BIT | u64::from(number)
     }
 
+    fn grow(&mut self) {
+        let mut slots = vec![EMPTY; self.slots.len() * 2];
+        let mask = slots.len() - 1;
+        for slot in self.slots.iter().filter(|slot| slot.number != NONE) {
+            let mut at = self.hash(text_of(&self.bytes, &self.ends, slot.number as usize)) as usize & mask;
+            while slots[at].number != NONE {
+                at = (at + 1) & mask;
+            }
+            slots[at] = *slot;
+        }
+        self.slots = slots;
+    }
+
     /// The number of a text if it was seen.
     pub(crate) fn find(&self, text: &[u8]) -> Option<u64> {
-        let head = head(text);
-        let slot =
-            self.slots.find(self.hasher.hash_one(text), |slot| matches(slot, head, text, &self.bytes, &self.ends))?;
-        Some(TEXT_BIT | u64::from(slot.number))
+        let number = self.slots[self.slot(text, head(text), self.hash(text))].number;
+        (number != NONE).then(|| TEXT_BIT | u64::from(number))
     }
 
     /// The number of an id if it was seen (an integer always was).
@@ -118,17 +182,24 @@ impl Texts {
 
     /// Bytes in memory, about.
     pub(crate) fn memory(&self) -> usize {
-        self.bytes.capacity() + self.ends.capacity() * 8 + self.slots.capacity() * (size_of::<Slot>() + 1)
+        self.bytes.capacity() + self.ends.capacity() * 8 + self.slots.len() * size_of::<Slot>()
     }
 }
 
-#[inline]
+/// The first bytes of a text, zeros after them.
+#[inline(always)]
 fn head(text: &[u8]) -> [u64; 2] {
-    let mut bytes = [0; HEAD];
-    let len = text.len().min(HEAD);
-    bytes[..len].copy_from_slice(&text[..len]);
-    let (low, high) = bytes.split_at(8);
-    [low, high].map(|half| half.first_chunk().map_or(0, |half| u64::from_le_bytes(*half)))
+    let len = text.len();
+    let word = |at: usize| text.get(at..).and_then(|rest| rest.first_chunk()).map(|word| u64::from_le_bytes(*word));
+    let half = |at: usize| text.get(at..).and_then(|rest| rest.first_chunk()).map(|half| u32::from_le_bytes(*half));
+    match (word(0), half(0)) {
+        (Some(low), _) if len >= HEAD => [low, word(8).unwrap_or(0)],
+        // the last eight bytes, of which some are in `low` already
+        (Some(low), _) => [low, word(len - 8).and_then(|last| last.checked_shr(8 * (HEAD - len) as u32)).unwrap_or(0)],
+        // where first and last four overlap they are the same
+        (None, Some(first)) => [u64::from(first) | u64::from(half(len - 4).unwrap_or(0)) << (8 * (len - 4)), 0],
+        (None, None) => [text.iter().rev().fold(0, |all, byte| all << 8 | u64::from(*byte)), 0],
+    }
 }
 
 #[inline]
@@ -159,6 +230,17 @@ mod tests {
             }
             let distinct: std::collections::BTreeSet<_> = texts.iter().collect();
             prop_assert_eq!(all.len(), distinct.len());
+        }
+    }
+
+    #[test]
+    fn a_head_is_the_first_sixteen_bytes() {
+        let text: Vec<u8> = (1..=40).collect();
+        for len in 0..=text.len() {
+            let mut padded = text[..len.min(HEAD)].to_vec();
+            padded.resize(HEAD, 0);
+            let expected = [0, 8].map(|at| padded[at..].first_chunk().map_or(0, |half| u64::from_le_bytes(*half)));
+            assert_eq!(head(&text[..len]), expected, "{len}");
         }
     }
 

@@ -3,6 +3,16 @@
 /// Appends `value`, 1–10 bytes.
 #[inline]
 pub(crate) fn put(out: &mut Vec<u8>, mut value: u64) {
+    // Short ones at once: most numbers are.
+    if value < 0x80 {
+        return out.push(value as u8);
+    }
+    if value < 0x4000 {
+        return out.extend_from_slice(&[value as u8 | 0x80, (value >> 7) as u8]);
+    }
+    if value < 0x20_0000 {
+        return out.extend_from_slice(&[value as u8 | 0x80, (value >> 7) as u8 | 0x80, (value >> 14) as u8]);
+    }
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;

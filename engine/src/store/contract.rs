@@ -1,5 +1,7 @@
 //! What every store promises, as tests: run on the embedded store in the unit tests, on real Redis in `tests`. `contract`
 //! runs the named cases, `model` random steps against a naive store in memory. Failures panic with what was seen.
+//!
+//! Over 400 lines: the promises are one list, and the model stands beside what it shares with them.
 
 #![allow(clippy::unwrap_used, reason = "a failing unwrap fails the test")]
 
@@ -52,6 +54,7 @@ fn read(
     match store.read(revision, &[Known { bucket: at(bucket), last }]).unwrap().unwrap().buckets.remove(0) {
         BucketRead::Tail(frames) => (true, frames),
         BucketRead::Whole(frames) => (false, frames),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -73,6 +76,7 @@ pub fn contract(world: &mut dyn World) {
     several_are_answered_each(&*store);
     reads_and_compactions(&*store, frame, snapshot);
     full_buckets(&*store);
+    splits(&*store, frame, snapshot);
     pointers(&*store);
     drop(store);
     reopening_keeps_everything(world);
@@ -203,6 +207,82 @@ fn full_buckets(store: &dyn Store) {
     assert!(applied(&one(store, next)));
 }
 
+fn read_split(store: &dyn Store, r: &RevisionId, bucket: u32, last: Option<(FrameId, u64)>) -> BucketRead {
+    store.read(r, &[Known { bucket: at(bucket), last }]).unwrap().unwrap().buckets.remove(0)
+}
+
+fn splits(store: &dyn Store, frame: u64, snapshot: u64) {
+    let r = id("split");
+    let life = store.create(&r, b"").unwrap();
+    let halves = [BEGUN + 8, BEGUN + 9];
+    // What only a split can make is not begun by a commit; nothing else of that commit is applied.
+    let early = step(&r, life, 0, 1, &[(0, b"a"), (halves[0], b"b")]);
+    assert_eq!(one(store, early), CommitAnswer::Layout(at(halves[0])));
+    assert!(store.buckets(&r).unwrap().is_empty());
+    assert_eq!(read_split(store, &r, halves[0], None), BucketRead::None);
+    assert!(applied(&one(store, step(&r, life, 0, 1, &[(4, b"one"), (5, b"other")]))));
+    assert!(applied(&one(store, step(&r, life, 1, 2, &[(4, b"two")]))));
+    let frames = read(store, &r, 4, None).1;
+    let split = |last: &StoredFrame| Split {
+        revision: r.clone(),
+        life,
+        bucket: at(4),
+        last: (last.id, last.end),
+        halves: [(at(halves[0]), b"left".to_vec()), (at(halves[1]), b"right!".to_vec())],
+        kept: frames[0].end,
+    };
+    // Not what is stored: another last frame, another life, a bucket that is none.
+    assert_eq!(store.split(&split(&frames[0])).unwrap(), SplitAnswer::Stale, "a frame came after it");
+    assert_eq!(store.split(&Split { life: Life(life.0 ^ 1), ..split(&frames[1]) }).unwrap(), SplitAnswer::Stale);
+    assert_eq!(store.split(&Split { bucket: at(6), ..split(&frames[1]) }).unwrap(), SplitAnswer::Stale);
+    assert_eq!(store.buckets(&r).unwrap(), [at(4), at(5)]);
+    let SplitAnswer::Done(made) = store.split(&split(&frames[1])).unwrap() else { panic!("stale") };
+    assert_eq!(store.split(&split(&frames[1])).unwrap(), SplitAnswer::Stale, "sent twice");
+    assert_eq!(store.buckets(&r).unwrap(), [at(5), at(halves[0]), at(halves[1])]);
+    let begin = (made, frames[1].end);
+    for (half, bytes) in halves.into_iter().zip([&b"left"[..], b"right!"]) {
+        let (_, whole) = read(store, &r, half, None);
+        assert_eq!((texts(&whole), (whole[0].id, whole[0].end)), (vec![bytes], begin));
+        assert_eq!(read(store, &r, half, Some(begin)), (true, vec![]), "who folded all of it goes on there");
+    }
+    // Readers of what was: one that knew all, one that knew nothing, one that knew what never stood there.
+    let known = Some((frames[1].id, frames[1].end));
+    assert_eq!(read_split(store, &r, 4, known), BucketRead::Split { tail: Some(vec![]), begin });
+    assert_eq!(read_split(store, &r, 4, None), BucketRead::Split { tail: None, begin });
+    assert_eq!(read_split(store, &r, 4, Some((FrameId(1), frames[1].end))), BucketRead::Split { tail: None, begin });
+    // A commit that was made before it is refused whole, also when it is compacted or sent again; then it is made anew.
+    let late = step(&r, life, 2, 3, &[(5, b"x"), (4, b"late")]);
+    for _ in 0..2 {
+        assert_eq!(one(store, late.clone()), CommitAnswer::Layout(at(4)));
+        assert_eq!(store.compact(&compaction(&r, life, 4, &frames[1], b"no")).unwrap(), CompactAnswer::Stale);
+    }
+    assert_eq!((read(store, &r, 5, None).1.len(), store.stored(&r).unwrap().unwrap().progress[&3].next), (1, 2));
+    let again = step(&r, life, 2, 3, &[(5, b"x"), (halves[1], b"late")]);
+    let sizes = vec![
+        BucketSize { bucket: at(5), snapshot: 0, tail: 6 + 2 * frame },
+        BucketSize { bucket: at(halves[1]), snapshot: 6 + snapshot, tail: 4 + frame },
+    ];
+    assert_eq!(one(store, again), CommitAnswer::Applied(sizes));
+    assert_eq!(texts(&read(store, &r, halves[1], Some(begin)).1), [b"late"]);
+    // A half is split like any other; another life has none of it.
+    let last = read(store, &r, halves[1], None).1.pop().unwrap();
+    let quarters = [2 * BEGUN + 18, 2 * BEGUN + 19];
+    let next = Split {
+        bucket: at(halves[1]),
+        last: (last.id, last.end),
+        halves: quarters.map(|quarter| (at(quarter), b"q".to_vec())),
+        kept: last.end,
+        ..split(&last)
+    };
+    assert!(matches!(store.split(&next).unwrap(), SplitAnswer::Done(_)));
+    assert_eq!(store.buckets(&r).unwrap(), [5, halves[0], quarters[0], quarters[1]].map(at));
+    let second = store.create(&r, b"").unwrap();
+    assert!(store.buckets(&r).unwrap().is_empty());
+    assert_eq!(read_split(store, &r, quarters[0], None), BucketRead::None);
+    assert!(applied(&one(store, step(&r, second, 0, 1, &[(4, b"anew")]))));
+    assert_eq!(texts(&read(store, &r, 4, None).1), [b"anew"]);
+}
+
 fn pointers(store: &dyn Store) {
     let (old, new) = (id("pointed"), RevisionId { fingerprint: 8, ..id("pointed") });
     assert_eq!(store.current("pointed").unwrap(), None);
@@ -222,10 +302,18 @@ fn reopening_keeps_everything(world: &mut dyn World) {
     let first = read(&*store, &r, 0, None).1.remove(0);
     store.compact(&compaction(&r, life, 0, &first, b"snapshot")).unwrap();
     assert!(applied(&one(&*store, step(&r, life, 9, 10, &[(0, b"three")]))));
+    let last = read(&*store, &r, 5, None).1.remove(0);
+    let (bucket, halves) = (at(5), [BEGUN + 10, BEGUN + 11].map(|half| (at(half), b"half".to_vec())));
+    let split = Split { revision: r.clone(), life, bucket, last: (last.id, last.end), halves, kept: last.end };
+    assert!(matches!(store.split(&split).unwrap(), SplitAnswer::Done(_)));
+    let was = |store: &dyn Store| read_split(store, &r, 5, Some((last.id, last.end)));
+    let ended = was(&*store);
     let before = (store.stored(&r).unwrap(), store.buckets(&r).unwrap(), read(&*store, &r, 0, None));
     drop(store);
     let store = world.open(MAX_BUCKET_BYTES);
     assert_eq!((store.stored(&r).unwrap(), store.buckets(&r).unwrap(), read(&*store, &r, 0, None)), before);
+    assert_eq!(was(&*store), ended);
+    assert_eq!(one(&*store, step(&r, life, 10, 11, &[(5, b"4")])), CommitAnswer::Layout(at(5)));
     let sizes = vec![BucketSize { bucket: at(0), snapshot: 8 + snapshot, tail: 6 + 2 * frame }];
     assert_eq!(one(&*store, step(&r, life, 10, 11, &[(0, b"4")])), CommitAnswer::Applied(sizes));
     let frames = read(&*store, &r, 0, None).1;

@@ -5,8 +5,8 @@
 //! when it is read, opening reads progress and the heads of all frames: what is damaged or of an unknown format refuses
 //! the store. Writers wait for each other; readers see one moment, between two commits.
 
-use super::held::{Held, Revision};
-use super::keys::{self, FrameRow, Number};
+use super::held::{Held, Revision, Sizes};
+use super::keys::{self, FrameRow, Kind, Number};
 use super::*;
 use crate::config::Durability;
 use crate::database::{Batch, Database, DatabaseError, Keyspace, Shape};
@@ -84,6 +84,9 @@ impl EmbeddedStore {
         mut id: impl FnMut() -> FrameId,
     ) -> CommitAnswer {
         for (bucket, frame) in &commit.frames {
+            if !revision.is_bucket(*bucket) {
+                return CommitAnswer::Layout(*bucket);
+            }
             let sizes = revision.buckets.get(bucket).copied().unwrap_or_default();
             let full = sizes.snapshot + sizes.tail + frame.len() as u64 > self.max_bucket_bytes;
             // One frame always fits: compaction could make no room for it.
@@ -98,7 +101,7 @@ impl EmbeddedStore {
             sizes.tail += frame.len() as u64;
             let key = keys::frame_key(revision.number, *bucket, sizes.sequence);
             sizes.sequence += 1;
-            let row = FrameRow { snapshot: false, id: id(), end: sizes.end, bytes: frame.clone() };
+            let row = FrameRow { kind: Kind::Frame, id: id(), end: sizes.end, bytes: frame.clone() };
             batch.insert(&self.frames, key.clone(), keys::frame_value(&key, &row));
             touched.push(BucketSize { bucket: *bucket, snapshot: sizes.snapshot, tail: sizes.tail });
         }
@@ -123,7 +126,14 @@ impl EmbeddedStore {
 
     /// Frames after the last one known, without reading those before it where it still stands.
     fn bucket_read(&self, revision: &Revision, known: &Known) -> Result<BucketRead, StoreError> {
+        if !revision.is_bucket(known.bucket) && !revision.split.contains(&known.bucket) {
+            return Ok(BucketRead::None);
+        }
         let frames = self.bucket_frames(revision.number, known.bucket)?;
+        if let [(_, split @ FrameRow { kind: Kind::Split, .. })] = &frames[..] {
+            let all = known.last.is_some_and(|(id, end)| end == split.end && id.0.to_le_bytes()[..] == split.bytes);
+            return Ok(BucketRead::Split { tail: all.then(Vec::new), begin: (split.id, split.end) });
+        }
         let stored = |rows: &[(u64, FrameRow)]| {
             rows.iter().map(|(_, row)| StoredFrame { id: row.id, end: row.end, bytes: row.bytes.clone() }).collect()
         };
@@ -160,8 +170,7 @@ impl Store for EmbeddedStore {
         batch.insert(&self.rows, key.clone(), keys::revision_value(&key, number, life, meta));
         self.write(&mut held, batch)?;
         held.next_number += 1;
-        let fresh = Revision { number, life, meta: meta.to_vec(), progress: BTreeMap::new(), buckets: BTreeMap::new() };
-        held.revisions.insert(revision.clone(), fresh);
+        held.revisions.insert(revision.clone(), Revision::new(number, life, meta.to_vec()));
         Ok(life)
     }
 
@@ -252,9 +261,8 @@ impl Store for EmbeddedStore {
             return Ok(CompactAnswer::Stale);
         };
         let frames = self.bucket_frames(revision.number, compaction.bucket)?;
-        let Some(at) = frames.iter().position(|(_, row)| (row.id, row.end) == compaction.last) else {
-            return Ok(CompactAnswer::Stale);
-        };
+        let stands = |(_, row): &(u64, FrameRow)| (row.id, row.end) == compaction.last && row.kind != Kind::Split;
+        let Some(at) = frames.iter().position(stands) else { return Ok(CompactAnswer::Stale) };
         let mut batch = self.database.batch();
         for (sequence, _) in &frames[..at] {
             batch.remove(&self.frames, keys::frame_key(revision.number, compaction.bucket, *sequence));
@@ -263,7 +271,7 @@ impl Store for EmbeddedStore {
         let (sequence, last) = &frames[at];
         let key = keys::frame_key(revision.number, compaction.bucket, *sequence);
         let row = FrameRow {
-            snapshot: true,
+            kind: Kind::Snapshot,
             id: frame_id(nonce, &mut count),
             end: last.end,
             bytes: compaction.snapshot.clone(),
@@ -278,6 +286,44 @@ impl Store for EmbeddedStore {
             (sizes.snapshot, sizes.tail) = (compaction.snapshot.len() as u64, tail);
         }
         Ok(CompactAnswer::Done)
+    }
+
+    fn split(&self, split: &Split) -> Result<SplitAnswer, StoreError> {
+        let mut held = self.writable()?;
+        let (nonce, mut count) = (held.nonce, held.frame_count);
+        let Some(revision) = held.revisions.get(&split.revision).filter(|found| found.life == split.life) else {
+            return Ok(SplitAnswer::Stale);
+        };
+        let frames = self.bucket_frames(revision.number, split.bucket)?;
+        let last = frames.last().filter(|(_, row)| (row.id, row.end) == split.last && row.kind != Kind::Split);
+        let Some((sequence, _)) = last else { return Ok(SplitAnswer::Stale) };
+        let mut revision = revision.clone();
+        let mut batch = self.database.batch();
+        for (sequence, _) in &frames[..frames.len() - 1] {
+            batch.remove(&self.frames, keys::frame_key(revision.number, split.bucket, *sequence));
+        }
+        let (id, (last, end)) = (frame_id(nonce, &mut count), split.last);
+        let mut insert = |bucket: Bucket, sequence: u64, kind: Kind, bytes: Vec<u8>| {
+            let key = keys::frame_key(revision.number, bucket, sequence);
+            batch.insert(&self.frames, key.clone(), keys::frame_value(&key, &FrameRow { kind, id, end, bytes }));
+        };
+        insert(split.bucket, *sequence, Kind::Split, last.0.to_le_bytes().to_vec());
+        for (bucket, snapshot) in &split.halves {
+            if revision.buckets.contains_key(bucket) || revision.split.contains(bucket) {
+                let what = format!("bucket {} of table {} of {}", bucket.bucket, bucket.table, split.revision.metric);
+                return Err(keys::corrupt(&what, "it is there before it is made"));
+            }
+            insert(*bucket, 0, Kind::Snapshot, snapshot.clone());
+        }
+        for (bucket, snapshot) in &split.halves {
+            revision.buckets.insert(*bucket, Sizes { snapshot: snapshot.len() as u64, tail: 0, sequence: 1, end });
+        }
+        revision.buckets.remove(&split.bucket);
+        revision.split.insert(split.bucket);
+        self.write(&mut held, batch)?;
+        held.frame_count = count;
+        held.revisions.insert(split.revision.clone(), revision);
+        Ok(SplitAnswer::Done(id))
     }
 }
 

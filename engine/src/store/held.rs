@@ -2,10 +2,10 @@
 //! which is judged by it. Frames themselves stay on disk.
 
 use super::embedded::EmbeddedStore;
-use super::keys::{self, Number, corrupt};
+use super::keys::{self, Kind, Number, corrupt};
 use super::*;
 use crate::database::Keyspace;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// What is held in memory; always what the database holds, except after an unknown write (then `stale`).
 #[derive(Default)]
@@ -27,6 +27,8 @@ pub(super) struct Revision {
     pub(super) meta: Vec<u8>,
     pub(super) progress: BTreeMap<u32, StoredProgress>,
     pub(super) buckets: BTreeMap<Bucket, Sizes>,
+    /// Buckets that were split.
+    pub(super) split: BTreeSet<Bucket>,
 }
 
 /// Of one bucket: bytes of snapshot and tail, the next sequence, the logical end.
@@ -39,6 +41,16 @@ pub(super) struct Sizes {
 }
 
 impl Revision {
+    pub(super) fn new(number: Number, life: Life, meta: Vec<u8>) -> Revision {
+        let (progress, buckets, split) = Default::default();
+        Revision { number, life, meta, progress, buckets, split }
+    }
+
+    /// Whether frames may be appended there: it holds some, or may begin.
+    pub(super) fn is_bucket(&self, bucket: Bucket) -> bool {
+        self.buckets.contains_key(&bucket) || bucket.bucket < BEGUN && !self.split.contains(&bucket)
+    }
+
     /// The fence: life, offset and record must be those that the commit states.
     pub(super) fn refused(&self, commit: &Commit) -> Option<CommitAnswer> {
         if self.life != commit.life {
@@ -77,10 +89,7 @@ impl EmbeddedStore {
             let id = RevisionId { metric, fingerprint: u64::from_be_bytes(*fingerprint) };
             let (number, life, meta) = keys::revision_row(&key, &value)?;
             fresh.next_number = fresh.next_number.max(number.0 + 1);
-            by_number.insert(
-                number.0,
-                (id, Revision { number, life, meta, progress: BTreeMap::new(), buckets: BTreeMap::new() }),
-            );
+            by_number.insert(number.0, (id, Revision::new(number, life, meta)));
         }
         for (revision_id, revision) in by_number.values_mut() {
             for (key, value) in self.scan(&self.rows, &keys::progress_prefix(revision.number))? {
@@ -90,15 +99,19 @@ impl EmbeddedStore {
             for (key, value) in self.scan(&self.frames, &revision.number.0.to_be_bytes())? {
                 let (_, bucket, sequence) = keys::frame_place(&key)?;
                 let frame = keys::frame_row(&key, &value)?;
+                if frame.kind == Kind::Split {
+                    revision.split.insert(bucket);
+                    continue;
+                }
                 let sizes = revision.buckets.entry(bucket).or_default();
                 let length = frame.bytes.len() as u64;
-                if frame.snapshot && sizes.sequence > 0 {
+                if frame.kind == Kind::Snapshot && sizes.sequence > 0 {
                     return Err(corrupt(
                         &format!("bucket {} of table {} of {}", bucket.bucket, bucket.table, revision_id.metric),
                         "a snapshot follows frames",
                     ));
                 }
-                *if frame.snapshot { &mut sizes.snapshot } else { &mut sizes.tail } += length;
+                *if frame.kind == Kind::Snapshot { &mut sizes.snapshot } else { &mut sizes.tail } += length;
                 (sizes.sequence, sizes.end) = (sequence + 1, frame.end);
             }
         }

@@ -12,10 +12,22 @@ const FRAME_HEAD: usize = 1 + 4 + 1 + 16 + 8;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Number(pub(super) u64);
 
+/// What a row of a bucket is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A frame.
+    Frame = 0,
+    /// Frames folded into one; the first row of its bucket.
+    Snapshot = 1,
+    /// The bucket was split: the only row of its bucket. Its id is that of the halves' snapshots, its bytes are the id of
+    /// the last frame there was.
+    Split = 2,
+}
+
 /// One frame's row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct FrameRow {
-    pub(super) snapshot: bool,
+    pub(super) kind: Kind,
     pub(super) id: FrameId,
     pub(super) end: u64,
     pub(super) bytes: Vec<u8>,
@@ -85,7 +97,7 @@ pub(super) fn frame_value(key: &[u8], row: &FrameRow) -> Vec<u8> {
     let mut out = Vec::with_capacity(FRAME_HEAD + row.bytes.len());
     out.push(FORMAT);
     out.extend_from_slice(&[0; 4]);
-    out.push(u8::from(row.snapshot));
+    out.push(row.kind as u8);
     out.extend_from_slice(&row.id.0.to_le_bytes());
     out.extend_from_slice(&row.end.to_le_bytes());
     out.extend_from_slice(&row.bytes);
@@ -106,15 +118,16 @@ pub(super) fn frame_row(key: &[u8], value: &[u8]) -> Result<FrameRow, StoreError
     if checksum(key, rest) != u32::from_le_bytes(*crc) {
         return Err(corrupt(&what(), "its checksum differs"));
     }
-    let ([snapshot], rest) = rest.split_first_chunk::<1>().ok_or_else(fault)?;
+    let ([kind], rest) = rest.split_first_chunk::<1>().ok_or_else(fault)?;
     let (id, rest) = rest.split_first_chunk::<16>().ok_or_else(fault)?;
     let (end, bytes) = rest.split_first_chunk::<8>().ok_or_else(fault)?;
-    Ok(FrameRow {
-        snapshot: *snapshot != 0,
-        id: FrameId(u128::from_le_bytes(*id)),
-        end: u64::from_le_bytes(*end),
-        bytes: bytes.to_vec(),
-    })
+    let kind = match kind {
+        0 => Kind::Frame,
+        1 => Kind::Snapshot,
+        2 => Kind::Split,
+        _ => return Err(corrupt(&what(), "its kind is not known to this engine")),
+    };
+    Ok(FrameRow { kind, id: FrameId(u128::from_le_bytes(*id)), end: u64::from_le_bytes(*end), bytes: bytes.to_vec() })
 }
 
 fn checksum(key: &[u8], rest: &[u8]) -> u32 {

@@ -29,12 +29,15 @@ pub struct RevisionId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Life(pub u128);
 
+/// Buckets numbered below this are begun by the first commit that touches them; those from here on only by a split.
+pub const BEGUN: u32 = 1 << 24;
+
 /// A bucket of a table of a revision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bucket {
     /// Index of the table in the metric's description.
     pub table: u16,
-    /// Number of the bucket, below the table's bucket count.
+    /// Number of the bucket: which it may be is the writer's to say, but for [`BEGUN`].
     pub bucket: u32,
 }
 
@@ -102,6 +105,9 @@ pub enum CommitAnswer {
     OtherLife(Option<Life>),
     /// Not applied: a bucket would pass its size limit; compact it, then retry.
     Full(Bucket),
+    /// Not applied: this is no bucket any more, because it was split; or not yet again, because the store went back to before
+    /// it was made by a split. Ask which buckets there are, and send the same range in these.
+    Layout(Bucket),
     /// Not applied: what stands under this revision's keys is not its state. What, and what to do; other commits have
     /// their own answers.
     Broken(String),
@@ -147,6 +153,15 @@ pub enum BucketRead {
     Tail(Vec<StoredFrame>),
     /// That frame no longer stands there: the whole bucket, the view is to be dropped.
     Whole(Vec<StoredFrame>),
+    /// It was split. No frame is returned of its halves: they begin where it ended.
+    Split {
+        /// Frames after the one the reader folded, up to the end; its view stays valid. `None`: that is not known any more.
+        tail: Option<Vec<StoredFrame>>,
+        /// Id and logical end of what each half begins with: a snapshot of its share of all frames.
+        begin: (FrameId, u64),
+    },
+    /// There is no such bucket, and a commit could not begin it: the store went back to before a split.
+    None,
 }
 
 /// One moment of a revision.
@@ -179,6 +194,32 @@ pub enum CompactAnswer {
     /// The prefix is now the snapshot.
     Done,
     /// The prefix no longer stands (compacted by another, or the store went back): nothing happened.
+    Stale,
+}
+
+/// Replaces a bucket by two, each with a snapshot of its share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Split {
+    /// Whose bucket.
+    pub revision: RevisionId,
+    /// The life it was made on.
+    pub life: Life,
+    /// Which bucket.
+    pub bucket: Bucket,
+    /// The last frame of the bucket, and its logical end; the snapshots fold all frames up to it.
+    pub last: (FrameId, u64),
+    /// The buckets in its place, none of which is there, and their snapshots.
+    pub halves: [(Bucket, Vec<u8>); 2],
+    /// A logical end. Where readers have views of their own, frames after it stay readable for a while.
+    pub kept: u64,
+}
+
+/// What became of a split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SplitAnswer {
+    /// The bucket is two now. The id of both snapshots; their logical end is that of the last frame.
+    Done(FrameId),
+    /// Its last frame is another one (appended, compacted or split by another, or the store went back): nothing happened.
     Stale,
 }
 
@@ -221,7 +262,7 @@ pub trait Store: Send + Sync {
     /// [`StoreError`].
     fn read(&self, revision: &RevisionId, known: &[Known]) -> Result<Option<Reading>, StoreError>;
 
-    /// The buckets of a revision that hold anything.
+    /// The buckets of a revision that hold anything; of one that was split the halves.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -232,6 +273,12 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError`]; may be sent again.
     fn compact(&self, compaction: &Compaction) -> Result<CompactAnswer, StoreError>;
+
+    /// Replaces a bucket by two, iff the frame that is folded last is still its last one.
+    ///
+    /// # Errors
+    /// [`StoreError`]; may be sent again.
+    fn split(&self, split: &Split) -> Result<SplitAnswer, StoreError>;
 }
 
 /// The store did not do what it was asked.

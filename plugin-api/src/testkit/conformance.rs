@@ -2,20 +2,21 @@
 //!
 //! ```ignore
 //! #[test]
-//! fn conforms() {
-//!     tally_plugin::testkit::conforms::<MyMetric>(json!({}), &|schema, value| {
-//!         let validator = jsonschema::validator_for(schema).map_err(|fault| fault.to_string())?;
-//!         validator.validate(value).map_err(|fault| fault.to_string())
-//!     });
+//! fn conforms_to_the_laws() {
+//!     tally_plugin::testkit::conforms::<MyMetric>(json!({}), &tally_plugin::testkit::fits);
 //! }
 //! ```
+//!
+//! `tally plugin check` holds a built file to the same laws.
 
-use super::events::{Event, Random, day_of_events, random_events};
+use super::events::{Event, Random, day_of_events, odd_events, random_events};
 use super::question::ask;
-use super::state::State;
+use super::state::{FAILED, State};
+use super::subject::Subject;
+use crate::ask::Refusal;
 use crate::description::From;
-use crate::metric::Metric;
-use serde_json::Value;
+use crate::metric::{self, Metric};
+use serde_json::{Value, json};
 
 /// Checks a value against a JSON Schema.
 pub type Check<'a> = &'a dyn Fn(&Value, &Value) -> Result<(), String>;
@@ -23,102 +24,199 @@ pub type Check<'a> = &'a dyn Fn(&Value, &Value) -> Result<(), String>;
 /// Cases per law.
 const SEEDS: u64 = 48;
 
-/// Holds a metric to the laws, for one configuration:
-/// `update` is pure and looks at each event alone; however the log is cut and ordered, the state is the same; merging
-/// is associative, commutative and has an identity; odd events do no harm; the examples fit the params schema and are
-/// answered; answers fit the result schema, before the first event too.
+/// A metric on trial, with one configuration.
+pub struct Trial<'a> {
+    /// Makes it anew, as a restarted host would.
+    pub make: &'a dyn Fn() -> Result<Box<dyn Subject + 'a>, String>,
+    /// Checks a value against a schema.
+    pub check: Check<'a>,
+}
+
+/// One law.
+#[derive(Clone, Copy)]
+pub struct Law {
+    /// Under which reports and documents name it.
+    pub name: &'static str,
+    /// What it demands.
+    pub demands: &'static str,
+    hold: fn(&Trial<'_>) -> Held,
+}
+
+/// What was looked at; or in which way the law is broken.
+type Held = Result<String, String>;
+
+/// All laws, in the order in which a report shows them.
+pub const LAWS: [Law; 7] = [
+    Law { name: "params", demands: "unknown params are refused by the schema", hold: params },
+    Law { name: "examples", demands: "examples are valid and answered, answers fit the result schema", hold: examples },
+    Law { name: "purity", demands: "the same input gives the same output, whatever was before", hold: purity },
+    Law { name: "split", demands: "cutting the log into other batches does not change the state", hold: split },
+    Law { name: "order", demands: "another order of the events does not change the state", hold: order },
+    Law { name: "merges", demands: "merges are associative and commutative, and every cell is fed", hold: merges },
+    Law { name: "odd_events", demands: "odd events do no harm", hold: odd },
+];
+
+impl Law {
+    /// Holds a metric to it: what was looked at, as a sentence.
+    ///
+    /// # Errors
+    /// A sentence: in which way the law is broken.
+    pub fn hold(&self, trial: &Trial<'_>) -> Result<String, String> {
+        (self.hold)(trial)
+    }
+}
+
+/// Holds a metric to all [`LAWS`], for one configuration.
 ///
 /// # Panics
-/// If a law is broken; the text names law and seed.
+/// If laws are broken; the text names all of them, with the seed.
 pub fn conforms<M: Metric>(config: Value, check: Check<'_>) {
-    let empty =
-        || State::<M>::new(config.clone()).unwrap_or_else(|fault| panic!("the configuration is refused: {fault}"));
-    for seed in 0..SEEDS {
-        let mut random = Random(seed);
+    let text = config.to_string();
+    let make = || metric::create::<M>(&text).map(|metric| Box::new(metric) as Box<dyn Subject>);
+    let trial = Trial { make: &make, check };
+    let broken = LAWS.iter().filter_map(|law| law.hold(&trial).err().map(|how| format!("{}: {how}", law.name)));
+    let broken: Vec<String> = broken.collect();
+    assert!(broken.is_empty(), "broken laws:\n{}", broken.join("\n"));
+}
+
+impl<'a> Trial<'a> {
+    /// A metric made anew that has counted nothing.
+    fn empty(&self) -> Result<State<Box<dyn Subject + 'a>>, String> {
+        (self.make)().map(State::of).map_err(|fault| format!("the configuration is refused: {fault}"))
+    }
+
+    fn counted(&self, events: &[Event]) -> Result<State<Box<dyn Subject + 'a>>, String> {
+        let mut state = self.empty()?;
+        state.feed(events)?;
+        Ok(state)
+    }
+}
+
+/// Runs a law for each seed.
+fn for_seeds(law: impl Fn(Random) -> Result<(), String>) -> Result<(), String> {
+    (0..SEEDS).try_for_each(|seed| law(Random(seed)).map_err(|how| format!("seed {seed}: {how}")))
+}
+
+fn same<T: PartialEq>(a: &T, b: &T, otherwise: &str) -> Result<(), String> {
+    if a == b { Ok(()) } else { Err(otherwise.into()) }
+}
+
+fn params(trial: &Trial<'_>) -> Held {
+    let description = trial.empty()?.description().clone();
+    let unknown = json!({"no_such_param": 1});
+    match (trial.check)(&description.params_schema, &unknown) {
+        Err(_) => Ok("unknown ones are refused".into()),
+        Ok(()) => Err("the schema accepts unknown params: a slip of the pen would be ignored".into()),
+    }
+}
+
+fn examples(trial: &Trial<'_>) -> Held {
+    let mut state = trial.empty()?;
+    answered(&state, trial.check, "before the first event")?;
+    state.feed(&day_of_events())?;
+    answered(&state, trial.check, "over a day of events")?;
+    state.feed(&random_events(&mut Random(1), 300))?;
+    answered(&state, trial.check, "over random events")?;
+    Ok(format!("{} examples answered, before the first event too", state.description().examples.len()))
+}
+
+fn purity(trial: &Trial<'_>) -> Held {
+    for_seeds(|mut random| {
         let events = random_events(&mut random, 60);
-        update_is_pure(&empty(), &events, seed);
-        any_cut_gives_the_same_state(&empty, &events, &mut random, seed);
+        let used = trial.counted(&events)?;
+        let once = used.deltas(&events)?;
+        same(&once, &used.deltas(&events)?, "the same batch twice gives different deltas")?;
+        same(&once, &trial.empty()?.deltas(&events)?, "deltas depend on what was counted before")?;
+        same(&used.deltas(&[])?, &vec![], "an empty batch gives deltas")
+    })?;
+    let (used, other) = (trial.counted(&day_of_events())?, trial.counted(&day_of_events())?);
+    for example in &used.description().examples {
+        let answers = [&used, &used, &other].map(|state| state.answer(&ask(example.params.clone())));
+        let what = format!("the question \"{}\" is answered differently when it is asked again", example.note);
+        same(&answers[0], &answers[1], &what)?;
+        same(&answers[0], &answers[2], &format!("{what}, of a metric made anew"))?;
     }
-    merges_are_closed(&empty(), &mut Random(7));
-    let mut state = empty();
-    examples_are_answered(&state, check, "before the first event");
-    feed(&mut state, &day_of_events(), 0);
-    examples_are_answered(&state, check, "over a day of events");
-    feed(&mut state, &random_events(&mut Random(1), 300), 1);
-    examples_are_answered(&state, check, "over random events");
+    Ok(format!("{SEEDS} logs counted twice, each example asked three times"))
 }
 
-fn feed<M: Metric>(state: &mut State<M>, events: &[Event], seed: u64) {
-    state.feed(events).unwrap_or_else(|fault| panic!("seed {seed}: {fault}"));
+fn split(trial: &Trial<'_>) -> Held {
+    for_seeds(|mut random| {
+        let events = random_events(&mut random, 60);
+        let (whole, mut cut, mut rest) = (trial.counted(&events)?, trial.empty()?, events.as_slice());
+        while !rest.is_empty() {
+            let (batch, after) = rest.split_at(1 + random.below(rest.len() as u64) as usize);
+            cut.feed(batch)?;
+            rest = after;
+        }
+        same(&whole.tables(), &cut.tables(), "cutting the log into other batches changes the state")
+    })?;
+    Ok(format!("{SEEDS} logs, whole and cut at random"))
 }
 
-fn update_is_pure<M: Metric>(state: &State<M>, events: &[Event], seed: u64) {
-    let once = state.deltas(events);
-    assert_eq!(once, state.deltas(events), "seed {seed}: the same batch twice gives different deltas");
-    assert!(state.deltas(&[]).is_empty(), "an empty batch gives deltas");
+fn order(trial: &Trial<'_>) -> Held {
+    for_seeds(|mut random| {
+        let mut events = random_events(&mut random, 60);
+        let whole = trial.counted(&events)?;
+        for n in (1..events.len()).rev() {
+            events.swap(n, random.below(n as u64 + 1) as usize);
+        }
+        same(&whole.tables(), &trial.counted(&events)?.tables(), "another order of the events changes the state")
+    })?;
+    Ok(format!("{SEEDS} logs, in order and shuffled"))
 }
 
-fn any_cut_gives_the_same_state<M: Metric>(
-    empty: &dyn Fn() -> State<M>,
-    events: &[Event],
-    random: &mut Random,
-    seed: u64,
-) {
-    let mut whole = empty();
-    feed(&mut whole, events, seed);
-
-    let (mut cut, mut rest) = (empty(), events);
-    while !rest.is_empty() {
-        let (batch, after) = rest.split_at(1 + random.below(rest.len() as u64) as usize);
-        feed(&mut cut, batch, seed);
-        rest = after;
-    }
-    assert_eq!(whole.tables(), cut.tables(), "seed {seed}: cutting the log into other batches changes the state");
-
-    let mut shuffled = events.to_vec();
-    for n in (1..shuffled.len()).rev() {
-        shuffled.swap(n, random.below(n as u64 + 1) as usize);
-    }
-    let mut other = empty();
-    feed(&mut other, &shuffled, seed);
-    assert_eq!(whole.tables(), other.tables(), "seed {seed}: another order of the events changes the state");
-}
-
-fn merges_are_closed<M: Metric>(state: &State<M>, random: &mut Random) {
-    let cells = state.description().tables.iter().flat_map(|table| &table.cells);
-    for cell in cells {
+fn merges(trial: &Trial<'_>) -> Held {
+    let (state, mut random) = (trial.empty()?, Random(7));
+    let cells: Vec<_> = state.description().tables.iter().flat_map(|table| &table.cells).collect();
+    for cell in &cells {
+        let of = |how: &str| format!("cell {}: {how}", cell.name);
         for _ in 0..SEEDS {
             let mut value = || i128::from(random.below(1 << 40)) - (1 << 39);
             let (a, b, c, merge) = (value(), value(), value(), cell.merge);
-            assert_eq!(merge.of(a, b), merge.of(b, a), "{}: not commutative", cell.name);
-            assert_eq!(merge.of(merge.of(a, b), c), merge.of(a, merge.of(b, c)), "{}: not associative", cell.name);
-            assert_eq!(merge.of(merge.identity(), a), a, "{}: no identity", cell.name);
+            same(&merge.of(a, b), &merge.of(b, a), &of("its merge is not commutative"))?;
+            same(&merge.of(merge.of(a, b), c), &merge.of(a, merge.of(b, c)), &of("its merge is not associative"))?;
+            same(&merge.of(merge.identity(), a), &a, &of("its merge has no identity"))?;
         }
         let fed_by_host = matches!(cell.from, From::One | From::EventTime);
-        assert!(fed_by_host || !state.deltas(&day_of_events()).is_empty(), "{}: update never feeds it", cell.name);
+        if !fed_by_host && state.deltas(&day_of_events())?.is_empty() {
+            return Err(of("update never feeds it"));
+        }
     }
+    Ok(format!("{} cells", cells.len()))
 }
 
-fn examples_are_answered<M: Metric>(state: &State<M>, check: Check<'_>, when: &str) {
+fn odd(trial: &Trial<'_>) -> Held {
+    for_seeds(|mut random| {
+        let state = trial.counted(&odd_events(&mut random, 200))?;
+        answered(&state, trial.check, "over odd events")
+    })?;
+    Ok(format!("{} of them counted and asked for", SEEDS * 200))
+}
+
+fn answered(state: &State<Box<dyn Subject + '_>>, check: Check<'_>, when: &str) -> Result<(), String> {
     let description = state.description();
-    assert!(!description.examples.is_empty(), "a metric has at least one example");
+    if description.examples.is_empty() {
+        return Err("there is none, and a metric has at least one".into());
+    }
     for example in &description.examples {
         let (params, note) = (&example.params, &example.note);
-        let own = own_params(params, description.time);
-        check(&description.params_schema, &own)
-            .unwrap_or_else(|fault| panic!("example \"{note}\" does not fit the params schema: {fault}"));
-        let answer = state.answer(&ask(params.clone()));
-        let answer = answer.unwrap_or_else(|refusal| panic!("example \"{note}\" is refused {when}: {refusal:?}"));
-        check(&description.result_schema, &answer).unwrap_or_else(|fault| {
-            panic!("the answer to \"{note}\" {when} does not fit the result schema: {fault}\n{answer:#}")
-        });
-        let again = state.answer(&ask(params.clone()));
-        assert_eq!(again.ok().as_ref(), Some(&answer), "the same question twice is answered differently {when}");
+        check(&description.params_schema, &own_params(params, description.time))
+            .map_err(|fault| format!("example \"{note}\" does not fit the params schema: {fault}"))?;
+        let answer = state.answer(&ask(params.clone())).map_err(|refusal| not_answered(note, when, &refusal))?;
+        check(&description.result_schema, &answer)
+            .map_err(|fault| format!("the answer to \"{note}\" {when} does not fit the result schema: {fault}"))?;
     }
+    Ok(())
+}
+
+fn not_answered(note: &str, when: &str, refusal: &Refusal) -> String {
+    let said: Vec<&str> = refusal.errors.iter().map(|fault| fault.detail.as_str()).collect();
+    let how = if refusal.code == FAILED { "fails" } else { "is refused" };
+    format!("example \"{note}\" {how} {when}: {}", said.join("; "))
 }
 
 /// Without the time params, which are the host's.
-fn own_params(params: &Value, time: bool) -> Value {
+pub(super) fn own_params(params: &Value, time: bool) -> Value {
     let mut params = params.clone();
     if let (true, Some(object)) = (time, params.as_object_mut()) {
         for name in ["window", "from", "to", "bucket", "event_types"] {
@@ -127,3 +225,7 @@ fn own_params(params: &Value, time: bool) -> Value {
     }
     params
 }
+
+#[cfg(test)]
+#[path = "conformance_tests.rs"]
+mod tests;

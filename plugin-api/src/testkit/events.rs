@@ -90,8 +90,41 @@ pub fn random_events(random: &mut Random, count: usize) -> Vec<Event> {
         .collect()
 }
 
-/// Calls `f` with events as the columns of one batch.
-pub(super) fn as_columns<T>(events: &[Event], f: impl FnOnce(&Columns<'_>) -> T) -> T {
+/// Events that decode accepts and hardly anybody thinks of: ids and types at the ends of their ranges, times from year 0 to
+/// 9999, absent ids, texts that look like numbers, one event many times.
+#[must_use]
+pub fn odd_events(random: &mut Random, count: usize) -> Vec<Event> {
+    let ids = [
+        None,
+        Some(Id::Integer(0)),
+        Some(Id::Integer((1 << 53) - 1)),
+        Some(Id::Text("9007199254740992".into())),
+        Some(Id::Text("-1".into())),
+        Some(Id::Text(" ".into())),
+        Some(Id::Text("__other__".into())),
+        Some(Id::Text("null".into())),
+        Some(Id::Text("\"}{\\".into())),
+        Some(Id::Text("\u{10FFFF}".repeat(16))),
+        Some(Id::Text("a\u{0301}\u{202E}".into())),
+    ];
+    let types = ["a", "view", "__other__", "z9_", "a23456789_123456789_123456789_12"];
+    let times = [-62_167_219_200_000, -1, 0, 1_767_225_599_999, 1_767_225_600_000, 253_402_300_799_999];
+    let ordinary = random_events(random, count);
+    let mut events: Vec<Event> = Vec::with_capacity(count);
+    for mut event in ordinary {
+        let mut pick = |below: usize| random.below(below as u64) as usize;
+        event.user = ids[pick(ids.len())].clone();
+        event.product = ids[pick(ids.len())].clone();
+        event.event_type = types[pick(types.len())].into();
+        event.time = times[pick(times.len())];
+        let again = if events.is_empty() || pick(4) > 0 { event } else { events[pick(events.len())].clone() };
+        events.push(again);
+    }
+    events
+}
+
+/// Calls `f` with events as the columns of one batch, as the host hands them over.
+pub fn as_columns<T>(events: &[Event], f: impl FnOnce(&Columns<'_>) -> T) -> T {
     let (mut kind_names, mut text_bytes, mut text_ends) = (Vec::<Box<str>>::new(), Vec::new(), Vec::new());
     let mut kinds = Vec::new();
     for event in events {

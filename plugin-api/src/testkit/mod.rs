@@ -6,11 +6,16 @@
 mod conformance;
 mod events;
 mod execute;
+mod fits;
+pub mod golden;
 mod question;
 mod state;
+mod subject;
 
-pub use conformance::{Check, conforms};
-pub use events::{Event, Random, day_of_events, event, random_events};
+pub use conformance::{Check, LAWS, Law, Trial, conforms};
+pub use events::{Event, Random, as_columns, day_of_events, event, odd_events, random_events};
 pub use execute::execute;
+pub use fits::fits;
 pub use question::{Question, ask};
 pub use state::{State, TableState};
+pub use subject::Subject;

@@ -3,13 +3,12 @@
 use super::events::{Event, as_columns};
 use super::execute::execute;
 use super::question::Question;
+use super::subject::Subject;
 use crate::abi::{DeltaBuffer, RawDelta};
 use crate::ask::{Refusal, Reply, Warning};
-use crate::batch::{Batch, Deltas};
 use crate::description::{Description, From, Key, Merge, Table};
 use crate::metric::{self, Metric};
 use crate::read::{Id, ReadAnswer, ReadRequest};
-use crate::reader::Reader;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -31,10 +30,16 @@ impl<M: Metric> State<M> {
     /// # Errors
     /// A sentence: the configuration does not fit.
     pub fn new(config: Value) -> Result<Self, String> {
-        let metric: M = metric::create(&config.to_string())?;
-        let description = metric::describe(&metric);
+        Ok(State::of(metric::create(&config.to_string())?))
+    }
+}
+
+impl<M: Subject> State<M> {
+    /// A metric, wherever it is, that has counted nothing.
+    pub fn of(metric: M) -> Self {
+        let description = metric.describe();
         let tables = vec![TableState::new(); description.tables.len()];
-        Ok(State { metric, description, tables })
+        State { metric, description, tables }
     }
 
     /// What the metric says of itself.
@@ -53,20 +58,21 @@ impl<M: Metric> State<M> {
     }
 
     /// What `update` makes of these events as one batch.
-    pub fn deltas(&self, events: &[Event]) -> Vec<RawDelta> {
+    ///
+    /// # Errors
+    /// A sentence: it failed.
+    pub fn deltas(&self, events: &[Event]) -> Result<Vec<RawDelta>, String> {
         let mut buffer = DeltaBuffer::default();
-        as_columns(events, |columns| {
-            self.metric.update(&Batch::new(columns), &mut Deltas::new(&self.description.tables, &mut buffer));
-        });
-        buffer.deltas.into_vec()
+        as_columns(events, |columns| self.metric.update(&self.description.tables, columns, &mut buffer))?;
+        Ok(buffer.deltas.into_vec())
     }
 
     /// Counts these events as one batch.
     ///
     /// # Errors
-    /// A sentence: `update` handed over a delta that fits no event or no declared cell. Nothing was counted then.
+    /// A sentence: `update` failed, or handed over a delta that fits no event or no declared cell. Nothing was counted then.
     pub fn feed(&mut self, events: &[Event]) -> Result<(), String> {
-        let deltas = self.deltas(events);
+        let deltas = self.deltas(events)?;
         for delta in &deltas {
             let cell = self
                 .description
@@ -126,8 +132,8 @@ impl<M: Metric> State<M> {
         let first = self.tables.iter().flat_map(|table| table.keys().map(|(_, minute)| *minute)).min();
         let ask = question.ask(first)?;
         let read = |request: &ReadRequest| self.read(request);
-        let reply = metric::answer(&self.metric, ask, &Reader::new(&self.description.tables, &read));
-        match reply.map_err(|fault| Refusal::invalid("", fault))? {
+        let reply = self.metric.answer(&self.description.tables, ask, &read);
+        match reply.map_err(failed)? {
             Reply::Answer { result, warnings } => Ok((result, warnings)),
             Reply::Refusal(refusal) => Err(refusal),
         }
@@ -154,6 +160,13 @@ impl Merge {
             Merge::Max => a.max(b),
         }
     }
+}
+
+/// Code of the refusal that stands for a metric which failed while answering.
+pub(super) const FAILED: &str = "failed";
+
+fn failed(fault: String) -> Refusal {
+    Refusal { code: FAILED.into(), ..Refusal::invalid("", fault) }
 }
 
 /// The row of the table that an event belongs to; `None` if it counts in none.

@@ -1,5 +1,6 @@
 //! The arguments. What they mean is in the command's file.
 
+use super::plugin::args::{Check, New, Test};
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -18,7 +19,7 @@ tally: live metrics from an event log
 commands
   demo      run with made-up events        produce   send made-up events or a file
   run       run as metrics.toml says       import    names of users and products from a CSV file
-  query     evaluate a metric              plugin    what is loaded
+  query     evaluate a metric              plugin    list, new, check, test
   verify    recount from the log           migrate   the catalogue's tables, made and changed
   config    what is configured, and why    dead-letters   records that were refused
 
@@ -43,12 +44,14 @@ pub(crate) enum Command {
     Produce(Produce),
     /// Evaluate a metric of a running engine
     Query(Query),
-    /// The metrics and plugins of a running engine
+    /// Metrics of a running engine; plugins made, checked and tested
     Plugin(Plugin),
     /// The newest records that could not be events, and why
     DeadLetters(DeadLetters),
     /// Count everything again from the log and compare: exit code 1 on any difference
     Verify(Verify),
+    /// What the store of a running engine holds
+    State(State),
     /// Write users or products from a CSV file into the catalogue
     Import(Import),
     /// Make and change the catalogue's tables, as this version needs them
@@ -174,6 +177,29 @@ pub(crate) enum PluginCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Let the newer revision of a metric answer
+    Promote {
+        /// The metric
+        name: String,
+        #[command(flatten)]
+        engine: Engine,
+    },
+    /// Let the revision before answer again
+    Rollback {
+        /// The metric
+        name: String,
+        #[command(flatten)]
+        engine: Engine,
+    },
+    /// Write a crate for a new metric, with its tests
+    New(New),
+    /// Say whether a plugin file is any good, without an engine
+    Check(Check),
+    /// Run golden cases against a built plugin file
+    Test(Test),
+    /// Loads a plugin file for `check` and `test`
+    #[command(hide = true)]
+    Inside,
 }
 
 #[derive(Group, Debug)]
@@ -209,6 +235,52 @@ pub(crate) struct Verify {
     /// Print the whole result on one line
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Group, Debug)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct State {
+    #[command(subcommand)]
+    pub(crate) command: StateCommand,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum StateCommand {
+    /// Each metric's revision, life and offsets, and its tables in numbers
+    Tables {
+        #[command(flatten)]
+        engine: Engine,
+        /// Print the whole answer on one line
+        #[arg(long)]
+        json: bool,
+    },
+    /// The buckets of a table, or of all
+    #[command(after_help = "  tally state buckets user_activities/activity")]
+    Buckets {
+        /// METRIC/TABLE; either alone where that names one table
+        #[arg(value_name = "TABLE", value_parser = table)]
+        table: Option<String>,
+        #[command(flatten)]
+        engine: Engine,
+        /// Print the whole answer on one line
+        #[arg(long)]
+        json: bool,
+    },
+    /// The stored cells of a key, pane by pane
+    #[command(after_help = "  tally state get user_activities u1\n  tally state get event_frequencies purchase --json")]
+    Get {
+        /// METRIC/TABLE; either alone where that names one table
+        #[arg(value_name = "TABLE", value_parser = table)]
+        table: String,
+        /// The key's columns in their order, at least those of its group
+        #[arg(value_name = "KEY", num_args = 0..=8)]
+        key: Vec<String>,
+        #[command(flatten)]
+        engine: Engine,
+        /// Print the whole answer on one line
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Group, Debug)]
@@ -294,6 +366,15 @@ fn metric(text: &str) -> Result<String, String> {
     match (1..=64).contains(&text.len()) && text.bytes().all(plain) {
         true => Ok(text.into()),
         false => Err("write the name of a metric; `tally plugin list` names them".into()),
+    }
+}
+
+/// Names need no escapes in an address.
+fn table(text: &str) -> Result<String, String> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'/';
+    match (1..=129).contains(&text.len()) && text.bytes().all(plain) {
+        true => Ok(text.into()),
+        false => Err("write a table as METRIC/TABLE; `tally state tables` names them".into()),
     }
 }
 

@@ -11,11 +11,13 @@ mod demo;
 mod import;
 mod migrate;
 pub(crate) mod output;
+mod plugin;
 mod produce;
 mod query;
 mod run;
 mod settings;
 mod start;
+mod state;
 pub(crate) mod stop;
 mod verify;
 
@@ -73,9 +75,10 @@ pub(crate) fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Produce(args) => produce::run(&args),
         Command::Query(args) => query::run(&args),
-        Command::Plugin(args) => query::plugins(&args),
+        Command::Plugin(args) => plugin::run(&args),
         Command::DeadLetters(args) => dead_letters::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::State(args) => state::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Migrate(args) => migrate::run(&args),
         Command::Config(args) => config::run(&args),

@@ -1,6 +1,6 @@
 //! `tally query` and `tally plugin list`: questions to a running engine.
 
-use super::args::{Plugin, PluginCommand, Query};
+use super::args::{Engine, Query};
 use super::client::{Answer, Body, Client, ClientError};
 use super::output::tame;
 use super::{Failure, output};
@@ -22,11 +22,10 @@ pub(crate) fn run(args: &Query) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(crate) fn plugins(args: &Plugin) -> Result<(), Failure> {
-    let PluginCommand::List { engine, json } = &args.command;
+pub(crate) fn plugins(engine: &Engine, json: bool) -> Result<(), Failure> {
     let client = Client::new(&engine.url).map_err(Failure::Usage)?;
     let answer = ask(async { client.get("/api/metrics").await })?;
-    if *json {
+    if json {
         output::data(&answer.to_string());
         return Ok(());
     }
@@ -34,6 +33,18 @@ pub(crate) fn plugins(args: &Plugin) -> Result<(), Failure> {
     for refused in answer.get("rejected").and_then(Value::as_array).into_iter().flatten() {
         output::data(&format!("refused  {}: {}", text(refused, "file"), text(refused, "reason")));
     }
+    Ok(())
+}
+
+pub(crate) fn order(url: &str, name: &str, order: &str) -> Result<(), Failure> {
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    if name.is_empty() || !name.bytes().all(fits) {
+        return Err(Failure::Usage(format!("{name:?} cannot be the name of a metric: a-z, 0-9 and _")));
+    }
+    let client = Client::new(url).map_err(Failure::Usage)?;
+    let path = format!("/api/internal/metrics/{name}/{order}");
+    let answer = ask(async { client.post(&path, Body::Json("{}".into())).await })?;
+    output::data(&text(&answer, "done"));
     Ok(())
 }
 
@@ -59,8 +70,7 @@ pub(super) fn text(value: &Value, key: &str) -> String {
 fn listing(answer: &Value) -> String {
     let metrics = answer.get("metrics").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     if metrics.is_empty() {
-        return "no metrics are loaded; copy plugin files (.so) into the plugins folder and start the engine again"
-            .into();
+        return "no metrics are loaded; copy plugin files (.so) into the plugins folder".into();
     }
     let mut table = Table::new();
     table
@@ -69,7 +79,10 @@ fn listing(answer: &Value) -> String {
     for metric in metrics {
         let cost = |key: &str| metric.pointer(&format!("/cost/{key}")).and_then(Value::as_f64).unwrap_or_default();
         let reason = match text(metric, "reason") {
-            reason if reason.is_empty() => text(metric, "state"),
+            reason if reason.is_empty() => match metric.pointer("/progress/done").and_then(Value::as_f64) {
+                Some(done) => format!("{} {:.0} %{}", text(metric, "state"), done * 100.0, eta(metric)),
+                None => text(metric, "state"),
+            },
             reason => format!("{}: {reason}", text(metric, "state")),
         };
         table.add_row([
@@ -83,6 +96,12 @@ fn listing(answer: &Value) -> String {
         ]);
     }
     lines(&table)
+}
+
+/// How long a backfill has to go, if that is known.
+fn eta(metric: &Value) -> String {
+    let eta = metric.pointer("/progress/eta_s").and_then(Value::as_u64);
+    eta.map_or_else(String::new, |eta| format!(", {eta} s to go"))
 }
 
 /// Without spaces at the ends.

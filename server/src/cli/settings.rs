@@ -20,6 +20,11 @@ pub(crate) fn read(file: &ConfigFile, listen: Option<SocketAddr>, data_dir: Opti
     Ok(loaded)
 }
 
+/// The file whose changes are taken over; it may appear later.
+pub(crate) fn watched(file: &ConfigFile) -> PathBuf {
+    file.file.clone().unwrap_or_else(|| USUAL_FILE.into())
+}
+
 /// The defaults with flags on top: neither file nor environment.
 pub(crate) fn defaults(listen: Option<SocketAddr>, data_dir: Option<&Path>) -> Result<Config, Failure> {
     let inputs = Inputs { file: FileChoice::Nothing, env: &|_| None, flags: flags(listen, data_dir)? };

@@ -8,6 +8,7 @@ use super::args::What;
 use super::settings::plugin_dirs;
 use std::fs::File;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tally_engine::config::Config;
@@ -37,8 +38,8 @@ pub(crate) struct Started {
     serving: JoinHandle<()>,
 }
 
-/// Opens everything; with a seed, the demo's users and products are put into the catalogue.
-pub(crate) fn start(config: Config, demo_seed: Option<u64>) -> Result<Started, Failure> {
+/// Opens everything; `config_file` is looked at again while it runs. With a seed, the demo's users and products are put into the catalogue.
+pub(crate) fn start(config: Config, config_file: Option<PathBuf>, demo_seed: Option<u64>) -> Result<Started, Failure> {
     let failed = Failure::Failed;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| failed(format!("no threads can be started: {error}")))?;
@@ -48,7 +49,8 @@ pub(crate) fn start(config: Config, demo_seed: Option<u64>) -> Result<Started, F
     let figures = library::recorder().map_err(failed)?;
     let (server, wanted) = (config.server.clone(), config.clone());
     let plugin_dirs = plugin_dirs(&config);
-    let engine = Engine::start(Options { config, plugin_dirs }).map_err(|error| failed(error.to_string()))?;
+    let engine =
+        Engine::start(Options { config, plugin_dirs, config_file }).map_err(|error| failed(error.to_string()))?;
     let engine = Arc::new(engine);
     let catalogue = runtime.block_on(library::open_catalogue(&wanted)).map_err(failed)?;
     if let Some(seed) = demo_seed {

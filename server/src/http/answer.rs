@@ -53,8 +53,11 @@ pub(crate) fn envelope(
     out.push_str("},\"took_us\":");
     out.push_str(&took_us.to_string());
     out.push_str("},\"warnings\":");
-    // Warnings always serialise.
-    out.push_str(&serde_json::to_string(warnings).unwrap_or_else(|_| "[]".into()));
+    match warnings {
+        [] => out.push_str("[]"),
+        // Warnings always serialise.
+        _ => out.push_str(&serde_json::to_string(warnings).unwrap_or_else(|_| "[]".into())),
+    }
     out.push('}');
     out
 }

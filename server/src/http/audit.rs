@@ -83,7 +83,10 @@ fn overloaded() -> Problem {
     Problem::overloaded("log and state are being read by as many as this server takes on")
 }
 
-async fn blocking<T: Send + 'static>(app: &App, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+pub(super) async fn blocking<T: Send + 'static>(
+    app: &App,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
     let place = Arc::clone(&app.audits).try_acquire_owned().map_err(|_| overloaded())?;
     let work = tokio::task::spawn_blocking(move || {
         let done = work();

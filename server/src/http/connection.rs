@@ -144,6 +144,9 @@ pub(crate) struct Guarded {
     in_head: bool,
     /// Requests answered when the timer was last set.
     seen: u64,
+    /// When the wait for bytes ends. The timer goes off then or before, and is set again if it was before: it is hardly
+    /// ever touched while requests come one after the other.
+    read_by: Instant,
     read_timer: Pin<Box<Sleep>>,
     write_timer: Option<Pin<Box<Sleep>>>,
 }
@@ -151,8 +154,26 @@ pub(crate) struct Guarded {
 impl Guarded {
     pub(crate) fn new(stream: TcpStream, connection: Arc<Connection>, limits: &Limits) -> Guarded {
         let Limits { first_byte, head, idle, write, .. } = *limits;
-        let read_timer = Box::pin(sleep(first_byte));
-        Guarded { stream, connection, head, idle, write, in_head: false, seen: 0, read_timer, write_timer: None }
+        let (read_by, read_timer) = (Instant::now() + first_byte, Box::pin(sleep(first_byte)));
+        let (in_head, seen, write_timer) = (false, 0, None);
+        Guarded { stream, connection, head, idle, write, in_head, seen, read_by, read_timer, write_timer }
+    }
+
+    fn wait_for(&mut self, limit: Duration) {
+        self.read_by = Instant::now() + limit;
+        if self.read_by < self.read_timer.deadline() {
+            self.read_timer.as_mut().reset(self.read_by);
+        }
+    }
+
+    /// Ready when the wait for bytes is over.
+    fn poll_read_by(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        ready!(self.read_timer.as_mut().poll(cx));
+        while Instant::now() < self.read_by {
+            self.read_timer.as_mut().reset(self.read_by);
+            ready!(self.read_timer.as_mut().poll(cx));
+        }
+        Poll::Ready(())
     }
 
     /// If requests came and went since the timer was set, the wait is for another one.
@@ -161,7 +182,7 @@ impl Guarded {
         if requests != self.seen {
             self.seen = requests;
             self.in_head = false;
-            self.read_timer.as_mut().reset(Instant::now() + self.idle);
+            self.wait_for(self.idle);
         }
     }
 
@@ -180,6 +201,33 @@ impl Guarded {
     }
 }
 
+/// hyper's timer, which never goes off: [`Guarded`] keeps the times. It is there all the same because hyper asks for the next
+/// head right after an answer only if it times it, and only from then on the socket waits.
+#[derive(Clone, Copy)]
+pub(crate) struct Untimed;
+
+struct Never;
+
+impl Future for Never {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+}
+
+impl hyper::rt::Sleep for Never {}
+
+impl hyper::rt::Timer for Untimed {
+    fn sleep(&self, _: Duration) -> Pin<Box<dyn hyper::rt::Sleep>> {
+        Box::pin(Never)
+    }
+
+    fn sleep_until(&self, _: std::time::Instant) -> Pin<Box<dyn hyper::rt::Sleep>> {
+        Box::pin(Never)
+    }
+}
+
 impl AsyncRead for Guarded {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
@@ -191,7 +239,7 @@ impl AsyncRead for Guarded {
                     this.notice_requests();
                     if !this.in_head {
                         this.in_head = true;
-                        this.read_timer.as_mut().reset(Instant::now() + this.head);
+                        this.wait_for(this.head);
                     }
                 }
                 Poll::Ready(outcome)
@@ -199,7 +247,7 @@ impl AsyncRead for Guarded {
             Poll::Pending if this.untimed() => Poll::Pending,
             Poll::Pending => {
                 this.notice_requests();
-                ready!(this.read_timer.as_mut().poll(cx));
+                ready!(this.poll_read_by(cx));
                 Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
             }
         }

@@ -5,21 +5,31 @@ use futures_util::stream::{self, BoxStream};
 use tally_engine::config::EventsConfig;
 use tally_engine::engine::{
     AppendError, Appended, Bounds, Check, Engine, EvaluateError, Evaluated, FeedItem, LogReader, LogRecord, MetricInfo,
-    Question, Refusals, Rejected, StateDump,
+    Order, Question, Refusals, Rejected, Revision, StateDump, StoredMetric, StoredRow,
 };
 use tally_engine::event::Position;
+use tally_plugin::description::Table;
 
 /// A stretch of the log, a batch of records at a time; blocks.
 pub type Records = Box<dyn Iterator<Item = Result<Vec<LogRecord>, String>> + Send>;
 
-/// The engine, as the server sees it. `evaluate`, `append`, `dead_letters`, `log_bounds`, `log_read` and `state_dump`
-/// block; the rest returns at once.
+/// The engine, as the server sees it. `evaluate`, `append`, `dead_letters`, `log_bounds`, `log_read`, `state_dump`,
+/// `stored` and `stored_rows` block; the rest returns at once.
 pub trait Core: Send + Sync + 'static {
     /// The metrics, by name.
     fn metrics(&self) -> Vec<MetricInfo>;
 
     /// One metric.
     fn metric(&self, name: &str) -> Option<MetricInfo>;
+
+    /// The revisions of a metric, each with its answers to the metric's examples; none for an unknown name. Blocks.
+    fn revisions(&self, name: &str) -> Vec<Revision>;
+
+    /// Has a revision take another's place; what was done. Blocks.
+    ///
+    /// # Errors
+    /// A sentence: why it was not done.
+    fn order(&self, order: Order) -> Result<String, String>;
 
     /// The files that were refused.
     fn rejected(&self) -> Vec<Rejected>;
@@ -74,6 +84,18 @@ pub trait Core: Send + Sync + 'static {
     /// # Errors
     /// [`EvaluateError`].
     fn state_dump(&self, name: &str) -> Result<StateDump, EvaluateError>;
+
+    /// What the store holds of each metric.
+    ///
+    /// # Errors
+    /// [`EvaluateError`].
+    fn stored(&self) -> Result<Vec<StoredMetric>, EvaluateError>;
+
+    /// The stored rows of a table whose keys begin with `key`, and the table.
+    ///
+    /// # Errors
+    /// [`EvaluateError`].
+    fn stored_rows(&self, metric: &str, table: &str, key: &[String]) -> Result<(Table, Vec<StoredRow>), EvaluateError>;
 }
 
 impl Core for Engine {
@@ -83,6 +105,14 @@ impl Core for Engine {
 
     fn metric(&self, name: &str) -> Option<MetricInfo> {
         Engine::metric(self, name)
+    }
+
+    fn revisions(&self, name: &str) -> Vec<Revision> {
+        Engine::revisions(self, name)
+    }
+
+    fn order(&self, order: Order) -> Result<String, String> {
+        Engine::order(self, order)
     }
 
     fn rejected(&self) -> Vec<Rejected> {
@@ -134,5 +164,13 @@ impl Core for Engine {
 
     fn state_dump(&self, name: &str) -> Result<StateDump, EvaluateError> {
         Engine::state_dump(self, name)
+    }
+
+    fn stored(&self) -> Result<Vec<StoredMetric>, EvaluateError> {
+        Engine::stored(self)
+    }
+
+    fn stored_rows(&self, metric: &str, table: &str, key: &[String]) -> Result<(Table, Vec<StoredRow>), EvaluateError> {
+        Engine::stored_rows(self, metric, table, key)
     }
 }

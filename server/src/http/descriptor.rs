@@ -73,6 +73,7 @@ impl<'a> Descriptor<'a> {
         let description = &*info.description;
         let (state, progress, reason) = match &info.state {
             MetricState::Active => ("active", None, None),
+            MetricState::Retired => ("retired", None, None),
             MetricState::Backfilling { done, eta_s } => {
                 ("backfilling", Some(Progress { done: *done, eta_s: *eta_s }), None)
             }

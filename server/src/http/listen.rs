@@ -3,13 +3,14 @@
 //! Over the connection limit a connection is answered 503 and closed at once: it takes no place, and nothing of it is
 //! read. Serves HTTP/1.1 in clear on loopback only; authentication and TLS are a reverse proxy's in this version.
 
-use super::connection::{Connection, Guarded, Places};
-use super::{App, Parts, Phase};
+use super::connection::{Connection, Guarded, Places, Untimed};
+use super::{App, Parts, Phase, wrap};
 use axum::Router;
 use axum::body::Body;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -19,7 +20,6 @@ use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::sync::watch;
 use tokio::time::timeout;
-use tower::Service;
 
 /// Most header fields of a request; more are answered 431.
 const HEADERS: usize = 64;
@@ -164,17 +164,17 @@ async fn serve(
         connection.begin();
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(Arc::clone(&connection));
-        let answer = router.clone().call(request);
+        let answer = wrap::wrap(request, router.clone());
         let connection = Arc::clone(&connection);
         async move {
             let answer = answer.await;
             connection.end();
-            answer
+            Ok::<_, Infallible>(answer)
         }
     });
     let mut served = pin!(
         http1::Builder::new()
-            .timer(TokioTimer::new())
+            .timer(Untimed)
             .header_read_timeout(app.limits.idle + app.limits.head)
             .max_headers(HEADERS)
             .max_header_size(BUFFER)

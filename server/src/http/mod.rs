@@ -20,7 +20,9 @@ mod metrics;
 mod problem;
 mod question;
 mod raw;
+mod stored;
 mod time;
+mod versions;
 mod wrap;
 mod ws;
 
@@ -184,10 +186,15 @@ impl App {
             .route("/api/products/{id}", one)
             .route("/api/metrics", get(metrics::list).post(metrics::evaluate))
             .route("/api/metrics/{name}", get(metrics::one))
+            .route("/api/metrics/{name}/versions", get(versions::list))
+            .route("/api/internal/metrics/{name}/{order}", axum::routing::post(versions::order))
             .route("/api/dead-letters", get(dead_letters::list))
             .route("/api/internal/events", get(audit::events))
             .route("/api/internal/log", get(audit::log))
             .route("/api/internal/state/{metric}", get(audit::state))
+            .route("/api/internal/tables", get(stored::tables))
+            .route("/api/internal/stored", get(stored::metrics))
+            .route("/api/internal/stored/{metric}/{table}/{key}", get(stored::rows))
             .route("/api/events", axum::routing::post(events::append))
             .route("/ws", get(ws::upgrade))
             .route("/livez", get(health::live))
@@ -196,7 +203,6 @@ impl App {
             .fallback(wrap::not_found)
             .method_not_allowed_fallback(wrap::method_not_allowed)
             .layer(DefaultBodyLimit::disable())
-            .layer(axum::middleware::from_fn(wrap::wrap))
             .with_state(Arc::clone(self))
     }
 }

@@ -20,8 +20,13 @@ pub(crate) fn elements(json: &RawValue) -> Option<Vec<&RawValue>> {
 
 /// A text as JSON, appended.
 pub(crate) fn push_text(out: &mut String, text: &str) {
-    // A text always serialises.
-    out.push_str(&serde_json::to_string(text).unwrap_or_default());
+    if text.bytes().any(|byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
+        // A text always serialises.
+        return out.push_str(&serde_json::to_string(text).unwrap_or_default());
+    }
+    out.push('"');
+    out.push_str(text);
+    out.push('"');
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {

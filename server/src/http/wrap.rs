@@ -1,12 +1,13 @@
 //! What every request passes through: its id, its errors written out, headers that browsers heed, panics caught.
 
 use super::problem::Problem;
+use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::Response;
 use futures_util::FutureExt;
 use std::panic::AssertUnwindSafe;
+use tower::Service;
 
 /// Longest target of a request, in bytes.
 const LONGEST_TARGET: usize = 4 * 1024;
@@ -20,7 +21,8 @@ const HEADERS: [(HeaderName, HeaderValue); 3] = [
     (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
 ];
 
-pub(crate) async fn wrap(request: Request, next: Next) -> Response {
+/// Around the router rather than a layer in it, which would box every request once more.
+pub(crate) async fn wrap(request: Request, mut router: Router) -> Response {
     let id = request_id(request.headers());
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     let mut response = if target > LONGEST_TARGET {
@@ -28,8 +30,8 @@ pub(crate) async fn wrap(request: Request, next: Next) -> Response {
         respond(Problem::new(StatusCode::URI_TOO_LONG, "uri_too_long", detail))
     } else {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        match AssertUnwindSafe(next.run(request)).catch_unwind().await {
-            Ok(response) => response,
+        match AssertUnwindSafe(async { router.call(request).await }).catch_unwind().await {
+            Ok(Ok(response)) => response,
             Err(panic) => {
                 let reason = reason(&*panic);
                 tracing::error!(%method, path, reason, request_id = ?id, "a request handler panicked");

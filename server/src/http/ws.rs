@@ -17,7 +17,7 @@ use futures_util::{FutureExt, SinkExt, StreamExt};
 use serde_json::value::RawValue;
 use std::sync::Arc;
 use std::time::Duration;
-use tally_engine::engine::FeedItem;
+use tally_engine::engine::{FeedItem, MetricState};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_tungstenite::tungstenite;
@@ -186,7 +186,8 @@ async fn stopping(phase: &mut watch::Receiver<Phase>) {
 }
 
 fn hello(app: &App) -> Message {
-    let names: Vec<String> = app.core.metrics().into_iter().map(|metric| metric.name).collect();
+    let served = app.core.metrics().into_iter().filter(|metric| metric.state != MetricState::Retired);
+    let names: Vec<String> = served.map(|metric| metric.name).collect();
     let mut text = String::from("{\"type\":\"hello\",\"protocol\":1,\"position\":");
     push_text(&mut text, &app.core.position().to_string());
     text.push_str(",\"metrics\":");

@@ -89,13 +89,16 @@ impl Remote {
         #[derive(Deserialize)]
         struct Named {
             name: String,
+            state: String,
         }
         #[derive(Deserialize)]
         struct Listing {
             metrics: Vec<Named>,
         }
         let listing: Listing = self.get("/api/metrics").await?;
-        Ok(listing.metrics.into_iter().map(|named| named.name).collect())
+        // One that is retired counts no more.
+        let served = listing.metrics.into_iter().filter(|named| named.state != "retired");
+        Ok(served.map(|named| named.name).collect())
     }
 
     /// What the log holds.

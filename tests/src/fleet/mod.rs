@@ -94,6 +94,8 @@ pub struct Report {
     pub lost: u64,
     /// Too many in them.
     pub doubled: u64,
+    /// Buckets in Redis that were split.
+    pub splits: usize,
     /// How often what happened, and the longest time from mending to right totals.
     pub faults: BTreeMap<Fault, (u32, Duration)>,
 }
@@ -291,7 +293,19 @@ impl Fleet<'_> {
         let sent = self.feeders.iter().map(Feeder::sent);
         let sent = sent
             .fold(Sent::default(), |all, one| Sent { again: all.again + one.again, poison: all.poison + one.poison });
-        Ok(Report { events: self.oracle.total(), sent, lost, doubled, faults: BTreeMap::new() })
+        let splits = self.splits()?;
+        Ok(Report { events: self.oracle.total(), sent, lost, doubled, splits, faults: BTreeMap::new() })
+    }
+
+    fn splits(&self) -> Result<usize> {
+        let Some((redis, _)) = &self.redis else { return Ok(0) };
+        let mut link = redis.connect()?;
+        let mut splits = 0;
+        for index in ::redis::cmd("KEYS").arg("*:b").query::<Vec<String>>(&mut link)? {
+            let entries: Vec<String> = ::redis::cmd("HVALS").arg(index).query(&mut link)?;
+            splits += entries.iter().filter(|entry| entry.starts_with("split")).count();
+        }
+        Ok(splits)
     }
 
     /// A client of each engine.

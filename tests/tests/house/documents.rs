@@ -42,11 +42,45 @@ fn links_lead_somewhere() {
     none(faults);
 }
 
+/// What plugins and host owe each other.
+const CONTRACT: &str = "docs/plugin-contract.md";
+
+#[test]
+fn every_line_of_the_contract_names_its_test() {
+    let text = read(CONTRACT);
+    let items = text.split("\n* ").skip(1).map(|item| item.split("\n\n").next().unwrap_or_default());
+    let (mut faults, mut binding) = (Vec::new(), 0);
+    for item in items {
+        let binds = item.contains("**MUST") || item.contains("**SHOULD");
+        binding += usize::from(binds);
+        if !binds || !item.contains(".rs::") {
+            faults.push(format!("neither MUST nor SHOULD, or no test: {item}"));
+        }
+    }
+    assert!(binding > 20, "only {binding} lines bind");
+    for law in laws() {
+        if !text.contains(&format!("`{law}`")) {
+            faults.push(format!("{CONTRACT} does not name the law {law}"));
+        }
+    }
+    none(faults);
+}
+
+/// The laws of the test kit, by name.
+fn laws() -> Vec<String> {
+    let source = read("plugin-api/src/testkit/conformance.rs");
+    let names = source.split("Law { name: \"").skip(1).filter_map(|rest| rest.split('"').next());
+    let names: Vec<String> = names.map(str::to_owned).collect();
+    assert!(names.len() > 5, "{names:?}");
+    names
+}
+
 /// Tests are cited as `path/to/file.rs::test`.
 #[test]
 fn tests_that_are_cited_exist() {
     let mut faults = Vec::new();
-    for document in ["ARCHITECTURE.md", "docs/guarantees.md", "docs/delivery.md", "docs/decisions/0003-fence.md"] {
+    let documents = ["ARCHITECTURE.md", "docs/guarantees.md", "docs/delivery.md", "docs/decisions/0003-fence.md"];
+    for document in documents.into_iter().chain([CONTRACT, "docs/plugin-guide.md"]) {
         let text = read(document);
         let quoted = text.split('`').skip(1).step_by(2);
         let cited: Vec<(&str, &str)> = quoted.filter_map(|quote| quote.split_once(".rs::")).collect();
@@ -94,4 +128,7 @@ fn the_example_of_a_plugin_is_the_one_that_is_compiled() {
     let text = read("docs/plugins.md");
     let shown = text.split("```rust\n").nth(1).unwrap().split("```").next().unwrap();
     assert_eq!(shown.lines().collect::<Vec<_>>(), compiled);
+    let guide = read("docs/plugin-guide.md");
+    let shown = guide.split("```rust,ignore\n").nth(1).unwrap().split("```").next().unwrap();
+    assert_eq!(shown, read("examples/buy_rate/src/lib.rs"), "the example outside of the workspace");
 }

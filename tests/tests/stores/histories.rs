@@ -1,5 +1,5 @@
 //! Random histories on the real scripts: several owners that believe different things, zombies, late and repeated requests,
-//! readers with cached views, compactions carried out later, a Redis that goes back in time or is emptied. Every read must
+//! readers with cached views, compactions and splits carried out later, a Redis that goes back in time or is emptied. Every read must
 //! equal a recount of the log up to the position that was read with it; and each rule that is taken out of a script must
 //! make a read wrong.
 
@@ -35,11 +35,12 @@ fn no_read_is_ever_wrong() {
     println!("{STEPS} steps: {seen:?}");
     let all =
         [seen.tails, seen.late, seen.applied, seen.refused, seen.full, seen.other_lives, seen.compacted, seen.stale];
+    assert!([seen.splits, seen.layouts, seen.ended].iter().all(|count| *count > 50), "{seen:?}");
     assert!(all.iter().all(|count| *count > 100) && seen.rollbacks > 500 && seen.reads > 30_000, "{seen:?}");
 }
 
 /// What is taken out of which script.
-const MUTANTS: [(&str, ScriptName, &str, &str); 7] = [
+const MUTANTS: [(&str, ScriptName, &str, &str); 11] = [
     ("the fence does not compare progress", ScriptName::Commit, "if differs then", "if false then"),
     ("the fence does not compare the life", ScriptName::Commit, "if life ~= ARGV[1] then", "if not life then"),
     (
@@ -66,6 +67,30 @@ const MUTANTS: [(&str, ScriptName, &str, &str); 7] = [
         ScriptName::Compact,
         "#snapshot, last - #snapshot)",
         "#snapshot, 0 * last)",
+    ),
+    (
+        "a commit does not look whether a bucket was split",
+        ScriptName::Commit,
+        "    if held and string.sub(held, 1, 5) == 'split' then return {'LAYOUT', i} end\n    if held then return {'LOST', i, 0} end\n",
+        "",
+    ),
+    (
+        "a commit begins what only a split can make",
+        ScriptName::Commit,
+        "if string.find(name, '.', 1, true) then return {'LAYOUT', i} end",
+        "",
+    ),
+    (
+        "a split does not look whether its last frame is the last",
+        ScriptName::Split,
+        "if at < 32 or at ~= length or redis.call('GETRANGE', key, at - 16, at - 1) ~= ARGV[3] then",
+        "if at < 32 then",
+    ),
+    (
+        "a read of what was split does not look at the id",
+        ScriptName::Read,
+        "#kept >= 16 and is(string.sub(kept, 1, 16), id)",
+        "#kept >= 16",
     ),
 ];
 

@@ -84,7 +84,7 @@ impl World {
     fn start(&mut self, owner: usize) {
         for revision in 0..REVISIONS {
             if revision == 0 || self.late_joined {
-                self.owners[owner].tell(Event::Joined(RevisionNo(revision), History::Whole));
+                self.owners[owner].tell(Event::Joined(RevisionNo(revision), History::Whole, None));
             }
         }
         let partitions = (0..PARTITIONS).filter(|partition| self.assigned[*partition as usize] == owner).collect();
@@ -155,8 +155,11 @@ impl World {
             Request::Commit(ticket, commit) => {
                 let no = RevisionNo(commit.revision);
                 let full = self.rng.random_bool(0.03);
-                let (answer, second) =
-                    if full { (Answer::Full(0, 1), None) } else { self.store.commit(&commit, self.mutant) };
+                let (answer, second) = if full {
+                    (if self.rng.random_bool(0.5) { Answer::Layout } else { Answer::Full(0, 1) }, None)
+                } else {
+                    self.store.commit(&commit, self.mutant)
+                };
                 self.wire.extend(second.map(|second| (owner, incarnation, Request::Second(second))));
                 if listens {
                     self.owners[owner].tell(Event::Answered(
@@ -255,10 +258,11 @@ impl World {
             964..968 if !self.late_joined => {
                 self.late_joined = true;
                 for owner in &mut self.owners {
-                    owner.tell(Event::Joined(RevisionNo(1), History::Whole));
+                    owner.tell(Event::Joined(RevisionNo(1), History::Whole, None));
                 }
             }
             968..974 => self.owners[owner].tell(Event::GapAccepted(self.rng.random_range(0..PARTITIONS))),
+            974..976 => self.owners[owner].change_lanes(RevisionNo(u32::from(self.late_joined && self.rng.random()))),
             _ => {
                 let partition = self.rng.random_range(0..self.logs.len());
                 let log = &mut self.logs[partition];

@@ -76,6 +76,14 @@ impl Owner {
         }
     }
 
+    /// A revision leaves a lane and joins one: what its view holds stays good where all of it is stored.
+    pub(super) fn change_lanes(&mut self, no: RevisionNo) {
+        let shown = self.machine.shown(no);
+        self.tell(Event::Left(no));
+        self.loading.remove(&no);
+        self.tell(Event::Joined(no, History::Whole, shown));
+    }
+
     /// What was loaded; with it the view, if it was to be made anew.
     pub(super) fn loaded(
         &mut self,

@@ -7,7 +7,7 @@ use super::value;
 use crate::database::Slice;
 use crate::event::Record;
 use crate::source::Bounds;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 /// A stored batch of records.
@@ -71,6 +71,28 @@ impl Log {
             records.extend(wanted.map(copied));
         }
         Ok(records)
+    }
+
+    /// Per partition the offset of the first record that was appended at `since` (Unix milliseconds) or later; the end
+    /// where there is none. The clock that stamped them may have jumped: then one of the places where it passed `since`.
+    ///
+    /// # Errors
+    /// As [`Log::records`].
+    pub fn starts(&self, since: i64) -> Result<BTreeMap<u32, u64>, LogError> {
+        let start = |bounds: Bounds| {
+            let (mut low, mut high) = (bounds.start, bounds.end);
+            while low < high && since < i64::MAX {
+                let middle = low + (high - low) / 2;
+                match self.records(bounds.partition, middle, 1)?.first() {
+                    Some((_, time, _)) if *time < since => low = middle + 1,
+                    Some(_) => high = middle,
+                    // Dropped meanwhile.
+                    None => low = middle + 1,
+                }
+            }
+            Ok((bounds.partition, if since == i64::MAX { bounds.end } else { low }))
+        };
+        self.bounds().into_iter().map(start).collect()
     }
 
     /// Stored batches from the one that holds `offset` on, about `bytes` of them, of one segment. None: `offset` is not held.

@@ -9,12 +9,14 @@
 
 mod producer;
 mod raw;
+mod replay;
 mod settings;
 mod stall;
 mod tail;
 mod topic;
 
 pub use producer::{Outbox, ProduceError, Producer};
+pub use replay::Wanted;
 pub use tail::Tail;
 pub use topic::{TopicIdentity, TopicInfo, inspect};
 
@@ -41,6 +43,8 @@ pub struct KafkaSource {
     consumer: raw::Consumer,
     /// The topic was found fit and the group joined.
     joined: bool,
+    /// Set where no group assigns partitions.
+    wanted: Option<Wanted>,
     held: BTreeMap<u32, Place>,
     /// Revoked while paused: librdkafka keeps the pause for when they come back, we do not.
     left_paused: BTreeSet<u32>,
@@ -77,6 +81,7 @@ impl KafkaSource {
             config: config.clone(),
             consumer,
             joined: false,
+            wanted: None,
             held: BTreeMap::new(),
             left_paused: BTreeSet::new(),
             said: None,
@@ -206,6 +211,7 @@ impl Source for KafkaSource {
         if !self.joined {
             self.join()?;
         }
+        self.follow(sink)?;
         let mut callback = Callback { sink, held: &mut self.held, left_paused: &mut self.left_paused, fault: None };
         let (batch, revoked, mut faults) = self.consumer.poll(wait, max_records, &mut callback);
         let broken = callback.fault;
@@ -284,7 +290,7 @@ impl Source for KafkaSource {
     fn publish_progress(&mut self, offsets: &[(u32, u64)]) {
         let offsets: Vec<(u32, i64)> = offsets
             .iter()
-            .filter(|(partition, _)| self.held.contains_key(partition))
+            .filter(|(partition, _)| self.wanted.is_none() && self.held.contains_key(partition))
             .map(|(partition, offset)| (*partition, *offset as i64))
             .collect();
         if !offsets.is_empty()

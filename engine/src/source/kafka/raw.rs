@@ -231,6 +231,22 @@ impl Client<'_> {
         Ok((low.max(0) as u64, high.max(0) as u64))
     }
 
+    /// Offset of the first record with this timestamp or a later one; `None`: there is none.
+    pub(super) fn offset_at(self, partition: u32, time_ms: i64, wait: Duration) -> Result<Option<u64>, Fault> {
+        // Beyond every time that a broker knows.
+        if time_ms == i64::MAX {
+            return Ok(None);
+        }
+        let list = List::new(self.topic, [(partition as i32, time_ms)]);
+        // SAFETY: client and list are alive; the list has the one element that was added, which the call fills in.
+        unsafe {
+            checked(rds::rd_kafka_offsets_for_times(self.client, list.0, millis(wait)))?;
+            let found = &*(*list.0).elems;
+            checked(found.err)?;
+            Ok(u64::try_from(found.offset).ok())
+        }
+    }
+
     /// The id of the topic's present incarnation; `None` where the brokers give topics none (before Kafka 2.8).
     pub(super) fn topic_id(self, wait: Duration) -> Result<Option<String>, Fault> {
         let mut reason = [0 as c_char; 512];
@@ -344,6 +360,27 @@ impl Consumer {
         let list = self.list(partitions);
         // SAFETY: as for `subscribe`.
         checked(unsafe { rds::rd_kafka_assign(self.client, list.0) })
+    }
+
+    /// Reads these partitions too, outside any group.
+    pub(super) fn add(&mut self, partitions: &[(u32, i64)]) -> Result<(), Fault> {
+        if partitions.is_empty() {
+            return Ok(());
+        }
+        let list = self.list(partitions);
+        // SAFETY: as for `subscribe`; the call returns an error object or null.
+        unsafe { taken(rds::rd_kafka_incremental_assign(self.client, list.0)) }
+    }
+
+    /// Reads these no longer.
+    pub(super) fn unassign(&mut self, partitions: &[u32]) -> Result<(), Fault> {
+        if partitions.is_empty() {
+            return Ok(());
+        }
+        let invalid = i64::from(rds::RD_KAFKA_OFFSET_INVALID);
+        let list = self.list(&partitions.iter().map(|partition| (*partition, invalid)).collect::<Vec<_>>());
+        // SAFETY: as for `add`.
+        unsafe { taken(rds::rd_kafka_incremental_unassign(self.client, list.0)) }
     }
 
     /// Waits for a first message up to `wait`, then takes what is there, at most `most`. librdkafka's own call would

@@ -130,6 +130,14 @@ pub(super) fn tail(config: &KafkaConfig) -> Result<Settings, SourceError> {
     Ok(settings)
 }
 
+/// Of a reader outside the group that counts: an offset that is gone is told.
+pub(super) fn replay(config: &KafkaConfig) -> Result<Settings, SourceError> {
+    let mut settings = tail(config)?;
+    settings.insert("auto.offset.reset".into(), "error".into());
+    settings.insert("group.id".into(), format!("{}-replay", config.group)); // required by the API, never joined
+    Ok(settings)
+}
+
 /// Of the producer: no duplicates by retries, every acknowledgement from all replicas in sync, a bounded queue.
 pub(super) fn producer(config: &KafkaConfig) -> Result<Settings, SourceError> {
     let defaults = [

@@ -77,6 +77,22 @@ impl Tail {
         (0..tail.consumer.partitions(ANSWER).map_err(fault)?).map(bounds).collect()
     }
 
+    /// Per partition the offset of the first record that was appended at `since` (Unix milliseconds) or later; the end
+    /// where there is none. Blocks for some seconds at most.
+    ///
+    /// # Errors
+    /// [`SourceError::Transient`] when the log does not answer in time.
+    pub fn starts(config: &KafkaConfig, since: i64) -> Result<BTreeMap<u32, u64>, SourceError> {
+        let tail = Tail::open(config, &Position::default())?;
+        let fault = |fault: Fault| told(config, &fault);
+        let start = |partition| {
+            let (_, end) = tail.consumer.client().watermarks(partition, ANSWER).map_err(fault)?;
+            let found = tail.consumer.client().offset_at(partition, since, ANSWER).map_err(fault)?;
+            Ok((partition, found.unwrap_or(end)))
+        };
+        (0..tail.consumer.partitions(ANSWER).map_err(fault)?).map(start).collect()
+    }
+
     /// Waits up to `wait` for records (the first time longer: for the topic) and hands over at most `max_records`, partition
     /// by partition in offset order. Payloads are valid only during the call.
     ///

@@ -2,7 +2,10 @@
 
 use super::fault::fault;
 use super::keys::{self, RevisionKeys, corrupt};
-use crate::store::{Bucket, BucketSize, Commit, CommitAnswer, CompactAnswer, Compaction, StoreError, StoredRevision};
+use crate::store::{
+    Bucket, BucketSize, Commit, CommitAnswer, CompactAnswer, Compaction, FrameId, SplitAnswer, StoreError,
+    StoredRevision,
+};
 use redis::{RedisResult, Value};
 use std::collections::BTreeMap;
 
@@ -106,6 +109,11 @@ pub(super) fn committed(
             let (bucket, _) = which.and_then(|which| commit.frames.get(which)).ok_or_else(strange)?;
             CommitAnswer::Full(*bucket)
         }
+        b"LAYOUT" => {
+            let which = reply.number().and_then(|number| usize::try_from(number).ok()?.checked_sub(1));
+            let (bucket, _) = which.and_then(|which| commit.frames.get(which)).ok_or_else(strange)?;
+            CommitAnswer::Layout(*bucket)
+        }
         _ => return Err(reply.broken(at, names)),
     })
 }
@@ -121,6 +129,20 @@ pub(super) fn compacted(
         b"DONE" => Ok(CompactAnswer::Done),
         b"STALE" => Ok(CompactAnswer::Stale),
         _ => Err(reply.broken(at, &[keys.bucket(compaction.bucket)])),
+    }
+}
+
+/// `names`: the keys of the bucket and its halves.
+pub(super) fn split(at: &str, names: &[String], value: RedisResult<Value>) -> Result<SplitAnswer, StoreError> {
+    let mut reply = Reply::new(at, value)?;
+    match &reply.word[..] {
+        b"DONE" => {
+            let stamp = reply.rest.next().and_then(bytes);
+            let stamp = stamp.as_ref().and_then(|stamp| stamp.first_chunk()).ok_or_else(|| strange(at))?;
+            Ok(SplitAnswer::Done(FrameId(u128::from_le_bytes(*stamp))))
+        }
+        b"STALE" => Ok(SplitAnswer::Stale),
+        _ => Err(reply.broken(at, names)),
     }
 }
 

@@ -24,7 +24,11 @@ for i = 1, touched do
   local length = pcall('STRLEN', KEYS[i + 2])
   if length == 0 then
     local name = string.sub(KEYS[i + 2], #index + 2)
-    if redis.call('HEXISTS', index, name) == 1 then return {'LOST', i, 0} end
+    local held = redis.call('HGET', index, name)
+    -- It was split; or it is a half of one that is not (any more): the store went back.
+    if held and string.sub(held, 1, 5) == 'split' then return {'LAYOUT', i} end
+    if held then return {'LOST', i, 0} end
+    if string.find(name, '.', 1, true) then return {'LAYOUT', i} end
     fresh[#fresh + 1] = name
   elseif type(length) == 'table' then
     return {'FOREIGN', i}

@@ -6,6 +6,7 @@ local index, key = KEYS[2], KEYS[3]
 if redis.call('HGET', KEYS[1], 'life') ~= ARGV[1] then return {'STALE'} end
 local name = string.sub(key, #index + 2)
 local held = redis.call('HGET', index, name)
+if held and string.sub(held, 1, 5) == 'split' then return {'STALE'} end
 local length = redis.pcall('STRLEN', key)
 if type(length) == 'table' then return {'FOREIGN', 1} end
 if (length > 0) ~= (held ~= false) then return {'LOST', 1, length} end

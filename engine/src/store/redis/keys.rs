@@ -5,7 +5,7 @@
 //! values and never look inside.
 
 use super::hints::Entry;
-use crate::store::{Bucket, Life, RevisionId, StoreError, StoredProgress};
+use crate::store::{BEGUN, Bucket, FrameId, Life, RevisionId, StoreError, StoredProgress};
 use std::fmt::Write as _;
 
 /// Format of everything written; another one is refused.
@@ -16,7 +16,8 @@ pub(super) const FORMAT: &str = "1";
 pub(super) struct RevisionKeys {
     /// Hash: `format`, `life`, `meta`, and `p:N` for the progress of partition N.
     pub(super) state: String,
-    /// Hash: per bucket `TABLE:BUCKET` the length of its snapshot and what to add to a place in it for the logical one.
+    /// Hash: per bucket `TABLE:BUCKET` the length of its snapshot and what to add to a place in it for the logical one; of
+    /// one that was split what readers of it go on with.
     pub(super) index: String,
 }
 
@@ -28,7 +29,12 @@ impl RevisionKeys {
 
     /// String: the frames of a bucket.
     pub(super) fn bucket(&self, bucket: Bucket) -> String {
-        format!("{}:{}:{}", self.index, bucket.table, bucket.bucket)
+        format!("{}:{}", self.index, bucket_field(bucket))
+    }
+
+    /// String: the newest frames of a bucket that was split, for a while.
+    pub(super) fn kept(&self, bucket: Bucket) -> String {
+        format!("{}:was", self.bucket(bucket))
     }
 }
 
@@ -60,10 +66,31 @@ pub(super) fn partition_of(field: &[u8]) -> Option<u32> {
     number(field.strip_prefix(b"p:")?)
 }
 
+/// Field of the index of a bucket: `TABLE:NUMBER`, one made by splits `TABLE:NUMBER.SPLITS`.
+pub(super) fn bucket_field(bucket: Bucket) -> String {
+    let (table, number, splits) = (bucket.table, bucket.bucket % BEGUN, bucket.bucket / BEGUN);
+    if splits == 0 { format!("{table}:{number}") } else { format!("{table}:{number}.{splits}") }
+}
+
 /// Bucket of a field of the index.
 pub(super) fn bucket_of(field: &[u8]) -> Option<Bucket> {
     let at = field.iter().position(|byte| *byte == b':')?;
-    Some(Bucket { table: number(&field[..at])?, bucket: number(&field[at + 1..])? })
+    let (table, rest) = (number(&field[..at])?, &field[at + 1..]);
+    let bucket = match rest.iter().position(|byte| *byte == b'.') {
+        None => number::<u32>(rest).filter(|bucket| *bucket < BEGUN)?,
+        Some(at) => {
+            let (bucket, splits) = (number::<u32>(&rest[..at])?, number::<u8>(&rest[at + 1..])?);
+            u32::from(splits) * BEGUN + Some(bucket).filter(|bucket| *bucket < BEGUN && splits > 0)?
+        }
+    };
+    Some(Bucket { table, bucket })
+}
+
+/// Of a bucket that was split: what both halves begin with. `None`: it was not.
+pub(super) fn split_entry(value: &[u8]) -> Option<(FrameId, u64)> {
+    let mut words = std::str::from_utf8(value).ok()?.strip_prefix("split ")?.split(' ');
+    let (_, end, id) = (words.next()?, words.next()?, words.next()?);
+    Some((FrameId(hexadecimal(id.as_bytes(), 32)?.swap_bytes()), end.parse().ok()?))
 }
 
 /// What the index says of a bucket.
@@ -187,6 +214,21 @@ mod tests {
         assert_eq!(bucket, "{tally:m%7d%3a%7bx:00000000000000ab}:b:3:70000");
         assert_eq!(bucket_of(&bucket.as_bytes()[keys.index.len() + 1..]), Some(Bucket { table: 3, bucket: 70_000 }));
         assert_eq!(current_key("tally", "m"), "{tally:m}:current");
+    }
+
+    #[test]
+    fn buckets_made_by_splits_have_names_of_their_own() {
+        for (number, field) in [(5, "3:5"), (BEGUN + 10, "3:10.1"), (12 * BEGUN + 65_535, "3:65535.12")] {
+            let bucket = Bucket { table: 3, bucket: number };
+            assert_eq!(bucket_field(bucket), field);
+            assert_eq!(bucket_of(field.as_bytes()), Some(bucket));
+        }
+        assert!(
+            ["3:5.0", "3:16777216", "3:", "3:5.", "3:.1", "35"].iter().all(|bad| bucket_of(bad.as_bytes()).is_none())
+        );
+        let entry = split_entry(b"split 10 70 000102030405060708090a0b0c0d0e0f");
+        assert_eq!(entry, Some((FrameId(u128::from_le_bytes(std::array::from_fn(|at| at as u8))), 70)));
+        assert_eq!(split_entry(b"40 70"), None);
     }
 
     #[test]

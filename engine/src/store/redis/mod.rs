@@ -28,13 +28,12 @@ pub use settings::RedisSettings;
 
 use crate::store::{
     Advance, Bucket, BucketSize, Commit, CommitAnswer, CompactAnswer, Compaction, Known, Life, Reading, RevisionId,
-    Store, StoreError, StoredRevision,
+    Split, SplitAnswer, Store, StoreError, StoredRevision,
 };
 use answers::{Reply, array, bytes, strange};
 use hints::{Entry, Hints};
 use keys::RevisionKeys;
 use pool::Pool;
-use redis::Value;
 use scripts::{Call, Name, Scripts};
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -45,6 +44,9 @@ const LOOKS: usize = 16;
 /// A bucket whose tail is believed to have this many bytes, and those of its snapshot, is looked up: another engine may have
 /// compacted it.
 const LOOK_AGAIN: u64 = 64 << 10;
+
+/// How long the newest frames of a bucket that was split are kept, milliseconds: a reader looks more often.
+const KEPT: u64 = 60_000;
 
 /// State in Redis.
 pub struct RedisStore {
@@ -151,7 +153,7 @@ impl RedisStore {
 
     /// Parts sizes into snapshot and tail: by what is remembered, unless by that a compaction is due. What cannot be looked
     /// up now stays as it is: the commit has been applied.
-    fn split(&self, revision: &RevisionId, keys: &RevisionKeys, sizes: &mut [BucketSize]) {
+    fn part(&self, revision: &RevisionId, keys: &RevisionKeys, sizes: &mut [BucketSize]) {
         let mut entries = self.hints.of(revision, sizes.iter().map(|size| size.bucket));
         let due = |size: &BucketSize, entry: &Entry| size.tail >= entry.snapshot + entry.snapshot.max(LOOK_AGAIN);
         let doubtful: Vec<usize> =
@@ -160,8 +162,7 @@ impl RedisStore {
             let mut command = redis::cmd("HMGET");
             command.arg(&keys.index);
             for at in &doubtful {
-                let Bucket { table, bucket } = sizes[*at].bucket;
-                command.arg(format!("{table}:{bucket}"));
+                command.arg(keys::bucket_field(sizes[*at].bucket));
             }
             let found = self.pool.read(&command).ok().and_then(array).unwrap_or_default();
             for (at, value) in doubtful.iter().zip(found) {
@@ -175,16 +176,18 @@ impl RedisStore {
         }
     }
 
-    /// Names of the buckets of a revision, as the index has them.
-    fn listed(&self, keys: &RevisionKeys) -> Result<Vec<Bucket>, StoreError> {
-        let names = self.pool.read(redis::cmd("HKEYS").arg(&keys.index))?;
-        let names = array(names).ok_or_else(|| strange(&self.pool.at))?;
-        let bucket = |name: Value| {
-            let name = bytes(name).ok_or_else(|| strange(&self.pool.at))?;
+    /// The buckets that a revision has and had, as the index has them, and whether each was split.
+    fn listed(&self, keys: &RevisionKeys) -> Result<Vec<(Bucket, bool)>, StoreError> {
+        let fields = self.pool.read(redis::cmd("HGETALL").arg(&keys.index))?;
+        let fields = array(fields).ok_or_else(|| strange(&self.pool.at))?;
+        let mut fields = fields.into_iter().map(bytes);
+        let mut buckets = Vec::with_capacity(fields.len() / 2);
+        while let Some(name) = fields.next() {
+            let (name, entry) = name.zip(fields.next().flatten()).ok_or_else(|| strange(&self.pool.at))?;
             let why = || format!("field {:.40} names no bucket", String::from_utf8_lossy(&name));
-            keys::bucket_of(&name).ok_or_else(|| keys::corrupt(&keys.index, &why()))
-        };
-        let mut buckets = names.into_iter().map(bucket).collect::<Result<Vec<_>, _>>()?;
+            let bucket = keys::bucket_of(&name).ok_or_else(|| keys::corrupt(&keys.index, &why()))?;
+            buckets.push((bucket, keys::split_entry(&entry).is_some()));
+        }
         buckets.sort_unstable();
         Ok(buckets)
     }
@@ -221,7 +224,7 @@ impl Store for RedisStore {
                     Cow::Owned(keys::meta_value(&keys, meta)),
                 ],
             };
-            call.keys.extend(buckets.into_iter().map(|bucket| keys.bucket(bucket)));
+            call.keys.extend(buckets.into_iter().map(|(bucket, _)| keys.bucket(bucket)));
             match &self.call(call)?.word[..] {
                 b"OK" => {
                     self.hints.forget(revision);
@@ -289,7 +292,7 @@ impl Store for RedisStore {
                 // The other commits have their own answers.
                 Err(StoreError::Corrupt(what)) => Ok(CommitAnswer::Broken(what)),
                 Ok(CommitAnswer::Applied(mut sizes)) => {
-                    self.split(&commit.revision, keys, &mut sizes);
+                    self.part(&commit.revision, keys, &mut sizes);
                     Ok(CommitAnswer::Applied(sizes))
                 }
                 other => other,
@@ -303,7 +306,8 @@ impl Store for RedisStore {
     }
 
     fn buckets(&self, revision: &RevisionId) -> Result<Vec<Bucket>, StoreError> {
-        self.listed(&self.keys(revision))
+        let listed = self.listed(&self.keys(revision))?.into_iter();
+        Ok(listed.filter(|(_, split)| !split).map(|(bucket, _)| bucket).collect())
     }
 
     fn compact(&self, compaction: &Compaction) -> Result<CompactAnswer, StoreError> {
@@ -325,6 +329,39 @@ impl Store for RedisStore {
         if answer == CompactAnswer::Done {
             let entry = Entry { snapshot: length, shift: end.wrapping_sub(length) as i64 };
             self.hints.set(&compaction.revision, [(compaction.bucket, Some(entry))]);
+        }
+        Ok(answer)
+    }
+
+    fn split(&self, split: &Split) -> Result<SplitAnswer, StoreError> {
+        let keys = self.keys(&split.revision);
+        let (last, end) = split.last;
+        let mut names = vec![keys.bucket(split.bucket)];
+        let mut args = vec![
+            Cow::Owned(keys::life_value(&keys, split.life)),
+            text(end),
+            Cow::Owned(last.0.to_le_bytes().to_vec()),
+            self.nonce.next(),
+            text(split.kept),
+            text(KEPT),
+        ];
+        for (bucket, snapshot) in &split.halves {
+            let name = keys.bucket(*bucket);
+            args.push(Cow::Owned(frame::snapshot(&name, *bucket, end, snapshot)?));
+            names.push(name);
+        }
+        let mut call = Call { script: Name::Split, keys: vec![keys.state.clone(), keys.index.clone()], args };
+        call.keys.extend_from_slice(&names);
+        call.keys.push(keys.kept(split.bucket));
+        let answer = self.pool.calls(&self.scripts, &[call], false)?.pop().ok_or_else(|| strange(&self.pool.at))?;
+        let answer = answers::split(&self.pool.at, &names, answer)?;
+        if matches!(answer, SplitAnswer::Done(_)) {
+            let entry = |snapshot: &[u8]| {
+                let length = snapshot.len() as u64 + SNAPSHOT_OVERHEAD;
+                Entry { snapshot: length, shift: end.wrapping_sub(length) as i64 }
+            };
+            let halves = split.halves.iter().map(|(bucket, snapshot)| (*bucket, Some(entry(snapshot))));
+            self.hints.set(&split.revision, halves.chain([(split.bucket, None)]));
         }
         Ok(answer)
     }

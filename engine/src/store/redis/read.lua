@@ -4,7 +4,7 @@
 -- ARGV: bytes to return at most, per bucket: where in the string that frame should end ('' not known), its logical end
 --       ('' nothing was folded), its id
 -- Per bucket: what follows, where the frame stood where it should and all fits; else whether it stands at all, bytes left
--- out, bytes, the index's entry.
+-- out, bytes, the index's entry. A bucket that was split has what is kept of it, if the reader's frame stands there.
 local state = redis.call('HGETALL', KEYS[1])
 if #state == 0 then return {'NONE'} end
 
@@ -25,16 +25,28 @@ for i = 1, #KEYS - 2 do
     local held = redis.call('HGET', index, string.sub(key, #index + 2))
     local length = pcall('STRLEN', key)
     if type(length) == 'table' then return {'FOREIGN', i} end
-    if (length > 0) ~= (held ~= false) then return {'LOST', i, length} end
+    local split = held and string.match(held, '^split (%d+)')
+    if (length > 0) ~= (held ~= false and not split) then return {'LOST', i, length} end
     local from, stands = 0, 0
-    if held and ARGV[3 * i] ~= '' then
+    if split then
+      -- What is kept of it is no declared key: where it is not found, the reader begins anew.
+      local at, kept = (tonumber(ARGV[3 * i]) or 0) - tonumber(split), ''
+      if at >= 16 then kept = pcall('GETRANGE', key .. ':was', at - 16, -1) end
+      if type(kept) == 'string' and #kept >= 16 and is(string.sub(kept, 1, 16), id) then
+        out[i] = {1, 0, string.sub(kept, 17), held}
+      else
+        out[i] = {0, 0, '', held}
+      end
+    elseif held and ARGV[3 * i] ~= '' then
       local at = tonumber(ARGV[3 * i]) - tonumber(string.match(held, '%S+$'))
       if at >= 32 and at <= length and is(redis.call('GETRANGE', key, at - 16, at - 1), id) then from, stands = at, 1 end
     end
-    local take, bytes = math.min(length - from, budget), ''
-    if take > 0 then bytes = redis.call('GETRANGE', key, from, from + take - 1) end
-    budget = budget - take
-    out[i] = {stands, length - from - take, bytes, held}
+    if not out[i] then
+      local take, bytes = math.min(length - from, budget), ''
+      if take > 0 then bytes = redis.call('GETRANGE', key, from, from + take - 1) end
+      budget = budget - take
+      out[i] = {stands, length - from - take, bytes, held}
+    end
   end
 end
 return {'OK', state, out}

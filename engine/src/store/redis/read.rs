@@ -9,7 +9,9 @@ use super::frame::{self, Piece};
 use super::hints::Entry;
 use super::keys::{self, RevisionKeys, corrupt};
 use super::scripts::{Call, Name};
-use crate::store::{Bucket, BucketRead, FrameId, Known, Reading, RevisionId, StoreError, StoredFrame, StoredRevision};
+use crate::store::{
+    BEGUN, Bucket, BucketRead, FrameId, Known, Reading, RevisionId, StoreError, StoredFrame, StoredRevision,
+};
 use redis::Value;
 use std::borrow::Cow;
 
@@ -28,6 +30,8 @@ struct Cursor {
     tail: bool,
     last: Option<(FrameId, u64)>,
     frames: Vec<StoredFrame>,
+    /// It was split: what both halves begin with.
+    split: Option<(FrameId, u64)>,
     /// What the index is believed to say of it, and whether that was seen just now.
     hint: Option<Entry>,
     seen: bool,
@@ -51,6 +55,7 @@ impl RedisStore {
                 tail: known.last.is_some(),
                 last: known.last,
                 frames: Vec::new(),
+                split: None,
                 hint,
                 seen: false,
                 rest: 0,
@@ -64,11 +69,7 @@ impl RedisStore {
             if behind.is_empty() {
                 let seen = cursors.iter().filter(|cursor| cursor.seen).map(|cursor| (cursor.bucket, cursor.hint));
                 self.hints.set(id, seen);
-                let read = |cursor: Cursor| match cursor.tail {
-                    true => BucketRead::Tail(cursor.frames),
-                    false => BucketRead::Whole(cursor.frames),
-                };
-                return Ok(Some(Reading { revision, buckets: cursors.into_iter().map(read).collect() }));
+                return Ok(Some(Reading { revision, buckets: cursors.into_iter().map(Cursor::read).collect() }));
             }
             while !behind.is_empty() {
                 let together = &behind[..behind.len().min(TOGETHER)];
@@ -132,10 +133,21 @@ impl RedisStore {
 }
 
 impl Cursor {
+    fn read(self) -> BucketRead {
+        match self.split {
+            Some(begin) => BucketRead::Split { tail: self.tail.then_some(self.frames), begin },
+            None if self.tail => BucketRead::Tail(self.frames),
+            // A bucket that is made by a split begins with its snapshot.
+            None if self.frames.is_empty() && self.bucket.bucket >= BEGUN => BucketRead::None,
+            None => BucketRead::Whole(self.frames),
+        }
+    }
+
     /// Takes what a reply says of the bucket.
     fn absorb(&mut self, at: &str, value: Value) -> Result<(), StoreError> {
         if let Value::BulkString(piece) = value {
             // All that follows what is known.
+            self.split = None;
             let end = self.last.map(|(_, end)| end).ok_or_else(|| strange(at))?;
             return self.take(frame::parse(&self.key, self.bucket, &piece, Some(end), true)?, 0);
         }
@@ -149,10 +161,11 @@ impl Cursor {
             (self.tail, self.last) = (false, None);
             self.frames.clear();
         }
+        self.split = index.as_ref().and_then(|index| keys::split_entry(index));
         (self.hint, self.seen) = (index.and_then(|index| keys::index_entry(&index)), true);
         let begins = self.last.map(|(_, end)| end);
         let read = frame::parse(&self.key, self.bucket, &piece, begins, rest == 0)?;
-        if begins.is_none() && !read.frames.is_empty() {
+        if begins.is_none() && self.split.is_none() && !read.frames.is_empty() {
             let end = if read.snapshot > 0 { read.frames[0].end } else { 0 };
             let entry = Entry { snapshot: read.snapshot, shift: end.wrapping_sub(read.snapshot) as i64 };
             if self.hint != Some(entry) {

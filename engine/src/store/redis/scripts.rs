@@ -12,16 +12,19 @@ pub enum Name {
     Read,
     /// `compact.lua`.
     Compact,
+    /// `split.lua`.
+    Split,
     /// `create.lua`.
     Create,
     /// `point.lua`.
     Point,
 }
 
-const TEXTS: [(Name, &str); 5] = [
+const TEXTS: [(Name, &str); 6] = [
     (Name::Commit, include_str!("commit.lua")),
     (Name::Read, include_str!("read.lua")),
     (Name::Compact, include_str!("compact.lua")),
+    (Name::Split, include_str!("split.lua")),
     (Name::Create, include_str!("create.lua")),
     (Name::Point, include_str!("point.lua")),
 ];
@@ -33,7 +36,7 @@ struct Loaded {
 }
 
 /// All scripts.
-pub(super) struct Scripts([Loaded; 5]);
+pub(super) struct Scripts([Loaded; 6]);
 
 impl Scripts {
     pub(super) fn new() -> Self {

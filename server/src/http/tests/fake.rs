@@ -2,6 +2,7 @@
 
 use crate::catalogue::embedded::Embedded;
 use crate::catalogue::{Catalogue, Cost, Product, User};
+use crate::http::wrap;
 use crate::http::{App, Bound, Core, Drained, Limits, Parts, Records, Server};
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use tally_engine::config::EventsConfig;
 use tally_engine::engine::{
     AppendError, Appended, Bounds, Check, Cost as MetricCost, EvaluateError, Evaluated, FeedItem, History, LogRecord,
-    MetricInfo, MetricState, Question, Refusals, Rejected, StateDump,
+    MetricInfo, MetricState, Order, Question, Refusals, Rejected, Revision, StateDump, StoredMetric, StoredRow,
 };
 use tally_engine::event::Position;
 use tally_plugin::description::{Cell, Description, Example, From, Key, Merge, Pane, Table, Tier};
@@ -24,7 +25,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{broadcast, oneshot};
 use tokio::task::JoinHandle;
-use tower::ServiceExt;
 
 pub(super) type Evaluate = dyn Fn(&Question) -> Result<Evaluated, EvaluateError> + Send + Sync;
 
@@ -126,6 +126,14 @@ impl Core for Fake {
         })
     }
 
+    fn revisions(&self, _: &str) -> Vec<Revision> {
+        Vec::new()
+    }
+
+    fn order(&self, _: Order) -> Result<String, String> {
+        Err("there is only one".into())
+    }
+
     fn rejected(&self) -> Vec<Rejected> {
         vec![Rejected { file: "x.so".into(), reason: "no".into(), since: 0 }]
     }
@@ -208,6 +216,19 @@ impl Core for Fake {
     fn state_dump(&self, name: &str) -> Result<StateDump, EvaluateError> {
         Err(EvaluateError::NotFound { suggestions: Vec::new(), detail: format!("there is no {name}") })
     }
+
+    fn stored(&self) -> Result<Vec<StoredMetric>, EvaluateError> {
+        Err(EvaluateError::StoreUnavailable("it is away".into()))
+    }
+
+    fn stored_rows(
+        &self,
+        metric: &str,
+        _: &str,
+        key: &[String],
+    ) -> Result<(tally_plugin::description::Table, Vec<StoredRow>), EvaluateError> {
+        Err(EvaluateError::NotFound { suggestions: Vec::new(), detail: format!("{metric} has no {key:?}") })
+    }
 }
 
 /// A server over a fake engine; the catalogue holds users 1, 2, 10, `abc` and product 10.
@@ -273,7 +294,7 @@ impl World {
     }
 
     pub(super) async fn send(&self, request: Request<Body>) -> Answer {
-        let response = self.router.clone().oneshot(request).await.unwrap();
+        let response = wrap::wrap(request, self.router.clone()).await;
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         Answer { status: parts.status, headers: parts.headers, text: String::from_utf8(bytes.to_vec()).unwrap() }

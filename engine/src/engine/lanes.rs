@@ -1,0 +1,199 @@
+//! What lanes are made of, and metrics for them: everything that is opened once and shared by the main lane and by those
+//! that replay history.
+
+use super::StartError;
+use super::roster::{Served, Stage};
+use crate::config::{EventsConfig, KafkaConfig};
+use crate::dead_letter::DeadLetters;
+use crate::decode::Decoder;
+use crate::feed::Feed;
+use crate::pipeline::{self, Board, FOLLOWED, Follower, Handle, Metric, Parts, Place, Role, View};
+use crate::plugin;
+use crate::progress::{History, RevisionNo, Settings};
+use crate::query::Askable;
+use crate::revision::revision;
+use crate::source::embedded::{EmbeddedSource, Log};
+use crate::source::kafka::{KafkaSource, Tail};
+use crate::source::{Identity, Source};
+use crate::store::{RevisionId, Store};
+use parking_lot::RwLock;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+use tally_plugin::description::Description;
+
+/// A lane that replays history makes durable what it counted this often, at least: nobody waits for it.
+const CHECKPOINT: Duration = Duration::from_secs(1);
+
+/// Where a lane beside the main one reads.
+pub(super) enum Replayed {
+    Log(Arc<Log>),
+    Kafka(KafkaConfig),
+}
+
+/// Makes lanes.
+pub(super) struct Lanes {
+    pub(super) identity: Option<Arc<dyn Identity>>,
+    pub(super) store: Arc<dyn Store>,
+    /// Whether other engines use the store too.
+    pub(super) shared: bool,
+    pub(super) settings: Settings,
+    pub(super) events: EventsConfig,
+    pub(super) dead_letters: Arc<DeadLetters>,
+    pub(super) topic: String,
+    pub(super) checkpoint: Duration,
+    pub(super) replayed: Replayed,
+    pub(super) view: Arc<View>,
+    /// The main lane's board.
+    pub(super) board: Arc<Board>,
+    /// The next metric's number in the lanes.
+    pub(super) next: AtomicU32,
+}
+
+impl Lanes {
+    /// Gives a metric its place in state and makes it askable; it is not in a lane yet.
+    pub(super) fn serve(&self, plugin: &Arc<plugin::Metric>, view: &View, place: Place) -> Result<Served, String> {
+        // What may fail first: a place in state is for ever.
+        Askable::new(FOLLOWED, plugin.clone())?;
+        let history = self.history(plugin)?;
+        let id = view.add(plugin.description(), place);
+        let (revision, meta) = self.revision(plugin);
+        let follower =
+            self.shared.then(|| Arc::new(Follower::new(self.store.clone(), revision.clone(), plugin.description())));
+        let no = RevisionNo(self.next.fetch_add(1, Ordering::Relaxed));
+        let askable = Askable::new(if self.shared { FOLLOWED } else { id }, plugin.clone())?;
+        let description = described(&askable);
+        let result_schema = Arc::new(description.result_schema.clone());
+        let stage = Arc::new(RwLock::new(Stage::Main));
+        let gone = Arc::new(AtomicBool::new(false));
+        Ok(Served { history, askable, id, no, revision, meta, follower, description, result_schema, stage, gone })
+    }
+
+    /// Where a metric begins on partitions that it never counted.
+    fn history(&self, plugin: &plugin::Metric) -> Result<History, String> {
+        let since = match plugin.history() {
+            plugin::History::All => return Ok(History::Whole),
+            plugin::History::None => i64::MAX,
+            plugin::History::Last(length) => {
+                let length = i64::try_from(length.as_millis()).unwrap_or(i64::MAX);
+                jiff::Timestamp::now().as_millisecond().saturating_sub(length)
+            }
+        };
+        let starts = match &self.replayed {
+            Replayed::Log(log) => log.starts(since).map_err(|fault| fault.to_string()),
+            Replayed::Kafka(config) => Tail::starts(config, since).map_err(|fault| fault.to_string()),
+        };
+        Ok(History::From(starts.map_err(|fault| format!("where its history begins cannot be asked: {fault}"))?))
+    }
+
+    /// The revision of a metric, and what is stored of its tables.
+    pub(super) fn revision(&self, plugin: &plugin::Metric) -> (RevisionId, Vec<u8>) {
+        revision(plugin, &self.events)
+    }
+
+    /// A metric as a lane takes it.
+    pub(super) fn metric(&self, served: &Served) -> Metric {
+        Metric {
+            no: served.no,
+            id: served.id,
+            revision: served.revision.clone(),
+            meta: served.meta.clone(),
+            plugin: served.askable.plugin.clone(),
+            history: served.history.clone(),
+        }
+    }
+
+    /// Starts the main lane.
+    pub(super) fn main(
+        &self,
+        source: Box<dyn Source>,
+        metrics: &[Arc<Served>],
+        feed: Option<Arc<Feed>>,
+    ) -> Result<Handle, StartError> {
+        self.start(source, metrics, feed, Role::Main, self.board.clone()).map_err(StartError)
+    }
+
+    /// Starts a lane that replays history for these metrics, on the partitions that the main lane holds.
+    pub(super) fn backfill(&self, metrics: &[Arc<Served>]) -> Result<(Handle, Arc<Board>), String> {
+        let source: Box<dyn Source> = match &self.replayed {
+            Replayed::Log(log) => Box::new(EmbeddedSource::new(log.clone())),
+            Replayed::Kafka(config) => {
+                let main = self.board.clone();
+                let wanted = move || main.look(|standing| standing.held.clone());
+                Box::new(KafkaSource::replay(config, Box::new(wanted)).map_err(|fault| fault.to_string())?)
+            }
+        };
+        let board = Arc::new(Board::default());
+        let handle = self.start(source, metrics, None, Role::Backfill, board.clone())?;
+        Ok((handle, board))
+    }
+
+    fn start(
+        &self,
+        source: Box<dyn Source>,
+        metrics: &[Arc<Served>],
+        feed: Option<Arc<Feed>>,
+        role: Role,
+        board: Arc<Board>,
+    ) -> Result<Handle, String> {
+        let checkpoint = if role == Role::Main { self.checkpoint } else { self.checkpoint.max(CHECKPOINT) };
+        let parts = Parts {
+            source,
+            identity: self.identity.clone(),
+            store: self.store.clone(),
+            shared: self.shared,
+            view: self.view.clone(),
+            board,
+            role,
+            metrics: metrics.iter().map(|served| self.metric(served)).collect(),
+            settings: self.settings.clone(),
+            decoder: Decoder::new(&self.events)?,
+            dead_letters: self.dead_letters.clone(),
+            feed,
+            checkpoint,
+            topic: self.topic.clone(),
+        };
+        pipeline::start(parts).map_err(|fault| format!("no thread can be started: {fault}"))
+    }
+
+    /// Points at a revision as the one that answers for its metric.
+    pub(super) fn answers_now(&self, revision: &RevisionId) {
+        let point = || {
+            let current = self.store.current(&revision.metric)?;
+            if current.as_ref() != Some(revision) {
+                self.store.point(current.as_ref(), revision)?;
+            }
+            Ok::<_, crate::store::StoreError>(())
+        };
+        if let Err(fault) = point() {
+            tracing::warn!(metric = revision.metric, "the store does not note the current revision: {fault}");
+        }
+    }
+}
+
+impl Served {
+    /// The same revision with other code.
+    pub(super) fn with_code(&self, plugin: &Arc<plugin::Metric>) -> Result<Served, String> {
+        let askable = Askable::new(self.askable.id, plugin.clone())?;
+        let description = described(&askable);
+        Ok(Served {
+            askable,
+            id: self.id,
+            no: self.no,
+            revision: self.revision.clone(),
+            history: self.history.clone(),
+            meta: self.meta.clone(),
+            follower: self.follower.clone(),
+            result_schema: Arc::new(description.result_schema.clone()),
+            description,
+            stage: self.stage.clone(),
+            gone: self.gone.clone(),
+        })
+    }
+}
+
+/// With the time params in its params schema.
+fn described(askable: &Askable) -> Arc<Description> {
+    let params_schema = askable.params.schema().clone();
+    Arc::new(Description { params_schema, ..(**askable.plugin.description()).clone() })
+}

@@ -1,0 +1,346 @@
+//! A plugin's life while the engine runs: files that come, change and go; metrics that count history in a lane of their
+//! own and then join the main one; code that is replaced.
+//!
+//! One thread looks at the folders and at the configuration file twice a second and decides; `arrivals` has how a metric
+//! joins the main lane, `versions` what happens while two revisions are there. Counting is not disturbed. The queue of
+//! orders is bounded: who finds it full is told so.
+
+use super::arrivals::Backfill;
+use super::lanes::Lanes;
+use super::roster::{Retired, Roster, Served, Stage};
+use super::{MetricState, Order, Rejected};
+use crate::config::MetricConfig;
+use crate::config::load::{FileChoice, Inputs, load};
+use crate::pipeline::{Board, Command, Followers, Handle, Left, Place, View};
+use crate::plugin::{self, Found, Registry};
+use parking_lot::RwLock;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// How long an answer of a lane is waited for.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// The thread; it ends when this is dropped.
+pub(super) struct Life {
+    orders: Option<SyncSender<Asked>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// An order, and where its outcome is waited for.
+type Asked = (Order, SyncSender<Result<String, String>>);
+
+/// Orders that may wait.
+const ORDERS: usize = 16;
+
+/// What the thread works with.
+pub(super) struct Parts {
+    pub(super) registry: Registry,
+    pub(super) sections: BTreeMap<String, MetricConfig>,
+    /// The configuration file, if there is one.
+    pub(super) file: Option<PathBuf>,
+    pub(super) roster: Arc<RwLock<Roster>>,
+    pub(super) view: Arc<View>,
+    pub(super) board: Arc<Board>,
+    pub(super) followers: Arc<Followers>,
+    pub(super) main: Arc<Handle>,
+    pub(super) lanes: Lanes,
+    /// Metrics that have history to count.
+    pub(super) waiting: Vec<Arc<Served>>,
+    /// Where copies of plugin files are.
+    pub(super) private: PathBuf,
+}
+
+/// The thread's own.
+pub(super) struct Work {
+    pub(super) parts: Parts,
+    pub(super) backfills: Vec<Backfill>,
+    stamp: Option<std::time::SystemTime>,
+    /// What is wrong with the configuration file.
+    fault: Option<Rejected>,
+    /// Metrics that were found and cannot be served yet: file and why.
+    unserved: BTreeMap<String, (String, String)>,
+}
+
+pub(super) fn start(parts: Parts) -> std::io::Result<Life> {
+    let (orders, asked) = sync_channel(ORDERS);
+    let stamp = parts.file.as_ref().and_then(modified);
+    let work = Work { parts, backfills: Vec::new(), stamp, fault: None, unserved: BTreeMap::new() };
+    let thread = std::thread::Builder::new().name("tally-plugins".into()).spawn(move || work.run(&asked))?;
+    Ok(Life { orders: Some(orders), thread: Some(thread) })
+}
+
+impl Life {
+    /// Has something done, and waits for its outcome.
+    pub(super) fn order(&self, order: Order) -> Result<String, String> {
+        let busy = || "the engine is busy with plugins, or stopping; try again".to_owned();
+        let (answer, outcome) = sync_channel(1);
+        let orders = self.orders.as_ref().ok_or_else(busy)?;
+        orders.try_send((order, answer)).map_err(|_| busy())?;
+        outcome.recv_timeout(ANSWER).map_err(|_| busy())?
+    }
+
+    /// Ends the lanes that replay history, and the thread.
+    pub(super) fn end(&mut self) {
+        self.orders = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that looks after plugins panicked");
+        }
+    }
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn modified(file: &PathBuf) -> Option<std::time::SystemTime> {
+    std::fs::metadata(file).and_then(|meta| meta.modified()).ok()
+}
+
+impl Work {
+    fn run(mut self, asked: &Receiver<Asked>) {
+        self.begin_backfills();
+        let mut looked = Instant::now();
+        loop {
+            match asked.recv_timeout(LOOK.saturating_sub(looked.elapsed())) {
+                Ok((order, answer)) => {
+                    // Who no longer waits finds the outcome in the list of revisions.
+                    let _ = answer.send(self.obey(&order));
+                    continue;
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            looked = Instant::now();
+            self.look_at_configuration();
+            let found = self.parts.registry.look(&self.parts.sections);
+            self.reconcile(found);
+            self.step();
+            self.turn();
+            self.begin_backfills();
+        }
+        for backfill in self.backfills {
+            backfill.handle.stop(Duration::from_secs(1));
+        }
+    }
+
+    /// Takes over sections of the configuration file that changed.
+    fn look_at_configuration(&mut self) {
+        let Some(file) = &self.parts.file else { return };
+        let stamp = modified(file);
+        if stamp == self.stamp || stamp.is_none() {
+            return;
+        }
+        self.stamp = stamp;
+        let inputs = Inputs { file: FileChoice::Given(file.clone()), env: &|_| None, flags: Vec::new() };
+        match load(inputs) {
+            Ok(loaded) => {
+                self.fault = None;
+                self.parts.sections = loaded.config.metrics;
+                tracing::info!(file = %file.display(), "[metrics] read again; other sections take effect with the next start");
+            }
+            Err(fault) => {
+                tracing::warn!(file = %file.display(), "the configuration was changed and is not taken over: {fault}");
+                let reason = format!("is not taken over: {fault} (mend it; what was served goes on)");
+                self.fault = Some(Rejected { file: file.display().to_string(), reason, since: now() });
+            }
+        }
+    }
+
+    /// Brings what is served in line with what was found.
+    fn reconcile(&mut self, found: Found) {
+        for plugin in &found.metrics {
+            self.take_notice(plugin);
+        }
+        let served = self.parts.roster.read().served.clone();
+        for (name, gone) in &served {
+            if !found.metrics.iter().any(|metric| metric.name() == name) {
+                self.retire(gone);
+            }
+        }
+        let mut roster = self.parts.roster.write();
+        let known = std::mem::take(&mut roster.rejected);
+        self.unserved.retain(|name, _| found.metrics.iter().any(|metric| metric.name() == name));
+        let files = found.rejected.into_iter().map(|file| (file.file.display().to_string(), file.reason));
+        let told = files.chain(self.unserved.values().cloned()).map(|(file, reason)| {
+            let before = known.iter().find(|known| known.file == file && known.reason == reason);
+            let since = before.map_or_else(now, |before| before.since);
+            Rejected { file, reason, since }
+        });
+        roster.rejected = told.chain(self.fault.clone()).collect();
+        roster.loaded = self.parts.registry.loaded();
+    }
+
+    /// What the folder holds of a metric.
+    fn take_notice(&mut self, plugin: &Arc<plugin::Metric>) {
+        let name = plugin.name();
+        let (served, next, before) = {
+            let roster = self.parts.roster.read();
+            let next = roster.next.get(name).map(|next| next.served.clone());
+            let before = roster.before.get(name).map(|before| before.served.clone());
+            (roster.served.get(name).cloned(), next, before)
+        };
+        let Some(served) = served else { return self.admit(plugin) };
+        let is = |other: &Arc<Served>| Arc::ptr_eq(&other.askable.plugin, plugin);
+        if next.as_ref().map_or_else(|| is(&served), is) {
+            return;
+        }
+        let (revision, _) = self.parts.lanes.revision(plugin);
+        let same = |other: &Option<Arc<Served>>| other.as_ref().is_some_and(|other| other.revision == revision);
+        if served.revision == revision {
+            self.drop_next(name);
+            self.replace(&served, plugin);
+        } else if let Some(next) = next.filter(|next| next.revision == revision) {
+            self.replace(&next, plugin);
+        } else if same(&before) {
+            // Its file was dropped in again.
+            self.rollback(name);
+            self.drop_next(name);
+            if let Some(before) = before {
+                self.replace(&before, plugin);
+            }
+        } else {
+            self.admit_next(plugin);
+        }
+    }
+
+    /// A metric that was not served: it counts history first.
+    fn admit(&mut self, plugin: &Arc<plugin::Metric>) {
+        let Some(served) = self.place(plugin) else { return };
+        tracing::info!(metric = plugin.name(), version = plugin.version(), "metric loaded; it counts its history");
+        let mut roster = self.parts.roster.write();
+        roster.retired.remove(plugin.name());
+        roster.served.insert(plugin.name().to_owned(), served.clone());
+        drop(roster);
+        self.parts.waiting.push(served);
+    }
+
+    /// Gives a revision its place in state; it waits for a lane.
+    pub(super) fn place(&mut self, plugin: &Arc<plugin::Metric>) -> Option<Arc<Served>> {
+        let place = Place { since: now(), target: Some(self.ahead()), ..Place::default() };
+        match self.parts.lanes.serve(plugin, &self.parts.view, place) {
+            Ok(served) => {
+                self.unserved.remove(plugin.name());
+                *served.stage.write() = Stage::Waiting;
+                self.follow(&served);
+                Some(Arc::new(served))
+            }
+            Err(reason) => {
+                let told = (plugin.file().display().to_string(), reason);
+                if self.unserved.get(plugin.name()) != Some(&told) {
+                    tracing::error!(metric = plugin.name(), "the metric cannot be served, trying again: {}", told.1);
+                    self.unserved.insert(plugin.name().to_owned(), told);
+                }
+                None
+            }
+        }
+    }
+
+    /// Where engines share a store: its answers come from there.
+    fn follow(&self, served: &Served) {
+        let Some(follower) = &served.follower else { return };
+        if let Err(fault) = follower.refresh(Instant::now()) {
+            tracing::warn!(metric = served.askable.plugin.name(), "its state cannot be read yet: {fault}");
+        }
+        follower.aim(&self.parts.followers.furthest());
+        self.parts.followers.add(follower.clone());
+    }
+
+    /// Other code of a revision that is counted.
+    fn replace(&mut self, before: &Arc<Served>, plugin: &Arc<plugin::Metric>) {
+        if before.halt(&self.parts.board).is_some() {
+            // It stands still and may now go on, from where it is stored.
+            self.retire(before);
+            return self.admit(plugin);
+        }
+        match before.with_code(plugin) {
+            Ok(served) => self.swap(before, Arc::new(served)),
+            Err(reason) => tracing::error!(metric = plugin.name(), "the new code cannot be served: {reason}"),
+        }
+    }
+
+    fn swap(&mut self, before: &Arc<Served>, served: Arc<Served>) {
+        let plugin = &served.askable.plugin;
+        tracing::info!(metric = plugin.name(), version = plugin.version(), "code replaced, state stays");
+        for backfill in &mut self.backfills {
+            for metric in backfill.metrics.iter_mut().filter(|metric| Arc::ptr_eq(metric, before)) {
+                *metric = served.clone();
+                backfill.handle.tell(Command::Swap(served.no, plugin.clone()));
+            }
+        }
+        for metric in self.parts.waiting.iter_mut().filter(|metric| Arc::ptr_eq(metric, before)) {
+            *metric = served.clone();
+        }
+        if matches!(&*served.stage.read(), Stage::Main) {
+            self.parts.main.tell(Command::Swap(served.no, plugin.clone()));
+        }
+        let mut roster = self.parts.roster.write();
+        match roster.next.get_mut(plugin.name()).filter(|next| Arc::ptr_eq(&next.served, before)) {
+            Some(next) => next.served = served.clone(),
+            None => drop(roster.served.insert(plugin.name().to_owned(), served.clone())),
+        }
+    }
+
+    /// A metric that is no longer wanted: what it has counted stays stored.
+    fn retire(&mut self, served: &Arc<Served>) {
+        let name = served.askable.plugin.name();
+        tracing::info!(metric = name, "metric retired; its state is kept");
+        let mut info = served.info(&self.parts.view, &self.parts.board);
+        (info.state, info.since) = (MetricState::Retired, now());
+        let (next, before) = {
+            let mut roster = self.parts.roster.write();
+            roster.served.remove(name);
+            roster.retired.insert(name.to_owned(), Retired { info });
+            (roster.next.remove(name), roster.before.remove(name))
+        };
+        self.release(served);
+        next.iter().for_each(|next| self.release(&next.served));
+        before.iter().for_each(|before| self.release(&before.served));
+        if next.is_some() {
+            self.write_down();
+        }
+    }
+
+    /// Takes a revision that nobody asks any more out of its lane and out of memory; what it has counted stays stored.
+    pub(super) fn release(&mut self, served: &Arc<Served>) {
+        self.parts.waiting.retain(|waiting| !Arc::ptr_eq(waiting, served));
+        for backfill in &mut self.backfills {
+            if backfill.metrics.iter().any(|metric| Arc::ptr_eq(metric, served)) {
+                leave(&backfill.handle, served);
+                backfill.metrics.retain(|metric| !Arc::ptr_eq(metric, served));
+            }
+        }
+        if matches!(&*served.stage.read(), Stage::Main) {
+            leave(&self.parts.main, served);
+        }
+        if let Some(follower) = &served.follower {
+            self.parts.followers.remove(follower);
+        }
+        served.gone.store(true, Ordering::Release);
+        self.parts.view.empty(served.id);
+    }
+}
+
+/// Takes a metric out of a lane, everything stored that it has counted.
+pub(super) fn leave(lane: &Handle, served: &Served) -> Left {
+    let (answer, left) = sync_channel(1);
+    if !lane.tell(Command::Leave(served.no, answer)) {
+        return Left::default();
+    }
+    left.recv_timeout(ANSWER).unwrap_or_default()
+}
+
+pub(super) fn now() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}

@@ -1,0 +1,153 @@
+//! Which metrics are served now: those that answer, those that take their place once they have counted as far, those that
+//! are gone, and what was refused. Data behind one lock that is held briefly; who changes it is `life`.
+
+use super::{Cost, MetricInfo, MetricState, Rejected};
+use crate::event::Position;
+use crate::pipeline::{Board, FOLLOWED, Follower, View, done};
+use crate::progress::{History, RevisionNo};
+use crate::query::Askable;
+use crate::state::{MetricId, State};
+use crate::store::RevisionId;
+use parking_lot::RwLock;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+use tally_plugin::description::Description;
+
+/// A revision of a metric that is counted.
+pub(super) struct Served {
+    pub(super) askable: Askable,
+    /// Its number in the state.
+    pub(super) id: MetricId,
+    /// Its number in the lanes.
+    pub(super) no: RevisionNo,
+    pub(super) revision: RevisionId,
+    /// Where it begins on partitions that it never counted.
+    pub(super) history: History,
+    /// What its tables are, as stored.
+    pub(super) meta: Vec<u8>,
+    /// Where it is answered from if engines share the store; else from the lane's view.
+    pub(super) follower: Option<Arc<Follower>>,
+    /// With the time params in its params schema.
+    pub(super) description: Arc<Description>,
+    pub(super) result_schema: Arc<serde_json::Value>,
+    /// Which lane counts it; shared by all code of this revision.
+    pub(super) stage: Arc<RwLock<Stage>>,
+    /// Set before what is held of it is dropped; shared likewise.
+    pub(super) gone: Arc<AtomicBool>,
+}
+
+/// Which lane counts a metric.
+#[derive(Clone, Default)]
+pub(super) enum Stage {
+    /// The main one.
+    #[default]
+    Main,
+    /// It waits for a lane of its own.
+    Waiting,
+    /// One that replays history for it.
+    Backfill {
+        /// How that lane stands.
+        board: Arc<Board>,
+        /// Seconds to go, if known.
+        eta_s: Option<u64>,
+    },
+}
+
+/// A newer revision than the one that answers.
+pub(super) struct Next {
+    pub(super) served: Arc<Served>,
+    /// It waits for a person's word before it answers.
+    pub(super) held: bool,
+}
+
+/// The revision that answered before: fed on for a while.
+pub(super) struct Before {
+    pub(super) served: Arc<Served>,
+    pub(super) until: Instant,
+}
+
+/// A metric that is no longer served.
+#[derive(Clone)]
+pub(super) struct Retired {
+    pub(super) info: MetricInfo,
+}
+
+/// All of it.
+#[derive(Default)]
+pub(super) struct Roster {
+    pub(super) served: BTreeMap<String, Arc<Served>>,
+    pub(super) next: BTreeMap<String, Next>,
+    pub(super) before: BTreeMap<String, Before>,
+    pub(super) retired: BTreeMap<String, Retired>,
+    pub(super) rejected: Vec<Rejected>,
+    /// Plugin contents in memory.
+    pub(super) loaded: usize,
+}
+
+impl Served {
+    /// Whether what is held of it was dropped, or is about to be: look it up again.
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+
+    /// Why it stands still, if it does.
+    pub(super) fn halt(&self, main: &Board) -> Option<String> {
+        let of = |board: &Board| board.look(|standing| standing.halts.get(&self.id).cloned());
+        match &*self.stage.read() {
+            Stage::Backfill { board, .. } => of(board),
+            Stage::Main | Stage::Waiting => of(main),
+        }
+    }
+
+    /// Everything that is known of it.
+    pub(super) fn info(&self, view: &View, main: &Board) -> MetricInfo {
+        let plugin = &self.askable.plugin;
+        let tables = &self.description.tables;
+        let (history, state, since, cost) = self.stands(view, main);
+        MetricInfo {
+            name: plugin.name().to_owned(),
+            version: plugin.version().to_owned(),
+            plugin: plugin.plugin().to_owned(),
+            file: plugin.file().clone(),
+            description: self.description.clone(),
+            config: plugin.config().clone(),
+            state,
+            since,
+            history,
+            cost,
+            tiers: tables.iter().map(|table| table.tiers.clone()).max_by_key(Vec::len).unwrap_or_default(),
+        }
+    }
+
+    fn stands(&self, view: &View, main: &Board) -> (super::History, MetricState, i64, Cost) {
+        let halt = self.halt(main);
+        let counted = view.read();
+        let place = &counted.metrics[self.id.0];
+        let ns_per_event = if place.events == 0 { 0.0 } else { place.spent_ns as f64 / place.events as f64 };
+        let stands = |state: &State, id, position: &Position, target: &Option<Position>, origins| {
+            let (cells, bytes) = state.size(id);
+            let from = state.times(id).map(|(first, _)| first);
+            let behind = target.as_ref().map(|target| done(position, target, origins));
+            (behind, from, Cost { ns_per_event, cells, bytes })
+        };
+        let (behind, from, cost) = match &self.follower {
+            None => stands(&counted.state, self.id, &place.position, &place.target, &place.origins),
+            Some(follower) => {
+                let followed = follower.read();
+                stands(&followed.state, FOLLOWED, &followed.position, &followed.target, &followed.origins)
+            }
+        };
+        let eta_s = match &*self.stage.read() {
+            Stage::Backfill { eta_s, .. } => *eta_s,
+            Stage::Main | Stage::Waiting => None,
+        };
+        let state = match (halt, behind) {
+            (Some(reason), _) => MetricState::Quarantined(reason),
+            (None, Some(done)) => MetricState::Backfilling { done, eta_s },
+            (None, None) => MetricState::Active,
+        };
+        (super::History { complete: behind.is_none(), from }, state, place.since, cost)
+    }
+}

@@ -1,0 +1,56 @@
+//! How a lane stands, besides what it has counted: what it holds, what is wrong, why something stands still.
+//!
+//! Each lane writes its own board; whoever wants to know looks, briefly. Nothing here decides or waits.
+
+use crate::state::MetricId;
+use parking_lot::RwLock;
+use std::collections::BTreeMap;
+
+/// A lane's board.
+#[derive(Debug, Default)]
+pub struct Board(RwLock<Standing>);
+
+/// What stands on it.
+#[derive(Clone, Debug, Default)]
+pub struct Standing {
+    /// Partitions held.
+    pub held: Vec<u32>,
+    /// Partitions of the topic; 0 until known.
+    pub partitions: usize,
+    /// What is wrong with the source now.
+    pub source_trouble: Option<String>,
+    /// Partitions that deliver nothing though the log has more.
+    pub stalled: Vec<u32>,
+    /// What is wrong with the store now.
+    pub store_trouble: Option<String>,
+    /// What is wrong with reading what others stored.
+    pub follow_trouble: Option<String>,
+    /// Whether the source ever delivered an assignment.
+    pub assigned: bool,
+    /// Per metric why it, or a partition of it, stands still.
+    pub halts: BTreeMap<MetricId, String>,
+    /// Per partition the end of the log and the position, for lag.
+    pub lag: BTreeMap<u32, u64>,
+    /// Unix milliseconds of the last commit.
+    pub last_commit: Option<i64>,
+    /// Whether counting has ended by an internal error.
+    pub failed: bool,
+    /// Whether the lane is stopping.
+    pub stopping: bool,
+}
+
+impl Board {
+    /// A copy.
+    pub fn standing(&self) -> Standing {
+        self.0.read().clone()
+    }
+
+    /// Looks without a copy; the lane changes nothing meanwhile, so look briefly.
+    pub fn look<T>(&self, look: impl FnOnce(&Standing) -> T) -> T {
+        look(&self.0.read())
+    }
+
+    pub(super) fn stand(&self, change: impl FnOnce(&mut Standing)) {
+        change(&mut self.0.write());
+    }
+}

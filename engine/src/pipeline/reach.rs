@@ -1,0 +1,73 @@
+//! How far a lane is: what it has counted, what of that is durable, how much the log holds beyond it.
+
+use super::counting::{Counting, Role};
+use crate::event::Position;
+use crate::source::Bounds;
+use crate::telemetry;
+use std::collections::BTreeMap;
+
+impl Counting {
+    pub(super) fn note_lag(&mut self, bounds: &[Bounds]) {
+        let position = self.position();
+        let lag: BTreeMap<u32, u64> = bounds
+            .iter()
+            .map(|b| {
+                (
+                    b.partition,
+                    b.end.saturating_sub(position.0.get(&b.partition).copied().unwrap_or(b.start).max(b.start)),
+                )
+            })
+            .collect();
+        if self.role == Role::Main {
+            telemetry::lag(&lag);
+        }
+        self.board.stand(|standing| {
+            standing.partitions = bounds.len();
+            standing.lag = lag;
+        });
+    }
+
+    /// The partitions that the log says to end before what was counted of them, and that do not stand still for it yet.
+    pub(super) fn beyond(&self, bounds: &[Bounds]) -> impl Iterator<Item = u32> {
+        let halted: Vec<Option<u32>> = self.machine.halts().map(|(_, partition, _)| partition).collect();
+        let position = self.position();
+        let beyond = |b: &&Bounds| position.0.get(&b.partition).is_some_and(|next| *next > b.end);
+        let beyond = bounds.iter().filter(beyond).map(|b| b.partition);
+        beyond.filter(move |p| !halted.contains(&Some(*p))).collect::<Vec<_>>().into_iter()
+    }
+
+    /// The furthest that any metric has counted, per partition.
+    pub(super) fn position(&self) -> Position {
+        let mut all = Position::default();
+        for metric in &self.metrics {
+            for (partition, offset) in self.machine.position(metric.no).0 {
+                let furthest = all.0.entry(partition).or_default();
+                *furthest = offset.max(*furthest);
+            }
+        }
+        all
+    }
+
+    /// Per partition the smallest offset that any metric has stored.
+    pub(super) fn committed_offsets(&self) -> Vec<(u32, u64)> {
+        let mut all: BTreeMap<u32, u64> = BTreeMap::new();
+        for metric in &self.metrics {
+            for (partition, offset) in self.machine.committed(metric.no).0 {
+                let least = all.entry(partition).or_insert(offset);
+                *least = offset.min(*least);
+            }
+        }
+        all.into_iter().collect()
+    }
+
+    pub(super) fn done(&self) -> super::Done {
+        let committed: BTreeMap<u32, u64> = self.committed_offsets().into_iter().collect();
+        let behind: u64 = self
+            .position()
+            .0
+            .iter()
+            .map(|(partition, counted)| counted - committed.get(partition).copied().unwrap_or(0).min(*counted))
+            .sum();
+        super::Done { processed: self.processed, committed: self.processed.saturating_sub(behind) }
+    }
+}

@@ -1,0 +1,84 @@
+//! What a stored record means for what is in memory, and where counting begins with it.
+//!
+//! Pure comparisons of records, bounds and memory; when they are made and what follows is `load`'s.
+
+use super::cell::Cell;
+use super::protocol::*;
+use super::record::{Progress, Span};
+use super::topic::same_log;
+
+/// What a stored record means for memory.
+pub(super) enum Standing {
+    /// What we rest on is stored: memory stays.
+    Kept,
+    /// Our frozen range is stored, by an earlier try or by another engine: what follows it stays.
+    Committed,
+    /// Anything else: memory is void.
+    Void,
+}
+
+pub(super) fn standing(cell: &Cell, found: Option<&Progress>, memory: Memory) -> Standing {
+    // A record of the same offset may differ where another engine met other gaps or began elsewhere. The range in the
+    // store is then that engine's, which a view in this process does not show.
+    let same = |ours: &Progress, found: &Progress| memory == Memory::Apart || ours == found;
+    match (found, &cell.sent) {
+        _ if cell.virgin => Standing::Void,
+        (None, _) if !cell.stored => Standing::Kept,
+        (Some(found), Some(sent))
+            if sent.record.next == found.next && (!cell.stored || cell.base.next != found.next) =>
+        {
+            if same(&sent.record, found) { Standing::Committed } else { Standing::Void }
+        }
+        // A frozen range carries a record made from our base: it stands only on exactly that one.
+        (Some(found), sent) if cell.stored && cell.base.next == found.next => {
+            if cell.base == *found || (sent.is_none() && memory == Memory::Apart) {
+                Standing::Kept
+            } else {
+                Standing::Void
+            }
+        }
+        _ => Standing::Void,
+    }
+}
+
+/// Starts counting where the store stands; what forbids it, if anything does.
+pub(super) fn begin(
+    cell: &mut Cell,
+    found: Option<Progress>,
+    bounds: Bounds,
+    history: &History,
+    settings: &Settings,
+) -> Option<Halt> {
+    let partition = bounds.partition;
+    let Some(found) = found else {
+        let start = match history {
+            History::Whole => bounds.start,
+            History::From(starts) => {
+                starts.get(&partition).map_or(bounds.start, |start| (*start).clamp(bounds.start, bounds.end))
+            }
+        };
+        let base = Progress { topic: settings.topic.clone(), start, next: start, ..Progress::default() };
+        cell.begin(base, false);
+        return None;
+    };
+    let (topic, next, start) = (found.topic.clone(), found.next, found.start);
+    cell.begin(found, true);
+    if !same_log(&topic, &settings.topic) {
+        return Some(Halt::OtherTopic { partition, stored: topic, found: settings.topic.clone() });
+    }
+    if next > bounds.end {
+        return Some(Halt::BeyondEnd { partition, next, end: bounds.end });
+    }
+    if next < bounds.start {
+        let gap = Span { from: next, to: bounds.start };
+        if settings.on_gap == OnGap::Halt {
+            return Some(Halt::Gap { partition, gap });
+        }
+        cell.jump(gap);
+    }
+    let warm = start.max(next.saturating_sub(settings.dedupe_window));
+    if warm < bounds.start.min(next) {
+        cell.open.dedupe_gap = Some(Span { from: warm, to: bounds.start.min(next) });
+    }
+    None
+}

@@ -1,0 +1,55 @@
+//! What is held to the laws: a metric in this program, or one behind the boundary.
+
+use crate::abi::{Columns, DeltaBuffer};
+use crate::ask::{Ask, Reply};
+use crate::batch::{Batch, Deltas};
+use crate::description::{Description, Table};
+use crate::metric::{self, Metric};
+use crate::reader::{Reader, Source};
+
+/// A metric as its host sees it: columns in and deltas out, questions in and replies out. Each [`Metric`] is one.
+pub trait Subject {
+    /// What it says of itself, with its schemas.
+    fn describe(&self) -> Description;
+
+    /// Adds the deltas of a batch. `tables` are those of the description.
+    ///
+    /// # Errors
+    /// A sentence: it failed.
+    fn update(&self, tables: &[Table], columns: &Columns<'_>, buffer: &mut DeltaBuffer) -> Result<(), String>;
+
+    /// Answers a question.
+    ///
+    /// # Errors
+    /// A sentence: it failed. A refusal is a reply.
+    fn answer(&self, tables: &[Table], ask: Ask, source: Source<'_>) -> Result<Reply, String>;
+}
+
+impl<M: Metric> Subject for M {
+    fn describe(&self) -> Description {
+        metric::describe(self)
+    }
+
+    fn update(&self, tables: &[Table], columns: &Columns<'_>, buffer: &mut DeltaBuffer) -> Result<(), String> {
+        Metric::update(self, &Batch::new(columns), &mut Deltas::new(tables, buffer));
+        Ok(())
+    }
+
+    fn answer(&self, tables: &[Table], ask: Ask, source: Source<'_>) -> Result<Reply, String> {
+        metric::answer(self, ask, &Reader::new(tables, source))
+    }
+}
+
+impl Subject for Box<dyn Subject + '_> {
+    fn describe(&self) -> Description {
+        (**self).describe()
+    }
+
+    fn update(&self, tables: &[Table], columns: &Columns<'_>, buffer: &mut DeltaBuffer) -> Result<(), String> {
+        (**self).update(tables, columns, buffer)
+    }
+
+    fn answer(&self, tables: &[Table], ask: Ask, source: Source<'_>) -> Result<Reply, String> {
+        (**self).answer(tables, ask, source)
+    }
+}

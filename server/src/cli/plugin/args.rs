@@ -1,0 +1,67 @@
+//! The arguments of `tally plugin new`, `check` and `test`.
+
+use clap::Args as Group;
+use std::path::PathBuf;
+use std::time::Duration;
+use tally_engine::config::duration;
+
+#[derive(Group, Debug)]
+#[command(after_help = "  tally plugin new basket_size && cd basket_size && cargo test --release")]
+pub(crate) struct New {
+    /// Name of crate and metric: a-z first, then a-z 0-9 _, at most 64
+    pub(crate) name: String,
+    /// The folder to make [default: ./NAME]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Where tally-plugin comes from: a checkout of Tally, or the URL of a git repository
+    /// [default: the checkout that this binary was built from; where that is gone, the registry]
+    #[arg(long, value_name = "PATH or URL")]
+    pub(crate) sdk: Option<String>,
+}
+
+#[derive(Group, Debug)]
+#[command(after_help = "\
+The file is loaded in a process of its own, and needs no engine. Exit code 1 if anything is wrong with it.
+A configuration is what stands under [metrics.NAME.config]: a file of TOML or JSON, or JSON as it is.
+
+  tally plugin check target/release/libbasket_size.so
+  tally plugin check libproducts_popularity.so --config '{\"weights\":{\"buy\":7}}'")]
+pub(crate) struct Check {
+    /// The plugin file
+    #[arg(value_name = "FILE.so")]
+    pub(crate) file: PathBuf,
+    /// The configuration to check it with [default: {}]
+    #[arg(long, value_name = "FILE or JSON")]
+    pub(crate) config: Option<String>,
+    /// How long each check may take
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration::parse)]
+    pub(crate) timeout: Duration,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Group, Debug)]
+#[command(after_help = "\
+A golden case is a folder: events.ndjson as POST /api/events takes them, questions.ndjson with params, one question per line, and
+answers.ndjson with the answer to the question on the same line. config.json, if there is one, is the configuration.
+DIR is a crate (its cases are the folders in tests/golden), a folder of cases, or a case.
+
+  tally plugin test basket_size --update")]
+pub(crate) struct Test {
+    /// The crate, the folder of cases, or the case
+    #[arg(default_value = ".")]
+    pub(crate) dir: PathBuf,
+    /// The plugin file [default: what `cargo build --release` made of the crate]
+    #[arg(long, value_name = "FILE.so")]
+    pub(crate) file: Option<PathBuf>,
+    /// Write what is answered now as what is expected
+    #[arg(long)]
+    pub(crate) update: bool,
+    /// How long a case may take
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration::parse)]
+    pub(crate) timeout: Duration,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}

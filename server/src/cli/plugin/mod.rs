@@ -1,0 +1,27 @@
+//! `tally plugin`: the author's kit. What asks a running engine is in `query`.
+//!
+//! A plugin file is only ever loaded in a process of its own ([`inside`]), which [`child`] starts, reads and ends: a file
+//! that ends the process, or never returns, is a line of the report.
+
+pub(crate) mod args;
+mod check;
+mod child;
+mod golden;
+mod inside;
+mod new;
+mod report;
+
+use super::args::{Plugin, PluginCommand};
+use super::{Failure, query};
+
+pub(crate) fn run(args: &Plugin) -> Result<(), Failure> {
+    match &args.command {
+        PluginCommand::List { engine, json } => query::plugins(engine, *json),
+        PluginCommand::Promote { name, engine } => query::order(&engine.url, name, "promote"),
+        PluginCommand::Rollback { name, engine } => query::order(&engine.url, name, "rollback"),
+        PluginCommand::New(args) => new::run(args),
+        PluginCommand::Check(args) => check::run(args),
+        PluginCommand::Test(args) => golden::run(args),
+        PluginCommand::Inside => inside::run(),
+    }
+}

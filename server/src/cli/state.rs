@@ -1,0 +1,217 @@
+//! `tally state`: what the store of a running engine holds, in words and numbers.
+
+use super::Failure;
+use super::args::{State, StateCommand};
+use super::client::Client;
+use super::output::{self, tame, thousands};
+use super::query::{ask, lines, text};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use comfy_table::{Table, presets};
+use serde_json::{Value, json};
+
+/// Buckets that are printed; `--json` has all.
+const SHOWN: usize = 1_000;
+
+pub(crate) fn run(args: &State) -> Result<(), Failure> {
+    let (engine, json) = match &args.command {
+        StateCommand::Tables { engine, json }
+        | StateCommand::Buckets { engine, json, .. }
+        | StateCommand::Get { engine, json, .. } => (engine, *json),
+    };
+    let client = Client::new(&engine.url).map_err(Failure::Usage)?;
+    let get = |path: &str| ask(async { client.get(path).await });
+    let answer = match &args.command {
+        StateCommand::Get { table, key, .. } => {
+            let (metric, table) = place(table, || get("/api/internal/tables"))?;
+            let key = URL_SAFE_NO_PAD.encode(json!(key).to_string());
+            get(&format!("/api/internal/stored/{metric}/{table}/{key}"))?
+        }
+        StateCommand::Buckets { table: Some(table), .. } => {
+            let (metric, table) = place(table, || get("/api/internal/tables"))?;
+            only(get("/api/internal/stored")?, &metric, &table)
+        }
+        StateCommand::Buckets { table: None, .. } | StateCommand::Tables { .. } => get("/api/internal/stored")?,
+    };
+    if json {
+        output::data(&answer.to_string());
+        return Ok(());
+    }
+    match &args.command {
+        StateCommand::Tables { .. } => output::data(&tables(&answer)),
+        StateCommand::Buckets { .. } => output::data(&buckets(&answer)),
+        StateCommand::Get { .. } => output::data(&rows(&answer)),
+    }
+    Ok(())
+}
+
+/// `METRIC/TABLE`, or the name of a metric's only table or of a table that only one metric has.
+fn place(name: &str, metrics: impl FnOnce() -> Result<Value, Failure>) -> Result<(String, String), Failure> {
+    if let Some((metric, table)) = name.split_once('/') {
+        return Ok((metric.to_owned(), table.to_owned()));
+    }
+    let metrics = metrics()?;
+    let mut all = Vec::new();
+    for metric in list(&metrics, "metrics") {
+        let of = list(metric, "tables");
+        let all_of = of.iter().map(|table| (text(metric, "name"), text(table, "name")));
+        all.extend(all_of.map(|(metric, table)| (of.len(), metric, table)));
+    }
+    let fits = |(tables, metric, table): &&(usize, String, String)| table == name || *tables == 1 && metric == name;
+    let found: Vec<&(usize, String, String)> = all.iter().filter(fits).collect();
+    match found.as_slice() {
+        [(_, metric, table)] => Ok((metric.clone(), table.clone())),
+        _ => {
+            let names: Vec<String> = all.iter().map(|(_, metric, table)| format!("{metric}/{table}")).collect();
+            Err(Failure::Failed(format!("{name:?} names no table, or several: there are {}", names.join(", "))))
+        }
+    }
+}
+
+fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+    value.get(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+fn number(value: &Value, key: &str) -> u64 {
+    value.get(key).and_then(Value::as_u64).unwrap_or_default()
+}
+
+/// What is stored of one table.
+fn only(mut answer: Value, metric: &str, table: &str) -> Value {
+    if let Some(metrics) = answer.get_mut("metrics").and_then(Value::as_array_mut) {
+        metrics.retain(|found| text(found, "metric") == metric);
+        for found in metrics {
+            if let Some(tables) = found.get_mut("tables").and_then(Value::as_array_mut) {
+                tables.retain(|found| text(found, "table") == table);
+            }
+        }
+    }
+    answer
+}
+
+fn tables(answer: &Value) -> String {
+    let mut out = Vec::new();
+    for metric in list(answer, "metrics") {
+        let life = metric.get("life").and_then(Value::as_str);
+        let current = if metric.get("current") == Some(&Value::Bool(true)) { "current" } else { "not current" };
+        let life = life.map_or("nothing is stored".to_owned(), |life| format!("{current}, life {}", tame(life)));
+        out.push(format!("{}  revision {}, {life}", text(metric, "metric"), text(metric, "revision")));
+        let at = |partition: &Value| format!("{}: {}", number(partition, "partition"), number(partition, "next"));
+        let offsets: Vec<String> = list(metric, "partitions").iter().map(at).collect();
+        out.push(format!("  offsets  {}", if offsets.is_empty() { "none".to_owned() } else { offsets.join(", ") }));
+        let mut table = Table::new();
+        let header =
+            ["  TABLE", "BUCKETS", "BEGUN", "SPLITS", "BYTES", "LARGEST SNAPSHOT", "FRAMES", "ROWS", "UPDATES"];
+        table.load_style(presets::NOTHING).set_header(header);
+        for stored in list(metric, "tables") {
+            let buckets = list(stored, "buckets");
+            let sum = |key: &str| buckets.iter().map(|bucket| number(bucket, key)).sum::<u64>();
+            let most = |key: &str| buckets.iter().map(|bucket| number(bucket, key)).max().unwrap_or_default();
+            table.add_row([
+                format!("  {}", text(stored, "table")),
+                thousands(buckets.len() as u64),
+                thousands(number(stored, "begun")),
+                thousands(most("splits")),
+                thousands(sum("snapshot") + sum("tail")),
+                thousands(most("snapshot")),
+                thousands(sum("frames")),
+                thousands(sum("rows")),
+                thousands(sum("updates")),
+            ]);
+        }
+        out.push(lines(&table));
+    }
+    if out.is_empty() { "no metrics are loaded".into() } else { out.join("\n") }
+}
+
+fn buckets(answer: &Value) -> String {
+    let mut table = Table::new();
+    let header = ["METRIC", "TABLE", "BUCKET", "SPLITS", "SNAPSHOT", "TAIL", "FRAMES", "ROWS", "UPDATES"];
+    table.load_style(presets::NOTHING).set_header(header);
+    let mut count = 0;
+    for metric in list(answer, "metrics") {
+        for stored in list(metric, "tables") {
+            for bucket in list(stored, "buckets") {
+                count += 1;
+                if count <= SHOWN {
+                    let of = |key: &str| thousands(number(bucket, key));
+                    let names = [text(metric, "metric"), text(stored, "table"), number(bucket, "bucket").to_string()];
+                    let rest = [of("splits"), of("snapshot"), of("tail"), of("frames"), of("rows"), of("updates")];
+                    table.add_row(names.into_iter().chain(rest));
+                }
+            }
+        }
+    }
+    match count {
+        0 => "nothing is stored".into(),
+        count if count > SHOWN => format!("{}\n… {} more", lines(&table), thousands((count - SHOWN) as u64)),
+        _ => lines(&table),
+    }
+}
+
+fn rows(answer: &Value) -> String {
+    let names = list(answer, "cells");
+    let rows = list(answer, "rows");
+    if rows.is_empty() {
+        return "nothing is stored under this key".into();
+    }
+    let plain = |value: &Value| tame(&value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+    let mut table = Table::new();
+    let fixed = ["KEY".to_owned(), "PANE".to_owned(), "FROM".to_owned()];
+    table.load_style(presets::NOTHING).set_header(fixed.into_iter().chain(names.iter().map(plain)));
+    for row in rows {
+        let key: Vec<String> = list(row, "key").iter().map(plain).collect();
+        let from = row.get("from").filter(|from| !from.is_null()).map_or_else(|| "-".to_owned(), plain);
+        let cells = list(row, "cells").iter().map(|cell| if cell.is_null() { "-".to_owned() } else { plain(cell) });
+        table.add_row([key.join(" "), text(row, "pane"), from].into_iter().chain(cells));
+    }
+    lines(&table)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failing unwrap fails the test")]
+    use super::*;
+
+    fn stored() -> Value {
+        let bucket = |bucket: u64, splits: u64| json!({"bucket": bucket, "splits": splits, "snapshot": 60_000, "tail": 1_234, "frames": 3, "rows": 700, "updates": 9_000});
+        json!({"metrics": [{"metric": "m", "revision": "00000000000000ab", "current": true, "life": "0f", "partitions":
+            [{"partition": 0, "next": 41, "updates": 18_000}], "tables": [{"table": "t", "begun": 16, "buckets":
+            [bucket(4, 0), bucket(10, 1)]}, {"table": "empty", "begun": 1, "buckets": []}]}]})
+    }
+
+    #[test]
+    fn tables_and_buckets_are_listed() {
+        let shown = tables(&stored());
+        for words in ["m  revision 00000000000000ab, current, life 0f", "offsets  0: 41", "122,468", "18,000", "empty"]
+        {
+            assert!(shown.contains(words), "{words:?}: {shown}");
+        }
+        let shown = buckets(&only(stored(), "m", "t"));
+        assert_eq!(shown.lines().count(), 3, "{shown}");
+        assert_eq!(buckets(&only(stored(), "m", "empty")), "nothing is stored");
+    }
+
+    #[test]
+    fn rows_are_listed_by_pane() {
+        let answer = json!({"cells": ["n", "last"], "rows": [
+            {"key": ["u\u{1b}1", 7], "pane": "minute", "from": "2026-01-01T00:00:00Z", "cells": ["12", null]},
+            {"key": ["u1", 7], "pane": "older", "from": null, "cells": ["1", "2"]}]});
+        let shown = rows(&answer);
+        assert!(shown.contains("u 1 7") && shown.contains("minute") && shown.contains("2026-01-01"), "{shown}");
+        assert_eq!(rows(&json!({"rows": []})), "nothing is stored under this key");
+    }
+
+    #[test]
+    fn a_table_is_named_with_its_metric_or_alone() {
+        let metrics = || {
+            Ok(json!({"metrics": [
+            {"name": "a", "tables": [{"name": "x"}, {"name": "y"}]}, {"name": "b", "tables": [{"name": "y"}]}]}))
+        };
+        let of = |name: &str| place(name, metrics).ok();
+        let pair = |metric: &str, table: &str| Some((metric.to_owned(), table.to_owned()));
+        assert_eq!(of("q/z"), pair("q", "z"));
+        assert_eq!((of("x"), of("b")), (pair("a", "x"), pair("b", "y")));
+        assert_eq!((of("y"), of("a"), of("n")), (None, None, None));
+    }
+}

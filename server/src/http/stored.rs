@@ -1,0 +1,56 @@
+//! `/api/internal/tables` and `/api/internal/stored`: what the store holds, for `tally state`. No part of the contract.
+//!
+//! `GET /api/internal/tables` names metrics and tables; `GET /api/internal/stored` is every bucket of every metric;
+//! `GET /api/internal/stored/{metric}/{table}/{key}` the rows of a key, which is a JSON array of texts in base64url.
+
+use super::App;
+use super::audit::blocking;
+use super::problem::Problem;
+use super::time;
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use tally_engine::engine::StoredRow;
+use tally_plugin::description::Table;
+
+pub(crate) async fn tables(State(app): State<Arc<App>>) -> Response {
+    let metrics = app.core.metrics();
+    let metrics = metrics.iter().map(|metric| {
+        let tables = metric.description.tables.iter().map(|table| json!({"name": table.name}));
+        json!({"name": metric.name, "tables": tables.collect::<Vec<_>>()})
+    });
+    Json(json!({"metrics": metrics.collect::<Vec<_>>()})).into_response()
+}
+
+pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Problem> {
+    let core = Arc::clone(&app.core);
+    let stored = blocking(&app, move || core.stored()).await??;
+    Ok(Json(json!({"metrics": stored})).into_response())
+}
+
+pub(crate) async fn rows(
+    State(app): State<Arc<App>>,
+    Path((metric, table, key)): Path<(String, String, String)>,
+) -> Result<Response, Problem> {
+    let texts = URL_SAFE_NO_PAD.decode(key).ok().and_then(|json| serde_json::from_slice::<Vec<String>>(&json).ok());
+    let fault = || Problem::fault("invalid_params", "/key", "give the key as a JSON array of texts, in base64url");
+    let key = texts.ok_or_else(fault)?;
+    let core = Arc::clone(&app.core);
+    let (table, rows) = blocking(&app, move || core.stored_rows(&metric, &table, &key)).await??;
+    Ok(Json(written(&table, &rows)).into_response())
+}
+
+fn written(table: &Table, rows: &[StoredRow]) -> Value {
+    let row = |row: &StoredRow| {
+        // As texts: sums have 128 bits.
+        let cells: Vec<Option<String>> = row.cells.iter().map(|cell| cell.map(|value| value.to_string())).collect();
+        let pane = row.pane.map_or(json!("older"), |(pane, _)| json!(pane));
+        json!({"key": row.key, "pane": pane, "from": row.pane.map(|(_, from)| time::text(from)), "cells": cells})
+    };
+    let cells: Vec<&str> = table.cells.iter().map(|cell| &*cell.name).collect();
+    json!({"cells": cells, "rows": rows.iter().map(row).collect::<Vec<_>>()})
+}

@@ -1,0 +1,142 @@
+//! `GET /api/metrics/{name}/versions`: the revisions of a metric that are counted now, with their answers to its examples; and the
+//! two orders of `tally plugin promote` and `rollback`, `POST /api/internal/metrics/{name}/{order}`, which are no part of the contract.
+//!
+//! Two answers are compared as values, and only as far as their positions allow: while events come, positions differ.
+
+use super::descriptor::Descriptor;
+use super::problem::Problem;
+use super::{App, body};
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::Value;
+use std::sync::Arc;
+use tally_engine::engine::{EvaluateError, Order, Revision, Role};
+use tokio::time::timeout;
+
+#[derive(Serialize)]
+struct Listing<'a> {
+    name: &'a str,
+    versions: Vec<Version<'a>>,
+    examples: Vec<Example<'a>>,
+}
+
+#[derive(Serialize)]
+struct Version<'a> {
+    role: &'static str,
+    revision: &'a str,
+    #[serde(flatten)]
+    descriptor: Descriptor<'a>,
+}
+
+#[derive(Serialize)]
+struct Example<'a> {
+    params: &'a Value,
+    note: &'a str,
+    /// Whether all revisions that answered answered the same; absent where fewer than two did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    equal: Option<bool>,
+    answers: Vec<AnswerText>,
+}
+
+#[derive(Serialize)]
+struct AnswerText {
+    role: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    name: Result<Path<String>, PathRejection>,
+) -> Result<Response, Problem> {
+    let unknown = |detail| Problem::new(StatusCode::NOT_FOUND, "metric_not_found", detail);
+    let Path(name) = name.map_err(|_| unknown("the name is not UTF-8".into()))?;
+    let asked = name.clone();
+    let core = Arc::clone(&app.core);
+    let revisions = blocking(&app, move || core.revisions(&asked)).await?;
+    let Some(first) = revisions.first() else {
+        return Err(unknown(format!("there is no metric \"{}\"; GET /api/metrics lists them", name.escape_debug())));
+    };
+    let versions = revisions.iter().map(|revision| Version {
+        role: role(revision.role),
+        revision: &revision.id,
+        descriptor: Descriptor::of(&revision.info),
+    });
+    let examples = first.info.description.examples.iter().enumerate().map(|(n, example)| {
+        let answers: Vec<AnswerText> = revisions.iter().filter_map(|revision| answer(revision, n)).collect();
+        let results: Vec<&Value> = answers.iter().filter_map(|answer| answer.result.as_ref()).collect();
+        let equal = (results.len() > 1).then(|| results.windows(2).all(|pair| pair[0] == pair[1]));
+        Example { params: &example.params, note: &example.note, equal, answers }
+    });
+    Ok(Json(Listing { name: &name, versions: versions.collect(), examples: examples.collect() }).into_response())
+}
+
+fn role(role: Role) -> &'static str {
+    match role {
+        Role::Answering => "answering",
+        Role::Next => "next",
+        Role::Before => "before",
+    }
+}
+
+fn answer(revision: &Revision, example: usize) -> Option<AnswerText> {
+    let role = role(revision.role);
+    Some(match revision.examples.get(example)? {
+        Ok(evaluated) => AnswerText {
+            role,
+            position: Some(evaluated.position.to_string()),
+            result: serde_json::from_str(&evaluated.result).ok(),
+            error: None,
+        },
+        Err(fault) => AnswerText { role, position: None, result: None, error: Some(fault.to_string()) },
+    })
+}
+
+pub(crate) async fn order(
+    State(app): State<Arc<App>>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let unknown = |detail: &str| Problem::new(StatusCode::NOT_FOUND, "not_found", detail);
+    // A media type that a page elsewhere cannot send without asking first.
+    body::media_type(request.headers(), &["application/json"])?;
+    let Path((name, order)) = path.map_err(|_| unknown("the name is not UTF-8"))?;
+    let order = match order.as_str() {
+        "promote" => Order::Promote(name),
+        "rollback" => Order::Rollback(name),
+        _ => return Err(unknown("there are promote and rollback")),
+    };
+    let core = Arc::clone(&app.core);
+    match blocking(&app, move || core.order(order)).await? {
+        Ok(done) => Ok(Json(serde_json::json!({ "done": done })).into_response()),
+        Err(reason) => Err(Problem::new(StatusCode::CONFLICT, "not_possible", reason)),
+    }
+}
+
+/// Off the async threads, in a place of those that may take a while.
+async fn blocking<T: Send + 'static>(app: &App, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+    let place = Arc::clone(&app.audits)
+        .try_acquire_owned()
+        .map_err(|_| Problem::overloaded("as many such questions are under way as this server takes on"))?;
+    let work = tokio::task::spawn_blocking(move || {
+        let done = work();
+        drop(place);
+        done
+    });
+    match timeout(app.limits.append, work).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(failed)) => {
+            tracing::error!(%failed, "a question about versions panicked");
+            Err(Problem::internal())
+        }
+        Err(_) => Err(EvaluateError::DeadlineExceeded.into()),
+    }
+}
