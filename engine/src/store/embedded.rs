@@ -4,6 +4,8 @@
 //! of buckets and progress are kept in memory, so that a commit reads nothing from disk. Each row's checksum is verified
 //! when it is read, opening reads progress and the heads of all frames: what is damaged or of an unknown format refuses
 //! the store. Writers wait for each other; readers see one moment, between two commits.
+//!
+//! Over 400 lines: every operation of one store, each a transaction over the same rows and sizes.
 
 use super::held::{Held, Revision, Sizes};
 use super::keys::{self, FrameRow, Kind, Number};

@@ -1,4 +1,6 @@
 //! The arguments. What they mean is in the command's file.
+//!
+//! Over 400 lines: one list of the arguments that exist, command by command.
 
 use super::plugin::args::{Check, New, Test};
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
