@@ -48,7 +48,8 @@ pub fn kafka(data: &Path, brokers: &str, topic: &str) -> Config {
 /// # Errors
 /// What the engine says.
 pub fn start(config: Config) -> Result<Engine> {
-    let engine = Engine::start(Options { config, plugin_dirs: vec![plugins()?], config_file: None })?;
+    let engine =
+        Engine::start(Options { config, plugin_dirs: vec![plugins()?], config_file: None, disabled: Vec::new() })?;
     ensure!(engine.rejected().is_empty(), "plugins refused: {:?}", engine.rejected());
     Ok(engine)
 }

@@ -246,18 +246,21 @@ impl DeadLetters {
     }
 
     /// Stores letters, the oldest beyond the capacity make room. A letter that is still kept (the same record with the same reason) is
-    /// neither stored nor counted again. Survives the end of the process.
+    /// neither stored nor counted again. Survives the end of the process. How many are new, by reason.
     ///
     /// # Errors
     /// [`DatabaseError`]: letters may be put again.
-    pub fn put(&self, letters: &[DeadLetter]) -> Result<(), DatabaseError> {
+    pub fn put(&self, letters: &[DeadLetter]) -> Result<BTreeMap<Box<str>, u64>, DatabaseError> {
         let mut state = self.state.lock();
+        let before = state.counts.clone();
         // No group makes room for itself, so what is removed is always on disk already.
         let group = usize::try_from(self.capacity).unwrap_or(usize::MAX).clamp(1, 1_000);
         for group in letters.chunks(group) {
             *state = self.put_group(&state, group)?;
         }
-        Ok(())
+        let known = |reason: &str| before.get(reason).copied().unwrap_or(0);
+        let counts = state.counts.iter().map(|(reason, count)| (reason.clone(), count - known(reason)));
+        Ok(counts.filter(|(_, new)| *new > 0).collect())
     }
 
     fn put_group(&self, state: &State, letters: &[DeadLetter]) -> Result<State, DatabaseError> {

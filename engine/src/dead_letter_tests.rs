@@ -44,7 +44,8 @@ fn the_newest_are_kept_and_all_are_counted_once() {
     let database = Database::open(folder.path()).unwrap();
     let letters = DeadLetters::open(&database, 3).unwrap();
     letters.put(&[letter(0), letter(1), letter(1)]).unwrap();
-    letters.put(&[letter(1), letter(2)]).unwrap();
+    let new = letters.put(&[letter(1), letter(2)]).unwrap();
+    assert_eq!(new, [("invalid_json".into(), 1)].into(), "one of them is kept already");
     assert_eq!(letters.newest(10, None).unwrap().letters, [letter(2), letter(1), letter(0)]);
     assert_eq!((letters.kept(), letters.dropped()), (3, 0));
     letters.put(&(3..10).map(letter).collect::<Vec<_>>()).unwrap();

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
 /// Bit 63 of an id column: the rest is the number of a text of this batch ([`EventBatch::text`]).
@@ -88,6 +89,30 @@ impl EventBatch {
         self.text_bytes.extend_from_slice(text);
         self.text_ends.push(self.text_bytes.len() as u32);
         TEXT_BIT | (self.text_ends.len() as u64 - 1)
+    }
+
+    /// A copy of some rows, with every text of the batch: for whoever must not see the others.
+    #[must_use]
+    pub fn rows(&self, rows: Range<usize>) -> EventBatch {
+        let times = self.times[rows.clone()].to_vec();
+        EventBatch {
+            partition: self.partition,
+            from: self.from,
+            to: self.to,
+            offsets: self.offsets[rows.clone()].to_vec(),
+            users: self.users[rows.clone()].to_vec(),
+            products: self.products[rows.clone()].to_vec(),
+            kinds: self.kinds[rows].to_vec(),
+            max_time: times.iter().copied().max().unwrap_or(i64::MIN),
+            times,
+            kind_names: self.kind_names.clone(),
+            text_bytes: self.text_bytes.clone(),
+            text_ends: self.text_ends.clone(),
+            last_timestamp_ms: self.last_timestamp_ms,
+            records: self.records,
+            duplicates: self.duplicates,
+            conflicts: self.conflicts,
+        }
     }
 
     /// Empties all columns, keeping their memory.

@@ -16,6 +16,7 @@ pub fn describe() {
     );
     describe_counter!("tally_hints_total", "Records that probably mean something else than they say, by what.");
     describe_counter!("tally_rejected_total", "Records refused, by reason; they are kept as dead letters.");
+    describe_counter!("tally_plugin_slow_batches_total", "Batches for which a plugin took more than 50 ms.");
     describe_counter!("tally_dead_letters_lost_total", "Refused records that could not be kept.");
     describe_counter!("tally_stalls_total", "Partitions found to deliver nothing though the log had more.");
     describe_gauge!("tally_lag_records", "Records of a partition that are not counted yet.");
@@ -48,6 +49,16 @@ pub(crate) fn hint(what: &'static str, count: u64) {
 /// A record was refused.
 pub(crate) fn refused(reason: &impl Display) {
     counter!("tally_rejected_total", "reason" => reason.to_string()).increment(1);
+}
+
+/// Events went to the dead letters of a plugin.
+pub(crate) fn failed(reason: &str, events: u64) {
+    counter!("tally_rejected_total", "reason" => reason.to_owned()).increment(events);
+}
+
+/// A plugin took long for a batch.
+pub(crate) fn slow_batch(metric: &str) {
+    counter!("tally_plugin_slow_batches_total", "metric" => metric.to_owned()).increment(1);
 }
 
 /// Refused records could not be kept.

@@ -223,7 +223,8 @@ pub fn settle(feeders: &mut [Feeder], oracle: &mut Oracle, client: &Client, user
         None => oracle.compare_totals(client, &at_least)?,
         Some(step) => oracle.compare(client, &at_least, step)?,
     };
-    ensure!(wrong.is_empty(), "counted wrong ({} differences): {:#?}", wrong.len(), &wrong[..wrong.len().min(20)]);
+    let shown = &wrong[..wrong.len().min(20)];
+    ensure!(wrong.is_empty(), "counted wrong ({} differences), all at {at_least}: {shown:#?}", wrong.len());
     Ok(())
 }
 

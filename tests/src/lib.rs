@@ -9,6 +9,7 @@ pub mod fleet;
 pub mod kafka;
 pub mod oracle;
 pub mod points;
+pub mod poison;
 pub mod postgres;
 pub mod proxy;
 pub mod redis;

@@ -59,6 +59,7 @@ pub struct Home {
     folder: TempDir,
     binary: PathBuf,
     env: Vec<(String, String)>,
+    flags: Vec<String>,
 }
 
 impl Home {
@@ -67,7 +68,7 @@ impl Home {
     /// # Errors
     /// The folder cannot be made.
     pub fn new(config: &str) -> Result<Home> {
-        let home = Home { folder: tempfile::tempdir()?, binary: binary()?, env: Vec::new() };
+        let home = Home { folder: tempfile::tempdir()?, binary: binary()?, env: Vec::new(), flags: Vec::new() };
         home.write("metrics.toml", config)?;
         Ok(home)
     }
@@ -91,6 +92,11 @@ impl Home {
         let script = format!("#!/bin/sh\ntrap '' XFSZ\nexec {} \"$@\"\n", self.binary.display());
         self.binary = self.write("wrapper", script)?;
         Ok(fs::set_permissions(&self.binary, fs::Permissions::from_mode(0o755))?)
+    }
+
+    /// Starts get these arguments too, in place of those that were set before.
+    pub fn flags(&mut self, flags: &[&str]) {
+        self.flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
     }
 
     /// Sets an environment variable.
@@ -141,7 +147,8 @@ impl Home {
     pub fn spawn(&self) -> Result<Process> {
         let log = self.path().join("stderr.log");
         let err = File::options().create(true).append(true).open(&log)?;
-        let mut child = self.command(&["run", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(err).spawn()?;
+        let mut command = self.command(&["run", "--listen", "127.0.0.1:0"]);
+        let mut child = command.args(&self.flags).stdout(Stdio::piped()).stderr(err).spawn()?;
         let out = child.stdout.take().context("stdout is piped")?;
         let lines = Arc::new(Lines::default());
         let reader = lines.clone();

@@ -300,7 +300,7 @@ fn state_is_shown_by_table_bucket_and_cell() {
     let row = &rows["rows"][0];
     assert_eq!(
         (&row["key"], &row["pane"], &row["cells"][0]),
-        (&serde_json::json!(["view"]), &"minute".into(), &"2".into())
+        (&serde_json::json!(["view"]), &"1m".into(), &"2".into())
     );
     assert_eq!(row["from"], "2026-01-01T00:00:00.000Z");
     let table = shown(&["state", "get", "user_activities", "7"]);

@@ -241,6 +241,14 @@ fn told(tally: &Tally, why: &str) {
     assert!(tally.process.tail().contains(why), "the log says it: {}", tally.process.tail());
 }
 
+/// What is stored, but for the buckets: these are compacted at any time, and frames come with their progress or not at all.
+fn progress(redis: &Redis) -> Vec<(String, Vec<u8>)> {
+    let mut content = redis.content().unwrap();
+    content.retain(|(key, _)| !key.contains("}:b"));
+    assert!(!content.is_empty());
+    content
+}
+
 fn a_topic_made_anew_is_told_and_nothing_of_it_is_counted(kafka: &Kafka) {
     const WHY: &str = "it was deleted and created again";
     // while an engine runs that commits all the time
@@ -250,11 +258,11 @@ fn a_topic_made_anew_is_told_and_nothing_of_it_is_counted(kafka: &Kafka) {
     fill(kafka, "anew", "first", 1_000);
     let tally = home.start().unwrap();
     assert_eq!(total(&tally.client, &kafka.position("anew", PARTITIONS).unwrap()), 4_000);
-    let before = redis.content().unwrap();
+    let before = progress(&redis);
     anew(kafka, "anew");
     told(&tally, WHY);
     tally.stop().unwrap();
-    assert!(redis.content().unwrap() == before, "records of another topic were stored");
+    assert!(progress(&redis) == before, "records of another topic were stored");
 
     // between two runs, and with a store of its own
     let home = self::home(kafka, "anew-stopped");

@@ -9,6 +9,7 @@ use super::roster::{Roster, Served};
 use super::{Engine, EvaluateError, Evaluated, History, Question};
 use crate::event::Position;
 use crate::pipeline::{Counted, FOLLOWED, Followed, Follower, Origin, Place, Standing, done};
+use crate::progress::{Halt, Quarantine};
 use crate::query::{Answer, Moment, Refused};
 use crate::state::{MetricId, State};
 use crate::store::StoreError;
@@ -16,6 +17,7 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tally_plugin::ask::Warning;
 
 /// How often the store is looked at for the commits of others while a question waits for a position.
 const LOOK: Duration = Duration::from_millis(10);
@@ -48,11 +50,11 @@ impl Engine {
         // Not the time of the check: what was waited for has happened since.
         let as_of = now();
         let deadline = Instant::now() + self.deadline;
-        self.require_counting(served)?;
+        let stopped = self.require_counting(served)?;
         let counted = self.view.read();
         let seen = Seen::of_lane(served, &counted);
         let answer = served.askable.answer(&params, as_of, deadline, &seen.moment(question)?).map_err(refused)?;
-        Ok(served.evaluated(&answer, as_of, &seen))
+        Ok(served.evaluated(&answer, as_of, &seen, stopped))
     }
 
     /// As `evaluate`, from what all engines have committed at this moment.
@@ -84,7 +86,7 @@ impl Engine {
         let followed = follower.read();
         let seen = Seen::followed(&followed);
         let answer = served.askable.answer(params, as_of, deadline, &seen.moment(question)?).map_err(refused)?;
-        Ok(served.evaluated(&answer, as_of, &seen))
+        Ok(served.evaluated(&answer, as_of, &seen, self.require_counting(served)?))
     }
 
     /// Answers a question if that neither waits nor takes long: `at_least` (if any) is reached, no batch is being
@@ -99,7 +101,7 @@ impl Engine {
         let as_of = now();
         let params = served.askable.check(&question.params, as_of).map_err(refused)?;
         self.require_partitions()?;
-        self.require_counting(&served)?;
+        let stopped = self.require_counting(&served)?;
         // What others stored has to be read first.
         if served.follower.is_some() {
             return Ok(None);
@@ -110,7 +112,7 @@ impl Engine {
             return Ok(None);
         }
         let answer = served.askable.answer_at_once(&params, as_of, &seen.moment(question)?).map_err(refused)?;
-        Ok(answer.map(|answer| served.evaluated(&answer, as_of, &seen)))
+        Ok(answer.map(|answer| served.evaluated(&answer, as_of, &seen, stopped)))
     }
 
     pub(super) fn served(&self, name: &str) -> Result<Arc<Served>, EvaluateError> {
@@ -128,8 +130,15 @@ impl Engine {
         self.board.look(missing).map_or(Ok(()), |what| Err(EvaluateError::PartitionsMissing(what)))
     }
 
-    fn require_counting(&self, served: &Served) -> Result<(), EvaluateError> {
-        served.halt(&self.board).map_or(Ok(()), |reason| Err(EvaluateError::Quarantined(reason)))
+    /// One that has grown too large answers from where it stopped, with a warning; whatever else stands still does not answer.
+    fn require_counting(&self, served: &Served) -> Result<Option<Warning>, EvaluateError> {
+        match served.halt(&self.board) {
+            None => Ok(None),
+            Some(Halt::Quarantined(why @ Quarantine::OverMaxCells { .. })) => {
+                Ok(Some(Warning { code: "over_max_cells".into(), detail: why.to_string() }))
+            }
+            Some(halt) => Err(EvaluateError::Quarantined(halt.to_string())),
+        }
     }
 }
 
@@ -146,11 +155,11 @@ fn unknown(roster: &Roster, name: &str) -> EvaluateError {
     near.sort_by(|(a, _), (b, _)| b.total_cmp(a));
     let suggestions: Vec<String> = near.into_iter().take(3).map(|(_, known)| known.clone()).collect();
     let hint = suggestions.first().map_or(String::new(), |near| format!("; did you mean \"{near}\"?"));
-    EvaluateError::NotFound { suggestions, detail: format!("there is no metric of this name{hint}") }
+    EvaluateError::NotFound { suggestions, detail: format!("there is no metric \"{}\"{hint}", name.escape_debug()) }
 }
 
 impl Served {
-    fn evaluated(&self, answer: &Answer, as_of: i64, seen: &Seen<'_>) -> Evaluated {
+    fn evaluated(&self, answer: &Answer, as_of: i64, seen: &Seen<'_>, stopped: Option<Warning>) -> Evaluated {
         let from = seen.state.times(seen.id).map(|(first, _)| first);
         Evaluated {
             result: answer.result.clone(),
@@ -160,7 +169,7 @@ impl Served {
             as_of,
             version: self.askable.plugin.version().to_owned(),
             history: History { complete: seen.target.is_none(), from },
-            warnings: answer.warnings.clone(),
+            warnings: answer.warnings.iter().cloned().chain(stopped).collect(),
         }
     }
 }

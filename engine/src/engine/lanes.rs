@@ -100,6 +100,7 @@ impl Lanes {
             meta: served.meta.clone(),
             plugin: served.askable.plugin.clone(),
             history: served.history.clone(),
+            follower: served.follower.clone(),
         }
     }
 

@@ -8,6 +8,7 @@
 use super::arrivals::Backfill;
 use super::lanes::Lanes;
 use super::roster::{Retired, Roster, Served, Stage};
+use super::watchdog::Watchdog;
 use super::{MetricState, Order, Rejected};
 use crate::config::MetricConfig;
 use crate::config::load::{FileChoice, Inputs, load};
@@ -67,12 +68,20 @@ pub(super) struct Work {
     fault: Option<Rejected>,
     /// Metrics that were found and cannot be served yet: file and why.
     unserved: BTreeMap<String, (String, String)>,
+    watchdog: Watchdog,
 }
 
 pub(super) fn start(parts: Parts) -> std::io::Result<Life> {
     let (orders, asked) = sync_channel(ORDERS);
     let stamp = parts.file.as_ref().and_then(modified);
-    let work = Work { parts, backfills: Vec::new(), stamp, fault: None, unserved: BTreeMap::new() };
+    let work = Work {
+        parts,
+        backfills: Vec::new(),
+        stamp,
+        fault: None,
+        unserved: BTreeMap::new(),
+        watchdog: Watchdog::default(),
+    };
     let thread = std::thread::Builder::new().name("tally-plugins".into()).spawn(move || work.run(&asked))?;
     Ok(Life { orders: Some(orders), thread: Some(thread) })
 }
@@ -129,6 +138,7 @@ impl Work {
             self.step();
             self.turn();
             self.begin_backfills();
+            self.watchdog.look(&self.parts.roster.read(), &self.parts.board);
         }
         for backfill in self.backfills {
             backfill.handle.stop(Duration::from_secs(1));

@@ -12,6 +12,7 @@ mod start;
 mod stored;
 mod types;
 mod versions;
+mod watchdog;
 
 pub use crate::dead_letter::DeadLetter;
 pub use crate::feed::{FeedItem, Subscription};
@@ -33,6 +34,7 @@ use crate::decode::Decoder;
 use crate::event::Position;
 use crate::feed::Feed;
 use crate::pipeline::{self, Board, View};
+use crate::progress::Halt;
 use crate::store::Store;
 use crate::telemetry;
 use append::Appender;
@@ -151,13 +153,20 @@ impl Engine {
             (None, Some(missing)) => Err(missing),
             (None, None) => Ok(delivering(&standing)),
         };
-        let halts: Vec<&str> = standing.halts.values().map(String::as_str).collect();
+        let quarantined = |halt: &&Halt| matches!(halt, Halt::Quarantined(_));
+        let (metrics, halts): (Vec<&Halt>, Vec<&Halt>) = standing.halts.values().partition(quarantined);
+        let halts: Vec<String> =
+            halts.iter().map(ToString::to_string).chain(watchdog::stuck(&self.roster.read(), &self.board)).collect();
         let counting = if standing.failed {
             Err("counting ended by an internal error; restart the engine, nothing is lost".to_owned())
         } else if standing.stopping {
             Err("the engine is stopping".to_owned())
         } else if halts.is_empty() {
-            Ok("nothing stands still".to_owned())
+            // One metric that stands still for its plugin's faults harms no other.
+            match metrics.len() {
+                0 => Ok("nothing stands still".to_owned()),
+                count => Ok(format!("{count} metrics are quarantined, see GET /api/metrics; all others count")),
+            }
         } else {
             Err(halts.join("; "))
         };

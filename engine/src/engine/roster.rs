@@ -4,7 +4,7 @@
 use super::{Cost, MetricInfo, MetricState, Rejected};
 use crate::event::Position;
 use crate::pipeline::{Board, FOLLOWED, Follower, View, done};
-use crate::progress::{History, RevisionNo};
+use crate::progress::{Halt, History, RevisionNo};
 use crate::query::Askable;
 use crate::state::{MetricId, State};
 use crate::store::RevisionId;
@@ -93,11 +93,15 @@ impl Served {
     }
 
     /// Why it stands still, if it does.
-    pub(super) fn halt(&self, main: &Board) -> Option<String> {
-        let of = |board: &Board| board.look(|standing| standing.halts.get(&self.id).cloned());
+    pub(super) fn halt(&self, main: &Board) -> Option<Halt> {
+        self.board(main, |board| board.look(|standing| standing.halts.get(&self.id).cloned()))
+    }
+
+    /// Looks at the board of the lane that counts it.
+    pub(super) fn board<T>(&self, main: &Board, look: impl Fn(&Board) -> T) -> T {
         match &*self.stage.read() {
-            Stage::Backfill { board, .. } => of(board),
-            Stage::Main | Stage::Waiting => of(main),
+            Stage::Backfill { board, .. } => look(board),
+            Stage::Main | Stage::Waiting => look(main),
         }
     }
 
@@ -144,7 +148,7 @@ impl Served {
             Stage::Main | Stage::Waiting => None,
         };
         let state = match (halt, behind) {
-            (Some(reason), _) => MetricState::Quarantined(reason),
+            (Some(halt), _) => MetricState::Quarantined(halt.to_string()),
             (None, Some(done)) => MetricState::Backfilling { done, eta_s },
             (None, None) => MetricState::Active,
         };

@@ -37,7 +37,11 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
     let config = &options.config;
     let database = Database::open(&config.store.data_dir).map_err(|fault| fault_of(&fault))?;
     let private = config.store.data_dir.join("plugins");
-    let mut registry = Registry::new(&options.plugin_dirs, &private, config.plugins.checksums);
+    let mut registry =
+        Registry::new(&options.plugin_dirs, &private, config.plugins.checksums).without(options.disabled.clone());
+    for metric in &options.disabled {
+        tracing::warn!(metric, "not loaded: disabled by the command line");
+    }
     let found = registry.look(&config.metrics);
     let (store, store_said) = store(config, &database)?;
     let shared = config.store.kind == StoreKind::Redis;

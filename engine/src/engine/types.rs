@@ -21,6 +21,8 @@ pub struct Options {
     pub plugin_dirs: Vec<PathBuf>,
     /// The configuration file: its `[metrics]` are taken over whenever it changes.
     pub config_file: Option<PathBuf>,
+    /// Names of metrics that are not loaded, whatever files and configuration say.
+    pub disabled: Vec<String>,
 }
 
 /// Why an engine did not start: what, where, what to do.

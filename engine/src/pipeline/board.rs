@@ -2,9 +2,11 @@
 //!
 //! Each lane writes its own board; whoever wants to know looks, briefly. Nothing here decides or waits.
 
+use crate::progress::Halt;
 use crate::state::MetricId;
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 /// A lane's board.
 #[derive(Debug, Default)]
@@ -28,7 +30,9 @@ pub struct Standing {
     /// Whether the source ever delivered an assignment.
     pub assigned: bool,
     /// Per metric why it, or a partition of it, stands still.
-    pub halts: BTreeMap<MetricId, String>,
+    pub halts: BTreeMap<MetricId, Halt>,
+    /// The metric whose plugin is being called, and since when.
+    pub calling: Option<(MetricId, Instant)>,
     /// Per partition the end of the log and the position, for lag.
     pub lag: BTreeMap<u32, u64>,
     /// Unix milliseconds of the last commit.
@@ -48,6 +52,12 @@ impl Board {
     /// Looks without a copy; the lane changes nothing meanwhile, so look briefly.
     pub fn look<T>(&self, look: impl FnOnce(&Standing) -> T) -> T {
         look(&self.0.read())
+    }
+
+    /// The metric whose plugin has not returned from a call for so long, and for how long.
+    pub fn stuck(&self, limit: Duration) -> Option<(MetricId, Duration)> {
+        let (metric, since) = self.look(|standing| standing.calling)?;
+        Some((metric, since.elapsed())).filter(|(_, passed)| *passed >= limit)
     }
 
     pub(super) fn stand(&self, change: impl FnOnce(&mut Standing)) {

@@ -1,7 +1,9 @@
 //! A batch's way through the engine: verdicts, plugins, state, feed; and the bookkeeping around it.
 
 use super::board::Board;
+use super::contain::{Containment, Given, Made, PLUGIN_FAILED};
 use super::effects::Driver;
+use super::follower::{FOLLOWED, Follower};
 use super::show::show;
 use super::view::View;
 use crate::dead_letter::{DeadLetter, DeadLetters};
@@ -10,8 +12,8 @@ use crate::event::{EventBatch, Record};
 use crate::failpoint::point;
 use crate::feed::Feed;
 use crate::plugin;
-use crate::progress::{Anchor, Count, Event, History, Machine, RevisionNo, Settings};
-use crate::state::{CellUpdate, MetricId, Sealed};
+use crate::progress::{Anchor, Count, Event, History, Machine, Quarantine, RevisionNo, Settings};
+use crate::state::{MetricId, Sealed, State};
 use crate::store::RevisionId;
 use crate::telemetry;
 use std::collections::{BTreeMap, HashMap};
@@ -32,6 +34,17 @@ pub struct Metric {
     pub plugin: Arc<plugin::Metric>,
     /// Where it begins on partitions that it never counted.
     pub history: History,
+    /// Where its cells are held if engines share the store; else in the lane's view.
+    pub follower: Option<Arc<Follower>>,
+}
+
+impl Metric {
+    /// Why it must not count on, if a table has become too large.
+    fn over(&self, state: &State, id: MetricId) -> Option<Quarantine> {
+        let max = self.plugin.max_cells();
+        let (table, cells) = state.over(id, max)?;
+        Some(Quarantine::OverMaxCells { table: table.to_owned(), cells, max })
+    }
 }
 
 /// What a lane is for.
@@ -78,8 +91,7 @@ pub(super) struct Counting {
     batch: EventBatch,
     refused: Vec<Refused>,
     letters: Vec<DeadLetter>,
-    deltas: Vec<plugin::Delta>,
-    updates: Vec<CellUpdate>,
+    contained: Containment,
     feed: Option<Arc<Feed>>,
     topic: String,
     pub(super) processed: u64,
@@ -92,6 +104,16 @@ struct Held {
     window: DedupeWindow,
     /// Whether records came that were thrown away since the assignment: then it must be read from its start again.
     dropped: bool,
+}
+
+/// What became of a batch.
+#[derive(Default)]
+struct Applied {
+    /// What the machine is told before the batch is counted.
+    before: Vec<Event>,
+    counts: Vec<Count>,
+    /// Metrics that stop, with what they have counted of the batch.
+    stopped: Vec<(RevisionNo, Quarantine)>,
 }
 
 /// Dead letters kept in memory at most before they are written.
@@ -123,8 +145,7 @@ impl Counting {
             batch: EventBatch::default(),
             refused: Vec::new(),
             letters: Vec::new(),
-            deltas: Vec::new(),
-            updates: Vec::new(),
+            contained: Containment::default(),
             feed,
             topic,
             processed: 0,
@@ -139,12 +160,14 @@ impl Counting {
     pub(super) fn forget(&mut self, no: RevisionNo) {
         self.metrics.retain(|metric| metric.no != no);
         self.unstored.retain(|(of, _), _| *of != no);
+        self.contained.forget(no);
     }
 
     pub(super) fn assigned(&mut self, partitions: &[u32]) {
         for partition in partitions {
             let window = DedupeWindow::new(self.dedupe_window);
             self.held.insert(*partition, Held { epoch: None, window, dropped: false });
+            self.contained.forget_partition(*partition);
         }
         self.note_held();
     }
@@ -152,6 +175,7 @@ impl Counting {
     pub(super) fn revoked(&mut self, partitions: &[u32]) {
         for partition in partitions {
             self.held.remove(partition);
+            self.contained.forget_partition(*partition);
         }
         self.note_held();
     }
@@ -209,16 +233,20 @@ impl Counting {
         };
         self.decode(partition, records, count_from);
         point("count.decoded");
-        let (counts, failed) = self.apply(partition, &due);
-        for (no, reason) in failed {
-            // What it has counted stays; nothing is skipped: fixed and started again it goes on from here.
-            driver.tell(self, Event::Quarantined(no, reason));
+        let applied = self.apply(partition, records, &due);
+        for event in applied.before {
+            driver.tell(self, event);
         }
         point("count.counted");
         self.processed += self.batch.records;
         self.show(records, count_from);
+        let counts = applied.counts;
         let counted = crate::progress::Counted { partition, epoch, to, last: Some(anchor(last)), counts };
         driver.tell(self, Event::Counted(counted));
+        for (no, why) in applied.stopped {
+            // What it has counted stays; nothing is skipped: mended it goes on from there.
+            driver.tell(self, Event::Quarantined(no, why));
+        }
     }
 
     /// Nobody counts these records, but the window must know them.
@@ -262,7 +290,12 @@ impl Counting {
             return;
         }
         match self.dead_letters.put(&self.letters) {
-            Ok(()) => self.letters.clear(),
+            Ok(new) => {
+                self.letters.clear();
+                // Those of records are counted when they are decoded.
+                let of_plugins = new.into_iter().filter(|(reason, _)| reason.starts_with(PLUGIN_FAILED));
+                of_plugins.for_each(|(reason, events)| telemetry::failed(&reason, events));
+            }
             Err(fault) => {
                 tracing::error!("dead letters could not be written, trying again: {fault}");
                 self.board.stand(|standing| standing.store_trouble = Some(fault.to_string()));
@@ -275,29 +308,18 @@ impl Counting {
         }
     }
 
-    fn apply(&mut self, partition: u32, due: &[(RevisionNo, u64)]) -> (Vec<Count>, Vec<(RevisionNo, String)>) {
-        let mut handed: Vec<(RevisionNo, Vec<CellUpdate>)> = Vec::new();
-        let mut failed: Vec<(RevisionNo, String)> = Vec::new();
-        for (no, _) in due {
+    fn apply(&mut self, partition: u32, records: &[Record<'_>], due: &[(RevisionNo, u64)]) -> Applied {
+        let mut applied = Applied::default();
+        let mut made: Vec<(RevisionNo, Made)> = Vec::new();
+        for (no, from) in due {
             let Some(metric) = self.metrics.iter().find(|metric| metric.no == *no) else { continue };
-            if !metric.plugin.needs_update() {
-                continue;
-            }
-            self.deltas.clear();
-            match metric.plugin.update(&self.batch, &mut self.deltas) {
-                Ok(()) => {
-                    self.updates.clear();
-                    self.updates.extend(self.deltas.iter().map(|d| CellUpdate {
-                        row: d.row,
-                        table: d.table,
-                        cell: d.cell,
-                        value: d.value,
-                    }));
-                    handed.push((*no, std::mem::take(&mut self.updates)));
-                }
-                Err(fault) => {
-                    failed.push((*no, format!("the plugin failed on a batch: {fault}")));
-                }
+            if metric.plugin.needs_update() {
+                let (view, board) = (&*self.view, &*self.board);
+                let given = Given { batch: &self.batch, records, topic: &self.topic, board, view };
+                let mut of = self.contained.update(metric, &given, *from);
+                applied.before.append(&mut of.before);
+                self.letters.append(&mut of.letters);
+                made.push((*no, of));
             }
         }
         let mut counted = self.view.write();
@@ -305,31 +327,51 @@ impl Counting {
         let metrics = &self.metrics;
         let of = |no: &RevisionNo| metrics.iter().find(|metric| metric.no == *no).map(|metric| metric.id);
         counted.state.begin_for(&self.batch, due.iter().filter_map(|(no, _)| of(no)));
-        let mut counts = Vec::with_capacity(due.len());
-        for (no, updates) in &handed {
-            let metric = self.metrics.iter().find(|metric| metric.no == *no);
-            if metric.is_some_and(|metric| !counted.state.accepts(metric.id, &self.batch, updates)) {
-                failed.push((*no, "the plugin handed over a value that its table cannot take".into()));
-            }
-        }
-        for (no, from) in due.iter().filter(|(no, _)| !failed.iter().any(|(failed, _)| failed == no)) {
+        let nothing = Made::default();
+        for (no, from) in due {
             let Some(metric) = self.metrics.iter().find(|metric| metric.no == *no) else { continue };
+            if let Some(why) = metric.over(&counted.state, metric.id) {
+                // It was so when it was loaded: it stands where it stopped.
+                applied.before.push(Event::Quarantined(*no, why));
+                continue;
+            }
             let begun = Instant::now();
-            let updates = handed.iter().find(|(of, _)| of == no).map_or(&[][..], |(_, updates)| updates);
+            let made = made.iter().find(|(of, _)| of == no).map_or(&nothing, |(_, made)| made);
             if counted.state.must_seal(metric.id, partition, self.batch.len()) {
                 let sealed = counted.state.seal(metric.id, partition);
                 self.unstored.entry((*no, partition)).or_default().open.push(sealed);
             }
-            let rows = counted.state.apply(metric.id, &self.batch, *from, updates);
+            let rows = counted.state.apply_without(metric.id, &self.batch, *from, &made.updates, &made.skip);
             point("count.one_metric");
             let place = &mut counted.metrics[metric.id.0];
             place.advance(partition, *from, self.batch.to);
             place.version += 1;
             place.events += self.batch.len() as u64;
-            place.spent_ns += begun.elapsed().as_nanos() as u64;
-            counts.push(Count { revision: *no, rows, watermark: watermark(&self.batch, *from) });
+            place.spent_ns += (begun.elapsed() + made.spent).as_nanos() as u64;
+            if let Some((at, why)) = &made.stops {
+                place.end_at(partition, *at);
+                applied.stopped.push((*no, why.clone()));
+            } else if let Some(why) = metric.over(&counted.state, metric.id) {
+                applied.stopped.push((*no, why));
+            }
+            applied.counts.push(Count { revision: *no, rows, watermark: watermark(&self.batch, *from, &made.skip) });
         }
-        (counts, failed)
+        applied
+    }
+
+    /// Where engines share a store, the cells are in what is followed: whoever holds too many stops.
+    pub(super) fn look_at_followers(&mut self, driver: &mut Driver) {
+        let over = |metric: &Metric| {
+            let follower = metric.follower.as_ref()?;
+            Some((metric.no, metric.over(&follower.read().state, FOLLOWED)?))
+        };
+        let over: Vec<(RevisionNo, Quarantine)> = self.metrics.iter().filter_map(over).collect();
+        for (no, why) in over {
+            let halted = self.machine.halts().any(|(halted, partition, _)| halted == no && partition.is_none());
+            if !halted {
+                driver.tell(self, Event::Quarantined(no, why));
+            }
+        }
     }
 
     /// Shows new events to whoever listens, unless others count too: then a relay shows those of all.
@@ -346,11 +388,12 @@ fn anchor(record: &Record<'_>) -> Anchor {
     Anchor { offset: record.offset, timestamp_ms: record.timestamp_ms, crc32 }
 }
 
-/// Largest event time among the rows from `from` on.
-fn watermark(batch: &EventBatch, from: u64) -> Option<i64> {
-    if from <= batch.from {
+/// Largest event time among the rows from `from` on, without those of `skip`.
+fn watermark(batch: &EventBatch, from: u64, skip: &[u32]) -> Option<i64> {
+    if from <= batch.from && skip.is_empty() {
         return (!batch.is_empty()).then_some(batch.max_time);
     }
     let start = batch.offsets.partition_point(|offset| *offset < from);
-    batch.times[start..].iter().copied().max()
+    let counted = (start..batch.len()).filter(|row| skip.binary_search(&(*row as u32)).is_err());
+    counted.map(|row| batch.times[row]).max()
 }

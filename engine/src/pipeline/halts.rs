@@ -4,7 +4,7 @@
 //! or its metric was loaded afresh. Decides nothing; a reason is kept while it is not known whether it still holds.
 
 use super::counting::Counting;
-use crate::progress::{Machine, RevisionNo};
+use crate::progress::{Halt, Machine, RevisionNo};
 use crate::state::MetricId;
 use std::collections::BTreeMap;
 
@@ -23,11 +23,11 @@ fn halts(
     machine: &Machine,
     metrics: impl Iterator<Item = (RevisionNo, MetricId)>,
     held: &[u32],
-    shown: &BTreeMap<MetricId, String>,
-) -> BTreeMap<MetricId, String> {
+    shown: &BTreeMap<MetricId, Halt>,
+) -> BTreeMap<MetricId, Halt> {
     let standing = |(no, id): (RevisionNo, MetricId)| {
         if let Some((_, _, halt)) = machine.halts().find(|(halted, _, _)| *halted == no) {
-            return Some((id, halt.to_string()));
+            return Some((id, halt.clone()));
         }
         // Until each partition is loaded and compared with its log, nobody knows better.
         let known = !held.is_empty() && held.iter().all(|partition| machine.next(no, *partition).is_some());
@@ -39,7 +39,9 @@ fn halts(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::progress::{Bounds, Effect, Event, Found, History, Memory, OnGap, OnStateLoss, Progress, Settings};
+    use crate::progress::{
+        Bounds, Effect, Event, Found, History, Memory, OnGap, OnStateLoss, Progress, Quarantine, Settings,
+    };
 
     const NO: RevisionNo = RevisionNo(0);
     const ID: MetricId = MetricId(0);
@@ -73,13 +75,13 @@ mod tests {
             max_pending_rows: 100,
             topic: String::new(),
         });
-        let now = |machine: &Machine, held: &[u32], shown: &BTreeMap<MetricId, String>| {
+        let now = |machine: &Machine, held: &[u32], shown: &BTreeMap<MetricId, Halt>| {
             halts(machine, [(NO, ID)].into_iter(), held, shown)
         };
         drive(&mut machine, Event::Joined(NO, History::Whole, None), 5);
         drive(&mut machine, Event::Assigned(vec![0]), 5);
         let halted = now(&machine, &[0], &BTreeMap::new());
-        assert!(halted[&ID].contains("the log ends at 5"), "{halted:?}");
+        assert!(halted[&ID].to_string().contains("the log ends at 5"), "{halted:?}");
 
         drive(&mut machine, Event::Lost(vec![0]), 5);
         assert_eq!(now(&machine, &[], &halted), halted, "nothing is known of a partition that is not held");
@@ -90,7 +92,8 @@ mod tests {
         assert_eq!(machine.next(NO, 0), Some(10));
         assert_eq!(now(&machine, &[0], &halted), BTreeMap::new(), "the log was restored: it counts again");
 
-        drive(&mut machine, Event::Quarantined(NO, "it failed".into()), 20);
+        let failing = Quarantine::Failing("it failed".into());
+        drive(&mut machine, Event::Quarantined(NO, failing), 20);
         let quarantined = now(&machine, &[0], &BTreeMap::new());
         drive(&mut machine, Event::Assigned(vec![0]), 20);
         assert_eq!(now(&machine, &[0], &quarantined), quarantined, "a plugin that failed stays out until a restart");

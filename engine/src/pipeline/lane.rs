@@ -154,6 +154,7 @@ impl Lane {
             self.driver.roll(&self.counting);
             if Instant::now() >= due || self.counting.wants_checkpoint() {
                 due = Instant::now() + self.checkpoint;
+                self.counting.look_at_followers(&mut self.driver);
                 if beat.elapsed() >= BEAT {
                     beat = Instant::now();
                     self.tell(Event::HeartbeatDue);

@@ -6,6 +6,7 @@
 mod board;
 mod command;
 mod compacting;
+mod contain;
 mod counting;
 mod effects;
 mod follower;
@@ -38,16 +39,19 @@ use parking_lot::Mutex;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 /// A running lane. Dropping it lets the thread end by itself; [`Handle::stop`] waits for it.
 pub struct Handle {
     stop: Arc<AtomicU64>,
     commands: SyncSender<Command>,
-    thread: Mutex<Option<JoinHandle<Done>>>,
+    /// What it did; sent when it has ended.
+    done: Mutex<Option<Receiver<Done>>>,
 }
+
+/// How much longer than it was told a lane may take to end.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// Starts a lane.
 ///
@@ -59,31 +63,39 @@ pub fn start(parts: Parts) -> std::io::Result<Handle> {
     let board = parts.board.clone();
     let name = if parts.role == Role::Main { "tally-lane" } else { "tally-backfill" };
     let (lane, source) = Lane::new(parts, told, stop.clone())?;
+    let (ended, done) = sync_channel(1);
     let run = move || {
         // State is safe whatever happens here; but nobody must believe that it is still being counted.
-        catch_unwind(AssertUnwindSafe(|| lane.run(source))).unwrap_or_else(|_| {
+        let done = catch_unwind(AssertUnwindSafe(|| lane.run(source))).unwrap_or_else(|_| {
             tracing::error!(
                 "counting ended by an internal error; restart the engine: what is not stored is counted again"
             );
             board.stand(|standing| standing.failed = true);
             Done::default()
-        })
+        });
+        // Nobody may wait for it any more.
+        let _ = ended.send(done);
     };
-    let thread = std::thread::Builder::new().name(name.into()).spawn(run)?;
-    Ok(Handle { stop, commands, thread: Mutex::new(Some(thread)) })
+    std::thread::Builder::new().name(name.into()).spawn(run)?;
+    Ok(Handle { stop, commands, done: Mutex::new(Some(done)) })
 }
 
 impl Handle {
-    /// Tells the lane something. Whether it can still be told: a lane that has ended obeys nobody.
+    /// Tells the lane something. Whether it can still be told: a lane that has ended obeys nobody, nor does one in which a
+    /// plugin does not return, once so many commands wait that no more are taken.
     pub fn tell(&self, command: Command) -> bool {
-        self.commands.send(command).is_ok()
+        self.commands.try_send(command).is_ok()
     }
 
-    /// Ends the lane within about `limit`: last commit, close. What it did; nothing the second time.
+    /// Ends the lane within about `limit`: last commit, close. What it did; nothing the second time, and nothing of a lane that
+    /// a plugin does not let go: what it has not stored is counted again.
     pub fn stop(&self, limit: Duration) -> Done {
         self.stop.store(millis(limit), Ordering::Relaxed);
-        let Some(thread) = self.thread.lock().take() else { return Done::default() };
-        thread.join().unwrap_or_default()
+        let Some(done) = self.done.lock().take() else { return Done::default() };
+        done.recv_timeout(limit + GRACE).unwrap_or_else(|_| {
+            tracing::error!("counting does not end, for something in it does not return; it is left behind");
+            Done::default()
+        })
     }
 }
 

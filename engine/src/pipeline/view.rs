@@ -73,6 +73,15 @@ impl Place {
             origin.add_gap(Span { from: stood, to: from });
         }
     }
+
+    /// Takes note that nothing of a partition counts from `at` on.
+    pub(super) fn end_at(&mut self, partition: u32, at: u64) {
+        if at > 0 {
+            self.position.0.insert(partition, at);
+        } else {
+            self.position.0.remove(&partition);
+        }
+    }
 }
 
 /// How much of the way to `target` is behind `position`: 0…1.

@@ -9,6 +9,7 @@
 use crate::event::EventBatch;
 use abi_stable::library::{LibHeader, RawLibrary, lib_header_from_raw_library};
 use abi_stable::std_types::{RResult, RStr, RString};
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use tally_plugin::abi::{Columns, DeltaBuffer, Fallible, Host, Instance, Parts, PluginRef, RawDelta, with_columns};
@@ -150,7 +151,23 @@ fn host(metric: &'static str) -> Host {
     Host { context, log, read, extension }
 }
 
+thread_local! {
+    /// Whether what plugins log on this thread is dropped.
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `f`, and drops what plugins log meanwhile on this thread: whoever calls one again on what it failed has it said before.
+pub fn quietly<T>(f: impl FnOnce() -> T) -> T {
+    let before = QUIET.replace(true);
+    let done = f();
+    QUIET.set(before);
+    done
+}
+
 extern "C" fn log(context: usize, level: u8, line: RStr<'_>) {
+    if QUIET.get() {
+        return;
+    }
     // SAFETY: made by `host`, never freed.
     let metric = unsafe { *(context as *const &'static str) };
     let outcome = catch_unwind(AssertUnwindSafe(|| match level {

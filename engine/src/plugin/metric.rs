@@ -151,6 +151,12 @@ impl Metric {
         self.keep_old
     }
 
+    /// Cells that one of its tables may hold.
+    #[must_use]
+    pub fn max_cells(&self) -> u64 {
+        self.section.max_cells
+    }
+
     /// What it is, with the configured retention.
     #[must_use]
     pub fn description(&self) -> &Arc<Description> {

@@ -15,5 +15,6 @@ mod metric;
 mod registry;
 
 pub use alone::{LoneMetric, LonePlugin, PluginFile, fits_schema};
+pub use library::quietly;
 pub use metric::{AnswerFailure, Delta, History, Metric, Read, ReadFault};
 pub use registry::{Found, Registry, RejectedFile};

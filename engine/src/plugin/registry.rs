@@ -54,6 +54,8 @@ pub(super) const NO_HANDSHAKE: &str = "is a shared object but not a Tally plugin
 pub struct Registry {
     files: Files,
     made: BTreeMap<String, Made>,
+    /// Names of metrics that are not made, whatever the sections say.
+    disabled: Vec<String>,
     /// What is refused and was said so.
     said: BTreeSet<RejectedFile>,
 }
@@ -72,15 +74,28 @@ impl Registry {
     /// refused or warned of, as `checksums` says.
     #[must_use]
     pub fn new(dirs: &[PathBuf], private: &Path, checksums: Checksums) -> Registry {
-        Registry { files: Files::new(dirs, private, checksums), made: BTreeMap::new(), said: BTreeSet::new() }
+        Registry {
+            files: Files::new(dirs, private, checksums),
+            made: BTreeMap::new(),
+            disabled: Vec::new(),
+            said: BTreeSet::new(),
+        }
+    }
+
+    /// Leaves metrics of these names out.
+    #[must_use]
+    pub fn without(self, disabled: Vec<String>) -> Registry {
+        Registry { disabled, ..self }
     }
 
     /// Looks at the folders, and makes the metrics of these sections. What cannot be made leaves what was served before.
     pub fn look(&mut self, sections: &BTreeMap<String, MetricConfig>) -> Found {
         let (plugins, mut rejected) = self.files.look();
         let of = |wanted: &str| plugins.iter().find(|(_, plugin)| plugin.about.name == wanted);
+        let disabled = self.disabled.clone();
         let mut made = BTreeMap::new();
-        for (name, section) in sections.iter().filter(|(_, section)| section.enabled) {
+        let wanted = sections.iter().filter(|(name, section)| section.enabled && !disabled.contains(name));
+        for (name, section) in wanted {
             let wanted = section.plugin.as_ref().unwrap_or(name);
             match of(wanted) {
                 Some((file, plugin)) => {
@@ -92,7 +107,8 @@ impl Registry {
                 }),
             }
         }
-        for (file, plugin) in plugins.iter().filter(|(_, plugin)| !sections.contains_key(&plugin.about.name)) {
+        let own = |name: &String| !sections.contains_key(name) && !disabled.contains(name);
+        for (file, plugin) in plugins.iter().filter(|(_, plugin)| own(&plugin.about.name)) {
             let mut one = self.make(&plugin.about.name, file, plugin, &MetricConfig::default());
             // One that cannot do without a configuration is meant for the sections that give one.
             if sections.values().any(|section| section.plugin.as_ref() == Some(&plugin.about.name)) {

@@ -105,7 +105,7 @@ pub enum Event {
     /// The run of failures ended with a success.
     Released(RevisionNo, u32),
     /// The revision stops, with a reason for people; what it has counted (up to a hold) is still committed.
-    Quarantined(RevisionNo, String),
+    Quarantined(RevisionNo, Quarantine),
     /// It is time to commit what was counted, and to retry what the store did not answer.
     CheckpointDue,
     /// As `CheckpointDue`, and quiet partitions commit `[o, o)`: so a store that went back is noticed.
@@ -356,7 +356,27 @@ pub enum Halt {
     },
     /// Stopped from outside.
     #[error("{0}")]
-    Quarantined(String),
+    Quarantined(Quarantine),
+}
+
+/// Why a revision is stopped from outside.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum Quarantine {
+    /// Its plugin fails; the sentence says on what.
+    #[error("{0}")]
+    Failing(String),
+    /// It holds more than it may. What it has counted is exact.
+    #[error(
+        "over_max_cells: table {table} holds {cells} cells, more than max_cells = {max}: raise max_cells in its [metrics.NAME] section, or count less in it; it goes on from there"
+    )]
+    OverMaxCells {
+        /// The table.
+        table: String,
+        /// What it holds.
+        cells: u64,
+        /// What it may hold.
+        max: u64,
+    },
 }
 
 /// Why a partition is not being delivered, for a while.

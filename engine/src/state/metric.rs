@@ -10,6 +10,7 @@ use super::tail::Folded;
 use super::texts::Texts;
 use crate::event::{EventBatch, TEXT_BIT};
 use parking_lot::Mutex;
+use std::ops::Range;
 use std::sync::Arc;
 use tally_plugin::description::Table;
 
@@ -72,18 +73,18 @@ impl MetricState {
     pub(super) fn apply(
         &mut self,
         batch: &EventBatch,
-        start: usize,
+        rows: Range<usize>,
         resolved: &[Vec<u32>],
         updates: &[CellUpdate],
     ) -> u64 {
-        let times = &batch.times[start..];
+        let times = &batch.times[rows.clone()];
         for time in times {
             self.first = self.first.min(*time);
             self.last = self.last.max(*time);
         }
         let mut counted = 0;
         for table in &mut self.tables {
-            let keys = &resolved[table.keyspace][start..];
+            let keys = &resolved[table.keyspace][rows.clone()];
             let only = &table.description.only;
             // A table that only the plugin feeds has no row for an event that it hands nothing over for.
             let fed = table.description.cells.iter().any(|c| c.from != tally_plugin::description::From::Update);
@@ -95,24 +96,24 @@ impl MetricState {
             } else {
                 self.takes.clear();
                 self.takes.extend(batch.kind_names.iter().map(|name| only.iter().any(|only| **only == **name)));
-                let (takes, kinds) = (&self.takes, &batch.kinds[start..]);
+                let (takes, kinds) = (&self.takes, &batch.kinds[rows.clone()]);
                 table.count(batch.partition, keys, times, |row| {
                     takes.get(usize::from(kinds[row])).copied().unwrap_or(false)
                 })
             };
         }
-        counted + self.apply_updates(batch, start, resolved, updates)
+        counted + self.apply_updates(batch, rows, resolved, updates)
     }
 
     fn apply_updates(
         &mut self,
         batch: &EventBatch,
-        start: usize,
+        rows: Range<usize>,
         resolved: &[Vec<u32>],
         updates: &[CellUpdate],
     ) -> u64 {
         let mut counted = 0;
-        for update in updates.iter().filter(|update| update.row as usize >= start) {
+        for update in updates.iter().filter(|update| rows.contains(&(update.row as usize))) {
             let Some(table) = self.tables.get_mut(usize::from(update.table)) else { continue };
             let key = resolved[table.keyspace].get(update.row as usize).copied().unwrap_or(NONE);
             if key != NONE && table.layout.takes(usize::from(update.cell), update.value) {

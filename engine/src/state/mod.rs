@@ -153,8 +153,35 @@ impl State {
     /// Counts the rows of a batch (the one given to `begin`) with offset `from` or later for one metric, and merges what
     /// its plugin handed over for them; then the metric stands at `batch.to`. How many table updates that were.
     pub fn apply(&mut self, metric: MetricId, batch: &EventBatch, from: u64, updates: &[CellUpdate]) -> u64 {
-        let start = batch.offsets.partition_point(|offset| *offset < from);
-        self.metrics[metric.0].apply(batch, start, &self.resolved, updates)
+        self.apply_without(metric, batch, from, updates, &[])
+    }
+
+    /// The same, without some rows, ascending: the metric passes over them as if they were not there.
+    pub fn apply_without(
+        &mut self,
+        metric: MetricId,
+        batch: &EventBatch,
+        from: u64,
+        updates: &[CellUpdate],
+        skip: &[u32],
+    ) -> u64 {
+        let mut start = batch.offsets.partition_point(|offset| *offset < from);
+        let of = &mut self.metrics[metric.0];
+        let mut counted = 0;
+        for row in skip.iter().map(|row| *row as usize).filter(|row| *row < batch.len()) {
+            if start < row {
+                counted += of.apply(batch, start..row, &self.resolved, updates);
+            }
+            start = start.max(row + 1);
+        }
+        counted + of.apply(batch, start..batch.len(), &self.resolved, updates)
+    }
+
+    /// A table of a metric with more cells than `max`: its name, and how many.
+    pub fn over(&self, metric: MetricId, max: u64) -> Option<(&str, u64)> {
+        let tables = self.metrics.get(metric.0)?.tables.iter();
+        let mut cells = tables.map(|table| (&*table.description.name, (table.len() * table.layout.len()) as u64));
+        cells.find(|(_, cells)| *cells > max)
     }
 
     /// Whether each of a plugin's values names a row of the batch and a cell that takes it.

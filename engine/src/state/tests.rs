@@ -118,6 +118,34 @@ fn feed(events: &[Event], pieces: usize) -> (State, MetricId, BTreeMap<(u16, u32
     (state, metric, frames)
 }
 
+/// What a batch of these events adds to nothing: updates, rows, times.
+fn one_batch(events: &[Event], from: u64, skip: &[u32]) -> (u64, Vec<String>, Option<(i64, i64)>) {
+    let mut state = State::default();
+    let metric = state.add(&description());
+    let batch = batch(events, 0, 0);
+    state.begin(&batch);
+    let updates = state.apply_without(metric, &batch, from, &[], skip);
+    let mut rows: Vec<String> =
+        state.dump(metric).rows().map(|DumpRow { table, key, cells }| format!("{table} {key:?} {cells:?}")).collect();
+    rows.sort();
+    (updates, rows, state.times(metric))
+}
+
+proptest! {
+    #[test]
+    fn rows_that_are_left_out_are_as_if_they_were_not_there(
+        mut all in events(),
+        left_out in prop::collection::vec(any::<bool>(), 120),
+        from in 0_u64..40,
+    ) {
+        all.iter_mut().for_each(|event| event.partition = 0);
+        let skip: Vec<u32> = (0..all.len() as u32).filter(|n| left_out[*n as usize]).collect();
+        let kept = |n: &usize| !left_out[*n] && *n as u64 >= from;
+        let some: Vec<Event> = (0..all.len()).filter(kept).map(|n| all[n].clone()).collect();
+        prop_assert_eq!(one_batch(&all, from, &skip), one_batch(&some, 0, &[]));
+    }
+}
+
 fn requests() -> impl Strategy<Value = ReadRequest> {
     let range = prop_oneof![
         Just((None, None)),

@@ -2,7 +2,7 @@
 //!
 //! Over 400 lines: one list of the arguments that exist, command by command.
 
-use super::plugin::args::{Check, New, Test};
+use super::plugin::args::Plugin;
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -79,6 +79,9 @@ pub(crate) struct Demo {
     /// Stop by itself after this time (30s, 5m)
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     pub(crate) duration: Option<Duration>,
+    /// Do not load this metric; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub(crate) disable: Vec<String>,
 }
 
 #[derive(Group, Debug)]
@@ -91,6 +94,9 @@ pub(crate) struct Run {
     /// Where log, state and catalogue live
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+    /// Do not load this metric; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub(crate) disable: Vec<String>,
 }
 
 #[derive(Group, Debug)]
@@ -160,48 +166,6 @@ pub(crate) struct Query {
     /// Print the whole answer on one line
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-#[derive(Group, Debug)]
-#[command(subcommand_required = true, arg_required_else_help = true)]
-pub(crate) struct Plugin {
-    #[command(subcommand)]
-    pub(crate) command: PluginCommand,
-}
-
-#[derive(Subcommand, Debug)]
-pub(crate) enum PluginCommand {
-    /// Metrics with version, state and cost, and files that were refused
-    List {
-        #[command(flatten)]
-        engine: Engine,
-        /// Print as JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Let the newer revision of a metric answer
-    Promote {
-        /// The metric
-        name: String,
-        #[command(flatten)]
-        engine: Engine,
-    },
-    /// Let the revision before answer again
-    Rollback {
-        /// The metric
-        name: String,
-        #[command(flatten)]
-        engine: Engine,
-    },
-    /// Write a crate for a new metric, with its tests
-    New(New),
-    /// Say whether a plugin file is any good, without an engine
-    Check(Check),
-    /// Run golden cases against a built plugin file
-    Test(Test),
-    /// Loads a plugin file for `check` and `test`
-    #[command(hide = true)]
-    Inside,
 }
 
 #[derive(Group, Debug)]

@@ -27,7 +27,7 @@ pub(crate) fn run(args: &Demo) -> Result<(), Failure> {
     let stop = Stop::on_signals().map_err(Failure::Failed)?;
     let (events, folder) = (config.events.clone(), config.store.data_dir.clone());
     let mut generator = generator(args.seed, &events)?;
-    let started = start::start(config, None, Some(args.seed))?;
+    let started = start::start(config, None, &args.disable, Some(args.seed))?;
     let folder = if folder.is_relative() { format!("./{}", folder.display()) } else { folder.display().to_string() };
     data(&format!(
         "tally {}  demo: embedded log, store and catalogue in {folder} (nothing else needed)",

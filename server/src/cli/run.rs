@@ -21,7 +21,7 @@ pub(crate) fn run(args: &Run) -> Result<(), Failure> {
     let loaded = settings::read(&args.config, args.listen, args.data_dir.as_deref())?;
     output::log("info");
     let stop = Stop::on_signals().map_err(Failure::Failed)?;
-    let started = start::start(loaded.config, Some(settings::watched(&args.config)), None)?;
+    let started = start::start(loaded.config, Some(settings::watched(&args.config)), &args.disable, None)?;
     data(&format!("listening  http://{}", started.address));
     ready(&started, begun, &stop, Duration::MAX);
     stop.wait(Duration::MAX);

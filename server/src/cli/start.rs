@@ -38,8 +38,13 @@ pub(crate) struct Started {
     serving: JoinHandle<()>,
 }
 
-/// Opens everything; `config_file` is looked at again while it runs. With a seed, the demo's users and products are put into the catalogue.
-pub(crate) fn start(config: Config, config_file: Option<PathBuf>, demo_seed: Option<u64>) -> Result<Started, Failure> {
+/// Opens everything; `config_file` is looked at again while it runs. Metrics named in `disabled` are not loaded. With a seed, the demo's users and products are put into the catalogue.
+pub(crate) fn start(
+    config: Config,
+    config_file: Option<PathBuf>,
+    disabled: &[String],
+    demo_seed: Option<u64>,
+) -> Result<Started, Failure> {
     let failed = Failure::Failed;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| failed(format!("no threads can be started: {error}")))?;
@@ -49,8 +54,8 @@ pub(crate) fn start(config: Config, config_file: Option<PathBuf>, demo_seed: Opt
     let figures = library::recorder().map_err(failed)?;
     let (server, wanted) = (config.server.clone(), config.clone());
     let plugin_dirs = plugin_dirs(&config);
-    let engine =
-        Engine::start(Options { config, plugin_dirs, config_file }).map_err(|error| failed(error.to_string()))?;
+    let options = Options { config, plugin_dirs, config_file, disabled: disabled.to_vec() };
+    let engine = Engine::start(options).map_err(|error| failed(error.to_string()))?;
     let engine = Arc::new(engine);
     let catalogue = runtime.block_on(library::open_catalogue(&wanted)).map_err(failed)?;
     if let Some(seed) = demo_seed {

@@ -1,9 +1,52 @@
-//! The arguments of `tally plugin new`, `check` and `test`.
+//! The arguments of `tally plugin`.
 
-use clap::Args as Group;
+use crate::cli::args::Engine;
+use clap::{Args as Group, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
 use tally_engine::config::duration;
+
+#[derive(Group, Debug)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Plugin {
+    #[command(subcommand)]
+    pub(crate) command: PluginCommand,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum PluginCommand {
+    /// Metrics with version, state and cost, and files that were refused
+    List {
+        #[command(flatten)]
+        engine: Engine,
+        /// Print as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let the newer revision of a metric answer
+    Promote {
+        /// The metric
+        name: String,
+        #[command(flatten)]
+        engine: Engine,
+    },
+    /// Let the revision before answer again
+    Rollback {
+        /// The metric
+        name: String,
+        #[command(flatten)]
+        engine: Engine,
+    },
+    /// Write a crate for a new metric, with its tests
+    New(New),
+    /// Say whether a plugin file is any good, without an engine
+    Check(Check),
+    /// Run golden cases against a built plugin file
+    Test(Test),
+    /// Loads a plugin file for `check` and `test`
+    #[command(hide = true)]
+    Inside,
+}
 
 #[derive(Group, Debug)]
 #[command(after_help = "  tally plugin new basket_size && cd basket_size && cargo test --release")]

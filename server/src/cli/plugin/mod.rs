@@ -11,8 +11,8 @@ mod inside;
 mod new;
 mod report;
 
-use super::args::{Plugin, PluginCommand};
 use super::{Failure, query};
+use args::{Plugin, PluginCommand};
 
 pub(crate) fn run(args: &Plugin) -> Result<(), Failure> {
     match &args.command {

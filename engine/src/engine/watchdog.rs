@@ -1,0 +1,44 @@
+//! Names plugins that do not return from a call. Nothing else can be done about one: it is code of this process, and holds up
+//! the lane that called it. Lanes say on their boards whom they call, and since when.
+
+use super::roster::{Roster, Served};
+use crate::pipeline::Board;
+use std::time::{Duration, Instant};
+
+/// A call that takes so long is taken for one that does not return.
+const STUCK: Duration = Duration::from_secs(5);
+
+/// How often it is named in the log.
+const SAY: Duration = Duration::from_secs(60);
+
+/// What was said.
+#[derive(Default)]
+pub(super) struct Watchdog {
+    said: Option<Instant>,
+}
+
+impl Watchdog {
+    /// Names them in the log.
+    pub(super) fn look(&mut self, roster: &Roster, main: &Board) {
+        if self.said.is_some_and(|said| said.elapsed() < SAY) {
+            return;
+        }
+        for sentence in stuck(roster, main) {
+            self.said = Some(Instant::now());
+            tracing::error!("{sentence}; what its lane counts waits for it");
+        }
+    }
+}
+
+/// A sentence for each plugin that has not returned from a call for [`STUCK`].
+pub(super) fn stuck(roster: &Roster, main: &Board) -> Vec<String> {
+    let of = |served: &Served| {
+        let (metric, passed) = served.board(main, |board| board.stuck(STUCK))?;
+        let (name, seconds) = (served.askable.plugin.name(), passed.as_secs());
+        (metric == served.id)
+            .then(|| format!("plugin {name} has not returned for {seconds} s: restart with --disable {name}"))
+    };
+    let beside =
+        roster.next.values().map(|next| &next.served).chain(roster.before.values().map(|before| &before.served));
+    roster.served.values().chain(beside).filter_map(|served| of(served)).collect()
+}

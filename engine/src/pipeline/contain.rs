@@ -1,0 +1,396 @@
+//! Calls of a plugin's `update`, and what becomes of events on which it fails.
+//!
+//! A batch on which a plugin fails is halved until the failing events are found, left to right. Such an event does not count
+//! in that metric, everything else of the batch does. A run of failures is not committed before an event succeeds; then its
+//! events become dead letters of the plugin. At [`RUN`] in a row the metric is quarantined before the first of them, and they
+//! are no dead letters: a mended plugin counts them. What a plugin breaks in memory, and a call that does not return, cannot
+//! be contained here: the board says who is being called, and since when.
+
+use super::board::Board;
+use super::counting::Metric;
+use super::view::View;
+use crate::dead_letter::DeadLetter;
+use crate::event::{EventBatch, Record};
+use crate::plugin;
+use crate::progress::{Event, Quarantine, RevisionNo};
+use crate::state::CellUpdate;
+use crate::telemetry;
+use std::collections::HashMap;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+/// Failures in a row, of a metric on a partition, at which it is quarantined. Few enough that a plugin that always fails
+/// stops at once and that their bytes may wait in memory; more than a burst of odd events of one user.
+pub(super) const RUN: usize = 100;
+
+/// A batch that takes a plugin longer is named: 2,048 events are counted in well under a millisecond.
+const SLOW: Duration = Duration::from_millis(50);
+
+/// What the reasons of dead letters of plugins begin with; the metric's name follows.
+pub(super) const PLUGIN_FAILED: &str = "plugin_failed:";
+
+/// How often the log says the same of a metric, at most.
+const SAY: Duration = Duration::from_secs(60);
+
+/// Keeps a lane apart from what its plugins do wrong.
+#[derive(Default)]
+pub(super) struct Containment {
+    runs: Runs,
+    calls: Calls,
+    said: HashMap<RevisionNo, Instant>,
+}
+
+/// Failures since the last success, by metric and partition, where there are any.
+type Runs = HashMap<(RevisionNo, u32), Run>;
+
+/// Failures in a row; fewer than [`RUN`].
+struct Run {
+    /// Offset of the first.
+    from: u64,
+    letters: Vec<DeadLetter>,
+}
+
+/// A batch, and what is needed around it.
+pub(super) struct Given<'a> {
+    pub(super) batch: &'a EventBatch,
+    /// What it was decoded from.
+    pub(super) records: &'a [Record<'a>],
+    pub(super) topic: &'a str,
+    pub(super) board: &'a Board,
+    pub(super) view: &'a View,
+}
+
+/// What a plugin made of a batch.
+#[derive(Default)]
+pub(super) struct Made {
+    pub(super) updates: Vec<CellUpdate>,
+    /// Rows that do not count, ascending.
+    pub(super) skip: Vec<u32>,
+    /// What the machine is told before the batch is counted.
+    pub(super) before: Vec<Event>,
+    /// Set where the metric stops: from this offset on nothing counts.
+    pub(super) stops: Option<(u64, Quarantine)>,
+    /// Events that are dead letters now.
+    pub(super) letters: Vec<DeadLetter>,
+    /// Time in the plugin.
+    pub(super) spent: Duration,
+    /// Offset of the first failing event, and why it fails.
+    first: Option<(u64, String)>,
+}
+
+impl Containment {
+    /// Forgets a metric.
+    pub(super) fn forget(&mut self, no: RevisionNo) {
+        self.runs.retain(|(of, _), _| *of != no);
+        self.calls.said_slow.remove(&no);
+        self.said.remove(&no);
+    }
+
+    /// Forgets the runs on a partition: whoever counts it next reads it again from before them.
+    pub(super) fn forget_partition(&mut self, partition: u32) {
+        self.runs.retain(|(_, of), _| *of != partition);
+    }
+
+    /// Has a plugin count the rows of a batch from offset `from` on.
+    pub(super) fn update(&mut self, metric: &Metric, given: &Given<'_>, from: u64) -> Made {
+        let (name, calls) = (metric.plugin.name(), &mut self.calls);
+        let mut spent = Duration::ZERO;
+        let call = &mut |batch: &EventBatch, again: bool| calls.call(metric, given, batch, again, &mut spent);
+        let (batch, records, topic) = (given.batch, given.records, given.topic);
+        let search = Search { no: metric.no, name, batch, records, topic, runs: &mut self.runs, call };
+        let mut made = search.update(from);
+        made.spent = spent;
+        if let Some((offset, fault)) = made.first.take()
+            && due(&mut self.said, metric.no)
+        {
+            let partition = batch.partition;
+            tracing::warn!(
+                metric = name,
+                partition,
+                offset,
+                "the plugin failed on an event, which does not count in it: {fault}"
+            );
+        }
+        made
+    }
+}
+
+/// Calls a plugin with a batch; whether it has seen these rows before.
+type Call<'a> = &'a mut dyn FnMut(&EventBatch, bool) -> Result<Vec<CellUpdate>, String>;
+
+/// A batch on its way through a plugin.
+struct Search<'a> {
+    no: RevisionNo,
+    name: &'a str,
+    batch: &'a EventBatch,
+    records: &'a [Record<'a>],
+    topic: &'a str,
+    runs: &'a mut Runs,
+    call: Call<'a>,
+}
+
+impl Search<'_> {
+    fn update(mut self, from: u64) -> Made {
+        let (batch, key) = (self.batch, (self.no, self.batch.partition));
+        // What is read again fails again.
+        if self.runs.get(&key).is_some_and(|run| run.from >= from) {
+            self.runs.remove(&key);
+        }
+        let start = batch.offsets.partition_point(|offset| *offset < from);
+        let mut made = Made::default();
+        match (self.call)(batch, false) {
+            Ok(updates) => {
+                made.updates = updates;
+                if start < batch.len() {
+                    self.succeeded(&mut made);
+                }
+            }
+            Err(fault) if start == 0 => drop(self.split(0..batch.len(), &fault, &mut made)),
+            Err(_) => drop(self.isolate(start..batch.len(), &mut made)),
+        }
+        if let Some(run) = self.runs.get(&key) {
+            made.before.push(Event::Held(self.no, batch.partition, run.from));
+        }
+        made
+    }
+
+    /// Finds the failing events of some rows. Whether to go on with those after them.
+    fn isolate(&mut self, rows: Range<usize>, made: &mut Made) -> bool {
+        if rows.is_empty() {
+            return true;
+        }
+        match (self.call)(&self.batch.rows(rows.clone()), true) {
+            Ok(updates) => {
+                let shifted = |update: CellUpdate| CellUpdate { row: update.row + rows.start as u32, ..update };
+                made.updates.extend(updates.into_iter().map(shifted));
+                self.succeeded(made);
+                true
+            }
+            Err(fault) => self.split(rows, &fault, made),
+        }
+    }
+
+    /// Rows on which the plugin fails together, with `fault`.
+    fn split(&mut self, rows: Range<usize>, fault: &str, made: &mut Made) -> bool {
+        match rows.len() {
+            0 => true,
+            1 => self.failed(rows.start, fault, made),
+            len => {
+                let middle = rows.start + len / 2;
+                self.isolate(rows.start..middle, made) && self.isolate(middle..rows.end, made)
+            }
+        }
+    }
+
+    fn succeeded(&mut self, made: &mut Made) {
+        let key = (self.no, self.batch.partition);
+        if let Some(run) = self.runs.remove(&key) {
+            made.letters.extend(run.letters);
+            made.before.push(Event::Released(key.0, key.1));
+        }
+    }
+
+    fn failed(&mut self, row: usize, fault: &str, made: &mut Made) -> bool {
+        let (batch, records, key) = (self.batch, self.records, (self.no, self.batch.partition));
+        let offset = batch.offsets[row];
+        let record = records.binary_search_by_key(&offset, |record| record.offset).map(|at| records[at]);
+        let (time, payload) = record.map_or((0, None), |record| (record.timestamp_ms, record.payload));
+        let reason = format!("{PLUGIN_FAILED}{}", self.name);
+        let run = self.runs.entry(key).or_insert_with(|| Run { from: offset, letters: Vec::new() });
+        run.letters.push(DeadLetter::new(&reason, self.topic, key.1, offset, time, payload));
+        let (from, failures) = (run.from, run.letters.len());
+        made.skip.push(row as u32);
+        made.first.get_or_insert_with(|| (offset, fault.to_owned()));
+        if failures < RUN {
+            return true;
+        }
+        self.runs.remove(&key);
+        // Rows of the run and those behind it: a mended plugin counts them.
+        let end = batch.offsets.partition_point(|offset| *offset < from);
+        made.skip.retain(|row| (*row as usize) < end);
+        made.skip.extend(end as u32..batch.len() as u32);
+        made.before.push(Event::Held(self.no, key.1, from));
+        let why = format!(
+            "the plugin failed on {RUN} events in a row, from offset {from} of partition {} on: {fault} (mend it and put its file into the plugin folder: it goes on from there)",
+            key.1
+        );
+        made.stops = Some((from, Quarantine::Failing(why)));
+        false
+    }
+}
+
+/// The calls themselves, seen by whoever looks at the board.
+#[derive(Default)]
+struct Calls {
+    said_slow: HashMap<RevisionNo, Instant>,
+    deltas: Vec<plugin::Delta>,
+}
+
+impl Calls {
+    /// `again`: these rows were in a batch before, and what the plugin had to say about them was logged.
+    fn call(
+        &mut self,
+        metric: &Metric,
+        given: &Given<'_>,
+        batch: &EventBatch,
+        again: bool,
+        spent: &mut Duration,
+    ) -> Result<Vec<CellUpdate>, String> {
+        let begun = Instant::now();
+        given.board.stand(|standing| standing.calling = Some((metric.id, begun)));
+        self.deltas.clear();
+        let update = |deltas: &mut Vec<plugin::Delta>| metric.plugin.update(batch, deltas);
+        let done = if again { plugin::quietly(|| update(&mut self.deltas)) } else { update(&mut self.deltas) };
+        given.board.stand(|standing| standing.calling = None);
+        let took = begun.elapsed();
+        *spent += took;
+        if took > SLOW {
+            let name = metric.plugin.name();
+            telemetry::slow_batch(name);
+            if due(&mut self.said_slow, metric.no) {
+                let (events, took) = (batch.len(), took.as_millis());
+                tracing::warn!(metric = name, "the plugin took {took} ms for a batch of {events} events");
+            }
+        }
+        done?;
+        let update = |d: &plugin::Delta| CellUpdate { row: d.row, table: d.table, cell: d.cell, value: d.value };
+        let updates: Vec<CellUpdate> = self.deltas.iter().map(update).collect();
+        if !given.view.read().state.accepts(metric.id, batch, &updates) {
+            return Err("it handed over a value that its table cannot take".into());
+        }
+        Ok(updates)
+    }
+}
+
+/// Whether it is time to say something of a metric again; then it is noted.
+fn due(said: &mut HashMap<RevisionNo, Instant>, no: RevisionNo) -> bool {
+    let due = said.get(&no).is_none_or(|said| said.elapsed() >= SAY);
+    if due {
+        said.insert(no, Instant::now());
+    }
+    due
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const NO: RevisionNo = RevisionNo(4);
+
+    /// A lane with one metric, whose plugin fails on some of the offsets 0, 1, 2 …
+    struct Lane {
+        fails: Vec<bool>,
+        runs: Runs,
+        counted: Vec<u64>,
+        letters: Vec<u64>,
+        hold: Option<u64>,
+        stopped: Option<u64>,
+    }
+
+    impl Lane {
+        fn new(fails: Vec<bool>) -> Lane {
+            let (counted, letters) = (Vec::new(), Vec::new());
+            Lane { fails, runs: Runs::new(), counted, letters, hold: None, stopped: None }
+        }
+
+        /// Counts a batch of the offsets `[at, to)`, those from `from` on.
+        fn batch(&mut self, at: u64, from: u64, to: u64) {
+            let offsets: Vec<u64> = (at..to).collect();
+            let some = vec![0; offsets.len()];
+            let (kinds, times) = (vec![0; offsets.len()], vec![0; offsets.len()]);
+            let batch =
+                EventBatch { offsets, users: some.clone(), products: some, kinds, times, ..EventBatch::default() };
+            let fails = &self.fails;
+            let call = &mut |batch: &EventBatch, _| {
+                if batch.offsets.iter().any(|offset| fails[*offset as usize]) {
+                    return Err("no".to_owned());
+                }
+                let rows = 0..batch.len() as u32;
+                Ok(rows.map(|row| CellUpdate { row, table: 0, cell: 0, value: 1 }).collect())
+            };
+            let search =
+                Search { no: NO, name: "m", batch: &batch, records: &[], topic: "t", runs: &mut self.runs, call };
+            let made = search.update(from);
+            let start = (from - at) as usize;
+            let skipped = |row: &usize| made.skip.contains(&(*row as u32));
+            let counts: Vec<u64> =
+                (start..batch.len()).filter(|row| !skipped(row)).map(|row| batch.offsets[row]).collect();
+            let mut handed: Vec<u64> = made.updates.iter().map(|update| batch.offsets[update.row as usize]).collect();
+            handed.retain(|offset| *offset >= from);
+            assert_eq!(handed, counts, "what counts was handed over once, and nothing else");
+            assert!(made.skip.is_sorted());
+            self.counted.extend(counts);
+            self.letters.extend(made.letters.iter().map(|letter| letter.offset));
+            for event in made.before {
+                match event {
+                    Event::Held(NO, 0, at) => self.hold = Some(at),
+                    Event::Released(NO, 0) => self.hold = None,
+                    other => panic!("{other:?}"),
+                }
+            }
+            self.stopped = made.stops.map(|(at, _)| at);
+        }
+    }
+
+    /// Counted, dead letters, and where a hold or a stop is, as one event after the other has it.
+    fn expected(fails: &[bool]) -> (Vec<u64>, Vec<u64>, Option<u64>, Option<u64>) {
+        let (mut counted, mut letters, mut run) = (Vec::new(), Vec::new(), Vec::new());
+        for (offset, fails) in (0..).zip(fails) {
+            if *fails {
+                run.push(offset);
+                if run.len() == RUN {
+                    return (counted, letters, Some(run[0]), Some(run[0]));
+                }
+            } else {
+                letters.append(&mut run);
+                counted.push(offset);
+            }
+        }
+        (counted, letters, run.first().copied(), None)
+    }
+
+    proptest! {
+        #[test]
+        fn however_the_log_is_split_the_same_events_fail(
+            pieces in proptest::collection::vec((any::<bool>(), 1_usize..130), 1..6),
+            cuts in proptest::collection::vec(0_u64..400, 0..6),
+            again in proptest::option::of(0_u64..400),
+        ) {
+            let fails: Vec<bool> = pieces.iter().flat_map(|(fails, len)| std::iter::repeat_n(*fails, *len)).collect();
+            let end = fails.len() as u64;
+            let mut lane = Lane::new(fails.clone());
+            let mut cuts: Vec<u64> = cuts.into_iter().filter(|cut| (1..end).contains(cut)).chain([end]).collect();
+            cuts.sort_unstable();
+            cuts.dedup();
+            let mut at = 0;
+            let mut again = again;
+            for to in cuts {
+                lane.batch(at.min(to / 2), at, to);
+                at = to;
+                if lane.stopped.is_some() {
+                    break;
+                }
+                // What is not stored is read again, from a hold at the latest.
+                if again.take_if(|again| *again < at).is_some() && let Some(hold) = lane.hold.take() {
+                    lane.counted.retain(|offset| *offset < hold);
+                    lane.batch(hold, hold, at);
+                }
+            }
+            let (counted, letters, hold, stopped) = expected(&fails);
+            prop_assert_eq!(lane.counted, counted);
+            prop_assert_eq!(lane.letters, letters);
+            prop_assert_eq!(lane.hold, hold);
+            prop_assert_eq!(lane.stopped, stopped);
+        }
+    }
+
+    #[test]
+    fn one_event_among_many_is_found_with_few_calls() {
+        let mut fails = vec![false; 2_048];
+        fails[1_234] = true;
+        let mut lane = Lane::new(fails);
+        lane.batch(0, 0, 2_048);
+        assert_eq!((lane.counted.len(), lane.letters, lane.hold), (2_047, vec![1_234], None));
+    }
+}
