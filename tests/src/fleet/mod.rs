@@ -308,6 +308,12 @@ impl Fleet<'_> {
         Ok(splits)
     }
 
+    /// Events counted when it was last compared, each once.
+    #[must_use]
+    pub fn counted(&self) -> u64 {
+        self.oracle.total()
+    }
+
     /// A client of each engine.
     pub fn clients(&self) -> impl Iterator<Item = &Client> {
         self.running.iter().flatten().map(|tally| &tally.client)
