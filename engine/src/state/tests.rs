@@ -474,7 +474,7 @@ fn groups_that_agree_in_the_next_bit_are_told_apart() {
         .collect();
     let mut empty = 0;
     while let Some((bucket, frame)) = open.pop() {
-        match split(table, bucket, &[frame.clone()], BASE).expect("a frame of the bucket") {
+        match split(table, bucket, std::slice::from_ref(&frame), BASE).expect("a frame of the bucket") {
             Some(halves) => {
                 empty += halves.iter().filter(|(_, half)| rows(0, half).is_empty()).count();
                 open.extend(halves);
