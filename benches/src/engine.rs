@@ -48,8 +48,10 @@ pub fn kafka(data: &Path, brokers: &str, topic: &str) -> Config {
 /// # Errors
 /// What the engine says.
 pub fn start(config: Config) -> Result<Engine> {
+    // Beside this program lie other shared objects too: the first folder may hold plugins only.
+    let own = config.store.data_dir.join("own");
     let engine =
-        Engine::start(Options { config, plugin_dirs: vec![plugins()?], config_file: None, disabled: Vec::new() })?;
+        Engine::start(Options { config, plugin_dirs: vec![own, plugins()?], config_file: None, disabled: Vec::new() })?;
     ensure!(engine.rejected().is_empty(), "plugins refused: {:?}", engine.rejected());
     Ok(engine)
 }

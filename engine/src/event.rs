@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
+use std::sync::Arc;
+use tally_plugin::description::PropertyType;
 
 /// Bit 63 of an id column: the rest is the number of a text of this batch ([`EventBatch::text`]).
 pub const TEXT_BIT: u64 = 1 << 63;
@@ -48,6 +50,8 @@ pub struct EventBatch {
     pub text_bytes: Vec<u8>,
     /// End of each text in `text_bytes`.
     pub text_ends: Vec<u32>,
+    /// The declared properties that were read, each once; which ones is up to who decodes.
+    pub properties: Vec<PropertyColumn>,
     /// Largest event time of the rows, `i64::MIN` without rows.
     pub max_time: i64,
     /// Broker timestamp of the last record read, Unix milliseconds.
@@ -58,6 +62,71 @@ pub struct EventBatch {
     pub duplicates: u64,
     /// Of these, such that say something else than the first record of their event id.
     pub conflicts: u64,
+}
+
+/// A property of events, by where it stands and what it is read as: equal ones of several metrics are one column.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PropertySource {
+    /// JSON pointer into the record.
+    pub pointer: String,
+    /// What it is read as.
+    pub kind: PropertyType,
+}
+
+/// A declared property of the events of a batch.
+#[derive(Clone, Debug)]
+pub struct PropertyColumn {
+    /// Which one.
+    pub source: Arc<PropertySource>,
+    /// Per row 1, or 0 where the value is null.
+    pub present: Vec<u8>,
+    /// The value: the number of a text of this batch, an integer, the bits of a float, 0 or 1, milliseconds; of a decimal the
+    /// lower 64 bits.
+    pub low: Vec<u64>,
+    /// Of a decimal the upper 64 bits; empty otherwise.
+    pub high: Vec<i64>,
+}
+
+impl PropertyColumn {
+    /// An empty one.
+    #[must_use]
+    pub fn new(source: Arc<PropertySource>) -> PropertyColumn {
+        PropertyColumn { source, present: Vec::new(), low: Vec::new(), high: Vec::new() }
+    }
+
+    /// A copy of some rows.
+    fn rows(&self, rows: Range<usize>) -> PropertyColumn {
+        PropertyColumn {
+            source: self.source.clone(),
+            present: self.present[rows.clone()].to_vec(),
+            low: self.low[rows.clone()].to_vec(),
+            high: if self.high.is_empty() { Vec::new() } else { self.high[rows].to_vec() },
+        }
+    }
+
+    /// The bits of a row's value, of a decimal all 128; `None` where it is null.
+    #[inline]
+    #[must_use]
+    pub fn value(&self, row: usize) -> Option<i128> {
+        if self.present.get(row).is_none_or(|present| *present == 0) {
+            return None;
+        }
+        let low = i128::from(*self.low.get(row)?);
+        Some(self.high.get(row).map_or(low, |high| i128::from(*high) << 64 | low))
+    }
+
+    /// The number that a row's value is: an integer, a scaled decimal, a time, 0 or 1; `None` where it is null, a text or a
+    /// float.
+    #[inline]
+    #[must_use]
+    pub fn number(&self, row: usize) -> Option<i128> {
+        let bits = self.value(row)?;
+        match self.source.kind {
+            PropertyType::Integer | PropertyType::Time => Some(i128::from(bits as i64)),
+            PropertyType::Decimal(_) | PropertyType::Bool => Some(bits),
+            PropertyType::Text | PropertyType::Float => None,
+        }
+    }
 }
 
 /// An id column's value for an absent id: the event counts in no table that has the column in its key.
@@ -74,6 +143,17 @@ impl EventBatch {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.offsets.is_empty()
+    }
+
+    /// Largest event time among the rows with offset `from` or later, without those of `skip` (ascending).
+    #[must_use]
+    pub fn watermark(&self, from: u64, skip: &[u32]) -> Option<i64> {
+        if from <= self.from && skip.is_empty() {
+            return (!self.is_empty()).then_some(self.max_time);
+        }
+        let start = self.offsets.partition_point(|offset| *offset < from);
+        let counted = (start..self.len()).filter(|row| skip.binary_search(&(*row as u32)).is_err());
+        counted.map(|row| self.times[row]).max()
     }
 
     /// Text number `n` of this batch. Empty for a number that is not of this batch.
@@ -102,7 +182,8 @@ impl EventBatch {
             offsets: self.offsets[rows.clone()].to_vec(),
             users: self.users[rows.clone()].to_vec(),
             products: self.products[rows.clone()].to_vec(),
-            kinds: self.kinds[rows].to_vec(),
+            kinds: self.kinds[rows.clone()].to_vec(),
+            properties: self.properties.iter().map(|column| column.rows(rows.clone())).collect(),
             max_time: times.iter().copied().max().unwrap_or(i64::MIN),
             times,
             kind_names: self.kind_names.clone(),
@@ -125,6 +206,11 @@ impl EventBatch {
         self.kind_names.clear();
         self.text_bytes.clear();
         self.text_ends.clear();
+        for column in &mut self.properties {
+            column.present.clear();
+            column.low.clear();
+            column.high.clear();
+        }
         self.max_time = i64::MIN;
         self.records = 0;
         self.duplicates = 0;

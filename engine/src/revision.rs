@@ -24,7 +24,7 @@ pub(crate) fn revision(metric: &plugin::Metric, events: &EventsConfig) -> (Revis
             json!([table.name, table.key, table.group, table.only, table.cells, tiers, crate::state::buckets(table)])
         })
         .collect();
-    let meta = json!({
+    let mut meta = json!({
         "semantics": SEMANTICS,
         "plugin": metric.plugin(),
         "revision": metric.revision(),
@@ -34,6 +34,11 @@ pub(crate) fn revision(metric: &plugin::Metric, events: &EventsConfig) -> (Revis
         "hash": "siphash13",
         "layout": 0,
     });
+    // Tables name them; what they are is said here alone.
+    let description = metric.description();
+    if !description.properties.is_empty() || !description.computed.is_empty() {
+        meta["columns"] = json!([description.properties, description.computed]);
+    }
     let meta = canonical(&meta).to_string().into_bytes();
     let digest = Sha256::digest(&meta);
     let fingerprint = digest.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));

@@ -5,6 +5,7 @@
 //! out; everything else is JSON. No author sees these types and nothing here has policy.
 #![allow(unsafe_code, missing_docs)] // the derive of the layout description writes both
 
+use crate::description::PropertyType;
 use abi_stable::StableAbi;
 use abi_stable::library::RootModule;
 use abi_stable::sabi_types::VersionStrings;
@@ -106,6 +107,8 @@ pub struct Property<'a> {
     pub low: RSlice<'a, u64>,
     /// Of a decimal its upper 64 bits; empty otherwise.
     pub high: RSlice<'a, i64>,
+    /// For a later minor version of this generation; null.
+    pub reserved: *const (),
 }
 
 /// Merge a value into a cell of the table's row that the event belongs to.
@@ -144,8 +147,10 @@ impl RawDelta {
 pub struct DeltaBuffer {
     /// The deltas.
     pub deltas: RVec<RawDelta>,
-    /// Key columns of the plugin's own, in the order of their declaration.
+    /// Key columns of the plugin's own, in the order of their declaration; none where it declares none.
     pub keys: RVec<KeyColumn>,
+    /// For a later minor version of this generation; 0.
+    pub reserved: usize,
 }
 
 /// A key column of the plugin's own: a dictionary of texts and a number per row.
@@ -177,11 +182,71 @@ pub struct Parts<'a> {
     pub text_bytes: &'a [u8],
     /// As in [`Columns`].
     pub text_ends: &'a [u32],
+    /// As in [`Columns`].
+    pub properties: &'a [PropertyParts<'a>],
+}
+
+/// A declared property as plain slices, as in [`Property`].
+#[derive(Clone, Copy, Debug)]
+pub struct PropertyParts<'a> {
+    /// As in [`Property`], with its scale.
+    pub kind: PropertyType,
+    /// As in [`Property`].
+    pub present: &'a [u8],
+    /// As in [`Property`].
+    pub low: &'a [u64],
+    /// As in [`Property`].
+    pub high: &'a [i64],
+}
+
+impl PropertyType {
+    /// The number by which a property's type crosses the boundary, and its scale.
+    pub(crate) const fn code(self) -> (u8, u8) {
+        match self {
+            PropertyType::Text => (0, 0),
+            PropertyType::Integer => (1, 0),
+            PropertyType::Float => (2, 0),
+            PropertyType::Decimal(scale) => (3, scale),
+            PropertyType::Bool => (4, 0),
+            PropertyType::Time => (5, 0),
+        }
+    }
+}
+
+/// A key column that a plugin handed over, as plain slices.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyParts<'a> {
+    /// As in [`KeyColumn`].
+    pub rows: &'a [u32],
+    /// As in [`KeyColumn`].
+    pub bytes: &'a [u8],
+    /// As in [`KeyColumn`].
+    pub ends: &'a [u32],
+}
+
+impl KeyColumn {
+    /// As plain slices.
+    #[must_use]
+    pub fn parts(&self) -> KeyParts<'_> {
+        KeyParts { rows: self.rows.as_slice(), bytes: self.bytes.as_slice(), ends: self.ends.as_slice() }
+    }
 }
 
 /// Calls `f` with the columns of a batch.
-pub fn with_columns<T>(parts: Parts<'_>, f: impl FnOnce(&Columns<'_>) -> T) -> T {
+pub fn with_columns<'a, T>(parts: Parts<'a>, f: impl FnOnce(&Columns<'_>) -> T) -> T {
     let kind_names: Vec<RStr<'_>> = parts.kind_names.iter().map(|name| RStr::from_str(name)).collect();
+    let property = |parts: &PropertyParts<'a>| {
+        let (kind, scale) = parts.kind.code();
+        Property {
+            kind,
+            scale,
+            present: RSlice::from_slice(parts.present),
+            low: RSlice::from_slice(parts.low),
+            high: RSlice::from_slice(parts.high),
+            reserved: std::ptr::null(),
+        }
+    };
+    let properties: Vec<Property<'_>> = parts.properties.iter().map(property).collect();
     f(&Columns {
         users: RSlice::from_slice(parts.users),
         products: RSlice::from_slice(parts.products),
@@ -190,7 +255,7 @@ pub fn with_columns<T>(parts: Parts<'_>, f: impl FnOnce(&Columns<'_>) -> T) -> T
         kind_names: RSlice::from_slice(&kind_names),
         text_bytes: RSlice::from_slice(parts.text_bytes),
         text_ends: RSlice::from_slice(parts.text_ends),
-        properties: RSlice::from_slice(&[]),
+        properties: RSlice::from_slice(&properties),
         reserved: std::ptr::null(),
     })
 }

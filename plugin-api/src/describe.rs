@@ -2,7 +2,7 @@
 //!
 //! They check nothing: the host does, with a sentence that names what is wrong.
 
-use crate::description::{Cell, Description, Example, From, Key, Merge, Pane, Table, Tier};
+use crate::description::{Cell, Description, Example, From, Key, Merge, Pane, Property, PropertyType, Table, Tier};
 use serde_json::Value;
 
 /// The key column `user_id`.
@@ -38,22 +38,58 @@ pub const fn days(n: i64) -> i64 {
     n * 86_400_000
 }
 
+/// A declared property, as key column or as what feeds a cell.
+#[must_use]
+pub fn property(name: &str) -> Key {
+    Key::Property(name.into())
+}
+
+/// A key column that `update` hands over, as key column or as what feeds a cell.
+#[must_use]
+pub fn computed(name: &str) -> Key {
+    Key::Computed(name.into())
+}
+
+impl std::convert::From<Key> for From {
+    fn from(column: Key) -> From {
+        From::Column(column)
+    }
+}
+
 /// The exact sum of the values, in 128 bits.
 #[must_use]
-pub const fn sum(of: From) -> (Merge, From) {
-    (Merge::Sum, of)
+pub fn sum(of: impl Into<From>) -> (Merge, From) {
+    (Merge::Sum, of.into())
 }
 
 /// The smallest value.
 #[must_use]
-pub const fn min(of: From) -> (Merge, From) {
-    (Merge::Min, of)
+pub fn min(of: impl Into<From>) -> (Merge, From) {
+    (Merge::Min, of.into())
 }
 
 /// The largest value.
 #[must_use]
-pub const fn max(of: From) -> (Merge, From) {
-    (Merge::Max, of)
+pub fn max(of: impl Into<From>) -> (Merge, From) {
+    (Merge::Max, of.into())
+}
+
+/// The number of different values: `distinct(USER_ID)`, `distinct(property("session_id"))`.
+#[must_use]
+pub fn distinct(of: impl Into<From>) -> (Merge, From) {
+    (Merge::Distinct, of.into())
+}
+
+/// How the values are spread: `quantiles(property("price"))`.
+#[must_use]
+pub fn quantiles(of: impl Into<From>) -> (Merge, From) {
+    (Merge::Quantiles, of.into())
+}
+
+/// The value of the latest event.
+#[must_use]
+pub fn latest(of: impl Into<From>) -> (Merge, From) {
+    (Merge::Latest, of.into())
 }
 
 /// A table: one row for each key that occurs. Without [`Table::key`] it has one row.
@@ -120,6 +156,8 @@ impl Description {
         Description {
             summary: summary.into(),
             tables: vec![],
+            properties: vec![],
+            computed: vec![],
             time: false,
             params_schema: Value::Null,
             result_schema: Value::Null,
@@ -131,6 +169,21 @@ impl Description {
     #[must_use]
     pub fn table(mut self, table: Table) -> Self {
         self.tables.push(table);
+        self
+    }
+
+    /// A property of events that tables or `update` read: what the metric calls it, where it stands (a JSON pointer), and
+    /// what it is read as.
+    #[must_use]
+    pub fn property(mut self, name: &str, pointer: &str, kind: PropertyType) -> Self {
+        self.properties.push(Property { name: name.into(), pointer: pointer.into(), kind });
+        self
+    }
+
+    /// A key column that `update` hands over with [`Deltas::set`](crate::batch::Deltas::set).
+    #[must_use]
+    pub fn computed(mut self, name: &str) -> Self {
+        self.computed.push(name.into());
         self
     }
 

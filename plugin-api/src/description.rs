@@ -26,6 +26,12 @@ pub struct Description {
     pub summary: String,
     /// The state that the host keeps for this metric.
     pub tables: Vec<Table>,
+    /// Further properties of events that tables or `update` read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub properties: Vec<Property>,
+    /// Names of the key columns that `update` hands over, in the order in which it does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub computed: Vec<String>,
     /// Whether the metric has a time axis: the host then adds the time params of API.md.
     pub time: bool,
     /// JSON Schema of the metric's own params (an object schema, without the time params).
@@ -65,8 +71,40 @@ pub struct Table {
     pub tiers: Vec<Tier>,
 }
 
-/// A column that can be part of a key.
+/// A property of events beside the five fields. An event that lacks it, or has something else there, has a null: it is
+/// counted all the same.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Property {
+    /// What the metric calls it; unique within the metric, `^[a-z][a-z0-9_]{0,63}$`.
+    pub name: String,
+    /// Where it stands in the record: a JSON pointer (RFC 6901).
+    pub pointer: String,
+    /// What it is read as.
+    #[serde(rename = "type")]
+    pub kind: PropertyType,
+}
+
+/// What a property is read as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PropertyType {
+    /// A JSON string of at most 255 bytes.
+    Text,
+    /// A number without a fraction (`3`, `3.0`, `3e2`) that fits 64 bits.
+    Integer,
+    /// A number, as the nearest float. One that is too large for a float is null.
+    Float,
+    /// A number, or a string that is written like one, exactly: its value times 10 to this many digits (0 to 18), as a
+    /// whole number of magnitude below 10²⁸. Further digits are rounded, halves away from zero.
+    Decimal(u8),
+    /// `true` or `false`.
+    Bool,
+    /// RFC 3339, or an integer of Unix milliseconds.
+    Time,
+}
+
+/// A column that can be part of a key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Key {
     /// The event's `user_id`.
@@ -75,6 +113,11 @@ pub enum Key {
     ProductId,
     /// The event's `event_type`.
     EventType,
+    /// A declared property that is a text, an integer or a bool. Integers below 0 or from 2⁵³ on, and bools, are the text
+    /// that JSON writes.
+    Property(String),
+    /// A key column that `update` hands over.
+    Computed(String),
 }
 
 /// One value of a row.
@@ -99,10 +142,17 @@ pub enum Merge {
     Min,
     /// The larger value.
     Max,
+    /// The number of different values: exact for small sets, within 2 % in 95 % of all cases beyond
+    /// ([`Distinct`](crate::sketch::Distinct)).
+    Distinct,
+    /// How the values are spread: any quantile within 1 % ([`Quantiles`](crate::sketch::Quantiles)).
+    Quantiles,
+    /// The value of the latest event ([`Latest`](crate::sketch::Latest)); of equal times the one with the larger bytes.
+    Latest,
 }
 
 /// Where a cell's values come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum From {
     /// The number 1 for each event: fed by the host, with `Sum` a count.
@@ -111,6 +161,9 @@ pub enum From {
     EventTime,
     /// What the plugin's `update` hands over.
     Update,
+    /// A column of the event: fed by the host. Where it is null, nothing is added. `Sum`, `Min`, `Max` and `Quantiles` take
+    /// numbers only, and no sum takes floats, which do not add up alike in every order.
+    Column(Key),
 }
 
 /// How long one resolution is kept.

@@ -7,7 +7,7 @@
 use crate::abi::{Columns, DeltaBuffer, Fallible, Host, Instance, Plugin, PluginRef};
 use crate::ask::{Ask, Reply};
 use crate::batch::{Batch, Deltas};
-use crate::description::Table;
+use crate::description::Description;
 use crate::metric::{self, Metric};
 use crate::read::ReadRequest;
 use crate::reader::Reader;
@@ -106,7 +106,7 @@ extern "C" fn root<M: Metric>() -> abi_stable::library::RootModuleResult {
 /// A metric with what its calls need.
 struct Hosted<M> {
     metric: M,
-    tables: Vec<Table>,
+    description: Description,
     host: Host,
 }
 
@@ -121,15 +121,16 @@ extern "C" fn describe<M: Metric>(config: RStr<'_>, host: Host) -> Fallible<RStr
 extern "C" fn create<M: Metric>(config: RStr<'_>, host: Host) -> Fallible<Instance> {
     fence(host, || {
         let metric = metric::create::<M>(config.as_str())?;
-        let tables = metric.describe().tables;
-        Ok(Instance(Box::into_raw(Box::new(Hosted { metric, tables, host })).cast()))
+        let description = metric.describe();
+        Ok(Instance(Box::into_raw(Box::new(Hosted { metric, description, host })).cast()))
     })
 }
 
 extern "C" fn update<M: Metric>(instance: Instance, columns: &Columns<'_>, buffer: &mut DeltaBuffer) -> Fallible<()> {
     let hosted = hosted::<M>(&instance);
     fence(hosted.host, || {
-        hosted.metric.update(&Batch::new(columns), &mut Deltas::new(&hosted.tables, buffer));
+        let batch = Batch::new(columns, &hosted.description.properties);
+        hosted.metric.update(&batch, &mut Deltas::new(&hosted.description, batch.len(), buffer));
         Ok(())
     })
 }
@@ -144,7 +145,7 @@ extern "C" fn answer<M: Metric>(instance: Instance, ask: RStr<'_>, call: usize) 
             let answer = (hosted.host.read)(call, RStr::from_str(&text)).into_result().map_err(RString::into_string)?;
             serde_json::from_str(answer.as_str()).map_err(|fault| format!("the host's answer is unreadable: {fault}"))
         };
-        let reply: Reply = metric::answer(&hosted.metric, ask, &Reader::new(&hosted.tables, &read))?;
+        let reply: Reply = metric::answer(&hosted.metric, ask, &Reader::new(&hosted.description.tables, &read))?;
         json(&reply)
     })
 }

@@ -15,9 +15,12 @@ pub mod description;
 #[doc(hidden)]
 pub mod export;
 pub mod metric;
+pub mod params;
+pub mod property;
 pub mod read;
 pub mod reader;
 mod schema;
+pub mod sketch;
 pub mod testkit;
 pub mod values;
 
@@ -39,18 +42,19 @@ pub mod prelude {
     pub use crate::ask::{Fault, Refusal, Steps, Window};
     pub use crate::batch::{Batch, Deltas};
     pub use crate::describe::{
-        DAYS, EVENT_TIME, EVENT_TYPE, HOURS, MINUTES, ONE, PRODUCT_ID, UPDATE, USER_ID, days, hours, max, min, sum,
-        table,
+        DAYS, EVENT_TIME, EVENT_TYPE, HOURS, MINUTES, ONE, PRODUCT_ID, UPDATE, USER_ID, computed, days, distinct,
+        hours, latest, max, min, property, quantiles, sum, table,
     };
-    pub use crate::description::Description;
+    pub use crate::description::{Description, Key, PropertyType};
     pub use crate::export::{Level, log};
     pub use crate::metric::{About, Metric, Request};
-    pub use crate::read::{Id, Order};
-    pub use crate::reader::{Group, Parts, Reader, measure, weighted};
-    pub use crate::values::{ProductId, StepCounts, Time, UserId, ratio, texts};
+    pub use crate::params::Products;
+    pub use crate::read::{Id, Order, Scalar};
+    pub use crate::reader::{Group, Parts, Reader, StepView, measure, weighted};
+    pub use crate::values::{Decimal, ProductId, StepCounts, Time, UserId, ratio, texts};
     pub use crate::{about, answer, config, export_metric, params};
     pub use schemars::JsonSchema;
     pub use serde::{Deserialize, Serialize};
-    pub use serde_json::json;
+    pub use serde_json::{Value, json};
     pub use std::collections::BTreeMap;
 }

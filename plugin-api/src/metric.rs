@@ -85,8 +85,8 @@ pub trait Metric: Sized + Send + Sync + 'static {
     /// Name, version, revision.
     const ABOUT: About;
 
-    /// `[metrics.NAME.config]` of `metrics.toml`; `()` where there is nothing to configure. Must accept `{}` for a file
-    /// that is dropped in without a section.
+    /// `[metrics.NAME.config]` of `metrics.toml`; `()` where there is nothing to configure. A file whose schema does not
+    /// accept `{}` is meant for sections: dropped in without one it serves nothing.
     type Config: DeserializeOwned + JsonSchema + 'static;
 
     /// What can be asked, besides the time params; `()` where there is nothing. Unknown keys are always refused.

@@ -44,6 +44,9 @@ pub struct ReadRequest {
     /// Length of a series step in milliseconds, a multiple of a minute; absent: no series.
     #[serde(default)]
     pub step_ms: Option<i64>,
+    /// Quantiles (0 to 1) of each `Quantiles` cell that are asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quantiles: Vec<f64>,
 }
 
 /// A filter on one key column.
@@ -76,7 +79,8 @@ pub enum Order {
     Asc,
 }
 
-/// A number that a group has: its merged cell, or for a `Sum` cell the weighted sum.
+/// A number that a group has: its merged cell (of a `Distinct` cell the estimate), or for a `Sum` cell the weighted sum.
+/// Groups cannot be ranked by `Quantiles` and `Latest`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measure {
     /// Name of the cell.
@@ -122,16 +126,36 @@ pub struct Group {
 }
 
 /// Cells of one part.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Part {
     /// Ids of the `part_by` columns.
     pub key: Vec<Id>,
-    /// Values in the order of the table's cells.
+    /// Values in the order of the table's cells. Of `Distinct` the estimate, of `Quantiles` the number of values, of
+    /// `Latest` the time in Unix milliseconds (0 where there is none).
     pub cells: Vec<i128>,
+    /// For each `Quantiles` cell, in their order, the quantiles asked for; none where there are no values. Of a decimal
+    /// times its scale, as in `cells`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quantiles: Vec<Vec<f64>>,
+    /// For each `Latest` cell, in their order, its value; none where there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub latest: Vec<Option<Scalar>>,
+}
+
+/// A value of some kind.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scalar {
+    /// A whole number: an id, an integer, a scaled decimal, a time in Unix milliseconds, a bool as 0 or 1.
+    Integer(i128),
+    /// A float.
+    Float(f64),
+    /// A text.
+    Text(String),
 }
 
 /// One step of a series.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     /// UTC-aligned start in Unix milliseconds.
     pub start: i64,

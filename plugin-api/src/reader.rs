@@ -4,8 +4,8 @@
 //! match, by group, and within a group by part. A query may block and may fail: pass its error on with `?`.
 
 use crate::ask::{Fault, Refusal, Steps, Window};
-use crate::description::{Key, Table};
-use crate::read::{self, Id, Measure, Only, Order, Rank, ReadAnswer, ReadRequest, Step, Weights};
+use crate::description::{Key, Merge, Table};
+use crate::read::{self, Id, Measure, Only, Order, Rank, ReadAnswer, ReadRequest, Scalar, Step, Weights};
 use std::collections::BTreeMap;
 
 /// Code of the refusal that a failed read becomes. The host knows why it failed and answers with that.
@@ -34,18 +34,21 @@ impl<'a> Reader<'a> {
             .tables
             .iter()
             .find(|table| table.name == name)
-            .map(|table| table.cells.iter().map(|cell| cell.name.clone()).collect());
+            .map(|table| table.cells.iter().map(|cell| (cell.name.clone(), cell.merge)).collect());
         let request = ReadRequest { table: name.into(), ..ReadRequest::default() };
         Query { source: self.source, cells: cells.unwrap_or_default(), steps: None, request }
     }
 }
+
+/// Names and merges of a table's cells.
+type Cells = Vec<(String, Merge)>;
 
 /// A query that is being put into words.
 #[must_use]
 #[derive(Clone)]
 pub struct Query<'a> {
     source: Source<'a>,
-    cells: Vec<String>,
+    cells: Cells,
     steps: Option<Steps>,
     request: ReadRequest,
 }
@@ -106,6 +109,12 @@ impl Query<'_> {
         self
     }
 
+    /// These quantiles (0 to 1) of each `quantiles` cell; [`Parts::quantiles`] tells them.
+    pub fn quantiles(mut self, of: impl IntoIterator<Item = f64>) -> Self {
+        self.request.quantiles = of.into_iter().collect();
+        self
+    }
+
     /// Runs it.
     ///
     /// # Errors
@@ -134,7 +143,7 @@ pub fn weighted(cell: &str, of: BTreeMap<String, i64>, other: i64) -> Measure {
 #[derive(Clone, Debug)]
 pub struct Found {
     answer: ReadAnswer,
-    cells: Vec<String>,
+    cells: Cells,
     steps: Option<Steps>,
 }
 
@@ -239,7 +248,7 @@ pub struct StepView<'f> {
 #[derive(Clone, Copy, Debug)]
 pub struct Parts<'f> {
     parts: &'f [read::Part],
-    cells: &'f [String],
+    cells: &'f [(String, Merge)],
 }
 
 impl<'f> Parts<'f> {
@@ -268,25 +277,25 @@ impl<'f> Parts<'f> {
     /// If the table declares no such cell.
     #[must_use]
     pub fn sum(&self, cell: &str) -> i128 {
-        self.values(cell).fold(0, i128::saturating_add)
+        self.numbers(cell).fold(0, i128::saturating_add)
     }
 
-    /// Smallest value of a cell; `None` where nothing matched.
+    /// Smallest value of a cell; `None` where there is none.
     ///
     /// # Panics
     /// If the table declares no such cell.
     #[must_use]
     pub fn min(&self, cell: &str) -> Option<i128> {
-        self.values(cell).min()
+        self.numbers(cell).min().filter(|value| *value != i128::MAX)
     }
 
-    /// Largest value of a cell; `None` where nothing matched.
+    /// Largest value of a cell; `None` where there is none.
     ///
     /// # Panics
     /// If the table declares no such cell.
     #[must_use]
     pub fn max(&self, cell: &str) -> Option<i128> {
-        self.values(cell).max()
+        self.numbers(cell).max().filter(|value| *value != i128::MIN)
     }
 
     /// A sum as a count of events.
@@ -308,13 +317,80 @@ impl<'f> Parts<'f> {
         self.each(cell).map(|(id, value)| (id.text().into_owned(), count(value))).collect()
     }
 
-    fn values(&self, cell: &str) -> impl Iterator<Item = i128> + use<'f> {
+    /// Part by part: the ids of the `part_by` columns, and the part on its own.
+    pub fn split(&self) -> impl Iterator<Item = (&'f [Id], Parts<'f>)> + use<'f> {
+        let cells = self.cells;
+        self.parts.iter().map(move |part| (part.key.as_slice(), Parts { parts: std::slice::from_ref(part), cells }))
+    }
+
+    /// Number of different values in a `distinct` cell, about. What is broken down has no such number as a whole, since the
+    /// same values may be in several parts: take the parts by [`Parts::split`], or ask without `part_by`.
+    ///
+    /// # Panics
+    /// If the table declares no such cell, or there are several parts.
+    #[must_use]
+    pub fn distinct(&self, cell: &str) -> u64 {
+        let at = self.at_of(cell, Merge::Distinct);
+        self.one(cell).and_then(|part| part.cells.get(at)).map_or(0, |value| (*value).clamp(0, u64::MAX.into()) as u64)
+    }
+
+    /// Number of values that a `quantiles` cell has seen.
+    ///
+    /// # Panics
+    /// If the table declares no such cell.
+    #[must_use]
+    pub fn values(&self, cell: &str) -> u64 {
+        let at = self.at_of(cell, Merge::Quantiles);
+        let seen = |part: &read::Part| part.cells.get(at).map_or(0, |value| (*value).clamp(0, u64::MAX.into()) as u64);
+        self.parts.iter().map(seen).fold(0, u64::saturating_add)
+    }
+
+    /// The quantiles asked for, of a `quantiles` cell; none where it has no values. Of a decimal times its scale.
+    ///
+    /// # Panics
+    /// As [`Parts::distinct`].
+    #[must_use]
+    pub fn quantiles(&self, cell: &str) -> &'f [f64] {
+        let place = self.place_of(cell, Merge::Quantiles);
+        self.one(cell).and_then(|part| part.quantiles.get(place)).map_or(&[], Vec::as_slice)
+    }
+
+    /// The value of a `latest` cell and when it was given (Unix milliseconds); `None` where there is none.
+    ///
+    /// # Panics
+    /// As [`Parts::distinct`].
+    #[must_use]
+    pub fn latest(&self, cell: &str) -> Option<(i64, &'f Scalar)> {
+        let (at, place) = (self.at(cell), self.place_of(cell, Merge::Latest));
+        let part = self.one(cell)?;
+        let time = part.cells.get(at).map_or(0, |time| *time as i64);
+        part.latest.get(place)?.as_ref().map(|value| (time, value))
+    }
+
+    fn one(&self, cell: &str) -> Option<&'f read::Part> {
+        assert!(self.parts.len() < 2, "cell {cell} has no value over several parts: ask without part_by, or use split");
+        self.parts.first()
+    }
+
+    fn at_of(&self, cell: &str, merge: Merge) -> usize {
+        let at = self.at(cell);
+        assert!(self.cells[at].1 == merge, "cell {cell} is no {merge:?} cell");
+        at
+    }
+
+    /// The place of a cell among those of its merge.
+    fn place_of(&self, cell: &str, merge: Merge) -> usize {
+        let at = self.at_of(cell, merge);
+        self.cells[..at].iter().filter(|(_, other)| *other == merge).count()
+    }
+
+    fn numbers(&self, cell: &str) -> impl Iterator<Item = i128> + use<'f> {
         let at = self.at(cell);
         self.parts.iter().filter_map(move |part| part.cells.get(at).copied())
     }
 
     fn at(&self, cell: &str) -> usize {
-        let at = self.cells.iter().position(|name| name == cell);
+        let at = self.cells.iter().position(|(name, _)| name == cell);
         at.unwrap_or_else(|| panic!("the table declares no cell {cell}"))
     }
 }

@@ -95,6 +95,20 @@ macro_rules! id_type {
 id_type!(UserId, "user", "The id of a user.");
 id_type!(ProductId, "product", "The id of a product.");
 
+impl JsonSchema for Id {
+    fn schema_name() -> Cow<'static, str> {
+        "Id".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": ["integer", "string"], "minimum": 0, "maximum": MAX_INTEGER, "maxLength": 255})
+    }
+}
+
 /// A moment, in Unix milliseconds; in JSON RFC 3339 in UTC with milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(pub i64);
@@ -125,6 +139,62 @@ impl JsonSchema for Time {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({"type": "string", "format": "date-time"})
+    }
+}
+
+/// An exact decimal: a whole number with so many of its digits behind the point. In JSON a number; beyond 15 digits, which not
+/// every JSON reader keeps, a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decimal {
+    /// Its value times 10 to the scale.
+    pub value: i128,
+    /// Digits behind the point.
+    pub scale: u8,
+}
+
+impl Decimal {
+    /// As the nearest float.
+    #[must_use]
+    pub fn to_f64(self) -> f64 {
+        self.value as f64 / 10_f64.powi(self.scale.into())
+    }
+}
+
+impl std::fmt::Display for Decimal {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let digits = format!("{:0width$}", self.value.unsigned_abs(), width = usize::from(self.scale) + 1);
+        let (whole, fraction) = digits.split_at(digits.len() - usize::from(self.scale));
+        let (sign, fraction) = (if self.value < 0 { "-" } else { "" }, fraction.trim_end_matches('0'));
+        let point = if fraction.is_empty() { "" } else { "." };
+        write!(out, "{sign}{whole}{point}{fraction}")
+    }
+}
+
+impl Serialize for Decimal {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let whole = 10_i128.pow(self.scale.min(38).into());
+        if self.value.unsigned_abs() >= 10_u128.pow(15) {
+            to.collect_str(self)
+        } else if self.value % whole == 0 {
+            to.serialize_i64((self.value / whole) as i64)
+        } else {
+            // The shortest text of the float nearest to 15 digits are these digits.
+            to.serialize_f64(self.to_string().parse().unwrap_or_else(|_| self.to_f64()))
+        }
+    }
+}
+
+impl JsonSchema for Decimal {
+    fn schema_name() -> Cow<'static, str> {
+        "Decimal".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": ["number", "string"], "pattern": "^-?[0-9]+(\\.[0-9]+)?$"})
     }
 }
 
@@ -190,6 +260,21 @@ mod tests {
     fn times_are_written_with_milliseconds() {
         assert_eq!(serde_json::to_value(Time(1_767_225_660_000)).ok(), Some(json!("2026-01-01T00:01:00.000Z")));
         assert!(serde_json::to_value(Time(i64::MAX)).is_ok(), "beyond the calendar");
+    }
+
+    #[test]
+    fn decimals_are_written_exactly() {
+        for (value, scale, text) in [
+            (0, 2, "0"),
+            (1_250, 2, "12.5"),
+            (-5, 2, "-0.05"),
+            (120_000, 2, "1200"),
+            (999_999_999_999_999, 4, "99999999999.9999"),
+            (10_000_000_000_000_001, 4, "\"1000000000000.0001\""),
+            (i128::MIN, 0, "\"-170141183460469231731687303715884105728\""),
+        ] {
+            assert_eq!(serde_json::to_string(&Decimal { value, scale }).ok().as_deref(), Some(text));
+        }
     }
 
     #[test]

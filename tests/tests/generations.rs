@@ -8,6 +8,10 @@ use std::path::{Path, PathBuf};
 use tally_tests::day;
 use tally_tests::tally::{Home, binary};
 
+/// `counts` serves nothing without a configuration.
+const CONFIG: &str = "[plugins]\ndir = \"plugins\"\n[server]\nevaluation_deadline_ms = 10000\n\
+    [metrics.counts]\nconfig.cells = { events = \"count\" }\n";
+
 /// The plugin files in a folder; none where there is no folder.
 fn plugins(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
@@ -43,16 +47,19 @@ fn generations() -> Vec<(String, Vec<PathBuf>)> {
 fn what_was_built_for_this_generation_still_loads() {
     for (place, files) in generations() {
         assert!(files.len() >= 3, "{place}: {files:?}");
-        let home = Home::new("[plugins]\ndir = \"plugins\"\n[server]\nevaluation_deadline_ms = 10000\n").unwrap();
+        let home = Home::new(CONFIG).unwrap();
         let folder = home.path().join("plugins");
         fs::create_dir(&folder).unwrap();
         for file in &files {
             fs::copy(file, folder.join(file.file_name().unwrap())).unwrap();
         }
         let tally = home.start().unwrap();
-        // One that is refused is listed, though one of the same name beside the binary may serve in its place.
+        // One that is refused is listed, though one of the same name beside the binary may serve in its place; that one is
+        // listed too, where it comes second.
         let listing = tally.client.get("/api/metrics").unwrap().json();
-        assert_eq!(listing["rejected"], json!([]), "{place}");
+        let own = |refused: &&Value| refused["file"].as_str().unwrap_or_default().starts_with("plugins/");
+        let refused: Vec<&Value> = listing["rejected"].as_array().unwrap().iter().filter(own).collect();
+        assert!(refused.is_empty(), "{place}: {refused:?}");
         let position = tally.client.post_all(&day::lines(&day::events())).unwrap();
         let names = files.iter().map(|file| file.file_stem().unwrap().to_string_lossy().replace("lib", ""));
         for name in names {

@@ -4,6 +4,9 @@
 //! Totals are what was produced, exactly. What Kafka does to a source alone is in `sources.rs`.
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 
+#[path = "kafka/shared.rs"]
+mod shared;
+
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -37,7 +40,8 @@ fn kafka() {
     a_file_counts_once_however_often_it_is_replayed(&kafka);
     a_topic_made_anew_is_told_and_nothing_of_it_is_counted(&kafka);
     partitions_that_are_added_are_counted(&kafka);
-    a_state_that_is_lost_is_counted_again_or_told(&kafka);
+    shared::a_state_that_is_lost_is_counted_again_or_told(&kafka);
+    shared::engines_that_read_differently_say_so(&kafka);
     a_broker_that_goes_is_waited_for(&mut kafka);
 }
 
@@ -52,7 +56,12 @@ fn a_file_counts_once_in_the_embedded_log() {
 /// A home of an engine that counts `topic`, which is made.
 fn home(kafka: &Kafka, topic: &str) -> Home {
     kafka.create_topic(topic, PARTITIONS, &[]).unwrap();
-    let mut home = Home::new(CONFIG).unwrap();
+    member(kafka, topic, CONFIG)
+}
+
+/// A home of an engine in the group that counts `topic`.
+fn member(kafka: &Kafka, topic: &str, config: &str) -> Home {
+    let mut home = Home::new(config).unwrap();
     home.env("KAFKA_BROKER", &kafka.brokers());
     home.env("TOPIC", topic);
     home.env("GROUP_ID", &format!("group-{topic}"));
@@ -301,32 +310,6 @@ fn partitions_that_are_added_are_counted(kafka: &Kafka) {
     assert_eq!(total(&tally.client, &kafka.position("grows", PARTITIONS + 2).unwrap()), 406);
     let ended = tally.stop().unwrap();
     assert!(ended.took < Duration::from_secs(5), "{ended:?}");
-}
-
-fn a_state_that_is_lost_is_counted_again_or_told(kafka: &Kafka) {
-    let redis = Redis::start(&[]).unwrap();
-    let lose = || redis::cmd("FLUSHALL").exec(&mut redis.connect().unwrap()).unwrap();
-    let mut home = home(kafka, "lost");
-    home.env("REDIS_URL", &redis.url());
-    fill(kafka, "lost", "first", 500);
-    let at = kafka.position("lost", PARTITIONS).unwrap();
-    let tally = home.start().unwrap();
-    assert_eq!(total(&tally.client, &at), 2_000);
-    lose();
-    assert_eq!(total(&tally.client, &at), 2_000, "it is counted again");
-    tally.stop().unwrap();
-
-    home.write("metrics.toml", format!("{CONFIG}\n[source]\non_state_loss = \"halt\"\n")).unwrap();
-    let tally = home.start().unwrap();
-    assert_eq!(total(&tally.client, &at), 2_000);
-    lose();
-    told(&tally, "the stored state is gone");
-    assert!(redis.content().unwrap().iter().all(|(key, _)| !key.contains(":b:")), "it is not counted again by itself");
-    tally.stop().unwrap();
-    // the cure that it names
-    let tally = home.start().unwrap();
-    assert_eq!(total(&tally.client, &at), 2_000);
-    tally.stop().unwrap();
 }
 
 fn a_broker_that_goes_is_waited_for(kafka: &mut Kafka) {

@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use tally_tests::day;
+use tally_tests::redis::Redis;
 use tally_tests::tally::{Home, binary, plugin};
 
 const CONFIG: &str = r#"
@@ -204,4 +205,108 @@ fn without_a_folder_the_plugins_beside_the_binary_are_found_and_other_files_ther
     let text = tally.client.readyz("no plugin is told", limit, |answer| answer.status == 503).unwrap();
     assert!(text.contains("[-]plugins failed: no metric is loaded: put plugin files into the plugin folder"), "{text}");
     tally.stop().unwrap();
+}
+
+/// The other plugins beside the binary are served where a section names them, with answers that were worked out by hand.
+#[test]
+fn other_shipped_plugins_answer_where_a_section_names_them() {
+    let sections = "[metrics.revenue]\n[metrics.unique_visitors]\n[metrics.shop]\nplugin = \"conversion\"\n";
+    let home = Home::new(&format!("{CONFIG}{sections}")).unwrap();
+    let tally = home.start().unwrap();
+    let listing = tally.client.get("/api/metrics").unwrap().json();
+    let served = ["event_frequencies", "products_popularity", "revenue", "shop", "unique_visitors", "user_activities"];
+    assert_eq!((names(&listing), &listing["rejected"]), (served.to_vec(), &json!([])));
+    let event = |user: u64, product: u64, kind: &str, price: Value| {
+        json!({"user_id": user, "product_id": product, "event_type": kind, "price": price}).to_string() + "\n"
+    };
+    let none = || Value::Null;
+    let lines = [
+        event(1, 10, "view", none()),
+        event(1, 10, "view", none()),
+        event(2, 10, "view", none()),
+        event(3, 20, "view", none()),
+        event(1, 10, "add_to_cart", none()),
+        event(1, 10, "buy", json!("0.10")),
+        event(1, 10, "buy", json!(0.2)),
+        event(4, 20, "buy", none()),
+    ];
+    let position = tally.client.post_all(&lines.concat()).unwrap();
+    let ask = |name: &str, params: Value| tally.client.ask(name, &params, &position).unwrap();
+    let revenue = ask("revenue", json!({"limit": 1}));
+    assert_eq!((&revenue["purchases"], revenue["revenue"].as_f64()), (&json!(3), Some(0.3)));
+    let first = &revenue["products"][0];
+    assert_eq!(
+        (&first["product_id"], first["revenue"].as_f64(), first["average"].as_f64()),
+        (&json!(10), Some(0.3), Some(0.15))
+    );
+    let visitors = ask("unique_visitors", json!({}));
+    let products = json!([{"product_id": 10, "users": 2}, {"product_id": 20, "users": 2}]);
+    assert_eq!((&visitors["users"], &visitors["products"]), (&json!(4), &products));
+    let bought = ask("unique_visitors", json!({"event_types": ["buy"], "limit": 0}));
+    assert_eq!(bought["users"], 2);
+    let stages = ask("shop", json!({"limit": 0}))["stages"].take();
+    let users: Vec<&Value> = stages.as_array().unwrap().iter().map(|stage| &stage["users"]).collect();
+    assert_eq!(users, [&json!(3), &json!(1), &json!(2)]);
+    assert_eq!((stages[2]["of_previous"].as_f64(), stages[2]["of_first"].as_f64()), (Some(2.0), Some(0.666_667)));
+    tally.stop().unwrap();
+}
+
+#[test]
+fn counts_is_a_metric_without_code() {
+    let (home, _) = home(COUNTS, &["counts"]);
+    let answered = sales_are_counted(&home);
+    let redis = Redis::start(&[]).unwrap();
+    let (mut home, _) = self::home(COUNTS, &["counts"]);
+    home.env("REDIS_URL", &redis.at());
+    assert_eq!(sales_are_counted(&home), answered, "in Redis as in the embedded store");
+}
+
+const COUNTS: &str = r#"
+[metrics.sales_by_brand]
+plugin = "counts"
+config.by = ["/product/brand"]
+config.only = ["buy"]
+config.cells = { sales = "count", revenue = { sum = "/price" }, buyers = { distinct = "user_id" }, price = { quantiles = "/price" } }
+"#;
+
+/// A metric in a few lines of configuration: properties of records, sets, exact sums, histograms, and what is kept over a
+/// restart.
+fn sales_are_counted(home: &Home) -> Value {
+    let mut tally = home.start().unwrap();
+    let listing = tally.client.get("/api/metrics").unwrap().json();
+    assert!(names(&listing).contains(&"sales_by_brand") && !names(&listing).contains(&"counts"), "{listing}");
+    assert_eq!(listing["rejected"], json!([]));
+    let described = tally.client.get("/api/metrics/sales_by_brand").unwrap().json();
+    assert_eq!(described["reads"], json!(["user_id", "event_type", "/product/brand", "/price"]));
+
+    let lines: String = (0..3_000)
+        .map(|n| {
+            let (brand, price) =
+                (["acme", "bolt", "cord"][n % 3], if n % 10 == 0 { json!(null) } else { json!("0.10") });
+            let kind = if n % 2 == 0 { "buy" } else { "view" };
+            let event = json!({"event_id": format!("e{n}"), "user_id": n % 700, "product_id": 1, "event_type": kind,
+                "price": price, "product": {"brand": brand}, "timestamp": "2026-01-01T00:00:00Z"});
+            format!("{event}\n")
+        })
+        .collect();
+    let position = tally.client.post_all(&lines).unwrap();
+    let params = json!({"only": {"brand": ["bolt"]}});
+    let before = tally.client.ask("sales_by_brand", &params, &position).unwrap();
+    let values = &before["groups"][0]["values"];
+    let bought = |n: &usize| n % 6 == 4;
+    let users: std::collections::BTreeSet<usize> = (0..3_000).filter(bought).map(|n| n % 700).collect();
+    let priced = (0..3_000).filter(bought).filter(|n| n % 10 != 0).count();
+    assert_eq!(before["groups"][0]["key"], json!({"brand": "bolt"}));
+    assert_eq!((&values["sales"], &values["buyers"]), (&json!(500), &json!(users.len())));
+    assert_eq!(
+        values["revenue"].as_f64(),
+        Some(priced as f64 / 10.0),
+        "exact, whatever adding floats would make of it"
+    );
+    assert!((values["price"]["p50"].as_f64().unwrap() - 0.1).abs() < 0.001);
+    tally.stop().unwrap();
+    tally = home.start().unwrap();
+    assert_eq!(tally.client.ask("sales_by_brand", &params, &position).unwrap(), before, "after a restart");
+    tally.stop().unwrap();
+    before
 }

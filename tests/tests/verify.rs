@@ -296,8 +296,7 @@ fn real_kafka_and_redis_with_two_engines() {
     let redis = Redis::start(&[]).unwrap();
     kafka.create_topic(TOPIC, PARTITIONS, &[]).unwrap();
     let home = || {
-        let mut home =
-            Home::new("[kafka]\nsession_timeout_ms = 1500\n[server]\nevaluation_deadline_ms = 10000\n").unwrap();
+        let mut home = Home::new(&format!("[kafka]\nsession_timeout_ms = 1500\n{CONFIG}")).unwrap();
         home.env("KAFKA_BROKER", &kafka.brokers());
         home.env("TOPIC", TOPIC);
         home.env("GROUP_ID", TOPIC);

@@ -78,11 +78,7 @@ fn child(plugin: &str, copies: usize, log: &Path, oracle: &Path) -> Result<Measu
 
 fn count(plugin: &str, copies: usize, data: &Path, oracle: &Oracle) -> Result<Measured> {
     let mut config = engine::embedded(data);
-    for other in
-        ["products_popularity", "user_activities", "event_frequencies"].into_iter().filter(|other| *other != plugin)
-    {
-        config.metrics.insert(other.into(), MetricConfig { enabled: false, ..MetricConfig::default() });
-    }
+    config.plugins.shipped = vec![plugin.into()];
     for copy in 1..copies {
         config
             .metrics

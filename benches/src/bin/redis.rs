@@ -112,6 +112,8 @@ fn descriptions() -> Vec<Description> {
             cells,
             tiers: vec![tier(Pane::Minute, Some(minutes)), tier(Pane::Hour, Some(24 * 30)), tier(Pane::Day, None)],
         }],
+        properties: Vec::new(),
+        computed: Vec::new(),
         time: true,
         params_schema: Value::Null,
         result_schema: Value::Null,

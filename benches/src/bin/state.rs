@@ -112,6 +112,8 @@ fn fill(keys: usize, panes: bool, events: usize) -> Result<Measured> {
     let description = Description {
         summary: String::new(),
         tables: vec![table(panes)],
+        properties: vec![],
+        computed: vec![],
         time: panes,
         params_schema: Value::Null,
         result_schema: Value::Null,

@@ -229,6 +229,8 @@ impl Default for FieldsConfig {
 pub struct PluginsConfig {
     /// Folder of plugin files, relative to the configuration file. The binary's own folder is searched after it.
     pub dir: PathBuf,
+    /// Of the plugins in the binary's own folder: which are served without a section, by name.
+    pub shipped: Vec<String>,
     /// What becomes of a file that `SHA256SUMS` in its folder does not list.
     pub checksums: Checksums,
 }
@@ -248,7 +250,11 @@ pub enum Checksums {
 
 impl Default for PluginsConfig {
     fn default() -> Self {
-        PluginsConfig { dir: "plugins".into(), checksums: Checksums::Off }
+        PluginsConfig {
+            dir: "plugins".into(),
+            shipped: ["event_frequencies", "products_popularity", "user_activities"].map(String::from).into(),
+            checksums: Checksums::Off,
+        }
     }
 }
 

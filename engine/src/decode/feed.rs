@@ -4,6 +4,7 @@
 //! record, byte by byte (no number loses digits). A member that a field was taken from, or that has a field's name, is not repeated.
 
 use super::id::Id;
+use super::property::Found;
 use super::scan::{Shape, members};
 use super::text::unescape;
 use super::verdict::{self, Types};
@@ -25,8 +26,8 @@ impl Decoder {
         record_ms: i64,
     ) -> Result<String, Reason> {
         let mut kind = String::new();
-        let event =
-            verdict::judge(&self.plan, &mut Shape::default(), &mut Types::Named(&mut kind), payload, record_ms)?;
+        let (shape, found) = (&mut Shape::default(), &mut Found::default());
+        let event = verdict::judge(&self.plan, shape, found, &mut Types::Named(&mut kind), payload, record_ms)?;
         let mut out = String::with_capacity(payload.len() + 128);
         let mut put = |text: &str| out.push_str(text);
         put(&format!("{{\"type\":\"event\",\"position\":\"{partition}:{next_offset}\",\"event\":{{"));

@@ -10,6 +10,7 @@ mod id;
 mod kinds;
 mod number;
 mod plan;
+mod property;
 mod reason;
 mod scan;
 mod text;
@@ -19,15 +20,17 @@ mod verdict;
 pub use dedupe::{DedupeWindow, Key};
 pub use hint::{in_seconds, is_framed};
 pub use plan::{MAX_DEDUPE_WINDOW, OTHER};
+pub use property::pointer_fault;
 pub use reason::{Field, Reason};
 pub use verdict::Checked;
 
 use crate::config::EventsConfig;
-use crate::event::{ABSENT, EventBatch, Record};
+use crate::event::{ABSENT, EventBatch, PropertySource, Record};
 use dedupe::Keys;
 use id::Id;
 use kinds::Kinds;
 use plan::Plan;
+use property::{Found, Properties};
 use scan::Shape;
 use verdict::{Event, Types};
 
@@ -35,6 +38,8 @@ use verdict::{Event, Types};
 pub const MAX_BYTES: usize = 64 << 10;
 /// Deepest nesting of a record; the record itself is 1.
 pub const MAX_DEPTH: usize = 32;
+/// What a record may begin with.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 /// How far an event may be ahead of its record's own timestamp, milliseconds.
 pub const FUTURE_MS: i64 = 5 * 60 * 1_000;
 /// Most records of one call of [`Decoder::decode`].
@@ -57,6 +62,8 @@ pub struct Decoder {
     plan: Plan,
     keys: Keys,
     shape: Shape,
+    properties: Properties,
+    found: Found,
     kinds: Kinds,
     /// Rows that have an event id, their offset, its key and their content.
     identified: Vec<(u32, u64, Key, u32)>,
@@ -78,11 +85,25 @@ impl Decoder {
             plan,
             keys,
             shape: Shape::default(),
+            properties: Properties::default(),
+            found: Found::default(),
             kinds: Kinds::default(),
             identified: Vec::new(),
             duplicates: Vec::new(),
             conflicts: 0,
         })
+    }
+
+    /// From the next call of [`Decoder::decode`] on, batches carry these properties and no others, each once. No verdict depends
+    /// on them.
+    ///
+    /// # Errors
+    /// One sentence: a pointer is none. What was read before goes on being read.
+    pub fn read_properties(&mut self, properties: &[PropertySource]) -> Result<(), String> {
+        (self.properties, self.found) = Properties::new(properties, &mut self.plan)?;
+        // What was learnt of keys is of the plan before.
+        self.shape = Shape::default();
+        Ok(())
     }
 
     /// Judges records of one partition in offset order: `out` becomes the accepted ones without duplicates, the refused are added to
@@ -132,6 +153,7 @@ impl Decoder {
     /// Fills the columns with what is accepted, duplicates included.
     fn judge(&mut self, records: &[Record<'_>], first_index: usize, out: &mut EventBatch, refused: &mut Vec<Refused>) {
         out.clear();
+        self.properties.begin(out);
         self.identified.clear();
         self.kinds.begin();
         for (index, record) in records.iter().enumerate() {
@@ -139,6 +161,7 @@ impl Decoder {
             match verdict::judge(
                 &self.plan,
                 &mut self.shape,
+                &mut self.found,
                 &mut Types::Cached(&mut self.kinds, &mut out.kind_names),
                 payload,
                 record.timestamp_ms,
@@ -150,6 +173,10 @@ impl Decoder {
                         self.identified.push((out.offsets.len() as u32, record.offset, key, content));
                     }
                     push(out, record.offset, &event);
+                    if !out.properties.is_empty() {
+                        let json = payload.strip_prefix(BYTE_ORDER_MARK).unwrap_or(payload);
+                        self.properties.push(json, &self.found, out);
+                    }
                 }
                 Err(reason) => refused.push(Refused { index: first_index + index, offset: record.offset, reason }),
             }
@@ -171,7 +198,8 @@ impl Decoder {
     /// # Errors
     /// Why it would be refused.
     pub fn check(&self, payload: &[u8], now_ms: i64) -> Result<Checked, Reason> {
-        let event = verdict::judge(&self.plan, &mut Shape::default(), &mut Types::Plain, payload, now_ms)?;
+        let (shape, found) = (&mut Shape::default(), &mut Found::default());
+        let event = verdict::judge(&self.plan, shape, found, &mut Types::Plain, payload, now_ms)?;
         Ok(Checked::of(&event))
     }
 }
@@ -212,6 +240,13 @@ fn remove_rows(out: &mut EventBatch, rows: &[u32]) {
     retain(&mut out.products, rows);
     retain(&mut out.kinds, rows);
     retain(&mut out.times, rows);
+    for column in &mut out.properties {
+        retain(&mut column.present, rows);
+        retain(&mut column.low, rows);
+        if !column.high.is_empty() {
+            retain(&mut column.high, rows);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -27,6 +27,10 @@ pub(super) struct Plan {
     pub(super) types: BTreeSet<String>,
     /// Per field, the top-level key that it alone is read from.
     pub(super) top_keys: Vec<String>,
+    /// Top-level keys that declared properties begin at.
+    pub(super) roots: Vec<String>,
+    /// For each member of the record that matters, which of `roots` it is too; empty without properties.
+    pub(super) also: Vec<Option<usize>>,
 }
 
 /// A container that pointers lead through.
@@ -71,6 +75,8 @@ impl Plan {
             aliases: aliases(&events.aliases)?,
             types: types(&events.types)?,
             top_keys: Vec::new(),
+            roots: Vec::new(),
+            also: Vec::new(),
         };
         let fields = &events.fields;
         let pointers = [&fields.event_id, &fields.user_id, &fields.product_id, &fields.event_type, &fields.timestamp];
@@ -94,6 +100,19 @@ impl Plan {
     #[inline]
     pub(super) fn child(&self, node: usize, key: &[u8]) -> Option<usize> {
         self.nodes[node].children.iter().position(|child| child.key.as_bytes() == key)
+    }
+
+    /// From now on the values of these top-level keys are found too.
+    pub(super) fn read_also(&mut self, roots: Vec<String>) {
+        let root = |child: &Child| roots.iter().position(|root| *root == child.key);
+        self.also = if roots.is_empty() { Vec::new() } else { self.nodes[0].children.iter().map(root).collect() };
+        self.roots = roots;
+    }
+
+    /// The further top-level key that this is.
+    #[cold]
+    pub(super) fn root(&self, key: &[u8]) -> Option<usize> {
+        self.roots.iter().position(|root| root.as_bytes() == key)
     }
 
     /// Adds the path to the tree; the slot at its end (that of an earlier field with the same pointer, else `slot`).
@@ -122,7 +141,7 @@ impl Plan {
 }
 
 /// The keys of a JSON pointer (RFC 6901).
-fn tokens(pointer: &str) -> Result<Vec<String>, String> {
+pub(super) fn tokens(pointer: &str) -> Result<Vec<String>, String> {
     let Some(path) = pointer.strip_prefix('/') else {
         return Err("not a JSON pointer: it must begin with \"/\", as \"/user_id\" or \"/payload/user/id\"".into());
     };
@@ -150,7 +169,7 @@ fn token(token: &str) -> Result<String, String> {
 }
 
 /// A key that can be an array index: digits without a leading zero.
-fn index(token: &str) -> Option<u64> {
+pub(super) fn index(token: &str) -> Option<u64> {
     let canonical = token == "0" || (!token.starts_with('0') && token.bytes().all(|byte| byte.is_ascii_digit()));
     if canonical { token.parse().ok() } else { None }
 }

@@ -5,6 +5,7 @@
 
 use super::number::{Number, number};
 use super::plan::{Plan, Target};
+use super::property::Found;
 use super::reason::Reason;
 use super::text::{Use, string, unescape};
 use super::time::Minute;
@@ -31,6 +32,8 @@ pub(super) type Values<'a> = [Value<'a>; 5];
 const PREDICTED: usize = 16;
 /// Child number that says: no pointer leads here.
 const IGNORED: u32 = u32::MAX;
+/// Child numbers from here on: further top-level keys, which declared properties begin at.
+const ROOTS: u32 = 1 << 16;
 
 /// What the last records were like: their keys by place, so that the next record's need not be searched, and their minute.
 /// Only a cache: a prediction is compared to the bytes before it is used, so the verdict does not depend on it.
@@ -64,8 +67,14 @@ impl Default for Shape {
 /// # Errors
 /// `invalid_json`, `too_deep`, `trailing_data`, `not_an_object`, `duplicate_field`.
 #[inline]
-pub(super) fn scan<'a>(plan: &Plan, shape: &mut Shape, bytes: &'a [u8]) -> Result<Values<'a>, Reason> {
-    let mut scan = Scan { bytes, plan, shape, values: [Value::Absent; 5], duplicate: false };
+pub(super) fn scan<'a>(
+    plan: &Plan,
+    shape: &mut Shape,
+    found: &mut Found,
+    bytes: &'a [u8],
+) -> Result<Values<'a>, Reason> {
+    found.begin();
+    let mut scan = Scan { bytes, plan, shape, found, values: [Value::Absent; 5], duplicate: false };
     let start = scan.skip_space(0);
     let object = bytes.get(start) == Some(&b'{');
     let end = if object { scan.object(start, Some(0), 1)? } else { scan.skip_value(start, 0)? };
@@ -93,8 +102,11 @@ pub(super) fn members(bytes: &[u8]) -> Result<Vec<Member<'_>>, Reason> {
         aliases: Default::default(),
         types: Default::default(),
         top_keys: Vec::new(),
+        roots: Vec::new(),
+        also: Vec::new(),
     };
-    let scan = Scan { bytes, plan: &plan, shape: &mut Shape::default(), values: [Value::Absent; 5], duplicate: false };
+    let (shape, found) = (&mut Shape::default(), &mut Found::default());
+    let scan = Scan { bytes, plan: &plan, shape, found, values: [Value::Absent; 5], duplicate: false };
     let mut members = Vec::new();
     let mut at = scan.skip_space(scan.skip_space(0) + 1);
     while bytes.get(at) == Some(&b'"') {
@@ -114,6 +126,7 @@ struct Scan<'a, 's> {
     bytes: &'a [u8],
     plan: &'s Plan,
     shape: &'s mut Shape,
+    found: &'s mut Found,
     values: Values<'a>,
     duplicate: bool,
 }
@@ -142,10 +155,21 @@ impl<'a> Scan<'a, '_> {
             at = self.skip_space(at);
             at = match (child, node) {
                 (IGNORED, _) | (_, None) => self.skip_value(at, depth)?,
-                (child, Some(node)) => {
+                (child, Some(node)) if child < ROOTS => {
                     self.duplicate |= seen & (1 << child) != 0;
                     seen |= 1 << child;
-                    self.value(at, self.plan.nodes[node].children[child as usize].target, depth)?
+                    let end = self.value(at, self.plan.nodes[node].children[child as usize].target, depth)?;
+                    if node == 0
+                        && let Some(Some(root)) = self.plan.also.get(child as usize)
+                    {
+                        self.found.note(*root, at, end);
+                    }
+                    end
+                }
+                (root, _) => {
+                    let end = self.skip_value(at, depth)?;
+                    self.found.note((root - ROOTS) as usize, at, end);
+                    end
                 }
             };
             at = self.skip_space(at);
@@ -279,8 +303,17 @@ impl<'a> Scan<'a, '_> {
     fn key(&self, at: usize, node: usize) -> Result<(u32, usize), Reason> {
         let span = string(self.bytes, at + 1, Use::Read)?;
         let raw = &self.bytes[at + 1..span.end];
-        let child = if span.escaped { self.plan.child(node, &unescape(raw)) } else { self.plan.child(node, raw) };
-        Ok((child.map_or(IGNORED, |child| child as u32), self.colon(span.end + 1)?))
+        let child = if span.escaped { self.child(node, &unescape(raw)) } else { self.child(node, raw) };
+        Ok((child, self.colon(span.end + 1)?))
+    }
+
+    /// The number of the member of `node` with this key.
+    fn child(&self, node: usize, key: &[u8]) -> u32 {
+        match self.plan.child(node, key) {
+            Some(child) => child as u32,
+            None if node == 0 => self.plan.root(key).map_or(IGNORED, |root| ROOTS + root as u32),
+            None => IGNORED,
+        }
     }
 
     fn skip_key(&self, at: usize) -> Result<usize, Reason> {

@@ -4,11 +4,12 @@ use super::id::{self, Id};
 use super::kinds::Kinds;
 use super::number::Number;
 use super::plan::{OTHER, Plan, is_event_type};
+use super::property::Found;
 use super::reason::{Field, Reason};
 use super::scan::{Shape, Value, scan};
 use super::text::unescape;
 use super::time::{FIRST_MS, LAST_MS, Minute, rfc3339};
-use super::{FUTURE_MS, MAX_BYTES};
+use super::{BYTE_ORDER_MARK, FUTURE_MS, MAX_BYTES};
 use std::borrow::Cow;
 
 /// An accepted event.
@@ -39,12 +40,13 @@ pub(super) enum Types<'k> {
 pub(super) fn judge<'a>(
     plan: &Plan,
     shape: &mut Shape,
+    found: &mut Found,
     types: &mut Types<'_>,
     payload: &'a [u8],
     record_ms: i64,
 ) -> Result<Event<'a>, Reason> {
     let (json, plain) = text(payload)?;
-    let values = scan(plan, shape, json)?;
+    let values = scan(plan, shape, found, json)?;
     let value = |field: Field| values[plan.slot_of[field as usize]];
     let required = |field: Field| plan.required[field as usize];
     Ok(Event {
@@ -74,7 +76,7 @@ pub(super) fn text(payload: &[u8]) -> Result<(&[u8], bool), Reason> {
     if simdutf8::basic::from_utf8(payload).is_err() {
         return Err(Reason::InvalidUtf8);
     }
-    Ok((payload.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(payload), false))
+    Ok((payload.strip_prefix(BYTE_ORDER_MARK).unwrap_or(payload), false))
 }
 
 #[inline(always)]

@@ -9,7 +9,7 @@ use super::arrivals::Backfill;
 use super::lanes::Lanes;
 use super::roster::{Retired, Roster, Served, Stage};
 use super::watchdog::Watchdog;
-use super::{MetricState, Order, Rejected};
+use super::{MetricState, Order, Rejected, elsewhere};
 use crate::config::MetricConfig;
 use crate::config::load::{FileChoice, Inputs, load};
 use crate::pipeline::{Board, Command, Followers, Handle, Left, Place, View};
@@ -69,6 +69,7 @@ pub(super) struct Work {
     /// Metrics that were found and cannot be served yet: file and why.
     unserved: BTreeMap<String, (String, String)>,
     watchdog: Watchdog,
+    looked_elsewhere: Instant,
 }
 
 pub(super) fn start(parts: Parts) -> std::io::Result<Life> {
@@ -81,6 +82,7 @@ pub(super) fn start(parts: Parts) -> std::io::Result<Life> {
         fault: None,
         unserved: BTreeMap::new(),
         watchdog: Watchdog::default(),
+        looked_elsewhere: Instant::now(),
     };
     let thread = std::thread::Builder::new().name("tally-plugins".into()).spawn(move || work.run(&asked))?;
     Ok(Life { orders: Some(orders), thread: Some(thread) })
@@ -139,6 +141,10 @@ impl Work {
             self.turn();
             self.begin_backfills();
             self.watchdog.look(&self.parts.roster.read(), &self.parts.board);
+            if self.looked_elsewhere.elapsed() >= elsewhere::LOOK {
+                self.looked_elsewhere = Instant::now();
+                self.look_elsewhere();
+            }
         }
         for backfill in self.backfills {
             backfill.handle.stop(Duration::from_secs(1));

@@ -3,6 +3,7 @@
 mod append;
 mod arrivals;
 mod audit;
+mod elsewhere;
 mod evaluate;
 mod lanes;
 mod life;
@@ -88,7 +89,7 @@ impl Engine {
     /// The metrics, by name; those that are retired since the start too.
     pub fn metrics(&self) -> Vec<MetricInfo> {
         let roster = self.roster.read();
-        let served = roster.served.values().map(|served| served.info(&self.view, &self.board));
+        let served = roster.served.values().map(|served| roster.info(served, &self.view, &self.board));
         let mut all: Vec<MetricInfo> =
             served.chain(roster.retired.values().map(|retired| retired.info.clone())).collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
@@ -98,7 +99,7 @@ impl Engine {
     /// One metric.
     pub fn metric(&self, name: &str) -> Option<MetricInfo> {
         let roster = self.roster.read();
-        let served = roster.served.get(name).map(|served| served.info(&self.view, &self.board));
+        let served = roster.served.get(name).map(|served| roster.info(served, &self.view, &self.board));
         served.or_else(|| roster.retired.get(name).map(|retired| retired.info.clone()))
     }
 

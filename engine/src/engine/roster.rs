@@ -1,7 +1,7 @@
 //! Which metrics are served now: those that answer, those that take their place once they have counted as far, those that
 //! are gone, and what was refused. Data behind one lock that is held briefly; who changes it is `life`.
 
-use super::{Cost, MetricInfo, MetricState, Rejected};
+use super::{Cost, MetricInfo, MetricState, Rejected, elsewhere};
 use crate::event::Position;
 use crate::pipeline::{Board, FOLLOWED, Follower, View, done};
 use crate::progress::{Halt, History, RevisionNo};
@@ -81,9 +81,19 @@ pub(super) struct Roster {
     pub(super) next: BTreeMap<String, Next>,
     pub(super) before: BTreeMap<String, Before>,
     pub(super) retired: BTreeMap<String, Retired>,
+    /// Metrics of which another engine's revision is the current one.
+    pub(super) others: BTreeMap<String, u64>,
     pub(super) rejected: Vec<Rejected>,
     /// Plugin contents in memory.
     pub(super) loaded: usize,
+}
+
+impl Roster {
+    /// Everything that is known of a metric that is served.
+    pub(super) fn info(&self, served: &Served, view: &View, main: &Board) -> MetricInfo {
+        let notice = self.others.get(served.askable.plugin.name()).map(|other| elsewhere::sentence(*other));
+        MetricInfo { notice, ..served.info(view, main) }
+    }
 }
 
 impl Served {
@@ -118,6 +128,7 @@ impl Served {
             description: self.description.clone(),
             config: plugin.config().clone(),
             state,
+            notice: None,
             since,
             history,
             cost,

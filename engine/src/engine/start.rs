@@ -37,8 +37,7 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
     let config = &options.config;
     let database = Database::open(&config.store.data_dir).map_err(|fault| fault_of(&fault))?;
     let private = config.store.data_dir.join("plugins");
-    let mut registry =
-        Registry::new(&options.plugin_dirs, &private, config.plugins.checksums).without(options.disabled.clone());
+    let mut registry = Registry::new(&options.plugin_dirs, &private, &config.plugins).without(options.disabled.clone());
     for metric in &options.disabled {
         tracing::warn!(metric, "not loaded: disabled by the command line");
     }

@@ -153,7 +153,7 @@ impl Engine {
             let detail = format!("a key of table {} is {columns}: name at least {group} of these", table.name);
             return Err(not_found(detail));
         }
-        let key = key_of(table, key);
+        let key = key_of(&served.description, table, key);
         let rows = || {
             let held = self.state_store.buckets(&served.revision)?;
             let of = held.iter().filter(|bucket| usize::from(bucket.table) == number).map(|bucket| bucket.bucket);

@@ -137,6 +137,8 @@ pub struct MetricInfo {
     pub config: Value,
     /// `active`, `backfilling` …
     pub state: MetricState,
+    /// Something that whoever looks should know.
+    pub notice: Option<String>,
     /// Since when, Unix milliseconds.
     pub since: i64,
     /// Whether history is complete.

@@ -71,6 +71,7 @@ impl Lane {
             Command::Join { metric, shown } => {
                 let (no, history) = (metric.no, metric.history.clone());
                 self.counting.metrics.push(metric);
+                self.counting.read_properties();
                 self.tell(Event::Joined(no, history, shown.map(|position| position.0)));
             }
             Command::Leave(no, answer) => {
@@ -81,6 +82,7 @@ impl Lane {
                 if let Some(metric) = self.counting.metrics.iter_mut().find(|metric| metric.no == no) {
                     metric.plugin = plugin;
                 }
+                self.counting.read_properties();
             }
             Command::Stand(limit, answer) => {
                 self.stands_until = Some(Instant::now() + limit);

@@ -13,7 +13,7 @@ use crate::dead_letter::DeadLetter;
 use crate::event::{EventBatch, Record};
 use crate::plugin;
 use crate::progress::{Event, Quarantine, RevisionNo};
-use crate::state::CellUpdate;
+use crate::state::{CellUpdate, ComputedKeys};
 use crate::telemetry;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -64,6 +64,8 @@ pub(super) struct Given<'a> {
 #[derive(Default)]
 pub(super) struct Made {
     pub(super) updates: Vec<CellUpdate>,
+    /// The key columns that it computed; rows that do not count have no key.
+    pub(super) computed: Vec<ComputedKeys>,
     /// Rows that do not count, ascending.
     pub(super) skip: Vec<u32>,
     /// What the machine is told before the batch is counted.
@@ -76,6 +78,31 @@ pub(super) struct Made {
     pub(super) spent: Duration,
     /// Offset of the first failing event, and why it fails.
     first: Option<(u64, String)>,
+}
+
+/// What a plugin hands over for some rows.
+#[derive(Default)]
+struct Handed {
+    updates: Vec<CellUpdate>,
+    computed: Vec<ComputedKeys>,
+}
+
+impl Made {
+    /// Adds what it handed over for the rows from `start` on of a batch of so many.
+    fn add(&mut self, handed: Handed, start: usize, rows: usize) {
+        let shifted = |update: CellUpdate| CellUpdate { row: update.row + start as u32, ..update };
+        self.updates.extend(handed.updates.into_iter().map(shifted));
+        let columns = self.computed.len().max(handed.computed.len());
+        self.computed.resize_with(columns, || ComputedKeys { rows: vec![u32::MAX; rows], ..ComputedKeys::default() });
+        for (all, some) in self.computed.iter_mut().zip(handed.computed) {
+            let (texts, bytes) = (all.ends.len() as u32, all.bytes.len() as u32);
+            for (row, number) in all.rows.iter_mut().skip(start).zip(some.rows) {
+                *row = if number == u32::MAX { number } else { texts + number };
+            }
+            all.bytes.extend(some.bytes);
+            all.ends.extend(some.ends.iter().map(|end| bytes + end));
+        }
+    }
 }
 
 impl Containment {
@@ -116,7 +143,7 @@ impl Containment {
 }
 
 /// Calls a plugin with a batch; whether it has seen these rows before.
-type Call<'a> = &'a mut dyn FnMut(&EventBatch, bool) -> Result<Vec<CellUpdate>, String>;
+type Call<'a> = &'a mut dyn FnMut(&EventBatch, bool) -> Result<Handed, String>;
 
 /// A batch on its way through a plugin.
 struct Search<'a> {
@@ -139,8 +166,8 @@ impl Search<'_> {
         let start = batch.offsets.partition_point(|offset| *offset < from);
         let mut made = Made::default();
         match (self.call)(batch, false) {
-            Ok(updates) => {
-                made.updates = updates;
+            Ok(handed) => {
+                (made.updates, made.computed) = (handed.updates, handed.computed);
                 if start < batch.len() {
                     self.succeeded(&mut made);
                 }
@@ -160,9 +187,8 @@ impl Search<'_> {
             return true;
         }
         match (self.call)(&self.batch.rows(rows.clone()), true) {
-            Ok(updates) => {
-                let shifted = |update: CellUpdate| CellUpdate { row: update.row + rows.start as u32, ..update };
-                made.updates.extend(updates.into_iter().map(shifted));
+            Ok(handed) => {
+                made.add(handed, rows.start, self.batch.len());
                 self.succeeded(made);
                 true
             }
@@ -235,7 +261,7 @@ impl Calls {
         batch: &EventBatch,
         again: bool,
         spent: &mut Duration,
-    ) -> Result<Vec<CellUpdate>, String> {
+    ) -> Result<Handed, String> {
         let begun = Instant::now();
         given.board.stand(|standing| standing.calling = Some((metric.id, begun)));
         self.deltas.clear();
@@ -252,13 +278,14 @@ impl Calls {
                 tracing::warn!(metric = name, "the plugin took {took} ms for a batch of {events} events");
             }
         }
-        done?;
+        let keys = |plugin::Computed { rows, bytes, ends }| ComputedKeys { rows, bytes, ends };
+        let computed = done?.into_iter().map(keys).collect();
         let update = |d: &plugin::Delta| CellUpdate { row: d.row, table: d.table, cell: d.cell, value: d.value };
         let updates: Vec<CellUpdate> = self.deltas.iter().map(update).collect();
         if !given.view.read().state.accepts(metric.id, batch, &updates) {
             return Err("it handed over a value that its table cannot take".into());
         }
-        Ok(updates)
+        Ok(Handed { updates, computed })
     }
 }
 
@@ -272,125 +299,5 @@ fn due(said: &mut HashMap<RevisionNo, Instant>, no: RevisionNo) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const NO: RevisionNo = RevisionNo(4);
-
-    /// A lane with one metric, whose plugin fails on some of the offsets 0, 1, 2 …
-    struct Lane {
-        fails: Vec<bool>,
-        runs: Runs,
-        counted: Vec<u64>,
-        letters: Vec<u64>,
-        hold: Option<u64>,
-        stopped: Option<u64>,
-    }
-
-    impl Lane {
-        fn new(fails: Vec<bool>) -> Lane {
-            let (counted, letters) = (Vec::new(), Vec::new());
-            Lane { fails, runs: Runs::new(), counted, letters, hold: None, stopped: None }
-        }
-
-        /// Counts a batch of the offsets `[at, to)`, those from `from` on.
-        fn batch(&mut self, at: u64, from: u64, to: u64) {
-            let offsets: Vec<u64> = (at..to).collect();
-            let some = vec![0; offsets.len()];
-            let (kinds, times) = (vec![0; offsets.len()], vec![0; offsets.len()]);
-            let batch =
-                EventBatch { offsets, users: some.clone(), products: some, kinds, times, ..EventBatch::default() };
-            let fails = &self.fails;
-            let call = &mut |batch: &EventBatch, _| {
-                if batch.offsets.iter().any(|offset| fails[*offset as usize]) {
-                    return Err("no".to_owned());
-                }
-                let rows = 0..batch.len() as u32;
-                Ok(rows.map(|row| CellUpdate { row, table: 0, cell: 0, value: 1 }).collect())
-            };
-            let search =
-                Search { no: NO, name: "m", batch: &batch, records: &[], topic: "t", runs: &mut self.runs, call };
-            let made = search.update(from);
-            let start = (from - at) as usize;
-            let skipped = |row: &usize| made.skip.contains(&(*row as u32));
-            let counts: Vec<u64> =
-                (start..batch.len()).filter(|row| !skipped(row)).map(|row| batch.offsets[row]).collect();
-            let mut handed: Vec<u64> = made.updates.iter().map(|update| batch.offsets[update.row as usize]).collect();
-            handed.retain(|offset| *offset >= from);
-            assert_eq!(handed, counts, "what counts was handed over once, and nothing else");
-            assert!(made.skip.is_sorted());
-            self.counted.extend(counts);
-            self.letters.extend(made.letters.iter().map(|letter| letter.offset));
-            for event in made.before {
-                match event {
-                    Event::Held(NO, 0, at) => self.hold = Some(at),
-                    Event::Released(NO, 0) => self.hold = None,
-                    other => panic!("{other:?}"),
-                }
-            }
-            self.stopped = made.stops.map(|(at, _)| at);
-        }
-    }
-
-    /// Counted, dead letters, and where a hold or a stop is, as one event after the other has it.
-    fn expected(fails: &[bool]) -> (Vec<u64>, Vec<u64>, Option<u64>, Option<u64>) {
-        let (mut counted, mut letters, mut run) = (Vec::new(), Vec::new(), Vec::new());
-        for (offset, fails) in (0..).zip(fails) {
-            if *fails {
-                run.push(offset);
-                if run.len() == RUN {
-                    return (counted, letters, Some(run[0]), Some(run[0]));
-                }
-            } else {
-                letters.append(&mut run);
-                counted.push(offset);
-            }
-        }
-        (counted, letters, run.first().copied(), None)
-    }
-
-    proptest! {
-        #[test]
-        fn however_the_log_is_split_the_same_events_fail(
-            pieces in proptest::collection::vec((any::<bool>(), 1_usize..130), 1..6),
-            cuts in proptest::collection::vec(0_u64..400, 0..6),
-            again in proptest::option::of(0_u64..400),
-        ) {
-            let fails: Vec<bool> = pieces.iter().flat_map(|(fails, len)| std::iter::repeat_n(*fails, *len)).collect();
-            let end = fails.len() as u64;
-            let mut lane = Lane::new(fails.clone());
-            let mut cuts: Vec<u64> = cuts.into_iter().filter(|cut| (1..end).contains(cut)).chain([end]).collect();
-            cuts.sort_unstable();
-            cuts.dedup();
-            let mut at = 0;
-            let mut again = again;
-            for to in cuts {
-                lane.batch(at.min(to / 2), at, to);
-                at = to;
-                if lane.stopped.is_some() {
-                    break;
-                }
-                // What is not stored is read again, from a hold at the latest.
-                if again.take_if(|again| *again < at).is_some() && let Some(hold) = lane.hold.take() {
-                    lane.counted.retain(|offset| *offset < hold);
-                    lane.batch(hold, hold, at);
-                }
-            }
-            let (counted, letters, hold, stopped) = expected(&fails);
-            prop_assert_eq!(lane.counted, counted);
-            prop_assert_eq!(lane.letters, letters);
-            prop_assert_eq!(lane.hold, hold);
-            prop_assert_eq!(lane.stopped, stopped);
-        }
-    }
-
-    #[test]
-    fn one_event_among_many_is_found_with_few_calls() {
-        let mut fails = vec![false; 2_048];
-        fails[1_234] = true;
-        let mut lane = Lane::new(fails);
-        lane.batch(0, 0, 2_048);
-        assert_eq!((lane.counted.len(), lane.letters, lane.hold), (2_047, vec![1_234], None));
-    }
-}
+#[path = "contain_tests.rs"]
+mod tests;

@@ -1,9 +1,10 @@
 //! A batch's way through the engine: verdicts, plugins, state, feed; and the bookkeeping around it.
 
 use super::board::Board;
-use super::contain::{Containment, Given, Made, PLUGIN_FAILED};
+use super::contain::{Containment, Given, Made};
 use super::effects::Driver;
 use super::follower::{FOLLOWED, Follower};
+use super::letters::LETTERS;
 use super::show::show;
 use super::view::View;
 use crate::dead_letter::{DeadLetter, DeadLetters};
@@ -90,7 +91,7 @@ pub(super) struct Counting {
     held: BTreeMap<u32, Held>,
     batch: EventBatch,
     refused: Vec<Refused>,
-    letters: Vec<DeadLetter>,
+    pub(super) letters: Vec<DeadLetter>,
     contained: Containment,
     feed: Option<Arc<Feed>>,
     topic: String,
@@ -116,9 +117,6 @@ struct Applied {
     stopped: Vec<(RevisionNo, Quarantine)>,
 }
 
-/// Dead letters kept in memory at most before they are written.
-const LETTERS: usize = 1_000;
-
 impl Counting {
     pub(super) fn new(
         settings: Settings,
@@ -130,7 +128,7 @@ impl Counting {
         outlets: Outlets,
     ) -> Counting {
         let Outlets { dead_letters, feed, topic } = outlets;
-        Counting {
+        let mut counting = Counting {
             dedupe_window: settings.dedupe_window,
             max_pending_rows: settings.max_pending_rows,
             machine: Machine::new(settings),
@@ -149,16 +147,29 @@ impl Counting {
             feed,
             topic,
             processed: 0,
-        }
+        };
+        counting.read_properties();
+        counting
     }
 
     pub(super) fn metric(&self, no: RevisionNo) -> Option<&Metric> {
         self.metrics.iter().find(|metric| metric.no == no)
     }
 
+    /// From the next batch on what these metrics declare is read, for all of them. A metric that were counted without would
+    /// find nothing but nulls.
+    pub(super) fn read_properties(&mut self) {
+        let properties: Vec<_> = self.metrics.iter().flat_map(|metric| metric.plugin.properties()).collect();
+        if let Err(fault) = self.decoder.read_properties(&properties) {
+            // Pointers are checked when a plugin is loaded.
+            tracing::error!("properties cannot be read, those of before are: {fault}");
+        }
+    }
+
     /// Lets go of a metric: nothing of it is waited for any more.
     pub(super) fn forget(&mut self, no: RevisionNo) {
         self.metrics.retain(|metric| metric.no != no);
+        self.read_properties();
         self.unstored.retain(|(of, _), _| *of != no);
         self.contained.forget(no);
     }
@@ -284,30 +295,6 @@ impl Counting {
         }
     }
 
-    /// Writes refused records down. They are named by their place in the log, so a second time changes nothing.
-    pub(super) fn flush_letters(&mut self) {
-        if self.letters.is_empty() {
-            return;
-        }
-        match self.dead_letters.put(&self.letters) {
-            Ok(new) => {
-                self.letters.clear();
-                // Those of records are counted when they are decoded.
-                let of_plugins = new.into_iter().filter(|(reason, _)| reason.starts_with(PLUGIN_FAILED));
-                of_plugins.for_each(|(reason, events)| telemetry::failed(&reason, events));
-            }
-            Err(fault) => {
-                tracing::error!("dead letters could not be written, trying again: {fault}");
-                self.board.stand(|standing| standing.store_trouble = Some(fault.to_string()));
-                // The queue stays bounded: what cannot be written is counted and said, the records stay in the log.
-                if self.letters.len() > 10 * LETTERS {
-                    telemetry::letters_lost(self.letters.len() as u64);
-                    self.letters.clear();
-                }
-            }
-        }
-    }
-
     fn apply(&mut self, partition: u32, records: &[Record<'_>], due: &[(RevisionNo, u64)]) -> Applied {
         let mut applied = Applied::default();
         let mut made: Vec<(RevisionNo, Made)> = Vec::new();
@@ -341,6 +328,10 @@ impl Counting {
                 let sealed = counted.state.seal(metric.id, partition);
                 self.unstored.entry((*no, partition)).or_default().open.push(sealed);
             }
+            // Also if it handed over none: what is there is another metric's.
+            if !metric.plugin.description().computed.is_empty() {
+                counted.state.compute(metric.id, &self.batch, &made.computed);
+            }
             let rows = counted.state.apply_without(metric.id, &self.batch, *from, &made.updates, &made.skip);
             point("count.one_metric");
             let place = &mut counted.metrics[metric.id.0];
@@ -354,7 +345,7 @@ impl Counting {
             } else if let Some(why) = metric.over(&counted.state, metric.id) {
                 applied.stopped.push((*no, why));
             }
-            applied.counts.push(Count { revision: *no, rows, watermark: watermark(&self.batch, *from, &made.skip) });
+            applied.counts.push(Count { revision: *no, rows, watermark: self.batch.watermark(*from, &made.skip) });
         }
         applied
     }
@@ -386,14 +377,4 @@ impl Counting {
 fn anchor(record: &Record<'_>) -> Anchor {
     let crc32 = record.payload.map_or(0, crc32fast::hash);
     Anchor { offset: record.offset, timestamp_ms: record.timestamp_ms, crc32 }
-}
-
-/// Largest event time among the rows from `from` on, without those of `skip`.
-fn watermark(batch: &EventBatch, from: u64, skip: &[u32]) -> Option<i64> {
-    if from <= batch.from && skip.is_empty() {
-        return (!batch.is_empty()).then_some(batch.max_time);
-    }
-    let start = batch.offsets.partition_point(|offset| *offset < from);
-    let counted = (start..batch.len()).filter(|row| skip.binary_search(&(*row as u32)).is_err());
-    counted.map(|row| batch.times[row]).max()
 }

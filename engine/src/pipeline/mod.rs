@@ -4,6 +4,8 @@
 //! [`View`], or, where engines share a store, in a [`Follower`] of each metric, which one more thread keeps warm. Nothing here is unbounded: the source is paused while too much waits for its commit.
 
 mod board;
+#[cfg(test)]
+mod cells_tests;
 mod command;
 mod compacting;
 mod contain;
@@ -12,6 +14,7 @@ mod effects;
 mod follower;
 mod halts;
 mod lane;
+mod letters;
 mod origin;
 mod reach;
 mod relay;

@@ -113,7 +113,7 @@ impl Subject for LoneMetric {
         (**self.0.description()).clone()
     }
 
-    fn update(&self, _: &[Table], columns: &Columns<'_>, buffer: &mut DeltaBuffer) -> Result<(), String> {
+    fn update(&self, _: &Description, columns: &Columns<'_>, buffer: &mut DeltaBuffer) -> Result<(), String> {
         self.0.hosted.update_columns(columns, buffer)
     }
 

@@ -2,15 +2,23 @@
 //!
 //! Every check yields a fault; all of them are reported at once. Nothing here loads or calls anything.
 
+use crate::decode::pointer_fault;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use tally_plugin::description::{AboutText, Description, Pane, Table};
+use tally_plugin::description::{AboutText, Cell, Description, From, Key, Merge, Pane, Property, PropertyType, Table};
+use tally_plugin::property::LARGEST_SCALE;
 
 /// A description longer than this is refused: it is held in memory and served with every catalogue request.
 pub(super) const LARGEST_TEXT: usize = 256 << 10;
 
 /// Tables of a metric, cells of a table. Deltas number both with 16 bits; state is laid out per cell.
 const MOST: usize = 64;
+
+/// Key columns of a table: reads are made for so many.
+const MOST_KEYS: usize = 3;
+
+/// Properties, and computed columns, of a metric: each is a column of every batch.
+const MOST_COLUMNS: usize = 32;
 
 /// Params that the host adds to every metric with a time axis.
 const TIME_PARAMS: [&str; 5] = ["window", "from", "to", "bucket", "event_types"];
@@ -30,6 +38,12 @@ pub(super) fn about(about: &AboutText) -> Vec<String> {
     faults
 }
 
+/// Whether a plugin serves nothing without a configuration: it is meant for sections.
+pub(super) fn needs_config(about: &AboutText) -> bool {
+    jsonschema::validator_for(&about.config_schema)
+        .is_ok_and(|schema| !schema.is_valid(&Value::Object(Default::default())))
+}
+
 /// What is wrong with a description.
 pub(super) fn description(description: &Description) -> Vec<String> {
     let mut faults = Vec::new();
@@ -44,8 +58,12 @@ pub(super) fn description(description: &Description) -> Vec<String> {
         if !names.insert(&declared.name) {
             faults.push(format!("two tables are named {:?}", declared.name));
         }
-        faults.extend(table(declared).into_iter().map(|fault| format!("table {:?}: {fault}", declared.name)));
+        let columns = columns(declared, description);
+        faults.extend(
+            table(declared).into_iter().chain(columns).map(|fault| format!("table {:?}: {fault}", declared.name)),
+        );
     }
+    faults.extend(properties(description));
     if description.time && description.tables.iter().all(|table| table.tiers.is_empty()) {
         faults.push("it has a time axis, but no table has tiers".into());
     }
@@ -57,6 +75,9 @@ fn table(table: &Table) -> Vec<String> {
     let mut faults = Vec::new();
     if !is_name(&table.name, 64) {
         faults.push("its name is not of the form [a-z][a-z0-9_]*, 1 to 64 characters".into());
+    }
+    if table.key.len() > MOST_KEYS {
+        faults.push(format!("its key has {} columns, more than {MOST_KEYS}", table.key.len()));
     }
     if table.key.iter().collect::<BTreeSet<_>>().len() != table.key.len() {
         faults.push("a column stands twice in its key".into());
@@ -81,6 +102,86 @@ fn table(table: &Table) -> Vec<String> {
     }
     faults.extend(tiers(table));
     faults
+}
+
+/// What is wrong with the declared properties and computed columns.
+fn properties(description: &Description) -> Vec<String> {
+    let mut faults = Vec::new();
+    let Description { properties, computed, .. } = description;
+    if properties.len().max(computed.len()) > MOST_COLUMNS {
+        faults.push(format!("it declares more than {MOST_COLUMNS} properties or computed columns"));
+    }
+    let mut names = BTreeSet::new();
+    for name in properties.iter().map(|property| &property.name).chain(computed) {
+        if !is_name(name, 64) {
+            faults.push(format!("the name {name:?} of a property or column is not of the form [a-z][a-z0-9_]*"));
+        }
+        if !names.insert(name) {
+            faults.push(format!("two properties or computed columns are named {name:?}"));
+        }
+    }
+    for Property { name, pointer, kind } in properties {
+        if let Some(fault) = pointer_fault(pointer) {
+            faults.push(format!("property {name:?}: {pointer:?} is {fault}"));
+        }
+        if matches!(kind, PropertyType::Decimal(scale) if *scale > LARGEST_SCALE) {
+            faults.push(format!("property {name:?}: a decimal has at most {LARGEST_SCALE} digits after the point"));
+        }
+    }
+    faults
+}
+
+/// What is wrong with the columns that a table's key and cells name.
+fn columns(table: &Table, description: &Description) -> Vec<String> {
+    let mut faults = Vec::new();
+    for key in &table.key {
+        match (kind_of(key, description), key) {
+            (Err(fault), _) => faults.push(fault),
+            (Ok(Some(PropertyType::Float | PropertyType::Decimal(_) | PropertyType::Time)), Key::Property(name)) => {
+                faults.push(format!("property {name:?} cannot stand in a key: only a text, an integer or a bool can"));
+            }
+            (Ok(_), _) => {}
+        }
+    }
+    faults.extend(table.cells.iter().filter_map(|cell| cell_fault(cell, description)));
+    faults
+}
+
+/// What a column is read as; `None`: an id, an event type, a computed text.
+fn kind_of(key: &Key, description: &Description) -> Result<Option<PropertyType>, String> {
+    match key {
+        Key::UserId | Key::ProductId | Key::EventType => Ok(None),
+        Key::Property(name) => {
+            let declared = description.properties.iter().find(|property| property.name == *name);
+            declared.map(|property| Some(property.kind)).ok_or_else(|| format!("no property {name:?} is declared"))
+        }
+        Key::Computed(name) => {
+            let declared = description.computed.contains(name);
+            declared.then_some(None).ok_or_else(|| format!("no computed column {name:?} is declared"))
+        }
+    }
+}
+
+/// Whether a cell can be fed as it is declared.
+fn cell_fault(cell: &Cell, description: &Description) -> Option<String> {
+    let fits = match &cell.from {
+        From::Update => true,
+        From::One | From::EventTime => !cell.merge.is_sketch(),
+        From::Column(key) => match kind_of(key, description) {
+            Err(fault) => return Some(format!("cell {:?}: {fault}", cell.name)),
+            Ok(kind) => match (cell.merge, kind) {
+                (Merge::Distinct | Merge::Latest, _) => true,
+                (_, None | Some(PropertyType::Text)) => false,
+                (Merge::Sum, Some(kind)) => !matches!(kind, PropertyType::Float | PropertyType::Time),
+                (Merge::Min | Merge::Max, Some(kind)) => !matches!(kind, PropertyType::Float | PropertyType::Bool),
+                (Merge::Quantiles, Some(kind)) => !matches!(kind, PropertyType::Time | PropertyType::Bool),
+            },
+        },
+    };
+    let (name, merge, from) = (&cell.name, cell.merge, &cell.from);
+    (!fits).then(|| {
+        format!("cell {name:?}: a {merge:?} of {from:?} says nothing (a float has no exact sum: declare a decimal)")
+    })
 }
 
 /// What is wrong with a table's tiers, also after a configuration has changed them.
@@ -174,7 +275,10 @@ fn is_name(name: &str, longest: usize) -> bool {
 mod tests {
     use super::*;
     use serde_json::json;
-    use tally_plugin::prelude::{DAYS, EVENT_TIME, HOURS, MINUTES, ONE, USER_ID, days, hours, max, sum};
+    use tally_plugin::prelude::{
+        DAYS, EVENT_TIME, EVENT_TYPE, HOURS, MINUTES, ONE, PRODUCT_ID, UPDATE, USER_ID, computed, days, distinct,
+        hours, latest, max, min, property, quantiles, sum,
+    };
 
     fn good() -> Description {
         let tiers = [MINUTES.keep(hours(48)), HOURS.keep(days(90)), DAYS.keep_all()];
@@ -186,7 +290,25 @@ mod tests {
         Description {
             params_schema: json!({"type": "object", "properties": {"limit": {"type": "integer", "minimum": 1}}, "additionalProperties": false}),
             result_schema: json!({"type": "object"}),
-            ..Description::new("A summary").table(table).time().example(json!({"limit": 1, "window": "2h"}), "one")
+            ..Description::new("A summary")
+                .property("price", "/price", PropertyType::Decimal(4))
+                .property("weight", "/weight", PropertyType::Float)
+                .property("brand", "/brand", PropertyType::Text)
+                .computed("hour")
+                .table(table)
+                .table(
+                    tally_plugin::prelude::table("more")
+                        .key([property("brand"), computed("hour")])
+                        .cell("a", sum(property("price")))
+                        .cell("b", min(property("price")))
+                        .cell("c", quantiles(property("weight")))
+                        .cell("d", distinct(USER_ID))
+                        .cell("e", latest(property("weight")))
+                        .cell("f", distinct(computed("hour")))
+                        .cell("g", distinct(UPDATE)),
+                )
+                .time()
+                .example(json!({"limit": 1, "window": "2h"}), "one")
         }
     }
 
@@ -198,12 +320,23 @@ mod tests {
     #[test]
     fn each_fault_is_named() {
         type Break = fn(&mut Description);
-        let broken: [(&str, Break); 17] = [
+        let broken: [(&str, Break); 28] = [
             ("summary", |d| d.summary.clear()),
             ("0 tables", |d| d.tables.clear()),
             ("two tables", |d| d.tables.push(d.tables[0].clone())),
             ("its name", |d| d.tables[0].name = "T".into()),
             ("twice in its key", |d| d.tables[0].key = vec![USER_ID, USER_ID]),
+            ("4 columns", |d| d.tables[0].key = vec![USER_ID, PRODUCT_ID, EVENT_TYPE, property("brand")]),
+            ("no property", |d| d.tables[0].key = vec![property("model")]),
+            ("no computed", |d| d.tables[0].key = vec![computed("model")]),
+            ("in a key", |d| d.tables[0].key = vec![property("price")]),
+            ("two properties", |d| d.computed.push("price".into())),
+            ("not a JSON pointer", |d| d.properties[0].pointer = "price".into()),
+            ("18 digits", |d| d.properties[0].kind = PropertyType::Decimal(19)),
+            ("Sum of", |d| d.tables[0].cells[0].from = property("weight").into()),
+            ("Sum of", |d| d.tables[0].cells[0].from = USER_ID.into()),
+            ("Distinct of", |d| d.tables[0].cells[0].merge = Merge::Distinct),
+            ("no property", |d| d.tables[0].cells[0].from = property("model").into()),
             ("its group", |d| d.tables[0].group = 2),
             ("event type", |d| d.tables[0].only = vec!["Buy".into()]),
             ("0 cells", |d| d.tables[0].cells.clear()),

@@ -114,6 +114,11 @@ impl Files {
         Ok((copy, plugin))
     }
 
+    /// Whether a file lies in the folder that holds nothing but metrics.
+    pub(super) fn is_configured(&self, file: &Path) -> bool {
+        file.parent() == self.dirs.first().map(PathBuf::as_path)
+    }
+
     /// Number of contents that are loaded.
     pub(super) fn loaded(&self) -> usize {
         self.loaded.len()

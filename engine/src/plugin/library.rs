@@ -6,13 +6,15 @@
 //! memory or does not return.
 #![allow(unsafe_code)] // loading and calling foreign code is what this file is for
 
-use crate::event::EventBatch;
+use crate::event::{EventBatch, PropertyColumn};
 use abi_stable::library::{LibHeader, RawLibrary, lib_header_from_raw_library};
 use abi_stable::std_types::{RResult, RStr, RString};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use tally_plugin::abi::{Columns, DeltaBuffer, Fallible, Host, Instance, Parts, PluginRef, RawDelta, with_columns};
+use tally_plugin::abi::{
+    Columns, DeltaBuffer, Fallible, Host, Instance, KeyParts, Parts, PluginRef, PropertyParts, RawDelta, with_columns,
+};
 
 /// A loaded plugin file. Stays loaded as long as the process lives.
 #[derive(Clone, Copy)]
@@ -89,12 +91,28 @@ impl Library {
 }
 
 impl Hosted {
-    /// The deltas of a batch, handed to `take` one by one.
+    /// The deltas of a batch, handed to `take` one by one, then the key columns that were computed, handed to `key`.
+    /// `properties`: the metric's declared ones, in its order.
     ///
     /// # Errors
-    /// What the plugin says; `take` was not called then.
-    pub(super) fn update(&self, batch: &EventBatch, take: impl FnMut(&RawDelta)) -> Result<(), String> {
+    /// What the plugin says; nothing was handed over then.
+    pub(super) fn update(
+        &self,
+        batch: &EventBatch,
+        properties: &[&PropertyColumn],
+        take: impl FnMut(&RawDelta),
+        key: impl FnMut(KeyParts<'_>),
+    ) -> Result<(), String> {
         let mut buffer = DeltaBuffer::default();
+        let properties: Vec<PropertyParts<'_>> = properties
+            .iter()
+            .map(|column| PropertyParts {
+                kind: column.source.kind,
+                present: &column.present,
+                low: &column.low,
+                high: &column.high,
+            })
+            .collect();
         let parts = Parts {
             users: &batch.users,
             products: &batch.products,
@@ -103,10 +121,12 @@ impl Hosted {
             kind_names: &batch.kind_names,
             text_bytes: &batch.text_bytes,
             text_ends: &batch.text_ends,
+            properties: &properties,
         };
         let updated = with_columns(parts, |columns| self.plugin.update()(self.instance, columns, &mut buffer));
         updated.into_result().map_err(RString::into_string)?;
         buffer.deltas.iter().for_each(take);
+        buffer.keys.iter().map(|keys| keys.parts()).for_each(key);
         Ok(())
     }
 

@@ -2,14 +2,17 @@
 
 use super::library::Hosted;
 use crate::config::MetricConfig;
-use crate::event::EventBatch;
+use crate::event::{EventBatch, PropertyColumn, PropertySource};
 use serde_json::Value;
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tally_plugin::abi::KeyParts;
 use tally_plugin::ask::{Ask, Reply};
 use tally_plugin::description::{Description, From};
+use tally_plugin::property::LONGEST_TEXT;
 use tally_plugin::read::{ReadAnswer, ReadRequest};
 use thiserror::Error;
 
@@ -61,6 +64,17 @@ pub struct Delta {
     pub cell: u16,
     /// What is merged into it.
     pub value: i128,
+}
+
+/// A key column that a plugin computed for a batch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Computed {
+    /// Per row the number of a text; all ones: none.
+    pub rows: Vec<u32>,
+    /// The texts (1 to 255 bytes each), end to end.
+    pub bytes: Vec<u8>,
+    /// End of each text.
+    pub ends: Vec<u32>,
 }
 
 /// What a new metric counts of what the log holds.
@@ -166,17 +180,32 @@ impl Metric {
     /// Whether [`Metric::update`] must be called; otherwise the host feeds all cells.
     #[must_use]
     pub fn needs_update(&self) -> bool {
-        self.description.tables.iter().flat_map(|table| &table.cells).any(|cell| cell.from == From::Update)
+        let mut cells = self.description.tables.iter().flat_map(|table| &table.cells);
+        !self.description.computed.is_empty() || cells.any(|cell| cell.from == From::Update)
     }
 
-    /// Appends the deltas of a batch. They are a pure function of it.
+    /// The properties of events that it reads: a batch that it counts must carry them.
+    #[must_use]
+    pub fn properties(&self) -> Vec<PropertySource> {
+        let source = |property: &tally_plugin::description::Property| PropertySource {
+            pointer: property.pointer.clone(),
+            kind: property.kind,
+        };
+        self.description.properties.iter().map(source).collect()
+    }
+
+    /// Appends the deltas of a batch, and returns the key columns that it computed, in the order of their declaration. Both are a
+    /// pure function of the batch.
     ///
     /// # Errors
     /// The plugin failed (panicked, or handed over what it has not declared); `deltas` is as before.
-    pub fn update(&self, batch: &EventBatch, deltas: &mut Vec<Delta>) -> Result<(), String> {
+    pub fn update(&self, batch: &EventBatch, deltas: &mut Vec<Delta>) -> Result<Vec<Computed>, String> {
         let before = deltas.len();
         let mut fault = None;
-        self.hosted.update(batch, |raw| {
+        let mut computed = Vec::new();
+        let columns = self.columns(batch);
+        let columns: Vec<&PropertyColumn> = columns.iter().map(AsRef::as_ref).collect();
+        let take = |raw: &tally_plugin::abi::RawDelta| {
             let delta = Delta { row: raw.row, table: raw.table, cell: raw.cell, value: raw.value() };
             let table = self.description.tables.get(usize::from(delta.table));
             let cell = table.and_then(|table| table.cells.get(usize::from(delta.cell)));
@@ -187,12 +216,31 @@ impl Metric {
             } else {
                 deltas.push(delta);
             }
-        })?;
-        if let Some(fault) = fault {
+        };
+        self.hosted.update(batch, &columns, take, |keys| computed.push(key_column(keys, batch.len())))?;
+        let computed: Result<Vec<Computed>, String> = computed.into_iter().collect();
+        let declared = self.description.computed.len();
+        let fault = fault.map_or(Ok(()), Err).and(computed).and_then(|computed| {
+            let fault = || format!("the plugin handed over {} key columns, not {declared}", computed.len());
+            (computed.len() == declared).then_some(()).ok_or_else(fault).map(|()| computed)
+        });
+        if fault.is_err() {
             deltas.truncate(before);
-            return Err(fault);
         }
-        Ok(())
+        fault
+    }
+
+    /// The declared properties in this batch; one that it lacks (nobody has had it read) is null throughout.
+    fn columns<'b>(&self, batch: &'b EventBatch) -> Vec<Cow<'b, PropertyColumn>> {
+        let column = |source: PropertySource| {
+            let known = batch.properties.iter().find(|column| *column.source == source);
+            known.map(Cow::Borrowed).unwrap_or_else(|| {
+                let rows = batch.len();
+                let null = PropertyColumn::new(Arc::new(source));
+                Cow::Owned(PropertyColumn { present: vec![0; rows], low: vec![0; rows], high: vec![0; rows], ..null })
+            })
+        };
+        self.properties().into_iter().map(column).collect()
     }
 
     /// Answers a question. May block as long as `reader` does.
@@ -220,6 +268,26 @@ impl Metric {
         }
         serde_json::from_str(&text).map_err(|fault| failed(format!("the answer is unreadable: {fault}")))
     }
+}
+
+/// A computed key column, checked: what it says is used without looking.
+fn key_column(keys: KeyParts<'_>, rows: usize) -> Result<Computed, String> {
+    let fault = |what: &str| Err(format!("the plugin handed over a key column {what}"));
+    if keys.rows.len() != rows {
+        return fault("that has not one key for each event");
+    }
+    let mut start = 0;
+    for end in keys.ends {
+        let text = keys.bytes.get(start..*end as usize).and_then(|text| std::str::from_utf8(text).ok());
+        if text.is_none_or(|text| text.is_empty() || text.len() > LONGEST_TEXT) {
+            return fault("with a key that is not a text of 1 to 255 bytes");
+        }
+        start = *end as usize;
+    }
+    if keys.rows.iter().any(|number| *number != u32::MAX && *number as usize >= keys.ends.len()) {
+        return fault("with the number of a text that it has not");
+    }
+    Ok(Computed { rows: keys.rows.to_vec(), bytes: keys.bytes.to_vec(), ends: keys.ends.to_vec() })
 }
 
 /// One read, from text to text.

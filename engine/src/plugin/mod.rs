@@ -16,5 +16,5 @@ mod registry;
 
 pub use alone::{LoneMetric, LonePlugin, PluginFile, fits_schema};
 pub use library::quietly;
-pub use metric::{AnswerFailure, Delta, History, Metric, Read, ReadFault};
+pub use metric::{AnswerFailure, Computed, Delta, History, Metric, Read, ReadFault};
 pub use registry::{Found, Registry, RejectedFile};

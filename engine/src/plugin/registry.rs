@@ -8,7 +8,7 @@ use super::files::Files;
 use super::folder::{self, Candidate};
 use super::library::Library;
 use super::metric::{History, Metric};
-use crate::config::{Checksums, MetricConfig};
+use crate::config::{MetricConfig, PluginsConfig};
 use crate::event::EventBatch;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,11 +49,15 @@ pub(super) const NO_HANDSHAKE: &str = "is a shared object but not a Tally plugin
 ///
 /// The first folder is the configured one: whatever lies there and is no good is listed. The others hold other things
 /// too (the program's own folder): only files that carry our handshake are looked at, and listed if they are no good.
-/// Of a plugin's name the first file wins. A plugin serves one metric under its own name, with the configuration `{}`
-/// unless a section of that name says otherwise; further sections may serve the same plugin under other names.
+/// Of a plugin's name the first file wins. A plugin of the configured folder serves one metric under its own name, with the
+/// configuration `{}` unless a section of that name says otherwise (nothing, where its config schema does not accept that); so do
+/// some of the other folders, and the rest of them where a section names them. Further sections may serve the same plugin under
+/// other names.
 pub struct Registry {
     files: Files,
     made: BTreeMap<String, Made>,
+    /// Plugins outside of the configured folder that need no section.
+    shipped: Vec<String>,
     /// Names of metrics that are not made, whatever the sections say.
     disabled: Vec<String>,
     /// What is refused and was said so.
@@ -70,13 +74,14 @@ struct Made {
 }
 
 impl Registry {
-    /// Nothing is read yet. `private`: where copies are kept that are loaded. What `SHA256SUMS` of its folder does not list is
-    /// refused or warned of, as `checksums` says.
+    /// Nothing is read yet. `private`: where copies are kept that are loaded. Of the configuration counts which of the other
+    /// folders' plugins are served without a section, and whether what `SHA256SUMS` of its folder does not list is refused.
     #[must_use]
-    pub fn new(dirs: &[PathBuf], private: &Path, checksums: Checksums) -> Registry {
+    pub fn new(dirs: &[PathBuf], private: &Path, config: &PluginsConfig) -> Registry {
         Registry {
-            files: Files::new(dirs, private, checksums),
+            files: Files::new(dirs, private, config.checksums),
             made: BTreeMap::new(),
+            shipped: config.shipped.clone(),
             disabled: Vec::new(),
             said: BTreeSet::new(),
         }
@@ -107,11 +112,17 @@ impl Registry {
                 }),
             }
         }
-        let own = |name: &String| !sections.contains_key(name) && !disabled.contains(name);
-        for (file, plugin) in plugins.iter().filter(|(_, plugin)| own(&plugin.about.name)) {
+        let own = |file: &Path, name: &String| {
+            let unasked = self.files.is_configured(file) || self.shipped.contains(name);
+            unasked && !sections.contains_key(name) && !disabled.contains(name)
+        };
+        let unasked: Vec<_> = plugins.iter().filter(|(file, plugin)| own(file, &plugin.about.name)).collect();
+        for (file, plugin) in unasked {
             let mut one = self.make(&plugin.about.name, file, plugin, &MetricConfig::default());
             // One that cannot do without a configuration is meant for the sections that give one.
-            if sections.values().any(|section| section.plugin.as_ref() == Some(&plugin.about.name)) {
+            if check::needs_config(&plugin.about)
+                || sections.values().any(|section| section.plugin.as_ref() == Some(&plugin.about.name))
+            {
                 one.refused = None;
             }
             made.insert(plugin.about.name.clone(), one);

@@ -27,7 +27,8 @@ fn what_is_no_plugin_is_listed_in_the_configured_folder_only() {
         dir
     };
     let private = home.path().join("private");
-    let loaded = Registry::new(&[dir("plugins"), dir("bin")], &private, Checksums::Off).look(&BTreeMap::new());
+    let loaded =
+        Registry::new(&[dir("plugins"), dir("bin")], &private, &PluginsConfig::default()).look(&BTreeMap::new());
     assert!(loaded.metrics.is_empty());
     let reasons = reasons(&loaded);
     let expected =
@@ -45,7 +46,7 @@ fn a_section_without_its_plugin_is_listed_and_a_missing_folder_is_not() {
     let home = tempfile::tempdir().unwrap();
     let off = MetricConfig { enabled: false, ..MetricConfig::default() };
     let sections = BTreeMap::from([("top".to_string(), MetricConfig::default()), ("off".to_string(), off)]);
-    let loaded = Registry::new(&[home.path().join("absent")], home.path(), Checksums::Off).look(&sections);
+    let loaded = Registry::new(&[home.path().join("absent")], home.path(), &PluginsConfig::default()).look(&sections);
     assert_eq!(loaded.rejected.len(), 1);
     assert_eq!(loaded.rejected[0].file, PathBuf::from("[metrics.top]"));
     assert!(loaded.rejected[0].reason.contains("was not found"));

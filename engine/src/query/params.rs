@@ -97,6 +97,8 @@ mod tests {
         let description = Description {
             summary: String::new(),
             tables: vec![],
+            properties: vec![],
+            computed: vec![],
             time: true,
             params_schema: json!({"type": "object", "required": ["user_id"], "properties": {
                 "user_id": {}, "limit": {"type": "integer", "minimum": 1}}}),
@@ -153,6 +155,8 @@ mod tests {
         let description = |schema: Value| Description {
             summary: String::new(),
             tables: vec![],
+            properties: vec![],
+            computed: vec![],
             time: true,
             params_schema: schema,
             result_schema: json!({}),

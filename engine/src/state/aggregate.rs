@@ -5,6 +5,7 @@
 //! touches only those groups. Everything is exact; ties go to the lower id. It takes a look at the clock now and then
 //! through `late` and stops when told, so a heavy question cannot hold the state for long.
 
+use super::block::{Block, Row};
 use super::cells::Layout;
 use super::fold::{Bounds, Fold, Kept, Of};
 use super::plan::Plan;
@@ -16,7 +17,9 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap as Map;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use tally_plugin::description::Merge;
 use tally_plugin::read::{Group, Id, Order, Part, ReadAnswer, ReadRequest, Step};
+use tally_plugin::sketch::Sketch;
 use thiserror::Error;
 
 /// Why a read has no answer.
@@ -44,10 +47,13 @@ pub(crate) fn read(
     kept: &Kept,
     place: (usize, usize),
 ) -> Result<ReadAnswer, ReadError> {
+    if request.quantiles.iter().any(|q| !(0.0..=1.0).contains(q)) {
+        return Err(ReadError::Bad("a quantile is a number from 0 to 1".into()));
+    }
     let plan = Plan::new(of.table, of.keys, texts, request)?;
     let bounds = (request.from, request.to);
     let fold = kept.fold(place, of, plan, bounds)?;
-    let aggregate = Aggregate { of, texts, fold: &fold };
+    let aggregate = Aggregate { of, texts, fold: &fold, quantiles: &request.quantiles };
     let chosen = aggregate.choose(request);
     let series = match request.step_ms {
         Some(step) => aggregate.series(bounds, &chosen, step)?,
@@ -63,6 +69,7 @@ struct Aggregate<'a> {
     of: Of<'a>,
     texts: &'a Texts,
     fold: &'a Fold,
+    quantiles: &'a [f64],
 }
 
 impl Aggregate<'_> {
@@ -102,11 +109,11 @@ impl Aggregate<'_> {
         wanted.dedup();
         let scan = Scan { table, keys, groups: Some(&wanted), bounds, late };
         let mut series: Vec<BTreeMap<i64, Parts>> = chosen.iter().map(|_| BTreeMap::new()).collect();
-        scan.rows(&mut |key, begin, words| {
+        scan.rows(&mut |key, begin, row| {
             if let (Some(place), Some(begin)) = (place_of.get(&key), begin) {
                 let start = begin.div_euclid(step_ms) * step_ms;
                 let part = select(self.of.keys.key(key), self.fold.plan.part_columns());
-                series[*place as usize].entry(start).or_default().merge(&table.layout, part, words);
+                series[*place as usize].entry(start).or_default().merge(&table.layout, part, row);
             }
         })?;
         Ok(series)
@@ -115,11 +122,11 @@ impl Aggregate<'_> {
     fn write(&self, chosen: &[u32], series: Vec<BTreeMap<i64, Parts>>) -> Vec<Group> {
         let mut parts: Vec<Parts> = chosen.iter().map(|_| Parts::default()).collect();
         for (place, key) in self.fold.members(self.of, chosen) {
-            if let Some(words) = self.fold.words(self.of, key) {
+            if let Some(row) = self.fold.row(self.of, key) {
                 parts[place as usize].merge(
                     &self.of.table.layout,
                     select(self.of.keys.key(key), self.fold.plan.part_columns()),
-                    words,
+                    row,
                 );
             }
         }
@@ -144,11 +151,36 @@ impl Aggregate<'_> {
 
     fn parts(&self, parts: Parts) -> Vec<Part> {
         let (columns, layout) = (self.fold.plan.part_columns().len(), &self.of.table.layout);
-        let mut list: Vec<(&Values, &[i64])> =
-            parts.values.iter().zip(parts.words.chunks_exact(layout.words())).collect();
+        let mut list: Vec<(&Values, Row<'_>)> =
+            parts.values.iter().enumerate().map(|(n, values)| (values, parts.rows.row(layout, n))).collect();
         list.sort_by(|(a, _), (b, _)| self.order(a, b, columns));
-        let cells = |words: &[i64]| (0..layout.len()).map(|cell| layout.value(words, cell)).collect();
-        list.into_iter().map(|(values, words)| Part { key: self.ids(values, columns), cells: cells(words) }).collect()
+        list.into_iter().map(|(values, row)| self.part(self.ids(values, columns), row)).collect()
+    }
+
+    fn part(&self, key: Vec<Id>, row: Row<'_>) -> Part {
+        let layout = &self.of.table.layout;
+        let cells = (0..layout.len()).map(|cell| layout.value(row, cell)).collect();
+        let mut part = Part { key, cells, ..Part::default() };
+        if !layout.has_sketches() {
+            return part;
+        }
+        for cell in 0..layout.len() {
+            match (layout.merge_of(cell), layout.sketch(row, cell)) {
+                (Some(Merge::Quantiles), sketch) => {
+                    let whole =
+                        !self.of.table.feeds.iter().any(|feed| usize::from(feed.cell) == cell && feed.is_float());
+                    let told = |q: &f64| match sketch {
+                        Some(Sketch::Quantiles(quantiles)) => quantiles.quantile(*q, whole),
+                        _ => None,
+                    };
+                    part.quantiles.push(self.quantiles.iter().filter_map(told).collect());
+                }
+                (Some(Merge::Latest), Some(Sketch::Latest(latest))) => part.latest.push(Some(latest.value())),
+                (Some(Merge::Latest), _) => part.latest.push(None),
+                _ => {}
+            }
+        }
+        part
     }
 }
 
@@ -189,33 +221,32 @@ pub(crate) fn select(values: &[u64], columns: &[usize]) -> Values {
     selected
 }
 
-/// Folded words by part: a list searched from the front while it is short (event types), then through an index.
+/// Folded rows by part: a list searched from the front while it is short (event types), then through an index.
 #[derive(Clone, Default)]
 pub(crate) struct Parts {
     values: Vec<Values>,
-    /// Words of all parts, end to end.
-    words: Vec<i64>,
+    rows: Block,
     index: HashMap<Values, usize>,
 }
 
 impl Parts {
     #[inline]
-    pub(crate) fn merge(&mut self, layout: &Layout, part: Values, words: &[i64]) {
+    pub(crate) fn merge(&mut self, layout: &Layout, part: Values, row: Row<'_>) {
         let at = if self.index.is_empty() {
             self.values.iter().position(|values| *values == part)
         } else {
             self.index.get(&part).copied()
         };
         match at {
-            Some(at) => layout.merge(&mut self.words[at * words.len()..][..words.len()], words),
-            None => self.add(part, words),
+            Some(at) => layout.merge(&mut self.rows.row_mut(layout, at), row),
+            None => self.add(layout, part, row),
         }
     }
 
     #[cold]
-    pub(crate) fn add(&mut self, part: Values, words: &[i64]) {
+    pub(crate) fn add(&mut self, layout: &Layout, part: Values, row: Row<'_>) {
         self.values.push(part);
-        self.words.extend_from_slice(words);
+        self.rows.push(layout, row);
         if self.values.len() == 17 {
             self.index.extend(self.values.iter().enumerate().map(|(n, values)| (*values, n)));
         } else if self.values.len() > 17 {

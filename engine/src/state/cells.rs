@@ -1,11 +1,14 @@
 //! The cells of a table as words: how a row's values lie in memory, how two rows become one, how they are written.
 //!
-//! A row is a fixed number of `i64` words. A count takes one (2⁶³ events do not happen); any other sum takes two, an
-//! exact `i128`; minima and maxima take one. Merges are associative and commutative without exception: no floats, no
+//! A row is a fixed number of `i64` words. A count takes one (2⁶³ events do not happen); sums and whatever properties feed take
+//! two, an exact `i128`; minima and maxima of times take one. A sketch takes one: its place, from 1 on, in the list of
+//! sketches beside the words ([`Block`]), or 0. Merges are associative and commutative without exception: no floats, no
 //! saturation. Nothing here knows keys or time.
 
+use super::block::{Row, RowMut};
 use super::varint;
 use tally_plugin::description::{Cell, From, Merge};
+use tally_plugin::sketch::{Given, Sketch};
 
 /// How one cell is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,26 +17,52 @@ enum Kind {
     Sum,
     Min,
     Max,
+    WideMin,
+    WideMax,
+    Sketch(Merge),
+}
+
+/// What feeds one cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fed {
+    One,
+    EventTime,
+    Update,
+    /// Value by value, with `give`.
+    Column,
 }
 
 /// The cells of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
-    cells: Vec<(Kind, From)>,
+    cells: Vec<(Kind, Fed)>,
     /// First word of each cell.
     starts: Vec<usize>,
     words: usize,
+    sketches: bool,
 }
 
 impl Layout {
     pub(crate) fn new(cells: &[Cell]) -> Layout {
-        let cells: Vec<(Kind, From)> = cells
+        let cells: Vec<(Kind, Fed)> = cells
             .iter()
-            .map(|cell| match (cell.merge, cell.from) {
-                (Merge::Sum, From::One) => (Kind::Count, cell.from),
-                (Merge::Sum, _) => (Kind::Sum, cell.from),
-                (Merge::Min, _) => (Kind::Min, cell.from),
-                (Merge::Max, _) => (Kind::Max, cell.from),
+            .map(|cell| {
+                let fed = match cell.from {
+                    From::One => Fed::One,
+                    From::EventTime => Fed::EventTime,
+                    From::Update => Fed::Update,
+                    From::Column(_) => Fed::Column,
+                };
+                let kind = match (cell.merge, fed) {
+                    (Merge::Sum, Fed::One) => Kind::Count,
+                    (Merge::Sum, _) => Kind::Sum,
+                    (Merge::Min, Fed::Column) => Kind::WideMin,
+                    (Merge::Max, Fed::Column) => Kind::WideMax,
+                    (Merge::Min, _) => Kind::Min,
+                    (Merge::Max, _) => Kind::Max,
+                    (merge @ (Merge::Distinct | Merge::Quantiles | Merge::Latest), _) => Kind::Sketch(merge),
+                };
+                (kind, fed)
             })
             .collect();
         let mut words = 0;
@@ -41,11 +70,12 @@ impl Layout {
             .iter()
             .map(|(kind, _)| {
                 let start = words;
-                words += if *kind == Kind::Sum { 2 } else { 1 };
+                words += if matches!(kind, Kind::Sum | Kind::WideMin | Kind::WideMax) { 2 } else { 1 };
                 start
             })
             .collect();
-        Layout { cells, starts, words }
+        let sketches = cells.iter().any(|(kind, _)| matches!(kind, Kind::Sketch(_)));
+        Layout { cells, starts, words, sketches }
     }
 
     /// Words of a row.
@@ -60,85 +90,144 @@ impl Layout {
 
     /// Whether any cell is fed by the event's time.
     pub(crate) fn reads_time(&self) -> bool {
-        self.cells.iter().any(|(_, from)| *from == From::EventTime)
+        self.cells.iter().any(|(_, fed)| *fed == Fed::EventTime)
     }
 
     /// Adds one event that happened at `time`. Counts alone, and counts with first and last time, are worth a path of their own.
     #[inline(always)]
-    pub(crate) fn feed_one(&self, row: &mut [i64], time: i64) {
-        match (self.cells.as_slice(), row) {
+    pub(crate) fn feed_one(&self, row: &mut RowMut<'_>, time: i64) {
+        match (self.cells.as_slice(), &mut *row.words) {
             ([(Kind::Count, _)], [count]) => *count += 1,
-            ([(Kind::Count, _), (Kind::Min, From::EventTime), (Kind::Max, From::EventTime)], [count, first, last]) => {
+            ([(Kind::Count, _), (Kind::Min, Fed::EventTime), (Kind::Max, Fed::EventTime)], [count, first, last]) => {
                 *count += 1;
                 *first = time.min(*first);
                 *last = time.max(*last);
             }
-            (_, row) => self.feed(row, 1, time, time, i128::from(time)),
+            _ => self.feed(row, 1, time, time, i128::from(time)),
         }
     }
 
-    /// Writes the neutral row.
+    /// Whether any cell is a sketch.
+    #[inline]
+    pub(crate) fn has_sketches(&self) -> bool {
+        self.sketches
+    }
+
+    /// The words that are places of sketches.
+    pub(super) fn sketch_words(&self) -> impl Iterator<Item = usize> + '_ {
+        let cells = self.cells.iter().zip(&self.starts);
+        cells.filter(|((kind, _), _)| matches!(kind, Kind::Sketch(_))).map(|(_, start)| *start)
+    }
+
+    /// Writes the words of the neutral row.
     pub(crate) fn clear(&self, row: &mut [i64]) {
         row.fill(0);
         for (n, (kind, _)) in self.cells.iter().enumerate() {
+            let word = self.starts[n];
             match kind {
-                Kind::Min => row[self.starts[n]] = i64::MAX,
-                Kind::Max => row[self.starts[n]] = i64::MIN,
-                Kind::Count | Kind::Sum => {}
+                Kind::Min => row[word] = i64::MAX,
+                Kind::Max => row[word] = i64::MIN,
+                Kind::WideMin => set_wide(row, word, i128::MAX),
+                Kind::WideMax => set_wide(row, word, i128::MIN),
+                Kind::Count | Kind::Sum | Kind::Sketch(_) => {}
             }
         }
     }
 
-    /// A neutral row.
+    /// The words of a neutral row.
     pub(crate) fn neutral(&self) -> Vec<i64> {
         let mut row = vec![0; self.words];
         self.clear(&mut row);
         row
     }
 
-    /// Adds what the host feeds: `events` events whose times lie in `[first, last]` and sum up to `time_sum`.
+    /// Adds what the host feeds: `events` events whose times lie in `[first, last]` and sum up to `time_sum`. What columns
+    /// feed comes through `give`.
     #[inline]
-    pub(crate) fn feed(&self, row: &mut [i64], events: i64, first: i64, last: i64, time_sum: i128) {
-        for (n, (kind, from)) in self.cells.iter().enumerate() {
+    pub(crate) fn feed(&self, row: &mut RowMut<'_>, events: i64, first: i64, last: i64, time_sum: i128) {
+        for (n, (kind, fed)) in self.cells.iter().enumerate() {
             let word = self.starts[n];
-            match (from, kind) {
-                (From::Update, _) => {}
-                (From::One, Kind::Count) => row[word] += events,
-                (From::One, Kind::Sum) => add(row, word, i128::from(events)),
-                (From::One, Kind::Min) => row[word] = row[word].min(1),
-                (From::One, Kind::Max) => row[word] = row[word].max(1),
-                (From::EventTime, Kind::Min) => row[word] = row[word].min(first),
-                (From::EventTime, Kind::Max) => row[word] = row[word].max(last),
-                (From::EventTime, Kind::Sum | Kind::Count) => add(row, word, time_sum),
+            match (fed, kind) {
+                (Fed::Update | Fed::Column, _) => {}
+                (Fed::One, Kind::Count) => row.words[word] += events,
+                (Fed::One, Kind::Sum) => add(row.words, word, i128::from(events)),
+                (Fed::One, Kind::Min) => row.words[word] = row.words[word].min(1),
+                (Fed::One, Kind::Max) => row.words[word] = row.words[word].max(1),
+                (Fed::EventTime, Kind::Min) => row.words[word] = row.words[word].min(first),
+                (Fed::EventTime, Kind::Max) => row.words[word] = row.words[word].max(last),
+                (Fed::EventTime, Kind::Sum | Kind::Count) => add(row.words, word, time_sum),
+                // Sketches of one number and of times are not declared (`plugin::check`); only columns are wide.
+                (Fed::One | Fed::EventTime, Kind::WideMin | Kind::WideMax | Kind::Sketch(_)) => {}
             }
         }
     }
 
-    /// Merges one value that a plugin handed over. Whether the cell takes such values and the value fits.
-    pub(crate) fn update(&self, row: &mut [i64], cell: usize, value: i128) -> bool {
-        let Some((kind, From::Update)) = self.cells.get(cell) else { return false };
+    /// Merges a value that a column or a plugin gives into a cell. One that does not fit changes nothing.
+    #[inline]
+    pub(crate) fn give(&self, row: &mut RowMut<'_>, cell: usize, given: &Given<'_>) {
+        let Some((kind, _)) = self.cells.get(cell) else { return };
         let word = self.starts[cell];
-        match (kind, i64::try_from(value)) {
-            (Kind::Sum, _) => add(row, word, value),
-            (Kind::Min, Ok(value)) => row[word] = row[word].min(value),
-            (Kind::Max, Ok(value)) => row[word] = row[word].max(value),
-            _ => return false,
+        match (kind, given) {
+            (Kind::Sum, Given::Number(value)) => add(row.words, word, *value),
+            (Kind::WideMin, Given::Number(value)) => set_wide(row.words, word, wide(row.words, word).min(*value)),
+            (Kind::WideMax, Given::Number(value)) => set_wide(row.words, word, wide(row.words, word).max(*value)),
+            (Kind::Min, Given::Number(value)) => {
+                row.words[word] = row.words[word].min(i64::try_from(*value).unwrap_or(i64::MAX));
+            }
+            (Kind::Max, Given::Number(value)) => {
+                row.words[word] = row.words[word].max(i64::try_from(*value).unwrap_or(i64::MIN));
+            }
+            (Kind::Sketch(_), given) => match row.sketch(word) {
+                Some(sketch) => sketch.add(given),
+                None => {
+                    if let Some(sketch) = Sketch::of(given) {
+                        row.put(word, sketch);
+                    }
+                }
+            },
+            _ => {}
         }
-        true
+    }
+
+    /// Merges one value that a plugin handed over for an event at `time`. Whether the cell takes such values and it fits.
+    pub(crate) fn update(&self, row: &mut RowMut<'_>, cell: usize, time: i64, value: i128) -> bool {
+        let takes = self.takes(cell, value);
+        if takes && let Some(merge) = self.merge_of(cell) {
+            self.give(row, cell, &merge.number(value, time, &mut [0; 17]));
+        }
+        takes
     }
 
     /// Whether `update` would take the value.
     pub(crate) fn takes(&self, cell: usize, value: i128) -> bool {
         match self.cells.get(cell) {
-            Some((Kind::Sum, From::Update)) => true,
-            Some((Kind::Min | Kind::Max, From::Update)) => i64::try_from(value).is_ok(),
+            Some((Kind::Sum | Kind::Sketch(_), Fed::Update)) => true,
+            Some((Kind::Min | Kind::Max, Fed::Update)) => i64::try_from(value).is_ok(),
             _ => false,
         }
     }
 
+    /// How a cell merges.
+    pub(crate) fn merge_of(&self, cell: usize) -> Option<Merge> {
+        Some(match self.cells.get(cell)?.0 {
+            Kind::Count | Kind::Sum => Merge::Sum,
+            Kind::Min | Kind::WideMin => Merge::Min,
+            Kind::Max | Kind::WideMax => Merge::Max,
+            Kind::Sketch(merge) => merge,
+        })
+    }
+
     /// Merges `other` into `row`.
     #[inline]
-    pub(crate) fn merge(&self, row: &mut [i64], other: &[i64]) {
+    pub(crate) fn merge(&self, row: &mut RowMut<'_>, other: Row<'_>) {
+        self.merge_words(row.words, other.words);
+        if self.sketches {
+            self.merge_sketches(row, other);
+        }
+    }
+
+    #[inline]
+    fn merge_words(&self, row: &mut [i64], other: &[i64]) {
         for (n, (kind, _)) in self.cells.iter().enumerate() {
             let word = self.starts[n];
             match kind {
@@ -146,29 +235,56 @@ impl Layout {
                 Kind::Sum => add(row, word, wide(other, word)),
                 Kind::Min => row[word] = row[word].min(other[word]),
                 Kind::Max => row[word] = row[word].max(other[word]),
+                Kind::WideMin => set_wide(row, word, wide(row, word).min(wide(other, word))),
+                Kind::WideMax => set_wide(row, word, wide(row, word).max(wide(other, word))),
+                Kind::Sketch(_) => {}
             }
         }
     }
 
-    /// The value of a cell.
-    pub(crate) fn value(&self, row: &[i64], cell: usize) -> i128 {
-        let word = self.starts[cell];
-        if self.cells[cell].0 == Kind::Sum { wide(row, word) } else { i128::from(row[word]) }
+    #[inline(never)]
+    fn merge_sketches(&self, row: &mut RowMut<'_>, other: Row<'_>) {
+        for word in self.sketch_words() {
+            let Some(others) = other.sketch(word) else { continue };
+            match row.sketch(word) {
+                Some(sketch) => sketch.merge(others),
+                None => row.put(word, others.clone()),
+            }
+        }
     }
 
-    /// The value of a cell; `None` for a minimum or maximum of nothing.
-    pub(crate) fn held(&self, row: &[i64], cell: usize) -> Option<i128> {
+    /// The value of a cell; of a sketch the number that stands for it ([`Sketch::number`]).
+    pub(crate) fn value(&self, row: Row<'_>, cell: usize) -> i128 {
+        let word = self.starts[cell];
+        match self.cells[cell].0 {
+            Kind::Sum | Kind::WideMin | Kind::WideMax => wide(row.words, word),
+            // As wide ones say it.
+            Kind::Min if row.words[word] == i64::MAX => i128::MAX,
+            Kind::Max if row.words[word] == i64::MIN => i128::MIN,
+            Kind::Count | Kind::Min | Kind::Max => i128::from(row.words[word]),
+            Kind::Sketch(_) => row.sketch(word).map_or(0, Sketch::number),
+        }
+    }
+
+    /// The sketch of a cell, if it is one that holds anything.
+    pub(crate) fn sketch<'a>(&self, row: Row<'a>, cell: usize) -> Option<&'a Sketch> {
+        matches!(self.cells[cell].0, Kind::Sketch(_)).then(|| row.sketch(self.starts[cell]))?
+    }
+
+    /// The value of a cell; `None` for a minimum or maximum of nothing, and for a sketch.
+    pub(crate) fn held(&self, row: Row<'_>, cell: usize) -> Option<i128> {
         let neutral = match self.cells[cell].0 {
-            Kind::Count | Kind::Sum => return Some(self.value(row, cell)),
-            Kind::Min => i64::MAX,
-            Kind::Max => i64::MIN,
+            Kind::Count | Kind::Sum => None,
+            Kind::Min | Kind::WideMin => Some(i128::MAX),
+            Kind::Max | Kind::WideMax => Some(i128::MIN),
+            Kind::Sketch(_) => return None,
         };
-        Some(row[self.starts[cell]]).filter(|word| *word != neutral).map(i128::from)
+        Some(self.value(row, cell)).filter(|value| neutral != Some(*value))
     }
 
     /// Two values of a cell that does not add up, merged.
     pub(crate) fn combine(&self, cell: usize, a: i128, b: i128) -> i128 {
-        if self.cells[cell].0 == Kind::Min { a.min(b) } else { a.max(b) }
+        if matches!(self.cells[cell].0, Kind::Min | Kind::WideMin) { a.min(b) } else { a.max(b) }
     }
 
     /// Whether the cell adds up (so that weights make sense).
@@ -178,40 +294,68 @@ impl Layout {
 
     /// Appends the row; times are written relative to `base`, the start of the row's pane, to be short.
     #[inline]
-    pub(crate) fn write(&self, row: &[i64], base: i64, out: &mut Vec<u8>) {
-        for (n, (kind, from)) in self.cells.iter().enumerate() {
+    pub(crate) fn write(&self, row: Row<'_>, base: i64, out: &mut Vec<u8>) {
+        for (n, (kind, fed)) in self.cells.iter().enumerate() {
             let word = self.starts[n];
             match kind {
-                Kind::Count => varint::put(out, row[word] as u64),
-                Kind::Sum => varint::put_wide(out, wide(row, word)),
+                Kind::Count => varint::put(out, row.words[word] as u64),
+                Kind::Sum | Kind::WideMin | Kind::WideMax => varint::put_wide(out, wide(row.words, word)),
                 Kind::Min | Kind::Max => {
-                    let base = if *from == From::EventTime { base } else { 0 };
-                    varint::put(out, varint::zigzag(row[word].wrapping_sub(base)));
+                    let base = if *fed == Fed::EventTime { base } else { 0 };
+                    varint::put(out, varint::zigzag(row.words[word].wrapping_sub(base)));
                 }
+                Kind::Sketch(_) => write_sketch(row.sketch(word), out),
             }
         }
     }
 
     /// Reads a row that `write` wrote with the same base. `None`: the bytes are no such row.
     #[inline]
-    pub(crate) fn read(&self, bytes: &mut &[u8], base: i64, row: &mut [i64]) -> Option<()> {
-        for (n, (kind, from)) in self.cells.iter().enumerate() {
+    pub(crate) fn read(&self, bytes: &mut &[u8], base: i64, row: &mut RowMut<'_>) -> Option<()> {
+        for (n, (kind, fed)) in self.cells.iter().enumerate() {
             let word = self.starts[n];
             match kind {
-                Kind::Count => row[word] = i64::try_from(varint::take(bytes)?).ok()?,
-                Kind::Sum => {
-                    let value = varint::take_wide(bytes)?;
-                    row[word] = value as i64;
-                    row[word + 1] = (value >> 64) as i64;
-                }
+                Kind::Count => row.words[word] = i64::try_from(varint::take(bytes)?).ok()?,
+                Kind::Sum | Kind::WideMin | Kind::WideMax => set_wide(row.words, word, varint::take_wide(bytes)?),
                 Kind::Min | Kind::Max => {
-                    let base = if *from == From::EventTime { base } else { 0 };
-                    row[word] = varint::unzigzag(varint::take(bytes)?).wrapping_add(base);
+                    let base = if *fed == Fed::EventTime { base } else { 0 };
+                    row.words[word] = varint::unzigzag(varint::take(bytes)?).wrapping_add(base);
+                }
+                Kind::Sketch(merge) => {
+                    row.words[word] = 0;
+                    if let Some(sketch) = take_sketch(*merge, bytes)? {
+                        row.put(word, sketch);
+                    }
                 }
             }
         }
         Some(())
     }
+}
+
+/// Length (0: there is none) and bytes.
+#[inline(never)]
+fn write_sketch(sketch: Option<&Sketch>, out: &mut Vec<u8>) {
+    let mut bytes = Vec::new();
+    if let Some(sketch) = sketch {
+        sketch.write(&mut bytes);
+        // Of a histogram or set of nothing there are no bytes; no cell holds one.
+    }
+    varint::put(out, bytes.len() as u64);
+    out.append(&mut bytes);
+}
+
+#[inline(never)]
+fn take_sketch(merge: Merge, bytes: &mut &[u8]) -> Option<Option<Sketch>> {
+    let length = usize::try_from(varint::take(bytes)?).ok()?;
+    let (sketch, rest) = bytes.split_at_checked(length)?;
+    *bytes = rest;
+    if length == 0 { Some(None) } else { Sketch::read(merge, sketch).map(Some) }
+}
+
+fn set_wide(row: &mut [i64], word: usize, value: i128) {
+    row[word] = value as i64;
+    row[word + 1] = (value >> 64) as i64;
 }
 
 fn wide(row: &[i64], word: usize) -> i128 {
@@ -220,83 +364,9 @@ fn wide(row: &[i64], word: usize) -> i128 {
 
 /// Exact in 128 bits: 2⁶³ updates of the largest 64-bit value fit. Wrapping keeps the merge associative beyond that.
 fn add(row: &mut [i64], word: usize, value: i128) {
-    let sum = wide(row, word).wrapping_add(value);
-    row[word] = sum as i64;
-    row[word + 1] = (sum >> 64) as i64;
+    set_wide(row, word, wide(row, word).wrapping_add(value));
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn layout() -> Layout {
-        let cell = |merge, from| Cell { name: "c".into(), merge, from };
-        Layout::new(&[
-            cell(Merge::Sum, From::One),
-            cell(Merge::Min, From::EventTime),
-            cell(Merge::Max, From::EventTime),
-            cell(Merge::Sum, From::Update),
-            cell(Merge::Min, From::Update),
-        ])
-    }
-
-    fn row(events: i64, time: i64, value: i64) -> Vec<i64> {
-        let layout = layout();
-        let mut row = layout.neutral();
-        layout.feed(&mut row, events, time, time, 0);
-        assert!(layout.update(&mut row, 3, i128::from(value)));
-        assert!(layout.update(&mut row, 4, i128::from(value)));
-        row
-    }
-
-    proptest! {
-        #[test]
-        fn merges_in_any_order_and_grouping(rows in prop::collection::vec((1..9i64, any::<i32>(), any::<i64>()), 1..8)) {
-            let layout = layout();
-            let rows: Vec<Vec<i64>> = rows.into_iter().map(|(n, t, v)| row(n, i64::from(t), v)).collect();
-            let fold = |rows: &mut dyn Iterator<Item = &Vec<i64>>| {
-                let mut all = layout.neutral();
-                rows.for_each(|row| layout.merge(&mut all, row));
-                all
-            };
-            let forward = fold(&mut rows.iter());
-            prop_assert_eq!(&forward, &fold(&mut rows.iter().rev()));
-            let (left, right) = rows.split_at(rows.len() / 2);
-            let halves = [fold(&mut left.iter()), fold(&mut right.iter())];
-            prop_assert_eq!(&forward, &fold(&mut halves.iter()));
-        }
-
-        #[test]
-        fn a_row_is_read_as_it_was_written(n in 1..i64::MAX, t in any::<i32>(), v in any::<i64>(), base in any::<i32>()) {
-            let layout = layout();
-            let row = row(n, i64::from(t), v);
-            let mut bytes = Vec::new();
-            layout.write(&row, i64::from(base), &mut bytes);
-            let mut back = layout.neutral();
-            let mut rest = bytes.as_slice();
-            prop_assert_eq!(layout.read(&mut rest, i64::from(base), &mut back), Some(()));
-            prop_assert!(rest.is_empty());
-            prop_assert_eq!(row, back);
-        }
-    }
-
-    #[test]
-    fn sums_pass_sixty_four_bits() {
-        let layout = layout();
-        let mut all = layout.neutral();
-        for _ in 0..4 {
-            layout.update(&mut all, 3, i128::from(i64::MAX));
-        }
-        assert_eq!(layout.value(&all, 3), 4 * i128::from(i64::MAX));
-    }
-
-    #[test]
-    fn a_value_that_does_not_fit_is_not_taken() {
-        let layout = layout();
-        let mut row = layout.neutral();
-        assert!(!layout.update(&mut row, 4, i128::MAX));
-        assert!(!layout.update(&mut row, 0, 1));
-        assert!(!layout.takes(9, 1));
-    }
-}
+#[path = "cells_tests.rs"]
+mod tests;

@@ -4,6 +4,7 @@
 //! Pure and self-contained, so that it runs beside ingestion: it reads the bucket's frames and writes one. Totals stay
 //! exact whatever expires, because expired panes are rolled into coarser ones, at the end into the open pane.
 
+use super::block::Block;
 use super::buckets::{half, halves, splits, top};
 use super::cells::Layout;
 use super::floors::{Floors, PaneId};
@@ -55,7 +56,7 @@ struct Content {
     texts: Texts,
     panes: Vec<PaneId>,
     keys: Vec<u64>,
-    words: Vec<i64>,
+    rows: Block,
 }
 
 impl Content {
@@ -80,14 +81,14 @@ impl Content {
     fn add(&mut self, frame: &[u8], layout: &Layout) -> Result<Header, FrameError> {
         let mut reader = FrameReader::open(frame, self.columns)?;
         let numbers: Vec<u64> = reader.texts.iter().map(|text| self.texts.intern(text)).collect();
-        let (mut key, mut words) = (Vec::new(), layout.neutral());
-        while let Some(pane) = reader.next(layout, &mut key, &mut words)? {
+        let (mut key, mut row) = (Vec::new(), Block::neutral(layout));
+        while let Some(pane) = reader.next(layout, &mut key, &mut row)? {
             self.panes.push(pane);
             self.keys.extend(key.iter().map(|value| match value {
                 KeyValue::Integer(n) => *n,
                 KeyValue::Text(n) => numbers[*n],
             }));
-            self.words.extend_from_slice(&words);
+            self.rows.push(layout, row.row(layout, 0));
         }
         Ok(reader.header)
     }
@@ -110,15 +111,15 @@ impl Content {
     fn write(&self, layout: &Layout, order: &[u32], header: Header) -> Vec<u8> {
         let mut writer = FrameWriter::new();
         let mut numbers: HashMap<u64, u64> = HashMap::new();
-        let mut row = layout.neutral();
+        let mut row = Block::neutral(layout);
         let mut at = 0;
         while let Some(&first) = order.get(at) {
-            layout.clear(&mut row);
+            row.clear_row(layout);
             let same = |other: u32| {
                 self.panes[other as usize] == self.panes[first as usize] && self.key(other) == self.key(first)
             };
             while let Some(&other) = order.get(at).filter(|other| same(**other)) {
-                layout.merge(&mut row, &self.words[other as usize * layout.words()..][..layout.words()]);
+                layout.merge(&mut row.row_mut(layout, 0), self.rows.row(layout, other as usize));
                 at += 1;
             }
             writer.row(self.panes[first as usize]);
@@ -130,7 +131,7 @@ impl Content {
                     writer.key(true, in_frame);
                 }
             }
-            writer.cells(layout, &row);
+            writer.cells(layout, row.row(layout, 0));
         }
         writer.finish(header)
     }

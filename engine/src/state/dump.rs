@@ -4,11 +4,13 @@
 //! three cells: see `a_million_rows_are_copied_quickly`); keys and values are taken apart afterwards, row by row. It holds
 //! totals only: panes are what they were folded from.
 
+use super::block::Block;
 use super::cells::Layout;
 use super::keyspace::Keyspace;
 use super::table::TableState;
 use super::texts::{Texts, text_of};
 use crate::event::TEXT_BIT;
+use std::sync::Arc;
 use tally_plugin::read::Id;
 
 /// The totals of all tables of a metric.
@@ -20,10 +22,10 @@ pub struct Dump {
 }
 
 struct Copied {
-    layout: Layout,
+    layout: Arc<Layout>,
     rows: usize,
-    /// Words of each key of the keyspace, end to end, and a bit for each key that has a row.
-    totals: Vec<i64>,
+    /// A row for each key of the keyspace, and a bit for each key that has one.
+    totals: Block,
     present: Vec<u64>,
     /// Column values of each key, end to end, and how many columns there are.
     keys: Vec<u64>,
@@ -37,7 +39,7 @@ pub struct DumpRow {
     pub table: usize,
     /// The key, in the order of the table's key columns; an event type is a text.
     pub key: Vec<Id>,
-    /// The cells, in the table's order; `None`: a minimum or maximum of nothing.
+    /// The cells, in the table's order; `None`: a minimum or maximum of nothing, and a sketch.
     pub cells: Vec<Option<i128>>,
 }
 
@@ -47,7 +49,7 @@ impl Dump {
             let keys = &keyspaces[table.keyspace];
             let (totals, present) = table.copy();
             Copied {
-                layout: table.layout.clone(),
+                layout: Arc::clone(&table.layout),
                 rows: table.len(),
                 totals,
                 present,
@@ -78,12 +80,12 @@ impl Dump {
 
     fn row(&self, number: usize, key: usize) -> DumpRow {
         let table = &self.tables[number];
-        let words = &table.totals[key * table.layout.words()..][..table.layout.words()];
+        let row = table.totals.row(&table.layout, key);
         let columns = &table.keys[key * table.width..][..table.width];
         DumpRow {
             table: number,
             key: columns.iter().map(|column| self.id(*column)).collect(),
-            cells: (0..table.layout.len()).map(|cell| table.layout.held(words, cell)).collect(),
+            cells: (0..table.layout.len()).map(|cell| table.layout.held(row, cell)).collect(),
         }
     }
 
@@ -132,6 +134,8 @@ mod tests {
         Description {
             summary: String::new(),
             tables: vec![table],
+            properties: Vec::new(),
+            computed: Vec::new(),
             time: false,
             params_schema: serde_json::json!({}),
             result_schema: serde_json::json!({}),

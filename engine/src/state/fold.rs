@@ -6,9 +6,11 @@
 //! Kept folds are bounded in bytes; losing one costs time, never a number.
 
 use super::aggregate::{Parts, ReadError, Values, select};
+use super::block::{Block, Row};
 use super::keyspace::Keyspace;
 use super::plan::{How, PartBy, Plan, weight};
 use super::scan::{Found, Scan};
+use super::sets::Sets;
 use super::table::{Marks, TableState};
 use crate::event::ABSENT;
 use foldhash::fast::RandomState;
@@ -46,6 +48,7 @@ pub(crate) struct Fold {
     /// The measures of all groups, end to end.
     measures: Vec<i128>,
     neutral: Vec<i128>,
+    sets: Sets,
     members: Members,
     total: Total,
 }
@@ -71,8 +74,8 @@ enum Members {
 
 /// The parts over all groups: every row of a read goes through here, so event types are told apart by their code.
 enum Total {
-    /// Words of each code, end to end, and whether it has a row.
-    ByKind(Vec<i64>, Vec<bool>),
+    /// A row for each code, and whether it has one.
+    ByKind(Block, Vec<bool>),
     Parts(Parts),
 }
 
@@ -84,8 +87,9 @@ impl Fold {
     pub(crate) fn new(of: Of<'_>, plan: Plan, bounds: Bounds) -> Result<Fold, ReadError> {
         let scan = Scan { table: of.table, keys: of.keys, groups: plan.groups.as_deref(), bounds, late: of.late };
         let own = plan.group_by.iter().copied().eq(0..of.keys.shape().group);
-        let neutral = of.table.layout.neutral();
-        let measure = |cell: usize| if of.table.layout.adds(cell) { 0 } else { of.table.layout.value(&neutral, cell) };
+        let layout = &of.table.layout;
+        let neutral = Block::neutral(layout);
+        let measure = |cell: usize| if layout.adds(cell) { 0 } else { layout.value(neutral.row(layout, 0), cell) };
         let mut fold = Fold {
             bounds,
             marks: of.table.marks(),
@@ -94,6 +98,7 @@ impl Fold {
             values: Vec::new(),
             measures: Vec::new(),
             neutral: plan.measures.iter().map(|m| measure(m.cell)).collect(),
+            sets: Sets::new(plan.measures.iter().filter(|measure| measure.how == How::Distinct).count()),
             members: if own { Members::Own(Vec::new()) } else { Members::Listed(Vec::new(), Vec::new()) },
             total: Total::new(of, &plan),
             plan,
@@ -108,6 +113,7 @@ impl Fold {
                 fold.add_all(of, keys.into_iter())?;
             }
         }
+        fold.estimate();
         Ok(fold)
     }
 
@@ -118,10 +124,10 @@ impl Fold {
             if n % 4_096 == 0 && (of.late)() {
                 return Err(ReadError::Deadline);
             }
-            if let Some(words) = found.words(of.table, key)
+            if let Some(row) = found.row(of.table, key)
                 && self.plan.matches(of.keys, key)
             {
-                self.add(of, key, words);
+                self.add(of, key, row);
             }
         }
         self.found = found;
@@ -138,21 +144,32 @@ impl Fold {
             return false;
         }
         let marks = std::mem::replace(&mut self.marks, of.table.marks());
-        of.table.since(&marks, self.bounds, |key, words| {
+        let known = of.table.since(&marks, self.bounds, |key, row| {
             let wanted = |named: &Vec<u32>| named.binary_search(&of.keys.group(key)).is_ok();
             if self.plan.groups.as_ref().is_none_or(wanted) {
-                self.found.add(&of.table.layout, key, words);
+                self.found.add(&of.table.layout, key, row);
                 if self.plan.matches(of.keys, key) {
-                    self.add(of, key, words);
+                    self.add(of, key, row);
                 }
             }
-        })
+        });
+        self.estimate();
+        known
+    }
+
+    /// Works out the measures of sets that have grown.
+    fn estimate(&mut self) {
+        let measures = self.plan.measures.iter().enumerate();
+        let sets: Vec<usize> = measures.filter(|(_, m)| m.how == How::Distinct).map(|(n, _)| n).collect();
+        let width = self.neutral.len();
+        let measures = &mut self.measures;
+        self.sets.estimate(|group, n, value| measures[group as usize * width + sets[n]] = value);
     }
 
     /// Adds a row that matches, or what came to one.
     #[inline]
-    fn add(&mut self, of: Of<'_>, key: u32, words: &[i64]) {
-        self.total.add(of, &self.plan, key, words);
+    fn add(&mut self, of: Of<'_>, key: u32, row: Row<'_>) {
+        self.total.add(of, &self.plan, key, row);
         let next = self.values.len() as u32;
         let place = self.index.place(of.keys, &self.plan, key, next);
         if place == next {
@@ -170,9 +187,16 @@ impl Fold {
         }
         let width = self.neutral.len();
         let sums = &mut self.measures[place as usize * width..][..width];
+        let mut sets = 0;
         for (measure, sum) in self.plan.measures.iter().zip(sums) {
-            let value = of.table.layout.value(words, measure.cell);
+            if measure.how == How::Distinct {
+                self.sets.add(place, sets, of.table.layout.sketch(row, measure.cell));
+                sets += 1;
+                continue;
+            }
+            let value = of.table.layout.value(row, measure.cell);
             let weight = match &measure.how {
+                How::Distinct => continue,
                 How::Merge => {
                     *sum = of.table.layout.combine(measure.cell, *sum, value);
                     continue;
@@ -193,9 +217,9 @@ impl Fold {
         &self.measures[group as usize * self.neutral.len()..][..self.neutral.len()]
     }
 
-    /// Words of a key in the range.
-    pub(crate) fn words<'a>(&'a self, of: Of<'a>, key: u32) -> Option<&'a [i64]> {
-        self.found.words(of.table, key)
+    /// The row of a key in the range.
+    pub(crate) fn row<'a>(&'a self, of: Of<'a>, key: u32) -> Option<Row<'a>> {
+        self.found.row(of.table, key)
     }
 
     /// Place in `chosen` and key of every row of a chosen group.
@@ -205,7 +229,7 @@ impl Fold {
             Members::Own(own) => {
                 let keys = places
                     .flat_map(|(place, group)| of.keys.keys_of(own[*group as usize]).map(move |key| (place, key)));
-                let there = |(_, key): &(u32, u32)| self.words(of, *key).is_some() && self.plan.matches(of.keys, *key);
+                let there = |(_, key): &(u32, u32)| self.row(of, *key).is_some() && self.plan.matches(of.keys, *key);
                 keys.filter(there).collect()
             }
             Members::Listed(listed, _) => {
@@ -222,9 +246,9 @@ impl Fold {
         match &self.total {
             Total::ByKind(all, there) => {
                 let mut parts = Parts::default();
-                let kinds = of.keys.kinds().iter().zip(all.chunks_exact(of.table.layout.words()));
-                for ((kind, words), _) in kinds.zip(there).filter(|(_, there)| **there) {
-                    parts.add([*kind, ABSENT, ABSENT], words);
+                let layout = &of.table.layout;
+                for ((n, kind), _) in of.keys.kinds().iter().enumerate().zip(there).filter(|(_, there)| **there) {
+                    parts.add(layout, [*kind, ABSENT, ABSENT], all.row(layout, n));
                 }
                 parts
             }
@@ -245,7 +269,7 @@ impl Fold {
             Members::Listed(listed, there) => (listed.capacity() + there.capacity()) * 8,
         };
         let groups = self.values.capacity() * size_of::<Values>() + self.measures.capacity() * 16;
-        index + members + groups + self.found.memory()
+        index + members + groups + self.sets.memory() + self.found.memory()
     }
 }
 
@@ -299,22 +323,24 @@ impl Total {
         match plan.part_by {
             PartBy::Kind(_) => {
                 let kinds = of.keys.kinds().len();
-                Total::ByKind(of.table.layout.neutral().repeat(kinds), vec![false; kinds])
+                let mut rows = Block::with_capacity(&of.table.layout, kinds);
+                (0..kinds).for_each(|_| rows.push_neutral(&of.table.layout));
+                Total::ByKind(rows, vec![false; kinds])
             }
             PartBy::Columns(_) => Total::Parts(Parts::default()),
         }
     }
 
     #[inline]
-    fn add(&mut self, of: Of<'_>, plan: &Plan, key: u32, words: &[i64]) {
+    fn add(&mut self, of: Of<'_>, plan: &Plan, key: u32, row: Row<'_>) {
         match self {
             Total::ByKind(all, there) => {
                 let kind = of.keys.kind(key);
                 there[kind] = true;
-                of.table.layout.merge(&mut all[kind * words.len()..][..words.len()], words);
+                of.table.layout.merge(&mut all.row_mut(&of.table.layout, kind), row);
             }
             Total::Parts(parts) => {
-                parts.merge(&of.table.layout, select(of.keys.key(key), plan.part_columns()), words);
+                parts.merge(&of.table.layout, select(of.keys.key(key), plan.part_columns()), row);
             }
         }
     }

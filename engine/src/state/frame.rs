@@ -4,12 +4,13 @@
 //! header   format u8 · kind u8 · table u16 · bucket u32 · layout u32 · rows u64 · payload length u32 · crc32 u32
 //! snapshot + floors 3 × i64                                                        (all little-endian)
 //! payload  texts: count, (length, bytes)… · panes: (tier u8, number, row count, rows…)…
-//! row      key columns (integer << 1, or text number << 1 | 1), then the cells
+//! row      key columns (integer << 1, or text number << 1 | 1), then the cells (a sketch: length, bytes)
 //! ```
 //! Numbers in the payload are LEB128. `rows` counts updates before folding: their sum over all buckets must equal what
 //! progress says was applied. Frames cross engines and restarts, so they carry the ids themselves, a text once a frame.
 //! Reading checks everything and never panics; a format it does not know is an error, never skipped.
 
+use super::block::{Block, Row};
 use super::cells::Layout;
 use super::floors::{Floors, PaneId, start};
 use super::varint;
@@ -86,9 +87,9 @@ impl FrameWriter {
 
     /// The cells of the current row.
     #[inline]
-    pub(crate) fn cells(&mut self, layout: &Layout, words: &[i64]) {
+    pub(crate) fn cells(&mut self, layout: &Layout, row: Row<'_>) {
         let base = self.open.map_or(0, |(pane, _)| start(pane));
-        layout.write(words, base, &mut self.open_rows);
+        layout.write(row, base, &mut self.open_rows);
     }
 
     fn close_pane(&mut self) {
@@ -175,12 +176,12 @@ impl<'a> FrameReader<'a> {
         Ok(FrameReader { header, texts, rest, columns, pane: (None, 0), left: 0 })
     }
 
-    /// Reads the next row into `key` and `words`; its pane, or `None` at the end.
+    /// Reads the next row into `key` and `row` (of one row); its pane, or `None` at the end.
     pub(crate) fn next(
         &mut self,
         layout: &Layout,
         key: &mut Vec<KeyValue>,
-        words: &mut [i64],
+        row: &mut Block,
     ) -> Result<Option<PaneId>, FrameError> {
         while self.left == 0 {
             if self.rest.is_empty() {
@@ -189,7 +190,7 @@ impl<'a> FrameReader<'a> {
             self.open_pane().ok_or(FrameError::Damaged("a pane is cut off"))?;
         }
         self.left -= 1;
-        self.take_row(layout, key, words).ok_or(FrameError::Damaged("a row is cut off"))?;
+        self.take_row(layout, key, row).ok_or(FrameError::Damaged("a row is cut off"))?;
         Ok(Some(self.pane))
     }
 
@@ -213,7 +214,7 @@ impl<'a> FrameReader<'a> {
         Some(())
     }
 
-    fn take_row(&mut self, layout: &Layout, key: &mut Vec<KeyValue>, words: &mut [i64]) -> Option<()> {
+    fn take_row(&mut self, layout: &Layout, key: &mut Vec<KeyValue>, row: &mut Block) -> Option<()> {
         key.clear();
         for _ in 0..self.columns {
             let value = varint::take(&mut self.rest)?;
@@ -222,7 +223,10 @@ impl<'a> FrameReader<'a> {
                 (_, text) => KeyValue::Text(usize::try_from(text).ok().filter(|text| *text < self.texts.len())?),
             });
         }
-        layout.read(&mut self.rest, start(self.pane), words)
+        if layout.has_sketches() {
+            row.clear_row(layout);
+        }
+        layout.read(&mut self.rest, start(self.pane), &mut row.row_mut(layout, 0))
     }
 }
 
@@ -287,16 +291,16 @@ mod tests {
                     KeyValue::Text(n) => writer.key(true, *n as u64),
                 }
             }
-            writer.cells(&layout(), words);
+            writer.cells(&layout(), Block::of(words.clone()).row(&layout(), 0));
         }
         writer.finish(header)
     }
 
     fn read(frame: &[u8]) -> Result<(Header, Vec<Row>), FrameError> {
         let mut reader = FrameReader::open(frame, 2)?;
-        let (mut key, mut words, mut rows) = (Vec::new(), vec![0; 2], Vec::new());
-        while let Some(pane) = reader.next(&layout(), &mut key, &mut words)? {
-            rows.push((pane, key.clone(), words.clone()));
+        let (mut key, mut row, mut rows) = (Vec::new(), Block::of(vec![0; 2]), Vec::new());
+        while let Some(pane) = reader.next(&layout(), &mut key, &mut row)? {
+            rows.push((pane, key.clone(), row.words.clone()));
         }
         Ok((reader.header, rows))
     }

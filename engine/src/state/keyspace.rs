@@ -6,11 +6,11 @@
 
 use super::columns::Columns;
 use super::index::{ById, GROUP, Index, hash};
+use super::source::Column as Key;
 use super::texts::Texts;
 use crate::event::ABSENT;
 use foldhash::fast::RandomState;
 use std::hint::black_box;
-use tally_plugin::description::Key;
 
 /// "No key": the row lacks one of the columns.
 pub(crate) const NONE: u32 = u32::MAX;
@@ -250,7 +250,14 @@ impl Keyspace {
             Key::UserId => columns.users.as_slice(),
             Key::ProductId => columns.products.as_slice(),
             Key::EventType => columns.kinds.as_slice(),
+            Key::Property(property) => columns.property(property),
+            Key::Computed(_, n) => columns.computed.get(*n).map_or(&[][..], Vec::as_slice),
         };
+        // What a plugin has not computed (yet) is no key.
+        if self.shape.columns.iter().any(|column| of(column).len() < rows) {
+            out.resize(rows, NONE);
+            return;
+        }
         match self.shape.columns.clone().as_slice() {
             [] => {
                 let key = self.intern(&[], texts);
@@ -274,7 +281,7 @@ impl Keyspace {
                 let (a, b, c) = (of(a), of(b), of(c));
                 self.resolve_rows(rows, |row| [a[row], b[row], c[row]], texts, out);
             }
-            // The description is checked when a plugin is loaded: a column stands in a key once, and there are three.
+            // The description is checked when a plugin is loaded: a key has at most three columns.
             _ => out.resize(rows, NONE),
         }
     }

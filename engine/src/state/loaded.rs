@@ -2,6 +2,8 @@
 //!
 //! Two lots of bounded size; when one is full the older is forgotten, and a read from before it starts anew.
 
+use super::block::{Block, Row};
+use super::cells::Layout;
 use super::floors::PaneId;
 
 /// Rows of a lot.
@@ -19,17 +21,16 @@ pub(crate) struct Loaded {
 #[derive(Default)]
 struct Lot {
     rows: Vec<(PaneId, u32)>,
-    /// Words of all rows, end to end.
-    words: Vec<i64>,
+    content: Block,
 }
 
 impl Loaded {
     /// Notes rows of one pane.
-    pub(crate) fn push(&mut self, pane: PaneId, keys: &[u32], words: &[i64]) {
+    pub(crate) fn push(&mut self, layout: &Layout, pane: PaneId, keys: &[u32], rows: &Block) {
         if self.now.rows.len() + keys.len() > LOT {
             std::mem::swap(&mut self.now, &mut self.before);
             self.now.rows.clear();
-            self.now.words.clear();
+            self.now.content.clear();
             self.filled += 1;
         }
         // More than a lot holds at once is a whole bucket: nobody goes on from before that.
@@ -38,7 +39,7 @@ impl Loaded {
             return;
         }
         self.now.rows.extend(keys.iter().map(|key| (pane, *key)));
-        self.now.words.extend_from_slice(words);
+        self.now.content.append(layout, rows);
     }
 
     /// Up to here.
@@ -51,11 +52,16 @@ impl Loaded {
         self.filled - filled <= 1
     }
 
-    /// Shows what came since a mark that is known: pane, key, words.
-    pub(crate) fn since(&self, (filled, at): (u64, usize), width: usize, mut take: impl FnMut(PaneId, u32, &[i64])) {
+    /// Shows what came since a mark that is known: pane, key, row.
+    pub(crate) fn since(
+        &self,
+        (filled, at): (u64, usize),
+        layout: &Layout,
+        mut take: impl FnMut(PaneId, u32, Row<'_>),
+    ) {
         let mut show = |lot: &Lot, from: usize| {
-            let rows = lot.rows.iter().zip(lot.words.chunks_exact(width)).skip(from);
-            rows.for_each(|((pane, key), words)| take(*pane, *key, words));
+            let rows = lot.rows.iter().enumerate().skip(from);
+            rows.for_each(|(n, (pane, key))| take(*pane, *key, lot.content.row(layout, n)));
         };
         if filled == self.filled {
             show(&self.now, at);
@@ -67,6 +73,6 @@ impl Loaded {
 
     /// Bytes in memory, about.
     pub(crate) fn memory(&self) -> usize {
-        [&self.now, &self.before].map(|lot| lot.rows.capacity() * 24 + lot.words.capacity() * 8).iter().sum()
+        [&self.now, &self.before].map(|lot| lot.rows.capacity() * 24 + lot.content.memory()).iter().sum()
     }
 }

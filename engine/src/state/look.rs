@@ -2,14 +2,16 @@
 //!
 //! It shows what is stored, not what a question would be answered: rows stand in the panes in which frames have them.
 
+use super::block::{Block, Row};
 use super::buckets::Buckets;
 use super::cells::Layout;
 use super::floors::{Floors, PaneId, start};
 use super::frame::{FrameError, FrameReader, KeyValue};
 use super::texts::Texts;
 use std::collections::BTreeMap;
-use tally_plugin::description::{Key, Pane, Table};
-use tally_plugin::read::Id;
+use tally_plugin::description::{Description, Key, Pane, PropertyType, Table};
+use tally_plugin::read::{Id, Scalar};
+use tally_plugin::sketch::Sketch;
 
 /// A frame from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,14 +27,15 @@ pub struct FrameFacts {
 }
 
 /// A row as stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct StoredRow {
     /// The whole key.
     pub key: Vec<Id>,
     /// Resolution and beginning (Unix milliseconds) of its pane; `None`: everything before what is held in panes.
     pub pane: Option<(Pane, i64)>,
-    /// The cells, in the table's order; `None`: a minimum or maximum of nothing.
-    pub cells: Vec<Option<i128>>,
+    /// The cells, in the table's order; of a set about how many values it has, of a histogram how many, of a latest value
+    /// itself. `None`: nothing, but for a sum.
+    pub cells: Vec<Option<Scalar>>,
 }
 
 /// What a frame is.
@@ -42,21 +45,27 @@ pub struct StoredRow {
 pub fn facts(table: &Table, frame: &[u8]) -> Result<FrameFacts, FrameError> {
     let layout = Layout::new(&table.cells);
     let mut reader = FrameReader::open(frame, table.key.len())?;
-    let (mut key, mut words, mut rows) = (Vec::new(), layout.neutral(), 0);
-    while reader.next(&layout, &mut key, &mut words)?.is_some() {
+    let (mut key, mut row, mut rows) = (Vec::new(), Block::neutral(&layout), 0);
+    while reader.next(&layout, &mut key, &mut row)?.is_some() {
         rows += 1;
     }
     let header = &reader.header;
     Ok(FrameFacts { snapshot: header.floors.is_some(), layout: header.layout, updates: header.rows, rows })
 }
 
-/// Texts as the columns of a key: an event type as it is, an id as an integer where it is written like one.
+/// Texts as the columns of a key: an event type and other texts as they are, an id as an integer where it is written like
+/// one. `of`: what declares the table's properties.
 #[must_use]
-pub fn key_of(table: &Table, texts: &[String]) -> Vec<Id> {
-    let id = |(column, text): (&Key, &String)| match text.parse::<u64>() {
-        Ok(number) if *column != Key::EventType && number < 1 << 53 && number.to_string() == *text => {
-            Id::Integer(number)
+pub fn key_of(of: &Description, table: &Table, texts: &[String]) -> Vec<Id> {
+    let is_id = |column: &Key| match column {
+        Key::UserId | Key::ProductId => true,
+        Key::EventType | Key::Computed(_) => false,
+        Key::Property(name) => {
+            of.properties.iter().any(|property| property.name == *name && property.kind == PropertyType::Integer)
         }
+    };
+    let id = |(column, text): (&Key, &String)| match text.parse::<u64>() {
+        Ok(number) if is_id(column) && number < 1 << 53 && number.to_string() == *text => Id::Integer(number),
         _ => Id::Text(text.clone()),
     };
     table.key.iter().zip(texts).map(id).collect()
@@ -86,12 +95,12 @@ pub fn bucket_of(table: &Table, held: &[u32], key: &[Id]) -> Result<u32, FrameEr
 pub fn rows_of(table: &Table, frames: &[Vec<u8>], key: &[Id]) -> Result<Vec<StoredRow>, FrameError> {
     let layout = Layout::new(&table.cells);
     let mut floors = Floors::new(&table.tiers);
-    let mut rows: BTreeMap<(Vec<Id>, PaneId), Vec<i64>> = BTreeMap::new();
-    let (mut found, mut words) = (Vec::new(), layout.neutral());
+    let mut rows: BTreeMap<(Vec<Id>, PaneId), Block> = BTreeMap::new();
+    let (mut found, mut stored) = (Vec::new(), Block::neutral(&layout));
     for frame in frames {
         let mut reader = FrameReader::open(frame, table.key.len())?;
         floors = reader.header.floors.map_or(floors, |stored| floors.max(&stored));
-        while let Some(pane) = reader.next(&layout, &mut found, &mut words)? {
+        while let Some(pane) = reader.next(&layout, &mut found, &mut stored)? {
             let is = |(found, wanted): (&KeyValue, &Id)| match (found, wanted) {
                 (KeyValue::Integer(found), Id::Integer(wanted)) => found == wanted,
                 (KeyValue::Text(found), Id::Text(wanted)) => reader.texts[*found] == wanted.as_bytes(),
@@ -103,14 +112,24 @@ pub fn rows_of(table: &Table, frames: &[Vec<u8>], key: &[Id]) -> Result<Vec<Stor
                     KeyValue::Text(number) => Id::Text(String::from_utf8_lossy(reader.texts[*number]).into_owned()),
                 };
                 let row = rows.entry((found.iter().map(id).collect(), floors.settle(pane)));
-                layout.merge(row.or_insert_with(|| layout.neutral()), &words);
+                let row = row.or_insert_with(|| Block::neutral(&layout));
+                layout.merge(&mut row.row_mut(&layout, 0), stored.row(&layout, 0));
             }
         }
     }
-    let row = |((key, pane), words): ((Vec<Id>, PaneId), Vec<i64>)| StoredRow {
+    let row = |((key, pane), row): ((Vec<Id>, PaneId), Block)| StoredRow {
         key,
         pane: pane.0.map(|tier| (tier, start(pane))),
-        cells: (0..layout.len()).map(|cell| layout.held(&words, cell)).collect(),
+        cells: (0..layout.len()).map(|cell| shown(&layout, row.row(&layout, 0), cell)).collect(),
     };
     Ok(rows.into_iter().map(row).collect())
+}
+
+/// A cell for people.
+fn shown(layout: &Layout, row: Row<'_>, cell: usize) -> Option<Scalar> {
+    match layout.sketch(row, cell) {
+        Some(Sketch::Latest(latest)) => Some(latest.value()),
+        Some(sketch) => Some(Scalar::Integer(sketch.number())),
+        None => layout.held(row, cell).map(Scalar::Integer),
+    }
 }

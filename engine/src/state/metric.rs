@@ -1,10 +1,12 @@
 //! One metric's tables: applying batches, sealing into frames, loading from frames.
 
 use super::CellUpdate;
+use super::block::Block;
 use super::buckets::{Buckets, splits};
 use super::floors::Floors;
 use super::frame::{FrameError, FrameReader, FrameWriter, Header, KeyValue};
 use super::keyspace::{Keyspace, NONE};
+use super::source::{Feed, Sources};
 use super::table::{self, Built, TableState};
 use super::tail::Folded;
 use super::texts::Texts;
@@ -59,24 +61,27 @@ pub(super) struct MetricState {
 }
 
 impl MetricState {
-    pub(super) fn new(tables: &[(Table, usize)], tails_only: bool) -> MetricState {
-        let buckets = tables.iter().map(|(table, _)| Arc::new(Buckets::begun(table))).collect();
-        let tables = tables.iter().map(|(table, keyspace)| TableState::new(table, *keyspace, tails_only)).collect();
+    pub(super) fn new(tables: Vec<(Table, usize, Vec<Feed>)>, tails_only: bool) -> MetricState {
+        let buckets = tables.iter().map(|(table, _, _)| Arc::new(Buckets::begun(table))).collect();
+        let table =
+            |(table, keyspace, feeds): (Table, usize, Vec<Feed>)| TableState::new(&table, keyspace, feeds, tails_only);
+        let tables = tables.into_iter().map(table).collect();
         MetricState { tables, buckets, first: i64::MAX, last: i64::MIN, takes: Vec::new(), tails_only }
     }
 
     pub(super) fn clear(&mut self) {
-        let tables: Vec<(Table, usize)> = self.tables.iter().map(|t| (t.description.clone(), t.keyspace)).collect();
-        *self = MetricState::new(&tables, self.tails_only);
+        let tables = self.tables.iter().map(|t| (t.description.clone(), t.keyspace, t.feeds.clone())).collect();
+        *self = MetricState::new(tables, self.tails_only);
     }
 
     pub(super) fn apply(
         &mut self,
-        batch: &EventBatch,
+        of: Sources<'_>,
         rows: Range<usize>,
         resolved: &[Vec<u32>],
         updates: &[CellUpdate],
     ) -> u64 {
+        let batch = of.batch;
         let times = &batch.times[rows.clone()];
         for time in times {
             self.first = self.first.min(*time);
@@ -92,14 +97,21 @@ impl MetricState {
                 continue;
             }
             counted += if only.is_empty() {
-                table.count(batch.partition, keys, times, |_| true)
+                let counted = table.count(batch.partition, keys, times, |_| true);
+                if !table.feeds.is_empty() {
+                    table.give(of, rows.start, keys, |_| true);
+                }
+                counted
             } else {
                 self.takes.clear();
                 self.takes.extend(batch.kind_names.iter().map(|name| only.iter().any(|only| **only == **name)));
                 let (takes, kinds) = (&self.takes, &batch.kinds[rows.clone()]);
-                table.count(batch.partition, keys, times, |row| {
-                    takes.get(usize::from(kinds[row])).copied().unwrap_or(false)
-                })
+                let takes = |row: usize| takes.get(usize::from(kinds[row])).copied().unwrap_or(false);
+                let counted = table.count(batch.partition, keys, times, takes);
+                if !table.feeds.is_empty() {
+                    table.give(of, rows.start, keys, takes);
+                }
+                counted
             };
         }
         counted + self.apply_updates(batch, rows, resolved, updates)
@@ -200,16 +212,16 @@ impl MetricState {
             table.raise(floors);
         }
         let numbers: Vec<u64> = reader.texts.iter().map(|text| texts.intern(text)).collect();
-        let (mut key, mut values, mut row) = (Vec::new(), Vec::new(), table.layout.neutral());
-        let (mut pane, mut rows, mut words) = (None, Vec::new(), Vec::new());
+        let (mut key, mut values, mut row) = (Vec::new(), Vec::new(), Block::neutral(&table.layout));
+        let (mut pane, mut rows, mut content) = (None, Vec::new(), Block::default());
         loop {
             let next = reader.next(&table.layout, &mut key, &mut row)?;
             if next != pane {
                 if let Some(pane) = pane {
-                    table.restore(pane, &rows, &mut words, keys);
+                    table.restore(pane, &rows, &mut content, keys);
                 }
                 rows.clear();
-                words.clear();
+                content.clear();
                 pane = next;
             }
             let Some((tier, number)) = next else { break };
@@ -219,7 +231,7 @@ impl MetricState {
                 KeyValue::Text(n) => numbers[*n],
             }));
             rows.push(keys.intern(&values, texts));
-            words.extend_from_slice(&row);
+            content.push(&table.layout, row.row(&table.layout, 0));
             if let Some(tier) = tier {
                 self.first = self.first.min(number * tier.millis());
                 self.last = self.last.max(number * tier.millis());
@@ -320,7 +332,6 @@ fn write_frames(
     numbers: &mut FrameTexts,
     out: &mut Vec<SealedFrame>,
 ) {
-    let width = table.layout.words();
     let has_panes = !table.description.tiers.is_empty();
     let mut rows_of: Vec<Vec<(u32, u32)>> = vec![Vec::new(); buckets.leaves().len()];
     for (part, folded) in parts.iter().enumerate() {
@@ -344,7 +355,7 @@ fn write_frames(
                     writer.key(true, in_frame);
                 }
             }
-            writer.cells(&table.layout, &folded.words[row * width..][..width]);
+            writer.cells(&table.layout, folded.rows.row(&table.layout, row));
         }
         // The first frame of a commit accounts for all of its updates: only the sum over all buckets is ever compared.
         let rows = std::mem::take(&mut updates);

@@ -4,11 +4,13 @@
 //! split of the log into batches, seals and frames, the state is the same. It performs no I/O, reads no clock, decides
 //! nothing about progress: which rows a metric takes is told by offsets.
 //!
-//! From the bottom: `varint`, `cells` (a row's words), `texts` (ids as numbers), `index`, `keyspace` (keys as numbers), `tail` →
-//! `run` (rows since the last seal → closed panes), `floors` (retention), `loaded`, `table`, `buckets` (which key where),
-//! `frame`/`compact` (the stored form), `scan`, `plan`, `fold`, `aggregate` (reads), `dump` (a copy), `look` (at stored frames).
+//! From the bottom: `varint`, `cells` and `block` (a row's words and sketches), `source` (columns), `texts` (ids as numbers),
+//! `index`, `keyspace` (keys as numbers), `tail` → `run` (rows since the last seal → closed panes), `floors` (retention),
+//! `loaded`, `table`, `buckets` (which key where), `frame`/`compact` (the stored form), `scan`, `plan`, `fold`, `aggregate`
+//! (reads), `dump` (a copy), `look` (at stored frames).
 
 mod aggregate;
+mod block;
 mod buckets;
 mod cells;
 mod columns;
@@ -26,6 +28,8 @@ mod plan;
 mod radix;
 mod run;
 mod scan;
+mod sets;
+mod source;
 mod table;
 mod tail;
 mod texts;
@@ -37,6 +41,7 @@ mod tests;
 
 pub use aggregate::ReadError;
 pub use buckets::{Buckets, buckets, halves, splits};
+pub use columns::ComputedKeys;
 pub use dump::{Dump, DumpRow};
 pub use frame::FrameError;
 pub use look::{FrameFacts, StoredRow, bucket_of, facts, key_of, rows_of};
@@ -47,6 +52,7 @@ use columns::Columns;
 use keyspace::{Keyspace, Shape};
 use metric::MetricState;
 use parking_lot::Mutex;
+use source::{Column, Sources, feeds};
 use tally_plugin::description::{Description, Table};
 use tally_plugin::read::{ReadAnswer, ReadRequest};
 use texts::Texts;
@@ -108,15 +114,25 @@ impl State {
 
     /// Adds a metric with empty tables.
     pub fn add(&mut self, description: &Description) -> MetricId {
-        let tables: Vec<(Table, usize)> =
-            description.tables.iter().map(|table| (table.clone(), self.keyspace_for(table))).collect();
-        self.metrics.push(MetricState::new(&tables, self.tails_only));
-        MetricId(self.metrics.len() - 1)
+        let number = self.metrics.len();
+        let table = |table: &Table| {
+            let keyspace = self.keyspace_for(table, description, number);
+            (table.clone(), keyspace, feeds(&table.cells, description, number))
+        };
+        let tables = description.tables.iter().map(table).collect();
+        self.metrics.push(MetricState::new(tables, self.tails_only));
+        MetricId(number)
     }
 
-    fn keyspace_for(&mut self, table: &Table) -> usize {
+    fn keyspace_for(&mut self, table: &Table, description: &Description, metric: usize) -> usize {
         let group = if table.group == 0 { table.key.len() } else { table.group };
-        let shape = Shape { columns: table.key.clone(), group };
+        let columns: Vec<Column> = table.key.iter().map(|key| Column::of(key, description, metric)).collect();
+        for column in &columns {
+            if let Column::Property(property) = column {
+                self.columns.want(property);
+            }
+        }
+        let shape = Shape { columns, group };
         let known = self.keyspaces.iter().position(|keyspace| *keyspace.shape() == shape);
         known.unwrap_or_else(|| {
             self.keyspaces.push(Keyspace::new(shape));
@@ -150,6 +166,18 @@ impl State {
         }
     }
 
+    /// Takes over the key columns that a metric's plugin computed for the batch given to `begin`, before `apply`. Without it the
+    /// metric's tables with such keys count nothing of the batch.
+    pub fn compute(&mut self, metric: MetricId, batch: &EventBatch, computed: &[ComputedKeys]) {
+        self.columns.compute(computed, batch.len(), &mut self.texts);
+        let computes = |column: &Column| matches!(column, Column::Computed(of, _) if *of == metric.0);
+        for (keyspace, resolved) in self.keyspaces.iter_mut().zip(&mut self.resolved) {
+            if keyspace.shape().columns.iter().any(computes) {
+                keyspace.resolve(&self.columns, batch.len(), &self.texts, resolved);
+            }
+        }
+    }
+
     /// Counts the rows of a batch (the one given to `begin`) with offset `from` or later for one metric, and merges what
     /// its plugin handed over for them; then the metric stands at `batch.to`. How many table updates that were.
     pub fn apply(&mut self, metric: MetricId, batch: &EventBatch, from: u64, updates: &[CellUpdate]) -> u64 {
@@ -166,15 +194,16 @@ impl State {
         skip: &[u32],
     ) -> u64 {
         let mut start = batch.offsets.partition_point(|offset| *offset < from);
-        let of = &mut self.metrics[metric.0];
+        let (of, sources) =
+            (&mut self.metrics[metric.0], Sources { batch, columns: &self.columns, texts: &self.texts });
         let mut counted = 0;
         for row in skip.iter().map(|row| *row as usize).filter(|row| *row < batch.len()) {
             if start < row {
-                counted += of.apply(batch, start..row, &self.resolved, updates);
+                counted += of.apply(sources, start..row, &self.resolved, updates);
             }
             start = start.max(row + 1);
         }
-        counted + of.apply(batch, start..batch.len(), &self.resolved, updates)
+        counted + of.apply(sources, start..batch.len(), &self.resolved, updates)
     }
 
     /// A table of a metric with more cells than `max`: its name, and how many.

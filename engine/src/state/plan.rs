@@ -7,7 +7,7 @@ use super::aggregate::ReadError;
 use super::keyspace::Keyspace;
 use super::table::TableState;
 use super::texts::Texts;
-use tally_plugin::description::Key;
+use tally_plugin::description::{Key, Merge};
 use tally_plugin::read::{Measure, ReadRequest};
 
 /// A request in terms of this process' numbers.
@@ -42,6 +42,8 @@ pub(crate) struct PlanMeasure {
 #[derive(PartialEq)]
 pub(crate) enum How {
     Merge,
+    /// The estimate of the merged set.
+    Distinct,
     Add,
     /// By the code of the event type.
     AddByKind(Vec<i64>),
@@ -57,7 +59,7 @@ impl Plan {
         request: &ReadRequest,
     ) -> Result<Plan, ReadError> {
         let column = |key: &Key| {
-            let place = keys.shape().columns.iter().position(|column| column == key);
+            let place = table.description.key.iter().position(|column| column == key);
             place.ok_or_else(|| ReadError::Bad(format!("table \"{}\" has no key column {key:?}", request.table)))
         };
         let columns = |keys: &[Key]| keys.iter().map(column).collect::<Result<Vec<_>, _>>();
@@ -100,6 +102,10 @@ impl Plan {
         let cell = cells.iter().position(|cell| cell.name == measure.cell);
         let cell = cell.ok_or_else(|| ReadError::Bad(format!("there is no cell \"{}\"", measure.cell)))?;
         let adds = table.layout.adds(cell);
+        let merge = table.layout.merge_of(cell).filter(|merge| merge.is_sketch());
+        if merge.is_some_and(|merge| merge != Merge::Distinct) {
+            return Err(ReadError::Bad(format!("groups cannot be ranked by cell \"{}\"", measure.cell)));
+        }
         let how = match &measure.weights {
             Some(_) if !adds => {
                 return Err(ReadError::Bad(format!("cell \"{}\" is no sum, so it cannot be weighted", measure.cell)));
@@ -114,6 +120,7 @@ impl Plan {
                 }
             }
             None if adds => How::Add,
+            None if merge.is_some() => How::Distinct,
             None => How::Merge,
         };
         Ok(PlanMeasure { cell, how })

@@ -3,6 +3,7 @@
 //! A run is immutable. Rows are ordered by (group, key); every 32nd row is indexed, so that one group is found by a
 //! binary search and at most 31 rows of decoding. A pane is a few runs whose fold is its content.
 
+use super::block::{Block, Row};
 use super::cells::Layout;
 use super::varint;
 use std::sync::Arc;
@@ -28,18 +29,18 @@ pub(crate) fn place(group: u32, key: u32) -> u64 {
 
 impl Run {
     /// Builds a run from rows in order of their places, each place once.
-    pub(crate) fn build<'a>(layout: &Layout, base: i64, rows: impl Iterator<Item = (u64, &'a [i64])>) -> Run {
+    pub(crate) fn build<'a>(layout: &Layout, base: i64, rows: impl Iterator<Item = (u64, Row<'a>)>) -> Run {
         let mut bytes = Vec::new();
         let mut index = Vec::new();
         let mut count = 0;
         let mut last = 0u64;
-        for (place, words) in rows {
+        for (place, row) in rows {
             if count % STRIDE == 0 {
                 index.push((place, bytes.len() as u32));
                 last = 0;
             }
             put_place(&mut bytes, last, place);
-            layout.write(words, base, &mut bytes);
+            layout.write(row, base, &mut bytes);
             last = place;
             count += 1;
         }
@@ -70,7 +71,7 @@ impl Run {
             at: stride * STRIDE,
             rows: self.len(),
             last: 0,
-            words: layout.neutral(),
+            row: Block::neutral(layout),
         }
     }
 
@@ -88,13 +89,13 @@ pub(crate) struct Rows<'a> {
     at: usize,
     rows: usize,
     last: u64,
-    words: Vec<i64>,
+    row: Block,
 }
 
 impl Rows<'_> {
-    /// The next row: its place and its words.
+    /// The next row and its place.
     #[inline]
-    pub(crate) fn next(&mut self) -> Option<(u64, &[i64])> {
+    pub(crate) fn next(&mut self) -> Option<(u64, Row<'_>)> {
         if self.at == self.rows {
             return None;
         }
@@ -103,10 +104,13 @@ impl Rows<'_> {
         }
         // Both can only be `None` for bytes that `build` did not write.
         let place = take_place(&mut self.bytes, self.last)?;
-        self.layout.read(&mut self.bytes, self.base, &mut self.words)?;
+        if self.layout.has_sketches() {
+            self.row.clear_row(self.layout);
+        }
+        self.layout.read(&mut self.bytes, self.base, &mut self.row.row_mut(self.layout, 0))?;
         self.last = place;
         self.at += 1;
-        Some((place, &self.words))
+        Some((place, self.row.row(self.layout, 0)))
     }
 }
 
@@ -158,38 +162,33 @@ impl Runs {
 
 /// One run with the rows of all, in a pane that starts at `base`.
 pub(crate) fn merge(layout: &Layout, base: i64, runs: &[&Run]) -> Run {
-    let width = layout.words();
     let total = runs.iter().map(|run| run.len()).sum();
     let mut places: Vec<(u64, u32)> = Vec::with_capacity(total);
-    let mut words: Vec<i64> = Vec::with_capacity(total * width);
+    let mut all = Block::with_capacity(layout, total);
     for run in runs {
         let mut rows = run.rows(layout);
         while let Some((place, row)) = rows.next() {
             places.push((place, places.len() as u32));
-            words.extend_from_slice(row);
+            all.push(layout, row);
         }
     }
-    fold_places(layout, base, places, &mut words)
+    fold_places(layout, base, places, &mut all)
 }
 
-/// One run from rows in any order: `places[i] = (place, row)`, the row's words at `words[row * width..]`.
-pub(crate) fn fold_places(layout: &Layout, base: i64, mut places: Vec<(u64, u32)>, words: &mut [i64]) -> Run {
-    let width = layout.words();
+/// One run from rows in any order: `places[i] = (place, number of the row)`.
+pub(crate) fn fold_places(layout: &Layout, base: i64, mut places: Vec<(u64, u32)>, rows: &mut Block) -> Run {
     places.sort_unstable();
     let mut kept: Vec<(u64, u32)> = Vec::with_capacity(places.len());
     for (place, row) in places {
         match kept.last() {
             Some(&(last, into)) if last == place => {
-                let (into, row) = (into as usize * width, row as usize * width);
-                // Rows of one place are sorted by row, so `into` lies before `row`.
-                let (left, right) = words.split_at_mut(row);
-                layout.merge(&mut left[into..into + width], &right[..width]);
+                rows.merge_within(layout, into as usize, row as usize);
             }
             _ => kept.push((place, row)),
         }
     }
-    let words = &*words;
-    Run::build(layout, base, kept.iter().map(|(place, row)| (*place, &words[*row as usize * width..][..width])))
+    let rows = &*rows;
+    Run::build(layout, base, kept.iter().map(|(place, row)| (*place, rows.row(layout, *row as usize))))
 }
 
 #[cfg(test)]
@@ -208,13 +207,15 @@ mod tests {
 
     fn build(rows: &Rows) -> Run {
         let layout = layout();
-        Run::build(&layout, 1_000, rows.iter().map(|((group, key), words)| (place(*group, *key), words.as_slice())))
+        let block = Block::of(rows.values().flatten().copied().collect());
+        let place = |(n, (group, key)): (usize, &(u32, u32))| (place(*group, *key), block.row(&layout, n));
+        Run::build(&layout, 1_000, rows.keys().enumerate().map(place))
     }
 
     fn read(run: &Run) -> Vec<(u64, Vec<i64>)> {
         let layout = layout();
         let mut rows = run.rows(&layout);
-        std::iter::from_fn(|| rows.next().map(|(place, words)| (place, words.to_vec()))).collect()
+        std::iter::from_fn(|| rows.next().map(|(place, row)| (place, row.words.to_vec()))).collect()
     }
 
     fn rows() -> impl Strategy<Value = Rows> {
@@ -235,9 +236,9 @@ mod tests {
             let layout = layout();
             let mut walk = run.rows_from(&layout, place(group, 0));
             let mut found = Vec::new();
-            while let Some((at, words)) = walk.next() {
+            while let Some((at, row)) = walk.next() {
                 if at >> 32 == u64::from(group) {
-                    found.push(words.to_vec());
+                    found.push(row.words.to_vec());
                 }
                 if at >> 32 > u64::from(group) {
                     break;
@@ -250,17 +251,17 @@ mod tests {
         #[test]
         fn pushed_runs_fold_to_one_content(parts in prop::collection::vec(rows(), 1..6)) {
             let layout = layout();
-            let mut expected: BTreeMap<u64, Vec<i64>> = BTreeMap::new();
+            let mut expected: BTreeMap<u64, Block> = BTreeMap::new();
             let mut runs = Runs::default();
             for part in &parts {
                 runs.push(&layout, Arc::new(build(part)));
                 for ((g, k), words) in part {
-                    let row = expected.entry(place(*g, *k)).or_insert_with(|| layout.neutral());
-                    layout.merge(row, words);
+                    let row = expected.entry(place(*g, *k)).or_insert_with(|| Block::neutral(&layout));
+                    layout.merge(&mut row.row_mut(&layout, 0), Block::of(words.clone()).row(&layout, 0));
                 }
             }
             let all: Vec<&Run> = runs.iter().collect();
-            prop_assert_eq!(read(&merge(&layout, 1_000, &all)), expected.into_iter().collect::<Vec<_>>());
+            prop_assert_eq!(read(&merge(&layout, 1_000, &all)), expected.into_iter().map(|(place, row)| (place, row.words)).collect::<Vec<_>>());
         }
     }
 }

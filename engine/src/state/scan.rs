@@ -4,6 +4,7 @@
 //! rows together.
 
 use super::aggregate::{ReadError, first_place};
+use super::block::{Block, Row};
 use super::cells::Layout;
 use super::floors::start;
 use super::fold::Bounds;
@@ -29,8 +30,8 @@ pub(crate) struct Scan<'a> {
     pub(crate) late: &'a dyn Fn() -> bool,
 }
 
-/// Called with a key, the start of its pane (`None` for the open one) and its words there.
-type Visit<'v> = dyn FnMut(u32, Option<i64>, &[i64]) + 'v;
+/// Called with a key, the start of its pane (`None` for the open one) and its row there.
+type Visit<'v> = dyn FnMut(u32, Option<i64>, Row<'_>) + 'v;
 
 impl Scan<'_> {
     /// The cells of each key in the range.
@@ -39,12 +40,11 @@ impl Scan<'_> {
             return Ok(Found::Totals);
         }
         let layout = &self.table.layout;
-        let width = layout.words();
         let slots = match self.groups {
             Some(_) => Slots::Some(HashMap::new()),
             None => Slots::All(vec![u32::MAX; self.keys.len()]),
         };
-        let mut found = Found::Folded { slots, words: Vec::new(), width };
+        let mut found = Found::Folded { slots, rows: Block::default() };
         self.rows(&mut |key, _, row| found.add(layout, key, row))?;
         Ok(found)
     }
@@ -59,9 +59,9 @@ impl Scan<'_> {
             }
         }
         clock.look()?;
-        self.table.unsealed_in(self.bounds, |key, begin, words| {
+        self.table.unsealed_in(self.bounds, |key, begin, row| {
             if self.wanted(self.keys.group(key)) {
-                visit(key, Some(begin), words);
+                visit(key, Some(begin), row);
             }
         });
         Ok(())
@@ -81,24 +81,24 @@ impl Scan<'_> {
         let layout = &self.table.layout;
         let Some(groups) = self.groups.filter(|groups| groups.len() <= SEEK) else {
             let mut rows = run.rows(layout);
-            while let Some((place, words)) = rows.next() {
+            while let Some((place, row)) = rows.next() {
                 clock.tick()?;
                 if self.wanted((place >> 32) as u32) {
-                    visit(place as u32, begin, words);
+                    visit(place as u32, begin, row);
                 }
             }
             return Ok(());
         };
         for group in groups {
             let mut rows = run.rows_from(layout, first_place(*group));
-            while let Some((place, words)) = rows.next() {
+            while let Some((place, row)) = rows.next() {
                 clock.tick()?;
                 let at = (place >> 32) as u32;
                 if at > *group {
                     break;
                 }
                 if at == *group {
-                    visit(place as u32, begin, words);
+                    visit(place as u32, begin, row);
                 }
             }
         }
@@ -160,46 +160,42 @@ pub(crate) enum Found {
     Folded {
         /// By key.
         slots: Slots,
-        /// Words, end to end.
-        words: Vec<i64>,
-        /// Words of a key.
-        width: usize,
+        /// Of the keys.
+        rows: Block,
     },
 }
 
 impl Found {
-    /// Words of a key; `None` where it has no row in the range.
+    /// The row of a key; `None` where it has none in the range.
     #[inline]
-    pub(crate) fn words<'a>(&'a self, table: &'a TableState, key: u32) -> Option<&'a [i64]> {
+    pub(crate) fn row<'a>(&'a self, table: &'a TableState, key: u32) -> Option<Row<'a>> {
         match self {
             Found::Totals => table.total(key),
-            Found::Folded { slots, words, width } => {
-                slots.get(key).map(|slot| &words[slot as usize * width..][..*width])
-            }
+            Found::Folded { slots, rows } => slots.get(key).map(|slot| rows.row(&table.layout, slot as usize)),
         }
     }
 
     /// Adds what lies in the range (totals have it already).
     #[inline]
-    pub(crate) fn add(&mut self, layout: &Layout, key: u32, row: &[i64]) {
-        let Found::Folded { slots, words, width } = self else { return };
-        let next = (words.len() / *width) as u32;
+    pub(crate) fn add(&mut self, layout: &Layout, key: u32, row: Row<'_>) {
+        let Found::Folded { slots, rows } = self else { return };
+        let next = rows.len(layout) as u32;
         let slot = slots.slot(key);
         if *slot == u32::MAX {
             *slot = next;
-            words.extend_from_slice(row);
+            rows.push(layout, row);
         } else {
-            layout.merge(&mut words[*slot as usize * *width..][..*width], row);
+            layout.merge(&mut rows.row_mut(layout, *slot as usize), row);
         }
     }
 
     /// Bytes in memory, about.
     pub(crate) fn memory(&self) -> usize {
-        let Found::Folded { slots, words, .. } = self else { return 0 };
+        let Found::Folded { slots, rows } = self else { return 0 };
         let slots = match slots {
             Slots::All(slots) => slots.capacity() * 4,
             Slots::Some(slots) => slots.capacity() * 9,
         };
-        slots + words.capacity() * 8
+        slots + rows.memory()
     }
 }

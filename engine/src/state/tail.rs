@@ -4,9 +4,11 @@
 //! holds the minute's code (16 bits), the key (32) and the millisecond in the minute (16); a sort by the first two brings
 //! equal keys of a minute together.
 
+use super::block::Block;
 use super::cells::Layout;
 use super::radix;
 use std::collections::HashMap;
+use tally_plugin::sketch::Given;
 
 /// Milliseconds of a minute.
 pub(crate) const MINUTE: i64 = 60_000;
@@ -26,6 +28,9 @@ pub(crate) struct Tail {
 struct Rows {
     rows: Vec<u64>,
     updates: Vec<Update>,
+    /// What columns gave to cells, and the bytes of those that are no number, end to end.
+    values: Vec<Value>,
+    bytes: Vec<u8>,
     /// The minutes that occur, by code; at most 2¹⁶.
     minutes: Vec<i32>,
 }
@@ -36,6 +41,7 @@ pub(crate) struct Mark {
     seals: u64,
     rows: usize,
     updates: usize,
+    values: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -45,13 +51,38 @@ struct Update {
     value: i128,
 }
 
+/// What a column gave to a cell.
+#[derive(Clone, Copy)]
+struct Value {
+    place: u64,
+    cell: u16,
+    noted: Noted,
+}
+
+#[derive(Clone, Copy)]
+enum Noted {
+    Number(i128),
+    Hash(u64),
+    Bucket(i32),
+    /// Start and length of its bytes.
+    Latest(usize, u16),
+}
+
+/// A value that a column gave: key, minute, cell, and what.
+pub(crate) type Valued<'a> = (u32, i32, usize, Given<'a>);
+
+/// An update: key, minute, millisecond in the minute, cell, value.
+pub(crate) type Updated = (u32, i32, i64, usize, i128);
+
+/// The place without the millisecond.
+const ROW: u64 = !0xffff;
+
 /// A folded tail: rows in order of (minute, key), each once.
 #[derive(Default)]
 pub(crate) struct Folded {
     pub(crate) minutes: Vec<i32>,
     pub(crate) keys: Vec<u32>,
-    /// Words of all rows, end to end.
-    pub(crate) words: Vec<i64>,
+    pub(crate) rows: Block,
     /// Updates counted before folding.
     pub(crate) updates: u64,
 }
@@ -80,8 +111,24 @@ impl Tail {
 
     /// Notes one value that a plugin handed over.
     pub(crate) fn push_update(&mut self, key: u32, time: i64, cell: u16, value: i128) {
-        let (code, _) = self.place(time);
-        self.now.updates.push(Update { place: u64::from(code) << 48 | u64::from(key) << 16, cell, value });
+        let (code, millis) = self.place(time);
+        self.now.updates.push(Update { place: u64::from(code) << 48 | u64::from(key) << 16 | millis, cell, value });
+    }
+
+    /// Notes one value that a column of an event (noted before) gives to a cell.
+    pub(crate) fn push_value(&mut self, key: u32, time: i64, cell: u16, given: &Given<'_>) {
+        let (code, millis) = self.place(time);
+        let noted = match given {
+            Given::Number(number) => Noted::Number(*number),
+            Given::Hash(hash) => Noted::Hash(*hash),
+            Given::Bucket(bucket) => Noted::Bucket(*bucket),
+            Given::Latest(_, bytes) => {
+                let start = self.now.bytes.len();
+                self.now.bytes.extend_from_slice(bytes);
+                Noted::Latest(start, bytes.len() as u16)
+            }
+        };
+        self.now.values.push(Value { place: u64::from(code) << 48 | u64::from(key) << 16 | millis, cell, noted });
     }
 
     #[inline]
@@ -110,14 +157,24 @@ impl Tail {
         self.now.rows(0)
     }
 
-    /// Each noted update: key, minute, cell, value.
-    pub(crate) fn updates(&self) -> impl Iterator<Item = (u32, i32, usize, i128)> + '_ {
+    /// Each noted update.
+    pub(crate) fn updates(&self) -> impl Iterator<Item = Updated> + '_ {
         self.now.updates(0)
+    }
+
+    /// Each noted value.
+    pub(crate) fn values(&self) -> impl Iterator<Item = Valued<'_>> + '_ {
+        self.now.values(0)
     }
 
     /// Up to here.
     pub(crate) fn mark(&self) -> Mark {
-        Mark { seals: self.seals, rows: self.now.rows.len(), updates: self.now.updates.len() }
+        Mark {
+            seals: self.seals,
+            rows: self.now.rows.len(),
+            updates: self.now.updates.len(),
+            values: self.now.values.len(),
+        }
     }
 
     /// Whether what came since is still here.
@@ -132,9 +189,15 @@ impl Tail {
     }
 
     /// The updates since a mark that is known.
-    pub(crate) fn updates_since(&self, mark: Mark) -> impl Iterator<Item = (u32, i32, usize, i128)> + '_ {
+    pub(crate) fn updates_since(&self, mark: Mark) -> impl Iterator<Item = Updated> + '_ {
         let (before, now) = if mark.seals == self.seals { (usize::MAX, mark.updates) } else { (mark.updates, 0) };
         self.before.updates(before).chain(self.now.updates(now))
+    }
+
+    /// The values since a mark that is known.
+    pub(crate) fn values_since(&self, mark: Mark) -> impl Iterator<Item = Valued<'_>> + '_ {
+        let (before, now) = if mark.seals == self.seals { (usize::MAX, mark.values) } else { (mark.values, 0) };
+        self.before.values(before).chain(self.now.values(now))
     }
 
     /// Whether what is noted in `other` is what was noted here before the last seal.
@@ -143,6 +206,8 @@ impl Tail {
         !now.rows.is_empty()
             && now.updates.is_empty()
             && before.updates.is_empty()
+            && now.values.is_empty()
+            && before.values.is_empty()
             && before.minutes == now.minutes
             && before.rows == now.rows
     }
@@ -152,15 +217,19 @@ impl Tail {
         let (minutes, codes) = self.in_order_of_time();
         let code = |place: u64| u64::from(codes[(place >> 48) as usize]) << 48;
         let mut rows: Vec<u64> = self.now.rows.iter().map(|row| *row & 0x0000_ffff_ffff_ffff | code(*row)).collect();
-        let place = |update: &Update| update.place & 0x0000_ffff_ffff_0000 | code(update.place);
-        let mut updates: Vec<Update> = self.now.updates.iter().map(|u| Update { place: place(u), ..*u }).collect();
+        let settled = |place: u64| place & 0x0000_ffff_ffff_ffff | code(place);
+        let mut updates: Vec<Update> =
+            self.now.updates.iter().map(|u| Update { place: settled(u.place), ..*u }).collect();
+        let mut values: Vec<Value> = self.now.values.iter().map(|v| Value { place: settled(v.place), ..*v }).collect();
         // The bits that keys and minutes really have, one above the other.
         let key_bits = radix::bits(rows.iter().fold(0, |all, row| all | row >> 16 & 0xffff_ffff));
         let bits = key_bits + radix::bits(minutes.len() as u64);
         radix::sort(&mut rows, bits, |row| row >> 48 << key_bits | row >> 16 & 0xffff_ffff);
         updates.sort_by_key(|update| update.place);
+        values.sort_by_key(|value| value.place);
         let mut folded = Folded { updates: self.len() as u64, ..Folded::default() };
-        fold_rows(layout, &minutes, &rows, &updates, &mut folded);
+        let given = |value: &Value| self.now.given(value, i64::from(minutes[(value.place >> 48) as usize]) * MINUTE);
+        fold_rows(layout, &minutes, &rows, &updates, &values, &given, &mut folded);
         folded
     }
 
@@ -169,6 +238,8 @@ impl Tail {
         std::mem::swap(&mut self.now, &mut self.before);
         self.now.rows.clear();
         self.now.updates.clear();
+        self.now.values.clear();
+        self.now.bytes.clear();
         self.now.minutes.clear();
         self.codes.clear();
         self.last = None;
@@ -194,7 +265,7 @@ impl Tail {
 
 impl Folded {
     /// Brings the rows of each minute into the order of `groups` (of its row); those of a group keep theirs.
-    pub(crate) fn order_by(&mut self, groups: &[u32], width: usize) {
+    pub(crate) fn order_by(&mut self, groups: &[u32], layout: &Layout) {
         // Keys that are their own groups.
         if groups == self.keys {
             return;
@@ -208,12 +279,12 @@ impl Folded {
         });
         let mut rows: Vec<(u64, u32)> = rows.collect();
         radix::sort(&mut rows, group_bits + radix::bits(minute), |(place, _)| *place);
-        let (old, old_keys) = (std::mem::take(&mut self.words), std::mem::take(&mut self.keys));
-        self.words.reserve_exact(old.len());
+        let (old, old_keys) = (std::mem::take(&mut self.rows), std::mem::take(&mut self.keys));
+        self.rows = Block::with_capacity(layout, old_keys.len());
         self.keys.reserve_exact(old_keys.len());
         for &(_, row) in &rows {
             self.keys.push(old_keys[row as usize]);
-            self.words.extend_from_slice(&old[row as usize * width..][..width]);
+            self.rows.push(layout, old.row(layout, row as usize));
         }
     }
 }
@@ -224,39 +295,69 @@ impl Rows {
         rows.iter().map(|row| ((row >> 16) as u32, self.minutes[(row >> 48) as usize], (row & 0xffff) as i64))
     }
 
-    fn updates(&self, from: usize) -> impl Iterator<Item = (u32, i32, usize, i128)> + '_ {
+    fn updates(&self, from: usize) -> impl Iterator<Item = Updated> + '_ {
         let updates = self.updates.get(from..).unwrap_or_default();
-        updates
-            .iter()
-            .map(|u| ((u.place >> 16) as u32, self.minutes[(u.place >> 48) as usize], usize::from(u.cell), u.value))
+        updates.iter().map(|u| {
+            let (key, minute) = ((u.place >> 16) as u32, self.minutes[(u.place >> 48) as usize]);
+            (key, minute, (u.place & 0xffff) as i64, usize::from(u.cell), u.value)
+        })
+    }
+
+    fn values(&self, from: usize) -> impl Iterator<Item = Valued<'_>> + '_ {
+        let values = self.values.get(from..).unwrap_or_default();
+        values.iter().map(|value| {
+            let minute = self.minutes[(value.place >> 48) as usize];
+            let given = self.given(value, i64::from(minute) * MINUTE);
+            ((value.place >> 16) as u32, minute, usize::from(value.cell), given)
+        })
+    }
+
+    fn given(&self, value: &Value, minute: i64) -> Given<'_> {
+        match value.noted {
+            Noted::Number(number) => Given::Number(number),
+            Noted::Hash(hash) => Given::Hash(hash),
+            Noted::Bucket(bucket) => Given::Bucket(bucket),
+            Noted::Latest(start, length) => {
+                let bytes = self.bytes.get(start..start + usize::from(length)).unwrap_or_default();
+                Given::Latest(minute + (value.place & 0xffff) as i64, bytes)
+            }
+        }
     }
 
     fn memory(&self) -> usize {
-        self.rows.capacity() * 8 + self.updates.capacity() * size_of::<Update>()
+        let values = self.values.capacity() * size_of::<Value>() + self.bytes.capacity();
+        self.rows.capacity() * 8 + self.updates.capacity() * size_of::<Update>() + values
     }
 }
 
-/// `rows` and `updates` in order of their places, the milliseconds apart; codes of minutes as in `minutes`.
-fn fold_rows(layout: &Layout, minutes: &[i32], rows: &[u64], updates: &[Update], out: &mut Folded) {
+/// `rows`, `updates` and `values` (each of an event that is in `rows`) in order of their places, the milliseconds of rows apart;
+/// codes of minutes as in `minutes`.
+fn fold_rows<'a>(
+    layout: &Layout,
+    minutes: &[i32],
+    rows: &[u64],
+    updates: &[Update],
+    values: &[Value],
+    given: &dyn Fn(&Value) -> Given<'a>,
+    out: &mut Folded,
+) {
     let sums_time = layout.reads_time();
     let distinct = rows.chunk_by(|a, b| a >> 16 == b >> 16).count();
-    out.words.reserve(distinct * layout.words());
+    out.rows = Block::with_capacity(layout, distinct);
     out.minutes.reserve(distinct);
     out.keys.reserve(distinct);
-    let (mut at, mut update) = (0, 0);
+    let (mut at, mut update, mut value) = (0, 0, 0);
     while at < rows.len() || update < updates.len() {
-        let here = rows.get(at).map(|row| row & !0xffff);
-        let there = updates.get(update).map(|update| update.place);
+        let here = rows.get(at).map(|row| row & ROW);
+        let there = updates.get(update).map(|update| update.place & ROW);
         let Some(place) = here.into_iter().chain(there).min() else { break };
         let start = at;
-        while at < rows.len() && rows[at] & !0xffff == place {
+        while at < rows.len() && rows[at] & ROW == place {
             at += 1;
         }
         let minute = minutes[(place >> 48) as usize];
-        let word = out.words.len();
-        out.words.resize(word + layout.words(), 0);
-        let row = &mut out.words[word..];
-        layout.clear(row);
+        out.rows.push_neutral(layout);
+        let row = &mut out.rows.row_mut(layout, out.keys.len());
         if at > start {
             let base = i64::from(minute) * MINUTE;
             let same = &rows[start..at];
@@ -268,9 +369,14 @@ fn fold_rows(layout: &Layout, minutes: &[i32], rows: &[u64], updates: &[Update],
             let sum = if sums_time { same.iter().map(millis).sum() } else { 0 };
             layout.feed(row, same.len() as i64, base + first, base + last, sum);
         }
-        while let Some(next) = updates.get(update).filter(|update| update.place == place) {
-            layout.update(row, usize::from(next.cell), next.value);
+        let time = |place: u64| i64::from(minute) * MINUTE + (place & 0xffff) as i64;
+        while let Some(next) = updates.get(update).filter(|update| update.place & ROW == place) {
+            layout.update(row, usize::from(next.cell), time(next.place), next.value);
             update += 1;
+        }
+        while let Some(next) = values.get(value).filter(|value| value.place & ROW == place) {
+            layout.give(row, usize::from(next.cell), &given(next));
+            value += 1;
         }
         out.minutes.push(minute);
         out.keys.push((place >> 16) as u32);
@@ -278,44 +384,5 @@ fn fold_rows(layout: &Layout, minutes: &[i32], rows: &[u64], updates: &[Update],
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use std::collections::BTreeMap;
-    use tally_plugin::description::{Cell, From, Merge};
-
-    fn layout() -> Layout {
-        let cell = |merge, from| Cell { name: "c".into(), merge, from };
-        Layout::new(&[
-            cell(Merge::Sum, From::One),
-            cell(Merge::Min, From::EventTime),
-            cell(Merge::Max, From::EventTime),
-            cell(Merge::Sum, From::Update),
-        ])
-    }
-
-    proptest! {
-        /// The fold equals merging event by event.
-        #[test]
-        fn folds_like_one_by_one(events in prop::collection::vec((0..5u32, -400_000..400_000i64, any::<i64>(), any::<bool>()), 0..200)) {
-            let layout = layout();
-            let mut tail = Tail::default();
-            let mut expected: BTreeMap<(i32, u32), Vec<i64>> = BTreeMap::new();
-            for (key, time, value, updates) in events {
-                let row = expected.entry((time.div_euclid(MINUTE) as i32, key)).or_insert_with(|| layout.neutral());
-                tail.push(key, time);
-                layout.feed(row, 1, time, time, i128::from(time));
-                if updates {
-                    tail.push_update(key, time, 3, i128::from(value));
-                    layout.update(row, 3, i128::from(value));
-                }
-            }
-            let folded = tail.folded(&layout);
-            let places: Vec<(i32, u32)> = folded.minutes.iter().copied().zip(folded.keys.iter().copied()).collect();
-            prop_assert_eq!(places, expected.keys().copied().collect::<Vec<_>>());
-            prop_assert_eq!(folded.words, expected.into_values().flatten().collect::<Vec<_>>());
-            tail.clear();
-            prop_assert_eq!(tail.len(), 0);
-        }
-    }
-}
+#[path = "tail_tests.rs"]
+mod tests;

@@ -58,6 +58,8 @@ fn description() -> Description {
     Description {
         summary: String::new(),
         tables: vec![activity, bought],
+        properties: vec![],
+        computed: vec![],
         time: true,
         params_schema: serde_json::json!({}),
         result_schema: serde_json::json!({}),
@@ -165,7 +167,7 @@ fn requests() -> impl Strategy<Value = ReadRequest> {
     }));
     let step = prop::option::of(prop::sample::select(vec![HOUR, 6 * HOUR, 24 * HOUR]));
     (range, only, columns(), columns(), rank, step).prop_map(|((from, to), only, group_by, part_by, rank, step_ms)| {
-        ReadRequest { table: "activity".into(), from, to, only, group_by, part_by, rank, step_ms }
+        ReadRequest { table: "activity".into(), from, to, only, group_by, part_by, rank, step_ms, quantiles: vec![] }
     })
 }
 
@@ -177,13 +179,15 @@ fn recount(events: &[Event], request: &ReadRequest) -> ReadAnswer {
         Key::UserId => user_id(event.user),
         Key::ProductId => Id::Integer(event.product),
         Key::EventType => Id::Text(KINDS[usize::from(event.kind)].into()),
+        Key::Property(_) | Key::Computed(_) => panic!("there are none here"),
     };
     let ids = |event: &Event, keys: &[Key]| keys.iter().map(|key| id(event, key)).collect::<Vec<_>>();
     let add = |parts: &mut Parts, key: Vec<Id>, time: i64| {
         let cells = parts.entry(key).or_insert(vec![0, i128::MAX, i128::MIN]);
         *cells = vec![cells[0] + 1, cells[1].min(time.into()), cells[2].max(time.into())];
     };
-    let list = |parts: Parts| parts.into_iter().map(|(key, cells)| Part { key, cells }).collect::<Vec<_>>();
+    let list =
+        |parts: Parts| parts.into_iter().map(|(key, cells)| Part { key, cells, ..Part::default() }).collect::<Vec<_>>();
     let mut total = Parts::new();
     let mut groups: BTreeMap<Vec<Id>, (Parts, BTreeMap<i64, Parts>)> = BTreeMap::new();
     for event in events {
@@ -233,13 +237,13 @@ fn rows(table: u16, snapshot: &[u8]) -> std::collections::BTreeSet<String> {
     let table = &description().tables[usize::from(table)];
     let layout = cells::Layout::new(&table.cells);
     let mut reader = frame::FrameReader::open(snapshot, table.key.len()).expect("a snapshot");
-    let (mut key, mut words, mut rows) = (Vec::new(), layout.neutral(), std::collections::BTreeSet::new());
-    while let Some(pane) = reader.next(&layout, &mut key, &mut words).expect("a row") {
+    let (mut key, mut row, mut rows) = (Vec::new(), block::Block::neutral(&layout), std::collections::BTreeSet::new());
+    while let Some(pane) = reader.next(&layout, &mut key, &mut row).expect("a row") {
         let text = |value: &frame::KeyValue| match value {
             frame::KeyValue::Integer(n) => n.to_string(),
             frame::KeyValue::Text(n) => String::from_utf8_lossy(reader.texts[*n]).into_owned(),
         };
-        rows.insert(format!("{pane:?} {:?} {words:?}", key.iter().map(text).collect::<Vec<_>>()));
+        rows.insert(format!("{pane:?} {:?} {row:?}", key.iter().map(text).collect::<Vec<_>>()));
     }
     rows
 }

@@ -9,13 +9,15 @@
 //!
 //! `tally plugin check` holds a built file to the same laws.
 
-use super::events::{Event, Random, day_of_events, odd_events, random_events};
+use super::cell::{CellState, Raw};
+use super::events::{Event, Random, add_properties, day_of_events, odd_events, random_events};
 use super::question::ask;
 use super::state::{FAILED, State};
 use super::subject::Subject;
 use crate::ask::Refusal;
-use crate::description::From;
+use crate::description::{From, Merge};
 use crate::metric::{self, Metric};
+use crate::read::Id;
 use serde_json::{Value, json};
 
 /// Checks a value against a JSON Schema.
@@ -97,6 +99,13 @@ fn for_seeds(law: impl Fn(Random) -> Result<(), String>) -> Result<(), String> {
     (0..SEEDS).try_for_each(|seed| law(Random(seed)).map_err(|how| format!("seed {seed}: {how}")))
 }
 
+/// Random events with random values of the properties that a metric declares.
+fn logged<S: Subject>(of: &State<S>, random: &mut Random, count: usize) -> Vec<Event> {
+    let mut events = random_events(random, count);
+    add_properties(random, &of.description().properties, &mut events);
+    events
+}
+
 fn same<T: PartialEq>(a: &T, b: &T, otherwise: &str) -> Result<(), String> {
     if a == b { Ok(()) } else { Err(otherwise.into()) }
 }
@@ -115,18 +124,20 @@ fn examples(trial: &Trial<'_>) -> Held {
     answered(&state, trial.check, "before the first event")?;
     state.feed(&day_of_events())?;
     answered(&state, trial.check, "over a day of events")?;
-    state.feed(&random_events(&mut Random(1), 300))?;
+    let events = logged(&state, &mut Random(1), 300);
+    state.feed(&events)?;
     answered(&state, trial.check, "over random events")?;
     Ok(format!("{} examples answered, before the first event too", state.description().examples.len()))
 }
 
 fn purity(trial: &Trial<'_>) -> Held {
+    let empty = trial.empty()?;
     for_seeds(|mut random| {
-        let events = random_events(&mut random, 60);
+        let events = logged(&empty, &mut random, 60);
         let used = trial.counted(&events)?;
-        let once = used.deltas(&events)?;
-        same(&once, &used.deltas(&events)?, "the same batch twice gives different deltas")?;
-        same(&once, &trial.empty()?.deltas(&events)?, "deltas depend on what was counted before")?;
+        let once = used.updated(&events)?;
+        same(&once, &used.updated(&events)?, "the same batch twice gives different deltas")?;
+        same(&once, &trial.empty()?.updated(&events)?, "deltas depend on what was counted before")?;
         same(&used.deltas(&[])?, &vec![], "an empty batch gives deltas")
     })?;
     let (used, other) = (trial.counted(&day_of_events())?, trial.counted(&day_of_events())?);
@@ -140,8 +151,9 @@ fn purity(trial: &Trial<'_>) -> Held {
 }
 
 fn split(trial: &Trial<'_>) -> Held {
+    let empty = trial.empty()?;
     for_seeds(|mut random| {
-        let events = random_events(&mut random, 60);
+        let events = logged(&empty, &mut random, 60);
         let (whole, mut cut, mut rest) = (trial.counted(&events)?, trial.empty()?, events.as_slice());
         while !rest.is_empty() {
             let (batch, after) = rest.split_at(1 + random.below(rest.len() as u64) as usize);
@@ -154,8 +166,9 @@ fn split(trial: &Trial<'_>) -> Held {
 }
 
 fn order(trial: &Trial<'_>) -> Held {
+    let empty = trial.empty()?;
     for_seeds(|mut random| {
-        let mut events = random_events(&mut random, 60);
+        let mut events = logged(&empty, &mut random, 60);
         let whole = trial.counted(&events)?;
         for n in (1..events.len()).rev() {
             events.swap(n, random.below(n as u64 + 1) as usize);
@@ -168,26 +181,52 @@ fn order(trial: &Trial<'_>) -> Held {
 fn merges(trial: &Trial<'_>) -> Held {
     let (state, mut random) = (trial.empty()?, Random(7));
     let cells: Vec<_> = state.description().tables.iter().flat_map(|table| &table.cells).collect();
+    let fed = !state.deltas(&[day_of_events(), logged(&state, &mut random, 60)].concat())?.is_empty();
     for cell in &cells {
         let of = |how: &str| format!("cell {}: {how}", cell.name);
+        let merged = |a: &CellState, b: &CellState| {
+            let mut all = a.clone();
+            all.merge(cell.merge, b);
+            all.bytes()
+        };
+        let whole = |a: &CellState, b: &CellState, c: &CellState| {
+            let mut all = a.clone();
+            all.merge(cell.merge, b);
+            merged(&all, c)
+        };
         for _ in 0..SEEDS {
-            let mut value = || i128::from(random.below(1 << 40)) - (1 << 39);
-            let (a, b, c, merge) = (value(), value(), value(), cell.merge);
-            same(&merge.of(a, b), &merge.of(b, a), &of("its merge is not commutative"))?;
-            same(&merge.of(merge.of(a, b), c), &merge.of(a, merge.of(b, c)), &of("its merge is not associative"))?;
-            same(&merge.of(merge.identity(), a), &a, &of("its merge has no identity"))?;
+            let [a, b, c] = [(); 3].map(|()| some_cell(cell.merge, &mut random));
+            same(&merged(&a, &b), &merged(&b, &a), &of("its merge is not commutative"))?;
+            // With the above, (b + c) + a is a + (b + c).
+            same(&whole(&a, &b, &c), &whole(&b, &c, &a), &of("its merge is not associative"))?;
+            same(&merged(&CellState::empty(cell.merge), &a), &a.bytes(), &of("its merge has no identity"))?;
         }
-        let fed_by_host = matches!(cell.from, From::One | From::EventTime);
-        if !fed_by_host && state.deltas(&day_of_events())?.is_empty() {
+        if cell.from == From::Update && !fed {
             return Err(of("update never feeds it"));
         }
     }
     Ok(format!("{} cells", cells.len()))
 }
 
+/// A cell that some values were given to.
+fn some_cell(merge: Merge, random: &mut Random) -> CellState {
+    let mut cell = CellState::empty(merge);
+    for _ in 0..1 + random.below(6) {
+        let number = Raw::Number(i128::from(random.below(1 << 40)) - (1 << 39));
+        let text = Raw::Id(Id::Text(format!("text {}", random.below(9))));
+        let raw = if random.below(3) == 0 && matches!(merge, Merge::Distinct | Merge::Latest) { text } else { number };
+        let given = CellState::of(merge, &raw, random.below(5) as i64);
+        given.iter().for_each(|given| cell.merge(merge, given));
+    }
+    cell
+}
+
 fn odd(trial: &Trial<'_>) -> Held {
+    let empty = trial.empty()?;
     for_seeds(|mut random| {
-        let state = trial.counted(&odd_events(&mut random, 200))?;
+        let mut events = odd_events(&mut random, 200);
+        add_properties(&mut random, &empty.description().properties, &mut events);
+        let state = trial.counted(&events)?;
         answered(&state, trial.check, "over odd events")
     })?;
     Ok(format!("{} of them counted and asked for", SEEDS * 200))

@@ -1,8 +1,11 @@
 //! Events for tests: by hand, a known day, and random ones.
 
-use crate::abi::{Columns, Parts, with_columns};
+use super::cell::{self, Raw};
+use crate::abi::{Columns, Parts, PropertyParts, with_columns};
+use crate::description::{Property, PropertyType};
 use crate::read::Id;
 use jiff::Timestamp;
+use serde_json::{Value, json};
 
 /// An event as a test writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +18,17 @@ pub struct Event {
     pub event_type: String,
     /// Unix milliseconds.
     pub time: i64,
+    /// Further properties: pointer and value.
+    pub properties: Vec<(String, Value)>,
+}
+
+impl Event {
+    /// With a further property, where this pointer leads.
+    #[must_use]
+    pub fn with(mut self, pointer: &str, value: impl Into<Value>) -> Event {
+        self.properties.push((pointer.into(), value.into()));
+        self
+    }
 }
 
 /// An event with integer ids, at an RFC 3339 time.
@@ -24,7 +38,8 @@ pub struct Event {
 #[must_use]
 pub fn event(user: u64, product: u64, event_type: &str, time: &str) -> Event {
     let time = moment(time).unwrap_or_else(|fault| panic!("{time}: {fault}"));
-    Event { user: Some(Id::Integer(user)), product: Some(Id::Integer(product)), event_type: event_type.into(), time }
+    let (user, product) = (Some(Id::Integer(user)), Some(Id::Integer(product)));
+    Event { user, product, event_type: event_type.into(), time, properties: Vec::new() }
 }
 
 /// RFC 3339 as Unix milliseconds.
@@ -86,8 +101,33 @@ pub fn random_events(random: &mut Random, count: usize) -> Vec<Event> {
             product: id(random),
             event_type: types[random.below(types.len() as u64) as usize].into(),
             time: 1_767_139_200_000 + random.below(2 * 86_400_000) as i64,
+            properties: Vec::new(),
         })
         .collect()
+}
+
+/// Gives random events random values of these properties: right ones, few so that rows meet, absent ones, and values of any
+/// other type.
+pub fn add_properties(random: &mut Random, properties: &[Property], events: &mut [Event]) {
+    for event in events {
+        for property in properties {
+            let n = random.below(7);
+            let value = match (random.below(8), property.kind) {
+                (0, _) => continue,
+                (1, _) => [json!(null), json!("x"), json!(-1.5), json!(true), json!([1]), json!({"a": 1})]
+                    [n as usize % 6]
+                    .clone(),
+                (_, PropertyType::Text) => json!(format!("text {n}")),
+                (_, PropertyType::Integer) => json!(n as i64 * 1_000 - 2_000),
+                (_, PropertyType::Float) => json!(n as f64 * 0.75 - 1.0),
+                (2, PropertyType::Decimal(_)) => json!(format!("{n}.25")),
+                (_, PropertyType::Decimal(_)) => json!(n as f64 * 3.25),
+                (_, PropertyType::Bool) => json!(n.is_multiple_of(2)),
+                (_, PropertyType::Time) => json!(1_767_139_200_000_u64 + n),
+            };
+            event.properties.push((property.pointer.clone(), value));
+        }
+    }
 }
 
 /// Events that decode accepts and hardly anybody thinks of: ids and types at the ends of their ranges, times from year 0 to
@@ -123,8 +163,8 @@ pub fn odd_events(random: &mut Random, count: usize) -> Vec<Event> {
     events
 }
 
-/// Calls `f` with events as the columns of one batch, as the host hands them over.
-pub fn as_columns<T>(events: &[Event], f: impl FnOnce(&Columns<'_>) -> T) -> T {
+/// Calls `f` with events as the columns of one batch, as the host hands them over; `properties`: the declared ones.
+pub fn as_columns<T>(events: &[Event], properties: &[Property], f: impl FnOnce(&Columns<'_>) -> T) -> T {
     let (mut kind_names, mut text_bytes, mut text_ends) = (Vec::<Box<str>>::new(), Vec::new(), Vec::new());
     let mut kinds = Vec::new();
     for event in events {
@@ -149,6 +189,33 @@ pub fn as_columns<T>(events: &[Event], f: impl FnOnce(&Columns<'_>) -> T) -> T {
     let users = column(events.iter().map(|event| &event.user).collect());
     let products = column(events.iter().map(|event| &event.product).collect());
     let times: Vec<i64> = events.iter().map(|event| event.time).collect();
+    let mut read: Vec<(Vec<u8>, Vec<u64>, Vec<i64>)> = Vec::new();
+    for property in properties {
+        let (mut present, mut low, mut high) = (Vec::new(), Vec::new(), Vec::new());
+        for event in events {
+            let (there, value) = match cell::value(property, event) {
+                Some(Raw::Id(id)) => {
+                    text_bytes.extend_from_slice(id.text().as_bytes());
+                    text_ends.push(text_bytes.len() as u32);
+                    (1, text_ends.len() as i128 - 1)
+                }
+                Some(Raw::Number(number)) => (1, number),
+                Some(Raw::Float(float)) => (1, float.to_bits().into()),
+                None => (0, 0),
+            };
+            present.push(there);
+            low.push(value as u64);
+            if matches!(property.kind, PropertyType::Decimal(_)) {
+                high.push((value >> 64) as i64);
+            }
+        }
+        read.push((present, low, high));
+    }
+    let properties: Vec<PropertyParts<'_>> = properties
+        .iter()
+        .zip(&read)
+        .map(|(property, (present, low, high))| PropertyParts { kind: property.kind, present, low, high })
+        .collect();
     with_columns(
         Parts {
             users: &users,
@@ -158,6 +225,7 @@ pub fn as_columns<T>(events: &[Event], f: impl FnOnce(&Columns<'_>) -> T) -> T {
             kind_names: &kind_names,
             text_bytes: &text_bytes,
             text_ends: &text_ends,
+            properties: &properties,
         },
         f,
     )

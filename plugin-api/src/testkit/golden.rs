@@ -18,6 +18,7 @@ use super::question::ask;
 use super::state::State;
 use super::subject::Subject;
 use crate::ask::Refusal;
+use crate::description::Description;
 use crate::metric::Metric;
 use crate::read::Id;
 use serde_json::{Value, json};
@@ -28,7 +29,8 @@ const MINUTE: i64 = 60_000;
 /// A case, read.
 #[derive(Clone, Debug)]
 pub struct Golden {
-    events: Vec<Event>,
+    /// With the text of each, for the properties that a metric declares.
+    events: Vec<(Event, Value)>,
     questions: Vec<Value>,
 }
 
@@ -55,7 +57,8 @@ impl Golden {
             if value.get("event_id").is_some_and(|id| !seen.insert(id.to_string())) {
                 continue;
             }
-            read.push(event(&value).map_err(|fault| format!("events.ndjson:{line}: {fault}"))?);
+            let event = event(&value).map_err(|fault| format!("events.ndjson:{line}: {fault}"))?;
+            read.push((event, value));
         }
         let questions: Vec<Value> =
             lines("questions.ndjson", questions)?.into_iter().map(|(_, params)| params).collect();
@@ -71,8 +74,9 @@ impl Golden {
     /// A sentence: it cannot count the events.
     pub fn answers<S: Subject>(&self, metric: S) -> Result<Vec<Value>, String> {
         let mut state = State::of(metric);
-        state.feed(&self.events)?;
-        let last = self.events.iter().map(|event| event.time).max().unwrap_or_default();
+        let events: Vec<Event> = self.events.iter().map(|event| with_properties(event, state.description())).collect();
+        state.feed(&events)?;
+        let last = events.iter().map(|event| event.time).max().unwrap_or_default();
         let now = (last.div_euclid(MINUTE) + 1) * MINUTE;
         let description = state.description();
         let asked = |params: &Value| {
@@ -187,7 +191,19 @@ fn event(value: &Value) -> Result<Event, String> {
         Some(number) => number.as_i64().ok_or_else(|| format!("timestamp {number} is no time"))?,
         None => return Err("timestamp is missing".into()),
     };
-    Ok(Event { user: id("user_id")?, product: id("product_id")?, event_type: event_type.into(), time })
+    let (user, product) = (id("user_id")?, id("product_id")?);
+    Ok(Event { user, product, event_type: event_type.into(), time, properties: Vec::new() })
+}
+
+/// An event with the properties that its text has where a description says.
+fn with_properties((event, text): &(Event, Value), of: &Description) -> Event {
+    let mut event = event.clone();
+    for property in &of.properties {
+        if let Some(value) = text.pointer(&property.pointer) {
+            event.properties.push((property.pointer.clone(), value.clone()));
+        }
+    }
+    event
 }
 
 #[cfg(test)]

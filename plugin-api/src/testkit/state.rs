@@ -1,12 +1,13 @@
 //! State as a map: every minute of every row, for ever.
 
+use super::cell::{CellState, Raw, fed, key_column};
 use super::events::{Event, as_columns};
 use super::execute::execute;
 use super::question::Question;
 use super::subject::Subject;
-use crate::abi::{DeltaBuffer, RawDelta};
+use crate::abi::{DeltaBuffer, KeyColumn, RawDelta};
 use crate::ask::{Refusal, Reply, Warning};
-use crate::description::{Description, From, Key, Merge, Table};
+use crate::description::{Description, From, Merge, Table};
 use crate::metric::{self, Metric};
 use crate::read::{Id, ReadAnswer, ReadRequest};
 use serde_json::Value;
@@ -15,7 +16,10 @@ use std::collections::BTreeMap;
 const MINUTE: i64 = 60_000;
 
 /// The rows of one table: by key and by start of the minute, the cells in the order of the declaration.
-pub type TableState = BTreeMap<(Vec<Id>, i64), Vec<i128>>;
+pub type TableState = BTreeMap<(Vec<Id>, i64), Vec<CellState>>;
+
+/// Of each event its key in a computed column.
+pub type Keys = Vec<Option<String>>;
 
 /// A metric with all that it has counted.
 pub struct State<M> {
@@ -60,11 +64,24 @@ impl<M: Subject> State<M> {
     /// What `update` makes of these events as one batch.
     ///
     /// # Errors
-    /// A sentence: it failed.
+    /// As [`State::updated`].
     pub fn deltas(&self, events: &[Event]) -> Result<Vec<RawDelta>, String> {
+        self.updated(events).map(|(deltas, _)| deltas)
+    }
+
+    /// What `update` makes of these events as one batch: deltas, and for each computed column the key of each event.
+    ///
+    /// # Errors
+    /// A sentence: it failed, or handed over key columns that are none.
+    pub fn updated(&self, events: &[Event]) -> Result<(Vec<RawDelta>, Vec<Keys>), String> {
         let mut buffer = DeltaBuffer::default();
-        as_columns(events, |columns| self.metric.update(&self.description.tables, columns, &mut buffer))?;
-        Ok(buffer.deltas.into_vec())
+        let of = &self.description;
+        as_columns(events, &of.properties, |columns| self.metric.update(of, columns, &mut buffer))?;
+        if buffer.keys.len() != of.computed.len() {
+            return Err(format!("{} key columns were handed over, not {}", buffer.keys.len(), of.computed.len()));
+        }
+        let computed: Result<Vec<Keys>, String> = buffer.keys.iter().map(|keys| texts(keys, events.len())).collect();
+        Ok((buffer.deltas.into_vec(), computed?))
     }
 
     /// Counts these events as one batch.
@@ -72,7 +89,7 @@ impl<M: Subject> State<M> {
     /// # Errors
     /// A sentence: `update` failed, or handed over a delta that fits no event or no declared cell. Nothing was counted then.
     pub fn feed(&mut self, events: &[Event]) -> Result<(), String> {
-        let deltas = self.deltas(events)?;
+        let (deltas, computed) = self.updated(events)?;
         for delta in &deltas {
             let cell = self
                 .description
@@ -83,23 +100,28 @@ impl<M: Subject> State<M> {
                 return Err(format!("{delta:?} fits no event or no cell that is declared with UPDATE"));
             }
         }
-        for (number, table) in self.description.tables.iter().enumerate() {
+        let of = &self.description;
+        for (number, table) in of.tables.iter().enumerate() {
             for (row, event) in events.iter().enumerate() {
-                let Some(key) = key_of(table, event) else { continue };
+                let computed = |name: &str| {
+                    let column = of.computed.iter().position(|declared| declared == name)?;
+                    computed[column].get(row)?.clone()
+                };
+                let Some(key) = key_of(of, table, event, &computed) else { continue };
                 let minute = event.time.div_euclid(MINUTE) * MINUTE;
-                let fed = table.cells.iter().enumerate().filter_map(|(cell, declared)| match declared.from {
-                    From::One => Some((cell, 1)),
-                    From::EventTime => Some((cell, i128::from(event.time))),
-                    From::Update => None,
-                });
+                let host = table.cells.iter().enumerate().filter(|(_, cell)| cell.from != From::Update);
+                let host = host.map(|(n, cell)| (n, fed(of, &cell.from, event, &computed)));
                 let updated = deltas
                     .iter()
                     .filter(|delta| (delta.row as usize, usize::from(delta.table)) == (row, number))
-                    .map(|delta| (usize::from(delta.cell), delta.value()));
-                for (cell, value) in fed.chain(updated) {
-                    let empty = || table.cells.iter().map(|cell| cell.merge.identity()).collect();
+                    .map(|delta| (usize::from(delta.cell), Some(Raw::Number(delta.value()))));
+                for (cell, raw) in host.chain(updated) {
+                    let empty = || table.cells.iter().map(|cell| CellState::empty(cell.merge)).collect();
                     let cells = self.tables[number].entry((key.clone(), minute)).or_insert_with(empty);
-                    cells[cell] = table.cells[cell].merge.of(cells[cell], value);
+                    let merge = table.cells[cell].merge;
+                    if let Some(given) = raw.and_then(|raw| CellState::of(merge, &raw, event.time)) {
+                        cells[cell].merge(merge, &given);
+                    }
                 }
             }
         }
@@ -113,7 +135,7 @@ impl<M: Subject> State<M> {
     pub fn read(&self, request: &ReadRequest) -> Result<ReadAnswer, String> {
         let number = self.description.tables.iter().position(|table| table.name == request.table);
         let number = number.ok_or_else(|| format!("no table \"{}\" is declared", request.table))?;
-        execute(&self.description.tables[number], &self.tables[number], request)
+        execute(&self.description, &self.description.tables[number], &self.tables[number], request)
     }
 
     /// Asks the metric.
@@ -141,25 +163,41 @@ impl<M: Subject> State<M> {
 }
 
 impl Merge {
-    /// The value that changes nothing; a cell that was never fed has it.
+    /// The number that changes nothing; a cell that was never fed has it. 0 for a merge of sketches.
     #[must_use]
     pub const fn identity(self) -> i128 {
         match self {
-            Merge::Sum => 0,
+            Merge::Sum | Merge::Distinct | Merge::Quantiles | Merge::Latest => 0,
             Merge::Min => i128::MAX,
             Merge::Max => i128::MIN,
         }
     }
 
-    /// Two values as one.
+    /// Two numbers as one; the first for a merge of sketches.
     #[must_use]
     pub fn of(self, a: i128, b: i128) -> i128 {
         match self {
             Merge::Sum => a.wrapping_add(b),
             Merge::Min => a.min(b),
             Merge::Max => a.max(b),
+            Merge::Distinct | Merge::Quantiles | Merge::Latest => a,
         }
     }
+}
+
+/// The keys of a column that `update` handed over.
+fn texts(keys: &KeyColumn, rows: usize) -> Result<Keys, String> {
+    let (ends, bytes) = (keys.ends.as_slice(), keys.bytes.as_slice());
+    let text = |number: &u32| {
+        if *number == u32::MAX {
+            return Some(None);
+        }
+        let end = *ends.get(*number as usize)? as usize;
+        let start = number.checked_sub(1).map_or(0, |before| ends[before as usize] as usize);
+        Some(Some(std::str::from_utf8(bytes.get(start..end)?).ok()?.to_owned()))
+    };
+    let keys: Option<Keys> = keys.rows.iter().map(text).collect();
+    keys.filter(|keys| keys.len() == rows).ok_or_else(|| "a key column has not one text for each event".into())
 }
 
 /// Code of the refusal that stands for a metric which failed while answering.
@@ -170,14 +208,14 @@ fn failed(fault: String) -> Refusal {
 }
 
 /// The row of the table that an event belongs to; `None` if it counts in none.
-fn key_of(table: &Table, event: &Event) -> Option<Vec<Id>> {
+fn key_of(
+    of: &Description,
+    table: &Table,
+    event: &Event,
+    computed: &dyn Fn(&str) -> Option<String>,
+) -> Option<Vec<Id>> {
     if !table.only.is_empty() && !table.only.contains(&event.event_type) {
         return None;
     }
-    let id = |column: &Key| match column {
-        Key::UserId => event.user.clone(),
-        Key::ProductId => event.product.clone(),
-        Key::EventType => Some(Id::Text(event.event_type.clone())),
-    };
-    table.key.iter().map(id).collect()
+    table.key.iter().map(|column| key_column(of, column, event, computed)).collect()
 }

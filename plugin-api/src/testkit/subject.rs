@@ -12,11 +12,11 @@ pub trait Subject {
     /// What it says of itself, with its schemas.
     fn describe(&self) -> Description;
 
-    /// Adds the deltas of a batch. `tables` are those of the description.
+    /// Adds the deltas of a batch, and the keys of computed columns. `of`: the description.
     ///
     /// # Errors
     /// A sentence: it failed.
-    fn update(&self, tables: &[Table], columns: &Columns<'_>, buffer: &mut DeltaBuffer) -> Result<(), String>;
+    fn update(&self, of: &Description, columns: &Columns<'_>, buffer: &mut DeltaBuffer) -> Result<(), String>;
 
     /// Answers a question.
     ///
@@ -30,8 +30,9 @@ impl<M: Metric> Subject for M {
         metric::describe(self)
     }
 
-    fn update(&self, tables: &[Table], columns: &Columns<'_>, buffer: &mut DeltaBuffer) -> Result<(), String> {
-        Metric::update(self, &Batch::new(columns), &mut Deltas::new(tables, buffer));
+    fn update(&self, of: &Description, columns: &Columns<'_>, buffer: &mut DeltaBuffer) -> Result<(), String> {
+        let batch = Batch::new(columns, &of.properties);
+        Metric::update(self, &batch, &mut Deltas::new(of, batch.len(), buffer));
         Ok(())
     }
 
@@ -45,8 +46,8 @@ impl Subject for Box<dyn Subject + '_> {
         (**self).describe()
     }
 
-    fn update(&self, tables: &[Table], columns: &Columns<'_>, buffer: &mut DeltaBuffer) -> Result<(), String> {
-        (**self).update(tables, columns, buffer)
+    fn update(&self, of: &Description, columns: &Columns<'_>, buffer: &mut DeltaBuffer) -> Result<(), String> {
+        (**self).update(of, columns, buffer)
     }
 
     fn answer(&self, tables: &[Table], ask: Ask, source: Source<'_>) -> Result<Reply, String> {

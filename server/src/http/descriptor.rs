@@ -4,7 +4,7 @@ use super::{answer, time};
 use serde::Serialize;
 use serde_json::Value;
 use tally_engine::engine::{MetricInfo, MetricState, Rejected};
-use tally_plugin::description::{Example, From, Key, Pane, Table, Tier};
+use tally_plugin::description::{Description, Example, From, Key, Pane, Tier};
 
 const HOUR: i64 = 3_600_000;
 const DAY: i64 = 24 * HOUR;
@@ -26,7 +26,7 @@ pub(crate) struct Descriptor<'a> {
     result_schema: &'a Value,
     config: &'a Value,
     examples: &'a [Example],
-    reads: Vec<&'static str>,
+    reads: Vec<String>,
     time: bool,
     history: History,
     cost: Cost,
@@ -79,6 +79,7 @@ impl<'a> Descriptor<'a> {
             }
             MetricState::Quarantined(reason) => ("quarantined", None, Some(reason.as_str())),
         };
+        let reason = reason.or(info.notice.as_deref());
         Descriptor {
             name: &info.name,
             version: &info.version,
@@ -92,7 +93,7 @@ impl<'a> Descriptor<'a> {
             result_schema: &description.result_schema,
             config: &info.config,
             examples: &description.examples,
-            reads: reads(&description.tables),
+            reads: reads(description),
             time: description.time,
             history: History { state: answer::state(&info.history), from: info.history.from.map(time::text) },
             cost: Cost { ns_per_event: info.cost.ns_per_event, cells: info.cost.cells, bytes: info.cost.bytes },
@@ -109,8 +110,13 @@ impl std::convert::From<Rejected> for RejectedText {
 }
 
 /// The columns that the tables are made of, in the order of an event's fields; that panes go by time is said by `time`.
-fn reads(tables: &[Table]) -> Vec<&'static str> {
-    let keyed = |key| tables.iter().any(|table| table.key.contains(&key));
+fn reads(description: &Description) -> Vec<String> {
+    let tables = &description.tables;
+    let feeds = |key: &Key| {
+        let mut cells = tables.iter().flat_map(|table| &table.cells);
+        cells.any(|cell| matches!(&cell.from, From::Column(column) if column == key))
+    };
+    let keyed = |key| tables.iter().any(|table| table.key.contains(&key)) || feeds(&key);
     let filtered = tables.iter().any(|table| !table.only.is_empty());
     let timed = tables.iter().flat_map(|table| &table.cells).any(|cell| cell.from == From::EventTime);
     let columns = [
@@ -119,7 +125,8 @@ fn reads(tables: &[Table]) -> Vec<&'static str> {
         ("event_type", keyed(Key::EventType) || filtered),
         ("timestamp", timed),
     ];
-    columns.into_iter().filter(|(_, read)| *read).map(|(name, _)| name).collect()
+    let fields = columns.into_iter().filter(|(_, read)| *read).map(|(name, _)| name.to_string());
+    fields.chain(description.properties.iter().map(|property| property.pointer.clone())).collect()
 }
 
 /// `2h`, `48h`, `90d`, `all`: whole days beyond two are written as days.

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use tally_engine::engine::StoredRow;
 use tally_plugin::description::Table;
+use tally_plugin::read::Scalar;
 
 pub(crate) async fn tables(State(app): State<Arc<App>>) -> Response {
     let metrics = app.core.metrics();
@@ -47,10 +48,18 @@ pub(crate) async fn rows(
 fn written(table: &Table, rows: &[StoredRow]) -> Value {
     let row = |row: &StoredRow| {
         // As texts: sums have 128 bits.
-        let cells: Vec<Option<String>> = row.cells.iter().map(|cell| cell.map(|value| value.to_string())).collect();
+        let cells: Vec<Option<String>> = row.cells.iter().map(|cell| cell.as_ref().map(shown)).collect();
         let pane = row.pane.map_or(json!("older"), |(pane, _)| json!(pane));
         json!({"key": row.key, "pane": pane, "from": row.pane.map(|(_, from)| time::text(from)), "cells": cells})
     };
     let cells: Vec<&str> = table.cells.iter().map(|cell| &*cell.name).collect();
     json!({"cells": cells, "rows": rows.iter().map(row).collect::<Vec<_>>()})
+}
+
+fn shown(value: &Scalar) -> String {
+    match value {
+        Scalar::Integer(number) => number.to_string(),
+        Scalar::Float(number) => number.to_string(),
+        Scalar::Text(text) => text.clone(),
+    }
 }

@@ -1,7 +1,8 @@
 //! What was counted again against what was found: figures, and every cell that differs.
 
-use super::table::{Cell, Column, From, Merge, Row, Table};
+use super::table::{Column, From, Merge, Row, Table};
 use serde_json::Value;
+use std::collections::HashMap;
 
 /// Differences that are named, of each metric.
 pub(super) const NAMED: usize = 20;
@@ -24,7 +25,7 @@ pub(super) struct Compared {
     pub(super) wrong: u64,
     /// The first by key.
     pub(super) differences: Vec<Difference>,
-    /// Cells that only the plugin can count.
+    /// Cells that are not counted again: fed by the plugin or by a column, or in a table whose rows cannot be told here.
     pub(super) plugins: Vec<String>,
     /// Updates that may be duplicates of what the log no longer holds.
     pub(super) uncertain: u64,
@@ -45,16 +46,17 @@ pub(super) struct Difference {
 impl Table {
     pub(super) fn compare(self) -> Compared {
         let Table { description, rows, counted_again, uncertain, begun_with } = self;
-        let fed_by_plugin = |cell: &&Cell| cell.from == From::Update;
-        let plugins = description.cells.iter().filter(fed_by_plugin);
+        let foreign = description.is_foreign();
+        let plugins = description.cells.iter().filter(|cell| foreign || !cell.is_recounted());
         let plugins: Vec<String> = plugins.map(|cell| format!("{}.{}", description.name, cell.name)).collect();
         let mut compared = Compared { in_log: counted_again, uncertain, plugins, ..Compared::default() };
-        let counter = description.counter();
+        let counter = description.counter().filter(|_| !foreign);
+        let rows = if foreign { HashMap::new() } else { rows };
         let mut differ: Vec<(String, usize, Option<i128>, Option<i128>)> = Vec::new();
         for (key, row) in rows {
             let cells = description.cells.iter().enumerate();
             let mut same = true;
-            for (cell, described) in cells.filter(|(_, cell)| cell.from != From::Update) {
+            for (cell, described) in cells.filter(|(_, cell)| cell.is_recounted()) {
                 let sums = described.merge == Merge::Sum;
                 let (expected, found) = (value(&row.expected, cell, sums), value(&row.found, cell, sums));
                 if counter == Some(cell) {
@@ -77,7 +79,8 @@ impl Table {
                 }
             }
             // A row of nothing still is a row, and is listed and counted as one.
-            let empty = row.expected.is_none() && compared.plugins.is_empty();
+            let by_plugin = description.cells.iter().any(|cell| cell.from == From::Update);
+            let empty = row.expected.is_none() && !by_plugin;
             if same && empty {
                 compared.wrong += 1;
                 if differ.len() < KEPT {
@@ -90,7 +93,7 @@ impl Table {
             compared.counted = i128::from(counted_again);
         }
         differ.sort();
-        let columns = || description.key.iter().map(|column| column.name());
+        let columns = || description.key.iter().map(Column::name);
         compared.differences = differ
             .into_iter()
             .take(NAMED)
@@ -107,11 +110,14 @@ impl Table {
 }
 
 impl Column {
-    fn name(self) -> &'static str {
+    /// Of a property or a computed column (whose tables are not compared) what kind of column it is.
+    fn name(&self) -> &'static str {
         match self {
             Column::UserId => "user_id",
             Column::ProductId => "product_id",
             Column::EventType => "event_type",
+            Column::Property(_) => "property",
+            Column::Computed(_) => "computed",
         }
     }
 }

@@ -157,6 +157,33 @@ fn what_a_plugin_feeds_is_named_and_not_compared() {
 }
 
 #[test]
+fn what_columns_feed_is_named_and_not_compared() {
+    let mut table = table(json!([
+        {"name": "n", "merge": "sum", "from": "one"},
+        {"name": "paid", "merge": "sum", "from": {"column": {"property": "price"}}},
+        {"name": "users", "merge": "distinct", "from": {"column": "user_id"}},
+    ]));
+    table.count(&event(Some(json!(1)), "view", 5), true);
+    find(&mut table, json!(1), "view", &[Some(2), Some(990), None]);
+    let compared = table.compare();
+    assert_eq!((compared.double, compared.wrong), (1, 0), "the count beside them is compared");
+    assert_eq!(compared.plugins, ["t.paid", "t.users"]);
+}
+
+#[test]
+fn rows_of_other_keys_are_named_and_not_compared() {
+    for column in [json!({"property": "brand"}), json!({"computed": "hour"})] {
+        let description =
+            json!({"name": "t", "key": ["user_id", column], "cells": [{"name": "n", "merge": "sum", "from": "one"}]});
+        let mut table = Table::new(serde_json::from_value(description).unwrap());
+        table.count(&event(Some(json!(1)), "view", 5), true);
+        table.find(vec![json!(1), json!("acme")], vec![Some(7)]).unwrap();
+        let expected = Compared { plugins: vec!["t.n".into()], ..Compared::default() };
+        assert_eq!(table.compare(), expected, "never called equal: named");
+    }
+}
+
+#[test]
 fn only_the_first_differences_are_named_and_all_are_counted() {
     let mut table = table(json!([{"name": "n", "merge": "sum", "from": "one"}]));
     (100..200).for_each(|user| find(&mut table, json!(user), "view", &[Some(1)]));

@@ -57,7 +57,7 @@ impl Audited {
         self.compared.differences.truncate(NAMED);
         if !self.compared.plugins.is_empty() {
             let cells = self.compared.plugins.join(", ");
-            self.not_checked.push(format!("cells that the plugin feeds itself: {cells}"));
+            self.not_checked.push(format!("cells that are not recounted (fed by the plugin or by a column, or rows of a key beyond the five fields): {cells}"));
         }
         if self.compared.uncertain > 0 {
             self.not_checked.push(format!(

@@ -20,12 +20,16 @@ pub(super) struct Description {
 }
 
 /// A key column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Column {
     UserId,
     ProductId,
     EventType,
+    /// A declared property: it is not read here.
+    Property(String),
+    /// Only the plugin can compute it.
+    Computed(String),
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -41,15 +45,27 @@ pub(super) enum Merge {
     Sum,
     Min,
     Max,
+    Distinct,
+    Quantiles,
+    Latest,
 }
 
 /// What feeds a cell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum From {
     One,
     EventTime,
     Update,
+    /// A column of the event: it is not read here.
+    Column(Column),
+}
+
+impl Cell {
+    /// Whether it is counted again: fed by the event itself or its time, and a number.
+    pub(super) fn is_recounted(&self) -> bool {
+        matches!(self.from, From::One | From::EventTime) && matches!(self.merge, Merge::Sum | Merge::Min | Merge::Max)
+    }
 }
 
 /// A row.
@@ -79,23 +95,25 @@ pub(super) struct Table {
 impl Description {
     /// The cell that counts events, if there is one.
     pub(super) fn counter(&self) -> Option<usize> {
-        self.cells.iter().position(|cell| (cell.merge, cell.from) == (Merge::Sum, From::One))
+        self.cells.iter().position(|cell| (cell.merge, &cell.from) == (Merge::Sum, &From::One))
     }
 
-    /// Whether nothing but the plugin feeds it: then its rows are the plugin's too.
-    fn is_plugins(&self) -> bool {
+    /// Whether its rows cannot be told here: nothing but the plugin feeds it, or its key is made of more than the five fields.
+    pub(super) fn is_foreign(&self) -> bool {
         self.cells.iter().all(|cell| cell.from == From::Update)
+            || self.key.iter().any(|column| matches!(column, Column::Property(_) | Column::Computed(_)))
     }
 
     /// The key of an event; `None`: it does not count here.
     fn key_of(&self, event: &Event) -> Option<String> {
-        if self.is_plugins() || (!self.only.is_empty() && !self.only.contains(&event.kind)) {
+        if self.is_foreign() || (!self.only.is_empty() && !self.only.contains(&event.kind)) {
             return None;
         }
         let column = |column: &Column| match column {
             Column::UserId => event.user.clone(),
             Column::ProductId => event.product.clone(),
             Column::EventType => Some(Value::String(event.kind.clone())),
+            Column::Property(_) | Column::Computed(_) => None,
         };
         let key: Option<Vec<Value>> = self.key.iter().map(column).collect();
         key.map(|key| Value::Array(key).to_string())
@@ -152,16 +170,18 @@ impl Table {
         let row = self.rows.entry(key).or_default();
         let held = row.expected.get_or_insert_with(|| vec![None; cells.len()].into());
         for (held, cell) in held.iter_mut().zip(cells) {
-            let value = match cell.from {
+            let value = match &cell.from {
                 From::One => 1,
                 From::EventTime => i128::from(event.time),
-                From::Update => continue,
+                From::Update | From::Column(_) => continue,
             };
             *held = Some(match (cell.merge, *held) {
                 (_, None) => value,
                 (Merge::Sum, Some(held)) => held + value,
                 (Merge::Min, Some(held)) => held.min(value),
                 (Merge::Max, Some(held)) => held.max(value),
+                // Not of what an event or its time feeds.
+                (Merge::Distinct | Merge::Quantiles | Merge::Latest, Some(held)) => held,
             });
         }
         self.counted_again += 1;

@@ -33,6 +33,8 @@ fn description() -> Description {
                 Tier { pane: Pane::Day, keep_ms: None },
             ],
         }],
+        properties: Vec::new(),
+        computed: Vec::new(),
         time: true,
         params_schema: serde_json::Value::Null,
         result_schema: serde_json::Value::Null,

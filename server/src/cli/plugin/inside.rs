@@ -11,7 +11,7 @@ use tally_engine::config::MetricConfig;
 use tally_engine::engine::{LoneMetric, LonePlugin, PluginFile};
 use tally_plugin::abi::DeltaBuffer;
 use tally_plugin::testkit::golden::Golden;
-use tally_plugin::testkit::{LAWS, Random, Subject, Trial, as_columns, random_events};
+use tally_plugin::testkit::{LAWS, Random, Subject, Trial, add_properties, as_columns, random_events};
 
 /// Checks that come before the laws; none of the following is possible without the one before.
 pub(super) const GATE: [&str; 4] = ["file", "handshake", "layout", "description"];
@@ -58,7 +58,10 @@ fn step<T>(name: &str, work: impl FnOnce() -> Result<(String, T), String>) -> Op
 fn check(job: &Job) {
     let Some((plugin, section)) = gate(job) else { return };
     let described = step(GATE[3], || {
-        let metric = plugin.metric(&section)?;
+        let metric = plugin.metric(&section).map_err(|fault| match section.config.is_empty() {
+            true => format!("{fault}; here --config '{{…}}' (or a file) gives it one"),
+            false => fault,
+        })?;
         Ok((described(&metric), metric))
     });
     let Some(metric) = described else { return };
@@ -113,14 +116,16 @@ fn speed(metric: &LoneMetric) -> Result<String, String> {
     if !metric.needs_update() {
         return Ok("0 ns an event: no update is called, the host feeds all cells".into());
     }
-    let tables = metric.description().tables.clone();
-    let events = random_events(&mut Random(1), ROWS);
-    let best = as_columns(&events, |columns| {
+    let of = metric.description();
+    let mut random = Random(1);
+    let mut events = random_events(&mut random, ROWS);
+    add_properties(&mut random, &of.properties, &mut events);
+    let best = as_columns(&events, &of.properties, |columns| {
         let mut best = u128::MAX;
         for _ in 0..ROUNDS {
             let mut buffer = DeltaBuffer::default();
             let begun = Instant::now();
-            metric.update(&tables, columns, &mut buffer)?;
+            metric.update(of, columns, &mut buffer)?;
             best = best.min(begun.elapsed().as_nanos());
         }
         Ok::<_, String>(best)

@@ -1,0 +1,309 @@
+//! Every kind of cell and column, from records to answers: whatever the split into batches, seals, frames, compactions and
+//! engines, reads give what the SDK's test kit, a map of all rows, gives for the same events.
+#![allow(clippy::unwrap_used)] // a test fails by panicking
+
+use crate::config::EventsConfig;
+use crate::decode::{Decoder, DedupeWindow};
+use crate::event::{EventBatch, PropertySource, Record};
+use crate::state::{CellUpdate, ComputedKeys, MetricId, State, compact};
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use tally_plugin::prelude::*;
+use tally_plugin::read::{Measure, Only, Rank, ReadRequest};
+use tally_plugin::testkit::{self, Event, Random, add_properties, random_events};
+
+/// All there is.
+struct All;
+
+impl Metric for All {
+    const ABOUT: About = about!("all", revision = 1);
+    type Config = ();
+    type Params = ();
+    type Answer = ();
+
+    fn new((): ()) -> Result<Self, String> {
+        Ok(All)
+    }
+
+    fn describe(&self) -> Description {
+        let tiers = [MINUTES.keep(hours(5)), HOURS.keep(hours(30)), DAYS.keep_all()];
+        Description::new("all")
+            .property("price", "/price", PropertyType::Decimal(2))
+            .property("session", "/context/session", PropertyType::Text)
+            .property("rating", "/rating", PropertyType::Integer)
+            .property("weight", "/weight", PropertyType::Float)
+            .property("member", "/member", PropertyType::Bool)
+            .property("shown", "/shown", PropertyType::Time)
+            .computed("parity")
+            .table(
+                table("cells")
+                    .key([PRODUCT_ID, property("rating"), EVENT_TYPE])
+                    .group(1)
+                    .cell("n", sum(ONE))
+                    .cell("paid", sum(property("price")))
+                    .cell("least", min(property("price")))
+                    .cell("most", max(property("price")))
+                    .cell("users", distinct(USER_ID))
+                    .cell("sessions", distinct(property("session")))
+                    .cell("prices", quantiles(property("price")))
+                    .cell("weights", quantiles(property("weight")))
+                    .cell("members", sum(property("member")))
+                    .cell("last_user", latest(USER_ID))
+                    .cell("last_shown", latest(property("shown")))
+                    .cell("last_weight", latest(property("weight")))
+                    .tiers(tiers),
+            )
+            .table(
+                table("computed")
+                    .key([computed("parity"), property("member")])
+                    .cell("n", sum(ONE))
+                    .cell("parities", distinct(computed("parity")))
+                    .cell("handed", distinct(UPDATE))
+                    .cell("spread", quantiles(UPDATE))
+                    .cell("last", latest(UPDATE))
+                    .tiers(tiers),
+            )
+    }
+
+    fn update(&self, batch: &Batch<'_>, deltas: &mut Deltas<'_>) {
+        let (parity, ratings) = (deltas.computed("parity"), batch.property("rating"));
+        let cells = ["handed", "spread", "last"].map(|cell| deltas.cell("computed", cell));
+        for row in 0..batch.len() {
+            if let Some(Id::Integer(user)) = batch.user(row) {
+                deltas.set(row, parity, if user.is_multiple_of(2) { "even" } else { "odd" });
+                for cell in cells {
+                    deltas.merge(row, cell, ratings.integer(row).unwrap_or(7));
+                }
+            }
+        }
+    }
+
+    fn answer(&self, _: &Request<()>, _: &Reader<'_>) -> Result<(), Refusal> {
+        Ok(())
+    }
+}
+
+/// Events that a record can be written of.
+fn events(seed: u64, count: usize) -> Vec<Event> {
+    let mut random = Random(seed);
+    let mut events = random_events(&mut random, count);
+    add_properties(&mut random, &All.describe().properties, &mut events);
+    for event in &mut events {
+        if event.event_type == "__other__" {
+            event.event_type = "y".into();
+        }
+    }
+    events
+}
+
+fn record(event: &Event) -> String {
+    let mut record = Map::new();
+    let id = |id: &Id| serde_json::to_value(id).unwrap();
+    record.extend(event.user.as_ref().map(|user| ("user_id".into(), id(user))));
+    record.extend(event.product.as_ref().map(|product| ("product_id".into(), id(product))));
+    record.insert("event_type".into(), json!(event.event_type));
+    record.insert("timestamp".into(), json!(event.time));
+    for (pointer, value) in &event.properties {
+        match pointer.rsplit_once('/').unwrap() {
+            ("", name) => drop(record.insert(name.into(), value.clone())),
+            (outer, name) => drop(record.insert(outer[1..].into(), json!({ "other": 1, name: value }))),
+        }
+    }
+    Value::Object(record).to_string()
+}
+
+/// The batch of these events, decoded from records.
+fn batch(decoder: &mut Decoder, events: &[&Event], partition: u32, from: u64) -> EventBatch {
+    let texts: Vec<String> = events.iter().map(|event| record(event)).collect();
+    let record = |(n, text)| {
+        let text: &String = text;
+        Record { offset: from + n as u64, timestamp_ms: 1_800_000_000_000, payload: Some(text.as_bytes()) }
+    };
+    let records: Vec<Record<'_>> = texts.iter().enumerate().map(record).collect();
+    let (mut out, mut refused) = (EventBatch::default(), Vec::new());
+    decoder.decode(partition, &records, &mut DedupeWindow::new(10), from, &mut out, &mut refused);
+    assert!(refused.is_empty(), "{refused:?} of {texts:?}");
+    out
+}
+
+/// What the plugin hands over for a batch, as the lane would.
+fn updated(kit: &testkit::State<All>, events: &[&Event]) -> (Vec<CellUpdate>, Vec<ComputedKeys>) {
+    let events: Vec<Event> = events.iter().map(|event| (*event).clone()).collect();
+    let (deltas, computed) = kit.updated(&events).unwrap();
+    let update =
+        |d: &tally_plugin::abi::RawDelta| CellUpdate { row: d.row, table: d.table, cell: d.cell, value: d.value() };
+    let keys = |column: &Vec<Option<String>>| {
+        let mut keys = ComputedKeys::default();
+        for key in column {
+            keys.rows.push(key.as_ref().map_or(u32::MAX, |_| keys.ends.len() as u32));
+            if let Some(key) = key {
+                keys.bytes.extend(key.as_bytes());
+                keys.ends.push(keys.bytes.len() as u32);
+            }
+        }
+        keys
+    };
+    (deltas.iter().map(update).collect(), computed.iter().map(keys).collect())
+}
+
+type Frames = BTreeMap<(u16, u32), Vec<Vec<u8>>>;
+
+/// Counts events in pieces, in two partitions, with a seal now and then.
+fn count(events: &[Event], pieces: usize, tails_only: bool) -> (State, MetricId, Frames) {
+    let kit = testkit::State::<All>::new(json!({})).unwrap();
+    let config = EventsConfig { required: Vec::new(), ..EventsConfig::default() };
+    let mut decoder = Decoder::new(&config).unwrap();
+    let source = |p: &tally_plugin::description::Property| PropertySource { pointer: p.pointer.clone(), kind: p.kind };
+    let sources: Vec<PropertySource> = kit.description().properties.iter().map(source).collect();
+    decoder.read_properties(&sources).unwrap();
+    let mut state = if tails_only { State::tails_only() } else { State::default() };
+    let metric = state.add(kit.description());
+    let (mut frames, mut next) = (Frames::new(), [0; 2]);
+    let mut seal = |state: &mut State| {
+        let sealed = [state.seal(metric, 0), state.seal(metric, 1)];
+        for frame in state.frames(metric, &sealed.each_ref()) {
+            frames.entry((frame.table, frame.bucket)).or_default().push(frame.bytes);
+        }
+    };
+    for (n, chunk) in events.chunks(events.len().div_ceil(pieces)).enumerate() {
+        for partition in [0, 1] {
+            let of = |(n, event)| (n % 2 == partition).then_some(event);
+            let events: Vec<&Event> = chunk.iter().enumerate().filter_map(of).collect();
+            let batch = batch(&mut decoder, &events, partition as u32, next[partition]);
+            next[partition] = batch.to;
+            let (updates, computed) = updated(&kit, &events);
+            state.begin(&batch);
+            state.compute(metric, &batch, &computed);
+            assert!(state.accepts(metric, &batch, &updates));
+            state.apply(metric, &batch, batch.from, &updates);
+        }
+        if n % 3 == 1 {
+            seal(&mut state);
+        }
+    }
+    if tails_only || pieces.is_multiple_of(2) {
+        seal(&mut state);
+    }
+    (state, metric, frames)
+}
+
+/// Questions of every kind; windows of whole days, which are held whatever was rolled up.
+fn questions() -> Vec<ReadRequest> {
+    let day = 86_400_000;
+    let first = 1_767_139_200_000 / day * day;
+    let rank = |cell: &str, order| {
+        let by = [cell, "n"].map(|cell| Measure { cell: cell.into(), weights: None });
+        Some(Rank { by: by.into(), order, limit: 3 })
+    };
+    let cells = ReadRequest { table: "cells".into(), quantiles: vec![0.0, 0.5, 0.95], ..ReadRequest::default() };
+    let computed = ReadRequest { table: "computed".into(), ..cells.clone() };
+    let by_product = ReadRequest { group_by: vec![PRODUCT_ID], ..cells.clone() };
+    vec![
+        cells.clone(),
+        ReadRequest { rank: rank("users", Order::Desc), step_ms: Some(day), ..by_product.clone() },
+        ReadRequest { rank: rank("paid", Order::Asc), part_by: vec![property("rating")], ..by_product.clone() },
+        ReadRequest { rank: rank("sessions", Order::Asc), from: Some(first + day), ..by_product.clone() },
+        ReadRequest { from: Some(first), to: Some(first + day), part_by: vec![EVENT_TYPE], ..cells.clone() },
+        ReadRequest {
+            only: vec![Only { column: PRODUCT_ID, ids: vec![Id::Integer(5), Id::Text("ünïcode".into())] }],
+            ..by_product.clone()
+        },
+        ReadRequest {
+            only: vec![Only { column: property("rating"), ids: vec![Id::Integer(1_000), Id::Text("-2000".into())] }],
+            group_by: vec![property("rating")],
+            rank: rank("most", Order::Desc),
+            ..cells
+        },
+        ReadRequest { group_by: vec![computed::key(), property("member")], ..computed.clone() },
+        ReadRequest { from: Some(first + day), part_by: vec![computed::key()], step_ms: Some(day), ..computed },
+    ]
+}
+
+mod computed {
+    /// The computed column.
+    pub(super) fn key() -> tally_plugin::prelude::Key {
+        tally_plugin::prelude::computed("parity")
+    }
+}
+
+fn same(state: &State, metric: MetricId, kit: &testkit::State<All>, when: &str) -> Result<(), TestCaseError> {
+    for question in questions() {
+        // Twice: the second is answered from what was kept of the first.
+        for _ in 0..2 {
+            let (found, expected) = (state.read(metric, &question, &|| false), kit.read(&question));
+            prop_assert_eq!(found.map_err(|fault| fault.to_string()), expected, "{} to {:?}", when, question);
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn reads_are_what_the_kit_says(seed in any::<u64>(), size in 1..250usize, pieces in 1..9usize, folded in 1..5usize) {
+        let events = events(seed, size);
+        let mut kit = testkit::State::<All>::new(json!({})).unwrap();
+        kit.feed(&events).unwrap();
+        let (state, metric, _) = count(&events, pieces, false);
+        same(&state, metric, &kit, "live")?;
+
+        // Another engine counts them only to write them down; a third reads that, compacted in between or not.
+        let (_, _, frames) = count(&events, pieces + 1, true);
+        let mut loaded = State::default();
+        let other = loaded.add(kit.description());
+        let last = events.iter().map(|event| event.time).max().unwrap();
+        for ((table, _), frames) in &frames {
+            let of = &kit.description().tables[usize::from(*table)];
+            let (first, rest) = frames.split_at(folded.min(frames.len()));
+            let snapshot = compact(of, first, last).unwrap();
+            if pieces.is_multiple_of(3) {
+                let again = compact(of, &[vec![snapshot], rest.to_vec()].concat(), last).unwrap();
+                loaded.load(other, usize::from(*table), &again).unwrap();
+                continue;
+            }
+            loaded.load(other, usize::from(*table), &snapshot).unwrap();
+            for frame in rest {
+                loaded.load(other, usize::from(*table), frame).unwrap();
+            }
+        }
+        same(&loaded, other, &kit, "loaded")?;
+        while loaded.roll(10) {}
+        same(&loaded, other, &kit, "rolled up")?;
+    }
+
+    #[test]
+    fn what_comes_between_two_questions_is_in_the_second(seed in any::<u64>(), size in 2..120usize) {
+        let events = events(seed, size);
+        let mut kit = testkit::State::<All>::new(json!({})).unwrap();
+        let (early, late) = events.split_at(size / 2);
+        kit.feed(early).unwrap();
+        let (mut state, metric, _) = count(early, 1, false);
+        same(&state, metric, &kit, "before")?;
+        kit.feed(late).unwrap();
+        let (_, _, frames) = count(late, 2, true);
+        for ((table, _), frames) in &frames {
+            for frame in frames {
+                state.load(metric, usize::from(*table), frame).unwrap();
+            }
+        }
+        same(&state, metric, &kit, "after")?;
+    }
+
+    /// Damage that its checksum does not tell (it was damaged before it was written) is an error or other numbers, no panic.
+    #[test]
+    fn a_frame_of_sketches_that_is_damaged_is_no_panic(seed in any::<u64>(), at in any::<prop::sample::Index>(), bit in 0..8u32) {
+        let (_, _, frames) = count(&events(seed, 20), 1, true);
+        for ((table, _), frames) in &frames {
+            let mut frame = frames[0].clone();
+            let at = 28 + at.index(frame.len() - 28);
+            frame[at] ^= 1 << bit;
+            let crc = { let mut all = frame[..24].to_vec(); all.extend(&frame[28..]); crc32fast::hash(&all) };
+            frame[24..28].copy_from_slice(&crc.to_le_bytes());
+            let mut state = State::default();
+            let metric = state.add(&All.describe());
+            let _ = state.load(metric, usize::from(*table), &frame);
+        }
+    }
+}

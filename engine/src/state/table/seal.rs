@@ -1,0 +1,103 @@
+//! How what a table counted since its last seal becomes runs of its panes: worked out beside readers, then put into force.
+
+use super::TableState;
+use crate::state::floors::{Floors, PaneId, start};
+use crate::state::keyspace::Keyspace;
+use crate::state::run::{Run, Runs, fold_places, place};
+use crate::state::tail::{Folded, Tail};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tally_plugin::description::Pane;
+
+/// A tail folded, and as runs of the panes that it adds to: what tables that count alike need only once.
+#[derive(Default)]
+pub(crate) struct Built {
+    pub(crate) folded: Folded,
+    runs: Vec<(PaneId, Arc<Run>)>,
+    /// The floors that decided about panes.
+    pub(crate) floors: Option<Floors>,
+}
+
+/// A seal that was worked out and is not in force yet.
+#[derive(Default)]
+pub(crate) struct Sealing {
+    built: Arc<Built>,
+    panes: BTreeMap<PaneId, Runs>,
+}
+
+impl TableState {
+    /// Folds what a partition counted since its last seal, and works out the panes with it. `others`: tables that may have
+    /// folded the same a moment ago.
+    pub(crate) fn sealing<'a>(
+        &self,
+        partition: u32,
+        keys: &Keyspace,
+        mut others: impl Iterator<Item = &'a TableState>,
+    ) -> Sealing {
+        let Some(tail) = self.tails.get(&partition) else { return Sealing::default() };
+        let built = others.find_map(|other| other.built_alike(self, partition, tail));
+        let built = built.unwrap_or_else(|| Arc::new(self.build(tail, keys)));
+        Sealing { panes: self.panes_with(&built), built }
+    }
+
+    /// What this table last sealed of a partition, if that is what `table` has in `tail`.
+    fn built_alike(&self, table: &TableState, partition: u32, tail: &Tail) -> Option<Arc<Built>> {
+        let alike =
+            self.keyspace == table.keyspace && self.layout == table.layout && self.has_panes() == table.has_panes();
+        let built = self.built.get(&partition).filter(|_| alike)?.upgrade()?;
+        let same = built.floors == Some(table.floors) && self.tails.get(&partition)?.sealed_what_is_in(tail);
+        same.then_some(built)
+    }
+
+    fn has_panes(&self) -> bool {
+        !self.description.tiers.is_empty() && !self.tails_only
+    }
+
+    /// Puts into force what `sealing` worked out; nothing may have changed in between.
+    pub(crate) fn sealed(&mut self, partition: u32, sealing: Sealing) -> Arc<Built> {
+        if let Some(tail) = self.tails.get_mut(&partition) {
+            tail.clear();
+        }
+        self.panes.extend(sealing.panes);
+        self.built.insert(partition, Arc::downgrade(&sealing.built));
+        sealing.built
+    }
+
+    /// Folds a tail; its rows by pane.
+    fn build(&self, tail: &Tail, keys: &Keyspace) -> Built {
+        let mut folded = tail.folded(&self.layout);
+        let mut runs = Vec::new();
+        let groups: Vec<u32> = folded.keys.iter().map(|key| keys.group(*key)).collect();
+        // The order of runs; and what lies together is also found together while frames are written.
+        folded.order_by(&groups, &self.layout);
+        let mut from = if self.has_panes() { 0 } else { folded.keys.len() };
+        while from < folded.keys.len() {
+            let minute = folded.minutes[from];
+            let pane = self.floors.pane(i64::from(minute));
+            // Minutes come in order, so those of one pane stand together.
+            let same = |other: i32| other == minute || self.floors.pane(i64::from(other)) == pane;
+            let to = from + folded.minutes[from..].iter().take_while(|minute| same(**minute)).count();
+            let place_of = |n: usize| place(keys.group(folded.keys[n]), folded.keys[n]);
+            let run = if pane.0 == Some(Pane::Minute) {
+                let rows = (from..to).map(|n| (place_of(n), folded.rows.row(&self.layout, n)));
+                Run::build(&self.layout, start(pane), rows)
+            } else {
+                let places = (from..to).map(|n| (place_of(n), (n - from) as u32)).collect();
+                fold_places(&self.layout, start(pane), places, &mut folded.rows.part(&self.layout, from, to))
+            };
+            runs.push((pane, Arc::new(run)));
+            from = to;
+        }
+        Built { folded, runs, floors: Some(self.floors) }
+    }
+
+    /// The panes that change with a folded tail.
+    fn panes_with(&self, built: &Built) -> BTreeMap<PaneId, Runs> {
+        let mut panes = BTreeMap::new();
+        for (pane, run) in &built.runs {
+            let runs = panes.entry(*pane).or_insert_with(|| self.panes.get(pane).cloned().unwrap_or_default());
+            runs.push(&self.layout, Arc::clone(run));
+        }
+        panes
+    }
+}

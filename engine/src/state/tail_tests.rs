@@ -1,0 +1,61 @@
+//! A tail folds like its events one by one.
+
+use super::*;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use tally_plugin::description::{Cell, From, Key, Merge};
+
+fn layout() -> Layout {
+    let cell = |merge, from| Cell { name: "c".into(), merge, from };
+    let column = || From::Column(Key::UserId);
+    Layout::new(&[
+        cell(Merge::Sum, From::One),
+        cell(Merge::Min, From::EventTime),
+        cell(Merge::Max, From::EventTime),
+        cell(Merge::Sum, From::Update),
+        cell(Merge::Latest, From::Update),
+        cell(Merge::Distinct, column()),
+        cell(Merge::Latest, column()),
+    ])
+}
+
+fn bytes(layout: &Layout, rows: &Block, n: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    layout.write(rows.row(layout, n), 0, &mut bytes);
+    bytes
+}
+
+proptest! {
+    /// The fold equals merging event by event.
+    #[test]
+    fn folds_like_one_by_one(events in prop::collection::vec((0..5u32, -400_000..400_000i64, any::<i64>(), 0..3u8), 0..200)) {
+        let layout = layout();
+        let mut tail = Tail::default();
+        let mut expected: BTreeMap<(i32, u32), Block> = BTreeMap::new();
+        for (key, time, value, more) in events {
+            let block =
+                expected.entry((time.div_euclid(MINUTE) as i32, key)).or_insert_with(|| Block::neutral(&layout));
+            let row = &mut block.row_mut(&layout, 0);
+            tail.push(key, time);
+            layout.feed(row, 1, time, time, i128::from(time));
+            for cell in [3, 4].into_iter().filter(|_| more == 1) {
+                tail.push_update(key, time, cell, i128::from(value));
+                layout.update(row, usize::from(cell), time, i128::from(value));
+            }
+            let text = [&[1], value.to_string().as_bytes()].concat();
+            for (cell, given) in [(5, Given::Hash(value as u64)), (6, Given::Latest(time, &text))] {
+                if more == 2 {
+                    tail.push_value(key, time, cell, &given);
+                    layout.give(row, usize::from(cell), &given);
+                }
+            }
+        }
+        let folded = tail.folded(&layout);
+        let places: Vec<(i32, u32)> = folded.minutes.iter().copied().zip(folded.keys.iter().copied()).collect();
+        prop_assert_eq!(places, expected.keys().copied().collect::<Vec<_>>());
+        let found: Vec<_> = (0..folded.keys.len()).map(|n| bytes(&layout, &folded.rows, n)).collect();
+        prop_assert_eq!(found, expected.values().map(|row| bytes(&layout, row, 0)).collect::<Vec<_>>());
+        tail.clear();
+        prop_assert_eq!(tail.len(), 0);
+    }
+}
