@@ -123,6 +123,7 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
         _relay: relay,
         state_store: store,
         store: store_said,
+        database: (!shared).then(|| database.clone()),
         log: match &opened.appender {
             Appender::Log(log) => LogAccess::Log(Arc::clone(log)),
             Appender::Kafka(_) => LogAccess::Kafka(config.kafka.clone()),
