@@ -183,6 +183,16 @@ impl Database {
         failed(&self.inner.path, reason)
     }
 
+    /// Whether it takes writes: none failed, and there is room. Known before anything is to be written.
+    ///
+    /// # Errors
+    /// [`DatabaseError`]: what the next write would say.
+    pub fn writable(&self) -> Result<(), DatabaseError> {
+        // Every commit has handed over what it wrote, so this writes nothing.
+        self.inner.fjall.persist(PersistMode::Buffer).map_err(|reason| self.failed(&reason))?;
+        self.require_room(0)
+    }
+
     fn require_room(&self, bytes: u64) -> Result<(), DatabaseError> {
         let room =
             rustix::fs::statvfs(&self.inner.path).map_err(|reason| directory(&self.inner.path, &reason.into()))?;

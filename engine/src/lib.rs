@@ -8,7 +8,7 @@
 //! source | plugin | store | feed
 //! decode | state | progress | dead_letter
 //! telemetry | database
-//! config | event
+//! config | event | failpoint
 //! ```
 //! The engine knows no HTTP and no SQL; `tally-server` does.
 
@@ -18,6 +18,7 @@ pub mod dead_letter;
 pub mod decode;
 pub mod engine;
 pub mod event;
+mod failpoint;
 pub mod feed;
 pub mod pipeline;
 pub mod plugin;

@@ -1,17 +1,17 @@
-//! Load on an engine that is killed: feeders, which know what was acknowledged, and rounds of kill and restart.
+//! Load on engines that are treated badly: feeders, which know what was acknowledged, and the comparison with the oracle.
 //!
-//! What was not acknowledged is sent again with the same ids, as a client does; after each restart the totals must be those
-//! of the oracle, and at the end every answer.
+//! What was not acknowledged is sent again with the same ids, as a client does. Duplicates and lines that are no events are
+//! mixed in.
 
 use crate::client::{Client, NotPosted};
 use crate::oracle::{Event, Oracle};
-use crate::tally::Home;
 use anyhow::{Context, Result, bail, ensure};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use serde_json::json;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -32,6 +32,9 @@ const POISON: [(&str, &str); 7] = [
 /// Events that a duplicate repeats: far fewer than the dedupe window holds.
 const RECENT: usize = 2_000;
 
+/// Lines of a post, from and to.
+const LINES: Range<u32> = 20..400;
+
 /// Over how much time events are spread.
 const SPREAD: i64 = 2 * 3_600_000;
 
@@ -42,12 +45,23 @@ struct Batch {
     rejected: Vec<(usize, String)>,
 }
 
+/// What was sent besides events that count.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sent {
+    /// Events that were sent before.
+    pub again: u64,
+    /// Lines that are no events.
+    pub poison: u64,
+}
+
 /// Makes events, posts them, remembers.
 pub struct Feeder {
     random: SmallRng,
     next: u64,
     step: u64,
     now: i64,
+    lines: Range<u32>,
+    sent: Sent,
     recent: VecDeque<Event>,
     pending: Option<Batch>,
     counted: Vec<Event>,
@@ -63,12 +77,25 @@ impl Feeder {
             next: number,
             step: count,
             now,
+            lines: LINES,
+            sent: Sent::default(),
             recent: VecDeque::new(),
             pending: None,
             counted: Vec::new(),
             position: BTreeMap::new(),
         };
         (0..count).map(one).collect()
+    }
+
+    /// Posts so many lines at a time.
+    pub fn lines(&mut self, lines: Range<u32>) {
+        self.lines = lines;
+    }
+
+    /// What was sent besides events that count.
+    #[must_use]
+    pub fn sent(&self) -> Sent {
+        self.sent
     }
 
     /// A new event.
@@ -92,16 +119,18 @@ impl Feeder {
 
     fn batch(&mut self) -> Batch {
         let mut batch = Batch { lines: String::new(), events: Vec::new(), rejected: Vec::new() };
-        for index in 0..self.random.random_range(20..400) {
+        for index in 0..self.random.random_range(self.lines.clone()) as usize {
             let line = match self.random.random_range(0..100) {
                 0..2 => {
                     let (line, reason) = POISON[self.random.random_range(0..POISON.len())];
                     batch.rejected.push((index, reason.into()));
+                    self.sent.poison += 1;
                     line.to_owned()
                 }
                 2..8 if !self.recent.is_empty() => {
                     let again = self.recent[self.random.random_range(0..self.recent.len())].clone();
                     batch.events.push(again);
+                    self.sent.again += 1;
                     batch.events[batch.events.len() - 1].line()
                 }
                 _ => {
@@ -121,11 +150,11 @@ impl Feeder {
         batch
     }
 
-    /// Posts what is pending, else something new; whether it was acknowledged.
+    /// Posts what is pending, else something new; how many events were acknowledged, if they were.
     ///
     /// # Errors
     /// The answer is wrong.
-    pub fn post(&mut self, client: &Client) -> Result<bool> {
+    pub fn post(&mut self, client: &Client) -> Result<Option<u64>> {
         let batch = match self.pending.take() {
             Some(batch) => batch,
             None => self.batch(),
@@ -137,17 +166,17 @@ impl Feeder {
                 ensure!(posted.rejected == batch.rejected, "{:?} instead of {:?}", posted.rejected, batch.rejected);
                 further(&mut self.position, &posted.position)?;
                 self.counted.extend(batch.events);
-                Ok(true)
+                Ok(Some(expected))
             }
             Err(NotPosted::Unknown(_)) => {
                 self.pending = Some(batch);
-                Ok(false)
+                Ok(None)
             }
             Err(NotPosted::Wrong(answer)) => bail!("a post was answered {answer}"),
         }
     }
 
-    /// Posts until told to stop.
+    /// Posts until told to stop; adds up the events that were acknowledged.
     ///
     /// # Errors
     /// An answer is wrong.
@@ -156,89 +185,16 @@ impl Feeder {
         while !stop.load(Ordering::SeqCst) {
             match self.post(&client)? {
                 // a pause keeps the log short: the kills, not the amount, are to take the time
-                true => {
-                    acknowledged.fetch_add(1, Ordering::SeqCst);
+                Some(events) => {
+                    acknowledged.fetch_add(events, Ordering::SeqCst);
                     std::thread::sleep(Duration::from_millis(4));
                 }
                 // an engine that is gone refuses at once: no need to ask it as fast as we can
-                false => std::thread::sleep(Duration::from_millis(2)),
+                None => std::thread::sleep(Duration::from_millis(2)),
             }
         }
         Ok(())
     }
-}
-
-/// How to be cruel.
-pub struct Plan {
-    /// `metrics.toml`.
-    pub config: String,
-    /// How often to kill it while it answers under load; kills while it starts come on top.
-    pub kills: u32,
-    /// Where everything random comes from.
-    pub seed: u64,
-    /// Says of the first event of each round that it was acknowledged, though it was never sent.
-    pub lies: bool,
-}
-
-/// What came of it.
-#[derive(Clone, Debug)]
-pub struct Report {
-    /// Events counted, each once.
-    pub events: u64,
-    /// Times killed while it answered, and while it started.
-    pub kills: (u32, u32),
-    /// Posts that no answer came to.
-    pub unanswered: u32,
-}
-
-/// Carries out a plan.
-///
-/// # Errors
-/// "counted wrong" and what differs from the oracle; or whatever else went wrong.
-pub fn run(plan: &Plan) -> Result<Report> {
-    let now = jiff::Timestamp::now().as_millisecond();
-    let home = Home::new(&plan.config)?;
-    let mut random = SmallRng::seed_from_u64(plan.seed);
-    let mut feeders = Feeder::several(2, plan.seed, now);
-    let mut oracle = Oracle::default();
-    let mut report = Report { events: 0, kills: (0, 0), unanswered: 0 };
-    while report.kills.0 < plan.kills {
-        if random.random_range(0..3) == 0 {
-            let process = home.spawn()?;
-            std::thread::sleep(Duration::from_millis(random.random_range(0..600)));
-            process.kill()?;
-            report.kills.1 += 1;
-            continue;
-        }
-        let tally = home.start()?;
-        if plan.lies {
-            let never_sent = feeders[0].event();
-            oracle.count(&never_sent);
-        }
-        settle(&mut feeders, &mut oracle, &tally.client, None)?;
-        let life = Duration::from_millis(random.random_range(5..700));
-        let (stop, acknowledged) = (AtomicBool::new(false), AtomicU64::new(0));
-        let address = tally.address;
-        std::thread::scope(|scope| -> Result<()> {
-            let (stop, acknowledged) = (&stop, &acknowledged);
-            let running: Vec<_> =
-                feeders.iter_mut().map(|feeder| scope.spawn(move || feeder.run(address, stop, acknowledged))).collect();
-            std::thread::sleep(life);
-            let killed = tally.kill();
-            stop.store(true, Ordering::SeqCst);
-            for feeder in running {
-                feeder.join().map_err(|_| anyhow::anyhow!("a feeder panicked"))??;
-            }
-            killed
-        })?;
-        report.kills.0 += 1;
-        report.unanswered += feeders.iter().filter(|feeder| feeder.pending.is_some()).count() as u32;
-    }
-    let tally = home.start()?;
-    settle(&mut feeders, &mut oracle, &tally.client, Some(7))?;
-    tally.stop()?;
-    report.events = oracle.total();
-    Ok(report)
 }
 
 /// Sends what is pending, then compares: the totals, or with a step for users everything.

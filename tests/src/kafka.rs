@@ -5,6 +5,7 @@
 //!
 //! Over 400 lines: one broker's life, from its jars to its kill; each step is a few lines and is read in order.
 
+use crate::proxy::Proxy;
 use anyhow::{Context, Result, bail, ensure};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
@@ -33,6 +34,8 @@ pub struct Kafka {
     port: u16,
     folder: PathBuf,
     jars: PathBuf,
+    /// What stands between the broker and those who come by the address that it advertises for them.
+    proxy: Option<Proxy>,
     /// Removed with the broker.
     _temporary: Option<TempDir>,
 }
@@ -44,7 +47,16 @@ impl Kafka {
     /// Says what is missing, or shows the end of the broker's log.
     pub fn start() -> Result<Kafka> {
         let temporary = tempfile::Builder::new().prefix("kafka").tempdir()?;
-        Kafka::open(temporary.path().to_owned(), Some(temporary))
+        Kafka::open(temporary.path().to_owned(), Some(temporary), false)
+    }
+
+    /// As `start`, with a proxy that clients of [`Kafka::link`]'s address pass: the broker tells them no other.
+    ///
+    /// # Errors
+    /// As `start`.
+    pub fn behind_proxy() -> Result<Kafka> {
+        let temporary = tempfile::Builder::new().prefix("kafka").tempdir()?;
+        Kafka::open(temporary.path().to_owned(), Some(temporary), true)
     }
 
     /// Starts a broker whose data stays in `folder` when it ends; topics that are there are served again.
@@ -53,26 +65,33 @@ impl Kafka {
     /// As `start`.
     pub fn keep(folder: &Path) -> Result<Kafka> {
         fs::create_dir_all(folder)?;
-        Kafka::open(folder.to_owned(), None)
+        Kafka::open(folder.to_owned(), None, false)
     }
 
-    fn open(folder: PathBuf, temporary: Option<TempDir>) -> Result<Kafka> {
-        let mut kafka = Kafka { process: None, port: 0, folder, jars: jars()?, _temporary: temporary };
+    fn open(folder: PathBuf, temporary: Option<TempDir>, proxied: bool) -> Result<Kafka> {
+        let mut kafka = Kafka { process: None, port: 0, folder, jars: jars()?, proxy: None, _temporary: temporary };
         match fs::read_to_string(kafka.folder.join("port")) {
             Ok(port) => kafka.port = port.trim().parse()?,
-            Err(_) => kafka.format()?,
+            Err(_) => kafka.format(proxied)?,
         }
         kafka.run()?;
         Ok(kafka)
     }
 
-    fn format(&mut self) -> Result<()> {
-        // both are held until both are known, so that they differ
-        let (first, second) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
-        let (port, controller) = (first.local_addr()?.port(), second.local_addr()?.port());
-        drop((first, second));
-        self.port = port;
-        fs::write(self.folder.join("server.properties"), properties(port, controller, &self.folder.join("data")))?;
+    fn format(&mut self, proxied: bool) -> Result<()> {
+        // all are held until all are known, so that they differ
+        let held = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0"));
+        let held = held.into_iter().collect::<std::io::Result<Vec<_>>>()?;
+        let ports = held.iter().map(|held| Ok(held.local_addr()?.port())).collect::<Result<Vec<_>>>()?;
+        drop(held);
+        self.port = ports[0];
+        let mut properties = properties(ports[0], ports[1], &self.folder.join("data"));
+        if proxied {
+            let proxy = Proxy::start(&format!("127.0.0.1:{}", ports[2]), &[])?;
+            properties = behind(&properties, ports[2], &proxy.at());
+            self.proxy = Some(proxy);
+        }
+        fs::write(self.folder.join("server.properties"), properties)?;
         fs::write(self.folder.join("log4j2.properties"), LOGGING)?;
         let id = self.java("kafka.tools.StorageTool").arg("random-uuid").output().context("java did not run")?;
         let id = String::from_utf8_lossy(&id.stdout).trim().to_owned();
@@ -87,13 +106,19 @@ impl Kafka {
             String::from_utf8_lossy(&format.stdout),
             String::from_utf8_lossy(&format.stderr)
         );
-        Ok(fs::write(self.folder.join("port"), port.to_string())?)
+        Ok(fs::write(self.folder.join("port"), self.port.to_string())?)
     }
 
     /// What clients connect to.
     #[must_use]
     pub fn brokers(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// The proxy; its address is what clients connect to that are to pass it.
+    #[must_use]
+    pub fn link(&self) -> Option<&Proxy> {
+        self.proxy.as_ref()
     }
 
     /// Process id of the broker, while it runs.
@@ -432,6 +457,16 @@ log.segment.bytes=134217728
 ",
         data.display()
     )
+}
+
+/// A second listener, which tells clients to come by `advertised`.
+fn behind(properties: &str, port: u16, advertised: &str) -> String {
+    let add = [
+        ("\nlisteners=", format!("PROXIED://127.0.0.1:{port},")),
+        ("\nadvertised.listeners=", format!("PROXIED://{advertised},")),
+        ("\nlistener.security.protocol.map=", "PROXIED:PLAINTEXT,".to_owned()),
+    ];
+    add.iter().fold(properties.to_owned(), |text, (name, value)| text.replacen(name, &format!("{name}{value}"), 1))
 }
 
 const LOGGING: &str = "appender.console.type=Console

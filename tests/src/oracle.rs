@@ -7,7 +7,7 @@ use crate::client::Client;
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 const MINUTE: i64 = 60_000;
 
@@ -121,6 +121,32 @@ impl Oracle {
         }
         differ(&mut wrong, "nobody", &nobody["total"], &json!(0));
         Ok(wrong)
+    }
+
+    /// Events that answers miss, and events that they have too many, summed over each minute and type.
+    ///
+    /// # Errors
+    /// No answer.
+    pub fn balance(&self, client: &Client) -> Result<(u64, u64)> {
+        let (Some(first), Some(last)) = (self.all.first, self.all.last) else { return Ok((0, 0)) };
+        let (from, to) = (first.div_euclid(MINUTE), last.div_euclid(MINUTE) + 1);
+        let window = json!({"from": from * MINUTE, "to": to * MINUTE, "bucket": "1m"});
+        let answer = client.ask("event_frequencies", &window, "")?;
+        let series = answer["series"].as_array().context("series")?;
+        let (mut lost, mut doubled) = (0, 0);
+        for (minute, found) in (from..to).zip(series) {
+            let expected = self.minutes.get(&minute);
+            let kinds = found["by_type"].as_object().into_iter().flat_map(|kinds| kinds.keys().map(String::as_str));
+            let all: BTreeSet<&str> =
+                kinds.chain(expected.into_iter().flat_map(|kinds| kinds.keys().copied())).collect();
+            for kind in all {
+                let expected = expected.and_then(|kinds| kinds.get(kind)).copied().unwrap_or(0);
+                let found = found["by_type"][kind].as_u64().unwrap_or(0);
+                lost += expected.saturating_sub(found);
+                doubled += found.saturating_sub(expected);
+            }
+        }
+        Ok((lost, doubled))
     }
 
     fn compare_minutes(&self, client: &Client, wrong: &mut Vec<String>) -> Result<()> {

@@ -1,13 +1,16 @@
 //! A TCP proxy on loopback: what a bad network does, and what a store that keeps no promise would do.
 //!
-//! It passes bytes on, cuts or halts all connections when told, and may replace texts on the way to the server by others
+//! It passes bytes on, cuts, resets or halts all connections when told, and may replace texts on the way to the server by others
 //! of the same length, so that a server executes a changed script without a changed engine.
 
 use anyhow::{Result, ensure};
+use socket2::SockRef;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// A proxy; dropping it ends it and its connections.
 pub struct Proxy {
@@ -30,8 +33,13 @@ struct Shared {
 struct State {
     halted: bool,
     ended: bool,
-    /// Both ends of every connection.
-    open: Vec<TcpStream>,
+    open: Vec<Open>,
+}
+
+/// Both ends of a connection, and whether it ends without a word.
+struct Open {
+    ends: [TcpStream; 2],
+    reset: Arc<AtomicBool>,
 }
 
 impl Proxy {
@@ -75,6 +83,18 @@ impl Proxy {
         self.shared.lock().cut();
     }
 
+    /// Ends all connections as a machine does that knows nothing of them: with a reset.
+    pub fn reset(&self) {
+        for open in self.shared.lock().open.drain(..) {
+            open.reset.store(true, Ordering::SeqCst);
+            for end in &open.ends {
+                // It may have ended by itself. Who reads from it here looks up, and the last who closes it resets it.
+                let _ = SockRef::from(end).set_linger(Some(Duration::ZERO));
+                let _ = end.shutdown(Shutdown::Read);
+            }
+        }
+    }
+
     /// Passes nothing on until told to.
     pub fn halt(&self, halted: bool) {
         self.shared.lock().halted = halted;
@@ -99,9 +119,9 @@ impl Drop for Proxy {
 
 impl State {
     fn cut(&mut self) {
-        for stream in self.open.drain(..) {
+        for end in self.open.drain(..).flat_map(|open| open.ends) {
             // It may have ended by itself.
-            let _ = stream.shutdown(Shutdown::Both);
+            let _ = end.shutdown(Shutdown::Both);
         }
     }
 }
@@ -116,13 +136,14 @@ impl Shared {
         let (Ok(from_client), Ok(from_server), Ok(one), Ok(other)) = copies else { return };
         // Each request and answer is one write.
         let _ = (client.set_nodelay(true), server.set_nodelay(true));
-        self.lock().open.extend([one, other]);
-        let (up, down) = (Arc::clone(self), Arc::clone(self));
-        std::thread::spawn(move || up.pass(from_client, server, true));
-        std::thread::spawn(move || down.pass(from_server, client, false));
+        let reset = Arc::new(AtomicBool::new(false));
+        self.lock().open.push(Open { ends: [one, other], reset: reset.clone() });
+        let (up, down, too) = (Arc::clone(self), Arc::clone(self), reset.clone());
+        std::thread::spawn(move || up.pass(from_client, server, true, &reset));
+        std::thread::spawn(move || down.pass(from_server, client, false, &too));
     }
 
-    fn pass(&self, mut from: TcpStream, mut to: TcpStream, changes: bool) {
+    fn pass(&self, mut from: TcpStream, mut to: TcpStream, changes: bool, reset: &AtomicBool) {
         let mut bytes = Vec::new();
         let mut chunk = vec![0; 64 << 10];
         while let Ok(read @ 1..) = from.read(&mut chunk) {
@@ -140,7 +161,9 @@ impl Shared {
             }
             bytes.clear();
         }
-        let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+        if !reset.load(Ordering::SeqCst) {
+            let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+        }
     }
 }
 
@@ -154,4 +177,35 @@ fn replace(bytes: &mut [u8], from: &str, to: &str) -> bool {
     }
     // A request ends with a line break, which is in no text that is replaced.
     (1..from.len()).any(|length| bytes.ends_with(&from[..length]))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
+mod tests {
+    use super::*;
+    use std::io::ErrorKind;
+
+    #[test]
+    fn a_cut_is_an_end_and_a_reset_is_none() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let proxy = Proxy::start(&server.local_addr().unwrap().to_string(), &[]).unwrap();
+        for reset in [false, true] {
+            let mut client = TcpStream::connect(proxy.at()).unwrap();
+            let mut served = server.accept().unwrap().0;
+            client.write_all(b"a").unwrap();
+            served.read_exact(&mut [0]).unwrap();
+            if reset {
+                proxy.reset()
+            } else {
+                proxy.cut()
+            }
+            for end in [&mut client, &mut served] {
+                let seen = end.read(&mut [0]);
+                match reset {
+                    true => assert_eq!(seen.unwrap_err().kind(), ErrorKind::ConnectionReset),
+                    false => assert_eq!(seen.unwrap(), 0),
+                }
+            }
+        }
+    }
 }

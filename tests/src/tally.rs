@@ -8,9 +8,10 @@ use anyhow::{Context, Result, bail, ensure};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -26,13 +27,21 @@ pub fn binary() -> Result<PathBuf> {
     if let Some(binary) = std::env::var_os("TALLY_BIN") {
         return Ok(binary.into());
     }
-    // target/release/deps/crash-… → target/release/tally; a measurement lies beside it
+    // target/release/deps/crash-… or target/release/faults → target/release/tally
     let test = std::env::current_exe()?;
-    let folder = test.parent().context("the test lies in no target folder")?;
-    let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
-    let binary = folder.join("tally");
-    ensure!(binary.exists(), "{} is missing: cargo build --release, or set TALLY_BIN", binary.display());
-    Ok(binary)
+    let mut binaries = test.ancestors().skip(1).take(2).map(|folder| folder.join("tally"));
+    binaries.find(|binary| binary.exists()).context("no tally beside the test: cargo build --release, or set TALLY_BIN")
+}
+
+/// The binary that ends where `TALLY_FAILPOINT` says.
+///
+/// # Errors
+/// It is not built.
+pub fn failing_binary() -> Result<PathBuf> {
+    let file = binary()?.with_file_name("tally-failpoints");
+    let build = "cargo build --release --workspace --bin tally-failpoints --features tally-server/failpoints";
+    ensure!(file.exists(), "{} is missing: {build}", file.display());
+    Ok(file)
 }
 
 /// The file of a shipped plugin.
@@ -73,6 +82,16 @@ impl Home {
     /// Runs another copy of the binary from now on.
     pub fn use_binary(&mut self, binary: PathBuf) {
         self.binary = binary;
+    }
+
+    /// Lets a write beyond a limit of the process (`prlimit --fsize`) fail like one on a broken disk, where it would end it.
+    ///
+    /// # Errors
+    /// The wrapper cannot be written.
+    pub fn ignore_file_limits(&mut self) -> Result<()> {
+        let script = format!("#!/bin/sh\ntrap '' XFSZ\nexec {} \"$@\"\n", self.binary.display());
+        self.binary = self.write("wrapper", script)?;
+        Ok(fs::set_permissions(&self.binary, fs::Permissions::from_mode(0o755))?)
     }
 
     /// Starts get these arguments too, in place of those that were set before.
@@ -250,6 +269,28 @@ impl Process {
         let sent = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.child.id())]).status()?;
         ensure!(sent.success(), "SIG{name} was not sent; {}", self.tail());
         Ok(())
+    }
+
+    /// Waits until it ends by itself.
+    ///
+    /// # Errors
+    /// It does not within `limit`.
+    pub fn ended(&mut self, limit: Duration) -> Result<ExitStatus> {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            ensure!(begun.elapsed() < limit, "it has not ended within {limit:?}\n{}", self.tail());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Whether it is stopped (SIGSTOP).
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        let status = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
+        status.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
     }
 
     /// Asks it to end (SIGTERM) and waits for that.

@@ -4,46 +4,15 @@
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 
 use serde_json::json;
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
-use tally_tests::client::NotPosted;
-use tally_tests::tally::{Home, Tally, binary};
+use tally_tests::client::{Answer, NotPosted};
+use tally_tests::disk::Disk;
+use tally_tests::tally::{Home, Tally};
 
 const CONFIG: &str = "[store]\ncheckpoint_interval_ms = 100\n[server]\nevaluation_deadline_ms = 10000\n";
 
 const LONG: Duration = Duration::from_secs(30);
-
-/// A file system in memory, until dropped.
-struct Disk(PathBuf);
-
-impl Disk {
-    fn mount(at: PathBuf, size: &str) -> Disk {
-        fs::create_dir_all(&at).unwrap();
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", size, "tmpfs"]).arg(&at).status().unwrap();
-        assert!(mounted.success(), "a small disk cannot be mounted: run the tests as root");
-        Disk(at)
-    }
-
-    /// Leaves so many MB free.
-    fn fill(&self, free: u64) {
-        let stat = rustix::fs::statvfs(&self.0).unwrap();
-        let room = stat.f_bavail * stat.f_frsize - (free << 20);
-        fs::write(self.0.join("filler"), vec![1; room as usize]).unwrap();
-    }
-
-    fn empty(&self) {
-        fs::remove_file(self.0.join("filler")).unwrap();
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // Lazily: a process that is being ended may still hold it.
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
 
 fn lines(name: &str, count: usize) -> String {
     let line =
@@ -64,24 +33,27 @@ fn refuses(tally: &Tally, why: &str) {
 #[test]
 fn a_full_disk_is_waited_for() {
     let home = Home::new(CONFIG).unwrap();
-    let disk = Disk::mount(home.path().join(".tally"), "size=200m");
+    let disk = Disk::mount(home.path().join(".tally"), "size=200m").unwrap();
     let tally = home.start().unwrap();
     let at = tally.client.post_all(&lines("first", 1_000)).unwrap();
     assert_eq!(total(&tally, &at), 1_000);
 
-    disk.fill(30);
+    disk.fill(30).unwrap();
+    // Nothing is to be written, and yet it is told.
+    let full = |answer: &Answer| answer.status == 503 && answer.text.contains("free some disk space");
+    tally.client.readyz("a full disk is told", LONG, full).unwrap();
     refuses(&tally, "free some disk space");
     assert_eq!(total(&tally, &at), 1_000, "what is known is answered");
-    disk.empty();
+    disk.empty().unwrap();
     tally.client.ready(LONG).unwrap();
     let at = tally.client.post_all(&lines("refused", 10)).unwrap();
     assert_eq!(total(&tally, &at), 1_010, "and it goes on by itself");
 
     // The same with an end between: what was acknowledged is there.
     let at = tally.client.post_all(&lines("second", 500)).unwrap();
-    disk.fill(30);
+    disk.fill(30).unwrap();
     tally.kill().unwrap();
-    disk.empty();
+    disk.empty().unwrap();
     let tally = home.start().unwrap();
     assert_eq!(total(&tally, &at), 1_510);
     tally.stop().unwrap();
@@ -90,11 +62,7 @@ fn a_full_disk_is_waited_for() {
 #[test]
 fn after_a_failed_write_nothing_is_taken_until_a_restart_counts_on() {
     let mut home = Home::new(CONFIG).unwrap();
-    // Told to ignore the signal of the limit, a write beyond it fails like one on a broken disk.
-    let script = format!("#!/bin/sh\ntrap '' XFSZ\nexec {} \"$@\"\n", binary().unwrap().display());
-    let wrapper = home.write("wrapper", script).unwrap();
-    executable(&wrapper);
-    home.use_binary(wrapper);
+    home.ignore_file_limits().unwrap();
     let tally = home.start().unwrap();
     let mut at = String::new();
     for part in 0..4 {
@@ -107,6 +75,8 @@ fn after_a_failed_write_nothing_is_taken_until_a_restart_counts_on() {
     let failed = tally.client.events(&lines("failed", 10)).unwrap_err();
     assert!(matches!(failed, NotPosted::Unknown(_)), "{failed:?}");
     refuses(&tally, "check the disk, then start again");
+    let failed = |answer: &Answer| answer.status == 503 && answer.text.contains("check the disk, then start again");
+    tally.client.readyz("a failed write is told", LONG, failed).unwrap();
     assert_eq!(tally.client.get("/livez").unwrap().status, 200);
     tally.kill().unwrap();
 
@@ -116,9 +86,4 @@ fn after_a_failed_write_nothing_is_taken_until_a_restart_counts_on() {
     let at = tally.client.post_all(&lines("last", 50)).unwrap();
     assert_eq!(total(&tally, &at), 20_060);
     tally.stop().unwrap();
-}
-
-fn executable(path: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }

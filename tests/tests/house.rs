@@ -113,10 +113,11 @@ fn nothing_is_global_and_every_queue_is_bounded() {
     let mut faults = Vec::new();
     for file in sources().iter().filter(|file| !file.is_test() && !file.is_in("benches/") && !file.is_in("tests/")) {
         let code = file.without_tests();
-        // What belongs to a thread is not shared: the plugin's way to the host while it is called.
+        // What belongs to a thread is not shared: the plugin's way to the host while it is called. What ends the process in
+        // a test is the whole process's.
         let shared = code.lines().filter(|line| line.contains("static ") && !line.contains("'static "));
         for line in shared.filter(|line| changeable.iter().any(|kind| line.contains(kind))) {
-            if file.path != "plugin-api/src/export.rs" {
+            if !["plugin-api/src/export.rs", "engine/src/failpoint.rs"].contains(&file.path.as_str()) {
                 faults.push(format!("{}: global state: {}", file.path, line.trim()));
             }
         }

@@ -3,6 +3,8 @@
 
 #[path = "stores/cluster.rs"]
 mod cluster;
+#[path = "stores/encrypted.rs"]
+mod encrypted;
 #[path = "stores/faults.rs"]
 mod faults;
 #[path = "stores/histories.rs"]

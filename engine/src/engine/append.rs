@@ -2,6 +2,7 @@
 
 use super::{AppendError, Appended, Engine};
 use crate::event::Position;
+use crate::failpoint::point;
 use crate::source::embedded::Log;
 use crate::source::kafka::Producer;
 use std::collections::BTreeMap;
@@ -33,6 +34,7 @@ impl Engine {
         if passed.is_empty() {
             return Ok(appended);
         }
+        point("append.begin");
         appended.position = match &self.appender {
             Appender::Log(log) => append_to_log(log, &passed, now)?,
             Appender::Kafka(producer) => {
@@ -41,6 +43,7 @@ impl Engine {
                 Position(producer.send(&records).map_err(|fault| AppendError(fault.to_string()))?)
             }
         };
+        point("append.done");
         Ok(appended)
     }
 }

@@ -31,6 +31,7 @@ pub use types::*;
 pub use versions::Order;
 
 use crate::config::EventsConfig;
+use crate::database::Database;
 use crate::dead_letter::DeadLetters;
 use crate::decode::Decoder;
 use crate::event::Position;
@@ -77,6 +78,8 @@ pub struct Engine {
     store: String,
     /// Where copies of plugin files are.
     private: PathBuf,
+    /// The database that state is kept in; `None`: elsewhere.
+    database: Option<Database>,
 }
 
 impl Engine {
@@ -148,6 +151,9 @@ impl Engine {
         };
         let trouble = standing.store_trouble.as_ref().or(standing.follow_trouble.as_ref());
         let store = trouble.cloned().map_or(Ok(self.store.clone()), Err);
+        // A disk that is full, or failed, is told before something comes that is to be written.
+        let writable = self.database.as_ref().map_or(Ok(()), Database::writable).map_err(|fault| fault.to_string());
+        let store = store.and_then(|line| writable.map(|()| line));
         let source = match (&standing.source_trouble, self.missing(&standing)) {
             (Some(trouble), _) => Err(trouble.clone()),
             (None, Some(missing)) => Err(missing),

@@ -124,6 +124,7 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
         state_store: store,
         store: store_said,
         private,
+        database: (!shared).then(|| database.clone()),
         log: match &opened.appender {
             Appender::Log(log) => LogAccess::Log(Arc::clone(log)),
             Appender::Kafka(_) => LogAccess::Kafka(config.kafka.clone()),

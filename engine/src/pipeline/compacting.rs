@@ -3,6 +3,7 @@
 use super::counting::Counting;
 use super::effects::Driver;
 use super::workers::{CompactDone, CompactJob, trouble};
+use crate::failpoint::point;
 use crate::progress::{Event, RevisionNo, Ticket, Trouble};
 use crate::state;
 use crate::store::{Bucket, BucketSize};
@@ -108,6 +109,7 @@ impl Driver {
     }
 
     pub(super) fn compacted(&mut self, counting: &mut Counting, done: CompactDone) {
+        point("compact.answered");
         self.compacting.remove(&(done.revision, done.bucket));
         if let (Ok(Some(shrunk)), Some(metric)) = (&done.result, counting.metric(done.revision)) {
             if shrunk.split

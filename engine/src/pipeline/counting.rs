@@ -10,6 +10,7 @@ use super::view::View;
 use crate::dead_letter::{DeadLetter, DeadLetters};
 use crate::decode::{Decoder, DedupeWindow, Refused, in_seconds, is_framed};
 use crate::event::{EventBatch, Record};
+use crate::failpoint::point;
 use crate::feed::Feed;
 use crate::plugin;
 use crate::progress::{Anchor, Count, Event, History, Machine, Quarantine, RevisionNo, Settings};
@@ -242,10 +243,12 @@ impl Counting {
             return driver.tell(self, Event::Counted(counted));
         };
         self.decode(partition, records, count_from);
+        point("count.decoded");
         let applied = self.apply(partition, records, &due);
         for event in applied.before {
             driver.tell(self, event);
         }
+        point("count.counted");
         self.processed += self.batch.records;
         self.show(records, count_from);
         let counts = applied.counts;
@@ -259,6 +262,7 @@ impl Counting {
 
     /// Nobody counts these records, but the window must know them.
     fn warm_up(&mut self, partition: u32, records: &[Record<'_>]) {
+        point("count.warm_up");
         let Some(held) = self.held.get_mut(&partition) else { return };
         let beyond = records.last().map_or(0, |record| record.offset + 1);
         self.decoder.decode(partition, records, &mut held.window, beyond, &mut self.batch, &mut self.refused);
@@ -329,6 +333,7 @@ impl Counting {
                 counted.state.compute(metric.id, &self.batch, &made.computed);
             }
             let rows = counted.state.apply_without(metric.id, &self.batch, *from, &made.updates, &made.skip);
+            point("count.one_metric");
             let place = &mut counted.metrics[metric.id.0];
             place.advance(partition, *from, self.batch.to);
             place.version += 1;

@@ -10,6 +10,7 @@ use super::origin::Origin;
 use super::stored::{accounts, counted_partitions, found, whole};
 use super::view::View;
 use super::workers::{CommitDone, CommitJob, CompactDone, CompactJob, Worker, committer, compactor, trouble};
+use crate::failpoint::point;
 use crate::progress::{Advance, Answer, Bounds, Effect, Event, Found, Progress, RevisionNo, Ticket, Trouble};
 use crate::source::{Identity, Source, SourceError, Start};
 use crate::state::Sealed;
@@ -143,6 +144,7 @@ impl Driver {
     /// Loads progress and, where told so, the view at the same moment.
     fn load(&mut self, counting: &mut Counting, no: RevisionNo, rebuild: bool) -> Result<Option<Found>, Trouble> {
         let Some(metric) = counting.metric(no) else { return Ok(None) };
+        point("load.begin");
         let fault = |fault: StoreError| trouble(&fault);
         let stored = if rebuild {
             let (buckets, reading) = whole(&*self.store, &metric.revision).map_err(fault)?;
@@ -188,6 +190,7 @@ impl Driver {
                 None => return Ok(None),
             }
         };
+        point("load.read");
         self.lives.insert(no, stored.life);
         Ok(Some(found(&stored)?))
     }
@@ -196,6 +199,7 @@ impl Driver {
         let Some(metric) = counting.metric(no) else { return Ok(()) };
         let create = || -> Result<Life, StoreError> {
             let life = self.store.create(&metric.revision, &metric.meta)?;
+            point("create.made");
             let current = self.store.current(&metric.revision.metric)?;
             // One that answers goes on until a newer revision has counted its history.
             if current.is_none() {
@@ -204,12 +208,15 @@ impl Driver {
             Ok(life)
         };
         let life = create().map_err(|fault| trouble(&fault))?;
+        point("create.pointed");
         self.lives.insert(no, life);
         Ok(())
     }
 
     fn commit(&mut self, counting: &mut Counting, no: RevisionNo, ticket: Ticket, life: Life, advances: &[Advance]) {
+        point("commit.due");
         counting.flush_letters();
+        point("commit.letters");
         let Some(metric) = counting.metrics.iter().find(|metric| metric.no == no) else { return };
         for advance in advances.iter().filter(|advance| advance.to.next > advance.from) {
             let unstored = counting.unstored.entry((no, advance.partition)).or_default();
@@ -239,6 +246,7 @@ impl Driver {
             .collect();
         let commit = Commit { revision: metric.revision.clone(), life, advances, frames };
         let topic = counting.machine.topic().to_owned();
+        point("commit.folded");
         self.commits.send(CommitJob { revision: no, ticket, commit, topic });
     }
 
@@ -254,6 +262,7 @@ impl Driver {
 
     fn answered(&mut self, counting: &mut Counting, done: CommitDone) {
         let CommitDone { revision, ticket, answer, topic } = done;
+        point("commit.answered");
         let answer = match answer {
             Ok(CommitAnswer::Applied(sizes)) => {
                 let now = jiff::Timestamp::now().as_millisecond();
@@ -280,6 +289,7 @@ impl Driver {
             }
         };
         self.tell(counting, Event::Answered(revision, ticket, answer));
+        point("commit.settled");
         if let Some(topic) = topic {
             self.tell(counting, Event::Topic(topic));
         }

@@ -8,6 +8,7 @@
 use super::origin::Origin;
 use super::stored::{accounts, counted_partitions, found};
 use crate::event::Position;
+use crate::failpoint::point;
 use crate::progress::Trouble;
 use crate::state::{Buckets, MetricId, State, halves};
 use crate::store::{
@@ -114,10 +115,12 @@ impl Follower {
             return Ok(());
         }
         let begun = Instant::now();
+        point("follow.begin");
         if folded.buckets.is_empty() || !self.follow(&mut folded)? {
             self.anew(&mut folded)?;
         }
         folded.begun = Some(begun);
+        point("follow.folded");
         Ok(())
     }
 

@@ -13,6 +13,7 @@ use super::view::View;
 use crate::dead_letter::DeadLetters;
 use crate::decode::{Decoder, MAX_RECORDS};
 use crate::event::Record;
+use crate::failpoint::point;
 use crate::feed::Feed;
 use crate::progress::{Event, History, RevisionNo, Settings};
 use crate::source::{Bounds, Identity, Sink, Source, SourceError, Start};
@@ -165,6 +166,7 @@ impl Lane {
                     beat = Instant::now();
                     self.tell(Event::HeartbeatDue);
                     source.publish_progress(&self.counting.committed_offsets());
+                    point("publish.done");
                 } else {
                     self.tell(Event::CheckpointDue);
                 }
@@ -237,6 +239,7 @@ impl Lane {
         let held = self.counting.held();
         self.tell(Event::Revoked(held.clone()));
         self.driver.flush(&mut self.counting, &held, limit / 2);
+        point("stop.flushed");
         let done = self.counting.done();
         source.close(limit.saturating_sub(begun.elapsed()));
         done
@@ -246,19 +249,24 @@ impl Lane {
 impl Sink for Lane {
     fn assigned(&mut self, partitions: &[u32]) -> Vec<Start> {
         tracing::info!(?partitions, "partitions assigned");
+        point("assign.begin");
         self.counting.assigned(partitions);
         self.tell(Event::Assigned(partitions.to_vec()));
+        point("assign.told");
         partitions.iter().map(|partition| self.driver.start_of(&self.counting, *partition)).collect()
     }
 
     fn revoked(&mut self, partitions: &[u32], lost: bool) {
         tracing::info!(?partitions, lost, "partitions taken away");
+        point("revoke.begin");
         if !lost {
             self.tell(Event::Revoked(partitions.to_vec()));
             self.driver.flush(&mut self.counting, partitions, FLUSH);
+            point("revoke.flushed");
         }
         self.tell(Event::Lost(partitions.to_vec()));
         self.counting.revoked(partitions);
+        point("revoke.end");
     }
 
     fn records(&mut self, partition: u32, records: &[Record<'_>]) {

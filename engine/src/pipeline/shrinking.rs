@@ -3,6 +3,7 @@
 //! It reads, folds and writes back beside ingestion, and may meet anything there: that others append, compact or split
 //! first only means that nothing happens. When it is due is not its business.
 
+use crate::failpoint::point;
 use crate::state::{self, FrameError};
 use crate::store::{
     Bucket, BucketRead, CompactAnswer, Compaction, FrameId, Known, Life, RevisionId, Split, SplitAnswer, Store,
@@ -63,6 +64,7 @@ impl Shrink<'_> {
     /// [`StoreError`]; it may be done again.
     pub fn carry_out(&self, store: &dyn Store) -> Result<Option<Shrunk>, StoreError> {
         let Some(mut frames) = self.frames(store)? else { return Ok(None) };
+        point("compact.read");
         if self.expired
             && let Some(first) = frames.first()
             && !state::expires(self.table, &first.bytes, self.watermark)
@@ -75,14 +77,18 @@ impl Shrink<'_> {
         let bytes: Vec<Vec<u8>> = frames.into_iter().map(|frame| frame.bytes).collect();
         let snapshot =
             state::compact(self.table, &bytes, self.watermark).map_err(|fault| self.damaged(self.bucket, &fault))?;
+        point("compact.folded");
         if snapshot.len() as u64 > self.largest
             && let Halved::Done(shrunk) = self.split(store)?
         {
+            point("compact.stored");
             return Ok(Some(shrunk));
         }
         let (revision, life, bucket) = (self.revision.clone(), self.life, self.bucket);
         let compaction = Compaction { revision, life, bucket, last, snapshot: snapshot.clone() };
-        match store.compact(&compaction)? {
+        let answer = store.compact(&compaction)?;
+        point("compact.stored");
+        match answer {
             CompactAnswer::Done => Ok(Some(Shrunk { snapshot, split: false })),
             CompactAnswer::Stale => Ok(None),
         }

@@ -4,6 +4,7 @@
 //! bounded by the number of revisions; a bucket is compacted at most once at a time.
 
 use super::shrinking::{Shrink, Shrunk};
+use crate::failpoint::point;
 use crate::progress::{RevisionNo, Ticket, Trouble, same_log};
 use crate::source::Identity;
 use crate::store::{Bucket, Commit, CommitAnswer, Life, RevisionId, Store, StoreError};
@@ -133,8 +134,10 @@ pub(super) fn committer(
         }
         let (names, commits): (Vec<_>, Vec<_>) =
             jobs.into_iter().map(|job| ((job.revision, job.ticket), job.commit)).unzip();
+        point("commit.leaving");
         match store.commit(&commits) {
             Ok(answers) => {
+                point("commit.stored");
                 let done =
                     |((revision, ticket), answer)| CommitDone { revision, ticket, answer: Ok(answer), topic: None };
                 names.into_iter().zip(answers).map(done).collect()

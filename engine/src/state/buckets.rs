@@ -41,6 +41,12 @@ pub(crate) fn half(table: &Table, bucket: u32, hash: u64) -> usize {
     (hash >> (63 - used) & 1) as usize
 }
 
+/// The bits of a hash that decide where a key is, however often buckets are split.
+#[inline]
+pub(crate) fn top(hash: u64) -> u16 {
+    (hash >> (64 - HASH)) as u16
+}
+
 /// The layout of one table: every key is in exactly one of its buckets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Buckets {
@@ -132,7 +138,7 @@ mod tests {
                 let held: Vec<u32> = layout.leaves().iter().filter(|leaf| **leaf != bucket).copied().chain(both).collect();
                 let next = Buckets::new(&table, held).unwrap();
                 for hash in &hashes {
-                    let top = (hash >> 48) as u16;
+                    let top = top(*hash);
                     let (before, after) = (layout.leaves()[layout.place(top)], next.leaves()[next.place(top)]);
                     prop_assert_eq!(after, if before == bucket { both[half(&table, bucket, *hash)] } else { before });
                 }

@@ -5,7 +5,7 @@
 //! exact whatever expires, because expired panes are rolled into coarser ones, at the end into the open pane.
 
 use super::block::Block;
-use super::buckets::{half, halves, splits};
+use super::buckets::{half, halves, splits, top};
 use super::cells::Layout;
 use super::floors::{Floors, PaneId};
 use super::frame::{FrameError, FrameReader, FrameWriter, Header, KeyValue};
@@ -21,8 +21,8 @@ pub(crate) fn compact(table: &Table, frames: &[Vec<u8>], watermark: i64) -> Resu
     Ok(content.write(&Layout::new(&table.cells), &order, Header { floors: Some(floors), ..header }))
 }
 
-/// The two buckets in place of one, with their snapshots; `None` where that would leave one of them empty: it holds one
-/// group, or few.
+/// The two buckets in place of one, with their snapshots; `None` where its groups cannot be told apart, however often it is
+/// split: it holds one, or few. One of them may be empty: then it is the next split, or a later one, that tells them apart.
 pub(crate) fn split(
     table: &Table,
     bucket: u32,
@@ -32,11 +32,14 @@ pub(crate) fn split(
     let Some(into) = halves(table, bucket).filter(|_| !table.key.is_empty()) else { return Ok(None) };
     let (content, floors, header) = Content::folded(table, frames, watermark)?;
     let group = if table.group == 0 { table.key.len() } else { table.group };
-    let half = |row: &u32| half(table, bucket, content.texts.stable_hash(&content.key(*row)[..group]));
-    let (first, second): (Vec<u32>, Vec<u32>) = content.order().iter().partition(|row| half(row) == 0);
-    if first.is_empty() || second.is_empty() {
+    let hash = |row: &u32| content.texts.stable_hash(&content.key(*row)[..group]);
+    let order = content.order();
+    let mut tops = order.iter().map(|row| top(hash(row)));
+    let one = tops.next();
+    if tops.all(|top| Some(top) == one) {
         return Ok(None);
     }
+    let (first, second): (Vec<u32>, Vec<u32>) = order.iter().partition(|row| half(table, bucket, hash(row)) == 0);
     let layout = Layout::new(&table.cells);
     let write = |bucket: u32, order: &[u32], rows: u64| {
         let header = Header { bucket, layout: splits(bucket), rows, floors: Some(floors), ..header };

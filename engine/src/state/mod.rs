@@ -380,7 +380,8 @@ pub fn expires(table: &Table, first: &[u8], watermark: i64) -> Result<bool, Fram
     Ok(floors.raised(&table.tiers, watermark) != floors)
 }
 
-/// The two buckets in place of one, with their snapshots; `None` where that would leave one of them empty.
+/// The two buckets in place of one, with their snapshots, of which one may be empty; `None` where no number of splits tells its
+/// keys apart.
 ///
 /// # Errors
 /// As [`compact`].

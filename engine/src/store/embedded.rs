@@ -4,12 +4,15 @@
 //! of buckets and progress are kept in memory, so that a commit reads nothing from disk. Each row's checksum is verified
 //! when it is read, opening reads progress and the heads of all frames: what is damaged or of an unknown format refuses
 //! the store. Writers wait for each other; readers see one moment, between two commits.
+//!
+//! Over 400 lines: every operation of one store, each a transaction over the same rows and sizes.
 
 use super::held::{Held, Revision, Sizes};
 use super::keys::{self, FrameRow, Kind, Number};
 use super::*;
 use crate::config::Durability;
 use crate::database::{Batch, Database, DatabaseError, Keyspace, Shape};
+use crate::failpoint::point;
 use parking_lot::RwLock;
 use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -63,11 +66,14 @@ impl EmbeddedStore {
     }
 
     fn write(&self, held: &mut Held, batch: Batch) -> Result<(), StoreError> {
-        self.database.commit(batch, self.durability).map_err(|error| {
+        point("embedded.write");
+        let done = self.database.commit(batch, self.durability).map_err(|error| {
             // A disk found full before anything was written leaves nothing in doubt.
             held.stale = !matches!(error, DatabaseError::Full { .. });
             error.into()
-        })
+        });
+        point("embedded.written");
+        done
     }
 
     /// Applies one commit whose fence holds to `revision` and adds its rows to `batch`, or says why not; then neither is

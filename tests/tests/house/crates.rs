@@ -84,6 +84,36 @@ fn the_server_knows_no_log_and_no_store() {
     ));
 }
 
+/// A moment at which a test may end the process is in no binary that is shipped, and every one is tried.
+#[test]
+fn fail_points_are_tried_and_not_shipped() {
+    let mut faults = Vec::new();
+    for folder in ["engine", "server", "tests", "benches"] {
+        let features = manifest(&format!("{folder}/Cargo.toml")).get("features").cloned();
+        let text = features.as_ref().and_then(|features| features.get("default")).map(ToString::to_string);
+        faults
+            .extend(text.filter(|text| text.contains("failpoints")).map(|text| format!("{folder}: default = {text}")));
+    }
+    for path in ["Cargo.toml", "engine/Cargo.toml", "server/Cargo.toml", "tests/Cargo.toml", "benches/Cargo.toml"] {
+        let asks = |line: &&str| line.contains("failpoints") && line.contains("path");
+        faults.extend(read(path).lines().filter(asks).filter(|line| !line.contains("src/bin")).map(str::to_owned));
+    }
+    let shipped = std::fs::read(tally_tests::tally::binary().unwrap()).unwrap();
+    if shipped.windows(15).any(|bytes| bytes == b"TALLY_FAILPOINT") {
+        faults.push("the binary has fail points: build it without the feature".into());
+    }
+    let sources = sources();
+    let engine = sources.iter().filter(|file| file.is_in("engine/src/") && !file.is_test());
+    let named = |file: &super::Source| {
+        let places = file.text.split("point(\"").skip(1).filter_map(|rest| rest.split_once('"'));
+        places.map(|(name, _)| name.to_owned()).collect::<Vec<_>>()
+    };
+    let there: BTreeSet<String> = engine.flat_map(named).collect();
+    let tried: BTreeSet<String> = tally_tests::points::POINTS.iter().map(|point| point.name.to_owned()).collect();
+    faults.extend(there.symmetric_difference(&tried).map(|name| format!("{name} is not both there and tried")));
+    none(faults);
+}
+
 #[test]
 fn nothing_is_depended_on_in_vain() {
     let folders = ["plugin-api", "engine", "server"].map(str::to_owned);

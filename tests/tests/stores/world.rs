@@ -7,7 +7,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use redis::{Commands, Connection};
 use std::collections::{BTreeMap, HashMap};
-use tally_engine::store::{BEGUN, CompactAnswer, FrameId, Split, SplitAnswer};
+use tally_engine::store::{BEGUN, CompactAnswer, FrameId, Reading, Split, SplitAnswer};
 
 const PARTITIONS: usize = 3;
 const BUCKETS: u32 = 3;
@@ -138,6 +138,7 @@ pub(crate) fn set_back(link: &mut Connection, copy: &Copy) {
 pub(crate) struct Seen {
     pub(crate) reads: u64,
     pub(crate) tails: u64,
+    pub(crate) late: u64,
     pub(crate) applied: u64,
     pub(crate) refused: u64,
     pub(crate) full: u64,
@@ -164,11 +165,15 @@ pub(crate) struct World<'a> {
     owners: Vec<(Life, [u64; PARTITIONS])>,
     late: Vec<Commit>,
     readers: Vec<BTreeMap<u32, View>>,
+    /// Answers to reads that are on their way: reader, what was sent, what came.
+    replies: Vec<(usize, Vec<Known>, Reading)>,
     prepared: Vec<Prepared>,
     /// The buckets that each owner believes in.
     laid_out: Vec<Vec<u32>>,
     copies: Vec<Copy>,
     pub(crate) seen: Seen,
+    /// Readers fold whatever tail comes, whether it follows what they hold or not.
+    pub(crate) careless: bool,
 }
 
 impl<'a> World<'a> {
@@ -181,6 +186,8 @@ impl<'a> World<'a> {
             owners: vec![(Life(0), [0; PARTITIONS]); OWNERS],
             late: Vec::new(),
             readers: vec![BTreeMap::new(); READERS],
+            replies: Vec::new(),
+            careless: false,
             prepared: Vec::new(),
             laid_out: vec![leaves(&[]); OWNERS],
             copies: Vec::new(),
@@ -283,7 +290,7 @@ impl<'a> World<'a> {
         Ok(answer)
     }
 
-    /// A reader refreshes some of its views and compares them with the log.
+    /// A reader asks for some of its views; the answer comes at once, or after answers to later questions.
     fn read(&mut self, reader: usize) -> Result<(), String> {
         let mut roots: Vec<u32> = (0..BUCKETS).filter(|_| self.rng.random_bool(0.6)).collect();
         if roots.is_empty() {
@@ -293,65 +300,96 @@ impl<'a> World<'a> {
             let held = self.held()?;
             self.readers[reader] = leaves(&held).into_iter().map(|bucket| (bucket, View::default())).collect();
         }
-        let store = self.store();
+        self.look(reader, &roots)
+    }
+
+    /// Asks until an answer is whole, or on its way.
+    fn look(&mut self, reader: usize, roots: &[u32]) -> Result<(), String> {
         loop {
-            let views = &mut self.readers[reader];
-            let asked = views.iter().filter(|(bucket, _)| roots.contains(&share(**bucket).0));
+            let asked = self.readers[reader].iter().filter(|(bucket, _)| roots.contains(&share(**bucket).0));
             let known: Vec<Known> =
                 asked.map(|(bucket, view)| Known { bucket: at(*bucket), last: view.last }).collect();
-            let reading = store.read(&revision(), &known).map_err(|fault| fault.to_string())?;
+            let reading = self.store().read(&revision(), &known).map_err(|fault| fault.to_string())?;
             let Some(reading) = reading else { return Ok(()) };
-            let mut again = false;
-            for (known, read) in known.iter().zip(&reading.buckets) {
-                let bucket = known.bucket.bucket;
-                let view = views.entry(bucket).or_default();
-                match read {
-                    BucketRead::Tail(frames) => {
-                        self.seen.tails += 1;
-                        view.add(frames);
-                    }
-                    BucketRead::Whole(frames) => {
-                        *view = View::default();
-                        view.add(frames);
-                    }
-                    BucketRead::Split { tail, begin } => {
-                        again = true;
-                        if let Some(frames) = tail {
-                            self.seen.ended += 1;
-                            view.add(frames);
-                        }
-                        let (cells, goes_on) = (view.cells, tail.is_some());
-                        views.remove(&bucket);
-                        for half in halves(bucket).ok_or("a bucket of one key is split")? {
-                            let view = View { last: Some(*begin), cells: of(half, cells) };
-                            views.insert(half, if goes_on { view } else { View::default() });
-                        }
-                    }
-                    // It looks anew next time.
-                    BucketRead::None => {
-                        views.clear();
-                        return Ok(());
-                    }
+            if self.rng.random_bool(0.2) {
+                self.replies.push((reader, known, reading));
+                if self.replies.len() > 10 {
+                    self.replies.remove(0);
                 }
+                return Ok(());
             }
-            if again {
-                continue;
+            if self.answered(reader, &known, &reading)? {
+                return Ok(());
             }
-            for bucket in known.iter().map(|known| known.bucket.bucket) {
-                let mut expected = Cells::default();
-                for (partition, progress) in &reading.revision.progress {
-                    let sums = self.log.until(reading.revision.life, *partition as usize, progress.next);
-                    let sums = of(bucket, sums[share(bucket).0 as usize]);
-                    expected.iter_mut().zip(sums).for_each(|(cell, more)| *cell += more);
-                }
-                self.seen.reads += 1;
-                let cells = views.get(&bucket).map(|view| view.cells).unwrap_or_default();
-                if cells != expected {
-                    return Err(format!("bucket {bucket}: {cells:?} instead of {expected:?}"));
-                }
-            }
-            return Ok(());
         }
+    }
+
+    /// A reader folds what came into its views and compares them with the log. Not whole where buckets were split: what
+    /// their halves hold more is still to be read.
+    fn answered(&mut self, reader: usize, known: &[Known], reading: &Reading) -> Result<bool, String> {
+        let views = &mut self.readers[reader];
+        // A tail belongs to the view whose last frame was sent with the question, and any answer to buckets there are.
+        let other = |known: &Known| views.get(&known.bucket.bucket).is_none_or(|view| view.last != known.last);
+        let gone = known.iter().any(|known| !views.contains_key(&known.bucket.bucket));
+        let late = known.iter().zip(&reading.buckets).any(|(known, read)| match read {
+            BucketRead::Tail(_) => !self.careless && other(known),
+            BucketRead::Split { .. } => other(known),
+            BucketRead::Whole(_) | BucketRead::None => false,
+        });
+        if gone || late {
+            self.seen.late += 1;
+            return Ok(true);
+        }
+        let mut whole = true;
+        for (known, read) in known.iter().zip(&reading.buckets) {
+            let bucket = known.bucket.bucket;
+            let view = views.entry(bucket).or_default();
+            match read {
+                BucketRead::Tail(frames) => {
+                    self.seen.tails += 1;
+                    view.add(frames);
+                }
+                BucketRead::Whole(frames) => {
+                    *view = View::default();
+                    view.add(frames);
+                }
+                BucketRead::Split { tail, begin } => {
+                    whole = false;
+                    if let Some(frames) = tail {
+                        self.seen.ended += 1;
+                        view.add(frames);
+                    }
+                    let (cells, goes_on) = (view.cells, tail.is_some());
+                    views.remove(&bucket);
+                    for half in halves(bucket).ok_or("a bucket of one key is split")? {
+                        let view = View { last: Some(*begin), cells: of(half, cells) };
+                        views.insert(half, if goes_on { view } else { View::default() });
+                    }
+                }
+                // It looks anew next time.
+                BucketRead::None => {
+                    views.clear();
+                    return Ok(true);
+                }
+            }
+        }
+        if !whole {
+            return Ok(false);
+        }
+        for bucket in known.iter().map(|known| known.bucket.bucket) {
+            let mut expected = Cells::default();
+            for (partition, progress) in &reading.revision.progress {
+                let sums = self.log.until(reading.revision.life, *partition as usize, progress.next);
+                let sums = of(bucket, sums[share(bucket).0 as usize]);
+                expected.iter_mut().zip(sums).for_each(|(cell, more)| *cell += more);
+            }
+            self.seen.reads += 1;
+            let cells = views.get(&bucket).map(|view| view.cells).unwrap_or_default();
+            if cells != expected {
+                return Err(format!("bucket {bucket}: {cells:?} instead of {expected:?}"));
+            }
+        }
+        Ok(true)
     }
 
     /// Reads and folds a bucket; the result is put in place later, if at all.
@@ -424,6 +462,14 @@ impl<'a> World<'a> {
                 let commit = self.late.remove(which);
                 if let CommitAnswer::Broken(what) = self.send(&commit)? {
                     return Err(what);
+                }
+            }
+            560..600 if !self.replies.is_empty() => {
+                let which = self.rng.random_range(0..self.replies.len());
+                let (reader, known, reading) = self.replies.remove(which);
+                if !self.answered(reader, &known, &reading)? {
+                    let roots: Vec<u32> = known.iter().map(|known| share(known.bucket.bucket).0).collect();
+                    self.look(reader, &roots)?;
                 }
             }
             560..820 => {

@@ -1,0 +1,12 @@
+//! `tally` with named moments at which a test may end it: the command line of the binary that is shipped, and nothing else.
+
+#[path = "../cli/mod.rs"]
+mod cli;
+#[path = "../produce/mod.rs"]
+mod produce;
+#[path = "../verify/mod.rs"]
+mod verify;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}
