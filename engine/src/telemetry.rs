@@ -26,6 +26,10 @@ pub fn describe() {
     describe_gauge!("tally_metric_cells", "Cells a metric holds.");
     describe_gauge!("tally_metric_bytes", "Bytes of memory a metric holds, about.");
     describe_gauge!("tally_plugins_rejected", "Plugin files that were refused.");
+    describe_gauge!("tally_plugins_loaded", "Contents of plugin files in memory: each stays until a restart.");
+    describe_gauge!("tally_plugin_mapped_bytes", "Address space that plugin files take.");
+    describe_gauge!("tally_plugin_mappings", "Mappings of plugin files; the kernel allows vm.max_map_count in all.");
+    describe_counter!("tally_plugin_swaps_total", "Times that a metric's code was replaced and its state stayed.");
 }
 
 /// A batch was counted.
@@ -88,6 +92,17 @@ pub(crate) fn cost(metric: &str, ns_per_event: f64, cells: u64, bytes: u64) {
     gauge!("tally_metric_ns_per_event", "metric" => metric.to_owned()).set(ns_per_event);
     gauge!("tally_metric_cells", "metric" => metric.to_owned()).set(cells as f64);
     gauge!("tally_metric_bytes", "metric" => metric.to_owned()).set(bytes as f64);
+}
+
+/// A metric's code was replaced.
+pub(crate) fn swapped(metric: &str) {
+    counter!("tally_plugin_swaps_total", "metric" => metric.to_owned()).increment(1);
+}
+
+/// What plugin files take of the address space.
+pub(crate) fn mapped(mappings: u64, bytes: u64) {
+    gauge!("tally_plugin_mappings").set(mappings as f64);
+    gauge!("tally_plugin_mapped_bytes").set(bytes as f64);
 }
 
 /// Age of the last checkpoint, files refused, plugin contents in memory.

@@ -6,6 +6,8 @@ pub mod corpus;
 pub mod day;
 pub mod disk;
 pub mod fleet;
+pub mod folder;
+pub mod footprint;
 pub mod kafka;
 pub mod oracle;
 pub mod points;

@@ -5,7 +5,9 @@
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use tally_tests::client::Client;
 use tally_tests::corpus::{self, Fate, Specimen};
 use tally_tests::tally::{Home, Tally, plugin};
 
@@ -27,18 +29,59 @@ fn home(config: &str) -> (Home, PathBuf) {
     (home, folder)
 }
 
+fn line(n: u64) -> String {
+    json!({"event_id": n.to_string(), "user_id": n % 7, "product_id": n % 5, "event_type": "view"}).to_string() + "\n"
+}
+
 /// Posts events and sees each of them counted; how many there are now.
 fn count_on(tally: &Tally, before: u64, how_many: u64) -> u64 {
-    let line = |n: u64| {
-        json!({"event_id": n.to_string(), "user_id": n % 7, "product_id": n % 5, "event_type": "view"}).to_string()
-            + "\n"
-    };
     for n in before..before + how_many {
         let position = tally.client.post_all(&line(n)).unwrap();
         let counted = tally.client.ask("event_frequencies", &json!({}), &position).unwrap();
         assert_eq!(counted["total"], n + 1);
     }
     before + how_many
+}
+
+/// How counting went while something else happened.
+struct Watched {
+    /// Events there are now.
+    counted: u64,
+    /// Events a second.
+    rate: f64,
+    /// The longest time that some events took from the post to the answer that has them.
+    longest: Duration,
+}
+
+/// Does `work` while events are posted, and each is seen to be counted, in a thread of its own.
+fn watched<T>(tally: &Tally, before: u64, work: impl FnOnce() -> T) -> (T, Watched) {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let counting = scope.spawn(|| {
+            let client = Client::new(tally.address).unwrap();
+            let (begun, mut at, mut longest) = (Instant::now(), before, Duration::ZERO);
+            while !done.load(Ordering::Relaxed) {
+                let step = Instant::now();
+                let lines: String = (at..at + 20).map(line).collect();
+                let position = client.post_all(&lines).unwrap();
+                at += 20;
+                assert_eq!(client.ask("event_frequencies", &json!({}), &position).unwrap()["total"], at);
+                longest = longest.max(step.elapsed());
+            }
+            Watched { counted: at, rate: (at - before) as f64 / begun.elapsed().as_secs_f64(), longest }
+        });
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        done.store(true, Ordering::Relaxed);
+        let watched = counting.join().unwrap();
+        (outcome.unwrap_or_else(|fault| std::panic::resume_unwind(fault)), watched)
+    })
+}
+
+/// Counting went on at a rate like the one before, and never stood still.
+fn went_on(alone: &Watched, during: &Watched) {
+    let rates = format!("{:.0} events/s, before {:.0}; the longest step {:?}", during.rate, alone.rate, during.longest);
+    // Other programs may take a core, files are read and loaded on another: a quarter shows that nothing waits for them.
+    assert!(during.rate > alone.rate / 4.0 && during.longest < Duration::from_secs(5), "{rates}");
 }
 
 /// The one refusal of a file.
@@ -72,8 +115,8 @@ fn all_is_told(home: &Home, tally: &Tally, specimens: &[Specimen]) {
                 let line = printed.lines().find(of);
                 assert!(line.is_some_and(|line| line.contains(says)), "{name}: {printed}");
                 let quoted = says.replace('"', "\\\"");
-                let told = log.lines().any(|line| line.contains(&format!("/{name}")) && line.contains(&quoted));
-                assert!(told, "{name} is not in the log: {log}");
+                let told = |line: &&str| line.contains(&format!("/{name}\"")) && line.contains(&quoted);
+                assert_eq!(log.lines().filter(told).count(), 1, "{name} is not in the log once: {log}");
             }
             Fate::Serves(metric) => assert!(names(&listing).contains(metric), "{name}: {}", listing["rejected"]),
             Fate::Fails(_) => {}
@@ -100,41 +143,67 @@ fn what_is_no_good_is_refused_with_one_sentence_in_the_log_the_api_and_the_list(
 #[test]
 fn what_lands_while_it_runs_is_told_likewise_and_counting_goes_on() {
     let (home, folder) = home("");
+    // What has to be built is built before anything is measured.
+    let staged = home.path().join("staged");
+    fs::create_dir(&staged).unwrap();
+    corpus::all(&staged).unwrap();
     let tally = home.start().unwrap();
-    let mut counted = count_on(&tally, 0, 5);
-    let specimens = corpus::all(&folder).unwrap();
-    let expected = specimens.iter().filter(|one| matches!(one.fate, Fate::Refused(_))).count();
-    let begun = Instant::now();
-    loop {
-        counted = count_on(&tally, counted, 1);
-        let listing = tally.client.get("/api/metrics").unwrap().json();
-        let told = listing["rejected"].as_array().unwrap().len();
-        let serves = |metric| names(&listing).contains(&metric);
-        if told == expected && serves("corpus_good") && serves("corpus_small") {
-            break;
-        }
-        assert!(begun.elapsed() < Duration::from_secs(60), "{told} of {expected}: {}", listing["rejected"]);
-    }
+    let ((), alone) = watched(&tally, 0, || std::thread::sleep(Duration::from_secs(2)));
+    let (specimens, during) = watched(&tally, alone.counted, || {
+        let specimens = corpus::all(&folder).unwrap();
+        let expected = specimens.iter().filter(|one| matches!(one.fate, Fate::Refused(_))).count();
+        let all = |client: &Client| {
+            let listing = client.get("/api/metrics").unwrap().json();
+            let told = listing["rejected"].as_array().unwrap().len();
+            let serves = |metric| names(&listing).contains(&metric);
+            let all = told == expected && serves("corpus_good") && serves("corpus_small");
+            if all { Ok(String::new()) } else { Err(format!("{told} of {expected}: {}", listing["rejected"])) }
+        };
+        tally.client.until("all is told", Duration::from_secs(60), all).unwrap();
+        specimens
+    });
+    went_on(&alone, &during);
     all_is_told(&home, &tally, &specimens);
-    count_on(&tally, counted, 5);
+    count_on(&tally, during.counted, 5);
     tally.stop().unwrap();
 }
 
 #[test]
 fn a_file_that_is_copied_slowly_is_served_once_it_is_whole() {
     let (home, folder) = home("");
-    let tally = home.start().unwrap();
     let (from, to) = (corpus::built("good").unwrap(), folder.join("good.so"));
-    let mut counted = 0;
+    let tally = home.start().unwrap();
+    let ((), alone) = watched(&tally, 0, || std::thread::sleep(Duration::from_secs(2)));
     // Over more than two looks at the folder.
-    corpus::copy_slowly(&from, &to, 30, Duration::from_millis(100), || counted = count_on(&tally, counted, 1)).unwrap();
-    let serves = |client: &tally_tests::client::Client| {
+    let (told, during) = watched(&tally, alone.counted, || {
+        let mut told = Vec::new();
+        let look = || {
+            let listing = tally.client.get("/api/metrics").unwrap().json();
+            let printed = home.succeed(&["plugin", "list", "--url", &tally.url()]).unwrap();
+            assert!(!names(&listing).contains(&"corpus_good"), "it is served before it is whole");
+            if let Some(refused) = listing["rejected"].as_array().unwrap().first() {
+                told.push((refused["reason"].as_str().unwrap().to_owned(), printed));
+            }
+        };
+        corpus::copy_slowly(&from, &to, 30, Duration::from_millis(100), look).unwrap();
+        told
+    });
+    went_on(&alone, &during);
+    let cut: Vec<&(String, String)> = told.iter().filter(|(reason, _)| reason.contains("is cut off")).collect();
+    assert!(!cut.is_empty(), "it is not said that it is cut off: {told:?}");
+    assert!(cut.iter().all(|(_, printed)| printed.contains("is cut off")), "{cut:?}");
+    let log = fs::read_to_string(home.path().join("stderr.log")).unwrap();
+    for (reason, _) in &told {
+        let lines = log.lines().filter(|line| line.contains(&reason.replace('"', "\\\""))).count();
+        assert_eq!(lines, 1, "{reason:?} is not in the log once: {log}");
+    }
+    let serves = |client: &Client| {
         let listing = client.get("/api/metrics").map_err(|fault| format!("{fault:#}"))?.json();
         let whole = names(&listing).contains(&"corpus_good") && listing["rejected"] == json!([]);
         if whole { Ok(String::new()) } else { Err(listing["rejected"].to_string()) }
     };
     tally.client.until("it is served", Duration::from_secs(60), serves).unwrap();
-    count_on(&tally, counted, 3);
+    count_on(&tally, during.counted, 3);
     tally.stop().unwrap();
 }
 
@@ -143,23 +212,55 @@ fn one_that_fails_when_it_is_used_stands_alone_and_the_others_count_on() {
     let (home, folder) = home("");
     let specimens = corpus::failing(&folder).unwrap();
     let tally = home.start().unwrap();
-    // One that fails on each event is stopped after a hundred of them on a partition: there are four.
-    let counted = count_on(&tally, 0, 1_000);
     let listing = tally.client.get("/api/metrics").unwrap().json();
     for Specimen { name, fate, .. } in &specimens {
         let Fate::Fails(metric) = fate else { panic!("{name} is meant to fail") };
         assert!(names(&listing).contains(metric), "{name}: {}", listing["rejected"]);
     }
-    let stopped = |client: &tally_tests::client::Client| {
-        let told = client.get("/api/metrics/corpus_update").map_err(|fault| format!("{fault:#}"))?.text;
-        if told.contains("quarantined") && told.contains("broken in update") { Ok(told) } else { Err(told) }
-    };
-    tally.client.until("it is told why it stands still", Duration::from_secs(30), stopped).unwrap();
+    // One that fails on each event is stopped after a hundred of them on a partition.
+    let ((), during) = watched(&tally, 0, || {
+        let stopped = |client: &Client| {
+            let told = client.get("/api/metrics/corpus_update").map_err(|fault| format!("{fault:#}"))?.text;
+            if told.contains("quarantined") && told.contains("broken in update") { Ok(told) } else { Err(told) }
+        };
+        tally.client.until("it is told why it stands still", Duration::from_secs(30), stopped).unwrap();
+    });
+    let ((), alone) = watched(&tally, during.counted, || std::thread::sleep(Duration::from_secs(2)));
+    went_on(&alone, &during);
     let answer = tally.client.evaluate(&json!({"name": "corpus_update"})).unwrap();
     assert_eq!(answer.status, 503, "{}", answer.text);
     let answer = tally.client.evaluate(&json!({"name": "corpus_answer"})).unwrap();
     assert!(answer.status == 500 && answer.text.contains("plugin_failed"), "{} {}", answer.status, answer.text);
-    count_on(&tally, counted, 10);
+    // What goes with its file is dropped, and fails at that.
+    fs::remove_file(folder.join("fails_destroy.so")).unwrap();
+    let retired = |client: &Client| {
+        let told = client.get("/api/metrics/corpus_destroy").map_err(|fault| format!("{fault:#}"))?.json();
+        if told["state"] == "retired" { Ok(String::new()) } else { Err(told.to_string()) }
+    };
+    tally.client.until("it is retired", Duration::from_secs(30), retired).unwrap();
+
+    let printed = home.succeed(&["plugin", "list", "--url", &tally.url()]).unwrap();
+    let line = |metric: &str| {
+        printed.lines().map(str::trim_start).find(|line| line.starts_with(metric)).unwrap_or_default().to_owned()
+    };
+    for (metric, state) in
+        [("corpus_update", "quarantined"), ("corpus_answer", "active"), ("corpus_destroy", "retired")]
+    {
+        assert!(line(metric).contains(state), "{metric} is not {state}: {printed}");
+    }
+    assert!(line("corpus_update").contains("broken in update"), "{printed}");
+    let said = |_: &Client| {
+        let log = fs::read_to_string(home.path().join("stderr.log")).unwrap();
+        let told = |words: [&str; 2]| log.lines().filter(|line| words.iter().all(|word| line.contains(word))).count();
+        let quarantined = told(["corpus_update", "counting stands still"]);
+        let [answer, destroy] = ["answer", "destroy"].map(|at| {
+            // Where it panicked, and why.
+            told([&format!("panicked at corpus_{at}/"), &format!("broken in {at}")])
+        });
+        if (quarantined, answer, destroy) == (1, 1, 1) { Ok(String::new()) } else { Err(log) }
+    };
+    tally.client.until("each is in the log once", Duration::from_secs(10), said).unwrap();
+    count_on(&tally, alone.counted, 10);
     tally.stop().unwrap();
 }
 

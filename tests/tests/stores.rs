@@ -193,5 +193,8 @@ fn a_commit_touches_as_many_buckets_as_there_are() {
     let second = store.create(&revision(), b"").unwrap();
     assert!(second != life && store.buckets(&revision()).unwrap().is_empty());
     let keys: u64 = redis::cmd("DBSIZE").query(&mut redis.connect().unwrap()).unwrap();
-    assert_eq!(keys, 1, "the state of the new life, and nothing of the old one");
+    assert_eq!(keys, 2, "the state of the new life and the list of revisions, and nothing of the old one");
+    assert!(store.remove(&revision()).unwrap());
+    let keys: u64 = redis::cmd("DBSIZE").query(&mut redis.connect().unwrap()).unwrap();
+    assert_eq!(keys, 0, "nothing of what was removed");
 }

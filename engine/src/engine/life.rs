@@ -1,19 +1,20 @@
 //! A plugin's life while the engine runs: files that come, change and go; metrics that count history in a lane of their
 //! own and then join the main one; code that is replaced.
 //!
-//! One thread looks at the folders and at the configuration file twice a second and decides; `arrivals` has how a metric
-//! joins the main lane, `versions` what happens while two revisions are there. Counting is not disturbed. The queue of
+//! One thread looks at the folders and at the configuration file twice a second (`look`) and decides; `arrivals` has how a
+//! metric joins the main lane, `versions` what happens while two revisions are there, `purge` how what is stored goes. Counting is not disturbed. The queue of
 //! orders is bounded: who finds it full is told so.
 
 use super::arrivals::Backfill;
 use super::lanes::Lanes;
+use super::look::{Needed, modified};
 use super::roster::{Retired, Roster, Served, Stage};
 use super::watchdog::Watchdog;
 use super::{MetricState, Order, Rejected, elsewhere};
 use crate::config::MetricConfig;
-use crate::config::load::{FileChoice, Inputs, load};
 use crate::pipeline::{Board, Command, Followers, Handle, Left, Place, View};
 use crate::plugin::{self, Found, Registry};
+use crate::telemetry;
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(500);
@@ -63,12 +64,14 @@ pub(super) struct Parts {
 pub(super) struct Work {
     pub(super) parts: Parts,
     pub(super) backfills: Vec<Backfill>,
-    stamp: Option<std::time::SystemTime>,
+    pub(super) stamp: Option<SystemTime>,
     /// What is wrong with the configuration file.
-    fault: Option<Rejected>,
+    pub(super) fault: Option<Rejected>,
     /// Metrics that were found and cannot be served yet: file and why.
-    unserved: BTreeMap<String, (String, String)>,
+    pub(super) unserved: BTreeMap<String, (String, String)>,
     watchdog: Watchdog,
+    /// By what private copies were last removed that nobody needs.
+    pub(super) swept: Option<Needed>,
     looked_elsewhere: Instant,
 }
 
@@ -81,6 +84,7 @@ pub(super) fn start(parts: Parts) -> std::io::Result<Life> {
         stamp,
         fault: None,
         unserved: BTreeMap::new(),
+        swept: None,
         watchdog: Watchdog::default(),
         looked_elsewhere: Instant::now(),
     };
@@ -88,14 +92,31 @@ pub(super) fn start(parts: Parts) -> std::io::Result<Life> {
     Ok(Life { orders: Some(orders), thread: Some(thread) })
 }
 
-impl Life {
+/// Where orders go. The thread ends once all of these are gone too.
+pub(super) struct Orders(SyncSender<Asked>);
+
+fn busy() -> String {
+    "the engine is busy with plugins, or stopping; try again".to_owned()
+}
+
+impl Orders {
     /// Has something done, and waits for its outcome.
     pub(super) fn order(&self, order: Order) -> Result<String, String> {
-        let busy = || "the engine is busy with plugins, or stopping; try again".to_owned();
+        self.send(order)?.recv_timeout(ANSWER).map_err(|_| busy())?
+    }
+
+    /// Has something done; where its outcome comes.
+    pub(super) fn send(&self, order: Order) -> Result<Receiver<Result<String, String>>, String> {
         let (answer, outcome) = sync_channel(1);
-        let orders = self.orders.as_ref().ok_or_else(busy)?;
-        orders.try_send((order, answer)).map_err(|_| busy())?;
-        outcome.recv_timeout(ANSWER).map_err(|_| busy())?
+        self.0.try_send((order, answer)).map_err(|_| busy())?;
+        Ok(outcome)
+    }
+}
+
+impl Life {
+    /// The thread's queue, while it works.
+    pub(super) fn at_work(&self) -> Result<Orders, String> {
+        self.orders.clone().map(Orders).ok_or_else(busy)
     }
 
     /// Ends the lanes that replay history, and the thread.
@@ -115,10 +136,6 @@ impl Drop for Life {
     }
 }
 
-fn modified(file: &PathBuf) -> Option<std::time::SystemTime> {
-    std::fs::metadata(file).and_then(|meta| meta.modified()).ok()
-}
-
 impl Work {
     fn run(mut self, asked: &Receiver<Asked>) {
         self.begin_backfills();
@@ -134,9 +151,7 @@ impl Work {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             looked = Instant::now();
-            self.look_at_configuration();
-            let found = self.parts.registry.look(&self.parts.sections);
-            self.reconcile(found);
+            self.look(false);
             self.step();
             self.turn();
             self.begin_backfills();
@@ -151,31 +166,8 @@ impl Work {
         }
     }
 
-    /// Takes over sections of the configuration file that changed.
-    fn look_at_configuration(&mut self) {
-        let Some(file) = &self.parts.file else { return };
-        let stamp = modified(file);
-        if stamp == self.stamp || stamp.is_none() {
-            return;
-        }
-        self.stamp = stamp;
-        let inputs = Inputs { file: FileChoice::Given(file.clone()), env: &|_| None, flags: Vec::new() };
-        match load(inputs) {
-            Ok(loaded) => {
-                self.fault = None;
-                self.parts.sections = loaded.config.metrics;
-                tracing::info!(file = %file.display(), "[metrics] read again; other sections take effect with the next start");
-            }
-            Err(fault) => {
-                tracing::warn!(file = %file.display(), "the configuration was changed and is not taken over: {fault}");
-                let reason = format!("is not taken over: {fault} (mend it; what was served goes on)");
-                self.fault = Some(Rejected { file: file.display().to_string(), reason, since: now() });
-            }
-        }
-    }
-
     /// Brings what is served in line with what was found.
-    fn reconcile(&mut self, found: Found) {
+    pub(super) fn reconcile(&mut self, found: Found) {
         for plugin in &found.metrics {
             self.take_notice(plugin);
         }
@@ -289,6 +281,7 @@ impl Work {
     fn swap(&mut self, before: &Arc<Served>, served: Arc<Served>) {
         let plugin = &served.askable.plugin;
         tracing::info!(metric = plugin.name(), version = plugin.version(), "code replaced, state stays");
+        telemetry::swapped(plugin.name());
         for backfill in &mut self.backfills {
             for metric in backfill.metrics.iter_mut().filter(|metric| Arc::ptr_eq(metric, before)) {
                 *metric = served.clone();
@@ -317,8 +310,11 @@ impl Work {
         let (next, before) = {
             let mut roster = self.parts.roster.write();
             roster.served.remove(name);
-            roster.retired.insert(name.to_owned(), Retired { info });
-            (roster.next.remove(name), roster.before.remove(name))
+            let (next, before) = (roster.next.remove(name), roster.before.remove(name));
+            let beside = next.iter().map(|next| &next.served).chain(before.iter().map(|before| &before.served));
+            let revisions = beside.chain([served]).map(|served| served.revision.clone()).collect();
+            roster.retired.insert(name.to_owned(), Retired { info, revisions });
+            (next, before)
         };
         self.release(served);
         next.iter().for_each(|next| self.release(&next.served));

@@ -7,7 +7,9 @@ mod elsewhere;
 mod evaluate;
 mod lanes;
 mod life;
+mod look;
 mod outlet;
+mod purge;
 mod roster;
 mod start;
 mod stored;
@@ -42,6 +44,7 @@ use append::Appender;
 use life::Life;
 use parking_lot::{Mutex, RwLock};
 use roster::{Roster, Served};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,6 +76,8 @@ pub struct Engine {
     state_store: Arc<dyn Store>,
     /// What readiness says of a store that is in order.
     store: String,
+    /// Where copies of plugin files are.
+    private: PathBuf,
     /// The database that state is kept in; `None`: elsewhere.
     database: Option<Database>,
 }
@@ -189,6 +194,8 @@ impl Engine {
         let now = jiff::Timestamp::now().as_millisecond();
         let age =
             self.board.look(|standing| standing.last_commit).map_or(0.0, |last| (now - last).max(0) as f64 / 1_000.0);
+        let (mappings, bytes) = crate::plugin::mapped(&self.private);
+        telemetry::mapped(mappings, bytes);
         let roster = self.roster.read();
         telemetry::standing(age, roster.rejected.len(), roster.loaded);
     }

@@ -72,6 +72,8 @@ pub(super) struct Before {
 #[derive(Clone)]
 pub(super) struct Retired {
     pub(super) info: MetricInfo,
+    /// Those of it that were counted.
+    pub(super) revisions: Vec<RevisionId>,
 }
 
 /// All of it.

@@ -107,7 +107,7 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
         main: lane.clone(),
         lanes,
         waiting,
-        private,
+        private: private.clone(),
     });
     let life = Mutex::new(life.map_err(|fault| StartError(format!("no thread can be started: {fault}")))?);
     Ok(Engine {
@@ -123,6 +123,7 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
         _relay: relay,
         state_store: store,
         store: store_said,
+        private,
         database: (!shared).then(|| database.clone()),
         log: match &opened.appender {
             Appender::Log(log) => LogAccess::Log(Arc::clone(log)),

@@ -24,6 +24,10 @@ pub enum Order {
     Promote(String),
     /// The one before answers again.
     Rollback(String),
+    /// Everything that is stored of this metric, which is not served, is removed.
+    Purge(String),
+    /// Configuration and plugin folders are looked at now.
+    Look,
 }
 
 /// A revision that answers although the folder holds another one.
@@ -138,6 +142,8 @@ impl Work {
                 self.rollback(name);
                 Ok(format!("{name}: the revision before answers; the other is fed on and waits for a promote"))
             }
+            Order::Purge(name) => self.purge(name),
+            Order::Look => Ok(self.look_now()),
         }
     }
 
@@ -239,7 +245,20 @@ impl Engine {
     /// # Errors
     /// A sentence: why it was not done.
     pub fn order(&self, order: Order) -> Result<String, String> {
-        self.life.lock().order(order)
+        if let Order::Purge(name) = &order {
+            self.counted_nowhere(name)?;
+        }
+        let life = self.life.lock().at_work()?;
+        life.order(order)
+    }
+
+    /// Has configuration and plugin folders looked at now, rather than within half a second; returns at once. The configuration
+    /// is read again even if its file seems unchanged; what is wrong with it is logged, and everything goes on.
+    pub fn look(&self) {
+        let asked = self.life.lock().at_work().and_then(|life| life.send(Order::Look).map(drop));
+        if let Err(reason) = asked {
+            tracing::warn!("configuration and plugin folders are not looked at: {reason}");
+        }
     }
 }
 

@@ -26,7 +26,10 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 /// Records handled between two looks at anything else; a batch of about this size is best for the caches.
-pub(super) const BATCH: usize = 2_048;
+const BATCH: usize = 2_048;
+
+/// Likewise in a lane that replays history: the main lane waits while a batch is counted.
+const SHORT: usize = 512;
 
 /// Longest wait for news: how late a checkpoint or an answer from the store is noticed on a quiet log.
 const WAIT: Duration = Duration::from_millis(20);
@@ -92,6 +95,8 @@ pub(super) struct Lane {
     /// 0 while the lane is to run; then how long its end may take, milliseconds.
     stop: Arc<AtomicU64>,
     checkpoint: Duration,
+    /// Records handled at once.
+    batch: usize,
     /// Whether the source is said to be in trouble.
     troubled: bool,
     /// Partitions whose log ended before what was counted of them, at the last look.
@@ -105,6 +110,7 @@ impl Lane {
         commands: Receiver<Command>,
         stop: Arc<AtomicU64>,
     ) -> std::io::Result<(Lane, Box<dyn Source>)> {
+        let batch = if parts.role == Role::Main { BATCH } else { SHORT };
         let counting = Counting::new(
             parts.settings,
             parts.view.clone(),
@@ -122,6 +128,7 @@ impl Lane {
             stands_until: None,
             stop,
             checkpoint: parts.checkpoint,
+            batch,
             troubled: false,
             short: BTreeSet::new(),
         };
@@ -140,7 +147,7 @@ impl Lane {
         while self.stop.load(Ordering::Relaxed) == 0 {
             self.driver.serve(&mut self.counting, &mut *source);
             let wait = due.saturating_duration_since(Instant::now()).min(WAIT);
-            let polled = if self.obey(wait) { Ok(()) } else { source.poll(wait, BATCH, &mut self) };
+            let polled = if self.obey(wait) { Ok(()) } else { source.poll(wait, self.batch, &mut self) };
             match polled {
                 Ok(()) => {}
                 Err(SourceError::Transient(what)) => self.trouble(what),
@@ -264,7 +271,7 @@ impl Sink for Lane {
 
     fn records(&mut self, partition: u32, records: &[Record<'_>]) {
         self.no_trouble();
-        for batch in records.chunks(BATCH.min(MAX_RECORDS)) {
+        for batch in records.chunks(self.batch.min(MAX_RECORDS)) {
             self.counting.count(partition, batch, &mut self.driver);
         }
     }

@@ -56,6 +56,9 @@ pub struct Handle {
 /// How much longer than it was told a lane may take to end.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// Of a lane that replays history: a tenth of the share of one that does not, where both want the same core.
+const NICE: i32 = 10;
+
 /// Starts a lane.
 ///
 /// # Errors
@@ -64,10 +67,22 @@ pub fn start(parts: Parts) -> std::io::Result<Handle> {
     let stop = Arc::new(AtomicU64::new(0));
     let (commands, told) = sync_channel(command::QUEUE);
     let board = parts.board.clone();
-    let name = if parts.role == Role::Main { "tally-lane" } else { "tally-backfill" };
-    let (lane, source) = Lane::new(parts, told, stop.clone())?;
+    let replays = parts.role == Role::Backfill;
+    let name = if replays { "tally-backfill" } else { "tally-lane" };
     let (ended, done) = sync_channel(1);
+    let (made, outcome) = sync_channel(1);
+    let stopping = stop.clone();
     let run = move || {
+        if replays {
+            give_way();
+        }
+        // Here, so that the threads beside it give way as well.
+        let (lane, source) = match Lane::new(parts, told, stopping) {
+            Ok(lane) => lane,
+            Err(fault) => return drop(made.send(Err(fault))),
+        };
+        // Whoever starts it waits for this.
+        let _ = made.send(Ok(()));
         // State is safe whatever happens here; but nobody must believe that it is still being counted.
         let done = catch_unwind(AssertUnwindSafe(|| lane.run(source))).unwrap_or_else(|_| {
             tracing::error!(
@@ -80,7 +95,16 @@ pub fn start(parts: Parts) -> std::io::Result<Handle> {
         let _ = ended.send(done);
     };
     std::thread::Builder::new().name(name.into()).spawn(run)?;
+    outcome.recv().map_err(std::io::Error::other)??;
     Ok(Handle { stop, commands, done: Mutex::new(Some(done)) })
+}
+
+/// Takes the processor only where the others leave it: nobody waits for history, and the main lane is to keep its pace.
+fn give_way() {
+    let me = Some(rustix::thread::gettid());
+    if let Err(fault) = rustix::process::setpriority_process(me, NICE) {
+        tracing::debug!("a lane that replays history is as important as others: {fault}");
+    }
 }
 
 impl Handle {

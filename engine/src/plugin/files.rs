@@ -21,6 +21,7 @@ pub(super) struct Files {
     seen: BTreeMap<PathBuf, Seen>,
     /// Every content that was loaded, for as long as the process lives.
     loaded: Vec<Arc<Plugin>>,
+    copied: u64,
 }
 
 /// What is known of a file.
@@ -44,7 +45,8 @@ impl Files {
                 all.push(dir.clone());
             }
         }
-        Files { dirs: all, private: private.to_owned(), checksums, seen: BTreeMap::new(), loaded: Vec::new() }
+        let (seen, loaded) = (BTreeMap::new(), Vec::new());
+        Files { dirs: all, private: private.to_owned(), checksums, seen, loaded, copied: 0 }
     }
 
     /// The plugins that lie in the folders, the first of each name; and what was refused.
@@ -114,6 +116,16 @@ impl Files {
         Ok((copy, plugin))
     }
 
+    /// The contents that lie in the folders now.
+    pub(super) fn present(&self) -> BTreeSet<String> {
+        self.seen.values().filter_map(|seen| seen.good.as_ref()).map(|plugin| plugin.sha256.clone()).collect()
+    }
+
+    /// How many private copies were made or looked at so far, those of files that were refused too.
+    pub(super) fn copied(&self) -> u64 {
+        self.copied
+    }
+
     /// Whether a file lies in the folder that holds nothing but metrics.
     pub(super) fn is_configured(&self, file: &Path) -> bool {
         file.parent() == self.dirs.first().map(PathBuf::as_path)
@@ -151,8 +163,16 @@ impl Files {
             if let Some(warning) = warning {
                 tracing::warn!(file = %file.display(), "this plugin file {warning}");
             }
-            known.map_or_else(|| load_file(file, &candidate, &handshake, &self.private).map(Arc::new), Ok)
+            let Some(known) = known else {
+                return load_file(file, &candidate, &handshake, &self.private).map(Arc::new);
+            };
+            // Its copy may have been removed since: a start may have to load it without this file.
+            if let Err(reason) = folder::keep(&self.private, &candidate) {
+                tracing::warn!(file = %file.display(), "this plugin file, which is loaded, {reason}");
+            }
+            Ok(known)
         });
+        self.copied += 1;
         match loaded {
             Ok(plugin) => {
                 if !self.loaded.iter().any(|known| Arc::ptr_eq(known, &plugin)) {

@@ -7,6 +7,7 @@
 mod alone;
 mod check;
 mod checksums;
+mod copies;
 mod elf;
 mod files;
 mod folder;
@@ -15,6 +16,7 @@ mod metric;
 mod registry;
 
 pub use alone::{LoneMetric, LonePlugin, PluginFile, fits_schema};
+pub use copies::{mapped, sweep};
 pub use library::quietly;
 pub use metric::{AnswerFailure, Computed, Delta, History, Metric, Read, ReadFault};
 pub use registry::{Found, Registry, RejectedFile};

@@ -146,6 +146,18 @@ impl Registry {
         metric(name, &copy, &plugin, section).map(Arc::new)
     }
 
+    /// The plugin contents that lie in the folders now.
+    #[must_use]
+    pub fn present(&self) -> BTreeSet<String> {
+        self.files.present()
+    }
+
+    /// How many private copies were made or looked at so far.
+    #[must_use]
+    pub fn copied(&self) -> u64 {
+        self.files.copied()
+    }
+
     /// Number of plugin contents that were ever loaded: each stays in memory.
     #[must_use]
     pub fn loaded(&self) -> usize {

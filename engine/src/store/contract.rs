@@ -78,6 +78,7 @@ pub fn contract(world: &mut dyn World) {
     full_buckets(&*store);
     splits(&*store, frame, snapshot);
     pointers(&*store);
+    removals(&*store);
     drop(store);
     reopening_keeps_everything(world);
 }
@@ -293,6 +294,43 @@ fn pointers(store: &dyn Store) {
     assert_eq!(store.current("pointed").unwrap(), Some(new));
 }
 
+fn removals(store: &dyn Store) {
+    let (old, new) = (id("removed"), RevisionId { fingerprint: 8, ..id("removed") });
+    assert!(!store.remove(&old).unwrap() && store.revisions("removed").unwrap().is_empty());
+    let (life, other) = (store.create(&old, b"").unwrap(), store.create(&new, b"").unwrap());
+    store.create(&id("removed2"), b"").unwrap();
+    for (revision, life) in [(&old, life), (&new, other)] {
+        assert!(applied(&one(store, step(revision, life, 0, 1, &[(0, b"a"), (4, b"one")]))));
+    }
+    let [last, whole] = [4, 0].map(|bucket| read(store, &old, bucket, None).1.remove(0));
+    let halves = [BEGUN + 8, BEGUN + 9].map(|half| (at(half), b"half".to_vec()));
+    let (bucket, kept) = (at(4), 0);
+    let split = Split { revision: old.clone(), life, bucket, last: (last.id, last.end), halves, kept };
+    assert!(matches!(store.split(&split).unwrap(), SplitAnswer::Done(_)));
+    assert!(store.point(None, &old).unwrap());
+    assert_eq!(store.revisions("removed").unwrap(), [old.clone(), new.clone()]);
+    assert!(store.remove(&old).unwrap());
+    // Nothing of it is left, and nobody who still counts it brings a part of it back.
+    assert_eq!((store.stored(&old).unwrap(), store.current("removed").unwrap()), (None, None));
+    assert!(store.buckets(&old).unwrap().is_empty() && store.read(&old, &[]).unwrap().is_none());
+    assert_eq!(one(store, step(&old, life, 1, 2, &[(0, b"late"), (1, b"late")])), CommitAnswer::OtherLife(None));
+    assert_eq!(store.compact(&compaction(&old, life, 0, &whole, b"late")).unwrap(), CompactAnswer::Stale);
+    assert_eq!(store.split(&Split { bucket: at(0), ..split }).unwrap(), SplitAnswer::Stale);
+    assert_eq!((store.stored(&old).unwrap(), store.buckets(&old).unwrap()), (None, vec![]));
+    assert!(!store.remove(&old).unwrap(), "sent twice");
+    // The other revision is as it was; a pointer to it stays when one is removed that it does not name.
+    assert_eq!(store.revisions("removed").unwrap().as_slice(), std::slice::from_ref(&new));
+    assert_eq!(texts(&read(store, &new, 4, None).1), [b"one"]);
+    assert!(store.point(None, &new).unwrap());
+    let second = store.create(&old, b"").unwrap();
+    assert!(second != life && store.buckets(&old).unwrap().is_empty());
+    assert_eq!(one(store, step(&old, life, 0, 1, &[])), CommitAnswer::OtherLife(Some(second)));
+    assert!(applied(&one(store, step(&old, second, 0, 1, &[(4, b"anew")]))), "the split went with it");
+    assert!(store.remove(&old).unwrap());
+    assert_eq!(store.current("removed").unwrap(), Some(new));
+    assert_eq!(store.revisions("removed2").unwrap(), [id("removed2")]);
+}
+
 fn reopening_keeps_everything(world: &mut dyn World) {
     let r = id("reopened");
     let (frame, snapshot) = world.overhead();
@@ -322,6 +360,8 @@ fn reopening_keeps_everything(world: &mut dyn World) {
         "ids are unique"
     );
     assert_eq!(store.current("pointed").unwrap().unwrap().fingerprint, 8);
+    assert_eq!((store.stored(&id("removed")).unwrap(), store.buckets(&id("removed")).unwrap()), (None, vec![]));
+    assert_eq!(store.revisions("removed").unwrap().len(), 1);
 }
 
 /// A naive store of one revision: progress, and per bucket what its frames contain, in order, and which is a snapshot.
@@ -414,6 +454,11 @@ pub fn model(world: &mut dyn World, seed: u64, steps: u32) {
             }
             990..994 => {
                 model.life = Some(store.create(revision, b"").unwrap());
+                (model.progress, model.buckets) = Default::default();
+                known[r].clear();
+            }
+            994..996 => {
+                assert_eq!(store.remove(revision).unwrap(), model.life.take().is_some(), "step {n}");
                 (model.progress, model.buckets) = Default::default();
                 known[r].clear();
             }

@@ -161,12 +161,7 @@ impl Store for EmbeddedStore {
         let life = Life(uuid::Uuid::now_v7().as_u128());
         let mut batch = self.database.batch();
         if let Some(old) = held.revisions.get(revision) {
-            for (key, _) in self.scan(&self.frames, &old.number.0.to_be_bytes())? {
-                batch.remove(&self.frames, key);
-            }
-            for partition in old.progress.keys() {
-                batch.remove(&self.rows, keys::progress_key(old.number, *partition));
-            }
+            self.clear(&mut batch, old)?;
         }
         let key = keys::revision_key(revision);
         batch.insert(&self.rows, key.clone(), keys::revision_value(&key, number, life, meta));
@@ -207,6 +202,36 @@ impl Store for EmbeddedStore {
         self.write(&mut held, batch)?;
         held.current.insert(revision.metric.clone(), revision.fingerprint);
         Ok(true)
+    }
+
+    fn revisions(&self, metric: &str) -> Result<Vec<RevisionId>, StoreError> {
+        let held = self.readable()?;
+        let mut found: Vec<RevisionId> = held.revisions.keys().filter(|id| id.metric == metric).cloned().collect();
+        found.sort();
+        Ok(found)
+    }
+
+    fn remove(&self, revision: &RevisionId) -> Result<bool, StoreError> {
+        let mut held = self.writable()?;
+        let mut batch = self.database.batch();
+        let stored = held.revisions.get(revision);
+        if let Some(stored) = stored {
+            // In one transaction: numbers begin again after the largest that is left, and find no frames of another.
+            self.clear(&mut batch, stored)?;
+            batch.remove(&self.rows, keys::revision_key(revision));
+        }
+        let (there, current) = (stored.is_some(), held.current.get(&revision.metric) == Some(&revision.fingerprint));
+        if current {
+            batch.remove(&self.rows, keys::current_key(&revision.metric));
+        }
+        if !batch.is_empty() {
+            self.write(&mut held, batch)?;
+        }
+        held.revisions.remove(revision);
+        if current {
+            held.current.remove(&revision.metric);
+        }
+        Ok(there)
     }
 
     fn commit(&self, commits: &[Commit]) -> Result<Vec<CommitAnswer>, StoreError> {
@@ -330,77 +355,5 @@ impl Store for EmbeddedStore {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "a failing unwrap fails the test")]
-    use super::super::contract::{World, contract, model};
-    use super::*;
-
-    const MAX_BUCKET_BYTES: u64 = 400;
-
-    fn open(folder: &tempfile::TempDir, max_bucket_bytes: u64) -> EmbeddedStore {
-        let database = Database::open(folder.path()).unwrap();
-        EmbeddedStore::open(database, Durability::Process, max_bucket_bytes).unwrap()
-    }
-
-    struct Folder(tempfile::TempDir);
-
-    impl World for Folder {
-        fn open(&mut self, max_bucket_bytes: u64) -> Box<dyn Store> {
-            Box::new(open(&self.0, max_bucket_bytes))
-        }
-
-        fn overhead(&self) -> (u64, u64) {
-            (0, 0)
-        }
-    }
-
-    #[test]
-    fn keeps_the_contract() {
-        contract(&mut Folder(tempfile::tempdir().unwrap()));
-    }
-
-    #[test]
-    fn agrees_with_a_naive_store() {
-        model(&mut Folder(tempfile::tempdir().unwrap()), 1, 12_000);
-    }
-
-    #[test]
-    fn garbage_in_any_row_is_refused() {
-        for (keyspace, shape) in [("state-frames", Shape::Values), ("state-rows", Shape::Rows)] {
-            let folder = tempfile::tempdir().unwrap();
-            let store = open(&folder, MAX_BUCKET_BYTES);
-            let revision = RevisionId { metric: "m".to_owned(), fingerprint: 1 };
-            let life = store.create(&revision, b"meta").unwrap();
-            let to = StoredProgress { next: 4, bytes: b"p".to_vec() };
-            let frames = vec![(Bucket { table: 0, bucket: 0 }, b"frame".to_vec())];
-            let commit = Commit {
-                revision: revision.clone(),
-                life,
-                advances: vec![Advance { partition: 0, from: 0, base: None, to }],
-                frames,
-            };
-            store.commit(&[commit]).unwrap();
-            store.point(None, &revision).unwrap();
-            drop(store);
-            let database = Database::open(folder.path()).unwrap();
-            let rows = database.keyspace(keyspace, shape).unwrap();
-            let good: Vec<_> = rows.iter().map(|row| row.into_inner().unwrap()).collect();
-            assert!(!good.is_empty());
-            for (key, value) in good {
-                for at in 0..value.len() {
-                    let mut bad = value.to_vec();
-                    bad[at] ^= 0x11;
-                    let mut batch = database.batch();
-                    batch.insert(&rows, key.clone(), bad);
-                    database.commit(batch, Durability::Process).unwrap();
-                    let refused = EmbeddedStore::open(database.clone(), Durability::Process, MAX_BUCKET_BYTES);
-                    assert!(matches!(refused, Err(StoreError::Corrupt(_))), "byte {at} of {key:?}");
-                }
-                let mut batch = database.batch();
-                batch.insert(&rows, key, value);
-                database.commit(batch, Durability::Process).unwrap();
-            }
-            EmbeddedStore::open(database, Durability::Process, MAX_BUCKET_BYTES).unwrap();
-        }
-    }
-}
+#[path = "embedded_tests.rs"]
+mod tests;

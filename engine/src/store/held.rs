@@ -4,7 +4,7 @@
 use super::embedded::EmbeddedStore;
 use super::keys::{self, Kind, Number, corrupt};
 use super::*;
-use crate::database::Keyspace;
+use crate::database::{Batch, Keyspace};
 use std::collections::{BTreeSet, HashMap};
 
 /// What is held in memory; always what the database holds, except after an unknown write (then `stale`).
@@ -122,6 +122,18 @@ impl EmbeddedStore {
         }
         fresh.revisions = by_number.into_values().collect();
         *held = fresh;
+        Ok(())
+    }
+
+    /// Removes the frames and the progress of a revision.
+    pub(super) fn clear(&self, batch: &mut Batch, revision: &Revision) -> Result<(), StoreError> {
+        for row in self.frames.prefix(revision.number.0.to_be_bytes()) {
+            // Keys only: the frames may be more than fits into memory.
+            batch.remove(&self.frames, row.key().map_err(|error| self.database.failed(&error))?);
+        }
+        for partition in revision.progress.keys() {
+            batch.remove(&self.rows, keys::progress_key(revision.number, *partition));
+        }
         Ok(())
     }
 

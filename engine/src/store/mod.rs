@@ -249,6 +249,19 @@ pub trait Store: Send + Sync {
     /// [`StoreError`]; nothing happened then.
     fn point(&self, expected: Option<&RevisionId>, revision: &RevisionId) -> Result<bool, StoreError>;
 
+    /// The revisions of a metric of which something is stored; one that is just being created or removed may be among them.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn revisions(&self, metric: &str) -> Result<Vec<RevisionId>, StoreError>;
+
+    /// Removes the state of a revision, its progress and its life, and the pointer of its metric if that is this one.
+    /// Whether there was any. What was computed on that life answers [`CommitAnswer::OtherLife`] and `Stale` from then on.
+    ///
+    /// # Errors
+    /// [`StoreError`]; may be sent again.
+    fn remove(&self, revision: &RevisionId) -> Result<bool, StoreError>;
+
     /// Applies steps of several revisions together where the store can; each is answered on its own, and each is
     /// applied wholly or not at all.
     ///

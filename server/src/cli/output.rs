@@ -14,6 +14,12 @@ pub(crate) fn begin(text: &str) {
     let _ = write!(out, "{text}").and_then(|()| out.flush());
 }
 
+/// A question to people, whose answer comes on the same line.
+pub(crate) fn ask(text: &str) {
+    let mut err = io::stderr().lock();
+    let _ = write!(err, "{text}").and_then(|()| err.flush());
+}
+
 /// A line for people.
 pub(crate) fn note(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");

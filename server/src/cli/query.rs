@@ -1,4 +1,4 @@
-//! `tally query` and `tally plugin list`: questions to a running engine.
+//! `tally query`, `tally plugin list`, and what a running engine is told about plugins.
 
 use super::args::{Engine, Query};
 use super::client::{Answer, Body, Client, ClientError};
@@ -6,6 +6,7 @@ use super::output::tame;
 use super::{Failure, output};
 use comfy_table::{Table, presets};
 use serde_json::{Value, json};
+use std::io::IsTerminal;
 
 pub(crate) fn run(args: &Query) -> Result<(), Failure> {
     let question = json!({"name": args.name, "params": args.params}).to_string();
@@ -37,15 +38,38 @@ pub(crate) fn plugins(engine: &Engine, json: bool) -> Result<(), Failure> {
 }
 
 pub(crate) fn order(url: &str, name: &str, order: &str) -> Result<(), Failure> {
+    output::data(&text(&ordered(url, name, order)?, "done"));
+    Ok(())
+}
+
+/// `tally plugin purge`: asks first, unless told not to.
+pub(crate) fn purge(url: &str, name: &str, yes: bool, json: bool) -> Result<(), Failure> {
+    if !yes && !agreed(name)? {
+        return Err(Failure::Failed("nothing was removed".into()));
+    }
+    let answer = ordered(url, name, "purge")?;
+    output::data(&if json { answer.to_string() } else { text(&answer, "done") });
+    Ok(())
+}
+
+fn agreed(name: &str) -> Result<bool, Failure> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::Usage("nobody can be asked here: --yes removes what is stored without asking".into()));
+    }
+    output::ask(&tame(&format!("Remove everything that is stored of {name}? It cannot be brought back. [y/N] ")));
+    let mut said = String::new();
+    std::io::stdin().read_line(&mut said).map_err(|fault| Failure::Failed(format!("no answer: {fault}")))?;
+    Ok(matches!(said.trim(), "y" | "Y" | "yes"))
+}
+
+fn ordered(url: &str, name: &str, order: &str) -> Result<Value, Failure> {
     let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     if name.is_empty() || !name.bytes().all(fits) {
         return Err(Failure::Usage(format!("{name:?} cannot be the name of a metric: a-z, 0-9 and _")));
     }
     let client = Client::new(url).map_err(Failure::Usage)?;
     let path = format!("/api/internal/metrics/{name}/{order}");
-    let answer = ask(async { client.post(&path, Body::Json("{}".into())).await })?;
-    output::data(&text(&answer, "done"));
-    Ok(())
+    ask(async { client.post(&path, Body::Json("{}".into())).await })
 }
 
 pub(super) fn ask(request: impl Future<Output = Result<Answer, ClientError>>) -> Result<Value, Failure> {

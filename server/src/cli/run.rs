@@ -20,11 +20,11 @@ pub(crate) fn run(args: &Run) -> Result<(), Failure> {
     let begun = Instant::now();
     let loaded = settings::read(&args.config, args.listen, args.data_dir.as_deref())?;
     output::log("info");
-    let stop = Stop::on_signals().map_err(Failure::Failed)?;
+    let stop = Stop::on_signals_and_hangup().map_err(Failure::Failed)?;
     let started = start::start(loaded.config, Some(settings::watched(&args.config)), &args.disable, None)?;
     data(&format!("listening  http://{}", started.address));
     ready(&started, begun, &stop, Duration::MAX);
-    stop.wait(Duration::MAX);
+    stop.wait_looking(|| started.engine.look());
     begin("stopping… ");
     closing(&started.stop(DRAIN)?);
     Ok(())

@@ -1,23 +1,34 @@
-//! Ctrl-C and SIGTERM: the first asks for an orderly end, the second ends the process at once with 130.
+//! Ctrl-C and SIGTERM: the first asks for an orderly end, the second ends the process at once with 130. SIGHUP, where it is
+//! listened for, asks to look at files again; elsewhere it ends the process, as ever.
 
 use parking_lot::{Condvar, Mutex};
+use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Whether to stop; clones share it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Stop(Arc<(Mutex<bool>, Condvar)>);
+pub(crate) struct Stop(Arc<(Mutex<Asked>, Condvar)>);
+
+/// What was asked for.
+#[derive(Debug, Default)]
+struct Asked {
+    stop: bool,
+    /// To look again, and nobody has done so since.
+    look: bool,
+}
 
 impl Stop {
     /// Whether it was asked for.
     pub(crate) fn asked(&self) -> bool {
-        *self.0.0.lock()
+        self.0.0.lock().stop
     }
 
     /// Asks for it.
     pub(crate) fn ask(&self) {
-        *self.0.0.lock() = true;
+        self.0.0.lock().stop = true;
         self.0.1.notify_all();
     }
 
@@ -25,9 +36,23 @@ impl Stop {
     pub(crate) fn wait(&self, limit: Duration) {
         let mut asked = self.0.0.lock();
         let Some(end) = Instant::now().checked_add(limit) else {
-            return self.0.1.wait_while(&mut asked, |asked| !*asked);
+            return self.0.1.wait_while(&mut asked, |asked| !asked.stop);
         };
-        self.0.1.wait_while_until(&mut asked, |asked| !*asked, end);
+        self.0.1.wait_while_until(&mut asked, |asked| !asked.stop, end);
+    }
+
+    /// Waits until it is asked for, and calls `look` for each SIGHUP, also for one that came before.
+    pub(crate) fn wait_looking(&self, look: impl Fn()) {
+        loop {
+            let mut asked = self.0.0.lock();
+            self.0.1.wait_while(&mut asked, |asked| !asked.stop && !asked.look);
+            if asked.stop {
+                return;
+            }
+            asked.look = false;
+            drop(asked);
+            look();
+        }
     }
 
     /// Listens for signals from now on.
@@ -35,28 +60,58 @@ impl Stop {
     /// # Errors
     /// A sentence: the system lets us not.
     pub(crate) fn on_signals() -> Result<Stop, String> {
+        Stop::listen(false)
+    }
+
+    /// As [`Stop::on_signals`], and for SIGHUP.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub(crate) fn on_signals_and_hangup() -> Result<Stop, String> {
+        Stop::listen(true)
+    }
+
+    fn listen(hangup: bool) -> Result<Stop, String> {
         let stop = Stop::default();
-        let asking = stop.clone();
-        let fault = |error: std::io::Error| format!("cannot listen for Ctrl-C: {error}");
+        let fault = |error: std::io::Error| format!("cannot listen for signals: {error}");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(fault)?;
-        let listening = {
+        let (interrupt, terminate, hangup) = {
             let _inside = runtime.enter();
-            (signal(SignalKind::interrupt()).map_err(fault)?, signal(SignalKind::terminate()).map_err(fault)?)
+            let hangup = hangup.then(|| signal(SignalKind::hangup())).transpose().map_err(fault)?;
+            (signal(SignalKind::interrupt()).map_err(fault)?, signal(SignalKind::terminate()).map_err(fault)?, hangup)
         };
-        let listen = move || {
-            let (mut interrupt, mut terminate) = listening;
-            runtime.block_on(async move {
-                for first in [true, false] {
-                    tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }
-                    if first {
-                        asking.ask();
-                    }
-                }
-                // Whoever asks twice does not want to wait for a drain; the log makes it safe.
-                std::process::exit(130);
-            });
-        };
+        let asking = stop.clone();
+        let listen = move || asking.hear(&runtime, interrupt, terminate, hangup);
         std::thread::Builder::new().name("signals".into()).spawn(listen).map_err(fault)?;
         Ok(stop)
+    }
+
+    fn hear(&self, runtime: &Runtime, mut interrupt: Signal, mut terminate: Signal, mut hangup: Option<Signal>) {
+        runtime.block_on(async move {
+            loop {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                    () = hung_up(hangup.as_mut()) => {
+                        self.0.0.lock().look = true;
+                        self.0.1.notify_all();
+                        continue;
+                    }
+                }
+                if self.asked() {
+                    break;
+                }
+                self.ask();
+            }
+        });
+        // Whoever asks twice does not want to wait for a drain; the log makes it safe.
+        std::process::exit(130);
+    }
+}
+
+async fn hung_up(signal: Option<&mut Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => pending().await,
     }
 }

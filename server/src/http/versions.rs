@@ -1,5 +1,5 @@
 //! `GET /api/metrics/{name}/versions`: the revisions of a metric that are counted now, with their answers to its examples; and the
-//! two orders of `tally plugin promote` and `rollback`, `POST /api/internal/metrics/{name}/{order}`, which are no part of the contract.
+//! orders of `tally plugin promote`, `rollback` and `purge`, `POST /api/internal/metrics/{name}/{order}`, which are no part of the contract.
 //!
 //! Two answers are compared as values, and only as far as their positions allow: while events come, positions differ.
 
@@ -112,7 +112,8 @@ pub(crate) async fn order(
     let order = match order.as_str() {
         "promote" => Order::Promote(name),
         "rollback" => Order::Rollback(name),
-        _ => return Err(unknown("there are promote and rollback")),
+        "purge" => Order::Purge(name),
+        _ => return Err(unknown("there are promote, rollback and purge")),
     };
     let core = Arc::clone(&app.core);
     match blocking(&app, move || core.order(order)).await? {

@@ -43,6 +43,19 @@ pub(super) fn current_key(namespace: &str, metric: &str) -> String {
     format!("{{{}:{}}}:current", namespace, escaped(metric))
 }
 
+/// Set: the revisions of a metric, each as [`revision_member`].
+pub(super) fn revisions_key(namespace: &str, metric: &str) -> String {
+    format!("{{{}:{}}}:revisions", namespace, escaped(metric))
+}
+
+pub(super) fn revision_member(fingerprint: u64) -> String {
+    format!("{fingerprint:016x}")
+}
+
+pub(super) fn member_revision(member: &[u8]) -> Option<u64> {
+    hexadecimal(member, 16).and_then(|fingerprint| u64::try_from(fingerprint).ok())
+}
+
 /// A name that cannot end the hash tag or look like two names.
 fn escaped(name: &str) -> String {
     let mut out = String::with_capacity(name.len());

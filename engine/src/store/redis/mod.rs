@@ -17,6 +17,7 @@ mod hints;
 mod keys;
 mod pool;
 mod read;
+mod remove;
 mod scripts;
 mod server;
 mod settings;
@@ -211,6 +212,7 @@ impl Store for RedisStore {
     fn create(&self, revision: &RevisionId, meta: &[u8]) -> Result<Life, StoreError> {
         let keys = self.keys(revision);
         let life = Life(uuid::Uuid::now_v7().as_u128());
+        self.list(revision)?;
         for _ in 0..LOOKS {
             let old = self.pool.read(redis::cmd("HGET").arg(&keys.state).arg("life"))?;
             let buckets = self.listed(&keys)?;
@@ -228,6 +230,8 @@ impl Store for RedisStore {
             match &self.call(call)?.word[..] {
                 b"OK" => {
                     self.hints.forget(revision);
+                    // Another engine may have removed it in between.
+                    self.list(revision)?;
                     return Ok(life);
                 }
                 b"AGAIN" => {}
@@ -235,7 +239,7 @@ impl Store for RedisStore {
             }
         }
         Err(StoreError::Unavailable(format!(
-            "Redis at {}: others went on writing to {} of {} while it was to begin anew: it is tried again",
+            "Redis at {}: others went on writing to {:016x} of {} while it was to begin anew: it is tried again",
             self.pool.at, revision.fingerprint, revision.metric
         )))
     }
@@ -267,6 +271,14 @@ impl Store for RedisStore {
             b"NO" => Ok(false),
             _ => Err(strange(&self.pool.at)),
         }
+    }
+
+    fn revisions(&self, metric: &str) -> Result<Vec<RevisionId>, StoreError> {
+        self.on_list(metric)
+    }
+
+    fn remove(&self, revision: &RevisionId) -> Result<bool, StoreError> {
+        self.take_away(revision)
     }
 
     fn commit(&self, commits: &[Commit]) -> Result<Vec<CommitAnswer>, StoreError> {

@@ -18,15 +18,21 @@ pub enum Name {
     Create,
     /// `point.lua`.
     Point,
+    /// `remove.lua`.
+    Remove,
+    /// `unlist.lua`.
+    Unlist,
 }
 
-const TEXTS: [(Name, &str); 6] = [
+const TEXTS: [(Name, &str); 8] = [
     (Name::Commit, include_str!("commit.lua")),
     (Name::Read, include_str!("read.lua")),
     (Name::Compact, include_str!("compact.lua")),
     (Name::Split, include_str!("split.lua")),
     (Name::Create, include_str!("create.lua")),
     (Name::Point, include_str!("point.lua")),
+    (Name::Remove, include_str!("remove.lua")),
+    (Name::Unlist, include_str!("unlist.lua")),
 ];
 
 /// A script's text and hash.
@@ -36,7 +42,7 @@ struct Loaded {
 }
 
 /// All scripts.
-pub(super) struct Scripts([Loaded; 6]);
+pub(super) struct Scripts([Loaded; 8]);
 
 impl Scripts {
     pub(super) fn new() -> Self {

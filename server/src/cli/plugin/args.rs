@@ -37,6 +37,19 @@ pub(crate) enum PluginCommand {
         #[command(flatten)]
         engine: Engine,
     },
+    /// Remove everything that is stored of a metric that is no longer served
+    Purge {
+        /// The metric
+        name: String,
+        #[command(flatten)]
+        engine: Engine,
+        /// Do not ask first
+        #[arg(long)]
+        yes: bool,
+        /// Print as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Write a crate for a new metric, with its tests
     New(New),
     /// Say whether a plugin file is any good, without an engine

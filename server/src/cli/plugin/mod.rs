@@ -19,6 +19,7 @@ pub(crate) fn run(args: &Plugin) -> Result<(), Failure> {
         PluginCommand::List { engine, json } => query::plugins(engine, *json),
         PluginCommand::Promote { name, engine } => query::order(&engine.url, name, "promote"),
         PluginCommand::Rollback { name, engine } => query::order(&engine.url, name, "rollback"),
+        PluginCommand::Purge { name, yes, json, engine } => query::purge(&engine.url, name, *yes, *json),
         PluginCommand::New(args) => new::run(args),
         PluginCommand::Check(args) => check::run(args),
         PluginCommand::Test(args) => golden::run(args),
