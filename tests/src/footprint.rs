@@ -36,7 +36,7 @@ pub fn footprint(tally: &Tally, data: &Path) -> Result<Footprint> {
         let line = status.lines().find_map(|line| line.strip_prefix(name)).with_context(|| name.to_owned())?;
         anyhow::Ok(line.split_whitespace().next().unwrap_or_default().parse::<u64>()? * 1_024)
     };
-    let copies = fs::read_dir(data.join("plugins"))?.filter_map(Result::ok);
+    let copies = fs::read_dir(data.join("plugin-copies"))?.filter_map(Result::ok);
     Ok(Footprint {
         resident: of("VmRSS:")?,
         anonymous: of("RssAnon:")?,

@@ -207,6 +207,18 @@ fn without_a_folder_the_plugins_beside_the_binary_are_found_and_other_files_ther
     tally.stop().unwrap();
 }
 
+/// Where the data directory is the one that the plugin folder is looked for in, what Tally keeps there is not taken for plugins.
+#[test]
+fn private_copies_are_no_plugins() {
+    let home = Home::new("[store]\ndata_dir = \".\"\n").unwrap();
+    for _ in 0..2 {
+        let tally = home.start().unwrap();
+        let listing = tally.client.get("/api/metrics").unwrap().json();
+        assert_eq!(names(&listing), ["event_frequencies", "products_popularity", "user_activities"]);
+        tally.stop().unwrap();
+    }
+}
+
 /// The other plugins beside the binary are served where a section names them, with answers that were worked out by hand.
 #[test]
 fn other_shipped_plugins_answer_where_a_section_names_them() {

@@ -36,7 +36,7 @@ const MAX_BUCKET: u64 = 1 << 30;
 pub(super) fn start(options: Options) -> Result<Engine, StartError> {
     let config = &options.config;
     let database = Database::open(&config.store.data_dir).map_err(|fault| fault_of(&fault))?;
-    let private = config.store.data_dir.join("plugins");
+    let private = config.store.data_dir.join("plugin-copies");
     let mut registry = Registry::new(&options.plugin_dirs, &private, &config.plugins).without(options.disabled.clone());
     for metric in &options.disabled {
         tracing::warn!(metric, "not loaded: disabled by the command line");
