@@ -80,8 +80,9 @@ fn watched<T>(tally: &Tally, before: u64, work: impl FnOnce() -> T) -> (T, Watch
 /// Counting went on at a rate like the one before, and never stood still.
 fn went_on(alone: &Watched, during: &Watched) {
     let rates = format!("{:.0} events/s, before {:.0}; the longest step {:?}", during.rate, alone.rate, during.longest);
-    // Other programs may take a core, files are read and loaded on another: a quarter shows that nothing waits for them.
-    assert!(during.rate > alone.rate / 4.0 && during.longest < Duration::from_secs(5), "{rates}");
+    // Files are read and loaded, failing batches are searched, and other programs may take the cores meanwhile: that makes it
+    // slower by no known factor. Counting that waits for any of it would stand still, most of the time or for long.
+    assert!(during.rate > alone.rate / 20.0 && during.longest < Duration::from_secs(5), "{rates}");
 }
 
 /// The one refusal of a file.
