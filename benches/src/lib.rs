@@ -3,6 +3,7 @@
 //! Each program in `bin` prints one table and one JSON line. A figure is the median of interleaved rounds, a ratio is taken
 //! within one run, and what was counted is checked against an oracle: a fast wrong answer ends the program with exit code 1.
 
+pub mod bare;
 pub mod engine;
 pub mod events;
 pub mod http;

@@ -12,13 +12,10 @@
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
-use rdkafka::ClientConfig;
-use rdkafka::Message;
-use rdkafka::consumer::{BaseConsumer, Consumer};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::time::{Duration, Instant};
+use tally_benches::bare;
 use tally_benches::engine::{self, Measured};
 use tally_benches::events::{Ids, Oracle};
 use tally_benches::measure::{self, median, spread};
@@ -185,39 +182,11 @@ fn profile(place: &Place, variant: Variant, ids: Ids, events: u64) -> Result<Mea
 /// `from`: brokers, or the data directory of an embedded log.
 fn measure_one(variant: Variant, from: &str, topic: &str, oracle: &Oracle) -> Result<Measured> {
     match variant {
-        Variant::Bare => bare(from, topic, oracle),
+        Variant::Bare => bare::poll(from, topic, oracle),
         Variant::Kafka => {
             let data = tempfile::tempdir()?;
             engine::through(engine::kafka(data.path(), from, topic), oracle, engine::check)
         }
         Variant::Embedded => engine::through(engine::embedded(Path::new(from)), oracle, engine::check),
     }
-}
-
-fn bare(brokers: &str, topic: &str, oracle: &Oracle) -> Result<Measured> {
-    let (before, started) = (measure::cpu(), Instant::now());
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", brokers)
-        .set("group.id", format!("bare-{}", std::process::id()))
-        .set("auto.offset.reset", "earliest")
-        .create()?;
-    consumer.subscribe(&[topic])?;
-    let standing = measure::cpu();
-    let start_ns = measure::nanos(standing - before);
-    let (mut events, mut bytes) = (0, 0);
-    while events < oracle.total {
-        match consumer.poll(Duration::from_secs(1)) {
-            Some(message) => {
-                bytes += message?.payload().map_or(0, <[u8]>::len) as u64;
-                events += 1;
-            }
-            // also after a rebalance
-            None => ensure!(started.elapsed() < Duration::from_secs(120), "only {events} events came in two minutes"),
-        }
-    }
-    let wall_ms = started.elapsed().as_millis() as u64;
-    drop(consumer);
-    let cpu_ns = measure::nanos(measure::cpu() - standing);
-    ensure!(bytes == oracle.bytes, "wrong: {bytes} bytes instead of {}", oracle.bytes);
-    Ok(Measured { start_ns, cpu_ns, wall_ms })
 }

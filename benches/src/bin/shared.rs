@@ -22,17 +22,17 @@ use clap::{Parser, Subcommand, ValueEnum};
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use rdkafka::{ClientConfig, Message};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use tally_benches::bare;
 use tally_benches::engine::{self, Measured};
-use tally_benches::events::{Generator, Ids, Oracle, PARTITIONS};
+use tally_benches::events::{Generator, Ids, PARTITIONS};
 use tally_benches::measure::{self, median, quantile, spread};
 use tally_benches::topics::Place;
 use tally_engine::config::{Config, StoreKind};
@@ -109,7 +109,7 @@ fn main() -> Result<()> {
         What::Child { variant, brokers, topic, redis, oracle } => {
             let oracle = serde_json::from_slice(&std::fs::read(oracle)?)?;
             let measured = match variant {
-                Variant::Bare => bare(&brokers, &topic, &oracle)?,
+                Variant::Bare => bare::poll(&brokers, &topic, &oracle)?,
                 Variant::Redis => {
                     let data = tempfile::tempdir()?;
                     engine::through(shared(data.path(), &brokers, &topic, &redis), &oracle, |_, _| Ok(()))?
@@ -127,32 +127,6 @@ fn shared(data: &std::path::Path, brokers: &str, topic: &str, redis: &str) -> Co
     config.store.kind = StoreKind::Redis;
     config.redis.url = redis.into();
     config
-}
-
-fn bare(brokers: &str, topic: &str, oracle: &Oracle) -> Result<Measured> {
-    let (before, started) = (measure::cpu(), Instant::now());
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", brokers)
-        .set("group.id", format!("bare-{}", std::process::id()))
-        .set("auto.offset.reset", "earliest")
-        .create()?;
-    consumer.subscribe(&[topic])?;
-    let standing = measure::cpu();
-    let (mut events, mut bytes) = (0, 0);
-    while events < oracle.total {
-        match consumer.poll(Duration::from_secs(1)) {
-            Some(message) => {
-                bytes += message?.payload().map_or(0, <[u8]>::len) as u64;
-                events += 1;
-            }
-            // also after a rebalance
-            None => ensure!(started.elapsed() < Duration::from_secs(120), "only {events} events came in two minutes"),
-        }
-    }
-    drop(consumer);
-    let cpu_ns = measure::nanos(measure::cpu() - standing);
-    ensure!(bytes == oracle.bytes, "wrong: {bytes} bytes instead of {}", oracle.bytes);
-    Ok(Measured { start_ns: measure::nanos(standing - before), cpu_ns, wall_ms: started.elapsed().as_millis() as u64 })
 }
 
 fn ingest(events: u64, rounds: usize, keep_topic: Option<PathBuf>) -> Result<()> {
