@@ -391,11 +391,6 @@ impl Kept {
         all.drain(..beyond);
     }
 
-    /// Forgets all.
-    pub(crate) fn clear(&mut self) {
-        self.0.get_mut().clear();
-    }
-
     /// Forgets the folds of a metric.
     pub(crate) fn forget(&mut self, metric: usize) {
         self.0.get_mut().retain(|(of, _, _)| *of != metric);

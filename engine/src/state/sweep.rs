@@ -4,6 +4,7 @@
 //! that it costs little; numbers of texts change, those of keys do not.
 
 use super::State;
+use super::fold::Kept;
 use crate::event::TEXT_BIT;
 
 /// Below this many texts nothing is looked at.
@@ -27,7 +28,7 @@ impl State {
                 *keyspace = keyspace.renumbered(&numbers, &mut texts);
             }
             self.texts = texts;
-            self.kept.clear();
+            self.kept = Kept::default();
         }
         self.sweep_at = self.texts.len() * 2;
     }
