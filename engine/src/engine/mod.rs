@@ -26,7 +26,7 @@ pub use crate::source::Bounds;
 pub use crate::state::{DumpCell, DumpRow, StoredRow};
 pub use audit::{LogReader, LogRecord, StateDump};
 pub use outlet::{Outlet, Sent, open_outlet};
-pub use stored::{StoredBucket, StoredMetric, StoredPartition, StoredTable};
+pub use stored::{StoredBucket, StoredMetric, StoredPartition, StoredState, StoredTable};
 pub use types::*;
 pub use versions::Order;
 
