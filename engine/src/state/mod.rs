@@ -45,7 +45,7 @@ mod tests;
 pub use aggregate::ReadError;
 pub use buckets::{Buckets, buckets, halves, splits};
 pub use columns::ComputedKeys;
-pub use dump::{Dump, DumpRow};
+pub use dump::{Dump, DumpCell, DumpRow};
 pub use frame::FrameError;
 pub use look::{FrameFacts, StoredRow, bucket_of, facts, key_of, rows_of};
 pub use metric::{Held, Sealed, SealedFrame};

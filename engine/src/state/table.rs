@@ -121,9 +121,9 @@ impl TableState {
         there.then(|| self.totals.row(&self.layout, key))
     }
 
-    /// A copy of the totals without their sketches: a row for each key, and a bit for each key that was counted.
+    /// A copy of the totals: a row for each key, and a bit for each key that was counted.
     pub(crate) fn copy(&self) -> (Block, Vec<u64>) {
-        (self.totals.words_alone(), self.present.clone())
+        (self.totals.clone(), self.present.clone())
     }
 
     /// Makes the row of a key exist; returns it.
