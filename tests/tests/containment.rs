@@ -272,6 +272,10 @@ fn a_metric_with_too_many_cells_counts_some_together_and_what_it_shows_is_exact(
     let tally = home.start().unwrap();
     let client = &tally.client;
     assert_eq!(shown(client, &end, 20_400), kept, "read from the store");
+    home.succeed(&["verify", "--url", &tally.url()]).unwrap();
+    let get = ["state", "get", "products_popularity/interactions", "__other__", "--json", "--url", &tally.url()];
+    let stored: Value = serde_json::from_str(&home.succeed(&get).unwrap()).unwrap();
+    assert!(!stored["rows"].as_array().unwrap().is_empty(), "it lies in more buckets than one: {stored}");
     let end = client.post_all(&of_many(20_400, 21_400)).unwrap();
     shown(client, &end, 21_400);
     tally.stop().unwrap();

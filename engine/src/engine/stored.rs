@@ -8,7 +8,7 @@ use super::{Engine, EvaluateError, Served, StartError, start};
 use crate::config::{Config, StoreKind};
 use crate::progress::Progress;
 use crate::revision::described;
-use crate::state::{self, StoredRow, bucket_of, facts, key_of, rows_of, splits};
+use crate::state::{self, StoredRow, buckets_of, facts, key_of, rows_of, splits};
 use crate::store::{Bucket, BucketRead, Known, RevisionId, Store, StoreError};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -313,9 +313,11 @@ fn rows(
         let held = store.buckets(&looked.revision)?;
         let of = held.iter().filter(|bucket| usize::from(bucket.table) == number).map(|bucket| bucket.bucket);
         let fault = |fault| damaged(table, &fault);
-        let bucket = bucket_of(table, &of.collect::<Vec<_>>(), &key).map_err(fault)?;
-        let frames = frames(store, &looked.revision, Bucket { table: number as u16, bucket })?;
-        rows_of(table, &frames, &key).map_err(fault)
+        let mut all = Vec::new();
+        for bucket in buckets_of(table, &of.collect::<Vec<_>>(), &key).map_err(fault)? {
+            all.append(&mut frames(store, &looked.revision, Bucket { table: number as u16, bucket })?);
+        }
+        rows_of(table, &all, &key).map_err(fault)
     };
     Ok((table.clone(), rows().map_err(unavailable)?))
 }

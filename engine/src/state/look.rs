@@ -8,6 +8,7 @@ use super::cells::Layout;
 use super::floors::{Floors, PaneId, start};
 use super::frame::{FrameError, FrameReader, KeyValue};
 use super::texts::Texts;
+use crate::event::OTHER;
 use std::collections::BTreeMap;
 use tally_plugin::description::{Description, Key, Pane, PropertyType, Table};
 use tally_plugin::read::{Id, Scalar};
@@ -71,12 +72,17 @@ pub fn key_of(of: &Description, table: &Table, texts: &[String]) -> Vec<Id> {
     table.key.iter().zip(texts).map(id).collect()
 }
 
-/// Which of the buckets that hold something a key is in. It must name the columns of the group at least.
+/// Which of the buckets that hold something a key is in: one; but any may hold some of what counts together under
+/// `__other__`. It must name the columns of the group at least.
 ///
 /// # Errors
 /// [`FrameError`] where these are not buckets of one layout.
-pub fn bucket_of(table: &Table, held: &[u32], key: &[Id]) -> Result<u32, FrameError> {
+pub fn buckets_of(table: &Table, held: &[u32], key: &[Id]) -> Result<Vec<u32>, FrameError> {
     let buckets = Buckets::new(table, held.iter().copied())?;
+    let is_other = |id: &Id| matches!(id, Id::Text(text) if *text == OTHER);
+    if table.key.iter().zip(key).any(|(column, id)| *column != Key::EventType && is_other(id)) {
+        return Ok(held.to_vec());
+    }
     let mut texts = Texts::default();
     let group = if table.group == 0 { table.key.len() } else { table.group };
     let number = |id: &Id| match id {
@@ -85,7 +91,7 @@ pub fn bucket_of(table: &Table, held: &[u32], key: &[Id]) -> Result<u32, FrameEr
     };
     let numbers: Vec<u64> = key.iter().take(group).map(number).collect();
     let hash = if numbers.is_empty() { 0 } else { texts.stable_hash(&numbers) };
-    Ok(buckets.leaves()[buckets.place((hash >> 48) as u16)])
+    Ok(vec![buckets.leaves()[buckets.place((hash >> 48) as u16)]])
 }
 
 /// The rows of a bucket whose keys begin with `key`, folded, by key and pane.

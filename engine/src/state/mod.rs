@@ -47,7 +47,7 @@ pub use buckets::{Buckets, buckets, halves, splits};
 pub use columns::ComputedKeys;
 pub use dump::{Dump, DumpCell, DumpRow};
 pub use frame::FrameError;
-pub use look::{FrameFacts, StoredRow, bucket_of, facts, key_of, rows_of};
+pub use look::{FrameFacts, StoredRow, buckets_of, facts, key_of, rows_of};
 pub use metric::{Held, Sealed, SealedFrame};
 pub use threshold::Threshold;
 

@@ -16,6 +16,7 @@ mod report;
 mod sketch;
 mod table;
 mod time;
+mod together;
 
 pub(crate) use report::Outcome;
 
@@ -208,7 +209,8 @@ impl Metric {
                 self.table(row.table)?.find(row.key, row.cells)
             }
         };
-        engine.state(&name, take).await
+        engine.state(&name, take).await?;
+        if self.tables.iter().any(Table::was_narrowed) { Err(anew(&name)) } else { Ok(()) }
     }
 
     /// The second state must be a later one of the first.
