@@ -8,7 +8,7 @@
 use super::block::{Block, Row};
 use super::cells::Layout;
 use super::keyspace::Keyspace;
-use super::table::TableState;
+use super::table::{TableState, ones};
 use super::texts::{Texts, text_of};
 use crate::event::TEXT_BIT;
 use std::sync::Arc;
@@ -122,11 +122,7 @@ impl Dump {
 impl Copied {
     /// The numbers of the keys that have a row.
     fn keys(&self) -> impl Iterator<Item = usize> + '_ {
-        let bits = |(place, bits): (usize, &u64)| {
-            let bits = *bits;
-            (0..64).filter(move |bit| bits >> bit & 1 == 1).map(move |bit| place * 64 + bit)
-        };
-        self.present.iter().enumerate().flat_map(bits)
+        ones(&self.present).map(|key| key as usize)
     }
 }
 
