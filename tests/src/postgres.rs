@@ -4,10 +4,11 @@
 //! what to install, never a skipped test. The server refuses to run as root: then it runs as `postgres` or `nobody`.
 //! Ends the process that it started, by its id, when dropped.
 
+use crate::certificate::Certificate;
 use anyhow::{Context, Result, bail, ensure};
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::net::TcpListener;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -33,6 +34,8 @@ pub struct Postgres {
     binaries: PathBuf,
     owner: Option<(u32, u32)>,
     folder: TempDir,
+    /// More settings, as arguments.
+    settings: Vec<String>,
 }
 
 impl Postgres {
@@ -41,13 +44,29 @@ impl Postgres {
     /// # Errors
     /// Says what is missing, or shows the end of the server's log.
     pub fn start() -> Result<Postgres> {
+        Postgres::with(None)
+    }
+
+    /// The same with `ssl = on`; over TCP it lets in who is encrypted alone, `psql` of this program included.
+    ///
+    /// # Errors
+    /// As `start`.
+    pub fn encrypted(certificate: &Certificate) -> Result<Postgres> {
+        Postgres::with(Some(certificate))
+    }
+
+    fn with(certificate: Option<&Certificate>) -> Result<Postgres> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let folder = tempfile::Builder::new().prefix("postgres").tempdir()?;
-        let mut postgres = Postgres { process: None, port, binaries: binaries()?, owner: owner()?, folder };
+        let mut postgres =
+            Postgres { process: None, port, binaries: binaries()?, owner: owner()?, folder, settings: Vec::new() };
         if let Some((user, group)) = postgres.owner {
             chown(postgres.folder.path(), Some(user), Some(group))?;
         }
         postgres.format()?;
+        if let Some(certificate) = certificate {
+            postgres.show(certificate)?;
+        }
         postgres.run()?;
         Ok(postgres)
     }
@@ -64,6 +83,25 @@ impl Postgres {
         let made = initdb.arg("--pwfile").arg(&password).output()?;
         ensure!(made.status.success(), "initdb: {}", told(&made));
         Ok(())
+    }
+
+    /// Copies of the certificate that nobody else can read.
+    fn show(&mut self, certificate: &Certificate) -> Result<()> {
+        let mut own = |setting: &str, file: &Path| -> Result<()> {
+            let copy = self.data().join(setting);
+            fs::copy(file, &copy)?;
+            fs::set_permissions(&copy, Permissions::from_mode(0o600))?;
+            if let Some((user, group)) = self.owner {
+                chown(&copy, Some(user), Some(group))?;
+            }
+            self.settings.extend(["-c".into(), format!("{setting}={}", copy.display())]);
+            Ok(())
+        };
+        own("ssl_cert_file", &certificate.certificate)?;
+        own("ssl_key_file", &certificate.key)?;
+        self.settings.extend(["-c".into(), "ssl=on".into()]);
+        let rules = "local all all scram-sha-256\nhostssl all all all scram-sha-256\n";
+        Ok(fs::write(self.data().join("pg_hba.conf"), rules)?)
     }
 
     fn data(&self) -> PathBuf {
@@ -89,6 +127,7 @@ impl Postgres {
         let mut server = self.command("postgres");
         server.arg("-D").arg(self.data()).args(["-p", &self.port.to_string(), "-h", "127.0.0.1", "-k"]);
         server.arg(self.folder.path()).args(["-c", "fsync=off", "-c", "max_connections=200"]);
+        server.args(&self.settings);
         self.process = Some(server.stdout(log.try_clone()?).stderr(log).spawn()?);
         let begun = Instant::now();
         while !self

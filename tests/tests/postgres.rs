@@ -2,6 +2,9 @@
 //! is refused.
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 
+#[path = "postgres/encrypted.rs"]
+mod encrypted;
+
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::net::TcpListener;
@@ -264,7 +267,6 @@ fn what_waiting_does_not_mend_is_refused_with_a_sentence() {
     let wrong = server.url_of(USER, "wrong-horse", "postgres");
     every(&wrong, &["does not let user \"tally\" in: password authentication failed", "POSTGRES_URL"]);
     every(&server.url("nothing"), &["database \"nothing\" does not exist", "createdb"]);
-    every(&format!("{}?sslmode=require", server.url("postgres")), &["without encryption", "proxy"]);
     every("postgres://u:wrong-horse@127.0.0.1:1x/d", &["environment variable POSTGRES_URL: catalogue.postgres_url"]);
     server
         .sql("postgres", "CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' LOCALE_PROVIDER libc TEMPLATE template0")

@@ -11,7 +11,8 @@ use tally_plugin::sketch::{Given, IdBytes, Sketch};
 
 fn scalar(random: &mut SmallRng) -> Scalar {
     let bits = random.random_range(0..94);
-    let whole = i128::from(random.random::<u64>()) * i128::from(random.random::<u32>()) & ((1 << bits) - 1);
+    let product = i128::from(random.random::<u64>()) * i128::from(random.random::<u32>());
+    let whole = product & ((1 << bits) - 1);
     let whole = if random.random_bool(0.3) { -whole } else { whole };
     match random.random_range(0..5) {
         0 => Scalar::Id(whole.unsigned_abs() as u64 & ((1 << 53) - 1)),

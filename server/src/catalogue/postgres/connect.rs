@@ -1,8 +1,9 @@
 //! Where PostgreSQL is: the URL read, the pool over it, a connection of its own for migrations, and errors as sentences.
 //!
-//! No sentence carries the URL or the password. The connection is not encrypted in this version; the password never
-//! crosses it in clear where the server asks for SCRAM, its default since version 14.
+//! No sentence carries the URL or the password. The connection is encrypted where the URL asks for it (`encrypt`); without, the
+//! password never crosses it in clear where the server asks for SCRAM, its default since version 14.
 
+use super::encrypt::{self, Encrypt};
 use crate::catalogue::CatalogueError;
 use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime, Timeouts};
 use std::error::Error as _;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Config, Error, NoTls};
+use tokio_postgres::{Client, Config, Error};
 
 /// Open connections. Lookups take a fraction of a millisecond: more would only queue inside the server.
 const CONNECTIONS: usize = 8;
@@ -36,6 +37,7 @@ pub struct Settings {
     config: Config,
     place: String,
     user: String,
+    encrypt: Encrypt,
 }
 
 /// Without the password.
@@ -46,20 +48,20 @@ impl std::fmt::Debug for Settings {
 }
 
 impl Settings {
-    /// Reads `postgres://USER:PASSWORD@HOST:PORT/DATABASE`; connects to nothing.
+    /// Reads `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, and whom to trust where it asks for encryption; connects to
+    /// nothing.
     ///
     /// # Errors
     /// [`CatalogueError::Refused`] says what to write instead, without the URL.
     pub fn parse(url: &str) -> Result<Settings, CatalogueError> {
+        let (url, asked) = encrypt::asked(url).map_err(|what| wrong(&what))?;
         let mut config: Config = url.parse().map_err(|error: Error| unreadable(&error))?;
-        if config.get_ssl_mode() == SslMode::Require {
-            return Err(encrypted());
-        }
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             return Err(wrong("it names no host"));
         }
-        // "prefer" would ask first and be refused by ourselves.
-        config.ssl_mode(SslMode::Disable);
+        // "prefer" would encrypt for whoever answers, which keeps out nobody.
+        config.ssl_mode(if asked.required { SslMode::Require } else { SslMode::Disable });
+        let encrypt = Encrypt::new(&asked).map_err(|what| wrong(&what))?;
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT);
         }
@@ -68,7 +70,7 @@ impl Settings {
         }
         config.tcp_user_timeout(UNACKNOWLEDGED);
         let (place, user) = (place(&config), config.get_user().unwrap_or("").to_owned());
-        Ok(Settings { config, place, user })
+        Ok(Settings { config, place, user, encrypt })
     }
 
     /// Host, port and database, for messages.
@@ -79,7 +81,7 @@ impl Settings {
 
     pub(super) fn pool(&self) -> Result<Pool, CatalogueError> {
         let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = Manager::from_config(self.config.clone(), NoTls, manager);
+        let manager = Manager::from_config(self.config.clone(), self.encrypt.clone(), manager);
         let limit = format!("SET statement_timeout = {}", STATEMENT.as_millis());
         let limited = Hook::async_fn(move |client, _| {
             let limit = limit.clone();
@@ -92,7 +94,7 @@ impl Settings {
 
     /// A connection outside the pool, which ends with the value.
     pub(super) async fn connect(&self) -> Result<Connected, CatalogueError> {
-        let connected = tokio::time::timeout(REACH, self.config.connect(NoTls)).await;
+        let connected = tokio::time::timeout(REACH, self.config.connect(self.encrypt.clone())).await;
         let connected = connected.map_err(|_| self.silent())?;
         let (client, connection) = connected.map_err(|error| self.fault(&error))?;
         // What goes wrong on it is told by the calls.
@@ -104,12 +106,15 @@ impl Settings {
     pub(super) fn fault(&self, error: &Error) -> CatalogueError {
         let (place, user, told) = (&self.place, &self.user, sentence(error));
         let code = error.code();
+        if let Some(why) = encrypt::refusal(error) {
+            return CatalogueError::Refused(format!("PostgreSQL at {place}: {why}"));
+        }
         if [SqlState::INVALID_PASSWORD, SqlState::INVALID_AUTHORIZATION_SPECIFICATION]
             .iter()
             .any(|own| code == Some(own))
         {
             let hint = if told.contains("no encryption") {
-                "; this version connects without encryption: allow that for this address in pg_hba.conf, or connect through an encrypting proxy on this machine"
+                "; add sslmode=verify-full to catalogue.postgres_url (POSTGRES_URL), or allow it for this address in pg_hba.conf"
             } else {
                 "; correct user or password in catalogue.postgres_url (POSTGRES_URL)"
             };
@@ -177,7 +182,6 @@ pub(super) fn sentence(error: &Error) -> String {
 fn unreadable(error: &Error) -> CatalogueError {
     let told = error.source().map(ToString::to_string).unwrap_or_default();
     match told.as_str() {
-        told if told.contains("sslmode") => encrypted(),
         // These name a key and no value. Others quote what stands at a wrong place, which may be a part of a password.
         told if told.starts_with("invalid value for option") => wrong(told),
         _ => wrong(
@@ -190,15 +194,6 @@ fn wrong(what: &str) -> CatalogueError {
     CatalogueError::Refused(format!(
         "catalogue.postgres_url (POSTGRES_URL): {what}; write postgres://USER:PASSWORD@HOST:5432/DATABASE"
     ))
-}
-
-fn encrypted() -> CatalogueError {
-    CatalogueError::Refused(
-        "catalogue.postgres_url (POSTGRES_URL): this version connects to PostgreSQL without encryption, so sslmode is \
-         \"disable\" or \"prefer\"; where the way to it must be encrypted, connect through an encrypting proxy on this \
-         machine (stunnel, PgBouncer)"
-            .into(),
-    )
 }
 
 /// `127.0.0.1:5432/tally`; of several hosts all.
@@ -245,8 +240,8 @@ mod tests {
     #[test]
     fn what_cannot_be_used_is_refused_without_the_password() {
         let cases = [
-            ("postgres://u:hush@h/t?sslmode=require", "encrypting proxy"),
-            ("postgres://u:hush@h/t?sslmode=verify-full", "encrypting proxy"),
+            ("postgres://u:hush@h/t?sslmode=hushed", "sslmode is disable, prefer, require or verify-full"),
+            ("postgres://u:hush@h/t?sslmode=verify-full&sslrootcert=/nowhere", "sslrootcert /nowhere cannot be read"),
             ("postgres://u:hush@h/t?hushed=1", "cannot be read"),
             ("postgres://u:hush@h:port/t", "write postgres://"),
             ("postgres:///t", "names no host"),

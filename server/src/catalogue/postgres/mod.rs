@@ -6,6 +6,7 @@
 //! an import may be run again.
 
 mod connect;
+mod encrypt;
 mod schema;
 mod sql;
 
