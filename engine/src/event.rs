@@ -12,6 +12,9 @@ use tally_plugin::description::PropertyType;
 /// Bit 63 of an id column: the rest is the number of a text of this batch ([`EventBatch::text`]).
 pub const TEXT_BIT: u64 = 1 << 63;
 
+/// What stands for ids and event types that are counted together. No event has it as its id.
+pub const OTHER: &str = "__other__";
+
 /// A raw record as a source hands it over; the payload is valid only during the call.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {

@@ -6,8 +6,10 @@
 use crate::config::EventsConfig;
 use crate::plugin;
 use crate::store::RevisionId;
+use serde::Deserialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use tally_plugin::description::{Cell, Description, Key, Pane, Property, Table, Tier};
 
 /// Raised when this engine begins to count differently.
 const SEMANTICS: u32 = 1;
@@ -43,6 +45,28 @@ pub(crate) fn revision(metric: &plugin::Metric, events: &EventsConfig) -> (Revis
     let digest = Sha256::digest(&meta);
     let fingerprint = digest.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
     (RevisionId { metric: metric.name().to_owned(), fingerprint }, meta)
+}
+
+/// What the meta of a revision says of its tables, as far as it is part of the revision: without retention.
+///
+/// # Errors
+/// A sentence: it is none.
+pub(crate) fn described(meta: &[u8]) -> Result<Description, String> {
+    type Laid = (String, Vec<Key>, usize, Vec<String>, Vec<Cell>, Vec<Pane>, u32);
+    #[derive(Deserialize)]
+    struct Meta {
+        tables: Vec<Laid>,
+        #[serde(default)]
+        columns: (Vec<Property>, Vec<String>),
+    }
+    let fault = |fault| format!("what is said of its tables cannot be read: {fault}");
+    let Meta { tables, columns: (properties, computed) } = serde_json::from_slice(meta).map_err(fault)?;
+    let table = |(name, key, group, only, cells, panes, _): Laid| {
+        let tiers = panes.into_iter().map(|pane| Tier { pane, keep_ms: None }).collect();
+        Table { name, key, group, only, cells, tiers }
+    };
+    let tables = tables.into_iter().map(table).collect();
+    Ok(Description { tables, properties, computed, ..Description::new("") })
 }
 
 /// With the keys of every object in order, so that equal values have equal text.

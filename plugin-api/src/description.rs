@@ -72,7 +72,7 @@ pub struct Table {
 }
 
 /// A property of events beside the five fields. An event that lacks it, or has something else there, has a null: it is
-/// counted all the same.
+/// counted all the same. Of a key that stands twice in an object the last counts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Property {
     /// What the metric calls it; unique within the metric, `^[a-z][a-z0-9_]{0,63}$`.

@@ -221,3 +221,66 @@ fn a_metric_with_too_many_cells_stops_and_answers_from_there_until_it_may_hold_m
     assert_eq!((&answer["result"]["total"], &answer["warnings"]), (&json!(11_000), &json!([])));
     tally.stop().unwrap();
 }
+
+/// Product `pN` is seen N % 7 + 1 times, 4 times on average.
+fn of_many(from: u64, to: u64) -> String {
+    let times = |product: u64| (0..product % 7 + 1).map(move |time| product * 10 + time);
+    let line = |n: u64| {
+        event(n, n % 97, n / 10)
+            .replace("\"product_id\":", "\"product_id\":\"p")
+            .replace(",\"event_type", "\",\"event_type")
+    };
+    (from..to).flat_map(times).map(line).collect()
+}
+
+/// What `products_popularity` shows of the products below `below`: each that stands for itself is exact, and all together are.
+fn shown(client: &Client, end: &str, below: u64) -> usize {
+    let answer = client.answer("products_popularity", &json!({"limit": 1000}), end).unwrap();
+    assert_eq!(answer["warnings"][0]["code"], "keys_limited", "{answer}");
+    let products = answer["result"]["products"].as_array().unwrap();
+    let expected: u64 = (0..below).map(|product| product % 7 + 1).sum();
+    assert_eq!(answer["result"]["total"], expected);
+    assert_eq!(products.iter().map(|product| product["interactions"].as_u64().unwrap()).sum::<u64>(), expected);
+    let named = products.iter().filter(|product| product["product_id"] != "__other__");
+    for product in named.clone() {
+        let number: u64 = product["product_id"].as_str().unwrap()[1..].parse().unwrap();
+        assert_eq!(product["interactions"], number % 7 + 1, "{product}");
+    }
+    named.count()
+}
+
+#[test]
+fn a_metric_with_too_many_cells_counts_some_together_and_what_it_shows_is_exact() {
+    let section = "[metrics.products_popularity]\nmax_cells = 500\noverflow = \"other\"\n";
+    let (home, _) = home(section);
+    let tally = home.start().unwrap();
+    let client = &tally.client;
+    let mut end = client.post_all(&of_many(0, 400)).unwrap();
+    let answer = client.answer("products_popularity", &ALL, &end).unwrap();
+    assert_eq!((&answer["result"]["products_total"], &answer["warnings"]), (&json!(400), &json!([])));
+    for from in (400..20_400).step_by(1_000) {
+        end = client.post_all(&of_many(from, from + 1_000)).unwrap();
+    }
+    let kept = shown(client, &end, 20_400);
+    assert!((200..500).contains(&kept), "{kept}");
+    let entry = client.get("/api/metrics/products_popularity").unwrap().json();
+    assert_eq!(entry["state"], "active");
+    assert!(entry["reason"].as_str().unwrap().starts_with("keys_limited"), "{entry}");
+    client.readyz("nothing stands still", LIMIT, |answer| answer.status == 200).unwrap();
+    tally.kill().unwrap();
+
+    let tally = home.start().unwrap();
+    let client = &tally.client;
+    assert_eq!(shown(client, &end, 20_400), kept, "read from the store");
+    let end = client.post_all(&of_many(20_400, 21_400)).unwrap();
+    shown(client, &end, 21_400);
+    tally.stop().unwrap();
+
+    // What counts together stays together, however many it may hold now; the others go on.
+    home.write("metrics.toml", format!("{CONFIG}[metrics.products_popularity]\nmax_cells = 100000\n")).unwrap();
+    let tally = home.start().unwrap();
+    let client = &tally.client;
+    let end = client.post_all(&of_many(21_400, 22_400)).unwrap();
+    shown(client, &end, 22_400);
+    tally.stop().unwrap();
+}

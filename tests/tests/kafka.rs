@@ -42,6 +42,7 @@ fn kafka() {
     partitions_that_are_added_are_counted(&kafka);
     shared::a_state_that_is_lost_is_counted_again_or_told(&kafka);
     shared::engines_that_read_differently_say_so(&kafka);
+    shared::a_table_that_is_full_is_the_same_for_all_engines(&kafka);
     a_broker_that_goes_is_waited_for(&mut kafka);
 }
 

@@ -2,6 +2,10 @@
 //! Redis; and that it can fail: between it and the engine stands somebody who alters one thing.
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 
+#[path = "verify/everything.rs"]
+mod everything;
+
+use everything::{EVERYTHING, rich};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -119,7 +123,7 @@ fn while_events_come<T>(client: &Client, from: u64, work: impl FnOnce() -> T) ->
         let feeding = scope.spawn(move || {
             let mut n = from;
             while !seen.load(Ordering::SeqCst) {
-                client.post_all(&lines((n..n + 20).map(event))).unwrap();
+                client.post_all(&lines((n..n + 20).map(rich))).unwrap();
                 n += 15; // a quarter of them twice
                 // Not as fast as it can: the log must not drop what is being counted.
                 std::thread::sleep(Duration::from_millis(10));
@@ -146,11 +150,12 @@ fn equal_in_part(said: &Value, code: i32, err: &str) {
 
 #[test]
 fn what_retention_has_dropped_is_named_and_the_rest_is_checked() {
-    let config = format!("{CONFIG}[log]\nretention_bytes = 2000000\npartitions = 2\n[events]\ndedupe_window = 1000\n");
+    let log = "[log]\nretention_bytes = 2000000\npartitions = 2\n[events]\ndedupe_window = 1000\n";
+    let config = format!("{CONFIG}{log}{EVERYTHING}");
     let home = Home::new(&config).unwrap();
     let tally = home.start().unwrap();
     let padded = |n| {
-        let mut event = event(n);
+        let mut event = rich(n);
         event["padding"] = "x".repeat(1_000).into();
         event
     };

@@ -3,7 +3,8 @@
 //! `state` fills one table like that of `products_popularity` (key: product and event type, one count) with 1,000 to
 //! 10,000,000 keys, each in a child process: once with totals only, once with minute, hour and day panes (all events within
 //! ten minutes; each key in one minute, so a key has four cells: total, minute, hour, day). Memory is the growth of
-//! the child's anonymous resident set; updates are batches of 2,048 events of random keys, sealed every 100,000. Then an
+//! the child's anonymous resident set; updates are batches of 2,048 events of random keys, sealed every 100,000. At last half
+//! of the keys are made to count together (`overflow = "other"`), during which an engine neither counts nor answers. Then an
 //! engine with a million cells of `user_activities` is killed with SIGKILL and started again.
 //!
 //! Goals: at most 80 bytes a cell; back in less than 2 s.
@@ -61,6 +62,8 @@ struct Measured {
     /// Cells as the state counts them, panes included.
     cells: u64,
     ns: f64,
+    /// To let half of the keys count together.
+    narrow_ms: f64,
 }
 
 fn main() -> Result<()> {
@@ -149,8 +152,13 @@ fn fill(keys: usize, panes: bool, events: usize) -> Result<Measured> {
     run(&mut (0..events).map(|_| random.random_range(0..keys)));
     let ns = started.elapsed().as_nanos() as f64 / events.max(1) as f64;
     check(&state, id, (keys + events) as u64)?;
+    let started = Instant::now();
+    let to = state.thresholds_for(id, keys as u64 - 1);
+    state.narrow(id, &to);
+    let narrow_ms = started.elapsed().as_secs_f64() * 1_000.0;
+    check(&state, id, (keys + events) as u64)?;
     let cells = keys as u64 * if panes { 4 } else { 1 };
-    Ok(Measured { bytes, cells, ns })
+    Ok(Measured { bytes, cells, ns, narrow_ms })
 }
 
 /// Fills a batch with the next keys; a key is a product and a type, and has its minute.
@@ -259,14 +267,17 @@ fn report(args: &Args, sizes: &[usize], measured: &[Vec<Measured>], ready: &[f64
     for ((what, size), measured) in places.zip(measured) {
         let bytes: Vec<f64> = measured.iter().map(|m| m.bytes as f64 / m.cells as f64).collect();
         let ns: Vec<f64> = measured.iter().map(|m| m.ns).collect();
-        rows.push(vec![what.to_owned(), size.to_string(), spread(&bytes, 0), spread(&ns, 0)]);
-        lines
-            .push(json!({"state": what, "keys": size, "bytes_per_cell": median(&bytes), "ns_per_update": median(&ns)}));
+        let narrow: Vec<f64> = measured.iter().map(|m| m.narrow_ms).collect();
+        rows.push(vec![what.to_owned(), size.to_string(), spread(&bytes, 0), spread(&ns, 0), spread(&narrow, 0)]);
+        lines.push(json!({
+            "state": what, "keys": size, "bytes_per_cell": median(&bytes), "ns_per_update": median(&ns),
+            "narrow_ms": median(&narrow),
+        }));
     }
     println!("{} updates of random keys at each size, {} rounds; median [least..most]", args.events, args.rounds);
     println!("killed with a million rows of user_activities: right answers after {} s", spread(ready, 2));
     measure::print(
-        &["state", "keys", "bytes per cell", "ns per update"],
+        &["state", "keys", "bytes per cell", "ns per update", "half together, ms"],
         &rows,
         &json!({"bench": "state", "updates": args.events, "rounds": args.rounds, "restart_s": median(ready), "results": lines}),
     );

@@ -14,6 +14,17 @@ pub enum Promote {
     Manual,
 }
 
+/// What becomes of a table that has more cells than `max_cells`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Overflow {
+    /// The metric stops where it is.
+    #[default]
+    Stop,
+    /// Some of its keys, by their hash, are counted together under `__other__`.
+    Other,
+}
+
 /// `[metrics.NAME]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -32,8 +43,10 @@ pub struct MetricConfig {
     pub keep_old: String,
     /// Retention per tier (`1m`, `1h`, `1d`): `"48h"`, `"90d"`, `"all"`. Replaces what the plugin declares.
     pub retention: BTreeMap<String, String>,
-    /// Cells (rows × cells) that one of its tables may hold; with more it stops where it is, and answers from there.
+    /// Cells (rows × cells) that one of its tables may hold.
     pub max_cells: u64,
+    /// What becomes of it with more.
+    pub overflow: Overflow,
 }
 
 impl Default for MetricConfig {
@@ -47,6 +60,7 @@ impl Default for MetricConfig {
             keep_old: "1h".into(),
             retention: BTreeMap::new(),
             max_cells: 100_000_000,
+            overflow: Overflow::Stop,
         }
     }
 }

@@ -11,7 +11,7 @@ pub mod load;
 mod metric;
 mod url;
 
-pub use metric::{MetricConfig, Promote};
+pub use metric::{MetricConfig, Overflow, Promote};
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

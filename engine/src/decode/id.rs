@@ -1,10 +1,10 @@
 //! Ids: what a user, product or event id may be.
 
 use super::number::Number;
-use super::plan::OTHER;
 use super::reason::{Field, Reason};
 use super::scan::Value;
 use super::text::unescape;
+use crate::event::OTHER;
 use std::borrow::Cow;
 
 /// Integers from here on are no ids: beyond 2⁵³ − 1, JSON readers disagree on the value.

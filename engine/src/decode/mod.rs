@@ -19,7 +19,7 @@ mod verdict;
 
 pub use dedupe::{DedupeWindow, Key};
 pub use hint::{in_seconds, is_framed};
-pub use plan::{MAX_DEDUPE_WINDOW, OTHER};
+pub use plan::MAX_DEDUPE_WINDOW;
 pub use property::pointer_fault;
 pub use reason::{Field, Reason};
 pub use verdict::Checked;
@@ -111,7 +111,7 @@ impl Decoder {
     ///
     /// `out.from` is the offset of the first record at or above `count_from`, or `count_from` if there is none: a caller that keeps
     /// a fence sets it to that, since offsets have holes. A window takes the ids of one decoder only. Equal texts of a batch may
-    /// have different numbers. Where `[events] required` lets `event_type` be absent, such events count under [`OTHER`].
+    /// have different numbers. Where `[events] required` lets `event_type` be absent, such events count under [`OTHER`](crate::event::OTHER).
     ///
     /// # Panics
     /// If the caller hands over more than [`MAX_RECORDS`].

@@ -6,9 +6,6 @@ use super::reason::Field;
 use crate::config::EventsConfig;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The name under which event types count that `[events] types` does not name.
-pub const OTHER: &str = "__other__";
-
 /// The largest dedupe window, in offsets: some 10 GB a partition.
 pub const MAX_DEDUPE_WINDOW: u64 = 100_000_000;
 
@@ -217,6 +214,7 @@ pub(super) fn is_event_type(name: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::OTHER;
 
     fn fault(change: impl FnOnce(&mut EventsConfig)) -> Option<String> {
         let mut events = EventsConfig::default();

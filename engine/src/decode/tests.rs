@@ -5,6 +5,7 @@
 mod differential;
 
 use super::*;
+use crate::event::OTHER;
 use serde_json::value::Value as Json;
 
 /// The broker timestamp of every record here: 2024-01-01T00:00:00Z.

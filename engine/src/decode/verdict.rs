@@ -3,13 +3,14 @@
 use super::id::{self, Id};
 use super::kinds::Kinds;
 use super::number::Number;
-use super::plan::{OTHER, Plan, is_event_type};
+use super::plan::{Plan, is_event_type};
 use super::property::Found;
 use super::reason::{Field, Reason};
 use super::scan::{Shape, Value, scan};
 use super::text::unescape;
 use super::time::{FIRST_MS, LAST_MS, Minute, rfc3339};
 use super::{BYTE_ORDER_MARK, FUTURE_MS, MAX_BYTES};
+use crate::event::OTHER;
 use std::borrow::Cow;
 
 /// An accepted event.

@@ -14,7 +14,7 @@ use crate::state::{Dump, DumpRow};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tally_plugin::description::Table;
+use tally_plugin::description::{Property, Table};
 
 /// Bytes of the embedded log that are read at a time.
 const BYTES: usize = 512 << 10;
@@ -50,6 +50,8 @@ pub struct StateDump {
     pub origins: BTreeMap<u32, Origin>,
     /// What the tables are.
     pub tables: Vec<Table>,
+    /// The properties of events that tables name.
+    pub properties: Vec<Property>,
     rows: Dump,
 }
 
@@ -118,7 +120,7 @@ impl Engine {
     /// [`EvaluateError::NotFound`], [`EvaluateError::StoreUnavailable`].
     pub fn state_dump(&self, name: &str) -> Result<StateDump, EvaluateError> {
         let served = self.served(name)?;
-        let tables = served.description.tables.clone();
+        let (tables, properties) = (served.description.tables.clone(), served.description.properties.clone());
         let Some(follower) = &served.follower else {
             let counted = self.view.read();
             if served.is_gone() {
@@ -131,12 +133,13 @@ impl Engine {
             let rows = counted.state.dump(served.id);
             drop(counted);
             tracing::debug!(name, rows = rows.len(), held = ?begun.elapsed(), "the state was copied");
-            return Ok(StateDump { position, origins, tables, rows });
+            return Ok(StateDump { position, origins, tables, properties, rows });
         };
         follower.refresh(Instant::now()).map_err(|fault| EvaluateError::StoreUnavailable(fault.to_string()))?;
         let followed = follower.read();
         let (position, origins) = (followed.position.clone(), followed.origins.clone());
-        Ok(StateDump { position, origins, tables, rows: followed.state.dump(crate::pipeline::FOLLOWED) })
+        let rows = followed.state.dump(crate::pipeline::FOLLOWED);
+        Ok(StateDump { position, origins, tables, properties, rows })
     }
 }
 

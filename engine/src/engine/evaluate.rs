@@ -5,7 +5,7 @@
 //! Two ways with the same answers: [`Engine::evaluate`] waits and reads as long as the deadline lets it;
 //! [`Engine::ready_answer`] only does what is over at once, for callers that must not block.
 
-use super::roster::{Roster, Served};
+use super::roster::{Roster, Served, keys_limited};
 use super::{Engine, EvaluateError, Evaluated, History, Question};
 use crate::event::Position;
 use crate::pipeline::{Board, Counted, FOLLOWED, Followed, Follower, Origin, Place, done};
@@ -180,6 +180,8 @@ fn unknown(roster: &Roster, name: &str) -> EvaluateError {
 impl Served {
     fn evaluated(&self, answer: &Answer, as_of: i64, seen: &Seen<'_>, stopped: Option<Warning>) -> Evaluated {
         let from = seen.state.times(seen.id).map(|(first, _)| first);
+        let limited = keys_limited(seen.state, seen.id);
+        let limited = limited.map(|detail| Warning { code: "keys_limited".into(), detail: detail.into() });
         Evaluated {
             result: answer.result.clone(),
             result_schema: Arc::clone(&self.result_schema),
@@ -188,7 +190,7 @@ impl Served {
             as_of,
             version: self.askable.plugin.version().to_owned(),
             history: History { complete: seen.target.is_none(), from },
-            warnings: answer.warnings.iter().cloned().chain(stopped).collect(),
+            warnings: answer.warnings.iter().cloned().chain(stopped).chain(limited).collect(),
             again: None,
         }
     }

@@ -24,11 +24,11 @@ pub use crate::pipeline::Origin;
 pub use crate::plugin::{LoneMetric, LonePlugin, PluginFile, fits_schema};
 pub use crate::progress::Span;
 pub use crate::source::Bounds;
-pub use crate::state::{DumpRow, StoredRow};
+pub use crate::state::{DumpCell, DumpRow, StoredRow};
 pub use again::Again;
 pub use audit::{LogReader, LogRecord, StateDump};
 pub use outlet::{Outlet, Sent, open_outlet};
-pub use stored::{StoredBucket, StoredMetric, StoredPartition, StoredTable};
+pub use stored::{StoredBucket, StoredMetric, StoredPartition, StoredState, StoredTable};
 pub use types::*;
 pub use versions::Order;
 

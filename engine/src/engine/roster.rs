@@ -6,7 +6,7 @@ use crate::event::Position;
 use crate::pipeline::{Board, FOLLOWED, Follower, View, done};
 use crate::progress::{Halt, History, RevisionNo};
 use crate::query::Askable;
-use crate::state::{MetricId, State};
+use crate::state::{MetricId, State, Threshold};
 use crate::store::RevisionId;
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
@@ -94,8 +94,18 @@ impl Roster {
     /// Everything that is known of a metric that is served.
     pub(super) fn info(&self, served: &Served, view: &View, main: &Board) -> MetricInfo {
         let notice = self.others.get(served.askable.plugin.name()).map(|other| elsewhere::sentence(*other));
-        MetricInfo { notice, ..served.info(view, main) }
+        let info = served.info(view, main);
+        MetricInfo { notice: notice.or_else(|| info.notice.clone()), ..info }
     }
+}
+
+/// Said with every answer of a metric, and in the catalogue, once it counts keys together.
+pub(super) fn keys_limited(state: &State, metric: MetricId) -> Option<&'static str> {
+    state.thresholds(metric).any(|threshold| threshold > Threshold::NONE).then_some(
+        "a table came to hold more than max_cells: only some of its keys, chosen by hash, stand for themselves; the others count \
+         together under __other__. What is shown of a key is exact, and totals are; a key that is asked for and counts with the others \
+         shows nothing",
+    )
 }
 
 impl Served {
@@ -121,7 +131,7 @@ impl Served {
     pub(super) fn info(&self, view: &View, main: &Board) -> MetricInfo {
         let plugin = &self.askable.plugin;
         let tables = &self.description.tables;
-        let (history, state, since, cost) = self.stands(view, main);
+        let (history, state, since, cost, limited) = self.stands(view, main);
         MetricInfo {
             name: plugin.name().to_owned(),
             version: plugin.version().to_owned(),
@@ -130,7 +140,7 @@ impl Served {
             description: self.description.clone(),
             config: plugin.config().clone(),
             state,
-            notice: None,
+            notice: limited.map(|limited| format!("keys_limited: {limited}")),
             since,
             history,
             cost,
@@ -138,7 +148,7 @@ impl Served {
         }
     }
 
-    fn stands(&self, view: &View, main: &Board) -> (super::History, MetricState, i64, Cost) {
+    fn stands(&self, view: &View, main: &Board) -> (super::History, MetricState, i64, Cost, Option<&'static str>) {
         let halt = self.halt(main);
         let counted = view.read();
         let place = &counted.metrics[self.id.0];
@@ -147,9 +157,9 @@ impl Served {
             let (cells, bytes) = state.size(id);
             let from = state.times(id).map(|(first, _)| first);
             let behind = target.as_ref().map(|target| done(position, target, origins));
-            (behind, from, Cost { ns_per_event, cells, bytes })
+            (behind, from, Cost { ns_per_event, cells, bytes }, keys_limited(state, id))
         };
-        let (behind, from, cost) = match &self.follower {
+        let (behind, from, cost, limited) = match &self.follower {
             None => stands(&counted.state, self.id, &place.position, &place.target, &place.origins),
             Some(follower) => {
                 let followed = follower.read();
@@ -165,6 +175,6 @@ impl Served {
             (None, Some(done)) => MetricState::Backfilling { done, eta_s },
             (None, None) => MetricState::Active,
         };
-        (super::History { complete: behind.is_none(), from }, state, place.since, cost)
+        (super::History { complete: behind.is_none(), from }, state, place.since, cost, limited)
     }
 }

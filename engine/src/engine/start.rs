@@ -202,28 +202,43 @@ fn behind(all: Vec<Arc<Served>>, lanes: &Lanes, view: &View) -> Result<(Joined, 
     Ok((joined, waiting))
 }
 
+/// The configured store for somebody who only looks, and what readiness would say of it.
+pub(super) fn store_alone(config: &Config) -> Result<(Arc<dyn Store>, String), StartError> {
+    match config.store.kind {
+        StoreKind::Embedded => {
+            let database = Database::open(&config.store.data_dir).map_err(|fault| fault_of(&fault))?;
+            embedded(&database)
+        }
+        StoreKind::Redis => redis(config),
+    }
+}
+
 /// The store, and what readiness says of it.
 fn store(config: &Config, database: &Database) -> Result<(Arc<dyn Store>, String), StartError> {
     match config.store.kind {
-        StoreKind::Embedded => {
-            let store = EmbeddedStore::open(database.clone(), Durability::Process, MAX_BUCKET);
-            Ok((Arc::new(store.map_err(|fault| fault_of(&fault))?), "open".into()))
-        }
-        StoreKind::Redis => {
-            let RedisConfig { url, port, namespace, max_bucket_bytes, .. } = &config.redis;
-            let settings = RedisSettings {
-                url: url.clone(),
-                port: (*port > 0).then_some(*port),
-                namespace: namespace.clone(),
-                max_bucket_bytes: *max_bucket_bytes,
-                ..RedisSettings::default()
-            };
-            let store = RedisStore::open(&settings).map_err(|fault| fault_of(&fault))?;
-            store.server().warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-            let said = store.server().to_string();
-            Ok((Arc::new(store), said))
-        }
+        StoreKind::Embedded => embedded(database),
+        StoreKind::Redis => redis(config),
     }
+}
+
+fn embedded(database: &Database) -> Result<(Arc<dyn Store>, String), StartError> {
+    let store = EmbeddedStore::open(database.clone(), Durability::Process, MAX_BUCKET);
+    Ok((Arc::new(store.map_err(|fault| fault_of(&fault))?), "open".into()))
+}
+
+fn redis(config: &Config) -> Result<(Arc<dyn Store>, String), StartError> {
+    let RedisConfig { url, port, namespace, max_bucket_bytes, .. } = &config.redis;
+    let settings = RedisSettings {
+        url: url.clone(),
+        port: (*port > 0).then_some(*port),
+        namespace: namespace.clone(),
+        max_bucket_bytes: *max_bucket_bytes,
+        ..RedisSettings::default()
+    };
+    let store = RedisStore::open(&settings).map_err(|fault| fault_of(&fault))?;
+    store.server().warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let said = store.server().to_string();
+    Ok((Arc::new(store), said))
 }
 
 /// Reads what is stored, so that the first question finds it; who is behind the others has history to count.

@@ -1,23 +1,30 @@
 //! What the store holds of each metric, for people who look at it: `tally state`.
 //!
 //! Bucket by bucket, so that no more than one is in memory; so it is not one moment where counting goes on, and sums may be
-//! some commits apart. Everything here only reads, past all views.
+//! some commits apart. Everything here only reads, past all views. Of revisions that are not served the tables are those that
+//! are stored with them, so that it needs no plugin.
 
-use super::{Engine, EvaluateError, Served};
+use super::{Engine, EvaluateError, Served, StartError, start};
+use crate::config::{Config, StoreKind};
 use crate::progress::Progress;
+use crate::revision::described;
 use crate::state::{self, StoredRow, bucket_of, facts, key_of, rows_of, splits};
-use crate::store::{Bucket, BucketRead, Known, StoreError};
+use crate::store::{Bucket, BucketRead, Known, RevisionId, Store, StoreError};
 use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use tally_plugin::description::Table;
+use tally_plugin::description::{Description, Table};
 
 /// A revision of a metric as stored.
 #[derive(Clone, Debug, Serialize)]
 pub struct StoredMetric {
     /// The metric.
     pub metric: String,
-    /// The revision that this engine counts, 16 hexadecimal digits.
+    /// Its number, 16 hexadecimal digits.
     pub revision: String,
+    /// Whether this engine counts it; absent where the store was opened without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub served: Option<bool>,
     /// Whether it is the one that answers for the metric in the store.
     pub current: bool,
     /// Its life, 32 hexadecimal digits; `None`: nothing is stored of it.
@@ -69,63 +76,136 @@ pub struct StoredBucket {
     pub updates: u64,
 }
 
-impl Engine {
-    /// What is stored of each metric that is served. Blocks; reads everything there is.
+/// A revision that is looked at.
+struct Looked {
+    revision: RevisionId,
+    /// Its tables.
+    description: Arc<Description>,
+    /// Whether it is counted here; `None`: there is no engine that could.
+    served: Option<bool>,
+}
+
+/// A state, opened by who looks at it while no engine runs.
+pub struct StoredState {
+    store: Arc<dyn Store>,
+    place: String,
+}
+
+impl StoredState {
+    /// Opens the configured store; nothing of it is changed. An embedded one is locked until this is dropped.
+    ///
+    /// # Errors
+    /// [`StartError`]: an engine has it, there is none, or it cannot be read.
+    pub fn open(config: &Config) -> Result<StoredState, StartError> {
+        let folder = config.store.data_dir.display();
+        let place = match config.store.kind {
+            StoreKind::Redis => "Redis".to_owned(),
+            StoreKind::Embedded if config.store.data_dir.join("db").is_dir() => folder.to_string(),
+            StoreKind::Embedded => {
+                return Err(StartError(format!(
+                    "there is no state in {folder}: --data-dir or [store] data_dir names the folder"
+                )));
+            }
+        };
+        let (store, said) = start::store_alone(config)?;
+        let place = if config.store.kind == StoreKind::Redis { format!("{place}, {said}") } else { place };
+        Ok(StoredState { store, place })
+    }
+
+    /// Where it is, for people; without secrets.
+    #[must_use]
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// Each metric of which something is stored, and the names of its tables.
+    ///
+    /// # Errors
+    /// [`EvaluateError::StoreUnavailable`].
+    pub fn tables(&self) -> Result<BTreeMap<String, BTreeSet<String>>, EvaluateError> {
+        let mut tables: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for looked in self.all().map_err(unavailable)? {
+            let names = looked.description.tables.iter().map(|table| table.name.clone());
+            tables.entry(looked.revision.metric).or_default().extend(names);
+        }
+        Ok(tables)
+    }
+
+    /// What is stored of every revision. Reads everything there is.
     ///
     /// # Errors
     /// [`EvaluateError::StoreUnavailable`].
     pub fn stored(&self) -> Result<Vec<StoredMetric>, EvaluateError> {
-        let served: Vec<Arc<Served>> = self.roster.read().served.values().cloned().collect();
-        served.iter().map(|served| self.stored_metric(served).map_err(unavailable)).collect()
+        let all = self.all().map_err(unavailable)?;
+        all.iter().map(|looked| stored_metric(&*self.store, looked).map_err(unavailable)).collect()
     }
 
-    fn stored_metric(&self, served: &Served) -> Result<StoredMetric, StoreError> {
-        let revision = &served.revision;
-        let stored = self.state_store.stored(revision)?;
-        let partitions = stored.iter().flat_map(|stored| &stored.progress).map(|(partition, progress)| {
-            let record = Progress::decode(&progress.bytes).ok();
-            StoredPartition { partition: *partition, next: progress.next, updates: record.map(|record| record.rows) }
-        });
-        let held = self.state_store.buckets(revision)?;
-        let tables = served.description.tables.iter().enumerate().map(|(n, table)| {
-            let of = held.iter().filter(|bucket| usize::from(bucket.table) == n);
-            let buckets = of.map(|bucket| self.stored_bucket(served, table, *bucket));
-            Ok(StoredTable {
-                table: table.name.clone(),
-                begun: state::buckets(table),
-                buckets: buckets.collect::<Result<_, StoreError>>()?,
-            })
-        });
-        Ok(StoredMetric {
-            metric: revision.metric.clone(),
-            revision: format!("{:016x}", revision.fingerprint),
-            current: self.state_store.current(&revision.metric)?.as_ref() == Some(revision),
-            life: stored.as_ref().map(|stored| format!("{:032x}", stored.life.0)),
-            partitions: partitions.collect(),
-            tables: tables.collect::<Result<_, StoreError>>()?,
-        })
+    /// As [`Engine::stored_rows`], of the revision that answers, or of the only one that is stored.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn stored_rows(
+        &self,
+        metric: &str,
+        table: &str,
+        key: &[String],
+    ) -> Result<(Table, Vec<StoredRow>), EvaluateError> {
+        let looked = unserved(&*self.store, metric, None)?;
+        rows(&*self.store, &looked, table, key)
     }
 
-    fn frames(&self, served: &Served, bucket: Bucket) -> Result<Vec<Vec<u8>>, StoreError> {
-        let reading = self.state_store.read(&served.revision, &[Known { bucket, last: None }])?;
-        // One that was split since is nothing any more; its halves are shown the next time.
-        Ok(match reading.and_then(|reading| reading.buckets.into_iter().next()) {
-            Some(BucketRead::Whole(frames) | BucketRead::Tail(frames)) => {
-                frames.into_iter().map(|frame| frame.bytes).collect()
+    fn all(&self) -> Result<Vec<Looked>, StoreError> {
+        others(&*self.store, &[], None)
+    }
+}
+
+/// The revisions that are stored beside these, by metric and number.
+fn others(store: &dyn Store, but: &[RevisionId], served: Option<bool>) -> Result<Vec<Looked>, StoreError> {
+    let mut others = Vec::new();
+    for metric in store.metrics()? {
+        for revision in store.revisions(&metric)?.into_iter().filter(|revision| !but.contains(revision)) {
+            // One that is just being created or removed is nothing yet, or any more.
+            if let Some(stored) = store.stored(&revision)? {
+                let description = described(&stored.meta);
+                let description = description.map_err(|fault| StoreError::Corrupt(format!("{metric}: {fault}")))?;
+                others.push(Looked { revision, description: Arc::new(description), served });
             }
-            _ => Vec::new(),
-        })
-    }
-
-    fn stored_bucket(&self, served: &Served, table: &Table, bucket: Bucket) -> Result<StoredBucket, StoreError> {
-        let number = bucket.bucket & ((1 << 24) - 1);
-        let mut all = StoredBucket { bucket: number, splits: splits(bucket.bucket), ..StoredBucket::default() };
-        for frame in self.frames(served, bucket)? {
-            let facts = facts(table, &frame).map_err(|fault| damaged(table, &fault))?;
-            *if facts.snapshot { &mut all.snapshot } else { &mut all.tail } += frame.len() as u64;
-            (all.frames, all.rows, all.updates) = (all.frames + 1, all.rows + facts.rows, all.updates + facts.updates);
         }
-        Ok(all)
+    }
+    Ok(others)
+}
+
+/// The revision of a metric that nobody serves here: the one that answered last, or the only one.
+fn unserved(store: &dyn Store, metric: &str, served: Option<bool>) -> Result<Looked, EvaluateError> {
+    let found = || {
+        let current = store.current(metric)?;
+        let mut found = others(store, &[], served)?;
+        found.retain(|looked| looked.revision.metric == metric);
+        let at = found.iter().position(|looked| current.as_ref() == Some(&looked.revision));
+        Ok(at.or((found.len() == 1).then_some(0)).map(|at| found.swap_remove(at)))
+    };
+    found().map_err(unavailable)?.ok_or_else(|| EvaluateError::NotFound {
+        suggestions: Vec::new(),
+        detail: format!("no revision of a metric {metric} that answers is stored"),
+    })
+}
+
+impl Engine {
+    /// What is stored of each metric that is served, and of all revisions that are not. Blocks; reads everything there is.
+    ///
+    /// # Errors
+    /// [`EvaluateError::StoreUnavailable`].
+    pub fn stored(&self) -> Result<Vec<StoredMetric>, EvaluateError> {
+        let mut all: Vec<Looked> = {
+            let roster = self.roster.read();
+            let next = roster.next.values().map(|next| &next.served);
+            let before = roster.before.values().map(|before| &before.served);
+            roster.served.values().chain(next).chain(before).map(|served| looked(served)).collect()
+        };
+        let served: Vec<RevisionId> = all.iter().map(|looked| looked.revision.clone()).collect();
+        all.extend(others(&*self.state_store, &served, Some(false)).map_err(unavailable)?);
+        all.sort_by(|a, b| a.revision.cmp(&b.revision));
+        all.iter().map(|looked| stored_metric(&*self.state_store, looked).map_err(unavailable)).collect()
     }
 
     /// The stored rows of a metric's table whose keys begin with `key`; it must name the columns of the group. Blocks.
@@ -138,32 +218,106 @@ impl Engine {
         table: &str,
         key: &[String],
     ) -> Result<(Table, Vec<StoredRow>), EvaluateError> {
-        let served = self.served(metric)?;
-        let not_found = |detail: String| EvaluateError::NotFound { suggestions: Vec::new(), detail };
-        let tables = &served.description.tables;
-        let Some(number) = tables.iter().position(|found| found.name == table) else {
-            let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
-            return Err(not_found(format!("{metric} has no table {table}: it has {}", names.join(", "))));
+        let looked = match self.served(metric) {
+            Ok(served) => looked(&served),
+            Err(not_served) => unserved(&*self.state_store, metric, Some(false)).map_err(|fault| match fault {
+                EvaluateError::NotFound { .. } => not_served,
+                other => other,
+            })?,
         };
-        let table = &tables[number];
-        let group = if table.group == 0 { table.key.len() } else { table.group };
-        if !(group..=table.key.len()).contains(&key.len()) {
-            let columns: Vec<String> = table.key.iter().map(|column| format!("{column:?}")).collect();
-            let columns = columns.join(", ");
-            let detail = format!("a key of table {} is {columns}: name at least {group} of these", table.name);
-            return Err(not_found(detail));
-        }
-        let key = key_of(&served.description, table, key);
-        let rows = || {
-            let held = self.state_store.buckets(&served.revision)?;
-            let of = held.iter().filter(|bucket| usize::from(bucket.table) == number).map(|bucket| bucket.bucket);
-            let fault = |fault| damaged(table, &fault);
-            let bucket = bucket_of(table, &of.collect::<Vec<_>>(), &key).map_err(fault)?;
-            let frames = self.frames(&served, Bucket { table: number as u16, bucket })?;
-            rows_of(table, &frames, &key).map_err(fault)
-        };
-        Ok((table.clone(), rows().map_err(unavailable)?))
+        rows(&*self.state_store, &looked, table, key)
     }
+}
+
+fn looked(served: &Served) -> Looked {
+    Looked { revision: served.revision.clone(), description: served.description.clone(), served: Some(true) }
+}
+
+fn stored_metric(store: &dyn Store, looked: &Looked) -> Result<StoredMetric, StoreError> {
+    let revision = &looked.revision;
+    let stored = store.stored(revision)?;
+    let partitions = stored.iter().flat_map(|stored| &stored.progress).map(|(partition, progress)| {
+        let record = Progress::decode(&progress.bytes).ok();
+        StoredPartition { partition: *partition, next: progress.next, updates: record.map(|record| record.rows) }
+    });
+    let held = store.buckets(revision)?;
+    let tables = looked.description.tables.iter().enumerate().map(|(n, table)| {
+        let of = held.iter().filter(|bucket| usize::from(bucket.table) == n);
+        let buckets = of.map(|bucket| stored_bucket(store, revision, table, *bucket));
+        Ok(StoredTable {
+            table: table.name.clone(),
+            begun: state::buckets(table),
+            buckets: buckets.collect::<Result<_, StoreError>>()?,
+        })
+    });
+    Ok(StoredMetric {
+        metric: revision.metric.clone(),
+        revision: format!("{:016x}", revision.fingerprint),
+        current: store.current(&revision.metric)?.as_ref() == Some(revision),
+        served: looked.served,
+        life: stored.as_ref().map(|stored| format!("{:032x}", stored.life.0)),
+        partitions: partitions.collect(),
+        tables: tables.collect::<Result<_, StoreError>>()?,
+    })
+}
+
+fn frames(store: &dyn Store, revision: &RevisionId, bucket: Bucket) -> Result<Vec<Vec<u8>>, StoreError> {
+    let reading = store.read(revision, &[Known { bucket, last: None }])?;
+    // One that was split since is nothing any more; its halves are shown the next time.
+    Ok(match reading.and_then(|reading| reading.buckets.into_iter().next()) {
+        Some(BucketRead::Whole(frames) | BucketRead::Tail(frames)) => {
+            frames.into_iter().map(|frame| frame.bytes).collect()
+        }
+        _ => Vec::new(),
+    })
+}
+
+fn stored_bucket(
+    store: &dyn Store,
+    revision: &RevisionId,
+    table: &Table,
+    bucket: Bucket,
+) -> Result<StoredBucket, StoreError> {
+    let number = bucket.bucket & ((1 << 24) - 1);
+    let mut all = StoredBucket { bucket: number, splits: splits(bucket.bucket), ..StoredBucket::default() };
+    for frame in frames(store, revision, bucket)? {
+        let facts = facts(table, &frame).map_err(|fault| damaged(table, &fault))?;
+        *if facts.snapshot { &mut all.snapshot } else { &mut all.tail } += frame.len() as u64;
+        (all.frames, all.rows, all.updates) = (all.frames + 1, all.rows + facts.rows, all.updates + facts.updates);
+    }
+    Ok(all)
+}
+
+fn rows(
+    store: &dyn Store,
+    looked: &Looked,
+    table: &str,
+    key: &[String],
+) -> Result<(Table, Vec<StoredRow>), EvaluateError> {
+    let not_found = |detail: String| EvaluateError::NotFound { suggestions: Vec::new(), detail };
+    let (metric, tables) = (&looked.revision.metric, &looked.description.tables);
+    let Some(number) = tables.iter().position(|found| found.name == table) else {
+        let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
+        return Err(not_found(format!("{metric} has no table {table}: it has {}", names.join(", "))));
+    };
+    let table = &tables[number];
+    let group = if table.group == 0 { table.key.len() } else { table.group };
+    if !(group..=table.key.len()).contains(&key.len()) {
+        let columns: Vec<String> = table.key.iter().map(|column| format!("{column:?}")).collect();
+        let columns = columns.join(", ");
+        let detail = format!("a key of table {} is {columns}: name at least {group} of these", table.name);
+        return Err(not_found(detail));
+    }
+    let key = key_of(&looked.description, table, key);
+    let rows = || {
+        let held = store.buckets(&looked.revision)?;
+        let of = held.iter().filter(|bucket| usize::from(bucket.table) == number).map(|bucket| bucket.bucket);
+        let fault = |fault| damaged(table, &fault);
+        let bucket = bucket_of(table, &of.collect::<Vec<_>>(), &key).map_err(fault)?;
+        let frames = frames(store, &looked.revision, Bucket { table: number as u16, bucket })?;
+        rows_of(table, &frames, &key).map_err(fault)
+    };
+    Ok((table.clone(), rows().map_err(unavailable)?))
 }
 
 fn damaged(table: &Table, fault: &state::FrameError) -> StoreError {

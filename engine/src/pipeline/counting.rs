@@ -3,7 +3,7 @@
 use super::board::Board;
 use super::contain::{Containment, Given, Made};
 use super::effects::Driver;
-use super::follower::{FOLLOWED, Follower};
+use super::follower::Follower;
 use super::letters::LETTERS;
 use super::show::show;
 use super::view::View;
@@ -14,7 +14,7 @@ use crate::failpoint::point;
 use crate::feed::Feed;
 use crate::plugin;
 use crate::progress::{Anchor, Count, Event, History, Machine, Quarantine, RevisionNo, Settings};
-use crate::state::{MetricId, Sealed, State};
+use crate::state::{MetricId, Sealed};
 use crate::store::RevisionId;
 use crate::telemetry;
 use std::collections::{BTreeMap, HashMap};
@@ -37,15 +37,6 @@ pub struct Metric {
     pub history: History,
     /// Where its cells are held if engines share the store; else in the lane's view.
     pub follower: Option<Arc<Follower>>,
-}
-
-impl Metric {
-    /// Why it must not count on, if a table has become too large.
-    fn over(&self, state: &State, id: MetricId) -> Option<Quarantine> {
-        let max = self.plugin.max_cells();
-        let (table, cells) = state.over(id, max)?;
-        Some(Quarantine::OverMaxCells { table: table.to_owned(), cells, max })
-    }
 }
 
 /// What a lane is for.
@@ -317,8 +308,10 @@ impl Counting {
         let nothing = Made::default();
         for (no, from) in due {
             let Some(metric) = self.metrics.iter().find(|metric| metric.no == *no) else { continue };
-            if let Some(why) = metric.over(&counted.state, metric.id) {
-                // It was so when it was loaded: it stands where it stopped.
+            // It was so when it was loaded: it stands where it stopped, or is made smaller.
+            let (folded, over) = metric.bound(&mut counted.state, &mut self.unstored);
+            counted.metrics[metric.id.0].version += u64::from(folded);
+            if let Some(why) = over {
                 applied.before.push(Event::Quarantined(*no, why));
                 continue;
             }
@@ -342,27 +335,12 @@ impl Counting {
             if let Some((at, why)) = &made.stops {
                 place.end_at(partition, *at);
                 applied.stopped.push((*no, why.clone()));
-            } else if let Some(why) = metric.over(&counted.state, metric.id) {
+            } else if let (_, Some(why)) = metric.bound(&mut counted.state, &mut self.unstored) {
                 applied.stopped.push((*no, why));
             }
             applied.counts.push(Count { revision: *no, rows, watermark: self.batch.watermark(*from, &made.skip) });
         }
         applied
-    }
-
-    /// Where engines share a store, the cells are in what is followed: whoever holds too many stops.
-    pub(super) fn look_at_followers(&mut self, driver: &mut Driver) {
-        let over = |metric: &Metric| {
-            let follower = metric.follower.as_ref()?;
-            Some((metric.no, metric.over(&follower.read().state, FOLLOWED)?))
-        };
-        let over: Vec<(RevisionNo, Quarantine)> = self.metrics.iter().filter_map(over).collect();
-        for (no, why) in over {
-            let halted = self.machine.halts().any(|(halted, partition, _)| halted == no && partition.is_none());
-            if !halted {
-                driver.tell(self, Event::Quarantined(no, why));
-            }
-        }
     }
 
     /// Shows new events to whoever listens, unless others count too: then a relay shows those of all.

@@ -10,7 +10,7 @@ use super::stored::{accounts, counted_partitions, found};
 use crate::event::Position;
 use crate::failpoint::point;
 use crate::progress::Trouble;
-use crate::state::{Buckets, MetricId, State, halves};
+use crate::state::{Buckets, MetricId, State, Threshold, halves};
 use crate::store::{
     Bucket, BucketRead, FrameId, Known, Life, Reading, RevisionId, Store, StoreError, StoredFrame, StoredRevision,
 };
@@ -201,6 +201,15 @@ impl Follower {
     /// What is committed, at one moment.
     pub fn read(&self) -> RwLockReadGuard<'_, Followed> {
         self.followed.read()
+    }
+
+    /// Counts keys together until no table holds more than `max` cells; which each table keeps then.
+    pub(super) fn narrow(&self, max: u64) -> Vec<Threshold> {
+        let mut followed = self.followed.write();
+        let to = followed.state.thresholds_for(FOLLOWED, max);
+        followed.state.narrow(FOLLOWED, &to);
+        followed.version += 1;
+        to
     }
 
     /// Sets where the history must come to before it is complete.

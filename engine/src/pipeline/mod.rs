@@ -4,6 +4,7 @@
 //! [`View`], or, where engines share a store, in a [`Follower`] of each metric, which one more thread keeps warm. Nothing here is unbounded: the source is paused while too much waits for its commit.
 
 mod board;
+mod bounding;
 #[cfg(test)]
 mod cells_tests;
 mod command;

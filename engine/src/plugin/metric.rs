@@ -1,7 +1,7 @@
 //! A metric that can be called: what the rest of the engine sees of a plugin.
 
 use super::library::Hosted;
-use crate::config::MetricConfig;
+use crate::config::{MetricConfig, Overflow};
 use crate::event::{EventBatch, PropertyColumn, PropertySource};
 use serde_json::Value;
 use std::borrow::Cow;
@@ -169,6 +169,12 @@ impl Metric {
     #[must_use]
     pub fn max_cells(&self) -> u64 {
         self.section.max_cells
+    }
+
+    /// Whether keys are counted together where a table has more.
+    #[must_use]
+    pub fn folds_overflow(&self) -> bool {
+        self.section.overflow == Overflow::Other
     }
 
     /// What it is, with the configured retention.

@@ -139,11 +139,6 @@ impl Block {
         layout.merge(&mut RowMut { words: into, sketches: &mut self.sketches }, Row { words: other, sketches: &[] });
     }
 
-    /// A copy without sketches: their cells are then empty.
-    pub(crate) fn words_alone(&self) -> Block {
-        Block { words: self.words.clone(), sketches: Vec::new() }
-    }
-
     /// Some of its rows, on their own.
     pub(crate) fn part(&self, layout: &Layout, from: usize, to: usize) -> Block {
         let width = layout.words();

@@ -1,7 +1,7 @@
 //! The id columns of a batch as numbers of this process, resolved once for all tables.
 
 use super::index::GROUP;
-use super::source;
+use super::source::{self, Column};
 use super::texts::Texts;
 use crate::event::{ABSENT, EventBatch, PropertySource, TEXT_BIT};
 use std::hint::black_box;
@@ -34,8 +34,8 @@ pub struct ComputedKeys {
 }
 
 impl Columns {
-    /// Fills the columns from a batch.
-    pub(crate) fn fill(&mut self, batch: &EventBatch, texts: &mut Texts) {
+    /// Fills the columns that are wanted from a batch. An id in a column that nobody wants is not remembered.
+    pub(crate) fn fill(&mut self, batch: &EventBatch, wanted: &[&Column], texts: &mut Texts) {
         self.kind_numbers.clear();
         self.kind_numbers.extend(batch.kind_names.iter().map(|name| texts.intern(name.as_bytes())));
         // ABSENT in `kinds` stands for "no event type": its code is beyond the dictionary.
@@ -44,11 +44,20 @@ impl Columns {
         self.kind_codes.extend_from_slice(&batch.kinds);
         self.kinds.clear();
         self.kinds.extend(batch.kinds.iter().map(|kind| numbers.get(usize::from(*kind)).copied().unwrap_or(ABSENT)));
-        intern_column(&batch.users, batch, texts, &mut self.users);
-        intern_column(&batch.products, batch, texts, &mut self.products);
+        self.users.clear();
+        if wanted.contains(&&Column::UserId) {
+            intern_column(&batch.users, batch, texts, &mut self.users);
+        }
+        self.products.clear();
+        if wanted.contains(&&Column::ProductId) {
+            intern_column(&batch.products, batch, texts, &mut self.products);
+        }
         self.computed.clear();
         for (property, keys) in &mut self.properties {
             keys.clear();
+            if !wanted.iter().any(|column| matches!(column, Column::Property(source) if source == property)) {
+                continue;
+            }
             match source::property(batch, property) {
                 Some(column) => {
                     keys.extend((0..batch.len()).map(|row| source::key_of(batch, column, row, texts).unwrap_or(ABSENT)))

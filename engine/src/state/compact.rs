@@ -2,7 +2,8 @@
 //! needed.
 //!
 //! Pure and self-contained, so that it runs beside ingestion: it reads the bucket's frames and writes one. Totals stay
-//! exact whatever expires, because expired panes are rolled into coarser ones, at the end into the open pane.
+//! exact whatever expires, because expired panes are rolled into coarser ones, at the end into the open pane. What a threshold
+//! does not keep becomes a row of `__other__` in the same bucket: readers add up rows of all buckets.
 
 use super::block::Block;
 use super::buckets::{half, halves, splits, top};
@@ -10,6 +11,7 @@ use super::cells::Layout;
 use super::floors::{Floors, PaneId};
 use super::frame::{FrameError, FrameReader, FrameWriter, Header, KeyValue};
 use super::texts::Texts;
+use super::threshold::{Folding, Threshold};
 use crate::event::TEXT_BIT;
 use std::collections::HashMap;
 use tally_plugin::description::Table;
@@ -64,18 +66,27 @@ impl Content {
     fn folded(table: &Table, frames: &[Vec<u8>], watermark: i64) -> Result<(Content, Floors, Header), FrameError> {
         let layout = Layout::new(&table.cells);
         let mut content = Content { columns: table.key.len(), ..Content::default() };
-        let mut header = Header { table: 0, bucket: 0, layout: 0, rows: 0, floors: None };
+        let mut header = Header { table: 0, bucket: 0, layout: 0, rows: 0, threshold: Threshold::NONE, floors: None };
         let mut floors = Floors::new(&table.tiers);
         for frame in frames {
             let read = content.add(frame, &layout)?;
-            header = Header { rows: header.rows + read.rows, ..read };
+            let threshold = header.threshold.max(read.threshold);
+            header = Header { rows: header.rows + read.rows, threshold, ..read };
             floors = read.floors.map_or(floors, |stored| floors.max(&stored));
         }
         let floors = floors.raised(&table.tiers, watermark);
         for pane in &mut content.panes {
             *pane = floors.settle(*pane);
         }
+        content.fold(table, header.threshold);
         Ok((content, floors, header))
+    }
+
+    fn fold(&mut self, table: &Table, threshold: Threshold) {
+        if threshold > Threshold::NONE && self.columns > 0 {
+            let folding = Folding::of(table, &mut self.texts);
+            self.keys.chunks_mut(self.columns).for_each(|key| folding.settle(threshold, key, &self.texts));
+        }
     }
 
     fn add(&mut self, frame: &[u8], layout: &Layout) -> Result<Header, FrameError> {

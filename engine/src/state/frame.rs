@@ -1,7 +1,7 @@
 //! The record that a commit appends to a bucket: folded rows of one log range, self-contained and checked.
 //!
 //! ```text
-//! header   format u8 · kind u8 · table u16 · bucket u32 · layout u32 · rows u64 · payload length u32 · crc32 u32
+//! header   format u8 · snapshot? | threshold << 1 u8 · table u16 · bucket u32 · layout u32 · rows u64 · payload length u32 · crc32 u32
 //! snapshot + floors 3 × i64                                                        (all little-endian)
 //! payload  texts: count, (length, bytes)… · panes: (tier u8, number, row count, rows…)…
 //! row      key columns (integer << 1, or text number << 1 | 1), then the cells (a sketch: length, bytes)
@@ -13,6 +13,7 @@
 use super::block::{Block, Row};
 use super::cells::Layout;
 use super::floors::{Floors, PaneId, start};
+use super::threshold::Threshold;
 use super::varint;
 use tally_plugin::description::Pane;
 use thiserror::Error;
@@ -42,6 +43,8 @@ pub(crate) struct Header {
     pub(crate) layout: u32,
     /// Updates counted before folding.
     pub(crate) rows: u64,
+    /// Which keys stand for themselves.
+    pub(crate) threshold: Threshold,
     /// Of a snapshot: from which time on each tier is held.
     pub(crate) floors: Option<Floors>,
 }
@@ -109,7 +112,7 @@ impl FrameWriter {
         let payload = [&count, &self.texts, &self.panes];
         let length: usize = payload.iter().map(|part| part.len()).sum();
         let mut out = Vec::with_capacity(HEADER + FLOORS + length);
-        out.extend([FORMAT, u8::from(header.floors.is_some())]);
+        out.extend([FORMAT, u8::from(header.floors.is_some()) | header.threshold.bits() << 1]);
         out.extend(header.table.to_le_bytes());
         out.extend(header.bucket.to_le_bytes());
         out.extend(header.layout.to_le_bytes());
@@ -237,11 +240,9 @@ fn open_header(frame: &[u8]) -> Result<(Header, &[u8]), FrameError> {
         return Err(FrameError::Format(head[0]));
     }
     let word = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-    let (floors_len, is_snapshot) = match head[1] {
-        0 => (0, false),
-        1 => (FLOORS, true),
-        _ => return Err(FrameError::Damaged("its kind is unknown")),
-    };
+    let is_snapshot = head[1] & 1 == 1;
+    let floors_len = if is_snapshot { FLOORS } else { 0 };
+    let threshold = Threshold::stated(head[1] >> 1).ok_or(FrameError::Damaged("its threshold is none"))?;
     let (len, crc) = (word(20) as usize, word(24));
     let body = &frame[HEADER..];
     if body.len() != floors_len + len {
@@ -260,6 +261,7 @@ fn open_header(frame: &[u8]) -> Result<(Header, &[u8]), FrameError> {
         bucket: word(4),
         layout: word(8),
         rows: u64::from(word(12)) | u64::from(word(16)) << 32,
+        threshold,
         floors: is_snapshot.then(|| Floors { minute: floor(0), hour: floor(1), day: floor(2) }),
     };
     Ok((header, payload))
@@ -306,12 +308,19 @@ mod tests {
     }
 
     fn header() -> impl Strategy<Value = Header> {
-        (any::<u16>(), any::<u32>(), any::<u64>(), prop::option::of((any::<i64>(), any::<i64>(), any::<i64>())))
-            .prop_map(|(table, bucket, rows, floors)| Header {
+        (
+            any::<u16>(),
+            any::<u32>(),
+            any::<u64>(),
+            0..98u8,
+            prop::option::of((any::<i64>(), any::<i64>(), any::<i64>())),
+        )
+            .prop_map(|(table, bucket, rows, threshold, floors)| Header {
                 table,
                 bucket,
                 layout: 0,
                 rows,
+                threshold: Threshold::stated(threshold).expect("below the last"),
                 floors: floors.map(|(minute, hour, day)| Floors { minute, hour, day }),
             })
     }
@@ -346,7 +355,7 @@ mod tests {
 
     #[test]
     fn a_newer_format_is_named() {
-        let header = Header { table: 0, bucket: 0, layout: 0, rows: 0, floors: None };
+        let header = Header { table: 0, bucket: 0, layout: 0, rows: 0, threshold: Threshold::NONE, floors: None };
         let mut frame = write(&[], &[], header);
         frame[0] = 9;
         assert_eq!(read(&frame), Err(FrameError::Format(9)));

@@ -2,18 +2,29 @@
 //!
 //! A batch is resolved once per distinct list of key columns; every table over it then only indexes. Keys whose leading
 //! columns (the group) are equal are chained, so that one user or product is walked without touching the rest.
-//! Keys are never removed while the process lives.
+//! Keys are never removed. Where a table may not grow any further it moves to a keyspace with a higher threshold: that one
+//! adds only keys which the threshold keeps, and counts the others under `__other__`.
+
+mod kept;
+mod kinds;
+
+pub(crate) use kept::Held;
 
 use super::columns::Columns;
 use super::index::{ById, GROUP, Index, hash};
 use super::source::Column as Key;
 use super::texts::Texts;
+use super::threshold::{Folding, Threshold};
 use crate::event::ABSENT;
 use foldhash::fast::RandomState;
 use std::hint::black_box;
+use std::sync::Arc;
 
 /// "No key": the row lacks one of the columns.
 pub(crate) const NONE: u32 = u32::MAX;
+
+/// Columns of a key at most: the description is checked when a plugin is loaded.
+const MAX_COLUMNS: usize = 3;
 
 /// Which columns, and how many of them lead.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +44,11 @@ enum Groups {
 /// The keys seen so far under one shape.
 pub(crate) struct Keyspace {
     shape: Shape,
+    threshold: Threshold,
+    /// Shared with whoever uses numbers of keys beside the tables.
+    held: Arc<()>,
+    /// Nothing is folded below the first threshold.
+    folding: Option<Folding>,
     /// Column values of each key, end to end.
     pub(super) values: Vec<u64>,
     index: Index,
@@ -61,6 +77,9 @@ impl Keyspace {
             kind_of: Vec::new(),
             group_index: if shape.group == 1 { Groups::ById(ById::new()) } else { Groups::ByValues(Index::new()) },
             shape,
+            threshold: Threshold::NONE,
+            held: Arc::default(),
+            folding: None,
             values: Vec::new(),
             index: Index::new(),
             group_of: Vec::new(),
@@ -104,22 +123,6 @@ impl Keyspace {
     #[inline]
     pub(crate) fn group(&self, key: u32) -> u32 {
         if self.grouped() { self.group_of[key as usize] } else { key }
-    }
-
-    /// Where the event type stands among the key columns.
-    pub(crate) fn kind_column(&self) -> Option<usize> {
-        self.kind_column
-    }
-
-    /// The event types that occur, by code; none without such a column.
-    pub(crate) fn kinds(&self) -> &[u64] {
-        if self.width() == 1 && self.kind_column.is_some() { &self.values } else { &self.kinds }
-    }
-
-    /// Code of a key's event type; only where there is such a column.
-    #[inline]
-    pub(crate) fn kind(&self, key: u32) -> usize {
-        if self.width() == 1 { key as usize } else { self.kind_of[key as usize] as usize }
     }
 
     /// Top 16 bits of the stable hash of a group.
@@ -177,7 +180,7 @@ impl Keyspace {
         let same = |key: u32| stored[key as usize * width..][..width] == *values;
         match self.index.find(hash, same) {
             Some(key) => key,
-            None => self.add(values, hash, texts),
+            None => self.settle(values, hash, texts),
         }
     }
 
@@ -188,11 +191,10 @@ impl Keyspace {
         let same = |key: u32| stored[key as usize * N..].first_chunk() == Some(values);
         match self.index.find(hash, same) {
             Some(key) => key,
-            None => self.add(values, hash, texts),
+            None => self.settle(values, hash, texts),
         }
     }
 
-    #[cold]
     fn add(&mut self, values: &[u64], hash: u32, texts: &Texts) -> u32 {
         let width = values.len();
         let key =
@@ -211,16 +213,6 @@ impl Keyspace {
             self.bucket_hash.push((texts.stable_hash(values) >> 48) as u16);
         }
         key
-    }
-
-    fn intern_kind(&mut self, kind: u64) -> u32 {
-        if let Some(code) = self.kind_index.get(kind, |code| self.kinds[code as usize] == kind) {
-            return code;
-        }
-        let code = self.kinds.len() as u32;
-        self.kinds.push(kind);
-        self.kind_index.insert(kind, code);
-        code
     }
 
     fn join_group(&mut self, key: u32, group_values: &[u64], texts: &Texts) {
@@ -281,7 +273,7 @@ impl Keyspace {
                 let (a, b, c) = (of(a), of(b), of(c));
                 self.resolve_rows(rows, |row| [a[row], b[row], c[row]], texts, out);
             }
-            // The description is checked when a plugin is loaded: a key has at most three columns.
+            // More than there may be.
             _ => out.resize(rows, NONE),
         }
     }

@@ -11,8 +11,10 @@ use super::source::{Feed, Sources};
 use super::table::{self, Built, TableState};
 use super::tail::Folded;
 use super::texts::Texts;
+use super::threshold::Threshold;
 use crate::event::{EventBatch, TEXT_BIT};
 use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use std::hint::black_box;
 use std::ops::Range;
 use std::sync::Arc;
@@ -147,6 +149,11 @@ impl MetricState {
         })
     }
 
+    /// The partitions of which something was counted since the last seal.
+    pub(super) fn partitions(&self) -> BTreeSet<u32> {
+        self.tables.iter().flat_map(TableState::partitions).collect()
+    }
+
     /// `others`: metrics that may have sealed the same a moment ago.
     pub(super) fn sealing(
         &self,
@@ -174,28 +181,23 @@ impl MetricState {
         let mut frames = Vec::new();
         let mut numbers = FrameTexts::default();
         for (n, (table, buckets)) in self.tables.iter().zip(&self.buckets).enumerate() {
-            let number = n as u16;
+            let (number, threshold) = (n as u16, keyspaces[table.keyspace].threshold());
             let parts: Vec<Arc<Built>> = sealed.iter().filter_map(|sealed| sealed.tables.get(n)).cloned().collect();
             let mut written = written.lock();
             let known = written.iter().position(|known| known.number == number);
-            if let Some(known) = known.map(|at| &written[at]).filter(|known| known.of(&parts, table, buckets)) {
+            if let Some(known) =
+                known.map(|at| &written[at]).filter(|known| known.of(&parts, (table, threshold), buckets))
+            {
                 frames.extend_from_slice(&known.frames);
                 continue;
             }
             let mut fresh = Vec::new();
-            let folded: Vec<&Folded> = parts.iter().map(|part| &part.folded).collect();
-            write_frames(
-                (number, buckets),
-                table,
-                &folded,
-                &keyspaces[table.keyspace],
-                texts,
-                &mut numbers,
-                &mut fresh,
-            );
+            let folded: Vec<_> = parts.iter().map(|part| (&part.folded, &keyspaces[part.keyspace])).collect();
+            write_frames((number, buckets), (table, threshold), &folded, texts, &mut numbers, &mut fresh);
             frames.extend_from_slice(&fresh);
             known.map(|at| written.swap_remove(at));
-            written.push(Written { number, parts, floors: *table.floors(), buckets: buckets.clone(), frames: fresh });
+            let (floors, buckets) = (*table.floors(), buckets.clone());
+            written.push(Written { number, parts, floors, threshold, buckets, frames: fresh });
         }
         frames
     }
@@ -204,12 +206,16 @@ impl MetricState {
         &mut self,
         table: usize,
         frame: &[u8],
-        keyspaces: &mut [Keyspace],
+        keyspaces: &mut Vec<Keyspace>,
         texts: &mut Texts,
     ) -> Result<u64, FrameError> {
-        let table = self.tables.get_mut(table).ok_or(FrameError::Damaged("its table does not exist"))?;
+        let columns =
+            self.tables.get(table).ok_or(FrameError::Damaged("its table does not exist"))?.description.key.len();
+        let mut reader = FrameReader::open(frame, columns)?;
+        // What it does not keep is folded for good: of such keys nobody knows all.
+        self.narrow(table, reader.header.threshold, keyspaces, texts);
+        let table = &mut self.tables[table];
         let keys = &mut keyspaces[table.keyspace];
-        let mut reader = FrameReader::open(frame, keys.shape().columns.len())?;
         if let Some(floors) = &reader.header.floors {
             table.raise(floors);
         }
@@ -288,16 +294,18 @@ pub(super) struct Written {
     number: u16,
     parts: Vec<Arc<Built>>,
     floors: Floors,
+    threshold: Threshold,
     buckets: Arc<Buckets>,
     frames: Vec<SealedFrame>,
 }
 
 impl Written {
     /// Whether they are what `table` would write of these parts. Parts are shared by tables of one keyspace and layout only.
-    fn of(&self, parts: &[Arc<Built>], table: &TableState, buckets: &Arc<Buckets>) -> bool {
+    fn of(&self, parts: &[Arc<Built>], (table, threshold): (&TableState, Threshold), buckets: &Arc<Buckets>) -> bool {
         let same = self.parts.len() == parts.len() && self.parts.iter().zip(parts).all(|(a, b)| Arc::ptr_eq(a, b));
         let laid_out = Arc::ptr_eq(&self.buckets, buckets) || self.buckets == *buckets;
-        same && laid_out && !parts.is_empty() && self.floors == *table.floors()
+        let alike = self.floors == *table.floors() && self.threshold == threshold;
+        same && laid_out && alike && !parts.is_empty()
     }
 }
 
@@ -327,32 +335,34 @@ impl FrameTexts {
 
 fn write_frames(
     (number, buckets): (u16, &Buckets),
-    table: &TableState,
-    parts: &[&Folded],
-    keys: &Keyspace,
+    (table, threshold): (&TableState, Threshold),
+    parts: &[(&Folded, &Keyspace)],
     texts: &Texts,
     numbers: &mut FrameTexts,
     out: &mut Vec<SealedFrame>,
 ) {
     let has_panes = !table.description.tiers.is_empty();
-    let all: usize = parts.iter().map(|folded| folded.keys.len()).sum();
+    let all: usize = parts.iter().map(|(folded, _)| folded.keys.len()).sum();
     let share = all / buckets.leaves().len().max(1);
     let mut rows_of: Vec<Vec<(u32, u32)>> = buckets.leaves().iter().map(|_| Vec::with_capacity(share)).collect();
-    for (part, folded) in parts.iter().enumerate() {
+    for (part, (folded, keys)) in parts.iter().enumerate() {
         for (row, group) in folded.groups.iter().enumerate() {
             rows_of[buckets.place(keys.bucket_hash(*group))].push((part as u32, row as u32));
         }
     }
-    let mut updates: u64 = parts.iter().map(|folded| folded.updates).sum();
+    let mut updates: u64 = parts.iter().map(|(folded, _)| folded.updates).sum();
     for (&bucket, rows) in buckets.leaves().iter().zip(&rows_of).filter(|(_, rows)| !rows.is_empty()) {
         let mut writer = FrameWriter::new();
         numbers.next_frame(texts.len());
-        let key = |&(part, row): &(u32, u32)| keys.key(parts[part as usize].keys[row as usize]);
+        let key = |&(part, row): &(u32, u32)| {
+            let (folded, keys) = parts[part as usize];
+            keys.key(folded.keys[row as usize])
+        };
         for group in rows.chunks(GROUP) {
             // Keys lie anywhere: loaded first, so that their cache misses overlap.
             black_box(group.iter().filter_map(|at| key(at).first()).fold(0, |all, first| all ^ first));
             for at @ &(part, row) in group {
-                let (folded, row) = (parts[part as usize], row as usize);
+                let ((folded, _), row) = (parts[part as usize], row as usize);
                 let pane = if has_panes { table.floors().pane(i64::from(folded.minutes[row])) } else { (None, 0) };
                 writer.row(pane);
                 for &value in key(at) {
@@ -368,7 +378,7 @@ fn write_frames(
         }
         // The first frame of a commit accounts for all of its updates: only the sum over all buckets is ever compared.
         let rows = std::mem::take(&mut updates);
-        let header = Header { table: number, bucket, layout: splits(bucket), rows, floors: None };
+        let header = Header { table: number, bucket, layout: splits(bucket), rows, threshold, floors: None };
         out.push(SealedFrame { table: number, bucket, bytes: writer.finish(header) });
     }
 }

@@ -5,9 +5,9 @@
 //! nothing about progress: which rows a metric takes is told by offsets.
 //!
 //! From the bottom: `varint`, `cells` and `block` (a row's words and sketches), `source` (columns), `texts` (ids as numbers),
-//! `index`, `keyspace` (keys as numbers), `tail` → `run` (rows since the last seal → closed panes), `floors` (retention),
+//! `index`, `threshold` (which keys stand for themselves), `keyspace` (keys as numbers), `tail` → `run` (rows since the last seal → closed panes), `floors` (retention),
 //! `loaded`, `table`, `buckets` (which key where), `frame`/`compact` (the stored form), `scan`, `plan`, `fold`, `aggregate`
-//! (reads), `dump` (a copy), `look` (at stored frames).
+//! (reads), `dump` (a copy), `look` (at stored frames); `narrow` and `sweep` keep keys and texts bounded.
 
 mod aggregate;
 mod block;
@@ -24,15 +24,18 @@ mod keyspace;
 mod loaded;
 mod look;
 mod metric;
+mod narrow;
 mod plan;
 mod radix;
 mod run;
 mod scan;
 mod sets;
 mod source;
+mod sweep;
 mod table;
 mod tail;
 mod texts;
+mod threshold;
 mod varint;
 mod visit;
 
@@ -42,10 +45,11 @@ mod tests;
 pub use aggregate::ReadError;
 pub use buckets::{Buckets, buckets, halves, splits};
 pub use columns::ComputedKeys;
-pub use dump::{Dump, DumpRow};
+pub use dump::{Dump, DumpCell, DumpRow};
 pub use frame::FrameError;
 pub use look::{FrameFacts, StoredRow, bucket_of, facts, key_of, rows_of};
 pub use metric::{Held, Sealed, SealedFrame};
+pub use threshold::Threshold;
 
 use crate::event::EventBatch;
 use columns::Columns;
@@ -78,6 +82,8 @@ pub struct CellUpdate {
 #[derive(Default)]
 pub struct State {
     texts: Texts,
+    /// Number of texts at which those are looked for that nobody needs.
+    sweep_at: usize,
     keyspaces: Vec<Keyspace>,
     metrics: Vec<MetricState>,
     columns: Columns,
@@ -133,10 +139,10 @@ impl State {
             }
         }
         let shape = Shape { columns, group };
-        let known = self.keyspaces.iter().position(|keyspace| *keyspace.shape() == shape);
+        let alike = |keys: &Keyspace| *keys.shape() == shape && keys.threshold() == Threshold::NONE;
+        let known = self.keyspaces.iter().position(alike);
         known.unwrap_or_else(|| {
             self.keyspaces.push(Keyspace::new(shape));
-            self.resolved.push(Vec::new());
             self.keyspaces.len() - 1
         })
     }
@@ -154,12 +160,16 @@ impl State {
 
     /// Prepares a batch for [`State::apply`] to these metrics: resolves its ids and keys once for all of them.
     pub fn begin_for(&mut self, batch: &EventBatch, metrics: impl Iterator<Item = MetricId>) {
-        self.columns.fill(batch, &mut self.texts);
+        self.sweep();
         self.wanted.clear();
         self.wanted.resize(self.keyspaces.len(), false);
+        self.resolved.resize(self.keyspaces.len(), Vec::new());
         for metric in metrics {
             self.metrics[metric.0].tables.iter().for_each(|table| self.wanted[table.keyspace] = true);
         }
+        let wanted = self.keyspaces.iter().zip(&self.wanted).filter(|(_, wanted)| **wanted);
+        let wanted: Vec<&Column> = wanted.flat_map(|(keyspace, _)| &keyspace.shape().columns).collect();
+        self.columns.fill(batch, &wanted, &mut self.texts);
         let keyspaces = self.keyspaces.iter_mut().zip(&mut self.resolved).zip(&self.wanted);
         for ((keyspace, resolved), _) in keyspaces.filter(|(_, wanted)| **wanted) {
             keyspace.resolve(&self.columns, batch.len(), &self.texts, resolved);
@@ -204,13 +214,6 @@ impl State {
             start = start.max(row + 1);
         }
         counted + of.apply(sources, start..batch.len(), &self.resolved, updates)
-    }
-
-    /// A table of a metric with more cells than `max`: its name, and how many.
-    pub fn over(&self, metric: MetricId, max: u64) -> Option<(&str, u64)> {
-        let tables = self.metrics.get(metric.0)?.tables.iter();
-        let mut cells = tables.map(|table| (&*table.description.name, (table.len() * table.layout.len()) as u64));
-        cells.find(|(_, cells)| *cells > max)
     }
 
     /// Whether each of a plugin's values names a row of the batch and a cell that takes it.
@@ -267,6 +270,7 @@ impl State {
     /// # Errors
     /// [`FrameError`]: the metric is then half loaded and must be cleared.
     pub fn load(&mut self, metric: MetricId, table: usize, frame: &[u8]) -> Result<u64, FrameError> {
+        self.sweep();
         self.metrics[metric.0].load(table, frame, &mut self.keyspaces, &mut self.texts)
     }
 

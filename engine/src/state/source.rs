@@ -5,7 +5,7 @@
 
 use super::columns::Columns;
 use super::texts::Texts;
-use crate::event::{ABSENT, EventBatch, PropertyColumn, PropertySource, TEXT_BIT};
+use crate::event::{ABSENT, EventBatch, OTHER, PropertyColumn, PropertySource, TEXT_BIT};
 use std::sync::Arc;
 use tally_plugin::description::{Cell, Description, From, Key, Merge, PropertyType};
 use tally_plugin::sketch::{Given, IdBytes};
@@ -152,7 +152,7 @@ pub(crate) fn key_of(batch: &EventBatch, column: &PropertyColumn, row: usize, te
     match column.source.kind {
         PropertyType::Text => {
             let text = batch.text(column.value(row)? as usize);
-            (text != b"__other__").then(|| texts.intern(text))
+            (text != OTHER.as_bytes()).then(|| texts.intern(text))
         }
         PropertyType::Integer => {
             let number = column.number(row)?;

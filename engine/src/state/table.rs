@@ -4,8 +4,10 @@
 //! (that is `keyspace`) nor writes frames (that is `frame`); it promises that totals equal the fold of panes and tail.
 
 mod give;
+mod renumber;
 mod seal;
 
+pub(crate) use renumber::ones;
 pub(crate) use seal::{Built, Sealing};
 
 use super::block::{Block, Row, RowMut};
@@ -119,9 +121,9 @@ impl TableState {
         there.then(|| self.totals.row(&self.layout, key))
     }
 
-    /// A copy of the totals without their sketches: a row for each key, and a bit for each key that was counted.
+    /// A copy of the totals: a row for each key, and a bit for each key that was counted.
     pub(crate) fn copy(&self) -> (Block, Vec<u64>) {
-        (self.totals.words_alone(), self.present.clone())
+        (self.totals.clone(), self.present.clone())
     }
 
     /// Makes the row of a key exist; returns it.
@@ -202,6 +204,11 @@ impl TableState {
             layout.update(&mut self.row(key), usize::from(cell), time, value);
         }
         self.tails.entry(partition).or_default().push_update(key, time, cell, value);
+    }
+
+    /// The partitions of which something was counted since the last seal.
+    pub(crate) fn partitions(&self) -> impl Iterator<Item = u32> + '_ {
+        self.tails.iter().filter(|(_, tail)| tail.len() > 0).map(|(partition, _)| *partition)
     }
 
     /// Forgets what a partition counted since its last seal.

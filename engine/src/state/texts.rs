@@ -170,6 +170,17 @@ impl Texts {
         hasher.finish()
     }
 
+    /// Some of the texts, and the number that each of them has there.
+    pub(crate) fn only(&self, some: &[bool]) -> (Texts, Vec<u32>) {
+        let mut texts = Texts::default();
+        let number = |(n, some): (usize, &bool)| match some {
+            true => (texts.intern(text_of(&self.bytes, &self.ends, n)) & !TEXT_BIT) as u32,
+            false => NONE,
+        };
+        let numbers = some.iter().enumerate().map(number).collect();
+        (texts, numbers)
+    }
+
     /// A copy of the texts alone: their bytes end to end, and the end of each.
     pub(crate) fn copy(&self) -> (Vec<u8>, Vec<usize>) {
         (self.bytes.clone(), self.ends.clone())

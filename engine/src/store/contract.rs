@@ -309,6 +309,8 @@ fn removals(store: &dyn Store) {
     assert!(matches!(store.split(&split).unwrap(), SplitAnswer::Done(_)));
     assert!(store.point(None, &old).unwrap());
     assert_eq!(store.revisions("removed").unwrap(), [old.clone(), new.clone()]);
+    let listed = |name: &str| store.metrics().unwrap().iter().filter(|metric| *metric == name).count();
+    assert_eq!((listed("removed"), listed("removed2"), listed("gone")), (1, 1, 0));
     assert!(store.remove(&old).unwrap());
     // Nothing of it is left, and nobody who still counts it brings a part of it back.
     assert_eq!((store.stored(&old).unwrap(), store.current("removed").unwrap()), (None, None));
@@ -329,6 +331,11 @@ fn removals(store: &dyn Store) {
     assert!(store.remove(&old).unwrap());
     assert_eq!(store.current("removed").unwrap(), Some(new));
     assert_eq!(store.revisions("removed2").unwrap(), [id("removed2")]);
+    let gone = id("gone");
+    store.create(&gone, b"").unwrap();
+    assert_eq!(listed("gone"), 1);
+    assert!(store.remove(&gone).unwrap());
+    assert_eq!((listed("gone"), listed("removed")), (0, 1));
 }
 
 fn reopening_keeps_everything(world: &mut dyn World) {

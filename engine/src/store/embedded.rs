@@ -14,7 +14,7 @@ use crate::config::Durability;
 use crate::database::{Batch, Database, DatabaseError, Keyspace, Shape};
 use crate::failpoint::point;
 use parking_lot::RwLock;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// State in the embedded database.
@@ -202,6 +202,12 @@ impl Store for EmbeddedStore {
         self.write(&mut held, batch)?;
         held.current.insert(revision.metric.clone(), revision.fingerprint);
         Ok(true)
+    }
+
+    fn metrics(&self) -> Result<Vec<String>, StoreError> {
+        let held = self.readable()?;
+        let names: BTreeSet<&String> = held.revisions.keys().map(|id| &id.metric).collect();
+        Ok(names.into_iter().cloned().collect())
     }
 
     fn revisions(&self, metric: &str) -> Result<Vec<RevisionId>, StoreError> {

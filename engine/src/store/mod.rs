@@ -249,6 +249,12 @@ pub trait Store: Send + Sync {
     /// [`StoreError`]; nothing happened then.
     fn point(&self, expected: Option<&RevisionId>, revision: &RevisionId) -> Result<bool, StoreError>;
 
+    /// The names of the metrics of which something is stored; one that is just being created or removed may be among them.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn metrics(&self) -> Result<Vec<String>, StoreError>;
+
     /// The revisions of a metric of which something is stored; one that is just being created or removed may be among them.
     ///
     /// # Errors

@@ -215,7 +215,7 @@ pub(crate) enum StateCommand {
     /// Each metric's revision, life and offsets, and its tables in numbers
     Tables {
         #[command(flatten)]
-        engine: Engine,
+        place: StatePlace,
         /// Print the whole answer on one line
         #[arg(long)]
         json: bool,
@@ -227,7 +227,7 @@ pub(crate) enum StateCommand {
         #[arg(value_name = "TABLE", value_parser = table)]
         table: Option<String>,
         #[command(flatten)]
-        engine: Engine,
+        place: StatePlace,
         /// Print the whole answer on one line
         #[arg(long)]
         json: bool,
@@ -242,11 +242,24 @@ pub(crate) enum StateCommand {
         #[arg(value_name = "KEY", num_args = 0..=8)]
         key: Vec<String>,
         #[command(flatten)]
-        engine: Engine,
+        place: StatePlace,
         /// Print the whole answer on one line
         #[arg(long)]
         json: bool,
     },
+}
+
+/// Where state is looked at.
+#[derive(Group, Debug)]
+pub(crate) struct StatePlace {
+    /// The engine to ask [default: the configured address; where none answers, the store itself]
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    #[command(flatten)]
+    pub(crate) config: ConfigFile,
+    /// Ask no engine: read the store itself, an embedded one in this folder
+    #[arg(long, value_name = "DIR", conflicts_with = "url")]
+    pub(crate) data_dir: Option<PathBuf>,
 }
 
 #[derive(Group, Debug)]

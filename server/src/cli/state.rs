@@ -1,37 +1,40 @@
-//! `tally state`: what the store of a running engine holds, in words and numbers.
+//! `tally state`: what the store of an engine holds, in words and numbers.
+//!
+//! A running engine is asked; while none runs, its store is opened here. Nothing is changed.
 
-use super::Failure;
-use super::args::{State, StateCommand};
-use super::client::Client;
-use super::output::{self, tame, thousands};
+use super::args::{State, StateCommand, StatePlace};
+use super::client::{Client, ClientError};
+use super::output::{self, note, tame, thousands};
 use super::query::{ask, lines, text};
+use super::{Failure, settings};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use comfy_table::{Table, presets};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use tally_engine::engine::{EvaluateError, StartError, StoredState};
+use tally_server::http::stored_rows;
 
 /// Buckets that are printed; `--json` has all.
 const SHOWN: usize = 1_000;
 
 pub(crate) fn run(args: &State) -> Result<(), Failure> {
-    let (engine, json) = match &args.command {
-        StateCommand::Tables { engine, json }
-        | StateCommand::Buckets { engine, json, .. }
-        | StateCommand::Get { engine, json, .. } => (engine, *json),
+    let (place, json) = match &args.command {
+        StateCommand::Tables { place, json }
+        | StateCommand::Buckets { place, json, .. }
+        | StateCommand::Get { place, json, .. } => (place, *json),
     };
-    let client = Client::new(&engine.url).map_err(Failure::Usage)?;
-    let get = |path: &str| ask(async { client.get(path).await });
+    let place = Place::find(place)?;
     let answer = match &args.command {
         StateCommand::Get { table, key, .. } => {
-            let (metric, table) = place(table, || get("/api/internal/tables"))?;
-            let key = URL_SAFE_NO_PAD.encode(json!(key).to_string());
-            get(&format!("/api/internal/stored/{metric}/{table}/{key}"))?
+            let (metric, table) = named(table, || place.tables())?;
+            place.rows(&metric, &table, key)?
         }
         StateCommand::Buckets { table: Some(table), .. } => {
-            let (metric, table) = place(table, || get("/api/internal/tables"))?;
-            only(get("/api/internal/stored")?, &metric, &table)
+            let (metric, table) = named(table, || place.tables())?;
+            only(place.stored()?, &metric, &table)
         }
-        StateCommand::Buckets { table: None, .. } | StateCommand::Tables { .. } => get("/api/internal/stored")?,
+        StateCommand::Buckets { table: None, .. } | StateCommand::Tables { .. } => place.stored()?,
     };
     if json {
         output::data(&answer.to_string());
@@ -45,8 +48,86 @@ pub(crate) fn run(args: &State) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Where state is looked at: through an engine, or in its store while none runs.
+enum Place {
+    Engine(Client),
+    Store(StoredState),
+}
+
+impl Place {
+    /// The engine that is named, or the store that is; else the configured engine, and where none answers its store. Says
+    /// which of both it is.
+    fn find(args: &StatePlace) -> Result<Place, Failure> {
+        if let Some(url) = &args.url {
+            return Ok(Place::Engine(Client::new(url).map_err(Failure::Usage)?));
+        }
+        let config = settings::read(&args.config, None, args.data_dir.as_deref())?.config;
+        let mut why = String::new();
+        if args.data_dir.is_none() {
+            let url = format!("http://{}", config.server.listen);
+            let client = Client::new(&url).map_err(Failure::Usage)?;
+            match answers(&client)? {
+                true => {
+                    note(&format!("asking the engine at {url}"));
+                    return Ok(Place::Engine(client));
+                }
+                false => why = format!("no engine answers at {url}: "),
+            }
+        }
+        output::log("warn");
+        let fault = |fault: StartError| Failure::Failed(format!("{why}{fault}; --url names an engine to ask"));
+        let state = StoredState::open(&config).map_err(fault)?;
+        note(&tame(&format!("{why}reading {} itself", state.place())));
+        Ok(Place::Store(state))
+    }
+
+    fn tables(&self) -> Result<Value, Failure> {
+        match self {
+            Place::Engine(client) => ask(async { client.get("/api/internal/tables").await }),
+            Place::Store(state) => {
+                let tables = |names: BTreeSet<String>| names.into_iter().map(|name| json!({"name": name}));
+                let metric = |(name, names)| json!({"name": name, "tables": tables(names).collect::<Vec<_>>()});
+                let found = state.tables().map_err(failed)?.into_iter();
+                Ok(json!({"metrics": found.map(metric).collect::<Vec<_>>()}))
+            }
+        }
+    }
+
+    fn stored(&self) -> Result<Value, Failure> {
+        match self {
+            Place::Engine(client) => ask(async { client.get("/api/internal/stored").await }),
+            Place::Store(state) => Ok(json!({"metrics": state.stored().map_err(failed)?})),
+        }
+    }
+
+    fn rows(&self, metric: &str, table: &str, key: &[String]) -> Result<Value, Failure> {
+        match self {
+            Place::Engine(client) => {
+                let key = URL_SAFE_NO_PAD.encode(json!(key).to_string());
+                ask(async { client.get(&format!("/api/internal/stored/{metric}/{table}/{key}")).await })
+            }
+            Place::Store(state) => {
+                let (table, rows) = state.stored_rows(metric, table, key).map_err(failed)?;
+                Ok(stored_rows(&table, &rows))
+            }
+        }
+    }
+}
+
+/// Whether anybody listens there.
+fn answers(client: &Client) -> Result<bool, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::Failed(format!("no network: {error}")))?;
+    let answer = runtime.block_on(client.get("/livez"));
+    Ok(!matches!(answer, Err(ClientError::NoEngine(_))))
+}
+
+fn failed(fault: EvaluateError) -> Failure {
+    Failure::Failed(fault.to_string())
+}
+
 /// `METRIC/TABLE`, or the name of a metric's only table or of a table that only one metric has.
-fn place(name: &str, metrics: impl FnOnce() -> Result<Value, Failure>) -> Result<(String, String), Failure> {
+fn named(name: &str, metrics: impl FnOnce() -> Result<Value, Failure>) -> Result<(String, String), Failure> {
     if let Some((metric, table)) = name.split_once('/') {
         return Ok((metric.to_owned(), table.to_owned()));
     }
@@ -94,7 +175,9 @@ fn tables(answer: &Value) -> String {
     for metric in list(answer, "metrics") {
         let life = metric.get("life").and_then(Value::as_str);
         let current = if metric.get("current") == Some(&Value::Bool(true)) { "current" } else { "not current" };
-        let life = life.map_or("nothing is stored".to_owned(), |life| format!("{current}, life {}", tame(life)));
+        let served = if metric.get("served") == Some(&Value::Bool(false)) { ", not served" } else { "" };
+        let life =
+            life.map_or("nothing is stored".to_owned(), |life| format!("{current}{served}, life {}", tame(life)));
         out.push(format!("{}  revision {}, {life}", text(metric, "metric"), text(metric, "revision")));
         let at = |partition: &Value| format!("{}: {}", number(partition, "partition"), number(partition, "next"));
         let offsets: Vec<String> = list(metric, "partitions").iter().map(at).collect();
@@ -121,7 +204,7 @@ fn tables(answer: &Value) -> String {
         }
         out.push(lines(&table));
     }
-    if out.is_empty() { "no metrics are loaded".into() } else { out.join("\n") }
+    if out.is_empty() { "nothing is stored".into() } else { out.join("\n") }
 }
 
 fn buckets(answer: &Value) -> String {
@@ -208,7 +291,7 @@ mod tests {
             Ok(json!({"metrics": [
             {"name": "a", "tables": [{"name": "x"}, {"name": "y"}]}, {"name": "b", "tables": [{"name": "y"}]}]}))
         };
-        let of = |name: &str| place(name, metrics).ok();
+        let of = |name: &str| named(name, metrics).ok();
         let pair = |metric: &str, table: &str| Some((metric.to_owned(), table.to_owned()));
         assert_eq!(of("q/z"), pair("q", "z"));
         assert_eq!((of("x"), of("b")), (pair("a", "x"), pair("b", "y")));

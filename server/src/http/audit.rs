@@ -21,7 +21,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::sync::Arc;
-use tally_engine::engine::{LogRecord, Origin, StateDump};
+use tally_engine::engine::{DumpCell, LogRecord, Origin, StateDump};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 /// Bytes of lines handed over at a time.
@@ -158,6 +158,15 @@ fn write_records(records: Records, out: &mut Lines) -> Option<()> {
     out.line(&json!({"end": count}))
 }
 
+fn cell(cell: &DumpCell) -> Value {
+    match cell {
+        DumpCell::Nothing => Value::Null,
+        // As a text: JSON readers disagree on integers of more than 53 bits, and sums have 128.
+        DumpCell::Number(value) => value.to_string().into(),
+        DumpCell::Sketch(bytes) => json!({"sketch": STANDARD.encode(bytes)}),
+    }
+}
+
 fn write_state(metric: &str, dump: &StateDump, out: &mut Lines) -> Option<()> {
     let origin = |(partition, origin): (&u32, &Origin)| {
         let gaps: Vec<Value> = origin.gaps.iter().map(|gap| json!([gap.from, gap.to])).collect();
@@ -165,11 +174,12 @@ fn write_state(metric: &str, dump: &StateDump, out: &mut Lines) -> Option<()> {
         json!({"partition": partition, "start": origin.start, "next": next, "gaps": gaps, "lost_before": origin.lost_before})
     };
     let partitions: Vec<Value> = dump.origins.iter().map(origin).collect();
-    out.line(&json!({"metric": metric, "partitions": partitions, "tables": dump.tables, "rows": dump.len()}))?;
+    let (tables, properties) = (&dump.tables, &dump.properties);
+    let header = json!({"metric": metric, "partitions": partitions, "tables": tables, "properties": properties, "rows": dump.len()});
+    out.line(&header)?;
     let mut count = 0_u64;
     for row in dump.rows() {
-        // As texts: JSON readers disagree on integers of more than 53 bits, and sums have 128.
-        let cells: Vec<Option<String>> = row.cells.iter().map(|cell| cell.map(|value| value.to_string())).collect();
+        let cells: Vec<Value> = row.cells.iter().map(cell).collect();
         out.line(&json!({"table": row.table, "key": row.key, "cells": cells}))?;
         count += 1;
     }

@@ -33,6 +33,7 @@ mod tests;
 
 pub use self::core::{Core, Records};
 pub use listen::{Bound, Drained, ListenError, Server};
+pub use stored::stored_rows;
 
 use crate::catalogue::Catalogue;
 use std::sync::Arc;

@@ -42,10 +42,12 @@ pub(crate) async fn rows(
     let key = texts.ok_or_else(fault)?;
     let core = Arc::clone(&app.core);
     let (table, rows) = blocking(&app, move || core.stored_rows(&metric, &table, &key)).await??;
-    Ok(Json(written(&table, &rows)).into_response())
+    Ok(Json(stored_rows(&table, &rows)).into_response())
 }
 
-fn written(table: &Table, rows: &[StoredRow]) -> Value {
+/// The rows of a key, as they are answered.
+#[must_use]
+pub fn stored_rows(table: &Table, rows: &[StoredRow]) -> Value {
     let row = |row: &StoredRow| {
         // As texts: sums have 128 bits.
         let cells: Vec<Option<String>> = row.cells.iter().map(|cell| cell.as_ref().map(shown)).collect();

@@ -1,6 +1,6 @@
 //! What was counted again against what was found: figures, and every cell that differs.
 
-use super::table::{Column, From, Merge, Row, Table};
+use super::table::{Cells, Column, From, Held, Merge, Row, Table};
 use serde_json::Value;
 use std::collections::HashMap;
 
@@ -21,11 +21,12 @@ pub(super) struct Compared {
     pub(super) missing: i128,
     /// Updates that a row has too many.
     pub(super) double: i128,
-    /// Cells that differ and count nothing: minima, maxima, sums of times; and rows that should not be.
+    /// Cells that differ and count no events: minima, maxima, sums of values, sets, histograms, latest values; and rows that
+    /// should not be.
     pub(super) wrong: u64,
     /// The first by key.
     pub(super) differences: Vec<Difference>,
-    /// Cells that are not counted again: fed by the plugin or by a column, or in a table whose rows cannot be told here.
+    /// Cells that are not counted again: fed by the plugin, or in a table whose rows it names.
     pub(super) plugins: Vec<String>,
     /// Updates that may be duplicates of what the log no longer holds.
     pub(super) uncertain: u64,
@@ -36,46 +37,48 @@ pub(super) struct Compared {
 pub(super) struct Difference {
     pub(super) table: String,
     /// The key's columns and values.
-    pub(super) key: Vec<(&'static str, Value)>,
+    pub(super) key: Vec<(String, Value)>,
     pub(super) cell: String,
-    /// `None`: no row.
-    pub(super) expected: Option<i128>,
-    pub(super) found: Option<i128>,
+    /// `None`: no row, or nothing in it.
+    pub(super) expected: Option<Value>,
+    pub(super) found: Option<Value>,
 }
 
 impl Table {
     pub(super) fn compare(self) -> Compared {
-        let Table { description, rows, counted_again, uncertain, begun_with } = self;
+        let Table { description, rows, counted_again, uncertain, begun_with, .. } = self;
         let foreign = description.is_foreign();
         let plugins = description.cells.iter().filter(|cell| foreign || !cell.is_recounted());
         let plugins: Vec<String> = plugins.map(|cell| format!("{}.{}", description.name, cell.name)).collect();
         let mut compared = Compared { in_log: counted_again, uncertain, plugins, ..Compared::default() };
         let counter = description.counter().filter(|_| !foreign);
         let rows = if foreign { HashMap::new() } else { rows };
-        let mut differ: Vec<(String, usize, Option<i128>, Option<i128>)> = Vec::new();
+        let mut differ: Vec<(String, usize, Option<Value>, Option<Value>)> = Vec::new();
+        let shown = |held: Option<Held>| held.as_ref().map(Held::shown);
         for (key, row) in rows {
             let cells = description.cells.iter().enumerate();
             let mut same = true;
             for (cell, described) in cells.filter(|(_, cell)| cell.is_recounted()) {
                 let sums = described.merge == Merge::Sum;
                 let (expected, found) = (value(&row.expected, cell, sums), value(&row.found, cell, sums));
+                let number = |held: &Option<Held>| held.as_ref().and_then(Held::number).unwrap_or(0);
                 if counter == Some(cell) {
-                    compared.counted += found.unwrap_or(0);
+                    compared.counted += number(&found);
                 }
                 let counts = sums && described.from == From::One;
-                if agree(expected, found, sums, counts, &row) {
+                if agree(&expected, &found, sums, counts, &row) {
                     continue;
                 }
                 same = false;
                 if counter == Some(cell) {
-                    let more = found.unwrap_or(0) - expected.unwrap_or(0);
+                    let more = number(&found) - number(&expected);
                     compared.double += more.max(0);
                     compared.missing += (-more).max(0);
                 } else {
                     compared.wrong += 1;
                 }
                 if differ.len() < KEPT {
-                    differ.push((key.clone(), cell, expected, found));
+                    differ.push((key.clone(), cell, shown(expected), shown(found)));
                 }
             }
             // A row of nothing still is a row, and is listed and counted as one.
@@ -84,7 +87,8 @@ impl Table {
             if same && empty {
                 compared.wrong += 1;
                 if differ.len() < KEPT {
-                    differ.push((key, 0, None, value(&row.found, 0, true)));
+                    let sums = description.cells[0].merge == Merge::Sum;
+                    differ.push((key, 0, None, shown(value(&row.found, 0, sums))));
                 }
             }
         }
@@ -92,7 +96,7 @@ impl Table {
         if counter.is_none() {
             compared.counted = i128::from(counted_again);
         }
-        differ.sort();
+        differ.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
         let columns = || description.key.iter().map(Column::name);
         compared.differences = differ
             .into_iter()
@@ -110,31 +114,30 @@ impl Table {
 }
 
 impl Column {
-    /// Of a property or a computed column (whose tables are not compared) what kind of column it is.
-    fn name(&self) -> &'static str {
+    fn name(&self) -> String {
         match self {
-            Column::UserId => "user_id",
-            Column::ProductId => "product_id",
-            Column::EventType => "event_type",
-            Column::Property(_) => "property",
-            Column::Computed(_) => "computed",
+            Column::UserId => "user_id".into(),
+            Column::ProductId => "product_id".into(),
+            Column::EventType => "event_type".into(),
+            Column::Property(name) | Column::Computed(name) => name.clone(),
         }
     }
 }
 
-/// The value of a cell; a sum of nothing is 0 where there is a row.
-fn value(cells: &Option<Box<[Option<i128>]>>, cell: usize, sums: bool) -> Option<i128> {
-    let value = cells.as_ref()?.get(cell).copied().flatten();
-    if sums { value.or(Some(0)) } else { value }
+/// What a cell holds; a sum of nothing is 0 where there is a row.
+fn value(cells: &Option<Cells>, cell: usize, sums: bool) -> Option<Held> {
+    let held = cells.as_ref()?.get(cell)?.clone();
+    if sums { held.or(Some(Held::Number(0))) } else { held }
 }
 
 /// Whether a cell is right. Where nobody can say whether some events are duplicates, both are.
-fn agree(expected: Option<i128>, found: Option<i128>, sums: bool, counts: bool, row: &Row) -> bool {
+fn agree(expected: &Option<Held>, found: &Option<Held>, sums: bool, counts: bool, row: &Row) -> bool {
+    let number = |held: &Option<Held>| held.as_ref().and_then(Held::number).unwrap_or(0);
     if row.uncertain > 0 {
-        let (most, found) = (expected.unwrap_or(0), found.unwrap_or(0));
+        let (most, found) = (number(expected), number(found));
         return !counts || (most - i128::from(row.uncertain)..=most).contains(&found);
     }
-    if sums { expected.unwrap_or(0) == found.unwrap_or(0) } else { expected == found }
+    if sums { number(expected) == number(found) } else { expected == found }
 }
 
 #[cfg(test)]

@@ -2,14 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use super::super::property::Scalar;
 use super::super::record::Event;
+use super::super::table::Found;
 use super::*;
 use serde_json::json;
+use std::collections::BTreeMap;
 
 /// Users by type: a count, and the first of them.
 fn table(cells: Value) -> Table {
     let description = json!({"name": "t", "key": ["user_id", "event_type"], "only": ["view", "buy"], "cells": cells});
-    Table::new(serde_json::from_value(description).unwrap())
+    Table::new(serde_json::from_value(description).unwrap(), BTreeMap::new())
 }
 
 fn counted() -> Table {
@@ -26,11 +29,15 @@ fn counted() -> Table {
 }
 
 fn event(user: Option<Value>, kind: &str, time: i64) -> Event {
-    Event { event_id: None, user, product: None, kind: kind.into(), time }
+    Event { event_id: None, user, product: None, kind: kind.into(), time, properties: Vec::new() }
+}
+
+fn numbers(cells: &[Option<i128>]) -> Vec<Option<Found>> {
+    cells.iter().map(|cell| cell.map(Found::Number)).collect()
 }
 
 fn find(table: &mut Table, user: Value, kind: &str, cells: &[Option<i128>]) {
-    table.find(vec![user, json!(kind)], cells.to_vec()).unwrap();
+    table.find(vec![user, json!(kind)], numbers(cells)).unwrap();
 }
 
 /// Of the right state but for one row, which is found as told.
@@ -43,13 +50,10 @@ fn with_user_one(cells: Option<&[Option<i128>]>) -> Compared {
     table.compare()
 }
 
-fn named(compared: &Compared) -> Vec<(Value, &str, Option<i128>, Option<i128>)> {
-    let one = |d: &'_ Difference| (d.key[0].1.clone(), d.cell.clone(), d.expected, d.found);
-    let all: Vec<_> = compared.differences.iter().map(one).collect();
-    let cells = ["n", "first"];
-    all.into_iter()
-        .map(|(key, cell, expected, found)| (key, *cells.iter().find(|name| **name == cell).unwrap(), expected, found))
-        .collect()
+fn named(compared: &Compared) -> Vec<(Value, &str, Option<i64>, Option<i64>)> {
+    let number = |value: &Option<Value>| value.as_ref().map(|value| value.as_i64().unwrap());
+    let cells = compared.differences.iter();
+    cells.map(|d| (d.key[0].1.clone(), d.cell.as_str(), number(&d.expected), number(&d.found))).collect()
 }
 
 #[test]
@@ -64,7 +68,7 @@ fn a_missing_event_is_missing() {
     let compared = with_user_one(Some(&[Some(1), Some(3)]));
     assert_eq!((compared.in_log, compared.counted, compared.missing, compared.double, compared.wrong), (3, 2, 1, 0, 0));
     assert_eq!(named(&compared), [(json!(1), "n", Some(2), Some(1))]);
-    assert_eq!(compared.differences[0].key, [("user_id", json!(1)), ("event_type", json!("view"))]);
+    assert_eq!(compared.differences[0].key, [("user_id".into(), json!(1)), ("event_type".into(), json!("view"))]);
 }
 
 #[test]
@@ -114,7 +118,7 @@ fn an_empty_row_is_one_too_many() {
 #[test]
 fn what_came_between_two_states_is_counted_on_top_of_the_first() {
     let mut table = counted();
-    let cells = || vec![Some(10), Some(4)];
+    let cells = || numbers(&[Some(10), Some(4)]);
     table.begin(vec![json!(2), json!("view")], cells()).unwrap();
     assert!(table.begin(vec![json!(2), json!("view")], cells()).is_err(), "a row comes once");
     table.count(&event(Some(json!(2)), "view", 8), true);
@@ -127,7 +131,7 @@ fn what_came_between_two_states_is_counted_on_top_of_the_first() {
 #[test]
 fn a_row_that_vanished_between_two_states_is_named() {
     let mut table = table(json!([{"name": "n", "merge": "sum", "from": "one"}]));
-    table.begin(vec![json!(2), json!("view")], vec![Some(10)]).unwrap();
+    table.begin(vec![json!(2), json!("view")], numbers(&[Some(10)])).unwrap();
     let compared = table.compare();
     assert_eq!((compared.in_log, compared.counted, compared.missing), (0, -10, 10));
 }
@@ -156,31 +160,100 @@ fn what_a_plugin_feeds_is_named_and_not_compared() {
     assert_eq!(table.compare(), expected);
 }
 
-#[test]
-fn what_columns_feed_is_named_and_not_compared() {
-    let mut table = table(json!([
+/// Prices by user and brand: what there is to count of a property, and of a column that only the plugin knows.
+fn priced() -> Table {
+    let cell = |name: &str, merge: &str, from: Value| json!({"name": name, "merge": merge, "from": {"column": from}});
+    let price = || json!({"property": "price"});
+    let cells = json!([
         {"name": "n", "merge": "sum", "from": "one"},
-        {"name": "paid", "merge": "sum", "from": {"column": {"property": "price"}}},
-        {"name": "users", "merge": "distinct", "from": {"column": "user_id"}},
-    ]));
-    table.count(&event(Some(json!(1)), "view", 5), true);
-    find(&mut table, json!(1), "view", &[Some(2), Some(990), None]);
-    let compared = table.compare();
-    assert_eq!((compared.double, compared.wrong), (1, 0), "the count beside them is compared");
-    assert_eq!(compared.plugins, ["t.paid", "t.users"]);
+        cell("paid", "sum", price()),
+        cell("most", "max", price()),
+        cell("users", "distinct", json!("user_id")),
+        cell("spread", "quantiles", price()),
+        cell("last", "latest", price()),
+        cell("shops", "distinct", json!({"computed": "shop"})),
+    ]);
+    let description = json!({"name": "t", "key": [{"property": "brand"}], "cells": cells});
+    let places = [("price".into(), 0), ("brand".into(), 1)].into();
+    let mut table = Table::new(serde_json::from_value(description).unwrap(), places);
+    for (user, price, brand) in [
+        (1, Some(250), Some("acme")),
+        (2, Some(90), Some("acme")),
+        (1, None, Some("acme")),
+        (1, Some(7), None),
+        (1, Some(7), Some("__other__")),
+    ] {
+        let price = price.map(Scalar::Whole);
+        let properties = vec![price, brand.map(|brand| Scalar::Text(brand.into()))];
+        table.count(&Event { properties, ..event(Some(json!(user)), "buy", 5) }, true);
+    }
+    table
+}
+
+/// The row of acme as it is stored, but for one cell.
+fn acme(change: impl FnOnce(&mut Vec<Option<Found>>)) -> Compared {
+    use tally_plugin::sketch::{Distinct, Latest, Quantiles, bucket_of_integer, hash_id};
+    let (mut users, mut spread) = (Distinct::default(), Quantiles::default());
+    [1, 2].into_iter().for_each(|id| users.add(hash_id(id)));
+    [250, 90].into_iter().for_each(|price| spread.add(bucket_of_integer(price), 1));
+    let last = Latest::new(5, &[&[2_u8, 128][..], &[0; 14], &[250]].concat());
+    let mut bytes = [Vec::new(), Vec::new(), Vec::new()];
+    users.write(&mut bytes[0]);
+    spread.write(&mut bytes[1]);
+    last.write(&mut bytes[2]);
+    let mut cells = numbers(&[Some(3), Some(340), Some(250)]);
+    cells.extend(bytes.map(|bytes| Some(Found::Sketch(bytes))));
+    cells.push(None);
+    change(&mut cells);
+    let mut table = priced();
+    table.find(vec![json!("acme")], cells).unwrap();
+    table.compare()
 }
 
 #[test]
-fn rows_of_other_keys_are_named_and_not_compared() {
-    for column in [json!({"property": "brand"}), json!({"computed": "hour"})] {
-        let description =
-            json!({"name": "t", "key": ["user_id", column], "cells": [{"name": "n", "merge": "sum", "from": "one"}]});
-        let mut table = Table::new(serde_json::from_value(description).unwrap());
-        table.count(&event(Some(json!(1)), "view", 5), true);
-        table.find(vec![json!(1), json!("acme")], vec![Some(7)]).unwrap();
-        let expected = Compared { plugins: vec!["t.n".into()], ..Compared::default() };
-        assert_eq!(table.compare(), expected, "never called equal: named");
+fn what_columns_feed_is_counted_again() {
+    let compared = acme(|_| {});
+    let expected = Compared { in_log: 3, counted: 3, plugins: vec!["t.shops".into()], ..Compared::default() };
+    assert_eq!(compared, expected, "an event without a brand does not count, one without a price adds none");
+}
+
+#[test]
+fn each_cell_that_is_not_what_the_log_says_is_named() {
+    let differ = |cell: usize, found: Found| {
+        let compared = acme(|cells| cells[cell] = Some(found));
+        assert_eq!((compared.missing, compared.double, compared.wrong, compared.differences.len()), (0, 0, 1, 1));
+        let Difference { key, cell, expected, found, .. } = compared.differences.into_iter().next().unwrap();
+        assert_eq!(key, [("brand".to_owned(), json!("acme"))]);
+        (cell, expected.unwrap(), found.unwrap())
+    };
+    assert_eq!(differ(1, Found::Number(341)), ("paid".into(), json!(340), json!(341)));
+    assert_eq!(differ(2, Found::Number(251)), ("most".into(), json!(250), json!(251)));
+    for (cell, name, bytes) in [(3, "users", &[0, 9][..]), (4, "spread", &[129, 64, 1])] {
+        let (cell, expected, found) = differ(cell, Found::Sketch(bytes.to_vec()));
+        assert!(cell == name && expected != found && found.as_str().unwrap().starts_with("1 values "), "{found}");
     }
+    let (cell, expected, found) = differ(5, Found::Sketch([&[10, 2, 128][..], &[0; 14], &[90]].concat()));
+    assert_eq!((cell.as_str(), expected, found), ("last", json!("250 at 5"), json!("90 at 5")));
+    // One that is gone.
+    let compared = acme(|cells| cells[3] = None);
+    assert_eq!((compared.wrong, &compared.differences[0].found), (1, &None));
+    assert!(
+        priced()
+            .find(vec![json!("x")], vec![Some(Found::Number(1)), None, None, Some(Found::Number(1)), None, None, None])
+            .is_err()
+    );
+}
+
+#[test]
+fn rows_of_computed_keys_are_named_and_not_compared() {
+    let column = json!({"computed": "hour"});
+    let description =
+        json!({"name": "t", "key": ["user_id", column], "cells": [{"name": "n", "merge": "sum", "from": "one"}]});
+    let mut table = Table::new(serde_json::from_value(description).unwrap(), BTreeMap::new());
+    table.count(&event(Some(json!(1)), "view", 5), true);
+    table.find(vec![json!(1), json!("acme")], numbers(&[Some(7)])).unwrap();
+    let expected = Compared { plugins: vec!["t.n".into()], ..Compared::default() };
+    assert_eq!(table.compare(), expected, "never called equal: named");
 }
 
 #[test]

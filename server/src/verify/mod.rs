@@ -1,23 +1,26 @@
 //! Counting everything again: an audit of a running engine by code that shares nothing with it.
 //!
 //! Read are the engine's log, its `[events]` and its state at exact positions, all over HTTP. From there on nothing of the
-//! engine is used: `record` has its own verdict, `dedupe` its own window, `table` plain maps, `compare` says what differs,
-//! `report` how it is shown. It writes nothing, and never says "equal" of what it did not recount: that is named.
+//! engine is used: `record` has its own verdict, `property` its own values, `dedupe` its own window, `table` plain maps, `sketch`
+//! its own sets and histograms, `compare` says what differs, `report` how it is shown. It writes nothing, and never says "equal" of what it did not recount: that is named.
 //!
 //! A metric whose beginning the log still holds is counted from there. Of one whose beginning is gone, the state is taken
 //! twice, and what came in between is counted on top of the first. Memory: every row twice, some 400 bytes each.
 
 mod compare;
 mod dedupe;
+mod property;
 mod record;
 pub(crate) mod remote;
 mod report;
+mod sketch;
 mod table;
 mod time;
 
 pub(crate) use report::Outcome;
 
 use dedupe::Window;
+use property::Property;
 use record::Judge;
 use remote::{Bounds, Header, Part, Place, Record, Remote};
 use report::{Audited, Read};
@@ -59,13 +62,13 @@ struct Metric {
 /// # Errors
 /// A sentence: something cannot be read, or changed under the count.
 pub(crate) async fn verify(engine: &Remote, names: &[String], watch: &mut dyn Watch) -> Result<Outcome, String> {
-    let judge = Judge::new(engine.events().await?)?;
+    let mut judge = Judge::new(engine.events().await?)?;
     let names = if names.is_empty() { engine.metrics().await? } else { names.to_vec() };
     let held = by_partition(engine.bounds().await?);
     let mut metrics = Vec::new();
     for name in &names {
         watch.step(&format!("reading {name}"));
-        metrics.push(begin(engine, name, &held, watch).await?);
+        metrics.push(begin(engine, name, &held, &mut judge, watch).await?);
     }
     if metrics.iter().any(|metric| !metric.whole) {
         watch.step("letting the log move on");
@@ -88,12 +91,13 @@ async fn begin(
     engine: &Remote,
     name: &str,
     held: &BTreeMap<u32, Bounds>,
+    judge: &mut Judge,
     watch: &mut dyn Watch,
 ) -> Result<Metric, String> {
     let mut taken: Option<Metric> = None;
     let take = &mut |part: Part| match (part, &mut taken) {
         (Part::Header(header), _) => {
-            taken = Some(Metric::new(name, header, held)?);
+            taken = Some(Metric::new(name, header, held, judge)?);
             Ok(())
         }
         (Part::Row(row), Some(metric)) => {
@@ -170,10 +174,12 @@ async fn recount(
 }
 
 impl Metric {
-    fn new(name: &str, header: Header, held: &BTreeMap<u32, Bounds>) -> Result<Metric, String> {
+    fn new(name: &str, header: Header, held: &BTreeMap<u32, Bounds>, judge: &mut Judge) -> Result<Metric, String> {
+        let read = |property: &Property| Ok((property.name.clone(), judge.read(property)?));
+        let places: BTreeMap<String, usize> = header.properties.iter().map(read).collect::<Result<_, String>>()?;
         let mut metric = Metric {
             name: name.into(),
-            tables: header.tables.into_iter().map(Table::new).collect(),
+            tables: header.tables.into_iter().map(|table| Table::new(table, places.clone())).collect(),
             whole: true,
             begins: Vec::new(),
             ranges: BTreeMap::new(),

@@ -3,6 +3,7 @@
 //! The rules are those of the HTTP contract. JSON is judged by `serde_json`, one level at a time along the pointers of
 //! `[events.fields]`; what lies beside them stays unread, so that a number nobody asks for may be as large as it likes.
 
+use super::property::{self, Property, Read, Scalar};
 use super::time;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -22,9 +23,6 @@ const INTEGERS: u64 = 1 << 53;
 
 /// How far an event may be ahead of its record, milliseconds.
 const AHEAD: i64 = 5 * 60_000;
-
-/// 0000-01-01T00:00:00.000Z and 9999-12-31T23:59:59.999Z, what RFC 3339 can write.
-const TIMES: (i64, i64) = (-62_167_219_200_000, 253_402_300_799_999);
 
 /// Where an event type counts that `[events] types` does not name.
 const OTHER: &str = "__other__";
@@ -50,7 +48,7 @@ struct Fields {
 }
 
 /// An event that counts, unless it is a duplicate.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(super) struct Event {
     pub(super) event_id: Option<String>,
     /// An integer or a text; absent only where it may be.
@@ -59,6 +57,8 @@ pub(super) struct Event {
     pub(super) kind: String,
     /// Unix milliseconds.
     pub(super) time: i64,
+    /// What is read beside, in the order of [`Judge::read`].
+    pub(super) properties: Vec<Option<Scalar>>,
 }
 
 /// Judges records.
@@ -66,6 +66,8 @@ pub(super) struct Judge {
     settings: Settings,
     /// The keys of each pointer: event id, user, product, type, time.
     pointers: [Vec<String>; 5],
+    /// The properties that metrics read.
+    reads: Vec<Read>,
     /// The dedupe window, offsets.
     pub(super) window: u64,
 }
@@ -77,10 +79,21 @@ impl Judge {
         let Fields { event_id, user_id, product_id, event_type, timestamp } = &settings.fields;
         let mut pointers: [Vec<String>; 5] = Default::default();
         for (keys, pointer) in pointers.iter_mut().zip([event_id, user_id, product_id, event_type, timestamp]) {
-            let path = pointer.strip_prefix('/').ok_or_else(|| format!("{pointer:?} is no JSON pointer"))?;
-            *keys = path.split('/').map(|key| key.replace("~1", "/").replace("~0", "~")).collect();
+            *keys = property::keys(pointer)?;
         }
-        Ok(Judge { pointers, window: settings.dedupe_window, settings })
+        Ok(Judge { pointers, reads: Vec::new(), window: settings.dedupe_window, settings })
+    }
+
+    /// From now on events have this property: where, in their list.
+    ///
+    /// # Errors
+    /// A sentence: its pointer is none.
+    pub(super) fn read(&mut self, property: &Property) -> Result<usize, String> {
+        let read = Read { keys: property::keys(&property.pointer)?, kind: property.kind };
+        Ok(self.reads.iter().position(|known| *known == read).unwrap_or_else(|| {
+            self.reads.push(read);
+            self.reads.len() - 1
+        }))
     }
 
     /// The event that a record is. `record_ms`: its own timestamp, below 0 if the log knows none.
@@ -91,6 +104,7 @@ impl Judge {
         if depth(text) > DEEPEST {
             return None;
         }
+        let whole: &RawValue = serde_json::from_str(text).ok()?;
         let Members(record) = serde_json::from_str(text).ok()?;
         let [event_id, user, product, kind, time] = &self.pointers;
         Some(Event {
@@ -99,6 +113,7 @@ impl Judge {
             product: id(look(&record, product)?, self.settings.required.contains("product_id"))?,
             kind: self.kind(look(&record, kind)?)?,
             time: time_of(look(&record, time)?, record_ms)?,
+            properties: self.reads.iter().map(|read| read.of(whole)).collect(),
         })
     }
 
@@ -226,14 +241,14 @@ fn integer(text: &str) -> Option<u64> {
 }
 
 fn time_of(found: Option<&RawValue>, record_ms: i64) -> Option<i64> {
-    let time = match found {
+    let stated = match found {
         None => Some(record_ms).filter(|time| *time >= 0)?,
         Some(found) if found.get().starts_with('"') => time::millis(&text(found)?)?,
         // "-0" is no integer of JSON's.
         Some(found) => found.get().parse::<i64>().ok().filter(|time| time.to_string() == found.get())?,
     };
-    let latest = if record_ms < 0 { TIMES.1 } else { record_ms.saturating_add(AHEAD).min(TIMES.1) };
-    (TIMES.0..=latest).contains(&time).then_some(time)
+    let latest = if record_ms < 0 { time::LAST } else { record_ms.saturating_add(AHEAD).min(time::LAST) };
+    (time::FIRST..=latest).contains(&stated).then_some(stated)
 }
 
 #[cfg(test)]

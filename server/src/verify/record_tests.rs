@@ -215,6 +215,7 @@ fn what_is_mapped_is_what_is_written() {
         product: Some(json!("p\u{fc}")),
         kind: "view".into(),
         time: 1_000,
+        properties: Vec::new(),
     };
     assert_eq!(seen, expected);
     events.types = vec!["buy".into()];

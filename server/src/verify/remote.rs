@@ -1,7 +1,8 @@
 //! What is read from the engine, and the shapes in which it comes. Knows `/api/internal/` and nothing of what it means.
 
+use super::property::Property;
 use super::record::Settings;
-use super::table::{Cells, Description};
+use super::table::{Description, Found};
 use crate::cli::client::{Answer, Client};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -24,6 +25,7 @@ pub(super) struct Bounds {
 pub(super) struct Header {
     pub(super) partitions: Vec<Place>,
     pub(super) tables: Vec<Description>,
+    pub(super) properties: Vec<Property>,
 }
 
 /// Where a metric stands in a partition.
@@ -40,7 +42,7 @@ pub(super) struct Place {
 pub(super) struct Row {
     pub(super) table: usize,
     pub(super) key: Vec<Value>,
-    pub(super) cells: Cells,
+    pub(super) cells: Vec<Option<Found>>,
 }
 
 /// A state comes as its header, then its rows.
@@ -60,8 +62,32 @@ pub(super) struct Record {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum StateLine {
-    Row { table: usize, key: Vec<Value>, cells: Vec<Option<String>> },
+    Row { table: usize, key: Vec<Value>, cells: Vec<Option<CellText>> },
     End { end: u64 },
+}
+
+/// A cell that is not empty.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum CellText {
+    Number(String),
+    /// Base64.
+    Sketch {
+        sketch: String,
+    },
+}
+
+impl CellText {
+    fn found(self) -> Result<Found, String> {
+        match self {
+            CellText::Number(text) => {
+                text.parse().map(Found::Number).map_err(|fault| format!("a cell is no integer: {fault}"))
+            }
+            CellText::Sketch { sketch } => {
+                STANDARD.decode(sketch).map(Found::Sketch).map_err(|fault| format!("a cell is not base64: {fault}"))
+            }
+        }
+    }
 }
 
 /// A line of the log.
@@ -121,10 +147,8 @@ impl Remote {
             match parse(line)? {
                 StateLine::Row { table, key, cells } => {
                     rows += 1;
-                    let cells = cells.iter().map(|cell| cell.as_deref().map(str::parse).transpose());
-                    let cells: Result<Cells, _> = cells.collect();
-                    let cells = cells.map_err(|fault| format!("a cell is no integer: {fault}"))?;
-                    each(Part::Row(Row { table, key, cells }))
+                    let cells = cells.into_iter().map(|cell| cell.map(CellText::found).transpose());
+                    each(Part::Row(Row { table, key, cells: cells.collect::<Result<_, _>>()? }))
                 }
                 StateLine::End { end } => {
                     ended = Some(end);

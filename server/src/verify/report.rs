@@ -57,7 +57,8 @@ impl Audited {
         self.compared.differences.truncate(NAMED);
         if !self.compared.plugins.is_empty() {
             let cells = self.compared.plugins.join(", ");
-            self.not_checked.push(format!("cells that are not recounted (fed by the plugin or by a column, or rows of a key beyond the five fields): {cells}"));
+            self.not_checked
+                .push(format!("cells that are not recounted (only the plugin says what they hold): {cells}"));
         }
         if self.compared.uncertain > 0 {
             self.not_checked.push(format!(
@@ -103,21 +104,25 @@ impl Difference {
     fn line(&self) -> String {
         let key: Vec<String> =
             self.key.iter().map(|(column, id)| format!("{column}={}", tame(&id.to_string()))).collect();
-        let value = |value: Option<i128>| value.map_or_else(|| "nothing".to_owned(), |value| value.to_string());
+        let value = |value: &Option<Value>| match value {
+            None => "nothing".to_owned(),
+            Some(Value::String(text)) => tame(text),
+            Some(value) => value.to_string(),
+        };
         format!(
             "  {} {} · {}: expected {}, found {}",
             tame(&self.table),
             key.join(" "),
             tame(&self.cell),
-            value(self.expected),
-            value(self.found)
+            value(&self.expected),
+            value(&self.found)
         )
     }
 
     fn json(&self) -> Value {
-        let key: Map<String, Value> = self.key.iter().map(|(column, id)| ((*column).to_owned(), id.clone())).collect();
-        let value = |value: Option<i128>| value.map_or(Value::Null, integer);
-        json!({"table": self.table, "key": key, "cell": self.cell, "expected": value(self.expected), "found": value(self.found)})
+        let key: Map<String, Value> = self.key.iter().map(|(column, id)| (column.clone(), id.clone())).collect();
+        let value = |value: &Option<Value>| value.clone().unwrap_or(Value::Null);
+        json!({"table": self.table, "key": key, "cell": self.cell, "expected": value(&self.expected), "found": value(&self.found)})
     }
 }
 
@@ -187,9 +192,9 @@ mod tests {
     fn people_and_programs_are_told_the_same() {
         let difference = Difference {
             table: "t".into(),
-            key: vec![("user_id", json!("a\u{1b}[31m")), ("event_type", json!("view"))],
+            key: vec![("user_id".into(), json!("a\u{1b}[31m")), ("event_type".into(), json!("view"))],
             cell: "n".into(),
-            expected: Some(5),
+            expected: Some(json!(5)),
             found: None,
         };
         let table = Compared {

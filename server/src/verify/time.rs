@@ -2,6 +2,12 @@
 
 use jiff::civil::Date;
 
+/// 0000-01-01T00:00:00.000Z, the first that RFC 3339 can write.
+pub(super) const FIRST: i64 = -62_167_219_200_000;
+
+/// 9999-12-31T23:59:59.999Z, the last.
+pub(super) const LAST: i64 = 253_402_300_799_999;
+
 /// The moment that an RFC 3339 text with zone names; fractions are cut, a leap second is the last millisecond before it.
 pub(super) fn millis(text: &str) -> Option<i64> {
     let (date_time, rest) = text.split_at_checked(19)?;

@@ -3,7 +3,7 @@
 //! `faults` runs a fiftieth of each row, `--long` all of it, `--share` what is asked for; `--seed` repeats what a run printed, as
 //! far as a real clock lets it. Ends with 1 if anything was lost or doubled. What it needs is said by `./check`; beside it
 //! must lie `tally` and `tally-failpoints`.
-#![allow(clippy::print_stdout, reason = "it prints a table")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it prints a table, and at once what went wrong")]
 
 use anyhow::{Result, ensure};
 use clap::Parser;
@@ -51,6 +51,7 @@ fn main() -> Result<ExitCode> {
             }
             Err(fault) => {
                 println!("| {} | | | | **failed** | | | |", row.what);
+                eprintln!("{}: {fault:#}", row.name);
                 wrong.push(format!("{}: {fault:#}", row.name));
             }
         }

@@ -1,7 +1,8 @@
-//! Engines on Kafka whose state is in Redis: a state that is lost, and engines that do not read alike.
+//! Engines on Kafka whose state is in Redis: a state that is lost, engines that do not read alike, a table that is full.
 
 use super::{CONFIG, LONG, PARTITIONS, fill, home, member, told, total};
-use serde_json::Value;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use tally_tests::client::Client;
 use tally_tests::kafka::Kafka;
 use tally_tests::redis::Redis;
@@ -58,4 +59,59 @@ pub(crate) fn engines_that_read_differently_say_so(kafka: &Kafka) {
         "nothing of the other is in it"
     );
     one.stop().unwrap();
+}
+
+/// Users without end, counted by two engines: each keeps the same ones, exact, and counts the others together; also one that starts
+/// later, and one that may hold more.
+pub(crate) fn a_table_that_is_full_is_the_same_for_all_engines(kafka: &Kafka) {
+    const USERS: u64 = 30_000;
+    let redis = Redis::start(&[]).unwrap();
+    let limited = format!(
+        "{CONFIG}\n[metrics.users]\nplugin = \"counts\"\nmax_cells = 500\noverflow = \"other\"\nconfig.by = [\"user_id\"]\nconfig.cells = {{ events = \"count\" }}\n"
+    );
+    kafka.create_topic("full", PARTITIONS, &[]).unwrap();
+    let start = |config: &str| {
+        let mut home = member(kafka, "full", config);
+        home.env("REDIS_URL", &redis.url());
+        let tally = home.start().unwrap();
+        (home, tally)
+    };
+    let (one, other) = (start(&limited), start(&limited));
+    // Each user in one partition, as producers send them; so many events of each.
+    let times = |user: u64| user % 3 + 1;
+    for from in (0..USERS).step_by(3_000) {
+        for partition in 0..PARTITIONS {
+            let of = (from..from + 3_000).filter(|user| (*user as i32) % PARTITIONS == partition);
+            let events = of.flat_map(|user| (0..times(user)).map(move |time| (user, time)));
+            let line = |(user, time): (u64, u64)| json!({"event_id": format!("{user}-{time}"), "user_id": format!("u{user}"), "product_id": 1, "event_type": "view", "timestamp": "2026-01-01T00:00:00Z"});
+            let events: Vec<Vec<u8>> = events.map(|event| line(event).to_string().into_bytes()).collect();
+            kafka.produce("full", partition, &events).unwrap();
+        }
+    }
+    let at = kafka.position("full", PARTITIONS).unwrap();
+    let shown = |client: &Client| {
+        let settled = |client: &Client| {
+            let answer = client.answer("users", &json!({"limit": 1000}), &at).map_err(|fault| fault.to_string())?;
+            let rows = answer["result"]["groups"].as_array().map_or(0, Vec::len);
+            if rows <= 501 { Ok(answer.to_string()) } else { Err(format!("{rows} rows")) }
+        };
+        let answer: Value = serde_json::from_str(&client.until("it is made smaller", LONG, settled).unwrap()).unwrap();
+        assert_eq!(answer["warnings"][0]["code"], "keys_limited", "{answer}");
+        let row =
+            |row: &Value| (row["user_id"].as_str().unwrap().to_owned(), row["values"]["events"].as_u64().unwrap());
+        let rows: BTreeMap<String, u64> = answer["result"]["groups"].as_array().unwrap().iter().map(row).collect();
+        assert_eq!(rows.values().sum::<u64>(), (0..USERS).map(times).sum::<u64>());
+        for (user, events) in rows.iter().filter(|(user, _)| *user != "__other__") {
+            assert_eq!(*events, times(user[1..].parse().unwrap()), "{user}");
+        }
+        rows
+    };
+    let first = shown(&one.1.client);
+    assert!((100..=500).contains(&first.len()), "{}", first.len());
+    assert_eq!(shown(&other.1.client), first);
+    other.1.stop().unwrap();
+    let late = start(&limited.replace("max_cells = 500", "max_cells = 100000"));
+    assert_eq!(shown(&late.1.client), first, "one that starts later, and may hold more");
+    late.1.stop().unwrap();
+    one.1.stop().unwrap();
 }

@@ -13,6 +13,7 @@ mod replay;
 mod settings;
 mod stall;
 mod tail;
+mod told;
 mod topic;
 
 pub use producer::{Outbox, ProduceError, Producer};
@@ -27,12 +28,16 @@ use raw::{Client, Fault, Kind};
 use stall::{Seen, Watchdog};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
+use told::{told, worse};
 
 /// How long a broker may take to say what it holds of a partition.
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// The same fault is logged once in this time.
 const SAY_AGAIN: Duration = Duration::from_secs(30);
+
+/// How often joining a group is looked at until something is assigned.
+const NUDGE: Duration = Duration::from_millis(20);
 
 /// A partition that has more, and of which nothing came for so long, is restarted.
 const STALL: Duration = Duration::from_secs(30);
@@ -92,6 +97,15 @@ impl KafkaSource {
     /// Restarts a partition of which nothing comes after another time than the 30 s it otherwise takes.
     pub fn set_patience(&mut self, patience: Duration) {
         self.watchdog = Watchdog::new(patience);
+    }
+
+    /// While nothing is assigned, has the client go on with joining; how long to wait until that is due again.
+    fn nudged(&self, wait: Duration) -> Duration {
+        if self.wanted.is_some() || !self.held.is_empty() {
+            return wait;
+        }
+        self.consumer.nudge();
+        wait.min(NUDGE)
     }
 
     fn join(&mut self) -> Result<(), SourceError> {
@@ -212,6 +226,7 @@ impl Source for KafkaSource {
             self.join()?;
         }
         self.follow(sink)?;
+        let wait = self.nudged(wait);
         let mut callback = Callback { sink, held: &mut self.held, left_paused: &mut self.left_paused, fault: None };
         let (batch, revoked, mut faults) = self.consumer.poll(wait, max_records, &mut callback);
         let broken = callback.fault;
@@ -359,33 +374,6 @@ fn hand_over(
         }
         if !records.is_empty() {
             sink.records(partition, &records);
-        }
-    }
-}
-
-fn worse(left: SourceError, right: SourceError) -> SourceError {
-    match (&left, &right) {
-        (SourceError::Transient(_), SourceError::Fatal(_)) => right,
-        _ => left,
-    }
-}
-
-/// What happened, where, what to do.
-fn told(config: &KafkaConfig, fault: &Fault) -> SourceError {
-    let (brokers, topic, text) = (&config.brokers, &config.topic, &fault.text);
-    let place = fault.partition.map_or_else(String::new, |partition| format!(", partition {partition}"));
-    match fault.kind {
-        Kind::Fatal => SourceError::Fatal(format!(
-            "the Kafka client cannot go on: {text}: start again; with [kafka] instance_id set, each engine needs its own"
-        )),
-        Kind::Down => SourceError::Transient(format!(
-            "no Kafka broker answers at {brokers} ({text}): check [kafka] brokers and that Kafka runs; trying on"
-        )),
-        Kind::UnknownTopic => SourceError::Transient(format!(
-            "topic \"{topic}\" is not there on {brokers} ({text}): create it, or set [kafka] topic; trying on"
-        )),
-        Kind::OutOfRange | Kind::Other => {
-            SourceError::Transient(format!("Kafka at {brokers}, topic \"{topic}\"{place}: {text}; trying on"))
         }
     }
 }

@@ -355,6 +355,18 @@ impl Consumer {
         checked(unsafe { rds::rd_kafka_subscribe(self.client, list.0) })
     }
 
+    /// Has librdkafka look at how joining goes on. By itself its main thread does so once a second while nothing else wakes it,
+    /// though the broker has long answered; asking anything of the group wakes it.
+    pub(super) fn nudge(&self) {
+        let mut held = ptr::null_mut();
+        // SAFETY: the client is alive; where the call succeeds the list is ours.
+        unsafe {
+            if rds::rd_kafka_assignment(self.client, &mut held) == Code::RD_KAFKA_RESP_ERR_NO_ERROR && !held.is_null() {
+                rds::rd_kafka_topic_partition_list_destroy(held);
+            }
+        }
+    }
+
     /// Reads these partitions, outside any group.
     pub(super) fn assign(&mut self, partitions: &[(u32, i64)]) -> Result<(), Fault> {
         let list = self.list(partitions);

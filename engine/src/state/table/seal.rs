@@ -2,7 +2,7 @@
 
 use super::TableState;
 use crate::state::floors::{Floors, PaneId, start};
-use crate::state::keyspace::Keyspace;
+use crate::state::keyspace::{Held, Keyspace};
 use crate::state::run::{Run, Runs, fold_places, place};
 use crate::state::tail::{Folded, Tail};
 use std::collections::BTreeMap;
@@ -13,6 +13,9 @@ use tally_plugin::description::Pane;
 #[derive(Default)]
 pub(crate) struct Built {
     pub(crate) folded: Folded,
+    /// Number of the keyspace that numbered the keys, which stays as it is so long.
+    pub(crate) keyspace: usize,
+    _held: Held,
     runs: Vec<(PaneId, Arc<Run>)>,
     /// The floors that decided about panes.
     pub(crate) floors: Option<Floors>,
@@ -85,7 +88,7 @@ impl TableState {
             runs.push((pane, Arc::new(run)));
             from = to;
         }
-        Built { folded, runs, floors: Some(self.floors) }
+        Built { folded, keyspace: self.keyspace, _held: keys.hold(), runs, floors: Some(self.floors) }
     }
 
     /// The panes that change with a folded tail.

@@ -48,6 +48,18 @@ pub(super) fn revisions_key(namespace: &str, metric: &str) -> String {
     format!("{{{}:{}}}:revisions", namespace, escaped(metric))
 }
 
+/// What finds the lists of all metrics, and of which metric one is. `None`: it is no such list of a metric's name.
+pub(super) fn revisions_pattern(namespace: &str) -> String {
+    format!("{{{namespace}:*}}:revisions")
+}
+
+pub(super) fn metric_of(namespace: &str, key: &[u8]) -> Option<String> {
+    let name = key.strip_prefix(format!("{{{namespace}:").as_bytes())?.strip_suffix(b"}:revisions")?;
+    // No metric has a name that would have to be escaped.
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+    String::from_utf8(name.to_vec()).ok().filter(|name| name.as_bytes().iter().all(plain))
+}
+
 pub(super) fn revision_member(fingerprint: u64) -> String {
     format!("{fingerprint:016x}")
 }

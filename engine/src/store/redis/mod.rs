@@ -273,6 +273,10 @@ impl Store for RedisStore {
         }
     }
 
+    fn metrics(&self) -> Result<Vec<String>, StoreError> {
+        self.all_lists()
+    }
+
     fn revisions(&self, metric: &str) -> Result<Vec<RevisionId>, StoreError> {
         self.on_list(metric)
     }

@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 /// Connections of a store.
 pub(super) struct Pool {
     target: Target,
+    /// One of the servers.
+    node: ConnectionInfo,
     /// For messages: host and port, without user and password.
     pub(super) at: String,
     limit: usize,
@@ -143,6 +145,7 @@ impl Pool {
         };
         let pool = Self {
             target,
+            node: node.clone(),
             at,
             limit: settings.connections.max(1),
             connect_timeout: connect,
@@ -151,6 +154,24 @@ impl Pool {
             freed: Condvar::new(),
         };
         Ok((pool, facts))
+    }
+
+    /// Asks each server that holds keys, one after the other, on a connection of its own: what is asked of no key.
+    pub(super) fn each_server(
+        &self,
+        mut ask: impl FnMut(&mut Connection) -> RedisResult<()>,
+    ) -> Result<(), StoreError> {
+        let connect = |node: &ConnectionInfo| single(node, self.connect_timeout, self.response_timeout);
+        let said = |node: &ConnectionInfo, error: RedisError| fault(&node.addr().to_string(), &error);
+        let first = connect(&self.node).and_then(|mut link| match &self.target {
+            Target::Single(_) => ask(&mut link).map(|()| Vec::new()),
+            Target::Cluster(_) => server::masters(&mut link),
+        });
+        for (host, port) in first.map_err(|error| said(&self.node, error))? {
+            let master = self.node.clone().set_addr(at_host(self.node.addr(), &host, port));
+            connect(&master).and_then(|mut link| ask(&mut link)).map_err(|error| said(&master, error))?;
+        }
+        Ok(())
     }
 
     /// A command that only reads.

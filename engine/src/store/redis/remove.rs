@@ -1,4 +1,4 @@
-//! Which revisions of a metric there are, and how one goes.
+//! Which metrics and revisions of them there are, and how one goes.
 //!
 //! A metric's keys and those of its revisions lie in different slots, so that no script sees both. The list of revisions is
 //! therefore written before a revision is created and after it was removed: it may name one that is not there, and is asked
@@ -10,6 +10,10 @@ use super::scripts::{Call, Name};
 use super::{LOOKS, RedisStore, text};
 use crate::store::{Bucket, RevisionId, StoreError};
 use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+/// Keys that a server goes through at a time: well below a millisecond.
+const SCANNED: usize = 1_000;
 
 impl RedisStore {
     /// Puts a revision on the list of its metric's.
@@ -17,6 +21,26 @@ impl RedisStore {
         let key = keys::revisions_key(&self.namespace, &revision.metric);
         // Sent twice it is as good as once.
         self.pool.read(redis::cmd("SADD").arg(key).arg(keys::revision_member(revision.fingerprint))).map(drop)
+    }
+
+    /// The metrics that have a list, ascending: all keys of all servers are gone through.
+    pub(super) fn all_lists(&self) -> Result<Vec<String>, StoreError> {
+        let pattern = keys::revisions_pattern(&self.namespace);
+        let mut names = BTreeSet::new();
+        self.pool.each_server(|server| {
+            let mut cursor = 0_u64;
+            loop {
+                let mut scan = redis::cmd("SCAN");
+                scan.arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(SCANNED);
+                let found: Vec<Vec<u8>>;
+                (cursor, found) = scan.query(server)?;
+                names.extend(found.iter().filter_map(|key| keys::metric_of(&self.namespace, key)));
+                if cursor == 0 {
+                    return Ok(());
+                }
+            }
+        })?;
+        Ok(names.into_iter().collect())
     }
 
     /// The revisions on the list, ascending.

@@ -1,0 +1,83 @@
+//! Keeps tables within `max_cells`: one that holds more stops its metric, or counts some of its keys together, as the metric's
+//! section says. Which keys those are, and how they are moved, is `state`'s.
+
+use super::counting::{Counting, Metric, Unstored};
+use super::effects::Driver;
+use super::follower::FOLLOWED;
+use crate::progress::{Event, Quarantine, RevisionNo};
+use crate::state::{MetricId, Sealed, State, Threshold};
+use std::collections::HashMap;
+
+impl Metric {
+    /// Why it must not count on, if a table has become too large.
+    fn over(&self, state: &State, id: MetricId) -> Option<Quarantine> {
+        let max = self.plugin.max_cells();
+        let (table, cells) = state.over(id, max)?;
+        Some(Quarantine::OverMaxCells { table: table.to_owned(), cells, max })
+    }
+
+    /// The same of the lane's own state, once keys were counted together where that is allowed; and whether they were.
+    pub(super) fn bound(
+        &self,
+        state: &mut State,
+        unstored: &mut HashMap<(RevisionNo, u32), Unstored>,
+    ) -> (bool, Option<Quarantine>) {
+        let over = self.over(state, self.id);
+        if over.is_none() || !self.plugin.folds_overflow() {
+            return (false, over);
+        }
+        let to = state.thresholds_for(self.id, self.plugin.max_cells());
+        let sealed = state.narrow(self.id, &to);
+        self.say(&to);
+        keep(unstored, self.no, sealed);
+        (true, self.over(state, self.id))
+    }
+
+    fn say(&self, to: &[Threshold]) {
+        let tables = self.plugin.description().tables.iter().zip(to);
+        for (table, threshold) in tables.filter(|(_, threshold)| **threshold > Threshold::NONE) {
+            let (metric, max) = (self.plugin.name(), self.plugin.max_cells());
+            tracing::warn!(
+                metric,
+                "table {}: more than max_cells = {max}: it keeps one key in 2^{} by hash; the others count under __other__ (overflow = \"other\")",
+                table.name,
+                threshold.bits()
+            );
+        }
+    }
+}
+
+impl Counting {
+    /// Where engines share a store, the cells are in what is followed: a metric that holds too many there stops or counts keys
+    /// together, and what the lane counts is folded as it is there.
+    pub(super) fn look_at_followers(&mut self, driver: &mut Driver) {
+        let mut stopped = Vec::new();
+        for metric in &self.metrics {
+            let Some(follower) = &metric.follower else { continue };
+            let mut over = metric.over(&follower.read().state, FOLLOWED);
+            if over.is_some() && metric.plugin.folds_overflow() {
+                metric.say(&follower.narrow(metric.plugin.max_cells()));
+                over = metric.over(&follower.read().state, FOLLOWED);
+            }
+            stopped.extend(over.map(|why| (metric.no, why)));
+            let there: Vec<Threshold> = follower.read().state.thresholds(FOLLOWED).collect();
+            if self.view.read().state.thresholds(metric.id).zip(&there).any(|(here, there)| here < *there) {
+                let sealed = self.view.write().state.narrow(metric.id, &there);
+                keep(&mut self.unstored, metric.no, sealed);
+            }
+        }
+        for (no, why) in stopped {
+            let halted = self.machine.halts().any(|(halted, partition, _)| halted == no && partition.is_none());
+            if !halted {
+                driver.tell(self, Event::Quarantined(no, why));
+            }
+        }
+    }
+}
+
+/// What was sealed on the way goes into the next commit.
+fn keep(unstored: &mut HashMap<(RevisionNo, u32), Unstored>, no: RevisionNo, sealed: Vec<(u32, Sealed)>) {
+    for (partition, sealed) in sealed {
+        unstored.entry((no, partition)).or_default().open.push(sealed);
+    }
+}

@@ -1,0 +1,123 @@
+//! Makes tables smaller that have grown too large: a higher threshold, under which many keys count together.
+//!
+//! Rows and panes move to the keyspace of that threshold; totals stay what they were, and what is sealed keeps the keys that it
+//! was sealed with. It takes a while (each row is moved), and comes once each time that a table's keys have about doubled.
+
+use super::keyspace::{Keyspace, NONE};
+use super::metric::{MetricState, Sealed};
+use super::texts::Texts;
+use super::threshold::{Folding, Threshold};
+use super::{MetricId, State};
+use std::collections::HashSet;
+
+impl State {
+    /// A table of a metric with more cells than `max`: its name, and how many.
+    pub fn over(&self, metric: MetricId, max: u64) -> Option<(&str, u64)> {
+        let tables = self.metrics.get(metric.0)?.tables.iter();
+        let mut cells = tables.map(|table| (&*table.description.name, (table.len() * table.layout.len()) as u64));
+        cells.find(|(_, cells)| *cells > max)
+    }
+
+    /// Which keys each table of a metric keeps.
+    pub fn thresholds(&self, metric: MetricId) -> impl Iterator<Item = Threshold> + '_ {
+        let tables = self.metrics.get(metric.0).into_iter().flat_map(|metric| &metric.tables);
+        tables.map(|table| self.keyspaces[table.keyspace].threshold())
+    }
+
+    /// The lowest thresholds at which no table of a metric has more than `max` cells; where there is none, the highest.
+    pub fn thresholds_for(&mut self, metric: MetricId, max: u64) -> Vec<Threshold> {
+        let (texts, keyspaces) = (&mut self.texts, &self.keyspaces);
+        let tables = self.metrics[metric.0].tables.iter();
+        let lowest = tables.map(|table| {
+            let keys = &keyspaces[table.keyspace];
+            let rows = max / table.layout.len().max(1) as u64;
+            if table.len() as u64 <= rows {
+                return keys.threshold();
+            }
+            let folding = Folding::of(&table.description, texts);
+            lowest(keys, &table.keys().collect::<Vec<_>>(), rows as usize, folding, texts)
+        });
+        lowest.collect()
+    }
+
+    /// Raises the thresholds of a metric's tables to these, where they are lower. By partition what it had counted since its
+    /// last seal: that has been sealed.
+    pub fn narrow(&mut self, metric: MetricId, to: &[Threshold]) -> Vec<(u32, Sealed)> {
+        let partitions = self.metrics[metric.0].partitions();
+        let sealed = partitions.into_iter().map(|partition| (partition, self.seal(metric, partition))).collect();
+        for (table, threshold) in to.iter().enumerate() {
+            self.metrics[metric.0].narrow(table, *threshold, &mut self.keyspaces, &mut self.texts);
+        }
+        self.kept.forget(metric.0);
+        self.release();
+        sealed
+    }
+
+    /// Empties the keyspaces by which nothing counts any more.
+    pub(super) fn release(&mut self) {
+        let tables = self.metrics.iter().flat_map(|metric| &metric.tables);
+        let used: HashSet<usize> = tables.map(|table| table.keyspace).collect();
+        for (number, keyspace) in self.keyspaces.iter_mut().enumerate() {
+            if !used.contains(&number) && !keyspace.is_held() && keyspace.len() > 0 {
+                *keyspace = Keyspace::folding(keyspace.shape().clone(), keyspace.threshold(), &mut self.texts);
+            }
+        }
+    }
+}
+
+/// The lowest threshold under which these keys are at most so many; the highest if there is none.
+fn lowest(keys: &Keyspace, of: &[u32], rows: usize, folding: Folding, texts: &Texts) -> Threshold {
+    let kept: Vec<Option<Threshold>> = of.iter().map(|key| folding.keeps(keys.key(*key), texts)).collect();
+    let mut last = keys.threshold();
+    for threshold in keys.threshold().above() {
+        last = threshold;
+        let (mut whole, mut together) = (0, HashSet::new());
+        for (key, most) in of.iter().zip(&kept) {
+            let key = keys.key(*key);
+            if most.is_none_or(|most| most >= threshold) && !folding.is_folded(key) {
+                whole += 1;
+                if whole > rows {
+                    break;
+                }
+            } else {
+                let mut under = [0; 3];
+                under[..key.len()].copy_from_slice(key);
+                folding.settle(threshold, &mut under[..key.len()], texts);
+                together.insert(under);
+            }
+        }
+        if whole + together.len() <= rows {
+            break;
+        }
+    }
+    last
+}
+
+impl MetricState {
+    /// Moves a table to the keyspace of a threshold, unless it keeps no more than that already. It must have been sealed.
+    pub(super) fn narrow(
+        &mut self,
+        table: usize,
+        threshold: Threshold,
+        keyspaces: &mut Vec<Keyspace>,
+        texts: &mut Texts,
+    ) {
+        let Some(table) = self.tables.get_mut(table) else { return };
+        let from = table.keyspace;
+        if keyspaces[from].threshold() >= threshold {
+            return;
+        }
+        let shape = keyspaces[from].shape().clone();
+        let alike = |keys: &Keyspace| *keys.shape() == shape && keys.threshold() == threshold;
+        let into = keyspaces.iter().position(alike).unwrap_or_else(|| {
+            keyspaces.push(Keyspace::folding(shape.clone(), threshold, texts));
+            keyspaces.len() - 1
+        });
+        let mut keys = std::mem::replace(&mut keyspaces[into], Keyspace::new(shape));
+        let old = &keyspaces[from];
+        let mut map = vec![NONE; old.len()];
+        table.keys().for_each(|key| map[key as usize] = keys.intern(old.key(key), texts));
+        table.renumber(into, &keys, &map);
+        keyspaces[into] = keys;
+    }
+}
