@@ -19,8 +19,9 @@ pub use fjall::{Guard, Keyspace, Slice};
 /// Below this much free space nothing more is written: the database itself needs room to tidy up (a journal file has 64 MiB).
 const RESERVE: u64 = 64 << 20;
 
-/// What memory the database may use to keep blocks it has read, bytes.
-const CACHE: u64 = 64 << 20;
+/// What memory the database may use to keep what it has read, bytes. Little: the log and frames are read once, in long stretches, and
+/// values that pass through a large cache only push each other out of the processor's.
+const CACHE: u64 = 2 << 20;
 
 /// Journals on disk, bytes; beyond it keyspaces are flushed. What a start after a crash reads again.
 const JOURNALS: u64 = 128 << 20;

@@ -157,6 +157,44 @@ fn what_was_posted_is_read_at_its_position() {
 }
 
 #[test]
+fn an_equal_question_is_answered_alike_until_something_is_counted() {
+    let home = Home::new(CONFIG).unwrap();
+    let tally = home.start().unwrap();
+    let post = |n: u64| {
+        let event = json!({"user_id": n, "product_id": 1, "event_type": "view", "timestamp": "2026-01-01T00:00:00Z"});
+        tally.client.post_all(&day::lines(&[event])).unwrap()
+    };
+    let ask = |question: &Value| {
+        let answer = tally.client.evaluate(question).unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        let mut answer = answer.json();
+        let as_of = answer["meta"].as_object_mut().unwrap().remove("as_of").unwrap();
+        answer["meta"]["took_us"] = json!(0);
+        (as_of.as_str().unwrap().to_owned(), answer)
+    };
+    let questions = [
+        json!({"name": "event_frequencies"}),
+        json!({"name": "products_popularity", "params": {"limit": 3}}),
+        json!({"name": "user_activities", "params": {"user_id": 1}}),
+    ];
+    for n in 1..=20 {
+        let at = post(n);
+        for question in &questions {
+            // whole only at the position of the post: then whatever is kept is older, or of it
+            let mut at_least = question.clone();
+            at_least["at_least"] = json!(at);
+            let (asked, whole) = ask(&at_least);
+            for _ in 0..3 {
+                let (asked_again, again) = ask(question);
+                assert_eq!(again, whole);
+                assert!(asked_again >= asked, "{asked_again} is before {asked}");
+            }
+        }
+    }
+    tally.stop().unwrap();
+}
+
+#[test]
 fn the_feed_shows_exactly_the_new_events() {
     let home = Home::new(CONFIG).unwrap();
     let (tally, position) = day_counted(&home);

@@ -50,12 +50,14 @@ fn a_file_dropped_in_counts_all_history_and_answers_like_the_original() {
     assert_eq!(client.ask("event_frequencies", &ALL, &end).unwrap()["total"], posted);
 
     // Taken away: its state is kept. Brought back, it has counted what came meanwhile.
+    let asked = json!({"name": "copy"});
+    assert_eq!(client.evaluate(&asked).unwrap().status, 200);
     fs::remove_file(folder.join("event_frequencies.so")).unwrap();
     home.write("metrics.toml", CONFIG).unwrap();
     until_state(client, "event_frequencies", "retired");
     until_state(client, "copy", "retired");
-    let gone = client.evaluate(&json!({"name": "copy"})).unwrap();
-    assert_eq!(gone.status, 404);
+    let gone = client.evaluate(&asked).unwrap();
+    assert_eq!(gone.status, 404, "although nothing was counted since it was answered");
     assert!(gone.json()["detail"].as_str().unwrap().contains("retired since"), "{}", gone.text);
     let end = post(client, posted, posted + 3_000);
     drop_in(&folder, "event_frequencies");

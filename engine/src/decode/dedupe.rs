@@ -189,6 +189,8 @@ impl DedupeWindow {
     fn turn(&mut self, offset: u64) {
         std::mem::swap(&mut self.current, &mut self.previous);
         self.current.clear();
+        // What comes is mostly as much as what went: it need not grow to that step by step.
+        self.current.make_room(self.previous.used);
         self.current.base = offset;
     }
 }
@@ -287,6 +289,14 @@ impl Table {
         for slot in old.into_iter().filter(|slot| slot.after != 0) {
             let key = Key { high: slot.key.0, low: slot.key.1 };
             self.put(key, self.hash(key), self.base + u64::from(slot.after) - 1, slot.content);
+        }
+    }
+
+    /// Makes room for so many ids in a table that holds none.
+    fn make_room(&mut self, ids: usize) {
+        let slots = (ids * 8).div_ceil(5).next_power_of_two();
+        if slots > self.slots.len() {
+            self.slots = vec![Slot::default(); slots];
         }
     }
 

@@ -38,6 +38,24 @@ fn a_conflict_is_another_content_than_the_first_however_long_ago_that_was() {
 }
 
 #[test]
+fn a_table_that_begins_has_room_for_as_many_ids_as_the_one_before() {
+    let mut window = DedupeWindow::new(10_000);
+    let mut fill = |from: u64, ids: u64| {
+        (from..from + ids).for_each(|n| assert!(!seen(&mut window, Key { high: n, low: n }, n)));
+        window.bytes()
+    };
+    let (one, begun) = (fill(0, 10_000), fill(10_000, 1));
+    assert!(begun > one + one / 2, "{begun} after {one}");
+    assert_eq!(fill(10_001, 9_999), begun, "it did not grow");
+    // Few ids: what many needed is given back by and by.
+    let mut last = begun;
+    for n in 2..12 {
+        last = fill(n * 10_000, 1);
+    }
+    assert!(last < begun / 4, "{last} of {begun}");
+}
+
+#[test]
 fn a_canonical_uuid_is_its_bits_and_nothing_else_is() {
     let keys = Keys::new();
     let key = keys.key(b"0194f3a0-1b2c-7d3e-8f4a-0123456789ab");

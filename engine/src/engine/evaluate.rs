@@ -8,7 +8,7 @@
 use super::roster::{Roster, Served, keys_limited};
 use super::{Engine, EvaluateError, Evaluated, History, Question};
 use crate::event::Position;
-use crate::pipeline::{Counted, FOLLOWED, Followed, Follower, Origin, Place, Standing, done};
+use crate::pipeline::{Board, Counted, FOLLOWED, Followed, Follower, Origin, Place, done};
 use crate::progress::{Halt, Quarantine};
 use crate::query::{Answer, Moment, Refused};
 use crate::state::{MetricId, State};
@@ -35,7 +35,7 @@ impl Engine {
     }
 
     /// As `evaluate`, of one revision. Means nothing where it is gone afterwards.
-    pub(super) fn evaluate_of(&self, served: &Served, question: &Question) -> Result<Evaluated, EvaluateError> {
+    pub(super) fn evaluate_of(&self, served: &Arc<Served>, question: &Question) -> Result<Evaluated, EvaluateError> {
         let params = served.askable.check(&question.params, now()).map_err(refused)?;
         self.require_partitions()?;
         self.require_counting(served)?;
@@ -54,7 +54,7 @@ impl Engine {
         let counted = self.view.read();
         let seen = Seen::of_lane(served, &counted);
         let answer = served.askable.answer(&params, as_of, deadline, &seen.moment(question)?).map_err(refused)?;
-        Ok(served.evaluated(&answer, as_of, &seen, stopped))
+        Ok(self.of_lane(served, question, &answer, as_of, &seen, stopped))
     }
 
     /// As `evaluate`, from what all engines have committed at this moment.
@@ -112,7 +112,21 @@ impl Engine {
             return Ok(None);
         }
         let answer = served.askable.answer_at_once(&params, as_of, &seen.moment(question)?).map_err(refused)?;
-        Ok(answer.map(|answer| served.evaluated(&answer, as_of, &seen, stopped)))
+        Ok(answer.map(|answer| self.of_lane(&served, question, &answer, as_of, &seen, stopped)))
+    }
+
+    fn of_lane(
+        &self,
+        served: &Arc<Served>,
+        question: &Question,
+        answer: &Answer,
+        as_of: i64,
+        seen: &Seen<'_>,
+        stopped: Option<Warning>,
+    ) -> Evaluated {
+        let whole = stopped.is_none() && seen.target.is_none();
+        let again = if whole { self.again(served, question, seen.version) } else { None };
+        Evaluated { again, ..served.evaluated(answer, as_of, seen, stopped) }
     }
 
     pub(super) fn served(&self, name: &str) -> Result<Arc<Served>, EvaluateError> {
@@ -122,12 +136,8 @@ impl Engine {
 
     /// With a store of its own an engine must hold all partitions: half the numbers are never served.
     fn require_partitions(&self) -> Result<(), EvaluateError> {
-        // While the log is away nobody else counts either: what is known is whole up to its position.
-        let missing = |standing: &Standing| {
-            let away = standing.assigned && standing.held.is_empty() && standing.source_trouble.is_some();
-            if away { None } else { self.missing(standing) }
-        };
-        self.board.look(missing).map_or(Ok(()), |what| Err(EvaluateError::PartitionsMissing(what)))
+        let missing = partitions_missing(&self.board, self.shared);
+        missing.map_or(Ok(()), |what| Err(EvaluateError::PartitionsMissing(what)))
     }
 
     /// One that has grown too large answers from where it stopped, with a warning; whatever else stands still does not answer.
@@ -140,6 +150,15 @@ impl Engine {
             Some(halt) => Err(EvaluateError::Quarantined(halt.to_string())),
         }
     }
+}
+
+/// Why its numbers would not be whole, if they would not.
+pub(super) fn partitions_missing(board: &Board, shared: bool) -> Option<String> {
+    // While the log is away nobody else counts either: what is known is whole up to its position.
+    board.look(|standing| {
+        let away = standing.assigned && standing.held.is_empty() && standing.source_trouble.is_some();
+        if away { None } else { super::missing(standing, shared) }
+    })
 }
 
 fn unknown(roster: &Roster, name: &str) -> EvaluateError {
@@ -172,6 +191,7 @@ impl Served {
             version: self.askable.plugin.version().to_owned(),
             history: History { complete: seen.target.is_none(), from },
             warnings: answer.warnings.iter().cloned().chain(stopped).chain(limited).collect(),
+            again: None,
         }
     }
 }
@@ -208,7 +228,7 @@ impl<'a> Seen<'a> {
 }
 
 /// Unix milliseconds.
-fn now() -> i64 {
+pub(super) fn now() -> i64 {
     jiff::Timestamp::now().as_millisecond()
 }
 

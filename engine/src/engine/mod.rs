@@ -1,5 +1,6 @@
 //! The façade: what a host program (the server) may ask of the engine. Knows no HTTP and no SQL.
 
+mod again;
 mod append;
 mod arrivals;
 mod audit;
@@ -24,6 +25,7 @@ pub use crate::plugin::{LoneMetric, LonePlugin, PluginFile, fits_schema};
 pub use crate::progress::Span;
 pub use crate::source::Bounds;
 pub use crate::state::{DumpCell, DumpRow, StoredRow};
+pub use again::Again;
 pub use audit::{LogReader, LogRecord, StateDump};
 pub use outlet::{Outlet, Sent, open_outlet};
 pub use stored::{StoredBucket, StoredMetric, StoredPartition, StoredState, StoredTable};

@@ -1,5 +1,6 @@
 //! What goes into the engine and what comes out of it: data only.
 
+use super::again::Again;
 use crate::config::Config;
 use crate::dead_letter::DeadLetter;
 use crate::event::Position;
@@ -64,6 +65,8 @@ pub struct Evaluated {
     pub history: History,
     /// What the asker should know.
     pub warnings: Vec<Warning>,
+    /// Whether an equal question would get this answer again; `None`: it has to be asked.
+    pub again: Option<Again>,
 }
 
 /// Whether all retained history is counted.

@@ -9,6 +9,7 @@ mod params;
 mod window;
 
 pub use params::Params;
+pub use window::looks_at_the_clock;
 
 use crate::event::Position;
 use crate::plugin::{self, AnswerFailure, Read, ReadFault};

@@ -41,6 +41,12 @@ pub(super) struct TimeFaults {
     pub faults: Vec<Fault>,
 }
 
+/// Whether the same params may mean another window, or another series, when they are asked later.
+#[must_use]
+pub fn looks_at_the_clock(params: &Value) -> bool {
+    ["window", "from", "to", "bucket"].iter().any(|name| params.get(name).is_some())
+}
+
 /// JSON Schema of the time params, to be merged into a metric's own.
 pub(super) fn schema() -> Map<String, Value> {
     let time = |what: &str| json!({"description": what, "anyOf": [{"type": "string", "format": "date-time"}, {"type": "integer"}]});
@@ -244,6 +250,25 @@ mod tests {
 
     fn pointers(result: Result<TimeParams, TimeFaults>) -> Vec<String> {
         result.expect_err("a fault").faults.into_iter().map(|fault| fault.pointer).collect()
+    }
+
+    /// Asked later, with more events: what is said not to look at the clock means the same.
+    #[test]
+    fn what_does_not_look_at_the_clock_means_the_same_later() {
+        let later = NOW + 90 * DAY;
+        for (params, looks) in [
+            (json!(null), false),
+            (json!({}), false),
+            (json!({"event_types": ["buy"], "limit": 1}), false),
+            (json!({"window": "1h"}), true),
+            (json!({"from": NOW - HOUR}), true),
+            (json!({"bucket": "1d"}), true),
+        ] {
+            assert_eq!(looks_at_the_clock(&params), looks, "{params}");
+            let Some(given) = params.as_object() else { continue };
+            let same = parse(given, NOW, &held()) == parse(given, later, &held());
+            assert_eq!(same, !looks, "{params}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use super::block::Block;
 use super::buckets::{Buckets, splits};
 use super::floors::Floors;
 use super::frame::{FrameError, FrameReader, FrameWriter, Header, KeyValue};
+use super::index::GROUP;
 use super::keyspace::{Keyspace, NONE};
 use super::source::{Feed, Sources};
 use super::table::{self, Built, TableState};
@@ -14,6 +15,7 @@ use super::threshold::Threshold;
 use crate::event::{EventBatch, TEXT_BIT};
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
+use std::hint::black_box;
 use std::ops::Range;
 use std::sync::Arc;
 use tally_plugin::description::Table;
@@ -340,29 +342,39 @@ fn write_frames(
     out: &mut Vec<SealedFrame>,
 ) {
     let has_panes = !table.description.tiers.is_empty();
-    let mut rows_of: Vec<Vec<(u32, u32)>> = vec![Vec::new(); buckets.leaves().len()];
+    let all: usize = parts.iter().map(|(folded, _)| folded.keys.len()).sum();
+    let share = all / buckets.leaves().len().max(1);
+    let mut rows_of: Vec<Vec<(u32, u32)>> = buckets.leaves().iter().map(|_| Vec::with_capacity(share)).collect();
     for (part, (folded, keys)) in parts.iter().enumerate() {
-        for (row, key) in folded.keys.iter().enumerate() {
-            rows_of[buckets.place(keys.bucket_hash(*key))].push((part as u32, row as u32));
+        for (row, group) in folded.groups.iter().enumerate() {
+            rows_of[buckets.place(keys.bucket_hash(*group))].push((part as u32, row as u32));
         }
     }
     let mut updates: u64 = parts.iter().map(|(folded, _)| folded.updates).sum();
     for (&bucket, rows) in buckets.leaves().iter().zip(&rows_of).filter(|(_, rows)| !rows.is_empty()) {
         let mut writer = FrameWriter::new();
         numbers.next_frame(texts.len());
-        for &(part, row) in rows {
-            let ((folded, keys), row) = (parts[part as usize], row as usize);
-            let pane = if has_panes { table.floors().pane(i64::from(folded.minutes[row])) } else { (None, 0) };
-            writer.row(pane);
-            for &value in keys.key(folded.keys[row]) {
-                if value & TEXT_BIT == 0 {
-                    writer.key(false, value);
-                } else {
-                    let in_frame = numbers.number(value, texts, &mut writer);
-                    writer.key(true, in_frame);
+        let key = |&(part, row): &(u32, u32)| {
+            let (folded, keys) = parts[part as usize];
+            keys.key(folded.keys[row as usize])
+        };
+        for group in rows.chunks(GROUP) {
+            // Keys lie anywhere: loaded first, so that their cache misses overlap.
+            black_box(group.iter().filter_map(|at| key(at).first()).fold(0, |all, first| all ^ first));
+            for at @ &(part, row) in group {
+                let ((folded, _), row) = (parts[part as usize], row as usize);
+                let pane = if has_panes { table.floors().pane(i64::from(folded.minutes[row])) } else { (None, 0) };
+                writer.row(pane);
+                for &value in key(at) {
+                    if value & TEXT_BIT == 0 {
+                        writer.key(false, value);
+                    } else {
+                        let in_frame = numbers.number(value, texts, &mut writer);
+                        writer.key(true, in_frame);
+                    }
                 }
+                writer.cells(&table.layout, folded.rows.row(&table.layout, row));
             }
-            writer.cells(&table.layout, folded.rows.row(&table.layout, row));
         }
         // The first frame of a commit accounts for all of its updates: only the sum over all buckets is ever compared.
         let rows = std::mem::take(&mut updates);

@@ -77,11 +77,17 @@ pub(crate) type Updated = (u32, i32, i64, usize, i128);
 /// The place without the millisecond.
 const ROW: u64 = !0xffff;
 
-/// A folded tail: rows in order of (minute, key), each once.
+/// A noted event: minute and group, which come first in the order of folded rows, and its word.
+type Placed = (u64, u64);
+
+/// A folded tail: rows in order of (minute, group, key), each once. It is that of runs, and what lies together in it is also
+/// found together while frames are written.
 #[derive(Default)]
 pub(crate) struct Folded {
     pub(crate) minutes: Vec<i32>,
     pub(crate) keys: Vec<u32>,
+    /// The group of each key.
+    pub(crate) groups: Vec<u32>,
     pub(crate) rows: Block,
     /// Updates counted before folding.
     pub(crate) updates: u64,
@@ -212,21 +218,25 @@ impl Tail {
             && before.rows == now.rows
     }
 
-    /// Everything, folded.
-    pub(crate) fn folded(&self, layout: &Layout) -> Folded {
+    /// Everything, folded; `group`: that of a key.
+    pub(crate) fn folded(&self, layout: &Layout, group: impl Fn(u32) -> u32) -> Folded {
         let (minutes, codes) = self.in_order_of_time();
-        let code = |place: u64| u64::from(codes[(place >> 48) as usize]) << 48;
-        let mut rows: Vec<u64> = self.now.rows.iter().map(|row| *row & 0x0000_ffff_ffff_ffff | code(*row)).collect();
-        let settled = |place: u64| place & 0x0000_ffff_ffff_ffff | code(place);
-        let mut updates: Vec<Update> =
-            self.now.updates.iter().map(|u| Update { place: settled(u.place), ..*u }).collect();
+        let settled = |place: u64| place & 0x0000_ffff_ffff_ffff | u64::from(codes[(place >> 48) as usize]) << 48;
+        let order = |place: u64| place >> 48 << 32 | u64::from(group((place >> 16) as u32));
+        let placed = |row: &u64| (order(settled(*row)), settled(*row));
+        let mut rows: Vec<Placed> = self.now.rows.iter().map(placed).collect();
+        let updated =
+            |update: &Update| (order(settled(update.place)), Update { place: settled(update.place), ..*update });
+        let mut updates: Vec<(u64, Update)> = self.now.updates.iter().map(updated).collect();
         let mut values: Vec<Value> = self.now.values.iter().map(|v| Value { place: settled(v.place), ..*v }).collect();
-        // The bits that keys and minutes really have, one above the other.
-        let key_bits = radix::bits(rows.iter().fold(0, |all, row| all | row >> 16 & 0xffff_ffff));
-        let bits = key_bits + radix::bits(minutes.len() as u64);
-        radix::sort(&mut rows, bits, |row| row >> 48 << key_bits | row >> 16 & 0xffff_ffff);
-        updates.sort_by_key(|update| update.place);
-        values.sort_by_key(|value| value.place);
+        // The bits that groups and minutes really have, one above the other.
+        let group_bits = radix::bits(rows.iter().fold(0, |all, (order, _)| all | order & 0xffff_ffff));
+        let bits = group_bits + radix::bits(minutes.len() as u64);
+        radix::sort(&mut rows, bits, |(order, _)| order >> 32 << group_bits | order & 0xffff_ffff);
+        // Few events, or few keys, are of one group and minute.
+        rows.chunk_by_mut(|a, b| a.0 == b.0).for_each(|same| same.sort_unstable_by_key(|(_, row)| row & ROW));
+        updates.sort_by_key(|(order, update)| (*order, update.place));
+        values.sort_by_key(|value| (order(value.place), value.place));
         let mut folded = Folded { updates: self.len() as u64, ..Folded::default() };
         let given = |value: &Value| self.now.given(value, i64::from(minutes[(value.place >> 48) as usize]) * MINUTE);
         fold_rows(layout, &minutes, &rows, &updates, &values, &given, &mut folded);
@@ -260,32 +270,6 @@ impl Tail {
     /// Bytes in memory, about.
     pub(crate) fn memory(&self) -> usize {
         self.now.memory() + self.before.memory()
-    }
-}
-
-impl Folded {
-    /// Brings the rows of each minute into the order of `groups` (of its row); those of a group keep theirs.
-    pub(crate) fn order_by(&mut self, groups: &[u32], layout: &Layout) {
-        // Keys that are their own groups.
-        if groups == self.keys {
-            return;
-        }
-        let group_bits = radix::bits(groups.iter().fold(0, |all, group| all | u64::from(*group)));
-        let mut minute = 0_u64;
-        let mut last = self.minutes.first().copied();
-        let rows = self.minutes.iter().zip(groups).enumerate().map(|(row, (&at, &group))| {
-            minute += u64::from(last.replace(at) != Some(at));
-            (minute << group_bits | u64::from(group), row as u32)
-        });
-        let mut rows: Vec<(u64, u32)> = rows.collect();
-        radix::sort(&mut rows, group_bits + radix::bits(minute), |(place, _)| *place);
-        let (old, old_keys) = (std::mem::take(&mut self.rows), std::mem::take(&mut self.keys));
-        self.rows = Block::with_capacity(layout, old_keys.len());
-        self.keys.reserve_exact(old_keys.len());
-        for &(_, row) in &rows {
-            self.keys.push(old_keys[row as usize]);
-            self.rows.push(layout, old.row(layout, row as usize));
-        }
     }
 }
 
@@ -330,29 +314,30 @@ impl Rows {
     }
 }
 
-/// `rows`, `updates` and `values` (each of an event that is in `rows`) in order of their places, the milliseconds of rows apart;
-/// codes of minutes as in `minutes`.
+/// `rows`, `updates` and `values` (each of an event that is in `rows`) in order of minute, group and key; codes of minutes as in
+/// `minutes`.
 fn fold_rows<'a>(
     layout: &Layout,
     minutes: &[i32],
-    rows: &[u64],
-    updates: &[Update],
+    rows: &[Placed],
+    updates: &[(u64, Update)],
     values: &[Value],
     given: &dyn Fn(&Value) -> Given<'a>,
     out: &mut Folded,
 ) {
     let sums_time = layout.reads_time();
-    let distinct = rows.chunk_by(|a, b| a >> 16 == b >> 16).count();
+    let distinct = rows.chunk_by(|(_, a), (_, b)| a >> 16 == b >> 16).count();
     out.rows = Block::with_capacity(layout, distinct);
     out.minutes.reserve(distinct);
     out.keys.reserve(distinct);
+    out.groups.reserve(distinct);
     let (mut at, mut update, mut value) = (0, 0, 0);
     while at < rows.len() || update < updates.len() {
-        let here = rows.get(at).map(|row| row & ROW);
-        let there = updates.get(update).map(|update| update.place & ROW);
-        let Some(place) = here.into_iter().chain(there).min() else { break };
+        let here = rows.get(at).map(|(order, row)| (*order, row & ROW));
+        let there = updates.get(update).map(|(order, update)| (*order, update.place & ROW));
+        let Some((order, place)) = here.into_iter().chain(there).min() else { break };
         let start = at;
-        while at < rows.len() && rows[at] & ROW == place {
+        while at < rows.len() && rows[at].1 & ROW == place {
             at += 1;
         }
         let minute = minutes[(place >> 48) as usize];
@@ -360,17 +345,22 @@ fn fold_rows<'a>(
         let row = &mut out.rows.row_mut(layout, out.keys.len());
         if at > start {
             let base = i64::from(minute) * MINUTE;
-            let same = &rows[start..at];
-            let (first, last) = same
-                .iter()
-                .map(|row| (row & 0xffff) as i64)
-                .fold((i64::MAX, 0), |(first, last), ms| (first.min(ms), last.max(ms)));
-            let millis = |row: &u64| i128::from(base + (row & 0xffff) as i64);
-            let sum = if sums_time { same.iter().map(millis).sum() } else { 0 };
-            layout.feed(row, same.len() as i64, base + first, base + last, sum);
+            let millis = |(_, row): &Placed| base + (row & 0xffff) as i64;
+            match &rows[start..at] {
+                // Most rows of a table with many keys.
+                [one] => layout.feed_one(row, millis(one)),
+                same => {
+                    let times = same.iter().map(millis);
+                    let (first, last) = times
+                        .clone()
+                        .fold((i64::MAX, i64::MIN), |(first, last), time| (first.min(time), last.max(time)));
+                    let sum = if sums_time { times.map(i128::from).sum() } else { 0 };
+                    layout.feed(row, same.len() as i64, first, last, sum);
+                }
+            }
         }
         let time = |place: u64| i64::from(minute) * MINUTE + (place & 0xffff) as i64;
-        while let Some(next) = updates.get(update).filter(|update| update.place & ROW == place) {
+        while let Some((_, next)) = updates.get(update).filter(|(_, update)| update.place & ROW == place) {
             layout.update(row, usize::from(next.cell), time(next.place), next.value);
             update += 1;
         }
@@ -380,6 +370,7 @@ fn fold_rows<'a>(
         }
         out.minutes.push(minute);
         out.keys.push((place >> 16) as u32);
+        out.groups.push(order as u32);
     }
 }
 

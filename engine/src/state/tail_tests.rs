@@ -31,10 +31,12 @@ proptest! {
     fn folds_like_one_by_one(events in prop::collection::vec((0..5u32, -400_000..400_000i64, any::<i64>(), 0..3u8), 0..200)) {
         let layout = layout();
         let mut tail = Tail::default();
-        let mut expected: BTreeMap<(i32, u32), Block> = BTreeMap::new();
+        // Keys of a group do not stand together as numbers.
+        let group = |key: u32| key % 3;
+        let mut expected: BTreeMap<(i32, u32, u32), Block> = BTreeMap::new();
         for (key, time, value, more) in events {
-            let block =
-                expected.entry((time.div_euclid(MINUTE) as i32, key)).or_insert_with(|| Block::neutral(&layout));
+            let place = (time.div_euclid(MINUTE) as i32, group(key), key);
+            let block = expected.entry(place).or_insert_with(|| Block::neutral(&layout));
             let row = &mut block.row_mut(&layout, 0);
             tail.push(key, time);
             layout.feed(row, 1, time, time, i128::from(time));
@@ -50,8 +52,9 @@ proptest! {
                 }
             }
         }
-        let folded = tail.folded(&layout);
-        let places: Vec<(i32, u32)> = folded.minutes.iter().copied().zip(folded.keys.iter().copied()).collect();
+        let folded = tail.folded(&layout, group);
+        let places = folded.minutes.iter().zip(&folded.groups).zip(&folded.keys);
+        let places: Vec<(i32, u32, u32)> = places.map(|((minute, group), key)| (*minute, *group, *key)).collect();
         prop_assert_eq!(places, expected.keys().copied().collect::<Vec<_>>());
         let found: Vec<_> = (0..folded.keys.len()).map(|n| bytes(&layout, &folded.rows, n)).collect();
         prop_assert_eq!(found, expected.values().map(|row| bytes(&layout, row, 0)).collect::<Vec<_>>());

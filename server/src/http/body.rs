@@ -1,10 +1,11 @@
 //! Reading a request's body: media type, size and time are judged before anything parses it.
 
 use super::problem::Problem;
-use axum::body::Body;
+use axum::BoxError;
 use axum::http::{HeaderMap, StatusCode, header};
-use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Body;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -22,24 +23,32 @@ const DRAIN_TIME: Duration = Duration::from_secs(1);
 
 /// Which of `accepted` the body says it is.
 pub(crate) fn media_type(headers: &HeaderMap, accepted: &'static [&'static str]) -> Result<&'static str, Problem> {
-    let stated = headers.get(header::CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()));
-    let essence = stated.as_deref().map(|stated| stated.split(';').next().unwrap_or_default().trim());
+    let stated = headers.get(header::CONTENT_TYPE);
     let unsupported = |detail| Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail);
     if let Some(encoding) = headers.get(header::CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
         return Err(unsupported(format!("Content-Encoding {encoding:?} is not read; send the body as it is")));
     }
-    let found = accepted.iter().find(|accepted| essence.is_some_and(|essence| essence.eq_ignore_ascii_case(accepted)));
+    let essence = stated.and_then(|stated| stated.to_str().ok()?.split(';').next()).map_or("", str::trim);
+    let found = accepted.iter().find(|accepted| essence.eq_ignore_ascii_case(accepted));
     found.copied().ok_or_else(|| {
         let wanted = accepted.join(" or ");
-        unsupported(match essence {
-            Some(essence) => format!("Content-Type is {essence:?}; send {wanted}"),
+        unsupported(match stated {
+            Some(stated) => format!("Content-Type is {stated:?}; send {wanted}"),
             None => format!("there is no Content-Type; send {wanted}"),
         })
     })
 }
 
 /// The whole body, if it is at most `most` bytes and arrives within `limit`.
-pub(crate) async fn read(headers: &HeaderMap, body: Body, most: usize, limit: Duration) -> Result<Bytes, Problem> {
+pub(crate) async fn read<B: Body<Data = Bytes> + Unpin>(
+    headers: &HeaderMap,
+    mut body: B,
+    most: usize,
+    limit: Duration,
+) -> Result<Bytes, Problem>
+where
+    B::Error: Into<BoxError>,
+{
     let too_large = || {
         let detail = format!("the body has more than {most} bytes");
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", detail).closing()
@@ -52,14 +61,13 @@ pub(crate) async fn read(headers: &HeaderMap, body: Body, most: usize, limit: Du
         }
         return Err(too_large());
     }
-    let mut body = body;
-    match timeout(limit, Limited::new(&mut body, most).collect()).await {
-        Ok(Ok(whole)) => Ok(whole.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+    match timeout(limit, whole(&mut body, most)).await {
+        Ok(Ok(whole)) => Ok(whole),
+        Ok(Err(Cut::TooLarge)) => {
             drain(body).await;
             Err(too_large())
         }
-        Ok(Err(_)) => {
+        Ok(Err(Cut::Broken)) => {
             Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_body", "the body is not sent as its head says")
                 .closing())
         }
@@ -70,7 +78,40 @@ pub(crate) async fn read(headers: &HeaderMap, body: Body, most: usize, limit: Du
     }
 }
 
-async fn drain(body: Body) {
+/// Why a body was not read to its end.
+enum Cut {
+    TooLarge,
+    Broken,
+}
+
+/// Nearly every body comes in one piece, and is that piece.
+async fn whole<B: Body<Data = Bytes> + Unpin>(body: &mut B, most: usize) -> Result<Bytes, Cut> {
+    let (mut first, mut joined) = (Bytes::new(), BytesMut::new());
+    while let Some(frame) = body.frame().await {
+        // Trailers say nothing here.
+        let Ok(piece) = frame.map_err(|_| Cut::Broken)?.into_data() else { continue };
+        if first.len().max(joined.len()) + piece.len() > most {
+            return Err(Cut::TooLarge);
+        }
+        if first.is_empty() {
+            first = piece;
+        } else {
+            if joined.is_empty() {
+                joined.extend_from_slice(&first);
+            }
+            joined.extend_from_slice(&piece);
+        }
+        if body.is_end_stream() {
+            break;
+        }
+    }
+    Ok(if joined.is_empty() { first } else { joined.freeze() })
+}
+
+async fn drain<B: Body<Data = Bytes>>(body: B)
+where
+    B::Error: Into<BoxError>,
+{
     // Whatever comes of it, the answer is the refusal.
     let _ = timeout(DRAIN_TIME, Limited::new(body, DRAINED).collect()).await;
 }

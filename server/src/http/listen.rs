@@ -4,9 +4,8 @@
 //! read. Serves HTTP/1.1 in clear on loopback only; authentication and TLS are a reverse proxy's in this version.
 
 use super::connection::{Connection, Guarded, Places, Untimed};
+use super::routes::Routes;
 use super::{App, Parts, Phase, wrap};
-use axum::Router;
-use axum::body::Body;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -106,7 +105,7 @@ impl Bound {
     /// 1001, all within [`super::Limits::drain`].
     pub async fn serve(self, parts: Parts, stop: impl Future<Output = ()>) -> Drained {
         let app = App::new(parts);
-        let router = app.router();
+        let routes = Routes::new(&app);
         let places = Places::new(&app.limits);
         let mut stop = pin!(stop);
         loop {
@@ -117,7 +116,7 @@ impl Bound {
                     Ok((stream, peer)) => match places.take(peer.ip()) {
                         Some(place) => {
                             let connection = Connection::new(place);
-                            tokio::spawn(serve(stream, connection, Arc::clone(&app), router.clone(), app.phase.subscribe()));
+                            tokio::spawn(serve(stream, connection, Arc::clone(&app), routes.clone(), app.phase.subscribe()));
                         }
                         None => refuse(&stream),
                     },
@@ -154,7 +153,7 @@ async fn serve(
     stream: TcpStream,
     connection: Arc<Connection>,
     app: Arc<App>,
-    router: Router,
+    routes: Routes,
     mut phase: watch::Receiver<Phase>,
 ) {
     // Answers are written whole; waiting to fill a packet only delays them.
@@ -162,12 +161,8 @@ async fn serve(
     let io = TokioIo::new(Guarded::new(stream, Arc::clone(&connection), &app.limits));
     let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| {
         connection.begin();
-        let mut request = request.map(Body::new);
-        request.extensions_mut().insert(Arc::clone(&connection));
-        let answer = wrap::wrap(request, router.clone());
-        let connection = Arc::clone(&connection);
-        async move {
-            let answer = answer.await;
+        async {
+            let answer = wrap::wrap(request, &routes, Some(&connection)).await;
             connection.end();
             Ok::<_, Infallible>(answer)
         }
@@ -184,6 +179,7 @@ async fn serve(
     );
     loop {
         tokio::select! {
+            biased;
             outcome = served.as_mut() => {
                 if let Err(error) = outcome {
                     tracing::debug!(%error, "a connection ended");

@@ -1,17 +1,21 @@
 //! Metrics over HTTP: the list, one descriptor, an evaluation.
 //!
-//! What the engine has ready is answered on the spot. Other evaluations run on blocking threads, so many at once and no
-//! more; those that wait for a position have places of their own, so that they never keep others from being answered.
+//! What was answered before and still holds is said again; what the engine has ready is answered on the spot. Other
+//! evaluations run on blocking threads, so many at once and no more; those that wait for a position have places of their
+//! own, so that they never keep others from being answered.
 
+use super::answer::Envelope;
 use super::descriptor::{Descriptor, RejectedText};
 use super::problem::Problem;
 use super::question::{self, Asked};
-use super::{App, answer, body, decorate};
-use axum::Json;
+use super::{App, body, decorate};
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Request, State};
-use axum::http::{StatusCode, header};
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{BoxError, Json};
+use bytes::Bytes;
+use hyper::body::Body;
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Instant;
@@ -44,24 +48,44 @@ pub(crate) async fn one(
     }
 }
 
-pub(crate) async fn evaluate(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
-    let (parts, body) = request.into_parts();
-    body::media_type(&parts.headers, &["application/json"])?;
-    let body = body::read(&parts.headers, body, body::ORDINARY, app.limits.body).await?;
-    let Asked { question, params_text, names } = question::parse(&body)?;
+pub(crate) async fn evaluate<B: Body<Data = Bytes> + Unpin>(
+    app: &App,
+    headers: &HeaderMap,
+    body: B,
+) -> Result<Response, Problem>
+where
+    B::Error: Into<BoxError>,
+{
+    body::media_type(headers, &["application/json"])?;
+    let body = body::read(headers, body, body::ORDINARY, app.limits.body).await?;
     let started = Instant::now();
+    let text = match app.replies.again(&body, started) {
+        Some(text) => text,
+        // Apart, for its size: moving it about costs more than the line above.
+        None => Box::pin(answered(app, &body, started)).await?,
+    };
+    let mut response = Response::new(text.into());
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(response)
+}
+
+async fn answered(app: &App, body: &Bytes, started: Instant) -> Result<String, Problem> {
+    let Asked { question, params_text, names } = question::parse(body)?;
     let ready = if body.len() <= SHORT { app.core.ready_answer(&question) } else { None };
     let (question, mut evaluated) = match ready {
         Some(answer) => (question, answer?),
-        None => run(&app, question).await?,
+        None => run(app, question).await?,
     };
     let mut warnings = std::mem::take(&mut evaluated.warnings);
     let plan = app.plans.of(&question.name, &evaluated.result_schema);
-    let decorated = decorate::decorate(&app, &plan, &evaluated.result, names, &mut warnings).await;
+    let decorated = decorate::decorate(app, &plan, &evaluated.result, names, &mut warnings).await;
     let result = decorated.as_deref().unwrap_or(&evaluated.result);
-    let took = started.elapsed().as_micros();
-    let text = answer::envelope(&question.name, &params_text, result, &evaluated, &warnings, took);
-    Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
+    let envelope = Envelope::new(&question.name, &params_text, result, &evaluated, &warnings);
+    let text = envelope.text(evaluated.as_of, started.elapsed());
+    if let (Some(again), None) = (evaluated.again, decorated) {
+        app.replies.keep(body, again, envelope);
+    }
+    Ok(text)
 }
 
 async fn run(app: &App, question: Question) -> Result<(Question, Evaluated), Problem> {

@@ -20,6 +20,8 @@ mod metrics;
 mod problem;
 mod question;
 mod raw;
+mod replies;
+mod routes;
 mod stored;
 mod time;
 mod versions;
@@ -34,9 +36,6 @@ pub use listen::{Bound, Drained, ListenError, Server};
 pub use stored::stored_rows;
 
 use crate::catalogue::Catalogue;
-use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::routing::get;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
@@ -146,6 +145,7 @@ struct App {
     render: Render,
     limits: Limits,
     plans: marks::Plans,
+    replies: replies::Replies,
     evaluations: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
     appends: Arc<Semaphore>,
@@ -164,6 +164,7 @@ impl App {
             catalogue,
             render,
             plans: marks::Plans::default(),
+            replies: replies::Replies::default(),
             evaluations: permits(limits.evaluations),
             waiting: permits(limits.evaluations),
             appends: permits(limits.appends),
@@ -173,37 +174,5 @@ impl App {
             phase: watch::channel(Phase::Serving).0,
             limits,
         })
-    }
-
-    fn router(self: &Arc<App>) -> Router {
-        let one = get(catalogue::product);
-        let all = get(catalogue::products);
-        Router::new()
-            .route("/api/users", get(catalogue::users))
-            .route("/api/users/{id}", get(catalogue::user))
-            .route("/api/product", all.clone())
-            .route("/api/products", all)
-            .route("/api/product/{id}", one.clone())
-            .route("/api/products/{id}", one)
-            .route("/api/metrics", get(metrics::list).post(metrics::evaluate))
-            .route("/api/metrics/{name}", get(metrics::one))
-            .route("/api/metrics/{name}/versions", get(versions::list))
-            .route("/api/internal/metrics/{name}/{order}", axum::routing::post(versions::order))
-            .route("/api/dead-letters", get(dead_letters::list))
-            .route("/api/internal/events", get(audit::events))
-            .route("/api/internal/log", get(audit::log))
-            .route("/api/internal/state/{metric}", get(audit::state))
-            .route("/api/internal/tables", get(stored::tables))
-            .route("/api/internal/stored", get(stored::metrics))
-            .route("/api/internal/stored/{metric}/{table}/{key}", get(stored::rows))
-            .route("/api/events", axum::routing::post(events::append))
-            .route("/ws", get(ws::upgrade))
-            .route("/livez", get(health::live))
-            .route("/readyz", get(health::ready))
-            .route("/metrics", get(health::metrics))
-            .fallback(wrap::not_found)
-            .method_not_allowed_fallback(wrap::method_not_allowed)
-            .layer(DefaultBodyLimit::disable())
-            .with_state(Arc::clone(self))
     }
 }

@@ -1,13 +1,18 @@
 //! What every request passes through: its id, its errors written out, headers that browsers heed, panics caught.
 
+use super::connection::Connection;
 use super::problem::Problem;
-use axum::Router;
+use super::routes::Routes;
+use axum::BoxError;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
+use bytes::Bytes;
 use futures_util::FutureExt;
+use hyper::body::Body;
 use std::panic::AssertUnwindSafe;
-use tower::Service;
+use std::sync::Arc;
+use uuid::{NoContext, Timestamp};
 
 /// Longest target of a request, in bytes.
 const LONGEST_TARGET: usize = 4 * 1024;
@@ -22,7 +27,11 @@ const HEADERS: [(HeaderName, HeaderValue); 3] = [
 ];
 
 /// Around the router rather than a layer in it, which would box every request once more.
-pub(crate) async fn wrap(request: Request, mut router: Router) -> Response {
+pub(crate) async fn wrap<B>(request: Request<B>, routes: &Routes, connection: Option<&Arc<Connection>>) -> Response
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BoxError>,
+{
     let id = request_id(request.headers());
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     let mut response = if target > LONGEST_TARGET {
@@ -30,8 +39,8 @@ pub(crate) async fn wrap(request: Request, mut router: Router) -> Response {
         respond(Problem::new(StatusCode::URI_TOO_LONG, "uri_too_long", detail))
     } else {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        match AssertUnwindSafe(async { router.call(request).await }).catch_unwind().await {
-            Ok(Ok(response)) => response,
+        match AssertUnwindSafe(routes.answer(request, connection)).catch_unwind().await {
+            Ok(response) => response,
             Err(panic) => {
                 let reason = reason(&*panic);
                 tracing::error!(%method, path, reason, request_id = ?id, "a request handler panicked");
@@ -70,7 +79,7 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
     };
     headers.get(REQUEST_ID).filter(fits).cloned().unwrap_or_else(|| {
         let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
-        let text = uuid::Uuid::now_v7().hyphenated().encode_lower(&mut text);
+        let text = uuid::Uuid::new_v7(Timestamp::now(NoContext)).hyphenated().encode_lower(&mut text);
         HeaderValue::from_str(text).unwrap_or_else(|_| unreachable!("a UUID is ASCII"))
     })
 }

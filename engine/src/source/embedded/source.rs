@@ -9,8 +9,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Bytes read ahead of a partition at a time.
-const READ_AHEAD: usize = 512 << 10;
+/// Bytes read ahead of a partition at a time: about a batch of the lane's, so that none is left over for a small one, and little enough
+/// to stay in the processor's cache until it is decoded.
+const READ_AHEAD: usize = 384 << 10;
 
 /// How often age is looked at while nothing is appended.
 const RETAIN_EVERY: Duration = Duration::from_secs(60);

@@ -68,11 +68,8 @@ impl TableState {
 
     /// Folds a tail; its rows by pane.
     fn build(&self, tail: &Tail, keys: &Keyspace) -> Built {
-        let mut folded = tail.folded(&self.layout);
+        let folded = tail.folded(&self.layout, |key| keys.group(key));
         let mut runs = Vec::new();
-        let groups: Vec<u32> = folded.keys.iter().map(|key| keys.group(*key)).collect();
-        // The order of runs; and what lies together is also found together while frames are written.
-        folded.order_by(&groups, &self.layout);
         let mut from = if self.has_panes() { 0 } else { folded.keys.len() };
         while from < folded.keys.len() {
             let minute = folded.minutes[from];
@@ -80,7 +77,7 @@ impl TableState {
             // Minutes come in order, so those of one pane stand together.
             let same = |other: i32| other == minute || self.floors.pane(i64::from(other)) == pane;
             let to = from + folded.minutes[from..].iter().take_while(|minute| same(**minute)).count();
-            let place_of = |n: usize| place(keys.group(folded.keys[n]), folded.keys[n]);
+            let place_of = |n: usize| place(folded.groups[n], folded.keys[n]);
             let run = if pane.0 == Some(Pane::Minute) {
                 let rows = (from..to).map(|n| (place_of(n), folded.rows.row(&self.layout, n)));
                 Run::build(&self.layout, start(pane), rows)

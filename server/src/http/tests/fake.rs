@@ -2,6 +2,7 @@
 
 use crate::catalogue::embedded::Embedded;
 use crate::catalogue::{Catalogue, Cost, Product, User};
+use crate::http::routes::Routes;
 use crate::http::wrap;
 use crate::http::{App, Bound, Core, Drained, Limits, Parts, Records, Server};
 use axum::body::Body;
@@ -81,6 +82,7 @@ pub(super) fn evaluated(result: &str, schema: Value) -> Evaluated {
         version: "1.0.0".into(),
         history: History { complete: true, from: Some(1_767_225_660_000) },
         warnings: Vec::new(),
+        again: None,
     }
 }
 
@@ -238,7 +240,7 @@ impl Core for Fake {
 pub(super) struct World {
     pub(super) fake: Arc<Fake>,
     parts: Option<Parts>,
-    router: axum::Router,
+    routes: Routes,
     _folder: tempfile::TempDir,
 }
 
@@ -292,12 +294,12 @@ impl World {
             render: Arc::new(|| "tally_up 1\n".to_owned()),
             limits: limits.clone(),
         };
-        let (router, parts) = (App::new(parts()).router(), parts());
-        World { router, parts: Some(parts), fake, _folder: folder }
+        let (routes, parts) = (Routes::new(&App::new(parts())), parts());
+        World { routes, parts: Some(parts), fake, _folder: folder }
     }
 
     pub(super) async fn send(&self, request: Request<Body>) -> Answer {
-        let response = wrap::wrap(request, self.router.clone()).await;
+        let response = wrap::wrap(request, &self.routes, None).await;
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         Answer { status: parts.status, headers: parts.headers, text: String::from_utf8(bytes.to_vec()).unwrap() }

@@ -4,9 +4,11 @@ use super::fake::{World, evaluated};
 use crate::http::Limits;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::time::Duration;
-use tally_engine::engine::{Check, DeadLetter, MetricState, Refusals};
+use tally_engine::engine::{Again, Check, DeadLetter, EvaluateError, Evaluated, MetricState, Refusals};
 
 #[tokio::test]
 async fn an_answer_is_the_contract_to_the_letter() {
@@ -40,6 +42,61 @@ async fn what_the_engine_has_ready_is_answered_on_the_spot() {
     assert_eq!(world.ask(asked).await.json()["result"]["total"], json!(11));
     let long = format!("{{\"name\":\"a\",\"params\":{{\"x\":\"{}\"}}}}", "x".repeat(4_096));
     assert_eq!(world.post("/api/metrics", long).await.status, 503, "a long question goes the long way");
+}
+
+/// An answer of which `holds` says how long it may be given again.
+fn lasting(result: &str, schema: Value, holds: &Arc<Mutex<Option<i64>>>) -> Evaluated {
+    let holds = Arc::clone(holds);
+    Evaluated { again: Some(Again::new(move || *holds.lock())), ..evaluated(result, schema) }
+}
+
+#[tokio::test]
+async fn an_equal_body_gets_the_reply_again_with_its_own_times_for_as_long_as_it_holds() {
+    let world = World::new(Limits::default()).await;
+    let holds = Arc::new(Mutex::new(Some(1_767_225_601_000)));
+    let of_answers = Arc::clone(&holds);
+    world.fake.answers(move |_| Ok(lasting("{\"total\":11}", json!({}), &of_answers)));
+    let asked = || world.fake.asked.lock().len();
+    let body = r#"{"name":"a","params":{"limit": 1}}"#;
+    let (first, again) = (world.post("/api/metrics", body).await, world.post("/api/metrics", body).await);
+    assert_eq!(asked(), 1, "the engine is not asked twice");
+    let untimed = |text: &str, as_of: &str| {
+        let (before, after) = text.split_once("\"took_us\":").unwrap();
+        assert!(before.contains(as_of), "{text}");
+        (before.replace(as_of, ""), after.trim_start_matches(|c: char| c.is_ascii_digit()).to_owned())
+    };
+    let (one, other) = ("2026-01-01T00:00:00.000Z", "2026-01-01T00:00:01.000Z");
+    assert_eq!(untimed(&first.text, one), untimed(&again.text, other));
+    assert_eq!((again.status, again.header("content-type")), (first.status, "application/json"));
+    assert_ne!(again.header("request-id"), first.header("request-id"));
+
+    world.post("/api/metrics", r#"{"name":"a","params":{"limit":1}}"#).await;
+    assert_eq!(asked(), 2, "a body with other bytes is read");
+    *holds.lock() = None;
+    world.fake.answers(|_| Ok(evaluated("{\"total\":12}", json!({}))));
+    assert_eq!(world.post("/api/metrics", body).await.json()["result"]["total"], 12);
+    *holds.lock() = Some(0);
+    world.fake.answers(|_| Err(EvaluateError::Quarantined("it failed".into())));
+    let last = world.post("/api/metrics", r#"{"name":"a","params":{"limit":  1}}"#).await;
+    assert_eq!(last.status, 503, "what was never answered is not known");
+}
+
+#[tokio::test]
+async fn what_the_catalogue_had_a_part_in_is_made_anew() {
+    let world = World::new(Limits::default()).await;
+    let holds = Arc::new(Mutex::new(Some(0)));
+    let schema = json!({"properties": {"user_id": {"x-tally-id": "user"}}});
+    world.fake.answers(move |_| Ok(lasting("{\"user_id\":1}", schema.clone(), &holds)));
+    let asked = || world.fake.asked.lock().len();
+    for _ in 0..2 {
+        let answer = world.ask(json!({"name": "a", "expand": ["names"]})).await.json();
+        assert_eq!(answer["result"], json!({"user_id": 1, "name": "Ada"}));
+    }
+    assert_eq!(asked(), 2);
+    for _ in 0..2 {
+        assert_eq!(world.ask(json!({"name": "a"})).await.json()["result"], json!({"user_id": 1}));
+    }
+    assert_eq!(asked(), 3, "unasked it has none");
 }
 
 #[tokio::test]

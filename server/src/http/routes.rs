@@ -1,0 +1,91 @@
+//! Which request is answered by what.
+
+use super::connection::Connection;
+use super::problem::Problem;
+use super::{App, audit, catalogue, dead_letters, events, health, metrics, stored, versions, wrap, ws};
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::Method;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{BoxError, Router};
+use bytes::Bytes;
+use hyper::body::Body as HttpBody;
+use std::sync::Arc;
+use tower::Service;
+
+/// Where metrics are asked.
+const METRICS: &str = "/api/metrics";
+
+/// All routes, by which a connection has its requests answered.
+#[derive(Clone)]
+pub(crate) struct Routes {
+    app: Arc<App>,
+    router: Router,
+}
+
+impl Routes {
+    pub(crate) fn new(app: &Arc<App>) -> Routes {
+        Routes { app: Arc::clone(app), router: router(app) }
+    }
+
+    /// Answers a request that came on a connection.
+    pub(crate) async fn answer<B>(&self, request: Request<B>, connection: Option<&Arc<Connection>>) -> Response
+    where
+        B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
+        // What is asked most goes past the router, whose boxes would cost more than an answer that is known already.
+        if request.method() == Method::POST && request.uri().path() == METRICS {
+            let (parts, body) = request.into_parts();
+            return metrics::evaluate(&self.app, &parts.headers, body).await.into_response();
+        }
+        let mut request = request.map(Body::new);
+        if let Some(connection) = connection {
+            request.extensions_mut().insert(Arc::clone(connection));
+        }
+        // Apart, for its size: it would make every request's future as large.
+        match Box::pin(self.router.clone().call(request)).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+}
+
+fn router(app: &Arc<App>) -> Router {
+    let one = get(catalogue::product);
+    let all = get(catalogue::products);
+    Router::new()
+        .route("/api/users", get(catalogue::users))
+        .route("/api/users/{id}", get(catalogue::user))
+        .route("/api/product", all.clone())
+        .route("/api/products", all)
+        .route("/api/product/{id}", one.clone())
+        .route("/api/products/{id}", one)
+        .route(METRICS, get(metrics::list).post(evaluate))
+        .route("/api/metrics/{name}", get(metrics::one))
+        .route("/api/metrics/{name}/versions", get(versions::list))
+        .route("/api/internal/metrics/{name}/{order}", post(versions::order))
+        .route("/api/dead-letters", get(dead_letters::list))
+        .route("/api/internal/events", get(audit::events))
+        .route("/api/internal/log", get(audit::log))
+        .route("/api/internal/state/{metric}", get(audit::state))
+        .route("/api/internal/tables", get(stored::tables))
+        .route("/api/internal/stored", get(stored::metrics))
+        .route("/api/internal/stored/{metric}/{table}/{key}", get(stored::rows))
+        .route("/api/events", post(events::append))
+        .route("/ws", get(ws::upgrade))
+        .route("/livez", get(health::live))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .fallback(wrap::not_found)
+        .method_not_allowed_fallback(wrap::method_not_allowed)
+        .layer(DefaultBodyLimit::disable())
+        .with_state(Arc::clone(app))
+}
+
+/// Not reached but for the router's sake, which tells what methods there are.
+async fn evaluate(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    metrics::evaluate(&app, &parts.headers, body).await
+}
