@@ -274,6 +274,7 @@ fn a_metric_with_too_many_cells_counts_some_together_and_what_it_shows_is_exact(
     assert_eq!(shown(client, &end, 20_400), kept, "read from the store");
     let end = client.post_all(&of_many(20_400, 21_400)).unwrap();
     shown(client, &end, 21_400);
+    home.succeed(&["verify", "products_popularity", "--url", &tally.url()]).unwrap();
     tally.stop().unwrap();
 
     // What counts together stays together, however many it may hold now; the others go on.
