@@ -278,6 +278,7 @@ fn a_metric_with_too_many_cells_counts_some_together_and_what_it_shows_is_exact(
     assert!(!stored["rows"].as_array().unwrap().is_empty(), "it lies in more buckets than one: {stored}");
     let end = client.post_all(&of_many(20_400, 21_400)).unwrap();
     shown(client, &end, 21_400);
+    home.succeed(&["verify", "products_popularity", "--url", &tally.url()]).unwrap();
     tally.stop().unwrap();
 
     // What counts together stays together, however many it may hold now; the others go on.

@@ -45,7 +45,8 @@ pub(super) struct Difference {
 }
 
 impl Table {
-    pub(super) fn compare(self) -> Compared {
+    pub(super) fn compare(mut self) -> Compared {
+        self.fold();
         let Table { description, rows, counted_again, uncertain, begun_with, .. } = self;
         let foreign = description.is_foreign();
         let plugins = description.cells.iter().filter(|cell| foreign || !cell.is_recounted());

@@ -256,6 +256,46 @@ fn rows_of_computed_keys_are_named_and_not_compared() {
     assert_eq!(table.compare(), expected, "never called equal: named");
 }
 
+/// Products by type with a count, a set and a first time, of which the state keeps product 1 alone.
+fn limited(found: &[(Value, &str, i128)]) -> Compared {
+    let cells = json!([{"name": "n", "merge": "sum", "from": "one"}, {"name": "first", "merge": "min", "from": "event_time"},
+        {"name": "users", "merge": "distinct", "from": {"column": "user_id"}}]);
+    let description = json!({"name": "t", "key": ["product_id", "event_type"], "group": 1, "cells": cells});
+    let mut table = Table::new(serde_json::from_value(description).unwrap(), BTreeMap::new());
+    for (product, kind) in [(1, "view"), (1, "buy"), (2, "view"), (3, "view"), (3, "view"), (3, "buy")] {
+        let of = Event { product: Some(json!(product)), ..event(Some(json!(product)), kind, 10 - product) };
+        table.count(&of, true);
+    }
+    for (product, kind, count) in found {
+        let of = |ids: &[u64]| {
+            let (mut set, mut bytes) = (tally_plugin::sketch::Distinct::default(), Vec::new());
+            ids.iter().for_each(|id| set.add(tally_plugin::sketch::hash_id(*id)));
+            set.write(&mut bytes);
+            Some(Found::Sketch(bytes))
+        };
+        let (first, users) = match (product == 1, *kind) {
+            (true, _) => (9, of(&[1])),
+            (false, "view") => (7, of(&[2, 3])),
+            _ => (7, of(&[3])),
+        };
+        let cells = vec![Some(Found::Number(*count)), Some(Found::Number(first)), users];
+        table.find(vec![product.clone(), json!(kind)], cells).unwrap();
+    }
+    table.compare()
+}
+
+#[test]
+fn keys_that_count_together_are_compared_together() {
+    let other = || json!("__other__");
+    let compared = limited(&[(json!(1), "view", 1), (json!(1), "buy", 1), (other(), "view", 3), (other(), "buy", 1)]);
+    assert_eq!(compared, Compared { in_log: 6, counted: 6, ..Compared::default() });
+    // One event too many among the others; a row that a kept product lacks.
+    let compared = limited(&[(json!(1), "view", 1), (other(), "view", 4), (other(), "buy", 1)]);
+    assert_eq!((compared.missing, compared.double, compared.counted), (1, 1, 6));
+    let keys: Vec<&Value> = compared.differences.iter().map(|d| &d.key[0].1).collect();
+    assert!(keys.contains(&&other()) && keys.contains(&&json!(1)) && keys.len() == 4, "{keys:?}");
+}
+
 #[test]
 fn only_the_first_differences_are_named_and_all_are_counted() {
     let mut table = table(json!([{"name": "n", "merge": "sum", "from": "one"}]));

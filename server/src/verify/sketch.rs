@@ -39,6 +39,11 @@ fn rank(hash: u64, bits: u32) -> u8 {
     ((hash << (64 - bits)).leading_zeros().min(bits) + 1) as u8
 }
 
+/// A hash that has this place and rank: it stands for all of them.
+fn standing(place: u32, rank: u8) -> u64 {
+    u64::from(place) << 38 | 1 << 38 >> rank
+}
+
 impl Set {
     pub(super) fn add(&mut self, value: &Scalar) {
         self.put(hash(value));
@@ -51,9 +56,7 @@ impl Set {
                 *place = rank(hash, 38).max(*place);
                 if places.len() > PLACES {
                     let mut many = Set::Many(vec![0; REGISTERS]);
-                    // A hash that has this place and rank stands for all of them.
-                    let hash = |(place, rank): (&u32, &u8)| u64::from(*place) << 38 | 1 << 38 >> *rank;
-                    places.iter().map(hash).for_each(|hash| many.put(hash));
+                    places.iter().for_each(|(place, rank)| many.put(standing(*place, *rank)));
                     *self = many;
                 }
             }
@@ -61,6 +64,21 @@ impl Set {
                 let register = &mut registers[(hash >> 50) as usize];
                 *register = rank(hash, 50).max(*register);
             }
+        }
+    }
+
+    /// The values of both.
+    pub(super) fn merge(&mut self, mut other: Set) {
+        // The larger form takes in the smaller.
+        if matches!(self, Set::Few(_)) && matches!(other, Set::Many(_)) {
+            std::mem::swap(self, &mut other);
+        }
+        match (self, other) {
+            (own, Set::Few(places)) => places.iter().for_each(|(place, rank)| own.put(standing(*place, *rank))),
+            (Set::Many(own), Set::Many(other)) => {
+                own.iter_mut().zip(other).for_each(|(own, rank)| *own = rank.max(*own))
+            }
+            (Set::Few(_), Set::Many(_)) => {}
         }
     }
 
@@ -86,6 +104,11 @@ impl Spread {
         if let Some(bucket) = bucket(value) {
             *self.0.entry(bucket).or_insert(0) += 1;
         }
+    }
+
+    /// The values of both.
+    pub(super) fn merge(&mut self, other: Spread) {
+        other.0.into_iter().for_each(|(bucket, count)| *self.0.entry(bucket).or_insert(0) += count);
     }
 
     /// As it is stored: the difference of each bucket to the one before, and how many.

@@ -5,7 +5,10 @@ use super::record::Event;
 use super::sketch::{Last, Set, Spread};
 use serde::Deserialize;
 use serde_json::Value;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// What keys that are counted together are called.
+const OTHER: &str = "__other__";
 
 /// A cell as it comes.
 #[derive(Debug)]
@@ -32,6 +35,9 @@ pub(super) type Cells = Box<[Option<Held>]>;
 pub(super) struct Description {
     pub(super) name: String,
     pub(super) key: Vec<Column>,
+    /// How many leading columns are kept or counted with others together; 0: all.
+    #[serde(default)]
+    pub(super) group: usize,
     /// Event types that count; empty: all.
     #[serde(default)]
     pub(super) only: Vec<String>,
@@ -140,6 +146,22 @@ impl Held {
         }
     }
 
+    /// What two cells that merge so hold together.
+    fn merge(own: &mut Option<Held>, merge: Merge, other: Option<Held>) {
+        let Some(other) = other else { return };
+        let Some(held) = own else {
+            *own = Some(other);
+            return;
+        };
+        match (held, other) {
+            (Held::Set(set), Held::Set(other)) => set.merge(*other),
+            (Held::Spread(spread), Held::Spread(other)) => spread.merge(*other),
+            (Held::Last(last), Held::Last(other)) => *last = other.max(last.clone()),
+            (Held::Number(_), Held::Number(other)) => Held::add(own, merge, &Scalar::Whole(other), 0),
+            _ => {}
+        }
+    }
+
     /// A number where JSON has room for it, else a text.
     pub(super) fn shown(&self) -> Value {
         match self {
@@ -214,7 +236,7 @@ impl Table {
             Scalar::Id(id) => Some(id.into()),
             Scalar::Text(text) => {
                 // The event type of those that are not listed; of a property it is reserved.
-                let reserved = matches!(column, Column::Property(_)) && text == "__other__";
+                let reserved = matches!(column, Column::Property(_)) && text == OTHER;
                 (!reserved).then(|| text.into())
             }
             // An integer that can be an id is one.
@@ -285,6 +307,43 @@ impl Table {
         match place(row).replace(cells) {
             None => Ok(()),
             Some(_) => Err(format!("a row of {name} came twice")),
+        }
+    }
+
+    /// Where the state counts keys together (`overflow = "other"`), does so with what it should hold: groups of which it shows
+    /// nothing belong there. Which groups it keeps is its own choice; what each holds, and all the others together, is not.
+    pub(super) fn fold(&mut self) {
+        let Description { key: columns, group, cells, .. } = &self.description;
+        let group = if *group == 0 { columns.len() } else { *group };
+        let of = |key: &str| serde_json::from_str::<Vec<Value>>(key).unwrap_or_default();
+        let is_kind = |column: &Column| *column == Column::EventType;
+        let is_other = |key: &[Value]| key.iter().zip(columns).any(|(id, column)| !is_kind(column) && id == OTHER);
+        let (mut kept, mut folds) = (HashSet::new(), false);
+        for (key, _) in self.rows.iter().filter(|(_, row)| row.found.is_some()) {
+            let key = of(key);
+            match is_other(&key) {
+                true => folds = true,
+                false => drop(kept.insert(Value::from(&key[..group.min(key.len())]).to_string())),
+            }
+        }
+        if !folds {
+            return;
+        }
+        let goes = |key: &str| {
+            let key = of(key);
+            !is_other(&key) && !kept.contains(&Value::from(&key[..group.min(key.len())]).to_string())
+        };
+        let gone: Vec<String> = self.rows.keys().filter(|key| goes(key)).cloned().collect();
+        for key in gone {
+            let Some(Row { expected: Some(held), uncertain, .. }) = self.rows.remove(&key) else { continue };
+            let id = |(id, column): (Value, &Column)| if is_kind(column) { id } else { OTHER.into() };
+            let other: Vec<Value> = of(&key).into_iter().zip(columns).map(id).collect();
+            let row = self.rows.entry(Value::Array(other).to_string()).or_default();
+            row.uncertain += uncertain;
+            let together = row.expected.get_or_insert_with(|| vec![None; cells.len()].into());
+            for ((own, cell), held) in together.iter_mut().zip(cells).zip(held) {
+                Held::merge(own, cell.merge, held);
+            }
         }
     }
 

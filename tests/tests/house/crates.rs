@@ -78,10 +78,7 @@ fn the_engine_knows_no_http_and_no_sql() {
 
 #[test]
 fn the_server_knows_no_log_and_no_store() {
-    none(without(
-        "server",
-        &["rdkafka", "rdkafka-sys", "redis", "rustls", "fjall", "redb", "abi-stable", "libloading"],
-    ));
+    none(without("server", &["rdkafka", "rdkafka-sys", "redis", "fjall", "redb", "abi-stable", "libloading"]));
 }
 
 /// A moment at which a test may end the process is in no binary that is shipped, and every one is tried.
