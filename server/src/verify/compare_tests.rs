@@ -304,25 +304,3 @@ fn only_the_first_differences_are_named_and_all_are_counted() {
     assert_eq!((compared.double, compared.differences.len()), (100, NAMED));
     assert_eq!((&compared.differences[0].key[0].1, &compared.differences[19].key[0].1), (&json!(100), &json!(119)));
 }
-
-/// Three users, of whom one stands for itself; `wrong` more of a type that the others have.
-fn together(wrong: i128) -> Compared {
-    let mut table = table(json!([{"name": "n", "merge": "sum", "from": "one"}]));
-    find(&mut table, json!("a"), "buy", &[Some(1)]);
-    find(&mut table, json!("__other__"), "view", &[Some(3 + wrong)]);
-    table.find(vec![json!("__other__"), json!("__other__")], numbers(&[Some(1)])).unwrap();
-    for (user, kind) in
-        [(json!("a"), "buy"), (json!("b"), "view"), (json!(7), "view"), (json!("b"), "view"), (json!(7), "buy")]
-    {
-        table.count(&event(Some(user), kind, 1), true);
-    }
-    table.compare()
-}
-
-#[test]
-fn keys_that_count_together_must_add_up() {
-    let equal = Compared { in_log: 5, counted: 5, ..Compared::default() };
-    assert_eq!(together(0), equal);
-    assert_eq!(together(-1), Compared { counted: 4, missing: 1, differences: together(-1).differences, ..equal });
-    assert_eq!(named(&together(-1)), [(json!("__other__"), "n", Some(3), Some(2))]);
-}

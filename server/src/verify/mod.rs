@@ -16,7 +16,6 @@ mod report;
 mod sketch;
 mod table;
 mod time;
-mod together;
 
 pub(crate) use report::Outcome;
 
@@ -209,8 +208,7 @@ impl Metric {
                 self.table(row.table)?.find(row.key, row.cells)
             }
         };
-        engine.state(&name, take).await?;
-        if self.tables.iter().any(Table::was_narrowed) { Err(anew(&name)) } else { Ok(()) }
+        engine.state(&name, take).await
     }
 
     /// The second state must be a later one of the first.

@@ -195,8 +195,6 @@ pub(super) struct Table {
     pub(super) uncertain: u64,
     /// What the first cell that counts held before the first update that is counted again.
     pub(super) begun_with: i128,
-    /// Whether some keys were found to count together.
-    pub(super) together: bool,
     /// Where in an event's list the properties are, by name.
     places: BTreeMap<String, usize>,
 }
@@ -217,8 +215,7 @@ impl Description {
 impl Table {
     /// `places`: where in an event's list the properties are, by name.
     pub(super) fn new(description: Description, places: BTreeMap<String, usize>) -> Table {
-        let (counted_again, uncertain, begun_with, together) = (0, 0, 0, false);
-        Table { description, rows: HashMap::new(), counted_again, uncertain, begun_with, together, places }
+        Table { description, rows: HashMap::new(), counted_again: 0, uncertain: 0, begun_with: 0, places }
     }
 
     /// The key of an event; `None`: it does not count here.
@@ -228,7 +225,7 @@ impl Table {
             return None;
         }
         let key: Option<Vec<Value>> = key.iter().map(|column| self.key_value(column, event)).collect();
-        key.map(|key| self.counts_under(key))
+        key.map(|key| Value::Array(key).to_string())
     }
 
     fn key_value(&self, column: &Column, event: &Event) -> Option<Value> {
@@ -282,7 +279,6 @@ impl Table {
     /// # Errors
     /// As `begin`.
     pub(super) fn find(&mut self, key: Vec<Value>, cells: Vec<Option<Found>>) -> Result<(), String> {
-        self.together |= self.is_together(&key);
         self.put(key, cells, |row| &mut row.found)
     }
 
