@@ -206,6 +206,10 @@ fn full_buckets(store: &dyn Store) {
     let last = read(store, &r, 0, None).1.remove(0);
     assert_eq!(store.compact(&compaction(&r, life, 0, &last, b"small")).unwrap(), CompactAnswer::Done);
     assert!(applied(&one(store, next)));
+    // A frame beyond the limit: a bucket that holds little takes it, since nothing could make room for it.
+    assert!(applied(&one(store, step(&r, life, 2, 3, &[(2, &[3; 40])]))));
+    assert!(applied(&one(store, step(&r, life, 3, 4, &[(2, &[4; 3 * MAX_BUCKET_BYTES as usize])]))));
+    assert_eq!(one(store, step(&r, life, 4, 5, &[(2, b"b")])), CommitAnswer::Full(at(2)));
 }
 
 fn read_split(store: &dyn Store, r: &RevisionId, bucket: u32, last: Option<(FrameId, u64)>) -> BucketRead {
@@ -412,7 +416,7 @@ pub fn model(world: &mut dyn World, seed: u64, steps: u32) {
                     assert_eq!(answer, CommitAnswer::OtherLife(model.life), "step {n}");
                 } else if from != right || base != record {
                     assert_eq!(answer, CommitAnswer::Mismatch([(partition, right)].into()), "step {n}");
-                } else if length + bytes.len() as u64 + frame > limit {
+                } else if length + bytes.len() as u64 + frame > limit && length * 4 > limit {
                     assert_eq!(answer, CommitAnswer::Full(at(bucket)), "step {n}");
                     model.life = Some(store.create(revision, b"").unwrap());
                     (model.progress, model.buckets) = Default::default();

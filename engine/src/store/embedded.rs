@@ -35,7 +35,7 @@ impl From<DatabaseError> for StoreError {
 
 impl EmbeddedStore {
     /// Opens the state in `database`. `max_bucket_bytes`: a commit that would bring a bucket (snapshot and tail) above it
-    /// is answered [`CommitAnswer::Full`].
+    /// is answered [`CommitAnswer::Full`], if the bucket holds more than a quarter of that.
     ///
     /// # Errors
     /// [`StoreError::Corrupt`] when it holds what cannot be read, [`StoreError::Unavailable`] when the database fails.
@@ -90,9 +90,9 @@ impl EmbeddedStore {
                 return CommitAnswer::Layout(*bucket);
             }
             let sizes = revision.buckets.get(bucket).copied().unwrap_or_default();
-            let full = sizes.snapshot + sizes.tail + frame.len() as u64 > self.max_bucket_bytes;
-            // One frame always fits: compaction could make no room for it.
-            if full && sizes.sequence > 0 {
+            let (held, most) = (sizes.snapshot + sizes.tail, self.max_bucket_bytes);
+            // One that holds little takes any frame: neither a compaction nor a split would make room for it.
+            if held + frame.len() as u64 > most && held * 4 > most {
                 return CommitAnswer::Full(*bucket);
             }
         }

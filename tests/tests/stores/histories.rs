@@ -129,9 +129,9 @@ fn what_is_looked_at_before_the_first_write_is_missed() {
     let redis = Redis::start(&[]).unwrap();
     let checks = [
         ("elseif type(length) == 'table' then", "elseif false then"),
-        ("elseif length + #ARGV[first + i] + 16 > limit then", "elseif false then"),
+        ("elseif length + #ARGV[first + i] + 16 > limit and length * 4 > limit then", "elseif false then"),
     ];
-    let frames: [(u32, &[u8]); 3] = [(0, b"a"), (1, b"b"), (2, b"c")];
+    let frames: [(u32, &[u8]); 3] = [(0, &[1; 200]), (1, b"b"), (2, b"c")];
     let history = |without: &[(&str, &str)]| {
         let mut link = redis.connect().unwrap();
         let () = redis::cmd("FLUSHALL").query(&mut link).unwrap();

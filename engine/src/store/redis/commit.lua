@@ -32,7 +32,8 @@ for i = 1, touched do
     fresh[#fresh + 1] = name
   elseif type(length) == 'table' then
     return {'FOREIGN', i}
-  elseif length + #ARGV[first + i] + 16 > limit then
+  -- One that holds little takes any frame: neither a compaction nor a split would make room for it.
+  elseif length + #ARGV[first + i] + 16 > limit and length * 4 > limit then
     return {'FULL', i}
   end
 end
