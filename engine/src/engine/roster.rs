@@ -140,7 +140,7 @@ impl Served {
             description: self.description.clone(),
             config: plugin.config().clone(),
             state,
-            notice: limited.map(|limited| format!("keys_limited: {limited}")),
+            notice: limited.map(|_| "keys_limited: some keys count together under __other__".into()),
             since,
             history,
             cost,

@@ -303,18 +303,22 @@ impl Counting {
         let mut counted = self.view.write();
         let counted = &mut *counted;
         let metrics = &self.metrics;
-        let of = |no: &RevisionNo| metrics.iter().find(|metric| metric.no == *no).map(|metric| metric.id);
-        counted.state.begin_for(&self.batch, due.iter().filter_map(|(no, _)| of(no)));
-        let nothing = Made::default();
+        let mut counting: Vec<(&Metric, u64)> = Vec::with_capacity(due.len());
         for (no, from) in due {
-            let Some(metric) = self.metrics.iter().find(|metric| metric.no == *no) else { continue };
-            // It was so when it was loaded: it stands where it stopped, or is made smaller.
+            let Some(metric) = metrics.iter().find(|metric| metric.no == *no) else { continue };
+            // It was so when it was loaded, or may hold less since: it stands where it stopped, or is made smaller before keys
+            // are resolved.
             let (folded, over) = metric.bound(&mut counted.state, &mut self.unstored);
             counted.metrics[metric.id.0].version += u64::from(folded);
-            if let Some(why) = over {
-                applied.before.push(Event::Quarantined(*no, why));
-                continue;
+            match over {
+                Some(why) => applied.before.push(Event::Quarantined(*no, why)),
+                None => counting.push((metric, *from)),
             }
+        }
+        counted.state.begin_for(&self.batch, counting.iter().map(|(metric, _)| metric.id));
+        let nothing = Made::default();
+        for (metric, from) in counting {
+            let no = &metric.no;
             let begun = Instant::now();
             let made = made.iter().find(|(of, _)| of == no).map_or(&nothing, |(_, made)| made);
             if counted.state.must_seal(metric.id, partition, self.batch.len()) {
@@ -325,10 +329,10 @@ impl Counting {
             if !metric.plugin.description().computed.is_empty() {
                 counted.state.compute(metric.id, &self.batch, &made.computed);
             }
-            let rows = counted.state.apply_without(metric.id, &self.batch, *from, &made.updates, &made.skip);
+            let rows = counted.state.apply_without(metric.id, &self.batch, from, &made.updates, &made.skip);
             point("count.one_metric");
             let place = &mut counted.metrics[metric.id.0];
-            place.advance(partition, *from, self.batch.to);
+            place.advance(partition, from, self.batch.to);
             place.version += 1;
             place.events += self.batch.len() as u64;
             place.spent_ns += (begun.elapsed() + made.spent).as_nanos() as u64;
@@ -338,7 +342,7 @@ impl Counting {
             } else if let (_, Some(why)) = metric.bound(&mut counted.state, &mut self.unstored) {
                 applied.stopped.push((*no, why));
             }
-            applied.counts.push(Count { revision: *no, rows, watermark: self.batch.watermark(*from, &made.skip) });
+            applied.counts.push(Count { revision: *no, rows, watermark: self.batch.watermark(from, &made.skip) });
         }
         applied
     }
