@@ -20,6 +20,13 @@ pub fn cpu_of(process: &str) -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
+/// CPU time of the calling thread, user and kernel: for parts that are short.
+#[must_use]
+pub fn cpu_of_thread() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
+}
+
 /// As a number.
 #[must_use]
 pub fn nanos(time: Duration) -> u64 {

@@ -293,7 +293,7 @@ impl Layout {
     }
 
     /// Appends the row; times are written relative to `base`, the start of the row's pane, to be short.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn write(&self, row: Row<'_>, base: i64, out: &mut Vec<u8>) {
         for (n, (kind, fed)) in self.cells.iter().enumerate() {
             let word = self.starts[n];

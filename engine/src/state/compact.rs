@@ -120,7 +120,7 @@ impl Content {
 
     /// A snapshot of rows that are in order.
     fn write(&self, layout: &Layout, order: &[u32], header: Header) -> Vec<u8> {
-        let mut writer = FrameWriter::new();
+        let mut writer = FrameWriter::default();
         let mut numbers: HashMap<u64, u64> = HashMap::new();
         let mut row = Block::neutral(layout);
         let mut at = 0;

@@ -49,7 +49,8 @@ pub(crate) struct Header {
     pub(crate) floors: Option<Floors>,
 }
 
-/// Writes one frame.
+/// Writes frames, one after the other.
+#[derive(Default)]
 pub(crate) struct FrameWriter {
     texts: Vec<u8>,
     text_count: u64,
@@ -59,10 +60,6 @@ pub(crate) struct FrameWriter {
 }
 
 impl FrameWriter {
-    pub(crate) fn new() -> FrameWriter {
-        FrameWriter { texts: Vec::new(), text_count: 0, panes: Vec::new(), open: None, open_rows: Vec::new() }
-    }
-
     /// Adds a text; its number in this frame.
     pub(crate) fn text(&mut self, text: &[u8]) -> u64 {
         varint::put(&mut self.texts, text.len() as u64);
@@ -104,8 +101,8 @@ impl FrameWriter {
         }
     }
 
-    /// The frame's bytes.
-    pub(crate) fn finish(mut self, header: Header) -> Vec<u8> {
+    /// The frame's bytes; the next one begins.
+    pub(crate) fn finish(&mut self, header: Header) -> Vec<u8> {
         self.close_pane();
         let mut count = Vec::new();
         varint::put(&mut count, self.text_count);
@@ -129,6 +126,9 @@ impl FrameWriter {
         out.extend(crc.finalize().to_le_bytes());
         out.extend(floors);
         payload.into_iter().for_each(|part| out.extend_from_slice(part));
+        self.texts.clear();
+        self.text_count = 0;
+        self.panes.clear();
         out
     }
 }
@@ -281,7 +281,7 @@ mod tests {
     type Row = (PaneId, Vec<KeyValue>, Vec<i64>);
 
     fn write(texts: &[Vec<u8>], rows: &[Row], header: Header) -> Vec<u8> {
-        let mut writer = FrameWriter::new();
+        let mut writer = FrameWriter::default();
         for text in texts {
             writer.text(text);
         }

@@ -11,7 +11,7 @@ use std::hash::{BuildHasher, Hasher};
 /// Searches made together: what they load stays well within the first-level cache.
 pub(crate) const GROUP: usize = 32;
 
-/// Numbers by 32 bits of hash: open addressing with linear probing over a power of two, at most ¾ full.
+/// Numbers by 32 bits of hash: open addressing with linear probing over a power of two, at most ⅘ full.
 pub(crate) struct Index {
     /// The hash in the upper half, the number and one in the lower; 0: empty.
     slots: Vec<u64>,
@@ -53,7 +53,7 @@ impl Index {
     /// Adds a number below `u32::MAX` that is not there.
     #[inline]
     pub(crate) fn insert(&mut self, hash: u32, number: u32) {
-        if self.used * 4 >= self.slots.len() * 3 {
+        if self.used * 5 >= self.slots.len() * 4 {
             self.grow();
         }
         self.used += 1;

@@ -1,21 +1,20 @@
-//! One metric's tables: applying batches, sealing into frames, loading from frames.
+//! One metric's tables: applying batches, sealing them, loading from frames.
+
+mod write;
+
+pub(super) use write::Writing;
 
 use super::CellUpdate;
 use super::block::Block;
-use super::buckets::{Buckets, splits};
+use super::buckets::Buckets;
 use super::floors::Floors;
-use super::frame::{FrameError, FrameReader, FrameWriter, Header, KeyValue};
-use super::index::GROUP;
+use super::frame::{FrameError, FrameReader, KeyValue};
 use super::keyspace::{Keyspace, NONE};
 use super::source::{Feed, Sources};
 use super::table::{self, Built, TableState};
-use super::tail::Folded;
 use super::texts::Texts;
-use super::threshold::Threshold;
-use crate::event::{EventBatch, TEXT_BIT};
-use parking_lot::Mutex;
+use crate::event::EventBatch;
 use std::collections::BTreeSet;
-use std::hint::black_box;
 use std::ops::Range;
 use std::sync::Arc;
 use tally_plugin::description::Table;
@@ -171,37 +170,6 @@ impl MetricState {
         Sealed { tables: tables.map(|(table, sealing)| table.sealed(partition, sealing)).collect() }
     }
 
-    pub(super) fn frames(
-        &self,
-        sealed: &[&Sealed],
-        keyspaces: &[Keyspace],
-        texts: &Texts,
-        written: &Mutex<Vec<Written>>,
-    ) -> Vec<SealedFrame> {
-        let mut frames = Vec::new();
-        let mut numbers = FrameTexts::default();
-        for (n, (table, buckets)) in self.tables.iter().zip(&self.buckets).enumerate() {
-            let (number, threshold) = (n as u16, keyspaces[table.keyspace].threshold());
-            let parts: Vec<Arc<Built>> = sealed.iter().filter_map(|sealed| sealed.tables.get(n)).cloned().collect();
-            let mut written = written.lock();
-            let known = written.iter().position(|known| known.number == number);
-            if let Some(known) =
-                known.map(|at| &written[at]).filter(|known| known.of(&parts, (table, threshold), buckets))
-            {
-                frames.extend_from_slice(&known.frames);
-                continue;
-            }
-            let mut fresh = Vec::new();
-            let folded: Vec<_> = parts.iter().map(|part| (&part.folded, &keyspaces[part.keyspace])).collect();
-            write_frames((number, buckets), (table, threshold), &folded, texts, &mut numbers, &mut fresh);
-            frames.extend_from_slice(&fresh);
-            known.map(|at| written.swap_remove(at));
-            let (floors, buckets) = (*table.floors(), buckets.clone());
-            written.push(Written { number, parts, floors, threshold, buckets, frames: fresh });
-        }
-        frames
-    }
-
     pub(super) fn load(
         &mut self,
         table: usize,
@@ -286,99 +254,5 @@ impl MetricState {
     pub(super) fn size(&self) -> (u64, u64) {
         let cells = self.tables.iter().map(|table| (table.len() * table.layout.len()) as u64).sum();
         (cells, self.tables.iter().map(|table| table.memory() as u64).sum())
-    }
-}
-
-/// The frames last written for the table of a number: a table that counts alike has the same.
-pub(super) struct Written {
-    number: u16,
-    parts: Vec<Arc<Built>>,
-    floors: Floors,
-    threshold: Threshold,
-    buckets: Arc<Buckets>,
-    frames: Vec<SealedFrame>,
-}
-
-impl Written {
-    /// Whether they are what `table` would write of these parts. Parts are shared by tables of one keyspace and layout only.
-    fn of(&self, parts: &[Arc<Built>], (table, threshold): (&TableState, Threshold), buckets: &Arc<Buckets>) -> bool {
-        let same = self.parts.len() == parts.len() && self.parts.iter().zip(parts).all(|(a, b)| Arc::ptr_eq(a, b));
-        let laid_out = Arc::ptr_eq(&self.buckets, buckets) || self.buckets == *buckets;
-        let alike = self.floors == *table.floors() && self.threshold == threshold;
-        same && laid_out && alike && !parts.is_empty()
-    }
-}
-
-/// Number of each text in the frame under way, by the text's number of this process.
-#[derive(Default)]
-struct FrameTexts {
-    frame: u32,
-    numbers: Vec<(u32, u32)>,
-}
-
-impl FrameTexts {
-    fn next_frame(&mut self, texts: usize) {
-        self.frame += 1;
-        self.numbers.resize(texts, (0, 0));
-    }
-
-    #[inline]
-    fn number(&mut self, number: u64, texts: &Texts, writer: &mut FrameWriter) -> u64 {
-        let (frame, in_frame) = &mut self.numbers[(number & !TEXT_BIT) as usize];
-        if *frame != self.frame {
-            *frame = self.frame;
-            *in_frame = writer.text(texts.text(number)) as u32;
-        }
-        u64::from(*in_frame)
-    }
-}
-
-fn write_frames(
-    (number, buckets): (u16, &Buckets),
-    (table, threshold): (&TableState, Threshold),
-    parts: &[(&Folded, &Keyspace)],
-    texts: &Texts,
-    numbers: &mut FrameTexts,
-    out: &mut Vec<SealedFrame>,
-) {
-    let has_panes = !table.description.tiers.is_empty();
-    let all: usize = parts.iter().map(|(folded, _)| folded.keys.len()).sum();
-    let share = all / buckets.leaves().len().max(1);
-    let mut rows_of: Vec<Vec<(u32, u32)>> = buckets.leaves().iter().map(|_| Vec::with_capacity(share)).collect();
-    for (part, (folded, keys)) in parts.iter().enumerate() {
-        for (row, group) in folded.groups.iter().enumerate() {
-            rows_of[buckets.place(keys.bucket_hash(*group))].push((part as u32, row as u32));
-        }
-    }
-    let mut updates: u64 = parts.iter().map(|(folded, _)| folded.updates).sum();
-    for (&bucket, rows) in buckets.leaves().iter().zip(&rows_of).filter(|(_, rows)| !rows.is_empty()) {
-        let mut writer = FrameWriter::new();
-        numbers.next_frame(texts.len());
-        let key = |&(part, row): &(u32, u32)| {
-            let (folded, keys) = parts[part as usize];
-            keys.key(folded.keys[row as usize])
-        };
-        for group in rows.chunks(GROUP) {
-            // Keys lie anywhere: loaded first, so that their cache misses overlap.
-            black_box(group.iter().filter_map(|at| key(at).first()).fold(0, |all, first| all ^ first));
-            for at @ &(part, row) in group {
-                let ((folded, _), row) = (parts[part as usize], row as usize);
-                let pane = if has_panes { table.floors().pane(i64::from(folded.minutes[row])) } else { (None, 0) };
-                writer.row(pane);
-                for &value in key(at) {
-                    if value & TEXT_BIT == 0 {
-                        writer.key(false, value);
-                    } else {
-                        let in_frame = numbers.number(value, texts, &mut writer);
-                        writer.key(true, in_frame);
-                    }
-                }
-                writer.cells(&table.layout, folded.rows.row(&table.layout, row));
-            }
-        }
-        // The first frame of a commit accounts for all of its updates: only the sum over all buckets is ever compared.
-        let rows = std::mem::take(&mut updates);
-        let header = Header { table: number, bucket, layout: splits(bucket), rows, threshold, floors: None };
-        out.push(SealedFrame { table: number, bucket, bytes: writer.finish(header) });
     }
 }

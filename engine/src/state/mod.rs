@@ -92,8 +92,7 @@ pub struct State {
     /// Whether the current batch is resolved for each of them.
     wanted: Vec<bool>,
     kept: fold::Kept,
-    /// By number of the table; as many as a metric has tables.
-    written: Mutex<Vec<metric::Written>>,
+    writing: Mutex<metric::Writing>,
     tails_only: bool,
 }
 
@@ -249,7 +248,7 @@ impl State {
 
     /// What was sealed, as frames: at most one per bucket.
     pub fn frames(&self, metric: MetricId, sealed: &[&Sealed]) -> Vec<SealedFrame> {
-        self.metrics[metric.0].frames(sealed, &self.keyspaces, &self.texts, &self.written)
+        self.metrics[metric.0].frames(sealed, (&self.keyspaces, &self.metrics), &self.texts, &self.writing)
     }
 
     /// From now on frames of a metric are written for the layout in which these buckets (table, bucket) hold something.

@@ -4,9 +4,10 @@
 //! holds the minute's code (16 bits), the key (32) and the millisecond in the minute (16); a sort by the first two brings
 //! equal keys of a minute together.
 
-use super::block::Block;
-use super::cells::Layout;
-use super::radix;
+mod fold;
+
+pub(crate) use fold::Folded;
+
 use std::collections::HashMap;
 use tally_plugin::sketch::Given;
 
@@ -73,25 +74,6 @@ pub(crate) type Valued<'a> = (u32, i32, usize, Given<'a>);
 
 /// An update: key, minute, millisecond in the minute, cell, value.
 pub(crate) type Updated = (u32, i32, i64, usize, i128);
-
-/// The place without the millisecond.
-const ROW: u64 = !0xffff;
-
-/// A noted event: minute and group, which come first in the order of folded rows, and its word.
-type Placed = (u64, u64);
-
-/// A folded tail: rows in order of (minute, group, key), each once. It is that of runs, and what lies together in it is also
-/// found together while frames are written.
-#[derive(Default)]
-pub(crate) struct Folded {
-    pub(crate) minutes: Vec<i32>,
-    pub(crate) keys: Vec<u32>,
-    /// The group of each key.
-    pub(crate) groups: Vec<u32>,
-    pub(crate) rows: Block,
-    /// Updates counted before folding.
-    pub(crate) updates: u64,
-}
 
 impl Tail {
     pub(crate) fn len(&self) -> usize {
@@ -218,31 +200,6 @@ impl Tail {
             && before.rows == now.rows
     }
 
-    /// Everything, folded; `group`: that of a key.
-    pub(crate) fn folded(&self, layout: &Layout, group: impl Fn(u32) -> u32) -> Folded {
-        let (minutes, codes) = self.in_order_of_time();
-        let settled = |place: u64| place & 0x0000_ffff_ffff_ffff | u64::from(codes[(place >> 48) as usize]) << 48;
-        let order = |place: u64| place >> 48 << 32 | u64::from(group((place >> 16) as u32));
-        let placed = |row: &u64| (order(settled(*row)), settled(*row));
-        let mut rows: Vec<Placed> = self.now.rows.iter().map(placed).collect();
-        let updated =
-            |update: &Update| (order(settled(update.place)), Update { place: settled(update.place), ..*update });
-        let mut updates: Vec<(u64, Update)> = self.now.updates.iter().map(updated).collect();
-        let mut values: Vec<Value> = self.now.values.iter().map(|v| Value { place: settled(v.place), ..*v }).collect();
-        // The bits that groups and minutes really have, one above the other.
-        let group_bits = radix::bits(rows.iter().fold(0, |all, (order, _)| all | order & 0xffff_ffff));
-        let bits = group_bits + radix::bits(minutes.len() as u64);
-        radix::sort(&mut rows, bits, |(order, _)| order >> 32 << group_bits | order & 0xffff_ffff);
-        // Few events, or few keys, are of one group and minute.
-        rows.chunk_by_mut(|a, b| a.0 == b.0).for_each(|same| same.sort_unstable_by_key(|(_, row)| row & ROW));
-        updates.sort_by_key(|(order, update)| (*order, update.place));
-        values.sort_by_key(|value| (order(value.place), value.place));
-        let mut folded = Folded { updates: self.len() as u64, ..Folded::default() };
-        let given = |value: &Value| self.now.given(value, i64::from(minutes[(value.place >> 48) as usize]) * MINUTE);
-        fold_rows(layout, &minutes, &rows, &updates, &values, &given, &mut folded);
-        folded
-    }
-
     /// Begins anew after a seal.
     pub(crate) fn clear(&mut self) {
         std::mem::swap(&mut self.now, &mut self.before);
@@ -254,17 +211,6 @@ impl Tail {
         self.codes.clear();
         self.last = None;
         self.seals += 1;
-    }
-
-    /// The minutes in order, and the new code of each old one.
-    fn in_order_of_time(&self) -> (Vec<i32>, Vec<u16>) {
-        let mut order: Vec<u16> = (0..self.now.minutes.len()).map(|code| code as u16).collect();
-        order.sort_by_key(|code| self.now.minutes[usize::from(*code)]);
-        let mut codes = vec![0; order.len()];
-        for (new, old) in order.iter().enumerate() {
-            codes[usize::from(*old)] = new as u16;
-        }
-        (order.iter().map(|code| self.now.minutes[usize::from(*code)]).collect(), codes)
     }
 
     /// Bytes in memory, about.
@@ -311,66 +257,6 @@ impl Rows {
     fn memory(&self) -> usize {
         let values = self.values.capacity() * size_of::<Value>() + self.bytes.capacity();
         self.rows.capacity() * 8 + self.updates.capacity() * size_of::<Update>() + values
-    }
-}
-
-/// `rows`, `updates` and `values` (each of an event that is in `rows`) in order of minute, group and key; codes of minutes as in
-/// `minutes`.
-fn fold_rows<'a>(
-    layout: &Layout,
-    minutes: &[i32],
-    rows: &[Placed],
-    updates: &[(u64, Update)],
-    values: &[Value],
-    given: &dyn Fn(&Value) -> Given<'a>,
-    out: &mut Folded,
-) {
-    let sums_time = layout.reads_time();
-    let distinct = rows.chunk_by(|(_, a), (_, b)| a >> 16 == b >> 16).count();
-    out.rows = Block::with_capacity(layout, distinct);
-    out.minutes.reserve(distinct);
-    out.keys.reserve(distinct);
-    out.groups.reserve(distinct);
-    let (mut at, mut update, mut value) = (0, 0, 0);
-    while at < rows.len() || update < updates.len() {
-        let here = rows.get(at).map(|(order, row)| (*order, row & ROW));
-        let there = updates.get(update).map(|(order, update)| (*order, update.place & ROW));
-        let Some((order, place)) = here.into_iter().chain(there).min() else { break };
-        let start = at;
-        while at < rows.len() && rows[at].1 & ROW == place {
-            at += 1;
-        }
-        let minute = minutes[(place >> 48) as usize];
-        out.rows.push_neutral(layout);
-        let row = &mut out.rows.row_mut(layout, out.keys.len());
-        if at > start {
-            let base = i64::from(minute) * MINUTE;
-            let millis = |(_, row): &Placed| base + (row & 0xffff) as i64;
-            match &rows[start..at] {
-                // Most rows of a table with many keys.
-                [one] => layout.feed_one(row, millis(one)),
-                same => {
-                    let times = same.iter().map(millis);
-                    let (first, last) = times
-                        .clone()
-                        .fold((i64::MAX, i64::MIN), |(first, last), time| (first.min(time), last.max(time)));
-                    let sum = if sums_time { times.map(i128::from).sum() } else { 0 };
-                    layout.feed(row, same.len() as i64, first, last, sum);
-                }
-            }
-        }
-        let time = |place: u64| i64::from(minute) * MINUTE + (place & 0xffff) as i64;
-        while let Some((_, next)) = updates.get(update).filter(|(_, update)| update.place & ROW == place) {
-            layout.update(row, usize::from(next.cell), time(next.place), next.value);
-            update += 1;
-        }
-        while let Some(next) = values.get(value).filter(|value| value.place & ROW == place) {
-            layout.give(row, usize::from(next.cell), &given(next));
-            value += 1;
-        }
-        out.minutes.push(minute);
-        out.keys.push((place >> 16) as u32);
-        out.groups.push(order as u32);
     }
 }
 

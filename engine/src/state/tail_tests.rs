@@ -1,6 +1,8 @@
 //! A tail folds like its events one by one.
 
 use super::*;
+use crate::state::block::Block;
+use crate::state::cells::Layout;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use tally_plugin::description::{Cell, From, Key, Merge};

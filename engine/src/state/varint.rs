@@ -1,7 +1,7 @@
 //! Numbers as few bytes: LEB128 for 64 and 128 bits, zigzag for signs. Reading never panics on any bytes.
 
 /// Appends `value`, 1–10 bytes.
-#[inline]
+#[inline(always)]
 pub(crate) fn put(out: &mut Vec<u8>, mut value: u64) {
     // Short ones at once: most numbers are.
     if value < 0x80 {

@@ -45,11 +45,14 @@ impl TableState {
 
     /// What this table last sealed of a partition, if that is what `table` has in `tail`.
     fn built_alike(&self, table: &TableState, partition: u32, tail: &Tail) -> Option<Arc<Built>> {
-        let alike =
-            self.keyspace == table.keyspace && self.layout == table.layout && self.has_panes() == table.has_panes();
-        let built = self.built.get(&partition).filter(|_| alike)?.upgrade()?;
+        let built = self.built.get(&partition).filter(|_| self.counts_like(table))?.upgrade()?;
         let same = built.floors == Some(table.floors) && self.tails.get(&partition)?.sealed_what_is_in(tail);
         same.then_some(built)
+    }
+
+    /// Whether what both tables fold of the same events is the same.
+    pub(crate) fn counts_like(&self, table: &TableState) -> bool {
+        self.keyspace == table.keyspace && self.layout == table.layout && self.has_panes() == table.has_panes()
     }
 
     fn has_panes(&self) -> bool {

@@ -15,9 +15,16 @@ pub(super) struct Entry {
     pub(super) snapshot: u64,
     /// What is added to a place in the string for the logical one.
     pub(super) shift: i64,
+    /// How long the bucket was when the index was asked for it; 0: it was not.
+    pub(super) looked: u64,
 }
 
 impl Entry {
+    /// Of a bucket that begins with a snapshot of `length` bytes, whose last frame ends at the logical place `end`.
+    pub(super) fn new(length: u64, end: u64) -> Entry {
+        Entry { snapshot: length, shift: end.wrapping_sub(length) as i64, looked: 0 }
+    }
+
     /// Where in the string a frame ends; `None`: before anything that can stand there.
     pub(super) fn place(self, end: u64) -> Option<u64> {
         let place = i128::from(end) - i128::from(self.shift);

@@ -121,7 +121,7 @@ pub(super) fn split_entry(value: &[u8]) -> Option<(FrameId, u64)> {
 /// What the index says of a bucket.
 pub(super) fn index_entry(value: &[u8]) -> Option<Entry> {
     let at = value.iter().position(|byte| *byte == b' ')?;
-    Some(Entry { snapshot: number(&value[..at])?, shift: number(&value[at + 1..])? })
+    Some(Entry { snapshot: number(&value[..at])?, shift: number(&value[at + 1..])?, looked: 0 })
 }
 
 /// Numbers with a space between them.

@@ -43,7 +43,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const LOOKS: usize = 16;
 
 /// A bucket whose tail is believed to have this many bytes, and those of its snapshot, is looked up: another engine may have
-/// compacted it.
+/// compacted it. Again when it is shorter than it was then, or a quarter of this longer.
 const LOOK_AGAIN: u64 = 64 << 10;
 
 /// How long the newest frames of a bucket that was split are kept, milliseconds: a reader looks more often.
@@ -156,7 +156,10 @@ impl RedisStore {
     /// up now stays as it is: the commit has been applied.
     fn part(&self, revision: &RevisionId, keys: &RevisionKeys, sizes: &mut [BucketSize]) {
         let mut entries = self.hints.of(revision, sizes.iter().map(|size| size.bucket));
-        let due = |size: &BucketSize, entry: &Entry| size.tail >= entry.snapshot + entry.snapshot.max(LOOK_AGAIN);
+        let due = |size: &BucketSize, entry: &Entry| {
+            let known = size.tail.checked_sub(entry.looked).is_some_and(|since| since < LOOK_AGAIN / 4);
+            size.tail >= entry.snapshot + entry.snapshot.max(LOOK_AGAIN) && !known
+        };
         let doubtful: Vec<usize> =
             (0..sizes.len()).filter(|at| entries[*at].as_ref().is_none_or(|entry| due(&sizes[*at], entry))).collect();
         if !doubtful.is_empty() {
@@ -167,7 +170,8 @@ impl RedisStore {
             }
             let found = self.pool.read(&command).ok().and_then(array).unwrap_or_default();
             for (at, value) in doubtful.iter().zip(found) {
-                entries[*at] = bytes(value).and_then(|value| keys::index_entry(&value));
+                let entry = bytes(value).and_then(|value| keys::index_entry(&value));
+                entries[*at] = entry.map(|entry| Entry { looked: sizes[*at].tail, ..entry });
             }
             self.hints.set(revision, doubtful.iter().map(|at| (sizes[*at].bucket, entries[*at])));
         }
@@ -343,7 +347,7 @@ impl Store for RedisStore {
         let length = compaction.snapshot.len() as u64 + SNAPSHOT_OVERHEAD;
         let answer = answers::compacted(&self.pool.at, compaction, &keys, answer)?;
         if answer == CompactAnswer::Done {
-            let entry = Entry { snapshot: length, shift: end.wrapping_sub(length) as i64 };
+            let entry = Entry::new(length, end);
             self.hints.set(&compaction.revision, [(compaction.bucket, Some(entry))]);
         }
         Ok(answer)
@@ -372,10 +376,7 @@ impl Store for RedisStore {
         let answer = self.pool.calls(&self.scripts, &[call], false)?.pop().ok_or_else(|| strange(&self.pool.at))?;
         let answer = answers::split(&self.pool.at, &names, answer)?;
         if matches!(answer, SplitAnswer::Done(_)) {
-            let entry = |snapshot: &[u8]| {
-                let length = snapshot.len() as u64 + SNAPSHOT_OVERHEAD;
-                Entry { snapshot: length, shift: end.wrapping_sub(length) as i64 }
-            };
+            let entry = |snapshot: &[u8]| Entry::new(snapshot.len() as u64 + SNAPSHOT_OVERHEAD, end);
             let halves = split.halves.iter().map(|(bucket, snapshot)| (*bucket, Some(entry(snapshot))));
             self.hints.set(&split.revision, halves.chain([(split.bucket, None)]));
         }

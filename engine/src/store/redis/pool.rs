@@ -60,7 +60,8 @@ impl Link {
     /// In order, each answered on its own; an error of all: unknown what was done.
     fn commands(&mut self, commands: &[Cmd]) -> RedisResult<Vec<RedisResult<Value>>> {
         if let (Self::Single(link), [_, _, ..]) = (&mut *self, commands) {
-            let packed = commands.iter().flat_map(Cmd::get_packed_command).collect::<Vec<u8>>();
+            let mut packed = Vec::new();
+            commands.iter().for_each(|command| command.write_packed_command(&mut packed));
             let answers = link.req_packed_commands(&packed, 0, commands.len())?;
             return Ok(answers.into_iter().map(Value::extract_error).collect());
         }

@@ -167,7 +167,7 @@ impl Cursor {
         let read = frame::parse(&self.key, self.bucket, &piece, begins, rest == 0)?;
         if begins.is_none() && self.split.is_none() && !read.frames.is_empty() {
             let end = if read.snapshot > 0 { read.frames[0].end } else { 0 };
-            let entry = Entry { snapshot: read.snapshot, shift: end.wrapping_sub(read.snapshot) as i64 };
+            let entry = Entry::new(read.snapshot, end);
             if self.hint != Some(entry) {
                 return Err(corrupt(&self.key, "its snapshot is not the one that the index names"));
             }

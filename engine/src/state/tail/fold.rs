@@ -1,0 +1,153 @@
+//! How what was noted since a seal becomes rows: sorted by minute, group and key, and folded, each row once.
+
+use super::{MINUTE, Tail, Update, Value};
+use crate::state::block::Block;
+use crate::state::cells::Layout;
+use crate::state::radix;
+use tally_plugin::sketch::Given;
+
+/// A folded tail: rows in order of (minute, group, key), each once. It is that of runs, and what lies together in it is also
+/// found together while frames are written.
+#[derive(Default)]
+pub(crate) struct Folded {
+    pub(crate) minutes: Vec<i32>,
+    pub(crate) keys: Vec<u32>,
+    /// The group of each key.
+    pub(crate) groups: Vec<u32>,
+    pub(crate) rows: Block,
+    /// Updates counted before folding.
+    pub(crate) updates: u64,
+}
+
+/// The place without the millisecond.
+const ROW: u64 = !0xffff;
+
+/// A noted event beside its group: 12 bytes, as the sort moves each of them about.
+#[derive(Clone, Copy, Default)]
+struct Placed {
+    group: u32,
+    /// Its word, in halves.
+    high: u32,
+    low: u32,
+}
+
+impl Placed {
+    fn new(group: u32, row: u64) -> Placed {
+        Placed { group, high: (row >> 32) as u32, low: row as u32 }
+    }
+
+    #[inline]
+    fn row(&self) -> u64 {
+        u64::from(self.high) << 32 | u64::from(self.low)
+    }
+
+    /// Minute and group, which come first in the order of folded rows.
+    #[inline]
+    fn order(&self) -> u64 {
+        order(self.high >> 16, self.group)
+    }
+}
+
+#[inline]
+fn order(minute: u32, group: u32) -> u64 {
+    u64::from(minute) << 32 | u64::from(group)
+}
+
+impl Tail {
+    /// Everything, folded; `group`: that of a key.
+    pub(crate) fn folded(&self, layout: &Layout, group: impl Fn(u32) -> u32) -> Folded {
+        let (minutes, codes) = self.in_order_of_time();
+        let settled = |place: u64| place & 0x0000_ffff_ffff_ffff | u64::from(codes[(place >> 48) as usize]) << 48;
+        let order = |place: u64| order((place >> 48) as u32, group((place >> 16) as u32));
+        let placed = |row: &u64| Placed::new(group((row >> 16) as u32), settled(*row));
+        let mut rows: Vec<Placed> = self.now.rows.iter().map(placed).collect();
+        let updated =
+            |update: &Update| (order(settled(update.place)), Update { place: settled(update.place), ..*update });
+        let mut updates: Vec<(u64, Update)> = self.now.updates.iter().map(updated).collect();
+        let mut values: Vec<Value> = self.now.values.iter().map(|v| Value { place: settled(v.place), ..*v }).collect();
+        // The bits that groups and minutes really have, one above the other.
+        let group_bits = radix::bits(rows.iter().fold(0, |all, placed| all | u64::from(placed.group)));
+        let bits = group_bits + radix::bits(minutes.len() as u64);
+        radix::sort(&mut rows, bits, |placed| u64::from(placed.high >> 16) << group_bits | u64::from(placed.group));
+        // Few events, or few keys, are of one group and minute.
+        let same = |a: &Placed, b: &Placed| a.order() == b.order();
+        rows.chunk_by_mut(same).for_each(|same| same.sort_unstable_by_key(|placed| placed.row() & ROW));
+        updates.sort_by_key(|(order, update)| (*order, update.place));
+        values.sort_by_key(|value| (order(value.place), value.place));
+        let mut folded = Folded { updates: self.len() as u64, ..Folded::default() };
+        let given = |value: &Value| self.now.given(value, i64::from(minutes[(value.place >> 48) as usize]) * MINUTE);
+        fold_rows(layout, &minutes, &rows, &updates, &values, &given, &mut folded);
+        folded
+    }
+
+    /// The minutes in order, and the new code of each old one.
+    fn in_order_of_time(&self) -> (Vec<i32>, Vec<u16>) {
+        let mut order: Vec<u16> = (0..self.now.minutes.len()).map(|code| code as u16).collect();
+        order.sort_by_key(|code| self.now.minutes[usize::from(*code)]);
+        let mut codes = vec![0; order.len()];
+        for (new, old) in order.iter().enumerate() {
+            codes[usize::from(*old)] = new as u16;
+        }
+        (order.iter().map(|code| self.now.minutes[usize::from(*code)]).collect(), codes)
+    }
+}
+
+/// `rows`, `updates` and `values` (each of an event that is in `rows`) in order of minute, group and key; codes of minutes as in
+/// `minutes`.
+fn fold_rows<'a>(
+    layout: &Layout,
+    minutes: &[i32],
+    rows: &[Placed],
+    updates: &[(u64, Update)],
+    values: &[Value],
+    given: &dyn Fn(&Value) -> Given<'a>,
+    out: &mut Folded,
+) {
+    let sums_time = layout.reads_time();
+    let distinct = rows.chunk_by(|a, b| a.row() >> 16 == b.row() >> 16).count();
+    out.rows = Block::with_capacity(layout, distinct);
+    out.minutes.reserve(distinct);
+    out.keys.reserve(distinct);
+    out.groups.reserve(distinct);
+    let (mut at, mut update, mut value) = (0, 0, 0);
+    while at < rows.len() || update < updates.len() {
+        let here = rows.get(at).map(|placed| (placed.order(), placed.row() & ROW));
+        let there = updates.get(update).map(|(order, update)| (*order, update.place & ROW));
+        let Some((order, place)) = here.into_iter().chain(there).min() else { break };
+        let start = at;
+        while at < rows.len() && rows[at].row() & ROW == place {
+            at += 1;
+        }
+        let minute = minutes[(place >> 48) as usize];
+        out.rows.push_neutral(layout);
+        let row = &mut out.rows.row_mut(layout, out.keys.len());
+        if at > start {
+            let base = i64::from(minute) * MINUTE;
+            let millis = |placed: &Placed| base + i64::from(placed.low & 0xffff);
+            match &rows[start..at] {
+                // Most rows of a table with many keys.
+                [one] => layout.feed_one(row, millis(one)),
+                same => {
+                    let times = same.iter().map(millis);
+                    let (first, last) = times
+                        .clone()
+                        .fold((i64::MAX, i64::MIN), |(first, last), time| (first.min(time), last.max(time)));
+                    let sum = if sums_time { times.map(i128::from).sum() } else { 0 };
+                    layout.feed(row, same.len() as i64, first, last, sum);
+                }
+            }
+        }
+        let time = |place: u64| i64::from(minute) * MINUTE + (place & 0xffff) as i64;
+        while let Some((_, next)) = updates.get(update).filter(|(_, update)| update.place & ROW == place) {
+            layout.update(row, usize::from(next.cell), time(next.place), next.value);
+            update += 1;
+        }
+        while let Some(next) = values.get(value).filter(|value| value.place & ROW == place) {
+            layout.give(row, usize::from(next.cell), &given(next));
+            value += 1;
+        }
+        out.minutes.push(minute);
+        out.keys.push((place >> 16) as u32);
+        out.groups.push(order as u32);
+    }
+}
