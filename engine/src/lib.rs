@@ -8,7 +8,7 @@
 //! source | plugin | store | feed
 //! decode | state | progress | dead_letter
 //! telemetry | database
-//! config | event | failpoint
+//! config | event | failpoint | slots
 //! ```
 //! The engine knows no HTTP and no SQL; `tally-server` does.
 
@@ -25,6 +25,7 @@ pub mod plugin;
 pub mod progress;
 pub mod query;
 mod revision;
+mod slots;
 pub mod source;
 pub mod state;
 pub mod store;

@@ -7,11 +7,12 @@
 //! over what was mapped: one conflict in four thousand million goes unseen, and none is invented. It takes the place of the upper
 //! half of the offset, which is kept relative to its table, so it costs no memory.
 //!
-//! Memory: two tables, of the current W offsets and the W before them, each at most W ids of 24 bytes in at most ⅝ of its slots, so
-//! 77–154 bytes per offset of W when every record has an id, grown only as ids come (W = 65,536: 6 MB a partition at most).
+//! Memory: two tables, of the current W offsets and the W before them, each at most W ids of 24 bytes and their index, so 68–88 bytes
+//! per offset of W when every record has an id, grown only as ids come (W = 65,536: 5.3 MB a partition).
 
 use super::id::Id;
 use super::verdict::Event;
+use crate::slots::{GROUP, Index};
 use siphasher::sip128::{Hasher128, SipHasher13};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::hint::black_box;
@@ -154,21 +155,23 @@ impl DedupeWindow {
 
     /// The content of the first record of a duplicate.
     #[inline(always)]
-    fn seen_one(&mut self, key: Key, hash: usize, offset: u64, content: u32) -> Option<u32> {
+    fn seen_one(&mut self, key: Key, hash: u32, offset: u64, content: u32) -> Option<u32> {
         if offset.saturating_sub(self.current.base) >= self.window {
             self.turn(offset);
         }
-        let (at, known) = self.current.put(key, hash, offset, content);
-        if known {
+        // Less than the window, which is less than 2³² − 1.
+        let after = (offset.saturating_sub(self.current.base) as u32).saturating_add(1);
+        if let Some(known) = self.current.find(key, hash) {
+            let seen = &mut self.current.ids[known as usize];
+            seen.after = after;
             // The current table is shorter than the window, so what it holds is in it.
-            return Some(self.current.slots[at].content);
+            return Some(seen.content);
         }
-        let (last, first) = self.previous.get(key, hash)?;
-        if offset - last > self.window {
-            return None;
-        }
-        self.current.slots[at].content = first;
-        Some(first)
+        let known = self.previous.find(key, hash).map(|known| &self.previous.ids[known as usize]);
+        let known = known.filter(|seen| offset - (self.previous.base + u64::from(seen.after) - 1) <= self.window);
+        let first = known.map(|seen| seen.content);
+        self.current.add(Seen { key, after, content: first.unwrap_or(content) }, hash, self.window);
+        first
     }
 
     /// Forgets everything, keeping the memory.
@@ -181,7 +184,10 @@ impl DedupeWindow {
     /// Bytes held.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        (self.current.slots.len() + self.previous.slots.len()) * size_of::<Slot>()
+        [&self.current, &self.previous]
+            .map(|table| table.ids.capacity() * size_of::<Seen>() + table.index.memory())
+            .iter()
+            .sum()
     }
 
     /// Begins a table at `offset`. What the dropped one holds is older than W offsets from here on.
@@ -190,124 +196,85 @@ impl DedupeWindow {
         std::mem::swap(&mut self.current, &mut self.previous);
         self.current.clear();
         // What comes is mostly as much as what went: it need not grow to that step by step.
-        self.current.make_room(self.previous.used);
+        self.current.make_room(self.previous.ids.len());
         self.current.base = offset;
     }
 }
 
-/// Open addressing with linear probing over a power of two, at most ⅝ full.
+/// Ids in the order in which they came.
 #[derive(Clone, Debug)]
 struct Table {
-    slots: Vec<Slot>,
-    used: usize,
+    ids: Vec<Seen>,
+    index: Index,
     /// First offset that it may hold.
     base: u64,
     /// Both tables of a window have the same, so that one hash serves both.
     secret: (u64, u64),
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Slot {
-    key: (u64, u64),
-    /// The offset after the last occurrence, from the table's base on; 0: empty.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    key: Key,
+    /// The offset after the last occurrence, from the table's base on.
     after: u32,
     /// Of the first occurrence.
     content: u32,
 }
 
-const FIRST_SLOTS: usize = 1_024;
-/// Ids looked up together: two cache lines each stay well within the first-level cache.
-const GROUP: usize = 32;
+/// Ids that a table has room for at least.
+const FEW: usize = 1_024;
 
 impl Table {
     fn new() -> Table {
         let random = RandomState::new();
         let secret = (random.hash_one(0), random.hash_one(1));
-        Table { slots: vec![Slot::default(); FIRST_SLOTS], used: 0, base: 0, secret }
+        Table { ids: Vec::new(), index: Index::new(), base: 0, secret }
     }
 
     /// Ids of one producer may share most of their bits, and may be chosen: fold both halves with a secret.
     #[inline(always)]
-    fn hash(&self, key: Key) -> usize {
+    fn hash(&self, key: Key) -> u32 {
         let product = u128::from(key.high ^ self.secret.0).wrapping_mul(u128::from(key.low ^ self.secret.1));
-        (product as u64 ^ (product >> 64) as u64) as usize
+        (product as u64 ^ (product >> 64) as u64) as u32
     }
 
     /// Something of the slot where the search begins.
     #[inline(always)]
-    fn load(&self, hash: usize) -> u32 {
-        self.slots[hash & (self.slots.len() - 1)].after
+    fn load(&self, hash: u32) -> u32 {
+        self.index.load(hash).unwrap_or(0)
     }
 
-    /// The key's last offset and first content.
+    /// Number of the key.
     #[inline(always)]
-    fn get(&self, key: Key, hash: usize) -> Option<(u64, u32)> {
-        let mask = self.slots.len() - 1;
-        let mut at = hash & mask;
-        loop {
-            let slot = &self.slots[at];
-            if slot.after == 0 {
-                return None;
-            }
-            if slot.key == (key.high, key.low) {
-                return Some((self.base + u64::from(slot.after) - 1, slot.content));
-            }
-            at = (at + 1) & mask;
-        }
+    fn find(&self, key: Key, hash: u32) -> Option<u32> {
+        self.index.find(hash, |number| self.ids.get(number as usize).is_some_and(|seen| seen.key == key))
     }
 
-    /// Sets the key's offset, and its content if the key is new. Where it stands, and whether it stood there before.
+    /// Adds a key that is not there. `most`: ids that the table will ever hold.
     #[inline(always)]
-    fn put(&mut self, key: Key, hash: usize, offset: u64, content: u32) -> (usize, bool) {
-        // Less than the window, which is less than 2³² − 1.
-        let after = (offset.saturating_sub(self.base) as u32).saturating_add(1);
-        if self.used * 8 >= self.slots.len() * 5 {
-            self.grow();
+    fn add(&mut self, seen: Seen, hash: u32, most: u64) {
+        let held = self.ids.len();
+        if held == self.ids.capacity() {
+            let left = usize::try_from(most).unwrap_or(usize::MAX).saturating_sub(held);
+            self.ids.reserve_exact(held.max(FEW).min(left).max(1));
         }
-        let mask = self.slots.len() - 1;
-        let mut at = hash & mask;
-        loop {
-            let slot = &mut self.slots[at];
-            if slot.after == 0 {
-                *slot = Slot { key: (key.high, key.low), after, content };
-                self.used += 1;
-                return (at, false);
-            }
-            if slot.key == (key.high, key.low) {
-                slot.after = after;
-                return (at, true);
-            }
-            at = (at + 1) & mask;
-        }
-    }
-
-    #[cold]
-    fn grow(&mut self) {
-        let slots = vec![Slot::default(); self.slots.len() * 2];
-        let old = std::mem::replace(&mut self.slots, slots);
-        self.used = 0;
-        for slot in old.into_iter().filter(|slot| slot.after != 0) {
-            let key = Key { high: slot.key.0, low: slot.key.1 };
-            self.put(key, self.hash(key), self.base + u64::from(slot.after) - 1, slot.content);
-        }
+        self.index.insert(hash, held as u32);
+        self.ids.push(seen);
     }
 
     /// Makes room for so many ids in a table that holds none.
     fn make_room(&mut self, ids: usize) {
-        let slots = (ids * 8).div_ceil(5).next_power_of_two();
-        if slots > self.slots.len() {
-            self.slots = vec![Slot::default(); slots];
-        }
+        self.ids.reserve_exact(ids);
+        self.index.make_room(ids);
     }
 
     fn clear(&mut self) {
         // A table that one busy window made large is not kept large for ever.
-        if self.used * 8 < self.slots.len() && self.slots.len() > FIRST_SLOTS {
-            self.slots = vec![Slot::default(); self.slots.len() / 2];
-        } else {
-            self.slots.fill(Slot::default());
+        if self.ids.len() * 8 < self.ids.capacity() {
+            self.ids = Vec::with_capacity((self.ids.capacity() / 2).max(FEW));
         }
-        self.used = 0;
+        self.ids.clear();
+        self.index.clear();
     }
 }
 

@@ -107,11 +107,11 @@ fn memory_stays_bounded() {
     for offset in 0..200_000 {
         assert!(!seen(&mut window, Key { high: offset, low: 0 }, offset));
     }
-    assert!(window.bytes() <= 2 * 16_384 * 24, "{}", window.bytes());
+    assert!(window.bytes() <= 2 * 10_000 * 44, "{}", window.bytes());
     for step in 0..20 {
         seen(&mut window, Key { high: 0, low: 0 }, 1_000_000 * (step + 1));
     }
-    assert!(window.bytes() <= 2 * 2 * FIRST_SLOTS * 24, "{}", window.bytes());
+    assert!(window.bytes() <= 2 * 2 * FEW * 44, "{}", window.bytes());
 }
 
 proptest! {

@@ -1,9 +1,9 @@
 //! The id columns of a batch as numbers of this process, resolved once for all tables.
 
-use super::index::GROUP;
 use super::source::{self, Column};
 use super::texts::Texts;
 use crate::event::{ABSENT, EventBatch, PropertySource, TEXT_BIT};
+use crate::slots::GROUP;
 use std::hint::black_box;
 use std::sync::Arc;
 

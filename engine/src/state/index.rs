@@ -1,87 +1,9 @@
-//! Hash tables of numbers (of keys, groups, event types) whose values lie elsewhere.
-//!
-//! Made for looking up whole batches: a slot holds 32 bits of the hash beside the number, so that a search leaves the table
-//! only for what very probably is found, growth reads nothing else, and [`Index::load`] brings what a group of searches needs
-//! into the cache at once, instead of one cache miss after the other.
+//! Numbers (of groups, event types) by one id, and the hash of a key's columns.
 
 use crate::event::TEXT_BIT;
+use crate::slots::Index;
 use foldhash::fast::RandomState;
 use std::hash::{BuildHasher, Hasher};
-
-/// Searches made together: what they load stays well within the first-level cache.
-pub(crate) const GROUP: usize = 32;
-
-/// Numbers by 32 bits of hash: open addressing with linear probing over a power of two, at most ⅘ full.
-pub(crate) struct Index {
-    /// The hash in the upper half, the number and one in the lower; 0: empty.
-    slots: Vec<u64>,
-    used: usize,
-}
-
-const FIRST_SLOTS: usize = 64;
-
-impl Index {
-    pub(crate) fn new() -> Index {
-        Index { slots: vec![0; FIRST_SLOTS], used: 0 }
-    }
-
-    /// The number in the slot where a search begins, if it is of this hash: probably what is searched for.
-    #[inline(always)]
-    pub(crate) fn load(&self, hash: u32) -> Option<u32> {
-        let slot = self.slots[hash as usize & (self.slots.len() - 1)];
-        (slot != 0 && (slot >> 32) as u32 == hash).then(|| (slot as u32).wrapping_sub(1))
-    }
-
-    /// The number with this hash that is `same`.
-    #[inline(always)]
-    pub(crate) fn find(&self, hash: u32, same: impl Fn(u32) -> bool) -> Option<u32> {
-        let mask = self.slots.len() - 1;
-        let mut at = hash as usize & mask;
-        loop {
-            let slot = self.slots[at];
-            if slot == 0 {
-                return None;
-            }
-            let number = (slot as u32).wrapping_sub(1);
-            if (slot >> 32) as u32 == hash && same(number) {
-                return Some(number);
-            }
-            at = (at + 1) & mask;
-        }
-    }
-
-    /// Adds a number below `u32::MAX` that is not there.
-    #[inline]
-    pub(crate) fn insert(&mut self, hash: u32, number: u32) {
-        if self.used * 5 >= self.slots.len() * 4 {
-            self.grow();
-        }
-        self.used += 1;
-        put(&mut self.slots, u64::from(hash) << 32 | u64::from(number.wrapping_add(1)));
-    }
-
-    #[cold]
-    fn grow(&mut self) {
-        let mut slots = vec![0; self.slots.len() * 2];
-        self.slots.iter().filter(|slot| **slot != 0).for_each(|slot| put(&mut slots, *slot));
-        self.slots = slots;
-    }
-
-    /// Bytes in memory.
-    pub(crate) fn memory(&self) -> usize {
-        self.slots.len() * size_of::<u64>()
-    }
-}
-
-#[inline(always)]
-fn put(slots: &mut [u64], slot: u64) {
-    let mask = slots.len() - 1;
-    let mut at = (slot >> 32) as usize & mask;
-    while slots[at] != 0 {
-        at = (at + 1) & mask;
-    }
-    slots[at] = slot;
-}
 
 /// Hash of column values; seeded per process, so that nobody can make keys collide.
 #[inline(always)]
@@ -142,22 +64,6 @@ mod tests {
     use std::collections::BTreeMap;
 
     proptest! {
-        /// Few hashes, many of them equal: whatever collides is told apart, and growth loses nothing.
-        #[test]
-        fn finds_what_was_inserted(hashes in prop::collection::vec(0..40_u32, 0..300), bits in 0..32_u32) {
-            let mut index = Index::new();
-            let place = |hash: u32| hash.rotate_left(bits);
-            for (number, hash) in hashes.iter().enumerate() {
-                index.insert(place(*hash), number as u32);
-            }
-            for (number, hash) in hashes.iter().enumerate() {
-                prop_assert_eq!(index.find(place(*hash), |found| found == number as u32), Some(number as u32));
-                prop_assert!(index.load(place(*hash)).is_none_or(|found| hashes[found as usize] == *hash));
-            }
-            prop_assert_eq!(index.find(place(40), |_| true), None);
-            prop_assert_eq!(index.find(place(1), |_| false), None);
-        }
-
         #[test]
         fn texts_and_integers_of_one_value_are_apart(ids in prop::collection::vec((0..50_u64, any::<bool>()), 0..200)) {
             let (mut all, mut expected) = (ById::new(), BTreeMap::new());

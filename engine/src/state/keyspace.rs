@@ -11,11 +11,12 @@ mod kinds;
 pub(crate) use kept::Held;
 
 use super::columns::Columns;
-use super::index::{ById, GROUP, Index, hash};
+use super::index::{ById, hash};
 use super::source::Column as Key;
 use super::texts::Texts;
 use super::threshold::{Folding, Threshold};
 use crate::event::ABSENT;
+use crate::slots::{GROUP, Index};
 use foldhash::fast::RandomState;
 use std::hint::black_box;
 use std::sync::Arc;

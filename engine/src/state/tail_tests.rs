@@ -55,8 +55,9 @@ proptest! {
             }
         }
         let folded = tail.folded(&layout, group);
-        let places = folded.minutes.iter().zip(&folded.groups).zip(&folded.keys);
-        let places: Vec<(i32, u32, u32)> = places.map(|((minute, group), key)| (*minute, *group, *key)).collect();
+        let minutes = folded.minutes.iter().scan(0, |from, (minute, end)| Some(vec![*minute; end - std::mem::replace(from, *end)])).flatten();
+        let places = minutes.zip(&folded.groups).zip(&folded.keys);
+        let places: Vec<(i32, u32, u32)> = places.map(|((minute, group), key)| (minute, *group, *key)).collect();
         prop_assert_eq!(places, expected.keys().copied().collect::<Vec<_>>());
         let found: Vec<_> = (0..folded.keys.len()).map(|n| bytes(&layout, &folded.rows, n)).collect();
         prop_assert_eq!(found, expected.values().map(|row| bytes(&layout, row, 0)).collect::<Vec<_>>());

@@ -2,10 +2,10 @@
 
 use super::{MetricState, Sealed, SealedFrame};
 use crate::event::TEXT_BIT;
+use crate::slots::GROUP;
 use crate::state::buckets::{Buckets, splits};
 use crate::state::floors::Floors;
 use crate::state::frame::{FrameWriter, Header};
-use crate::state::index::GROUP;
 use crate::state::keyspace::Keyspace;
 use crate::state::table::{Built, TableState};
 use crate::state::tail::Folded;
@@ -137,12 +137,19 @@ fn write_frames(
             let (folded, keys) = parts[part as usize];
             keys.key(folded.keys[row as usize])
         };
+        // The pane of the rows of a part up to one.
+        let (mut pane, mut of, mut until) = ((None, 0), 0, 0);
         for group in rows.chunks(GROUP) {
             // Keys lie anywhere: loaded first, so that their cache misses overlap.
             black_box(group.iter().filter_map(|at| key(at).first()).fold(0, |all, first| all ^ first));
             for at @ &(part, row) in group {
                 let ((folded, _), row) = (parts[part as usize], row as usize);
-                let pane = if has_panes { table.floors().pane(i64::from(folded.minutes[row])) } else { (None, 0) };
+                if row >= until || part != of {
+                    let at = folded.minutes.partition_point(|(_, end)| *end <= row);
+                    let (minute, end) = folded.minutes.get(at).copied().unwrap_or_default();
+                    (of, until) = (part, end);
+                    pane = if has_panes { table.floors().pane(i64::from(minute)) } else { (None, 0) };
+                }
                 writer.row(pane);
                 for &value in key(at) {
                     if value & TEXT_BIT == 0 {

@@ -72,14 +72,13 @@ impl TableState {
     /// Folds a tail; its rows by pane.
     fn build(&self, tail: &Tail, keys: &Keyspace) -> Built {
         let folded = tail.folded(&self.layout, |key| keys.group(key));
-        let mut runs = Vec::new();
-        let mut from = if self.has_panes() { 0 } else { folded.keys.len() };
-        while from < folded.keys.len() {
-            let minute = folded.minutes[from];
-            let pane = self.floors.pane(i64::from(minute));
-            // Minutes come in order, so those of one pane stand together.
-            let same = |other: i32| other == minute || self.floors.pane(i64::from(other)) == pane;
-            let to = from + folded.minutes[from..].iter().take_while(|minute| same(**minute)).count();
+        let (mut runs, mut from) = (Vec::new(), 0);
+        let pane_of = |minute: i32| self.floors.pane(i64::from(minute));
+        let minutes = if self.has_panes() { &folded.minutes[..] } else { &[] };
+        // Minutes come in order, so those of one pane stand together.
+        for same in minutes.chunk_by(|(a, _), (b, _)| pane_of(*a) == pane_of(*b)) {
+            let Some((minute, to)) = same.last().copied() else { continue };
+            let pane = pane_of(minute);
             let place_of = |n: usize| place(folded.groups[n], folded.keys[n]);
             let run = if pane.0 == Some(Pane::Minute) {
                 let rows = (from..to).map(|n| (place_of(n), folded.rows.row(&self.layout, n)));

@@ -10,7 +10,8 @@ use tally_plugin::sketch::Given;
 /// found together while frames are written.
 #[derive(Default)]
 pub(crate) struct Folded {
-    pub(crate) minutes: Vec<i32>,
+    /// Each minute, ascending, and the row after its last.
+    pub(crate) minutes: Vec<(i32, usize)>,
     pub(crate) keys: Vec<u32>,
     /// The group of each key.
     pub(crate) groups: Vec<u32>,
@@ -106,7 +107,6 @@ fn fold_rows<'a>(
     let sums_time = layout.reads_time();
     let distinct = rows.chunk_by(|a, b| a.row() >> 16 == b.row() >> 16).count();
     out.rows = Block::with_capacity(layout, distinct);
-    out.minutes.reserve(distinct);
     out.keys.reserve(distinct);
     out.groups.reserve(distinct);
     let (mut at, mut update, mut value) = (0, 0, 0);
@@ -146,8 +146,11 @@ fn fold_rows<'a>(
             layout.give(row, usize::from(next.cell), &given(next));
             value += 1;
         }
-        out.minutes.push(minute);
         out.keys.push((place >> 16) as u32);
         out.groups.push(order as u32);
+        match out.minutes.last_mut() {
+            Some((last, end)) if *last == minute => *end = out.keys.len(),
+            _ => out.minutes.push((minute, out.keys.len())),
+        }
     }
 }
