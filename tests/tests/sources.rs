@@ -123,20 +123,21 @@ fn a_replay_follows_the_partitions_that_are_wanted(kafka: &Kafka) {
     kafka.produce("wanted", 0, &[b"a".to_vec(), b"b".to_vec()]).unwrap();
     kafka.produce("wanted", 1, &[b"c".to_vec()]).unwrap();
     let mut count = Count::default();
-    let mut until = |count: &mut Count, seen: &[(u32, u64)]| {
+    let until = |source: &mut KafkaSource, count: &mut Count, seen: &[(u32, u64)]| {
         let begun = Instant::now();
         while count.next != seen.iter().copied().collect() {
             assert!(begun.elapsed() < Duration::from_secs(30), "{:?} instead of {seen:?}", count.next);
             source.poll(Duration::from_millis(50), 100, count).unwrap();
         }
     };
-    until(&mut count, &[(0, 2)]);
+    until(&mut source, &mut count, &[(0, 2)]);
+    source.pause(0);
     *wanted.lock().unwrap() = vec![1];
-    until(&mut count, &[(0, 2), (1, 1)]);
-    // Taken on again: from where its sink says it stands.
+    until(&mut source, &mut count, &[(0, 2), (1, 1)]);
+    // Taken on again: from where its sink says it stands, and no longer paused.
     *wanted.lock().unwrap() = vec![0, 1];
     kafka.produce("wanted", 0, &[b"d".to_vec()]).unwrap();
-    until(&mut count, &[(0, 3), (1, 1)]);
+    until(&mut source, &mut count, &[(0, 3), (1, 1)]);
     assert_eq!(count.seen, 4);
     Box::new(source).close(Duration::from_secs(5));
 }

@@ -69,8 +69,6 @@ struct Place {
     out_of_range: bool,
     /// A gap was reported: nothing until `rewind`.
     halted: bool,
-    /// Records came while paused and were not handed over: they are fetched again.
-    skipped: bool,
 }
 
 impl KafkaSource {
@@ -134,16 +132,29 @@ impl KafkaSource {
         fault
     }
 
+    /// Has a partition go on at `offset`: now, or, where it is paused, when it is resumed.
     fn restart(&mut self, partition: u32, offset: u64) -> Result<(), SourceError> {
         let Some(place) = self.held.get_mut(&partition) else {
             return Ok(());
         };
         *place = Place { next: offset, paused: place.paused, ..Place::default() };
-        let paused = place.paused;
-        let restarted = self.consumer.restart(partition, offset as i64);
-        // paused before anything can have come
-        let paused = if paused { self.consumer.pause(partition) } else { Ok(()) };
-        restarted.and(paused).map_err(|fault| told(&self.config, &fault))
+        if place.paused {
+            return Ok(());
+        }
+        self.consumer.restart(partition, offset as i64).map_err(|fault| told(&self.config, &fault))
+    }
+
+    /// Ends the client's pause of a partition and has it fetched at once. Resuming alone does not wake the client's thread
+    /// that fetches: where all it fetches was paused, it sleeps on for up to a second. Taking the partition up anew does, and
+    /// loses nothing: what was fetched ahead is dropped by a pause in any case.
+    fn unpause(&mut self, partition: u32) -> Result<(), SourceError> {
+        self.consumer.resume(partition).map_err(|fault| told(&self.config, &fault))?;
+        match self.held.get(&partition) {
+            Some(place) if !place.unresolved && !place.out_of_range && !place.halted => {
+                self.restart(partition, place.next)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Restarts partitions that deliver nothing though the log has more.
@@ -240,8 +251,9 @@ impl Source for KafkaSource {
                 self.restart(partition, next)?;
             }
         }
-        for partition in self.left_paused.extract_if(.., |partition| self.held.contains_key(partition)) {
-            self.consumer.resume(partition).map_err(|fault| told(&self.config, &fault))?;
+        let back: Vec<u32> = self.left_paused.extract_if(.., |partition| self.held.contains_key(partition)).collect();
+        for partition in back {
+            self.unpause(partition)?;
         }
         if let Some(reason) = broken {
             return Err(SourceError::Fatal(reason));
@@ -274,10 +286,7 @@ impl Source for KafkaSource {
         if !std::mem::replace(&mut place.paused, false) {
             return;
         }
-        let (skipped, next) = (place.skipped, place.next);
-        let resumed = self.consumer.resume(partition).map_err(|fault| told(&self.config, &fault));
-        let restarted = if skipped { self.restart(partition, next) } else { Ok(()) };
-        if let Err(fault) = resumed.and(restarted) {
+        if let Err(fault) = self.unpause(partition) {
             tracing::warn!(partition, %fault, "the partition could not be resumed");
         }
     }
@@ -361,7 +370,10 @@ fn hand_over(
                 continue;
             }
             if place.paused {
-                place.skipped = true;
+                // fetched again when it is resumed; that it came tells where a start is that the client found
+                if std::mem::take(&mut place.unresolved) {
+                    place.next = message.offset();
+                }
                 continue;
             }
             place.next = message.offset() + 1;

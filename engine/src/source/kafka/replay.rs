@@ -49,7 +49,6 @@ impl KafkaSource {
         if let Some(reason) = callback.fault {
             return Err(SourceError::Fatal(reason));
         }
-        self.left_paused.clear();
         let fault = |fault| told(&self.config, &fault);
         self.consumer.unassign(&gone).map_err(fault)?;
         let starts: Vec<(u32, i64)> = new.into_iter().zip(starts).collect();
