@@ -162,13 +162,15 @@ impl Driver {
             let held: Vec<(u16, u32)> = buckets.iter().map(|bucket| (bucket.table, bucket.bucket)).collect();
             let laid_out = counted.state.lay_out(metric.id, &held);
             laid_out.map_err(|fault| Trouble::Corrupt(format!("which buckets there are: {fault}")))?;
+            let mut loading = counted.state.loading(metric.id);
             for (bucket, frames) in buckets.iter().zip(reading.buckets) {
                 let (BucketRead::Whole(frames) | BucketRead::Tail(frames)) = frames else { continue };
                 for frame in frames {
-                    let load = counted.state.load(metric.id, usize::from(bucket.table), &frame.bytes);
+                    let load = loading.frame(usize::from(bucket.table), &frame.bytes);
                     rows += load.map_err(|fault| Trouble::Corrupt(format!("{fault} (bucket {bucket:?})")))?;
                 }
             }
+            drop(loading);
             let found = found(&reading.revision)?;
             let place = &mut counted.metrics[metric.id.0];
             place.position.0 = counted_partitions(&reading.revision).collect();

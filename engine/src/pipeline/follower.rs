@@ -10,7 +10,7 @@ use super::stored::{accounts, counted_partitions, found};
 use crate::event::Position;
 use crate::failpoint::point;
 use crate::progress::Trouble;
-use crate::state::{Buckets, MetricId, State, Threshold, halves};
+use crate::state::{Buckets, Loading, MetricId, State, Threshold, halves};
 use crate::store::{
     Bucket, BucketRead, FrameId, Known, Life, Reading, RevisionId, Store, StoreError, StoredFrame, StoredRevision,
 };
@@ -223,7 +223,7 @@ impl Follower {
         let mut fresh = Folded { life: Some(reading.revision.life), ..Folded::default() };
         fresh.buckets = known.iter().map(|known| known.bucket).collect();
         let mut state = empty(&self.description);
-        fold(&mut fresh, &mut state, known, &reading)?;
+        fold(&mut fresh, &mut state.loading(FOLLOWED), known, &reading)?;
         while state.roll(ROLL) {}
         let origins = self.account(&fresh, &reading.revision)?;
         *folded = fresh;
@@ -243,12 +243,14 @@ impl Follower {
         reading: Reading,
     ) -> Result<(), StoreError> {
         let mut followed = self.followed.write();
+        let mut loading = followed.state.loading(FOLLOWED);
         let mut added = ended.iter().try_for_each(|(bucket, frames)| {
-            frames.iter().try_for_each(|frame| fold_one(folded, &mut followed.state, *bucket, frame))
+            frames.iter().try_for_each(|frame| fold_one(folded, &mut loading, *bucket, frame))
         });
         folded.buckets = known.iter().map(|known| known.bucket).collect();
         folded.last = known.iter().filter_map(|known| Some((known.bucket, known.last?))).collect();
-        added = added.and_then(|()| fold(folded, &mut followed.state, known, &reading));
+        added = added.and_then(|()| fold(folded, &mut loading, known, &reading));
+        drop(loading);
         match added.and_then(|()| self.account(folded, &reading.revision)) {
             Ok(origins) => {
                 followed.state.roll(ROLL);
@@ -304,18 +306,23 @@ fn empty(description: &Description) -> State {
     state
 }
 
-fn fold(folded: &mut Folded, state: &mut State, known: &[Known], reading: &Reading) -> Result<(), StoreError> {
+fn fold(folded: &mut Folded, loading: &mut Loading<'_>, known: &[Known], reading: &Reading) -> Result<(), StoreError> {
     for (Known { bucket, .. }, read) in known.iter().zip(&reading.buckets) {
         if let BucketRead::Whole(frames) | BucketRead::Tail(frames) = read {
-            frames.iter().try_for_each(|frame| fold_one(folded, state, *bucket, frame))?;
+            frames.iter().try_for_each(|frame| fold_one(folded, loading, *bucket, frame))?;
         }
     }
     Ok(())
 }
 
-fn fold_one(folded: &mut Folded, state: &mut State, bucket: Bucket, frame: &StoredFrame) -> Result<(), StoreError> {
+fn fold_one(
+    folded: &mut Folded,
+    loading: &mut Loading<'_>,
+    bucket: Bucket,
+    frame: &StoredFrame,
+) -> Result<(), StoreError> {
     let fault = |fault| StoreError::Corrupt(format!("table {} bucket {}: {fault}", bucket.table, bucket.bucket));
-    folded.rows += state.load(FOLLOWED, usize::from(bucket.table), &frame.bytes).map_err(fault)?;
+    folded.rows += loading.frame(usize::from(bucket.table), &frame.bytes).map_err(fault)?;
     folded.last.insert(bucket, (frame.id, frame.end));
     Ok(())
 }

@@ -7,18 +7,16 @@
 
 mod kept;
 mod kinds;
+mod resolve;
 
 pub(crate) use kept::Held;
 
-use super::columns::Columns;
 use super::index::{ById, hash};
 use super::source::Column as Key;
 use super::texts::Texts;
 use super::threshold::{Folding, Threshold};
-use crate::event::ABSENT;
-use crate::slots::{GROUP, Index};
+use crate::slots::Index;
 use foldhash::fast::RandomState;
-use std::hint::black_box;
 use std::sync::Arc;
 
 /// "No key": the row lacks one of the columns.
@@ -185,17 +183,6 @@ impl Keyspace {
         }
     }
 
-    /// As `intern`, for a width known when this is compiled: the comparison needs no loop.
-    #[inline]
-    fn intern_row<const N: usize>(&mut self, values: &[u64; N], hash: u32, texts: &Texts) -> u32 {
-        let stored = &self.values;
-        let same = |key: u32| stored[key as usize * N..].first_chunk() == Some(values);
-        match self.index.find(hash, same) {
-            Some(key) => key,
-            None => self.settle(values, hash, texts),
-        }
-    }
-
     fn add(&mut self, values: &[u64], hash: u32, texts: &Texts) -> u32 {
         let width = values.len();
         let key =
@@ -234,80 +221,6 @@ impl Keyspace {
         grow(&mut self.next, 1);
         self.group_of.push(group);
         self.next.push(next);
-    }
-
-    /// The key of each row of a batch; [`NONE`] where a column is absent. `columns` holds the batch's ids as numbers.
-    pub(crate) fn resolve(&mut self, columns: &Columns, rows: usize, texts: &Texts, out: &mut Vec<u32>) {
-        out.clear();
-        let of = |key: &Key| match key {
-            Key::UserId => columns.users.as_slice(),
-            Key::ProductId => columns.products.as_slice(),
-            Key::EventType => columns.kinds.as_slice(),
-            Key::Property(property) => columns.property(property),
-            Key::Computed(_, n) => columns.computed.get(*n).map_or(&[][..], Vec::as_slice),
-        };
-        // What a plugin has not computed (yet) is no key.
-        if self.shape.columns.iter().any(|column| of(column).len() < rows) {
-            out.resize(rows, NONE);
-            return;
-        }
-        match self.shape.columns.clone().as_slice() {
-            [] => {
-                let key = self.intern(&[], texts);
-                out.resize(rows, key);
-            }
-            // A handful of values: looked up once each, not once a row.
-            [Key::EventType] => {
-                let keys: Vec<u32> = columns.kind_numbers.iter().map(|kind| self.intern(&[*kind], texts)).collect();
-                let known = |code: &u16| keys.get(usize::from(*code)).copied().unwrap_or(NONE);
-                out.extend(columns.kind_codes.iter().map(known));
-            }
-            [a] => {
-                let a = of(a);
-                self.resolve_rows(rows, |row| [a[row]], texts, out);
-            }
-            [a, b] => {
-                let (a, b) = (of(a), of(b));
-                self.resolve_rows(rows, |row| [a[row], b[row]], texts, out);
-            }
-            [a, b, c] => {
-                let (a, b, c) = (of(a), of(b), of(c));
-                self.resolve_rows(rows, |row| [a[row], b[row], c[row]], texts, out);
-            }
-            // More than there may be.
-            _ => out.resize(rows, NONE),
-        }
-    }
-
-    /// Rows are resolved in groups: what all of a group touch is loaded before any is compared, so that their cache misses
-    /// overlap.
-    fn resolve_rows<const N: usize>(
-        &mut self,
-        rows: usize,
-        of: impl Fn(usize) -> [u64; N],
-        texts: &Texts,
-        out: &mut Vec<u32>,
-    ) {
-        let (mut values, mut hashes) = ([[0; N]; GROUP], [0; GROUP]);
-        for start in (0..rows).step_by(GROUP) {
-            let count = GROUP.min(rows - start);
-            let mut loaded = 0;
-            for (n, (values, hash)) in values.iter_mut().zip(&mut hashes).take(count).enumerate() {
-                *values = of(start + n);
-                *hash = self::hash(&self.hasher, values);
-                loaded ^= self.index.load(*hash).unwrap_or(0);
-            }
-            black_box(loaded);
-            let mut loaded = 0;
-            for hash in &hashes[..count] {
-                let probable = self.index.load(*hash).unwrap_or(0);
-                loaded ^= self.values.get(probable as usize * N).copied().unwrap_or(0);
-            }
-            black_box(loaded);
-            for (values, hash) in values.iter().zip(&hashes).take(count) {
-                out.push(if values.contains(&ABSENT) { NONE } else { self.intern_row(values, *hash, texts) });
-            }
-        }
     }
 
     /// Bytes in memory, about.
@@ -375,15 +288,5 @@ mod tests {
         }
         assert_eq!(keys.groups(), 1_000);
         assert_eq!(keys.keys_of(7).count(), 100);
-    }
-
-    #[test]
-    fn an_absent_column_gives_no_key() {
-        let texts = Texts::default();
-        let mut keys = keyspace(1);
-        let columns = Columns { users: vec![1, ABSENT], products: vec![2, 3], ..Columns::default() };
-        let mut out = Vec::new();
-        keys.resolve(&columns, 2, &texts, &mut out);
-        assert_eq!(out, [0, NONE]);
     }
 }

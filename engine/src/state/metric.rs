@@ -1,18 +1,18 @@
 //! One metric's tables: applying batches, sealing them, loading from frames.
 
+mod load;
 mod write;
 
+pub use load::Loading;
 pub(super) use write::Writing;
 
 use super::CellUpdate;
-use super::block::Block;
 use super::buckets::Buckets;
 use super::floors::Floors;
-use super::frame::{FrameError, FrameReader, KeyValue};
+use super::frame::{FrameError, FrameReader};
 use super::keyspace::{Keyspace, NONE};
 use super::source::{Feed, Sources};
 use super::table::{self, Built, TableState};
-use super::texts::Texts;
 use crate::event::EventBatch;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -168,52 +168,6 @@ impl MetricState {
     pub(super) fn sealed(&mut self, partition: u32, sealing: Vec<table::Sealing>) -> Sealed {
         let tables = self.tables.iter_mut().zip(sealing);
         Sealed { tables: tables.map(|(table, sealing)| table.sealed(partition, sealing)).collect() }
-    }
-
-    pub(super) fn load(
-        &mut self,
-        table: usize,
-        frame: &[u8],
-        keyspaces: &mut Vec<Keyspace>,
-        texts: &mut Texts,
-    ) -> Result<u64, FrameError> {
-        let columns =
-            self.tables.get(table).ok_or(FrameError::Damaged("its table does not exist"))?.description.key.len();
-        let mut reader = FrameReader::open(frame, columns)?;
-        // What it does not keep is folded for good: of such keys nobody knows all.
-        self.narrow(table, reader.header.threshold, keyspaces, texts);
-        let table = &mut self.tables[table];
-        let keys = &mut keyspaces[table.keyspace];
-        if let Some(floors) = &reader.header.floors {
-            table.raise(floors);
-        }
-        let numbers: Vec<u64> = reader.texts.iter().map(|text| texts.intern(text)).collect();
-        let (mut key, mut values, mut row) = (Vec::new(), Vec::new(), Block::neutral(&table.layout));
-        let (mut pane, mut rows, mut content) = (None, Vec::new(), Block::default());
-        loop {
-            let next = reader.next(&table.layout, &mut key, &mut row)?;
-            if next != pane {
-                if let Some(pane) = pane {
-                    table.restore(pane, &rows, &mut content, keys);
-                }
-                rows.clear();
-                content.clear();
-                pane = next;
-            }
-            let Some((tier, number)) = next else { break };
-            values.clear();
-            values.extend(key.iter().map(|value| match value {
-                KeyValue::Integer(n) => *n,
-                KeyValue::Text(n) => numbers[*n],
-            }));
-            rows.push(keys.intern(&values, texts));
-            content.push(&table.layout, row.row(&table.layout, 0));
-            if let Some(tier) = tier {
-                self.first = self.first.min(number * tier.millis());
-                self.last = self.last.max(number * tier.millis());
-            }
-        }
-        Ok(reader.header.rows)
     }
 
     /// From now on frames are written for these buckets of a table.

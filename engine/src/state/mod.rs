@@ -48,7 +48,7 @@ pub use columns::ComputedKeys;
 pub use dump::{Dump, DumpCell, DumpRow};
 pub use frame::FrameError;
 pub use look::{FrameFacts, StoredRow, buckets_of, facts, key_of, rows_of};
-pub use metric::{Held, Sealed, SealedFrame};
+pub use metric::{Held, Loading, Sealed, SealedFrame};
 pub use threshold::Threshold;
 
 use crate::event::EventBatch;
@@ -262,15 +262,6 @@ impl State {
             metric.lay_out(table, &of.map(|(_, bucket)| *bucket).collect::<Vec<_>>())?;
         }
         Ok(())
-    }
-
-    /// Folds a stored frame of a bucket into a metric; the number of updates it says it holds.
-    ///
-    /// # Errors
-    /// [`FrameError`]: the metric is then half loaded and must be cleared.
-    pub fn load(&mut self, metric: MetricId, table: usize, frame: &[u8]) -> Result<u64, FrameError> {
-        self.sweep();
-        self.metrics[metric.0].load(table, frame, &mut self.keyspaces, &mut self.texts)
     }
 
     /// Takes over the floors of a new snapshot of one of the metric's buckets.

@@ -5,6 +5,7 @@
 
 use super::block::{Block, Row};
 use super::cells::Layout;
+use super::radix;
 use super::varint;
 use std::sync::Arc;
 
@@ -177,7 +178,10 @@ pub(crate) fn merge(layout: &Layout, base: i64, runs: &[&Run]) -> Run {
 
 /// One run from rows in any order: `places[i] = (place, number of the row)`.
 pub(crate) fn fold_places(layout: &Layout, base: i64, mut places: Vec<(u64, u32)>, rows: &mut Block) -> Run {
-    places.sort_unstable();
+    let group = |(place, _): &(u64, u32)| place >> 32;
+    let bits = radix::bits(places.iter().fold(0, |all, place| all | group(place)));
+    radix::sort(&mut places, bits, group);
+    places.chunk_by_mut(|a, b| group(a) == group(b)).for_each(|same| same.sort_unstable());
     let mut kept: Vec<(u64, u32)> = Vec::with_capacity(places.len());
     for (place, row) in places {
         match kept.last() {

@@ -220,8 +220,11 @@ impl TableState {
     /// Adds rows of one stored pane (totals and pane), as read from frames.
     pub(crate) fn restore(&mut self, pane: PaneId, rows: &[u32], content: &mut Block, keys: &Keyspace) {
         let layout = Arc::clone(&self.layout);
-        for (n, key) in rows.iter().enumerate() {
-            layout.merge(&mut self.row(*key), content.row(&layout, n));
+        for (start, group) in (0..).step_by(GROUP).zip(rows.chunks(GROUP)) {
+            self.load(group);
+            for (n, key) in (start..).zip(group) {
+                layout.merge(&mut self.row(*key), content.row(&layout, n));
+            }
         }
         let pane = self.floors.settle(pane);
         self.loaded.push(&layout, pane, rows, content);

@@ -365,9 +365,11 @@ proptest! {
         for (m, metric) in metrics.iter().enumerate() {
             let mut loaded = State::default();
             let again = loaded.add(&description());
+            let mut loading = loaded.loading(again);
             for frame in &frames[m] {
-                loaded.load(again, usize::from(frame.table), &frame.bytes).expect("it loads");
+                loading.frame(usize::from(frame.table), &frame.bytes).expect("it loads");
             }
+            drop(loading);
             let expected = recount(if m < 2 { &events } else { &rest }, &request);
             prop_assert_eq!(read(&loaded, again, &request), expected.clone());
             prop_assert_eq!(read(&state, *metric, &request), expected);
@@ -381,7 +383,7 @@ proptest! {
         let watermark = events.iter().map(|event| event.time).max().unwrap_or(0);
         let mut loaded = State::default();
         let again = loaded.add(&description());
-        let mut rows = 0;
+        let (mut rows, mut loading) = (0, loaded.loading(again));
         let watermark_of = |n: u32| if n == 0 { i64::MIN } else { watermark };
         for ((table, bucket), frames) in &frames {
             let description = &description().tables[usize::from(*table)];
@@ -389,7 +391,7 @@ proptest! {
             let (head, tail) = if compacted == 2 { frames.split_at(0) } else { frames.split_at(keep) };
             if !head.is_empty() {
                 let snapshot = compact(description, head, watermark).expect("a snapshot");
-                rows += loaded.load(again, usize::from(*table), &snapshot).expect("it loads");
+                rows += loading.frame(usize::from(*table), &snapshot).expect("it loads");
             }
             // The same from halves, and halves of these.
             let mut open = vec![(*bucket, tail.to_vec())];
@@ -402,11 +404,19 @@ proptest! {
                 }
             }
             for frame in open.iter().flat_map(|(_, frames)| frames) {
-                rows += loaded.load(again, usize::from(*table), frame).expect("it loads");
+                rows += loading.frame(usize::from(*table), frame).expect("it loads");
             }
         }
+        drop(loading);
         let buys = events.iter().filter(|event| event.kind == 0).count();
         prop_assert_eq!(rows, (events.len() + buys) as u64);
+        // The panes that they lie in: at most days.
+        if compacted == 0 && splits == 0 {
+            let day = |time: Option<i64>| time.map(|time| time.div_euclid(86_400_000));
+            let (first, last) = loaded.times(again).unzip();
+            prop_assert_eq!(day(first), day(events.iter().map(|event| event.time).min()));
+            prop_assert_eq!(day(last), day(events.iter().map(|event| event.time).max()));
+        }
         let held = loaded.held(again);
         for _ in 0..rolls {
             loaded.roll(10);

@@ -85,7 +85,19 @@ fn as_counted(events: &[Event], held: &BTreeSet<Vec<Id>>) -> Vec<Event> {
     events.iter().map(counted).collect()
 }
 
-/// What an engine reads that folds nothing of its own accord and takes frame after frame, asked after each.
+/// What an engine reads that folds nothing of its own accord: all frames at once.
+fn loaded_at_once(frames: &Frames, request: &ReadRequest) -> ReadAnswer {
+    let mut state = State::default();
+    let metric = state.add(&description());
+    let mut loading = state.loading(metric);
+    for ((table, _), frames) in frames {
+        frames.iter().for_each(|frame| _ = loading.frame(usize::from(*table), frame).unwrap());
+    }
+    drop(loading);
+    read(&state, metric, request)
+}
+
+/// The same frame after frame, asked after each.
 fn loaded(frames: &Frames, request: &ReadRequest) -> ReadAnswer {
     let mut state = State::default();
     let metric = state.add(&description());
@@ -115,6 +127,7 @@ proptest! {
             prop_assert_eq!(keys(&at_once.state, limited, table), keys(&state, limited, table), "in one piece");
         }
         prop_assert_eq!(&loaded(&frames, &request), &expected, "from frames");
+        prop_assert_eq!(&loaded_at_once(&frames, &request), &expected, "from frames at once");
         let compacted = frames.into_iter().map(|((table, bucket), mut frames)| {
             let of = &description().tables[usize::from(table)];
             frames.rotate_left(1);
