@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 use tally_benches::events::{Generator, Ids, KINDS};
 use tally_benches::measure::{self, median, quantile, spread};
 use tally_engine::event::EventBatch;
-use tally_engine::state::{MetricId, State};
+use tally_engine::pipeline::Shrink;
+use tally_engine::state::{self, MetricId, State};
 use tally_engine::store::redis::{RedisSettings, RedisStore};
 use tally_engine::store::{
     Advance, Bucket, BucketRead, Commit, CommitAnswer, Known, Life, RevisionId, Store, StoredProgress,
@@ -53,6 +54,22 @@ struct Cost {
     commits: Vec<f64>,
 }
 
+/// What was counted as frames: revisions of the descriptions' tables, in a Redis that holds nothing else.
+struct Counted {
+    redis: Redis,
+    store: RedisStore,
+    metrics: Vec<(MetricId, RevisionId, Life)>,
+}
+
+/// What a table occupies in Redis: rows, cells of a row, bytes before and after its buckets were compacted.
+struct Held {
+    table: &'static str,
+    rows: u64,
+    cells: usize,
+    before: u64,
+    after: u64,
+}
+
 /// How long commits took, milliseconds, and the CPU time of counting.
 type Done = (Vec<f64>, Duration);
 
@@ -61,11 +78,15 @@ fn main() -> Result<()> {
     let mut made = Generator::new(Ids::Text, 2_000.0, 42);
     let events: Vec<Event> = (0..args.events).map(|_| made.draw()).collect();
     let (mut plain, mut small, mut large) = (Vec::new(), Vec::new(), Vec::new());
+    let mut held = Vec::new();
     for _ in 0..args.rounds {
         plain.push(commands(&events)?);
-        small.push(frames(&events, 1_000)?);
-        large.push(frames(&events, 10_000)?);
+        let (cost, counted) = frames(&events, 1_000)?;
+        small.push(cost);
+        held = compacted(&counted, events.iter().map(|event| event.3).max().unwrap_or(0))?;
+        large.push(frames(&events, 10_000)?.0);
     }
+    report_memory(&held);
     report(&args, &[("3 × HINCRBY", plain), ("frames, windows of 1,000", small), ("frames, windows of 10,000", large)]);
     Ok(())
 }
@@ -135,7 +156,7 @@ fn descriptions() -> Vec<Description> {
     ]
 }
 
-fn frames(events: &[Event], window: usize) -> Result<Cost> {
+fn frames(events: &[Event], window: usize) -> Result<(Cost, Counted)> {
     let redis = Redis::start(&[])?;
     let settings = RedisSettings { url: redis.url(), max_bucket_bytes: 64 << 20, ..RedisSettings::default() };
     let store = RedisStore::open(&settings)?;
@@ -184,7 +205,60 @@ fn frames(events: &[Event], window: usize) -> Result<Cost> {
         let counted = total(&store, description, revision)?;
         ensure!(counted == events.len() as i128, "wrong: {counted} of {}", events.len());
     }
-    Ok(cost)
+    Ok((cost, Counted { redis, store, metrics }))
+}
+
+/// Compacts every bucket; what each table occupied before and occupies then.
+fn compacted(counted: &Counted, watermark: i64) -> Result<Vec<Held>> {
+    let Counted { redis, store, metrics } = counted;
+    let mut held = Vec::new();
+    let tables = ["user, product, type; n, first, last", "product, type; n", "type; n"];
+    for ((description, (_, revision, life)), name) in descriptions().iter().zip(metrics).zip(tables) {
+        let table = &description.tables[0];
+        let before = bytes_of(redis, revision)?;
+        for bucket in store.buckets(revision)? {
+            let (life, largest) = (*life, 64 << 10);
+            Shrink { revision, life, bucket, table, watermark, expired: false, unfolded: 0, largest }
+                .carry_out(store)?;
+        }
+        let known: Vec<Known> =
+            store.buckets(revision)?.into_iter().map(|bucket| Known { bucket, last: None }).collect();
+        let mut rows = 0;
+        for read in store.read(revision, &known)?.context("it was created")?.buckets {
+            let (BucketRead::Whole(frames) | BucketRead::Tail(frames)) = read else { continue };
+            for frame in frames {
+                rows += state::facts(table, &frame.bytes)?.rows;
+            }
+        }
+        let (cells, after) = (table.cells.len(), bytes_of(redis, revision)?);
+        held.push(Held { table: name, rows, cells, before, after });
+    }
+    Ok(held)
+}
+
+/// Bytes that the keys of a revision occupy, but for the frames that a split keeps for a minute.
+fn bytes_of(redis: &Redis, revision: &RevisionId) -> Result<u64> {
+    let mut link = redis.connect()?;
+    let keys: Vec<String> = redis::cmd("KEYS").arg(format!("*:{}:*", revision.metric)).query(&mut link)?;
+    keys.iter().filter(|key| !key.ends_with(":was")).try_fold(0, |all, key| {
+        let bytes: u64 = redis::cmd("MEMORY").arg("USAGE").arg(key).arg("SAMPLES").arg(0).query(&mut link)?;
+        Ok(all + bytes)
+    })
+}
+
+fn report_memory(held: &[Held]) {
+    let each = |bytes: u64, things: u64| format!("{:.1}", bytes as f64 / things.max(1) as f64);
+    let (mut rows, mut lines) = (Vec::new(), Vec::new());
+    for Held { table, rows: of, cells, before, after } in held {
+        let per_cell = each(*after, of * *cells as u64);
+        rows.push(vec![(*table).to_owned(), of.to_string(), each(*before, *of), each(*after, *of), per_cell.clone()]);
+        lines.push(json!({"table": table, "rows": of, "bytes_before": before, "bytes": after, "per_cell": per_cell}));
+    }
+    measure::print(
+        &["table", "rows", "bytes per row before compaction", "bytes per row", "bytes per cell"],
+        &rows,
+        &json!({"bench": "redis memory", "results": lines}),
+    );
 }
 
 /// A record of about the size of a real one.

@@ -187,12 +187,10 @@ impl Keyspace {
         let width = values.len();
         let key =
             u32::try_from(self.len()).ok().filter(|key| *key != NONE).expect("four billion keys do not fit in memory");
-        grow(&mut self.values, width);
         self.values.extend_from_slice(values);
         self.index.insert(hash, key);
         if let Some(column) = self.kind_column.filter(|_| width > 1) {
             let kind = self.intern_kind(values[column]);
-            grow(&mut self.kind_of, 1);
             self.kind_of.push(kind);
         }
         if self.grouped() {
@@ -217,8 +215,6 @@ impl Keyspace {
                 (group, NONE)
             }
         };
-        grow(&mut self.group_of, 1);
-        grow(&mut self.next, 1);
         self.group_of.push(group);
         self.next.push(next);
     }
@@ -235,13 +231,6 @@ impl Keyspace {
             + self.kind_index.memory()
             + self.bucket_hash.capacity() * 2
             + self.kind_of.capacity() * 4
-    }
-}
-
-/// Makes room for `more` items, a quarter at a time once the list is large: doubling would waste half the memory.
-pub(crate) fn grow<T>(list: &mut Vec<T>, more: usize) {
-    if list.capacity() - list.len() < more && list.len() > 1 << 16 {
-        list.reserve_exact(more.max(list.len() / 4));
     }
 }
 

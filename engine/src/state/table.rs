@@ -14,7 +14,7 @@ use super::block::{Block, Row, RowMut};
 use super::cells::Layout;
 use super::floors::{Floors, PaneId, start};
 use super::fold::Bounds;
-use super::keyspace::{Keyspace, NONE, grow};
+use super::keyspace::{Keyspace, NONE};
 use super::loaded::Loaded;
 use super::run::{Run, Runs, fold_places, merge, place};
 use super::source::Feed;
@@ -140,11 +140,9 @@ impl TableState {
     #[cold]
     fn add_row(&mut self, key: usize) {
         let words = self.layout.words();
-        let (end, totals) = ((key + 1) * words, &mut self.totals.words);
-        if totals.len() < end {
-            let more = end - totals.len();
-            grow(totals, more);
-            totals.resize(end, 0);
+        let end = (key + 1) * words;
+        if self.totals.words.len() < end {
+            self.totals.words.resize(end, 0);
         }
         if self.present.len() <= key / 64 {
             self.present.resize(key / 64 + 1, 0);

@@ -8,7 +8,6 @@ mod fold;
 
 pub(crate) use fold::Folded;
 
-use super::keyspace::grow;
 use std::collections::HashMap;
 use tally_plugin::sketch::Given;
 
@@ -88,7 +87,6 @@ impl Tail {
 
     /// Makes room for a batch.
     pub(crate) fn reserve(&mut self, rows: usize) {
-        grow(&mut self.now.rows, rows);
         self.now.rows.reserve(rows);
     }
 
