@@ -97,6 +97,12 @@ impl Block {
         layout.clear(&mut self.words[start..]);
     }
 
+    /// Appends a row of events whose times lie in `[first, last]` and sum up to `time_sum`.
+    #[inline]
+    pub(crate) fn push_fed(&mut self, layout: &Layout, events: i64, first: i64, last: i64, time_sum: i128) {
+        layout.push_fed(&mut self.words, events, first, last, time_sum);
+    }
+
     /// Copies the sketches of a row whose words were copied to `start`.
     #[inline(never)]
     fn adopt(&mut self, layout: &Layout, start: usize, row: Row<'_>) {

@@ -1,8 +1,8 @@
 //! The cells of a table as words: how a row's values lie in memory, how two rows become one, how they are written.
 //!
 //! A row is a fixed number of `i64` words. A count takes one (2⁶³ events do not happen); sums and whatever properties feed take
-//! two, an exact `i128`; minima and maxima of times take one. A sketch takes one: its place, from 1 on, in the list of
-//! sketches beside the words ([`Block`]), or 0. Merges are associative and commutative without exception: no floats, no
+//! two, an exact `i128`; minima and maxima of times one. A sketch takes one: its place, from 1 on, in the list of sketches
+//! beside the words ([`Block`]), or 0. Merges are associative and commutative without exception: no floats, no
 //! saturation. Nothing here knows keys or time.
 
 use super::block::{Row, RowMut};
@@ -32,9 +32,17 @@ enum Fed {
     Column,
 }
 
+/// Cells of most tables, worth a path of their own: a count; a count with first and last time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Usual {
+    Count,
+    Seen,
+}
+
 /// The cells of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
+    usual: Option<Usual>,
     cells: Vec<(Kind, Fed)>,
     /// First word of each cell.
     starts: Vec<usize>,
@@ -75,7 +83,12 @@ impl Layout {
             })
             .collect();
         let sketches = cells.iter().any(|(kind, _)| matches!(kind, Kind::Sketch(_)));
-        Layout { cells, starts, words, sketches }
+        let usual = match cells.as_slice() {
+            [(Kind::Count, _)] => Some(Usual::Count),
+            [(Kind::Count, _), (Kind::Min, Fed::EventTime), (Kind::Max, Fed::EventTime)] => Some(Usual::Seen),
+            _ => None,
+        };
+        Layout { usual, cells, starts, words, sketches }
     }
 
     /// Words of a row.
@@ -93,12 +106,27 @@ impl Layout {
         self.cells.iter().any(|(_, fed)| *fed == Fed::EventTime)
     }
 
-    /// Adds one event that happened at `time`. Counts alone, and counts with first and last time, are worth a path of their own.
+    /// The words of a row of such events as `feed` takes, appended.
+    #[inline]
+    pub(super) fn push_fed(&self, words: &mut Vec<i64>, events: i64, first: i64, last: i64, time_sum: i128) {
+        match self.usual {
+            Some(Usual::Count) => words.push(events),
+            Some(Usual::Seen) => words.extend([events, first, last]),
+            None => {
+                let start = words.len();
+                words.resize(start + self.words, 0);
+                self.clear(&mut words[start..]);
+                self.feed(&mut words[start..], events, first, last, time_sum);
+            }
+        }
+    }
+
+    /// Adds one event that happened at `time`.
     #[inline(always)]
-    pub(crate) fn feed_one(&self, row: &mut RowMut<'_>, time: i64) {
-        match (self.cells.as_slice(), &mut *row.words) {
-            ([(Kind::Count, _)], [count]) => *count += 1,
-            ([(Kind::Count, _), (Kind::Min, Fed::EventTime), (Kind::Max, Fed::EventTime)], [count, first, last]) => {
+    pub(crate) fn feed_one(&self, row: &mut [i64], time: i64) {
+        match (self.usual, &mut *row) {
+            (Some(Usual::Count), [count]) => *count += 1,
+            (Some(Usual::Seen), [count, first, last]) => {
                 *count += 1;
                 *first = time.min(*first);
                 *last = time.max(*last);
@@ -144,18 +172,18 @@ impl Layout {
     /// Adds what the host feeds: `events` events whose times lie in `[first, last]` and sum up to `time_sum`. What columns
     /// feed comes through `give`.
     #[inline]
-    pub(crate) fn feed(&self, row: &mut RowMut<'_>, events: i64, first: i64, last: i64, time_sum: i128) {
+    pub(crate) fn feed(&self, row: &mut [i64], events: i64, first: i64, last: i64, time_sum: i128) {
         for (n, (kind, fed)) in self.cells.iter().enumerate() {
             let word = self.starts[n];
             match (fed, kind) {
                 (Fed::Update | Fed::Column, _) => {}
-                (Fed::One, Kind::Count) => row.words[word] += events,
-                (Fed::One, Kind::Sum) => add(row.words, word, i128::from(events)),
-                (Fed::One, Kind::Min) => row.words[word] = row.words[word].min(1),
-                (Fed::One, Kind::Max) => row.words[word] = row.words[word].max(1),
-                (Fed::EventTime, Kind::Min) => row.words[word] = row.words[word].min(first),
-                (Fed::EventTime, Kind::Max) => row.words[word] = row.words[word].max(last),
-                (Fed::EventTime, Kind::Sum | Kind::Count) => add(row.words, word, time_sum),
+                (Fed::One, Kind::Count) => row[word] += events,
+                (Fed::One, Kind::Sum) => add(row, word, i128::from(events)),
+                (Fed::One, Kind::Min) => row[word] = row[word].min(1),
+                (Fed::One, Kind::Max) => row[word] = row[word].max(1),
+                (Fed::EventTime, Kind::Min) => row[word] = row[word].min(first),
+                (Fed::EventTime, Kind::Max) => row[word] = row[word].max(last),
+                (Fed::EventTime, Kind::Sum | Kind::Count) => add(row, word, time_sum),
                 // Sketches of one number and of times are not declared (`plugin::check`); only columns are wide.
                 (Fed::One | Fed::EventTime, Kind::WideMin | Kind::WideMax | Kind::Sketch(_)) => {}
             }

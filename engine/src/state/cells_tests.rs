@@ -27,7 +27,7 @@ fn row(events: i64, time: i64, value: i64) -> Block {
     let layout = layout();
     let mut block = Block::neutral(&layout);
     let mut row = block.row_mut(&layout, 0);
-    layout.feed(&mut row, events, time, time, 0);
+    layout.feed(row.words, events, time, time, 0);
     for cell in [3, 4, 8, 9] {
         assert!(value % 4 == 0 || layout.update(&mut row, cell, time, i128::from(value)));
     }

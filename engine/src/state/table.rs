@@ -180,7 +180,7 @@ impl TableState {
             self.load(&keys[start..end]);
             for (n, (&key, &time)) in (start..).zip(keys[start..end].iter().zip(&times[start..end])) {
                 if key != NONE && takes(n) {
-                    layout.feed_one(&mut self.row(key), time);
+                    layout.feed_one(self.row(key).words, time);
                     tail.push(key, time);
                     counted += 1;
                 }

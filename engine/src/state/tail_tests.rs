@@ -43,7 +43,7 @@ proptest! {
             let block = expected.entry(place).or_insert_with(|| Block::neutral(&layout));
             let row = &mut block.row_mut(&layout, 0);
             tail.push(key, time);
-            layout.feed(row, 1, time, time, i128::from(time));
+            layout.feed(row.words, 1, time, time, i128::from(time));
             for cell in [3, 4].into_iter().filter(|_| more == 1) {
                 tail.push_update(key, time, cell, i128::from(value));
                 layout.update(row, usize::from(cell), time, i128::from(value));

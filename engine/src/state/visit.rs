@@ -34,7 +34,7 @@ impl<'a> Visit<'a> {
             if inside(begin) {
                 let time = begin + millis;
                 self.row.clear_row(layout);
-                layout.feed(&mut self.row.row_mut(layout, 0), 1, time, time, i128::from(time));
+                layout.feed(self.row.row_mut(layout, 0).words, 1, time, time, i128::from(time));
                 take(key, begin, self.row.row(layout, 0));
             }
         }

@@ -137,13 +137,12 @@ impl Tail {
         sort(&mut all, |together| (together.order(), together.place));
         let mut out = Folded { updates: self.len() as u64, ..Folded::default() };
         out.rows = Block::with_capacity(layout, all.len());
-        for (n, of) in all.iter().enumerate() {
+        for of in &all {
             let minute = minutes[(of.place >> 48) as usize];
             let base = i64::from(minute) * MINUTE;
             let time = |millis: u16| base + i64::from(millis);
             let sum = i128::from(base) * i128::from(of.events) + i128::from(of.millis);
-            out.rows.push_neutral(layout);
-            layout.feed(&mut out.rows.row_mut(layout, n), i64::from(of.events), time(of.first), time(of.last), sum);
+            out.rows.push_fed(layout, i64::from(of.events), time(of.first), time(of.last), sum);
             out.place(minute, of.group, (of.place >> 16) as u32);
         }
         Some(out)
@@ -205,25 +204,22 @@ fn fold_rows<'a>(
             at += 1;
         }
         let minute = minutes[(place >> 48) as usize];
-        out.rows.push_neutral(layout);
-        let row = &mut out.rows.row_mut(layout, out.keys.len());
-        if at > start {
-            let base = i64::from(minute) * MINUTE;
-            let millis = |placed: &Placed| base + i64::from(placed.low & 0xffff);
-            match &rows[start..at] {
-                // Most rows of a table with many keys.
-                [one] => layout.feed_one(row, millis(one)),
-                same => {
-                    let times = same.iter().map(millis);
-                    let (first, last) = times
-                        .clone()
-                        .fold((i64::MAX, i64::MIN), |(first, last), time| (first.min(time), last.max(time)));
-                    let sum = if sums_time { times.map(i128::from).sum() } else { 0 };
-                    layout.feed(row, same.len() as i64, first, last, sum);
-                }
+        let base = i64::from(minute) * MINUTE;
+        let millis = |placed: &Placed| base + i64::from(placed.low & 0xffff);
+        match &rows[start..at] {
+            [] => out.rows.push_neutral(layout),
+            // Most rows of a table with many keys.
+            [one] => out.rows.push_fed(layout, 1, millis(one), millis(one), i128::from(millis(one))),
+            same => {
+                let times = same.iter().map(millis);
+                let (first, last) =
+                    times.clone().fold((i64::MAX, i64::MIN), |(first, last), time| (first.min(time), last.max(time)));
+                let sum = if sums_time { times.map(i128::from).sum() } else { 0 };
+                out.rows.push_fed(layout, same.len() as i64, first, last, sum);
             }
         }
-        let time = |place: u64| i64::from(minute) * MINUTE + (place & 0xffff) as i64;
+        let row = &mut out.rows.row_mut(layout, out.keys.len());
+        let time = |place: u64| base + (place & 0xffff) as i64;
         while let Some((_, next)) = updates.get(update).filter(|(_, update)| update.place & ROW == place) {
             layout.update(row, usize::from(next.cell), time(next.place), next.value);
             update += 1;
