@@ -448,13 +448,15 @@ impl Consumer {
         checked(unsafe { rds::rd_kafka_resume_partitions(self.client, list.0) })
     }
 
-    /// Takes a held partition up again at `offset`. Not `seek`, which fails after an offset was out of range.
+    /// Takes a held partition up again at `offset`. Not `seek`, which fails after an offset was out of range. Where giving it up
+    /// fails because an earlier restart got no further than that, taking it up is what counts.
     pub(super) fn restart(&mut self, partition: u32, offset: i64) -> Result<(), Fault> {
         let list = self.list(&[(partition, offset)]);
         // SAFETY: as for `subscribe`; both calls return an error object or null.
         unsafe {
-            taken(rds::rd_kafka_incremental_unassign(self.client, list.0))?;
+            let given_up = taken(rds::rd_kafka_incremental_unassign(self.client, list.0));
             taken(rds::rd_kafka_incremental_assign(self.client, list.0))
+                .map_err(|fault| given_up.err().unwrap_or(fault))
         }
     }
 
