@@ -52,8 +52,9 @@ fn equal(home: &Home, url: &str, events: u64) -> Value {
         said["metrics"].as_array().unwrap().iter().map(|metric| metric["metric"].as_str().unwrap()).collect();
     assert_eq!(names, METRICS);
     for metric in said["metrics"].as_array().unwrap() {
-        let figures = ["in_log", "counted", "missing", "double", "other_cells_wrong"].map(|figure| &metric[figure]);
-        assert_eq!(figures.map(|figure| figure.as_u64().unwrap()), [events, events, 0, 0, 0], "{metric}");
+        let figures = ["in_log", "counted", "missing", "double", "other_cells_wrong", "pane_cells_wrong"]
+            .map(|figure| &metric[figure]);
+        assert_eq!(figures.map(|figure| figure.as_u64().unwrap()), [events, events, 0, 0, 0, 0], "{metric}");
         assert_eq!((&metric["whole"], &metric["not_checked"]), (&json!(true), &json!([])));
     }
     said
@@ -203,8 +204,13 @@ fn asked(stream: &TcpStream) -> Option<String> {
     first.split(' ').nth(1).map(str::to_owned)
 }
 
-/// The row of product 3 and "view" of products_popularity, changed; the rest as it is.
+/// The row of product 3 and "view" in the totals of products_popularity, changed; the rest as it is.
 fn alter_row(path: &str, body: &str, change: impl Fn(&mut Value) -> Option<()>) -> String {
+    alter_rows(path, body, |row| if row.get("pane").is_none() { change(row) } else { Some(()) })
+}
+
+/// The same in its totals and in all panes.
+fn alter_rows(path: &str, body: &str, change: impl Fn(&mut Value) -> Option<()>) -> String {
     if path != "/api/internal/state/products_popularity" {
         return body.to_owned();
     }
@@ -239,8 +245,7 @@ fn it_can_fail() {
             said["metrics"].as_array().unwrap().iter().filter(|metric| metric["equal"] == false).collect();
         assert_eq!(wrong.len(), 1, "one metric and no other: {said}");
         assert_eq!(wrong[0]["metric"], "products_popularity");
-        let difference =
-            json!({"table": "interactions", "key": key, "cell": "n", "expected": expected, "found": found});
+        let difference = json!({"table": "interactions", "key": key, "pane": null, "cell": "n", "expected": expected, "found": found});
         assert_eq!(wrong[0]["differences"], json!([difference]));
         wrong[0].clone()
     };
@@ -266,6 +271,26 @@ fn it_can_fail() {
     let lost = between(&tally, |path, body| alter_row(path, &body, |_| None));
     let (said, code, _) = verify(&home, &lost, &[]);
     assert_eq!((code, &named(&said, json!(10), Value::Null)["missing"]), (1, &json!(10)));
+
+    // What one pane holds a day early: the totals are right.
+    let moved = between(&tally, |path, body| {
+        alter_rows(path, &body, |row| {
+            if let Some(start) = row["pane"][1].as_i64().filter(|start| *start > DAY - 86_400_000) {
+                row["pane"][1] = json!(start - 86_400_000);
+            }
+            Some(())
+        })
+    });
+    let (said, code, _) = verify(&home, &moved, &["products_popularity"]);
+    let wrong = &said["metrics"][0];
+    let figures = ["missing", "double", "other_cells_wrong"].map(|figure| wrong[figure].as_u64().unwrap());
+    assert_eq!((code, figures), (1, [0, 0, 0]), "{said}");
+    let differences = wrong["differences"].as_array().unwrap();
+    assert_eq!(wrong["pane_cells_wrong"], differences.len(), "{said}");
+    let found = |value: &Value| differences.iter().filter(|d| d["found"] == *value).count();
+    assert!(found(&Value::Null) > 0 && found(&Value::Null) < differences.len(), "{said}");
+    let is_minute = |d: &Value| d["pane"].as_str().unwrap().starts_with("minute 202") || !d["found"].is_null();
+    assert!(differences.iter().all(|d| d["key"] == key && is_minute(d)), "{said}");
 
     // An event that the log does not hold: one of each metric's counts is too many.
     let forged = between(&tally, |path, body| {

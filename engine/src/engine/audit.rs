@@ -14,7 +14,7 @@ use crate::state::{Dump, DumpRow};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tally_plugin::description::{Property, Table};
+use tally_plugin::description::{Pane, Property, Table};
 
 /// Bytes of the embedded log that are read at a time.
 const BYTES: usize = 512 << 10;
@@ -56,7 +56,7 @@ pub struct StateDump {
 }
 
 impl StateDump {
-    /// Number of rows.
+    /// Number of rows of totals.
     #[must_use]
     pub fn len(&self) -> usize {
         self.rows.len()
@@ -68,9 +68,15 @@ impl StateDump {
         self.rows.is_empty()
     }
 
-    /// The totals of every row, in no order.
+    /// Of each table the panes it holds, shorter ones first, and from which time on: [`Dump::held`].
+    pub fn held(&self) -> impl Iterator<Item = Vec<(Pane, Option<i64>)>> + '_ {
+        self.rows.held()
+    }
+
+    /// The totals of every row, then the rows of all panes, in no order. A key may have several rows in a pane, which
+    /// hold together what it has.
     pub fn rows(&self) -> impl Iterator<Item = DumpRow> + '_ {
-        self.rows.rows()
+        self.rows.rows().chain(self.rows.pane_rows())
     }
 }
 

@@ -24,7 +24,7 @@ pub use crate::pipeline::Origin;
 pub use crate::plugin::{LoneMetric, LonePlugin, PluginFile, fits_schema};
 pub use crate::progress::Span;
 pub use crate::source::Bounds;
-pub use crate::state::{DumpCell, DumpRow, StoredRow};
+pub use crate::state::{DumpCell, DumpPane, DumpRow, StoredRow};
 pub use again::Again;
 pub use audit::{LogReader, LogRecord, StateDump};
 pub use outlet::{Outlet, Sent, open_outlet};

@@ -1,20 +1,27 @@
-//! A copy of a metric's totals at one moment, for those who check them.
+//! A copy of a metric's totals and panes at one moment, for those who check them.
 //!
 //! Whoever makes it holds the state's lock, so making it only copies lists end to end (a million rows of three columns and
 //! three cells: see `a_million_rows_are_copied_quickly`), and sketches, each in a piece of memory of its own (some 30 ns where
-//! it is small); keys and values are taken apart afterwards, row by row. It holds totals only: panes are what they were
-//! folded from.
+//! it is small); panes are shared. Keys and values are taken apart afterwards, row by row. Nothing is folded here: a key may
+//! have several rows in a pane, which hold together what it has.
 
 use super::block::{Block, Row};
 use super::cells::Layout;
+use super::floors::{Floors, PaneId, start};
 use super::keyspace::Keyspace;
+use super::run::{Run, Runs};
 use super::table::{TableState, ones};
+use super::tail::Tail;
 use super::texts::{Texts, text_of};
+use super::visit::Visit;
 use crate::event::TEXT_BIT;
+use std::collections::HashMap;
+use std::iter::from_fn;
 use std::sync::Arc;
+use tally_plugin::description::Pane;
 use tally_plugin::read::Id;
 
-/// The totals of all tables of a metric.
+/// The tables of a metric.
 pub struct Dump {
     tables: Vec<Copied>,
     /// The state's texts end to end, and the end of each.
@@ -31,6 +38,10 @@ struct Copied {
     /// Column values of each key, end to end, and how many columns there are.
     keys: Vec<u64>,
     width: usize,
+    floors: Floors,
+    panes: Vec<(PaneId, Runs)>,
+    /// What is in no pane yet.
+    tails: Vec<Tail>,
 }
 
 /// One row.
@@ -38,10 +49,21 @@ struct Copied {
 pub struct DumpRow {
     /// Index of the table in the metric's description.
     pub table: usize,
+    /// `None`: of the totals.
+    pub pane: Option<DumpPane>,
     /// The key, in the order of the table's key columns; an event type is a text.
     pub key: Vec<Id>,
     /// The cells, in the table's order.
     pub cells: Vec<DumpCell>,
+}
+
+/// Where a row lies in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DumpPane {
+    /// Its length; `None`: everything older than the panes that are held.
+    pub length: Option<Pane>,
+    /// Unix milliseconds; 0 for what is older.
+    pub start: i64,
 }
 
 /// What a cell holds.
@@ -60,6 +82,8 @@ impl Dump {
         let copied = |table: &TableState| {
             let keys = &keyspaces[table.keyspace];
             let (totals, present) = table.copy();
+            let has_panes = !table.description.tiers.is_empty();
+            let (panes, tails) = if has_panes { table.copy_panes() } else { Default::default() };
             Copied {
                 layout: Arc::clone(&table.layout),
                 rows: table.len(),
@@ -67,13 +91,16 @@ impl Dump {
                 present,
                 keys: keys.values.clone(),
                 width: keys.shape().columns.len(),
+                floors: *table.floors(),
+                panes,
+                tails,
             }
         };
         let (text_bytes, text_ends) = texts.copy();
         Dump { tables: tables.iter().map(copied).collect(), text_bytes, text_ends }
     }
 
-    /// Number of rows, over all tables.
+    /// Number of rows of totals, over all tables.
     #[must_use]
     pub fn len(&self) -> usize {
         self.tables.iter().map(|table| table.rows).sum()
@@ -85,17 +112,69 @@ impl Dump {
         self.len() == 0
     }
 
-    /// The rows, table by table, in no order.
-    pub fn rows(&self) -> impl Iterator<Item = DumpRow> + '_ {
-        self.tables.iter().enumerate().flat_map(move |(n, table)| table.keys().map(move |key| self.row(n, key)))
+    /// Of each table which panes it holds, shorter ones first, and from which time on (Unix milliseconds; `None`: from the
+    /// beginning). A row belongs to the shortest that is held at its time.
+    pub fn held(&self) -> impl Iterator<Item = Vec<(Pane, Option<i64>)>> + '_ {
+        let from = |floor: i64| (floor > i64::MIN).then_some(floor);
+        let of = move |floors: &Floors| {
+            let panes = [Pane::Minute, Pane::Hour, Pane::Day].map(|pane| (pane, floors.of(pane)));
+            panes.into_iter().filter(|(_, floor)| *floor < i64::MAX).map(|(pane, floor)| (pane, from(floor))).collect()
+        };
+        self.tables.iter().map(move |table| of(&table.floors))
     }
 
-    fn row(&self, number: usize, key: usize) -> DumpRow {
+    /// The rows of the totals, table by table, in no order.
+    pub fn rows(&self) -> impl Iterator<Item = DumpRow> + '_ {
+        self.tables.iter().enumerate().flat_map(move |(n, table)| {
+            table.keys().map(move |key| self.row(n, None, key, table.totals.row(&table.layout, key)))
+        })
+    }
+
+    /// The rows of the panes, table by table, in no order.
+    pub fn pane_rows(&self) -> impl Iterator<Item = DumpRow> + '_ {
+        (0..self.tables.len()).flat_map(move |n| {
+            let panes = self.tables[n].panes.iter().flat_map(|(pane, runs)| runs.iter().map(move |run| (*pane, run)));
+            panes.flat_map(move |(pane, run)| self.run(n, pane, run)).chain(self.unsealed(n))
+        })
+    }
+
+    fn run<'a>(&'a self, number: usize, pane: PaneId, run: &'a Run) -> impl Iterator<Item = DumpRow> + 'a {
+        let mut rows = run.rows(&self.tables[number].layout);
+        let pane = DumpPane { length: pane.0, start: start(pane) };
+        from_fn(move || {
+            let (place, row) = rows.next()?;
+            Some(self.row(number, Some(pane), (place & u64::from(u32::MAX)) as usize, row))
+        })
+    }
+
+    /// What came since the last seal, by key and minute: of single events there may be many.
+    fn unsealed(&self, number: usize) -> impl Iterator<Item = DumpRow> + '_ {
+        let Copied { layout, tails, .. } = &self.tables[number];
+        let (mut places, mut rows, mut slots) = (Vec::new(), Block::default(), HashMap::new());
+        let mut visit = Visit::new(layout, (None, None));
+        for tail in tails {
+            visit.rows(tail.rows(), tail.updates(), tail.values(), |key, begin, row| {
+                let slot = *slots.entry((key, begin)).or_insert(places.len());
+                if slot < places.len() {
+                    layout.merge(&mut rows.row_mut(layout, slot), row);
+                } else {
+                    places.push((key, begin));
+                    rows.push(layout, row);
+                }
+            });
+        }
+        places.into_iter().enumerate().map(move |(slot, (key, begin))| {
+            let pane = DumpPane { length: Some(Pane::Minute), start: begin };
+            self.row(number, Some(pane), key as usize, rows.row(layout, slot))
+        })
+    }
+
+    fn row(&self, number: usize, pane: Option<DumpPane>, key: usize, row: Row<'_>) -> DumpRow {
         let table = &self.tables[number];
-        let row = table.totals.row(&table.layout, key);
         let columns = &table.keys[key * table.width..][..table.width];
         DumpRow {
             table: number,
+            pane,
             key: columns.iter().map(|column| self.id(*column)).collect(),
             cells: (0..table.layout.len()).map(|cell| Dump::cell(&table.layout, row, cell)).collect(),
         }
@@ -131,8 +210,9 @@ mod tests {
     use super::*;
     use crate::event::EventBatch;
     use crate::state::State;
+    use std::collections::BTreeMap;
     use std::time::Instant;
-    use tally_plugin::description::{Cell, Description, From, Key, Merge, Table};
+    use tally_plugin::description::{Cell, Description, From, Key, Merge, Table, Tier};
     use tally_plugin::sketch::{Distinct, hash_id, hash_text};
 
     fn description(key: Vec<Key>, only: &[&str]) -> Description {
@@ -193,7 +273,7 @@ mod tests {
             set.write(&mut bytes);
             let numbers = [DumpCell::Number(1), DumpCell::Number(first), DumpCell::Nothing];
             let cells = numbers.into_iter().chain([DumpCell::Sketch(bytes)]).collect();
-            DumpRow { table: 0, key: vec![user, Id::Text("buy".into())], cells }
+            DumpRow { table: 0, pane: None, key: vec![user, Id::Text("buy".into())], cells }
         };
         assert_eq!(dump.len(), 2);
         assert_eq!(
@@ -213,7 +293,46 @@ mod tests {
         state.apply(metric, &events, 0, &[]);
         let rows: Vec<DumpRow> = state.dump(metric).rows().collect();
         let cells = vec![DumpCell::Number(3), DumpCell::Number(0), DumpCell::Nothing];
-        assert_eq!(rows, [DumpRow { table: 0, key: Vec::new(), cells }]);
+        assert_eq!(rows, [DumpRow { table: 0, pane: None, key: Vec::new(), cells }]);
+    }
+
+    #[test]
+    fn panes_hold_together_what_totals_hold_sealed_or_not() {
+        let mut state = State::default();
+        let mut described = description(vec![Key::UserId], &[]);
+        let tier = |pane| Tier { pane, keep_ms: None };
+        described.tables[0].tiers = vec![tier(Pane::Minute), tier(Pane::Hour)];
+        let metric = state.add(&described);
+        let mut counted: BTreeMap<(u64, i64), i128> = BTreeMap::new();
+        for round in 0..5 {
+            let users: Vec<u64> = (0..100).map(|n| n * 7 % (11 + round)).collect();
+            let mut events = batch(users);
+            (events.from, events.to) = (round * 100, round * 100 + 100);
+            events.offsets.iter_mut().for_each(|offset| *offset += round * 100);
+            events.times.iter_mut().for_each(|time| *time = *time * 2_000 - 60_000);
+            for (user, time) in events.users.iter().zip(&events.times) {
+                *counted.entry((*user, time.div_euclid(60_000) * 60_000)).or_default() += 1;
+            }
+            state.begin(&events);
+            state.apply(metric, &events, events.from, &[]);
+            if round == 1 || round == 3 {
+                state.seal(metric, 0);
+            }
+        }
+        let dump = state.dump(metric);
+        let mut found: BTreeMap<(u64, i64), i128> = BTreeMap::new();
+        let mut rows = 0;
+        for row in dump.pane_rows() {
+            let DumpRow { pane: Some(pane), ref key, ref cells, .. } = row else { panic!("{row:?}") };
+            assert_eq!(pane.length, Some(Pane::Minute));
+            let (Id::Integer(user), DumpCell::Number(n)) = (&key[0], &cells[0]) else { panic!("{row:?}") };
+            *found.entry((*user, pane.start)).or_default() += n;
+            rows += 1;
+        }
+        assert_eq!(found, counted);
+        assert!(rows > counted.len(), "two runs and a tail");
+        let held = vec![(Pane::Minute, None), (Pane::Hour, None)];
+        assert_eq!(dump.held().collect::<Vec<_>>(), [held]);
     }
 
     /// The lock is held for the copy alone. 7 to 36 ms in a running engine (docs/measurements.md); the bounds are for a machine that has much to do.

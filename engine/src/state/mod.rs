@@ -45,7 +45,7 @@ mod tests;
 pub use aggregate::ReadError;
 pub use buckets::{Buckets, buckets, halves, splits};
 pub use columns::ComputedKeys;
-pub use dump::{Dump, DumpCell, DumpRow};
+pub use dump::{Dump, DumpCell, DumpPane, DumpRow};
 pub use frame::FrameError;
 pub use look::{FrameFacts, StoredRow, buckets_of, facts, key_of, rows_of};
 pub use metric::{Held, Loading, Sealed, SealedFrame};
@@ -312,7 +312,7 @@ impl State {
         aggregate::read(of, &self.texts, request, &self.kept, (metric.0, number))
     }
 
-    /// A copy of a metric's totals, made at once and taken apart later.
+    /// A copy of what a metric has counted, made at once and taken apart later.
     pub fn dump(&self, metric: MetricId) -> Dump {
         Dump::new(&self.metrics[metric.0].tables, &self.keyspaces, &self.texts)
     }

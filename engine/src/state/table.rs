@@ -126,6 +126,12 @@ impl TableState {
         (self.totals.clone(), self.present.clone())
     }
 
+    /// The panes, and a copy of what came since the last seal.
+    pub(crate) fn copy_panes(&self) -> (Vec<(PaneId, Runs)>, Vec<Tail>) {
+        let panes = self.panes.iter().map(|(pane, runs)| (*pane, runs.clone()));
+        (panes.collect(), self.tails.values().map(Tail::copy).collect())
+    }
+
     /// Makes the row of a key exist; returns it.
     #[inline]
     fn row(&mut self, key: u32) -> RowMut<'_> {

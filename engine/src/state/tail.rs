@@ -25,7 +25,7 @@ pub(crate) struct Tail {
     last: Option<(i32, u16)>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Rows {
     rows: Vec<u64>,
     updates: Vec<Update>,
@@ -198,6 +198,11 @@ impl Tail {
             && before.values.is_empty()
             && before.minutes == now.minutes
             && before.rows == now.rows
+    }
+
+    /// A copy of what came since the last seal.
+    pub(crate) fn copy(&self) -> Tail {
+        Tail { now: self.now.clone(), ..Tail::default() }
     }
 
     /// Begins anew after a seal.

@@ -135,8 +135,11 @@ fn one_batch(events: &[Event], from: u64, skip: &[u32]) -> (u64, Vec<String>, Op
     let batch = batch(events, 0, 0);
     state.begin(&batch);
     let updates = state.apply_without(metric, &batch, from, &[], skip);
-    let mut rows: Vec<String> =
-        state.dump(metric).rows().map(|DumpRow { table, key, cells }| format!("{table} {key:?} {cells:?}")).collect();
+    let mut rows: Vec<String> = state
+        .dump(metric)
+        .rows()
+        .map(|DumpRow { table, key, cells, .. }| format!("{table} {key:?} {cells:?}"))
+        .collect();
     rows.sort();
     (updates, rows, state.times(metric))
 }

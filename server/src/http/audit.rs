@@ -21,7 +21,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::sync::Arc;
-use tally_engine::engine::{DumpCell, LogRecord, Origin, StateDump};
+use tally_engine::engine::{DumpCell, DumpPane, LogRecord, Origin, StateDump};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 /// Bytes of lines handed over at a time.
@@ -167,6 +167,11 @@ fn cell(cell: &DumpCell) -> Value {
     }
 }
 
+/// Its length and where it starts.
+fn place(DumpPane { length, start }: DumpPane) -> Value {
+    length.map_or_else(|| json!(["older", start]), |length| json!([length, start]))
+}
+
 fn write_state(metric: &str, dump: &StateDump, out: &mut Lines) -> Option<()> {
     let origin = |(partition, origin): (&u32, &Origin)| {
         let gaps: Vec<Value> = origin.gaps.iter().map(|gap| json!([gap.from, gap.to])).collect();
@@ -174,13 +179,17 @@ fn write_state(metric: &str, dump: &StateDump, out: &mut Lines) -> Option<()> {
         json!({"partition": partition, "start": origin.start, "next": next, "gaps": gaps, "lost_before": origin.lost_before})
     };
     let partitions: Vec<Value> = dump.origins.iter().map(origin).collect();
-    let (tables, properties) = (&dump.tables, &dump.properties);
-    let header = json!({"metric": metric, "partitions": partitions, "tables": tables, "properties": properties, "rows": dump.len()});
+    let (tables, properties, held) = (&dump.tables, &dump.properties, dump.held().collect::<Vec<_>>());
+    let header =
+        json!({"metric": metric, "partitions": partitions, "tables": tables, "properties": properties, "held": held});
     out.line(&header)?;
     let mut count = 0_u64;
     for row in dump.rows() {
         let cells: Vec<Value> = row.cells.iter().map(cell).collect();
-        out.line(&json!({"table": row.table, "key": row.key, "cells": cells}))?;
+        out.line(&match row.pane {
+            None => json!({"table": row.table, "key": row.key, "cells": cells}),
+            Some(pane) => json!({"table": row.table, "pane": place(pane), "key": row.key, "cells": cells}),
+        })?;
         count += 1;
     }
     out.line(&json!({"end": count}))

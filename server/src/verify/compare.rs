@@ -1,8 +1,10 @@
 //! What was counted again against what was found: figures, and every cell that differs.
 
-use super::table::{Cells, Column, From, Held, Merge, Row, Table};
+use super::held::{Cells, Held, Merge};
+use super::panes::Pane;
+use super::table::{Column, Description, From, Row, Rows, Table};
 use serde_json::Value;
-use std::collections::HashMap;
+use std::rc::Rc;
 
 /// Differences that are named, of each metric.
 pub(super) const NAMED: usize = 20;
@@ -21,10 +23,12 @@ pub(super) struct Compared {
     pub(super) missing: i128,
     /// Updates that a row has too many.
     pub(super) double: i128,
-    /// Cells that differ and count no events: minima, maxima, sums of values, sets, histograms, latest values; and rows that
+    /// Cells of totals that differ and count no events: minima, maxima, sums of values, sets, histograms, latest values; and rows that
     /// should not be.
     pub(super) wrong: u64,
-    /// The first by key.
+    /// Cells of panes that differ.
+    pub(super) wrong_in_panes: u64,
+    /// The first, totals before panes, by key.
     pub(super) differences: Vec<Difference>,
     /// Cells that are not counted again: fed by the plugin, or in a table whose rows it names.
     pub(super) plugins: Vec<String>,
@@ -38,6 +42,8 @@ pub(super) struct Difference {
     pub(super) table: String,
     /// The key's columns and values.
     pub(super) key: Vec<(String, Value)>,
+    /// `None`: in the totals.
+    pub(super) pane: Option<Pane>,
     pub(super) cell: String,
     /// `None`: no row, or nothing in it.
     pub(super) expected: Option<Value>,
@@ -47,70 +53,118 @@ pub(super) struct Difference {
 impl Table {
     pub(super) fn compare(mut self) -> Compared {
         self.fold();
-        let Table { description, rows, counted_again, uncertain, begun_with, .. } = self;
+        let Table { description, totals, panes, counted_again, uncertain, begun_with, .. } = self;
         let foreign = description.is_foreign();
         let plugins = description.cells.iter().filter(|cell| foreign || !cell.is_recounted());
         let plugins: Vec<String> = plugins.map(|cell| format!("{}.{}", description.name, cell.name)).collect();
-        let mut compared = Compared { in_log: counted_again, uncertain, plugins, ..Compared::default() };
+        let compared = Compared { in_log: counted_again, uncertain, plugins, ..Compared::default() };
         let counter = description.counter().filter(|_| !foreign);
-        let rows = if foreign { HashMap::new() } else { rows };
-        let mut differ: Vec<(String, usize, Option<Value>, Option<Value>)> = Vec::new();
-        let shown = |held: Option<Held>| held.as_ref().map(Held::shown);
-        for (key, row) in rows {
-            let cells = description.cells.iter().enumerate();
-            let mut same = true;
-            for (cell, described) in cells.filter(|(_, cell)| cell.is_recounted()) {
-                let sums = described.merge == Merge::Sum;
-                let (expected, found) = (value(&row.expected, cell, sums), value(&row.found, cell, sums));
-                let number = |held: &Option<Held>| held.as_ref().and_then(Held::number).unwrap_or(0);
-                if counter == Some(cell) {
-                    compared.counted += number(&found);
-                }
-                let counts = sums && described.from == From::One;
-                if agree(&expected, &found, sums, counts, &row) {
-                    continue;
-                }
-                same = false;
-                if counter == Some(cell) {
-                    let more = number(&found) - number(&expected);
-                    compared.double += more.max(0);
-                    compared.missing += (-more).max(0);
-                } else {
-                    compared.wrong += 1;
-                }
-                if differ.len() < KEPT {
-                    differ.push((key.clone(), cell, shown(expected), shown(found)));
-                }
-            }
-            // A row of nothing still is a row, and is listed and counted as one.
-            let by_plugin = description.cells.iter().any(|cell| cell.from == From::Update);
-            let empty = row.expected.is_none() && !by_plugin;
-            if same && empty {
-                compared.wrong += 1;
-                if differ.len() < KEPT {
-                    let sums = description.cells[0].merge == Merge::Sum;
-                    differ.push((key, 0, None, shown(value(&row.found, 0, sums))));
-                }
-            }
+        let mut comparing = Comparing { description: &description, counter, compared, differ: Vec::new() };
+        if !foreign {
+            comparing.rows(None, totals);
+            panes.into_iter().for_each(|(pane, rows)| comparing.rows(Some(pane), rows));
         }
+        let mut compared = comparing.close();
         compared.counted -= begun_with;
         if counter.is_none() {
             compared.counted = i128::from(counted_again);
         }
-        differ.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
-        let columns = || description.key.iter().map(Column::name);
-        compared.differences = differ
-            .into_iter()
-            .take(NAMED)
-            .map(|(key, cell, expected, found)| Difference {
+        compared
+    }
+}
+
+/// A table, and what differs so far.
+struct Comparing<'a> {
+    description: &'a Description,
+    /// The cell that counts events.
+    counter: Option<usize>,
+    compared: Compared,
+    differ: Vec<Differs>,
+}
+
+/// Totals come before panes; then by key.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    in_pane: bool,
+    key: Rc<str>,
+    pane: Option<Pane>,
+    cell: usize,
+}
+
+struct Differs {
+    place: Place,
+    expected: Option<Value>,
+    found: Option<Value>,
+}
+
+impl Comparing<'_> {
+    /// Compares the totals, or the rows of a pane.
+    fn rows(&mut self, pane: Option<Pane>, rows: Rows) {
+        let by_plugin = self.description.cells.iter().any(|cell| cell.from == From::Update);
+        for (key, row) in rows {
+            let mut same = true;
+            for (cell, described) in self.description.cells.iter().enumerate().filter(|(_, cell)| cell.is_recounted()) {
+                let sums = described.merge == Merge::Sum;
+                let (expected, found) = (value(&row.expected, cell, sums), value(&row.found, cell, sums));
+                let counts = self.counter == Some(cell) && pane.is_none();
+                if counts {
+                    self.compared.counted += number(&found);
+                }
+                if !agree(&expected, &found, sums, sums && described.from == From::One, &row) {
+                    same = false;
+                    let more = counts.then(|| number(&found) - number(&expected));
+                    self.differs(pane, &key, cell, more, (expected, found));
+                }
+            }
+            // A row of nothing still is a row, and is listed and counted as one.
+            if same && row.expected.is_none() && !by_plugin {
+                let sums = self.description.cells[0].merge == Merge::Sum;
+                self.differs(pane, &key, 0, None, (None, value(&row.found, 0, sums)));
+            }
+        }
+    }
+
+    /// `more`: events that the cell has too many, where it counts them.
+    fn differs(
+        &mut self,
+        pane: Option<Pane>,
+        key: &Rc<str>,
+        cell: usize,
+        more: Option<i128>,
+        (expected, found): (Option<Held>, Option<Held>),
+    ) {
+        match (pane, more) {
+            (Some(_), _) => self.compared.wrong_in_panes += 1,
+            (None, None) => self.compared.wrong += 1,
+            (None, Some(more)) => {
+                self.compared.double += more.max(0);
+                self.compared.missing += (-more).max(0);
+            }
+        }
+        if self.differ.len() < KEPT {
+            let shown = |held: Option<Held>| held.as_ref().map(Held::shown);
+            let place = Place { in_pane: pane.is_some(), key: Rc::clone(key), pane, cell };
+            self.differ.push(Differs { place, expected: shown(expected), found: shown(found) });
+        }
+    }
+
+    /// Names the first that differ.
+    fn close(mut self) -> Compared {
+        self.differ.sort_by(|a, b| a.place.cmp(&b.place));
+        let description = self.description;
+        let named = self.differ.into_iter().take(NAMED).map(|Differs { place, expected, found }| {
+            let values = serde_json::from_str::<Vec<Value>>(&place.key).unwrap_or_default();
+            Difference {
                 table: description.name.clone(),
-                key: columns().zip(serde_json::from_str::<Vec<Value>>(&key).unwrap_or_default()).collect(),
-                cell: description.cells.get(cell).map_or_else(String::new, |cell| cell.name.clone()),
+                key: description.key.iter().map(Column::name).zip(values).collect(),
+                pane: place.pane,
+                cell: description.cells.get(place.cell).map_or_else(String::new, |cell| cell.name.clone()),
                 expected,
                 found,
-            })
-            .collect();
-        compared
+            }
+        });
+        self.compared.differences = named.collect();
+        self.compared
     }
 }
 
@@ -131,9 +185,12 @@ fn value(cells: &Option<Cells>, cell: usize, sums: bool) -> Option<Held> {
     if sums { held.or(Some(Held::Number(0))) } else { held }
 }
 
+fn number(held: &Option<Held>) -> i128 {
+    held.as_ref().and_then(Held::number).unwrap_or(0)
+}
+
 /// Whether a cell is right. Where nobody can say whether some events are duplicates, both are.
 fn agree(expected: &Option<Held>, found: &Option<Held>, sums: bool, counts: bool, row: &Row) -> bool {
-    let number = |held: &Option<Held>| held.as_ref().and_then(Held::number).unwrap_or(0);
     if row.uncertain > 0 {
         let (most, found) = (number(expected), number(found));
         return !counts || (most - i128::from(row.uncertain)..=most).contains(&found);

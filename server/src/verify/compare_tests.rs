@@ -2,9 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use super::super::held::Found;
+use super::super::panes::{Length, Panes};
 use super::super::property::Scalar;
 use super::super::record::Event;
-use super::super::table::Found;
 use super::*;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use std::collections::BTreeMap;
 /// Users by type: a count, and the first of them.
 fn table(cells: Value) -> Table {
     let description = json!({"name": "t", "key": ["user_id", "event_type"], "only": ["view", "buy"], "cells": cells});
-    Table::new(serde_json::from_value(description).unwrap(), BTreeMap::new())
+    Table::new(serde_json::from_value(description).unwrap(), Panes::default(), BTreeMap::new())
 }
 
 fn counted() -> Table {
@@ -37,7 +38,7 @@ fn numbers(cells: &[Option<i128>]) -> Vec<Option<Found>> {
 }
 
 fn find(table: &mut Table, user: Value, kind: &str, cells: &[Option<i128>]) {
-    table.find(vec![user, json!(kind)], numbers(cells)).unwrap();
+    table.find(None, vec![user, json!(kind)], numbers(cells)).unwrap();
 }
 
 /// Of the right state but for one row, which is found as told.
@@ -119,8 +120,8 @@ fn an_empty_row_is_one_too_many() {
 fn what_came_between_two_states_is_counted_on_top_of_the_first() {
     let mut table = counted();
     let cells = || numbers(&[Some(10), Some(4)]);
-    table.begin(vec![json!(2), json!("view")], cells()).unwrap();
-    assert!(table.begin(vec![json!(2), json!("view")], cells()).is_err(), "a row comes once");
+    table.begin(None, vec![json!(2), json!("view")], cells()).unwrap();
+    assert!(table.begin(None, vec![json!(2), json!("view")], cells()).is_err(), "a row comes once");
     table.count(&event(Some(json!(2)), "view", 8), true);
     find(&mut table, json!("a"), "buy", &[Some(1), Some(7)]);
     find(&mut table, json!(1), "view", &[Some(2), Some(3)]);
@@ -131,7 +132,7 @@ fn what_came_between_two_states_is_counted_on_top_of_the_first() {
 #[test]
 fn a_row_that_vanished_between_two_states_is_named() {
     let mut table = table(json!([{"name": "n", "merge": "sum", "from": "one"}]));
-    table.begin(vec![json!(2), json!("view")], numbers(&[Some(10)])).unwrap();
+    table.begin(None, vec![json!(2), json!("view")], numbers(&[Some(10)])).unwrap();
     let compared = table.compare();
     assert_eq!((compared.in_log, compared.counted, compared.missing), (0, -10, 10));
 }
@@ -175,7 +176,7 @@ fn priced() -> Table {
     ]);
     let description = json!({"name": "t", "key": [{"property": "brand"}], "cells": cells});
     let places = [("price".into(), 0), ("brand".into(), 1)].into();
-    let mut table = Table::new(serde_json::from_value(description).unwrap(), places);
+    let mut table = Table::new(serde_json::from_value(description).unwrap(), Panes::default(), places);
     for (user, price, brand) in [
         (1, Some(250), Some("acme")),
         (2, Some(90), Some("acme")),
@@ -206,7 +207,7 @@ fn acme(change: impl FnOnce(&mut Vec<Option<Found>>)) -> Compared {
     cells.push(None);
     change(&mut cells);
     let mut table = priced();
-    table.find(vec![json!("acme")], cells).unwrap();
+    table.find(None, vec![json!("acme")], cells).unwrap();
     table.compare()
 }
 
@@ -239,7 +240,11 @@ fn each_cell_that_is_not_what_the_log_says_is_named() {
     assert_eq!((compared.wrong, &compared.differences[0].found), (1, &None));
     assert!(
         priced()
-            .find(vec![json!("x")], vec![Some(Found::Number(1)), None, None, Some(Found::Number(1)), None, None, None])
+            .find(
+                None,
+                vec![json!("x")],
+                vec![Some(Found::Number(1)), None, None, Some(Found::Number(1)), None, None, None]
+            )
             .is_err()
     );
 }
@@ -249,9 +254,9 @@ fn rows_of_computed_keys_are_named_and_not_compared() {
     let column = json!({"computed": "hour"});
     let description =
         json!({"name": "t", "key": ["user_id", column], "cells": [{"name": "n", "merge": "sum", "from": "one"}]});
-    let mut table = Table::new(serde_json::from_value(description).unwrap(), BTreeMap::new());
+    let mut table = Table::new(serde_json::from_value(description).unwrap(), Panes::default(), BTreeMap::new());
     table.count(&event(Some(json!(1)), "view", 5), true);
-    table.find(vec![json!(1), json!("acme")], numbers(&[Some(7)])).unwrap();
+    table.find(None, vec![json!(1), json!("acme")], numbers(&[Some(7)])).unwrap();
     let expected = Compared { plugins: vec!["t.n".into()], ..Compared::default() };
     assert_eq!(table.compare(), expected, "never called equal: named");
 }
@@ -261,7 +266,8 @@ fn limited(found: &[(Value, &str, i128)]) -> Compared {
     let cells = json!([{"name": "n", "merge": "sum", "from": "one"}, {"name": "first", "merge": "min", "from": "event_time"},
         {"name": "users", "merge": "distinct", "from": {"column": "user_id"}}]);
     let description = json!({"name": "t", "key": ["product_id", "event_type"], "group": 1, "cells": cells});
-    let mut table = Table::new(serde_json::from_value(description).unwrap(), BTreeMap::new());
+    let held: Panes = serde_json::from_value(json!([["1d", null]])).unwrap();
+    let mut table = Table::new(serde_json::from_value(description).unwrap(), held, BTreeMap::new());
     for (product, kind) in [(1, "view"), (1, "buy"), (2, "view"), (3, "view"), (3, "view"), (3, "buy")] {
         let of = Event { product: Some(json!(product)), ..event(Some(json!(product)), kind, 10 - product) };
         table.count(&of, true);
@@ -273,13 +279,16 @@ fn limited(found: &[(Value, &str, i128)]) -> Compared {
             set.write(&mut bytes);
             Some(Found::Sketch(bytes))
         };
-        let (first, users) = match (product == 1, *kind) {
-            (true, _) => (9, of(&[1])),
-            (false, "view") => (7, of(&[2, 3])),
-            _ => (7, of(&[3])),
+        let (first, users): (_, &[u64]) = match (product == 1, *kind) {
+            (true, _) => (9, &[1]),
+            (false, "view") => (7, &[2, 3]),
+            _ => (7, &[3]),
         };
-        let cells = vec![Some(Found::Number(*count)), Some(Found::Number(first)), users];
-        table.find(vec![product.clone(), json!(kind)], cells).unwrap();
+        // All of it on one day.
+        for pane in [None, Some(Pane(Length::Day, 0))] {
+            let cells = vec![Some(Found::Number(*count)), Some(Found::Number(first)), of(users)];
+            table.find(pane, vec![product.clone(), json!(kind)], cells).unwrap();
+        }
     }
     table.compare()
 }
@@ -292,8 +301,85 @@ fn keys_that_count_together_are_compared_together() {
     // One event too many among the others; a row that a kept product lacks.
     let compared = limited(&[(json!(1), "view", 1), (other(), "view", 4), (other(), "buy", 1)]);
     assert_eq!((compared.missing, compared.double, compared.counted), (1, 1, 6));
-    let keys: Vec<&Value> = compared.differences.iter().map(|d| &d.key[0].1).collect();
-    assert!(keys.contains(&&other()) && keys.contains(&&json!(1)) && keys.len() == 4, "{keys:?}");
+    let of = |in_pane: bool| compared.differences.iter().filter(move |d| d.pane.is_some() == in_pane);
+    for keys in [false, true].map(|in_pane| of(in_pane).map(|d| &d.key[0].1).collect::<Vec<_>>()) {
+        assert!(keys.contains(&&other()) && keys.contains(&&json!(1)) && keys.len() == 4, "{keys:?}");
+    }
+}
+
+const HOUR: i64 = 3_600_000;
+
+/// A count of user 1's views in minutes from `minutes` on and in hours before; two at one o'clock, one a minute later.
+fn in_panes(minutes: Option<i64>) -> Table {
+    let description = json!({"name": "t", "key": ["user_id"], "cells": [{"name": "n", "merge": "sum", "from": "one"}]});
+    let held = serde_json::from_value(json!([["1m", minutes], ["1h", null]])).unwrap();
+    let mut table = Table::new(serde_json::from_value(description).unwrap(), held, BTreeMap::new());
+    for time in [HOUR, HOUR + 59_999, HOUR + 60_000] {
+        table.count(&event(Some(json!(1)), "view", time), true);
+    }
+    table.find(None, vec![json!(1)], numbers(&[Some(3)])).unwrap();
+    table
+}
+
+fn find_in(table: &mut Table, length: Length, start: i64, n: i128) {
+    table.find(Some(Pane(length, start)), vec![json!(1)], numbers(&[Some(n)])).unwrap();
+}
+
+fn wrong_panes(compared: &Compared) -> Vec<(Pane, Option<i64>, Option<i64>)> {
+    assert_eq!((compared.missing, compared.double, compared.wrong), (0, 0, 0), "the totals are right");
+    assert_eq!(compared.wrong_in_panes, compared.differences.len() as u64);
+    let number = |value: &Option<Value>| value.as_ref().map(|value| value.as_i64().unwrap());
+    compared.differences.iter().map(|d| (d.pane.unwrap(), number(&d.expected), number(&d.found))).collect()
+}
+
+#[test]
+fn each_pane_holds_its_own_events() {
+    let equal = Compared { in_log: 3, counted: 3, ..Compared::default() };
+    // In minutes, one of which comes in pieces.
+    let mut table = in_panes(None);
+    [(0, 1), (60_000, 1), (0, 1)].into_iter().for_each(|(at, n)| find_in(&mut table, Length::Minute, HOUR + at, n));
+    assert_eq!(table.compare(), equal);
+    // In an hour, of which a part has not moved there yet.
+    let mut table = in_panes(Some(2 * HOUR));
+    find_in(&mut table, Length::Hour, HOUR, 2);
+    find_in(&mut table, Length::Minute, HOUR + 60_000, 1);
+    assert_eq!(table.compare(), equal);
+}
+
+#[test]
+fn an_event_in_a_wrong_pane_is_found_though_the_totals_are_right() {
+    let minute = |n: i64| Pane(Length::Minute, HOUR + n * 60_000);
+    // A minute late.
+    let mut table = in_panes(None);
+    find_in(&mut table, Length::Minute, HOUR, 1);
+    find_in(&mut table, Length::Minute, HOUR + 60_000, 2);
+    assert_eq!(wrong_panes(&table.compare()), [(minute(0), Some(2), Some(1)), (minute(1), Some(1), Some(2))]);
+    // In none at all.
+    let mut table = in_panes(None);
+    find_in(&mut table, Length::Minute, HOUR, 2);
+    assert_eq!(wrong_panes(&table.compare()), [(minute(1), Some(1), None)]);
+    // In an hour although minutes are held: a question for a part of the hour would be answered wrongly.
+    let mut table = in_panes(None);
+    find_in(&mut table, Length::Minute, HOUR, 2);
+    find_in(&mut table, Length::Hour, HOUR, 1);
+    assert_eq!(wrong_panes(&table.compare()), [(minute(1), Some(1), None), (Pane(Length::Hour, HOUR), None, Some(1))]);
+}
+
+#[test]
+fn what_was_begun_with_moves_when_panes_do() {
+    for (found, wrong) in [(8, 0), (7, 1)] {
+        let mut table = in_panes(None);
+        // Before anything is counted again: of other minutes of the hour.
+        for (minute, n) in [(5, 3), (6, 1)] {
+            let pane = Pane(Length::Minute, HOUR + minute * 60_000);
+            table.begin(Some(pane), vec![json!(1)], numbers(&[Some(n)])).unwrap();
+        }
+        table.holds(serde_json::from_value(json!([["1m", 2 * HOUR], ["1h", null]])).unwrap());
+        table.count(&event(Some(json!(1)), "view", HOUR), true);
+        table.totals.clear();
+        find_in(&mut table, Length::Hour, HOUR, found);
+        assert_eq!(wrong_panes(&table.compare()).len(), wrong, "{found}");
+    }
 }
 
 #[test]

@@ -1,14 +1,17 @@
 //! Counting everything again: an audit of a running engine by code that shares nothing with it.
 //!
 //! Read are the engine's log, its `[events]` and its state at exact positions, all over HTTP. From there on nothing of the
-//! engine is used: `record` has its own verdict, `property` its own values, `dedupe` its own window, `table` plain maps, `sketch`
-//! its own sets and histograms, `compare` says what differs, `report` how it is shown. It writes nothing, and never says "equal" of what it did not recount: that is named.
+//! engine is used: `record` has its own verdict, `property` its own values, `dedupe` its own window, `panes` its own
+//! sense of which time lies where, `table` plain maps, `held` and `sketch` its own cells, sets and histograms, `compare` says what differs,
+//! `report` how it is shown. It writes nothing, and never says "equal" of what it did not recount: that is named.
 //!
 //! A metric whose beginning the log still holds is counted from there. Of one whose beginning is gone, the state is taken
-//! twice, and what came in between is counted on top of the first. Memory: every row twice, some 400 bytes each.
+//! twice, and what came in between is counted on top of the first. Memory: every row of totals and panes twice, some 400 bytes each.
 
 mod compare;
 mod dedupe;
+mod held;
+mod panes;
 mod property;
 mod record;
 pub(crate) mod remote;
@@ -22,7 +25,7 @@ pub(crate) use report::Outcome;
 use dedupe::Window;
 use property::Property;
 use record::Judge;
-use remote::{Bounds, Header, Part, Place, Record, Remote};
+use remote::{Bounds, Header, Part, Place, Record, Remote, Row};
 use report::{Audited, Read};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -104,7 +107,8 @@ async fn begin(
             watch.done(1);
             let whole = metric.whole;
             let table = metric.table(row.table)?;
-            if whole { table.find(row.key, row.cells) } else { table.begin(row.key, row.cells) }
+            let Row { pane, key, cells, .. } = row;
+            if whole { table.find(pane, key, cells) } else { table.begin(pane, key, cells) }
         }
         (Part::Row(_), None) => Err(format!("{name}: a row came before the tables")),
     };
@@ -177,9 +181,10 @@ impl Metric {
     fn new(name: &str, header: Header, held: &BTreeMap<u32, Bounds>, judge: &mut Judge) -> Result<Metric, String> {
         let read = |property: &Property| Ok((property.name.clone(), judge.read(property)?));
         let places: BTreeMap<String, usize> = header.properties.iter().map(read).collect::<Result<_, String>>()?;
+        let tables = header.tables.into_iter().zip(header.held);
         let mut metric = Metric {
             name: name.into(),
-            tables: header.tables.into_iter().map(|table| Table::new(table, places.clone())).collect(),
+            tables: tables.map(|(table, held)| Table::new(table, held, places.clone())).collect(),
             whole: true,
             begins: Vec::new(),
             ranges: BTreeMap::new(),
@@ -205,7 +210,7 @@ impl Metric {
             Part::Header(header) => self.goes_on(header),
             Part::Row(row) => {
                 watch.done(1);
-                self.table(row.table)?.find(row.key, row.cells)
+                self.table(row.table)?.find(row.pane, row.key, row.cells)
             }
         };
         engine.state(&name, take).await
@@ -222,7 +227,11 @@ impl Metric {
             self.ranges.insert(partition, (from, next));
             self.gaps.extend(gaps.iter().map(|[from, to]| (partition, *from, *to)));
         }
-        if first.is_empty() && header.tables.len() == self.tables.len() { Ok(()) } else { Err(anew(&self.name)) }
+        if !first.is_empty() || header.held.len() != self.tables.len() {
+            return Err(anew(&self.name));
+        }
+        self.tables.iter_mut().zip(header.held).for_each(|(table, held)| table.holds(held));
+        Ok(())
     }
 
     fn counts(&self, partition: u32, offset: u64) -> bool {

@@ -1,8 +1,10 @@
 //! What is read from the engine, and the shapes in which it comes. Knows `/api/internal/` and nothing of what it means.
 
+use super::held::Found;
+use super::panes::{Pane, Panes};
 use super::property::Property;
 use super::record::Settings;
-use super::table::{Description, Found};
+use super::table::Description;
 use crate::cli::client::{Answer, Client};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -25,6 +27,8 @@ pub(super) struct Bounds {
 pub(super) struct Header {
     pub(super) partitions: Vec<Place>,
     pub(super) tables: Vec<Description>,
+    /// Of each table.
+    pub(super) held: Vec<Panes>,
     pub(super) properties: Vec<Property>,
 }
 
@@ -41,6 +45,8 @@ pub(super) struct Place {
 /// A row as it is found.
 pub(super) struct Row {
     pub(super) table: usize,
+    /// None: of the totals.
+    pub(super) pane: Option<Pane>,
     pub(super) key: Vec<Value>,
     pub(super) cells: Vec<Option<Found>>,
 }
@@ -62,7 +68,7 @@ pub(super) struct Record {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum StateLine {
-    Row { table: usize, key: Vec<Value>, cells: Vec<Option<CellText>> },
+    Row { table: usize, pane: Option<Pane>, key: Vec<Value>, cells: Vec<Option<CellText>> },
     End { end: u64 },
 }
 
@@ -145,10 +151,10 @@ impl Remote {
                 return each(Part::Header(parse(line)?));
             }
             match parse(line)? {
-                StateLine::Row { table, key, cells } => {
+                StateLine::Row { table, pane, key, cells } => {
                     rows += 1;
                     let cells = cells.into_iter().map(|cell| cell.map(CellText::found).transpose());
-                    each(Part::Row(Row { table, key, cells: cells.collect::<Result<_, _>>()? }))
+                    each(Part::Row(Row { table, pane, key, cells: cells.collect::<Result<_, _>>()? }))
                 }
                 StateLine::End { end } => {
                     ended = Some(end);

@@ -1,6 +1,7 @@
 //! What an audit found, as lines for people and as JSON.
 
 use super::compare::{Compared, Difference, NAMED};
+use super::panes::Pane;
 use crate::cli::output::{tame, thousands};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -47,6 +48,7 @@ impl Audited {
         all.missing += table.missing;
         all.double += table.double;
         all.wrong += table.wrong;
+        all.wrong_in_panes += table.wrong_in_panes;
         all.uncertain += table.uncertain;
         all.plugins.extend(table.plugins);
         all.differences.extend(table.differences);
@@ -54,6 +56,7 @@ impl Audited {
 
     /// All tables are in.
     pub(super) fn close(&mut self) {
+        self.compared.differences.sort_by_key(|difference| difference.pane.is_some());
         self.compared.differences.truncate(NAMED);
         if !self.compared.plugins.is_empty() {
             let cells = self.compared.plugins.join(", ");
@@ -69,12 +72,12 @@ impl Audited {
     }
 
     fn is_equal(&self) -> bool {
-        let Compared { missing, double, wrong, .. } = self.compared;
-        (missing, double, wrong) == (0, 0, 0)
+        let Compared { missing, double, wrong, wrong_in_panes, .. } = self.compared;
+        (missing, double, wrong, wrong_in_panes) == (0, 0, 0, 0)
     }
 
     fn line(&self) -> String {
-        let Compared { in_log, counted, missing, double, wrong, .. } = self.compared;
+        let Compared { in_log, counted, missing, double, wrong, wrong_in_panes, .. } = self.compared;
         let mut line = format!(
             "{}  {} in log · {} counted · {} missing · {} double",
             tame(&self.metric),
@@ -86,15 +89,18 @@ impl Audited {
         if wrong > 0 {
             line.push_str(&format!(" · {} other cells wrong", thousands(wrong)));
         }
+        if wrong_in_panes > 0 {
+            line.push_str(&format!(" · {} cells of panes wrong", thousands(wrong_in_panes)));
+        }
         line
     }
 
     fn json(&self) -> Value {
-        let Compared { in_log, counted, missing, double, wrong, ref differences, .. } = self.compared;
+        let Compared { in_log, counted, missing, double, wrong, wrong_in_panes, ref differences, .. } = self.compared;
         let ranges: Map<String, Value> =
             self.ranges.iter().map(|(partition, (from, to))| (partition.to_string(), json!([from, to]))).collect();
         json!({"metric": self.metric, "equal": self.is_equal(), "in_log": in_log, "counted": integer(counted),
-            "missing": integer(missing), "double": integer(double), "other_cells_wrong": wrong, "whole": self.whole,
+            "missing": integer(missing), "double": integer(double), "other_cells_wrong": wrong, "pane_cells_wrong": wrong_in_panes, "whole": self.whole,
             "recounted": ranges, "differences": differences.iter().map(Difference::json).collect::<Vec<_>>(),
             "not_checked": self.not_checked})
     }
@@ -110,9 +116,10 @@ impl Difference {
             Some(value) => value.to_string(),
         };
         format!(
-            "  {} {} · {}: expected {}, found {}",
+            "  {} {}{} · {}: expected {}, found {}",
             tame(&self.table),
             key.join(" "),
+            self.pane.map_or_else(String::new, |pane| format!(" · {}", pane.shown())),
             tame(&self.cell),
             value(&self.expected),
             value(&self.found)
@@ -122,7 +129,8 @@ impl Difference {
     fn json(&self) -> Value {
         let key: Map<String, Value> = self.key.iter().map(|(column, id)| (column.clone(), id.clone())).collect();
         let value = |value: &Option<Value>| value.clone().unwrap_or(Value::Null);
-        json!({"table": self.table, "key": key, "cell": self.cell, "expected": value(&self.expected), "found": value(&self.found)})
+        json!({"table": self.table, "key": key, "pane": self.pane.map(Pane::shown), "cell": self.cell,
+            "expected": value(&self.expected), "found": value(&self.found)})
     }
 }
 
@@ -186,6 +194,7 @@ fn integer(number: i128) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use super::super::panes::Length;
     use super::*;
 
     #[test]
@@ -193,16 +202,19 @@ mod tests {
         let difference = Difference {
             table: "t".into(),
             key: vec![("user_id".into(), json!("a\u{1b}[31m")), ("event_type".into(), json!("view"))],
+            pane: None,
             cell: "n".into(),
             expected: Some(json!(5)),
             found: None,
         };
+        let in_pane = Difference { pane: Some(Pane(Length::Minute, 60_000)), ..difference.clone() };
         let table = Compared {
             in_log: 1_234,
             counted: 1_229,
             missing: 5,
             wrong: 1,
-            differences: vec![difference; NAMED + 1],
+            wrong_in_panes: 2,
+            differences: [vec![in_pane; NAMED], vec![difference]].concat(),
             plugins: vec!["t.paid".into()],
             uncertain: 3,
             ..Compared::default()
@@ -214,15 +226,22 @@ mod tests {
         let fine = Audited { metric: "fine".into(), ..Audited::default() };
         let outcome = Outcome::new(Read { position: [(0, 9)].into(), ..Read::default() }, vec![audited, fine]);
         let lines = outcome.lines();
-        assert_eq!(lines[0], "m  1,234 in log · 1,229 counted · 5 missing · 0 double · 1 other cells wrong");
+        assert_eq!(
+            lines[0],
+            "m  1,234 in log · 1,229 counted · 5 missing · 0 double · 1 other cells wrong · 2 cells of panes wrong"
+        );
         assert_eq!(lines[1], "  t user_id=\"a\\u001b[31m\" event_type=\"view\" · n: expected 5, found nothing");
+        assert!(lines[2].contains("\"view\" · minute 1970-01-01T00:01:00Z · n: expected 5"), "{}", lines[2]);
         assert_eq!(lines.len(), 1 + NAMED + 2 + 1);
         assert!(lines[NAMED + 1].contains("not checked") && lines[NAMED + 1].contains("t.paid"), "{lines:?}");
         let json = outcome.json();
         assert_eq!((&json["equal"], &json["position"], outcome.unequal()), (&json!(false), &json!("0:9"), 1));
         assert_eq!(json["metrics"][0]["missing"], 5);
         assert_eq!(json["metrics"][0]["recounted"], json!({"0": [7, 9]}));
+        assert_eq!(json["metrics"][0]["pane_cells_wrong"], 2);
         assert_eq!(json["metrics"][0]["differences"][0]["found"], Value::Null);
+        assert_eq!(json["metrics"][0]["differences"][0]["pane"], Value::Null);
+        assert_eq!(json["metrics"][0]["differences"][1]["pane"], "minute 1970-01-01T00:01:00Z");
         assert_eq!(json["metrics"][1]["equal"], true);
     }
 }

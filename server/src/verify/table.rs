@@ -1,34 +1,16 @@
-//! A table counted again: plain maps of rows, each with what it should hold and what was found.
+//! A table counted again: plain maps of rows, of the totals and of each pane, with what each should hold and what was found.
 
+use super::held::{Cells, Found, Held, Merge};
+use super::panes::{Pane, Panes};
 use super::property::Scalar;
 use super::record::Event;
-use super::sketch::{Last, Set, Spread};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::rc::Rc;
 
 /// What keys that are counted together are called.
 const OTHER: &str = "__other__";
-
-/// A cell as it comes.
-#[derive(Debug)]
-pub(super) enum Found {
-    Number(i128),
-    /// As it is stored.
-    Sketch(Vec<u8>),
-}
-
-/// What a cell holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Held {
-    Number(i128),
-    Set(Box<Set>),
-    Spread(Box<Spread>),
-    Last(Box<Last>),
-}
-
-/// The cells of a row; `None`: nothing was merged into it.
-pub(super) type Cells = Box<[Option<Held>]>;
 
 /// A table as the engine describes it.
 #[derive(Clone, Debug, Deserialize)]
@@ -64,17 +46,6 @@ pub(super) struct Cell {
     pub(super) from: From,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Merge {
-    Sum,
-    Min,
-    Max,
-    Distinct,
-    Quantiles,
-    Latest,
-}
-
 /// What feeds a cell.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -93,86 +64,6 @@ impl Cell {
     }
 }
 
-impl Held {
-    pub(super) fn number(&self) -> Option<i128> {
-        if let Held::Number(number) = self { Some(*number) } else { None }
-    }
-
-    /// What a cell that merges so holds.
-    fn of(merge: Merge, found: Found) -> Option<Held> {
-        Some(match (merge, found) {
-            (Merge::Sum | Merge::Min | Merge::Max, Found::Number(number)) => Held::Number(number),
-            (Merge::Distinct, Found::Sketch(bytes)) => Held::Set(Set::of(&bytes)?.into()),
-            (Merge::Quantiles, Found::Sketch(bytes)) => Held::Spread(Spread::of(&bytes)?.into()),
-            (Merge::Latest, Found::Sketch(bytes)) => Held::Last(Last::of(&bytes)?.into()),
-            _ => return None,
-        })
-    }
-
-    /// Merges a value of an event at `time` into what a cell holds. One that the cell does not take changes nothing.
-    fn add(held: &mut Option<Held>, merge: Merge, value: &Scalar, time: i64) {
-        if let Merge::Sum | Merge::Min | Merge::Max = merge {
-            let value = match value {
-                Scalar::Whole(value) => *value,
-                Scalar::Bool(value) => (*value).into(),
-                Scalar::Id(_) | Scalar::Text(_) | Scalar::Float(_) => return,
-            };
-            let before = held.as_ref().and_then(Held::number);
-            let merged = match (merge, before) {
-                (_, None) => value,
-                // 128 bits hold what 2³³ of the largest decimals add up to.
-                (Merge::Sum, Some(before)) => before.wrapping_add(value),
-                (Merge::Min, Some(before)) => before.min(value),
-                (_, Some(before)) => before.max(value),
-            };
-            *held = Some(Held::Number(merged));
-            return;
-        }
-        let nothing = || match merge {
-            Merge::Distinct => Held::Set(Set::Few(BTreeMap::new()).into()),
-            Merge::Quantiles => Held::Spread(Spread::default().into()),
-            _ => Held::Last(Last::new(time, value).into()),
-        };
-        match held.get_or_insert_with(nothing) {
-            Held::Set(set) => set.add(value),
-            Held::Spread(spread) => spread.add(value),
-            Held::Last(last) => {
-                let other = Last::new(time, value);
-                if other > **last {
-                    **last = other;
-                }
-            }
-            Held::Number(_) => {}
-        }
-    }
-
-    /// What two cells that merge so hold together.
-    fn merge(own: &mut Option<Held>, merge: Merge, other: Option<Held>) {
-        let Some(other) = other else { return };
-        let Some(held) = own else {
-            *own = Some(other);
-            return;
-        };
-        match (held, other) {
-            (Held::Set(set), Held::Set(other)) => set.merge(*other),
-            (Held::Spread(spread), Held::Spread(other)) => spread.merge(*other),
-            (Held::Last(last), Held::Last(other)) => *last = other.max(last.clone()),
-            (Held::Number(_), Held::Number(other)) => Held::add(own, merge, &Scalar::Whole(other), 0),
-            _ => {}
-        }
-    }
-
-    /// A number where JSON has room for it, else a text.
-    pub(super) fn shown(&self) -> Value {
-        match self {
-            Held::Number(number) => i64::try_from(*number).map_or_else(|_| number.to_string().into(), Value::from),
-            Held::Set(set) => set.to_string().into(),
-            Held::Spread(spread) => spread.to_string().into(),
-            Held::Last(last) => last.to_string().into(),
-        }
-    }
-}
-
 /// A row.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Row {
@@ -184,11 +75,27 @@ pub(super) struct Row {
     pub(super) uncertain: u64,
 }
 
+impl Row {
+    /// What another row should hold, it should hold too.
+    fn expect(&mut self, merges: &[Merge], other: Row) {
+        self.uncertain += other.uncertain;
+        match (&mut self.expected, other.expected) {
+            (_, None) => {}
+            (own @ None, cells) => *own = cells,
+            (Some(own), Some(cells)) => merge(own, merges.iter().copied(), cells),
+        }
+    }
+}
+
+/// Rows by key, as JSON.
+pub(super) type Rows = HashMap<Rc<str>, Row>;
+
 /// A table under audit.
 pub(super) struct Table {
     pub(super) description: Description,
-    /// By key, as JSON.
-    pub(super) rows: HashMap<String, Row>,
+    pub(super) totals: Rows,
+    pub(super) panes: BTreeMap<Pane, Rows>,
+    held: Panes,
     /// Updates counted again.
     pub(super) counted_again: u64,
     /// Of these, such of which nobody can say whether they are duplicates.
@@ -213,9 +120,10 @@ impl Description {
 }
 
 impl Table {
-    /// `places`: where in an event's list the properties are, by name.
-    pub(super) fn new(description: Description, places: BTreeMap<String, usize>) -> Table {
-        Table { description, rows: HashMap::new(), counted_again: 0, uncertain: 0, begun_with: 0, places }
+    /// `held`: its panes. `places`: where in an event's list the properties are, by name.
+    pub(super) fn new(description: Description, held: Panes, places: BTreeMap<String, usize>) -> Table {
+        let (totals, panes) = (Rows::new(), BTreeMap::new());
+        Table { description, totals, panes, held, counted_again: 0, uncertain: 0, begun_with: 0, places }
     }
 
     /// The key of an event; `None`: it does not count here.
@@ -259,17 +167,22 @@ impl Table {
         }
     }
 
-    /// A row that is counted on.
+    /// A row that is counted on; without a pane it is of the totals.
     ///
     /// # Errors
-    /// A sentence: it is no row of this table, or came before.
-    pub(super) fn begin(&mut self, key: Vec<Value>, cells: Vec<Option<Found>>) -> Result<(), String> {
+    /// A sentence: it is no row of this table, or one of the totals that came before.
+    pub(super) fn begin(
+        &mut self,
+        pane: Option<Pane>,
+        key: Vec<Value>,
+        cells: Vec<Option<Found>>,
+    ) -> Result<(), String> {
         let counter = self.description.counter();
         let counted = counter.and_then(|cell| match cells.get(cell)? {
-            Some(Found::Number(number)) => Some(*number),
+            Some(Found::Number(number)) if pane.is_none() => Some(*number),
             _ => None,
         });
-        self.put(key, cells, |row| &mut row.expected)?;
+        self.put(pane, key, cells, |row| &mut row.expected)?;
         self.begun_with += counted.unwrap_or(0);
         Ok(())
     }
@@ -278,12 +191,30 @@ impl Table {
     ///
     /// # Errors
     /// As `begin`.
-    pub(super) fn find(&mut self, key: Vec<Value>, cells: Vec<Option<Found>>) -> Result<(), String> {
-        self.put(key, cells, |row| &mut row.found)
+    pub(super) fn find(
+        &mut self,
+        pane: Option<Pane>,
+        key: Vec<Value>,
+        cells: Vec<Option<Found>>,
+    ) -> Result<(), String> {
+        self.put(pane, key, cells, |row| &mut row.found)
+    }
+
+    /// From now on it holds these panes; what it began with moves with them.
+    pub(super) fn holds(&mut self, held: Panes) {
+        let merges: Vec<Merge> = self.description.cells.iter().map(|cell| cell.merge).collect();
+        for (pane, rows) in std::mem::take(&mut self.panes) {
+            let into = self.panes.entry(held.settle(pane)).or_default();
+            for (key, row) in rows {
+                into.entry(key).or_default().expect(&merges, row);
+            }
+        }
+        self.held = held;
     }
 
     fn put(
         &mut self,
+        pane: Option<Pane>,
         key: Vec<Value>,
         cells: Vec<Option<Found>>,
         place: impl Fn(&mut Row) -> &mut Option<Cells>,
@@ -298,12 +229,20 @@ impl Table {
             Some(found) => Held::of(cell.merge, found).map(Some).ok_or_else(fault),
         };
         let cells: Cells = cells.into_iter().zip(described).map(held).collect::<Result<_, _>>()?;
-        let key = Value::Array(key).to_string();
-        let row = self.rows.entry(key).or_default();
-        match place(row).replace(cells) {
-            None => Ok(()),
-            Some(_) => Err(format!("a row of {name} came twice")),
+        let key = shared(&self.totals, Value::Array(key).to_string());
+        let Some(pane) = pane else {
+            return match place(self.totals.entry(key).or_default()).replace(cells) {
+                None => Ok(()),
+                Some(_) => Err(format!("a row of {name} came twice")),
+            };
+        };
+        // What a key has in a pane comes in pieces.
+        let held = place(self.panes.entry(self.held.settle(pane)).or_default().entry(key).or_default());
+        match held {
+            None => *held = Some(cells),
+            Some(held) => merge(held, described.iter().map(|cell| cell.merge), cells),
         }
+        Ok(())
     }
 
     /// Where the state counts keys together (`overflow = "other"`), does so with what it should hold: groups of which it shows
@@ -315,7 +254,7 @@ impl Table {
         let is_kind = |column: &Column| *column == Column::EventType;
         let is_other = |key: &[Value]| key.iter().zip(columns).any(|(id, column)| !is_kind(column) && id == OTHER);
         let (mut kept, mut folds) = (HashSet::new(), false);
-        for (key, _) in self.rows.iter().filter(|(_, row)| row.found.is_some()) {
+        for (key, _) in self.totals.iter().filter(|(_, row)| row.found.is_some()) {
             let key = of(key);
             match is_other(&key) {
                 true => folds = true,
@@ -329,16 +268,14 @@ impl Table {
             let key = of(key);
             !is_other(&key) && !kept.contains(&Value::from(&key[..group.min(key.len())]).to_string())
         };
-        let gone: Vec<String> = self.rows.keys().filter(|key| goes(key)).cloned().collect();
-        for key in gone {
-            let Some(Row { expected: Some(held), uncertain, .. }) = self.rows.remove(&key) else { continue };
-            let id = |(id, column): (Value, &Column)| if is_kind(column) { id } else { OTHER.into() };
-            let other: Vec<Value> = of(&key).into_iter().zip(columns).map(id).collect();
-            let row = self.rows.entry(Value::Array(other).to_string()).or_default();
-            row.uncertain += uncertain;
-            let together = row.expected.get_or_insert_with(|| vec![None; cells.len()].into());
-            for ((own, cell), held) in together.iter_mut().zip(cells).zip(held) {
-                Held::merge(own, cell.merge, held);
+        let merges: Vec<Merge> = cells.iter().map(|cell| cell.merge).collect();
+        for rows in std::iter::once(&mut self.totals).chain(self.panes.values_mut()) {
+            let gone: Vec<Rc<str>> = rows.keys().filter(|key| goes(key)).cloned().collect();
+            for key in gone {
+                let Some(row) = rows.remove(&key) else { continue };
+                let id = |(id, column): (Value, &Column)| if is_kind(column) { id } else { OTHER.into() };
+                let other: Vec<Value> = of(&key).into_iter().zip(columns).map(id).collect();
+                rows.entry(Value::Array(other).to_string().into()).or_default().expect(&merges, row);
             }
         }
     }
@@ -354,15 +291,32 @@ impl Table {
         };
         let cells = &self.description.cells;
         let values: Vec<Option<Scalar>> = cells.iter().map(given).collect();
-        let row = self.rows.entry(key).or_default();
-        let held = row.expected.get_or_insert_with(|| vec![None; cells.len()].into());
-        for ((held, cell), value) in held.iter_mut().zip(cells).zip(&values) {
-            if let Some(value) = value {
-                Held::add(held, cell.merge, value, event.time);
+        let add = |row: &mut Row| {
+            let held = row.expected.get_or_insert_with(|| vec![None; cells.len()].into());
+            for ((held, cell), value) in held.iter_mut().zip(cells).zip(&values) {
+                if let Some(value) = value {
+                    Held::add(held, cell.merge, value, event.time);
+                }
             }
+            row.uncertain += u64::from(!certain);
+        };
+        let key = shared(&self.totals, key);
+        if let Some(pane) = self.held.of(event.time) {
+            add(self.panes.entry(pane).or_default().entry(Rc::clone(&key)).or_default());
         }
+        add(self.totals.entry(key).or_default());
         self.counted_again += 1;
-        row.uncertain += u64::from(!certain);
         self.uncertain += u64::from(!certain);
+    }
+}
+
+/// The key, as the totals have it.
+fn shared(totals: &Rows, key: String) -> Rc<str> {
+    totals.get_key_value(&*key).map_or_else(|| key.as_str().into(), |(known, _)| Rc::clone(known))
+}
+
+fn merge(held: &mut Cells, merges: impl Iterator<Item = Merge>, other: Cells) {
+    for ((held, merge), other) in held.iter_mut().zip(merges).zip(other) {
+        Held::merge(held, merge, other);
     }
 }

@@ -1,5 +1,6 @@
-//! RFC 3339 to Unix milliseconds, by the calendar of `jiff`.
+//! RFC 3339 to Unix milliseconds and back, by the calendar of `jiff`.
 
+use jiff::Timestamp;
 use jiff::civil::Date;
 
 /// 0000-01-01T00:00:00.000Z, the first that RFC 3339 can write.
@@ -40,6 +41,11 @@ pub(super) fn millis(text: &str) -> Option<i64> {
     let millis: i64 = if leap { 999 } else { cut.parse().ok()? };
     let minutes = (days * 24 + hour) * 60 + minute - offset(zone)?;
     Some((minutes * 60 + second.min(59)) * 1_000 + millis)
+}
+
+/// `2026-01-01T00:00:00Z`; what the library has no moment for as it is.
+pub(super) fn shown(millis: i64) -> String {
+    Timestamp::from_millisecond(millis).map_or_else(|_| millis.to_string(), |at| at.to_string())
 }
 
 /// Minutes east of Greenwich.

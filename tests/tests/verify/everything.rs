@@ -2,6 +2,7 @@
 
 use super::{CONFIG, DAY, between, event, lines, verify};
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use tally_tests::redis::Redis;
 use tally_tests::tally::Home;
 
@@ -77,26 +78,35 @@ fn every_cell_is_counted_again(home: &Home) {
     }
     everything_equal(home, &tally.url());
 
-    // And each of them can fail: a cell of a row, as another row has it.
+    // And each of them can fail, in the totals and in panes: a cell of a row, as another row has it.
     for (metric, cells) in [("numbers", 6), ("sketches", 10), ("revenue", 3), ("unique_visitors", 1)] {
         for cell in 0..cells {
             let path = format!("/api/internal/state/{metric}");
-            let altered =
-                between(&tally, move |asked, body| if asked == path { with_another(&body, cell) } else { body });
+            let alter = move |asked: &str, body: String| match asked == path {
+                true => [false, true].into_iter().fold(body, |body, in_pane| with_another(&body, cell, in_pane)),
+                false => body,
+            };
+            let altered = between(&tally, alter);
             let (said, code, err) = verify(home, &altered, &[metric]);
             assert_eq!((code, &said["metrics"][0]["equal"]), (1, &json!(false)), "{metric} {cell}: {said} {err}");
             let differences = said["metrics"][0]["differences"].as_array().unwrap();
-            assert_eq!(differences.len(), 1, "{metric} {cell}: {said}");
-            assert!(differences[0]["expected"] != differences[0]["found"], "{said}");
+            assert_eq!(differences.len(), 2, "{metric} {cell}: {said}");
+            assert!(differences.iter().all(|d| d["expected"] != d["found"]), "{said}");
+            assert_eq!([0, 1].map(|n| differences[n]["pane"].is_string()), [false, true], "{said}");
         }
     }
     tally.stop().unwrap();
 }
 
-/// A state in which one row has a cell of another row of its table.
-fn with_another(body: &str, cell: usize) -> String {
+/// A state in which one row, of the totals or of a pane, has a cell of another row of its table.
+fn with_another(body: &str, cell: usize, in_pane: bool) -> String {
     let mut lines: Vec<Value> = body.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let rows: Vec<usize> = (0..lines.len()).filter(|n| lines[*n].get("key").is_some()).collect();
+    let place = |line: &Value| format!("{} {} {}", line["table"], line["pane"], line["key"]);
+    let mut pieces: HashMap<String, u32> = HashMap::new();
+    lines.iter().for_each(|line| *pieces.entry(place(line)).or_default() += 1);
+    // Where a key comes in pieces, those others may hide what one of them lacks.
+    let is_row = |line: &Value| line.get("key").is_some() && line.get("pane").is_some() == in_pane;
+    let rows: Vec<usize> = (0..lines.len()).filter(|n| is_row(&lines[*n]) && pieces[&place(&lines[*n])] == 1).collect();
     let other = |a: &&usize, b: &&usize| {
         let (a, b) = (&lines[**a], &lines[**b]);
         a["table"] == b["table"] && !a["cells"][cell].is_null() && a["cells"][cell] != b["cells"][cell]
