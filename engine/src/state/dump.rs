@@ -335,7 +335,7 @@ mod tests {
         assert_eq!(dump.held().collect::<Vec<_>>(), [held]);
     }
 
-    /// The lock is held for the copy alone. 7 to 36 ms in a running engine (docs/measurements.md); the bounds are for a machine that has much to do.
+    /// The lock is held for the copy alone. 9 to 24 ms in a running engine (docs/measurements.md); the bounds are for a machine that has much to do.
     #[test]
     fn a_million_rows_are_copied_quickly() {
         copied_within(500, description(vec![Key::UserId, Key::ProductId, Key::EventType], &[]));
