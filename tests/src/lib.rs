@@ -5,6 +5,7 @@ pub mod client;
 pub mod corpus;
 pub mod day;
 pub mod disk;
+pub mod ends;
 pub mod fleet;
 pub mod folder;
 pub mod footprint;

@@ -9,6 +9,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tally_tests::chaos::{Feeder, seed, settle};
+use tally_tests::ends::Ends;
 use tally_tests::fleet::{Fault, Place, Plan, run};
 use tally_tests::oracle::Oracle;
 use tally_tests::points;
@@ -68,13 +69,14 @@ fn sigterm_under_load_ends_in_time_and_loses_nothing() {
             let (stop, acknowledged) = (&stop, &acknowledged);
             let running: Vec<_> =
                 feeders.iter_mut().map(|feeder| scope.spawn(move || feeder.run(address, stop, acknowledged))).collect();
+            let ends = Ends(stop);
             let begun = Instant::now();
             while acknowledged.load(Ordering::SeqCst) < 20_000 {
                 assert!(begun.elapsed() < Duration::from_secs(60), "20,000 events took a minute");
                 std::thread::sleep(Duration::from_millis(2));
             }
             let ended = tally.process.stop(Duration::from_secs(20));
-            stop.store(true, Ordering::SeqCst);
+            drop(ends);
             running.into_iter().for_each(|feeder| feeder.join().unwrap().unwrap());
             ended.unwrap()
         });

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tally_tests::client::Client;
+use tally_tests::ends::Ends;
 use tally_tests::folder::{CONFIG, drop_in, home, post, state, until_state};
 use tally_tests::kafka::Kafka;
 use tally_tests::redis::Redis;
@@ -35,11 +36,12 @@ fn a_file_dropped_in_counts_all_history_and_answers_like_the_original() {
             }
             (at, end)
         });
+        let ends = Ends(&done);
         drop_in(&folder, "event_frequencies");
         home.write("metrics.toml", format!("{CONFIG}{COPY}")).unwrap();
         until_state(client, "event_frequencies", "active");
         until_state(client, "copy", "active");
-        done.store(true, Ordering::Relaxed);
+        drop(ends);
         producer.join().unwrap()
     });
     let (posted, end) = last;
@@ -192,9 +194,10 @@ fn another_revision_counts_beside_the_one_that_answers_and_takes_its_place_in_on
             }
             (at, end)
         });
+        let ends = Ends(&done);
         home.write("metrics.toml", weighted(5, "")).unwrap();
         until_roles(client, &["answering active", "before active"]);
-        done.store(true, Ordering::Relaxed);
+        drop(ends);
         assert!(poller.join().unwrap() > 0);
         producer.join().unwrap()
     });

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Output;
 use std::sync::atomic::{AtomicBool, Ordering};
+use tally_tests::ends::Ends;
 use tally_tests::folder::{CONFIG, drop_in, home, post, state, until_state};
 use tally_tests::kafka::Kafka;
 use tally_tests::redis::Redis;
@@ -24,15 +25,6 @@ fn purge(home: &Home, tally: &Tally, arguments: &[&str]) -> Output {
 
 fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
-
-/// Says so when it goes, also by a panic.
-struct Ends<'a>(&'a AtomicBool);
-
-impl Drop for Ends<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// The lives of what is stored of a metric that is served.

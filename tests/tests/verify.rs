@@ -9,10 +9,10 @@ use everything::{EVERYTHING, rich};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tally_tests::client::Client;
+use tally_tests::ends::Ends;
 use tally_tests::kafka::Kafka;
 use tally_tests::redis::Redis;
 use tally_tests::tally::{Home, START, Tally};
@@ -118,20 +118,20 @@ fn an_embedded_log_with_duplicates_poison_and_late_events() {
 
 /// Posts events until told to stop, so that the log moves on.
 fn while_events_come<T>(client: &Client, from: u64, work: impl FnOnce() -> T) -> T {
-    let done = Arc::new(AtomicBool::new(false));
+    let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let (seen, client) = (Arc::clone(&done), client);
-        let feeding = scope.spawn(move || {
+        let feeding = scope.spawn(|| {
             let mut n = from;
-            while !seen.load(Ordering::SeqCst) {
+            while !done.load(Ordering::SeqCst) {
                 client.post_all(&lines((n..n + 20).map(rich))).unwrap();
                 n += 15; // a quarter of them twice
                 // Some 200 kB a second: in the seconds that a difference takes the log must not drop what is being counted.
                 std::thread::sleep(Duration::from_millis(50));
             }
         });
+        let ends = Ends(&done);
         let worked = work();
-        done.store(true, Ordering::SeqCst);
+        drop(ends);
         feeding.join().unwrap();
         worked
     })

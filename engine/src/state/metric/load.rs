@@ -110,3 +110,78 @@ impl Drop for Loading<'_> {
         self.add();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::EventBatch;
+    use crate::state::DumpCell;
+    use tally_plugin::description::{Cell, Description, From, Key, Merge, Pane, Table, Tier};
+
+    /// A count by user, in hours.
+    fn description() -> Description {
+        let table = Table {
+            name: "t".into(),
+            key: vec![Key::UserId],
+            group: 0,
+            only: Vec::new(),
+            cells: vec![Cell { name: "n".into(), merge: Merge::Sum, from: From::One }],
+            tiers: vec![Tier { pane: Pane::Hour, keep_ms: None }],
+        };
+        Description {
+            summary: String::new(),
+            tables: vec![table],
+            properties: Vec::new(),
+            computed: Vec::new(),
+            time: false,
+            params_schema: serde_json::json!({}),
+            result_schema: serde_json::json!({}),
+            examples: Vec::new(),
+        }
+    }
+
+    /// What each key has in the totals and in each pane, however many rows that is in.
+    fn held(state: &State, metric: MetricId) -> BTreeMap<String, i128> {
+        let dump = state.dump(metric);
+        let mut held = BTreeMap::new();
+        for row in dump.rows().chain(dump.pane_rows()) {
+            let DumpCell::Number(n) = row.cells[0] else { panic!("{row:?}") };
+            *held.entry(format!("{:?} {:?}", row.pane, row.key)).or_default() += n;
+        }
+        held
+    }
+
+    #[test]
+    fn more_than_is_gathered_at_a_time_adds_up_to_what_was_sealed() {
+        const BATCH: u64 = 5_000;
+        let events = 3 * MOST as u64;
+        // Most users twice, in frames far apart.
+        let users = events * 2 / 3;
+        let (mut state, mut loaded) = (State::default(), State::default());
+        let (metric, into) = (state.add(&description()), loaded.add(&description()));
+        let mut loading = loaded.loading(into);
+        for from in (0..events).step_by(BATCH as usize) {
+            let rows = BATCH as usize;
+            let batch = EventBatch {
+                from,
+                to: from + BATCH,
+                offsets: (from..from + BATCH).collect(),
+                users: (from..from + BATCH).map(|n| n % users).collect(),
+                products: vec![7; rows],
+                kinds: vec![0; rows],
+                times: (from..from + BATCH).map(|n| (n % 5) as i64 * 3_600_000).collect(),
+                kind_names: vec!["view".into()],
+                ..EventBatch::default()
+            };
+            state.begin(&batch);
+            state.apply(metric, &batch, batch.from, &[]);
+            let sealed = state.seal(metric, 0);
+            for frame in state.frames(metric, &[&sealed]) {
+                loading.frame(usize::from(frame.table), &frame.bytes).expect("it is a frame");
+            }
+        }
+        drop(loading);
+        let expected = held(&state, metric);
+        assert!(expected.len() as u64 > 2 * users && held(&loaded, into) == expected);
+    }
+}
