@@ -125,6 +125,11 @@ fn golden_cases_are_compared_and_written() {
     assert!(code == 0 && text.contains("2 of them written to answers.ndjson"), "{text}");
     assert_eq!(fs::read_to_string(case.join("answers.ndjson")).unwrap(), "2\n1\n");
     assert_eq!(run(&[]).0, 0);
+    // What is unreadable is a fault, and written anew where that is wished.
+    fs::write(case.join("answers.ndjson"), "2\nnothing\n").unwrap();
+    assert_eq!(run(&[]).0, 1);
+    assert_eq!(run(&["--update"]).0, 0);
+    assert_eq!(fs::read_to_string(case.join("answers.ndjson")).unwrap(), "2\n1\n");
 
     fs::write(case.join("answers.ndjson"), "2\n3\n").unwrap();
     let (code, text, told) = run(&["--json"]);

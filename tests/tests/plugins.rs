@@ -246,6 +246,7 @@ fn other_shipped_plugins_answer_where_a_section_names_them() {
     let ask = |name: &str, params: Value| tally.client.ask(name, &params, &position).unwrap();
     let revenue = ask("revenue", json!({"limit": 1}));
     assert_eq!((&revenue["purchases"], revenue["revenue"].as_f64()), (&json!(3), Some(0.3)));
+    assert_eq!(revenue["average"].as_f64(), Some(0.15), "of those that have a price");
     let first = &revenue["products"][0];
     assert_eq!(
         (&first["product_id"], first["revenue"].as_f64(), first["average"].as_f64()),
