@@ -329,3 +329,19 @@ fn a_reader_that_was_close_goes_on_over_a_split() {
     let whole = sent() - before;
     assert!(tail * 2 < whole, "{tail} bytes for the tail, {whole} for all");
 }
+
+/// Also what is kept for readers of buckets that were split goes with a revision.
+#[test]
+fn a_revision_that_is_removed_leaves_nothing_of_its_splits() {
+    let redis = Redis::start(&[]).unwrap();
+    let mut engine = Engine::new(&redis);
+    engine.count(20_000, 20_000);
+    engine.commit();
+    for bucket in engine.store.buckets(&revision()).unwrap() {
+        engine.shrink(bucket, 4_000);
+    }
+    let keys = || redis.content().unwrap().into_iter().map(|(key, _)| key);
+    assert!(keys().any(|key| key.ends_with(":was")), "something is kept");
+    assert!(engine.store.remove(&revision()).unwrap());
+    assert_eq!(keys().collect::<Vec<_>>(), Vec::<String>::new());
+}
