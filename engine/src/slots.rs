@@ -10,23 +10,27 @@ pub(crate) const GROUP: usize = 32;
 /// Numbers by 32 bits of hash: open addressing with linear probing over a power of two, at most ⅘ full.
 #[derive(Clone, Debug)]
 pub(crate) struct Index {
-    /// The hash in the upper half, the number and one in the lower; 0: empty.
+    /// The hash in the upper half, the number in the lower.
     slots: Vec<u64>,
     used: usize,
 }
 
 const FIRST_SLOTS: usize = 64;
 
+/// No slot's content, as no number is `u32::MAX`. Other than 0, so that memory for a large table is written from end to end: zeroed
+/// memory is none yet, and each page of it would be given twice, for the first look at it and for the first number put there.
+const EMPTY: u64 = u64::MAX;
+
 impl Index {
     pub(crate) fn new() -> Index {
-        Index { slots: vec![0; FIRST_SLOTS], used: 0 }
+        Index { slots: vec![EMPTY; FIRST_SLOTS], used: 0 }
     }
 
     /// The number in the slot where a search begins, if it is of this hash: probably what is searched for.
     #[inline(always)]
     pub(crate) fn load(&self, hash: u32) -> Option<u32> {
         let slot = self.slots[hash as usize & (self.slots.len() - 1)];
-        (slot != 0 && (slot >> 32) as u32 == hash).then(|| (slot as u32).wrapping_sub(1))
+        (slot != EMPTY && (slot >> 32) as u32 == hash).then_some(slot as u32)
     }
 
     /// The number with this hash that is `same`.
@@ -36,10 +40,10 @@ impl Index {
         let mut at = hash as usize & mask;
         loop {
             let slot = self.slots[at];
-            if slot == 0 {
+            if slot == EMPTY {
                 return None;
             }
-            let number = (slot as u32).wrapping_sub(1);
+            let number = slot as u32;
             if (slot >> 32) as u32 == hash && same(number) {
                 return Some(number);
             }
@@ -54,13 +58,13 @@ impl Index {
             self.grow();
         }
         self.used += 1;
-        put(&mut self.slots, u64::from(hash) << 32 | u64::from(number.wrapping_add(1)));
+        put(&mut self.slots, u64::from(hash) << 32 | u64::from(number));
     }
 
     #[cold]
     fn grow(&mut self) {
-        let mut slots = vec![0; self.slots.len() * 2];
-        self.slots.iter().filter(|slot| **slot != 0).for_each(|slot| put(&mut slots, *slot));
+        let mut slots = vec![EMPTY; self.slots.len() * 2];
+        self.slots.iter().filter(|slot| **slot != EMPTY).for_each(|slot| put(&mut slots, *slot));
         self.slots = slots;
     }
 
@@ -68,16 +72,16 @@ impl Index {
     pub(crate) fn make_room(&mut self, numbers: usize) {
         let slots = (numbers * 5 / 4 + 1).next_power_of_two();
         if slots > self.slots.len() {
-            self.slots = vec![0; slots];
+            self.slots = vec![EMPTY; slots];
         }
     }
 
     /// Forgets all numbers. One that was mostly empty becomes half as large.
     pub(crate) fn clear(&mut self) {
         if self.used * 8 < self.slots.len() && self.slots.len() > FIRST_SLOTS {
-            self.slots = vec![0; self.slots.len() / 2];
+            self.slots = vec![EMPTY; self.slots.len() / 2];
         } else {
-            self.slots.fill(0);
+            self.slots.fill(EMPTY);
         }
         self.used = 0;
     }
@@ -92,7 +96,7 @@ impl Index {
 fn put(slots: &mut [u64], slot: u64) {
     let mask = slots.len() - 1;
     let mut at = (slot >> 32) as usize & mask;
-    while slots[at] != 0 {
+    while slots[at] != EMPTY {
         at = (at + 1) & mask;
     }
     slots[at] = slot;
@@ -117,6 +121,8 @@ mod tests {
                 prop_assert!(index.load(place(*hash)).is_none_or(|found| hashes[found as usize] == *hash));
             }
             prop_assert_eq!(index.find(place(40), |_| true), None);
+            // All ones, as an empty slot is.
+            prop_assert_eq!((index.load(u32::MAX), index.find(u32::MAX, |_| true)), (None, None));
             prop_assert_eq!(index.find(place(1), |_| false), None);
         }
     }

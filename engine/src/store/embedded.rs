@@ -103,7 +103,7 @@ impl EmbeddedStore {
             sizes.tail += frame.len() as u64;
             let key = keys::frame_key(revision.number, *bucket, sizes.sequence);
             sizes.sequence += 1;
-            let row = FrameRow { kind: Kind::Frame, id: id(), end: sizes.end, bytes: frame.clone() };
+            let row = FrameRow { kind: Kind::Frame, id: id(), end: sizes.end, bytes: &frame[..] };
             batch.insert(&self.frames, key.clone(), keys::frame_value(&key, &row));
             touched.push(BucketSize { bucket: *bucket, snapshot: sizes.snapshot, tail: sizes.tail });
         }
@@ -307,7 +307,7 @@ impl Store for EmbeddedStore {
             kind: Kind::Snapshot,
             id: frame_id(nonce, &mut count),
             end: last.end,
-            bytes: compaction.snapshot.clone(),
+            bytes: &compaction.snapshot[..],
         };
         batch.insert(&self.frames, key.clone(), keys::frame_value(&key, &row));
         let tail = frames[at + 1..].iter().map(|(_, row)| row.bytes.len() as u64).sum();
@@ -336,17 +336,17 @@ impl Store for EmbeddedStore {
             batch.remove(&self.frames, keys::frame_key(revision.number, split.bucket, *sequence));
         }
         let (id, (last, end)) = (frame_id(nonce, &mut count), split.last);
-        let mut insert = |bucket: Bucket, sequence: u64, kind: Kind, bytes: Vec<u8>| {
+        let mut insert = |bucket: Bucket, sequence: u64, kind: Kind, bytes: &[u8]| {
             let key = keys::frame_key(revision.number, bucket, sequence);
             batch.insert(&self.frames, key.clone(), keys::frame_value(&key, &FrameRow { kind, id, end, bytes }));
         };
-        insert(split.bucket, *sequence, Kind::Split, last.0.to_le_bytes().to_vec());
+        insert(split.bucket, *sequence, Kind::Split, &last.0.to_le_bytes());
         for (bucket, snapshot) in &split.halves {
             if revision.buckets.contains_key(bucket) || revision.split.contains(bucket) {
                 let what = format!("bucket {} of table {} of {}", bucket.bucket, bucket.table, split.revision.metric);
                 return Err(keys::corrupt(&what, "it is there before it is made"));
             }
-            insert(*bucket, 0, Kind::Snapshot, snapshot.clone());
+            insert(*bucket, 0, Kind::Snapshot, snapshot);
         }
         for (bucket, snapshot) in &split.halves {
             revision.buckets.insert(*bucket, Sizes { snapshot: snapshot.len() as u64, tail: 0, sequence: 1, end });

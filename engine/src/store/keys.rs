@@ -4,6 +4,8 @@
 //! that a row that was moved or damaged is noticed when it is read, whatever the frame itself contains.
 
 use super::{Bucket, FrameId, Life, RevisionId, StoreError};
+use crate::database::Slice;
+use std::io::Read;
 
 const FORMAT: u8 = 1;
 const FRAME_HEAD: usize = 1 + 4 + 1 + 16 + 8;
@@ -24,13 +26,13 @@ pub(super) enum Kind {
     Split = 2,
 }
 
-/// One frame's row.
+/// One frame's row; `B`: its bytes, or where they lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct FrameRow {
+pub(super) struct FrameRow<B = Vec<u8>> {
     pub(super) kind: Kind,
     pub(super) id: FrameId,
     pub(super) end: u64,
-    pub(super) bytes: Vec<u8>,
+    pub(super) bytes: B,
 }
 
 pub(super) fn corrupt(what: &str, why: &str) -> StoreError {
@@ -93,17 +95,18 @@ pub(super) fn frame_place(key: &[u8]) -> Result<(Number, Bucket, u64), StoreErro
     Ok((Number(u64::from_be_bytes(*number)), bucket, u64::from_be_bytes(*sequence)))
 }
 
-pub(super) fn frame_value(key: &[u8], row: &FrameRow) -> Vec<u8> {
-    let mut out = Vec::with_capacity(FRAME_HEAD + row.bytes.len());
-    out.push(FORMAT);
-    out.extend_from_slice(&[0; 4]);
-    out.push(row.kind as u8);
-    out.extend_from_slice(&row.id.0.to_le_bytes());
-    out.extend_from_slice(&row.end.to_le_bytes());
-    out.extend_from_slice(&row.bytes);
-    let crc = checksum(key, &out[5..]);
-    out[1..5].copy_from_slice(&crc.to_le_bytes());
-    out
+/// Copies the bytes once: what is stored of frames is most of what a commit writes.
+pub(super) fn frame_value(key: &[u8], row: &FrameRow<&[u8]>) -> Slice {
+    let mut head = [0; FRAME_HEAD];
+    head[0] = FORMAT;
+    head[5] = row.kind as u8;
+    head[6..22].copy_from_slice(&row.id.0.to_le_bytes());
+    head[22..].copy_from_slice(&row.end.to_le_bytes());
+    let mut crc = crc32fast::Hasher::new();
+    [key, &head[5..], row.bytes].into_iter().for_each(|part| crc.update(part));
+    head[1..5].copy_from_slice(&crc.finalize().to_le_bytes());
+    let parts = &mut (&head[..]).chain(row.bytes);
+    Slice::from_reader(parts, FRAME_HEAD + row.bytes.len()).expect("two slices are as long as they are")
 }
 
 pub(super) fn frame_row(key: &[u8], value: &[u8]) -> Result<FrameRow, StoreError> {
