@@ -8,7 +8,8 @@
 //! source | plugin | store | feed
 //! decode | state | progress | dead_letter
 //! telemetry | database
-//! config | event | failpoint | slots
+//! config | event | failpoint
+//! memory | slots
 //! ```
 //! The engine knows no HTTP and no SQL; `tally-server` does.
 
@@ -20,6 +21,7 @@ pub mod engine;
 pub mod event;
 mod failpoint;
 pub mod feed;
+pub mod memory;
 pub mod pipeline;
 pub mod plugin;
 pub mod progress;

@@ -69,6 +69,13 @@ pub struct Host {
     pub extension: extern "C" fn(usize, RStr<'_>) -> *const (),
 }
 
+/// The extension that is asked while an answer is written.
+pub const WRITING: &str = "writing";
+
+/// What is behind [`WRITING`]: the number of the `answer` call, and how many bytes of the reply there are; `false`: the host
+/// wants no more of it.
+pub type Writing = extern "C" fn(usize, usize) -> bool;
+
 /// Events of one partition in offset order, as columns of equal length.
 #[repr(C)]
 #[derive(StableAbi, Clone, Copy)]

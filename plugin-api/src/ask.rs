@@ -4,7 +4,7 @@
 //! answer's `meta`. Nothing here reads a clock: "now" is `as_of`.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// A question to a metric.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -79,6 +79,23 @@ pub struct Warning {
     pub code: String,
     /// For people.
     pub detail: String,
+    /// What it says in numbers, beside the two: `count`, `from`.
+    #[serde(default, flatten, skip_serializing_if = "Map::is_empty")]
+    pub more: Map<String, Value>,
+}
+
+impl Warning {
+    /// A word and a sentence.
+    pub fn new(code: impl Into<String>, detail: impl Into<String>) -> Warning {
+        Warning { code: code.into(), detail: detail.into(), more: Map::new() }
+    }
+
+    /// Says something in a number or a time.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Warning {
+        self.more.insert(name.into(), value.into());
+        self
+    }
 }
 
 /// Why a question cannot be answered as asked.

@@ -4,8 +4,8 @@
 //! instead of stderr. Not for authors, except [`log`].
 #![allow(unsafe_code)] // this file and `abi.rs` are the boundary
 
-use crate::abi::{Columns, DeltaBuffer, Fallible, Host, Instance, Plugin, PluginRef};
-use crate::ask::{Ask, Reply};
+use crate::abi::{Columns, DeltaBuffer, Fallible, Host, Instance, Plugin, PluginRef, WRITING, Writing};
+use crate::ask::Ask;
 use crate::batch::{Batch, Deltas};
 use crate::description::Description;
 use crate::metric::{self, Metric};
@@ -18,6 +18,8 @@ use abi_stable::std_types::{RResult, RStr, RString};
 use serde::Serialize;
 use std::any::Any;
 use std::cell::Cell;
+use std::io::Error;
+use std::io::Write;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
@@ -145,8 +147,9 @@ extern "C" fn answer<M: Metric>(instance: Instance, ask: RStr<'_>, call: usize) 
             let answer = (hosted.host.read)(call, RStr::from_str(&text)).into_result().map_err(RString::into_string)?;
             serde_json::from_str(answer.as_str()).map_err(|fault| format!("the host's answer is unreadable: {fault}"))
         };
-        let reply: Reply = metric::answer(&hosted.metric, ask, &Reader::new(&hosted.description.tables, &read))?;
-        json(&reply)
+        let mut text = Text::new(hosted.host, call);
+        metric::write_answer(&hosted.metric, ask, &Reader::new(&hosted.description.tables, &read), &mut text)?;
+        text.end()
     })
 }
 
@@ -165,6 +168,50 @@ extern "C" fn destroy<M: Metric>(instance: Instance) {
 fn hosted<M>(instance: &Instance) -> &Hosted<M> {
     // SAFETY: made by `create::<M>` and not destroyed yet, both by the contract of `Instance`; shared access only.
     unsafe { &*instance.0.cast::<Hosted<M>>() }
+}
+
+/// A reply that is being written. The host is asked now and then whether it wants more of it: it knows the time and the longest
+/// answer.
+struct Text {
+    bytes: Vec<u8>,
+    /// Length at which it is asked next.
+    ask_at: usize,
+    call: usize,
+    writing: Option<Writing>,
+}
+
+/// Bytes written between two questions.
+const WRITTEN: usize = 32 * 1024;
+
+impl Text {
+    fn new(host: Host, call: usize) -> Text {
+        let writing = (host.extension)(host.context, RStr::from_str(WRITING));
+        // SAFETY: a host that knows this name gives a function of this type for it, which is never unloaded.
+        let writing = (!writing.is_null()).then(|| unsafe { std::mem::transmute::<*const (), Writing>(writing) });
+        Text { bytes: Vec::new(), ask_at: WRITTEN, call, writing }
+    }
+
+    fn end(self) -> Result<RString, String> {
+        String::from_utf8(self.bytes).map(RString::from).map_err(|fault| format!("not representable as JSON: {fault}"))
+    }
+}
+
+impl Write for Text {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, Error> {
+        let length = self.bytes.len() + bytes.len();
+        if length >= self.ask_at {
+            self.ask_at = length + WRITTEN;
+            if self.writing.is_some_and(|wanted| !wanted(self.call, length)) {
+                return Err(Error::other("the host wants no more of it"));
+            }
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 fn json<T: Serialize>(value: &T) -> Result<RString, String> {

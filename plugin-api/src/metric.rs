@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::cell::RefCell;
+use std::io::Write;
 
 /// A metric: a description and two pure functions.
 ///
@@ -155,7 +156,7 @@ pub struct Request<P> {
 impl<P> Request<P> {
     /// Tells the asker something beside the answer: a stable word, and a sentence.
     pub fn warn(&self, code: &str, detail: impl Into<String>) {
-        self.warnings.borrow_mut().push(Warning { code: code.into(), detail: detail.into() });
+        self.warnings.borrow_mut().push(Warning::new(code, detail));
     }
 }
 
@@ -206,18 +207,43 @@ pub fn describe<M: Metric>(metric: &M) -> Description {
 /// # Errors
 /// A sentence: the answer cannot be written as JSON.
 pub fn answer<M: Metric>(metric: &M, ask: Ask, read: &Reader<'_>) -> Result<Reply, String> {
-    let params = match schema::read(ask.params) {
-        Ok(params) => params,
-        Err(fault) => return Ok(Reply::Refusal(Refusal::invalid("/params", fault))),
-    };
-    let Ask { window, steps, event_types, as_of, .. } = ask;
-    let asked = Request { params, window, steps, event_types, as_of, warnings: RefCell::default() };
-    match metric.answer(&asked, read) {
-        Ok(answer) => {
-            let result = serde_json::to_value(answer)
-                .map_err(|fault| format!("the answer is not representable as JSON: {fault}"))?;
-            Ok(Reply::Answer { result, warnings: asked.warnings.into_inner() })
+    match answered(metric, ask, read) {
+        Ok((answer, warnings)) => {
+            let result = serde_json::to_value(answer).map_err(not_json)?;
+            Ok(Reply::Answer { result, warnings })
         }
         Err(refusal) => Ok(Reply::Refusal(refusal)),
     }
+}
+
+/// Answers a question and writes the [`Reply`] as JSON, as it goes: no value of it is built in between.
+///
+/// # Errors
+/// A sentence: the answer cannot be written as JSON, or `out` takes no more.
+pub fn write_answer<M: Metric>(metric: &M, ask: Ask, read: &Reader<'_>, out: impl Write) -> Result<(), String> {
+    /// As [`Reply`] is written.
+    #[derive(Serialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Text<'a, A> {
+        Answer { result: &'a A, warnings: &'a [Warning] },
+        Refusal(&'a Refusal),
+    }
+    let answered = answered(metric, ask, read);
+    let text = match &answered {
+        Ok((result, warnings)) => Text::Answer { result, warnings },
+        Err(refusal) => Text::Refusal(refusal),
+    };
+    serde_json::to_writer(out, &text).map_err(not_json)
+}
+
+fn not_json(fault: serde_json::Error) -> String {
+    format!("the answer is not representable as JSON: {fault}")
+}
+
+fn answered<M: Metric>(metric: &M, ask: Ask, read: &Reader<'_>) -> Result<(M::Answer, Vec<Warning>), Refusal> {
+    let params = schema::read(ask.params).map_err(|fault| Refusal::invalid("/params", fault))?;
+    let Ask { window, steps, event_types, as_of, .. } = ask;
+    let asked = Request { params, window, steps, event_types, as_of, warnings: RefCell::default() };
+    let answer = metric.answer(&asked, read)?;
+    Ok((answer, asked.warnings.into_inner()))
 }

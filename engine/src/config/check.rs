@@ -44,10 +44,17 @@ pub(super) fn check(config: &Config) -> Vec<Complaint> {
         found.add("catalogue.postgres_url", url::postgres(&config.catalogue.postgres_url));
     }
     found.add("server.listen", listen(&config.server.listen));
+    found.add("limits.memory", memory(config.limits.memory));
     for (name, metric) in &config.metrics {
         one_metric(name, metric, &mut found);
     }
     found.0
+}
+
+fn memory(bytes: u64) -> Result<(), String> {
+    let least = crate::memory::LEAST;
+    let enough = bytes == 0 || bytes >= least;
+    enough.then_some(()).ok_or_else(|| format!("must be 0 (by what the machine has) or at least {least}"))
 }
 
 struct Found(Vec<Complaint>);

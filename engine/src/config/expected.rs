@@ -22,6 +22,9 @@ pub(super) fn range(key: &str) -> RangeInclusive<i64> {
         "store.dead_letters" => 0..=100_000_000,
         "server.max_connections" => 1..=1_000_000,
         "server.evaluation_deadline_ms" => 1..=600_000,
+        // Below 32 MiB nothing useful is counted: `check` says so.
+        "limits.memory" => 0..=i64::MAX,
+        "limits.answer_bytes" => (64 << 10)..=(1 << 30),
         // Some 10 GB at the default.
         key if key.starts_with("metrics.") && key.ends_with(".max_cells") => 1..=i64::MAX,
         _ => 0..=i64::from(u32::MAX),

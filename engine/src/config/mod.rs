@@ -39,6 +39,8 @@ pub struct Config {
     pub catalogue: CatalogueConfig,
     /// HTTP.
     pub server: ServerConfig,
+    /// Bounds of memory.
+    pub limits: LimitsConfig,
     /// `[metrics.NAME]`.
     pub metrics: BTreeMap<String, MetricConfig>,
 }
@@ -362,5 +364,21 @@ pub struct ServerConfig {
 impl Default for ServerConfig {
     fn default() -> Self {
         ServerConfig { listen: "127.0.0.1:8080".into(), max_connections: 4_096, evaluation_deadline_ms: 250 }
+    }
+}
+
+/// `[limits]`: bounds of memory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsConfig {
+    /// Bytes for everything that input can make grow; 0: three quarters of what the machine or its control group has.
+    pub memory: u64,
+    /// Longest answer, bytes.
+    pub answer_bytes: u64,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        LimitsConfig { memory: 0, answer_bytes: 16 << 20 }
     }
 }

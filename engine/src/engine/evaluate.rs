@@ -19,6 +19,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tally_plugin::ask::Warning;
 
+/// Said where answers take all the memory that they may.
+const MEMORY: &str = "answers under way hold as much memory as they may, which is a share of [limits] memory";
+
+/// Characters of a metric's name.
+const LONGEST_NAME: usize = 64;
+
 /// How often the store is looked at for the commits of others while a question waits for a position.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -145,7 +151,7 @@ impl Engine {
         match served.halt(&self.board) {
             None => Ok(None),
             Some(Halt::Quarantined(why @ Quarantine::OverMaxCells { .. })) => {
-                Ok(Some(Warning { code: "over_max_cells".into(), detail: why.to_string() }))
+                Ok(Some(Warning::new("over_max_cells", why.to_string())))
             }
             Some(halt) => Err(EvaluateError::Quarantined(halt.to_string())),
         }
@@ -168,12 +174,13 @@ fn unknown(roster: &Roster, name: &str) -> EvaluateError {
             format!("this metric is retired since {since}: its file or its section is gone; its state is kept");
         return EvaluateError::NotFound { suggestions: Vec::new(), detail };
     }
-    let mut near: Vec<(f64, &String)> =
-        roster.served.keys().map(|known| (strsim::jaro_winkler(known, name), known)).collect();
+    let named = roster.served.keys().filter(|_| name.len() <= LONGEST_NAME);
+    let mut near: Vec<(f64, &String)> = named.map(|known| (strsim::jaro_winkler(known, name), known)).collect();
     near.retain(|(likeness, _)| *likeness > 0.75);
     near.sort_by(|(a, _), (b, _)| b.total_cmp(a));
     let suggestions: Vec<String> = near.into_iter().take(3).map(|(_, known)| known.clone()).collect();
     let hint = suggestions.first().map_or(String::new(), |near| format!("; did you mean \"{near}\"?"));
+    let name: String = name.chars().take(LONGEST_NAME).collect();
     EvaluateError::NotFound { suggestions, detail: format!("there is no metric \"{}\"{hint}", name.escape_debug()) }
 }
 
@@ -181,7 +188,7 @@ impl Served {
     fn evaluated(&self, answer: &Answer, as_of: i64, seen: &Seen<'_>, stopped: Option<Warning>) -> Evaluated {
         let from = seen.state.times(seen.id).map(|(first, _)| first);
         let limited = keys_limited(seen.state, seen.id);
-        let limited = limited.map(|detail| Warning { code: "keys_limited".into(), detail: detail.into() });
+        let limited = limited.map(|detail| Warning::new("keys_limited", detail));
         Evaluated {
             result: answer.result.clone(),
             result_schema: Arc::clone(&self.result_schema),
@@ -236,6 +243,7 @@ fn refused(refused: Refused) -> EvaluateError {
     match refused {
         Refused::Invalid(code, errors) => EvaluateError::Invalid { code, errors },
         Refused::Plugin(what) => EvaluateError::PluginFailed(what),
-        Refused::Deadline => EvaluateError::DeadlineExceeded,
+        Refused::Deadline(limit) => EvaluateError::DeadlineExceeded(limit),
+        Refused::Memory => EvaluateError::Overloaded(MEMORY.into()),
     }
 }

@@ -10,11 +10,12 @@ use crate::feed::Feed;
 use crate::pipeline::{self, Board, FOLLOWED, Follower, Handle, Metric, Parts, Place, Role, View};
 use crate::plugin;
 use crate::progress::{History, RevisionNo, Settings};
-use crate::query::Askable;
+use crate::query::{Answers, Askable, Limits};
 use crate::revision::revision;
 use crate::source::embedded::{EmbeddedSource, Log};
 use crate::source::kafka::{KafkaSource, Tail};
 use crate::source::{Identity, Source};
+use crate::state::MetricId;
 use crate::store::{RevisionId, Store};
 use parking_lot::RwLock;
 use std::sync::Arc;
@@ -48,25 +49,33 @@ pub(super) struct Lanes {
     pub(super) board: Arc<Board>,
     /// The next metric's number in the lanes.
     pub(super) next: AtomicU32,
+    /// Answers of all metrics.
+    pub(super) answers: Arc<Answers>,
+    /// What answers may cost.
+    pub(super) limits: Limits,
 }
 
 impl Lanes {
     /// Gives a metric its place in state and makes it askable; it is not in a lane yet.
     pub(super) fn serve(&self, plugin: &Arc<plugin::Metric>, view: &View, place: Place) -> Result<Served, String> {
         // What may fail first: a place in state is for ever.
-        Askable::new(FOLLOWED, plugin.clone())?;
+        self.askable(FOLLOWED, plugin)?;
         let history = self.history(plugin)?;
         let id = view.add(plugin.description(), place);
         let (revision, meta) = self.revision(plugin);
         let follower =
             self.shared.then(|| Arc::new(Follower::new(self.store.clone(), revision.clone(), plugin.description())));
         let no = RevisionNo(self.next.fetch_add(1, Ordering::Relaxed));
-        let askable = Askable::new(if self.shared { FOLLOWED } else { id }, plugin.clone())?;
+        let askable = self.askable(if self.shared { FOLLOWED } else { id }, plugin)?;
         let description = described(&askable);
         let result_schema = Arc::new(description.result_schema.clone());
         let stage = Arc::new(RwLock::new(Stage::Main));
         let gone = Arc::new(AtomicBool::new(false));
         Ok(Served { history, askable, id, no, revision, meta, follower, description, result_schema, stage, gone })
+    }
+
+    fn askable(&self, id: MetricId, plugin: &Arc<plugin::Metric>) -> Result<Askable, String> {
+        Askable::new(id, plugin.clone(), &self.answers, &self.limits)
     }
 
     /// Where a metric begins on partitions that it never counted.
@@ -175,7 +184,7 @@ impl Lanes {
 impl Served {
     /// The same revision with other code.
     pub(super) fn with_code(&self, plugin: &Arc<plugin::Metric>) -> Result<Served, String> {
-        let askable = Askable::new(self.askable.id, plugin.clone())?;
+        let askable = self.askable.with_code(plugin.clone())?;
         let description = described(&askable);
         Ok(Served {
             askable,

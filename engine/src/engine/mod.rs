@@ -38,6 +38,7 @@ use crate::dead_letter::DeadLetters;
 use crate::decode::Decoder;
 use crate::event::Position;
 use crate::feed::Feed;
+use crate::memory::Budget;
 use crate::pipeline::{self, Board, View};
 use crate::progress::Halt;
 use crate::store::Store;
@@ -73,6 +74,7 @@ pub struct Engine {
     events: EventsConfig,
     checker: Decoder,
     deadline: Duration,
+    budget: Arc<Budget>,
     source: &'static str,
     /// For those who look at what is stored.
     state_store: Arc<dyn Store>,
@@ -186,6 +188,11 @@ impl Engine {
     /// Which partitions it would need to hold to be asked, as a sentence.
     fn missing(&self, standing: &pipeline::Standing) -> Option<String> {
         missing(standing, self.shared)
+    }
+
+    /// Its memory, in shares.
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.budget
     }
 
     /// Brings the figures up to date that are not kept at every event.

@@ -12,9 +12,11 @@ use crate::dead_letter::DeadLetters;
 use crate::decode::Decoder;
 use crate::event::Position;
 use crate::feed::Feed;
+use crate::memory::Budget;
 use crate::pipeline::{self, Board, Followers, Place, Relay, RelayParts, View, Watch, counted_partitions};
 use crate::plugin::{self, Registry};
 use crate::progress::{Memory, OnGap, OnStateLoss, Settings};
+use crate::query::{Answers, Limits};
 use crate::source::embedded::{EmbeddedSource, Log};
 use crate::source::kafka::{KafkaSource, Producer, TopicIdentity};
 use crate::source::{Identity, Source};
@@ -35,6 +37,7 @@ const MAX_BUCKET: u64 = 1 << 30;
 
 pub(super) fn start(options: Options) -> Result<Engine, StartError> {
     let config = &options.config;
+    let budget = Arc::new(Budget::new(config.limits.memory));
     let database = Database::open(&config.store.data_dir).map_err(|fault| fault_of(&fault))?;
     let private = config.store.data_dir.join("plugin-copies");
     let mut registry = Registry::new(&options.plugin_dirs, &private, &config.plugins).without(options.disabled.clone());
@@ -67,6 +70,12 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
         view: view.clone(),
         board: board.clone(),
         next: AtomicU32::new(0),
+        answers: Arc::new(Answers::new(budget.kept_answers())),
+        limits: Limits {
+            deadline: Duration::from_millis(config.server.evaluation_deadline_ms),
+            answer_bytes: usize::try_from(config.limits.answer_bytes).unwrap_or(usize::MAX),
+            memory: budget.answers.clone(),
+        },
     };
     let mut newer = Vec::new();
     let mut roster = Roster { loaded: registry.loaded(), ..Roster::default() };
@@ -133,6 +142,7 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
         appender: opened.appender,
         checker: Decoder::new(&config.events).map_err(StartError)?,
         deadline: Duration::from_millis(config.server.evaluation_deadline_ms),
+        budget,
         source: match config.source.kind {
             SourceKind::Embedded => "log",
             SourceKind::Kafka => "kafka",

@@ -89,7 +89,7 @@ pub enum EvaluateError {
         /// For people.
         detail: String,
     },
-    /// All faults of the params at once. `code` is `invalid_params`, `too_many_points` or the plugin's own.
+    /// All faults of the params at once. `code` is `invalid_params`, `too_many_points`, `answer_too_large` or the plugin's own.
     #[error("{code}")]
     Invalid {
         /// Stable word.
@@ -112,9 +112,12 @@ pub enum EvaluateError {
     /// `at_least` was not reached in time; where the engine stands.
     #[error("not counted that far yet: at {0}")]
     PositionNotReached(Position),
-    /// The evaluation took too long.
-    #[error("the evaluation took longer than its deadline")]
-    DeadlineExceeded,
+    /// The evaluation took longer than this.
+    #[error("the evaluation took longer than {} ms, which is [server] evaluation_deadline_ms: ask for less, or raise it", .0.as_millis())]
+    DeadlineExceeded(Duration),
+    /// There is no room for one more answer now; why.
+    #[error("{0}")]
+    Overloaded(String),
     /// The engine holds less than all partitions, so it would answer half the numbers.
     #[error("{0}")]
     PartitionsMissing(String),

@@ -123,7 +123,7 @@ impl Subject for LoneMetric {
         ask: Ask,
         source: &dyn Fn(&ReadRequest) -> Result<ReadAnswer, String>,
     ) -> Result<Reply, String> {
-        self.0.answer(&ask, &Through(source)).map_err(|fault| fault.to_string())
+        self.0.answer(&ask, &Through(source)).map_err(|fault| fault.to_string())?.into_reply()
     }
 }
 

@@ -13,7 +13,8 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use tally_plugin::abi::{
-    Columns, DeltaBuffer, Fallible, Host, Instance, KeyParts, Parts, PluginRef, PropertyParts, RawDelta, with_columns,
+    Columns, DeltaBuffer, Fallible, Host, Instance, KeyParts, Parts, PluginRef, PropertyParts, RawDelta, WRITING,
+    Writing, with_columns,
 };
 
 /// A loaded plugin file. Stays loaded as long as the process lives.
@@ -33,8 +34,14 @@ unsafe impl Send for Hosted {}
 // SAFETY: likewise.
 unsafe impl Sync for Hosted {}
 
-/// Executes a read that a metric asked for: JSON to JSON, or a sentence.
-pub(super) type Reading<'a> = &'a dyn Fn(&str) -> Result<String, String>;
+/// What a metric may ask of the host while it answers.
+#[derive(Clone, Copy)]
+pub(super) struct Call<'a> {
+    /// Executes a read: JSON to JSON, or a sentence.
+    pub(super) read: &'a dyn Fn(&str) -> Result<String, String>,
+    /// Whether more is wanted of a reply that has so many bytes.
+    pub(super) writing: &'a dyn Fn(usize) -> bool,
+}
 
 impl Library {
     /// Loads a private copy.
@@ -142,8 +149,8 @@ impl Hosted {
     ///
     /// # Errors
     /// What the plugin says.
-    pub(super) fn answer(&self, ask: &str, reading: Reading<'_>) -> Result<String, String> {
-        let call = std::ptr::from_ref(&reading) as usize;
+    pub(super) fn answer(&self, ask: &str, call: Call<'_>) -> Result<String, String> {
+        let call = std::ptr::from_ref(&call) as usize;
         text(self.plugin.answer()(self.instance, RStr::from_str(ask), call))
     }
 }
@@ -205,8 +212,8 @@ extern "C" fn log(context: usize, level: u8, line: RStr<'_>) {
 
 extern "C" fn read(call: usize, request: RStr<'_>) -> Fallible<RString> {
     // SAFETY: made by `Hosted::answer`, which is still running: the reader that a metric is given cannot leave the call.
-    let reading = unsafe { *(call as *const Reading<'_>) };
-    match catch_unwind(AssertUnwindSafe(|| reading(request.as_str()))) {
+    let call = unsafe { *(call as *const Call<'_>) };
+    match catch_unwind(AssertUnwindSafe(|| (call.read)(request.as_str()))) {
         Ok(Ok(answer)) => RResult::ROk(answer.into()),
         Ok(Err(fault)) => RResult::RErr(fault.into()),
         Err(payload) => {
@@ -216,8 +223,23 @@ extern "C" fn read(call: usize, request: RStr<'_>) -> Fallible<RString> {
     }
 }
 
-extern "C" fn extension(_: usize, _: RStr<'_>) -> *const () {
-    std::ptr::null()
+extern "C" fn extension(_: usize, name: RStr<'_>) -> *const () {
+    match name.as_str() {
+        WRITING => writing as Writing as *const (),
+        _ => std::ptr::null(),
+    }
+}
+
+extern "C" fn writing(call: usize, bytes: usize) -> bool {
+    // SAFETY: as in `read`.
+    let call = unsafe { *(call as *const Call<'_>) };
+    match catch_unwind(AssertUnwindSafe(|| (call.writing)(bytes))) {
+        Ok(wanted) => wanted,
+        Err(payload) => {
+            std::mem::forget(payload);
+            false
+        }
+    }
 }
 
 #[cfg(test)]

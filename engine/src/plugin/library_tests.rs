@@ -133,7 +133,8 @@ impl Read for Fixed {
 fn answer(then: &str, reader: &Fixed) -> Result<Reply, AnswerFailure> {
     let ask =
         Ask { params: json!({"then": then}), window: Window::default(), steps: None, event_types: None, as_of: 0 };
-    probe().answer(&ask, reader)
+    let answered = probe().answer(&ask, reader)?;
+    Ok(answered.into_reply().expect("the result is JSON"))
 }
 
 #[test]

@@ -1,23 +1,22 @@
 //! A metric that can be called: what the rest of the engine sees of a plugin.
 
-use super::library::Hosted;
+use super::library::{Call, Hosted};
 use crate::config::{MetricConfig, Overflow};
 use crate::event::{EventBatch, PropertyColumn, PropertySource};
+use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tally_plugin::abi::KeyParts;
-use tally_plugin::ask::{Ask, Reply};
+use tally_plugin::ask::{Ask, Fault, Refusal, Reply, Warning};
 use tally_plugin::description::{Description, From};
 use tally_plugin::property::LONGEST_TEXT;
 use tally_plugin::read::{ReadAnswer, ReadRequest};
 use thiserror::Error;
-
-/// An answer longer than this is a failure of the plugin: it is held in memory and sent to every subscriber.
-const LARGEST_ANSWER: usize = 64 << 20;
 
 /// Executes reads for a metric that is answering; all at one position.
 pub trait Read {
@@ -26,6 +25,52 @@ pub trait Read {
     /// # Errors
     /// [`ReadFault`].
     fn read(&self, request: &ReadRequest) -> Result<ReadAnswer, ReadFault>;
+
+    /// Asked while the reply is written, and when it is whole: it has so many bytes.
+    ///
+    /// # Errors
+    /// [`ReadFault`]: no more is wanted of it.
+    fn writing(&self, bytes: usize) -> Result<(), ReadFault> {
+        let _ = bytes;
+        Ok(())
+    }
+}
+
+/// What a metric answered.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answered {
+    /// The result as JSON text, and what the asker should know.
+    Answer(Arc<str>, Vec<Warning>),
+    /// The question cannot be answered as asked.
+    Refusal(Refusal),
+}
+
+impl Answered {
+    /// The same, with the result taken apart.
+    ///
+    /// # Errors
+    /// A sentence: it is no JSON.
+    pub fn into_reply(self) -> Result<Reply, String> {
+        Ok(match self {
+            Answered::Answer(text, warnings) => {
+                let result = serde_json::from_str(&text).map_err(|fault| fault.to_string())?;
+                Reply::Answer { result, warnings }
+            }
+            Answered::Refusal(refusal) => Reply::Refusal(refusal),
+        })
+    }
+}
+
+/// A reply as it crosses the boundary, its result left as it was written.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Text<'a> {
+    Answer {
+        #[serde(borrow)]
+        result: &'a RawValue,
+        warnings: Vec<Warning>,
+    },
+    Refusal(Refusal),
 }
 
 /// Why a read was not executed.
@@ -37,6 +82,12 @@ pub enum ReadFault {
     /// State cannot be read now.
     #[error("state cannot be read: {0}")]
     Store(String),
+    /// What is asked for is more than an answer may be: the code of the refusal, and where.
+    #[error("{}", .1.detail)]
+    Refused(&'static str, Fault),
+    /// As much memory as answers may take is in use.
+    #[error("as much memory as answers may take is in use")]
+    Memory,
     /// The plugin asks for what it has not declared.
     #[error("the plugin asks for what it has not declared: {0}")]
     Request(String),
@@ -253,26 +304,32 @@ impl Metric {
     ///
     /// # Errors
     /// [`AnswerFailure`]. A refusal is a reply, not an error.
-    pub fn answer(&self, ask: &Ask, reader: &dyn Read) -> Result<Reply, AnswerFailure> {
+    pub fn answer(&self, ask: &Ask, reader: &dyn Read) -> Result<Answered, AnswerFailure> {
         let failed = AnswerFailure::Plugin;
         let ask = serde_json::to_string(ask)
             .map_err(|fault| failed(format!("the question is not representable: {fault}")))?;
         let fault = RefCell::new(None);
-        let answered = self.hosted.answer(&ask, &|request| {
-            serve(reader, request).map_err(|happened| {
-                let text = happened.to_string();
-                fault.borrow_mut().get_or_insert(happened);
-                text
-            })
-        });
+        let note = |happened: ReadFault| {
+            let text = happened.to_string();
+            fault.borrow_mut().get_or_insert(happened);
+            text
+        };
+        let read = |request: &str| serve(reader, request).map_err(note);
+        let writing = |bytes: usize| reader.writing(bytes).map_err(note).is_ok();
+        let answered = self.hosted.answer(&ask, Call { read: &read, writing: &writing });
+        if let Ok(text) = &answered {
+            // Also of one that did not ask.
+            writing(text.len());
+        }
         if let Some(fault) = fault.into_inner() {
             return Err(AnswerFailure::Read(fault));
         }
         let text = answered.map_err(failed)?;
-        if text.len() > LARGEST_ANSWER {
-            return Err(failed(format!("the answer is longer than {} MiB", LARGEST_ANSWER >> 20)));
-        }
-        serde_json::from_str(&text).map_err(|fault| failed(format!("the answer is unreadable: {fault}")))
+        let text = serde_json::from_str(&text).map_err(|fault| failed(format!("the answer is unreadable: {fault}")))?;
+        Ok(match text {
+            Text::Answer { result, warnings } => Answered::Answer(result.get().into(), warnings),
+            Text::Refusal(refusal) => Answered::Refusal(refusal),
+        })
     }
 }
 

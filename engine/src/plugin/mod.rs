@@ -18,5 +18,5 @@ mod registry;
 pub use alone::{LoneMetric, LonePlugin, PluginFile, fits_schema};
 pub use copies::{mapped, sweep};
 pub use library::quietly;
-pub use metric::{AnswerFailure, Computed, Delta, History, Metric, Read, ReadFault};
+pub use metric::{AnswerFailure, Answered, Computed, Delta, History, Metric, Read, ReadFault};
 pub use registry::{Found, Registry, RejectedFile};

@@ -2,29 +2,29 @@
 //!
 //! Look up, check the params (all faults at once), wait if asked to, then under one read lock: window, reads, position.
 //! Equal questions at one version of a metric share one evaluation; how long it took decides whether the next one, at a
-//! later version, may be made on a thread that must not block. No HTTP here, and no catalogue: names and the like
-//! are the host's decoration.
+//! later version, may be made on a thread that must not block. What an answer may cost is judged before it is spent (`cost`).
+//! No HTTP here, and no catalogue: names and the like are the host's decoration.
 
+mod answers;
+mod cost;
 mod params;
 mod window;
 
+pub use answers::Answers;
+pub use cost::Limits;
 pub use params::Params;
 pub use window::looks_at_the_clock;
 
 use crate::event::Position;
-use crate::plugin::{self, AnswerFailure, Read, ReadFault};
-use crate::state::{Held, MetricId, ReadError, State};
-use parking_lot::Mutex;
+use crate::plugin::{self, AnswerFailure, Answered, ReadFault};
+use crate::state::{Held, MetricId, State};
+use answers::Known;
+use cost::Reads;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tally_plugin::ask::{Ask, Fault, Reply, Warning};
-use tally_plugin::read::{ReadAnswer, ReadRequest};
-
-/// Answers kept per metric; equal questions at one version are answered once. Beyond it all are forgotten.
-const CACHED: usize = 256;
+use tally_plugin::ask::{Ask, Fault, Steps, Warning};
 
 /// An evaluation that took less is repeated where it is asked for: handing it to another thread and back costs some 30 µs
 /// and a place there, while this holds up an async thread no longer than a few system calls do.
@@ -41,27 +41,13 @@ pub struct Askable {
     pub plugin: Arc<plugin::Metric>,
     /// What its params must satisfy.
     pub params: Params,
-    answers: Answers,
-}
-
-/// By question.
-#[derive(Default)]
-struct Answers(Mutex<HashMap<String, Kept>>);
-
-struct Kept {
-    /// Of the state that it was read from.
-    version: u64,
-    answer: Arc<Answer>,
-    took: Duration,
-}
-
-/// What is known of a question.
-enum Known {
-    /// Its answer.
-    Answer(Arc<Answer>),
-    /// How long its last answer took, at an earlier version.
-    Took(Duration),
-    Nothing,
+    /// Whether it has a param of this name.
+    has_limit: bool,
+    /// Shared by the metrics of an engine.
+    answers: Arc<Answers>,
+    /// Its number there.
+    number: u64,
+    limits: Limits,
 }
 
 /// An answer, shared by equal questions.
@@ -84,8 +70,10 @@ pub enum Refused {
     Invalid(String, Vec<Fault>),
     /// The plugin failed.
     Plugin(String),
-    /// It took too long.
-    Deadline,
+    /// It took too long: longer than this.
+    Deadline(Duration),
+    /// As much memory as answers may take is in use.
+    Memory,
 }
 
 /// State at one moment, as a question sees it.
@@ -103,9 +91,24 @@ impl Askable {
     ///
     /// # Errors
     /// A sentence, if its params schema cannot be used.
-    pub fn new(id: MetricId, plugin: Arc<plugin::Metric>) -> Result<Askable, String> {
+    pub fn new(
+        id: MetricId,
+        plugin: Arc<plugin::Metric>,
+        answers: &Arc<Answers>,
+        limits: &Limits,
+    ) -> Result<Askable, String> {
         let params = Params::new(plugin.description())?;
-        Ok(Askable { id, plugin, params, answers: Answers::default() })
+        let has_limit = params.schema().pointer("/properties/limit").is_some();
+        let (number, answers, limits) = (answers.number(), Arc::clone(answers), limits.clone());
+        Ok(Askable { id, plugin, params, has_limit, answers, number, limits })
+    }
+
+    /// The same revision with other code: what the code before answered does not hold.
+    ///
+    /// # Errors
+    /// As [`Askable::new`].
+    pub fn with_code(&self, plugin: Arc<plugin::Metric>) -> Result<Askable, String> {
+        Askable::new(self.id, plugin, &self.answers, &self.limits)
     }
 
     /// Checks a question; `null` means `{}`. What it cannot see is what depends on the state: how finely the past is held.
@@ -132,11 +135,11 @@ impl Askable {
         deadline: Instant,
         moment: &Moment<'_>,
     ) -> Result<Arc<Answer>, Refused> {
-        let ask = self.ask(params, as_of, &moment.state.held(self.id))?;
+        let (ask, warning) = self.ask(params, as_of, &moment.state.held(self.id))?;
         let question = question(&ask);
-        match self.answers.known(moment.version, &question) {
+        match self.answers.known(self.number, moment.version, &question) {
             Known::Answer(answer) => Ok(answer),
-            Known::Took(_) | Known::Nothing => self.evaluate(&ask, question, deadline, moment),
+            Known::Took(_) | Known::Nothing => self.evaluate(&ask, warning, question, deadline, moment),
         }
     }
 
@@ -150,14 +153,14 @@ impl Askable {
         as_of: i64,
         moment: &Moment<'_>,
     ) -> Result<Option<Arc<Answer>>, Refused> {
-        let ask = self.ask(params, as_of, &moment.state.held(self.id))?;
+        let (ask, warning) = self.ask(params, as_of, &moment.state.held(self.id))?;
         let question = question(&ask);
-        match self.answers.known(moment.version, &question) {
+        match self.answers.known(self.number, moment.version, &question) {
             Known::Answer(answer) => Ok(Some(answer)),
             Known::Took(took) if took < QUICK => {
-                match self.evaluate(&ask, question.clone(), Instant::now() + QUICK_DEADLINE, moment) {
-                    Err(Refused::Deadline) => {
-                        self.answers.0.lock().remove(&question);
+                match self.evaluate(&ask, warning, question.clone(), Instant::now() + QUICK_DEADLINE, moment) {
+                    Err(Refused::Deadline(_)) => {
+                        self.answers.forget(self.number, &question);
                         Ok(None)
                     }
                     other => other.map(Some),
@@ -170,58 +173,66 @@ impl Askable {
     fn evaluate(
         &self,
         ask: &Ask,
+        warning: Option<Warning>,
         question: String,
         deadline: Instant,
         moment: &Moment<'_>,
     ) -> Result<Arc<Answer>, Refused> {
         let begun = Instant::now();
-        let reader = StateReader { state: moment.state, metric: self.id, deadline };
-        let answer = match self.plugin.answer(ask, &reader) {
-            Ok(Reply::Answer { result, warnings }) => Arc::new(Answer {
-                result: result.to_string().into(),
+        let late = || Refused::Deadline(self.limits.deadline);
+        let reads = Reads::new((moment.state, self.id), (ask, self.has_limit), &self.limits, deadline);
+        let reads = reads.map_err(|_| Refused::Memory)?;
+        let answer = match self.plugin.answer(ask, &reads) {
+            Ok(Answered::Answer(result, warnings)) => Arc::new(Answer {
+                result,
                 window: (ask.window.from, ask.window.to),
-                warnings,
+                warnings: warnings.into_iter().chain(warning).collect(),
                 position: moment.position.clone(),
             }),
-            Ok(Reply::Refusal(refusal)) => return Err(Refused::Invalid(refusal.code, refusal.errors)),
-            Err(AnswerFailure::Read(ReadFault::Deadline)) => return Err(Refused::Deadline),
+            Ok(Answered::Refusal(refusal)) => return Err(Refused::Invalid(refusal.code, refusal.errors)),
+            Err(AnswerFailure::Read(fault)) => {
+                return Err(match fault {
+                    ReadFault::Deadline => late(),
+                    ReadFault::Memory => Refused::Memory,
+                    ReadFault::Refused(code, fault) => Refused::Invalid(code.into(), vec![fault]),
+                    fault => Refused::Plugin(fault.to_string()),
+                });
+            }
             Err(failure) => return Err(Refused::Plugin(failure.to_string())),
         };
-        self.answers
-            .remember(question, Kept { version: moment.version, answer: Arc::clone(&answer), took: begun.elapsed() });
+        if Instant::now() >= deadline {
+            // Nobody waits for it any more.
+            return Err(late());
+        }
+        self.answers.remember(self.number, moment.version, question, &answer, begun.elapsed());
         Ok(answer)
     }
 
-    fn ask(&self, params: &Map<String, Value>, as_of: i64, held: &Held) -> Result<Ask, Refused> {
+    /// The question as the plugin gets it, and what the asker should know of its window.
+    fn ask(&self, params: &Map<String, Value>, as_of: i64, held: &Held) -> Result<(Ask, Option<Warning>), Refused> {
         if !self.plugin.description().time {
             let (params, window) = (Value::Object(params.clone()), tally_plugin::ask::Window::default());
-            return Ok(Ask { params, window, steps: None, event_types: None, as_of });
+            return Ok((Ask { params, window, steps: None, event_types: None, as_of }, None));
         }
         let time =
             window::parse(params, as_of, held).map_err(|fault| Refused::Invalid(fault.code.into(), fault.faults))?;
         let own = params.iter().filter(|(name, _)| !window::TIME_PARAMS.contains(&name.as_str()));
         let own = Value::Object(own.map(|(name, value)| (name.clone(), value.clone())).collect());
+        let warning = time.steps.filter(|_| time.shortened).map(shortened);
         let (window, steps, event_types) = (time.window, time.steps, time.event_types);
-        Ok(Ask { params: own, window, steps, event_types, as_of })
+        Ok((Ask { params: own, window, steps, event_types, as_of }, warning))
     }
 }
 
-impl Answers {
-    fn known(&self, version: u64, question: &str) -> Known {
-        match self.0.lock().get(question) {
-            Some(kept) if kept.version == version => Known::Answer(Arc::clone(&kept.answer)),
-            Some(kept) => Known::Took(kept.took),
-            None => Known::Nothing,
-        }
-    }
-
-    fn remember(&self, question: String, kept: Kept) {
-        let mut answers = self.0.lock();
-        if answers.len() >= CACHED && !answers.contains_key(&question) {
-            answers.clear();
-        }
-        answers.insert(question, kept);
-    }
+/// What is said of a series that leaves out events of its window.
+fn shortened(steps: Steps) -> Warning {
+    let from = window::text(steps.from);
+    let detail = format!(
+        "the series has its newest steps from {from} to {}; events outside of them are in the totals: ask for a window, or a \
+         longer bucket",
+        window::text(steps.to)
+    );
+    Warning::new("series_shortened", detail).with("from", from)
 }
 
 /// What makes two questions equal at one version: everything but the time of asking.
@@ -234,54 +245,4 @@ fn question(ask: &Ask) -> String {
 fn invalid(pointer: &str, detail: &str) -> Refused {
     let fault = Fault { pointer: pointer.into(), detail: detail.into() };
     Refused::Invalid("invalid_params".into(), vec![fault])
-}
-
-/// Reads of one answer, all at one moment.
-struct StateReader<'a> {
-    state: &'a State,
-    metric: MetricId,
-    deadline: Instant,
-}
-
-impl Read for StateReader<'_> {
-    fn read(&self, request: &ReadRequest) -> Result<ReadAnswer, ReadFault> {
-        let late = || Instant::now() >= self.deadline;
-        self.state.read(self.metric, request, &late).map_err(|error| match error {
-            ReadError::Deadline => ReadFault::Deadline,
-            ReadError::Bad(what) => ReadFault::Request(what),
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn kept(version: u64, took: Duration) -> Kept {
-        let answer =
-            Answer { result: "1".into(), window: (None, None), warnings: Vec::new(), position: Position::default() };
-        Kept { version, answer: Arc::new(answer), took }
-    }
-
-    #[test]
-    fn an_answer_is_known_at_its_version_and_how_long_it_took_later() {
-        let answers = Answers::default();
-        assert!(matches!(answers.known(1, "a"), Known::Nothing));
-        answers.remember("a".into(), kept(1, QUICK));
-        assert!(matches!(answers.known(1, "a"), Known::Answer(_)));
-        assert!(matches!(answers.known(2, "a"), Known::Took(took) if took == QUICK));
-        assert!(matches!(answers.known(1, "b"), Known::Nothing));
-    }
-
-    #[test]
-    fn answers_are_bounded_and_one_that_is_renewed_forgets_none() {
-        let answers = Answers::default();
-        for n in 0..CACHED {
-            answers.remember(n.to_string(), kept(1, QUICK));
-        }
-        answers.remember("0".into(), kept(2, QUICK));
-        assert!(matches!(answers.known(1, "255"), Known::Answer(_)));
-        answers.remember("new".into(), kept(2, QUICK));
-        assert_eq!(answers.0.lock().len(), 1);
-    }
 }

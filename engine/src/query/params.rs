@@ -5,8 +5,16 @@ use jsonschema::error::ValidationErrorKind;
 use jsonschema::{ValidationError, Validator};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::fmt;
 use tally_plugin::ask::Fault;
 use tally_plugin::description::Description;
+
+/// Faults that are told of one question, and unknown params among them.
+const FAULTS: usize = 100;
+const UNKNOWN: usize = 64;
+
+/// Characters of a value that are repeated when it is at fault.
+const REPEATED: usize = 200;
 
 /// The schema that a question's params must satisfy.
 pub struct Params {
@@ -46,8 +54,8 @@ impl Params {
         &self.schema
     }
 
-    /// Every fault of a question's params, one per pointer, in the order of the pointers: what the schema says, and what only
-    /// the time params together say. `now` is the end of a window that names none.
+    /// The faults of a question's params (at most 100), one per pointer, in the order of the pointers: what the schema says, and
+    /// what only the time params together say. `now` is the end of a window that names none.
     pub fn faults(&self, params: &Value, now: i64) -> Vec<Fault> {
         let together = || params.as_object().filter(|_| self.time).map(|params| window::faults(params, now));
         // Much cheaper than an empty list of errors, and what nearly every question comes to.
@@ -55,7 +63,12 @@ impl Params {
         if !self.validator.is_valid(params) {
             for error in self.validator.iter_errors(params) {
                 for (pointer, detail) in told(&error) {
-                    faults.entry(pointer).or_insert(detail);
+                    if faults.len() < FAULTS {
+                        faults.entry(pointer).or_insert(detail);
+                    }
+                }
+                if faults.len() == FAULTS {
+                    break;
                 }
             }
         }
@@ -77,10 +90,30 @@ fn told(error: &ValidationError<'_>) -> Vec<(String, String)> {
         }
         ValidationErrorKind::AdditionalProperties { unexpected } => unexpected
             .iter()
-            .map(|name| (format!("{at}/{}", escaped(name)), format!("{name} is not a param of this metric")))
+            .take(UNKNOWN)
+            .map(|name| (format!("{at}/{}", escaped(name)), format!("{} is not a param of this metric", short(name))))
             .collect(),
-        _ => vec![(at, error.to_string())],
+        _ => vec![(at, short(error))],
     }
+}
+
+/// What a value says, cut where it is long: what is sent is not sent back as often as it has faults.
+fn short(value: impl fmt::Display) -> String {
+    /// Takes so many characters, then fails.
+    struct Cut(String, usize);
+    impl fmt::Write for Cut {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            let end = text.char_indices().nth(self.1).map_or(text.len(), |(end, _)| end);
+            self.0.push_str(&text[..end]);
+            self.1 -= text[..end].chars().count();
+            if end < text.len() { Err(fmt::Error) } else { Ok(()) }
+        }
+    }
+    let mut cut = Cut(String::new(), REPEATED);
+    if fmt::write(&mut cut, format_args!("{value}")).is_err() {
+        cut.0.push_str(" …");
+    }
+    cut.0
 }
 
 /// A name as a step of a JSON pointer (RFC 6901).
@@ -147,6 +180,17 @@ mod tests {
         for window in [json!("-1h"), json!("1é"), json!(""), json!(5), json!("99999999999999999999w"), json!(null)] {
             assert_eq!(params(&json!({"user_id": 1, "window": window})), ["/params/window"], "{window}");
         }
+    }
+
+    #[test]
+    fn of_many_faults_the_first_are_told_and_of_long_values_the_beginning() {
+        let many = |names: usize| -> Value { (0..names).map(|n| (format!("k{n}"), json!(n))).collect() };
+        assert_eq!(faults(&many(64)).len(), 65, "and user_id, which is missing");
+        assert_eq!(faults(&many(8_000)).len(), 65);
+        let types: Vec<Value> = (0..8_000).map(|n| json!(format!("NOT {n}"))).collect();
+        assert_eq!(faults(&json!({"user_id": 1, "event_types": types})).len(), 100);
+        let long = faults(&json!({"user_id": 1, "limit": "ü".repeat(60_000)}));
+        assert!(long[0].detail.len() < 1_000 && long[0].detail.contains("ü"), "{long:?}");
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub(super) struct TimeParams {
     pub window: Window,
     /// The grid of the series, if one is asked for.
     pub steps: Option<Steps>,
+    /// Whether the grid leaves out events that the window holds.
+    pub shortened: bool,
     /// The filter, if there is one.
     pub event_types: Option<Vec<String>>,
 }
@@ -76,11 +78,11 @@ pub(super) fn parse(params: &Map<String, Value>, as_of: i64, held: &Held) -> Res
     if !faults.is_empty() {
         return Err(TimeFaults { code: "invalid_params", faults });
     }
-    let steps = match step_ms {
-        Some(step_ms) => Some(steps(step_ms, bounds, as_of, held)?),
-        None => None,
+    let (steps, shortened) = match step_ms {
+        Some(step_ms) => steps(step_ms, bounds, as_of, held).map(|(steps, shortened)| (Some(steps), shortened))?,
+        None => (None, false),
     };
-    Ok(TimeParams { window: snap(bounds, held), steps, event_types })
+    Ok(TimeParams { window: snap(bounds, held), steps, shortened, event_types })
 }
 
 /// What is wrong with the window, whatever the schema says of the same values.
@@ -140,6 +142,11 @@ fn time_of(value: &Value) -> Option<i64> {
     TIMES.contains(&millis).then_some(millis)
 }
 
+/// A time as answers write it.
+pub(super) fn text(unix_ms: i64) -> String {
+    format!("{:.3}", jiff::Timestamp::from_millisecond(unix_ms).unwrap_or_default())
+}
+
 fn length_ms(length: &str) -> Option<i64> {
     let (count, unit) = length.split_at_checked(length.len().checked_sub(1)?)?;
     let unit = match unit {
@@ -164,8 +171,10 @@ fn step_ms(bucket: &str) -> Option<i64> {
     })
 }
 
-/// The grid of a series, or why there is none. An open start begins with the bucket of the first event counted.
-fn steps(step_ms: i64, asked: Window, as_of: i64, held: &Held) -> Result<Steps, TimeFaults> {
+/// The grid of the series, or why there is none; and whether it leaves out events of the window. An open start begins with the
+/// bucket of the first event counted, but what would be more than the most points is shortened to the newest up to `as_of`: one
+/// event with a wrong time must not take the series from all others.
+fn steps(step_ms: i64, asked: Window, as_of: i64, held: &Held) -> Result<(Steps, bool), TimeFaults> {
     let fault =
         |code, detail| Err(TimeFaults { code, faults: vec![Fault { pointer: "/params/bucket".into(), detail }] });
     let align = |time: i64| time.div_euclid(step_ms) * step_ms;
@@ -173,7 +182,13 @@ fn steps(step_ms: i64, asked: Window, as_of: i64, held: &Held) -> Result<Steps, 
     let open_end = as_of.max(held.last.map_or(i64::MIN, |last| last + 1));
     let to = window.to.unwrap_or_else(|| snap_up(open_end, held));
     let from = window.from.or(asked.from).unwrap_or_else(|| align(held.first.unwrap_or(to - 1).min(to - 1)));
-    let points = (align(to - 1) - align(from)) / step_ms + 1;
+    let points = |from: i64, to: i64| (align(to - 1) - align(from)) / step_ms + 1;
+    let open = window.from.is_none() && asked.from.is_none();
+    let shortened = open && points(from, to) > MAX_POINTS;
+    let to = if shortened { to.min(snap_up(as_of + 1, held)) } else { to };
+    let newest = |step_ms: i64| (to - 1).div_euclid(step_ms) * step_ms - (MAX_POINTS - 1) * step_ms;
+    let from = if shortened { from.min(align(to - 1)).max(newest(step_ms)) } else { from };
+    let points = points(from, to);
     if points > MAX_POINTS {
         let detail = format!("{points} points are more than {MAX_POINTS}: choose a longer bucket or a shorter window");
         return fault("too_many_points", detail);
@@ -185,9 +200,13 @@ fn steps(step_ms: i64, asked: Window, as_of: i64, held: &Held) -> Result<Steps, 
     } else {
         Pane::Day
     };
-    let start = window.from.or(held.first).unwrap_or(from);
-    if start < floor(needed, held) {
-        let finest = [Pane::Minute, Pane::Hour, Pane::Day].into_iter().find(|pane| start >= floor(*pane, held));
+    let first = window.from.or(held.first).unwrap_or(from);
+    // Where its series begins, if it has steps of this length.
+    let start = |step_ms: i64| if open { first.max(newest(step_ms)) } else { first };
+    if start(step_ms) < floor(needed, held) {
+        let finest = [Pane::Minute, Pane::Hour, Pane::Day].into_iter();
+        let finest =
+            finest.filter(|pane| pane.millis() > step_ms).find(|pane| start(pane.millis()) >= floor(*pane, held));
         let name = match finest {
             Some(Pane::Minute) => "1m",
             Some(Pane::Hour) => "1h",
@@ -196,7 +215,7 @@ fn steps(step_ms: i64, asked: Window, as_of: i64, held: &Held) -> Result<Steps, 
         };
         return fault("invalid_params", format!("the window is not held that finely: the finest possible is {name}"));
     }
-    Ok(Steps { step_ms, from, to })
+    Ok((Steps { step_ms, from, to }, shortened))
 }
 
 fn floor(pane: Pane, held: &Held) -> i64 {

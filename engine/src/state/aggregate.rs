@@ -2,9 +2,10 @@
 //!
 //! Rows are folded by `fold`, which starts from the fold of the last equal read; here groups are chosen and written. An
 //! unbounded range reads totals; a bounded one folds the panes it covers. A filter that names the group columns
-//! touches only those groups. Everything is exact; ties go to the lower id. It takes a look at the clock now and then
-//! through `late` and stops when told, so a heavy question cannot hold the state for long.
+//! touches only those groups. Everything is exact; ties go to the lower id. It asks its `Allowance` before it spends time,
+//! memory or text, and stops when told, so a heavy question cannot hold the state for long.
 
+use super::allowance::{ReadError, TEXT_OF_GROUP, text_of, text_of_part};
 use super::block::{Block, Row};
 use super::cells::Layout;
 use super::fold::{Bounds, Fold, Kept, Of};
@@ -17,21 +18,10 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap as Map;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use tally_plugin::description::Merge;
 use tally_plugin::read::{Group, Id, Order, Part, ReadAnswer, ReadRequest, Step};
 use tally_plugin::sketch::Sketch;
-use thiserror::Error;
-
-/// Why a read has no answer.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum ReadError {
-    /// The request does not fit the table: the plugin's fault.
-    #[error("{0}")]
-    Bad(String),
-    /// It took longer than allowed.
-    #[error("the evaluation took longer than its deadline")]
-    Deadline,
-}
 
 /// Fast and seeded per process.
 type HashMap<K, V> = Map<K, V, RandomState>;
@@ -54,13 +44,14 @@ pub(crate) fn read(
     let bounds = (request.from, request.to);
     let fold = kept.fold(place, of, plan, bounds)?;
     let aggregate = Aggregate { of, texts, fold: &fold, quantiles: &request.quantiles };
-    let chosen = aggregate.choose(request);
+    let chosen = aggregate.choose(request)?;
     let series = match request.step_ms {
         Some(step) => aggregate.series(bounds, &chosen, step)?,
         None => Vec::new(),
     };
-    let groups = aggregate.write(&chosen, series);
-    let answer = ReadAnswer { total: aggregate.parts(fold.total(of)), groups_total: fold.values.len() as u64, groups };
+    let groups = aggregate.write(&chosen, series)?;
+    let total = aggregate.parts(fold.total(of), Taken::No)?;
+    let answer = ReadAnswer { total, groups_total: fold.values.len() as u64, groups };
     kept.keep(place, fold);
     Ok(answer)
 }
@@ -74,21 +65,30 @@ struct Aggregate<'a> {
 
 impl Aggregate<'_> {
     /// The groups asked for, in the order asked for.
-    fn choose(&self, request: &ReadRequest) -> Vec<u32> {
+    fn choose(&self, request: &ReadRequest) -> Result<Vec<u32>, ReadError> {
         let value = |group: u32| &self.fold.values[group as usize];
         let by_id = |a: &u32, b: &u32| self.order(value(*a), value(*b), self.fold.plan.group_by.len());
         let all = 0..self.fold.values.len() as u32;
+        let chosen = request.rank.as_ref().map_or(all.len(), |rank| rank.limit.min(all.len()));
+        if request.step_ms.is_some() && request.rank.is_none() {
+            self.of.allow.series(chosen as u64)?;
+        }
+        self.of.allow.take(chosen * TEXT_OF_GROUP)?;
         let Some(rank) = &request.rank else {
             let mut list: Vec<u32> = all.collect();
             list.sort_by(by_id);
-            return list;
+            return Ok(list);
         };
         let better = |a: &u32, b: &u32| {
             let order = self.fold.measures(*a).cmp(self.fold.measures(*b));
             let order = if rank.order == Order::Desc { order.reverse() } else { order };
             order.then_with(|| by_id(a, b))
         };
-        best(all, rank.limit, better)
+        best(all, rank.limit, better, &|| self.late())
+    }
+
+    fn late(&self) -> Result<(), ReadError> {
+        if self.of.allow.late() { Err(ReadError::Deadline) } else { Ok(()) }
     }
 
     fn order(&self, a: &Values, b: &Values, columns: usize) -> Ordering {
@@ -101,27 +101,49 @@ impl Aggregate<'_> {
         if step_ms <= 0 {
             return Err(ReadError::Bad("a series step must be longer than nothing".into()));
         }
-        let Of { table, keys, late } = self.of;
+        let Of { table, keys, allow } = self.of;
         let members = self.fold.members(self.of, chosen);
         let place_of: HashMap<u32, u32> = members.into_iter().map(|(place, key)| (key, place)).collect();
         let mut wanted: Vec<u32> = place_of.keys().map(|key| keys.group(*key)).collect();
         wanted.sort_unstable();
         wanted.dedup();
-        let scan = Scan { table, keys, groups: Some(&wanted), bounds, late };
+        let bounds = within(bounds, allow.steps());
+        let scan = Scan { table, keys, groups: Some(&wanted), bounds, allow };
+        let part_text = text_of_part(table.layout.len(), self.quantiles.len());
         let mut series: Vec<BTreeMap<i64, Parts>> = chosen.iter().map(|_| BTreeMap::new()).collect();
         scan.rows(&mut |key, begin, row| {
             if let (Some(place), Some(begin)) = (place_of.get(&key), begin) {
                 let start = begin.div_euclid(step_ms) * step_ms;
                 let part = select(self.of.keys.key(key), self.fold.plan.part_columns());
-                series[*place as usize].entry(start).or_default().merge(&table.layout, part, row);
+                let step = match series[*place as usize].entry(start) {
+                    Entry::Occupied(step) => step.into_mut(),
+                    Entry::Vacant(step) => {
+                        allow.take(TEXT_OF_GROUP)?;
+                        step.insert(Parts::default())
+                    }
+                };
+                let parts = step.values.len();
+                step.merge(&table.layout, part, row);
+                if step.values.len() > parts {
+                    allow.take(part_text + self.text_of(&part))?;
+                }
             }
+            Ok(())
         })?;
         Ok(series)
     }
 
-    fn write(&self, chosen: &[u32], series: Vec<BTreeMap<i64, Parts>>) -> Vec<Group> {
+    /// Bytes of the key of a part as text, about.
+    fn text_of(&self, part: &Values) -> usize {
+        text_of(&self.ids(part, self.fold.plan.part_columns().len()))
+    }
+
+    fn write(&self, chosen: &[u32], series: Vec<BTreeMap<i64, Parts>>) -> Result<Vec<Group>, ReadError> {
         let mut parts: Vec<Parts> = chosen.iter().map(|_| Parts::default()).collect();
-        for (place, key) in self.fold.members(self.of, chosen) {
+        for (n, (place, key)) in self.fold.members(self.of, chosen).into_iter().enumerate() {
+            if n % 8_192 == 0 {
+                self.late()?;
+            }
             if let Some(row) = self.fold.row(self.of, key) {
                 parts[place as usize].merge(
                     &self.of.table.layout,
@@ -131,30 +153,35 @@ impl Aggregate<'_> {
             }
         }
         let mut series = series.into_iter();
-        let write = |(group, parts): (&u32, Parts)| Group {
-            key: self.ids(&self.fold.values[*group as usize], self.fold.plan.group_by.len()),
-            measures: self.fold.measures(*group).to_vec(),
-            parts: self.parts(parts),
-            series: series
-                .next()
-                .unwrap_or_default()
-                .into_iter()
-                .map(|(start, parts)| Step { start, parts: self.parts(parts) })
-                .collect(),
+        let write = |(n, (group, parts)): (usize, (&u32, Parts))| {
+            if n % 1_024 == 0 {
+                self.late()?;
+            }
+            let step = |(start, parts)| Ok(Step { start, parts: self.parts(parts, Taken::Yes)? });
+            Ok(Group {
+                key: self.ids(&self.fold.values[*group as usize], self.fold.plan.group_by.len()),
+                measures: self.fold.measures(*group).to_vec(),
+                parts: self.parts(parts, Taken::No)?,
+                series: series.next().unwrap_or_default().into_iter().map(step).collect::<Result<_, ReadError>>()?,
+            })
         };
-        chosen.iter().zip(parts).map(write).collect()
+        chosen.iter().zip(parts).enumerate().map(write).collect()
     }
 
     fn ids(&self, values: &Values, columns: usize) -> Vec<Id> {
         values[..columns].iter().map(|value| self.texts.id(*value)).collect()
     }
 
-    fn parts(&self, parts: Parts) -> Vec<Part> {
+    fn parts(&self, parts: Parts, taken: Taken) -> Result<Vec<Part>, ReadError> {
         let (columns, layout) = (self.fold.plan.part_columns().len(), &self.of.table.layout);
         let mut list: Vec<(&Values, Row<'_>)> =
             parts.values.iter().enumerate().map(|(n, values)| (values, parts.rows.row(layout, n))).collect();
+        if taken == Taken::No {
+            let bytes = list.len() * text_of_part(layout.len(), self.quantiles.len());
+            self.of.allow.take(bytes + list.iter().map(|(values, _)| self.text_of(values)).sum::<usize>())?;
+        }
         list.sort_by(|(a, _), (b, _)| self.order(a, b, columns));
-        list.into_iter().map(|(values, row)| self.part(self.ids(values, columns), row)).collect()
+        Ok(list.into_iter().map(|(values, row)| self.part(self.ids(values, columns), row)).collect())
     }
 
     fn part(&self, key: Vec<Id>, row: Row<'_>) -> Part {
@@ -184,20 +211,48 @@ impl Aggregate<'_> {
     }
 }
 
-/// The best `limit` of a list, best first.
-fn best(all: impl Iterator<Item = u32>, limit: usize, better: impl Fn(&u32, &u32) -> Ordering) -> Vec<u32> {
+/// Whether the text of some parts was asked for when they were made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    Yes,
+    No,
+}
+
+/// The range of a read, as far as steps of a series are wanted.
+fn within((from, to): Bounds, steps: Option<(i64, i64)>) -> Bounds {
+    let Some((first, end)) = steps else { return (from, to) };
+    (Some(from.map_or(first, |from| from.max(first))), Some(to.map_or(end, |to| to.min(end))))
+}
+
+/// The best `limit` of a list, best first; `look` is called now and then and may end it.
+fn best(
+    all: impl Iterator<Item = u32>,
+    limit: usize,
+    better: impl Fn(&u32, &u32) -> Ordering,
+    look: &dyn Fn() -> Result<(), ReadError>,
+) -> Result<Vec<u32>, ReadError> {
     // A short list is kept in order while looking: nearly all are worse than its last, one comparison each.
     if limit > SHORT {
-        let mut list: Vec<u32> = all.collect();
-        if limit < list.len() {
-            list.select_nth_unstable_by(limit - 1, &better);
-            list.truncate(limit);
+        // So many at a time, of which the best stay.
+        let most = limit.saturating_mul(2).max(1 << 16);
+        let mut list: Vec<u32> = Vec::new();
+        let mut all = all.peekable();
+        while all.peek().is_some() {
+            list.extend(all.by_ref().take(most - list.len()));
+            if limit < list.len() {
+                list.select_nth_unstable_by(limit - 1, &better);
+                list.truncate(limit);
+            }
+            look()?;
         }
         list.sort_by(better);
-        return list;
+        return Ok(list);
     }
     let mut list: Vec<u32> = Vec::with_capacity(limit + 1);
-    for one in all {
+    for (n, one) in all.enumerate() {
+        if n % (1 << 16) == 0 {
+            look()?;
+        }
         if list.len() == limit && list.last().is_none_or(|last| better(last, &one).is_lt()) {
             continue;
         }
@@ -205,7 +260,7 @@ fn best(all: impl Iterator<Item = u32>, limit: usize, better: impl Fn(&u32, &u32
         list.insert(at, one);
         list.truncate(limit);
     }
-    list
+    Ok(list)
 }
 
 /// Longest list of the best that is kept in order while looking.

@@ -5,7 +5,8 @@
 //! since the last seal and since the one before it, tables what frames brought lately; a fold that is older is made anew.
 //! Kept folds are bounded in bytes; losing one costs time, never a number.
 
-use super::aggregate::{Parts, ReadError, Values, select};
+use super::aggregate::{Parts, Values, select};
+use super::allowance::{Allowance, ReadError};
 use super::block::{Block, Row};
 use super::keyspace::Keyspace;
 use super::plan::{How, PartBy, Plan, weight};
@@ -17,7 +18,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
-/// Bytes of all kept folds at most; the oldest go first.
+/// Bytes of all kept folds at most; the oldest go first, and one that takes more than half of it is not kept.
 const BYTES: usize = 64 << 20;
 
 /// Not there (yet).
@@ -28,8 +29,8 @@ const NOWHERE: u32 = u32::MAX;
 pub(crate) struct Of<'a> {
     pub(crate) table: &'a TableState,
     pub(crate) keys: &'a Keyspace,
-    /// Says when to give up.
-    pub(crate) late: &'a dyn Fn() -> bool,
+    /// Says when to give up, and how much memory may be taken.
+    pub(crate) allow: &'a dyn Allowance,
 }
 
 /// Time bounds of a read.
@@ -80,12 +81,9 @@ enum Total {
 }
 
 impl Fold {
-    /// Folds every row.
-    ///
-    /// # Errors
-    /// [`ReadError::Deadline`].
+    /// Folds every row. Errors: [`ReadError::Deadline`], [`ReadError::Memory`].
     pub(crate) fn new(of: Of<'_>, plan: Plan, bounds: Bounds) -> Result<Fold, ReadError> {
-        let scan = Scan { table: of.table, keys: of.keys, groups: plan.groups.as_deref(), bounds, late: of.late };
+        let scan = Scan { table: of.table, keys: of.keys, groups: plan.groups.as_deref(), bounds, allow: of.allow };
         let own = plan.group_by.iter().copied().eq(0..of.keys.shape().group);
         let layout = &of.table.layout;
         let neutral = Block::neutral(layout);
@@ -120,9 +118,15 @@ impl Fold {
     fn add_all(&mut self, of: Of<'_>, keys: impl Iterator<Item = u32>) -> Result<(), ReadError> {
         // Taken out while rows are added, which only reads it.
         let found = std::mem::replace(&mut self.found, Found::Totals);
+        let mut look = 0;
         for (n, key) in keys.enumerate() {
-            if n % 4_096 == 0 && (of.late)() {
+            if n % 4_096 == 0 && of.allow.late() {
                 return Err(ReadError::Deadline);
+            }
+            // Looking costs as much as there is, so it is done the less often the more there is.
+            if n >= look {
+                look = n + n / 4 + 4_096;
+                of.allow.hold(self.memory() + found.memory())?;
             }
             if let Some(row) = found.row(of.table, key)
                 && self.plan.matches(of.keys, key)
@@ -136,11 +140,9 @@ impl Fold {
 
     /// Adds the rows that came since. `false`: too many did, or other things happened; it is of no more use.
     fn refresh(&mut self, of: Of<'_>) -> bool {
-        let same_kinds = match &self.total {
-            Total::ByKind(_, there) => there.len() == of.keys.kinds().len(),
-            Total::Parts(_) => true,
-        };
-        if !same_kinds {
+        if let Total::ByKind(_, there) = &self.total
+            && there.len() != of.keys.kinds().len()
+        {
             return false;
         }
         let marks = std::mem::replace(&mut self.marks, of.table.marks());
@@ -351,10 +353,7 @@ impl Total {
 pub(crate) struct Kept(Mutex<Vec<(usize, usize, Fold)>>);
 
 impl Kept {
-    /// The fold of a plan at this moment: a kept one with what came since, or a new one.
-    ///
-    /// # Errors
-    /// [`ReadError::Deadline`].
+    /// The fold of a plan at this moment: a kept one with what came since, or a new one. Errors: as [`Fold::new`].
     pub(crate) fn fold(
         &self,
         (metric, table): (usize, usize),
@@ -380,6 +379,9 @@ impl Kept {
 
     /// Keeps a fold for the next question.
     pub(crate) fn keep(&self, (metric, table): (usize, usize), fold: Fold) {
+        if fold.memory() > BYTES / 2 {
+            return;
+        }
         let mut all = self.0.lock();
         all.push((metric, table, fold));
         let mut bytes = 0;

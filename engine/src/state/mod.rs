@@ -6,10 +6,11 @@
 //!
 //! From the bottom: `varint`, `cells` and `block` (a row's words and sketches), `source` (columns), `texts` (ids as numbers),
 //! `index`, `threshold` (which keys stand for themselves), `keyspace` (keys as numbers), `tail` → `run` (rows since the last seal → closed panes), `floors` (retention),
-//! `loaded`, `table`, `buckets` (which key where), `frame`/`compact` (the stored form), `scan`, `plan`, `fold`, `aggregate`
+//! `loaded`, `table`, `buckets` (which key where), `frame`/`compact` (the stored form), `allowance`, `scan`, `plan`, `fold`, `aggregate`
 //! (reads), `dump` (a copy), `look` (at stored frames); `narrow` and `sweep` keep keys and texts bounded.
 
 mod aggregate;
+mod allowance;
 mod block;
 mod buckets;
 mod cells;
@@ -42,7 +43,7 @@ mod visit;
 #[cfg(test)]
 mod tests;
 
-pub use aggregate::ReadError;
+pub use allowance::{Allowance, ReadError};
 pub use buckets::{Buckets, buckets, halves, splits};
 pub use columns::ComputedKeys;
 pub use dump::{Dump, DumpCell, DumpPane, DumpRow};
@@ -294,7 +295,7 @@ impl State {
         self.metrics[rolling.metric.0].tables[rolling.table].rolled(rolling.change);
     }
 
-    /// Executes a read on a metric's table. `late` says when to give up.
+    /// Executes a read on a metric's table. `allow` says what it may cost.
     ///
     /// # Errors
     /// [`ReadError`].
@@ -302,13 +303,13 @@ impl State {
         &self,
         metric: MetricId,
         request: &ReadRequest,
-        late: &dyn Fn() -> bool,
+        allow: &dyn Allowance,
     ) -> Result<ReadAnswer, ReadError> {
         let tables = &self.metrics[metric.0].tables;
         let number = tables.iter().position(|table| table.description.name == request.table);
         let number = number.ok_or_else(|| ReadError::Bad(format!("there is no table \"{}\"", request.table)))?;
         let table = &tables[number];
-        let of = fold::Of { table, keys: &self.keyspaces[table.keyspace], late };
+        let of = fold::Of { table, keys: &self.keyspaces[table.keyspace], allow };
         aggregate::read(of, &self.texts, request, &self.kept, (metric.0, number))
     }
 

@@ -3,12 +3,15 @@
 //! Made anew for each read, since ids and types may have come since; two reads with equal plans and bounds ask the same.
 //! It says what a row is worth, and reads none.
 
-use super::aggregate::ReadError;
+use super::allowance::ReadError;
 use super::keyspace::Keyspace;
 use super::table::TableState;
 use super::texts::Texts;
 use tally_plugin::description::{Key, Merge};
 use tally_plugin::read::{Measure, ReadRequest};
+
+/// Groups that filters may name together.
+const NAMED: usize = 1 << 20;
 
 /// A request in terms of this process' numbers.
 #[derive(PartialEq)]
@@ -73,7 +76,7 @@ impl Plan {
         let measures = request.rank.iter().flat_map(|rank| &rank.by);
         let measures =
             measures.map(|measure| Plan::measure(table, keys, texts, measure, &column)).collect::<Result<_, _>>()?;
-        let groups = groups_named(keys, &filters);
+        let groups = groups_named(keys, &filters)?;
         let of_kind = |column: &usize| Some(*column) == keys.kind_column();
         let takes = |kind: &u64| {
             filters.iter().filter(|(column, _)| of_kind(column)).all(|(_, ids)| ids.binary_search(kind).is_ok())
@@ -153,16 +156,19 @@ pub(crate) fn weight(of: &[(u64, i64)], other: i64, value: u64) -> i64 {
 }
 
 /// The groups that filters on all group columns name; `None` where some group column is free.
-fn groups_named(keys: &Keyspace, filters: &[(usize, Vec<u64>)]) -> Option<Vec<u32>> {
+fn groups_named(keys: &Keyspace, filters: &[(usize, Vec<u64>)]) -> Result<Option<Vec<u32>>, ReadError> {
     let mut named: Vec<Vec<u64>> = vec![Vec::new()];
     for column in 0..keys.shape().group {
-        let (_, ids) = filters.iter().find(|(filtered, _)| *filtered == column)?;
+        let Some((_, ids)) = filters.iter().find(|(filtered, _)| *filtered == column) else { return Ok(None) };
+        if named.len().saturating_mul(ids.len()) > NAMED {
+            return Err(ReadError::Bad(format!("more than {NAMED} groups are named")));
+        }
         named = named.iter().flat_map(|lead| ids.iter().map(|id| [lead.as_slice(), &[*id]].concat())).collect();
     }
     if keys.shape().group == 0 {
-        return None;
+        return Ok(None);
     }
     let mut groups: Vec<u32> = named.iter().filter_map(|values| keys.find_group(values)).collect();
     groups.sort_unstable();
-    Some(groups)
+    Ok(Some(groups))
 }

@@ -1,9 +1,10 @@
 //! Walks the rows of a table in a time range: panes, and what is not sealed yet; all groups or some.
 //!
 //! Some groups are sought in each run, all are read from end to end. Nothing is aggregated here beyond folding a key's
-//! rows together.
+//! rows together. Time and memory are asked for while it walks.
 
-use super::aggregate::{ReadError, first_place};
+use super::aggregate::first_place;
+use super::allowance::{Allowance, ReadError};
 use super::block::{Block, Row};
 use super::cells::Layout;
 use super::floors::start;
@@ -27,11 +28,11 @@ pub(crate) struct Scan<'a> {
     /// Only these groups, sorted; `None`: all.
     pub(crate) groups: Option<&'a [u32]>,
     pub(crate) bounds: Bounds,
-    pub(crate) late: &'a dyn Fn() -> bool,
+    pub(crate) allow: &'a dyn Allowance,
 }
 
 /// Called with a key, the start of its pane (`None` for the open one) and its row there.
-type Visit<'v> = dyn FnMut(u32, Option<i64>, Row<'_>) + 'v;
+type Visit<'v> = dyn FnMut(u32, Option<i64>, Row<'_>) -> Result<(), ReadError> + 'v;
 
 impl Scan<'_> {
     /// The cells of each key in the range.
@@ -40,18 +41,32 @@ impl Scan<'_> {
             return Ok(Found::Totals);
         }
         let layout = &self.table.layout;
+        if self.groups.is_none() {
+            self.allow.hold(self.keys.len() * size_of::<u32>())?;
+        }
         let slots = match self.groups {
             Some(_) => Slots::Some(HashMap::new()),
             None => Slots::All(vec![u32::MAX; self.keys.len()]),
         };
         let mut found = Found::Folded { slots, rows: Block::default() };
-        self.rows(&mut |key, _, row| found.add(layout, key, row))?;
+        let (mut seen, mut look) = (0_u64, u64::from(LOOK));
+        self.rows(&mut |key, _, row| {
+            found.add(layout, key, row);
+            seen += 1;
+            if seen < look {
+                return Ok(());
+            }
+            // Looking costs as much as there is, so it is done the less often the more there is.
+            look += look / 4;
+            self.allow.hold(found.memory())
+        })?;
+        self.allow.hold(found.memory())?;
         Ok(found)
     }
 
     /// Every row of the range.
     pub(crate) fn rows(&self, visit: &mut Visit<'_>) -> Result<(), ReadError> {
-        let mut clock = Clock { late: self.late, rows: 0 };
+        let mut clock = Clock { allow: self.allow, rows: 0 };
         for (pane, runs) in self.table.panes_in(self.bounds) {
             let begin = pane.0.map(|_| start(pane));
             for run in runs.iter() {
@@ -59,12 +74,13 @@ impl Scan<'_> {
             }
         }
         clock.look()?;
+        let mut refused = Ok(());
         self.table.unsealed_in(self.bounds, |key, begin, row| {
-            if self.wanted(self.keys.group(key)) {
-                visit(key, Some(begin), row);
+            if refused.is_ok() && self.wanted(self.keys.group(key)) {
+                refused = clock.tick().and_then(|()| visit(key, Some(begin), row));
             }
         });
-        Ok(())
+        refused
     }
 
     fn wanted(&self, group: u32) -> bool {
@@ -84,7 +100,7 @@ impl Scan<'_> {
             while let Some((place, row)) = rows.next() {
                 clock.tick()?;
                 if self.wanted((place >> 32) as u32) {
-                    visit(place as u32, begin, row);
+                    visit(place as u32, begin, row)?;
                 }
             }
             return Ok(());
@@ -98,7 +114,7 @@ impl Scan<'_> {
                     break;
                 }
                 if at == *group {
-                    visit(place as u32, begin, row);
+                    visit(place as u32, begin, row)?;
                 }
             }
         }
@@ -107,7 +123,7 @@ impl Scan<'_> {
 }
 
 struct Clock<'a> {
-    late: &'a dyn Fn() -> bool,
+    allow: &'a dyn Allowance,
     rows: u32,
 }
 
@@ -119,7 +135,7 @@ impl Clock<'_> {
     }
 
     fn look(&self) -> Result<(), ReadError> {
-        if (self.late)() { Err(ReadError::Deadline) } else { Ok(()) }
+        if self.allow.late() { Err(ReadError::Deadline) } else { Ok(()) }
     }
 }
 

@@ -206,6 +206,8 @@ mod library {
         let limits = Limits {
             connections: config.max_connections,
             evaluation: Duration::from_millis(config.evaluation_deadline_ms),
+            kept_replies: engine.budget().kept_replies(),
+            answers: engine.budget().answers.clone(),
             ..Limits::default()
         };
         let parts = Parts { core: engine, catalogue, render: Arc::new(render), limits };

@@ -48,8 +48,8 @@ pub(crate) async fn decorate(
                 |error| error.map_or_else(|error| error.to_string(), |_| String::new()),
             );
             tracing::warn!(reason, "an answer goes without the catalogue");
-            let detail = "the catalogue cannot be read now, so names are null and `known` goes by events alone".into();
-            warnings.push(Warning { code: "catalogue_unavailable".into(), detail });
+            let detail = "the catalogue cannot be read now, so names are null and `known` goes by events alone";
+            warnings.push(Warning::new("catalogue_unavailable", detail));
             None
         }
     };
@@ -197,7 +197,7 @@ impl<'w> Writer<'w> {
         // The plugin may have said it, in words of its own.
         if !self.warnings.iter().any(|told| told.code == code && mentions(&told.detail, &id)) {
             let detail = format!("{what} {id} is not in the catalogue and has no events");
-            self.warnings.push(Warning { code: code.into(), detail });
+            self.warnings.push(Warning::new(code, detail));
         }
     }
 

@@ -4,7 +4,7 @@
 //! beside it is known. The schema becomes a graph of nodes (`$ref` may go round in circles), so that a result is
 //! walked only where a mark can be.
 
-use parking_lot::Mutex;
+use quick_cache::sync::Cache;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -159,23 +159,31 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The plans of the metrics' schemas, one for each name: as many as metrics have answered.
-#[derive(Default)]
-pub(crate) struct Plans(Mutex<HashMap<String, Read>>);
+/// The plans of the metrics' schemas, one for each name, of the metrics that were asked lately.
+pub(crate) struct Plans(Cache<String, Read>);
+
+/// Plans that are kept; a plan is some KiB, as its metric's schema is.
+const KEPT: usize = 1_024;
 
 /// A schema and what was read from it.
 type Read = (Arc<Value>, Arc<Plan>);
 
+impl Default for Plans {
+    fn default() -> Plans {
+        Plans(Cache::new(KEPT))
+    }
+}
+
 impl Plans {
     /// The plan of a schema; read again only when the metric has another one.
     pub(crate) fn of(&self, name: &str, schema: &Arc<Value>) -> Arc<Plan> {
-        if let Some((known, plan)) = self.0.lock().get(name)
-            && Arc::ptr_eq(known, schema)
+        if let Some((known, plan)) = self.0.get(name)
+            && Arc::ptr_eq(&known, schema)
         {
-            return Arc::clone(plan);
+            return plan;
         }
         let plan = Arc::new(Plan::of(schema));
-        self.0.lock().insert(name.to_owned(), (Arc::clone(schema), Arc::clone(&plan)));
+        self.0.insert(name.to_owned(), (Arc::clone(schema), Arc::clone(&plan)));
         plan
     }
 }

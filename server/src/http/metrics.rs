@@ -6,6 +6,7 @@
 
 use super::answer::Envelope;
 use super::descriptor::{Descriptor, RejectedText};
+use super::held::HeldBody;
 use super::problem::Problem;
 use super::question::{self, Asked};
 use super::{App, body, decorate};
@@ -19,11 +20,20 @@ use hyper::body::Body;
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Instant;
-use tally_engine::engine::{EvaluateError, Evaluated, Question};
+use tally_engine::engine::{EvaluateError, Evaluated};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinError;
 use tokio::time::timeout;
 
-/// A longer body goes to a blocking thread in any case: checking what it asks may take a while.
+/// A longer body goes to a blocking thread in any case: reading it, and checking what it asks, may take a while.
 const SHORT: usize = 4 * 1024;
+
+/// A longer result is written on a blocking thread, and holds memory of the answers' share until it is sent.
+const LARGE: usize = 64 * 1024;
+
+/// How often a large result stands in memory while its reply is made and sent: it, with names, in its envelope, as text.
+const COPIES: u64 = 4;
 
 pub(crate) async fn list(State(app): State<Arc<App>>) -> Response {
     #[derive(Serialize)]
@@ -49,7 +59,7 @@ pub(crate) async fn one(
 }
 
 pub(crate) async fn evaluate<B: Body<Data = Bytes> + Unpin>(
-    app: &App,
+    app: &Arc<App>,
     headers: &HeaderMap,
     body: B,
 ) -> Result<Response, Problem>
@@ -59,23 +69,59 @@ where
     body::media_type(headers, &["application/json"])?;
     let body = body::read(headers, body, body::ORDINARY, app.limits.body).await?;
     let started = Instant::now();
-    let text = match app.replies.again(&body, started) {
-        Some(text) => text,
+    let body = match app.replies.again(&body, started) {
+        Some(text) => text.into(),
         // Apart, for its size: moving it about costs more than the line above.
         None => Box::pin(answered(app, &body, started)).await?,
     };
-    let mut response = Response::new(text.into());
+    let mut response = Response::new(body);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(response)
 }
 
-async fn answered(app: &App, body: &Bytes, started: Instant) -> Result<String, Problem> {
-    let Asked { question, params_text, names } = question::parse(body)?;
-    let ready = if body.len() <= SHORT { app.core.ready_answer(&question) } else { None };
-    let (question, mut evaluated) = match ready {
-        Some(answer) => (question, answer?),
-        None => run(app, question).await?,
+async fn answered(app: &Arc<App>, body: &Bytes, started: Instant) -> Result<axum::body::Body, Problem> {
+    let (asked, evaluated) = if body.len() <= SHORT {
+        let asked = question::parse(body)?;
+        match app.core.ready_answer(&asked.question) {
+            Some(answer) => (asked, answer?),
+            None => run(app, asked).await?,
+        }
+    } else {
+        let long = body.clone();
+        let place = place(&app.evaluations)?;
+        let read = tokio::task::spawn_blocking(move || {
+            let read = question::parse(&long);
+            drop(place);
+            read
+        });
+        let asked = read.await.map_err(|failed| panicked(&failed))??;
+        run(app, asked).await?
     };
+    if evaluated.result.len() <= LARGE {
+        return Ok(written(app, body, started, asked, evaluated).await?.into());
+    }
+    let held = app.limits.answers.take(evaluated.result.len() as u64 * COPIES);
+    let held = held.map_err(|_| {
+        Problem::overloaded("answers under way hold as much memory as they may, a share of [limits] memory")
+    })?;
+    let (all, body) = (Arc::clone(app), body.clone());
+    let write = tokio::task::spawn_blocking(move || {
+        Handle::current()
+            .block_on(written(&all, &body, started, asked, evaluated))
+            .map(|text| HeldBody::new(text, held))
+    });
+    Ok(axum::body::Body::new(write.await.map_err(|failed| panicked(&failed))??))
+}
+
+/// The reply's text, with what the catalogue adds; kept, where it may be.
+async fn written(
+    app: &App,
+    body: &Bytes,
+    started: Instant,
+    asked: Asked,
+    mut evaluated: Evaluated,
+) -> Result<String, Problem> {
+    let Asked { question, params_text, names } = asked;
     let mut warnings = std::mem::take(&mut evaluated.warnings);
     let plan = app.plans.of(&question.name, &evaluated.result_schema);
     let decorated = decorate::decorate(app, &plan, &evaluated.result, names, &mut warnings).await;
@@ -88,28 +134,34 @@ async fn answered(app: &App, body: &Bytes, started: Instant) -> Result<String, P
     Ok(text)
 }
 
-async fn run(app: &App, question: Question) -> Result<(Question, Evaluated), Problem> {
+async fn run(app: &App, asked: Asked) -> Result<(Asked, Evaluated), Problem> {
+    let question = &asked.question;
     let waits = question.at_least.as_ref().is_some_and(|at_least| !app.core.position().reaches(at_least));
     let (places, limit) = match waits {
         true => (&app.waiting, app.limits.evaluation + question.wait),
         false => (&app.evaluations, app.limits.evaluation),
     };
-    let place = Arc::clone(places)
-        .try_acquire_owned()
-        .map_err(|_| Problem::overloaded("as many evaluations are under way as this server takes on"))?;
+    let place = place(places)?;
     let core = Arc::clone(&app.core);
     let work = tokio::task::spawn_blocking(move || {
-        let answer = core.evaluate(&question);
+        let answer = core.evaluate(&asked.question);
         // Held until the thread is free, also when nobody waits for the answer any more.
         drop(place);
-        answer.map(|evaluated| (question, evaluated))
+        answer.map(|evaluated| (asked, evaluated))
     });
     match timeout(limit, work).await {
         Ok(Ok(answer)) => answer.map_err(Problem::from),
-        Ok(Err(failed)) => {
-            tracing::error!(%failed, "an evaluation panicked");
-            Err(Problem::internal())
-        }
-        Err(_) => Err(EvaluateError::DeadlineExceeded.into()),
+        Ok(Err(failed)) => Err(panicked(&failed)),
+        Err(_) => Err(EvaluateError::DeadlineExceeded(app.limits.evaluation).into()),
     }
+}
+
+fn place(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Problem> {
+    let place = Arc::clone(places).try_acquire_owned();
+    place.map_err(|_| Problem::overloaded("as many evaluations are under way as this server takes on"))
+}
+
+fn panicked(failed: &JoinError) -> Problem {
+    tracing::error!(%failed, "an evaluation panicked");
+    Problem::internal()
 }

@@ -14,6 +14,7 @@ mod decorate;
 mod descriptor;
 mod events;
 mod health;
+mod held;
 mod listen;
 mod marks;
 mod metrics;
@@ -38,6 +39,7 @@ pub use stored::stored_rows;
 use crate::catalogue::Catalogue;
 use std::sync::Arc;
 use std::time::Duration;
+use tally_engine::memory::Share;
 use tokio::sync::{Semaphore, watch};
 
 /// Writes the program's own metrics in Prometheus text.
@@ -98,6 +100,10 @@ pub struct Limits {
     pub socket_write: Duration,
     /// How long requests may take to finish once the server stops; then they are cut.
     pub drain: Duration,
+    /// Bytes of replies that are kept for the next equal question; the least used make room.
+    pub kept_replies: u64,
+    /// What long answers hold from their making until they are written; one more is answered 503.
+    pub answers: Arc<Share>,
 }
 
 impl Default for Limits {
@@ -124,6 +130,8 @@ impl Default for Limits {
             socket_dead: seconds(30),
             socket_write: seconds(10),
             drain: seconds(10),
+            kept_replies: 16 << 20,
+            answers: Arc::new(Share::new(256 << 20)),
         }
     }
 }
@@ -164,7 +172,7 @@ impl App {
             catalogue,
             render,
             plans: marks::Plans::default(),
-            replies: replies::Replies::default(),
+            replies: replies::Replies::new(limits.kept_replies),
             evaluations: permits(limits.evaluations),
             waiting: permits(limits.evaluations),
             appends: permits(limits.appends),

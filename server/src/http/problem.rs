@@ -12,6 +12,9 @@ use std::borrow::Cow;
 use tally_engine::engine::EvaluateError;
 use tally_plugin::ask::Fault;
 
+/// Faults that are told at once.
+const FAULTS: usize = 100;
+
 /// An error answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Problem {
@@ -31,12 +34,14 @@ impl Problem {
         Problem { status, code, detail, errors: Vec::new(), more: Map::new(), retry_after: None, close: false }
     }
 
-    /// 422 with all faults.
-    pub(crate) fn invalid(code: impl Into<Cow<'static, str>>, errors: Vec<Fault>) -> Problem {
+    /// 422 with all faults, the first [`FAULTS`] of them.
+    pub(crate) fn invalid(code: impl Into<Cow<'static, str>>, mut errors: Vec<Fault>) -> Problem {
         let detail = match errors.as_slice() {
             [one] => one.detail.clone(),
+            many if many.len() > FAULTS => format!("{} faults, of which these are the first", many.len()),
             many => format!("{} faults", many.len()),
         };
+        errors.truncate(FAULTS);
         Problem { errors, ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail) }
     }
 
@@ -147,7 +152,10 @@ impl From<EvaluateError> for Problem {
                 Problem::new(StatusCode::GATEWAY_TIMEOUT, "position_not_reached", detail)
                     .with("position", position.to_string())
             }
-            EvaluateError::DeadlineExceeded => Problem::new(StatusCode::GATEWAY_TIMEOUT, "deadline_exceeded", detail),
+            EvaluateError::DeadlineExceeded(_) => {
+                Problem::new(StatusCode::GATEWAY_TIMEOUT, "deadline_exceeded", detail)
+            }
+            EvaluateError::Overloaded(_) => Problem::overloaded(&detail),
             EvaluateError::PartitionsMissing(_) => unavailable("partitions_missing", detail),
             EvaluateError::StoreUnavailable(_) => unavailable("store_unavailable", detail),
         }

@@ -2,49 +2,62 @@
 //! would change nothing else of it.
 //!
 //! A body is known by its bytes: nothing of it is read. What the catalogue had a part in is not kept, for that changes unseen.
+//! So many bytes are kept; the least used go first, and long ones are not kept at all.
 
 use super::answer::Envelope;
 use bytes::Bytes;
-use parking_lot::Mutex;
-use std::collections::HashMap;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
 use std::sync::Arc;
 use std::time::Instant;
 use tally_engine::engine::Again;
 
-/// Replies kept at most; one more, and all are forgotten.
-const KEPT: usize = 256;
-
 /// Longest reply that is kept, and longest body; what is saved is nothing beside writing longer ones.
 const LONGEST: usize = 32 * 1024;
 
-/// By body: 16 MiB at most, of replies and bodies together.
-#[derive(Default)]
-pub(crate) struct Replies(Mutex<HashMap<Bytes, Arc<Reply>>>);
+/// What an entry takes besides its texts, about.
+const ENTRY: usize = 512;
+
+/// By body.
+pub(crate) struct Replies(Cache<Bytes, Arc<Reply>, Length>);
 
 struct Reply {
     again: Again,
     envelope: Envelope,
 }
 
+/// Weighs entries.
+#[derive(Clone)]
+struct Length;
+
+impl Weighter<Bytes, Arc<Reply>> for Length {
+    fn weight(&self, body: &Bytes, reply: &Arc<Reply>) -> u64 {
+        (ENTRY + body.len() + reply.envelope.len()) as u64
+    }
+}
+
 impl Replies {
+    /// Keeps at most so many bytes, bodies and replies together.
+    pub(crate) fn new(bytes: u64) -> Replies {
+        Replies(Cache::with_weighter((bytes / 2048) as usize, bytes, Length))
+    }
+
     /// The reply to `body`, if one was kept that still holds.
     pub(crate) fn again(&self, body: &Bytes, started: Instant) -> Option<String> {
-        let reply = self.0.lock().get(body).cloned()?;
+        if body.len() > LONGEST {
+            return None;
+        }
+        let reply = self.0.get(body)?;
         let as_of = reply.again.holds()?;
         Some(reply.envelope.text(as_of, started.elapsed()))
     }
 
     /// Keeps a reply for as long as `again` says that it holds.
     pub(crate) fn keep(&self, body: &Bytes, again: Again, envelope: Envelope) {
-        if envelope.len() > LONGEST || body.len() > LONGEST {
-            return;
+        if envelope.len() <= LONGEST && body.len() <= LONGEST {
+            // A copy: the bytes share the connection's buffer.
+            self.0.insert(Bytes::copy_from_slice(body), Arc::new(Reply { again, envelope }));
         }
-        let mut kept = self.0.lock();
-        if kept.len() >= KEPT && !kept.contains_key(body) {
-            kept.clear();
-        }
-        // A copy: the bytes share the connection's buffer.
-        kept.insert(Bytes::copy_from_slice(body), Arc::new(Reply { again, envelope }));
     }
 }
 
@@ -53,21 +66,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn replies_are_bounded_in_number_and_size_and_one_that_is_renewed_forgets_none() {
-        let replies = Replies::default();
+    fn replies_are_bounded_in_bytes_and_one_more_takes_the_place_of_few() {
+        let bytes = 4 << 20;
+        let replies = Replies::new(bytes);
         let envelope = |size: usize| Envelope::around(&"x".repeat(size));
         let keep = |body: String, size| replies.keep(&body.into(), Again::new(|| Some(0)), envelope(size));
         let kept = |body: &'static str| replies.again(&body.into(), Instant::now()).is_some();
-        for n in 0..KEPT {
-            keep(n.to_string(), 1);
-        }
         keep("0".into(), 1);
-        assert!(kept("0") && kept("255"));
+        assert!(kept("0"));
+        for n in 0..1_000 {
+            keep(n.to_string(), 20 << 10);
+            assert!(replies.0.weight() <= bytes);
+        }
+        assert!(replies.0.weight() > bytes * 3 / 4, "{}", replies.0.weight());
         keep("long".into(), LONGEST + 1);
-        assert!(!kept("long") && kept("255"));
+        assert!(!kept("long"));
         keep("y".repeat(LONGEST + 1), 1);
-        assert!(kept("255"));
-        keep("new".into(), 1);
-        assert_eq!(replies.0.lock().len(), 1);
+        assert!(replies.again(&"y".repeat(LONGEST + 1).into(), Instant::now()).is_none());
+    }
+
+    #[test]
+    fn a_reply_that_holds_no_more_is_not_given() {
+        let replies = Replies::new(1 << 20);
+        let body = Bytes::from_static(b"q");
+        replies.keep(&body, Again::new(|| None), Envelope::around("x"));
+        assert!(replies.again(&body, Instant::now()).is_none());
     }
 }

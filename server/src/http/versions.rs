@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::Value;
 use std::sync::Arc;
-use tally_engine::engine::{EvaluateError, Order, Revision, Role};
+use tally_engine::engine::{Order, Revision, Role};
 use tokio::time::timeout;
 
 #[derive(Serialize)]
@@ -138,6 +138,9 @@ async fn blocking<T: Send + 'static>(app: &App, work: impl FnOnce() -> T + Send 
             tracing::error!(%failed, "a question about versions panicked");
             Err(Problem::internal())
         }
-        Err(_) => Err(EvaluateError::DeadlineExceeded.into()),
+        Err(_) => {
+            let detail = format!("it takes longer than {:?}, which is fixed; it goes on", app.limits.append);
+            Err(Problem::new(StatusCode::GATEWAY_TIMEOUT, "deadline_exceeded", detail))
+        }
     }
 }

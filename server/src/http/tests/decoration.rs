@@ -71,7 +71,7 @@ async fn what_the_plugin_said_of_an_id_is_not_said_again() {
         let schema = schema.clone();
         world.fake.answers(move |_| {
             let mut answer = evaluated(r#"{"user":{"user_id":999,"known":false}}"#, schema.clone());
-            answer.warnings.push(Warning { code: "unknown_user".into(), detail: said.into() });
+            answer.warnings.push(Warning::new("unknown_user", said));
             Ok(answer)
         });
         let answer = world.ask(json!({"name": "a"})).await.json();

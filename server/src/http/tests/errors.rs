@@ -96,7 +96,7 @@ async fn what_the_engine_refuses() {
         (EvaluateError::Quarantined("x".into()), 503, "plugin_quarantined"),
         (EvaluateError::PluginFailed("x".into()), 500, "plugin_failed"),
         (EvaluateError::PositionNotReached("0:1".parse().unwrap()), 504, "position_not_reached"),
-        (EvaluateError::DeadlineExceeded, 504, "deadline_exceeded"),
+        (EvaluateError::DeadlineExceeded(Duration::from_millis(250)), 504, "deadline_exceeded"),
         (EvaluateError::PartitionsMissing("half".into()), 503, "partitions_missing"),
         (EvaluateError::StoreUnavailable("away".into()), 503, "store_unavailable"),
     ] {

@@ -1,0 +1,133 @@
+//! Answers kept for the next equal question, of all metrics of an engine together: so many bytes, the least used go first.
+//!
+//! An answer holds for one version of its metric; of an earlier version only is known how long it took. Long answers are not
+//! kept: what would be saved is little beside writing them. Losing an answer costs time, never a number.
+
+use super::Answer;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Longest result that is kept.
+const LONGEST: usize = 256 << 10;
+
+/// What an entry takes besides its texts, about.
+const ENTRY: usize = 256;
+
+/// By metric and question.
+pub struct Answers {
+    kept: Cache<(u64, String), Kept, Bytes>,
+    numbers: AtomicU64,
+}
+
+#[derive(Clone)]
+struct Kept {
+    /// Of the state that it was read from.
+    version: u64,
+    answer: Arc<Answer>,
+    took: Duration,
+}
+
+/// What is known of a question.
+pub(super) enum Known {
+    /// Its answer.
+    Answer(Arc<Answer>),
+    /// How long its last answer took, at an earlier version.
+    Took(Duration),
+    Nothing,
+}
+
+/// Weighs entries.
+#[derive(Clone)]
+struct Bytes;
+
+impl Weighter<(u64, String), Kept> for Bytes {
+    fn weight(&self, (_, question): &(u64, String), kept: &Kept) -> u64 {
+        let Answer { result, warnings, position, .. } = &*kept.answer;
+        let warnings: usize = warnings.iter().map(|warning| 128 + warning.code.len() + warning.detail.len()).sum();
+        (ENTRY + question.len() + result.len() + warnings + position.0.len() * 24) as u64
+    }
+}
+
+impl Answers {
+    /// Keeps at most so many bytes.
+    #[must_use]
+    pub fn new(bytes: u64) -> Answers {
+        let kept = Cache::with_weighter((bytes / 4096) as usize, bytes, Bytes);
+        Answers { kept, numbers: AtomicU64::new(0) }
+    }
+
+    /// A number for one who asks: its answers are its own.
+    pub(super) fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn known(&self, of: u64, version: u64, question: &str) -> Known {
+        match self.kept.get(&Asked(of, question)) {
+            Some(kept) if kept.version == version => Known::Answer(kept.answer),
+            Some(kept) => Known::Took(kept.took),
+            None => Known::Nothing,
+        }
+    }
+
+    pub(super) fn remember(&self, of: u64, version: u64, question: String, answer: &Arc<Answer>, took: Duration) {
+        if answer.result.len() > LONGEST {
+            return self.forget(of, &question);
+        }
+        self.kept.insert((of, question), Kept { version, answer: Arc::clone(answer), took });
+    }
+
+    pub(super) fn forget(&self, of: u64, question: &str) {
+        self.kept.remove(&Asked(of, question));
+    }
+}
+
+/// A key to look up, without a copy of the question.
+#[derive(Hash)]
+struct Asked<'q>(u64, &'q str);
+
+impl quick_cache::Equivalent<(u64, String)> for Asked<'_> {
+    fn equivalent(&self, (of, question): &(u64, String)) -> bool {
+        (self.0, self.1) == (*of, question.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Position;
+
+    fn answer(bytes: usize) -> Arc<Answer> {
+        let (window, position) = ((None, None), Position::default());
+        Arc::new(Answer { result: "x".repeat(bytes).into(), window, warnings: Vec::new(), position })
+    }
+
+    #[test]
+    fn an_answer_is_known_at_its_version_and_how_long_it_took_later() {
+        let answers = Answers::new(1 << 20);
+        let took = Duration::from_millis(3);
+        assert!(matches!(answers.known(0, 1, "a"), Known::Nothing));
+        answers.remember(0, 1, "a".into(), &answer(1), took);
+        assert!(matches!(answers.known(0, 1, "a"), Known::Answer(_)));
+        assert!(matches!(answers.known(0, 2, "a"), Known::Took(known) if known == took));
+        assert!(matches!(answers.known(0, 1, "b"), Known::Nothing));
+        assert!(matches!(answers.known(1, 1, "a"), Known::Nothing), "of another metric");
+        answers.forget(0, "a");
+        assert!(matches!(answers.known(0, 1, "a"), Known::Nothing));
+    }
+
+    #[test]
+    fn answers_are_bounded_in_bytes_and_one_more_takes_the_place_of_few() {
+        let bytes = 64 << 20;
+        let answers = Answers::new(bytes);
+        for n in 0..2_000 {
+            answers.remember(0, 1, n.to_string(), &answer(100 << 10), Duration::ZERO);
+            assert!(answers.kept.weight() <= bytes);
+        }
+        assert!(answers.kept.weight() > bytes * 3 / 4, "{} are kept", answers.kept.weight());
+        answers.remember(0, 1, "long".into(), &answer(LONGEST + 1), Duration::ZERO);
+        assert!(matches!(answers.known(0, 1, "long"), Known::Nothing));
+    }
+}
