@@ -88,13 +88,16 @@ pub struct PropertyColumn {
     pub low: Vec<u64>,
     /// Of a decimal the upper 64 bits; empty otherwise.
     pub high: Vec<i64>,
+    /// Rows, ascending, that are null because what stands there cannot be read as declared; an absent value or a `null` is not
+    /// among them.
+    pub unreadable: Vec<u32>,
 }
 
 impl PropertyColumn {
     /// An empty one.
     #[must_use]
     pub fn new(source: Arc<PropertySource>) -> PropertyColumn {
-        PropertyColumn { source, present: Vec::new(), low: Vec::new(), high: Vec::new() }
+        PropertyColumn { source, present: Vec::new(), low: Vec::new(), high: Vec::new(), unreadable: Vec::new() }
     }
 
     /// A copy of some rows.
@@ -103,7 +106,26 @@ impl PropertyColumn {
             source: self.source.clone(),
             present: self.present[rows.clone()].to_vec(),
             low: self.low[rows.clone()].to_vec(),
-            high: if self.high.is_empty() { Vec::new() } else { self.high[rows].to_vec() },
+            high: if self.high.is_empty() { Vec::new() } else { self.high[rows.clone()].to_vec() },
+            unreadable: self.unreadable_in(rows.clone()).map(|row| row - rows.start as u32).collect(),
+        }
+    }
+
+    /// Those of `unreadable` that lie in a range of rows.
+    pub fn unreadable_in(&self, rows: Range<usize>) -> impl Iterator<Item = u32> + '_ {
+        self.unreadable.iter().copied().filter(move |row| rows.contains(&(*row as usize)))
+    }
+
+    /// Takes out rows, ascending, with whatever stands in them.
+    pub fn remove(&mut self, rows: &[u32]) {
+        remove_rows(&mut self.present, rows);
+        remove_rows(&mut self.low, rows);
+        if !self.high.is_empty() {
+            remove_rows(&mut self.high, rows);
+        }
+        self.unreadable.retain(|row| rows.binary_search(row).is_err());
+        for row in &mut self.unreadable {
+            *row -= rows.partition_point(|removed| removed < row) as u32;
         }
     }
 
@@ -130,6 +152,17 @@ impl PropertyColumn {
             PropertyType::Text | PropertyType::Float => None,
         }
     }
+}
+
+/// Takes rows, ascending, out of a column.
+pub(crate) fn remove_rows<T>(column: &mut Vec<T>, rows: &[u32]) {
+    let mut row = 0_u32;
+    let mut removed = rows.iter().copied().peekable();
+    column.retain(|_| {
+        let keep = removed.next_if_eq(&row).is_none();
+        row += 1;
+        keep
+    });
 }
 
 /// An id column's value for an absent id: the event counts in no table that has the column in its key.
@@ -213,6 +246,7 @@ impl EventBatch {
             column.present.clear();
             column.low.clear();
             column.high.clear();
+            column.unreadable.clear();
         }
         self.max_time = i64::MIN;
         self.records = 0;

@@ -9,7 +9,7 @@
 //! decode | state | progress | dead_letter
 //! telemetry | database
 //! config | event | failpoint
-//! memory | slots
+//! memory | slots | time
 //! ```
 //! The engine knows no HTTP and no SQL; `tally-server` does.
 
@@ -32,3 +32,4 @@ pub mod source;
 pub mod state;
 pub mod store;
 pub mod telemetry;
+pub mod time;

@@ -9,6 +9,7 @@ use crate::store::RevisionId;
 use serde::Deserialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use tally_plugin::description::{Cell, Description, Key, Pane, Property, Table, Tier};
 
 /// Raised when this engine begins to count differently.
@@ -32,7 +33,7 @@ pub(crate) fn revision(metric: &plugin::Metric, events: &EventsConfig) -> (Revis
         "revision": metric.revision(),
         "config": canonical(metric.config()),
         "tables": tables,
-        "events": events,
+        "events": described_events(events),
         "hash": "siphash13",
         "layout": 0,
     });
@@ -45,6 +46,27 @@ pub(crate) fn revision(metric: &plugin::Metric, events: &EventsConfig) -> (Revis
     let digest = Sha256::digest(&meta);
     let fingerprint = digest.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
     (RevisionId { metric: metric.name().to_owned(), fingerprint }, meta)
+}
+
+/// `[events]` as part of a revision: keys that came later are left out while they have their defaults, so that what was counted
+/// before them counts on; they stand there by what they mean, not by how they are written.
+fn described_events(events: &EventsConfig) -> serde_json::Value {
+    let mut described = json!(events);
+    let Some(keys) = described.as_object_mut() else { return described };
+    let default = EventsConfig::default();
+    let later = [
+        ("earliest", json!(events.earliest_ms().ok()), json!(default.earliest_ms().ok())),
+        ("max_ahead", json!(events.max_ahead_ms().ok()), json!(default.max_ahead_ms().ok())),
+        ("max_types", json!(events.max_types), json!(default.max_types)),
+        ("keep", json!(BTreeSet::from_iter(&events.keep)), json!(default.keep)),
+    ];
+    for (key, value, by_default) in later {
+        keys.remove(key);
+        if value != by_default {
+            keys.insert(key.into(), value);
+        }
+    }
+    described
 }
 
 /// What the meta of a revision says of its tables, as far as it is part of the revision: without retention.
@@ -86,6 +108,30 @@ fn canonical(value: &serde_json::Value) -> serde_json::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What a revision of before these keys said of `[events]`: its hash must not change.
+    #[test]
+    fn keys_that_came_later_are_left_out_while_they_have_their_defaults() {
+        let mut events = EventsConfig::default();
+        let before = json!({
+            "fields": {"event_id": "/event_id", "user_id": "/user_id", "product_id": "/product_id",
+                "event_type": "/event_type", "timestamp": "/timestamp"},
+            "aliases": {}, "types": [], "required": ["user_id", "product_id", "event_type"], "dedupe_window": 65_536,
+        });
+        assert_eq!(described_events(&events), before);
+        (events.earliest, events.max_ahead) = ("1990-01-01T00:00:00Z".into(), "300s".into());
+        assert_eq!(described_events(&events), before, "the same, written otherwise");
+        for change in [
+            |events: &mut EventsConfig| events.earliest = "1990-01-02".into(),
+            |events: &mut EventsConfig| events.max_ahead = "off".into(),
+            |events: &mut EventsConfig| events.max_types = 999,
+            |events: &mut EventsConfig| events.keep = vec!["buy".into()],
+        ] {
+            let mut changed = events.clone();
+            change(&mut changed);
+            assert_ne!(described_events(&changed), before);
+        }
+    }
 
     #[test]
     fn the_order_of_keys_does_not_matter() {

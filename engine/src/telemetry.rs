@@ -29,6 +29,10 @@ pub fn describe() {
     describe_gauge!("tally_plugins_loaded", "Contents of plugin files in memory: each stays until a restart.");
     describe_gauge!("tally_plugin_mapped_bytes", "Address space that plugin files take.");
     describe_gauge!("tally_plugin_mappings", "Mappings of plugin files; the kernel allows vm.max_map_count in all.");
+    describe_counter!(
+        "tally_property_unreadable_total",
+        "Values of a declared property that could not be read as declared: null for the metric; absent ones and nulls are not counted."
+    );
     describe_counter!("tally_plugin_swaps_total", "Times that a metric's code was replaced and its state stayed.");
 }
 
@@ -92,6 +96,12 @@ pub(crate) fn cost(metric: &str, ns_per_event: f64, cells: u64, bytes: u64) {
     gauge!("tally_metric_ns_per_event", "metric" => metric.to_owned()).set(ns_per_event);
     gauge!("tally_metric_cells", "metric" => metric.to_owned()).set(cells as f64);
     gauge!("tally_metric_bytes", "metric" => metric.to_owned()).set(bytes as f64);
+}
+
+/// Values of a property that a metric declares could not be read.
+pub(crate) fn unreadable(metric: &str, property: &str, values: u64) {
+    let (metric, property) = (metric.to_owned(), property.to_owned());
+    counter!("tally_property_unreadable_total", "metric" => metric, "property" => property).increment(values);
 }
 
 /// A metric's code was replaced.

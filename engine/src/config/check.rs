@@ -155,6 +155,12 @@ fn events(config: &Config, found: &mut Found) {
         let verdict = event_type(kind).and_then(|()| once(&config.events.types[..n], kind));
         found.add(format!("events.types[{n}]"), verdict);
     }
+    for (n, kind) in config.events.keep.iter().enumerate() {
+        let verdict = event_type(kind).and_then(|()| once(&config.events.keep[..n], kind));
+        found.add(format!("events.keep[{n}]"), verdict);
+    }
+    found.add("events.earliest", config.events.earliest_ms().map(drop));
+    found.add("events.max_ahead", config.events.max_ahead_ms().map(drop));
     for (n, field) in config.events.required.iter().enumerate() {
         let verdict = match field.as_str() {
             "user_id" | "product_id" | "event_type" => once(&config.events.required[..n], field),

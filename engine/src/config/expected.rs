@@ -15,6 +15,8 @@ pub(super) fn range(key: &str) -> RangeInclusive<i64> {
         "log.retention_bytes" => (1 << 20)..=i64::MAX,
         // 0 counts duplicates as often as they come; 2²⁴ ids are about 400 MB a partition.
         "events.dedupe_window" => 0..=(1 << 24),
+        // Answers are written type by type: beyond, plain questions take too long.
+        "events.max_types" => 1..=100_000,
         "store.checkpoint_interval_ms" => 10..=600_000,
         "redis.port" => 0..=65_535,
         "redis.commit_interval_ms" => 5..=60_000,

@@ -5,12 +5,14 @@
 mod check;
 mod document;
 pub mod duration;
+mod events;
 mod expected;
 pub mod fault;
 pub mod load;
 mod metric;
 mod url;
 
+pub use events::{EventsConfig, FieldsConfig};
 pub use metric::{MetricConfig, Overflow, Promote};
 
 use serde::{Deserialize, Serialize};
@@ -167,62 +169,6 @@ pub enum Durability {
     Process,
     /// The end of the machine's power too.
     Power,
-}
-
-/// `[events]`: how a record becomes an event. Its hash is part of every revision.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct EventsConfig {
-    /// JSON pointer of each field.
-    pub fields: FieldsConfig,
-    /// Renames event types: `purchase = "buy"`.
-    pub aliases: BTreeMap<String, String>,
-    /// The event types that exist; what it does not name counts under `__other__`. Empty: any.
-    pub types: Vec<String>,
-    /// Fields without which a record is refused; of `user_id`, `product_id`, `event_type`.
-    pub required: Vec<String>,
-    /// Duplicates count once within so many offsets of a partition.
-    pub dedupe_window: u64,
-}
-
-impl Default for EventsConfig {
-    fn default() -> Self {
-        EventsConfig {
-            fields: FieldsConfig::default(),
-            aliases: BTreeMap::new(),
-            types: Vec::new(),
-            required: ["user_id", "product_id", "event_type"].map(String::from).into(),
-            dedupe_window: 65_536,
-        }
-    }
-}
-
-/// `[events.fields]`: JSON pointers (RFC 6901) into the record.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct FieldsConfig {
-    /// Identity of the event.
-    pub event_id: String,
-    /// The user.
-    pub user_id: String,
-    /// The product.
-    pub product_id: String,
-    /// The type of interaction.
-    pub event_type: String,
-    /// When it happened.
-    pub timestamp: String,
-}
-
-impl Default for FieldsConfig {
-    fn default() -> Self {
-        FieldsConfig {
-            event_id: "/event_id".into(),
-            user_id: "/user_id".into(),
-            product_id: "/product_id".into(),
-            event_type: "/event_type".into(),
-            timestamp: "/timestamp".into(),
-        }
-    }
 }
 
 /// `[plugins]`.

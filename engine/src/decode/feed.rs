@@ -8,7 +8,8 @@ use super::property::Found;
 use super::scan::{Shape, members};
 use super::text::unescape;
 use super::verdict::{self, Types};
-use super::{Decoder, Field, Reason, time};
+use super::{Decoder, Field, Reason};
+use crate::time;
 use std::borrow::Cow;
 use std::fmt::Write;
 

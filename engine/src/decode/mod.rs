@@ -14,18 +14,17 @@ mod property;
 mod reason;
 mod scan;
 mod text;
-mod time;
 mod verdict;
 
 pub use dedupe::{DedupeWindow, Key};
-pub use hint::{in_seconds, is_framed};
+pub use hint::{Hint, in_seconds};
 pub use plan::MAX_DEDUPE_WINDOW;
 pub use property::pointer_fault;
 pub use reason::{Field, Reason};
 pub use verdict::Checked;
 
 use crate::config::EventsConfig;
-use crate::event::{ABSENT, EventBatch, PropertySource, Record};
+use crate::event::{self, ABSENT, EventBatch, PropertySource, Record};
 use dedupe::Keys;
 use id::Id;
 use kinds::Kinds;
@@ -40,8 +39,6 @@ pub const MAX_BYTES: usize = 64 << 10;
 pub const MAX_DEPTH: usize = 32;
 /// What a record may begin with.
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
-/// How far an event may be ahead of its record's own timestamp, milliseconds.
-pub const FUTURE_MS: i64 = 5 * 60 * 1_000;
 /// Most records of one call of [`Decoder::decode`].
 pub const MAX_RECORDS: usize = u16::MAX as usize;
 
@@ -226,27 +223,12 @@ fn column(out: &mut EventBatch, id: &Id<'_>) -> u64 {
 
 /// Removes rows, given in ascending order. Their texts and event types stay in the batch's dictionaries, unused.
 fn remove_rows(out: &mut EventBatch, rows: &[u32]) {
-    fn retain<T>(column: &mut Vec<T>, rows: &[u32]) {
-        let mut row = 0_u32;
-        let mut removed = rows.iter().copied().peekable();
-        column.retain(|_| {
-            let keep = removed.next_if_eq(&row).is_none();
-            row += 1;
-            keep
-        });
-    }
-    retain(&mut out.offsets, rows);
-    retain(&mut out.users, rows);
-    retain(&mut out.products, rows);
-    retain(&mut out.kinds, rows);
-    retain(&mut out.times, rows);
-    for column in &mut out.properties {
-        retain(&mut column.present, rows);
-        retain(&mut column.low, rows);
-        if !column.high.is_empty() {
-            retain(&mut column.high, rows);
-        }
-    }
+    event::remove_rows(&mut out.offsets, rows);
+    event::remove_rows(&mut out.users, rows);
+    event::remove_rows(&mut out.products, rows);
+    event::remove_rows(&mut out.kinds, rows);
+    event::remove_rows(&mut out.times, rows);
+    out.properties.iter_mut().for_each(|column| column.remove(rows));
 }
 
 #[cfg(test)]

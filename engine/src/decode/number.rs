@@ -1,8 +1,10 @@
 //! JSON numbers: the grammar, and the value of those that are integers.
 //!
-//! Fractions and exponents are only recognised: no mapped field takes them, whatever their value.
+//! A number without a fraction is an integer however it is written (`5.0`, `1e1`, `-0`). What is written with a point or an
+//! exponent is only recognised while a record is scanned; its value is looked at where a field is read from it.
 
 use super::reason::Reason;
+use tally_plugin::property::integer;
 
 /// What a JSON number is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,8 +15,47 @@ pub(super) enum Number {
     Negative(i64),
     /// An integer that does not fit the two above.
     Huge,
-    /// With fraction or exponent, or `-0`.
+    /// No integer; before [`Number::settled`], all that is written with a point or an exponent, and `-0`.
     Other,
+}
+
+impl Number {
+    /// What a number that is written so is, its value looked at.
+    #[inline(always)]
+    pub(super) fn settled(self, written: &[u8]) -> Number {
+        if self == Number::Other { whole(written) } else { self }
+    }
+}
+
+/// A number of JSON's grammar, by its value.
+#[cold]
+fn whole(written: &[u8]) -> Number {
+    match integer(written) {
+        Some(value) => u64::try_from(value).map_or(Number::Negative(value), Number::Natural),
+        None if is_whole(written) => Number::Huge,
+        None => Number::Other,
+    }
+}
+
+/// Whether the digits that are not zero all stand before the point, once the exponent has moved it.
+fn is_whole(written: &[u8]) -> bool {
+    let (mantissa, exponent) = match written.iter().position(|byte| matches!(byte, b'e' | b'E')) {
+        Some(at) => (&written[..at], &written[at + 1..]),
+        None => (written, &b"0"[..]),
+    };
+    // A record has fewer digits than an exponent beyond 32 bits moves the point.
+    let limit = if exponent.first() == Some(&b'-') { i32::MIN } else { i32::MAX };
+    let exponent = std::str::from_utf8(exponent).ok().and_then(|text| text.parse().ok()).unwrap_or(limit);
+    let behind: &[u8] = match mantissa.iter().position(|byte| *byte == b'.') {
+        Some(point) => &mantissa[point + 1..],
+        None => &[],
+    };
+    let zeros = |digits: &[u8]| digits.iter().rev().take_while(|byte| **byte == b'0').count() as i64;
+    let needed = match behind.len() as i64 - zeros(behind) {
+        0 => -zeros(&mantissa[..mantissa.len() - behind.len() - usize::from(!behind.is_empty())]),
+        places => places,
+    };
+    i64::from(exponent) >= needed
 }
 
 /// The number at `start` (a digit or a minus sign) and the index after it.
@@ -137,6 +178,33 @@ mod tests {
         }
         for text in ["-", "01", "-01", "00", "1.", "1.e3", "1e", "1e+", "-a", "0123456789012"] {
             assert_eq!(number(text.as_bytes(), 0), Err(Reason::InvalidJson), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_fraction_is_an_integer_however_it_is_written() {
+        for (text, expected) in [
+            ("5.0", Number::Natural(5)),
+            ("1e1", Number::Natural(10)),
+            ("1.70e12", Number::Natural(1_700_000_000_000)),
+            ("1500e-2", Number::Natural(15)),
+            ("-0", Number::Natural(0)),
+            ("-0.0e5", Number::Natural(0)),
+            ("-5.00", Number::Negative(-5)),
+            ("9007199254740991.0", Number::Natural((1 << 53) - 1)),
+            ("1e19", Number::Huge),
+            ("1e400", Number::Huge),
+            ("-1.5e99999999999", Number::Huge),
+            ("1230000000000000000000000000e-2", Number::Huge),
+            ("1.5", Number::Other),
+            ("1e-1", Number::Other),
+            ("15e-2", Number::Other),
+            ("1e-99999999999", Number::Other),
+            ("123456789012345678901234567890.5", Number::Other),
+            ("7", Number::Natural(7)),
+        ] {
+            let (number, _) = number(text.as_bytes(), 0).unwrap_or((Number::Huge, 0));
+            assert_eq!(number.settled(text.as_bytes()), expected, "{text}");
         }
     }
 

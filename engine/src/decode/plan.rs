@@ -4,6 +4,7 @@
 
 use super::reason::Field;
 use crate::config::EventsConfig;
+use crate::time::EVENT_TIMES;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The largest dedupe window, in offsets: some 10 GB a partition.
@@ -18,6 +19,10 @@ pub(super) struct Plan {
     pub(super) slot_of: [usize; 5],
     /// For each field of [`Field::ALL`], whether a record without it is refused.
     pub(super) required: [bool; 5],
+    /// The earliest time that an event can have, Unix milliseconds.
+    pub(super) earliest: i64,
+    /// How far an event may be ahead of its record's own timestamp, milliseconds; `None`: as far as it likes.
+    pub(super) max_ahead: Option<i64>,
     /// Event types renamed before they are checked.
     pub(super) aliases: BTreeMap<String, String>,
     /// The event types that exist; empty: any.
@@ -69,6 +74,8 @@ impl Plan {
             nodes: vec![Node::default()],
             slot_of: [0; 5],
             required: required(&events.required)?,
+            earliest: events.earliest_ms().map_err(|fault| format!("[events] earliest {fault}"))?,
+            max_ahead: events.max_ahead_ms().map_err(|fault| format!("[events] max_ahead {fault}"))?,
             aliases: aliases(&events.aliases)?,
             types: types(&events.types)?,
             top_keys: Vec::new(),
@@ -91,6 +98,12 @@ impl Plan {
             }
         }
         Ok(plan)
+    }
+
+    /// Whether a record's own timestamp can be the time of an event: a wrong clock, or seconds for milliseconds, mostly is none.
+    #[inline(always)]
+    pub(super) fn is_plausible(&self, record_ms: i64) -> bool {
+        (self.earliest..EVENT_TIMES.end).contains(&record_ms)
     }
 
     /// The member of `node` with this key.

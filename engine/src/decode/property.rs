@@ -5,8 +5,8 @@
 
 use super::plan::{Plan, index, tokens};
 use super::text::{Use, string, unescape};
-use super::time::{FIRST_MS, LAST_MS, rfc3339};
 use crate::event::{EventBatch, PropertyColumn, PropertySource, TEXT_BIT};
+use crate::time::{FIRST_MS, LAST_MS, rfc3339};
 use std::borrow::Cow;
 use std::sync::Arc;
 use tally_plugin::description::PropertyType;
@@ -95,7 +95,7 @@ impl Properties {
         out.properties = self.list.iter().map(empty).collect();
     }
 
-    /// Adds the properties of an accepted record to its columns. `json`: what was scanned.
+    /// Adds the properties of the accepted record that was pushed last to its columns. `json`: what was scanned.
     #[inline]
     pub(super) fn push(&self, json: &[u8], found: &Found, out: &mut EventBatch) {
         for (n, declared) in self.list.iter().enumerate() {
@@ -103,7 +103,11 @@ impl Properties {
             let value = json.get(start as usize..end as usize).unwrap_or_default();
             let value = declared.path.iter().try_fold(value, |value, step| member(value, step)).unwrap_or_default();
             let read = read(value, declared.source.kind, out);
+            let row = out.offsets.len().saturating_sub(1) as u32;
             let column = &mut out.properties[n];
+            if read.is_none() && !value.is_empty() && value != b"null" {
+                column.unreadable.push(row);
+            }
             column.present.push(u8::from(read.is_some()));
             let read = read.unwrap_or(0);
             column.low.push(read as u64);

@@ -178,3 +178,33 @@ proptest! {
         prop_assert_eq!(&a.users, &c.users);
     }
 }
+
+/// What is absent, or null, is no failure; what stands there and cannot be read is, by row, whatever duplicates are taken out.
+#[test]
+fn null_by_failure_is_told_from_null_by_absence() {
+    let mut decoder = Decoder::new(&EventsConfig::default()).unwrap();
+    let sources = [
+        source("/price", PropertyType::Decimal(2)),
+        source("/context/session", PropertyType::Text),
+        source("/at", PropertyType::Time),
+    ];
+    decoder.read_properties(&sources).unwrap();
+    let event =
+        |id: &str, more: &str| format!(r#"{{"event_id":"{id}","user_id":1,"product_id":2,"event_type":"buy"{more}}}"#);
+    let records = [
+        event("a", ""),
+        event("b", r#","price":null,"context":null,"at":null"#),
+        event("c", r#","price":"1,234.50","context":{"session":7},"at":"soon""#),
+        event("c", r#","price":"twelve""#),
+        event("d", r#","price":1e28,"context":{"session":null},"at":1.5"#),
+        event("e", r#","price":1,"context":{},"at":5"#),
+        event("f", r#","price":[],"context":9"#),
+    ];
+    let (batch, refused) = decode(&mut decoder, &records);
+    assert!(refused.is_empty(), "{refused:?}");
+    assert_eq!(batch.offsets, [0, 1, 2, 4, 5, 6]);
+    let unreadable: Vec<&[u32]> = batch.properties.iter().map(|column| column.unreadable.as_slice()).collect();
+    assert_eq!(unreadable, [&[2, 3, 5][..], &[2], &[2, 3]]);
+    let part: Vec<Vec<u32>> = batch.rows(3..6).properties.into_iter().map(|column| column.unreadable).collect();
+    assert_eq!(part, [vec![0, 2], vec![], vec![0]]);
+}

@@ -68,9 +68,11 @@ pub enum Reason {
     EventTypeInvalid,
     /// Not 1–64 bytes of text without control characters.
     EventIdInvalid,
-    /// Not RFC 3339 with a zone, no such day, or a time RFC 3339 cannot write.
+    /// Not RFC 3339 with a zone, no such day, an integer beyond 64 bits; or absent, and the record's own timestamp is not plausible.
     TimestampInvalid,
-    /// More than [`super::FUTURE_MS`] ahead of the record's own timestamp.
+    /// Before `[events] earliest`.
+    TimestampTooEarly,
+    /// After 2199, or more than `[events] max_ahead` ahead of the record's own timestamp.
     TimestampInFuture,
 }
 
@@ -91,6 +93,7 @@ impl fmt::Display for Reason {
             Reason::EventTypeInvalid => "event_type_invalid",
             Reason::EventIdInvalid => "event_id_invalid",
             Reason::TimestampInvalid => "timestamp_invalid",
+            Reason::TimestampTooEarly => "timestamp_too_early",
             Reason::TimestampInFuture => "timestamp_in_future",
         };
         out.write_str(word)

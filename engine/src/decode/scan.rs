@@ -8,12 +8,12 @@ use super::plan::{Plan, Target};
 use super::property::Found;
 use super::reason::Reason;
 use super::text::{Use, string, unescape};
-use super::time::Minute;
+use crate::time::Minute;
 
 /// A mapped value as it stands in the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Value<'a> {
-    /// Not there.
+    /// Not there, or `null`.
     Absent,
     /// A text without escapes.
     Text(&'a [u8]),
@@ -21,7 +21,7 @@ pub(super) enum Value<'a> {
     Escaped(&'a [u8]),
     /// A number.
     Number(Number),
-    /// `true`, `false`, `null`, an object or an array.
+    /// `true`, `false`, an object or an array.
     Other,
 }
 
@@ -99,6 +99,8 @@ pub(super) fn members(bytes: &[u8]) -> Result<Vec<Member<'_>>, Reason> {
         nodes: Vec::new(),
         slot_of: [0; 5],
         required: [false; 5],
+        earliest: 0,
+        max_ahead: None,
         aliases: Default::default(),
         types: Default::default(),
         top_keys: Vec::new(),
@@ -226,8 +228,9 @@ impl<'a> Scan<'a, '_> {
             }
             b'-' | b'0'..=b'9' => {
                 let (number, end) = number(self.bytes, at)?;
-                (Value::Number(number), end)
+                (Value::Number(number.settled(&self.bytes[at..end])), end)
             }
+            b'n' => (Value::Absent, self.literal(at, b"null")?),
             _ => (Value::Other, self.skip_value(at, depth)?),
         };
         self.values[slot] = value;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod clocks;
 mod differential;
 
 use super::*;
@@ -10,6 +11,8 @@ use serde_json::value::Value as Json;
 
 /// The broker timestamp of every record here: 2024-01-01T00:00:00Z.
 const NOW: i64 = 1_704_067_200_000;
+/// `[events] max_ahead` by default, milliseconds.
+const AHEAD: i64 = 300_000;
 
 fn decoder() -> Decoder {
     Decoder::new(&EventsConfig::default()).unwrap()
@@ -96,17 +99,23 @@ fn bad_inputs() {
         (22, event("\"event_id\":\"\"").into(), "event_id_invalid"),
         (23, event(&format!("\"event_id\":\"{}\"", long(65))).into(), "event_id_invalid"),
         (23, event(&format!("\"event_id\":\"{}\"", long(64))).into(), "accepted"),
-        (24, event("\"event_id\":null").into(), "wrong_type:event_id"),
+        (24, event("\"event_id\":null").into(), "accepted"),
         (24, event("\"event_id\":7").into(), "wrong_type:event_id"),
         (25, event("\"user_id\":-1").into(), "id_out_of_range:user_id"),
         (26, event("\"user_id\":18446744073709551616").into(), "id_out_of_range:user_id"),
         (27, event("\"user_id\":9223372036854775808").into(), "id_out_of_range:user_id"),
         (27, event("\"user_id\":9007199254740992").into(), "id_out_of_range:user_id"),
         (27, event("\"user_id\":9007199254740991").into(), "accepted"),
-        (28, event("\"user_id\":1.0").into(), "wrong_type:user_id"),
-        (28, event("\"user_id\":1e3").into(), "wrong_type:user_id"),
-        (28, event("\"user_id\":-0").into(), "wrong_type:user_id"),
-        (28, event("\"user_id\":null").into(), "wrong_type:user_id"),
+        (28, event("\"user_id\":1.0").into(), "accepted"),
+        (28, event("\"user_id\":1.5").into(), "wrong_type:user_id"),
+        (28, event("\"user_id\":1e16").into(), "id_out_of_range:user_id"),
+        (28, event("\"user_id\":-1.0").into(), "id_out_of_range:user_id"),
+        (28, event("\"user_id\":1e400").into(), "id_out_of_range:user_id"),
+        (28, event("\"user_id\":1e3").into(), "accepted"),
+        (28, event("\"user_id\":-0").into(), "accepted"),
+        (28, event("\"user_id\":null").into(), "missing_field:user_id"),
+        (28, event("\"user_id\":null,\"user_id\":1").into(), "duplicate_field"),
+        (28, event("\"user_id\":nul").into(), "invalid_json"),
         (28, event("\"user_id\":{}").into(), "wrong_type:user_id"),
         (29, event("\"user_id\":\"1\"").into(), "accepted"),
         (29, event("\"user_id\":\"01\"").into(), "accepted"),
@@ -119,23 +128,29 @@ fn bad_inputs() {
         (30, event("\"user_id\":NaN").into(), "invalid_json"),
         (30, event("\"user_id\":01").into(), "invalid_json"),
         (31, b"{\"user_id\":1,\"product_id\":1}".into(), "missing_field:event_type"),
-        (31, event("\"event_type\":null").into(), "wrong_type:event_type"),
+        (31, event("\"event_type\":null").into(), "missing_field:event_type"),
         (32, event("\"event_type\":\"hover\"").into(), "accepted"),
         (33, event(&format!("\"event_type\":\"{}\"", long(33))).into(), "event_type_invalid"),
         (33, event("\"event_type\":\"😀\"").into(), "event_type_invalid"),
         (33, event("\"event_type\":\"VIEW!\"").into(), "event_type_invalid"),
-        (34, event("\"timestamp\":0").into(), "accepted"),
-        (34, event("\"timestamp\":-1").into(), "accepted"),
-        (35, event("\"timestamp\":1700000000").into(), "accepted"),
+        (34, event("\"timestamp\":0").into(), "timestamp_too_early"),
+        (34, event("\"timestamp\":-1").into(), "timestamp_too_early"),
+        (34, event("\"timestamp\":631151999999").into(), "timestamp_too_early"),
+        (34, event("\"timestamp\":631152000000").into(), "accepted"),
+        (34, event("\"timestamp\":\"0001-01-01T00:00:00Z\"").into(), "timestamp_too_early"),
+        (35, event("\"timestamp\":1700000000").into(), "timestamp_too_early"),
+        (35, event("\"timestamp\":1.7e12").into(), "accepted"),
         (36, event(&format!("\"timestamp\":{}", NOW + 86_400_000)).into(), "timestamp_in_future"),
-        (36, event(&format!("\"timestamp\":{}", NOW + FUTURE_MS)).into(), "accepted"),
-        (36, event(&format!("\"timestamp\":{}", NOW + FUTURE_MS + 1)).into(), "timestamp_in_future"),
+        (36, event(&format!("\"timestamp\":{}", NOW + AHEAD)).into(), "accepted"),
+        (36, event(&format!("\"timestamp\":{}", NOW + AHEAD + 1)).into(), "timestamp_in_future"),
         (37, event("\"timestamp\":9223372036854775807").into(), "timestamp_in_future"),
         (37, event("\"timestamp\":9223372036854775808").into(), "timestamp_invalid"),
         (37, event("\"timestamp\":99999999999999999999").into(), "timestamp_invalid"),
-        (37, event("\"timestamp\":-9223372036854775808").into(), "timestamp_invalid"),
-        (37, event("\"timestamp\":9e18").into(), "wrong_type:timestamp"),
-        (37, event("\"timestamp\":null").into(), "wrong_type:timestamp"),
+        (37, event("\"timestamp\":-9223372036854775808").into(), "timestamp_too_early"),
+        (37, event("\"timestamp\":9e18").into(), "timestamp_in_future"),
+        (37, event("\"timestamp\":9e400").into(), "timestamp_invalid"),
+        (37, event("\"timestamp\":1.5").into(), "wrong_type:timestamp"),
+        (37, event("\"timestamp\":null").into(), "accepted"),
         (38, event("\"timestamp\":\"2023-06-01T12:00:00+02:00\"").into(), "accepted"),
         (38, event("\"timestamp\":\"2023-06-01T12:00:00\"").into(), "timestamp_invalid"),
         (39, event("\"timestamp\":\"2024-02-30T12:00:00Z\"").into(), "timestamp_invalid"),
@@ -189,9 +204,9 @@ fn values_become_columns() {
         10,
         0,
         &[
-            (4, r#"{"user_id":7,"product_id":"p1","event_type":"view","timestamp":"1969-12-31T23:59:59.999Z"}"#),
+            (4, r#"{"user_id":7,"product_id":"p1","event_type":"view","timestamp":"1999-12-31T23:59:59.999Z"}"#),
             (5, r#" { "event_type" : "buy" , "product_id" : "ü\n" , "user_id" : "x" } "#),
-            (8, r#"{"user_id":"7","product_id":"\u0070\ud83d\ude00","event_type":"view","timestamp":5}"#),
+            (8, r#"{"user_id":"7","product_id":"\u0070\ud83d\ude00","event_type":"view","timestamp":946684800005}"#),
         ],
     );
     assert_eq!(
@@ -202,12 +217,12 @@ fn values_become_columns() {
         })
     );
     assert_eq!((batch.partition, batch.from, batch.to, batch.records, batch.duplicates), (3, 4, 9, 3, 0));
-    assert_eq!((batch.max_time, batch.last_timestamp_ms), (5, NOW));
+    assert_eq!((batch.max_time, batch.last_timestamp_ms), (946_684_800_005, NOW));
     assert_eq!(batch.users, [7, 7]);
     let texts: Vec<&[u8]> =
         batch.products.iter().map(|id| batch.text((id & !crate::event::TEXT_BIT) as usize)).collect();
     assert_eq!(texts, [&b"p1"[..], "p😀".as_bytes()]);
-    assert_eq!(batch.times, [-1, 5]);
+    assert_eq!(batch.times, [946_684_799_999, 946_684_800_005]);
     assert_eq!(batch.kinds, [0, 0]);
     assert_eq!(&*batch.kind_names[0], "view");
 }
@@ -215,7 +230,7 @@ fn values_become_columns() {
 #[test]
 fn duplicates_are_taken_out_and_refresh() {
     let a = event("\"event_id\":\"a\"");
-    let b = event("\"event_id\":\"b\",\"timestamp\":1");
+    let b = event("\"event_id\":\"b\",\"timestamp\":1000000000000");
     let refused_c = event("\"event_id\":\"c\",\"timestamp\":\"x\"");
     let c = event("\"event_id\":\"c\"");
     let none = event("\"x\":1");
@@ -226,7 +241,7 @@ fn duplicates_are_taken_out_and_refresh() {
         &[(0, &a), (10, &a), (20, &a), (21, &b), (31, &a), (32, &refused_c), (33, &c), (34, &none), (35, &none)],
     );
     assert_eq!(batch.offsets, [0, 21, 31, 33, 34, 35]);
-    assert_eq!(batch.times, [NOW, 1, NOW, NOW, NOW, NOW]);
+    assert_eq!(batch.times, [NOW, 1_000_000_000_000, NOW, NOW, NOW, NOW]);
     assert_eq!((batch.duplicates, refused.len(), batch.records), (2, 1, 9));
     assert_eq!(batch.users.len(), 6);
 }
@@ -241,16 +256,18 @@ fn a_duplicate_that_says_something_else_is_a_conflict() {
         assert_eq!((batch.duplicates, batch.offsets.as_slice()), (1, &[0, 1][..]), "{second} is counted once");
         batch.conflicts
     };
-    let base = "\"user_id\":7,\"timestamp\":5";
-    for other in
-        ["\"user_id\":8,\"timestamp\":5", "\"user_id\":\"x7\",\"timestamp\":5", "\"user_id\":7,\"timestamp\":6"]
-    {
+    let base = "\"user_id\":7,\"timestamp\":1000000000005";
+    for other in [
+        "\"user_id\":8,\"timestamp\":1000000000005",
+        "\"user_id\":\"x7\",\"timestamp\":1000000000005",
+        "\"user_id\":7,\"timestamp\":1000000000006",
+    ] {
         assert_eq!(told(base, other), 1, "{other}");
     }
     assert_eq!(told(base, &format!("{base},\"product_id\":11")), 1);
     assert_eq!(told(base, &format!("{base},\"event_type\":\"buy\"")), 1);
     assert_eq!(told("\"user_id\":\"a\",\"product_id\":\"b\"", "\"user_id\":\"b\",\"product_id\":\"a\""), 1);
-    let same = "\"timestamp\":\"1970-01-01T00:00:00.005Z\",\"user_id\":\"7\",\"ignored\":[1]";
+    let same = "\"timestamp\":\"2001-09-09T01:46:40.005Z\",\"user_id\":\"7\",\"ignored\":[1]";
     assert_eq!(told(base, same), 0, "the same, written otherwise");
 }
 
@@ -350,17 +367,11 @@ fn an_event_type_that_may_be_absent_counts_under_other() {
 }
 
 #[test]
-fn a_log_without_timestamps_bounds_nothing() {
-    let decoder = decoder();
-    assert_eq!(decoder.check(event("\"timestamp\":4102444800000").as_bytes(), -1).unwrap().time_ms, 4_102_444_800_000);
-    assert_eq!(decoder.check(event("\"x\":1").as_bytes(), -1), Err(Reason::MissingField(Field::Timestamp)));
-}
-
-#[test]
 fn what_is_checked_says_who_and_what() {
-    let checked =
-        decoder().check(event("\"user_id\":\"7\",\"event_id\":\"e\\u0041\",\"timestamp\":1").as_bytes(), NOW).unwrap();
-    assert_eq!(checked, Checked { user_id: Some("7".into()), event_id: Some("eA".into()), time_ms: 1 });
+    let checked = decoder()
+        .check(event("\"user_id\":\"7\",\"event_id\":\"e\\u0041\",\"timestamp\":1e12").as_bytes(), NOW)
+        .unwrap();
+    assert_eq!(checked, Checked { user_id: Some("7".into()), event_id: Some("eA".into()), time_ms: 1_000_000_000_000 });
 }
 
 #[test]
@@ -369,11 +380,11 @@ fn the_feed_shows_the_event_as_mapped() {
         events.fields.user_id = "/uid".into();
         events.aliases = [("PV".into(), "view".into())].into();
     });
-    let text = "{\"uid\":\"7\",\n\"user_id\":\"shadow\",\"product_id\":\"p\\\"1\",\"event_type\":\"PV\",\"timestamp\":5,\"big\":123456789012345678901234567890,\n\"o\":{\"a\":[1,\n2]},\"half\":\"\\ud800\"}";
+    let text = "{\"uid\":\"7\",\n\"user_id\":\"shadow\",\"product_id\":\"p\\\"1\",\"event_type\":\"PV\",\"timestamp\":1000000000005,\"big\":123456789012345678901234567890,\n\"o\":{\"a\":[1,\n2]},\"half\":\"\\ud800\"}";
     let fed = decoder.feed_text(text.as_bytes(), 2, 18, NOW).unwrap();
     assert_eq!(
         fed,
-        r#"{"type":"event","position":"2:18","event":{"user_id":7,"product_id":"p\"1","event_type":"view","timestamp":"1970-01-01T00:00:00.005Z","big":123456789012345678901234567890,"o":{"a":[1, 2]},"half":"\ud800"}}"#
+        r#"{"type":"event","position":"2:18","event":{"user_id":7,"product_id":"p\"1","event_type":"view","timestamp":"2001-09-09T01:46:40.005Z","big":123456789012345678901234567890,"o":{"a":[1, 2]},"half":"\ud800"}}"#
     );
     assert_eq!(decoder.feed_text(b"{", 0, 1, NOW), Err(Reason::InvalidJson));
     let plain =

@@ -8,9 +8,9 @@ use super::property::Found;
 use super::reason::{Field, Reason};
 use super::scan::{Shape, Value, scan};
 use super::text::unescape;
-use super::time::{FIRST_MS, LAST_MS, Minute, rfc3339};
-use super::{BYTE_ORDER_MARK, FUTURE_MS, MAX_BYTES};
+use super::{BYTE_ORDER_MARK, MAX_BYTES};
 use crate::event::OTHER;
+use crate::time::{EVENT_TIMES, Minute, rfc3339};
 use std::borrow::Cow;
 
 /// An accepted event.
@@ -36,7 +36,7 @@ pub(super) enum Types<'k> {
     Named(&'k mut String),
 }
 
-/// Judges a record. `record_ms`: its own timestamp, below 0 if the log knows none.
+/// Judges a record. `record_ms`: its own timestamp, -1 if the log knows none.
 #[inline]
 pub(super) fn judge<'a>(
     plan: &Plan,
@@ -55,7 +55,7 @@ pub(super) fn judge<'a>(
         user: id::id(value(Field::UserId), Field::UserId, required(Field::UserId), plain)?,
         product: id::id(value(Field::ProductId), Field::ProductId, required(Field::ProductId), plain)?,
         kind: event_type(value(Field::EventType), plan, types)?,
-        time: time(value(Field::Timestamp), record_ms, &mut shape.minute)?,
+        time: time(value(Field::Timestamp), plan, record_ms, &mut shape.minute)?,
         timed: !matches!(value(Field::Timestamp), Value::Absent),
     })
 }
@@ -133,28 +133,39 @@ impl Types<'_> {
 }
 
 #[inline(always)]
-fn time(value: Value<'_>, record_ms: i64, minute: &mut Minute) -> Result<i64, Reason> {
+fn time(value: Value<'_>, plan: &Plan, record_ms: i64, minute: &mut Minute) -> Result<i64, Reason> {
     let time = match value {
-        Value::Number(Number::Natural(ms)) => i64::try_from(ms).map_err(|_| Reason::TimestampInvalid)?,
-        Value::Number(Number::Negative(ms)) => ms,
-        Value::Text(text) => minute.rfc3339(text).ok_or(Reason::TimestampInvalid)?,
-        Value::Escaped(raw) => rfc3339(&unescape(raw)).ok_or(Reason::TimestampInvalid)?,
-        Value::Number(Number::Huge) => return Err(Reason::TimestampInvalid),
-        Value::Number(Number::Other) | Value::Other => {
-            return Err(Reason::WrongType(Field::Timestamp));
-        }
         // Neither the event nor the log says when.
-        Value::Absent if record_ms < 0 => return Err(Reason::MissingField(Field::Timestamp)),
-        Value::Absent => record_ms,
+        Value::Absent if !plan.is_plausible(record_ms) => return Err(Reason::TimestampInvalid),
+        Value::Absent => return Ok(record_ms),
+        value => stated_time(value, minute)?,
     };
-    let latest = if record_ms < 0 { LAST_MS } else { record_ms.saturating_add(FUTURE_MS).min(LAST_MS) };
-    if time > latest {
+    if time < plan.earliest {
+        Err(Reason::TimestampTooEarly)
+    } else if time >= EVENT_TIMES.end || is_ahead(time, plan, record_ms) {
         Err(Reason::TimestampInFuture)
-    } else if time < FIRST_MS {
-        Err(Reason::TimestampInvalid)
     } else {
         Ok(time)
     }
+}
+
+/// The time that a value which is there writes, whether an event may have it or not.
+#[inline(always)]
+pub(super) fn stated_time(value: Value<'_>, minute: &mut Minute) -> Result<i64, Reason> {
+    match value {
+        Value::Number(Number::Natural(ms)) => i64::try_from(ms).map_err(|_| Reason::TimestampInvalid),
+        Value::Number(Number::Negative(ms)) => Ok(ms),
+        Value::Text(text) => minute.rfc3339(text).ok_or(Reason::TimestampInvalid),
+        Value::Escaped(raw) => rfc3339(&unescape(raw)).ok_or(Reason::TimestampInvalid),
+        Value::Number(Number::Huge) | Value::Absent => Err(Reason::TimestampInvalid),
+        Value::Number(Number::Other) | Value::Other => Err(Reason::WrongType(Field::Timestamp)),
+    }
+}
+
+/// Whether a time is too far ahead of its record's own timestamp. One that is not plausible refuses nothing.
+#[inline(always)]
+pub(super) fn is_ahead(time: i64, plan: &Plan, record_ms: i64) -> bool {
+    plan.max_ahead.is_some_and(|ahead| plan.is_plausible(record_ms) && time > record_ms.saturating_add(ahead))
 }
 
 /// What an event that passed says of itself.

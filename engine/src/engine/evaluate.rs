@@ -188,7 +188,6 @@ impl Served {
     fn evaluated(&self, answer: &Answer, as_of: i64, seen: &Seen<'_>, stopped: Option<Warning>) -> Evaluated {
         let from = seen.state.times(seen.id).map(|(first, _)| first);
         let limited = keys_limited(seen.state, seen.id);
-        let limited = limited.map(|detail| Warning::new("keys_limited", detail));
         Evaluated {
             result: answer.result.clone(),
             result_schema: Arc::clone(&self.result_schema),

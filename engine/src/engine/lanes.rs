@@ -15,7 +15,7 @@ use crate::revision::revision;
 use crate::source::embedded::{EmbeddedSource, Log};
 use crate::source::kafka::{KafkaSource, Tail};
 use crate::source::{Identity, Source};
-use crate::state::MetricId;
+use crate::state::{MetricId, TypeLimit};
 use crate::store::{RevisionId, Store};
 use parking_lot::RwLock;
 use std::sync::Arc;
@@ -63,8 +63,11 @@ impl Lanes {
         let history = self.history(plugin)?;
         let id = view.add(plugin.description(), place);
         let (revision, meta) = self.revision(plugin);
-        let follower =
-            self.shared.then(|| Arc::new(Follower::new(self.store.clone(), revision.clone(), plugin.description())));
+        let follow = || {
+            let types = TypeLimit::new(self.events.max_types, self.events.kept_types());
+            Arc::new(Follower::with_types(self.store.clone(), revision.clone(), plugin.description(), types))
+        };
+        let follower = self.shared.then(follow);
         let no = RevisionNo(self.next.fetch_add(1, Ordering::Relaxed));
         let askable = self.askable(if self.shared { FOLLOWED } else { id }, plugin)?;
         let description = described(&askable);

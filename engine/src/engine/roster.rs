@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
+use tally_plugin::ask::Warning;
 use tally_plugin::description::Description;
 
 /// A revision of a metric that is counted.
@@ -100,12 +101,27 @@ impl Roster {
 }
 
 /// Said with every answer of a metric, and in the catalogue, once it counts keys together.
-pub(super) fn keys_limited(state: &State, metric: MetricId) -> Option<&'static str> {
-    state.thresholds(metric).any(|threshold| threshold > Threshold::NONE).then_some(
-        "a table came to hold more than max_cells: only some of its keys, chosen by hash, stand for themselves; the others count \
-         together under __other__. What is shown of a key is exact, and totals are; a key that is asked for and counts with the others \
-         shows nothing",
-    )
+pub(super) fn keys_limited(state: &State, metric: MetricId) -> Vec<Warning> {
+    let all = state.thresholds(metric).fold(Threshold::NONE, Threshold::and);
+    let mut warnings = Vec::new();
+    if all.bits() > 0 {
+        warnings.push(Warning::new(
+            "keys_limited",
+            "a table came to hold more than max_cells: only some of its keys, chosen by hash, stand for themselves; the others count \
+             together under __other__. What is shown of a key is exact, and totals are; a key that is asked for and counts with the \
+             others shows nothing",
+        ));
+    }
+    if all.types() > 0 {
+        let warning = Warning::new(
+            "keys_limited",
+            "more event types came than [events] max_types: only some of them, chosen by hash, and those that [events] types, aliases and \
+             keep name stand for themselves; the others count together under __other__. What is shown of a type is exact, and totals \
+             are; a type that is asked for and counts with the others shows nothing. Name it in [events] keep",
+        );
+        warnings.push(warning.with("column", "event_type"));
+    }
+    warnings
 }
 
 impl Served {
@@ -140,7 +156,13 @@ impl Served {
             description: self.description.clone(),
             config: plugin.config().clone(),
             state,
-            notice: limited.map(|_| "keys_limited: some keys count together under __other__".into()),
+            notice: limited
+                .iter()
+                .map(|limited| match limited.more.get("column") {
+                    None => "keys_limited: some keys count together under __other__".to_owned(),
+                    Some(_) => "keys_limited: some event types count together under __other__".to_owned(),
+                })
+                .reduce(|all, one| format!("{all}; {one}")),
             since,
             history,
             cost,
@@ -148,16 +170,18 @@ impl Served {
         }
     }
 
-    fn stands(&self, view: &View, main: &Board) -> (super::History, MetricState, i64, Cost, Option<&'static str>) {
+    fn stands(&self, view: &View, main: &Board) -> (super::History, MetricState, i64, Cost, Vec<Warning>) {
         let halt = self.halt(main);
         let counted = view.read();
         let place = &counted.metrics[self.id.0];
         let ns_per_event = if place.events == 0 { 0.0 } else { place.spent_ns as f64 / place.events as f64 };
+        let declares = !self.description.properties.is_empty();
+        let unreadable = declares.then(|| place.unreadable.iter().sum());
         let stands = |state: &State, id, position: &Position, target: &Option<Position>, origins| {
             let (cells, bytes) = state.size(id);
             let from = state.times(id).map(|(first, _)| first);
             let behind = target.as_ref().map(|target| done(position, target, origins));
-            (behind, from, Cost { ns_per_event, cells, bytes }, keys_limited(state, id))
+            (behind, from, Cost { ns_per_event, cells, bytes, unreadable }, keys_limited(state, id))
         };
         let (behind, from, cost, limited) = match &self.follower {
             None => stands(&counted.state, self.id, &place.position, &place.target, &place.origins),

@@ -20,6 +20,7 @@ use crate::query::{Answers, Limits};
 use crate::source::embedded::{EmbeddedSource, Log};
 use crate::source::kafka::{KafkaSource, Producer, TopicIdentity};
 use crate::source::{Identity, Source};
+use crate::state::TypeLimit;
 use crate::store::embedded::EmbeddedStore;
 use crate::store::redis::{RedisSettings, RedisStore};
 use crate::store::{Store, StoreError};
@@ -47,7 +48,8 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
     let found = registry.look(&config.metrics);
     let (store, store_said) = store(config, &database)?;
     let shared = config.store.kind == StoreKind::Redis;
-    let view = Arc::new(if shared { View::of_lane() } else { View::default() });
+    let types = TypeLimit::new(config.events.max_types, config.events.kept_types());
+    let view = Arc::new(if shared { View::of_lane(types) } else { View::new(types) });
     let board = Arc::new(Board::default());
     let opened = source(config, &database)?;
     let feed = Arc::new(Feed::default());

@@ -206,6 +206,8 @@ pub struct Cost {
     pub cells: u64,
     /// Bytes in memory, estimated.
     pub bytes: u64,
+    /// Values of its declared properties that could not be read, since start; absent where it declares none.
+    pub unreadable: Option<u64>,
 }
 
 /// A file that was refused.

@@ -1,5 +1,6 @@
-//! Keeps tables within `max_cells`: one that holds more stops its metric, or counts some of its keys together, as the metric's
-//! section says. Which keys those are, and how they are moved, is `state`'s.
+//! Keeps tables within `max_cells` and `[events] max_types`: one that holds more cells stops its metric, or counts some of its keys
+//! together, as the metric's section says; one that holds more event types counts some of them together. Which those are, and
+//! how they are moved, is `state`'s.
 
 use super::counting::{Counting, Metric, Unstored};
 use super::effects::Driver;
@@ -22,9 +23,14 @@ impl Metric {
         state: &mut State,
         unstored: &mut HashMap<(RevisionNo, u32), Unstored>,
     ) -> (bool, Option<Quarantine>) {
+        let types = state.thresholds_for_types(self.id);
+        if let Some(to) = &types {
+            let sealed = state.narrow(self.id, to);
+            keep(unstored, self.no, sealed);
+        }
         let over = self.over(state, self.id);
         if over.is_none() || !self.plugin.folds_overflow() {
-            return (false, over);
+            return (types.is_some(), over);
         }
         let to = state.thresholds_for(self.id, self.plugin.max_cells());
         let sealed = state.narrow(self.id, &to);
@@ -35,7 +41,7 @@ impl Metric {
 
     fn say(&self, to: &[Threshold]) {
         let tables = self.plugin.description().tables.iter().zip(to);
-        for (table, threshold) in tables.filter(|(_, threshold)| **threshold > Threshold::NONE) {
+        for (table, threshold) in tables.filter(|(_, threshold)| threshold.bits() > 0) {
             let (metric, max) = (self.plugin.name(), self.plugin.max_cells());
             tracing::warn!(
                 metric,
@@ -61,7 +67,7 @@ impl Counting {
             }
             stopped.extend(over.map(|why| (metric.no, why)));
             let there: Vec<Threshold> = follower.read().state.thresholds(FOLLOWED).collect();
-            if self.view.read().state.thresholds(metric.id).zip(&there).any(|(here, there)| here < *there) {
+            if self.view.read().state.thresholds(metric.id).zip(&there).any(|(here, there)| !here.covers(*there)) {
                 let sealed = self.view.write().state.narrow(metric.id, &there);
                 keep(&mut self.unstored, metric.no, sealed);
             }

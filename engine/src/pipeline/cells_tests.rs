@@ -6,9 +6,11 @@ use crate::config::EventsConfig;
 use crate::decode::{Decoder, DedupeWindow};
 use crate::event::{EventBatch, PropertySource, Record};
 use crate::state::{CellUpdate, ComputedKeys, MetricId, State, compact};
+use crate::time::{EVENT_TIMES, FIRST_MS, LAST_MS};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use tally_plugin::prelude::*;
 use tally_plugin::read::{Measure, Only, Rank, ReadRequest};
 use tally_plugin::testkit::{self, Event, Random, add_properties, random_events};
@@ -97,6 +99,51 @@ fn events(seed: u64, count: usize) -> Vec<Event> {
     events
 }
 
+/// Events whose fields lie anywhere in their ranges, mostly at the ends.
+fn far_events(seed: u64, count: usize) -> Vec<Event> {
+    let mut random = Random(seed);
+    let mut events = events(seed, count);
+    let ids = [
+        None,
+        Some(Id::Integer(0)),
+        Some(Id::Integer((1 << 53) - 1)),
+        Some(Id::Text("\u{10FFFF}".repeat(16))),
+        Some(Id::Text("9007199254740992".into())),
+    ];
+    let (longest, text) = ("z".repeat(32), "x".repeat(255));
+    let values: [(&str, Vec<Value>); 6] = [
+        ("/price", vec![json!("9999999999999999999999999999e-2"), json!(-1e25), json!(1e-300), json!("-0.005")]),
+        ("/context/session", vec![json!(""), json!(text), json!("__other__")]),
+        ("/rating", vec![json!(i64::MAX), json!(i64::MIN), json!(1e18), json!(9_007_199_254_740_992_u64)]),
+        ("/weight", vec![json!(f64::MAX), json!(f64::MIN), json!(f64::MIN_POSITIVE), json!(-0.0)]),
+        ("/member", vec![json!(true), json!(1), json!(null)]),
+        ("/shown", vec![json!(FIRST_MS), json!(LAST_MS), json!("0000-01-01T00:00:00Z"), json!(0)]),
+    ];
+    for event in &mut events {
+        let mut pick = |below: usize| random.below(below as u64) as usize;
+        let Range { start, end } = EVENT_TIMES;
+        let anywhere = start + pick((end - start) as usize) as i64;
+        let times = [start, end - 1, -1, 0, 631_151_999_999, 631_152_000_000, anywhere, event.time];
+        event.time = times[pick(times.len())];
+        (event.user, event.product) = (ids[pick(ids.len())].clone(), ids[pick(ids.len())].clone());
+        if pick(4) == 0 {
+            event.event_type.clone_from(&longest);
+        }
+        event.properties.clear();
+        for (pointer, values) in &values {
+            if pick(3) == 0 {
+                continue;
+            }
+            event.properties.push(((*pointer).to_owned(), values[pick(values.len())].clone()));
+        }
+    }
+    events
+}
+
+/// What a record may be stamped with; where it is no time at all, the event says when.
+const CLOCKS: [i64; 8] =
+    [1_800_000_000_000, -1, 1_800_000_000, EVENT_TIMES.start, EVENT_TIMES.end - 1, EVENT_TIMES.end, i64::MIN, i64::MAX];
+
 fn record(event: &Event) -> String {
     let mut record = Map::new();
     let id = |id: &Id| serde_json::to_value(id).unwrap();
@@ -118,7 +165,7 @@ fn batch(decoder: &mut Decoder, events: &[&Event], partition: u32, from: u64) ->
     let texts: Vec<String> = events.iter().map(|event| record(event)).collect();
     let record = |(n, text)| {
         let text: &String = text;
-        Record { offset: from + n as u64, timestamp_ms: 1_800_000_000_000, payload: Some(text.as_bytes()) }
+        Record { offset: from + n as u64, timestamp_ms: CLOCKS[n % CLOCKS.len()], payload: Some(text.as_bytes()) }
     };
     let records: Vec<Record<'_>> = texts.iter().enumerate().map(record).collect();
     let (mut out, mut refused) = (EventBatch::default(), Vec::new());
@@ -152,14 +199,16 @@ type Frames = BTreeMap<(u16, u32), Vec<Vec<u8>>>;
 /// Counts events in pieces, in two partitions, with a seal now and then.
 fn count(events: &[Event], pieces: usize, tails_only: bool) -> (State, MetricId, Frames) {
     let kit = testkit::State::<All>::new(json!({})).unwrap();
-    let config = EventsConfig { required: Vec::new(), ..EventsConfig::default() };
+    let (earliest, max_ahead) = ("0000-01-01".into(), "off".into());
+    let config = EventsConfig { required: Vec::new(), earliest, max_ahead, ..EventsConfig::default() };
     let mut decoder = Decoder::new(&config).unwrap();
     let source = |p: &tally_plugin::description::Property| PropertySource { pointer: p.pointer.clone(), kind: p.kind };
     let sources: Vec<PropertySource> = kit.description().properties.iter().map(source).collect();
     decoder.read_properties(&sources).unwrap();
     let mut state = if tails_only { State::tails_only() } else { State::default() };
     let metric = state.add(kit.description());
-    let (mut frames, mut next) = (Frames::new(), [0; 2]);
+    // Offsets to their end: what a log can hold.
+    let (mut frames, mut next) = (Frames::new(), [0, i64::MAX as u64 - 1_000]);
     let mut seal = |state: &mut State| {
         let sealed = [state.seal(metric, 0), state.seal(metric, 1)];
         for frame in state.frames(metric, &sealed.each_ref()) {
@@ -215,6 +264,9 @@ fn questions() -> Vec<ReadRequest> {
             rank: rank("most", Order::Desc),
             ..cells
         },
+        ReadRequest { to: Some(EVENT_TIMES.start + day), ..by_product.clone() },
+        ReadRequest { from: Some(EVENT_TIMES.end - day), step_ms: Some(day), ..by_product.clone() },
+        ReadRequest { from: Some(FIRST_MS), to: Some(LAST_MS + 1), step_ms: Some(day), ..computed.clone() },
         ReadRequest { group_by: vec![computed::key(), property("member")], ..computed.clone() },
         ReadRequest { from: Some(first + day), part_by: vec![computed::key()], step_ms: Some(day), ..computed },
     ]
@@ -241,9 +293,10 @@ fn same(state: &State, metric: MetricId, kit: &testkit::State<All>, when: &str) 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
+    /// Ordinary events, and such whose fields lie at the ends of their ranges: no value that a record can carry breaks anything.
     #[test]
-    fn reads_are_what_the_kit_says(seed in any::<u64>(), size in 1..250usize, pieces in 1..9usize, folded in 1..5usize) {
-        let events = events(seed, size);
+    fn reads_are_what_the_kit_says(far in any::<bool>(), seed in any::<u64>(), size in 1..250usize, pieces in 1..9usize, folded in 1..5usize) {
+        let events = if far { far_events(seed, size) } else { events(seed, size) };
         let mut kit = testkit::State::<All>::new(json!({})).unwrap();
         kit.feed(&events).unwrap();
         let (state, metric, _) = count(&events, pieces, false);

@@ -8,7 +8,7 @@ use super::letters::LETTERS;
 use super::show::show;
 use super::view::View;
 use crate::dead_letter::{DeadLetter, DeadLetters};
-use crate::decode::{Decoder, DedupeWindow, Refused, in_seconds, is_framed};
+use crate::decode::{Decoder, DedupeWindow, Hint, Refused, in_seconds};
 use crate::event::{EventBatch, Record};
 use crate::failpoint::point;
 use crate::feed::Feed;
@@ -268,15 +268,14 @@ impl Counting {
             return;
         }
         telemetry::counted(self.batch.len() as u64, self.batch.duplicates, self.batch.conflicts);
-        telemetry::hint(
-            "timestamp_in_seconds",
-            self.batch.times.iter().filter(|time| in_seconds(**time)).count() as u64,
-        );
-        let framed = |refused: &&Refused| records[refused.index].payload.is_some_and(is_framed);
-        telemetry::hint("schema_registry_frame", self.refused.iter().filter(framed).count() as u64);
+        let in_seconds = self.batch.times.iter().filter(|time| in_seconds(**time)).count();
+        telemetry::hint(Hint::Seconds.name(), in_seconds as u64);
         for refused in &self.refused {
             telemetry::refused(&refused.reason);
             let record = &records[refused.index];
+            if let Some(hint) = self.decoder.hint(refused.reason, record.payload.unwrap_or_default()) {
+                telemetry::hint(hint.name(), 1);
+            }
             let reason = refused.reason.to_string();
             let (offset, time) = (record.offset, record.timestamp_ms);
             self.letters.push(DeadLetter::new(&reason, &self.topic, partition, offset, time, record.payload));
@@ -335,6 +334,7 @@ impl Counting {
             place.advance(partition, from, self.batch.to);
             place.version += 1;
             place.events += self.batch.len() as u64;
+            place.read(&metric.plugin, &self.batch, from, &made.skip);
             place.spent_ns += (begun.elapsed() + made.spent).as_nanos() as u64;
             if let Some((at, why)) = &made.stops {
                 place.end_at(partition, *at);

@@ -10,7 +10,7 @@ use super::stored::{accounts, counted_partitions, found};
 use crate::event::Position;
 use crate::failpoint::point;
 use crate::progress::Trouble;
-use crate::state::{Buckets, Loading, MetricId, State, Threshold, halves};
+use crate::state::{Buckets, Loading, MetricId, State, Threshold, TypeLimit, halves};
 use crate::store::{
     Bucket, BucketRead, FrameId, Known, Life, Reading, RevisionId, Store, StoreError, StoredFrame, StoredRevision,
 };
@@ -34,6 +34,7 @@ pub struct Follower {
     store: Arc<dyn Store>,
     revision: RevisionId,
     description: Description,
+    types: TypeLimit,
     /// Held while the store is read: one at a time, and who waited need not read again.
     folded: Mutex<Folded>,
     followed: RwLock<Followed>,
@@ -95,11 +96,22 @@ impl Followers {
 impl Follower {
     /// Follows a revision from nothing; [`Follower::refresh`] reads the first time.
     pub fn new(store: Arc<dyn Store>, revision: RevisionId, description: &Description) -> Follower {
-        let followed = Followed { state: empty(description), ..Followed::default() };
+        Follower::with_types(store, revision, description, TypeLimit::default())
+    }
+
+    /// The same, with another rule of which event types stand for themselves.
+    pub fn with_types(
+        store: Arc<dyn Store>,
+        revision: RevisionId,
+        description: &Description,
+        types: TypeLimit,
+    ) -> Follower {
+        let followed = Followed { state: empty(description, &types), ..Followed::default() };
         Follower {
             store,
             revision,
             description: description.clone(),
+            types,
             folded: Mutex::default(),
             followed: RwLock::new(followed),
         }
@@ -222,7 +234,7 @@ impl Follower {
     fn load(&self, folded: &mut Folded, known: &[Known], reading: Reading) -> Result<(), StoreError> {
         let mut fresh = Folded { life: Some(reading.revision.life), ..Folded::default() };
         fresh.buckets = known.iter().map(|known| known.bucket).collect();
-        let mut state = empty(&self.description);
+        let mut state = empty(&self.description, &self.types);
         fold(&mut fresh, &mut state.loading(FOLLOWED), known, &reading)?;
         while state.roll(ROLL) {}
         let origins = self.account(&fresh, &reading.revision)?;
@@ -270,7 +282,7 @@ impl Follower {
     fn forget(&self, folded: &mut Folded) {
         *folded = Folded::default();
         let mut followed = self.followed.write();
-        followed.state = empty(&self.description);
+        followed.state = empty(&self.description, &self.types);
         followed.position = Position::default();
         followed.origins = BTreeMap::new();
         followed.version += 1;
@@ -300,8 +312,8 @@ impl Followed {
     }
 }
 
-fn empty(description: &Description) -> State {
-    let mut state = State::default();
+fn empty(description: &Description, types: &TypeLimit) -> State {
+    let mut state = State::default().with_types(types.clone());
     state.add(description);
     state
 }

@@ -4,9 +4,11 @@
 //! Writers hold it for one batch at a time (some hundred microseconds); readers for one answer.
 
 use super::origin::Origin;
-use crate::event::Position;
+use crate::event::{EventBatch, Position};
+use crate::plugin;
 use crate::progress::{History, Span};
-use crate::state::{MetricId, State};
+use crate::state::{MetricId, State, TypeLimit};
+use crate::telemetry;
 use parking_lot::{Condvar, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,6 +49,8 @@ pub struct Place {
     pub spent_ns: u64,
     /// Events.
     pub events: u64,
+    /// Values that could not be read, by the properties that it declares: since the start.
+    pub unreadable: Vec<u64>,
     /// Where it must come to before its history is complete, if it joined behind others.
     pub target: Option<Position>,
     /// Since when it has been in its present state, Unix milliseconds.
@@ -74,6 +78,23 @@ impl Place {
         }
     }
 
+    /// Takes note of values that could not be read among rows of a batch that were counted, without those of `skip` (ascending).
+    pub(super) fn read(&mut self, metric: &plugin::Metric, batch: &EventBatch, from: u64, skip: &[u32]) {
+        let properties = &metric.description().properties;
+        self.unreadable.resize(properties.len(), 0);
+        if batch.properties.iter().all(|column| column.unreadable.is_empty()) {
+            return;
+        }
+        let start = batch.offsets.partition_point(|offset| *offset < from);
+        for (n, (property, source)) in properties.iter().zip(metric.properties()).enumerate() {
+            let column = batch.properties.iter().find(|column| *column.source == source);
+            let rows = column.into_iter().flat_map(|column| column.unreadable_in(start..batch.len()));
+            let count = rows.filter(|row| skip.binary_search(row).is_err()).count() as u64;
+            self.unreadable[n] += count;
+            telemetry::unreadable(metric.name(), &property.name, count);
+        }
+    }
+
     /// Takes note that nothing of a partition counts from `at` on.
     pub(super) fn end_at(&mut self, partition: u32, at: u64) {
         if at > 0 {
@@ -97,11 +118,20 @@ pub fn done(position: &Position, target: &Position, origins: &BTreeMap<u32, Orig
 }
 
 impl View {
+    /// What lanes count into, and what answers come from.
+    #[must_use]
+    pub fn new(types: TypeLimit) -> View {
+        View::of(State::default().with_types(types))
+    }
+
     /// What the lane of a shared store counts into; answers come from [`Follower`](super::Follower)s.
     #[must_use]
-    pub fn of_lane() -> View {
-        let counted = Counted { state: State::tails_only(), ..Counted::default() };
-        View { counted: RwLock::new(counted), ..View::default() }
+    pub fn of_lane(types: TypeLimit) -> View {
+        View::of(State::tails_only().with_types(types))
+    }
+
+    fn of(state: State) -> View {
+        View { counted: RwLock::new(Counted { state, ..Counted::default() }), ..View::default() }
     }
 
     /// State for reading; no batch is applied while it is held.

@@ -118,7 +118,17 @@ impl Askable {
     pub fn check<'q>(&self, params: &'q Value, now: i64) -> Result<Cow<'q, Map<String, Value>>, Refused> {
         let (faults, params) = match params {
             Value::Null => (self.params.faults(&Value::Object(Map::new()), now), Cow::Owned(Map::new())),
-            Value::Object(given) => (self.params.faults(params, now), Cow::Borrowed(given)),
+            Value::Object(given) => match params::settled(given) {
+                None => (self.params.faults(params, now), Cow::Borrowed(given)),
+                Some(settled) => {
+                    let settled = Value::Object(settled);
+                    let faults = self.params.faults(&settled, now);
+                    let Value::Object(settled) = settled else {
+                        return Err(invalid("/params", "params is not an object"));
+                    };
+                    (faults, Cow::Owned(settled))
+                }
+            },
             _ => return Err(invalid("/params", "params is not an object")),
         };
         if faults.is_empty() { Ok(params) } else { Err(Refused::Invalid("invalid_params".into(), faults)) }

@@ -3,7 +3,7 @@
 use super::window;
 use jsonschema::error::ValidationErrorKind;
 use jsonschema::{ValidationError, Validator};
-use serde_json::{Value, json};
+use serde_json::{Map, Number, Value, json};
 use std::collections::BTreeMap;
 use std::fmt;
 use tally_plugin::ask::Fault;
@@ -78,6 +78,44 @@ impl Params {
         }
         faults.into_iter().map(|(pointer, detail)| Fault { pointer, detail }).collect()
     }
+}
+
+/// Params in which every number without a fraction is written as an integer (`5.0`, `1e1`): plugins read them so. `None`: they
+/// are.
+pub(super) fn settled(params: &Map<String, Value>) -> Option<Map<String, Value>> {
+    fn is_settled(value: &Value) -> bool {
+        match value {
+            Value::Number(number) => whole(number).is_none(),
+            Value::Array(items) => items.iter().all(is_settled),
+            Value::Object(members) => members.values().all(is_settled),
+            Value::Null | Value::Bool(_) | Value::String(_) => true,
+        }
+    }
+    fn settle(value: &mut Value) {
+        match value {
+            Value::Number(number) => *number = whole(number).unwrap_or_else(|| number.clone()),
+            Value::Array(items) => items.iter_mut().for_each(settle),
+            Value::Object(members) => members.values_mut().for_each(settle),
+            Value::Null | Value::Bool(_) | Value::String(_) => {}
+        }
+    }
+    if params.values().all(is_settled) {
+        return None;
+    }
+    let mut params = params.clone();
+    params.values_mut().for_each(settle);
+    Some(params)
+}
+
+/// The integer that a number with a point or an exponent is, if it is one of 64 bits.
+fn whole(number: &Number) -> Option<Number> {
+    if !number.is_f64() {
+        return None;
+    }
+    let float = number.as_f64().filter(|float| float.fract() == 0.0)?;
+    // 2⁶³ is a float, the integer below it is none.
+    let in_range = (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&float);
+    in_range.then(|| Number::from(float as i64))
 }
 
 /// A missing or unknown key is pointed at by its own name.
@@ -191,6 +229,16 @@ mod tests {
         assert_eq!(faults(&json!({"user_id": 1, "event_types": types})).len(), 100);
         let long = faults(&json!({"user_id": 1, "limit": "ü".repeat(60_000)}));
         assert!(long[0].detail.len() < 1_000 && long[0].detail.contains("ü"), "{long:?}");
+    }
+
+    #[test]
+    fn a_number_without_a_fraction_is_an_integer_however_it_is_written() {
+        let given =
+            r#"{"limit": 5.0, "ids": [1.0, 1e1, "2.0", {"x": -0.0}], "share": 0.5, "huge": 1e300, "end": 9.3e18}"#;
+        let Value::Object(params) = serde_json::from_str(given).unwrap_or_default() else { panic!("{given}") };
+        let expected = json!({"limit": 5, "ids": [1, 10, "2.0", {"x": 0}], "share": 0.5, "huge": 1e300, "end": 9.3e18});
+        assert_eq!(settled(&params).map(Value::Object), Some(expected));
+        assert_eq!(settled(json!({"limit": 5, "share": 0.5}).as_object().unwrap_or(&Map::new())), None);
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! the window returned, because its bounds were moved outward to panes that exist.
 
 use crate::state::Held;
+pub(super) use crate::time::to_text as text;
+use crate::time::{FIRST_MS, LAST_MS, rfc3339};
 use serde_json::{Map, Value, json};
 use tally_plugin::ask::{Fault, Steps, Window};
 use tally_plugin::description::Pane;
@@ -13,9 +15,6 @@ pub(super) const TIME_PARAMS: [&str; 5] = ["window", "from", "to", "bucket", "ev
 
 /// Points of a series at most.
 const MAX_POINTS: i64 = 10_000;
-
-/// Times that RFC 3339 can write: years 0000 to 9999.
-const TIMES: std::ops::Range<i64> = -62_167_219_200_000..253_402_300_800_000;
 
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
@@ -117,7 +116,7 @@ fn bounds(params: &Map<String, Value>, as_of: i64, faults: &mut Vec<Fault>) -> W
                 let detail = format!("\"{length}\" is longer than all of time");
                 faults.push(Fault { pointer: "/params/window".into(), detail });
             }
-            millis.map(|millis| to.unwrap_or(as_of).saturating_sub(millis).max(TIMES.start))
+            millis.map(|millis| to.unwrap_or(as_of).saturating_sub(millis).max(FIRST_MS))
         }
         None => from,
     };
@@ -133,18 +132,13 @@ fn bounds(params: &Map<String, Value>, as_of: i64, faults: &mut Vec<Fault>) -> W
     Window { from, to: to.or(bounded.then_some(as_of)) }
 }
 
-/// Unix milliseconds of an RFC 3339 text or an integer.
+/// Unix milliseconds of an RFC 3339 text or an integer, as in events; only times that RFC 3339 can write.
 fn time_of(value: &Value) -> Option<i64> {
     let millis = match value {
-        Value::String(text) => text.parse::<jiff::Timestamp>().ok()?.as_millisecond(),
+        Value::String(text) => rfc3339(text.as_bytes())?,
         value => value.as_i64()?,
     };
-    TIMES.contains(&millis).then_some(millis)
-}
-
-/// A time as answers write it.
-pub(super) fn text(unix_ms: i64) -> String {
-    format!("{:.3}", jiff::Timestamp::from_millisecond(unix_ms).unwrap_or_default())
+    (FIRST_MS..=LAST_MS).contains(&millis).then_some(millis)
 }
 
 fn length_ms(length: &str) -> Option<i64> {
@@ -250,6 +244,8 @@ fn finest_at(time: i64, held: &Held) -> Option<Pane> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    mod ranges;
 
     const NOW: i64 = 1_767_233_000_000; // 2026-01-01T02:03:20Z
 

@@ -3,7 +3,8 @@
 //!
 //! Pure and self-contained, so that it runs beside ingestion: it reads the bucket's frames and writes one. Totals stay
 //! exact whatever expires, because expired panes are rolled into coarser ones, at the end into the open pane. What a threshold
-//! does not keep becomes a row of `__other__` in the same bucket: readers add up rows of all buckets.
+//! does not keep becomes a row of `__other__` in the same bucket: readers add up rows of all buckets. Which event types are kept
+//! is not known here: whoever loads the snapshot folds them by the threshold that it states.
 
 use super::block::Block;
 use super::buckets::{half, halves, splits, top};
@@ -70,7 +71,7 @@ impl Content {
         let mut floors = Floors::new(&table.tiers);
         for frame in frames {
             let read = content.add(frame, &layout)?;
-            let threshold = header.threshold.max(read.threshold);
+            let threshold = header.threshold.and(read.threshold);
             header = Header { rows: header.rows + read.rows, threshold, ..read };
             floors = read.floors.map_or(floors, |stored| floors.max(&stored));
         }
@@ -83,9 +84,9 @@ impl Content {
     }
 
     fn fold(&mut self, table: &Table, threshold: Threshold) {
-        if threshold > Threshold::NONE && self.columns > 0 {
-            let folding = Folding::of(table, &mut self.texts);
-            self.keys.chunks_mut(self.columns).for_each(|key| folding.settle(threshold, key, &self.texts));
+        if threshold != Threshold::NONE && self.columns > 0 {
+            let folding = Folding::of_groups(table, &mut self.texts);
+            self.keys.chunks_mut(self.columns).for_each(|key| folding.settle_groups(threshold, key, &self.texts));
         }
     }
 

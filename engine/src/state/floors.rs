@@ -4,6 +4,7 @@
 //! one pane: the finest tier whose floor it is not below; what is below all of them is in the one open pane of "older".
 
 use super::tail::MINUTE;
+use crate::time::{FIRST_MS, LAST_MS};
 use tally_plugin::description::{Pane, Tier};
 
 /// A pane: a resolution and the number of the pane since 1970; `None` is the open pane before all floors.
@@ -12,6 +13,14 @@ pub(crate) type PaneId = (Option<Pane>, i64);
 /// Start of a pane in Unix milliseconds; 0 for the open one, which has no start.
 pub(crate) fn start(pane: PaneId) -> i64 {
     pane.0.map_or(0, |tier| pane.1 * tier.millis())
+}
+
+/// Whether there is such a pane: one of times that RFC 3339 can write. Beyond, arithmetic on it could overflow.
+pub(crate) fn exists(pane: PaneId) -> bool {
+    match pane.0 {
+        None => pane.1 == 0,
+        Some(tier) => (FIRST_MS.div_euclid(tier.millis())..=LAST_MS.div_euclid(tier.millis())).contains(&pane.1),
+    }
 }
 
 /// The time from which on each tier is held, Unix milliseconds; `i64::MAX`: the table has no such tier.

@@ -1,27 +1,32 @@
 //! The record that a commit appends to a bucket: folded rows of one log range, self-contained and checked.
 //!
 //! ```text
-//! header   format u8 · snapshot? | threshold << 1 u8 · table u16 · bucket u32 · layout u32 · rows u64 · payload length u32 · crc32 u32
+//! header   format u8 · snapshot? | threshold << 1 u8 · table u16 · bucket u32 · layout u24 · threshold of types u8 · rows u64 ·
+//!          payload length u32 · crc32 u32
 //! snapshot + floors 3 × i64                                                        (all little-endian)
 //! payload  texts: count, (length, bytes)… · panes: (tier u8, number, row count, rows…)…
 //! row      key columns (integer << 1, or text number << 1 | 1), then the cells (a sketch: length, bytes)
 //! ```
+//! Format 1 knows no threshold of types (its layout is a u32); it is written still where there is none.
 //! Numbers in the payload are LEB128. `rows` counts updates before folding: their sum over all buckets must equal what
 //! progress says was applied. Frames cross engines and restarts, so they carry the ids themselves, a text once a frame.
 //! Reading checks everything and never panics; a format it does not know is an error, never skipped.
 
 use super::block::{Block, Row};
 use super::cells::Layout;
-use super::floors::{Floors, PaneId, start};
+use super::floors::{Floors, PaneId, exists, start};
 use super::threshold::Threshold;
 use super::varint;
 use tally_plugin::description::Pane;
 use thiserror::Error;
 
-/// First byte of every frame.
+/// First byte of a frame without a threshold of types, and of one with it.
 const FORMAT: u8 = 1;
+const WITH_TYPES: u8 = 2;
 const HEADER: usize = 28;
 const FLOORS: usize = 24;
+/// The bits of a header that are its layout, where it states a threshold of types.
+const LAYOUT: u32 = 0x00ff_ffff;
 
 /// Why bytes are not a frame of this table.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -109,10 +114,13 @@ impl FrameWriter {
         let payload = [&count, &self.texts, &self.panes];
         let length: usize = payload.iter().map(|part| part.len()).sum();
         let mut out = Vec::with_capacity(HEADER + FLOORS + length);
-        out.extend([FORMAT, u8::from(header.floors.is_some()) | header.threshold.bits() << 1]);
+        let types = header.threshold.types();
+        let format = if types == 0 { FORMAT } else { WITH_TYPES };
+        out.extend([format, u8::from(header.floors.is_some()) | header.threshold.bits() << 1]);
         out.extend(header.table.to_le_bytes());
         out.extend(header.bucket.to_le_bytes());
-        out.extend(header.layout.to_le_bytes());
+        // A bucket is split some dozen times at most.
+        out.extend((header.layout & LAYOUT | u32::from(types) << 24).to_le_bytes());
         out.extend(header.rows.to_le_bytes());
         out.extend((length as u32).to_le_bytes());
         let floors: Vec<u8> = header
@@ -207,12 +215,11 @@ impl<'a> FrameReader<'a> {
             3 => None,
             _ => return None,
         };
-        let number = varint::unzigzag(varint::take(&mut self.rest)?);
-        // Panes of any time that can be written: beyond, arithmetic on them could overflow.
-        if number.unsigned_abs() > 1 << 40 {
+        let pane = (tier, varint::unzigzag(varint::take(&mut self.rest)?));
+        if !exists(pane) {
             return None;
         }
-        self.pane = (tier, number);
+        self.pane = pane;
         self.left = varint::take(&mut self.rest)?;
         Some(())
     }
@@ -236,13 +243,16 @@ impl<'a> FrameReader<'a> {
 fn open_header(frame: &[u8]) -> Result<(Header, &[u8]), FrameError> {
     let short = FrameError::Damaged("it is shorter than its header");
     let head = frame.get(..HEADER).ok_or(short)?;
-    if head[0] != FORMAT {
-        return Err(FrameError::Format(head[0]));
-    }
+    let with_types = match head[0] {
+        FORMAT => false,
+        WITH_TYPES => true,
+        other => return Err(FrameError::Format(other)),
+    };
     let word = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
     let is_snapshot = head[1] & 1 == 1;
     let floors_len = if is_snapshot { FLOORS } else { 0 };
-    let threshold = Threshold::stated(head[1] >> 1).ok_or(FrameError::Damaged("its threshold is none"))?;
+    let (layout, types) = if with_types { (word(8) & LAYOUT, head[11]) } else { (word(8), 0) };
+    let threshold = Threshold::stated(head[1] >> 1, types).ok_or(FrameError::Damaged("its threshold is none"))?;
     let (len, crc) = (word(20) as usize, word(24));
     let body = &frame[HEADER..];
     if body.len() != floors_len + len {
@@ -259,7 +269,7 @@ fn open_header(frame: &[u8]) -> Result<(Header, &[u8]), FrameError> {
     let header = Header {
         table: u16::from_le_bytes([head[2], head[3]]),
         bucket: word(4),
-        layout: word(8),
+        layout,
         rows: u64::from(word(12)) | u64::from(word(16)) << 32,
         threshold,
         floors: is_snapshot.then(|| Floors { minute: floor(0), hour: floor(1), day: floor(2) }),
@@ -312,22 +322,23 @@ mod tests {
             any::<u16>(),
             any::<u32>(),
             any::<u64>(),
-            0..98u8,
+            (0..98u8, 0..66u8),
             prop::option::of((any::<i64>(), any::<i64>(), any::<i64>())),
         )
-            .prop_map(|(table, bucket, rows, threshold, floors)| Header {
+            .prop_map(|(table, bucket, rows, (groups, types), floors)| Header {
                 table,
                 bucket,
-                layout: 0,
+                layout: bucket % 40,
                 rows,
-                threshold: Threshold::stated(threshold).expect("below the last"),
+                threshold: Threshold::stated(groups, types).expect("below the last"),
                 floors: floors.map(|(minute, hour, day)| Floors { minute, hour, day }),
             })
     }
 
     fn rows(texts: usize) -> impl Strategy<Value = Vec<Row>> {
-        let pane =
-            (prop::option::of(prop::sample::select(vec![Pane::Minute, Pane::Hour, Pane::Day])), -1_000..1_000i64);
+        let tier = prop::option::of(prop::sample::select(vec![Pane::Minute, Pane::Hour, Pane::Day]));
+        let pane = (tier, crate::time::FIRST_MS..=crate::time::LAST_MS)
+            .prop_map(|(tier, time)| (tier, tier.map_or(0, |tier: Pane| time.div_euclid(tier.millis()))));
         let value = prop_oneof![(0..1u64 << 53).prop_map(KeyValue::Integer), (0..texts).prop_map(KeyValue::Text)];
         let row = (pane, prop::collection::vec(value, 2), (1..1_000i64, any::<i32>()));
         prop::collection::vec(row.prop_map(|(pane, key, (n, t))| (pane, key, vec![n, i64::from(t)])), 0..60)
@@ -351,6 +362,32 @@ mod tests {
         fn any_bytes_are_refused_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             prop_assert!(read(&bytes).is_err());
         }
+    }
+
+    /// A frame may be damaged before it is written, and its checksum right: a pane that is none is refused in every tier.
+    #[test]
+    fn a_pane_beyond_all_time_is_refused() {
+        let header = Header { table: 0, bucket: 0, layout: 0, rows: 1, threshold: Threshold::NONE, floors: None };
+        let key = vec![KeyValue::Integer(1); 2];
+        for tier in [Pane::Minute, Pane::Hour, Pane::Day] {
+            let [first, last] = [crate::time::FIRST_MS, crate::time::LAST_MS].map(|t| t.div_euclid(tier.millis()));
+            for (number, known) in [
+                (first, true),
+                (last, true),
+                (first - 1, false),
+                (last + 1, false),
+                (i64::MIN, false),
+                (1 << 40, false),
+            ] {
+                let rows = vec![((Some(tier), number), key.clone(), vec![1, 1])];
+                // The writer computes with panes that exist only.
+                let Ok(frame) = std::panic::catch_unwind(|| write(&[], &rows, header)) else { continue };
+                let expected = if known { Ok((header, rows)) } else { Err(FrameError::Damaged("a pane is cut off")) };
+                assert_eq!(read(&frame), expected, "{tier:?} {number}");
+            }
+        }
+        let other = vec![((None, 1), key, vec![1, 1])];
+        assert_eq!(read(&write(&[], &other, header)), Err(FrameError::Damaged("a pane is cut off")));
     }
 
     #[test]

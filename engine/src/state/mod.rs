@@ -4,10 +4,12 @@
 //! split of the log into batches, seals and frames, the state is the same. It performs no I/O, reads no clock, decides
 //! nothing about progress: which rows a metric takes is told by offsets.
 //!
+//! Over 400 lines: everything that the rest of the engine can ask of state, in one place.
+//!
 //! From the bottom: `varint`, `cells` and `block` (a row's words and sketches), `source` (columns), `texts` (ids as numbers),
 //! `index`, `threshold` (which keys stand for themselves), `keyspace` (keys as numbers), `tail` → `run` (rows since the last seal → closed panes), `floors` (retention),
 //! `loaded`, `table`, `buckets` (which key where), `frame`/`compact` (the stored form), `allowance`, `scan`, `plan`, `fold`, `aggregate`
-//! (reads), `dump` (a copy), `look` (at stored frames); `narrow` and `sweep` keep keys and texts bounded.
+//! (reads), `dump` (a copy), `look` (at stored frames); `narrow`, `types` and `sweep` keep keys, event types and texts bounded.
 
 mod aggregate;
 mod allowance;
@@ -37,6 +39,7 @@ mod table;
 mod tail;
 mod texts;
 mod threshold;
+mod types;
 mod varint;
 mod visit;
 
@@ -51,6 +54,7 @@ pub use frame::FrameError;
 pub use look::{FrameFacts, StoredRow, buckets_of, facts, key_of, rows_of};
 pub use metric::{Held, Loading, Sealed, SealedFrame};
 pub use threshold::Threshold;
+pub use types::TypeLimit;
 
 use crate::event::EventBatch;
 use columns::Columns;
@@ -92,9 +96,12 @@ pub struct State {
     resolved: Vec<Vec<u32>>,
     /// Whether the current batch is resolved for each of them.
     wanted: Vec<bool>,
+    /// Per keyspace, which event types of the current batch are resolved; `None`: all.
+    takes: Vec<Option<Vec<bool>>>,
     kept: fold::Kept,
     writing: Mutex<metric::Writing>,
     tails_only: bool,
+    types: TypeLimit,
 }
 
 /// A seal that was worked out and is not in force yet.
@@ -116,6 +123,12 @@ impl State {
     #[must_use]
     pub fn tails_only() -> State {
         State { tails_only: true, ..State::default() }
+    }
+
+    /// The same, with another rule of which event types stand for themselves; before metrics are added.
+    #[must_use]
+    pub fn with_types(self, types: TypeLimit) -> State {
+        State { types, ..self }
     }
 
     /// Adds a metric with empty tables.
@@ -150,7 +163,14 @@ impl State {
     /// Empties a metric, to be loaded again.
     pub fn clear(&mut self, metric: MetricId) {
         self.kept.forget(metric.0);
-        self.metrics[metric.0].clear();
+        let of = &mut self.metrics[metric.0];
+        of.clear();
+        for table in &mut of.tables {
+            // Which keys are kept is told anew by what is loaded.
+            let shape = self.keyspaces[table.keyspace].shape();
+            let whole = |keys: &Keyspace| keys.shape() == shape && keys.threshold() == Threshold::NONE;
+            table.keyspace = self.keyspaces.iter().position(whole).unwrap_or(table.keyspace);
+        }
     }
 
     /// Prepares a batch for [`State::apply`] to any metric.
@@ -164,15 +184,26 @@ impl State {
         self.wanted.clear();
         self.wanted.resize(self.keyspaces.len(), false);
         self.resolved.resize(self.keyspaces.len(), Vec::new());
-        for metric in metrics {
-            self.metrics[metric.0].tables.iter().for_each(|table| self.wanted[table.keyspace] = true);
+        self.takes.clear();
+        self.takes.resize(self.keyspaces.len(), None);
+        let of = &self.metrics;
+        for table in metrics.flat_map(|metric| &of[metric.0].tables) {
+            let first = !std::mem::replace(&mut self.wanted[table.keyspace], true);
+            let takes = &mut self.takes[table.keyspace];
+            let has_kinds = self.keyspaces[table.keyspace].kind_column().is_some();
+            let taken = has_kinds.then(|| table.takes(&batch.kind_names)).flatten();
+            *takes = match (first, takes.take(), taken) {
+                (true, _, taken) => taken,
+                (false, Some(all), Some(taken)) => Some(all.iter().zip(taken).map(|(a, b)| *a || b).collect()),
+                (false, _, _) => None,
+            };
         }
         let wanted = self.keyspaces.iter().zip(&self.wanted).filter(|(_, wanted)| **wanted);
         let wanted: Vec<&Column> = wanted.flat_map(|(keyspace, _)| &keyspace.shape().columns).collect();
         self.columns.fill(batch, &wanted, &mut self.texts);
-        let keyspaces = self.keyspaces.iter_mut().zip(&mut self.resolved).zip(&self.wanted);
-        for ((keyspace, resolved), _) in keyspaces.filter(|(_, wanted)| **wanted) {
-            keyspace.resolve(&self.columns, batch.len(), &self.texts, resolved);
+        let keyspaces = self.keyspaces.iter_mut().zip(&mut self.resolved).zip(self.wanted.iter().zip(&self.takes));
+        for ((keyspace, resolved), (_, takes)) in keyspaces.filter(|(_, (wanted, _))| **wanted) {
+            keyspace.resolve((&self.columns, takes.as_deref()), batch.len(), &self.texts, resolved);
         }
     }
 
@@ -181,9 +212,9 @@ impl State {
     pub fn compute(&mut self, metric: MetricId, batch: &EventBatch, computed: &[ComputedKeys]) {
         self.columns.compute(computed, batch.len(), &mut self.texts);
         let computes = |column: &Column| matches!(column, Column::Computed(of, _) if *of == metric.0);
-        for (keyspace, resolved) in self.keyspaces.iter_mut().zip(&mut self.resolved) {
+        for ((keyspace, resolved), takes) in self.keyspaces.iter_mut().zip(&mut self.resolved).zip(&self.takes) {
             if keyspace.shape().columns.iter().any(computes) {
-                keyspace.resolve(&self.columns, batch.len(), &self.texts, resolved);
+                keyspace.resolve((&self.columns, takes.as_deref()), batch.len(), &self.texts, resolved);
             }
         }
     }

@@ -5,8 +5,10 @@
 
 use super::keyspace::{Keyspace, NONE};
 use super::metric::{MetricState, Sealed};
+use super::table::TableState;
 use super::texts::Texts;
 use super::threshold::{Folding, Threshold};
+use super::types::TypeLimit;
 use super::{MetricId, State};
 use std::collections::HashSet;
 
@@ -34,10 +36,16 @@ impl State {
             if table.len() as u64 <= rows {
                 return keys.threshold();
             }
-            let folding = Folding::of(&table.description, texts);
+            let folding = Folding::of_groups(&table.description, texts);
             lowest(keys, &table.keys().collect::<Vec<_>>(), rows as usize, folding, texts)
         });
         lowest.collect()
+    }
+
+    /// The lowest thresholds at which no table of a metric has more event types than may stand for themselves; `None`: they are
+    /// in force.
+    pub fn thresholds_for_types(&mut self, metric: MetricId) -> Option<Vec<Threshold>> {
+        self.metrics[metric.0].thresholds_for_types(&self.keyspaces, &self.texts, &self.types)
     }
 
     /// Raises the thresholds of a metric's tables to these, where they are lower. By partition what it had counted since its
@@ -46,7 +54,7 @@ impl State {
         let partitions = self.metrics[metric.0].partitions();
         let sealed = partitions.into_iter().map(|partition| (partition, self.seal(metric, partition))).collect();
         for (table, threshold) in to.iter().enumerate() {
-            self.metrics[metric.0].narrow(table, *threshold, &mut self.keyspaces, &mut self.texts);
+            self.metrics[metric.0].narrow(table, *threshold, &mut self.keyspaces, &mut self.texts, &self.types);
         }
         self.kept.forget(metric.0);
         self.release();
@@ -59,7 +67,7 @@ impl State {
         let used: HashSet<usize> = tables.map(|table| table.keyspace).collect();
         for (number, keyspace) in self.keyspaces.iter_mut().enumerate() {
             if !used.contains(&number) && !keyspace.is_held() && keyspace.len() > 0 {
-                *keyspace = Keyspace::folding(keyspace.shape().clone(), keyspace.threshold(), &mut self.texts);
+                *keyspace = keyspace.emptied(&mut self.texts);
             }
         }
     }
@@ -67,14 +75,15 @@ impl State {
 
 /// The lowest threshold under which these keys are at most so many; the highest if there is none.
 fn lowest(keys: &Keyspace, of: &[u32], rows: usize, folding: Folding, texts: &Texts) -> Threshold {
-    let kept: Vec<Option<Threshold>> = of.iter().map(|key| folding.keeps(keys.key(*key), texts)).collect();
+    let types = keys.threshold().types();
+    let kept: Vec<Option<u8>> = of.iter().map(|key| folding.keeps(keys.key(*key), types, texts)).collect();
     let mut last = keys.threshold();
     for threshold in keys.threshold().above() {
         last = threshold;
         let (mut whole, mut together) = (0, HashSet::new());
         for (key, most) in of.iter().zip(&kept) {
             let key = keys.key(*key);
-            if most.is_none_or(|most| most >= threshold) && !folding.is_folded(key) {
+            if most.is_none_or(|most| most >= threshold.bits()) && !folding.is_folded(key) {
                 whole += 1;
                 if whole > rows {
                     break;
@@ -82,7 +91,8 @@ fn lowest(keys: &Keyspace, of: &[u32], rows: usize, folding: Folding, texts: &Te
             } else {
                 let mut under = [0; 3];
                 under[..key.len()].copy_from_slice(key);
-                folding.settle(threshold, &mut under[..key.len()], texts);
+                // Types that are not kept are not among the keys any more.
+                folding.settle_groups(threshold, &mut under[..key.len()], texts);
                 together.insert(under);
             }
         }
@@ -94,6 +104,24 @@ fn lowest(keys: &Keyspace, of: &[u32], rows: usize, folding: Folding, texts: &Te
 }
 
 impl MetricState {
+    /// As [`State::thresholds_for_types`].
+    pub(super) fn thresholds_for_types(
+        &mut self,
+        keyspaces: &[Keyspace],
+        texts: &Texts,
+        limit: &TypeLimit,
+    ) -> Option<Vec<Threshold>> {
+        let mut over = false;
+        let threshold = |table: &mut TableState| {
+            let keys = &keyspaces[table.keyspace];
+            let types = table.types.as_mut().and_then(|types| types.look(keys, texts, limit));
+            over |= types.is_some();
+            types.map_or(keys.threshold(), |types| keys.threshold().with_types(types))
+        };
+        let thresholds = self.tables.iter_mut().map(threshold).collect();
+        over.then_some(thresholds)
+    }
+
     /// Moves a table to the keyspace of a threshold, unless it keeps no more than that already. It must have been sealed.
     pub(super) fn narrow(
         &mut self,
@@ -101,16 +129,18 @@ impl MetricState {
         threshold: Threshold,
         keyspaces: &mut Vec<Keyspace>,
         texts: &mut Texts,
+        limit: &TypeLimit,
     ) {
         let Some(table) = self.tables.get_mut(table) else { return };
         let from = table.keyspace;
-        if keyspaces[from].threshold() >= threshold {
+        if keyspaces[from].threshold().covers(threshold) {
             return;
         }
+        let threshold = keyspaces[from].threshold().and(threshold);
         let shape = keyspaces[from].shape().clone();
         let alike = |keys: &Keyspace| *keys.shape() == shape && keys.threshold() == threshold;
         let into = keyspaces.iter().position(alike).unwrap_or_else(|| {
-            keyspaces.push(Keyspace::folding(shape.clone(), threshold, texts));
+            keyspaces.push(Keyspace::folding(shape.clone(), threshold, limit.always(), texts));
             keyspaces.len() - 1
         });
         let mut keys = std::mem::replace(&mut keyspaces[into], Keyspace::new(shape));

@@ -19,12 +19,13 @@ use super::loaded::Loaded;
 use super::run::{Run, Runs, fold_places, merge, place};
 use super::source::Feed;
 use super::tail::{Mark, Tail};
+use super::types::Seen;
 use super::visit::Visit;
 use crate::slots::GROUP;
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::{Arc, Weak};
-use tally_plugin::description::Table;
+use tally_plugin::description::{From, Key, Table};
 
 /// A table's view.
 pub(crate) struct TableState {
@@ -52,6 +53,8 @@ pub(crate) struct TableState {
     raised: u64,
     /// Only what is not sealed is held: nobody reads here.
     tails_only: bool,
+    /// The event types of its rows; nothing where no key column is one.
+    pub(crate) types: Option<Seen>,
 }
 
 /// Whether a pane lies in a range: ranges are whole panes of what is held, so it does wholly or not at all.
@@ -96,6 +99,7 @@ impl TableState {
             loaded: Loaded::default(),
             raised: 0,
             tails_only,
+            types: (!tails_only && description.key.contains(&Key::EventType)).then(Seen::default),
         }
     }
 
@@ -132,6 +136,14 @@ impl TableState {
         (panes.collect(), self.tails.values().map(Tail::copy).collect())
     }
 
+    /// Of event types, those whose events can count here; `None`: all can.
+    pub(crate) fn takes(&self, names: &[Box<str>]) -> Option<Vec<bool>> {
+        let Table { only, cells, .. } = &self.description;
+        // What a plugin hands over counts whatever the type.
+        let all = only.is_empty() || cells.iter().any(|cell| cell.from == From::Update);
+        (!all).then(|| names.iter().map(|name| only.iter().any(|only| **only == **name)).collect())
+    }
+
     /// Makes the row of a key exist; returns it.
     #[inline]
     fn row(&mut self, key: u32) -> RowMut<'_> {
@@ -156,6 +168,9 @@ impl TableState {
         self.present[key / 64] |= 1 << (key % 64);
         self.layout.clear(&mut self.totals.words[key * words..end]);
         self.rows += 1;
+        if let Some(types) = &mut self.types {
+            types.fresh.push(key as u32);
+        }
     }
 
     /// Counts events that the host feeds: `keys[i]` at `times[i]`, where `takes(i)`. How many counted.
@@ -325,6 +340,11 @@ impl TableState {
     pub(crate) fn memory(&self) -> usize {
         let tails: usize = self.tails.values().map(Tail::memory).sum();
         let panes: usize = self.panes.values().flat_map(Runs::iter).map(Run::memory).sum();
-        self.totals.memory() + self.present.capacity() * 8 + tails + panes + self.loaded.memory()
+        self.totals.memory()
+            + self.present.capacity() * 8
+            + tails
+            + panes
+            + self.loaded.memory()
+            + self.types.as_ref().map_or(0, Seen::memory)
     }
 }

@@ -8,11 +8,15 @@ mod fold;
 
 pub(crate) use fold::Folded;
 
+use crate::time::EVENT_TIMES;
 use std::collections::HashMap;
 use tally_plugin::sketch::Given;
 
 /// Milliseconds of a minute.
 pub(crate) const MINUTE: i64 = 60_000;
+
+// The minutes of all events have a number.
+const _: () = assert!(EVENT_TIMES.start / MINUTE > i32::MIN as i64 && EVENT_TIMES.end / MINUTE < i32::MAX as i64);
 
 /// Events since the last seal, and those between that and the one before, for reads that go on from where they were.
 #[derive(Default)]
@@ -119,14 +123,16 @@ impl Tail {
         self.now.values.push(Value { place: u64::from(code) << 48 | u64::from(key) << 16 | millis, cell, noted });
     }
 
+    /// The code of the minute of an event time, and the millisecond in it, which always fits its bits.
     #[inline]
     fn place(&mut self, time: i64) -> (u16, u64) {
+        debug_assert!(EVENT_TIMES.contains(&time), "decode lets no other time pass");
         let minute = time.div_euclid(MINUTE) as i32;
         let code = match self.last {
             Some((last, code)) if last == minute => code,
             _ => self.code(minute),
         };
-        (code, (time - i64::from(minute) * MINUTE) as u64)
+        (code, time.rem_euclid(MINUTE) as u64)
     }
 
     #[inline(never)]

@@ -4,44 +4,76 @@
 //! `__other__`, one row for each event type. So what is kept is a function of the keys alone, whatever their order: engines,
 //! replays and batches come to the same rows, and every key that stands for itself is exact. A threshold only rises (each
 //! step lets go of about half the groups), and of two that meet the larger is in force: what was folded is not known any more.
-//! Event types are few: their rows, and keys that are nothing but a type, are kept for 32 steps longer.
+//! Event types have a threshold of their own (`types`), which is looked at first. For that of the groups they are few: their
+//! rows, and keys that are nothing but a type, are kept for 32 steps longer.
 
 use super::texts::Texts;
+use super::types::Always;
 use crate::event::OTHER;
 use tally_plugin::description::{Key, Table};
 
 /// Steps for which event types are kept longer than ids.
 const TYPES: u32 = 32;
 
-/// How many zero bits the hash of a group must end with: 0 keeps all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Threshold(u8);
+/// From this threshold of groups on nothing is kept: a hash has 64 bits.
+const LAST: u8 = (u64::BITS + TYPES + 1) as u8;
+
+/// From this threshold of types on none is kept but those that always are.
+pub(crate) const LAST_OF_TYPES: u8 = u64::BITS as u8 + 1;
+
+/// How many zero bits the hash of a group, and that of an event type, must end with: 0 keeps all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Threshold {
+    groups: u8,
+    types: u8,
+}
 
 impl Threshold {
     /// All keys are kept.
-    pub const NONE: Threshold = Threshold(0);
-    /// From this one on nothing is kept: a hash has 64 bits.
-    const LAST: u32 = u64::BITS + TYPES + 1;
+    pub const NONE: Threshold = Threshold { groups: 0, types: 0 };
 
     /// As stated by a frame; `None`: there is no such threshold.
-    pub(crate) fn stated(bits: u8) -> Option<Threshold> {
-        (u32::from(bits) <= Threshold::LAST).then_some(Threshold(bits))
+    pub(crate) fn stated(groups: u8, types: u8) -> Option<Threshold> {
+        (groups <= LAST && types <= LAST_OF_TYPES).then_some(Threshold { groups, types })
     }
 
-    /// Zero bits that a hash must end with.
+    /// Zero bits that the hash of a group must end with.
     #[must_use]
     pub fn bits(self) -> u8 {
-        self.0
+        self.groups
     }
 
-    /// Those that keep fewer keys.
+    /// Zero bits that the hash of an event type must end with.
+    #[must_use]
+    pub fn types(self) -> u8 {
+        self.types
+    }
+
+    /// The same for groups, with another for types.
+    pub(crate) fn with_types(self, types: u8) -> Threshold {
+        Threshold { types, ..self }
+    }
+
+    /// What keeps no more than either.
+    #[must_use]
+    pub fn and(self, other: Threshold) -> Threshold {
+        Threshold { groups: self.groups.max(other.groups), types: self.types.max(other.types) }
+    }
+
+    /// Whether it keeps no more than another.
+    #[must_use]
+    pub fn covers(self, other: Threshold) -> bool {
+        self.and(other) == self
+    }
+
+    /// Those that keep fewer groups.
     pub(crate) fn above(self) -> impl Iterator<Item = Threshold> {
-        (u32::from(self.0) + 1..=Threshold::LAST).map(|bits| Threshold(bits as u8))
+        (self.groups + 1..=LAST).map(move |groups| Threshold { groups, ..self })
     }
 }
 
 /// What decides about the keys of a table.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Folding {
     /// Number of leading columns that are hashed.
     group: usize,
@@ -49,34 +81,50 @@ pub(crate) struct Folding {
     kind: Option<usize>,
     /// Number of [`OTHER`] among the texts.
     other: u64,
+    /// The types that every threshold keeps.
+    pub(crate) always: Always,
 }
 
 impl Folding {
-    pub(crate) fn new(group: usize, kind: Option<usize>, texts: &mut Texts) -> Folding {
-        Folding { group, kind, other: texts.intern(OTHER.as_bytes()) }
+    pub(crate) fn new(group: usize, kind: Option<usize>, always: &Always, texts: &mut Texts) -> Folding {
+        Folding { group, kind, other: texts.intern(OTHER.as_bytes()), always: Always::clone(always) }
     }
 
-    pub(crate) fn of(table: &Table, texts: &mut Texts) -> Folding {
+    /// That of a table's groups; of types it keeps all.
+    pub(crate) fn of_groups(table: &Table, texts: &mut Texts) -> Folding {
         let group = if table.group == 0 { table.key.len() } else { table.group };
-        Folding::new(group, table.key.iter().position(|key| *key == Key::EventType), texts)
+        Folding::new(group, table.key.iter().position(|key| *key == Key::EventType), &Always::default(), texts)
     }
 
-    /// The largest threshold that keeps a key as it is; `None`: all do.
-    pub(crate) fn keeps(self, key: &[u64], texts: &Texts) -> Option<Threshold> {
+    /// The largest threshold of groups that keeps a key as it is, its type being kept; `None`: all do.
+    pub(crate) fn keeps(&self, key: &[u64], types: u8, texts: &Texts) -> Option<u8> {
         if key.iter().all(|value| *value == self.other) {
             return None;
         }
-        let bits = if self.is_folded(key) {
-            texts.stable_hash(key).trailing_zeros() + TYPES
-        } else {
-            texts.stable_hash(&key[..self.group]).trailing_zeros()
-        };
-        Some(Threshold(bits as u8))
+        if self.is_folded(key) {
+            return Some((texts.stable_hash(key).trailing_zeros() + TYPES) as u8);
+        }
+        // Types of which nobody knows any more which they were have no hash that groups of them could be told by: the first
+        // threshold folds them, whichever of the two rose first.
+        if types > 0 && self.kind.is_some_and(|kind| kind < self.group && key[kind] == self.other) {
+            return Some(0);
+        }
+        Some(texts.stable_hash(&key[..self.group]).trailing_zeros() as u8)
     }
 
     /// Makes of a key what it counts under.
-    pub(crate) fn settle(self, threshold: Threshold, key: &mut [u64], texts: &Texts) {
-        let kept = |key: &[u64]| self.keeps(key, texts).is_none_or(|most| most >= threshold);
+    pub(crate) fn settle(&self, threshold: Threshold, key: &mut [u64], texts: &Texts) {
+        if let Some(kind) = self.kind.and_then(|kind| key.get_mut(kind))
+            && !self.keeps_type(threshold.types, *kind, texts)
+        {
+            *kind = self.other;
+        }
+        self.settle_groups(threshold, key, texts);
+    }
+
+    /// The same of a key whose type is kept, or was folded.
+    pub(crate) fn settle_groups(&self, threshold: Threshold, key: &mut [u64], texts: &Texts) {
+        let kept = |key: &[u64]| self.keeps(key, threshold.types, texts).is_none_or(|most| most >= threshold.groups);
         if kept(key) {
             return;
         }
@@ -87,8 +135,15 @@ impl Folding {
         }
     }
 
+    fn keeps_type(&self, threshold: u8, kind: u64, texts: &Texts) -> bool {
+        threshold == 0
+            || kind == self.other
+            || texts.stable_hash(&[kind]).trailing_zeros() >= u32::from(threshold)
+            || self.always.contains(texts.text(kind))
+    }
+
     /// Whether others count under a key: it names nothing but an event type.
-    pub(crate) fn is_folded(self, key: &[u64]) -> bool {
+    pub(crate) fn is_folded(&self, key: &[u64]) -> bool {
         key.iter().enumerate().all(|(column, value)| Some(column) == self.kind || *value == self.other)
     }
 }
@@ -100,11 +155,18 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn keys() -> impl Strategy<Value = Vec<[u64; 2]>> {
-        prop::collection::vec((0..500u64, 0..4u64).prop_map(|(id, kind)| [id, kind]), 0..300)
+        prop::collection::vec((0..500u64, 0..200u64).prop_map(|(id, kind)| [id, kind]), 0..300)
     }
 
-    fn under(keys: &[[u64; 2]], threshold: Threshold, group: usize, texts: &mut Texts) -> BTreeSet<[u64; 2]> {
-        let folding = Folding::new(group, Some(1), texts);
+    /// `kind`: which of the two columns is the type, of which some are kept always.
+    fn under(
+        keys: &[[u64; 2]],
+        threshold: Threshold,
+        (group, kind): (usize, usize),
+        texts: &mut Texts,
+    ) -> BTreeSet<[u64; 2]> {
+        let always = Always::new(["kind-3".as_bytes().into()].into());
+        let folding = Folding::new(group, Some(kind), &always, texts);
         let settled = keys.iter().map(|key| {
             let mut key = *key;
             folding.settle(threshold, &mut key, texts);
@@ -113,17 +175,32 @@ mod tests {
         settled.collect()
     }
 
+    fn threshold() -> impl Strategy<Value = Threshold> {
+        (0..=LAST, prop_oneof![Just(0), 0..=LAST_OF_TYPES]).prop_map(|(groups, types)| Threshold { groups, types })
+    }
+
     proptest! {
         /// Folded step by step or at once, in whatever order thresholds come: the same rows; and each step has no more of them.
         #[test]
-        fn what_is_kept_depends_on_keys_and_threshold_alone(keys in keys(), first in 0..98u8, second in 0..98u8, group in 1..3usize) {
+        fn what_is_kept_depends_on_keys_and_threshold_alone(
+            keys in keys(), first in threshold(), second in threshold(), group in 1..3usize, kind in 0..2usize,
+        ) {
             let mut texts = Texts::default();
-            let (low, high) = (Threshold(first.min(second)), Threshold(first.max(second)));
-            let at_once = under(&keys, high, group, &mut texts);
-            let steps: Vec<[u64; 2]> = under(&keys, low, group, &mut texts).into_iter().collect();
-            prop_assert_eq!(&under(&steps, high, group, &mut texts), &at_once);
+            let of = |mut key: [u64; 2], texts: &mut Texts| {
+                if kind == 0 {
+                    key.swap(0, 1);
+                }
+                key[kind] = texts.intern(format!("kind-{}", key[kind]).as_bytes());
+                key
+            };
+            let keys: Vec<[u64; 2]> = keys.into_iter().map(|key| of(key, &mut texts)).collect();
+            let both = first.and(second);
+            let at_once = under(&keys, both, (group, kind), &mut texts);
+            let steps: Vec<[u64; 2]> = under(&keys, first, (group, kind), &mut texts).into_iter().collect();
+            prop_assert_eq!(&under(&steps, both, (group, kind), &mut texts), &at_once);
             prop_assert!(at_once.len() <= steps.len());
-            prop_assert!(under(&keys, Threshold(97), group, &mut texts).len() <= 1, "the last keeps nothing");
+            let last = Threshold { groups: LAST, types: 0 };
+            prop_assert!(under(&keys, last, (group, kind), &mut texts).len() <= 1, "the last keeps nothing");
         }
     }
 
@@ -132,9 +209,9 @@ mod tests {
         let mut texts = Texts::default();
         let other = texts.intern(OTHER.as_bytes());
         let view = texts.intern(b"view");
-        let folding = Folding::new(1, Some(1), &mut texts);
+        let folding = Folding::new(1, Some(1), &Always::default(), &mut texts);
         let settled = |threshold, mut key: [u64; 2]| {
-            folding.settle(Threshold(threshold), &mut key, &texts);
+            folding.settle(Threshold { groups: threshold, types: 0 }, &mut key, &texts);
             key
         };
         let kept: Vec<u64> = (0..1_000).filter(|id| settled(3, [*id, view]) == [*id, view]).collect();

@@ -3,7 +3,7 @@
 use super::{answer, time};
 use serde::Serialize;
 use serde_json::Value;
-use tally_engine::engine::{MetricInfo, MetricState, Rejected};
+use tally_engine::engine::{Cost as MetricCost, MetricInfo, MetricState, Rejected};
 use tally_plugin::description::{Description, Example, From, Key, Pane, Tier};
 
 const HOUR: i64 = 3_600_000;
@@ -52,6 +52,15 @@ struct Cost {
     ns_per_event: f64,
     cells: u64,
     bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unreadable: Option<u64>,
+}
+
+impl std::convert::From<MetricCost> for Cost {
+    fn from(cost: MetricCost) -> Cost {
+        let MetricCost { ns_per_event, cells, bytes, unreadable } = cost;
+        Cost { ns_per_event, cells, bytes, unreadable }
+    }
 }
 
 #[derive(Serialize)]
@@ -96,7 +105,7 @@ impl<'a> Descriptor<'a> {
             reads: reads(description),
             time: description.time,
             history: History { state: answer::state(&info.history), from: info.history.from.map(time::text) },
-            cost: Cost { ns_per_event: info.cost.ns_per_event, cells: info.cost.cells, bytes: info.cost.bytes },
+            cost: info.cost.into(),
             tiers: info.tiers.iter().map(|tier| TierText { pane: tier.pane, keep: keep(tier) }).collect(),
         }
     }

@@ -72,9 +72,10 @@ pub(crate) fn parse(body: &[u8]) -> Result<Asked, Problem> {
     let at_least = of("at_least")
         .map(|value| read::<String>(value, "a position as text").and_then(|text| text.parse::<Position>()))
         .transpose();
-    let wait_ms = of("wait_ms").map_or(Ok(WAIT_MS), |value| match read(value, "an integer from 0 to 30000") {
-        Ok(wait) if wait > LONGEST_WAIT_MS => Err(format!("{wait} is greater than the maximum of {LONGEST_WAIT_MS}")),
-        other => other,
+    let wait_ms = of("wait_ms").map_or(Ok(WAIT_MS), |value| match natural(value) {
+        None => Err("is not an integer from 0 to 30000".into()),
+        Some(wait) if wait > LONGEST_WAIT_MS => Err(format!("{wait} is greater than the maximum of {LONGEST_WAIT_MS}")),
+        Some(wait) => Ok(wait),
     });
     let expand = of("expand").map_or(Ok(Vec::new()), |value| match read::<Vec<String>>(value, "an array of texts") {
         Ok(wanted) if wanted.iter().any(|wanted| wanted != "names") => {
@@ -114,6 +115,12 @@ pub(crate) fn invalid_json(error: &serde_json::Error) -> Problem {
 
 fn read<'a, T: Deserialize<'a>>(value: &'a RawValue, what: &str) -> Result<T, String> {
     serde_json::from_str(value.get()).map_err(|_| format!("is not {what}"))
+}
+
+/// An integer from 0 on, however it is written (`5.0`, `1e1`).
+fn natural(value: &RawValue) -> Option<u64> {
+    let text = value.get();
+    text.parse().ok().or_else(|| u64::try_from(tally_plugin::property::integer(text.as_bytes())?).ok())
 }
 
 /// A fault at a top-level key; the pointer is escaped as RFC 6901 says.

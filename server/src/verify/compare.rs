@@ -52,6 +52,7 @@ pub(super) struct Difference {
 
 impl Table {
     pub(super) fn compare(mut self) -> Compared {
+        self.fold_types();
         self.fold();
         let Table { description, totals, panes, counted_again, uncertain, begun_with, .. } = self;
         let foreign = description.is_foreign();

@@ -1,4 +1,6 @@
 //! Made-up states: what is equal, and how each way of being wrong is named.
+//!
+//! Over 400 lines: one made-up table, and each way of being wrong.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -6,6 +8,7 @@ use super::super::held::Found;
 use super::super::panes::{Length, Panes};
 use super::super::property::Scalar;
 use super::super::record::Event;
+use super::super::types::TypeRule;
 use super::*;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -13,7 +16,7 @@ use std::collections::BTreeMap;
 /// Users by type: a count, and the first of them.
 fn table(cells: Value) -> Table {
     let description = json!({"name": "t", "key": ["user_id", "event_type"], "only": ["view", "buy"], "cells": cells});
-    Table::new(serde_json::from_value(description).unwrap(), Panes::default(), BTreeMap::new())
+    Table::new(serde_json::from_value(description).unwrap(), Panes::default(), BTreeMap::new(), TypeRule::default())
 }
 
 fn counted() -> Table {
@@ -176,7 +179,8 @@ fn priced() -> Table {
     ]);
     let description = json!({"name": "t", "key": [{"property": "brand"}], "cells": cells});
     let places = [("price".into(), 0), ("brand".into(), 1)].into();
-    let mut table = Table::new(serde_json::from_value(description).unwrap(), Panes::default(), places);
+    let mut table =
+        Table::new(serde_json::from_value(description).unwrap(), Panes::default(), places, TypeRule::default());
     for (user, price, brand) in [
         (1, Some(250), Some("acme")),
         (2, Some(90), Some("acme")),
@@ -254,7 +258,12 @@ fn rows_of_computed_keys_are_named_and_not_compared() {
     let column = json!({"computed": "hour"});
     let description =
         json!({"name": "t", "key": ["user_id", column], "cells": [{"name": "n", "merge": "sum", "from": "one"}]});
-    let mut table = Table::new(serde_json::from_value(description).unwrap(), Panes::default(), BTreeMap::new());
+    let mut table = Table::new(
+        serde_json::from_value(description).unwrap(),
+        Panes::default(),
+        BTreeMap::new(),
+        TypeRule::default(),
+    );
     table.count(&event(Some(json!(1)), "view", 5), true);
     table.find(None, vec![json!(1), json!("acme")], numbers(&[Some(7)])).unwrap();
     let expected = Compared { plugins: vec!["t.n".into()], ..Compared::default() };
@@ -267,7 +276,8 @@ fn limited(found: &[(Value, &str, i128)]) -> Compared {
         {"name": "users", "merge": "distinct", "from": {"column": "user_id"}}]);
     let description = json!({"name": "t", "key": ["product_id", "event_type"], "group": 1, "cells": cells});
     let held: Panes = serde_json::from_value(json!([["1d", null]])).unwrap();
-    let mut table = Table::new(serde_json::from_value(description).unwrap(), held, BTreeMap::new());
+    let mut table =
+        Table::new(serde_json::from_value(description).unwrap(), held, BTreeMap::new(), TypeRule::default());
     for (product, kind) in [(1, "view"), (1, "buy"), (2, "view"), (3, "view"), (3, "view"), (3, "buy")] {
         let of = Event { product: Some(json!(product)), ..event(Some(json!(product)), kind, 10 - product) };
         table.count(&of, true);
@@ -313,7 +323,8 @@ const HOUR: i64 = 3_600_000;
 fn in_panes(minutes: Option<i64>) -> Table {
     let description = json!({"name": "t", "key": ["user_id"], "cells": [{"name": "n", "merge": "sum", "from": "one"}]});
     let held = serde_json::from_value(json!([["1m", minutes], ["1h", null]])).unwrap();
-    let mut table = Table::new(serde_json::from_value(description).unwrap(), held, BTreeMap::new());
+    let mut table =
+        Table::new(serde_json::from_value(description).unwrap(), held, BTreeMap::new(), TypeRule::default());
     for time in [HOUR, HOUR + 59_999, HOUR + 60_000] {
         table.count(&event(Some(json!(1)), "view", time), true);
     }
@@ -389,4 +400,35 @@ fn only_the_first_differences_are_named_and_all_are_counted() {
     let compared = table.compare();
     assert_eq!((compared.double, compared.differences.len()), (100, NAMED));
     assert_eq!((&compared.differences[0].key[0].1, &compared.differences[19].key[0].1), (&json!(100), &json!(119)));
+}
+
+/// Types over the limit: exactly those count together that the rule folds, and one that is shown all the same is named.
+#[test]
+fn types_that_do_not_stand_for_themselves_are_expected_together() {
+    let description =
+        json!({"name": "t", "key": ["event_type"], "cells": [{"name": "n", "merge": "sum", "from": "one"}]});
+    let rule = TypeRule { most: 4, always: ["type_9".to_owned()].into() };
+    let kinds: std::collections::BTreeSet<String> = (0..10).map(|n| format!("type_{n}")).collect();
+    let folded = rule.folded(&kinds);
+    assert!(folded.len() >= 6 && !folded.contains("type_9"), "{folded:?}");
+    let counted = |shown: &dyn Fn(&String) -> bool, together: i128| {
+        let description = serde_json::from_value(description.clone()).unwrap();
+        let mut table = Table::new(description, Panes::default(), BTreeMap::new(), rule.clone());
+        for kind in &kinds {
+            table.count(&event(None, kind, 1), true);
+            if shown(kind) {
+                table.find(None, vec![json!(kind)], numbers(&[Some(1)])).unwrap();
+            }
+        }
+        table.find(None, vec![json!("__other__")], numbers(&[Some(together)])).unwrap();
+        table.compare()
+    };
+    let right = counted(&|kind| !folded.contains(kind), folded.len() as i128);
+    assert_eq!((right.in_log, right.counted, right.missing, right.double, right.wrong), (10, 10, 0, 0, 0));
+    let first = folded.first().unwrap();
+    let shown = counted(&|kind| !folded.contains(kind) || kind == first, folded.len() as i128 - 1);
+    assert_eq!((shown.missing, shown.double), (1, 1), "one that should count together is shown");
+    let hidden = kinds.iter().find(|kind| !folded.contains(*kind)).unwrap();
+    let lost = counted(&|kind| !folded.contains(kind) && kind != hidden, folded.len() as i128 + 1);
+    assert_eq!((lost.missing, lost.double), (1, 1), "one that should be shown counts together");
 }

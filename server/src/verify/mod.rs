@@ -2,7 +2,7 @@
 //!
 //! Read are the engine's log, its `[events]` and its state at exact positions, all over HTTP. From there on nothing of the
 //! engine is used: `record` has its own verdict, `property` its own values, `dedupe` its own window, `panes` its own
-//! sense of which time lies where, `table` plain maps, `held` and `sketch` its own cells, sets and histograms, `compare` says what differs,
+//! sense of which time lies where, `types` its own rule of which event types stand for themselves, `table` plain maps, `held` and `sketch` its own cells, sets and histograms, `compare` says what differs,
 //! `report` how it is shown. It writes nothing, and never says "equal" of what it did not recount: that is named.
 //!
 //! A metric whose beginning the log still holds is counted from there. Of one whose beginning is gone, the state is taken
@@ -19,6 +19,7 @@ mod report;
 mod sketch;
 mod table;
 mod time;
+mod types;
 
 pub(crate) use report::Outcome;
 
@@ -184,7 +185,7 @@ impl Metric {
         let tables = header.tables.into_iter().zip(header.held);
         let mut metric = Metric {
             name: name.into(),
-            tables: tables.map(|(table, held)| Table::new(table, held, places.clone())).collect(),
+            tables: tables.map(|(table, held)| Table::new(table, held, places.clone(), judge.types())).collect(),
             whole: true,
             begins: Vec::new(),
             ranges: BTreeMap::new(),

@@ -184,8 +184,8 @@ fn decimal(number: &str, scale: u8) -> Option<i128> {
     (value < 10_i128.pow(DIGITS as u32)).then_some(if negative { -value } else { value })
 }
 
-/// Without a fraction, in 64 bits.
-fn integer(number: &str) -> Option<i64> {
+/// Without a fraction, however it is written; in 64 bits.
+pub(super) fn integer(number: &str) -> Option<i64> {
     let (negative, digits, point) = parts(number, 0)?;
     if digits.is_empty() {
         return Some(0);

@@ -5,6 +5,7 @@
 
 use super::property::{self, Property, Read, Scalar};
 use super::time;
+use super::types::{OTHER, TypeRule};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
@@ -21,19 +22,17 @@ const DEEPEST: usize = 32;
 /// Integers below it are ids.
 const INTEGERS: u64 = 1 << 53;
 
-/// How far an event may be ahead of its record, milliseconds.
-const AHEAD: i64 = 5 * 60_000;
-
-/// Where an event type counts that `[events] types` does not name.
-const OTHER: &str = "__other__";
-
 /// `[events]`, as the engine says it.
 #[derive(Deserialize)]
 pub(super) struct Settings {
     fields: Fields,
     aliases: BTreeMap<String, String>,
     types: BTreeSet<String>,
+    max_types: usize,
+    keep: BTreeSet<String>,
     required: BTreeSet<String>,
+    earliest: String,
+    max_ahead: String,
     dedupe_window: u64,
 }
 
@@ -64,6 +63,10 @@ pub(super) struct Event {
 /// Judges records.
 pub(super) struct Judge {
     settings: Settings,
+    /// The times that events may have, Unix milliseconds.
+    times: std::ops::Range<i64>,
+    /// How far an event may be ahead of its record, milliseconds; `None`: as far as it likes.
+    ahead: Option<i64>,
     /// The keys of each pointer: event id, user, product, type, time.
     pointers: [Vec<String>; 5],
     /// The properties that metrics read.
@@ -74,14 +77,33 @@ pub(super) struct Judge {
 
 impl Judge {
     /// # Errors
-    /// A sentence: a pointer that is none.
+    /// A sentence: a pointer or a time that is none.
     pub(super) fn new(settings: Settings) -> Result<Judge, String> {
         let Fields { event_id, user_id, product_id, event_type, timestamp } = &settings.fields;
         let mut pointers: [Vec<String>; 5] = Default::default();
         for (keys, pointer) in pointers.iter_mut().zip([event_id, user_id, product_id, event_type, timestamp]) {
             *keys = property::keys(pointer)?;
         }
-        Ok(Judge { pointers, reads: Vec::new(), window: settings.dedupe_window, settings })
+        let earliest = &settings.earliest;
+        let from = time::date_or_millis(earliest).ok_or_else(|| format!("earliest = {earliest:?} is no time"))?;
+        let ahead = match settings.max_ahead.as_str() {
+            "off" => None,
+            ahead => Some(time::length(ahead).ok_or_else(|| format!("max_ahead = {ahead:?} is no length of time"))?),
+        };
+        Ok(Judge {
+            times: from..time::END,
+            ahead,
+            pointers,
+            reads: Vec::new(),
+            window: settings.dedupe_window,
+            settings,
+        })
+    }
+
+    /// Which types stand for themselves in a table that is keyed by them.
+    pub(super) fn types(&self) -> TypeRule {
+        let Settings { types, aliases, keep, max_types, .. } = &self.settings;
+        TypeRule { most: *max_types, always: types.iter().chain(aliases.values()).chain(keep).cloned().collect() }
     }
 
     /// From now on events have this property: where, in their list.
@@ -96,7 +118,7 @@ impl Judge {
         }))
     }
 
-    /// The event that a record is. `record_ms`: its own timestamp, below 0 if the log knows none.
+    /// The event that a record is. `record_ms`: its own timestamp, -1 if the log knows none.
     pub(super) fn event(&self, payload: Option<&[u8]>, record_ms: i64) -> Option<Event> {
         let payload = payload.filter(|payload| (1..=LARGEST).contains(&payload.len()))?;
         let text = std::str::from_utf8(payload).ok()?;
@@ -112,9 +134,21 @@ impl Judge {
             user: id(look(&record, user)?, self.settings.required.contains("user_id"))?,
             product: id(look(&record, product)?, self.settings.required.contains("product_id"))?,
             kind: self.kind(look(&record, kind)?)?,
-            time: time_of(look(&record, time)?, record_ms)?,
+            time: self.time(look(&record, time)?, record_ms)?,
             properties: self.reads.iter().map(|read| read.of(whole)).collect(),
         })
+    }
+
+    fn time(&self, found: Option<&RawValue>, record_ms: i64) -> Option<i64> {
+        // A clock that shows a time at which nothing can have happened is not asked.
+        let record = Some(record_ms).filter(|time| self.times.contains(time));
+        let Some(found) = found else { return record };
+        let stated = match found.get() {
+            quoted if quoted.starts_with('"') => time::millis(&text(found)?)?,
+            number => property::integer(number)?,
+        };
+        let ahead = record.zip(self.ahead).is_some_and(|(record, most)| stated.saturating_sub(record) > most);
+        Some(stated).filter(|time| self.times.contains(time) && !ahead)
     }
 
     fn kind(&self, found: Option<&RawValue>) -> Option<String> {
@@ -157,7 +191,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     }
 }
 
-/// What the keys lead to. The outer `None`: a key on the way stands twice, or is no JSON.
+/// What the keys lead to; a `null` is nothing. The outer `None`: a key on the way stands twice, or is no JSON.
 fn look<'a>(members: &[(String, &'a RawValue)], keys: &[String]) -> Option<Option<&'a RawValue>> {
     let Some((key, rest)) = keys.split_first() else { return Some(None) };
     let mut found = members.iter().filter(|(name, _)| name == key).map(|(_, value)| *value);
@@ -169,7 +203,7 @@ fn look<'a>(members: &[(String, &'a RawValue)], keys: &[String]) -> Option<Optio
 }
 
 fn into<'a>(value: &'a RawValue, keys: &[String]) -> Option<Option<&'a RawValue>> {
-    let Some((key, rest)) = keys.split_first() else { return Some(Some(value)) };
+    let Some((key, rest)) = keys.split_first() else { return Some(Some(value).filter(|value| value.get() != "null")) };
     match value.get().as_bytes().first() {
         Some(b'{') => {
             let Members(members) = serde_json::from_str(value.get()).ok()?;
@@ -232,23 +266,13 @@ fn id(found: Option<&RawValue>, required: bool) -> Option<Option<Value>> {
             None => (is_plain(&text) && text != OTHER).then(|| Some(text.into())),
         };
     }
-    integer(found.get()).map(|integer| Some(integer.into()))
+    let id = property::integer(found.get()).and_then(|id| u64::try_from(id).ok()).filter(|id| *id < INTEGERS);
+    id.map(|id| Some(id.into()))
 }
 
 /// The integer that is written so and in no other way.
 fn integer(text: &str) -> Option<u64> {
     text.parse().ok().filter(|integer: &u64| *integer < INTEGERS && integer.to_string() == text)
-}
-
-fn time_of(found: Option<&RawValue>, record_ms: i64) -> Option<i64> {
-    let stated = match found {
-        None => Some(record_ms).filter(|time| *time >= 0)?,
-        Some(found) if found.get().starts_with('"') => time::millis(&text(found)?)?,
-        // "-0" is no integer of JSON's.
-        Some(found) => found.get().parse::<i64>().ok().filter(|time| time.to_string() == found.get())?,
-    };
-    let latest = if record_ms < 0 { time::LAST } else { record_ms.saturating_add(AHEAD).min(time::LAST) };
-    (time::FIRST..=latest).contains(&stated).then_some(stated)
 }
 
 #[cfg(test)]

@@ -13,6 +13,9 @@ use tally_engine::decode::Decoder;
 /// 2024-01-01T00:00:00Z.
 const NOW: i64 = 1_704_067_200_000;
 
+/// What records may be stamped with.
+const CLOCKS: [i64; 8] = [NOW, -1, 0, NOW / 1_000, 631_152_000_000, 7_258_118_400_000, i64::MIN, i64::MAX];
+
 fn judge(events: &EventsConfig) -> Judge {
     Judge::new(serde_json::from_value(serde_json::to_value(events).unwrap()).unwrap()).unwrap()
 }
@@ -78,6 +81,12 @@ fn hard() -> Vec<Vec<u8>> {
         "\"user_id\":9007199254740991",
         "\"user_id\":1.0",
         "\"user_id\":1e3",
+        "\"user_id\":1.5",
+        "\"user_id\":1e400",
+        "\"user_id\":-1.0",
+        "\"user_id\":9007199254740992.0",
+        "\"user_id\":null,\"user_id\":1",
+        "\"product_id\":{\"id\":null}",
         "\"user_id\":-0",
         "\"user_id\":null",
         "\"user_id\":{}",
@@ -106,6 +115,11 @@ fn hard() -> Vec<Vec<u8>> {
         "\"timestamp\":-0",
         "\"timestamp\":null",
         "\"timestamp\":1.5",
+        "\"timestamp\":1.7e12",
+        "\"timestamp\":631152000000",
+        "\"timestamp\":631151999999",
+        "\"timestamp\":\"2199-12-31T23:59:59.999Z\"",
+        "\"timestamp\":\"2200-01-01T00:00:00Z\"",
         "\"timestamp\":1704067500000",
         "\"timestamp\":1704067500001",
         "\"timestamp\":9223372036854775808",
@@ -138,10 +152,15 @@ fn hard() -> Vec<Vec<u8>> {
 }
 
 /// Both verdicts on a payload. `None`: refused; else user, event id and time, as far as the first one says them.
-fn both(judge: &Judge, decoder: &Decoder, payload: &[u8]) -> [Option<(Option<String>, Option<String>, i64)>; 2] {
+fn both(
+    judge: &Judge,
+    decoder: &Decoder,
+    payload: &[u8],
+    record_ms: i64,
+) -> [Option<(Option<String>, Option<String>, i64)>; 2] {
     let user = |user: Value| user.as_str().map_or_else(|| user.to_string(), str::to_owned);
-    let second = judge.event(Some(payload), NOW);
-    let first = decoder.check(payload, NOW).ok();
+    let second = judge.event(Some(payload), record_ms);
+    let first = decoder.check(payload, record_ms).ok();
     [
         first.map(|first| (first.user_id.map(String::from), first.event_id.map(String::from), first.time_ms)),
         second.map(|second| (second.user.map(user), second.event_id, second.time)),
@@ -151,14 +170,15 @@ fn both(judge: &Judge, decoder: &Decoder, payload: &[u8]) -> [Option<(Option<Str
 fn agree(events: &EventsConfig, seed: u64) {
     let (judge, decoder) = (judge(events), Decoder::new(events).unwrap());
     let mut random = SmallRng::seed_from_u64(seed);
-    let compare = |payload: &[u8]| {
-        let [first, second] = both(&judge, &decoder, payload);
+    let compare = |payload: &[u8], record_ms| {
+        let [first, second] = both(&judge, &decoder, payload, record_ms);
         let shown = String::from_utf8_lossy(&payload[..payload.len().min(300)]).into_owned();
-        assert_eq!(first, second, "seed {seed}: {shown}");
+        assert_eq!(first, second, "seed {seed}, record at {record_ms}: {shown}");
         u32::from(first.is_some())
     };
     let hard = hard();
-    let mut accepted: u32 = hard.iter().map(|payload| compare(payload)).sum();
+    let pairs = hard.iter().flat_map(|payload| CLOCKS.map(|clock| (payload, clock)));
+    let mut accepted: u32 = pairs.map(|(payload, clock)| compare(payload, clock)).sum();
     let letters = br#"{}[]":,\\u0123456789+-.eEtfn_ TZabdxyz/"#;
     for _ in 0..100_000 {
         let mut payload = hard[random.random_range(0..hard.len())].clone();
@@ -177,7 +197,7 @@ fn agree(events: &EventsConfig, seed: u64) {
                 break;
             }
         }
-        accepted += compare(&payload);
+        accepted += compare(&payload, NOW);
     }
     assert!(accepted > 1_000, "only {accepted} were accepted: the mutations are too wild to show anything");
 }
@@ -200,12 +220,16 @@ fn both_verdicts_agree_where_fields_are_elsewhere() {
     events.aliases.insert("hover".into(), "buy".into());
     events.required = vec!["event_type".into()];
     agree(&events, 2);
+    (events.earliest, events.max_ahead) = ("0000-01-01".into(), "off".into());
+    agree(&events, 3);
+    (events.earliest, events.max_ahead) = ("2023-06-01T12:00:00+02:00".into(), "2h".into());
+    agree(&events, 4);
 }
 
 #[test]
 fn what_is_mapped_is_what_is_written() {
     let record =
-        json!({"user_id": "7", "product_id": "p\u{fc}", "event_type": "hover", "timestamp": "1970-01-01T00:00:01Z"});
+        json!({"user_id": "7", "product_id": "p\u{fc}", "event_type": "hover", "timestamp": "2001-01-01T00:00:01Z"});
     let mut events = EventsConfig::default();
     events.aliases.insert("hover".into(), "view".into());
     let seen = judge(&events).event(Some(record.to_string().as_bytes()), NOW).unwrap();
@@ -214,7 +238,7 @@ fn what_is_mapped_is_what_is_written() {
         user: Some(json!(7)),
         product: Some(json!("p\u{fc}")),
         kind: "view".into(),
-        time: 1_000,
+        time: 978_307_201_000,
         properties: Vec::new(),
     };
     assert_eq!(seen, expected);
@@ -222,6 +246,7 @@ fn what_is_mapped_is_what_is_written() {
     assert_eq!(judge(&events).event(Some(record.to_string().as_bytes()), NOW).unwrap().kind, OTHER);
     assert_eq!(plain().event(None, NOW), None, "a tombstone is none");
     let untimed = event("\"x\":1");
-    assert_eq!(plain().event(Some(untimed.as_bytes()), 5).unwrap().time, 5);
+    assert_eq!(plain().event(Some(untimed.as_bytes()), NOW).unwrap().time, NOW);
+    assert_eq!(plain().event(Some(untimed.as_bytes()), NOW / 1_000), None, "a clock in seconds dates nothing");
     assert_eq!(plain().event(Some(untimed.as_bytes()), -1), None, "neither the event nor the log says when");
 }

@@ -4,13 +4,11 @@ use super::held::{Cells, Found, Held, Merge};
 use super::panes::{Pane, Panes};
 use super::property::Scalar;
 use super::record::Event;
+use super::types::{OTHER, TypeRule};
 use serde::Deserialize;
 use serde_json::Value;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
-
-/// What keys that are counted together are called.
-const OTHER: &str = "__other__";
 
 /// A table as the engine describes it.
 #[derive(Clone, Debug, Deserialize)]
@@ -104,6 +102,9 @@ pub(super) struct Table {
     pub(super) begun_with: i128,
     /// Where in an event's list the properties are, by name.
     places: BTreeMap<String, usize>,
+    types: TypeRule,
+    /// Whether it is counted on from rows that count types together.
+    begun_folded: bool,
 }
 
 impl Description {
@@ -121,9 +122,20 @@ impl Description {
 
 impl Table {
     /// `held`: its panes. `places`: where in an event's list the properties are, by name.
-    pub(super) fn new(description: Description, held: Panes, places: BTreeMap<String, usize>) -> Table {
+    pub(super) fn new(
+        description: Description,
+        held: Panes,
+        places: BTreeMap<String, usize>,
+        types: TypeRule,
+    ) -> Table {
         let (totals, panes) = (Rows::new(), BTreeMap::new());
-        Table { description, totals, panes, held, counted_again: 0, uncertain: 0, begun_with: 0, places }
+        let (counted_again, uncertain, begun_with, begun_folded) = (0, 0, 0, false);
+        Table { description, totals, panes, held, counted_again, uncertain, begun_with, places, types, begun_folded }
+    }
+
+    /// Where the event type stands in a key.
+    fn kind_column(&self) -> Option<usize> {
+        self.description.key.iter().position(|column| *column == Column::EventType)
     }
 
     /// The key of an event; `None`: it does not count here.
@@ -182,6 +194,7 @@ impl Table {
             Some(Found::Number(number)) if pane.is_none() => Some(*number),
             _ => None,
         });
+        self.begun_folded |= self.kind_column().is_some_and(|kind| key.get(kind).is_some_and(|kind| kind == OTHER));
         self.put(pane, key, cells, |row| &mut row.expected)?;
         self.begun_with += counted.unwrap_or(0);
         Ok(())
@@ -243,6 +256,44 @@ impl Table {
             Some(held) => merge(held, described.iter().map(|cell| cell.merge), cells),
         }
         Ok(())
+    }
+
+    /// Where more event types came than may stand for themselves, counts those together that do not. Of a table that is counted on,
+    /// and had done so before, nobody knows which they were: there the state's choice is taken.
+    pub(super) fn fold_types(&mut self) {
+        let Some(kind) = self.kind_column() else { return };
+        let of = |key: &str| {
+            let key: Vec<Value> = serde_json::from_str(key).unwrap_or_default();
+            key.get(kind).and_then(Value::as_str).map(str::to_owned).unwrap_or_default()
+        };
+        let kinds = |takes: fn(&Row) -> bool| -> BTreeSet<String> {
+            self.totals.iter().filter(|(_, row)| takes(row)).map(|(key, _)| of(key)).collect()
+        };
+        let counted = kinds(|row| row.expected.is_some());
+        let mut folded = self.types.folded(&counted);
+        if self.begun_folded {
+            let found = kinds(|row| row.found.is_some());
+            folded
+                .extend(counted.into_iter().filter(|kind| !found.contains(kind) && !self.types.always.contains(kind)));
+        }
+        if folded.is_empty() {
+            return;
+        }
+        let merges: Vec<Merge> = self.description.cells.iter().map(|cell| cell.merge).collect();
+        for rows in std::iter::once(&mut self.totals).chain(self.panes.values_mut()) {
+            let gone: Vec<Rc<str>> = rows.keys().filter(|key| folded.contains(&of(key))).cloned().collect();
+            for key in gone {
+                let Some(mut row) = rows.remove(&key) else { continue };
+                let mut other: Vec<Value> = serde_json::from_str(&key).unwrap_or_default();
+                other.iter_mut().skip(kind).take(1).for_each(|kind| *kind = OTHER.into());
+                let moved = Row { expected: row.expected.take(), found: None, uncertain: row.uncertain };
+                // What the state shows of it all the same is wrong, and stays to be named.
+                if row.found.is_some() {
+                    rows.insert(key, Row { uncertain: 0, ..row });
+                }
+                rows.entry(Value::Array(other).to_string().into()).or_default().expect(&merges, moved);
+            }
+        }
     }
 
     /// Where the state counts keys together (`overflow = "other"`), does so with what it should hold: groups of which it shows

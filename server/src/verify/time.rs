@@ -9,6 +9,27 @@ pub(super) const FIRST: i64 = -62_167_219_200_000;
 /// 9999-12-31T23:59:59.999Z, the last.
 pub(super) const LAST: i64 = 253_402_300_799_999;
 
+/// 2200-01-01T00:00:00Z: no event lies here or later.
+pub(super) const END: i64 = 7_258_118_400_000;
+
+/// The moment that an RFC 3339 text names, or at which a date begins in UTC.
+pub(super) fn date_or_millis(text: &str) -> Option<i64> {
+    if text.len() == 10 { millis(&format!("{text}T00:00:00Z")) } else { millis(text) }
+}
+
+/// Milliseconds of `5m`, `48h`, `30d`.
+pub(super) fn length(text: &str) -> Option<i64> {
+    let unit = match text.chars().next_back()? {
+        's' => 1_000,
+        'm' => 60_000,
+        'h' => 3_600_000,
+        'd' => 86_400_000,
+        'w' => 7 * 86_400_000,
+        _ => return None,
+    };
+    text[..text.len() - 1].parse::<i64>().ok()?.checked_mul(unit)
+}
+
 /// The moment that an RFC 3339 text with zone names; fractions are cut, a leap second is the last millisecond before it.
 pub(super) fn millis(text: &str) -> Option<i64> {
     let (date_time, rest) = text.split_at_checked(19)?;
@@ -66,6 +87,15 @@ fn offset(zone: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lengths_and_dates_are_those_of_the_configuration() {
+        assert_eq!(
+            (length("5m"), length("2w"), length("x"), length("")),
+            (Some(300_000), Some(1_209_600_000), None, None)
+        );
+        assert_eq!((date_or_millis("1990-01-01"), date_or_millis("2200-01-01")), (Some(631_152_000_000), Some(END)));
+    }
 
     #[test]
     fn what_is_rfc_3339_is_read_and_nothing_else() {

@@ -6,8 +6,9 @@ use proptest::prelude::*;
 
 /// serde_json's reading of a record: the five members and the rest ignored, as a derived struct would.
 mod reference {
+    use super::super::AHEAD;
     use super::NOW;
-    use crate::decode::{FUTURE_MS, time};
+    use crate::time;
     use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
     use std::fmt;
 
@@ -21,6 +22,7 @@ mod reference {
         Natural(u64),
         Negative(i64),
         OtherNumber,
+        Null,
         Other,
     }
 
@@ -58,8 +60,18 @@ mod reference {
                 serde_json::Value::Number(number) => match (number.as_u64(), number.as_i64()) {
                     (Some(natural), _) => Kind::Natural(natural),
                     (_, Some(negative)) => Kind::Negative(negative),
-                    _ => Kind::OtherNumber,
+                    // No number of the pieces is whole and beyond what a float tells exactly, but for such that are no id.
+                    _ => match number.as_f64() {
+                        Some(float) if float.fract() == 0.0 && (0.0..1e19).contains(&float) => {
+                            Kind::Natural(float as u64)
+                        }
+                        Some(float) if float.fract() == 0.0 && (-9e18..0.0).contains(&float) => {
+                            Kind::Negative(float as i64)
+                        }
+                        _ => Kind::OtherNumber,
+                    },
                 },
+                serde_json::Value::Null => Kind::Null,
                 _ => Kind::Other,
             })
         }
@@ -92,7 +104,7 @@ mod reference {
             _ => None,
         };
         let event_id = match event_id {
-            None => None,
+            None | Some(Kind::Null) => None,
             Some(Kind::Text(text)) if text_ok(text) => Some(text.clone()),
             _ => return None,
         };
@@ -106,13 +118,13 @@ mod reference {
             _ => return None,
         };
         let when = match when {
-            None => NOW,
+            None | Some(Kind::Null) => NOW,
             Some(Kind::Natural(ms)) => i64::try_from(*ms).ok()?,
             Some(Kind::Negative(ms)) => *ms,
             Some(Kind::Text(text)) => time::rfc3339(text.as_bytes())?,
             _ => return None,
         };
-        let range = time::FIRST_MS..=NOW + FUTURE_MS;
+        let range = 631_152_000_000..=NOW + AHEAD;
         range.contains(&when).then_some((id(user)?, id(product)?, event_id, kind, when))
     }
 }
@@ -231,7 +243,9 @@ fn member() -> impl Strategy<Value = String> {
             "\"product_id\":0",
             "\"event_type\":\"buy\"",
             "\"timestamp\":1700000000000",
-            "\"timestamp\":-5",
+            "\"timestamp\":631152000000",
+            "\"timestamp\":1.7e12",
+            "\"user_id\":5.0",
             "\"x\":[1,2.5e-3,{\"y\":null}]",
             "\"price\":\"12.50\"",
             "\"deep\":{\"user_id\":3}",

@@ -4,6 +4,7 @@ use super::{Keyspace, MAX_COLUMNS, Shape, hash};
 use crate::event::TEXT_BIT;
 use crate::state::texts::Texts;
 use crate::state::threshold::{Folding, Threshold};
+use crate::state::types::Always;
 use std::sync::Arc;
 
 /// Key numbers of a keyspace are in use somewhere.
@@ -12,13 +13,19 @@ pub(crate) struct Held(#[expect(dead_code, reason = "it is only counted")] Arc<(
 
 impl Keyspace {
     /// One that keeps only some keys.
-    pub(crate) fn folding(shape: Shape, threshold: Threshold, texts: &mut Texts) -> Keyspace {
+    pub(crate) fn folding(shape: Shape, threshold: Threshold, always: &Always, texts: &mut Texts) -> Keyspace {
         let keyspace = Keyspace::new(shape);
         let (group, kind) = (keyspace.shape.group, keyspace.kind_column);
         // One without columns has one key.
-        let folds = threshold > Threshold::NONE && keyspace.width() > 0;
-        let folding = folds.then(|| Folding::new(group, kind, texts));
+        let folds = threshold != Threshold::NONE && keyspace.width() > 0;
+        let folding = folds.then(|| Folding::new(group, kind, always, texts));
         Keyspace { threshold, folding, ..keyspace }
+    }
+
+    /// An empty one that keeps the same keys.
+    pub(crate) fn emptied(&self, texts: &mut Texts) -> Keyspace {
+        let always = self.folding.as_ref().map(|folding| Always::clone(&folding.always)).unwrap_or_default();
+        Keyspace::folding(self.shape.clone(), self.threshold, &always, texts)
     }
 
     /// While it is kept, the numbers of the keys are.
@@ -33,8 +40,7 @@ impl Keyspace {
 
     /// The same keys with the same numbers, their texts as `texts` has them: text `n` of before is `numbers[n]` there.
     pub(crate) fn renumbered(&self, numbers: &[u32], texts: &mut Texts) -> Keyspace {
-        let fresh = Keyspace::folding(self.shape.clone(), self.threshold, texts);
-        let mut fresh = Keyspace { held: Arc::clone(&self.held), ..fresh };
+        let mut fresh = Keyspace { held: Arc::clone(&self.held), ..self.emptied(texts) };
         for key in 0..self.len() as u32 {
             let mut values = [0; MAX_COLUMNS];
             for (value, old) in values.iter_mut().zip(self.key(key)) {
@@ -54,7 +60,7 @@ impl Keyspace {
     /// The number of a key that is not there: it is added, or what it counts under is looked up.
     #[cold]
     pub(super) fn settle(&mut self, values: &[u64], hash: u32, texts: &Texts) -> u32 {
-        let Some(folding) = self.folding else { return self.add(values, hash, texts) };
+        let Some(folding) = &self.folding else { return self.add(values, hash, texts) };
         let mut under = [0; MAX_COLUMNS];
         let under = &mut under[..values.len()];
         under.copy_from_slice(values);

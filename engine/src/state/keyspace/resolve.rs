@@ -10,12 +10,28 @@ use crate::state::texts::Texts;
 use std::hint::black_box;
 
 impl Keyspace {
-    /// The key of each row of a batch; [`NONE`] where a column is absent. `columns` holds the batch's ids as numbers.
-    pub(crate) fn resolve(&mut self, columns: &Columns, rows: usize, texts: &Texts, out: &mut Vec<u32>) {
+    /// The key of each row of a batch; [`NONE`] where a column is absent, or the event type is none of those that are taken. `columns`
+    /// holds the batch's ids as numbers.
+    pub(crate) fn resolve(
+        &mut self,
+        (columns, takes): (&Columns, Option<&[bool]>),
+        rows: usize,
+        texts: &Texts,
+        out: &mut Vec<u32>,
+    ) {
         out.clear();
+        let taken = |code: u16| takes.is_none_or(|takes| takes.get(usize::from(code)).copied().unwrap_or(false));
+        let masked: Vec<u64> = match takes {
+            None => Vec::new(),
+            Some(_) => {
+                let kinds = columns.kinds.iter().zip(&columns.kind_codes);
+                kinds.map(|(kind, code)| if taken(*code) { *kind } else { ABSENT }).collect()
+            }
+        };
         let of = |key: &Key| match key {
             Key::UserId => columns.users.as_slice(),
             Key::ProductId => columns.products.as_slice(),
+            Key::EventType if takes.is_some() => masked.as_slice(),
             Key::EventType => columns.kinds.as_slice(),
             Key::Property(property) => columns.property(property),
             Key::Computed(_, n) => columns.computed.get(*n).map_or(&[][..], Vec::as_slice),
@@ -32,7 +48,9 @@ impl Keyspace {
             }
             // A handful of values: looked up once each, not once a row.
             [Key::EventType] => {
-                let keys: Vec<u32> = columns.kind_numbers.iter().map(|kind| self.intern(&[*kind], texts)).collect();
+                let kinds = (0..).zip(&columns.kind_numbers);
+                let key = |(code, kind): (u16, &u64)| if taken(code) { self.intern(&[*kind], texts) } else { NONE };
+                let keys: Vec<u32> = kinds.map(key).collect();
                 let known = |code: &u16| keys.get(usize::from(*code)).copied().unwrap_or(NONE);
                 out.extend(columns.kind_codes.iter().map(known));
             }
@@ -117,7 +135,7 @@ mod tests {
         let mut keys = Keyspace::new(Shape { columns: vec![Key::UserId, Key::ProductId], group: 1 });
         let columns = Columns { users: vec![1, ABSENT], products: vec![2, 3], ..Columns::default() };
         let mut out = Vec::new();
-        keys.resolve(&columns, 2, &texts, &mut out);
+        keys.resolve((&columns, None), 2, &texts, &mut out);
         assert_eq!(out, [0, NONE]);
     }
 }

@@ -10,6 +10,7 @@ use crate::state::floors::PaneId;
 use crate::state::frame::{FrameError, FrameReader, KeyValue};
 use crate::state::keyspace::Keyspace;
 use crate::state::texts::Texts;
+use crate::state::types::TypeLimit;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ pub struct Loading<'a> {
     metric: &'a mut MetricState,
     keyspaces: &'a mut Vec<Keyspace>,
     texts: &'a mut Texts,
+    types: &'a TypeLimit,
     gathered: BTreeMap<(usize, PaneId), Rows>,
     weight: usize,
 }
@@ -39,8 +41,9 @@ impl State {
     /// Frames are to be loaded into a metric; while that is not over, nothing else reads or changes the state.
     pub fn loading(&mut self, metric: MetricId) -> Loading<'_> {
         self.sweep();
+        self.release();
         let (metric, keyspaces, texts) = (&mut self.metrics[metric.0], &mut self.keyspaces, &mut self.texts);
-        Loading { metric, keyspaces, texts, gathered: BTreeMap::new(), weight: 0 }
+        Loading { metric, keyspaces, texts, types: &self.types, gathered: BTreeMap::new(), weight: 0 }
     }
 
     /// Loads one frame.
@@ -62,7 +65,7 @@ impl Loading<'_> {
         let mut reader = FrameReader::open(frame, of.description.key.len())?;
         let layout = Arc::clone(&of.layout);
         // What it does not keep is folded for good: of such keys nobody knows all.
-        self.metric.narrow(table, reader.header.threshold, self.keyspaces, self.texts);
+        self.metric.narrow(table, reader.header.threshold, self.keyspaces, self.texts, self.types);
         if let Some(floors) = &reader.header.floors {
             self.metric.tables[table].raise(floors);
         }
@@ -102,6 +105,12 @@ impl Loading<'_> {
             table.restore(pane, &keys, &mut rows.content, keyspace);
         }
         self.weight = 0;
+        // What was folded may still be whole in older frames; and what came together from several engines may be too many.
+        if let Some(to) = self.metric.thresholds_for_types(self.keyspaces, self.texts, self.types) {
+            for (table, threshold) in to.into_iter().enumerate() {
+                self.metric.narrow(table, threshold, self.keyspaces, self.texts, self.types);
+            }
+        }
     }
 }
 

@@ -126,7 +126,7 @@ impl Core for Fake {
             state: self.states.lock().clone(),
             since: 1_767_225_600_000,
             history: History { complete: true, from: None },
-            cost: MetricCost { ns_per_event: 12.5, cells: 1234, bytes: 98765 },
+            cost: MetricCost { ns_per_event: 12.5, cells: 1234, bytes: 98765, unreadable: None },
             tiers,
         })
     }

@@ -1,15 +1,33 @@
-//! Event times: RFC 3339 texts and integers to Unix milliseconds, and back to text.
+//! Times: the one grammar in which they are written, the range in which events may lie, and their text.
 //!
 //! The whole grammar of RFC 3339 §5.6 is read here, not a dialect: what is valid must not change with a library's version.
-//! Fractions are cut (not rounded) to milliseconds; a leap second is the last millisecond before it.
+//! Fractions are cut (not rounded) to milliseconds; a leap second is the last millisecond before it. Events, questions,
+//! `metrics.toml` and `tally produce` all read times by this module. It reads no clock.
+
+use std::ops::Range;
 
 /// 0000-01-01T00:00:00.000Z, the first time that RFC 3339 can write.
-pub(super) const FIRST_MS: i64 = -62_167_219_200_000;
+pub const FIRST_MS: i64 = -62_167_219_200_000;
 /// 9999-12-31T23:59:59.999Z, the last.
-pub(super) const LAST_MS: i64 = 253_402_300_799_999;
+pub const LAST_MS: i64 = 253_402_300_799_999;
 
-/// Unix milliseconds of an RFC 3339 text with zone. `None` if it is none, or names no day or time of day.
-pub(super) fn rfc3339(text: &[u8]) -> Option<i64> {
+/// The times that an event can have: from the first that can be written up to 2200-01-01, exclusive. `[events] earliest` narrows
+/// it. Whatever computes with event times must hold all of it.
+pub const EVENT_TIMES: Range<i64> = FIRST_MS..7_258_118_400_000;
+
+/// Unix milliseconds of an RFC 3339 text with zone, or of a date (its start in UTC): how `metrics.toml` writes a time.
+#[must_use]
+pub fn date_or_time(text: &str) -> Option<i64> {
+    match text.len() {
+        10 => rfc3339(format!("{text}T00:00:00Z").as_bytes()),
+        _ => rfc3339(text.as_bytes()),
+    }
+}
+
+/// Unix milliseconds of an RFC 3339 text with zone. `None` if it is none, or names no day or time of day. A zone may move it up
+/// to a day beyond [`FIRST_MS`] and [`LAST_MS`].
+#[must_use]
+pub fn rfc3339(text: &[u8]) -> Option<i64> {
     let head = text.first_chunk::<19>()?;
     let rest = &text[19..];
     if head[4] != b'-'
@@ -43,7 +61,7 @@ pub(super) fn rfc3339(text: &[u8]) -> Option<i64> {
 
 /// The minute of the last text in the usual form, `YYYY-MM-DDTHH:MM:SS.mmmZ`: the next one's is mostly the same.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Minute {
+pub(crate) struct Minute {
     /// Up to the second, as it is written.
     text: [u8; 17],
     /// Its start, Unix milliseconds.
@@ -60,7 +78,7 @@ impl Default for Minute {
 impl Minute {
     /// As [`rfc3339`] says, whatever came before.
     #[inline]
-    pub(super) fn rfc3339(&mut self, text: &[u8]) -> Option<i64> {
+    pub(crate) fn rfc3339(&mut self, text: &[u8]) -> Option<i64> {
         let Some(usual) = <&[u8; 24]>::try_from(text).ok().filter(|text| text[19] == b'.' && text[23] == b'Z') else {
             return rfc3339(text);
         };
@@ -130,10 +148,27 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + day_of_era - 719_468
 }
 
+/// Year, month and day of a number of days since 1970-01-01: the inverse of [`days`].
+fn civil(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    (era * 400 + year_of_era + i64::from(month <= 2), month, day)
+}
+
 /// RFC 3339 in UTC with milliseconds. Times outside of what it can write are shown as the nearest that it can.
-pub(super) fn to_text(time_ms: i64) -> String {
-    let time = jiff::Timestamp::from_millisecond(time_ms.clamp(FIRST_MS, LAST_MS)).unwrap_or_default();
-    format!("{time:.3}")
+#[must_use]
+pub fn to_text(time_ms: i64) -> String {
+    let time = time_ms.clamp(FIRST_MS, LAST_MS);
+    let (day, millis) = (time.div_euclid(86_400_000), time.rem_euclid(86_400_000));
+    let (year, month, day) = civil(day);
+    let (hour, minute, second) = (millis / 3_600_000, millis / 60_000 % 60, millis / 1_000 % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", millis % 1_000)
 }
 
 #[cfg(test)]
@@ -196,11 +231,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_range_of_events_ends_with_2199_and_dates_are_days() {
+        assert_eq!(to_text(EVENT_TIMES.end), "2200-01-01T00:00:00.000Z");
+        assert_eq!(to_text(LAST_MS + 1), "9999-12-31T23:59:59.999Z");
+        assert_eq!(date_or_time("1990-01-01"), Some(631_152_000_000));
+        assert_eq!(date_or_time("1990-01-01T01:00:00+01:00"), Some(631_152_000_000));
+        for text in ["", "1990", "1990-13-01", "1990-01-01 ", "1990-01-01T00:00:00", "soon"] {
+            assert_eq!(date_or_time(text), None, "{text}");
+        }
+    }
+
     proptest! {
         #[test]
         fn agrees_with_jiff(ms in FIRST_MS..=LAST_MS, minutes in -1_439_i64..1_440) {
             let text = to_text(ms);
             prop_assert_eq!(rfc3339(text.as_bytes()), Some(ms));
+            // The library has no moments for the last hours of the year 9999.
+            if let Ok(jiff) = jiff::Timestamp::from_millisecond(ms) {
+                prop_assert_eq!(&text, &format!("{jiff:.3}"));
+            }
             // The same moment written in another zone, where the local year can still be written.
             let local = ms + minutes * 60_000;
             if (FIRST_MS..=LAST_MS).contains(&local) {
