@@ -5,3 +5,4 @@
 pub mod bounded;
 pub mod catalogue;
 pub mod http;
+pub mod text;

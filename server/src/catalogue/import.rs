@@ -6,6 +6,7 @@
 
 use super::{Catalogue, CatalogueError, Cost, Product, Upserted, User, id};
 use crate::bounded::Bounded;
+use crate::text;
 use csv::ByteRecord;
 use std::io::Read;
 use thiserror::Error;
@@ -97,6 +98,10 @@ async fn run<'c, T>(
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(Bounded::new(file, LONGEST_RECORD));
     let mut report = Report::default();
     let header = reader.byte_headers().map_err(|error| read_error(1, &error))?.clone();
+    if header.iter().any(|cell| cell.starts_with(b"\xFF\xFE") || cell.starts_with(b"\xFE\xFF")) {
+        return Err(ImportError::Header("the file is UTF-16: save it as UTF-8".into()));
+    }
+    let header = text::header(&header).map_err(ImportError::Header)?;
     let columns = columns(&header, names, needed, &mut report.warnings)?;
     // With CRLF the reader stands before the LF when a record ends, so it counts one line less.
     let behind = u64::from(reader.position().line() < 2);
@@ -106,6 +111,7 @@ async fn run<'c, T>(
         let line = reader.position().line() + behind;
         reader.get_mut().allow();
         match reader.read_byte_record(&mut record) {
+            Ok(true) if text::is_blank(&record) => continue,
             Ok(true) => {}
             Ok(false) => break,
             Err(error) => {
@@ -114,7 +120,7 @@ async fn run<'c, T>(
             }
         }
         let line = record.position().map_or(line, |position| position.line() + behind);
-        match fields(&record, header.len(), columns).and_then(row) {
+        match fields(&record, &header, columns).and_then(row) {
             Ok(row) => rows.push(row),
             Err(reason) => {
                 report.refused += 1;
@@ -133,18 +139,14 @@ async fn run<'c, T>(
 
 /// Where each of `names` stands; the first `needed` must.
 fn columns(
-    header: &ByteRecord,
+    header: &[String],
     names: [&str; 3],
     needed: usize,
     warnings: &mut Vec<String>,
 ) -> Result<[Option<usize>; 3], ImportError> {
     let mut columns = [None; 3];
     for (n, cell) in header.iter().enumerate() {
-        let cell = String::from_utf8_lossy(cell.trim_ascii()).into_owned();
-        match names.iter().position(|name| *name == cell) {
-            Some(which) if columns[which].is_some() => {
-                return Err(ImportError::Header(format!("the header names {cell} twice")));
-            }
+        match names.iter().position(|name| name == cell) {
             Some(which) => columns[which] = Some(n),
             None => warnings.push(format!("column \"{}\" is not known and was left out", cell.escape_debug())),
         }
@@ -158,9 +160,12 @@ fn columns(
     Err(ImportError::Header(format!("the first line does not name {missing}; it must name the columns, as in {all}")))
 }
 
-fn fields(record: &ByteRecord, width: usize, columns: [Option<usize>; 3]) -> Result<[&str; 3], String> {
-    if record.len() != width {
-        return Err(format!("{} fields where the header names {width}", record.len()));
+fn fields<'r>(record: &'r ByteRecord, header: &[String], columns: [Option<usize>; 3]) -> Result<[&'r str; 3], String> {
+    if record.len() != header.len() {
+        return Err(format!("{} fields where the header names {}", record.len(), header.len()));
+    }
+    if text::repeats_header(record, header) {
+        return Err("the header once more".into());
     }
     let mut fields = [""; 3];
     for (field, at) in fields.iter_mut().zip(columns) {
@@ -173,25 +178,25 @@ fn fields(record: &ByteRecord, width: usize, columns: [Option<usize>; 3]) -> Res
 fn user([user_id, user_name, email]: [&str; 3]) -> Result<User, String> {
     Ok(User {
         user_id: id::parse(user_id).map_err(|fault| format!("user_id: {fault}"))?,
-        user_name: text("user_name", user_name)?,
-        email: if email.is_empty() { None } else { Some(text("email", email)?) },
+        user_name: name("user_name", user_name)?,
+        email: if email.is_empty() { None } else { Some(name("email", email)?) },
     })
 }
 
 fn product([product_id, product_name, cost]: [&str; 3]) -> Result<Product, String> {
     Ok(Product {
         product_id: id::parse(product_id).map_err(|fault| format!("product_id: {fault}"))?,
-        product_name: text("product_name", product_name)?,
+        product_name: name("product_name", product_name)?,
         cost: Cost::parse(cost).ok_or("cost: not a number from 0 to 9999999999.99 with at most two places")?,
     })
 }
 
-fn text(name: &str, text: &str) -> Result<String, String> {
+fn name(of: &str, text: &str) -> Result<String, String> {
     match text {
-        "" => Err(format!("{name}: empty")),
-        _ if text.len() > LONGEST => Err(format!("{name}: more than {LONGEST} bytes")),
+        "" => Err(format!("{of}: empty")),
+        _ if text.len() > LONGEST => Err(format!("{of}: more than {LONGEST} bytes")),
         // PostgreSQL's text cannot hold NUL, and no name needs a control character.
-        _ if text.chars().any(char::is_control) => Err(format!("{name}: control characters")),
+        _ if text.chars().any(char::is_control) => Err(format!("{of}: control characters")),
         _ => Ok(text.to_owned()),
     }
 }
@@ -241,6 +246,37 @@ mod tests {
 
         let again = import(Kind::Users, file.as_bytes(), &catalogue).await.unwrap();
         assert_eq!(again.written, Upserted { unchanged: 3, ..Upserted::default() });
+    }
+
+    /// Blanks, line ends, a byte order mark, empty lines and zeros behind the second place mean nothing; a header that comes again
+    /// is no row.
+    #[tokio::test]
+    async fn files_are_read_by_what_they_say_not_by_how_it_is_written() {
+        for ends in ["\n", "\r\n", "\r"] {
+            let (_folder, catalogue) = opened();
+            let lines = [
+                "\u{feff}product_id , product_name,cost",
+                "1, A ,19.9900",
+                "  ",
+                "2,B, 0012.5 ",
+                "",
+                "product_id,product_name,cost",
+                "3,C,12.345",
+                "4,D,7.0000000000000",
+            ];
+            let report = import(Kind::Products, lines.join(ends).as_bytes(), &catalogue).await.unwrap();
+            let faults: Vec<&str> = report.faults.iter().map(|fault| fault.reason.as_str()).collect();
+            assert_eq!(faults.len(), 2, "{ends:?}: {faults:?}");
+            assert!(faults[0] == "the header once more" && faults[1].starts_with("cost: "), "{ends:?}: {faults:?}");
+            for (id, name, cost) in [(1, "A", "19.99"), (2, "B", "12.50"), (4, "D", "7.00")] {
+                let product = catalogue.product(Id::Integer(id)).await.unwrap().unwrap();
+                assert_eq!(
+                    (product.product_name.as_str(), product.cost.to_string().as_str()),
+                    (name, cost),
+                    "{ends:?}"
+                );
+            }
+        }
     }
 
     #[tokio::test]

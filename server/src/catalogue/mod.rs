@@ -105,17 +105,19 @@ impl Cost {
         self.0
     }
 
-    /// Reads `290`, `290.5` or `290.00`: digits, and at most two after one point.
+    /// Reads `290`, `290.5` or `290.0000`: digits, and a point with digits of which only the first two say anything.
     #[must_use]
     pub fn parse(text: &str) -> Option<Cost> {
         let (whole, places) = text.split_once('.').map_or((text, "00"), |(whole, places)| (whole, places));
         let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-        if !digits(whole) || !digits(places) || places.len() > 2 || whole.len() > 10 {
+        if !digits(whole) || !digits(places) {
             return None;
         }
-        let hundredths: i64 = places.parse().ok()?;
-        let hundredths = if places.len() == 1 { hundredths * 10 } else { hundredths };
-        Cost::from_cents(whole.parse::<i64>().ok()? * 100 + hundredths)
+        let (whole, places) = (whole.trim_start_matches('0'), places.trim_end_matches('0'));
+        if places.len() > 2 || whole.len() > 10 {
+            return None;
+        }
+        format!("{whole:0>1}{places:0<2}").parse().ok().and_then(Cost::from_cents)
     }
 }
 
@@ -190,9 +192,16 @@ mod tests {
 
     #[test]
     fn cost_is_exact_and_printed_with_two_places() {
-        for (text, cents) in
-            [("290", 29_000), ("290.5", 29_050), ("290.05", 29_005), ("0", 0), ("9999999999.99", Cost::MAX_CENTS)]
-        {
+        for (text, cents) in [
+            ("290", 29_000),
+            ("290.5", 29_050),
+            ("19.9900", 1_999),
+            ("00000000000012.500", 1_250),
+            ("000", 0),
+            ("290.05", 29_005),
+            ("0", 0),
+            ("9999999999.99", Cost::MAX_CENTS),
+        ] {
             assert_eq!(Cost::parse(text).unwrap().cents(), cents, "{text}");
         }
         for text in ["", ".", "1.", ".5", "1.234", "-1", "+1", "1e3", "10000000000", "1,5", " 1", "NaN", "١"] {

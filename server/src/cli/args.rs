@@ -110,7 +110,8 @@ pub(crate) struct ConfigFile {
 #[command(after_help = "\
 Events go to a running engine, or to Kafka where [source] kind = \"kafka\" or KAFKA_BROKER is set.
 Made-up events: with --rate they happen now; with --count alone they are spread over the last hour.
-A file's rows without event_id get one from content and line: a second run adds nothing.
+A file's rows without event_id get one from content and line: a second run adds nothing. Times of a file
+name their zone (2026-01-01T00:00:00Z, 2026-01-01 00:00:00 UTC) or are Unix milliseconds.
 
   tally produce --rate 5000 --count 100000 --seed 42
   tally produce --from 2019-Oct.csv --map timestamp=event_time --alias purchase=buy,cart=add_to_cart")]
@@ -129,7 +130,7 @@ pub(crate) struct Produce {
     /// Number of the first event: goes on where an earlier run of the same seed stopped
     #[arg(long, value_name = "N", requires = "seed", default_value_t = 0)]
     pub(crate) first: u64,
-    /// Replay a file: .csv with a header, anything else NDJSON
+    /// Replay a file: .csv with a header, anything else JSON (lines, or an array)
     #[arg(long, value_name = "FILE")]
     pub(crate) from: Option<PathBuf>,
     /// Which column is which field: user_id=uid,timestamp=event_time

@@ -1,11 +1,13 @@
 //! `POST /api/events`: the body is split into events, whose bytes go to the log as they were sent.
 //!
 //! What makes an event acceptable is the engine's to say, event by event; here only a body that is no JSON at all is
-//! refused as a whole. In NDJSON each line is an event of its own, and blank lines are none.
+//! refused as a whole. What a body says does not depend on its media type: one JSON value is an event or an array of them, over any
+//! number of lines; else each line is an event of its own, and blank lines are none.
 
 use super::problem::Problem;
 use super::question::invalid_json;
 use super::{App, body, raw};
+use crate::text;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -70,13 +72,22 @@ async fn write(app: &App, body: Bytes, kind: &'static str) -> Result<Appended, P
 
 /// The bytes of each event.
 fn split<'a>(body: &'a [u8], kind: &str) -> Result<Vec<&'a [u8]>, Problem> {
-    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    if kind == NDJSON {
-        return Ok(body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()).collect());
+    let body = text::without_mark(body);
+    if kind == NDJSON && !body.trim_ascii_start().starts_with(b"[") {
+        return Ok(text::lines(body).collect());
     }
-    let whole: &RawValue = serde_json::from_slice(body).map_err(|error| invalid_json(&error))?;
-    let events = raw::elements(whole).unwrap_or_else(|| vec![whole]);
-    Ok(events.into_iter().map(|event| event.get().as_bytes()).collect())
+    let error = match serde_json::from_slice::<&RawValue>(body) {
+        Ok(whole) => {
+            let events = raw::elements(whole).unwrap_or_else(|| vec![whole]);
+            return Ok(events.into_iter().map(|event| event.get().as_bytes()).collect());
+        }
+        Err(error) => error,
+    };
+    // Of lines the first is whole.
+    let mut lines = text::lines(body);
+    let is_value = |line| serde_json::from_slice::<&RawValue>(line).is_ok();
+    let in_lines = lines.next().is_some_and(is_value) && lines.next().is_some();
+    if kind == NDJSON || in_lines { Ok(text::lines(body).collect()) } else { Err(invalid_json(&error)) }
 }
 
 #[cfg(test)]
@@ -93,6 +104,19 @@ mod tests {
         assert_eq!(split("[{\"a\":1,\"a\":2}, 7,\"x\"]", "application/json"), ["{\"a\":1,\"a\":2}", "7", "\"x\""]);
         assert_eq!(split("\u{feff}[]", "application/json"), [""; 0]);
         assert_eq!(split("{\"a\":1}\r\n\n{not json\n", NDJSON), ["{\"a\":1}", "{not json"]);
+        for kind in ["application/json", NDJSON] {
+            assert_eq!(split("\u{feff}{\"a\":1}\r{\"b\":2}\n\u{feff}7\n", kind), ["{\"a\":1}", "{\"b\":2}", "7"]);
+            assert_eq!(split("[\n {\"a\":1},\r\n {\"b\":\n2}\n]\n", kind), ["{\"a\":1}", "{\"b\":\n2}"]);
+            assert_eq!(
+                split("{\"a\":1}\n[2]\n{3", kind),
+                ["{\"a\":1}", "[2]", "{3"],
+                "a line that is none is an event that is none"
+            );
+            assert_eq!(split("{\"a\":1}", kind), ["{\"a\":1}"]);
+        }
+        assert_eq!(split("{\n\"a\":1\n}", "application/json"), ["{\n\"a\":1\n}"]);
+        assert_eq!(split("[1]\n[2]\n", NDJSON), ["[1]", "[2]"]);
+        assert_eq!(split("", NDJSON), [""; 0]);
     }
 
     #[test]

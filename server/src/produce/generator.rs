@@ -100,7 +100,7 @@ impl Generator {
         self.places.user_id.set(&mut record, user.into());
         self.places.product_id.set(&mut record, product.into());
         self.places.event_type.set(&mut record, kind.into());
-        self.places.timestamp.set(&mut record, times::rfc3339(time).into());
+        self.places.timestamp.set(&mut record, times::text(time).into());
         // A product keeps its price.
         let cents = 199 + ids::mix(product) % 49_800;
         record.insert("price".into(), format!("{}.{:02}", cents / 100, cents % 100).into());

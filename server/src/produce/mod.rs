@@ -9,6 +9,7 @@ pub(crate) mod ids;
 pub(crate) mod log;
 pub(crate) mod pace;
 pub(crate) mod pointer;
+pub(crate) mod record;
 pub(crate) mod replay;
 pub(crate) mod times;
 

@@ -1,19 +1,24 @@
-//! Events from a file: NDJSON or CSV, with columns mapped to fields, types renamed and times brought into one form.
+//! Events from a file: JSON (lines, or arrays over any number of them) or CSV, with columns mapped to fields, types renamed and times
+//! of cells brought into one form.
 //!
-//! A row without an id gets one from the file's content and its line, so that a second run of the same file adds nothing
+//! What a field may be is the engine's to say; a record is sent as it is written but for what is mapped. A row without an id gets one from the file's content and its line, so that a second run of the same file adds nothing
 //! (as far as the engine's dedupe window reaches). Bad rows are reported with their line and skipped. Columns that are no
 //! field are kept: of a CSV as text, empty ones left out. Reads as it goes; memory does not grow with the file.
 
 use super::pointer::Places;
+use super::record::Record;
 use super::{Outgoing, Supply, ids, times};
-use serde_json::{Map, Value};
+use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek};
+use std::io::{BufReader, Read, Seek};
 use std::path::Path;
 use tally_engine::config::EventsConfig;
+use tally_plugin::property::integer;
 use tally_server::bounded::Bounded;
+use tally_server::text::{self, Found, Values};
 
 /// The longest row, in bytes: the API takes no larger body than 1 MiB.
 const LONGEST_ROW: u64 = 900 * 1024;
@@ -69,20 +74,28 @@ pub(crate) struct Replay {
     content: [u8; 32],
 }
 
-/// A line and what stands in it.
-type Row = (u64, Map<String, Value>);
+/// A row of a file.
+struct Row {
+    line: u64,
+    /// What its id is made of, where it has none: no other row of the file has the same.
+    number: u64,
+    record: Record,
+}
 
 /// A line and what is wrong with it.
 type BadRow = (u64, String);
 
+/// From here on elements of arrays are numbered, of which several may stand on one line.
+const ELEMENTS: u64 = 1 << 63;
+
 enum Rows {
     Csv { reader: Box<csv::Reader<Bounded<File>>>, header: Vec<String> },
-    Lines { reader: BufReader<File>, line: u64 },
+    Json(Values<BufReader<File>>),
     Ended,
 }
 
 impl Replay {
-    /// Opens a file; `.csv` is CSV with a header, anything else NDJSON. Reads it once for its digest.
+    /// Opens a file; `.csv` is CSV with a header, anything else JSON. Reads it once for its digest.
     ///
     /// # Errors
     /// A sentence: cannot be read, or a mapped column does not exist.
@@ -96,7 +109,7 @@ impl Replay {
         let rows = if csv {
             Self::csv(file, &name, &mapping, &events.required)?
         } else {
-            Rows::Lines { reader: BufReader::new(file), line: 0 }
+            Rows::Json(Values::new(BufReader::new(file), LONGEST_ROW as usize))
         };
         Ok(Replay {
             rows,
@@ -109,9 +122,13 @@ impl Replay {
     }
 
     fn csv(file: File, name: &str, mapping: &Mapping, required: &[String]) -> Result<Rows, String> {
-        let mut reader = Box::new(csv::Reader::from_reader(Bounded::new(file, LONGEST_ROW as usize)));
-        let header: Vec<String> = match reader.headers() {
-            Ok(header) => header.iter().map(|column| column.trim().trim_start_matches('\u{feff}').to_owned()).collect(),
+        let reader = Bounded::new(file, LONGEST_ROW as usize);
+        let mut reader = Box::new(csv::ReaderBuilder::new().flexible(true).from_reader(reader));
+        let header = match reader.byte_headers() {
+            Ok(cells) if cells.iter().any(|cell| cell.starts_with(b"\xFF\xFE") || cell.starts_with(b"\xFE\xFF")) => {
+                return Err(format!("{name} is UTF-16: save it as UTF-8"));
+            }
+            Ok(cells) => text::header(cells).map_err(|fault| format!("{name}: {fault}"))?,
             Err(error) => return Err(format!("{name} has no readable header: {error}")),
         };
         for field in FIELDS {
@@ -129,114 +146,153 @@ impl Replay {
 
     fn read(&mut self) -> Option<Result<Row, BadRow>> {
         match &mut self.rows {
-            Rows::Csv { reader, header } => {
+            Rows::Csv { reader, header } => loop {
                 let line = reader.position().line();
                 reader.get_mut().allow();
-                let mut record = csv::StringRecord::new();
-                match reader.read_record(&mut record) {
-                    Ok(false) => None,
+                let mut cells = csv::ByteRecord::new();
+                match reader.read_byte_record(&mut cells) {
+                    Ok(false) => return None,
+                    Ok(true) if text::is_blank(&cells) => {}
                     Ok(true) => {
-                        let line = record.position().map_or(line, csv::Position::line);
-                        let cells = header.iter().zip(record.iter()).filter(|(_, cell)| !cell.is_empty());
-                        Some(Ok((line, cells.map(|(column, cell)| (column.clone(), cell.into())).collect())))
+                        let line = cells.position().map_or(line, csv::Position::line);
+                        let row = row_of(&cells, header).map(|record| Row { line, number: line, record });
+                        return Some(row.map_err(|reason| (line, reason)));
                     }
                     Err(error) => {
                         let line = error.position().map_or(line, csv::Position::line);
-                        let reason = csv_reason(&error);
-                        if error.is_io_error() {
-                            self.rows = Rows::Ended;
-                        }
-                        Some(Err((line, reason)))
+                        let reason = format!("cannot be read: {error}");
+                        self.rows = Rows::Ended;
+                        return Some(Err((line, reason)));
                     }
                 }
-            }
-            Rows::Lines { reader, line } => loop {
-                *line += 1;
-                let line = *line;
-                let mut row = Vec::new();
-                return match read_line(reader, &mut row) {
-                    Ok(Line::End) => None,
-                    Ok(Line::TooLong) => Some(Err((line, format!("is longer than {LONGEST_ROW} bytes")))),
-                    Ok(Line::Whole) if row.trim_ascii().is_empty() => continue,
-                    Ok(Line::Whole) => Some(match serde_json::from_slice(&row) {
-                        Ok(Value::Object(record)) => Ok((line, record)),
-                        Ok(_) => Err((line, "is not a JSON object".into())),
-                        Err(error) => Err((line, format!("is not JSON: {error}"))),
-                    }),
-                    Err(error) => {
-                        self.rows = Rows::Ended;
-                        Some(Err((line, format!("cannot be read: {error}"))))
-                    }
-                };
+            },
+            Rows::Json(values) => match values.read() {
+                Ok(None) => None,
+                Ok(Some(Found { bytes: None, line, .. })) => {
+                    Some(Err((line, format!("is longer than {LONGEST_ROW} bytes"))))
+                }
+                Ok(Some(Found { bytes: Some(bytes), line, element })) => {
+                    let number = element.map_or(line, |element| ELEMENTS + element);
+                    let row = Record::read(&bytes).map(|record| Row { line, number, record });
+                    Some(row.map_err(|reason| (line, reason)))
+                }
+                Err(error) => {
+                    let line = values.line();
+                    self.rows = Rows::Ended;
+                    Some(Err((line, format!("cannot be read: {error}"))))
+                }
             },
             Rows::Ended => None,
         }
     }
 
-    fn event(&self, line: u64, mut record: Map<String, Value>) -> Result<Outgoing, String> {
+    fn event(&self, Row { line, number, mut record }: Row) -> Result<Outgoing, String> {
+        let untyped = matches!(self.rows, Rows::Csv { .. });
         // All are taken out first, then put in: a column may bear the name of another field.
         let mut values = Vec::with_capacity(FIELDS.len());
         for field in FIELDS {
-            let column = self.mapping.column(field);
-            // In NDJSON a field that is not mapped may already stand where the engine looks.
-            let at_place = || self.places.named(field).and_then(|place| place.get(&record)).cloned();
-            let value = match self.mapping.columns.contains_key(field) {
-                true => record.get(column).cloned(),
-                false => at_place().or_else(|| record.get(column).cloned()),
+            let column = [self.mapping.column(field).to_owned()];
+            let mapped = self.mapping.columns.contains_key(field);
+            // A field that is not mapped may already stand where the engine looks.
+            let place = self.places.named(field).filter(|_| !mapped);
+            let at_place = place.map_or(Ok(None), |place| record.get(place.names()))?;
+            let value = match at_place {
+                Some(value) => Some((value, true)),
+                None => record.get(&column)?.map(|value| (value, false)),
             };
-            values.push(value.filter(|value| !value.is_null()));
+            values.push(value);
         }
-        for field in FIELDS {
-            record.remove(self.mapping.column(field));
+        for (field, value) in FIELDS.into_iter().zip(&values) {
+            if !matches!(value, Some((_, true))) {
+                record.remove(self.mapping.column(field));
+            }
         }
         let mut key = String::new();
         for (field, value) in FIELDS.into_iter().zip(values) {
-            let value = match (field, value) {
-                ("event_id", None) => ids::of_line(&self.content, line).to_string().into(),
-                (field, None) if self.required.iter().any(|required| required == field) => {
+            let (value, changed) = match value {
+                None if field == "event_id" => (raw(&ids::of_line(&self.content, number).to_string())?, true),
+                None if self.required.iter().any(|required| required == field) => {
                     return Err(format!("has no {field} (column {:?})", self.mapping.column(field)));
                 }
-                (_, None) => continue,
-                ("event_id", Some(Value::Number(number))) => number.to_string().into(),
-                ("user_id" | "product_id", Some(Value::String(text))) => id(text),
-                ("event_type", Some(Value::String(text))) => {
-                    self.mapping.aliases.get(&text).cloned().unwrap_or(text).into()
-                }
-                ("timestamp", Some(Value::String(text))) => match times::parse(&text) {
-                    Some(ms) => times::rfc3339(ms).into(),
-                    None => {
-                        return Err(format!(
-                            "{text:?} is no time (\"2026-01-01T00:00:00Z\", \"2026-01-01 00:00:00 UTC\" or Unix milliseconds)"
-                        ));
-                    }
+                None => continue,
+                Some((value, in_place)) => match self.as_event(field, &value, untyped)? {
+                    None => (value, !in_place),
+                    Some(other) => (other, true),
                 },
-                (_, Some(value)) => value,
             };
             if field == "user_id" {
-                key = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                key = key_of(&value);
             }
-            if let Some(place) = self.places.named(field) {
-                place.set(&mut record, value);
+            if let Some(place) = self.places.named(field).filter(|_| changed) {
+                record.set(place.names(), value);
             }
         }
-        Ok(Outgoing { key, json: Value::Object(record).to_string().into_bytes(), line })
+        Ok(Outgoing { key, json: record.to_string().into_bytes(), line })
     }
+
+    /// What a value of a file is in an event; `None`: the same.
+    fn as_event(&self, field: &str, value: &RawValue, untyped: bool) -> Result<Option<Box<RawValue>>, String> {
+        let Ok(text) = serde_json::from_str::<String>(value.get()) else { return Ok(None) };
+        match field {
+            "user_id" | "product_id" => id(text).map(|id| raw(&id)).transpose(),
+            "event_type" => self.mapping.aliases.get(&text).map(raw).transpose(),
+            "timestamp" => match times::parse(&text, untyped) {
+                Some(ms) if untyped || text.ends_with(['C', 'T']) => raw(&times::text(ms)).map(Some),
+                Some(_) => Ok(None),
+                None => Err(format!(
+                    "{text:?} is no time (\"2026-01-01T00:00:00Z\", \"2026-01-01 00:00:00 UTC\" or Unix milliseconds)"
+                )),
+            },
+            _ => Ok(None),
+        }
+    }
+}
+
+/// The record that a row of a CSV is: columns without a value are left out.
+fn row_of(cells: &csv::ByteRecord, header: &[String]) -> Result<Record, String> {
+    if cells.len() != header.len() {
+        return Err(format!("has {} columns, the header has {}", cells.len(), header.len()));
+    }
+    if text::repeats_header(cells, header) {
+        return Err("is the header once more".into());
+    }
+    let mut record = Record::default();
+    for (n, (column, cell)) in header.iter().zip(cells).enumerate() {
+        let cell = std::str::from_utf8(cell).map_err(|_| format!("is not UTF-8 in column {}", n + 1))?.trim();
+        match (cell, column.as_str()) {
+            ("", _) => {}
+            (_, "") => return Err(format!("has a value in column {}, which has no name", n + 1)),
+            (cell, column) => record.push_text(column, cell),
+        }
+    }
+    Ok(record)
+}
+
+fn raw(value: &impl serde::Serialize) -> Result<Box<RawValue>, String> {
+    to_raw_value(value).map_err(|error| format!("cannot be written as JSON: {error}"))
+}
+
+/// The user as the engine keys records: an integer in decimal, however it is written.
+fn key_of(user: &RawValue) -> String {
+    let text = || serde_json::from_str::<String>(user.get()).ok();
+    let number = || integer(user.get().as_bytes()).map(|integer| integer.to_string());
+    text().or_else(number).unwrap_or_else(|| user.get().to_owned())
 }
 
 impl Supply for Replay {
     fn next(&mut self) -> Option<Result<Outgoing, String>> {
         let read = self.read()?;
-        let event = read.and_then(|(line, record)| self.event(line, record).map_err(|reason| (line, reason)));
+        let event = read.and_then(|row| {
+            let line = row.line;
+            self.event(row).map_err(|reason| (line, reason))
+        });
         Some(event.map_err(|(line, reason)| format!("{}:{line}: {reason}", self.name)))
     }
 }
 
 /// Text that is a canonical integer in range is that integer, as in the API.
-fn id(text: String) -> Value {
-    match text.parse::<u64>() {
-        Ok(number) if number <= LARGEST_ID && number.to_string() == text => number.into(),
-        _ => text.into(),
-    }
+fn id(text: String) -> Option<Value> {
+    text.parse::<u64>().ok().filter(|number| *number <= LARGEST_ID && number.to_string() == text).map(Value::from)
 }
 
 fn digest(file: &mut File) -> std::io::Result<[u8; 32]> {
@@ -247,35 +303,6 @@ fn digest(file: &mut File) -> std::io::Result<[u8; 32]> {
             0 => return Ok(hash.finalize().into()),
             read => hash.update(&buffer[..read]),
         }
-    }
-}
-
-enum Line {
-    Whole,
-    TooLong,
-    End,
-}
-
-fn read_line(reader: &mut impl BufRead, row: &mut Vec<u8>) -> std::io::Result<Line> {
-    let read = reader.take(LONGEST_ROW).read_until(b'\n', row)?;
-    if read == 0 {
-        return Ok(Line::End);
-    }
-    if row.last() == Some(&b'\n') || (read as u64) < LONGEST_ROW {
-        return Ok(Line::Whole);
-    }
-    reader.skip_until(b'\n')?;
-    Ok(Line::TooLong)
-}
-
-fn csv_reason(error: &csv::Error) -> String {
-    match error.kind() {
-        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
-            format!("has {len} columns, the header has {expected_len}")
-        }
-        csv::ErrorKind::Utf8 { err, .. } => format!("is not UTF-8 in column {}", err.field() + 1),
-        csv::ErrorKind::Io(error) => format!("cannot be read: {error}"),
-        _ => error.to_string(),
     }
 }
 

@@ -113,3 +113,66 @@ fn a_column_that_is_not_there_and_a_field_that_is_none_are_refused_at_once() {
     assert!(fault.contains("no column \"time\" for timestamp; it has event_time, event_type"), "{fault}");
     assert!(Mapping::new(&pairs("user=uid"), &[]).unwrap_err().contains("\"user\" is no field"));
 }
+
+/// The same events, however the file is written: with a byte order mark, blanks around cells, other line ends, as lines or as an
+/// array over several of them.
+#[test]
+fn what_a_file_says_does_not_depend_on_how_it_is_written() {
+    let expected = [(523, 611, "view"), (524, 612, "buy")];
+    let seen = |name: &str, content: &str| -> Vec<(u64, u64, String)> {
+        let number = |value: &Value| value.as_u64().unwrap_or_default();
+        let event = |event: &Result<Outgoing, String>| {
+            let event = json(event);
+            (number(&event["user_id"]), number(&event["product_id"]), event["event_type"].as_str().unwrap().to_owned())
+        };
+        replay(name, content, "", "").iter().map(event).collect()
+    };
+    let expected = expected.map(|(user, product, kind)| (user, product, kind.to_owned()));
+    for ends in ["\n", "\r\n", "\r"] {
+        let csv = ["\u{feff}user_id, product_id ,event_type", "523, 611,view", "   ", "524,612 ,\tbuy", ""].join(ends);
+        assert_eq!(seen("a.csv", &csv), expected, "{csv:?}");
+        let [first, second] = [(523, 611, "view"), (524, 612, "buy")].map(|(user, product, kind)| {
+            format!(r#"{{"user_id":{user},"product_id":{product},"event_type":"{kind}"}}"#)
+        });
+        let lines = format!("\u{feff}{first}{ends}  {ends}{ends} {second} {ends}");
+        assert_eq!(seen("a.ndjson", &lines), expected, "{lines:?}");
+        let array = format!("\u{feff} [{ends}{first},{ends} {}{ends}]{ends}", second.replace(',', &format!(",{ends}")));
+        assert_eq!(seen("a.json", &array), expected, "{array:?}");
+    }
+}
+
+#[test]
+fn rows_that_say_nothing_certain_are_named() {
+    let csv = "user_id,product_id,event_type,\n1,2,view,\nuser_id,product_id,event_type,\n1,2,view,x\n3,4,\"buy\",\n";
+    let events = replay("a.csv", csv, "", "");
+    let faults: Vec<&String> = events.iter().filter_map(|event| event.as_ref().err()).collect();
+    assert_eq!((events.len(), faults.len()), (4, 2), "{events:?}");
+    assert!(faults[0].starts_with("a.csv:3: is the header once more"), "{faults:?}");
+    assert!(faults[1].starts_with("a.csv:4: has a value in column 4, which has no name"), "{faults:?}");
+    let doubled = "user_id,product_id,event_type,price,price\n1,2,view,3,4\n";
+    let fault = replay_with("a.csv", doubled, "", "", &EventsConfig::default()).unwrap_err();
+    assert!(fault.contains("the header names price twice"), "{fault}");
+    let lines = "{\"user_id\":1,\"user_id\":2,\"product_id\":3,\"event_type\":\"view\"}\n[{\"user_id\":1,\n";
+    let events = replay("a.ndjson", lines, "", "");
+    let faults: Vec<&String> = events.iter().filter_map(|event| event.as_ref().err()).collect();
+    assert!(faults[0].starts_with("a.ndjson:1: names \"user_id\" twice"), "{faults:?}");
+    assert!(faults[1].contains("ends within an array"), "{faults:?}");
+    let unzoned = replay("a.csv", "user_id,product_id,event_type,timestamp\n1,2,view,2019-10-01 00:00:00\n", "", "");
+    assert!(unzoned[0].as_ref().unwrap_err().contains("is no time"), "{unzoned:?}");
+}
+
+/// Members that are not mapped arrive as they are written, elements of one line are different events, and one user has one key.
+#[test]
+fn numbers_keep_their_digits_and_events_their_own_ids() {
+    let event = |more: &str| format!(r#"{{"user_id":7.0,"product_id":2,"event_type":"view"{more}}}"#);
+    let text =
+        format!("[{},{}]\n{}", event(""), event(""), event(r#","price":12.345678901234567890,"at":{"x":[1e2]}"#));
+    let events = replay("a.json", &text, "", "");
+    let sent: Vec<&Outgoing> = events.iter().map(|event| event.as_ref().unwrap()).collect();
+    let last = String::from_utf8(sent[2].json.clone()).unwrap();
+    assert!(last.contains(r#""price":12.345678901234567890,"at":{"x":[1e2]}"#), "{last}");
+    assert!(sent.iter().all(|sent| sent.key == "7"), "{sent:?}");
+    let ids: std::collections::BTreeSet<String> =
+        events.iter().map(|event| json(event)["event_id"].to_string()).collect();
+    assert_eq!(ids.len(), 3);
+}

@@ -1,30 +1,22 @@
-//! Times as data sets write them, to the form of the API and back.
+//! Times as files write them: by the grammar of events, with two liberties that files need.
 
-use jiff::civil::DateTime;
-use jiff::{Timestamp, tz::TimeZone};
+use tally_engine::time::{rfc3339, to_text};
 
 /// RFC 3339 UTC with milliseconds.
-pub(crate) fn rfc3339(ms: i64) -> String {
-    Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |at| format!("{at:.3}"))
+pub(crate) fn text(ms: i64) -> String {
+    to_text(ms)
 }
 
-/// Unix milliseconds of `2019-10-01T00:00:00Z`, `2019-10-01 00:00:00 UTC`, `2019-10-01 00:00:00.123` (UTC where no zone
-/// is written) or of an integer (Unix milliseconds, as in the API).
-pub(crate) fn parse(text: &str) -> Option<i64> {
-    let text = text.trim();
-    if let Ok(ms) = text.parse::<i64>() {
-        return Timestamp::from_millisecond(ms).ok().map(Timestamp::as_millisecond);
+/// Unix milliseconds of an RFC 3339 text with zone; `UTC` or `GMT` at its end (`2019-10-01 00:00:00 UTC`) is a zone too. `untyped`:
+/// it is a cell that cannot say that it is a number, so that digits are Unix milliseconds.
+pub(crate) fn parse(text: &str, untyped: bool) -> Option<i64> {
+    if untyped && let Ok(ms) = text.parse() {
+        return Some(ms);
     }
-    if let Ok(at) = text.parse::<Timestamp>() {
-        return Some(at.as_millisecond());
+    match text.strip_suffix("UTC").or_else(|| text.strip_suffix("GMT")) {
+        Some(bare) => rfc3339(format!("{}Z", bare.trim_end()).as_bytes()),
+        None => rfc3339(text.as_bytes()),
     }
-    let bare = text.strip_suffix("UTC").or_else(|| text.strip_suffix("GMT")).unwrap_or(text).trim_end();
-    let civil: DateTime = bare.parse().ok()?;
-    // "2019-10-01" alone parses as midnight; a column of days is no column of times.
-    if !bare.contains(':') {
-        return None;
-    }
-    TimeZone::UTC.to_timestamp(civil).ok().map(Timestamp::as_millisecond)
 }
 
 #[cfg(test)]
@@ -32,21 +24,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_the_forms_of_data_sets() {
+    fn reads_what_events_may_say_and_the_zones_of_files() {
         let expected = Some(1_569_888_000_000);
         for text in [
             "2019-10-01 00:00:00 UTC",
             "2019-10-01T00:00:00Z",
             "2019-10-01 02:00:00+02:00",
-            "2019-10-01 00:00:00",
-            "1569888000000",
+            "2019-10-01T00:00:00.000 GMT",
         ] {
-            assert_eq!(parse(text), expected, "{text}");
+            assert_eq!(parse(text, false), expected, "{text}");
         }
-        assert_eq!(parse("2019-10-01 00:00:00.250 UTC"), Some(1_569_888_000_250));
-        for text in ["", "yesterday", "2019-10-01", "2019-13-01 00:00:00 UTC", "99999999999999999999"] {
-            assert_eq!(parse(text), None, "{text}");
+        assert_eq!(parse("2019-10-01 00:00:00.250999999999 UTC", false), Some(1_569_888_000_250));
+        assert_eq!((parse("1569888000000", true), parse("1569888000000", false)), (expected, None));
+        for text in [
+            "",
+            "yesterday",
+            "2019-10-01",
+            "2019-10-01 00:00:00",
+            "2019-10-01T00:00:00+0200",
+            "20191001T000000Z",
+            "2019-13-01 00:00:00 UTC",
+            "99999999999999999999",
+        ] {
+            assert_eq!(parse(text, true), None, "{text}");
         }
-        assert_eq!(rfc3339(1_569_888_000_250), "2019-10-01T00:00:00.250Z");
+        assert_eq!(self::text(1_569_888_000_250), "2019-10-01T00:00:00.250Z");
     }
 }
