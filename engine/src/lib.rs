@@ -9,7 +9,7 @@
 //! decode | state | progress | dead_letter
 //! telemetry | database
 //! config | event | failpoint
-//! memory | slots | time
+//! memory | slots | time | outage
 //! ```
 //! The engine knows no HTTP and no SQL; `tally-server` does.
 
@@ -22,6 +22,7 @@ pub mod event;
 mod failpoint;
 pub mod feed;
 pub mod memory;
+pub mod outage;
 pub mod pipeline;
 pub mod plugin;
 pub mod progress;

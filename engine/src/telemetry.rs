@@ -20,6 +20,7 @@ pub fn describe() {
     describe_counter!("tally_dead_letters_lost_total", "Refused records that could not be kept.");
     describe_counter!("tally_stalls_total", "Partitions found to deliver nothing though the log had more.");
     describe_gauge!("tally_lag_records", "Records of a partition that are not counted yet.");
+    describe_gauge!("tally_open_records", "Offsets of a partition that wait for the end of an open transaction.");
     describe_gauge!("tally_checkpoint_timestamp_seconds", "When state was last made durable, Unix time.");
     describe_gauge!("tally_checkpoint_age_seconds", "How long ago state was last made durable.");
     describe_gauge!("tally_metric_ns_per_event", "Time a metric takes per event, mean since start.");
@@ -79,8 +80,11 @@ pub(crate) fn stalled(partitions: u64) {
     counter!("tally_stalls_total").increment(partitions);
 }
 
-/// How far behind each partition is.
-pub(crate) fn lag(lag: &BTreeMap<u32, u64>) {
+/// How far behind each partition is, and what of it waits for the end of an open transaction.
+pub(crate) fn lag(lag: &BTreeMap<u32, u64>, open: &BTreeMap<u32, u64>) {
+    for (partition, records) in open {
+        gauge!("tally_open_records", "partition" => partition.to_string()).set(*records as f64);
+    }
     for (partition, records) in lag {
         gauge!("tally_lag_records", "partition" => partition.to_string()).set(*records as f64);
     }

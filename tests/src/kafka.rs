@@ -32,12 +32,22 @@ const START: Duration = Duration::from_secs(60);
 pub struct Kafka {
     process: Option<Child>,
     port: u16,
+    /// Port of those who have to say who they are; 0: nobody has.
+    secured: u16,
     folder: PathBuf,
     jars: PathBuf,
     /// What stands between the broker and those who come by the address that it advertises for them.
     proxy: Option<Proxy>,
     /// Removed with the broker.
     _temporary: Option<TempDir>,
+}
+
+/// What listeners a broker has beside the plain one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Plain,
+    Proxied,
+    Secured,
 }
 
 impl Kafka {
@@ -47,7 +57,16 @@ impl Kafka {
     /// Says what is missing, or shows the end of the broker's log.
     pub fn start() -> Result<Kafka> {
         let temporary = tempfile::Builder::new().prefix("kafka").tempdir()?;
-        Kafka::open(temporary.path().to_owned(), Some(temporary), false)
+        Kafka::open(temporary.path().to_owned(), Some(temporary), Way::Plain)
+    }
+
+    /// As `start`, with a second listener at [`Kafka::secured_at`] that asks for a password, and rights to everything.
+    ///
+    /// # Errors
+    /// As `start`.
+    pub fn secured() -> Result<Kafka> {
+        let temporary = tempfile::Builder::new().prefix("kafka").tempdir()?;
+        Kafka::open(temporary.path().to_owned(), Some(temporary), Way::Secured)
     }
 
     /// As `start`, with a proxy that clients of [`Kafka::link`]'s address pass: the broker tells them no other.
@@ -56,7 +75,7 @@ impl Kafka {
     /// As `start`.
     pub fn behind_proxy() -> Result<Kafka> {
         let temporary = tempfile::Builder::new().prefix("kafka").tempdir()?;
-        Kafka::open(temporary.path().to_owned(), Some(temporary), true)
+        Kafka::open(temporary.path().to_owned(), Some(temporary), Way::Proxied)
     }
 
     /// Starts a broker whose data stays in `folder` when it ends; topics that are there are served again.
@@ -65,20 +84,21 @@ impl Kafka {
     /// As `start`.
     pub fn keep(folder: &Path) -> Result<Kafka> {
         fs::create_dir_all(folder)?;
-        Kafka::open(folder.to_owned(), None, false)
+        Kafka::open(folder.to_owned(), None, Way::Plain)
     }
 
-    fn open(folder: PathBuf, temporary: Option<TempDir>, proxied: bool) -> Result<Kafka> {
-        let mut kafka = Kafka { process: None, port: 0, folder, jars: jars()?, proxy: None, _temporary: temporary };
+    fn open(folder: PathBuf, temporary: Option<TempDir>, way: Way) -> Result<Kafka> {
+        let mut kafka =
+            Kafka { process: None, port: 0, secured: 0, folder, jars: jars()?, proxy: None, _temporary: temporary };
         match fs::read_to_string(kafka.folder.join("port")) {
             Ok(port) => kafka.port = port.trim().parse()?,
-            Err(_) => kafka.format(proxied)?,
+            Err(_) => kafka.format(way)?,
         }
         kafka.run()?;
         Ok(kafka)
     }
 
-    fn format(&mut self, proxied: bool) -> Result<()> {
+    fn format(&mut self, way: Way) -> Result<()> {
         // all are held until all are known, so that they differ
         let held = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0"));
         let held = held.into_iter().collect::<std::io::Result<Vec<_>>>()?;
@@ -86,7 +106,11 @@ impl Kafka {
         drop(held);
         self.port = ports[0];
         let mut properties = properties(ports[0], ports[1], &self.folder.join("data"));
-        if proxied {
+        if way == Way::Secured {
+            self.secured = ports[2];
+            properties = secured(&properties, ports[2]);
+        }
+        if way == Way::Proxied {
             let proxy = Proxy::start(&format!("127.0.0.1:{}", ports[2]), &[])?;
             properties = behind(&properties, ports[2], &proxy.at());
             self.proxy = Some(proxy);
@@ -284,6 +308,57 @@ impl Kafka {
         Ok(ends.collect::<Result<Vec<_>>>()?.join(","))
     }
 
+    /// Writes payloads in a transaction that stays open until the producer commits or aborts it.
+    ///
+    /// # Errors
+    /// What the broker said.
+    pub fn open_transaction(&self, topic: &str, partition: i32, payloads: &[Vec<u8>]) -> Result<BaseProducer> {
+        let producer = self.producer(&[("transactional.id", "open")])?;
+        producer.init_transactions(Duration::from_secs(20))?;
+        producer.begin_transaction()?;
+        self.send(&producer, topic, partition, payloads)?;
+        Ok(producer)
+    }
+
+    /// What a group has committed of a partition; negative: nothing.
+    ///
+    /// # Errors
+    /// What the broker said.
+    pub fn committed(&self, group: &str, topic: &str, partition: i32) -> Result<i64> {
+        let client: BaseConsumer =
+            ClientConfig::new().set("bootstrap.servers", self.brokers()).set("group.id", group).create()?;
+        let mut asked = TopicPartitionList::new();
+        asked.add_partition(topic, partition);
+        let found = client.committed_offsets(asked, Duration::from_secs(20))?;
+        let offset = found.elements().first().map(|element| element.offset());
+        Ok(offset.and_then(|offset| offset.to_raw()).unwrap_or(-1))
+    }
+
+    /// Gives the user `tally` of a secured broker a right, as the arguments of Kafka's own tool name it.
+    ///
+    /// # Errors
+    /// What the tool said.
+    pub fn grant(&self, rights: &[&str]) -> Result<()> {
+        let granted = self
+            .java("org.apache.kafka.tools.AclCommand")
+            .args(["--bootstrap-server", &self.brokers(), "--add", "--allow-principal", "User:tally"])
+            .args(rights)
+            .output()?;
+        ensure!(
+            granted.status.success(),
+            "{rights:?} were not granted: {}{}",
+            String::from_utf8_lossy(&granted.stdout),
+            String::from_utf8_lossy(&granted.stderr)
+        );
+        Ok(())
+    }
+
+    /// Where a secured broker lets in the user `tally` with the password `right`, who has no rights but those that were granted.
+    #[must_use]
+    pub fn secured_at(&self) -> String {
+        format!("127.0.0.1:{}", self.secured)
+    }
+
     fn producer(&self, settings: &[(&str, &str)]) -> Result<BaseProducer> {
         let mut config = ClientConfig::new();
         config
@@ -394,7 +469,8 @@ fn jars() -> Result<PathBuf> {
     let target = std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"), PathBuf::from);
     let folder = target.join(format!("kafka-{VERSION}"));
-    let (jars, complete) = (folder.join("lib"), folder.join("complete"));
+    // Named after what it holds, so that more is fetched when more is needed.
+    let (jars, complete) = (folder.join("lib"), folder.join("complete-with-tools"));
     fs::create_dir_all(&folder)?;
     // other test processes wait here
     let lock = File::create(folder.join("lock"))?;
@@ -469,6 +545,23 @@ fn behind(properties: &str, port: u16, advertised: &str) -> String {
     add.iter().fold(properties.to_owned(), |text, (name, value)| text.replacen(name, &format!("{name}{value}"), 1))
 }
 
+/// A second listener, where `tally` has to give its password and has no rights by itself; who comes by the first one may do all.
+fn secured(properties: &str, port: u16) -> String {
+    let add = [
+        ("\nlisteners=", format!("SECURED://127.0.0.1:{port},")),
+        ("\nadvertised.listeners=", format!("SECURED://127.0.0.1:{port},")),
+        ("\nlistener.security.protocol.map=", "SECURED:SASL_PLAINTEXT,".to_owned()),
+    ];
+    let properties =
+        add.iter().fold(properties.to_owned(), |text, (name, value)| text.replacen(name, &format!("{name}{value}"), 1));
+    properties
+        + "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
+listener.name.secured.sasl.enabled.mechanisms=PLAIN
+listener.name.secured.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_tally=\"right\";
+"
+}
+
 const LOGGING: &str = "appender.console.type=Console
 appender.console.name=console
 appender.console.layout.type=PatternLayout
@@ -485,6 +578,7 @@ const POM: &str = r#"<project xmlns="http://maven.apache.org/POM/4.0.0">
   <packaging>pom</packaging>
   <dependencies>
     <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>4.1.1</version></dependency>
+    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId><version>4.1.1</version></dependency>
     <dependency><groupId>org.apache.logging.log4j</groupId><artifactId>log4j-slf4j-impl</artifactId><version>2.24.3</version></dependency>
     <dependency><groupId>org.apache.logging.log4j</groupId><artifactId>log4j-core</artifactId><version>2.24.3</version></dependency>
     <dependency><groupId>org.apache.logging.log4j</groupId><artifactId>log4j-1.2-api</artifactId><version>2.24.3</version></dependency>

@@ -104,6 +104,15 @@ impl Home {
         self.env.push((name.into(), value.into()));
     }
 
+    /// Does something with these environment variables set too.
+    pub fn with_env<T>(&mut self, env: &[(&str, &str)], act: impl FnOnce(&Home) -> T) -> T {
+        let before = self.env.len();
+        env.iter().for_each(|(name, value)| self.env(name, value));
+        let done = act(self);
+        self.env.truncate(before);
+        done
+    }
+
     /// Writes a file.
     ///
     /// # Errors

@@ -4,6 +4,12 @@
 //! Totals are what was produced, exactly. What Kafka does to a source alone is in `sources.rs`.
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 
+#[path = "kafka/begins.rs"]
+mod begins;
+#[path = "kafka/holes.rs"]
+mod holes;
+#[path = "kafka/rights.rs"]
+mod rights;
 #[path = "kafka/shared.rs"]
 mod shared;
 
@@ -40,6 +46,9 @@ fn kafka() {
     a_file_counts_once_however_often_it_is_replayed(&kafka);
     a_topic_made_anew_is_told_and_nothing_of_it_is_counted(&kafka);
     partitions_that_are_added_are_counted(&kafka);
+    holes::what_retention_takes_behind_the_last_record_is_no_gap(&kafka);
+    holes::lag_and_group_offset_come_to_the_end_where_that_is_no_record(&kafka);
+    begins::latest_is_found_once_and_before_the_first_count(&kafka);
     shared::a_state_that_is_lost_is_counted_again_or_told(&kafka);
     shared::engines_that_read_differently_say_so(&kafka);
     shared::a_table_that_is_full_is_the_same_for_all_engines(&kafka);

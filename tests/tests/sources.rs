@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tally_engine::config::KafkaConfig;
 use tally_engine::event::{Position, Record};
+use tally_engine::outage::Cause;
 use tally_engine::source::contract::{self, World};
-use tally_engine::source::kafka::{KafkaSource, Producer, Tail, TopicIdentity, inspect};
-use tally_engine::source::{Identity, Sink, Source, SourceError, Start};
+use tally_engine::source::kafka::{KafkaSource, Producer, Tail, TopicSurvey, inspect};
+use tally_engine::source::{Bounds, Sink, Source, SourceError, Start, Survey};
 use tally_tests::kafka::Kafka;
 
 struct Topic<'a> {
@@ -25,6 +26,10 @@ impl World for Topic<'_> {
 
     fn append(&mut self, partition: u32, payloads: &[Vec<u8>]) {
         self.kafka.produce(&self.config.topic, partition as i32, payloads).unwrap();
+    }
+
+    fn bounds(&mut self) -> Vec<Bounds> {
+        Tail::bounds(&self.config).unwrap()
     }
 
     fn source(&mut self) -> Box<dyn Source> {
@@ -85,6 +90,9 @@ impl Sink for Count {
         self.bytes +=
             records.iter().filter_map(|record| record.payload).map(|payload| u64::from(payload[0])).sum::<u64>();
     }
+    fn passed(&mut self, partition: u32, to: u64) {
+        self.next.insert(partition, to);
+    }
     fn gap(&mut self, partition: u32, from: u64, to: u64) {
         panic!("gap in {partition}: {from} to {to}");
     }
@@ -144,12 +152,12 @@ fn a_replay_follows_the_partitions_that_are_wanted(kafka: &Kafka) {
 
 fn a_compacted_topic_is_refused(kafka: &Kafka) {
     kafka.create_topic("compacted", 1, &[("cleanup.policy", "compact")]).unwrap();
-    let refused = |config: &KafkaConfig| {
-        KafkaSource::open(config).unwrap().poll(Duration::from_millis(50), 10, &mut Count::default())
-    };
-    let fault = refused(&config(kafka, "compacted")).unwrap_err();
-    assert!(matches!(&fault, SourceError::Fatal(text) if text.contains("allow_compacted")), "{fault}");
-    refused(&KafkaConfig { allow_compacted: true, ..config(kafka, "compacted") }).unwrap();
+    let fault = first_fault(&mut KafkaSource::open(&config(kafka, "compacted")).unwrap());
+    let told = |text: &str| text.contains("allow_compacted") && text.contains("waiting does not mend this");
+    assert!(matches!(&fault, SourceError::Transient(Cause::Misconfigured, text) if told(text)), "{fault}");
+    kafka.produce("compacted", 0, &[b"x".to_vec()]).unwrap();
+    let config = KafkaConfig { allow_compacted: true, ..config(kafka, "compacted") };
+    until(&mut KafkaSource::open(&config).unwrap(), &mut Count::default(), 1);
 }
 
 fn a_stall_is_seen_and_markers_are_none(kafka: &Kafka) {
@@ -160,7 +168,7 @@ fn a_stall_is_seen_and_markers_are_none(kafka: &Kafka) {
     let mut count = Count::default();
     until(&mut source, &mut count, 100);
     // It ends with records that nobody sees, and with markers.
-    Topic { kafka, config, alone: false }.hole(0);
+    Topic { kafka, config: config.clone(), alone: false }.hole(0);
     source.set_patience(Duration::ZERO);
     let caught_up = |source: &mut KafkaSource, count: &mut Count| {
         for _ in 0..20 {
@@ -168,34 +176,42 @@ fn a_stall_is_seen_and_markers_are_none(kafka: &Kafka) {
         }
     };
     caught_up(&mut source, &mut count);
-    let end = source.bounds().unwrap()[0].end;
-    assert!(end > count.next[&0], "{end} {:?}", count.next);
-    source.bounds().unwrap();
+    let survey = |source: &mut KafkaSource, count: &mut Count| {
+        let bounds = Tail::bounds(&config).unwrap();
+        source.surveyed(&bounds, count).unwrap();
+        bounds[0].end
+    };
+    let end = survey(&mut source, &mut count);
+    assert_eq!(end, count.next[&0], "markers and what was aborted are passed");
+    survey(&mut source, &mut count);
     assert_eq!((source.stalled(), count.seen), (vec![], 101), "the end was reached");
 
     // Nothing is polled while there is more: as good as nothing comes.
     kafka.produce("stall", 0, &vec![b"y".to_vec(); 50]).unwrap();
-    source.bounds().unwrap();
-    source.bounds().unwrap();
+    survey(&mut source, &mut count);
+    survey(&mut source, &mut count);
     assert_eq!(source.stalled(), [0]);
     until(&mut source, &mut count, 151);
     caught_up(&mut source, &mut count);
-    source.bounds().unwrap();
+    survey(&mut source, &mut count);
     assert_eq!((source.stalled(), count.seen), (vec![], 151), "each once, also of what was fetched before the restart");
     Box::new(source).close(Duration::from_secs(5));
 }
 
 fn a_topic_has_an_id_that_goes_with_it(kafka: &Kafka) {
     let wait = Duration::from_secs(5);
-    let identity = TopicIdentity::open(&config(kafka, "named")).unwrap();
-    assert!(matches!(identity.ask(wait), Err(SourceError::Transient(text)) if text.contains("create it")));
+    let survey = TopicSurvey::open(&config(kafka, "named")).unwrap();
+    assert!(
+        matches!(survey.topic(wait), Err(SourceError::Transient(Cause::Missing, text)) if text.contains("create it"))
+    );
     kafka.create_topic("named", 1, &[]).unwrap();
-    let first = identity.ask(wait).unwrap();
+    let first = survey.topic(wait).unwrap().unwrap();
     assert!(first.starts_with("named/") && first.len() > 20, "{first}");
-    assert_eq!(identity.ask(wait).unwrap(), first);
+    assert_eq!(survey.topic(wait).unwrap(), Some(first.clone()));
+    assert_eq!(survey.ask(wait).unwrap().bounds, [Bounds { partition: 0, start: 0, end: 0, open: 0 }]);
     kafka.delete_topic("named").unwrap();
     kafka.create_topic("named", 1, &[]).unwrap();
-    assert_ne!(identity.ask(wait).unwrap(), first);
+    assert_ne!(survey.topic(wait).unwrap(), Some(first));
 }
 
 fn a_producer_is_acknowledged_and_a_tail_reads_it(kafka: &Kafka) {
@@ -226,8 +242,8 @@ fn a_producer_is_acknowledged_and_a_tail_reads_it(kafka: &Kafka) {
 fn an_unknown_topic_is_told_and_waited_for(kafka: &Kafka) {
     let mut source = KafkaSource::open(&config(kafka, "later")).unwrap();
     let mut count = Count::default();
-    let fault = source.poll(Duration::from_millis(50), 10, &mut count).unwrap_err();
-    assert!(matches!(&fault, SourceError::Transient(text) if text.contains("create it")), "{fault}");
+    let fault = first_fault(&mut source);
+    assert!(matches!(&fault, SourceError::Transient(Cause::Missing, text) if text.contains("create it")), "{fault}");
     kafka.create_topic("later", 1, &[]).unwrap();
     kafka.produce("later", 0, &[b"x".to_vec()]).unwrap();
     until(&mut source, &mut count, 1);
@@ -246,7 +262,10 @@ fn a_broker_that_crashes_is_told_and_waited_for(kafka: &mut Kafka) {
         told = source.poll(Duration::from_millis(50), 10, &mut count).err();
     }
     let told = told.expect("a dead broker is told");
-    assert!(matches!(&told, SourceError::Transient(text) if text.contains("[kafka] brokers")), "{told}");
+    assert!(
+        matches!(&told, SourceError::Transient(Cause::Network, text) if text.contains("[kafka] brokers")),
+        "{told}"
+    );
     kafka.restart().unwrap();
     kafka.produce("crash", 0, &vec![b"y".to_vec(); 50]).unwrap();
     until(&mut source, &mut count, 150);
@@ -256,6 +275,17 @@ fn a_broker_that_crashes_is_told_and_waited_for(kafka: &mut Kafka) {
     let started = Instant::now();
     Box::new(source).close(Duration::from_secs(3));
     assert!(started.elapsed() < Duration::from_secs(5), "closing without a broker took {:?}", started.elapsed());
+}
+
+/// What is told first.
+fn first_fault(source: &mut KafkaSource) -> SourceError {
+    let started = Instant::now();
+    loop {
+        assert!(started.elapsed() < Duration::from_secs(30), "nothing is told");
+        if let Err(fault) = source.poll(Duration::from_millis(50), 10, &mut Count::default()) {
+            return fault;
+        }
+    }
 }
 
 fn until(source: &mut KafkaSource, count: &mut Count, seen: u64) {

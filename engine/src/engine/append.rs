@@ -14,6 +14,16 @@ pub(super) enum Appender {
     Kafka(Box<Producer>),
 }
 
+impl Appender {
+    /// Whether events can be appended, as far as is known without appending any; why not.
+    pub(super) fn writing(&self) -> Result<String, String> {
+        match self {
+            Appender::Log(log) => log.writable().map(|()| String::new()).map_err(|fault| fault.to_string()),
+            Appender::Kafka(producer) => producer.writing(),
+        }
+    }
+}
+
 impl Engine {
     /// Validates events, then appends those that pass to the log, keyed by user, and waits until they are durable there.
     /// Blocks.

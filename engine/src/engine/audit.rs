@@ -197,7 +197,11 @@ impl LogReader {
                     });
                     match polled {
                         Err(SourceError::Fatal(what)) => return Err(what),
-                        Err(SourceError::Transient(what)) if Instant::now() >= silent => return Err(what),
+                        // It goes on, or ends, with offsets that hold no record.
+                        _ if records.is_empty() && tail.reached(self.partition) > from => {
+                            self.next = tail.reached(self.partition);
+                        }
+                        Err(SourceError::Transient(_, what)) if Instant::now() >= silent => return Err(what),
                         _ if records.is_empty() && Instant::now() >= silent => {
                             return Err(format!(
                                 "partition {} gave no record from offset {from} on within {SILENCE:?}, though it holds some before {to}",

@@ -2,6 +2,7 @@
 //! that replay history.
 
 use super::StartError;
+use super::beginning;
 use super::roster::{Served, Stage};
 use crate::config::{EventsConfig, KafkaConfig};
 use crate::dead_letter::DeadLetters;
@@ -14,7 +15,7 @@ use crate::query::{Answers, Askable, Limits};
 use crate::revision::revision;
 use crate::source::embedded::{EmbeddedSource, Log};
 use crate::source::kafka::{KafkaSource, Tail};
-use crate::source::{Identity, Source};
+use crate::source::{Source, Survey};
 use crate::state::{MetricId, TypeLimit};
 use crate::store::{RevisionId, Store};
 use parking_lot::RwLock;
@@ -34,7 +35,7 @@ pub(super) enum Replayed {
 
 /// Makes lanes.
 pub(super) struct Lanes {
-    pub(super) identity: Option<Arc<dyn Identity>>,
+    pub(super) survey: Arc<dyn Survey>,
     pub(super) store: Arc<dyn Store>,
     /// Whether other engines use the store too.
     pub(super) shared: bool,
@@ -47,6 +48,8 @@ pub(super) struct Lanes {
     pub(super) view: Arc<View>,
     /// The main lane's board.
     pub(super) board: Arc<Board>,
+    /// Names of the metrics that were found when the engine started.
+    pub(super) first: Vec<String>,
     /// The next metric's number in the lanes.
     pub(super) next: AtomicU32,
     /// Answers of all metrics.
@@ -83,6 +86,12 @@ impl Lanes {
 
     /// Where a metric begins on partitions that it never counted.
     fn history(&self, plugin: &plugin::Metric) -> Result<History, String> {
+        if let Replayed::Kafka(config) = &self.replayed {
+            let starts = beginning::starts(&*self.store, config, &self.first, plugin.name());
+            if let Some(starts) = starts.map_err(|fault| format!("where it begins is not known: {fault}"))? {
+                return Ok(History::From(starts));
+            }
+        }
         let since = match plugin.history() {
             plugin::History::All => return Ok(History::Whole),
             plugin::History::None => i64::MAX,
@@ -152,7 +161,7 @@ impl Lanes {
         let checkpoint = if role == Role::Main { self.checkpoint } else { self.checkpoint.max(CHECKPOINT) };
         let parts = Parts {
             source,
-            identity: self.identity.clone(),
+            survey: self.survey.clone(),
             store: self.store.clone(),
             shared: self.shared,
             view: self.view.clone(),

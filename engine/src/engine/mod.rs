@@ -4,6 +4,7 @@ mod again;
 mod append;
 mod arrivals;
 mod audit;
+mod beginning;
 mod elsewhere;
 mod evaluate;
 mod lanes;
@@ -180,9 +181,19 @@ impl Engine {
         } else {
             Err(halts.join("; "))
         };
-        [("plugins", plugins), ("store", store), (self.source, source), ("counting", counting)]
-            .map(|(name, state)| Check { name, ok: state.is_ok(), detail: state.unwrap_or_else(|fault| fault) })
-            .into()
+        let check = |name, needed, state: Result<String, String>| Check {
+            name,
+            ok: state.is_ok(),
+            needed,
+            detail: state.unwrap_or_else(|fault| fault),
+        };
+        vec![
+            check("plugins", true, plugins),
+            check("store", true, store),
+            check(self.source, true, source),
+            check("counting", true, counting),
+            check("writing", false, self.appender.writing()),
+        ]
     }
 
     /// Which partitions it would need to hold to be asked, as a sentence.
@@ -220,7 +231,10 @@ impl Engine {
 
 /// The source's line where nothing is wrong, or is being mended.
 fn delivering(standing: &pipeline::Standing) -> String {
-    let partitions = format!("{} partitions", standing.held.len());
+    let mut partitions = format!("{} partitions", standing.held.len());
+    if standing.open > 0 {
+        partitions += &format!("; {} records wait for the end of an open transaction", standing.open);
+    }
     let stalled: Vec<String> = standing.stalled.iter().map(u32::to_string).collect();
     match stalled.as_slice() {
         [] => partitions,

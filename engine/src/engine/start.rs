@@ -18,8 +18,8 @@ use crate::plugin::{self, Registry};
 use crate::progress::{Memory, OnGap, OnStateLoss, Settings};
 use crate::query::{Answers, Limits};
 use crate::source::embedded::{EmbeddedSource, Log};
-use crate::source::kafka::{KafkaSource, Producer, TopicIdentity};
-use crate::source::{Identity, Source};
+use crate::source::kafka::{KafkaSource, Producer, TopicSurvey};
+use crate::source::{Source, Survey};
 use crate::state::TypeLimit;
 use crate::store::embedded::EmbeddedStore;
 use crate::store::redis::{RedisSettings, RedisStore};
@@ -57,7 +57,7 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
     let dead_letters = Arc::new(dead_letters);
     let interval = if shared { config.redis.commit_interval_ms } else { config.store.checkpoint_interval_ms };
     let lanes = Lanes {
-        identity: opened.identity,
+        survey: opened.survey,
         store: store.clone(),
         shared,
         settings: settings(config, shared),
@@ -71,6 +71,7 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
         },
         view: view.clone(),
         board: board.clone(),
+        first: found.metrics.iter().map(|plugin| plugin.name().to_owned()).collect(),
         next: AtomicU32::new(0),
         answers: Arc::new(Answers::new(budget.kept_answers())),
         limits: Limits {
@@ -298,8 +299,8 @@ fn relay(
 struct Opened {
     /// What is read.
     source: Box<dyn Source>,
-    /// How it says which log it is.
-    identity: Option<Arc<dyn Identity>>,
+    /// What says which log it is, and what it holds.
+    survey: Arc<dyn Survey>,
     /// Where events are appended.
     appender: Appender,
     /// Its name.
@@ -311,15 +312,15 @@ fn source(config: &Config, database: &Database) -> Result<Opened, StartError> {
         SourceKind::Embedded => {
             let log = Log::open(database, &config.log).map_err(|fault| fault_of(&fault))?;
             let source = Box::new(EmbeddedSource::new(log.clone()));
-            Ok(Opened { source, identity: None, appender: Appender::Log(log), topic: "log".into() })
+            Ok(Opened { source, survey: log.clone(), appender: Appender::Log(log), topic: "log".into() })
         }
         SourceKind::Kafka => {
             let source = KafkaSource::open(&config.kafka).map_err(|fault| fault_of(&fault))?;
             let producer = Producer::open(&config.kafka).map_err(|fault| fault_of(&fault))?;
-            let identity = TopicIdentity::open(&config.kafka).map_err(|fault| fault_of(&fault))?;
+            let survey = TopicSurvey::open(&config.kafka).map_err(|fault| fault_of(&fault))?;
             Ok(Opened {
                 source: Box::new(source),
-                identity: Some(Arc::new(identity)),
+                survey: Arc::new(survey),
                 appender: Appender::Kafka(Box::new(producer)),
                 topic: config.kafka.topic.clone(),
             })

@@ -255,6 +255,8 @@ pub struct Check {
     pub name: &'static str,
     /// Whether it is in order.
     pub ok: bool,
+    /// Whether questions need it: else it is told, and the engine is ready without it.
+    pub needed: bool,
     /// What is, or is wrong.
     pub detail: String,
 }

@@ -35,6 +35,8 @@ pub struct Standing {
     pub calling: Option<(MetricId, Instant)>,
     /// Per partition the end of the log and the position, for lag.
     pub lag: BTreeMap<u32, u64>,
+    /// Offsets of all partitions that wait for the end of an open transaction.
+    pub open: u64,
     /// Unix milliseconds of the last commit.
     pub last_commit: Option<i64>,
     /// Whether counting has ended by an internal error.

@@ -251,6 +251,27 @@ impl Counting {
         }
     }
 
+    /// Offsets before `to` that were not handed over hold no record: positions move, and nothing is counted.
+    pub(super) fn pass(&mut self, partition: u32, to: u64, driver: &mut Driver) {
+        let Some(held) = self.held.get_mut(&partition) else { return };
+        let Some(epoch) = held.epoch else {
+            held.dropped = true;
+            return;
+        };
+        let due: Vec<(RevisionNo, u64)> = self.machine.due(partition, epoch, to).collect();
+        let mut counted = self.view.write();
+        for (no, from) in &due {
+            let Some(metric) = self.metrics.iter().find(|metric| metric.no == *no) else { continue };
+            let place = &mut counted.metrics[metric.id.0];
+            place.advance(partition, *from, to);
+            place.version += 1;
+        }
+        drop(counted);
+        self.view.announce();
+        let counts = due.iter().map(|(no, _)| Count { revision: *no, rows: 0, watermark: None }).collect();
+        driver.tell(self, Event::Counted(crate::progress::Counted { partition, epoch, to, last: None, counts }));
+    }
+
     /// Nobody counts these records, but the window must know them.
     fn warm_up(&mut self, partition: u32, records: &[Record<'_>]) {
         point("count.warm_up");

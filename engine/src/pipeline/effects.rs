@@ -9,10 +9,14 @@ use super::halts;
 use super::origin::Origin;
 use super::stored::{accounts, counted_partitions, found, whole};
 use super::view::View;
-use super::workers::{CommitDone, CommitJob, CompactDone, CompactJob, Worker, committer, compactor, trouble};
+use super::workers::{
+    Answered, CommitDone, CommitJob, CompactDone, CompactJob, Worker, committer, compactor, surveyor, tell,
+};
+use crate::event::Position;
 use crate::failpoint::point;
+use crate::outage::Said;
 use crate::progress::{Advance, Answer, Bounds, Effect, Event, Found, Progress, RevisionNo, Ticket, Trouble};
-use crate::source::{Identity, Source, SourceError, Start};
+use crate::source::{self, Source, SourceError, Start, Survey, Surveyed};
 use crate::state::Sealed;
 use crate::store::{self, Bucket, BucketRead, Commit, CommitAnswer, Life, Store, StoreError, StoredProgress};
 use crate::telemetry;
@@ -23,14 +27,18 @@ use std::time::{Duration, Instant};
 /// How long an answer of the store is waited for before what is due is sent again, while partitions are given up.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// How long a log may take to say which one it is.
-const ANSWER: Duration = Duration::from_secs(2);
+/// A log that did not answer is asked again after so long, twice as long each time.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+
+/// Longest pause before a log that does not answer is asked again.
+const ASK_AGAIN_AT_MOST: Duration = Duration::from_secs(8);
 
 /// Carries out effects. Those that need the source wait until the lane serves it.
 pub(super) struct Driver {
     pub(super) store: Arc<dyn Store>,
-    /// Tells which log is read, where a log can be replaced by another of its name.
-    pub(super) identity: Option<Arc<dyn Identity>>,
+    /// Asks the log what it is and holds.
+    surveys: Worker<u64, Answered>,
+    survey: Asking,
     pub(super) view: Arc<View>,
     pub(super) board: Arc<Board>,
     pub(super) commits: Worker<CommitJob, CommitDone>,
@@ -50,21 +58,47 @@ pub(super) struct Driver {
     pub(super) starts: BTreeMap<u32, Start>,
     /// Whether other engines read and write the store: then nothing is answered from this lane's state.
     pub(super) shared: bool,
+    /// How often state was loaded.
+    loads: u64,
+    /// What was said of store and log.
+    said: Said,
     /// When a bucket was last given to the compactor.
     pub(super) given: BTreeMap<(RevisionNo, Bucket), Instant>,
+}
+
+/// What the log is asked. One question is on its way at a time.
+#[derive(Default)]
+struct Asking {
+    /// Number of the last question sent, and of the last one answered.
+    sent: u64,
+    answered: u64,
+    /// How often state was loaded until the last one was sent: bounds must not be older than what they are compared with.
+    loads: u64,
+    /// How far was counted when it was sent: what the log holds is no less.
+    counted: Position,
+    /// The next question is waited for.
+    wanted: bool,
+    /// Requests of the machine for bounds: after which question, ticket, partitions.
+    tickets: Vec<(u64, Ticket, Vec<u32>)>,
+    /// Not before this moment, after so many failures in a row.
+    again: Option<Instant>,
+    failures: u32,
 }
 
 impl Driver {
     pub(super) fn new(
         store: Arc<dyn Store>,
-        identity: Option<Arc<dyn Identity>>,
+        survey: Arc<dyn Survey>,
         view: Arc<View>,
         board: Arc<Board>,
         shared: bool,
     ) -> std::io::Result<Driver> {
         Ok(Driver {
-            commits: committer(store.clone(), identity.clone())?,
-            identity,
+            commits: committer(store.clone(), survey.clone())?,
+            surveys: surveyor(survey)?,
+            survey: Asking::default(),
+            loads: 0,
+            said: Said::default(),
             compactions: match shared {
                 true => compactor(store.clone(), UNFOLDED, SPLIT_SHARED)?,
                 false => compactor(store.clone(), 0, SPLIT)?,
@@ -101,6 +135,7 @@ impl Driver {
     fn carry_out(&mut self, counting: &mut Counting, effect: Effect) -> Option<Event> {
         match effect {
             Effect::Load { revision, ticket, rebuild } => {
+                self.loads += 1;
                 let found = self.load(counting, revision, rebuild);
                 Some(Event::Loaded(revision, ticket, found))
             }
@@ -134,7 +169,15 @@ impl Driver {
                 self.halted = true;
                 None
             }
-            Effect::Bounds(..) | Effect::Read { .. } | Effect::Pause(_) | Effect::Resume(_) => {
+            Effect::Bounds(ticket, partitions) => {
+                // One that is on its way will do, unless something was loaded since.
+                let asking = &mut self.survey;
+                let fresh = asking.sent != asking.answered && asking.loads == self.loads;
+                asking.wanted |= !fresh;
+                asking.tickets.push((if fresh { asking.sent } else { asking.sent + 1 }, ticket, partitions));
+                None
+            }
+            Effect::Read { .. } | Effect::Pause(_) | Effect::Resume(_) => {
                 self.waiting.push_back(effect);
                 None
             }
@@ -145,9 +188,9 @@ impl Driver {
     fn load(&mut self, counting: &mut Counting, no: RevisionNo, rebuild: bool) -> Result<Option<Found>, Trouble> {
         let Some(metric) = counting.metric(no) else { return Ok(None) };
         point("load.begin");
-        let fault = |fault: StoreError| trouble(&fault);
         let stored = if rebuild {
-            let (buckets, reading) = whole(&*self.store, &metric.revision).map_err(fault)?;
+            let read = whole(&*self.store, &metric.revision);
+            let (buckets, reading) = read.map_err(|fault| self.store_fault(&fault))?;
             let mut counted = self.view.write();
             counted.state.clear(metric.id);
             let place = &mut counted.metrics[metric.id.0];
@@ -179,7 +222,8 @@ impl Driver {
             accounts(&found, rows)?;
             reading.revision
         } else {
-            match self.store.stored(&metric.revision).map_err(fault)? {
+            let stored = self.store.stored(&metric.revision);
+            match stored.map_err(|fault| self.store_fault(&fault))? {
                 Some(stored) => {
                     if self.shared {
                         // Nobody reads it, but who joins the main lane is compared by it.
@@ -197,6 +241,12 @@ impl Driver {
         Ok(Some(found(&stored)?))
     }
 
+    /// Shows a fault of the store, says it in the log, and what it is to the protocol.
+    fn store_fault(&mut self, fault: &StoreError) -> Trouble {
+        self.board.stand(|standing| standing.store_trouble = Some(fault.to_string()));
+        tell(&mut self.said, fault)
+    }
+
     fn create(&mut self, counting: &Counting, no: RevisionNo) -> Result<(), Trouble> {
         let Some(metric) = counting.metric(no) else { return Ok(()) };
         let create = || -> Result<Life, StoreError> {
@@ -209,7 +259,7 @@ impl Driver {
             }
             Ok(life)
         };
-        let life = create().map_err(|fault| trouble(&fault))?;
+        let life = create().map_err(|fault| self.store_fault(&fault))?;
         point("create.pointed");
         self.lives.insert(no, life);
         Ok(())
@@ -285,10 +335,7 @@ impl Driver {
                 Err(trouble) => Answer::Failed(trouble),
             },
             Ok(CommitAnswer::Broken(what)) => Answer::Failed(Trouble::Corrupt(what)),
-            Err(fault) => {
-                self.board.stand(|standing| standing.store_trouble = Some(fault.to_string()));
-                Answer::Failed(trouble(&fault))
-            }
+            Err(fault) => Answer::Failed(self.store_fault(&fault)),
         };
         self.tell(counting, Event::Answered(revision, ticket, answer));
         point("commit.settled");
@@ -297,13 +344,49 @@ impl Driver {
         }
     }
 
-    /// Asks which log it is that is read. Whether it answered.
-    pub(super) fn identify(&mut self, counting: &mut Counting) -> Result<(), SourceError> {
-        if let Some(identity) = &self.identity {
-            let topic = identity.ask(ANSWER)?;
+    /// Asks the log what it holds, if that is `due` or waited for and no question is on its way. Blocks nobody.
+    pub(super) fn ask_log(&mut self, counting: &Counting, due: bool) {
+        let asking = &mut self.survey;
+        let paused = asking.again.is_some_and(|again| Instant::now() < again);
+        if (due || asking.wanted) && asking.sent == asking.answered && !paused {
+            (asking.sent, asking.loads, asking.wanted) = (asking.sent + 1, self.loads, false);
+            asking.counted = counting.position();
+            self.surveys.send(asking.sent);
+        }
+    }
+
+    /// What the log answered, if it did since the last call, and how far was counted when it was asked.
+    pub(super) fn log_answered(
+        &mut self,
+        counting: &mut Counting,
+    ) -> Option<Result<(Vec<source::Bounds>, Position), SourceError>> {
+        let (question, answer) = self.surveys.done.try_recv().ok()?;
+        let asking = &mut self.survey;
+        asking.answered = question;
+        let (due, later) = std::mem::take(&mut asking.tickets).into_iter().partition(|(after, ..)| *after <= question);
+        asking.tickets = later;
+        let Surveyed { topic, bounds } = match answer {
+            Ok(surveyed) => surveyed,
+            Err(fault) => {
+                // What was due is asked for again when the next checkpoint is.
+                asking.failures += 1;
+                let pause = ASK_AGAIN.saturating_mul(1 << asking.failures.min(10)).min(ASK_AGAIN_AT_MOST);
+                asking.again = Some(Instant::now() + pause);
+                return Some(Err(fault));
+            }
+        };
+        (asking.again, asking.failures) = (None, 0);
+        let counted = std::mem::take(&mut asking.counted);
+        if let Some(topic) = topic {
             self.tell(counting, Event::Topic(topic));
         }
-        Ok(())
+        counting.note_lag(&bounds);
+        for (_, ticket, partitions) in due {
+            let asked = bounds.iter().filter(|bounds| partitions.contains(&bounds.partition));
+            let told = |b: &source::Bounds| Bounds { partition: b.partition, start: b.start, end: b.end };
+            self.tell(counting, Event::Bounds(ticket, asked.map(told).collect()));
+        }
+        Some(Ok((bounds, counted)))
     }
 
     /// Where a partition starts that is being assigned. The machine decides once it knows the log's bounds; this is what
@@ -323,19 +406,6 @@ impl Driver {
     pub(super) fn serve(&mut self, counting: &mut Counting, source: &mut dyn Source) {
         while let Some(effect) = self.waiting.pop_front() {
             match effect {
-                Effect::Bounds(ticket, partitions) => match self.identify(counting).and_then(|()| source.bounds()) {
-                    Ok(bounds) => {
-                        counting.note_lag(&bounds);
-                        let asked = bounds.into_iter().filter(|bounds| partitions.contains(&bounds.partition));
-                        let told =
-                            |b: crate::source::Bounds| Bounds { partition: b.partition, start: b.start, end: b.end };
-                        let asked: Vec<Bounds> = asked.map(told).collect();
-                        self.remember_starts(&asked);
-                        self.tell(counting, Event::Bounds(ticket, asked));
-                    }
-                    // Asked again when the next checkpoint is due.
-                    Err(fault) => self.source_trouble(&fault),
-                },
                 Effect::Read { partition, from, epoch, fresh } => {
                     let dropped = counting.reads(partition, epoch, fresh);
                     let there = self.starts.remove(&partition) == Some(Start::At(from));
@@ -352,17 +422,10 @@ impl Driver {
         }
     }
 
-    /// "Earliest" was resolved by the source to the first record held.
-    fn remember_starts(&mut self, bounds: &[Bounds]) {
-        for bounds in bounds {
-            if let Some(start @ Start::Earliest) = self.starts.get_mut(&bounds.partition) {
-                *start = Start::At(bounds.start);
-            }
+    fn source_trouble(&mut self, fault: &SourceError) {
+        if self.said.due("source") {
+            tracing::warn!("{fault}");
         }
-    }
-
-    fn source_trouble(&self, fault: &SourceError) {
-        tracing::warn!("{fault}; trying again");
         self.board.stand(|standing| standing.source_trouble = Some(fault.to_string()));
     }
 

@@ -12,11 +12,11 @@ use super::effects::Driver;
 use super::view::View;
 use crate::dead_letter::DeadLetters;
 use crate::decode::{Decoder, MAX_RECORDS};
-use crate::event::Record;
+use crate::event::{Position, Record};
 use crate::failpoint::point;
 use crate::feed::Feed;
 use crate::progress::{Event, History, RevisionNo, Settings};
-use crate::source::{Bounds, Identity, Sink, Source, SourceError, Start};
+use crate::source::{Bounds, Sink, Source, SourceError, Start, Survey};
 use crate::store::Store;
 use crate::telemetry;
 use std::collections::BTreeSet;
@@ -34,11 +34,20 @@ const SHORT: usize = 512;
 /// Longest wait for news: how late a checkpoint or an answer from the store is noticed on a quiet log.
 const WAIT: Duration = Duration::from_millis(20);
 
+/// Likewise while the log is away: nobody has anything to be noticed soon.
+const WAIT_LONGER: Duration = Duration::from_millis(100);
+
 /// How often quiet partitions are committed too, so that a store that went back is noticed; at most.
 const BEAT: Duration = Duration::from_millis(900);
 
 /// How often the log is asked for its ends: it may have to ask a broker.
 const LAG: Duration = Duration::from_secs(2);
+
+/// A store that does not answer is asked again after twice as long each time, from this on.
+const STORE_AGAIN: Duration = Duration::from_millis(50);
+
+/// Longest pause before it is.
+const STORE_AGAIN_AT_MOST: Duration = Duration::from_secs(3);
 
 /// Longest wait for the last commits when partitions are taken from us.
 const FLUSH: Duration = Duration::from_secs(4);
@@ -47,8 +56,8 @@ const FLUSH: Duration = Duration::from_secs(4);
 pub struct Parts {
     /// Where records come from.
     pub source: Box<dyn Source>,
-    /// Tells which log it is; `None` for one that cannot be replaced by another.
-    pub identity: Option<Arc<dyn Identity>>,
+    /// Tells which log it is, and what it holds.
+    pub survey: Arc<dyn Survey>,
     /// Where state goes.
     pub store: Arc<dyn Store>,
     /// Whether other engines use the store too.
@@ -120,7 +129,7 @@ impl Lane {
             parts.decoder,
             Outlets { dead_letters: parts.dead_letters, feed: parts.feed, topic: parts.topic },
         );
-        let driver = Driver::new(parts.store, parts.identity, parts.view, parts.board, parts.shared)?;
+        let driver = Driver::new(parts.store, parts.survey, parts.view, parts.board, parts.shared)?;
         let lane = Lane {
             driver,
             counting,
@@ -143,14 +152,16 @@ impl Lane {
             self.tell(Event::Joined(no, history, None));
         }
         let mut due = Instant::now() + self.checkpoint;
-        let (mut looked, mut beat) = (Instant::now(), Instant::now());
+        let (mut looked, mut beat, mut tries) = (Instant::now(), Instant::now(), 0);
         while self.stop.load(Ordering::Relaxed) == 0 {
             self.driver.serve(&mut self.counting, &mut *source);
-            let wait = due.saturating_duration_since(Instant::now()).min(WAIT);
+            self.driver.ask_log(&self.counting, false);
+            let longest = if self.troubled { WAIT_LONGER } else { WAIT };
+            let wait = due.saturating_duration_since(Instant::now()).min(longest);
             let polled = if self.obey(wait) { Ok(()) } else { source.poll(wait, self.batch, &mut self) };
             match polled {
                 Ok(()) => {}
-                Err(SourceError::Transient(what)) => self.trouble(what),
+                Err(SourceError::Transient(_, what)) => self.trouble(what),
                 Err(SourceError::Fatal(what)) => {
                     tracing::error!("counting stopped: {what}");
                     self.counting.board.stand(|standing| standing.source_trouble = Some(what));
@@ -159,8 +170,10 @@ impl Lane {
             }
             self.driver.answers(&mut self.counting);
             self.driver.roll(&self.counting);
-            if Instant::now() >= due || self.counting.wants_checkpoint() {
-                due = Instant::now() + self.checkpoint;
+            let away = self.counting.machine.store_away();
+            if Instant::now() >= due || (!away && self.counting.wants_checkpoint()) {
+                tries = if away { tries + 1 } else { 0 };
+                due = Instant::now() + self.checkpoint.max(pause(tries));
                 self.counting.look_at_followers(&mut self.driver);
                 if beat.elapsed() >= BEAT {
                     beat = Instant::now();
@@ -171,9 +184,13 @@ impl Lane {
                     self.tell(Event::CheckpointDue);
                 }
             }
-            if looked.elapsed() >= if self.troubled { LAG * 5 } else { LAG } {
+            let due = looked.elapsed() >= LAG;
+            if due {
                 looked = Instant::now();
-                self.lag(&mut *source);
+            }
+            self.driver.ask_log(&self.counting, due || source.wants_survey());
+            if let Some(answer) = self.driver.log_answered(&mut self.counting) {
+                self.surveyed(&mut *source, answer);
             }
         }
         self.finish(source)
@@ -183,15 +200,20 @@ impl Lane {
         self.driver.tell(&mut self.counting, event);
     }
 
-    /// Notes how far behind the log's end each partition stands, whether the log answers at all and is still the same.
-    fn lag(&mut self, source: &mut dyn Source) {
-        match self.driver.identify(&mut self.counting).and_then(|()| source.bounds()) {
-            Ok(bounds) => {
-                self.counting.note_lag(&bounds);
+    /// Notes what the log answered: whether it still holds what was counted, what stalls, whether it answers at all.
+    fn surveyed(&mut self, source: &mut dyn Source, answer: Result<(Vec<Bounds>, Position), SourceError>) {
+        let noted =
+            |(bounds, counted): (Vec<Bounds>, Position)| source.surveyed(&bounds, self).map(|()| (bounds, counted));
+        let surveyed = answer.and_then(noted);
+        match surveyed {
+            Ok((bounds, counted)) => {
                 self.note_stalls(source.stalled());
-                self.note_ends(&bounds);
-                self.troubled = true; // said elsewhere too
-                self.no_trouble();
+                self.note_ends(&bounds, &counted);
+                // Of one that holds nothing the source itself says why.
+                if !self.counting.held().is_empty() {
+                    self.troubled = true; // said elsewhere too
+                    self.no_trouble();
+                }
             }
             Err(fault) => self.trouble(fault.to_string()),
         }
@@ -203,9 +225,9 @@ impl Lane {
         self.counting.board.stand(|standing| standing.stalled = stalled);
     }
 
-    /// A log that twice ends before what was counted was truncated.
-    fn note_ends(&mut self, bounds: &[Bounds]) {
-        let short: BTreeSet<u32> = self.counting.beyond(bounds).collect();
+    /// A log that twice ends before what was counted when it was asked was truncated.
+    fn note_ends(&mut self, bounds: &[Bounds], counted: &Position) {
+        let short: BTreeSet<u32> = self.counting.beyond(bounds, counted).collect();
         let again: Vec<u32> = short.intersection(&self.short).copied().collect();
         self.short = short;
         self.compare(&again);
@@ -246,6 +268,11 @@ impl Lane {
     }
 }
 
+/// How long a store is left alone that did not answer so often.
+fn pause(tries: u32) -> Duration {
+    if tries == 0 { Duration::ZERO } else { STORE_AGAIN.saturating_mul(1 << tries.min(10)).min(STORE_AGAIN_AT_MOST) }
+}
+
 impl Sink for Lane {
     fn assigned(&mut self, partitions: &[u32]) -> Vec<Start> {
         tracing::info!(?partitions, "partitions assigned");
@@ -274,6 +301,11 @@ impl Sink for Lane {
         for batch in records.chunks(self.batch.min(MAX_RECORDS)) {
             self.counting.count(partition, batch, &mut self.driver);
         }
+    }
+
+    fn passed(&mut self, partition: u32, to: u64) {
+        self.no_trouble();
+        self.counting.pass(partition, to, &mut self.driver);
     }
 
     fn gap(&mut self, partition: u32, from: u64, to: u64) {

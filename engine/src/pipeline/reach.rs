@@ -18,19 +18,20 @@ impl Counting {
                 )
             })
             .collect();
+        let open: BTreeMap<u32, u64> = bounds.iter().map(|bounds| (bounds.partition, bounds.open)).collect();
         if self.role == Role::Main {
-            telemetry::lag(&lag);
+            telemetry::lag(&lag, &open);
         }
         self.board.stand(|standing| {
             standing.partitions = bounds.len();
             standing.lag = lag;
+            standing.open = open.values().sum();
         });
     }
 
-    /// The partitions that the log says to end before what was counted of them, and that do not stand still for it yet.
-    pub(super) fn beyond(&self, bounds: &[Bounds]) -> impl Iterator<Item = u32> {
+    /// The partitions that the log says to end before what was counted of them (`position`), and that do not stand still for it yet.
+    pub(super) fn beyond(&self, bounds: &[Bounds], position: &Position) -> impl Iterator<Item = u32> {
         let halted: Vec<Option<u32>> = self.machine.halts().map(|(_, partition, _)| partition).collect();
-        let position = self.position();
         let beyond = |b: &&Bounds| position.0.get(&b.partition).is_some_and(|next| *next > b.end);
         let beyond = bounds.iter().filter(beyond).map(|b| b.partition);
         beyond.filter(move |p| !halted.contains(&Some(*p))).collect::<Vec<_>>().into_iter()

@@ -24,6 +24,9 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Longest wait for records.
 const WAIT: Duration = Duration::from_millis(20);
 
+/// What could not be read is tried again after so long.
+const AGAIN: Duration = Duration::from_secs(2);
+
 /// Records handed over at once.
 const RECORDS: usize = 2_048;
 
@@ -66,6 +69,9 @@ fn run(mut parts: Parts, stopped: &Receiver<()>) {
             from = (parts.position)();
         } else if let Err(fault) = parts.show_from(&mut from, stopped) {
             tracing::warn!("events cannot be shown: {fault}; trying again");
+            if stopped.recv_timeout(AGAIN) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
         }
     }
 }
@@ -93,7 +99,7 @@ impl Parts {
             };
             match tail.poll(WAIT, RECORDS, each) {
                 Ok(()) => {}
-                Err(SourceError::Transient(what)) => tracing::debug!("the live feed waits: {what}"),
+                Err(SourceError::Transient(_, what)) => tracing::debug!("the live feed waits: {what}"),
                 Err(fault) => return Err(fault),
             }
         }

@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// Longest pause between two looks at a store that does not answer.
+const LOOK_AT_LEAST: Duration = Duration::from_secs(3);
+
 /// The thread; it ends when this is dropped.
 pub struct Watch {
     stop: Option<SyncSender<()>>,
@@ -26,9 +29,11 @@ pub fn watch(followers: Arc<Followers>, board: Arc<Board>) -> std::io::Result<Wa
     // Nothing is ever sent: its end is the message.
     let (stop, stopped) = sync_channel::<()>(0);
     let look = move || {
-        while stopped.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+        let mut pause = LOOK;
+        while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
             let begun = Instant::now();
             let fault = followers.all().iter().find_map(|follower| follower.refresh(begun).err());
+            pause = if fault.is_some() { (pause * 2).min(LOOK_AT_LEAST) } else { LOOK };
             board.stand(|standing| standing.follow_trouble = fault.map(|fault| fault.to_string()));
         }
     };

@@ -1,12 +1,14 @@
-//! The two threads beside the lane: one commits, one compacts. Both only talk to the store and answer the lane.
+//! The threads beside the lane: one commits, one compacts, one asks the log what it holds. They only talk to the store or the log
+//! and answer the lane.
 //!
 //! Commits that wait are sent together. The machine keeps at most one commit of a revision on its way, so the queue is
-//! bounded by the number of revisions; a bucket is compacted at most once at a time.
+//! bounded by the number of revisions; a bucket is compacted at most once at a time, the log asked one question at a time.
 
 use super::shrinking::{Shrink, Shrunk};
 use crate::failpoint::point;
+use crate::outage::Said;
 use crate::progress::{RevisionNo, Ticket, Trouble, same_log};
-use crate::source::Identity;
+use crate::source::{SourceError, Survey, Surveyed};
 use crate::store::{Bucket, Commit, CommitAnswer, Life, RevisionId, Store, StoreError};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -110,15 +112,14 @@ const IDENTITY: Duration = Duration::from_secs(1);
 /// came, that it is still the same.
 pub(super) fn committer(
     store: Arc<dyn Store>,
-    identity: Option<Arc<dyn Identity>>,
+    survey: Arc<dyn Survey>,
 ) -> std::io::Result<Worker<CommitJob, CommitDone>> {
     let other_log = move |jobs: &[CommitJob]| {
-        let identity = identity.as_ref()?;
         let moves = |job: &CommitJob| job.commit.advances.iter().any(|advance| advance.to.next > advance.from);
         if !jobs.iter().any(moves) {
             return None;
         }
-        let topic = identity.ask(IDENTITY).ok()?;
+        let topic = survey.topic(IDENTITY).ok()??;
         jobs.iter().any(|job| !same_log(&job.topic, &topic)).then_some(topic)
     };
     Worker::start("tally-commit", move |jobs: Vec<CommitJob>| {
@@ -158,6 +159,19 @@ fn again(fault: &StoreError) -> StoreError {
     }
 }
 
+/// How long a log may take to say what it holds.
+const ANSWER: Duration = Duration::from_secs(3);
+
+/// The number of a question to the log, and what was answered.
+pub(super) type Answered = (u64, Result<Surveyed, SourceError>);
+
+/// Starts the thread that asks the log. Who asks several times before it comes to that gets one answer, to the last question.
+pub(super) fn surveyor(survey: Arc<dyn Survey>) -> std::io::Result<Worker<u64, Answered>> {
+    Worker::start("tally-survey", move |questions: Vec<u64>| {
+        questions.into_iter().max().map(|question| (question, survey.ask(ANSWER))).into_iter().collect()
+    })
+}
+
 /// Starts the compacting thread. `unfolded`: so many of the newest frames stay as they are, unless a commit waits for room or
 /// panes have expired;
 /// `largest`: a bucket whose snapshot has more bytes is split.
@@ -166,6 +180,7 @@ pub(super) fn compactor(
     unfolded: usize,
     largest: u64,
 ) -> std::io::Result<Worker<CompactJob, CompactDone>> {
+    let mut said = Said::default();
     Worker::start("tally-compact", move |jobs: Vec<CompactJob>| {
         let compact = |job: CompactJob| {
             // A commit that waits for room must find some.
@@ -182,20 +197,27 @@ pub(super) fn compactor(
                 unfolded,
                 largest,
             };
-            let result = shrink.carry_out(&*store).map_err(|fault| trouble(&fault));
+            let result = shrink.carry_out(&*store).map_err(|fault| tell(&mut said, &fault));
             CompactDone { revision: job.revision, ticket: job.ticket, bucket: job.bucket, result }
         };
         jobs.into_iter().map(compact).collect()
     })
 }
 
+/// The same; says it in the log, unless it was just said.
+pub(super) fn tell(said: &mut Said, fault: &StoreError) -> Trouble {
+    if let StoreError::Unavailable(what) = fault
+        && said.due(&what.chars().take(48).collect::<String>())
+    {
+        tracing::warn!("{what}; trying on");
+    }
+    trouble(fault)
+}
+
 /// What a store's fault is to the protocol.
 pub(super) fn trouble(fault: &StoreError) -> Trouble {
     match fault {
-        StoreError::Unavailable(what) => {
-            tracing::warn!("{what}; trying again");
-            Trouble::Unavailable
-        }
+        StoreError::Unavailable(_) => Trouble::Unavailable,
         StoreError::Corrupt(what) => Trouble::Corrupt(what.clone()),
     }
 }

@@ -15,6 +15,9 @@ pub trait World {
     /// Appends payloads to a partition, durable when it returns.
     fn append(&mut self, partition: u32, payloads: &[Vec<u8>]);
 
+    /// What it holds of each partition now.
+    fn bounds(&mut self) -> Vec<Bounds>;
+
     /// A new source on it, in the group of the others it gave out.
     fn source(&mut self) -> Box<dyn Source>;
 
@@ -41,6 +44,8 @@ struct Recorder {
     held: BTreeSet<u32>,
     seen: BTreeMap<u32, Vec<(u64, Vec<u8>)>>,
     gaps: Vec<(u32, u64, u64)>,
+    /// Up to where holes were told of.
+    passed: BTreeMap<u32, u64>,
     revoked: BTreeSet<u32>,
     largest: usize,
     in_poll: usize,
@@ -54,6 +59,7 @@ impl Recorder {
             held: BTreeSet::new(),
             seen: BTreeMap::new(),
             gaps: Vec::new(),
+            passed: BTreeMap::new(),
             revoked: BTreeSet::new(),
             largest: 0,
             in_poll: 0,
@@ -104,7 +110,13 @@ impl Sink for Recorder {
         );
         assert!(!records.is_empty(), "a call without records");
         let seen = self.seen.entry(partition).or_default();
+        let passed = self.passed.get(&partition).copied().unwrap_or(0);
         for record in records {
+            assert!(
+                record.offset >= passed,
+                "partition {partition}: offset {} after {passed} was passed",
+                record.offset
+            );
             if let Some((last, _)) = seen.last() {
                 assert!(record.offset > *last, "partition {partition}: offset {} after {last}", record.offset);
             }
@@ -119,6 +131,15 @@ impl Sink for Recorder {
         self.largest = self.largest.max(self.in_poll);
     }
 
+    fn passed(&mut self, partition: u32, to: u64) {
+        assert!(self.held.contains(&partition), "partition {partition} is not held and is passed");
+        assert!(
+            self.of(partition).last().is_none_or(|(last, _)| *last < to),
+            "partition {partition}: passed up to {to} again"
+        );
+        self.passed.insert(partition, to);
+    }
+
     fn gap(&mut self, partition: u32, from: u64, to: u64) {
         self.gaps.push((partition, from, to));
     }
@@ -127,7 +148,7 @@ impl Sink for Recorder {
 fn poll(source: &mut dyn Source, sink: &mut Recorder, max_records: usize) {
     sink.in_poll = 0;
     match source.poll(WAIT, max_records, sink) {
-        Ok(()) | Err(SourceError::Transient(_)) => {}
+        Ok(()) | Err(SourceError::Transient(..)) => {}
         Err(fatal) => panic!("the source ended: {fatal}"),
     }
 }
@@ -159,20 +180,14 @@ fn texts(prefix: &str, count: usize) -> Vec<Vec<u8>> {
     (0..count).map(|n| format!("{prefix}{n}").into_bytes()).collect()
 }
 
-fn bounds(source: &mut dyn Source, partition: u32) -> Bounds {
-    let started = Instant::now();
-    loop {
-        match source.bounds() {
-            Ok(bounds) => {
-                return *bounds
-                    .iter()
-                    .find(|bounds| bounds.partition == partition)
-                    .expect("every partition has bounds");
-            }
-            Err(SourceError::Transient(_)) if started.elapsed() < PATIENCE => {}
-            Err(fault) => panic!("no bounds: {fault}"),
-        }
-    }
+fn bounds(world: &mut dyn World, partition: u32) -> Bounds {
+    let bounds = world.bounds();
+    *bounds.iter().find(|bounds| bounds.partition == partition).expect("every partition has bounds")
+}
+
+/// Where a reader starts that wants nothing old.
+fn ends(world: &mut dyn World) -> Vec<(u32, u64)> {
+    world.bounds().iter().map(|bounds| (bounds.partition, bounds.end)).collect()
 }
 
 fn close(source: Box<dyn Source>) {
@@ -187,7 +202,6 @@ pub fn run(world: &mut dyn World) {
     at_most_max_records(world);
     pause_and_resume(world);
     rewind(world);
-    latest_starts_at_the_end(world);
     holes_are_no_gaps(world);
     gap_is_reported_and_rewind_goes_on(world);
     nothing_after_revoke(world);
@@ -210,8 +224,7 @@ fn order_and_exact_starts(world: &mut dyn World) {
         );
     }
     let middle = sink.of(0)[123].clone();
-    let ends: Vec<(u32, u64)> =
-        all.iter().map(|partition| (*partition, bounds(&mut *source, *partition).end)).collect();
+    let ends: Vec<(u32, u64)> = ends(world);
     close(source);
 
     let mut starts = ends;
@@ -238,7 +251,8 @@ fn at_most_max_records(world: &mut dyn World) {
 }
 
 fn pause_and_resume(world: &mut dyn World) {
-    let (mut source, mut sink) = (world.source(), Recorder::new(Start::Latest));
+    let starts = ends(world);
+    let (mut source, mut sink) = (world.source(), Recorder::at(&starts, Start::Earliest));
     let all = world.partitions() as usize;
     until(&mut *source, &mut sink, "all partitions", |sink| sink.held.len() == all);
     source.pause(0);
@@ -285,25 +299,27 @@ fn quiet_partition(source: &mut dyn Source, sink: &mut Recorder, partition: u32)
     }
 }
 
-fn latest_starts_at_the_end(world: &mut dyn World) {
-    let (mut source, mut sink) = (world.source(), Recorder::new(Start::Latest));
-    let all = world.partitions() as usize;
-    until(&mut *source, &mut sink, "all partitions", |sink| sink.held.len() == all);
-    quiet(&mut *source, &mut sink, "nothing old");
-    world.append(1, &texts("latest-", 3));
-    until(&mut *source, &mut sink, "the new ones", |sink| sink.count() >= 3);
-    assert_eq!(sink.of(1)[0].1, b"latest-0");
-    close(source);
-}
-
 fn holes_are_no_gaps(world: &mut dyn World) {
-    let mut source = world.source();
-    let (all, end) = (world.partitions() as usize, bounds(&mut *source, 0).end);
+    let (all, end) = (world.partitions() as usize, bounds(world, 0).end);
+    let starts = ends(world);
     if !world.hole(0) {
-        return close(source);
+        return;
     }
+    let held = bounds(world, 0);
+    let (mut source, mut sink) = (world.source(), Recorder::at(&starts, Start::Earliest));
+    let passed = |sink: &Recorder| sink.passed.get(&0).copied();
+    // The hole in this log ends with offsets of which no record tells.
+    until(&mut *source, &mut sink, "the end is passed", |sink| {
+        sink.held.len() == all && passed(sink) == Some(held.end)
+    });
+    sink.passed.remove(&0);
+    sink.seen.remove(&0);
+    source.rewind(0, end).expect("a held partition can be rewound");
+    until(&mut *source, &mut sink, "the end is passed once more", |sink| passed(sink) == Some(held.end));
+    close(source);
+
     world.append(0, &texts("after-the-hole-", 2));
-    let mut sink = Recorder::at(&[(0, end)], Start::Latest);
+    let (mut source, mut sink) = (world.source(), Recorder::at(&starts, Start::Earliest));
     until(&mut *source, &mut sink, "records after the hole", |sink| {
         sink.held.len() == all && sink.of(0).iter().any(|(_, payload)| payload == b"after-the-hole-1")
     });
@@ -317,15 +333,16 @@ fn holes_are_no_gaps(world: &mut dyn World) {
 }
 
 fn gap_is_reported_and_rewind_goes_on(world: &mut dyn World) {
-    let mut source = world.source();
-    let before = bounds(&mut *source, 0);
+    let before = bounds(world, 0);
     if !world.truncate(0) {
-        return close(source);
+        return;
     }
-    let after = bounds(&mut *source, 0);
+    let mut starts = ends(world);
+    let after = bounds(world, 0);
     assert!(before.start < after.start && after.start < after.end, "the world truncates: {before:?} {after:?}");
-    let mut sink = Recorder::at(&[(0, before.start)], Start::Latest);
-    until(&mut *source, &mut sink, "a gap", |sink| !sink.gaps.is_empty());
+    starts[0].1 = before.start;
+    let (mut source, mut sink) = (world.source(), Recorder::at(&starts, Start::Earliest));
+    until_gap(world, &mut *source, &mut sink, "a gap");
     assert_eq!(sink.gaps, [(0, before.start, after.start)]);
     quiet(&mut *source, &mut sink, "nothing is delivered past a gap");
     source.rewind(0, after.start).expect("the partition is held");
@@ -334,11 +351,23 @@ fn gap_is_reported_and_rewind_goes_on(world: &mut dyn World) {
     assert_eq!(sink.gaps.len(), 1, "reported once");
     close(source);
 
-    let mut source = world.source();
-    let mut sink = Recorder::at(&[(0, after.end + 1_000)], Start::Latest);
-    until(&mut *source, &mut sink, "an offset past the end is told", |sink| !sink.gaps.is_empty());
+    starts[0].1 = after.end + 1_000;
+    let (mut source, mut sink) = (world.source(), Recorder::at(&starts, Start::Earliest));
+    until_gap(world, &mut *source, &mut sink, "an offset past the end is told");
     assert_eq!(sink.gaps, [(0, after.end + 1_000, after.start)]);
     close(source);
+}
+
+/// Polls until a gap is told, and has the log surveyed where the source wants that.
+fn until_gap(world: &mut dyn World, source: &mut dyn Source, sink: &mut Recorder, what: &str) {
+    let started = Instant::now();
+    while sink.gaps.is_empty() {
+        assert!(started.elapsed() < PATIENCE, "{what}: not in {PATIENCE:?}; held {:?}", sink.held);
+        poll(source, sink, 1_000);
+        if source.wants_survey() {
+            source.surveyed(&world.bounds(), sink).expect("nothing is asked");
+        }
+    }
 }
 
 fn nothing_after_revoke(world: &mut dyn World) {
@@ -348,7 +377,8 @@ fn nothing_after_revoke(world: &mut dyn World) {
     let all = world.partitions();
     let (mut first, mut a) = (world.source(), Recorder::new(Start::Earliest));
     until(&mut *first, &mut a, "the first has all", |sink| sink.held.len() == all as usize);
-    let (mut second, mut b) = (world.source(), Recorder::new(Start::Latest));
+    let starts = ends(world);
+    let (mut second, mut b) = (world.source(), Recorder::at(&starts, Start::Earliest));
     let started = Instant::now();
     // the sink of each asserts that nothing comes of what it does not hold
     while a.held.len() + b.held.len() != all as usize || b.held.is_empty() {

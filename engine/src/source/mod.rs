@@ -10,6 +10,7 @@ pub mod embedded;
 pub mod kafka;
 
 use crate::event::Record;
+use crate::outage::Cause;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -34,13 +35,22 @@ pub trait Source: Send {
     /// As `poll`.
     fn rewind(&mut self, partition: u32, offset: u64) -> Result<(), SourceError>;
 
-    /// For each partition of the topic the first offset still held and the offset after the last.
+    /// Takes note of what the log was found to hold ([`Survey::ask`]): restarts what hands over nothing though there is more, tells
+    /// of gaps. Asks nobody.
     ///
     /// # Errors
-    /// [`SourceError::Transient`] when the log does not answer in time.
-    fn bounds(&mut self) -> Result<Vec<Bounds>, SourceError>;
+    /// As `poll`.
+    fn surveyed(&mut self, bounds: &[Bounds], sink: &mut dyn Sink) -> Result<(), SourceError> {
+        let (_, _) = (bounds, sink);
+        Ok(())
+    }
 
-    /// Partitions that hand over nothing though they should, as of the last `bounds`; they were restarted.
+    /// Whether it waits for the log to be surveyed.
+    fn wants_survey(&self) -> bool {
+        false
+    }
+
+    /// Partitions that hand over nothing though they should, as of the last `surveyed`; they were restarted.
     fn stalled(&self) -> Vec<u32> {
         Vec::new()
     }
@@ -52,14 +62,30 @@ pub trait Source: Send {
     fn close(self: Box<Self>, limit: Duration);
 }
 
-/// Tells which log it is that is read: a topic that was deleted and created again is another one of the same name.
-pub trait Identity: Send + Sync {
+/// Tells what a log is and holds, beside whoever reads it. Any thread may ask; who asks is kept waiting.
+pub trait Survey: Send + Sync {
     /// The log's name and, where it has one, the id of its incarnation (`NAME/ID`), as it is at some moment during the
-    /// call; waits at most `wait`.
+    /// call; waits about `wait` at most. A topic that was deleted and created again is another one of the same name. `None`: a
+    /// log that cannot be replaced by another.
     ///
     /// # Errors
     /// [`SourceError::Transient`] when the log does not answer in time, or is not there.
-    fn ask(&self, wait: Duration) -> Result<String, SourceError>;
+    fn topic(&self, wait: Duration) -> Result<Option<String>, SourceError>;
+
+    /// The same, and what it holds of each partition.
+    ///
+    /// # Errors
+    /// As `topic`.
+    fn ask(&self, wait: Duration) -> Result<Surveyed, SourceError>;
+}
+
+/// What a log is and holds, as of a moment during the question.
+#[derive(Clone, Debug)]
+pub struct Surveyed {
+    /// As [`Survey::topic`] says.
+    pub topic: Option<String>,
+    /// Of each partition.
+    pub bounds: Vec<Bounds>,
 }
 
 /// What a source calls back while polled, on the polling thread.
@@ -73,6 +99,9 @@ pub trait Sink {
     /// Records of one partition in offset order. Payloads are valid only during the call.
     fn records(&mut self, partition: u32, records: &[Record<'_>]);
 
+    /// Every offset before `to` that was not handed over holds no record: markers of transactions, aborted or compacted records.
+    fn passed(&mut self, partition: u32, to: u64);
+
     /// Records `[from, to)` that we were to read are gone from the log; `to` is the first offset held. Delivery goes on
     /// only after `rewind`. `to <= from`: the log ends before `from`, so it was truncated or made anew.
     fn gap(&mut self, partition: u32, from: u64, to: u64);
@@ -85,8 +114,6 @@ pub enum Start {
     At(u64),
     /// Never read before: at the first record held.
     Earliest,
-    /// Never read before: after the last record held.
-    Latest,
 }
 
 /// What the log holds of a partition.
@@ -96,16 +123,18 @@ pub struct Bounds {
     pub partition: u32,
     /// First offset held.
     pub start: u64,
-    /// Offset after the last record.
+    /// Offset after the last record that can be read: where transactions are open, the last stable offset.
     pub end: u64,
+    /// Offsets behind `end` that wait for the end of an open transaction.
+    pub open: u64,
 }
 
 /// Why a source cannot go on.
 #[derive(Debug, Error)]
 pub enum SourceError {
-    /// Retried by polling on; says what happened and where.
-    #[error("{0}")]
-    Transient(String),
+    /// Retried by polling on; why, and a sentence that says what happened, where, and whether waiting mends it.
+    #[error("{1}")]
+    Transient(Cause, String),
     /// The source is of no more use; says what to do.
     #[error("{0}")]
     Fatal(String),

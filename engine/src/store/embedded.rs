@@ -204,6 +204,22 @@ impl Store for EmbeddedStore {
         Ok(true)
     }
 
+    fn begun(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.readable()?.begun.clone())
+    }
+
+    fn begin(&self, how: &[u8]) -> Result<Vec<u8>, StoreError> {
+        let mut held = self.writable()?;
+        if let Some(begun) = &held.begun {
+            return Ok(begun.clone());
+        }
+        let mut batch = self.database.batch();
+        batch.insert(&self.rows, keys::BEGUN_KEY.to_vec(), keys::begun_value(how));
+        self.write(&mut held, batch)?;
+        held.begun = Some(how.to_vec());
+        Ok(how.to_vec())
+    }
+
     fn metrics(&self) -> Result<Vec<String>, StoreError> {
         let held = self.readable()?;
         let names: BTreeSet<&String> = held.revisions.keys().map(|id| &id.metric).collect();

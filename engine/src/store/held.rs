@@ -12,6 +12,8 @@ use std::collections::{BTreeSet, HashMap};
 pub(super) struct Held {
     pub(super) revisions: HashMap<RevisionId, Revision>,
     pub(super) current: HashMap<String, u64>,
+    /// How counting begins, if that was written.
+    pub(super) begun: Option<Vec<u8>>,
     pub(super) next_number: u64,
     pub(super) frame_count: u64,
     pub(super) nonce: u64,
@@ -119,6 +121,9 @@ impl EmbeddedStore {
             let metric =
                 std::str::from_utf8(&key[1..]).map_err(|_| corrupt("a metric's pointer", "its key is not UTF-8"))?;
             fresh.current.insert(metric.to_owned(), keys::current_row(&key, &value)?);
+        }
+        if let Some((_, value)) = self.scan(&self.rows, keys::BEGUN_KEY)?.first() {
+            fresh.begun = Some(keys::begun_row(value)?);
         }
         fresh.revisions = by_number.into_values().collect();
         *held = fresh;

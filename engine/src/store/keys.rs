@@ -53,6 +53,9 @@ pub(super) fn current_key(metric: &str) -> Vec<u8> {
     [b"c", metric.as_bytes()].concat()
 }
 
+/// Key of how counting begins.
+pub(super) const BEGUN_KEY: &[u8] = b"b";
+
 pub(super) fn progress_key(number: Number, partition: u32) -> Vec<u8> {
     let mut key = progress_prefix(number);
     key.extend_from_slice(&partition.to_be_bytes());
@@ -167,6 +170,14 @@ pub(super) fn progress_row(key: &[u8], value: &[u8]) -> Result<(u64, Vec<u8>), S
 /// Which revision answers: fingerprint.
 pub(super) fn current_value(key: &[u8], fingerprint: u64) -> Vec<u8> {
     sealed(key, &[&fingerprint.to_le_bytes()])
+}
+
+pub(super) fn begun_value(how: &[u8]) -> Vec<u8> {
+    sealed(BEGUN_KEY, &[how])
+}
+
+pub(super) fn begun_row(value: &[u8]) -> Result<Vec<u8>, StoreError> {
+    unsealed(BEGUN_KEY, value, "how counting begins").map(<[u8]>::to_vec)
 }
 
 pub(super) fn current_row(key: &[u8], value: &[u8]) -> Result<u64, StoreError> {

@@ -249,6 +249,18 @@ pub trait Store: Send + Sync {
     /// [`StoreError`]; nothing happened then.
     fn point(&self, expected: Option<&RevisionId>, revision: &RevisionId) -> Result<bool, StoreError>;
 
+    /// What [`Store::begin`] has written; `None`: nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn begun(&self) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Writes down once how counting begins here, before anything is counted: who comes first writes. What is written then.
+    ///
+    /// # Errors
+    /// [`StoreError`]; may be sent again.
+    fn begin(&self, how: &[u8]) -> Result<Vec<u8>, StoreError>;
+
     /// The names of the metrics of which something is stored; one that is just being created or removed may be among them.
     ///
     /// # Errors

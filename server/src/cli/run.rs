@@ -36,7 +36,8 @@ pub(crate) fn ready(started: &start::Started, begun: Instant, stop: &Stop, limit
     let waiting = Instant::now();
     let mut told = false;
     loop {
-        let open: Vec<Check> = started.engine.readiness().into_iter().filter(|check| !check.ok).collect();
+        let open: Vec<Check> =
+            started.engine.readiness().into_iter().filter(|check| !check.ok && check.needed).collect();
         if open.is_empty() {
             return data(&format!("ready in {:.1} s", begun.elapsed().as_secs_f64()));
         }

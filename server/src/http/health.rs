@@ -2,7 +2,7 @@
 //!
 //! `/readyz` is `ok`, or a problem that names every reason. `/readyz?verbose` is text for people, in the form of the
 //! Kubernetes API server: a line per part. The catalogue has one too, `[!]` while it is away, and never makes it unready:
-//! metrics do not need it.
+//! metrics do not need it. So has whatever else questions can do without, such as writing to the log.
 
 use super::App;
 use super::problem::Problem;
@@ -30,7 +30,7 @@ pub(crate) async fn ready(State(app): State<Arc<App>>, RawQuery(query): RawQuery
     let asked = query.is_some_and(|query| query.split('&').any(|part| part.split('=').next() == Some("verbose")));
     let checks = app.core.readiness();
     let ailment = app.catalogue.ailment();
-    let ready = checks.iter().all(|check| check.ok);
+    let ready = checks.iter().all(|check| check.ok || !check.needed);
     match (asked, ready) {
         (true, true) => (StatusCode::OK, TEXT, lines(checks, ailment, "readyz check passed\n")).into_response(),
         (true, false) => {
@@ -38,7 +38,7 @@ pub(crate) async fn ready(State(app): State<Arc<App>>, RawQuery(query): RawQuery
         }
         (false, true) => (StatusCode::OK, TEXT, "ok\n").into_response(),
         (false, false) => {
-            let failed: Vec<Check> = checks.into_iter().filter(|check| !check.ok).collect();
+            let failed: Vec<Check> = checks.into_iter().filter(|check| !check.ok && check.needed).collect();
             let names: Vec<&str> = failed.iter().map(|check| check.name).collect();
             let detail = format!("not in order: {}; /readyz?verbose shows all parts", names.join(", "));
             let reason = |check: Check| Fault { pointer: format!("/{}", check.name), detail: check.detail };
@@ -53,7 +53,11 @@ pub(crate) async fn ready(State(app): State<Arc<App>>, RawQuery(query): RawQuery
 fn lines(checks: Vec<Check>, ailment: Option<String>, last: &str) -> String {
     let mut text = String::new();
     for check in checks {
-        let (sign, word) = if check.ok { ('+', "ok") } else { ('-', "failed") };
+        let (sign, word) = match (check.ok, check.needed) {
+            (true, _) => ('+', "ok"),
+            (false, true) => ('-', "failed"),
+            (false, false) => ('!', "failed, which questions do not need"),
+        };
         let detail = if check.detail.is_empty() {
             String::new()
         } else {

@@ -27,6 +27,10 @@ impl World for Embedded {
         }
     }
 
+    fn bounds(&mut self) -> Vec<Bounds> {
+        self.log.bounds()
+    }
+
     fn source(&mut self) -> Box<dyn Source> {
         Box::new(EmbeddedSource::new(Arc::clone(&self.log)))
     }
@@ -67,7 +71,7 @@ fn appends_are_there_after_reopening_and_offsets_go_on() {
     for round in 0..3u64 {
         let database = Database::open(folder.path()).unwrap();
         let log = Log::open(&database, &config()).unwrap();
-        assert_eq!(log.bounds()[1], Bounds { partition: 1, start: 0, end: round * 2 });
+        assert_eq!(log.bounds()[1], Bounds { partition: 1, start: 0, end: round * 2, open: 0 });
         assert_eq!(log.append(1, &[(b"a", now()), (b"b", now())]).unwrap(), round * 2 + 2);
     }
 }
@@ -78,12 +82,12 @@ fn a_log_that_expired_wholly_keeps_its_offsets() {
     let database = Database::open(folder.path()).unwrap();
     let log = Log::open(&database, &LogConfig { retention: "1h".into(), ..config() }).unwrap();
     assert_eq!(log.append(0, &[(b"old", now() - 7_200_000), (b"old", now() - 7_100_000)]).unwrap(), 2);
-    assert_eq!(log.bounds()[0], Bounds { partition: 0, start: 2, end: 2 }, "older than an hour: dropped");
+    assert_eq!(log.bounds()[0], Bounds { partition: 0, start: 2, end: 2, open: 0 }, "older than an hour: dropped");
     assert_eq!(log.append(0, &[(b"new", now())]).unwrap(), 3);
     drop((log, database));
     let database = Database::open(folder.path()).unwrap();
     let log = Log::open(&database, &config()).unwrap();
-    assert_eq!(log.bounds()[0], Bounds { partition: 0, start: 2, end: 3 });
+    assert_eq!(log.bounds()[0], Bounds { partition: 0, start: 2, end: 3, open: 0 });
 }
 
 #[test]
@@ -157,6 +161,7 @@ impl Sink for Count {
         self.bytes +=
             records.iter().filter_map(|record| record.payload).map(|payload| u64::from(payload[0])).sum::<u64>();
     }
+    fn passed(&mut self, _: u32, _: u64) {}
     fn gap(&mut self, partition: u32, from: u64, to: u64) {
         panic!("gap in {partition}: {from} to {to}");
     }

@@ -6,7 +6,7 @@ use super::segment::{self, Range, Segment};
 use super::value;
 use crate::database::Slice;
 use crate::event::Record;
-use crate::source::Bounds;
+use crate::source::{Bounds, SourceError, Survey, Surveyed};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,25 @@ pub(super) struct StoredBatch {
     pub(super) bytes: Slice,
 }
 
+impl Survey for Log {
+    fn topic(&self, _: Duration) -> Result<Option<String>, SourceError> {
+        Ok(None)
+    }
+
+    fn ask(&self, _: Duration) -> Result<Surveyed, SourceError> {
+        Ok(Surveyed { topic: None, bounds: self.bounds() })
+    }
+}
+
 impl Log {
+    /// Whether it takes records now, as far as can be told without one.
+    ///
+    /// # Errors
+    /// [`LogError`]: the disk is full, or failed.
+    pub fn writable(&self) -> Result<(), LogError> {
+        Ok(self.database.writable()?)
+    }
+
     /// What is held of each partition.
     #[must_use]
     pub fn bounds(&self) -> Vec<Bounds> {
@@ -27,6 +45,7 @@ impl Log {
             partition: partition as u32,
             start: range.start,
             end: range.next,
+            open: 0,
         };
         state.ranges.iter().enumerate().map(bounds).collect()
     }

@@ -4,6 +4,7 @@ use super::log::Log;
 use super::lookup::StoredBatch;
 use super::value;
 use crate::event::Record;
+use crate::outage::Cause;
 use crate::source::{Bounds, Sink, Source, SourceError, Start};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -67,7 +68,6 @@ impl EmbeddedSource {
         let place = |(start, bounds): (Start, Bounds)| match start {
             Start::At(offset) => offset,
             Start::Earliest => bounds.start,
-            Start::Latest => bounds.end,
         };
         let nexts = starts.into_iter().zip(self.log.bounds()).map(place);
         self.cursors =
@@ -174,7 +174,7 @@ impl Source for EmbeddedSource {
         }
         if self.retained.elapsed() >= RETAIN_EVERY {
             self.retained = Instant::now();
-            self.log.retain().map_err(|fault| SourceError::Transient(fault.to_string()))?;
+            self.log.retain().map_err(|fault| SourceError::Transient(Cause::Unclear, fault.to_string()))?;
         }
         if self.log.wait_beyond(version, wait) {
             self.scan(max_records, sink)?;
@@ -199,10 +199,6 @@ impl Source for EmbeddedSource {
             cursor.jump(offset);
         }
         Ok(())
-    }
-
-    fn bounds(&mut self) -> Result<Vec<Bounds>, SourceError> {
-        Ok(self.log.bounds())
     }
 
     fn publish_progress(&mut self, _offsets: &[(u32, u64)]) {} // nobody reads lag of an embedded log from outside

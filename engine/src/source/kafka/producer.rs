@@ -1,21 +1,18 @@
 //! Writing to the topic: idempotent, keyed, acknowledged by all replicas in sync. For plain threads: it blocks.
 //!
 //! [`Producer::send`] waits for what it sends; an [`Outbox`] waits for room only and counts what comes back. A key goes
-//! where Java clients put it too, so that a user's events meet in one partition whoever wrote them.
+//! where Java clients put it too, so that a user's events meet in one partition whoever wrote them. A client that librdkafka
+//! declares dead is replaced by the next `send`, ever later while each dies again; how writing stands can be asked.
 //!
 //! Queue: librdkafka's, 100,000 messages or 64 MiB; when it is full `send` waits for room. What is not acknowledged in
 //! `message.timeout.ms` (20 s) fails. It decides nothing about events: keys and payloads are the caller's.
 
-use super::settings;
+use super::sender::{Acknowledged, Awaited, Sender};
+use super::topic::Asker;
 use crate::config::KafkaConfig;
+use crate::outage::Cause;
 use crate::source::SourceError;
-use parking_lot::{Condvar, Mutex, MutexGuard};
-use rdkafka::ClientContext;
-use rdkafka::client::Client;
-use rdkafka::config::ClientConfig;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Message};
-use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,17 +21,40 @@ use thiserror::Error;
 /// How long the brokers may take to tell about the topic.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// Failed records told one by one between two looks; more are only counted.
-const TOLD: usize = 20;
+/// A client that died is made anew so long after it was made, twice as long each time that it dies again.
+const ANEW: Duration = Duration::from_millis(100);
 
-/// A sender that waits for room is woken by so many acknowledgements, not by each.
-const ROOM: usize = 500;
+/// Longest pause before a client is made anew.
+const ANEW_AT_MOST: Duration = Duration::from_secs(5);
 
 /// A producer for the topic of `[kafka]`; shared by any number of threads.
 pub struct Producer {
-    inner: ThreadedProducer<Deliveries>,
-    topic: String,
-    brokers: String,
+    config: KafkaConfig,
+    client: Mutex<Made>,
+    writing: Mutex<Writing>,
+}
+
+/// The client that is used now.
+struct Made {
+    sender: Arc<Sender>,
+    when: Instant,
+    /// How many died since something was acknowledged.
+    deaths: u32,
+}
+
+/// How writing stands.
+#[derive(Clone, Debug, Default)]
+struct Writing {
+    acknowledged: u64,
+    failing: Option<Failing>,
+}
+
+#[derive(Clone, Debug)]
+struct Failing {
+    why: String,
+    /// Since when, and how many events since then.
+    since: Instant,
+    events: u64,
 }
 
 /// Some of the records were not acknowledged.
@@ -49,76 +69,11 @@ pub struct ProduceError {
     pub unacknowledged: usize,
     /// Of those acknowledged, per partition the offset after the last.
     pub next: BTreeMap<u32, u64>,
+    /// Why the first of them was not.
+    pub cause: Cause,
     brokers: String,
     topic: String,
     reason: String,
-}
-
-/// The acknowledgements of one `send`, or of one [`Outbox`]; one thread waits for them.
-struct Awaited {
-    state: Mutex<Acknowledged>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct Acknowledged {
-    answered: usize,
-    failed: usize,
-    /// The waiting thread is woken when so many are answered.
-    wanted: usize,
-    /// Why the first one failed.
-    reason: Option<String>,
-    /// The first few that failed, each a sentence.
-    told: Vec<String>,
-    next: BTreeMap<u32, u64>,
-}
-
-/// Called by librdkafka's polling thread.
-struct Deliveries;
-
-impl ClientContext for Deliveries {}
-
-impl ProducerContext for Deliveries {
-    type DeliveryOpaque = Arc<Awaited>;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, awaited: Arc<Awaited>) {
-        let mut state = awaited.state.lock();
-        state.answered += 1;
-        match result {
-            Ok(message) => {
-                let next = state.next.entry(message.partition() as u32).or_insert(0);
-                *next = (*next).max(message.offset() as u64 + 1);
-            }
-            Err((reason, message)) => {
-                state.failed += 1;
-                state.reason.get_or_insert_with(|| reason.to_string());
-                if state.told.len() < TOLD {
-                    let key = String::from_utf8_lossy(message.key().unwrap_or_default());
-                    state.told.push(format!("an event of user {key} was not acknowledged: {reason}"));
-                }
-            }
-        }
-        if state.answered >= state.wanted {
-            awaited.changed.notify_all();
-        }
-    }
-}
-
-impl Awaited {
-    fn new() -> Arc<Awaited> {
-        Arc::new(Awaited { state: Mutex::default(), changed: Condvar::new() })
-    }
-
-    /// Waits until all that were sent are answered for.
-    fn all(&self, sent: usize) -> MutexGuard<'_, Acknowledged> {
-        let mut state = self.state.lock();
-        state.wanted = sent;
-        while state.answered < sent {
-            // librdkafka answers for every message within message.timeout.ms
-            self.changed.wait(&mut state);
-        }
-        state
-    }
 }
 
 impl Producer {
@@ -127,11 +82,8 @@ impl Producer {
     /// # Errors
     /// [`SourceError::Fatal`] for settings that cannot be.
     pub fn open(config: &KafkaConfig) -> Result<Producer, SourceError> {
-        let mut client = ClientConfig::new();
-        client.extend(settings::producer(config)?);
-        let inner =
-            client.create_with_context(Deliveries).map_err(|reason| SourceError::Fatal(format!("[kafka] {reason}")))?;
-        Ok(Producer { inner, topic: config.topic.clone(), brokers: config.brokers.clone() })
+        let made = Made { sender: Sender::open(config)?, when: Instant::now(), deaths: 0 };
+        Ok(Producer { config: config.clone(), client: Mutex::new(made), writing: Mutex::default() })
     }
 
     /// Sends records (key, payload) and waits until each is acknowledged or has failed. Returns per partition written to
@@ -140,65 +92,127 @@ impl Producer {
     /// # Errors
     /// [`ProduceError`].
     pub fn send(&self, records: &[(&[u8], &[u8])]) -> Result<BTreeMap<u32, u64>, ProduceError> {
+        let sender = match self.living() {
+            Ok(sender) => sender,
+            Err(fault) => return Err(self.failed(records.len(), records.len(), BTreeMap::new(), &fault)),
+        };
         let awaited = Awaited::new();
         let mut sent = 0;
         let mut refused = None;
         for (key, payload) in records {
-            match self.enqueue(key, payload, &awaited, sent) {
+            match sender.enqueue(key, payload, &awaited, sent) {
                 Ok(()) => sent += 1,
-                Err(reason) => {
-                    refused = Some(reason);
+                Err(fault) => {
+                    refused = Some(fault);
                     break;
                 }
             }
         }
         let mut state = awaited.all(sent);
-        let next = std::mem::take(&mut state.next);
-        let unacknowledged = state.failed + records.len() - sent;
+        let Acknowledged { next, failed, reason, .. } = std::mem::take(&mut *state);
+        drop(state);
+        let unacknowledged = failed + records.len() - sent;
         if unacknowledged == 0 {
+            self.acknowledged(&sender, records.len() as u64);
             return Ok(next);
         }
-        let reason = refused.or(state.reason.take()).unwrap_or_else(|| "no reason given".into());
-        Err(ProduceError {
-            sent: records.len(),
-            unacknowledged,
-            next,
-            brokers: self.brokers.clone(),
-            topic: self.topic.clone(),
-            reason,
-        })
+        let fault = refused.or(reason).map_or_else(
+            || SourceError::Transient(Cause::Unclear, "no reason given".to_owned()),
+            |fault| sender.told(&self.config, &fault),
+        );
+        Err(self.failed(records.len(), unacknowledged, next, &fault))
     }
 
-    /// Waits for room in the queue, up to 20 s.
-    fn enqueue(&self, key: &[u8], payload: &[u8], awaited: &Arc<Awaited>, sent: usize) -> Result<(), String> {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        let mut record = BaseRecord::with_opaque_to(&self.topic, Arc::clone(awaited)).key(key).payload(payload);
+    /// How writing stands, as a line for people; where the last events could not be written, why.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub fn writing(&self) -> Result<String, String> {
+        let Writing { acknowledged, failing } = self.writing.lock().clone();
+        match failing {
+            Some(Failing { why, since, events }) => {
+                Err(format!("{events} events were not written since {} s ago: {why}", since.elapsed().as_secs()))
+            }
+            None if acknowledged == 0 => Ok("nothing was written yet".to_owned()),
+            None => Ok(format!("{acknowledged} events acknowledged")),
+        }
+    }
+
+    /// A client that lives: the one of before, or a new one, for which it waits while the pause is not over.
+    fn living(&self) -> Result<Arc<Sender>, SourceError> {
         loop {
-            match self.inner.send(record) {
-                Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back))
-                    if Instant::now() < deadline =>
-                {
-                    record = back
+            let left = {
+                let mut made = self.client.lock();
+                let Some(fault) = made.sender.dead() else { return Ok(made.sender.clone()) };
+                let pause = ANEW.saturating_mul(1 << made.deaths.min(10)).min(ANEW_AT_MOST);
+                let left = pause.saturating_sub(made.when.elapsed());
+                if left.is_zero() {
+                    let why = made.sender.told(&self.config, &fault);
+                    tracing::warn!("the Kafka client that writes is made anew, for it cannot go on: {why}");
+                    let deaths = made.deaths + 1;
+                    *made = Made { sender: Sender::open(&self.config)?, when: Instant::now(), deaths };
+                    return Ok(made.sender.clone());
                 }
-                Err((reason, _)) => return Err(reason.to_string()),
+                left
+            };
+            std::thread::sleep(left);
+        }
+    }
+
+    fn acknowledged(&self, sender: &Arc<Sender>, events: u64) {
+        let mut made = self.client.lock();
+        if Arc::ptr_eq(&made.sender, sender) {
+            made.deaths = 0;
+        }
+        drop(made);
+        let mut writing = self.writing.lock();
+        writing.acknowledged += events;
+        if writing.failing.take().is_some() {
+            tracing::info!("events are written to Kafka again");
+        }
+    }
+
+    fn failed(
+        &self,
+        sent: usize,
+        unacknowledged: usize,
+        next: BTreeMap<u32, u64>,
+        fault: &SourceError,
+    ) -> ProduceError {
+        let (why, events) = (fault.to_string(), unacknowledged as u64);
+        let mut writing = self.writing.lock();
+        match &mut writing.failing {
+            Some(failing) => {
+                failing.events += events;
+                if failing.why != why {
+                    tracing::warn!("events are not written: {why}");
+                    failing.why.clone_from(&why);
+                }
             }
-            // Room comes with acknowledgements: of our own, or of other callers, which we do not see.
-            let mut state = awaited.state.lock();
-            if state.answered < sent {
-                state.wanted = sent.min(state.answered + ROOM);
-                awaited.changed.wait_for(&mut state, Duration::from_millis(50));
-            } else {
-                drop(state);
-                let _ = self.inner.flush(Duration::from_millis(50)); // full is what it was; the next try tells
+            None => {
+                tracing::warn!("events are not written: {why}");
+                writing.failing = Some(Failing { why: why.clone(), since: Instant::now(), events });
             }
+        }
+        ProduceError {
+            sent,
+            unacknowledged,
+            next,
+            cause: match fault {
+                SourceError::Transient(cause, _) => *cause,
+                SourceError::Fatal(_) => Cause::Misconfigured,
+            },
+            brokers: self.config.brokers.clone(),
+            topic: self.config.topic.clone(),
+            reason: why,
         }
     }
 }
 
 /// Records of one sender on their way; what became of them is counted as it is heard of.
 pub struct Outbox {
-    producer: Producer,
+    config: KafkaConfig,
+    sender: Arc<Sender>,
     awaited: Arc<Awaited>,
     sent: usize,
 }
@@ -209,9 +223,9 @@ impl Outbox {
     /// # Errors
     /// [`SourceError`]: a setting that cannot be, no broker, no topic.
     pub fn open(config: &KafkaConfig) -> Result<Outbox, SourceError> {
-        let producer = Producer::open(config)?;
-        topic_exists(producer.inner.client(), config)?;
-        Ok(Outbox { producer, awaited: Awaited::new(), sent: 0 })
+        let sender = Sender::open(config)?;
+        Asker::open(config)?.ask(|client| client.partitions(ANSWER))?;
+        Ok(Outbox { config: config.clone(), sender, awaited: Awaited::new(), sent: 0 })
     }
 
     /// Takes a record; waits while the queue is full.
@@ -219,10 +233,9 @@ impl Outbox {
     /// # Errors
     /// A sentence: the queue stayed full for 20 s, or the record cannot be sent at all.
     pub fn send(&mut self, key: &[u8], payload: &[u8]) -> Result<(), String> {
-        let Producer { topic, brokers, .. } = &self.producer;
-        self.producer
+        self.sender
             .enqueue(key, payload, &self.awaited, self.sent)
-            .map_err(|reason| format!("Kafka at {brokers}, topic \"{topic}\", takes no events: {reason}"))?;
+            .map_err(|fault| self.sender.told(&self.config, &fault).to_string())?;
         self.sent += 1;
         Ok(())
     }
@@ -244,26 +257,11 @@ impl Outbox {
     }
 }
 
-fn topic_exists(client: &Client<Deliveries>, config: &KafkaConfig) -> Result<(), SourceError> {
-    let KafkaConfig { brokers, topic, .. } = config;
-    let metadata = client.fetch_metadata(Some(topic), ANSWER).map_err(|error| {
-        SourceError::Transient(format!(
-            "no Kafka broker answers at {brokers}: {error}; is KAFKA_BROKER (kafka.brokers) right and the broker up?"
-        ))
-    })?;
-    match metadata.topics().iter().find(|found| found.name() == topic).and_then(|found| found.error()) {
-        Some(error) => Err(SourceError::Transient(format!(
-            "topic \"{topic}\" at {brokers} cannot be written: {}",
-            KafkaError::MetadataFetch(RDKafkaErrorCode::from(error))
-        ))),
-        None => Ok(()),
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 mod tests {
     use super::*;
+    use crate::source::kafka::sender::TOLD;
     use rdkafka::mocking::MockCluster;
 
     fn cluster() -> (MockCluster<'static, rdkafka::producer::DefaultProducerContext>, KafkaConfig) {

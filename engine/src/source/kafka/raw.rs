@@ -8,13 +8,16 @@
 //! Over 400 lines: all that is unsafe stands in one file, so that one reading covers it.
 #![allow(unsafe_code)] // the batch call and the rebalance callback exist only in librdkafka's C interface
 
+use super::holes::Believed;
 use super::settings::Settings;
+use crate::outage::Cause;
 use rdkafka_sys as rds;
 use rdkafka_sys::rd_kafka_resp_err_t as Code;
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::ptr;
+use std::ptr::{self, NonNull};
 use std::time::{Duration, Instant};
 
 /// Called back from within [`Consumer::poll`].
@@ -43,15 +46,21 @@ pub(super) struct Fault {
 pub(super) enum Kind {
     /// A start offset that the broker does not hold.
     OutOfRange,
-    UnknownTopic,
-    /// No broker answers.
-    Down,
     /// The client is of no more use.
     Fatal,
-    Other,
+    /// Something stands between us and the brokers; which right is lacking, where it is one.
+    Outage(Cause, Option<Right>),
 }
 
-/// What callbacks leave for the polling thread; boxed so that its address holds as long as the client.
+/// What a right is needed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Right {
+    Topic,
+    Group,
+    Cluster,
+}
+
+/// What callbacks leave for the polling thread; on the heap, so that its address holds as long as the client.
 struct Hook {
     /// Set only during `poll`; the lifetime is that of the call.
     sink: Option<*mut (dyn Rebalance + 'static)>,
@@ -63,12 +72,24 @@ struct Hook {
 
 const FAULTS: usize = 16;
 
+/// A fault by its number in librdkafka.
+pub(super) fn fault_of(code: i32) -> Fault {
+    Fault::of(Code::try_from(code).unwrap_or(Code::RD_KAFKA_RESP_ERR_UNKNOWN))
+}
+
+impl Fault {
+    fn of(code: Code) -> Fault {
+        Fault { kind: kind(code), text: describe(code), partition: None }
+    }
+}
+
 /// A consumer. Closed by `close`; dropping it closes it too.
 pub(super) struct Consumer {
     client: *mut rds::rd_kafka_t,
     queue: *mut rds::rd_kafka_queue_t,
     topic: CString,
-    hook: Box<Hook>,
+    /// Ours from [`Box::into_raw`] until the client is destroyed; callbacks reach it by the same pointer.
+    hook: NonNull<Hook>,
     messages: Vec<*mut rds::rd_kafka_message_t>,
     /// How long dropping it serves the group's leave.
     limit: Duration,
@@ -101,6 +122,10 @@ impl Drop for Batch<'_> {
 }
 
 impl Batch<'_> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = Message<'_>> {
         // SAFETY: as for `drop`; they live as long as the batch is borrowed.
         self.messages.iter().map(|message| Message { raw: unsafe { &**message } })
@@ -142,45 +167,93 @@ impl<'a> Message<'a> {
 }
 
 fn kind(code: Code) -> Kind {
-    match code {
-        Code::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET
-        | Code::RD_KAFKA_RESP_ERR__LOG_TRUNCATION
-        | Code::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE => Kind::OutOfRange,
-        Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC | Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART => Kind::UnknownTopic,
-        Code::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN
-        | Code::RD_KAFKA_RESP_ERR__TRANSPORT
-        | Code::RD_KAFKA_RESP_ERR__RESOLVE => Kind::Down,
-        Code::RD_KAFKA_RESP_ERR__FATAL => Kind::Fatal,
-        _ => Kind::Other,
-    }
+    use Code as E;
+    let cause = match code {
+        E::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET
+        | E::RD_KAFKA_RESP_ERR__LOG_TRUNCATION
+        | E::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE => return Kind::OutOfRange,
+        E::RD_KAFKA_RESP_ERR__FATAL => return Kind::Fatal,
+        E::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED => {
+            return Kind::Outage(Cause::Authorization, Some(Right::Topic));
+        }
+        E::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED => {
+            return Kind::Outage(Cause::Authorization, Some(Right::Group));
+        }
+        E::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED
+        | E::RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+        | E::RD_KAFKA_RESP_ERR_DELEGATION_TOKEN_AUTHORIZATION_FAILED => {
+            return Kind::Outage(Cause::Authorization, Some(Right::Cluster));
+        }
+        E::RD_KAFKA_RESP_ERR__AUTHENTICATION
+        | E::RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED
+        | E::RD_KAFKA_RESP_ERR_UNSUPPORTED_SASL_MECHANISM
+        | E::RD_KAFKA_RESP_ERR_ILLEGAL_SASL_STATE => Cause::Authentication,
+        E::RD_KAFKA_RESP_ERR__SSL => Cause::Tls,
+        E::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC
+        | E::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
+        | E::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_ID
+        | E::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION => Cause::Missing,
+        E::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN
+        | E::RD_KAFKA_RESP_ERR__TRANSPORT
+        | E::RD_KAFKA_RESP_ERR__RESOLVE
+        | E::RD_KAFKA_RESP_ERR__TIMED_OUT
+        | E::RD_KAFKA_RESP_ERR__TIMED_OUT_QUEUE
+        | E::RD_KAFKA_RESP_ERR__MSG_TIMED_OUT
+        | E::RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT => Cause::Network,
+        E::RD_KAFKA_RESP_ERR__INVALID_ARG
+        | E::RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE
+        | E::RD_KAFKA_RESP_ERR_UNSUPPORTED_VERSION
+        | E::RD_KAFKA_RESP_ERR_UNSUPPORTED_ASSIGNOR
+        | E::RD_KAFKA_RESP_ERR_INCONSISTENT_GROUP_PROTOCOL
+        | E::RD_KAFKA_RESP_ERR_INVALID_SESSION_TIMEOUT
+        | E::RD_KAFKA_RESP_ERR_INVALID_CONFIG
+        | E::RD_KAFKA_RESP_ERR_POLICY_VIOLATION => Cause::Misconfigured,
+        E::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE
+        | E::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION
+        | E::RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS
+        | E::RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE
+        | E::RD_KAFKA_RESP_ERR_NOT_COORDINATOR
+        | E::RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS
+        | E::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS
+        | E::RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE => Cause::Passing,
+        _ => Cause::Unclear,
+    };
+    Kind::Outage(cause, None)
 }
 
 fn describe(code: Code) -> String {
-    // SAFETY: returns a static text for every code.
-    text(unsafe { rds::rd_kafka_err2str(code) })
+    // SAFETY: returns a static text for every code, ending with a zero.
+    unsafe { text(rds::rd_kafka_err2str(code)) }
 }
 
-fn text(text: *const c_char) -> String {
+/// A copy of a text of librdkafka's; empty for none.
+///
+/// # Safety
+/// `text` is null or points to a text that ends with a zero and stays during the call.
+unsafe fn text(text: *const c_char) -> String {
     if text.is_null() {
         return String::new();
     }
-    // SAFETY: not null, and librdkafka's texts end with a zero.
+    // SAFETY: not null, and as promised.
     unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
 }
 
 fn checked(code: Code) -> Result<(), Fault> {
     match code {
         Code::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
-        code => Err(Fault { kind: kind(code), text: describe(code), partition: None }),
+        code => Err(Fault::of(code)),
     }
 }
 
 /// Takes the error object, if there is one.
-fn taken(error: *mut rds::rd_kafka_error_t) -> Result<(), Fault> {
+///
+/// # Safety
+/// `error` is null or an error object that is ours to destroy; it is used no more afterwards.
+unsafe fn taken(error: *mut rds::rd_kafka_error_t) -> Result<(), Fault> {
     if error.is_null() {
         return Ok(());
     }
-    // SAFETY: not null, ours to read and to destroy, once.
+    // SAFETY: not null, and as promised; its text lasts as long as it does.
     unsafe {
         let fatal = rds::rd_kafka_error_is_fatal(error) != 0;
         let kind = if fatal { Kind::Fatal } else { kind(rds::rd_kafka_error_code(error)) };
@@ -214,21 +287,25 @@ impl Drop for List {
 }
 
 impl Client<'_> {
-    /// First offset held and the offset after the last.
-    pub(super) fn watermarks(self, partition: u32, wait: Duration) -> Result<(u64, u64), Fault> {
-        let (mut low, mut high) = (0, 0);
-        // SAFETY: the client is alive, the topic ends with a zero, the numbers outlive the call.
-        checked(unsafe {
-            rds::rd_kafka_query_watermark_offsets(
-                self.client,
-                self.topic.as_ptr(),
-                partition as i32,
-                &mut low,
-                &mut high,
-                millis(wait),
-            )
-        })?;
-        Ok((low.max(0) as u64, high.max(0) as u64))
+    /// Offset after the last message that the batch call has returned or, being a transaction's marker, taken off the queue
+    /// itself; 0 where there was none yet. Asks nobody; when it lies is said in `holes`.
+    pub(super) fn reached(self, partitions: impl Iterator<Item = u32>) -> Vec<(u32, u64)> {
+        let invalid = i64::from(rds::RD_KAFKA_OFFSET_INVALID);
+        let list = List::new(self.topic, partitions.map(|partition| (partition as i32, invalid)));
+        // SAFETY: client and list are alive; the call writes the offsets of the list's elements, of which there are `cnt`.
+        unsafe {
+            if checked(rds::rd_kafka_position(self.client, list.0)).is_err() || (*list.0).cnt <= 0 {
+                return Vec::new();
+            }
+            let elements = std::slice::from_raw_parts((*list.0).elems, (*list.0).cnt as usize);
+            elements.iter().map(|element| (element.partition as u32, element.offset.max(0) as u64)).collect()
+        }
+    }
+
+    /// What a partition that is being taken up has to know of the client's place in it.
+    pub(super) fn place(self, partition: u32) -> Believed {
+        let reached = self.reached(std::iter::once(partition));
+        Believed::taken_up(reached.first().map_or(0, |(_, reached)| *reached))
     }
 
     /// Offset of the first record with this timestamp or a later one; `None`: there is none.
@@ -247,43 +324,184 @@ impl Client<'_> {
         }
     }
 
+    /// Why librdkafka declares the client dead, if it does. Asks nobody.
+    pub(super) fn fatal(self) -> Option<String> {
+        let mut reason = [0 as c_char; 512];
+        // SAFETY: the client is alive; the call writes at most the length given, ending with a zero.
+        unsafe {
+            let code = rds::rd_kafka_fatal_error(self.client, reason.as_mut_ptr(), reason.len());
+            (code != Code::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| text(reason.as_ptr()))
+        }
+    }
+
+    /// How many partitions the topic has.
+    pub(super) fn partitions(self, wait: Duration) -> Result<u32, Fault> {
+        // SAFETY: the topic handle and the metadata are destroyed on every way out; the array has `topic_cnt` elements.
+        unsafe {
+            let topic = rds::rd_kafka_topic_new(self.client, self.topic.as_ptr(), ptr::null_mut());
+            if topic.is_null() {
+                return checked(rds::rd_kafka_last_error()).map(|()| 0);
+            }
+            let mut metadata = ptr::null();
+            let code = rds::rd_kafka_metadata(self.client, 0, topic, &mut metadata, millis(wait));
+            rds::rd_kafka_topic_destroy(topic);
+            checked(code)?;
+            let found = match (*metadata).topic_cnt {
+                1 if (*(*metadata).topics).partition_cnt > 0
+                    || (*(*metadata).topics).err != Code::RD_KAFKA_RESP_ERR_NO_ERROR =>
+                {
+                    checked((*(*metadata).topics).err).map(|()| (*(*metadata).topics).partition_cnt as u32)
+                }
+                _ => Err(Fault::of(Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC)),
+            };
+            rds::rd_kafka_metadata_destroy(metadata);
+            found
+        }
+    }
+
+    /// Of each of these partitions the first offset held, the offset before which nothing is undecided, and the end. Three
+    /// questions to each leader, whatever the number of partitions.
+    pub(super) fn extents(self, partitions: &[u32], wait: Duration) -> Result<Vec<Extent>, Fault> {
+        use rds::rd_kafka_IsolationLevel_t::{
+            RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED as COMMITTED, RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED as ALL,
+        };
+        let (first, end) = (i64::from(rds::RD_KAFKA_OFFSET_BEGINNING), i64::from(rds::RD_KAFKA_OFFSET_END));
+        let deadline = Instant::now() + wait;
+        // The first offset is asked for last and the end first: so a partition never seems to begin behind its end, and what was
+        // open when the end was asked may only be less when it is asked what is stable.
+        let mut found = Vec::with_capacity(3);
+        for (offset, isolation) in [(end, ALL), (end, COMMITTED), (first, ALL)] {
+            found.push(self.offsets(partitions, offset, isolation, deadline)?);
+        }
+        let extent = |partition: &u32| {
+            let of = |n: usize| found.get(n).and_then(|found| found.get(partition)).copied();
+            let (end, stable, start) = (of(0)?, of(1)?, of(2)?);
+            Some(Extent { partition: *partition, start, stable: stable.max(start), end: end.max(stable) })
+        };
+        Ok(partitions.iter().filter_map(extent).collect())
+    }
+
+    /// One `ListOffsets` for all of these partitions.
+    fn offsets(
+        self,
+        partitions: &[u32],
+        offset: i64,
+        isolation: rds::rd_kafka_IsolationLevel_t,
+        deadline: Instant,
+    ) -> Result<BTreeMap<u32, u64>, Fault> {
+        if partitions.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let list = List::new(self.topic, partitions.iter().map(|partition| (*partition as i32, offset)));
+        let kind = rds::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS;
+        let ask = |options: *mut rds::rd_kafka_AdminOptions_t, queue: *mut rds::rd_kafka_queue_t| {
+            // SAFETY: client, list, options and queue are alive during the call, which copies what it needs of the first three.
+            unsafe {
+                taken(rds::rd_kafka_AdminOptions_set_isolation_level(options, isolation))?;
+                rds::rd_kafka_ListOffsets(self.client, list.0, options, queue);
+            }
+            Ok(())
+        };
+        // SAFETY: `read` looks at the event only while it is there, as `asked` promises.
+        self.asked(kind, deadline, ask, |event| unsafe { listed(event) })
+    }
+
     /// The id of the topic's present incarnation; `None` where the brokers give topics none (before Kafka 2.8).
     pub(super) fn topic_id(self, wait: Duration) -> Result<Option<String>, Fault> {
-        let mut reason = [0 as c_char; 512];
-        let mut names = [self.topic.as_ptr()];
-        // SAFETY: the client is alive; queue, options and collection are ours, copied from or kept by the request and
-        // destroyed here once; the answer is valid until its event is destroyed, which is after it was read.
-        unsafe {
-            let kind = rds::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
-            let options = rds::rd_kafka_AdminOptions_new(self.client, kind);
-            rds::rd_kafka_AdminOptions_set_request_timeout(options, millis(wait), reason.as_mut_ptr(), reason.len());
-            let topics = rds::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
-            let queue = rds::rd_kafka_queue_new(self.client);
-            rds::rd_kafka_DescribeTopics(self.client, topics, options, queue);
-            rds::rd_kafka_TopicCollection_destroy(topics);
-            rds::rd_kafka_AdminOptions_destroy(options);
-            let event = rds::rd_kafka_queue_poll(queue, millis(wait));
-            let found = described(event);
-            if !event.is_null() {
-                rds::rd_kafka_event_destroy(event);
+        let kind = rds::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
+        let ask = |options: *mut rds::rd_kafka_AdminOptions_t, queue: *mut rds::rd_kafka_queue_t| {
+            let mut names = [self.topic.as_ptr()];
+            // SAFETY: all are alive during the call; the collection is copied by it and destroyed here, once.
+            unsafe {
+                let topics = rds::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
+                rds::rd_kafka_DescribeTopics(self.client, topics, options, queue);
+                rds::rd_kafka_TopicCollection_destroy(topics);
             }
+            Ok(())
+        };
+        // SAFETY: `read` looks at the event only while it is there, as `asked` promises.
+        self.asked(kind, Instant::now() + wait, ask, |event| unsafe { described(event) })
+    }
+
+    /// Sends an administrative question and waits for its answer, an event without an error that is there while `read` runs.
+    fn asked<T>(
+        self,
+        kind: rds::rd_kafka_admin_op_t,
+        deadline: Instant,
+        ask: impl FnOnce(*mut rds::rd_kafka_AdminOptions_t, *mut rds::rd_kafka_queue_t) -> Result<(), Fault>,
+        read: impl FnOnce(*mut rds::rd_kafka_event_t) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let wait = millis(deadline.saturating_duration_since(Instant::now())).max(1);
+        let mut reason = [0 as c_char; 512];
+        // SAFETY: the client is alive; queue, options and event are ours and destroyed here once, after their last use.
+        unsafe {
+            let options = rds::rd_kafka_AdminOptions_new(self.client, kind);
+            rds::rd_kafka_AdminOptions_set_request_timeout(options, wait, reason.as_mut_ptr(), reason.len());
+            let queue = rds::rd_kafka_queue_new(self.client);
+            let sent = ask(options, queue);
+            rds::rd_kafka_AdminOptions_destroy(options);
+            let found = sent.and_then(|()| {
+                let event = rds::rd_kafka_queue_poll(queue, wait);
+                if event.is_null() {
+                    return Err(Fault::of(Code::RD_KAFKA_RESP_ERR__TIMED_OUT));
+                }
+                let found = match rds::rd_kafka_event_error(event) {
+                    Code::RD_KAFKA_RESP_ERR_NO_ERROR => read(event),
+                    code => {
+                        let told = text(rds::rd_kafka_event_error_string(event));
+                        Err(Fault { text: told, ..Fault::of(code) })
+                    }
+                };
+                rds::rd_kafka_event_destroy(event);
+                found
+            });
             rds::rd_kafka_queue_destroy(queue);
             found
         }
     }
 }
 
+/// What a log holds of a partition.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Extent {
+    pub(super) partition: u32,
+    pub(super) start: u64,
+    /// Offset before which no transaction is open: the last stable offset.
+    pub(super) stable: u64,
+    /// Offset after the last record, of open transactions too.
+    pub(super) end: u64,
+}
+
+/// Offset by partition of the answer to a `ListOffsets`.
+///
+/// # Safety
+/// `event` is not null and not destroyed yet.
+unsafe fn listed(event: *mut rds::rd_kafka_event_t) -> Result<BTreeMap<u32, u64>, Fault> {
+    let mut found = BTreeMap::new();
+    // SAFETY: as promised; the result, its infos and their parts belong to the event, `count` is their number.
+    unsafe {
+        let result = rds::rd_kafka_event_ListOffsets_result(event);
+        if result.is_null() {
+            return Ok(found);
+        }
+        let mut count = 0;
+        let infos = rds::rd_kafka_ListOffsets_result_infos(result, &mut count);
+        for n in 0..count {
+            let place = &*rds::rd_kafka_ListOffsetsResultInfo_topic_partition(*infos.add(n));
+            checked(place.err).map_err(|fault| Fault { partition: u32::try_from(place.partition).ok(), ..fault })?;
+            found.insert(place.partition as u32, place.offset.max(0) as u64);
+        }
+    }
+    Ok(found)
+}
+
 /// What the answer to a `DescribeTopics` of one topic says of its id.
 ///
 /// # Safety
-/// `event` is null or an event that is not destroyed yet.
+/// `event` is not null and not destroyed yet.
 unsafe fn described(event: *mut rds::rd_kafka_event_t) -> Result<Option<String>, Fault> {
-    if event.is_null() {
-        return checked(Code::RD_KAFKA_RESP_ERR__TIMED_OUT).map(|()| None);
-    }
     // SAFETY: as promised; the result, its topics and their parts belong to the event. The text of an id is kept in the id.
     unsafe {
-        checked(rds::rd_kafka_event_error(event))?;
         let result = rds::rd_kafka_event_DescribeTopics_result(event);
         let mut count = 0;
         if result.is_null() {
@@ -312,10 +530,10 @@ fn millis(wait: Duration) -> c_int {
 impl Consumer {
     pub(super) fn new(settings: &Settings, topic: &str) -> Result<Consumer, String> {
         let topic = CString::new(topic).map_err(|_| "the topic's name contains a zero byte".to_owned())?;
-        let mut hook = Box::new(Hook { sink: None, revoked: Vec::new(), panicked: None, faults: Vec::new() });
+        let hook = Hook { sink: None, revoked: Vec::new(), panicked: None, faults: Vec::new() };
         let mut reason = [0 as c_char; 512];
-        // SAFETY: `conf` is ours until `rd_kafka_new` succeeds, and destroyed where that does not happen; the hook is
-        // boxed and outlives the client (`close` destroys the client first, or leaks both).
+        // SAFETY: `conf` is ours until `rd_kafka_new` succeeds, and destroyed where that does not happen; the hook is leaked
+        // there and freed where the client is destroyed, or where none is made.
         unsafe {
             let conf = rds::rd_kafka_conf_new();
             for (name, value) in settings {
@@ -331,11 +549,13 @@ impl Consumer {
             rds::rd_kafka_conf_set_rebalance_cb(conf, Some(on_rebalance));
             rds::rd_kafka_conf_set_error_cb(conf, Some(on_error));
             rds::rd_kafka_conf_set_log_cb(conf, Some(on_log));
-            rds::rd_kafka_conf_set_opaque(conf, ptr::from_mut(&mut *hook).cast());
+            let hook = NonNull::from(Box::leak(Box::new(hook)));
+            rds::rd_kafka_conf_set_opaque(conf, hook.as_ptr().cast());
             let client =
                 rds::rd_kafka_new(rds::rd_kafka_type_t::RD_KAFKA_CONSUMER, conf, reason.as_mut_ptr(), reason.len());
             if client.is_null() {
                 rds::rd_kafka_conf_destroy(conf);
+                drop(Box::from_raw(hook.as_ptr()));
                 return Err(text(reason.as_ptr()));
             }
             rds::rd_kafka_poll_set_consumer(client);
@@ -412,20 +632,31 @@ impl Consumer {
         }
         // SAFETY: only the lifetime changes; the pointer is taken back below, before `sink`'s borrow ends.
         let erased: *mut (dyn Rebalance + 'static) = unsafe { std::mem::transmute(ptr::from_mut(sink)) };
-        self.hook.sink = Some(erased);
+        self.hook().sink = Some(erased);
         let mut count = self.take(0, 1, wait);
         if count == 1 {
             count += self.take(1, most - 1, Duration::ZERO);
         }
-        self.hook.sink = None;
+        let hook = self.hook();
+        hook.sink = None;
+        let (panicked, revoked) = (hook.panicked.take(), std::mem::take(&mut hook.revoked));
+        let faults = std::mem::take(&mut hook.faults);
         let batch = Batch { messages: &mut self.messages[..count] };
-        if let Some(panic) = self.hook.panicked.take() {
+        if let Some(panic) = panicked {
             drop(batch);
             resume_unwind(panic);
         }
-        (batch, std::mem::take(&mut self.hook.revoked), std::mem::take(&mut self.hook.faults))
+        (batch, revoked, faults)
     }
 
+    /// What the callbacks left; none runs while it is borrowed.
+    fn hook(&mut self) -> &mut Hook {
+        // SAFETY: it is there as long as the client, and callbacks use it only inside calls of the batch call, of which none is
+        // made while the borrow lasts.
+        unsafe { self.hook.as_mut() }
+    }
+
+    /// Takes messages into the slots from `from` on; how many. That none can be taken is left with the faults.
     fn take(&mut self, from: usize, most: usize, wait: Duration) -> usize {
         if most == 0 {
             return 0;
@@ -433,7 +664,15 @@ impl Consumer {
         let slots = &mut self.messages[from..from + most];
         // SAFETY: `slots` has room for `most` pointers; callbacks run inside and use the hook, which is not borrowed here.
         let count = unsafe { rds::rd_kafka_consume_batch_queue(self.queue, millis(wait), slots.as_mut_ptr(), most) };
-        count.max(0) as usize
+        usize::try_from(count).unwrap_or_else(|_| {
+            // SAFETY: the code of the call before, on this thread.
+            let fault = Fault::of(unsafe { rds::rd_kafka_last_error() });
+            let faults = &mut self.hook().faults;
+            if faults.len() < FAULTS {
+                faults.push(fault);
+            }
+            0
+        })
     }
 
     pub(super) fn pause(&mut self, partition: u32) -> Result<(), Fault> {
@@ -467,42 +706,6 @@ impl Consumer {
         checked(unsafe { rds::rd_kafka_commit(self.client, list.0, 1) })
     }
 
-    /// Offset after the last message that the batch call has returned or, being a transaction's marker, taken off the queue
-    /// itself; 0 where there was none yet. Asks nobody.
-    pub(super) fn reached(&self, partitions: impl Iterator<Item = u32>) -> Vec<(u32, u64)> {
-        let invalid = i64::from(rds::RD_KAFKA_OFFSET_INVALID);
-        let list = List::new(&self.topic, partitions.map(|partition| (partition as i32, invalid)));
-        // SAFETY: client and list are alive; the call writes the offsets of the list's elements, of which there are `cnt`.
-        unsafe {
-            if checked(rds::rd_kafka_position(self.client, list.0)).is_err() || (*list.0).cnt <= 0 {
-                return Vec::new();
-            }
-            let elements = std::slice::from_raw_parts((*list.0).elems, (*list.0).cnt as usize);
-            elements.iter().map(|element| (element.partition as u32, element.offset.max(0) as u64)).collect()
-        }
-    }
-
-    /// How many partitions the topic has.
-    pub(super) fn partitions(&self, wait: Duration) -> Result<u32, Fault> {
-        // SAFETY: the topic handle and the metadata are destroyed on every way out; the array has `topic_cnt` elements.
-        unsafe {
-            let topic = rds::rd_kafka_topic_new(self.client, self.topic.as_ptr(), ptr::null_mut());
-            if topic.is_null() {
-                return checked(rds::rd_kafka_last_error()).map(|()| 0);
-            }
-            let mut metadata = ptr::null();
-            let code = rds::rd_kafka_metadata(self.client, 0, topic, &mut metadata, millis(wait));
-            rds::rd_kafka_topic_destroy(topic);
-            checked(code)?;
-            let found = match (*metadata).topic_cnt {
-                1 => checked((*(*metadata).topics).err).map(|()| (*(*metadata).topics).partition_cnt as u32),
-                _ => Ok(0),
-            };
-            rds::rd_kafka_metadata_destroy(metadata);
-            found
-        }
-    }
-
     fn list(&self, partitions: &[(u32, i64)]) -> List {
         List::new(&self.topic, partitions.iter().map(|(partition, offset)| (*partition as i32, *offset)))
     }
@@ -525,7 +728,7 @@ impl Drop for Consumer {
     fn drop(&mut self) {
         let deadline = Instant::now() + self.limit;
         self.messages.resize(256, ptr::null_mut());
-        // SAFETY: the last use of the client; the hook and the message slots are dropped after this returns.
+        // SAFETY: the last use of the client; the hook is freed after it, and the message slots after this returns.
         unsafe {
             let closing = taken(rds::rd_kafka_consumer_close_queue(self.client, self.queue)).is_ok();
             while closing && rds::rd_kafka_consumer_closed(self.client) == 0 && Instant::now() < deadline {
@@ -534,6 +737,7 @@ impl Drop for Consumer {
             }
             rds::rd_kafka_queue_destroy(self.queue);
             rds::rd_kafka_destroy_flags(self.client, rds::RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+            drop(Box::from_raw(self.hook.as_ptr()));
         }
     }
 }
@@ -545,7 +749,7 @@ unsafe extern "C" fn on_rebalance(
     list: *mut rds::rd_kafka_topic_partition_list_t,
     opaque: *mut c_void,
 ) {
-    // SAFETY: `opaque` is the boxed hook, `list` is librdkafka's and valid during the call; elements are distinct memory.
+    // SAFETY: `opaque` is the hook, `list` is librdkafka's and valid during the call; elements are distinct memory.
     unsafe {
         let hook = &mut *opaque.cast::<Hook>();
         let elements: &mut [rds::rd_kafka_topic_partition_t] = match (*list).cnt {
@@ -600,20 +804,17 @@ unsafe extern "C" fn on_error(client: *mut rds::rd_kafka_t, code: c_int, reason:
     if hook.faults.len() >= FAULTS {
         return;
     }
-    let mut fault = Fault { kind: Kind::Other, text: text(reason), partition: None };
-    fault.kind = match code {
-        code if code == Code::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN as c_int => Kind::Down,
-        code if code == Code::RD_KAFKA_RESP_ERR__TRANSPORT as c_int => Kind::Down,
-        code if code == Code::RD_KAFKA_RESP_ERR__RESOLVE as c_int => Kind::Down,
-        code if code == Code::RD_KAFKA_RESP_ERR__FATAL as c_int => {
-            let mut reason = [0 as c_char; 512];
-            // SAFETY: writes at most the length given, ending with a zero.
-            unsafe { rds::rd_kafka_fatal_error(client, reason.as_mut_ptr(), reason.len()) };
-            fault.text = text(reason.as_ptr());
-            Kind::Fatal
-        }
-        _ => Kind::Other,
-    };
+    let code = Code::try_from(code).unwrap_or(Code::RD_KAFKA_RESP_ERR_UNKNOWN);
+    // SAFETY: the reason is librdkafka's text of this call.
+    let mut fault = Fault { text: unsafe { text(reason) }, ..Fault::of(code) };
+    if fault.kind == Kind::Fatal {
+        let mut reason = [0 as c_char; 512];
+        // SAFETY: writes at most the length given, ending with a zero.
+        fault.text = unsafe {
+            rds::rd_kafka_fatal_error(client, reason.as_mut_ptr(), reason.len());
+            text(reason.as_ptr())
+        };
+    }
     hook.faults.push(fault);
 }
 
@@ -624,8 +825,11 @@ unsafe extern "C" fn on_log(
     facility: *const c_char,
     line: *const c_char,
 ) {
-    let (facility, line) = (text(facility), text(line));
+    // SAFETY: both are librdkafka's texts of this call.
+    let (facility, line) = unsafe { (text(facility), text(line)) };
     let _ = catch_unwind(|| match level {
+        // What breaks a connection comes by the error callback too, and is told from there.
+        _ if facility == "FAIL" => tracing::debug!(target: "kafka", %facility, "{line}"),
         0..=3 => tracing::error!(target: "kafka", %facility, "{line}"),
         4 => tracing::warn!(target: "kafka", %facility, "{line}"),
         5 | 6 => tracing::info!(target: "kafka", %facility, "{line}"),

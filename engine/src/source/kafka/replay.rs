@@ -3,12 +3,10 @@
 //!
 //! Everything else is as in the group: gaps are told, nothing is skipped, order is kept. Nothing is published.
 
-use super::stall::Watchdog;
-use super::{Callback, KafkaSource, STALL, raw, settings, told};
+use super::{Callback, KafkaSource, raw, told};
 use crate::config::KafkaConfig;
 use crate::source::{Sink, SourceError};
 use raw::Rebalance;
-use std::collections::{BTreeMap, BTreeSet};
 
 /// Which partitions are to be read now.
 pub type Wanted = Box<dyn Fn() -> Vec<u32> + Send>;
@@ -19,18 +17,7 @@ impl KafkaSource {
     /// # Errors
     /// [`SourceError::Fatal`] for settings that cannot be.
     pub fn replay(config: &KafkaConfig, wanted: Wanted) -> Result<KafkaSource, SourceError> {
-        let consumer = raw::Consumer::new(&settings::replay(config)?, &config.topic)
-            .map_err(|reason| SourceError::Fatal(format!("[kafka] {reason}")))?;
-        Ok(KafkaSource {
-            config: config.clone(),
-            consumer,
-            joined: true,
-            wanted: Some(wanted),
-            held: BTreeMap::new(),
-            left_paused: BTreeSet::new(),
-            said: None,
-            watchdog: Watchdog::new(STALL),
-        })
+        KafkaSource::new(config, Some(wanted))
     }
 
     /// Gives up what is no longer wanted and takes on what is.

@@ -1,9 +1,8 @@
 //! Finds partitions of which nothing comes although the log has more: a client can lose a partition silently, when a leader
 //! moves or a connection breaks half.
 //!
-//! Arithmetic only. What has been fetched may end before the log does and yet be all: markers of transactions and removed
-//! records take offsets and never arrive. So what the client says it has reached counts like a record, and a restart that
-//! changes nothing is not repeated for the same end.
+//! Arithmetic only. What has been fetched may end before the log does and yet be all: where the client cannot tell how far it has
+//! come (`holes`), a restart that changes nothing is not repeated for the same end.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -12,10 +11,8 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seen {
     pub(super) partition: u32,
-    /// Offset after the last record handed over.
+    /// Offset before which all was handed over, or holds no record.
     pub(super) next: u64,
-    /// Offset before which everything was taken, markers of transactions included, as far as the client knows.
-    pub(super) reached: u64,
     /// Offset after the log's last record.
     pub(super) end: u64,
     /// Whether records are wanted: neither paused nor standing at a gap.
@@ -49,7 +46,7 @@ impl Watchdog {
         for seen in partitions {
             let fresh = Watched { next: seen.next, since: now, restarted: None };
             let watched = self.watched.entry(seen.partition).or_insert(fresh);
-            let behind = seen.flowing && seen.end > seen.next.max(seen.reached);
+            let behind = seen.flowing && seen.end > seen.next;
             if !behind || watched.next != seen.next {
                 *watched = Watched { next: seen.next, since: now, restarted: None };
             } else if now.duration_since(watched.since) >= self.patience && watched.restarted != Some(seen.end) {
@@ -72,7 +69,7 @@ impl Watchdog {
 mod tests {
     use super::*;
 
-    const STANDS: Seen = Seen { partition: 3, next: 10, reached: 0, end: 20, flowing: true };
+    const STANDS: Seen = Seen { partition: 3, next: 10, end: 20, flowing: true };
 
     /// What is restarted at each of these seconds, with a patience of 30.
     fn restarts(looks: &[(u64, Seen)]) -> Vec<u64> {
@@ -101,7 +98,7 @@ mod tests {
         assert_eq!(restarts(&[(0, STANDS), (20, moved), (40, moved), (49, moved)]), [0; 0]);
         let paused = Seen { flowing: false, ..STANDS };
         assert_eq!(restarts(&[(0, STANDS), (20, paused), (40, STANDS), (49, STANDS), (50, STANDS)]), [50]);
-        let markers = Seen { reached: 20, ..STANDS };
+        let markers = Seen { next: 20, ..STANDS };
         assert_eq!(restarts(&[(0, STANDS), (20, markers), (60, markers), (900, markers)]), [0; 0]);
         assert_eq!(restarts(&[(0, Seen { end: 10, ..STANDS }), (100, Seen { end: 10, ..STANDS })]), [0; 0]);
     }

@@ -1,9 +1,11 @@
 //! Reads a topic outside the group, all partitions for the live feed or one for those who count again: what is gone from
 //! the log is skipped.
 
+use super::holes::Believed;
 use super::{ANSWER, Fault, raw, settings, told};
 use crate::config::KafkaConfig;
 use crate::event::{Position, Record};
+use crate::outage::Cause;
 use crate::source::{Bounds, SourceError};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -17,12 +19,19 @@ pub struct Tail {
     consumer: raw::Consumer,
     /// Per partition what comes next.
     next: BTreeMap<u32, u64>,
+    /// What is known of the client's place in each partition that is read.
+    believed: BTreeMap<u32, Believed>,
     /// Partitions read; 0 before the topic answered.
     partitions: u32,
     /// When the topic was last asked for its partitions.
     looked: Instant,
     /// Whether only partitions that were named are read.
     named: bool,
+}
+
+fn client(config: &KafkaConfig) -> Result<raw::Consumer, SourceError> {
+    raw::Consumer::new(&settings::tail(config)?, &config.topic)
+        .map_err(|reason| SourceError::Fatal(format!("[kafka] {reason}")))
 }
 
 /// Outside a group nothing is assigned by others.
@@ -42,12 +51,11 @@ impl Tail {
     /// # Errors
     /// [`SourceError::Fatal`] for settings that cannot be.
     pub fn open(config: &KafkaConfig, from: &Position) -> Result<Tail, SourceError> {
-        let consumer = raw::Consumer::new(&settings::tail(config)?, &config.topic)
-            .map_err(|reason| SourceError::Fatal(format!("[kafka] {reason}")))?;
         Ok(Tail {
             config: config.clone(),
-            consumer,
+            consumer: client(config)?,
             next: from.0.clone(),
+            believed: BTreeMap::new(),
             partitions: 0,
             looked: Instant::now(),
             named: false,
@@ -70,11 +78,9 @@ impl Tail {
     pub fn bounds(config: &KafkaConfig) -> Result<Vec<Bounds>, SourceError> {
         let tail = Tail::open(config, &Position::default())?;
         let fault = |fault: Fault| told(config, &fault);
-        let bounds = |partition| {
-            let (start, end) = tail.consumer.client().watermarks(partition, ANSWER).map_err(fault)?;
-            Ok(Bounds { partition, start, end })
-        };
-        (0..tail.consumer.partitions(ANSWER).map_err(fault)?).map(bounds).collect()
+        let partitions: Vec<u32> = (0..tail.consumer.client().partitions(ANSWER).map_err(fault)?).collect();
+        let extents = tail.consumer.client().extents(&partitions, ANSWER).map_err(fault)?;
+        Ok(extents.into_iter().map(Bounds::from).collect())
     }
 
     /// Per partition the offset of the first record that was appended at `since` (Unix milliseconds) or later; the end
@@ -85,12 +91,13 @@ impl Tail {
     pub fn starts(config: &KafkaConfig, since: i64) -> Result<BTreeMap<u32, u64>, SourceError> {
         let tail = Tail::open(config, &Position::default())?;
         let fault = |fault: Fault| told(config, &fault);
-        let start = |partition| {
-            let (_, end) = tail.consumer.client().watermarks(partition, ANSWER).map_err(fault)?;
-            let found = tail.consumer.client().offset_at(partition, since, ANSWER).map_err(fault)?;
-            Ok((partition, found.unwrap_or(end)))
+        let partitions: Vec<u32> = (0..tail.consumer.client().partitions(ANSWER).map_err(fault)?).collect();
+        let extents = tail.consumer.client().extents(&partitions, ANSWER).map_err(fault)?;
+        let start = |extent: raw::Extent| {
+            let found = tail.consumer.client().offset_at(extent.partition, since, ANSWER).map_err(fault)?;
+            Ok((extent.partition, found.unwrap_or(extent.stable)))
         };
-        (0..tail.consumer.partitions(ANSWER).map_err(fault)?).map(start).collect()
+        extents.into_iter().map(start).collect()
     }
 
     /// Waits up to `wait` for records (the first time longer: for the topic) and hands over at most `max_records`, partition
@@ -104,6 +111,12 @@ impl Tail {
         max_records: usize,
         mut each: impl FnMut(u32, &[Record<'_>]),
     ) -> Result<(), SourceError> {
+        if let Some(why) = self.consumer.client().fatal() {
+            self.consumer = client(&self.config)?;
+            self.partitions = 0;
+            let what = format!("the Kafka client cannot go on: {why}: it is made anew");
+            return Err(SourceError::Transient(Cause::Unclear, what));
+        }
         if self.partitions == 0 || self.looked.elapsed() > LOOK {
             self.looked = Instant::now();
             self.look(wait.max(ANSWER)).map_err(|fault| told(&self.config, &fault))?;
@@ -117,7 +130,10 @@ impl Tail {
             records.clear();
             for message in run {
                 match message.fault() {
-                    Some(fault) => first = first.or(Some(fault)),
+                    Some(fault) => {
+                        self.believed.entry(message.partition()).or_default().doubt();
+                        first = first.or(Some(fault));
+                    }
                     None => records.push(Record {
                         offset: message.offset(),
                         timestamp_ms: message.timestamp_ms(),
@@ -131,22 +147,33 @@ impl Tail {
                 each(partition, &records);
             }
         }
+        drop(batch);
         first.map_or(Ok(()), |fault| Err(told(&self.config, &fault)))
+    }
+
+    /// The offset before which all of a partition was handed over, or holds no record.
+    pub fn reached(&mut self, partition: u32) -> u64 {
+        let next = self.next.get(&partition).copied().unwrap_or(0);
+        let reached = self.consumer.client().reached(std::iter::once(partition));
+        let reached = reached.first().map_or(0, |(_, reached)| *reached);
+        self.believed.entry(partition).or_default().place(reached).unwrap_or(0).max(next)
     }
 
     /// Reads all partitions that there are: those that were added since from their first record on.
     fn look(&mut self, wait: Duration) -> Result<(), Fault> {
-        let partitions = self.consumer.partitions(wait)?;
+        let partitions = self.consumer.client().partitions(wait)?;
         if partitions <= self.partitions {
             return Ok(());
         }
         let new = |partition: &u32| !self.named && !self.next.contains_key(partition);
-        for partition in (0..partitions).filter(new).collect::<Vec<_>>() {
-            let (start, end) = self.consumer.client().watermarks(partition, wait)?;
-            self.next.insert(partition, if self.partitions == 0 { end } else { start });
+        let new: Vec<u32> = (0..partitions).filter(new).collect();
+        for extent in self.consumer.client().extents(&new, wait)? {
+            self.next.insert(extent.partition, if self.partitions == 0 { extent.stable } else { extent.start });
         }
         let starts: Vec<(u32, i64)> = self.next.iter().map(|(partition, next)| (*partition, *next as i64)).collect();
         self.consumer.assign(&starts)?;
+        let client = self.consumer.client();
+        self.believed = self.next.keys().map(|partition| (*partition, client.place(*partition))).collect();
         self.partitions = partitions;
         Ok(())
     }

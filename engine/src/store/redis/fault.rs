@@ -1,5 +1,6 @@
 //! What an error of Redis is to the store: a sentence that says what happened and what to do. Passwords are in none of them.
 
+use crate::outage::Cause;
 use crate::store::StoreError;
 use redis::{ErrorKind, RedisError};
 
@@ -18,11 +19,39 @@ pub(super) fn fault(at: &str, error: &RedisError) -> StoreError {
             detail(error)
         ));
     }
-    StoreError::Unavailable(match said(code) {
+    let what = match said(code) {
         Some(said) => format!("Redis at {at}: {said}"),
         None if code.is_empty() => format!("Redis at {at} {}", unanswered(error)),
         None => format!("Redis at {at} refused a command: {code} {}", detail(error)),
-    })
+    };
+    let cause = cause(error);
+    StoreError::Unavailable(if cause.passes() { what } else { format!("{what}; {}", cause.prospect()) })
+}
+
+/// What stands between us and the server.
+fn cause(error: &RedisError) -> Cause {
+    match error.code().unwrap_or_default() {
+        "NOAUTH" | "WRONGPASS" => Cause::Authentication,
+        "NOPERM" => Cause::Authorization,
+        "OOM" | "MISCONF" | "READONLY" | "CROSSSLOT" | "WRONGTYPE" => Cause::Misconfigured,
+        "LOADING" | "CLUSTERDOWN" | "TRYAGAIN" | "ASK" | "MOVED" | "BUSY" | "MASTERDOWN" | "NOREPLICAS" => {
+            Cause::Passing
+        }
+        "" => match error.kind() {
+            ErrorKind::AuthenticationFailed => Cause::Authentication,
+            ErrorKind::InvalidClientConfig => Cause::Misconfigured,
+            _ if is_tls(error) => Cause::Tls,
+            ErrorKind::Io | ErrorKind::ClusterConnectionNotFound => Cause::Network,
+            _ => Cause::Unclear,
+        },
+        _ => Cause::Unclear,
+    }
+}
+
+/// Whether something answered and no encrypted connection came about: the client tells it as a broken connection.
+fn is_tls(error: &RedisError) -> bool {
+    let text = error.to_string().to_lowercase();
+    ["certificate", "tls", "handshake", "corrupt message", "unknownissuer"].iter().any(|word| text.contains(word))
 }
 
 /// Of what a server says, what it means and what to do.
@@ -41,7 +70,8 @@ fn said(code: &str) -> Option<&'static str> {
              stop-writes-on-bgsave-error no"
         }
         "MASTERDOWN" | "NOREPLICAS" => "its replication is interrupted: bring back the nodes that are missing",
-        "NOAUTH" | "WRONGPASS" => "it does not accept user and password: put the right ones into the URL",
+        "NOAUTH" => "it wants user and password: put them into the URL",
+        "WRONGPASS" => "it does not accept user and password: put the right ones into the URL",
         "NOPERM" => {
             "the user may not do this: ACL SETUSER … ~{NAMESPACE:* +eval +evalsha +@read +@write +@hash +@string +time \
              +info +config|get +cluster"
@@ -59,6 +89,10 @@ fn unanswered(error: &RedisError) -> String {
         ErrorKind::ClusterConnectionNotFound => {
             "is a cluster whose nodes cannot be reached: look at CLUSTER NODES, and whether its addresses are reachable from here".to_owned()
         }
+        _ if is_tls(error) => format!(
+            "and we come to no encrypted connection ({}): look at the scheme of the URL (rediss:// or redis://) and at the certificate",
+            detail(error)
+        ),
         _ if error.is_timeout() => {
             "did not answer in time: look at its load, and at the network between; it is asked again".to_owned()
         }
@@ -77,6 +111,28 @@ fn detail(error: &RedisError) -> String {
 mod tests {
     use super::*;
     use std::io;
+
+    #[test]
+    fn causes_are_told_apart_and_say_whether_waiting_mends_them() {
+        let server = |code: &str| redis::make_extension_error(code.to_owned(), Some("something".to_owned()));
+        for (code, expected) in [
+            ("NOAUTH", Cause::Authentication),
+            ("WRONGPASS", Cause::Authentication),
+            ("NOPERM", Cause::Authorization),
+            ("MISCONF", Cause::Misconfigured),
+            ("MOVED", Cause::Passing),
+            ("LOADING", Cause::Passing),
+            ("NEWCODE", Cause::Unclear),
+        ] {
+            let error = server(code);
+            assert_eq!(cause(&error), expected, "{code}");
+            let told = fault("h:1", &error).to_string();
+            assert_eq!(told.contains("waiting does not mend this"), !expected.passes(), "{told}");
+        }
+        let network = RedisError::from(io::Error::from(io::ErrorKind::ConnectionRefused));
+        let tls = RedisError::from(io::Error::other("invalid peer certificate: UnknownIssuer"));
+        assert_eq!((cause(&network), cause(&tls)), (Cause::Network, Cause::Tls));
+    }
 
     #[test]
     fn what_may_pass_is_unavailable_and_says_what_to_do() {

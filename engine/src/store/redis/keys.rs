@@ -43,6 +43,11 @@ pub(super) fn current_key(namespace: &str, metric: &str) -> String {
     format!("{{{}:{}}}:current", namespace, escaped(metric))
 }
 
+/// How counting begins.
+pub(super) fn begun_key(namespace: &str) -> String {
+    format!("{{{namespace}}}:begun")
+}
+
 /// Set: the revisions of a metric, each as [`revision_member`].
 pub(super) fn revisions_key(namespace: &str, metric: &str) -> String {
     format!("{{{}:{}}}:revisions", namespace, escaped(metric))
@@ -171,6 +176,14 @@ pub(super) fn meta_of(keys: &RevisionKeys, value: &[u8]) -> Result<Vec<u8>, Stor
 /// A metric's pointer, sealed: its fingerprint, 16 hexadecimal digits.
 pub(super) fn current_value(key: &str, fingerprint: u64) -> Vec<u8> {
     sealed(key, "", format!("{fingerprint:016x}").as_bytes())
+}
+
+pub(super) fn begun_value(key: &str, how: &[u8]) -> Vec<u8> {
+    sealed(key, "", how)
+}
+
+pub(super) fn begun_of(key: &str, value: &[u8]) -> Result<Vec<u8>, StoreError> {
+    unsealed(key, "", value).map(<[u8]>::to_vec)
 }
 
 pub(super) fn current_of(key: &str, value: &[u8]) -> Result<u64, StoreError> {

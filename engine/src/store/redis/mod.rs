@@ -277,6 +277,19 @@ impl Store for RedisStore {
         }
     }
 
+    fn begun(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        let key = keys::begun_key(&self.namespace);
+        let value = bytes(self.pool.read(redis::cmd("GET").arg(&key))?);
+        value.map(|value| keys::begun_of(&key, &value)).transpose()
+    }
+
+    fn begin(&self, how: &[u8]) -> Result<Vec<u8>, StoreError> {
+        let key = keys::begun_key(&self.namespace);
+        // Who sends it twice writes once.
+        self.pool.read(redis::cmd("SET").arg(&key).arg(keys::begun_value(&key, how)).arg("NX"))?;
+        self.begun()?.ok_or_else(|| strange(&self.pool.at))
+    }
+
     fn metrics(&self) -> Result<Vec<String>, StoreError> {
         self.all_lists()
     }

@@ -53,7 +53,7 @@ impl Fake {
             append_fails: Mutex::new(false),
             letters: Mutex::new(Ok(Refusals::default())),
             letters_asked: Mutex::default(),
-            checks: Mutex::new(vec![Check { name: "store", ok: true, detail: "embedded".into() }]),
+            checks: Mutex::new(vec![Check { name: "store", ok: true, needed: true, detail: "embedded".into() }]),
             states: Mutex::new(MetricState::Active),
             feed: broadcast::channel(64).0,
         })
@@ -201,7 +201,7 @@ impl Core for Fake {
     }
 
     fn log_bounds(&self) -> Result<Vec<Bounds>, String> {
-        Ok(vec![Bounds { partition: 0, start: 3, end: 1_204 }])
+        Ok(vec![Bounds { partition: 0, start: 3, end: 1_204, open: 0 }])
     }
 
     /// Three records, the second a tombstone; from 100 on it breaks off.

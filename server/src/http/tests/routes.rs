@@ -246,7 +246,7 @@ async fn health_is_told_line_by_line() {
         world.get("/readyz?verbose").await.text,
         "[+]store ok: embedded\n[+]catalogue ok\nreadyz check passed\n"
     );
-    world.fake.checks.lock().push(Check { name: "source", ok: false, detail: "no assignment".into() });
+    world.fake.checks.lock().push(Check { name: "source", ok: false, needed: true, detail: "no assignment".into() });
     let answer = world.get("/readyz?verbose").await;
     assert_eq!(answer.status, 503);
     let lines = "[+]store ok: embedded\n[-]source failed: no assignment\n[+]catalogue ok\nreadyz check failed\n";

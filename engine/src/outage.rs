@@ -1,0 +1,124 @@
+//! Why an outside system (Kafka, Redis, PostgreSQL) does not do what it was asked, as one of a few causes.
+//!
+//! A cause says whether waiting can mend it. What was not answered is [`Cause::Unclear`] or [`Cause::Network`], never a "no".
+//! It asks nobody and repeats nothing: whoever asked tries again in any case, so that no failure outlives its cause.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+/// What stands between us and an outside system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// Nothing answers, or not in time: a name that resolves to nothing, a port on which nobody listens, a server that is down.
+    Network,
+    /// Something answers, and no encrypted connection comes about: certificate, authority, versions, or no TLS at all.
+    Tls,
+    /// It does not believe that we are who we say: user, password, mechanism.
+    Authentication,
+    /// It knows us, and we lack a right.
+    Authorization,
+    /// What was asked for is not there: topic, database, slot.
+    Missing,
+    /// It answers, and is not set up as we need it: version, policy, role, memory limit.
+    Misconfigured,
+    /// It is in a state that passes: loading, electing, full, busy.
+    Passing,
+    /// None of these is known.
+    Unclear,
+}
+
+impl Cause {
+    /// Whether waiting alone can mend it. What cannot is tried again all the same, for somebody may mend it.
+    #[must_use]
+    pub fn passes(self) -> bool {
+        matches!(self, Cause::Network | Cause::Passing | Cause::Unclear)
+    }
+
+    /// The end of a sentence about it: whether waiting mends it.
+    #[must_use]
+    pub fn prospect(self) -> &'static str {
+        if self.passes() { "trying on" } else { "waiting does not mend this; it is tried again until somebody does" }
+    }
+
+    /// Of two causes that were told together the one that says more: a connection that ends is often only what is seen of a
+    /// refused password.
+    #[must_use]
+    pub fn tells_more_than(self, other: Cause) -> bool {
+        self.rank() > other.rank()
+    }
+
+    fn rank(self) -> u8 {
+        match self {
+            Cause::Unclear => 0,
+            Cause::Network => 1,
+            Cause::Passing => 2,
+            Cause::Missing | Cause::Misconfigured => 3,
+            Cause::Authorization => 4,
+            Cause::Authentication | Cause::Tls => 5,
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Cause::Network => "network",
+            Cause::Tls => "TLS",
+            Cause::Authentication => "authentication",
+            Cause::Authorization => "authorization",
+            Cause::Missing => "missing",
+            Cause::Misconfigured => "misconfigured",
+            Cause::Passing => "passing",
+            Cause::Unclear => "unclear",
+        })
+    }
+}
+
+/// What was told of something that lasts is told again after so long.
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// So many different things are told in that time, no more.
+const MOST: usize = 4;
+
+/// Keeps a log short while something lasts: each thing is said at once, and then no oftener than once a minute.
+#[derive(Debug, Default)]
+pub struct Said {
+    /// What was said in the last minute.
+    lately: Vec<(String, Instant)>,
+}
+
+impl Said {
+    /// Whether to say something now, by what it is about; takes note of it then.
+    pub fn due(&mut self, about: &str) -> bool {
+        let now = Instant::now();
+        self.lately.retain(|(_, when)| now.duration_since(*when) < AGAIN);
+        let due = self.lately.len() < MOST && self.lately.iter().all(|(said, _)| said != about);
+        if due {
+            self.lately.push((about.to_owned(), now));
+        }
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lasts_is_said_once_and_what_differs_a_few_times() {
+        let mut said = Said::default();
+        let due: Vec<bool> = ["a", "a", "b", "a", "c", "d", "e", "a"].iter().map(|about| said.due(about)).collect();
+        assert_eq!(due, [true, false, true, false, true, true, false, false]);
+    }
+
+    #[test]
+    fn what_somebody_must_mend_tells_more_than_a_broken_connection() {
+        for cause in [Cause::Tls, Cause::Authentication, Cause::Authorization, Cause::Missing, Cause::Misconfigured] {
+            assert!(!cause.passes() && cause.tells_more_than(Cause::Network), "{cause}");
+            assert!(!Cause::Network.tells_more_than(cause) && cause.prospect().contains("does not mend"), "{cause}");
+        }
+        for cause in [Cause::Network, Cause::Passing, Cause::Unclear] {
+            assert!(cause.passes() && cause.prospect() == "trying on", "{cause}");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Waiting is cheap: while what an engine needs is away it takes next to no processor time, its log grows by a few lines a minute,
+//! and it goes on by itself.
+//!
+//! Judged by the processor time of the process, not by how long anything takes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a failing unwrap is a failing test; what was measured is shown"
+)]
+
+use serde_json::json;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+use tally_tests::client::Client;
+use tally_tests::kafka::Kafka;
+use tally_tests::postgres::Postgres;
+use tally_tests::redis::Redis;
+use tally_tests::tally::{Home, Tally};
+
+const PARTITIONS: i32 = 4;
+
+/// How long a group may take to agree, or a service to be found again.
+const LONG: Duration = Duration::from_secs(90);
+
+/// So long it is watched; before that it may find out what happened.
+const WATCHED: Duration = Duration::from_secs(20);
+const SETTLED: Duration = Duration::from_secs(15);
+
+/// Of a core.
+const SHARE: f64 = 0.02;
+
+/// In a minute, about.
+const LINES: usize = 12;
+
+fn fill(kafka: &Kafka, name: &str) {
+    for partition in 0..PARTITIONS {
+        let event = |n: usize| json!({"event_id": format!("{name}-{partition}-{n}"), "user_id": 1, "product_id": 1, "event_type": "view"});
+        let events: Vec<Vec<u8>> = (0..50).map(|n| event(n).to_string().into_bytes()).collect();
+        kafka.produce("waiting", partition, &events).unwrap();
+    }
+}
+
+/// Seconds of processor time of a process.
+fn cpu(pid: u32) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields = stat.rsplit(") ").next().unwrap();
+    let ticks: u64 = fields.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum();
+    // The kernel counts them in hundredths everywhere Linux runs Rust.
+    ticks as f64 / 100.0
+}
+
+fn lines(home: &Path) -> usize {
+    fs::read_to_string(home.join("stderr.log")).unwrap_or_default().lines().count()
+}
+
+/// Lets time pass without anybody asking.
+fn pass(time: Duration) {
+    let end = Instant::now() + time;
+    while Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// What it costs while something is away.
+fn waits_cheaply(home: &Home, tally: &Tally, what: &str) {
+    pass(SETTLED);
+    let (before, said) = (cpu(tally.process.pid()), lines(home.path()));
+    pass(WATCHED);
+    let share = (cpu(tally.process.pid()) - before) / WATCHED.as_secs_f64();
+    let said = lines(home.path()) - said;
+    println!("{what}: {:.2} % of a core, {said} lines in {WATCHED:?}", share * 100.0);
+    assert!(share <= SHARE, "{what}: {:.1} % of a core while it waits", share * 100.0);
+    assert!(said * 60 <= LINES * WATCHED.as_secs() as usize, "{what}: {said} lines\n{}", tally.process.tail());
+}
+
+fn total(client: &Client, wanted: u64) {
+    let seen = |client: &Client| match client.ask("event_frequencies", &json!({}), "") {
+        Ok(result) if result["total"] == wanted => Ok(String::new()),
+        other => Err(format!("{other:?}")),
+    };
+    client.until(&format!("{wanted} events are counted"), LONG, seen).unwrap();
+}
+
+fn unready(tally: &Tally, line: &str) {
+    let told = |text: &str| text.contains(line);
+    tally.client.readyz(line, LONG, |answer| answer.status == 503 && told(&answer.text)).unwrap();
+}
+
+/// Alone and together: each is away for half a minute, and everything is counted afterwards.
+#[test]
+fn an_engine_waits_cheaply_and_goes_on_by_itself() {
+    let (mut kafka, mut redis) = (Kafka::start().unwrap(), Redis::start(&["--appendonly", "yes"]).unwrap());
+    let mut postgres = Postgres::start().unwrap();
+    kafka.create_topic("waiting", PARTITIONS, &[]).unwrap();
+    let mut home = Home::new("[kafka]\nsession_timeout_ms = 1500\n").unwrap();
+    home.env("KAFKA_BROKER", &kafka.brokers());
+    home.env("TOPIC", "waiting");
+    home.env("REDIS_URL", &redis.url());
+    home.env("POSTGRES_URL", &postgres.database("tally").unwrap());
+    home.succeed(&["migrate"]).unwrap();
+    let tally = home.start().unwrap();
+    fill(&kafka, "first");
+    total(&tally.client, 200);
+
+    kafka.kill().unwrap();
+    unready(&tally, "[-]kafka failed");
+    waits_cheaply(&home, &tally, "Kafka is away");
+    redis.kill().unwrap();
+    postgres.stop().unwrap();
+    unready(&tally, "[-]store failed");
+    waits_cheaply(&home, &tally, "Kafka, Redis and PostgreSQL are away");
+    redis.restart().unwrap();
+    postgres.run().unwrap();
+    kafka.restart().unwrap();
+    fill(&kafka, "second");
+    tally.client.ready(LONG).unwrap();
+    total(&tally.client, 400);
+
+    // What came is not committed while the store is away.
+    redis.kill().unwrap();
+    fill(&kafka, "third");
+    unready(&tally, "[-]store failed");
+    waits_cheaply(&home, &tally, "Redis is away");
+    redis.restart().unwrap();
+    tally.client.ready(LONG).unwrap();
+    total(&tally.client, 600);
+    tally.stop().unwrap();
+}
