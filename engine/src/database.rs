@@ -1,30 +1,36 @@
 //! The embedded database in the data directory: one per engine, shared by the log, the state and the dead letters.
 //!
-//! Promises: one process at a time owns the directory; a batch over several keyspaces applies wholly or not at all and
-//! survives what its [`Durability`] says; a disk that is nearly full refuses a batch before anything of it is written.
-//! It knows nothing of what is stored. After a failed write the database refuses every further one until it is opened
-//! again: which of its pages reached the disk is then unknown. Why fjall: `docs/decisions/0001-embedded-database.md`.
+//! Promises: one process at a time owns the directory, whose contents are its user's alone (`place`); a batch over several
+//! keyspaces applies wholly or not at all and survives what its [`Durability`] says; a disk that is nearly full, or a process
+//! that is short of file descriptors, refuses a batch before anything of it is written. After a failed write the database takes
+//! no further ones: which of its pages reached the disk is then unknown. It is closed and opened again, which reads the
+//! journal, by whoever asks it for something next, as soon as the cause is gone (`mend`). Whoever had a batch refused with
+//! [`DatabaseError::Failed`] reads again what is stored before writing on. It knows nothing of what is stored.
+//! Why fjall: `docs/decisions/0001-embedded-database.md`.
+
+mod keyspace;
+mod mend;
+mod place;
 
 use crate::config::Durability;
-use fjall::config::CompressionPolicy;
-use fjall::{CompressionType, KeyspaceCreateOptions, KvSeparationOptions, OwnedWriteBatch, PersistMode};
-use std::fs::{File, TryLockError};
-use std::io::{Read, Seek, Write};
+use crate::descriptors::Gauge;
+use fjall::PersistMode;
+use keyspace::Slot;
+use mend::Mending;
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use std::collections::HashMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use thiserror::Error;
 
-pub use fjall::{Guard, Keyspace, Slice};
+pub use fjall::{Guard, Slice};
+pub use keyspace::{Keyspace, Shape};
+pub use place::prepare;
 
 /// Below this much free space nothing more is written: the database itself needs room to tidy up (a journal file has 64 MiB).
 const RESERVE: u64 = 64 << 20;
-
-/// What memory the database may use to keep what it has read, bytes. Little: the log and frames are read once, in long stretches, and
-/// values that pass through a large cache only push each other out of the processor's.
-const CACHE: u64 = 2 << 20;
-
-/// Journals on disk, bytes; beyond it keyspaces are flushed. What a start after a crash reads again.
-const JOURNALS: u64 = 128 << 20;
 
 /// Keyspaces of the data directory. Cloning is cheap and shares one database, which closes with the last clone.
 #[derive(Clone)]
@@ -34,7 +40,14 @@ pub struct Database {
 
 /// Fields drop in this order: the directory is unlocked once the database is closed.
 struct Inner {
-    fjall: fjall::Database,
+    /// `None`: it is closed until it can be opened again. Held for writing while that is done.
+    open: RwLock<Option<fjall::Database>>,
+    /// A write failed: it has to be opened again before the next one.
+    broken: AtomicBool,
+    mending: Mutex<Mending>,
+    /// The keyspaces that somebody holds, by name; those that were deleted are not among them.
+    slots: Mutex<HashMap<String, Weak<Slot>>>,
+    descriptors: Gauge,
     path: PathBuf,
     _lock: File,
 }
@@ -52,42 +65,49 @@ pub enum DatabaseError {
     },
     /// Too little disk space; nothing was written, and writing works again once there is room.
     #[error(
-        "{path} has only {free} MB free, {needed} MB are needed: free some disk space, or lower [log] retention_bytes"
+        "the data directory has only {free} MB free, {needed} MB are needed: free some disk space, or lower [log] retention_bytes"
     )]
     Full {
-        /// The directory.
-        path: String,
         /// Free, MB.
         free: u64,
         /// Needed, MB.
         needed: u64,
     },
+    /// Too few file descriptors are left to write safely; nothing was written, and writing works again once some are free.
+    #[error(
+        "only {free} of the {limit} files that this process may have open are left: it goes on as connections close; for more, \
+         raise its limit (LimitNOFILE= of the unit, ulimit -n)"
+    )]
+    Descriptors {
+        /// Free.
+        free: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// The data directory cannot be prepared.
-    #[error("the data directory {path} cannot be used: {reason}: check [store] data_dir and its permissions")]
+    #[error("the data directory {path} cannot be used: {reason}")]
     Directory {
         /// The directory or file.
         path: String,
-        /// What the system said.
+        /// What is wrong, and what to do.
         reason: String,
     },
-    /// The database failed. It takes no further writes until it is opened again; what was acknowledged before is safe.
-    #[error("the database in {path} failed: {reason}: check the disk, then start again")]
+    /// The database failed. What was acknowledged before is safe; it is opened again as soon as that works.
+    #[error(
+        "the database failed: {reason}: check disk and limits; it is opened again by itself once they are in order"
+    )]
     Failed {
-        /// The directory.
-        path: String,
         /// What it said.
         reason: String,
     },
 }
 
-/// What a keyspace is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
-    /// Small rows, overwritten in place: counters, positions, metadata.
-    Rows,
-    /// Values of a kilobyte and more, written once and removed later: frames, batches of records. They are kept out of
-    /// the tree, so that compaction does not copy them again and again.
-    Values,
+impl DatabaseError {
+    /// Whether it is certain that nothing was written.
+    #[must_use]
+    pub fn wrote_nothing(&self) -> bool {
+        !matches!(self, DatabaseError::Failed { .. })
+    }
 }
 
 impl Database {
@@ -96,16 +116,18 @@ impl Database {
     /// # Errors
     /// [`DatabaseError`].
     pub fn open(data_dir: &Path) -> Result<Database, DatabaseError> {
-        std::fs::create_dir_all(data_dir).map_err(|reason| directory(data_dir, &reason))?;
-        let lock = lock(data_dir)?;
-        let path = data_dir.join("db");
-        let fjall = fjall::Database::builder(&path)
-            .cache_size(CACHE)
-            .journal_compression(CompressionType::None)
-            .max_journaling_size(JOURNALS)
-            .open()
-            .map_err(|reason| failed(&path, &reason))?;
-        Ok(Database { inner: Arc::new(Inner { fjall, path, _lock: lock }) })
+        let (path, lock) = place::take(data_dir)?;
+        let fjall = mend::open(&path).map_err(|reason| failed(&reason))?;
+        let inner = Inner {
+            open: RwLock::new(Some(fjall)),
+            broken: AtomicBool::new(false),
+            mending: Mutex::default(),
+            slots: Mutex::default(),
+            descriptors: Gauge::default(),
+            path,
+            _lock: lock,
+        };
+        Ok(Database { inner: Arc::new(inner) })
     }
 
     /// Opens or creates a keyspace. `name`: 1 to 255 bytes; by convention `PART` or `PART-DETAIL` (`log-00000001`).
@@ -114,24 +136,36 @@ impl Database {
     /// # Errors
     /// [`DatabaseError`].
     pub fn keyspace(&self, name: &str, shape: Shape) -> Result<Keyspace, DatabaseError> {
-        let options = || match shape {
-            Shape::Rows => KeyspaceCreateOptions::default().max_memtable_size(8 << 20),
-            Shape::Values => KeyspaceCreateOptions::default()
-                .max_memtable_size(16 << 20)
-                .data_block_compression_policy(CompressionPolicy::all(CompressionType::None))
-                .with_kv_separation(Some(KvSeparationOptions::default().compression(CompressionType::None))),
+        self.mended()?;
+        let open = self.opened()?;
+        let mut slots = self.inner.slots.lock();
+        let slot = match slots.get(name).and_then(Weak::upgrade) {
+            Some(slot) => slot,
+            None => {
+                if !open.keyspace_exists(name) {
+                    self.require_room(0)?;
+                    self.require_descriptors()?;
+                }
+                let found = open.keyspace(name, || shape.options()).map_err(|reason| self.broke(&reason))?;
+                let slot = Slot::new(name, shape, found);
+                slots.insert(name.to_owned(), Arc::downgrade(&slot));
+                slot
+            }
         };
-        self.inner.fjall.keyspace(name, options).map_err(|reason| self.failed(&reason))
+        drop((slots, open));
+        Ok(Keyspace::new(self.clone(), slot))
     }
 
     /// The names of the keyspaces that begin with `prefix`, sorted.
-    #[must_use]
-    pub fn keyspaces(&self, prefix: &str) -> Vec<String> {
-        let names = self.inner.fjall.list_keyspace_names();
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub fn keyspaces(&self, prefix: &str) -> Result<Vec<String>, DatabaseError> {
+        let names = self.opened()?.list_keyspace_names();
         let mut names: Vec<String> =
             names.iter().map(ToString::to_string).filter(|name| name.starts_with(prefix)).collect();
         names.sort();
-        names
+        Ok(names)
     }
 
     /// Deletes a keyspace and frees its disk space once nobody reads it any more. Cheap whatever its size.
@@ -139,27 +173,43 @@ impl Database {
     /// # Errors
     /// [`DatabaseError`].
     pub fn delete(&self, keyspace: Keyspace) -> Result<(), DatabaseError> {
-        self.inner.fjall.delete_keyspace(keyspace).map_err(|reason| self.failed(&reason))
+        let open = self.opened()?;
+        let slot = keyspace.into_slot();
+        self.inner.slots.lock().remove(slot.name());
+        match slot.now() {
+            Some(found) => open.delete_keyspace(found).map_err(|reason| self.broke(&reason)),
+            None => Err(closed()),
+        }
     }
 
     /// An empty batch.
     #[must_use]
     pub fn batch(&self) -> Batch {
-        Batch { writes: self.inner.fjall.batch(), bytes: 0 }
+        Batch { writes: Vec::new(), bytes: 0 }
     }
 
     /// Applies a batch wholly or not at all. When it returns, the batch survives what `durability` says.
     ///
     /// # Errors
-    /// [`DatabaseError::Full`]: nothing was written. Otherwise it is unknown whether the batch applied; it never
-    /// applied in part.
+    /// [`DatabaseError::Failed`]: it is unknown whether the batch applied; it never applied in part. Otherwise nothing was
+    /// written.
     pub fn commit(&self, batch: Batch, durability: Durability) -> Result<(), DatabaseError> {
         self.require_room(batch.bytes)?;
+        self.require_descriptors()?;
         let mode = match durability {
             Durability::Process => PersistMode::Buffer,
             Durability::Power => PersistMode::SyncData,
         };
-        batch.writes.durability(Some(mode)).commit().map_err(|reason| self.failed(&reason))
+        let open = self.opened()?;
+        let mut writes = open.batch().durability(Some(mode));
+        for Write { slot, key, value } in batch.writes {
+            let keyspace = slot.now().ok_or_else(closed)?;
+            match value {
+                Some(value) => writes.insert(&keyspace, key, value),
+                None => writes.remove(&keyspace, key),
+            }
+        }
+        writes.commit().map_err(|reason| self.broke(&reason))
     }
 
     /// Makes everything committed so far survive a power cut.
@@ -167,7 +217,7 @@ impl Database {
     /// # Errors
     /// [`DatabaseError`].
     pub fn sync(&self) -> Result<(), DatabaseError> {
-        self.inner.fjall.persist(PersistMode::SyncData).map_err(|reason| self.failed(&reason))
+        self.opened()?.persist(PersistMode::SyncData).map_err(|reason| self.broke(&reason))
     }
 
     /// Bytes it takes on disk, journals included.
@@ -175,42 +225,90 @@ impl Database {
     /// # Errors
     /// [`DatabaseError`].
     pub fn disk_space(&self) -> Result<u64, DatabaseError> {
-        self.inner.fjall.disk_space().map_err(|reason| self.failed(&reason))
+        self.opened()?.disk_space().map_err(|reason| failed(&reason))
     }
 
     /// An error of a read, told like the others.
     #[must_use]
     pub fn failed(&self, reason: &fjall::Error) -> DatabaseError {
-        failed(&self.inner.path, reason)
+        failed(reason)
     }
 
-    /// Whether it takes writes: none failed, and there is room. Known before anything is to be written.
+    /// Whether it takes writes: none failed, and there are room and descriptors. Known before anything is to be written; one
+    /// that failed is opened again here, if that can be done.
     ///
     /// # Errors
     /// [`DatabaseError`]: what the next write would say.
     pub fn writable(&self) -> Result<(), DatabaseError> {
-        // Every commit has handed over what it wrote, so this writes nothing.
-        self.inner.fjall.persist(PersistMode::Buffer).map_err(|reason| self.failed(&reason))?;
-        self.require_room(0)
+        self.mended()?;
+        self.require_room(0)?;
+        self.require_descriptors()
+    }
+
+    /// Opens it again if a write failed since it was opened, its own threads' included. Cheap otherwise.
+    ///
+    /// # Errors
+    /// [`DatabaseError`]: why that does not work yet.
+    pub fn mended(&self) -> Result<(), DatabaseError> {
+        if !self.inner.broken.load(Ordering::Acquire) {
+            let open = self.opened()?;
+            // Every commit has handed over what it wrote, so this writes nothing.
+            match open.persist(PersistMode::Buffer) {
+                Ok(()) => return Ok(()),
+                Err(reason) => drop(self.broke(&reason)),
+            }
+        }
+        self.mend()
+    }
+
+    /// The database while it is open; nobody closes it as long as this is held.
+    fn opened(&self) -> Result<Opened<'_>, DatabaseError> {
+        RwLockReadGuard::try_map(self.inner.open.read(), Option::as_ref).map_err(|_| closed())
+    }
+
+    /// An error of a write: the database has to be opened again.
+    fn broke(&self, reason: &fjall::Error) -> DatabaseError {
+        if !self.inner.broken.swap(true, Ordering::AcqRel) {
+            let path = self.inner.path.display();
+            tracing::error!(%path, %reason, "the database failed; it is opened again as soon as that works");
+        }
+        failed(reason)
     }
 
     fn require_room(&self, bytes: u64) -> Result<(), DatabaseError> {
-        let room =
-            rustix::fs::statvfs(&self.inner.path).map_err(|reason| directory(&self.inner.path, &reason.into()))?;
+        let room = rustix::fs::statvfs(&self.inner.path).map_err(|reason| failed(&fjall::Error::Io(reason.into())))?;
         let free = room.f_bavail.saturating_mul(room.f_frsize);
         // written twice: to the journal, then to a table
         let needed = RESERVE.saturating_add(bytes.saturating_mul(2));
         if free >= needed {
             return Ok(());
         }
-        Err(DatabaseError::Full { path: self.inner.path.display().to_string(), free: free >> 20, needed: needed >> 20 })
+        Err(DatabaseError::Full { free: free >> 20, needed: needed >> 20 })
+    }
+
+    /// The database opens files of its own whenever it likes: a write is refused before these may run out.
+    fn require_descriptors(&self) -> Result<(), DatabaseError> {
+        match self.inner.descriptors.scarce() {
+            None => Ok(()),
+            Some((free, limit)) => Err(DatabaseError::Descriptors { free, limit }),
+        }
     }
 }
 
+/// See [`Database::opened`].
+type Opened<'a> = parking_lot::MappedRwLockReadGuard<'a, fjall::Database>;
+
 /// Writes to any keyspaces of one database, applied together by [`Database::commit`].
 pub struct Batch {
-    writes: OwnedWriteBatch,
+    writes: Vec<Write>,
     bytes: u64,
+}
+
+struct Write {
+    slot: Arc<Slot>,
+    key: Slice,
+    /// `None`: the key is removed.
+    value: Option<Slice>,
 }
 
 impl Batch {
@@ -218,12 +316,12 @@ impl Batch {
     pub fn insert(&mut self, keyspace: &Keyspace, key: impl Into<Slice>, value: impl Into<Slice>) {
         let (key, value) = (key.into(), value.into());
         self.bytes += (key.len() + value.len()) as u64;
-        self.writes.insert(keyspace, key, value);
+        self.writes.push(Write { slot: keyspace.slot(), key, value: Some(value) });
     }
 
     /// Removes a key; one that is not there is no error.
     pub fn remove(&mut self, keyspace: &Keyspace, key: impl Into<Slice>) {
-        self.writes.remove(keyspace, key);
+        self.writes.push(Write { slot: keyspace.slot(), key: key.into(), value: None });
     }
 
     /// Bytes of keys and values in it.
@@ -239,86 +337,19 @@ impl Batch {
     }
 }
 
-/// Takes the directory: an advisory lock that the kernel releases with the process, however it ends.
-fn lock(data_dir: &Path) -> Result<File, DatabaseError> {
-    let path = data_dir.join("lock");
-    let fault = |reason| directory(&path, &reason);
-    let mut file = File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(fault)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut owner = String::new();
-            // who owns it is only told; not knowing is no fault
-            let pid = match file.read_to_string(&mut owner) {
-                Ok(_) if !owner.trim().is_empty() => format!(" (pid {})", owner.trim()),
-                _ => String::new(),
-            };
-            return Err(DatabaseError::InUse { path: data_dir.display().to_string(), pid });
-        }
-        Err(TryLockError::Error(reason)) => return Err(fault(reason)),
-    }
-    file.set_len(0)
-        .and_then(|()| file.rewind())
-        .and_then(|()| writeln!(file, "{}", std::process::id()))
-        .map_err(fault)?;
-    Ok(file)
+/// It is closed, and somebody is about to open it again.
+fn closed() -> DatabaseError {
+    DatabaseError::Failed { reason: "it was closed after a failed write and is not open again yet".into() }
 }
 
-fn directory(path: &Path, reason: &std::io::Error) -> DatabaseError {
-    DatabaseError::Directory { path: path.display().to_string(), reason: reason.to_string() }
-}
-
-fn failed(path: &Path, reason: &fjall::Error) -> DatabaseError {
-    DatabaseError::Failed { path: path.display().to_string(), reason: reason.to_string() }
+fn failed(reason: &fjall::Error) -> DatabaseError {
+    let reason = match reason {
+        fjall::Error::Poisoned => "a write failed".to_owned(),
+        reason => reason.to_string(),
+    };
+    DatabaseError::Failed { reason }
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)] // a test fails by panicking
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_second_owner_is_told_who_has_it_and_what_to_do() {
-        let folder = tempfile::tempdir().unwrap();
-        let first = Database::open(folder.path()).unwrap();
-        let Err(refused) = Database::open(folder.path()) else { panic!("two owners") };
-        let text = refused.to_string();
-        assert!(text.contains(&format!("pid {}", std::process::id())) && text.contains("stop it"), "{text}");
-        drop(first);
-        Database::open(folder.path()).unwrap();
-    }
-
-    #[test]
-    fn a_batch_over_two_keyspaces_is_there_after_reopening() {
-        let folder = tempfile::tempdir().unwrap();
-        let database = Database::open(folder.path()).unwrap();
-        let (rows, values) =
-            (database.keyspace("rows", Shape::Rows).unwrap(), database.keyspace("values", Shape::Values).unwrap());
-        let mut batch = database.batch();
-        batch.insert(&rows, *b"k", *b"v");
-        batch.insert(&values, *b"frame", vec![7; 10_000]);
-        assert_eq!(batch.bytes(), 10_007);
-        database.commit(batch, Durability::Power).unwrap();
-        drop((rows, values, database));
-
-        let database = Database::open(folder.path()).unwrap();
-        assert_eq!(database.keyspaces("v"), ["values"]);
-        let values = database.keyspace("values", Shape::Values).unwrap();
-        assert_eq!(values.get(b"frame").unwrap().unwrap().len(), 10_000);
-        assert_eq!(&*database.keyspace("rows", Shape::Rows).unwrap().get(b"k").unwrap().unwrap(), b"v");
-        database.delete(values).unwrap();
-        assert!(database.keyspaces("v").is_empty());
-    }
-
-    #[test]
-    fn a_batch_larger_than_the_disk_is_refused_before_it_is_written() {
-        let folder = tempfile::tempdir().unwrap();
-        let database = Database::open(folder.path()).unwrap();
-        let refused = database.require_room(1 << 60).unwrap_err();
-        assert!(matches!(refused, DatabaseError::Full { .. }), "{refused}");
-        let rows = database.keyspace("rows", Shape::Rows).unwrap();
-        let mut batch = database.batch();
-        batch.insert(&rows, *b"k", *b"v");
-        database.commit(batch, Durability::Process).unwrap(); // and it goes on
-    }
-}
+#[path = "database_tests.rs"]
+mod tests;

@@ -216,6 +216,8 @@ struct State {
     first: u64,
     next: u64,
     counts: BTreeMap<Box<str>, u64>,
+    /// A write failed and may have been applied: this is read again before the next one.
+    stale: bool,
 }
 
 const IDENTITY: u8 = b'i';
@@ -229,20 +231,8 @@ impl DeadLetters {
     pub fn open(database: &Database, capacity: u64) -> Result<DeadLetters, DatabaseError> {
         let letters = database.keyspace("dead-letters", Shape::Values)?;
         let rows = database.keyspace("dead-letters-rows", Shape::Rows)?;
-        let fault = |reason: fjall::Error| database.failed(&reason);
-        let mut state = State::default();
-        if let Some(last) = letters.last_key_value() {
-            state.next = number(&last.key().map_err(fault)?) + 1;
-            state.first = state.next;
-        }
-        if let Some(first) = letters.first_key_value() {
-            state.first = number(&first.key().map_err(fault)?);
-        }
-        for row in rows.prefix([COUNT]) {
-            let (key, value) = row.into_inner().map_err(fault)?;
-            state.counts.insert(String::from_utf8_lossy(&key[1..]).into(), number(&value));
-        }
-        Ok(DeadLetters { database: database.clone(), letters, rows, capacity, state: Mutex::new(state) })
+        let state = Mutex::new(stored(database, &letters, &rows)?);
+        Ok(DeadLetters { database: database.clone(), letters, rows, capacity, state })
     }
 
     /// Stores letters, the oldest beyond the capacity make room. A letter that is still kept (the same record with the same reason) is
@@ -252,11 +242,21 @@ impl DeadLetters {
     /// [`DatabaseError`]: letters may be put again.
     pub fn put(&self, letters: &[DeadLetter]) -> Result<BTreeMap<Box<str>, u64>, DatabaseError> {
         let mut state = self.state.lock();
+        self.database.mended()?;
+        if state.stale {
+            *state = stored(&self.database, &self.letters, &self.rows)?;
+        }
         let before = state.counts.clone();
         // No group makes room for itself, so what is removed is always on disk already.
         let group = usize::try_from(self.capacity).unwrap_or(usize::MAX).clamp(1, 1_000);
         for group in letters.chunks(group) {
-            *state = self.put_group(&state, group)?;
+            match self.put_group(&state, group) {
+                Ok(put) => *state = put,
+                Err(fault) => {
+                    state.stale = !fault.wrote_nothing();
+                    return Err(fault);
+                }
+            }
         }
         let known = |reason: &str| before.get(reason).copied().unwrap_or(0);
         let counts = state.counts.iter().map(|(reason, count)| (reason.clone(), count - known(reason)));
@@ -264,14 +264,13 @@ impl DeadLetters {
     }
 
     fn put_group(&self, state: &State, letters: &[DeadLetter]) -> Result<State, DatabaseError> {
-        let fault = |reason: fjall::Error| self.database.failed(&reason);
         let mut state = state.clone();
         let mut batch = self.database.batch();
         let mut here = HashSet::new();
         let mut counted: BTreeMap<&str, u64> = BTreeMap::new();
         for letter in letters {
             let row = [&[IDENTITY], letter.identity().as_slice()].concat();
-            if self.rows.contains_key(&row).map_err(fault)? || !here.insert(row.clone()) {
+            if self.rows.contains_key(&row)? || !here.insert(row.clone()) {
                 continue;
             }
             *counted.entry(&letter.reason).or_default() += 1;
@@ -288,9 +287,7 @@ impl DeadLetters {
         }
         while state.next - state.first > self.capacity {
             let oldest = state.first.to_be_bytes();
-            if let Some(letter) =
-                self.letters.get(oldest).map_err(fault)?.and_then(|stored| DeadLetter::decode(&stored))
-            {
+            if let Some(letter) = self.letters.get(oldest)?.and_then(|stored| DeadLetter::decode(&stored)) {
                 batch.remove(&self.rows, [&[IDENTITY], letter.identity().as_slice()].concat());
             }
             batch.remove(&self.letters, oldest);
@@ -309,7 +306,7 @@ impl DeadLetters {
     pub fn newest(&self, limit: usize, reason: Option<&str>) -> Result<Newest, DatabaseError> {
         let mut newest = Newest { letters: Vec::new(), partial: false };
         let mut searched = 0;
-        for row in self.letters.iter().rev() {
+        for row in self.letters.iter()?.rev() {
             if newest.letters.len() >= limit {
                 break;
             }
@@ -349,6 +346,24 @@ impl DeadLetters {
         let state = self.state.lock();
         state.counts.values().sum::<u64>().saturating_sub(state.next - state.first)
     }
+}
+
+/// What the rows say.
+fn stored(database: &Database, letters: &Keyspace, rows: &Keyspace) -> Result<State, DatabaseError> {
+    let fault = |reason: fjall::Error| database.failed(&reason);
+    let mut state = State::default();
+    if let Some(last) = letters.iter()?.next_back() {
+        state.next = number(&last.key().map_err(fault)?) + 1;
+        state.first = state.next;
+    }
+    if let Some(first) = letters.iter()?.next() {
+        state.first = number(&first.key().map_err(fault)?);
+    }
+    for row in rows.prefix([COUNT])? {
+        let (key, value) = row.into_inner().map_err(fault)?;
+        state.counts.insert(String::from_utf8_lossy(&key[1..]).into(), number(&value));
+    }
+    Ok(state)
 }
 
 /// A stored number; one of a wrong length is 0.

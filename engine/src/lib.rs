@@ -8,7 +8,7 @@
 //! source | plugin | store | feed
 //! decode | state | progress | dead_letter
 //! telemetry | database
-//! config | event | failpoint
+//! config | event | failpoint | descriptors
 //! memory | slots | time | outage
 //! ```
 //! The engine knows no HTTP and no SQL; `tally-server` does.
@@ -17,6 +17,7 @@ pub mod config;
 pub mod database;
 pub mod dead_letter;
 pub mod decode;
+pub mod descriptors;
 pub mod engine;
 pub mod event;
 mod failpoint;

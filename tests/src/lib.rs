@@ -11,6 +11,7 @@ pub mod folder;
 pub mod footprint;
 pub mod kafka;
 pub mod oracle;
+pub mod pgbouncer;
 pub mod points;
 pub mod poison;
 pub mod postgres;

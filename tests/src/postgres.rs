@@ -59,7 +59,7 @@ impl Postgres {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let folder = tempfile::Builder::new().prefix("postgres").tempdir()?;
         let mut postgres =
-            Postgres { process: None, port, binaries: binaries()?, owner: owner()?, folder, settings: Vec::new() };
+            Postgres { process: None, port, binaries: binaries()?, owner: other_user()?, folder, settings: Vec::new() };
         if let Some((user, group)) = postgres.owner {
             chown(postgres.folder.path(), Some(user), Some(group))?;
         }
@@ -189,14 +189,28 @@ impl Postgres {
         Ok(self.url(name))
     }
 
+    /// Where it listens.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Runs SQL; rows as text, columns with `|` between.
     ///
     /// # Errors
     /// What the server says.
     pub fn sql(&self, database: &str, sql: &str) -> Result<String> {
+        self.sql_at(self.port, database, sql)
+    }
+
+    /// The same by another port, of what stands before the server.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub fn sql_at(&self, port: u16, database: &str, sql: &str) -> Result<String> {
         let mut psql = self.command("psql");
         psql.env("PGPASSWORD", PASSWORD).args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1"]);
-        let done = psql.args(["-p", &self.port.to_string(), "-U", USER, "-d", database, "-c", sql]).output()?;
+        let done = psql.args(["-p", &port.to_string(), "-U", USER, "-d", database, "-c", sql]).output()?;
         ensure!(done.status.success(), "{sql}: {}", told(&done));
         Ok(String::from_utf8(done.stdout)?.trim_end().to_owned())
     }
@@ -224,8 +238,11 @@ fn binaries() -> Result<PathBuf> {
     Ok(newest.with_context(|| format!("no PostgreSQL: {REMEDY}"))?.join("bin"))
 }
 
-/// Who runs it: ourselves, or if we are root somebody else.
-fn owner() -> Result<Option<(u32, u32)>> {
+/// Who runs what refuses to be run by root: ourselves, or if we are root somebody else.
+///
+/// # Errors
+/// There is nobody else.
+pub fn other_user() -> Result<Option<(u32, u32)>> {
     use std::os::unix::fs::MetadataExt;
     if fs::metadata("/proc/self")?.uid() != 0 {
         return Ok(None);

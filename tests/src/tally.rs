@@ -89,7 +89,15 @@ impl Home {
     /// # Errors
     /// The wrapper cannot be written.
     pub fn ignore_file_limits(&mut self) -> Result<()> {
-        let script = format!("#!/bin/sh\ntrap '' XFSZ\nexec {} \"$@\"\n", self.binary.display());
+        self.wrapped("trap '' XFSZ")
+    }
+
+    /// Runs these lines of shell before each start of the binary, in the same process: limits, a mask.
+    ///
+    /// # Errors
+    /// The wrapper cannot be written.
+    pub fn wrapped(&mut self, lines: &str) -> Result<()> {
+        let script = format!("#!/bin/sh\n{lines}\nexec {} \"$@\"\n", self.binary.display());
         self.binary = self.write("wrapper", script)?;
         Ok(fs::set_permissions(&self.binary, fs::Permissions::from_mode(0o755))?)
     }

@@ -4,6 +4,8 @@
 
 #[path = "postgres/encrypted.rs"]
 mod encrypted;
+#[path = "postgres/pooled.rs"]
+mod pooled;
 
 use serde_json::{Value, json};
 use std::fmt::Write;

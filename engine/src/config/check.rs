@@ -1,7 +1,7 @@
 //! What types cannot say: names, pointers, addresses, lengths of time. Returns every complaint, in no order.
 
 use super::document::join;
-use super::{Config, MetricConfig, duration, url};
+use super::{Config, HostName, MetricConfig, Origin, duration, url};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -45,6 +45,20 @@ pub(super) fn check(config: &Config) -> Vec<Complaint> {
     }
     found.add("server.listen", listen(&config.server.listen));
     found.add("limits.memory", memory(config.limits.memory));
+    for (n, host) in config.server.allowed_hosts.iter().enumerate() {
+        let verdict = HostName::parse(host).map(drop);
+        let fault = || format!("{host:?} is no host name; write \"tally.example\" or \"tally.example:8080\"");
+        found.add(format!("server.allowed_hosts[{n}]"), verdict.ok_or_else(fault));
+    }
+    for (n, origin) in config.server.allowed_origins.iter().enumerate() {
+        let verdict = Origin::parse(origin).map(drop);
+        let fault = || {
+            format!(
+                "{origin:?} is no origin; write \"https://shop.example\", with a port where it is not the scheme's own, without a path"
+            )
+        };
+        found.add(format!("server.allowed_origins[{n}]"), verdict.ok_or_else(fault));
+    }
     for (name, metric) in &config.metrics {
         one_metric(name, metric, &mut found);
     }

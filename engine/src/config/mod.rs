@@ -2,6 +2,7 @@
 //!
 //! Over 400 lines: one list of the keys that exist, section by section.
 
+mod address;
 mod check;
 mod document;
 pub mod duration;
@@ -12,6 +13,7 @@ pub mod load;
 mod metric;
 mod url;
 
+pub use address::{HostName, Origin};
 pub use events::{EventsConfig, FieldsConfig};
 pub use metric::{MetricConfig, Overflow, Promote};
 
@@ -301,6 +303,10 @@ impl Default for CatalogueConfig {
 pub struct ServerConfig {
     /// Address to listen on; only loopback in this version.
     pub listen: String,
+    /// Names by which callers may ask beside loopback ones: `tally.example`, with a port only that.
+    pub allowed_hosts: Vec<String>,
+    /// Origins of pages that may ask beside the server's own: `https://shop.example`.
+    pub allowed_origins: Vec<String>,
     /// Open connections, more are refused.
     pub max_connections: usize,
     /// How long an evaluation may take, milliseconds.
@@ -309,7 +315,13 @@ pub struct ServerConfig {
 
 impl Default for ServerConfig {
     fn default() -> Self {
-        ServerConfig { listen: "127.0.0.1:8080".into(), max_connections: 4_096, evaluation_deadline_ms: 250 }
+        ServerConfig {
+            listen: "127.0.0.1:8080".into(),
+            allowed_hosts: Vec::new(),
+            allowed_origins: Vec::new(),
+            max_connections: 4_096,
+            evaluation_deadline_ms: 250,
+        }
     }
 }
 

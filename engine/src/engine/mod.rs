@@ -143,6 +143,19 @@ impl Engine {
         Position::furthest(served.iter().map(stands))
     }
 
+    /// Where a metric stands; none for an unknown one. Blocks: where engines share a store it is read.
+    pub fn stands(&self, metric: &str) -> Option<Position> {
+        let served = self.roster.read().served.get(metric).cloned()?;
+        Some(match &served.follower {
+            None => self.view.read().metrics[served.id.0].position.clone(),
+            Some(follower) => {
+                // What is known already is good enough where the store does not answer.
+                let _ = follower.refresh(std::time::Instant::now());
+                follower.read().position.clone()
+            }
+        })
+    }
+
     /// Whether it can be asked, part by part.
     pub fn readiness(&self) -> Vec<Check> {
         let standing = self.board.standing();

@@ -50,6 +50,7 @@ impl EmbeddedStore {
     /// The held state for writing, read again first if a write had failed.
     fn writable(&self) -> Result<parking_lot::RwLockWriteGuard<'_, Held>, StoreError> {
         let mut held = self.held.write();
+        self.database.mended()?;
         if held.stale {
             self.reload(&mut held)?;
         }
@@ -68,8 +69,8 @@ impl EmbeddedStore {
     fn write(&self, held: &mut Held, batch: Batch) -> Result<(), StoreError> {
         point("embedded.write");
         let done = self.database.commit(batch, self.durability).map_err(|error| {
-            // A disk found full before anything was written leaves nothing in doubt.
-            held.stale = !matches!(error, DatabaseError::Full { .. });
+            // What was refused before anything was written leaves nothing in doubt.
+            held.stale = !error.wrote_nothing();
             error.into()
         });
         point("embedded.written");

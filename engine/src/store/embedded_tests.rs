@@ -74,7 +74,7 @@ fn garbage_in_any_row_is_refused() {
         drop(store);
         let database = Database::open(folder.path()).unwrap();
         let rows = database.keyspace(keyspace, shape).unwrap();
-        let good: Vec<_> = rows.iter().map(|row| row.into_inner().unwrap()).collect();
+        let good: Vec<_> = rows.iter().unwrap().map(|row| row.into_inner().unwrap()).collect();
         assert!(!good.is_empty());
         for (key, value) in good {
             for at in 0..value.len() {

@@ -132,7 +132,7 @@ impl EmbeddedStore {
 
     /// Removes the frames and the progress of a revision.
     pub(super) fn clear(&self, batch: &mut Batch, revision: &Revision) -> Result<(), StoreError> {
-        for row in self.frames.prefix(revision.number.0.to_be_bytes()) {
+        for row in self.frames.prefix(revision.number.0.to_be_bytes())? {
             // Keys only: the frames may be more than fits into memory.
             batch.remove(&self.frames, row.key().map_err(|error| self.database.failed(&error))?);
         }
@@ -145,7 +145,7 @@ impl EmbeddedStore {
     /// All rows whose keys begin with `prefix`, in order.
     pub(super) fn scan(&self, keyspace: &Keyspace, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
         let rows =
-            keyspace.prefix(prefix).map(|row| row.into_inner().map(|(key, value)| (key.to_vec(), value.to_vec())));
+            keyspace.prefix(prefix)?.map(|row| row.into_inner().map(|(key, value)| (key.to_vec(), value.to_vec())));
         rows.collect::<Result<_, _>>().map_err(|error| self.database.failed(&error).into())
     }
 }

@@ -7,6 +7,7 @@ pub mod demo;
 pub mod embedded;
 pub mod id;
 pub mod import;
+pub mod late;
 mod migrations;
 pub mod postgres;
 mod rows;

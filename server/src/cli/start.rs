@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tally_engine::config::Config;
+use tally_engine::descriptors;
 use tally_engine::engine::{Engine, Options, Totals};
 use tally_server::http::Server;
 use tokio::runtime::Runtime;
@@ -46,6 +47,22 @@ pub(crate) fn start(
     demo_seed: Option<u64>,
 ) -> Result<Started, Failure> {
     let failed = Failure::Failed;
+    match descriptors::raise() {
+        Ok(()) => {}
+        Err(error) => tracing::warn!(%error, limit = descriptors::limit(), "the limit of open files cannot be raised"),
+    }
+    let most = descriptors::for_connections(descriptors::limit());
+    if most < config.server.max_connections {
+        let (limit, wanted) = (descriptors::limit(), config.server.max_connections);
+        tracing::warn!(
+            limit,
+            wanted,
+            most,
+            "fewer connections are taken than [server] max_connections: the limit of open files is low"
+        );
+    }
+    // Whatever is made from here on is this user's alone.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| failed(format!("no threads can be started: {error}")))?;
     // The port first: it fails most often and costs nothing to give back.
@@ -57,9 +74,11 @@ pub(crate) fn start(
     let options = Options { config, plugin_dirs, config_file, disabled: disabled.to_vec() };
     let engine = Engine::start(options).map_err(|error| failed(error.to_string()))?;
     let engine = Arc::new(engine);
-    let catalogue = runtime.block_on(library::open_catalogue(&wanted)).map_err(failed)?;
-    if let Some(seed) = demo_seed {
-        runtime.block_on(library::seed_demo(catalogue.as_ref(), seed)).map_err(failed)?;
+    let catalogue = runtime.block_on(library::serving_catalogue(&wanted)).map_err(failed)?;
+    if let Some(seed) = demo_seed
+        && let Err(reason) = runtime.block_on(library::seed_demo(catalogue.as_ref(), seed))
+    {
+        tracing::warn!(reason, "users and products of the demo have no names");
     }
     let (closing, closed) = watch::channel(false);
     let serving = runtime.spawn(library::serve(bound, engine.clone(), catalogue, server, figures, closed));
@@ -134,12 +153,24 @@ mod library {
     use std::path::PathBuf;
     use std::time::Duration;
     use tally_engine::config::ServerConfig;
-    use tally_engine::telemetry;
+    use tally_engine::{database, descriptors, telemetry};
     use tally_server::catalogue::embedded::Embedded;
     use tally_server::catalogue::import::Kind;
+    use tally_server::catalogue::late::Late;
     use tally_server::catalogue::postgres::{Postgres, Settings};
     use tally_server::catalogue::{Catalogue, demo, import as csv};
-    use tally_server::http::{Bound, Limits, Parts};
+    use tally_server::http::{Bound, Door, Limits, Parts};
+
+    /// The catalogue's file in the data directory.
+    const CATALOGUE: &str = "catalogue.sqlite";
+
+    /// The catalogue of a running engine: as [`open_catalogue`], but a file that cannot be opened now is tried again.
+    pub(super) async fn serving_catalogue(config: &Config) -> Result<Arc<dyn Catalogue>, String> {
+        if config.catalogue.postgres_url.is_empty() {
+            return Ok(Arc::new(Late::open(config.store.data_dir.join(CATALOGUE))));
+        }
+        open_catalogue(config).await
+    }
 
     /// Opens the configured catalogue: PostgreSQL where a URL is given, else the data directory's, which is made.
     pub(super) async fn open_catalogue(config: &Config) -> Result<Arc<dyn Catalogue>, String> {
@@ -155,15 +186,15 @@ mod library {
 
     fn catalogue_file(config: &Config) -> Result<PathBuf, String> {
         let folder = &config.store.data_dir;
-        std::fs::create_dir_all(folder).map_err(|error| format!("{} cannot be made: {error}", folder.display()))?;
-        Ok(folder.join("catalogue.sqlite"))
+        database::prepare(folder).map_err(|fault| fault.to_string())?;
+        Ok(folder.join(CATALOGUE))
     }
 
     /// Applies or lists what the configured catalogue lacks.
     pub(super) async fn migrate(config: &Config, dry_run: bool) -> Result<Migrated, String> {
         let url = &config.catalogue.postgres_url;
         let (place, migrations) = if url.is_empty() {
-            let file = config.store.data_dir.join("catalogue.sqlite");
+            let file = config.store.data_dir.join(CATALOGUE);
             let done = if dry_run { Embedded::pending(&file) } else { Embedded::migrate(&catalogue_file(config)?) };
             (file.display().to_string(), done)
         } else {
@@ -203,14 +234,15 @@ mod library {
             figures.run_upkeep();
             figures.render()
         };
+        let door = Door::new(&config.allowed_hosts, &config.allowed_origins);
         let limits = Limits {
-            connections: config.max_connections,
+            connections: config.max_connections.min(descriptors::for_connections(descriptors::limit())),
             evaluation: Duration::from_millis(config.evaluation_deadline_ms),
             kept_replies: engine.budget().kept_replies(),
             answers: engine.budget().answers.clone(),
             ..Limits::default()
         };
-        let parts = Parts { core: engine, catalogue, render: Arc::new(render), limits };
+        let parts = Parts { core: engine, catalogue, render: Arc::new(render), door, limits };
         let told = async move {
             // An error says that whoever would tell is gone: then it is time as well.
             let _ = closed.wait_for(|closed| *closed).await;

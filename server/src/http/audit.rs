@@ -3,7 +3,8 @@
 //! `GET /api/internal/events` is `[events]`; `GET /api/internal/log` the bounds of each partition, with `partition`, `from`
 //! and `to` the records in between; `GET /api/internal/state/{metric}` every row of a metric at one moment. Records and rows
 //! are lines of JSON; the last one says how many there were, or what went wrong, so that a cut answer is noticed. Nothing is
-//! gathered: a line is made when the reader has taken those before it. Everything here only reads.
+//! gathered: a line is made when the reader has taken those before it. While it waits for its reader an answer takes no place of
+//! those that work, and one whose reader is too slow is cut. Everything here only reads.
 
 use super::connection::Connection;
 use super::problem::Problem;
@@ -21,8 +22,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 use tally_engine::engine::{DumpCell, DumpPane, LogRecord, Origin, StateDump};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 /// Bytes of lines handed over at a time.
 const CHUNK: usize = 64 << 10;
@@ -83,11 +89,19 @@ fn overloaded() -> Problem {
     Problem::overloaded("log and state are being read by as many as this server takes on")
 }
 
+/// A place among those that work; waited for as long as a question may.
+pub(super) async fn working(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
+    match timeout(app.limits.place, Arc::clone(&app.audits).acquire_owned()).await {
+        Ok(Ok(place)) => Ok(place),
+        Ok(Err(_)) | Err(_) => Err(overloaded()),
+    }
+}
+
 pub(super) async fn blocking<T: Send + 'static>(
     app: &App,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Problem> {
-    let place = Arc::clone(&app.audits).try_acquire_owned().map_err(|_| overloaded())?;
+    let place = working(app).await?;
     let work = tokio::task::spawn_blocking(move || {
         let done = work();
         drop(place);
@@ -105,13 +119,14 @@ fn lines(
     connection: Option<Extension<Arc<Connection>>>,
     write: impl FnOnce(&mut Lines) -> Option<()> + Send + 'static,
 ) -> Result<Response, Problem> {
-    let place = Arc::clone(&app.audits).try_acquire_owned().map_err(|_| overloaded())?;
+    let listing = Arc::clone(&app.listings).try_acquire_owned().map_err(|_| overloaded())?;
     let (sender, receiver) = channel(WAITING);
+    let (pace, places, handle) = (app.limits.listing, Arc::clone(&app.audits), Handle::current());
     tokio::task::spawn_blocking(move || {
-        let mut out = Lines { chunk: Vec::with_capacity(CHUNK), sender };
-        // Nobody reads any more: there is nobody to tell.
-        let _ = write(&mut out).and_then(|()| out.flush());
-        drop(place);
+        let mut out = Lines { chunk: Vec::with_capacity(CHUNK), sender, pace, places, place: None, handle };
+        // Nobody reads any more, or too slowly: there is nobody to tell, and no last line tells of the rest.
+        let _ = out.work().and_then(|()| write(&mut out)).and_then(|()| out.flush());
+        drop(listing);
     });
     let writing = connection.map(|Extension(connection)| connection.writing());
     let next = async |(mut receiver, writing): (Receiver<Bytes>, _)| {
@@ -125,6 +140,12 @@ fn lines(
 struct Lines {
     chunk: Vec<u8>,
     sender: Sender<Bytes>,
+    /// How long the reader may take for a chunk.
+    pace: Duration,
+    places: Arc<Semaphore>,
+    /// While it works.
+    place: Option<OwnedSemaphorePermit>,
+    handle: Handle,
 }
 
 impl Lines {
@@ -137,7 +158,23 @@ impl Lines {
 
     fn flush(&mut self) -> Option<()> {
         let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK));
-        self.sender.blocking_send(chunk.into()).ok()
+        match self.sender.try_send(chunk.into()) {
+            Ok(()) => Some(()),
+            Err(TrySendError::Closed(_)) => None,
+            Err(TrySendError::Full(chunk)) => {
+                // Whoever works has the place meanwhile.
+                self.place = None;
+                let sent = async { timeout(self.pace, self.sender.send(chunk)).await };
+                self.handle.block_on(sent).ok()?.ok()?;
+                self.work()
+            }
+        }
+    }
+
+    /// Takes a place among those that work.
+    fn work(&mut self) -> Option<()> {
+        self.place = Some(self.handle.block_on(Arc::clone(&self.places).acquire_owned()).ok()?);
+        Some(())
     }
 }
 

@@ -61,6 +61,9 @@ pub trait Core: Send + Sync + 'static {
     /// Where the engine stands.
     fn position(&self) -> Position;
 
+    /// Where a metric stands; none for an unknown one. Blocks.
+    fn stands(&self, metric: &str) -> Option<Position>;
+
     /// Whether it can be asked, part by part.
     fn readiness(&self) -> Vec<Check>;
 
@@ -142,6 +145,10 @@ impl Core for Engine {
 
     fn position(&self) -> Position {
         Engine::position(self)
+    }
+
+    fn stands(&self, metric: &str) -> Option<Position> {
+        Engine::stands(self, metric)
     }
 
     fn readiness(&self) -> Vec<Check> {

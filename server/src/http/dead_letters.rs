@@ -51,9 +51,11 @@ pub(crate) async fn list(
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let (limit, reason) = asked(query)?;
-    let place = Arc::clone(&app.letters)
-        .try_acquire_owned()
-        .map_err(|_| Problem::overloaded("as many questions for dead letters are under way as this server takes on"))?;
+    // Waited for a moment: one who asks twice keeps nobody out.
+    let place = timeout(app.limits.place, Arc::clone(&app.letters).acquire_owned()).await.ok().and_then(Result::ok);
+    let place = place.ok_or_else(|| {
+        Problem::overloaded("as many questions for dead letters are under way as this server takes on")
+    })?;
     let core = Arc::clone(&app.core);
     let work = tokio::task::spawn_blocking(move || {
         let found = core.dead_letters(limit, reason.as_deref());

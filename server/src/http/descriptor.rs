@@ -1,8 +1,10 @@
 //! What a metric says of itself, as `GET /api/metrics` shows it.
 
+use super::private::Private;
 use super::{answer, time};
 use serde::Serialize;
 use serde_json::Value;
+use std::path::Path;
 use tally_engine::engine::{Cost as MetricCost, MetricInfo, MetricState, Rejected};
 use tally_plugin::description::{Description, Example, From, Key, Pane, Tier};
 
@@ -111,10 +113,13 @@ impl<'a> Descriptor<'a> {
     }
 }
 
-impl std::convert::From<Rejected> for RejectedText {
-    fn from(rejected: Rejected) -> RejectedText {
+impl RejectedText {
+    /// Which folder the file lies in is the server's own business.
+    pub(crate) fn of(rejected: Rejected, private: &Private) -> RejectedText {
         let Rejected { file, reason, since } = rejected;
-        RejectedText { file, reason, since: time::text(since) }
+        let name =
+            Path::new(&file).file_name().map_or_else(|| file.clone(), |name| name.to_string_lossy().into_owned());
+        RejectedText { file: name, reason: private.hide(&reason).into_owned(), since: time::text(since) }
     }
 }
 

@@ -1,16 +1,16 @@
 //! `POST /api/events`: the body is split into events, whose bytes go to the log as they were sent.
 //!
-//! What makes an event acceptable is the engine's to say, event by event; here only a body that is no JSON at all is
-//! refused as a whole. What a body says does not depend on its media type: one JSON value is an event or an array of them, over any
-//! number of lines; else each line is an event of its own, and blank lines are none.
+//! What makes an event acceptable is the engine's to say, event by event; here only a body that is no JSON at all, or has more
+//! than [`MOST`] events, is refused as a whole. What a body says does not depend on its media type: one JSON value is an event or an
+//! array of them, over any number of lines; else each line is an event of its own, and blank lines are none. A body is split, judged
+//! and its answer written on a blocking thread; what is told of rejected events is bounded.
 
 use super::problem::Problem;
 use super::question::invalid_json;
 use super::{App, body, raw};
 use crate::text;
-use axum::Json;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Serialize;
@@ -19,12 +19,23 @@ use std::sync::Arc;
 use tally_engine::engine::{AppendError, Appended};
 use tokio::time::timeout;
 
+/// Most events of a body.
+const MOST: usize = 20_000;
+
+/// Most rejected events that an answer lists.
+const LISTED: usize = 1_000;
+
+/// A longer body is split on the blocking thread alone; a shorter one also before, so that one that is not JSON takes no place.
+const SHORT: usize = 16 * 1024;
+
 const NDJSON: &str = "application/x-ndjson";
 
 #[derive(Serialize)]
 struct Answer {
     accepted: u64,
     rejected: Vec<Rejected>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rejected_total: Option<usize>,
     position: String,
 }
 
@@ -38,20 +49,35 @@ pub(crate) async fn append(State(app): State<Arc<App>>, request: Request) -> Res
     let (parts, body) = request.into_parts();
     let kind = body::media_type(&parts.headers, &["application/json", NDJSON])?;
     let body = body::read(&parts.headers, body, body::EVENTS, app.limits.body).await?;
-    // Split once here, so that a body that is not JSON takes no place; the thread splits its own copy of the handle.
-    split(&body, kind)?;
-    let Appended { accepted, rejected, position } = write(&app, body, kind).await?;
-    let rejected = rejected.into_iter().map(|(index, reason)| Rejected { index, reason }).collect();
-    Ok(Json(Answer { accepted, rejected, position: position.to_string() }).into_response())
+    if body.len() <= SHORT {
+        split(&body, kind)?;
+    }
+    let answer = write(&app, body, kind).await?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], answer).into_response())
 }
 
-async fn write(app: &App, body: Bytes, kind: &'static str) -> Result<Appended, Problem> {
+/// What is told of what was appended.
+fn answer(appended: Appended) -> Vec<u8> {
+    let Appended { accepted, rejected, position } = appended;
+    let total = rejected.len();
+    let listed = rejected.into_iter().take(LISTED).map(|(index, reason)| Rejected { index, reason });
+    let answer = Answer {
+        accepted,
+        rejected: listed.collect(),
+        rejected_total: (total > LISTED).then_some(total),
+        position: position.to_string(),
+    };
+    // Texts and numbers always serialise.
+    serde_json::to_vec(&answer).unwrap_or_default()
+}
+
+async fn write(app: &App, body: Bytes, kind: &'static str) -> Result<Vec<u8>, Problem> {
     let place = Arc::clone(&app.appends)
         .try_acquire_owned()
         .map_err(|_| Problem::overloaded("as many posts are being written as this server takes on"))?;
     let core = Arc::clone(&app.core);
     let work = tokio::task::spawn_blocking(move || {
-        let done = split(&body, kind).map(|events| core.append(&events));
+        let done = split(&body, kind).map(|events| core.append(&events).map(answer));
         drop(place);
         done
     });
@@ -72,6 +98,16 @@ async fn write(app: &App, body: Bytes, kind: &'static str) -> Result<Appended, P
 
 /// The bytes of each event.
 fn split<'a>(body: &'a [u8], kind: &str) -> Result<Vec<&'a [u8]>, Problem> {
+    let events = all(body, kind)?;
+    if events.len() <= MOST {
+        return Ok(events);
+    }
+    let detail =
+        format!("the body has {} events, at most {MOST} are taken at once; nothing of it was written", events.len());
+    Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", detail))
+}
+
+fn all<'a>(body: &'a [u8], kind: &str) -> Result<Vec<&'a [u8]>, Problem> {
     let body = text::without_mark(body);
     if kind == NDJSON && !body.trim_ascii_start().starts_with(b"[") {
         return Ok(text::lines(body).collect());
@@ -117,6 +153,31 @@ mod tests {
         assert_eq!(split("{\n\"a\":1\n}", "application/json"), ["{\n\"a\":1\n}"]);
         assert_eq!(split("[1]\n[2]\n", NDJSON), ["[1]", "[2]"]);
         assert_eq!(split("", NDJSON), [""; 0]);
+    }
+
+    #[test]
+    fn a_body_of_too_many_events_is_refused_whole_and_rejected_ones_are_listed_in_part() {
+        let lines = |count: usize| "{}\n".repeat(count).into_bytes();
+        assert_eq!(split(&lines(MOST), NDJSON).unwrap().len(), MOST);
+        assert!(split(&lines(MOST + 1), NDJSON).is_err());
+        let array = |count: usize| format!("[{}]", vec!["1"; count].join(",")).into_bytes();
+        assert_eq!(split(&array(MOST), "application/json").unwrap().len(), MOST);
+        assert!(split(&array(MOST + 1), "application/json").is_err());
+
+        let told = |count: usize| -> serde_json::Value {
+            let rejected = (0..count).map(|index| (index, "not_an_object".to_owned())).collect();
+            serde_json::from_slice(&answer(Appended { rejected, ..Appended::default() })).unwrap()
+        };
+        let all = told(LISTED);
+        assert_eq!(
+            (all["rejected"].as_array().unwrap().len(), &all["rejected_total"]),
+            (LISTED, &serde_json::Value::Null)
+        );
+        let some = told(LISTED + 1);
+        assert_eq!(
+            (some["rejected"].as_array().unwrap().len(), &some["rejected_total"]),
+            (LISTED, &(LISTED + 1).into())
+        );
     }
 
     #[test]

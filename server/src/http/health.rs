@@ -28,8 +28,10 @@ pub(crate) async fn live() -> impl IntoResponse {
 
 pub(crate) async fn ready(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Response {
     let asked = query.is_some_and(|query| query.split('&').any(|part| part.split('=').next() == Some("verbose")));
-    let checks = app.core.readiness();
-    let ailment = app.catalogue.ailment();
+    let hide = |text: String| app.private.hide(&text).into_owned();
+    let checks: Vec<Check> =
+        app.core.readiness().into_iter().map(|check| Check { detail: hide(check.detail), ..check }).collect();
+    let ailment = app.catalogue.ailment().map(hide);
     let ready = checks.iter().all(|check| check.ok || !check.needed);
     match (asked, ready) {
         (true, true) => (StatusCode::OK, TEXT, lines(checks, ailment, "readyz check passed\n")).into_response(),

@@ -14,7 +14,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::sync::watch;
@@ -28,6 +28,9 @@ const BUFFER: usize = 16 * 1024;
 
 /// Pause after `accept` failed for want of something (file descriptors): they come back as connections close.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Between two lines of the log about that.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 const FULL: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\n\
     connection: close\r\ncontent-length: 126\r\n\r\n\
@@ -108,6 +111,7 @@ impl Bound {
         let routes = Routes::new(&app);
         let places = Places::new(&app.limits);
         let mut stop = pin!(stop);
+        let mut told: Option<Instant> = None;
         loop {
             tokio::select! {
                 biased;
@@ -121,7 +125,10 @@ impl Bound {
                         None => refuse(&stream),
                     },
                     Err(error) => {
-                        tracing::warn!(%error, "a connection could not be accepted");
+                        if told.is_none_or(|told| told.elapsed() >= TOLD_EVERY) {
+                            tracing::warn!(%error, "connections cannot be accepted now; they wait until one closes");
+                            told = Some(Instant::now());
+                        }
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
                 },

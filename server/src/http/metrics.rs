@@ -1,10 +1,11 @@
 //! Metrics over HTTP: the list, one descriptor, an evaluation.
 //!
 //! What was answered before and still holds is said again; what the engine has ready is answered on the spot. Other
-//! evaluations run on blocking threads, so many at once and no more; those that wait for a position have places of their
-//! own, so that they never keep others from being answered.
+//! evaluations run on blocking threads, so many at once and no more. One that waits for a position does so on a thread for a
+//! moment, in a place of its own, and from then on without either (`arrivals`).
 
 use super::answer::Envelope;
+use super::arrivals::{Arrivals, Arrived};
 use super::descriptor::{Descriptor, RejectedText};
 use super::held::HeldBody;
 use super::problem::Problem;
@@ -19,12 +20,15 @@ use bytes::Bytes;
 use hyper::body::Body;
 use serde::Serialize;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tally_engine::engine::{EvaluateError, Evaluated};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinError;
 use tokio::time::timeout;
+
+/// How long an evaluation waits for a position on a thread: most positions are counted by then, and it wakes at once.
+const SHORT_WAIT: Duration = Duration::from_millis(50);
 
 /// A longer body goes to a blocking thread in any case: reading it, and checking what it asks, may take a while.
 const SHORT: usize = 4 * 1024;
@@ -42,7 +46,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> Response {
         rejected: Vec<RejectedText>,
     }
     let metrics = app.core.metrics();
-    let rejected = app.core.rejected().into_iter().map(RejectedText::from).collect();
+    let rejected = app.core.rejected().into_iter().map(|rejected| RejectedText::of(rejected, &app.private)).collect();
     Json(Listing { metrics: metrics.iter().map(Descriptor::of).collect(), rejected }).into_response()
 }
 
@@ -134,23 +138,55 @@ async fn written(
     Ok(text)
 }
 
-async fn run(app: &App, asked: Asked) -> Result<(Asked, Evaluated), Problem> {
-    let question = &asked.question;
-    let waits = question.at_least.as_ref().is_some_and(|at_least| !app.core.position().reaches(at_least));
-    let (places, limit) = match waits {
-        true => (&app.waiting, app.limits.evaluation + question.wait),
-        false => (&app.evaluations, app.limits.evaluation),
+async fn run(app: &Arc<App>, mut asked: Asked) -> Result<(Asked, Evaluated), Problem> {
+    let (begun, limit) = (Instant::now(), app.limits.evaluation);
+    let at_least = asked.question.at_least.clone();
+    let Some(at_least) = at_least.filter(|at_least| !app.core.position().reaches(at_least)) else {
+        let (asked, answer) = evaluated(app, place(&app.evaluations)?, asked, limit).await?;
+        return Ok((asked, answer?));
     };
-    let place = place(places)?;
+    let wait = asked.question.wait;
+    if let Ok(place) = place(&app.waiting) {
+        asked.question.wait = wait.min(SHORT_WAIT);
+        let (back, answer) = evaluated(app, place, asked, limit + SHORT_WAIT).await?;
+        asked = back;
+        match answer {
+            Err(EvaluateError::PositionNotReached(_)) if begun.elapsed() < wait => {}
+            answer => return Ok((asked, answer?)),
+        }
+    }
+    let left = wait.saturating_sub(begun.elapsed());
+    match Arrivals::wait(app, &asked.question.name, &at_least, left).await {
+        Arrived::There | Arrived::Late => {}
+        Arrived::Stopping => {
+            let stopping = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the server stops; ask again");
+            return Err(stopping.retry_after(1));
+        }
+    }
+    asked.question.wait = Duration::ZERO;
+    // All who waited for the same come at once, and take turns.
+    let turn = timeout(app.limits.place, Arc::clone(&app.evaluations).acquire_owned()).await.ok().and_then(Result::ok);
+    let turn = turn.map_or_else(|| place(&app.evaluations), Ok)?;
+    let (asked, answer) = evaluated(app, turn, asked, limit).await?;
+    Ok((asked, answer?))
+}
+
+/// Evaluates on a blocking thread; what was asked comes back with the answer.
+async fn evaluated(
+    app: &App,
+    place: OwnedSemaphorePermit,
+    asked: Asked,
+    limit: Duration,
+) -> Result<(Asked, Result<Evaluated, EvaluateError>), Problem> {
     let core = Arc::clone(&app.core);
     let work = tokio::task::spawn_blocking(move || {
         let answer = core.evaluate(&asked.question);
         // Held until the thread is free, also when nobody waits for the answer any more.
         drop(place);
-        answer.map(|evaluated| (asked, evaluated))
+        (asked, answer)
     });
     match timeout(limit, work).await {
-        Ok(Ok(answer)) => answer.map_err(Problem::from),
+        Ok(Ok(done)) => Ok(done),
         Ok(Err(failed)) => Err(panicked(&failed)),
         Err(_) => Err(EvaluateError::DeadlineExceeded(app.limits.evaluation).into()),
     }

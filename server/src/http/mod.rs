@@ -4,7 +4,9 @@
 //! is bounded in size and time ([`Limits`]); every error is a problem (RFC 9457). Counts nothing and keeps no state.
 
 mod answer;
+mod arrivals;
 mod audit;
+mod bare;
 mod body;
 mod catalogue;
 mod connection;
@@ -12,12 +14,14 @@ mod core;
 mod dead_letters;
 mod decorate;
 mod descriptor;
+mod door;
 mod events;
 mod health;
 mod held;
 mod listen;
 mod marks;
 mod metrics;
+mod private;
 mod problem;
 mod question;
 mod raw;
@@ -33,6 +37,7 @@ mod ws;
 mod tests;
 
 pub use self::core::{Core, Records};
+pub use door::Door;
 pub use listen::{Bound, Drained, ListenError, Server};
 pub use stored::stored_rows;
 
@@ -53,6 +58,8 @@ pub struct Parts {
     pub catalogue: Arc<dyn Catalogue>,
     /// For `/metrics`.
     pub render: Render,
+    /// Who may ask.
+    pub door: Door,
     /// Bounds.
     pub limits: Limits,
 }
@@ -86,8 +93,14 @@ pub struct Limits {
     pub letters: usize,
     /// How long reading them may take; then 503.
     pub letter: Duration,
-    /// Questions for log or state as they are at once; one more is answered 503.
+    /// Questions for log or state as they are that work at once; one more waits, as long as `place`, then it is answered 503.
     pub audits: usize,
+    /// Readers of log or state as they are at once, most of them waiting to read on; one more is answered 503.
+    pub listings: usize,
+    /// How long such a reader may take for its next 64 KiB; then its answer is cut.
+    pub listing: Duration,
+    /// How long a question waits for its place among those that are bounded in number.
+    pub place: Duration,
     /// How long the catalogue may take; then 503, or an answer without names.
     pub catalogue: Duration,
     /// WebSockets at once; one more is answered 503.
@@ -124,6 +137,9 @@ impl Default for Limits {
             letters: 2,
             letter: seconds(5),
             audits: 4,
+            listings: 64,
+            listing: seconds(5),
+            place: seconds(1),
             catalogue: seconds(1),
             sockets: 1_024,
             socket_ping: seconds(20),
@@ -151,33 +167,41 @@ struct App {
     core: Arc<dyn Core>,
     catalogue: Arc<dyn Catalogue>,
     render: Render,
+    door: Door,
     limits: Limits,
     plans: marks::Plans,
     replies: replies::Replies,
+    private: private::Private,
+    arrivals: arrivals::Arrivals,
     evaluations: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
     appends: Arc<Semaphore>,
     letters: Arc<Semaphore>,
     audits: Arc<Semaphore>,
+    listings: Arc<Semaphore>,
     sockets: Arc<Semaphore>,
     phase: watch::Sender<Phase>,
 }
 
 impl App {
     fn new(parts: Parts) -> Arc<App> {
-        let Parts { core, catalogue, render, limits } = parts;
+        let Parts { core, catalogue, render, door, limits } = parts;
         let permits = |permits: usize| Arc::new(Semaphore::new(permits));
         Arc::new(App {
             core,
             catalogue,
             render,
+            door,
             plans: marks::Plans::default(),
             replies: replies::Replies::new(limits.kept_replies),
+            private: private::Private::new(),
+            arrivals: arrivals::Arrivals::default(),
             evaluations: permits(limits.evaluations),
             waiting: permits(limits.evaluations),
             appends: permits(limits.appends),
             letters: permits(limits.letters),
             audits: permits(limits.audits),
+            listings: permits(limits.listings),
             sockets: permits(limits.sockets),
             phase: watch::channel(Phase::Serving).0,
             limits,

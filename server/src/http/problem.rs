@@ -1,10 +1,11 @@
 //! Errors as RFC 9457 problems.
 //!
 //! A handler returns a [`Problem`]; `wrap` writes it out, because only there the request's id is known. Never carries
-//! a debug text, a path or SQL.
+//! a debug text, a path (`private`) or SQL.
 
+use super::private::Private;
 use axum::body::Body;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -23,7 +24,7 @@ pub(crate) struct Problem {
     detail: String,
     errors: Vec<Fault>,
     more: Map<String, Value>,
-    retry_after: Option<u32>,
+    headers: Vec<(HeaderName, HeaderValue)>,
     close: bool,
 }
 
@@ -31,7 +32,7 @@ impl Problem {
     /// With a stable code in `snake_case`; the title is the code in words.
     pub(crate) fn new(status: StatusCode, code: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Problem {
         let (code, detail) = (code.into(), detail.into());
-        Problem { status, code, detail, errors: Vec::new(), more: Map::new(), retry_after: None, close: false }
+        Problem { status, code, detail, errors: Vec::new(), more: Map::new(), headers: Vec::new(), close: false }
     }
 
     /// 422 with all faults, the first [`FAULTS`] of them.
@@ -71,7 +72,13 @@ impl Problem {
 
     /// Seconds until another try makes sense.
     pub(crate) fn retry_after(self, seconds: u32) -> Problem {
-        Problem { retry_after: Some(seconds), ..self }
+        self.header(header::RETRY_AFTER, HeaderValue::from(seconds))
+    }
+
+    /// Adds a header; the last one of a name counts.
+    pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Problem {
+        self.headers.push((name, value));
+        self
     }
 
     /// Ends the connection after the answer: what follows on it cannot be read.
@@ -86,7 +93,11 @@ impl Problem {
     }
 
     /// Writes the body and headers into the response that carries this problem.
-    pub(crate) fn write(self, response: &mut Response, request_id: &str) {
+    pub(crate) fn write(mut self, response: &mut Response, request_id: &str, private: &Private) {
+        self.detail = private.hide(&self.detail).into_owned();
+        for error in &mut self.errors {
+            error.detail = private.hide(&error.detail).into_owned();
+        }
         #[derive(Serialize)]
         struct Text<'a> {
             r#type: String,
@@ -100,7 +111,7 @@ impl Problem {
             more: &'a Map<String, Value>,
             request_id: &'a str,
         }
-        let Problem { status, code, detail, errors, more, retry_after, close } = &self;
+        let Problem { status, code, detail, errors, more, headers: own, close } = &self;
         let text = Text {
             r#type: format!("/problems/{code}"),
             title: title(code),
@@ -116,8 +127,8 @@ impl Problem {
         let headers = response.headers_mut();
         headers.remove(header::CONTENT_LENGTH);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if let Some(seconds) = retry_after {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(*seconds));
+        for (name, value) in own {
+            headers.insert(name, value.clone());
         }
         if *close {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -1,6 +1,8 @@
 //! Which request is answered by what.
 
 use super::connection::Connection;
+use super::door::Door;
+use super::private::Private;
 use super::problem::Problem;
 use super::{App, audit, catalogue, dead_letters, events, health, metrics, stored, versions, wrap, ws};
 use axum::body::Body;
@@ -27,6 +29,16 @@ pub(crate) struct Routes {
 impl Routes {
     pub(crate) fn new(app: &Arc<App>) -> Routes {
         Routes { app: Arc::clone(app), router: router(app) }
+    }
+
+    /// Who may ask.
+    pub(crate) fn door(&self) -> &Door {
+        &self.app.door
+    }
+
+    /// What is not told.
+    pub(crate) fn private(&self) -> &Private {
+        &self.app.private
     }
 
     /// Answers a request that came on a connection.

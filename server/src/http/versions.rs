@@ -5,7 +5,7 @@
 
 use super::descriptor::Descriptor;
 use super::problem::Problem;
-use super::{App, body};
+use super::{App, audit, body};
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
@@ -124,9 +124,7 @@ pub(crate) async fn order(
 
 /// Off the async threads, in a place of those that may take a while.
 async fn blocking<T: Send + 'static>(app: &App, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
-    let place = Arc::clone(&app.audits)
-        .try_acquire_owned()
-        .map_err(|_| Problem::overloaded("as many such questions are under way as this server takes on"))?;
+    let place = audit::working(app).await?;
     let work = tokio::task::spawn_blocking(move || {
         let done = work();
         drop(place);

@@ -1,6 +1,7 @@
-//! What every request passes through: its id, its errors written out, headers that browsers heed, panics caught.
+//! What every request passes through: who may ask (`door`), its id, its errors written out, headers that browsers heed, panics caught.
 
 use super::connection::Connection;
+use super::door::{self, Guest};
 use super::problem::Problem;
 use super::routes::Routes;
 use axum::BoxError;
@@ -34,9 +35,14 @@ where
 {
     let id = request_id(request.headers());
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    let guest = routes.door().judge(&request);
     let mut response = if target > LONGEST_TARGET {
         let detail = format!("the target has {target} bytes, at most {LONGEST_TARGET} are read");
         respond(Problem::new(StatusCode::URI_TOO_LONG, "uri_too_long", detail))
+    } else if let Err(refused) = &guest {
+        respond(refused.clone())
+    } else if let Ok(Guest::Preflight(origin)) = &guest {
+        door::preflight(origin.clone())
     } else {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         match AssertUnwindSafe(routes.answer(request, connection)).catch_unwind().await {
@@ -49,11 +55,14 @@ where
         }
     };
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        problem.write(&mut response, id.to_str().unwrap_or_default());
+        problem.write(&mut response, id.to_str().unwrap_or_default(), routes.private());
     }
     let headers = response.headers_mut();
     headers.extend(HEADERS);
     headers.insert(REQUEST_ID, id);
+    if let Ok(Guest::Page(origin)) = guest {
+        door::readable(headers, origin);
+    }
     response
 }
 
@@ -77,11 +86,14 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
         (1..=64).contains(&id.len())
             && id.as_bytes().iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(byte))
     };
-    headers.get(REQUEST_ID).filter(fits).cloned().unwrap_or_else(|| {
-        let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
-        let text = uuid::Uuid::new_v7(Timestamp::now(NoContext)).hyphenated().encode_lower(&mut text);
-        HeaderValue::from_str(text).unwrap_or_else(|_| unreachable!("a UUID is ASCII"))
-    })
+    headers.get(REQUEST_ID).filter(fits).cloned().unwrap_or_else(fresh_id)
+}
+
+/// An id that no other answer has.
+pub(crate) fn fresh_id() -> HeaderValue {
+    let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+    let text = uuid::Uuid::new_v7(Timestamp::now(NoContext)).hyphenated().encode_lower(&mut text);
+    HeaderValue::from_str(text).unwrap_or_else(|_| unreachable!("a UUID is ASCII"))
 }
 
 pub(crate) fn reason(panic: &(dyn std::any::Any + Send)) -> &str {

@@ -2,25 +2,34 @@
 //!
 //! One task for a socket; it reads, writes and keeps time. While a write is blocked nothing is read and the feed's own
 //! ring drops the oldest events, so a slow client costs nobody else anything. Events that wait are written together
-//! with one flush. Subscriptions to metrics are not part of this version: a message of another type gets an `error`.
+//! with one flush. A client that sends more than [`Allowance`] gives is closed. Each end has its code, and the socket is held
+//! until the client has read it, for a moment: one that is closed with something unread takes the code with it. Subscriptions
+//! to metrics are not part of this version: a message of another type gets an `error`.
 
 use super::connection::Connection;
 use super::problem::Problem;
 use super::raw::{self, push_text};
 use super::{App, Phase};
-use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
-use axum::extract::{FromRequestParts, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
-use axum::response::Response;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, SinkExt, StreamExt};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use serde_json::value::RawValue;
 use std::sync::Arc;
 use std::time::Duration;
 use tally_engine::engine::{FeedItem, MetricState};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
-use tokio_tungstenite::tungstenite;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::error::Error;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 
 /// Most bytes of a message from a client.
 const LONGEST: usize = 4 * 1024;
@@ -28,62 +37,102 @@ const LONGEST: usize = 4 * 1024;
 /// Most bytes that wait to be written to one socket.
 const WRITE_BUFFER: usize = 1024 * 1024;
 
+/// Bytes that are read at a time.
+const READ_BUFFER: usize = 8 * 1024;
+
 /// Events written before a flush.
 const TOGETHER: usize = 256;
+
+/// Messages, pings included, that a client may send at once, and each second from then on.
+const AT_ONCE: u32 = 256;
+const PER_SECOND: u32 = 64;
 
 /// How long the other side may take to answer a close.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-const GOING_AWAY: (u16, &str) = (1001, "the server stops");
-const BINARY: (u16, &str) = (1003, "messages are text");
-const TOO_LARGE: (u16, &str) = (1009, "a message has at most 4096 bytes");
-const TOO_SLOW: (u16, &str) = (1013, "the socket stayed blocked; connect again");
+const GOING_AWAY: Close = Close { code: 1001, error: None, detail: "the server stops" };
+const BAD_FRAME: Close =
+    Close { code: 1002, error: Some("protocol_error"), detail: "that is no frame of RFC 6455 from a client" };
+const BINARY: Close = Close { code: 1003, error: Some("binary_message"), detail: "messages are text" };
+const NOT_UTF8: Close = Close { code: 1007, error: Some("invalid_utf8"), detail: "a text is UTF-8" };
+const TOO_MANY: Close = Close {
+    code: 1008,
+    error: Some("too_many_messages"),
+    detail: "at most 64 messages a second are taken, 256 at once",
+};
+const TOO_LARGE: Close =
+    Close { code: 1009, error: Some("message_too_large"), detail: "a message has at most 4096 bytes" };
+const TOO_SLOW: Close = Close { code: 1013, error: None, detail: "the socket stayed blocked; connect again" };
 
-pub(crate) async fn upgrade(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
-    let (mut parts, _) = request.into_parts();
-    if !origin_allowed(&parts.headers) {
-        let detail = "the Origin is neither this server nor loopback";
-        return Err(Problem::new(StatusCode::FORBIDDEN, "origin_not_allowed", detail));
-    }
-    let silent = silent(&parts.uri)?;
-    let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &()).await.map_err(|_| {
-        Problem::new(
-            StatusCode::UPGRADE_REQUIRED,
-            "upgrade_required",
-            "/ws speaks WebSocket (RFC 6455, version 13) only",
-        )
+/// A connection that was a request.
+type Socket = WebSocketStream<TokioIo<Upgraded>>;
+
+pub(crate) async fn upgrade(State(app): State<Arc<App>>, mut request: Request) -> Result<Response, Problem> {
+    let silent = silent(request.uri())?;
+    let accept = accept(&request).ok_or_else(|| {
+        let detail = "/ws speaks WebSocket (RFC 6455, version 13) only";
+        let problem = Problem::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", detail);
+        OFFER.into_iter().fold(problem, |problem, (name, value)| problem.header(name, value))
     })?;
     let place = Arc::clone(&app.sockets)
         .try_acquire_owned()
         .map_err(|_| Problem::overloaded("as many WebSockets are open as this server takes on"))?;
-    let connection = parts.extensions.get::<Arc<Connection>>().cloned();
+    let connection = request.extensions().get::<Arc<Connection>>().cloned();
     if let Some(connection) = &connection {
         connection.upgrade();
     }
     let phase = app.phase.subscribe();
-    let upgrade = upgrade.max_message_size(LONGEST).max_frame_size(LONGEST).max_write_buffer_size(WRITE_BUFFER);
-    Ok(upgrade.on_upgrade(move |socket| async move {
-        let held: (OwnedSemaphorePermit, Option<Arc<Connection>>) = (place, connection);
-        Session { socket, app, phase }.run(silent).await;
+    let upgraded = hyper::upgrade::on(&mut request);
+    let held: (OwnedSemaphorePermit, Option<Arc<Connection>>) = (place, connection);
+    tokio::spawn(async move {
+        match upgraded.await {
+            Ok(upgraded) => {
+                let config = WebSocketConfig::default()
+                    .max_message_size(Some(LONGEST))
+                    .max_frame_size(Some(LONGEST))
+                    .read_buffer_size(READ_BUFFER)
+                    .max_write_buffer_size(WRITE_BUFFER);
+                let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
+                Session { socket, app, phase, allowance: Allowance::new() }.run(silent).await;
+            }
+            Err(error) => tracing::debug!(%error, "a connection ended before it was a WebSocket"),
+        }
         drop(held);
-    }))
+    });
+    let headers = [
+        (header::CONNECTION, HeaderValue::from_static("upgrade")),
+        (header::UPGRADE, HeaderValue::from_static("websocket")),
+        (header::SEC_WEBSOCKET_ACCEPT, accept),
+    ];
+    Ok((StatusCode::SWITCHING_PROTOCOLS, headers, Body::empty()).into_response())
 }
 
-/// Absent (no browser), the server itself, or a page on this machine.
-fn origin_allowed(headers: &HeaderMap) -> bool {
-    let Some(origin) = headers.get(header::ORIGIN) else {
-        return true;
+/// What a refusal offers instead.
+const OFFER: [(HeaderName, HeaderValue); 3] = [
+    (header::CONNECTION, HeaderValue::from_static("upgrade")),
+    (header::UPGRADE, HeaderValue::from_static("websocket")),
+    (header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")),
+];
+
+/// What answers the key of a request that asks for a WebSocket of the version there is.
+fn accept(request: &Request) -> Option<HeaderValue> {
+    let headers = request.headers();
+    let only = |name: HeaderName| -> Option<&HeaderValue> {
+        let mut values = headers.get_all(name).iter();
+        values.next().filter(|_| values.next().is_none())
     };
-    let authority = |origin: &HeaderValue| Some(origin.to_str().ok()?.parse::<Uri>().ok()?.authority()?.clone());
-    let Some(authority) = authority(origin) else {
-        return false;
-    };
-    let same = headers
-        .get(header::HOST)
-        .is_some_and(|host| host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()));
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    same || host.eq_ignore_ascii_case("localhost")
-        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    let asks = *request.method() == Method::GET
+        && names(headers, header::CONNECTION, "upgrade")
+        && names(headers, header::UPGRADE, "websocket")
+        && only(header::SEC_WEBSOCKET_VERSION)? == "13";
+    let key = only(header::SEC_WEBSOCKET_KEY).filter(|_| asks)?;
+    HeaderValue::from_str(&derive_accept_key(key.as_bytes())).ok()
+}
+
+/// Whether a header's list holds a word.
+fn names(headers: &HeaderMap, name: HeaderName, word: &str) -> bool {
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(word))
 }
 
 fn silent(uri: &Uri) -> Result<bool, Problem> {
@@ -95,17 +144,29 @@ fn silent(uri: &Uri) -> Result<bool, Problem> {
     }
 }
 
+/// How a socket is closed by this side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Close {
+    code: u16,
+    /// Code of the `error` that says so before, if one does.
+    error: Option<&'static str>,
+    detail: &'static str,
+}
+
 struct Session {
-    socket: WebSocket,
+    socket: Socket,
     app: Arc<App>,
     phase: watch::Receiver<Phase>,
+    allowance: Allowance,
 }
 
 /// Why a session ends.
 enum End {
     /// With a close frame.
-    Close((u16, &'static str)),
-    /// Nobody is there any more, or all is said.
+    Close(Close),
+    /// The client closed it; what answers that waits to be written.
+    Answer,
+    /// Nobody is there any more.
     Gone,
 }
 
@@ -115,15 +176,19 @@ impl Session {
             Err(end) => end,
             Ok(never) => match never {},
         };
-        if let End::Close((code, reason)) = end {
-            let frame = CloseFrame { code, reason: reason.into() };
-            let farewell = async {
-                if self.socket.send(Message::Close(Some(frame))).await.is_ok() {
-                    while let Some(Ok(_)) = self.socket.recv().await {}
+        // A peer that does not answer a close is left.
+        match end {
+            End::Gone => {}
+            End::Answer => drop(timeout(FAREWELL, self.socket.flush()).await),
+            // What waits before the close has to be read first, and the client was slow.
+            End::Close(TOO_SLOW) => {
+                let Session { socket, app, phase, .. } = &mut self;
+                tokio::select! {
+                    _ = timeout(app.limits.socket_write.max(FAREWELL), farewell(socket, TOO_SLOW)) => {}
+                    () = stopping(phase) => {}
                 }
-            };
-            // A peer that does not answer a close is left.
-            let _ = timeout(FAREWELL, farewell).await;
+            }
+            End::Close(close) => drop(timeout(FAREWELL, farewell(&mut self.socket, close)).await),
         }
     }
 
@@ -138,8 +203,11 @@ impl Session {
         let mut heard = Instant::now();
         loop {
             tokio::select! {
-                message = self.socket.recv() => {
+                message = self.socket.next() => {
                     heard = Instant::now();
+                    if !self.allowance.takes(heard) {
+                        return Err(End::Close(TOO_MANY));
+                    }
                     if let Some(reply) = reply(message)? {
                         self.write([Message::text(reply)]).await?;
                     }
@@ -180,6 +248,53 @@ impl Session {
     }
 }
 
+/// Says why, closes, and reads on until the client has closed too.
+async fn farewell(socket: &mut Socket, close: Close) {
+    let Close { code, error: named, detail } = close;
+    let told = match named {
+        Some(named) => socket.feed(Message::text(error(None, named, detail))).await,
+        None => Ok(()),
+    };
+    let frame = CloseFrame { code: code.into(), reason: detail.into() };
+    if told.is_err() || socket.send(Message::Close(Some(frame))).await.is_err() {
+        return;
+    }
+    // A client that keeps to the protocol answers with a close.
+    while let Some(Ok(_)) = socket.next().await {}
+    // Of another one the rest is read and thrown away, until it has read the code.
+    let raw = socket.get_mut();
+    let mut rest = [0; 4096];
+    if raw.shutdown().await.is_ok() {
+        while let Ok(1..) = raw.read(&mut rest).await {}
+    }
+}
+
+/// How many messages a client may still send.
+struct Allowance {
+    left: u32,
+    /// When the next one is added.
+    at: Instant,
+}
+
+impl Allowance {
+    fn new() -> Allowance {
+        Allowance { left: AT_ONCE, at: Instant::now() }
+    }
+
+    /// Takes one, if there is one.
+    fn takes(&mut self, now: Instant) -> bool {
+        let more = now.duration_since(self.at).as_millis() * u128::from(PER_SECOND) / 1_000;
+        if more > 0 {
+            self.left = AT_ONCE.min(self.left.saturating_add(u32::try_from(more).unwrap_or(AT_ONCE)));
+            self.at = now;
+        }
+        match self.left.checked_sub(1) {
+            Some(left) => (self.left = left, true).1,
+            None => false,
+        }
+    }
+}
+
 async fn stopping(phase: &mut watch::Receiver<Phase>) {
     // A sender that is gone has stopped too.
     let _ = phase.wait_for(|phase| *phase != Phase::Serving).await;
@@ -205,20 +320,21 @@ fn message(item: FeedItem) -> Message {
 }
 
 /// What is answered to what came, if anything is.
-fn reply(received: Option<Result<Message, axum::Error>>) -> Result<Option<String>, End> {
+fn reply(received: Option<Result<Message, Error>>) -> Result<Option<String>, End> {
     match received {
         Some(Ok(Message::Text(text))) => Ok(Some(answer(&text))),
         Some(Ok(Message::Binary(_))) => Err(End::Close(BINARY)),
         // Pings are answered by the protocol's own layer.
-        Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(None),
-        Some(Err(error)) if too_large(&error) => Err(End::Close(TOO_LARGE)),
-        Some(Ok(Message::Close(_)) | Err(_)) | None => Err(End::Gone),
+        Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(None),
+        Some(Ok(Message::Close(_))) => Err(End::Answer),
+        Some(Err(Error::Capacity(_))) => Err(End::Close(TOO_LARGE)),
+        Some(Err(Error::Utf8(_))) => Err(End::Close(NOT_UTF8)),
+        Some(Err(Error::Protocol(
+            tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
+        ))) => Err(End::Gone),
+        Some(Err(Error::Protocol(_))) => Err(End::Close(BAD_FRAME)),
+        Some(Err(_)) | None => Err(End::Gone),
     }
-}
-
-fn too_large(error: &axum::Error) -> bool {
-    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
-    matches!(cause, Some(tungstenite::Error::Capacity(_)))
 }
 
 fn answer(text: &str) -> String {
@@ -260,34 +376,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_origin_is_this_server_or_this_machine_or_absent() {
-        let allowed = |origin: Option<&str>| {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::HOST, "tally.example:8080".parse().unwrap());
-            headers.extend(origin.map(|origin| (header::ORIGIN, origin.parse().unwrap())));
-            origin_allowed(&headers)
-        };
-        for good in [
-            "http://tally.example:8080",
-            "https://TALLY.example:8080",
-            "http://localhost:3000",
-            "http://127.0.0.1",
-            "http://[::1]:9",
-        ] {
-            assert!(allowed(Some(good)), "{good}");
-        }
-        assert!(allowed(None));
-        let bad = [
-            "http://tally.example",
-            "http://evil.example",
-            "null",
-            "",
-            "http://localhost.evil.example",
-            "http://127.0.0.1.evil.example",
-            "file://",
-        ];
-        for bad in bad {
-            assert!(!allowed(Some(bad)), "{bad}");
-        }
+    fn messages_are_allowed_at_once_and_then_by_the_second() {
+        let mut allowance = Allowance::new();
+        let begun = allowance.at;
+        assert!((0..AT_ONCE).all(|_| allowance.takes(begun)) && !allowance.takes(begun));
+        let later = begun + Duration::from_secs(1);
+        assert!((0..PER_SECOND).all(|_| allowance.takes(later)) && !allowance.takes(later));
+        // However often it is asked, fractions of a message are not lost.
+        let taken = (1..=1_000).filter(|ms| allowance.takes(later + Duration::from_millis(*ms))).count();
+        assert!((60..=64).contains(&taken), "{taken}");
+        assert!((0..AT_ONCE).all(|_| allowance.takes(begun + Duration::from_secs(3_600))));
     }
 }

@@ -118,18 +118,6 @@ impl Fleet<'_> {
         Ok(::redis::cmd("FLUSHALL").exec(&mut self.redis()?.connect()?)?)
     }
 
-    /// Kills engines whose database failed a write: they say that they are to be started again. Where the disk was full while much was
-    /// to be flushed, that may be so after there is room again.
-    pub(super) fn give_up_failed(&mut self) -> Result<()> {
-        for running in self.running.iter_mut().filter(|_| self.disk.is_some()) {
-            let Some(tally) = running else { continue };
-            if tally.client.get("/readyz?verbose")?.text.contains("then start again") {
-                running.take().map_or(Ok(()), Tally::kill)?;
-            }
-        }
-        Ok(())
-    }
-
     fn fill_disk(&mut self) -> Result<()> {
         self.disk.as_ref().context("no small disk")?.fill(30)?;
         std::thread::sleep(Duration::from_millis(self.random.random_range(100..1_000)));

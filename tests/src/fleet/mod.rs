@@ -257,7 +257,6 @@ impl Fleet<'_> {
     /// What differs, or what does not start.
     pub fn recover(&mut self) -> Result<Duration> {
         let begun = Instant::now();
-        self.give_up_failed()?;
         self.mend()?;
         self.settle(None)?;
         Ok(begun.elapsed())

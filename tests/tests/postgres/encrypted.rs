@@ -21,6 +21,8 @@ fn it_connects_to_what_it_trusts_and_says_why_not() {
         assert_eq!(server.sql("kept", seen).unwrap(), "t", "all of its connections are encrypted");
         engine.stop().unwrap();
     }
+    // With a password that is bound to the certificate, as some providers' URLs ask.
+    home(&(asking(&url, "verify-full", &authority) + "&channel_binding=require")).succeed(&["migrate"]).unwrap();
     // The authorities of the system, as these tests can name them.
     let mut by_system = home(&format!("{url}?sslmode=verify-full"));
     by_system.env("SSL_CERT_FILE", &authority);
@@ -42,6 +44,8 @@ fn it_connects_to_what_it_trusts_and_says_why_not() {
         (renamed, &["its certificate is not trusted", "db.example"]),
         (asking(&url, "require", &other.display().to_string()), &["sslrootcert", "cannot be read"]),
         (asking(&plain.url("postgres"), "require", &authority), &["offers no encryption", "ssl = on"]),
+        (format!("{url}?channel_binding=require"), &["channel_binding", "add sslmode=verify-full"]),
+        (format!("{url}?colour=red"), &["there is no parameter \"colour\""]),
         (asking(&url, "allow", &authority), &["sslmode is disable, prefer, require or verify-full"]),
     ] {
         for args in [&["migrate"][..], &["run", "--listen", "127.0.0.1:0"]] {

@@ -1,7 +1,7 @@
 //! Appending to the embedded log, and dropping its oldest end.
 //!
 //! Promises: an append that was answered survives what `[log] durability` says; offsets of a partition are consecutive;
-//! an append that failed is either wholly there after a restart or not at all. Appends of concurrent callers are
+//! an append that failed is either wholly there afterwards or not at all: before the next one the log is read again. Appends of concurrent callers are
 //! committed together: one of the callers does it for all that wait. Retention drops whole segments, the oldest
 //! first, at most one per commit. It knows nothing of events, and keeps no reader's place.
 
@@ -42,10 +42,10 @@ pub enum LogError {
     /// `[log]` says something that cannot be.
     #[error("[log] {0}")]
     Config(String),
-    /// The disk is nearly full; nothing was written, appending works again once there is room.
+    /// The disk is nearly full, or descriptors are; nothing was written, appending works again once there is room.
     #[error("{0}")]
     Full(String),
-    /// The database failed; whether this append is there is known after a restart.
+    /// The database failed; whether this append is there is known once it is open again.
     #[error("{0}")]
     Failed(String),
 }
@@ -53,8 +53,8 @@ pub enum LogError {
 impl From<DatabaseError> for LogError {
     fn from(fault: DatabaseError) -> Self {
         match fault {
-            DatabaseError::Full { .. } => LogError::Full(fault.to_string()),
-            _ => LogError::Failed(fault.to_string()),
+            fault if fault.wrote_nothing() => LogError::Full(fault.to_string()),
+            fault => LogError::Failed(fault.to_string()),
         }
     }
 }
@@ -89,6 +89,8 @@ pub(super) struct State {
     last: u64,
     /// Grows with every commit.
     pub(super) version: u64,
+    /// A write failed and may have been applied: what is here is read again before the next one.
+    stale: bool,
 }
 
 impl Log {
@@ -118,8 +120,8 @@ impl Log {
         let partitions = stored.next.len() as u32;
         let segments = VecDeque::from(stored.segments);
         let ranges = stored.next.iter().map(|next| Range { start: *next, next: *next }).collect();
-        let mut state =
-            State { ranges, segments, pending: Group::new(partitions), committing: false, last: 0, version: 0 };
+        let pending = Group::new(partitions);
+        let mut state = State { ranges, segments, pending, committing: false, last: 0, version: 0, stale: false };
         state.find_starts();
         state.last = state.segments.back().map_or(0, |segment| segment.number);
         let log = Log {
@@ -209,6 +211,12 @@ impl Log {
     /// Commits all that waits, for every caller that has put something there.
     fn commit<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         let group = std::mem::replace(&mut state.pending, Group::new(self.partitions));
+        if let Err(fault) = self.settle(&mut state) {
+            // only this leader sets it
+            let _ = group.outcome.set(Err(fault));
+            self.committed.notify_all();
+            return state;
+        }
         let bases: Vec<u64> = state.ranges.iter().map(|range| range.next).collect();
         let (current, number) = (state.segments.back().cloned(), state.last + 1);
         state.committing = true;
@@ -218,6 +226,7 @@ impl Log {
 
         let mut state = self.state.lock();
         state.committing = false;
+        state.stale = matches!(written, Err(LogError::Failed(_)));
         let outcome = written.map(|segment| {
             if let Some(segment) = segment {
                 state.publish(segment);
@@ -233,6 +242,23 @@ impl Log {
             tracing::warn!(%fault, "the oldest records could not be dropped; tried again with the next append");
         }
         self.state.lock()
+    }
+
+    /// Has the database opened again if it failed, and what is in doubt read again.
+    fn settle(&self, state: &mut State) -> Result<(), LogError> {
+        self.database.mended()?;
+        if !state.stale {
+            return Ok(());
+        }
+        let stored = segment::load(&self.database, &self.meta)?;
+        state.ranges = stored.next.iter().map(|next| Range { start: *next, next: *next }).collect();
+        state.segments = stored.segments.into();
+        state.find_starts();
+        // Numbers are never given twice, also where a segment was begun and not kept.
+        state.last = state.segments.back().map_or(0, |segment| segment.number).max(state.last);
+        state.version += 1;
+        state.stale = false;
+        Ok(())
     }
 
     /// Writes a group to the current segment or to a new one of that `number`; returns the segment as it then is.
@@ -292,6 +318,7 @@ impl Log {
         if state.committing {
             return Ok(false); // that commit does it
         }
+        self.settle(&mut state)?;
         let held: u64 = state.segments.iter().map(|segment| segment.bytes).sum();
         let Some(oldest) = state.segments.front() else {
             return Ok(false);
@@ -304,7 +331,10 @@ impl Log {
         let oldest = oldest.clone();
         let mut batch = self.database.batch();
         oldest.forget(&self.meta, &mut batch);
-        self.database.commit(batch, Durability::Process)?;
+        if let Err(fault) = self.database.commit(batch, Durability::Process) {
+            state.stale |= !fault.wrote_nothing();
+            return Err(fault.into());
+        }
         state.segments.pop_front();
         state.find_starts();
         drop(state);

@@ -143,7 +143,7 @@ impl Log {
             into.push_back(StoredBatch { base: segment::base(&key), bytes: value });
             Ok::<_, LogError>(taken < bytes)
         };
-        let mut batches = keyspace.range(segment::key(partition, offset)..end).peekable();
+        let mut batches = keyspace.range(segment::key(partition, offset)..end)?.peekable();
         let mut more = match batches.next() {
             Some(guard) => take(guard, into)?,
             None => true,
@@ -151,13 +151,12 @@ impl Log {
         if into.front().is_none_or(|first| first.base != offset) {
             // in the middle of a batch: the one before holds it
             into.clear();
-            let Some(guard) =
-                keyspace.range(segment::key(partition, range.start)..segment::key(partition, offset)).next_back()
-            else {
+            let before = segment::key(partition, range.start)..segment::key(partition, offset);
+            let Some(guard) = keyspace.range(before)?.next_back() else {
                 return Ok(());
             };
             take(guard, into)?;
-            batches = keyspace.range(segment::key(partition, offset)..end).peekable();
+            batches = keyspace.range(segment::key(partition, offset)..end)?.peekable();
             more = true;
         }
         while more && let Some(guard) = batches.next() {

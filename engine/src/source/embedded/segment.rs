@@ -113,18 +113,15 @@ pub(super) struct Stored {
 /// Reads what is stored, and deletes what a crash left half begun or half dropped.
 pub(super) fn load(database: &Database, meta: &Keyspace) -> Result<Stored, DatabaseError> {
     let failed = |fault| database.failed(&fault);
-    let Some(count) = meta.get(b"c").map_err(failed)? else {
+    let Some(count) = meta.get(b"c")? else {
         return Ok(Stored { next: Vec::new(), segments: Vec::new() });
     };
     let mut next = vec![0; number(&count) as usize];
     for (partition, next) in next.iter_mut().enumerate() {
-        *next = meta
-            .get(row(b'n', &[&(partition as u32).to_be_bytes()]))
-            .map_err(failed)?
-            .map_or(0, |value| number(&value));
+        *next = meta.get(row(b'n', &[&(partition as u32).to_be_bytes()]))?.map_or(0, |value| number(&value));
     }
     let mut segments: Vec<Segment> = Vec::new();
-    for guard in meta.prefix(b"s") {
+    for guard in meta.prefix(b"s")? {
         let (key, value) = guard.into_inner().map_err(failed)?;
         let mut segment = Segment::begin(
             database,
@@ -136,13 +133,13 @@ pub(super) fn load(database: &Database, meta: &Keyspace) -> Result<Stored, Datab
         segment.newest = number(value.get(8..).unwrap_or_default()) as i64;
         for (partition, range) in segment.ranges.iter_mut().enumerate() {
             let key = row(b'r', &[&segment.number.to_be_bytes(), &(partition as u32).to_be_bytes()]);
-            if let Some(value) = meta.get(key).map_err(failed)? {
+            if let Some(value) = meta.get(key)? {
                 *range = Range { start: number(&value), next: number(value.get(8..).unwrap_or_default()) };
             }
         }
         segments.push(segment);
     }
-    for orphan in database.keyspaces("log-") {
+    for orphan in database.keyspaces("log-")? {
         if !segments.iter().any(|segment| name(segment.number) == orphan) {
             database.delete(database.keyspace(&orphan, Shape::Values)?)?;
         }

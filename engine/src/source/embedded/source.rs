@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 /// to stay in the processor's cache until it is decoded.
 const READ_AHEAD: usize = 384 << 10;
 
+/// Between two reads while they fail.
+const RETRY: Duration = Duration::from_millis(50);
+
 /// How often age is looked at while nothing is appended.
 const RETAIN_EVERY: Duration = Duration::from_secs(60);
 
@@ -112,8 +115,11 @@ fn serve(
     sink: &mut dyn Sink,
 ) -> Result<usize, SourceError> {
     if cursor.ahead.is_empty() {
-        log.read(partition, cursor.next, READ_AHEAD, &mut cursor.ahead)
-            .map_err(|fault| SourceError::Fatal(fault.to_string()))?;
+        if let Err(fault) = log.read(partition, cursor.next, READ_AHEAD, &mut cursor.ahead) {
+            // No descriptor, a database that is being opened again: what fails a read passes.
+            cursor.ahead.clear();
+            return Err(SourceError::Transient(Cause::Passing, fault.to_string()));
+        }
         for batch in &cursor.ahead {
             value::verify(&batch.bytes).map_err(|fault| damaged(partition, batch.base, fault))?;
         }
@@ -169,8 +175,15 @@ impl Source for EmbeddedSource {
             self.assign(sink)?;
         }
         let version = self.log.version();
-        if self.scan(max_records, sink)? {
-            return Ok(());
+        match self.scan(max_records, sink) {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err(fault) => {
+                if matches!(fault, SourceError::Transient(..)) {
+                    std::thread::sleep(wait.min(RETRY));
+                }
+                return Err(fault);
+            }
         }
         if self.retained.elapsed() >= RETAIN_EVERY {
             self.retained = Instant::now();

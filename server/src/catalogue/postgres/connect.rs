@@ -5,7 +5,7 @@
 
 use super::encrypt::{self, Encrypt};
 use crate::catalogue::CatalogueError;
-use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime, Timeouts};
+use deadpool_postgres::{Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime, Timeouts};
 use std::error::Error as _;
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -24,9 +24,6 @@ pub(super) const REACH: Duration = Duration::from_secs(5);
 
 /// How long a call waits for a connection that others use.
 const WAIT: Duration = Duration::from_secs(1);
-
-/// After this a lookup is ended by the server, so that nothing runs on for nobody.
-const STATEMENT: Duration = Duration::from_secs(1);
 
 /// How long what was sent may stay without acknowledgement; then the connection is given up.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
@@ -82,13 +79,8 @@ impl Settings {
     pub(super) fn pool(&self) -> Result<Pool, CatalogueError> {
         let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let manager = Manager::from_config(self.config.clone(), self.encrypt.clone(), manager);
-        let limit = format!("SET statement_timeout = {}", STATEMENT.as_millis());
-        let limited = Hook::async_fn(move |client, _| {
-            let limit = limit.clone();
-            Box::pin(async move { client.batch_execute(&limit).await.map_err(HookError::Backend) })
-        });
         let timeouts = Timeouts { wait: Some(WAIT), create: Some(REACH), recycle: Some(WAIT) };
-        let pool = Pool::builder(manager).max_size(CONNECTIONS).timeouts(timeouts).post_create(limited);
+        let pool = Pool::builder(manager).max_size(CONNECTIONS).timeouts(timeouts);
         pool.runtime(Runtime::Tokio1).build().map_err(|error| CatalogueError::Refused(error.to_string()))
     }
 
@@ -128,6 +120,12 @@ impl Settings {
             ));
         }
         let kind = error.to_string();
+        if told.contains("channel binding") {
+            return CatalogueError::Refused(format!(
+                "PostgreSQL at {place}: {told}; the server, or a pooler before it, does not offer channel binding: take \
+                 channel_binding=require out of catalogue.postgres_url (POSTGRES_URL)"
+            ));
+        }
         if ["invalid configuration", "authentication error"].contains(&kind.as_str()) {
             return CatalogueError::Refused(format!(
                 "PostgreSQL at {place}: {told}; correct user and password in catalogue.postgres_url (POSTGRES_URL)"
@@ -139,7 +137,7 @@ impl Settings {
     /// The same for what the pool says.
     pub(super) fn pool_fault(&self, error: PoolError) -> CatalogueError {
         match error {
-            PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => self.fault(&error),
+            PoolError::Backend(error) => self.fault(&error),
             PoolError::Timeout(deadpool_postgres::TimeoutType::Wait) => CatalogueError::Overloaded,
             PoolError::Timeout(_) => self.silent(),
             other => CatalogueError::Unavailable(format!("PostgreSQL at {}: {other}", self.place)),
@@ -242,13 +240,20 @@ mod tests {
         let cases = [
             ("postgres://u:hush@h/t?sslmode=hushed", "sslmode is disable, prefer, require or verify-full"),
             ("postgres://u:hush@h/t?sslmode=verify-full&sslrootcert=/nowhere", "sslrootcert /nowhere cannot be read"),
-            ("postgres://u:hush@h/t?hushed=1", "cannot be read"),
+            ("postgres://u:hush@h/t?colour=1", "there is no parameter \"colour\" here"),
+            ("postgres://u:hush@h/t?sslcert=%2Fhush", "certificates of clients are not offered: take sslcert out"),
+            ("postgres://u:hush@h/t?sslnegotiation=direct", "take sslnegotiation out"),
+            ("postgres://u:hush@h/t?channel_binding=require", "add sslmode=verify-full"),
+            ("postgres://u:hush@h/t?channel_binding=hushed", "channel_binding is disable, prefer or require"),
+            ("postgres://u:hush@h/t?gssencmode=require", "take gssencmode out"),
+            ("postgres://u:hush@h/t?hush%20ed=1", "there is a parameter that is not known here"),
+            ("postgres://u:hush@h/t?keepalives=hushed", "invalid value for option `keepalives`"),
             ("postgres://u:hush@h:port/t", "write postgres://"),
             ("postgres:///t", "names no host"),
         ];
         for (url, words) in cases {
             let told = Settings::parse(url).unwrap_err().to_string();
-            assert!(told.contains(words) && !told.contains("hu"), "{url}: {told}");
+            assert!(told.contains(words) && !told.contains("hush"), "{url}: {told}");
         }
     }
 }

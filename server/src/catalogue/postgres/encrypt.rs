@@ -3,12 +3,14 @@
 //! `sslmode=require`, `verify-ca` and `verify-full` are one: the server's certificate must lead to a trusted authority and name
 //! the host, as with `verify-full` of other clients; less would keep out nobody who can stand between. Trusted are the
 //! authorities of the file that `sslrootcert` names, else those of the system (`SSL_CERT_FILE` names others).
-//! Without `sslmode`, and with `disable` or `prefer`, nothing is encrypted. Certificates of clients and channel binding
-//! are not offered.
+//! Without `sslmode`, and with `disable` or `prefer`, nothing is encrypted. Channel binding is offered, so that who takes part
+//! in the connection must also know the password. Certificates of clients are not. Every parameter of the URL is used, or
+//! refused by its name.
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
+use sha2::{Digest, Sha256, Sha384, Sha512};
 use std::error::Error as _;
 use std::io;
 use std::pin::Pin;
@@ -36,7 +38,7 @@ pub(super) fn asked(url: &str) -> Result<(String, Asked), String> {
     // A password may hold any character but "@".
     let from = url.find('@').unwrap_or(0);
     let Some(at) = url[from..].find('?').map(|at| from + at) else { return Ok((url.to_owned(), Asked::default())) };
-    let (mut asked, mut rest) = (Asked::default(), Vec::new());
+    let (mut asked, mut rest, mut binding) = (Asked::default(), Vec::new(), false);
     for param in url[at + 1..].split('&') {
         match param.split_once('=') {
             Some(("sslmode", mode)) => match mode {
@@ -46,14 +48,64 @@ pub(super) fn asked(url: &str) -> Result<(String, Asked), String> {
             },
             Some(("sslrootcert", "system")) => asked.authorities = None,
             Some(("sslrootcert", path)) => asked.authorities = Some(unescaped(path)?),
-            _ => rest.push(param),
+            Some(("channel_binding", mode)) => {
+                match mode {
+                    "disable" | "prefer" => binding = false,
+                    "require" => binding = true,
+                    _ => return Err("channel_binding is disable, prefer or require".into()),
+                }
+                rest.push(param);
+            }
+            Some(("gssencmode", "disable" | "prefer") | ("sslnegotiation", "postgres")) => {}
+            Some((key, _)) if DRIVERS.contains(&key) => rest.push(param),
+            Some((key, _)) => return Err(unknown(key)),
+            None if param.is_empty() => {}
+            None => return Err(unknown(param)),
         }
     }
     if asked.authorities.is_some() && !asked.required {
         return Err("sslrootcert says whom to trust, but nothing is to be encrypted: add sslmode=verify-full".into());
     }
+    if binding && !asked.required {
+        return Err(
+            "channel_binding=require binds to an encryption that is not asked for: add sslmode=verify-full".into()
+        );
+    }
     let bare = &url[..at];
     Ok((if rest.is_empty() { bare.to_owned() } else { format!("{bare}?{}", rest.join("&")) }, asked))
+}
+
+/// Parameters that the driver reads.
+const DRIVERS: [&str; 14] = [
+    "application_name",
+    "connect_timeout",
+    "dbname",
+    "host",
+    "hostaddr",
+    "keepalives",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_retries",
+    "load_balance_hosts",
+    "options",
+    "port",
+    "target_session_attrs",
+    "tcp_user_timeout",
+];
+
+/// A parameter that means nothing here, by its name where that is one.
+fn unknown(key: &str) -> String {
+    match key {
+        "sslcert" | "sslkey" | "sslpassword" => format!("certificates of clients are not offered: take {key} out"),
+        "gssencmode" | "sslnegotiation" => format!("that way of encryption is not offered: take {key} out"),
+        _ if !key.is_empty()
+            && key.len() <= 40
+            && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') =>
+        {
+            format!("there is no parameter \"{key}\" here: take it out")
+        }
+        _ => "there is a parameter that is not known here: take it out".into(),
+    }
 }
 
 /// `%2F` is `/`.
@@ -162,8 +214,47 @@ pub(super) struct Encrypted<S>(tokio_rustls::client::TlsStream<S>);
 
 impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Encrypted<S> {
     fn channel_binding(&self) -> ChannelBinding {
-        ChannelBinding::none()
+        let certificate = self.0.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        let bound = certificate.and_then(|certificate| end_point(certificate));
+        bound.map_or_else(ChannelBinding::none, ChannelBinding::tls_server_end_point)
     }
+}
+
+/// What RFC 5929 calls `tls-server-end-point`: the certificate's hash, by the function of its signature, SHA-256 for the weak
+/// ones. `None`: its signature has none that is known here.
+fn end_point(certificate: &[u8]) -> Option<Vec<u8>> {
+    let sequence = |bytes| part(bytes, 0x30);
+    let (whole, _) = sequence(certificate)?;
+    let (_, after) = sequence(whole)?;
+    let (algorithm, _) = sequence(after)?;
+    let (oid, _) = part(algorithm, 0x06)?;
+    match oid {
+        // RSA with MD5, SHA-1 and SHA-256; ECDSA with SHA-1 and SHA-256.
+        [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 4 | 5 | 11]
+        | [0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 1]
+        | [0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2] => Some(Sha256::digest(certificate).to_vec()),
+        [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 12] | [0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 3] => {
+            Some(Sha384::digest(certificate).to_vec())
+        }
+        [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 13] | [0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 4] => {
+            Some(Sha512::digest(certificate).to_vec())
+        }
+        _ => None,
+    }
+}
+
+/// The content of a part of DER with this tag, and what follows it.
+fn part(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+    let (head, rest) = bytes.split_first_chunk::<2>()?;
+    let (length, rest) = match head[1] {
+        short @ 0..=0x7f => (usize::from(short), rest),
+        long @ 0x81..=0x84 => {
+            let (length, rest) = rest.split_at_checked(usize::from(long - 0x80))?;
+            (length.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)), rest)
+        }
+        _ => return None,
+    };
+    rest.split_at_checked(length).filter(|_| head[0] == tag)
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Encrypted<S> {

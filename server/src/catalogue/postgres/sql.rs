@@ -1,12 +1,14 @@
-//! The catalogue's questions as SQL, on one connection; statements are prepared once for each connection.
+//! The catalogue's questions as SQL, on one connection, which need not lead to one session: behind a pooler each transaction may
+//! have another. So no statement is prepared under a name, and what is set or locked ends with its transaction.
 
 use crate::catalogue::rows::{self, number};
 use crate::catalogue::{Cost, Names, Page, Product, Upserted, User, Wanted, id};
 use deadpool_postgres::Client;
+use futures_util::future::join3;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use tally_plugin::read::Id;
-use tokio_postgres::types::{FromSql, ToSql};
+use tokio_postgres::types::{FromSql, ToSql, Type};
 use tokio_postgres::{Error, Row};
 
 /// Held while rows are written: imports wait for each other, so that counts are exact. The letters "import".
@@ -14,6 +16,9 @@ const WRITING: i64 = 0x69_6d_70_6f_72_74;
 
 /// How long a statement of an import may take, waiting for another import included.
 const WRITE: &str = "SET LOCAL statement_timeout = 30000";
+
+/// How long a question may take; then the server ends it, so that nothing runs on for nobody.
+const READ: &str = "BEGIN READ ONLY; SET LOCAL statement_timeout = 1000";
 
 /// Why a question has no answer.
 pub(super) enum Fault {
@@ -35,6 +40,8 @@ pub(super) trait Stored: rows::Stored {
     type More: ToSql + for<'a> FromSql<'a> + PartialEq + Clone + Send + Sync;
     /// Its type.
     const MORE_TYPE: &'static str;
+    /// An array of it.
+    const MORE_ARRAY: Type;
     fn more(&self) -> Self::More;
     fn of(id: Id, name: String, more: Self::More) -> Result<Self, Fault>;
 }
@@ -42,6 +49,7 @@ pub(super) trait Stored: rows::Stored {
 impl Stored for User {
     type More = Option<String>;
     const MORE_TYPE: &'static str = "text";
+    const MORE_ARRAY: Type = Type::TEXT_ARRAY;
 
     fn more(&self) -> Option<String> {
         self.email.clone()
@@ -55,6 +63,7 @@ impl Stored for User {
 impl Stored for Product {
     type More = i64;
     const MORE_TYPE: &'static str = "bigint";
+    const MORE_ARRAY: Type = Type::INT8_ARRAY;
 
     fn more(&self) -> i64 {
         self.cost.cents()
@@ -74,11 +83,12 @@ pub(super) async fn list<T: Stored>(client: &Client, page: Page) -> Result<Vec<T
     let rows = match page.after {
         None => {
             let sql = format!("SELECT {columns} FROM {table} ORDER BY {order} LIMIT $1");
-            client.query(&client.prepare_cached(&sql).await?, &[&limit]).await?
+            ask(client, &sql, &[(&limit, Type::INT8)]).await?
         }
         Some(after) => {
             let sql = format!("SELECT {columns} FROM {table} WHERE ({order}) > ($2, $3) ORDER BY {order} LIMIT $1");
-            client.query(&client.prepare_cached(&sql).await?, &[&limit, &number(&after), &id::text(&after)]).await?
+            let (number, id) = (number(&after), id::text(&after));
+            ask(client, &sql, &[(&limit, Type::INT8), (&number, Type::INT8), (&id, Type::TEXT)]).await?
         }
     };
     rows.iter().map(stored).collect()
@@ -86,8 +96,17 @@ pub(super) async fn list<T: Stored>(client: &Client, page: Page) -> Result<Vec<T
 
 pub(super) async fn find<T: Stored>(client: &Client, wanted: Id) -> Result<Option<T>, Fault> {
     let sql = format!("SELECT {} FROM {} WHERE {} = $1", columns::<T>(), T::TABLE, T::ID);
-    let found = client.query_opt(&client.prepare_cached(&sql).await?, &[&id::text(&wanted)]).await?;
-    found.as_ref().map(stored).transpose()
+    let found = ask(client, &sql, &[(&id::text(&wanted), Type::TEXT)]).await?;
+    found.first().map(stored).transpose()
+}
+
+/// One question in a transaction of its own. All of it is sent at once, in this order.
+async fn ask(client: &Client, sql: &str, params: &[(&(dyn ToSql + Sync), Type)]) -> Result<Vec<Row>, Error> {
+    let (begun, rows, ended) =
+        join3(client.batch_execute(READ), client.query_typed(sql, params), client.batch_execute("COMMIT")).await;
+    begun?;
+    let rows = rows?;
+    ended.map(|()| rows)
 }
 
 /// Both questions are sent before either is answered.
@@ -104,7 +123,7 @@ async fn named<T: Stored>(client: &Client, wanted: Vec<Id>) -> Result<HashMap<Id
     let (id, name, table) = (T::ID, T::NAME, T::TABLE);
     let texts: Vec<String> = wanted.iter().map(id::text).collect();
     let sql = format!("SELECT {id}, {name} FROM {table} WHERE {id} = ANY($1)");
-    let rows = client.query(&client.prepare_cached(&sql).await?, &[&texts]).await?;
+    let rows = ask(client, &sql, &[(&texts, Type::TEXT_ARRAY)]).await?;
     rows.iter().map(|row| Ok((stored_id(row)?, row.try_get(1)?))).collect()
 }
 
@@ -117,13 +136,12 @@ pub(super) async fn upsert<T: Stored>(client: &mut Client, rows: Vec<T>) -> Resu
     let (table, id, name, more, kind) = (T::TABLE, T::ID, T::NAME, T::MORE, T::MORE_TYPE);
     let transaction = client.transaction().await?;
     transaction.batch_execute(WRITE).await?;
-    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&WRITING]).await?;
+    transaction.query_typed("SELECT pg_advisory_xact_lock($1)", &[(&WRITING, Type::INT8)]).await?;
 
     let texts: Vec<String> = rows.iter().map(|row| id::text(row.id())).collect();
     let sql = format!("SELECT {id}, {name}, {more} FROM {table} WHERE {id} = ANY($1)");
-    let statement = transaction.prepare_cached(&sql).await?;
     let mut there: HashMap<String, (String, T::More)> = HashMap::with_capacity(rows.len());
-    for row in transaction.query(&statement, &[&texts]).await? {
+    for row in transaction.query_typed(&sql, &[(&texts, Type::TEXT_ARRAY)]).await? {
         there.insert(row.try_get(0)?, (row.try_get(1)?, row.try_get(2)?));
     }
     // Row by row, as if each were written: a later one of the same id wins, and is counted for itself.
@@ -161,8 +179,10 @@ pub(super) async fn upsert<T: Stored>(client: &mut Client, rows: Vec<T>) -> Resu
              ON CONFLICT ({id}) DO UPDATE
              SET id_number = excluded.id_number, {name} = excluded.{name}, {more} = excluded.{more}"
         );
-        let statement = transaction.prepare_cached(&sql).await?;
-        transaction.execute(&statement, &[&ids, &numbers, &names, &mores]).await?;
+        let (texts, numbers_of) = (Type::TEXT_ARRAY, Type::INT8_ARRAY);
+        let columns: [(&(dyn ToSql + Sync), Type); 4] =
+            [(&ids, texts.clone()), (&numbers, numbers_of), (&names, texts), (&mores, T::MORE_ARRAY)];
+        transaction.execute_typed(&sql, &columns).await?;
     }
     transaction.commit().await?;
     Ok(done)

@@ -4,9 +4,9 @@ use crate::catalogue::embedded::Embedded;
 use crate::catalogue::{Catalogue, Cost, Product, User};
 use crate::http::routes::Routes;
 use crate::http::wrap;
-use crate::http::{App, Bound, Core, Drained, Limits, Parts, Records, Server};
+use crate::http::{App, Bound, Core, Door, Drained, Limits, Parts, Records, Server};
 use axum::body::Body;
-use axum::http::{HeaderMap, Request, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Request, StatusCode};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use http_body_util::BodyExt;
@@ -35,6 +35,7 @@ pub(super) struct Fake {
     /// Whether it has its answers ready.
     pub(super) ready: Mutex<bool>,
     pub(super) written: Mutex<Vec<String>>,
+    pub(super) stands: Mutex<Position>,
     pub(super) append_fails: Mutex<bool>,
     pub(super) letters: Mutex<Result<Refusals, String>>,
     pub(super) letters_asked: Mutex<Vec<(usize, Option<String>)>>,
@@ -50,6 +51,7 @@ impl Fake {
             asked: Mutex::default(),
             ready: Mutex::default(),
             written: Mutex::default(),
+            stands: Mutex::new("0:1204,1:998".parse().unwrap()),
             append_fails: Mutex::new(false),
             letters: Mutex::new(Ok(Refusals::default())),
             letters_asked: Mutex::default(),
@@ -192,6 +194,10 @@ impl Core for Fake {
         "0:1204,1:998".parse().unwrap()
     }
 
+    fn stands(&self, _: &str) -> Option<Position> {
+        Some(self.stands.lock().clone())
+    }
+
     fn readiness(&self) -> Vec<Check> {
         self.checks.lock().clone()
     }
@@ -292,13 +298,15 @@ impl World {
             core: Arc::clone(&fake) as Arc<dyn Core>,
             catalogue: Arc::clone(&catalogue),
             render: Arc::new(|| "tally_up 1\n".to_owned()),
+            door: Door::new(&["tally.example".into()], &["https://shop.example".into()]),
             limits: limits.clone(),
         };
         let (routes, parts) = (Routes::new(&App::new(parts())), parts());
         World { routes, parts: Some(parts), fake, _folder: folder }
     }
 
-    pub(super) async fn send(&self, request: Request<Body>) -> Answer {
+    pub(super) async fn send(&self, mut request: Request<Body>) -> Answer {
+        request.headers_mut().entry("host").or_insert(HeaderValue::from_static("localhost"));
         let response = wrap::wrap(request, &self.routes, None).await;
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();

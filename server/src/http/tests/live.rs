@@ -2,13 +2,17 @@
 
 use super::fake::{Listening, World};
 use crate::http::Limits;
+use axum::body::Body;
+use axum::http::Request;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tally_engine::engine::FeedItem;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
@@ -118,6 +122,70 @@ async fn too_large_and_binary_messages_close() {
     assert_eq!(close_code(&mut socket).await, 1003);
 }
 
+/// Sends bytes as they are; what the server says before it closes: the codes of `error` messages, and that of the close.
+async fn end_of(server: &Listening, bytes: &[u8]) -> (Vec<String>, u16) {
+    let mut socket = greeted(server, "/ws?events=none").await;
+    socket.get_mut().write_all(bytes).await.unwrap();
+    let mut errors = Vec::new();
+    loop {
+        match timeout(Duration::from_secs(10), socket.next()).await.expect("the server closes") {
+            Some(Ok(Message::Close(Some(frame)))) => return (errors, frame.code.into()),
+            Some(Ok(Message::Text(text))) => {
+                let message: Value = serde_json::from_str(&text).unwrap();
+                errors.push(message["code"].as_str().unwrap_or_default().to_owned());
+            }
+            Some(Ok(_)) => {}
+            other => panic!("no close frame: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn bad_frames_are_told_and_closed_with_the_code_that_names_them() {
+    let mut world = World::new(Limits::default()).await;
+    let server = world.listen().await;
+    let masked = |first: u8, payload: &[u8]| [&[first, 0x80 | payload.len() as u8, 0, 0, 0, 0], payload].concat();
+    // What follows a bad frame is not read as one, and does not keep the code from arriving.
+    let flood = vec![0xff; 300_000];
+    for (what, bytes, error, code) in [
+        ("not UTF-8", masked(0x81, b"\xff\xfe"), "invalid_utf8", 1007),
+        ("a close that is not UTF-8", masked(0x88, b"\x03\xe8\xff"), "", 1007),
+        ("not masked", vec![0x81, 1, b'a'], "protocol_error", 1002),
+        ("a reserved bit", masked(0xc1, b"a"), "protocol_error", 1002),
+        ("an unknown kind", masked(0x83, b"a"), "protocol_error", 1002),
+        ("nothing to continue", masked(0x80, b"a"), "protocol_error", 1002),
+        ("a ping in parts", masked(0x09, b"a"), "protocol_error", 1002),
+        ("binary", masked(0x82, b"a"), "binary_message", 1003),
+        ("too large", vec![0x81, 0xfe, 0x20, 0, 0, 0, 0, 0], "message_too_large", 1009),
+        ("not masked, and more", [vec![0x81, 1, b'a'], flood.clone()].concat(), "protocol_error", 1002),
+        (
+            "a larger one than there is",
+            [vec![0x81, 0xff, 1, 0, 0, 0, 0, 0, 0, 0], flood].concat(),
+            "message_too_large",
+            1009,
+        ),
+        ("more pings than are taken", masked(0x89, b"").repeat(2_000), "too_many_messages", 1008),
+    ] {
+        let (errors, closed) = end_of(&server, &bytes).await;
+        assert_eq!(closed, code, "{what}: {errors:?}");
+        assert!(error.is_empty() || errors == [error], "{what}: {errors:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_close_of_the_client_is_answered() {
+    let mut world = World::new(Limits::default()).await;
+    let server = world.listen().await;
+    for code in [1000_u16, 1001, 3000] {
+        let mut socket = greeted(&server, "/ws").await;
+        let frame = CloseFrame { code: code.into(), reason: "bye".into() };
+        socket.send(Message::Close(Some(frame))).await.unwrap();
+        assert_eq!(close_code(&mut socket).await, code);
+        // And the connection ends in order, not by a reset.
+        assert!(timeout(Duration::from_secs(10), socket.next()).await.unwrap().is_none());
+    }
+}
+
 #[tokio::test]
 async fn refused_before_the_upgrade() {
     let mut world = World::new(Limits { sockets: 1, ..Limits::default() }).await;
@@ -134,7 +202,26 @@ async fn refused_before_the_upgrade() {
     let same = format!("http://{}", server.address);
     let _held = open(&server, "/ws", Some(&same)).await.unwrap();
     assert_eq!(status(open(&server, "/ws", None).await), (503, json!("overloaded")));
-    assert_eq!(world.get("/ws").await.json()["code"], json!("upgrade_required"));
+    for (name, value) in
+        [("sec-websocket-version", "12"), ("upgrade", "h2c"), ("sec-websocket-key", ""), ("connection", "close")]
+    {
+        let mut headers = vec![
+            ("connection", "keep-alive, Upgrade"),
+            ("upgrade", "websocket"),
+            ("sec-websocket-version", "13"),
+            ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ];
+        headers.retain(|(other, _)| *other != name);
+        let mut request = Request::get("/ws");
+        for (name, value) in
+            headers.into_iter().chain([(name, value)].into_iter().filter(|(_, value)| !value.is_empty()))
+        {
+            request = request.header(name, value);
+        }
+        let answer = world.send(request.body(Body::empty()).unwrap()).await;
+        assert_eq!((answer.status.as_u16(), &answer.json()["code"]), (426, &json!("upgrade_required")), "{name}");
+        assert_eq!((answer.header("sec-websocket-version"), answer.header("upgrade")), ("13", "websocket"));
+    }
 }
 
 #[tokio::test]

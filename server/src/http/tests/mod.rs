@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod decoration;
+mod door;
 mod errors;
 mod fake;
 mod live;
 mod routes;
 mod sockets;
+mod waiting;

@@ -1,0 +1,78 @@
+//! Errors that hyper answers by itself, before there is a request: heads that are none, or too large. It writes them without a
+//! body; here they become problems.
+//!
+//! Such an answer is the last thing that hyper writes on a connection, a head of its own making: without the `request-id` that
+//! every other answer has.
+
+use super::private::Private;
+use super::problem::Problem;
+use axum::http::StatusCode;
+use axum::response::Response;
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+/// What is written in place of `bytes`, if they are such an answer.
+pub(crate) fn instead(bytes: &[u8]) -> Option<Bytes> {
+    let head = std::str::from_utf8(bytes.strip_suffix(b"\r\n\r\n")?).ok()?;
+    let mut lines = head.split("\r\n");
+    let status = lines.next()?.strip_prefix("HTTP/1.1 4")?;
+    let bare = lines.clone().any(|line| line.eq_ignore_ascii_case("content-length: 0"))
+        && !lines.any(|line| line.get(..10).is_some_and(|name| name.eq_ignore_ascii_case("request-id")));
+    let (status, code, detail) = match (status.get(..2)?, bare) {
+        ("00", true) => {
+            (StatusCode::BAD_REQUEST, "bad_request", "the request is not HTTP/1.1, or its head contradicts itself")
+        }
+        ("14", true) => (StatusCode::URI_TOO_LONG, "uri_too_long", "the target of the request is too long"),
+        ("31", true) => (
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "head_too_large",
+            "the head of the request has more than 64 fields or 16 KiB",
+        ),
+        _ => return None,
+    };
+    let mut response = Response::default();
+    let id = super::wrap::fresh_id();
+    Problem::new(status, code, detail).write(&mut response, id.to_str().unwrap_or_default(), &Private::default());
+    let mut text = format!(
+        "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\nrequest-id: {}\r\nconnection: close\r\n",
+        status.as_u16(),
+        status.canonical_reason().unwrap_or_default(),
+        id.to_str().unwrap_or_default()
+    )
+    .into_bytes();
+    let body = whole(response)?;
+    text.extend_from_slice(format!("content-length: {}\r\n\r\n", body.len()).as_bytes());
+    text.extend_from_slice(&body);
+    Some(text.into())
+}
+
+/// The body of a problem, which is there at once.
+fn whole(response: Response) -> Option<Bytes> {
+    match pin!(response.into_body().collect()).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(body) => Some(body.ok()?.to_bytes()),
+        Poll::Pending => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::instead;
+
+    #[test]
+    fn only_answers_without_a_body_and_an_id_are_replaced() {
+        for (bytes, replaced) in [
+            ("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\ndate: x\r\n\r\n", true),
+            ("HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n", true),
+            ("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nrequest-id: 7\r\n\r\n", false),
+            ("HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\n{}", false),
+            ("HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n", false),
+            ("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n", false),
+            ("{\"HTTP/1.1 400\":\"content-length: 0\"}", false),
+        ] {
+            assert_eq!(instead(bytes.as_bytes()).is_some(), replaced, "{bytes}");
+        }
+    }
+}
