@@ -2,12 +2,15 @@
 //!
 //! The main lane stands still only for the moment in which a metric joins it, so that both stand at the same record.
 //! Nothing is decided here about progress: a metric joins at what is stored, wherever that is, and a main lane that is
-//! ahead of it reads again.
+//! ahead of it reads again. Lanes are few: a metric that stands still gives its lane up, and who waits says for what.
 
-use super::life::{Work, leave, now};
+use super::departures::{Counted, Then};
+use super::life::{LOOK, Work};
 use super::roster::{Served, Stage};
+use super::watchdog::STUCK;
 use crate::event::Position;
 use crate::pipeline::{Board, Command, Handle};
+use crate::progress::{Halt, Quarantine};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
@@ -15,21 +18,32 @@ use std::time::{Duration, Instant};
 /// Lanes that replay history at the same time; who comes later waits.
 const LANES: usize = 2;
 
+/// The same with those in which a plugin does not return: they make no progress, and cost what they cost.
+const MOST: usize = 4;
+
 /// A metric joins when at most so many records are missing: the main lane waits while they are counted.
 const NEAR: u64 = 20_000;
 
 /// How long the main lane may be asked to wait for that.
 const STAND: Duration = Duration::from_secs(3);
 
+/// After how long that is tried again.
+const JOIN_AGAIN: Duration = Duration::from_secs(2);
+
+/// After how long a metric that stands still for something that may be mended outside counts history again, if a lane is free.
+const COUNT_AGAIN: Duration = Duration::from_secs(120);
+
 /// A lane that replays history.
 pub(super) struct Backfill {
-    pub(super) handle: Handle,
-    board: Arc<Board>,
+    pub(super) handle: Arc<Handle>,
+    pub(super) board: Arc<Board>,
     pub(super) metrics: Vec<Arc<Served>>,
     /// When it was last looked at, and how many records it had counted.
     seen: (Instant, u64),
     /// Records per second.
     rate: f64,
+    /// When a metric of it last tried to join.
+    tried: Option<Instant>,
 }
 
 impl Work {
@@ -41,54 +55,118 @@ impl Work {
         Position::furthest(main.map(|served| counted.metrics[served.id.0].position.clone()))
     }
 
-    /// Gives those that wait a lane.
+    /// Gives those that wait a lane, if one is free; else they say what they wait for.
     pub(super) fn begin_backfills(&mut self) {
         self.backfills.retain(|backfill| !backfill.metrics.is_empty());
-        if self.parts.waiting.is_empty() || self.backfills.len() >= LANES {
+        self.count_again();
+        let waiting = std::mem::take(&mut self.parts.waiting);
+        let (held_back, metrics): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|served| self.is_leaving(served));
+        wait(&held_back, "it waits until the lane that counted it before has let it go");
+        self.parts.waiting = held_back;
+        if metrics.is_empty() {
             return;
         }
-        let metrics = std::mem::take(&mut self.parts.waiting);
+        if let Some(busy) = self.lanes_taken() {
+            wait(&metrics, &busy);
+            return self.parts.waiting.extend(metrics);
+        }
         match self.parts.lanes.backfill(&metrics) {
             Ok((handle, board)) => {
                 for served in &metrics {
                     *served.stage.write() = Stage::Backfill { board: board.clone(), eta_s: None };
                 }
                 let seen = (Instant::now(), self.counted(&metrics));
-                self.backfills.push(Backfill { handle, board, metrics, seen, rate: 0.0 });
+                let handle = Arc::new(handle);
+                self.backfills.push(Backfill { handle, board, metrics, seen, rate: 0.0, tried: None });
             }
             Err(reason) => {
-                tracing::error!("history cannot be counted, trying again: {reason}");
-                self.parts.waiting = metrics;
+                let why = format!("it waits for a lane: none can be started, which is tried again: {reason}");
+                if wait(&metrics, &why) {
+                    tracing::error!("history cannot be counted, trying again: {reason}");
+                }
+                self.parts.waiting.extend(metrics);
             }
         }
     }
 
-    /// Looks how far the backfills are, and lets those join that have arrived.
+    /// Who has the lanes, if none is free.
+    fn lanes_taken(&self) -> Option<String> {
+        let moving = self.backfills.iter().filter(|lane| lane.board.stuck(STUCK).is_none()).count();
+        if moving < LANES && self.backfills.len() < MOST {
+            return None;
+        }
+        let metrics = self.backfills.iter().flat_map(|backfill| &backfill.metrics);
+        let names: Vec<&str> = metrics.map(|served| served.askable.plugin.name()).collect();
+        let lanes = self.backfills.len();
+        Some(format!("it waits for a lane: {lanes} replay history at the same time, now of {}", names.join(", ")))
+    }
+
+    /// Those that gave their lane up for something that may have been mended meanwhile wait for one again.
+    fn count_again(&mut self) {
+        if self.backfills.len() >= LANES || !self.parts.waiting.is_empty() {
+            return;
+        }
+        let due = |served: &Arc<Served>| match &*served.stage.read() {
+            // A plugin, or a limit: another file or section is another revision or brings it here by itself.
+            Stage::Stopped {
+                halt: Halt::Quarantined(Quarantine::Failing(_) | Quarantine::OverMaxCells { .. }),
+                ..
+            } => false,
+            Stage::Stopped { since, .. } => since.elapsed() >= COUNT_AGAIN,
+            _ => false,
+        };
+        let again: Vec<Arc<Served>> = self.parts.roster.read().all().filter(|served| due(served)).cloned().collect();
+        wait(&again, "it waits for a lane");
+        self.parts.waiting.extend(again);
+    }
+
+    /// Looks how far the backfills are, has those give their lane up that stand still, and lets those join that have arrived.
     pub(super) fn step(&mut self) {
+        self.give_up();
         let ahead = self.ahead();
         for n in 0..self.backfills.len() {
             let counted = self.counted(&self.backfills[n].metrics);
             let backfill = &mut self.backfills[n];
-            let took = backfill.seen.0.elapsed().as_secs_f64();
-            let rate = counted.saturating_sub(backfill.seen.1) as f64 / took.max(0.001);
-            // Smoothed over some seconds.
-            backfill.rate = if backfill.rate == 0.0 { rate } else { backfill.rate * 0.8 + rate * 0.2 };
-            backfill.seen = (Instant::now(), counted);
-            let (mut missing, mut halted) = (0, 0);
+            let took = backfill.seen.0.elapsed();
+            if took >= LOOK {
+                let rate = counted.saturating_sub(backfill.seen.1) as f64 / took.as_secs_f64();
+                // Smoothed over some seconds.
+                backfill.rate = if backfill.rate == 0.0 { rate } else { backfill.rate * 0.8 + rate * 0.2 };
+                backfill.seen = (Instant::now(), counted);
+            }
+            let mut missing = 0;
             let held = backfill.board.look(|standing| standing.held.clone());
             for served in &backfill.metrics {
                 let left = self.parts.view.aim(served.id, &ahead, &held);
                 let eta_s = (backfill.rate > 0.0).then(|| (left as f64 / backfill.rate).ceil() as u64);
                 *served.stage.write() = Stage::Backfill { board: backfill.board.clone(), eta_s };
-                match served.halt(&self.parts.board) {
-                    Some(_) => halted += 1,
-                    None => missing = left.max(missing),
-                }
+                missing = left.max(missing);
             }
-            let all_held = self.parts.board.look(|standing| standing.held.iter().all(|p| held.contains(p)));
-            if missing <= NEAR && all_held && halted < self.backfills[n].metrics.len() {
+            let lately = backfill.tried.is_some_and(|tried| tried.elapsed() < JOIN_AGAIN);
+            // Where nothing is assigned yet nobody knows how much is missing.
+            let holds = |main: &crate::pipeline::Standing| main.assigned && main.held.iter().all(|p| held.contains(p));
+            if missing <= NEAR && !backfill.metrics.is_empty() && !lately && self.parts.board.look(holds) {
                 self.join(n);
             }
+        }
+    }
+
+    /// Metrics that stand still, or whose lane has ended, make no progress in it: others may.
+    fn give_up(&mut self) {
+        let main = &self.parts.board;
+        let mut stopped = Vec::new();
+        for backfill in &self.backfills {
+            let ended = backfill.board.look(|standing| standing.ended.then(|| ending(standing)));
+            for served in &backfill.metrics {
+                if let Some(halt) = served.halt(main).or_else(|| ended.clone()) {
+                    let lane = Counted { handle: backfill.handle.clone(), board: backfill.board.clone() };
+                    stopped.push((served.clone(), lane, halt));
+                }
+            }
+        }
+        for (served, lane, halt) in stopped {
+            tracing::warn!(metric = served.askable.plugin.name(), "it gives its lane up, for it stands still: {halt}");
+            self.take_out(served, &lane, Then::Stands(halt));
         }
     }
 
@@ -100,42 +178,49 @@ impl Work {
 
     /// Lets the metrics of a backfill join the main lane, all at the record where it stands.
     fn join(&mut self, n: usize) {
+        self.backfills[n].tried = Some(Instant::now());
         let (answer, at) = sync_channel(1);
-        if !self.parts.main.tell(Command::Stand(STAND, answer)) {
+        if self.parts.main.tell(Command::Stand(STAND, answer)).is_err() {
             return;
         }
         if let Ok(position) = at.recv_timeout(STAND) {
             let deadline = Instant::now() + STAND - STAND / 6;
-            let held = self.backfills[n].board.look(|standing| standing.held.clone());
+            let Backfill { handle, board, metrics, .. } = &self.backfills[n];
+            let lane = Counted { handle: handle.clone(), board: board.clone() };
+            let held = board.look(|standing| standing.held.clone());
             let position = Position(position.0.into_iter().filter(|(partition, _)| held.contains(partition)).collect());
-            let ready = |served: &Arc<Served>| {
-                served.halt(&self.parts.board).is_none()
-                    && self.parts.view.wait_for(
-                        served.id,
-                        &position,
-                        deadline.saturating_duration_since(Instant::now()),
-                    )
+            let ready = |served: &&Arc<Served>| {
+                let left = deadline.saturating_duration_since(Instant::now());
+                served.halt(&self.parts.board).is_none() && self.parts.view.wait_for(served.id, &position, left)
             };
-            let (joining, staying): (Vec<_>, Vec<_>) =
-                std::mem::take(&mut self.backfills[n].metrics).into_iter().partition(ready);
+            let joining: Vec<Arc<Served>> = metrics.iter().filter(ready).cloned().collect();
             for served in joining {
-                self.take_over(n, served);
+                self.take_out(served, &lane, Then::Joins);
             }
-            self.backfills[n].metrics = staying;
+            // Who is let go later joins behind the main lane, which then reads the difference again.
+            self.see_off(deadline.saturating_duration_since(Instant::now()));
         }
-        self.parts.main.tell(Command::Go);
+        // One that is not told goes on by itself.
+        let _ = self.parts.main.tell(Command::Go);
     }
+}
 
-    fn take_over(&mut self, n: usize, served: Arc<Served>) {
-        let left = leave(&self.backfills[n].handle, &served);
-        let metric = self.parts.lanes.metric(&served);
-        *served.stage.write() = Stage::Main;
-        self.parts.main.tell(Command::Join { metric, shown: left.shown });
-        self.parts.view.arrived(served.id, now());
-        let name = served.askable.plugin.name();
-        if self.parts.roster.read().served.get(name).is_some_and(|answering| Arc::ptr_eq(answering, &served)) {
-            self.parts.lanes.answers_now(&served.revision);
+/// Notes what metrics wait for; whether that is new to any.
+fn wait(metrics: &[Arc<Served>], what: &str) -> bool {
+    let mut new = false;
+    for served in metrics {
+        let mut stage = served.stage.write();
+        if !matches!(&*stage, Stage::Waiting(known) if &**known == what) {
+            *stage = Stage::Waiting(what.into());
+            new = true;
         }
-        tracing::info!(metric = served.askable.plugin.name(), "history is counted; the metric is active");
     }
+    new
+}
+
+/// Why a lane ended that nobody told to.
+fn ending(standing: &crate::pipeline::Standing) -> Halt {
+    let failed = standing.failed.as_ref().map(ToString::to_string);
+    let why = failed.or_else(|| standing.source_trouble.clone()).unwrap_or_else(|| "its lane ended".to_owned());
+    Halt::Quarantined(Quarantine::Ended(why))
 }

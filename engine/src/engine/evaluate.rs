@@ -8,7 +8,7 @@
 use super::roster::{Roster, Served, keys_limited};
 use super::{Engine, EvaluateError, Evaluated, History, Question};
 use crate::event::Position;
-use crate::pipeline::{Board, Counted, FOLLOWED, Followed, Follower, Origin, Place, done};
+use crate::pipeline::{Board, Counted, FOLLOWED, Fatal, Followed, Follower, Origin, Place, Thread, done};
 use crate::progress::{Halt, Quarantine};
 use crate::query::{Answer, Moment, Refused};
 use crate::state::{MetricId, State};
@@ -148,6 +148,11 @@ impl Engine {
 
     /// One that has grown too large answers from where it stopped, with a warning; whatever else stands still does not answer.
     fn require_counting(&self, served: &Served) -> Result<Option<Warning>, EvaluateError> {
+        // What the thread left in memory when it ended may be half a batch.
+        let half = |fatal: &&Fatal| fatal.thread == Thread::Counts && served.follower.is_none();
+        if let Some(fatal) = self.board.look(|standing| standing.failed.as_ref().filter(half).cloned()) {
+            return Err(EvaluateError::StoreUnavailable(fatal.to_string()));
+        }
         match served.halt(&self.board) {
             None => Ok(None),
             Some(Halt::Quarantined(why @ Quarantine::OverMaxCells { .. })) => {

@@ -18,7 +18,8 @@ use crate::source::kafka::{KafkaSource, Tail};
 use crate::source::{Source, Survey};
 use crate::state::{MetricId, TypeLimit};
 use crate::store::{RevisionId, Store};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
@@ -56,6 +57,8 @@ pub(super) struct Lanes {
     pub(super) answers: Arc<Answers>,
     /// What answers may cost.
     pub(super) limits: Limits,
+    /// Revisions that answer and that the store does not note yet, by metric.
+    pub(super) unnoted: Mutex<BTreeMap<String, RevisionId>>,
 }
 
 impl Lanes {
@@ -178,7 +181,18 @@ impl Lanes {
         pipeline::start(parts).map_err(|fault| format!("no thread can be started: {fault}"))
     }
 
-    /// Points at a revision as the one that answers for its metric.
+    /// Points again at revisions that the store did not note.
+    pub(super) fn note_again(&self) {
+        let unnoted: Vec<RevisionId> = self.unnoted.lock().values().cloned().collect();
+        unnoted.iter().for_each(|revision| self.answers_now(revision));
+    }
+
+    /// Nobody answers for this metric any more.
+    pub(super) fn forget_note(&self, metric: &str) {
+        self.unnoted.lock().remove(metric);
+    }
+
+    /// Points at a revision as the one that answers for its metric; where the store does not note it, later.
     pub(super) fn answers_now(&self, revision: &RevisionId) {
         let point = || {
             let current = self.store.current(&revision.metric)?;
@@ -187,8 +201,19 @@ impl Lanes {
             }
             Ok::<_, crate::store::StoreError>(())
         };
-        if let Err(fault) = point() {
-            tracing::warn!(metric = revision.metric, "the store does not note the current revision: {fault}");
+        let noted = point();
+        let mut unnoted = self.unnoted.lock();
+        match noted {
+            Ok(()) => drop(unnoted.remove(&revision.metric)),
+            Err(fault) => {
+                let known = unnoted.insert(revision.metric.clone(), revision.clone());
+                if known.as_ref() != Some(revision) {
+                    tracing::warn!(
+                        metric = revision.metric,
+                        "the store does not note the current revision: {fault}; trying again"
+                    );
+                }
+            }
         }
     }
 }

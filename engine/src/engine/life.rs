@@ -2,17 +2,18 @@
 //! own and then join the main one; code that is replaced.
 //!
 //! One thread looks at the folders and at the configuration file twice a second (`look`) and decides; `arrivals` has how a
-//! metric joins the main lane, `versions` what happens while two revisions are there, `purge` how what is stored goes. Counting is not disturbed. The queue of
-//! orders is bounded: who finds it full is told so.
+//! metric joins the main lane, `departures` how it leaves one, `versions` what happens while two revisions are there, `purge` how what
+//! is stored goes. Counting is not disturbed. The queue of orders is bounded: who finds it full is told so.
 
 use super::arrivals::Backfill;
+use super::departures::{Departure, Then};
 use super::lanes::Lanes;
 use super::look::{Needed, modified};
 use super::roster::{Retired, Roster, Served, Stage};
 use super::watchdog::Watchdog;
 use super::{MetricState, Order, Rejected, elsewhere};
 use crate::config::MetricConfig;
-use crate::pipeline::{Board, Command, Followers, Handle, Left, Place, View};
+use crate::pipeline::{Board, Command, Followers, Handle, Place, Thread, Untold, View, guard};
 use crate::plugin::{self, Found, Registry};
 use crate::telemetry;
 use parking_lot::RwLock;
@@ -20,14 +21,20 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 /// Between two looks.
-const LOOK: Duration = Duration::from_millis(500);
+pub(super) const LOOK: Duration = Duration::from_millis(500);
 
-/// How long an answer of a lane is waited for.
+/// Between two steps while metrics are on their way into a lane or out of one.
+const STEP: Duration = Duration::from_millis(100);
+
+/// How long a lane may take to let a metric go before other things are seen to meanwhile.
+const PROMPT: Duration = Duration::from_secs(2);
+
+/// How long the outcome of an order is waited for.
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// The thread; it ends when this is dropped.
@@ -64,6 +71,8 @@ pub(super) struct Parts {
 pub(super) struct Work {
     pub(super) parts: Parts,
     pub(super) backfills: Vec<Backfill>,
+    /// Metrics that a lane was told to let go.
+    pub(super) leaving: Vec<Departure>,
     pub(super) stamp: Option<SystemTime>,
     /// What is wrong with the configuration file.
     pub(super) fault: Option<Rejected>,
@@ -78,9 +87,11 @@ pub(super) struct Work {
 pub(super) fn start(parts: Parts) -> std::io::Result<Life> {
     let (orders, asked) = sync_channel(ORDERS);
     let stamp = parts.file.as_ref().and_then(modified);
+    let board = parts.board.clone();
     let work = Work {
         parts,
         backfills: Vec::new(),
+        leaving: Vec::new(),
         stamp,
         fault: None,
         unserved: BTreeMap::new(),
@@ -88,27 +99,44 @@ pub(super) fn start(parts: Parts) -> std::io::Result<Life> {
         watchdog: Watchdog::default(),
         looked_elsewhere: Instant::now(),
     };
-    let thread = std::thread::Builder::new().name("tally-plugins".into()).spawn(move || work.run(&asked))?;
+    let run = move || {
+        guard(&board, Thread::Plugins, || work.run(&asked));
+    };
+    let thread = std::thread::Builder::new().name(Thread::Plugins.name().into()).spawn(run)?;
     Ok(Life { orders: Some(orders), thread: Some(thread) })
 }
 
 /// Where orders go. The thread ends once all of these are gone too.
 pub(super) struct Orders(SyncSender<Asked>);
 
-fn busy() -> String {
-    "the engine is busy with plugins, or stopping; try again".to_owned()
+fn ended() -> String {
+    "nothing was done: the engine is stopping, or what looks after plugins has ended (GET /readyz says which)"
+        .to_owned()
 }
 
 impl Orders {
     /// Has something done, and waits for its outcome.
     pub(super) fn order(&self, order: Order) -> Result<String, String> {
-        self.send(order)?.recv_timeout(ANSWER).map_err(|_| busy())?
+        self.send(order)?.recv_timeout(ANSWER).map_err(|fault| match fault {
+            RecvTimeoutError::Timeout => {
+                let seconds = ANSWER.as_secs();
+                format!("it is not known whether it was done: no outcome within {seconds} s, for the engine is busy with plugins; it is still to be done; tally plugin list shows what became of it")
+            }
+            RecvTimeoutError::Disconnected => ended(),
+        })?
     }
 
     /// Has something done; where its outcome comes.
     pub(super) fn send(&self, order: Order) -> Result<Receiver<Result<String, String>>, String> {
         let (answer, outcome) = sync_channel(1);
-        self.0.try_send((order, answer)).map_err(|_| busy())?;
+        self.0.try_send((order, answer)).map_err(|fault| match fault {
+            TrySendError::Full(_) => {
+                format!(
+                    "nothing was done: {ORDERS} orders wait already, for the engine is busy with plugins; try again"
+                )
+            }
+            TrySendError::Disconnected(_) => ended(),
+        })?;
         Ok(outcome)
     }
 }
@@ -116,17 +144,14 @@ impl Orders {
 impl Life {
     /// The thread's queue, while it works.
     pub(super) fn at_work(&self) -> Result<Orders, String> {
-        self.orders.clone().map(Orders).ok_or_else(busy)
+        self.orders.clone().map(Orders).ok_or_else(ended)
     }
 
     /// Ends the lanes that replay history, and the thread.
     pub(super) fn end(&mut self) {
         self.orders = None;
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread that looks after plugins panicked");
-        }
+        // Its panic is on the board.
+        self.thread.take().into_iter().for_each(|thread| drop(thread.join()));
     }
 }
 
@@ -141,7 +166,9 @@ impl Work {
         self.begin_backfills();
         let mut looked = Instant::now();
         loop {
-            match asked.recv_timeout(LOOK.saturating_sub(looked.elapsed())) {
+            let idle = self.backfills.is_empty() && self.leaving.is_empty();
+            let pace = if idle { LOOK } else { STEP };
+            match asked.recv_timeout(pace.min(LOOK.saturating_sub(looked.elapsed()))) {
                 Ok((order, answer)) => {
                     // Who no longer waits finds the outcome in the list of revisions.
                     let _ = answer.send(self.obey(&order));
@@ -150,15 +177,19 @@ impl Work {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            looked = Instant::now();
-            self.look(false);
+            if looked.elapsed() >= LOOK {
+                looked = Instant::now();
+                self.look(false);
+            }
             self.step();
+            self.see_off(Duration::ZERO);
             self.turn();
             self.begin_backfills();
             self.watchdog.look(&self.parts.roster.read(), &self.parts.board);
             if self.looked_elsewhere.elapsed() >= elsewhere::LOOK {
                 self.looked_elsewhere = Instant::now();
                 self.look_elsewhere();
+                self.parts.lanes.note_again();
             }
         }
         for backfill in self.backfills {
@@ -240,7 +271,7 @@ impl Work {
         match self.parts.lanes.serve(plugin, &self.parts.view, place) {
             Ok(served) => {
                 self.unserved.remove(plugin.name());
-                *served.stage.write() = Stage::Waiting;
+                *served.stage.write() = Stage::Waiting("it waits for a lane".into());
                 self.follow(&served);
                 Some(Arc::new(served))
             }
@@ -280,20 +311,22 @@ impl Work {
 
     fn swap(&mut self, before: &Arc<Served>, served: Arc<Served>) {
         let plugin = &served.askable.plugin;
+        let is = |metric: &Arc<Served>| metric.no == before.no;
+        let lane = match &*served.stage.read() {
+            Stage::Main => Some(&self.parts.main),
+            _ => self.backfills.iter().find(|backfill| backfill.metrics.iter().any(is)).map(|lane| &lane.handle),
+        };
+        // One that has ended calls nobody any more.
+        if lane.map(|lane| lane.tell(Command::Swap(served.no, plugin.clone()))) == Some(Err(Untold::Busy)) {
+            // What is found in the folder is still another: the next look comes here again.
+            return tracing::warn!(metric = plugin.name(), "its lane takes no commands; its code is replaced later");
+        }
         tracing::info!(metric = plugin.name(), version = plugin.version(), "code replaced, state stays");
         telemetry::swapped(plugin.name());
-        for backfill in &mut self.backfills {
-            for metric in backfill.metrics.iter_mut().filter(|metric| Arc::ptr_eq(metric, before)) {
-                *metric = served.clone();
-                backfill.handle.tell(Command::Swap(served.no, plugin.clone()));
-            }
-        }
-        for metric in self.parts.waiting.iter_mut().filter(|metric| Arc::ptr_eq(metric, before)) {
-            *metric = served.clone();
-        }
-        if matches!(&*served.stage.read(), Stage::Main) {
-            self.parts.main.tell(Command::Swap(served.no, plugin.clone()));
-        }
+        let counted = self.backfills.iter_mut().flat_map(|backfill| &mut backfill.metrics);
+        let leaving = self.leaving.iter_mut().map(|leaving| &mut leaving.what.served);
+        let everywhere = counted.chain(leaving).chain(&mut self.parts.waiting);
+        everywhere.filter(|metric| is(metric)).for_each(|metric| *metric = served.clone());
         let mut roster = self.parts.roster.write();
         match roster.next.get_mut(plugin.name()).filter(|next| Arc::ptr_eq(&next.served, before)) {
             Some(next) => next.served = served.clone(),
@@ -305,6 +338,7 @@ impl Work {
     fn retire(&mut self, served: &Arc<Served>) {
         let name = served.askable.plugin.name();
         tracing::info!(metric = name, "metric retired; its state is kept");
+        self.parts.lanes.forget_note(name);
         let mut info = served.info(&self.parts.view, &self.parts.board);
         (info.state, info.since) = (MetricState::Retired, now());
         let (next, before) = {
@@ -324,33 +358,24 @@ impl Work {
         }
     }
 
-    /// Takes a revision that nobody asks any more out of its lane and out of memory; what it has counted stays stored.
+    /// Takes a revision that nobody asks any more out of its lane and, once that has let it go, out of memory; what it has counted
+    /// stays stored.
     pub(super) fn release(&mut self, served: &Arc<Served>) {
-        self.parts.waiting.retain(|waiting| !Arc::ptr_eq(waiting, served));
-        for backfill in &mut self.backfills {
-            if backfill.metrics.iter().any(|metric| Arc::ptr_eq(metric, served)) {
-                leave(&backfill.handle, served);
-                backfill.metrics.retain(|metric| !Arc::ptr_eq(metric, served));
-            }
-        }
-        if matches!(&*served.stage.read(), Stage::Main) {
-            leave(&self.parts.main, served);
-        }
+        self.parts.waiting.retain(|waiting| waiting.no != served.no);
         if let Some(follower) = &served.follower {
             self.parts.followers.remove(follower);
         }
         served.gone.store(true, Ordering::Release);
-        self.parts.view.empty(served.id);
+        if let Some(leaving) = self.leaving.iter_mut().find(|leaving| leaving.no == served.no) {
+            leaving.what.then = Then::Gone;
+        } else {
+            match self.lane_of(served) {
+                Some(lane) => self.take_out(served.clone(), &lane, Then::Gone),
+                None => self.parts.view.empty(served.id),
+            }
+        }
+        self.see_off(PROMPT);
     }
-}
-
-/// Takes a metric out of a lane, everything stored that it has counted.
-pub(super) fn leave(lane: &Handle, served: &Served) -> Left {
-    let (answer, left) = sync_channel(1);
-    if !lane.tell(Command::Leave(served.no, answer)) {
-        return Left::default();
-    }
-    left.recv_timeout(ANSWER).unwrap_or_default()
 }
 
 pub(super) fn now() -> i64 {

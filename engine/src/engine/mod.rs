@@ -5,9 +5,11 @@ mod append;
 mod arrivals;
 mod audit;
 mod beginning;
+mod departures;
 mod elsewhere;
 mod evaluate;
 mod lanes;
+mod leaving;
 mod life;
 mod look;
 mod outlet;
@@ -181,8 +183,8 @@ impl Engine {
         let (metrics, halts): (Vec<&Halt>, Vec<&Halt>) = standing.halts.values().partition(quarantined);
         let halts: Vec<String> =
             halts.iter().map(ToString::to_string).chain(watchdog::stuck(&self.roster.read(), &self.board)).collect();
-        let counting = if standing.failed {
-            Err("counting ended by an internal error; restart the engine, nothing is lost".to_owned())
+        let counting = if let Some(fatal) = &standing.failed {
+            Err(fatal.to_string())
         } else if standing.stopping {
             Err("the engine is stopping".to_owned())
         } else if halts.is_empty() {

@@ -30,6 +30,11 @@ impl Work {
                 "{name} is about to be served from {file} ({reason}): take its file or its section away first"
             ));
         }
+        if self.leaving.iter().any(|leaving| leaving.what.served.revision.metric == name) {
+            return Err(format!(
+                "a lane still counts {name} and has not let it go yet, so nothing was removed; try again"
+            ));
+        }
         let store = &*self.parts.lanes.store;
         let fault = |fault: StoreError| format!("what is stored of {name} is not removed, or not wholly: {fault}");
         let stored = stored(store, name, retired.as_ref()).map_err(fault)?;

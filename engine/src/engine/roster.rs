@@ -45,14 +45,28 @@ pub(super) enum Stage {
     /// The main one.
     #[default]
     Main,
-    /// It waits for a lane of its own.
-    Waiting,
+    /// It waits for a lane of its own; the sentence says for what.
+    Waiting(Arc<str>),
     /// One that replays history for it.
     Backfill {
         /// How that lane stands.
         board: Arc<Board>,
         /// Seconds to go, if known.
         eta_s: Option<u64>,
+    },
+    /// The lane that counts it was told to let it go, and has not said yet that it has.
+    Leaving {
+        /// How that lane stands.
+        board: Arc<Board>,
+        /// Why it stands still, if it does.
+        halt: Option<Halt>,
+    },
+    /// It stood still while it counted history, and gave its lane up to others.
+    Stopped {
+        /// Why.
+        halt: Halt,
+        /// Since when.
+        since: Instant,
     },
 }
 
@@ -92,6 +106,12 @@ pub(super) struct Roster {
 }
 
 impl Roster {
+    /// Every revision that is counted, or waits to be.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Served>> {
+        let next = self.next.values().map(|next| &next.served);
+        self.served.values().chain(next).chain(self.before.values().map(|before| &before.served))
+    }
+
     /// Everything that is known of a metric that is served.
     pub(super) fn info(&self, served: &Served, view: &View, main: &Board) -> MetricInfo {
         let notice = self.others.get(served.askable.plugin.name()).map(|other| elsewhere::sentence(*other));
@@ -132,14 +152,26 @@ impl Served {
 
     /// Why it stands still, if it does.
     pub(super) fn halt(&self, main: &Board) -> Option<Halt> {
+        match &*self.stage.read() {
+            Stage::Stopped { halt, .. } | Stage::Leaving { halt: Some(halt), .. } => return Some(halt.clone()),
+            _ => {}
+        }
         self.board(main, |board| board.look(|standing| standing.halts.get(&self.id).cloned()))
+    }
+
+    /// What it waits for before its history is counted, if it does.
+    fn waits_for(&self) -> Option<String> {
+        match &*self.stage.read() {
+            Stage::Waiting(what) => Some(what.to_string()),
+            _ => None,
+        }
     }
 
     /// Looks at the board of the lane that counts it.
     pub(super) fn board<T>(&self, main: &Board, look: impl Fn(&Board) -> T) -> T {
         match &*self.stage.read() {
-            Stage::Backfill { board, .. } => look(board),
-            Stage::Main | Stage::Waiting => look(main),
+            Stage::Backfill { board, .. } | Stage::Leaving { board, .. } => look(board),
+            Stage::Main | Stage::Waiting(_) | Stage::Stopped { .. } => look(main),
         }
     }
 
@@ -156,13 +188,13 @@ impl Served {
             description: self.description.clone(),
             config: plugin.config().clone(),
             state,
-            notice: limited
-                .iter()
-                .map(|limited| match limited.more.get("column") {
+            notice: self.waits_for().or_else(|| {
+                let limited = limited.iter().map(|limited| match limited.more.get("column") {
                     None => "keys_limited: some keys count together under __other__".to_owned(),
                     Some(_) => "keys_limited: some event types count together under __other__".to_owned(),
-                })
-                .reduce(|all, one| format!("{all}; {one}")),
+                });
+                limited.reduce(|all, one| format!("{all}; {one}"))
+            }),
             since,
             history,
             cost,
@@ -192,7 +224,7 @@ impl Served {
         };
         let eta_s = match &*self.stage.read() {
             Stage::Backfill { eta_s, .. } => *eta_s,
-            Stage::Main | Stage::Waiting => None,
+            _ => None,
         };
         let state = match (halt, behind) {
             (Some(halt), _) => MetricState::Quarantined(halt.to_string()),

@@ -79,6 +79,7 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
             answer_bytes: usize::try_from(config.limits.answer_bytes).unwrap_or(usize::MAX),
             memory: budget.answers.clone(),
         },
+        unnoted: Mutex::default(),
     };
     let mut newer = Vec::new();
     let mut roster = Roster { loaded: registry.loaded(), ..Roster::default() };
@@ -104,7 +105,7 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
     let (joined, waiting) = behind(all, &lanes, &view)?;
     let followers = Arc::new(Followers::default());
     let watch = follow(&roster, &followers, &board)?;
-    let relay = relay(config, shared, &followers, &feed)?;
+    let relay = relay(config, shared, &followers, &feed, &board)?;
     // Where others count too, their events are shown as well, by a relay.
     let lane = Arc::new(lanes.main(opened.source, &joined, relay.is_none().then(|| feed.clone()))?);
     let roster = Arc::new(RwLock::new(roster));
@@ -205,7 +206,7 @@ fn behind(all: Vec<Arc<Served>>, lanes: &Lanes, view: &View) -> Result<(Joined, 
     let (mut joined, mut waiting) = (Vec::new(), Vec::new());
     for (served, position) in all.into_iter().zip(positions) {
         if missing(&position) > BEHIND {
-            *served.stage.write() = Stage::Waiting;
+            *served.stage.write() = Stage::Waiting("it waits for a lane".into());
             view.aim(served.id, &ahead, &[]);
             waiting.push(served);
         } else {
@@ -279,6 +280,7 @@ fn relay(
     shared: bool,
     followers: &Arc<Followers>,
     feed: &Arc<Feed>,
+    board: &Arc<Board>,
 ) -> Result<Option<Relay>, StartError> {
     if !shared || config.source.kind != SourceKind::Kafka {
         return Ok(None);
@@ -289,6 +291,7 @@ fn relay(
         decoder: Decoder::new(&config.events).map_err(StartError)?,
         window: config.events.dedupe_window,
         feed: feed.clone(),
+        board: board.clone(),
         position: Box::new(move || followers.furthest()),
     };
     let relay = pipeline::relay(parts);

@@ -6,7 +6,7 @@ use crate::pipeline::Board;
 use std::time::{Duration, Instant};
 
 /// A call that takes so long is taken for one that does not return.
-const STUCK: Duration = Duration::from_secs(5);
+pub(super) const STUCK: Duration = Duration::from_secs(5);
 
 /// How often it is named in the log.
 const SAY: Duration = Duration::from_secs(60);

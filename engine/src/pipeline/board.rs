@@ -2,6 +2,7 @@
 //!
 //! Each lane writes its own board; whoever wants to know looks, briefly. Nothing here decides or waits.
 
+use super::fatal::Fatal;
 use crate::progress::Halt;
 use crate::state::MetricId;
 use parking_lot::RwLock;
@@ -39,8 +40,10 @@ pub struct Standing {
     pub open: u64,
     /// Unix milliseconds of the last commit.
     pub last_commit: Option<i64>,
-    /// Whether counting has ended by an internal error.
-    pub failed: bool,
+    /// Set once a thread has ended by an internal error.
+    pub failed: Option<Fatal>,
+    /// Whether the lane has ended, for whatever reason.
+    pub ended: bool,
     /// Whether the lane is stopping.
     pub stopping: bool,
 }
@@ -60,6 +63,14 @@ impl Board {
     pub fn stuck(&self, limit: Duration) -> Option<(MetricId, Duration)> {
         let (metric, since) = self.look(|standing| standing.calling)?;
         Some((metric, since.elapsed())).filter(|(_, passed)| *passed >= limit)
+    }
+
+    /// A thread ended by an internal error. The first one stands: others follow from it.
+    pub(super) fn fail(&self, fatal: Fatal) {
+        tracing::error!("{fatal}");
+        self.stand(|standing| {
+            standing.failed.get_or_insert(fatal);
+        });
     }
 
     pub(super) fn stand(&self, change: impl FnOnce(&mut Standing)) {

@@ -1,7 +1,6 @@
 //! What a lane is told while it runs: metrics that join and leave, code that is replaced, a moment of standing still.
 //!
-//! A lane obeys between two batches. The queue is bounded by whoever sends: the one thread that looks after plugins sends
-//! a command only when the one before was answered or needs no answer.
+//! A lane obeys between two batches. The queue is bounded: who finds it full is told so, and comes again.
 
 use super::counting::Metric;
 use super::lane::Lane;
@@ -99,8 +98,9 @@ impl Lane {
         let held = self.counting.held();
         self.tell(Event::CheckpointDue);
         self.driver.flush(&mut self.counting, &held, FLUSH);
-        self.driver.settle_compactions(&mut self.counting, no, FLUSH);
-        let left = Left { shown: self.counting.machine.shown(no).map(Position) };
+        // What a compaction still raises would be missing in its views.
+        let settled = self.driver.settle_compactions(&mut self.counting, no, FLUSH);
+        let left = Left { shown: self.counting.machine.shown(no).filter(|_| settled).map(Position) };
         self.tell(Event::Left(no));
         self.driver.forget(no);
         self.counting.forget(no);

@@ -2,7 +2,7 @@
 
 use super::counting::Counting;
 use super::effects::Driver;
-use super::workers::{CompactDone, CompactJob, trouble};
+use super::workers::{CompactDone, CompactJob, Unsent, trouble};
 use crate::failpoint::point;
 use crate::progress::{Event, RevisionNo, Ticket, Trouble};
 use crate::state;
@@ -42,29 +42,50 @@ impl Driver {
         for size in sizes {
             let least = if self.shared { COMPACT_SHARED } else { COMPACT };
             let recently = self.given.get(&(no, size.bucket)).is_some_and(|given| given.elapsed() < COMPACT_AGAIN);
-            if size.tail >= least.max(size.snapshot) && !recently {
+            if size.tail >= least.max(size.snapshot)
+                && !recently
+                && self.compact(counting, no, None, size.bucket, false).is_ok()
+            {
                 self.given.insert((no, size.bucket), Instant::now());
-                self.compact(counting, no, None, size.bucket, false);
             }
         }
         let Some(metric) = counting.metric(no) else { return };
         let recently = self.expired.get(&no).is_some_and(|last| last.elapsed() < EXPIRE);
         let watermark = watermark(counting, no);
-        let mut due = || {
-            if !self.shared {
-                return self.view.read().state.has_expired(metric.id, watermark);
-            }
+        if recently || self.expiring.iter().any(|(of, _)| *of == no) {
+            return;
+        }
+        if self.shared {
             // No panes are held here: what is due has changed, or nobody here has looked yet.
             let due = state::due(&metric.plugin.description().tables, watermark);
-            watermark > i64::MIN && self.floors.insert(no, due.clone()) != Some(due)
-        };
-        if recently || !due() {
+            if watermark == i64::MIN || self.floors.get(&no) == Some(&due) {
+                return;
+            }
+            self.floors.insert(no, due);
+        } else if !self.view.read().state.has_expired(metric.id, watermark) {
             return;
         }
         self.expired.insert(no, Instant::now());
         match self.store.buckets(&metric.revision) {
-            Ok(buckets) => buckets.into_iter().for_each(|bucket| self.compact(counting, no, None, bucket, true)),
-            Err(fault) => tracing::warn!("expired panes are kept for now: {fault}"),
+            Ok(buckets) => {
+                self.expiring.extend(buckets.into_iter().map(|bucket| (no, bucket)));
+                self.compact_expiring(counting);
+            }
+            Err(fault) => {
+                self.floors.remove(&no);
+                tracing::warn!("expired panes are kept for now: {fault}");
+            }
+        }
+    }
+
+    /// Gives buckets that may hold expired panes to the compactor, as far as it has room.
+    pub(super) fn compact_expiring(&mut self, counting: &Counting) {
+        while self.compactions.has_room()
+            && let Some((no, bucket)) = self.expiring.pop_front()
+        {
+            if self.compact(counting, no, None, bucket, true).is_err() {
+                return self.expiring.push_front((no, bucket));
+            }
         }
     }
 
@@ -76,17 +97,19 @@ impl Driver {
         ticket: Option<Ticket>,
         bucket: Bucket,
         expired: bool,
-    ) {
-        let Some(metric) = counting.metric(no) else { return };
-        let Some(table) = metric.plugin.description().tables.get(usize::from(bucket.table)) else { return };
-        let Some(life) = self.lives.get(&no).copied() else { return };
+    ) -> Result<(), Unsent> {
+        let Some(metric) = counting.metric(no) else { return Ok(()) };
+        let Some(table) = metric.plugin.description().tables.get(usize::from(bucket.table)) else { return Ok(()) };
+        let Some(life) = self.lives.get(&no).copied() else { return Ok(()) };
         // One at a time; a commit that waits is served by its own job, whatever else is on its way.
-        if !self.compacting.insert((no, bucket)) && ticket.is_none() {
-            return;
+        if ticket.is_none() && self.compacting.contains(&(no, bucket)) {
+            return Ok(());
         }
         let (id, watermark) = (metric.revision.clone(), watermark(counting, no));
         let job = CompactJob { revision: no, ticket, id, life, bucket, table: table.clone(), watermark, expired };
-        self.compactions.send(job);
+        self.compactions.send(job).inspect_err(|fault| self.note_end(*fault))?;
+        self.compacting.insert((no, bucket));
+        Ok(())
     }
 
     /// Rolls expired panes of the lane's metrics up, a piece at a time, so that counting goes on in between.
@@ -111,6 +134,10 @@ impl Driver {
     pub(super) fn compacted(&mut self, counting: &mut Counting, done: CompactDone) {
         point("compact.answered");
         self.compacting.remove(&(done.revision, done.bucket));
+        if done.expired && done.result.is_err() {
+            // Looked for again, though what is due stays the same.
+            self.floors.remove(&done.revision);
+        }
         if let (Ok(Some(shrunk)), Some(metric)) = (&done.result, counting.metric(done.revision)) {
             if shrunk.split
                 && let Err(fault) = self.look_up_buckets(counting, done.revision)

@@ -13,7 +13,7 @@ use crate::event::{EventBatch, Record};
 use crate::failpoint::point;
 use crate::feed::Feed;
 use crate::plugin;
-use crate::progress::{Anchor, Count, Event, History, Machine, Quarantine, RevisionNo, Settings};
+use crate::progress::{Anchor, Count, Deliveries, Event, History, Machine, Quarantine, ReadFrom, RevisionNo, Settings};
 use crate::state::{MetricId, Sealed};
 use crate::store::RevisionId;
 use crate::telemetry;
@@ -79,7 +79,10 @@ pub(super) struct Counting {
     decoder: Decoder,
     pub(super) dedupe_window: u64,
     max_pending_rows: u64,
-    held: BTreeMap<u32, Held>,
+    /// What the source delivers, and under which stamps.
+    pub(super) deliveries: Deliveries,
+    /// Per partition held.
+    windows: BTreeMap<u32, DedupeWindow>,
     batch: EventBatch,
     refused: Vec<Refused>,
     pub(super) letters: Vec<DeadLetter>,
@@ -87,15 +90,6 @@ pub(super) struct Counting {
     feed: Option<Arc<Feed>>,
     topic: String,
     pub(super) processed: u64,
-}
-
-/// A partition that is held.
-struct Held {
-    /// Stamp of what is being read; `None` until the machine says where.
-    epoch: Option<u64>,
-    window: DedupeWindow,
-    /// Whether records came that were thrown away since the assignment: then it must be read from its start again.
-    dropped: bool,
 }
 
 /// What became of a batch.
@@ -130,7 +124,8 @@ impl Counting {
             unstored: HashMap::new(),
             dead_letters,
             decoder,
-            held: BTreeMap::new(),
+            deliveries: Deliveries::default(),
+            windows: BTreeMap::new(),
             batch: EventBatch::default(),
             refused: Vec::new(),
             letters: Vec::new(),
@@ -165,10 +160,11 @@ impl Counting {
         self.contained.forget(no);
     }
 
+    /// These partitions begin anew: what comes of them is thrown away until the machine says where to read.
     pub(super) fn assigned(&mut self, partitions: &[u32]) {
         for partition in partitions {
-            let window = DedupeWindow::new(self.dedupe_window);
-            self.held.insert(*partition, Held { epoch: None, window, dropped: false });
+            self.deliveries.begin(*partition);
+            self.windows.insert(*partition, DedupeWindow::new(self.dedupe_window));
             self.contained.forget_partition(*partition);
         }
         self.note_held();
@@ -176,7 +172,8 @@ impl Counting {
 
     pub(super) fn revoked(&mut self, partitions: &[u32]) {
         for partition in partitions {
-            self.held.remove(partition);
+            self.deliveries.end(*partition);
+            self.windows.remove(partition);
             self.contained.forget_partition(*partition);
         }
         self.note_held();
@@ -191,21 +188,14 @@ impl Counting {
     }
 
     pub(super) fn held(&self) -> Vec<u32> {
-        self.held.keys().copied().collect()
+        self.deliveries.held().collect()
     }
 
-    pub(super) fn epoch(&self, partition: u32) -> Option<u64> {
-        self.held.get(&partition)?.epoch
-    }
-
-    /// From now on a partition is read from `from` under a new stamp. Whether it must be read again from there.
-    pub(super) fn reads(&mut self, partition: u32, epoch: u64, fresh: bool) -> bool {
-        let Some(held) = self.held.get_mut(&partition) else { return false };
-        if fresh {
-            held.window = DedupeWindow::new(self.dedupe_window);
+    /// The source stands where a read begins: what comes now counts under its stamp.
+    pub(super) fn took_over(&mut self, partition: u32, read: ReadFrom) {
+        if self.deliveries.took_over(partition, read.epoch) && read.fresh {
+            self.windows.insert(partition, DedupeWindow::new(self.dedupe_window));
         }
-        held.epoch = Some(epoch);
-        std::mem::take(&mut held.dropped)
     }
 
     pub(super) fn wants_checkpoint(&self) -> bool {
@@ -215,11 +205,7 @@ impl Counting {
     /// Counts at most a batch of records of one partition, in offset order.
     pub(super) fn count(&mut self, partition: u32, records: &[Record<'_>], driver: &mut Driver) {
         let Some(last) = records.last() else { return };
-        let Some(held) = self.held.get_mut(&partition) else { return };
-        let Some(epoch) = held.epoch else {
-            held.dropped = true;
-            return;
-        };
+        let Some(epoch) = self.deliveries.comes(partition) else { return };
         let to = last.offset + 1;
         let anchors: Vec<u64> = self.machine.anchors(partition, to).collect();
         for record in records.iter().filter(|record| anchors.contains(&record.offset)) {
@@ -253,11 +239,7 @@ impl Counting {
 
     /// Offsets before `to` that were not handed over hold no record: positions move, and nothing is counted.
     pub(super) fn pass(&mut self, partition: u32, to: u64, driver: &mut Driver) {
-        let Some(held) = self.held.get_mut(&partition) else { return };
-        let Some(epoch) = held.epoch else {
-            held.dropped = true;
-            return;
-        };
+        let Some(epoch) = self.deliveries.comes(partition) else { return };
         let due: Vec<(RevisionNo, u64)> = self.machine.due(partition, epoch, to).collect();
         let mut counted = self.view.write();
         for (no, from) in &due {
@@ -275,16 +257,16 @@ impl Counting {
     /// Nobody counts these records, but the window must know them.
     fn warm_up(&mut self, partition: u32, records: &[Record<'_>]) {
         point("count.warm_up");
-        let Some(held) = self.held.get_mut(&partition) else { return };
+        let Some(window) = self.windows.get_mut(&partition) else { return };
         let beyond = records.last().map_or(0, |record| record.offset + 1);
-        self.decoder.decode(partition, records, &mut held.window, beyond, &mut self.batch, &mut self.refused);
+        self.decoder.decode(partition, records, window, beyond, &mut self.batch, &mut self.refused);
         self.refused.clear();
     }
 
     fn decode(&mut self, partition: u32, records: &[Record<'_>], count_from: u64) {
-        let Some(held) = self.held.get_mut(&partition) else { return };
+        let Some(window) = self.windows.get_mut(&partition) else { return };
         self.refused.clear();
-        self.decoder.decode(partition, records, &mut held.window, count_from, &mut self.batch, &mut self.refused);
+        self.decoder.decode(partition, records, window, count_from, &mut self.batch, &mut self.refused);
         if self.role == Role::Backfill {
             return;
         }

@@ -5,18 +5,20 @@
 use super::board::Board;
 use super::compacting::{SPLIT, SPLIT_SHARED, UNFOLDED};
 use super::counting::Counting;
+use super::fatal::Thread;
 use super::halts;
 use super::origin::Origin;
 use super::stored::{accounts, counted_partitions, found, whole};
 use super::view::View;
 use super::workers::{
-    Answered, CommitDone, CommitJob, CompactDone, CompactJob, Worker, committer, compactor, surveyor, tell,
+    Answered, CommitDone, CommitJob, CompactDone, CompactJob, Ended, Unsent, Worker, committer, compactor, surveyor,
+    tell,
 };
 use crate::event::Position;
 use crate::failpoint::point;
 use crate::outage::Said;
-use crate::progress::{Advance, Answer, Bounds, Effect, Event, Found, Progress, RevisionNo, Ticket, Trouble};
-use crate::source::{self, Source, SourceError, Start, Survey, Surveyed};
+use crate::progress::{Advance, Answer, Bounds, Effect, Event, Found, Progress, ReadFrom, RevisionNo, Ticket, Trouble};
+use crate::source::{self, SourceError, Start, Survey, Surveyed};
 use crate::state::Sealed;
 use crate::store::{self, Bucket, BucketRead, Commit, CommitAnswer, Life, Store, StoreError, StoredProgress};
 use crate::telemetry;
@@ -44,14 +46,22 @@ pub(super) struct Driver {
     pub(super) commits: Worker<CommitJob, CommitDone>,
     pub(super) compactions: Worker<CompactJob, CompactDone>,
     pub(super) compacting: BTreeSet<(RevisionNo, Bucket)>,
+    /// Buckets that may hold expired panes and found no room at the compactor; bounded by the buckets there are.
+    pub(super) expiring: VecDeque<(RevisionNo, Bucket)>,
+    /// A thread beside the lane that has ended: then the lane does too.
+    pub(super) ended: Option<Thread>,
     pub(super) lives: BTreeMap<RevisionNo, Life>,
+    /// Revisions that were created and that nobody has made sure of to be answered from.
+    unpointed: BTreeSet<RevisionNo>,
     pub(super) expired: BTreeMap<RevisionNo, Instant>,
     /// Where the store is shared: what was due of each table when expired panes were last looked for.
     pub(super) floors: BTreeMap<RevisionNo, Vec<[i64; 3]>>,
     /// Whether panes may wait to be rolled up: after a start, and whenever floors rose.
     pub(super) rolling: bool,
-    /// Effects for the source, in order.
-    pub(super) waiting: VecDeque<Effect>,
+    /// Partitions of which the source did not do what it was told: when it is told again.
+    pub(super) again: BTreeMap<u32, Instant>,
+    /// Why the source is of no more use, once it is not: then the lane ends.
+    pub(super) unusable: Option<String>,
     /// Whether anything ever stood still.
     pub(super) halted: bool,
     /// Where partitions were told to start when they were assigned.
@@ -94,14 +104,14 @@ impl Driver {
         shared: bool,
     ) -> std::io::Result<Driver> {
         Ok(Driver {
-            commits: committer(store.clone(), survey.clone())?,
-            surveys: surveyor(survey)?,
+            commits: committer(store.clone(), survey.clone(), board.clone())?,
+            surveys: surveyor(survey, board.clone())?,
             survey: Asking::default(),
             loads: 0,
             said: Said::default(),
             compactions: match shared {
-                true => compactor(store.clone(), UNFOLDED, SPLIT_SHARED)?,
-                false => compactor(store.clone(), 0, SPLIT)?,
+                true => compactor(store.clone(), UNFOLDED, SPLIT_SHARED, board.clone())?,
+                false => compactor(store.clone(), 0, SPLIT, board.clone())?,
             },
             shared,
             given: BTreeMap::new(),
@@ -109,11 +119,15 @@ impl Driver {
             view,
             board,
             compacting: BTreeSet::new(),
+            expiring: VecDeque::new(),
+            ended: None,
             lives: BTreeMap::new(),
+            unpointed: BTreeSet::new(),
             expired: BTreeMap::new(),
             floors: BTreeMap::new(),
             rolling: true,
-            waiting: VecDeque::new(),
+            again: BTreeMap::new(),
+            unusable: None,
             halted: false,
             starts: BTreeMap::new(),
         })
@@ -141,13 +155,22 @@ impl Driver {
             }
             Effect::Create(revision, ticket) => Some(Event::Created(revision, ticket, self.create(counting, revision))),
             Effect::Commit { revision, ticket, life, advances } => {
-                self.commit(counting, revision, ticket, Life(life), &advances);
-                None
+                let sent = self.commit(counting, revision, ticket, Life(life), &advances);
+                // Sent again when the next checkpoint is due.
+                sent.err().map(|_| Event::Answered(revision, ticket, Answer::Failed(Trouble::Unavailable)))
             }
             Effect::Forget(revision, partition, to) => {
                 if let Some(unstored) = counting.unstored.get_mut(&(revision, partition)) {
                     unstored.sent.take_if(|(sent, _)| *sent <= to);
                 }
+                None
+            }
+            Effect::Stands(revision, partition, at) => {
+                if let Some(metric) = counting.metric(revision) {
+                    let place = &mut self.view.write().metrics[metric.id.0];
+                    place.stand_at(partition, at);
+                }
+                self.view.announce();
                 None
             }
             Effect::Drop(revision, partition) => {
@@ -160,8 +183,8 @@ impl Driver {
                 None
             }
             Effect::Compact(revision, ticket, table, bucket) => {
-                self.compact(counting, revision, Some(ticket), Bucket { table, bucket }, false);
-                None
+                let given = self.compact(counting, revision, Some(ticket), Bucket { table, bucket }, false);
+                given.err().map(|_| Event::Compacted(revision, ticket, Err(Trouble::Unavailable)))
             }
             Effect::Halted(revision, partition, halt) => {
                 let name = counting.metric(revision).map(|metric| metric.plugin.name());
@@ -177,8 +200,16 @@ impl Driver {
                 asking.tickets.push((if fresh { asking.sent } else { asking.sent + 1 }, ticket, partitions));
                 None
             }
-            Effect::Read { .. } | Effect::Pause(_) | Effect::Resume(_) => {
-                self.waiting.push_back(effect);
+            Effect::Read { partition, from, epoch, fresh } => {
+                counting.deliveries.read(partition, ReadFrom { from, epoch, fresh });
+                None
+            }
+            Effect::Pause(partition) => {
+                counting.deliveries.pause(partition, true);
+                None
+            }
+            Effect::Resume(partition) => {
+                counting.deliveries.pause(partition, false);
                 None
             }
         }
@@ -197,10 +228,7 @@ impl Driver {
             place.position.0.clear();
             place.origins.clear();
             place.version += 1;
-            let Some(reading) = reading else {
-                place.begin(&metric.history);
-                return Ok(None);
-            };
+            let Some(reading) = reading else { return Ok(None) };
             let mut rows = 0;
             let held: Vec<(u16, u32)> = buckets.iter().map(|bucket| (bucket.table, bucket.bucket)).collect();
             let laid_out = counted.state.lay_out(metric.id, &held);
@@ -218,7 +246,6 @@ impl Driver {
             let place = &mut counted.metrics[metric.id.0];
             place.position.0 = counted_partitions(&reading.revision).collect();
             place.origins = found.progress.iter().map(|(p, progress)| (*p, Origin::of(progress))).collect();
-            place.begin(&metric.history);
             accounts(&found, rows)?;
             reading.revision
         } else {
@@ -229,7 +256,6 @@ impl Driver {
                         // Nobody reads it, but who joins the main lane is compared by it.
                         let place = &mut self.view.write().metrics[metric.id.0];
                         place.position.0.extend(counted_partitions(&stored));
-                        place.begin(&metric.history);
                     }
                     stored
                 }
@@ -249,27 +275,46 @@ impl Driver {
 
     fn create(&mut self, counting: &Counting, no: RevisionNo) -> Result<(), Trouble> {
         let Some(metric) = counting.metric(no) else { return Ok(()) };
-        let create = || -> Result<Life, StoreError> {
-            let life = self.store.create(&metric.revision, &metric.meta)?;
-            point("create.made");
-            let current = self.store.current(&metric.revision.metric)?;
-            // One that answers goes on until a newer revision has counted its history.
-            if current.is_none() {
-                self.store.point(current.as_ref(), &metric.revision)?;
-            }
-            Ok(life)
-        };
-        let life = create().map_err(|fault| self.store_fault(&fault))?;
-        point("create.pointed");
+        // Also if it is not known whether it was created.
+        self.unpointed.insert(no);
+        let created = self.store.create(&metric.revision, &metric.meta);
+        let life = created.map_err(|fault| self.store_fault(&fault))?;
+        point("create.made");
         self.lives.insert(no, life);
+        self.point_out(counting);
+        point("create.pointed");
         Ok(())
     }
 
-    fn commit(&mut self, counting: &mut Counting, no: RevisionNo, ticket: Ticket, life: Life, advances: &[Advance]) {
+    /// Has the store note that new revisions answer for their metrics, where none does: one that answers goes on until a newer
+    /// revision has counted its history. What the store does not do is done with the next heartbeat.
+    pub(super) fn point_out(&mut self, counting: &Counting) {
+        let (store, said, lives) = (&self.store, &mut self.said, &self.lives);
+        self.unpointed.retain(|no| {
+            let Some(metric) = counting.metric(*no) else { return false };
+            if !lives.contains_key(no) {
+                return true;
+            }
+            let pointed = || match store.current(&metric.revision.metric)? {
+                Some(_) => Ok(true),
+                None => store.point(None, &metric.revision),
+            };
+            pointed().map_err(|fault: StoreError| tell(said, &fault)) != Ok(true)
+        });
+    }
+
+    fn commit(
+        &mut self,
+        counting: &mut Counting,
+        no: RevisionNo,
+        ticket: Ticket,
+        life: Life,
+        advances: &[Advance],
+    ) -> Result<(), Unsent> {
         point("commit.due");
         counting.flush_letters();
         point("commit.letters");
-        let Some(metric) = counting.metrics.iter().find(|metric| metric.no == no) else { return };
+        let Some(metric) = counting.metrics.iter().find(|metric| metric.no == no) else { return Ok(()) };
         for advance in advances.iter().filter(|advance| advance.to.next > advance.from) {
             let unstored = counting.unstored.entry((no, advance.partition)).or_default();
             // Sent before and not answered: the same range again, so the same deltas.
@@ -299,16 +344,32 @@ impl Driver {
         let commit = Commit { revision: metric.revision.clone(), life, advances, frames };
         let topic = counting.machine.topic().to_owned();
         point("commit.folded");
-        self.commits.send(CommitJob { revision: no, ticket, commit, topic });
+        let sent = self.commits.send(CommitJob { revision: no, ticket, commit, topic });
+        sent.inspect_err(|fault| self.note_end(*fault))
     }
 
     /// Takes what the threads beside the lane have answered.
     pub(super) fn answers(&mut self, counting: &mut Counting) {
-        while let Ok(done) = self.commits.done.try_recv() {
+        while let Some(done) = self.heard(|driver| driver.commits.take()) {
             self.answered(counting, done);
         }
-        while let Ok(done) = self.compactions.done.try_recv() {
+        while let Some(done) = self.heard(|driver| driver.compactions.take()) {
             self.compacted(counting, done);
+        }
+        self.compact_expiring(counting);
+    }
+
+    /// What a thread beside the lane answers; that it has ended is noted.
+    fn heard<T>(&mut self, listen: impl FnOnce(&mut Driver) -> Result<Option<T>, Ended>) -> Option<T> {
+        listen(self).unwrap_or_else(|Ended(thread)| {
+            self.ended.get_or_insert(thread);
+            None
+        })
+    }
+
+    pub(super) fn note_end(&mut self, fault: Unsent) {
+        if let Unsent::Ended(thread) = fault {
+            self.ended.get_or_insert(thread);
         }
     }
 
@@ -351,7 +412,8 @@ impl Driver {
         if (due || asking.wanted) && asking.sent == asking.answered && !paused {
             (asking.sent, asking.loads, asking.wanted) = (asking.sent + 1, self.loads, false);
             asking.counted = counting.position();
-            self.surveys.send(asking.sent);
+            let sent = self.surveys.send(asking.sent);
+            sent.unwrap_or_else(|fault| self.note_end(fault));
         }
     }
 
@@ -360,7 +422,7 @@ impl Driver {
         &mut self,
         counting: &mut Counting,
     ) -> Option<Result<(Vec<source::Bounds>, Position), SourceError>> {
-        let (question, answer) = self.surveys.done.try_recv().ok()?;
+        let (question, answer) = self.heard(|driver| driver.surveys.take())?;
         let asking = &mut self.survey;
         asking.answered = question;
         let (due, later) = std::mem::take(&mut asking.tickets).into_iter().partition(|(after, ..)| *after <= question);
@@ -402,43 +464,28 @@ impl Driver {
         start
     }
 
-    /// Carries out what waits for the source.
-    pub(super) fn serve(&mut self, counting: &mut Counting, source: &mut dyn Source) {
-        while let Some(effect) = self.waiting.pop_front() {
-            match effect {
-                Effect::Read { partition, from, epoch, fresh } => {
-                    let dropped = counting.reads(partition, epoch, fresh);
-                    let there = self.starts.remove(&partition) == Some(Start::At(from));
-                    if (dropped || !there)
-                        && let Err(fault) = source.rewind(partition, from)
-                    {
-                        self.source_trouble(&fault);
-                    }
-                }
-                Effect::Pause(partition) => source.pause(partition),
-                Effect::Resume(partition) => source.resume(partition),
-                _ => {}
-            }
-        }
-    }
-
-    fn source_trouble(&mut self, fault: &SourceError) {
-        if self.said.due("source") {
-            tracing::warn!("{fault}");
+    pub(super) fn source_trouble(&mut self, fault: &SourceError) {
+        match fault {
+            SourceError::Transient(_, what) if self.said.due("source") => tracing::warn!("{what}"),
+            SourceError::Transient(..) => {}
+            SourceError::Fatal(what) => self.unusable = Some(what.clone()),
         }
         self.board.stand(|standing| standing.source_trouble = Some(fault.to_string()));
     }
 
-    /// Waits for the compactions of a revision that are on their way: what they raise belongs to its views.
-    pub(super) fn settle_compactions(&mut self, counting: &mut Counting, no: RevisionNo, limit: Duration) {
+    /// Waits for the compactions of a revision that are on their way: what they raise belongs to its views. Whether all are
+    /// answered.
+    pub(super) fn settle_compactions(&mut self, counting: &mut Counting, no: RevisionNo, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;
+        self.expiring.retain(|(of, _)| *of != no);
         while self.compacting.iter().any(|(of, _)| *of == no) {
             let left = deadline.saturating_duration_since(Instant::now());
-            match self.compactions.done.recv_timeout(left) {
-                Ok(done) => self.compacted(counting, done),
-                Err(_) => return,
+            match self.heard(|driver| driver.compactions.wait(left)) {
+                Some(done) => self.compacted(counting, done),
+                None => return false,
             }
         }
+        true
     }
 
     /// Lets go of a revision.
@@ -446,6 +493,8 @@ impl Driver {
         self.lives.remove(&no);
         self.expired.remove(&no);
         self.compacting.retain(|(of, _)| *of != no);
+        self.expiring.retain(|(of, _)| *of != no);
+        self.floors.remove(&no);
         self.given.retain(|(of, _), _| *of != no);
     }
 
@@ -458,10 +507,12 @@ impl Driver {
                 tracing::warn!("the last records were not committed in time; they will be counted again");
                 return;
             }
-            match self.commits.done.recv_timeout(RETRY) {
-                Ok(done) => self.answered(counting, done),
+            match self.heard(|driver| driver.commits.wait(RETRY)) {
+                Some(done) => self.answered(counting, done),
+                // Nobody commits any more.
+                None if self.ended.is_some() => return,
                 // Nothing is on its way, or the store does not answer: what is due is sent (again).
-                Err(_) => self.tell(counting, Event::CheckpointDue),
+                None => self.tell(counting, Event::CheckpointDue),
             }
         }
     }

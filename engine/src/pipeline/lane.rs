@@ -52,6 +52,9 @@ const STORE_AGAIN_AT_MOST: Duration = Duration::from_secs(3);
 /// Longest wait for the last commits when partitions are taken from us.
 const FLUSH: Duration = Duration::from_secs(4);
 
+/// How long the end of a lane may take that ends by itself.
+const UNASKED: Duration = Duration::from_secs(2);
+
 /// What a lane is made of.
 pub struct Parts {
     /// Where records come from.
@@ -153,12 +156,16 @@ impl Lane {
         }
         let mut due = Instant::now() + self.checkpoint;
         let (mut looked, mut beat, mut tries) = (Instant::now(), Instant::now(), 0);
-        while self.stop.load(Ordering::Relaxed) == 0 {
-            self.driver.serve(&mut self.counting, &mut *source);
+        while self.stop.load(Ordering::Relaxed) == 0 && self.driver.ended.is_none() {
+            self.driver.steer(&mut self.counting, &mut *source);
             self.driver.ask_log(&self.counting, false);
             let longest = if self.troubled { WAIT_LONGER } else { WAIT };
             let wait = due.saturating_duration_since(Instant::now()).min(longest);
-            let polled = if self.obey(wait) { Ok(()) } else { source.poll(wait, self.batch, &mut self) };
+            let polled = match self.driver.unusable.take() {
+                Some(what) => Err(SourceError::Fatal(what)),
+                None if self.obey(wait) => Ok(()),
+                None => source.poll(wait, self.batch, &mut self),
+            };
             match polled {
                 Ok(()) => {}
                 Err(SourceError::Transient(_, what)) => self.trouble(what),
@@ -178,6 +185,7 @@ impl Lane {
                 if beat.elapsed() >= BEAT {
                     beat = Instant::now();
                     self.tell(Event::HeartbeatDue);
+                    self.driver.point_out(&self.counting);
                     source.publish_progress(&self.counting.committed_offsets());
                     point("publish.done");
                 } else {
@@ -192,6 +200,9 @@ impl Lane {
             if let Some(answer) = self.driver.log_answered(&mut self.counting) {
                 self.surveyed(&mut *source, answer);
             }
+        }
+        if let Some(thread) = self.driver.ended {
+            tracing::error!("counting stops, for {thread} has ended");
         }
         self.finish(source)
     }
@@ -215,7 +226,8 @@ impl Lane {
                     self.no_trouble();
                 }
             }
-            Err(fault) => self.trouble(fault.to_string()),
+            Err(SourceError::Transient(_, what)) => self.trouble(what),
+            Err(fault) => self.driver.source_trouble(&fault),
         }
     }
 
@@ -255,7 +267,11 @@ impl Lane {
     }
 
     fn finish(mut self, source: Box<dyn Source>) -> Done {
-        let limit = Duration::from_millis(self.stop.load(Ordering::Relaxed));
+        // Nobody said how long an end may take that nobody asked for.
+        let limit = match self.stop.load(Ordering::Relaxed) {
+            0 => UNASKED,
+            millis => Duration::from_millis(millis),
+        };
         let begun = Instant::now();
         self.counting.board.stand(|standing| standing.stopping = true);
         let held = self.counting.held();
@@ -277,6 +293,8 @@ impl Sink for Lane {
     fn assigned(&mut self, partitions: &[u32]) -> Vec<Start> {
         tracing::info!(?partitions, "partitions assigned");
         point("assign.begin");
+        // The source holds them anew, and delivers whatever it was told before.
+        partitions.iter().for_each(|partition| self.counting.deliveries.end(*partition));
         self.counting.assigned(partitions);
         self.tell(Event::Assigned(partitions.to_vec()));
         point("assign.told");
@@ -314,7 +332,11 @@ impl Sink for Lane {
             return self.compare(&[partition]);
         }
         tracing::error!(partition, from, to, "records are gone from the log before they were read");
-        let Some(epoch) = self.counting.epoch(partition) else { return };
+        let Some(epoch) = self.counting.deliveries.comes(partition) else { return };
         self.tell(Event::Gap(partition, epoch, crate::progress::Span { from, to }));
     }
 }
+
+#[cfg(test)]
+#[path = "lane_tests.rs"]
+mod tests;

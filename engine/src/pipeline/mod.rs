@@ -12,6 +12,7 @@ mod compacting;
 mod contain;
 mod counting;
 mod effects;
+mod fatal;
 mod follower;
 mod halts;
 mod lane;
@@ -21,6 +22,7 @@ mod reach;
 mod relay;
 mod show;
 mod shrinking;
+mod steering;
 mod stored;
 mod view;
 mod watch;
@@ -29,6 +31,7 @@ mod workers;
 pub use board::{Board, Standing};
 pub use command::{Command, Left};
 pub use counting::{Metric, Role};
+pub use fatal::{Fatal, Thread, guard};
 pub use follower::{FOLLOWED, Followed, Follower, Followers};
 pub use lane::{Done, Parts};
 pub use origin::Origin;
@@ -40,10 +43,9 @@ pub use watch::{Watch, watch};
 
 use lane::Lane;
 use parking_lot::Mutex;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 /// A running lane. Dropping it lets the thread end by itself; [`Handle::stop`] waits for it.
@@ -52,6 +54,15 @@ pub struct Handle {
     commands: SyncSender<Command>,
     /// What it did; sent when it has ended.
     done: Mutex<Option<Receiver<Done>>>,
+}
+
+/// Why a lane was not told something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Untold {
+    /// So many commands wait that no more are taken: something in it does not return. Tell it again later.
+    Busy,
+    /// It has ended: nothing is counted in it any more.
+    Ended,
 }
 
 /// How much longer than it was told a lane may take to end.
@@ -69,7 +80,7 @@ pub fn start(parts: Parts) -> std::io::Result<Handle> {
     let (commands, told) = sync_channel(command::QUEUE);
     let board = parts.board.clone();
     let replays = parts.role == Role::Backfill;
-    let name = if replays { "tally-backfill" } else { "tally-lane" };
+    let name = if replays { "tally-backfill" } else { Thread::Counts.name() };
     let (ended, done) = sync_channel(1);
     let (made, outcome) = sync_channel(1);
     let stopping = stop.clone();
@@ -84,14 +95,8 @@ pub fn start(parts: Parts) -> std::io::Result<Handle> {
         };
         // Whoever starts it waits for this.
         let _ = made.send(Ok(()));
-        // State is safe whatever happens here; but nobody must believe that it is still being counted.
-        let done = catch_unwind(AssertUnwindSafe(|| lane.run(source))).unwrap_or_else(|_| {
-            tracing::error!(
-                "counting ended by an internal error; restart the engine: what is not stored is counted again"
-            );
-            board.stand(|standing| standing.failed = true);
-            Done::default()
-        });
+        let done = guard(&board, Thread::Counts, || lane.run(source)).unwrap_or_default();
+        board.stand(|standing| standing.ended = true);
         // Nobody may wait for it any more.
         let _ = ended.send(done);
     };
@@ -109,10 +114,15 @@ fn give_way() {
 }
 
 impl Handle {
-    /// Tells the lane something. Whether it can still be told: a lane that has ended obeys nobody, nor does one in which a
-    /// plugin does not return, once so many commands wait that no more are taken.
-    pub fn tell(&self, command: Command) -> bool {
-        self.commands.try_send(command).is_ok()
+    /// Tells the lane something.
+    ///
+    /// # Errors
+    /// [`Untold`]: it was not told.
+    pub fn tell(&self, command: Command) -> Result<(), Untold> {
+        self.commands.try_send(command).map_err(|fault| match fault {
+            TrySendError::Full(_) => Untold::Busy,
+            TrySendError::Disconnected(_) => Untold::Ended,
+        })
     }
 
     /// Ends the lane within about `limit`: last commit, close. What it did; nothing the second time, and nothing of a lane that

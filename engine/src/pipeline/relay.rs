@@ -3,8 +3,10 @@
 //!
 //! What it shows is judged as counting judges it, duplicates included: it reads a dedupe window ahead of the first event
 //! shown. At-least-once, with positions; what the log drops before it is read is not shown. It counts nothing.
-//! The channel carries nothing, so it is bounded by its silence: its end is the signal to stop.
+//! The channel carries nothing: its end is the signal to stop.
 
+use super::board::Board;
+use super::fatal::{Thread, guard};
 use super::show::show;
 use crate::config::KafkaConfig;
 use crate::decode::{Decoder, DedupeWindow, MAX_RECORDS};
@@ -40,6 +42,8 @@ pub struct Parts {
     pub window: u64,
     /// Where events are shown.
     pub feed: Arc<Feed>,
+    /// Where its end is said.
+    pub board: Arc<Board>,
     /// Where counting stands: what comes after it is new.
     pub position: Box<dyn Fn() -> Position + Send>,
 }
@@ -57,7 +61,11 @@ pub struct Relay {
 pub fn relay(parts: Parts) -> std::io::Result<Relay> {
     // Nothing is ever sent: its end is the message.
     let (stop, stopped) = sync_channel(0);
-    let thread = std::thread::Builder::new().name("tally-relay".into()).spawn(move || run(parts, &stopped))?;
+    let board = parts.board.clone();
+    let run = move || {
+        guard(&board, Thread::Relays, || run(parts, &stopped));
+    };
+    let thread = std::thread::Builder::new().name(Thread::Relays.name().into()).spawn(run)?;
     Ok(Relay { stop: Some(stop), thread: Some(thread) })
 }
 
@@ -110,10 +118,7 @@ impl Parts {
 impl Drop for Relay {
     fn drop(&mut self) {
         self.stop = None;
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread that relays events panicked");
-        }
+        // Its panic is on the board.
+        self.thread.take().into_iter().for_each(|thread| drop(thread.join()));
     }
 }

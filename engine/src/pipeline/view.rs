@@ -6,7 +6,7 @@
 use super::origin::Origin;
 use crate::event::{EventBatch, Position};
 use crate::plugin;
-use crate::progress::{History, Span};
+use crate::progress::Span;
 use crate::state::{MetricId, State, TypeLimit};
 use crate::telemetry;
 use parking_lot::{Condvar, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -60,12 +60,11 @@ pub struct Place {
 }
 
 impl Place {
-    /// Partitions of which nothing is counted yet stand where counting is to begin, if that is not the first record held.
-    pub(super) fn begin(&mut self, history: &History) {
-        let History::From(starts) = history else { return };
-        for (partition, start) in starts.iter().filter(|(_, start)| **start > 0) {
-            self.position.0.entry(*partition).or_insert(*start);
-            self.origins.entry(*partition).or_insert_with(|| Origin::at(*start));
+    /// Takes note that all of a partition before `at` needs no counting: it stands there without a record.
+    pub(super) fn stand_at(&mut self, partition: u32, at: u64) {
+        if self.position.0.get(&partition) != Some(&at) {
+            self.advance(partition, at, at);
+            self.version += 1;
         }
     }
 

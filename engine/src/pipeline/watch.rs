@@ -1,8 +1,9 @@
 //! Keeps followers warm: looks at the store several times a second, so that no question finds a view far behind and no
 //! compaction outruns one. It answers nothing; a store that is away is said and waited for.
-//! The channel carries nothing, so it is bounded by its silence: its end is the signal to stop.
+//! The channel carries nothing: its end is the signal to stop.
 
 use super::board::Board;
+use super::fatal::{Thread, guard};
 use super::follower::Followers;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
@@ -28,6 +29,7 @@ pub struct Watch {
 pub fn watch(followers: Arc<Followers>, board: Arc<Board>) -> std::io::Result<Watch> {
     // Nothing is ever sent: its end is the message.
     let (stop, stopped) = sync_channel::<()>(0);
+    let told = board.clone();
     let look = move || {
         let mut pause = LOOK;
         while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
@@ -37,17 +39,17 @@ pub fn watch(followers: Arc<Followers>, board: Arc<Board>) -> std::io::Result<Wa
             board.stand(|standing| standing.follow_trouble = fault.map(|fault| fault.to_string()));
         }
     };
-    let thread = std::thread::Builder::new().name("tally-follow".into()).spawn(look)?;
+    let run = move || {
+        guard(&told, Thread::Follows, look);
+    };
+    let thread = std::thread::Builder::new().name(Thread::Follows.name().into()).spawn(run)?;
     Ok(Watch { stop: Some(stop), thread: Some(thread) })
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
         self.stop = None;
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread that follows the store panicked");
-        }
+        // Its panic is on the board.
+        self.thread.take().into_iter().for_each(|thread| drop(thread.join()));
     }
 }

@@ -1,9 +1,11 @@
 //! The threads beside the lane: one commits, one compacts, one asks the log what it holds. They only talk to the store or the log
 //! and answer the lane.
 //!
-//! Commits that wait are sent together. The machine keeps at most one commit of a revision on its way, so the queue is
-//! bounded by the number of revisions; a bucket is compacted at most once at a time, the log asked one question at a time.
+//! Commits that wait are sent together. Both queues are bounded: what finds no room is kept by the lane and given again. A thread
+//! that ends by an internal error is found out by the next look at it, and the lane with it stands still.
 
+use super::board::Board;
+use super::fatal::{Thread, guard};
 use super::shrinking::{Shrink, Shrunk};
 use crate::failpoint::point;
 use crate::outage::Said;
@@ -11,7 +13,7 @@ use crate::progress::{RevisionNo, Ticket, Trouble, same_log};
 use crate::source::{SourceError, Survey, Surveyed};
 use crate::store::{Bucket, Commit, CommitAnswer, Life, RevisionId, Store, StoreError};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tally_plugin::description::Table;
@@ -53,58 +55,117 @@ pub(super) struct CompactDone {
     pub(super) revision: RevisionNo,
     pub(super) ticket: Option<Ticket>,
     pub(super) bucket: Bucket,
+    pub(super) expired: bool,
     pub(super) result: Result<Option<Shrunk>, Trouble>,
 }
 
+/// Jobs of one worker that may be under way. Who has more keeps them and comes again.
+const UNDER_WAY: usize = 1_024;
+
 /// A thread with its queue and its answers. It ends when it is dropped, after what was queued.
 pub(super) struct Worker<Job, Done> {
-    jobs: Option<Sender<Job>>,
-    pub(super) done: Receiver<Done>,
+    does: Thread,
+    jobs: Option<SyncSender<Job>>,
+    done: Option<Receiver<Done>>,
+    /// Jobs whose answer was not taken yet.
+    under_way: usize,
     thread: Option<JoinHandle<()>>,
 }
 
+/// Why a job was not given to a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unsent {
+    /// Too many are under way: later.
+    Full,
+    /// The worker has ended; why is on the board.
+    Ended(Thread),
+}
+
+/// A worker has ended; why is on the board.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ended(pub(super) Thread);
+
 impl<Job: Send + 'static, Done: Send + 'static> Worker<Job, Done> {
-    fn start(name: &str, mut work: impl FnMut(Vec<Job>) -> Vec<Done> + Send + 'static) -> std::io::Result<Self> {
-        let (jobs, queue) = channel::<Job>();
-        let (answer, done) = channel();
+    fn start(
+        does: Thread,
+        board: Arc<Board>,
+        mut work: impl FnMut(Vec<Job>) -> Vec<Done> + Send + 'static,
+    ) -> std::io::Result<Self> {
+        // Neither blocks whoever sends: no more than these are under way.
+        let (jobs, queue) = sync_channel::<Job>(UNDER_WAY);
+        let (answer, done) = sync_channel(UNDER_WAY);
         let run = move || {
-            while let Ok(first) = queue.recv() {
-                let waiting: Vec<Job> = std::iter::once(first).chain(queue.try_iter()).collect();
-                for result in work(waiting) {
-                    // The lane is gone: nobody to tell.
-                    if answer.send(result).is_err() {
-                        return;
+            // Both ends outlive the guard: who finds them gone finds the reason on the board.
+            guard(&board, does, || {
+                while let Ok(first) = queue.recv() {
+                    let waiting: Vec<Job> = std::iter::once(first).chain(queue.try_iter()).collect();
+                    for result in work(waiting) {
+                        // The lane is gone: nobody to tell.
+                        if answer.send(result).is_err() {
+                            return;
+                        }
                     }
                 }
-            }
+            });
         };
-        let thread = std::thread::Builder::new().name(name.into()).spawn(run)?;
-        Ok(Worker { jobs: Some(jobs), done, thread: Some(thread) })
+        let thread = std::thread::Builder::new().name(does.name().into()).spawn(run)?;
+        Ok(Worker { does, jobs: Some(jobs), done: Some(done), under_way: 0, thread: Some(thread) })
     }
 
-    /// Queues a job. The number of jobs on their way is bounded by whoever sends them (see the module).
-    pub(super) fn send(&self, job: Job) {
-        if let Some(jobs) = &self.jobs
-            && jobs.send(job).is_err()
-        {
-            tracing::error!("a worker thread ended unexpectedly; restart the engine");
+    /// Whether another job would be taken.
+    pub(super) fn has_room(&self) -> bool {
+        self.under_way < UNDER_WAY
+    }
+
+    /// Queues a job. Never blocks.
+    pub(super) fn send(&mut self, job: Job) -> Result<(), Unsent> {
+        if !self.has_room() {
+            return Err(Unsent::Full);
+        }
+        let jobs = self.jobs.as_ref().ok_or(Unsent::Ended(self.does))?;
+        jobs.try_send(job).map_err(|fault| match fault {
+            TrySendError::Full(_) => Unsent::Full,
+            TrySendError::Disconnected(_) => Unsent::Ended(self.does),
+        })?;
+        self.under_way += 1;
+        Ok(())
+    }
+
+    /// The next answer, if one is there.
+    pub(super) fn take(&mut self) -> Result<Option<Done>, Ended> {
+        self.wait(Duration::ZERO)
+    }
+
+    /// The next answer, if one comes within `limit`.
+    pub(super) fn wait(&mut self, limit: Duration) -> Result<Option<Done>, Ended> {
+        let done = self.done.as_ref().ok_or(Ended(self.does))?;
+        let taken = match done.try_recv() {
+            Err(TryRecvError::Empty) if limit.is_zero() => return Ok(None),
+            Err(TryRecvError::Empty) => done.recv_timeout(limit),
+            Ok(result) => Ok(result),
+            Err(TryRecvError::Disconnected) => Err(RecvTimeoutError::Disconnected),
+        };
+        match taken {
+            Ok(result) => {
+                self.under_way = self.under_way.saturating_sub(1);
+                Ok(Some(result))
+            }
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Err(Ended(self.does)),
         }
     }
 }
 
 impl<Job, Done> Drop for Worker<Job, Done> {
     fn drop(&mut self) {
-        self.jobs = None;
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("a worker thread panicked");
-        }
+        (self.jobs, self.done) = (None, None);
+        // Its panic is on the board.
+        self.thread.take().into_iter().for_each(|thread| drop(thread.join()));
     }
 }
 
-/// How long a log may take to say which one it is before a commit goes its way. One that does not answer delivers nothing
-/// either, so what was counted came before.
+/// How long a log may take to say which one it is before a commit goes its way. Where it does not answer, nothing is stored yet:
+/// what was counted may be of another log than the state.
 const IDENTITY: Duration = Duration::from_secs(1);
 
 /// Starts the committing thread. A topic can be deleted and created again between two looks at it, and the client reads on in
@@ -113,23 +174,28 @@ const IDENTITY: Duration = Duration::from_secs(1);
 pub(super) fn committer(
     store: Arc<dyn Store>,
     survey: Arc<dyn Survey>,
+    board: Arc<Board>,
 ) -> std::io::Result<Worker<CommitJob, CommitDone>> {
-    let other_log = move |jobs: &[CommitJob]| {
+    // Why nothing is to be stored, and which log it is now, if that is known.
+    let doubt = move |jobs: &[CommitJob]| {
         let moves = |job: &CommitJob| job.commit.advances.iter().any(|advance| advance.to.next > advance.from);
         if !jobs.iter().any(moves) {
             return None;
         }
-        let topic = survey.topic(IDENTITY).ok()??;
-        jobs.iter().any(|job| !same_log(&job.topic, &topic)).then_some(topic)
+        match survey.topic(IDENTITY) {
+            Ok(None) => None,
+            Ok(Some(topic)) if jobs.iter().all(|job| same_log(&job.topic, &topic)) => None,
+            Ok(Some(topic)) => Some((format!("the log is now {topic}"), Some(topic))),
+            Err(fault) => Some((format!("the log does not say which one it is: {fault}"), None)),
+        }
     };
-    Worker::start("tally-commit", move |jobs: Vec<CommitJob>| {
-        if let Some(topic) = other_log(&jobs) {
-            let what = || StoreError::Unavailable(format!("nothing is stored: the log is now {topic}"));
+    Worker::start(Thread::Commits, board, move |jobs: Vec<CommitJob>| {
+        if let Some((why, topic)) = doubt(&jobs) {
             let done = |job: CommitJob| CommitDone {
                 revision: job.revision,
                 ticket: job.ticket,
-                answer: Err(what()),
-                topic: Some(topic.clone()),
+                answer: Err(StoreError::Unavailable(format!("nothing is stored now: {why}"))),
+                topic: topic.clone(),
             };
             return jobs.into_iter().map(done).collect();
         }
@@ -165,10 +231,10 @@ const ANSWER: Duration = Duration::from_secs(3);
 /// The number of a question to the log, and what was answered.
 pub(super) type Answered = (u64, Result<Surveyed, SourceError>);
 
-/// Starts the thread that asks the log. Who asks several times before it comes to that gets one answer, to the last question.
-pub(super) fn surveyor(survey: Arc<dyn Survey>) -> std::io::Result<Worker<u64, Answered>> {
-    Worker::start("tally-survey", move |questions: Vec<u64>| {
-        questions.into_iter().max().map(|question| (question, survey.ask(ANSWER))).into_iter().collect()
+/// Starts the thread that asks the log.
+pub(super) fn surveyor(survey: Arc<dyn Survey>, board: Arc<Board>) -> std::io::Result<Worker<u64, Answered>> {
+    Worker::start(Thread::Surveys, board, move |questions: Vec<u64>| {
+        questions.into_iter().map(|question| (question, survey.ask(ANSWER))).collect()
     })
 }
 
@@ -179,9 +245,10 @@ pub(super) fn compactor(
     store: Arc<dyn Store>,
     unfolded: usize,
     largest: u64,
+    board: Arc<Board>,
 ) -> std::io::Result<Worker<CompactJob, CompactDone>> {
     let mut said = Said::default();
-    Worker::start("tally-compact", move |jobs: Vec<CompactJob>| {
+    Worker::start(Thread::Compacts, board, move |jobs: Vec<CompactJob>| {
         let compact = |job: CompactJob| {
             // A commit that waits for room must find some.
             let largest = if job.ticket.is_some() { largest / 4 } else { largest };
@@ -198,7 +265,7 @@ pub(super) fn compactor(
                 largest,
             };
             let result = shrink.carry_out(&*store).map_err(|fault| tell(&mut said, &fault));
-            CompactDone { revision: job.revision, ticket: job.ticket, bucket: job.bucket, result }
+            CompactDone { revision: job.revision, ticket: job.ticket, bucket: job.bucket, expired: job.expired, result }
         };
         jobs.into_iter().map(compact).collect()
     })

@@ -245,3 +245,6 @@ extern "C" fn writing(call: usize, bytes: usize) -> bool {
 #[cfg(test)]
 #[path = "library_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+pub(crate) use tests::plain;

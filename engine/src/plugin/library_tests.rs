@@ -76,6 +76,36 @@ impl Drop for Bomb {
     }
 }
 
+/// Counts the events of each user; the host feeds it.
+struct Plain;
+
+impl tally_plugin::Metric for Plain {
+    const ABOUT: About = about!("plain", revision = 1);
+    type Config = ();
+    type Params = ();
+    type Answer = ();
+
+    fn new((): ()) -> Result<Self, String> {
+        Ok(Plain)
+    }
+
+    fn describe(&self) -> Description {
+        Description::new("A plain one").table(table("t").key([USER_ID]).cell("n", sum(ONE)))
+    }
+
+    fn answer(&self, _: &Request<()>, _: &Reader<'_>) -> Result<(), Refusal> {
+        Ok(())
+    }
+}
+
+static PLAIN: LibHeader = tally_plugin::export::header::<Plain>();
+
+/// A metric for tests of whoever counts: one table of one cell by user.
+pub(crate) fn plain() -> Metric {
+    let library = Library::of(&PLAIN, Path::new("linked in")).unwrap();
+    metric(library, library.create("null", "plain").unwrap(), "null")
+}
+
 static HEADER: LibHeader = tally_plugin::export::header::<Probe>();
 
 fn library() -> Library {
@@ -83,11 +113,16 @@ fn library() -> Library {
 }
 
 fn probe() -> Metric {
-    let hosted = library().create(r#"{"factor":2}"#, "probe").unwrap();
-    let description: Description = serde_json::from_str(&library().describe("{}", "probe").unwrap()).unwrap();
+    metric(library(), library().create(r#"{"factor":2}"#, "probe").unwrap(), "{}")
+}
+
+fn metric(library: Library, hosted: Hosted, config: &str) -> Metric {
+    let about: Value = serde_json::from_str(&library.about("linked").unwrap()).unwrap();
+    let name = about["name"].as_str().unwrap();
+    let description: Description = serde_json::from_str(&library.describe(config, "linked").unwrap()).unwrap();
     Metric {
-        name: "probe".into(),
-        plugin: "probe".into(),
+        name: name.into(),
+        plugin: name.into(),
         version: "1.0.0".into(),
         revision: 3,
         file: PathBuf::new(),

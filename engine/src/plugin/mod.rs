@@ -17,6 +17,8 @@ mod registry;
 
 pub use alone::{LoneMetric, LonePlugin, PluginFile, fits_schema};
 pub use copies::{mapped, sweep};
+#[cfg(test)]
+pub(crate) use library::plain;
 pub use library::quietly;
 pub use metric::{AnswerFailure, Answered, Computed, Delta, History, Metric, Read, ReadFault};
 pub use registry::{Found, Registry, RejectedFile};

@@ -222,6 +222,9 @@ impl Machine {
         if revision.adopted.remove(&part.partition) == Some(cell.base.next) {
             cell.verify = None;
         }
+        if cell.counted() > 0 {
+            out.push(Effect::Stands(revision.no, part.partition, cell.counted()));
+        }
         if let Some(halt) = halt {
             out.push(Effect::Halted(revision.no, Some(part.partition), halt.clone()));
             cell.phase = Phase::Halted(halt);

@@ -231,6 +231,7 @@ impl Machine {
                 }
             } else if self.settings.on_gap == OnGap::Continue {
                 cell.jump(missing);
+                out.push(Effect::Stands(revision.no, partition, cell.counted()));
             } else {
                 let halt = Halt::Gap { partition, gap: missing };
                 cell.phase = Phase::Halted(halt.clone());
@@ -241,17 +242,21 @@ impl Machine {
         if live {
             // The window goes on: what it holds lies before the gap, and verdicts behind it may need it.
             self.read(p, gap.to, false, out);
+        } else {
+            // The source stands still before the gap until it is told where to go on.
+            self.partitions[p].read = None;
         }
         self.settle(false, out);
     }
 
     fn gap_accepted(&mut self, partition: u32, out: &mut Vec<Effect>) {
         let Some(p) = self.partition(partition) else { return };
-        for cell in &mut self.partitions[p].cells {
+        for (cell, revision) in self.partitions[p].cells.iter_mut().zip(&self.revisions) {
             if let Phase::Halted(Halt::Gap { gap, .. }) = &cell.phase {
                 let gap = *gap;
                 cell.jump(gap);
                 cell.phase = Phase::Live;
+                out.push(Effect::Stands(revision.no, partition, cell.counted()));
             }
         }
         self.settle(false, out);

@@ -6,7 +6,8 @@
 //! on(Joined(r, Whole))            -> Load r                   the driver reads the store
 //! on(Assigned([0]))               -> Load r, Pause 0          inside the source's callback
 //! on(Loaded(r, t, found))         -> Bounds [0]               the driver asks the log, now
-//! on(Bounds(t, [0: 0..90]))       -> Read 0 from 40 epoch 1   the assignment's start, or a rewind
+//! on(Bounds(t, [0: 0..90]))       -> Stands r 0 46            where it stands before a record is counted
+//!                                    Read 0 from 40 epoch 1   the assignment's start, or a rewind
 //!                                    Resume 0
 //! for each batch of partition 0 read under epoch 1:
 //!   anchors(0, to)                report such a record with on(Anchor) first
@@ -16,11 +17,13 @@
 //! on(Answered(r, t, Applied))     -> Forget r 0 90
 //! ```
 //!
-//! What each answer leads to is told by [`Outcome`]. It never sees a delta, a store or a source.
+//! What each answer leads to is told by [`Outcome`]. It never sees a delta, a store or a source. Every effect may fail; what the
+//! driver cannot answer with a failure, because it is for the source, stays due in [`Deliveries`].
 
 mod begin;
 mod cell;
 mod commit;
+mod delivery;
 mod load;
 mod machine;
 mod protocol;
@@ -28,6 +31,7 @@ mod query;
 mod record;
 mod topic;
 
+pub use delivery::{Deliveries, ReadFrom, Step};
 pub use machine::Machine;
 pub use protocol::*;
 pub use record::{Anchor, MAX_GAPS, MAX_TOPIC, Progress, Span, Unreadable};

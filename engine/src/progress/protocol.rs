@@ -1,6 +1,8 @@
 //! The words between the commit protocol and its driver: what happens, what is to be done about it, and why something
 //! stands still.
 //!
+//! Over 400 lines: every word of the protocol with its meaning, in one place.
+//!
 //! Data only; the rules are in `machine`. Nothing here names a store or a source: the driver translates.
 
 use super::record::{Anchor, Progress, Span};
@@ -270,6 +272,9 @@ pub enum Effect {
         /// The ranges; `from == to.next` is a heartbeat.
         advances: Vec<Advance>,
     },
+    /// Revision, partition, offset: all before it needs no counting, though no record was counted up to it. It began here, or what
+    /// was before it is gone.
+    Stands(RevisionNo, u32, u64),
     /// The deltas up to this offset are stored.
     Forget(RevisionNo, u32, u64),
     /// All uncommitted deltas of the revision on this partition are void.
@@ -377,6 +382,9 @@ pub enum Quarantine {
         /// What it may hold.
         max: u64,
     },
+    /// The lane that counted its history ended; the sentence says why.
+    #[error("{0}; its history is counted again in a while")]
+    Ended(String),
 }
 
 /// Why a partition is not being delivered, for a while.

@@ -262,7 +262,7 @@ fn pause_and_resume(world: &mut dyn World) {
     until(&mut *source, &mut sink, "partition 1 goes on", |sink| sink.of(1).len() == 50);
     quiet(&mut *source, &mut sink, "a paused partition delivers nothing");
     assert!(sink.of(0).is_empty());
-    source.resume(0);
+    source.resume(0).expect("a partition that is held is resumed");
     until(&mut *source, &mut sink, "partition 0 goes on where it stood", |sink| sink.of(0).len() >= 50);
     let payloads: Vec<&[u8]> = sink.of(0).iter().map(|(_, payload)| payload.as_slice()).collect();
     assert_eq!(payloads, texts("p", 50), "nothing is lost or doubled by a pause");
@@ -285,7 +285,7 @@ fn rewind(world: &mut dyn World) {
     sink.seen.remove(&0);
     source.rewind(0, at.0).expect("as above");
     quiet_partition(&mut *source, &mut sink, 0);
-    source.resume(0);
+    source.resume(0).expect("a partition that is held is resumed");
     until(&mut *source, &mut sink, "once more", |sink| !sink.of(0).is_empty());
     assert_eq!(sink.of(0)[0], at, "paused, rewound, resumed");
     close(source);

@@ -25,14 +25,17 @@ pub trait Source: Send {
     /// Stops delivery of a partition until `resume`; polling goes on serving the group. Unknown partitions are ignored.
     fn pause(&mut self, partition: u32);
 
-    /// Continues a paused partition where it stood.
-    fn resume(&mut self, partition: u32);
+    /// Continues a paused partition where it stood, or where it was rewound to meanwhile. Unknown partitions are ignored.
+    ///
+    /// # Errors
+    /// As `poll`; nothing of the partition is delivered then before it was resumed or rewound again, or the source has mended it.
+    fn resume(&mut self, partition: u32) -> Result<(), SourceError>;
 
     /// Starts a partition that is held again at `offset`, dropping what was fetched. A paused one stays paused; one that
     /// is not held is ignored.
     ///
     /// # Errors
-    /// As `poll`.
+    /// As `poll`; where the partition stands is then not known until another rewind succeeds.
     fn rewind(&mut self, partition: u32, offset: u64) -> Result<(), SourceError>;
 
     /// Takes note of what the log was found to hold ([`Survey::ask`]): restarts what hands over nothing though there is more, tells

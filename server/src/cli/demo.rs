@@ -27,7 +27,7 @@ pub(crate) fn run(args: &Demo) -> Result<(), Failure> {
     let stop = Stop::on_signals().map_err(Failure::Failed)?;
     let (events, folder) = (config.events.clone(), config.store.data_dir.clone());
     let mut generator = generator(args.seed, &events)?;
-    let started = start::start(config, None, &args.disable, Some(args.seed))?;
+    let started = start::start(config, None, &args.disable, Some(args.seed), &stop)?;
     let folder = if folder.is_relative() { format!("./{}", folder.display()) } else { folder.display().to_string() };
     data(&format!(
         "tally {}  demo: embedded log, store and catalogue in {folder} (nothing else needed)",
@@ -35,8 +35,10 @@ pub(crate) fn run(args: &Demo) -> Result<(), Failure> {
     ));
     banner(args, &started);
     let (engine, feeding, rate) = (started.engine.clone(), stop.clone(), args.rate);
-    let feeder =
-        std::thread::Builder::new().name("demo".into()).spawn(move || feed(&engine, &mut generator, rate, &feeding));
+    let feeder = std::thread::Builder::new().name("demo".into()).spawn(move || {
+        let _seen = feeding.on_panic();
+        feed(&engine, &mut generator, rate, &feeding);
+    });
     let feeder = feeder.map_err(|error| Failure::Failed(format!("no thread can be started: {error}")))?;
     let (limit, since) = (args.duration.unwrap_or(Duration::MAX), Instant::now());
     ready(&started, begun, &stop, limit);

@@ -6,6 +6,7 @@
 use super::Failure;
 use super::args::What;
 use super::settings::plugin_dirs;
+use super::stop::Stop;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -39,12 +40,14 @@ pub(crate) struct Started {
     serving: JoinHandle<()>,
 }
 
-/// Opens everything; `config_file` is looked at again while it runs. Metrics named in `disabled` are not loaded. With a seed, the demo's users and products are put into the catalogue.
+/// Opens everything; `config_file` is looked at again while it runs. Metrics named in `disabled` are not loaded. With a seed, the demo's
+/// users and products are put into the catalogue. If the server ends by an internal error, `stop` is asked for.
 pub(crate) fn start(
     config: Config,
     config_file: Option<PathBuf>,
     disabled: &[String],
     demo_seed: Option<u64>,
+    stop: &Stop,
 ) -> Result<Started, Failure> {
     let failed = Failure::Failed;
     match descriptors::raise() {
@@ -81,7 +84,11 @@ pub(crate) fn start(
         tracing::warn!(reason, "users and products of the demo have no names");
     }
     let (closing, closed) = watch::channel(false);
-    let serving = runtime.spawn(library::serve(bound, engine.clone(), catalogue, server, figures, closed));
+    let (seen, answering) = (stop.on_panic(), engine.clone());
+    let serving = runtime.spawn(async move {
+        let _seen = seen;
+        library::serve(bound, answering, catalogue, server, figures, closed).await;
+    });
     Ok(Started { engine, address, runtime, closing, serving })
 }
 
@@ -96,7 +103,11 @@ impl Started {
         let totals = engine.stop(limit);
         match served {
             Ok(Err(error)) => Err(Failure::Failed(format!("the server ended unexpectedly: {error}"))),
-            Ok(Ok(())) | Err(_) => Ok(totals),
+            Ok(Ok(())) => Ok(totals),
+            Err(_) => {
+                tracing::warn!("the server did not end within {} s and was cut off", limit.as_secs());
+                Ok(totals)
+            }
         }
     }
 }

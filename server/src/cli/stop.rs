@@ -20,6 +20,17 @@ struct Asked {
     look: bool,
 }
 
+/// See [`Stop::on_panic`].
+pub(crate) struct OnPanic(Stop);
+
+impl Drop for OnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.ask();
+        }
+    }
+}
+
 impl Stop {
     /// Whether it was asked for.
     pub(crate) fn asked(&self) -> bool {
@@ -30,6 +41,11 @@ impl Stop {
     pub(crate) fn ask(&self) {
         self.0.0.lock().stop = true;
         self.0.1.notify_all();
+    }
+
+    /// Asks for it if whatever holds this ends by a panic: nothing that the process needs ends unseen.
+    pub(crate) fn on_panic(&self) -> OnPanic {
+        OnPanic(self.clone())
     }
 
     /// Waits that long, or until it is asked for.
@@ -81,7 +97,10 @@ impl Stop {
             (signal(SignalKind::interrupt()).map_err(fault)?, signal(SignalKind::terminate()).map_err(fault)?, hangup)
         };
         let asking = stop.clone();
-        let listen = move || asking.hear(&runtime, interrupt, terminate, hangup);
+        let listen = move || {
+            let _seen = asking.on_panic();
+            asking.hear(&runtime, interrupt, terminate, hangup);
+        };
         std::thread::Builder::new().name("signals".into()).spawn(listen).map_err(fault)?;
         Ok(stop)
     }
@@ -113,5 +132,25 @@ async fn hung_up(signal: Option<&mut Signal>) {
     match signal {
         Some(signal) => drop(signal.recv().await),
         None => pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ends_by_a_panic_asks_for_the_end_and_what_ends_by_itself_does_not() {
+        let (calm, broken) = (Stop::default(), Stop::default());
+        let ends = |stop: &Stop, panics: bool| {
+            let seen = stop.on_panic();
+            std::thread::spawn(move || {
+                let _seen = seen;
+                assert!(!panics, "told to");
+            })
+            .join()
+        };
+        assert!(ends(&calm, false).is_ok() && ends(&broken, true).is_err());
+        assert_eq!((calm.asked(), broken.asked()), (false, true));
     }
 }

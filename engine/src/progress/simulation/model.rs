@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 pub(super) const WINDOW: u64 = 6;
 /// Offsets up to which retention may delete; no duplicate lies across one, so verdicts do not depend on retention.
 pub(super) const RETENTION: [u64; 2] = [9, 22];
-const LENGTH: u64 = 36;
+/// Records of a partition.
+pub(super) const LENGTH: u64 = 36;
 
 /// A record: its event id, `None` for one that is refused.
 #[derive(Clone, Copy)]

@@ -1,9 +1,9 @@
 //! An engine of the simulated world: it drives the real machine as the pipeline does, with a fold that only remembers
-//! which records it was given.
+//! which records it was given, and a source that does not always do what it is told.
 
 use super::super::*;
-use super::model::{Commit, Log, Record, Tally, WINDOW, agree, fold};
-use super::{Mutant, REVISIONS};
+use super::model::{Commit, LENGTH, Log, Record, Tally, WINDOW, agree, fold};
+use super::{Failing, Faults, Mutant, REVISIONS};
 use rand::Rng;
 use rand::rngs::SmallRng;
 use std::collections::{BTreeMap, VecDeque};
@@ -20,18 +20,21 @@ pub(super) enum Request {
     Second(Commit),
 }
 
-/// Where a partition is being read.
+/// Where the source stands in a partition, and what the engine knows of it.
 #[derive(Default)]
 struct Reader {
-    epoch: u64,
     at: u64,
     paused: bool,
+    /// The source did not take the assignment on yet.
+    astray: bool,
+    /// A gap was reported: nothing comes before a rewind.
+    halted: bool,
     window: VecDeque<(u64, u64)>,
 }
 
+/// Fetched by the source, not delivered yet.
 struct Batch {
     partition: u32,
-    epoch: u64,
     to: u64,
     records: Vec<Record>,
 }
@@ -43,10 +46,15 @@ pub(super) struct Owner {
     resident: bool,
     mutant: Mutant,
     readers: BTreeMap<u32, Reader>,
+    deliveries: Deliveries,
+    /// Where the source was told to begin at the assignment.
+    starts: BTreeMap<u32, u64>,
     queue: VecDeque<Batch>,
     /// Uncommitted: end of the range and the records in it.
     deltas: BTreeMap<(RevisionNo, u32), Vec<(u64, Vec<u64>)>>,
     views: BTreeMap<RevisionNo, Tally>,
+    /// Resident: where readers are told that views stand.
+    shown: BTreeMap<(RevisionNo, u32), u64>,
     loading: BTreeMap<RevisionNo, (Ticket, bool)>,
     pub(super) outbox: Vec<Request>,
 }
@@ -59,20 +67,92 @@ impl Owner {
             incarnation,
             mutant,
             readers: BTreeMap::new(),
+            deliveries: Deliveries::default(),
+            starts: BTreeMap::new(),
             queue: VecDeque::new(),
             deltas: BTreeMap::new(),
             views: BTreeMap::new(),
+            shown: BTreeMap::new(),
             loading: BTreeMap::new(),
             outbox: Vec::new(),
         }
     }
 
     pub(super) fn tell(&mut self, event: Event) {
-        if let Event::Lost(partitions) = &event {
-            self.readers.retain(|partition, _| !partitions.contains(partition));
-        }
         for effect in self.machine.on(event) {
             self.perform(effect);
+        }
+    }
+
+    /// The source takes partitions on, and begins each where it was told before anything was known; or begins it later.
+    pub(super) fn assign(&mut self, partitions: &[u32], rng: &mut SmallRng, faults: &mut Faults) {
+        for partition in partitions {
+            let at = if rng.random_bool(0.5) { 0 } else { rng.random_range(0..LENGTH) };
+            let astray = faults.strikes(Failing::Assignment, rng);
+            self.queue.retain(|batch| batch.partition != *partition);
+            self.readers.insert(*partition, Reader { at, astray, ..Reader::default() });
+            self.starts.insert(*partition, at);
+            self.deliveries.end(*partition);
+            self.deliveries.begin(*partition);
+        }
+        self.tell(Event::Assigned(partitions.to_vec()));
+    }
+
+    /// The source no longer holds a partition.
+    pub(super) fn lose(&mut self, partition: u32) {
+        self.queue.retain(|batch| batch.partition != partition);
+        self.readers.remove(&partition);
+        self.deliveries.end(partition);
+        self.tell(Event::Lost(vec![partition]));
+    }
+
+    /// What is stored of a partition is compared with its log as at an assignment; the source stands where it stands.
+    pub(super) fn compare(&mut self, partition: u32) {
+        if let Some(reader) = self.readers.get_mut(&partition) {
+            reader.window.clear();
+            self.tell(Event::Lost(vec![partition]));
+            self.deliveries.begin(partition);
+            self.tell(Event::Assigned(vec![partition]));
+        }
+    }
+
+    /// Tells the source what is due, as the lane does; it does not do all of it.
+    pub(super) fn steer(&mut self, rng: &mut SmallRng, faults: &mut Faults) {
+        // What is taken over can be resumed.
+        for _ in 0..2 {
+            for step in self.deliveries.steps() {
+                let (Step::Pause(partition) | Step::Read { partition, .. } | Step::Resume(partition)) = step;
+                let Some(reader) = self.readers.get_mut(&partition) else { continue };
+                match step {
+                    Step::Pause(_) => {
+                        reader.paused = true;
+                        self.deliveries.has_paused(partition, true);
+                    }
+                    Step::Resume(_) if faults.strikes(Failing::Resume, rng) => {}
+                    Step::Resume(_) => {
+                        reader.paused = false;
+                        self.deliveries.has_paused(partition, false);
+                    }
+                    Step::Read { read, strayed, .. } => {
+                        let there = self.starts.remove(&partition) == Some(read.from) && !strayed;
+                        let failed = !there && faults.strikes(Failing::Rewind, rng);
+                        if failed && self.mutant != Mutant::EpochBeforeRewind {
+                            if rng.random_bool(0.5) {
+                                reader.at = rng.random_range(0..LENGTH);
+                            }
+                            self.deliveries.failed(partition);
+                            continue;
+                        }
+                        if !there && !failed {
+                            (reader.at, reader.astray, reader.halted) = (read.from, false, false);
+                            self.queue.retain(|batch| batch.partition != partition);
+                        }
+                        if self.deliveries.took_over(partition, read.epoch) && read.fresh {
+                            reader.window.clear();
+                        }
+                    }
+                }
+            }
         }
     }
 
@@ -101,6 +181,9 @@ impl Owner {
             .flatten();
         if asked == Some((ticket, true)) && found.is_ok() {
             self.views.insert(no, tally);
+            self.shown.retain(|(revision, _), _| *revision != no);
+            let progress = found.iter().flatten().flat_map(|found| &found.progress);
+            self.shown.extend(progress.map(|(partition, progress)| ((no, *partition), progress.next)));
             self.deltas.retain(|(revision, _), _| *revision != no);
         }
         self.tell(Event::Loaded(no, ticket, found));
@@ -116,14 +199,10 @@ impl Owner {
             Effect::Bounds(ticket, partitions) => self.outbox.push(Request::Bounds(ticket, partitions)),
             Effect::Compact(revision, ticket, ..) => self.outbox.push(Request::Compact(revision, ticket)),
             Effect::Read { partition, from, epoch, fresh } => {
-                let reader = self.readers.entry(partition).or_default();
-                (reader.epoch, reader.at) = (epoch, from);
-                if fresh {
-                    reader.window.clear();
-                }
+                self.deliveries.read(partition, ReadFrom { from, epoch, fresh });
             }
-            Effect::Pause(partition) => self.readers.entry(partition).or_default().paused = true,
-            Effect::Resume(partition) => self.readers.entry(partition).or_default().paused = false,
+            Effect::Pause(partition) => self.deliveries.pause(partition, true),
+            Effect::Resume(partition) => self.deliveries.pause(partition, false),
             Effect::Commit { revision, ticket, life, advances } => {
                 let steps = advances.iter().map(|advance| {
                     let chunks = self.deltas.get(&(revision, advance.partition)).into_iter().flatten();
@@ -148,16 +227,24 @@ impl Owner {
                 }
             }
             Effect::Drop(revision, partition) => drop(self.deltas.remove(&(revision, partition))),
+            Effect::Stands(revision, partition, at) => drop(self.shown.insert((revision, partition), at)),
             Effect::Halted(..) => {}
         }
     }
 
-    /// Takes some records from the log into the queue, or meets a gap.
-    pub(super) fn read(&mut self, logs: &[Log], rng: &mut SmallRng) {
+    /// Fetches some records from the log, or meets a gap.
+    pub(super) fn read(&mut self, logs: &[Log], rng: &mut SmallRng, faults: &mut Faults) {
+        self.steer(rng, faults);
+        for reader in self.readers.values_mut().filter(|reader| reader.astray) {
+            reader.astray = faults.strikes(Failing::Assignment, rng);
+        }
+        let hasty = rng.random_bool(0.1);
         let ready: Vec<u32> = self
             .readers
             .iter()
-            .filter(|(_, reader)| reader.epoch > 0 && !reader.paused)
+            .filter(|(_, reader)| !reader.astray && !reader.halted && !reader.paused)
+            // What comes before it is wanted comes now and then.
+            .filter(|(partition, _)| hasty || self.deliveries.in_force(**partition).is_some())
             .map(|(partition, _)| *partition)
             .collect();
         if ready.is_empty() || self.queue.len() > 3 {
@@ -165,10 +252,11 @@ impl Owner {
         }
         let partition = ready[rng.random_range(0..ready.len())];
         let (log, reader) = (&logs[partition as usize], self.readers.get_mut(&partition).expect("it was just listed"));
-        let epoch = reader.epoch;
         if reader.at < log.start {
+            reader.halted = true;
             let gap = Span { from: reader.at, to: log.start };
-            return self.tell(Event::Gap(partition, epoch, gap));
+            let epoch = self.deliveries.comes(partition);
+            return epoch.into_iter().for_each(|epoch| self.tell(Event::Gap(partition, epoch, gap)));
         }
         if reader.at >= log.end {
             return;
@@ -176,16 +264,17 @@ impl Owner {
         let to = (reader.at + rng.random_range(1..8)).min(log.end);
         let records = log.records[reader.at as usize..to as usize].iter().flatten().copied().collect();
         reader.at = to;
-        self.queue.push_back(Batch { partition, epoch, to, records });
+        self.queue.push_back(Batch { partition, to, records });
     }
 
-    /// Counts the oldest batch of the queue.
-    pub(super) fn count(&mut self, rng: &mut SmallRng) {
-        let Some(batch) = self.queue.pop_front() else { return };
-        let Some(reader) = self.readers.get_mut(&batch.partition).filter(|reader| reader.epoch == batch.epoch) else {
-            return;
-        };
-        let warm_up = self.machine.due(batch.partition, batch.epoch, u64::MAX).map(|(_, from)| from).min().unwrap_or(0);
+    /// Counts the oldest batch that was fetched and is not paused.
+    pub(super) fn count(&mut self, rng: &mut SmallRng, faults: &mut Faults) {
+        self.steer(rng, faults);
+        let flows = |batch: &Batch| self.readers.get(&batch.partition).is_some_and(|reader| !reader.paused);
+        let Some(batch) = self.queue.iter().position(flows).and_then(|at| self.queue.remove(at)) else { return };
+        let Some(epoch) = self.deliveries.comes(batch.partition) else { return };
+        let Some(reader) = self.readers.get_mut(&batch.partition) else { return };
+        let warm_up = self.machine.due(batch.partition, epoch, u64::MAX).map(|(_, from)| from).min().unwrap_or(0);
         let mut accepted = Vec::new();
         for record in &batch.records {
             let offset = record.anchor.offset;
@@ -201,11 +290,11 @@ impl Owner {
         }
         for offset in self.machine.anchors(batch.partition, batch.to).collect::<Vec<_>>() {
             if let Some(record) = batch.records.iter().find(|record| record.anchor.offset == offset) {
-                self.tell(Event::Anchor(batch.partition, batch.epoch, record.anchor));
+                self.tell(Event::Anchor(batch.partition, epoch, record.anchor));
             }
         }
         let mut counts = Vec::new();
-        for (revision, from) in self.machine.due(batch.partition, batch.epoch, batch.to).collect::<Vec<_>>() {
+        for (revision, from) in self.machine.due(batch.partition, epoch, batch.to).collect::<Vec<_>>() {
             if rng.random_bool(0.02) {
                 continue;
             }
@@ -217,22 +306,31 @@ impl Owner {
             });
             if self.resident {
                 fold(self.views.entry(revision).or_default(), batch.partition, &offsets);
+                self.shown.insert((revision, batch.partition), batch.to);
             }
             self.deltas.entry((revision, batch.partition)).or_default().push((batch.to, offsets));
         }
         let last = batch.records.last().map(|record| record.anchor);
-        self.tell(Event::Counted(Counted {
-            partition: batch.partition,
-            epoch: batch.epoch,
-            to: batch.to,
-            last,
-            counts,
-        }));
+        self.tell(Event::Counted(Counted { partition: batch.partition, epoch, to: batch.to, last, counts }));
     }
 
     /// Resident views show exactly what was counted. Gaps that are not stored yet are beyond what can be asked here.
     pub(super) fn check(&self, logs: &[Log]) -> Result<(), String> {
-        if !self.resident || logs.iter().any(|log| log.start > 0) {
+        if !self.resident {
+            return Ok(());
+        }
+        for revision in (0..REVISIONS).map(RevisionNo) {
+            for (partition, next) in self.machine.position(revision).0 {
+                let shown = self.shown.get(&(revision, partition)).copied().unwrap_or(0);
+                if shown != next {
+                    let no = revision.0;
+                    return Err(format!(
+                        "revision {no}, partition {partition} stands at {next}, readers are told {shown}"
+                    ));
+                }
+            }
+        }
+        if logs.iter().any(|log| log.start > 0) {
             return Ok(());
         }
         for revision in (0..REVISIONS).map(RevisionNo) {

@@ -201,10 +201,11 @@ impl Source for EmbeddedSource {
         }
     }
 
-    fn resume(&mut self, partition: u32) {
+    fn resume(&mut self, partition: u32) -> Result<(), SourceError> {
         if let Some(cursor) = self.cursors.get_mut(partition as usize) {
             cursor.paused = false;
         }
+        Ok(())
     }
 
     fn rewind(&mut self, partition: u32, offset: u64) -> Result<(), SourceError> {

@@ -107,6 +107,8 @@ struct Place {
     out_of_range: bool,
     /// A gap was reported: nothing until `rewind`.
     halted: bool,
+    /// The client has not gone to `next` yet: what it delivers is of another place, and dropped.
+    astray: bool,
 }
 
 impl KafkaSource {
@@ -241,11 +243,19 @@ impl KafkaSource {
         let Some(place) = self.held.get_mut(&partition) else {
             return Ok(());
         };
-        *place = Place { next: offset, paused: place.paused, ..Place::default() };
+        *place = Place { next: offset, paused: place.paused, astray: !place.paused, ..Place::default() };
         let restarted = if place.paused { Ok(()) } else { self.consumer.restart(partition, offset as i64) };
+        place.astray = restarted.is_err();
         // Mostly its place is reset by now.
         place.believed = self.consumer.client().place(partition);
         restarted.map_err(|fault| told(&self.config, &fault))
+    }
+
+    /// Sends `moved` partitions, and those that went astray, to where they are to be; what went wrong is tried again by the next poll.
+    fn put_right(&mut self, moved: &[u32]) -> Vec<SourceError> {
+        let wrong = |(partition, place): &(&u32, &Place)| place.astray || moved.contains(partition);
+        let wrong: Vec<(u32, u64)> = self.held.iter().filter(wrong).map(|(p, place)| (*p, place.next)).collect();
+        wrong.into_iter().filter_map(|(partition, next)| self.restart(partition, next).err()).collect()
     }
 
     /// Ends the client's pause of a partition and has it fetched at once. Resuming alone does not wake the client's thread
@@ -253,12 +263,13 @@ impl KafkaSource {
     /// loses nothing: what was fetched ahead is dropped by a pause in any case.
     fn unpause(&mut self, partition: u32) -> Result<(), SourceError> {
         self.consumer.resume(partition).map_err(|fault| told(&self.config, &fault))?;
-        match self.held.get(&partition) {
-            Some(place) if !place.unresolved && !place.out_of_range && !place.halted => {
-                self.restart(partition, place.next)
-            }
-            _ => Ok(()),
+        let Some(place) = self.held.get_mut(&partition) else { return Ok(()) };
+        place.paused = false;
+        let next = place.next;
+        if place.unresolved || place.out_of_range || place.halted {
+            return Ok(());
         }
+        self.restart(partition, next)
     }
 
     /// Restarts partitions that deliver nothing though the log has more.
@@ -314,7 +325,7 @@ impl KafkaSource {
             let Some(place) = self.held.get_mut(&partition) else { continue };
             let believed = place.believed.place(reached);
             // What came of one that is paused or stands at a gap was thrown away.
-            if place.paused || place.halted || place.out_of_range {
+            if place.paused || place.halted || place.out_of_range || place.astray {
                 continue;
             }
             if let Some(to) = believed.filter(|to| *to > place.next) {
@@ -390,14 +401,13 @@ impl Source for KafkaSource {
         drop(batch);
 
         // Given up and taken on again within this one poll: what came of it may be of either time.
-        for partition in revoked {
-            if let Some(next) = self.held.get(&partition).map(|place| place.next) {
-                self.restart(partition, next)?;
-            }
-        }
-        let back: Vec<u32> = self.left_paused.extract_if(.., |partition| self.held.contains_key(partition)).collect();
+        let mut troubles = self.put_right(&revoked);
+        // Of what the sink has paused meanwhile the client's pause stays.
+        let held = |partition: &u32| self.held.get(partition).is_some_and(|place| !place.paused);
+        let back: Vec<u32> = self.left_paused.iter().copied().filter(held).collect();
         for partition in back {
             self.unpause(partition)?;
+            self.left_paused.remove(&partition);
         }
         if let Some(reason) = broken {
             return Err(SourceError::Fatal(reason));
@@ -409,7 +419,8 @@ impl Source for KafkaSource {
             // Something came: whatever was told of the connection is over.
             (self.heard, self.deaths) = (None, 0);
         }
-        match faults.into_iter().map(|fault| told(&self.config, &fault)).reduce(worse) {
+        troubles.extend(faults.iter().map(|fault| told(&self.config, fault)));
+        match troubles.into_iter().reduce(worse) {
             Some(fault) => {
                 let fault = self.telling(fault);
                 Err(self.say(fault))
@@ -431,16 +442,13 @@ impl Source for KafkaSource {
         }
     }
 
-    fn resume(&mut self, partition: u32) {
-        let Some(place) = self.held.get_mut(&partition) else {
-            return;
-        };
-        if !std::mem::replace(&mut place.paused, false) {
-            return;
+    fn resume(&mut self, partition: u32) -> Result<(), SourceError> {
+        if self.held.get(&partition).is_none_or(|place| !place.paused) {
+            return Ok(());
         }
-        if let Err(fault) = self.unpause(partition) {
-            tracing::warn!(partition, %fault, "the partition could not be resumed");
-        }
+        self.unpause(partition)?;
+        self.left_paused.remove(&partition);
+        Ok(())
     }
 
     fn rewind(&mut self, partition: u32, offset: u64) -> Result<(), SourceError> {
@@ -525,7 +533,7 @@ fn hand_over(
                 continue;
             }
             // librdkafka may deliver a record again after a change of leader
-            if place.halted || place.out_of_range || message.offset() < place.next {
+            if place.halted || place.out_of_range || place.astray || message.offset() < place.next {
                 continue;
             }
             if place.paused {

@@ -789,7 +789,8 @@ unsafe extern "C" fn on_rebalance(
             (false, false) => taken(rds::rd_kafka_incremental_assign(client, nothing.0)),
             (false, true) => checked(rds::rd_kafka_assign(client, ptr::null())),
         };
-        if !assigning {
+        // What could not be taken on is taken on again, as what was given up and came back within one poll.
+        if !assigning || answered.is_err() {
             hook.revoked.extend_from_slice(&partitions);
         }
         if let Err(fault) = answered {

@@ -36,9 +36,12 @@ impl KafkaSource {
         if let Some(reason) = callback.fault {
             return Err(SourceError::Fatal(reason));
         }
-        let fault = |fault| told(&self.config, &fault);
-        self.consumer.unassign(&gone).map_err(fault)?;
-        let starts: Vec<(u32, i64)> = new.into_iter().zip(starts).collect();
-        self.consumer.add(&starts).map_err(fault)
+        let starts: Vec<(u32, i64)> = new.iter().copied().zip(starts).collect();
+        let taken_on = self.consumer.unassign(&gone).and_then(|()| self.consumer.add(&starts));
+        taken_on.map_err(|fault| {
+            // Taken on one by one by the polls to come.
+            self.held.iter_mut().filter(|(held, _)| new.contains(held)).for_each(|(_, place)| place.astray = true);
+            told(&self.config, &fault)
+        })
     }
 }

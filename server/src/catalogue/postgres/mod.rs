@@ -174,6 +174,9 @@ impl Catalogue for Postgres {
     }
 
     fn ailment(&self) -> Option<String> {
+        if self.tending.is_finished() {
+            return Some("what looks after the connections ended by an internal error: restart the engine".to_owned());
+        }
         self.shared.away.lock().clone()
     }
 }

@@ -1,0 +1,347 @@
+//! A whole lane between a log and a store that fail when they are told to: whatever fails is tried again, and every record counts
+//! once; a thread beside it that ends stops the lane, with its reason on the board.
+#![allow(clippy::unwrap_used)] // a test fails by panicking
+
+use super::*;
+use crate::config::{Durability, EventsConfig};
+use crate::database::Database;
+use crate::outage::Cause;
+use crate::pipeline::{self, Place, Untold};
+use crate::progress::{Memory, OnGap, OnStateLoss, Progress};
+use crate::source::Surveyed;
+use crate::store::embedded::EmbeddedStore;
+use crate::store::{
+    Bucket, Commit, CommitAnswer, CompactAnswer, Compaction, Known, Life, Reading, RevisionId, Split, SplitAnswer,
+    StoreError, StoredRevision,
+};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+
+const RECORDS: u64 = 300;
+
+/// How long anything may take before it counts as never.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// What fails, by the name of the call: how often, and whether by a panic.
+#[derive(Clone, Default)]
+struct Plan(Arc<Mutex<BTreeMap<&'static str, (u32, bool)>>>);
+
+impl Plan {
+    fn fail(&self, call: &'static str, times: u32) {
+        self.0.lock().insert(call, (times, false));
+    }
+
+    fn panic(&self, call: &'static str) {
+        self.0.lock().insert(call, (1, true));
+    }
+
+    fn strikes(&self, call: &'static str) -> bool {
+        let mut plan = self.0.lock();
+        let Some((times, panics)) = plan.get_mut(call).filter(|(times, _)| *times > 0) else { return false };
+        *times -= 1;
+        let panics = *panics;
+        drop(plan);
+        assert!(!panics, "{call} was told to panic");
+        true
+    }
+
+    fn store(&self, call: &'static str) -> Result<(), StoreError> {
+        if self.strikes(call) { Err(StoreError::Unavailable(format!("{call} was told to fail"))) } else { Ok(()) }
+    }
+
+    fn source(&self, call: &'static str) -> Result<(), SourceError> {
+        let fault = || SourceError::Transient(Cause::Unclear, format!("{call} was told to fail"));
+        if self.strikes(call) { Err(fault()) } else { Ok(()) }
+    }
+
+    fn is_spent(&self) -> bool {
+        self.0.lock().values().all(|(times, _)| *times == 0)
+    }
+}
+
+/// One partition of records, ten at a time, from the moment at which it is assigned.
+struct Records {
+    plan: Plan,
+    payloads: Vec<String>,
+    next: Option<u64>,
+    paused: bool,
+}
+
+impl Source for Records {
+    fn poll(&mut self, wait: Duration, most: usize, sink: &mut dyn Sink) -> Result<(), SourceError> {
+        let next = match self.next {
+            Some(next) => next,
+            None => match sink.assigned(&[0])[0] {
+                Start::At(offset) => offset,
+                Start::Earliest => 0,
+            },
+        };
+        let to = (next + 10.min(most as u64)).min(RECORDS);
+        self.next = Some(next);
+        if self.paused || next == to {
+            std::thread::park_timeout(wait);
+            return Ok(());
+        }
+        let record = |offset: u64| Record {
+            offset,
+            timestamp_ms: 1_800_000_000_000,
+            payload: Some(self.payloads[offset as usize].as_bytes()),
+        };
+        sink.records(0, &(next..to).map(record).collect::<Vec<_>>());
+        self.next = Some(to);
+        Ok(())
+    }
+
+    fn pause(&mut self, _: u32) {
+        self.paused = true;
+    }
+
+    fn resume(&mut self, _: u32) -> Result<(), SourceError> {
+        self.plan.source("resume")?;
+        self.paused = false;
+        Ok(())
+    }
+
+    fn rewind(&mut self, _: u32, offset: u64) -> Result<(), SourceError> {
+        self.plan.source("rewind")?;
+        self.next = Some(offset);
+        Ok(())
+    }
+
+    fn publish_progress(&mut self, _: &[(u32, u64)]) {}
+
+    fn close(self: Box<Self>, _: Duration) {}
+}
+
+/// Says what the log holds.
+struct Held(Plan);
+
+impl Survey for Held {
+    fn topic(&self, _: Duration) -> Result<Option<String>, SourceError> {
+        self.0.source("topic")?;
+        Ok(None)
+    }
+
+    fn ask(&self, _: Duration) -> Result<Surveyed, SourceError> {
+        self.0.source("bounds")?;
+        Ok(Surveyed { topic: None, bounds: vec![Bounds { partition: 0, start: 0, end: RECORDS, open: 0 }] })
+    }
+}
+
+/// A store that fails as planned.
+struct Failing {
+    plan: Plan,
+    inner: EmbeddedStore,
+}
+
+impl Store for Failing {
+    fn create(&self, revision: &RevisionId, meta: &[u8]) -> Result<Life, StoreError> {
+        self.plan.store("create")?;
+        self.inner.create(revision, meta)
+    }
+
+    fn stored(&self, revision: &RevisionId) -> Result<Option<StoredRevision>, StoreError> {
+        self.inner.stored(revision)
+    }
+
+    fn current(&self, metric: &str) -> Result<Option<RevisionId>, StoreError> {
+        self.plan.store("current")?;
+        self.inner.current(metric)
+    }
+
+    fn point(&self, expected: Option<&RevisionId>, revision: &RevisionId) -> Result<bool, StoreError> {
+        self.plan.store("point")?;
+        self.inner.point(expected, revision)
+    }
+
+    fn metrics(&self) -> Result<Vec<String>, StoreError> {
+        self.inner.metrics()
+    }
+
+    fn revisions(&self, metric: &str) -> Result<Vec<RevisionId>, StoreError> {
+        self.inner.revisions(metric)
+    }
+
+    fn begun(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.inner.begun()
+    }
+
+    fn begin(&self, how: &[u8]) -> Result<Vec<u8>, StoreError> {
+        self.inner.begin(how)
+    }
+
+    fn remove(&self, revision: &RevisionId) -> Result<bool, StoreError> {
+        self.inner.remove(revision)
+    }
+
+    fn commit(&self, commits: &[Commit]) -> Result<Vec<CommitAnswer>, StoreError> {
+        self.plan.store("commit")?;
+        if let Some(bucket) = self.inner.buckets(&commits[0].revision)?.first().copied()
+            && self.plan.strikes("full")
+        {
+            return Ok(commits.iter().map(|_| CommitAnswer::Full(bucket)).collect());
+        }
+        let answers = self.inner.commit(commits)?;
+        // Applied, and the answer is lost.
+        self.plan.store("committed")?;
+        Ok(answers)
+    }
+
+    fn read(&self, revision: &RevisionId, known: &[Known]) -> Result<Option<Reading>, StoreError> {
+        self.plan.store("read")?;
+        self.inner.read(revision, known)
+    }
+
+    fn buckets(&self, revision: &RevisionId) -> Result<Vec<Bucket>, StoreError> {
+        self.plan.store("buckets")?;
+        self.inner.buckets(revision)
+    }
+
+    fn compact(&self, compaction: &Compaction) -> Result<CompactAnswer, StoreError> {
+        self.plan.store("compact")?;
+        self.inner.compact(compaction)
+    }
+
+    fn split(&self, split: &Split) -> Result<SplitAnswer, StoreError> {
+        self.inner.split(split)
+    }
+}
+
+/// A lane that counts [`RECORDS`] records, each of another user.
+struct Rig {
+    store: Arc<Failing>,
+    view: Arc<View>,
+    board: Arc<Board>,
+    lane: pipeline::Handle,
+    revision: RevisionId,
+    _folder: tempfile::TempDir,
+}
+
+fn rig(plan: &Plan) -> Rig {
+    let folder = tempfile::tempdir().unwrap();
+    let database = Database::open(folder.path()).unwrap();
+    let inner = EmbeddedStore::open(database.clone(), Durability::Process, 1 << 30).unwrap();
+    let store = Arc::new(Failing { plan: plan.clone(), inner });
+    let (view, board) = (Arc::new(View::default()), Arc::new(Board::default()));
+    let plugin = Arc::new(crate::plugin::plain());
+    let id = view.add(plugin.description(), Place::default());
+    let revision = RevisionId { metric: "plain".into(), fingerprint: 1 };
+    let event = |n| format!("{{\"user_id\":{n},\"product_id\":1,\"event_type\":\"view\"}}");
+    let source = Records { plan: plan.clone(), payloads: (0..RECORDS).map(event).collect(), next: None, paused: false };
+    let metric = Metric {
+        no: RevisionNo(0),
+        id,
+        revision: revision.clone(),
+        meta: Vec::new(),
+        plugin,
+        history: History::Whole,
+        follower: None,
+    };
+    let settings = Settings {
+        dedupe_window: 20,
+        on_gap: OnGap::Halt,
+        on_state_loss: OnStateLoss::Rebuild,
+        memory: Memory::Resident,
+        max_pending_rows: 50,
+        topic: String::new(),
+    };
+    let parts = Parts {
+        source: Box::new(source),
+        survey: Arc::new(Held(plan.clone())),
+        store: store.clone(),
+        shared: false,
+        view: view.clone(),
+        board: board.clone(),
+        role: Role::Main,
+        metrics: vec![metric],
+        settings,
+        decoder: Decoder::new(&EventsConfig::default()).unwrap(),
+        dead_letters: Arc::new(DeadLetters::open(&database, 100).unwrap()),
+        feed: None,
+        checkpoint: Duration::from_millis(20),
+        topic: "log".into(),
+    };
+    let lane = pipeline::start(parts).unwrap();
+    Rig { store, view, board, lane, revision, _folder: folder }
+}
+
+impl Rig {
+    /// Waits until everything is counted and ends the lane. All of it must be stored, each record once.
+    fn counts_all_once(self, what: &str) {
+        let id = crate::state::MetricId(0);
+        let end = Position([(0, RECORDS)].into());
+        assert!(self.view.wait_for(id, &end, LIMIT), "{what}: not counted: {:?}", self.board.standing());
+        let answers = || self.store.inner.current("plain").unwrap().as_ref() == Some(&self.revision);
+        let begun = Instant::now();
+        while !self.store.plan.is_spent() || !answers() {
+            assert!(begun.elapsed() < LIMIT, "{what}: not called often enough, or the revision does not answer");
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        let done = self.lane.stop(LIMIT);
+        assert_eq!(done.committed, done.processed, "{what}");
+        let stored = self.store.inner.stored(&self.revision).unwrap().unwrap();
+        let progress = Progress::decode(&stored.progress[&0].bytes).unwrap();
+        assert_eq!((progress.next, progress.rows), (RECORDS, RECORDS), "{what}: stored");
+        assert_eq!(self.view.read().state.size(id).0, RECORDS, "{what}: each user has a cell");
+    }
+}
+
+#[test]
+fn nothing_counts_before_a_rewind_has_succeeded() {
+    // What comes with the assignment is thrown away, so the lane has the source go back.
+    let plan = Plan::default();
+    plan.fail("rewind", 3);
+    rig(&plan).counts_all_once("rewind");
+}
+
+#[test]
+fn whatever_call_fails_is_made_again() {
+    let calls = [
+        "resume",
+        "topic",
+        "bounds",
+        "buckets",
+        "read",
+        "create",
+        "current",
+        "point",
+        "commit",
+        "committed",
+        "full",
+        "compact",
+    ];
+    for call in calls {
+        let plan = Plan::default();
+        plan.fail(call, 2);
+        // What leads to it.
+        match call {
+            "compact" => plan.fail("full", 1),
+            "resume" => plan.fail("commit", 1),
+            _ => {}
+        }
+        rig(&plan).counts_all_once(call);
+    }
+}
+
+#[test]
+fn a_thread_that_ends_stops_the_lane_and_says_why() {
+    for (call, thread) in [("commit", "the thread that commits"), ("compact", "the thread that compacts")] {
+        let plan = Plan::default();
+        plan.panic(call);
+        if call == "compact" {
+            plan.fail("full", 1);
+        }
+        let rig = rig(&plan);
+        let begun = Instant::now();
+        while !rig.board.look(|standing| standing.ended) {
+            assert!(begun.elapsed() < LIMIT, "{call}: the lane goes on without {thread}");
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        let failed = rig.board.look(|standing| standing.failed.clone()).map(|fatal| fatal.to_string());
+        let failed = failed.unwrap_or_default();
+        assert!(failed.starts_with(thread) && failed.contains(&format!("{call} was told to panic")), "{failed}");
+        assert_eq!(rig.lane.tell(Command::Go), Err(Untold::Ended));
+        rig.lane.stop(Duration::from_secs(1));
+        assert!(begun.elapsed() < LIMIT, "{call}: it ends at once");
+    }
+}
