@@ -174,7 +174,7 @@ fn an_environment_variable_is_blamed_by_name() {
 const BROKEN: &[(&str, usize, usize, &str)] = &[
     ("brokers = \"a:1\"", 1, 1, "unknown key `brokers` at the top level; did you mean `kafka.brokers`?"),
     ("[kafak]\ntopic = \"x\"", 1, 2, "did you mean `kafka`?"),
-    ("[zzz]", 1, 2, "expected one of catalogue, events, kafka, log, metrics, plugins, redis, server, source, store"),
+    ("[zzz]", 1, 2, "expected one of catalogue, events, kafka, limits, log, metrics, plugins, redis, server, source, store"),
     ("[kafka]\ntopik = \"x\"", 2, 1, "did you mean `topic`?"),
     ("[kafka]\nTopic = \"x\"", 2, 1, "did you mean `topic`?"),
     ("[events]\nuser_id = \"/u\"", 2, 1, "did you mean `events.fields.user_id`?"),
