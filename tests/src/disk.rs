@@ -15,7 +15,10 @@ impl Disk {
     /// It cannot be mounted.
     pub fn mount(at: PathBuf, size: &str) -> Result<Disk> {
         fs::create_dir_all(&at)?;
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", size, "tmpfs"]).arg(&at).status()?;
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("{size},mode=0755"), "tmpfs"])
+            .arg(&at)
+            .status()?;
         ensure!(mounted.success(), "a small disk cannot be mounted: run the tests as root");
         Ok(Disk(at))
     }

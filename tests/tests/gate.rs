@@ -112,7 +112,7 @@ fn all_is_told(home: &Home, tally: &Tally, specimens: &[Specimen]) {
                 assert!(reason.contains(says), "{name}: {reason}");
                 let sentence = !reason.contains('\n') && reason.len() < 400 && reason.ends_with(')');
                 assert!(sentence, "{name}: one sentence that ends with what to do: {reason}");
-                let of = |line: &&str| line.starts_with("refused") && line.contains(&format!("/{name}:"));
+                let of = |line: &&str| line.starts_with("refused") && line.contains(&format!(" {name}:"));
                 let line = printed.lines().find(of);
                 assert!(line.is_some_and(|line| line.contains(says)), "{name}: {printed}");
                 let quoted = says.replace('"', "\\\"");

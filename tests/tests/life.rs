@@ -45,7 +45,7 @@ fn a_file_dropped_in_counts_all_history_and_answers_like_the_original() {
         producer.join().unwrap()
     });
     let (posted, end) = last;
-    let question = json!({"limit": 1000, "bucket": "1d"});
+    let question = json!({"limit": 300, "bucket": "1d"});
     let original = client.ask("products_popularity", &question, &end).unwrap();
     assert_eq!(original["total"], posted);
     assert_eq!(client.ask("copy", &question, &end).unwrap(), original);
@@ -310,7 +310,7 @@ fn in_a_group_each_engine_counts_the_history_of_its_partitions() {
         until_state(&engine.client, "copy", "active");
     }
     let end = post(&engines[1].client, 60_000, 61_000);
-    let question = json!({"limit": 1000, "bucket": "1d"});
+    let question = json!({"limit": 300, "bucket": "1d"});
     let original = client.ask("products_popularity", &question, &end).unwrap();
     assert_eq!(original["total"], 61_000);
     for engine in &engines {

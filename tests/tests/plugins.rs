@@ -123,7 +123,7 @@ fn bad_files_are_refused_with_a_sentence_and_good_ones_answer() {
 
     let printed = home.succeed(&["plugin", "list", "--url", &tally.url()]).unwrap();
     for (file, words) in expected {
-        let line = printed.lines().find(|line| line.starts_with("refused") && line.contains(&format!("/{file}:")));
+        let line = printed.lines().find(|line| line.starts_with("refused") && line.contains(&format!(" {file}:")));
         assert!(line.is_some_and(|line| line.contains(words)), "{file}: {printed}");
     }
 
