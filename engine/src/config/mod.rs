@@ -329,7 +329,7 @@ impl Default for ServerConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsConfig {
-    /// Bytes for everything that input can make grow; 0: three quarters of what the machine or its control group has.
+    /// Bytes of which answers and caches have their shares; 0: three quarters of what the machine or its control group has.
     pub memory: u64,
     /// Longest answer, bytes.
     pub answer_bytes: u64,
