@@ -524,7 +524,8 @@ unsafe fn described(event: *mut rds::rd_kafka_event_t) -> Result<Option<String>,
 }
 
 fn millis(wait: Duration) -> c_int {
-    wait.as_millis().min(i32::MAX as u128) as c_int
+    // Rounded up: a part of a millisecond would be no wait at all, and whoever waits for a moment would spin until it comes.
+    wait.as_micros().div_ceil(1_000).min(i32::MAX as u128) as c_int
 }
 
 impl Consumer {

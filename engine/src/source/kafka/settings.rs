@@ -84,6 +84,8 @@ const FETCH: &[(&str, &str)] = &[
     ("queued.min.messages", "20000"),
     ("queued.max.messages.kbytes", "16384"),
     ("fetch.message.max.bytes", "4194304"),
+    // A broker that is away is looked for less often than librdkafka would, for each look costs a connection.
+    ("reconnect.backoff.ms", "500"),
     ("reconnect.backoff.max.ms", "2000"),
     // how late partitions that were added are noticed; 300,000 by default
     ("topic.metadata.refresh.interval.ms", "5000"),
@@ -148,6 +150,7 @@ pub(super) fn producer(config: &KafkaConfig) -> Result<Settings, SourceError> {
         ("queue.buffering.max.kbytes", "65536"),
         ("message.timeout.ms", "20000"),
         ("partitioner", "murmur2_random"),
+        ("reconnect.backoff.ms", "500"),
         ("reconnect.backoff.max.ms", "2000"),
     ];
     merged(config, &defaults, &[("enable.idempotence", "true"), ("acks", "all")], produces)
