@@ -1,7 +1,7 @@
 //! File descriptors as a budget: how many this process may have, how many of them callers may take, and whether some are left.
 //!
 //! Who runs out of them at the wrong moment fails in ways that do not pass by themselves. So the soft limit is raised to the
-//! hard one, connections get what is left of it beyond [`RESERVE`], and the database stops writing before the rest is used up.
+//! hard one, connections get what is left of it beyond what the engine keeps for itself (256), and the database stops writing before the rest is used up.
 
 use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
