@@ -6,7 +6,7 @@
 use crate::client::Client;
 use anyhow::{Context, Result, bail, ensure};
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
@@ -31,6 +31,19 @@ pub fn binary() -> Result<PathBuf> {
     let test = std::env::current_exe()?;
     let mut binaries = test.ancestors().skip(1).take(2).map(|folder| folder.join("tally"));
     binaries.find(|binary| binary.exists()).context("no tally beside the test: cargo build --release, or set TALLY_BIN")
+}
+
+/// Starts it. A binary that was written just now may be busy: what another thread forks holds it open until it executes something.
+fn started(command: &mut Command) -> std::io::Result<Child> {
+    let limit = Instant::now() + START;
+    loop {
+        match command.spawn() {
+            Err(fault) if fault.kind() == ErrorKind::ExecutableFileBusy && Instant::now() < limit => {
+                std::thread::yield_now()
+            }
+            done => return done,
+        }
+    }
 }
 
 /// The binary that ends where `TALLY_FAILPOINT` says.
@@ -143,7 +156,8 @@ impl Home {
     /// # Errors
     /// It does not run.
     pub fn run(&self, args: &[&str]) -> Result<Output> {
-        Ok(self.command(args).output()?)
+        let mut command = self.command(args);
+        Ok(started(command.stdout(Stdio::piped()).stderr(Stdio::piped()))?.wait_with_output()?)
     }
 
     /// Runs `tally ARGS`, which must succeed; what it printed.
@@ -165,7 +179,7 @@ impl Home {
         let log = self.path().join("stderr.log");
         let err = File::options().create(true).append(true).open(&log)?;
         let mut command = self.command(&["run", "--listen", "127.0.0.1:0"]);
-        let mut child = command.args(&self.flags).stdout(Stdio::piped()).stderr(err).spawn()?;
+        let mut child = started(command.args(&self.flags).stdout(Stdio::piped()).stderr(err))?;
         let out = child.stdout.take().context("stdout is piped")?;
         let lines = Arc::new(Lines::default());
         let reader = lines.clone();
