@@ -13,6 +13,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::yield_now;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -38,9 +39,7 @@ fn started(command: &mut Command) -> std::io::Result<Child> {
     let limit = Instant::now() + START;
     loop {
         match command.spawn() {
-            Err(fault) if fault.kind() == ErrorKind::ExecutableFileBusy && Instant::now() < limit => {
-                std::thread::yield_now()
-            }
+            Err(fault) if fault.kind() == ErrorKind::ExecutableFileBusy && Instant::now() < limit => yield_now(),
             done => return done,
         }
     }
