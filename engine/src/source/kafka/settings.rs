@@ -30,14 +30,19 @@ const OURS: &[(&str, &str)] = &[
     ("acks", "an acknowledged event must be on all replicas in sync"),
 ];
 
+/// The shortest and the longest pause before a broker is looked for again: bounds of one range, set together.
+const PAUSES: &str = "reconnect.backoff.";
+
 fn merged(
     config: &KafkaConfig,
     defaults: &[(&str, &str)],
     fixed: &[(&str, &str)],
     mine: fn(&str) -> bool,
 ) -> Result<Settings, SourceError> {
-    let mut settings: Settings =
-        defaults.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    // Our default beside a user's other bound could be one that the client refuses.
+    let paused = config.settings.keys().any(|name| name.starts_with(PAUSES));
+    let defaults = defaults.iter().filter(|(name, _)| !(paused && name.starts_with(PAUSES)));
+    let mut settings: Settings = defaults.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     for (name, value) in &config.settings {
         if let Some((_, reason)) = OURS.iter().find(|(ours, _)| ours == name) {
             return Err(SourceError::Fatal(format!("[kafka.settings] \"{name}\" cannot be set: {reason}")));
@@ -188,6 +193,21 @@ mod tests {
         assert_eq!((producer["linger.ms"].as_str(), producer.get("fetch.wait.max.ms")), ("9", None));
         assert!(consumer["security.protocol"] == "plaintext" && producer["security.protocol"] == "plaintext");
         assert_eq!(consumer["auto.offset.reset"], "error");
+    }
+
+    #[test]
+    fn one_bound_of_a_users_pauses_is_not_set_against_a_default() {
+        for (name, value) in [("reconnect.backoff.max.ms", "300"), ("reconnect.backoff.ms", "5000")] {
+            let config = with(&[(name, value)]);
+            for settings in [consumer(&config).unwrap(), producer(&config).unwrap()] {
+                assert_eq!(settings[name], value);
+                let mut client = rdkafka::ClientConfig::new();
+                client.extend(settings);
+                client.create_native_config().unwrap();
+                let made = client.create::<rdkafka::producer::BaseProducer>();
+                assert!(!made.is_err_and(|fault| fault.to_string().contains("backoff")), "{name} = {value}");
+            }
+        }
     }
 
     #[test]
