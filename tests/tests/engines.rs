@@ -46,7 +46,7 @@ fn many_engines() {
     // So small that buckets are full again and again, and split.
     let small = "[redis]\nmax_bucket_bytes = 65536\n".to_owned();
     let faults = [Kill, RedisBack, Leave, KillAll, RedisBack, Pause];
-    let report = carry_out("buckets that split", &Plan { config: small, ..plan(3, &faults) });
+    let report = carry_out("buckets that split", &Plan { config: small, load: 30_000, ..plan(3, &faults) });
     assert!(report.is_none_or(|report| report.splits > 0), "no bucket was split");
 
     // Each must be found.

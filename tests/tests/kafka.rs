@@ -268,6 +268,17 @@ fn progress(redis: &Redis) -> Vec<(String, Vec<u8>)> {
     content
 }
 
+/// An engine of which all that it counts is stored: of what is not, a topic that is made anew is counted whole, without a word.
+fn stored(home: &Home, kafka: &Kafka, topic: &str, events: u64) -> Tally {
+    let counted = |tally: &Tally| total(&tally.client, &kafka.position(topic, PARTITIONS).unwrap());
+    let tally = home.start().unwrap();
+    assert_eq!(counted(&tally), events);
+    tally.stop().unwrap();
+    let tally = home.start().unwrap();
+    assert_eq!(counted(&tally), events);
+    tally
+}
+
 fn a_topic_made_anew_is_told_and_nothing_of_it_is_counted(kafka: &Kafka) {
     const WHY: &str = "it was deleted and created again";
     // while an engine runs that commits all the time
@@ -275,8 +286,7 @@ fn a_topic_made_anew_is_told_and_nothing_of_it_is_counted(kafka: &Kafka) {
     let mut home = home(kafka, "anew");
     home.env("REDIS_URL", &redis.url());
     fill(kafka, "anew", "first", 1_000);
-    let tally = home.start().unwrap();
-    assert_eq!(total(&tally.client, &kafka.position("anew", PARTITIONS).unwrap()), 4_000);
+    let tally = stored(&home, kafka, "anew", 4_000);
     let before = progress(&redis);
     anew(kafka, "anew");
     told(&tally, WHY);
@@ -295,8 +305,7 @@ fn a_topic_made_anew_is_told_and_nothing_of_it_is_counted(kafka: &Kafka) {
     tally.kill().unwrap();
     // the cure: an empty data directory
     std::fs::remove_dir_all(home.path().join(".tally")).unwrap();
-    let tally = home.start().unwrap();
-    assert_eq!(total(&tally.client, &kafka.position("anew-stopped", PARTITIONS).unwrap()), 6_000);
+    let tally = stored(&home, kafka, "anew-stopped", 6_000);
 
     // while an engine runs with a store of its own, and the new topic is shorter
     kafka.delete_topic("anew-stopped").unwrap();
