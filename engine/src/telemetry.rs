@@ -26,6 +26,7 @@ pub fn describe() {
     describe_gauge!("tally_metric_ns_per_event", "Time a metric takes per event, mean since start.");
     describe_gauge!("tally_metric_cells", "Cells a metric holds.");
     describe_gauge!("tally_metric_bytes", "Bytes of memory a metric holds, about.");
+    describe_gauge!("tally_answers_stuck", "Answers that have not come back from a metric's plugin by their deadline.");
     describe_gauge!("tally_plugins_rejected", "Plugin files that were refused.");
     describe_gauge!("tally_plugins_loaded", "Contents of plugin files in memory: each stays until a restart.");
     describe_gauge!("tally_plugin_mapped_bytes", "Address space that plugin files take.");
@@ -106,6 +107,11 @@ pub(crate) fn cost(metric: &str, ns_per_event: f64, cells: u64, bytes: u64) {
 pub(crate) fn unreadable(metric: &str, property: &str, values: u64) {
     let (metric, property) = (metric.to_owned(), property.to_owned());
     counter!("tally_property_unreadable_total", "metric" => metric, "property" => property).increment(values);
+}
+
+/// How many answers of a metric have not come back by their deadline.
+pub(crate) fn answers_stuck(metric: &str, answers: usize) {
+    gauge!("tally_answers_stuck", "metric" => metric.to_owned()).set(answers as f64);
 }
 
 /// A metric's code was replaced.

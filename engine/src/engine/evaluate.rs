@@ -1,9 +1,10 @@
-//! Answering a question: the state a metric is in first, then one moment of it under the read lock.
+//! Answering a question: the state a metric is in first, then one moment of it, which is taken under the lock and read without.
 //!
 //! Where engines share a store, the moment is one of the store, read when asked: any engine gives the answer of any other.
 //!
-//! Two ways with the same answers: [`Engine::evaluate`] waits and reads as long as the deadline lets it;
-//! [`Engine::ready_answer`] only does what is over at once, for callers that must not block.
+//! Two ways with the same answers: [`Engine::evaluate`] waits, and calls the plugin, which may take any time: no lock is held, so
+//! nothing waits for it, and `answering` sees to it that it does not take all threads. [`Engine::ready_answer`] says only what
+//! is known, for callers that must not block.
 
 use super::roster::{Roster, Served, keys_limited};
 use super::{Engine, EvaluateError, Evaluated, History, Question};
@@ -57,10 +58,22 @@ impl Engine {
         let as_of = now();
         let deadline = Instant::now() + self.deadline;
         let stopped = self.require_counting(served)?;
-        let counted = self.view.read();
-        let seen = Seen::of_lane(served, &counted);
-        let answer = served.askable.answer(&params, as_of, deadline, &seen.moment(question)?).map_err(refused)?;
-        Ok(self.of_lane(served, question, &answer, as_of, &seen, stopped))
+        let still = Seen::of_lane(served, &self.view.read()).still(question)?;
+        let answer = self.answer(served, &params, as_of, deadline, &still)?;
+        Ok(self.of_lane(served, question, &answer, as_of, &still.facts, stopped))
+    }
+
+    /// Calls the plugin. Nothing is locked.
+    fn answer(
+        &self,
+        served: &Served,
+        params: &Map<String, Value>,
+        as_of: i64,
+        deadline: Instant,
+        still: &Still,
+    ) -> Result<Arc<Answer>, EvaluateError> {
+        let _under_way = self.answering.begin(served.askable.plugin.name(), deadline)?;
+        served.askable.answer(params, as_of, deadline, &still.moment).map_err(refused)
     }
 
     /// As `evaluate`, from what all engines have committed at this moment.
@@ -89,15 +102,14 @@ impl Engine {
         }
         let as_of = now();
         let deadline = Instant::now() + self.deadline;
-        let followed = follower.read();
-        let seen = Seen::followed(&followed);
-        let answer = served.askable.answer(params, as_of, deadline, &seen.moment(question)?).map_err(refused)?;
-        Ok(served.evaluated(&answer, as_of, &seen, self.require_counting(served)?))
+        let still = Seen::followed(&follower.read()).still(question)?;
+        let answer = self.answer(served, params, as_of, deadline, &still)?;
+        Ok(served.evaluated(&answer, as_of, &still.facts, self.require_counting(served)?))
     }
 
-    /// Answers a question if that neither waits nor takes long: `at_least` (if any) is reached, no batch is being
-    /// applied at this moment, and the answer is known or was found quickly the last time
-    /// ([`QUICK`](crate::query::QUICK)). `None` means: ask [`Engine::evaluate`]. May be called on async threads.
+    /// Answers a question if the answer is known: `at_least` (if any) is reached, no batch is being applied at this moment, and
+    /// the same was asked since the last one. `None` means: ask [`Engine::evaluate`]. Calls no plugin, and may be called on
+    /// async threads.
     pub fn ready_answer(&self, question: &Question) -> Option<Result<Evaluated, EvaluateError>> {
         self.at_once(question).transpose()
     }
@@ -117,8 +129,12 @@ impl Engine {
         if question.at_least.as_ref().is_some_and(|at_least| !seen.position.reaches(at_least)) {
             return Ok(None);
         }
-        let answer = served.askable.answer_at_once(&params, as_of, &seen.moment(question)?).map_err(refused)?;
-        Ok(answer.map(|answer| self.of_lane(&served, question, &answer, as_of, &seen, stopped)))
+        seen.require_whole(question)?;
+        let held = seen.state.held(seen.id);
+        let answer = served.askable.known(&params, as_of, &held, seen.version).map_err(refused)?;
+        let facts = seen.facts();
+        drop(counted);
+        Ok(answer.map(|answer| self.of_lane(&served, question, &answer, as_of, &facts, stopped)))
     }
 
     fn of_lane(
@@ -127,12 +143,12 @@ impl Engine {
         question: &Question,
         answer: &Answer,
         as_of: i64,
-        seen: &Seen<'_>,
+        facts: &Facts,
         stopped: Option<Warning>,
     ) -> Evaluated {
-        let whole = stopped.is_none() && seen.target.is_none();
-        let again = if whole { self.again(served, question, seen.version) } else { None };
-        Evaluated { again, ..served.evaluated(answer, as_of, seen, stopped) }
+        let whole = stopped.is_none() && facts.history.complete;
+        let again = if whole { self.again(served, question, facts.version) } else { None };
+        Evaluated { again, ..served.evaluated(answer, as_of, facts, stopped) }
     }
 
     pub(super) fn served(&self, name: &str) -> Result<Arc<Served>, EvaluateError> {
@@ -190,9 +206,8 @@ fn unknown(roster: &Roster, name: &str) -> EvaluateError {
 }
 
 impl Served {
-    fn evaluated(&self, answer: &Answer, as_of: i64, seen: &Seen<'_>, stopped: Option<Warning>) -> Evaluated {
-        let from = seen.state.times(seen.id).map(|(first, _)| first);
-        let limited = keys_limited(seen.state, seen.id);
+    fn evaluated(&self, answer: &Answer, as_of: i64, facts: &Facts, stopped: Option<Warning>) -> Evaluated {
+        let limited = facts.limited.iter().cloned();
         Evaluated {
             result: answer.result.clone(),
             result_schema: Arc::clone(&self.result_schema),
@@ -200,14 +215,14 @@ impl Served {
             position: answer.position.clone(),
             as_of,
             version: self.askable.plugin.version().to_owned(),
-            history: History { complete: seen.target.is_none(), from },
+            history: facts.history.clone(),
             warnings: answer.warnings.iter().cloned().chain(stopped).chain(limited).collect(),
             again: None,
         }
     }
 }
 
-/// A metric at one moment, wherever it is held.
+/// A metric as it is now, wherever it is held; whoever holds it is waited for.
 struct Seen<'a> {
     state: &'a State,
     id: MetricId,
@@ -215,6 +230,19 @@ struct Seen<'a> {
     version: u64,
     target: Option<&'a Position>,
     origins: &'a BTreeMap<u32, Origin>,
+}
+
+/// What is said with an answer.
+struct Facts {
+    version: u64,
+    history: History,
+    limited: Vec<Warning>,
+}
+
+/// A metric at one moment, to be read without a lock.
+struct Still {
+    moment: Moment,
+    facts: Facts,
 }
 
 impl<'a> Seen<'a> {
@@ -228,13 +256,25 @@ impl<'a> Seen<'a> {
         Seen { state, id: FOLLOWED, position, version: *version, target: target.as_ref(), origins }
     }
 
-    fn moment(&self, question: &Question) -> Result<Moment<'a>, EvaluateError> {
+    fn require_whole(&self, question: &Question) -> Result<(), EvaluateError> {
         match self.target {
             Some(target) if !question.allow_partial => {
                 Err(EvaluateError::Backfilling { done: done(self.position, target, self.origins) })
             }
-            _ => Ok(Moment { state: self.state, position: self.position, version: self.version }),
+            _ => Ok(()),
         }
+    }
+
+    fn facts(&self) -> Facts {
+        let from = self.state.times(self.id).map(|(first, _)| first);
+        let history = History { complete: self.target.is_none(), from };
+        Facts { version: self.version, history, limited: keys_limited(self.state, self.id) }
+    }
+
+    fn still(&self, question: &Question) -> Result<Still, EvaluateError> {
+        self.require_whole(question)?;
+        let (state, position) = (self.state.moment(self.id), self.position.clone());
+        Ok(Still { moment: Moment { state, position, version: self.version }, facts: self.facts() })
     }
 }
 

@@ -5,6 +5,7 @@
 //! metric joins the main lane, `departures` how it leaves one, `versions` what happens while two revisions are there, `purge` how what
 //! is stored goes. Counting is not disturbed. The queue of orders is bounded: who finds it full is told so.
 
+use super::answering::Answering;
 use super::arrivals::Backfill;
 use super::departures::{Departure, Then};
 use super::lanes::Lanes;
@@ -59,6 +60,7 @@ pub(super) struct Parts {
     pub(super) view: Arc<View>,
     pub(super) board: Arc<Board>,
     pub(super) followers: Arc<Followers>,
+    pub(super) answering: Arc<Answering>,
     pub(super) main: Arc<Handle>,
     pub(super) lanes: Lanes,
     /// Metrics that have history to count.
@@ -185,7 +187,7 @@ impl Work {
             self.see_off(Duration::ZERO);
             self.turn();
             self.begin_backfills();
-            self.watchdog.look(&self.parts.roster.read(), &self.parts.board);
+            self.watchdog.look(&self.parts.roster.read(), &self.parts.board, &self.parts.answering);
             if self.looked_elsewhere.elapsed() >= elsewhere::LOOK {
                 self.looked_elsewhere = Instant::now();
                 self.look_elsewhere();

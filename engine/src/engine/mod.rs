@@ -1,6 +1,7 @@
 //! The façade: what a host program (the server) may ask of the engine. Knows no HTTP and no SQL.
 
 mod again;
+mod answering;
 mod append;
 mod arrivals;
 mod audit;
@@ -46,6 +47,7 @@ use crate::pipeline::{self, Board, View};
 use crate::progress::Halt;
 use crate::store::Store;
 use crate::telemetry;
+use answering::Answering;
 use append::Appender;
 use life::Life;
 use parking_lot::{Mutex, RwLock};
@@ -78,6 +80,7 @@ pub struct Engine {
     checker: Decoder,
     deadline: Duration,
     budget: Arc<Budget>,
+    answering: Arc<Answering>,
     source: &'static str,
     /// For those who look at what is stored.
     state_store: Arc<dyn Store>,
@@ -223,7 +226,9 @@ impl Engine {
 
     /// Brings the figures up to date that are not kept at every event.
     pub fn report(&self) {
+        let stuck = self.answering.stuck();
         for info in self.metrics().iter().filter(|info| info.state != MetricState::Retired) {
+            telemetry::answers_stuck(&info.name, stuck.get(&info.name).copied().unwrap_or(0));
             telemetry::cost(&info.name, info.cost.ns_per_event, info.cost.cells, info.cost.bytes);
         }
         let now = jiff::Timestamp::now().as_millisecond();

@@ -122,7 +122,7 @@ impl Roster {
 
 /// Said with every answer of a metric, and in the catalogue, once it counts keys together.
 pub(super) fn keys_limited(state: &State, metric: MetricId) -> Vec<Warning> {
-    let all = state.thresholds(metric).fold(Threshold::NONE, Threshold::and);
+    let all = state.thresholds(metric).into_iter().fold(Threshold::NONE, Threshold::and);
     let mut warnings = Vec::new();
     if all.bits() > 0 {
         warnings.push(Warning::new(

@@ -1,5 +1,6 @@
 //! Starting an engine: everything is opened and checked before the first record is read.
 
+use super::answering::Answering;
 use super::append::Appender;
 use super::audit::LogAccess;
 use super::lanes::{Lanes, Replayed};
@@ -109,6 +110,7 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
     // Where others count too, their events are shown as well, by a relay.
     let lane = Arc::new(lanes.main(opened.source, &joined, relay.is_none().then(|| feed.clone()))?);
     let roster = Arc::new(RwLock::new(roster));
+    let answering = Arc::new(Answering::default());
     let life = life::start(life::Parts {
         registry,
         sections: config.metrics.clone(),
@@ -117,6 +119,7 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
         view: view.clone(),
         board: board.clone(),
         followers,
+        answering: answering.clone(),
         main: lane.clone(),
         lanes,
         waiting,
@@ -147,6 +150,7 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
         checker: Decoder::new(&config.events).map_err(StartError)?,
         deadline: Duration::from_millis(config.server.evaluation_deadline_ms),
         budget,
+        answering,
         source: match config.source.kind {
             SourceKind::Embedded => "log",
             SourceKind::Kafka => "kafka",

@@ -1,8 +1,11 @@
 //! Names plugins that do not return from a call. Nothing else can be done about one: it is code of this process, and holds up
-//! the lane that called it. Lanes say on their boards whom they call, and since when.
+//! the lane that called it, or keeps the thread that asked it for an answer. Lanes say on their boards whom they call, and since
+//! when; what answers are under way `answering` knows.
 
+use super::answering::Answering;
 use super::roster::{Roster, Served};
 use crate::pipeline::Board;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 /// A call that takes so long is taken for one that does not return.
@@ -15,11 +18,14 @@ const SAY: Duration = Duration::from_secs(60);
 #[derive(Default)]
 pub(super) struct Watchdog {
     said: Option<Instant>,
+    /// Metrics with answers that did not come back, of which the log says so.
+    answers: BTreeSet<String>,
 }
 
 impl Watchdog {
     /// Names them in the log.
-    pub(super) fn look(&mut self, roster: &Roster, main: &Board) {
+    pub(super) fn look(&mut self, roster: &Roster, main: &Board, answering: &Answering) {
+        self.look_at_answers(&answering.long_stuck());
         if self.said.is_some_and(|said| said.elapsed() < SAY) {
             return;
         }
@@ -27,6 +33,22 @@ impl Watchdog {
             self.said = Some(Instant::now());
             tracing::error!("{sentence}; what its lane counts waits for it");
         }
+    }
+
+    /// One line for a metric when some of its answers do not come back, and one when all have.
+    fn look_at_answers(&mut self, stuck: &BTreeMap<String, usize>) {
+        for (metric, answers) in stuck.iter().filter(|(metric, _)| !self.answers.contains(*metric)) {
+            tracing::error!(
+                metric,
+                answers,
+                "answers have not come back from the plugin by their deadline: each keeps a thread until it does; counting and other \
+                 metrics go on; if that lasts, restart with --disable {metric}"
+            );
+        }
+        for metric in self.answers.iter().filter(|metric| !stuck.contains_key(*metric)) {
+            tracing::info!(metric, "all answers have come back from the plugin");
+        }
+        self.answers = stuck.keys().cloned().collect();
     }
 }
 

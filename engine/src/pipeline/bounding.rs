@@ -14,7 +14,7 @@ impl Metric {
     fn over(&self, state: &State, id: MetricId) -> Option<Quarantine> {
         let max = self.plugin.max_cells();
         let (table, cells) = state.over(id, max)?;
-        Some(Quarantine::OverMaxCells { table: table.to_owned(), cells, max })
+        Some(Quarantine::OverMaxCells { table, cells, max })
     }
 
     /// The same of the lane's own state, once keys were counted together where that is allowed; and whether they were.
@@ -66,8 +66,9 @@ impl Counting {
                 over = metric.over(&follower.read().state, FOLLOWED);
             }
             stopped.extend(over.map(|why| (metric.no, why)));
-            let there: Vec<Threshold> = follower.read().state.thresholds(FOLLOWED).collect();
-            if self.view.read().state.thresholds(metric.id).zip(&there).any(|(here, there)| !here.covers(*there)) {
+            let there: Vec<Threshold> = follower.read().state.thresholds(FOLLOWED);
+            if self.view.read().state.thresholds(metric.id).iter().zip(&there).any(|(here, there)| !here.covers(*there))
+            {
                 let sealed = self.view.write().state.narrow(metric.id, &there);
                 keep(&mut self.unstored, metric.no, sealed);
             }

@@ -1,7 +1,8 @@
 //! What the pipeline shows the rest of the engine of what is counted: state with its exact position.
 //!
 //! One lock guards state and positions together, so whoever reads sees whole batches and knows exactly up to where.
-//! Writers hold it for one batch at a time (some hundred microseconds); readers for one answer.
+//! Writers hold it for one batch at a time (some hundred microseconds); readers to take a moment of a metric, which they read
+//! without it. No code of a plugin runs while it is held.
 
 use super::origin::Origin;
 use crate::event::{EventBatch, Position};
@@ -135,7 +136,7 @@ impl View {
 
     /// State for reading; no batch is applied while it is held.
     pub fn read(&self) -> RwLockReadGuard<'_, Counted> {
-        // Past a writer that waits for other readers: one slow answer does not hold up the rest.
+        // Past a writer that waits for other readers: a seal that is worked out does not hold up the rest.
         if self.lane_first.load(Ordering::Relaxed) { self.counted.read() } else { self.counted.read_recursive() }
     }
 

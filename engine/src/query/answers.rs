@@ -1,14 +1,13 @@
 //! Answers kept for the next equal question, of all metrics of an engine together: so many bytes, the least used go first.
 //!
-//! An answer holds for one version of its metric; of an earlier version only is known how long it took. Long answers are not
-//! kept: what would be saved is little beside writing them. Losing an answer costs time, never a number.
+//! An answer holds for one version of its metric. Long answers are not kept: what would be saved is little beside writing them.
+//! Losing an answer costs time, never a number.
 
 use super::Answer;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 /// Longest result that is kept.
 const LONGEST: usize = 256 << 10;
@@ -27,16 +26,6 @@ struct Kept {
     /// Of the state that it was read from.
     version: u64,
     answer: Arc<Answer>,
-    took: Duration,
-}
-
-/// What is known of a question.
-pub(super) enum Known {
-    /// Its answer.
-    Answer(Arc<Answer>),
-    /// How long its last answer took, at an earlier version.
-    Took(Duration),
-    Nothing,
 }
 
 /// Weighs entries.
@@ -64,23 +53,21 @@ impl Answers {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub(super) fn known(&self, of: u64, version: u64, question: &str) -> Known {
-        match self.kept.get(&Asked(of, question)) {
-            Some(kept) if kept.version == version => Known::Answer(kept.answer),
-            Some(kept) => Known::Took(kept.took),
-            None => Known::Nothing,
-        }
+    pub(super) fn known(&self, of: u64, version: u64, question: &str) -> Option<Arc<Answer>> {
+        self.kept.get(&Asked(of, question)).filter(|kept| kept.version == version).map(|kept| kept.answer)
     }
 
-    pub(super) fn remember(&self, of: u64, version: u64, question: String, answer: &Arc<Answer>, took: Duration) {
+    pub(super) fn remember(&self, of: u64, version: u64, question: String, answer: &Arc<Answer>) {
+        // One that took long may be of an earlier version than what is kept.
+        let later = self.kept.get(&Asked(of, &question)).is_some_and(|kept| kept.version > version);
+        if later {
+            return;
+        }
         if answer.result.len() > LONGEST {
-            return self.forget(of, &question);
+            self.kept.remove(&Asked(of, &question));
+            return;
         }
-        self.kept.insert((of, question), Kept { version, answer: Arc::clone(answer), took });
-    }
-
-    pub(super) fn forget(&self, of: u64, question: &str) {
-        self.kept.remove(&Asked(of, question));
+        self.kept.insert((of, question), Kept { version, answer: Arc::clone(answer) });
     }
 }
 
@@ -105,17 +92,16 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_known_at_its_version_and_how_long_it_took_later() {
+    fn an_answer_is_known_at_its_version_alone_and_an_earlier_one_takes_no_later_ones_place() {
         let answers = Answers::new(1 << 20);
-        let took = Duration::from_millis(3);
-        assert!(matches!(answers.known(0, 1, "a"), Known::Nothing));
-        answers.remember(0, 1, "a".into(), &answer(1), took);
-        assert!(matches!(answers.known(0, 1, "a"), Known::Answer(_)));
-        assert!(matches!(answers.known(0, 2, "a"), Known::Took(known) if known == took));
-        assert!(matches!(answers.known(0, 1, "b"), Known::Nothing));
-        assert!(matches!(answers.known(1, 1, "a"), Known::Nothing), "of another metric");
-        answers.forget(0, "a");
-        assert!(matches!(answers.known(0, 1, "a"), Known::Nothing));
+        assert!(answers.known(0, 1, "a").is_none());
+        answers.remember(0, 1, "a".into(), &answer(1));
+        assert!(answers.known(0, 1, "a").is_some());
+        assert!(answers.known(0, 2, "a").is_none() && answers.known(0, 1, "b").is_none());
+        assert!(answers.known(1, 1, "a").is_none(), "of another metric");
+        answers.remember(0, 3, "a".into(), &answer(1));
+        answers.remember(0, 2, "a".into(), &answer(1));
+        assert!(answers.known(0, 3, "a").is_some() && answers.known(0, 2, "a").is_none());
     }
 
     #[test]
@@ -123,11 +109,11 @@ mod tests {
         let bytes = 64 << 20;
         let answers = Answers::new(bytes);
         for n in 0..2_000 {
-            answers.remember(0, 1, n.to_string(), &answer(100 << 10), Duration::ZERO);
+            answers.remember(0, 1, n.to_string(), &answer(100 << 10));
             assert!(answers.kept.weight() <= bytes);
         }
         assert!(answers.kept.weight() > bytes * 3 / 4, "{} are kept", answers.kept.weight());
-        answers.remember(0, 1, "long".into(), &answer(LONGEST + 1), Duration::ZERO);
-        assert!(matches!(answers.known(0, 1, "long"), Known::Nothing));
+        answers.remember(0, 1, "long".into(), &answer(LONGEST + 1));
+        assert!(answers.known(0, 1, "long").is_none());
     }
 }

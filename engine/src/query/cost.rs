@@ -6,7 +6,7 @@
 
 use crate::memory::{Held, Share};
 use crate::plugin::{Read, ReadFault};
-use crate::state::{Allowance, MetricId, ReadError, State};
+use crate::state::{Allowance, Moment, ReadError};
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,8 +39,7 @@ pub struct Limits {
 
 /// Reads for one answer, all at one moment.
 pub(super) struct Reads<'a> {
-    state: &'a State,
-    metric: MetricId,
+    moment: &'a Moment,
     ask: &'a Ask,
     limits: &'a Limits,
     deadline: Instant,
@@ -54,14 +53,14 @@ pub(super) struct Reads<'a> {
 
 impl<'a> Reads<'a> {
     pub(super) fn new(
-        (state, metric): (&'a State, MetricId),
+        moment: &'a Moment,
         (ask, has_limit): (&'a Ask, bool),
         limits: &'a Limits,
         deadline: Instant,
     ) -> Result<Reads<'a>, ReadFault> {
         let held = limits.memory.take(0).map_err(|_| ReadFault::Memory)?;
         let (points, read, held) = (Cell::new(0), Cell::new(0), RefCell::new(held));
-        Ok(Reads { state, metric, ask, limits, deadline, has_limit, points, read, held })
+        Ok(Reads { moment, ask, limits, deadline, has_limit, points, read, held })
     }
 
     fn hold(&self, bytes: usize) -> Result<(), ReadError> {
@@ -74,9 +73,9 @@ impl<'a> Reads<'a> {
         if let Some(steps) = self.ask.steps.filter(|_| self.is_asked(request)) {
             return span(steps.step_ms, steps.from, steps.to);
         }
-        let times = self.state.times(self.metric);
-        let from = request.from.or(times.map(|(first, _)| first));
-        let to = request.to.or(times.map(|(_, last)| last + 1));
+        let held = self.moment.held();
+        let from = request.from.or(held.first);
+        let to = request.to.or(held.last.map(|last| last + 1));
         from.zip(to).map_or(0, |(from, to)| span(step, from, to))
     }
 
@@ -104,6 +103,7 @@ impl<'a> Reads<'a> {
             ReadError::Deadline => ReadFault::Deadline,
             ReadError::Bad(what) => ReadFault::Request(what),
             ReadError::Memory => ReadFault::Memory,
+            ReadError::Gone => ReadFault::Store(error.to_string()),
             ReadError::TooLarge => too_large(self.limits.answer_bytes),
             ReadError::TooManyPoints { groups, points, fits } => {
                 let fewer = ranked && self.has_limit && fits > 0;
@@ -154,7 +154,7 @@ impl Read for Reads<'_> {
         let declared = declared.filter(|_| steps > 0);
         let judged = declared.map_or(Ok(()), |groups| self.spend(groups, steps));
         let one = One { reads: self, steps, undeclared: declared.is_none(), asked: self.is_asked(request) };
-        let answer = judged.and_then(|()| self.state.read(self.metric, request, &one));
+        let answer = judged.and_then(|()| self.moment.read(request, &one));
         // What the read held besides its answer is free again.
         let after = self.hold(self.read.get() * HEAVY);
         answer.and_then(|answer| after.map(|()| answer)).map_err(|error| self.fault(error, ranked))

@@ -1,9 +1,9 @@
 //! Questions: from a name and params to an answer with the exact position it rests on.
 //!
-//! Look up, check the params (all faults at once), wait if asked to, then under one read lock: window, reads, position.
-//! Equal questions at one version of a metric share one evaluation; how long it took decides whether the next one, at a
-//! later version, may be made on a thread that must not block. What an answer may cost is judged before it is spent (`cost`).
-//! No HTTP here, and no catalogue: names and the like are the host's decoration.
+//! Look up, check the params (all faults at once), wait if asked to, take a moment of the metric: window, reads and position are
+//! those of that moment, however long the plugin takes and whatever is counted meanwhile. Equal questions at one version of a metric
+//! share one evaluation. What an answer may cost is judged before it is spent (`cost`). No HTTP here, and no catalogue: names and
+//! the like are the host's decoration.
 
 mod answers;
 mod cost;
@@ -17,21 +17,13 @@ pub use window::looks_at_the_clock;
 
 use crate::event::Position;
 use crate::plugin::{self, AnswerFailure, Answered, ReadFault};
-use crate::state::{Held, MetricId, State};
-use answers::Known;
+use crate::state::{self, Held, MetricId};
 use cost::Reads;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tally_plugin::ask::{Ask, Fault, Steps, Warning};
-
-/// An evaluation that took less is repeated where it is asked for: handing it to another thread and back costs some 30 µs
-/// and a place there, while this holds up an async thread no longer than a few system calls do.
-pub const QUICK: Duration = Duration::from_micros(200);
-
-/// Where an evaluation that was quick before is broken off after all: it goes to a thread then, and next time too.
-const QUICK_DEADLINE: Duration = Duration::from_millis(1);
 
 /// A metric that can be asked.
 pub struct Askable {
@@ -76,12 +68,12 @@ pub enum Refused {
     Memory,
 }
 
-/// State at one moment, as a question sees it.
-pub struct Moment<'a> {
-    /// The views.
-    pub state: &'a State,
-    /// The metric's position.
-    pub position: &'a Position,
+/// A metric at one moment, as a question sees it.
+pub struct Moment {
+    /// Its tables.
+    pub state: state::Moment,
+    /// Its position.
+    pub position: Position,
     /// Grows with every change of the metric's state.
     pub version: u64,
 }
@@ -134,7 +126,7 @@ impl Askable {
         if faults.is_empty() { Ok(params) } else { Err(Refused::Invalid("invalid_params".into(), faults)) }
     }
 
-    /// Answers a question that was checked.
+    /// Answers a question that was checked. Calls the plugin, which may take any time: nothing must be locked.
     ///
     /// # Errors
     /// [`Refused`].
@@ -143,41 +135,29 @@ impl Askable {
         params: &Map<String, Value>,
         as_of: i64,
         deadline: Instant,
-        moment: &Moment<'_>,
+        moment: &Moment,
     ) -> Result<Arc<Answer>, Refused> {
-        let (ask, warning) = self.ask(params, as_of, &moment.state.held(self.id))?;
+        let (ask, warning) = self.ask(params, as_of, moment.state.held())?;
         let question = question(&ask);
         match self.answers.known(self.number, moment.version, &question) {
-            Known::Answer(answer) => Ok(answer),
-            Known::Took(_) | Known::Nothing => self.evaluate(&ask, warning, question, deadline, moment),
+            Some(answer) => Ok(answer),
+            None => self.evaluate(&ask, warning, question, deadline, moment),
         }
     }
 
-    /// Answers a question that was checked if the answer is known or was found quickly the last time; else `None`.
+    /// The answer to a question that was checked, if it is known at `version`. Calls no plugin.
     ///
     /// # Errors
     /// [`Refused`].
-    pub fn answer_at_once(
+    pub fn known(
         &self,
         params: &Map<String, Value>,
         as_of: i64,
-        moment: &Moment<'_>,
+        held: &Held,
+        version: u64,
     ) -> Result<Option<Arc<Answer>>, Refused> {
-        let (ask, warning) = self.ask(params, as_of, &moment.state.held(self.id))?;
-        let question = question(&ask);
-        match self.answers.known(self.number, moment.version, &question) {
-            Known::Answer(answer) => Ok(Some(answer)),
-            Known::Took(took) if took < QUICK => {
-                match self.evaluate(&ask, warning, question.clone(), Instant::now() + QUICK_DEADLINE, moment) {
-                    Err(Refused::Deadline(_)) => {
-                        self.answers.forget(self.number, &question);
-                        Ok(None)
-                    }
-                    other => other.map(Some),
-                }
-            }
-            Known::Took(_) | Known::Nothing => Ok(None),
-        }
+        let (ask, _) = self.ask(params, as_of, held)?;
+        Ok(self.answers.known(self.number, version, &question(&ask)))
     }
 
     fn evaluate(
@@ -186,11 +166,10 @@ impl Askable {
         warning: Option<Warning>,
         question: String,
         deadline: Instant,
-        moment: &Moment<'_>,
+        moment: &Moment,
     ) -> Result<Arc<Answer>, Refused> {
-        let begun = Instant::now();
         let late = || Refused::Deadline(self.limits.deadline);
-        let reads = Reads::new((moment.state, self.id), (ask, self.has_limit), &self.limits, deadline);
+        let reads = Reads::new(&moment.state, (ask, self.has_limit), &self.limits, deadline);
         let reads = reads.map_err(|_| Refused::Memory)?;
         let answer = match self.plugin.answer(ask, &reads) {
             Ok(Answered::Answer(result, warnings)) => Arc::new(Answer {
@@ -214,7 +193,7 @@ impl Askable {
             // Nobody waits for it any more.
             return Err(late());
         }
-        self.answers.remember(self.number, moment.version, question, &answer, begun.elapsed());
+        self.answers.remember(self.number, moment.version, question, &answer);
         Ok(answer)
     }
 

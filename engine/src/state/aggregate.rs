@@ -3,16 +3,17 @@
 //! Rows are folded by `fold`, which starts from the fold of the last equal read; here groups are chosen and written. An
 //! unbounded range reads totals; a bounded one folds the panes it covers. A filter that names the group columns
 //! touches only those groups. Everything is exact; ties go to the lower id. It asks its `Allowance` before it spends time,
-//! memory or text, and stops when told, so a heavy question cannot hold the state for long.
+//! memory or text, and stops when told; names and table are open for a few thousand rows at a time (`moment`).
 
 use super::allowance::{ReadError, TEXT_OF_GROUP, text_of, text_of_part};
 use super::block::{Block, Row};
 use super::cells::Layout;
-use super::fold::{Bounds, Fold, Kept, Of};
+use super::fold::{Bounds, Fold, Of};
+use super::folds::Kept;
+use super::moment::PIECE;
 use super::plan::Plan;
 use super::run::place;
 use super::scan::Scan;
-use super::texts::Texts;
 use crate::event::ABSENT;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap as Map;
@@ -29,21 +30,15 @@ type HashMap<K, V> = Map<K, V, RandomState>;
 /// Column values of up to three columns; unused places hold [`ABSENT`].
 pub(crate) type Values = [u64; 3];
 
-/// Executes `request` on a table; `place` is its metric and its number there.
-pub(crate) fn read(
-    of: Of<'_>,
-    texts: &Texts,
-    request: &ReadRequest,
-    kept: &Kept,
-    place: (usize, usize),
-) -> Result<ReadAnswer, ReadError> {
+/// Executes `request` on a table.
+pub(crate) fn read(of: Of<'_, '_>, request: &ReadRequest, kept: &Kept) -> Result<ReadAnswer, ReadError> {
     if request.quantiles.iter().any(|q| !(0.0..=1.0).contains(q)) {
         return Err(ReadError::Bad("a quantile is a number from 0 to 1".into()));
     }
-    let plan = Plan::new(of.table, of.keys, texts, request)?;
+    let plan = of.look.with(PIECE, |open| Plan::new(of.table, open.keys(), open.texts(), request))?;
     let bounds = (request.from, request.to);
-    let fold = kept.fold(place, of, plan, bounds)?;
-    let aggregate = Aggregate { of, texts, fold: &fold, quantiles: &request.quantiles };
+    let fold = kept.fold(of, plan, bounds)?;
+    let aggregate = Aggregate { of, fold: &fold, quantiles: &request.quantiles };
     let chosen = aggregate.choose(request)?;
     let series = match request.step_ms {
         Some(step) => aggregate.series(bounds, &chosen, step)?,
@@ -52,18 +47,17 @@ pub(crate) fn read(
     let groups = aggregate.write(&chosen, series)?;
     let total = aggregate.parts(fold.total(of), Taken::No)?;
     let answer = ReadAnswer { total, groups_total: fold.values.len() as u64, groups };
-    kept.keep(place, fold);
+    kept.keep(fold);
     Ok(answer)
 }
 
-struct Aggregate<'a> {
-    of: Of<'a>,
-    texts: &'a Texts,
+struct Aggregate<'a, 'l> {
+    of: Of<'a, 'l>,
     fold: &'a Fold,
     quantiles: &'a [f64],
 }
 
-impl Aggregate<'_> {
+impl Aggregate<'_, '_> {
     /// The groups asked for, in the order asked for.
     fn choose(&self, request: &ReadRequest) -> Result<Vec<u32>, ReadError> {
         let value = |group: u32| &self.fold.values[group as usize];
@@ -93,7 +87,10 @@ impl Aggregate<'_> {
 
     fn order(&self, a: &Values, b: &Values, columns: usize) -> Ordering {
         let ids = a.iter().zip(b).take(columns);
-        ids.map(|(a, b)| self.texts.order(*a, *b)).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+        self.of.look.with(1, |open| {
+            let mut orders = ids.map(|(a, b)| open.texts().order(*a, *b));
+            orders.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+        })
     }
 
     /// For each chosen group the steps that have data.
@@ -101,20 +98,24 @@ impl Aggregate<'_> {
         if step_ms <= 0 {
             return Err(ReadError::Bad("a series step must be longer than nothing".into()));
         }
-        let Of { table, keys, allow } = self.of;
-        let members = self.fold.members(self.of, chosen);
-        let place_of: HashMap<u32, u32> = members.into_iter().map(|(place, key)| (key, place)).collect();
-        let mut wanted: Vec<u32> = place_of.keys().map(|key| keys.group(*key)).collect();
+        let Of { table, look, allow } = self.of;
+        let (mut place_of, mut wanted) = (HashMap::default(), Vec::new());
+        for (place, key) in self.fold.members(self.of, chosen) {
+            look.with(1, |open| {
+                let part = select(open.keys().key(key), self.fold.plan.part_columns());
+                place_of.insert(key, (place, part));
+                wanted.push(open.keys().group(key));
+            });
+        }
         wanted.sort_unstable();
         wanted.dedup();
         let bounds = within(bounds, allow.steps());
-        let scan = Scan { table, keys, groups: Some(&wanted), bounds, allow };
+        let scan = Scan { table, look, groups: Some(&wanted), bounds, allow };
         let part_text = text_of_part(table.layout.len(), self.quantiles.len());
         let mut series: Vec<BTreeMap<i64, Parts>> = chosen.iter().map(|_| BTreeMap::new()).collect();
         scan.rows(&mut |key, begin, row| {
-            if let (Some(place), Some(begin)) = (place_of.get(&key), begin) {
+            if let (Some((place, part)), Some(begin)) = (place_of.get(&key), begin) {
                 let start = begin.div_euclid(step_ms) * step_ms;
-                let part = select(self.of.keys.key(key), self.fold.plan.part_columns());
                 let step = match series[*place as usize].entry(start) {
                     Entry::Occupied(step) => step.into_mut(),
                     Entry::Vacant(step) => {
@@ -123,9 +124,9 @@ impl Aggregate<'_> {
                     }
                 };
                 let parts = step.values.len();
-                step.merge(&table.layout, part, row);
+                step.merge(&table.layout, *part, row);
                 if step.values.len() > parts {
-                    allow.take(part_text + self.text_of(&part))?;
+                    allow.take(part_text + self.text_of(part))?;
                 }
             }
             Ok(())
@@ -144,13 +145,13 @@ impl Aggregate<'_> {
             if n % 8_192 == 0 {
                 self.late()?;
             }
-            if let Some(row) = self.fold.row(self.of, key) {
-                parts[place as usize].merge(
-                    &self.of.table.layout,
-                    select(self.of.keys.key(key), self.fold.plan.part_columns()),
-                    row,
-                );
-            }
+            let layout = &self.of.table.layout;
+            self.of.look.with(1, |open| {
+                if let Some(row) = self.fold.row(layout, open, key) {
+                    let part = select(open.keys().key(key), self.fold.plan.part_columns());
+                    parts[place as usize].merge(layout, part, row);
+                }
+            });
         }
         let mut series = series.into_iter();
         let write = |(n, (group, parts)): (usize, (&u32, Parts))| {
@@ -169,7 +170,7 @@ impl Aggregate<'_> {
     }
 
     fn ids(&self, values: &Values, columns: usize) -> Vec<Id> {
-        values[..columns].iter().map(|value| self.texts.id(*value)).collect()
+        self.of.look.with(1, |open| values[..columns].iter().map(|value| open.texts().id(*value)).collect())
     }
 
     fn parts(&self, parts: Parts, taken: Taken) -> Result<Vec<Part>, ReadError> {

@@ -12,6 +12,9 @@ pub enum ReadError {
     /// The request does not fit the table: the plugin's fault.
     #[error("{0}")]
     Bad(String),
+    /// Something of the moment is not held any more, which must not happen: the engine's fault.
+    #[error("what was read is not held any more; ask again")]
+    Gone,
     /// It took longer than allowed.
     #[error("the evaluation took longer than its deadline")]
     Deadline,

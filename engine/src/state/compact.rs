@@ -18,15 +18,39 @@ use std::collections::HashMap;
 use tally_plugin::description::Table;
 
 /// One snapshot in place of `frames` (all of one bucket, oldest first). `watermark`: the revision's largest event time.
-pub(crate) fn compact(table: &Table, frames: &[Vec<u8>], watermark: i64) -> Result<Vec<u8>, FrameError> {
+///
+/// # Errors
+/// [`FrameError`] where a frame is not one of this table.
+pub fn compact(table: &Table, frames: &[Vec<u8>], watermark: i64) -> Result<Vec<u8>, FrameError> {
     let (content, floors, header) = Content::folded(table, frames, watermark)?;
     let order = content.order();
     Ok(content.write(&Layout::new(&table.cells), &order, Header { floors: Some(floors), ..header }))
 }
 
+/// From when on each table's minutes, hours and days are held when events up to `watermark` were counted: where that has
+/// changed, panes may have expired.
+#[must_use]
+pub fn due(tables: &[Table], watermark: i64) -> Vec<[i64; 3]> {
+    let floors = |table: &Table| Floors::new(&table.tiers).raised(&table.tiers, watermark);
+    tables.iter().map(floors).map(|floors| [floors.minute, floors.hour, floors.day]).collect()
+}
+
+/// Whether compacting a bucket that begins with this frame would raise its floors.
+///
+/// # Errors
+/// As [`compact`].
+pub fn expires(table: &Table, first: &[u8], watermark: i64) -> Result<bool, FrameError> {
+    let stored = FrameReader::open(first, table.key.len())?.header.floors;
+    let floors = stored.unwrap_or_else(|| Floors::new(&table.tiers));
+    Ok(floors.raised(&table.tiers, watermark) != floors)
+}
+
 /// The two buckets in place of one, with their snapshots; `None` where its groups cannot be told apart, however often it is
 /// split: it holds one, or few. One of them may be empty: then it is the next split, or a later one, that tells them apart.
-pub(crate) fn split(
+///
+/// # Errors
+/// As [`compact`].
+pub fn split(
     table: &Table,
     bucket: u32,
     frames: &[Vec<u8>],

@@ -9,8 +9,9 @@ use super::block::{Block, Row};
 use super::cells::Layout;
 use super::floors::{Floors, PaneId, start};
 use super::keyspace::Keyspace;
+use super::metric::Shared;
 use super::run::{Run, Runs};
-use super::table::{TableState, ones};
+use super::table::ones;
 use super::tail::Tail;
 use super::texts::{Texts, text_of};
 use super::visit::Visit;
@@ -78,8 +79,9 @@ pub enum DumpCell {
 }
 
 impl Dump {
-    pub(super) fn new(tables: &[TableState], keyspaces: &[Keyspace], texts: &Texts) -> Dump {
-        let copied = |table: &TableState| {
+    pub(super) fn new(tables: &[Shared], keyspaces: &[Keyspace], texts: &Texts) -> Dump {
+        let copied = |table: &Shared| {
+            let table = table.read();
             let keys = &keyspaces[table.keyspace];
             let (totals, present) = table.copy();
             let has_panes = !table.description.tiers.is_empty();

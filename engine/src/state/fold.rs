@@ -2,33 +2,34 @@
 //! only adds what came since.
 //!
 //! Rows merge in any order, so a fold of yesterday plus the rows since is the fold of today. Tails remember what came
-//! since the last seal and since the one before it, tables what frames brought lately; a fold that is older is made anew.
-//! Kept folds are bounded in bytes; losing one costs time, never a number.
+//! since the last seal and since the one before it, tables what frames brought lately; a fold that is older is made anew, and
+//! one of a later moment than is read is left to others (`folds`).
 
 use super::aggregate::{Parts, Values, select};
 use super::allowance::{Allowance, ReadError};
 use super::block::{Block, Row};
+use super::cells::Layout;
 use super::keyspace::Keyspace;
+use super::moment::{Home, Look, Open, PIECE, TableMoment};
 use super::plan::{How, PartBy, Plan, weight};
 use super::scan::{Found, Scan};
 use super::sets::Sets;
-use super::table::{Marks, TableState};
+use super::table::Marks;
 use crate::event::ABSENT;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use parking_lot::Mutex;
 
-/// Bytes of all kept folds at most; the oldest go first, and one that takes more than half of it is not kept.
-const BYTES: usize = 64 << 20;
+/// Rows for which a group of keys, or all event types, are taken.
+const GROUP: usize = 64;
 
 /// Not there (yet).
 const NOWHERE: u32 = u32::MAX;
 
-/// A table and what its reads need.
+/// A table at a moment and what its reads need.
 #[derive(Clone, Copy)]
-pub(crate) struct Of<'a> {
-    pub(crate) table: &'a TableState,
-    pub(crate) keys: &'a Keyspace,
+pub(crate) struct Of<'a, 'l> {
+    pub(crate) table: &'a TableMoment,
+    pub(crate) look: &'a Look<'l>,
     /// Says when to give up, and how much memory may be taken.
     pub(crate) allow: &'a dyn Allowance,
 }
@@ -40,8 +41,10 @@ pub(crate) type Bounds = (Option<i64>, Option<i64>);
 pub(crate) struct Fold {
     pub(crate) plan: Plan,
     bounds: Bounds,
-    /// Up to where of what came to the table.
+    pub(super) home: Home,
+    /// Up to where of what came to the table, and at which moment.
     marks: Marks,
+    pub(super) moment: u64,
     found: Found,
     index: Index,
     /// Column values of the groups.
@@ -82,17 +85,20 @@ enum Total {
 
 impl Fold {
     /// Folds every row. Errors: [`ReadError::Deadline`], [`ReadError::Memory`].
-    pub(crate) fn new(of: Of<'_>, plan: Plan, bounds: Bounds) -> Result<Fold, ReadError> {
-        let scan = Scan { table: of.table, keys: of.keys, groups: plan.groups.as_deref(), bounds, allow: of.allow };
-        let own = plan.group_by.iter().copied().eq(0..of.keys.shape().group);
+    pub(crate) fn new(of: Of<'_, '_>, plan: Plan, bounds: Bounds) -> Result<Fold, ReadError> {
+        let scan = Scan { table: of.table, look: of.look, groups: plan.groups.as_deref(), bounds, allow: of.allow };
+        let own = |open: &Open<'_>| plan.group_by.iter().copied().eq(0..open.keys().shape().group);
+        let own = of.look.with(1, own);
         let layout = &of.table.layout;
         let neutral = Block::neutral(layout);
         let measure = |cell: usize| if layout.adds(cell) { 0 } else { layout.value(neutral.row(layout, 0), cell) };
         let mut fold = Fold {
             bounds,
-            marks: of.table.marks(),
+            home: Home::of(of.look),
+            marks: of.table.marks.clone(),
+            moment: of.table.number(),
             found: scan.fold()?,
-            index: Index::new(of.keys, &plan, own),
+            index: of.look.with(1, |open| Index::new(open.keys(), &plan, own)),
             values: Vec::new(),
             measures: Vec::new(),
             neutral: plan.measures.iter().map(|m| measure(m.cell)).collect(),
@@ -103,10 +109,11 @@ impl Fold {
         };
         match &fold.plan.groups {
             // Keys in the order of their numbers, which is that of memory.
-            None => fold.add_all(of, 0..of.keys.len() as u32)?,
+            None => fold.add_all(of, 0..of.look.with(1, |open| open.keys().len()) as u32)?,
             Some(named) => {
                 // Listed first: a chain is walked link by link, what hangs on it then many at a time.
-                let mut keys: Vec<u32> = named.iter().flat_map(|group| of.keys.keys_of(*group)).collect();
+                let list = |open: &Open<'_>| named.iter().flat_map(|group| open.keys().keys_of(*group)).collect();
+                let mut keys: Vec<u32> = of.look.with(PIECE, list);
                 keys.reverse();
                 fold.add_all(of, keys.into_iter())?;
             }
@@ -115,43 +122,64 @@ impl Fold {
         Ok(fold)
     }
 
-    fn add_all(&mut self, of: Of<'_>, keys: impl Iterator<Item = u32>) -> Result<(), ReadError> {
+    fn add_all(&mut self, of: Of<'_, '_>, keys: impl Iterator<Item = u32>) -> Result<(), ReadError> {
         // Taken out while rows are added, which only reads it.
         let found = std::mem::replace(&mut self.found, Found::Totals);
-        let mut look = 0;
-        for (n, key) in keys.enumerate() {
-            if n % 4_096 == 0 && of.allow.late() {
+        let layout = &*of.table.layout;
+        let mut keys = keys.peekable();
+        let (mut added, mut look) = (0, 0);
+        while keys.peek().is_some() {
+            if of.allow.late() {
                 return Err(ReadError::Deadline);
             }
             // Looking costs as much as there is, so it is done the less often the more there is.
-            if n >= look {
-                look = n + n / 4 + 4_096;
+            if added >= look {
+                look = added + added / 4 + PIECE;
                 of.allow.hold(self.memory() + found.memory())?;
             }
-            if let Some(row) = found.row(of.table, key)
-                && self.plan.matches(of.keys, key)
-            {
-                self.add(of, key, row);
-            }
+            added += PIECE;
+            of.look.with(PIECE, |open| {
+                for key in keys.by_ref().take(PIECE) {
+                    if let Some(row) = found.row(layout, open, key)
+                        && self.plan.matches(open.keys(), key)
+                    {
+                        self.add(layout, open.keys(), key, row);
+                    }
+                }
+            });
         }
         self.found = found;
         Ok(())
     }
 
+    /// Whether it answers this question of this moment, once it has what came since.
+    pub(super) fn suits(&self, of: Of<'_, '_>, plan: &Plan, bounds: Bounds) -> bool {
+        self.moment <= of.table.number() && self.bounds == bounds && self.home.is_of(of.look) && self.plan == *plan
+    }
+
+    /// Whether it answers what another does, if at another moment.
+    pub(super) fn is_like(&self, other: &Fold) -> bool {
+        self.bounds == other.bounds && self.home.is(&other.home) && self.plan == other.plan
+    }
+
     /// Adds the rows that came since. `false`: too many did, or other things happened; it is of no more use.
-    fn refresh(&mut self, of: Of<'_>) -> bool {
-        if let Total::ByKind(_, there) = &self.total
-            && there.len() != of.keys.kinds().len()
-        {
+    pub(super) fn refresh(&mut self, of: Of<'_, '_>) -> bool {
+        let same_kinds = match &self.total {
+            Total::ByKind(_, there) => there.len() == of.look.with(1, |open| open.keys().kinds().len()),
+            Total::Parts(_) => true,
+        };
+        if !same_kinds {
             return false;
         }
-        let marks = std::mem::replace(&mut self.marks, of.table.marks());
-        let known = of.table.since(&marks, self.bounds, |key, row| {
-            let wanted = |named: &Vec<u32>| named.binary_search(&of.keys.group(key)).is_ok();
+        let marks = std::mem::replace(&mut self.marks, of.table.marks.clone());
+        self.moment = of.table.number();
+        let layout = &*of.table.layout;
+        let known = of.table.since(of.look, &marks, self.bounds, |keys, key, row| {
+            let wanted = |named: &Vec<u32>| named.binary_search(&keys.group(key)).is_ok();
             if self.plan.groups.as_ref().is_none_or(wanted) {
-                self.found.add(&of.table.layout, key, row);
-                if self.plan.matches(of.keys, key) {
-                    self.add(of, key, row);
+                self.found.add(layout, key, row);
+                if self.plan.matches(keys, key) {
+                    self.add(layout, keys, key, row);
                 }
             }
         });
@@ -170,16 +198,16 @@ impl Fold {
 
     /// Adds a row that matches, or what came to one.
     #[inline]
-    fn add(&mut self, of: Of<'_>, key: u32, row: Row<'_>) {
-        self.total.add(of, &self.plan, key, row);
+    fn add(&mut self, layout: &Layout, keys: &Keyspace, key: u32, row: Row<'_>) {
+        self.total.add(layout, keys, &self.plan, key, row);
         let next = self.values.len() as u32;
-        let place = self.index.place(of.keys, &self.plan, key, next);
+        let place = self.index.place(keys, &self.plan, key, next);
         if place == next {
-            self.values.push(select(of.keys.key(key), &self.plan.group_by));
+            self.values.push(select(keys.key(key), &self.plan.group_by));
             self.measures.extend_from_slice(&self.neutral);
         }
         match &mut self.members {
-            Members::Own(own) if place == next => own.push(of.keys.group(key)),
+            Members::Own(own) if place == next => own.push(keys.group(key)),
             Members::Own(_) => {}
             Members::Listed(listed, there) => {
                 if mark(there, key) {
@@ -192,23 +220,23 @@ impl Fold {
         let mut sets = 0;
         for (measure, sum) in self.plan.measures.iter().zip(sums) {
             if measure.how == How::Distinct {
-                self.sets.add(place, sets, of.table.layout.sketch(row, measure.cell));
+                self.sets.add(place, sets, layout.sketch(row, measure.cell));
                 sets += 1;
                 continue;
             }
-            let value = of.table.layout.value(row, measure.cell);
+            let value = layout.value(row, measure.cell);
             let weight = match &measure.how {
                 How::Distinct => continue,
                 How::Merge => {
-                    *sum = of.table.layout.combine(measure.cell, *sum, value);
+                    *sum = layout.combine(measure.cell, *sum, value);
                     continue;
                 }
                 How::Add => {
                     *sum = sum.wrapping_add(value);
                     continue;
                 }
-                How::AddByKind(weights) => weights[of.keys.kind(key)],
-                How::AddByColumn(column, of_values, other) => weight(of_values, *other, of.keys.key(key)[*column]),
+                How::AddByKind(weights) => weights[keys.kind(key)],
+                How::AddByColumn(column, of_values, other) => weight(of_values, *other, keys.key(key)[*column]),
             };
             *sum = sum.wrapping_add(value.wrapping_mul(i128::from(weight)));
         }
@@ -220,19 +248,26 @@ impl Fold {
     }
 
     /// The row of a key in the range.
-    pub(crate) fn row<'a>(&'a self, of: Of<'a>, key: u32) -> Option<Row<'a>> {
-        self.found.row(of.table, key)
+    pub(crate) fn row<'a>(&'a self, layout: &Layout, open: &'a Open<'_>, key: u32) -> Option<Row<'a>> {
+        self.found.row(layout, open, key)
     }
 
     /// Place in `chosen` and key of every row of a chosen group.
-    pub(crate) fn members(&self, of: Of<'_>, chosen: &[u32]) -> Vec<(u32, u32)> {
+    pub(crate) fn members(&self, of: Of<'_, '_>, chosen: &[u32]) -> Vec<(u32, u32)> {
         let places = (0..).zip(chosen);
         match &self.members {
             Members::Own(own) => {
-                let keys = places
-                    .flat_map(|(place, group)| of.keys.keys_of(own[*group as usize]).map(move |key| (place, key)));
-                let there = |(_, key): &(u32, u32)| self.row(of, *key).is_some() && self.plan.matches(of.keys, *key);
-                keys.filter(there).collect()
+                let mut members = Vec::new();
+                for (place, group) in places {
+                    of.look.with(GROUP, |open| {
+                        let there = |key: &u32| {
+                            self.row(&of.table.layout, open, *key).is_some() && self.plan.matches(open.keys(), *key)
+                        };
+                        let keys = open.keys().keys_of(own[*group as usize]).filter(there);
+                        members.extend(keys.map(|key| (place, key)));
+                    });
+                }
+                members
             }
             Members::Listed(listed, _) => {
                 let mut place_of = vec![NOWHERE; self.values.len()];
@@ -244,14 +279,15 @@ impl Fold {
     }
 
     /// The parts over all groups.
-    pub(crate) fn total(&self, of: Of<'_>) -> Parts {
+    pub(crate) fn total(&self, of: Of<'_, '_>) -> Parts {
         match &self.total {
             Total::ByKind(all, there) => {
                 let mut parts = Parts::default();
                 let layout = &of.table.layout;
-                for ((n, kind), _) in of.keys.kinds().iter().enumerate().zip(there).filter(|(_, there)| **there) {
-                    parts.add(layout, [*kind, ABSENT, ABSENT], all.row(layout, n));
-                }
+                of.look.with(GROUP, |open| {
+                    let kinds = open.keys().kinds().iter().enumerate().zip(there).filter(|(_, there)| **there);
+                    kinds.for_each(|((n, kind), _)| parts.add(layout, [*kind, ABSENT, ABSENT], all.row(layout, n)));
+                });
                 parts
             }
             Total::Parts(parts) => parts.clone(),
@@ -259,7 +295,7 @@ impl Fold {
     }
 
     /// Bytes in memory, about.
-    fn memory(&self) -> usize {
+    pub(super) fn memory(&self) -> usize {
         let index = match &self.index {
             Index::Own(places) => places.capacity() * 4,
             Index::Named(index) => index.capacity() * 9,
@@ -321,10 +357,10 @@ impl Index {
 }
 
 impl Total {
-    fn new(of: Of<'_>, plan: &Plan) -> Total {
+    fn new(of: Of<'_, '_>, plan: &Plan) -> Total {
         match plan.part_by {
             PartBy::Kind(_) => {
-                let kinds = of.keys.kinds().len();
+                let kinds = of.look.with(1, |open| open.keys().kinds().len());
                 let mut rows = Block::with_capacity(&of.table.layout, kinds);
                 (0..kinds).for_each(|_| rows.push_neutral(&of.table.layout));
                 Total::ByKind(rows, vec![false; kinds])
@@ -334,67 +370,16 @@ impl Total {
     }
 
     #[inline]
-    fn add(&mut self, of: Of<'_>, plan: &Plan, key: u32, row: Row<'_>) {
+    fn add(&mut self, layout: &Layout, keys: &Keyspace, plan: &Plan, key: u32, row: Row<'_>) {
         match self {
             Total::ByKind(all, there) => {
-                let kind = of.keys.kind(key);
+                let kind = keys.kind(key);
                 there[kind] = true;
-                of.table.layout.merge(&mut all.row_mut(&of.table.layout, kind), row);
+                layout.merge(&mut all.row_mut(layout, kind), row);
             }
             Total::Parts(parts) => {
-                parts.merge(&of.table.layout, select(of.keys.key(key), plan.part_columns()), row);
+                parts.merge(layout, select(keys.key(key), plan.part_columns()), row);
             }
         }
-    }
-}
-
-/// Folds of the tables of all metrics, by metric and table; newest last.
-#[derive(Default)]
-pub(crate) struct Kept(Mutex<Vec<(usize, usize, Fold)>>);
-
-impl Kept {
-    /// The fold of a plan at this moment: a kept one with what came since, or a new one. Errors: as [`Fold::new`].
-    pub(crate) fn fold(
-        &self,
-        (metric, table): (usize, usize),
-        of: Of<'_>,
-        plan: Plan,
-        bounds: Bounds,
-    ) -> Result<Fold, ReadError> {
-        let same = |(m, t, fold): &(usize, usize, Fold)| {
-            (*m, *t) == (metric, table) && fold.bounds == bounds && fold.plan == plan
-        };
-        // Taken out: who asks the same at the same time folds anew.
-        let kept = {
-            let mut all = self.0.lock();
-            all.iter().position(same).map(|at| all.remove(at).2)
-        };
-        if let Some(mut fold) = kept
-            && fold.refresh(of)
-        {
-            return Ok(fold);
-        }
-        Fold::new(of, plan, bounds)
-    }
-
-    /// Keeps a fold for the next question.
-    pub(crate) fn keep(&self, (metric, table): (usize, usize), fold: Fold) {
-        if fold.memory() > BYTES / 2 {
-            return;
-        }
-        let mut all = self.0.lock();
-        all.push((metric, table, fold));
-        let mut bytes = 0;
-        let newest_that_fit = all.iter().rev().take_while(|(_, _, fold)| {
-            bytes += fold.memory();
-            bytes <= BYTES
-        });
-        let beyond = all.len() - newest_that_fit.count();
-        all.drain(..beyond);
-    }
-
-    /// Forgets the folds of a metric.
-    pub(crate) fn forget(&mut self, metric: usize) {
-        self.0.get_mut().retain(|(of, _, _)| *of != metric);
     }
 }

@@ -47,28 +47,28 @@ impl Loaded {
         (self.filled, self.now.rows.len())
     }
 
-    /// Whether what came since is still here.
-    pub(crate) fn knows(&self, (filled, _): (u64, usize)) -> bool {
-        self.filled - filled <= 1
-    }
-
-    /// Shows what came since a mark that is known: pane, key, row.
-    pub(crate) fn since(
+    /// Shows what came from one mark up to another that came later, at most `most` rows: pane, key, row. Up to where that is;
+    /// `None` where it is not here any more.
+    pub(crate) fn piece(
         &self,
         (filled, at): (u64, usize),
+        to: (u64, usize),
+        most: usize,
         layout: &Layout,
         mut take: impl FnMut(PaneId, u32, Row<'_>),
-    ) {
-        let mut show = |lot: &Lot, from: usize| {
-            let rows = lot.rows.iter().enumerate().skip(from);
-            rows.for_each(|(n, (pane, key))| take(*pane, *key, lot.content.row(layout, n)));
+    ) -> Option<(u64, usize)> {
+        let lot = match self.filled.checked_sub(filled)? {
+            0 => &self.now,
+            1 => &self.before,
+            _ => return None,
         };
-        if filled == self.filled {
-            show(&self.now, at);
-        } else {
-            show(&self.before, at);
-            show(&self.now, 0);
+        let end = if filled == to.0 { to.1 } else { lot.rows.len() };
+        let next = end.min(at + most);
+        for n in at..next {
+            let (pane, key) = lot.rows[n];
+            take(pane, key, lot.content.row(layout, n));
         }
+        Some(if next == end && filled < to.0 { (filled + 1, 0) } else { (filled, next) })
     }
 
     /// Bytes in memory, about.

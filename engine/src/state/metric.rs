@@ -14,6 +14,7 @@ use super::keyspace::{Keyspace, NONE};
 use super::source::{Feed, Sources};
 use super::table::{self, Built, TableState};
 use crate::event::EventBatch;
+use parking_lot::RwLock;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
@@ -51,9 +52,12 @@ pub struct Held {
     pub last: Option<i64>,
 }
 
+/// A table, shared with those who read moments of it.
+pub(super) type Shared = Arc<RwLock<TableState>>;
+
 /// The tables of one metric.
 pub(super) struct MetricState {
-    pub(super) tables: Vec<TableState>,
+    pub(super) tables: Vec<Shared>,
     first: i64,
     last: i64,
     /// Of each table, as far as it is known here.
@@ -64,17 +68,22 @@ pub(super) struct MetricState {
 }
 
 impl MetricState {
-    pub(super) fn new(tables: Vec<(Table, usize, Vec<Feed>)>, tails_only: bool) -> MetricState {
+    pub(super) fn new(tables: Vec<(Arc<Table>, usize, Arc<[Feed]>)>, tails_only: bool) -> MetricState {
         let buckets = tables.iter().map(|(table, _, _)| Arc::new(Buckets::begun(table))).collect();
-        let table =
-            |(table, keyspace, feeds): (Table, usize, Vec<Feed>)| TableState::new(&table, keyspace, feeds, tails_only);
+        let table = |(table, keyspace, feeds): (Arc<Table>, usize, Arc<[Feed]>)| {
+            Arc::new(RwLock::new(TableState::new(&table, keyspace, &feeds, tails_only)))
+        };
         let tables = tables.into_iter().map(table).collect();
         MetricState { tables, buckets, first: i64::MAX, last: i64::MIN, takes: Vec::new(), tails_only }
     }
 
     pub(super) fn clear(&mut self) {
-        let tables = self.tables.iter().map(|t| (t.description.clone(), t.keyspace, t.feeds.clone())).collect();
-        *self = MetricState::new(tables, self.tails_only);
+        let table = |table: &Shared| {
+            let table = table.read();
+            (Arc::clone(&table.description), table.keyspace, Arc::clone(&table.feeds))
+        };
+        // New ones: who reads a moment of those before reads on.
+        *self = MetricState::new(self.tables.iter().map(table).collect(), self.tails_only);
     }
 
     pub(super) fn apply(
@@ -91,11 +100,14 @@ impl MetricState {
             self.last = self.last.max(*time);
         }
         let mut counted = 0;
-        for table in &mut self.tables {
+        for table in &self.tables {
+            let table = &mut *table.write();
+            table.begin();
             let keys = &resolved[table.keyspace][rows.clone()];
-            let only = &table.description.only;
+            let description = Arc::clone(&table.description);
+            let only = &description.only;
             // A table that only the plugin feeds has no row for an event that it hands nothing over for.
-            let fed = table.description.cells.iter().any(|c| c.from != tally_plugin::description::From::Update);
+            let fed = description.cells.iter().any(|c| c.from != tally_plugin::description::From::Update);
             if !fed {
                 continue;
             }
@@ -127,9 +139,13 @@ impl MetricState {
         resolved: &[Vec<u32>],
         updates: &[CellUpdate],
     ) -> u64 {
+        if updates.is_empty() {
+            return 0;
+        }
         let mut counted = 0;
+        let mut tables: Vec<_> = self.tables.iter().map(|table| table.write()).collect();
         for update in updates.iter().filter(|update| rows.contains(&(update.row as usize))) {
-            let Some(table) = self.tables.get_mut(usize::from(update.table)) else { continue };
+            let Some(table) = tables.get_mut(usize::from(update.table)) else { continue };
             let key = resolved[table.keyspace].get(update.row as usize).copied().unwrap_or(NONE);
             if key != NONE && table.layout.takes(usize::from(update.cell), update.value) {
                 table.update(batch.partition, key, batch.times[update.row as usize], update.cell, update.value);
@@ -144,13 +160,13 @@ impl MetricState {
         updates.iter().all(|update| {
             let table = self.tables.get(usize::from(update.table));
             (update.row as usize) < rows
-                && table.is_some_and(|table| table.layout.takes(usize::from(update.cell), update.value))
+                && table.is_some_and(|table| table.read().layout.takes(usize::from(update.cell), update.value))
         })
     }
 
     /// The partitions of which something was counted since the last seal.
     pub(super) fn partitions(&self) -> BTreeSet<u32> {
-        self.tables.iter().flat_map(TableState::partitions).collect()
+        self.tables.iter().flat_map(|table| table.read().partitions().collect::<Vec<_>>()).collect()
     }
 
     /// `others`: metrics that may have sealed the same a moment ago.
@@ -160,20 +176,24 @@ impl MetricState {
         keyspaces: &[Keyspace],
         others: &[MetricState],
     ) -> Vec<table::Sealing> {
-        let others = || others.iter().flat_map(|other| &other.tables);
-        let of = |table: &TableState| table.sealing(partition, &keyspaces[table.keyspace], others());
+        // One of them is the table itself.
+        let others = || others.iter().flat_map(|other| &other.tables).map(|table| table.read_recursive());
+        let of = |table: &Shared| {
+            let table = table.read();
+            table.sealing(partition, &keyspaces[table.keyspace], others())
+        };
         self.tables.iter().map(of).collect()
     }
 
     pub(super) fn sealed(&mut self, partition: u32, sealing: Vec<table::Sealing>) -> Sealed {
-        let tables = self.tables.iter_mut().zip(sealing);
-        Sealed { tables: tables.map(|(table, sealing)| table.sealed(partition, sealing)).collect() }
+        let tables = self.tables.iter().zip(sealing);
+        Sealed { tables: tables.map(|(table, sealing)| table.write().sealed(partition, sealing)).collect() }
     }
 
     /// From now on frames are written for these buckets of a table.
     pub(super) fn lay_out(&mut self, table: usize, held: &[u32]) -> Result<(), FrameError> {
         let of = self.tables.get(table).ok_or(FrameError::Damaged("its table does not exist"))?;
-        let laid_out = Buckets::new(&of.description, held.iter().copied())?;
+        let laid_out = Buckets::new(&of.read().description, held.iter().copied())?;
         if *self.buckets[table] != laid_out {
             self.buckets[table] = Arc::new(laid_out);
         }
@@ -181,7 +201,8 @@ impl MetricState {
     }
 
     pub(super) fn raise(&mut self, table: usize, snapshot: &[u8]) -> Result<(), FrameError> {
-        let table = self.tables.get_mut(table).ok_or(FrameError::Damaged("its table does not exist"))?;
+        let table = self.tables.get(table).ok_or(FrameError::Damaged("its table does not exist"))?;
+        let table = &mut *table.write();
         let header = FrameReader::open(snapshot, table.description.key.len())?.header;
         let floors = header.floors.ok_or(FrameError::Damaged("it is not a snapshot"))?;
         table.raise(&floors);
@@ -194,7 +215,8 @@ impl MetricState {
 
     pub(super) fn held(&self) -> Held {
         let none = Floors { minute: i64::MIN, hour: i64::MIN, day: i64::MIN };
-        let tables = self.tables.iter().filter(|table| !table.description.tiers.is_empty());
+        let tables = self.tables.iter().map(|table| table.read());
+        let tables = tables.filter(|table| !table.description.tiers.is_empty());
         let floors = tables.fold(none, |all, table| all.max(table.floors()));
         Held {
             minute_floor: floors.minute,
@@ -206,7 +228,8 @@ impl MetricState {
     }
 
     pub(super) fn size(&self) -> (u64, u64) {
-        let cells = self.tables.iter().map(|table| (table.len() * table.layout.len()) as u64).sum();
-        (cells, self.tables.iter().map(|table| table.memory() as u64).sum())
+        let tables = self.tables.iter().map(|table| table.read());
+        let sizes = tables.map(|table| ((table.len() * table.layout.len()) as u64, table.memory() as u64));
+        sizes.fold((0, 0), |(cells, bytes), (more, and)| (cells + more, bytes + and))
     }
 }

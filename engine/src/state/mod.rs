@@ -1,15 +1,20 @@
 //! State: what all metrics have counted, as views in memory, and as frames on the way to a store.
 //!
 //! Promises: a batch is applied to a metric wholly or not at all; totals equal the fold of all frames; whatever the
-//! split of the log into batches, seals and frames, the state is the same. It performs no I/O, reads no clock, decides
-//! nothing about progress: which rows a metric takes is told by offsets.
+//! split of the log into batches, seals and frames, the state is the same; a moment of a metric reads the same whatever is done to
+//! the state afterwards. It performs no I/O, reads no clock, decides nothing about progress: which rows a metric takes is told
+//! by offsets.
 //!
 //! Over 400 lines: everything that the rest of the engine can ask of state, in one place.
 //!
 //! From the bottom: `varint`, `cells` and `block` (a row's words and sketches), `source` (columns), `texts` (ids as numbers),
 //! `index`, `threshold` (which keys stand for themselves), `keyspace` (keys as numbers), `tail` → `run` (rows since the last seal → closed panes), `floors` (retention),
-//! `loaded`, `table`, `buckets` (which key where), `frame`/`compact` (the stored form), `allowance`, `scan`, `plan`, `fold`, `aggregate`
-//! (reads), `dump` (a copy), `look` (at stored frames); `narrow`, `types` and `sweep` keep keys, event types and texts bounded.
+//! `loaded`, `former` (rows as they were), `table`, `buckets` (which key where), `frame`/`compact` (the stored form), `moment`
+//! (what is read), `allowance`, `scan`, `plan`, `fold`, `folds`, `aggregate` (reads), `dump` (a copy), `look` (at stored frames); `narrow`, `types` and
+//! `sweep` keep keys, event types and texts bounded.
+//!
+//! Names and tables have locks of their own, beside that which guards the whole: whoever changes the state holds them for a batch,
+//! a reader of a moment for a few thousand rows. Names are locked before a table, and never again while they are.
 
 mod aggregate;
 mod allowance;
@@ -21,12 +26,15 @@ mod compact;
 mod dump;
 mod floors;
 mod fold;
+mod folds;
+mod former;
 mod frame;
 mod index;
 mod keyspace;
 mod loaded;
 mod look;
 mod metric;
+mod moment;
 mod narrow;
 mod plan;
 mod radix;
@@ -49,10 +57,12 @@ mod tests;
 pub use allowance::{Allowance, ReadError};
 pub use buckets::{Buckets, buckets, halves, splits};
 pub use columns::ComputedKeys;
+pub use compact::{compact, due, expires, split};
 pub use dump::{Dump, DumpCell, DumpPane, DumpRow};
 pub use frame::FrameError;
 pub use look::{FrameFacts, StoredRow, buckets_of, facts, key_of, rows_of};
 pub use metric::{Held, Loading, Sealed, SealedFrame};
+pub use moment::Moment;
 pub use threshold::Threshold;
 pub use types::TypeLimit;
 
@@ -60,8 +70,9 @@ use crate::event::EventBatch;
 use columns::Columns;
 use keyspace::{Keyspace, Shape};
 use metric::MetricState;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use source::{Column, Sources, feeds};
+use std::sync::Arc;
 use tally_plugin::description::{Description, Table};
 use tally_plugin::read::{ReadAnswer, ReadRequest};
 use texts::Texts;
@@ -86,10 +97,9 @@ pub struct CellUpdate {
 /// The views of all metrics of an engine. One writer at a time; readers see whole batches only.
 #[derive(Default)]
 pub struct State {
-    texts: Texts,
+    names: Arc<RwLock<Names>>,
     /// Number of texts at which those are looked for that nobody needs.
     sweep_at: usize,
-    keyspaces: Vec<Keyspace>,
     metrics: Vec<MetricState>,
     columns: Columns,
     /// Keys of the current batch, per keyspace.
@@ -98,10 +108,17 @@ pub struct State {
     wanted: Vec<bool>,
     /// Per keyspace, which event types of the current batch are resolved; `None`: all.
     takes: Vec<Option<Vec<bool>>>,
-    kept: fold::Kept,
+    kept: Arc<folds::Kept>,
     writing: Mutex<metric::Writing>,
     tails_only: bool,
     types: TypeLimit,
+}
+
+/// Ids and keys as numbers.
+#[derive(Default)]
+struct Names {
+    texts: Texts,
+    keyspaces: Vec<Keyspace>,
 }
 
 /// A seal that was worked out and is not in force yet.
@@ -136,7 +153,7 @@ impl State {
         let number = self.metrics.len();
         let table = |table: &Table| {
             let keyspace = self.keyspace_for(table, description, number);
-            (table.clone(), keyspace, feeds(&table.cells, description, number))
+            (Arc::new(table.clone()), keyspace, feeds(&table.cells, description, number).into())
         };
         let tables = description.tables.iter().map(table).collect();
         self.metrics.push(MetricState::new(tables, self.tails_only));
@@ -153,24 +170,27 @@ impl State {
         }
         let shape = Shape { columns, group };
         let alike = |keys: &Keyspace| *keys.shape() == shape && keys.threshold() == Threshold::NONE;
-        let known = self.keyspaces.iter().position(alike);
+        let keyspaces = &mut self.names.write().keyspaces;
+        let known = keyspaces.iter().position(alike);
         known.unwrap_or_else(|| {
-            self.keyspaces.push(Keyspace::new(shape));
-            self.keyspaces.len() - 1
+            keyspaces.push(Keyspace::new(shape));
+            keyspaces.len() - 1
         })
     }
 
     /// Empties a metric, to be loaded again.
     pub fn clear(&mut self, metric: MetricId) {
-        self.kept.forget(metric.0);
+        let names = self.names.read();
         let of = &mut self.metrics[metric.0];
         of.clear();
-        for table in &mut of.tables {
+        for table in &of.tables {
+            let table = &mut *table.write();
             // Which keys are kept is told anew by what is loaded.
-            let shape = self.keyspaces[table.keyspace].shape();
+            let shape = names.keyspaces[table.keyspace].shape();
             let whole = |keys: &Keyspace| keys.shape() == shape && keys.threshold() == Threshold::NONE;
-            table.keyspace = self.keyspaces.iter().position(whole).unwrap_or(table.keyspace);
+            table.keyspace = names.keyspaces.iter().position(whole).unwrap_or(table.keyspace);
         }
+        self.kept.forget();
     }
 
     /// Prepares a batch for [`State::apply`] to any metric.
@@ -181,16 +201,19 @@ impl State {
     /// Prepares a batch for [`State::apply`] to these metrics: resolves its ids and keys once for all of them.
     pub fn begin_for(&mut self, batch: &EventBatch, metrics: impl Iterator<Item = MetricId>) {
         self.sweep();
+        let mut names = self.names.write();
+        let Names { texts, keyspaces } = &mut *names;
         self.wanted.clear();
-        self.wanted.resize(self.keyspaces.len(), false);
-        self.resolved.resize(self.keyspaces.len(), Vec::new());
+        self.wanted.resize(keyspaces.len(), false);
+        self.resolved.resize(keyspaces.len(), Vec::new());
         self.takes.clear();
-        self.takes.resize(self.keyspaces.len(), None);
+        self.takes.resize(keyspaces.len(), None);
         let of = &self.metrics;
         for table in metrics.flat_map(|metric| &of[metric.0].tables) {
+            let table = table.read();
             let first = !std::mem::replace(&mut self.wanted[table.keyspace], true);
             let takes = &mut self.takes[table.keyspace];
-            let has_kinds = self.keyspaces[table.keyspace].kind_column().is_some();
+            let has_kinds = keyspaces[table.keyspace].kind_column().is_some();
             let taken = has_kinds.then(|| table.takes(&batch.kind_names)).flatten();
             *takes = match (first, takes.take(), taken) {
                 (true, _, taken) => taken,
@@ -198,23 +221,25 @@ impl State {
                 (false, _, _) => None,
             };
         }
-        let wanted = self.keyspaces.iter().zip(&self.wanted).filter(|(_, wanted)| **wanted);
+        let wanted = keyspaces.iter().zip(&self.wanted).filter(|(_, wanted)| **wanted);
         let wanted: Vec<&Column> = wanted.flat_map(|(keyspace, _)| &keyspace.shape().columns).collect();
-        self.columns.fill(batch, &wanted, &mut self.texts);
-        let keyspaces = self.keyspaces.iter_mut().zip(&mut self.resolved).zip(self.wanted.iter().zip(&self.takes));
+        self.columns.fill(batch, &wanted, texts);
+        let keyspaces = keyspaces.iter_mut().zip(&mut self.resolved).zip(self.wanted.iter().zip(&self.takes));
         for ((keyspace, resolved), (_, takes)) in keyspaces.filter(|(_, (wanted, _))| **wanted) {
-            keyspace.resolve((&self.columns, takes.as_deref()), batch.len(), &self.texts, resolved);
+            keyspace.resolve((&self.columns, takes.as_deref()), batch.len(), texts, resolved);
         }
     }
 
     /// Takes over the key columns that a metric's plugin computed for the batch given to `begin`, before `apply`. Without it the
     /// metric's tables with such keys count nothing of the batch.
     pub fn compute(&mut self, metric: MetricId, batch: &EventBatch, computed: &[ComputedKeys]) {
-        self.columns.compute(computed, batch.len(), &mut self.texts);
+        let mut names = self.names.write();
+        let Names { texts, keyspaces } = &mut *names;
+        self.columns.compute(computed, batch.len(), texts);
         let computes = |column: &Column| matches!(column, Column::Computed(of, _) if *of == metric.0);
-        for ((keyspace, resolved), takes) in self.keyspaces.iter_mut().zip(&mut self.resolved).zip(&self.takes) {
+        for ((keyspace, resolved), takes) in keyspaces.iter_mut().zip(&mut self.resolved).zip(&self.takes) {
             if keyspace.shape().columns.iter().any(computes) {
-                keyspace.resolve((&self.columns, takes.as_deref()), batch.len(), &self.texts, resolved);
+                keyspace.resolve((&self.columns, takes.as_deref()), batch.len(), texts, resolved);
             }
         }
     }
@@ -235,8 +260,9 @@ impl State {
         skip: &[u32],
     ) -> u64 {
         let mut start = batch.offsets.partition_point(|offset| *offset < from);
+        let names = self.names.read();
         let (of, sources) =
-            (&mut self.metrics[metric.0], Sources { batch, columns: &self.columns, texts: &self.texts });
+            (&mut self.metrics[metric.0], Sources { batch, columns: &self.columns, texts: &names.texts });
         let mut counted = 0;
         for row in skip.iter().map(|row| *row as usize).filter(|row| *row < batch.len()) {
             if start < row {
@@ -254,12 +280,12 @@ impl State {
 
     /// Whether a batch of `rows` rows of a partition needs the metric to be sealed first.
     pub fn must_seal(&self, metric: MetricId, partition: u32, rows: usize) -> bool {
-        self.metrics[metric.0].tables.iter().any(|table| table.must_seal(partition, rows))
+        self.metrics[metric.0].tables.iter().any(|table| table.read().must_seal(partition, rows))
     }
 
     /// Forgets what a metric counted of a partition since its last seal; only of use where nothing else holds it.
     pub fn drop_tail(&mut self, metric: MetricId, partition: u32) {
-        self.metrics[metric.0].tables.iter_mut().for_each(|table| table.drop_tail(partition));
+        self.metrics[metric.0].tables.iter().for_each(|table| table.write().drop_tail(partition));
     }
 
     /// Folds what a metric counted of a partition since its last seal into its panes and returns it.
@@ -270,7 +296,12 @@ impl State {
 
     /// Works out a seal beside readers: it may take a while, and changes nothing.
     pub fn sealing(&self, metric: MetricId, partition: u32) -> Sealing {
-        Sealing { metric, partition, tables: self.metrics[metric.0].sealing(partition, &self.keyspaces, &self.metrics) }
+        let names = self.names.read();
+        Sealing {
+            metric,
+            partition,
+            tables: self.metrics[metric.0].sealing(partition, &names.keyspaces, &self.metrics),
+        }
     }
 
     /// Puts a seal into force, which is over at once. The state must be the one that it was worked out from.
@@ -280,7 +311,8 @@ impl State {
 
     /// What was sealed, as frames: at most one per bucket.
     pub fn frames(&self, metric: MetricId, sealed: &[&Sealed]) -> Vec<SealedFrame> {
-        self.metrics[metric.0].frames(sealed, (&self.keyspaces, &self.metrics), &self.texts, &self.writing)
+        let names = self.names.read();
+        self.metrics[metric.0].frames(sealed, (&names.keyspaces, &self.metrics), &names.texts, &self.writing)
     }
 
     /// From now on frames of a metric are written for the layout in which these buckets (table, bucket) hold something.
@@ -314,8 +346,8 @@ impl State {
     pub fn rolling(&self, rows: usize, of: impl Fn(MetricId) -> bool) -> Option<Rolling> {
         let metrics = self.metrics.iter().enumerate().filter(|(metric, _)| of(MetricId(*metric)));
         metrics.into_iter().find_map(|(metric, of)| {
-            let table = |(table, of): (usize, &table::TableState)| {
-                of.rolling(rows).map(|change| Rolling { metric: MetricId(metric), table, change })
+            let table = |(table, of): (usize, &metric::Shared)| {
+                of.read().rolling(rows).map(|change| Rolling { metric: MetricId(metric), table, change })
             };
             of.tables.iter().enumerate().find_map(table)
         })
@@ -323,10 +355,16 @@ impl State {
 
     /// Puts a roll-up into force, which is over at once. The state must be the one that it was worked out from.
     pub fn rolled(&mut self, rolling: Rolling) {
-        self.metrics[rolling.metric.0].tables[rolling.table].rolled(rolling.change);
+        self.metrics[rolling.metric.0].tables[rolling.table].write().rolled(rolling.change);
     }
 
-    /// Executes a read on a metric's table. `allow` says what it may cost.
+    /// A metric as it is at this moment, to be read while others change the state.
+    pub fn moment(&self, metric: MetricId) -> Moment {
+        let of = &self.metrics[metric.0];
+        Moment::new(&self.names, &of.tables, &self.kept, of.held())
+    }
+
+    /// Executes a read on a metric's table at this moment. `allow` says what it may cost.
     ///
     /// # Errors
     /// [`ReadError`].
@@ -336,17 +374,13 @@ impl State {
         request: &ReadRequest,
         allow: &dyn Allowance,
     ) -> Result<ReadAnswer, ReadError> {
-        let tables = &self.metrics[metric.0].tables;
-        let number = tables.iter().position(|table| table.description.name == request.table);
-        let number = number.ok_or_else(|| ReadError::Bad(format!("there is no table \"{}\"", request.table)))?;
-        let table = &tables[number];
-        let of = fold::Of { table, keys: &self.keyspaces[table.keyspace], allow };
-        aggregate::read(of, &self.texts, request, &self.kept, (metric.0, number))
+        self.moment(metric).read(request, allow)
     }
 
     /// A copy of what a metric has counted, made at once and taken apart later.
     pub fn dump(&self, metric: MetricId) -> Dump {
-        Dump::new(&self.metrics[metric.0].tables, &self.keyspaces, &self.texts)
+        let names = self.names.read();
+        Dump::new(&self.metrics[metric.0].tables, &names.keyspaces, &names.texts)
     }
 
     /// Smallest and largest event time counted (after a start, the panes they lie in).
@@ -356,7 +390,7 @@ impl State {
 
     /// Whether panes are held that have expired when events up to `watermark` were counted.
     pub fn has_expired(&self, metric: MetricId, watermark: i64) -> bool {
-        self.metrics[metric.0].tables.iter().any(|table| table.has_expired(watermark))
+        self.metrics[metric.0].tables.iter().any(|table| table.read().has_expired(watermark))
     }
 
     /// What a metric's window may rest on.
@@ -371,51 +405,12 @@ impl State {
 
     /// Bytes of ids and keys, which metrics share, about.
     pub fn shared_memory(&self) -> usize {
-        self.texts.memory() + self.keyspaces.iter().map(Keyspace::memory).sum::<usize>()
+        let names = self.names.read();
+        names.texts.memory() + names.keyspaces.iter().map(Keyspace::memory).sum::<usize>()
     }
 
     /// Distinct texts (ids and event types) held.
     pub fn texts(&self) -> usize {
-        self.texts.len()
+        self.names.read().texts.len()
     }
-}
-
-/// One snapshot in place of all frames of a bucket, oldest first. `watermark`: the revision's largest event time.
-///
-/// # Errors
-/// [`FrameError`] where a frame is not one of this table.
-pub fn compact(table: &Table, frames: &[Vec<u8>], watermark: i64) -> Result<Vec<u8>, FrameError> {
-    compact::compact(table, frames, watermark)
-}
-
-/// From when on each table's minutes, hours and days are held when events up to `watermark` were counted: where that has
-/// changed, panes may have expired.
-#[must_use]
-pub fn due(tables: &[Table], watermark: i64) -> Vec<[i64; 3]> {
-    let floors = |table: &Table| floors::Floors::new(&table.tiers).raised(&table.tiers, watermark);
-    tables.iter().map(floors).map(|floors| [floors.minute, floors.hour, floors.day]).collect()
-}
-
-/// Whether compacting a bucket that begins with this frame would raise its floors.
-///
-/// # Errors
-/// As [`compact`].
-pub fn expires(table: &Table, first: &[u8], watermark: i64) -> Result<bool, FrameError> {
-    let stored = frame::FrameReader::open(first, table.key.len())?.header.floors;
-    let floors = stored.unwrap_or_else(|| floors::Floors::new(&table.tiers));
-    Ok(floors.raised(&table.tiers, watermark) != floors)
-}
-
-/// The two buckets in place of one, with their snapshots, of which one may be empty; `None` where no number of splits tells its
-/// keys apart.
-///
-/// # Errors
-/// As [`compact`].
-pub fn split(
-    table: &Table,
-    bucket: u32,
-    frames: &[Vec<u8>],
-    watermark: i64,
-) -> Result<Option<[(u32, Vec<u8>); 2]>, FrameError> {
-    compact::split(table, bucket, frames, watermark)
 }

@@ -4,32 +4,37 @@
 //! was sealed with. It takes a while (each row is moved), and comes once each time that a table's keys have about doubled.
 
 use super::keyspace::{Keyspace, NONE};
-use super::metric::{MetricState, Sealed};
-use super::table::TableState;
+use super::metric::{MetricState, Sealed, Shared};
 use super::texts::Texts;
 use super::threshold::{Folding, Threshold};
 use super::types::TypeLimit;
-use super::{MetricId, State};
+use super::{MetricId, Names, State};
+use parking_lot::RwLock;
 use std::collections::HashSet;
+use std::sync::Arc;
 
 impl State {
     /// A table of a metric with more cells than `max`: its name, and how many.
-    pub fn over(&self, metric: MetricId, max: u64) -> Option<(&str, u64)> {
-        let tables = self.metrics.get(metric.0)?.tables.iter();
-        let mut cells = tables.map(|table| (&*table.description.name, (table.len() * table.layout.len()) as u64));
-        cells.find(|(_, cells)| *cells > max)
+    pub fn over(&self, metric: MetricId, max: u64) -> Option<(String, u64)> {
+        let mut tables = self.metrics.get(metric.0)?.tables.iter().map(|table| table.read());
+        tables.find_map(|table| {
+            let cells = (table.len() * table.layout.len()) as u64;
+            (cells > max).then(|| (table.description.name.clone(), cells))
+        })
     }
 
     /// Which keys each table of a metric keeps.
-    pub fn thresholds(&self, metric: MetricId) -> impl Iterator<Item = Threshold> + '_ {
+    pub fn thresholds(&self, metric: MetricId) -> Vec<Threshold> {
+        let names = self.names.read();
         let tables = self.metrics.get(metric.0).into_iter().flat_map(|metric| &metric.tables);
-        tables.map(|table| self.keyspaces[table.keyspace].threshold())
+        tables.map(|table| names.keyspaces[table.read().keyspace].threshold()).collect()
     }
 
     /// The lowest thresholds at which no table of a metric has more than `max` cells; where there is none, the highest.
     pub fn thresholds_for(&mut self, metric: MetricId, max: u64) -> Vec<Threshold> {
-        let (texts, keyspaces) = (&mut self.texts, &self.keyspaces);
-        let tables = self.metrics[metric.0].tables.iter();
+        let mut names = self.names.write();
+        let Names { texts, keyspaces } = &mut *names;
+        let tables = self.metrics[metric.0].tables.iter().map(|table| table.read());
         let lowest = tables.map(|table| {
             let keys = &keyspaces[table.keyspace];
             let rows = max / table.layout.len().max(1) as u64;
@@ -45,7 +50,8 @@ impl State {
     /// The lowest thresholds at which no table of a metric has more event types than may stand for themselves; `None`: they are
     /// in force.
     pub fn thresholds_for_types(&mut self, metric: MetricId) -> Option<Vec<Threshold>> {
-        self.metrics[metric.0].thresholds_for_types(&self.keyspaces, &self.texts, &self.types)
+        let names = self.names.read();
+        self.metrics[metric.0].thresholds_for_types(&names.keyspaces, &names.texts, &self.types)
     }
 
     /// Raises the thresholds of a metric's tables to these, where they are lower. By partition what it had counted since its
@@ -53,21 +59,26 @@ impl State {
     pub fn narrow(&mut self, metric: MetricId, to: &[Threshold]) -> Vec<(u32, Sealed)> {
         let partitions = self.metrics[metric.0].partitions();
         let sealed = partitions.into_iter().map(|partition| (partition, self.seal(metric, partition))).collect();
+        let mut names = self.names.write();
+        let Names { texts, keyspaces } = &mut *names;
         for (table, threshold) in to.iter().enumerate() {
-            self.metrics[metric.0].narrow(table, *threshold, &mut self.keyspaces, &mut self.texts, &self.types);
+            self.metrics[metric.0].narrow(table, *threshold, keyspaces, texts, &self.types);
         }
-        self.kept.forget(metric.0);
+        drop(names);
+        self.kept.forget();
         self.release();
         sealed
     }
 
     /// Empties the keyspaces by which nothing counts any more.
     pub(super) fn release(&mut self) {
+        let mut names = self.names.write();
+        let Names { texts, keyspaces } = &mut *names;
         let tables = self.metrics.iter().flat_map(|metric| &metric.tables);
-        let used: HashSet<usize> = tables.map(|table| table.keyspace).collect();
-        for (number, keyspace) in self.keyspaces.iter_mut().enumerate() {
+        let used: HashSet<usize> = tables.map(|table| table.read().keyspace).collect();
+        for (number, keyspace) in keyspaces.iter_mut().enumerate() {
             if !used.contains(&number) && !keyspace.is_held() && keyspace.len() > 0 {
-                *keyspace = keyspace.emptied(&mut self.texts);
+                *keyspace = keyspace.emptied(texts);
             }
         }
     }
@@ -112,13 +123,14 @@ impl MetricState {
         limit: &TypeLimit,
     ) -> Option<Vec<Threshold>> {
         let mut over = false;
-        let threshold = |table: &mut TableState| {
+        let threshold = |table: &Shared| {
+            let table = &mut *table.write();
             let keys = &keyspaces[table.keyspace];
             let types = table.types.as_mut().and_then(|types| types.look(keys, texts, limit));
             over |= types.is_some();
             types.map_or(keys.threshold(), |types| keys.threshold().with_types(types))
         };
-        let thresholds = self.tables.iter_mut().map(threshold).collect();
+        let thresholds = self.tables.iter().map(threshold).collect();
         over.then_some(thresholds)
     }
 
@@ -131,7 +143,9 @@ impl MetricState {
         texts: &mut Texts,
         limit: &TypeLimit,
     ) {
-        let Some(table) = self.tables.get_mut(table) else { return };
+        let Some(shared) = self.tables.get_mut(table) else { return };
+        let read = Arc::strong_count(shared) > 1;
+        let mut table = shared.write();
         let from = table.keyspace;
         if keyspaces[from].threshold().covers(threshold) {
             return;
@@ -147,7 +161,10 @@ impl MetricState {
         let old = &keyspaces[from];
         let mut map = vec![NONE; old.len()];
         table.keys().for_each(|key| map[key as usize] = keys.intern(old.key(key), texts));
-        table.renumber(into, &keys, &map);
+        let fresh = table.renumbered(into, &keys, &map, read);
         keyspaces[into] = keys;
+        drop(table);
+        // A new one: who reads a moment of the one before reads on.
+        *shared = Arc::new(RwLock::new(fresh));
     }
 }

@@ -5,7 +5,7 @@
 
 use super::allowance::ReadError;
 use super::keyspace::Keyspace;
-use super::table::TableState;
+use super::moment::TableMoment;
 use super::texts::Texts;
 use tally_plugin::description::{Key, Merge};
 use tally_plugin::read::{Measure, ReadRequest};
@@ -56,13 +56,13 @@ pub(crate) enum How {
 
 impl Plan {
     pub(crate) fn new(
-        table: &TableState,
+        table: &TableMoment,
         keys: &Keyspace,
         texts: &Texts,
         request: &ReadRequest,
     ) -> Result<Plan, ReadError> {
         let column = |key: &Key| {
-            let place = table.description.key.iter().position(|column| column == key);
+            let place = table.description().key.iter().position(|column| column == key);
             place.ok_or_else(|| ReadError::Bad(format!("table \"{}\" has no key column {key:?}", request.table)))
         };
         let columns = |keys: &[Key]| keys.iter().map(column).collect::<Result<Vec<_>, _>>();
@@ -95,13 +95,13 @@ impl Plan {
     }
 
     fn measure(
-        table: &TableState,
+        table: &TableMoment,
         keys: &Keyspace,
         texts: &Texts,
         measure: &Measure,
         column: &dyn Fn(&Key) -> Result<usize, ReadError>,
     ) -> Result<PlanMeasure, ReadError> {
-        let cells = &table.description.cells;
+        let cells = &table.description().cells;
         let cell = cells.iter().position(|cell| cell.name == measure.cell);
         let cell = cell.ok_or_else(|| ReadError::Bad(format!("there is no cell \"{}\"", measure.cell)))?;
         let adds = table.layout.adds(cell);

@@ -137,22 +137,23 @@ const FAN: usize = 8;
 
 /// The runs of one pane, longer ones first. A copy shares them: the next content is made beside readers of this one.
 #[derive(Clone, Default)]
-pub(crate) struct Runs(Vec<Arc<Run>>);
+pub(crate) struct Runs(Arc<Vec<Arc<Run>>>);
 
 impl Runs {
     /// Adds a run; merges the last [`FAN`] while none of them is much longer than the others together.
     pub(crate) fn push(&mut self, layout: &Layout, run: Arc<Run>) {
-        self.0.push(run);
-        while self.0.len() >= FAN {
-            let tail = &self.0[self.0.len() - FAN..];
+        let runs = Arc::make_mut(&mut self.0);
+        runs.push(run);
+        while runs.len() >= FAN {
+            let tail = &runs[runs.len() - FAN..];
             let rest: usize = tail[1..].iter().map(|run| run.len()).sum();
             if tail[0].len() > rest {
                 break;
             }
             let all: Vec<&Run> = tail.iter().map(|run| &**run).collect();
             let merged = merge(layout, tail[0].base, &all);
-            self.0.truncate(self.0.len() - FAN);
-            self.0.push(Arc::new(merged));
+            runs.truncate(runs.len() - FAN);
+            runs.push(Arc::new(merged));
         }
     }
 

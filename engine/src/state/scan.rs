@@ -1,7 +1,7 @@
 //! Walks the rows of a table in a time range: panes, and what is not sealed yet; all groups or some.
 //!
-//! Some groups are sought in each run, all are read from end to end. Nothing is aggregated here beyond folding a key's
-//! rows together. Time and memory are asked for while it walks.
+//! Some groups are sought in each run, all are read from end to end; nobody waits meanwhile. Nothing is aggregated here beyond
+//! folding a key's rows together. Time and memory are asked for while it walks.
 
 use super::aggregate::first_place;
 use super::allowance::{Allowance, ReadError};
@@ -9,9 +9,8 @@ use super::block::{Block, Row};
 use super::cells::Layout;
 use super::floors::start;
 use super::fold::Bounds;
-use super::keyspace::Keyspace;
+use super::moment::{Look, Open, TableMoment};
 use super::run::Run;
-use super::table::TableState;
 use std::collections::HashMap;
 
 /// How many groups are sought one by one; more are found by reading the run.
@@ -22,9 +21,9 @@ const LOOK: u32 = 8_192;
 
 /// A range of a table.
 #[derive(Clone, Copy)]
-pub(crate) struct Scan<'a> {
-    pub(crate) table: &'a TableState,
-    pub(crate) keys: &'a Keyspace,
+pub(crate) struct Scan<'a, 'l> {
+    pub(crate) table: &'a TableMoment,
+    pub(crate) look: &'a Look<'l>,
     /// Only these groups, sorted; `None`: all.
     pub(crate) groups: Option<&'a [u32]>,
     pub(crate) bounds: Bounds,
@@ -34,19 +33,20 @@ pub(crate) struct Scan<'a> {
 /// Called with a key, the start of its pane (`None` for the open one) and its row there.
 type Visit<'v> = dyn FnMut(u32, Option<i64>, Row<'_>) -> Result<(), ReadError> + 'v;
 
-impl Scan<'_> {
+impl Scan<'_, '_> {
     /// The cells of each key in the range.
     pub(crate) fn fold(&self) -> Result<Found, ReadError> {
         if self.bounds == (None, None) {
             return Ok(Found::Totals);
         }
         let layout = &self.table.layout;
+        let keys = self.look.with(1, |open| open.keys().len());
         if self.groups.is_none() {
-            self.allow.hold(self.keys.len() * size_of::<u32>())?;
+            self.allow.hold(keys * size_of::<u32>())?;
         }
         let slots = match self.groups {
             Some(_) => Slots::Some(HashMap::new()),
-            None => Slots::All(vec![u32::MAX; self.keys.len()]),
+            None => Slots::All(vec![u32::MAX; keys]),
         };
         let mut found = Found::Folded { slots, rows: Block::default() };
         let (mut seen, mut look) = (0_u64, u64::from(LOOK));
@@ -67,6 +67,7 @@ impl Scan<'_> {
     /// Every row of the range.
     pub(crate) fn rows(&self, visit: &mut Visit<'_>) -> Result<(), ReadError> {
         let mut clock = Clock { allow: self.allow, rows: 0 };
+        self.look.close();
         for (pane, runs) in self.table.panes_in(self.bounds) {
             let begin = pane.0.map(|_| start(pane));
             for run in runs.iter() {
@@ -75,12 +76,12 @@ impl Scan<'_> {
         }
         clock.look()?;
         let mut refused = Ok(());
-        self.table.unsealed_in(self.bounds, |key, begin, row| {
-            if refused.is_ok() && self.wanted(self.keys.group(key)) {
+        let whole = self.table.unsealed_in(self.look, self.bounds, |keys, key, begin, row| {
+            if refused.is_ok() && self.wanted(keys.group(key)) {
                 refused = clock.tick().and_then(|()| visit(key, Some(begin), row));
             }
         });
-        refused
+        if whole { refused } else { Err(ReadError::Gone) }
     }
 
     fn wanted(&self, group: u32) -> bool {
@@ -184,10 +185,10 @@ pub(crate) enum Found {
 impl Found {
     /// The row of a key; `None` where it has none in the range.
     #[inline]
-    pub(crate) fn row<'a>(&'a self, table: &'a TableState, key: u32) -> Option<Row<'a>> {
+    pub(crate) fn row<'a>(&'a self, layout: &Layout, open: &'a Open<'_>, key: u32) -> Option<Row<'a>> {
         match self {
-            Found::Totals => table.total(key),
-            Found::Folded { slots, rows } => slots.get(key).map(|slot| rows.row(&table.layout, slot as usize)),
+            Found::Totals => open.total(key),
+            Found::Folded { slots, rows } => slots.get(key).map(|slot| rows.row(layout, slot as usize)),
         }
     }
 

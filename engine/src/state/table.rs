@@ -1,7 +1,8 @@
 //! One table in memory: totals by key, what came since the last seal, and the panes of its tiers.
 //!
 //! Totals answer "all" and the tail makes them exact at once; panes answer windows. The table neither resolves keys
-//! (that is `keyspace`) nor writes frames (that is `frame`); it promises that totals equal the fold of panes and tail.
+//! (that is `keyspace`) nor writes frames (that is `frame`); it promises that totals equal the fold of panes and tail, and that
+//! a moment that is read (`moment`) stays as it was: panes are replaced, tails only grow, rows of totals are kept before they change.
 
 mod give;
 mod renumber;
@@ -14,13 +15,13 @@ use super::block::{Block, Row, RowMut};
 use super::cells::Layout;
 use super::floors::{Floors, PaneId, start};
 use super::fold::Bounds;
+use super::former::{Former, Hold, Was};
 use super::keyspace::{Keyspace, NONE};
 use super::loaded::Loaded;
 use super::run::{Run, Runs, fold_places, merge, place};
 use super::source::Feed;
 use super::tail::{Mark, Tail};
 use super::types::Seen;
-use super::visit::Visit;
 use crate::slots::GROUP;
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -29,13 +30,13 @@ use tally_plugin::description::{From, Key, Table};
 
 /// A table's view.
 pub(crate) struct TableState {
-    pub(crate) description: Table,
+    pub(crate) description: Arc<Table>,
     /// Shared, so that whoever changes rows can hold it beside them.
     pub(crate) layout: Arc<Layout>,
     /// Index into the state's keyspaces.
     pub(crate) keyspace: usize,
     /// The cells that columns feed.
-    pub(crate) feeds: Vec<Feed>,
+    pub(crate) feeds: Arc<[Feed]>,
     /// A row for each key of the keyspace that this table has counted (a suffix may be missing).
     totals: Block,
     /// Which keys have a row: a table with a filter or a later start has fewer than the keyspace.
@@ -45,7 +46,11 @@ pub(crate) struct TableState {
     tails: BTreeMap<u32, Tail>,
     /// By partition: the last tail that was folded, while somebody needs it.
     built: BTreeMap<u32, Weak<Built>>,
-    panes: BTreeMap<PaneId, Runs>,
+    panes: Arc<Panes>,
+    /// Rows of totals as they were at moments that are read.
+    former: Former,
+    /// Whether the rows that change now must be kept first.
+    keeps: bool,
     floors: Floors,
     /// Rows taken from frames lately, for reads that go on from where they were.
     loaded: Loaded,
@@ -57,8 +62,11 @@ pub(crate) struct TableState {
     pub(crate) types: Option<Seen>,
 }
 
+/// The runs of each pane.
+pub(crate) type Panes = BTreeMap<PaneId, Runs>;
+
 /// Whether a pane lies in a range: ranges are whole panes of what is held, so it does wholly or not at all.
-fn overlaps(pane: PaneId, (from, to): Bounds) -> bool {
+pub(crate) fn overlaps(pane: PaneId, (from, to): Bounds) -> bool {
     match pane.0 {
         None => from.is_none(),
         Some(tier) => {
@@ -69,11 +77,12 @@ fn overlaps(pane: PaneId, (from, to): Bounds) -> bool {
 }
 
 /// A place in what came to a table: up to here it was read.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Marks {
-    tails: BTreeMap<u32, Mark>,
-    loaded: (u64, usize),
-    raised: u64,
+    /// By partition.
+    pub(crate) tails: BTreeMap<u32, Mark>,
+    pub(crate) loaded: (u64, usize),
+    pub(crate) raised: u64,
 }
 
 /// A roll-up that was worked out and is not in force yet.
@@ -83,19 +92,21 @@ pub(crate) struct Rolling {
 }
 
 impl TableState {
-    pub(crate) fn new(description: &Table, keyspace: usize, feeds: Vec<Feed>, tails_only: bool) -> TableState {
+    pub(crate) fn new(description: &Arc<Table>, keyspace: usize, feeds: &Arc<[Feed]>, tails_only: bool) -> TableState {
         TableState {
             layout: Arc::new(Layout::new(&description.cells)),
             floors: Floors::new(&description.tiers),
-            description: description.clone(),
+            description: Arc::clone(description),
             keyspace,
-            feeds,
+            feeds: Arc::clone(feeds),
             totals: Block::default(),
             present: Vec::new(),
             rows: 0,
             tails: BTreeMap::new(),
             built: BTreeMap::new(),
-            panes: BTreeMap::new(),
+            panes: Arc::default(),
+            former: Former::default(),
+            keeps: false,
             loaded: Loaded::default(),
             raised: 0,
             tails_only,
@@ -120,9 +131,36 @@ impl TableState {
     /// The row of a key; `None` where it was not counted.
     #[inline]
     pub(crate) fn total(&self, key: u32) -> Option<Row<'_>> {
-        let key = key as usize;
-        let there = self.present.get(key / 64).is_some_and(|bits| bits >> (key % 64) & 1 == 1);
-        there.then(|| self.totals.row(&self.layout, key))
+        row_of(&self.totals, &self.present, &self.layout, key)
+    }
+
+    /// The row of a key at a moment that is read.
+    #[inline]
+    pub(crate) fn total_at(&self, moment: u64, key: u32) -> Option<Row<'_>> {
+        match self.former.was(&self.layout, moment, key) {
+            Was::Same => self.total(key),
+            Was::Row(row) => Some(row),
+            Was::Absent => None,
+        }
+    }
+
+    /// Somebody reads this moment; and what is read of it beside the totals.
+    pub(crate) fn hold(&self) -> (Hold, Arc<Panes>, Marks) {
+        let tails = self.tails.iter().map(|(partition, tail)| (*partition, tail.mark())).collect();
+        let marks = Marks { tails, loaded: self.loaded.mark(), raised: self.raised };
+        (self.former.hold(), Arc::clone(&self.panes), marks)
+    }
+
+    /// Rows are about to change: those of a moment that is read are kept first.
+    pub(crate) fn begin(&mut self) {
+        self.keeps = !self.tails_only && self.former.begin(&self.layout);
+    }
+
+    /// Keeps the rows of keys that are about to change.
+    #[cold]
+    fn keep(&mut self, keys: impl Iterator<Item = u32>) {
+        let TableState { former, totals, present, layout, .. } = self;
+        keys.for_each(|key| former.keep(layout, key, row_of(totals, present, layout, key)));
     }
 
     /// A copy of the totals: a row for each key, and a bit for each key that was counted.
@@ -132,13 +170,15 @@ impl TableState {
 
     /// The panes, and a copy of what came since the last seal.
     pub(crate) fn copy_panes(&self) -> (Vec<(PaneId, Runs)>, Vec<Tail>) {
-        let panes = self.panes.iter().map(|(pane, runs)| (*pane, runs.clone()));
-        (panes.collect(), self.tails.values().map(Tail::copy).collect())
+        (
+            self.panes.iter().map(|(pane, runs)| (*pane, runs.clone())).collect(),
+            self.tails.values().map(Tail::copy).collect(),
+        )
     }
 
     /// Of event types, those whose events can count here; `None`: all can.
     pub(crate) fn takes(&self, names: &[Box<str>]) -> Option<Vec<bool>> {
-        let Table { only, cells, .. } = &self.description;
+        let Table { only, cells, .. } = &*self.description;
         // What a plugin hands over counts whatever the type.
         let all = only.is_empty() || cells.iter().any(|cell| cell.from == From::Update);
         (!all).then(|| names.iter().map(|name| only.iter().any(|only| **only == **name)).collect())
@@ -176,6 +216,9 @@ impl TableState {
     /// Counts events that the host feeds: `keys[i]` at `times[i]`, where `takes(i)`. How many counted.
     #[inline]
     pub(crate) fn count(&mut self, partition: u32, keys: &[u32], times: &[i64], takes: impl Fn(usize) -> bool) -> u64 {
+        if self.keeps {
+            self.keep((0..keys.len()).filter(|n| keys[*n] != NONE && takes(*n)).map(|n| keys[n]));
+        }
         let mut tail = std::mem::take(self.tails.entry(partition).or_default());
         let counted = self.count_into(&mut tail, keys, times, takes);
         self.tails.insert(partition, tail);
@@ -219,6 +262,9 @@ impl TableState {
     /// Merges one value that a plugin handed over (checked before by `Layout::takes`).
     pub(crate) fn update(&mut self, partition: u32, key: u32, time: i64, cell: u16, value: i128) {
         if !self.tails_only {
+            if self.keeps {
+                self.keep(std::iter::once(key));
+            }
             let layout = Arc::clone(&self.layout);
             layout.update(&mut self.row(key), usize::from(cell), time, value);
         }
@@ -239,6 +285,10 @@ impl TableState {
     /// Adds rows of one stored pane (totals and pane), as read from frames.
     pub(crate) fn restore(&mut self, pane: PaneId, rows: &[u32], content: &mut Block, keys: &Keyspace) {
         let layout = Arc::clone(&self.layout);
+        self.begin();
+        if self.keeps {
+            self.keep(rows.iter().copied());
+        }
         for (start, group) in (0..).step_by(GROUP).zip(rows.chunks(GROUP)) {
             self.load(group);
             for (n, key) in (start..).zip(group) {
@@ -252,7 +302,7 @@ impl TableState {
         }
         let places = rows.iter().enumerate().map(|(n, key)| (place(keys.group(*key), *key), n as u32)).collect();
         let run = fold_places(&self.layout, start(pane), places, content);
-        self.panes.entry(pane).or_default().push(&self.layout, Arc::new(run));
+        Arc::make_mut(&mut self.panes).entry(pane).or_default().push(&self.layout, Arc::new(run));
     }
 
     /// Raises the floors. Rows that fell below are rolled up by and by ([`TableState::roll`]): a window that the new
@@ -283,11 +333,12 @@ impl TableState {
 
     /// Puts into force what `rolling` worked out; nothing may have changed in between.
     pub(crate) fn rolled(&mut self, rolling: Rolling) {
+        let panes = Arc::make_mut(&mut self.panes);
         for pane in &rolling.from {
-            self.panes.remove(pane);
+            panes.remove(pane);
         }
         let (pane, runs) = rolling.into;
-        self.panes.insert(pane, runs);
+        panes.insert(pane, runs);
     }
 
     /// Whether a pane is held that has expired when events up to `watermark` were counted.
@@ -296,55 +347,37 @@ impl TableState {
         due != self.floors && self.panes.keys().any(|pane| due.settle(*pane) != *pane)
     }
 
-    /// The panes that overlap the range.
-    pub(crate) fn panes_in(&self, bounds: Bounds) -> impl Iterator<Item = (PaneId, &Runs)> {
-        self.panes.iter().map(|(pane, runs)| (*pane, runs)).filter(move |(pane, _)| overlaps(*pane, bounds))
+    /// Whether what came between two marks is still here. While the later one is that of a moment that is read, what came
+    /// between two seals stays.
+    pub(crate) fn knows(&self, from: &Marks, to: &Marks) -> bool {
+        let of = |partition| from.tails.get(partition).copied().unwrap_or_default();
+        let tails =
+            to.tails.keys().all(|partition| self.tails.get(partition).is_some_and(|tail| tail.knows(of(partition))));
+        tails && from.raised == to.raised
     }
 
-    /// What came since the last seal and lies in `[from, to)`, row by row: key, minute's start, words.
-    pub(crate) fn unsealed_in(&self, bounds: Bounds, mut take: impl FnMut(u32, i64, Row<'_>)) {
-        let mut visit = Visit::new(&self.layout, bounds);
-        for tail in self.tails.values() {
-            visit.rows(tail.rows(), tail.updates(), tail.values(), &mut take);
-        }
+    /// What a partition counted since its last seal, and before.
+    pub(crate) fn tail(&self, partition: u32) -> Option<&Tail> {
+        self.tails.get(&partition)
     }
 
-    /// Up to where tails and frames have come.
-    pub(crate) fn marks(&self) -> Marks {
-        let tails = self.tails.iter().map(|(partition, tail)| (*partition, tail.mark())).collect();
-        Marks { tails, loaded: self.loaded.mark(), raised: self.raised }
-    }
-
-    /// What came since `marks` and lies in the range, row by row. `false`: that is not known any more.
-    pub(crate) fn since(&self, marks: &Marks, bounds: Bounds, mut take: impl FnMut(u32, Row<'_>)) -> bool {
-        let of = |partition| marks.tails.get(partition).copied().unwrap_or_default();
-        let known = self.tails.iter().all(|(partition, tail)| tail.knows(of(partition)));
-        if !known || marks.raised != self.raised || !self.loaded.knows(marks.loaded) {
-            return false;
-        }
-        let mut visit = Visit::new(&self.layout, bounds);
-        for (partition, tail) in &self.tails {
-            let mark = of(partition);
-            let (rows, updates, values) = (tail.rows_since(mark), tail.updates_since(mark), tail.values_since(mark));
-            visit.rows(rows, updates, values, |key, _, row| take(key, row));
-        }
-        self.loaded.since(marks.loaded, &self.layout, |pane, key, row| {
-            if overlaps(pane, bounds) {
-                take(key, row);
-            }
-        });
-        true
+    /// Rows taken from frames lately.
+    pub(crate) fn loaded(&self) -> &Loaded {
+        &self.loaded
     }
 
     /// Bytes in memory, about.
     pub(crate) fn memory(&self) -> usize {
         let tails: usize = self.tails.values().map(Tail::memory).sum();
         let panes: usize = self.panes.values().flat_map(Runs::iter).map(Run::memory).sum();
-        self.totals.memory()
-            + self.present.capacity() * 8
-            + tails
-            + panes
-            + self.loaded.memory()
-            + self.types.as_ref().map_or(0, Seen::memory)
+        let totals = self.totals.memory() + self.present.capacity() * 8 + self.former.memory();
+        totals + tails + panes + self.loaded.memory() + self.types.as_ref().map_or(0, Seen::memory)
     }
+}
+
+#[inline]
+fn row_of<'a>(totals: &'a Block, present: &[u64], layout: &Layout, key: u32) -> Option<Row<'a>> {
+    let key = key as usize;
+    let there = present.get(key / 64).is_some_and(|bits| bits >> (key % 64) & 1 == 1);
+    there.then(|| totals.row(layout, key))
 }

@@ -10,6 +10,7 @@ pub(crate) use fold::Folded;
 
 use crate::time::EVENT_TIMES;
 use std::collections::HashMap;
+use std::ops::Range;
 use tally_plugin::sketch::Given;
 
 /// Milliseconds of a minute.
@@ -23,6 +24,10 @@ const _: () = assert!(EVENT_TIMES.start / MINUTE > i32::MIN as i64 && EVENT_TIME
 pub(crate) struct Tail {
     now: Rows,
     before: Rows,
+    /// Those between the seals before that, oldest first, while a moment is read that needs them; and when each was sealed.
+    older: Vec<(u64, Rows)>,
+    /// When `before` was sealed.
+    sealed_at: u64,
     /// Number of seals.
     seals: u64,
     codes: HashMap<i32, u16>,
@@ -41,12 +46,19 @@ struct Rows {
 }
 
 /// A place in a tail: up to here its rows were read.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Mark {
     seals: u64,
     rows: usize,
     updates: usize,
     values: usize,
+}
+
+impl Mark {
+    /// The last seal before it.
+    pub(crate) fn sealed(self) -> Mark {
+        Mark { seals: self.seals, ..Mark::default() }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -148,50 +160,61 @@ impl Tail {
 
     /// Each noted event: key, minute, millisecond in the minute. For reads between seals.
     pub(crate) fn rows(&self) -> impl Iterator<Item = (u32, i32, i64)> + '_ {
-        self.now.rows(0)
+        self.now.rows(0..self.now.rows.len())
     }
 
     /// Each noted update.
     pub(crate) fn updates(&self) -> impl Iterator<Item = Updated> + '_ {
-        self.now.updates(0)
+        self.now.updates(0..self.now.updates.len())
     }
 
     /// Each noted value.
     pub(crate) fn values(&self) -> impl Iterator<Item = Valued<'_>> + '_ {
-        self.now.values(0)
+        self.now.values(0..self.now.values.len())
     }
 
     /// Up to here.
     pub(crate) fn mark(&self) -> Mark {
-        Mark {
-            seals: self.seals,
-            rows: self.now.rows.len(),
-            updates: self.now.updates.len(),
-            values: self.now.values.len(),
-        }
+        self.now.end(self.seals)
     }
 
     /// Whether what came since is still here.
     pub(crate) fn knows(&self, mark: Mark) -> bool {
-        self.seals - mark.seals <= 1
+        self.of_seal(mark.seals).is_some()
     }
 
-    /// The events since a mark that is known.
-    pub(crate) fn rows_since(&self, mark: Mark) -> impl Iterator<Item = (u32, i32, i64)> + '_ {
-        let (before, now) = if mark.seals == self.seals { (usize::MAX, mark.rows) } else { (mark.rows, 0) };
-        self.before.rows(before).chain(self.now.rows(now))
+    /// What was noted after so many seals, and before the next.
+    fn of_seal(&self, seals: u64) -> Option<&Rows> {
+        match usize::try_from(self.seals.checked_sub(seals)?).ok()? {
+            0 => Some(&self.now),
+            1 => Some(&self.before),
+            back => self.older.get((self.older.len() + 1).checked_sub(back)?).map(|(_, rows)| rows),
+        }
     }
 
-    /// The updates since a mark that is known.
-    pub(crate) fn updates_since(&self, mark: Mark) -> impl Iterator<Item = Updated> + '_ {
-        let (before, now) = if mark.seals == self.seals { (usize::MAX, mark.updates) } else { (mark.updates, 0) };
-        self.before.updates(before).chain(self.now.updates(now))
-    }
-
-    /// The values since a mark that is known.
-    pub(crate) fn values_since(&self, mark: Mark) -> impl Iterator<Item = Valued<'_>> + '_ {
-        let (before, now) = if mark.seals == self.seals { (usize::MAX, mark.values) } else { (mark.values, 0) };
-        self.before.values(before).chain(self.now.values(now))
+    /// What was noted from one mark up to another that came later, at most about `most` of it; and up to where that is. `None`:
+    /// there is no more, or it is not here any more.
+    pub(crate) fn piece(&self, from: Mark, to: Mark, most: usize) -> Option<(Piece<'_>, Mark)> {
+        let mut at = from;
+        while at != to && at.seals <= to.seals {
+            let rows = self.of_seal(at.seals)?;
+            let end = if at.seals == to.seals { to } else { rows.end(at.seals) };
+            let mut next = at;
+            if at.rows < end.rows {
+                next.rows = end.rows.min(at.rows + most);
+            } else if at.updates < end.updates {
+                next.updates = end.updates.min(at.updates + most);
+            } else if at.values < end.values {
+                next.values = end.values.min(at.values + most);
+            } else if at.seals < to.seals {
+                at = Mark { seals: at.seals + 1, ..Mark::default() };
+                continue;
+            } else {
+                return None;
+            }
+            return Some((Piece { rows, from: at, to: next }, next));
+        }
+        None
     }
 
     /// Whether what is noted in `other` is what was noted here before the last seal.
@@ -211,9 +234,14 @@ impl Tail {
         Tail { now: self.now.clone(), ..Tail::default() }
     }
 
-    /// Begins anew after a seal.
-    pub(crate) fn clear(&mut self) {
+    /// Begins anew after a seal, at moment `at` of its table. `oldest`: the oldest moment that is read.
+    pub(crate) fn clear(&mut self, at: u64, oldest: Option<u64>) {
         std::mem::swap(&mut self.now, &mut self.before);
+        let sealed_at = std::mem::replace(&mut self.sealed_at, at);
+        self.older.retain(|(sealed_at, _)| oldest.is_some_and(|oldest| oldest <= *sealed_at));
+        if self.seals > 0 && oldest.is_some_and(|oldest| oldest <= sealed_at) {
+            self.older.push((sealed_at, std::mem::take(&mut self.now)));
+        }
         self.now.rows.clear();
         self.now.updates.clear();
         self.now.values.clear();
@@ -226,26 +254,55 @@ impl Tail {
 
     /// Bytes in memory, about.
     pub(crate) fn memory(&self) -> usize {
-        self.now.memory() + self.before.memory()
+        self.now.memory() + self.before.memory() + self.older.iter().map(|(_, rows)| rows.memory()).sum::<usize>()
+    }
+}
+
+/// Some of what was noted between two seals.
+pub(crate) struct Piece<'a> {
+    rows: &'a Rows,
+    from: Mark,
+    to: Mark,
+}
+
+impl<'a> Piece<'a> {
+    /// Each noted event: key, minute, millisecond in the minute.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (u32, i32, i64)> + 'a {
+        self.rows.rows(self.from.rows..self.to.rows)
+    }
+
+    /// Each noted update.
+    pub(crate) fn updates(&self) -> impl Iterator<Item = Updated> + 'a {
+        self.rows.updates(self.from.updates..self.to.updates)
+    }
+
+    /// Each noted value.
+    pub(crate) fn values(&self) -> impl Iterator<Item = Valued<'a>> + 'a {
+        self.rows.values(self.from.values..self.to.values)
     }
 }
 
 impl Rows {
-    fn rows(&self, from: usize) -> impl Iterator<Item = (u32, i32, i64)> + '_ {
-        let rows = self.rows.get(from..).unwrap_or_default();
+    /// All of it, noted after so many seals.
+    fn end(&self, seals: u64) -> Mark {
+        Mark { seals, rows: self.rows.len(), updates: self.updates.len(), values: self.values.len() }
+    }
+
+    fn rows(&self, of: Range<usize>) -> impl Iterator<Item = (u32, i32, i64)> + '_ {
+        let rows = self.rows.get(of).unwrap_or_default();
         rows.iter().map(|row| ((row >> 16) as u32, self.minutes[(row >> 48) as usize], (row & 0xffff) as i64))
     }
 
-    fn updates(&self, from: usize) -> impl Iterator<Item = Updated> + '_ {
-        let updates = self.updates.get(from..).unwrap_or_default();
+    fn updates(&self, of: Range<usize>) -> impl Iterator<Item = Updated> + '_ {
+        let updates = self.updates.get(of).unwrap_or_default();
         updates.iter().map(|u| {
             let (key, minute) = ((u.place >> 16) as u32, self.minutes[(u.place >> 48) as usize]);
             (key, minute, (u.place & 0xffff) as i64, usize::from(u.cell), u.value)
         })
     }
 
-    fn values(&self, from: usize) -> impl Iterator<Item = Valued<'_>> + '_ {
-        let values = self.values.get(from..).unwrap_or_default();
+    fn values(&self, of: Range<usize>) -> impl Iterator<Item = Valued<'_>> + '_ {
+        let values = self.values.get(of).unwrap_or_default();
         values.iter().map(|value| {
             let minute = self.minutes[(value.place >> 48) as usize];
             let given = self.given(value, i64::from(minute) * MINUTE);

@@ -63,7 +63,7 @@ proptest! {
         prop_assert_eq!(places, expected.keys().copied().collect::<Vec<_>>());
         let found: Vec<_> = (0..folded.keys.len()).map(|n| bytes(&layout, &folded.rows, n)).collect();
         prop_assert_eq!(found, expected.values().map(|row| bytes(&layout, row, 0)).collect::<Vec<_>>());
-        tail.clear();
+        tail.clear(0, None);
         prop_assert_eq!(tail.len(), 0);
     }
 }

@@ -3,6 +3,7 @@
 //! Over 400 lines: the laws share one feed and one recount.
 
 mod limited;
+mod moments;
 mod types;
 
 use super::*;

@@ -1,8 +1,9 @@
 //! Metrics over HTTP: the list, one descriptor, an evaluation.
 //!
-//! What was answered before and still holds is said again; what the engine has ready is answered on the spot. Other
-//! evaluations run on blocking threads, so many at once and no more. One that waits for a position does so on a thread for a
-//! moment, in a place of its own, and from then on without either (`arrivals`).
+//! What was answered before and still holds is said again; what the engine knows is answered on the spot. Other evaluations, which
+//! call a plugin, run on blocking threads, so many at once and no more. One that waits for a position does so on a thread for a
+//! moment, in a place of its own, and from then on without either (`arrivals`). One that does not end in time keeps its thread, but
+//! not its place: the engine bounds how many of these a metric may have.
 
 use super::answer::Envelope;
 use super::arrivals::{Arrivals, Arrived};
@@ -18,6 +19,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{BoxError, Json};
 use bytes::Bytes;
 use hyper::body::Body;
+use parking_lot::Mutex;
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -92,7 +94,7 @@ async fn answered(app: &Arc<App>, body: &Bytes, started: Instant) -> Result<axum
         }
     } else {
         let long = body.clone();
-        let place = place(&app.evaluations)?;
+        let place = a_turn(app).await?;
         let read = tokio::task::spawn_blocking(move || {
             let read = question::parse(&long);
             drop(place);
@@ -142,7 +144,7 @@ async fn run(app: &Arc<App>, mut asked: Asked) -> Result<(Asked, Evaluated), Pro
     let (begun, limit) = (Instant::now(), app.limits.evaluation);
     let at_least = asked.question.at_least.clone();
     let Some(at_least) = at_least.filter(|at_least| !app.core.position().reaches(at_least)) else {
-        let (asked, answer) = evaluated(app, place(&app.evaluations)?, asked, limit).await?;
+        let (asked, answer) = evaluated(app, a_turn(app).await?, asked, limit).await?;
         return Ok((asked, answer?));
     };
     let wait = asked.question.wait;
@@ -165,9 +167,7 @@ async fn run(app: &Arc<App>, mut asked: Asked) -> Result<(Asked, Evaluated), Pro
     }
     asked.question.wait = Duration::ZERO;
     // All who waited for the same come at once, and take turns.
-    let turn = timeout(app.limits.place, Arc::clone(&app.evaluations).acquire_owned()).await.ok().and_then(Result::ok);
-    let turn = turn.map_or_else(|| place(&app.evaluations), Ok)?;
-    let (asked, answer) = evaluated(app, turn, asked, limit).await?;
+    let (asked, answer) = evaluated(app, a_turn(app).await?, asked, limit).await?;
     Ok((asked, answer?))
 }
 
@@ -178,11 +178,12 @@ async fn evaluated(
     asked: Asked,
     limit: Duration,
 ) -> Result<(Asked, Result<Evaluated, EvaluateError>), Problem> {
+    let place = Place { permit: Arc::new(Mutex::new(Some(place))), until: Instant::now() + limit };
+    let permit = Arc::clone(&place.permit);
     let core = Arc::clone(&app.core);
     let work = tokio::task::spawn_blocking(move || {
         let answer = core.evaluate(&asked.question);
-        // Held until the thread is free, also when nobody waits for the answer any more.
-        drop(place);
+        drop(permit.lock().take());
         (asked, answer)
     });
     match timeout(limit, work).await {
@@ -192,9 +193,37 @@ async fn evaluated(
     }
 }
 
+/// A place among the evaluations at once; most of them end within a millisecond or two, so a turn is waited for.
+async fn a_turn(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
+    let turn = timeout(app.limits.place, Arc::clone(&app.evaluations).acquire_owned()).await;
+    turn.ok().and_then(Result::ok).map_or_else(|| place(&app.evaluations), Ok)
+}
+
 fn place(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Problem> {
     let place = Arc::clone(places).try_acquire_owned();
     place.map_err(|_| Problem::overloaded("as many evaluations are under way as this server takes on"))
+}
+
+/// The place of an evaluation: free again when that ends, or when its time is over, whichever comes first; also when nobody waits for
+/// the answer any more.
+struct Place {
+    permit: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
+    until: Instant,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.permit.lock().is_none() {
+            return;
+        }
+        // Without a runtime nobody waits for places any more.
+        let Ok(runtime) = Handle::try_current() else { return };
+        let (permit, until) = (Arc::clone(&self.permit), self.until);
+        runtime.spawn(async move {
+            tokio::time::sleep_until(until.into()).await;
+            drop(permit.lock().take());
+        });
+    }
 }
 
 fn panicked(failed: &JoinError) -> Problem {

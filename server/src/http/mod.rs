@@ -81,7 +81,7 @@ pub struct Limits {
     pub idle: Duration,
     /// How long a socket may stay blocked while a response is written; then it is closed.
     pub write: Duration,
-    /// Evaluations at once, and again as many that wait for a position; one more is answered 503.
+    /// Evaluations at once, and again as many that wait for a position. One more waits as long as `place`, then it is answered 503.
     pub evaluations: usize,
     /// How long an evaluation may take, waiting for a position not counted; then 504.
     pub evaluation: Duration,

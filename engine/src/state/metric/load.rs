@@ -3,14 +3,13 @@
 //! A frame has a handful of rows of each pane. Added frame by frame they would become as many runs, each to be merged with
 //! its neighbours soon, and each key would be looked up by itself, one cache miss after the other.
 
-use super::super::{MetricId, State};
+use super::super::{MetricId, Names, State};
 use super::MetricState;
 use crate::state::block::Block;
 use crate::state::floors::PaneId;
 use crate::state::frame::{FrameError, FrameReader, KeyValue};
-use crate::state::keyspace::Keyspace;
-use crate::state::texts::Texts;
 use crate::state::types::TypeLimit;
+use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -23,8 +22,7 @@ const SKETCHES: usize = 64;
 /// Frames on their way into a metric; dropping it adds what is gathered.
 pub struct Loading<'a> {
     metric: &'a mut MetricState,
-    keyspaces: &'a mut Vec<Keyspace>,
-    texts: &'a mut Texts,
+    names: &'a RwLock<Names>,
     types: &'a TypeLimit,
     gathered: BTreeMap<(usize, PaneId), Rows>,
     weight: usize,
@@ -42,8 +40,8 @@ impl State {
     pub fn loading(&mut self, metric: MetricId) -> Loading<'_> {
         self.sweep();
         self.release();
-        let (metric, keyspaces, texts) = (&mut self.metrics[metric.0], &mut self.keyspaces, &mut self.texts);
-        Loading { metric, keyspaces, texts, types: &self.types, gathered: BTreeMap::new(), weight: 0 }
+        let (metric, names) = (&mut self.metrics[metric.0], &*self.names);
+        Loading { metric, names, types: &self.types, gathered: BTreeMap::new(), weight: 0 }
     }
 
     /// Loads one frame.
@@ -62,14 +60,21 @@ impl Loading<'_> {
     /// [`FrameError`]: the metric is then half loaded and must be cleared.
     pub fn frame(&mut self, table: usize, frame: &[u8]) -> Result<u64, FrameError> {
         let of = self.metric.tables.get(table).ok_or(FrameError::Damaged("its table does not exist"))?;
-        let mut reader = FrameReader::open(frame, of.description.key.len())?;
-        let layout = Arc::clone(&of.layout);
-        // What it does not keep is folded for good: of such keys nobody knows all.
-        self.metric.narrow(table, reader.header.threshold, self.keyspaces, self.texts, self.types);
+        let (columns, layout) = {
+            let of = of.read();
+            (of.description.key.len(), Arc::clone(&of.layout))
+        };
+        let mut reader = FrameReader::open(frame, columns)?;
+        let numbers: Vec<u64> = {
+            let mut names = self.names.write();
+            let Names { texts, keyspaces } = &mut *names;
+            // What it does not keep is folded for good: of such keys nobody knows all.
+            self.metric.narrow(table, reader.header.threshold, keyspaces, texts, self.types);
+            reader.texts.iter().map(|text| texts.intern(text)).collect()
+        };
         if let Some(floors) = &reader.header.floors {
-            self.metric.tables[table].raise(floors);
+            self.metric.tables[table].write().raise(floors);
         }
-        let numbers: Vec<u64> = reader.texts.iter().map(|text| self.texts.intern(text)).collect();
         let weight = if layout.has_sketches() { SKETCHES } else { 1 };
         let (mut key, mut row) = (Vec::new(), Block::neutral(&layout));
         let mut next = reader.next(&layout, &mut key, &mut row)?;
@@ -99,16 +104,20 @@ impl Loading<'_> {
     fn add(&mut self) {
         let mut keys = Vec::new();
         for ((table, pane), mut rows) in std::mem::take(&mut self.gathered) {
-            let table = &mut self.metric.tables[table];
-            let keyspace = &mut self.keyspaces[table.keyspace];
-            keyspace.intern_all(&rows.values, rows.content.len(&table.layout), self.texts, &mut keys);
+            let mut names = self.names.write();
+            let Names { texts, keyspaces } = &mut *names;
+            let table = &mut *self.metric.tables[table].write();
+            let keyspace = &mut keyspaces[table.keyspace];
+            keyspace.intern_all(&rows.values, rows.content.len(&table.layout), texts, &mut keys);
             table.restore(pane, &keys, &mut rows.content, keyspace);
         }
         self.weight = 0;
         // What was folded may still be whole in older frames; and what came together from several engines may be too many.
-        if let Some(to) = self.metric.thresholds_for_types(self.keyspaces, self.texts, self.types) {
+        let mut names = self.names.write();
+        let Names { texts, keyspaces } = &mut *names;
+        if let Some(to) = self.metric.thresholds_for_types(keyspaces, texts, self.types) {
             for (table, threshold) in to.into_iter().enumerate() {
-                self.metric.narrow(table, threshold, self.keyspaces, self.texts, self.types);
+                self.metric.narrow(table, threshold, keyspaces, texts, self.types);
             }
         }
     }

@@ -28,13 +28,16 @@ impl MetricState {
         let mut writing = writing.lock();
         let Writing { written, numbers, writer } = &mut *writing;
         for (n, (table, buckets)) in self.tables.iter().zip(&self.buckets).enumerate() {
+            let table = &*table.read();
             let (number, threshold) = (n as u16, keyspaces[table.keyspace].threshold());
             let parts: Vec<Arc<Built>> = sealed.iter().filter_map(|sealed| sealed.tables.get(n)).cloned().collect();
             let folded: Vec<_> = parts.iter().map(|part| (&part.folded, &keyspaces[part.keyspace])).collect();
             let mut write = |out: &mut Vec<SealedFrame>| {
                 write_frames((number, buckets), (table, threshold), &folded, texts, (numbers, writer), out);
             };
-            let alike = others.iter().filter_map(|other| other.tables.get(n)).filter(|other| other.counts_like(table));
+            let alike = others.iter().filter_map(|other| other.tables.get(n));
+            // One of them is the table itself.
+            let alike = alike.filter(|other| other.read_recursive().counts_like(table));
             if alike.count() < 2 {
                 write(&mut frames);
                 continue;

@@ -9,9 +9,9 @@ impl TableState {
     /// Merges what columns give for the events that `count` was told of just now: rows from `start` on of the batch.
     pub(crate) fn give(&mut self, of: Sources<'_>, start: usize, keys: &[u32], takes: impl Fn(usize) -> bool) {
         let layout = Arc::clone(&self.layout);
-        let feeds = std::mem::take(&mut self.feeds);
+        let feeds = Arc::clone(&self.feeds);
         let mut tail = self.tails.remove(&of.batch.partition).unwrap_or_default();
-        for feed in &feeds {
+        for feed in feeds.iter() {
             let counted = (0..keys.len()).filter(|row| keys[*row] != NONE && takes(*row)).map(|row| start + row);
             feed.each(of, counted, |row, given| {
                 let key = keys[row - start];
@@ -22,6 +22,5 @@ impl TableState {
             });
         }
         self.tails.insert(of.batch.partition, tail);
-        self.feeds = feeds;
     }
 }

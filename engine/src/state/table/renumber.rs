@@ -1,6 +1,6 @@
 //! A table over another keyspace: its rows under other keys, some of them now one.
 
-use super::TableState;
+use super::{Panes, TableState};
 use crate::state::block::Block;
 use crate::state::floors::start;
 use crate::state::keyspace::Keyspace;
@@ -22,17 +22,18 @@ impl TableState {
         ones(&self.present)
     }
 
-    /// Moves all rows to the keyspace of a number: what key `n` had is `map[n]`'s there. What came since the last seals must
-    /// have been sealed: it is forgotten.
-    pub(crate) fn renumber(&mut self, keyspace: usize, keys: &Keyspace, map: &[u32]) {
-        let feeds = std::mem::take(&mut self.feeds);
-        let mut fresh = TableState::new(&self.description, keyspace, feeds, self.tails_only);
+    /// The table with all rows in the keyspace of a number: what key `n` had is `map[n]`'s there. What came since the last seals
+    /// must have been sealed: it is forgotten. `read`: somebody reads a moment of this table, which must stay as it is.
+    pub(crate) fn renumbered(&mut self, keyspace: usize, keys: &Keyspace, map: &[u32], read: bool) -> TableState {
+        let mut fresh = TableState::new(&self.description, keyspace, &self.feeds, self.tails_only);
         (fresh.floors, fresh.raised) = (self.floors, self.raised + 1);
         let layout = Arc::clone(&self.layout);
         for key in self.keys() {
             layout.merge(&mut fresh.row(map[key as usize]), self.totals.row(&layout, key as usize));
         }
-        for (pane, runs) in std::mem::take(&mut self.panes) {
+        let panes = if read { Arc::clone(&self.panes) } else { std::mem::take(&mut self.panes) };
+        let mut moved = Panes::new();
+        for (pane, runs) in Arc::unwrap_or_clone(panes) {
             let (mut places, mut content) = (Vec::new(), Block::default());
             for run in runs.iter() {
                 let mut rows = run.rows(&layout);
@@ -45,8 +46,9 @@ impl TableState {
             let run = fold_places(&layout, start(pane), places, &mut content);
             let mut runs = Runs::default();
             runs.push(&layout, Arc::new(run));
-            fresh.panes.insert(pane, runs);
+            moved.insert(pane, runs);
         }
-        *self = fresh;
+        fresh.panes = Arc::new(moved);
+        fresh
     }
 }

@@ -5,6 +5,7 @@ use crate::state::floors::{Floors, PaneId, start};
 use crate::state::keyspace::{Held, Keyspace};
 use crate::state::run::{Run, Runs, fold_places, place};
 use crate::state::tail::{Folded, Tail};
+use parking_lot::RwLockReadGuard;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tally_plugin::description::Pane;
@@ -35,7 +36,7 @@ impl TableState {
         &self,
         partition: u32,
         keys: &Keyspace,
-        mut others: impl Iterator<Item = &'a TableState>,
+        mut others: impl Iterator<Item = RwLockReadGuard<'a, TableState>>,
     ) -> Sealing {
         let Some(tail) = self.tails.get(&partition) else { return Sealing::default() };
         let built = others.find_map(|other| other.built_alike(self, partition, tail));
@@ -61,10 +62,13 @@ impl TableState {
 
     /// Puts into force what `sealing` worked out; nothing may have changed in between.
     pub(crate) fn sealed(&mut self, partition: u32, sealing: Sealing) -> Arc<Built> {
+        let (ended, oldest) = self.former.next();
         if let Some(tail) = self.tails.get_mut(&partition) {
-            tail.clear();
+            tail.clear(ended, oldest);
         }
-        self.panes.extend(sealing.panes);
+        if !sealing.panes.is_empty() {
+            Arc::make_mut(&mut self.panes).extend(sealing.panes);
+        }
         self.built.insert(partition, Arc::downgrade(&sealing.built));
         sealing.built
     }

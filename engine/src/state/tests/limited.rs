@@ -6,7 +6,7 @@ use crate::event::OTHER;
 use std::collections::BTreeSet;
 
 /// Makes the metric as small as `max` says, as the pipeline does after each batch.
-fn bound(state: &mut State, metric: MetricId, max: u64) -> Vec<(u32, Sealed)> {
+pub(super) fn bound(state: &mut State, metric: MetricId, max: u64) -> Vec<(u32, Sealed)> {
     if state.over(metric, max).is_none() {
         return Vec::new();
     }
@@ -134,7 +134,7 @@ proptest! {
             let one = compact(of, &frames, i64::MIN).unwrap();
             // A bucket whose frames are all older may hold more.
             let folded = frame::FrameReader::open(&one, of.key.len()).unwrap().header.threshold;
-            if folded == state.thresholds(limited).nth(usize::from(table)).unwrap() {
+            if folded == state.thresholds(limited)[usize::from(table)] {
                 assert!(stored(of, &one).is_subset(&keys(&state, limited, usize::from(table))));
             }
             ((table, bucket), vec![one])

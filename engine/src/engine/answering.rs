@@ -1,0 +1,135 @@
+//! Answers that plugins are working out: how many of one metric at once, and which of them do not come back.
+//!
+//! A plugin is code of this process: an answer that hangs keeps its thread for good. So one metric may have only so many under way;
+//! while some of these are past their deadline the next is refused at once, otherwise it waits for its turn until its own deadline.
+//! Hung answers of one metric thus take that many threads and no more, and other metrics go on.
+
+use super::EvaluateError;
+use parking_lot::{Condvar, Mutex};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// Answers of one metric at once.
+const MOST: usize = 16;
+
+/// How long an answer must be late before the log says so: some are late because the machine is busy.
+const LATE: Duration = Duration::from_secs(1);
+
+/// All that are under way.
+#[derive(Default)]
+pub(super) struct Answering {
+    under_way: Mutex<BTreeMap<String, Vec<Instant>>>,
+    ended: Condvar,
+}
+
+/// An answer is under way while this exists.
+pub(super) struct UnderWay<'a> {
+    of: &'a Answering,
+    metric: &'a str,
+    deadline: Instant,
+}
+
+impl Answering {
+    /// An answer of a metric begins. Blocks at most until its deadline.
+    ///
+    /// # Errors
+    /// [`EvaluateError::Overloaded`]: too many of that metric are under way.
+    pub(super) fn begin<'a>(&'a self, metric: &'a str, deadline: Instant) -> Result<UnderWay<'a>, EvaluateError> {
+        let mut under_way = self.under_way.lock();
+        loop {
+            let of_metric = match under_way.get_mut(metric) {
+                Some(of_metric) => of_metric,
+                None => under_way.entry(metric.to_owned()).or_default(),
+            };
+            if of_metric.len() < MOST {
+                of_metric.push(deadline);
+                return Ok(UnderWay { of: self, metric, deadline });
+            }
+            let stuck = late(of_metric, Duration::ZERO);
+            if stuck > 0 {
+                return Err(EvaluateError::Overloaded(format!(
+                    "{stuck} of {MOST} answers of metric {metric} have not come back from its plugin by their deadline (tally_answers_stuck), \
+                     and no more are begun at once; if that lasts, restart with --disable {metric}"
+                )));
+            }
+            if self.ended.wait_until(&mut under_way, deadline).timed_out() {
+                return Err(EvaluateError::Overloaded(format!(
+                    "{MOST} answers of metric {metric} are under way, and no more are begun at once; try again"
+                )));
+            }
+        }
+    }
+
+    /// How many answers of each metric have not come back by their deadline; only metrics that have some.
+    pub(super) fn stuck(&self) -> BTreeMap<String, usize> {
+        self.late(Duration::ZERO)
+    }
+
+    /// The same, of those that the log names.
+    pub(super) fn long_stuck(&self) -> BTreeMap<String, usize> {
+        self.late(LATE)
+    }
+
+    fn late(&self, by: Duration) -> BTreeMap<String, usize> {
+        let under_way = self.under_way.lock();
+        let of_each = under_way.iter().map(|(metric, of_metric)| (metric, late(of_metric, by)));
+        of_each.filter(|(_, late)| *late > 0).map(|(metric, late)| (metric.clone(), late)).collect()
+    }
+}
+
+fn late(deadlines: &[Instant], by: Duration) -> usize {
+    deadlines.iter().filter(|deadline| deadline.elapsed() > by).count()
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let mut under_way = self.of.under_way.lock();
+        if let Some(of_metric) = under_way.get_mut(self.metric) {
+            let at = of_metric.iter().position(|deadline| *deadline == self.deadline);
+            at.map(|at| of_metric.swap_remove(at));
+            if of_metric.is_empty() {
+                under_way.remove(self.metric);
+            }
+        }
+        drop(under_way);
+        self.of.ended.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(60)
+    }
+
+    #[test]
+    fn hung_answers_take_no_more_than_their_share_and_other_metrics_go_on() {
+        let answering = Answering::default();
+        let past = Instant::now();
+        let hung: Vec<_> = (0..MOST).map(|_| answering.begin("slow", past).expect("there is room")).collect();
+        let Err(EvaluateError::Overloaded(what)) = answering.begin("slow", soon()) else { panic!("it is let in") };
+        assert!(what.contains("16 of 16 answers of metric slow") && what.contains("--disable slow"), "{what}");
+        assert!(answering.begin("quick", soon()).is_ok());
+        assert_eq!(answering.stuck(), BTreeMap::from([("slow".to_owned(), MOST)]));
+        assert!(answering.long_stuck().is_empty());
+        drop(hung);
+        assert!(answering.begin("slow", soon()).is_ok() && answering.stuck().is_empty());
+    }
+
+    #[test]
+    fn one_more_waits_for_its_turn_until_its_deadline() {
+        let answering = Answering::default();
+        let mut busy: Vec<_> = (0..MOST).map(|_| answering.begin("busy", soon()).expect("there is room")).collect();
+        let Err(EvaluateError::Overloaded(what)) = answering.begin("busy", Instant::now()) else {
+            panic!("it is let in")
+        };
+        assert!(what.contains("try again"), "{what}");
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| answering.begin("busy", soon()).map(drop).is_ok());
+            busy.pop();
+            assert!(waiting.join().expect("it comes back"));
+        });
+    }
+}

@@ -1,0 +1,61 @@
+//! Folds that are kept for the next equal question, of all tables of a state. They are bounded in bytes; losing one costs time,
+//! never a number.
+
+use super::allowance::ReadError;
+use super::fold::{Bounds, Fold, Of};
+use super::plan::Plan;
+use parking_lot::Mutex;
+
+/// Bytes of all kept folds at most; the oldest go first, and one that takes more than half of it is not kept.
+const BYTES: usize = 64 << 20;
+
+/// Folds of the tables of all metrics; newest last.
+#[derive(Default)]
+pub(crate) struct Kept(Mutex<Vec<Fold>>);
+
+impl Kept {
+    /// The fold of a plan at this moment: a kept one with what came since, or a new one.
+    ///
+    /// # Errors
+    /// [`ReadError::Deadline`], [`ReadError::Memory`].
+    pub(crate) fn fold(&self, of: Of<'_, '_>, plan: Plan, bounds: Bounds) -> Result<Fold, ReadError> {
+        // Taken out: who asks the same at the same time folds anew.
+        let kept = {
+            let mut all = self.0.lock();
+            all.iter().position(|fold| fold.suits(of, &plan, bounds)).map(|at| all.remove(at))
+        };
+        if let Some(mut fold) = kept
+            && fold.refresh(of)
+        {
+            return Ok(fold);
+        }
+        Fold::new(of, plan, bounds)
+    }
+
+    /// Keeps a fold for the next question.
+    pub(crate) fn keep(&self, fold: Fold) {
+        if fold.memory() > BYTES / 2 {
+            return;
+        }
+        let mut all = self.0.lock();
+        all.retain(|kept| kept.home.lives());
+        match all.iter().position(|kept| kept.is_like(&fold)) {
+            Some(at) if all[at].moment >= fold.moment => return,
+            Some(at) => drop(all.remove(at)),
+            None => {}
+        }
+        all.push(fold);
+        let mut bytes = 0;
+        let newest_that_fit = all.iter().rev().take_while(|fold| {
+            bytes += fold.memory();
+            bytes <= BYTES
+        });
+        let beyond = all.len() - newest_that_fit.count();
+        all.drain(..beyond);
+    }
+
+    /// Forgets the folds of tables that are no more.
+    pub(crate) fn forget(&self) {
+        self.0.lock().retain(|fold| fold.home.lives());
+    }
+}
