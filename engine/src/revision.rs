@@ -91,6 +91,15 @@ pub(crate) fn described(meta: &[u8]) -> Result<Description, String> {
     Ok(Description { tables, properties, computed, ..Description::new("") })
 }
 
+/// How events were read that were counted into a revision, as its meta says; `None`: this engine does not understand it.
+pub(crate) fn events_of(meta: &[u8]) -> Option<EventsConfig> {
+    #[derive(Deserialize)]
+    struct Meta {
+        events: EventsConfig,
+    }
+    serde_json::from_slice::<Meta>(meta).ok().map(|meta| meta.events)
+}
+
 /// With the keys of every object in order, so that equal values have equal text.
 fn canonical(value: &serde_json::Value) -> serde_json::Value {
     use serde_json::Value;

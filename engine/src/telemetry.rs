@@ -27,6 +27,14 @@ pub fn describe() {
     describe_gauge!("tally_metric_cells", "Cells a metric holds.");
     describe_gauge!("tally_metric_bytes", "Bytes of memory a metric holds, about.");
     describe_gauge!("tally_answers_stuck", "Answers that have not come back from a metric's plugin by their deadline.");
+    describe_gauge!(
+        "tally_metric_events_failed",
+        "Events that are in none of a metric's numbers: its code failed on them."
+    );
+    describe_gauge!(
+        "tally_metric_newer_held",
+        "1 while a newer revision of a metric is quarantined or held back, else 0."
+    );
     describe_gauge!("tally_plugins_rejected", "Plugin files that were refused.");
     describe_gauge!("tally_plugins_loaded", "Contents of plugin files in memory: each stays until a restart.");
     describe_gauge!("tally_plugin_mapped_bytes", "Address space that plugin files take.");
@@ -112,6 +120,12 @@ pub(crate) fn unreadable(metric: &str, property: &str, values: u64) {
 /// How many answers of a metric have not come back by their deadline.
 pub(crate) fn answers_stuck(metric: &str, answers: usize) {
     gauge!("tally_answers_stuck", "metric" => metric.to_owned()).set(answers as f64);
+}
+
+/// What a metric's numbers lack, and whether a newer revision does not take its place by itself.
+pub(crate) fn left_out(metric: &str, events_failed: u64, newer_held: bool) {
+    gauge!("tally_metric_events_failed", "metric" => metric.to_owned()).set(events_failed as f64);
+    gauge!("tally_metric_newer_held", "metric" => metric.to_owned()).set(if newer_held { 1.0 } else { 0.0 });
 }
 
 /// A metric's code was replaced.

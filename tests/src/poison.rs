@@ -18,20 +18,32 @@ static BUILDING: Mutex<()> = Mutex::new(());
 /// # Errors
 /// It does not build.
 pub fn poison(breaks: bool) -> Result<PathBuf> {
+    poison_of(breaks, 1)
+}
+
+/// The same with another `revision` of its author.
+///
+/// # Errors
+/// It does not build.
+pub fn poison_of(breaks: bool, revision: u32) -> Result<PathBuf> {
     let _one = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
-    let (name, version) = if breaks { ("poisoned", "1.0.0") } else { ("mended", "1.0.1") };
+    let (name, patch) = if breaks { ("poisoned", 0) } else { ("mended", 1) };
+    let (name, version) =
+        (if revision == 1 { name.into() } else { format!("{name}{revision}") }, format!("{revision}.0.{patch}"));
     // target/release/deps/containment-… → target/corpus
     let test = std::env::current_exe()?;
     let home = test.ancestors().nth(3).context("the test lies in no target folder")?.join("corpus");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the tests have a folder above them")?;
-    let folder = home.join("poison").join(name);
+    let folder = home.join("poison").join(&name);
     let manifest = format!(
         "[workspace]\n[package]\nname = \"{name}\"\nversion = \"{version}\"\nedition = \"2024\"\npublish = false\n\n\
         [lib]\npath = \"lib.rs\"\ncrate-type = [\"cdylib\"]\n\n[dependencies]\ntally-plugin = {{ path = {:?} }}\n",
         root.join("plugin-api")
     );
     let (about, code) = SOURCE.split_once("\n\n").context("the source begins with what it is")?;
-    let head = format!("const BREAKS: bool = {breaks};\nconst VERSION: &str = \"{version}\";\n");
+    let head = format!(
+        "const BREAKS: bool = {breaks};\nconst VERSION: &str = \"{version}\";\nconst REVISION: u32 = {revision};\n"
+    );
     write(&folder.join("Cargo.toml"), &manifest)?;
     write(&folder.join("lib.rs"), &format!("{about}\n\n{head}{code}"))?;
     // The versions of the workspace, until cargo has made them its own.

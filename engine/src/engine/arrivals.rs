@@ -115,9 +115,33 @@ impl Work {
             Stage::Stopped { since, .. } => since.elapsed() >= COUNT_AGAIN,
             _ => false,
         };
-        let again: Vec<Arc<Served>> = self.parts.roster.read().all().filter(|served| due(served)).cloned().collect();
+        let again = self.parts.roster.read().all().filter(|served| due(served)).cloned().collect::<Vec<Arc<Served>>>();
+        let (beside, again): (Vec<_>, Vec<_>) = again.into_iter().partition(|served| served.reads.is_some());
+        wait(&beside, "it waits for a lane");
+        self.parts.beside.extend(beside);
         wait(&again, "it waits for a lane");
         self.parts.waiting.extend(again);
+    }
+
+    /// Gives metrics that read events otherwise than is configured now a lane each: it follows the log as the main one does.
+    pub(super) fn begin_besides(&mut self) {
+        self.besides.retain(|beside| !beside.metrics.is_empty());
+        for served in std::mem::take(&mut self.parts.beside) {
+            match self.parts.lanes.beside(&served) {
+                Ok((handle, board)) => {
+                    *served.stage.write() = Stage::Backfill { board: board.clone(), eta_s: None };
+                    let (handle, seen) = (Arc::new(handle), (Instant::now(), 0));
+                    self.besides.push(Backfill { handle, board, metrics: vec![served], seen, rate: 0.0, tried: None });
+                }
+                Err(reason) => {
+                    tracing::error!(
+                        metric = served.askable.plugin.name(),
+                        "it cannot be counted, trying again: {reason}"
+                    );
+                    self.parts.beside.push(served);
+                }
+            }
+        }
     }
 
     /// Looks how far the backfills are, has those give their lane up that stand still, and lets those join that have arrived.
@@ -155,7 +179,7 @@ impl Work {
     fn give_up(&mut self) {
         let main = &self.parts.board;
         let mut stopped = Vec::new();
-        for backfill in &self.backfills {
+        for backfill in self.backfills.iter().chain(&self.besides) {
             let ended = backfill.board.look(|standing| standing.ended.then(|| ending(standing)));
             for served in &backfill.metrics {
                 if let Some(halt) = served.halt(main).or_else(|| ended.clone()) {

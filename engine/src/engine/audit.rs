@@ -52,6 +52,8 @@ pub struct StateDump {
     pub tables: Vec<Table>,
     /// The properties of events that tables name.
     pub properties: Vec<Property>,
+    /// Whether it reads events otherwise than is configured now.
+    pub reads_otherwise: bool,
     rows: Dump,
 }
 
@@ -127,6 +129,7 @@ impl Engine {
     pub fn state_dump(&self, name: &str) -> Result<StateDump, EvaluateError> {
         let served = self.served(name)?;
         let (tables, properties) = (served.description.tables.clone(), served.description.properties.clone());
+        let reads_otherwise = served.reads.is_some();
         let Some(follower) = &served.follower else {
             let counted = self.view.read();
             if served.is_gone() {
@@ -139,13 +142,13 @@ impl Engine {
             let rows = counted.state.dump(served.id);
             drop(counted);
             tracing::debug!(name, rows = rows.len(), held = ?begun.elapsed(), "the state was copied");
-            return Ok(StateDump { position, origins, tables, properties, rows });
+            return Ok(StateDump { position, origins, tables, properties, reads_otherwise, rows });
         };
         follower.refresh(Instant::now()).map_err(|fault| EvaluateError::StoreUnavailable(fault.to_string()))?;
         let followed = follower.read();
         let (position, origins) = (followed.position.clone(), followed.origins.clone());
         let rows = followed.state.dump(crate::pipeline::FOLLOWED);
-        Ok(StateDump { position, origins, tables, properties, rows })
+        Ok(StateDump { position, origins, tables, properties, reads_otherwise, rows })
     }
 }
 

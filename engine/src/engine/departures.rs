@@ -43,13 +43,14 @@ impl Work {
         if matches!(&*served.stage.read(), Stage::Main) {
             return Some(Counted { handle: self.parts.main.clone(), board: self.parts.board.clone() });
         }
-        let counts = self.backfills.iter().find(|lane| lane.metrics.iter().any(|metric| metric.no == served.no));
+        let mut lanes = self.backfills.iter().chain(&self.besides);
+        let counts = lanes.find(|lane| lane.metrics.iter().any(|metric| metric.no == served.no));
         counts.map(|lane| Counted { handle: lane.handle.clone(), board: lane.board.clone() })
     }
 
     /// Has a lane let a metric go.
     pub(super) fn take_out(&mut self, served: Arc<Served>, lane: &Counted, then: Then) {
-        for backfill in &mut self.backfills {
+        for backfill in self.backfills.iter_mut().chain(&mut self.besides) {
             backfill.metrics.retain(|metric| metric.no != served.no);
         }
         let halt = match &then {

@@ -6,7 +6,7 @@
 //! nothing waits for it, and `answering` sees to it that it does not take all threads. [`Engine::ready_answer`] says only what
 //! is known, for callers that must not block.
 
-use super::roster::{Roster, Served, keys_limited};
+use super::roster::{Roster, Served, events_failed, keys_limited};
 use super::{Engine, EvaluateError, Evaluated, History, Question};
 use crate::event::Position;
 use crate::pipeline::{Board, Counted, FOLLOWED, Fatal, Followed, Follower, Origin, Place, Thread, done};
@@ -208,6 +208,9 @@ fn unknown(roster: &Roster, name: &str) -> EvaluateError {
 impl Served {
     fn evaluated(&self, answer: &Answer, as_of: i64, facts: &Facts, stopped: Option<Warning>) -> Evaluated {
         let limited = facts.limited.iter().cloned();
+        let name = self.askable.plugin.name();
+        let failed = Some(facts.failed).filter(|failed| *failed > 0);
+        let failed = failed.map(|count| Warning::new("events_failed", events_failed(name, count)).with("count", count));
         Evaluated {
             result: answer.result.clone(),
             result_schema: Arc::clone(&self.result_schema),
@@ -216,7 +219,7 @@ impl Served {
             as_of,
             version: self.askable.plugin.version().to_owned(),
             history: facts.history.clone(),
-            warnings: answer.warnings.iter().cloned().chain(stopped).chain(limited).collect(),
+            warnings: answer.warnings.iter().cloned().chain(stopped).chain(limited).chain(failed).collect(),
             again: None,
         }
     }
@@ -237,6 +240,8 @@ struct Facts {
     version: u64,
     history: History,
     limited: Vec<Warning>,
+    /// Events that are in none of its numbers.
+    failed: u64,
 }
 
 /// A metric at one moment, to be read without a lock.
@@ -268,7 +273,8 @@ impl<'a> Seen<'a> {
     fn facts(&self) -> Facts {
         let from = self.state.times(self.id).map(|(first, _)| first);
         let history = History { complete: self.target.is_none(), from };
-        Facts { version: self.version, history, limited: keys_limited(self.state, self.id) }
+        let (limited, failed) = (keys_limited(self.state, self.id), Origin::failed(self.origins));
+        Facts { version: self.version, history, limited, failed }
     }
 
     fn still(&self, question: &Question) -> Result<Still, EvaluateError> {

@@ -3,6 +3,7 @@
 
 use super::StartError;
 use super::beginning;
+use super::recall::Reading;
 use super::roster::{Served, Stage};
 use crate::config::{EventsConfig, KafkaConfig};
 use crate::dead_letter::DeadLetters;
@@ -64,13 +65,21 @@ pub(super) struct Lanes {
 impl Lanes {
     /// Gives a metric its place in state and makes it askable; it is not in a lane yet.
     pub(super) fn serve(&self, plugin: &Arc<plugin::Metric>, view: &View, place: Place) -> Result<Served, String> {
+        self.serve_reading(&Reading { plugin: plugin.clone(), reads: None }, view, place)
+    }
+
+    /// As `serve`, of a revision that may read events otherwise than is configured now.
+    pub(super) fn serve_reading(&self, reading: &Reading, view: &View, place: Place) -> Result<Served, String> {
+        let Reading { plugin, reads } = reading;
+        let reads = reads.clone();
         // What may fail first: a place in state is for ever.
         self.askable(FOLLOWED, plugin)?;
         let history = self.history(plugin)?;
         let id = view.add(plugin.description(), place);
-        let (revision, meta) = self.revision(plugin);
+        let (revision, meta) = self.revision_and_meta(reading);
+        let events = reads.as_deref().unwrap_or(&self.events);
         let follow = || {
-            let types = TypeLimit::new(self.events.max_types, self.events.kept_types());
+            let types = TypeLimit::new(events.max_types, events.kept_types());
             Arc::new(Follower::with_types(self.store.clone(), revision.clone(), plugin.description(), types))
         };
         let follower = self.shared.then(follow);
@@ -80,7 +89,20 @@ impl Lanes {
         let result_schema = Arc::new(description.result_schema.clone());
         let stage = Arc::new(RwLock::new(Stage::Main));
         let gone = Arc::new(AtomicBool::new(false));
-        Ok(Served { history, askable, id, no, revision, meta, follower, description, result_schema, stage, gone })
+        Ok(Served {
+            history,
+            reads,
+            askable,
+            id,
+            no,
+            revision,
+            meta,
+            follower,
+            description,
+            result_schema,
+            stage,
+            gone,
+        })
     }
 
     fn askable(&self, id: MetricId, plugin: &Arc<plugin::Metric>) -> Result<Askable, String> {
@@ -115,6 +137,15 @@ impl Lanes {
         revision(plugin, &self.events)
     }
 
+    /// The revision of a metric that may read events otherwise than is configured now.
+    pub(super) fn revision_of(&self, reading: &Reading) -> RevisionId {
+        self.revision_and_meta(reading).0
+    }
+
+    fn revision_and_meta(&self, reading: &Reading) -> (RevisionId, Vec<u8>) {
+        revision(&reading.plugin, reading.reads.as_deref().unwrap_or(&self.events))
+    }
+
     /// A metric as a lane takes it.
     pub(super) fn metric(&self, served: &Served) -> Metric {
         Metric {
@@ -135,11 +166,26 @@ impl Lanes {
         metrics: &[Arc<Served>],
         feed: Option<Arc<Feed>>,
     ) -> Result<Handle, StartError> {
-        self.start(source, metrics, feed, Role::Main, self.board.clone()).map_err(StartError)
+        self.start(source, metrics, feed, Role::Main, self.board.clone(), &self.events).map_err(StartError)
     }
 
     /// Starts a lane that replays history for these metrics, on the partitions that the main lane holds.
     pub(super) fn backfill(&self, metrics: &[Arc<Served>]) -> Result<(Handle, Arc<Board>), String> {
+        self.second(metrics, Role::Backfill, &self.events)
+    }
+
+    /// Starts a lane for a metric that reads events otherwise than is configured now: it follows the log beside the main one.
+    pub(super) fn beside(&self, metric: &Arc<Served>) -> Result<(Handle, Arc<Board>), String> {
+        let events = metric.reads.clone();
+        self.second(std::slice::from_ref(metric), Role::Beside, events.as_deref().unwrap_or(&self.events))
+    }
+
+    fn second(
+        &self,
+        metrics: &[Arc<Served>],
+        role: Role,
+        events: &EventsConfig,
+    ) -> Result<(Handle, Arc<Board>), String> {
         let source: Box<dyn Source> = match &self.replayed {
             Replayed::Log(log) => Box::new(EmbeddedSource::new(log.clone())),
             Replayed::Kafka(config) => {
@@ -149,7 +195,7 @@ impl Lanes {
             }
         };
         let board = Arc::new(Board::default());
-        let handle = self.start(source, metrics, None, Role::Backfill, board.clone())?;
+        let handle = self.start(source, metrics, None, role, board.clone(), events)?;
         Ok((handle, board))
     }
 
@@ -160,8 +206,10 @@ impl Lanes {
         feed: Option<Arc<Feed>>,
         role: Role,
         board: Arc<Board>,
+        events: &EventsConfig,
     ) -> Result<Handle, String> {
-        let checkpoint = if role == Role::Main { self.checkpoint } else { self.checkpoint.max(CHECKPOINT) };
+        let checkpoint = if role == Role::Backfill { self.checkpoint.max(CHECKPOINT) } else { self.checkpoint };
+        let dedupe_window = events.dedupe_window;
         let parts = Parts {
             source,
             survey: self.survey.clone(),
@@ -171,8 +219,8 @@ impl Lanes {
             board,
             role,
             metrics: metrics.iter().map(|served| self.metric(served)).collect(),
-            settings: self.settings.clone(),
-            decoder: Decoder::new(&self.events)?,
+            settings: Settings { dedupe_window, ..self.settings.clone() },
+            decoder: Decoder::new(events)?,
             dead_letters: self.dead_letters.clone(),
             feed,
             checkpoint,
@@ -229,6 +277,7 @@ impl Served {
             no: self.no,
             revision: self.revision.clone(),
             history: self.history.clone(),
+            reads: self.reads.clone(),
             meta: self.meta.clone(),
             follower: self.follower.clone(),
             result_schema: Arc::new(description.result_schema.clone()),

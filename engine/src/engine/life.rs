@@ -7,6 +7,7 @@
 
 use super::answering::Answering;
 use super::arrivals::Backfill;
+use super::book::Book;
 use super::departures::{Departure, Then};
 use super::lanes::Lanes;
 use super::look::{Needed, modified};
@@ -14,9 +15,8 @@ use super::roster::{Retired, Roster, Served, Stage};
 use super::watchdog::Watchdog;
 use super::{MetricState, Order, Rejected, elsewhere};
 use crate::config::MetricConfig;
-use crate::pipeline::{Board, Command, Followers, Handle, Place, Thread, Untold, View, guard};
+use crate::pipeline::{Board, Followers, Handle, Place, Thread, View, guard};
 use crate::plugin::{self, Found, Registry};
-use crate::telemetry;
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -65,6 +65,10 @@ pub(super) struct Parts {
     pub(super) lanes: Lanes,
     /// Metrics that have history to count.
     pub(super) waiting: Vec<Arc<Served>>,
+    /// Metrics that read events otherwise than is configured now, and have no lane yet.
+    pub(super) beside: Vec<Arc<Served>>,
+    /// What outlives the engine.
+    pub(super) book: Book,
     /// Where copies of plugin files are.
     pub(super) private: PathBuf,
 }
@@ -75,6 +79,8 @@ pub(super) struct Work {
     pub(super) backfills: Vec<Backfill>,
     /// Metrics that a lane was told to let go.
     pub(super) leaving: Vec<Departure>,
+    /// Lanes of metrics that read events otherwise than is configured now: they never join the main one.
+    pub(super) besides: Vec<Backfill>,
     pub(super) stamp: Option<SystemTime>,
     /// What is wrong with the configuration file.
     pub(super) fault: Option<Rejected>,
@@ -94,6 +100,7 @@ pub(super) fn start(parts: Parts) -> std::io::Result<Life> {
         parts,
         backfills: Vec::new(),
         leaving: Vec::new(),
+        besides: Vec::new(),
         stamp,
         fault: None,
         unserved: BTreeMap::new(),
@@ -166,6 +173,8 @@ impl Drop for Life {
 impl Work {
     fn run(mut self, asked: &Receiver<Asked>) {
         self.begin_backfills();
+        self.begin_besides();
+        self.write_down();
         let mut looked = Instant::now();
         loop {
             let idle = self.backfills.is_empty() && self.leaving.is_empty();
@@ -187,6 +196,7 @@ impl Work {
             self.see_off(Duration::ZERO);
             self.turn();
             self.begin_backfills();
+            self.begin_besides();
             self.watchdog.look(&self.parts.roster.read(), &self.parts.board, &self.parts.answering);
             if self.looked_elsewhere.elapsed() >= elsewhere::LOOK {
                 self.looked_elsewhere = Instant::now();
@@ -194,7 +204,7 @@ impl Work {
                 self.parts.lanes.note_again();
             }
         }
-        for backfill in self.backfills {
+        for backfill in self.backfills.into_iter().chain(self.besides) {
             backfill.handle.stop(Duration::from_secs(1));
         }
     }
@@ -257,7 +267,7 @@ impl Work {
     }
 
     /// A metric that was not served: it counts history first.
-    fn admit(&mut self, plugin: &Arc<plugin::Metric>) {
+    pub(super) fn admit(&mut self, plugin: &Arc<plugin::Metric>) {
         let Some(served) = self.place(plugin) else { return };
         tracing::info!(metric = plugin.name(), version = plugin.version(), "metric loaded; it counts its history");
         let mut roster = self.parts.roster.write();
@@ -298,46 +308,8 @@ impl Work {
         self.parts.followers.add(follower.clone());
     }
 
-    /// Other code of a revision that is counted.
-    fn replace(&mut self, before: &Arc<Served>, plugin: &Arc<plugin::Metric>) {
-        if before.halt(&self.parts.board).is_some() {
-            // It stands still and may now go on, from where it is stored.
-            self.retire(before);
-            return self.admit(plugin);
-        }
-        match before.with_code(plugin) {
-            Ok(served) => self.swap(before, Arc::new(served)),
-            Err(reason) => tracing::error!(metric = plugin.name(), "the new code cannot be served: {reason}"),
-        }
-    }
-
-    fn swap(&mut self, before: &Arc<Served>, served: Arc<Served>) {
-        let plugin = &served.askable.plugin;
-        let is = |metric: &Arc<Served>| metric.no == before.no;
-        let lane = match &*served.stage.read() {
-            Stage::Main => Some(&self.parts.main),
-            _ => self.backfills.iter().find(|backfill| backfill.metrics.iter().any(is)).map(|lane| &lane.handle),
-        };
-        // One that has ended calls nobody any more.
-        if lane.map(|lane| lane.tell(Command::Swap(served.no, plugin.clone()))) == Some(Err(Untold::Busy)) {
-            // What is found in the folder is still another: the next look comes here again.
-            return tracing::warn!(metric = plugin.name(), "its lane takes no commands; its code is replaced later");
-        }
-        tracing::info!(metric = plugin.name(), version = plugin.version(), "code replaced, state stays");
-        telemetry::swapped(plugin.name());
-        let counted = self.backfills.iter_mut().flat_map(|backfill| &mut backfill.metrics);
-        let leaving = self.leaving.iter_mut().map(|leaving| &mut leaving.what.served);
-        let everywhere = counted.chain(leaving).chain(&mut self.parts.waiting);
-        everywhere.filter(|metric| is(metric)).for_each(|metric| *metric = served.clone());
-        let mut roster = self.parts.roster.write();
-        match roster.next.get_mut(plugin.name()).filter(|next| Arc::ptr_eq(&next.served, before)) {
-            Some(next) => next.served = served.clone(),
-            None => drop(roster.served.insert(plugin.name().to_owned(), served.clone())),
-        }
-    }
-
     /// A metric that is no longer wanted: what it has counted stays stored.
-    fn retire(&mut self, served: &Arc<Served>) {
+    pub(super) fn retire(&mut self, served: &Arc<Served>) {
         let name = served.askable.plugin.name();
         tracing::info!(metric = name, "metric retired; its state is kept");
         self.parts.lanes.forget_note(name);
@@ -355,15 +327,14 @@ impl Work {
         self.release(served);
         next.iter().for_each(|next| self.release(&next.served));
         before.iter().for_each(|before| self.release(&before.served));
-        if next.is_some() {
-            self.write_down();
-        }
+        self.write_down();
     }
 
     /// Takes a revision that nobody asks any more out of its lane and, once that has let it go, out of memory; what it has counted
     /// stays stored.
     pub(super) fn release(&mut self, served: &Arc<Served>) {
         self.parts.waiting.retain(|waiting| waiting.no != served.no);
+        self.parts.beside.retain(|beside| beside.no != served.no);
         if let Some(follower) = &served.follower {
             self.parts.followers.remove(follower);
         }

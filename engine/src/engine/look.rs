@@ -25,6 +25,7 @@ impl Work {
         self.look_at_configuration(anew);
         let found = self.parts.registry.look(&self.parts.sections);
         self.reconcile(found);
+        self.write_down();
         self.sweep();
     }
 
@@ -68,12 +69,10 @@ impl Work {
     /// Removes private copies of plugin files that no start would load again.
     fn sweep(&mut self) {
         let mut needed = self.parts.registry.present();
+        needed.extend(self.parts.book.contents().cloned());
         {
             let roster = self.parts.roster.read();
-            let beside = roster.next.values().map(|next| &next.served);
-            let beside = beside.chain(roster.before.values().map(|before| &before.served));
-            let served = roster.served.values().chain(beside);
-            needed.extend(served.map(|served| served.askable.plugin.sha256().to_owned()));
+            needed.extend(roster.all().map(|served| served.askable.plugin.sha256().to_owned()));
         }
         let loaded = self.parts.registry.loaded();
         let now = (needed, self.parts.registry.copied(), loaded);

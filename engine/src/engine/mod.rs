@@ -6,6 +6,7 @@ mod append;
 mod arrivals;
 mod audit;
 mod beginning;
+mod book;
 mod departures;
 mod elsewhere;
 mod evaluate;
@@ -15,6 +16,8 @@ mod life;
 mod look;
 mod outlet;
 mod purge;
+mod recall;
+mod replaced;
 mod roster;
 mod start;
 mod stored;
@@ -32,7 +35,7 @@ pub use crate::state::{DumpCell, DumpPane, DumpRow, StoredRow};
 pub use again::Again;
 pub use audit::{LogReader, LogRecord, StateDump};
 pub use outlet::{Outlet, Sent, open_outlet};
-pub use stored::{StoredBucket, StoredMetric, StoredPartition, StoredState, StoredTable};
+pub use stored::{StoredBucket, StoredMetric, StoredPartition, StoredRows, StoredState, StoredTable};
 pub use types::*;
 pub use versions::Order;
 
@@ -164,9 +167,15 @@ impl Engine {
     /// Whether it can be asked, part by part.
     pub fn readiness(&self) -> Vec<Check> {
         let standing = self.board.standing();
-        let (served, refused) = {
+        let (served, refused, metrics, newer) = {
             let roster = self.roster.read();
-            (roster.served.len(), roster.rejected.len())
+            let stands = |served: &Served| {
+                matches!(served.halt(&self.board), Some(Halt::Quarantined(_))) || served.is_halted_beside()
+            };
+            let metrics = roster.served.values().filter(|served| stands(served)).count();
+            let newer = roster.next.values();
+            let newer = newer.filter(|next| stands(&next.served) || next.held.is_some() && !next.will.waits).count();
+            (roster.served.len(), roster.rejected.len(), metrics, newer)
         };
         let plugins = match served {
             0 => Err("no metric is loaded: put plugin files into the plugin folder".to_owned()),
@@ -182,19 +191,24 @@ impl Engine {
             (None, Some(missing)) => Err(missing),
             (None, None) => Ok(delivering(&standing)),
         };
-        let quarantined = |halt: &&Halt| matches!(halt, Halt::Quarantined(_));
-        let (metrics, halts): (Vec<&Halt>, Vec<&Halt>) = standing.halts.values().partition(quarantined);
+        let halts = standing.halts.values().filter(|halt| !matches!(halt, Halt::Quarantined(_)));
         let halts: Vec<String> =
-            halts.iter().map(ToString::to_string).chain(watchdog::stuck(&self.roster.read(), &self.board)).collect();
+            halts.map(ToString::to_string).chain(watchdog::stuck(&self.roster.read(), &self.board)).collect();
         let counting = if let Some(fatal) = &standing.failed {
             Err(fatal.to_string())
         } else if standing.stopping {
             Err("the engine is stopping".to_owned())
         } else if halts.is_empty() {
             // One metric that stands still for its plugin's faults harms no other.
-            match metrics.len() {
-                0 => Ok("nothing stands still".to_owned()),
-                count => Ok(format!("{count} metrics are quarantined, see GET /api/metrics; all others count")),
+            let metrics = match metrics {
+                0 => "nothing stands still".to_owned(),
+                count => format!("{count} metrics are quarantined, see GET /api/metrics; all others count"),
+            };
+            match newer {
+                0 => Ok(metrics),
+                count => {
+                    Ok(format!("{metrics}; {count} newer revisions are quarantined or held back, see GET /api/metrics"))
+                }
             }
         } else {
             Err(halts.join("; "))
@@ -230,6 +244,8 @@ impl Engine {
         for info in self.metrics().iter().filter(|info| info.state != MetricState::Retired) {
             telemetry::answers_stuck(&info.name, stuck.get(&info.name).copied().unwrap_or(0));
             telemetry::cost(&info.name, info.cost.ns_per_event, info.cost.cells, info.cost.bytes);
+            let stands = |newer: &Beside| newer.held.is_some() || matches!(newer.state, MetricState::Quarantined(_));
+            telemetry::left_out(&info.name, info.failed, info.newer.as_ref().is_some_and(stands));
         }
         let now = jiff::Timestamp::now().as_millisecond();
         let age =
@@ -245,7 +261,7 @@ impl Engine {
         // First, so that nothing joins a lane that ends.
         self.life.lock().end();
         let done = self.lane.stop(limit);
-        Totals { processed: done.processed, committed: done.committed }
+        Totals { processed: done.processed, committed: done.committed, unfinished: done.unfinished }
     }
 }
 

@@ -5,6 +5,7 @@
 //! what `on_state_loss` says: nothing is ever half there.
 
 use super::Engine;
+use super::book::Entries;
 use super::life::Work;
 use super::roster::{Retired, Roster};
 use crate::store::{RevisionId, Store, StoreError};
@@ -46,6 +47,7 @@ impl Work {
             removed += u32::from(store.remove(revision).map_err(fault)?);
         }
         self.parts.roster.write().retired.remove(name);
+        self.parts.book.note(Entries::new(), &[name]);
         tracing::info!(metric = name, revisions = removed, "what was stored of the metric is removed");
         Ok(format!("{name}: everything stored of it is removed, {removed} revisions"))
     }

@@ -1,9 +1,12 @@
 //! Which metrics are served now: those that answer, those that take their place once they have counted as far, those that
 //! are gone, and what was refused. Data behind one lock that is held briefly; who changes it is `life`.
 
-use super::{Cost, MetricInfo, MetricState, Rejected, elsewhere};
+use super::recall::number;
+use super::versions::Will;
+use super::{Beside, Cost, MetricInfo, MetricState, Rejected, elsewhere, watchdog};
+use crate::config::EventsConfig;
 use crate::event::Position;
-use crate::pipeline::{Board, FOLLOWED, Follower, View, done};
+use crate::pipeline::{Board, FOLLOWED, Follower, Origin, View, done};
 use crate::progress::{Halt, History, RevisionNo};
 use crate::query::Askable;
 use crate::state::{MetricId, State, Threshold};
@@ -26,6 +29,8 @@ pub(super) struct Served {
     pub(super) revision: RevisionId,
     /// Where it begins on partitions that it never counted.
     pub(super) history: History,
+    /// How records become events in it, where that is not what is configured now.
+    pub(super) reads: Option<Arc<EventsConfig>>,
     /// What its tables are, as stored.
     pub(super) meta: Vec<u8>,
     /// Where it is answered from if engines share the store; else from the lane's view.
@@ -73,14 +78,29 @@ pub(super) enum Stage {
 /// A newer revision than the one that answers.
 pub(super) struct Next {
     pub(super) served: Arc<Served>,
-    /// It waits for a person's word before it answers.
-    pub(super) held: bool,
+    /// What a person wants of it.
+    pub(super) will: Will,
+    /// Why it does not take its place by itself, as of the last look.
+    pub(super) held: Option<String>,
+    /// How far the one that answers had counted at the last look.
+    pub(super) goal: Option<Position>,
+    /// Whether it had counted as far as that one, at the last look.
+    pub(super) ready: bool,
+}
+
+impl Next {
+    pub(super) fn new(served: Arc<Served>, will: Will) -> Next {
+        Next { served, will, held: None, goal: None, ready: false }
+    }
 }
 
 /// The revision that answered before: fed on for a while.
 pub(super) struct Before {
     pub(super) served: Arc<Served>,
+    /// A clock that is set meanwhile changes nothing.
     pub(super) until: Instant,
+    /// The same, Unix milliseconds: what outlives the engine.
+    pub(super) until_ms: i64,
 }
 
 /// A metric that is no longer served.
@@ -114,9 +134,19 @@ impl Roster {
 
     /// Everything that is known of a metric that is served.
     pub(super) fn info(&self, served: &Served, view: &View, main: &Board) -> MetricInfo {
-        let notice = self.others.get(served.askable.plugin.name()).map(|other| elsewhere::sentence(*other));
+        let name = served.askable.plugin.name();
+        let stalled = watchdog::stalled(self, served, main);
+        let stalled =
+            stalled.map(|why| format!("counting_stalled: {why}, and nothing is counted meanwhile; see /readyz"));
+        let other = self.others.get(name).map(|other| elsewhere::sentence(*other));
         let info = served.info(view, main);
-        MetricInfo { notice: notice.or_else(|| info.notice.clone()), ..info }
+        let notices: Vec<String> = stalled.into_iter().chain(other).chain(info.notice.clone()).collect();
+        let newer = self.next.get(name);
+        let newer = newer.map(|next| next.served.beside(view, main, next.held.clone(), None));
+        let before = self.before.get(name);
+        let before = before.map(|before| before.served.beside(view, main, None, Some(before.until_ms)));
+        let notice = (!notices.is_empty()).then(|| notices.join("; "));
+        MetricInfo { notice, newer, before, ..info }
     }
 }
 
@@ -144,7 +174,49 @@ pub(super) fn keys_limited(state: &State, metric: MetricId) -> Vec<Warning> {
     warnings
 }
 
+/// Said with every answer of a metric, and wherever its numbers are.
+pub(super) fn events_failed(name: &str, count: u64) -> String {
+    format!(
+        "{count} events are in none of its numbers: the code of {name} failed on them. tally dead-letters --reason plugin_failed:{name} \
+         shows them; to count them, mend the plugin and raise its `revision`"
+    )
+}
+
 impl Served {
+    /// Per partition where it began and what it passed over, and how far it has counted.
+    pub(super) fn origins(&self, view: &View) -> (BTreeMap<u32, Origin>, Position) {
+        match &self.follower {
+            None => {
+                let counted = view.read();
+                let place = &counted.metrics[self.id.0];
+                (place.origins.clone(), place.position.clone())
+            }
+            Some(follower) => {
+                let followed = follower.read();
+                (followed.origins.clone(), followed.position.clone())
+            }
+        }
+    }
+
+    /// Whether what is stored of it is in memory, as it is at this moment.
+    pub(super) fn is_known(&self, view: &View) -> bool {
+        match &self.follower {
+            None => view.read().metrics[self.id.0].version > 0,
+            Some(follower) => follower.refresh(Instant::now()).is_ok(),
+        }
+    }
+
+    /// What is known of it, short, where another revision answers.
+    fn beside(&self, view: &View, main: &Board, held: Option<String>, until: Option<i64>) -> Beside {
+        let MetricInfo { version, state, since, failed, .. } = self.info(view, main);
+        Beside { id: self.number(), version, state, since, failed, held, until }
+    }
+
+    /// Its revision as people see it.
+    pub(super) fn number(&self) -> String {
+        number(&self.revision)
+    }
+
     /// Whether what is held of it was dropped, or is about to be: look it up again.
     pub(super) fn is_gone(&self) -> bool {
         self.gone.load(Ordering::Acquire)
@@ -167,6 +239,16 @@ impl Served {
         }
     }
 
+    /// Whether it stands still in a lane of its own: what stands still in the main one is told with all of it.
+    pub(super) fn is_halted_beside(&self) -> bool {
+        match &*self.stage.read() {
+            Stage::Backfill { board, .. } => board.look(|standing| standing.halts.contains_key(&self.id)),
+            Stage::Leaving { halt, .. } => halt.is_some(),
+            Stage::Stopped { .. } => true,
+            Stage::Main | Stage::Waiting(_) => false,
+        }
+    }
+
     /// Looks at the board of the lane that counts it.
     pub(super) fn board<T>(&self, main: &Board, look: impl Fn(&Board) -> T) -> T {
         match &*self.stage.read() {
@@ -179,7 +261,13 @@ impl Served {
     pub(super) fn info(&self, view: &View, main: &Board) -> MetricInfo {
         let plugin = &self.askable.plugin;
         let tables = &self.description.tables;
-        let (history, state, since, cost, limited) = self.stands(view, main);
+        let (history, state, since, cost, limited, failed) = self.stands(view, main);
+        let limited = limited.iter().map(|limited| match limited.more.get("column") {
+            None => "keys_limited: some keys count together under __other__".to_owned(),
+            Some(_) => "keys_limited: some event types count together under __other__".to_owned(),
+        });
+        let left_out = (failed > 0).then(|| format!("events_failed: {}", events_failed(plugin.name(), failed)));
+        let notices: Vec<String> = self.waits_for().into_iter().chain(left_out).chain(limited).collect();
         MetricInfo {
             name: plugin.name().to_owned(),
             version: plugin.version().to_owned(),
@@ -188,13 +276,10 @@ impl Served {
             description: self.description.clone(),
             config: plugin.config().clone(),
             state,
-            notice: self.waits_for().or_else(|| {
-                let limited = limited.iter().map(|limited| match limited.more.get("column") {
-                    None => "keys_limited: some keys count together under __other__".to_owned(),
-                    Some(_) => "keys_limited: some event types count together under __other__".to_owned(),
-                });
-                limited.reduce(|all, one| format!("{all}; {one}"))
-            }),
+            notice: (!notices.is_empty()).then(|| notices.join("; ")),
+            failed,
+            newer: None,
+            before: None,
             since,
             history,
             cost,
@@ -202,20 +287,22 @@ impl Served {
         }
     }
 
-    fn stands(&self, view: &View, main: &Board) -> (super::History, MetricState, i64, Cost, Vec<Warning>) {
+    fn stands(&self, view: &View, main: &Board) -> (super::History, MetricState, i64, Cost, Vec<Warning>, u64) {
         let halt = self.halt(main);
         let counted = view.read();
         let place = &counted.metrics[self.id.0];
         let ns_per_event = if place.events == 0 { 0.0 } else { place.spent_ns as f64 / place.events as f64 };
         let declares = !self.description.properties.is_empty();
         let unreadable = declares.then(|| place.unreadable.iter().sum());
-        let stands = |state: &State, id, position: &Position, target: &Option<Position>, origins| {
-            let (cells, bytes) = state.size(id);
-            let from = state.times(id).map(|(first, _)| first);
-            let behind = target.as_ref().map(|target| done(position, target, origins));
-            (behind, from, Cost { ns_per_event, cells, bytes, unreadable }, keys_limited(state, id))
-        };
-        let (behind, from, cost, limited) = match &self.follower {
+        let stands =
+            |state: &State, id, position: &Position, target: &Option<Position>, origins: &BTreeMap<u32, Origin>| {
+                let (cells, bytes) = state.size(id);
+                let from = state.times(id).map(|(first, _)| first);
+                let behind = target.as_ref().map(|target| done(position, target, origins));
+                let cost = Cost { ns_per_event, cells, bytes, unreadable };
+                (behind, from, cost, keys_limited(state, id), Origin::failed(origins))
+            };
+        let (behind, from, cost, limited, failed) = match &self.follower {
             None => stands(&counted.state, self.id, &place.position, &place.target, &place.origins),
             Some(follower) => {
                 let followed = follower.read();
@@ -231,6 +318,6 @@ impl Served {
             (None, Some(done)) => MetricState::Backfilling { done, eta_s },
             (None, None) => MetricState::Active,
         };
-        (super::History { complete: behind.is_none(), from }, state, place.since, cost, limited)
+        (super::History { complete: behind.is_none(), from }, state, place.since, cost, limited, failed)
     }
 }

@@ -3,10 +3,11 @@
 use super::answering::Answering;
 use super::append::Appender;
 use super::audit::LogAccess;
+use super::book::Book;
 use super::lanes::{Lanes, Replayed};
-use super::roster::{Next, Roster, Served, Stage};
-use super::versions::{self, AnsweringBook};
-use super::{Engine, Options, Rejected, StartError, life};
+use super::recall::{Reading, Recall, Roles};
+use super::roster::{Before, Next, Roster, Served, Stage, events_failed};
+use super::{Engine, Options, Rejected, StartError, life, stored};
 use crate::config::{self, Config, Durability, RedisConfig, SourceKind, StoreKind};
 use crate::database::Database;
 use crate::dead_letter::DeadLetters;
@@ -24,7 +25,7 @@ use crate::source::{Source, Survey};
 use crate::state::TypeLimit;
 use crate::store::embedded::EmbeddedStore;
 use crate::store::redis::{RedisSettings, RedisStore};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, StoredRevision};
 use parking_lot::{Mutex, RwLock};
 use std::fmt::Display;
 use std::sync::Arc;
@@ -82,27 +83,15 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
         },
         unnoted: Mutex::default(),
     };
-    let mut newer = Vec::new();
     let mut roster = Roster { loaded: registry.loaded(), ..Roster::default() };
     let now = jiff::Timestamp::now().as_millisecond();
     roster.rejected.extend(found.rejected.into_iter().map(|file| told(file, now)));
-    let book = versions::recall(&private);
+    let book = Book::open(&private);
     for plugin in &found.metrics {
-        let plugin = &answering(plugin, &book, &mut registry, &lanes, &mut newer);
-        match lanes.serve(plugin, &view, Place { since: now, ..Place::default() }) {
-            Ok(served) => drop(roster.served.insert(plugin.name().to_owned(), Arc::new(served))),
-            Err(reason) => {
-                tracing::warn!(metric = plugin.name(), "it cannot be served: {reason}");
-                roster.rejected.push(Rejected { file: plugin.file().display().to_string(), reason, since: now });
-            }
-        }
+        let roles = Recall { book: &book, registry: &mut registry, lanes: &lanes, now }.roles(plugin);
+        take_up(roles.map_err(|fault| fault_of(&fault))?, &mut roster, &lanes, &view, now);
     }
-    for (plugin, held) in &newer {
-        let served = lanes.serve(plugin, &view, Place { since: now, ..Place::default() }).map_err(StartError)?;
-        roster.next.insert(plugin.name().to_owned(), Next { served: Arc::new(served), held: *held });
-    }
-    let next = roster.next.values().map(|next| next.served.clone());
-    let all: Vec<Arc<Served>> = roster.served.values().cloned().chain(next).collect();
+    let (beside, all) = roster.all().cloned().partition(|served: &Arc<Served>| served.reads.is_some());
     let (joined, waiting) = behind(all, &lanes, &view)?;
     let followers = Arc::new(Followers::default());
     let watch = follow(&roster, &followers, &board)?;
@@ -123,6 +112,8 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
         main: lane.clone(),
         lanes,
         waiting,
+        beside,
+        book,
         private: private.clone(),
     });
     let life = Mutex::new(life.map_err(|fault| StartError(format!("no thread can be started: {fault}")))?);
@@ -158,26 +149,31 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
     })
 }
 
-/// The code that answers for a metric: of the folder, unless another revision answered when the engine ended; then the
-/// folder's is newer and takes its turn.
-fn answering(
-    found: &Arc<plugin::Metric>,
-    book: &AnsweringBook,
-    registry: &mut Registry,
-    lanes: &Lanes,
-    newer: &mut Vec<(Arc<plugin::Metric>, bool)>,
-) -> Arc<plugin::Metric> {
-    let Some(before) = book.get(found.name()) else { return found.clone() };
-    match registry.revive(found.name(), &before.sha256, &before.section) {
-        Ok(old) if lanes.revision(&old).0 != lanes.revision(found).0 => {
-            newer.push((found.clone(), before.held));
-            old
-        }
-        Ok(_) => found.clone(),
-        Err(reason) => {
-            tracing::warn!(metric = found.name(), "the revision that answered cannot be loaded again: {reason}");
-            found.clone()
-        }
+/// Gives the revisions of a metric their places.
+fn take_up(roles: Roles, roster: &mut Roster, lanes: &Lanes, view: &View, now: i64) {
+    let Roles { answering, newer, before } = roles;
+    let name = answering.plugin.name().to_owned();
+    let serve = |reading: &Reading| {
+        lanes.serve_reading(reading, view, Place { since: now, ..Place::default() }).map(Arc::new).map_err(|reason| {
+            tracing::warn!(metric = name, "it cannot be served: {reason}");
+            Rejected { file: reading.plugin.file().display().to_string(), reason, since: now }
+        })
+    };
+    match serve(&answering) {
+        Ok(served) => drop(roster.served.insert(name.clone(), served)),
+        Err(rejected) => return roster.rejected.push(rejected),
+    }
+    match newer.map(|(reading, will)| (serve(&reading), will)) {
+        Some((Ok(served), will)) => drop(roster.next.insert(name.clone(), Next::new(served, will))),
+        Some((Err(rejected), _)) => roster.rejected.push(rejected),
+        None => {}
+    }
+    if let Some((reading, until_ms)) = before
+        && let Ok(served) = serve(&reading)
+    {
+        // However the clock was set meanwhile, no longer than it was promised.
+        let left = Duration::from_millis(u64::try_from(until_ms - now).unwrap_or(0)).min(answering.plugin.keep_old());
+        roster.before.insert(name.clone(), Before { served, until: Instant::now() + left, until_ms });
     }
 }
 
@@ -197,7 +193,10 @@ fn behind(all: Vec<Arc<Served>>, lanes: &Lanes, view: &View) -> Result<(Joined, 
     let mut positions = Vec::with_capacity(all.len());
     for served in &all {
         positions.push(match lanes.store.stored(&served.revision) {
-            Ok(stored) => Position(stored.iter().flat_map(counted_partitions).collect()),
+            Ok(stored) => {
+                say_left_out(served.askable.plugin.name(), stored.as_ref());
+                Position(stored.iter().flat_map(counted_partitions).collect())
+            }
             Err(StoreError::Corrupt(_)) => Position::default(),
             Err(fault) => return Err(fault_of(&fault)),
         });
@@ -218,6 +217,14 @@ fn behind(all: Vec<Arc<Served>>, lanes: &Lanes, view: &View) -> Result<(Joined, 
         }
     }
     Ok((joined, waiting))
+}
+
+/// What is missing in a state stays missing with other code of the same revision: said wherever code and state meet.
+fn say_left_out(name: &str, stored: Option<&StoredRevision>) {
+    let failed = stored.map_or(0, stored::events_failed);
+    if failed > 0 {
+        tracing::warn!(metric = name, "{}", events_failed(name, failed));
+    }
 }
 
 /// The configured store for somebody who only looks, and what readiness would say of it.
@@ -261,7 +268,7 @@ fn redis(config: &Config) -> Result<(Arc<dyn Store>, String), StartError> {
 
 /// Reads what is stored, so that the first question finds it; who is behind the others has history to count.
 fn follow(roster: &Roster, followers: &Arc<Followers>, board: &Arc<Board>) -> Result<Option<Watch>, StartError> {
-    roster.served.values().filter_map(|served| served.follower.clone()).for_each(|follower| followers.add(follower));
+    roster.all().filter_map(|served| served.follower.clone()).for_each(|follower| followers.add(follower));
     if roster.served.values().all(|served| served.follower.is_none()) && !roster.served.is_empty() {
         return Ok(None);
     }

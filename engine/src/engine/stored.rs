@@ -9,7 +9,7 @@ use crate::config::{Config, StoreKind};
 use crate::progress::Progress;
 use crate::revision::described;
 use crate::state::{self, StoredRow, buckets_of, facts, key_of, rows_of, splits};
-use crate::store::{Bucket, BucketRead, Known, RevisionId, Store, StoreError};
+use crate::store::{Bucket, BucketRead, Known, RevisionId, Store, StoreError, StoredRevision};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -44,6 +44,20 @@ pub struct StoredPartition {
     pub next: u64,
     /// Updates made, over all tables.
     pub updates: Option<u64>,
+    /// Events that are in no cell, because the metric's own code fails on them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub events_failed: Option<u64>,
+}
+
+/// The rows of a key as stored.
+#[derive(Clone, Debug)]
+pub struct StoredRows {
+    /// Their table.
+    pub table: Table,
+    /// The rows.
+    pub rows: Vec<StoredRow>,
+    /// Events that are in no cell of the metric, because its own code fails on them.
+    pub events_failed: u64,
 }
 
 /// A table as stored.
@@ -144,12 +158,7 @@ impl StoredState {
     ///
     /// # Errors
     /// As there.
-    pub fn stored_rows(
-        &self,
-        metric: &str,
-        table: &str,
-        key: &[String],
-    ) -> Result<(Table, Vec<StoredRow>), EvaluateError> {
+    pub fn stored_rows(&self, metric: &str, table: &str, key: &[String]) -> Result<StoredRows, EvaluateError> {
         let looked = unserved(&*self.store, metric, None)?;
         rows(&*self.store, &looked, table, key)
     }
@@ -198,9 +207,7 @@ impl Engine {
     pub fn stored(&self) -> Result<Vec<StoredMetric>, EvaluateError> {
         let mut all: Vec<Looked> = {
             let roster = self.roster.read();
-            let next = roster.next.values().map(|next| &next.served);
-            let before = roster.before.values().map(|before| &before.served);
-            roster.served.values().chain(next).chain(before).map(|served| looked(served)).collect()
+            roster.all().map(|served| looked(served)).collect()
         };
         let served: Vec<RevisionId> = all.iter().map(|looked| looked.revision.clone()).collect();
         all.extend(others(&*self.state_store, &served, Some(false)).map_err(unavailable)?);
@@ -212,12 +219,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`EvaluateError::NotFound`], [`EvaluateError::StoreUnavailable`].
-    pub fn stored_rows(
-        &self,
-        metric: &str,
-        table: &str,
-        key: &[String],
-    ) -> Result<(Table, Vec<StoredRow>), EvaluateError> {
+    pub fn stored_rows(&self, metric: &str, table: &str, key: &[String]) -> Result<StoredRows, EvaluateError> {
         let looked = match self.served(metric) {
             Ok(served) => looked(&served),
             Err(not_served) => unserved(&*self.state_store, metric, Some(false)).map_err(|fault| match fault {
@@ -238,7 +240,9 @@ fn stored_metric(store: &dyn Store, looked: &Looked) -> Result<StoredMetric, Sto
     let stored = store.stored(revision)?;
     let partitions = stored.iter().flat_map(|stored| &stored.progress).map(|(partition, progress)| {
         let record = Progress::decode(&progress.bytes).ok();
-        StoredPartition { partition: *partition, next: progress.next, updates: record.map(|record| record.rows) }
+        let failed = record.as_ref().map(|record| record.failed).filter(|failed| *failed > 0);
+        let updates = record.map(|record| record.rows);
+        StoredPartition { partition: *partition, next: progress.next, updates, events_failed: failed }
     });
     let held = store.buckets(revision)?;
     let tables = looked.description.tables.iter().enumerate().map(|(n, table)| {
@@ -288,12 +292,7 @@ fn stored_bucket(
     Ok(all)
 }
 
-fn rows(
-    store: &dyn Store,
-    looked: &Looked,
-    table: &str,
-    key: &[String],
-) -> Result<(Table, Vec<StoredRow>), EvaluateError> {
+fn rows(store: &dyn Store, looked: &Looked, table: &str, key: &[String]) -> Result<StoredRows, EvaluateError> {
     let not_found = |detail: String| EvaluateError::NotFound { suggestions: Vec::new(), detail };
     let (metric, tables) = (&looked.revision.metric, &looked.description.tables);
     let Some(number) = tables.iter().position(|found| found.name == table) else {
@@ -319,7 +318,15 @@ fn rows(
         }
         rows_of(table, &all, &key).map_err(fault)
     };
-    Ok((table.clone(), rows().map_err(unavailable)?))
+    let stored = store.stored(&looked.revision).map_err(unavailable)?;
+    let events_failed = stored.as_ref().map_or(0, events_failed);
+    Ok(StoredRows { table: table.clone(), rows: rows().map_err(unavailable)?, events_failed })
+}
+
+/// Events that are in no cell of a revision, as its records say.
+pub(super) fn events_failed(stored: &StoredRevision) -> u64 {
+    let records = stored.progress.values().filter_map(|progress| Progress::decode(&progress.bytes).ok());
+    records.fold(0, |sum, record| sum.saturating_add(record.failed))
 }
 
 fn damaged(table: &Table, fault: &state::FrameError) -> StoreError {

@@ -145,6 +145,12 @@ pub struct MetricInfo {
     pub state: MetricState,
     /// Something that whoever looks should know.
     pub notice: Option<String>,
+    /// Events that are in none of its numbers, because its own code fails on them.
+    pub failed: u64,
+    /// A newer revision, which does not answer yet.
+    pub newer: Option<Beside>,
+    /// The revision that answered before, which is fed on.
+    pub before: Option<Beside>,
     /// Since when, Unix milliseconds.
     pub since: i64,
     /// Whether history is complete.
@@ -173,6 +179,25 @@ pub enum MetricState {
     Retired,
 }
 
+/// A revision of a metric that is counted beside the one that answers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Beside {
+    /// Hash of everything that gives its state meaning, 16 hexadecimal digits.
+    pub id: String,
+    /// Version of the plugin's code.
+    pub version: String,
+    /// `active`, `backfilling` …
+    pub state: MetricState,
+    /// Since when, Unix milliseconds.
+    pub since: i64,
+    /// Events that are in none of its numbers, because its own code fails on them.
+    pub failed: u64,
+    /// Why it does not take the place of the one that answers by itself.
+    pub held: Option<String>,
+    /// How long it is fed, Unix milliseconds.
+    pub until: Option<i64>,
+}
+
 /// A revision of a metric that is counted.
 #[derive(Clone, Debug)]
 pub struct Revision {
@@ -182,6 +207,10 @@ pub struct Revision {
     pub id: String,
     /// What is known of it.
     pub info: MetricInfo,
+    /// Why a newer one does not take the place of the one that answers by itself.
+    pub held: Option<String>,
+    /// How long one of before is fed, Unix milliseconds.
+    pub until: Option<i64>,
     /// Its answers to the examples of the one that answers, in their order.
     pub examples: Vec<Result<Evaluated, EvaluateError>>,
 }
@@ -268,4 +297,6 @@ pub struct Totals {
     pub processed: u64,
     /// Records whose effect is durable since start.
     pub committed: u64,
+    /// Whether something in it did not return and was left behind: it may have done a little more.
+    pub unfinished: bool,
 }

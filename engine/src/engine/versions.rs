@@ -1,19 +1,19 @@
 //! Two revisions of a metric: the newer one counts its history beside the one that answers, takes its place in one step,
 //! and the older one is fed on for a while, so that going back is a step too.
 //!
-//! What a start cannot see in the plugin folder, which revision answered while the newer one was not ready, is written
-//! down beside the private copies of the files. Which of them is newer is nobody's guess: the folder's is.
+//! Which of them answered, and what is wanted of them, is in the `book`. One that lacks events which the one that answers holds
+//! does not take its place by itself: it is held back with the reason, until a person promotes it all the same.
 
-use super::life::Work;
-use super::roster::{Before, Next, Served, Stage};
+use super::book::{Code, Entries, Entry, Kept, Newer};
+use super::life::{Work, now};
+use super::roster::{Before, Next, Roster, Served, Stage, events_failed};
 use super::{Question, Revision, Role};
-use crate::config::{MetricConfig, Promote};
+use crate::config::Promote;
 use crate::engine::Engine;
+use crate::pipeline::{Board, Origin, View};
 use crate::plugin;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,39 +30,14 @@ pub enum Order {
     Look,
 }
 
-/// A revision that answers although the folder holds another one.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Answering {
-    /// Content of its file; the private copy is named after it.
-    pub(super) sha256: String,
-    /// Its section of the configuration.
-    pub(super) section: MetricConfig,
-    /// The other one waits for a person's word.
-    pub(super) held: bool,
-}
-
-/// By metric.
-pub(super) type AnsweringBook = BTreeMap<String, Answering>;
-
-fn book(private: &Path) -> PathBuf {
-    private.join("answering.json")
-}
-
-/// What was written down; nothing where it cannot be read: then the folder's revision counts, and answers once it has.
-pub(super) fn recall(private: &Path) -> AnsweringBook {
-    let file = book(private);
-    let text = match fs::read(&file) {
-        Ok(text) => text,
-        Err(fault) if fault.kind() == std::io::ErrorKind::NotFound => return AnsweringBook::new(),
-        Err(fault) => {
-            tracing::warn!(file = %file.display(), "it is not known which revisions answered: {fault}");
-            return AnsweringBook::new();
-        }
-    };
-    serde_json::from_slice(&text).unwrap_or_else(|fault| {
-        tracing::warn!(file = %file.display(), "it is not known which revisions answered: {fault}");
-        AnsweringBook::new()
-    })
+/// What a person wants of a newer revision.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Will {
+    /// It waits for a word before it answers.
+    pub(super) waits: bool,
+    /// It shall answer although its history is shorter, and so many events failed in it when that was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) accepted: Option<u64>,
 }
 
 impl Work {
@@ -75,7 +50,8 @@ impl Work {
             version = plugin.version(),
             "another revision: it counts its history while the one before answers"
         );
-        let next = Next { served: served.clone(), held: plugin.section().promote == Promote::Manual };
+        let will = Will { waits: plugin.section().promote == Promote::Manual, accepted: None };
+        let next = Next::new(served.clone(), will);
         self.parts.roster.write().next.insert(plugin.name().to_owned(), next);
         self.parts.waiting.push(served);
         self.write_down();
@@ -90,15 +66,11 @@ impl Work {
         }
     }
 
-    /// Lets newer revisions answer that have counted their history, and older ones go whose time is over.
+    /// Lets newer revisions answer that have counted their history and lack nothing, and older ones go whose time is over.
     pub(super) fn turn(&mut self) {
-        let due: Vec<String> = {
-            let roster = self.parts.roster.read();
-            let ready = roster.next.iter().filter(|(_, next)| !next.held && next.is_ready(&self.parts.board));
-            ready.map(|(name, _)| name.clone()).collect()
-        };
-        for name in due {
-            self.promote(&name);
+        let newer: Vec<String> = self.parts.roster.read().next.keys().cloned().collect();
+        for name in newer {
+            self.look_at_newer(&name);
         }
         let over: Vec<Arc<Served>> = {
             let mut roster = self.parts.roster.write();
@@ -111,33 +83,55 @@ impl Work {
             tracing::info!(metric = served.askable.plugin.name(), "the revision before is no longer fed");
             self.release(&served);
         }
+        self.write_down();
+    }
+
+    /// Lets a newer revision answer, or notes why not.
+    fn look_at_newer(&mut self, name: &str) {
+        let (newer, answering) = {
+            let roster = self.parts.roster.read();
+            let (Some(next), Some(answering)) = (roster.next.get(name), roster.served.get(name)) else { return };
+            (next.served.clone(), answering.clone())
+        };
+        let view = &self.parts.view;
+        // What either lacks is known of all that is stored, or it is not known yet.
+        if !newer.is_known(view) || !answering.is_known(view) {
+            return;
+        }
+        let ((_, counted), (_, goal)) = (newer.origins(view), answering.origins(view));
+        let counts = newer.is_ready(&self.parts.board);
+        let (ready, looked) = {
+            let mut roster = self.parts.roster.write();
+            let Some(next) = roster.next.get_mut(name) else { return };
+            next.ready = counts && next.goal.as_ref().is_some_and(|goal| counted.reaches(goal));
+            (next.ready, next.goal.replace(goal).is_some())
+        };
+        // Of what other engines hold it may lack all, for as long as they do not count it: then it is never ready.
+        let done = ready || counts && looked && newer.follower.is_some();
+        let held = self.parts.roster.read().held_back(name, view, done);
+        if ready && held.is_none() {
+            return self.promote(name);
+        }
+        let mut roster = self.parts.roster.write();
+        let Some(next) = roster.next.get_mut(name) else { return };
+        if let (None, Some(why)) = (&next.held, &held) {
+            tracing::warn!(metric = name, "the newer revision does not take its place by itself: {why}");
+        }
+        next.held = held;
     }
 
     /// Carries out what a person wants; a sentence on what was done, or why not.
     pub(super) fn obey(&mut self, order: &Order) -> Result<String, String> {
         match order {
-            Order::Promote(name) => {
-                let ready = self.parts.roster.read().next.get(name).map(|next| next.is_ready(&self.parts.board));
-                match ready {
-                    None => Err(format!("there is no other revision of {name} to promote: drop in its file first")),
-                    Some(false) => {
-                        if let Some(next) = self.parts.roster.write().next.get_mut(name) {
-                            next.held = false;
-                        }
-                        self.write_down();
-                        Ok(format!("{name}: the new revision still counts its history; it answers as soon as it has"))
-                    }
-                    Some(true) => {
-                        self.promote(name);
-                        Ok(format!("{name}: the new revision answers"))
-                    }
-                }
-            }
+            Order::Promote(name) => self.promote_now(name),
             Order::Rollback(name) => {
-                if !self.parts.roster.read().before.contains_key(name) {
-                    return Err(format!(
-                        "no earlier revision of {name} is fed any more: drop in its file, and it counts its history again"
-                    ));
+                let halt = {
+                    let roster = self.parts.roster.read();
+                    let before = roster.before.get(name).ok_or_else(|| roster.nothing_before(name))?;
+                    before.served.halt(&self.parts.board)
+                };
+                if let Some(halt) = halt {
+                    return Err(format!("{name}: the revision before is quarantined and cannot answer: {halt}"));
                 }
                 self.rollback(name);
                 Ok(format!("{name}: the revision before answers; the other is fed on and waits for a promote"))
@@ -147,14 +141,43 @@ impl Work {
         }
     }
 
+    fn promote_now(&mut self, name: &str) -> Result<String, String> {
+        let (served, answering, ready) = {
+            let roster = self.parts.roster.read();
+            let next = roster.next.get(name).ok_or_else(|| roster.nothing_newer(name))?;
+            (next.served.clone(), roster.served.get(name).cloned(), next.ready)
+        };
+        if let Some(halt) = served.halt(&self.parts.board) {
+            return Err(format!("{name}: the newer revision is quarantined and cannot answer: {halt}"));
+        }
+        let (origins, counted) = served.origins(&self.parts.view);
+        let as_far = answering.is_none_or(|answering| counted.reaches(&answering.origins(&self.parts.view).1));
+        let failed = Origin::failed(&origins);
+        let lacks = if failed > 0 { format!("; {}", events_failed(name, failed)) } else { String::new() };
+        if served.is_ready(&self.parts.board) && (ready || as_far) {
+            self.promote(name);
+            return Ok(format!("{name}: the new revision answers{lacks}"));
+        }
+        if let Some(next) = self.parts.roster.write().next.get_mut(name) {
+            (next.will, next.held) = (Will { waits: false, accepted: Some(failed) }, None);
+        }
+        self.write_down();
+        Ok(format!(
+            "{name}: the new revision still counts its history; it answers as soon as it has, unless its code fails on events meanwhile{lacks}"
+        ))
+    }
+
     fn promote(&mut self, name: &str) {
         let (served, older) = {
             let mut roster = self.parts.roster.write();
             let Some(next) = roster.next.remove(name) else { return };
             let served = next.served;
-            let until = Instant::now() + served.askable.plugin.keep_old();
+            let keep = served.askable.plugin.keep_old();
+            let until = Instant::now() + keep;
+            let until_ms = now().saturating_add(i64::try_from(keep.as_millis()).unwrap_or(i64::MAX));
             let old = roster.served.insert(name.to_owned(), served.clone());
-            let older = old.and_then(|old| roster.before.insert(name.to_owned(), Before { served: old, until }));
+            let before = |served| Before { served, until, until_ms };
+            let older = old.and_then(|old| roster.before.insert(name.to_owned(), before(old)));
             (served, older)
         };
         self.parts.lanes.answers_now(&served.revision);
@@ -170,7 +193,8 @@ impl Work {
             let mut roster = self.parts.roster.write();
             let Some(before) = roster.before.remove(name) else { return };
             let current = roster.served.insert(name.to_owned(), before.served.clone());
-            let next = current.and_then(|served| roster.next.insert(name.to_owned(), Next { served, held: true }));
+            let will = Will { waits: true, accepted: None };
+            let next = current.and_then(|served| roster.next.insert(name.to_owned(), Next::new(served, will)));
             (before.served, next)
         };
         self.parts.lanes.answers_now(&served.revision);
@@ -181,27 +205,85 @@ impl Work {
         self.write_down();
     }
 
-    /// Writes down which revisions answer that the folder does not hold.
-    pub(super) fn write_down(&self) {
-        let book_now: AnsweringBook = {
-            let roster = self.parts.roster.read();
-            let answering = |(name, next): (&String, &Next)| {
-                let plugin = &roster.served.get(name)?.askable.plugin;
-                let (sha256, section) = (plugin.sha256().to_owned(), plugin.section().clone());
-                Some((name.clone(), Answering { sha256, section, held: next.held }))
+    /// Writes down what outlives the engine, if it is not there yet.
+    pub(super) fn write_down(&mut self) {
+        let roster = self.parts.roster.read();
+        let code = |served: &Served| {
+            let plugin = &served.askable.plugin;
+            let (sha256, section) = (plugin.sha256().to_owned(), plugin.section().clone());
+            Code { sha256, section, revision: Some(served.number()) }
+        };
+        let entry = |(name, served): (&String, &Arc<Served>)| {
+            let next = roster.next.get(name);
+            let before = roster.before.get(name);
+            let entry = Entry {
+                answering: code(served),
+                held: next.is_some_and(|next| next.will.waits),
+                newer: next.map(|next| Newer { revision: next.served.number(), will: next.will }),
+                before: before.map(|before| Kept { code: code(&before.served), until: before.until_ms }),
             };
-            roster.next.iter().filter_map(answering).collect()
+            (name.clone(), entry)
         };
-        let file = book(&self.parts.private);
-        let write = || -> std::io::Result<()> {
-            fs::create_dir_all(&self.parts.private)?;
-            let unfinished = file.with_extension("tmp");
-            fs::write(&unfinished, serde_json::to_vec_pretty(&book_now)?)?;
-            fs::rename(&unfinished, &file)
-        };
-        if let Err(fault) = write() {
-            tracing::warn!(file = %file.display(), "which revisions answer cannot be written down: {fault}");
+        let entries: Entries = roster.served.iter().map(entry).collect();
+        // One that is not served, for its file is refused or left out today, may be tomorrow.
+        let retired: Vec<&str> = roster.retired.keys().map(String::as_str).collect();
+        self.parts.book.note(entries, &retired);
+    }
+}
+
+impl Roster {
+    /// Why the newer revision of a metric does not take the place of the one that answers by itself; nothing where it does. What its
+    /// history lacks can be said once it is `done` with it.
+    fn held_back(&self, name: &str, view: &View, done: bool) -> Option<String> {
+        let next = self.next.get(name)?;
+        let answering = self.served.get(name)?;
+        if next.will.waits {
+            return Some(format!("it waits for a word: tally plugin promote {name}"));
         }
+        let (origins, _) = next.served.origins(view);
+        let failed = Origin::failed(&origins);
+        if failed > next.will.accepted.unwrap_or(0) {
+            return Some(format!(
+                "its code failed on {failed} events, which are in none of its numbers: mend the plugin and raise its `revision`, or have it answer all the same: tally plugin promote {name}"
+            ));
+        }
+        if next.will.accepted.is_some() || !done {
+            return None;
+        }
+        let (older, position) = answering.origins(view);
+        let lacks = Origin::lacks(&origins, &older, &position)?;
+        Some(format!(
+            "its history is shorter than that of the revision that answers ({lacks}): have it answer all the same: tally plugin promote {name}"
+        ))
+    }
+
+    fn nothing_newer(&self, name: &str) -> String {
+        let Some(served) = self.served.get(name) else { return self.not_served(name) };
+        let plugin = served.askable.plugin.plugin();
+        let of = |file: &str| {
+            let stem = Path::new(file).file_stem().map(|stem| stem.to_string_lossy());
+            stem.is_some_and(|stem| stem.trim_start_matches("lib") == plugin) || file == format!("[metrics.{name}]")
+        };
+        match self.rejected.iter().find(|rejected| of(&rejected.file)) {
+            Some(refused) => {
+                // Which folder it lies in is nobody's business.
+                let file = Path::new(&refused.file).file_name().unwrap_or(refused.file.as_ref()).to_string_lossy();
+                format!("there is no other revision of {name} to promote: {file} is refused: {}", refused.reason)
+            }
+            None => format!("there is no other revision of {name} to promote: drop in its file first"),
+        }
+    }
+
+    fn nothing_before(&self, name: &str) -> String {
+        if !self.served.contains_key(name) {
+            return self.not_served(name);
+        }
+        format!("no earlier revision of {name} is fed any more: drop in its file, and it counts its history again")
+    }
+
+    fn not_served(&self, name: &str) -> String {
+        let what = if self.retired.contains_key(name) { "is retired" } else { "is no metric that is served" };
+        format!("{name} {what}; tally plugin list shows which are")
     }
 }
 
@@ -209,14 +291,19 @@ impl Engine {
     /// The revisions of a metric that are counted now, the one that answers first, with their answers to its examples; none
     /// for a name that is not served. Blocks: call it off the async threads.
     pub fn revisions(&self, name: &str) -> Vec<Revision> {
-        let counted: Vec<(Role, Arc<Served>)> = {
+        let counted: Vec<Counted> = {
             let roster = self.roster.read();
-            let served = roster.served.get(name).map(|served| (Role::Answering, served.clone()));
-            let next = roster.next.get(name).map(|next| (Role::Next, next.served.clone()));
-            let before = roster.before.get(name).map(|before| (Role::Before, before.served.clone()));
+            let counted =
+                |role, served: &Arc<Served>| Counted { role, served: served.clone(), held: None, until: None };
+            let served = roster.served.get(name).map(|served| counted(Role::Answering, served));
+            let next = roster.next.get(name);
+            let next = next.map(|next| Counted { held: next.held.clone(), ..counted(Role::Next, &next.served) });
+            let before = roster.before.get(name);
+            let before =
+                before.map(|before| Counted { until: Some(before.until_ms), ..counted(Role::Before, &before.served) });
             served.into_iter().chain(next).chain(before).collect()
         };
-        let examples = counted.first().map(|(_, served)| served.description.clone());
+        let examples = counted.first().map(|counted| counted.served.description.clone());
         let ask = |served: &Arc<Served>| {
             let examples = examples.iter().flat_map(|description| &description.examples);
             let answer = |example: &tally_plugin::description::Example| {
@@ -231,13 +318,15 @@ impl Engine {
             };
             examples.map(answer).collect()
         };
-        let of = |(role, served): &(Role, Arc<Served>)| Revision {
-            role: *role,
-            id: format!("{:016x}", served.revision.fingerprint),
+        let of = |Counted { role, served, held, until }| Revision {
+            role,
+            id: served.number(),
             info: served.info(&self.view, &self.board),
-            examples: ask(served),
+            held,
+            until,
+            examples: ask(&served),
         };
-        counted.iter().map(of).collect()
+        counted.into_iter().map(of).collect()
     }
 
     /// Has something done by the thread that looks after plugins. Blocks until it is, some seconds at most.
@@ -262,9 +351,17 @@ impl Engine {
     }
 }
 
-impl Next {
+/// A revision and what it is to its metric.
+struct Counted {
+    role: Role,
+    served: Arc<Served>,
+    held: Option<String>,
+    until: Option<i64>,
+}
+
+impl Served {
     /// Whether it has counted its history and counts on.
-    fn is_ready(&self, main: &crate::pipeline::Board) -> bool {
-        matches!(&*self.served.stage.read(), Stage::Main) && self.served.halt(main).is_none()
+    fn is_ready(&self, main: &Board) -> bool {
+        matches!(&*self.stage.read(), Stage::Main) && self.halt(main).is_none()
     }
 }

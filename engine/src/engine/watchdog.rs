@@ -52,6 +52,14 @@ impl Watchdog {
     }
 }
 
+/// Why a metric does not count now, if that is because a plugin holds up its lane.
+pub(super) fn stalled(roster: &Roster, served: &Served, main: &Board) -> Option<String> {
+    let (metric, passed) = served.board(main, |board| board.stuck(STUCK))?;
+    let name = roster.all().find(|other| other.id == metric).map_or("a plugin", |other| other.askable.plugin.name());
+    let seconds = passed.as_secs();
+    Some(format!("plugin {name} has not returned for {seconds} s"))
+}
+
 /// A sentence for each plugin that has not returned from a call for [`STUCK`].
 pub(super) fn stuck(roster: &Roster, main: &Board) -> Vec<String> {
     let of = |served: &Served| {
@@ -60,7 +68,5 @@ pub(super) fn stuck(roster: &Roster, main: &Board) -> Vec<String> {
         (metric == served.id)
             .then(|| format!("plugin {name} has not returned for {seconds} s: restart with --disable {name}"))
     };
-    let beside =
-        roster.next.values().map(|next| &next.served).chain(roster.before.values().map(|before| &before.served));
-    roster.served.values().chain(beside).filter_map(|served| of(served)).collect()
+    roster.all().filter_map(|served| of(served)).collect()
 }

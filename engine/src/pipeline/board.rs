@@ -3,6 +3,7 @@
 //! Each lane writes its own board; whoever wants to know looks, briefly. Nothing here decides or waits.
 
 use super::fatal::Fatal;
+use super::lane::Done;
 use crate::progress::Halt;
 use crate::state::MetricId;
 use parking_lot::RwLock;
@@ -40,6 +41,8 @@ pub struct Standing {
     pub open: u64,
     /// Unix milliseconds of the last commit.
     pub last_commit: Option<i64>,
+    /// What it did so far: as of the last batch, and what was durable at the last commit.
+    pub done: Done,
     /// Set once a thread has ended by an internal error.
     pub failed: Option<Fatal>,
     /// Whether the lane has ended, for whatever reason.

@@ -118,6 +118,19 @@ impl Containment {
         self.runs.retain(|(_, of), _| *of != partition);
     }
 
+    /// Failures since the last success, of a metric on a partition: events that are left out unless the metric stops before them.
+    pub(super) fn pending(&self, no: RevisionNo, partition: u32) -> u64 {
+        self.runs.get(&(no, partition)).map_or(0, |run| run.letters.len() as u64)
+    }
+
+    /// Forgets a run that is not the one for which commits are held up: the partition was loaded since, and is counted on from
+    /// elsewhere, or read again.
+    pub(super) fn go_on(&mut self, no: RevisionNo, partition: u32, held_at: Option<u64>) {
+        if self.runs.get(&(no, partition)).is_some_and(|run| Some(run.from) != held_at) {
+            self.runs.remove(&(no, partition));
+        }
+    }
+
     /// Has a plugin count the rows of a batch from offset `from` on.
     pub(super) fn update(&mut self, metric: &Metric, given: &Given<'_>, from: u64) -> Made {
         let (name, calls) = (metric.plugin.name(), &mut self.calls);

@@ -46,6 +46,8 @@ pub enum Role {
     Main,
     /// It replays history: others have seen and judged these records before.
     Backfill,
+    /// It follows the log for a metric that reads events as they were read before: others see and judge these records too.
+    Beside,
 }
 
 /// Where a lane puts what is not counted.
@@ -227,6 +229,8 @@ impl Counting {
         }
         point("count.counted");
         self.processed += self.batch.records;
+        let processed = self.processed;
+        self.board.stand(|standing| standing.done.processed = processed);
         self.show(records, count_from);
         let counts = applied.counts;
         let counted = crate::progress::Counted { partition, epoch, to, last: Some(anchor(last)), counts };
@@ -250,7 +254,7 @@ impl Counting {
         }
         drop(counted);
         self.view.announce();
-        let counts = due.iter().map(|(no, _)| Count { revision: *no, rows: 0, watermark: None }).collect();
+        let counts = due.iter().map(|(no, _)| Count { revision: *no, rows: 0, watermark: None, failed: 0 }).collect();
         driver.tell(self, Event::Counted(crate::progress::Counted { partition, epoch, to, last: None, counts }));
     }
 
@@ -267,7 +271,7 @@ impl Counting {
         let Some(window) = self.windows.get_mut(&partition) else { return };
         self.refused.clear();
         self.decoder.decode(partition, records, window, count_from, &mut self.batch, &mut self.refused);
-        if self.role == Role::Backfill {
+        if self.role != Role::Main {
             return;
         }
         telemetry::counted(self.batch.len() as u64, self.batch.duplicates, self.batch.conflicts);
@@ -294,12 +298,10 @@ impl Counting {
         for (no, from) in due {
             let Some(metric) = self.metrics.iter().find(|metric| metric.no == *no) else { continue };
             if metric.plugin.needs_update() {
+                self.contained.go_on(*no, partition, self.machine.held_at(*no, partition));
                 let (view, board) = (&*self.view, &*self.board);
                 let given = Given { batch: &self.batch, records, topic: &self.topic, board, view };
-                let mut of = self.contained.update(metric, &given, *from);
-                applied.before.append(&mut of.before);
-                self.letters.append(&mut of.letters);
-                made.push((*no, of));
+                made.push((*no, self.contained.update(metric, &given, *from)));
             }
         }
         let mut counted = self.view.write();
@@ -318,11 +320,15 @@ impl Counting {
             }
         }
         counted.state.begin_for(&self.batch, counting.iter().map(|(metric, _)| metric.id));
-        let nothing = Made::default();
         for (metric, from) in counting {
             let no = &metric.no;
             let begun = Instant::now();
-            let made = made.iter().find(|(of, _)| of == no).map_or(&nothing, |(_, made)| made);
+            let at = made.iter().position(|(of, _)| of == no);
+            let mut made = at.map(|at| made.swap_remove(at).1).unwrap_or_default();
+            // Only now: of one that does not count the batch nothing is to be said.
+            applied.before.append(&mut made.before);
+            let failed = made.letters.len() as u64;
+            self.letters.append(&mut made.letters);
             if counted.state.must_seal(metric.id, partition, self.batch.len()) {
                 let sealed = counted.state.seal(metric.id, partition);
                 self.unstored.entry((*no, partition)).or_default().open.push(sealed);
@@ -335,6 +341,8 @@ impl Counting {
             point("count.one_metric");
             let place = &mut counted.metrics[metric.id.0];
             place.advance(partition, from, self.batch.to);
+            let left_out = self.machine.failed(*no, partition) + failed + self.contained.pending(*no, partition);
+            place.leave_out(partition, left_out);
             place.version += 1;
             place.events += self.batch.len() as u64;
             place.read(&metric.plugin, &self.batch, from, &made.skip);
@@ -345,7 +353,8 @@ impl Counting {
             } else if let (_, Some(why)) = metric.bound(&mut counted.state, &mut self.unstored) {
                 applied.stopped.push((*no, why));
             }
-            applied.counts.push(Count { revision: *no, rows, watermark: self.batch.watermark(from, &made.skip) });
+            let watermark = self.batch.watermark(from, &made.skip);
+            applied.counts.push(Count { revision: *no, rows, watermark, failed });
         }
         applied
     }

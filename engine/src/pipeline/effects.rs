@@ -398,7 +398,11 @@ impl Driver {
             Ok(CommitAnswer::Broken(what)) => Answer::Failed(Trouble::Corrupt(what)),
             Err(fault) => Answer::Failed(self.store_fault(&fault)),
         };
+        let applied = answer == Answer::Applied;
         self.tell(counting, Event::Answered(revision, ticket, answer));
+        if applied {
+            counting.show_done();
+        }
         point("commit.settled");
         if let Some(topic) = topic {
             self.tell(counting, Event::Topic(topic));

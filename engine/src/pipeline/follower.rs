@@ -302,10 +302,9 @@ impl Follower {
 
 impl Followed {
     fn stand_at(&mut self, revision: &StoredRevision, origins: BTreeMap<u32, Origin>) {
-        self.origins = origins;
         let position = Position(counted_partitions(revision).collect());
-        self.version += u64::from(self.position != position);
-        self.position = position;
+        self.version += u64::from(self.position != position || self.origins != origins);
+        (self.position, self.origins) = (position, origins);
         if self.target.as_ref().is_some_and(|target| self.position.reaches(target)) {
             self.target = None;
         }

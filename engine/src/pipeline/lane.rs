@@ -95,6 +95,8 @@ pub struct Done {
     pub processed: u64,
     /// Of these, how many are durable.
     pub committed: u64,
+    /// Whether it was left behind before it ended: then this is what was known of it.
+    pub unfinished: bool,
 }
 
 /// The lane's thread.
@@ -122,7 +124,7 @@ impl Lane {
         commands: Receiver<Command>,
         stop: Arc<AtomicU64>,
     ) -> std::io::Result<(Lane, Box<dyn Source>)> {
-        let batch = if parts.role == Role::Main { BATCH } else { SHORT };
+        let batch = if parts.role == Role::Backfill { SHORT } else { BATCH };
         let counting = Counting::new(
             parts.settings,
             parts.view.clone(),

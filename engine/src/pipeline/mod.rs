@@ -54,6 +54,7 @@ pub struct Handle {
     commands: SyncSender<Command>,
     /// What it did; sent when it has ended.
     done: Mutex<Option<Receiver<Done>>>,
+    board: Arc<Board>,
 }
 
 /// Why a lane was not told something.
@@ -79,8 +80,13 @@ pub fn start(parts: Parts) -> std::io::Result<Handle> {
     let stop = Arc::new(AtomicU64::new(0));
     let (commands, told) = sync_channel(command::QUEUE);
     let board = parts.board.clone();
+    let shown = board.clone();
     let replays = parts.role == Role::Backfill;
-    let name = if replays { "tally-backfill" } else { Thread::Counts.name() };
+    let name = match parts.role {
+        Role::Main => Thread::Counts.name(),
+        Role::Backfill => "tally-backfill",
+        Role::Beside => "tally-beside",
+    };
     let (ended, done) = sync_channel(1);
     let (made, outcome) = sync_channel(1);
     let stopping = stop.clone();
@@ -95,14 +101,14 @@ pub fn start(parts: Parts) -> std::io::Result<Handle> {
         };
         // Whoever starts it waits for this.
         let _ = made.send(Ok(()));
-        let done = guard(&board, Thread::Counts, || lane.run(source)).unwrap_or_default();
+        let done = guard(&board, Thread::Counts, || lane.run(source)).unwrap_or_else(|| unfinished(&board));
         board.stand(|standing| standing.ended = true);
         // Nobody may wait for it any more.
         let _ = ended.send(done);
     };
     std::thread::Builder::new().name(name.into()).spawn(run)?;
     outcome.recv().map_err(std::io::Error::other)??;
-    Ok(Handle { stop, commands, done: Mutex::new(Some(done)) })
+    Ok(Handle { stop, commands, done: Mutex::new(Some(done)), board: shown })
 }
 
 /// Takes the processor only where the others leave it: nobody waits for history, and the main lane is to keep its pace.
@@ -125,16 +131,21 @@ impl Handle {
         })
     }
 
-    /// Ends the lane within about `limit`: last commit, close. What it did; nothing the second time, and nothing of a lane that
-    /// a plugin does not let go: what it has not stored is counted again.
+    /// Ends the lane within about `limit`: last commit, close. What it did; nothing the second time, and of a lane that a plugin
+    /// does not let go what was known of it: what it has not stored is counted again.
     pub fn stop(&self, limit: Duration) -> Done {
         self.stop.store(millis(limit), Ordering::Relaxed);
         let Some(done) = self.done.lock().take() else { return Done::default() };
         done.recv_timeout(limit + GRACE).unwrap_or_else(|_| {
             tracing::error!("counting does not end, for something in it does not return; it is left behind");
-            Done::default()
+            unfinished(&self.board)
         })
     }
+}
+
+/// What is known of a lane that did not end orderly.
+fn unfinished(board: &Board) -> Done {
+    Done { unfinished: true, ..board.look(|standing| standing.done) }
 }
 
 impl Drop for Handle {

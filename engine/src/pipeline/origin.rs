@@ -1,6 +1,9 @@
-//! Where a metric began to count a partition and what it passed over: what a recount has to know beside the position.
+//! Where a metric began to count a partition and what it passed over: what a recount has to know beside the position, and
+//! whoever puts one metric's numbers in place of another's.
 
+use crate::event::Position;
 use crate::progress::{MAX_GAPS, Progress, Span};
+use std::collections::BTreeMap;
 
 /// What is known of a partition's beginning.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -11,6 +14,8 @@ pub struct Origin {
     pub gaps: Vec<Span>,
     /// Offsets in gaps that are no longer listed.
     pub lost_before: u64,
+    /// Events before the position that are in no cell, because the metric's own code fails on them.
+    pub failed: u64,
 }
 
 impl Origin {
@@ -20,7 +25,38 @@ impl Origin {
     }
 
     pub(super) fn of(progress: &Progress) -> Origin {
-        Origin { start: progress.start, gaps: progress.gaps.clone(), lost_before: progress.lost_before }
+        let Progress { start, lost_before, failed, .. } = *progress;
+        Origin { start, gaps: progress.gaps.clone(), lost_before, failed }
+    }
+
+    /// Events of all partitions that are in no cell.
+    #[must_use]
+    pub fn failed(origins: &BTreeMap<u32, Origin>) -> u64 {
+        origins.values().fold(0, |sum, origin| sum.saturating_add(origin.failed))
+    }
+
+    /// Offsets in gaps.
+    fn lost(&self) -> u64 {
+        self.gaps.iter().fold(self.lost_before, |sum, gap| sum.saturating_add(gap.to - gap.from))
+    }
+
+    /// What of the records that `older` counted up to `position` this one did not, as half a sentence; `None`: nothing. Each
+    /// is by partition.
+    #[must_use]
+    pub fn lacks(newer: &BTreeMap<u32, Origin>, older: &BTreeMap<u32, Origin>, position: &Position) -> Option<String> {
+        older.iter().find_map(|(partition, old)| {
+            position.0.get(partition).filter(|next| **next > old.start)?;
+            let Some(new) = newer.get(partition) else {
+                return Some(format!("of partition {partition} it holds nothing"));
+            };
+            if new.start > old.start {
+                let (new, old) = (new.start, old.start);
+                return Some(format!("partition {partition} from offset {new} on, not from {old}"));
+            }
+            // Where it began earlier it may have passed over more, and lacks nothing; that is rare, and a person can tell.
+            let more = new.lost().checked_sub(old.lost()).filter(|more| *more > 0)?;
+            Some(format!("{more} more offsets of partition {partition} were gone before they were counted"))
+        })
     }
 
     pub(super) fn add_gap(&mut self, gap: Span) {
@@ -45,12 +81,29 @@ mod tests {
         assert_eq!(place.origins[&3], Origin::at(100));
         place.advance(3, 120, 130);
         let gap = Span { from: 111, to: 120 };
-        assert_eq!(place.origins[&3], Origin { start: 100, gaps: vec![gap], lost_before: 0 });
+        assert_eq!(place.origins[&3], Origin { gaps: vec![gap], ..Origin::at(100) });
         for n in 0..MAX_GAPS as u64 {
             place.advance(3, 200 + n * 10, 205 + n * 10);
         }
         let origin = &place.origins[&3];
         assert_eq!((origin.gaps.len(), origin.lost_before, origin.start), (MAX_GAPS, 9, 100));
+    }
+
+    #[test]
+    fn what_a_newer_one_lacks_is_told_by_partition() {
+        let position: Position = "0:100,1:50".parse().unwrap_or_default();
+        let of = |starts: [u64; 2]| BTreeMap::from([(0, Origin::at(starts[0])), (1, Origin::at(starts[1]))]);
+        let lost = |origin: &Origin, gap: Span| Origin { gaps: vec![gap], ..origin.clone() };
+        let old = of([10, 50]);
+        let lacks = |new: &BTreeMap<u32, Origin>| Origin::lacks(new, &old, &position);
+        assert_eq!(lacks(&old), None);
+        assert_eq!(lacks(&of([0, 0])), None, "it began earlier");
+        assert_eq!(lacks(&of([11, 0])).as_deref(), Some("partition 0 from offset 11 on, not from 10"));
+        assert_eq!(lacks(&of([10, 90])), None, "nothing was counted there");
+        assert_eq!(lacks(&BTreeMap::from([(1, Origin::at(0))])).as_deref(), Some("of partition 0 it holds nothing"));
+        let gone = BTreeMap::from([(0, lost(&old[&0], Span { from: 20, to: 25 }))]);
+        assert!(lacks(&gone).is_some_and(|what| what.starts_with("5 more offsets of partition 0")));
+        assert_eq!(Origin::lacks(&gone, &gone, &position), None, "both passed over the same");
     }
 
     #[test]

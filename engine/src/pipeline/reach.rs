@@ -69,6 +69,13 @@ impl Counting {
             .iter()
             .map(|(partition, counted)| counted - committed.get(partition).copied().unwrap_or(0).min(*counted))
             .sum();
-        super::Done { processed: self.processed, committed: self.processed.saturating_sub(behind) }
+        let committed = self.processed.saturating_sub(behind);
+        super::Done { processed: self.processed, committed, unfinished: false }
+    }
+
+    /// Shows what was done, so that it is known even of a lane that never says so itself.
+    pub(super) fn show_done(&self) {
+        let done = self.done();
+        self.board.stand(|standing| standing.done = done);
     }
 }

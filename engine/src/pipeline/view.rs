@@ -95,6 +95,13 @@ impl Place {
         }
     }
 
+    /// Takes note how many events of a partition, up to the position, are in no cell because the metric's own code fails on them.
+    pub(super) fn leave_out(&mut self, partition: u32, failed: u64) {
+        if let Some(origin) = self.origins.get_mut(&partition) {
+            origin.failed = failed;
+        }
+    }
+
     /// Takes note that nothing of a partition counts from `at` on.
     pub(super) fn end_at(&mut self, partition: u32, at: u64) {
         if at > 0 {

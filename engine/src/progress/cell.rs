@@ -3,7 +3,7 @@
 //! Three ranges follow each other: `[start, base.next)` is stored, up to `sent` it is frozen in a commit whose answer is
 //! not known, up to `open.to` it is counted in memory. Arithmetic only; who asks for what is in `machine`.
 
-use super::protocol::{Halt, Ticket};
+use super::protocol::{Count, Halt, Ticket};
 use super::record::{Anchor, Progress, Span};
 
 /// Where a cell stands.
@@ -29,6 +29,8 @@ pub(super) struct Delta {
     pub(super) anchor: Option<Anchor>,
     pub(super) gaps: Vec<Span>,
     pub(super) dedupe_gap: Option<Span>,
+    /// Events left out; all of them lie before a hold.
+    pub(super) failed: u64,
 }
 
 /// A frozen range: sent once or more, answer unknown.
@@ -118,6 +120,7 @@ impl Cell {
         let mut record = self.base.clone();
         record.next = to;
         record.rows = record.rows.saturating_add(delta.rows);
+        record.failed = record.failed.saturating_add(delta.failed);
         record.watermark = record.watermark.max(delta.watermark);
         record.anchor = delta.anchor.filter(|anchor| anchor.offset < to).or(record.anchor);
         record.dedupe_gap = delta.dedupe_gap.or(record.dedupe_gap);
@@ -150,9 +153,16 @@ impl Cell {
         self.phase = Phase::Live;
     }
 
-    pub(super) fn add(&mut self, to: u64, rows: u64, watermark: Option<i64>, last: Option<Anchor>) {
-        self.open.rows = self.open.rows.saturating_add(rows);
-        self.open.watermark = self.open.watermark.max(watermark);
+    /// Events left out, stored or not; of a run that has not ended none.
+    pub(super) fn failed(&self) -> u64 {
+        let stored = self.sent.as_ref().map_or(self.base.failed, |sent| sent.record.failed);
+        stored.saturating_add(self.open.failed)
+    }
+
+    pub(super) fn add(&mut self, to: u64, count: &Count, last: Option<Anchor>) {
+        self.open.rows = self.open.rows.saturating_add(count.rows);
+        self.open.failed = self.open.failed.saturating_add(count.failed);
+        self.open.watermark = self.open.watermark.max(count.watermark);
         self.open.anchor = last.filter(|last| last.offset >= self.open.to).or(self.open.anchor);
         self.open.to = to;
     }

@@ -159,7 +159,7 @@ impl Machine {
                 behind = true;
                 continue;
             };
-            cell.add(batch.to, count.rows, count.watermark, batch.last);
+            cell.add(batch.to, count, batch.last);
             let before = revision.pending_rows;
             revision.pending_rows = before.saturating_add(count.rows);
             behind |= before < limit && revision.pending_rows >= limit;

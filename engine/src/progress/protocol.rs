@@ -142,6 +142,9 @@ pub struct Count {
     pub rows: u64,
     /// Largest event time among the rows counted.
     pub watermark: Option<i64>,
+    /// Events that are in no cell because the metric's own code fails on them, and that stay so: of runs of failures that
+    /// have ended, those in batches before this one included.
+    pub failed: u64,
 }
 
 /// What is stored of a revision.

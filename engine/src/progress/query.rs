@@ -41,6 +41,19 @@ impl Machine {
         self.cell(revision, partition).filter(|cell| cell.is_resolved()).map(Cell::counted)
     }
 
+    /// Events that are in no cell because the metric's own code fails on them, stored or not; those of a run of failures that
+    /// has not ended are not among them.
+    #[must_use]
+    pub fn failed(&self, revision: RevisionNo, partition: u32) -> u64 {
+        self.cell(revision, partition).filter(|cell| cell.is_resolved()).map_or(0, Cell::failed)
+    }
+
+    /// The offset beyond which nothing is committed for now ([`Event::Held`]).
+    #[must_use]
+    pub fn held_at(&self, revision: RevisionNo, partition: u32) -> Option<u64> {
+        self.cell(revision, partition)?.hold
+    }
+
     /// What is known to be stored.
     #[must_use]
     pub fn stored(&self, revision: RevisionNo, partition: u32) -> Option<&Progress> {

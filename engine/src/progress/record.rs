@@ -1,12 +1,14 @@
 //! The record of a revision's progress on one partition: what stands beside the fence in a store.
 //!
 //! It is a pure function of the log range counted (and of the gaps met), so two engines that count the same range write
-//! the same record. The binary form is versioned and carries a checksum; an unknown format is refused, never skipped.
+//! the same record. The binary form is versioned and carries a checksum; an unknown format is refused, never skipped. What an
+//! older format can say is written in that format, byte for byte: stores compare records, and a record that was stored by
+//! an older engine must stay the same when it is read and named again.
 
 use thiserror::Error;
 
-/// The format this engine writes and the only one it reads.
-const FORMAT: u8 = 1;
+/// The newest format that this engine reads. Format 2 has [`HAS_FAILED`]; format 1 is what is left without it.
+const FORMAT: u8 = 2;
 /// How many gaps are listed; what older ones lost is kept as a sum in [`Progress::lost_before`].
 pub const MAX_GAPS: usize = 32;
 /// Longest topic id, bytes.
@@ -15,6 +17,8 @@ pub const MAX_TOPIC: usize = 512;
 const HAS_WATERMARK: u8 = 1;
 const HAS_ANCHOR: u8 = 2;
 const HAS_DEDUPE_GAP: u8 = 4;
+/// Since format 2.
+const HAS_FAILED: u8 = 8;
 
 /// Identifies a record by its place and contents, to notice a log that was truncated or made anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +61,9 @@ pub struct Progress {
     pub lost_before: u64,
     /// The latest gaps, ascending: records that were to be counted but were gone. At most [`MAX_GAPS`].
     pub gaps: Vec<Span>,
+    /// Events since `start` that are in no cell, because the metric's own code fails on them. Those of records that an engine
+    /// counted which wrote format 1 are not known.
+    pub failed: u64,
 }
 
 /// Why bytes are no progress record.
@@ -64,7 +71,7 @@ pub struct Progress {
 pub enum Unreadable {
     /// Written by another version of the engine.
     #[error(
-        "progress record of format {0}; this engine reads format {FORMAT}: use the engine that wrote it, or rebuild the metric"
+        "progress record of format {0}; this engine reads formats 1 to {FORMAT}: use the engine that wrote it, or rebuild the metric"
     )]
     Format(u8),
     /// Damaged.
@@ -94,12 +101,13 @@ impl Progress {
     pub fn encode(&self) -> Vec<u8> {
         let topic = &self.topic.as_bytes()[..self.topic.floor_char_boundary(MAX_TOPIC)];
         let mut out = Vec::with_capacity(96 + topic.len() + 16 * self.gaps.len());
-        out.push(FORMAT);
+        out.push(if self.failed > 0 { 2 } else { 1 });
         let flag = |set: bool, bit: u8| if set { bit } else { 0 };
         out.push(
             flag(self.watermark.is_some(), HAS_WATERMARK)
                 | flag(self.anchor.is_some(), HAS_ANCHOR)
-                | flag(self.dedupe_gap.is_some(), HAS_DEDUPE_GAP),
+                | flag(self.dedupe_gap.is_some(), HAS_DEDUPE_GAP)
+                | flag(self.failed > 0, HAS_FAILED),
         );
         out.extend_from_slice(&(topic.len() as u16).to_le_bytes());
         out.extend_from_slice(topic);
@@ -120,6 +128,9 @@ impl Progress {
             out.extend_from_slice(&gap.from.to_le_bytes());
             out.extend_from_slice(&gap.to.to_le_bytes());
         }
+        if self.failed > 0 {
+            out.extend_from_slice(&self.failed.to_le_bytes());
+        }
         let crc = crc32fast::hash(&out);
         out.extend_from_slice(&crc.to_le_bytes());
         out
@@ -130,18 +141,18 @@ impl Progress {
     /// # Errors
     /// [`Unreadable`]: unknown format, or bytes that `encode` cannot have written.
     pub fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
-        match bytes.first() {
+        let format = match bytes.first() {
             None => return Err(Unreadable::Damaged("it is empty")),
-            Some(&FORMAT) => {}
+            Some(&format @ 1..=FORMAT) => format,
             Some(&other) => return Err(Unreadable::Format(other)),
-        }
+        };
         let (body, crc) = bytes.split_last_chunk::<4>().ok_or(Unreadable::Damaged("it is too short"))?;
         if crc32fast::hash(body) != u32::from_le_bytes(*crc) {
             return Err(Unreadable::Damaged("its checksum differs"));
         }
         let mut rest = body.get(1..).ok_or(Unreadable::Damaged("it is too short"))?;
         let [flags] = take(&mut rest)?;
-        if flags & !(HAS_WATERMARK | HAS_ANCHOR | HAS_DEDUPE_GAP) != 0 {
+        if flags & !(HAS_WATERMARK | HAS_ANCHOR | HAS_DEDUPE_GAP | HAS_FAILED) != 0 {
             return Err(Unreadable::Damaged("it has unknown flags"));
         }
         let length = usize::from(u16::from_le_bytes(take(&mut rest)?));
@@ -173,7 +184,13 @@ impl Progress {
         for _ in 0..gaps {
             progress.gaps.push(span(&mut rest)?);
         }
-        let sound = length <= MAX_TOPIC
+        if flags & HAS_FAILED != 0 {
+            progress.failed = number(&mut rest)?;
+        }
+        // Each record has one form: another one would not be the same to a store.
+        let one_form = (format == 2) == (flags & HAS_FAILED != 0) && (flags & HAS_FAILED != 0) == (progress.failed > 0);
+        let sound = one_form
+            && length <= MAX_TOPIC
             && usize::from(gaps) <= MAX_GAPS
             && progress.start <= progress.next
             && progress.gaps.windows(2).all(|pair| pair[0].to <= pair[1].from)
@@ -208,13 +225,15 @@ mod tests {
     use proptest::prelude::*;
 
     fn records() -> impl Strategy<Value = Progress> {
-        let numbers = (any::<u32>(), 0..u64::from(u32::MAX), any::<u64>(), any::<u64>());
+        let failed = prop_oneof![Just(0), any::<u64>()];
+        let numbers = (any::<u32>(), 0..u64::from(u32::MAX), any::<u64>(), any::<u64>(), failed);
         let maybe =
             (proptest::option::of(any::<i64>()), proptest::option::of((any::<i64>(), any::<u32>())), any::<bool>());
         (".{0,40}", numbers, maybe, proptest::collection::vec((1..9u64, 1..9u64), 0..MAX_GAPS + 9)).prop_map(
-            |(topic, (start, more, rows, lost_before), (watermark, anchor, dedupe), gaps)| {
+            |(topic, (start, more, rows, lost_before, failed), (watermark, anchor, dedupe), gaps)| {
                 let start = u64::from(start);
-                let mut progress = Progress { topic, start, next: start, watermark, rows, ..Progress::default() };
+                let mut progress =
+                    Progress { topic, start, next: start, watermark, rows, failed, ..Progress::default() };
                 progress.lost_before = lost_before / 2;
                 for (skip, length) in gaps {
                     let from = progress.next + skip;
@@ -242,8 +261,10 @@ mod tests {
         }
 
         #[test]
-        fn garbage_with_a_right_checksum_does_not_panic(mut bytes in proptest::collection::vec(any::<u8>(), 1..200)) {
-            bytes[0] = FORMAT;
+        fn garbage_with_a_right_checksum_does_not_panic(
+            mut bytes in proptest::collection::vec(any::<u8>(), 1..200), format in 1..=FORMAT,
+        ) {
+            bytes[0] = format;
             let crc = crc32fast::hash(&bytes);
             bytes.extend_from_slice(&crc.to_le_bytes());
             if let Ok(progress) = Progress::decode(&bytes) {
@@ -266,6 +287,25 @@ mod tests {
         let mut bytes = Progress::default().encode();
         bytes[0] = 9;
         assert_eq!(Progress::decode(&bytes), Err(Unreadable::Format(9)));
+    }
+
+    /// As an engine wrote it that knew no failed events.
+    const OF_FORMAT_1: &str = "010303006c6f670000000000000000d204000000000000e8030000000000000000000000000000f2a8da\
+                               769b010000d10400000000000000a8da769b010000785634120102000000000000000400000000000000";
+
+    #[test]
+    fn a_record_of_format_1_is_read_and_stays_the_same_to_a_store() {
+        let digit = |at: usize| u8::from_str_radix(&OF_FORMAT_1[at..at + 2], 16).unwrap();
+        let mut bytes: Vec<u8> = (0..OF_FORMAT_1.len()).step_by(2).map(digit).collect();
+        let crc = crc32fast::hash(&bytes);
+        bytes.extend_from_slice(&crc.to_le_bytes());
+        let progress = Progress::decode(&bytes).unwrap();
+        assert_eq!((progress.topic.as_str(), progress.next, progress.rows, progress.failed), ("log", 1_234, 1_000, 0));
+        assert_eq!(progress.gaps, [Span { from: 2, to: 4 }]);
+        assert_eq!(progress.encode(), bytes);
+        let failed = Progress { failed: 563, ..progress };
+        assert_eq!(failed.encode()[0], 2);
+        assert_eq!(Progress::decode(&failed.encode()), Ok(failed));
     }
 
     #[test]

@@ -102,24 +102,35 @@ fn listing(answer: &Value) -> String {
         .set_header(["METRIC", "VERSION", "STATE", "NS/EVENT", "CELLS", "PLUGIN", "SUMMARY"]);
     for metric in metrics {
         let cost = |key: &str| metric.pointer(&format!("/cost/{key}")).and_then(Value::as_f64).unwrap_or_default();
-        let reason = match text(metric, "reason") {
-            reason if reason.is_empty() => match metric.pointer("/progress/done").and_then(Value::as_f64) {
-                Some(done) => format!("{} {:.0} %{}", text(metric, "state"), done * 100.0, eta(metric)),
-                None => text(metric, "state"),
-            },
-            reason => format!("{}: {reason}", text(metric, "state")),
-        };
         table.add_row([
             text(metric, "name"),
             text(metric, "version"),
-            reason,
+            state(metric),
             format!("{:.1}", cost("ns_per_event")),
             output::thousands(cost("cells") as u64),
             text(metric, "plugin"),
             text(metric, "summary"),
         ]);
+        for role in ["newer", "before"] {
+            if let Some(other) = metric.get(role) {
+                table.add_row([format!("  {role}"), text(other, "version"), state(other)]);
+            }
+        }
     }
     lines(&table)
+}
+
+/// How a revision stands, whole.
+fn state(of: &Value) -> String {
+    let mut said = text(of, "state");
+    if let Some(done) = of.pointer("/progress/done").and_then(Value::as_f64) {
+        said.push_str(&format!(" {:.0} %{}", done * 100.0, eta(of)));
+    }
+    let (reason, held, until) = (text(of, "reason"), text(of, "held"), text(of, "until"));
+    let failed = of.get("events_failed").and_then(Value::as_u64).filter(|_| !reason.contains("events_failed"));
+    let failed = failed.map(|failed| format!(": {} events failed in it", output::thousands(failed)));
+    let of = |what: &str, told: String| if told.is_empty() { told } else { format!("{what}{told}") };
+    said + &of(": ", reason) + &failed.unwrap_or_default() + &of("; held back: ", held) + &of("; fed until ", until)
 }
 
 /// How long a backfill has to go, if that is known.
@@ -142,6 +153,15 @@ mod tests {
         let answer = json!({"metrics": [{"name": "a", "version": "1.0.0", "state": "quarantined", "reason": "over_max_cells",
             "plugin": "b", "summary": "counts", "cost": {"ns_per_event": 12.34, "cells": 1234}}]});
         let listing = listing(&answer);
+        let newer = json!({"version": "1.1.0", "state": "active", "events_failed": 1563, "held": "it failed"});
+        let before = json!({"version": "0.9.0", "state": "active", "until": "2026-01-01T00:00:00.000Z"});
+        let two = json!({"metrics": [{"name": "a", "version": "1.0.0", "state": "active", "newer": newer, "before": before}]});
+        let two = super::listing(&two);
+        for words in
+            ["  newer", "1.1.0", "active: 1,563 events failed in it; held back: it failed", "active; fed until 2026-01"]
+        {
+            assert!(two.contains(words), "{two}");
+        }
         for words in ["METRIC", "quarantined: over_max_cells", "12.3", "1,234", "counts"] {
             assert!(listing.contains(words), "{listing}");
         }

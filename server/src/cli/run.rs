@@ -60,9 +60,14 @@ pub(crate) fn closing(totals: &Totals) {
 }
 
 fn closing_line(totals: &Totals) -> String {
-    let Totals { processed, committed } = *totals;
+    let Totals { processed, committed, unfinished } = *totals;
     let counts = format!("{} events processed, {} committed", thousands(processed), thousands(committed));
     match processed.saturating_sub(committed) {
+        // What was under way was not counted, and is in the log.
+        open if unfinished => format!(
+            "{counts}, 0 lost (counting did not end by itself; what it had not stored, {} events or more, is counted again from the log at the next start)",
+            thousands(open)
+        ),
         0 => format!("{counts}, 0 lost"),
         // They are in the log and their offsets are not stored: the next start counts them.
         open => format!("{counts}, 0 lost ({} are counted again from the log at the next start)", thousands(open)),
@@ -75,7 +80,10 @@ mod tests {
 
     #[test]
     fn the_closing_line_says_what_is_open() {
-        let line = |processed, committed| closing_line(&Totals { processed, committed });
+        let line = |processed, committed| closing_line(&Totals { processed, committed, unfinished: false });
+        let hung = closing_line(&Totals { processed: 19_700, committed: 19_650, unfinished: true });
+        assert!(hung.starts_with("19,700 events processed, 19,650 committed, 0 lost (counting did not end"), "{hung}");
+        assert!(hung.contains("50 events or more"), "{hung}");
         assert_eq!(line(12_400, 12_400), "12,400 events processed, 12,400 committed, 0 lost");
         assert!(line(12_400, 12_000).ends_with("0 lost (400 are counted again from the log at the next start)"));
     }

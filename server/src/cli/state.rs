@@ -43,7 +43,16 @@ pub(crate) fn run(args: &State) -> Result<(), Failure> {
     match &args.command {
         StateCommand::Tables { .. } => output::data(&tables(&answer)),
         StateCommand::Buckets { .. } => output::data(&buckets(&answer)),
-        StateCommand::Get { .. } => output::data(&rows(&answer)),
+        StateCommand::Get { .. } => {
+            output::data(&rows(&answer));
+            let failed = number(&answer, "events_failed");
+            if failed > 0 {
+                note(&format!(
+                    "warning: {} events are in none of its numbers: its code failed on them",
+                    thousands(failed)
+                ));
+            }
+        }
     }
     Ok(())
 }
@@ -106,10 +115,7 @@ impl Place {
                 let key = URL_SAFE_NO_PAD.encode(json!(key).to_string());
                 ask(async { client.get(&format!("/api/internal/stored/{metric}/{table}/{key}")).await })
             }
-            Place::Store(state) => {
-                let (table, rows) = state.stored_rows(metric, table, key).map_err(failed)?;
-                Ok(stored_rows(&table, &rows))
-            }
+            Place::Store(state) => Ok(stored_rows(&state.stored_rows(metric, table, key).map_err(failed)?)),
         }
     }
 }
@@ -182,6 +188,10 @@ fn tables(answer: &Value) -> String {
         let at = |partition: &Value| format!("{}: {}", number(partition, "partition"), number(partition, "next"));
         let offsets: Vec<String> = list(metric, "partitions").iter().map(at).collect();
         out.push(format!("  offsets  {}", if offsets.is_empty() { "none".to_owned() } else { offsets.join(", ") }));
+        let failed: u64 = list(metric, "partitions").iter().map(|partition| number(partition, "events_failed")).sum();
+        if failed > 0 {
+            out.push(format!("  {} events are in none of it: its code failed on them", thousands(failed)));
+        }
         let mut table = Table::new();
         let header =
             ["  TABLE", "BUCKETS", "BEGUN", "SPLITS", "BYTES", "LARGEST SNAPSHOT", "FRAMES", "ROWS", "UPDATES"];

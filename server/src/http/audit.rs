@@ -213,12 +213,11 @@ fn write_state(metric: &str, dump: &StateDump, out: &mut Lines) -> Option<()> {
     let origin = |(partition, origin): (&u32, &Origin)| {
         let gaps: Vec<Value> = origin.gaps.iter().map(|gap| json!([gap.from, gap.to])).collect();
         let next = dump.position.0.get(partition).copied().unwrap_or(origin.start);
-        json!({"partition": partition, "start": origin.start, "next": next, "gaps": gaps, "lost_before": origin.lost_before})
+        json!({"partition": partition, "start": origin.start, "next": next, "gaps": gaps, "lost_before": origin.lost_before, "failed": origin.failed})
     };
     let partitions: Vec<Value> = dump.origins.iter().map(origin).collect();
     let (tables, properties, held) = (&dump.tables, &dump.properties, dump.held().collect::<Vec<_>>());
-    let header =
-        json!({"metric": metric, "partitions": partitions, "tables": tables, "properties": properties, "held": held});
+    let header = json!({"metric": metric, "partitions": partitions, "tables": tables, "properties": properties, "held": held, "reads_otherwise": dump.reads_otherwise});
     out.line(&header)?;
     let mut count = 0_u64;
     for row in dump.rows() {

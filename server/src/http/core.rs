@@ -5,10 +5,9 @@ use futures_util::stream::{self, BoxStream};
 use tally_engine::config::EventsConfig;
 use tally_engine::engine::{
     AppendError, Appended, Bounds, Check, Engine, EvaluateError, Evaluated, FeedItem, LogReader, LogRecord, MetricInfo,
-    Order, Question, Refusals, Rejected, Revision, StateDump, StoredMetric, StoredRow,
+    Order, Question, Refusals, Rejected, Revision, StateDump, StoredMetric, StoredRows,
 };
 use tally_engine::event::Position;
-use tally_plugin::description::Table;
 
 /// A stretch of the log, a batch of records at a time; blocks.
 pub type Records = Box<dyn Iterator<Item = Result<Vec<LogRecord>, String>> + Send>;
@@ -98,7 +97,7 @@ pub trait Core: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`EvaluateError`].
-    fn stored_rows(&self, metric: &str, table: &str, key: &[String]) -> Result<(Table, Vec<StoredRow>), EvaluateError>;
+    fn stored_rows(&self, metric: &str, table: &str, key: &[String]) -> Result<StoredRows, EvaluateError>;
 }
 
 impl Core for Engine {
@@ -177,7 +176,7 @@ impl Core for Engine {
         Engine::stored(self)
     }
 
-    fn stored_rows(&self, metric: &str, table: &str, key: &[String]) -> Result<(Table, Vec<StoredRow>), EvaluateError> {
+    fn stored_rows(&self, metric: &str, table: &str, key: &[String]) -> Result<StoredRows, EvaluateError> {
         Engine::stored_rows(self, metric, table, key)
     }
 }

@@ -5,7 +5,7 @@ use super::{answer, time};
 use serde::Serialize;
 use serde_json::Value;
 use std::path::Path;
-use tally_engine::engine::{Cost as MetricCost, MetricInfo, MetricState, Rejected};
+use tally_engine::engine::{Beside, Cost as MetricCost, MetricInfo, MetricState, Rejected};
 use tally_plugin::description::{Description, Example, From, Key, Pane, Tier};
 
 const HOUR: i64 = 3_600_000;
@@ -24,6 +24,13 @@ pub(crate) struct Descriptor<'a> {
     progress: Option<Progress>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
+    /// Events that are in none of its numbers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    events_failed: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    newer: Option<Other<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before: Option<Other<'a>>,
     params_schema: &'a Value,
     result_schema: &'a Value,
     config: &'a Value,
@@ -33,6 +40,27 @@ pub(crate) struct Descriptor<'a> {
     history: History,
     cost: Cost,
     tiers: Vec<TierText>,
+}
+
+/// A revision that is counted beside the one that answers.
+#[derive(Serialize)]
+struct Other<'a> {
+    revision: &'a str,
+    version: &'a str,
+    state: &'static str,
+    since: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<Progress>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    events_failed: Option<u64>,
+    /// Why it does not take the other's place by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held: Option<&'a str>,
+    /// How long it is fed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -82,14 +110,7 @@ pub(crate) struct RejectedText {
 impl<'a> Descriptor<'a> {
     pub(crate) fn of(info: &'a MetricInfo) -> Descriptor<'a> {
         let description = &*info.description;
-        let (state, progress, reason) = match &info.state {
-            MetricState::Active => ("active", None, None),
-            MetricState::Retired => ("retired", None, None),
-            MetricState::Backfilling { done, eta_s } => {
-                ("backfilling", Some(Progress { done: *done, eta_s: *eta_s }), None)
-            }
-            MetricState::Quarantined(reason) => ("quarantined", None, Some(reason.as_str())),
-        };
+        let (state, progress, reason) = told(&info.state);
         let reason = reason.or(info.notice.as_deref());
         Descriptor {
             name: &info.name,
@@ -100,6 +121,9 @@ impl<'a> Descriptor<'a> {
             since: time::text(info.since),
             progress,
             reason,
+            events_failed: some(info.failed),
+            newer: info.newer.as_ref().map(Other::of),
+            before: info.before.as_ref().map(Other::of),
             params_schema: &description.params_schema,
             result_schema: &description.result_schema,
             config: &info.config,
@@ -109,6 +133,40 @@ impl<'a> Descriptor<'a> {
             history: History { state: answer::state(&info.history), from: info.history.from.map(time::text) },
             cost: info.cost.into(),
             tiers: info.tiers.iter().map(|tier| TierText { pane: tier.pane, keep: keep(tier) }).collect(),
+        }
+    }
+}
+
+/// The word for a state, and what there is to say of it.
+fn told(state: &MetricState) -> (&'static str, Option<Progress>, Option<&str>) {
+    match state {
+        MetricState::Active => ("active", None, None),
+        MetricState::Retired => ("retired", None, None),
+        MetricState::Backfilling { done, eta_s } => {
+            ("backfilling", Some(Progress { done: *done, eta_s: *eta_s }), None)
+        }
+        MetricState::Quarantined(reason) => ("quarantined", None, Some(reason.as_str())),
+    }
+}
+
+/// Nothing where there is none.
+fn some(count: u64) -> Option<u64> {
+    (count > 0).then_some(count)
+}
+
+impl<'a> Other<'a> {
+    fn of(beside: &'a Beside) -> Other<'a> {
+        let (state, progress, reason) = told(&beside.state);
+        Other {
+            revision: &beside.id,
+            version: &beside.version,
+            state,
+            since: time::text(beside.since),
+            progress,
+            reason,
+            events_failed: some(beside.failed),
+            held: beside.held.as_deref(),
+            until: beside.until.map(time::text),
         }
     }
 }

@@ -14,8 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use tally_engine::engine::StoredRow;
-use tally_plugin::description::Table;
+use tally_engine::engine::{StoredRow, StoredRows};
 use tally_plugin::read::Scalar;
 
 pub(crate) async fn tables(State(app): State<Arc<App>>) -> Response {
@@ -41,13 +40,14 @@ pub(crate) async fn rows(
     let fault = || Problem::fault("invalid_params", "/key", "give the key as a JSON array of texts, in base64url");
     let key = texts.ok_or_else(fault)?;
     let core = Arc::clone(&app.core);
-    let (table, rows) = blocking(&app, move || core.stored_rows(&metric, &table, &key)).await??;
-    Ok(Json(stored_rows(&table, &rows)).into_response())
+    let rows = blocking(&app, move || core.stored_rows(&metric, &table, &key)).await??;
+    Ok(Json(stored_rows(&rows)).into_response())
 }
 
 /// The rows of a key, as they are answered.
 #[must_use]
-pub fn stored_rows(table: &Table, rows: &[StoredRow]) -> Value {
+pub fn stored_rows(stored: &StoredRows) -> Value {
+    let StoredRows { table, rows, events_failed } = stored;
     let row = |row: &StoredRow| {
         // As texts: sums have 128 bits.
         let cells: Vec<Option<String>> = row.cells.iter().map(|cell| cell.as_ref().map(shown)).collect();
@@ -55,7 +55,11 @@ pub fn stored_rows(table: &Table, rows: &[StoredRow]) -> Value {
         json!({"key": row.key, "pane": pane, "from": row.pane.map(|(_, from)| time::text(from)), "cells": cells})
     };
     let cells: Vec<&str> = table.cells.iter().map(|cell| &*cell.name).collect();
-    json!({"cells": cells, "rows": rows.iter().map(row).collect::<Vec<_>>()})
+    let mut told = json!({"cells": cells, "rows": rows.iter().map(row).collect::<Vec<_>>()});
+    if *events_failed > 0 {
+        told["events_failed"] = json!(events_failed);
+    }
+    told
 }
 
 fn shown(value: &Scalar) -> String {

@@ -5,7 +5,7 @@
 
 use super::descriptor::Descriptor;
 use super::problem::Problem;
-use super::{App, audit, body};
+use super::{App, audit, body, time};
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde_json::Value;
 use std::sync::Arc;
 use tally_engine::engine::{Order, Revision, Role};
+use tally_plugin::ask::Warning;
 use tokio::time::timeout;
 
 #[derive(Serialize)]
@@ -28,6 +29,12 @@ struct Listing<'a> {
 struct Version<'a> {
     role: &'static str,
     revision: &'a str,
+    /// Why it does not take the place of the one that answers by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held: Option<&'a str>,
+    /// How long it is fed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<String>,
     #[serde(flatten)]
     descriptor: Descriptor<'a>,
 }
@@ -49,6 +56,8 @@ struct AnswerText {
     position: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<Value>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<Warning>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
@@ -68,6 +77,8 @@ pub(crate) async fn list(
     let versions = revisions.iter().map(|revision| Version {
         role: role(revision.role),
         revision: &revision.id,
+        held: revision.held.as_deref(),
+        until: revision.until.map(time::text),
         descriptor: Descriptor::of(&revision.info),
     });
     let examples = first.info.description.examples.iter().enumerate().map(|(n, example)| {
@@ -94,9 +105,12 @@ fn answer(revision: &Revision, example: usize) -> Option<AnswerText> {
             role,
             position: Some(evaluated.position.to_string()),
             result: serde_json::from_str(&evaluated.result).ok(),
+            warnings: evaluated.warnings.clone(),
             error: None,
         },
-        Err(fault) => AnswerText { role, position: None, result: None, error: Some(fault.to_string()) },
+        Err(fault) => {
+            AnswerText { role, position: None, result: None, warnings: Vec::new(), error: Some(fault.to_string()) }
+        }
     })
 }
 

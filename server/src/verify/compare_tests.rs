@@ -51,7 +51,7 @@ fn with_user_one(cells: Option<&[Option<i128>]>) -> Compared {
     if let Some(cells) = cells {
         find(&mut table, json!(1), "view", cells);
     }
-    table.compare()
+    table.compare(0)
 }
 
 fn named(compared: &Compared) -> Vec<(Value, &str, Option<i64>, Option<i64>)> {
@@ -95,7 +95,7 @@ fn an_event_under_another_key_is_missing_here_and_double_there() {
     find(&mut table, json!("a"), "buy", &[Some(1), Some(7)]);
     find(&mut table, json!(1), "view", &[Some(1), Some(3)]);
     find(&mut table, json!("1"), "view", &[Some(1), Some(5)]);
-    let compared = table.compare();
+    let compared = table.compare(0);
     assert_eq!((compared.in_log, compared.counted, compared.missing, compared.double, compared.wrong), (3, 3, 1, 1, 1));
     let expected =
         [(json!("1"), "n", None, Some(1)), (json!("1"), "first", None, Some(5)), (json!(1), "n", Some(2), Some(1))];
@@ -115,7 +115,7 @@ fn an_empty_row_is_one_too_many() {
     find(&mut table, json!("a"), "buy", &[Some(1), Some(7)]);
     find(&mut table, json!(1), "view", &[Some(2), Some(3)]);
     find(&mut table, json!(2), "view", &[Some(0), None]);
-    let compared = table.compare();
+    let compared = table.compare(0);
     assert_eq!((compared.wrong, named(&compared)), (1, vec![(json!(2), "n", None, Some(0))]));
 }
 
@@ -129,14 +129,14 @@ fn what_came_between_two_states_is_counted_on_top_of_the_first() {
     find(&mut table, json!("a"), "buy", &[Some(1), Some(7)]);
     find(&mut table, json!(1), "view", &[Some(2), Some(3)]);
     find(&mut table, json!(2), "view", &[Some(11), Some(4)]);
-    assert_eq!(table.compare(), Compared { in_log: 4, counted: 4, ..Compared::default() });
+    assert_eq!(table.compare(0), Compared { in_log: 4, counted: 4, ..Compared::default() });
 }
 
 #[test]
 fn a_row_that_vanished_between_two_states_is_named() {
     let mut table = table(json!([{"name": "n", "merge": "sum", "from": "one"}]));
     table.begin(None, vec![json!(2), json!("view")], numbers(&[Some(10)])).unwrap();
-    let compared = table.compare();
+    let compared = table.compare(0);
     assert_eq!((compared.in_log, compared.counted, compared.missing), (0, -10, 10));
 }
 
@@ -147,7 +147,7 @@ fn an_event_that_may_be_a_duplicate_is_right_either_way_and_no_further() {
         table.count(&event(Some(json!(1)), "view", 1), false);
         find(&mut table, json!("a"), "buy", &[Some(1), Some(7)]);
         find(&mut table, json!(1), "view", &[Some(found), Some(3)]);
-        let compared = table.compare();
+        let compared = table.compare(0);
         assert_eq!((compared.missing, compared.double, compared.wrong, compared.uncertain), (missing, double, 0, 1));
     }
 }
@@ -161,7 +161,7 @@ fn what_a_plugin_feeds_is_named_and_not_compared() {
     find(&mut table, json!(1), "view", &[Some(1), Some(990)]);
     find(&mut table, json!(2), "wish", &[Some(0), Some(5)]);
     let expected = Compared { in_log: 1, counted: 1, plugins: vec!["t.paid".into()], ..Compared::default() };
-    assert_eq!(table.compare(), expected);
+    assert_eq!(table.compare(0), expected);
 }
 
 /// Prices by user and brand: what there is to count of a property, and of a column that only the plugin knows.
@@ -212,7 +212,7 @@ fn acme(change: impl FnOnce(&mut Vec<Option<Found>>)) -> Compared {
     change(&mut cells);
     let mut table = priced();
     table.find(None, vec![json!("acme")], cells).unwrap();
-    table.compare()
+    table.compare(0)
 }
 
 #[test]
@@ -267,7 +267,7 @@ fn rows_of_computed_keys_are_named_and_not_compared() {
     table.count(&event(Some(json!(1)), "view", 5), true);
     table.find(None, vec![json!(1), json!("acme")], numbers(&[Some(7)])).unwrap();
     let expected = Compared { plugins: vec!["t.n".into()], ..Compared::default() };
-    assert_eq!(table.compare(), expected, "never called equal: named");
+    assert_eq!(table.compare(0), expected, "never called equal: named");
 }
 
 /// Products by type with a count, a set and a first time, of which the state keeps product 1 alone.
@@ -300,7 +300,7 @@ fn limited(found: &[(Value, &str, i128)]) -> Compared {
             table.find(pane, vec![product.clone(), json!(kind)], cells).unwrap();
         }
     }
-    table.compare()
+    table.compare(0)
 }
 
 #[test]
@@ -349,12 +349,12 @@ fn each_pane_holds_its_own_events() {
     // In minutes, one of which comes in pieces.
     let mut table = in_panes(None);
     [(0, 1), (60_000, 1), (0, 1)].into_iter().for_each(|(at, n)| find_in(&mut table, Length::Minute, HOUR + at, n));
-    assert_eq!(table.compare(), equal);
+    assert_eq!(table.compare(0), equal);
     // In an hour, of which a part has not moved there yet.
     let mut table = in_panes(Some(2 * HOUR));
     find_in(&mut table, Length::Hour, HOUR, 2);
     find_in(&mut table, Length::Minute, HOUR + 60_000, 1);
-    assert_eq!(table.compare(), equal);
+    assert_eq!(table.compare(0), equal);
 }
 
 #[test]
@@ -364,16 +364,16 @@ fn an_event_in_a_wrong_pane_is_found_though_the_totals_are_right() {
     let mut table = in_panes(None);
     find_in(&mut table, Length::Minute, HOUR, 1);
     find_in(&mut table, Length::Minute, HOUR + 60_000, 2);
-    assert_eq!(wrong_panes(&table.compare()), [(minute(0), Some(2), Some(1)), (minute(1), Some(1), Some(2))]);
+    assert_eq!(wrong_panes(&table.compare(0)), [(minute(0), Some(2), Some(1)), (minute(1), Some(1), Some(2))]);
     // In none at all.
     let mut table = in_panes(None);
     find_in(&mut table, Length::Minute, HOUR, 2);
-    assert_eq!(wrong_panes(&table.compare()), [(minute(1), Some(1), None)]);
+    assert_eq!(wrong_panes(&table.compare(0)), [(minute(1), Some(1), None)]);
     // In an hour although minutes are held: a question for a part of the hour would be answered wrongly.
     let mut table = in_panes(None);
     find_in(&mut table, Length::Minute, HOUR, 2);
     find_in(&mut table, Length::Hour, HOUR, 1);
-    assert_eq!(wrong_panes(&table.compare()), [(minute(1), Some(1), None), (Pane(Length::Hour, HOUR), None, Some(1))]);
+    assert_eq!(wrong_panes(&table.compare(0)), [(minute(1), Some(1), None), (Pane(Length::Hour, HOUR), None, Some(1))]);
 }
 
 #[test]
@@ -389,7 +389,7 @@ fn what_was_begun_with_moves_when_panes_do() {
         table.count(&event(Some(json!(1)), "view", HOUR), true);
         table.totals.clear();
         find_in(&mut table, Length::Hour, HOUR, found);
-        assert_eq!(wrong_panes(&table.compare()).len(), wrong, "{found}");
+        assert_eq!(wrong_panes(&table.compare(0)).len(), wrong, "{found}");
     }
 }
 
@@ -397,7 +397,7 @@ fn what_was_begun_with_moves_when_panes_do() {
 fn only_the_first_differences_are_named_and_all_are_counted() {
     let mut table = table(json!([{"name": "n", "merge": "sum", "from": "one"}]));
     (100..200).for_each(|user| find(&mut table, json!(user), "view", &[Some(1)]));
-    let compared = table.compare();
+    let compared = table.compare(0);
     assert_eq!((compared.double, compared.differences.len()), (100, NAMED));
     assert_eq!((&compared.differences[0].key[0].1, &compared.differences[19].key[0].1), (&json!(100), &json!(119)));
 }
@@ -421,7 +421,7 @@ fn types_that_do_not_stand_for_themselves_are_expected_together() {
             }
         }
         table.find(None, vec![json!("__other__")], numbers(&[Some(together)])).unwrap();
-        table.compare()
+        table.compare(0)
     };
     let right = counted(&|kind| !folded.contains(kind), folded.len() as i128);
     assert_eq!((right.in_log, right.counted, right.missing, right.double, right.wrong), (10, 10, 0, 0, 0));
@@ -431,4 +431,40 @@ fn types_that_do_not_stand_for_themselves_are_expected_together() {
     let hidden = kinds.iter().find(|kind| !folded.contains(*kind)).unwrap();
     let lost = counted(&|kind| !folded.contains(kind) && kind != hidden, folded.len() as i128 + 1);
     assert_eq!((lost.missing, lost.double), (1, 1), "one that should be shown counts together");
+}
+
+/// Three of user 1, one of user 2, each in a pane of its own minute; `found` of them are found, with this first time of user 1.
+fn lacking(failed: u64, found: [i128; 2], first: i128) -> Compared {
+    let held: Panes = serde_json::from_value(json!([["1m", null]])).unwrap();
+    let cells =
+        json!([{"name": "n", "merge": "sum", "from": "one"}, {"name": "first", "merge": "min", "from": "event_time"}]);
+    let description = json!({"name": "t", "key": ["user_id"], "cells": cells});
+    let mut table =
+        Table::new(serde_json::from_value(description).unwrap(), held, BTreeMap::new(), TypeRule::default());
+    for (user, time) in [(1, 10), (1, 20), (1, 30), (2, 40)] {
+        table.count(&event(Some(json!(user)), "view", time), true);
+    }
+    for (user, n, first) in [(1, found[0], first), (2, found[1], 40)] {
+        if n > 0 {
+            let cells = || numbers(&[Some(n), Some(first)]);
+            table.find(None, vec![json!(user)], cells()).unwrap();
+            table.find(Some(Pane(Length::Minute, 0)), vec![json!(user)], cells()).unwrap();
+        }
+    }
+    table.compare(failed)
+}
+
+#[test]
+fn what_is_missing_is_taken_for_events_that_failed_up_to_their_number_and_no_further() {
+    let equal = |compared: &Compared| (compared.missing, compared.double, compared.wrong, compared.wrong_in_panes);
+    for (failed, found, first) in [(1, [2, 1], 20), (3, [1, 0], 30), (2, [2, 0], 10), (5, [3, 0], 10)] {
+        let compared = lacking(failed, found, first);
+        assert_eq!(equal(&compared), (0, 0, 0, 0), "{failed} {found:?}: {compared:?}");
+        assert_eq!(i128::from(compared.left_out), 4 - found[0] - found[1]);
+        assert_eq!((compared.in_log, compared.counted), (4, found[0] + found[1]));
+    }
+    // One more than failed, one too many, and a row that lacks nothing but differs.
+    assert_eq!(lacking(1, [1, 1], 30).missing, 2);
+    assert_eq!((lacking(2, [3, 2], 10).double, lacking(0, [2, 1], 10).missing), (1, 1));
+    assert_eq!(equal(&lacking(4, [3, 1], 11)), (0, 0, 1, 1));
 }

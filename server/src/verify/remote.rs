@@ -30,6 +30,9 @@ pub(super) struct Header {
     /// Of each table.
     pub(super) held: Vec<Panes>,
     pub(super) properties: Vec<Property>,
+    /// Whether it reads events otherwise than the engine says that they are read.
+    #[serde(default)]
+    pub(super) reads_otherwise: bool,
 }
 
 /// Where a metric stands in a partition.
@@ -40,6 +43,9 @@ pub(super) struct Place {
     pub(super) next: u64,
     /// From, to.
     pub(super) gaps: Vec<[u64; 2]>,
+    /// Events that are in no cell, for the metric's own code failed on them.
+    #[serde(default)]
+    pub(super) failed: u64,
 }
 
 /// A row as it is found.

@@ -29,6 +29,8 @@ pub(super) struct Audited {
     pub(super) ranges: BTreeMap<u32, (u64, u64)>,
     /// Over all its tables.
     pub(super) compared: Compared,
+    /// Events of what was counted again that it says are in none of its numbers, for its code failed on them.
+    pub(super) failed: u64,
     /// Sentences.
     pub(super) not_checked: Vec<String>,
 }
@@ -50,6 +52,7 @@ impl Audited {
         all.wrong += table.wrong;
         all.wrong_in_panes += table.wrong_in_panes;
         all.uncertain += table.uncertain;
+        all.left_out += table.left_out;
         all.plugins.extend(table.plugins);
         all.differences.extend(table.differences);
     }
@@ -62,6 +65,13 @@ impl Audited {
             let cells = self.compared.plugins.join(", ");
             self.not_checked
                 .push(format!("cells that are not recounted (only the plugin says what they hold): {cells}"));
+        }
+        if self.failed > 0 {
+            self.not_checked.push(format!(
+                "which {} events its code failed on: {} updates that are missing are taken for theirs, and rows that lack some are compared by how many alone",
+                thousands(self.failed),
+                thousands(self.compared.left_out)
+            ));
         }
         if self.compared.uncertain > 0 {
             self.not_checked.push(format!(
@@ -86,6 +96,9 @@ impl Audited {
             signed(missing),
             signed(double)
         );
+        if self.failed > 0 {
+            line.push_str(&format!(" · {} events failed", thousands(self.failed)));
+        }
         if wrong > 0 {
             line.push_str(&format!(" · {} other cells wrong", thousands(wrong)));
         }
@@ -101,6 +114,7 @@ impl Audited {
             self.ranges.iter().map(|(partition, (from, to))| (partition.to_string(), json!([from, to]))).collect();
         json!({"metric": self.metric, "equal": self.is_equal(), "in_log": in_log, "counted": integer(counted),
             "missing": integer(missing), "double": integer(double), "other_cells_wrong": wrong, "pane_cells_wrong": wrong_in_panes, "whole": self.whole,
+            "events_failed": self.failed, "left_out": self.compared.left_out,
             "recounted": ranges, "differences": differences.iter().map(Difference::json).collect::<Vec<_>>(),
             "not_checked": self.not_checked})
     }

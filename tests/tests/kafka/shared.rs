@@ -33,7 +33,8 @@ pub(crate) fn a_state_that_is_lost_is_counted_again_or_told(kafka: &Kafka) {
     tally.stop().unwrap();
 }
 
-/// Two engines of a group, of which one reads other events: their states are apart, and the catalogue says which is current.
+/// Two engines of a group, of which one reads other events: both answer with the revision that is there and count it, and the other's is
+/// held back as long as it lacks what the first one holds.
 pub(crate) fn engines_that_read_differently_say_so(kafka: &Kafka) {
     let redis = Redis::start(&[]).unwrap();
     let mut first = home(kafka, "apart");
@@ -44,18 +45,26 @@ pub(crate) fn engines_that_read_differently_say_so(kafka: &Kafka) {
     let mut second = member(kafka, "apart", &format!("{CONFIG}\n[events.aliases]\npurchase = \"buy\"\n"));
     second.env("REDIS_URL", &redis.url());
     let other = second.start().unwrap();
-    let reason = |client: &Client| client.get("/api/metrics/event_frequencies").unwrap().json()["reason"].take();
-    let said = |client: &Client| match reason(client) {
-        Value::String(text) if text.contains("the current revision of this metric in the store is") => Ok(text),
+    let entry = |client: &Client| client.get("/api/metrics/event_frequencies").unwrap().json();
+    let said = |client: &Client| match entry(client)["newer"]["held"].take() {
+        Value::String(text) if text.contains("its history is shorter") => Ok(text),
         text => Err(text.to_string()),
     };
     other.client.until("the catalogue says so", LONG, said).unwrap();
-    assert_eq!(reason(&one.client), Value::Null, "it is the current one");
+    for client in [&one.client, &other.client] {
+        assert_eq!(entry(client)["reason"], Value::Null, "it is the current one");
+        assert_eq!(total(client, &kafka.position("apart", PARTITIONS).unwrap()), 2_000);
+    }
+    // Each counts the revision that answers on the partitions that it holds.
+    fill(kafka, "apart", "both", 500);
+    for client in [&one.client, &other.client] {
+        assert_eq!(total(client, &kafka.position("apart", PARTITIONS).unwrap()), 4_000);
+    }
     other.stop().unwrap();
     fill(kafka, "apart", "second", 500);
     assert_eq!(
         total(&one.client, &kafka.position("apart", PARTITIONS).unwrap()),
-        4_000,
+        6_000,
         "nothing of the other is in it"
     );
     one.stop().unwrap();

@@ -1,6 +1,8 @@
 //! A broken world around the real machine, from one seed: engines that crash and linger as zombies, requests that are
 //! lost, late and doubled, a store that goes back, is emptied or does not answer, a source that does not go where it is told,
-//! rebalances, gaps, a revision that joins late. Every kind of effect fails now and then. After every step the store must hold the fold of the log; after the faults everything must be counted.
+//! rebalances, gaps, a revision that joins late, code that fails on some events of one revision. Every kind of effect fails now and
+//! then. After every step the store must hold the fold of the log, and say how many events are left out; after the faults everything
+//! must be counted.
 //!
 //! Over 400 lines: one world with everything that can happen in it.
 //!
@@ -399,7 +401,7 @@ impl World {
                     state
                         .progress
                         .get(&partition)
-                        .is_some_and(|bytes| Progress::decode(bytes).is_ok_and(|progress| progress.next == log.end))
+                        .is_some_and(|bytes| Progress::decode(bytes).is_ok_and(|p| log.is_counted(revision, p.next)))
                 })
             })
         })

@@ -18,7 +18,12 @@ pub(super) const LENGTH: u64 = 36;
 pub(super) struct Record {
     pub(super) id: Option<u64>,
     pub(super) anchor: Anchor,
+    /// Whether the code of [`FAILING`] fails on it.
+    pub(super) poison: bool,
 }
+
+/// The revision whose code fails on some events.
+pub(super) const FAILING: u32 = 1;
 
 /// One partition. Offsets without a record are holes.
 pub(super) struct Log {
@@ -50,7 +55,10 @@ impl Log {
                 id = None;
             }
             let anchor = Anchor { offset, timestamp_ms: offset as i64, crc32: rng.random() };
-            records.push(rng.random_bool(0.85).then_some(Record { id, anchor }));
+            // In runs, as failures come.
+            let run = records.last().copied().flatten().is_some_and(|record: Record| record.poison);
+            let poison = rng.random_bool(if run { 0.5 } else { 0.15 });
+            records.push(rng.random_bool(0.85).then_some(Record { id, anchor, poison }));
             let seen = |id| {
                 (offset.saturating_sub(WINDOW)..offset)
                     .any(|o| records[o as usize].is_some_and(|record| record.id == Some(id)))
@@ -64,10 +72,32 @@ impl Log {
         LENGTH
     }
 
-    /// Whether a state with this progress must contain the record at `offset`, once.
-    pub(super) fn counts(&self, progress: &Progress, offset: u64) -> bool {
+    /// Whether the record at `offset` is an event that a state with this progress has come by.
+    fn met(&self, progress: &Progress, offset: u64) -> bool {
         let gone = progress.gaps.iter().any(|gap| (gap.from..gap.to).contains(&offset));
         (progress.start..progress.next).contains(&offset) && !gone && self.unique[offset as usize]
+    }
+
+    /// Whether the code of a revision fails on it.
+    fn fails(&self, revision: u32, offset: u64) -> bool {
+        revision == FAILING && self.records[offset as usize].is_some_and(|record| record.poison)
+    }
+
+    /// Whether a state with this progress must contain the record at `offset`, once.
+    fn counts(&self, revision: u32, progress: &Progress, offset: u64) -> bool {
+        self.met(progress, offset) && !self.fails(revision, offset)
+    }
+
+    /// How many events this progress must say are left out.
+    fn failed(&self, revision: u32, progress: &Progress) -> u64 {
+        let all = 0..self.length();
+        all.filter(|offset| self.met(progress, *offset) && self.fails(revision, *offset)).count() as u64
+    }
+
+    /// Whether everything that counts lies before `next`: behind it are at most failures that no success has ended.
+    pub(super) fn is_counted(&self, revision: u32, next: u64) -> bool {
+        let behind = Progress { start: next.max(self.start), next: self.end, ..Progress::default() };
+        next == self.end || (next < self.end && (next..self.end).all(|offset| !self.counts(revision, &behind, offset)))
     }
 }
 
@@ -172,13 +202,20 @@ impl Store {
                     .transpose()?;
                 let progress = progress.unwrap_or_default();
                 let counts = state.tally.get(&partition);
-                agree(log, &progress, counts)
+                agree(log, *revision, &progress, counts)
                     .map_err(|fault| format!("stored revision {revision}, partition {partition}: {fault}"))?;
                 let rows = counts.map_or(0, |counts| counts.iter().map(|count| u64::from(*count)).sum());
                 if rows != progress.rows {
                     return Err(format!(
                         "stored revision {revision}, partition {partition}: {rows} rows, {} in the progress",
                         progress.rows
+                    ));
+                }
+                let failed = log.failed(*revision, &progress);
+                if failed != progress.failed {
+                    return Err(format!(
+                        "stored revision {revision}, partition {partition}: {failed} events failed, {} in the progress, next is {}",
+                        progress.failed, progress.next
                     ));
                 }
             }
@@ -188,10 +225,10 @@ impl Store {
 }
 
 /// Whether exactly the records that `progress` covers were counted, once each.
-pub(super) fn agree(log: &Log, progress: &Progress, counts: Option<&Vec<u8>>) -> Result<(), String> {
+pub(super) fn agree(log: &Log, revision: u32, progress: &Progress, counts: Option<&Vec<u8>>) -> Result<(), String> {
     for offset in 0..log.length() {
         let count = counts.map_or(0, |counts| counts[offset as usize]);
-        let expected = u8::from(log.counts(progress, offset));
+        let expected = u8::from(log.counts(revision, progress, offset));
         if count != expected {
             return Err(format!(
                 "offset {offset} counted {count} times instead of {expected}, next is {}",

@@ -2,7 +2,7 @@
 //! which records it was given, and a source that does not always do what it is told.
 
 use super::super::*;
-use super::model::{Commit, LENGTH, Log, Record, Tally, WINDOW, agree, fold};
+use super::model::{Commit, FAILING, LENGTH, Log, Record, Tally, WINDOW, agree, fold};
 use super::{Failing, Faults, Mutant, REVISIONS};
 use rand::Rng;
 use rand::rngs::SmallRng;
@@ -55,6 +55,8 @@ pub(super) struct Owner {
     views: BTreeMap<RevisionNo, Tally>,
     /// Resident: where readers are told that views stand.
     shown: BTreeMap<(RevisionNo, u32), u64>,
+    /// Failures since the last success, where there are any.
+    runs: BTreeMap<(RevisionNo, u32), Vec<u64>>,
     loading: BTreeMap<RevisionNo, (Ticket, bool)>,
     pub(super) outbox: Vec<Request>,
 }
@@ -73,6 +75,7 @@ impl Owner {
             deltas: BTreeMap::new(),
             views: BTreeMap::new(),
             shown: BTreeMap::new(),
+            runs: BTreeMap::new(),
             loading: BTreeMap::new(),
             outbox: Vec::new(),
         }
@@ -276,6 +279,7 @@ impl Owner {
         let Some(reader) = self.readers.get_mut(&batch.partition) else { return };
         let warm_up = self.machine.due(batch.partition, epoch, u64::MAX).map(|(_, from)| from).min().unwrap_or(0);
         let mut accepted = Vec::new();
+        let poison = |offset: &u64| batch.records.iter().any(|record| record.anchor.offset == *offset && record.poison);
         for record in &batch.records {
             let offset = record.anchor.offset;
             let Some(id) = record.id else { continue };
@@ -298,17 +302,34 @@ impl Owner {
             if rng.random_bool(0.02) {
                 continue;
             }
-            let offsets: Vec<u64> = accepted.iter().copied().filter(|offset| *offset >= from).collect();
-            counts.push(Count {
-                revision,
-                rows: offsets.len() as u64,
-                watermark: offsets.last().map(|offset| *offset as i64),
-            });
+            // As the pipeline does with what a plugin fails on.
+            let key = (revision, batch.partition);
+            let held_at = self.machine.held_at(revision, batch.partition);
+            let mut run = self.runs.remove(&key).filter(|run| run.first().copied() == held_at).unwrap_or_default();
+            let (mut offsets, mut failed) = (Vec::new(), 0);
+            for offset in accepted.iter().copied().filter(|offset| *offset >= from) {
+                if revision.0 == FAILING && poison(&offset) {
+                    run.push(offset);
+                } else {
+                    failed += run.len() as u64;
+                    run.clear();
+                    offsets.push(offset);
+                }
+            }
+            match run.first() {
+                Some(first) => self.tell(Event::Held(revision, batch.partition, *first)),
+                None => self.tell(Event::Released(revision, batch.partition)),
+            }
+            // What is counted lies before a run that has not ended, and is committed up to it.
+            let upto = run.first().copied().unwrap_or(batch.to);
+            self.runs.insert(key, run);
+            let watermark = offsets.last().map(|offset| *offset as i64);
+            counts.push(Count { revision, rows: offsets.len() as u64, watermark, failed });
             if self.resident {
                 fold(self.views.entry(revision).or_default(), batch.partition, &offsets);
                 self.shown.insert((revision, batch.partition), batch.to);
             }
-            self.deltas.entry((revision, batch.partition)).or_default().push((batch.to, offsets));
+            self.deltas.entry((revision, batch.partition)).or_default().push((upto, offsets));
         }
         let last = batch.records.last().map(|record| record.anchor);
         self.tell(Event::Counted(Counted { partition: batch.partition, epoch, to: batch.to, last, counts }));
@@ -337,7 +358,7 @@ impl Owner {
             for (partition, next) in self.machine.position(revision).0 {
                 let progress = Progress { next, ..Progress::default() };
                 let counts = self.views.get(&revision).and_then(|view| view.get(&partition));
-                agree(&logs[partition as usize], &progress, counts)
+                agree(&logs[partition as usize], revision.0, &progress, counts)
                     .map_err(|fault| format!("view of revision {}, partition {partition}: {fault}", revision.0))?;
             }
         }

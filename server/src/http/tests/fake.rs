@@ -17,7 +17,7 @@ use std::sync::Arc;
 use tally_engine::config::EventsConfig;
 use tally_engine::engine::{
     AppendError, Appended, Bounds, Check, Cost as MetricCost, EvaluateError, Evaluated, FeedItem, History, LogRecord,
-    MetricInfo, MetricState, Order, Question, Refusals, Rejected, Revision, StateDump, StoredMetric, StoredRow,
+    MetricInfo, MetricState, Order, Question, Refusals, Rejected, Revision, StateDump, StoredMetric, StoredRows,
 };
 use tally_engine::event::Position;
 use tally_plugin::description::{Cell, Description, Example, From, Key, Merge, Pane, Table, Tier};
@@ -125,6 +125,9 @@ impl Core for Fake {
             }),
             config: json!({}),
             notice: None,
+            failed: 0,
+            newer: None,
+            before: None,
             state: self.states.lock().clone(),
             since: 1_767_225_600_000,
             history: History { complete: true, from: None },
@@ -232,12 +235,7 @@ impl Core for Fake {
         Err(EvaluateError::StoreUnavailable("it is away".into()))
     }
 
-    fn stored_rows(
-        &self,
-        metric: &str,
-        _: &str,
-        key: &[String],
-    ) -> Result<(tally_plugin::description::Table, Vec<StoredRow>), EvaluateError> {
+    fn stored_rows(&self, metric: &str, _: &str, key: &[String]) -> Result<StoredRows, EvaluateError> {
         Err(EvaluateError::NotFound { suggestions: Vec::new(), detail: format!("{metric} has no {key:?}") })
     }
 }

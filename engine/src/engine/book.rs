@@ -1,0 +1,183 @@
+//! What a start cannot see in the plugin folder: which revision of each metric answered, what a person wants of a newer one, and
+//! which one before is fed on, until when. Written down beside the private copies of plugin files whenever it changes.
+//!
+//! It promises that nothing that was said of a revision ends with the engine. Which of two revisions is newer is nobody's guess: the
+//! folder's is. What cannot be read is said and left out; then the folder's revision answers, once it has counted.
+
+use super::versions::Will;
+use crate::config::MetricConfig;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// A revision by the code that counts it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Code {
+    /// Content of its file; the private copy is named after it.
+    pub(super) sha256: String,
+    /// Its section of the configuration.
+    pub(super) section: MetricConfig,
+    /// Its number, 16 hexadecimal digits; engines before this format did not note it.
+    #[serde(default)]
+    pub(super) revision: Option<String>,
+}
+
+/// What is noted of a metric.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Entry {
+    /// The revision that answers.
+    #[serde(flatten)]
+    pub(super) answering: Code,
+    /// Whether a newer one waits for a person's word: for engines that know no `newer`.
+    #[serde(default)]
+    pub(super) held: bool,
+    /// The newer one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) newer: Option<Newer>,
+    /// The one before, while it is fed on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) before: Option<Kept>,
+}
+
+/// A newer revision; its code is the folder's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Newer {
+    /// Its number, 16 hexadecimal digits.
+    pub(super) revision: String,
+    pub(super) will: Will,
+}
+
+/// A revision that is fed on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Kept {
+    #[serde(flatten)]
+    pub(super) code: Code,
+    /// How long, Unix milliseconds.
+    pub(super) until: i64,
+}
+
+/// By metric.
+pub(super) type Entries = BTreeMap<String, Entry>;
+
+/// The file.
+pub(super) struct Book {
+    file: PathBuf,
+    entries: Entries,
+    /// What was last said to be wrong with it.
+    said: Option<String>,
+}
+
+impl Book {
+    /// What was written down.
+    pub(super) fn open(private: &Path) -> Book {
+        let file = private.join("answering.json");
+        let unknown = |what: &dyn std::fmt::Display| {
+            tracing::warn!(file = %file.display(), "it is not known which revisions answered: {what}");
+        };
+        let mut entries = Entries::new();
+        match fs::read(&file) {
+            Err(fault) if fault.kind() == io::ErrorKind::NotFound => {}
+            Err(fault) => unknown(&fault),
+            Ok(text) => match serde_json::from_slice::<BTreeMap<String, serde_json::Value>>(&text) {
+                Err(fault) => unknown(&fault),
+                Ok(noted) => {
+                    for (name, entry) in noted {
+                        match serde_json::from_value(entry) {
+                            Ok(entry) => drop(entries.insert(name, entry)),
+                            Err(fault) => unknown(&format!("{name}: {fault}")),
+                        }
+                    }
+                }
+            },
+        }
+        Book { file, entries, said: None }
+    }
+
+    /// What is noted of a metric.
+    pub(super) fn get(&self, name: &str) -> Option<&Entry> {
+        self.entries.get(name)
+    }
+
+    /// The plugin contents that a later start needs.
+    pub(super) fn contents(&self) -> impl Iterator<Item = &String> {
+        let before = self.entries.values().filter_map(|entry| entry.before.as_ref());
+        self.entries.values().map(|entry| &entry.answering.sha256).chain(before.map(|kept| &kept.code.sha256))
+    }
+
+    /// Notes these, and forgets the metrics named `gone`; what is noted of others stays. Written at once if that changes anything.
+    pub(super) fn note(&mut self, now: Entries, gone: &[&str]) {
+        let mut entries = self.entries.clone();
+        entries.retain(|name, _| !gone.contains(&name.as_str()));
+        entries.extend(now);
+        if entries == self.entries && self.said.is_none() {
+            return;
+        }
+        self.entries = entries;
+        let fault = self.write().err().map(|fault| fault.to_string());
+        if let Some(fault) = fault.as_ref().filter(|fault| self.said.as_ref() != Some(fault)) {
+            tracing::warn!(file = %self.file.display(), "which revisions answer cannot be written down, trying again: {fault}");
+        }
+        self.said = fault;
+    }
+
+    fn write(&self) -> io::Result<()> {
+        if let Some(folder) = self.file.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let unfinished = self.file.with_extension("tmp");
+        let mut file = File::create(&unfinished)?;
+        file.write_all(&serde_json::to_vec_pretty(&self.entries)?)?;
+        file.sync_all()?;
+        fs::rename(&unfinished, &self.file)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // a test that cannot make its files has failed
+mod tests {
+    use super::*;
+
+    fn entry(until: i64) -> Entry {
+        let code = |sha256: &str, revision: &str| Code {
+            sha256: sha256.into(),
+            section: toml::from_str("promote = \"manual\"\n[config.weights]\nbuy = 2\nsell = 0.5").unwrap(),
+            revision: Some(revision.into()),
+        };
+        Entry {
+            answering: code("aa", "1f"),
+            held: true,
+            newer: Some(Newer { revision: "2f".into(), will: Will { waits: true, accepted: Some(5) } }),
+            before: Some(Kept { code: code("bb", "0f"), until }),
+        }
+    }
+
+    #[test]
+    fn what_is_noted_is_there_after_a_restart_and_what_is_not_told_again_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let private = folder.path().join("copies");
+        let mut book = Book::open(&private);
+        book.note([("a".to_owned(), entry(1)), ("b".to_owned(), entry(2))].into(), &[]);
+        let mut book = Book::open(&private);
+        assert_eq!((book.get("a"), book.get("b")), (Some(&entry(1)), Some(&entry(2))));
+        book.note([("a".to_owned(), entry(7))].into(), &[]);
+        book.note(Entries::new(), &["c"]);
+        let mut book = Book::open(&private);
+        assert_eq!((book.get("a"), book.get("b")), (Some(&entry(7)), Some(&entry(2))));
+        assert_eq!(book.contents().collect::<Vec<_>>(), ["aa", "aa", "bb", "bb"]);
+        book.note(Entries::new(), &["b"]);
+        assert_eq!(Book::open(&private).get("b"), None);
+    }
+
+    #[test]
+    fn a_book_of_an_older_engine_is_read_and_one_bad_entry_spoils_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = r#"{"old": {"sha256": "aa", "section": {"keep_old": "2h"}, "held": true}, "bad": {"sha256": 7}}"#;
+        fs::write(folder.path().join("answering.json"), text).unwrap();
+        let book = Book::open(folder.path());
+        let old = book.get("old").unwrap();
+        assert_eq!((old.answering.sha256.as_str(), &old.answering.revision, old.held), ("aa", &None, true));
+        assert_eq!((&old.newer, &old.before, book.get("bad")), (&None, &None, None));
+    }
+}
