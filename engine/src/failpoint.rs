@@ -9,8 +9,13 @@
 #[inline(always)]
 pub(crate) const fn point(_name: &str) {}
 
+/// Records on which a test has a piece of work panic: `TALLY_POISON=decode:1:42` is the decoding of offset 42 of partition 1.
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub(crate) fn poisoned(_work: &str, _partition: u32, _offsets: impl Iterator<Item = u64>) {}
+
 #[cfg(feature = "failpoints")]
-pub(crate) use armed::point;
+pub(crate) use armed::{point, poisoned};
 
 #[cfg(feature = "failpoints")]
 mod armed {
@@ -47,6 +52,22 @@ mod armed {
             let _ = std::process::Command::new("sh").args(["-c", &stop]).status();
         } else {
             std::process::abort();
+        }
+    }
+
+    /// Work, partition, offset.
+    static POISON: OnceLock<Option<(String, u32, u64)>> = OnceLock::new();
+
+    fn poison() -> Option<(String, u32, u64)> {
+        let text = std::env::var("TALLY_POISON").ok()?;
+        let mut parts = text.split(':');
+        Some((parts.next()?.to_owned(), parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+    }
+
+    pub(crate) fn poisoned(work: &str, partition: u32, mut offsets: impl Iterator<Item = u64>) {
+        let Some((name, of, at)) = POISON.get_or_init(poison) else { return };
+        if name == work && *of == partition && offsets.any(|offset| offset == *at) {
+            panic!("poisoned: {work} at offset {at} of partition {of}");
         }
     }
 }

@@ -1,5 +1,7 @@
-//! A plugin that fails on certain events (product 666 panics, 777 is slow, 888 does not return, user 13 is an error) and answers as
-//! slowly as it is told (`sleep_ms` between two reads, `hangs`), and the same one mended: crates outside of the workspace, as those of other people are, built in a target folder that the next run
+//! A plugin that fails on certain events (product 666 panics, 777 is slow, 888 does not return, 901 to 903 end
+//! the process by abort, exit and SIGKILL, user 13 is an error) and answers as slowly as it is told (`sleep_ms` between two
+//! reads, `hangs`), and the same one mended: crates outside of the workspace, as those of other people are, built in a target
+//! folder that the next run
 //! finds again.
 
 use anyhow::{Context, Result, ensure};

@@ -91,6 +91,22 @@ impl Decoder {
         })
     }
 
+    /// One that reads the same, its ids fit the same windows, and that has seen nothing yet: without properties.
+    #[must_use]
+    pub fn fresh(&self) -> Decoder {
+        Decoder {
+            plan: self.plan.clone(),
+            keys: self.keys.clone(),
+            shape: Shape::default(),
+            properties: Properties::default(),
+            found: Found::default(),
+            kinds: Kinds::default(),
+            identified: Vec::new(),
+            duplicates: Vec::new(),
+            conflicts: 0,
+        }
+    }
+
     /// From the next call of [`Decoder::decode`] on, batches carry these properties and no others, each once. No verdict depends
     /// on them.
     ///

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub const MAX_DEDUPE_WINDOW: u64 = 100_000_000;
 
 /// The checked configuration.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Plan {
     /// The tree of pointers; the first node is the record itself.
     pub(super) nodes: Vec<Node>,
@@ -36,14 +36,14 @@ pub(super) struct Plan {
 }
 
 /// A container that pointers lead through.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Node {
     /// The members that matter. At most one per field.
     pub(super) children: Vec<Child>,
 }
 
 /// A member that matters.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Child {
     /// Its key, unescaped.
     pub(super) key: String,

@@ -5,6 +5,7 @@
 
 use super::evaluate::partitions_missing;
 use super::roster::{Roster, Served};
+use super::watchdog::STUCK;
 use super::{Engine, Question};
 use crate::pipeline::{Board, View};
 use crate::query::looks_at_the_clock;
@@ -51,7 +52,9 @@ impl Given {
         let served = self.served.upgrade()?;
         let answering = self.roster.read().served.get(served.askable.plugin.name()).map(Arc::as_ptr);
         let asked_now = answering == Some(Arc::as_ptr(&served)) && !served.is_gone();
-        if !asked_now || partitions_missing(&self.board, self.shared).is_some() || served.halt(&self.board).is_some() {
+        let stands =
+            || served.halt(&self.board).is_some() || served.board(&self.board, |board| board.stuck(STUCK)).is_some();
+        if !asked_now || partitions_missing(&self.board, self.shared).is_some() || stands() {
             return None;
         }
         let counted = self.view.try_read()?;

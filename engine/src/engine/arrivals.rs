@@ -9,7 +9,7 @@ use super::life::{LOOK, Work};
 use super::roster::{Served, Stage};
 use super::watchdog::STUCK;
 use crate::event::Position;
-use crate::pipeline::{Board, Command, Handle};
+use crate::pipeline::{Board, Command, Handle, Untold};
 use crate::progress::{Halt, Quarantine};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -226,6 +226,40 @@ impl Work {
         }
         // One that is not told goes on by itself.
         let _ = self.parts.main.tell(Command::Go);
+    }
+
+    /// Every lane in which a partition stands at this offset goes on without the records there.
+    pub(super) fn skip(&self, partition: u32, offset: u64) -> Result<String, String> {
+        let beside = self.backfills.iter().chain(&self.besides).map(|backfill| &backfill.handle);
+        let (mut stood, mut unknown) = (false, false);
+        let mut asked = Vec::new();
+        for lane in beside.chain([&self.parts.main]) {
+            let (answer, answered) = sync_channel(1);
+            match lane.tell(Command::Skip(partition, offset, answer)) {
+                Ok(()) => asked.push(answered),
+                Err(Untold::Busy) => unknown = true,
+                // Nothing stands there.
+                Err(Untold::Ended) => {}
+            }
+        }
+        let limit = Instant::now() + STAND;
+        for answered in asked {
+            match answered.recv_timeout(limit.saturating_duration_since(Instant::now())) {
+                Ok(here) => stood |= here,
+                Err(_) => unknown = true,
+            }
+        }
+        match (unknown, stood) {
+            (true, _) => Err(
+                "a lane has not answered in time: whether it goes on is not known; look at /readyz?verbose, and try again".into(),
+            ),
+            (false, true) => {
+                Ok(format!("partition {partition} goes on without the records at offset {offset}; the gap is noted"))
+            }
+            (false, false) => Err(format!(
+                "partition {partition} does not stand at offset {offset}: /readyz?verbose says where and why something stands still"
+            )),
+        }
     }
 }
 

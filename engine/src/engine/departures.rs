@@ -104,7 +104,7 @@ impl Work {
     /// Whether the main lane was told to count a metric.
     fn join_main(&self, served: &Arc<Served>, left: Left) -> bool {
         let metric = self.parts.lanes.metric(served);
-        if self.parts.main.tell(Command::Join { metric, shown: left.shown }) == Err(Untold::Busy) {
+        if self.parts.main.tell(Command::Join { metric: Box::new(metric), shown: left.shown }) == Err(Untold::Busy) {
             return false;
         }
         *served.stage.write() = Stage::Main;

@@ -7,7 +7,7 @@
 //! is known, for callers that must not block.
 
 use super::roster::{Roster, Served, events_failed, keys_limited};
-use super::{Engine, EvaluateError, Evaluated, History, Question};
+use super::{Engine, EvaluateError, Evaluated, History, Question, watchdog};
 use crate::event::Position;
 use crate::pipeline::{Board, Counted, FOLLOWED, Fatal, Followed, Follower, Origin, Place, Thread, done};
 use crate::progress::{Halt, Quarantine};
@@ -144,9 +144,9 @@ impl Engine {
         answer: &Answer,
         as_of: i64,
         facts: &Facts,
-        stopped: Option<Warning>,
+        stopped: Vec<Warning>,
     ) -> Evaluated {
-        let whole = stopped.is_none() && facts.history.complete;
+        let whole = stopped.is_empty() && facts.history.complete;
         let again = if whole { self.again(served, question, facts.version) } else { None };
         Evaluated { again, ..served.evaluated(answer, as_of, facts, stopped) }
     }
@@ -163,16 +163,17 @@ impl Engine {
     }
 
     /// One that has grown too large answers from where it stopped, with a warning; whatever else stands still does not answer.
-    fn require_counting(&self, served: &Served) -> Result<Option<Warning>, EvaluateError> {
+    /// What is said with its answers because it does not count.
+    fn require_counting(&self, served: &Served) -> Result<Vec<Warning>, EvaluateError> {
         // What the thread left in memory when it ended may be half a batch.
         let half = |fatal: &&Fatal| fatal.thread == Thread::Counts && served.follower.is_none();
         if let Some(fatal) = self.board.look(|standing| standing.failed.as_ref().filter(half).cloned()) {
             return Err(EvaluateError::StoreUnavailable(fatal.to_string()));
         }
         match served.halt(&self.board) {
-            None => Ok(None),
+            None => Ok(watchdog::stall_warning(&self.roster, served, &self.board).into_iter().collect()),
             Some(Halt::Quarantined(why @ Quarantine::OverMaxCells { .. })) => {
-                Ok(Some(Warning::new("over_max_cells", why.to_string())))
+                Ok(vec![Warning::new("over_max_cells", why.to_string())])
             }
             Some(halt) => Err(EvaluateError::Quarantined(halt.to_string())),
         }
@@ -206,7 +207,7 @@ fn unknown(roster: &Roster, name: &str) -> EvaluateError {
 }
 
 impl Served {
-    fn evaluated(&self, answer: &Answer, as_of: i64, facts: &Facts, stopped: Option<Warning>) -> Evaluated {
+    fn evaluated(&self, answer: &Answer, as_of: i64, facts: &Facts, stopped: Vec<Warning>) -> Evaluated {
         let limited = facts.limited.iter().cloned();
         let name = self.askable.plugin.name();
         let failed = Some(facts.failed).filter(|failed| *failed > 0);

@@ -3,13 +3,14 @@
 
 use super::StartError;
 use super::beginning;
+use super::culprits::{self, Culprits};
 use super::recall::Reading;
 use super::roster::{Served, Stage};
 use crate::config::{EventsConfig, KafkaConfig};
 use crate::dead_letter::DeadLetters;
 use crate::decode::Decoder;
 use crate::feed::Feed;
-use crate::pipeline::{self, Board, FOLLOWED, Follower, Handle, Metric, Parts, Place, Role, View};
+use crate::pipeline::{self, Board, FOLLOWED, Follower, Handle, Marks, Metric, Parts, Place, Role, View};
 use crate::plugin;
 use crate::progress::{History, RevisionNo, Settings};
 use crate::query::{Answers, Askable, Limits};
@@ -60,6 +61,10 @@ pub(super) struct Lanes {
     pub(super) limits: Limits,
     /// Revisions that answer and that the store does not note yet, by metric.
     pub(super) unnoted: Mutex<BTreeMap<String, RevisionId>>,
+    /// Where calls of plugins leave marks, if that is possible.
+    pub(super) marks: Option<Marks>,
+    /// Who ended the process before.
+    pub(super) culprits: Culprits,
 }
 
 impl Lanes {
@@ -148,7 +153,11 @@ impl Lanes {
 
     /// A metric as a lane takes it.
     pub(super) fn metric(&self, served: &Served) -> Metric {
+        let code = culprits::code(&served.askable.plugin);
         Metric {
+            blamed: self.culprits.blame(&served.revision, &code),
+            suspected: self.culprits.suspected(&served.revision, &code),
+            code,
             no: served.no,
             id: served.id,
             revision: served.revision.clone(),
@@ -225,6 +234,7 @@ impl Lanes {
             feed,
             checkpoint,
             topic: self.topic.clone(),
+            mark: self.marks.as_ref().and_then(Marks::slot).map(Arc::new),
         };
         pipeline::start(parts).map_err(|fault| format!("no thread can be started: {fault}"))
     }

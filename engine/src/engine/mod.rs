@@ -7,6 +7,7 @@ mod arrivals;
 mod audit;
 mod beginning;
 mod book;
+mod culprits;
 mod departures;
 mod elsewhere;
 mod evaluate;

@@ -43,7 +43,8 @@ impl Work {
             }
         };
         // One that has ended calls nobody any more.
-        if lane.map(|lane| lane.tell(Command::Swap(served.no, plugin.clone()))) == Some(Err(Untold::Busy)) {
+        let told = lane.map(|lane| lane.tell(Command::Swap(served.no, plugin.clone())));
+        if told == Some(Err(Untold::Busy)) {
             // What is found in the folder is still another: the next look comes here again.
             return tracing::warn!(metric = plugin.name(), "its lane takes no commands; its code is replaced later");
         }
@@ -55,7 +56,10 @@ impl Work {
                 "the new code is not called yet, for {why}: end the engine and start it again, and it counts on from what is stored"
             ),
         }
-        telemetry::swapped(plugin.name());
+        if told != Some(Ok(())) {
+            // Else its lane says so, once it calls the new code.
+            telemetry::swapped(plugin.name());
+        }
         let lanes = self.backfills.iter_mut().chain(&mut self.besides);
         let counted = lanes.flat_map(|lane| &mut lane.metrics);
         let leaving = self.leaving.iter_mut().map(|leaving| &mut leaving.what.served);

@@ -4,6 +4,7 @@ use super::answering::Answering;
 use super::append::Appender;
 use super::audit::LogAccess;
 use super::book::Book;
+use super::culprits::Culprits;
 use super::lanes::{Lanes, Replayed};
 use super::recall::{Reading, Recall, Roles};
 use super::roster::{Before, Next, Roster, Served, Stage, events_failed};
@@ -15,8 +16,8 @@ use crate::decode::Decoder;
 use crate::event::Position;
 use crate::feed::Feed;
 use crate::memory::Budget;
-use crate::pipeline::{self, Board, Followers, Place, Relay, RelayParts, View, Watch, counted_partitions};
-use crate::plugin::{self, Registry};
+use crate::pipeline::{self, Board, Followers, Marks, Place, Relay, RelayParts, View, Watch, counted_partitions};
+use crate::plugin::{self, Registry, last_words};
 use crate::progress::{Memory, OnGap, OnStateLoss, Settings};
 use crate::query::{Answers, Limits};
 use crate::source::embedded::{EmbeddedSource, Log};
@@ -28,6 +29,7 @@ use crate::store::redis::{RedisSettings, RedisStore};
 use crate::store::{Store, StoreError, StoredRevision};
 use parking_lot::{Mutex, RwLock};
 use std::fmt::Display;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
@@ -47,6 +49,7 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
     for metric in &options.disabled {
         tracing::warn!(metric, "not loaded: disabled by the command line");
     }
+    let (marks, culprits) = marks(&config.store.data_dir, &private);
     let found = registry.look(&config.metrics);
     let (store, store_said) = store(config, &database)?;
     let shared = config.store.kind == StoreKind::Redis;
@@ -82,6 +85,8 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
             memory: budget.answers.clone(),
         },
         unnoted: Mutex::default(),
+        marks,
+        culprits,
     };
     let mut roster = Roster { loaded: registry.loaded(), ..Roster::default() };
     let now = jiff::Timestamp::now().as_millisecond();
@@ -366,4 +371,21 @@ fn told(file: plugin::RejectedFile, since: i64) -> Rejected {
 
 fn fault_of(fault: &impl Display) -> StartError {
     StartError(fault.to_string())
+}
+
+/// Marks of calls from now on, and who is to blame by those of the process before. Counting goes on without.
+fn marks(data_dir: &Path, private: &Path) -> (Option<Marks>, Culprits) {
+    let (marks, found) = match Marks::open(&data_dir.join("plugin-calls")) {
+        Ok((marks, found)) => (Some(marks), found),
+        Err(fault) => {
+            tracing::warn!(
+                "calls of plugins leave no marks, so one that ends the process is not known to the next start: {fault}"
+            );
+            (None, Vec::new())
+        }
+    };
+    if let Some(Err(fault)) = marks.as_ref().map(|marks| last_words::note_in(marks.file())) {
+        tracing::warn!("why the process ends will not be noted: {fault}");
+    }
+    (marks, Culprits::recall(&private.join("suspected.json"), found, jiff::Timestamp::now().as_millisecond()))
 }

@@ -26,6 +26,13 @@ pub enum Order {
     Rollback(String),
     /// Everything that is stored of this metric, which is not served, is removed.
     Purge(String),
+    /// A partition goes on without the records at which it stands.
+    Skip {
+        /// Which.
+        partition: u32,
+        /// Offset of the first of them.
+        offset: u64,
+    },
     /// Configuration and plugin folders are looked at now.
     Look,
 }
@@ -137,6 +144,7 @@ impl Work {
                 Ok(format!("{name}: the revision before answers; the other is fed on and waits for a promote"))
             }
             Order::Purge(name) => self.purge(name),
+            Order::Skip { partition, offset } => self.skip(*partition, *offset),
             Order::Look => Ok(self.look_now()),
         }
     }

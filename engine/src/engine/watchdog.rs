@@ -5,8 +5,10 @@
 use super::answering::Answering;
 use super::roster::{Roster, Served};
 use crate::pipeline::Board;
+use parking_lot::RwLock;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
+use tally_plugin::ask::Warning;
 
 /// A call that takes so long is taken for one that does not return.
 pub(super) const STUCK: Duration = Duration::from_secs(5);
@@ -29,6 +31,8 @@ impl Watchdog {
         if self.said.is_some_and(|said| said.elapsed() < SAY) {
             return;
         }
+        main.mark_stuck(STUCK);
+        roster.served.values().for_each(|served| served.board(main, |board| board.mark_stuck(STUCK)));
         for sentence in stuck(roster, main) {
             self.said = Some(Instant::now());
             tracing::error!("{sentence}; what its lane counts waits for it");
@@ -50,6 +54,18 @@ impl Watchdog {
         }
         self.answers = stuck.keys().cloned().collect();
     }
+}
+
+/// Said with an answer of a metric that does not count now, because a plugin holds up its lane.
+pub(super) fn stall_warning(roster: &RwLock<Roster>, served: &Served, main: &Board) -> Option<Warning> {
+    let (_, passed) = served.board(main, |board| board.stuck(STUCK))?;
+    let why = stalled(&roster.read(), served, main)?;
+    let since = jiff::Timestamp::now() - jiff::SignedDuration::try_from(passed).unwrap_or_default();
+    let detail = format!("{why}, and nothing is counted meanwhile; see /readyz");
+    Some(
+        Warning::new("counting_stalled", detail)
+            .with("since", since.round(jiff::Unit::Second).unwrap_or(since).to_string()),
+    )
 }
 
 /// Why a metric does not count now, if that is because a plugin holds up its lane.

@@ -4,10 +4,12 @@
 
 use super::fatal::Fatal;
 use super::lane::Done;
+use super::mark::Mark;
 use crate::progress::Halt;
 use crate::state::MetricId;
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A lane's board.
@@ -35,6 +37,8 @@ pub struct Standing {
     pub halts: BTreeMap<MetricId, Halt>,
     /// The metric whose plugin is being called, and since when.
     pub calling: Option<(MetricId, Instant)>,
+    /// Where calls leave a mark.
+    pub mark: Option<Arc<Mark>>,
     /// Per partition the end of the log and the position, for lag.
     pub lag: BTreeMap<u32, u64>,
     /// Offsets of all partitions that wait for the end of an open transaction.
@@ -73,6 +77,18 @@ impl Board {
         tracing::error!("{fatal}");
         self.stand(|standing| {
             standing.failed.get_or_insert(fatal);
+        });
+    }
+
+    /// Notes with its mark that the present call has not returned for so long, for the next start to know.
+    pub fn mark_stuck(&self, limit: Duration) {
+        // While somebody looks the lane does not go on to another call.
+        self.look(|standing| {
+            if let (Some((_, since)), Some(mark)) = (standing.calling, &standing.mark)
+                && since.elapsed() >= limit
+            {
+                mark.hangs();
+            }
         });
     }
 

@@ -6,7 +6,8 @@ use super::counting::Metric;
 use super::lane::Lane;
 use crate::event::Position;
 use crate::plugin;
-use crate::progress::{Event, RevisionNo};
+use crate::progress::{Event, Halt, RevisionNo};
+use crate::telemetry;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
@@ -22,7 +23,7 @@ pub enum Command {
     /// Count this metric too. `shown`: per partition how far its views in memory go, if they hold exactly what is stored.
     Join {
         /// Its ids are those of the view's state.
-        metric: Metric,
+        metric: Box<Metric>,
         /// See above; `None`: they are made anew from the store.
         shown: Option<Position>,
     },
@@ -34,6 +35,8 @@ pub enum Command {
     Stand(Duration, SyncSender<Position>),
     /// Go on.
     Go,
+    /// Go on without the records at which a partition stands, the first of them at this offset; whether it stood there.
+    Skip(u32, u64, SyncSender<bool>),
 }
 
 /// How a metric left.
@@ -69,9 +72,10 @@ impl Lane {
         match command {
             Command::Join { metric, shown } => {
                 let (no, history) = (metric.no, metric.history.clone());
-                self.counting.metrics.push(metric);
+                self.counting.metrics.push(*metric);
                 self.counting.read_properties();
                 self.tell(Event::Joined(no, history, shown.map(|position| position.0)));
+                self.counting.blame(no).into_iter().for_each(|event| self.tell(event));
             }
             Command::Leave(no, answer) => {
                 let left = self.leave(no);
@@ -79,6 +83,7 @@ impl Lane {
             }
             Command::Swap(no, plugin) => {
                 if let Some(metric) = self.counting.metrics.iter_mut().find(|metric| metric.no == no) {
+                    telemetry::swapped(plugin.name());
                     metric.plugin = plugin;
                 }
                 self.counting.read_properties();
@@ -88,6 +93,21 @@ impl Lane {
                 let _ = answer.send(self.counting.position());
             }
             Command::Go => self.stands_until = None,
+            Command::Skip(partition, offset, answer) => {
+                let stood = self.counting.machine.halts().any(|(_, of, halt)| {
+                    let at = match halt {
+                        Halt::Gap { gap, .. } => gap.from,
+                        Halt::Undecodable { offset, .. } => *offset,
+                        _ => return false,
+                    };
+                    of == Some(partition) && at == offset
+                });
+                if stood {
+                    tracing::warn!(partition, offset, "going on without the records at which the partition stood");
+                    self.tell(Event::GapAccepted(partition));
+                }
+                let _ = answer.send(stood);
+            }
         }
     }
 

@@ -8,6 +8,7 @@
 
 use super::board::Board;
 use super::counting::Metric;
+use super::mark::{Called, Mark};
 use super::view::View;
 use crate::dead_letter::DeadLetter;
 use crate::event::{EventBatch, Record};
@@ -58,6 +59,7 @@ pub(super) struct Given<'a> {
     pub(super) topic: &'a str,
     pub(super) board: &'a Board,
     pub(super) view: &'a View,
+    pub(super) mark: Option<&'a Mark>,
 }
 
 /// What a plugin made of a batch.
@@ -137,7 +139,9 @@ impl Containment {
         let mut spent = Duration::ZERO;
         let call = &mut |batch: &EventBatch, again: bool| calls.call(metric, given, batch, again, &mut spent);
         let (batch, records, topic) = (given.batch, given.records, given.topic);
-        let search = Search { no: metric.no, name, batch, records, topic, runs: &mut self.runs, call };
+        let mut among = metric.suspected.iter().filter(|(partition, _)| *partition == batch.partition);
+        let one_by_one = among.any(|(_, offsets)| from < offsets.end && offsets.start < batch.to);
+        let search = Search { no: metric.no, name, batch, records, topic, runs: &mut self.runs, one_by_one, call };
         let mut made = search.update(from);
         made.spent = spent;
         if let Some((offset, fault)) = made.first.take()
@@ -166,6 +170,8 @@ struct Search<'a> {
     records: &'a [Record<'a>],
     topic: &'a str,
     runs: &'a mut Runs,
+    /// Whether the plugin is given one event at a time from the first call on.
+    one_by_one: bool,
     call: Call<'a>,
 }
 
@@ -178,6 +184,14 @@ impl Search<'_> {
         }
         let start = batch.offsets.partition_point(|offset| *offset < from);
         let mut made = Made::default();
+        if self.one_by_one {
+            for row in start..batch.len() {
+                if !self.isolate(row..row + 1, &mut made) {
+                    break;
+                }
+            }
+            return self.held(made);
+        }
         match (self.call)(batch, false) {
             Ok(handed) => {
                 (made.updates, made.computed) = (handed.updates, handed.computed);
@@ -188,8 +202,12 @@ impl Search<'_> {
             Err(fault) if start == 0 => drop(self.split(0..batch.len(), &fault, &mut made)),
             Err(_) => drop(self.isolate(start..batch.len(), &mut made)),
         }
-        if let Some(run) = self.runs.get(&key) {
-            made.before.push(Event::Held(self.no, batch.partition, run.from));
+        self.held(made)
+    }
+
+    fn held(&self, mut made: Made) -> Made {
+        if let Some(run) = self.runs.get(&(self.no, self.batch.partition)) {
+            made.before.push(Event::Held(self.no, self.batch.partition, run.from));
         }
         made
     }
@@ -275,12 +293,19 @@ impl Calls {
         again: bool,
         spent: &mut Duration,
     ) -> Result<Handed, String> {
+        if let Some(mark) = given.mark {
+            mark.enter(&metric.called(batch));
+        }
         let begun = Instant::now();
         given.board.stand(|standing| standing.calling = Some((metric.id, begun)));
         self.deltas.clear();
         let update = |deltas: &mut Vec<plugin::Delta>| metric.plugin.update(batch, deltas);
         let done = if again { plugin::quietly(|| update(&mut self.deltas)) } else { update(&mut self.deltas) };
+        // First, so that nobody takes the next call for this one.
         given.board.stand(|standing| standing.calling = None);
+        if let Some(mark) = given.mark {
+            mark.leave();
+        }
         let took = begun.elapsed();
         *spent += took;
         if took > SLOW {
@@ -299,6 +324,15 @@ impl Calls {
             return Err("it handed over a value that its table cannot take".into());
         }
         Ok(Handed { updates, computed })
+    }
+}
+
+impl Metric {
+    /// What a mark says of a call with this batch.
+    fn called(&self, batch: &EventBatch) -> Called {
+        let (first, last) = (batch.offsets.first(), batch.offsets.last());
+        let (from, to) = (first.copied().unwrap_or(batch.from), last.map_or(batch.to, |last| last + 1));
+        Called { revision: self.revision.clone(), code: self.code.clone(), partition: batch.partition, from, to }
     }
 }
 

@@ -51,7 +51,16 @@ impl Lane {
             let updates = rows.map(|row| CellUpdate { row, table: 0, cell: 0, value: 1 }).collect();
             Ok(Handed { updates, computed: vec![keys] })
         };
-        let search = Search { no: NO, name: "m", batch: &batch, records: &[], topic: "t", runs: &mut self.runs, call };
+        let search = Search {
+            no: NO,
+            name: "m",
+            batch: &batch,
+            records: &[],
+            topic: "t",
+            runs: &mut self.runs,
+            one_by_one: false,
+            call,
+        };
         let made = search.update(from);
         let start = (from - at) as usize;
         let skipped = |row: &usize| made.skip.contains(&(*row as u32));

@@ -1,16 +1,21 @@
 //! A batch's way through the engine: verdicts, plugins, state, feed; and the bookkeeping around it.
+//!
+//! Over 400 lines: one way, read from its begin to its end, with what it needs at each step.
 
 use super::board::Board;
 use super::contain::{Containment, Given, Made};
+use super::deaths::{Deaths, contained};
 use super::effects::Driver;
 use super::follower::Follower;
 use super::letters::LETTERS;
+use super::mark::Mark;
+use super::share::{Panicked, Share};
 use super::show::show;
 use super::view::View;
 use crate::dead_letter::{DeadLetter, DeadLetters};
 use crate::decode::{Decoder, DedupeWindow, Hint, Refused, in_seconds};
 use crate::event::{EventBatch, Record};
-use crate::failpoint::point;
+use crate::failpoint::{point, poisoned};
 use crate::feed::Feed;
 use crate::plugin;
 use crate::progress::{Anchor, Count, Deliveries, Event, History, Machine, Quarantine, ReadFrom, RevisionNo, Settings};
@@ -18,6 +23,7 @@ use crate::state::{MetricId, Sealed};
 use crate::store::RevisionId;
 use crate::telemetry;
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -37,6 +43,12 @@ pub struct Metric {
     pub history: History,
     /// Where its cells are held if engines share the store; else in the lane's view.
     pub follower: Option<Arc<Follower>>,
+    /// First half of the SHA-256 of its plugin's file, as hexadecimal digits.
+    pub code: String,
+    /// Why its plugin is not called, from the first moment on.
+    pub blamed: Option<Quarantine>,
+    /// Per partition the offsets that its plugin is given one by one: the process ended among them before.
+    pub suspected: Vec<(u32, Range<u64>)>,
 }
 
 /// What a lane is for.
@@ -58,6 +70,8 @@ pub(super) struct Outlets {
     pub(super) feed: Option<Arc<Feed>>,
     /// Name of the topic, for dead letters.
     pub(super) topic: String,
+    /// Where calls of plugins leave a mark.
+    pub(super) mark: Option<Arc<Mark>>,
 }
 
 /// What one partition added to a revision and is not stored yet.
@@ -78,19 +92,21 @@ pub(super) struct Counting {
     pub(super) metrics: Vec<Metric>,
     pub(super) unstored: HashMap<(RevisionNo, u32), Unstored>,
     pub(super) dead_letters: Arc<DeadLetters>,
-    decoder: Decoder,
+    pub(super) decoder: Decoder,
     pub(super) dedupe_window: u64,
     max_pending_rows: u64,
     /// What the source delivers, and under which stamps.
     pub(super) deliveries: Deliveries,
     /// Per partition held.
     windows: BTreeMap<u32, DedupeWindow>,
-    batch: EventBatch,
+    pub(super) batch: EventBatch,
     refused: Vec<Refused>,
     pub(super) letters: Vec<DeadLetter>,
     contained: Containment,
+    pub(super) deaths: Deaths,
     feed: Option<Arc<Feed>>,
     topic: String,
+    mark: Option<Arc<Mark>>,
     pub(super) processed: u64,
 }
 
@@ -102,6 +118,10 @@ struct Applied {
     counts: Vec<Count>,
     /// Metrics that stop, with what they have counted of the batch.
     stopped: Vec<(RevisionNo, Quarantine)>,
+    /// Metrics whose work panicked: nothing of them is in the state any more.
+    died: Vec<RevisionNo>,
+    /// Set where finding the keys of the batch panicked: nothing of it is counted.
+    no_keys: Option<String>,
 }
 
 impl Counting {
@@ -114,7 +134,7 @@ impl Counting {
         decoder: Decoder,
         outlets: Outlets,
     ) -> Counting {
-        let Outlets { dead_letters, feed, topic } = outlets;
+        let Outlets { dead_letters, feed, topic, mark } = outlets;
         let mut counting = Counting {
             dedupe_window: settings.dedupe_window,
             max_pending_rows: settings.max_pending_rows,
@@ -132,8 +152,10 @@ impl Counting {
             refused: Vec::new(),
             letters: Vec::new(),
             contained: Containment::default(),
+            deaths: Deaths::default(),
             feed,
             topic,
+            mark,
             processed: 0,
         };
         counting.read_properties();
@@ -142,6 +164,12 @@ impl Counting {
 
     pub(super) fn metric(&self, no: RevisionNo) -> Option<&Metric> {
         self.metrics.iter().find(|metric| metric.no == no)
+    }
+
+    /// What the machine is told of a metric whose plugin is not to be called.
+    pub(super) fn blame(&self, no: RevisionNo) -> Option<Event> {
+        let why = self.metric(no)?.blamed.clone()?;
+        Some(Event::Quarantined(no, why))
     }
 
     /// From the next batch on what these metrics declare is read, for all of them. A metric that were counted without would
@@ -160,6 +188,7 @@ impl Counting {
         self.read_properties();
         self.unstored.retain(|(of, _), _| *of != no);
         self.contained.forget(no);
+        self.deaths.forget(no);
     }
 
     /// These partitions begin anew: what comes of them is thrown away until the machine says where to read.
@@ -206,6 +235,20 @@ impl Counting {
 
     /// Counts at most a batch of records of one partition, in offset order.
     pub(super) fn count(&mut self, partition: u32, records: &[Record<'_>], driver: &mut Driver) {
+        let mut rest = records;
+        while let (Some(first), Some(last)) = (rest.first(), rest.last()) {
+            let Some(offset) = self.deaths.first_undecodable(partition, first.offset..last.offset + 1) else { break };
+            let at = rest.partition_point(|record| record.offset < offset);
+            self.count_decodable(partition, &rest[..at], driver);
+            if !self.passes(partition, offset, driver) {
+                return;
+            }
+            rest = &rest[at + 1..];
+        }
+        self.count_decodable(partition, rest, driver);
+    }
+
+    fn count_decodable(&mut self, partition: u32, records: &[Record<'_>], driver: &mut Driver) {
         let Some(last) = records.last() else { return };
         let Some(epoch) = self.deliveries.comes(partition) else { return };
         let to = last.offset + 1;
@@ -215,15 +258,22 @@ impl Counting {
         }
         let due: Vec<(RevisionNo, u64)> = self.machine.due(partition, epoch, to).collect();
         let Some(count_from) = due.iter().map(|(_, from)| *from).min() else {
-            self.warm_up(partition, records);
+            if let Err(what) = self.warm_up(partition, records) {
+                return self.decode_panicked(partition, records, &what, driver);
+            }
             // Told all the same: whoever has to count these goes on from where they are read again.
             let counted =
                 crate::progress::Counted { partition, epoch, to, last: Some(anchor(last)), counts: Vec::new() };
             return driver.tell(self, Event::Counted(counted));
         };
-        self.decode(partition, records, count_from);
+        if let Err(what) = self.decode(partition, records, count_from) {
+            return self.decode_panicked(partition, records, &what, driver);
+        }
         point("count.decoded");
         let applied = self.apply(partition, records, &due);
+        if let Some(what) = &applied.no_keys {
+            return self.keys_panicked(partition, what, driver);
+        }
         for event in applied.before {
             driver.tell(self, event);
         }
@@ -238,6 +288,9 @@ impl Counting {
         for (no, why) in applied.stopped {
             // What it has counted stays; nothing is skipped: mended it goes on from there.
             driver.tell(self, Event::Quarantined(no, why));
+        }
+        for no in applied.died {
+            driver.load_afresh(self, no);
         }
     }
 
@@ -259,20 +312,28 @@ impl Counting {
     }
 
     /// Nobody counts these records, but the window must know them.
-    fn warm_up(&mut self, partition: u32, records: &[Record<'_>]) {
+    fn warm_up(&mut self, partition: u32, records: &[Record<'_>]) -> Result<(), String> {
         point("count.warm_up");
-        let Some(window) = self.windows.get_mut(&partition) else { return };
         let beyond = records.last().map_or(0, |record| record.offset + 1);
-        self.decoder.decode(partition, records, window, beyond, &mut self.batch, &mut self.refused);
+        self.decode_into_batch(partition, records, beyond)?;
         self.refused.clear();
+        Ok(())
     }
 
-    fn decode(&mut self, partition: u32, records: &[Record<'_>], count_from: u64) {
-        let Some(window) = self.windows.get_mut(&partition) else { return };
+    fn decode_into_batch(&mut self, partition: u32, records: &[Record<'_>], count_from: u64) -> Result<(), String> {
+        let Some(window) = self.windows.get_mut(&partition) else { return Ok(()) };
         self.refused.clear();
-        self.decoder.decode(partition, records, window, count_from, &mut self.batch, &mut self.refused);
+        let (decoder, batch, refused) = (&mut self.decoder, &mut self.batch, &mut self.refused);
+        contained(|| {
+            poisoned("decode", partition, records.iter().map(|record| record.offset));
+            decoder.decode(partition, records, window, count_from, batch, refused);
+        })
+    }
+
+    fn decode(&mut self, partition: u32, records: &[Record<'_>], count_from: u64) -> Result<(), String> {
+        self.decode_into_batch(partition, records, count_from)?;
         if self.role != Role::Main {
-            return;
+            return Ok(());
         }
         telemetry::counted(self.batch.len() as u64, self.batch.duplicates, self.batch.conflicts);
         let in_seconds = self.batch.times.iter().filter(|time| in_seconds(**time)).count();
@@ -290,6 +351,7 @@ impl Counting {
         if self.letters.len() >= LETTERS {
             self.flush_letters();
         }
+        Ok(())
     }
 
     fn apply(&mut self, partition: u32, records: &[Record<'_>], due: &[(RevisionNo, u64)]) -> Applied {
@@ -300,7 +362,8 @@ impl Counting {
             if metric.plugin.needs_update() {
                 self.contained.go_on(*no, partition, self.machine.held_at(*no, partition));
                 let (view, board) = (&*self.view, &*self.board);
-                let given = Given { batch: &self.batch, records, topic: &self.topic, board, view };
+                let mark = self.mark.as_deref();
+                let given = Given { batch: &self.batch, records, topic: &self.topic, board, view, mark };
                 made.push((*no, self.contained.update(metric, &given, *from)));
             }
         }
@@ -319,25 +382,51 @@ impl Counting {
                 None => counting.push((metric, *from)),
             }
         }
-        counted.state.begin_for(&self.batch, counting.iter().map(|(metric, _)| metric.id));
+        let keys = contained(|| {
+            poisoned("keys", partition, self.batch.offsets.iter().copied());
+            counted.state.begin_for(&self.batch, counting.iter().map(|(metric, _)| metric.id));
+        });
+        if let Err(what) = keys {
+            applied.no_keys = Some(what);
+            return applied;
+        }
         for (metric, from) in counting {
             let no = &metric.no;
             let begun = Instant::now();
             let at = made.iter().position(|(of, _)| of == no);
             let mut made = at.map(|at| made.swap_remove(at).1).unwrap_or_default();
+            let skip = self.deaths.skipped(*no, &self.batch, &made.skip);
+            let share = Share { metric, from, made: &made, skip: &skip, batch: &self.batch, partition };
+            let open = &mut self.unstored.entry((*no, partition)).or_default().open;
+            let done = match self.deaths.is_suspect(*no, partition, from, self.batch.to) {
+                true => share.one_by_one(&mut counted.state, open),
+                false => share.at_once(&mut counted.state, open),
+            };
+            let rows = match done {
+                Ok(rows) => rows,
+                Err(Panicked { at, what }) => {
+                    let name = metric.plugin.name();
+                    tracing::error!(
+                        metric = name,
+                        partition,
+                        from = at.start,
+                        to = at.end,
+                        "counting panicked: {what}"
+                    );
+                    if let Err(why) = self.deaths.note(*no, partition, at) {
+                        applied.before.push(Event::Quarantined(*no, why));
+                    }
+                    counted.let_go(metric.id);
+                    applied.died.push(*no);
+                    continue;
+                }
+            };
+            let mut letters: Vec<DeadLetter> = share.letters(records, &self.topic, &self.deaths).collect();
             // Only now: of one that does not count the batch nothing is to be said.
+            letters.append(&mut made.letters);
             applied.before.append(&mut made.before);
-            let failed = made.letters.len() as u64;
-            self.letters.append(&mut made.letters);
-            if counted.state.must_seal(metric.id, partition, self.batch.len()) {
-                let sealed = counted.state.seal(metric.id, partition);
-                self.unstored.entry((*no, partition)).or_default().open.push(sealed);
-            }
-            // Also if it handed over none: what is there is another metric's.
-            if !metric.plugin.description().computed.is_empty() {
-                counted.state.compute(metric.id, &self.batch, &made.computed);
-            }
-            let rows = counted.state.apply_without(metric.id, &self.batch, from, &made.updates, &made.skip);
+            let failed = letters.len() as u64;
+            self.letters.append(&mut letters);
             point("count.one_metric");
             let place = &mut counted.metrics[metric.id.0];
             place.advance(partition, from, self.batch.to);
@@ -353,7 +442,7 @@ impl Counting {
             } else if let (_, Some(why)) = metric.bound(&mut counted.state, &mut self.unstored) {
                 applied.stopped.push((*no, why));
             }
-            let watermark = self.batch.watermark(from, &made.skip);
+            let watermark = self.batch.watermark(from, &skip);
             applied.counts.push(Count { revision: *no, rows, watermark, failed });
         }
         applied

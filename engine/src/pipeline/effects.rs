@@ -5,6 +5,7 @@
 use super::board::Board;
 use super::compacting::{SPLIT, SPLIT_SHARED, UNFOLDED};
 use super::counting::Counting;
+use super::deaths::contained;
 use super::fatal::Thread;
 use super::halts;
 use super::origin::Origin;
@@ -17,7 +18,9 @@ use super::workers::{
 use crate::event::Position;
 use crate::failpoint::point;
 use crate::outage::Said;
-use crate::progress::{Advance, Answer, Bounds, Effect, Event, Found, Progress, ReadFrom, RevisionNo, Ticket, Trouble};
+use crate::progress::{
+    Advance, Answer, Bounds, Effect, Event, Found, Progress, Quarantine, ReadFrom, RevisionNo, Ticket, Trouble,
+};
 use crate::source::{self, SourceError, Start, Survey, Surveyed};
 use crate::state::Sealed;
 use crate::store::{self, Bucket, BucketRead, Commit, CommitAnswer, Life, Store, StoreError, StoredProgress};
@@ -72,6 +75,8 @@ pub(super) struct Driver {
     loads: u64,
     /// What was said of store and log.
     said: Said,
+    /// Revisions whose state in memory is in doubt, or that are to stand still for a reason, after what is being carried out.
+    doubtful: Vec<(RevisionNo, Option<Quarantine>)>,
     /// When a bucket was last given to the compactor.
     pub(super) given: BTreeMap<(RevisionNo, Bucket), Instant>,
 }
@@ -115,6 +120,7 @@ impl Driver {
             },
             shared,
             given: BTreeMap::new(),
+            doubtful: Vec::new(),
             store,
             view,
             board,
@@ -141,8 +147,26 @@ impl Driver {
                 events.extend(self.carry_out(counting, effect));
             }
         }
+        for (no, why) in std::mem::take(&mut self.doubtful) {
+            match why {
+                Some(why) => self.tell(counting, Event::Quarantined(no, why)),
+                None => self.load_afresh(counting, no),
+            }
+        }
         if self.halted {
             halts::show(counting);
+        }
+    }
+
+    /// What is in memory of a revision is in doubt: it is loaded from what is stored, and counted on from there.
+    pub(super) fn load_afresh(&mut self, counting: &mut Counting, no: RevisionNo) {
+        let Some(history) = counting.metric(no).map(|metric| metric.history.clone()) else { return };
+        self.tell(counting, Event::Left(no));
+        self.forget(no);
+        counting.unstored.retain(|(of, _), _| *of != no);
+        self.tell(counting, Event::Joined(no, history, None));
+        if let Some(blamed) = counting.blame(no) {
+            self.tell(counting, blamed);
         }
     }
 
@@ -150,7 +174,11 @@ impl Driver {
         match effect {
             Effect::Load { revision, ticket, rebuild } => {
                 self.loads += 1;
-                let found = self.load(counting, revision, rebuild);
+                let found = contained(|| self.load(counting, revision, rebuild)).unwrap_or_else(|what| {
+                    Err(Trouble::Corrupt(format!(
+                        "loading it panicked, which is a fault of Tally, please report it: {what}"
+                    )))
+                });
                 Some(Event::Loaded(revision, ticket, found))
             }
             Effect::Create(revision, ticket) => Some(Event::Created(revision, ticket, self.create(counting, revision))),
@@ -223,11 +251,7 @@ impl Driver {
             let read = whole(&*self.store, &metric.revision);
             let (buckets, reading) = read.map_err(|fault| self.store_fault(&fault))?;
             let mut counted = self.view.write();
-            counted.state.clear(metric.id);
-            let place = &mut counted.metrics[metric.id.0];
-            place.position.0.clear();
-            place.origins.clear();
-            place.version += 1;
+            counted.let_go(metric.id);
             let Some(reading) = reading else { return Ok(None) };
             let mut rows = 0;
             let held: Vec<(u16, u32)> = buckets.iter().map(|bucket| (bucket.table, bucket.bucket)).collect();
@@ -315,22 +339,43 @@ impl Driver {
         counting.flush_letters();
         point("commit.letters");
         let Some(metric) = counting.metrics.iter().find(|metric| metric.no == no) else { return Ok(()) };
-        for advance in advances.iter().filter(|advance| advance.to.next > advance.from) {
-            let unstored = counting.unstored.entry((no, advance.partition)).or_default();
-            // Sent before and not answered: the same range again, so the same deltas.
-            if unstored.sent.as_ref().is_none_or(|(to, _)| *to != advance.to.next) {
-                let mut all = std::mem::take(&mut unstored.open);
-                // Worked out beside readers; nobody else changes state, so it still holds when it is put into force.
-                let sealing = self.view.read().state.sealing(metric.id, advance.partition);
-                all.push(self.view.write().state.sealed(sealing));
-                unstored.sent = Some((advance.to.next, all));
+        let moved: Vec<&Advance> = advances.iter().filter(|advance| advance.to.next > advance.from).collect();
+        let view = &self.view;
+        let frames = contained(|| {
+            for advance in &moved {
+                let unstored = counting.unstored.entry((no, advance.partition)).or_default();
+                // Sent before and not answered: the same range again, so the same deltas.
+                if unstored.sent.as_ref().is_none_or(|(to, _)| *to != advance.to.next) {
+                    let mut all = std::mem::take(&mut unstored.open);
+                    // Worked out beside readers; nobody else changes state, so it still holds when it is put into force.
+                    let sealing = view.read().state.sealing(metric.id, advance.partition);
+                    all.push(view.write().state.sealed(sealing));
+                    unstored.sent = Some((advance.to.next, all));
+                }
             }
-        }
-        let moved = advances.iter().filter(|advance| advance.to.next > advance.from);
-        let sent = moved.filter_map(|advance| counting.unstored.get(&(no, advance.partition))?.sent.as_ref());
-        let sealed: Vec<&Sealed> = sent.flat_map(|(_, sealed)| sealed).collect();
-        let frames = self.view.read().state.frames(metric.id, &sealed).into_iter();
-        let frames = frames.map(|frame| (Bucket { table: frame.table, bucket: frame.bucket }, frame.bytes)).collect();
+            let sent =
+                moved.iter().filter_map(|advance| counting.unstored.get(&(no, advance.partition))?.sent.as_ref());
+            let sealed: Vec<&Sealed> = sent.flat_map(|(_, sealed)| sealed).collect();
+            let frames = view.read().state.frames(metric.id, &sealed).into_iter();
+            frames
+                .map(|frame| (Bucket { table: frame.table, bucket: frame.bucket }, frame.bytes))
+                .collect::<Vec<(Bucket, Vec<u8>)>>()
+        });
+        let frames = match frames {
+            Ok(frames) => frames,
+            Err(what) => {
+                tracing::error!(metric = metric.plugin.name(), "writing what was counted panicked: {what}");
+                view.write().let_go(metric.id);
+                for advance in moved {
+                    // Counted one by one it is sealed one by one: so the record is found.
+                    if let Err(why) = counting.deaths.note(no, advance.partition, advance.from..advance.to.next) {
+                        self.doubtful.push((no, Some(why)));
+                    }
+                }
+                self.doubtful.push((no, None));
+                return Ok(());
+            }
+        };
         let stored = |progress: &Progress| StoredProgress { next: progress.next, bytes: progress.encode() };
         let advances = advances
             .iter()

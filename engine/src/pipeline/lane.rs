@@ -9,6 +9,7 @@ use super::board::Board;
 use super::command::Command;
 use super::counting::{Counting, Metric, Outlets, Role};
 use super::effects::Driver;
+use super::mark::Mark;
 use super::view::View;
 use crate::dead_letter::DeadLetters;
 use crate::decode::{Decoder, MAX_RECORDS};
@@ -86,6 +87,8 @@ pub struct Parts {
     pub checkpoint: Duration,
     /// Name of the topic, for dead letters.
     pub topic: String,
+    /// Where calls of plugins leave a mark; `None`: nowhere.
+    pub mark: Option<Arc<Mark>>,
 }
 
 /// What a lane did.
@@ -132,7 +135,7 @@ impl Lane {
             parts.role,
             parts.metrics,
             parts.decoder,
-            Outlets { dead_letters: parts.dead_letters, feed: parts.feed, topic: parts.topic },
+            Outlets { dead_letters: parts.dead_letters, feed: parts.feed, topic: parts.topic, mark: parts.mark },
         );
         let driver = Driver::new(parts.store, parts.survey, parts.view, parts.board, parts.shared)?;
         let lane = Lane {
@@ -155,6 +158,7 @@ impl Lane {
             self.counting.metrics.iter().map(|metric| (metric.no, metric.history.clone())).collect();
         for (no, history) in joined {
             self.tell(Event::Joined(no, history, None));
+            self.counting.blame(no).into_iter().for_each(|event| self.tell(event));
         }
         let mut due = Instant::now() + self.checkpoint;
         let (mut looked, mut beat, mut tries) = (Instant::now(), Instant::now(), 0);

@@ -236,6 +236,9 @@ fn rig(plan: &Plan) -> Rig {
         plugin,
         history: History::Whole,
         follower: None,
+        code: String::new(),
+        blamed: None,
+        suspected: Vec::new(),
     };
     let settings = Settings {
         dedupe_window: 20,
@@ -260,6 +263,7 @@ fn rig(plan: &Plan) -> Rig {
         feed: None,
         checkpoint: Duration::from_millis(20),
         topic: "log".into(),
+        mark: None,
     };
     let lane = pipeline::start(parts).unwrap();
     Rig { store, view, board, lane, revision, _folder: folder }

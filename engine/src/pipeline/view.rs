@@ -60,6 +60,17 @@ pub struct Place {
     pub origins: BTreeMap<u32, Origin>,
 }
 
+impl Counted {
+    /// Forgets what is held of a metric whose state is in doubt; it answers for nothing until it is loaded.
+    pub(super) fn let_go(&mut self, metric: MetricId) {
+        self.state.clear(metric);
+        let place = &mut self.metrics[metric.0];
+        place.position.0.clear();
+        place.origins.clear();
+        place.version += 1;
+    }
+}
+
 impl Place {
     /// Takes note that all of a partition before `at` needs no counting: it stands there without a record.
     pub(super) fn stand_at(&mut self, partition: u32, at: u64) {

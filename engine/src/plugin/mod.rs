@@ -11,6 +11,7 @@ mod copies;
 mod elf;
 mod files;
 mod folder;
+pub mod last_words;
 mod library;
 mod metric;
 mod registry;

@@ -110,6 +110,7 @@ impl Machine {
             Event::Bounds(ticket, bounds) => self.bounded(ticket, &bounds, out),
             Event::Anchor(partition, epoch, found) => self.anchored(partition, epoch, found, out),
             Event::Gap(partition, epoch, gap) => self.gapped(partition, epoch, gap, out),
+            Event::Undecodable(partition, epoch, offset) => self.undecodable(partition, epoch, offset, out),
             Event::GapAccepted(partition) => self.gap_accepted(partition, out),
             Event::Held(no, partition, at) => self.hold(no, partition, Some(at)),
             Event::Released(no, partition) => self.hold(no, partition, None),
@@ -249,15 +250,35 @@ impl Machine {
         self.settle(false, out);
     }
 
+    /// Whoever stands right before the record halts there; the others are past it, or come to it in their turn.
+    fn undecodable(&mut self, partition: u32, epoch: u64, offset: u64, out: &mut Vec<Effect>) {
+        let Some(p) = self.partition(partition) else { return };
+        let part = &mut self.partitions[p];
+        if part.epoch != epoch || part.revoked {
+            return;
+        }
+        for (cell, revision) in part.cells.iter_mut().zip(&self.revisions) {
+            if cell.is_live() && revision.counts() && cell.counted() == offset {
+                let halt = Halt::Undecodable { partition, offset };
+                cell.phase = Phase::Halted(halt.clone());
+                out.push(Effect::Halted(revision.no, Some(partition), halt));
+            }
+        }
+        part.read = None;
+        self.settle(false, out);
+    }
+
     fn gap_accepted(&mut self, partition: u32, out: &mut Vec<Effect>) {
         let Some(p) = self.partition(partition) else { return };
         for (cell, revision) in self.partitions[p].cells.iter_mut().zip(&self.revisions) {
-            if let Phase::Halted(Halt::Gap { gap, .. }) = &cell.phase {
-                let gap = *gap;
-                cell.jump(gap);
-                cell.phase = Phase::Live;
-                out.push(Effect::Stands(revision.no, partition, cell.counted()));
-            }
+            let gap = match &cell.phase {
+                Phase::Halted(Halt::Gap { gap, .. }) => *gap,
+                Phase::Halted(Halt::Undecodable { offset, .. }) => Span { from: *offset, to: offset + 1 },
+                _ => continue,
+            };
+            cell.jump(gap);
+            cell.phase = Phase::Live;
+            out.push(Effect::Stands(revision.no, partition, cell.counted()));
         }
         self.settle(false, out);
     }

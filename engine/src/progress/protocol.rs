@@ -99,7 +99,10 @@ pub enum Event {
     Anchor(u32, u64, Anchor),
     /// Partition, epoch, span: the log no longer holds these records, which were to be read.
     Gap(u32, u64, Span),
-    /// A person accepts the gap at which this partition stands.
+    /// Partition, epoch, offset: decoding this record panics, so nobody can say what it is. Told once the batch before it is
+    /// counted up to this offset.
+    Undecodable(u32, u64, u64),
+    /// A person accepts that this partition goes on without the records at which it stands: a gap, or one that cannot be decoded.
     GapAccepted(u32),
     /// Revision, partition, offset: the revision's update has been failing since that offset. Until `Released` no
     /// commit goes beyond it; the failed records must have left no deltas.
@@ -311,6 +314,16 @@ pub enum Halt {
         partition: u32,
         /// What is missing.
         gap: Span,
+    },
+    /// Decoding a record panics.
+    #[error(
+        "the record at offset {offset} of partition {partition} cannot be decoded, which is a fault of Tally (please report it, with the record): `tally skip {partition} {offset}` goes on without it"
+    )]
+    Undecodable {
+        /// The partition.
+        partition: u32,
+        /// Where the record is.
+        offset: u64,
     },
     /// The log ends before the state.
     #[error(

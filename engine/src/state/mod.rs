@@ -273,6 +273,19 @@ impl State {
         counted + of.apply(sources, start..batch.len(), &self.resolved, updates)
     }
 
+    /// The same for these rows alone.
+    pub fn apply_rows(
+        &mut self,
+        metric: MetricId,
+        batch: &EventBatch,
+        rows: std::ops::Range<usize>,
+        updates: &[CellUpdate],
+    ) -> u64 {
+        let names = self.names.read();
+        let sources = Sources { batch, columns: &self.columns, texts: &names.texts };
+        self.metrics[metric.0].apply(sources, rows, &self.resolved, updates)
+    }
+
     /// Whether each of a plugin's values names a row of the batch and a cell that takes it.
     pub fn accepts(&self, metric: MetricId, batch: &EventBatch, updates: &[CellUpdate]) -> bool {
         self.metrics[metric.0].accepts(batch.len(), updates)

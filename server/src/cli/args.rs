@@ -52,6 +52,8 @@ pub(crate) enum Command {
     DeadLetters(DeadLetters),
     /// Count everything again from the log and compare: exit code 1 on any difference
     Verify(Verify),
+    /// Let a partition go on without the record at which it stands still, as /readyz names it
+    Skip(Skip),
     /// What the store of a running engine holds
     State(State),
     /// Write users or products from a CSV file into the catalogue
@@ -202,6 +204,23 @@ pub(crate) struct Verify {
     /// Print the whole result on one line
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Group, Debug)]
+#[command(after_help = "\
+A partition stands still where records are gone from the log, or where one cannot be decoded; `/readyz?verbose` names the
+partition and the offset. Skipping is noted with the state as a gap: answers and `tally verify` go on saying so.
+
+Example:
+
+  tally skip 3 1048576")]
+pub(crate) struct Skip {
+    /// The partition
+    pub(crate) partition: u32,
+    /// The offset at which it stands
+    pub(crate) offset: u64,
+    #[command(flatten)]
+    pub(crate) engine: Engine,
 }
 
 #[derive(Group, Debug)]

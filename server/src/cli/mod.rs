@@ -78,6 +78,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Plugin(args) => plugin::run(&args),
         Command::DeadLetters(args) => dead_letters::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Skip(args) => query::skip(&args),
         Command::State(args) => state::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Migrate(args) => migrate::run(&args),

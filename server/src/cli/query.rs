@@ -1,6 +1,6 @@
 //! `tally query`, `tally plugin list`, and what a running engine is told about plugins.
 
-use super::args::{Engine, Query};
+use super::args::{Engine, Query, Skip};
 use super::client::{Answer, Body, Client, ClientError};
 use super::output::tame;
 use super::{Failure, output};
@@ -39,6 +39,15 @@ pub(crate) fn plugins(engine: &Engine, json: bool) -> Result<(), Failure> {
 
 pub(crate) fn order(url: &str, name: &str, order: &str) -> Result<(), Failure> {
     output::data(&text(&ordered(url, name, order)?, "done"));
+    Ok(())
+}
+
+/// `tally skip`.
+pub(crate) fn skip(args: &Skip) -> Result<(), Failure> {
+    let client = Client::new(&args.engine.url).map_err(Failure::Usage)?;
+    let path = format!("/api/internal/partitions/{}/skip/{}", args.partition, args.offset);
+    let answer = ask(async { client.post(&path, Body::Json("{}".into())).await })?;
+    output::data(&text(&answer, "done"));
     Ok(())
 }
 

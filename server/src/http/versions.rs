@@ -1,5 +1,6 @@
 //! `GET /api/metrics/{name}/versions`: the revisions of a metric that are counted now, with their answers to its examples; and the
-//! orders of `tally plugin promote`, `rollback` and `purge`, `POST /api/internal/metrics/{name}/{order}`, which are no part of the contract.
+//! orders of `tally plugin promote`, `rollback` and `purge`, `POST /api/internal/metrics/{name}/{order}`, and of `tally skip`, which are no
+//! part of the contract.
 //!
 //! Two answers are compared as values, and only as far as their positions allow: while events come, positions differ.
 
@@ -129,11 +130,27 @@ pub(crate) async fn order(
         "purge" => Order::Purge(name),
         _ => return Err(unknown("there are promote, rollback and purge")),
     };
+    obey(&app, order).await
+}
+
+async fn obey(app: &App, order: Order) -> Result<Response, Problem> {
     let core = Arc::clone(&app.core);
-    match blocking(&app, move || core.order(order)).await? {
+    match blocking(app, move || core.order(order)).await? {
         Ok(done) => Ok(Json(serde_json::json!({ "done": done })).into_response()),
         Err(reason) => Err(Problem::new(StatusCode::CONFLICT, "not_possible", reason)),
     }
+}
+
+pub(crate) async fn skip(
+    State(app): State<Arc<App>>,
+    path: Result<Path<(u32, u64)>, PathRejection>,
+    request: Request,
+) -> Result<Response, Problem> {
+    body::media_type(request.headers(), &["application/json"])?;
+    let not_one =
+        |_| Problem::new(StatusCode::NOT_FOUND, "not_found", "the partition and the offset are whole numbers");
+    let Path((partition, offset)) = path.map_err(not_one)?;
+    obey(&app, Order::Skip { partition, offset }).await
 }
 
 /// Off the async threads, in a place of those that may take a while.

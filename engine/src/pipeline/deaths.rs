@@ -1,0 +1,148 @@
+//! Records on which the engine's own code panics, remembered for as long as the lane runs: which cannot be decoded, and which
+//! a metric cannot count.
+//!
+//! A panic while a metric counts a batch says nothing of the record that caused it. So the metric is loaded afresh from what is
+//! stored, the same records are counted one by one, and a record that panics once more is left out of that metric alone. A lane that
+//! starts anew learns the same again. What breaks memory cannot be contained here. Decides nothing about progress.
+
+use crate::event::EventBatch;
+use crate::progress::{Quarantine, RevisionNo};
+use std::any::Any;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Records that are remembered of a partition; with more, something else is wrong, and the metric stands still.
+const MOST: usize = 1_000;
+
+/// What is remembered.
+#[derive(Default)]
+pub(super) struct Deaths {
+    undecodable: BTreeMap<u32, BTreeSet<u64>>,
+    /// Offsets among which a metric panicked once: they are counted one by one.
+    suspect: HashMap<(RevisionNo, u32), Range<u64>>,
+    left_out: HashMap<(RevisionNo, u32), BTreeSet<u64>>,
+}
+
+impl Deaths {
+    /// Decoding this record panics.
+    pub(super) fn cannot_decode(&mut self, partition: u32, offset: u64) {
+        self.undecodable.entry(partition).or_default().insert(offset);
+    }
+
+    /// The first of the records at these offsets, ascending, that cannot be decoded.
+    pub(super) fn first_undecodable(&self, partition: u32, offsets: Range<u64>) -> Option<u64> {
+        self.undecodable.get(&partition)?.range(offsets).next().copied()
+    }
+
+    /// A metric panicked while it counted these offsets: they are counted one by one from now on; a single one that was counted so
+    /// is left out.
+    ///
+    /// # Errors
+    /// Too many are left out already: the metric is to stand still.
+    pub(super) fn note(&mut self, no: RevisionNo, partition: u32, at: Range<u64>) -> Result<(), Quarantine> {
+        if at.end - at.start == 1 && self.is_suspect(no, partition, at.start, at.end) {
+            return self.leave_out(no, partition, at.start);
+        }
+        let known = self.suspect.entry((no, partition)).or_insert_with(|| at.clone());
+        *known = known.start.min(at.start)..known.end.max(at.end);
+        Ok(())
+    }
+
+    /// Whether a metric counts a batch from `from` to `to` one record at a time.
+    pub(super) fn is_suspect(&self, no: RevisionNo, partition: u32, from: u64, to: u64) -> bool {
+        self.suspect.get(&(no, partition)).is_some_and(|offsets| from < offsets.end && offsets.start < to)
+    }
+
+    fn leave_out(&mut self, no: RevisionNo, partition: u32, offset: u64) -> Result<(), Quarantine> {
+        let known = self.left_out.entry((no, partition)).or_default();
+        if known.len() >= MOST {
+            let why = format!(
+                "counting panicked on {MOST} records of partition {partition}, the last at offset {offset}, which is a fault of Tally: please report it, with such a record"
+            );
+            return Err(Quarantine::Failing(why));
+        }
+        known.insert(offset);
+        Ok(())
+    }
+
+    /// Whether a metric leaves out this record.
+    pub(super) fn leaves_out(&self, no: RevisionNo, partition: u32, offset: u64) -> bool {
+        self.left_out.get(&(no, partition)).is_some_and(|known| known.contains(&offset))
+    }
+
+    /// The rows of a batch that do not count in a metric, ascending: those in `skip`, and those it leaves out.
+    pub(super) fn skipped<'a>(&self, no: RevisionNo, batch: &EventBatch, skip: &'a [u32]) -> Cow<'a, [u32]> {
+        let Some(known) = self.left_out.get(&(no, batch.partition)) else { return Cow::Borrowed(skip) };
+        let rows = (0..).zip(&batch.offsets).filter(|(_, offset)| known.contains(offset)).map(|(row, _)| row);
+        let all: BTreeSet<u32> = rows.chain(skip.iter().copied()).collect();
+        Cow::Owned(all.into_iter().collect())
+    }
+
+    /// Forgets a metric.
+    pub(super) fn forget(&mut self, no: RevisionNo) {
+        self.suspect.retain(|(of, _), _| *of != no);
+        self.left_out.retain(|(of, _), _| *of != no);
+    }
+}
+
+/// Runs `f`; where it panics, what it said. Whatever `f` changes is in doubt then, and must be made anew.
+pub(super) fn contained<T>(f: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(f)).map_err(|payload| said(&*payload))
+}
+
+fn said(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("a panic without a message").to_owned()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
+mod tests {
+    use super::*;
+
+    const NO: RevisionNo = RevisionNo(3);
+
+    fn batch(offsets: &[u64]) -> EventBatch {
+        EventBatch { partition: 1, offsets: offsets.to_vec(), ..EventBatch::default() }
+    }
+
+    #[test]
+    fn the_second_panic_on_a_record_leaves_it_out() {
+        let mut deaths = Deaths::default();
+        deaths.note(NO, 1, 100..200).unwrap();
+        deaths.note(NO, 1, 150..220).unwrap();
+        assert!(deaths.is_suspect(NO, 1, 219, 300) && deaths.is_suspect(NO, 1, 0, 101));
+        assert!(!deaths.is_suspect(NO, 1, 220, 300) && !deaths.is_suspect(NO, 0, 100, 200));
+        deaths.note(NO, 1, 163..164).unwrap();
+        assert!(deaths.leaves_out(NO, 1, 163) && !deaths.leaves_out(NO, 1, 162) && !deaths.leaves_out(NO, 0, 163));
+        assert_eq!(*deaths.skipped(NO, &batch(&[160, 163, 170]), &[2]), [1, 2]);
+        assert_eq!(*deaths.skipped(RevisionNo(4), &batch(&[160, 163, 170]), &[2]), [2]);
+        deaths.forget(NO);
+        assert!(!deaths.leaves_out(NO, 1, 163) && !deaths.is_suspect(NO, 1, 100, 200));
+    }
+
+    #[test]
+    fn the_first_panic_on_a_batch_of_one_leaves_nothing_out() {
+        let mut deaths = Deaths::default();
+        deaths.note(NO, 1, 7..8).unwrap();
+        assert!(!deaths.leaves_out(NO, 1, 7));
+        deaths.note(NO, 1, 7..8).unwrap();
+        assert!(deaths.leaves_out(NO, 1, 7));
+    }
+
+    #[test]
+    fn a_metric_that_panics_on_too_many_stands_still() {
+        let mut deaths = Deaths::default();
+        deaths.note(NO, 0, 0..u64::MAX).unwrap();
+        let left_out = (0..).take_while(|offset| deaths.note(NO, 0, *offset..offset + 1).is_ok()).count();
+        assert_eq!(left_out, MOST);
+    }
+
+    #[test]
+    fn a_panic_is_contained_with_its_words() {
+        assert_eq!(contained(|| 7), Ok(7));
+        assert_eq!(contained(|| -> u8 { panic!("index {} is too large", 9) }), Err("index 9 is too large".into()));
+    }
+}
