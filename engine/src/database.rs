@@ -11,7 +11,9 @@
 mod keyspace;
 mod mend;
 mod place;
+mod remembered;
 
+use crate::clock::{Clock, wall_ms};
 use crate::config::Durability;
 use crate::descriptors::Gauge;
 use fjall::PersistMode;
@@ -49,6 +51,7 @@ struct Inner {
     slots: Mutex<HashMap<String, Weak<Slot>>>,
     descriptors: Gauge,
     path: PathBuf,
+    clock: Arc<Clock>,
     _lock: File,
 }
 
@@ -84,6 +87,11 @@ pub enum DatabaseError {
         /// The limit.
         limit: usize,
     },
+    /// The wall clock stands before 1970, which the database cannot write down.
+    #[error(
+        "the clock of this machine stands before 1970, and nothing can be stored with such a time: set the clock, and start again"
+    )]
+    BeforeTime,
     /// The data directory cannot be prepared.
     #[error("the data directory {path} cannot be used: {reason}")]
     Directory {
@@ -116,8 +124,12 @@ impl Database {
     /// # Errors
     /// [`DatabaseError`].
     pub fn open(data_dir: &Path) -> Result<Database, DatabaseError> {
+        if wall_ms() < 0 {
+            return Err(DatabaseError::BeforeTime);
+        }
         let (path, lock) = place::take(data_dir)?;
         let fjall = mend::open(&path).map_err(|reason| failed(&reason))?;
+        let newest = remembered::believed(&fjall).map_err(|reason| failed(&reason))?;
         let inner = Inner {
             open: RwLock::new(Some(fjall)),
             broken: AtomicBool::new(false),
@@ -125,9 +137,19 @@ impl Database {
             slots: Mutex::default(),
             descriptors: Gauge::default(),
             path,
+            clock: Arc::new(Clock::of_machine(newest)),
             _lock: lock,
         };
-        Ok(Database { inner: Arc::new(inner) })
+        let database = Database { inner: Arc::new(inner) };
+        // A disk that is full is told by whoever has something to keep.
+        let _ = database.remember_time();
+        Ok(database)
+    }
+
+    /// The time by which what is stored here is given up.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<Clock> {
+        &self.inner.clock
     }
 
     /// Opens or creates a keyspace. `name`: 1 to 255 bytes; by convention `PART` or `PART-DETAIL` (`log-00000001`).

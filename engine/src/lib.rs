@@ -10,9 +10,11 @@
 //! telemetry | database
 //! config | event | failpoint | descriptors
 //! memory | slots | time | outage
+//! clock | files | terminal
 //! ```
 //! The engine knows no HTTP and no SQL; `tally-server` does.
 
+pub mod clock;
 pub mod config;
 pub mod database;
 pub mod dead_letter;
@@ -22,6 +24,7 @@ pub mod engine;
 pub mod event;
 mod failpoint;
 pub mod feed;
+pub mod files;
 pub mod memory;
 pub mod outage;
 pub mod pipeline;
@@ -34,4 +37,5 @@ pub mod source;
 pub mod state;
 pub mod store;
 pub mod telemetry;
+pub mod terminal;
 pub mod time;

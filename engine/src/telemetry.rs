@@ -4,7 +4,6 @@
 
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use std::collections::BTreeMap;
-use std::fmt::Display;
 
 /// Describes every figure; call once a recorder is installed.
 pub fn describe() {
@@ -64,14 +63,9 @@ pub(crate) fn hint(what: &'static str, count: u64) {
     }
 }
 
-/// A record was refused.
-pub(crate) fn refused(reason: &impl Display) {
-    counter!("tally_rejected_total", "reason" => reason.to_string()).increment(1);
-}
-
-/// Events went to the dead letters of a plugin.
-pub(crate) fn failed(reason: &str, events: u64) {
-    counter!("tally_rejected_total", "reason" => reason.to_owned()).increment(events);
+/// Records were refused, or events went to the dead letters of a plugin.
+pub(crate) fn refused(reason: &str, records: u64) {
+    counter!("tally_rejected_total", "reason" => reason.to_owned()).increment(records);
 }
 
 /// A plugin took long for a batch.

@@ -21,7 +21,7 @@ pub struct Footprint {
     pub copies: u64,
     /// Contents of plugin files in memory, as the engine says.
     pub loaded: u64,
-    /// Bytes of their mappings, as the engine says.
+    /// Bytes of their mappings, as the engine says, which looks twice a second.
     pub mapped: u64,
 }
 
@@ -36,16 +36,28 @@ pub fn footprint(tally: &Tally, data: &Path) -> Result<Footprint> {
         let line = status.lines().find_map(|line| line.strip_prefix(name)).with_context(|| name.to_owned())?;
         anyhow::Ok(line.split_whitespace().next().unwrap_or_default().parse::<u64>()? * 1_024)
     };
+    let maps = fs::read_to_string(process.join("maps"))?;
+    let mapped = maps.lines().filter(|line| line.contains("/plugin-copies/")).filter_map(length).sum();
+    tally.client.until("the engine says what is mapped", Duration::from_secs(20), |client| {
+        let said = client.figure("tally_plugin_mapped_bytes", "").map_err(|fault| format!("{fault:#}"))? as u64;
+        if said == mapped { Ok(String::new()) } else { Err(format!("{said}, not {mapped}")) }
+    })?;
     let copies = fs::read_dir(data.join("plugin-copies"))?.filter_map(Result::ok);
     Ok(Footprint {
         resident: of("VmRSS:")?,
         anonymous: of("RssAnon:")?,
-        mappings: fs::read_to_string(process.join("maps"))?.lines().count() as u64,
+        mappings: maps.lines().count() as u64,
         descriptors: fs::read_dir(process.join("fd"))?.count() as u64,
         copies: copies.filter(|entry| entry.path().extension().is_some_and(|end| end == "so")).count() as u64,
         loaded: tally.client.figure("tally_plugins_loaded", "")? as u64,
-        mapped: tally.client.figure("tally_plugin_mapped_bytes", "")? as u64,
+        mapped,
     })
+}
+
+/// Bytes of a mapping, by its line in `/proc`.
+fn length(line: &str) -> Option<u64> {
+    let (from, to) = line.split_once(' ')?.0.split_once('-')?;
+    u64::from_str_radix(to, 16).ok()?.checked_sub(u64::from_str_radix(from, 16).ok()?)
 }
 
 /// The most memory that a running process ever had resident, bytes.

@@ -155,8 +155,7 @@ impl Home {
     /// # Errors
     /// It does not run.
     pub fn run(&self, args: &[&str]) -> Result<Output> {
-        let mut command = self.command(args);
-        Ok(started(command.stdout(Stdio::piped()).stderr(Stdio::piped()))?.wait_with_output()?)
+        Ok(started(self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()))?.wait_with_output()?)
     }
 
     /// Runs `tally ARGS`, which must succeed; what it printed.

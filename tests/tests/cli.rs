@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use tally_tests::client::Client;
 use tally_tests::tally::Home;
 
 fn binary() -> PathBuf {
@@ -158,9 +159,9 @@ fn config_show_names_the_origin_of_every_value_and_hides_secrets() {
     assert!(has("kafka.group = \"g\"", "(file metrics.toml:2)"), "{text}");
     assert!(has("log.partitions = 4", "(default)"), "{text}");
     assert!(has("kafka.settings.\"sasl.password\" = ***", "(file metrics.toml:4)"), "{text}");
-    assert!(has("catalogue.postgres_url = \"postgres://u:***@db/t\"", "(env POSTGRES_URL)"), "{text}");
+    assert!(has("catalogue.postgres_url = \"postgres://***@db/t\"", "(env POSTGRES_URL)"), "{text}");
     assert!(!text.contains("hush") && !err(&output).contains("hush"));
-    assert!(has("redis.url = \"redis://:***@x\"", "(env REDIS_URL)"), "{text}");
+    assert!(has("redis.url = \"redis://***@x\"", "(env REDIS_URL)"), "{text}");
     assert!(has("store.kind = \"redis\"", "(env REDIS_URL)"), "{text}");
     assert_eq!(err(&output), "");
 
@@ -235,8 +236,13 @@ fn dead_letters_are_listed_with_reason_and_place() {
     let tally = home.start().unwrap();
     let good = "{\"user_id\":1,\"product_id\":1,\"event_type\":\"view\"}\n";
     let position = tally.client.post_all(good).unwrap();
-    let counted = tally.client.ask("event_frequencies", &serde_json::json!({}), &position).unwrap();
-    assert_eq!(counted["total"], 1);
+    // What answered goes on until the other reading has counted the log.
+    let one = |client: &Client| {
+        let counted =
+            client.ask("event_frequencies", &serde_json::json!({}), &position).map_err(|fault| fault.to_string())?;
+        if counted["total"] == 1 { Ok(String::new()) } else { Err(counted.to_string()) }
+    };
+    tally.client.until("events are read as it is configured now", std::time::Duration::from_secs(30), one).unwrap();
     // Letters are written with the commit.
     let all = tally.client.until("the letters are stored", std::time::Duration::from_secs(30), |client| {
         let text = client.get("/api/dead-letters").map_err(|fault| format!("{fault:#}"))?.text;

@@ -7,6 +7,8 @@
 mod crates;
 #[path = "house/documents.rs"]
 mod documents;
+#[path = "house/keys.rs"]
+mod keys;
 #[path = "house/layers.rs"]
 mod layers;
 #[path = "house/reading.rs"]

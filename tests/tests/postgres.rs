@@ -285,7 +285,7 @@ fn what_waiting_does_not_mend_is_refused_with_a_sentence() {
     later.succeed(&["migrate"]).unwrap();
     later.start().unwrap().stop().unwrap();
     let shown = later.succeed(&["config", "show"]).unwrap();
-    assert!(shown.contains("catalogue.postgres_url = \"postgres://tally:***@127.0.0.1:"), "{shown}");
+    assert!(shown.contains("catalogue.postgres_url = \"postgres://***@127.0.0.1:"), "{shown}");
     secret(&shown);
 
     // A user who may read and write, and make nothing, is enough from then on; before, it is not.

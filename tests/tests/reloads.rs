@@ -28,7 +28,7 @@ fn until_lines(home: &Home, client: &Client, words: &[&str], count: usize) {
 }
 
 const LOOKED: [&str; 1] = ["looked at, as asked"];
-const REFUSED: [&str; 2] = ["the configuration is not taken over", "metrics.toml:"];
+const REFUSED: [&str; 2] = ["the configuration is not taken over", "metrics.toml"];
 
 #[test]
 fn sighup_has_configuration_and_folders_looked_at_and_harms_nothing() {

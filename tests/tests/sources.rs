@@ -105,10 +105,9 @@ impl Sink for Count {
 #[test]
 fn kafka() {
     let mut kafka = Kafka::start().unwrap();
-    for (topic, settings) in [
-        ("classic", BTreeMap::new()),
-        ("kip848", BTreeMap::from([("group.protocol".to_owned(), "consumer".to_owned())])),
-    ] {
+    for (topic, settings) in
+        [("classic", BTreeMap::new()), ("kip848", BTreeMap::from([("group.protocol".to_owned(), "consumer".into())]))]
+    {
         kafka.create_topic(topic, 4, &[]).unwrap();
         let config = KafkaConfig { settings, ..config(&kafka, topic) };
         contract::run(&mut Topic { kafka: &kafka, config, alone: false });

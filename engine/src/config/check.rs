@@ -1,8 +1,9 @@
 //! What types cannot say: names, pointers, addresses, lengths of time. Returns every complaint, in no order.
 
 use super::document::join;
+use super::secret::{is_host, quoted};
 use super::{Config, HostName, MetricConfig, Origin, duration, url};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -17,7 +18,7 @@ pub(super) struct Complaint {
 }
 
 /// librdkafka settings on which exactly-once counting rests; Tally sets them.
-const OWN_SETTINGS: [(&str, &str); 13] = [
+const OWN_SETTINGS: [(&str, &str); 15] = [
     ("bootstrap.servers", "write kafka.brokers"),
     ("metadata.broker.list", "write kafka.brokers"),
     ("group.id", "write kafka.group"),
@@ -30,8 +31,22 @@ const OWN_SETTINGS: [(&str, &str); 13] = [
     ("partition.assignment.strategy", "the rebalance protocol is fixed"),
     ("enable.idempotence", "the producer is always idempotent"),
     ("acks", "the producer always waits for all replicas"),
+    ("request.required.acks", "the producer always waits for all replicas"),
+    ("transactional.id", "the producer is idempotent and begins no transactions"),
     ("isolation.level", "aborted transactions must not be counted"),
 ];
+
+/// Why this librdkafka setting is not the user's; `None`: it is.
+#[must_use]
+pub fn own_kafka_setting(name: &str) -> Option<&'static str> {
+    OWN_SETTINGS.iter().find(|(own, _)| *own == name).map(|(_, instead)| *instead)
+}
+
+/// More librdkafka settings than there are.
+const MOST_SETTINGS: usize = 300;
+
+/// Sections `[metrics.NAME]`: each is a metric with state and memory of its own.
+const MOST_METRICS: usize = 1_000;
 
 pub(super) fn check(config: &Config) -> Vec<Complaint> {
     let mut found = Found(Vec::new());
@@ -41,23 +56,31 @@ pub(super) fn check(config: &Config) -> Vec<Complaint> {
     found.add("plugins.dir", directory(&config.plugins.dir));
     found.add("store.data_dir", directory(&config.store.data_dir));
     if !config.catalogue.postgres_url.is_empty() {
-        found.add("catalogue.postgres_url", url::postgres(&config.catalogue.postgres_url));
+        found.add("catalogue.postgres_url", url::postgres(config.catalogue.postgres_url.reveal()));
     }
     found.add("server.listen", listen(&config.server.listen));
     found.add("limits.memory", memory(config.limits.memory));
     for (n, host) in config.server.allowed_hosts.iter().enumerate() {
         let verdict = HostName::parse(host).map(drop);
-        let fault = || format!("{host:?} is no host name; write \"tally.example\" or \"tally.example:8080\"");
+        let fault = || format!("{} is no host name; write \"tally.example\" or \"tally.example:8080\"", quoted(host));
         found.add(format!("server.allowed_hosts[{n}]"), verdict.ok_or_else(fault));
     }
     for (n, origin) in config.server.allowed_origins.iter().enumerate() {
         let verdict = Origin::parse(origin).map(drop);
         let fault = || {
             format!(
-                "{origin:?} is no origin; write \"https://shop.example\", with a port where it is not the scheme's own, without a path"
+                "{} is no origin; write \"https://shop.example\", with a port where it is not the scheme's own, without a path",
+                quoted(origin)
             )
         };
         found.add(format!("server.allowed_origins[{n}]"), verdict.ok_or_else(fault));
+    }
+    if config.metrics.len() > MOST_METRICS {
+        found.add_key(
+            "metrics",
+            Err(format!("has {} sections; at most {MOST_METRICS} are served", config.metrics.len())),
+        );
+        return found.0;
     }
     for (name, metric) in &config.metrics {
         one_metric(name, metric, &mut found);
@@ -100,10 +123,20 @@ fn kafka(config: &Config, found: &mut Found) {
     let instance_ok = instance.is_empty() || legal(instance);
     found.add(
         "kafka.instance_id",
-        instance_ok.then_some(()).ok_or_else(|| format!("{instance:?} is no name: 1 to 249 of a-z A-Z 0-9 . _ -")),
+        instance_ok
+            .then_some(())
+            .ok_or_else(|| format!("{} is no name: 1 to 249 of a-z A-Z 0-9 . _ -", quoted(instance))),
     );
+    let count = config.kafka.settings.len();
+    if count > MOST_SETTINGS {
+        found.add_key(
+            "kafka.settings",
+            Err(format!("has {count} entries; librdkafka has fewer than {MOST_SETTINGS} settings")),
+        );
+        return;
+    }
     for setting in config.kafka.settings.keys() {
-        if let Some((_, instead)) = OWN_SETTINGS.iter().find(|(own, _)| own == setting) {
+        if let Some(instead) = own_kafka_setting(setting) {
             found.add_key(join("kafka.settings", setting), Err(format!("cannot be set here: {instead}")));
         }
     }
@@ -113,8 +146,12 @@ fn brokers(list: &str) -> Result<(), String> {
     if list.trim().is_empty() {
         return Err("is empty; write \"host:port\", several with commas between".into());
     }
-    for broker in list.split(',').map(str::trim) {
-        let fault = || format!("{broker:?} is not host:port (\"127.0.0.1:9092\")");
+    for (n, broker) in list.split(',').map(str::trim).enumerate() {
+        // What is no host may be a user with a password.
+        let fault = || match is_host(broker) {
+            true => format!("{} is not host:port (\"127.0.0.1:9092\")", quoted(broker)),
+            false => format!("is not host:port in place {} (\"127.0.0.1:9092\")", n + 1),
+        };
         let (host, port) = broker.rsplit_once(':').ok_or_else(fault)?;
         let host_ok = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             Some(v6) => v6.parse::<std::net::Ipv6Addr>().is_ok(),
@@ -129,7 +166,7 @@ fn brokers(list: &str) -> Result<(), String> {
 
 /// Kafka's own rule for topic names.
 fn topic(name: &str) -> Result<(), String> {
-    if legal(name) { Ok(()) } else { Err(format!("{name:?} is no topic name: 1 to 249 of a-z A-Z 0-9 . _ -")) }
+    if legal(name) { Ok(()) } else { Err(format!("{} is no topic name: 1 to 249 of a-z A-Z 0-9 . _ -", quoted(name))) }
 }
 
 fn legal(name: &str) -> bool {
@@ -153,7 +190,7 @@ fn events(config: &Config, found: &mut Found) {
             *m != n && other == pointer && changed(name, pointer) && (*m < n || !changed(other_name, other))
         });
         let verdict = json_pointer(pointer).and_then(|()| match twin {
-            Some((_, (other, _))) => Err(format!("{pointer:?} is already the pointer of {other}")),
+            Some((_, (other, _))) => Err(format!("{} is already the pointer of {other}", quoted(pointer))),
             None => Ok(()),
         });
         found.add(join("events.fields", name), verdict);
@@ -165,32 +202,35 @@ fn events(config: &Config, found: &mut Found) {
         }
         found.add(&key, event_type(to));
     }
+    let mut seen = HashSet::new();
     for (n, kind) in config.events.types.iter().enumerate() {
-        let verdict = event_type(kind).and_then(|()| once(&config.events.types[..n], kind));
+        let verdict = event_type(kind).and_then(|()| once(&mut seen, kind));
         found.add(format!("events.types[{n}]"), verdict);
     }
+    seen.clear();
     for (n, kind) in config.events.keep.iter().enumerate() {
-        let verdict = event_type(kind).and_then(|()| once(&config.events.keep[..n], kind));
+        let verdict = event_type(kind).and_then(|()| once(&mut seen, kind));
         found.add(format!("events.keep[{n}]"), verdict);
     }
     found.add("events.earliest", config.events.earliest_ms().map(drop));
     found.add("events.max_ahead", config.events.max_ahead_ms().map(drop));
+    seen.clear();
     for (n, field) in config.events.required.iter().enumerate() {
         let verdict = match field.as_str() {
-            "user_id" | "product_id" | "event_type" => once(&config.events.required[..n], field),
-            _ => Err(format!("{field:?} is not one of \"user_id\", \"product_id\", \"event_type\"")),
+            "user_id" | "product_id" | "event_type" => once(&mut seen, field),
+            _ => Err(format!("{} is not one of \"user_id\", \"product_id\", \"event_type\"", quoted(field))),
         };
         found.add(format!("events.required[{n}]"), verdict);
     }
 }
 
-fn once(before: &[String], word: &String) -> Result<(), String> {
-    if before.contains(word) { Err(format!("{word:?} stands there twice")) } else { Ok(()) }
+fn once<'a>(before: &mut HashSet<&'a str>, word: &'a str) -> Result<(), String> {
+    if before.insert(word) { Ok(()) } else { Err(format!("{} stands there twice", quoted(word))) }
 }
 
 /// RFC 6901, and not the whole document.
 fn json_pointer(pointer: &str) -> Result<(), String> {
-    let fault = |why: &str| Err(format!("{pointer:?} is no JSON pointer: {why} (\"/user/id\")"));
+    let fault = |why: &str| Err(format!("{} is no JSON pointer: {why} (\"/user/id\")", quoted(pointer)));
     if !pointer.starts_with('/') {
         return fault("it starts with /");
     }
@@ -210,11 +250,13 @@ fn json_pointer(pointer: &str) -> Result<(), String> {
 }
 
 fn event_type(name: &str) -> Result<(), String> {
-    identifier(name, 32).ok_or_else(|| format!("{name:?} is no event type: a-z first, then a-z 0-9 _, at most 32"))
+    identifier(name, 32)
+        .ok_or_else(|| format!("{} is no event type: a-z first, then a-z 0-9 _, at most 32", quoted(name)))
 }
 
 fn metric_name(name: &str) -> Result<(), String> {
-    identifier(name, 64).ok_or_else(|| format!("{name:?} is no metric name: a-z first, then a-z 0-9 _, at most 64"))
+    identifier(name, 64)
+        .ok_or_else(|| format!("{} is no metric name: a-z first, then a-z 0-9 _, at most 64", quoted(name)))
 }
 
 fn identifier(name: &str, longest: usize) -> Option<()> {
@@ -238,13 +280,13 @@ fn listen(text: &str) -> Result<(), String> {
                 }
                 _ => " (\"127.0.0.1:8080\"; port 0 takes a free one)".into(),
             };
-            return Err(format!("{text:?} is not IP:PORT{hint}"));
+            return Err(format!("{} is not IP:PORT{hint}", quoted(text)));
         }
     };
     if !address.ip().is_loopback() {
         let port = address.port();
         return Err(format!(
-            "{text:?} is reachable from other machines, which needs authentication, which this version has not; write \"127.0.0.1:{port}\""
+            "{address} is reachable from other machines, which needs authentication, which this version has not; write \"127.0.0.1:{port}\""
         ));
     }
     Ok(())
@@ -259,7 +301,7 @@ fn one_metric(name: &str, metric: &MetricConfig, found: &mut Found) {
     if metric.history != "none" {
         found.add(join(&path, "history"), duration::parse_retention(&metric.history).map(drop));
     }
-    found.add(join(&path, "keep_old"), duration::parse_retention(&metric.keep_old).map(drop));
+    found.add(join(&path, "keep_old"), duration::parse(&metric.keep_old).map(drop));
     tiers(&join(&path, "retention"), &metric.retention, found);
 }
 
@@ -267,7 +309,7 @@ fn tiers(path: &str, retention: &BTreeMap<String, String>, found: &mut Found) {
     for (tier, keep) in retention {
         let key = join(path, tier);
         if !["1m", "1h", "1d"].contains(&tier.as_str()) {
-            found.add_key(&key, Err(format!("{tier:?} is no tier; there are \"1m\", \"1h\", \"1d\"")));
+            found.add_key(&key, Err(format!("{} is no tier; there are \"1m\", \"1h\", \"1d\"", quoted(tier))));
         }
         found.add(&key, duration::parse_retention(keep).map(drop));
     }

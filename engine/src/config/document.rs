@@ -2,9 +2,11 @@
 //!
 //! Unknown keys and wrong types are reported here, all of them, and left out of the table, so that the values that remain
 //! can still be checked. The keys that exist are those of the serialised defaults: a key added to the types is known here.
+//! Of very many faults the first that are found are described, the rest is counted.
 
-use super::expected::{nearest, range, type_name, unknown, wrong_type};
-use super::fault::{Fault, Text};
+use super::expected::{choices, nearest, range, type_name, unknown, wrong_type};
+use super::fault::{Fault, LISTED, Quote, Text};
+use super::secret::{is_secret, quoted};
 use super::{Config, MetricConfig};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -27,10 +29,20 @@ pub(super) struct Document {
     pub(super) spans: HashMap<String, Spans>,
     /// Unknown keys, wrong types, syntax.
     pub(super) faults: Vec<Fault>,
+    /// Faults that are not listed.
+    pub(super) more: usize,
+}
+
+impl Document {
+    /// Of nothing.
+    pub(super) fn empty() -> Document {
+        Document { table: Table::new(), spans: HashMap::new(), faults: Vec::new(), more: 0 }
+    }
 }
 
 /// Appends a key to a path, quoted where TOML wants quotes.
-pub(super) fn join(path: &str, key: &str) -> String {
+#[must_use]
+pub fn join(path: &str, key: &str) -> String {
     let bare = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
     let key = if bare { key.to_owned() } else { Value::String(key.to_owned()).to_string() };
     if path.is_empty() { key } else { format!("{path}.{key}") }
@@ -48,32 +60,82 @@ pub(super) fn metric_template() -> Table {
     Table::try_from(named).unwrap_or_default()
 }
 
+/// Whether there is a key of that name somewhere.
+pub(super) fn is_known(name: &str) -> bool {
+    fn among(name: &str, table: &Table) -> bool {
+        let inside = |value: &Value| value.as_table().is_some_and(|inner| among(name, inner));
+        table.iter().any(|(key, value)| key == name || inside(value))
+    }
+    among(name, &template()) || among(name, &metric_template())
+}
+
+/// Tables and lists inside each other that a plugin's configuration may have.
+const DEEPEST: usize = 32;
+
+/// More keys, and items of lists, than anybody writes: what is above it is not looked at.
+const MOST: usize = 100_000;
+
+/// Parts that a dotted key may have: each is a table inside the one before.
+const PARTS: usize = 1_000;
+
+/// What is said of a text that would take far more time or memory than its length.
+fn too_large(content: &str) -> Option<String> {
+    // What is made of each of them takes a hundred times its letters.
+    if content.bytes().filter(|byte| b".=,[{".contains(byte)).count() > MOST {
+        return Some(format!("has more than {MOST} keys and items: that is no configuration"));
+    }
+    let dots = |run: &str| run.bytes().filter(|byte| *byte == b'.').count();
+    let deep = content.split(['\n', '=', ',', '[', ']', '{', '}', '#']).any(|run| dots(run) > PARTS);
+    deep.then(|| format!("has a key of more than {PARTS} parts: that is no configuration"))
+}
+
 /// Reads a file's text.
 pub(super) fn read(file: &Path, content: &str) -> Document {
     let text = Text::new(file, content);
+    if let Some(message) = too_large(content) {
+        let place = super::fault::Place::File(file.into());
+        return Document { faults: vec![Fault { place, message, excerpt: None }], ..Document::empty() };
+    }
     let (root, errors) = DeTable::parse_recoverable(content);
-    let mut reader = Reader { text, spans: HashMap::new(), faults: Vec::new() };
+    let (template, metric) = (template(), metric_template());
+    let mut reader =
+        Reader { text, template: &template, metric: &metric, spans: HashMap::new(), faults: Vec::new(), more: 0 };
     for error in errors {
         let span = error.span().unwrap_or(0..0);
-        reader.faults.push(reader.text.fault(span, error.message().replace('\n', "; ")));
+        let message = || error.message().replace('\n', "; ");
+        reader.fault(span, Quote::Nothing, message);
     }
     if !reader.faults.is_empty() {
         // What a recovering parser makes of the rest is a guess; faults in a guess would mislead.
-        return Document { table: Table::new(), spans: HashMap::new(), faults: reader.faults };
+        return Document { faults: reader.faults, more: reader.more, ..Document::empty() };
     }
-    let table = reader.section(root.get_ref(), &template(), &mut Vec::new());
-    Document { table, spans: reader.spans, faults: reader.faults }
+    let table = reader.section(root.get_ref(), &template, &mut Vec::new());
+    Document { table, spans: reader.spans, faults: reader.faults, more: reader.more }
 }
 
 struct Reader<'a> {
     text: Text<'a>,
+    template: &'a Table,
+    metric: &'a Table,
     spans: HashMap<String, Spans>,
     faults: Vec<Fault>,
+    more: usize,
 }
 
 impl Reader<'_> {
-    fn fault(&mut self, span: Range<usize>, message: String) {
-        self.faults.push(self.text.fault(span, message));
+    fn fault(&mut self, span: Range<usize>, quote: Quote<'_>, message: impl FnOnce() -> String) {
+        if self.faults.len() < LISTED {
+            self.faults.push(self.text.fault(span, message(), quote));
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// A fault in the value of a known key, or in an item of its list.
+    fn wrong(&mut self, span: Range<usize>, path: &[String], message: impl FnOnce(&str) -> String) {
+        let key = dotted(path);
+        let spans = self.spans.get(&key).cloned().unwrap_or(Spans { key: span.clone(), value: span.clone() });
+        self.fault(span, quote(&key, &spans), || message(&key));
     }
 
     /// A table whose keys are fixed.
@@ -82,8 +144,8 @@ impl Reader<'_> {
         for (key, value) in table {
             let name = key.get_ref().as_ref();
             let Some(expected) = template.get(name) else {
-                let message = unknown(name, template, &dotted(path));
-                self.fault(key.span(), message);
+                let known = self.template;
+                self.fault(key.span(), Quote::Key(&key.span()), || unknown(name, template, known, &dotted(path)));
                 continue;
             };
             if let Some(value) = self.entry(key, value, expected, path) {
@@ -112,7 +174,7 @@ impl Reader<'_> {
         match (names.as_slice(), expected, value.get_ref()) {
             (["metrics", _, "config"], _, DeValue::Table(table)) => self.free_table(table, path).map(Value::Table),
             (["metrics"], _, DeValue::Table(table)) => {
-                let metric = Value::Table(metric_template());
+                let metric = Value::Table(self.metric.clone());
                 Some(Value::Table(self.named(table, &metric, path)))
             }
             (["kafka", "settings"] | ["events", "aliases"] | ["metrics", _, "retention"], _, DeValue::Table(table)) => {
@@ -125,23 +187,21 @@ impl Reader<'_> {
             (_, Value::Boolean(_), DeValue::Boolean(flag)) => Some(Value::Boolean(*flag)),
             (_, Value::Integer(_), DeValue::Integer(_)) => self.integer(value, path),
             (_, Value::Array(_), DeValue::Array(items)) => {
-                let before = self.faults.len();
-                let mut texts = Vec::new();
+                let mut texts = Vec::with_capacity(items.len());
                 for (n, item) in items.iter().enumerate() {
                     self.spans.insert(format!("{}[{n}]", dotted(path)), Spans { key: item.span(), value: item.span() });
                     match item.get_ref() {
                         DeValue::String(text) => texts.push(Value::String(text.to_string())),
                         other => {
-                            let message = format!("{}[{n}] must be text, not {}", dotted(path), type_name(other));
-                            self.fault(item.span(), message);
+                            let found = type_name(other);
+                            self.wrong(item.span(), path, |key| format!("{key}[{n}] must be text, not {found}"));
                         }
                     }
                 }
-                (self.faults.len() == before).then_some(Value::Array(texts))
+                (texts.len() == items.len()).then_some(Value::Array(texts))
             }
             (_, expected, found) => {
-                let message = wrong_type(&dotted(path), expected, found);
-                self.fault(value.span(), message);
+                self.wrong(value.span(), path, |key| wrong_type(key, expected, found));
                 None
             }
         }
@@ -160,23 +220,16 @@ impl Reader<'_> {
 
     fn word(&mut self, span: Range<usize>, text: &str, path: &[String]) -> Option<Value> {
         let key = dotted(path);
-        let words: &[&str] = match key.as_str() {
-            "source.kind" => &["embedded", "kafka"],
-            "source.on_gap" => &["halt", "continue"],
-            "source.on_state_loss" => &["rebuild", "halt"],
-            "store.kind" => &["embedded", "redis"],
-            "kafka.start" => &["earliest", "latest"],
-            "plugins.checksums" => &["off", "warn", "enforce"],
-            "log.durability" => &["process", "power"],
-            _ => return Some(Value::String(text.to_owned())),
-        };
+        let Some(words) = choices(&key) else { return Some(Value::String(text.to_owned())) };
         if words.contains(&text) {
             return Some(Value::String(text.to_owned()));
         }
-        let hint =
-            nearest(text, words.iter().copied()).map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
-        let choices: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
-        self.fault(span, format!("{key} must be {}, not {text:?}{hint}", choices.join(" or ")));
+        self.wrong(span, path, |key| {
+            let near = nearest(text, words.iter().copied());
+            let hint = near.map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
+            let choices: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
+            format!("{key} must be {}, not {}{hint}", choices.join(" or "), quoted(text))
+        });
         None
     }
 
@@ -188,7 +241,7 @@ impl Reader<'_> {
             Some(number) if allowed.contains(&number) => Some(Value::Integer(number)),
             _ => {
                 let (low, high) = (allowed.start(), allowed.end());
-                self.fault(value.span(), format!("{key} must be a whole number from {low} to {high}"));
+                self.wrong(value.span(), path, |key| format!("{key} must be a whole number from {low} to {high}"));
                 None
             }
         }
@@ -210,29 +263,32 @@ impl Reader<'_> {
     }
 
     fn free(&mut self, value: &Spanned<DeValue<'_>>, path: &mut Vec<String>) -> Option<Value> {
+        if path.len() > DEEPEST {
+            self.wrong(value.span(), path, |_| format!("a plugin's configuration is at most {DEEPEST} tables deep"));
+            return None;
+        }
         Some(match value.get_ref() {
             DeValue::String(text) => Value::String(text.to_string()),
             DeValue::Boolean(flag) => Value::Boolean(*flag),
             DeValue::Integer(_) => match integer(value.get_ref()) {
                 Some(number) => Value::Integer(number),
                 None => {
-                    self.fault(value.span(), format!("{} does not fit into 64 bits", dotted(path)));
+                    self.wrong(value.span(), path, |key| format!("{key} does not fit into 64 bits"));
                     return None;
                 }
             },
             DeValue::Float(float) => match float.as_str().parse::<f64>() {
                 Ok(number) if number.is_finite() => Value::Float(number),
                 _ => {
-                    self.fault(
-                        value.span(),
-                        format!("{} must be finite: plugins get their configuration as JSON", dotted(path)),
-                    );
+                    self.wrong(value.span(), path, |key| {
+                        format!("{key} must be finite: plugins get their configuration as JSON")
+                    });
                     return None;
                 }
             },
             // JSON has no dates; a plugin that wants one takes text.
             DeValue::Datetime(_) => {
-                self.fault(value.span(), format!("{} is a date, which JSON has not: put it in quotes", dotted(path)));
+                self.wrong(value.span(), path, |key| format!("{key} is a date, which JSON has not: put it in quotes"));
                 return None;
             }
             DeValue::Array(items) => {
@@ -242,6 +298,13 @@ impl Reader<'_> {
             DeValue::Table(table) => Value::Table(self.free_table(table, path)?),
         })
     }
+}
+
+/// What may be quoted of a key that Tally knows. Free keys may hold anything.
+pub(super) fn quote<'a>(key: &str, spans: &'a Spans) -> Quote<'a> {
+    let free = key.starts_with("kafka.settings.") || key.starts_with("metrics.") && key.contains(".config.");
+    let address = key.ends_with("url") || key == "kafka.brokers";
+    if free || address || is_secret(key) { Quote::Key(&spans.key) } else { Quote::Pair(&spans.key, &spans.value) }
 }
 
 fn dotted(path: &[String]) -> String {

@@ -1,5 +1,6 @@
 //! Lengths of time as people write them: `"48h"`, `"30d"`, `"all"`.
 
+use super::secret::quoted;
 use std::time::Duration;
 
 /// The form, for messages.
@@ -10,7 +11,7 @@ const FORM: &str = "a number and one of s, m, h, d, w (\"48h\", \"30d\")";
 /// # Errors
 /// A sentence that names the form.
 pub fn parse(text: &str) -> Result<Duration, String> {
-    let fault = || format!("{text:?} is not a length of time; write {FORM}");
+    let fault = || format!("{} is not a length of time; write {FORM}", quoted(text));
     let unit = text.chars().next_back().ok_or_else(fault)?;
     let seconds: u64 = match unit {
         's' => 1,
@@ -32,7 +33,8 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs(number * seconds))
 }
 
-/// Reads how long something is kept: a length of time, or `"all"` (`None`).
+/// Reads how long something is kept: a length of time, or `"all"` (`None`). There is no other grammar: whoever keeps something
+/// reads it here.
 ///
 /// # Errors
 /// A sentence that names the form.
@@ -41,6 +43,15 @@ pub fn parse_retention(text: &str) -> Result<Option<Duration>, String> {
         return Ok(None);
     }
     parse(text).map(Some).map_err(|fault| format!("{fault}, or \"all\""))
+}
+
+/// As [`parse_retention`], in milliseconds.
+///
+/// # Errors
+/// A sentence that names the form.
+pub fn retention_ms(text: &str) -> Result<Option<i64>, String> {
+    // At most 10⁹ × 604,800,000, far below 2⁶³.
+    Ok(parse_retention(text)?.map(|kept| i64::try_from(kept.as_millis()).unwrap_or(i64::MAX)))
 }
 
 #[cfg(test)]

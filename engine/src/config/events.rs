@@ -1,6 +1,7 @@
 //! `[events]`: how a record becomes an event.
 
 use super::duration;
+use super::secret::quoted;
 use crate::time::{EVENT_TIMES, date_or_time};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -53,11 +54,12 @@ impl EventsConfig {
     pub fn earliest_ms(&self) -> Result<i64, String> {
         let text = &self.earliest;
         let form = "\"1990-01-01\" or an RFC 3339 time with zone";
-        let earliest = date_or_time(text).ok_or_else(|| format!("is {text:?}, which is no time: write {form}"))?;
+        let earliest =
+            date_or_time(text).ok_or_else(|| format!("is {}, which is no time: write {form}", quoted(text)))?;
         if EVENT_TIMES.contains(&earliest) {
             Ok(earliest)
         } else {
-            Err(format!("is {text:?}: events lie between the year 0000 and 2199"))
+            Err(format!("is {}: events lie between the year 0000 and 2199", quoted(text)))
         }
     }
 

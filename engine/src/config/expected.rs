@@ -1,7 +1,7 @@
 //! What a key of the configuration may hold, and the sentences for what it may not.
 
-use super::document::{join, template};
-use super::fault::is_secret;
+use super::document::join;
+use super::secret::{is_plain, is_secret, quoted};
 use std::ops::RangeInclusive;
 use toml::de::DeValue;
 use toml::{Table, Value};
@@ -33,6 +33,22 @@ pub(super) fn range(key: &str) -> RangeInclusive<i64> {
     }
 }
 
+/// The words that a key may hold, if they are few.
+pub(super) fn choices(key: &str) -> Option<&'static [&'static str]> {
+    Some(match key {
+        "source.kind" => &["embedded", "kafka"],
+        "source.on_gap" => &["halt", "continue"],
+        "source.on_state_loss" => &["rebuild", "halt"],
+        "store.kind" => &["embedded", "redis"],
+        "kafka.start" => &["earliest", "latest"],
+        "plugins.checksums" => &["off", "warn", "enforce"],
+        "log.durability" => &["process", "power"],
+        key if key.starts_with("metrics.") && key.ends_with(".promote") => &["auto", "manual"],
+        key if key.starts_with("metrics.") && key.ends_with(".overflow") => &["stop", "other"],
+        _ => return None,
+    })
+}
+
 pub(super) fn type_name(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "text",
@@ -55,8 +71,10 @@ pub(super) fn wrong_type(key: &str, expected: &Value, found: &DeValue<'_>) -> St
         Value::Array(_) => "a list of texts",
         Value::Table(_) => "a table",
     };
+    // A number, or a text in place of a list, may be a password where the key may hold one.
+    let shown = !is_secret(key) && !key.ends_with("url");
     let hint = match (expected, found) {
-        (Value::String(_), DeValue::Integer(number)) if !is_secret(key) => {
+        (Value::String(_), DeValue::Integer(number)) if shown => {
             format!("; write \"{number}\"")
         }
         (Value::Integer(_), DeValue::String(text)) if text.parse::<i64>().is_ok() => {
@@ -65,7 +83,7 @@ pub(super) fn wrong_type(key: &str, expected: &Value, found: &DeValue<'_>) -> St
         (Value::Boolean(_), DeValue::String(text)) if text == "true" || text == "false" => {
             format!("; write {text} without quotes")
         }
-        (Value::Array(_), DeValue::String(text)) => format!("; write [{text:?}]"),
+        (Value::Array(_), DeValue::String(text)) if shown && is_plain(text) => format!("; write [{text:?}]"),
         _ => String::new(),
     };
     format!("{key} must be {wanted}, not {}{hint}", type_name(found))
@@ -73,7 +91,10 @@ pub(super) fn wrong_type(key: &str, expected: &Value, found: &DeValue<'_>) -> St
 
 /// The nearest of some words, if one is near: at most a third of the letters differ.
 pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (word.chars().count() / 3).max(1);
+    let length = word.chars().count();
+    let limit = (length / 3).max(1);
+    // What is much longer than any word is near none; comparing it would cost its length times theirs.
+    let known = known.filter(|_| length <= 64);
     known
         .map(|candidate| (strsim::damerau_levenshtein(&word.to_lowercase(), &candidate.to_lowercase()), candidate))
         .filter(|(distance, _)| *distance <= limit)
@@ -81,16 +102,17 @@ pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> O
         .map(|(_, candidate)| candidate)
 }
 
-pub(super) fn unknown(name: &str, siblings: &Table, path: &str) -> String {
+pub(super) fn unknown(name: &str, siblings: &Table, all: &Table, path: &str) -> String {
     let place = if path.is_empty() { "at the top level".to_owned() } else { format!("in [{path}]") };
     let hint = if let Some(near) = nearest(name, siblings.keys().map(String::as_str)) {
         format!("; did you mean `{near}`?")
-    } else if let Some(elsewhere) = find(name, &template(), "") {
+    } else if let Some(elsewhere) = find(name, all, "") {
         format!("; did you mean `{elsewhere}`?")
     } else {
         format!("; expected one of {}", siblings.keys().cloned().collect::<Vec<_>>().join(", "))
     };
-    format!("unknown key `{name}` {place}{hint}")
+    let told = quoted(name);
+    format!("unknown key `{}` {place}{hint}", told.trim_matches('"'))
 }
 
 /// Where a key of that name exists.

@@ -3,11 +3,11 @@
 //! Pure but for reading the one file: the environment is handed in. Opens nothing that the configuration names.
 
 use super::document::{self, Document, Spans};
-use super::fault::{ConfigError, Fault, Place, Text, is_secret};
-use super::url::masked;
+use super::fault::{ConfigError, Fault, LISTED, Place, Quote, Text};
+use super::secret::{Secret, is_plain, is_secret, masked, quoted};
 use super::{Config, check};
-use std::collections::BTreeMap;
-use std::io::ErrorKind;
+use crate::files::{self, ReadError};
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
@@ -55,6 +55,11 @@ pub struct Loaded {
     pub file: Option<PathBuf>,
     /// Where each value that is not a default comes from, by key path.
     pub origins: BTreeMap<String, Place>,
+    /// What was left out though it was set: a sentence for the log each.
+    pub ignored: Vec<String>,
+    /// The file's text and where its keys stand, to point at them.
+    text: Secret,
+    spans: HashMap<String, Spans>,
 }
 
 /// Environment variables and the keys they set.
@@ -85,9 +90,7 @@ pub fn load(inputs: Inputs<'_>) -> Result<Loaded, ConfigError> {
         FileChoice::Given(path) => (Some(path), true),
     };
     let read = match path {
-        Some(path) => {
-            read_file(&path, required).map_err(|fault| ConfigError { faults: vec![fault] })?.map(|text| (path, text))
-        }
+        Some(path) => read_file(&path, required).map_err(ConfigError::of)?.map(|text| (path, text)),
         None => None,
     };
     merge(read.as_ref().map(|(path, text)| (path.as_path(), text.as_str())), inputs.env, &inputs.flags)
@@ -95,29 +98,29 @@ pub fn load(inputs: Inputs<'_>) -> Result<Loaded, ConfigError> {
 
 fn read_file(path: &Path, required: bool) -> Result<Option<String>, Fault> {
     let fault = |message: String| Fault { place: Place::File(path.into()), message, excerpt: None };
-    match std::fs::metadata(path) {
-        Ok(found) if found.is_dir() => return Err(fault("is a folder, not a file".into())),
-        Ok(found) if found.len() > LARGEST_FILE => {
-            return Err(fault("is larger than 1 MiB: that is no configuration".into()));
+    match files::read(path, LARGEST_FILE) {
+        Ok(bytes) => text_of(path, bytes).map(Some),
+        Err(ReadError::Missing) if !required => Ok(None),
+        Err(ReadError::Missing) => {
+            Err(fault("there is no such file; without -c the built-in defaults are used".into()))
         }
-        Ok(_) => {}
-        Err(error) if error.kind() == ErrorKind::NotFound && !required => return Ok(None),
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            return Err(fault("there is no such file; without -c the built-in defaults are used".into()));
-        }
-        Err(error) => return Err(fault(format!("cannot be read: {error}"))),
+        Err(why @ ReadError::TooLarge(_)) => Err(fault(format!("{why}: that is no configuration"))),
+        Err(why) => Err(fault(why.to_string())),
     }
-    let bytes = std::fs::read(path).map_err(|error| fault(format!("cannot be read: {error}")))?;
-    match String::from_utf8(bytes) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) => {
-            let valid = error.utf8_error().valid_up_to();
-            let head = String::from_utf8_lossy(&error.as_bytes()[..valid]).into_owned();
-            let mut fault = Text::new(path, &head).fault(valid..valid, "is not UTF-8 from here on".into());
-            fault.excerpt = None;
-            Err(fault)
-        }
-    }
+}
+
+fn text_of(path: &Path, bytes: Vec<u8>) -> Result<String, Fault> {
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let head = String::from_utf8_lossy(&error.as_bytes()[..valid]).into_owned();
+        let message = "is not UTF-8 from here on".into();
+        Fault { excerpt: None, ..Text::new(path, &head).fault(valid..valid, message, Quote::Nothing) }
+    })
+}
+
+/// A variable that a platform wrote for a service of that name (Kubernetes: `REDIS_PORT=tcp://10.96.12.7:6379`).
+fn is_of_a_platform(value: &str) -> bool {
+    value.trim_start().get(..6).is_some_and(|start| start.eq_ignore_ascii_case("tcp://"))
 }
 
 /// Everything after reading; `file` is a path (for messages and relative folders) and a text.
@@ -128,9 +131,10 @@ pub(super) fn merge(
 ) -> Result<Loaded, ConfigError> {
     let document = match file {
         Some((path, text)) => document::read(path, text),
-        None => Document { table: Table::new(), spans: Default::default(), faults: Vec::new() },
+        None => Document::empty(),
     };
-    let Document { mut table, spans, mut faults } = document;
+    let Document { mut table, spans, mut faults, mut more } = document;
+    let mut ignored = Vec::new();
     let mut origins = BTreeMap::new();
     if let Some((path, content)) = file {
         let text = Text::new(path, content);
@@ -140,7 +144,14 @@ pub(super) fn merge(
         }
     }
 
-    let set = |name: &str| env(name).filter(|value| !value.is_empty());
+    for (name, _) in ENV_KEYS {
+        if env(name).as_deref().is_some_and(is_of_a_platform) {
+            ignored.push(format!(
+                "environment variable {name} is ignored: it begins with tcp://, as what a platform writes for a service of that name"
+            ));
+        }
+    }
+    let set = |name: &str| env(name).filter(|value| !value.is_empty() && !is_of_a_platform(value));
     for (name, key) in ENV_KEYS {
         if let Some(value) = set(name) {
             origins.insert(key.into(), Place::Env(name.into()));
@@ -163,30 +174,36 @@ pub(super) fn merge(
 
     match Config::try_from_table(table) {
         Ok(mut config) => {
-            for complaint in check::check(&config) {
-                faults.push(located(&complaint, &origins, &spans, file));
-            }
+            let complaints = check::check(&config);
+            let listed = complaints.len().min(LISTED.saturating_sub(faults.len()));
+            more += complaints.len() - listed;
+            let text = file.map(|(path, content)| Text::new(path, content));
+            let place = |complaint| located(complaint, &origins, &spans, text.as_ref());
+            faults.extend(complaints.iter().take(listed).map(place));
             if faults.is_empty() {
                 resolve(&mut config, &origins, file.map(|(path, _)| path));
-                return Ok(Loaded { config, file: file.map(|(path, _)| path.into()), origins });
+                let (file, text) = file.map_or((None, ""), |(path, text)| (Some(path.into()), text));
+                return Ok(Loaded { config, file, origins, ignored, text: text.into(), spans });
             }
         }
         // The document reader let something through that the types refuse; still a sentence, not a panic.
-        Err(message) => {
+        Err(message) if faults.is_empty() => {
             let place = file.map_or(Place::Default, |(path, _)| Place::File(path.into()));
             faults.push(Fault { place, message, excerpt: None });
         }
+        Err(_) => {}
     }
     faults.sort_by_key(|fault| match fault.place {
         Place::Spot { line, column, .. } => (line, column),
         _ => (usize::MAX, 0),
     });
-    Err(ConfigError { faults })
+    Err(ConfigError { faults, more })
 }
 
 impl Config {
     fn try_from_table(table: Table) -> Result<Config, String> {
-        table.try_into().map_err(|error| error.message().to_owned())
+        // What the deserialiser says quotes the value.
+        table.try_into().map_err(|_| "holds a value of another kind than its key; compare it with metrics.toml".into())
     }
 }
 
@@ -196,7 +213,7 @@ fn value_of(key: &str, text: &str) -> Result<Value, String> {
         return Ok(Value::String(text.into()));
     }
     let port = text.parse::<u16>().ok().filter(|port| *port > 0);
-    port.map(|port| Value::Integer(port.into())).ok_or_else(|| format!("{text:?} is no port: 1 to 65535"))
+    port.map(|port| Value::Integer(port.into())).ok_or_else(|| format!("{} is no port: 1 to 65535", quoted(text)))
 }
 
 /// Sets `section.key`; both exist in the types.
@@ -213,14 +230,17 @@ fn put(table: &mut Table, path: &str, value: Value) {
 fn located(
     complaint: &check::Complaint,
     origins: &BTreeMap<String, Place>,
-    spans: &std::collections::HashMap<String, Spans>,
-    file: Option<(&Path, &str)>,
+    spans: &HashMap<String, Spans>,
+    text: Option<&Text<'_>>,
 ) -> Fault {
     let message = format!("{} {}", complaint.key, complaint.message);
-    match (origins.get(&complaint.key), spans.get(&complaint.key), file) {
-        (Some(Place::Spot { .. }), Some(at), Some((path, content))) => {
+    // Of an item of a list the list's key stands in the file.
+    let list = complaint.key.split_once('[').filter(|_| complaint.key.ends_with(']')).map(|(list, _)| list);
+    let key = list.filter(|list| origins.contains_key(*list)).unwrap_or(&complaint.key);
+    match (origins.get(key), spans.get(&complaint.key), text) {
+        (Some(Place::Spot { .. }), Some(at), Some(text)) => {
             let span = if complaint.in_key { at.key.clone() } else { at.value.clone() };
-            Text::new(path, content).fault(span, message)
+            text.fault(span, message, document::quote(key, spans.get(key).unwrap_or(at)))
         }
         (place, ..) => Fault { place: place.cloned().unwrap_or(Place::Default), message, excerpt: None },
     }
@@ -251,7 +271,69 @@ pub struct Setting {
     pub origin: Place,
 }
 
+/// A value as it may be shown, lists and tables too.
+fn without_secrets(value: &Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(masked(text)),
+        Value::Array(items) => Value::Array(items.iter().map(without_secrets).collect()),
+        Value::Table(table) => Value::Table(
+            table
+                .iter()
+                .map(|(key, value)| match is_secret(key) {
+                    true => (key.clone(), Value::String("***".into())),
+                    false => (key.clone(), without_secrets(value)),
+                })
+                .collect(),
+        ),
+        other => other.clone(),
+    }
+}
+
 impl Loaded {
+    /// A fault at a key of this configuration, for who judges what types cannot say; where the key was not set, at the
+    /// nearest table around it that stands in the file.
+    #[must_use]
+    pub fn fault(&self, key: &str, message: String) -> Fault {
+        let text = self.file.as_deref().map(|file| Text::new(file, self.text.reveal()));
+        let mut at = key;
+        while !self.origins.contains_key(at) {
+            match at.rsplit_once('.') {
+                Some((around, _)) => at = around,
+                None => break,
+            }
+        }
+        let in_key = at != key || matches!(self.spans.get(at), Some(spans) if spans.value.start < spans.key.start);
+        let complaint = check::Complaint { key: at.to_owned(), in_key, message: String::new() };
+        Fault { message, ..located(&complaint, &self.origins, &self.spans, text.as_ref()) }
+    }
+
+    /// The value of a key without what may be secret. What the types hide is looked up and masked.
+    fn shown(&self, key: &str, value: &Value) -> Value {
+        let config = &self.config;
+        let setting = || {
+            let name = |name: &&String| document::join("kafka.settings", name) == key;
+            config.kafka.settings.iter().find(|(setting, _)| name(setting)).map(|(_, value)| value.reveal())
+        };
+        let hidden = match key {
+            "redis.url" => Some(config.redis.url.reveal()),
+            "catalogue.postgres_url" => Some(config.catalogue.postgres_url.reveal()),
+            "kafka.brokers" => Some(config.kafka.brokers.as_str()),
+            _ if key.starts_with("kafka.settings.") => setting(),
+            _ => return without_secrets(value),
+        };
+        let hosts = |text: &str| text.split(',').all(|host| super::secret::is_host(host.trim()));
+        match hidden {
+            // Without a scheme only hosts are certainly no secret.
+            Some(text)
+                if !key.starts_with("kafka.settings.") && !text.contains("://") && is_plain(text) && !hosts(text) =>
+            {
+                Value::String("***".into())
+            }
+            Some(text) => Value::String(masked(text)),
+            None => Value::String("***".into()),
+        }
+    }
+
     /// Every value in force, by key path. Empty tables show as such.
     #[must_use]
     pub fn settings(&self) -> Vec<Setting> {
@@ -269,10 +351,7 @@ impl Loaded {
                 Value::Table(inner) if !inner.is_empty() => self.flatten(inner, &key, settings),
                 value => {
                     let origin = self.origins.get(&key).cloned().unwrap_or(Place::Default);
-                    let value = (!is_secret(&key)).then(|| match value {
-                        Value::String(text) => Value::String(masked(text)),
-                        other => other.clone(),
-                    });
+                    let value = (!is_secret(&key)).then(|| self.shown(&key, value));
                     settings.push(Setting { key, value, origin });
                 }
             }

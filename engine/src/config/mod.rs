@@ -11,11 +11,15 @@ mod expected;
 pub mod fault;
 pub mod load;
 mod metric;
+pub mod secret;
 mod url;
 
 pub use address::{HostName, Origin};
+pub use check::own_kafka_setting;
+pub use document::join as document_key;
 pub use events::{EventsConfig, FieldsConfig};
 pub use metric::{MetricConfig, Overflow, Promote};
+pub use secret::Secret;
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -113,7 +117,7 @@ pub struct KafkaConfig {
     /// Whether a topic with `cleanup.policy=compact` is accepted.
     pub allow_compacted: bool,
     /// Further librdkafka settings, passed on as they are.
-    pub settings: BTreeMap<String, String>,
+    pub settings: BTreeMap<String, Secret>,
 }
 
 impl Default for KafkaConfig {
@@ -249,7 +253,7 @@ pub enum StoreKind {
 #[serde(deny_unknown_fields, default)]
 pub struct RedisConfig {
     /// `redis://` or `rediss://` URL, `host` or `host:port`; nodes of a Cluster with commas between. May hold a password.
-    pub url: String,
+    pub url: Secret,
     /// In place of the URL's port; 0: the URL's.
     pub port: u16,
     /// First part of every key.
@@ -273,27 +277,18 @@ impl Default for RedisConfig {
 }
 
 /// `[catalogue]`: users and products.
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CatalogueConfig {
     /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE`; empty: a file in the data directory.
-    pub postgres_url: String,
+    pub postgres_url: Secret,
     /// PostgreSQL: whether a start applies migrations; if not, it only looks whether they are.
     pub migrate: bool,
 }
 
-/// Without the password.
-impl std::fmt::Debug for CatalogueConfig {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let CatalogueConfig { postgres_url, migrate } = self;
-        let url = url::masked(postgres_url);
-        out.debug_struct("CatalogueConfig").field("postgres_url", &url).field("migrate", migrate).finish()
-    }
-}
-
 impl Default for CatalogueConfig {
     fn default() -> Self {
-        CatalogueConfig { postgres_url: String::new(), migrate: true }
+        CatalogueConfig { postgres_url: Secret::default(), migrate: true }
     }
 }
 

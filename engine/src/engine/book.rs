@@ -6,11 +6,15 @@
 
 use super::versions::Will;
 use crate::config::MetricConfig;
+use crate::files::{self, ReadError};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+
+/// What is written down of a thousand metrics, with room, bytes.
+const LARGEST: u64 = 64 << 20;
 
 /// A revision by the code that counts it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -77,8 +81,8 @@ impl Book {
             tracing::warn!(file = %file.display(), "it is not known which revisions answered: {what}");
         };
         let mut entries = Entries::new();
-        match fs::read(&file) {
-            Err(fault) if fault.kind() == io::ErrorKind::NotFound => {}
+        match files::read(&file, LARGEST) {
+            Err(ReadError::Missing) => {}
             Err(fault) => unknown(&fault),
             Ok(text) => match serde_json::from_slice::<BTreeMap<String, serde_json::Value>>(&text) {
                 Err(fault) => unknown(&fault),

@@ -5,6 +5,7 @@
 //! given to that plugin event by event by the next process, and only one that ends at the same single event again is blamed. A blamed
 //! plugin stands still until its file has another content; everything else counts. Judges only; loads and stops nothing.
 
+use crate::files::{self, ReadError};
 use crate::pipeline::{Called, Cause, Unreturned};
 use crate::plugin;
 use crate::progress::Quarantine;
@@ -15,6 +16,9 @@ use std::path::{Path, PathBuf};
 
 /// Suspicions that are remembered; the oldest are forgotten.
 const MOST: usize = 64;
+
+/// All of them, with room, bytes.
+const LARGEST: u64 = 1 << 20;
 
 /// What is remembered.
 #[derive(Debug, Default)]
@@ -47,12 +51,12 @@ pub(super) fn code(plugin: &plugin::Metric) -> String {
 impl Culprits {
     /// Reads what is remembered, and adds what the process before left behind.
     pub(super) fn recall(file: &Path, found: Vec<Unreturned>, now: i64) -> Culprits {
-        let known = match std::fs::read(file) {
+        let known = match files::read(file, LARGEST) {
             Ok(text) => serde_json::from_slice(&text).unwrap_or_else(|fault| {
                 tracing::warn!("{} cannot be read, nobody is suspected any more: {fault}", file.display());
                 Vec::new()
             }),
-            Err(fault) if fault.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(ReadError::Missing) => Vec::new(),
             Err(fault) => {
                 tracing::warn!("{} cannot be read, nobody is suspected: {fault}", file.display());
                 Vec::new()

@@ -196,6 +196,9 @@ fn unknown(roster: &Roster, name: &str) -> EvaluateError {
             format!("this metric is retired since {since}: its file or its section is gone; its state is kept");
         return EvaluateError::NotFound { suggestions: Vec::new(), detail };
     }
+    if let Some(detail) = roster.refusal(name) {
+        return EvaluateError::NotFound { suggestions: Vec::new(), detail };
+    }
     let named = roster.served.keys().filter(|_| name.len() <= LONGEST_NAME);
     let mut near: Vec<(f64, &String)> = named.map(|known| (strsim::jaro_winkler(known, name), known)).collect();
     near.retain(|(likeness, _)| *likeness > 0.75);

@@ -127,7 +127,7 @@ impl Lanes {
             plugin::History::None => i64::MAX,
             plugin::History::Last(length) => {
                 let length = i64::try_from(length.as_millis()).unwrap_or(i64::MAX);
-                jiff::Timestamp::now().as_millisecond().saturating_sub(length)
+                self.view.clock().now().saturating_sub(length)
             }
         };
         let starts = match &self.replayed {

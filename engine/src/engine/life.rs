@@ -12,13 +12,15 @@ use super::departures::{Departure, Then};
 use super::lanes::Lanes;
 use super::look::{Needed, modified};
 use super::roster::{Retired, Roster, Served, Stage};
+use super::system::OfSystem;
 use super::watchdog::Watchdog;
 use super::{MetricState, Order, Rejected, elsewhere};
 use crate::config::MetricConfig;
+use crate::database::Database;
 use crate::pipeline::{Board, Followers, Handle, Place, Thread, View, guard};
 use crate::plugin::{self, Found, Registry};
-use parking_lot::RwLock;
-use std::collections::BTreeMap;
+use parking_lot::{Mutex, RwLock};
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -35,6 +37,12 @@ const STEP: Duration = Duration::from_millis(100);
 /// How long a lane may take to let a metric go before other things are seen to meanwhile.
 const PROMPT: Duration = Duration::from_secs(2);
 
+/// How often the believed time is written down.
+const REMEMBER: Duration = Duration::from_secs(60);
+
+/// How long the thread's end is waited for.
+const PARTING: Duration = Duration::from_secs(5);
+
 /// How long the outcome of an order is waited for.
 const ANSWER: Duration = Duration::from_secs(10);
 
@@ -42,6 +50,8 @@ const ANSWER: Duration = Duration::from_secs(10);
 pub(super) struct Life {
     orders: Option<SyncSender<Asked>>,
     thread: Option<JoinHandle<()>>,
+    /// Closed by the thread when it ends.
+    ended: Receiver<()>,
 }
 
 /// An order, and where its outcome is waited for.
@@ -71,6 +81,10 @@ pub(super) struct Parts {
     pub(super) book: Book,
     /// Where copies of plugin files are.
     pub(super) private: PathBuf,
+    /// Where the believed time is written down.
+    pub(super) database: Database,
+    /// Where what it found is read.
+    pub(super) found: Arc<Mutex<OfSystem>>,
 }
 
 /// The thread's own.
@@ -90,6 +104,8 @@ pub(super) struct Work {
     /// By what private copies were last removed that nobody needs.
     pub(super) swept: Option<Needed>,
     looked_elsewhere: Instant,
+    /// When the time was last written down.
+    remembered: Instant,
 }
 
 pub(super) fn start(parts: Parts) -> std::io::Result<Life> {
@@ -107,12 +123,15 @@ pub(super) fn start(parts: Parts) -> std::io::Result<Life> {
         swept: None,
         watchdog: Watchdog::default(),
         looked_elsewhere: Instant::now(),
+        remembered: Instant::now(),
     };
+    let (working, ended) = sync_channel(0);
     let run = move || {
+        let _working = working;
         guard(&board, Thread::Plugins, || work.run(&asked));
     };
     let thread = std::thread::Builder::new().name(Thread::Plugins.name().into()).spawn(run)?;
-    Ok(Life { orders: Some(orders), thread: Some(thread) })
+    Ok(Life { orders: Some(orders), thread: Some(thread), ended })
 }
 
 /// Where orders go. The thread ends once all of these are gone too.
@@ -156,11 +175,19 @@ impl Life {
         self.orders.clone().map(Orders).ok_or_else(ended)
     }
 
-    /// Ends the lanes that replay history, and the thread.
+    /// Ends the lanes that replay history, and the thread. One that a file system or a plugin holds up is left behind: what it does
+    /// is in no state yet.
     pub(super) fn end(&mut self) {
         self.orders = None;
+        let Some(thread) = self.thread.take() else { return };
+        if self.ended.recv_timeout(PARTING) == Err(RecvTimeoutError::Timeout) {
+            tracing::warn!(
+                "the thread that looks after plugins hangs in a file or a plugin; it is not waited for any longer"
+            );
+            return;
+        }
         // Its panic is on the board.
-        self.thread.take().into_iter().for_each(|thread| drop(thread.join()));
+        drop(thread.join());
     }
 }
 
@@ -190,6 +217,7 @@ impl Work {
             }
             if looked.elapsed() >= LOOK {
                 looked = Instant::now();
+                *self.parts.found.lock() = OfSystem::ask(&self.parts.database, &self.parts.private);
                 self.look(false);
             }
             self.step();
@@ -198,6 +226,14 @@ impl Work {
             self.begin_backfills();
             self.begin_besides();
             self.watchdog.look(&self.parts.roster.read(), &self.parts.board, &self.parts.answering);
+            if self.remembered.elapsed() >= REMEMBER {
+                self.remembered = Instant::now();
+                if let Err(fault) = self.parts.database.remember_time() {
+                    tracing::debug!(
+                        "the time is not written down, which only the next start would compare with: {fault}"
+                    );
+                }
+            }
             if self.looked_elsewhere.elapsed() >= elsewhere::LOOK {
                 self.looked_elsewhere = Instant::now();
                 self.look_elsewhere();
@@ -222,11 +258,12 @@ impl Work {
         }
         let mut roster = self.parts.roster.write();
         let known = std::mem::take(&mut roster.rejected);
+        let known: HashMap<(String, String), i64> =
+            known.into_iter().map(|known| ((known.file, known.reason), known.since)).collect();
         self.unserved.retain(|name, _| found.metrics.iter().any(|metric| metric.name() == name));
         let files = found.rejected.into_iter().map(|file| (file.file.display().to_string(), file.reason));
         let told = files.chain(self.unserved.values().cloned()).map(|(file, reason)| {
-            let before = known.iter().find(|known| known.file == file && known.reason == reason);
-            let since = before.map_or_else(now, |before| before.since);
+            let since = known.get(&(file.clone(), reason.clone())).copied().unwrap_or_else(now);
             Rejected { file, reason, since }
         });
         roster.rejected = told.chain(self.fault.clone()).collect();

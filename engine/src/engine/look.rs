@@ -2,7 +2,9 @@
 //! line, private copies that nobody needs any more are removed. What becomes of metrics is decided in `life`.
 
 use super::Rejected;
+use super::judge::judge;
 use super::life::{Work, now};
+use crate::config::fault::ConfigError;
 use crate::config::load::{FileChoice, Inputs, load};
 use crate::plugin;
 use std::collections::BTreeSet;
@@ -48,7 +50,12 @@ impl Work {
         }
         self.stamp = stamp;
         let inputs = Inputs { file: FileChoice::Given(file.clone()), env: &|_| None, flags: Vec::new() };
-        match load(inputs) {
+        // By the judge of a start, which would otherwise refuse later what is taken over now.
+        let judged = load(inputs).and_then(|loaded| match ConfigError::listing(judge(&loaded)) {
+            None => Ok(loaded),
+            Some(faults) => Err(faults),
+        });
+        match judged {
             Ok(loaded) => {
                 self.fault = None;
                 self.parts.sections = loaded.config.metrics;
@@ -56,9 +63,7 @@ impl Work {
             }
             Err(fault) => {
                 // One line, whatever there is to show.
-                let faults: Vec<String> =
-                    fault.faults.iter().map(|fault| format!("{}: {}", fault.place, fault.message)).collect();
-                let faults = faults.join("; ");
+                let faults = fault.short();
                 tracing::warn!(file = %file.display(), "the configuration is not taken over: {faults}");
                 let reason = format!("is not taken over: {faults} (mend it; what was served goes on)");
                 self.fault = Some(Rejected { file: file.display().to_string(), reason, since: now() });

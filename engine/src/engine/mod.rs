@@ -11,6 +11,7 @@ mod culprits;
 mod departures;
 mod elsewhere;
 mod evaluate;
+mod judge;
 mod lanes;
 mod leaving;
 mod life;
@@ -22,6 +23,7 @@ mod replaced;
 mod roster;
 mod start;
 mod stored;
+mod system;
 mod types;
 mod versions;
 mod watchdog;
@@ -35,13 +37,14 @@ pub use crate::source::Bounds;
 pub use crate::state::{DumpCell, DumpPane, DumpRow, StoredRow};
 pub use again::Again;
 pub use audit::{LogReader, LogRecord, StateDump};
+pub use judge::{judge, judge_sections};
 pub use outlet::{Outlet, Sent, open_outlet};
 pub use stored::{StoredBucket, StoredMetric, StoredPartition, StoredRows, StoredState, StoredTable};
 pub use types::*;
 pub use versions::Order;
 
+use crate::clock::Doubt;
 use crate::config::EventsConfig;
-use crate::database::Database;
 use crate::dead_letter::DeadLetters;
 use crate::decode::Decoder;
 use crate::event::Position;
@@ -56,7 +59,6 @@ use append::Appender;
 use life::Life;
 use parking_lot::{Mutex, RwLock};
 use roster::{Roster, Served};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -90,10 +92,8 @@ pub struct Engine {
     state_store: Arc<dyn Store>,
     /// What readiness says of a store that is in order.
     store: String,
-    /// Where copies of plugin files are.
-    private: PathBuf,
-    /// The database that state is kept in; `None`: elsewhere.
-    database: Option<Database>,
+    /// What the system said last.
+    of_system: Arc<Mutex<system::OfSystem>>,
 }
 
 impl Engine {
@@ -168,7 +168,7 @@ impl Engine {
     /// Whether it can be asked, part by part.
     pub fn readiness(&self) -> Vec<Check> {
         let standing = self.board.standing();
-        let (served, refused, metrics, newer) = {
+        let (served, refused, first, metrics, newer) = {
             let roster = self.roster.read();
             let stands = |served: &Served| {
                 matches!(served.halt(&self.board), Some(Halt::Quarantined(_))) || served.is_halted_beside()
@@ -176,17 +176,21 @@ impl Engine {
             let metrics = roster.served.values().filter(|served| stands(served)).count();
             let newer = roster.next.values();
             let newer = newer.filter(|next| stands(&next.served) || next.held.is_some() && !next.will.waits).count();
-            (roster.served.len(), roster.rejected.len(), metrics, newer)
+            let first = roster.rejected.first().map(|first| first.reason.clone());
+            (roster.served.len(), roster.rejected.len(), first, metrics, newer)
         };
         let plugins = match served {
-            0 => Err("no metric is loaded: put plugin files into the plugin folder".to_owned()),
-            count => Ok(format!("{count} metrics, {refused} files refused")),
+            0 => Err(first.map_or_else(
+                || "no metric is loaded: put plugin files into the plugin folder".to_owned(),
+                |first| format!("no metric is loaded: {refused} files or sections were refused, the first: {first}"),
+            )),
+            count => Ok(format!("{count} metrics, {refused} files or sections refused")),
         };
         let trouble = standing.store_trouble.as_ref().or(standing.follow_trouble.as_ref());
         let store = trouble.cloned().map_or(Ok(self.store.clone()), Err);
         // A disk that is full, or failed, is told before something comes that is to be written.
-        let writable = self.database.as_ref().map_or(Ok(()), Database::writable).map_err(|fault| fault.to_string());
-        let store = store.and_then(|line| writable.map(|()| line));
+        let unwritable = if self.shared { None } else { self.of_system.lock().unwritable.clone() };
+        let store = store.and_then(|line| unwritable.map_or(Ok(line), Err));
         let source = match (&standing.source_trouble, self.missing(&standing)) {
             (Some(trouble), _) => Err(trouble.clone()),
             (None, Some(missing)) => Err(missing),
@@ -220,13 +224,15 @@ impl Engine {
             needed,
             detail: state.unwrap_or_else(|fault| fault),
         };
-        vec![
+        let mut checks = vec![
             check("plugins", true, plugins),
             check("store", true, store),
             check(self.source, true, source),
             check("counting", true, counting),
             check("writing", false, self.appender.writing()),
-        ]
+        ];
+        checks.extend(self.view.clock().doubt().map(|doubt| check("clock", false, Ok(doubted(&doubt)))));
+        checks
     }
 
     /// Which partitions it would need to hold to be asked, as a sentence.
@@ -251,7 +257,7 @@ impl Engine {
         let now = jiff::Timestamp::now().as_millisecond();
         let age =
             self.board.look(|standing| standing.last_commit).map_or(0.0, |last| (now - last).max(0) as f64 / 1_000.0);
-        let (mappings, bytes) = crate::plugin::mapped(&self.private);
+        let (mappings, bytes) = self.of_system.lock().mapped;
         telemetry::mapped(mappings, bytes);
         let roster = self.roster.read();
         telemetry::standing(age, roster.rejected.len(), roster.loaded);
@@ -277,6 +283,17 @@ fn delivering(standing: &pipeline::Standing) -> String {
         [] => partitions,
         stalled => format!("{partitions}; restarted, for nothing came though there is more: {}", stalled.join(", ")),
     }
+}
+
+fn doubted(doubt: &Doubt) -> String {
+    let time = |ms| jiff::Timestamp::from_millisecond(ms).unwrap_or_default();
+    format!(
+        "it says {}, which is ahead of {}, the time that was expected: until it has said so for {} more minutes no minutes, hours and \
+         records expire (correct it, or confirm it with tally clock accept)",
+        time(doubt.wall),
+        time(doubt.believed),
+        doubt.left / 60_000 + 1
+    )
 }
 
 fn missing(standing: &pipeline::Standing, shared: bool) -> Option<String> {

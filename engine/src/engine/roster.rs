@@ -148,6 +148,13 @@ impl Roster {
         let notice = (!notices.is_empty()).then(|| notices.join("; "));
         MetricInfo { notice, newer, before, ..info }
     }
+
+    /// Why a metric that the configuration names is not served.
+    pub(super) fn refusal(&self, name: &str) -> Option<String> {
+        let section = format!("[metrics.{name}]");
+        let refused = self.rejected.iter().find(|refused| refused.file == section)?;
+        Some(format!("{section} was refused: {}", refused.reason))
+    }
 }
 
 /// Said with every answer of a metric, and in the catalogue, once it counts keys together.

@@ -1,4 +1,6 @@
 //! Starting an engine: everything is opened and checked before the first record is read.
+//!
+//! Over 400 lines: the steps of a start, in their order.
 
 use super::answering::Answering;
 use super::append::Appender;
@@ -8,6 +10,7 @@ use super::culprits::Culprits;
 use super::lanes::{Lanes, Replayed};
 use super::recall::{Reading, Recall, Roles};
 use super::roster::{Before, Next, Roster, Served, Stage, events_failed};
+use super::system::OfSystem;
 use super::{Engine, Options, Rejected, StartError, life, stored};
 use crate::config::{self, Config, Durability, RedisConfig, SourceKind, StoreKind};
 use crate::database::Database;
@@ -54,7 +57,8 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
     let (store, store_said) = store(config, &database)?;
     let shared = config.store.kind == StoreKind::Redis;
     let types = TypeLimit::new(config.events.max_types, config.events.kept_types());
-    let view = Arc::new(if shared { View::of_lane(types) } else { View::new(types) });
+    let view = if shared { View::of_lane(types) } else { View::new(types) };
+    let view = Arc::new(view.by(database.clock().clone()));
     let board = Arc::new(Board::default());
     let opened = source(config, &database)?;
     let feed = Arc::new(Feed::default());
@@ -105,6 +109,7 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
     let lane = Arc::new(lanes.main(opened.source, &joined, relay.is_none().then(|| feed.clone()))?);
     let roster = Arc::new(RwLock::new(roster));
     let answering = Arc::new(Answering::default());
+    let found_of_system = Arc::new(Mutex::new(OfSystem::ask(&database, &private)));
     let life = life::start(life::Parts {
         registry,
         sections: config.metrics.clone(),
@@ -120,6 +125,8 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
         beside,
         book,
         private: private.clone(),
+        database: database.clone(),
+        found: found_of_system.clone(),
     });
     let life = Mutex::new(life.map_err(|fault| StartError(format!("no thread can be started: {fault}")))?);
     Ok(Engine {
@@ -135,8 +142,7 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
         _relay: relay,
         state_store: store,
         store: store_said,
-        private,
-        database: (!shared).then(|| database.clone()),
+        of_system: found_of_system,
         log: match &opened.appender {
             Appender::Log(log) => LogAccess::Log(Arc::clone(log)),
             Appender::Kafka(_) => LogAccess::Kafka(config.kafka.clone()),
@@ -257,18 +263,30 @@ fn embedded(database: &Database) -> Result<(Arc<dyn Store>, String), StartError>
 }
 
 fn redis(config: &Config) -> Result<(Arc<dyn Store>, String), StartError> {
-    let RedisConfig { url, port, namespace, max_bucket_bytes, .. } = &config.redis;
-    let settings = RedisSettings {
-        url: url.clone(),
+    let store = RedisStore::open(&redis_settings(&config.redis)).map_err(|fault| {
+        // A running engine asks again; a start ends.
+        let told = fault.to_string();
+        let told = [": it is tried again", "; it is asked again"]
+            .iter()
+            .find_map(|end| told.strip_suffix(end))
+            .unwrap_or(&told);
+        StartError(format!("{told} (nothing is started without its store: start again once it answers)"))
+    })?;
+    store.server().warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let said = store.server().to_string();
+    Ok((Arc::new(store), said))
+}
+
+/// `[redis]` as the store takes it.
+pub(super) fn redis_settings(config: &RedisConfig) -> RedisSettings {
+    let RedisConfig { url, port, namespace, max_bucket_bytes, .. } = config;
+    RedisSettings {
+        url: url.reveal().to_owned(),
         port: (*port > 0).then_some(*port),
         namespace: namespace.clone(),
         max_bucket_bytes: *max_bucket_bytes,
         ..RedisSettings::default()
-    };
-    let store = RedisStore::open(&settings).map_err(|fault| fault_of(&fault))?;
-    store.server().warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    let said = store.server().to_string();
-    Ok((Arc::new(store), said))
+    }
 }
 
 /// Reads what is stored, so that the first question finds it; who is behind the others has history to count.

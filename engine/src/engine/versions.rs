@@ -35,6 +35,8 @@ pub enum Order {
     },
     /// Configuration and plugin folders are looked at now.
     Look,
+    /// The clock is right, however far it is ahead: panes and records expire by it from now on.
+    AcceptClock,
 }
 
 /// What a person wants of a newer revision.
@@ -145,6 +147,8 @@ impl Work {
             }
             Order::Purge(name) => self.purge(name),
             Order::Skip { partition, offset } => self.skip(*partition, *offset),
+            // Needs no thread; see `Engine::order`.
+            Order::AcceptClock => Ok("the clock was confirmed".into()),
             Order::Look => Ok(self.look_now()),
         }
     }
@@ -342,6 +346,11 @@ impl Engine {
     /// # Errors
     /// A sentence: why it was not done.
     pub fn order(&self, order: Order) -> Result<String, String> {
+        if order == Order::AcceptClock {
+            let now = jiff::Timestamp::from_millisecond(self.view.clock().accept()).unwrap_or_default();
+            tracing::warn!("the clock was confirmed by a person: it is {now}");
+            return Ok(format!("it is {now}; minutes, hours and records expire by that from now on"));
+        }
         if let Order::Purge(name) = &order {
             self.counted_nowhere(name)?;
         }

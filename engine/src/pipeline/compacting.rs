@@ -157,8 +157,12 @@ impl Driver {
     }
 }
 
+/// Events further ahead of the believed time expire nothing, milliseconds.
+const AHEAD: i64 = 5 * 60_000;
+
+/// Up to where panes may expire: by event time, never past a time that one wrong reading of the clock could have moved.
 fn watermark(counting: &Counting, no: RevisionNo) -> i64 {
-    let ahead = jiff::Timestamp::now().as_millisecond() + 5 * 60_000;
+    let ahead = counting.view.clock().now().saturating_add(AHEAD);
     let times = counting.metric(no).and_then(|metric| counting.view.read().state.times(metric.id));
     times.map_or(i64::MIN, |(_, last)| last.min(ahead))
 }

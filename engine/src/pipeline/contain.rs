@@ -28,7 +28,7 @@ pub(super) const RUN: usize = 100;
 const SLOW: Duration = Duration::from_millis(50);
 
 /// What the reasons of dead letters of plugins begin with; the metric's name follows.
-pub(super) const PLUGIN_FAILED: &str = "plugin_failed:";
+const PLUGIN_FAILED: &str = "plugin_failed:";
 
 /// How often the log says the same of a metric, at most.
 const SAY: Duration = Duration::from_secs(60);

@@ -339,7 +339,6 @@ impl Counting {
         let in_seconds = self.batch.times.iter().filter(|time| in_seconds(**time)).count();
         telemetry::hint(Hint::Seconds.name(), in_seconds as u64);
         for refused in &self.refused {
-            telemetry::refused(&refused.reason);
             let record = &records[refused.index];
             if let Some(hint) = self.decoder.hint(refused.reason, record.payload.unwrap_or_default()) {
                 telemetry::hint(hint.name(), 1);

@@ -1,6 +1,5 @@
 //! Refused records on their way to where dead letters are kept: gathered, written together, tried again, never held without bound.
 
-use super::contain::PLUGIN_FAILED;
 use super::counting::Counting;
 use crate::telemetry;
 
@@ -16,9 +15,8 @@ impl Counting {
         match self.dead_letters.put(&self.letters) {
             Ok(new) => {
                 self.letters.clear();
-                // Those of records are counted when they are decoded.
-                let of_plugins = new.into_iter().filter(|(reason, _)| reason.starts_with(PLUGIN_FAILED));
-                of_plugins.for_each(|(reason, events)| telemetry::failed(&reason, events));
+                // Each once, however often its record is read.
+                new.into_iter().for_each(|(reason, records)| telemetry::refused(&reason, records));
             }
             Err(fault) => {
                 tracing::error!("dead letters could not be written, trying again: {fault}");

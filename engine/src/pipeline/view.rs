@@ -5,6 +5,7 @@
 //! without it. No code of a plugin runs while it is held.
 
 use super::origin::Origin;
+use crate::clock::Clock;
 use crate::event::{EventBatch, Position};
 use crate::plugin;
 use crate::progress::Span;
@@ -12,6 +13,7 @@ use crate::state::{MetricId, State, TypeLimit};
 use crate::telemetry;
 use parking_lot::{Condvar, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tally_plugin::description::Description;
@@ -28,6 +30,8 @@ pub struct View {
     /// Raised whenever a position moved; waiters look again.
     moved: Mutex<u64>,
     wake: Condvar,
+    /// By which panes expire.
+    clock: Arc<Clock>,
 }
 
 /// State and where each metric stands in it.
@@ -150,6 +154,17 @@ impl View {
 
     fn of(state: State) -> View {
         View { counted: RwLock::new(Counted { state, ..Counted::default() }), ..View::default() }
+    }
+
+    /// With panes that expire by this clock.
+    #[must_use]
+    pub fn by(self, clock: Arc<Clock>) -> View {
+        View { clock, ..self }
+    }
+
+    /// The clock by which panes expire.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// State for reading; no batch is applied while it is held.

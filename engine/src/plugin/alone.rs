@@ -10,6 +10,7 @@ use super::folder::{self, Candidate};
 use super::library::Library;
 use super::metric::Metric;
 use super::registry::{self, Plugin};
+use super::schema;
 use crate::config::MetricConfig;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -90,7 +91,14 @@ impl LonePlugin {
     /// # Errors
     /// A sentence: the configuration does not fit, or its description cannot be served.
     pub fn metric(&self, section: &MetricConfig) -> Result<LoneMetric, String> {
-        registry::metric(&self.0.about.name, &self.1, &self.0, section).map(LoneMetric)
+        let made = registry::metric(&self.0.about.name, &self.1, &self.0, section);
+        made.map(LoneMetric).map_err(|unfit| unfit.reason)
+    }
+
+    /// Whether it serves nothing without a configuration.
+    #[must_use]
+    pub fn needs_config(&self) -> bool {
+        check::needs_config(&self.0.about)
     }
 }
 
@@ -142,6 +150,6 @@ impl super::Read for Through<'_> {
 /// All faults, as one sentence.
 pub fn fits_schema(schema: &Value, value: &Value) -> Result<(), String> {
     let validator = jsonschema::validator_for(schema).map_err(|fault| format!("no JSON Schema: {fault}"))?;
-    let faults = check::against(&validator, value);
+    let faults = schema::against(&validator, value);
     if faults.is_empty() { Ok(()) } else { Err(faults.join("; ")) }
 }

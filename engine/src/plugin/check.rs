@@ -2,6 +2,8 @@
 //!
 //! Every check yields a fault; all of them are reported at once. Nothing here loads or calls anything.
 
+use super::schema::against;
+use crate::config::secret::quoted;
 use crate::decode::pointer_fault;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -122,7 +124,7 @@ fn properties(description: &Description) -> Vec<String> {
     }
     for Property { name, pointer, kind } in properties {
         if let Some(fault) = pointer_fault(pointer) {
-            faults.push(format!("property {name:?}: {pointer:?} is {fault}"));
+            faults.push(format!("property {name:?}: {} is {fault}", quoted(pointer)));
         }
         if matches!(kind, PropertyType::Decimal(scale) if *scale > LARGEST_SCALE) {
             faults.push(format!("property {name:?}: a decimal has at most {LARGEST_SCALE} digits after the point"));
@@ -138,13 +140,34 @@ fn columns(table: &Table, description: &Description) -> Vec<String> {
         match (kind_of(key, description), key) {
             (Err(fault), _) => faults.push(fault),
             (Ok(Some(PropertyType::Float | PropertyType::Decimal(_) | PropertyType::Time)), Key::Property(name)) => {
-                faults.push(format!("property {name:?} cannot stand in a key: only a text, an integer or a bool can"));
+                let named = named(name, description);
+                faults.push(format!("{named} cannot stand in a key: only a text, an integer or a bool can"));
             }
             (Ok(_), _) => {}
         }
     }
     faults.extend(table.cells.iter().filter_map(|cell| cell_fault(cell, description)));
     faults
+}
+
+/// A property as whoever wrote the configuration knows it: by its place in the event.
+fn named(name: &str, description: &Description) -> String {
+    let declared = description.properties.iter().find(|property| property.name == name);
+    declared.map_or_else(
+        || format!("property {name:?}"),
+        |property| format!("the property {:?}, read as {}", property.pointer, kind_name(property.kind)),
+    )
+}
+
+fn kind_name(kind: PropertyType) -> String {
+    match kind {
+        PropertyType::Text => "a text".into(),
+        PropertyType::Integer => "an integer".into(),
+        PropertyType::Float => "a float".into(),
+        PropertyType::Decimal(digits) => format!("a decimal with {digits} digits"),
+        PropertyType::Bool => "a bool".into(),
+        PropertyType::Time => "a time".into(),
+    }
 }
 
 /// What a column is read as; `None`: an id, an event type, a computed text.
@@ -178,9 +201,31 @@ fn cell_fault(cell: &Cell, description: &Description) -> Option<String> {
             },
         },
     };
-    let (name, merge, from) = (&cell.name, cell.merge, &cell.from);
     (!fits).then(|| {
-        format!("cell {name:?}: a {merge:?} of {from:?} says nothing (a float has no exact sum: declare a decimal)")
+        let merge = format!("{:?}", cell.merge).to_lowercase();
+        let (of, why) = match &cell.from {
+            From::Update => ("what is computed".into(), "it takes no values"),
+            From::One => ("events".into(), "only a sum, min or max counts them"),
+            From::EventTime => ("the event's time".into(), "a time has a min and a max"),
+            From::Column(Key::Property(property)) => {
+                let kind = description.properties.iter().find(|declared| declared.name == *property);
+                let why = match (cell.merge, kind.map(|kind| kind.kind)) {
+                    (Merge::Sum, Some(PropertyType::Float)) => "a float has no exact sum: read it as a decimal",
+                    (_, Some(PropertyType::Text)) => "a text can be counted distinct, or be the latest",
+                    (_, Some(PropertyType::Time)) => "a time has a min and a max",
+                    (Merge::Min | Merge::Max, Some(PropertyType::Float)) => {
+                        "read it as a decimal, whose values are exact"
+                    }
+                    _ => "read it as another type",
+                };
+                (named(property, description), why)
+            }
+            From::Column(Key::Computed(name)) => (format!("the computed column {name:?}"), "it is a text"),
+            From::Column(Key::UserId) => ("user_id".into(), "an id can be counted distinct, or be the latest"),
+            From::Column(Key::ProductId) => ("product_id".into(), "an id can be counted distinct, or be the latest"),
+            From::Column(Key::EventType) => ("event_type".into(), "it can be counted distinct, or be the latest"),
+        };
+        format!("cell {:?}: there is no {merge} of {of} ({why})", cell.name)
     })
 }
 
@@ -256,15 +301,6 @@ fn schemas(description: &Description) -> Vec<String> {
     faults
 }
 
-/// All faults of a value, each with where it is.
-pub(super) fn against(validator: &jsonschema::Validator, value: &Value) -> Vec<String> {
-    let fault = |fault: jsonschema::ValidationError<'_>| match fault.instance_path().as_str() {
-        "" => fault.to_string(),
-        path => format!("{path}: {fault}"),
-    };
-    validator.iter_errors(value).map(fault).collect()
-}
-
 fn is_name(name: &str, longest: usize) -> bool {
     name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.len() <= longest
@@ -333,9 +369,9 @@ mod tests {
             ("two properties", |d| d.computed.push("price".into())),
             ("not a JSON pointer", |d| d.properties[0].pointer = "price".into()),
             ("18 digits", |d| d.properties[0].kind = PropertyType::Decimal(19)),
-            ("Sum of", |d| d.tables[0].cells[0].from = property("weight").into()),
-            ("Sum of", |d| d.tables[0].cells[0].from = USER_ID.into()),
-            ("Distinct of", |d| d.tables[0].cells[0].merge = Merge::Distinct),
+            ("no sum of", |d| d.tables[0].cells[0].from = property("weight").into()),
+            ("no sum of", |d| d.tables[0].cells[0].from = USER_ID.into()),
+            ("no distinct of", |d| d.tables[0].cells[0].merge = Merge::Distinct),
             ("no property", |d| d.tables[0].cells[0].from = property("model").into()),
             ("its group", |d| d.tables[0].group = 2),
             ("event type", |d| d.tables[0].only = vec!["Buy".into()]),

@@ -30,7 +30,7 @@ fn listed(file: &Path, sha256: &str) -> Result<(), String> {
     if !list.exists() {
         return Err(format!("is in no list: {} is not there (sha256sum *.so > {LIST})", list.display()));
     }
-    let read = folder::read(&list).map_err(|fault| format!("cannot be compared: {LIST} {fault}"))?;
+    let read = folder::read_list(&list).map_err(|fault| format!("cannot be compared: {LIST} {fault}"))?;
     if read.group_writable {
         return Err(format!("cannot be compared: {LIST} can be written by its group (chmod g-w it)"));
     }

@@ -3,14 +3,28 @@
 //! The folder is the truth, whatever was seen before: a file that appeared is read, checked and loaded; one that changed
 //! is read anew, and while its new content is no good the one that was good stays; one that is gone for two looks is
 //! forgotten (a copy over a file may remove it first). A content that was ever loaded is never loaded again.
+//!
+//! A folder may be full of other things: so many files are looked at, so many bytes are read at one look, so many refusals are
+//! listed; what was good stays among them, and what is left out is said.
 
 use super::checksums;
 use super::folder::{self, Stamp};
-use super::registry::{Plugin, RejectedFile, candidate, load_file};
+use super::refusal::RejectedFile;
+use super::registry::{Plugin, candidate, load_file};
 use crate::config::Checksums;
+use crate::terminal::tame;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// Files of a folder that are looked at.
+const MOST_FILES: usize = 1_000;
+
+/// Refusals of a folder that are listed one by one.
+const LISTED: usize = 100;
+
+/// Bytes of new files that are read at one look; the others have their turn at the next one.
+const PER_LOOK: u64 = 1 << 30;
 
 /// The folders, and what was found in them so far.
 pub(super) struct Files {
@@ -54,21 +68,27 @@ impl Files {
         let mut rejected = Vec::new();
         let mut found: Vec<(PathBuf, Arc<Plugin>)> = Vec::new();
         let mut there = BTreeSet::new();
+        let mut budget = PER_LOOK;
         for (number, dir) in self.dirs.clone().into_iter().enumerate() {
             let configured = number == 0;
+            let before = rejected.len();
             let names = match folder::names(&dir) {
                 Ok(names) => names,
                 Err(reason) => {
                     // What was good in it stays: a folder that cannot be read says nothing about its files.
                     there.extend(self.seen.keys().filter(|file| file.parent() == Some(&dir)).cloned());
-                    rejected.push(RejectedFile { file: dir.clone(), reason });
+                    rejected.push(RejectedFile::file(dir.clone(), reason));
                     self.seen.keys().filter(|file| file.parent() == Some(&dir)).cloned().collect()
                 }
             };
-            let kept = self.seen.keys().filter(|file| file.parent() == Some(&dir) && !names.contains(file)).cloned();
-            let mut files: Vec<PathBuf> = kept.collect();
+            let names = self.first(names, &dir, &mut rejected);
+            let mut files: Vec<PathBuf> = {
+                let there: BTreeSet<&PathBuf> = names.iter().collect();
+                self.seen.keys().filter(|file| file.parent() == Some(&dir) && !there.contains(file)).cloned().collect()
+            };
+            let list = folder::stamp(&dir.join(checksums::LIST));
             for file in names {
-                self.examine(&file, configured);
+                self.examine(&file, configured, list.as_ref(), &mut budget);
                 there.insert(file.clone());
                 files.push(file);
             }
@@ -77,7 +97,7 @@ impl Files {
                 let Some(seen) = self.seen.get(&file) else { continue };
                 let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 let mut refuse = |reason: &str| {
-                    rejected.push(RejectedFile { file: file.clone(), reason: format!("{name} {reason}") });
+                    rejected.push(RejectedFile::file(file.clone(), format!("{} {reason}", tame(&name))));
                 };
                 if let Some(reason) = &seen.refused {
                     refuse(reason);
@@ -96,9 +116,34 @@ impl Files {
                     )),
                 }
             }
+            let more = (rejected.len() - before).saturating_sub(LISTED);
+            if more > 0 {
+                rejected.truncate(before + LISTED);
+                rejected.push(RejectedFile::file(dir, format!("{more} more of its files are refused")));
+            }
         }
-        self.seen.retain(|file, seen| there.contains(file) || !std::mem::replace(&mut seen.absent, true));
+        self.forget_absent(&there);
         (found, rejected)
+    }
+
+    /// Of very many files those that are looked at: what was good before, then by name.
+    fn first(&self, mut names: Vec<PathBuf>, dir: &Path, rejected: &mut Vec<RejectedFile>) -> Vec<PathBuf> {
+        if names.len() > MOST_FILES {
+            let good = |file: &PathBuf| self.seen.get(file).is_some_and(|seen| seen.good.is_some());
+            names.sort_by_key(|file| !good(file));
+            let left = names.len() - MOST_FILES;
+            names.truncate(MOST_FILES);
+            names.sort();
+            rejected.push(RejectedFile::file(
+                dir.to_owned(),
+                format!("{left} of its .so files are not looked at, only {MOST_FILES} are (leave only plugins in it)"),
+            ));
+        }
+        names
+    }
+
+    fn forget_absent(&mut self, there: &BTreeSet<PathBuf>) {
+        self.seen.retain(|file, seen| there.contains(file) || !std::mem::replace(&mut seen.absent, true));
     }
 
     /// Loads a content that was loaded before, from its private copy.
@@ -137,14 +182,17 @@ impl Files {
     }
 
     /// Reads a file that is new or changed.
-    fn examine(&mut self, file: &Path, configured: bool) {
-        let list = folder::stamp(&file.with_file_name(checksums::LIST));
-        let stamp = folder::stamp(file).map(|stamp| (stamp, list));
+    fn examine(&mut self, file: &Path, configured: bool, list: Option<&Stamp>, budget: &mut u64) {
+        let stamp = folder::stamp(file).map(|stamp| (stamp, list.cloned()));
         let seen = self.seen.entry(file.to_owned()).or_default();
         seen.absent = false;
         if stamp.is_some() && seen.stamp == stamp {
             return;
         }
+        if *budget == 0 {
+            return;
+        }
+        *budget = budget.saturating_sub(folder::cost(file));
         let (candidate, handshake) = match candidate(file) {
             Ok(read) => read,
             Err(reason) => {

@@ -2,14 +2,19 @@
 //!
 //! A candidate is read once; everything later uses these bytes, so that a file that changes meanwhile changes nothing.
 
+use super::elf;
+use crate::files::{self, ReadError};
 use sha2::{Digest, Sha256};
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Larger files are refused. A stripped plugin is about half a MiB, one with debug information some tens.
 const LARGEST: u64 = 256 << 20;
+
+/// Larger lists of contents are refused: it is some hundred bytes a plugin.
+const LARGEST_LIST: u64 = 1 << 20;
 
 /// A file that was read.
 pub(super) struct Candidate {
@@ -21,10 +26,13 @@ pub(super) struct Candidate {
     pub(super) group_writable: bool,
 }
 
+/// Entries of a folder that are looked at; it is looked at twice a second.
+const MOST_ENTRIES: usize = 20_000;
+
 /// The `*.so` names of a folder in order of their names. A folder that does not exist has none.
 ///
 /// # Errors
-/// A sentence: the folder cannot be read.
+/// A sentence: the folder cannot be read, or holds far too much.
 pub(super) fn names(folder: &Path) -> Result<Vec<PathBuf>, String> {
     let unreadable = |fault: io::Error| {
         format!("the folder {} cannot be read: {fault} (make it a folder that this user may list)", folder.display())
@@ -33,9 +41,19 @@ pub(super) fn names(folder: &Path) -> Result<Vec<PathBuf>, String> {
         Err(fault) if fault.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
         entries => entries.map_err(unreadable)?,
     };
-    let mut names =
-        entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
-    names.retain(|name| name.extension().is_some_and(|extension| extension == "so"));
+    let mut names = Vec::new();
+    for (n, entry) in entries.enumerate() {
+        if n == MOST_ENTRIES {
+            return Err(format!(
+                "the folder {} holds more than {MOST_ENTRIES} files and is not looked at (leave only plugins in it)",
+                folder.display()
+            ));
+        }
+        let name = entry.map_err(unreadable)?.path();
+        if name.extension().is_some_and(|extension| extension == "so") {
+            names.push(name);
+        }
+    }
     names.sort();
     Ok(names)
 }
@@ -63,14 +81,38 @@ pub(super) fn stamp(file: &Path) -> Option<Stamp> {
     })
 }
 
-/// Reads a candidate.
+/// Reads a candidate whose first bytes are those of a shared object.
 ///
 /// # Errors
 /// Half a sentence that goes after the file's name: why it is not trusted, or cannot be read.
 pub(super) fn read(file: &Path) -> Result<Candidate, String> {
+    read_as(file, LARGEST, |first| if first.starts_with(b"\x7fELF") { Ok(()) } else { elf::inspect(first).map(drop) })
+}
+
+/// Bytes that reading a candidate takes; none where its first ones, or its size, say that it is none.
+pub(super) fn cost(file: &Path) -> u64 {
+    let opened = || {
+        let opened = files::open(file).ok()?;
+        let (length, mut first) = (opened.metadata().ok()?.len(), [0; 4]);
+        opened.read_exact_at(&mut first, 0).ok()?;
+        (length <= LARGEST && first == *b"\x7fELF").then_some(length)
+    };
+    opened().unwrap_or_default()
+}
+
+/// Reads a list that says what may be loaded: trusted as little as what it lists.
+///
+/// # Errors
+/// As [`read`].
+pub(super) fn read_list(file: &Path) -> Result<Candidate, String> {
+    read_as(file, LARGEST_LIST, |_| Ok(()))
+}
+
+fn read_as(file: &Path, most: u64, begins: fn(&[u8]) -> Result<(), String>) -> Result<Candidate, String> {
     let unreadable = |fault: io::Error| format!("cannot be read: {fault} (let this user read it, or remove it)");
     let folder = file
         .parent()
+        .map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent })
         .ok_or("has no folder (give the plugin folder by its whole path)")?
         .canonicalize()
         .map_err(unreadable)?;
@@ -78,16 +120,13 @@ pub(super) fn read(file: &Path) -> Result<Candidate, String> {
     if real.parent() != Some(&folder) {
         return Err("is a link to another folder (copy the file itself)".into());
     }
-    // Without O_NONBLOCK, opening a pipe would wait for who writes to it.
-    let opened = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(&real)
-        .map_err(unreadable)?;
+    let told = |fault: ReadError| match fault {
+        ReadError::Io(fault) => unreadable(fault),
+        ReadError::TooLarge(_) => format!("{fault} (strip its debug information)"),
+        fault => fault.to_string(),
+    };
+    let opened = files::open_with(&real, libc::O_NOFOLLOW).map_err(told)?;
     let metadata = opened.metadata().map_err(unreadable)?;
-    if !metadata.is_file() {
-        return Err("is not a regular file (move it away, or put the plugin's file in its place)".into());
-    }
     let mode = metadata.permissions().mode();
     if mode & 0o002 != 0 {
         return Err("can be written by everybody: its code would not be trusted (chmod o-w it)".into());
@@ -96,11 +135,13 @@ pub(super) fn read(file: &Path) -> Result<Candidate, String> {
     if metadata.uid() != 0 && metadata.uid() != us {
         return Err(format!("belongs to user {}, neither to this one ({us}) nor to root (chown it)", metadata.uid()));
     }
-    let mut bytes = Vec::new();
-    opened.take(LARGEST + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > LARGEST {
-        return Err(format!("is larger than {} MiB (strip its debug information)", LARGEST >> 20));
+    // What is no candidate by its size or its first bytes is not read on.
+    if metadata.len() <= most {
+        let mut first = [0; 64];
+        let length = opened.read_at(&mut first, 0).map_err(unreadable)?;
+        begins(&first[..length])?;
     }
+    let bytes = files::read_open(&opened, most).map_err(told)?;
     let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(Candidate { bytes, sha256, group_writable: mode & 0o020 != 0 })
 }
@@ -126,7 +167,7 @@ pub(super) fn keep(private: &Path, candidate: &Candidate) -> Result<PathBuf, Str
     fs::set_permissions(private, fs::Permissions::from_mode(0o700)).map_err(failed)?;
     let private_folder = private.canonicalize().map_err(failed)?;
     let copy = private_folder.join(format!("{}.so", candidate.sha256));
-    if fs::read(&copy).is_ok_and(|bytes| bytes == candidate.bytes) {
+    if files::read(&copy, LARGEST).is_ok_and(|bytes| bytes == candidate.bytes) {
         return Ok(copy);
     }
     let unfinished = private_folder.join(format!("{}.{}.tmp", candidate.sha256, std::process::id()));
@@ -153,9 +194,12 @@ mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
 
+    /// As much as is looked at before a file is read.
+    const CONTENT: &[u8] = b"\x7fELF, or so it says";
+
     fn file(folder: &Path, name: &str, mode: u32) -> PathBuf {
         let path = folder.join(name);
-        fs::write(&path, b"content").unwrap();
+        fs::write(&path, CONTENT).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         path
     }
@@ -206,9 +250,9 @@ mod tests {
         assert_eq!(fs::metadata(&private).unwrap().permissions().mode() & 0o777, 0o700);
 
         fs::remove_file(&copy).unwrap();
-        fs::write(&copy, b"cont").unwrap();
+        fs::write(&copy, b"\x7fELF").unwrap();
         assert_eq!(keep(&private, &candidate), Ok(copy.clone()));
-        assert_eq!(fs::read(&copy).unwrap(), b"content");
+        assert_eq!(fs::read(&copy).unwrap(), CONTENT);
         assert_eq!(fs::read_dir(&private).unwrap().count(), 1, "nothing unfinished is left");
     }
 }

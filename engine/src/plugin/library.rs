@@ -7,8 +7,9 @@
 #![allow(unsafe_code)] // loading and calling foreign code is what this file is for
 
 use crate::event::{EventBatch, PropertyColumn};
-use abi_stable::library::{LibHeader, RawLibrary, lib_header_from_raw_library};
+use abi_stable::library::{LibHeader, LibraryError, RawLibrary, lib_header_from_raw_library};
 use abi_stable::std_types::{RResult, RStr, RString};
+use rustix::fs::StatVfsMountFlags;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -49,14 +50,12 @@ impl Library {
     /// # Errors
     /// Half a sentence that goes after the file's name.
     pub(super) fn open(copy: &Path) -> Result<Library, String> {
-        let library = RawLibrary::load_at(copy).map_err(|fault| {
-            format!("cannot be loaded: {} (build it on this system, or install what it needs)", first_line(&fault))
-        })?;
+        let library = RawLibrary::load_at(copy).map_err(|fault| unloadable(copy, &fault))?;
         // Never unloaded: the layouts that the checker keeps, and whatever a plugin's threads run, point into it.
         let library: &'static RawLibrary = Box::leak(Box::new(library));
         // SAFETY: the library lives as long as the process.
         let header = unsafe { lib_header_from_raw_library(library) }.map_err(|fault| {
-            format!("has no entry points of this kind: {} (rebuild it with a current tally-plugin)", first_line(&fault))
+            format!("has no entry points of this kind: {} (rebuild it with a current tally-plugin)", one_line(&fault))
         })?;
         Library::of(header, copy)
     }
@@ -165,10 +164,36 @@ fn text(said: Fallible<RString>) -> Result<String, String> {
     said.into_result().map(RString::into_string).map_err(RString::into_string)
 }
 
-/// The first line of an error of the ABI library, which are long.
-fn first_line(fault: &dyn std::fmt::Display) -> String {
+/// Why a copy cannot be loaded, in the loader's own words, and what to do.
+fn unloadable(copy: &Path, fault: &LibraryError) -> String {
+    let said = match fault {
+        LibraryError::OpenError { err, .. } => one_line(err),
+        other => one_line(other),
+    };
+    let folder = copy.parent().unwrap_or(copy);
+    // The loader begins with the path that it was given, which says nothing: the copy is ours.
+    let said = said.replace(&format!("{}: ", copy.display()), "");
+    let noexec = rustix::fs::statvfs(folder).is_ok_and(|mount| mount.f_flag.contains(StatVfsMountFlags::NOEXEC));
+    if noexec {
+        return format!(
+            "cannot be loaded: {said}: {} lies on a file system that is mounted noexec (mount it without noexec, or put [store] data_dir elsewhere)",
+            folder.display()
+        );
+    }
+    format!("cannot be loaded: {said} (install what it needs, or build it on this system)")
+}
+
+/// An error of several lines on one, whole but for what is far too long for a sentence.
+fn one_line(fault: &dyn std::fmt::Display) -> String {
+    /// Letters that are shown.
+    const LONGEST: usize = 1_000;
     let text = fault.to_string();
-    text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("without a reason").to_string()
+    let line = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None if line.is_empty() => "without a reason".to_owned(),
+        None => line,
+    }
 }
 
 /// What a metric may call. Its context is the metric's name, which lives as long as the process.
@@ -185,10 +210,15 @@ thread_local! {
 
 /// Runs `f`, and drops what plugins log meanwhile on this thread: whoever calls one again on what it failed has it said before.
 pub fn quietly<T>(f: impl FnOnce() -> T) -> T {
-    let before = QUIET.replace(true);
-    let done = f();
-    QUIET.set(before);
-    done
+    /// Sets it back also where `f` panics.
+    struct Back(bool);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            QUIET.set(self.0);
+        }
+    }
+    let _back = Back(QUIET.replace(true));
+    f()
 }
 
 extern "C" fn log(context: usize, level: u8, line: RStr<'_>) {

@@ -228,3 +228,21 @@ fn a_panic_while_answering_is_a_failure_of_the_plugin() {
     assert_eq!(failed("panic with a bomb"), "panicked: without a text");
     assert!(answer("read", &Fixed(None)).is_ok());
 }
+
+#[test]
+fn the_loaders_reason_is_told_whole() {
+    assert_eq!(one_line(&"\nCould not:\n\t/a\n because:\n\n"), "Could not: /a because:");
+    assert!(one_line(&"x".repeat(5_000)).len() < 1_100);
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("a.so");
+    std::fs::write(&copy, "no shared object").unwrap();
+    let told = Library::open(&copy).err().unwrap();
+    assert!(told.starts_with("cannot be loaded: ") && told.contains("file too short"), "{told}");
+    assert!(!told.contains(&copy.display().to_string()), "{told}");
+}
+
+#[test]
+fn quiet_ends_with_a_panic_too() {
+    let outcome = catch_unwind(|| quietly(|| panic!("inside")));
+    assert!(outcome.is_err() && !QUIET.get());
+}

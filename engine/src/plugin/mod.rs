@@ -14,7 +14,9 @@ mod folder;
 pub mod last_words;
 mod library;
 mod metric;
+mod refusal;
 mod registry;
+mod schema;
 
 pub use alone::{LoneMetric, LonePlugin, PluginFile, fits_schema};
 pub use copies::{mapped, sweep};
@@ -22,4 +24,5 @@ pub use copies::{mapped, sweep};
 pub(crate) use library::plain;
 pub use library::quietly;
 pub use metric::{AnswerFailure, Answered, Computed, Delta, History, Metric, Read, ReadFault};
-pub use registry::{Found, Registry, RejectedFile};
+pub use refusal::RejectedFile;
+pub use registry::{Found, Registry};

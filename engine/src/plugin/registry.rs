@@ -8,13 +8,14 @@ use super::files::Files;
 use super::folder::{self, Candidate};
 use super::library::Library;
 use super::metric::{History, Metric};
-use crate::config::{MetricConfig, PluginsConfig};
+use super::refusal::{RejectedFile, Unfit};
+use super::schema;
+use crate::config::{MetricConfig, PluginsConfig, document_key, duration};
 use crate::event::EventBatch;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 use tally_plugin::abi::{GENERATION, Handshake, HandshakeText};
 use tally_plugin::description::{AboutText, Description};
 
@@ -24,15 +25,6 @@ pub struct Found {
     pub metrics: Vec<Arc<Metric>>,
     /// What was refused.
     pub rejected: Vec<RejectedFile>,
-}
-
-/// A file, or a section of the configuration, that was refused.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct RejectedFile {
-    /// The file; for a section that names no known plugin, `[metrics.NAME]`.
-    pub file: PathBuf,
-    /// One sentence.
-    pub reason: String,
 }
 
 /// A plugin file that is loaded.
@@ -104,12 +96,12 @@ impl Registry {
             let wanted = section.plugin.as_ref().unwrap_or(name);
             match of(wanted) {
                 Some((file, plugin)) => {
-                    made.insert(name.clone(), self.make(name, file, plugin, section));
+                    made.insert(name.clone(), self.make(name, file, plugin, section, true));
                 }
-                None => rejected.push(RejectedFile {
-                    file: PathBuf::from(format!("[metrics.{name}]")),
-                    reason: unknown_plugin(name, wanted, &plugins),
-                }),
+                None => {
+                    let key = if section.plugin.is_some() { "plugin" } else { "" };
+                    rejected.push(RejectedFile::of_section(name, key, unknown_plugin(name, wanted, &plugins)));
+                }
             }
         }
         let own = |file: &Path, name: &String| {
@@ -118,7 +110,7 @@ impl Registry {
         };
         let unasked: Vec<_> = plugins.iter().filter(|(file, plugin)| own(file, &plugin.about.name)).collect();
         for (file, plugin) in unasked {
-            let mut one = self.make(&plugin.about.name, file, plugin, &MetricConfig::default());
+            let mut one = self.make(&plugin.about.name, file, plugin, &MetricConfig::default(), false);
             // One that cannot do without a configuration is meant for the sections that give one.
             if check::needs_config(&plugin.about)
                 || sections.values().any(|section| section.plugin.as_ref() == Some(&plugin.about.name))
@@ -130,7 +122,7 @@ impl Registry {
         self.made = made;
         rejected.extend(self.made.values().filter_map(|made| made.refused.clone()));
         let now: BTreeSet<RejectedFile> = rejected.iter().cloned().collect();
-        for RejectedFile { file, reason } in now.difference(&self.said) {
+        for RejectedFile { file, reason, .. } in now.difference(&self.said) {
             tracing::warn!(file = %file.display(), "plugin refused: {reason}");
         }
         self.said = now;
@@ -143,7 +135,7 @@ impl Registry {
     /// A sentence.
     pub fn revive(&mut self, name: &str, sha256: &str, section: &MetricConfig) -> Result<Arc<Metric>, String> {
         let (copy, plugin) = self.files.revive(sha256)?;
-        metric(name, &copy, &plugin, section).map(Arc::new)
+        metric(name, &copy, &plugin, section).map(Arc::new).map_err(|unfit| unfit.reason)
     }
 
     /// The plugin contents that lie in the folders now.
@@ -164,7 +156,8 @@ impl Registry {
         self.files.loaded()
     }
 
-    fn make(&mut self, name: &str, file: &Path, plugin: &Plugin, section: &MetricConfig) -> Made {
+    /// `asked`: a section of the configuration says so.
+    fn make(&mut self, name: &str, file: &Path, plugin: &Plugin, section: &MetricConfig, asked: bool) -> Made {
         let before = self.made.remove(name);
         match before {
             Some(before) if before.sha256 == plugin.sha256 && before.section == *section => before,
@@ -172,8 +165,11 @@ impl Registry {
                 let (sha256, section) = (plugin.sha256.clone(), section.clone());
                 match metric(name, file, plugin, &section) {
                     Ok(metric) => Made { sha256, section, metric: Some(Arc::new(metric)), refused: None },
-                    Err(reason) => {
-                        let refused = Some(RejectedFile { file: file.to_owned(), reason });
+                    Err(Unfit { reason, key }) => {
+                        let refused = Some(match asked {
+                            true => RejectedFile::of_section(name, &key, reason),
+                            false => RejectedFile::file(file.to_owned(), reason),
+                        });
                         Made { sha256, section, metric: before.and_then(|before| before.metric), refused }
                     }
                 }
@@ -256,62 +252,55 @@ pub(super) fn fits(handshake: &HandshakeText) -> Result<(), String> {
 /// Where the cure of a refused metric lies; NAME is the metric's.
 const IN_CONFIG: &str = "mend [metrics.NAME] in the configuration";
 const IN_PLUGIN: &str = "mend the plugin";
-const IN_BOTH: &str = "mend [metrics.NAME] in the configuration, or the plugin";
+/// What a plugin is told to do may be what it cannot.
+const IN_BOTH: &str = "mend [metrics.NAME.config], from which it follows";
 
 /// One metric of a plugin.
-pub(super) fn metric(name: &str, file: &Path, plugin: &Plugin, section: &MetricConfig) -> Result<Metric, String> {
-    let refused = |what: &str, faults: &[String], cure: &str| {
-        let cure = cure.replace("NAME", name);
-        format!("metric {name} of plugin {}: {what}: {} ({cure})", plugin.about.name, faults.join("; "))
+pub(super) fn metric(name: &str, file: &Path, plugin: &Plugin, section: &MetricConfig) -> Result<Metric, Unfit> {
+    let unfit = |what: &str, faults: &[String], cure: &str, key: &str| {
+        let (cure, of) = (cure.replace("NAME", name), &plugin.about.name);
+        let reason = format!("metric {name} of plugin {of}: {what}: {} ({cure})", faults.join("; "));
+        Unfit { reason, key: key.to_owned() }
     };
-    let one = |what: &str, fault: String, cure: &str| refused(what, &[fault], cure);
+    let follows = if section.config.is_empty() { IN_PLUGIN } else { IN_BOTH };
+    let one = |what: &str, fault: String, cure: &str| unfit(what, &[fault], cure, "config");
     let config = if section.config.is_empty() {
         json!({})
     } else {
         serde_json::to_value(&section.config)
             .map_err(|fault| one("its configuration is not representable as JSON", fault.to_string(), IN_CONFIG))?
     };
-    let schema = jsonschema::validator_for(&plugin.about.config_schema)
+    let validator = jsonschema::validator_for(&plugin.about.config_schema)
         .map_err(|fault| one("its config schema is unusable", fault.to_string(), IN_PLUGIN))?;
-    let faults = check::against(&schema, &config);
-    if !faults.is_empty() {
-        return Err(refused("its configuration does not fit", &faults, IN_CONFIG));
+    let faults = schema::faults_of(&validator, &plugin.about.config_schema, &config);
+    if let Some((first, _)) = faults.first() {
+        let key = first.iter().fold("config".to_owned(), |key, part| document_key(&key, part));
+        let faults: Vec<String> = faults.into_iter().map(|(_, fault)| fault).collect();
+        return Err(unfit("its configuration does not fit", &faults, IN_CONFIG, &key));
     }
     // Leaked once for each metric that is loaded: log lines of the plugin carry it as long as the process lives.
     let label: &'static str = Box::leak(name.to_string().into_boxed_str());
     let text = config.to_string();
     let described =
-        plugin.library.describe(&text, label).map_err(|fault| one("it does not describe itself", fault, IN_PLUGIN))?;
+        plugin.library.describe(&text, label).map_err(|fault| one("it does not describe itself", fault, follows))?;
     let mut description: Description =
         readable(&described).map_err(|fault| one("its description", fault, IN_PLUGIN))?;
     let mut faults = check::description(&description);
     if !faults.is_empty() {
-        return Err(refused("its description cannot be served", &faults, IN_PLUGIN));
+        return Err(unfit("its description cannot be served", &faults, follows, "config"));
     }
     faults.extend(retain(&mut description, &section.retention));
-    let keep_old = length(&section.keep_old).flatten().and_then(|ms| u64::try_from(ms).ok());
-    let history = match (section.history.as_str(), length(&section.history)) {
-        ("none", _) => Some(History::None),
-        (_, Some(None)) => Some(History::All),
-        (_, Some(Some(ms))) => u64::try_from(ms).ok().map(|ms| History::Last(Duration::from_millis(ms))),
-        (_, None) => None,
+    let history = match section.history.as_str() {
+        "none" => Ok(History::None),
+        text => duration::parse_retention(text).map(|kept| kept.map_or(History::All, History::Last)),
     };
-    if history.is_none() {
-        faults.push(format!(
-            "history: {:?} is neither \"all\" nor \"none\" nor a length of time such as \"30d\"",
-            section.history
-        ));
-    }
-    if keep_old.is_none() {
-        faults.push(format!(
-            "keep_old: {:?} is not a length of time such as \"30m\", \"1h\" or \"2d\"",
-            section.keep_old
-        ));
-    }
+    let history = history.map_err(|fault| faults.push(format!("history {fault}, or \"none\""))).ok();
+    let keep_old = duration::parse(&section.keep_old).map_err(|fault| faults.push(format!("keep_old {fault}"))).ok();
     if !faults.is_empty() {
-        return Err(refused("its section does not fit", &faults, IN_CONFIG));
+        let key = if section.retention.is_empty() { "" } else { "retention" };
+        return Err(unfit("its section does not fit", &faults, IN_CONFIG, key));
     }
-    let hosted = plugin.library.create(&text, label).map_err(|fault| one("it does not start", fault, IN_BOTH))?;
+    let hosted = plugin.library.create(&text, label).map_err(|fault| one("it does not start", fault, follows))?;
     let metric = Metric {
         name: name.into(),
         plugin: plugin.about.name.clone(),
@@ -322,13 +311,13 @@ pub(super) fn metric(name: &str, file: &Path, plugin: &Plugin, section: &MetricC
         config,
         section: section.clone(),
         history: history.unwrap_or(History::All),
-        keep_old: Duration::from_millis(keep_old.unwrap_or_default()),
+        keep_old: keep_old.unwrap_or_default(),
         description: Arc::new(description),
         hosted,
     };
     metric
         .update(&EventBatch::default(), &mut Vec::new())
-        .map_err(|fault| one("it fails on an empty batch", fault, IN_PLUGIN))?;
+        .map_err(|fault| one("it fails on an empty batch", fault, follows))?;
     Ok(metric)
 }
 
@@ -336,9 +325,12 @@ pub(super) fn metric(name: &str, file: &Path, plugin: &Plugin, section: &MetricC
 fn retain(description: &mut Description, retention: &BTreeMap<String, String>) -> Vec<String> {
     let mut faults = Vec::new();
     for (pane, keep) in retention {
-        let Some(keep_ms) = length(keep) else {
-            faults.push(format!("{keep:?} is not a length of time such as \"48h\", \"90d\" or \"all\""));
-            continue;
+        let keep_ms = match duration::retention_ms(keep) {
+            Ok(kept) => kept,
+            Err(fault) => {
+                faults.push(format!("retention.{pane} {fault}"));
+                continue;
+            }
         };
         let tiers = description.tables.iter_mut().flat_map(|table| &mut table.tiers);
         let mut tiers = tiers.filter(|tier| check::pane_name(tier.pane) == pane).peekable();
@@ -349,23 +341,6 @@ fn retain(description: &mut Description, retention: &BTreeMap<String, String>) -
     }
     faults.extend(description.tables.iter().flat_map(check::tiers));
     faults
-}
-
-/// `"30m"`, `"48h"`, `"90d"`, `"2w"` in milliseconds, `"all"` as `Some(None)`.
-fn length(text: &str) -> Option<Option<i64>> {
-    if text == "all" {
-        return Some(None);
-    }
-    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let minutes = match unit {
-        "m" => 1,
-        "h" => 60,
-        "d" => 24 * 60,
-        "w" => 7 * 24 * 60,
-        _ => return None,
-    };
-    let number: i64 = number.parse().ok().filter(|number| *number > 0 && !text.starts_with('+'))?;
-    Some(Some(number.checked_mul(minutes * 60_000)?))
 }
 
 /// A text of a plugin as what it should be.

@@ -132,19 +132,25 @@ impl EmbeddedStore {
         if !revision.is_bucket(known.bucket) && !revision.split.contains(&known.bucket) {
             return Ok(BucketRead::None);
         }
-        let frames = self.bucket_frames(revision.number, known.bucket)?;
-        if let [(_, split @ FrameRow { kind: Kind::Split, .. })] = &frames[..] {
+        // The newest first: what the reader knows is not read again.
+        let mut frames: Vec<FrameRow> = Vec::new();
+        let mut stands = false;
+        for row in self.frames.prefix(keys::bucket_prefix(revision.number, known.bucket))?.rev() {
+            let (key, value) = row.into_inner().map_err(|error| self.database.failed(&error))?;
+            let frame = keys::frame_row(&key, &value)?;
+            stands = frame.kind != Kind::Split && known.last == Some((frame.id, frame.end));
+            if stands {
+                break;
+            }
+            frames.push(frame);
+        }
+        frames.reverse();
+        if let ([split @ FrameRow { kind: Kind::Split, .. }], false) = (&frames[..], stands) {
             let all = known.last.is_some_and(|(id, end)| end == split.end && id.0.to_le_bytes()[..] == split.bytes);
             return Ok(BucketRead::Split { tail: all.then(Vec::new), begin: (split.id, split.end) });
         }
-        let stored = |rows: &[(u64, FrameRow)]| {
-            rows.iter().map(|(_, row)| StoredFrame { id: row.id, end: row.end, bytes: row.bytes.clone() }).collect()
-        };
-        let stands = known.last.and_then(|(id, end)| frames.iter().position(|(_, row)| row.id == id && row.end == end));
-        Ok(match stands {
-            Some(at) => BucketRead::Tail(stored(&frames[at + 1..])),
-            None => BucketRead::Whole(stored(&frames)),
-        })
+        let stored = frames.into_iter().map(|row| StoredFrame { id: row.id, end: row.end, bytes: row.bytes }).collect();
+        Ok(if stands { BucketRead::Tail(stored) } else { BucketRead::Whole(stored) })
     }
 }
 
@@ -159,7 +165,7 @@ impl Store for EmbeddedStore {
     fn create(&self, revision: &RevisionId, meta: &[u8]) -> Result<Life, StoreError> {
         let mut held = self.writable()?;
         let number = Number(held.next_number);
-        let life = Life(uuid::Uuid::now_v7().as_u128());
+        let life = Life(crate::clock::unique());
         let mut batch = self.database.batch();
         if let Some(old) = held.revisions.get(revision) {
             self.clear(&mut batch, old)?;

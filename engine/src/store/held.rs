@@ -80,7 +80,7 @@ impl Revision {
 impl EmbeddedStore {
     /// Reads the database into memory. Frames of revisions that are gone (an interrupted clean-up) are ignored.
     pub(super) fn reload(&self, held: &mut Held) -> Result<(), StoreError> {
-        let nonce = uuid::Uuid::now_v7().as_u128() as u64;
+        let nonce = crate::clock::unique() as u64;
         let mut fresh = Held { next_number: 1, nonce, ..Held::default() };
         let mut by_number: HashMap<u64, (RevisionId, Revision)> = HashMap::new();
         for (key, value) in self.scan(&self.rows, b"r")? {
@@ -98,7 +98,9 @@ impl EmbeddedStore {
                 let (next, bytes) = keys::progress_row(&key, &value)?;
                 revision.progress.insert(keys::partition_of(&key)?, StoredProgress { next, bytes });
             }
-            for (key, value) in self.scan(&self.frames, &revision.number.0.to_be_bytes())? {
+            // One after the other: together they may be more than fits into memory.
+            for row in self.frames.prefix(revision.number.0.to_be_bytes())? {
+                let (key, value) = row.into_inner().map_err(|error| self.database.failed(&error))?;
                 let (_, bucket, sequence) = keys::frame_place(&key)?;
                 let frame = keys::frame_row(&key, &value)?;
                 if frame.kind == Kind::Split {

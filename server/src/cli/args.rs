@@ -62,6 +62,20 @@ pub(crate) enum Command {
     Migrate(Migrate),
     /// What is configured, and where it comes from
     Config(Config),
+    /// The clock of a running engine, where it is doubted
+    Clock(Clock),
+}
+
+#[derive(Group, Debug)]
+pub(crate) struct Clock {
+    #[command(subcommand)]
+    pub(crate) command: ClockCommand,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum ClockCommand {
+    /// Say that the clock is right though it jumped ahead: minutes, hours and records expire by it at once
+    Accept(Engine),
 }
 
 #[derive(Group, Debug)]

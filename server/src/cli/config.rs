@@ -3,8 +3,10 @@
 use super::args::{Config, ConfigCommand, ConfigFile};
 use super::{Failure, output, settings};
 use serde_json::json;
-use tally_engine::config::fault::Place;
+use tally_engine::config::fault::{ConfigError, Place};
 use tally_engine::config::load::Loaded;
+use tally_engine::engine::judge_sections;
+use tempfile::TempDir;
 
 pub(crate) fn run(args: &Config) -> Result<(), Failure> {
     match &args.command {
@@ -44,8 +46,8 @@ fn show(config: &ConfigFile, json: bool) -> Result<(), Failure> {
 fn origin(place: &Place) -> String {
     match place {
         Place::Default => "default".into(),
-        Place::File(file) => format!("file {}", file.display()),
-        Place::Spot { file, line, .. } => format!("file {}:{line}", file.display()),
+        Place::File(file) => format!("file {}", output::tame(&file.to_string_lossy())),
+        Place::Spot { file, line, .. } => format!("file {}:{line}", output::tame(&file.to_string_lossy())),
         Place::Env(name) => format!("env {name}"),
         Place::Flag(_) => "flag".into(),
     }
@@ -53,6 +55,13 @@ fn origin(place: &Place) -> String {
 
 fn check(config: &ConfigFile) -> Result<(), Failure> {
     let loaded = settings::read(config, None, None)?;
+    let folder = TempDir::with_prefix("tally-check-")
+        .map_err(|fault| Failure::Failed(format!("there is no temporary folder for copies of plugins: {fault}")))?;
+    let (faults, files) = judge_sections(&loaded, &settings::plugin_dirs(&loaded.config), folder.path());
+    files.iter().for_each(|file| output::note(&format!("note: refused: {file}")));
+    if let Some(error) = ConfigError::listing(faults) {
+        return Err(error.into());
+    }
     output::data(&summary(&loaded));
     Ok(())
 }

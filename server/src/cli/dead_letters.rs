@@ -99,7 +99,7 @@ mod tests {
             "events",
             "41",
             "1234",
-            "{ [31m ü",
+            "{\\u{1b}[31m\\nü",
             "ü…",
             "base64 //4=",
             "\ntotal  invalid_json: 1,234",

@@ -4,12 +4,12 @@ use super::args::{Import, What};
 use super::output::{data, note, tame, thousands};
 use super::{Failure, settings, start};
 use serde_json::json;
-use std::fs::File;
+use tally_engine::files;
 
 pub(crate) fn run(args: &Import) -> Result<(), Failure> {
     let config = settings::read(&args.config, None, args.data_dir.as_deref())?.config;
-    let name = args.file.display();
-    let file = File::open(&args.file).map_err(|error| Failure::Failed(format!("{name} cannot be read: {error}")))?;
+    let name = tame(&args.file.to_string_lossy());
+    let file = files::open(&args.file).map_err(|fault| Failure::Failed(format!("{name} {fault}")))?;
     let report = start::import(args.what, file, &config)?;
     for warning in &report.warnings {
         note(&format!("warning: {name}: {}", tame(warning)));

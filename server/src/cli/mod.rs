@@ -21,7 +21,7 @@ mod state;
 pub(crate) mod stop;
 mod verify;
 
-use args::{Args, Command};
+use args::{Args, ClockCommand, Command};
 use clap::Parser;
 use std::process::ExitCode;
 use tally_engine::config::fault::ConfigError;
@@ -83,15 +83,16 @@ pub(crate) fn main() -> ExitCode {
         Command::Import(args) => import::run(&args),
         Command::Migrate(args) => migrate::run(&args),
         Command::Config(args) => config::run(&args),
+        Command::Clock(args) => match args.command {
+            ClockCommand::Accept(engine) => query::accept_clock(&engine.url),
+        },
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             match &failure {
                 Failure::Failed(sentence) | Failure::Usage(sentence) => output::note(&format!("error: {sentence}")),
-                Failure::Config(error) => {
-                    error.faults.iter().for_each(|fault| output::note(&format!("error: {fault}")))
-                }
+                Failure::Config(error) => error.lines().iter().for_each(|line| output::note(&format!("error: {line}"))),
                 Failure::Told => {}
             }
             ExitCode::from(failure.code())

@@ -1,28 +1,39 @@
-//! Where words go: data to stdout, everything else to stderr. Nothing here is coloured.
+//! Where words go: data to stdout, everything else to stderr. Nothing here is coloured, and nothing that goes through here
+//! does anything to a terminal, whoever made the text; but for [`as_it_is`], whose caller has seen to that.
 
 use std::io::{self, IsTerminal, Write};
+use tally_engine::terminal::{self, tame_lines};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::format;
 
 /// A line of data. A reader that went away (`| head`) is not an error.
 pub(crate) fn data(line: &str) {
+    // JSON stays JSON.
+    let tamed = if line.starts_with(['{', '[']) { terminal::tame_json(line) } else { tame_lines(line) };
+    let _ = writeln!(io::stdout().lock(), "{tamed}");
+}
+
+/// A line in which every control character is of our own making.
+pub(crate) fn as_it_is(line: &str) {
     let _ = writeln!(io::stdout().lock(), "{line}");
 }
 
 /// The beginning of a line of data, seen at once.
 pub(crate) fn begin(text: &str) {
     let mut out = io::stdout().lock();
-    let _ = write!(out, "{text}").and_then(|()| out.flush());
+    let _ = write!(out, "{}", tame_lines(text)).and_then(|()| out.flush());
 }
 
 /// A question to people, whose answer comes on the same line.
 pub(crate) fn ask(text: &str) {
     let mut err = io::stderr().lock();
-    let _ = write!(err, "{text}").and_then(|()| err.flush());
+    let _ = write!(err, "{}", tame_lines(text)).and_then(|()| err.flush());
 }
 
 /// A line for people.
 pub(crate) fn note(line: &str) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
+    let _ = writeln!(io::stderr().lock(), "{}", tame_lines(line));
 }
 
 /// Whether a moving line may be drawn on stderr.
@@ -43,21 +54,42 @@ pub(crate) fn thousands(number: u64) -> String {
     grouped
 }
 
-/// Control characters of foreign texts do not reach the terminal.
+/// A foreign text on one line.
 pub(crate) fn tame(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    terminal::tame(text).into_owned()
+}
+
+/// Where log lines of JSON go: each is written at once, and holds nothing that does something to a terminal.
+struct Lines<W>(W);
+
+impl<W: Write> Write for Lines<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write_all(terminal::tame_json(&String::from_utf8_lossy(bytes)).as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// Logs on stderr: text on a terminal, JSON otherwise. `TALLY_LOG` filters (`debug`, `tally_engine=trace`).
 pub(crate) fn log(default: &str) {
     let filter = EnvFilter::try_from_env("TALLY_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter);
     // A second call finds a logger in place, which is as good.
     let _ = if io::stderr().is_terminal() {
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        // Every text goes through its field, so that colours of ours stay and those of others do not.
+        let fields = format::debug_fn(|to, field, value| {
+            let value = format!("{value:?}");
+            let value = terminal::tame(&value);
+            if field.name() == "message" { write!(to, "{value}") } else { write!(to, "{}={value}", field.name()) }
+        });
+        let builder = builder.with_writer(io::stderr).fmt_fields(fields.delimited(" "));
         builder.with_ansi(!plain && lively()).try_init()
     } else {
-        builder.json().try_init()
+        builder.with_writer(|| Lines(io::stderr())).json().try_init()
     };
 }
 

@@ -51,6 +51,14 @@ pub(crate) fn skip(args: &Skip) -> Result<(), Failure> {
     Ok(())
 }
 
+/// `tally clock accept`.
+pub(crate) fn accept_clock(url: &str) -> Result<(), Failure> {
+    let client = Client::new(url).map_err(Failure::Usage)?;
+    let answer = ask(async { client.post("/api/internal/clock/accept", Body::Json("{}".into())).await })?;
+    output::data(&text(&answer, "done"));
+    Ok(())
+}
+
 /// `tally plugin purge`: asks first, unless told not to.
 pub(crate) fn purge(url: &str, name: &str, yes: bool, json: bool) -> Result<(), Failure> {
     if !yes && !agreed(name)? {

@@ -1,11 +1,13 @@
 //! From arguments to configuration.
 
-use super::Failure;
 use super::args::ConfigFile;
+use super::{Failure, output};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use tally_engine::config::Config;
+use tally_engine::config::fault::ConfigError;
 use tally_engine::config::load::{FileChoice, Flag, Inputs, Loaded, load};
+use tally_server::catalogue::postgres;
 
 /// The file that is read where none is named.
 const USUAL_FILE: &str = "metrics.toml";
@@ -17,7 +19,23 @@ pub(crate) fn read(file: &ConfigFile, listen: Option<SocketAddr>, data_dir: Opti
         None => FileChoice::IfPresent(USUAL_FILE.into()),
     };
     let loaded = load(Inputs { file, env: &|name| std::env::var(name).ok(), flags: flags(listen, data_dir)? })?;
-    Ok(loaded)
+    loaded.ignored.iter().for_each(|line| output::note(&format!("note: {line}")));
+    judge(loaded)
+}
+
+/// Everything that a start would refuse of a configuration, by the code by which it would: whatever reads one asks here.
+fn judge(loaded: Loaded) -> Result<Loaded, Failure> {
+    let mut faults = tally_engine::engine::judge(&loaded);
+    let url = loaded.config.catalogue.postgres_url.reveal();
+    if !url.is_empty()
+        && let Err(fault) = postgres::Settings::parse(url)
+    {
+        faults.push(loaded.fault("catalogue.postgres_url", fault.to_string()));
+    }
+    match ConfigError::listing(faults) {
+        None => Ok(loaded),
+        Some(error) => Err(error.into()),
+    }
 }
 
 /// The file whose changes are taken over; it may appear later.

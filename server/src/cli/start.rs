@@ -186,7 +186,7 @@ mod library {
     /// Opens the configured catalogue: PostgreSQL where a URL is given, else the data directory's, which is made.
     pub(super) async fn open_catalogue(config: &Config) -> Result<Arc<dyn Catalogue>, String> {
         let refused = |fault: tally_server::catalogue::CatalogueError| fault.to_string();
-        let url = &config.catalogue.postgres_url;
+        let url = config.catalogue.postgres_url.reveal();
         if !url.is_empty() {
             let settings = Settings::parse(url).map_err(refused)?;
             return Ok(Arc::new(Postgres::open(settings, config.catalogue.migrate).await.map_err(refused)?));
@@ -203,7 +203,7 @@ mod library {
 
     /// Applies or lists what the configured catalogue lacks.
     pub(super) async fn migrate(config: &Config, dry_run: bool) -> Result<Migrated, String> {
-        let url = &config.catalogue.postgres_url;
+        let url = config.catalogue.postgres_url.reveal();
         let (place, migrations) = if url.is_empty() {
             let file = config.store.data_dir.join(CATALOGUE);
             let done = if dry_run { Embedded::pending(&file) } else { Embedded::migrate(&catalogue_file(config)?) };

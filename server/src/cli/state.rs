@@ -291,7 +291,7 @@ mod tests {
             {"key": ["u\u{1b}1", 7], "pane": "minute", "from": "2026-01-01T00:00:00Z", "cells": ["12", null]},
             {"key": ["u1", 7], "pane": "older", "from": null, "cells": ["1", "2"]}]});
         let shown = rows(&answer);
-        assert!(shown.contains("u 1 7") && shown.contains("minute") && shown.contains("2026-01-01"), "{shown}");
+        assert!(shown.contains("u\\u{1b}1 7") && shown.contains("minute") && shown.contains("2026-01-01"), "{shown}");
         assert_eq!(rows(&json!({"rows": []})), "nothing is stored under this key");
     }
 

@@ -1,12 +1,16 @@
 //! Ctrl-C and SIGTERM: the first asks for an orderly end, the second ends the process at once with 130. SIGHUP, where it is
-//! listened for, asks to look at files again; elsewhere it ends the process, as ever.
+//! listened for, asks to look at files again; elsewhere it ends the process, as ever. An end that takes too long is made.
 
+use super::output;
 use parking_lot::{Condvar, Mutex};
 use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// After this, whatever is still waited for is left: an orderly end takes 20 s at most.
+const LATEST: Duration = Duration::from_secs(30);
 
 /// Whether to stop; clones share it.
 #[derive(Clone, Debug, Default)]
@@ -106,9 +110,11 @@ impl Stop {
     }
 
     fn hear(&self, runtime: &Runtime, mut interrupt: Signal, mut terminate: Signal, mut hangup: Option<Signal>) {
-        runtime.block_on(async move {
+        let told = runtime.block_on(async move {
+            let mut latest = None;
             loop {
                 tokio::select! {
+                    () = passed(latest) => break true,
                     _ = interrupt.recv() => {}
                     _ = terminate.recv() => {}
                     () = hung_up(hangup.as_mut()) => {
@@ -118,13 +124,28 @@ impl Stop {
                     }
                 }
                 if self.asked() {
-                    break;
+                    break false;
                 }
                 self.ask();
+                latest = Some(tokio::time::Instant::now() + LATEST);
             }
         });
+        if told {
+            output::note(&format!(
+                "error: not ended {} s after it was asked to: a file, a device or a plugin hangs; ended as by kill -9, which loses nothing",
+                LATEST.as_secs()
+            ));
+            std::process::exit(1);
+        }
         // Whoever asks twice does not want to wait for a drain; the log makes it safe.
         std::process::exit(130);
+    }
+}
+
+async fn passed(time: Option<tokio::time::Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => pending().await,
     }
 }
 

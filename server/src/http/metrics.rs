@@ -60,8 +60,18 @@ pub(crate) async fn one(
     let Path(name) = name.map_err(|_| unknown("the name is not UTF-8".into()))?;
     match app.core.metric(&name) {
         Some(info) => Ok(Json(Descriptor::of(&info)).into_response()),
-        None => Err(unknown(format!("there is no metric \"{}\"; GET /api/metrics lists them", name.escape_debug()))),
+        None => Err(unknown(no_metric(&app, &name))),
     }
+}
+
+/// Why there is no metric of that name: there is none, or its section was refused.
+pub(super) fn no_metric(app: &App, name: &str) -> String {
+    let section = format!("[metrics.{name}]");
+    let refused = app.core.rejected().into_iter().find(|refused| refused.file == section);
+    refused.map_or_else(
+        || format!("there is no metric \"{}\"; GET /api/metrics lists them", name.escape_debug()),
+        |refused| format!("{section} was refused: {}", refused.reason),
+    )
 }
 
 pub(crate) async fn evaluate<B: Body<Data = Bytes> + Unpin>(

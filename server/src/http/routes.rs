@@ -79,6 +79,7 @@ fn router(app: &Arc<App>) -> Router {
         .route("/api/metrics/{name}/versions", get(versions::list))
         .route("/api/internal/metrics/{name}/{order}", post(versions::order))
         .route("/api/internal/partitions/{partition}/skip/{offset}", post(versions::skip))
+        .route("/api/internal/clock/accept", post(versions::accept_clock))
         .route("/api/dead-letters", get(dead_letters::list))
         .route("/api/internal/events", get(audit::events))
         .route("/api/internal/log", get(audit::log))

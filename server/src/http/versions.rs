@@ -1,10 +1,11 @@
 //! `GET /api/metrics/{name}/versions`: the revisions of a metric that are counted now, with their answers to its examples; and the
-//! orders of `tally plugin promote`, `rollback` and `purge`, `POST /api/internal/metrics/{name}/{order}`, and of `tally skip`, which are no
-//! part of the contract.
+//! orders of `tally plugin promote`, `rollback` and `purge`, `POST /api/internal/metrics/{name}/{order}`, of `tally skip` and of `tally
+//! clock accept`, which are no part of the contract.
 //!
 //! Two answers are compared as values, and only as far as their positions allow: while events come, positions differ.
 
 use super::descriptor::Descriptor;
+use super::metrics::no_metric;
 use super::problem::Problem;
 use super::{App, audit, body, time};
 use axum::Json;
@@ -73,7 +74,7 @@ pub(crate) async fn list(
     let core = Arc::clone(&app.core);
     let revisions = blocking(&app, move || core.revisions(&asked)).await?;
     let Some(first) = revisions.first() else {
-        return Err(unknown(format!("there is no metric \"{}\"; GET /api/metrics lists them", name.escape_debug())));
+        return Err(unknown(no_metric(&app, &name)));
     };
     let versions = revisions.iter().map(|revision| Version {
         role: role(revision.role),
@@ -151,6 +152,11 @@ pub(crate) async fn skip(
         |_| Problem::new(StatusCode::NOT_FOUND, "not_found", "the partition and the offset are whole numbers");
     let Path((partition, offset)) = path.map_err(not_one)?;
     obey(&app, Order::Skip { partition, offset }).await
+}
+
+pub(crate) async fn accept_clock(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
+    body::media_type(request.headers(), &["application/json"])?;
+    obey(&app, Order::AcceptClock).await
 }
 
 /// Off the async threads, in a place of those that may take a while.

@@ -16,6 +16,7 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek};
 use std::path::Path;
 use tally_engine::config::EventsConfig;
+use tally_engine::files;
 use tally_plugin::property::integer;
 use tally_server::bounded::Bounded;
 use tally_server::text::{self, Found, Values};
@@ -102,7 +103,7 @@ impl Replay {
     pub(crate) fn open(path: &Path, mapping: Mapping, events: &EventsConfig) -> Result<Replay, String> {
         let name = path.display().to_string();
         let told = |error: std::io::Error| format!("{name} cannot be read: {error}");
-        let mut file = File::open(path).map_err(told)?;
+        let mut file = files::open(path).map_err(|fault| format!("{name} {fault}"))?;
         let content = digest(&mut file).map_err(told)?;
         file.rewind().map_err(told)?;
         let csv = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));

@@ -3,17 +3,16 @@
 //! Promises: an append that was answered survives what `[log] durability` says; offsets of a partition are consecutive;
 //! an append that failed is either wholly there afterwards or not at all: before the next one the log is read again. Appends of concurrent callers are
 //! committed together: one of the callers does it for all that wait. Retention drops whole segments, the oldest
-//! first, at most one per commit. It knows nothing of events, and keeps no reader's place.
+//! first, at most one per commit; by a time that no single reading of the clock moves (`clock`). It knows nothing of events, and keeps no reader's place.
 
 use super::group::Group;
 use super::segment::{self, Range, Segment};
 use super::value;
-use crate::config::{Durability, LogConfig};
+use crate::config::{Durability, LogConfig, duration};
 use crate::database::{Database, DatabaseError, Keyspace, Shape};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 use thiserror::Error;
 
 /// Bytes of records that wait for a commit; further callers wait for it.
@@ -99,7 +98,8 @@ impl Log {
     /// # Errors
     /// [`LogError`].
     pub fn open(database: &Database, config: &LogConfig) -> Result<Arc<Log>, LogError> {
-        let retention_age = age(&config.retention)?;
+        let kept = duration::retention_ms(&config.retention);
+        let retention_age = kept.map_err(|fault| LogError::Config(format!("retention {fault}")))?;
         let meta = database.keyspace("log", Shape::Rows)?;
         let mut stored = segment::load(database, &meta)?;
         if stored.next.is_empty() {
@@ -222,7 +222,9 @@ impl Log {
         state.committing = true;
         drop(state);
 
+        let leading = Leading { log: self, group: &group };
         let written = self.write(&group, &bases, current, number);
+        std::mem::forget(leading);
 
         let mut state = self.state.lock();
         state.committing = false;
@@ -274,7 +276,7 @@ impl Log {
         if batches.iter().all(Vec::is_empty) {
             return Ok(None);
         }
-        let now = now();
+        let now = self.database.clock().now();
         let mut segment = match current {
             Some(segment) if !self.is_full(&segment, now) => segment,
             _ => Segment::begin(&self.database, number, bases.len(), now)?,
@@ -324,7 +326,8 @@ impl Log {
             return Ok(false);
         };
         let too_large = held > self.retention_bytes && state.segments.len() > 1;
-        let too_old = self.retention_age.is_some_and(|age| oldest.newest < now().saturating_sub(age));
+        let too_old =
+            self.retention_age.is_some_and(|age| oldest.newest < self.database.clock().now().saturating_sub(age));
         if !too_large && !too_old {
             return Ok(false);
         }
@@ -340,6 +343,23 @@ impl Log {
         drop(state);
         self.database.delete(oldest.keyspace)?;
         Ok(true)
+    }
+}
+
+/// A commit under way. If its thread panics, those who wait for it are told, and another may lead.
+struct Leading<'a> {
+    log: &'a Log,
+    group: &'a Group,
+}
+
+impl Drop for Leading<'_> {
+    fn drop(&mut self) {
+        self.log.state.lock().committing = false;
+        let ended =
+            "the thread that wrote this batch ended by an internal error; whether it is there is known after a restart";
+        // only this leader sets it
+        let _ = self.group.outcome.set(Err(LogError::Failed(ended.into())));
+        self.log.committed.notify_all();
     }
 }
 
@@ -365,27 +385,6 @@ impl State {
             range.start = first.map_or(range.next, |held| held.start);
         }
     }
-}
-
-/// Milliseconds of `"30d"`, `"12h"`, `"all"`.
-fn age(text: &str) -> Result<Option<i64>, LogError> {
-    if text == "all" {
-        return Ok(None);
-    }
-    let fault = || LogError::Config(format!("retention = \"{text}\": a number and m, h, d or w (\"30d\"), or \"all\""));
-    let unit: i64 = match text.chars().last() {
-        Some('m') => 60_000,
-        Some('h') => 3_600_000,
-        Some('d') => 86_400_000,
-        Some('w') => 604_800_000,
-        _ => return Err(fault()),
-    };
-    let count: i64 = text[..text.len() - 1].parse().map_err(|_| fault())?;
-    count.checked_mul(unit).filter(|age| *age > 0).map(Some).ok_or_else(fault)
-}
-
-fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
 
 #[cfg(test)]

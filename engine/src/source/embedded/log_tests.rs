@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 use super::*;
+use crate::clock::wall_ms as now;
 use crate::event::Record;
 use crate::source::Bounds;
 use crate::source::contract::{self, World};
@@ -141,10 +142,46 @@ fn what_cannot_be_is_refused_with_nothing_written() {
     assert_eq!(log.append(1, &[]).unwrap(), 0, "nothing to append is no error");
     assert!(log.bounds().iter().all(|bounds| bounds.end == 0));
     for retention in ["", "d", "-1d", "1y", "99999999999999999999d", "é"] {
-        assert!(age(retention).is_err(), "{retention}");
+        let config = LogConfig { retention: retention.into(), ..config() };
+        assert!(
+            Log::open(&database, &config).is_err_and(|fault| fault.to_string().contains("length of time")),
+            "{retention}"
+        );
     }
-    assert_eq!(age("30d").unwrap(), Some(2_592_000_000));
-    assert!(age("all").unwrap().is_none());
+}
+
+#[test]
+fn a_leader_that_panics_leaves_nobody_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = Database::open(folder.path()).unwrap();
+    let log = Log::open(&database, &config()).unwrap();
+    log.state.lock().committing = true;
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| log.append(0, &[(b"x", 0)]));
+        while log.state.lock().pending.waiting.lock().counts[0] == 0 {
+            std::thread::yield_now();
+        }
+        let group = std::mem::replace(&mut log.state.lock().pending, Group::new(log.partitions()));
+        drop(Leading { log: &log, group: &group });
+        let told = waiting.join().unwrap().unwrap_err().to_string();
+        assert!(told.contains("internal error"), "{told}");
+    });
+    assert_eq!(log.append(0, &[(b"y", now())]).unwrap(), 1, "another leads");
+}
+
+#[test]
+fn a_batch_that_is_missing_is_told_and_not_asked_for_again_and_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = Database::open(folder.path()).unwrap();
+    let log = Log::open(&database, &config()).unwrap();
+    log.append(0, &[(b"x", now())]).unwrap();
+    let keyspace = log.state.lock().segments[0].keyspace.clone();
+    let mut batch = database.batch();
+    batch.remove(&keyspace, segment::key(0, 0));
+    database.commit(batch, Durability::Process).unwrap();
+    let mut source = EmbeddedSource::new(log);
+    let told = source.poll(Duration::ZERO, 10, &mut Count { seen: 0, bytes: 0 }).unwrap_err().to_string();
+    assert!(told.contains("partition 0, offset 0") && told.contains("it is missing"), "{told}");
 }
 
 struct Count {

@@ -124,8 +124,12 @@ fn serve(
             value::verify(&batch.bytes).map_err(|fault| damaged(partition, batch.base, fault))?;
         }
         let Some(first) = cursor.ahead.front() else {
-            return Ok(0);
-        }; // dropped just now: the next scan reports the gap
+            let held = log.bounds()[partition as usize];
+            return match (held.start..held.end).contains(&cursor.next) {
+                true => Err(damaged(partition, cursor.next, "it is missing")),
+                false => Ok(0), // dropped just now: the next scan reports the gap
+            };
+        };
         let mut records = value::records(&first.bytes, first.base);
         let mut offset = first.base;
         cursor.left = records.left();
@@ -155,6 +159,9 @@ fn serve(
         cursor.next = next;
     }
     drop(records);
+    if count == 0 && finished > 0 {
+        return Err(damaged(partition, cursor.next, "the batch that should hold it does not"));
+    }
     cursor.ahead.drain(..finished);
     cursor.left = match (left, cursor.ahead.front()) {
         (0, Some(front)) => value::records(&front.bytes, front.base).left(),

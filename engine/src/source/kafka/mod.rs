@@ -10,6 +10,7 @@
 //! Over 400 lines: one client's life in the group, and where each partition of it stands.
 
 mod holes;
+mod judge;
 mod producer;
 mod raw;
 mod replay;
@@ -20,6 +21,7 @@ mod tail;
 mod told;
 mod topic;
 
+pub use judge::judge;
 pub use producer::{Outbox, ProduceError, Producer};
 pub use replay::Wanted;
 pub use tail::Tail;

@@ -318,7 +318,7 @@ mod tests {
 
     #[test]
     fn a_setting_that_does_not_exist_is_a_sentence() {
-        let settings = [("no.such.setting".to_owned(), "1".to_owned())].into();
+        let settings = [("no.such.setting".to_owned(), "1".into())].into();
         let error = Outbox::open(&KafkaConfig { settings, ..KafkaConfig::default() }).err().unwrap().to_string();
         assert!(error.contains("no.such.setting") && error.contains("[kafka"), "{error}");
     }

@@ -1,34 +1,12 @@
 //! The librdkafka settings of each client, and which ones a user may not change. Pure.
 
-use crate::config::KafkaConfig;
+use crate::config::secret::quoted;
+use crate::config::{KafkaConfig, own_kafka_setting};
 use crate::source::SourceError;
 use std::collections::BTreeMap;
 
 /// Settings as librdkafka takes them.
 pub(super) type Settings = BTreeMap<String, String>;
-
-/// What the progress protocol rests on: a user's value is refused, with the reason.
-const OURS: &[(&str, &str)] = &[
-    ("bootstrap.servers", "set [kafka] brokers"),
-    ("metadata.broker.list", "set [kafka] brokers"),
-    ("group.id", "set [kafka] group"),
-    ("group.instance.id", "set [kafka] instance_id"),
-    ("enable.auto.commit", "offsets are kept with the state, in one atomic step"),
-    ("enable.auto.offset.store", "offsets are kept with the state, in one atomic step"),
-    (
-        "auto.offset.reset",
-        "an offset that is gone is reported as a gap, never skipped; set [kafka] start for a first start",
-    ),
-    ("isolation.level", "records of aborted transactions must not count"),
-    (
-        "partition.assignment.strategy",
-        "partitions move one by one (cooperative-sticky); use \"group.protocol\" = \"consumer\" for KIP-848",
-    ),
-    ("session.timeout.ms", "set [kafka] session_timeout_ms"),
-    ("enable.partition.eof", "the end of a partition is no event"),
-    ("enable.idempotence", "a retry of the producer must not double an event"),
-    ("acks", "an acknowledged event must be on all replicas in sync"),
-];
 
 /// The shortest and the longest pause before a broker is looked for again: bounds of one range, set together.
 const PAUSES: &str = "reconnect.backoff.";
@@ -44,11 +22,11 @@ fn merged(
     let defaults = defaults.iter().filter(|(name, _)| !(paused && name.starts_with(PAUSES)));
     let mut settings: Settings = defaults.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     for (name, value) in &config.settings {
-        if let Some((_, reason)) = OURS.iter().find(|(ours, _)| ours == name) {
-            return Err(SourceError::Fatal(format!("[kafka.settings] \"{name}\" cannot be set: {reason}")));
+        if let Some(reason) = own_kafka_setting(name) {
+            return Err(SourceError::Fatal(format!("[kafka.settings] {} cannot be set: {reason}", quoted(name))));
         }
         if mine(name) {
-            settings.insert(name.clone(), value.clone());
+            settings.insert(name.clone(), value.reveal().to_owned());
         }
     }
     settings.insert("bootstrap.servers".into(), config.brokers.clone());
@@ -122,7 +100,8 @@ pub(super) fn consumer(config: &KafkaConfig) -> Result<Settings, SourceError> {
         }
         Some(other) => {
             return Err(SourceError::Fatal(format!(
-                "[kafka.settings] \"group.protocol\" = \"{other}\": classic or consumer"
+                "[kafka.settings] \"group.protocol\" = {}: classic or consumer",
+                quoted(other)
             )));
         }
     }
@@ -172,13 +151,15 @@ mod tests {
     use super::*;
 
     fn with(settings: &[(&str, &str)]) -> KafkaConfig {
-        let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
         KafkaConfig { settings, ..KafkaConfig::default() }
     }
 
     #[test]
     fn what_breaks_the_protocol_is_refused_with_the_reason() {
-        for (name, _) in OURS {
+        for name in
+            ["group.id", "isolation.level", "auto.offset.reset", "acks", "transactional.id", "enable.idempotence"]
+        {
             let refused = consumer(&with(&[(name, "true")])).unwrap_err().to_string();
             assert!(refused.contains(name) && refused.contains(": "), "{refused}");
         }
@@ -212,8 +193,9 @@ mod tests {
 
     #[test]
     fn a_name_in_the_group_is_optional_and_only_the_member_has_it() {
-        let named = KafkaConfig { instance_id: "engine-1".into(), ..KafkaConfig::default() };
+        let named = KafkaConfig { instance_id: "engine-1".into(), session_timeout_ms: 7_000, ..KafkaConfig::default() };
         assert_eq!(consumer(&named).unwrap()["group.instance.id"], "engine-1");
+        assert_eq!(consumer(&named).unwrap()["session.timeout.ms"], "7000");
         assert!(!tail(&named).unwrap().contains_key("group.instance.id"));
         assert!(!consumer(&KafkaConfig::default()).unwrap().contains_key("group.instance.id"));
     }

@@ -87,7 +87,7 @@ impl RedisStore {
     /// # Errors
     /// [`StoreError::Unavailable`]: it does not answer, or is not fit; the text says what to do.
     pub fn open(settings: &RedisSettings) -> Result<Self, StoreError> {
-        Self::with(settings, Scripts::new(), Nonce::Counted(AtomicU64::new(uuid::Uuid::now_v7().as_u128() as u64)))
+        Self::with(settings, Scripts::new(), Nonce::Counted(AtomicU64::new(crate::clock::unique() as u64)))
     }
 
     /// As `open`, with changed scripts or one nonce for all requests: tests that must be able to fail.
@@ -101,7 +101,7 @@ impl RedisStore {
         alter: &dyn Fn(ScriptName, &str) -> String,
         nonce: Option<u64>,
     ) -> Result<Self, StoreError> {
-        let counted = Nonce::Counted(AtomicU64::new(uuid::Uuid::now_v7().as_u128() as u64));
+        let counted = Nonce::Counted(AtomicU64::new(crate::clock::unique() as u64));
         Self::with(settings, Scripts::altered(alter), nonce.map_or(counted, Nonce::Fixed))
     }
 
@@ -215,7 +215,7 @@ fn text(number: u64) -> Cow<'static, [u8]> {
 impl Store for RedisStore {
     fn create(&self, revision: &RevisionId, meta: &[u8]) -> Result<Life, StoreError> {
         let keys = self.keys(revision);
-        let life = Life(uuid::Uuid::now_v7().as_u128());
+        let life = Life(crate::clock::unique());
         self.list(revision)?;
         for _ in 0..LOOKS {
             let old = self.pool.read(redis::cmd("HGET").arg(&keys.state).arg("life"))?;

@@ -1,5 +1,6 @@
 //! What a Redis store is opened with. No I/O; no text made here shows a password.
 
+use crate::config::secret::quoted;
 use crate::store::StoreError;
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 use std::fmt;
@@ -82,12 +83,20 @@ impl RedisSettings {
         if nodes.is_empty() { Err(fault()) } else { Ok(nodes) }
     }
 
+    /// What would be refused before anything is connected to: the configuration's key, and a sentence.
+    #[must_use]
+    pub fn judge(&self) -> Vec<(&'static str, String)> {
+        let url = self.nodes().err().map(|fault| ("redis.url", fault.to_string()));
+        let namespace = self.check().err().map(|fault| ("redis.namespace", fault.to_string()));
+        url.into_iter().chain(namespace).collect()
+    }
+
     pub(super) fn check(&self) -> Result<(), StoreError> {
         let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
         if self.namespace.is_empty() || self.namespace.len() > 64 || !self.namespace.chars().all(letter) {
             return Err(StoreError::Unavailable(format!(
-                "{:?} cannot be a namespace in Redis: use up to 64 letters, digits, _, - and .",
-                self.namespace
+                "{} cannot be a namespace in Redis: use up to 64 letters, digits, _, - and .",
+                quoted(&self.namespace)
             )));
         }
         Ok(())

@@ -7,6 +7,7 @@ use super::child::{Message, Next, Worker};
 use super::inside::{GATE, SPEED};
 use super::report::{self, Verdict};
 use serde_json::{Value, json};
+use tally_engine::files;
 use tally_plugin::testkit::LAWS;
 
 /// What a plugin prints comes between what the engine prints.
@@ -46,7 +47,7 @@ pub(super) fn run(args: &Check) -> Result<(), Failure> {
     if args.json {
         output::data(&as_json(args, &verdicts, bad == 0).to_string());
     }
-    let file = args.file.display();
+    let file = output::tame(&args.file.to_string_lossy());
     if bad > 0 {
         return Err(Failure::Failed(format!("{file} is not usable: {bad} of {} checks failed", verdicts.len())));
     }
@@ -80,17 +81,20 @@ fn as_json(args: &Check, verdicts: &[(String, Verdict)], usable: bool) -> Value 
     json!({"file": args.file.display().to_string(), "usable": usable, "checks": checks})
 }
 
+/// Larger configurations are refused.
+const LARGEST: u64 = 1 << 20;
+
 /// JSON as it is, or the content of a file of JSON or TOML.
 fn configuration(given: Option<&str>) -> Result<Value, Failure> {
     let Some(given) = given else { return Ok(json!({})) };
     let (name, text) = if given.trim_start().starts_with('{') {
         ("--config", given.to_owned())
     } else {
-        let text = std::fs::read_to_string(given);
-        (given, text.map_err(|fault| Failure::Usage(format!("--config {given} cannot be read: {fault}")))?)
+        let text = files::read_text(given.as_ref(), LARGEST);
+        (given, text.map_err(|fault| Failure::Usage(format!("--config {given} {fault}")))?)
     };
     let read = if name.ends_with(".toml") {
-        toml::from_str::<Value>(&text).map_err(|fault| fault.to_string())
+        toml::from_str::<Value>(&text).map_err(|fault| fault.message().to_owned())
     } else {
         serde_json::from_str::<Value>(&text).map_err(|fault| fault.to_string())
     };

@@ -7,8 +7,8 @@ use super::child::{Message, Next, Questions, Worker};
 use super::report::{self, Verdict};
 use serde_json::{Value, json};
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use tally_engine::files::{self, ReadError};
 use tally_plugin::testkit::golden::{Difference, Golden, as_lines};
 
 const EVENTS: &str = "events.ndjson";
@@ -50,23 +50,27 @@ pub(super) fn run(args: &Test) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Larger files of a case are refused.
+const LARGEST: u64 = 256 << 20;
+
 /// Runs one case; with `--update` what is answered becomes what is expected.
 fn one(case: &Path, file: &Path, args: &Test) -> Result<(Verdict, Vec<Difference>), Failure> {
     let failed = Failure::Failed;
-    let read = |name: &str| fs::read_to_string(case.join(name)).map_err(|fault| failed(format!("{name}: {fault}")));
+    let text = |name: &str| files::read_text(&case.join(name), LARGEST);
+    let read = |name: &str| text(name).map_err(|fault| failed(format!("{name} {fault}")));
     let (events, questions) = (read(EVENTS)?, read(QUESTIONS)?);
-    let config = match fs::read_to_string(case.join(CONFIG)) {
+    let config = match text(CONFIG) {
         Ok(text) => serde_json::from_str(&text).map_err(|fault| failed(format!("{CONFIG}: {fault}")))?,
-        Err(fault) if fault.kind() == ErrorKind::NotFound => json!({}),
-        Err(fault) => return Err(failed(format!("{CONFIG}: {fault}"))),
+        Err(ReadError::Missing) => json!({}),
+        Err(fault) => return Err(failed(format!("{CONFIG} {fault}"))),
     };
     let golden = Golden::read(&events, &questions).map_err(failed)?;
     let answered = answers(file, config, Questions { events, questions }, args)?;
     let size = format!("{} answers over {} events", golden.questions(), golden.events());
-    let expected = match fs::read_to_string(case.join(ANSWERS)) {
+    let expected = match text(ANSWERS) {
         Ok(text) => text,
-        Err(fault) if fault.kind() == ErrorKind::NotFound => String::new(),
-        Err(fault) => return Err(failed(format!("{ANSWERS}: {fault}"))),
+        Err(ReadError::Missing) => String::new(),
+        Err(fault) => return Err(failed(format!("{ANSWERS} {fault}"))),
     };
     let differences = match golden.compare(&answered, &expected) {
         Ok(differences) => differences,
@@ -120,8 +124,10 @@ fn cases(dir: &Path) -> Result<Vec<PathBuf>, String> {
 fn built(dir: &Path) -> Result<PathBuf, String> {
     let unknown = |fault: String| format!("{}: {fault}; name the plugin file with --file FILE.so", dir.display());
     let dir = dir.canonicalize().map_err(|fault| unknown(fault.to_string()))?;
-    let manifest = fs::read_to_string(dir.join("Cargo.toml")).map_err(|_| unknown("this is no crate".into()))?;
-    let manifest: Value = toml::from_str(&manifest).map_err(|fault| unknown(format!("Cargo.toml: {fault}")))?;
+    let manifest = files::read_text(&dir.join("Cargo.toml"), LARGEST);
+    let manifest = manifest.map_err(|_| unknown("this is no crate".into()))?;
+    let manifest: Value =
+        toml::from_str(&manifest).map_err(|fault| unknown(format!("Cargo.toml: {}", fault.message())))?;
     let name = manifest.pointer("/package/name").and_then(Value::as_str);
     let name = name.ok_or_else(|| unknown("Cargo.toml names no package".into()))?.replace('-', "_");
     let mut targets: Vec<PathBuf> = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from).into_iter().collect();

@@ -37,7 +37,7 @@ pub(super) fn run() -> Result<(), Failure> {
 fn say(message: &Message) {
     // Cannot fail: texts and JSON.
     let text = serde_json::to_string(message).unwrap_or_default();
-    output::data(&format!("{MARK}{text}"));
+    output::as_it_is(&format!("{MARK}{text}"));
 }
 
 /// Does one check and tells what came of it.
@@ -58,10 +58,11 @@ fn step<T>(name: &str, work: impl FnOnce() -> Result<(String, T), String>) -> Op
 fn check(job: &Job) {
     let Some((plugin, section)) = gate(job) else { return };
     let described = step(GATE[3], || {
-        let metric = plugin.metric(&section).map_err(|fault| match section.config.is_empty() {
-            true => format!("{fault}; here --config '{{…}}' (or a file) gives it one"),
-            false => fault,
-        })?;
+        let metric =
+            plugin.metric(&section).map_err(|fault| match section.config.is_empty() && plugin.needs_config() {
+                true => format!("{fault}; here --config '{{…}}' (or a file) gives it one"),
+                false => fault,
+            })?;
         Ok((described(&metric), metric))
     });
     let Some(metric) = described else { return };

@@ -5,6 +5,7 @@ use super::Failure;
 use super::args::New;
 use std::fs;
 use std::path::{Path, PathBuf};
+use tally_engine::files;
 
 /// Files of the crate; `NAME`, `TYPE` and `SDK` in them are replaced.
 const FILES: [(&str, &str); 8] = [
@@ -169,7 +170,7 @@ impl Sdk {
     /// A checkout, or the folder of the crate itself.
     fn in_checkout(folder: &Path) -> Option<PathBuf> {
         let is_it = |folder: &PathBuf| {
-            let manifest = fs::read_to_string(folder.join("Cargo.toml")).unwrap_or_default();
+            let manifest = files::read_text(&folder.join("Cargo.toml"), 1 << 20).unwrap_or_default();
             manifest.lines().any(|line| line.trim() == "name = \"tally-plugin\"")
         };
         let found = [folder.join("plugin-api"), folder.to_path_buf()].into_iter().find(is_it)?;
