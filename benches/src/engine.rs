@@ -120,6 +120,7 @@ pub fn ask(engine: &Engine, name: &str, params: Value) -> Result<Value> {
             at_least: None,
             wait: Duration::ZERO,
             allow_partial: false,
+            calling: std::sync::Arc::default(),
         };
         match engine.evaluate(&question) {
             Ok(answer) => return Ok(serde_json::from_str(&answer.result)?),

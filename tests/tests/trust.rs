@@ -13,7 +13,6 @@ use tally_tests::redis::Redis;
 use tally_tests::tally::{Home, Tally};
 
 const LIMIT: Duration = Duration::from_secs(60);
-
 const ALL: Value = Value::Null;
 
 /// One partition, so that events follow each other as they are posted.
@@ -213,7 +212,7 @@ fn a_newer_revision_on_which_events_fail_is_held_back_until_a_person_promotes_it
 }
 
 #[test]
-fn a_newer_revision_that_is_quarantined_is_told_everywhere_and_promoted_by_nobody() {
+fn a_newer_revision_that_is_quarantined_is_told_everywhere_and_goes_on_once_it_is_mended() {
     let (home, folder) = with_poison("", poison(false).unwrap());
     let tally = home.start().unwrap();
     let client = &tally.client;
@@ -242,6 +241,15 @@ fn a_newer_revision_that_is_quarantined_is_told_everywhere_and_promoted_by_nobod
         .unwrap();
     let refused = promote("poison");
     assert!(refused.contains("quarantined and cannot answer") && refused.contains("from offset 500"), "{refused}");
+    assert_eq!(counted(client, "poison", &end), (2_000, None));
+
+    // Its mended code goes on from where it stood; until that has counted, the other one answers.
+    fs::copy(poison_of(false, 2).unwrap(), folder.join("poison.so")).unwrap();
+    let seen = until_said(client, "the mended one answers", "poison", |seen| {
+        assert_eq!(seen["state"], "active", "{seen}");
+        seen["version"] == "2.0.1"
+    });
+    assert_eq!(seen["before"]["version"], "1.0.1", "{seen}");
     assert_eq!(counted(client, "poison", &end), (2_000, None));
 
     // A file that is no good is told as well.

@@ -188,6 +188,7 @@ fn ask(engine: &Engine, watch: &mut Watch) -> Result<()> {
         at_least: None,
         wait: Duration::ZERO,
         allow_partial: false,
+        calling: std::sync::Arc::default(),
     };
     // while the group is still forming there is no answer
     if let Ok(answer) = engine.evaluate(&question) {

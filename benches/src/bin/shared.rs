@@ -249,7 +249,14 @@ fn of_now(seed: u64) -> impl FnMut(&mut String) -> u32 + Send + 'static {
 }
 
 fn question(name: &str, params: Value) -> Question {
-    Question { name: name.into(), params, at_least: None, wait: Duration::ZERO, allow_partial: false }
+    Question {
+        name: name.into(),
+        params,
+        at_least: None,
+        wait: Duration::ZERO,
+        allow_partial: false,
+        calling: std::sync::Arc::default(),
+    }
 }
 
 fn visible(seconds: u64, rate: u64) -> Result<()> {

@@ -17,6 +17,7 @@ use crate::store::StoreError;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tally_plugin::ask::Warning;
 
@@ -59,7 +60,7 @@ impl Engine {
         let deadline = Instant::now() + self.deadline;
         let stopped = self.require_counting(served)?;
         let still = Seen::of_lane(served, &self.view.read()).still(question)?;
-        let answer = self.answer(served, &params, as_of, deadline, &still)?;
+        let answer = self.answer(served, question, &params, (as_of, deadline), &still)?;
         Ok(self.of_lane(served, question, &answer, as_of, &still.facts, stopped))
     }
 
@@ -67,13 +68,16 @@ impl Engine {
     fn answer(
         &self,
         served: &Served,
+        question: &Question,
         params: &Map<String, Value>,
-        as_of: i64,
-        deadline: Instant,
+        (as_of, deadline): (i64, Instant),
         still: &Still,
     ) -> Result<Arc<Answer>, EvaluateError> {
         let _under_way = self.answering.begin(served.askable.plugin.name(), deadline)?;
-        served.askable.answer(params, as_of, deadline, &still.moment).map_err(refused)
+        question.calling.store(true, Ordering::Relaxed);
+        let answer = served.askable.answer(params, as_of, deadline, &still.moment).map_err(refused);
+        question.calling.store(false, Ordering::Relaxed);
+        answer
     }
 
     /// As `evaluate`, from what all engines have committed at this moment.
@@ -103,7 +107,7 @@ impl Engine {
         let as_of = now();
         let deadline = Instant::now() + self.deadline;
         let still = Seen::followed(&follower.read()).still(question)?;
-        let answer = self.answer(served, params, as_of, deadline, &still)?;
+        let answer = self.answer(served, question, params, (as_of, deadline), &still)?;
         Ok(served.evaluated(&answer, as_of, &still.facts, self.require_counting(served)?))
     }
 
@@ -237,6 +241,7 @@ struct Seen<'a> {
     version: u64,
     target: Option<&'a Position>,
     origins: &'a BTreeMap<u32, Origin>,
+    in_doubt: bool,
 }
 
 /// What is said with an answer.
@@ -256,16 +261,23 @@ struct Still {
 
 impl<'a> Seen<'a> {
     fn of_lane(served: &Served, counted: &'a Counted) -> Seen<'a> {
-        let Place { position, version, target, origins, .. } = &counted.metrics[served.id.0];
-        Seen { state: &counted.state, id: served.id, position, version: *version, target: target.as_ref(), origins }
+        let Place { position, version, target, origins, in_doubt, .. } = &counted.metrics[served.id.0];
+        let (state, version, target) = (&counted.state, *version, target.as_ref());
+        Seen { state, id: served.id, position, version, target, origins, in_doubt: *in_doubt }
     }
 
     fn followed(followed: &'a Followed) -> Seen<'a> {
         let Followed { state, position, version, target, origins } = followed;
-        Seen { state, id: FOLLOWED, position, version: *version, target: target.as_ref(), origins }
+        let (version, target) = (*version, target.as_ref());
+        Seen { state, id: FOLLOWED, position, version, target, origins, in_doubt: false }
     }
 
     fn require_whole(&self, question: &Question) -> Result<(), EvaluateError> {
+        if self.in_doubt {
+            let loading =
+                "what was counted of it is being loaded from the store, for what was in memory was in doubt; try again";
+            return Err(EvaluateError::StoreUnavailable(loading.to_owned()));
+        }
         match self.target {
             Some(target) if !question.allow_partial => {
                 Err(EvaluateError::Backfilling { done: done(self.position, target, self.origins) })

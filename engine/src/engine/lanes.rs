@@ -68,20 +68,18 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
-    /// Gives a metric its place in state and makes it askable; it is not in a lane yet.
-    pub(super) fn serve(&self, plugin: &Arc<plugin::Metric>, view: &View, place: Place) -> Result<Served, String> {
-        self.serve_reading(&Reading { plugin: plugin.clone(), reads: None }, view, place)
-    }
-
-    /// As `serve`, of a revision that may read events otherwise than is configured now.
-    pub(super) fn serve_reading(&self, reading: &Reading, view: &View, place: Place) -> Result<Served, String> {
+    /// Gives a metric its place in state and makes it askable; it is not in a lane yet. It may read events otherwise than is configured now.
+    pub(super) fn serve(&self, reading: &Reading, view: &View, place: Place) -> Result<Served, String> {
         let Reading { plugin, reads } = reading;
         let reads = reads.clone();
         // What may fail first: a place in state is for ever.
         self.askable(FOLLOWED, plugin)?;
-        let history = self.history(plugin)?;
-        let id = view.add(plugin.description(), place);
         let (revision, meta) = self.revision_and_meta(reading);
+        // What is counted goes on from there. So a log that cannot be asked now puts no other revision in the place of this one; a
+        // partition that is new counts from its start.
+        let counted = || matches!(self.store.stored(&revision), Ok(Some(stored)) if !stored.progress.is_empty());
+        let history = self.history(plugin).or_else(|why| if counted() { Ok(History::Whole) } else { Err(why) })?;
+        let id = view.add(plugin.description(), place);
         let events = reads.as_deref().unwrap_or(&self.events);
         let follow = || {
             let types = TypeLimit::new(events.max_types, events.kept_types());

@@ -11,6 +11,7 @@ use super::book::Book;
 use super::departures::{Departure, Then};
 use super::lanes::Lanes;
 use super::look::{Needed, modified};
+use super::recall::Reading;
 use super::roster::{Retired, Roster, Served, Stage};
 use super::system::OfSystem;
 use super::watchdog::Watchdog;
@@ -305,7 +306,7 @@ impl Work {
 
     /// A metric that was not served: it counts history first.
     pub(super) fn admit(&mut self, plugin: &Arc<plugin::Metric>) {
-        let Some(served) = self.place(plugin) else { return };
+        let Some(served) = self.place(&Reading::configured(plugin)) else { return };
         tracing::info!(metric = plugin.name(), version = plugin.version(), "metric loaded; it counts its history");
         let mut roster = self.parts.roster.write();
         roster.retired.remove(plugin.name());
@@ -315,9 +316,10 @@ impl Work {
     }
 
     /// Gives a revision its place in state; it waits for a lane.
-    pub(super) fn place(&mut self, plugin: &Arc<plugin::Metric>) -> Option<Arc<Served>> {
+    pub(super) fn place(&mut self, reading: &Reading) -> Option<Arc<Served>> {
+        let plugin = &reading.plugin;
         let place = Place { since: now(), target: Some(self.ahead()), ..Place::default() };
-        match self.parts.lanes.serve(plugin, &self.parts.view, place) {
+        match self.parts.lanes.serve(reading, &self.parts.view, place) {
             Ok(served) => {
                 self.unserved.remove(plugin.name());
                 *served.stage.write() = Stage::Waiting("it waits for a lane".into());

@@ -21,6 +21,13 @@ pub(super) struct Reading {
     pub(super) reads: Option<Arc<EventsConfig>>,
 }
 
+impl Reading {
+    /// As is configured now.
+    pub(super) fn configured(plugin: &Arc<plugin::Metric>) -> Reading {
+        Reading { plugin: plugin.clone(), reads: None }
+    }
+}
+
 /// What is served of a metric.
 pub(super) struct Roles {
     pub(super) answering: Reading,
@@ -47,7 +54,7 @@ impl Recall<'_> {
         let name = found.name();
         let entry = self.book.get(name).cloned();
         let own = self.lanes.revision(found).0;
-        let found = Reading { plugin: found.clone(), reads: None };
+        let found = Reading::configured(found);
         let answered = self.answered(&found, &own, entry.as_ref())?;
         let newer = answered.as_ref().map(|_| (found.clone(), will(&found.plugin, &own, entry.as_ref())));
         let answering = answered.unwrap_or(found);

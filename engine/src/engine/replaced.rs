@@ -3,6 +3,7 @@
 //! What the state lacks it lacks on, which is said. It decides nothing about revisions.
 
 use super::life::Work;
+use super::recall::Reading;
 use super::roster::{Served, Stage, events_failed};
 use super::watchdog;
 use crate::pipeline::{Command, Origin, Untold};
@@ -22,14 +23,26 @@ impl Work {
             );
         }
         if before.halt(&self.parts.board).is_some() {
-            // It stands still and may now go on, from where it is stored.
-            self.retire(before);
-            return self.admit(plugin);
+            return self.begin_again(before, plugin);
         }
         match before.with_code(plugin) {
             Ok(served) => self.swap(before, Arc::new(served)),
             Err(reason) => tracing::error!(metric = plugin.name(), "the new code cannot be served: {reason}"),
         }
+    }
+
+    /// Has a revision that stands still go on from where it is stored, with this code: in another lane, in the role that it has, and reading
+    /// events as it did.
+    pub(super) fn begin_again(&mut self, before: &Arc<Served>, plugin: &Arc<plugin::Metric>) {
+        let Some(served) = self.place(&Reading { plugin: plugin.clone(), reads: before.reads.clone() }) else { return };
+        tracing::info!(metric = plugin.name(), version = plugin.version(), "it goes on from where it is stored");
+        self.parts.roster.write().put_in_place_of(before, &served);
+        self.release(before);
+        match served.reads {
+            Some(_) => self.parts.beside.push(served),
+            None => self.parts.waiting.push(served),
+        }
+        self.write_down();
     }
 
     fn swap(&mut self, before: &Arc<Served>, served: Arc<Served>) {
@@ -43,7 +56,7 @@ impl Work {
             }
         };
         // One that has ended calls nobody any more.
-        let told = lane.map(|lane| lane.tell(Command::Swap(served.no, plugin.clone())));
+        let told = lane.map(|lane| lane.tell(Command::Swap(Box::new(self.parts.lanes.metric(&served)))));
         if told == Some(Err(Untold::Busy)) {
             // What is found in the folder is still another: the next look comes here again.
             return tracing::warn!(metric = plugin.name(), "its lane takes no commands; its code is replaced later");

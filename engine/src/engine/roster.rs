@@ -132,6 +132,21 @@ impl Roster {
         self.served.values().chain(next).chain(self.before.values().map(|before| &before.served))
     }
 
+    /// Gives a revision's role to another lane's count of it.
+    pub(super) fn put_in_place_of(&mut self, before: &Arc<Served>, served: &Arc<Served>) {
+        let name = served.askable.plugin.name();
+        let is = |other: &Arc<Served>| Arc::ptr_eq(other, before);
+        if let Some(next) = self.next.get_mut(name).filter(|next| is(&next.served)) {
+            // What was found out at the last look was found out of the other.
+            *next = Next::new(served.clone(), next.will);
+        }
+        let fed = self.before.get_mut(name).map(|fed| &mut fed.served);
+        fed.into_iter()
+            .chain(self.served.get_mut(name))
+            .filter(|place| is(place))
+            .for_each(|place| *place = served.clone());
+    }
+
     /// Everything that is known of a metric that is served.
     pub(super) fn info(&self, served: &Served, view: &View, main: &Board) -> MetricInfo {
         let name = served.askable.plugin.name();

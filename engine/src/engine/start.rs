@@ -165,7 +165,7 @@ fn take_up(roles: Roles, roster: &mut Roster, lanes: &Lanes, view: &View, now: i
     let Roles { answering, newer, before } = roles;
     let name = answering.plugin.name().to_owned();
     let serve = |reading: &Reading| {
-        lanes.serve_reading(reading, view, Place { since: now, ..Place::default() }).map(Arc::new).map_err(|reason| {
+        lanes.serve(reading, view, Place { since: now, ..Place::default() }).map(Arc::new).map_err(|reason| {
             tracing::warn!(metric = name, "it cannot be served: {reason}");
             Rejected { file: reading.plugin.file().display().to_string(), reason, since: now }
         })

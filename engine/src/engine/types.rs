@@ -8,6 +8,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tally_plugin::ask::{Fault, Warning};
 use tally_plugin::description::{Description, Tier};
@@ -44,6 +45,9 @@ pub struct Question {
     pub wait: Duration,
     /// Whether an answer over incomplete history is wanted.
     pub allow_partial: bool,
+    /// Set while a plugin works the answer out: it may hang, and that many of its answers have a bound of their own. Whatever
+    /// else an evaluation waits for has an end.
+    pub calling: Arc<AtomicBool>,
 }
 
 /// An answer with what it rests on.

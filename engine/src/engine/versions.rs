@@ -6,6 +6,7 @@
 
 use super::book::{Code, Entries, Entry, Kept, Newer};
 use super::life::{Work, now};
+use super::recall::Reading;
 use super::roster::{Before, Next, Roster, Served, Stage, events_failed};
 use super::{Question, Revision, Role};
 use crate::config::Promote;
@@ -53,7 +54,7 @@ impl Work {
     /// Another revision than the one that answers: it counts beside it.
     pub(super) fn admit_next(&mut self, plugin: &Arc<plugin::Metric>) {
         self.drop_next(plugin.name());
-        let Some(served) = self.place(plugin) else { return };
+        let Some(served) = self.place(&Reading::configured(plugin)) else { return };
         tracing::info!(
             metric = plugin.name(),
             version = plugin.version(),
@@ -325,6 +326,7 @@ impl Engine {
                     at_least: None,
                     wait: Duration::ZERO,
                     allow_partial: true,
+                    calling: Arc::default(),
                 };
                 self.evaluate_of(served, &question)
             };

@@ -5,10 +5,8 @@
 use super::counting::Metric;
 use super::lane::Lane;
 use crate::event::Position;
-use crate::plugin;
 use crate::progress::{Event, Halt, RevisionNo};
 use crate::telemetry;
-use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
@@ -29,8 +27,8 @@ pub enum Command {
     },
     /// Commit what it counted and let it go; the answer says what is left of it.
     Leave(RevisionNo, SyncSender<Left>),
-    /// From the next batch on call this code: it is of the same revision.
-    Swap(RevisionNo, Arc<plugin::Metric>),
+    /// From the next batch on call the code of this metric: it is of the same revision as the one of its number.
+    Swap(Box<Metric>),
     /// Take no records until told to go on, at most so long; the answer says how far the lane has counted.
     Stand(Duration, SyncSender<Position>),
     /// Go on.
@@ -81,12 +79,16 @@ impl Lane {
                 let left = self.leave(no);
                 let _ = answer.send(left);
             }
-            Command::Swap(no, plugin) => {
+            Command::Swap(with) => {
+                let (no, with) = (with.no, *with);
                 if let Some(metric) = self.counting.metrics.iter_mut().find(|metric| metric.no == no) {
-                    telemetry::swapped(plugin.name());
-                    metric.plugin = plugin;
+                    telemetry::swapped(with.plugin.name());
+                    (metric.plugin, metric.code) = (with.plugin, with.code);
+                    // Of the code before, others were.
+                    (metric.blamed, metric.suspected) = (with.blamed, with.suspected);
                 }
                 self.counting.read_properties();
+                self.counting.blame(no).into_iter().for_each(|event| self.tell(event));
             }
             Command::Stand(limit, answer) => {
                 self.stands_until = Some(Instant::now() + limit);

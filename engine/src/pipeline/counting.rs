@@ -119,7 +119,7 @@ struct Applied {
     /// Metrics that stop, with what they have counted of the batch.
     stopped: Vec<(RevisionNo, Quarantine)>,
     /// Metrics whose work panicked: nothing of them is in the state any more.
-    died: Vec<RevisionNo>,
+    died: Vec<(RevisionNo, Option<Quarantine>)>,
     /// Set where finding the keys of the batch panicked: nothing of it is counted.
     no_keys: Option<String>,
 }
@@ -289,8 +289,8 @@ impl Counting {
             // What it has counted stays; nothing is skipped: mended it goes on from there.
             driver.tell(self, Event::Quarantined(no, why));
         }
-        for no in applied.died {
-            driver.load_afresh(self, no);
+        for (no, why) in applied.died {
+            driver.load_afresh(self, no, why);
         }
     }
 
@@ -412,11 +412,9 @@ impl Counting {
                         to = at.end,
                         "counting panicked: {what}"
                     );
-                    if let Err(why) = self.deaths.note(*no, partition, at) {
-                        applied.before.push(Event::Quarantined(*no, why));
-                    }
+                    let why = self.deaths.note(*no, partition, at).err();
                     counted.let_go(metric.id);
-                    applied.died.push(*no);
+                    applied.died.push((*no, why));
                     continue;
                 }
             };

@@ -16,6 +16,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// Records that are remembered of a partition; with more, something else is wrong, and the metric stands still.
 const MOST: usize = 1_000;
 
+/// Panics in a row that taught nothing new: no record by itself is to blame, and the metric stands still.
+const TRIES: u32 = 3;
+
 /// What is remembered.
 #[derive(Default)]
 pub(super) struct Deaths {
@@ -23,6 +26,8 @@ pub(super) struct Deaths {
     /// Offsets among which a metric panicked once: they are counted one by one.
     suspect: HashMap<(RevisionNo, u32), Range<u64>>,
     left_out: HashMap<(RevisionNo, u32), BTreeSet<u64>>,
+    /// Panics of a metric since the last one that taught something.
+    in_vain: HashMap<RevisionNo, u32>,
 }
 
 impl Deaths {
@@ -40,14 +45,25 @@ impl Deaths {
     /// is left out.
     ///
     /// # Errors
-    /// Too many are left out already: the metric is to stand still.
+    /// Too many are left out already, or it panics on although these are: the metric is to stand still.
     pub(super) fn note(&mut self, no: RevisionNo, partition: u32, at: Range<u64>) -> Result<(), Quarantine> {
-        if at.end - at.start == 1 && self.is_suspect(no, partition, at.start, at.end) {
-            return self.leave_out(no, partition, at.start);
+        let news = if at.end - at.start == 1 && self.is_suspect(no, partition, at.start, at.end) {
+            self.leave_out(no, partition, at.start)?
+        } else {
+            let known = self.suspect.entry((no, partition)).or_insert(at.start..at.start);
+            let before = std::mem::replace(known, known.start.min(at.start)..known.end.max(at.end));
+            before != *known
+        };
+        let in_vain = self.in_vain.entry(no).or_default();
+        *in_vain = if news { 0 } else { *in_vain + 1 };
+        if *in_vain < TRIES {
+            return Ok(());
         }
-        let known = self.suspect.entry((no, partition)).or_insert_with(|| at.clone());
-        *known = known.start.min(at.start)..known.end.max(at.end);
-        Ok(())
+        Err(Quarantine::Failing(format!(
+            "counting offsets {} to {} of partition {partition} panics again and again, whichever records are left out, which is a fault \
+             of Tally: please report it, with these records",
+            at.start, at.end
+        )))
     }
 
     /// Whether a metric counts a batch from `from` to `to` one record at a time.
@@ -55,16 +71,16 @@ impl Deaths {
         self.suspect.get(&(no, partition)).is_some_and(|offsets| from < offsets.end && offsets.start < to)
     }
 
-    fn leave_out(&mut self, no: RevisionNo, partition: u32, offset: u64) -> Result<(), Quarantine> {
+    /// Whether it was not left out yet.
+    fn leave_out(&mut self, no: RevisionNo, partition: u32, offset: u64) -> Result<bool, Quarantine> {
         let known = self.left_out.entry((no, partition)).or_default();
-        if known.len() >= MOST {
+        if known.len() >= MOST && !known.contains(&offset) {
             let why = format!(
                 "counting panicked on {MOST} records of partition {partition}, the last at offset {offset}, which is a fault of Tally: please report it, with such a record"
             );
             return Err(Quarantine::Failing(why));
         }
-        known.insert(offset);
-        Ok(())
+        Ok(known.insert(offset))
     }
 
     /// Whether a metric leaves out this record.
@@ -84,6 +100,7 @@ impl Deaths {
     pub(super) fn forget(&mut self, no: RevisionNo) {
         self.suspect.retain(|(of, _), _| *of != no);
         self.left_out.retain(|(of, _), _| *of != no);
+        self.in_vain.remove(&no);
     }
 }
 
@@ -138,6 +155,23 @@ mod tests {
         deaths.note(NO, 0, 0..u64::MAX).unwrap();
         let left_out = (0..).take_while(|offset| deaths.note(NO, 0, *offset..offset + 1).is_ok()).count();
         assert_eq!(left_out, MOST);
+    }
+
+    #[test]
+    fn a_metric_that_panics_whatever_is_left_out_stands_still() {
+        let mut deaths = Deaths::default();
+        deaths.note(NO, 0, 10..20).unwrap();
+        deaths.note(NO, 0, 12..13).unwrap();
+        // Of the same record again, and of no single one.
+        assert!(deaths.note(NO, 0, 12..13).is_ok() && deaths.note(NO, 0, 10..20).is_ok());
+        let why = deaths.note(NO, 0, 12..13).unwrap_err().to_string();
+        assert!(why.contains("offsets 12 to 13 of partition 0"), "{why}");
+        let mut deaths = Deaths::default();
+        for offset in 0..100 {
+            // Another record each time.
+            deaths.note(NO, 0, 0..100).unwrap();
+            deaths.note(NO, 0, offset..offset + 1).unwrap();
+        }
     }
 
     #[test]

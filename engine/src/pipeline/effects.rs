@@ -75,7 +75,8 @@ pub(super) struct Driver {
     loads: u64,
     /// What was said of store and log.
     said: Said,
-    /// Revisions whose state in memory is in doubt, or that are to stand still for a reason, after what is being carried out.
+    /// Revisions whose state in memory is in doubt: loaded afresh after what is being carried out, and why they then stand still,
+    /// if they do.
     doubtful: Vec<(RevisionNo, Option<Quarantine>)>,
     /// When a bucket was last given to the compactor.
     pub(super) given: BTreeMap<(RevisionNo, Bucket), Instant>,
@@ -148,25 +149,24 @@ impl Driver {
             }
         }
         for (no, why) in std::mem::take(&mut self.doubtful) {
-            match why {
-                Some(why) => self.tell(counting, Event::Quarantined(no, why)),
-                None => self.load_afresh(counting, no),
-            }
+            self.load_afresh(counting, no, why);
         }
         if self.halted {
             halts::show(counting);
         }
     }
 
-    /// What is in memory of a revision is in doubt: it is loaded from what is stored, and counted on from there.
-    pub(super) fn load_afresh(&mut self, counting: &mut Counting, no: RevisionNo) {
+    /// What is in memory of a revision is in doubt: it is loaded from what is stored, and counted on from there, unless `why` says why
+    /// it stands still.
+    pub(super) fn load_afresh(&mut self, counting: &mut Counting, no: RevisionNo, why: Option<Quarantine>) {
         let Some(history) = counting.metric(no).map(|metric| metric.history.clone()) else { return };
         self.tell(counting, Event::Left(no));
         self.forget(no);
         counting.unstored.retain(|(of, _), _| *of != no);
         self.tell(counting, Event::Joined(no, history, None));
-        if let Some(blamed) = counting.blame(no) {
-            self.tell(counting, blamed);
+        let stands = why.map(|why| Event::Quarantined(no, why)).or_else(|| counting.blame(no));
+        if let Some(stands) = stands {
+            self.tell(counting, stands);
         }
     }
 
@@ -252,7 +252,10 @@ impl Driver {
             let (buckets, reading) = read.map_err(|fault| self.store_fault(&fault))?;
             let mut counted = self.view.write();
             counted.let_go(metric.id);
-            let Some(reading) = reading else { return Ok(None) };
+            let Some(reading) = reading else {
+                counted.metrics[metric.id.0].in_doubt = false;
+                return Ok(None);
+            };
             let mut rows = 0;
             let held: Vec<(u16, u32)> = buckets.iter().map(|bucket| (bucket.table, bucket.bucket)).collect();
             let laid_out = counted.state.lay_out(metric.id, &held);
@@ -270,6 +273,7 @@ impl Driver {
             let place = &mut counted.metrics[metric.id.0];
             place.position.0 = counted_partitions(&reading.revision).collect();
             place.origins = found.progress.iter().map(|(p, progress)| (*p, Origin::of(progress))).collect();
+            place.in_doubt = false;
             accounts(&found, rows)?;
             reading.revision
         } else {
@@ -366,13 +370,12 @@ impl Driver {
             Err(what) => {
                 tracing::error!(metric = metric.plugin.name(), "writing what was counted panicked: {what}");
                 view.write().let_go(metric.id);
-                for advance in moved {
-                    // Counted one by one it is sealed one by one: so the record is found.
-                    if let Err(why) = counting.deaths.note(no, advance.partition, advance.from..advance.to.next) {
-                        self.doubtful.push((no, Some(why)));
-                    }
-                }
-                self.doubtful.push((no, None));
+                // Counted one by one it is sealed one by one: so the record is found.
+                let noted = moved
+                    .into_iter()
+                    .map(|advance| counting.deaths.note(no, advance.partition, advance.from..advance.to.next));
+                let why = noted.filter_map(Result::err).last();
+                self.doubtful.push((no, why));
                 return Ok(());
             }
         };

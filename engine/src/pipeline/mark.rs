@@ -16,8 +16,9 @@ use std::sync::Arc;
 
 /// Length of the head and of each slot, bytes.
 const SLOT: u64 = 256;
-/// The main lane, those that replay history, and some that are just ending.
-const SLOTS: usize = 8;
+/// Lanes at once: the main one, those that replay history, some that are just ending, and one for each revision that reads events
+/// otherwise than is configured now.
+const SLOTS: usize = 1_024;
 /// Longest name of a metric that is noted whole, bytes.
 const NAME: usize = 128;
 /// First byte of a slot: a call is under way.
@@ -29,7 +30,7 @@ const SPOKE: u8 = 1;
 /// The file.
 pub struct Marks {
     file: Arc<File>,
-    taken: Arc<Mutex<[bool; SLOTS]>>,
+    taken: Arc<Mutex<Box<[bool]>>>,
 }
 
 /// A lane's slot; free again when this is dropped.
@@ -37,7 +38,7 @@ pub struct Marks {
 pub struct Mark {
     file: Arc<File>,
     slot: usize,
-    taken: Arc<Mutex<[bool; SLOTS]>>,
+    taken: Arc<Mutex<Box<[bool]>>>,
 }
 
 /// What a lane called.
@@ -95,7 +96,8 @@ impl Marks {
         let found = bytes[1..].iter().filter_map(|slot| unreturned(&bytes[0], slot)).collect();
         file.set_len(0)?;
         file.set_len((SLOTS as u64 + 1) * SLOT)?;
-        let marks = Marks { file: Arc::new(file), taken: Arc::default() };
+        let taken = vec![false; SLOTS].into_boxed_slice();
+        let marks = Marks { file: Arc::new(file), taken: Arc::new(Mutex::new(taken)) };
         Ok((marks, found))
     }
 
@@ -109,7 +111,12 @@ impl Marks {
     #[must_use]
     pub fn slot(&self) -> Option<Mark> {
         let mut taken = self.taken.lock();
-        let slot = taken.iter().position(|taken| !taken)?;
+        let Some(slot) = taken.iter().position(|taken| !taken) else {
+            tracing::warn!(
+                "more than {SLOTS} lanes: the calls of one more leave no mark, and a plugin that ends the process there is not found"
+            );
+            return None;
+        };
         taken[slot] = true;
         Some(Mark { file: self.file.clone(), slot, taken: self.taken.clone() })
     }

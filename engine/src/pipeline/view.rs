@@ -62,6 +62,8 @@ pub struct Place {
     pub since: i64,
     /// Per partition where counting began, and what it passed over.
     pub origins: BTreeMap<u32, Origin>,
+    /// Nothing is known: what was held is gone, and what is stored is not loaded yet.
+    pub in_doubt: bool,
 }
 
 impl Counted {
@@ -71,6 +73,7 @@ impl Counted {
         let place = &mut self.metrics[metric.0];
         place.position.0.clear();
         place.origins.clear();
+        place.in_doubt = true;
         place.version += 1;
     }
 }

@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::ops::{Bound, RangeInclusive};
 use std::sync::Arc;
 
 /// There was no row yet.
@@ -58,11 +58,16 @@ impl Former {
         Hold { read: Arc::clone(&self.read), moment: self.now }
     }
 
-    /// Another moment begins, with the same rows. Number of the one that ends, and of the oldest that is read.
-    pub(crate) fn next(&mut self) -> (u64, Option<u64>) {
+    /// Another moment begins, with the same rows. Number of the one that ends.
+    pub(crate) fn next(&mut self) -> u64 {
         let ended = self.now;
         self.now += 1;
-        (ended, self.read.lock().first_key_value().map(|(oldest, _)| *oldest))
+        ended
+    }
+
+    /// Whether anybody reads one of these moments.
+    pub(crate) fn is_read(&self, moments: RangeInclusive<u64>) -> bool {
+        self.read.lock().range(moments).next().is_some()
     }
 
     /// Rows are about to change. Whether they must be kept first.

@@ -348,11 +348,11 @@ impl TableState {
     }
 
     /// Whether what came between two marks is still here. While the later one is that of a moment that is read, what came
-    /// between two seals stays.
+    /// since the seal before its last stays.
     pub(crate) fn knows(&self, from: &Marks, to: &Marks) -> bool {
         let of = |partition| from.tails.get(partition).copied().unwrap_or_default();
-        let tails =
-            to.tails.keys().all(|partition| self.tails.get(partition).is_some_and(|tail| tail.knows(of(partition))));
+        let known = |partition, to| self.tails.get(partition).is_some_and(|tail| tail.knows(of(partition), to));
+        let tails = to.tails.iter().all(|(partition, to)| known(partition, *to));
         tails && from.raised == to.raised
     }
 

@@ -10,7 +10,7 @@ pub(crate) use fold::Folded;
 
 use crate::time::EVENT_TIMES;
 use std::collections::HashMap;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use tally_plugin::sketch::Given;
 
 /// Milliseconds of a minute.
@@ -24,14 +24,24 @@ const _: () = assert!(EVENT_TIMES.start / MINUTE > i32::MIN as i64 && EVENT_TIME
 pub(crate) struct Tail {
     now: Rows,
     before: Rows,
-    /// Those between the seals before that, oldest first, while a moment is read that needs them; and when each was sealed.
-    older: Vec<(u64, Rows)>,
-    /// When `before` was sealed.
-    sealed_at: u64,
+    /// Those between the seals before that, oldest first, while a moment is read that needs them.
+    older: Vec<Older>,
+    /// First moments of `now` and of `before`.
+    since: u64,
+    before_since: u64,
     /// Number of seals.
     seals: u64,
     codes: HashMap<i32, u16>,
     last: Option<(i32, u16)>,
+}
+
+/// What was noted between two seals some time ago.
+struct Older {
+    /// Number of seals before it.
+    seals: u64,
+    /// Who reads one of these moments reads it: those in which it was noted, and those up to the next seal, for reads that go on.
+    moments: RangeInclusive<u64>,
+    rows: Rows,
 }
 
 #[derive(Clone, Default)]
@@ -178,9 +188,9 @@ impl Tail {
         self.now.end(self.seals)
     }
 
-    /// Whether what came since is still here.
-    pub(crate) fn knows(&self, mark: Mark) -> bool {
-        self.of_seal(mark.seals).is_some()
+    /// Whether all that was noted between two marks is still here.
+    pub(crate) fn knows(&self, from: Mark, to: Mark) -> bool {
+        (from.seals..=to.seals).all(|seals| self.of_seal(seals).is_some())
     }
 
     /// What was noted after so many seals, and before the next.
@@ -188,7 +198,7 @@ impl Tail {
         match usize::try_from(self.seals.checked_sub(seals)?).ok()? {
             0 => Some(&self.now),
             1 => Some(&self.before),
-            back => self.older.get((self.older.len() + 1).checked_sub(back)?).map(|(_, rows)| rows),
+            _ => self.older.iter().rfind(|older| older.seals == seals).map(|older| &older.rows),
         }
     }
 
@@ -234,13 +244,14 @@ impl Tail {
         Tail { now: self.now.clone(), ..Tail::default() }
     }
 
-    /// Begins anew after a seal, at moment `at` of its table. `oldest`: the oldest moment that is read.
-    pub(crate) fn clear(&mut self, at: u64, oldest: Option<u64>) {
+    /// Begins anew after a seal, which ends moment `at` of its table. `is_read`: whether anybody reads one of these moments.
+    pub(crate) fn clear(&mut self, at: u64, is_read: impl Fn(RangeInclusive<u64>) -> bool) {
         std::mem::swap(&mut self.now, &mut self.before);
-        let sealed_at = std::mem::replace(&mut self.sealed_at, at);
-        self.older.retain(|(sealed_at, _)| oldest.is_some_and(|oldest| oldest <= *sealed_at));
-        if self.seals > 0 && oldest.is_some_and(|oldest| oldest <= sealed_at) {
-            self.older.push((sealed_at, std::mem::take(&mut self.now)));
+        let moments = std::mem::replace(&mut self.before_since, self.since)..=at;
+        self.since = at + 1;
+        self.older.retain(|older| is_read(older.moments.clone()));
+        if self.seals > 0 && is_read(moments.clone()) {
+            self.older.push(Older { seals: self.seals - 1, moments, rows: std::mem::take(&mut self.now) });
         }
         self.now.rows.clear();
         self.now.updates.clear();
@@ -254,7 +265,7 @@ impl Tail {
 
     /// Bytes in memory, about.
     pub(crate) fn memory(&self) -> usize {
-        self.now.memory() + self.before.memory() + self.older.iter().map(|(_, rows)| rows.memory()).sum::<usize>()
+        self.now.memory() + self.before.memory() + self.older.iter().map(|older| older.rows.memory()).sum::<usize>()
     }
 }
 

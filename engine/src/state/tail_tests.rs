@@ -63,7 +63,26 @@ proptest! {
         prop_assert_eq!(places, expected.keys().copied().collect::<Vec<_>>());
         let found: Vec<_> = (0..folded.keys.len()).map(|n| bytes(&layout, &folded.rows, n)).collect();
         prop_assert_eq!(found, expected.values().map(|row| bytes(&layout, row, 0)).collect::<Vec<_>>());
-        tail.clear(0, None);
+        tail.clear(0, |_| false);
         prop_assert_eq!(tail.len(), 0);
     }
+}
+
+/// One moment that is read for ever holds what was noted around it, and nothing that came later.
+#[test]
+fn a_moment_that_is_read_for_ever_holds_its_own_rows_alone() {
+    let mut tail = Tail::default();
+    let seal = |tail: &mut Tail, at: u64| {
+        tail.push(at as u32, 0);
+        tail.clear(at, |moments| moments.contains(&25));
+    };
+    (0..3).for_each(|at| seal(&mut tail, at * 10));
+    tail.push(7, 0);
+    let read = tail.mark();
+    (3..100).for_each(|at| seal(&mut tail, at * 10));
+    assert_eq!(tail.older.len(), 2, "{} bytes", tail.memory());
+    let (piece, _) = tail.piece(read.sealed(), read, 10).expect("it is there while it is read");
+    assert_eq!(piece.rows().map(|(key, ..)| key).collect::<Vec<_>>(), [7]);
+    let now = tail.mark();
+    assert!(tail.knows(read, read) && tail.knows(now, now) && !tail.knows(read, now), "what came between is gone");
 }

@@ -22,6 +22,7 @@ use hyper::body::Body;
 use parking_lot::Mutex;
 use serde::Serialize;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tally_engine::engine::{EvaluateError, Evaluated};
 use tokio::runtime::Handle;
@@ -188,7 +189,8 @@ async fn evaluated(
     asked: Asked,
     limit: Duration,
 ) -> Result<(Asked, Result<Evaluated, EvaluateError>), Problem> {
-    let place = Place { permit: Arc::new(Mutex::new(Some(place))), until: Instant::now() + limit };
+    let (permit, calling) = (Arc::new(Mutex::new(Some(place))), Arc::clone(&asked.question.calling));
+    let place = Place { permit, until: Instant::now() + limit, calling };
     let permit = Arc::clone(&place.permit);
     let core = Arc::clone(&app.core);
     let work = tokio::task::spawn_blocking(move || {
@@ -214,12 +216,16 @@ fn place(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Problem> {
     place.map_err(|_| Problem::overloaded("as many evaluations are under way as this server takes on"))
 }
 
-/// The place of an evaluation: free again when that ends, or when its time is over, whichever comes first; also when nobody waits for
-/// the answer any more.
+/// The place of an evaluation: free again when that ends, or when its time is over and it is with a plugin, which may hang; also when
+/// nobody waits for the answer any more. Who waits for something else keeps it, for these are as many threads as there are places.
 struct Place {
     permit: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
     until: Instant,
+    calling: Arc<AtomicBool>,
 }
+
+/// How often it is looked whether an evaluation that is late is with a plugin.
+const LOOK: Duration = Duration::from_millis(250);
 
 impl Drop for Place {
     fn drop(&mut self) {
@@ -228,10 +234,17 @@ impl Drop for Place {
         }
         // Without a runtime nobody waits for places any more.
         let Ok(runtime) = Handle::try_current() else { return };
-        let (permit, until) = (Arc::clone(&self.permit), self.until);
+        let (permit, calling) = (Arc::clone(&self.permit), Arc::clone(&self.calling));
+        let mut until = self.until;
         runtime.spawn(async move {
-            tokio::time::sleep_until(until.into()).await;
-            drop(permit.lock().take());
+            loop {
+                tokio::time::sleep_until(until.into()).await;
+                let mut permit = permit.lock();
+                if permit.is_none() || calling.load(Ordering::Relaxed) {
+                    return drop(permit.take());
+                }
+                until = Instant::now() + LOOK;
+            }
         });
     }
 }

@@ -101,7 +101,14 @@ pub(crate) fn parse(body: &[u8]) -> Result<Asked, Problem> {
     match (name, at_least, wait_ms, expand, allow_partial) {
         (Ok(name), Ok(at_least), Ok(wait_ms), Ok(expand), Ok(allow_partial)) if faults.is_empty() => Ok(Asked {
             params_text: if params.is_null() { "{}".into() } else { given.to_owned() },
-            question: Question { name, params, at_least, wait: Duration::from_millis(wait_ms), allow_partial },
+            question: Question {
+                name,
+                params,
+                at_least,
+                wait: Duration::from_millis(wait_ms),
+                allow_partial,
+                calling: std::sync::Arc::default(),
+            },
             names: !expand.is_empty(),
         }),
         _ => Err(Problem::invalid(code, faults)),

@@ -62,9 +62,9 @@ impl TableState {
 
     /// Puts into force what `sealing` worked out; nothing may have changed in between.
     pub(crate) fn sealed(&mut self, partition: u32, sealing: Sealing) -> Arc<Built> {
-        let (ended, oldest) = self.former.next();
+        let ended = self.former.next();
         if let Some(tail) = self.tails.get_mut(&partition) {
-            tail.clear(ended, oldest);
+            tail.clear(ended, |moments| self.former.is_read(moments));
         }
         if !sealing.panes.is_empty() {
             Arc::make_mut(&mut self.panes).extend(sealing.panes);

@@ -5,6 +5,7 @@ use crate::http::Limits;
 use axum::body::Body;
 use axum::http::{Method, Request};
 use serde_json::{Value, json};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::Duration;
 use tally_engine::engine::EvaluateError;
@@ -113,7 +114,9 @@ async fn an_evaluation_over_its_deadline_and_too_many_at_once() {
     let world = World::new(limits).await;
     let (release, held) = mpsc::channel::<()>();
     let held = parking_lot::Mutex::new(held);
-    world.fake.answers(move |_| {
+    world.fake.answers(move |question| {
+        // A plugin has it.
+        question.calling.store(true, Ordering::Relaxed);
         let _ = held.lock().recv();
         Ok(evaluated("1", json!({})))
     });
