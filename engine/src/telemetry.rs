@@ -25,6 +25,8 @@ pub fn describe() {
     describe_gauge!("tally_metric_ns_per_event", "Time a metric takes per event, mean since start.");
     describe_gauge!("tally_metric_cells", "Cells a metric holds.");
     describe_gauge!("tally_metric_bytes", "Bytes of memory a metric holds, about.");
+    describe_gauge!("tally_memory_used_bytes", "Bytes taken of a share of [limits] memory.");
+    describe_gauge!("tally_memory_limit_bytes", "Bytes of a share of [limits] memory.");
     describe_gauge!("tally_answers_stuck", "Answers that have not come back from a metric's plugin by their deadline.");
     describe_gauge!(
         "tally_metric_events_failed",
@@ -120,6 +122,14 @@ pub(crate) fn answers_stuck(metric: &str, answers: usize) {
 pub(crate) fn left_out(metric: &str, events_failed: u64, newer_held: bool) {
     gauge!("tally_metric_events_failed", "metric" => metric.to_owned()).set(events_failed as f64);
     gauge!("tally_metric_newer_held", "metric" => metric.to_owned()).set(if newer_held { 1.0 } else { 0.0 });
+}
+
+/// Of each share of the budget: what is taken, and what it is.
+pub(crate) fn memory(shares: [(&'static str, u64, u64); 2]) {
+    for (share, used, limit) in shares {
+        gauge!("tally_memory_used_bytes", "share" => share).set(used as f64);
+        gauge!("tally_memory_limit_bytes", "share" => share).set(limit as f64);
+    }
 }
 
 /// A metric's code was replaced.

@@ -107,9 +107,13 @@ impl Work {
             return;
         }
         let due = |served: &Arc<Served>| match &*served.stage.read() {
-            // A plugin, or a limit: another file or section is another revision or brings it here by itself.
+            // A plugin, or a limit: another file or section is another revision or brings it here by itself. Memory: it goes on when
+            // there is some.
             Stage::Stopped {
-                halt: Halt::Quarantined(Quarantine::Failing(_) | Quarantine::OverMaxCells { .. }),
+                halt:
+                    Halt::Quarantined(
+                        Quarantine::Failing(_) | Quarantine::OverMaxCells { .. } | Quarantine::OverMemory { .. },
+                    ),
                 ..
             } => false,
             Stage::Stopped { since, .. } => since.elapsed() >= COUNT_AGAIN,

@@ -3,8 +3,9 @@
 //! Promises: nothing of that happens before the lane has let it go (`leaving`), however long that takes; meanwhile nobody else counts
 //! its revision. It decides nothing about who leaves.
 
+use super::evaluate::now;
 use super::leaving::Leaving;
-use super::life::{Work, now};
+use super::life::Work;
 use super::roster::{Served, Stage};
 use crate::pipeline::{Board, Command, Handle, Left, Untold};
 use crate::progress::Halt;

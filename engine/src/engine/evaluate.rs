@@ -166,6 +166,14 @@ impl Engine {
         missing.map_or(Ok(()), |what| Err(EvaluateError::PartitionsMissing(what)))
     }
 
+    /// Whether anything of a metric is in memory.
+    fn holds_some(&self, served: &Served) -> bool {
+        match &served.follower {
+            Some(follower) => !follower.read().position.0.is_empty(),
+            None => !self.view.read().metrics[served.id.0].position.0.is_empty(),
+        }
+    }
+
     /// One that has grown too large answers from where it stopped, with a warning; whatever else stands still does not answer.
     /// What is said with its answers because it does not count.
     fn require_counting(&self, served: &Served) -> Result<Vec<Warning>, EvaluateError> {
@@ -178,6 +186,10 @@ impl Engine {
             None => Ok(watchdog::stall_warning(&self.roster, served, &self.board).into_iter().collect()),
             Some(Halt::Quarantined(why @ Quarantine::OverMaxCells { .. })) => {
                 Ok(vec![Warning::new("over_max_cells", why.to_string())])
+            }
+            // What there was no room to load cannot answer.
+            Some(Halt::Quarantined(why @ Quarantine::OverMemory { .. })) if self.holds_some(served) => {
+                Ok(vec![Warning::new("over_memory", why.to_string())])
             }
             Some(halt) => Err(EvaluateError::Quarantined(halt.to_string())),
         }

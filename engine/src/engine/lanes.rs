@@ -10,7 +10,7 @@ use crate::config::{EventsConfig, KafkaConfig};
 use crate::dead_letter::DeadLetters;
 use crate::decode::Decoder;
 use crate::feed::Feed;
-use crate::pipeline::{self, Board, FOLLOWED, Follower, Handle, Marks, Metric, Parts, Place, Role, View};
+use crate::pipeline::{self, Board, FOLLOWED, Follower, Handle, Marks, Metric, Parts, Place, Role, Room, View};
 use crate::plugin;
 use crate::progress::{History, RevisionNo, Settings};
 use crate::query::{Answers, Askable, Limits};
@@ -59,6 +59,8 @@ pub(super) struct Lanes {
     pub(super) answers: Arc<Answers>,
     /// What answers may cost.
     pub(super) limits: Limits,
+    /// How much memory state may take.
+    pub(super) room: Arc<Room>,
     /// Revisions that answer and that the store does not note yet, by metric.
     pub(super) unnoted: Mutex<BTreeMap<String, RevisionId>>,
     /// Where calls of plugins leave marks, if that is possible.
@@ -83,7 +85,8 @@ impl Lanes {
         let events = reads.as_deref().unwrap_or(&self.events);
         let follow = || {
             let types = TypeLimit::new(events.max_types, events.kept_types());
-            Arc::new(Follower::with_types(self.store.clone(), revision.clone(), plugin.description(), types))
+            let follower = Follower::with_types(self.store.clone(), revision.clone(), plugin.description(), types);
+            Arc::new(follower.within(self.room.clone(), id))
         };
         let follower = self.shared.then(follow);
         let no = RevisionNo(self.next.fetch_add(1, Ordering::Relaxed));
@@ -224,6 +227,7 @@ impl Lanes {
             shared: self.shared,
             view: self.view.clone(),
             board,
+            room: self.room.clone(),
             role,
             metrics: metrics.iter().map(|served| self.metric(served)).collect(),
             settings: Settings { dedupe_window, ..self.settings.clone() },

@@ -9,10 +9,12 @@ use super::answering::Answering;
 use super::arrivals::Backfill;
 use super::book::Book;
 use super::departures::{Departure, Then};
+use super::evaluate::now;
 use super::lanes::Lanes;
 use super::look::{Needed, modified};
 use super::recall::Reading;
 use super::roster::{Retired, Roster, Served, Stage};
+use super::starved::Tried;
 use super::system::OfSystem;
 use super::watchdog::Watchdog;
 use super::{MetricState, Order, Rejected, elsewhere};
@@ -20,6 +22,7 @@ use crate::config::MetricConfig;
 use crate::database::Database;
 use crate::pipeline::{Board, Followers, Handle, Place, Thread, View, guard};
 use crate::plugin::{self, Found, Registry};
+use crate::store::RevisionId;
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -107,6 +110,8 @@ pub(super) struct Work {
     looked_elsewhere: Instant,
     /// When the time was last written down.
     remembered: Instant,
+    /// Of revisions that stopped for lack of memory.
+    pub(super) tried: BTreeMap<RevisionId, Tried>,
 }
 
 pub(super) fn start(parts: Parts) -> std::io::Result<Life> {
@@ -125,6 +130,7 @@ pub(super) fn start(parts: Parts) -> std::io::Result<Life> {
         watchdog: Watchdog::default(),
         looked_elsewhere: Instant::now(),
         remembered: Instant::now(),
+        tried: BTreeMap::new(),
     };
     let (working, ended) = sync_channel(0);
     let run = move || {
@@ -224,6 +230,7 @@ impl Work {
             self.step();
             self.see_off(Duration::ZERO);
             self.turn();
+            self.let_go_on();
             self.begin_backfills();
             self.begin_besides();
             self.watchdog.look(&self.parts.roster.read(), &self.parts.board, &self.parts.answering);
@@ -378,6 +385,7 @@ impl Work {
             self.parts.followers.remove(follower);
         }
         served.gone.store(true, Ordering::Release);
+        self.parts.lanes.room.forget(served.id);
         if let Some(leaving) = self.leaving.iter_mut().find(|leaving| leaving.no == served.no) {
             leaving.what.then = Then::Gone;
         } else {
@@ -388,8 +396,4 @@ impl Work {
         }
         self.see_off(PROMPT);
     }
-}
-
-pub(super) fn now() -> i64 {
-    jiff::Timestamp::now().as_millisecond()
 }

@@ -2,8 +2,9 @@
 //! line, private copies that nobody needs any more are removed. What becomes of metrics is decided in `life`.
 
 use super::Rejected;
+use super::evaluate::now;
 use super::judge::judge;
-use super::life::{Work, now};
+use super::life::Work;
 use crate::config::fault::ConfigError;
 use crate::config::load::{FileChoice, Inputs, load};
 use crate::plugin;

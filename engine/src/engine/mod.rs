@@ -22,6 +22,7 @@ mod recall;
 mod replaced;
 mod roster;
 mod start;
+mod starved;
 mod stored;
 mod system;
 mod types;
@@ -50,7 +51,7 @@ use crate::decode::Decoder;
 use crate::event::Position;
 use crate::feed::Feed;
 use crate::memory::Budget;
-use crate::pipeline::{self, Board, View};
+use crate::pipeline::{self, Board, Room, View};
 use crate::progress::Halt;
 use crate::store::Store;
 use crate::telemetry;
@@ -87,6 +88,7 @@ pub struct Engine {
     deadline: Duration,
     budget: Arc<Budget>,
     answering: Arc<Answering>,
+    room: Arc<Room>,
     source: &'static str,
     /// For those who look at what is stored.
     state_store: Arc<dyn Store>,
@@ -254,6 +256,9 @@ impl Engine {
             let stands = |newer: &Beside| newer.held.is_some() || matches!(newer.state, MetricState::Quarantined(_));
             telemetry::left_out(&info.name, info.failed, info.newer.as_ref().is_some_and(stands));
         }
+        let (held, share) = self.room.used();
+        let answers = &self.budget.answers;
+        telemetry::memory([("state", held, share), ("answers", answers.used(), answers.limit())]);
         let now = jiff::Timestamp::now().as_millisecond();
         let age =
             self.board.look(|standing| standing.last_commit).map_or(0.0, |last| (now - last).max(0) as f64 / 1_000.0);

@@ -19,7 +19,7 @@ use crate::decode::Decoder;
 use crate::event::Position;
 use crate::feed::Feed;
 use crate::memory::Budget;
-use crate::pipeline::{self, Board, Followers, Marks, Place, Relay, RelayParts, View, Watch, counted_partitions};
+use crate::pipeline::{self, Board, Followers, Marks, Place, Relay, RelayParts, Room, View, Watch, counted_partitions};
 use crate::plugin::{self, Registry, last_words};
 use crate::progress::{Memory, OnGap, OnStateLoss, Settings};
 use crate::query::{Answers, Limits};
@@ -39,6 +39,9 @@ use std::time::{Duration, Instant};
 
 /// Updates of one metric that may wait for their commit before intake pauses: some 100 MB.
 const PENDING_ROWS: u64 = 4_000_000;
+
+/// Bytes of such an update, about; they take an eighth of the share of state at most.
+const PENDING_BYTES: u64 = 32;
 
 /// Largest bucket. Embedded, a large one only makes its compaction longer, so this is far above what compaction leaves.
 const MAX_BUCKET: u64 = 1 << 30;
@@ -69,7 +72,7 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
         survey: opened.survey,
         store: store.clone(),
         shared,
-        settings: settings(config, shared),
+        settings: settings(config, shared, &budget),
         events: config.events.clone(),
         dead_letters: dead_letters.clone(),
         topic: opened.topic,
@@ -91,7 +94,9 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
         unnoted: Mutex::default(),
         marks,
         culprits,
+        room: Arc::new(Room::new(budget.state())),
     };
+    let room = lanes.room.clone();
     let mut roster = Roster { loaded: registry.loaded(), ..Roster::default() };
     let now = jiff::Timestamp::now().as_millisecond();
     roster.rejected.extend(found.rejected.into_iter().map(|file| told(file, now)));
@@ -153,6 +158,7 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
         deadline: Duration::from_millis(config.server.evaluation_deadline_ms),
         budget,
         answering,
+        room,
         source: match config.source.kind {
             SourceKind::Embedded => "log",
             SourceKind::Kafka => "kafka",
@@ -299,6 +305,7 @@ fn follow(roster: &Roster, followers: &Arc<Followers>, board: &Arc<Board>) -> Re
         match follower.refresh(Instant::now()) {
             // One metric that cannot be read does not keep the others from answering.
             Ok(()) | Err(StoreError::Corrupt(_)) => {}
+            Err(_) if follower.refused().is_some() => {}
             Err(fault) => return Err(fault_of(&fault)),
         }
     }
@@ -365,7 +372,7 @@ fn source(config: &Config, database: &Database) -> Result<Opened, StartError> {
     }
 }
 
-fn settings(config: &Config, shared: bool) -> Settings {
+fn settings(config: &Config, shared: bool, budget: &Budget) -> Settings {
     Settings {
         dedupe_window: config.events.dedupe_window,
         on_gap: match config.source.on_gap {
@@ -377,7 +384,7 @@ fn settings(config: &Config, shared: bool) -> Settings {
             config::OnStateLoss::Halt => OnStateLoss::Halt,
         },
         memory: if shared { Memory::Apart } else { Memory::Resident },
-        max_pending_rows: PENDING_ROWS,
+        max_pending_rows: PENDING_ROWS.min(budget.state() / 8 / PENDING_BYTES),
         // Told by whoever knows which log it is.
         topic: String::new(),
     }

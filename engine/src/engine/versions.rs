@@ -5,7 +5,8 @@
 //! does not take its place by itself: it is held back with the reason, until a person promotes it all the same.
 
 use super::book::{Code, Entries, Entry, Kept, Newer};
-use super::life::{Work, now};
+use super::evaluate::now;
+use super::life::Work;
 use super::recall::Reading;
 use super::roster::{Before, Next, Roster, Served, Stage, events_failed};
 use super::{Question, Revision, Role};

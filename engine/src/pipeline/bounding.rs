@@ -1,10 +1,11 @@
 //! Keeps tables within `max_cells` and `[events] max_types`: one that holds more cells stops its metric, or counts some of its keys
 //! together, as the metric's section says; one that holds more event types counts some of them together. Which those are, and
-//! how they are moved, is `state`'s.
+//! how they are moved, is `state`'s. And keeps state within its share of memory, where it stops metrics as `room` says.
 
 use super::counting::{Counting, Metric, Unstored};
 use super::effects::Driver;
 use super::follower::FOLLOWED;
+use super::room::Room;
 use crate::progress::{Event, Quarantine, RevisionNo};
 use crate::state::{MetricId, Sealed, State, Threshold};
 use std::collections::HashMap;
@@ -22,6 +23,7 @@ impl Metric {
         &self,
         state: &mut State,
         unstored: &mut HashMap<(RevisionNo, u32), Unstored>,
+        room: &Room,
     ) -> (bool, Option<Quarantine>) {
         let types = state.thresholds_for_types(self.id);
         if let Some(to) = &types {
@@ -30,13 +32,13 @@ impl Metric {
         }
         let over = self.over(state, self.id);
         if over.is_none() || !self.plugin.folds_overflow() {
-            return (types.is_some(), over);
+            return (types.is_some(), over.or_else(|| room.over(self.id)));
         }
         let to = state.thresholds_for(self.id, self.plugin.max_cells());
         let sealed = state.narrow(self.id, &to);
         self.say(&to);
         keep(unstored, self.no, sealed);
-        (true, self.over(state, self.id))
+        (true, self.over(state, self.id).or_else(|| room.over(self.id)))
     }
 
     fn say(&self, to: &[Threshold]) {
@@ -54,10 +56,28 @@ impl Metric {
 }
 
 impl Counting {
-    /// Where engines share a store, the cells are in what is followed: a metric that holds too many there stops or counts keys
-    /// together, and what the lane counts is folded as it is there.
+    /// Looks whether metrics hold too much, also where nothing comes. Where engines share a store, the cells are in what is followed: a
+    /// metric that holds too many there stops or counts keys together, and what the lane counts is folded as it is there.
     pub(super) fn look_at_followers(&mut self, driver: &mut Driver) {
         let mut stopped = Vec::new();
+        let of = |metric: &Metric| {
+            let here = self.view.read().state.size(metric.id).1;
+            let there = metric.follower.as_ref().map_or(0, |follower| follower.read().state.size(FOLLOWED).1);
+            (metric.id, here + there)
+        };
+        let Some(who) = self.metrics.first().map(|metric| metric.id) else { return };
+        match self.metrics.iter().any(|metric| metric.follower.is_some()) {
+            true => self.room.look(who, || self.metrics.iter().map(of).collect::<Vec<_>>()),
+            false => self.room.look(who, || self.view.read().state.sizes()),
+        }
+        for metric in &self.metrics {
+            let refused = metric.follower.as_ref().and_then(|follower| follower.refused());
+            if let Some(why) = refused.or_else(|| self.room.over(metric.id)) {
+                // It follows no further: what others commit would fill memory all the same.
+                metric.follower.iter().for_each(|follower| follower.stop());
+                stopped.push((metric.no, why));
+            }
+        }
         for metric in &self.metrics {
             let Some(follower) = &metric.follower else { continue };
             let mut over = metric.over(&follower.read().state, FOLLOWED);

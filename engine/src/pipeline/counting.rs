@@ -9,6 +9,7 @@ use super::effects::Driver;
 use super::follower::Follower;
 use super::letters::LETTERS;
 use super::mark::Mark;
+use super::room::Room;
 use super::share::{Panicked, Share};
 use super::show::show;
 use super::view::View;
@@ -88,6 +89,7 @@ pub(super) struct Counting {
     pub(super) machine: Machine,
     pub(super) view: Arc<View>,
     pub(super) board: Arc<Board>,
+    pub(super) room: Arc<Room>,
     pub(super) role: Role,
     pub(super) metrics: Vec<Metric>,
     pub(super) unstored: HashMap<(RevisionNo, u32), Unstored>,
@@ -128,7 +130,7 @@ impl Counting {
     pub(super) fn new(
         settings: Settings,
         view: Arc<View>,
-        board: Arc<Board>,
+        (board, room): (Arc<Board>, Arc<Room>),
         role: Role,
         metrics: Vec<Metric>,
         decoder: Decoder,
@@ -141,6 +143,7 @@ impl Counting {
             machine: Machine::new(settings),
             view,
             board,
+            room,
             role,
             metrics,
             unstored: HashMap::new(),
@@ -368,13 +371,16 @@ impl Counting {
         }
         let mut counted = self.view.write();
         let counted = &mut *counted;
+        if self.metrics.iter().all(|metric| metric.follower.is_none()) {
+            self.metrics.iter().take(1).for_each(|metric| self.room.look(metric.id, || counted.state.sizes()));
+        }
         let metrics = &self.metrics;
         let mut counting: Vec<(&Metric, u64)> = Vec::with_capacity(due.len());
         for (no, from) in due {
             let Some(metric) = metrics.iter().find(|metric| metric.no == *no) else { continue };
             // It was so when it was loaded, or may hold less since: it stands where it stopped, or is made smaller before keys
             // are resolved.
-            let (folded, over) = metric.bound(&mut counted.state, &mut self.unstored);
+            let (folded, over) = metric.bound(&mut counted.state, &mut self.unstored, &self.room);
             counted.metrics[metric.id.0].version += u64::from(folded);
             match over {
                 Some(why) => applied.before.push(Event::Quarantined(*no, why)),
@@ -436,7 +442,7 @@ impl Counting {
             if let Some((at, why)) = &made.stops {
                 place.end_at(partition, *at);
                 applied.stopped.push((*no, why.clone()));
-            } else if let (_, Some(why)) = metric.bound(&mut counted.state, &mut self.unstored) {
+            } else if let (_, Some(why)) = metric.bound(&mut counted.state, &mut self.unstored, &self.room) {
                 applied.stopped.push((*no, why));
             }
             let watermark = self.batch.watermark(from, &skip);

@@ -9,6 +9,7 @@ use super::deaths::contained;
 use super::fatal::Thread;
 use super::halts;
 use super::origin::Origin;
+use super::room::{LOOKED_AT, Room};
 use super::stored::{accounts, counted_partitions, found, whole};
 use super::view::View;
 use super::workers::{
@@ -46,6 +47,7 @@ pub(super) struct Driver {
     survey: Asking,
     pub(super) view: Arc<View>,
     pub(super) board: Arc<Board>,
+    pub(super) room: Arc<Room>,
     pub(super) commits: Worker<CommitJob, CommitDone>,
     pub(super) compactions: Worker<CompactJob, CompactDone>,
     pub(super) compacting: BTreeSet<(RevisionNo, Bucket)>,
@@ -105,8 +107,7 @@ impl Driver {
     pub(super) fn new(
         store: Arc<dyn Store>,
         survey: Arc<dyn Survey>,
-        view: Arc<View>,
-        board: Arc<Board>,
+        (view, board, room): (Arc<View>, Arc<Board>, Arc<Room>),
         shared: bool,
     ) -> std::io::Result<Driver> {
         Ok(Driver {
@@ -125,6 +126,7 @@ impl Driver {
             store,
             view,
             board,
+            room,
             compacting: BTreeSet::new(),
             expiring: VecDeque::new(),
             ended: None,
@@ -260,15 +262,25 @@ impl Driver {
             let held: Vec<(u16, u32)> = buckets.iter().map(|bucket| (bucket.table, bucket.bucket)).collect();
             let laid_out = counted.state.lay_out(metric.id, &held);
             laid_out.map_err(|fault| Trouble::Corrupt(format!("which buckets there are: {fault}")))?;
-            let mut loading = counted.state.loading(metric.id);
+            let (mut loading, mut unseen) = (counted.state.loading(metric.id), 0);
             for (bucket, frames) in buckets.iter().zip(reading.buckets) {
                 let (BucketRead::Whole(frames) | BucketRead::Tail(frames)) = frames else { continue };
                 for frame in frames {
                     let load = loading.frame(usize::from(bucket.table), &frame.bytes);
                     rows += load.map_err(|fault| Trouble::Corrupt(format!("{fault} (bucket {bucket:?})")))?;
+                    unseen += frame.bytes.len();
+                    if unseen >= LOOKED_AT {
+                        drop(loading);
+                        if let Some(why) = self.room.refuses(metric.id, counted.state.size(metric.id).1) {
+                            counted.state.clear(metric.id);
+                            return Err(Trouble::Stopped(why));
+                        }
+                        (loading, unseen) = (counted.state.loading(metric.id), 0);
+                    }
                 }
             }
             drop(loading);
+            counted.state.end_load(metric.id);
             let found = found(&reading.revision)?;
             let place = &mut counted.metrics[metric.id.0];
             place.position.0 = counted_partitions(&reading.revision).collect();

@@ -6,17 +6,19 @@
 //! progress says were made. It writes nothing, and holds the whole of its metric's tables.
 
 use super::origin::Origin;
+use super::room::{LOOKED_AT, Room};
 use super::stored::{accounts, counted_partitions, found};
 use crate::event::Position;
 use crate::failpoint::point;
-use crate::progress::Trouble;
+use crate::progress::{Quarantine, Trouble};
 use crate::state::{Buckets, Loading, MetricId, State, Threshold, TypeLimit, halves};
 use crate::store::{
     Bucket, BucketRead, FrameId, Known, Life, Reading, RevisionId, Store, StoreError, StoredFrame, StoredRevision,
 };
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 use tally_plugin::description::Description;
 
@@ -38,6 +40,12 @@ pub struct Follower {
     /// Held while the store is read: one at a time, and who waited need not read again.
     folded: Mutex<Folded>,
     followed: RwLock<Followed>,
+    /// Whether it stays where it is.
+    stopped: AtomicBool,
+    /// How much memory there is, and the metric for which it is taken.
+    room: Option<(Arc<Room>, MetricId)>,
+    /// Why it was not loaded.
+    refused: OnceLock<Quarantine>,
 }
 
 /// What readers see.
@@ -114,14 +122,40 @@ impl Follower {
             types,
             folded: Mutex::default(),
             followed: RwLock::new(followed),
+            stopped: AtomicBool::new(false),
+            room: None,
+            refused: OnceLock::new(),
         }
     }
 
-    /// Brings the view to a moment not before `asked`.
+    /// The same, of a metric whose state takes memory of this share.
+    #[must_use]
+    pub fn within(self, room: Arc<Room>, metric: MetricId) -> Follower {
+        Follower { room: Some((room, metric)), ..self }
+    }
+
+    /// Why it was not loaded, if there was no room for it.
+    #[must_use]
+    pub fn refused(&self) -> Option<Quarantine> {
+        self.refused.get().cloned()
+    }
+
+    /// From now on it stays at the moment where it is: there is no room for more.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// Brings the view to a moment not before `asked`, unless it was stopped.
     ///
     /// # Errors
-    /// [`StoreError`]: the view is then as old as it was.
+    /// [`StoreError`]: the view is then as old as it was, or, where there is no room for it, empty.
     pub fn refresh(&self, asked: Instant) -> Result<(), StoreError> {
+        if let Some(why) = self.refused.get() {
+            return Err(StoreError::Unavailable(why.to_string()));
+        }
+        if self.stopped.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         let mut folded = self.folded.lock();
         if folded.begun.is_some_and(|begun| begun >= asked) {
             return Ok(());
@@ -235,7 +269,15 @@ impl Follower {
         let mut fresh = Folded { life: Some(reading.revision.life), ..Folded::default() };
         fresh.buckets = known.iter().map(|known| known.bucket).collect();
         let mut state = empty(&self.description, &self.types);
-        fold(&mut fresh, &mut state.loading(FOLLOWED), known, &reading)?;
+        let mut unseen = 0;
+        for (known, read) in known.iter().zip(&reading.buckets) {
+            unseen += fold(&mut fresh, &mut state.loading(FOLLOWED), *known, read)?;
+            if unseen >= LOOKED_AT {
+                unseen = 0;
+                self.require_room(&state)?;
+            }
+        }
+        state.end_load(FOLLOWED);
         while state.roll(ROLL) {}
         let origins = self.account(&fresh, &reading.revision)?;
         *folded = fresh;
@@ -261,7 +303,9 @@ impl Follower {
         });
         folded.buckets = known.iter().map(|known| known.bucket).collect();
         folded.last = known.iter().filter_map(|known| Some((known.bucket, known.last?))).collect();
-        added = added.and_then(|()| fold(folded, &mut loading, known, &reading));
+        for (known, read) in known.iter().zip(&reading.buckets) {
+            added = added.and_then(|()| fold(folded, &mut loading, *known, read).map(drop));
+        }
         drop(loading);
         match added.and_then(|()| self.account(folded, &reading.revision)) {
             Ok(origins) => {
@@ -278,6 +322,13 @@ impl Follower {
         }
     }
 
+    /// What is loaded fits, so far.
+    fn require_room(&self, state: &State) -> Result<(), StoreError> {
+        let Some((room, metric)) = &self.room else { return Ok(()) };
+        let Some(why) = room.refuses(*metric, state.size(FOLLOWED).1) else { return Ok(()) };
+        Err(StoreError::Unavailable(self.refused.get_or_init(|| why).to_string()))
+    }
+
     /// The store holds nothing of this revision.
     fn forget(&self, folded: &mut Folded) {
         *folded = Folded::default();
@@ -292,6 +343,7 @@ impl Follower {
     fn account(&self, folded: &Folded, revision: &StoredRevision) -> Result<BTreeMap<u32, Origin>, StoreError> {
         let fault = |fault| match fault {
             Trouble::Corrupt(what) => StoreError::Corrupt(format!("{}: {what}", self.revision.metric)),
+            Trouble::Stopped(why) => StoreError::Unavailable(why.to_string()),
             Trouble::Unavailable => StoreError::Unavailable(fault.to_string()),
         };
         let found = found(revision).map_err(fault)?;
@@ -317,13 +369,11 @@ fn empty(description: &Description, types: &TypeLimit) -> State {
     state
 }
 
-fn fold(folded: &mut Folded, loading: &mut Loading<'_>, known: &[Known], reading: &Reading) -> Result<(), StoreError> {
-    for (Known { bucket, .. }, read) in known.iter().zip(&reading.buckets) {
-        if let BucketRead::Whole(frames) | BucketRead::Tail(frames) = read {
-            frames.iter().try_for_each(|frame| fold_one(folded, loading, *bucket, frame))?;
-        }
-    }
-    Ok(())
+/// Folds what was read of a bucket; how many bytes that was.
+fn fold(folded: &mut Folded, loading: &mut Loading<'_>, known: Known, read: &BucketRead) -> Result<usize, StoreError> {
+    let (BucketRead::Whole(frames) | BucketRead::Tail(frames)) = read else { return Ok(0) };
+    frames.iter().try_for_each(|frame| fold_one(folded, loading, known.bucket, frame))?;
+    Ok(frames.iter().map(|frame| frame.bytes.len()).sum())
 }
 
 fn fold_one(

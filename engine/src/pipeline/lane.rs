@@ -10,6 +10,7 @@ use super::command::Command;
 use super::counting::{Counting, Metric, Outlets, Role};
 use super::effects::Driver;
 use super::mark::Mark;
+use super::room::Room;
 use super::view::View;
 use crate::dead_letter::DeadLetters;
 use crate::decode::{Decoder, MAX_RECORDS};
@@ -70,6 +71,8 @@ pub struct Parts {
     pub view: Arc<View>,
     /// Where the lane says how it stands.
     pub board: Arc<Board>,
+    /// How much memory state may take.
+    pub room: Arc<Room>,
     /// What it is for.
     pub role: Role,
 
@@ -131,13 +134,14 @@ impl Lane {
         let counting = Counting::new(
             parts.settings,
             parts.view.clone(),
-            parts.board.clone(),
+            (parts.board.clone(), parts.room.clone()),
             parts.role,
             parts.metrics,
             parts.decoder,
             Outlets { dead_letters: parts.dead_letters, feed: parts.feed, topic: parts.topic, mark: parts.mark },
         );
-        let driver = Driver::new(parts.store, parts.survey, parts.view, parts.board, parts.shared)?;
+        let shown = (parts.view, parts.board, parts.room);
+        let driver = Driver::new(parts.store, parts.survey, shown, parts.shared)?;
         let lane = Lane {
             driver,
             counting,

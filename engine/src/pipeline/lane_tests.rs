@@ -255,6 +255,7 @@ fn rig(plan: &Plan) -> Rig {
         shared: false,
         view: view.clone(),
         board: board.clone(),
+        room: Arc::new(Room::new(1 << 40)),
         role: Role::Main,
         metrics: vec![metric],
         settings,

@@ -206,7 +206,7 @@ impl View {
     /// Drops what is held of a metric that is in no lane any more. Its number is not given again.
     pub fn empty(&self, metric: MetricId) {
         let mut counted = self.write();
-        counted.state.clear(metric);
+        counted.state.forget(metric);
         let since = counted.metrics[metric.0].since;
         counted.metrics[metric.0] = Place { since, ..Place::default() };
     }

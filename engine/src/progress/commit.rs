@@ -101,6 +101,7 @@ impl Machine {
                     self.commit(r, false, out);
                 }
             }
+            Answer::Failed(Trouble::Stopped(why)) => self.halt(r, Halt::Quarantined(why), out),
             Answer::Failed(Trouble::Corrupt(what)) => {
                 self.halt(r, Halt::Corrupt(what), out);
                 restructured = true;
@@ -175,6 +176,7 @@ impl Machine {
                 self.commit(r, false, out);
             }
             Err(Trouble::Corrupt(what)) => self.halt(r, Halt::Corrupt(what), out),
+            Err(Trouble::Stopped(why)) => self.halt(r, Halt::Quarantined(why), out),
             Err(Trouble::Unavailable) => {}
         }
         self.settle(false, out);

@@ -118,6 +118,10 @@ impl Machine {
         match found {
             Err(Trouble::Unavailable) => {}
             Err(Trouble::Corrupt(what)) => self.halt(r, Halt::Corrupt(what), out),
+            Err(Trouble::Stopped(why)) => {
+                revision.refused = true;
+                self.halt(r, Halt::Quarantined(why), out);
+            }
             Ok(None) if revision.lived && self.settings.on_state_loss == OnStateLoss::Halt => {
                 self.halt(r, Halt::StateLost, out)
             }
@@ -271,7 +275,8 @@ impl Machine {
         for r in 0..self.revisions.len() {
             let ticket = self.ticket();
             let revision = &mut self.revisions[r];
-            if !revision.commits() || revision.asked.is_some() || (revision.away && !retry) {
+            let idle = !revision.commits() || revision.refused;
+            if idle || revision.asked.is_some() || (revision.away && !retry) {
                 continue;
             }
             out.push(match revision.need {

@@ -36,6 +36,8 @@ pub(super) struct Revision {
     pub(super) asked: Option<Ticket>,
     /// The last answer was that the store is unavailable.
     pub(super) away: bool,
+    /// What is stored of it is more than there is room for: it is not asked for again.
+    pub(super) refused: bool,
     pub(super) commit: Option<InFlight>,
     pub(super) full: Option<FullBucket>,
     pub(super) full_tries: u32,
@@ -332,6 +334,7 @@ impl Revision {
             need,
             asked: None,
             away: false,
+            refused: false,
             commit: None,
             full: None,
             full_tries: 0,

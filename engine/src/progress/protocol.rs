@@ -196,6 +196,9 @@ pub enum Trouble {
     /// It holds what cannot be read.
     #[error("{0}")]
     Corrupt(String),
+    /// It holds what this process has no room for.
+    #[error("{0}")]
+    Stopped(Quarantine),
 }
 
 /// What a commit's answer leads to.
@@ -229,7 +232,7 @@ impl Answer {
             Self::Full(..) => Outcome::Compact,
             Self::Layout => Outcome::Regroup,
             Self::Failed(Trouble::Unavailable) => Outcome::SendAgain,
-            Self::Failed(Trouble::Corrupt(_)) => Outcome::Stop,
+            Self::Failed(Trouble::Corrupt(_) | Trouble::Stopped(_)) => Outcome::Stop,
         }
     }
 }
@@ -401,6 +404,16 @@ pub enum Quarantine {
     /// The lane that counted its history ended; the sentence says why.
     #[error("{0}; its history is counted again in a while")]
     Ended(String),
+    /// All metrics together hold what they may, in this process. What it has counted is exact; it goes on when there is room.
+    #[error(
+        "over_memory: metrics hold {held} bytes, and the share of state in [limits] memory is {share}: give it more memory, keep panes for a shorter time (retention), or count less; it goes on from there by itself when there is room"
+    )]
+    OverMemory {
+        /// Bytes held.
+        held: u64,
+        /// Bytes that may be.
+        share: u64,
+    },
 }
 
 /// Why a partition is not being delivered, for a while.

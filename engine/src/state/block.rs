@@ -4,6 +4,7 @@
 //! emptied as a whole: the sketches of its rows go with it.
 
 use super::cells::Layout;
+use super::size::list;
 use tally_plugin::sketch::Sketch;
 
 /// A row: its words, and the sketches of the block that it lies in.
@@ -168,6 +169,6 @@ impl Block {
     /// Bytes in memory, about.
     pub(crate) fn memory(&self) -> usize {
         let sketches: usize = self.sketches.iter().map(Sketch::memory).sum();
-        self.words.capacity() * 8 + self.sketches.capacity() * size_of::<Sketch>() + sketches
+        list(&self.words) + list(&self.sketches) + sketches
     }
 }

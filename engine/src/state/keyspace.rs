@@ -12,6 +12,7 @@ mod resolve;
 pub(crate) use kept::Held;
 
 use super::index::{ById, hash};
+use super::size::list;
 use super::source::Column as Key;
 use super::texts::Texts;
 use super::threshold::{Folding, Threshold};
@@ -221,16 +222,18 @@ impl Keyspace {
 
     /// Bytes in memory, about.
     pub(crate) fn memory(&self) -> usize {
-        self.values.capacity() * 8
+        list(&self.values)
             + self.index.memory()
-            + (self.group_of.capacity() + self.next.capacity() + self.heads.capacity()) * 4
+            + list(&self.group_of)
+            + list(&self.next)
+            + list(&self.heads)
             + match &self.group_index {
                 Groups::ById(groups) => groups.memory(),
                 Groups::ByValues(groups) => groups.memory(),
             }
             + self.kind_index.memory()
-            + self.bucket_hash.capacity() * 2
-            + self.kind_of.capacity() * 4
+            + list(&self.bucket_hash)
+            + list(&self.kind_of)
     }
 }
 

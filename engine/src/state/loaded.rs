@@ -42,6 +42,11 @@ impl Loaded {
         self.now.content.append(layout, rows);
     }
 
+    /// Forgets all rows: a read from before starts anew.
+    pub(crate) fn forget(&mut self) {
+        *self = Loaded { filled: self.filled + 2, ..Loaded::default() };
+    }
+
     /// Up to here.
     pub(crate) fn mark(&self) -> (u64, usize) {
         (self.filled, self.now.rows.len())

@@ -11,7 +11,7 @@
 //! `index`, `threshold` (which keys stand for themselves), `keyspace` (keys as numbers), `tail` → `run` (rows since the last seal → closed panes), `floors` (retention),
 //! `loaded`, `former` (rows as they were), `table`, `buckets` (which key where), `frame`/`compact` (the stored form), `moment`
 //! (what is read), `allowance`, `scan`, `plan`, `fold`, `folds`, `aggregate` (reads), `dump` (a copy), `look` (at stored frames); `narrow`, `types` and
-//! `sweep` keep keys, event types and texts bounded.
+//! `sweep` keep keys, event types and texts bounded; `size` says what all of it takes.
 //!
 //! Names and tables have locks of their own, beside that which guards the whole: whoever changes the state holds them for a batch,
 //! a reader of a moment for a few thousand rows. Names are locked before a table, and never again while they are.
@@ -41,6 +41,7 @@ mod radix;
 mod run;
 mod scan;
 mod sets;
+mod size;
 mod source;
 mod sweep;
 mod table;
@@ -191,6 +192,20 @@ impl State {
             table.keyspace = names.keyspaces.iter().position(whole).unwrap_or(table.keyspace);
         }
         self.kept.forget();
+    }
+
+    /// Ends the loading of all that is stored of a metric: what a read that began before would go on from is dropped.
+    pub fn end_load(&mut self, metric: MetricId) {
+        self.metrics[metric.0].tables.iter().for_each(|table| table.write().forget_loaded());
+    }
+
+    /// Drops the tables of a metric that is counted no more, and the ids and keys that nobody else needs. Its number is not
+    /// given again.
+    pub fn forget(&mut self, metric: MetricId) {
+        self.kept.forget();
+        self.metrics[metric.0].tables.clear();
+        self.release();
+        self.sweep_at = 0;
     }
 
     /// Prepares a batch for [`State::apply`] to any metric.
@@ -409,17 +424,6 @@ impl State {
     /// What a metric's window may rest on.
     pub fn held(&self, metric: MetricId) -> Held {
         self.metrics[metric.0].held()
-    }
-
-    /// Rows × cells of a metric, and its bytes in memory, about; ids and keys are shared and counted elsewhere.
-    pub fn size(&self, metric: MetricId) -> (u64, u64) {
-        self.metrics[metric.0].size()
-    }
-
-    /// Bytes of ids and keys, which metrics share, about.
-    pub fn shared_memory(&self) -> usize {
-        let names = self.names.read();
-        names.texts.memory() + names.keyspaces.iter().map(Keyspace::memory).sum::<usize>()
     }
 
     /// Distinct texts (ids and event types) held.

@@ -6,6 +6,7 @@
 use super::block::{Block, Row};
 use super::cells::Layout;
 use super::radix;
+use super::size::{list, piece};
 use super::varint;
 use std::sync::Arc;
 
@@ -78,7 +79,8 @@ impl Run {
 
     /// Bytes in memory.
     pub(crate) fn memory(&self) -> usize {
-        size_of::<Run>() + self.bytes.len() + self.index.len() * 16
+        // In an `Arc`, which counts twice.
+        piece(16 + size_of::<Run>()) + piece(self.bytes.len()) + piece(self.index.len() * 16)
     }
 }
 
@@ -155,6 +157,11 @@ impl Runs {
             runs.truncate(runs.len() - FAN);
             runs.push(Arc::new(merged));
         }
+    }
+
+    /// Bytes in memory.
+    pub(crate) fn memory(&self) -> usize {
+        list(&self.0) + self.iter().map(Run::memory).sum::<usize>()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Run> {

@@ -19,6 +19,7 @@ use super::former::{Former, Hold, Was};
 use super::keyspace::{Keyspace, NONE};
 use super::loaded::Loaded;
 use super::run::{Run, Runs, fold_places, merge, place};
+use super::size::list;
 use super::source::Feed;
 use super::tail::{Mark, Tail};
 use super::types::Seen;
@@ -361,6 +362,11 @@ impl TableState {
         self.tails.get(&partition)
     }
 
+    /// All that is stored was loaded: no read goes on from before that.
+    pub(crate) fn forget_loaded(&mut self) {
+        self.loaded.forget();
+    }
+
     /// Rows taken from frames lately.
     pub(crate) fn loaded(&self) -> &Loaded {
         &self.loaded
@@ -369,8 +375,10 @@ impl TableState {
     /// Bytes in memory, about.
     pub(crate) fn memory(&self) -> usize {
         let tails: usize = self.tails.values().map(Tail::memory).sum();
-        let panes: usize = self.panes.values().flat_map(Runs::iter).map(Run::memory).sum();
-        let totals = self.totals.memory() + self.present.capacity() * 8 + self.former.memory();
+        // An entry of the map, whose nodes are some two thirds full.
+        let entry = size_of::<(PaneId, Runs)>() * 3 / 2;
+        let panes: usize = self.panes.values().map(|runs| entry + runs.memory()).sum();
+        let totals = self.totals.memory() + list(&self.present) + self.former.memory();
         totals + tails + panes + self.loaded.memory() + self.types.as_ref().map_or(0, Seen::memory)
     }
 }

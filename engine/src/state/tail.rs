@@ -265,7 +265,8 @@ impl Tail {
 
     /// Bytes in memory, about.
     pub(crate) fn memory(&self) -> usize {
-        self.now.memory() + self.before.memory() + self.older.iter().map(|older| older.rows.memory()).sum::<usize>()
+        let older = self.older.iter().map(|older| older.rows.memory()).sum::<usize>();
+        self.now.memory() + self.before.memory() + older + self.codes.capacity() * 9
     }
 }
 
@@ -335,7 +336,7 @@ impl Rows {
 
     fn memory(&self) -> usize {
         let values = self.values.capacity() * size_of::<Value>() + self.bytes.capacity();
-        self.rows.capacity() * 8 + self.updates.capacity() * size_of::<Update>() + values
+        self.rows.capacity() * 8 + self.updates.capacity() * size_of::<Update>() + self.minutes.capacity() * 4 + values
     }
 }
 

@@ -3,6 +3,7 @@
 //! The numbers live as long as the process and never leave it: frames carry the ids themselves. A text is stored once;
 //! finding it touches one slot, because its first bytes lie in the slot.
 
+use super::size::list;
 use crate::event::TEXT_BIT;
 use foldhash::fast::RandomState;
 use siphasher::sip::SipHasher13;
@@ -193,7 +194,7 @@ impl Texts {
 
     /// Bytes in memory, about.
     pub(crate) fn memory(&self) -> usize {
-        self.bytes.capacity() + self.ends.capacity() * 8 + self.slots.len() * size_of::<Slot>()
+        list(&self.bytes) + list(&self.ends) + self.slots.len() * size_of::<Slot>()
     }
 }
 
