@@ -46,6 +46,9 @@ pub(super) struct Backfill {
     tried: Option<Instant>,
 }
 
+/// What is said of one that is still counted for somebody else.
+const LETS_GO: &str = "it waits until the lane that counted it before has let it go";
+
 impl Work {
     /// Per partition how far the main lane has counted: where history is complete.
     pub(super) fn ahead(&self) -> Position {
@@ -61,7 +64,7 @@ impl Work {
         self.count_again();
         let waiting = std::mem::take(&mut self.parts.waiting);
         let (held_back, metrics): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|served| self.is_leaving(served));
-        wait(&held_back, "it waits until the lane that counted it before has let it go");
+        wait(&held_back, LETS_GO);
         self.parts.waiting = held_back;
         if metrics.is_empty() {
             return;
@@ -90,7 +93,7 @@ impl Work {
     }
 
     /// Who has the lanes, if none is free.
-    fn lanes_taken(&self) -> Option<String> {
+    pub(super) fn lanes_taken(&self) -> Option<String> {
         let moving = self.backfills.iter().filter(|lane| lane.board.stuck(STUCK).is_none()).count();
         if moving < LANES && self.backfills.len() < MOST {
             return None;
@@ -130,7 +133,11 @@ impl Work {
     /// Gives metrics that read events otherwise than is configured now a lane each: it follows the log as the main one does.
     pub(super) fn begin_besides(&mut self) {
         self.besides.retain(|beside| !beside.metrics.is_empty());
-        for served in std::mem::take(&mut self.parts.beside) {
+        let waiting = std::mem::take(&mut self.parts.beside);
+        let (held_back, metrics): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|served| self.is_leaving(served));
+        wait(&held_back, LETS_GO);
+        self.parts.beside = held_back;
+        for served in metrics {
             match self.parts.lanes.beside(&served) {
                 Ok((handle, board)) => {
                     *served.stage.write() = Stage::Backfill { board: board.clone(), eta_s: None };

@@ -86,12 +86,18 @@ impl Work {
         }
     }
 
+    /// Lets go of what is held of a metric that no lane counts.
+    pub(super) fn empty(&self, served: &Served) {
+        self.parts.view.empty(served.id);
+        self.parts.lanes.room.forget(served.id);
+    }
+
     /// Whether everything is done with a metric that was let go.
     fn has_left(&mut self, leaves: &Leaves, left: Left) -> bool {
         let served = &leaves.served;
         match &leaves.then {
             Then::Gone => {
-                self.parts.view.empty(served.id);
+                self.empty(served);
                 true
             }
             Then::Stands(halt) => {

@@ -314,6 +314,7 @@ impl Work {
     /// A metric that was not served: it counts history first.
     pub(super) fn admit(&mut self, plugin: &Arc<plugin::Metric>) {
         let Some(served) = self.place(&Reading::configured(plugin)) else { return };
+        self.follow(&served);
         tracing::info!(metric = plugin.name(), version = plugin.version(), "metric loaded; it counts its history");
         let mut roster = self.parts.roster.write();
         roster.retired.remove(plugin.name());
@@ -330,7 +331,6 @@ impl Work {
             Ok(served) => {
                 self.unserved.remove(plugin.name());
                 *served.stage.write() = Stage::Waiting("it waits for a lane".into());
-                self.follow(&served);
                 Some(Arc::new(served))
             }
             Err(reason) => {
@@ -345,7 +345,7 @@ impl Work {
     }
 
     /// Where engines share a store: its answers come from there.
-    fn follow(&self, served: &Served) {
+    pub(super) fn follow(&self, served: &Served) {
         let Some(follower) = &served.follower else { return };
         if let Err(fault) = follower.refresh(Instant::now()) {
             tracing::warn!(metric = served.askable.plugin.name(), "its state cannot be read yet: {fault}");
@@ -385,13 +385,12 @@ impl Work {
             self.parts.followers.remove(follower);
         }
         served.gone.store(true, Ordering::Release);
-        self.parts.lanes.room.forget(served.id);
         if let Some(leaving) = self.leaving.iter_mut().find(|leaving| leaving.no == served.no) {
             leaving.what.then = Then::Gone;
         } else {
             match self.lane_of(served) {
                 Some(lane) => self.take_out(served.clone(), &lane, Then::Gone),
-                None => self.parts.view.empty(served.id),
+                None => self.empty(served),
             }
         }
         self.see_off(PROMPT);

@@ -38,6 +38,9 @@ impl Work {
         tracing::info!(metric = plugin.name(), version = plugin.version(), "it goes on from where it is stored");
         self.parts.roster.write().put_in_place_of(before, &served);
         self.release(before);
+        // Not both at once: what is held of the other goes first.
+        self.parts.lanes.room.forget(before.id);
+        self.follow(&served);
         match served.reads {
             Some(_) => self.parts.beside.push(served),
             None => self.parts.waiting.push(served),

@@ -31,6 +31,9 @@ impl Work {
             matches!(served.halt(&self.parts.board), Some(Halt::Quarantined(Quarantine::OverMemory { .. })))
         };
         let starved: Vec<Arc<Served>> = self.parts.roster.read().all().filter(is_starved).cloned().collect();
+        if starved.is_empty() || !self.leaving.is_empty() || self.lanes_taken().is_some() || self.is_any_on_its_way() {
+            return;
+        }
         for served in starved {
             self.look_at_room(&served);
             let (held, limit) = self.parts.lanes.room.used();
@@ -50,6 +53,13 @@ impl Work {
                 return self.begin_again(&served, &served.askable.plugin.clone());
             }
         }
+    }
+
+    /// Whether one that was let go on has not joined yet, or another waits: what they will take is not known.
+    fn is_any_on_its_way(&self) -> bool {
+        let mut counted = self.backfills.iter().flat_map(|lane| &lane.metrics);
+        let waits = !self.parts.waiting.is_empty() || !self.parts.beside.is_empty();
+        waits || counted.any(|served| self.tried.contains_key(&served.revision))
     }
 
     /// Where nothing comes no lane looks.

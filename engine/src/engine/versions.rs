@@ -56,6 +56,7 @@ impl Work {
     pub(super) fn admit_next(&mut self, plugin: &Arc<plugin::Metric>) {
         self.drop_next(plugin.name());
         let Some(served) = self.place(&Reading::configured(plugin)) else { return };
+        self.follow(&served);
         tracing::info!(
             metric = plugin.name(),
             version = plugin.version(),

@@ -418,7 +418,7 @@ impl Counting {
                         to = at.end,
                         "counting panicked: {what}"
                     );
-                    let why = self.deaths.note(*no, partition, at).err();
+                    let why = self.deaths.note(*no, &[(partition, at)]).err();
                     counted.let_go(metric.id);
                     applied.died.push((*no, why));
                     continue;

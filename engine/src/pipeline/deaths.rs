@@ -41,28 +41,35 @@ impl Deaths {
         self.undecodable.get(&partition)?.range(offsets).next().copied()
     }
 
-    /// A metric panicked while it counted these offsets: they are counted one by one from now on; a single one that was counted so
-    /// is left out.
+    /// A metric panicked once while it counted these offsets of partitions: they are counted one by one from now on; a single one that
+    /// was counted so is left out.
     ///
     /// # Errors
     /// Too many are left out already, or it panics on although these are: the metric is to stand still.
-    pub(super) fn note(&mut self, no: RevisionNo, partition: u32, at: Range<u64>) -> Result<(), Quarantine> {
-        let news = if at.end - at.start == 1 && self.is_suspect(no, partition, at.start, at.end) {
-            self.leave_out(no, partition, at.start)?
-        } else {
-            let known = self.suspect.entry((no, partition)).or_insert(at.start..at.start);
-            let before = std::mem::replace(known, known.start.min(at.start)..known.end.max(at.end));
-            before != *known
-        };
+    pub(super) fn note(&mut self, no: RevisionNo, panicked: &[(u32, Range<u64>)]) -> Result<(), Quarantine> {
+        let mut news = false;
+        for (partition, at) in panicked {
+            news |= if at.end - at.start == 1 && self.is_suspect(no, *partition, at.start, at.end) {
+                self.leave_out(no, *partition, at.start)?
+            } else {
+                let known = self.suspect.entry((no, *partition)).or_insert(at.start..at.start);
+                // More may have come behind it meanwhile.
+                let new = !known.contains(&at.start);
+                *known = known.start.min(at.start)..known.end.max(at.end);
+                new
+            };
+        }
         let in_vain = self.in_vain.entry(no).or_default();
         *in_vain = if news { 0 } else { *in_vain + 1 };
         if *in_vain < TRIES {
             return Ok(());
         }
+        let named =
+            panicked.iter().map(|(partition, at)| format!("{} to {} of partition {partition}", at.start, at.end));
         Err(Quarantine::Failing(format!(
-            "counting offsets {} to {} of partition {partition} panics again and again, whichever records are left out, which is a fault \
-             of Tally: please report it, with these records",
-            at.start, at.end
+            "counting offsets {} panics again and again, whichever records are left out, which is a fault of Tally: please report it, \
+             with these records",
+            named.collect::<Vec<_>>().join(", ")
         )))
     }
 
@@ -128,11 +135,11 @@ mod tests {
     #[test]
     fn the_second_panic_on_a_record_leaves_it_out() {
         let mut deaths = Deaths::default();
-        deaths.note(NO, 1, 100..200).unwrap();
-        deaths.note(NO, 1, 150..220).unwrap();
+        deaths.note(NO, &[(1, 100..200)]).unwrap();
+        deaths.note(NO, &[(1, 150..220)]).unwrap();
         assert!(deaths.is_suspect(NO, 1, 219, 300) && deaths.is_suspect(NO, 1, 0, 101));
         assert!(!deaths.is_suspect(NO, 1, 220, 300) && !deaths.is_suspect(NO, 0, 100, 200));
-        deaths.note(NO, 1, 163..164).unwrap();
+        deaths.note(NO, &[(1, 163..164)]).unwrap();
         assert!(deaths.leaves_out(NO, 1, 163) && !deaths.leaves_out(NO, 1, 162) && !deaths.leaves_out(NO, 0, 163));
         assert_eq!(*deaths.skipped(NO, &batch(&[160, 163, 170]), &[2]), [1, 2]);
         assert_eq!(*deaths.skipped(RevisionNo(4), &batch(&[160, 163, 170]), &[2]), [2]);
@@ -143,34 +150,39 @@ mod tests {
     #[test]
     fn the_first_panic_on_a_batch_of_one_leaves_nothing_out() {
         let mut deaths = Deaths::default();
-        deaths.note(NO, 1, 7..8).unwrap();
+        deaths.note(NO, &[(1, 7..8)]).unwrap();
         assert!(!deaths.leaves_out(NO, 1, 7));
-        deaths.note(NO, 1, 7..8).unwrap();
+        deaths.note(NO, &[(1, 7..8)]).unwrap();
         assert!(deaths.leaves_out(NO, 1, 7));
     }
 
     #[test]
     fn a_metric_that_panics_on_too_many_stands_still() {
         let mut deaths = Deaths::default();
-        deaths.note(NO, 0, 0..u64::MAX).unwrap();
-        let left_out = (0..).take_while(|offset| deaths.note(NO, 0, *offset..offset + 1).is_ok()).count();
+        deaths.note(NO, &[(0, 0..u64::MAX)]).unwrap();
+        let left_out = (0..).take_while(|offset| deaths.note(NO, &[(0, *offset..offset + 1)]).is_ok()).count();
         assert_eq!(left_out, MOST);
     }
 
     #[test]
     fn a_metric_that_panics_whatever_is_left_out_stands_still() {
         let mut deaths = Deaths::default();
-        deaths.note(NO, 0, 10..20).unwrap();
-        deaths.note(NO, 0, 12..13).unwrap();
+        deaths.note(NO, &[(0, 10..20)]).unwrap();
+        deaths.note(NO, &[(0, 12..13)]).unwrap();
         // Of the same record again, and of no single one.
-        assert!(deaths.note(NO, 0, 12..13).is_ok() && deaths.note(NO, 0, 10..20).is_ok());
-        let why = deaths.note(NO, 0, 12..13).unwrap_err().to_string();
+        assert!(deaths.note(NO, &[(0, 12..13)]).is_ok() && deaths.note(NO, &[(0, 10..20)]).is_ok());
+        let why = deaths.note(NO, &[(0, 12..13)]).unwrap_err().to_string();
         assert!(why.contains("offsets 12 to 13 of partition 0"), "{why}");
+        // More comes meanwhile, and three partitions at once are one panic.
+        let mut deaths = Deaths::default();
+        let noted = |end: u64| [(0, 0..end), (1, 0..end), (2, 0..end)];
+        assert!((1..4).all(|n| deaths.note(NO, &noted(100 * n)).is_ok()));
+        assert!(deaths.note(NO, &noted(900)).is_err());
         let mut deaths = Deaths::default();
         for offset in 0..100 {
             // Another record each time.
-            deaths.note(NO, 0, 0..100).unwrap();
-            deaths.note(NO, 0, offset..offset + 1).unwrap();
+            deaths.note(NO, &[(0, 0..100 + offset)]).unwrap();
+            deaths.note(NO, &[(0, offset..offset + 1)]).unwrap();
         }
     }
 

@@ -27,6 +27,7 @@ use crate::state::Sealed;
 use crate::store::{self, Bucket, BucketRead, Commit, CommitAnswer, Life, Store, StoreError, StoredProgress};
 use crate::telemetry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -281,6 +282,12 @@ impl Driver {
             }
             drop(loading);
             counted.state.end_load(metric.id);
+            let takes = counted.state.size(metric.id).1;
+            if let Some(why) = self.room.refuses(metric.id, takes) {
+                counted.state.clear(metric.id);
+                return Err(Trouble::Stopped(why));
+            }
+            self.room.note(metric.id, takes);
             let found = found(&reading.revision)?;
             let place = &mut counted.metrics[metric.id.0];
             place.position.0 = counted_partitions(&reading.revision).collect();
@@ -383,10 +390,9 @@ impl Driver {
                 tracing::error!(metric = metric.plugin.name(), "writing what was counted panicked: {what}");
                 view.write().let_go(metric.id);
                 // Counted one by one it is sealed one by one: so the record is found.
-                let noted = moved
-                    .into_iter()
-                    .map(|advance| counting.deaths.note(no, advance.partition, advance.from..advance.to.next));
-                let why = noted.filter_map(Result::err).last();
+                let panicked: Vec<(u32, Range<u64>)> =
+                    moved.iter().map(|advance| (advance.partition, advance.from..advance.to.next)).collect();
+                let why = counting.deaths.note(no, &panicked).err();
                 self.doubtful.push((no, why));
                 return Ok(());
             }

@@ -151,7 +151,9 @@ impl Follower {
     /// [`StoreError`]: the view is then as old as it was, or, where there is no room for it, empty.
     pub fn refresh(&self, asked: Instant) -> Result<(), StoreError> {
         if let Some(why) = self.refused.get() {
-            return Err(StoreError::Unavailable(why.to_string()));
+            // One that was loaded before answers from there.
+            let loaded = !self.read().position.0.is_empty();
+            return if loaded { Ok(()) } else { Err(StoreError::Unavailable(why.to_string())) };
         }
         if self.stopped.load(Ordering::Relaxed) {
             return Ok(());
@@ -278,9 +280,13 @@ impl Follower {
             }
         }
         state.end_load(FOLLOWED);
+        self.require_room(&state)?;
         while state.roll(ROLL) {}
         let origins = self.account(&fresh, &reading.revision)?;
         *folded = fresh;
+        if let Some((room, metric)) = &self.room {
+            room.note(*metric, state.size(FOLLOWED).1);
+        }
         let mut followed = self.followed.write();
         followed.state = state;
         followed.version += 1;

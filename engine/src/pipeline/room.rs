@@ -63,6 +63,11 @@ impl Room {
         seen.looked.insert(who, (Instant::now(), begun.elapsed()));
     }
 
+    /// Takes note of what one metric holds, once it was loaded.
+    pub fn note(&self, metric: MetricId, held: u64) {
+        self.seen.lock().held.insert(metric, held);
+    }
+
     /// A metric is held no more.
     pub fn forget(&self, metric: MetricId) {
         let mut seen = self.seen.lock();

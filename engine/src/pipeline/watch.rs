@@ -34,7 +34,10 @@ pub fn watch(followers: Arc<Followers>, board: Arc<Board>) -> std::io::Result<Wa
         let mut pause = LOOK;
         while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
             let begun = Instant::now();
-            let fault = followers.all().iter().find_map(|follower| follower.refresh(begun).err());
+            let all = followers.all();
+            let mut followed = all.iter().filter(|follower| follower.refused().is_none());
+            let fault =
+                followed.find_map(|follower| follower.refresh(begun).err().filter(|_| follower.refused().is_none()));
             pause = if fault.is_some() { (pause * 2).min(LOOK_AT_LEAST) } else { LOOK };
             board.stand(|standing| standing.follow_trouble = fault.map(|fault| fault.to_string()));
         }

@@ -191,11 +191,11 @@ async fn evaluated(
 ) -> Result<(Asked, Result<Evaluated, EvaluateError>), Problem> {
     let (permit, calling) = (Arc::new(Mutex::new(Some(place))), Arc::clone(&asked.question.calling));
     let place = Place { permit, until: Instant::now() + limit, calling };
-    let permit = Arc::clone(&place.permit);
+    let given_back = GivenBack(Arc::clone(&place.permit));
     let core = Arc::clone(&app.core);
     let work = tokio::task::spawn_blocking(move || {
         let answer = core.evaluate(&asked.question);
-        drop(permit.lock().take());
+        drop(given_back);
         (asked, answer)
     });
     match timeout(limit, work).await {
@@ -222,6 +222,15 @@ struct Place {
     permit: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
     until: Instant,
     calling: Arc<AtomicBool>,
+}
+
+/// Gives the place back when the evaluation ends, also where it panics.
+struct GivenBack(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
+
+impl Drop for GivenBack {
+    fn drop(&mut self) {
+        drop(self.0.lock().take());
+    }
 }
 
 /// How often it is looked whether an evaluation that is late is with a plugin.
