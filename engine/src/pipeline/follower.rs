@@ -7,7 +7,7 @@
 
 use super::origin::Origin;
 use super::room::{LOOKED_AT, Room};
-use super::stored::{accounts, counted_partitions, found};
+use super::stored::{accounts, counted_partitions, found, looks, split_on};
 use crate::event::Position;
 use crate::failpoint::point;
 use crate::progress::{Quarantine, Trouble};
@@ -222,7 +222,7 @@ impl Follower {
 
     /// Reads all buckets there are.
     fn anew(&self, folded: &mut Folded) -> Result<(), StoreError> {
-        for _ in 0..LOOKS {
+        for _ in looks() {
             let held = self.store.buckets(&self.revision)?;
             let mut known = Vec::new();
             for (n, table) in self.description.tables.iter().enumerate() {
@@ -242,8 +242,7 @@ impl Follower {
                 return self.load(folded, &known, reading);
             }
         }
-        let what = format!("the buckets of {} were split {LOOKS} times while they were read", self.revision.metric);
-        Err(StoreError::Unavailable(what))
+        Err(split_on(&self.revision))
     }
 
     /// What is committed, at one moment.

@@ -2,13 +2,15 @@
 
 use crate::progress::{Found, Progress, Trouble};
 use crate::store::{self, Bucket, BucketRead, Known, Reading, RevisionId, Store, StoreError};
+use std::time::{Duration, Instant};
 
-/// How often buckets may be split between asking which there are and reading them.
-const LOOKS: usize = 16;
+/// How long buckets may be split again and again between asking which there are and reading them: where many engines count, splits come
+/// in bursts of seconds.
+const SPLITTING: Duration = Duration::from_secs(10);
 
 /// All buckets of a revision at one moment; an empty list of them is also read.
 pub(super) fn whole(store: &dyn Store, revision: &RevisionId) -> Result<(Vec<Bucket>, Option<Reading>), StoreError> {
-    for _ in 0..LOOKS {
+    for _ in looks() {
         let buckets = store.buckets(revision)?;
         let known: Vec<Known> = buckets.iter().map(|bucket| Known { bucket: *bucket, last: None }).collect();
         let reading = store.read(revision, &known)?;
@@ -17,8 +19,26 @@ pub(super) fn whole(store: &dyn Store, revision: &RevisionId) -> Result<(Vec<Buc
             return Ok((buckets, reading));
         }
     }
-    let what = format!("the buckets of {} were split {LOOKS} times while they were read", revision.metric);
-    Err(StoreError::Unavailable(what))
+    Err(split_on(revision))
+}
+
+/// Tries at reading all buckets, with a growing pause between them, until they were split for too long.
+pub(super) fn looks() -> impl Iterator<Item = u32> {
+    let begun = Instant::now();
+    (0..).take_while(move |tries| {
+        if *tries > 0 {
+            std::thread::sleep(Duration::from_millis(1 << (*tries).min(6)));
+        }
+        begun.elapsed() < SPLITTING
+    })
+}
+
+/// They were.
+pub(super) fn split_on(revision: &RevisionId) -> StoreError {
+    StoreError::Unavailable(format!(
+        "the buckets of {} were split again and again for {SPLITTING:?} while they were read",
+        revision.metric
+    ))
 }
 
 /// A partition of which nothing was counted has no place in a position.
