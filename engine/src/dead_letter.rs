@@ -1,7 +1,6 @@
 //! Dead letters: records that were refused, with the reason and the bytes, so that nothing is dropped in silence.
 //!
-//! A [`Collector`] gathers them between commits, bounded; [`DeadLetters`] keeps the newest in the embedded database and counts all of
-//! them by reason. It does not decide what is refused and never interprets the bytes.
+//! [`DeadLetters`] keeps the newest in the embedded database and counts all of them by reason. It does not decide what is refused and never interprets the bytes.
 
 use crate::config::Durability;
 use crate::database::{Database, DatabaseError, Keyspace, Shape};
@@ -135,56 +134,6 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     let (head, tail) = rest.split_first_chunk()?;
     *rest = tail;
     Some(*head)
-}
-
-/// Letters on their way to [`DeadLetters`], bounded in number and bytes: when it is full it takes no more until it is emptied.
-#[derive(Debug)]
-pub struct Collector {
-    letters: Vec<DeadLetter>,
-    bytes: usize,
-    max_letters: usize,
-    max_bytes: usize,
-}
-
-impl Collector {
-    /// At most so many letters (at least one) of so many bytes together; one letter always fits.
-    #[must_use]
-    pub fn new(max_letters: usize, max_bytes: usize) -> Collector {
-        Collector { letters: Vec::new(), bytes: 0, max_letters: max_letters.max(1), max_bytes }
-    }
-
-    /// Takes a letter.
-    ///
-    /// # Errors
-    /// The letter, if there is no room: [`Collector::take`] what is here, store it, and push again.
-    pub fn push(&mut self, letter: DeadLetter) -> Result<(), Box<DeadLetter>> {
-        let full = self.letters.len() >= self.max_letters || self.bytes.saturating_add(letter.size()) > self.max_bytes;
-        if full && !self.letters.is_empty() {
-            return Err(Box::new(letter));
-        }
-        self.bytes += letter.size();
-        self.letters.push(letter);
-        Ok(())
-    }
-
-    /// Empties it.
-    #[must_use]
-    pub fn take(&mut self) -> Vec<DeadLetter> {
-        self.bytes = 0;
-        std::mem::take(&mut self.letters)
-    }
-
-    /// Letters in it.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.letters.len()
-    }
-
-    /// Whether it holds none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.letters.is_empty()
-    }
 }
 
 /// Letters that were asked for.

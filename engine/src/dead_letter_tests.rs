@@ -24,21 +24,6 @@ fn what_is_stored_is_read() {
 }
 
 #[test]
-fn a_full_collector_gives_the_letter_back() {
-    let mut few = Collector::new(2, usize::MAX);
-    assert!(few.push(letter(1)).is_ok() && few.push(letter(2)).is_ok());
-    assert_eq!(few.push(letter(3)), Err(Box::new(letter(3))));
-    assert_eq!(few.take(), [letter(1), letter(2)]);
-    assert!(few.push(letter(3)).is_ok() && few.len() == 1);
-
-    let mut small = Collector::new(10, 1);
-    assert!(small.push(letter(1)).is_ok(), "one always fits");
-    assert!(small.push(letter(2)).is_err());
-    drop(small.take());
-    assert!(small.is_empty() && small.push(letter(2)).is_ok());
-}
-
-#[test]
 fn the_newest_are_kept_and_all_are_counted_once() {
     let folder = tempfile::tempdir().unwrap();
     let database = Database::open(folder.path()).unwrap();

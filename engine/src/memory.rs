@@ -72,10 +72,10 @@ impl Budget {
         self.total / 100 * 2
     }
 
-    /// What folds kept for the next read may take: 4 %.
+    /// What folds kept for the next read may take: 4 %, and no more than are found quickly.
     #[must_use]
     pub fn kept_folds(&self) -> u64 {
-        self.total / 100 * 4
+        (self.total / 100 * 4).min(64 << 20)
     }
 }
 

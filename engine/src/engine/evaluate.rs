@@ -59,7 +59,7 @@ impl Engine {
         let as_of = now();
         let deadline = Instant::now() + self.deadline;
         let stopped = self.require_counting(served)?;
-        let still = Seen::of_lane(served, &self.view.read()).still(question)?;
+        let still = Seen::of_lane(served, &self.view.read()).still(question, &stopped)?;
         let answer = self.answer(served, question, &params, (as_of, deadline), &still)?;
         Ok(self.of_lane(served, question, &answer, as_of, &still.facts, stopped))
     }
@@ -88,12 +88,13 @@ impl Engine {
         params: &Map<String, Value>,
         question: &Question,
     ) -> Result<Evaluated, EvaluateError> {
+        let deadline = Instant::now() + question.wait;
+        let until = deadline.max(Instant::now() + self.deadline);
         let refresh = || {
             let away = |fault: StoreError| EvaluateError::StoreUnavailable(fault.to_string());
-            follower.refresh(Instant::now()).map_err(away)
+            follower.refresh_until(Instant::now(), until).map_err(away)
         };
         refresh()?;
-        let deadline = Instant::now() + question.wait;
         let reached = |at_least: &Position| follower.read().position.reaches(at_least);
         while let Some(at_least) = question.at_least.as_ref().filter(|at_least| !reached(at_least)) {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -106,9 +107,10 @@ impl Engine {
         }
         let as_of = now();
         let deadline = Instant::now() + self.deadline;
-        let still = Seen::followed(&follower.read()).still(question)?;
+        let stopped = self.require_counting(served)?;
+        let still = Seen::followed(&follower.read()).still(question, &stopped)?;
         let answer = self.answer(served, question, params, (as_of, deadline), &still)?;
-        Ok(served.evaluated(&answer, as_of, &still.facts, self.require_counting(served)?))
+        Ok(served.evaluated(&answer, as_of, &still.facts, stopped.warnings))
     }
 
     /// Answers a question if the answer is known: `at_least` (if any) is reached, no batch is being applied at this moment, and
@@ -133,7 +135,7 @@ impl Engine {
         if question.at_least.as_ref().is_some_and(|at_least| !seen.position.reaches(at_least)) {
             return Ok(None);
         }
-        seen.require_whole(question)?;
+        seen.require_whole(question, &stopped)?;
         let held = seen.state.held(seen.id);
         let answer = served.askable.known(&params, as_of, &held, seen.version).map_err(refused)?;
         let facts = seen.facts();
@@ -148,11 +150,11 @@ impl Engine {
         answer: &Answer,
         as_of: i64,
         facts: &Facts,
-        stopped: Vec<Warning>,
+        stopped: Stopped,
     ) -> Evaluated {
-        let whole = stopped.is_empty() && facts.history.complete;
+        let whole = stopped.warnings.is_empty() && facts.history.complete;
         let again = if whole { self.again(served, question, facts.version) } else { None };
-        Evaluated { again, ..served.evaluated(answer, as_of, facts, stopped) }
+        Evaluated { again, ..served.evaluated(answer, as_of, facts, stopped.warnings) }
     }
 
     pub(super) fn served(&self, name: &str) -> Result<Arc<Served>, EvaluateError> {
@@ -176,20 +178,23 @@ impl Engine {
 
     /// One that has grown too large answers from where it stopped, with a warning; whatever else stands still does not answer.
     /// What is said with its answers because it does not count.
-    fn require_counting(&self, served: &Served) -> Result<Vec<Warning>, EvaluateError> {
+    fn require_counting(&self, served: &Served) -> Result<Stopped, EvaluateError> {
         // What the thread left in memory when it ended may be half a batch.
         let half = |fatal: &&Fatal| fatal.thread == Thread::Counts && served.follower.is_none();
         if let Some(fatal) = self.board.look(|standing| standing.failed.as_ref().filter(half).cloned()) {
             return Err(EvaluateError::StoreUnavailable(fatal.to_string()));
         }
         match served.halt(&self.board) {
-            None => Ok(watchdog::stall_warning(&self.roster, served, &self.board).into_iter().collect()),
+            None => {
+                let stalled = watchdog::stall_warning(&self.roster, served, &self.board);
+                Ok(Stopped { warnings: stalled.into_iter().collect(), for_good: false })
+            }
             Some(Halt::Quarantined(why @ Quarantine::OverMaxCells { .. })) => {
-                Ok(vec![Warning::new("over_max_cells", why.to_string())])
+                Ok(Stopped::too_large("over_max_cells", &why))
             }
             // What there was no room to load cannot answer.
             Some(Halt::Quarantined(why @ Quarantine::OverMemory { .. })) if self.holds_some(served) => {
-                Ok(vec![Warning::new("over_memory", why.to_string())])
+                Ok(Stopped::too_large("over_memory", &why))
             }
             Some(halt) => Err(EvaluateError::Quarantined(halt.to_string())),
         }
@@ -245,6 +250,20 @@ impl Served {
     }
 }
 
+/// That a metric does not count at this moment, and answers all the same.
+struct Stopped {
+    /// What is said of that.
+    warnings: Vec<Warning>,
+    /// It stays where it is until a person, or room, helps.
+    for_good: bool,
+}
+
+impl Stopped {
+    fn too_large(code: &'static str, why: &Quarantine) -> Stopped {
+        Stopped { warnings: vec![Warning::new(code, why.to_string())], for_good: true }
+    }
+}
+
 /// A metric as it is now, wherever it is held; whoever holds it is waited for.
 struct Seen<'a> {
     state: &'a State,
@@ -284,14 +303,15 @@ impl<'a> Seen<'a> {
         Seen { state, id: FOLLOWED, position, version, target, origins, in_doubt: false }
     }
 
-    fn require_whole(&self, question: &Question) -> Result<(), EvaluateError> {
+    fn require_whole(&self, question: &Question, stopped: &Stopped) -> Result<(), EvaluateError> {
         if self.in_doubt {
             let loading =
                 "what was counted of it is being loaded from the store, for what was in memory was in doubt; try again";
             return Err(EvaluateError::StoreUnavailable(loading.to_owned()));
         }
         match self.target {
-            Some(target) if !question.allow_partial => {
+            // What stands still where it is comes no nearer; with its answer it is said that it does, and that there is more.
+            Some(target) if !question.allow_partial && !stopped.for_good => {
                 Err(EvaluateError::Backfilling { done: done(self.position, target, self.origins) })
             }
             _ => Ok(()),
@@ -305,8 +325,8 @@ impl<'a> Seen<'a> {
         Facts { version: self.version, history, limited, failed }
     }
 
-    fn still(&self, question: &Question) -> Result<Still, EvaluateError> {
-        self.require_whole(question)?;
+    fn still(&self, question: &Question, stopped: &Stopped) -> Result<Still, EvaluateError> {
+        self.require_whole(question, stopped)?;
         let (state, position) = (self.state.moment(self.id), self.position.clone());
         Ok(Still { moment: Moment { state, position, version: self.version }, facts: self.facts() })
     }

@@ -18,7 +18,7 @@ use crate::revision::revision;
 use crate::source::embedded::{EmbeddedSource, Log};
 use crate::source::kafka::{KafkaSource, Tail};
 use crate::source::{Source, Survey};
-use crate::state::{MetricId, TypeLimit};
+use crate::state::{Folds, MetricId, TypeLimit};
 use crate::store::{RevisionId, Store};
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
@@ -61,6 +61,8 @@ pub(super) struct Lanes {
     pub(super) limits: Limits,
     /// How much memory state may take.
     pub(super) room: Arc<Room>,
+    /// Where folds of all metrics are kept.
+    pub(super) folds: Arc<Folds>,
     /// Revisions that answer and that the store does not note yet, by metric.
     pub(super) unnoted: Mutex<BTreeMap<String, RevisionId>>,
     /// Where calls of plugins leave marks, if that is possible.
@@ -86,7 +88,7 @@ impl Lanes {
         let follow = || {
             let types = TypeLimit::new(events.max_types, events.kept_types());
             let follower = Follower::with_types(self.store.clone(), revision.clone(), plugin.description(), types);
-            Arc::new(follower.within(self.room.clone(), id))
+            Arc::new(follower.within(self.room.clone(), id).keeping(self.folds.clone()))
         };
         let follower = self.shared.then(follow);
         let no = RevisionNo(self.next.fetch_add(1, Ordering::Relaxed));

@@ -381,10 +381,11 @@ impl Work {
     pub(super) fn release(&mut self, served: &Arc<Served>) {
         self.parts.waiting.retain(|waiting| waiting.no != served.no);
         self.parts.beside.retain(|beside| beside.no != served.no);
+        served.gone.store(true, Ordering::Release);
         if let Some(follower) = &served.follower {
             self.parts.followers.remove(follower);
+            follower.let_go();
         }
-        served.gone.store(true, Ordering::Release);
         if let Some(leaving) = self.leaving.iter_mut().find(|leaving| leaving.no == served.no) {
             leaving.what.then = Then::Gone;
         } else {

@@ -37,9 +37,10 @@ impl Work {
         let Some(served) = self.place(&Reading { plugin: plugin.clone(), reads: before.reads.clone() }) else { return };
         tracing::info!(metric = plugin.name(), version = plugin.version(), "it goes on from where it is stored");
         self.parts.roster.write().put_in_place_of(before, &served);
-        self.release(before);
         // Not both at once: what is held of the other goes first.
-        self.parts.lanes.room.forget(before.id);
+        let held = self.parts.lanes.room.held(before.id);
+        self.release(before);
+        self.parts.lanes.room.hand_over(before.id, served.id, held);
         self.follow(&served);
         match served.reads {
             Some(_) => self.parts.beside.push(served),

@@ -220,11 +220,11 @@ impl Served {
         }
     }
 
-    /// Whether what is stored of it is in memory, as it is at this moment.
+    /// Whether what is stored of it is in memory, as it is at this moment; of what there is no room for that is nothing.
     pub(super) fn is_known(&self, view: &View) -> bool {
         match &self.follower {
             None => view.read().metrics[self.id.0].version > 0,
-            Some(follower) => follower.refresh(Instant::now()).is_ok(),
+            Some(follower) => follower.refresh(Instant::now()).is_ok() || follower.refused().is_some(),
         }
     }
 
@@ -324,13 +324,17 @@ impl Served {
                 let cost = Cost { ns_per_event, cells, bytes, unreadable };
                 (behind, from, cost, keys_limited(state, id), Origin::failed(origins))
             };
-        let (behind, from, cost, limited, failed) = match &self.follower {
+        let (behind, from, mut cost, limited, failed) = match &self.follower {
             None => stands(&counted.state, self.id, &place.position, &place.target, &place.origins),
             Some(follower) => {
                 let followed = follower.read();
                 stands(&followed.state, FOLLOWED, &followed.position, &followed.target, &followed.origins)
             }
         };
+        if self.follower.is_some() {
+            // What its lane counts until it is committed.
+            cost.bytes += counted.state.size(self.id).1;
+        }
         let eta_s = match &*self.stage.read() {
             Stage::Backfill { eta_s, .. } => *eta_s,
             _ => None,

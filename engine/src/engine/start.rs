@@ -26,7 +26,7 @@ use crate::query::{Answers, Limits};
 use crate::source::embedded::{EmbeddedSource, Log};
 use crate::source::kafka::{KafkaSource, Producer, TopicSurvey};
 use crate::source::{Source, Survey};
-use crate::state::TypeLimit;
+use crate::state::{Folds, TypeLimit};
 use crate::store::embedded::EmbeddedStore;
 use crate::store::redis::{RedisSettings, RedisStore};
 use crate::store::{Store, StoreError, StoredRevision};
@@ -37,8 +37,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
-/// Updates of one metric that may wait for their commit before intake pauses: some 100 MB.
-const PENDING_ROWS: u64 = 4_000_000;
+/// Updates of all metrics of a lane that may wait for their commits before intake pauses: some 400 MB.
+const PENDING_ROWS: u64 = 12_000_000;
 
 /// Bytes of such an update, about; they take an eighth of the share of state at most.
 const PENDING_BYTES: u64 = 32;
@@ -61,7 +61,8 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
     let shared = config.store.kind == StoreKind::Redis;
     let types = TypeLimit::new(config.events.max_types, config.events.kept_types());
     let view = if shared { View::of_lane(types) } else { View::new(types) };
-    let view = Arc::new(view.by(database.clock().clone()));
+    let folds = Arc::new(Folds::new(budget.kept_folds()));
+    let view = Arc::new(view.by(database.clock().clone()).keeping(folds.clone()));
     let board = Arc::new(Board::default());
     let opened = source(config, &database)?;
     let feed = Arc::new(Feed::default());
@@ -95,6 +96,7 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
         marks,
         culprits,
         room: Arc::new(Room::new(budget.state())),
+        folds,
     };
     let room = lanes.room.clone();
     let mut roster = Roster { loaded: registry.loaded(), ..Roster::default() };
@@ -105,6 +107,7 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
         let roles = Recall { book: &book, registry: &mut registry, lanes: &lanes, now }.roles(plugin);
         take_up(roles.map_err(|fault| fault_of(&fault))?, &mut roster, &lanes, &view, now);
     }
+    roster.all().for_each(|served| room.expect(served.id));
     let (beside, all) = roster.all().cloned().partition(|served: &Arc<Served>| served.reads.is_some());
     let (joined, waiting) = behind(all, &lanes, &view)?;
     let followers = Arc::new(Followers::default());

@@ -31,7 +31,8 @@ impl Work {
             matches!(served.halt(&self.parts.board), Some(Halt::Quarantined(Quarantine::OverMemory { .. })))
         };
         let starved: Vec<Arc<Served>> = self.parts.roster.read().all().filter(is_starved).cloned().collect();
-        if starved.is_empty() || !self.leaving.is_empty() || self.lanes_taken().is_some() || self.is_any_on_its_way() {
+        // What is in memory is let go of first: it answers for as long as it would only wait.
+        if starved.is_empty() || self.lanes_taken().is_some() || !self.parts.waiting.is_empty() {
             return;
         }
         for served in starved {
@@ -43,7 +44,10 @@ impl Work {
                 // What was too large to be loaded is not tried again at once.
                 None => self.holds_some(&served),
             };
-            let goes_on = due && self.parts.lanes.room.has_room();
+            let in_memory = self.holds_some(&served);
+            // Of one that is not in memory it is not known how much it takes: one of them at a time.
+            let turn = in_memory || !self.is_any_on_its_way();
+            let goes_on = due && turn && self.parts.lanes.room.has_room(in_memory);
             if tried.is_none() || goes_on {
                 let pause = tried.map_or(AGAIN, |tried| tried.pause.saturating_mul(2).min(AGAIN_AT_MOST));
                 self.tried.insert(served.revision.clone(), Tried { at: Instant::now(), pause, held });
@@ -55,11 +59,10 @@ impl Work {
         }
     }
 
-    /// Whether one that was let go on has not joined yet, or another waits: what they will take is not known.
+    /// Whether one that was let go on has not joined yet, or another waits.
     fn is_any_on_its_way(&self) -> bool {
         let mut counted = self.backfills.iter().flat_map(|lane| &lane.metrics);
-        let waits = !self.parts.waiting.is_empty() || !self.parts.beside.is_empty();
-        waits || counted.any(|served| self.tried.contains_key(&served.revision))
+        !self.parts.beside.is_empty() || counted.any(|served| self.tried.contains_key(&served.revision))
     }
 
     /// Where nothing comes no lane looks.

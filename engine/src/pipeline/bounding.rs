@@ -61,9 +61,9 @@ impl Counting {
     pub(super) fn look_at_followers(&mut self, driver: &mut Driver) {
         let mut stopped = Vec::new();
         let of = |metric: &Metric| {
-            let here = self.view.read().state.size(metric.id).1;
-            let there = metric.follower.as_ref().map_or(0, |follower| follower.read().state.size(FOLLOWED).1);
-            (metric.id, here + there)
+            let followed = metric.follower.iter().map(|follower| follower.read().state.size(FOLLOWED).1);
+            followed.for_each(|there| self.room.note_followed(metric.id, there));
+            (metric.id, self.view.read().state.size(metric.id).1)
         };
         let Some(who) = self.metrics.first().map(|metric| metric.id) else { return };
         match self.metrics.iter().any(|metric| metric.follower.is_some()) {

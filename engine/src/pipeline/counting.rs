@@ -7,7 +7,7 @@ use super::contain::{Containment, Given, Made};
 use super::deaths::{Deaths, contained};
 use super::effects::Driver;
 use super::follower::Follower;
-use super::letters::LETTERS;
+use super::letters::Letters;
 use super::mark::Mark;
 use super::room::Room;
 use super::share::{Panicked, Share};
@@ -103,7 +103,7 @@ pub(super) struct Counting {
     windows: BTreeMap<u32, DedupeWindow>,
     pub(super) batch: EventBatch,
     refused: Vec<Refused>,
-    pub(super) letters: Vec<DeadLetter>,
+    pub(super) letters: Letters,
     contained: Containment,
     pub(super) deaths: Deaths,
     feed: Option<Arc<Feed>>,
@@ -118,6 +118,8 @@ struct Applied {
     /// What the machine is told before the batch is counted.
     before: Vec<Event>,
     counts: Vec<Count>,
+    /// What plugins, or the engine's own work for a metric, failed on.
+    letters: Vec<DeadLetter>,
     /// Metrics that stop, with what they have counted of the batch.
     stopped: Vec<(RevisionNo, Quarantine)>,
     /// Metrics whose work panicked: nothing of them is in the state any more.
@@ -153,7 +155,7 @@ impl Counting {
             windows: BTreeMap::new(),
             batch: EventBatch::default(),
             refused: Vec::new(),
-            letters: Vec::new(),
+            letters: Letters::default(),
             contained: Containment::default(),
             deaths: Deaths::default(),
             feed,
@@ -233,7 +235,7 @@ impl Counting {
     }
 
     pub(super) fn wants_checkpoint(&self) -> bool {
-        self.machine.pending_rows() >= self.max_pending_rows / 2 || self.letters.len() >= LETTERS
+        self.machine.pending_rows() >= self.max_pending_rows / 2 || self.letters.are_due()
     }
 
     /// Counts at most a batch of records of one partition, in offset order.
@@ -277,6 +279,7 @@ impl Counting {
         if let Some(what) = &applied.no_keys {
             return self.keys_panicked(partition, what, driver);
         }
+        self.refuse(applied.letters);
         for event in applied.before {
             driver.tell(self, event);
         }
@@ -341,18 +344,17 @@ impl Counting {
         telemetry::counted(self.batch.len() as u64, self.batch.duplicates, self.batch.conflicts);
         let in_seconds = self.batch.times.iter().filter(|time| in_seconds(**time)).count();
         telemetry::hint(Hint::Seconds.name(), in_seconds as u64);
-        for refused in &self.refused {
+        let refused = std::mem::take(&mut self.refused);
+        for refused in &refused {
             let record = &records[refused.index];
             if let Some(hint) = self.decoder.hint(refused.reason, record.payload.unwrap_or_default()) {
                 telemetry::hint(hint.name(), 1);
             }
             let reason = refused.reason.to_string();
             let (offset, time) = (record.offset, record.timestamp_ms);
-            self.letters.push(DeadLetter::new(&reason, &self.topic, partition, offset, time, record.payload));
+            self.refuse([DeadLetter::new(&reason, &self.topic, partition, offset, time, record.payload)]);
         }
-        if self.letters.len() >= LETTERS {
-            self.flush_letters();
-        }
+        self.refused = refused;
         Ok(())
     }
 
@@ -429,7 +431,7 @@ impl Counting {
             letters.append(&mut made.letters);
             applied.before.append(&mut made.before);
             let failed = letters.len() as u64;
-            self.letters.append(&mut letters);
+            applied.letters.append(&mut letters);
             point("count.one_metric");
             let place = &mut counted.metrics[metric.id.0];
             place.advance(partition, from, self.batch.to);

@@ -9,9 +9,9 @@ use super::deaths::contained;
 use super::fatal::Thread;
 use super::halts;
 use super::origin::Origin;
-use super::room::{LOOKED_AT, Room};
+use super::room::Room;
 use super::stored::{accounts, counted_partitions, found, whole};
-use super::view::View;
+use super::view::{Counted, View};
 use super::workers::{
     Answered, CommitDone, CommitJob, CompactDone, CompactJob, Ended, Unsent, Worker, committer, compactor, surveyor,
     tell,
@@ -23,8 +23,11 @@ use crate::progress::{
     Advance, Answer, Bounds, Effect, Event, Found, Progress, Quarantine, ReadFrom, RevisionNo, Ticket, Trouble,
 };
 use crate::source::{self, SourceError, Start, Survey, Surveyed};
+use crate::state::MetricId;
 use crate::state::Sealed;
-use crate::store::{self, Bucket, BucketRead, Commit, CommitAnswer, Life, Store, StoreError, StoredProgress};
+use crate::store::{
+    self, Bucket, BucketRead, Commit, CommitAnswer, Life, Store, StoreError, StoredProgress, StoredRevision,
+};
 use crate::telemetry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
@@ -39,6 +42,51 @@ const ASK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Longest pause before a log that does not answer is asked again.
 const ASK_AGAIN_AT_MOST: Duration = Duration::from_secs(8);
+
+/// Makes a metric's view of all that is stored; only once all of it is found to be there it may be read.
+fn rebuild_view(
+    counted: &mut Counted,
+    room: &Room,
+    metric: MetricId,
+    buckets: &[Bucket],
+    read: Vec<BucketRead>,
+    revision: &StoredRevision,
+) -> Result<(), Trouble> {
+    let held: Vec<(u16, u32)> = buckets.iter().map(|bucket| (bucket.table, bucket.bucket)).collect();
+    let laid_out = counted.state.lay_out(metric, &held);
+    laid_out.map_err(|fault| Trouble::Corrupt(format!("which buckets there are: {fault}")))?;
+    let require_room = |counted: &Counted| {
+        let sizes = counted.state.sizes();
+        let takes = sizes[metric.0].1;
+        room.note_others(metric, sizes);
+        room.refuses(metric, takes).map_or(Ok(takes), |why| Err(Trouble::Stopped(why)))
+    };
+    let (mut rows, mut unseen) = (0, 0);
+    let mut loading = counted.state.loading(metric);
+    for (bucket, frames) in buckets.iter().zip(read) {
+        let (BucketRead::Whole(frames) | BucketRead::Tail(frames)) = frames else { continue };
+        for frame in frames {
+            let load = loading.frame(usize::from(bucket.table), &frame.bytes);
+            rows += load.map_err(|fault| Trouble::Corrupt(format!("{fault} (bucket {bucket:?})")))?;
+            unseen += frame.bytes.len();
+            if unseen >= room.step() {
+                drop(loading);
+                require_room(counted)?;
+                (loading, unseen) = (counted.state.loading(metric), 0);
+            }
+        }
+    }
+    drop(loading);
+    counted.state.end_load(metric);
+    room.note(metric, require_room(counted)?);
+    let found = found(revision)?;
+    accounts(&found, rows)?;
+    let place = &mut counted.metrics[metric.0];
+    place.position.0 = counted_partitions(revision).collect();
+    place.origins = found.progress.iter().map(|(p, progress)| (*p, Origin::of(progress))).collect();
+    place.in_doubt = false;
+    Ok(())
+}
 
 /// Carries out effects. Those that need the source wait until the lane serves it.
 pub(super) struct Driver {
@@ -177,6 +225,10 @@ impl Driver {
         match effect {
             Effect::Load { revision, ticket, rebuild } => {
                 self.loads += 1;
+                if rebuild {
+                    // It belongs to what was in memory before.
+                    counting.unstored.retain(|(of, _), _| *of != revision);
+                }
                 let found = contained(|| self.load(counting, revision, rebuild)).unwrap_or_else(|what| {
                     Err(Trouble::Corrupt(format!(
                         "loading it panicked, which is a fault of Tally, please report it: {what}"
@@ -259,41 +311,14 @@ impl Driver {
                 counted.metrics[metric.id.0].in_doubt = false;
                 return Ok(None);
             };
-            let mut rows = 0;
-            let held: Vec<(u16, u32)> = buckets.iter().map(|bucket| (bucket.table, bucket.bucket)).collect();
-            let laid_out = counted.state.lay_out(metric.id, &held);
-            laid_out.map_err(|fault| Trouble::Corrupt(format!("which buckets there are: {fault}")))?;
-            let (mut loading, mut unseen) = (counted.state.loading(metric.id), 0);
-            for (bucket, frames) in buckets.iter().zip(reading.buckets) {
-                let (BucketRead::Whole(frames) | BucketRead::Tail(frames)) = frames else { continue };
-                for frame in frames {
-                    let load = loading.frame(usize::from(bucket.table), &frame.bytes);
-                    rows += load.map_err(|fault| Trouble::Corrupt(format!("{fault} (bucket {bucket:?})")))?;
-                    unseen += frame.bytes.len();
-                    if unseen >= LOOKED_AT {
-                        drop(loading);
-                        if let Some(why) = self.room.refuses(metric.id, counted.state.size(metric.id).1) {
-                            counted.state.clear(metric.id);
-                            return Err(Trouble::Stopped(why));
-                        }
-                        (loading, unseen) = (counted.state.loading(metric.id), 0);
-                    }
-                }
-            }
-            drop(loading);
-            counted.state.end_load(metric.id);
-            let takes = counted.state.size(metric.id).1;
-            if let Some(why) = self.room.refuses(metric.id, takes) {
+            if let Err(trouble) =
+                rebuild_view(&mut counted, &self.room, metric.id, &buckets, reading.buckets, &reading.revision)
+            {
+                // Half of it may be in memory: it stays in doubt, and nobody reads it.
                 counted.state.clear(metric.id);
-                return Err(Trouble::Stopped(why));
+                self.room.note(metric.id, 0);
+                return Err(trouble);
             }
-            self.room.note(metric.id, takes);
-            let found = found(&reading.revision)?;
-            let place = &mut counted.metrics[metric.id.0];
-            place.position.0 = counted_partitions(&reading.revision).collect();
-            place.origins = found.progress.iter().map(|(p, progress)| (*p, Origin::of(progress))).collect();
-            place.in_doubt = false;
-            accounts(&found, rows)?;
             reading.revision
         } else {
             let stored = self.store.stored(&metric.revision);
@@ -521,15 +546,9 @@ impl Driver {
         Some(Ok((bounds, counted)))
     }
 
-    /// Where a partition starts that is being assigned. The machine decides once it knows the log's bounds; this is what
-    /// it will say, so that the source fetches the right records from the first moment.
+    /// Where a partition starts that is being assigned, so that the source fetches the right records from the first moment.
     pub(super) fn start_of(&mut self, counting: &Counting, partition: u32) -> Start {
-        let window = counting.dedupe_window;
-        let stored = counting.metrics.iter().map(|metric| counting.machine.stored(metric.no, partition));
-        let start = match stored.map(|progress| progress.map(|p| (p.next, p.start))).min().flatten() {
-            Some((next, first)) => Start::At(next.saturating_sub(window).max(first)),
-            None => Start::Earliest,
-        };
+        let start = counting.machine.start(partition).map_or(Start::Earliest, Start::At);
         self.starts.insert(partition, start);
         start
     }

@@ -4,20 +4,22 @@
 //! only onto the view whose frames were sent with the read; a compaction that went past a view, a store that went back or
 //! lives another life make it load anew, never answer wrong. The updates that the frames say they hold must be those that
 //! progress says were made. It writes nothing, and holds the whole of its metric's tables.
+//!
+//! Over 400 lines: one view from its first read to its last, with what each step promises.
 
 use super::origin::Origin;
-use super::room::{LOOKED_AT, Room};
+use super::room::Room;
 use super::stored::{accounts, counted_partitions, found, looks, split_on};
 use crate::event::Position;
 use crate::failpoint::point;
 use crate::progress::{Quarantine, Trouble};
-use crate::state::{Buckets, Loading, MetricId, State, Threshold, TypeLimit, halves};
+use crate::state::{Buckets, Folds, Loading, MetricId, State, Threshold, TypeLimit, halves};
 use crate::store::{
     Bucket, BucketRead, FrameId, Known, Life, Reading, RevisionId, Store, StoreError, StoredFrame, StoredRevision,
 };
-use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 use tally_plugin::description::Description;
@@ -42,6 +44,11 @@ pub struct Follower {
     followed: RwLock<Followed>,
     /// Whether it stays where it is.
     stopped: AtomicBool,
+    /// Whether nobody asks it any more: then it holds nothing.
+    gone: AtomicBool,
+    /// Bytes folded since it was last looked how much memory they take.
+    unseen: AtomicUsize,
+    folds: Arc<Folds>,
     /// How much memory there is, and the metric for which it is taken.
     room: Option<(Arc<Room>, MetricId)>,
     /// Why it was not loaded.
@@ -114,7 +121,8 @@ impl Follower {
         description: &Description,
         types: TypeLimit,
     ) -> Follower {
-        let followed = Followed { state: empty(description, &types), ..Followed::default() };
+        let folds = Arc::new(Folds::default());
+        let followed = Followed { state: empty(description, &types, &folds), ..Followed::default() };
         Follower {
             store,
             revision,
@@ -123,6 +131,9 @@ impl Follower {
             folded: Mutex::default(),
             followed: RwLock::new(followed),
             stopped: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
+            unseen: AtomicUsize::new(0),
+            folds,
             room: None,
             refused: OnceLock::new(),
         }
@@ -132,6 +143,13 @@ impl Follower {
     #[must_use]
     pub fn within(self, room: Arc<Room>, metric: MetricId) -> Follower {
         Follower { room: Some((room, metric)), ..self }
+    }
+
+    /// The same, with folds that are kept beside those of others.
+    #[must_use]
+    pub fn keeping(self, folds: Arc<Folds>) -> Follower {
+        let followed = Followed { state: empty(&self.description, &self.types, &folds), ..Followed::default() };
+        Follower { followed: RwLock::new(followed), folds, ..self }
     }
 
     /// Why it was not loaded, if there was no room for it.
@@ -145,20 +163,47 @@ impl Follower {
         self.stopped.store(true, Ordering::Relaxed);
     }
 
+    /// Lets go of what it holds, for good: whoever still asks it learns nothing.
+    pub fn let_go(&self) {
+        self.gone.store(true, Ordering::Release);
+        self.followed.write().empty(empty(&self.description, &self.types, &self.folds));
+    }
+
     /// Brings the view to a moment not before `asked`, unless it was stopped.
     ///
     /// # Errors
     /// [`StoreError`]: the view is then as old as it was, or, where there is no room for it, empty.
     pub fn refresh(&self, asked: Instant) -> Result<(), StoreError> {
+        self.bring_up(asked, || Some(self.folded.lock()))
+    }
+
+    /// The same for somebody who does not wait beyond `until` while others read.
+    ///
+    /// # Errors
+    /// As [`Follower::refresh`]; and where others still read then.
+    pub fn refresh_until(&self, asked: Instant, until: Instant) -> Result<(), StoreError> {
+        self.bring_up(asked, || self.folded.try_lock_until(until))
+    }
+
+    fn bring_up<'a>(
+        &'a self,
+        asked: Instant,
+        lock: impl FnOnce() -> Option<MutexGuard<'a, Folded>>,
+    ) -> Result<(), StoreError> {
         if let Some(why) = self.refused.get() {
             // One that was loaded before answers from there.
             let loaded = !self.read().position.0.is_empty();
             return if loaded { Ok(()) } else { Err(StoreError::Unavailable(why.to_string())) };
         }
-        if self.stopped.load(Ordering::Relaxed) {
+        if self.stays() {
             return Ok(());
         }
-        let mut folded = self.folded.lock();
+        let Some(mut folded) = lock() else {
+            let metric = &self.revision.metric;
+            return Err(StoreError::Unavailable(format!(
+                "the state of {metric} is still being read from it, try again"
+            )));
+        };
         if folded.begun.is_some_and(|begun| begun >= asked) {
             return Ok(());
         }
@@ -180,7 +225,7 @@ impl Follower {
         let mut ended = Vec::new();
         for _ in 0..LOOKS {
             let Some(reading) = self.store.read(&self.revision, &known)? else {
-                self.forget(folded);
+                self.forget(folded, &mut self.followed.write());
                 return Ok(true);
             };
             if folded.life != Some(reading.revision.life) {
@@ -234,7 +279,7 @@ impl Follower {
                 known.extend(buckets.leaves().iter().map(|leaf| Known { bucket: bucket(leaf), last: None }));
             }
             let Some(reading) = self.store.read(&self.revision, &known)? else {
-                self.forget(folded);
+                self.forget(folded, &mut self.followed.write());
                 return Ok(());
             };
             let stands = |read: &BucketRead| matches!(read, BucketRead::Whole(_) | BucketRead::Tail(_));
@@ -269,11 +314,11 @@ impl Follower {
     fn load(&self, folded: &mut Folded, known: &[Known], reading: Reading) -> Result<(), StoreError> {
         let mut fresh = Folded { life: Some(reading.revision.life), ..Folded::default() };
         fresh.buckets = known.iter().map(|known| known.bucket).collect();
-        let mut state = empty(&self.description, &self.types);
+        let mut state = empty(&self.description, &self.types, &self.folds);
         let mut unseen = 0;
         for (known, read) in known.iter().zip(&reading.buckets) {
             unseen += fold(&mut fresh, &mut state.loading(FOLLOWED), *known, read)?;
-            if unseen >= LOOKED_AT {
+            if self.room.as_ref().is_some_and(|(room, _)| unseen >= room.step()) {
                 unseen = 0;
                 self.require_room(&state)?;
             }
@@ -283,10 +328,13 @@ impl Follower {
         while state.roll(ROLL) {}
         let origins = self.account(&fresh, &reading.revision)?;
         *folded = fresh;
-        if let Some((room, metric)) = &self.room {
-            room.note(*metric, state.size(FOLLOWED).1);
-        }
         let mut followed = self.followed.write();
+        if self.gone.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        if let Some((room, metric)) = &self.room {
+            room.note_followed(*metric, state.size(FOLLOWED).1);
+        }
         followed.state = state;
         followed.version += 1;
         followed.stand_at(&reading.revision, origins);
@@ -302,28 +350,51 @@ impl Follower {
         reading: Reading,
     ) -> Result<(), StoreError> {
         let mut followed = self.followed.write();
+        if self.gone.load(Ordering::Acquire) {
+            return Ok(());
+        }
         let mut loading = followed.state.loading(FOLLOWED);
+        let mut bytes = 0;
         let mut added = ended.iter().try_for_each(|(bucket, frames)| {
-            frames.iter().try_for_each(|frame| fold_one(folded, &mut loading, *bucket, frame))
+            frames.iter().try_for_each(|frame| {
+                bytes += frame.bytes.len();
+                fold_one(folded, &mut loading, *bucket, frame)
+            })
         });
         folded.buckets = known.iter().map(|known| known.bucket).collect();
         folded.last = known.iter().filter_map(|known| Some((known.bucket, known.last?))).collect();
         for (known, read) in known.iter().zip(&reading.buckets) {
-            added = added.and_then(|()| fold(folded, &mut loading, *known, read).map(drop));
+            added = added.and_then(|()| fold(folded, &mut loading, *known, read)).map(|more| bytes += more);
         }
         drop(loading);
         match added.and_then(|()| self.account(folded, &reading.revision)) {
             Ok(origins) => {
                 followed.state.roll(ROLL);
                 followed.stand_at(&reading.revision, origins);
+                self.look_at_room(&followed.state, bytes);
                 Ok(())
             }
             Err(fault) => {
                 // Half of it may be folded: nothing of the view can be trusted, the next read loads it whole.
-                drop(followed);
-                self.forget(folded);
+                self.forget(folded, &mut followed);
                 Err(fault)
             }
+        }
+    }
+
+    /// It stays where it is: it was told so, or takes as much memory as it may, which its lane learns by itself.
+    fn stays(&self) -> bool {
+        let over = || self.room.as_ref().is_some_and(|(room, metric)| room.over(*metric).is_some());
+        let told = self.stopped.load(Ordering::Relaxed) || self.gone.load(Ordering::Acquire);
+        told || over() && !self.read().position.0.is_empty()
+    }
+
+    /// Takes note of what it holds, every now and then: not every follower has a lane that looks.
+    fn look_at_room(&self, state: &State, more: usize) {
+        let Some((room, metric)) = &self.room else { return };
+        if self.unseen.fetch_add(more, Ordering::Relaxed) + more >= room.step() {
+            self.unseen.store(0, Ordering::Relaxed);
+            room.note_followed(*metric, state.size(FOLLOWED).1);
         }
     }
 
@@ -335,13 +406,9 @@ impl Follower {
     }
 
     /// The store holds nothing of this revision.
-    fn forget(&self, folded: &mut Folded) {
+    fn forget(&self, folded: &mut Folded, followed: &mut Followed) {
         *folded = Folded::default();
-        let mut followed = self.followed.write();
-        followed.state = empty(&self.description, &self.types);
-        followed.position = Position::default();
-        followed.origins = BTreeMap::new();
-        followed.version += 1;
+        followed.empty(empty(&self.description, &self.types, &self.folds));
     }
 
     /// Compares what is folded with what progress says was made; the origins that progress records.
@@ -358,6 +425,14 @@ impl Follower {
 }
 
 impl Followed {
+    /// Nothing is known any more.
+    fn empty(&mut self, state: State) {
+        self.state = state;
+        self.position = Position::default();
+        self.origins = BTreeMap::new();
+        self.version += 1;
+    }
+
     fn stand_at(&mut self, revision: &StoredRevision, origins: BTreeMap<u32, Origin>) {
         let position = Position(counted_partitions(revision).collect());
         self.version += u64::from(self.position != position || self.origins != origins);
@@ -368,8 +443,8 @@ impl Followed {
     }
 }
 
-fn empty(description: &Description, types: &TypeLimit) -> State {
-    let mut state = State::default().with_types(types.clone());
+fn empty(description: &Description, types: &TypeLimit, folds: &Arc<Folds>) -> State {
+    let mut state = State::default().with_types(types.clone()).keeping(folds.clone());
     state.add(description);
     state
 }

@@ -6,16 +6,18 @@ use super::*;
 use crate::config::{Durability, EventsConfig};
 use crate::database::Database;
 use crate::outage::Cause;
+use crate::pipeline::stored::whole;
 use crate::pipeline::{self, Place, Untold};
 use crate::progress::{Memory, OnGap, OnStateLoss, Progress};
 use crate::source::Surveyed;
 use crate::store::embedded::EmbeddedStore;
 use crate::store::{
-    Bucket, Commit, CommitAnswer, CompactAnswer, Compaction, Known, Life, Reading, RevisionId, Split, SplitAnswer,
-    StoreError, StoredRevision,
+    Bucket, BucketRead, Commit, CommitAnswer, CompactAnswer, Compaction, Known, Life, Reading, RevisionId, Split,
+    SplitAnswer, StoreError, StoredRevision,
 };
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 const RECORDS: u64 = 300;
 
@@ -89,6 +91,10 @@ impl Source for Records {
         };
         sink.records(0, &(next..to).map(record).collect::<Vec<_>>());
         self.next = Some(to);
+        if next > 100 && self.plan.strikes("lost") {
+            sink.revoked(&[0], true);
+            (self.next, self.paused) = (None, false);
+        }
         Ok(())
     }
 
@@ -218,6 +224,11 @@ struct Rig {
 }
 
 fn rig(plan: &Plan) -> Rig {
+    rig_of(plan, None)
+}
+
+/// One that counts and seals some of the records one by one.
+fn rig_of(plan: &Plan, one_by_one: Option<Range<u64>>) -> Rig {
     let folder = tempfile::tempdir().unwrap();
     let database = Database::open(folder.path()).unwrap();
     let inner = EmbeddedStore::open(database.clone(), Durability::Process, 1 << 30).unwrap();
@@ -266,7 +277,11 @@ fn rig(plan: &Plan) -> Rig {
         topic: "log".into(),
         mark: None,
     };
-    let lane = pipeline::start(parts).unwrap();
+    let prepare = move |lane: &mut Lane| {
+        let panicked: Vec<(u32, Range<u64>)> = one_by_one.map(|records| (0, records)).into_iter().collect();
+        lane.counting.deaths.note(RevisionNo(0), &panicked).unwrap();
+    };
+    let lane = pipeline::start_with(parts, prepare).unwrap();
     Rig { store, view, board, lane, revision, _folder: folder }
 }
 
@@ -288,6 +303,21 @@ impl Rig {
         let progress = Progress::decode(&stored.progress[&0].bytes).unwrap();
         assert_eq!((progress.next, progress.rows), (RECORDS, RECORDS), "{what}: stored");
         assert_eq!(self.view.read().state.size(id).0, RECORDS, "{what}: each user has a cell");
+        assert_eq!(self.stored_rows(), RECORDS, "{what}: each record is stored once");
+    }
+
+    fn stored_rows(&self) -> u64 {
+        let (buckets, reading) = whole(&self.store.inner, &self.revision).unwrap();
+        let mut state = crate::state::State::default();
+        let id = state.add(crate::plugin::plain().description());
+        let held: Vec<(u16, u32)> = buckets.iter().map(|bucket| (bucket.table, bucket.bucket)).collect();
+        state.lay_out(id, &held).unwrap();
+        let mut rows = 0;
+        for (bucket, read) in buckets.iter().zip(reading.unwrap().buckets) {
+            let (BucketRead::Whole(frames) | BucketRead::Tail(frames)) = read else { panic!("{read:?}") };
+            rows += frames.iter().map(|frame| state.load(id, bucket.table.into(), &frame.bytes).unwrap()).sum::<u64>();
+        }
+        rows
     }
 }
 
@@ -297,6 +327,16 @@ fn nothing_counts_before_a_rewind_has_succeeded() {
     let plan = Plan::default();
     plan.fail("rewind", 3);
     rig(&plan).counts_all_once("rewind");
+}
+
+/// What was sealed of records that are counted again is not stored beside them.
+#[test]
+fn partitions_that_are_lost_and_come_back_are_counted_once() {
+    for one_by_one in [None, Some(0..RECORDS)] {
+        let plan = Plan::default();
+        plan.fail("lost", 5);
+        rig_of(&plan, one_by_one).counts_all_once("lost");
+    }
 }
 
 #[test]

@@ -84,6 +84,11 @@ const NICE: i32 = 10;
 /// # Errors
 /// The system gives no more threads.
 pub fn start(parts: Parts) -> std::io::Result<Handle> {
+    start_with(parts, |_| {})
+}
+
+/// The same with a lane that is prepared before it runs.
+fn start_with(parts: Parts, prepare: impl FnOnce(&mut Lane) + Send + 'static) -> std::io::Result<Handle> {
     let stop = Arc::new(AtomicU64::new(0));
     let (commands, told) = sync_channel(command::QUEUE);
     let board = parts.board.clone();
@@ -103,10 +108,11 @@ pub fn start(parts: Parts) -> std::io::Result<Handle> {
             give_way();
         }
         // Here, so that the threads beside it give way as well.
-        let (lane, source) = match Lane::new(parts, told, stopping) {
+        let (mut lane, source) = match Lane::new(parts, told, stopping) {
             Ok(lane) => lane,
             Err(fault) => return drop(made.send(Err(fault))),
         };
+        prepare(&mut lane);
         // Whoever starts it waits for this.
         let _ = made.send(Ok(()));
         let done = guard(&board, Thread::Counts, || lane.run(source)).unwrap_or_else(|| unfinished(&board));

@@ -1,28 +1,41 @@
 //! How much of its share of memory state takes, and which metrics must not take more.
 //!
-//! While there is plenty, every metric counts on. Near the end those stop that hold more than an even part each; at the end all
-//! do. Who stops keeps what it has counted, exactly, and is let go on by `engine/life.rs` when there is room. Nothing of this is
-//! stored: it is a matter of this process alone.
+//! While there is plenty, every metric counts on. Near the end those stop that hold more than an even part each, at the end those
+//! that hold an eighth of it, a little later all: what is small goes on where something large comes in. Who stops keeps what it has
+//! counted, exactly, and is let go on by `engine/starved.rs` when there is room. Nothing of this is stored: it is a matter of this
+//! process alone.
+//!
+//! What is loaded must fit beside the others without stopping them. Two things are loaded although there is less room: what was
+//! counted before a start, and what takes the place of something that is as large.
 //!
 //! Looking costs time where panes are many, so it is done as often as costs at most some hundredths of it.
 
 use crate::progress::Quarantine;
 use crate::state::MetricId;
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-/// Hundredths of the share from which on metrics stop that hold more than an even part.
+/// Hundredths of the share from which on metrics stop that hold more than an even part, and up to which others are loaded.
 const NEAR: u64 = 85;
 
-/// Hundredths below which metrics that stopped go on.
+/// Hundredths from which on all stop.
+const OVER: u64 = 112;
+
+/// Hundredths that what was counted before a start may take: it fitted, but for some that came since the last look.
+const BEFORE: u64 = 125;
+
+/// Hundredths below which one is tried whose size is not known, for it is not in memory.
 const ROOM: u64 = 75;
 
 /// Between two looks, at least.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Bytes of frames that are loaded between two looks at what they take in memory.
-pub(super) const LOOKED_AT: usize = 4 << 20;
+/// Bytes of frames that are loaded between two looks at what they take in memory, at most.
+const STEP: u64 = 4 << 20;
+
+/// And at most so small a part of the share.
+const STEPS: u64 = 100;
 
 /// How many times as long as the last look took the next is waited for.
 const SELDOM: u32 = 50;
@@ -39,7 +52,51 @@ pub struct Room {
 struct Seen {
     /// When each looked last, and how long that took.
     looked: BTreeMap<MetricId, (Instant, Duration)>,
+    /// What is counted into the state of lanes.
     held: BTreeMap<MetricId, u64>,
+    /// What is read of a shared store beside that.
+    followed: BTreeMap<MetricId, u64>,
+    /// What is not loaded yet, and will take so much.
+    promised: BTreeMap<MetricId, u64>,
+    /// What was counted before the start, and is not loaded yet.
+    before: BTreeSet<MetricId>,
+    /// Bytes of all, and how many metrics hold any: it is asked for with each batch.
+    all: u64,
+    metrics: usize,
+}
+
+impl Seen {
+    /// What one holds now.
+    fn own(&self, metric: MetricId) -> u64 {
+        let of = |map: &BTreeMap<MetricId, u64>| map.get(&metric).copied().unwrap_or(0);
+        of(&self.held) + of(&self.followed)
+    }
+
+    /// The same, or what it will.
+    fn of(&self, metric: MetricId) -> u64 {
+        self.own(metric).max(self.promised.get(&metric).copied().unwrap_or(0))
+    }
+
+    /// Adds up, after each change.
+    fn add_up(&mut self) {
+        let metrics = self.held.keys().chain(self.followed.keys()).chain(self.promised.keys());
+        let metrics: BTreeSet<MetricId> = metrics.copied().collect();
+        self.all = metrics.iter().map(|metric| self.of(*metric)).sum();
+        self.metrics = metrics.iter().filter(|metric| self.own(**metric) > 0).count();
+    }
+
+    fn forget(&mut self, metric: MetricId) {
+        self.held.remove(&metric);
+        self.followed.remove(&metric);
+        self.looked.remove(&metric);
+        self.arrived(metric);
+    }
+
+    fn arrived(&mut self, metric: MetricId) {
+        self.promised.remove(&metric);
+        self.before.remove(&metric);
+        self.add_up();
+    }
 }
 
 impl Room {
@@ -47,6 +104,25 @@ impl Room {
     #[must_use]
     pub fn new(limit: u64) -> Room {
         Room { limit, seen: Mutex::default() }
+    }
+
+    /// Bytes of frames that are loaded between two looks at what they take in memory.
+    #[must_use]
+    pub fn step(&self) -> usize {
+        (self.limit / STEPS).min(STEP) as usize
+    }
+
+    /// A metric that was counted before this start will be loaded.
+    pub fn expect(&self, metric: MetricId) {
+        self.seen.lock().before.insert(metric);
+    }
+
+    /// `after` takes the place of `before`, which is held no more: it may become as large.
+    pub fn hand_over(&self, before: MetricId, after: MetricId, held: u64) {
+        let mut seen = self.seen.lock();
+        seen.forget(before);
+        seen.promised.insert(after, held);
+        seen.add_up();
     }
 
     /// Takes note of what metrics hold, if it is time for `who`, one of those that the caller looks at, to look again; of others it stays
@@ -60,68 +136,104 @@ impl Room {
         let held: Vec<(MetricId, u64)> = measure().into_iter().collect();
         let mut seen = self.seen.lock();
         seen.held.extend(held);
+        seen.add_up();
         seen.looked.insert(who, (Instant::now(), begun.elapsed()));
     }
 
     /// Takes note of what one metric holds, once it was loaded.
     pub fn note(&self, metric: MetricId, held: u64) {
-        self.seen.lock().held.insert(metric, held);
+        let mut seen = self.seen.lock();
+        seen.held.insert(metric, held);
+        seen.arrived(metric);
+    }
+
+    /// Takes note of what is read of one in a shared store.
+    pub fn note_followed(&self, metric: MetricId, held: u64) {
+        let mut seen = self.seen.lock();
+        seen.followed.insert(metric, held);
+        seen.arrived(metric);
+    }
+
+    /// Takes note of what all but one hold, which is being loaded: what they share with it is divided anew.
+    pub fn note_others(&self, loading: MetricId, sizes: Vec<(MetricId, u64)>) {
+        let others = sizes.into_iter().filter(|(of, _)| *of != loading);
+        let mut seen = self.seen.lock();
+        seen.held.extend(others);
+        seen.add_up();
     }
 
     /// A metric is held no more.
     pub fn forget(&self, metric: MetricId) {
-        let mut seen = self.seen.lock();
-        seen.held.remove(&metric);
-        seen.looked.remove(&metric);
+        self.seen.lock().forget(metric);
+    }
+
+    /// What one metric holds, as of the last look.
+    #[must_use]
+    pub fn held(&self, metric: MetricId) -> u64 {
+        self.seen.lock().of(metric)
     }
 
     /// Why a metric must not count on, as of the last look.
     #[must_use]
     pub fn over(&self, metric: MetricId) -> Option<Quarantine> {
         let seen = self.seen.lock();
-        let (held, own) = (seen.held.values().sum(), seen.held.get(&metric).copied().unwrap_or(0));
-        over(self.limit, held, own, seen.held.values().filter(|held| **held > 0).count())
-            .then_some(Quarantine::OverMemory { held, share: self.limit })
+        let (held, own) = (seen.all, seen.own(metric));
+        over(self.limit, held, own, seen.metrics).then_some(Quarantine::OverMemory { held, share: self.limit })
     }
 
-    /// Why a metric that holds so many bytes while it is loaded must not be loaded any further: what was counted before fits, but
-    /// for some that came since the last look.
+    /// Why a metric that holds so many bytes while it is loaded must not be loaded any further. What was loaded of it goes, and who holds
+    /// nothing of it any more says so ([`Room::note`]).
     #[must_use]
     pub fn refuses(&self, metric: MetricId, own: u64) -> Option<Quarantine> {
-        let seen = self.seen.lock();
-        let held = own + seen.held.iter().filter(|(of, _)| **of != metric).map(|(_, held)| held).sum::<u64>();
-        (held > self.limit.saturating_add(self.limit / 4)).then_some(Quarantine::OverMemory { held, share: self.limit })
+        let mut seen = self.seen.lock();
+        let others = seen.all - seen.of(metric);
+        let hundredths = if seen.before.contains(&metric) { BEFORE } else { NEAR };
+        let most = (self.limit / 100 * hundredths).max(others + seen.of(metric));
+        let held = others + own;
+        (held > most).then(|| {
+            seen.arrived(metric);
+            Quarantine::OverMemory { held, share: self.limit }
+        })
     }
 
-    /// Whether metrics that stopped may go on, as of the last look.
+    /// Whether a metric that stopped may go on, as of the last look; one that is not in memory needs more room, for how large it is is
+    /// not known.
     #[must_use]
-    pub fn has_room(&self) -> bool {
-        self.seen.lock().held.values().sum::<u64>() < self.limit / 100 * ROOM
+    pub fn has_room(&self, in_memory: bool) -> bool {
+        self.seen.lock().all < self.limit / 100 * if in_memory { NEAR } else { ROOM }
     }
 
     /// Bytes that state holds, as of the last look, and may hold.
     #[must_use]
     pub fn used(&self) -> (u64, u64) {
-        (self.seen.lock().held.values().sum(), self.limit)
+        (self.seen.lock().all, self.limit)
     }
 }
 
 fn over(limit: u64, held: u64, own: u64, metrics: usize) -> bool {
-    held > limit || held > limit / 100 * NEAR && own > limit / metrics.max(1) as u64
+    let even = limit / metrics.max(1) as u64;
+    held > limit / 100 * OVER || held > limit && own > even / 8 || held > limit / 100 * NEAR && own > even
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const A: MetricId = MetricId(0);
+    const B: MetricId = MetricId(1);
+    const C: MetricId = MetricId(2);
+
     #[test]
-    fn near_the_end_the_large_stop_and_at_the_end_all() {
+    fn near_the_end_the_large_stop_then_the_middling_and_at_last_all() {
         for (held, own, metrics, expected) in [
             (840, 800, 3, false),
             (860, 800, 3, true),
             (860, 60, 3, false),
             (1_000, 60, 3, false),
-            (1_001, 1, 3, true),
+            (1_001, 42, 3, true),
+            (1_001, 41, 3, false),
+            (1_120, 1, 3, false),
+            (1_121, 1, 3, true),
             (900, 900, 1, false),
             (900, 334, 3, true),
         ] {
@@ -130,33 +242,71 @@ mod tests {
     }
 
     #[test]
-    fn who_stopped_goes_on_only_where_there_is_room_for_a_while() {
+    fn who_stopped_goes_on_where_there_is_room() {
         let room = Room::new(1_000);
         let see = |bytes: u64| {
             room.seen.lock().looked.clear();
-            room.look(MetricId(0), || [(MetricId(0), bytes), (MetricId(1), 10)]);
+            room.look(A, || [(A, bytes), (B, 10)]);
         };
-        assert!(room.has_room() && room.over(MetricId(0)).is_none());
+        assert!(room.has_room(true) && room.over(A).is_none());
         see(900);
-        assert!(room.over(MetricId(0)).is_some() && room.over(MetricId(1)).is_none() && !room.has_room());
+        assert!(room.over(A).is_some() && room.over(B).is_none() && !room.has_room(true));
+        // What stopped somebody is gone: one in memory needs no more than it holds, one that is not needs some.
         see(780);
-        assert!(room.over(MetricId(0)).is_none() && !room.has_room());
+        assert!(room.over(A).is_none() && room.has_room(true) && !room.has_room(false));
         see(700);
-        assert!(room.has_room());
+        assert!(room.has_room(false));
         assert_eq!(room.used(), (710, 1_000));
-        assert!(room.refuses(MetricId(0), 1_240).is_none() && room.refuses(MetricId(0), 1_241).is_some());
         // Another lane's metrics count, too, until they are held no more.
-        room.look(MetricId(2), || [(MetricId(2), 400)]);
-        assert_eq!((room.used().0, room.over(MetricId(0)).is_some()), (1_110, true));
-        room.forget(MetricId(2));
+        room.look(C, || [(C, 400)]);
+        assert_eq!((room.used().0, room.over(A).is_some()), (1_110, true));
+        room.forget(C);
         assert_eq!(room.used().0, 710);
+    }
+
+    #[test]
+    fn what_is_loaded_stops_nobody_else() {
+        let room = Room::new(1_000);
+        room.note(A, 700);
+        // One that comes later finds what there is below the end.
+        assert!(room.refuses(B, 150).is_none() && room.refuses(B, 151).is_some());
+        // Loaded afresh it may be as large as it was.
+        room.note(B, 240);
+        assert!(room.refuses(B, 240).is_none());
+        assert!(room.refuses(B, 241).is_some());
+        assert_eq!(room.used().0, 940, "what was there before is held on");
+        room.note(B, 0);
+        // What was counted before a start may be a little too much; once.
+        room.expect(C);
+        assert!(room.refuses(C, 550).is_none());
+        room.note(C, 100);
+        assert!(room.refuses(C, 151).is_some());
+        room.expect(C);
+        assert!(room.refuses(C, 551).is_some() && room.refuses(C, 151).is_some());
+    }
+
+    #[test]
+    fn what_takes_the_place_of_something_may_be_as_large_and_takes_nobody_elses() {
+        let room = Room::new(1_000);
+        room.note(A, 500);
+        room.note(B, 400);
+        room.hand_over(B, C, room.held(B));
+        // It is not loaded yet, and nobody else may take its place.
+        assert_eq!((room.used().0, room.has_room(true), room.held(B)), (900, false, 0));
+        // A look at the lane, where it is empty, changes nothing of that.
+        room.look(A, || [(A, 500), (B, 0), (C, 0)]);
+        assert_eq!(room.used().0, 900);
+        assert!(room.refuses(C, 400).is_none());
+        room.note(C, 380);
+        assert_eq!(room.used().0, 880);
     }
 
     #[test]
     fn a_look_that_took_long_is_not_repeated_soon() {
         let room = Room::new(1_000);
-        room.look(MetricId(0), || [(MetricId(0), 1)]);
-        room.look(MetricId(0), || -> [(MetricId, u64); 1] { panic!("too soon") });
+        room.seen.lock().looked.insert(A, (Instant::now(), Duration::from_secs(1)));
+        room.look(A, || -> [(MetricId, u64); 1] { panic!("too soon") });
+        room.look(B, || [(B, 1)]);
         assert_eq!(room.used().0, 1);
     }
 }

@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 /// in bursts of seconds.
 const SPLITTING: Duration = Duration::from_secs(10);
 
+/// How often they are read at least, however long that takes.
+const TRIES: u32 = 16;
+
 /// All buckets of a revision at one moment; an empty list of them is also read.
 pub(super) fn whole(store: &dyn Store, revision: &RevisionId) -> Result<(Vec<Bucket>, Option<Reading>), StoreError> {
     for _ in looks() {
@@ -29,14 +32,14 @@ pub(super) fn looks() -> impl Iterator<Item = u32> {
         if *tries > 0 {
             std::thread::sleep(Duration::from_millis(1 << (*tries).min(6)));
         }
-        begun.elapsed() < SPLITTING
+        *tries < TRIES || begun.elapsed() < SPLITTING
     })
 }
 
 /// They were.
 pub(super) fn split_on(revision: &RevisionId) -> StoreError {
     StoreError::Unavailable(format!(
-        "the buckets of {} were split again and again for {SPLITTING:?} while they were read",
+        "the buckets of {} were split again and again while they were read, {TRIES} times and for {SPLITTING:?}",
         revision.metric
     ))
 }

@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::event::{EventBatch, Position};
 use crate::plugin;
 use crate::progress::Span;
-use crate::state::{MetricId, State, TypeLimit};
+use crate::state::{Folds, MetricId, State, TypeLimit};
 use crate::telemetry;
 use parking_lot::{Condvar, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::collections::BTreeMap;
@@ -157,6 +157,13 @@ impl View {
 
     fn of(state: State) -> View {
         View { counted: RwLock::new(Counted { state, ..Counted::default() }), ..View::default() }
+    }
+
+    /// With folds that are kept beside those of others; before metrics are added.
+    #[must_use]
+    pub fn keeping(self, folds: Arc<Folds>) -> View {
+        let Counted { state, metrics } = self.counted.into_inner();
+        View { counted: RwLock::new(Counted { state: state.keeping(folds), metrics }), ..self }
     }
 
     /// With panes that expire by this clock.

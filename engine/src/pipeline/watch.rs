@@ -5,6 +5,7 @@
 use super::board::Board;
 use super::fatal::{Thread, guard};
 use super::follower::Followers;
+use crate::store::StoreError;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -34,10 +35,7 @@ pub fn watch(followers: Arc<Followers>, board: Arc<Board>) -> std::io::Result<Wa
         let mut pause = LOOK;
         while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
             let begun = Instant::now();
-            let all = followers.all();
-            let mut followed = all.iter().filter(|follower| follower.refused().is_none());
-            let fault =
-                followed.find_map(|follower| follower.refresh(begun).err().filter(|_| follower.refused().is_none()));
+            let fault = refresh(&followers, begun);
             pause = if fault.is_some() { (pause * 2).min(LOOK_AT_LEAST) } else { LOOK };
             board.stand(|standing| standing.follow_trouble = fault.map(|fault| fault.to_string()));
         }
@@ -47,6 +45,25 @@ pub fn watch(followers: Arc<Followers>, board: Arc<Board>) -> std::io::Result<Wa
     };
     let thread = std::thread::Builder::new().name(Thread::Follows.name().into()).spawn(run)?;
     Ok(Watch { stop: Some(stop), thread: Some(thread) })
+}
+
+/// Looks for all of them; the first fault. One that cannot be read keeps none of the others from being looked at, a store that is
+/// away does.
+fn refresh(followers: &Followers, begun: Instant) -> Option<StoreError> {
+    let mut first = None;
+    for follower in followers.all() {
+        let found = if follower.refused().is_none() { follower.refresh(begun) } else { Ok(()) };
+        let Err(fault) = found else { continue };
+        if follower.refused().is_some() {
+            continue;
+        }
+        let away = matches!(fault, StoreError::Unavailable(_));
+        first.get_or_insert(fault);
+        if away {
+            break;
+        }
+    }
+    first
 }
 
 impl Drop for Watch {

@@ -173,9 +173,15 @@ impl Cell {
         self.open.to = gap.to;
     }
 
-    /// What must be read again, at the earliest, to count on from here.
-    pub(super) fn read_from(&self, window: u64) -> u64 {
-        let warm = self.counted().saturating_sub(window);
-        self.verify.map_or(warm, |anchor| warm.min(anchor.offset))
+    /// What must be read again, at the earliest, to count on from here; also where only what is stored is known yet. `None`: that
+    /// depends on the log's bounds.
+    pub(super) fn read_from(&self, window: u64) -> Option<u64> {
+        let (next, verify) = match &self.phase {
+            Phase::Waiting | Phase::Loaded(None) => return None,
+            Phase::Loaded(Some(found)) => (found.next, found.anchor),
+            Phase::Live | Phase::Halted(_) => (self.counted(), self.verify),
+        };
+        let warm = next.saturating_sub(window);
+        Some(verify.map_or(warm, |anchor| warm.min(anchor.offset)))
     }
 }

@@ -67,11 +67,11 @@ impl Machine {
 
     pub(super) fn answered(&mut self, no: RevisionNo, ticket: Ticket, answer: Answer, out: &mut Vec<Effect>) {
         let Some(r) = self.revision(no) else { return };
+        let was_over = self.pending_rows() >= self.settings.max_pending_rows;
         let revision = &mut self.revisions[r];
         let Some(commit) = revision.commit.take_if(|commit| commit.ticket == ticket) else { return };
         let current = revision.life == Some(commit.life);
         let was_away = std::mem::replace(&mut revision.away, answer.outcome() == Outcome::SendAgain);
-        let was_over = revision.pending_rows >= self.settings.max_pending_rows;
         let mut restructured = was_away != revision.away;
         match answer {
             Answer::Applied => {
@@ -112,7 +112,7 @@ impl Machine {
         if !self.revisions[r].away && self.partitions.iter().any(|part| part.revoked && part.cells[r].is_dirty()) {
             self.commit(r, false, out);
         }
-        if restructured || (was_over && self.revisions[r].pending_rows < self.settings.max_pending_rows) {
+        if restructured || (was_over && self.pending_rows() < self.settings.max_pending_rows) {
             self.settle(false, out);
         }
     }

@@ -328,8 +328,12 @@ impl Machine {
         if part.read.is_some_and(seen) {
             return;
         }
-        let from =
-            live().map(|(cell, _)| cell.read_from(window)).min().unwrap_or(needed).max(part.log_start).min(needed);
+        let from = live()
+            .filter_map(|(cell, _)| cell.read_from(window))
+            .min()
+            .unwrap_or(needed)
+            .max(part.log_start)
+            .min(needed);
         for cell in &mut part.cells {
             cell.verify = cell.verify.filter(|anchor| anchor.offset >= from);
         }

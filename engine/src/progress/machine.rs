@@ -129,6 +129,7 @@ impl Machine {
 
     fn counted(&mut self, batch: &Counted, out: &mut Vec<Effect>) {
         let limit = self.settings.max_pending_rows;
+        let was_over = self.pending_rows() >= limit;
         let Some(p) = self.partition(batch.partition) else { return };
         let part = &mut self.partitions[p];
         let Some(read) = part.read.filter(|read| !part.revoked && part.epoch == batch.epoch && *read < batch.to) else {
@@ -163,12 +164,10 @@ impl Machine {
                 continue;
             };
             cell.add(batch.to, count, batch.last);
-            let before = revision.pending_rows;
-            revision.pending_rows = before.saturating_add(count.rows);
-            behind |= before < limit && revision.pending_rows >= limit;
+            revision.pending_rows = revision.pending_rows.saturating_add(count.rows);
         }
         part.read = Some(batch.to);
-        if behind {
+        if behind || !was_over && self.pending_rows() >= limit {
             self.settle(false, out);
         }
     }

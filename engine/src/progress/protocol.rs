@@ -28,7 +28,7 @@ pub struct Settings {
     pub on_state_loss: OnStateLoss,
     /// Where the folded cells live.
     pub memory: Memory,
-    /// Updates of one revision that may wait for their commit; at this many the intake pauses until one is answered.
+    /// Updates of all revisions that may wait for their commits; at this many the intake pauses until one is answered.
     pub max_pending_rows: u64,
     /// Id of the topic's incarnation; empty where the source has none, and until [`Event::Topic`] says it.
     pub topic: String,

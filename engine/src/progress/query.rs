@@ -60,6 +60,16 @@ impl Machine {
         self.cell(revision, partition).filter(|cell| cell.stored).map(|cell| &cell.base)
     }
 
+    /// Where a partition that was assigned is read first, as far as it is known before the log's bounds are; `None`: maybe from its
+    /// first record. The source that begins there fetches nothing in vain.
+    #[must_use]
+    pub fn start(&self, partition: u32) -> Option<u64> {
+        let part = &self.partitions[self.partition(partition)?];
+        let counting = part.cells.iter().zip(&self.revisions).filter(|(_, revision)| revision.counts());
+        let starts = counting.map(|(cell, _)| cell.read_from(self.settings.dedupe_window));
+        starts.min().flatten()
+    }
+
     /// Counted, over all partitions held: where answers from memory stand.
     #[must_use]
     pub fn position(&self, revision: RevisionNo) -> Position {
@@ -75,17 +85,6 @@ impl Machine {
     fn positions(&self, revision: RevisionNo, of: impl Fn(&Cell) -> Option<u64>) -> Position {
         let Some(r) = self.revision(revision) else { return Position::default() };
         Position(self.partitions.iter().filter_map(|part| Some((part.partition, of(&part.cells[r])?))).collect())
-    }
-
-    /// What stands behind the source's own place in the partition: revision, partition, offsets behind.
-    pub fn lagging(&self) -> impl Iterator<Item = (RevisionNo, u32, u64)> + '_ {
-        self.partitions.iter().flat_map(move |part| {
-            let furthest = part.cells.iter().map(Cell::counted).max().unwrap_or(0);
-            part.cells.iter().zip(&self.revisions).filter_map(move |(cell, revision)| {
-                let behind = furthest - cell.counted();
-                (behind > 0).then_some((revision.no, part.partition, behind))
-            })
-        })
     }
 
     /// What stands still until a person acts: revision, partition (`None`: all), why.
@@ -111,7 +110,7 @@ impl Machine {
         let loading = counting().any(|(cell, _)| matches!(cell.phase, Phase::Waiting | Phase::Loaded(_)));
         let live = counting().any(|(cell, _)| cell.is_live());
         let limit = self.settings.max_pending_rows;
-        let pending = self.revisions.iter().any(|revision| revision.commits() && revision.pending_rows >= limit);
+        let pending = self.pending_rows() >= limit;
         let reasons = [
             (loading, Pause::Loading),
             (self.store_away(), Pause::StoreAway),
@@ -152,13 +151,75 @@ impl Machine {
         Some(shown)
     }
 
-    /// Updates that wait for their commit, of the revision with the most: reason enough for an early checkpoint.
+    /// Updates of all revisions that wait for their commit: reason enough for an early checkpoint.
     #[must_use]
     pub fn pending_rows(&self) -> u64 {
-        self.revisions.iter().map(|revision| revision.pending_rows).max().unwrap_or(0)
+        self.revisions.iter().filter(|revision| revision.commits()).map(|revision| revision.pending_rows).sum()
     }
 
     fn cell(&self, revision: RevisionNo, partition: u32) -> Option<&Cell> {
         Some(&self.partitions[self.partition(partition)?].cells[self.revision(revision)?])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::{Anchor, Bounds, Effect, Event, Found, History, Memory, OnGap, OnStateLoss, Settings};
+
+    /// Where reading begins that is stored so far, as it is said before the bounds are known and as it is decided after.
+    fn begins(stored: &[Option<(u64, u64)>]) -> (Option<u64>, Option<u64>) {
+        let mut machine = Machine::new(Settings {
+            dedupe_window: 20,
+            on_gap: OnGap::Halt,
+            on_state_loss: OnStateLoss::Rebuild,
+            memory: Memory::Resident,
+            max_pending_rows: 1_000,
+            topic: String::new(),
+        });
+        let nos = || (0..).map(RevisionNo);
+        let joined = nos().take(stored.len()).map(|no| Event::Joined(no, History::Whole, None));
+        let mut events: Vec<Event> = joined.chain([Event::Assigned(vec![0])]).collect();
+        events.reverse();
+        let (mut asked, mut read) = (None, None);
+        let mut said = None;
+        loop {
+            let Some(event) = events.pop() else {
+                let Some(ticket) = asked.take() else { return (said, read) };
+                said = machine.start(0);
+                events.push(Event::Bounds(ticket, vec![Bounds { partition: 0, start: 0, end: 100 }]));
+                continue;
+            };
+            for effect in machine.on(event) {
+                match effect {
+                    Effect::Load { revision, ticket, .. } => {
+                        let (_, stored) = nos().zip(stored).find(|(no, _)| *no == revision).expect("it joined");
+                        let progress = stored.map(|(next, anchor)| {
+                            let anchor = Some(Anchor { offset: anchor, timestamp_ms: 0, crc32: 0 });
+                            (0, Progress { next, anchor, ..Progress::default() })
+                        });
+                        let found = Found { life: 1, progress: progress.into_iter().collect() };
+                        events.push(Event::Loaded(revision, ticket, Ok(Some(found))));
+                    }
+                    Effect::Bounds(ticket, _) => asked = Some(ticket),
+                    Effect::Read { from, .. } => read = Some(from),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn where_reading_begins_is_said_before_the_bounds_are_known() {
+        for (stored, said, read) in [
+            (vec![Some((50, 49))], Some(30), 30),
+            (vec![Some((50, 10))], Some(10), 10),
+            (vec![Some((5, 4))], Some(0), 0),
+            (vec![Some((90, 89)), Some((50, 49)), Some((70, 69))], Some(30), 30),
+            (vec![Some((50, 49)), None], None, 0),
+            (vec![None], None, 0),
+        ] {
+            assert_eq!(begins(&stored), (said, Some(read)), "{stored:?}");
+        }
     }
 }

@@ -9,7 +9,7 @@ use super::allowance::{ReadError, TEXT_OF_GROUP, text_of, text_of_part};
 use super::block::{Block, Row};
 use super::cells::Layout;
 use super::fold::{Bounds, Fold, Of};
-use super::folds::Kept;
+use super::folds::Folds;
 use super::moment::PIECE;
 use super::plan::Plan;
 use super::run::place;
@@ -31,7 +31,7 @@ type HashMap<K, V> = Map<K, V, RandomState>;
 pub(crate) type Values = [u64; 3];
 
 /// Executes `request` on a table.
-pub(crate) fn read(of: Of<'_, '_>, request: &ReadRequest, kept: &Kept) -> Result<ReadAnswer, ReadError> {
+pub(crate) fn read(of: Of<'_, '_>, request: &ReadRequest, kept: &Folds) -> Result<ReadAnswer, ReadError> {
     if request.quantiles.iter().any(|q| !(0.0..=1.0).contains(q)) {
         return Err(ReadError::Bad("a quantile is a number from 0 to 1".into()));
     }

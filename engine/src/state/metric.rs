@@ -65,6 +65,8 @@ pub(super) struct MetricState {
     /// Per table and event type code of the current batch, whether it counts.
     takes: Vec<bool>,
     tails_only: bool,
+    /// It was emptied, and nothing came since: none of its keys is needed.
+    pub(super) is_empty: bool,
 }
 
 impl MetricState {
@@ -74,7 +76,8 @@ impl MetricState {
             Arc::new(RwLock::new(TableState::new(&table, keyspace, &feeds, tails_only)))
         };
         let tables = tables.into_iter().map(table).collect();
-        MetricState { tables, buckets, first: i64::MAX, last: i64::MIN, takes: Vec::new(), tails_only }
+        let (first, last) = (i64::MAX, i64::MIN);
+        MetricState { tables, buckets, first, last, takes: Vec::new(), tails_only, is_empty: true }
     }
 
     pub(super) fn clear(&mut self) {

@@ -60,6 +60,7 @@ pub use buckets::{Buckets, buckets, halves, splits};
 pub use columns::ComputedKeys;
 pub use compact::{compact, due, expires, split};
 pub use dump::{Dump, DumpCell, DumpPane, DumpRow};
+pub use folds::Folds;
 pub use frame::FrameError;
 pub use look::{FrameFacts, StoredRow, buckets_of, facts, key_of, rows_of};
 pub use metric::{Held, Loading, Sealed, SealedFrame};
@@ -109,7 +110,7 @@ pub struct State {
     wanted: Vec<bool>,
     /// Per keyspace, which event types of the current batch are resolved; `None`: all.
     takes: Vec<Option<Vec<bool>>>,
-    kept: Arc<folds::Kept>,
+    kept: Arc<Folds>,
     writing: Mutex<metric::Writing>,
     tails_only: bool,
     types: TypeLimit,
@@ -149,6 +150,12 @@ impl State {
         State { types, ..self }
     }
 
+    /// The same, with folds that are kept beside those of others.
+    #[must_use]
+    pub fn keeping(self, folds: Arc<Folds>) -> State {
+        State { kept: folds, ..self }
+    }
+
     /// Adds a metric with empty tables.
     pub fn add(&mut self, description: &Description) -> MetricId {
         let number = self.metrics.len();
@@ -179,7 +186,8 @@ impl State {
         })
     }
 
-    /// Empties a metric, to be loaded again.
+    /// Empties a metric, to be loaded again, and lets go of ids and keys that nobody else needs. What was taken from it and is not
+    /// stored means nothing any more.
     pub fn clear(&mut self, metric: MetricId) {
         let names = self.names.read();
         let of = &mut self.metrics[metric.0];
@@ -191,6 +199,9 @@ impl State {
             let whole = |keys: &Keyspace| keys.shape() == shape && keys.threshold() == Threshold::NONE;
             table.keyspace = names.keyspaces.iter().position(whole).unwrap_or(table.keyspace);
         }
+        drop(names);
+        self.release();
+        self.sweep_at = 0;
         self.kept.forget();
     }
 
@@ -223,18 +234,20 @@ impl State {
         self.resolved.resize(keyspaces.len(), Vec::new());
         self.takes.clear();
         self.takes.resize(keyspaces.len(), None);
-        let of = &self.metrics;
-        for table in metrics.flat_map(|metric| &of[metric.0].tables) {
-            let table = table.read();
-            let first = !std::mem::replace(&mut self.wanted[table.keyspace], true);
-            let takes = &mut self.takes[table.keyspace];
-            let has_kinds = keyspaces[table.keyspace].kind_column().is_some();
-            let taken = has_kinds.then(|| table.takes(&batch.kind_names)).flatten();
-            *takes = match (first, takes.take(), taken) {
-                (true, _, taken) => taken,
-                (false, Some(all), Some(taken)) => Some(all.iter().zip(taken).map(|(a, b)| *a || b).collect()),
-                (false, _, _) => None,
-            };
+        for metric in metrics {
+            self.metrics[metric.0].is_empty = false;
+            for table in &self.metrics[metric.0].tables {
+                let table = table.read();
+                let first = !std::mem::replace(&mut self.wanted[table.keyspace], true);
+                let takes = &mut self.takes[table.keyspace];
+                let has_kinds = keyspaces[table.keyspace].kind_column().is_some();
+                let taken = has_kinds.then(|| table.takes(&batch.kind_names)).flatten();
+                *takes = match (first, takes.take(), taken) {
+                    (true, _, taken) => taken,
+                    (false, Some(all), Some(taken)) => Some(all.iter().zip(taken).map(|(a, b)| *a || b).collect()),
+                    (false, _, _) => None,
+                };
+            }
         }
         let wanted = keyspaces.iter().zip(&self.wanted).filter(|(_, wanted)| **wanted);
         let wanted: Vec<&Column> = wanted.flat_map(|(keyspace, _)| &keyspace.shape().columns).collect();

@@ -12,7 +12,7 @@ use super::block::Row;
 use super::cells::Layout;
 use super::floors::PaneId;
 use super::fold::{Bounds, Of};
-use super::folds::Kept;
+use super::folds::Folds;
 use super::former::Hold;
 use super::keyspace::{self, Keyspace};
 use super::metric::Held;
@@ -37,7 +37,7 @@ pub(crate) const PIECE: usize = if cfg!(test) { 5 } else { 4_096 };
 pub struct Moment {
     names: Arc<RwLock<Names>>,
     tables: Vec<TableMoment>,
-    kept: Arc<Kept>,
+    kept: Arc<Folds>,
     held: Held,
     thresholds: Vec<Threshold>,
 }
@@ -80,7 +80,7 @@ impl Moment {
     pub(super) fn new(
         names: &Arc<RwLock<Names>>,
         tables: &[Arc<RwLock<TableState>>],
-        kept: &Arc<Kept>,
+        kept: &Arc<Folds>,
         held: Held,
     ) -> Moment {
         let open = names.read();

@@ -74,7 +74,7 @@ impl State {
     pub(super) fn release(&mut self) {
         let mut names = self.names.write();
         let Names { texts, keyspaces } = &mut *names;
-        let tables = self.metrics.iter().flat_map(|metric| &metric.tables);
+        let tables = self.metrics.iter().filter(|metric| !metric.is_empty).flat_map(|metric| &metric.tables);
         let used: HashSet<usize> = tables.map(|table| table.read().keyspace).collect();
         for (number, keyspace) in keyspaces.iter_mut().enumerate() {
             if !used.contains(&number) && !keyspace.is_held() && keyspace.len() > 0 {

@@ -37,7 +37,10 @@ impl State {
     /// keyspaces are.
     fn shared(&self) -> Vec<u64> {
         let names = self.names.read();
-        let keyspaces = |metric: &MetricState| metric.tables.iter().map(|table| table.read().keyspace).collect();
+        let tables = |metric: &MetricState| if metric.is_empty { 0 } else { metric.tables.len() };
+        let keyspaces = |metric: &MetricState| {
+            metric.tables.iter().take(tables(metric)).map(|table| table.read().keyspace).collect()
+        };
         let used: Vec<Vec<usize>> = self.metrics.iter().map(keyspaces).collect();
         let mut users = vec![0_u64; names.keyspaces.len()];
         used.iter().flatten().for_each(|keyspace| users[*keyspace] += 1);

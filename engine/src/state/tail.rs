@@ -13,6 +13,9 @@ use std::collections::HashMap;
 use std::ops::{Range, RangeInclusive};
 use tally_plugin::sketch::Given;
 
+/// Bytes of a list from which on room that is not needed is given back.
+const MUCH: usize = 1 << 20;
+
 /// Milliseconds of a minute.
 pub(crate) const MINUTE: i64 = 60_000;
 
@@ -253,11 +256,7 @@ impl Tail {
         if self.seals > 0 && is_read(moments.clone()) {
             self.older.push(Older { seals: self.seals - 1, moments, rows: std::mem::take(&mut self.now) });
         }
-        self.now.rows.clear();
-        self.now.updates.clear();
-        self.now.values.clear();
-        self.now.bytes.clear();
-        self.now.minutes.clear();
+        self.now.clear(&self.before);
         self.codes.clear();
         self.last = None;
         self.seals += 1;
@@ -334,9 +333,25 @@ impl Rows {
         }
     }
 
+    /// Empties it. Room that it no longer needs, by what was noted last, is given back: a store that was away for long leaves none.
+    fn clear(&mut self, last: &Rows) {
+        empty(&mut self.rows, last.rows.len());
+        empty(&mut self.updates, last.updates.len());
+        empty(&mut self.values, last.values.len());
+        empty(&mut self.bytes, last.bytes.len());
+        self.minutes.clear();
+    }
+
     fn memory(&self) -> usize {
         let values = self.values.capacity() * size_of::<Value>() + self.bytes.capacity();
         self.rows.capacity() * 8 + self.updates.capacity() * size_of::<Update>() + self.minutes.capacity() * 4 + values
+    }
+}
+
+fn empty<T>(list: &mut Vec<T>, last: usize) {
+    list.clear();
+    if list.capacity() * size_of::<T>() > MUCH && list.capacity() / 4 > last {
+        list.shrink_to(last * 2);
     }
 }
 

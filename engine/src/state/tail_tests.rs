@@ -86,3 +86,25 @@ fn a_moment_that_is_read_for_ever_holds_its_own_rows_alone() {
     let now = tail.mark();
     assert!(tail.knows(read, read) && tail.knows(now, now) && !tail.knows(read, now), "what came between is gone");
 }
+
+/// What a store that was away for long left behind is given back within two seals.
+#[test]
+fn room_that_is_no_longer_needed_is_given_back() {
+    let mut tail = Tail::default();
+    let mut seal = |rows: u32| {
+        (0..rows).for_each(|key| {
+            tail.push(key, 0);
+            tail.push_update(key, 0, 3, 1);
+        });
+        tail.clear(u64::from(rows), |_| false);
+        tail.memory()
+    };
+    let much = seal(1_000_000);
+    assert!(much > 30 << 20, "{much}");
+    // Twice the same keeps its room.
+    let (twice, thrice) = (seal(1_000_000), seal(1_000_000));
+    assert_eq!(twice, thrice);
+    seal(100);
+    let little = seal(100);
+    assert!(little < 2 << 20, "{little}");
+}

@@ -41,6 +41,7 @@ impl State {
         self.sweep();
         self.release();
         let (metric, names) = (&mut self.metrics[metric.0], &*self.names);
+        metric.is_empty = false;
         Loading { metric, names, types: &self.types, gathered: BTreeMap::new(), weight: 0 }
     }
 
