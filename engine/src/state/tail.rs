@@ -221,6 +221,10 @@ impl Tail {
                 next.values = end.values.min(at.values + most);
             } else if at.seals < to.seals {
                 at = Mark { seals: at.seals + 1, ..Mark::default() };
+                if at == to {
+                    // Nothing came since the seal: that is known.
+                    return Some((Piece { rows: self.of_seal(at.seals)?, from: at, to: at }, at));
+                }
                 continue;
             } else {
                 return None;

@@ -108,3 +108,23 @@ fn room_that_is_no_longer_needed_is_given_back() {
     let little = seal(100);
     assert!(little < 2 << 20, "{little}");
 }
+
+/// Who has read all up to a seal goes on behind it, also where nothing came since.
+#[test]
+fn a_read_goes_on_behind_a_seal_where_nothing_came_since() {
+    let mut tail = Tail::default();
+    (0..10).for_each(|key| tail.push(key, 0));
+    let (before, sealed) = (Mark::default(), tail.mark());
+    tail.clear(0, |_| false);
+    let behind = tail.mark();
+    for from in [before, sealed] {
+        let (mut at, mut rows) = (from, 0);
+        while at != behind {
+            let (piece, next) = tail.piece(at, behind, 4).expect("it is all there");
+            rows += piece.rows().count();
+            at = next;
+        }
+        assert_eq!(rows, if from == before { 10 } else { 0 });
+    }
+    assert!(tail.piece(behind, behind, 4).is_none());
+}
