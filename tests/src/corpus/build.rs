@@ -144,8 +144,9 @@ fn other_layout() -> Result<PathBuf> {
     write(&home.join("plugin-api/src/abi.rs"), &other)?;
     let manifest = fs::read_to_string(root()?.join("Cargo.toml"))?;
     let members = manifest.lines().find(|line| line.starts_with("members = ")).context("a workspace has members")?;
+    let defaults = manifest.lines().find(|line| line.starts_with("default-members = ")).unwrap_or_default();
     let ours = "members = [\"plugin-api\", \"plugin-api/macros\", \"corpus_layout\"]";
-    let kept = manifest.replace(members, ours);
+    let kept = manifest.replace(defaults, "").replace(members, ours);
     // Path dependencies that are not there are not asked for by anyone; their lines may stay.
     write(&home.join("Cargo.toml"), &kept)?;
     let one = Crate { name: "corpus_layout".into(), breaks: String::new(), end: "export_metric!(Broken);\n".into() };
