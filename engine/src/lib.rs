@@ -6,10 +6,10 @@
 //! engine                                        the façade
 //! pipeline | query | revision                   pipeline: the one place where records move through all of the next line
 //! source | plugin | store | feed
-//! decode | state | progress | dead_letter
+//! decode | state | dead_letter
 //! telemetry | database
 //! config | event | failpoint | descriptors
-//! memory | slots | time | outage
+//! memory | progress | slots | time | outage
 //! clock | files | terminal
 //! ```
 //! The engine knows no HTTP and no SQL; `tally-server` does.
@@ -29,7 +29,6 @@ pub mod memory;
 pub mod outage;
 pub mod pipeline;
 pub mod plugin;
-pub mod progress;
 pub mod query;
 mod revision;
 mod slots;
@@ -39,3 +38,5 @@ pub mod store;
 pub mod telemetry;
 pub mod terminal;
 pub mod time;
+
+pub use tally_progress as progress;

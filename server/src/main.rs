@@ -2,7 +2,6 @@
 
 mod cli;
 mod produce;
-mod verify;
 
 fn main() -> std::process::ExitCode {
     cli::main()

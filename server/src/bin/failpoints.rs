@@ -4,8 +4,6 @@
 mod cli;
 #[path = "../produce/mod.rs"]
 mod produce;
-#[path = "../verify/mod.rs"]
-mod verify;
 
 fn main() -> std::process::ExitCode {
     cli::main()

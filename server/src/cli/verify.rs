@@ -1,14 +1,15 @@
 //! `tally verify`: counts everything again from the log of a running engine and compares.
 //!
-//! The count is in `crate::verify`; here is what is asked, what is shown, and the exit code: 0 where nothing differs, 1 where
+//! The count is in `tally_verify`; here is what is asked, what is shown, and the exit code: 0 where nothing differs, 1 where
 //! anything does or nothing could be read.
 
 use super::args::Verify;
-use super::client::Client;
-use super::output::{data, lively, note};
+use super::client::{Answer, Client, ClientError};
+use super::output::{data, lively, note, tame};
 use super::{Failure, output};
-use crate::verify::{Outcome, Watch, remote::Remote, verify};
 use indicatif::{ProgressBar, ProgressStyle};
+use std::time::Duration;
+use tally_verify::{Engine, Outcome, Refused, Watch, verify};
 
 pub(crate) fn run(args: &Verify) -> Result<(), Failure> {
     output::log("warn");
@@ -16,13 +17,13 @@ pub(crate) fn run(args: &Verify) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Failed(format!("no network: {error}")))?;
     let mut screen = Screen::default();
-    let outcome = runtime.block_on(verify(&Remote::new(client), &args.names, &mut screen));
+    let outcome = runtime.block_on(verify(&client, &args.names, &mut screen));
     screen.clear();
     let outcome = outcome.map_err(Failure::Failed)?;
     if args.json {
         data(&outcome.json().to_string());
     } else {
-        outcome.lines().iter().for_each(|line| data(line));
+        outcome.lines().iter().for_each(|line| data(&tame(line)));
         note(&outcome.read());
     }
     close(&outcome)
@@ -33,6 +34,33 @@ fn close(outcome: &Outcome) -> Result<(), Failure> {
         0 => Ok(()),
         1 => Err(Failure::Failed("one metric is not what the log says".into())),
         many => Err(Failure::Failed(format!("{many} metrics are not what the log says"))),
+    }
+}
+
+impl Engine for Client {
+    async fn get(&self, path: &str) -> Result<Vec<u8>, Refused> {
+        let answer = Client::get(self, path).await.map_err(|error| broken(&error))?;
+        if answer.status == 200 { Ok(answer.body.into()) } else { Err(refused(&answer)) }
+    }
+
+    async fn lines(&self, path: &str, each: &mut dyn FnMut(&[u8]) -> Result<(), String>) -> Result<(), Refused> {
+        let refusal = Client::lines(self, path, each).await.map_err(|error| broken(&error))?;
+        refusal.map_or(Ok(()), |answer| Err(refused(&answer)))
+    }
+
+    async fn pause(&self, length: Duration) {
+        tokio::time::sleep(length).await;
+    }
+}
+
+fn broken(error: &ClientError) -> Refused {
+    Refused::Other(error.to_string())
+}
+
+fn refused(answer: &Answer) -> Refused {
+    match answer.status {
+        404 if answer.problem_line().contains("there is nothing at") => Refused::NoRoute,
+        _ => Refused::Other(answer.problem()),
     }
 }
 

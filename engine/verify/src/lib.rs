@@ -1,6 +1,6 @@
 //! Counting everything again: an audit of a running engine by code that shares nothing with it.
 //!
-//! Read are the engine's log, its `[events]` and its state at exact positions, all over HTTP. From there on nothing of the
+//! Read are the engine's log, its `[events]` and its state at exact positions, through an [`Engine`] that the caller reaches. From there on nothing of the
 //! engine is used: `record` has its own verdict, `property` its own values, `dedupe` its own window, `panes` its own
 //! sense of which time lies where, `types` its own rule of which event types stand for themselves, `table` plain maps, `held` and `sketch` its own cells, sets and histograms, `compare` says what differs,
 //! `report` how it is shown. It writes nothing, and never says "equal" of what it did not recount: that is named.
@@ -14,14 +14,15 @@ mod held;
 mod panes;
 mod property;
 mod record;
-pub(crate) mod remote;
+mod remote;
 mod report;
 mod sketch;
 mod table;
 mod time;
 mod types;
 
-pub(crate) use report::Outcome;
+pub use remote::{Engine, Refused};
+pub use report::Outcome;
 
 use dedupe::Window;
 use property::Property;
@@ -36,7 +37,7 @@ use table::Table;
 const MOVE_ON: Duration = Duration::from_secs(5);
 
 /// Who is told how far it is.
-pub(crate) trait Watch {
+pub trait Watch {
     /// Something of unknown length begins.
     fn step(&mut self, what: &str);
 
@@ -69,7 +70,8 @@ struct Metric {
 ///
 /// # Errors
 /// A sentence: something cannot be read, or changed under the count.
-pub(crate) async fn verify(engine: &Remote, names: &[String], watch: &mut dyn Watch) -> Result<Outcome, String> {
+pub async fn verify(engine: &impl Engine, names: &[String], watch: &mut dyn Watch) -> Result<Outcome, String> {
+    let engine = &Remote::new(engine);
     let mut judge = Judge::new(engine.events().await?)?;
     let names = if names.is_empty() { engine.metrics().await? } else { names.to_vec() };
     let held = by_partition(engine.bounds().await?);
@@ -80,7 +82,7 @@ pub(crate) async fn verify(engine: &Remote, names: &[String], watch: &mut dyn Wa
     }
     if metrics.iter().any(|metric| !metric.whole && !metric.reads_otherwise) {
         watch.step("letting the log move on");
-        tokio::time::sleep(MOVE_ON).await;
+        engine.pause(MOVE_ON).await;
         for metric in metrics.iter_mut().filter(|metric| !metric.whole && !metric.reads_otherwise) {
             watch.step(&format!("reading {} again", metric.name));
             metric.take_again(engine, watch).await?;
@@ -96,7 +98,7 @@ fn by_partition(bounds: Vec<Bounds>) -> BTreeMap<u32, Bounds> {
 
 /// Takes the state of a metric: what is to be found, or what to count on.
 async fn begin(
-    engine: &Remote,
+    engine: &Remote<'_, impl Engine>,
     name: &str,
     held: &BTreeMap<u32, Bounds>,
     judge: &mut Judge,
@@ -123,7 +125,7 @@ async fn begin(
 
 /// Reads the log once, each partition from where the first metric needs it, and counts for all of them.
 async fn recount(
-    engine: &Remote,
+    engine: &Remote<'_, impl Engine>,
     judge: &Judge,
     metrics: &mut [Metric],
     watch: &mut dyn Watch,
@@ -213,7 +215,7 @@ impl Metric {
     }
 
     /// Takes the state again: what came in between is what is counted again.
-    async fn take_again(&mut self, engine: &Remote, watch: &mut dyn Watch) -> Result<(), String> {
+    async fn take_again(&mut self, engine: &Remote<'_, impl Engine>, watch: &mut dyn Watch) -> Result<(), String> {
         let name = self.name.clone();
         let take = &mut |part: Part| match part {
             Part::Header(header) => self.goes_on(header),

@@ -5,15 +5,40 @@ use super::panes::{Pane, Panes};
 use super::property::Property;
 use super::record::Settings;
 use super::table::Description;
-use crate::cli::client::{Answer, Client};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use std::time::Duration;
 
-/// A running engine.
-pub(crate) struct Remote(Client);
+/// A running engine, as it is reached by whoever has it verified. Paths begin with `/api/`.
+pub trait Engine {
+    /// The answer to a GET.
+    fn get(&self, path: &str) -> impl Future<Output = Result<Vec<u8>, Refused>>;
+
+    /// The same where it is lines: each is handed over as soon as it is whole, without its end.
+    fn lines(
+        &self,
+        path: &str,
+        each: &mut dyn FnMut(&[u8]) -> Result<(), String>,
+    ) -> impl Future<Output = Result<(), Refused>>;
+
+    /// Lets time go by.
+    fn pause(&self, length: Duration) -> impl Future<Output = ()>;
+}
+
+/// Why something cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The engine has no such route.
+    NoRoute,
+    /// A sentence: why else.
+    Other(String),
+}
+
+/// A running engine, whose answers are understood.
+pub(super) struct Remote<'a, E>(&'a E);
 
 /// What the log holds of a partition.
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -111,10 +136,13 @@ enum LogLine<'a> {
     Fault { fault: String },
 }
 
-impl Remote {
-    /// The engine that this client talks to.
-    pub(crate) fn new(client: Client) -> Remote {
-        Remote(client)
+impl<'a, E: Engine> Remote<'a, E> {
+    pub(super) fn new(engine: &'a E) -> Remote<'a, E> {
+        Remote(engine)
+    }
+
+    pub(super) async fn pause(&self, length: Duration) {
+        self.0.pause(length).await;
     }
 
     /// How records become events.
@@ -200,22 +228,20 @@ impl Remote {
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, String> {
-        let answer = self.0.get(path).await.map_err(|error| error.to_string())?;
-        if answer.status == 200 { parse(&answer.body) } else { Err(refused(&answer)) }
+        parse(&self.0.get(path).await.map_err(refused)?)
     }
 
     async fn lines(&self, path: &str, each: &mut dyn FnMut(&[u8]) -> Result<(), String>) -> Result<(), String> {
-        let refusal = self.0.lines(path, each).await.map_err(|error| error.to_string())?;
-        refusal.map_or(Ok(()), |answer| Err(refused(&answer)))
+        self.0.lines(path, each).await.map_err(refused)
     }
 }
 
-fn refused(answer: &Answer) -> String {
-    match answer.status {
-        404 if answer.problem_line().contains("there is nothing at") => {
+fn refused(why: Refused) -> String {
+    match why {
+        Refused::NoRoute => {
             "this engine cannot be verified: it is older than `tally verify`; start the one that belongs to it".into()
         }
-        _ => answer.problem(),
+        Refused::Other(why) => why,
     }
 }
 

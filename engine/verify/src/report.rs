@@ -2,7 +2,6 @@
 
 use super::compare::{Compared, Difference, NAMED};
 use super::panes::Pane;
-use crate::cli::output::{tame, thousands};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -36,7 +35,7 @@ pub(super) struct Audited {
 }
 
 /// What came of it all.
-pub(crate) struct Outcome {
+pub struct Outcome {
     read: Read,
     metrics: Vec<Audited>,
 }
@@ -90,7 +89,7 @@ impl Audited {
         let Compared { in_log, counted, missing, double, wrong, wrong_in_panes, .. } = self.compared;
         let mut line = format!(
             "{}  {} in log · {} counted · {} missing · {} double",
-            tame(&self.metric),
+            self.metric,
             thousands(in_log),
             signed(counted),
             signed(missing),
@@ -122,19 +121,18 @@ impl Audited {
 
 impl Difference {
     fn line(&self) -> String {
-        let key: Vec<String> =
-            self.key.iter().map(|(column, id)| format!("{column}={}", tame(&id.to_string()))).collect();
+        let key: Vec<String> = self.key.iter().map(|(column, id)| format!("{column}={id}")).collect();
         let value = |value: &Option<Value>| match value {
             None => "nothing".to_owned(),
-            Some(Value::String(text)) => tame(text),
+            Some(Value::String(text)) => text.clone(),
             Some(value) => value.to_string(),
         };
         format!(
             "  {} {}{} · {}: expected {}, found {}",
-            tame(&self.table),
+            self.table,
             key.join(" "),
             self.pane.map_or_else(String::new, |pane| format!(" · {}", pane.shown())),
-            tame(&self.cell),
+            self.cell,
             value(&self.expected),
             value(&self.found)
         )
@@ -154,23 +152,23 @@ impl Outcome {
     }
 
     /// How many metrics are not what the log says.
-    pub(crate) fn unequal(&self) -> usize {
+    pub fn unequal(&self) -> usize {
         self.metrics.iter().filter(|metric| !metric.is_equal()).count()
     }
 
     /// For people: a line for each metric, below it what differs and what was not checked.
-    pub(crate) fn lines(&self) -> Vec<String> {
+    pub fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for metric in &self.metrics {
             lines.push(metric.line());
             lines.extend(metric.compared.differences.iter().map(Difference::line));
-            lines.extend(metric.not_checked.iter().map(|what| format!("  not checked: {}", tame(what))));
+            lines.extend(metric.not_checked.iter().map(|what| format!("  not checked: {}", what)));
         }
         lines
     }
 
     /// What was read, in a line.
-    pub(crate) fn read(&self) -> String {
+    pub fn read(&self) -> String {
         let Read { records, events, duplicates, refused, .. } = &self.read;
         format!(
             "{} records read: {} events, {} duplicates, {} refused; up to {}",
@@ -188,12 +186,25 @@ impl Outcome {
     }
 
     /// All of it.
-    pub(crate) fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         let Read { records, events, duplicates, refused, .. } = &self.read;
         let log = json!({"records": records, "events": events, "duplicates": duplicates, "refused": refused});
         let metrics: Vec<Value> = self.metrics.iter().map(Audited::json).collect();
         json!({"equal": self.unequal() == 0, "position": self.position(), "log": log, "metrics": metrics})
     }
+}
+
+/// Digits in groups of three.
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (n, digit) in digits.chars().enumerate() {
+        if n > 0 && (digits.len() - n).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
 }
 
 fn signed(number: i128) -> String {

@@ -2,9 +2,9 @@
 
 use super::cell::{Cell, Phase};
 use super::machine::{Machine, Need};
+use super::position::Position;
 use super::protocol::*;
 use super::record::Progress;
-use crate::event::Position;
 use std::collections::BTreeMap;
 
 impl Machine {
@@ -165,7 +165,7 @@ impl Machine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::progress::{Anchor, Bounds, Effect, Event, Found, History, Memory, OnGap, OnStateLoss, Settings};
+    use crate::{Anchor, Bounds, Effect, Event, Found, History, Memory, OnGap, OnStateLoss, Settings};
 
     /// Where reading begins that is stored so far, as it is said before the bounds are known and as it is decided after.
     fn begins(stored: &[Option<(u64, u64)>]) -> (Option<u64>, Option<u64>) {

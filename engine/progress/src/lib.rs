@@ -26,6 +26,7 @@ mod commit;
 mod delivery;
 mod load;
 mod machine;
+mod position;
 mod protocol;
 mod query;
 mod record;
@@ -33,6 +34,7 @@ mod topic;
 
 pub use delivery::{Deliveries, ReadFrom, Step};
 pub use machine::Machine;
+pub use position::Position;
 pub use protocol::*;
 pub use record::{Anchor, MAX_GAPS, MAX_TOPIC, Progress, Span, Unreadable};
 pub use topic::same_log;

@@ -44,7 +44,7 @@ impl Machine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::progress::Progress;
+    use crate::Progress;
 
     const NO: RevisionNo = RevisionNo(0);
 
