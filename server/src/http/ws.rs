@@ -5,6 +5,8 @@
 //! with one flush. A client that sends more than [`Allowance`] gives is closed. Each end has its code, and the socket is held
 //! until the client has read it, for a moment: one that is closed with something unread takes the code with it. Subscriptions
 //! to metrics are not part of this version: a message of another type gets an `error`.
+//!
+//! Over 400 lines: one session from its handshake to its close, with the codes of each end.
 
 use super::connection::Connection;
 use super::problem::Problem;
@@ -46,6 +48,12 @@ const TOGETHER: usize = 256;
 /// Messages, pings included, that a client may send at once, and each second from then on.
 const AT_ONCE: u32 = 256;
 const PER_SECOND: u32 = 64;
+
+/// Messages that are read after a close was sent, until the other side closes too.
+const MORE: u32 = 64;
+
+/// Bytes that are read and thrown away after them.
+const REST: usize = 4 * 1024 * 1024;
 
 /// How long the other side may take to answer a close.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -260,12 +268,18 @@ async fn farewell(socket: &mut Socket, close: Close) {
         return;
     }
     // A client that keeps to the protocol answers with a close.
-    while let Some(Ok(_)) = socket.next().await {}
-    // Of another one the rest is read and thrown away, until it has read the code.
+    for _ in 0..MORE {
+        let Some(Ok(_)) = socket.next().await else { break };
+    }
+    // Of another one the rest is read and thrown away, until it has read the code; one that sends without end does not want to.
     let raw = socket.get_mut();
-    let mut rest = [0; 4096];
+    let (mut rest, mut read) = ([0; 4096], 0);
     if raw.shutdown().await.is_ok() {
-        while let Ok(1..) = raw.read(&mut rest).await {}
+        while let Ok(more @ 1..) = raw.read(&mut rest).await
+            && read < REST
+        {
+            read += more;
+        }
     }
 }
 
