@@ -36,11 +36,12 @@ impl Work {
     pub(super) fn begin_again(&mut self, before: &Arc<Served>, plugin: &Arc<plugin::Metric>) {
         let Some(served) = self.place(&Reading { plugin: plugin.clone(), reads: before.reads.clone() }) else { return };
         tracing::info!(metric = plugin.name(), version = plugin.version(), "it goes on from where it is stored");
+        // Before anybody can ask it, and so have it loaded: it may become as large as what it takes the place of.
+        let room = &self.parts.lanes.room;
+        room.hand_over(before.id, served.id, room.held(before.id));
         self.parts.roster.write().put_in_place_of(before, &served);
         // Not both at once: what is held of the other goes first.
-        let held = self.parts.lanes.room.held(before.id);
         self.release(before);
-        self.parts.lanes.room.hand_over(before.id, served.id, held);
         self.follow(&served);
         match served.reads {
             Some(_) => self.parts.beside.push(served),

@@ -265,6 +265,11 @@ impl Roster {
         if next.will.accepted.is_some() || !done {
             return None;
         }
+        if answering.follower.as_ref().is_some_and(|follower| follower.refused().is_some()) {
+            return Some(format!(
+                "there is no memory to load the revision that answers, so it is not known what this one lacks: have it answer all the same: tally plugin promote {name}"
+            ));
+        }
         let (older, position) = answering.origins(view);
         let lacks = Origin::lacks(&origins, &older, &position)?;
         Some(format!(

@@ -224,17 +224,7 @@ impl Driver {
     fn carry_out(&mut self, counting: &mut Counting, effect: Effect) -> Option<Event> {
         match effect {
             Effect::Load { revision, ticket, rebuild } => {
-                self.loads += 1;
-                if rebuild {
-                    // It belongs to what was in memory before.
-                    counting.unstored.retain(|(of, _), _| *of != revision);
-                }
-                let found = contained(|| self.load(counting, revision, rebuild)).unwrap_or_else(|what| {
-                    Err(Trouble::Corrupt(format!(
-                        "loading it panicked, which is a fault of Tally, please report it: {what}"
-                    )))
-                });
-                Some(Event::Loaded(revision, ticket, found))
+                Some(Event::Loaded(revision, ticket, self.find(counting, revision, rebuild)))
             }
             Effect::Create(revision, ticket) => Some(Event::Created(revision, ticket, self.create(counting, revision))),
             Effect::Commit { revision, ticket, life, advances } => {
@@ -296,6 +286,26 @@ impl Driver {
                 None
             }
         }
+    }
+
+    /// What is stored of a revision, and of its view, where told so.
+    fn find(&mut self, counting: &mut Counting, no: RevisionNo, rebuild: bool) -> Result<Option<Found>, Trouble> {
+        self.loads += 1;
+        if rebuild {
+            // It belongs to what was in memory before.
+            counting.unstored.retain(|(of, _), _| *of != no);
+        }
+        let found = contained(|| self.load(counting, no, rebuild)).unwrap_or_else(|what| {
+            Err(Trouble::Corrupt(format!("loading it panicked, which is a fault of Tally, please report it: {what}")))
+        });
+        if !self.shared
+            && matches!(found, Ok(None) | Err(Trouble::Corrupt(_)))
+            && let Some(metric) = counting.metric(no)
+        {
+            // Nothing was loaded, and nothing more will be.
+            self.room.note(metric.id, 0);
+        }
+        found
     }
 
     /// Loads progress and, where told so, the view at the same moment.

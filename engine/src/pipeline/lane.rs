@@ -258,6 +258,8 @@ impl Lane {
     /// Loads what is stored of partitions and compares it with the log, as at their assignment.
     fn compare(&mut self, partitions: &[u32]) {
         if !partitions.is_empty() {
+            // The source stands elsewhere than where it was told to start.
+            self.driver.starts.retain(|partition, _| !partitions.contains(partition));
             self.tell(Event::Lost(partitions.to_vec()));
             self.counting.assigned(partitions);
             self.tell(Event::Assigned(partitions.to_vec()));

@@ -18,6 +18,8 @@ const AT_MOST: usize = 4;
 pub(super) struct Letters {
     waiting: Vec<DeadLetter>,
     bytes: usize,
+    /// How many times as much as is due there must be before they are written by the way: more once they could not be.
+    tries: usize,
 }
 
 impl Letters {
@@ -28,7 +30,7 @@ impl Letters {
 
     fn clear(&mut self) {
         self.waiting.clear();
-        self.bytes = 0;
+        (self.bytes, self.tries) = (0, 0);
     }
 
     /// Whether there are so many, or so many times as many, that they have to be written.
@@ -38,7 +40,7 @@ impl Letters {
 
     /// Whether they have to be written before more come.
     pub(super) fn are_due(&self) -> bool {
-        self.are(1)
+        self.are(self.tries + 1)
     }
 }
 
@@ -66,6 +68,7 @@ impl Counting {
             }
             Err(fault) => {
                 tracing::error!("dead letters could not be written, trying again: {fault}");
+                self.letters.tries = (AT_MOST - 1).min(self.letters.tries + 1);
                 self.board.stand(|standing| standing.store_trouble = Some(fault.to_string()));
                 // What waits stays bounded: what cannot be written is counted and said, the records stay in the log.
                 if self.letters.are(AT_MOST) {
