@@ -8,35 +8,34 @@
 //! source | plugin | store | feed
 //! decode | state | dead_letter
 //! telemetry | database
-//! config | event | failpoint | descriptors
-//! memory | progress | slots | time | outage
-//! clock | files | terminal
+//! config | failpoint
+//! event | progress | system
 //! ```
 //! The engine knows no HTTP and no SQL; `tally-server` does.
 
-pub mod clock;
-pub mod config;
 pub mod database;
 pub mod dead_letter;
 pub mod decode;
-pub mod descriptors;
 pub mod engine;
-pub mod event;
 mod failpoint;
 pub mod feed;
-pub mod files;
-pub mod memory;
-pub mod outage;
 pub mod pipeline;
 pub mod plugin;
 pub mod query;
 mod revision;
-mod slots;
 pub mod source;
 pub mod state;
 pub mod store;
 pub mod telemetry;
-pub mod terminal;
-pub mod time;
 
+pub use tally_config as config;
+pub(crate) use tally_event::index as slots;
+pub use tally_event::time;
 pub use tally_progress as progress;
+pub use tally_system::{clock, descriptors, files, memory, outage, terminal};
+
+/// Events, and the place in the log up to which they are counted.
+pub mod event {
+    pub use tally_event::*;
+    pub use tally_progress::Position;
+}

@@ -16,10 +16,11 @@ mod scan;
 mod text;
 mod verdict;
 
+/// Deepest nesting of a record; the record itself is 1.
+pub use crate::config::pointer::MAX_DEPTH;
 pub use dedupe::{DedupeWindow, Key};
 pub use hint::{Hint, in_seconds};
 pub use plan::MAX_DEDUPE_WINDOW;
-pub use property::pointer_fault;
 pub use reason::{Field, Reason};
 pub use verdict::Checked;
 
@@ -35,8 +36,6 @@ use verdict::{Event, Types};
 
 /// Largest record, bytes.
 pub const MAX_BYTES: usize = 64 << 10;
-/// Deepest nesting of a record; the record itself is 1.
-pub const MAX_DEPTH: usize = 32;
 /// What a record may begin with.
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 /// Most records of one call of [`Decoder::decode`].

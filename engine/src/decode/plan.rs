@@ -4,6 +4,7 @@
 
 use super::reason::Field;
 use crate::config::EventsConfig;
+use crate::config::pointer;
 use crate::time::EVENT_TIMES;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -85,15 +86,15 @@ impl Plan {
         let fields = &events.fields;
         let pointers = [&fields.event_id, &fields.user_id, &fields.product_id, &fields.event_type, &fields.timestamp];
         for ((place, field), pointer) in Field::ALL.into_iter().enumerate().zip(pointers) {
-            let tokens = tokens(pointer)
+            let keys = pointer::keys(pointer)
                 .map_err(|fault| format!("[events.fields] {} = \"{pointer}\": {fault}", field.name()))?;
-            plan.slot_of[place] = plan.insert(&tokens, place).ok_or_else(|| {
+            plan.slot_of[place] = plan.insert(&keys, place).ok_or_else(|| {
                 format!(
                     "[events.fields] {} = \"{pointer}\" leads into a value that another field takes whole, or the other way round",
                     field.name()
                 )
             })?;
-            if let [key] = tokens.as_slice() {
+            if let [key] = keys.as_slice() {
                 plan.top_keys.push(key.clone());
             }
         }
@@ -148,34 +149,6 @@ impl Plan {
         }
         None
     }
-}
-
-/// The keys of a JSON pointer (RFC 6901).
-pub(super) fn tokens(pointer: &str) -> Result<Vec<String>, String> {
-    let Some(path) = pointer.strip_prefix('/') else {
-        return Err("not a JSON pointer: it must begin with \"/\", as \"/user_id\" or \"/payload/user/id\"".into());
-    };
-    let tokens: Vec<&str> = path.split('/').collect();
-    if tokens.len() > super::MAX_DEPTH {
-        return Err(format!("leads deeper than a record may be nested ({} levels)", super::MAX_DEPTH));
-    }
-    tokens.into_iter().map(token).collect()
-}
-
-fn token(token: &str) -> Result<String, String> {
-    let mut key = String::with_capacity(token.len());
-    let mut letters = token.chars();
-    while let Some(letter) = letters.next() {
-        key.push(match (letter, letter == '~') {
-            (_, true) => match letters.next() {
-                Some('0') => '~',
-                Some('1') => '/',
-                _ => return Err("\"~\" in a JSON pointer must be written \"~0\" (and \"/\" in a key \"~1\")".into()),
-            },
-            (letter, false) => letter,
-        });
-    }
-    Ok(key)
 }
 
 /// A key that can be an array index: digits without a leading zero.

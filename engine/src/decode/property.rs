@@ -3,8 +3,9 @@
 //! They are taken from what the scan has judged already, so no verdict depends on them: what is absent, or something else
 //! than declared, is a null. Only what some metric declares is looked at. Of a key that stands twice the last counts.
 
-use super::plan::{Plan, index, tokens};
+use super::plan::{Plan, index};
 use super::text::{Use, string, unescape};
+use crate::config::pointer;
 use crate::event::{EventBatch, PropertyColumn, PropertySource, TEXT_BIT};
 use crate::time::{FIRST_MS, LAST_MS, rfc3339};
 use std::borrow::Cow;
@@ -53,12 +54,6 @@ impl Found {
     }
 }
 
-/// What is wrong with a JSON pointer; `None`: nothing.
-#[must_use]
-pub fn pointer_fault(pointer: &str) -> Option<String> {
-    tokens(pointer).err()
-}
-
 impl Properties {
     /// Lays out these properties, each once, and tells the plan which top-level keys they begin at.
     ///
@@ -71,7 +66,8 @@ impl Properties {
             if list.iter().any(|known| *known.source == *source) {
                 continue;
             }
-            let mut path = tokens(&source.pointer).map_err(|fault| format!("\"{}\": {fault}", source.pointer))?;
+            let mut path =
+                pointer::keys(&source.pointer).map_err(|fault| format!("\"{}\": {fault}", source.pointer))?;
             let first = path.remove(0);
             let root = roots.iter().position(|root| *root == first).unwrap_or_else(|| {
                 roots.push(first);

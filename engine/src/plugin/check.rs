@@ -3,8 +3,8 @@
 //! Every check yields a fault; all of them are reported at once. Nothing here loads or calls anything.
 
 use super::schema::against;
+use crate::config::pointer;
 use crate::config::secret::quoted;
-use crate::decode::pointer_fault;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use tally_plugin::description::{AboutText, Cell, Description, From, Key, Merge, Pane, Property, PropertyType, Table};
@@ -123,8 +123,8 @@ fn properties(description: &Description) -> Vec<String> {
         }
     }
     for Property { name, pointer, kind } in properties {
-        if let Some(fault) = pointer_fault(pointer) {
-            faults.push(format!("property {name:?}: {} is {fault}", quoted(pointer)));
+        if let Err(fault) = pointer::keys(pointer) {
+            faults.push(format!("property {name:?}: {}: {fault}", quoted(pointer)));
         }
         if matches!(kind, PropertyType::Decimal(scale) if *scale > LARGEST_SCALE) {
             faults.push(format!("property {name:?}: a decimal has at most {LARGEST_SCALE} digits after the point"));

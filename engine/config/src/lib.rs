@@ -1,4 +1,4 @@
-//! What `metrics.toml` says, as values with defaults. Reading files and the environment: `config::load`.
+//! What `metrics.toml` says, as values with defaults. Reading files and the environment: [`load`].
 //!
 //! Over 400 lines: one list of the keys that exist, section by section.
 
@@ -11,6 +11,7 @@ mod expected;
 pub mod fault;
 pub mod load;
 mod metric;
+pub mod pointer;
 pub mod secret;
 mod url;
 

@@ -61,7 +61,7 @@ pub fn rfc3339(text: &[u8]) -> Option<i64> {
 
 /// The minute of the last text in the usual form, `YYYY-MM-DDTHH:MM:SS.mmmZ`: the next one's is mostly the same.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Minute {
+pub struct Minute {
     /// Up to the second, as it is written.
     text: [u8; 17],
     /// Its start, Unix milliseconds.
@@ -78,7 +78,7 @@ impl Default for Minute {
 impl Minute {
     /// As [`rfc3339`] says, whatever came before.
     #[inline]
-    pub(crate) fn rfc3339(&mut self, text: &[u8]) -> Option<i64> {
+    pub fn rfc3339(&mut self, text: &[u8]) -> Option<i64> {
         let Some(usual) = <&[u8; 24]>::try_from(text).ok().filter(|text| text[19] == b'.' && text[23] == b'Z') else {
             return rfc3339(text);
         };

@@ -1,12 +1,14 @@
-//! The words every part of the engine shares: a record, a batch of events as columns, a position.
+//! What every part of the engine says events in: a record, a batch of events as columns, and the times and numbers in them.
 //!
-//! Lowest layer: data only, no I/O and no policy.
+//! Data only: no I/O and no policy. [`time`] is the one grammar of times, [`index`] the hash table in which decode and state
+//! find ids.
+
+pub mod index;
+pub mod time;
 
 use std::ops::Range;
 use std::sync::Arc;
 use tally_plugin::description::PropertyType;
-
-pub use tally_progress::Position;
 
 /// Bit 63 of an id column: the rest is the number of a text of this batch ([`EventBatch::text`]).
 pub const TEXT_BIT: u64 = 1 << 63;
@@ -111,6 +113,7 @@ impl PropertyColumn {
     }
 
     /// Those of `unreadable` that lie in a range of rows.
+    #[inline]
     pub fn unreadable_in(&self, rows: Range<usize>) -> impl Iterator<Item = u32> + '_ {
         self.unreadable.iter().copied().filter(move |row| rows.contains(&(*row as usize)))
     }
@@ -154,7 +157,7 @@ impl PropertyColumn {
 }
 
 /// Takes rows, ascending, out of a column.
-pub(crate) fn remove_rows<T>(column: &mut Vec<T>, rows: &[u32]) {
+pub fn remove_rows<T>(column: &mut Vec<T>, rows: &[u32]) {
     let mut row = 0_u32;
     let mut removed = rows.iter().copied().peekable();
     column.retain(|_| {
@@ -169,12 +172,14 @@ pub const ABSENT: u64 = u64::MAX;
 
 impl EventBatch {
     /// Number of accepted events.
+    #[inline]
     #[must_use]
     pub fn len(&self) -> usize {
         self.offsets.len()
     }
 
     /// Whether no event was accepted.
+    #[inline]
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.offsets.is_empty()
@@ -192,6 +197,7 @@ impl EventBatch {
     }
 
     /// Text number `n` of this batch. Empty for a number that is not of this batch.
+    #[inline]
     #[must_use]
     pub fn text(&self, n: usize) -> &[u8] {
         let start = if n == 0 { 0 } else { self.text_ends.get(n - 1).copied().unwrap_or(0) as usize };
@@ -200,6 +206,7 @@ impl EventBatch {
     }
 
     /// Adds a text, returns its column value.
+    #[inline]
     pub fn push_text(&mut self, text: &[u8]) -> u64 {
         self.text_bytes.extend_from_slice(text);
         self.text_ends.push(self.text_bytes.len() as u32);

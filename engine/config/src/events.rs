@@ -2,9 +2,9 @@
 
 use super::duration;
 use super::secret::quoted;
-use crate::time::{EVENT_TIMES, date_or_time};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use tally_event::time::{EVENT_TIMES, date_or_time};
 
 /// `[events]`: how a record becomes an event. Its hash is part of every revision.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

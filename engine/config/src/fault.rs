@@ -1,10 +1,10 @@
 //! What is wrong with a configuration: where, what, and what to write instead. All faults that can be found are found at once.
 
 use super::secret::{HIDDEN, is_plain};
-use crate::terminal::{tame, tame_lines};
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use tally_system::terminal::{tame, tame_lines};
 use thiserror::Error;
 
 /// Faults that are listed; further ones are counted. Finding them all costs no more than reading the file.

@@ -5,11 +5,11 @@
 //! into the cache at once, instead of one cache miss after the other.
 
 /// Searches made together: what they load stays well within the first-level cache.
-pub(crate) const GROUP: usize = 32;
+pub const GROUP: usize = 32;
 
 /// Numbers by 32 bits of hash: open addressing with linear probing over a power of two, at most ⅘ full.
 #[derive(Clone, Debug)]
-pub(crate) struct Index {
+pub struct Index {
     /// The hash in the upper half, the number in the lower.
     slots: Vec<u64>,
     used: usize,
@@ -21,21 +21,29 @@ const FIRST_SLOTS: usize = 64;
 /// memory is none yet, and each page of it would be given twice, for the first look at it and for the first number put there.
 const EMPTY: u64 = u64::MAX;
 
+impl Default for Index {
+    fn default() -> Index {
+        Index::new()
+    }
+}
+
 impl Index {
-    pub(crate) fn new() -> Index {
+    /// An empty one.
+    #[must_use]
+    pub fn new() -> Index {
         Index { slots: vec![EMPTY; FIRST_SLOTS], used: 0 }
     }
 
     /// The number in the slot where a search begins, if it is of this hash: probably what is searched for.
     #[inline(always)]
-    pub(crate) fn load(&self, hash: u32) -> Option<u32> {
+    pub fn load(&self, hash: u32) -> Option<u32> {
         let slot = self.slots[hash as usize & (self.slots.len() - 1)];
         (slot != EMPTY && (slot >> 32) as u32 == hash).then_some(slot as u32)
     }
 
     /// The number with this hash that is `same`.
     #[inline(always)]
-    pub(crate) fn find(&self, hash: u32, same: impl Fn(u32) -> bool) -> Option<u32> {
+    pub fn find(&self, hash: u32, same: impl Fn(u32) -> bool) -> Option<u32> {
         let mask = self.slots.len() - 1;
         let mut at = hash as usize & mask;
         loop {
@@ -53,7 +61,7 @@ impl Index {
 
     /// Adds a number below `u32::MAX` that is not there.
     #[inline]
-    pub(crate) fn insert(&mut self, hash: u32, number: u32) {
+    pub fn insert(&mut self, hash: u32, number: u32) {
         if self.used * 5 >= self.slots.len() * 4 {
             self.grow();
         }
@@ -69,7 +77,7 @@ impl Index {
     }
 
     /// Makes room for so many numbers in one that holds none.
-    pub(crate) fn make_room(&mut self, numbers: usize) {
+    pub fn make_room(&mut self, numbers: usize) {
         let slots = (numbers * 5 / 4 + 1).next_power_of_two();
         if slots > self.slots.len() {
             self.slots = vec![EMPTY; slots];
@@ -77,7 +85,7 @@ impl Index {
     }
 
     /// Forgets all numbers. One that was mostly empty becomes half as large.
-    pub(crate) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         if self.used * 8 < self.slots.len() && self.slots.len() > FIRST_SLOTS {
             self.slots = vec![EMPTY; self.slots.len() / 2];
         } else {
@@ -87,7 +95,8 @@ impl Index {
     }
 
     /// Bytes in memory.
-    pub(crate) fn memory(&self) -> usize {
+    #[must_use]
+    pub fn memory(&self) -> usize {
         self.slots.len() * size_of::<u64>()
     }
 }

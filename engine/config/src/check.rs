@@ -89,7 +89,7 @@ pub(super) fn check(config: &Config) -> Vec<Complaint> {
 }
 
 fn memory(bytes: u64) -> Result<(), String> {
-    let least = crate::memory::LEAST;
+    let least = tally_system::memory::LEAST;
     let enough = bytes == 0 || bytes >= least;
     enough.then_some(()).ok_or_else(|| format!("must be 0 (by what the machine has) or at least {least}"))
 }

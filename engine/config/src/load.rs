@@ -6,9 +6,9 @@ use super::document::{self, Document, Spans};
 use super::fault::{ConfigError, Fault, LISTED, Place, Quote, Text};
 use super::secret::{Secret, is_plain, is_secret, masked, quoted};
 use super::{Config, check};
-use crate::files::{self, ReadError};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use tally_system::files::{self, ReadError};
 use toml::{Table, Value};
 
 /// A configuration file is a page or two; more is a wrong file.

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 
 use super::*;
-use crate::config::{MetricConfig, SourceKind, StartAt, StoreKind};
+use crate::{MetricConfig, SourceKind, StartAt, StoreKind};
 
 const SHIPPED: &str = include_str!("../../../metrics.toml");
 

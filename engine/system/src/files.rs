@@ -58,7 +58,7 @@ pub fn open(path: &Path) -> Result<File, ReadError> {
 ///
 /// # Errors
 /// [`ReadError`].
-pub(crate) fn open_with(path: &Path, flags: i32) -> Result<File, ReadError> {
+pub fn open_with(path: &Path, flags: i32) -> Result<File, ReadError> {
     // Looked at before it is opened too: opening a device can do something.
     if !std::fs::metadata(path)?.is_file() {
         return Err(ReadError::NotAFile);
@@ -79,7 +79,7 @@ pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, ReadError> {
 ///
 /// # Errors
 /// [`ReadError`].
-pub(crate) fn read_open(file: &File, most: u64) -> Result<Vec<u8>, ReadError> {
+pub fn read_open(file: &File, most: u64) -> Result<Vec<u8>, ReadError> {
     let length = file.metadata()?.len();
     if length > most {
         return Err(ReadError::TooLarge(most));
