@@ -17,7 +17,10 @@ pub struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    pub(crate) fn new(columns: &'a Columns<'a>, properties: &'a [Property]) -> Self {
+    /// What `update` sees of columns. For hosts and test kits.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn new(columns: &'a Columns<'a>, properties: &'a [Property]) -> Self {
         Batch { columns, properties }
     }
 
@@ -159,7 +162,10 @@ pub struct CellRef {
 }
 
 impl<'a> Deltas<'a> {
-    pub(crate) fn new(description: &'a Description, rows: usize, buffer: &'a mut DeltaBuffer) -> Self {
+    /// What `update` writes to. For hosts and test kits.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn new(description: &'a Description, rows: usize, buffer: &'a mut DeltaBuffer) -> Self {
         let Description { tables, computed, .. } = description;
         let empty = || KeyColumn { rows: vec![u32::MAX; rows].into(), ..KeyColumn::default() };
         buffer.keys = computed.iter().map(|_| empty()).collect();

@@ -142,13 +142,20 @@ pub enum Merge {
     Min,
     /// The larger value.
     Max,
-    /// The number of different values: exact for small sets, within 2 % in 95 % of all cases beyond
-    /// ([`Distinct`](crate::sketch::Distinct)).
+    /// The number of different values: exact for small sets, within 2 % in 95 % of all cases beyond.
     Distinct,
-    /// How the values are spread: any quantile within 1 % ([`Quantiles`](crate::sketch::Quantiles)).
+    /// How the values are spread: any quantile within 1 %.
     Quantiles,
-    /// The value of the latest event ([`Latest`](crate::sketch::Latest)); of equal times the one with the larger bytes.
+    /// The value of the latest event; of equal times the one with the larger bytes.
     Latest,
+}
+
+impl Merge {
+    /// Whether a cell holds a sketch rather than a number.
+    #[must_use]
+    pub const fn is_sketch(self) -> bool {
+        matches!(self, Merge::Distinct | Merge::Quantiles | Merge::Latest)
+    }
 }
 
 /// Where a cell's values come from.

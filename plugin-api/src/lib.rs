@@ -5,7 +5,8 @@
 //! no threads and keep nothing between calls.
 //!
 //! [`description`], [`read`] and [`ask`] are the texts that cross the boundary; they grow by optional fields. [`abi`] is
-//! the frozen binary part under them; neither is needed to write a metric. [`testkit`] runs a metric without an engine.
+//! the frozen binary part under them; neither is needed to write a metric. The crate `tally-testkit` runs a metric without
+//! an engine.
 
 pub mod abi;
 pub mod ask;
@@ -20,8 +21,6 @@ pub mod property;
 pub mod read;
 pub mod reader;
 mod schema;
-pub mod sketch;
-pub mod testkit;
 pub mod values;
 
 pub use metric::{About, Metric, Request};
@@ -32,10 +31,6 @@ pub use tally_plugin_macros::{answer, config, params};
 pub use schemars;
 #[doc(hidden)]
 pub use serde;
-
-// What the attributes write names this crate by its name, also in its own tests.
-#[cfg(test)]
-extern crate self as tally_plugin;
 
 /// Everything a metric needs: `use tally_plugin::prelude::*;`.
 pub mod prelude {

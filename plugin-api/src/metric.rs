@@ -70,15 +70,11 @@ use std::io::Write;
 /// }
 ///
 /// export_metric!(Bestsellers);
-/// #
-/// # use tally_plugin::testkit::{State, ask, event};
-/// # let mut state = State::<Bestsellers>::new(json!({})).unwrap();
-/// # state.feed(&[event(1, 10, "buy", "2026-01-01T00:00:00Z"), event(1, 10, "view", "2026-01-01T00:00:00Z")]).unwrap();
-/// # assert_eq!(state.answer(&ask(json!({}))).unwrap(), json!([{"product_id": 10, "bought": 1}]));
 /// ```
 ///
-/// Its `Cargo.toml` says `crate-type = ["cdylib", "rlib"]` and depends on `tally-plugin` alone. `#[params]`, `#[config]` and
-/// `#[answer]` stand for the derives of serde and schemars, with their attributes inside as documented there.
+/// Its `Cargo.toml` says `crate-type = ["cdylib", "rlib"]` and depends on `tally-plugin` alone; tests depend on
+/// `tally-testkit` as well. `#[params]`, `#[config]` and `#[answer]` stand for the derives of serde and schemars, with their
+/// attributes inside as documented there.
 ///
 /// Both functions must be *pure*: the same input gives the same output, whatever the time, the place and the calls
 /// before. That is why history can be counted again and why nothing is counted twice.

@@ -2,7 +2,6 @@
 
 use crate::read::Id;
 use crate::reader::StepView;
-use jiff::Timestamp;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
@@ -121,11 +120,39 @@ impl Time {
     }
 }
 
+/// The first and the last millisecond that a [`Time`] is written as: times beyond are written as the nearer of the two.
+const WRITTEN: (i64, i64) = (-377_705_023_201_000, 253_402_207_200_999);
+
 impl Serialize for Time {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let edge = if self.0 < 0 { Timestamp::MIN } else { Timestamp::MAX };
-        to.collect_str(&format_args!("{:.3}", Timestamp::from_millisecond(self.0).unwrap_or(edge)))
+        let time = self.0.clamp(WRITTEN.0, WRITTEN.1);
+        let (day, millis) = (time.div_euclid(86_400_000), time.rem_euclid(86_400_000));
+        let (year, month, day) = civil(day);
+        // ISO 8601 writes years before 0 with a sign and six digits.
+        let (sign, digits) = if year < 0 { ("-", 6) } else { ("", 4) };
+        let (hour, minute, second) = (millis / 3_600_000, millis / 60_000 % 60, millis / 1_000 % 60);
+        to.collect_str(&format_args!(
+            "{sign}{:0digits$}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z",
+            year.abs(),
+            millis % 1_000
+        ))
     }
+}
+
+/// Year, month and day (from 1) of a number of days since 1970-01-01, in the proleptic Gregorian calendar (H. Hinnant,
+/// "chrono-compatible low-level date algorithms").
+#[doc(hidden)]
+#[must_use]
+pub fn civil(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    (era * 400 + year_of_era + i64::from(month <= 2), month, day)
 }
 
 impl JsonSchema for Time {
@@ -259,7 +286,13 @@ mod tests {
     #[test]
     fn times_are_written_with_milliseconds() {
         assert_eq!(serde_json::to_value(Time(1_767_225_660_000)).ok(), Some(json!("2026-01-01T00:01:00.000Z")));
-        assert!(serde_json::to_value(Time(i64::MAX)).is_ok(), "beyond the calendar");
+        let text = |time: i64| serde_json::to_value(Time(time)).unwrap_or_default();
+        assert_eq!((text(i64::MAX), text(i64::MIN)), (text(WRITTEN.1), text(WRITTEN.0)), "beyond the calendar");
+        // Steps of no whole day, so that all months, leap days and times of day come.
+        for time in (WRITTEN.0..=WRITTEN.1).step_by(2_345_678_901_234).chain([WRITTEN.0, WRITTEN.1, -1, 0]) {
+            let jiff = jiff::Timestamp::from_millisecond(time).unwrap_or(jiff::Timestamp::MAX);
+            assert_eq!(text(time), json!(format!("{jiff:.3}")), "{time}");
+        }
     }
 
     #[test]

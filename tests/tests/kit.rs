@@ -169,7 +169,8 @@ fn new_checks_the_name_and_the_folder_and_says_where_the_contract_comes_from() {
     let manifest: toml::Table =
         fs::read_to_string(home.path().join("basket_size/Cargo.toml")).unwrap().parse().unwrap();
     assert_eq!(manifest["dependencies"].as_table().unwrap().len(), 1, "{manifest}");
-    assert!(!manifest.contains_key("dev-dependencies"), "{manifest}");
+    let kit: Vec<&String> = manifest["dev-dependencies"].as_table().unwrap().keys().collect();
+    assert_eq!(kit, ["tally-testkit"], "{manifest}");
     let text = home.succeed(&["plugin", "new", "x", "--dir", "y/z", "--sdk", "https://git.example/tally"]).unwrap();
     assert!(text.contains("created y/z/") && text.contains("from https://git.example/tally"), "{text}");
     let output = home.run(&["plugin", "test", "basket_size"]).unwrap();

@@ -5,6 +5,7 @@
 //! `metrics.toml` and `tally produce` all read times by this module. It reads no clock.
 
 use std::ops::Range;
+use tally_plugin::values::civil;
 
 /// 0000-01-01T00:00:00.000Z, the first time that RFC 3339 can write.
 pub const FIRST_MS: i64 = -62_167_219_200_000;
@@ -146,19 +147,6 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
     let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
     let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
     era * 146_097 + day_of_era - 719_468
-}
-
-/// Year, month and day of a number of days since 1970-01-01: the inverse of [`days`].
-fn civil(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    (era * 400 + year_of_era + i64::from(month <= 2), month, day)
 }
 
 /// RFC 3339 in UTC with milliseconds. Times outside of what it can write are shown as the nearest that it can.

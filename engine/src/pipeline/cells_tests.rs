@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use tally_plugin::prelude::*;
 use tally_plugin::read::{Measure, Only, Rank, ReadRequest};
-use tally_plugin::testkit::{self, Event, Random, add_properties, random_events};
+use tally_testkit::{Event, Random, add_properties, random_events};
 
 /// All there is.
 struct All;
@@ -175,7 +175,7 @@ fn batch(decoder: &mut Decoder, events: &[&Event], partition: u32, from: u64) ->
 }
 
 /// What the plugin hands over for a batch, as the lane would.
-fn updated(kit: &testkit::State<All>, events: &[&Event]) -> (Vec<CellUpdate>, Vec<ComputedKeys>) {
+fn updated(kit: &tally_testkit::State<All>, events: &[&Event]) -> (Vec<CellUpdate>, Vec<ComputedKeys>) {
     let events: Vec<Event> = events.iter().map(|event| (*event).clone()).collect();
     let (deltas, computed) = kit.updated(&events).unwrap();
     let update =
@@ -198,7 +198,7 @@ type Frames = BTreeMap<(u16, u32), Vec<Vec<u8>>>;
 
 /// Counts events in pieces, in two partitions, with a seal now and then.
 fn count(events: &[Event], pieces: usize, tails_only: bool) -> (State, MetricId, Frames) {
-    let kit = testkit::State::<All>::new(json!({})).unwrap();
+    let kit = tally_testkit::State::<All>::new(json!({})).unwrap();
     let (earliest, max_ahead) = ("0000-01-01".into(), "off".into());
     let config = EventsConfig { required: Vec::new(), earliest, max_ahead, ..EventsConfig::default() };
     let mut decoder = Decoder::new(&config).unwrap();
@@ -279,7 +279,7 @@ mod computed {
     }
 }
 
-fn same(state: &State, metric: MetricId, kit: &testkit::State<All>, when: &str) -> Result<(), TestCaseError> {
+fn same(state: &State, metric: MetricId, kit: &tally_testkit::State<All>, when: &str) -> Result<(), TestCaseError> {
     for question in questions() {
         // Twice: the second is answered from what was kept of the first.
         for _ in 0..2 {
@@ -297,7 +297,7 @@ proptest! {
     #[test]
     fn reads_are_what_the_kit_says(far in any::<bool>(), seed in any::<u64>(), size in 1..250usize, pieces in 1..9usize, folded in 1..5usize) {
         let events = if far { far_events(seed, size) } else { events(seed, size) };
-        let mut kit = testkit::State::<All>::new(json!({})).unwrap();
+        let mut kit = tally_testkit::State::<All>::new(json!({})).unwrap();
         kit.feed(&events).unwrap();
         let (state, metric, _) = count(&events, pieces, false);
         same(&state, metric, &kit, "live")?;
@@ -329,7 +329,7 @@ proptest! {
     #[test]
     fn what_comes_between_two_questions_is_in_the_second(seed in any::<u64>(), size in 2..120usize) {
         let events = events(seed, size);
-        let mut kit = testkit::State::<All>::new(json!({})).unwrap();
+        let mut kit = tally_testkit::State::<All>::new(json!({})).unwrap();
         let (early, late) = events.split_at(size / 2);
         kit.feed(early).unwrap();
         let (mut state, metric, _) = count(early, 1, false);

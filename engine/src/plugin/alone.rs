@@ -1,7 +1,7 @@
 //! A plugin file on its own, without an engine, a log or a store: for who wants to know whether it is any good.
 //!
-//! The same gate as [`super::Registry`], step by step, so that each step can be reported. What comes out keeps to
-//! [`Subject`], so that the laws of the test kit can be held against it. A file that ends the process ends this one: who
+//! The same gate as [`super::Registry`], step by step, so that each step can be reported. A metric that comes
+//! out can be called, so that the laws of the test kit can be held against it. A file that ends the process ends this one: who
 //! looks at files of strangers does it in a process of its own.
 
 use super::check;
@@ -16,9 +16,8 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use tally_plugin::abi::{Columns, DeltaBuffer, HandshakeText};
 use tally_plugin::ask::{Ask, Reply};
-use tally_plugin::description::{AboutText, Description, Table};
+use tally_plugin::description::{AboutText, Description};
 use tally_plugin::read::{ReadAnswer, ReadRequest};
-use tally_plugin::testkit::Subject;
 
 /// A file that was read and is a whole shared object; nothing of it has run.
 pub struct PluginFile {
@@ -114,24 +113,25 @@ impl LoneMetric {
     pub fn needs_update(&self) -> bool {
         self.0.needs_update()
     }
-}
 
-impl Subject for LoneMetric {
-    fn describe(&self) -> Description {
-        (**self.0.description()).clone()
-    }
-
-    fn update(&self, _: &Description, columns: &Columns<'_>, buffer: &mut DeltaBuffer) -> Result<(), String> {
+    /// Calls `update` with a batch: adds its deltas, and the keys of computed columns.
+    ///
+    /// # Errors
+    /// A sentence: it failed.
+    pub fn update_columns(&self, columns: &Columns<'_>, buffer: &mut DeltaBuffer) -> Result<(), String> {
         self.0.hosted.update_columns(columns, buffer)
     }
 
-    fn answer(
+    /// Calls `answer`, which reads by this function.
+    ///
+    /// # Errors
+    /// A sentence: it failed. A refusal is a reply.
+    pub fn answer(
         &self,
-        _: &[Table],
-        ask: Ask,
+        ask: &Ask,
         source: &dyn Fn(&ReadRequest) -> Result<ReadAnswer, String>,
     ) -> Result<Reply, String> {
-        self.0.answer(&ask, &Through(source)).map_err(|fault| fault.to_string())?.into_reply()
+        self.0.answer(ask, &Through(source)).map_err(|fault| fault.to_string())?.into_reply()
     }
 }
 

@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use tally_plugin::description::Merge;
 use tally_plugin::read::{Group, Id, Order, Part, ReadAnswer, ReadRequest, Step};
-use tally_plugin::sketch::Sketch;
+use tally_sketch::Sketch;
 
 /// Fast and seeded per process.
 type HashMap<K, V> = Map<K, V, RandomState>;

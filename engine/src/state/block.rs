@@ -5,7 +5,7 @@
 
 use super::cells::Layout;
 use super::size::list;
-use tally_plugin::sketch::Sketch;
+use tally_sketch::Sketch;
 
 /// A row: its words, and the sketches of the block that it lies in.
 #[derive(Clone, Copy)]

@@ -8,7 +8,7 @@
 use super::block::{Row, RowMut};
 use super::varint;
 use tally_plugin::description::{Cell, From, Merge};
-use tally_plugin::sketch::{Given, Sketch};
+use tally_sketch::{Given, Sketch};
 
 /// How one cell is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -221,7 +221,7 @@ impl Layout {
     pub(crate) fn update(&self, row: &mut RowMut<'_>, cell: usize, time: i64, value: i128) -> bool {
         let takes = self.takes(cell, value);
         if takes && let Some(merge) = self.merge_of(cell) {
-            self.give(row, cell, &merge.number(value, time, &mut [0; 17]));
+            self.give(row, cell, &Given::of_number(merge, value, time, &mut [0; 17]));
         }
         takes
     }

@@ -215,7 +215,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::time::Instant;
     use tally_plugin::description::{Cell, Description, From, Key, Merge, Table, Tier};
-    use tally_plugin::sketch::{Distinct, hash_id, hash_text};
+    use tally_sketch::{Distinct, hash_id, hash_text};
 
     fn description(key: Vec<Key>, only: &[&str]) -> Description {
         let cell = |name: &str, merge, from| Cell { name: name.into(), merge, from };

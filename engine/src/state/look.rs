@@ -12,7 +12,7 @@ use crate::event::OTHER;
 use std::collections::BTreeMap;
 use tally_plugin::description::{Description, Key, Pane, PropertyType, Table};
 use tally_plugin::read::{Id, Scalar};
-use tally_plugin::sketch::Sketch;
+use tally_sketch::Sketch;
 
 /// A frame from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

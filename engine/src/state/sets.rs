@@ -1,6 +1,6 @@
 //! The sets by which a read ranks its groups: one for each group and each such measure, estimated when they have grown.
 
-use tally_plugin::sketch::Sketch;
+use tally_sketch::Sketch;
 
 /// What measures that are sets are estimated from; nothing where none is.
 #[derive(Default)]

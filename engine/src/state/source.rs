@@ -8,7 +8,7 @@ use super::texts::Texts;
 use crate::event::{ABSENT, EventBatch, OTHER, PropertyColumn, PropertySource, TEXT_BIT};
 use std::sync::Arc;
 use tally_plugin::description::{Cell, Description, From, Key, Merge, PropertyType};
-use tally_plugin::sketch::{Given, IdBytes};
+use tally_sketch::{Given, IdBytes};
 
 /// A column of events.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,7 +93,7 @@ impl Feed {
                         Some(id) if id & TEXT_BIT != 0 => IdBytes::Text(batch.text((id & !TEXT_BIT) as usize)),
                         Some(id) => IdBytes::Integer(*id),
                     };
-                    if let Some(given) = self.merge.id(id, batch.times[row], &mut text) {
+                    if let Some(given) = Given::of_id(self.merge, id, batch.times[row], &mut text) {
                         take(row, &given);
                     }
                 }
@@ -102,7 +102,9 @@ impl Feed {
                 for row in rows {
                     let name = batch.kinds.get(row).and_then(|kind| batch.kind_names.get(usize::from(*kind)));
                     let Some(name) = name else { continue };
-                    if let Some(given) = self.merge.id(IdBytes::Text(name.as_bytes()), batch.times[row], &mut text) {
+                    if let Some(given) =
+                        Given::of_id(self.merge, IdBytes::Text(name.as_bytes()), batch.times[row], &mut text)
+                    {
                         take(row, &given);
                     }
                 }
@@ -112,7 +114,7 @@ impl Feed {
                 for row in rows {
                     let Some(key) = keys.get(row).filter(|key| **key != ABSENT) else { continue };
                     let id = IdBytes::Text(of.texts.text(*key));
-                    if let Some(given) = self.merge.id(id, batch.times[row], &mut text) {
+                    if let Some(given) = Given::of_id(self.merge, id, batch.times[row], &mut text) {
                         take(row, &given);
                     }
                 }
@@ -122,15 +124,18 @@ impl Feed {
                 for row in rows {
                     let Some(bits) = column.value(row) else { continue };
                     let given = match source.kind {
-                        PropertyType::Text => {
-                            self.merge.id(IdBytes::Text(batch.text(bits as usize)), batch.times[row], &mut text)
-                        }
+                        PropertyType::Text => Given::of_id(
+                            self.merge,
+                            IdBytes::Text(batch.text(bits as usize)),
+                            batch.times[row],
+                            &mut text,
+                        ),
                         PropertyType::Float => {
-                            self.merge.float(f64::from_bits(bits as u64), batch.times[row], &mut number)
+                            Given::of_float(self.merge, f64::from_bits(bits as u64), batch.times[row], &mut number)
                         }
                         _ => {
                             let value = column.number(row).unwrap_or(0);
-                            Some(self.merge.number(value, batch.times[row], &mut number))
+                            Some(Given::of_number(self.merge, value, batch.times[row], &mut number))
                         }
                     };
                     if let Some(given) = given {

@@ -11,7 +11,7 @@ pub(crate) use fold::Folded;
 use crate::time::EVENT_TIMES;
 use std::collections::HashMap;
 use std::ops::{Range, RangeInclusive};
-use tally_plugin::sketch::Given;
+use tally_sketch::Given;
 
 /// Bytes of a list from which on room that is not needed is given back.
 const MUCH: usize = 1 << 20;

@@ -197,7 +197,7 @@ fn priced() -> Table {
 
 /// The row of acme as it is stored, but for one cell.
 fn acme(change: impl FnOnce(&mut Vec<Option<Found>>)) -> Compared {
-    use tally_plugin::sketch::{Distinct, Latest, Quantiles, bucket_of_integer, hash_id};
+    use tally_sketch::{Distinct, Latest, Quantiles, bucket_of_integer, hash_id};
     let (mut users, mut spread) = (Distinct::default(), Quantiles::default());
     [1, 2].into_iter().for_each(|id| users.add(hash_id(id)));
     [250, 90].into_iter().for_each(|price| spread.add(bucket_of_integer(price), 1));
@@ -284,8 +284,8 @@ fn limited(found: &[(Value, &str, i128)]) -> Compared {
     }
     for (product, kind, count) in found {
         let of = |ids: &[u64]| {
-            let (mut set, mut bytes) = (tally_plugin::sketch::Distinct::default(), Vec::new());
-            ids.iter().for_each(|id| set.add(tally_plugin::sketch::hash_id(*id)));
+            let (mut set, mut bytes) = (tally_sketch::Distinct::default(), Vec::new());
+            ids.iter().for_each(|id| set.add(tally_sketch::hash_id(*id)));
             set.write(&mut bytes);
             Some(Found::Sketch(bytes))
         };

@@ -1,6 +1,6 @@
 //! Sets, histograms and latest values counted again: what a cell that is more than a number should hold, to the byte.
 //!
-//! Written a second time from what `tally_plugin::sketch` documents: SipHash-1-3 with a zero key over a tag and the value; 2²⁶
+//! Written a second time from what `tally_sketch` documents: SipHash-1-3 with a zero key over a tag and the value; 2²⁶
 //! places, from 2,049 on 2¹⁴ registers; 64 buckets to each doubling. Plain maps, nothing shared but the hash function of the
 //! same public crate. Found cells come as they are stored and are taken apart here.
 

@@ -7,7 +7,7 @@ use super::*;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tally_plugin::description::Merge;
-use tally_plugin::sketch::{Given, IdBytes, Sketch};
+use tally_sketch::{Given, IdBytes, Sketch};
 
 fn scalar(random: &mut SmallRng) -> Scalar {
     let bits = random.random_range(0..94);
@@ -27,11 +27,11 @@ fn scalar(random: &mut SmallRng) -> Scalar {
 fn give(sketch: &mut Option<Sketch>, merge: Merge, value: &Scalar, time: i64) {
     let (mut number, mut text) = ([0; 17], Vec::new());
     let given: Option<Given<'_>> = match value {
-        Scalar::Id(id) => merge.id(IdBytes::Integer(*id), time, &mut text),
-        Scalar::Text(own) => merge.id(IdBytes::Text(own.as_bytes()), time, &mut text),
-        Scalar::Whole(value) => Some(merge.number(*value, time, &mut number)),
-        Scalar::Bool(value) => Some(merge.number((*value).into(), time, &mut number)),
-        Scalar::Float(value) => merge.float(*value, time, &mut number),
+        Scalar::Id(id) => Given::of_id(merge, IdBytes::Integer(*id), time, &mut text),
+        Scalar::Text(own) => Given::of_id(merge, IdBytes::Text(own.as_bytes()), time, &mut text),
+        Scalar::Whole(value) => Some(Given::of_number(merge, *value, time, &mut number)),
+        Scalar::Bool(value) => Some(Given::of_number(merge, (*value).into(), time, &mut number)),
+        Scalar::Float(value) => Given::of_float(merge, *value, time, &mut number),
     };
     let Some(given) = given else { return };
     match sketch {
@@ -78,7 +78,7 @@ fn the_ends_of_hashes_have_their_places() {
         let mut few = Set::Few(BTreeMap::new());
         few.put(hash);
         (0..PLACES as u64).for_each(|n| few.put((n + 7) << 50 | 1 << 49));
-        let mut theirs = tally_plugin::sketch::Distinct::default();
+        let mut theirs = tally_sketch::Distinct::default();
         theirs.add(hash);
         (0..PLACES as u64).for_each(|n| theirs.add((n + 7) << 50 | 1 << 49));
         let mut bytes = Vec::new();

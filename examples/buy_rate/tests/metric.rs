@@ -1,9 +1,8 @@
 //! The laws that every metric keeps, and answers that are known.
 
 use buy_rate::BuyRate;
-use tally_plugin::golden;
 use tally_plugin::prelude::json;
-use tally_plugin::testkit::{conforms, fits};
+use tally_testkit::{conforms, fits, golden};
 
 #[test]
 fn conforms_to_the_laws() {

@@ -3,7 +3,7 @@
 
 use conversion::Conversion;
 use serde_json::{Value, json};
-use tally_plugin::testkit::{State, ask, conforms, day_of_events};
+use tally_testkit::{State, ask, conforms, day_of_events};
 
 fn answer(config: Value, params: Value) -> Value {
     let mut state = State::<Conversion>::new(config).unwrap();

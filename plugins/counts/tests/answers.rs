@@ -3,7 +3,7 @@
 
 use counts::Counts;
 use serde_json::{Value, json};
-use tally_plugin::testkit::{Event, State, ask, conforms, day_of_events, event};
+use tally_testkit::{Event, State, ask, conforms, day_of_events, event};
 
 fn sales() -> Value {
     json!({

@@ -3,7 +3,7 @@
 
 use event_frequencies::EventFrequencies;
 use serde_json::{Value, json};
-use tally_plugin::testkit::{State, ask, conforms, day_of_events, event};
+use tally_testkit::{State, ask, conforms, day_of_events, event};
 
 fn day() -> State<EventFrequencies> {
     let mut state = State::new(json!({})).unwrap();

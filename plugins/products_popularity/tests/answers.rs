@@ -3,7 +3,7 @@
 
 use products_popularity::ProductsPopularity;
 use serde_json::{Value, json};
-use tally_plugin::testkit::{Event, State, ask, conforms, day_of_events, event};
+use tally_testkit::{Event, State, ask, conforms, day_of_events, event};
 
 fn counted(config: Value, events: &[Event]) -> State<ProductsPopularity> {
     let mut state = State::new(config).unwrap();

@@ -3,7 +3,7 @@
 
 use revenue::Revenue;
 use serde_json::{Value, json};
-use tally_plugin::testkit::{Event, State, ask, conforms, event};
+use tally_testkit::{Event, State, ask, conforms, event};
 
 const AT: &str = "2026-01-01T00:10:00Z";
 

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)] // a refused question is a failed test
 
 use serde_json::{Value, json};
-use tally_plugin::testkit::{State, ask, conforms, day_of_events, event};
+use tally_testkit::{State, ask, conforms, day_of_events, event};
 use unique_visitors::UniqueVisitors;
 
 fn answer(params: Value) -> Value {

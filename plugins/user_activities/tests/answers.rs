@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)] // a refused question is a failed test
 
 use serde_json::{Value, json};
-use tally_plugin::testkit::{Event, State, ask, conforms, day_of_events, event};
+use tally_testkit::{Event, State, ask, conforms, day_of_events, event};
 use user_activities::UserActivities;
 
 fn counted(events: &[Event]) -> State<UserActivities> {

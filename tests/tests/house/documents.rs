@@ -68,7 +68,7 @@ fn every_line_of_the_contract_names_its_test() {
 
 /// The laws of the test kit, by name.
 fn laws() -> Vec<String> {
-    let source = read("plugin-api/src/testkit/conformance.rs");
+    let source = read("plugin-api/testkit/src/conformance.rs");
     let names = source.split("Law { name: \"").skip(1).filter_map(|rest| rest.split('"').next());
     let names: Vec<String> = names.map(str::to_owned).collect();
     assert!(names.len() > 5, "{names:?}");

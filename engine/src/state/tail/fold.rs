@@ -7,7 +7,7 @@ use super::{MINUTE, Tail, Update, Value};
 use crate::state::block::Block;
 use crate::state::cells::Layout;
 use crate::state::radix;
-use tally_plugin::sketch::Given;
+use tally_sketch::Given;
 
 /// A folded tail: rows in order of (minute, group, key), each once. It is that of runs, and what lies together in it is also
 /// found together while frames are written.

@@ -8,7 +8,7 @@ use super::inside::{GATE, SPEED};
 use super::report::{self, Verdict};
 use serde_json::{Value, json};
 use tally_engine::files;
-use tally_plugin::testkit::LAWS;
+use tally_testkit::LAWS;
 
 /// What a plugin prints comes between what the engine prints.
 const SILENCE: &str = "silence";

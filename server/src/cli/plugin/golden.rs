@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 use tally_engine::files::{self, ReadError};
-use tally_plugin::testkit::golden::{Difference, Golden, as_lines};
+use tally_testkit::golden::{Difference, Golden, as_lines};
 
 const EVENTS: &str = "events.ndjson";
 const QUESTIONS: &str = "questions.ndjson";

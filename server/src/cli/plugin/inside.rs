@@ -9,9 +9,12 @@ use serde_json::Value;
 use std::time::Instant;
 use tally_engine::config::MetricConfig;
 use tally_engine::engine::{LoneMetric, LonePlugin, PluginFile};
-use tally_plugin::abi::DeltaBuffer;
-use tally_plugin::testkit::golden::Golden;
-use tally_plugin::testkit::{LAWS, Random, Subject, Trial, add_properties, as_columns, random_events};
+use tally_plugin::abi::{Columns, DeltaBuffer};
+use tally_plugin::ask::{Ask, Reply};
+use tally_plugin::description::{Description, Table};
+use tally_plugin::reader::Source;
+use tally_testkit::golden::Golden;
+use tally_testkit::{LAWS, Random, Subject, Trial, add_properties, as_columns, random_events};
 
 /// Checks that come before the laws; none of the following is possible without the one before.
 pub(super) const GATE: [&str; 4] = ["file", "handshake", "layout", "description"];
@@ -66,7 +69,7 @@ fn check(job: &Job) {
         Ok((described(&metric), metric))
     });
     let Some(metric) = described else { return };
-    let make = || plugin.metric(&section).map(|metric| Box::new(metric) as Box<dyn Subject>);
+    let make = || plugin.metric(&section).map(|metric| Box::new(OnTrial(metric)) as Box<dyn Subject>);
     let trial = Trial { make: &make, check: &fits };
     for law in LAWS {
         step(law.name, || law.hold(&trial).map(|detail| (detail, ())));
@@ -112,6 +115,23 @@ fn fits(schema: &Value, value: &Value) -> Result<(), String> {
     tally_engine::engine::fits_schema(schema, value)
 }
 
+/// A metric of a loaded file, as the test kit holds metrics to the laws.
+struct OnTrial(LoneMetric);
+
+impl Subject for OnTrial {
+    fn describe(&self) -> Description {
+        self.0.description().clone()
+    }
+
+    fn update(&self, _: &Description, columns: &Columns<'_>, buffer: &mut DeltaBuffer) -> Result<(), String> {
+        self.0.update_columns(columns, buffer)
+    }
+
+    fn answer(&self, _: &[Table], ask: Ask, source: Source<'_>) -> Result<Reply, String> {
+        self.0.answer(&ask, source)
+    }
+}
+
 /// Wall time of `update`, the best of some rounds.
 fn speed(metric: &LoneMetric) -> Result<String, String> {
     if !metric.needs_update() {
@@ -126,7 +146,7 @@ fn speed(metric: &LoneMetric) -> Result<String, String> {
         for _ in 0..ROUNDS {
             let mut buffer = DeltaBuffer::default();
             let begun = Instant::now();
-            metric.update(of, columns, &mut buffer)?;
+            metric.update_columns(columns, &mut buffer)?;
             best = best.min(begun.elapsed().as_nanos());
         }
         Ok::<_, String>(best)
@@ -139,7 +159,7 @@ fn answer(job: &Job, questions: &Questions) {
     let answered = step(GATE[3], || {
         let metric = plugin.metric(&section)?;
         let golden = Golden::read(&questions.events, &questions.questions)?;
-        Ok((String::new(), golden.answers(metric)?))
+        Ok((String::new(), golden.answers(OnTrial(metric))?))
     });
     if let Some(answers) = answered {
         say(&Message::Answers(answers));

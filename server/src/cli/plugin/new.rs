@@ -1,4 +1,5 @@
-//! `tally plugin new`: a crate that builds anywhere, with one dependency, a metric that works, and its tests.
+//! `tally plugin new`: a crate that builds anywhere, with one dependency and the test kit, a metric that works, and its
+//! tests.
 
 use super::super::output;
 use super::Failure;
@@ -7,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use tally_engine::files;
 
-/// Files of the crate; `NAME`, `TYPE` and `SDK` in them are replaced.
+/// Files of the crate; the `HOLES` in them are filled.
 const FILES: [(&str, &str); 8] = [
     ("Cargo.toml", include_str!("template/Cargo.toml.in")),
     ("src/lib.rs", include_str!("template/lib.rs.in")),
@@ -19,11 +20,11 @@ const FILES: [(&str, &str); 8] = [
     (".gitignore", "/target\n"),
 ];
 
-/// What stands in the templates for name, type and dependency.
-const HOLES: [&str; 3] = ["@NAME@", "@TYPE@", "@SDK@"];
+/// What the templates have in place of name, type, dependency and test kit.
+const HOLES: [&str; 4] = ["@NAME@", "@TYPE@", "@SDK@", "@KIT@"];
 
 /// What cargo or rustc would refuse as a crate, or what would hide a crate that the code names.
-const TAKEN: [&str; 54] = [
+const TAKEN: [&str; 55] = [
     "abstract",
     "alloc",
     "as",
@@ -68,6 +69,7 @@ const TAKEN: [&str; 54] = [
     "struct",
     "super",
     "tally_plugin",
+    "tally_testkit",
     "test",
     "trait",
     "true",
@@ -89,7 +91,7 @@ pub(super) fn run(args: &New) -> Result<(), Failure> {
         return Err(Failure::Failed(format!("{} is there already and not empty; give another --dir", dir.display())));
     }
     let sdk = Sdk::find(args.sdk.as_deref()).map_err(Failure::Usage)?;
-    let filled = [name.to_owned(), camel(name), sdk.dependency()];
+    let filled = [name.to_owned(), camel(name), sdk.dependency(), sdk.kit()];
     for (path, template) in FILES {
         let path = dir.join(path);
         let text = HOLES.iter().zip(&filled).fold(template.to_owned(), |text, (hole, with)| text.replace(hole, with));
@@ -141,6 +143,11 @@ fn camel(name: &str) -> String {
     name.split('_').map(word).collect()
 }
 
+/// A dependency in a folder. A text of TOML escapes what JSON escapes.
+fn at_path(folder: &Path) -> String {
+    format!("{{ path = {} }}", serde_json::json!(folder.to_string_lossy()))
+}
+
 /// Where `tally-plugin` comes from.
 #[derive(Debug, PartialEq, Eq)]
 enum Sdk {
@@ -177,13 +184,20 @@ impl Sdk {
         found.canonicalize().ok()
     }
 
-    /// The value in `[dependencies]`.
+    /// The value of `tally-plugin` in `[dependencies]`.
     fn dependency(&self) -> String {
         match self {
-            // A text of TOML escapes what JSON escapes.
-            Sdk::Folder(folder) => format!("{{ path = {} }}", serde_json::json!(folder.to_string_lossy())),
+            Sdk::Folder(folder) => at_path(folder),
             Sdk::Git(url) => format!("{{ git = {} }}", serde_json::json!(url)),
             Sdk::Registry => "\"1\"".into(),
+        }
+    }
+
+    /// The value of `tally-testkit` in `[dev-dependencies]`: it comes from where `tally-plugin` does.
+    fn kit(&self) -> String {
+        match self {
+            Sdk::Folder(folder) => at_path(&folder.join("testkit")),
+            Sdk::Git(_) | Sdk::Registry => self.dependency(),
         }
     }
 
@@ -240,6 +254,8 @@ mod tests {
         }
         let git = Sdk::find(Some("https://git.example/tally")).unwrap();
         assert_eq!(git.dependency(), "{ git = \"https://git.example/tally\" }");
+        assert_eq!(git.kit(), git.dependency());
+        assert!(Sdk::Folder(folder).kit().ends_with("/plugin-api/testkit\" }"));
         assert!(Sdk::find(Some("/nowhere")).unwrap_err().contains("give a checkout of Tally"));
         assert_eq!(Sdk::Registry.dependency(), "\"1\"");
     }

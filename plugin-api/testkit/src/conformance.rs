@@ -3,7 +3,7 @@
 //! ```ignore
 //! #[test]
 //! fn conforms_to_the_laws() {
-//!     tally_plugin::testkit::conforms::<MyMetric>(json!({}), &tally_plugin::testkit::fits);
+//!     tally_testkit::conforms::<MyMetric>(json!({}), &tally_testkit::fits);
 //! }
 //! ```
 //!
@@ -14,11 +14,11 @@ use super::events::{Event, Random, add_properties, day_of_events, odd_events, ra
 use super::question::ask;
 use super::state::{FAILED, State};
 use super::subject::Subject;
-use crate::ask::Refusal;
-use crate::description::{From, Merge};
-use crate::metric::{self, Metric};
-use crate::read::Id;
 use serde_json::{Value, json};
+use tally_plugin::ask::Refusal;
+use tally_plugin::description::{From, Merge};
+use tally_plugin::metric::{self, Metric};
+use tally_plugin::read::Id;
 
 /// Checks a value against a JSON Schema.
 pub type Check<'a> = &'a dyn Fn(&Value, &Value) -> Result<(), String>;

@@ -4,7 +4,7 @@
 //! number, 3 a float. Within a kind larger values have larger bytes.
 
 use super::{IdBytes, varint};
-use crate::read::Scalar;
+use tally_plugin::read::Scalar;
 
 /// Longest value, bytes, with the byte for its kind.
 const LONGEST: usize = 256;
@@ -117,7 +117,7 @@ mod tests {
 
     use super::super::{Given, Sketch};
     use super::*;
-    use crate::description::Merge;
+    use tally_plugin::description::Merge;
 
     /// Values of every kind at three times.
     fn all() -> Vec<Latest> {
@@ -179,7 +179,7 @@ mod tests {
             assert!(cut.is_none_or(|cut| matches!(cut.value(), Scalar::Text(_))), "a cut number is no number");
         }
         let mut buffer = [0; 17];
-        let given = Merge::Latest.float(-2.5, 3, &mut buffer).unwrap();
+        let given = Given::of_float(Merge::Latest, -2.5, 3, &mut buffer).unwrap();
         let Some(Sketch::Latest(latest)) = Sketch::of(&given) else { panic!("another kind") };
         assert_eq!((latest.time(), latest.value()), (3, Scalar::Float(-2.5)));
         assert!(matches!(given, Given::Latest(3, _)));

@@ -3,8 +3,8 @@
 
 use super::super::fits::fits;
 use super::*;
-use crate::prelude::*;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use tally_plugin::prelude::*;
 
 /// Breaks the law that its configuration names.
 struct Outlaw {
@@ -31,7 +31,7 @@ struct Answer {
     n: i64,
 }
 
-impl crate::Metric for Outlaw {
+impl tally_plugin::Metric for Outlaw {
     const ABOUT: About = about!("outlaw", revision = 1);
     type Config = Config;
     type Params = Params;

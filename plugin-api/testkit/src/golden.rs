@@ -17,12 +17,12 @@ use super::fits::fits;
 use super::question::ask;
 use super::state::State;
 use super::subject::Subject;
-use crate::ask::Refusal;
-use crate::description::Description;
-use crate::metric::Metric;
-use crate::read::Id;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use tally_plugin::ask::Refusal;
+use tally_plugin::description::Description;
+use tally_plugin::metric::Metric;
+use tally_plugin::read::Id;
 
 const MINUTE: i64 = 60_000;
 
@@ -123,13 +123,13 @@ pub fn as_lines(answers: &[Value]) -> String {
     answers.iter().map(|answer| format!("{answer}\n")).collect()
 }
 
-/// Holds a metric to a golden case. Use [`golden!`](crate::golden), which reads the folder.
+/// Holds a metric to a golden case. Use [`golden!`](macro@crate::golden), which reads the folder.
 ///
 /// # Panics
 /// If the case is unreadable or an answer is another.
 pub fn holds<M: Metric>(config: &Value, [events, questions, answers]: [&str; 3]) {
     let run = || {
-        let metric: M = crate::metric::create(&config.to_string())?;
+        let metric: M = tally_plugin::metric::create(&config.to_string())?;
         let golden = Golden::read(events, questions)?;
         golden.compare(&golden.answers(metric)?, answers)
     };
@@ -151,10 +151,10 @@ pub fn holds<M: Metric>(config: &Value, [events, questions, answers]: [&str; 3])
 #[macro_export]
 macro_rules! golden {
     ($metric:ty, $folder:literal) => {
-        $crate::golden!($metric, $folder, $crate::prelude::json!({}))
+        $crate::golden!($metric, $folder, $crate::json!({}))
     };
     ($metric:ty, $folder:literal, $config:expr) => {
-        $crate::testkit::golden::holds::<$metric>(
+        $crate::golden::holds::<$metric>(
             &$config,
             [
                 include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/", $folder, "/events.ndjson")),
@@ -209,11 +209,11 @@ fn with_properties((event, text): &(Event, Value), of: &Description) -> Event {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::prelude::*;
+    use tally_plugin::prelude::*;
 
     struct Total;
 
-    impl crate::Metric for Total {
+    impl tally_plugin::Metric for Total {
         const ABOUT: About = about!("total", revision = 1);
         type Config = ();
         type Params = ();

@@ -3,7 +3,7 @@
 
 use super::super::hash_id;
 use super::*;
-use crate::testkit::Random;
+use crate::random::Random;
 
 fn of(values: impl IntoIterator<Item = u64>) -> Distinct {
     let mut distinct = Distinct::default();

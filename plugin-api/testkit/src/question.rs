@@ -3,8 +3,8 @@
 //! Windows are snapped outward to minutes, as if every minute were still held.
 
 use super::events::moment;
-use crate::ask::{Ask, Refusal, Steps, Window};
 use serde_json::{Map, Value};
+use tally_plugin::ask::{Ask, Refusal, Steps, Window};
 
 const MINUTE: i64 = 60_000;
 

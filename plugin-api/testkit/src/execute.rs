@@ -1,11 +1,11 @@
 //! A read, executed by looking at every row.
 
-use super::cell::CellState;
+use super::cell::{CellState, identity, merged};
 use super::state::TableState;
-use crate::description::{Description, From, Key, Merge, PropertyType, Table};
-use crate::read::{Group, Id, Measure, Order, Part, ReadAnswer, ReadRequest, Step};
-use crate::sketch::Sketch;
 use std::collections::{BTreeMap, BTreeSet};
+use tally_plugin::description::{Description, From, Key, Merge, PropertyType, Table};
+use tally_plugin::read::{Group, Id, Measure, Order, Part, ReadAnswer, ReadRequest, Step};
+use tally_sketch::Sketch;
 
 /// A row that matched.
 struct Row<'t> {
@@ -173,13 +173,13 @@ impl Resolved<'_> {
             rows.iter().for_each(|row| all.merge(merge, &row.cells[self.cell]));
             return all.number();
         }
-        rows.iter().fold(merge.identity(), |sum, row| {
+        rows.iter().fold(identity(merge), |sum, row| {
             let value = row.cells[self.cell].number();
             let weight = match self.weights {
                 Some((column, of, other)) => of.get(&*row.key[column].text()).copied().unwrap_or(other),
                 None => 1,
             };
-            merge.of(sum, if weight == 1 { value } else { value.wrapping_mul(weight.into()) })
+            merged(merge, sum, if weight == 1 { value } else { value.wrapping_mul(weight.into()) })
         })
     }
 }

@@ -1,11 +1,11 @@
 //! What is held to the laws: a metric in this program, or one behind the boundary.
 
-use crate::abi::{Columns, DeltaBuffer};
-use crate::ask::{Ask, Reply};
-use crate::batch::{Batch, Deltas};
-use crate::description::{Description, Table};
-use crate::metric::{self, Metric};
-use crate::reader::{Reader, Source};
+use tally_plugin::abi::{Columns, DeltaBuffer};
+use tally_plugin::ask::{Ask, Reply};
+use tally_plugin::batch::{Batch, Deltas};
+use tally_plugin::description::{Description, Table};
+use tally_plugin::metric::{self, Metric};
+use tally_plugin::reader::{Reader, Source};
 
 /// A metric as its host sees it: columns in and deltas out, questions in and replies out. Each [`Metric`] is one.
 pub trait Subject {

@@ -8,6 +8,8 @@ mod distinct;
 mod hash;
 mod latest;
 mod quantiles;
+#[cfg(test)]
+mod random;
 mod varint;
 
 pub use distinct::Distinct;
@@ -15,7 +17,7 @@ pub use hash::{hash_float, hash_id, hash_number, hash_text};
 pub use latest::Latest;
 pub use quantiles::{Quantiles, bucket_of_float, bucket_of_integer};
 
-use crate::description::Merge;
+use tally_plugin::description::Merge;
 
 /// What a cell with one of these merges holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,17 +125,12 @@ impl Sketch {
     }
 }
 
-impl Merge {
-    /// Whether a cell holds a [`Sketch`] rather than a number.
+impl<'a> Given<'a> {
+    /// What a whole number, handed over by `update` or read from an event at `time` (Unix milliseconds), gives to a cell.
+    #[inline]
     #[must_use]
-    pub const fn is_sketch(self) -> bool {
-        matches!(self, Merge::Distinct | Merge::Quantiles | Merge::Latest)
-    }
-
-    /// What a whole number, handed over by `update` or read from an event at `time`, gives to a cell.
-    #[must_use]
-    pub fn number<'b>(self, value: i128, time: i64, buffer: &'b mut [u8; 17]) -> Given<'b> {
-        match self {
+    pub fn of_number(merge: Merge, value: i128, time: i64, buffer: &'a mut [u8; 17]) -> Given<'a> {
+        match merge {
             Merge::Sum | Merge::Min | Merge::Max => Given::Number(value),
             Merge::Distinct => Given::Hash(hash_number(value)),
             Merge::Quantiles => Given::Bucket(bucket_of_integer(value)),
@@ -145,9 +142,10 @@ impl Merge {
     }
 
     /// What a float gives to a cell; `None` where the cell takes none.
+    #[inline]
     #[must_use]
-    pub fn float<'b>(self, value: f64, time: i64, buffer: &'b mut [u8; 17]) -> Option<Given<'b>> {
-        match self {
+    pub fn of_float(merge: Merge, value: f64, time: i64, buffer: &'a mut [u8; 17]) -> Option<Given<'a>> {
+        match merge {
             Merge::Sum | Merge::Min | Merge::Max => None,
             Merge::Distinct => Some(Given::Hash(hash_float(value))),
             Merge::Quantiles => Some(Given::Bucket(bucket_of_float(value))),
@@ -159,9 +157,10 @@ impl Merge {
     }
 
     /// What an id gives to a cell; `None` where the cell takes none.
+    #[inline]
     #[must_use]
-    pub fn id<'b>(self, id: IdBytes<'b>, time: i64, buffer: &'b mut Vec<u8>) -> Option<Given<'b>> {
-        match (self, id) {
+    pub fn of_id(merge: Merge, id: IdBytes<'a>, time: i64, buffer: &'a mut Vec<u8>) -> Option<Given<'a>> {
+        match (merge, id) {
             (Merge::Distinct, IdBytes::Integer(number)) => Some(Given::Hash(hash_id(number))),
             (Merge::Distinct, IdBytes::Text(text)) => Some(Given::Hash(hash_text(text))),
             (Merge::Latest, id) => {

@@ -170,7 +170,7 @@ mod tests {
     #![allow(clippy::unwrap_used)] // a test fails by panicking
 
     use super::*;
-    use crate::testkit::Random;
+    use crate::random::Random;
 
     fn bytes(quantiles: &Quantiles) -> Vec<u8> {
         let mut out = Vec::new();

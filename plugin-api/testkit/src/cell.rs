@@ -1,11 +1,11 @@
 //! Cells as values: what a number or a sketch holds, and what an event gives to it.
 
 use super::events::{Event, moment};
-use crate::description::{Description, From, Key, Merge, Property, PropertyType};
-use crate::property::{LONGEST_TEXT, float, integer, scaled};
-use crate::read::Id;
-use crate::sketch::{Given, IdBytes, Sketch};
 use serde_json::Value;
+use tally_plugin::description::{Description, From, Key, Merge, Property, PropertyType};
+use tally_plugin::property::{LONGEST_TEXT, float, integer, scaled};
+use tally_plugin::read::Id;
+use tally_sketch::{Given, IdBytes, Sketch};
 
 /// What a cell holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,13 +28,13 @@ impl CellState {
     /// A cell that was never fed.
     #[must_use]
     pub fn empty(merge: Merge) -> CellState {
-        if merge.is_sketch() { CellState::Sketch(None) } else { CellState::Number(merge.identity()) }
+        if merge.is_sketch() { CellState::Sketch(None) } else { CellState::Number(identity(merge)) }
     }
 
     /// Merges another cell of the same merge.
     pub fn merge(&mut self, merge: Merge, other: &CellState) {
         match (self, other) {
-            (CellState::Number(own), CellState::Number(other)) => *own = merge.of(*own, *other),
+            (CellState::Number(own), CellState::Number(other)) => *own = merged(merge, *own, *other),
             (CellState::Sketch(Some(own)), CellState::Sketch(Some(other))) => own.merge(other),
             (own @ CellState::Sketch(None), other @ CellState::Sketch(_)) => *own = other.clone(),
             _ => {}
@@ -66,15 +66,34 @@ impl CellState {
     pub(super) fn of(merge: Merge, raw: &Raw, time: i64) -> Option<CellState> {
         let (mut fixed, mut buffer) = ([0; 17], Vec::new());
         let given = match raw {
-            Raw::Number(number) => merge.number(*number, time, &mut fixed),
-            Raw::Float(float) => merge.float(*float, time, &mut fixed)?,
-            Raw::Id(Id::Integer(id)) => merge.id(IdBytes::Integer(*id), time, &mut buffer)?,
-            Raw::Id(Id::Text(text)) => merge.id(IdBytes::Text(text.as_bytes()), time, &mut buffer)?,
+            Raw::Number(number) => Given::of_number(merge, *number, time, &mut fixed),
+            Raw::Float(float) => Given::of_float(merge, *float, time, &mut fixed)?,
+            Raw::Id(Id::Integer(id)) => Given::of_id(merge, IdBytes::Integer(*id), time, &mut buffer)?,
+            Raw::Id(Id::Text(text)) => Given::of_id(merge, IdBytes::Text(text.as_bytes()), time, &mut buffer)?,
         };
         Some(match given {
             Given::Number(number) => CellState::Number(number),
             given => CellState::Sketch(Sketch::of(&given)),
         })
+    }
+}
+
+/// The number that changes nothing; a cell that was never fed has it. 0 for a merge of sketches.
+pub(super) const fn identity(merge: Merge) -> i128 {
+    match merge {
+        Merge::Sum | Merge::Distinct | Merge::Quantiles | Merge::Latest => 0,
+        Merge::Min => i128::MAX,
+        Merge::Max => i128::MIN,
+    }
+}
+
+/// Two numbers as one; the first for a merge of sketches.
+pub(super) fn merged(merge: Merge, a: i128, b: i128) -> i128 {
+    match merge {
+        Merge::Sum => a.wrapping_add(b),
+        Merge::Min => a.min(b),
+        Merge::Max => a.max(b),
+        Merge::Distinct | Merge::Quantiles | Merge::Latest => a,
     }
 }
 

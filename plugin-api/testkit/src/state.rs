@@ -5,13 +5,13 @@ use super::events::{Event, as_columns};
 use super::execute::execute;
 use super::question::Question;
 use super::subject::Subject;
-use crate::abi::{DeltaBuffer, KeyColumn, RawDelta};
-use crate::ask::{Refusal, Reply, Warning};
-use crate::description::{Description, From, Merge, Table};
-use crate::metric::{self, Metric};
-use crate::read::{Id, ReadAnswer, ReadRequest};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use tally_plugin::abi::{DeltaBuffer, KeyColumn, RawDelta};
+use tally_plugin::ask::{Refusal, Reply, Warning};
+use tally_plugin::description::{Description, From, Table};
+use tally_plugin::metric::{self, Metric};
+use tally_plugin::read::{Id, ReadAnswer, ReadRequest};
 
 const MINUTE: i64 = 60_000;
 
@@ -158,29 +158,6 @@ impl<M: Subject> State<M> {
         match reply.map_err(failed)? {
             Reply::Answer { result, warnings } => Ok((result, warnings)),
             Reply::Refusal(refusal) => Err(refusal),
-        }
-    }
-}
-
-impl Merge {
-    /// The number that changes nothing; a cell that was never fed has it. 0 for a merge of sketches.
-    #[must_use]
-    pub const fn identity(self) -> i128 {
-        match self {
-            Merge::Sum | Merge::Distinct | Merge::Quantiles | Merge::Latest => 0,
-            Merge::Min => i128::MAX,
-            Merge::Max => i128::MIN,
-        }
-    }
-
-    /// Two numbers as one; the first for a merge of sketches.
-    #[must_use]
-    pub fn of(self, a: i128, b: i128) -> i128 {
-        match self {
-            Merge::Sum => a.wrapping_add(b),
-            Merge::Min => a.min(b),
-            Merge::Max => a.max(b),
-            Merge::Distinct | Merge::Quantiles | Merge::Latest => a,
         }
     }
 }

@@ -1,11 +1,11 @@
 //! Events for tests: by hand, a known day, and random ones.
 
 use super::cell::{self, Raw};
-use crate::abi::{Columns, Parts, PropertyParts, with_columns};
-use crate::description::{Property, PropertyType};
-use crate::read::Id;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tally_plugin::abi::{Columns, Parts, PropertyParts, with_columns};
+use tally_plugin::description::{Property, PropertyType};
+use tally_plugin::read::Id;
 
 /// An event as a test writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
