@@ -17,7 +17,7 @@ pub use window::looks_at_the_clock;
 
 use crate::event::Position;
 use crate::plugin::{self, AnswerFailure, Answered, ReadFault};
-use crate::state::{self, Held, MetricId};
+use crate::state::{self, HeldRange, MetricId};
 use cost::Reads;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
@@ -153,7 +153,7 @@ impl Askable {
         &self,
         params: &Map<String, Value>,
         as_of: i64,
-        held: &Held,
+        held: &HeldRange,
         version: u64,
     ) -> Result<Option<Arc<Answer>>, Refused> {
         let (ask, _) = self.ask(params, as_of, held)?;
@@ -198,7 +198,12 @@ impl Askable {
     }
 
     /// The question as the plugin gets it, and what the asker should know of its window.
-    fn ask(&self, params: &Map<String, Value>, as_of: i64, held: &Held) -> Result<(Ask, Option<Warning>), Refused> {
+    fn ask(
+        &self,
+        params: &Map<String, Value>,
+        as_of: i64,
+        held: &HeldRange,
+    ) -> Result<(Ask, Option<Warning>), Refused> {
         if !self.plugin.description().time {
             let (params, window) = (Value::Object(params.clone()), tally_plugin::ask::Window::default());
             return Ok((Ask { params, window, steps: None, event_types: None, as_of }, None));

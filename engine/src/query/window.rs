@@ -3,7 +3,7 @@
 //! Pure: "now" and what is held are handed in. All faults are collected, none stops the next check. Counts are exact for
 //! the window returned, because its bounds were moved outward to panes that exist.
 
-use crate::state::Held;
+use crate::state::HeldRange;
 pub(super) use crate::time::to_text as text;
 use crate::time::{FIRST_MS, LAST_MS, rfc3339};
 use serde_json::{Map, Value, json};
@@ -68,7 +68,7 @@ pub(super) fn schema() -> Map<String, Value> {
 ///
 /// # Errors
 /// Every fault that the schema cannot see.
-pub(super) fn parse(params: &Map<String, Value>, as_of: i64, held: &Held) -> Result<TimeParams, TimeFaults> {
+pub(super) fn parse(params: &Map<String, Value>, as_of: i64, held: &HeldRange) -> Result<TimeParams, TimeFaults> {
     let mut faults = Vec::new();
     let bounds = bounds(params, as_of, &mut faults);
     let step_ms = params.get("bucket").and_then(Value::as_str).and_then(step_ms);
@@ -168,7 +168,7 @@ fn step_ms(bucket: &str) -> Option<i64> {
 /// The grid of the series, or why there is none; and whether it leaves out events of the window. An open start begins with the
 /// bucket of the first event counted, but what would be more than the most points is shortened to the newest up to `as_of`: one
 /// event with a wrong time must not take the series from all others.
-fn steps(step_ms: i64, asked: Window, as_of: i64, held: &Held) -> Result<(Steps, bool), TimeFaults> {
+fn steps(step_ms: i64, asked: Window, as_of: i64, held: &HeldRange) -> Result<(Steps, bool), TimeFaults> {
     let fault =
         |code, detail| Err(TimeFaults { code, faults: vec![Fault { pointer: "/params/bucket".into(), detail }] });
     let align = |time: i64| time.div_euclid(step_ms) * step_ms;
@@ -212,7 +212,7 @@ fn steps(step_ms: i64, asked: Window, as_of: i64, held: &Held) -> Result<(Steps,
     Ok((Steps { step_ms, from, to }, shortened))
 }
 
-fn floor(pane: Pane, held: &Held) -> i64 {
+fn floor(pane: Pane, held: &HeldRange) -> i64 {
     match pane {
         Pane::Minute => held.minute_floor,
         Pane::Hour => held.hour_floor,
@@ -221,7 +221,7 @@ fn floor(pane: Pane, held: &Held) -> i64 {
 }
 
 /// Bounds moved outward to the panes that are held where they lie.
-fn snap(window: Window, held: &Held) -> Window {
+fn snap(window: Window, held: &HeldRange) -> Window {
     let from = window.from.and_then(|from| {
         let pane = finest_at(from, held)?;
         Some(from.div_euclid(pane.millis()) * pane.millis())
@@ -229,7 +229,7 @@ fn snap(window: Window, held: &Held) -> Window {
     Window { from, to: window.to.map(|to| snap_up(to, held)) }
 }
 
-fn snap_up(to: i64, held: &Held) -> i64 {
+fn snap_up(to: i64, held: &HeldRange) -> i64 {
     // Before all floors there is one open pane: everything up to the first floor.
     let Some(pane) = finest_at(to - 1, held) else {
         return [held.minute_floor, held.hour_floor, held.day_floor].into_iter().min().unwrap_or(to).max(to);
@@ -237,7 +237,7 @@ fn snap_up(to: i64, held: &Held) -> i64 {
     ((to - 1).div_euclid(pane.millis()) + 1) * pane.millis()
 }
 
-fn finest_at(time: i64, held: &Held) -> Option<Pane> {
+fn finest_at(time: i64, held: &HeldRange) -> Option<Pane> {
     [Pane::Minute, Pane::Hour, Pane::Day].into_iter().find(|pane| time >= floor(*pane, held))
 }
 
@@ -249,8 +249,8 @@ mod tests {
 
     const NOW: i64 = 1_767_233_000_000; // 2026-01-01T02:03:20Z
 
-    fn held() -> Held {
-        Held {
+    fn held() -> HeldRange {
+        HeldRange {
             minute_floor: i64::MIN,
             hour_floor: i64::MIN,
             day_floor: i64::MIN,
@@ -259,7 +259,7 @@ mod tests {
         }
     }
 
-    fn ask(params: Value, held: &Held) -> Result<TimeParams, TimeFaults> {
+    fn ask(params: Value, held: &HeldRange) -> Result<TimeParams, TimeFaults> {
         parse(params.as_object().expect("an object"), NOW, held)
     }
 
@@ -296,7 +296,7 @@ mod tests {
 
     #[test]
     fn bounds_snap_outward_to_what_is_held() {
-        let held = Held { minute_floor: NOW / HOUR * HOUR, hour_floor: NOW / DAY * DAY, ..held() };
+        let held = HeldRange { minute_floor: NOW / HOUR * HOUR, hour_floor: NOW / DAY * DAY, ..held() };
         let window = ask(json!({"from": NOW - HOUR, "to": NOW - HOUR + 1}), &held).expect("valid").window;
         assert_eq!(window, Window { from: Some((NOW - HOUR) / HOUR * HOUR), to: Some(NOW / HOUR * HOUR) });
         let window = ask(json!({"from": NOW - DAY, "to": NOW}), &held).expect("valid").window;
@@ -317,7 +317,7 @@ mod tests {
 
     #[test]
     fn too_many_points_is_judged_before_what_is_held() {
-        let held = Held { minute_floor: NOW, ..held() };
+        let held = HeldRange { minute_floor: NOW, ..held() };
         let fault = ask(json!({"window": "52w", "bucket": "1m"}), &held).expect_err("too many");
         assert_eq!((fault.code, fault.faults[0].pointer.as_str()), ("too_many_points", "/params/bucket"));
         let fault = ask(json!({"window": "2h", "bucket": "1m"}), &held).expect_err("not held");

@@ -1,4 +1,5 @@
-//! The laws of state: whatever the split into batches, seals, frames and compactions, reads give what a recount gives.
+//! The laws of state: however the log is split into batches, seals, frames and compactions, reads
+//! give what a recount gives.
 //!
 //! Over 400 lines: the laws share one feed and one recount.
 
@@ -93,7 +94,7 @@ fn batch(events: &[Event], partition: u32, from: u64) -> EventBatch {
     batch
 }
 
-/// Of an id or a kind: it is counted together with others.
+/// In place of an id or a type: it is counted together with others.
 const TOGETHER: u64 = 1 << 50;
 
 fn user_id(user: u64) -> Id {
@@ -130,7 +131,7 @@ fn feed(events: &[Event], pieces: usize) -> (State, MetricId, BTreeMap<(u16, u32
     (state, metric, frames)
 }
 
-/// What a batch of these events adds to nothing: updates, rows, times.
+/// What a batch of these events adds to an empty state: updates, rows, times.
 fn one_batch(events: &[Event], from: u64, skip: &[u32]) -> (u64, Vec<String>, Option<(i64, i64)>) {
     let mut state = State::default();
     let metric = state.add(&description());
@@ -249,13 +250,14 @@ fn read(state: &State, metric: MetricId, request: &ReadRequest) -> ReadAnswer {
 /// The rows of a snapshot, whatever their order.
 fn rows(table: u16, snapshot: &[u8]) -> std::collections::BTreeSet<String> {
     let table = &description().tables[usize::from(table)];
-    let layout = cells::Layout::new(&table.cells);
-    let mut reader = frame::FrameReader::open(snapshot, table.key.len()).expect("a snapshot");
-    let (mut key, mut row, mut rows) = (Vec::new(), block::Block::neutral(&layout), std::collections::BTreeSet::new());
+    let layout = rows::cells::Layout::new(&table.cells);
+    let mut reader = write::frame::FrameReader::open(snapshot, table.key.len()).expect("a snapshot");
+    let (mut key, mut row, mut rows) =
+        (Vec::new(), rows::block::Block::neutral(&layout), std::collections::BTreeSet::new());
     while let Some(pane) = reader.next(&layout, &mut key, &mut row).expect("a row") {
-        let text = |value: &frame::KeyValue| match value {
-            frame::KeyValue::Integer(n) => n.to_string(),
-            frame::KeyValue::Text(n) => String::from_utf8_lossy(reader.texts[*n]).into_owned(),
+        let text = |value: &write::frame::KeyValue| match value {
+            write::frame::KeyValue::Integer(n) => n.to_string(),
+            write::frame::KeyValue::Text(n) => String::from_utf8_lossy(reader.texts[*n]).into_owned(),
         };
         rows.insert(format!("{pane:?} {:?} {row:?}", key.iter().map(text).collect::<Vec<_>>()));
     }
@@ -280,7 +282,8 @@ proptest! {
         prop_assert_eq!(read(&unsealed, metric, &request), recount(&events, &request));
     }
 
-    /// Asked again and again while events come and seals happen, an answer that goes on from the last one is the recount.
+    /// An answer that continues from the last one equals the recount, asked again and again while
+    /// events come and seals happen.
     #[test]
     fn equal_reads_go_on_from_each_other(
         events in events(),
@@ -299,7 +302,7 @@ proptest! {
                 state.apply(metric, &batch, batch.from, &[]);
             }
             counted += chunk.len();
-            // What came is sealed before anybody asked for it, or after.
+            // What came is sealed before it is asked for, or after.
             if unasked {
                 state.seal(metric, 0);
             }
@@ -312,7 +315,7 @@ proptest! {
         }
     }
 
-    /// The same where what comes are frames, as a follower of a shared store gets them.
+    /// The same if frames come, as for a follower of a shared store.
     #[test]
     fn equal_reads_go_on_from_frame_to_frame(
         events in events(),
@@ -340,7 +343,8 @@ proptest! {
         }
     }
 
-    /// Metrics that count alike share the work of a seal; one that has missed a batch does not share what it did not count.
+    /// Metrics that count alike share the work of a seal; one that missed a batch does not share
+    /// what it did not count.
     #[test]
     fn metrics_that_count_alike_write_what_they_would_alone(events in events(), pieces in 1..8usize, misses in 0..8usize) {
         let mut state = State::default();
@@ -381,7 +385,8 @@ proptest! {
         }
     }
 
-    /// A state loaded from frames, compacted or not, answers as the one that wrote them, wherever panes are still held.
+    /// A state loaded from frames, compacted or not, answers like the one that wrote them, wherever
+    /// panes are still held.
     #[test]
     fn frames_carry_the_whole_state(events in events(), pieces in 1..6usize, request in requests(), compacted in 0..3usize, rolls in 0..40usize, splits in 0..4u32) {
         let (state, metric, frames) = feed(&events, pieces);
@@ -398,7 +403,7 @@ proptest! {
                 let snapshot = compact(description, head, watermark).expect("a snapshot");
                 rows += loading.frame(usize::from(*table), &snapshot).expect("it loads");
             }
-            // The same from halves, and halves of these.
+            // The same from halves, and from halves of these.
             let mut open = vec![(*bucket, tail.to_vec())];
             for n in 0..splits {
                 for (bucket, frames) in std::mem::take(&mut open) {
@@ -415,7 +420,7 @@ proptest! {
         drop(loading);
         let buys = events.iter().filter(|event| event.kind == 0).count();
         prop_assert_eq!(rows, (events.len() + buys) as u64);
-        // The panes that they lie in: at most days.
+        // The times are those of the panes: days at most.
         if compacted == 0 && splits == 0 {
             let day = |time: Option<i64>| time.map(|time| time.div_euclid(86_400_000));
             let (first, last) = loaded.times(again).unzip();
@@ -428,13 +433,13 @@ proptest! {
         }
         let whole = ReadRequest { from: None, to: None, step_ms: None, ..request.clone() };
         prop_assert_eq!(read(&loaded, again, &whole), read(&state, metric, &whole));
-        // Windows are asked in whole hours: they are exact where hours are held.
+        // Windows are asked for in whole hours: they are exact where hours are held.
         if request.step_ms.is_none() && request.from.is_some_and(|from| from >= held.hour_floor.min(held.minute_floor)) {
             prop_assert_eq!(read(&loaded, again, &request), read(&state, metric, &request));
         }
     }
 
-    /// What is written for a layout is what splitting gives: the same rows in the same buckets.
+    /// Frames written for a layout are what splitting gives: the same rows in the same buckets.
     #[test]
     fn frames_are_written_for_the_layout(events in events(), rounds in 1..5usize) {
         let mut state = State::default();
@@ -466,7 +471,7 @@ proptest! {
             });
             let written: BTreeMap<_, _> = written.map(|(bucket, snapshot)| (bucket, rows(bucket.0, &snapshot))).collect();
             let expected = expected.iter().map(|(bucket, snapshot)| (*bucket, rows(bucket.0, snapshot)));
-            // Where a half is empty nothing is written.
+            // Nothing is written for an empty half.
             let expected: BTreeMap<_, _> = expected.filter(|(_, rows)| !rows.is_empty()).collect();
             prop_assert_eq!(written, expected);
         }
@@ -487,7 +492,8 @@ proptest! {
     }
 }
 
-/// Groups that the next bit of their hash does not tell apart are told apart by a later one: the bucket is split until they are.
+/// Groups that the next bit of their hash does not tell apart are told apart by a later one: the
+/// bucket is split until then.
 #[test]
 fn groups_that_agree_in_the_next_bit_are_told_apart() {
     let table = &description().tables[0];

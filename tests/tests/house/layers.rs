@@ -1,7 +1,8 @@
-//! Inside `engine`, arrows only go down: the table in ARCHITECTURE.md, compared with every `crate::` path.
+//! Inside `engine`, arrows only go down: the table in ARCHITECTURE.md, compared with every `crate::` path. Likewise inside
+//! `state`, whose layers are folders: the table in its own documentation.
 
 use super::none;
-use super::reading::{read, sources, words};
+use super::reading::{Source, read, sources, words};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The lines of the table, top first, each the modules on it.
@@ -108,4 +109,90 @@ fn the_crate_shows_the_same_table() {
     let shown: Vec<String> = lines.iter().map(of).filter(|line| !line.is_empty()).collect();
     let expected: Vec<String> = table().iter().map(|line| line.join(" | ")).collect();
     assert_eq!(shown, expected);
+}
+
+/// Where `state` is, its root file, and how its own paths begin.
+const STATE: (&str, &str, &str) = ("engine/src/state/", "mod.rs", "crate::state::");
+
+/// The files of the layers of `state`, without tests: layer, module of the layer, and the file.
+fn layered(sources: &[Source]) -> Vec<(&str, &str, &Source)> {
+    let files = sources.iter().filter(|file| file.is_in(STATE.0) && !file.is_test());
+    let split = files.filter_map(|file| {
+        let (layer, inside) = file.path.strip_prefix(STATE.0)?.split_once('/')?;
+        Some((layer, inside.split('/').next()?.trim_end_matches(".rs"), file))
+    });
+    split.collect()
+}
+
+/// `write` knows nothing of `read` or `maintain`, and so on down.
+#[test]
+fn layers_of_state_only_use_those_below() {
+    let (folder, root, own_path) = STATE;
+    let document = read(&format!("{folder}{root}"));
+    let block = document.split("```").nth(1).unwrap();
+    let lines: Vec<&str> = block.lines().skip(1).map(|line| line.trim_start_matches("//!").trim()).collect();
+    let mut rank = BTreeMap::new();
+    for (height, line) in lines.into_iter().filter(|line| !line.is_empty()).rev().enumerate() {
+        rank.extend(line.split('|').map(|name| (name.trim(), height)));
+    }
+    let (mut faults, mut seen, mut arrows) = (Vec::new(), BTreeSet::new(), 0);
+    let sources = sources();
+    for (layer, module, file) in layered(&sources) {
+        let Some(height) = rank.get(layer) else {
+            faults.push(format!("{} is in no layer of the table in {folder}{root}", file.path));
+            continue;
+        };
+        seen.insert(layer);
+        let code = file.without_tests();
+        // A path that leads out of the layer names it, so that it is found here.
+        let leaves = code.contains("super::super") || module == "mod" && code.contains("super::");
+        if leaves || code.contains(&format!("{own_path}{{")) || code.contains(&format!("{own_path}*")) {
+            faults.push(format!("{}: name a layer by its own path, {own_path}…", file.path));
+        }
+        for (at, path) in code.match_indices(own_path) {
+            let used = words(&code[at + path.len()..]).next().unwrap_or_default();
+            arrows += 1;
+            if used != layer && rank.get(used).is_none_or(|other| other >= height) {
+                faults.push(format!("{} uses {used}, which is not below {layer}", file.path));
+            }
+        }
+    }
+    for layer in rank.keys().filter(|layer| !seen.contains(*layer)) {
+        faults.push(format!("{layer} is in the table and not in {folder}"));
+    }
+    assert!(arrows > 50, "only {arrows} arrows were found");
+    none(faults);
+}
+
+/// Whatever a module of `state` uses, that does not use the module in turn.
+#[test]
+fn modules_of_state_form_no_ring() {
+    let (own_path, sources) = (STATE.2, sources());
+    let files = layered(&sources);
+    let modules: BTreeSet<(&str, &str)> = files.iter().map(|(layer, module, _)| (*layer, *module)).collect();
+    let mut uses: BTreeMap<(&str, &str), BTreeSet<(&str, &str)>> = BTreeMap::new();
+    for (layer, module, file) in &files {
+        let code = file.without_tests();
+        let named = code.match_indices(own_path).filter_map(|(at, path)| {
+            let mut words = words(&code[at + path.len()..]);
+            Some((words.next()?, words.next()?))
+        });
+        // In a file of the layer itself `super` is the layer, deeper it is the module.
+        let is_deep = !file.path.ends_with(&format!("{layer}/{module}.rs"));
+        let beside = code.match_indices("super::").filter(|_| !is_deep);
+        let beside = beside.filter_map(|(at, path)| Some((*layer, words(&code[at + path.len()..]).next()?)));
+        let used = named.chain(beside).filter(|used| modules.contains(used) && *used != (*layer, *module));
+        uses.entry((layer, module)).or_default().extend(used);
+    }
+    assert!(uses.values().map(BTreeSet::len).sum::<usize>() > 50, "{uses:?}");
+    // What uses only modules that are gone goes too; what is left goes round, or uses what does.
+    while let Some(free) = uses.iter().find(|(_, used)| used.iter().all(|used| !uses.contains_key(used))) {
+        let free = *free.0;
+        uses.remove(&free);
+    }
+    none(
+        uses.into_iter()
+            .map(|(module, used)| format!("{module:?} is in a ring, or above one: it uses {used:?}"))
+            .collect(),
+    );
 }

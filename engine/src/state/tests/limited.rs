@@ -1,11 +1,12 @@
-//! Tables that may hold only so many cells: what is shown is exact, and what is folded depends on nothing but the keys.
+//! Tables with a limit of cells: what is shown is exact, and what is folded depends on the keys
+//! alone.
 #![allow(clippy::unwrap_used, reason = "a failing unwrap fails the test")]
 
 use super::*;
 use crate::event::OTHER;
 use std::collections::BTreeSet;
 
-/// Makes the metric as small as `max` says, as the pipeline does after each batch.
+/// Limits the metric to `max` cells, as the pipeline does after each batch.
 pub(super) fn bound(state: &mut State, metric: MetricId, max: u64) -> Vec<(u32, Sealed)> {
     if state.over(metric, max).is_none() {
         return Vec::new();
@@ -16,7 +17,7 @@ pub(super) fn bound(state: &mut State, metric: MetricId, max: u64) -> Vec<(u32, 
 
 type Frames = BTreeMap<(u16, u32), Vec<Vec<u8>>>;
 
-/// A metric that may hold so many cells, and one beside it that counts alike and may hold any number.
+/// A metric with a limit of cells, and one beside it that counts alike without a limit.
 struct Fed {
     state: State,
     limited: MetricId,
@@ -71,7 +72,7 @@ fn keys(state: &State, metric: MetricId, table: usize) -> BTreeSet<Vec<Id>> {
     state.dump(metric).rows().filter(|row| row.table == table).map(|row| row.key).collect()
 }
 
-/// The events as the first table counts them: keys that do not stand there for themselves count together.
+/// The events as the first table counts them: keys without a row of their own count together.
 fn as_counted(events: &[Event], held: &BTreeSet<Vec<Id>>) -> Vec<Event> {
     let (other, kind) = (Id::Text(OTHER.into()), |kind: u16| Id::Text(KINDS[usize::from(kind)].into()));
     let counted = |event: &Event| {
@@ -85,7 +86,7 @@ fn as_counted(events: &[Event], held: &BTreeSet<Vec<Id>>) -> Vec<Event> {
     events.iter().map(counted).collect()
 }
 
-/// What an engine reads that folds nothing of its own accord: all frames at once.
+/// What an engine reads that folds nothing itself: all frames at once.
 fn loaded_at_once(frames: &Frames, request: &ReadRequest) -> ReadAnswer {
     let mut state = State::default();
     let metric = state.add(&description());
@@ -97,7 +98,7 @@ fn loaded_at_once(frames: &Frames, request: &ReadRequest) -> ReadAnswer {
     read(&state, metric, request)
 }
 
-/// The same frame after frame, asked after each.
+/// The same, frame by frame, asked after each.
 fn loaded(frames: &Frames, request: &ReadRequest) -> ReadAnswer {
     let mut state = State::default();
     let metric = state.add(&description());
@@ -113,8 +114,9 @@ fn loaded(frames: &Frames, request: &ReadRequest) -> ReadAnswer {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
-    /// Reads equal a recount in which the keys that are not shown count together, in every pane; in one piece or many, live, from
-    /// frames or from snapshots; no table is larger than it may be; and a metric beside it that counts alike is whole.
+    /// Reads equal a recount in which the keys that are not shown count together, in every pane; in
+    /// one piece or many, live, from frames or from snapshots; no table exceeds its limit; and a
+    /// metric beside it that counts alike is complete.
     #[test]
     fn what_is_shown_is_exact(events in events(), pieces in 1..8usize, rows in 2..40u64, request in requests()) {
         let max = rows * 3;
@@ -132,8 +134,8 @@ proptest! {
             let of = &description().tables[usize::from(table)];
             frames.rotate_left(1);
             let one = compact(of, &frames, i64::MIN).unwrap();
-            // A bucket whose frames are all older may hold more.
-            let folded = frame::FrameReader::open(&one, of.key.len()).unwrap().header.threshold;
+            // A bucket that has only older frames may hold more.
+            let folded = write::frame::FrameReader::open(&one, of.key.len()).unwrap().header.threshold;
             if folded == state.thresholds(limited)[usize::from(table)] {
                 assert!(stored(of, &one).is_subset(&keys(&state, limited, usize::from(table))));
             }
@@ -147,11 +149,12 @@ proptest! {
 
 /// The keys of a frame.
 fn stored(table: &Table, frame: &[u8]) -> BTreeSet<Vec<Id>> {
-    let rows = look::rows_of(table, &[frame.to_vec()], &[]).unwrap();
+    let rows = rows_of(table, &[frame.to_vec()], &[]).unwrap();
     rows.into_iter().map(|row| row.key).collect()
 }
 
-/// Ids without end, all of them texts: neither keys nor texts grow with them, and what is counted stays right.
+/// Ids without end, all of them texts: neither keys nor texts grow with them, and the counts stay
+/// right.
 #[test]
 fn hostile_ids_fill_no_memory() {
     let (mut state, max) = (State::default(), 3_000);
@@ -177,6 +180,6 @@ fn hostile_ids_fill_no_memory() {
     assert!(rows.len() <= 1_000 && rows.len() > 400, "{}", rows.len());
     let count = |row: &DumpRow| if let DumpCell::Number(count) = row.cells[0] { count } else { 0 };
     assert_eq!(rows.iter().map(count).sum::<i128>(), 400_000);
-    assert!(state.texts() < 2 * sweep::FIRST, "{}", state.texts());
+    assert!(state.texts() < 2 * collect_texts::LEAST, "{}", state.texts());
     assert!(largest < 32 << 20, "{largest} bytes");
 }

@@ -1,4 +1,5 @@
-//! A moment stays what it was, whatever is done to the state afterwards, and whoever reads it meanwhile.
+//! A moment stays what it was, whatever is done to the state afterwards and whoever reads it
+//! meanwhile.
 #![allow(clippy::unwrap_used, reason = "a failing unwrap fails the test")]
 
 use super::limited::bound;
@@ -8,22 +9,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// So many of the events are counted.
+    /// Counts so many of the events.
     Count(usize),
     Seal(u32),
-    /// A moment is taken, and what it is to answer.
+    /// Takes a moment, and what it is to answer.
     Take,
     LetGo(usize),
-    /// Floors rise, and what has fallen below is rolled up.
+    /// Raises floors, and rolls up what has fallen below.
     Roll(usize),
-    /// Keys count together until no table has more cells.
+    /// Counts keys together until no table has more cells.
     Narrow(u64),
-    /// Texts are numbered anew.
+    /// Numbers texts anew.
     Sweep,
     Clear,
-    /// Frames of the same events come from elsewhere.
+    /// Loads frames of the same events from another state.
     Load,
-    /// Somebody asks what is now.
+    /// Reads the present.
     Ask,
 }
 
@@ -45,7 +46,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 /// Renumbers texts as a sweep does, whether it is due or not.
 fn sweep(state: &mut State) {
-    // Ids that nobody counts make up more than half of all texts.
+    // Unused ids make up more than half of all texts.
     let texts = state.texts();
     (0..=texts).for_each(|n| _ = state.names.write().texts.intern(format!("nobody-{n}").as_bytes()));
     state.sweep_now();
@@ -84,7 +85,7 @@ proptest! {
                     }
                 }
                 Step::Seal(partition) => drop(state.seal(metric, partition)),
-                // What it is to answer is what another moment says at once.
+                // It is to answer what a moment answers now.
                 Step::Take => held.push((state.moment(metric), all(&state))),
                 Step::LetGo(n) if n < held.len() => drop(held.swap_remove(n)),
                 Step::LetGo(_) => {}
@@ -130,7 +131,8 @@ proptest! {
     }
 }
 
-/// While one thread counts and seals, others read moments that they took: each answers what had been counted when it was taken.
+/// While one thread counts and seals, others read moments that they took: each answers what had
+/// been counted when it was taken.
 #[test]
 fn moments_are_read_beside_counting() {
     let mut state = State::default();
@@ -186,7 +188,7 @@ fn moments_are_read_beside_counting() {
     assert!(reads > 0);
 }
 
-/// Seals go on while a moment is read, and what nobody reads is let go of.
+/// Seals go on while a moment is read, and what is no longer read is released.
 #[test]
 fn what_is_kept_for_a_moment_goes_with_it() {
     let mut state = State::default();
@@ -200,7 +202,7 @@ fn what_is_kept_for_a_moment_goes_with_it() {
     };
     (0..10).for_each(|n| count(&mut state, n));
     let before = state.size(metric).1;
-    // Each moment is taken before the last one is let go of: at no time is none read.
+    // Each moment is taken before the last one is released: at no time is none read.
     let mut moment = state.moment(metric);
     for n in 10..200 {
         count(&mut state, n);

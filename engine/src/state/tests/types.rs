@@ -1,14 +1,14 @@
-//! Tables that are keyed by event types, of which more come than may stand for themselves: what is shown depends on nothing but the
-//! types that were counted.
+//! Tables keyed by event types, with more types than may have rows: what is shown depends on the
+//! counted types alone.
 #![allow(clippy::unwrap_used, reason = "a failing unwrap fails the test")]
 
 use super::*;
 use crate::event::OTHER;
 use std::collections::BTreeSet;
 
-/// Types that may stand for themselves.
+/// Most types with rows of their own.
 const MOST: usize = 6;
-/// One of them that always does.
+/// One of them that always has a row.
 const ALWAYS: &str = "type_3";
 
 fn limit() -> TypeLimit {
@@ -55,7 +55,8 @@ fn batch(events: &[Event], partition: u32, from: u64) -> EventBatch {
     batch
 }
 
-/// Counts, by partition and piece, and keeps to the rule as the pipeline does after each batch; what was sealed, as frames.
+/// Counts by partition and piece, and applies the limit after each batch, as the pipeline does;
+/// returns what was sealed, as frames.
 fn count(state: &mut State, metric: MetricId, events: &[Event], pieces: usize) -> Vec<SealedFrame> {
     let (mut frames, mut unstored, mut next) = (Vec::new(), Vec::new(), [0; 2]);
     for (n, chunk) in events.chunks(events.len().div_ceil(pieces).max(1)).enumerate() {
@@ -88,7 +89,7 @@ fn rows(state: &State, metric: MetricId) -> Rows {
 /// What is right: worked out from all events at once.
 fn expected(events: &[Event]) -> Rows {
     let zeros = |kind: &str| {
-        let mut texts = Texts::default();
+        let mut texts = write::texts::Texts::default();
         let number = texts.intern(kind.as_bytes());
         texts.stable_hash(&[number]).trailing_zeros()
     };
@@ -126,8 +127,9 @@ fn load(state: &mut State, metric: MetricId, frames: &[SealedFrame]) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// Live, in one piece or many; from frames, in whatever order; from snapshots; written by a lane that knows of no other
-    /// types: the same rows, those of a recount, and no more types than may be.
+    /// Live, in one piece or many; from frames, in any order; from snapshots; written by a lane
+    /// that knows no other types: the same rows, those of a recount, and no more types than the
+    /// limit.
     #[test]
     fn what_is_shown_depends_on_the_types_alone(
         events in prop::collection::vec((0..4u64, 0..40u64, 0..30i64), 1..150),
@@ -167,7 +169,7 @@ proptest! {
         load(&mut compacted, into, &buckets.into_iter().map(snapshot).collect::<Vec<_>>());
         prop_assert_eq!(&rows(&compacted, into), &expected, "from snapshots");
 
-        // Emptied and counted again, of what is there then: what was folded before means nothing.
+        // Emptied and counted again, by what is there then: what was folded before has no effect.
         let (some, _) = events.split_at(events.len() / 3);
         compacted.clear(into);
         count(&mut compacted, into, some, 1);
@@ -175,7 +177,7 @@ proptest! {
     }
 }
 
-/// Types without end: as many stand for themselves as may, and nothing grows with the others.
+/// Types without end: as many have rows as may, and nothing grows with the others.
 #[test]
 fn hostile_types_fill_no_memory() {
     let mut state = State::default();
@@ -197,7 +199,7 @@ fn hostile_types_fill_no_memory() {
     assert!((300..=1_001).contains(&types), "{types}");
     let all: i128 = shown.iter().filter(|((table, _), _)| *table == 0).map(|(_, n)| n).sum();
     assert_eq!(all, 300_000);
-    assert!(state.texts() < 3 * sweep::FIRST, "{}", state.texts());
+    assert!(state.texts() < 3 * collect_texts::LEAST, "{}", state.texts());
     assert!(largest < 64 << 20, "{largest} bytes");
 }
 

@@ -66,7 +66,7 @@ proptest! {
         params.extend(window.map(|window| ("window".to_owned(), json!(window))));
         params.extend(bucket.map(|bucket| ("bucket".to_owned(), json!(bucket))));
         let floor = |n: usize| floors[n].map_or(i64::MIN, |time| time.div_euclid(DAY) * DAY);
-        let held = Held { minute_floor: floor(0), hour_floor: floor(1), day_floor: floor(2), first, last };
+        let held = HeldRange { minute_floor: floor(0), hour_floor: floor(1), day_floor: floor(2), first, last };
         faults(&params, as_of);
         if let Ok(TimeParams { window, steps, .. }) = parse(&params, as_of, &held) {
             prop_assert!(window.from.is_none_or(|start| from.is_none_or(|from| start <= from)));
