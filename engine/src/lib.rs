@@ -24,7 +24,6 @@ pub mod plugin;
 pub mod query;
 mod revision;
 pub mod source;
-pub mod state;
 pub mod store;
 pub mod telemetry;
 
@@ -32,6 +31,7 @@ pub use tally_config as config;
 pub(crate) use tally_event::index as slots;
 pub use tally_event::time;
 pub use tally_progress as progress;
+pub use tally_state as state;
 pub use tally_system::{clock, descriptors, files, memory, outage, terminal};
 
 /// Events, and the place in the log up to which they are counted.

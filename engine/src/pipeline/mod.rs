@@ -5,8 +5,6 @@
 
 mod board;
 mod bounding;
-#[cfg(test)]
-mod cells_tests;
 mod command;
 mod compacting;
 mod contain;

@@ -83,6 +83,14 @@ fn the_audit_shares_no_code_with_what_it_audits() {
     none(within("engine/verify", &["base64", "jiff", "serde", "serde_json", "siphasher"]));
 }
 
+/// What has been counted depends on events, sketches and descriptions, not on where events come from or state is stored.
+#[test]
+fn state_knows_no_log_and_no_store() {
+    let own = ["tally-event", "tally-plugin", "tally-sketch"];
+    let libraries = ["crc32fast", "foldhash", "hashbrown", "parking_lot", "siphasher", "thiserror"];
+    none(within("engine/state", &[&own[..], &libraries[..]].concat()));
+}
+
 /// A number that does not fit ends the work on it, in every crate of the engine: it never becomes another one.
 #[test]
 fn numbers_do_not_wrap_in_silence() {
