@@ -254,7 +254,7 @@ fn one_that_fails_when_it_is_used_stands_alone_and_the_others_count_on() {
     let said = |_: &Client| {
         let log = fs::read_to_string(home.path().join("stderr.log")).unwrap();
         let told = |words: [&str; 2]| log.lines().filter(|line| words.iter().all(|word| line.contains(word))).count();
-        let quarantined = told(["corpus_update", "counting stands still"]);
+        let quarantined = told(["corpus_update", "counting is stopped"]);
         let [answer, destroy] = ["answer", "destroy"].map(|at| {
             // Where it panicked, and why.
             told([&format!("panicked at corpus_{at}/"), &format!("broken in {at}")])

@@ -13,6 +13,8 @@ mod functions;
 mod keys;
 #[path = "house/layers.rs"]
 mod layers;
+#[path = "house/pipeline.rs"]
+mod pipeline;
 #[path = "house/reading.rs"]
 mod reading;
 

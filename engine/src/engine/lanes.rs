@@ -10,7 +10,7 @@ use crate::config::{EventsConfig, KafkaConfig};
 use crate::dead_letter::DeadLetters;
 use crate::decode::Decoder;
 use crate::feed::Feed;
-use crate::pipeline::{self, Board, FOLLOWED, Follower, Handle, Marks, Metric, Parts, Place, Role, Room, View};
+use crate::pipeline::{self, Board, FOLLOWED, Follower, Handle, LaneMetric, Marks, Parts, Place, Role, Room, View};
 use crate::plugin;
 use crate::progress::{History, RevisionNo, Settings};
 use crate::query::{Answers, Askable, Limits};
@@ -155,9 +155,9 @@ impl Lanes {
     }
 
     /// A metric as a lane takes it.
-    pub(super) fn metric(&self, served: &Served) -> Metric {
+    pub(super) fn metric(&self, served: &Served) -> LaneMetric {
         let code = culprits::code(&served.askable.plugin);
-        Metric {
+        LaneMetric {
             blamed: self.culprits.blame(&served.revision, &code),
             suspected: self.culprits.suspected(&served.revision, &code),
             code,

@@ -3,7 +3,6 @@
 //! Each lane writes its own board; whoever wants to know looks, briefly. Nothing here decides or waits.
 
 use super::fatal::Fatal;
-use super::lane::Done;
 use super::mark::Mark;
 use crate::progress::Halt;
 use crate::state::MetricId;
@@ -53,6 +52,17 @@ pub struct Standing {
     pub ended: bool,
     /// Whether the lane is stopping.
     pub stopping: bool,
+}
+
+/// What a lane did.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Done {
+    /// Records counted since start.
+    pub processed: u64,
+    /// Of these, how many are durable.
+    pub committed: u64,
+    /// Whether it was left behind before it ended: then this is what was known of it.
+    pub unfinished: bool,
 }
 
 impl Board {

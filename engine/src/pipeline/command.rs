@@ -2,11 +2,10 @@
 //!
 //! A lane obeys between two batches. The queue is bounded: who finds it full is told so, and comes again.
 
-use super::counting::Metric;
 use super::lane::Lane;
+use super::members::LaneMetric;
 use crate::event::Position;
-use crate::progress::{Event, Halt, RevisionNo};
-use crate::telemetry;
+use crate::progress::{Event, RevisionNo};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
@@ -21,14 +20,14 @@ pub enum Command {
     /// Count this metric too. `shown`: per partition how far its views in memory go, if they hold exactly what is stored.
     Join {
         /// Its ids are those of the view's state.
-        metric: Box<Metric>,
+        metric: Box<LaneMetric>,
         /// See above; `None`: they are made anew from the store.
         shown: Option<Position>,
     },
     /// Commit what it counted and let it go; the answer says what is left of it.
     Leave(RevisionNo, SyncSender<Left>),
     /// From the next batch on call the code of this metric: it is of the same revision as the one of its number.
-    Swap(Box<Metric>),
+    Swap(Box<LaneMetric>),
     /// Take no records until told to go on, at most so long; the answer says how far the lane has counted.
     Stand(Duration, SyncSender<Position>),
     /// Go on.
@@ -48,64 +47,56 @@ impl Lane {
     /// Obeys what waits; while it stands still, waits for the word to go on, at most `wait`. Whether it stands still.
     pub(super) fn obey(&mut self, wait: Duration) -> bool {
         while let Ok(command) = self.commands.try_recv() {
-            self.carry_out(command);
+            self.obey_one(command);
         }
         let Some(until) = self.stands_until else { return false };
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            tracing::warn!("nobody said when to go on; counting goes on");
+            tracing::warn!("resume was not requested in time; counting resumes");
             self.stands_until = None;
             return false;
         }
         match self.commands.recv_timeout(wait.min(left)) {
-            Ok(command) => self.carry_out(command),
+            Ok(command) => self.obey_one(command),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => self.stands_until = None,
         }
         self.stands_until.is_some()
     }
 
-    fn carry_out(&mut self, command: Command) {
+    fn obey_one(&mut self, command: Command) {
         // An asker that no longer waits has gone on without the answer.
         match command {
             Command::Join { metric, shown } => {
                 let (no, history) = (metric.no, metric.history.clone());
-                self.counting.metrics.push(*metric);
-                self.counting.read_properties();
+                self.members.add(*metric);
+                self.batches.read_properties(&self.members);
                 self.tell(Event::Joined(no, history, shown.map(|position| position.0)));
-                self.counting.blame(no).into_iter().for_each(|event| self.tell(event));
+                self.blame(no);
             }
             Command::Leave(no, answer) => {
                 let left = self.leave(no);
                 let _ = answer.send(left);
             }
             Command::Swap(with) => {
-                let (no, with) = (with.no, *with);
-                if let Some(metric) = self.counting.metrics.iter_mut().find(|metric| metric.no == no) {
-                    telemetry::swapped(with.plugin.name());
-                    (metric.plugin, metric.code) = (with.plugin, with.code);
-                    // Of the code before, others were.
-                    (metric.blamed, metric.suspected) = (with.blamed, with.suspected);
-                }
-                self.counting.read_properties();
-                self.counting.blame(no).into_iter().for_each(|event| self.tell(event));
+                let no = with.no;
+                self.members.swap_code(*with);
+                self.batches.read_properties(&self.members);
+                self.blame(no);
             }
             Command::Stand(limit, answer) => {
                 self.stands_until = Some(Instant::now() + limit);
-                let _ = answer.send(self.counting.position());
+                let _ = answer.send(self.ledger.position(&self.members));
             }
             Command::Go => self.stands_until = None,
             Command::Skip(partition, offset, answer) => {
-                let stood = self.counting.machine.halts().any(|(_, of, halt)| {
-                    let at = match halt {
-                        Halt::Gap { gap, .. } => gap.from,
-                        Halt::Undecodable { offset, .. } => *offset,
-                        _ => return false,
-                    };
-                    of == Some(partition) && at == offset
-                });
+                let stood = self.ledger.is_stopped_at(partition, offset);
                 if stood {
-                    tracing::warn!(partition, offset, "going on without the records at which the partition stood");
+                    tracing::warn!(
+                        partition,
+                        offset,
+                        "continuing without the records at which the partition was stopped"
+                    );
                     self.tell(Event::GapAccepted(partition));
                 }
                 let _ = answer.send(stood);
@@ -114,18 +105,21 @@ impl Lane {
     }
 
     fn leave(&mut self, no: RevisionNo) -> Left {
-        if self.counting.metric(no).is_none() {
+        if self.members.get(no).is_none() {
             return Left::default();
         }
-        let held = self.counting.held();
+        let held = self.ledger.held();
         self.tell(Event::CheckpointDue);
-        self.driver.flush(&mut self.counting, &held, FLUSH);
+        self.flush(&held, FLUSH);
         // What a compaction still raises would be missing in its views.
-        let settled = self.driver.settle_compactions(&mut self.counting, no, FLUSH);
-        let left = Left { shown: self.counting.machine.shown(no).filter(|_| settled).map(Position) };
+        let settled = self.settle_compactions(no, FLUSH);
+        let left = Left { shown: self.ledger.shown(no).filter(|_| settled) };
         self.tell(Event::Left(no));
-        self.driver.forget(no);
-        self.counting.forget(no);
+        self.executor.forget(no);
+        self.members.remove(no);
+        self.batches.read_properties(&self.members);
+        self.ledger.pending.drop_revision(no);
+        self.batches.forget(no);
         left
     }
 }

@@ -3,63 +3,19 @@
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 use super::*;
-use crate::config::{Durability, EventsConfig};
+use crate::config::EventsConfig;
 use crate::database::Database;
-use crate::outage::Cause;
 use crate::pipeline::stored::whole;
-use crate::pipeline::{self, Place, Untold};
-use crate::progress::{Memory, OnGap, OnStateLoss, Progress};
-use crate::source::Surveyed;
-use crate::store::embedded::EmbeddedStore;
-use crate::store::{
-    Bucket, BucketRead, Commit, CommitAnswer, CompactAnswer, Compaction, Known, Life, Reading, RevisionId, Split,
-    SplitAnswer, StoreError, StoredRevision,
-};
-use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use crate::pipeline::testing::{Failing, Held, Plan, metric, payload, settings};
+use crate::pipeline::{self, Untold};
+use crate::progress::Progress;
+use crate::store::{BucketRead, RevisionId};
 use std::ops::Range;
 
 const RECORDS: u64 = 300;
 
 /// How long anything may take before it counts as never.
 const LIMIT: Duration = Duration::from_secs(30);
-
-/// What fails, by the name of the call: how often, and whether by a panic.
-#[derive(Clone, Default)]
-struct Plan(Arc<Mutex<BTreeMap<&'static str, (u32, bool)>>>);
-
-impl Plan {
-    fn fail(&self, call: &'static str, times: u32) {
-        self.0.lock().insert(call, (times, false));
-    }
-
-    fn panic(&self, call: &'static str) {
-        self.0.lock().insert(call, (1, true));
-    }
-
-    fn strikes(&self, call: &'static str) -> bool {
-        let mut plan = self.0.lock();
-        let Some((times, panics)) = plan.get_mut(call).filter(|(times, _)| *times > 0) else { return false };
-        *times -= 1;
-        let panics = *panics;
-        drop(plan);
-        assert!(!panics, "{call} was told to panic");
-        true
-    }
-
-    fn store(&self, call: &'static str) -> Result<(), StoreError> {
-        if self.strikes(call) { Err(StoreError::Unavailable(format!("{call} was told to fail"))) } else { Ok(()) }
-    }
-
-    fn source(&self, call: &'static str) -> Result<(), SourceError> {
-        let fault = || SourceError::Transient(Cause::Unclear, format!("{call} was told to fail"));
-        if self.strikes(call) { Err(fault()) } else { Ok(()) }
-    }
-
-    fn is_spent(&self) -> bool {
-        self.0.lock().values().all(|(times, _)| *times == 0)
-    }
-}
 
 /// One partition of records, ten at a time, from the moment at which it is assigned.
 struct Records {
@@ -119,100 +75,6 @@ impl Source for Records {
     fn close(self: Box<Self>, _: Duration) {}
 }
 
-/// Says what the log holds.
-struct Held(Plan);
-
-impl Survey for Held {
-    fn topic(&self, _: Duration) -> Result<Option<String>, SourceError> {
-        self.0.source("topic")?;
-        Ok(None)
-    }
-
-    fn ask(&self, _: Duration) -> Result<Surveyed, SourceError> {
-        self.0.source("bounds")?;
-        Ok(Surveyed { topic: None, bounds: vec![Bounds { partition: 0, start: 0, end: RECORDS, open: 0 }] })
-    }
-}
-
-/// A store that fails as planned.
-struct Failing {
-    plan: Plan,
-    inner: EmbeddedStore,
-}
-
-impl Store for Failing {
-    fn create(&self, revision: &RevisionId, meta: &[u8]) -> Result<Life, StoreError> {
-        self.plan.store("create")?;
-        self.inner.create(revision, meta)
-    }
-
-    fn stored(&self, revision: &RevisionId) -> Result<Option<StoredRevision>, StoreError> {
-        self.inner.stored(revision)
-    }
-
-    fn current(&self, metric: &str) -> Result<Option<RevisionId>, StoreError> {
-        self.plan.store("current")?;
-        self.inner.current(metric)
-    }
-
-    fn point(&self, expected: Option<&RevisionId>, revision: &RevisionId) -> Result<bool, StoreError> {
-        self.plan.store("point")?;
-        self.inner.point(expected, revision)
-    }
-
-    fn metrics(&self) -> Result<Vec<String>, StoreError> {
-        self.inner.metrics()
-    }
-
-    fn revisions(&self, metric: &str) -> Result<Vec<RevisionId>, StoreError> {
-        self.inner.revisions(metric)
-    }
-
-    fn begun(&self) -> Result<Option<Vec<u8>>, StoreError> {
-        self.inner.begun()
-    }
-
-    fn begin(&self, how: &[u8]) -> Result<Vec<u8>, StoreError> {
-        self.inner.begin(how)
-    }
-
-    fn remove(&self, revision: &RevisionId) -> Result<bool, StoreError> {
-        self.inner.remove(revision)
-    }
-
-    fn commit(&self, commits: &[Commit]) -> Result<Vec<CommitAnswer>, StoreError> {
-        self.plan.store("commit")?;
-        if let Some(bucket) = self.inner.buckets(&commits[0].revision)?.first().copied()
-            && self.plan.strikes("full")
-        {
-            return Ok(commits.iter().map(|_| CommitAnswer::Full(bucket)).collect());
-        }
-        let answers = self.inner.commit(commits)?;
-        // Applied, and the answer is lost.
-        self.plan.store("committed")?;
-        Ok(answers)
-    }
-
-    fn read(&self, revision: &RevisionId, known: &[Known]) -> Result<Option<Reading>, StoreError> {
-        self.plan.store("read")?;
-        self.inner.read(revision, known)
-    }
-
-    fn buckets(&self, revision: &RevisionId) -> Result<Vec<Bucket>, StoreError> {
-        self.plan.store("buckets")?;
-        self.inner.buckets(revision)
-    }
-
-    fn compact(&self, compaction: &Compaction) -> Result<CompactAnswer, StoreError> {
-        self.plan.store("compact")?;
-        self.inner.compact(compaction)
-    }
-
-    fn split(&self, split: &Split) -> Result<SplitAnswer, StoreError> {
-        self.inner.split(split)
-    }
-}
-
 /// A lane that counts [`RECORDS`] records, each of another user.
 struct Rig {
     store: Arc<Failing>,
@@ -231,37 +93,15 @@ fn rig(plan: &Plan) -> Rig {
 fn rig_of(plan: &Plan, one_by_one: Option<Range<u64>>) -> Rig {
     let folder = tempfile::tempdir().unwrap();
     let database = Database::open(folder.path()).unwrap();
-    let inner = EmbeddedStore::open(database.clone(), Durability::Process, 1 << 30).unwrap();
-    let store = Arc::new(Failing { plan: plan.clone(), inner });
+    let store = Arc::new(Failing::new(&database, plan));
     let (view, board) = (Arc::new(View::default()), Arc::new(Board::default()));
-    let plugin = Arc::new(crate::plugin::plain());
-    let id = view.add(plugin.description(), Place::default());
-    let revision = RevisionId { metric: "plain".into(), fingerprint: 1 };
-    let event = |n| format!("{{\"user_id\":{n},\"product_id\":1,\"event_type\":\"view\"}}");
-    let source = Records { plan: plan.clone(), payloads: (0..RECORDS).map(event).collect(), next: None, paused: false };
-    let metric = Metric {
-        no: RevisionNo(0),
-        id,
-        revision: revision.clone(),
-        meta: Vec::new(),
-        plugin,
-        history: History::Whole,
-        follower: None,
-        code: String::new(),
-        blamed: None,
-        suspected: Vec::new(),
-    };
-    let settings = Settings {
-        dedupe_window: 20,
-        on_gap: OnGap::Halt,
-        on_state_loss: OnStateLoss::Rebuild,
-        memory: Memory::Resident,
-        max_pending_rows: 50,
-        topic: String::new(),
-    };
+    let payloads = (0..RECORDS).map(payload).collect();
+    let source = Records { plan: plan.clone(), payloads, next: None, paused: false };
+    let metric = metric(&view);
+    let revision = metric.revision.clone();
     let parts = Parts {
         source: Box::new(source),
-        survey: Arc::new(Held(plan.clone())),
+        survey: Arc::new(Held { plan: plan.clone(), end: RECORDS }),
         store: store.clone(),
         shared: false,
         view: view.clone(),
@@ -269,7 +109,7 @@ fn rig_of(plan: &Plan, one_by_one: Option<Range<u64>>) -> Rig {
         room: Arc::new(Room::new(1 << 40)),
         role: Role::Main,
         metrics: vec![metric],
-        settings,
+        settings: settings(),
         decoder: Decoder::new(&EventsConfig::default()).unwrap(),
         dead_letters: Arc::new(DeadLetters::open(&database, 100).unwrap()),
         feed: None,
@@ -279,7 +119,7 @@ fn rig_of(plan: &Plan, one_by_one: Option<Range<u64>>) -> Rig {
     };
     let prepare = move |lane: &mut Lane| {
         let panicked: Vec<(u32, Range<u64>)> = one_by_one.map(|records| (0, records)).into_iter().collect();
-        lane.counting.deaths.note(RevisionNo(0), &panicked).unwrap();
+        lane.batches.panicking.note(RevisionNo(0), &panicked).unwrap();
     };
     let lane = pipeline::start_with(parts, prepare).unwrap();
     Rig { store, view, board, lane, revision, _folder: folder }

@@ -3,45 +3,45 @@
 //! One thread, the lane, polls, counts and drives the commit protocol; one commits, one compacts. What readers see is in
 //! [`View`], or, where engines share a store, in a [`Follower`] of each metric, which one more thread keeps warm. Nothing here is unbounded: the source is paused while too much waits for its commit.
 
+mod batch;
 mod board;
-mod bounding;
+mod cell_limits;
 mod command;
-mod compacting;
-mod contain;
-mod counting;
-mod deaths;
-mod effects;
+mod containment;
+mod dead_letter_buffer;
+mod executor;
 mod fatal;
 mod follower;
-mod halts;
 mod lane;
-mod letters;
+mod ledger;
 mod mark;
+mod members;
+mod metric_batch;
 mod origin;
-mod reach;
+mod panicking_records;
+mod pending;
+mod publish_events;
 mod relay;
 mod room;
-mod share;
-mod show;
-mod shrinking;
 mod steering;
+mod stop_reasons;
 mod stored;
-mod undecodable;
+#[cfg(test)]
+mod testing;
 mod view;
 mod watch;
-mod workers;
 
-pub use board::{Board, Standing};
+pub use board::{Board, Done, Standing};
 pub use command::{Command, Left};
-pub use counting::{Metric, Role};
+pub use executor::{Shrink, Shrunk};
 pub use fatal::{Fatal, Thread, guard};
 pub use follower::{FOLLOWED, Followed, Follower, Followers};
-pub use lane::{Done, Parts};
+pub use lane::Parts;
 pub use mark::{Called, Cause, Mark, Marks, Unreturned};
+pub use members::{LaneMetric, Role};
 pub use origin::Origin;
 pub use relay::{Parts as RelayParts, Relay, relay};
 pub use room::Room;
-pub use shrinking::{Shrink, Shrunk};
 pub use stored::counted_partitions;
 pub use view::{Counted, Place, View, done};
 pub use watch::{Watch, watch};

@@ -7,7 +7,7 @@
 
 use super::board::Board;
 use super::fatal::{Thread, guard};
-use super::show::show;
+use super::publish_events::publish_events;
 use crate::config::KafkaConfig;
 use crate::decode::{Decoder, DedupeWindow, MAX_RECORDS};
 use crate::event::{EventBatch, Position, Record};
@@ -99,7 +99,7 @@ impl Parts {
                     let new = from.0.get(&partition).copied().unwrap_or(0);
                     refused.clear();
                     decoder.decode(partition, records, seen, new, &mut batch, &mut refused);
-                    show(feed, decoder, &batch, records, new);
+                    publish_events(feed, decoder, &batch, records, new);
                     if let Some(last) = records.last() {
                         from.0.insert(partition, new.max(last.offset + 1));
                     }

@@ -7,8 +7,8 @@
 //! be contained here: the board says who is being called, and since when.
 
 use super::board::Board;
-use super::counting::Metric;
 use super::mark::{Called, Mark};
+use super::members::LaneMetric;
 use super::view::View;
 use crate::dead_letter::DeadLetter;
 use crate::event::{EventBatch, Record};
@@ -52,7 +52,7 @@ struct Run {
 }
 
 /// A batch, and what is needed around it.
-pub(super) struct Given<'a> {
+pub(super) struct PluginInput<'a> {
     pub(super) batch: &'a EventBatch,
     /// What it was decoded from.
     pub(super) records: &'a [Record<'a>],
@@ -64,7 +64,7 @@ pub(super) struct Given<'a> {
 
 /// What a plugin made of a batch.
 #[derive(Default)]
-pub(super) struct Made {
+pub(super) struct PluginOutput {
     pub(super) updates: Vec<CellUpdate>,
     /// The key columns that it computed; rows that do not count have no key.
     pub(super) computed: Vec<ComputedKeys>,
@@ -84,14 +84,14 @@ pub(super) struct Made {
 
 /// What a plugin hands over for some rows.
 #[derive(Default)]
-struct Handed {
+struct PluginReply {
     updates: Vec<CellUpdate>,
     computed: Vec<ComputedKeys>,
 }
 
-impl Made {
+impl PluginOutput {
     /// Adds what it handed over for the rows from `start` on of a batch of so many.
-    fn add(&mut self, handed: Handed, start: usize, rows: usize) {
+    fn add(&mut self, handed: PluginReply, start: usize, rows: usize) {
         let shifted = |update: CellUpdate| CellUpdate { row: update.row + start as u32, ..update };
         self.updates.extend(handed.updates.into_iter().map(shifted));
         let columns = self.computed.len().max(handed.computed.len());
@@ -121,20 +121,20 @@ impl Containment {
     }
 
     /// Failures since the last success, of a metric on a partition: events that are left out unless the metric stops before them.
-    pub(super) fn pending(&self, no: RevisionNo, partition: u32) -> u64 {
+    pub(super) fn open_failures(&self, no: RevisionNo, partition: u32) -> u64 {
         self.runs.get(&(no, partition)).map_or(0, |run| run.letters.len() as u64)
     }
 
     /// Forgets a run that is not the one for which commits are held up: the partition was loaded since, and is counted on from
     /// elsewhere, or read again.
-    pub(super) fn go_on(&mut self, no: RevisionNo, partition: u32, held_at: Option<u64>) {
+    pub(super) fn forget_stale_run(&mut self, no: RevisionNo, partition: u32, held_at: Option<u64>) {
         if self.runs.get(&(no, partition)).is_some_and(|run| Some(run.from) != held_at) {
             self.runs.remove(&(no, partition));
         }
     }
 
     /// Has a plugin count the rows of a batch from offset `from` on.
-    pub(super) fn update(&mut self, metric: &Metric, given: &Given<'_>, from: u64) -> Made {
+    pub(super) fn update(&mut self, metric: &LaneMetric, given: &PluginInput<'_>, from: u64) -> PluginOutput {
         let (name, calls) = (metric.plugin.name(), &mut self.calls);
         let mut spent = Duration::ZERO;
         let call = &mut |batch: &EventBatch, again: bool| calls.call(metric, given, batch, again, &mut spent);
@@ -160,7 +160,7 @@ impl Containment {
 }
 
 /// Calls a plugin with a batch; whether it has seen these rows before.
-type Call<'a> = &'a mut dyn FnMut(&EventBatch, bool) -> Result<Handed, String>;
+type PluginCall<'a> = &'a mut dyn FnMut(&EventBatch, bool) -> Result<PluginReply, String>;
 
 /// A batch on its way through a plugin.
 struct Search<'a> {
@@ -172,18 +172,18 @@ struct Search<'a> {
     runs: &'a mut Runs,
     /// Whether the plugin is given one event at a time from the first call on.
     one_by_one: bool,
-    call: Call<'a>,
+    call: PluginCall<'a>,
 }
 
 impl Search<'_> {
-    fn update(mut self, from: u64) -> Made {
+    fn update(mut self, from: u64) -> PluginOutput {
         let (batch, key) = (self.batch, (self.no, self.batch.partition));
         // What is read again fails again.
         if self.runs.get(&key).is_some_and(|run| run.from >= from) {
             self.runs.remove(&key);
         }
         let start = batch.offsets.partition_point(|offset| *offset < from);
-        let mut made = Made::default();
+        let mut made = PluginOutput::default();
         if self.one_by_one {
             for row in start..batch.len() {
                 if !self.isolate(row..row + 1, &mut made) {
@@ -205,7 +205,7 @@ impl Search<'_> {
         self.held(made)
     }
 
-    fn held(&self, mut made: Made) -> Made {
+    fn held(&self, mut made: PluginOutput) -> PluginOutput {
         if let Some(run) = self.runs.get(&(self.no, self.batch.partition)) {
             made.before.push(Event::Held(self.no, self.batch.partition, run.from));
         }
@@ -213,7 +213,7 @@ impl Search<'_> {
     }
 
     /// Finds the failing events of some rows. Whether to go on with those after them.
-    fn isolate(&mut self, rows: Range<usize>, made: &mut Made) -> bool {
+    fn isolate(&mut self, rows: Range<usize>, made: &mut PluginOutput) -> bool {
         if rows.is_empty() {
             return true;
         }
@@ -228,7 +228,7 @@ impl Search<'_> {
     }
 
     /// Rows on which the plugin fails together, with `fault`.
-    fn split(&mut self, rows: Range<usize>, fault: &str, made: &mut Made) -> bool {
+    fn split(&mut self, rows: Range<usize>, fault: &str, made: &mut PluginOutput) -> bool {
         match rows.len() {
             0 => true,
             1 => self.failed(rows.start, fault, made),
@@ -239,7 +239,7 @@ impl Search<'_> {
         }
     }
 
-    fn succeeded(&mut self, made: &mut Made) {
+    fn succeeded(&mut self, made: &mut PluginOutput) {
         let key = (self.no, self.batch.partition);
         if let Some(run) = self.runs.remove(&key) {
             made.letters.extend(run.letters);
@@ -247,7 +247,7 @@ impl Search<'_> {
         }
     }
 
-    fn failed(&mut self, row: usize, fault: &str, made: &mut Made) -> bool {
+    fn failed(&mut self, row: usize, fault: &str, made: &mut PluginOutput) -> bool {
         let (batch, records, key) = (self.batch, self.records, (self.no, self.batch.partition));
         let offset = batch.offsets[row];
         let record = records.binary_search_by_key(&offset, |record| record.offset).map(|at| records[at]);
@@ -268,7 +268,7 @@ impl Search<'_> {
         made.skip.extend(end as u32..batch.len() as u32);
         made.before.push(Event::Held(self.no, key.1, from));
         let why = format!(
-            "the plugin failed on {RUN} events in a row, from offset {from} of partition {} on: {fault} (mend it and put its file into the plugin folder: it goes on from there)",
+            "the plugin failed on {RUN} events in a row, from offset {from} of partition {} on: {fault} (fix it and put its file into the plugin folder: it continues from there)",
             key.1
         );
         made.stops = Some((from, Quarantine::Failing(why)));
@@ -287,12 +287,12 @@ impl Calls {
     /// `again`: these rows were in a batch before, and what the plugin had to say about them was logged.
     fn call(
         &mut self,
-        metric: &Metric,
-        given: &Given<'_>,
+        metric: &LaneMetric,
+        given: &PluginInput<'_>,
         batch: &EventBatch,
         again: bool,
         spent: &mut Duration,
-    ) -> Result<Handed, String> {
+    ) -> Result<PluginReply, String> {
         if let Some(mark) = given.mark {
             mark.enter(&metric.called(batch));
         }
@@ -323,11 +323,11 @@ impl Calls {
         if !given.view.read().state.accepts(metric.id, batch, &updates) {
             return Err("it handed over a value that its table cannot take".into());
         }
-        Ok(Handed { updates, computed })
+        Ok(PluginReply { updates, computed })
     }
 }
 
-impl Metric {
+impl LaneMetric {
     /// What a mark says of a call with this batch.
     fn called(&self, batch: &EventBatch) -> Called {
         let (first, last) = (batch.offsets.first(), batch.offsets.last());
@@ -346,5 +346,5 @@ fn due(said: &mut HashMap<RevisionNo, Instant>, no: RevisionNo) -> bool {
 }
 
 #[cfg(test)]
-#[path = "contain_tests.rs"]
+#[path = "containment_tests.rs"]
 mod tests;

@@ -4,11 +4,11 @@
 //! Commits that wait are sent together. Both queues are bounded: what finds no room is kept by the lane and given again. A thread
 //! that ends by an internal error is found out by the next look at it, and the lane with it stands still.
 
-use super::board::Board;
-use super::fatal::{Thread, guard};
 use super::shrinking::{Shrink, Shrunk};
 use crate::failpoint::point;
 use crate::outage::Said;
+use crate::pipeline::board::Board;
+use crate::pipeline::fatal::{Thread, guard};
 use crate::progress::{RevisionNo, Ticket, Trouble, same_log};
 use crate::source::{SourceError, Survey, Surveyed};
 use crate::store::{Bucket, Commit, CommitAnswer, Life, RevisionId, Store, StoreError};
@@ -264,7 +264,7 @@ pub(super) fn compactor(
                 unfolded,
                 largest,
             };
-            let result = shrink.carry_out(&*store).map_err(|fault| tell(&mut said, &fault));
+            let result = shrink.carry_out(&*store).map_err(|fault| report(&mut said, &fault));
             CompactDone { revision: job.revision, ticket: job.ticket, bucket: job.bucket, expired: job.expired, result }
         };
         jobs.into_iter().map(compact).collect()
@@ -272,7 +272,7 @@ pub(super) fn compactor(
 }
 
 /// The same; says it in the log, unless it was just said.
-pub(super) fn tell(said: &mut Said, fault: &StoreError) -> Trouble {
+pub(super) fn report(said: &mut Said, fault: &StoreError) -> Trouble {
     if let StoreError::Unavailable(what) = fault
         && said.due(&what.chars().take(48).collect::<String>())
     {

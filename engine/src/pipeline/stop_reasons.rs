@@ -1,25 +1,14 @@
-//! Which metrics stand still, as the machine says now: what it takes back is no longer shown.
+//! Why metrics are stopped, as the machine says now: what it takes back is no longer shown.
 //!
-//! A partition that stood still may count again without a restart: it was taken away and assigned anew after its log was mended,
-//! or its metric was loaded afresh. Decides nothing; a reason is kept while it is not known whether it still holds.
+//! A partition that was stopped may count again without a restart: it was taken away and assigned again after its log was repaired,
+//! or its metric was loaded again. Decides nothing; a reason is kept while it is not known whether it still holds.
 
-use super::counting::Counting;
 use crate::progress::{Halt, Machine, RevisionNo};
 use crate::state::MetricId;
 use std::collections::BTreeMap;
 
-/// Shows it, once anything was halted and at every event from then on.
-pub(super) fn show(counting: &Counting) {
-    let shown = counting.board.look(|standing| standing.halts.clone());
-    let metrics = counting.metrics.iter().map(|metric| (metric.no, metric.id));
-    let now = halts(&counting.machine, metrics, &counting.held(), &shown);
-    if now != shown {
-        counting.board.stand(|standing| standing.halts = now);
-    }
-}
-
-/// Why each metric stands still; the first reason of each. `shown`: what was said before, `held`: the partitions held.
-fn halts(
+/// Why each metric is stopped; the first reason of each. `shown`: what is shown so far, `held`: the partitions held.
+pub(super) fn stop_reasons(
     machine: &Machine,
     metrics: impl Iterator<Item = (RevisionNo, MetricId)>,
     held: &[u32],
@@ -76,7 +65,7 @@ mod tests {
             topic: String::new(),
         });
         let now = |machine: &Machine, held: &[u32], shown: &BTreeMap<MetricId, Halt>| {
-            halts(machine, [(NO, ID)].into_iter(), held, shown)
+            stop_reasons(machine, [(NO, ID)].into_iter(), held, shown)
         };
         drive(&mut machine, Event::Joined(NO, History::Whole, None), 5);
         drive(&mut machine, Event::Assigned(vec![0]), 5);

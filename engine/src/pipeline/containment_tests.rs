@@ -49,7 +49,7 @@ impl Lane {
             }
             let rows = 0..batch.len() as u32;
             let updates = rows.map(|row| CellUpdate { row, table: 0, cell: 0, value: 1 }).collect();
-            Ok(Handed { updates, computed: vec![keys] })
+            Ok(PluginReply { updates, computed: vec![keys] })
         };
         let search = Search {
             no: NO,

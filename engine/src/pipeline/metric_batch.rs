@@ -1,11 +1,11 @@
-//! A metric's share of a batch: its rows into its tables, sealed where a table is full; at once, or one by one where a panic is
-//! looked for.
+//! A batch as one metric counts it: its rows into the metric's tables, sealed where a table is full; at once, or one by one where a
+//! panic is looked for.
 //!
-//! After a panic the metric's state is in doubt, and whoever called lets go of it. Knows no progress and no store.
+//! After a panic the metric's state is in doubt, and the caller drops it. Knows no progress and no store.
 
-use super::contain::Made;
-use super::counting::Metric;
-use super::deaths::{Deaths, contained};
+use super::containment::PluginOutput;
+use super::members::LaneMetric;
+use super::panicking_records::{PanickingRecords, contained};
 use crate::dead_letter::DeadLetter;
 use crate::event::{EventBatch, Record};
 use crate::failpoint::poisoned;
@@ -16,12 +16,12 @@ use std::ops::Range;
 const INTERNAL_ERROR: &str = "internal_error";
 
 /// What is counted.
-pub(super) struct Share<'a> {
-    pub(super) metric: &'a Metric,
+pub(super) struct MetricBatch<'a> {
+    pub(super) metric: &'a LaneMetric,
     /// Offset from which on rows count.
     pub(super) from: u64,
     /// What the plugin made of the batch.
-    pub(super) made: &'a Made,
+    pub(super) output: &'a PluginOutput,
     /// Rows that do not count, ascending.
     pub(super) skip: &'a [u32],
     pub(super) batch: &'a EventBatch,
@@ -36,7 +36,7 @@ pub(super) struct Panicked {
     pub(super) what: String,
 }
 
-impl Share<'_> {
+impl MetricBatch<'_> {
     /// Counts all of it. How many table updates that were; what had to be sealed before is added to `open`.
     ///
     /// # Errors
@@ -48,7 +48,7 @@ impl Share<'_> {
             }
             self.compute(state);
             self.poisoned(self.first()..self.batch.len());
-            state.apply_without(self.metric.id, self.batch, self.from, &self.made.updates, self.skip)
+            state.apply_without(self.metric.id, self.batch, self.from, &self.output.updates, self.skip)
         });
         done.map_err(|what| Panicked { at: self.from..self.batch.to.max(self.from + 1), what })
     }
@@ -68,7 +68,7 @@ impl Share<'_> {
             }
             let rows = contained(|| {
                 self.poisoned(row..row + 1);
-                let rows = state.apply_rows(self.metric.id, self.batch, row..row + 1, &self.made.updates);
+                let rows = state.apply_rows(self.metric.id, self.batch, row..row + 1, &self.output.updates);
                 let sealed = state.seal(self.metric.id, self.partition);
                 drop(state.frames(self.metric.id, &[&sealed]));
                 open.push(sealed);
@@ -84,11 +84,11 @@ impl Share<'_> {
         &'a self,
         records: &'a [Record<'a>],
         topic: &'a str,
-        deaths: &'a Deaths,
+        panicking: &'a PanickingRecords,
     ) -> impl Iterator<Item = DeadLetter> + 'a {
         let offsets = self.skip.iter().map(|row| self.batch.offsets[*row as usize]);
         let mine =
-            move |offset: &u64| *offset >= self.from && deaths.leaves_out(self.metric.no, self.partition, *offset);
+            move |offset: &u64| *offset >= self.from && panicking.leaves_out(self.metric.no, self.partition, *offset);
         offsets.filter(mine).map(move |offset| {
             let record = records.binary_search_by_key(&offset, |record| record.offset).map(|at| records[at]);
             let (time, payload) = record.map_or((0, None), |record| (record.timestamp_ms, record.payload));
@@ -104,7 +104,7 @@ impl Share<'_> {
     /// Also if it handed over none: what is there is another metric's.
     fn compute(&self, state: &mut State) {
         if !self.metric.plugin.description().computed.is_empty() {
-            state.compute(self.metric.id, self.batch, &self.made.computed);
+            state.compute(self.metric.id, self.batch, &self.output.computed);
         }
     }
 

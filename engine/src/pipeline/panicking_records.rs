@@ -13,15 +13,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Records that are remembered of a partition; with more, something else is wrong, and the metric stands still.
+/// Records that are remembered of a partition; with more, something else is wrong, and the metric is stopped.
 const MOST: usize = 1_000;
 
-/// Panics in a row that taught nothing new: no record by itself is to blame, and the metric stands still.
+/// Panics in a row that taught nothing new: no record by itself is to blame, and the metric is stopped.
 const TRIES: u32 = 3;
 
 /// What is remembered.
 #[derive(Default)]
-pub(super) struct Deaths {
+pub(super) struct PanickingRecords {
     undecodable: BTreeMap<u32, BTreeSet<u64>>,
     /// Offsets among which a metric panicked once: they are counted one by one.
     suspect: HashMap<(RevisionNo, u32), Range<u64>>,
@@ -30,7 +30,7 @@ pub(super) struct Deaths {
     in_vain: HashMap<RevisionNo, u32>,
 }
 
-impl Deaths {
+impl PanickingRecords {
     /// Decoding this record panics.
     pub(super) fn cannot_decode(&mut self, partition: u32, offset: u64) {
         self.undecodable.entry(partition).or_default().insert(offset);
@@ -45,7 +45,7 @@ impl Deaths {
     /// was counted so is left out.
     ///
     /// # Errors
-    /// Too many are left out already, or it panics on although these are: the metric is to stand still.
+    /// Too many are left out already, or it panics on although these are: the metric must stop.
     pub(super) fn note(&mut self, no: RevisionNo, panicked: &[(u32, Range<u64>)]) -> Result<(), Quarantine> {
         let mut news = false;
         for (partition, at) in panicked {
@@ -134,55 +134,55 @@ mod tests {
 
     #[test]
     fn the_second_panic_on_a_record_leaves_it_out() {
-        let mut deaths = Deaths::default();
-        deaths.note(NO, &[(1, 100..200)]).unwrap();
-        deaths.note(NO, &[(1, 150..220)]).unwrap();
-        assert!(deaths.is_suspect(NO, 1, 219, 300) && deaths.is_suspect(NO, 1, 0, 101));
-        assert!(!deaths.is_suspect(NO, 1, 220, 300) && !deaths.is_suspect(NO, 0, 100, 200));
-        deaths.note(NO, &[(1, 163..164)]).unwrap();
-        assert!(deaths.leaves_out(NO, 1, 163) && !deaths.leaves_out(NO, 1, 162) && !deaths.leaves_out(NO, 0, 163));
-        assert_eq!(*deaths.skipped(NO, &batch(&[160, 163, 170]), &[2]), [1, 2]);
-        assert_eq!(*deaths.skipped(RevisionNo(4), &batch(&[160, 163, 170]), &[2]), [2]);
-        deaths.forget(NO);
-        assert!(!deaths.leaves_out(NO, 1, 163) && !deaths.is_suspect(NO, 1, 100, 200));
+        let mut known = PanickingRecords::default();
+        known.note(NO, &[(1, 100..200)]).unwrap();
+        known.note(NO, &[(1, 150..220)]).unwrap();
+        assert!(known.is_suspect(NO, 1, 219, 300) && known.is_suspect(NO, 1, 0, 101));
+        assert!(!known.is_suspect(NO, 1, 220, 300) && !known.is_suspect(NO, 0, 100, 200));
+        known.note(NO, &[(1, 163..164)]).unwrap();
+        assert!(known.leaves_out(NO, 1, 163) && !known.leaves_out(NO, 1, 162) && !known.leaves_out(NO, 0, 163));
+        assert_eq!(*known.skipped(NO, &batch(&[160, 163, 170]), &[2]), [1, 2]);
+        assert_eq!(*known.skipped(RevisionNo(4), &batch(&[160, 163, 170]), &[2]), [2]);
+        known.forget(NO);
+        assert!(!known.leaves_out(NO, 1, 163) && !known.is_suspect(NO, 1, 100, 200));
     }
 
     #[test]
     fn the_first_panic_on_a_batch_of_one_leaves_nothing_out() {
-        let mut deaths = Deaths::default();
-        deaths.note(NO, &[(1, 7..8)]).unwrap();
-        assert!(!deaths.leaves_out(NO, 1, 7));
-        deaths.note(NO, &[(1, 7..8)]).unwrap();
-        assert!(deaths.leaves_out(NO, 1, 7));
+        let mut known = PanickingRecords::default();
+        known.note(NO, &[(1, 7..8)]).unwrap();
+        assert!(!known.leaves_out(NO, 1, 7));
+        known.note(NO, &[(1, 7..8)]).unwrap();
+        assert!(known.leaves_out(NO, 1, 7));
     }
 
     #[test]
     fn a_metric_that_panics_on_too_many_stands_still() {
-        let mut deaths = Deaths::default();
-        deaths.note(NO, &[(0, 0..u64::MAX)]).unwrap();
-        let left_out = (0..).take_while(|offset| deaths.note(NO, &[(0, *offset..offset + 1)]).is_ok()).count();
+        let mut known = PanickingRecords::default();
+        known.note(NO, &[(0, 0..u64::MAX)]).unwrap();
+        let left_out = (0..).take_while(|offset| known.note(NO, &[(0, *offset..offset + 1)]).is_ok()).count();
         assert_eq!(left_out, MOST);
     }
 
     #[test]
     fn a_metric_that_panics_whatever_is_left_out_stands_still() {
-        let mut deaths = Deaths::default();
-        deaths.note(NO, &[(0, 10..20)]).unwrap();
-        deaths.note(NO, &[(0, 12..13)]).unwrap();
+        let mut known = PanickingRecords::default();
+        known.note(NO, &[(0, 10..20)]).unwrap();
+        known.note(NO, &[(0, 12..13)]).unwrap();
         // Of the same record again, and of no single one.
-        assert!(deaths.note(NO, &[(0, 12..13)]).is_ok() && deaths.note(NO, &[(0, 10..20)]).is_ok());
-        let why = deaths.note(NO, &[(0, 12..13)]).unwrap_err().to_string();
+        assert!(known.note(NO, &[(0, 12..13)]).is_ok() && known.note(NO, &[(0, 10..20)]).is_ok());
+        let why = known.note(NO, &[(0, 12..13)]).unwrap_err().to_string();
         assert!(why.contains("offsets 12 to 13 of partition 0"), "{why}");
         // More comes meanwhile, and three partitions at once are one panic.
-        let mut deaths = Deaths::default();
+        let mut known = PanickingRecords::default();
         let noted = |end: u64| [(0, 0..end), (1, 0..end), (2, 0..end)];
-        assert!((1..4).all(|n| deaths.note(NO, &noted(100 * n)).is_ok()));
-        assert!(deaths.note(NO, &noted(900)).is_err());
-        let mut deaths = Deaths::default();
+        assert!((1..4).all(|n| known.note(NO, &noted(100 * n)).is_ok()));
+        assert!(known.note(NO, &noted(900)).is_err());
+        let mut known = PanickingRecords::default();
         for offset in 0..100 {
             // Another record each time.
-            deaths.note(NO, &[(0, 0..100 + offset)]).unwrap();
-            deaths.note(NO, &[(0, offset..offset + 1)]).unwrap();
+            known.note(NO, &[(0, 0..100 + offset)]).unwrap();
+            known.note(NO, &[(0, offset..offset + 1)]).unwrap();
         }
     }
 

@@ -1,11 +1,11 @@
-//! New events as text for whoever listens: those of a batch, in log order.
+//! Publishes the events of a batch to those who listen to the feed, as text, in log order.
 
 use crate::decode::Decoder;
 use crate::event::{EventBatch, Record};
 use crate::feed::Feed;
 
-/// Shows the events of a batch; `records` are those it was decoded from. Rows below `from` were shown before.
-pub(super) fn show(feed: &Feed, decoder: &Decoder, batch: &EventBatch, records: &[Record<'_>], from: u64) {
+/// Publishes the events of a batch; `records` are those it was decoded from. Rows below `from` were published before.
+pub(super) fn publish_events(feed: &Feed, decoder: &Decoder, batch: &EventBatch, records: &[Record<'_>], from: u64) {
     let mut records = records.iter().filter(|record| record.offset >= from);
     for offset in batch.offsets.iter().filter(|offset| **offset >= from) {
         let Some(record) = records.find(|record| record.offset == *offset) else { continue };

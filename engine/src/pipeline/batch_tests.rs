@@ -1,0 +1,143 @@
+//! What becomes of a batch: without a machine, a store or a source.
+#![allow(clippy::unwrap_used)] // a test fails by panicking
+
+use super::*;
+use crate::config::EventsConfig;
+use crate::database::Database;
+use crate::pipeline::testing::{NO, metric, payload};
+
+struct Rig {
+    batches: Batches,
+    members: Members,
+    pending: Pending,
+    view: Arc<View>,
+    letters: Arc<DeadLetters>,
+    _folder: tempfile::TempDir,
+}
+
+fn rig() -> Rig {
+    let folder = tempfile::tempdir().unwrap();
+    let database = Database::open(folder.path()).unwrap();
+    let letters = Arc::new(DeadLetters::open(&database, 100).unwrap());
+    let view = Arc::new(View::default());
+    let members = Members::new(vec![metric(&view)]);
+    let parts = BatchParts {
+        decoder: Decoder::new(&EventsConfig::default()).unwrap(),
+        role: Role::Main,
+        dedupe_window: 100,
+        dead_letters: letters.clone(),
+        feed: None,
+        topic: "log".into(),
+        mark: None,
+        view: view.clone(),
+        board: Arc::new(Board::default()),
+        room: Arc::new(Room::new(1 << 40)),
+    };
+    let mut batches = Batches::new(parts, &members);
+    batches.begin(&[0]);
+    Rig { batches, members, pending: Pending::default(), view, letters, _folder: folder }
+}
+
+impl Rig {
+    fn count(&mut self, at: u64, payloads: &[String], due: &[(RevisionNo, u64)]) -> Outcome {
+        let records = (at..).zip(payloads);
+        let records: Vec<Record<'_>> = records
+            .map(|(offset, payload)| Record { offset, timestamp_ms: NOW, payload: Some(payload.as_bytes()) })
+            .collect();
+        let metrics = due.iter().map(|(no, from)| DueMetric { no: *no, from: *from, held_at: None, failed: 0 });
+        let due = DueBatch { epoch: 7, metrics: metrics.collect() };
+        self.batches.count(&self.members, &mut self.pending, 0, &records, &due)
+    }
+
+    fn cells(&self) -> u64 {
+        self.view.read().state.size(crate::state::MetricId(0)).0
+    }
+
+    fn position(&self) -> Option<u64> {
+        self.view.read().metrics[0].position.0.get(&0).copied()
+    }
+}
+
+const NOW: i64 = 1_800_000_000_000;
+
+/// What a batch of these records was counted as: its end, and the rows of each metric.
+fn counted(outcome: &Outcome) -> (u64, Vec<(RevisionNo, u64)>) {
+    let [Event::Counted(counted)] = &outcome.events[..] else { panic!("{outcome:?}") };
+    assert_eq!((counted.partition, counted.epoch), (0, 7));
+    (counted.to, counted.counts.iter().map(|count| (count.revision, count.rows)).collect())
+}
+
+#[test]
+fn rows_count_from_where_they_are_due() {
+    let mut rig = rig();
+    let outcome = rig.count(10, &[payload(1), payload(2), payload(3)], &[(NO, 11)]);
+    assert_eq!(counted(&outcome), (13, vec![(NO, 2)]));
+    assert_eq!((rig.cells(), rig.position()), (2, Some(13)));
+    assert!(outcome.died.is_empty() && !outcome.read_again);
+    assert_eq!(rig.batches.processed(), 2);
+}
+
+#[test]
+fn what_nobody_counts_fills_the_dedupe_window_all_the_same() {
+    let with_id = |id: u64| payload(id).replacen('{', &format!("{{\"event_id\":\"e{id}\","), 1);
+    let mut rig = rig();
+    let outcome = rig.count(0, &[with_id(1), with_id(2)], &[]);
+    assert_eq!(counted(&outcome), (2, vec![]));
+    assert_eq!((rig.cells(), rig.position()), (0, None));
+    let outcome = rig.count(2, &[with_id(2), with_id(3)], &[(NO, 2)]);
+    assert_eq!(counted(&outcome), (4, vec![(NO, 1)]), "one of them was seen before");
+    // A window that begins anew has seen nothing.
+    rig.batches.renew_window(0);
+    let outcome = rig.count(4, &[with_id(2)], &[(NO, 4)]);
+    assert_eq!(counted(&outcome), (5, vec![(NO, 1)]));
+}
+
+#[test]
+fn what_is_refused_becomes_a_dead_letter_and_counts_nowhere() {
+    let mut rig = rig();
+    let outcome = rig.count(0, &[payload(1), "{".into(), payload(2)], &[(NO, 0)]);
+    assert_eq!(counted(&outcome), (3, vec![(NO, 2)]));
+    assert!(!rig.batches.has_letters_due());
+    rig.batches.write_dead_letters();
+    let letters = rig.letters.counts();
+    assert_eq!(letters.values().sum::<u64>(), 1);
+}
+
+#[test]
+fn offsets_without_records_move_positions_only() {
+    let mut rig = rig();
+    rig.count(0, &[payload(1)], &[(NO, 0)]);
+    let due = DueBatch { epoch: 7, metrics: vec![DueMetric { no: NO, from: 1, held_at: None, failed: 0 }] };
+    let event = rig.batches.pass(&rig.members, 0, 5, &due);
+    let Event::Counted(passed) = event else { panic!("{event:?}") };
+    assert_eq!((passed.to, passed.last, passed.counts[0].rows), (5, None, 0));
+    assert_eq!((rig.cells(), rig.position()), (1, Some(5)));
+}
+
+#[test]
+fn a_metric_without_room_stops_before_a_batch_and_keeps_what_it_counted() {
+    let mut rig = rig();
+    rig.batches.parts.room = Arc::new(Room::new(1));
+    let begun = Instant::now();
+    let mut next = 0;
+    let stopped = loop {
+        let outcome = rig.count(next, &[payload(next)], &[(NO, next)]);
+        if matches!(outcome.events[0], Event::Quarantined(NO, Quarantine::OverMemory { .. })) {
+            break outcome;
+        }
+        // What is held is looked at from time to time.
+        next += 1;
+        assert!(begun.elapsed().as_secs() < 30, "it counts on: {outcome:?}");
+    };
+    let [_, Event::Counted(counted)] = &stopped.events[..] else { panic!("{stopped:?}") };
+    assert!(counted.counts.is_empty(), "nothing of this batch counts");
+    assert_eq!((rig.cells(), rig.position()), (next, Some(next)));
+}
+
+#[test]
+fn anchors_are_found_where_they_are_wanted() {
+    let record = |offset| Record { offset, timestamp_ms: NOW, payload: Some(&b"x"[..]) };
+    let found = find_anchors(&[record(3), record(5), record(9)], &[4, 5, 9]);
+    assert_eq!(found.iter().map(|anchor| anchor.offset).collect::<Vec<_>>(), [5, 9]);
+    assert_eq!(found[0].crc32, crc32fast::hash(b"x"));
+}

@@ -1,0 +1,109 @@
+//! Keeps the tables of metrics within `max_cells` and `[events] max_types`, and state within its share of memory.
+//!
+//! A metric that holds more cells stops, or counts some of its keys together, as its section says; one that holds more event types
+//! counts some of them together. Which those are, and how they are moved, is decided in `state`; which metrics stop for lack of memory,
+//! in `room`.
+
+use super::follower::FOLLOWED;
+use super::members::{LaneMetric, Members};
+use super::pending::Pending;
+use super::room::Room;
+use super::view::View;
+use crate::progress::{Quarantine, RevisionNo};
+use crate::state::{MetricId, State, Threshold};
+
+/// What became of a metric's tables.
+pub(super) struct Limited {
+    /// Whether keys were counted together.
+    pub(super) folded: bool,
+    /// Why the metric must not count on.
+    pub(super) over: Option<Quarantine>,
+}
+
+/// Keeps the tables that a metric holds in the lane's own state within their limits, as far as counting keys together is allowed.
+pub(super) fn limit_cells(metric: &LaneMetric, state: &mut State, pending: &mut Pending, room: &Room) -> Limited {
+    let types = state.thresholds_for_types(metric.id);
+    if let Some(to) = &types {
+        pending.add(metric.no, state.narrow(metric.id, to));
+    }
+    let over = over_max_cells(metric, state, metric.id);
+    if over.is_none() || !metric.plugin.folds_overflow() {
+        return Limited { folded: types.is_some(), over: over.or_else(|| room.over(metric.id)) };
+    }
+    let to = state.thresholds_for(metric.id, metric.plugin.max_cells());
+    let sealed = state.narrow(metric.id, &to);
+    report_overflow(metric, &to);
+    pending.add(metric.no, sealed);
+    let over = over_max_cells(metric, state, metric.id);
+    Limited { folded: true, over: over.or_else(|| room.over(metric.id)) }
+}
+
+/// Looks whether metrics hold too much, also where nothing is counted; which must stop, and why.
+///
+/// Where engines share a store, the cells are in what is followed: a metric that holds too many there stops or counts keys together,
+/// and what the lane counts is folded as it is there.
+pub(super) fn find_oversized(
+    members: &Members,
+    view: &View,
+    room: &Room,
+    pending: &mut Pending,
+) -> Vec<(RevisionNo, Quarantine)> {
+    measure(members, view, room);
+    let mut oversized = Vec::new();
+    for metric in members.iter() {
+        let refused = metric.follower.as_ref().and_then(|follower| follower.refused());
+        if let Some(why) = refused.or_else(|| room.over(metric.id)) {
+            // It follows no further: what others commit would fill memory all the same.
+            metric.follower.iter().for_each(|follower| follower.stop());
+            oversized.push((metric.no, why));
+        }
+    }
+    for metric in members.iter() {
+        let Some(follower) = &metric.follower else { continue };
+        let mut over = over_max_cells(metric, &follower.read().state, FOLLOWED);
+        if over.is_some() && metric.plugin.folds_overflow() {
+            report_overflow(metric, &follower.narrow(metric.plugin.max_cells()));
+            over = over_max_cells(metric, &follower.read().state, FOLLOWED);
+        }
+        oversized.extend(over.map(|why| (metric.no, why)));
+        let there: Vec<Threshold> = follower.read().state.thresholds(FOLLOWED);
+        if view.read().state.thresholds(metric.id).iter().zip(&there).any(|(here, there)| !here.covers(*there)) {
+            let sealed = view.write().state.narrow(metric.id, &there);
+            pending.add(metric.no, sealed);
+        }
+    }
+    oversized
+}
+
+/// Notes what metrics hold, if it is time to look again.
+fn measure(members: &Members, view: &View, room: &Room) {
+    let Some(first) = members.iter().next().map(|metric| metric.id) else { return };
+    let of = |metric: &LaneMetric| {
+        let followed = metric.follower.iter().map(|follower| follower.read().state.size(FOLLOWED).1);
+        followed.for_each(|there| room.note_followed(metric.id, there));
+        (metric.id, view.read().state.size(metric.id).1)
+    };
+    match members.iter().any(|metric| metric.follower.is_some()) {
+        true => room.look(first, || members.iter().map(of).collect::<Vec<_>>()),
+        false => room.look(first, || view.read().state.sizes()),
+    }
+}
+
+/// Why a metric must not count on, if one of its tables has become too large.
+fn over_max_cells(metric: &LaneMetric, state: &State, id: MetricId) -> Option<Quarantine> {
+    let max = metric.plugin.max_cells();
+    let (table, cells) = state.over(id, max)?;
+    Some(Quarantine::OverMaxCells { table, cells, max })
+}
+
+fn report_overflow(metric: &LaneMetric, to: &[Threshold]) {
+    let tables = metric.plugin.description().tables.iter().zip(to);
+    for (table, threshold) in tables.filter(|(_, threshold)| threshold.bits() > 0) {
+        let (name, max, bits) = (metric.plugin.name(), metric.plugin.max_cells(), threshold.bits());
+        tracing::warn!(
+            metric = name,
+            "table {} has more than max_cells = {max} cells: it keeps one key in 2^{bits}, chosen by hash; the others count under __other__ (overflow = \"other\")",
+            table.name
+        );
+    }
+}

@@ -1,0 +1,95 @@
+//! The metrics that a lane counts, and what it knows of each.
+//!
+//! Only the lane changes them: metrics join, leave, and get other code. Everything else in the pipeline reads them here.
+//! Holds no state of a metric and decides nothing.
+
+use super::follower::Follower;
+use crate::event::PropertySource;
+use crate::plugin;
+use crate::progress::{Event, History, Quarantine, RevisionNo};
+use crate::state::MetricId;
+use crate::store::RevisionId;
+use crate::telemetry;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A metric as a lane knows it.
+pub struct LaneMetric {
+    /// Its number in the machine.
+    pub no: RevisionNo,
+    /// Its number in the state.
+    pub id: MetricId,
+    /// Its revision in the store.
+    pub revision: RevisionId,
+    /// Written when its state is created: what the tables are.
+    pub meta: Vec<u8>,
+    /// The plugin.
+    pub plugin: Arc<plugin::Metric>,
+    /// Where it begins on partitions that it never counted.
+    pub history: History,
+    /// Holds its cells if engines share the store; `None`: they are in the lane's view.
+    pub follower: Option<Arc<Follower>>,
+    /// First half of the SHA-256 of its plugin's file, in hexadecimal digits.
+    pub code: String,
+    /// Why its plugin must not be called, from the first moment on.
+    pub blamed: Option<Quarantine>,
+    /// Per partition the offsets that its plugin receives one by one: the process ended among them before.
+    pub suspected: Vec<(u32, Range<u64>)>,
+}
+
+/// What a lane is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It follows the end of the log: what it reads is new, and is counted in the figures.
+    Main,
+    /// It replays history: the main lane has seen and judged these records before.
+    Backfill,
+    /// It follows the log for a metric that reads events as they were read before: the main lane judges these records too.
+    Beside,
+}
+
+/// The metrics of a lane, in the order in which they joined.
+#[derive(Default)]
+pub(super) struct Members(Vec<LaneMetric>);
+
+impl Members {
+    pub(super) fn new(metrics: Vec<LaneMetric>) -> Members {
+        Members(metrics)
+    }
+
+    pub(super) fn get(&self, no: RevisionNo) -> Option<&LaneMetric> {
+        self.0.iter().find(|metric| metric.no == no)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &LaneMetric> {
+        self.0.iter()
+    }
+
+    pub(super) fn add(&mut self, metric: LaneMetric) {
+        self.0.push(metric);
+    }
+
+    pub(super) fn remove(&mut self, no: RevisionNo) {
+        self.0.retain(|metric| metric.no != no);
+    }
+
+    /// Gives a metric the code of another of the same revision, and what is known against that code.
+    pub(super) fn swap_code(&mut self, with: LaneMetric) {
+        if let Some(metric) = self.0.iter_mut().find(|metric| metric.no == with.no) {
+            telemetry::swapped(with.plugin.name());
+            (metric.plugin, metric.code) = (with.plugin, with.code);
+            (metric.blamed, metric.suspected) = (with.blamed, with.suspected);
+        }
+    }
+
+    /// What all of them declare to read of an event.
+    pub(super) fn properties(&self) -> Vec<PropertySource> {
+        self.0.iter().flat_map(|metric| metric.plugin.properties()).collect()
+    }
+
+    /// The event that stops a metric whose plugin must not be called.
+    pub(super) fn blame(&self, no: RevisionNo) -> Option<Event> {
+        let why = self.get(no)?.blamed.clone()?;
+        Some(Event::Quarantined(no, why))
+    }
+}

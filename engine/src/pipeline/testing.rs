@@ -1,0 +1,199 @@
+//! What tests of the pipeline share: a metric, a store and a log that fail when they are told to.
+#![allow(clippy::unwrap_used)] // a test fails by panicking
+
+use super::members::LaneMetric;
+use super::view::{Place, View};
+use crate::config::Durability;
+use crate::database::Database;
+use crate::outage::Cause;
+use crate::progress::{History, Memory, OnGap, OnStateLoss, RevisionNo, Settings};
+use crate::source::{Bounds, SourceError, Survey, Surveyed};
+use crate::store::embedded::EmbeddedStore;
+use crate::store::{
+    Bucket, Commit, CommitAnswer, CompactAnswer, Compaction, Known, Life, Reading, RevisionId, Split, SplitAnswer,
+    Store, StoreError, StoredRevision,
+};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The metric of [`metric`].
+pub(super) const NO: RevisionNo = RevisionNo(0);
+
+/// A metric that counts events by user, in a view of its own.
+pub(super) fn metric(view: &View) -> LaneMetric {
+    let plugin = Arc::new(crate::plugin::plain());
+    LaneMetric {
+        no: NO,
+        id: view.add(plugin.description(), Place::default()),
+        revision: RevisionId { metric: "plain".into(), fingerprint: 1 },
+        meta: Vec::new(),
+        plugin,
+        history: History::Whole,
+        follower: None,
+        code: String::new(),
+        blamed: None,
+        suspected: Vec::new(),
+    }
+}
+
+/// Settings of a lane that holds what it counts in memory.
+pub(super) fn settings() -> Settings {
+    Settings {
+        dedupe_window: 20,
+        on_gap: OnGap::Halt,
+        on_state_loss: OnStateLoss::Rebuild,
+        memory: Memory::Resident,
+        max_pending_rows: 50,
+        topic: String::new(),
+    }
+}
+
+/// An event of a user.
+pub(super) fn payload(user: u64) -> String {
+    format!("{{\"user_id\":{user},\"product_id\":1,\"event_type\":\"view\"}}")
+}
+
+/// What fails, by the name of the call: how often, and whether by a panic.
+#[derive(Clone, Default)]
+pub(super) struct Plan(Arc<Mutex<BTreeMap<&'static str, (u32, bool)>>>);
+
+impl Plan {
+    pub(super) fn fail(&self, call: &'static str, times: u32) {
+        self.0.lock().insert(call, (times, false));
+    }
+
+    pub(super) fn panic(&self, call: &'static str) {
+        self.0.lock().insert(call, (1, true));
+    }
+
+    pub(super) fn strikes(&self, call: &'static str) -> bool {
+        let mut plan = self.0.lock();
+        let Some((times, panics)) = plan.get_mut(call).filter(|(times, _)| *times > 0) else { return false };
+        *times -= 1;
+        let panics = *panics;
+        drop(plan);
+        assert!(!panics, "{call} was told to panic");
+        true
+    }
+
+    pub(super) fn store(&self, call: &'static str) -> Result<(), StoreError> {
+        if self.strikes(call) { Err(StoreError::Unavailable(format!("{call} was told to fail"))) } else { Ok(()) }
+    }
+
+    pub(super) fn source(&self, call: &'static str) -> Result<(), SourceError> {
+        let fault = || SourceError::Transient(Cause::Unclear, format!("{call} was told to fail"));
+        if self.strikes(call) { Err(fault()) } else { Ok(()) }
+    }
+
+    pub(super) fn is_spent(&self) -> bool {
+        self.0.lock().values().all(|(times, _)| *times == 0)
+    }
+}
+
+/// Says what the log holds.
+pub(super) struct Held {
+    pub(super) plan: Plan,
+    /// End of its one partition.
+    pub(super) end: u64,
+}
+
+impl Survey for Held {
+    fn topic(&self, _: Duration) -> Result<Option<String>, SourceError> {
+        self.plan.source("topic")?;
+        Ok(None)
+    }
+
+    fn ask(&self, _: Duration) -> Result<Surveyed, SourceError> {
+        self.plan.source("bounds")?;
+        Ok(Surveyed { topic: None, bounds: vec![Bounds { partition: 0, start: 0, end: self.end, open: 0 }] })
+    }
+}
+
+/// A store that fails as planned.
+pub(super) struct Failing {
+    pub(super) plan: Plan,
+    pub(super) inner: EmbeddedStore,
+}
+
+impl Failing {
+    /// One on an empty database.
+    pub(super) fn new(database: &Database, plan: &Plan) -> Failing {
+        let inner = EmbeddedStore::open(database.clone(), Durability::Process, 1 << 30).unwrap();
+        Failing { plan: plan.clone(), inner }
+    }
+}
+
+impl Store for Failing {
+    fn create(&self, revision: &RevisionId, meta: &[u8]) -> Result<Life, StoreError> {
+        self.plan.store("create")?;
+        self.inner.create(revision, meta)
+    }
+
+    fn stored(&self, revision: &RevisionId) -> Result<Option<StoredRevision>, StoreError> {
+        self.inner.stored(revision)
+    }
+
+    fn current(&self, metric: &str) -> Result<Option<RevisionId>, StoreError> {
+        self.plan.store("current")?;
+        self.inner.current(metric)
+    }
+
+    fn point(&self, expected: Option<&RevisionId>, revision: &RevisionId) -> Result<bool, StoreError> {
+        self.plan.store("point")?;
+        self.inner.point(expected, revision)
+    }
+
+    fn metrics(&self) -> Result<Vec<String>, StoreError> {
+        self.inner.metrics()
+    }
+
+    fn revisions(&self, metric: &str) -> Result<Vec<RevisionId>, StoreError> {
+        self.inner.revisions(metric)
+    }
+
+    fn begun(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.inner.begun()
+    }
+
+    fn begin(&self, how: &[u8]) -> Result<Vec<u8>, StoreError> {
+        self.inner.begin(how)
+    }
+
+    fn remove(&self, revision: &RevisionId) -> Result<bool, StoreError> {
+        self.inner.remove(revision)
+    }
+
+    fn commit(&self, commits: &[Commit]) -> Result<Vec<CommitAnswer>, StoreError> {
+        self.plan.store("commit")?;
+        if let Some(bucket) = self.inner.buckets(&commits[0].revision)?.first().copied()
+            && self.plan.strikes("full")
+        {
+            return Ok(commits.iter().map(|_| CommitAnswer::Full(bucket)).collect());
+        }
+        let answers = self.inner.commit(commits)?;
+        // Applied, and the answer is lost.
+        self.plan.store("committed")?;
+        Ok(answers)
+    }
+
+    fn read(&self, revision: &RevisionId, known: &[Known]) -> Result<Option<Reading>, StoreError> {
+        self.plan.store("read")?;
+        self.inner.read(revision, known)
+    }
+
+    fn buckets(&self, revision: &RevisionId) -> Result<Vec<Bucket>, StoreError> {
+        self.plan.store("buckets")?;
+        self.inner.buckets(revision)
+    }
+
+    fn compact(&self, compaction: &Compaction) -> Result<CompactAnswer, StoreError> {
+        self.plan.store("compact")?;
+        self.inner.compact(compaction)
+    }
+
+    fn split(&self, split: &Split) -> Result<SplitAnswer, StoreError> {
+        self.inner.split(split)
+    }
+}
