@@ -9,7 +9,7 @@
 //! decode | state | dead_letter
 //! telemetry | database
 //! config | failpoint
-//! event | progress | system
+//! event | progress | schema | system
 //! ```
 //! The engine knows no HTTP and no SQL; `tally-server` does.
 
@@ -31,6 +31,7 @@ pub use tally_config as config;
 pub(crate) use tally_event::index as slots;
 pub use tally_event::time;
 pub use tally_progress as progress;
+pub use tally_schema as schema;
 pub use tally_state as state;
 pub use tally_system::{clock, descriptors, files, memory, outage, terminal};
 

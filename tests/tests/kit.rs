@@ -47,7 +47,7 @@ fn a_good_file_has_a_mark_on_every_line_and_a_bad_one_says_where_and_ends_with_1
         ("layout", "panicked: broken in about", built("about").unwrap()),
         ("description", "panicked: broken in create", built("create").unwrap()),
         ("description", "panicked: broken in describe", built("describe").unwrap()),
-        ("description", "its params schema is not a JSON Schema", built("schema").unwrap()),
+        ("description", "its params schema cannot be used", built("schema").unwrap()),
         ("description", "is longer than 256 KiB", built("descriptor").unwrap()),
         ("description", "ended the process: exit code 0", built("exit").unwrap()),
         ("examples", "panicked: broken in update", built("update").unwrap()),

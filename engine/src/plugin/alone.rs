@@ -18,6 +18,7 @@ use tally_plugin::abi::{Columns, DeltaBuffer, HandshakeText};
 use tally_plugin::ask::{Ask, Reply};
 use tally_plugin::description::{AboutText, Description};
 use tally_plugin::read::{ReadAnswer, ReadRequest};
+use tally_schema::Schema;
 
 /// A file that was read and is a whole shared object; nothing of it has run.
 pub struct PluginFile {
@@ -149,7 +150,7 @@ impl super::Read for Through<'_> {
 /// # Errors
 /// All faults, as one sentence.
 pub fn fits_schema(schema: &Value, value: &Value) -> Result<(), String> {
-    let validator = jsonschema::validator_for(schema).map_err(|fault| format!("no JSON Schema: {fault}"))?;
-    let faults = schema::against(&validator, value);
+    let schema = Schema::compile(schema).map_err(|fault| format!("the schema cannot be used: {fault}"))?;
+    let faults = schema::against(&schema, value);
     if faults.is_empty() { Ok(()) } else { Err(faults.join("; ")) }
 }

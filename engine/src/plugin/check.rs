@@ -9,6 +9,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use tally_plugin::description::{AboutText, Cell, Description, From, Key, Merge, Pane, Property, PropertyType, Table};
 use tally_plugin::property::LARGEST_SCALE;
+use tally_schema::Schema;
 
 /// A description longer than this is refused: it is held in memory and served with every catalogue request.
 pub(super) const LARGEST_TEXT: usize = 256 << 10;
@@ -32,25 +33,24 @@ pub(super) fn about(about: &AboutText) -> Vec<String> {
         faults.push(format!("its name {:?} is not of the form [a-z][a-z0-9_]*, 1 to 64 characters", about.name));
     }
     if about.version.is_empty() || about.version.len() > 64 {
-        faults.push("its version has not 1 to 64 characters".into());
+        faults.push("its version must have 1 to 64 characters".into());
     }
-    if let Err(fault) = jsonschema::validator_for(&about.config_schema) {
-        faults.push(format!("its config schema is not a JSON Schema: {fault}"));
+    if let Err(fault) = Schema::compile(&about.config_schema) {
+        faults.push(format!("its config schema cannot be used: {fault}"));
     }
     faults
 }
 
 /// Whether a plugin serves nothing without a configuration: it is meant for sections.
 pub(super) fn needs_config(about: &AboutText) -> bool {
-    jsonschema::validator_for(&about.config_schema)
-        .is_ok_and(|schema| !schema.is_valid(&Value::Object(Default::default())))
+    Schema::compile(&about.config_schema).is_ok_and(|schema| !schema.accepts(&Value::Object(Default::default())))
 }
 
 /// What is wrong with a description.
 pub(super) fn description(description: &Description) -> Vec<String> {
     let mut faults = Vec::new();
     if description.summary.trim().is_empty() || description.summary.len() > 500 {
-        faults.push("its summary has not 1 to 500 characters".into());
+        faults.push("its summary must have 1 to 500 characters".into());
     }
     if description.tables.is_empty() || description.tables.len() > MOST {
         faults.push(format!("it declares {} tables, not 1 to {MOST}", description.tables.len()));
@@ -225,7 +225,7 @@ fn cell_fault(cell: &Cell, description: &Description) -> Option<String> {
             From::Column(Key::ProductId) => ("product_id".into(), "an id can be counted distinct, or be the latest"),
             From::Column(Key::EventType) => ("event_type".into(), "it can be counted distinct, or be the latest"),
         };
-        format!("cell {:?}: there is no {merge} of {of} ({why})", cell.name)
+        format!("cell {:?}: {merge} cannot be computed from {of} ({why})", cell.name)
     })
 }
 
@@ -267,8 +267,8 @@ pub(super) fn pane_name(pane: Pane) -> &'static str {
 
 fn schemas(description: &Description) -> Vec<String> {
     let mut faults = Vec::new();
-    if let Err(fault) = jsonschema::validator_for(&description.result_schema) {
-        faults.push(format!("its result schema is not a JSON Schema: {fault}"));
+    if let Err(fault) = Schema::compile(&description.result_schema) {
+        faults.push(format!("its result schema cannot be used: {fault}"));
     }
     let schema = &description.params_schema;
     if schema.get("type") != Some(&Value::from("object")) {
@@ -279,9 +279,9 @@ fn schemas(description: &Description) -> Vec<String> {
             faults.push(format!("its param {name:?} is one that the engine adds to metrics with a time axis"));
         }
     }
-    match jsonschema::validator_for(schema) {
-        Err(fault) => faults.push(format!("its params schema is not a JSON Schema: {fault}")),
-        Ok(validator) => {
+    match Schema::compile(schema) {
+        Err(fault) => faults.push(format!("its params schema cannot be used: {fault}")),
+        Ok(schema) => {
             if description.examples.is_empty() || description.examples.len() > MOST {
                 faults.push(format!("it has {} examples, not 1 to {MOST}", description.examples.len()));
             }
@@ -291,7 +291,7 @@ fn schemas(description: &Description) -> Vec<String> {
                     object.retain(|name, _| !TIME_PARAMS.contains(&name.as_str()));
                 }
                 faults.extend(
-                    against(&validator, &params)
+                    against(&schema, &params)
                         .into_iter()
                         .map(|fault| format!("its example {:?}: {fault}", example.note)),
                 );
@@ -369,9 +369,9 @@ mod tests {
             ("two properties", |d| d.computed.push("price".into())),
             ("not a JSON pointer", |d| d.properties[0].pointer = "price".into()),
             ("18 digits", |d| d.properties[0].kind = PropertyType::Decimal(19)),
-            ("no sum of", |d| d.tables[0].cells[0].from = property("weight").into()),
-            ("no sum of", |d| d.tables[0].cells[0].from = USER_ID.into()),
-            ("no distinct of", |d| d.tables[0].cells[0].merge = Merge::Distinct),
+            ("sum cannot be computed from", |d| d.tables[0].cells[0].from = property("weight").into()),
+            ("sum cannot be computed from", |d| d.tables[0].cells[0].from = USER_ID.into()),
+            ("distinct cannot be computed from", |d| d.tables[0].cells[0].merge = Merge::Distinct),
             ("no property", |d| d.tables[0].cells[0].from = property("model").into()),
             ("its group", |d| d.tables[0].group = 2),
             ("event type", |d| d.tables[0].only = vec!["Buy".into()]),

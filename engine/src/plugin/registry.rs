@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tally_plugin::abi::{GENERATION, Handshake, HandshakeText};
 use tally_plugin::description::{AboutText, Description};
+use tally_schema::Schema;
 
 /// What is to be served now.
 pub struct Found {
@@ -270,9 +271,9 @@ pub(super) fn metric(name: &str, file: &Path, plugin: &Plugin, section: &MetricC
         serde_json::to_value(&section.config)
             .map_err(|fault| one("its configuration is not representable as JSON", fault.to_string(), IN_CONFIG))?
     };
-    let validator = jsonschema::validator_for(&plugin.about.config_schema)
-        .map_err(|fault| one("its config schema is unusable", fault.to_string(), IN_PLUGIN))?;
-    let faults = schema::faults_of(&validator, &plugin.about.config_schema, &config);
+    let schema = Schema::compile(&plugin.about.config_schema)
+        .map_err(|fault| one("its config schema cannot be used", fault.to_string(), IN_PLUGIN))?;
+    let faults = schema::faults_of(&schema, &config);
     if let Some((first, _)) = faults.first() {
         let key = first.iter().fold("config".to_owned(), |key, part| document_key(&key, part));
         let faults: Vec<String> = faults.into_iter().map(|(_, fault)| fault).collect();

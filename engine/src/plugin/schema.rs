@@ -1,69 +1,55 @@
 //! What a value has against a JSON Schema, as sentences for who wrote the value: where, what, and what there could be instead.
 
 use crate::config::secret::{is_secret, masked, quoted};
-use jsonschema::error::ValidationErrorKind as Kind;
 use serde_json::Value;
-
-/// All faults of a value, each with where it is.
-pub(super) fn against(validator: &jsonschema::Validator, value: &Value) -> Vec<String> {
-    faults_of(validator, &Value::Null, value).into_iter().map(|(_, fault)| fault).collect()
-}
+use tally_schema::{Fault, FaultKind, Form, Schema, Step};
 
 /// Faults of a value that are listed.
 const LISTED: usize = 20;
 
-/// Of a value the first faults, each with the keys that lead to it, and a sentence that says what there could be instead, as far
-/// as `schema` tells. What may be a secret is in none of them.
-pub(super) fn faults_of(
-    validator: &jsonschema::Validator,
-    schema: &Value,
-    value: &Value,
-) -> Vec<(Vec<String>, String)> {
-    let fault = |fault: jsonschema::ValidationError<'_>| {
-        let path = fault.instance_path().as_str().to_owned();
-        let keys: Vec<String> =
-            path.split('/').skip(1).map(|part| part.replace("~1", "/").replace("~0", "~")).collect();
-        let said = if keys.iter().any(|key| is_secret(key)) { fault.masked().to_string() } else { fault.to_string() };
-        let around = schema.pointer(fault.schema_path().as_str().rsplit_once('/').map_or("", |(around, _)| around));
-        let said = match (fault.kind(), around) {
-            (Kind::OneOfNotValid { .. } | Kind::AnyOf { .. }, Some(around)) => {
-                format!("is none of {}", alternatives(around).join(", "))
-            }
-            (Kind::AdditionalProperties { unexpected }, Some(around)) => unexpected_keys(unexpected, around),
-            _ => said,
-        };
-        let said = masked(&said);
-        (keys, if path.is_empty() { said } else { format!("{path}: {said}") })
-    };
-    validator.iter_errors(value).take(LISTED).map(fault).collect()
+/// The first faults of a value, each with where it is.
+pub(super) fn against(schema: &Schema, value: &Value) -> Vec<String> {
+    faults_of(schema, value).into_iter().map(|(_, fault)| fault).collect()
 }
 
-/// The forms that a schema of alternatives allows, as a person writes them.
-fn alternatives(schema: &Value) -> Vec<String> {
-    let listed = ["oneOf", "anyOf"].iter().find_map(|word| schema.get(word)?.as_array());
-    let form = |one: &Value| match (one.get("const"), one.get("enum").and_then(Value::as_array), one.get("properties"))
-    {
-        (Some(word), ..) => vec![word.to_string()],
-        (_, Some(words), _) => words.iter().map(Value::to_string).collect(),
-        (.., Some(Value::Object(keys))) => keys.keys().map(|key| format!("{{ {key} = … }}")).collect(),
-        _ => one.get("type").map(|kind| format!("a value of type {kind}")).into_iter().collect::<Vec<_>>(),
-    };
-    listed.into_iter().flatten().flat_map(form).collect()
+/// Of a value the first faults, each with the keys that lead to it, and a sentence that says what there could be instead. What
+/// may be a secret is in none of them.
+pub(super) fn faults_of(schema: &Schema, value: &Value) -> Vec<(Vec<String>, String)> {
+    schema.faults(value, LISTED).iter().map(|fault| (keys(fault), sentence(fault))).collect()
 }
 
-fn unexpected_keys(unexpected: &[String], schema: &Value) -> String {
-    let known: Vec<&str> = schema
-        .get("properties")
-        .and_then(Value::as_object)
-        .into_iter()
-        .flat_map(|all| all.keys().map(String::as_str))
-        .collect();
-    let told = unexpected.iter().take(LISTED).map(|key| {
+fn keys(fault: &Fault<'_>) -> Vec<String> {
+    fault.path.iter().map(Step::to_string).collect()
+}
+
+fn sentence(fault: &Fault<'_>) -> String {
+    let said = match &fault.kind {
+        FaultKind::NoAlternative(forms) if !forms.is_empty() => {
+            format!("must be one of {}", forms.iter().map(as_written).collect::<Vec<_>>().join(", "))
+        }
+        FaultKind::UnknownKeys { unknown, known } => unknown_keys(unknown, known),
+        _ if keys(fault).iter().any(|key| is_secret(key)) => fault.masked().to_string(),
+        _ => fault.to_string(),
+    };
+    let (said, pointer) = (masked(&said), fault.pointer());
+    if pointer.is_empty() { said } else { format!("{pointer}: {said}") }
+}
+
+/// A form as a person writes it into the configuration.
+fn as_written(form: &Form<'_>) -> String {
+    match form {
+        Form::Key(key) => format!("{{ {key} = … }}"),
+        form => form.to_string(),
+    }
+}
+
+fn unknown_keys(unknown: &[&str], known: &[String]) -> String {
+    let told = unknown.iter().take(LISTED).map(|key| {
         let near = known.iter().max_by(|a, b| strsim::jaro_winkler(key, a).total_cmp(&strsim::jaro_winkler(key, b)));
         let near = near.filter(|near| key.len() <= 64 && strsim::jaro_winkler(key, near) > 0.8);
         let near = near.map(|near| format!(", did you mean `{near}`?")).unwrap_or_default();
-        format!("there is no key {}{near}", quoted(key))
+        format!("unknown key {}{near}", quoted(key))
     });
     let told: Vec<String> = told.collect();
-    format!("{}; the keys are {}", told.join("; "), known.join(", "))
+    if known.is_empty() { told.join("; ") } else { format!("{}; the keys are {}", told.join("; "), known.join(", ")) }
 }

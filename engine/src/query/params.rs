@@ -1,13 +1,12 @@
 //! A metric's params schema: the plugin's own and the host's time params in one, and the check against it.
 
 use super::window;
-use jsonschema::error::ValidationErrorKind;
-use jsonschema::{ValidationError, Validator};
 use serde_json::{Map, Number, Value, json};
 use std::collections::BTreeMap;
 use std::fmt;
 use tally_plugin::ask::Fault;
 use tally_plugin::description::Description;
+use tally_schema::{FaultKind, Schema};
 
 /// Faults that are told of one question, and unknown params among them.
 const FAULTS: usize = 100;
@@ -19,7 +18,7 @@ const REPEATED: usize = 200;
 /// The schema that a question's params must satisfy.
 pub struct Params {
     schema: Value,
-    validator: Validator,
+    compiled: Schema,
     /// Whether the host's time params are among them.
     time: bool,
 }
@@ -44,9 +43,9 @@ impl Params {
                 }
             }
         }
-        let validator =
-            jsonschema::validator_for(&schema).map_err(|fault| format!("the params schema is invalid: {fault}"))?;
-        Ok(Params { schema, validator, time: description.time })
+        let compiled =
+            Schema::compile(&schema).map_err(|fault| format!("the params schema cannot be used: {fault}"))?;
+        Ok(Params { schema, compiled, time: description.time })
     }
 
     /// The whole schema.
@@ -60,15 +59,10 @@ impl Params {
         let together = || params.as_object().filter(|_| self.time).map(|params| window::faults(params, now));
         // Much cheaper than an empty list of errors, and what nearly every question comes to.
         let mut faults: BTreeMap<String, String> = BTreeMap::new();
-        if !self.validator.is_valid(params) {
-            for error in self.validator.iter_errors(params) {
-                for (pointer, detail) in told(&error) {
-                    if faults.len() < FAULTS {
-                        faults.entry(pointer).or_insert(detail);
-                    }
-                }
-                if faults.len() == FAULTS {
-                    break;
+        if !self.compiled.accepts(params) {
+            for (pointer, detail) in self.compiled.faults(params, FAULTS).iter().flat_map(described) {
+                if faults.len() < FAULTS {
+                    faults.entry(pointer).or_insert(detail);
                 }
             }
         }
@@ -119,19 +113,18 @@ fn whole(number: &Number) -> Option<Number> {
 }
 
 /// A missing or unknown key is pointed at by its own name.
-fn told(error: &ValidationError<'_>) -> Vec<(String, String)> {
-    let at = format!("/params{}", error.instance_path().as_str());
-    match error.kind() {
-        ValidationErrorKind::Required { property } => {
-            let name = property.as_str().unwrap_or_default();
-            vec![(format!("{at}/{}", escaped(name)), format!("{name} is missing"))]
+fn described(fault: &tally_schema::Fault<'_>) -> Vec<(String, String)> {
+    let at = format!("/params{}", fault.pointer());
+    match &fault.kind {
+        FaultKind::Missing { key, beside: None } => {
+            vec![(format!("{at}/{}", escaped(key)), format!("{key} is missing"))]
         }
-        ValidationErrorKind::AdditionalProperties { unexpected } => unexpected
+        FaultKind::UnknownKeys { unknown, .. } => unknown
             .iter()
             .take(UNKNOWN)
             .map(|name| (format!("{at}/{}", escaped(name)), format!("{} is not a param of this metric", short(name))))
             .collect(),
-        _ => vec![(at, short(error))],
+        _ => vec![(at, short(fault))],
     }
 }
 

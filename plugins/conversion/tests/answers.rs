@@ -3,7 +3,7 @@
 
 use conversion::Conversion;
 use serde_json::{Value, json};
-use tally_testkit::{State, ask, conforms, day_of_events};
+use tally_testkit::{State, ask, conforms, day_of_events, fits};
 
 fn answer(config: Value, params: Value) -> Value {
     let mut state = State::<Conversion>::new(config).unwrap();
@@ -15,15 +15,10 @@ fn stage(event_type: &str, users: u64, of_previous: f64, of_first: f64) -> Value
     json!({"event_type": event_type, "users": users, "of_previous": of_previous, "of_first": of_first})
 }
 
-fn check(schema: &Value, value: &Value) -> Result<(), String> {
-    let validator = jsonschema::validator_for(schema).map_err(|fault| fault.to_string())?;
-    validator.validate(value).map_err(|fault| fault.to_string())
-}
-
 #[test]
 fn conforms_to_the_laws() {
-    conforms::<Conversion>(json!({}), &check);
-    conforms::<Conversion>(json!({"stages": ["view", "buy"]}), &check);
+    conforms::<Conversion>(json!({}), &fits);
+    conforms::<Conversion>(json!({"stages": ["view", "buy"]}), &fits);
 }
 
 #[test]

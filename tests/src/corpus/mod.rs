@@ -86,7 +86,7 @@ pub fn refused(folder: &Path) -> Result<Vec<Specimen>> {
     made.crate_("no_export.so", "unexported", "not a Tally plugin: it has no export_metric!")?;
     made.crate_("built_abort.so", "abort", "(build it with panic = \"unwind\")")?;
     made.crate_("layout.so", "layout", "was built against an interface of another layout")?;
-    made.crate_("schema.so", "schema", "its params schema is not a JSON Schema")?;
+    made.crate_("schema.so", "schema", "its params schema cannot be used")?;
     made.crate_("descriptor.so", "descriptor", "is longer than 256 KiB")?;
     made.crate_("panics_about.so", "about", "does not say what it is: panicked: broken in about")?;
     made.crate_("panics_create.so", "create", "panicked: broken in create")?;

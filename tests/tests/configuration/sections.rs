@@ -11,7 +11,7 @@ use tally_tests::tally::Home;
 const WRONG: &[(&str, usize, &str)] = &[
     ("plugin = \"cuonts\"", 2, "did you mean counts?"),
     ("plugin = \"nothing_like_it\"", 2, "put its file into the plugin folder"),
-    ("plugin = \"counts\"\nconfig.cells = { n = { avg = \"/price\" } }", 3, "is none of \"count\", { sum = … }, { min = … }"),
+    ("plugin = \"counts\"\nconfig.cells = { n = { avg = \"/price\" } }", 3, "must be one of \"count\", { sum = … }, { min = … }"),
     ("plugin = \"counts\"\nconfig.cells = { n = { sum = \"price\" } }", 3, "nor a JSON pointer such as \"/brand\""),
     ("plugin = \"counts\"\nconfig.by = [\"/a\", \"/b\", \"/c\", \"/d\"]\nconfig.cells = { n = \"count\" }", 3, "/by: "),
     ("plugin = \"counts\"\nconfig.only = \"buy\"\nconfig.cells = { n = \"count\" }", 3, "/only: "),
@@ -19,14 +19,14 @@ const WRONG: &[(&str, usize, &str)] = &[
     ("plugin = \"counts\"\nconfig.tiers = [\"5m\"]\nconfig.cells = { n = \"count\" }", 3, "/tiers/0: "),
     ("plugin = \"counts\"\nconfig.quantiles = [95]\nconfig.cells = { n = { quantiles = \"/ms\" } }", 3, "/quantiles/0: "),
     ("plugin = \"counts\"\nconfig.cells = {}", 3, "/cells: "),
-    ("plugin = \"counts\"\nconfig.by = [\"/brand\"]", 3, "\"cells\" is a required property"),
+    ("plugin = \"counts\"\nconfig.by = [\"/brand\"]", 3, "\"cells\" is missing"),
     ("plugin = \"counts\"\nconfig.by = [\"/price\"]\nconfig.types = { \"/price\" = { decimal = 2 } }\nconfig.cells = { n = \"count\" }", 3, "the property \"/price\", read as a decimal with 2 digits cannot stand in a key"),
     ("plugin = \"counts\"\nconfig.types = { \"/w\" = \"float\" }\nconfig.cells = { n = { sum = \"/w\" } }", 3, "a float has no exact sum: read it as a decimal"),
     ("plugin = \"counts\"\nconfig.by = [\"/a/id\", \"/b/id\"]\nconfig.cells = { n = \"count\" }", 3, "has no name of its own"),
     ("plugin = \"counts\"\nconfig.cells = { n = { sum = \"user_id\" } }", 3, "an id can be counted distinct"),
     ("plugin = \"counts\"\nconfig.celsl = { n = \"count\" }\nconfig.cells = { n = \"count\" }", 3, "did you mean `cells`?"),
     ("plugin = \"event_frequencies\"\nretention = { 1m = \"all\" }", 3, "kept as long as its"),
-    ("plugin = \"event_frequencies\"\nconfig = { depth = 3 }", 3, "there is no key \"depth\""),
+    ("plugin = \"event_frequencies\"\nconfig = { depth = 3 }", 3, "unknown key \"depth\""),
 ];
 
 #[test]
