@@ -162,7 +162,7 @@ config = { weight = {} }
     assert_eq!(rejected.len(), 2, "{rejected:?}");
     let says = |words: &[&str]| rejected.iter().any(|reason| words.iter().all(|word| reason.contains(word)));
     assert!(says(&["[metrics.ghost]", "products_popularty", "did you mean products_popularity?"]), "{rejected:?}");
-    assert!(says(&["metric misread", "weight", "(mend [metrics.misread] in the configuration)"]), "{rejected:?}");
+    assert!(says(&["metric misread", "weight", "(fix [metrics.misread] in the configuration)"]), "{rejected:?}");
 
     let described = tally.client.get("/api/metrics/top_weighted").unwrap().json();
     assert_eq!(described["plugin"], "products_popularity");

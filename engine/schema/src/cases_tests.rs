@@ -1,5 +1,7 @@
 //! Tables: what each keyword accepts, what it says of what it refuses, and which schemas are refused.
 
+#![allow(clippy::unwrap_used)] // a schema that is not refused is a failed test
+
 use super::*;
 use serde_json::{Value, json};
 
@@ -38,32 +40,64 @@ const CASES: [(&str, &[&str], &[&str]); 54] = [
     (r#"{"prefixItems": [{"type": "integer"}, true]}"#, &["[]", "[1]", "[1, 2, 3]"], &["[\"a\"]"]),
     (r#"{"prefixItems": [true], "items": false}"#, &["[]", "[1]"], &["[1, 2]"]),
     (r#"{"minItems": 1, "maxItems": 2}"#, &["[1]", "[1, 2]"], &["[]", "[1, 2, 3]"]),
-    (r#"{"uniqueItems": true}"#, &["[1, 2, \"1\", true]", "[]"], &["[1, 1.0]", r#"[{"a": 1, "b": 2}, {"b": 2, "a": 1}]"#]),
+    (
+        r#"{"uniqueItems": true}"#,
+        &["[1, 2, \"1\", true]", "[]"],
+        &["[1, 1.0]", r#"[{"a": 1, "b": 2}, {"b": 2, "a": 1}]"#],
+    ),
     (r#"{"uniqueItems": false}"#, &["[1, 1]"], &[]),
     (r#"{"contains": {"const": 1}}"#, &["[0, 1]", "{}"], &["[]", "[0]"]),
-    (r#"{"contains": {"const": 1}, "minContains": 2, "maxContains": 3}"#, &["[1, 1]", "[1, 1, 1, 0]"], &["[1]", "[1, 1, 1, 1]"]),
+    (
+        r#"{"contains": {"const": 1}, "minContains": 2, "maxContains": 3}"#,
+        &["[1, 1]", "[1, 1, 1, 0]"],
+        &["[1]", "[1, 1, 1, 1]"],
+    ),
     (r#"{"contains": {"const": 1}, "minContains": 0}"#, &["[]"], &[]),
     (r#"{"properties": {"a": {"type": "integer"}}}"#, &["{}", r#"{"a": 1, "b": "x"}"#, "[]"], &[r#"{"a": "x"}"#]),
     (r#"{"properties": {"a": false}}"#, &["{}"], &[r#"{"a": 1}"#]),
     (r#"{"additionalProperties": false}"#, &["{}"], &[r#"{"a": 1}"#]),
-    (r#"{"properties": {"a": true}, "additionalProperties": {"type": "integer"}}"#, &[r#"{"a": "x", "b": 1}"#], &[r#"{"b": "x"}"#]),
-    (r#"{"patternProperties": {"^x-": {"type": "integer"}}, "additionalProperties": false}"#, &[r#"{"x-a": 1}"#], &[r#"{"x-a": "b"}"#, r#"{"y": 1}"#]),
-    (r#"{"properties": {"ab": {"minimum": 1}}, "patternProperties": {"b$": {"maximum": 3}}}"#, &[r#"{"ab": 2}"#, r#"{"b": 0}"#], &[r#"{"ab": 0}"#, r#"{"ab": 4}"#]),
+    (
+        r#"{"properties": {"a": true}, "additionalProperties": {"type": "integer"}}"#,
+        &[r#"{"a": "x", "b": 1}"#],
+        &[r#"{"b": "x"}"#],
+    ),
+    (
+        r#"{"patternProperties": {"^x-": {"type": "integer"}}, "additionalProperties": false}"#,
+        &[r#"{"x-a": 1}"#],
+        &[r#"{"x-a": "b"}"#, r#"{"y": 1}"#],
+    ),
+    (
+        r#"{"properties": {"ab": {"minimum": 1}}, "patternProperties": {"b$": {"maximum": 3}}}"#,
+        &[r#"{"ab": 2}"#, r#"{"b": 0}"#],
+        &[r#"{"ab": 0}"#, r#"{"ab": 4}"#],
+    ),
     (r#"{"propertyNames": {"maxLength": 2}}"#, &[r#"{"ab": 1}"#, "{}"], &[r#"{"abc": 1}"#]),
     (r#"{"propertyNames": {"enum": ["a"]}}"#, &[r#"{"a": 1}"#], &[r#"{"b": 1}"#]),
     (r#"{"minProperties": 1, "maxProperties": 2}"#, &[r#"{"a": 1}"#], &["{}", r#"{"a": 1, "b": 1, "c": 1}"#]),
     (r#"{"required": ["a", "b"]}"#, &[r#"{"a": 1, "b": null}"#, "[]"], &[r#"{"a": 1}"#, "{}"]),
-    (r#"{"dependentRequired": {"a": ["b", "c"]}}"#, &["{}", r#"{"b": 1}"#, r#"{"a": 1, "b": 1, "c": 1}"#], &[r#"{"a": 1, "b": 1}"#]),
+    (
+        r#"{"dependentRequired": {"a": ["b", "c"]}}"#,
+        &["{}", r#"{"b": 1}"#, r#"{"a": 1, "b": 1, "c": 1}"#],
+        &[r#"{"a": 1, "b": 1}"#],
+    ),
     (r#"{"dependentSchemas": {"a": {"required": ["b"]}}}"#, &["{}", r#"{"a": 1, "b": 1}"#, "[]"], &[r#"{"a": 1}"#]),
     (r#"{"allOf": [{"minimum": 1}, {"maximum": 3}]}"#, &["2"], &["0", "4"]),
     (r#"{"anyOf": [{"type": "integer"}, {"minimum": 1}]}"#, &["0", "1.5", "\"a\""], &["0.5"]),
     (r#"{"oneOf": [{"type": "integer"}, {"minimum": 1}]}"#, &["0", "1.5"], &["1", "0.5"]),
     (r#"{"not": {"type": "integer"}}"#, &["1.5", "\"a\""], &["1"]),
-    (r#"{"if": {"type": "integer"}, "then": {"minimum": 1}, "else": {"type": "string"}}"#, &["1", "\"a\""], &["0", "1.5"]),
+    (
+        r#"{"if": {"type": "integer"}, "then": {"minimum": 1}, "else": {"type": "string"}}"#,
+        &["1", "\"a\""],
+        &["0", "1.5"],
+    ),
     (r#"{"if": {"type": "integer"}, "then": {"minimum": 1}}"#, &["1", "null"], &["0"]),
     (r#"{"then": false, "else": false}"#, &["1"], &[]),
     (r##"{"$ref": "#/$defs/a%20b~1", "minimum": 2, "$defs": {"a b/": {"type": "integer"}}}"##, &["2"], &["1", "2.5"]),
-    (r##"{"properties": {"next": {"$ref": "#"}, "n": {"type": "integer"}}, "additionalProperties": false}"##, &[r#"{"next": {"next": {"n": 1}}}"#], &[r#"{"next": {"next": {"n": "x"}}}"#, r#"{"next": {"m": 1}}"#]),
+    (
+        r##"{"properties": {"next": {"$ref": "#"}, "n": {"type": "integer"}}, "additionalProperties": false}"##,
+        &[r#"{"next": {"next": {"n": 1}}}"#],
+        &[r#"{"next": {"next": {"n": "x"}}}"#, r#"{"next": {"m": 1}}"#],
+    ),
     (r#"{"properties": {"a": true}, "unevaluatedProperties": false}"#, &[r#"{"a": 1}"#], &[r#"{"b": 1}"#]),
     (
         r#"{"properties": {"a": true}, "unevaluatedProperties": false, "allOf": [{"properties": {"b": true}}],
@@ -113,7 +147,11 @@ fn a_fault_says_where_and_what() {
         (json!({"user_id": 1, "limit": 11}), "/limit", "11 is greater than the maximum of 10"),
         (json!({"user_id": 1, "tags": ["abcd"]}), "/tags/0", "\"abcd\" is longer than 3 characters"),
         (json!({"user_id": 1, "tags": ["a", "b"]}), "/tags", "[\"a\",\"b\"] has more than 1 item"),
-        (json!({"user_id": 1, "a/b": {"y": 1}}), "/a~1b", "the key \"y\" is not allowed here: \"y\" does not match \"^x\""),
+        (
+            json!({"user_id": 1, "a/b": {"y": 1}}),
+            "/a~1b",
+            "the key \"y\" is not allowed here: \"y\" does not match \"^x\"",
+        ),
         (json!({"user_id": 1, "by": "week"}), "/by", "\"week\" is not one of \"day\", \"hour\""),
         (json!({"user_id": 1, "one": "y"}), "/one", "\"y\" is not \"x\""),
         (
@@ -139,7 +177,8 @@ fn a_fault_says_where_and_what() {
 
 #[test]
 fn all_faults_come_at_once_as_many_as_are_wanted() {
-    let schema = schema(r#"{"required": ["x"], "properties": {"a": {"type": "integer"}, "b": {"items": {"minimum": 1}}}}"#);
+    let schema =
+        schema(r#"{"required": ["x"], "properties": {"a": {"type": "integer"}, "b": {"items": {"minimum": 1}}}}"#);
     let value = json!({"a": "", "b": [0, 1, 0]});
     let pointers = |most| -> Vec<String> { schema.faults(&value, most).iter().map(Fault::pointer).collect() };
     assert_eq!(pointers(9), ["", "/a", "/b/0", "/b/2"]);
@@ -174,7 +213,10 @@ fn schemas_that_cannot_be_held_are_refused_with_the_place_and_what_to_do() {
         (r#"{"$ref": "other.json"}"#, "write one like \"#/$defs/NAME\""),
         (r##"{"$ref": "#anchor"}"##, "leads to no place"),
         (r##"{"$ref": "#"}"##, "the schema refers to itself without a step into the value"),
-        (r##"{"$defs": {"a": {"anyOf": [{"$ref": "#/$defs/b"}]}, "b": {"not": {"$ref": "#/$defs/a"}}}, "$ref": "#/$defs/a"}"##, "refers to itself"),
+        (
+            r##"{"$defs": {"a": {"anyOf": [{"$ref": "#/$defs/b"}]}, "b": {"not": {"$ref": "#/$defs/a"}}}, "$ref": "#/$defs/a"}"##,
+            "refers to itself",
+        ),
         (r#"{"unevaluatedItems": false}"#, "unevaluatedItems is not supported; use items beside prefixItems"),
         (r##"{"$dynamicRef": "#a"}"##, "$dynamicRef is not supported; use $ref"),
         (r#"{"dependencies": {}}"#, "dependencies is not supported; use dependentRequired or dependentSchemas"),
@@ -233,7 +275,8 @@ fn work_and_depth_are_bounded_whatever_schema_and_value_are() {
     let refused = Schema::compile(&json!({"patternProperties": patterns})).map(|_| ()).unwrap_err();
     assert!(refused.to_string().contains("more than 64 different patterns"), "{refused}");
 
-    let list = Schema::compile(&json!({"properties": {"next": {"$ref": "#"}}})).unwrap_or_else(|fault| panic!("{fault}"));
+    let list =
+        Schema::compile(&json!({"properties": {"next": {"$ref": "#"}}})).unwrap_or_else(|fault| panic!("{fault}"));
     let nested = |depth| (0..depth).fold(json!({}), |below, _| json!({"next": below}));
     assert!(list.accepts(&nested(100)));
     assert!(!list.accepts(&nested(1_000)), "it is nested too deeply");

@@ -139,9 +139,7 @@ impl<'a> Check<'a> {
     fn holds(&mut self, id: NodeId, keyword: &'a Keyword, value: &'a Value, at: At<'_, 'a>) -> bool {
         match (keyword, value) {
             (Keyword::Never, _) => self.fault(at, value, || FaultKind::NothingAllowed),
-            (Keyword::Type(types), _) => {
-                types.contain(value) || self.fault(at, value, || FaultKind::Type(*types))
-            }
+            (Keyword::Type(types), _) => types.contain(value) || self.fault(at, value, || FaultKind::Type(*types)),
             (Keyword::Const(of) | Keyword::Enum(of), _) => {
                 self.is_one_of(of, value) || self.fault(at, value, || FaultKind::Enum(&of.values))
             }
@@ -165,7 +163,8 @@ impl<'a> Check<'a> {
     fn holds_of_text(&mut self, of: &'a TextKeyword, text: &str, value: &'a Value, at: At<'_, 'a>) -> bool {
         self.spend(text_weight(text));
         // Characters are only counted where the bytes do not say it.
-        let characters = |bound: u64| if text.len() as u64 <= bound { text.len() as u64 } else { text.chars().count() as u64 };
+        let characters =
+            |bound: u64| if text.len() as u64 <= bound { text.len() as u64 } else { text.chars().count() as u64 };
         match of {
             TextKeyword::MinLength(least) => {
                 text.chars().count() as u64 >= *least || self.fault(at, value, || FaultKind::MinLength(*least))
@@ -182,9 +181,7 @@ impl<'a> Check<'a> {
     fn holds_of_array(&mut self, of: &'a ArrayKeyword, items: &'a [Value], value: &'a Value, at: At<'_, 'a>) -> bool {
         let length = items.len() as u64;
         match of {
-            ArrayKeyword::MinItems(least) => {
-                length >= *least || self.fault(at, value, || FaultKind::MinItems(*least))
-            }
+            ArrayKeyword::MinItems(least) => length >= *least || self.fault(at, value, || FaultKind::MinItems(*least)),
             ArrayKeyword::MaxItems(most) => length <= *most || self.fault(at, value, || FaultKind::MaxItems(*most)),
             ArrayKeyword::Unique => {
                 self.spend(length.saturating_mul(u64::from(length.max(1).ilog2() + 1)));
@@ -322,7 +319,9 @@ impl<'a> Check<'a> {
                 break;
             }
         }
-        unknown.is_empty() || self.fault(at, value, || FaultKind::UnknownKeys { unknown, known: &of.names });
+        if !unknown.is_empty() {
+            self.fault(at, value, || FaultKind::UnknownKeys { unknown, known: &of.names });
+        }
         fits
     }
 
@@ -350,9 +349,7 @@ impl<'a> Check<'a> {
                     _ => self.fault(at, value, || FaultKind::SeveralAlternatives),
                 }
             }
-            Applicator::Not(node) => {
-                !self.fits(*node, value, at) || self.fault(at, value, || FaultKind::Excluded)
-            }
+            Applicator::Not(node) => !self.fits(*node, value, at) || self.fault(at, value, || FaultKind::Excluded),
             Applicator::If { condition, then, otherwise } => {
                 let branch = if self.fits(*condition, value, at) { then } else { otherwise };
                 branch.is_none_or(|node| self.visit(node, value, at))
@@ -370,9 +367,7 @@ impl<'a> Check<'a> {
 
     fn fault_of_none(&mut self, nodes: &'a [NodeId], value: &'a Value, at: At<'_, 'a>) -> bool {
         let all = self.nodes;
-        self.fault(at, value, || {
-            FaultKind::NoAlternative(Form::of_any(all, nodes))
-        })
+        self.fault(at, value, || FaultKind::NoAlternative(Form::of_any(all, nodes)))
     }
 }
 

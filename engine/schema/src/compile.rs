@@ -44,7 +44,7 @@ const UNSUPPORTED: [(&str, &str); 9] = [
 
 /// Why a schema cannot be used. It stays so: only another schema helps.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("at {}: {problem}", if .pointer.is_empty() { "the top" } else { .pointer })]
+#[error("at {}: {problem}", shown(.pointer))]
 pub struct SchemaError {
     /// Where in the schema, as a JSON pointer.
     pub pointer: String,
@@ -75,7 +75,9 @@ pub enum SchemaProblem {
     #[error("the reference {0:?} leads to no place in this schema; write one like \"#/$defs/NAME\"")]
     Reference(String),
     /// A subschema applies itself to the same value, for ever.
-    #[error("the schema refers to itself without a step into the value; refer to itself from inside properties or items only")]
+    #[error(
+        "the schema refers to itself without a step into the value; refer to itself from inside properties or items only"
+    )]
     Endless,
     /// A regular expression that cannot be used.
     #[error("the pattern {pattern:?} cannot be used: {reason}")]
@@ -101,7 +103,8 @@ impl Schema {
     /// # Errors
     /// [`SchemaError`]: the first thing that is wrong with it.
     pub fn compile(schema: &Value) -> Result<Schema, SchemaError> {
-        let mut compiler = Compiler { root: schema, nodes: Vec::new(), known: HashMap::new(), patterns: HashMap::new() };
+        let mut compiler =
+            Compiler { root: schema, nodes: Vec::new(), known: HashMap::new(), patterns: HashMap::new() };
         compiler.node(schema, Origin::Root)?;
         let mut next = 0;
         while next < compiler.nodes.len() {
@@ -196,7 +199,8 @@ impl<'s> Compiler<'s> {
 
     /// The keywords of a subschema, in the order in which they are checked: its type first, what asks for the others last.
     fn keywords(&mut self, id: NodeId) -> Compiled<Vec<Keyword>> {
-        let members = match self.nodes[id.0 as usize].schema {
+        let schema = self.nodes[id.0 as usize].schema;
+        let members = match schema {
             Value::Bool(true) => return Ok(Vec::new()),
             Value::Bool(false) => return Ok(vec![Keyword::Never]),
             Value::Object(members) => members,
@@ -217,7 +221,7 @@ impl<'s> Compiler<'s> {
     }
 
     fn refuse_unsupported(&self, id: NodeId, members: &Map<String, Value>) -> Compiled<()> {
-        for (keyword, instead) in UNSUPPORTED.iter().filter(|(keyword, _)| members.contains_key(*keyword)) {
+        if let Some((keyword, instead)) = UNSUPPORTED.iter().find(|(keyword, _)| members.contains_key(*keyword)) {
             return self.error(id, SchemaProblem::Unsupported { keyword: (*keyword).to_owned(), instead });
         }
         if id != NodeId::ROOT && members.get("$id").is_some_and(Value::is_string) {
@@ -226,7 +230,11 @@ impl<'s> Compiler<'s> {
         }
         match members.get("$schema").map(Value::as_str) {
             Some(Some(dialect)) if dialect.trim_end_matches('#') == DIALECT => Ok(()),
-            Some(_) => self.malformed(id, "$schema", "\"https://json-schema.org/draft/2020-12/schema\", the dialect that is checked"),
+            Some(_) => self.malformed(
+                id,
+                "$schema",
+                "\"https://json-schema.org/draft/2020-12/schema\", the dialect that is checked",
+            ),
             None => Ok(()),
         }
     }
@@ -309,8 +317,7 @@ impl<'s> Compiler<'s> {
         let items = (!prefix.is_empty() || rest.is_some()).then_some(ArrayKeyword::Items { prefix, rest });
         let (fewest, largest) = (self.count(id, members, "minContains")?, self.count(id, members, "maxContains")?);
         let contains = self.below(id, members, "contains")?;
-        let contains =
-            contains.map(|node| ArrayKeyword::Contains { node, least: fewest.unwrap_or(1), most: largest });
+        let contains = contains.map(|node| ArrayKeyword::Contains { node, least: fewest.unwrap_or(1), most: largest });
         to.extend([least, most, unique, items, contains].into_iter().flatten().map(Keyword::Array));
         Ok(())
     }
@@ -385,7 +392,10 @@ impl<'s> Compiler<'s> {
         match members.get(keyword) {
             Some(Value::Array(all)) if !all.is_empty() => {
                 let nodes = all.iter().enumerate();
-                nodes.map(|(number, schema)| self.node(schema, Origin::Item(id, keyword, number))).collect::<Compiled<_>>().map(Some)
+                nodes
+                    .map(|(number, schema)| self.node(schema, Origin::Item(id, keyword, number)))
+                    .collect::<Compiled<Vec<NodeId>>>()
+                    .map(Some)
             }
             Some(_) => self.malformed(id, keyword, "an array of one or more schemas"),
             None => Ok(None),
@@ -483,6 +493,10 @@ impl<'s> Compiler<'s> {
             None => Ok(()),
         }
     }
+}
+
+fn shown(pointer: &str) -> &str {
+    if pointer.is_empty() { "the top" } else { pointer }
 }
 
 /// The text of a URI's fragment; `None`: it is not one.

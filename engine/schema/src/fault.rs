@@ -115,7 +115,7 @@ impl Fault<'_> {
 
     /// The text of the fault, with "the value" in the place of the value.
     pub fn masked(&self) -> impl fmt::Display {
-        fmt::from_fn(|to| describe(&self.kind, &"the value", to))
+        Masked(&self.kind)
     }
 }
 
@@ -156,6 +156,14 @@ fn add_forms<'a>(nodes: &'a [Node], id: NodeId, deep: u32, forms: &mut Vec<Form<
 impl fmt::Display for Fault<'_> {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         describe(&self.kind, self.value, to)
+    }
+}
+
+struct Masked<'a>(&'a FaultKind<'a>);
+
+impl fmt::Display for Masked<'_> {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        describe(self.0, &"the value", to)
     }
 }
 
@@ -206,7 +214,9 @@ fn describe(kind: &FaultKind<'_>, value: &dyn fmt::Display, to: &mut fmt::Format
         FaultKind::MaxProperties(most) => write!(to, "{value} has more than {}", counted(*most, "key")),
         FaultKind::Missing { key, beside: None } => write!(to, "{key:?} is missing"),
         FaultKind::Missing { key, beside: Some(beside) } => write!(to, "{key:?} is missing; {beside:?} needs it"),
-        FaultKind::UnknownKeys { unknown, known: [] } => write!(to, "unknown key {}", listed(unknown.iter().map(Quoted))),
+        FaultKind::UnknownKeys { unknown, known: [] } => {
+            write!(to, "unknown key {}", listed(unknown.iter().map(Quoted)))
+        }
         FaultKind::UnknownKeys { unknown, known } => {
             let (unknown, known) = (listed(unknown.iter().map(Quoted)), listed(known.iter().map(Quoted)));
             write!(to, "unknown key {unknown}; the keys are {known}")

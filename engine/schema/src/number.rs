@@ -101,7 +101,9 @@ mod tests {
             assert_eq!(compare(&number(less), &number(more)), Ordering::Less, "{less} {more}");
             assert_eq!(compare(&number(more), &number(less)), Ordering::Greater, "{more} {less}");
         }
-        for (one, other) in [("1", "1.0"), ("1e2", "100"), ("-0.0", "0"), ("9223372036854775808", "9223372036854775808.0")] {
+        for (one, other) in
+            [("1", "1.0"), ("1e2", "100"), ("-0.0", "0"), ("9223372036854775808", "9223372036854775808.0")]
+        {
             assert_eq!(compare(&number(one), &number(other)), Ordering::Equal, "{one} {other}");
         }
     }

@@ -14,7 +14,18 @@ fn key() -> impl Strategy<Value = String> {
 }
 
 fn number() -> impl Strategy<Value = Value> {
-    select(vec![json!(-1), json!(0), json!(0.0), json!(1), json!(1.0), json!(1.5), json!(2), json!(3), json!(0.1), json!(0.3)])
+    select(vec![
+        json!(-1),
+        json!(0),
+        json!(0.0),
+        json!(1),
+        json!(1.0),
+        json!(1.5),
+        json!(2),
+        json!(3),
+        json!(0.1),
+        json!(0.3),
+    ])
 }
 
 fn value() -> impl Strategy<Value = Value> {
@@ -41,7 +52,8 @@ fn plain_keyword() -> BoxedStrategy<(String, Value)> {
     let types = vec!["null", "boolean", "integer", "number", "string", "array", "object"];
     let several = proptest::sample::subsequence(types.clone(), 1..4).prop_map(|types| json!(types));
     let pattern = select(vec!["a", "^a", "b$", "^[a-b]+$", r"\w", "^.$", r"^\D*$"]).prop_map(|text| json!(text));
-    let names = || vec(key(), 0..3).prop_map(|names| json!(names.into_iter().collect::<std::collections::BTreeSet<_>>()));
+    let names =
+        || vec(key(), 0..3).prop_map(|names| json!(names.into_iter().collect::<std::collections::BTreeSet<_>>()));
     prop_oneof![
         4 => of("type", select(types).prop_map(|name| json!(name))),
         2 => of("type", several),
@@ -98,7 +110,8 @@ fn schema() -> impl Strategy<Value = Value> {
         1 => any::<bool>().prop_map(Value::Bool),
         6 => vec(plain_keyword(), 0..3).prop_map(object),
     ];
-    let nested = leaf.prop_recursive(4, 32, 4, move |inner| vec(keywords_around(inner.boxed()), 1..5).prop_map(object)).boxed();
+    let nested =
+        leaf.prop_recursive(4, 32, 4, move |inner| vec(keywords_around(inner.boxed()), 1..5).prop_map(object)).boxed();
     (nested.clone(), nested.clone(), nested.clone(), nested).prop_map(|(whole, d0, d1, d2)| {
         let mut whole = match whole {
             Value::Object(members) => members,

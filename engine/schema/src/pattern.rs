@@ -112,7 +112,9 @@ fn class_atom(rest: &mut std::str::Chars<'_>, to: &mut String) -> Option<bool> {
             // \p{…} up to its end.
             if is_set && to.ends_with(['p', 'P']) {
                 let end = rest.as_str().find('}')?;
-                rest.by_ref().take(rest.as_str()[..=end].chars().count()).for_each(|char| to.push(char));
+                let (class, after) = rest.as_str().split_at(end + 1);
+                to.push_str(class);
+                *rest = after.chars();
             }
             Some(is_set)
         }
@@ -128,6 +130,7 @@ fn class_atom(rest: &mut std::str::Chars<'_>, to: &mut String) -> Option<bool> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)] // a pattern that is not refused is a failed test
 mod tests {
     use super::*;
 

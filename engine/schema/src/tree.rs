@@ -135,7 +135,11 @@ pub(crate) enum Applicator {
     AnyOf(Vec<NodeId>),
     OneOf(Vec<NodeId>),
     Not(NodeId),
-    If { condition: NodeId, then: Option<NodeId>, otherwise: Option<NodeId> },
+    If {
+        condition: NodeId,
+        then: Option<NodeId>,
+        otherwise: Option<NodeId>,
+    },
     /// A subschema for an object that has a member of this name.
     DependentSchemas(Vec<(String, NodeId)>),
 }

@@ -3,7 +3,8 @@
 //! It is looked at before a file is loaded, since the first thing that loading does is to run code of the file. The list is
 //! trusted as little as a plugin file: whoever may write to it may say what runs.
 
-use super::folder;
+use super::plugin_file;
+use super::refusal::{LoadError, LoadErrorKind};
 use crate::config::Checksums;
 use std::path::Path;
 
@@ -13,8 +14,8 @@ pub(super) const LIST: &str = "SHA256SUMS";
 /// Whether a content may be loaded under this name. `Ok(Some(…))`: it may, with a warning.
 ///
 /// # Errors
-/// Half a sentence that goes after the file's name.
-pub(super) fn allowed(policy: Checksums, file: &Path, sha256: &str) -> Result<Option<String>, String> {
+/// [`LoadErrorKind::Untrusted`].
+pub(super) fn allowed(policy: Checksums, file: &Path, sha256: &str) -> Result<Option<LoadError>, LoadError> {
     if policy == Checksums::Off {
         return Ok(None);
     }
@@ -25,14 +26,17 @@ pub(super) fn allowed(policy: Checksums, file: &Path, sha256: &str) -> Result<Op
     }
 }
 
-fn listed(file: &Path, sha256: &str) -> Result<(), String> {
+fn listed(file: &Path, sha256: &str) -> Result<(), LoadError> {
+    let untrusted = |what: String, fix: &str| LoadError::new(LoadErrorKind::Untrusted, what, fix);
     let list = file.with_file_name(LIST);
     if !list.exists() {
-        return Err(format!("is in no list: {} is not there (sha256sum *.so > {LIST})", list.display()));
+        let fix = format!("sha256sum *.so > {LIST}");
+        return Err(untrusted(format!("is in no list: {} does not exist", list.display()), &fix));
     }
-    let read = folder::read_list(&list).map_err(|fault| format!("cannot be compared: {LIST} {fault}"))?;
+    let read = plugin_file::read_list(&list);
+    let read = read.map_err(|fault| untrusted(format!("cannot be compared: {LIST} {}", fault.what), &fault.fix))?;
     if read.group_writable {
-        return Err(format!("cannot be compared: {LIST} can be written by its group (chmod g-w it)"));
+        return Err(untrusted(format!("cannot be compared: {LIST} can be written by its group"), "chmod g-w it"));
     }
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let text = String::from_utf8_lossy(&read.bytes);
@@ -49,11 +53,11 @@ fn listed(file: &Path, sha256: &str) -> Result<(), String> {
         }
         named = true;
     }
-    Err(if named {
-        format!("is another content than the one in {LIST}: it has sha256 {sha256} (put that there if you trust it)")
-    } else {
-        format!("is not in {LIST}: it has sha256 {sha256} (put that there if you trust it)")
-    })
+    let what = match named {
+        true => format!("is another content than the one in {LIST}: it has sha256 {sha256}"),
+        false => format!("is not in {LIST}: it has sha256 {sha256}"),
+    };
+    Err(untrusted(what, "put that there if you trust it"))
 }
 
 #[cfg(test)]
@@ -69,7 +73,7 @@ mod tests {
         let (file, list) = (folder.path().join("a.so"), folder.path().join(LIST));
         let (hash, other) = ("ab".repeat(32), "cd".repeat(32));
         let enforced = || allowed(Checksums::Enforce, &file, &hash);
-        assert!(enforced().unwrap_err().contains("is in no list"));
+        assert!(enforced().unwrap_err().to_string().contains("is in no list"));
         assert_eq!(allowed(Checksums::Off, &file, &hash), Ok(None));
         let write = |text: String, mode| {
             fs::write(&list, text).unwrap();
@@ -90,12 +94,12 @@ mod tests {
             (String::new(), "is not in SHA256SUMS"),
         ] {
             write(bad.clone(), 0o644);
-            assert!(enforced().unwrap_err().contains(words), "{bad}");
-            assert!(allowed(Checksums::Warn, &file, &hash).unwrap().unwrap().contains(words), "{bad}");
+            assert!(enforced().unwrap_err().to_string().contains(words), "{bad}");
+            assert!(allowed(Checksums::Warn, &file, &hash).unwrap().unwrap().to_string().contains(words), "{bad}");
         }
         for mode in [0o666, 0o664] {
             write(format!("{hash}  a.so\n"), mode);
-            assert!(enforced().unwrap_err().contains("cannot be compared: SHA256SUMS can be written by"));
+            assert!(enforced().unwrap_err().to_string().contains("cannot be compared: SHA256SUMS can be written by"));
         }
     }
 }

@@ -1,22 +1,20 @@
 //! The one place where foreign code is loaded and called.
 //!
 //! What it is given is a whole shared object with a handshake that fits ([`super::elf`]), at an absolute path that is
-//! never written again ([`super::folder`]). What it gives is safe to call: layouts are checked when a file is loaded, the
+//! never written again ([`super::plugin_file`]). What it gives is safe to call: layouts are checked when a file is loaded, the
 //! entry points are fenced inside the plugin, and a library is never unloaded. It cannot contain a plugin that breaks
 //! memory or does not return.
 #![allow(unsafe_code)] // loading and calling foreign code is what this file is for
 
-use crate::event::{EventBatch, PropertyColumn};
+use super::code::{Call, MetricCode, PluginCode};
+use super::refusal::{LoadError, LoadErrorKind};
 use abi_stable::library::{LibHeader, LibraryError, RawLibrary, lib_header_from_raw_library};
 use abi_stable::std_types::{RResult, RStr, RString};
 use rustix::fs::StatVfsMountFlags;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use tally_plugin::abi::{
-    Columns, DeltaBuffer, Fallible, Host, Instance, KeyParts, Parts, PluginRef, PropertyParts, RawDelta, WRITING,
-    Writing, with_columns,
-};
+use tally_plugin::abi::{Columns, DeltaBuffer, Fallible, Host, Instance, PluginRef, WRITING, Writing};
 
 /// A loaded plugin file. Stays loaded as long as the process lives.
 #[derive(Clone, Copy)]
@@ -35,120 +33,56 @@ unsafe impl Send for Hosted {}
 // SAFETY: likewise.
 unsafe impl Sync for Hosted {}
 
-/// What a metric may ask of the host while it answers.
-#[derive(Clone, Copy)]
-pub(super) struct Call<'a> {
-    /// Executes a read: JSON to JSON, or a sentence.
-    pub(super) read: &'a dyn Fn(&str) -> Result<String, String>,
-    /// Whether more is wanted of a reply that has so many bytes.
-    pub(super) writing: &'a dyn Fn(usize) -> bool,
-}
-
 impl Library {
     /// Loads a private copy.
     ///
     /// # Errors
-    /// Half a sentence that goes after the file's name.
-    pub(super) fn open(copy: &Path) -> Result<Library, String> {
+    /// [`LoadErrorKind::Incompatible`].
+    pub(super) fn open(copy: &Path) -> Result<Library, LoadError> {
         let library = RawLibrary::load_at(copy).map_err(|fault| unloadable(copy, &fault))?;
         // Never unloaded: the layouts that the checker keeps, and whatever a plugin's threads run, point into it.
         let library: &'static RawLibrary = Box::leak(Box::new(library));
         // SAFETY: the library lives as long as the process.
         let header = unsafe { lib_header_from_raw_library(library) }.map_err(|fault| {
-            format!("has no entry points of this kind: {} (rebuild it with a current tally-plugin)", one_line(&fault))
+            let what = format!("has no entry points of this kind: {}", one_line(&fault));
+            incompatible(what, "rebuild it with a current tally-plugin")
         })?;
         Library::of(header, copy)
     }
 
     /// The checked entry points behind a header.
-    fn of(header: &'static LibHeader, copy: &Path) -> Result<Library, String> {
+    fn of(header: &'static LibHeader, copy: &Path) -> Result<Library, LoadError> {
         let plugin = header.init_root_module::<PluginRef>().map_err(|fault| {
             tracing::debug!(copy = %copy.display(), "{fault}");
-            "was built against an interface of another layout (rebuild it with a matching tally-plugin)".to_string()
+            let what = "was built against an interface of another layout";
+            incompatible(what.into(), "rebuild it with a matching tally-plugin")
         })?;
         Ok(Library { plugin })
     }
+}
 
-    /// `AboutText` as JSON.
-    ///
-    /// # Errors
-    /// What the plugin says.
-    pub(super) fn about(self, metric: &'static str) -> Result<String, String> {
+impl PluginCode for Library {
+    fn about(&self, metric: &'static str) -> Result<String, String> {
         text(self.plugin.about()(host(metric)))
     }
 
-    /// `Description` as JSON.
-    ///
-    /// # Errors
-    /// What the plugin says.
-    pub(super) fn describe(self, config: &str, metric: &'static str) -> Result<String, String> {
+    fn describe(&self, config: &str, metric: &'static str) -> Result<String, String> {
         text(self.plugin.describe()(RStr::from_str(config), host(metric)))
     }
 
-    /// A metric for a configuration. `metric` is the name that its log lines carry.
-    ///
-    /// # Errors
-    /// What the plugin says.
-    pub(super) fn create(self, config: &str, metric: &'static str) -> Result<Hosted, String> {
+    fn create(&self, config: &str, metric: &'static str) -> Result<Box<dyn MetricCode>, String> {
         let created = self.plugin.create()(RStr::from_str(config), host(metric)).into_result();
         let instance = created.map_err(RString::into_string)?;
-        Ok(Hosted { plugin: self.plugin, instance })
+        Ok(Box::new(Hosted { plugin: self.plugin, instance }))
     }
 }
 
-impl Hosted {
-    /// The deltas of a batch, handed to `take` one by one, then the key columns that were computed, handed to `key`.
-    /// `properties`: the metric's declared ones, in its order.
-    ///
-    /// # Errors
-    /// What the plugin says; nothing was handed over then.
-    pub(super) fn update(
-        &self,
-        batch: &EventBatch,
-        properties: &[&PropertyColumn],
-        take: impl FnMut(&RawDelta),
-        key: impl FnMut(KeyParts<'_>),
-    ) -> Result<(), String> {
-        let mut buffer = DeltaBuffer::default();
-        let properties: Vec<PropertyParts<'_>> = properties
-            .iter()
-            .map(|column| PropertyParts {
-                kind: column.source.kind,
-                present: &column.present,
-                low: &column.low,
-                high: &column.high,
-            })
-            .collect();
-        let parts = Parts {
-            users: &batch.users,
-            products: &batch.products,
-            kinds: &batch.kinds,
-            times: &batch.times,
-            kind_names: &batch.kind_names,
-            text_bytes: &batch.text_bytes,
-            text_ends: &batch.text_ends,
-            properties: &properties,
-        };
-        let updated = with_columns(parts, |columns| self.plugin.update()(self.instance, columns, &mut buffer));
-        updated.into_result().map_err(RString::into_string)?;
-        buffer.deltas.iter().for_each(take);
-        buffer.keys.iter().map(|keys| keys.parts()).for_each(key);
-        Ok(())
-    }
-
-    /// Adds the deltas of a batch to a buffer, unchecked.
-    ///
-    /// # Errors
-    /// What the plugin says.
-    pub(super) fn update_columns(&self, columns: &Columns<'_>, buffer: &mut DeltaBuffer) -> Result<(), String> {
+impl MetricCode for Hosted {
+    fn update_columns(&self, columns: &Columns<'_>, buffer: &mut DeltaBuffer) -> Result<(), String> {
         self.plugin.update()(self.instance, columns, buffer).into_result().map_err(RString::into_string)
     }
 
-    /// `Reply` as JSON for an `Ask` in JSON.
-    ///
-    /// # Errors
-    /// What the plugin says.
-    pub(super) fn answer(&self, ask: &str, call: Call<'_>) -> Result<String, String> {
+    fn answer(&self, ask: &str, call: Call<'_>) -> Result<String, String> {
         let call = std::ptr::from_ref(&call) as usize;
         text(self.plugin.answer()(self.instance, RStr::from_str(ask), call))
     }
@@ -165,7 +99,7 @@ fn text(said: Fallible<RString>) -> Result<String, String> {
 }
 
 /// Why a copy cannot be loaded, in the loader's own words, and what to do.
-fn unloadable(copy: &Path, fault: &LibraryError) -> String {
+fn unloadable(copy: &Path, fault: &LibraryError) -> LoadError {
     let said = match fault {
         LibraryError::OpenError { err, .. } => one_line(err),
         other => one_line(other),
@@ -175,12 +109,15 @@ fn unloadable(copy: &Path, fault: &LibraryError) -> String {
     let said = said.replace(&format!("{}: ", copy.display()), "");
     let noexec = rustix::fs::statvfs(folder).is_ok_and(|mount| mount.f_flag.contains(StatVfsMountFlags::NOEXEC));
     if noexec {
-        return format!(
-            "cannot be loaded: {said}: {} lies on a file system that is mounted noexec (mount it without noexec, or put [store] data_dir elsewhere)",
-            folder.display()
-        );
+        let what =
+            format!("cannot be loaded: {said}: {} lies on a file system that is mounted noexec", folder.display());
+        return incompatible(what, "mount it without noexec, or put [store] data_dir elsewhere");
     }
-    format!("cannot be loaded: {said} (install what it needs, or build it on this system)")
+    incompatible(format!("cannot be loaded: {said}"), "install what it needs, or build it on this system")
+}
+
+fn incompatible(what: String, fix: &str) -> LoadError {
+    LoadError::new(LoadErrorKind::Incompatible, what, fix)
 }
 
 /// An error of several lines on one, whole but for what is far too long for a sentence.

@@ -3,6 +3,7 @@
 
 use super::super::metric::{AnswerFailure, Delta, Metric, Read, ReadFault};
 use super::*;
+use crate::event::EventBatch;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -116,7 +117,7 @@ fn probe() -> Metric {
     metric(library(), library().create(r#"{"factor":2}"#, "probe").unwrap(), "{}")
 }
 
-fn metric(library: Library, hosted: Hosted, config: &str) -> Metric {
+fn metric(library: Library, code: Box<dyn MetricCode>, config: &str) -> Metric {
     let about: Value = serde_json::from_str(&library.about("linked").unwrap()).unwrap();
     let name = about["name"].as_str().unwrap();
     let description: Description = serde_json::from_str(&library.describe(config, "linked").unwrap()).unwrap();
@@ -132,7 +133,7 @@ fn metric(library: Library, hosted: Hosted, config: &str) -> Metric {
         history: crate::plugin::History::All,
         keep_old: std::time::Duration::ZERO,
         description: Arc::new(description),
-        hosted,
+        code,
     }
 }
 
@@ -236,7 +237,7 @@ fn the_loaders_reason_is_told_whole() {
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("a.so");
     std::fs::write(&copy, "no shared object").unwrap();
-    let told = Library::open(&copy).err().unwrap();
+    let told = Library::open(&copy).err().unwrap().to_string();
     assert!(told.starts_with("cannot be loaded: ") && told.contains("file too short"), "{told}");
     assert!(!told.contains(&copy.display().to_string()), "{told}");
 }

@@ -1,6 +1,6 @@
 //! A metric that can be called: what the rest of the engine sees of a plugin.
 
-use super::library::{Call, Hosted};
+use super::code::{Call, MetricCode};
 use crate::config::{MetricConfig, Overflow};
 use crate::event::{EventBatch, PropertyColumn, PropertySource};
 use serde::Deserialize;
@@ -11,7 +11,7 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tally_plugin::abi::KeyParts;
+use tally_plugin::abi::{DeltaBuffer, KeyParts, Parts, PropertyParts, RawDelta, with_columns};
 use tally_plugin::ask::{Ask, Fault, Refusal, Reply, Warning};
 use tally_plugin::description::{Description, From};
 use tally_plugin::property::LONGEST_TEXT;
@@ -152,7 +152,7 @@ pub struct Metric {
     pub(super) keep_old: Duration,
     pub(super) history: History,
     pub(super) description: Arc<Description>,
-    pub(super) hosted: Hosted,
+    pub(super) code: Box<dyn MetricCode>,
 }
 
 impl Metric {
@@ -262,7 +262,7 @@ impl Metric {
         let mut computed = Vec::new();
         let columns = self.columns(batch);
         let columns: Vec<&PropertyColumn> = columns.iter().map(AsRef::as_ref).collect();
-        let take = |raw: &tally_plugin::abi::RawDelta| {
+        let mut take = |raw: &RawDelta| {
             let delta = Delta { row: raw.row, table: raw.table, cell: raw.cell, value: raw.value() };
             let table = self.description.tables.get(usize::from(delta.table));
             let cell = table.and_then(|table| table.cells.get(usize::from(delta.cell)));
@@ -274,7 +274,9 @@ impl Metric {
                 deltas.push(delta);
             }
         };
-        self.hosted.update(batch, &columns, take, |keys| computed.push(key_column(keys, batch.len())))?;
+        let buffer = self.call_update(batch, &columns)?;
+        buffer.deltas.iter().for_each(&mut take);
+        buffer.keys.iter().for_each(|keys| computed.push(key_column(keys.parts(), batch.len())));
         let computed: Result<Vec<Computed>, String> = computed.into_iter().collect();
         let declared = self.description.computed.len();
         let fault = fault.map_or(Ok(()), Err).and(computed).and_then(|computed| {
@@ -285,6 +287,32 @@ impl Metric {
             deltas.truncate(before);
         }
         fault
+    }
+
+    /// What the code makes of a batch, unchecked. `properties`: the declared ones, in their order.
+    fn call_update(&self, batch: &EventBatch, properties: &[&PropertyColumn]) -> Result<DeltaBuffer, String> {
+        let properties: Vec<PropertyParts<'_>> = properties
+            .iter()
+            .map(|column| PropertyParts {
+                kind: column.source.kind,
+                present: &column.present,
+                low: &column.low,
+                high: &column.high,
+            })
+            .collect();
+        let parts = Parts {
+            users: &batch.users,
+            products: &batch.products,
+            kinds: &batch.kinds,
+            times: &batch.times,
+            kind_names: &batch.kind_names,
+            text_bytes: &batch.text_bytes,
+            text_ends: &batch.text_ends,
+            properties: &properties,
+        };
+        let mut buffer = DeltaBuffer::default();
+        with_columns(parts, |columns| self.code.update_columns(columns, &mut buffer))?;
+        Ok(buffer)
     }
 
     /// The declared properties in this batch; one that it lacks (nobody has had it read) is null throughout.
@@ -316,7 +344,7 @@ impl Metric {
         };
         let read = |request: &str| serve(reader, request).map_err(note);
         let writing = |bytes: usize| reader.writing(bytes).map_err(note).is_ok();
-        let answered = self.hosted.answer(&ask, Call { read: &read, writing: &writing });
+        let answered = self.code.answer(&ask, Call { read: &read, writing: &writing });
         if let Ok(text) = &answered {
             // Also of one that did not ask.
             writing(text.len());

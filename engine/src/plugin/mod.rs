@@ -4,25 +4,27 @@
 //! its content. What is refused is listed with one sentence and harms nothing. A loaded file stays loaded. This module
 //! knows no state, no pipeline and no clock; who reads tables for a metric hands over a [`Read`].
 
-mod alone;
-mod check;
 mod checksums;
-mod copies;
+mod code;
+mod description_check;
 mod elf;
-mod files;
-mod folder;
+mod folder_scan;
 pub mod last_words;
 mod library;
+mod load;
 mod metric;
+mod plugin_file;
+mod private_copies;
 mod refusal;
 mod registry;
-mod schema;
+mod schema_faults;
+mod standalone;
 
-pub use alone::{LoneMetric, LonePlugin, PluginFile, fits_schema};
-pub use copies::{mapped, sweep};
 #[cfg(test)]
 pub(crate) use library::plain;
 pub use library::quietly;
 pub use metric::{AnswerFailure, Answered, Computed, Delta, History, Metric, Read, ReadFault};
-pub use refusal::RejectedFile;
+pub use private_copies::{mapped, sweep};
+pub use refusal::{LoadError, LoadErrorKind, RejectedFile};
 pub use registry::{Found, Registry};
+pub use standalone::{LoneMetric, LonePlugin, PluginFile, fits_schema};

@@ -2,22 +2,19 @@
 //!
 //! Every refusal is one sentence: which file or section, why, what to do. A refusal never stops the others.
 
-use super::check;
-use super::elf;
-use super::files::Files;
-use super::folder::{self, Candidate};
-use super::library::Library;
+use super::description_check as check;
+use super::folder_scan::FolderScan;
+use super::load::{Plugin, readable};
 use super::metric::{History, Metric};
 use super::refusal::{RejectedFile, Unfit};
-use super::schema;
+use super::schema_faults;
 use crate::config::{MetricConfig, PluginsConfig, document_key, duration};
 use crate::event::EventBatch;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tally_plugin::abi::{GENERATION, Handshake, HandshakeText};
-use tally_plugin::description::{AboutText, Description};
+use tally_plugin::description::Description;
 use tally_schema::Schema;
 
 /// What is to be served now.
@@ -28,16 +25,6 @@ pub struct Found {
     pub rejected: Vec<RejectedFile>,
 }
 
-/// A plugin file that is loaded.
-pub(super) struct Plugin {
-    pub(super) about: AboutText,
-    pub(super) library: Library,
-    pub(super) sha256: String,
-}
-
-/// What is wrong with a shared object that has no handshake.
-pub(super) const NO_HANDSHAKE: &str = "is a shared object but not a Tally plugin: it has no export_metric! (add it and build again, or move the file away)";
-
 /// The plugins of some folders, and the metrics made of them.
 ///
 /// The first folder is the configured one: whatever lies there and is no good is listed. The others hold other things
@@ -47,7 +34,7 @@ pub(super) const NO_HANDSHAKE: &str = "is a shared object but not a Tally plugin
 /// some of the other folders, and the rest of them where a section names them. Further sections may serve the same plugin under
 /// other names.
 pub struct Registry {
-    files: Files,
+    files: FolderScan,
     made: BTreeMap<String, Made>,
     /// Plugins outside of the configured folder that need no section.
     shipped: Vec<String>,
@@ -72,7 +59,7 @@ impl Registry {
     #[must_use]
     pub fn new(dirs: &[PathBuf], private: &Path, config: &PluginsConfig) -> Registry {
         Registry {
-            files: Files::new(dirs, private, config.checksums),
+            files: FolderScan::new(dirs, private, config.checksums),
             made: BTreeMap::new(),
             shipped: config.shipped.clone(),
             disabled: Vec::new(),
@@ -179,82 +166,11 @@ impl Registry {
     }
 }
 
-/// A trusted, whole shared object with our handshake.
-pub(super) fn candidate(file: &Path) -> Result<(Candidate, HandshakeText), String> {
-    let candidate = folder::read(file)?;
-    let handshake = elf::inspect(&candidate.bytes)?;
-    Ok((candidate, handshake.ok_or(NO_HANDSHAKE)?))
-}
-
-/// Loads a candidate from a private copy. Half a sentence that goes after the file's name, where it is not fit.
-pub(super) fn load_file(
-    file: &Path,
-    candidate: &Candidate,
-    handshake: &HandshakeText,
-    private: &Path,
-) -> Result<Plugin, String> {
-    fits(handshake)?;
-    if candidate.group_writable {
-        tracing::warn!(file = %file.display(), "this plugin file can be written by its group");
-    }
-    let copy = folder::keep(private, candidate)?;
-    let library = Library::open(&copy)?;
-    let about = about(library)?;
-    tracing::info!(plugin = about.name, version = about.version, file = %file.display(), sdk = handshake.sdk, rustc = handshake.rustc, "plugin loaded");
-    Ok(Plugin { about, library, sha256: candidate.sha256.clone() })
-}
-
-/// What a loaded file says of itself.
-pub(super) fn about(library: Library) -> Result<AboutText, String> {
-    let text = library
-        .about("(a plugin being loaded)")
-        .map_err(|fault| format!("does not say what it is: {fault} (mend the plugin)"))?;
-    let about: AboutText = readable(&text)?;
-    let faults = check::about(&about);
-    if !faults.is_empty() {
-        return Err(format!("cannot be served: {} (mend the plugin)", faults.join("; ")));
-    }
-    Ok(about)
-}
-
-/// Whether a file was built for this engine.
-pub(super) fn fits(handshake: &HandshakeText) -> Result<(), String> {
-    if handshake.generation != GENERATION {
-        let cure = if handshake.generation > GENERATION {
-            "update the engine"
-        } else {
-            "rebuild the plugin with a current tally-plugin"
-        };
-        return Err(format!(
-            "was built for plugin interface {}, this engine speaks {GENERATION} ({cure})",
-            handshake.generation
-        ));
-    }
-    let own = Handshake::own();
-    let padded = |text: &str, field: &[u8]| {
-        field.starts_with(text.as_bytes()) && field[text.len()..].iter().all(|byte| *byte == 0)
-    };
-    if !padded(&handshake.target, &own.target) {
-        let own = String::from_utf8_lossy(&own.target).trim_end_matches('\0').to_string();
-        return Err(format!(
-            "was built for {}, this engine for {own} (rebuild it with --target {own})",
-            handshake.target
-        ));
-    }
-    if handshake.panic != "unwind" {
-        return Err(format!(
-            "was built with panic = \"{}\": a fault in it would end the engine (build it with panic = \"unwind\")",
-            handshake.panic
-        ));
-    }
-    Ok(())
-}
-
 /// Where the cure of a refused metric lies; NAME is the metric's.
-const IN_CONFIG: &str = "mend [metrics.NAME] in the configuration";
-const IN_PLUGIN: &str = "mend the plugin";
+const IN_CONFIG: &str = "fix [metrics.NAME] in the configuration";
+const IN_PLUGIN: &str = "fix the plugin";
 /// What a plugin is told to do may be what it cannot.
-const IN_BOTH: &str = "mend [metrics.NAME.config], from which it follows";
+const IN_BOTH: &str = "fix [metrics.NAME.config], from which it follows";
 
 /// One metric of a plugin.
 pub(super) fn metric(name: &str, file: &Path, plugin: &Plugin, section: &MetricConfig) -> Result<Metric, Unfit> {
@@ -273,7 +189,7 @@ pub(super) fn metric(name: &str, file: &Path, plugin: &Plugin, section: &MetricC
     };
     let schema = Schema::compile(&plugin.about.config_schema)
         .map_err(|fault| one("its config schema cannot be used", fault.to_string(), IN_PLUGIN))?;
-    let faults = schema::faults_of(&schema, &config);
+    let faults = schema_faults::faults_of(&schema, &config);
     if let Some((first, _)) = faults.first() {
         let key = first.iter().fold("config".to_owned(), |key, part| document_key(&key, part));
         let faults: Vec<String> = faults.into_iter().map(|(_, fault)| fault).collect();
@@ -283,7 +199,7 @@ pub(super) fn metric(name: &str, file: &Path, plugin: &Plugin, section: &MetricC
     let label: &'static str = Box::leak(name.to_string().into_boxed_str());
     let text = config.to_string();
     let described =
-        plugin.library.describe(&text, label).map_err(|fault| one("it does not describe itself", fault, follows))?;
+        plugin.code.describe(&text, label).map_err(|fault| one("it does not describe itself", fault, follows))?;
     let mut description: Description =
         readable(&described).map_err(|fault| one("its description", fault, IN_PLUGIN))?;
     let mut faults = check::description(&description);
@@ -301,7 +217,7 @@ pub(super) fn metric(name: &str, file: &Path, plugin: &Plugin, section: &MetricC
         let key = if section.retention.is_empty() { "" } else { "retention" };
         return Err(unfit("its section does not fit", &faults, IN_CONFIG, key));
     }
-    let hosted = plugin.library.create(&text, label).map_err(|fault| one("it does not start", fault, follows))?;
+    let code = plugin.code.create(&text, label).map_err(|fault| one("it does not start", fault, follows))?;
     let metric = Metric {
         name: name.into(),
         plugin: plugin.about.name.clone(),
@@ -314,7 +230,7 @@ pub(super) fn metric(name: &str, file: &Path, plugin: &Plugin, section: &MetricC
         history: history.unwrap_or(History::All),
         keep_old: keep_old.unwrap_or_default(),
         description: Arc::new(description),
-        hosted,
+        code,
     };
     metric
         .update(&EventBatch::default(), &mut Vec::new())
@@ -342,16 +258,6 @@ fn retain(description: &mut Description, retention: &BTreeMap<String, String>) -
     }
     faults.extend(description.tables.iter().flat_map(check::tiers));
     faults
-}
-
-/// A text of a plugin as what it should be.
-fn readable<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
-    if text.len() > check::LARGEST_TEXT {
-        return Err(format!("is longer than {} KiB", check::LARGEST_TEXT >> 10));
-    }
-    let value: Value = serde_json::from_str(text).map_err(|fault| format!("is not JSON: {fault}"))?;
-    serde_json::from_value(value)
-        .map_err(|fault| format!("is not one that this engine understands: {fault} (update the engine)"))
 }
 
 fn unknown_plugin(name: &str, wanted: &str, plugins: &[(PathBuf, Arc<Plugin>)]) -> String {

@@ -1,9 +1,11 @@
 //! Folders with files that are no good. What needs a built plugin is tested from outside.
 #![allow(clippy::unwrap_used)] // a test that cannot make its files has failed
 
+use super::super::load::fits;
 use super::*;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use tally_plugin::abi::{GENERATION, Handshake, HandshakeText};
 use tally_plugin::prelude::{DAYS, HOURS, MINUTES, ONE, days, hours, sum, table};
 
 fn reasons(loaded: &Found) -> Vec<&str> {
@@ -66,11 +68,11 @@ fn another_interface_target_or_panic_strategy_is_refused() {
         }
     };
     assert_eq!(fits(&own()), Ok(()));
-    assert!(fits(&HandshakeText { generation: 2, ..own() }).unwrap_err().contains("update the engine"));
-    assert!(fits(&HandshakeText { generation: 0, ..own() }).unwrap_err().contains("rebuild"));
-    assert!(fits(&HandshakeText { target: "riscv64".into(), ..own() }).unwrap_err().contains("riscv64"));
+    assert!(fits(&HandshakeText { generation: 2, ..own() }).unwrap_err().to_string().contains("update the engine"));
+    assert!(fits(&HandshakeText { generation: 0, ..own() }).unwrap_err().to_string().contains("rebuild"));
+    assert!(fits(&HandshakeText { target: "riscv64".into(), ..own() }).unwrap_err().to_string().contains("riscv64"));
     assert!(fits(&HandshakeText { target: String::new(), ..own() }).is_err());
-    assert!(fits(&HandshakeText { panic: "abort".into(), ..own() }).unwrap_err().contains("unwind"));
+    assert!(fits(&HandshakeText { panic: "abort".into(), ..own() }).unwrap_err().to_string().contains("unwind"));
 }
 
 #[test]

@@ -20,7 +20,7 @@ const WRONG: &[(&str, usize, &str)] = &[
     ("plugin = \"counts\"\nconfig.quantiles = [95]\nconfig.cells = { n = { quantiles = \"/ms\" } }", 3, "/quantiles/0: "),
     ("plugin = \"counts\"\nconfig.cells = {}", 3, "/cells: "),
     ("plugin = \"counts\"\nconfig.by = [\"/brand\"]", 3, "\"cells\" is missing"),
-    ("plugin = \"counts\"\nconfig.by = [\"/price\"]\nconfig.types = { \"/price\" = { decimal = 2 } }\nconfig.cells = { n = \"count\" }", 3, "the property \"/price\", read as a decimal with 2 digits cannot stand in a key"),
+    ("plugin = \"counts\"\nconfig.by = [\"/price\"]\nconfig.types = { \"/price\" = { decimal = 2 } }\nconfig.cells = { n = \"count\" }", 3, "the property \"/price\", read as a decimal with 2 digits cannot be used in a key"),
     ("plugin = \"counts\"\nconfig.types = { \"/w\" = \"float\" }\nconfig.cells = { n = { sum = \"/w\" } }", 3, "a float has no exact sum: read it as a decimal"),
     ("plugin = \"counts\"\nconfig.by = [\"/a/id\", \"/b/id\"]\nconfig.cells = { n = \"count\" }", 3, "has no name of its own"),
     ("plugin = \"counts\"\nconfig.cells = { n = { sum = \"user_id\" } }", 3, "an id can be counted distinct"),
@@ -45,7 +45,7 @@ fn check_points_at_the_line_and_the_404_says_why() {
         let right = output.status.code() == Some(78)
             && first.starts_with(&format!("error: metrics.toml:{line}:"))
             && first.contains(words)
-            && !first.contains("mend the plugin")
+            && !first.contains("fix the plugin")
             && !first.contains("\"p0\"");
         if !right {
             wrong.push(format!("{section}\n  at {line} with {words:?} gave {:?}\n{told}", output.status.code()));

@@ -8,9 +8,9 @@
 //! listed; what was good stays among them, and what is left out is said.
 
 use super::checksums;
-use super::folder::{self, Stamp};
-use super::refusal::RejectedFile;
-use super::registry::{Plugin, candidate, load_file};
+use super::load::{Plugin, candidate, load};
+use super::plugin_file::{self, Stamp};
+use super::refusal::{LoadError, LoadErrorKind, RejectedFile};
 use crate::config::Checksums;
 use crate::terminal::tame;
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,12 +27,12 @@ const LISTED: usize = 100;
 const PER_LOOK: u64 = 1 << 30;
 
 /// The folders, and what was found in them so far.
-pub(super) struct Files {
+pub(super) struct FolderScan {
     /// The first one is the configured one.
     dirs: Vec<PathBuf>,
     private: PathBuf,
     checksums: Checksums,
-    seen: BTreeMap<PathBuf, Seen>,
+    seen: BTreeMap<PathBuf, SeenFile>,
     /// Every content that was loaded, for as long as the process lives.
     loaded: Vec<Arc<Plugin>>,
     copied: u64,
@@ -40,19 +40,19 @@ pub(super) struct Files {
 
 /// What is known of a file.
 #[derive(Default)]
-struct Seen {
+struct SeenFile {
     /// Of the file, and of the list of contents that may be loaded.
     stamp: Option<(Stamp, Option<Stamp>)>,
     /// The last content that was good.
     good: Option<Arc<Plugin>>,
-    /// Half a sentence on the present content, if it is no good.
-    refused: Option<String>,
+    /// Why the present content is not loaded.
+    refused: Option<LoadError>,
     /// It was not there at the last look.
     absent: bool,
 }
 
-impl Files {
-    pub(super) fn new(dirs: &[PathBuf], private: &Path, checksums: Checksums) -> Files {
+impl FolderScan {
+    pub(super) fn new(dirs: &[PathBuf], private: &Path, checksums: Checksums) -> FolderScan {
         let mut all: Vec<PathBuf> = Vec::new();
         for dir in dirs {
             if !all.contains(dir) {
@@ -60,7 +60,7 @@ impl Files {
             }
         }
         let (seen, loaded) = (BTreeMap::new(), Vec::new());
-        Files { dirs: all, private: private.to_owned(), checksums, seen, loaded, copied: 0 }
+        FolderScan { dirs: all, private: private.to_owned(), checksums, seen, loaded, copied: 0 }
     }
 
     /// The plugins that lie in the folders, the first of each name; and what was refused.
@@ -72,12 +72,12 @@ impl Files {
         for (number, dir) in self.dirs.clone().into_iter().enumerate() {
             let configured = number == 0;
             let before = rejected.len();
-            let names = match folder::names(&dir) {
+            let names = match plugin_file::names(&dir) {
                 Ok(names) => names,
                 Err(reason) => {
                     // What was good in it stays: a folder that cannot be read says nothing about its files.
                     there.extend(self.seen.keys().filter(|file| file.parent() == Some(&dir)).cloned());
-                    rejected.push(RejectedFile::file(dir.clone(), reason));
+                    rejected.push(RejectedFile::file(dir.clone(), reason.to_string()));
                     self.seen.keys().filter(|file| file.parent() == Some(&dir)).cloned().collect()
                 }
             };
@@ -86,7 +86,7 @@ impl Files {
                 let there: BTreeSet<&PathBuf> = names.iter().collect();
                 self.seen.keys().filter(|file| file.parent() == Some(&dir) && !there.contains(file)).cloned().collect()
             };
-            let list = folder::stamp(&dir.join(checksums::LIST));
+            let list = plugin_file::stamp(&dir.join(checksums::LIST));
             for file in names {
                 self.examine(&file, configured, list.as_ref(), &mut budget);
                 there.insert(file.clone());
@@ -96,7 +96,7 @@ impl Files {
             for file in files {
                 let Some(seen) = self.seen.get(&file) else { continue };
                 let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                let mut refuse = |reason: &str| {
+                let mut refuse = |reason: &dyn std::fmt::Display| {
                     rejected.push(RejectedFile::file(file.clone(), format!("{} {reason}", tame(&name))));
                 };
                 if let Some(reason) = &seen.refused {
@@ -107,9 +107,9 @@ impl Files {
                     None => found.push((file.clone(), good.clone())),
                     Some((_, first)) if first.sha256 == good.sha256 && !configured => {}
                     Some((at, first)) if first.sha256 == good.sha256 => {
-                        refuse(&format!("has the same content as {} (remove one of them)", at.display()));
+                        refuse(&format_args!("has the same content as {} (remove one of them)", at.display()));
                     }
-                    Some((at, _)) => refuse(&format!(
+                    Some((at, _)) => refuse(&format_args!(
                         "is another plugin named {}: {} came first (remove one of them)",
                         good.about.name,
                         at.display()
@@ -147,16 +147,17 @@ impl Files {
     }
 
     /// Loads a content that was loaded before, from its private copy.
-    pub(super) fn revive(&mut self, sha256: &str) -> Result<(PathBuf, Arc<Plugin>), String> {
+    pub(super) fn revive(&mut self, sha256: &str) -> Result<(PathBuf, Arc<Plugin>), LoadError> {
         let copy = self.private.join(format!("{sha256}.so"));
         if let Some(known) = self.loaded.iter().find(|plugin| plugin.sha256 == sha256) {
             return Ok((copy, known.clone()));
         }
         let (candidate, handshake) = candidate(&copy)?;
         if candidate.sha256 != sha256 {
-            return Err("is not what its name says".into());
+            let what = "has another content than its name says";
+            return Err(LoadError::new(LoadErrorKind::Damaged, what, "remove it"));
         }
-        let plugin = Arc::new(load_file(&copy, &candidate, &handshake, &self.private)?);
+        let plugin = Arc::new(load(&copy, &candidate, &handshake, &self.private)?);
         self.loaded.push(plugin.clone());
         Ok((copy, plugin))
     }
@@ -183,7 +184,7 @@ impl Files {
 
     /// Reads a file that is new or changed.
     fn examine(&mut self, file: &Path, configured: bool, list: Option<&Stamp>, budget: &mut u64) {
-        let stamp = folder::stamp(file).map(|stamp| (stamp, list.cloned()));
+        let stamp = plugin_file::stamp(file).map(|stamp| (stamp, list.cloned()));
         let seen = self.seen.entry(file.to_owned()).or_default();
         seen.absent = false;
         if stamp.is_some() && seen.stamp == stamp {
@@ -192,7 +193,7 @@ impl Files {
         if *budget == 0 {
             return;
         }
-        *budget = budget.saturating_sub(folder::cost(file));
+        *budget = budget.saturating_sub(plugin_file::cost(file));
         let (candidate, handshake) = match candidate(file) {
             Ok(read) => read,
             Err(reason) => {
@@ -212,10 +213,10 @@ impl Files {
                 tracing::warn!(file = %file.display(), "this plugin file {warning}");
             }
             let Some(known) = known else {
-                return load_file(file, &candidate, &handshake, &self.private).map(Arc::new);
+                return load(file, &candidate, &handshake, &self.private).map(Arc::new);
             };
             // Its copy may have been removed since: a start may have to load it without this file.
-            if let Err(reason) = folder::keep(&self.private, &candidate) {
+            if let Err(reason) = plugin_file::keep(&self.private, &candidate) {
                 tracing::warn!(file = %file.display(), "this plugin file, which is loaded, {reason}");
             }
             Ok(known)

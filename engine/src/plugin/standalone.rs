@@ -4,13 +4,14 @@
 //! out can be called, so that the laws of the test kit can be held against it. A file that ends the process ends this one: who
 //! looks at files of strangers does it in a process of its own.
 
-use super::check;
+use super::description_check as check;
 use super::elf;
-use super::folder::{self, Candidate};
-use super::library::Library;
+use super::load::{self, Plugin};
 use super::metric::Metric;
-use super::registry::{self, Plugin};
-use super::schema;
+use super::plugin_file::{self, Candidate};
+use super::refusal::LoadError;
+use super::registry;
+use super::schema_faults;
 use crate::config::MetricConfig;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -37,9 +38,9 @@ impl PluginFile {
     /// Reads a file.
     ///
     /// # Errors
-    /// Half a sentence that goes after the file's name: it is not trusted, or no whole shared object.
-    pub fn read(file: &Path) -> Result<PluginFile, String> {
-        let candidate = folder::read(file)?;
+    /// [`LoadError`]: it is not trusted, or not a whole shared object.
+    pub fn read(file: &Path) -> Result<PluginFile, LoadError> {
+        let candidate = plugin_file::read(file)?;
         let handshake = elf::inspect(&candidate.bytes)?;
         Ok(PluginFile { file: file.to_path_buf(), candidate, handshake })
     }
@@ -59,23 +60,20 @@ impl PluginFile {
     /// What it says of how it was built.
     ///
     /// # Errors
-    /// Half a sentence: it says nothing, or was built for another engine.
-    pub fn handshake(&self) -> Result<&HandshakeText, String> {
-        let handshake = self.handshake.as_ref().ok_or(registry::NO_HANDSHAKE)?;
-        registry::fits(handshake)?;
+    /// [`LoadError`]: it says nothing, or was built for another engine.
+    pub fn handshake(&self) -> Result<&HandshakeText, LoadError> {
+        let handshake = self.handshake.as_ref().ok_or_else(load::without_handshake)?;
+        load::fits(handshake)?;
         Ok(handshake)
     }
 
     /// Loads it, from a copy in the folder `private`; asks it what it is.
     ///
     /// # Errors
-    /// Half a sentence: its handshake or layout does not fit, or what it says of itself cannot be served.
-    pub fn load(&self, private: &Path) -> Result<LonePlugin, String> {
-        self.handshake()?;
-        let library = Library::open(&folder::keep(private, &self.candidate)?)?;
-        let about = registry::about(library)?;
-        let sha256 = self.candidate.sha256.clone();
-        Ok(LonePlugin(Plugin { about, library, sha256 }, self.file.clone()))
+    /// [`LoadError`]: its handshake or layout does not fit, or what it says of itself cannot be served.
+    pub fn load(&self, private: &Path) -> Result<LonePlugin, LoadError> {
+        let plugin = load::load(&self.file, &self.candidate, self.handshake()?, private)?;
+        Ok(LonePlugin(plugin, self.file.clone()))
     }
 }
 
@@ -120,7 +118,7 @@ impl LoneMetric {
     /// # Errors
     /// A sentence: it failed.
     pub fn update_columns(&self, columns: &Columns<'_>, buffer: &mut DeltaBuffer) -> Result<(), String> {
-        self.0.hosted.update_columns(columns, buffer)
+        self.0.code.update_columns(columns, buffer)
     }
 
     /// Calls `answer`, which reads by this function.
@@ -151,6 +149,6 @@ impl super::Read for Through<'_> {
 /// All faults, as one sentence.
 pub fn fits_schema(schema: &Value, value: &Value) -> Result<(), String> {
     let schema = Schema::compile(schema).map_err(|fault| format!("the schema cannot be used: {fault}"))?;
-    let faults = schema::against(&schema, value);
+    let faults = schema_faults::against(&schema, value);
     if faults.is_empty() { Ok(()) } else { Err(faults.join("; ")) }
 }

@@ -2,7 +2,7 @@
 //!
 //! Every check yields a fault; all of them are reported at once. Nothing here loads or calls anything.
 
-use super::schema::against;
+use super::schema_faults::against;
 use crate::config::pointer;
 use crate::config::secret::quoted;
 use serde_json::Value;
@@ -82,7 +82,7 @@ fn table(table: &Table) -> Vec<String> {
         faults.push(format!("its key has {} columns, more than {MOST_KEYS}", table.key.len()));
     }
     if table.key.iter().collect::<BTreeSet<_>>().len() != table.key.len() {
-        faults.push("a column stands twice in its key".into());
+        faults.push("a column appears twice in its key".into());
     }
     if table.group > table.key.len() {
         faults.push(format!("its group has {} columns, its key {}", table.group, table.key.len()));
@@ -141,7 +141,7 @@ fn columns(table: &Table, description: &Description) -> Vec<String> {
             (Err(fault), _) => faults.push(fault),
             (Ok(Some(PropertyType::Float | PropertyType::Decimal(_) | PropertyType::Time)), Key::Property(name)) => {
                 let named = named(name, description);
-                faults.push(format!("{named} cannot stand in a key: only a text, an integer or a bool can"));
+                faults.push(format!("{named} cannot be used in a key: only a text, an integer or a bool can"));
             }
             (Ok(_), _) => {}
         }
@@ -241,7 +241,7 @@ pub(super) fn tiers(table: &Table) -> Vec<String> {
         let (fine, coarse) = (pair[0], pair[1]);
         if fine.pane >= coarse.pane {
             faults.push(format!(
-                "its tiers are not in order: {} stands before {}",
+                "its tiers are not in order: {} comes before {}",
                 pane_name(fine.pane),
                 pane_name(coarse.pane)
             ));
@@ -272,7 +272,7 @@ fn schemas(description: &Description) -> Vec<String> {
     }
     let schema = &description.params_schema;
     if schema.get("type") != Some(&Value::from("object")) {
-        faults.push("its params schema is not that of an object".into());
+        faults.push("its params schema must have \"type\": \"object\"".into());
     }
     if description.time {
         for name in TIME_PARAMS.iter().filter(|name| schema.pointer(&format!("/properties/{name}")).is_some()) {

@@ -3,6 +3,7 @@
 //! A candidate is read once; everything later uses these bytes, so that a file that changes meanwhile changes nothing.
 
 use super::elf;
+use super::refusal::{LoadError, LoadErrorKind};
 use crate::files::{self, ReadError};
 use sha2::{Digest, Sha256};
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -32,10 +33,11 @@ const MOST_ENTRIES: usize = 20_000;
 /// The `*.so` names of a folder in order of their names. A folder that does not exist has none.
 ///
 /// # Errors
-/// A sentence: the folder cannot be read, or holds far too much.
-pub(super) fn names(folder: &Path) -> Result<Vec<PathBuf>, String> {
+/// [`LoadErrorKind::Unreadable`]: the folder cannot be read, or holds far too much. Its text names the folder.
+pub(super) fn names(folder: &Path) -> Result<Vec<PathBuf>, LoadError> {
     let unreadable = |fault: io::Error| {
-        format!("the folder {} cannot be read: {fault} (make it a folder that this user may list)", folder.display())
+        let what = format!("the folder {} cannot be read: {fault}", folder.display());
+        LoadError::new(LoadErrorKind::Unreadable, what, "make it a folder that this user may list")
     };
     let entries = match fs::read_dir(folder) {
         Err(fault) if fault.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
@@ -44,10 +46,9 @@ pub(super) fn names(folder: &Path) -> Result<Vec<PathBuf>, String> {
     let mut names = Vec::new();
     for (n, entry) in entries.enumerate() {
         if n == MOST_ENTRIES {
-            return Err(format!(
-                "the folder {} holds more than {MOST_ENTRIES} files and is not looked at (leave only plugins in it)",
-                folder.display()
-            ));
+            let what =
+                format!("the folder {} holds more than {MOST_ENTRIES} files and is not looked at", folder.display());
+            return Err(LoadError::new(LoadErrorKind::Unreadable, what, "leave only plugins in it"));
         }
         let name = entry.map_err(unreadable)?.path();
         if name.extension().is_some_and(|extension| extension == "so") {
@@ -84,8 +85,8 @@ pub(super) fn stamp(file: &Path) -> Option<Stamp> {
 /// Reads a candidate whose first bytes are those of a shared object.
 ///
 /// # Errors
-/// Half a sentence that goes after the file's name: why it is not trusted, or cannot be read.
-pub(super) fn read(file: &Path) -> Result<Candidate, String> {
+/// [`LoadError`]: it is not trusted, cannot be read, or is not a shared object.
+pub(super) fn read(file: &Path) -> Result<Candidate, LoadError> {
     read_as(file, LARGEST, |first| if first.starts_with(b"\x7fELF") { Ok(()) } else { elf::inspect(first).map(drop) })
 }
 
@@ -104,36 +105,47 @@ pub(super) fn cost(file: &Path) -> u64 {
 ///
 /// # Errors
 /// As [`read`].
-pub(super) fn read_list(file: &Path) -> Result<Candidate, String> {
+pub(super) fn read_list(file: &Path) -> Result<Candidate, LoadError> {
     read_as(file, LARGEST_LIST, |_| Ok(()))
 }
 
-fn read_as(file: &Path, most: u64, begins: fn(&[u8]) -> Result<(), String>) -> Result<Candidate, String> {
-    let unreadable = |fault: io::Error| format!("cannot be read: {fault} (let this user read it, or remove it)");
+fn read_as(file: &Path, most: u64, begins: fn(&[u8]) -> Result<(), LoadError>) -> Result<Candidate, LoadError> {
+    let unreadable = |fault: io::Error| {
+        let what = format!("cannot be read: {fault}");
+        LoadError::new(LoadErrorKind::Unreadable, what, "let this user read it, or remove it")
+    };
+    let untrusted = |what: String, fix: &str| LoadError::new(LoadErrorKind::Untrusted, what, fix);
     let folder = file
         .parent()
         .map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent })
-        .ok_or("has no folder (give the plugin folder by its whole path)")?
+        .ok_or_else(|| {
+            let fix = "give the plugin folder by its whole path";
+            LoadError::new(LoadErrorKind::Unreadable, "has no folder", fix)
+        })?
         .canonicalize()
         .map_err(unreadable)?;
     let real = file.canonicalize().map_err(unreadable)?;
     if real.parent() != Some(&folder) {
-        return Err("is a link to another folder (copy the file itself)".into());
+        return Err(untrusted("is a link to another folder".into(), "copy the file itself"));
     }
     let told = |fault: ReadError| match fault {
         ReadError::Io(fault) => unreadable(fault),
-        ReadError::TooLarge(_) => format!("{fault} (strip its debug information)"),
-        fault => fault.to_string(),
+        ReadError::TooLarge(_) => {
+            LoadError::new(LoadErrorKind::NotAPlugin, fault.to_string(), "strip its debug information")
+        }
+        ReadError::NotAFile => LoadError::new(LoadErrorKind::NotAPlugin, fault.to_string(), ""),
+        fault => LoadError::new(LoadErrorKind::Unreadable, fault.to_string(), ""),
     };
     let opened = files::open_with(&real, libc::O_NOFOLLOW).map_err(told)?;
     let metadata = opened.metadata().map_err(unreadable)?;
     let mode = metadata.permissions().mode();
     if mode & 0o002 != 0 {
-        return Err("can be written by everybody: its code would not be trusted (chmod o-w it)".into());
+        return Err(untrusted("can be written by everybody: its code would not be trusted".into(), "chmod o-w it"));
     }
     let us = owner_of_this_process().map_err(unreadable)?;
     if metadata.uid() != 0 && metadata.uid() != us {
-        return Err(format!("belongs to user {}, neither to this one ({us}) nor to root (chown it)", metadata.uid()));
+        let what = format!("belongs to user {}, neither to this one ({us}) nor to root", metadata.uid());
+        return Err(untrusted(what, "chown it"));
     }
     // What is no candidate by its size or its first bytes is not read on.
     if metadata.len() <= most {
@@ -155,13 +167,11 @@ fn owner_of_this_process() -> io::Result<u32> {
 /// 0700. Returns its absolute path.
 ///
 /// # Errors
-/// A sentence.
-pub(super) fn keep(private: &Path, candidate: &Candidate) -> Result<PathBuf, String> {
+/// [`LoadErrorKind::Unreadable`]: it cannot be written.
+pub(super) fn keep(private: &Path, candidate: &Candidate) -> Result<PathBuf, LoadError> {
     let failed = |fault: io::Error| {
-        let folder = private.display();
-        format!(
-            "has no private copy: {folder} cannot be written: {fault} (mend the disk or its permissions, start again)"
-        )
+        let what = format!("has no private copy: {} cannot be written: {fault}", private.display());
+        LoadError::new(LoadErrorKind::Unreadable, what, "fix the disk or its permissions, start again")
     };
     DirBuilder::new().recursive(true).mode(0o700).create(private).map_err(failed)?;
     fs::set_permissions(private, fs::Permissions::from_mode(0o700)).map_err(failed)?;
@@ -205,7 +215,7 @@ mod tests {
     }
 
     fn refusal(path: &Path) -> String {
-        read(path).err().unwrap_or_default()
+        read(path).err().map(String::from).unwrap_or_default()
     }
 
     #[test]
@@ -217,7 +227,7 @@ mod tests {
         let found = names(folder.path()).unwrap();
         assert_eq!(found, [folder.path().join("a.so"), folder.path().join("b.so")]);
         assert_eq!(names(&folder.path().join("absent")), Ok(vec![]));
-        assert!(names(&folder.path().join("a.so")).unwrap_err().contains("cannot be read"));
+        assert!(names(&folder.path().join("a.so")).unwrap_err().to_string().contains("cannot be read"));
     }
 
     #[test]
