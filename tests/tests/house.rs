@@ -74,6 +74,23 @@ fn unsafe_and_the_abi_are_confined() {
 }
 
 #[test]
+fn connections_come_from_listeners_only() {
+    let kinds = "server/src/http/listener/";
+    let sockets = ["TcpListener", "TcpStream", "UnixListener", "UnixStream"];
+    let mut faults = Vec::new();
+    for file in sources().iter().filter(|file| file.is_in("server/src/http/") && !file.is_test()) {
+        let code = file.without_tests();
+        let named = sockets.into_iter().filter(|socket| words(code).any(|word| word == *socket));
+        if !file.is_in(kinds) {
+            faults.extend(named.map(|socket| format!("{} names {socket}; only kinds of listeners do", file.path)));
+        }
+    }
+    let tcp = read(&format!("{kinds}tcp.rs"));
+    assert!(words(&tcp).any(|word| word == "TcpListener"), "TCP is such a kind");
+    none(faults);
+}
+
+#[test]
 fn plugins_and_their_contract_touch_nothing_outside() {
     let outside = ["fs", "net", "process", "io", "env", "thread", "time"];
     let mut faults = Vec::new();

@@ -7,7 +7,7 @@
 
 use super::migrations::{self, APPLIED, Applied, HISTORY};
 use super::rows::{self, number};
-use super::{Catalogue, CatalogueError, Cost, Later, Names, Page, Product, Upserted, User, Wanted, id};
+use super::{Catalogue, CatalogueError, Cost, CatalogueFuture, Names, Page, Product, Upserted, User, Wanted, id};
 use parking_lot::Mutex;
 use refinery::Migration;
 use rusqlite::types::Value as Sql;
@@ -117,12 +117,12 @@ impl Embedded {
     fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Later<'_, T> {
+    ) -> CatalogueFuture<'_, T> {
         let shared = Arc::clone(&self.shared);
         later(Arc::clone(&self.shared.reads), move || work(&shared.reader.lock()))
     }
 
-    fn upsert<T: Stored>(&self, rows: Vec<T>) -> Later<'_, Upserted> {
+    fn upsert<T: Stored>(&self, rows: Vec<T>) -> CatalogueFuture<'_, Upserted> {
         let shared = Arc::clone(&self.shared);
         later(Arc::clone(&self.shared.writes), move || {
             let mut connection = shared.writer.lock();
@@ -135,23 +135,23 @@ impl Embedded {
 }
 
 impl Catalogue for Embedded {
-    fn users(&self, page: Page) -> Later<'_, Vec<User>> {
+    fn users(&self, page: Page) -> CatalogueFuture<'_, Vec<User>> {
         self.read(move |connection| list(connection, &page))
     }
 
-    fn user(&self, id: Id) -> Later<'_, Option<User>> {
+    fn user(&self, id: Id) -> CatalogueFuture<'_, Option<User>> {
         self.read(move |connection| find(connection, &id))
     }
 
-    fn products(&self, page: Page) -> Later<'_, Vec<Product>> {
+    fn products(&self, page: Page) -> CatalogueFuture<'_, Vec<Product>> {
         self.read(move |connection| list(connection, &page))
     }
 
-    fn product(&self, id: Id) -> Later<'_, Option<Product>> {
+    fn product(&self, id: Id) -> CatalogueFuture<'_, Option<Product>> {
         self.read(move |connection| find(connection, &id))
     }
 
-    fn names(&self, wanted: Wanted) -> Later<'_, Names> {
+    fn names(&self, wanted: Wanted) -> CatalogueFuture<'_, Names> {
         self.read(move |connection| {
             Ok(Names {
                 users: names::<User>(connection, wanted.users)?,
@@ -160,11 +160,11 @@ impl Catalogue for Embedded {
         })
     }
 
-    fn upsert_users(&self, rows: Vec<User>) -> Later<'_, Upserted> {
+    fn upsert_users(&self, rows: Vec<User>) -> CatalogueFuture<'_, Upserted> {
         self.upsert(rows)
     }
 
-    fn upsert_products(&self, rows: Vec<Product>) -> Later<'_, Upserted> {
+    fn upsert_products(&self, rows: Vec<Product>) -> CatalogueFuture<'_, Upserted> {
         self.upsert(rows)
     }
 }
@@ -270,7 +270,7 @@ fn stored_id(row: &Row<'_>) -> rusqlite::Result<Id> {
 fn later<T: Send + 'static>(
     places: Arc<Semaphore>,
     work: impl FnOnce() -> rusqlite::Result<T> + Send + 'static,
-) -> Later<'static, T> {
+) -> CatalogueFuture<'static, T> {
     Box::pin(async {
         let place = places.try_acquire_owned().map_err(|_| CatalogueError::Overloaded)?;
         let work = move || {

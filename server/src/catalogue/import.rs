@@ -93,7 +93,7 @@ async fn run<'c, T>(
     names: [&str; 3],
     needed: usize,
     row: fn([&str; 3]) -> Result<T, String>,
-    write: impl Fn(Vec<T>) -> super::Later<'c, Upserted>,
+    write: impl Fn(Vec<T>) -> super::CatalogueFuture<'c, Upserted>,
 ) -> Result<Report, ImportError> {
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(Bounded::new(file, LONGEST_RECORD));
     let mut report = Report::default();

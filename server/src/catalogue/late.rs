@@ -4,7 +4,7 @@
 //! Calls are refused with the reason until the file opens.
 
 use super::embedded::Embedded;
-use super::{Catalogue, CatalogueError, Later, Names, Page, Product, Upserted, User, Wanted};
+use super::{Catalogue, CatalogueError, CatalogueFuture, Names, Page, Product, Upserted, User, Wanted};
 use parking_lot::RwLock;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -89,35 +89,35 @@ macro_rules! handed_on {
 }
 
 impl Catalogue for Late {
-    fn users(&self, page: Page) -> Later<'_, Vec<User>> {
+    fn users(&self, page: Page) -> CatalogueFuture<'_, Vec<User>> {
         handed_on!(self, open => open.users(page))
     }
 
-    fn user(&self, id: Id) -> Later<'_, Option<User>> {
+    fn user(&self, id: Id) -> CatalogueFuture<'_, Option<User>> {
         handed_on!(self, open => open.user(id))
     }
 
-    fn products(&self, page: Page) -> Later<'_, Vec<Product>> {
+    fn products(&self, page: Page) -> CatalogueFuture<'_, Vec<Product>> {
         handed_on!(self, open => open.products(page))
     }
 
-    fn product(&self, id: Id) -> Later<'_, Option<Product>> {
+    fn product(&self, id: Id) -> CatalogueFuture<'_, Option<Product>> {
         handed_on!(self, open => open.product(id))
     }
 
-    fn names(&self, wanted: Wanted) -> Later<'_, Names> {
+    fn names(&self, wanted: Wanted) -> CatalogueFuture<'_, Names> {
         handed_on!(self, open => open.names(wanted))
     }
 
-    fn upsert_users(&self, rows: Vec<User>) -> Later<'_, Upserted> {
+    fn upsert_users(&self, rows: Vec<User>) -> CatalogueFuture<'_, Upserted> {
         handed_on!(self, open => open.upsert_users(rows))
     }
 
-    fn upsert_products(&self, rows: Vec<Product>) -> Later<'_, Upserted> {
+    fn upsert_products(&self, rows: Vec<Product>) -> CatalogueFuture<'_, Upserted> {
         handed_on!(self, open => open.upsert_products(rows))
     }
 
-    fn ailment(&self) -> Option<String> {
+    fn health_error(&self) -> Option<String> {
         self.now.read().as_ref().err().cloned()
     }
 }
@@ -130,7 +130,7 @@ mod tests {
 
     async fn opens(late: &Late) {
         let there = async {
-            while late.ailment().is_some() {
+            while late.health_error().is_some() {
                 tokio::task::yield_now().await;
             }
         };
@@ -164,7 +164,7 @@ mod tests {
             fs::create_dir(file.parent().unwrap()).unwrap();
             break_it(&file);
             let late = Late::open(file.clone());
-            assert!(late.ailment().is_some(), "{name}");
+            assert!(late.health_error().is_some(), "{name}");
             assert!(matches!(late.users(page.clone()).await, Err(CatalogueError::Unavailable(_))), "{name}");
             mend(&file);
             opens(&late).await;

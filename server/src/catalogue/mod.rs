@@ -24,33 +24,33 @@ use tally_plugin::read::Id;
 use thiserror::Error;
 
 /// A catalogue call under way.
-pub type Later<'a, T> = Pin<Box<dyn Future<Output = Result<T, CatalogueError>> + Send + 'a>>;
+pub type CatalogueFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, CatalogueError>> + Send + 'a>>;
 
 /// Users and products. Order is "lower id" everywhere: integers first, by value, then texts, by bytes.
 pub trait Catalogue: Send + Sync + 'static {
     /// A page of users.
-    fn users(&self, page: Page) -> Later<'_, Vec<User>>;
+    fn users(&self, page: Page) -> CatalogueFuture<'_, Vec<User>>;
 
     /// One user.
-    fn user(&self, id: Id) -> Later<'_, Option<User>>;
+    fn user(&self, id: Id) -> CatalogueFuture<'_, Option<User>>;
 
     /// A page of products.
-    fn products(&self, page: Page) -> Later<'_, Vec<Product>>;
+    fn products(&self, page: Page) -> CatalogueFuture<'_, Vec<Product>>;
 
     /// One product.
-    fn product(&self, id: Id) -> Later<'_, Option<Product>>;
+    fn product(&self, id: Id) -> CatalogueFuture<'_, Option<Product>>;
 
     /// The names of those that exist, in one round trip.
-    fn names(&self, wanted: Wanted) -> Later<'_, Names>;
+    fn names(&self, wanted: Wanted) -> CatalogueFuture<'_, Names>;
 
     /// Writes users in one transaction: all or none. A later row of the same id wins.
-    fn upsert_users(&self, rows: Vec<User>) -> Later<'_, Upserted>;
+    fn upsert_users(&self, rows: Vec<User>) -> CatalogueFuture<'_, Upserted>;
 
     /// Writes products in one transaction: all or none. A later row of the same id wins.
-    fn upsert_products(&self, rows: Vec<Product>) -> Later<'_, Upserted>;
+    fn upsert_products(&self, rows: Vec<Product>) -> CatalogueFuture<'_, Upserted>;
 
     /// Why it does not answer, as last seen; none if it does. Returns at once.
-    fn ailment(&self) -> Option<String> {
+    fn health_error(&self) -> Option<String> {
         None
     }
 }

@@ -170,7 +170,7 @@ mod library {
     use tally_server::catalogue::late::Late;
     use tally_server::catalogue::postgres::{Postgres, Settings};
     use tally_server::catalogue::{Catalogue, demo, import as csv};
-    use tally_server::http::{Bound, Door, Limits, Parts};
+    use tally_server::http::{Bound, OriginCheck, Limits, Parts};
 
     /// The catalogue's file in the data directory.
     const CATALOGUE: &str = "catalogue.sqlite";
@@ -245,7 +245,7 @@ mod library {
             figures.run_upkeep();
             figures.render()
         };
-        let door = Door::new(&config.allowed_hosts, &config.allowed_origins);
+        let origin_check = OriginCheck::new(&config.allowed_hosts, &config.allowed_origins);
         let limits = Limits {
             connections: config.max_connections.min(descriptors::for_connections(descriptors::limit())),
             evaluation: Duration::from_millis(config.evaluation_deadline_ms),
@@ -253,7 +253,7 @@ mod library {
             answers: engine.budget().answers.clone(),
             ..Limits::default()
         };
-        let parts = Parts { core: engine, catalogue, render: Arc::new(render), door, limits };
+        let parts = Parts { core: engine, catalogue, render: Arc::new(render), origin_check, limits };
         let told = async move {
             // An error says that whoever would tell is gone: then it is time as well.
             let _ = closed.wait_for(|closed| *closed).await;

@@ -2,7 +2,7 @@
 //!
 //! Keys stand in the contract's order, and a key that does not apply is absent.
 
-use super::raw::push_text;
+use super::json_members::push_text;
 use super::time;
 use std::time::Duration;
 use tally_engine::engine::{Evaluated, History};

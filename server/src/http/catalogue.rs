@@ -2,7 +2,7 @@
 
 use super::App;
 use super::problem::Problem;
-use crate::catalogue::{CatalogueError, Later, Page, id};
+use crate::catalogue::{CatalogueError, CatalogueFuture, Page, id};
 use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -50,7 +50,7 @@ async fn listing<'c, T: Serialize>(
     limit: Duration,
     query: Pairs,
     kind: char,
-    list: impl Fn(Page) -> Later<'c, Vec<T>>,
+    list: impl Fn(Page) -> CatalogueFuture<'c, Vec<T>>,
     id: impl Fn(&T) -> &Id,
 ) -> Result<Response, Problem> {
     let Page { after, limit: rows } = page(query, kind)?;
@@ -66,7 +66,7 @@ async fn one<'c, T: Serialize>(
     limit: Duration,
     named: Named,
     what: &str,
-    find: impl Fn(Id) -> Later<'c, Option<T>>,
+    find: impl Fn(Id) -> CatalogueFuture<'c, Option<T>>,
 ) -> Result<Response, Problem> {
     let pointer = format!("/{what}_id");
     let Path(text) = named.map_err(|_| Problem::fault("invalid_params", &pointer, "an id is UTF-8"))?;
@@ -80,7 +80,7 @@ async fn one<'c, T: Serialize>(
     }
 }
 
-async fn within<T>(limit: Duration, call: Later<'_, T>) -> Result<T, Problem> {
+async fn within<T>(limit: Duration, call: CatalogueFuture<'_, T>) -> Result<T, Problem> {
     let reason = match timeout(limit, call).await {
         Ok(Ok(done)) => return Ok(done),
         Ok(Err(CatalogueError::Unavailable(reason) | CatalogueError::Refused(reason))) => reason,

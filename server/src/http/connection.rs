@@ -1,10 +1,11 @@
-//! One connection: who holds a place, and a socket that does not wait for ever.
+//! One connection: the slot that it holds, and a stream that does not wait for ever.
 //!
 //! hyper's own timer runs from the end of one response to the end of the next head, so it cannot tell an idle
-//! connection (60 s) from a dripped head (5 s). The socket here can: it knows when the first byte of a request came and
+//! connection (60 s) from a dripped head (5 s). [`TimedStream`] can: it knows when the first byte of a request came and
 //! whether a request is being answered. Its error ends the connection without a reply.
 
-use super::{Limits, bare};
+use super::listener::Stream;
+use super::{Limits, parse_errors};
 use bytes::{Buf, Bytes};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -16,34 +17,33 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// How many places each address has taken.
+/// How many slots each address has taken.
 type Taken = Arc<Mutex<HashMap<IpAddr, usize>>>;
 
-/// Places for connections, in all and for each address.
-pub(crate) struct Places {
+/// ConnectionSlots for connections, in all and for each address.
+pub(crate) struct ConnectionSlots {
     all: Arc<Semaphore>,
     per_address: usize,
     addresses: Taken,
 }
 
-/// A place taken; given back when dropped.
-pub(crate) struct Place {
+/// A slot that is taken; given back when dropped.
+pub(crate) struct ConnectionSlot {
     _one: OwnedSemaphorePermit,
     address: Option<(IpAddr, Taken)>,
 }
 
-impl Places {
-    pub(crate) fn new(limits: &Limits) -> Places {
+impl ConnectionSlots {
+    pub(crate) fn new(limits: &Limits) -> ConnectionSlots {
         let all = Arc::new(Semaphore::new(limits.connections));
-        Places { all, per_address: limits.connections_per_address, addresses: Arc::default() }
+        ConnectionSlots { all, per_address: limits.connections_per_address, addresses: Arc::default() }
     }
 
-    /// A place, if there is one.
-    pub(crate) fn take(&self, peer: IpAddr) -> Option<Place> {
+    /// A slot, if one is free.
+    pub(crate) fn take(&self, peer: IpAddr) -> Option<ConnectionSlot> {
         let one = Arc::clone(&self.all).try_acquire_owned().ok()?;
         let address = if peer.is_loopback() {
             None
@@ -56,11 +56,11 @@ impl Places {
             *taken += 1;
             Some((peer, Arc::clone(&self.addresses)))
         };
-        Some(Place { _one: one, address })
+        Some(ConnectionSlot { _one: one, address })
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         let Some((peer, addresses)) = self.address.take() else {
             return;
@@ -75,9 +75,9 @@ impl Drop for Place {
     }
 }
 
-/// What the socket, the service and a WebSocket know of one connection. Whoever uses it keeps its place taken.
+/// What the socket, the service and a WebSocket know of one connection. Each holder keeps the slot taken.
 pub(crate) struct Connection {
-    _place: Place,
+    _slot: ConnectionSlot,
     started: AtomicBool,
     /// Requests and bodies under way.
     busy: AtomicUsize,
@@ -86,10 +86,10 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(place: Place) -> Arc<Connection> {
+    pub(crate) fn new(slot: ConnectionSlot) -> Arc<Connection> {
         let no = || AtomicBool::new(false);
         Arc::new(Connection {
-            _place: place,
+            _slot: slot,
             started: no(),
             busy: AtomicUsize::new(0),
             requests: AtomicU64::new(0),
@@ -134,9 +134,9 @@ impl Drop for Writing {
     }
 }
 
-/// A socket with time limits.
-pub(crate) struct Guarded {
-    stream: TcpStream,
+/// A stream with time limits.
+pub(crate) struct TimedStream {
+    stream: Box<dyn Stream>,
     connection: Arc<Connection>,
     head: Duration,
     idle: Duration,
@@ -151,15 +151,27 @@ pub(crate) struct Guarded {
     read_timer: Pin<Box<Sleep>>,
     write_timer: Option<Pin<Box<Sleep>>>,
     /// What is written in place of the bytes that are being written.
-    instead: Option<Bytes>,
+    replacement: Option<Bytes>,
 }
 
-impl Guarded {
-    pub(crate) fn new(stream: TcpStream, connection: Arc<Connection>, limits: &Limits) -> Guarded {
+impl TimedStream {
+    pub(crate) fn new(stream: Box<dyn Stream>, connection: Arc<Connection>, limits: &Limits) -> TimedStream {
         let Limits { first_byte, head, idle, write, .. } = *limits;
         let (read_by, read_timer) = (Instant::now() + first_byte, Box::pin(sleep(first_byte)));
-        let (in_head, seen, write_timer, instead) = (false, 0, None, None);
-        Guarded { stream, connection, head, idle, write, in_head, seen, read_by, read_timer, write_timer, instead }
+        let (in_head, seen, write_timer, replacement) = (false, 0, None, None);
+        TimedStream {
+            stream,
+            connection,
+            head,
+            idle,
+            write,
+            in_head,
+            seen,
+            read_by,
+            read_timer,
+            write_timer,
+            replacement,
+        }
     }
 
     fn wait_for(&mut self, limit: Duration) {
@@ -190,7 +202,7 @@ impl Guarded {
     }
 
     /// Writes what stands in place of `length` bytes, which are written when all of it is.
-    fn poll_instead(&mut self, cx: &mut Context<'_>, mut rest: Bytes, length: usize) -> Poll<io::Result<usize>> {
+    fn poll_replacement(&mut self, cx: &mut Context<'_>, mut rest: Bytes, length: usize) -> Poll<io::Result<usize>> {
         while rest.has_remaining() {
             let outcome = Pin::new(&mut self.stream).poll_write(cx, &rest);
             match self.written(cx, outcome) {
@@ -198,7 +210,7 @@ impl Guarded {
                 Poll::Ready(Ok(written)) => rest.advance(written),
                 Poll::Ready(Err(fault)) => return Poll::Ready(Err(fault)),
                 Poll::Pending => {
-                    self.instead = Some(rest);
+                    self.replacement = Some(rest);
                     return Poll::Pending;
                 }
             }
@@ -207,9 +219,9 @@ impl Guarded {
     }
 
     /// An answer of hyper's own, made a problem.
-    fn replaced(&mut self, bytes: &[u8]) -> Option<Bytes> {
+    fn replacement_of(&mut self, bytes: &[u8]) -> Option<Bytes> {
         let idle = self.connection.busy.load(Ordering::Relaxed) == 0;
-        self.instead.take().or_else(|| bare::instead(bytes).filter(|_| idle))
+        self.replacement.take().or_else(|| parse_errors::problem_for(bytes).filter(|_| idle))
     }
 
     fn untimed(&self) -> bool {
@@ -227,10 +239,10 @@ impl Guarded {
     }
 }
 
-/// hyper's timer, which never goes off: [`Guarded`] keeps the times. It is there all the same because hyper asks for the next
+/// hyper's timer, which never goes off: [`TimedStream`] keeps the times. It is there all the same because hyper asks for the next
 /// head right after an answer only if it times it, and only from then on the socket waits.
 #[derive(Clone, Copy)]
-pub(crate) struct Untimed;
+pub(crate) struct NoTimer;
 
 struct Never;
 
@@ -244,7 +256,7 @@ impl Future for Never {
 
 impl hyper::rt::Sleep for Never {}
 
-impl hyper::rt::Timer for Untimed {
+impl hyper::rt::Timer for NoTimer {
     fn sleep(&self, _: Duration) -> Pin<Box<dyn hyper::rt::Sleep>> {
         Box::pin(Never)
     }
@@ -254,7 +266,7 @@ impl hyper::rt::Timer for Untimed {
     }
 }
 
-impl AsyncRead for Guarded {
+impl AsyncRead for TimedStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buffer.filled().len();
@@ -280,11 +292,11 @@ impl AsyncRead for Guarded {
     }
 }
 
-impl AsyncWrite for Guarded {
+impl AsyncWrite for TimedStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if let Some(instead) = this.replaced(bytes) {
-            return this.poll_instead(cx, instead, bytes.len());
+        if let Some(replacement) = this.replacement_of(bytes) {
+            return this.poll_replacement(cx, replacement, bytes.len());
         }
         let outcome = Pin::new(&mut this.stream).poll_write(cx, bytes);
         this.written(cx, outcome)
@@ -297,9 +309,9 @@ impl AsyncWrite for Guarded {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if let [one] = bytes
-            && let Some(instead) = this.replaced(one)
+            && let Some(replacement) = this.replacement_of(one)
         {
-            return this.poll_instead(cx, instead, one.len());
+            return this.poll_replacement(cx, replacement, one.len());
         }
         let outcome = Pin::new(&mut this.stream).poll_write_vectored(cx, bytes);
         this.written(cx, outcome)
@@ -326,19 +338,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_bounded_in_all_and_for_each_address_but_loopback() {
-        let places = Places::new(&Limits { connections: 5, connections_per_address: 2, ..Limits::default() });
+    fn slots_are_bounded_in_all_and_for_each_address_but_loopback() {
+        let slots = ConnectionSlots::new(&Limits { connections: 5, connections_per_address: 2, ..Limits::default() });
         let [one, other, own]: [IpAddr; 3] =
             ["192.0.2.1", "192.0.2.2", "127.0.0.1"].map(|address| address.parse().unwrap());
-        let first = places.take(one).unwrap();
-        let _second = places.take(one).unwrap();
-        assert!(places.take(one).is_none());
-        let _other = places.take(other).unwrap();
+        let first = slots.take(one).unwrap();
+        let _second = slots.take(one).unwrap();
+        assert!(slots.take(one).is_none());
+        let _other = slots.take(other).unwrap();
         drop(first);
-        let _again = places.take(one).unwrap();
-        let _own = [places.take(own).unwrap(), places.take(own).unwrap()];
-        assert!(places.take(own).is_none(), "all places are taken");
-        assert!(places.take(other).is_none(), "and a refused one takes none");
-        assert_eq!(places.addresses.lock().len(), 2);
+        let _again = slots.take(one).unwrap();
+        let _own = [slots.take(own).unwrap(), slots.take(own).unwrap()];
+        assert!(slots.take(own).is_none(), "all slots are taken");
+        assert!(slots.take(other).is_none(), "and a refused one takes none");
+        assert_eq!(slots.addresses.lock().len(), 2);
     }
 }

@@ -1,6 +1,6 @@
 //! What a metric says of itself, as `GET /api/metrics` shows it.
 
-use super::private::Private;
+use super::redact_paths::PathRedactor;
 use super::{answer, time};
 use serde::Serialize;
 use serde_json::Value;
@@ -173,11 +173,11 @@ impl<'a> Other<'a> {
 
 impl RejectedText {
     /// Which folder the file lies in is the server's own business.
-    pub(crate) fn of(rejected: Rejected, private: &Private) -> RejectedText {
+    pub(crate) fn of(rejected: Rejected, redactor: &PathRedactor) -> RejectedText {
         let Rejected { file, reason, since } = rejected;
         let name =
             Path::new(&file).file_name().map_or_else(|| file.clone(), |name| name.to_string_lossy().into_owned());
-        RejectedText { file: name, reason: private.hide(&reason).into_owned(), since: time::text(since) }
+        RejectedText { file: name, reason: redactor.redact(&reason).into_owned(), since: time::text(since) }
     }
 }
 

@@ -7,7 +7,7 @@
 
 use super::problem::Problem;
 use super::question::invalid_json;
-use super::{App, body, raw};
+use super::{App, body, json_members};
 use crate::text;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
@@ -114,7 +114,7 @@ fn all<'a>(body: &'a [u8], kind: &str) -> Result<Vec<&'a [u8]>, Problem> {
     }
     let error = match serde_json::from_slice::<&RawValue>(body) {
         Ok(whole) => {
-            let events = raw::elements(whole).unwrap_or_else(|| vec![whole]);
+            let events = json_members::elements(whole).unwrap_or_else(|| vec![whole]);
             return Ok(events.into_iter().map(|event| event.get().as_bytes()).collect());
         }
         Err(error) => error,

@@ -28,16 +28,15 @@ pub(crate) async fn live() -> impl IntoResponse {
 
 pub(crate) async fn ready(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Response {
     let asked = query.is_some_and(|query| query.split('&').any(|part| part.split('=').next() == Some("verbose")));
-    let hide = |text: String| app.private.hide(&text).into_owned();
+    let hide = |text: String| app.redactor.redact(&text).into_owned();
     let checks: Vec<Check> =
         app.core.readiness().into_iter().map(|check| Check { detail: hide(check.detail), ..check }).collect();
-    let ailment = app.catalogue.ailment().map(hide);
+    let health_error = app.catalogue.health_error().map(hide);
     let ready = checks.iter().all(|check| check.ok || !check.needed);
     match (asked, ready) {
-        (true, true) => (StatusCode::OK, TEXT, lines(checks, ailment, "readyz check passed\n")).into_response(),
-        (true, false) => {
-            (StatusCode::SERVICE_UNAVAILABLE, TEXT, lines(checks, ailment, "readyz check failed\n")).into_response()
-        }
+        (true, true) => (StatusCode::OK, TEXT, lines(checks, health_error, "readyz check passed\n")).into_response(),
+        (true, false) => (StatusCode::SERVICE_UNAVAILABLE, TEXT, lines(checks, health_error, "readyz check failed\n"))
+            .into_response(),
         (false, true) => (StatusCode::OK, TEXT, "ok\n").into_response(),
         (false, false) => {
             let failed: Vec<Check> = checks.into_iter().filter(|check| !check.ok && check.needed).collect();
@@ -52,7 +51,7 @@ pub(crate) async fn ready(State(app): State<Arc<App>>, RawQuery(query): RawQuery
     }
 }
 
-fn lines(checks: Vec<Check>, ailment: Option<String>, last: &str) -> String {
+fn lines(checks: Vec<Check>, health_error: Option<String>, last: &str) -> String {
     let mut text = String::new();
     for check in checks {
         let (sign, word) = match (check.ok, check.needed) {
@@ -68,7 +67,7 @@ fn lines(checks: Vec<Check>, ailment: Option<String>, last: &str) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "[{sign}]{} {word}{detail}", check.name);
     }
-    let _ = match ailment {
+    let _ = match health_error {
         None => writeln!(text, "[+]catalogue ok"),
         Some(reason) => {
             let reason = reason.replace(['\r', '\n'], " ");

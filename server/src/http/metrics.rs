@@ -1,17 +1,17 @@
 //! Metrics over HTTP: the list, one descriptor, an evaluation.
 //!
-//! What was answered before and still holds is said again; what the engine knows is answered on the spot. Other evaluations, which
-//! call a plugin, run on blocking threads, so many at once and no more. One that waits for a position does so on a thread for a
-//! moment, in a place of its own, and from then on without either (`arrivals`). One that does not end in time keeps its thread, but
-//! not its place: the engine bounds how many of these a metric may have.
+//! A reply that still holds is sent again; what the engine has ready is answered at once. Other evaluations call a plugin: they run
+//! on blocking threads, of which there is a bounded number. One that waits for a position does so on a thread for a moment, in a
+//! slot of its own, and from then on without either (`wait_for_position`). One that does not end in time keeps its thread, but not
+//! its slot: the engine bounds how many of these a metric may have.
 
 use super::answer::Envelope;
-use super::arrivals::{Arrivals, Arrived};
+use super::budgeted_body::BudgetedBody;
 use super::descriptor::{Descriptor, RejectedText};
-use super::held::HeldBody;
 use super::problem::Problem;
 use super::question::{self, Asked};
-use super::{App, body, decorate};
+use super::wait_for_position::{PositionWaits, WaitOutcome};
+use super::{App, body, enrich};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -39,7 +39,7 @@ const SHORT: usize = 4 * 1024;
 /// A longer result is written on a blocking thread, and holds memory of the answers' share until it is sent.
 const LARGE: usize = 64 * 1024;
 
-/// How often a large result stands in memory while its reply is made and sent: it, with names, in its envelope, as text.
+/// Copies of a large result in memory while its reply is made and sent: itself, with names, in its envelope, as text.
 const COPIES: u64 = 4;
 
 pub(crate) async fn list(State(app): State<Arc<App>>) -> Response {
@@ -49,7 +49,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> Response {
         rejected: Vec<RejectedText>,
     }
     let metrics = app.core.metrics();
-    let rejected = app.core.rejected().into_iter().map(|rejected| RejectedText::of(rejected, &app.private)).collect();
+    let rejected = app.core.rejected().into_iter().map(|rejected| RejectedText::of(rejected, &app.redactor)).collect();
     Json(Listing { metrics: metrics.iter().map(Descriptor::of).collect(), rejected }).into_response()
 }
 
@@ -65,7 +65,7 @@ pub(crate) async fn one(
     }
 }
 
-/// Why there is no metric of that name: there is none, or its section was refused.
+/// Why a name is not that of a metric: there is none, or its section was refused.
 pub(super) fn no_metric(app: &App, name: &str) -> String {
     let section = format!("[metrics.{name}]");
     let refused = app.core.rejected().into_iter().find(|refused| refused.file == section);
@@ -88,7 +88,7 @@ where
     let started = Instant::now();
     let body = match app.replies.again(&body, started) {
         Some(text) => text.into(),
-        // Apart, for its size: moving it about costs more than the line above.
+        // Boxed for its size: moving it about costs more than the line above.
         None => Box::pin(answered(app, &body, started)).await?,
     };
     let mut response = Response::new(body);
@@ -105,7 +105,7 @@ async fn answered(app: &Arc<App>, body: &Bytes, started: Instant) -> Result<axum
         }
     } else {
         let long = body.clone();
-        let place = a_turn(app).await?;
+        let place = acquire_slot(app).await?;
         let read = tokio::task::spawn_blocking(move || {
             let read = question::parse(&long);
             drop(place);
@@ -125,12 +125,12 @@ async fn answered(app: &Arc<App>, body: &Bytes, started: Instant) -> Result<axum
     let write = tokio::task::spawn_blocking(move || {
         Handle::current()
             .block_on(written(&all, &body, started, asked, evaluated))
-            .map(|text| HeldBody::new(text, held))
+            .map(|text| BudgetedBody::new(text, held))
     });
     Ok(axum::body::Body::new(write.await.map_err(|failed| panicked(&failed))??))
 }
 
-/// The reply's text, with what the catalogue adds; kept, where it may be.
+/// The reply's text, with what the catalogue adds. Kept for the next equal request if it may be.
 async fn written(
     app: &App,
     body: &Bytes,
@@ -140,12 +140,12 @@ async fn written(
 ) -> Result<String, Problem> {
     let Asked { question, params_text, names } = asked;
     let mut warnings = std::mem::take(&mut evaluated.warnings);
-    let plan = app.plans.of(&question.name, &evaluated.result_schema);
-    let decorated = decorate::decorate(app, &plan, &evaluated.result, names, &mut warnings).await;
-    let result = decorated.as_deref().unwrap_or(&evaluated.result);
+    let annotations = app.annotations.of(&question.name, &evaluated.result_schema);
+    let enriched = enrich::enrich(app, &annotations, &evaluated.result, names, &mut warnings).await;
+    let result = enriched.as_deref().unwrap_or(&evaluated.result);
     let envelope = Envelope::new(&question.name, &params_text, result, &evaluated, &warnings);
     let text = envelope.text(evaluated.as_of, started.elapsed());
-    if let (Some(again), None) = (evaluated.again, decorated) {
+    if let (Some(again), None) = (evaluated.again, enriched) {
         app.replies.keep(body, again, envelope);
     }
     Ok(text)
@@ -155,11 +155,11 @@ async fn run(app: &Arc<App>, mut asked: Asked) -> Result<(Asked, Evaluated), Pro
     let (begun, limit) = (Instant::now(), app.limits.evaluation);
     let at_least = asked.question.at_least.clone();
     let Some(at_least) = at_least.filter(|at_least| !app.core.position().reaches(at_least)) else {
-        let (asked, answer) = evaluated(app, a_turn(app).await?, asked, limit).await?;
+        let (asked, answer) = evaluated(app, acquire_slot(app).await?, asked, limit).await?;
         return Ok((asked, answer?));
     };
     let wait = asked.question.wait;
-    if let Ok(place) = place(&app.waiting) {
+    if let Ok(place) = try_acquire_slot(&app.waiting) {
         asked.question.wait = wait.min(SHORT_WAIT);
         let (back, answer) = evaluated(app, place, asked, limit + SHORT_WAIT).await?;
         asked = back;
@@ -169,16 +169,16 @@ async fn run(app: &Arc<App>, mut asked: Asked) -> Result<(Asked, Evaluated), Pro
         }
     }
     let left = wait.saturating_sub(begun.elapsed());
-    match Arrivals::wait(app, &asked.question.name, &at_least, left).await {
-        Arrived::There | Arrived::Late => {}
-        Arrived::Stopping => {
+    match PositionWaits::wait(app, &asked.question.name, &at_least, left).await {
+        WaitOutcome::Reached | WaitOutcome::TimedOut => {}
+        WaitOutcome::Stopping => {
             let stopping = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the server stops; ask again");
             return Err(stopping.retry_after(1));
         }
     }
     asked.question.wait = Duration::ZERO;
-    // All who waited for the same come at once, and take turns.
-    let (asked, answer) = evaluated(app, a_turn(app).await?, asked, limit).await?;
+    // All callers that waited for the same position come at once, and take turns.
+    let (asked, answer) = evaluated(app, acquire_slot(app).await?, asked, limit).await?;
     Ok((asked, answer?))
 }
 
@@ -190,8 +190,8 @@ async fn evaluated(
     limit: Duration,
 ) -> Result<(Asked, Result<Evaluated, EvaluateError>), Problem> {
     let (permit, calling) = (Arc::new(Mutex::new(Some(place))), Arc::clone(&asked.question.calling));
-    let place = Place { permit, until: Instant::now() + limit, calling };
-    let given_back = GivenBack(Arc::clone(&place.permit));
+    let slot = EvaluationSlot { permit, until: Instant::now() + limit, calling };
+    let given_back = ReleaseAtEnd(Arc::clone(&slot.permit));
     let core = Arc::clone(&app.core);
     let work = tokio::task::spawn_blocking(move || {
         let answer = core.evaluate(&asked.question);
@@ -205,43 +205,44 @@ async fn evaluated(
     }
 }
 
-/// A place among the evaluations at once; most of them end within a millisecond or two, so a turn is waited for.
-async fn a_turn(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
+/// A slot for an evaluation. Most end within a millisecond or two, so a free slot is waited for.
+async fn acquire_slot(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
     let turn = timeout(app.limits.place, Arc::clone(&app.evaluations).acquire_owned()).await;
-    turn.ok().and_then(Result::ok).map_or_else(|| place(&app.evaluations), Ok)
+    turn.ok().and_then(Result::ok).map_or_else(|| try_acquire_slot(&app.evaluations), Ok)
 }
 
-fn place(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Problem> {
-    let place = Arc::clone(places).try_acquire_owned();
+fn try_acquire_slot(slots: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Problem> {
+    let place = Arc::clone(slots).try_acquire_owned();
     place.map_err(|_| Problem::overloaded("as many evaluations are under way as this server takes on"))
 }
 
-/// The place of an evaluation: free again when that ends, or when its time is over and it is with a plugin, which may hang; also when
-/// nobody waits for the answer any more. Who waits for something else keeps it, for these are as many threads as there are places.
-struct Place {
+/// The slot of an evaluation. It is free again when the evaluation ends, or when its time is over and it calls a plugin, which may
+/// hang; also when nobody waits for the answer any more. An evaluation that waits for anything else keeps its slot: there are as
+/// many threads for these as there are slots.
+struct EvaluationSlot {
     permit: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
     until: Instant,
     calling: Arc<AtomicBool>,
 }
 
-/// Gives the place back when the evaluation ends, also where it panics.
-struct GivenBack(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
+/// Releases the slot when the evaluation ends, also by a panic.
+struct ReleaseAtEnd(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
 
-impl Drop for GivenBack {
+impl Drop for ReleaseAtEnd {
     fn drop(&mut self) {
         drop(self.0.lock().take());
     }
 }
 
-/// How often it is looked whether an evaluation that is late is with a plugin.
-const LOOK: Duration = Duration::from_millis(250);
+/// Between two checks of whether a late evaluation calls a plugin.
+const CHECK_LATE: Duration = Duration::from_millis(250);
 
-impl Drop for Place {
+impl Drop for EvaluationSlot {
     fn drop(&mut self) {
         if self.permit.lock().is_none() {
             return;
         }
-        // Without a runtime nobody waits for places any more.
+        // Without a runtime nobody waits for slots any more.
         let Ok(runtime) = Handle::try_current() else { return };
         let (permit, calling) = (Arc::clone(&self.permit), Arc::clone(&self.calling));
         let mut until = self.until;
@@ -252,7 +253,7 @@ impl Drop for Place {
                 if permit.is_none() || calling.load(Ordering::Relaxed) {
                     return drop(permit.take());
                 }
-                until = Instant::now() + LOOK;
+                until = Instant::now() + CHECK_LATE;
             }
         });
     }

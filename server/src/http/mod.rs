@@ -1,44 +1,47 @@
 //! HTTP and WebSocket: the routes of the contract over the engine's façade and the catalogue.
 //!
-//! [`Server::bind`] takes an address, [`Bound::serve`] answers until it is told to stop. Every request and connection
-//! is bounded in size and time ([`Limits`]); every error is a problem (RFC 9457). Counts nothing and keeps no state.
+//! [`Server::bind`] opens a listener on an address, [`Bound::serve`] answers requests until it receives a stop. Connections
+//! come from a `listener`; every request passes the steps of `middleware` and ends in one of the `routes`. Every request and
+//! connection is bounded in size and time ([`Limits`]); every error is a problem (RFC 9457). Counts nothing and stores nothing.
 
 mod answer;
-mod arrivals;
 mod audit;
-mod bare;
 mod body;
+mod budgeted_body;
 mod catalogue;
 mod connection;
-mod core;
 mod dead_letters;
-mod decorate;
 mod descriptor;
-mod door;
+mod engine_api;
+mod enrich;
 mod events;
 mod health;
-mod held;
-mod listen;
-mod marks;
+mod id_annotations;
+mod json_members;
+mod listener;
 mod metrics;
-mod private;
+mod middleware;
+mod origin_check;
+mod parse_errors;
 mod problem;
 mod question;
-mod raw;
+mod redact_paths;
 mod replies;
 mod routes;
+mod serve;
 mod stored;
 mod time;
 mod versions;
-mod wrap;
+mod wait_for_position;
 mod ws;
 
 #[cfg(test)]
 mod tests;
 
-pub use self::core::{Core, Records};
-pub use door::Door;
-pub use listen::{Bound, Drained, ListenError, Server};
+pub use engine_api::{EngineApi, Records};
+pub use listener::ListenError;
+pub use origin_check::OriginCheck;
+pub use serve::{Bound, Drained, Server};
 pub use stored::stored_rows;
 
 use crate::catalogue::Catalogue;
@@ -53,13 +56,13 @@ pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
 /// What the server answers with.
 pub struct Parts {
     /// The engine.
-    pub core: Arc<dyn Core>,
+    pub core: Arc<dyn EngineApi>,
     /// Users and products.
     pub catalogue: Arc<dyn Catalogue>,
     /// For `/metrics`.
     pub render: Render,
-    /// Who may ask.
-    pub door: Door,
+    /// Which hosts and origins are answered.
+    pub origin_check: OriginCheck,
     /// Bounds.
     pub limits: Limits,
 }
@@ -152,7 +155,7 @@ impl Default for Limits {
     }
 }
 
-/// How far a stop has come. Whoever serves a connection holds a receiver until it is done.
+/// How far a stop has come. Each task that serves a connection holds a receiver until it is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Serving,
@@ -164,15 +167,15 @@ enum Phase {
 
 /// What the handlers share.
 struct App {
-    core: Arc<dyn Core>,
+    core: Arc<dyn EngineApi>,
     catalogue: Arc<dyn Catalogue>,
     render: Render,
-    door: Door,
+    origin_check: OriginCheck,
     limits: Limits,
-    plans: marks::Plans,
+    annotations: id_annotations::AnnotationCache,
     replies: replies::Replies,
-    private: private::Private,
-    arrivals: arrivals::Arrivals,
+    redactor: redact_paths::PathRedactor,
+    position_waits: wait_for_position::PositionWaits,
     evaluations: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
     appends: Arc<Semaphore>,
@@ -185,17 +188,17 @@ struct App {
 
 impl App {
     fn new(parts: Parts) -> Arc<App> {
-        let Parts { core, catalogue, render, door, limits } = parts;
+        let Parts { core, catalogue, render, origin_check, limits } = parts;
         let permits = |permits: usize| Arc::new(Semaphore::new(permits));
         Arc::new(App {
             core,
             catalogue,
             render,
-            door,
-            plans: marks::Plans::default(),
+            origin_check,
+            annotations: id_annotations::AnnotationCache::default(),
             replies: replies::Replies::new(limits.kept_replies),
-            private: private::Private::new(),
-            arrivals: arrivals::Arrivals::default(),
+            redactor: redact_paths::PathRedactor::new(),
+            position_waits: wait_for_position::PositionWaits::default(),
             evaluations: permits(limits.evaluations),
             waiting: permits(limits.evaluations),
             appends: permits(limits.appends),

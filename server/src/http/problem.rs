@@ -1,9 +1,9 @@
 //! Errors as RFC 9457 problems.
 //!
-//! A handler returns a [`Problem`]; `wrap` writes it out, because only there the request's id is known. Never carries
-//! a debug text, a path (`private`) or SQL.
+//! A handler returns a [`Problem`]; `middleware` writes it out, because only there the request's id is known. Never carries
+//! a debug text, a path (`redact_paths`) or SQL.
 
-use super::private::Private;
+use super::redact_paths::PathRedactor;
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -93,10 +93,10 @@ impl Problem {
     }
 
     /// Writes the body and headers into the response that carries this problem.
-    pub(crate) fn write(mut self, response: &mut Response, request_id: &str, private: &Private) {
-        self.detail = private.hide(&self.detail).into_owned();
+    pub(crate) fn write(mut self, response: &mut Response, request_id: &str, redactor: &PathRedactor) {
+        self.detail = redactor.redact(&self.detail).into_owned();
         for error in &mut self.errors {
-            error.detail = private.hide(&error.detail).into_owned();
+            error.detail = redactor.redact(&error.detail).into_owned();
         }
         #[derive(Serialize)]
         struct Text<'a> {

@@ -3,8 +3,8 @@
 //! Judges the shape of the request only. Whether the params suit the metric is the engine's to say. Work grows with the body's
 //! length alone, and of many unknown keys only the first are named.
 
+use super::json_members;
 use super::problem::Problem;
-use super::raw;
 use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
@@ -45,7 +45,7 @@ pub(crate) struct Asked {
 /// say is that `params` is no object.
 pub(crate) fn parse(body: &[u8]) -> Result<Asked, Problem> {
     let whole: &RawValue = serde_json::from_slice(body).map_err(|error| invalid_json(&error))?;
-    let Some(raw::Members(members)) = raw::members(whole) else {
+    let Some(json_members::Members(members)) = json_members::members(whole) else {
         return Err(Problem::fault("invalid_request", "", "the body is not an object"));
     };
     let mut faults = Vec::new();

@@ -1,10 +1,8 @@
 //! Which request is answered by what.
 
 use super::connection::Connection;
-use super::door::Door;
-use super::private::Private;
 use super::problem::Problem;
-use super::{App, audit, catalogue, dead_letters, events, health, metrics, stored, versions, wrap, ws};
+use super::{App, audit, catalogue, dead_letters, events, health, metrics, middleware, stored, versions, ws};
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::Method;
@@ -19,7 +17,7 @@ use tower::Service;
 /// Where metrics are asked.
 const METRICS: &str = "/api/metrics";
 
-/// All routes, by which a connection has its requests answered.
+/// All routes.
 #[derive(Clone)]
 pub(crate) struct Routes {
     app: Arc<App>,
@@ -31,23 +29,18 @@ impl Routes {
         Routes { app: Arc::clone(app), router: router(app) }
     }
 
-    /// Who may ask.
-    pub(crate) fn door(&self) -> &Door {
-        &self.app.door
+    /// What the handlers share.
+    pub(crate) fn app(&self) -> &App {
+        &self.app
     }
 
-    /// What is not told.
-    pub(crate) fn private(&self) -> &Private {
-        &self.app.private
-    }
-
-    /// Answers a request that came on a connection.
+    /// Answers a request that passed the checks; `connection` is the one that it came on.
     pub(crate) async fn answer<B>(&self, request: Request<B>, connection: Option<&Arc<Connection>>) -> Response
     where
         B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
-        // What is asked most goes past the router, whose boxes would cost more than an answer that is known already.
+        // The most frequent request goes past the router, whose boxes would cost more than a cached answer.
         if request.method() == Method::POST && request.uri().path() == METRICS {
             let (parts, body) = request.into_parts();
             return metrics::evaluate(&self.app, &parts.headers, body).await.into_response();
@@ -56,7 +49,7 @@ impl Routes {
         if let Some(connection) = connection {
             request.extensions_mut().insert(Arc::clone(connection));
         }
-        // Apart, for its size: it would make every request's future as large.
+        // Boxed for its size: it would make the future of every request as large.
         match Box::pin(self.router.clone().call(request)).await {
             Ok(response) => response,
             Err(never) => match never {},
@@ -92,13 +85,13 @@ fn router(app: &Arc<App>) -> Router {
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))
-        .fallback(wrap::not_found)
-        .method_not_allowed_fallback(wrap::method_not_allowed)
+        .fallback(middleware::not_found)
+        .method_not_allowed_fallback(middleware::method_not_allowed)
         .layer(DefaultBodyLimit::disable())
         .with_state(Arc::clone(app))
 }
 
-/// Not reached but for the router's sake, which tells what methods there are.
+/// Never called: the router needs it to know the methods of this route.
 async fn evaluate(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     metrics::evaluate(&app, &parts.headers, body).await

@@ -9,8 +9,8 @@
 //! Over 400 lines: one session from its handshake to its close, with the codes of each end.
 
 use super::connection::Connection;
+use super::json_members::{self, push_text};
 use super::problem::Problem;
-use super::raw::{self, push_text};
 use super::{App, Phase};
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -355,7 +355,7 @@ fn answer(text: &str) -> String {
     let Ok(whole) = serde_json::from_str::<&RawValue>(text) else {
         return error(None, "invalid_json", "the message is not JSON");
     };
-    let Some(raw::Members(members)) = raw::members(whole) else {
+    let Some(json_members::Members(members)) = json_members::members(whole) else {
         return error(None, "invalid_request", "the message is not an object");
     };
     let text_of = |name: &str| -> Option<String> {

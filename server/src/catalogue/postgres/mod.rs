@@ -13,7 +13,7 @@ mod sql;
 pub use connect::Settings;
 
 use super::migrations;
-use super::{Catalogue, CatalogueError, Later, Names, Page, Product, Upserted, User, Wanted};
+use super::{Catalogue, CatalogueError, CatalogueFuture, Names, Page, Product, Upserted, User, Wanted};
 use deadpool_postgres::{Client, Object, Pool};
 use parking_lot::Mutex;
 use sql::{Fault, Stored};
@@ -119,7 +119,7 @@ impl Postgres {
         work: impl for<'c> FnOnce(&'c Client) -> Pin<Box<dyn Future<Output = Result<T, Fault>> + Send + 'c>>
         + Send
         + 'static,
-    ) -> Later<'_, T> {
+    ) -> CatalogueFuture<'_, T> {
         Box::pin(async move {
             let _place = self.shared.reads.try_acquire().map_err(|_| CatalogueError::Overloaded)?;
             let lent = self.shared.lend().await?;
@@ -131,7 +131,7 @@ impl Postgres {
         })
     }
 
-    fn upsert<T: Stored>(&self, rows: Vec<T>) -> Later<'_, Upserted> {
+    fn upsert<T: Stored>(&self, rows: Vec<T>) -> CatalogueFuture<'_, Upserted> {
         Box::pin(async move {
             let _place = self.shared.writes.try_acquire().map_err(|_| CatalogueError::Overloaded)?;
             let mut lent = self.shared.lend().await?;
@@ -145,35 +145,35 @@ impl Postgres {
 }
 
 impl Catalogue for Postgres {
-    fn users(&self, page: Page) -> Later<'_, Vec<User>> {
+    fn users(&self, page: Page) -> CatalogueFuture<'_, Vec<User>> {
         self.read(|client| Box::pin(sql::list(client, page)))
     }
 
-    fn user(&self, id: Id) -> Later<'_, Option<User>> {
+    fn user(&self, id: Id) -> CatalogueFuture<'_, Option<User>> {
         self.read(|client| Box::pin(sql::find(client, id)))
     }
 
-    fn products(&self, page: Page) -> Later<'_, Vec<Product>> {
+    fn products(&self, page: Page) -> CatalogueFuture<'_, Vec<Product>> {
         self.read(|client| Box::pin(sql::list(client, page)))
     }
 
-    fn product(&self, id: Id) -> Later<'_, Option<Product>> {
+    fn product(&self, id: Id) -> CatalogueFuture<'_, Option<Product>> {
         self.read(|client| Box::pin(sql::find(client, id)))
     }
 
-    fn names(&self, wanted: Wanted) -> Later<'_, Names> {
+    fn names(&self, wanted: Wanted) -> CatalogueFuture<'_, Names> {
         self.read(|client| Box::pin(sql::names(client, wanted)))
     }
 
-    fn upsert_users(&self, rows: Vec<User>) -> Later<'_, Upserted> {
+    fn upsert_users(&self, rows: Vec<User>) -> CatalogueFuture<'_, Upserted> {
         self.upsert(rows)
     }
 
-    fn upsert_products(&self, rows: Vec<Product>) -> Later<'_, Upserted> {
+    fn upsert_products(&self, rows: Vec<Product>) -> CatalogueFuture<'_, Upserted> {
         self.upsert(rows)
     }
 
-    fn ailment(&self) -> Option<String> {
+    fn health_error(&self) -> Option<String> {
         if self.tending.is_finished() {
             return Some("what looks after the connections ended by an internal error: restart the engine".to_owned());
         }

@@ -2,9 +2,9 @@
 
 use crate::catalogue::embedded::Embedded;
 use crate::catalogue::{Catalogue, Cost, Product, User};
+use crate::http::middleware;
 use crate::http::routes::Routes;
-use crate::http::wrap;
-use crate::http::{App, Bound, Core, Door, Drained, Limits, Parts, Records, Server};
+use crate::http::{App, Bound, Drained, EngineApi, Limits, OriginCheck, Parts, Records, Server};
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode};
 use futures_util::StreamExt;
@@ -88,7 +88,7 @@ pub(super) fn evaluated(result: &str, schema: Value) -> Evaluated {
     }
 }
 
-impl Core for Fake {
+impl EngineApi for Fake {
     fn metrics(&self) -> Vec<MetricInfo> {
         vec![self.metric("event_frequencies").unwrap()]
     }
@@ -197,7 +197,7 @@ impl Core for Fake {
         "0:1204,1:998".parse().unwrap()
     }
 
-    fn stands(&self, _: &str) -> Option<Position> {
+    fn metric_position(&self, _: &str) -> Option<Position> {
         Some(self.stands.lock().clone())
     }
 
@@ -293,10 +293,10 @@ impl World {
     pub(super) fn with(catalogue: Arc<dyn Catalogue>, folder: tempfile::TempDir, limits: Limits) -> World {
         let fake = Fake::new();
         let parts = || Parts {
-            core: Arc::clone(&fake) as Arc<dyn Core>,
+            core: Arc::clone(&fake) as Arc<dyn EngineApi>,
             catalogue: Arc::clone(&catalogue),
             render: Arc::new(|| "tally_up 1\n".to_owned()),
-            door: Door::new(&["tally.example".into()], &["https://shop.example".into()]),
+            origin_check: OriginCheck::new(&["tally.example".into()], &["https://shop.example".into()]),
             limits: limits.clone(),
         };
         let (routes, parts) = (Routes::new(&App::new(parts())), parts());
@@ -305,7 +305,7 @@ impl World {
 
     pub(super) async fn send(&self, mut request: Request<Body>) -> Answer {
         request.headers_mut().entry("host").or_insert(HeaderValue::from_static("localhost"));
-        let response = wrap::wrap(request, &self.routes, None).await;
+        let response = middleware::respond(request, &self.routes, None).await;
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         Answer { status: parts.status, headers: parts.headers, text: String::from_utf8(bytes.to_vec()).unwrap() }

@@ -1,11 +1,11 @@
-//! Errors that hyper answers by itself, before there is a request: heads that are none, or too large. It writes them without a
-//! body; here they become problems.
+//! Errors that hyper answers by itself, before there is a request: heads that cannot be parsed, or are too large. hyper writes
+//! them without a body; here they become problems.
 //!
-//! Such an answer is the last thing that hyper writes on a connection, a head of its own making: without the `request-id` that
-//! every other answer has.
+//! Such an answer is the last thing that hyper writes on a connection. It is known by its shape: no body, and no `request-id`,
+//! which every other answer has.
 
-use super::private::Private;
 use super::problem::Problem;
+use super::redact_paths::PathRedactor;
 use axum::http::StatusCode;
 use axum::response::Response;
 use bytes::Bytes;
@@ -14,14 +14,14 @@ use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-/// What is written in place of `bytes`, if they are such an answer.
-pub(crate) fn instead(bytes: &[u8]) -> Option<Bytes> {
+/// The problem to write in place of `bytes`, if they are such an answer.
+pub(crate) fn problem_for(bytes: &[u8]) -> Option<Bytes> {
     let head = std::str::from_utf8(bytes.strip_suffix(b"\r\n\r\n")?).ok()?;
     let mut lines = head.split("\r\n");
     let status = lines.next()?.strip_prefix("HTTP/1.1 4")?;
-    let bare = lines.clone().any(|line| line.eq_ignore_ascii_case("content-length: 0"))
+    let is_bare = lines.clone().any(|line| line.eq_ignore_ascii_case("content-length: 0"))
         && !lines.any(|line| line.get(..10).is_some_and(|name| name.eq_ignore_ascii_case("request-id")));
-    let (status, code, detail) = match (status.get(..2)?, bare) {
+    let (status, code, detail) = match (status.get(..2)?, is_bare) {
         ("00", true) => {
             (StatusCode::BAD_REQUEST, "bad_request", "the request is not HTTP/1.1, or its head contradicts itself")
         }
@@ -34,8 +34,8 @@ pub(crate) fn instead(bytes: &[u8]) -> Option<Bytes> {
         _ => return None,
     };
     let mut response = Response::default();
-    let id = super::wrap::fresh_id();
-    Problem::new(status, code, detail).write(&mut response, id.to_str().unwrap_or_default(), &Private::default());
+    let id = super::middleware::fresh_id();
+    Problem::new(status, code, detail).write(&mut response, id.to_str().unwrap_or_default(), &PathRedactor::default());
     let mut text = format!(
         "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\nrequest-id: {}\r\nconnection: close\r\n",
         status.as_u16(),
@@ -49,7 +49,7 @@ pub(crate) fn instead(bytes: &[u8]) -> Option<Bytes> {
     Some(text.into())
 }
 
-/// The body of a problem, which is there at once.
+/// The body of a problem, which never waits.
 fn whole(response: Response) -> Option<Bytes> {
     match pin!(response.into_body().collect()).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(body) => Some(body.ok()?.to_bytes()),
@@ -59,7 +59,7 @@ fn whole(response: Response) -> Option<Bytes> {
 
 #[cfg(test)]
 mod tests {
-    use super::instead;
+    use super::problem_for;
 
     #[test]
     fn only_answers_without_a_body_and_an_id_are_replaced() {
@@ -72,7 +72,7 @@ mod tests {
             ("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n", false),
             ("{\"HTTP/1.1 400\":\"content-length: 0\"}", false),
         ] {
-            assert_eq!(instead(bytes.as_bytes()).is_some(), replaced, "{bytes}");
+            assert_eq!(problem_for(bytes.as_bytes()).is_some(), replaced, "{bytes}");
         }
     }
 }

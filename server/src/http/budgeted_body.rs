@@ -1,4 +1,4 @@
-//! A body that holds its bytes of the budget until it is written, or its connection ends.
+//! A body that holds its share of the memory budget until it is written, or its connection ends.
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
@@ -7,22 +7,22 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use tally_engine::memory::Held;
 
-/// Bytes of a piece: what is written is given back piece by piece by whoever writes it.
+/// Bytes of a piece: the writer frees what it has written piece by piece.
 const PIECE: usize = 256 * 1024;
 
 /// A text on its way out.
-pub(crate) struct HeldBody {
+pub(crate) struct BudgetedBody {
     left: Bytes,
     _held: Held,
 }
 
-impl HeldBody {
-    pub(crate) fn new(text: String, held: Held) -> HeldBody {
-        HeldBody { left: text.into(), _held: held }
+impl BudgetedBody {
+    pub(crate) fn new(text: String, held: Held) -> BudgetedBody {
+        BudgetedBody { left: text.into(), _held: held }
     }
 }
 
-impl Body for HeldBody {
+impl Body for BudgetedBody {
     type Data = Bytes;
     type Error = Infallible;
 

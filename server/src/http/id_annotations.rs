@@ -1,8 +1,8 @@
-//! Where ids stand in a result, read from its JSON Schema once.
+//! Which members of a result hold ids, read from its JSON Schema once.
 //!
 //! A property whose schema carries `x-tally-id` holds an id; one that carries `x-tally-known` says whether the id
-//! beside it is known. The schema becomes a graph of nodes (`$ref` may go round in circles), so that a result is
-//! walked only where a mark can be.
+//! beside it is known. The schema becomes a graph of nodes (a `$ref` may be recursive), so that a result is
+//! walked only where an annotation can be.
 
 use quick_cache::sync::Cache;
 use serde_json::Value;
@@ -11,24 +11,24 @@ use std::sync::Arc;
 
 /// What an id is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Kind {
+pub(crate) enum IdKind {
     User,
     Product,
 }
 
-impl Kind {
-    fn of(mark: Option<&Value>) -> Option<Kind> {
-        match mark?.as_str()? {
-            "user" => Some(Kind::User),
-            "product" => Some(Kind::Product),
+impl IdKind {
+    fn of(annotation: Option<&Value>) -> Option<IdKind> {
+        match annotation?.as_str()? {
+            "user" => Some(IdKind::User),
+            "product" => Some(IdKind::Product),
             _ => None,
         }
     }
 }
 
-/// The marks of one result schema.
+/// The annotations of one result schema.
 #[derive(Debug, Default)]
-pub(crate) struct Plan {
+pub(crate) struct Annotations {
     nodes: Vec<Node>,
 }
 
@@ -36,27 +36,28 @@ pub(crate) struct Plan {
 #[derive(Debug, Default)]
 pub(crate) struct Node {
     /// It holds an id.
-    pub(crate) id: Option<Kind>,
+    pub(crate) id: Option<IdKind>,
     /// It says whether the id beside it is known.
-    pub(crate) known: Option<Kind>,
-    /// Ids stand somewhere below.
+    pub(crate) known: Option<IdKind>,
+    /// There are ids somewhere below.
     pub(crate) ids_below: bool,
-    /// `known` stands somewhere below.
+    /// There is a `known` somewhere below.
     pub(crate) known_below: bool,
     members: BTreeMap<String, usize>,
     others: Option<usize>,
     items: Option<usize>,
 }
 
-impl Plan {
+impl Annotations {
     /// Reads a schema.
-    pub(crate) fn of(schema: &Value) -> Plan {
-        let mut reader = Reader { root: schema, plan: Plan::default(), seen: HashMap::new(), done: HashSet::new() };
+    pub(crate) fn of(schema: &Value) -> Annotations {
+        let mut reader =
+            Reader { root: schema, annotations: Annotations::default(), seen: HashMap::new(), done: HashSet::new() };
         reader.node(schema);
-        let mut plan = reader.plan;
-        // Marks rise until nothing changes: at most once round for each node.
-        while plan.rise() {}
-        plan
+        let mut annotations = reader.annotations;
+        // Annotations propagate upwards until nothing changes: at most one round for each node.
+        while annotations.propagate() {}
+        annotations
     }
 
     /// The whole result.
@@ -74,7 +75,7 @@ impl Plan {
         node.items.map(|child| &self.nodes[child])
     }
 
-    fn rise(&mut self) -> bool {
+    fn propagate(&mut self) -> bool {
         let mut changed = false;
         for n in 0..self.nodes.len() {
             let node = &self.nodes[n];
@@ -93,7 +94,7 @@ impl Plan {
 
 struct Reader<'a> {
     root: &'a Value,
-    plan: Plan,
+    annotations: Annotations,
     /// Node of each schema object, by address: the same object is the same place, so circles close.
     seen: HashMap<*const Value, usize>,
     done: HashSet<(usize, *const Value)>,
@@ -104,8 +105,8 @@ impl<'a> Reader<'a> {
         if let Some(node) = self.seen.get(&std::ptr::from_ref(schema)) {
             return *node;
         }
-        let node = self.plan.nodes.len();
-        self.plan.nodes.push(Node::default());
+        let node = self.annotations.nodes.len();
+        self.annotations.nodes.push(Node::default());
         self.seen.insert(schema, node);
         self.fill(node, schema);
         node
@@ -116,9 +117,9 @@ impl<'a> Reader<'a> {
         if !self.done.insert((node, std::ptr::from_ref(schema))) {
             return;
         }
-        let here = &mut self.plan.nodes[node];
-        here.id = here.id.or(Kind::of(schema.get("x-tally-id")));
-        here.known = here.known.or(Kind::of(schema.get("x-tally-known")));
+        let here = &mut self.annotations.nodes[node];
+        here.id = here.id.or(IdKind::of(schema.get("x-tally-id")));
+        here.known = here.known.or(IdKind::of(schema.get("x-tally-known")));
         let target =
             schema.get("$ref").and_then(Value::as_str).and_then(|target| self.root.pointer(target.strip_prefix('#')?));
         let choices = ["allOf", "anyOf", "oneOf"].into_iter().filter_map(|key| schema.get(key)?.as_array()).flatten();
@@ -128,9 +129,9 @@ impl<'a> Reader<'a> {
             self.fill(node, other);
         }
         for (key, member) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
-            let child = self.plan.nodes[node].members.get(key).copied();
+            let child = self.annotations.nodes[node].members.get(key).copied();
             let child = self.child(child, member);
-            self.plan.nodes[node].members.insert(key.clone(), child);
+            self.annotations.nodes[node].members.insert(key.clone(), child);
         }
         let patterns = schema
             .get("patternProperties")
@@ -138,13 +139,13 @@ impl<'a> Reader<'a> {
             .into_iter()
             .flat_map(|patterns| patterns.values());
         for other in schema.get("additionalProperties").into_iter().chain(patterns).filter(|other| other.is_object()) {
-            let child = self.child(self.plan.nodes[node].others, other);
-            self.plan.nodes[node].others = Some(child);
+            let child = self.child(self.annotations.nodes[node].others, other);
+            self.annotations.nodes[node].others = Some(child);
         }
         let prefix = schema.get("prefixItems").and_then(Value::as_array).into_iter().flatten();
         for items in schema.get("items").into_iter().chain(prefix).filter(|items| items.is_object()) {
-            let child = self.child(self.plan.nodes[node].items, items);
-            self.plan.nodes[node].items = Some(child);
+            let child = self.child(self.annotations.nodes[node].items, items);
+            self.annotations.nodes[node].items = Some(child);
         }
     }
 
@@ -159,31 +160,31 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The plans of the metrics' schemas, one for each name, of the metrics that were asked lately.
-pub(crate) struct Plans(Cache<String, Read>);
+/// The annotations of the metrics that were asked lately, one entry for each name.
+pub(crate) struct AnnotationCache(Cache<String, Read>);
 
-/// Plans that are kept; a plan is some KiB, as its metric's schema is.
+/// Entries that are kept; one is some KiB, as its metric's schema is.
 const KEPT: usize = 1_024;
 
 /// A schema and what was read from it.
-type Read = (Arc<Value>, Arc<Plan>);
+type Read = (Arc<Value>, Arc<Annotations>);
 
-impl Default for Plans {
-    fn default() -> Plans {
-        Plans(Cache::new(KEPT))
+impl Default for AnnotationCache {
+    fn default() -> AnnotationCache {
+        AnnotationCache(Cache::new(KEPT))
     }
 }
 
-impl Plans {
-    /// The plan of a schema; read again only when the metric has another one.
-    pub(crate) fn of(&self, name: &str, schema: &Arc<Value>) -> Arc<Plan> {
-        if let Some((known, plan)) = self.0.get(name)
+impl AnnotationCache {
+    /// The annotations of a metric's schema; read again only when the metric has another schema.
+    pub(crate) fn of(&self, name: &str, schema: &Arc<Value>) -> Arc<Annotations> {
+        if let Some((known, annotations)) = self.0.get(name)
             && Arc::ptr_eq(&known, schema)
         {
-            return plan;
+            return annotations;
         }
-        let plan = Arc::new(Plan::of(schema));
-        self.0.insert(name.to_owned(), (Arc::clone(schema), Arc::clone(&plan)));
-        plan
+        let annotations = Arc::new(Annotations::of(schema));
+        self.0.insert(name.to_owned(), (Arc::clone(schema), Arc::clone(&annotations)));
+        annotations
     }
 }

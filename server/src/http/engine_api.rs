@@ -1,4 +1,4 @@
-//! What the server asks of an engine: the façade as a trait, so that the routes can be tried without one.
+//! What the server needs of an engine: the façade as a trait, so that the routes can be tested without one.
 
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
@@ -9,12 +9,11 @@ use tally_engine::engine::{
 };
 use tally_engine::event::Position;
 
-/// A stretch of the log, a batch of records at a time; blocks.
+/// Consecutive records of the log, a batch at a time. `next` blocks.
 pub type Records = Box<dyn Iterator<Item = Result<Vec<LogRecord>, String>> + Send>;
 
-/// The engine, as the server sees it. `evaluate`, `append`, `dead_letters`, `log_bounds`, `log_read`, `state_dump`,
-/// `stored` and `stored_rows` block; the rest returns at once.
-pub trait Core: Send + Sync + 'static {
+/// An engine, as the server sees it. Methods that block say so; the others return at once.
+pub trait EngineApi: Send + Sync + 'static {
     /// The metrics, by name.
     fn metrics(&self) -> Vec<MetricInfo>;
 
@@ -24,31 +23,31 @@ pub trait Core: Send + Sync + 'static {
     /// The revisions of a metric, each with its answers to the metric's examples; none for an unknown name. Blocks.
     fn revisions(&self, name: &str) -> Vec<Revision>;
 
-    /// Has a revision take another's place; what was done. Blocks.
+    /// Carries out an order of an operator; returns what was done, as a sentence. Blocks.
     ///
     /// # Errors
-    /// A sentence: why it was not done.
+    /// Why it was not done, as a sentence. A retry helps only after what it names has changed.
     fn order(&self, order: Order) -> Result<String, String>;
 
     /// The files that were refused.
     fn rejected(&self) -> Vec<Rejected>;
 
-    /// Answers a question.
+    /// Answers a question. Blocks.
     ///
     /// # Errors
     /// [`EvaluateError`].
     fn evaluate(&self, question: &Question) -> Result<Evaluated, EvaluateError>;
 
-    /// Answers a question if that is over at once; `None` says to use `evaluate`.
+    /// Answers a question if that takes no time; `None` means: call `evaluate`.
     fn ready_answer(&self, question: &Question) -> Option<Result<Evaluated, EvaluateError>>;
 
-    /// The newest dead letters, of one reason if told; blocks.
+    /// The newest dead letters, at most `limit`, of one reason if `reason` is given. Blocks.
     ///
     /// # Errors
-    /// A sentence: they cannot be read.
+    /// They cannot be read now, and why. A retry helps.
     fn dead_letters(&self, limit: usize, reason: Option<&str>) -> Result<Refusals, String>;
 
-    /// Validates and writes events.
+    /// Validates events and writes the valid ones to the log. Blocks.
     ///
     /// # Errors
     /// [`AppendError`].
@@ -57,50 +56,50 @@ pub trait Core: Send + Sync + 'static {
     /// Every new event from now on; ends when the engine stops.
     fn subscribe(&self) -> BoxStream<'static, FeedItem>;
 
-    /// Where the engine stands.
+    /// The position that the engine has counted.
     fn position(&self) -> Position;
 
-    /// Where a metric stands; none for an unknown one. Blocks.
-    fn stands(&self, metric: &str) -> Option<Position>;
+    /// The position that a metric has counted; none for an unknown metric. Blocks.
+    fn metric_position(&self, metric: &str) -> Option<Position>;
 
-    /// Whether it can be asked, part by part.
+    /// Whether it can answer questions, part by part.
     fn readiness(&self) -> Vec<Check>;
 
     /// How records become events.
     fn events(&self) -> EventsConfig;
 
-    /// What the log holds of each partition.
+    /// The offsets that the log holds of each partition. Blocks.
     ///
     /// # Errors
-    /// A sentence: it does not answer.
+    /// The log does not answer, and why. A retry helps.
     fn log_bounds(&self) -> Result<Vec<Bounds>, String>;
 
-    /// The records of a partition in `[from, to)`.
+    /// The records of a partition in `[from, to)`. Blocks.
     ///
     /// # Errors
-    /// A sentence: it does not answer, or there is no such stretch.
+    /// The log does not answer, or does not hold these offsets. A retry helps in the first case.
     fn log_read(&self, partition: u32, from: u64, to: u64) -> Result<Records, String>;
 
-    /// What a metric has counted, at one moment.
+    /// What a metric has counted, at one moment. Blocks.
     ///
     /// # Errors
     /// [`EvaluateError`].
     fn state_dump(&self, name: &str) -> Result<StateDump, EvaluateError>;
 
-    /// What the store holds of each metric.
+    /// What the store holds of each metric. Blocks.
     ///
     /// # Errors
     /// [`EvaluateError`].
     fn stored(&self) -> Result<Vec<StoredMetric>, EvaluateError>;
 
-    /// The stored rows of a table whose keys begin with `key`, and the table.
+    /// A table, and its stored rows whose keys begin with `key`. Blocks.
     ///
     /// # Errors
     /// [`EvaluateError`].
     fn stored_rows(&self, metric: &str, table: &str, key: &[String]) -> Result<StoredRows, EvaluateError>;
 }
 
-impl Core for Engine {
+impl EngineApi for Engine {
     fn metrics(&self) -> Vec<MetricInfo> {
         Engine::metrics(self)
     }
@@ -146,7 +145,7 @@ impl Core for Engine {
         Engine::position(self)
     }
 
-    fn stands(&self, metric: &str) -> Option<Position> {
+    fn metric_position(&self, metric: &str) -> Option<Position> {
         Engine::stands(self, metric)
     }
 

@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 /// A route of each kind.
-const ROUTES: [(&str, &str); 14] = [
+pub(super) const ROUTES: [(&str, &str); 14] = [
     ("GET", "/api/users"),
     ("GET", "/api/product/10"),
     ("GET", "/api/metrics"),

@@ -1,11 +1,11 @@
-//! What the catalogue adds to an answer: names beside ids, and whether a user is known.
+//! Adds to an answer what the catalogue knows: names beside ids, and whether a user is known.
 //!
-//! The result is rewritten as text where a mark stands; everything else keeps its bytes and order. One lookup for an
-//! answer. When the catalogue is away the answer says so in a warning and is given all the same.
+//! The result is rewritten as text where its schema is annotated; everything else keeps its bytes and order. One lookup for an
+//! answer. When the catalogue is unavailable the answer is given all the same, with a warning.
 
 use super::App;
-use super::marks::{Kind, Node, Plan};
-use super::raw::{self, push_text};
+use super::id_annotations::{Annotations, IdKind, Node};
+use super::json_members::{self, push_text};
 use crate::catalogue::{Names, Wanted, id};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -13,25 +13,25 @@ use tally_plugin::ask::Warning;
 use tally_plugin::read::Id;
 use tokio::time::timeout;
 
-/// The result with what was asked for, or `None` if nothing changes.
-pub(crate) async fn decorate(
+/// The enriched result, or `None` if nothing changes.
+pub(crate) async fn enrich(
     app: &App,
-    plan: &Plan,
+    annotations: &Annotations,
     result: &str,
     names: bool,
     warnings: &mut Vec<Warning>,
 ) -> Option<String> {
-    let (known, ids) = (plan.root().known_below, plan.root().ids_below);
+    let (known, ids) = (annotations.root().known_below, annotations.root().ids_below);
     // Without names only an id that is said not to be known is looked up, and most answers say that of none.
     if !(names && ids || known && result.contains("false")) {
         return None;
     }
     let whole: &RawValue = serde_json::from_str(result).ok()?;
-    let tree = build(plan, plan.root(), whole, names);
+    let tree = build(annotations, annotations.root(), whole, names);
     let mut wanted = Wanted::default();
     tree.ids(names, &mut |kind, id| match kind {
-        Kind::User => wanted.users.push(id.clone()),
-        Kind::Product => wanted.products.push(id.clone()),
+        IdKind::User => wanted.users.push(id.clone()),
+        IdKind::Product => wanted.products.push(id.clone()),
     });
     for ids in [&mut wanted.users, &mut wanted.products] {
         ids.sort_unstable();
@@ -47,7 +47,7 @@ pub(crate) async fn decorate(
                 |_| "no answer in time".to_owned(),
                 |error| error.map_or_else(|error| error.to_string(), |_| String::new()),
             );
-            tracing::warn!(reason, "an answer goes without the catalogue");
+            tracing::warn!(reason, "an answer is given without the catalogue");
             let detail = "the catalogue cannot be read now, so names are null and `known` goes by events alone";
             warnings.push(Warning::new("catalogue_unavailable", detail));
             None
@@ -58,7 +58,7 @@ pub(crate) async fn decorate(
     Some(out)
 }
 
-/// A result taken apart where marks are.
+/// A result, parsed where it is annotated.
 enum Tree<'a> {
     Raw(&'a str),
     Array(Vec<Tree<'a>>),
@@ -68,35 +68,38 @@ enum Tree<'a> {
 struct Member<'a> {
     key: Cow<'a, str>,
     value: Tree<'a>,
-    id: Option<(Kind, Option<Id>)>,
+    id: Option<(IdKind, Option<Id>)>,
     /// Says `false`, of this kind.
-    unknown: Option<Kind>,
+    unknown: Option<IdKind>,
 }
 
-fn build<'a>(plan: &Plan, node: &Node, json: &'a RawValue, names: bool) -> Tree<'a> {
+fn build<'a>(annotations: &Annotations, node: &Node, json: &'a RawValue, names: bool) -> Tree<'a> {
     let text = json.get();
     if !(node.known_below || names && node.ids_below) {
         return Tree::Raw(text);
     }
     match text.as_bytes().first() {
         Some(b'[') => {
-            let elements = raw::elements(json).unwrap_or_default();
+            let elements = json_members::elements(json).unwrap_or_default();
             Tree::Array(
                 elements
                     .into_iter()
                     .map(|element| {
-                        plan.items(node).map_or(Tree::Raw(element.get()), |items| build(plan, items, element, names))
+                        annotations
+                            .items(node)
+                            .map_or(Tree::Raw(element.get()), |items| build(annotations, items, element, names))
                     })
                     .collect(),
             )
         }
         Some(b'{') => {
-            let raw::Members(members) = raw::members(json).unwrap_or(raw::Members(Vec::new()));
-            let member = |(key, value): (Cow<'a, str>, &'a RawValue)| match plan.member(node, &key) {
+            let json_members::Members(members) =
+                json_members::members(json).unwrap_or(json_members::Members(Vec::new()));
+            let member = |(key, value): (Cow<'a, str>, &'a RawValue)| match annotations.member(node, &key) {
                 None => Member { key, value: Tree::Raw(value.get()), id: None, unknown: None },
                 Some(child) => Member {
                     key,
-                    value: build(plan, child, value, names),
+                    value: build(annotations, child, value, names),
                     id: child.id.map(|kind| (kind, serde_json::from_str(value.get()).ok())),
                     unknown: child.known.filter(|_| value.get() == "false"),
                 },
@@ -109,7 +112,7 @@ fn build<'a>(plan: &Plan, node: &Node, json: &'a RawValue, names: bool) -> Tree<
 
 impl Tree<'_> {
     /// Calls back for each id that has to be looked up.
-    fn ids(&self, names: bool, call: &mut impl FnMut(Kind, &Id)) {
+    fn ids(&self, names: bool, call: &mut impl FnMut(IdKind, &Id)) {
         match self {
             Tree::Raw(_) => {}
             Tree::Array(elements) => elements.iter().for_each(|element| element.ids(names, call)),
@@ -128,7 +131,7 @@ impl Tree<'_> {
     }
 }
 
-fn beside<'m>(members: &'m [Member<'_>], kind: Kind) -> Option<&'m Id> {
+fn beside<'m>(members: &'m [Member<'_>], kind: IdKind) -> Option<&'m Id> {
     members.iter().find_map(|member| member.id.as_ref().filter(|(of, _)| *of == kind)?.1.as_ref())
 }
 
@@ -182,7 +185,7 @@ impl<'w> Writer<'w> {
         self.out.push('}');
     }
 
-    fn known(&mut self, kind: Kind, id: &Id) {
+    fn known(&mut self, kind: IdKind, id: &Id) {
         let known = self.name(kind, id).is_some();
         self.out.push_str(if known { "true" } else { "false" });
         // Without a catalogue nothing is said about who is in it.
@@ -190,8 +193,8 @@ impl<'w> Writer<'w> {
             return;
         }
         let (code, what) = match kind {
-            Kind::User => ("unknown_user", "user"),
-            Kind::Product => ("unknown_product", "product"),
+            IdKind::User => ("unknown_user", "user"),
+            IdKind::Product => ("unknown_product", "product"),
         };
         let id = id::text(id);
         // The plugin may have said it, in words of its own.
@@ -201,9 +204,9 @@ impl<'w> Writer<'w> {
         }
     }
 
-    fn name(&self, kind: Kind, id: &Id) -> Option<&'w str> {
+    fn name(&self, kind: IdKind, id: &Id) -> Option<&'w str> {
         let names = self.found?;
-        let names = if kind == Kind::User { &names.users } else { &names.products };
+        let names = if kind == IdKind::User { &names.users } else { &names.products };
         names.get(id).map(String::as_str)
     }
 }

@@ -1,29 +1,29 @@
-//! Absolute paths of the server, which are nobody's business outside: in answers only their last part is left.
+//! Removes the folders of absolute paths from answers: callers see only the last part of a path.
 //!
-//! Texts come from everywhere, the system's own errors included, so they are judged as texts: what begins with a folder that lies
+//! Texts come from everywhere, the system's own errors included, so paths are recognised in the text: whatever begins with a folder
 //! in the root of the file system, and goes on below it, is a path. JSON pointers and routes do not begin so.
 
 use std::borrow::Cow;
 
-/// Names that stand in routes and pointers whatever the root holds.
+/// Names that routes and pointers begin with, whatever the root holds.
 const OURS: [&str; 4] = ["api", "params", "problems", "ws"];
 
-/// Knows which folders lie in the root.
+/// Knows the folders in the root of the file system.
 #[derive(Debug, Default)]
-pub(crate) struct Private {
+pub(crate) struct PathRedactor {
     roots: Vec<String>,
 }
 
-impl Private {
+impl PathRedactor {
     /// Of this machine.
-    pub(crate) fn new() -> Private {
+    pub(crate) fn new() -> PathRedactor {
         let entries = std::fs::read_dir("/").into_iter().flatten().flatten();
         let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-        Private { roots: names.filter(|name| !OURS.contains(&name.as_str())).collect() }
+        PathRedactor { roots: names.filter(|name| !OURS.contains(&name.as_str())).collect() }
     }
 
-    /// The text without them.
-    pub(crate) fn hide<'t>(&self, text: &'t str) -> Cow<'t, str> {
+    /// The text with each path reduced to `…/` and its last part.
+    pub(crate) fn redact<'t>(&self, text: &'t str) -> Cow<'t, str> {
         let mut hidden = String::new();
         let mut kept = 0;
         for (at, _) in text.match_indices('/') {
@@ -48,13 +48,13 @@ impl Private {
     }
 }
 
-/// Whether a slash there is the first of a path: nothing of a word or of another path stands before it.
+/// Whether the slash at `at` is the first of a path: neither a word nor another path ends before it.
 fn begins(text: &str, at: usize) -> bool {
     let before = text[..at].chars().next_back();
     before.is_none_or(|before| !before.is_alphanumeric() && !"/._-~%".contains(before))
 }
 
-/// How long a path at the beginning of this is.
+/// Length in bytes of the path at the beginning of a text.
 fn length(text: &str) -> usize {
     let ends = |c: char| c.is_whitespace() || c.is_control() || "\"'`,;:()[]{}<>|".contains(c);
     text.find(ends).unwrap_or(text.len())
@@ -62,11 +62,11 @@ fn length(text: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::Private;
+    use super::PathRedactor;
 
     #[test]
     fn paths_lose_their_folders_and_everything_else_stays() {
-        let private = Private { roots: ["home", "tmp", "var"].map(String::from).into() };
+        let redactor = PathRedactor { roots: ["home", "tmp", "var"].map(String::from).into() };
         for (text, hidden) in [
             ("/var/lib/tally/db: No such file", "…/db: No such file"),
             ("cannot open \"/home/me/x.so\" (os error 2)", "cannot open \"…/x.so\" (os error 2)"),
@@ -81,8 +81,8 @@ mod tests {
             ("„/var/ü“", "„…/ü“"),
             ("", ""),
         ] {
-            assert_eq!(private.hide(text), hidden, "{text}");
+            assert_eq!(redactor.redact(text), hidden, "{text}");
         }
-        assert!(Private::new().hide("/proc/self/fd").starts_with('…'));
+        assert!(PathRedactor::new().redact("/proc/self/fd").starts_with('…'));
     }
 }

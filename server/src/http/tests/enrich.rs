@@ -1,7 +1,7 @@
 //! Names beside ids and what is said about users nobody knows.
 
 use super::fake::{World, evaluated};
-use crate::catalogue::{Catalogue, CatalogueError, Later, Names, Page, Product, Upserted, User, Wanted};
+use crate::catalogue::{Catalogue, CatalogueError, CatalogueFuture, Names, Page, Product, Upserted, User, Wanted};
 use crate::http::Limits;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -95,29 +95,29 @@ struct Counting {
 }
 
 impl Catalogue for Counting {
-    fn users(&self, _: Page) -> Later<'_, Vec<User>> {
+    fn users(&self, _: Page) -> CatalogueFuture<'_, Vec<User>> {
         Box::pin(async { Err(CatalogueError::Unavailable("/secret/path".into())) })
     }
-    fn user(&self, _: Id) -> Later<'_, Option<User>> {
+    fn user(&self, _: Id) -> CatalogueFuture<'_, Option<User>> {
         Box::pin(std::future::pending())
     }
-    fn products(&self, _: Page) -> Later<'_, Vec<Product>> {
+    fn products(&self, _: Page) -> CatalogueFuture<'_, Vec<Product>> {
         Box::pin(async { Ok(Vec::new()) })
     }
-    fn product(&self, _: Id) -> Later<'_, Option<Product>> {
+    fn product(&self, _: Id) -> CatalogueFuture<'_, Option<Product>> {
         Box::pin(async { Ok(None) })
     }
-    fn names(&self, wanted: Wanted) -> Later<'_, Names> {
+    fn names(&self, wanted: Wanted) -> CatalogueFuture<'_, Names> {
         self.asked.lock().push(wanted);
         let fails = self.fails;
         Box::pin(
             async move { if fails { Err(CatalogueError::Unavailable("down".into())) } else { Ok(Names::default()) } },
         )
     }
-    fn upsert_users(&self, _: Vec<User>) -> Later<'_, Upserted> {
+    fn upsert_users(&self, _: Vec<User>) -> CatalogueFuture<'_, Upserted> {
         Box::pin(async { Ok(Upserted::default()) })
     }
-    fn upsert_products(&self, _: Vec<Product>) -> Later<'_, Upserted> {
+    fn upsert_products(&self, _: Vec<Product>) -> CatalogueFuture<'_, Upserted> {
         Box::pin(async { Ok(Upserted::default()) })
     }
 }

@@ -1,34 +1,37 @@
-//! Who is let in: by the name that a request calls the server, and by the page that a browser sends it from.
+//! Which requests are let in: judged by the name that a request calls the server, and by the page that a browser sends it from.
 //!
-//! A page can give its own name the address of this machine and then ask as if it were at home here; only the name betrays it. So
-//! `Host` must be a loopback name or address, or one that is listed. An `Origin` must be the server's own or a listed one, except
-//! for a plain GET, whose answer the browser keeps from the page. Judged before anything else of a request, for every route.
-//! Without `Origin` nothing of it is judged: that is no browser.
+//! A page can give its own name the address of this machine and then send requests as if it were local; only the name gives it
+//! away. So `Host` must be a loopback name or address, or one that is listed. An `Origin` must be the server's own or a listed one,
+//! except for a plain GET, whose answer the browser keeps from the page. This comes before everything else of a request, on every
+//! route. A request without `Origin` comes from no browser and is let in.
 
+use super::App;
+use super::middleware::{Exchange, Head};
 use super::problem::Problem;
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use axum::http::{Method, Request, StatusCode};
+use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
+use std::ops::ControlFlow;
 use tally_engine::config::{HostName, Origin};
 
 /// Names and origins that are allowed beside loopback names and the server's own origin.
 #[derive(Clone, Debug, Default)]
-pub struct Door {
+pub struct OriginCheck {
     hosts: Vec<String>,
     origins: Vec<Origin>,
 }
 
-/// Who asks.
-pub(crate) enum Guest {
-    /// Anybody who asks as at home.
-    Own,
-    /// A page of a listed origin, which is to be told that it may read the answer.
+/// Who sends a request.
+enum Sender {
+    /// No browser, or a page of this server, or one whose browser keeps the answer from it.
+    Local,
+    /// A page of a listed origin; its browser needs permission to show it the answer.
     Page(HeaderValue),
-    /// The browser of such a page, whether that may ask.
+    /// The browser of such a page, which asks whether the page may send its request.
     Preflight(HeaderValue),
 }
 
-/// Longest part of a request's own text that a refusal repeats.
+/// Most characters of a request's own text that a refusal repeats.
 const REPEATED: usize = 100;
 
 /// What a listed page may send, and for how many seconds its browser may remember that.
@@ -40,36 +43,40 @@ const PREFLIGHT: [(HeaderName, HeaderValue); 3] = [
 
 const EXPOSED: HeaderValue = HeaderValue::from_static("request-id, retry-after");
 
-impl Door {
-    /// As `[server] allowed_hosts` and `allowed_origins` say. What is no name or origin allows nobody; `config::load` refuses it.
+impl OriginCheck {
+    /// From `[server] allowed_hosts` and `allowed_origins`. An entry that is not a host name or origin allows nothing; `config::load`
+    /// refuses it.
     #[must_use]
-    pub fn new(hosts: &[String], origins: &[String]) -> Door {
-        Door { hosts: hosts.to_vec(), origins: origins.iter().filter_map(|origin| Origin::parse(origin)).collect() }
+    pub fn new(hosts: &[String], origins: &[String]) -> OriginCheck {
+        OriginCheck {
+            hosts: hosts.to_vec(),
+            origins: origins.iter().filter_map(|origin| Origin::parse(origin)).collect(),
+        }
     }
 
-    /// Judges a request.
+    /// Who sends a request that may be answered.
     ///
     /// # Errors
     /// 400 `invalid_host`, 403 `host_not_allowed`, 403 `origin_not_allowed`.
-    pub(crate) fn judge<B>(&self, request: &Request<B>) -> Result<Guest, Problem> {
-        let headers = request.headers();
+    fn sender(&self, head: &Head<'_>) -> Result<Sender, Problem> {
+        let Head { method, uri, headers } = *head;
         let host = self.host(headers)?;
         // A target that is a whole URL says the name once more.
-        if let Some(authority) = request.uri().authority() {
+        if let Some(authority) = uri.authority() {
             self.named(authority.as_str())?;
         }
         let mut origins = headers.get_all(header::ORIGIN).iter();
-        let Some(origin) = origins.next() else { return Ok(Guest::Own) };
+        let Some(origin) = origins.next() else { return Ok(Sender::Local) };
         let stated = origin.to_str().ok().filter(|_| origins.next().is_none()).and_then(Origin::parse);
-        let plain = matches!(*request.method(), Method::GET | Method::HEAD) && request.uri().path() != "/ws";
+        let plain = matches!(*method, Method::GET | Method::HEAD) && uri.path() != "/ws";
         match stated {
-            Some(stated) if stated == Origin::of(false, &host) => Ok(Guest::Own),
+            Some(stated) if stated == Origin::of(false, &host) => Ok(Sender::Local),
             Some(stated) if self.origins.contains(&stated) => {
                 let asks = headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-                let preflight = *request.method() == Method::OPTIONS && asks;
-                Ok(if preflight { Guest::Preflight(origin.clone()) } else { Guest::Page(origin.clone()) })
+                let preflight = *method == Method::OPTIONS && asks;
+                Ok(if preflight { Sender::Preflight(origin.clone()) } else { Sender::Page(origin.clone()) })
             }
-            _ if plain => Ok(Guest::Own),
+            _ if plain => Ok(Sender::Local),
             _ => {
                 let detail = format!(
                     "a page at {} may not ask this; [server] allowed_origins lists those that may",
@@ -105,20 +112,36 @@ impl Door {
     }
 }
 
-/// Tells the browser of a listed page that it may ask.
-pub(crate) fn preflight(origin: HeaderValue) -> Response {
+/// Refuses requests to other hosts and from other origins, and answers preflights of listed pages.
+pub(crate) fn check(app: &App, head: &Head<'_>, exchange: &mut Exchange) -> ControlFlow<Response> {
+    match app.origin_check.sender(head) {
+        Ok(Sender::Local) => ControlFlow::Continue(()),
+        Ok(Sender::Page(origin)) => {
+            exchange.page = Some(origin);
+            ControlFlow::Continue(())
+        }
+        Ok(Sender::Preflight(origin)) => ControlFlow::Break(preflight(origin)),
+        Err(refusal) => ControlFlow::Break(refusal.into_response()),
+    }
+}
+
+/// Tells the browser of a listed page that the page may read the answer.
+pub(crate) fn allow_page(_: &App, exchange: &Exchange, response: &mut Response) {
+    if let Some(origin) = &exchange.page {
+        let headers = response.headers_mut();
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+        headers.append(header::VARY, HeaderValue::from_static("origin"));
+    }
+}
+
+/// Tells the browser of a listed page that the page may send its request.
+fn preflight(origin: HeaderValue) -> Response {
     let mut response = (StatusCode::NO_CONTENT, PREFLIGHT).into_response();
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(header::VARY, HeaderValue::from_static("origin"));
     response
-}
-
-/// Tells the browser of a listed page that it may read the answer.
-pub(crate) fn readable(headers: &mut HeaderMap, origin: HeaderValue) {
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
-    headers.append(header::VARY, HeaderValue::from_static("origin"));
 }
 
 fn shown(text: &[u8]) -> String {
