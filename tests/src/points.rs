@@ -3,6 +3,7 @@
 //! A trial arms one engine with one moment, brings it there under load, sees that it ended there and nowhere else, starts it again
 //! and compares with the oracle. The binary is `tally-failpoints`: what is shipped has no such moments.
 
+use crate::client::Client;
 use crate::fleet::{Fleet, Place, Plan};
 use crate::kafka::Kafka;
 use crate::tally::failing_binary;
@@ -204,6 +205,20 @@ fn taken(acknowledged: &AtomicU64, events: u64) -> Result<()> {
     Ok(())
 }
 
+/// Waits until an engine has counted events from now on, and stored them.
+fn counts_and_stores(client: &Client) -> Result<()> {
+    let figures = |client: &Client| {
+        let [events, stored] = ["tally_events_total", "tally_checkpoint_timestamp_seconds"];
+        Ok::<_, anyhow::Error>((client.figure(events, "")?, client.figure(stored, "")?))
+    };
+    let (events, stored) = figures(client)?;
+    let moved = |client: &Client| match figures(client) {
+        Ok(now) if now.0 > events && now.1 > stored => Ok(String::new()),
+        other => Err(format!("{other:?}")),
+    };
+    client.until("it counts and stores", PATIENCE, moved).map(drop)
+}
+
 /// Everything must be right at the end as well.
 fn end(fleet: &mut Fleet<'_>) -> Result<u64> {
     fleet.mend()?;
@@ -301,11 +316,12 @@ impl Fleet<'_> {
             let Some(other) = &fleet.running[1] else { return Ok(()) };
             let all = |answer: &crate::client::Answer| answer.status == 200 && answer.text.contains("8 partitions");
             other.client.readyz("the other takes over", PATIENCE, all)?;
-            // It counts on, so that what the first had on its way is another's already.
-            std::thread::sleep(Duration::from_millis(500));
+            // So that what the first one had on its way belongs to the other already.
+            counts_and_stores(&other.client)?;
             fleet.signal("CONT")?;
-            std::thread::sleep(Duration::from_millis(300));
-            Ok(())
+            // It has learnt that it is late once it joins again, and takes partitions from the other.
+            let fewer = |answer: &crate::client::Answer| !answer.text.contains("8 partitions");
+            other.client.readyz("the first one joins again", PATIENCE, fewer).map(drop)
         })?;
         self.homes[0].env("TALLY_FAILPOINT", "");
         self.recover()

@@ -17,6 +17,8 @@ mod layers;
 mod pipeline;
 #[path = "house/reading.rs"]
 mod reading;
+#[path = "house/sleeps.rs"]
+mod sleeps;
 
 use reading::{Source, read, sources, words};
 

@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::Request;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tally_engine::engine::FeedItem;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -267,10 +267,15 @@ async fn a_socket_that_stays_blocked_is_closed_with_1013() {
     for _ in 0..64 {
         world.fake.feed.send(FeedItem::Event(large.as_str().into())).unwrap();
     }
-    // Sending to a full socket blocks nobody: another client is served meanwhile.
+    // A full socket blocks nobody: another client is served meanwhile.
     let mut other = greeted(&server, "/ws?events=none").await;
     other.send(Message::text(r#"{"type":"ping"}"#)).await.unwrap();
     assert_eq!(next(&mut other).await, json!({"type": "pong"}));
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    // Nothing is read until the server has given up, which ends its subscription.
+    let begun = Instant::now();
+    while world.fake.feed.receiver_count() > 0 {
+        assert!(begun.elapsed() < Duration::from_secs(10), "the server does not give up");
+        tokio::task::yield_now().await;
+    }
     assert_eq!(close_code(&mut socket).await, 1013);
 }
