@@ -78,7 +78,7 @@ pub enum DatabaseError {
     },
     /// Too few file descriptors are left to write safely; nothing was written, and writing works again once some are free.
     #[error(
-        "only {free} of the {limit} files that this process may have open are left: it goes on as connections close; for more, \
+        "only {free} of the {limit} files that this process may have open are left: it continues as connections close; for more, \
          raise its limit (LimitNOFILE= of the unit, ulimit -n)"
     )]
     Descriptors {
@@ -89,7 +89,7 @@ pub enum DatabaseError {
     },
     /// The wall clock stands before 1970, which the database cannot write down.
     #[error(
-        "the clock of this machine stands before 1970, and nothing can be stored with such a time: set the clock, and start again"
+        "the clock of this machine is set before 1970, and no such time can be stored: set the clock and start again"
     )]
     BeforeTime,
     /// The data directory cannot be prepared.
@@ -102,7 +102,7 @@ pub enum DatabaseError {
     },
     /// The database failed. What was acknowledged before is safe; it is opened again as soon as that works.
     #[error(
-        "the database failed: {reason}: check disk and limits; it is opened again by itself once they are in order"
+        "the database failed: {reason}: check disk and limits; it is reopened automatically once they are in order"
     )]
     Failed {
         /// What it said.
@@ -292,7 +292,7 @@ impl Database {
     fn broke(&self, reason: &fjall::Error) -> DatabaseError {
         if !self.inner.broken.swap(true, Ordering::AcqRel) {
             let path = self.inner.path.display();
-            tracing::error!(%path, %reason, "the database failed; it is opened again as soon as that works");
+            tracing::error!(%path, %reason, "the database failed; it is reopened as soon as possible");
         }
         failed(reason)
     }
@@ -361,7 +361,7 @@ impl Batch {
 
 /// It is closed, and somebody is about to open it again.
 fn closed() -> DatabaseError {
-    DatabaseError::Failed { reason: "it was closed after a failed write and is not open again yet".into() }
+    DatabaseError::Failed { reason: "it was closed after a failed write and is not reopened yet".into() }
 }
 
 fn failed(reason: &fjall::Error) -> DatabaseError {

@@ -81,7 +81,7 @@ pub(crate) fn described(meta: &[u8]) -> Result<Description, String> {
         #[serde(default)]
         columns: (Vec<Property>, Vec<String>),
     }
-    let fault = |fault| format!("what is said of its tables cannot be read: {fault}");
+    let fault = |fault| format!("its description of tables cannot be read: {fault}");
     let Meta { tables, columns: (properties, computed) } = serde_json::from_slice(meta).map_err(fault)?;
     let table = |(name, key, group, only, cells, panes, _): Laid| {
         let tiers = panes.into_iter().map(|pane| Tier { pane, keep_ms: None }).collect();

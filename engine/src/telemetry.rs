@@ -13,38 +13,38 @@ pub fn describe() {
         "tally_conflicts_total",
         "Duplicates whose content differs from that of the first record of their id."
     );
-    describe_counter!("tally_hints_total", "Records that probably mean something else than they say, by what.");
+    describe_counter!("tally_hints_total", "Records whose meaning is doubtful, by kind of doubt.");
     describe_counter!("tally_rejected_total", "Records refused, by reason; they are kept as dead letters.");
     describe_counter!("tally_plugin_slow_batches_total", "Batches for which a plugin took more than 50 ms.");
     describe_counter!("tally_dead_letters_lost_total", "Refused records that could not be kept.");
-    describe_counter!("tally_stalls_total", "Partitions found to deliver nothing though the log had more.");
+    describe_counter!("tally_stalls_total", "Partitions found to deliver nothing although the log had more.");
     describe_gauge!("tally_lag_records", "Records of a partition that are not counted yet.");
     describe_gauge!("tally_open_records", "Offsets of a partition that wait for the end of an open transaction.");
     describe_gauge!("tally_checkpoint_timestamp_seconds", "When state was last made durable, Unix time.");
-    describe_gauge!("tally_checkpoint_age_seconds", "How long ago state was last made durable.");
+    describe_gauge!("tally_checkpoint_age_seconds", "Time since state was last made durable.");
     describe_gauge!("tally_metric_ns_per_event", "Time a metric takes per event, mean since start.");
-    describe_gauge!("tally_metric_cells", "Cells a metric holds.");
-    describe_gauge!("tally_metric_bytes", "Bytes of memory a metric holds, about.");
+    describe_gauge!("tally_metric_cells", "Cells that a metric holds.");
+    describe_gauge!("tally_metric_bytes", "Approximate bytes of memory that a metric holds.");
     describe_gauge!("tally_memory_used_bytes", "Bytes taken of a share of [limits] memory.");
     describe_gauge!("tally_memory_limit_bytes", "Bytes of a share of [limits] memory.");
     describe_gauge!("tally_answers_stuck", "Answers that have not come back from a metric's plugin by their deadline.");
     describe_gauge!(
         "tally_metric_events_failed",
-        "Events that are in none of a metric's numbers: its code failed on them."
+        "Events that no number of a metric contains, because its code failed on them."
     );
     describe_gauge!(
         "tally_metric_newer_held",
         "1 while a newer revision of a metric is quarantined or held back, else 0."
     );
     describe_gauge!("tally_plugins_rejected", "Plugin files that were refused.");
-    describe_gauge!("tally_plugins_loaded", "Contents of plugin files in memory: each stays until a restart.");
+    describe_gauge!("tally_plugins_loaded", "Plugin files in memory, by content: each stays until a restart.");
     describe_gauge!("tally_plugin_mapped_bytes", "Address space that plugin files take.");
     describe_gauge!("tally_plugin_mappings", "Mappings of plugin files; the kernel allows vm.max_map_count in all.");
     describe_counter!(
         "tally_property_unreadable_total",
         "Values of a declared property that could not be read as declared: null for the metric; absent ones and nulls are not counted."
     );
-    describe_counter!("tally_plugin_swaps_total", "Times that a metric's code was replaced and its state stayed.");
+    describe_counter!("tally_plugin_swaps_total", "Times that a metric's code was replaced and its state kept.");
 }
 
 /// A batch was counted.

@@ -189,7 +189,7 @@ impl<'a> Deltas<'a> {
     /// If there is no such row, or the text is empty or too long. The host turns that into a failure of the plugin.
     pub fn set(&mut self, row: usize, column: ComputedRef, key: &str) {
         assert!(row < self.rows, "the batch has no row {row}");
-        assert!((1..=LONGEST_TEXT).contains(&key.len()), "a computed key has 1 to {LONGEST_TEXT} bytes: {key:?}");
+        assert!((1..=LONGEST_TEXT).contains(&key.len()), "a computed key must have 1 to {LONGEST_TEXT} bytes: {key:?}");
         let (keys, known) = (&mut self.buffer.keys[column.0], &mut self.known[column.0]);
         let number = known.get(key).copied().unwrap_or_else(|| {
             let number = keys.ends.len() as u32;

@@ -202,7 +202,7 @@ impl Write for Text {
         if length >= self.ask_at {
             self.ask_at = length + WRITTEN;
             if self.writing.is_some_and(|wanted| !wanted(self.call, length)) {
-                return Err(Error::other("the host wants no more of it"));
+                return Err(Error::other("the host stopped reading the answer"));
             }
         }
         self.bytes.extend_from_slice(bytes);

@@ -368,13 +368,13 @@ impl<'f> Parts<'f> {
     }
 
     fn one(&self, cell: &str) -> Option<&'f read::Part> {
-        assert!(self.parts.len() < 2, "cell {cell} has no value over several parts: ask without part_by, or use split");
+        assert!(self.parts.len() < 2, "cell {cell} cannot be combined over several parts: query without part_by, or use split");
         self.parts.first()
     }
 
     fn at_of(&self, cell: &str, merge: Merge) -> usize {
         let at = self.at(cell);
-        assert!(self.cells[at].1 == merge, "cell {cell} is no {merge:?} cell");
+        assert!(self.cells[at].1 == merge, "cell {cell} is not a {merge:?} cell");
         at
     }
 

@@ -1,7 +1,7 @@
 //! Text as it comes from files and callers, read one way by all ways in: byte order marks, blanks, line ends, headers, and
 //! events as lines or as an array over any number of lines.
 //!
-//! Nothing that stands in a text is passed over in silence: what is no value is handed out as it stands, for whoever judges it.
+//! Nothing in a text is skipped silently: what is not a value is returned as it is, and the caller judges it.
 //! It does not judge JSON.
 
 use csv::ByteRecord;
@@ -25,7 +25,7 @@ pub fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// The names of columns in the first line of a CSV file, without blanks around them.
 ///
 /// # Errors
-/// One sentence: a name stands there twice, so that one of the two columns would be lost.
+/// A header names a column twice, so that one of the two would be lost.
 pub fn header(cells: &ByteRecord) -> Result<Vec<String>, String> {
     let name = |cell: &[u8]| String::from_utf8_lossy(without_mark(cell)).trim().to_owned();
     let names: Vec<String> = cells.iter().map(name).collect();
@@ -43,14 +43,14 @@ pub fn is_blank(row: &ByteRecord) -> bool {
     row.len() <= 1 && row.iter().all(|cell| cell.trim_ascii().is_empty())
 }
 
-/// Whether a row is the header once more, as where files were put together.
+/// Whether a row repeats the header, as where files were put together.
 #[must_use]
 pub fn repeats_header(row: &ByteRecord, header: &[String]) -> bool {
     row.len() == header.len()
         && row.iter().zip(header).all(|(cell, name)| without_mark(cell).trim_ascii() == name.as_bytes())
 }
 
-/// A value of a text, as it stands there.
+/// A value of a text, unchanged.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Found {
     /// Its bytes; `None`: they are more than may be.
@@ -105,7 +105,7 @@ impl<R: BufRead> Values<R> {
         }
     }
 
-    /// The line on which it stands.
+    /// Its line.
     pub fn line(&self) -> u64 {
         self.line
     }
@@ -127,7 +127,7 @@ impl<R: BufRead> Values<R> {
         Ok(())
     }
 
-    /// Blanks and byte order marks, which stand between files that were put together, too.
+    /// Blanks and byte order marks; the latter are also found between files that were concatenated.
     fn skip_blanks(&mut self) -> std::io::Result<()> {
         loop {
             match self.peek()? {
@@ -166,7 +166,7 @@ impl<R: BufRead> Values<R> {
         Ok(Found { bytes: taken.done(), line, element: None })
     }
 
-    /// Up to the comma or the bracket after it, whatever stands there.
+    /// Up to the comma or the bracket after it, whatever is in between.
     fn take_element(&mut self) -> std::io::Result<Found> {
         let (line, element, mut taken) = (self.line, self.elements, Taken::new(self.longest));
         let (mut depth, mut quoted, mut escaped) = (0_u32, false, false);

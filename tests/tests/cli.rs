@@ -95,12 +95,12 @@ fn wrong_usage_is_2_and_says_what_was_meant() {
         (&["query"], "NAME"),
         (&["query", "x", "{limit:5}"], "not JSON"),
         (&["query", "x", "[]"], "JSON object"),
-        (&["query", "x", "--url", "https://x"], "https is not spoken here"),
+        (&["query", "x", "--url", "https://x"], "https is not supported"),
         (&["produce", "--rate", "0"], "events a second"),
         (&["demo", "--rate=-1"], "or 0 for none"),
         (&["demo", "--rate", "fast"], "or 0 for none"),
         (&["produce", "--map", "a=b"], "--from"),
-        (&["demo", "--duration", "soon"], "length of time"),
+        (&["demo", "--duration", "soon"], "is not a duration"),
     ];
     for (args, words) in wrong {
         let output = tally(args);
@@ -184,7 +184,7 @@ fn config_check_accepts_nothing_the_shipped_file_and_refuses_broken_ones_with_78
     let broken: [(&str, &str); 6] = [
         ("[kafka]\nbrokerz = \"a:1\"\n", "metrics.toml:2:1: unknown key `brokerz` in [kafka]; did you mean `brokers`?"),
         ("[log]\npartitions = \"4\"\n", "metrics.toml:2:14: log.partitions must be a whole number"),
-        ("[log]\nretention = \"soon\"\n", "metrics.toml:2:13: log.retention \"soon\" is not a length of time"),
+        ("[log]\nretention = \"soon\"\n", "metrics.toml:2:13: log.retention \"soon\" is not a duration"),
         ("[server]\nlisten = \"0.0.0.0:1\"\n", "metrics.toml:2:10: server.listen"),
         ("[kafka\n", "metrics.toml:1:7: "),
         ("[metrics.Top]\n", "metrics.toml:1:10: metrics.Top"),
@@ -200,7 +200,7 @@ fn config_check_accepts_nothing_the_shipped_file_and_refuses_broken_ones_with_78
     for args in [&["config", "check", "-c", "gone.toml"][..], &["run", "-c", "gone.toml"]] {
         let output = tally(args);
         assert_eq!(code(&output), 78);
-        assert!(err(&output).contains("gone.toml: there is no such file"), "{}", err(&output));
+        assert!(err(&output).contains("gone.toml: the file does not exist"), "{}", err(&output));
     }
     let output = tally_in(tempfile::tempdir().unwrap().path(), &["config", "check"], &[("KAFKA_BROKER", "nohost")]);
     assert_eq!(code(&output), 78);

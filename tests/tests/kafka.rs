@@ -97,17 +97,18 @@ fn total(client: &Client, at_least: &str) -> u64 {
     client.ask("event_frequencies", &json!({}), at_least).unwrap()["total"].as_u64().unwrap()
 }
 
-fn odd_records_and_kills(kafka: &Kafka) {
-    let home = home(kafka, "odd");
-    produce(&home, 20_000, 1);
-    let poison: [(&[u8], &str); 4] = [
-        (b"not json", "invalid_json"),
-        (b"", "empty_payload"),
-        (b"[1]", "not_an_object"),
-        (b"{\"user_id\":1,\"product_id\":1}", "missing_field:event_type"),
-    ];
+/// Records that are no events, with the reason.
+const POISON: [(&[u8], &str); 4] = [
+    (b"not json", "invalid_json"),
+    (b"", "empty_payload"),
+    (b"[1]", "not_an_object"),
+    (b"{\"user_id\":1,\"product_id\":1}", "missing_field:event_type"),
+];
+
+/// Two events for each partition, one more, and what is no event.
+fn produce_odd_records(kafka: &Kafka) {
     for partition in 0..PARTITIONS {
-        for (payload, _) in poison {
+        for (payload, _) in POISON {
             kafka.produce("odd", partition, &[payload.to_vec()]).unwrap();
         }
         kafka.tombstone("odd", partition).unwrap();
@@ -124,11 +125,17 @@ fn odd_records_and_kills(kafka: &Kafka) {
     kafka.produce("odd", 0, &[other.into_bytes(), b"\0\0\0\0\x07avro".to_vec()]).unwrap();
     let seconds = String::from_utf8(event("seconds")).unwrap().replace("\"2026-01-01T00:00:00Z\"", "1767225600");
     kafka.produce("odd", 0, &[seconds.into_bytes()]).unwrap();
+}
+
+fn odd_records_and_kills(kafka: &Kafka) {
+    let home = home(kafka, "odd");
+    produce(&home, 20_000, 1);
+    produce_odd_records(kafka);
     let mut expected = 20_000 + 2 * PARTITIONS as u64 + 1;
     let tally = home.start().unwrap();
     let at = kafka.position("odd", PARTITIONS).unwrap();
     assert_eq!(total(&tally.client, &at), expected);
-    for (_, reason) in poison {
+    for (_, reason) in POISON {
         let each = if reason == "empty_payload" { 2 } else { 1 } * PARTITIONS;
         let each = each + i32::from(reason == "invalid_json"); // the frame
         // Each is counted when it is kept, which it is with the commit.
@@ -229,7 +236,7 @@ fn a_gap_is_told_and_what_only_the_window_misses_is_none(kafka: &Kafka) {
     kafka.produce("gap", 0, &some("third")).unwrap();
     kafka.delete_before("gap", 0, 2_500).unwrap();
     let tally = home.listening().unwrap();
-    let told = |text: &str| text.contains("offsets 2000 to 2500 of partition 0 are gone");
+    let told = |text: &str| text.contains("offsets 2000 to 2500 of partition 0 were deleted");
     let ready = tally.client.readyz("the gap is told", LONG, |answer| answer.status == 503 && told(&answer.text));
     assert!(ready.unwrap().contains("[-]counting failed"));
     let answer = tally.client.evaluate(&json!({"name": "event_frequencies"})).unwrap();
@@ -288,7 +295,7 @@ fn stored(home: &Home, kafka: &Kafka, topic: &str, events: u64) -> Tally {
 }
 
 fn a_topic_made_anew_is_told_and_nothing_of_it_is_counted(kafka: &Kafka) {
-    const WHY: &str = "it was deleted and created again";
+    const WHY: &str = "the topic was deleted and recreated";
     // while an engine runs that commits all the time
     let redis = Redis::start(&[]).unwrap();
     let mut home = home(kafka, "anew");

@@ -157,12 +157,12 @@ fn new_checks_the_name_and_the_folder_and_says_where_the_contract_comes_from() {
         assert!(output.status.code() == Some(code) && err(&output).contains(words), "{args:?}: {}", err(&output));
     };
     fails(&["Basket-Size"], 2, "basket_size?");
-    fails(&["../x"], 2, "no name of a metric");
-    fails(&["struct"], 2, "a word of Rust");
-    fails(&["x", "--sdk", "/nowhere"], 2, "there is no tally-plugin");
+    fails(&["../x"], 2, "is not a metric name");
+    fails(&["struct"], 2, "cannot name a Rust crate");
+    fails(&["x", "--sdk", "/nowhere"], 2, "no tally-plugin found");
     fs::create_dir(home.path().join("full")).unwrap();
     fs::write(home.path().join("full/file"), "").unwrap();
-    fails(&["full"], 1, "is there already and not empty");
+    fails(&["full"], 1, "already exists and is not empty");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().canonicalize().unwrap();
     let text = home.succeed(&["plugin", "new", "basket_size", "--sdk", root.to_str().unwrap()]).unwrap();
     assert!(text.contains(&format!("tally-plugin, from {}", root.join("plugin-api").display())), "{text}");

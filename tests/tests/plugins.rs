@@ -58,9 +58,8 @@ fn foreign() -> PathBuf {
     files.map(PathBuf::from).find(|file| file.to_string_lossy().contains("libc.so")).expect("a C library is mapped")
 }
 
-#[test]
-fn bad_files_are_refused_with_a_sentence_and_good_ones_answer() {
-    let (home, folder) = home("", &["event_frequencies", "products_popularity"]);
+/// Writes bad files of every kind into a folder.
+fn write_bad_files(folder: &Path) {
     let good = fs::read(plugin("user_activities").unwrap()).unwrap();
     let write = |name: &str, bytes: &[u8]| {
         fs::write(folder.join(name), bytes).unwrap();
@@ -89,7 +88,12 @@ fn bad_files_are_refused_with_a_sentence_and_good_ones_answer() {
     symlink(plugin("user_activities").unwrap(), folder.join("link.so")).unwrap();
     fs::create_dir(folder.join("folder.so")).unwrap();
     write("notes.txt", b"not looked at");
+}
 
+#[test]
+fn bad_files_are_refused_with_a_sentence_and_good_ones_answer() {
+    let (home, folder) = home("", &["event_frequencies", "products_popularity"]);
+    write_bad_files(&folder);
     let expected = [
         ("script.so", "(build the plugin as a cdylib and copy the .so file)"),
         ("empty.so", "is empty (copy it again)"),

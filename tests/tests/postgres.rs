@@ -101,6 +101,16 @@ fn pages(client: &Client, path: &str, limit: usize) -> Vec<String> {
     }
 }
 
+fn names_stand_beside_ids(client: &Client) {
+    let event = r#"{"event_id":"e","user_id":"é-2","product_id":2,"event_type":"view"}"#;
+    let position = client.post_all(event).unwrap();
+    let question = json!({"name": "user_activities", "params": {"user_id": "é-2"}, "expand": ["names"],
+        "at_least": position, "wait_ms": 30_000});
+    let answer = client.evaluate(&question).unwrap().json();
+    assert_eq!(answer["result"]["user"], json!({"user_id": "é-2", "name": "Größe, 2", "known": true}), "{answer}");
+    assert_eq!(answer["result"]["products"][0]["name"], "Thing 2", "{answer}");
+}
+
 #[test]
 fn imports_and_routes_are_those_of_sqlite() {
     let server = Postgres::start().unwrap();
@@ -161,15 +171,7 @@ fn imports_and_routes_are_those_of_sqlite() {
         });
         assert_eq!(a, b, "{path}");
     }
-    for client in [sqlite, postgres] {
-        let event = r#"{"event_id":"e","user_id":"é-2","product_id":2,"event_type":"view"}"#;
-        let position = client.post_all(event).unwrap();
-        let question = json!({"name": "user_activities", "params": {"user_id": "é-2"}, "expand": ["names"],
-            "at_least": position, "wait_ms": 30_000});
-        let answer = client.evaluate(&question).unwrap().json();
-        assert_eq!(answer["result"]["user"], json!({"user_id": "é-2", "name": "Größe, 2", "known": true}), "{answer}");
-        assert_eq!(answer["result"]["products"][0]["name"], "Thing 2", "{answer}");
-    }
+    [sqlite, postgres].into_iter().for_each(names_stand_beside_ids);
     for engine in engines {
         engine.stop().unwrap();
     }
@@ -295,7 +297,7 @@ fn what_waiting_does_not_mend_is_refused_with_a_sentence() {
     home(&server.url_of("reader", "r", "later")).start().unwrap().stop().unwrap();
     server.database("bare").unwrap();
     let told = refused(&server.url_of("reader", "r", "bare"), CONFIG, &["run", "--listen", "127.0.0.1:0"]);
-    assert!(told.contains("permission denied") && told.contains("run `tally migrate` as one who may"), "{told}");
+    assert!(told.contains("permission denied") && told.contains("run `tally migrate` as a user that may"), "{told}");
 
     server.sql("later", "UPDATE refinery_schema_history SET checksum = '1' WHERE version = 2").unwrap();
     every(&server.url("later"), &["V2__products was applied, but", "never changes", "import again"]);

@@ -36,6 +36,14 @@ fn life(home: &Home, tally: &Tally, name: &str) -> String {
     found.collect()
 }
 
+/// What is served stays, and the refusal says what to do; so does what is not stored at all.
+fn purging_what_is_not_retired_is_refused(home: &Home, tally: &Tally) {
+    let refused = purge(home, tally, &["event_frequencies", "--yes"]);
+    assert!(!refused.status.success() && said(&refused).contains("event_frequencies is served: take its file out"));
+    let refused = purge(home, tally, &["nobody", "--yes"]);
+    assert!(!refused.status.success() && said(&refused).contains("nothing is stored of nobody"), "{}", said(&refused));
+}
+
 #[test]
 fn everything_of_a_retired_metric_goes_and_nothing_else() {
     let (home, folder) = home();
@@ -51,11 +59,7 @@ fn everything_of_a_retired_metric_goes_and_nothing_else() {
     let (first, kept) = (life(&home, &tally, "event_frequencies"), life(&home, &tally, "products_popularity"));
     assert!(first.len() > 30 && first != kept, "{first}");
 
-    // What is served stays, and it is said what to do.
-    let refused = purge(&home, &tally, &["event_frequencies", "--yes"]);
-    assert!(!refused.status.success() && said(&refused).contains("event_frequencies is served: take its file out"));
-    let refused = purge(&home, &tally, &["nobody", "--yes"]);
-    assert!(!refused.status.success() && said(&refused).contains("nothing is stored of nobody"), "{}", said(&refused));
+    purging_what_is_not_retired_is_refused(&home, &tally);
 
     // Two revisions of one, one of the other.
     home.write("metrics.toml", copy(3)).unwrap();

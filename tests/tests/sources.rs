@@ -155,7 +155,7 @@ fn a_replay_follows_the_partitions_that_are_wanted(kafka: &Kafka) {
 fn a_compacted_topic_is_refused(kafka: &Kafka) {
     kafka.create_topic("compacted", 1, &[("cleanup.policy", "compact")]).unwrap();
     let fault = first_fault(&mut KafkaSource::open(&config(kafka, "compacted")).unwrap());
-    let told = |text: &str| text.contains("allow_compacted") && text.contains("waiting does not mend this");
+    let told = |text: &str| text.contains("allow_compacted") && text.contains("waiting does not fix this");
     assert!(matches!(&fault, SourceError::Transient(Cause::Misconfigured, text) if told(text)), "{fault}");
     let config = KafkaConfig { allow_compacted: true, ..config(kafka, "compacted") };
     let (mut source, mut count) = (KafkaSource::open(&config).unwrap(), Count::default());

@@ -116,7 +116,7 @@ fn an_embedded_log_with_duplicates_poison_and_late_events() {
     let line = "event_frequencies  2,100 in log · 2,100 counted · 0 missing · 0 double";
     assert_eq!(printed.lines().next(), Some(line));
     let (_, code, err) = verify(&home, &tally.url(), &["nothing"]);
-    assert!(code == 1 && err.contains("there is no metric \""), "{code} {err}");
+    assert!(code == 1 && err.contains("unknown metric \""), "{code} {err}");
     tally.stop().unwrap();
     let (_, code, err) = verify(&home, "http://127.0.0.1:1", &[]);
     assert!(code == 1 && err.contains("no engine answers"), "{code} {err}");
@@ -264,7 +264,7 @@ fn it_can_fail() {
         })
     });
     let (said, code, err) = verify(&home, &doubled, &[]);
-    assert!(code == 1 && err.contains("one metric is not what the log says"), "{code} {err}");
+    assert!(code == 1 && err.contains("one metric differs from the log"), "{code} {err}");
     let wrong = named(&said, json!(10), json!(11));
     assert_eq!((&wrong["in_log"], &wrong["counted"]), (&json!(930), &json!(931)));
     assert_eq!((&wrong["missing"], &wrong["double"]), (&json!(0), &json!(1)));
@@ -278,25 +278,7 @@ fn it_can_fail() {
     let (said, code, _) = verify(&home, &lost, &[]);
     assert_eq!((code, &named(&said, json!(10), Value::Null)["missing"]), (1, &json!(10)));
 
-    // What one pane holds a day early: the totals are right.
-    let moved = between(&tally, |path, body| {
-        alter_rows(path, &body, |row| {
-            if let Some(start) = row["pane"][1].as_i64().filter(|start| *start > DAY - 86_400_000) {
-                row["pane"][1] = json!(start - 86_400_000);
-            }
-            Some(())
-        })
-    });
-    let (said, code, _) = verify(&home, &moved, &["products_popularity"]);
-    let wrong = &said["metrics"][0];
-    let figures = ["missing", "double", "other_cells_wrong"].map(|figure| wrong[figure].as_u64().unwrap());
-    assert_eq!((code, figures), (1, [0, 0, 0]), "{said}");
-    let differences = wrong["differences"].as_array().unwrap();
-    assert_eq!(wrong["pane_cells_wrong"], differences.len(), "{said}");
-    let found = |value: &Value| differences.iter().filter(|d| d["found"] == *value).count();
-    assert!(found(&Value::Null) > 0 && found(&Value::Null) < differences.len(), "{said}");
-    let is_minute = |d: &Value| d["pane"].as_str().unwrap().starts_with("minute 202") || !d["found"].is_null();
-    assert!(differences.iter().all(|d| d["key"] == key && is_minute(d)), "{said}");
+    a_pane_a_day_early_is_named(&home, &tally);
 
     // An event that the log does not hold: one of each metric's counts is too many.
     let forged = between(&tally, |path, body| {
@@ -309,7 +291,7 @@ fn it_can_fail() {
         format!("{}\n{{\"end\":{end}}}\n", kept.join("\n"))
     });
     let (said, code, err) = verify(&home, &forged, &[]);
-    assert!(code == 1 && err.contains("3 metrics are not what the log says"), "{code} {err}");
+    assert!(code == 1 && err.contains("3 metrics differ from the log"), "{code} {err}");
     assert!(said["metrics"].as_array().unwrap().iter().all(|metric| metric["double"] == 1), "{said}");
 
     // An answer that is cut is no answer.
@@ -318,8 +300,31 @@ fn it_can_fail() {
         _ => body,
     });
     let (_, code, err) = verify(&home, &cut, &[]);
-    assert!(code == 1 && err.contains("was cut after 4 lines"), "{code} {err}");
+    assert!(code == 1 && err.contains("was cut off after 4 lines"), "{code} {err}");
     equal(&home, &tally.url(), 930);
+}
+
+/// What one pane holds a day early: the totals are right.
+fn a_pane_a_day_early_is_named(home: &Home, tally: &Tally) {
+    let key = json!({"product_id": 3, "event_type": "view"});
+    let moved = between(tally, |path, body| {
+        alter_rows(path, &body, |row| {
+            if let Some(start) = row["pane"][1].as_i64().filter(|start| *start > DAY - 86_400_000) {
+                row["pane"][1] = json!(start - 86_400_000);
+            }
+            Some(())
+        })
+    });
+    let (said, code, _) = verify(home, &moved, &["products_popularity"]);
+    let wrong = &said["metrics"][0];
+    let figures = ["missing", "double", "other_cells_wrong"].map(|figure| wrong[figure].as_u64().unwrap());
+    assert_eq!((code, figures), (1, [0, 0, 0]), "{said}");
+    let differences = wrong["differences"].as_array().unwrap();
+    assert_eq!(wrong["pane_cells_wrong"], differences.len(), "{said}");
+    let found = |value: &Value| differences.iter().filter(|d| d["found"] == *value).count();
+    assert!(found(&Value::Null) > 0 && found(&Value::Null) < differences.len(), "{said}");
+    let is_minute = |d: &Value| d["pane"].as_str().unwrap().starts_with("minute 202") || !d["found"].is_null();
+    assert!(differences.iter().all(|d| d["key"] == key && is_minute(d)), "{said}");
 }
 
 const TOPIC: &str = "verified";

@@ -23,7 +23,7 @@ const OWN_SETTINGS: [(&str, &str); 15] = [
     ("metadata.broker.list", "write kafka.brokers"),
     ("group.id", "write kafka.group"),
     ("group.instance.id", "write kafka.instance_id"),
-    ("enable.partition.eof", "the end of a partition is no event"),
+    ("enable.partition.eof", "the end of a partition is not an event"),
     ("session.timeout.ms", "write kafka.session_timeout_ms"),
     ("auto.offset.reset", "write kafka.start"),
     ("enable.auto.commit", "positions are kept with the state"),
@@ -62,14 +62,14 @@ pub(super) fn check(config: &Config) -> Vec<Complaint> {
     found.add("limits.memory", memory(config.limits.memory));
     for (n, host) in config.server.allowed_hosts.iter().enumerate() {
         let verdict = HostName::parse(host).map(drop);
-        let fault = || format!("{} is no host name; write \"tally.example\" or \"tally.example:8080\"", quoted(host));
+        let fault = || format!("{} is not a host name; write \"tally.example\" or \"tally.example:8080\"", quoted(host));
         found.add(format!("server.allowed_hosts[{n}]"), verdict.ok_or_else(fault));
     }
     for (n, origin) in config.server.allowed_origins.iter().enumerate() {
         let verdict = Origin::parse(origin).map(drop);
         let fault = || {
             format!(
-                "{} is no origin; write \"https://shop.example\", with a port where it is not the scheme's own, without a path",
+                "{} is not an origin; write \"https://shop.example\": the port only if it is not the scheme's default, and no path",
                 quoted(origin)
             )
         };
@@ -91,7 +91,7 @@ pub(super) fn check(config: &Config) -> Vec<Complaint> {
 fn memory(bytes: u64) -> Result<(), String> {
     let least = tally_system::memory::LEAST;
     let enough = bytes == 0 || bytes >= least;
-    enough.then_some(()).ok_or_else(|| format!("must be 0 (by what the machine has) or at least {least}"))
+    enough.then_some(()).ok_or_else(|| format!("must be 0 (chosen from the machine's memory) or at least {least}"))
 }
 
 struct Found(Vec<Complaint>);
@@ -125,7 +125,7 @@ fn kafka(config: &Config, found: &mut Found) {
         "kafka.instance_id",
         instance_ok
             .then_some(())
-            .ok_or_else(|| format!("{} is no name: 1 to 249 of a-z A-Z 0-9 . _ -", quoted(instance))),
+            .ok_or_else(|| format!("{} is not a name: 1 to 249 of a-z A-Z 0-9 . _ -", quoted(instance))),
     );
     let count = config.kafka.settings.len();
     if count > MOST_SETTINGS {
@@ -144,13 +144,13 @@ fn kafka(config: &Config, found: &mut Found) {
 
 fn brokers(list: &str) -> Result<(), String> {
     if list.trim().is_empty() {
-        return Err("is empty; write \"host:port\", several with commas between".into());
+        return Err("is empty; write \"host:port\", several separated by commas".into());
     }
     for (n, broker) in list.split(',').map(str::trim).enumerate() {
         // What is no host may be a user with a password.
         let fault = || match is_host(broker) {
             true => format!("{} is not host:port (\"127.0.0.1:9092\")", quoted(broker)),
-            false => format!("is not host:port in place {} (\"127.0.0.1:9092\")", n + 1),
+            false => format!("is not host:port in entry {} (\"127.0.0.1:9092\")", n + 1),
         };
         let (host, port) = broker.rsplit_once(':').ok_or_else(fault)?;
         let host_ok = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
@@ -166,7 +166,7 @@ fn brokers(list: &str) -> Result<(), String> {
 
 /// Kafka's own rule for topic names.
 fn topic(name: &str) -> Result<(), String> {
-    if legal(name) { Ok(()) } else { Err(format!("{} is no topic name: 1 to 249 of a-z A-Z 0-9 . _ -", quoted(name))) }
+    if legal(name) { Ok(()) } else { Err(format!("{} is not a topic name: 1 to 249 of a-z A-Z 0-9 . _ -", quoted(name))) }
 }
 
 fn legal(name: &str) -> bool {
@@ -198,7 +198,7 @@ fn events(config: &Config, found: &mut Found) {
     for (from, to) in &config.events.aliases {
         let key = join("events.aliases", from);
         if from.is_empty() || from.len() > 64 {
-            found.add_key(&key, Err("an event type to rename has 1 to 64 bytes".into()));
+            found.add_key(&key, Err("an event type to rename must have 1 to 64 bytes".into()));
         }
         found.add(&key, event_type(to));
     }
@@ -225,17 +225,17 @@ fn events(config: &Config, found: &mut Found) {
 }
 
 fn once<'a>(before: &mut HashSet<&'a str>, word: &'a str) -> Result<(), String> {
-    if before.insert(word) { Ok(()) } else { Err(format!("{} stands there twice", quoted(word))) }
+    if before.insert(word) { Ok(()) } else { Err(format!("{} is listed twice", quoted(word))) }
 }
 
 /// RFC 6901, and not the whole document.
 fn json_pointer(pointer: &str) -> Result<(), String> {
-    let fault = |why: &str| Err(format!("{} is no JSON pointer: {why} (\"/user/id\")", quoted(pointer)));
+    let fault = |why: &str| Err(format!("{} is not a JSON pointer: {why} (\"/user/id\")", quoted(pointer)));
     if !pointer.starts_with('/') {
-        return fault("it starts with /");
+        return fault("it must start with /");
     }
     if pointer.len() == 1 {
-        return fault("a name follows the /");
+        return fault("a name must follow each /");
     }
     if pointer.len() > 256 {
         return Err("is longer than 256 bytes".into());
@@ -243,7 +243,7 @@ fn json_pointer(pointer: &str) -> Result<(), String> {
     let mut bytes = pointer.bytes();
     while let Some(byte) = bytes.next() {
         if byte == b'~' && !matches!(bytes.next(), Some(b'0' | b'1')) {
-            return fault("~ is written ~0, and / inside a name ~1");
+            return fault("write ~ as ~0, and / inside a name as ~1");
         }
     }
     Ok(())
@@ -251,12 +251,12 @@ fn json_pointer(pointer: &str) -> Result<(), String> {
 
 fn event_type(name: &str) -> Result<(), String> {
     identifier(name, 32)
-        .ok_or_else(|| format!("{} is no event type: a-z first, then a-z 0-9 _, at most 32", quoted(name)))
+        .ok_or_else(|| format!("{} is not an event type: a-z first, then a-z 0-9 _, at most 32", quoted(name)))
 }
 
 fn metric_name(name: &str) -> Result<(), String> {
     identifier(name, 64)
-        .ok_or_else(|| format!("{} is no metric name: a-z first, then a-z 0-9 _, at most 64", quoted(name)))
+        .ok_or_else(|| format!("{} is not a metric name: a-z first, then a-z 0-9 _, at most 64", quoted(name)))
 }
 
 fn identifier(name: &str, longest: usize) -> Option<()> {
@@ -286,7 +286,7 @@ fn listen(text: &str) -> Result<(), String> {
     if !address.ip().is_loopback() {
         let port = address.port();
         return Err(format!(
-            "{address} is reachable from other machines, which needs authentication, which this version has not; write \"127.0.0.1:{port}\""
+            "{address} is reachable from other machines, and this version has no authentication; write \"127.0.0.1:{port}\""
         ));
     }
     Ok(())
@@ -309,7 +309,7 @@ fn tiers(path: &str, retention: &BTreeMap<String, String>, found: &mut Found) {
     for (tier, keep) in retention {
         let key = join(path, tier);
         if !["1m", "1h", "1d"].contains(&tier.as_str()) {
-            found.add_key(&key, Err(format!("{} is no tier; there are \"1m\", \"1h\", \"1d\"", quoted(tier))));
+            found.add_key(&key, Err(format!("{} is not a tier; write one of \"1m\", \"1h\", \"1d\"", quoted(tier))));
         }
         found.add(&key, duration::parse_retention(keep).map(drop));
     }

@@ -82,11 +82,11 @@ const PARTS: usize = 1_000;
 fn too_large(content: &str) -> Option<String> {
     // What is made of each of them takes a hundred times its letters.
     if content.bytes().filter(|byte| b".=,[{".contains(byte)).count() > MOST {
-        return Some(format!("has more than {MOST} keys and items: that is no configuration"));
+        return Some(format!("has more than {MOST} keys and items: this is not a configuration file"));
     }
     let dots = |run: &str| run.bytes().filter(|byte| *byte == b'.').count();
     let deep = content.split(['\n', '=', ',', '[', ']', '{', '}', '#']).any(|run| dots(run) > PARTS);
-    deep.then(|| format!("has a key of more than {PARTS} parts: that is no configuration"))
+    deep.then(|| format!("has a key of more than {PARTS} parts: this is not a configuration file"))
 }
 
 /// Reads a file's text.
@@ -288,7 +288,7 @@ impl Reader<'_> {
             },
             // JSON has no dates; a plugin that wants one takes text.
             DeValue::Datetime(_) => {
-                self.wrong(value.span(), path, |key| format!("{key} is a date, which JSON has not: put it in quotes"));
+                self.wrong(value.span(), path, |key| format!("{key} is a date, which JSON does not have: put it in quotes"));
                 return None;
             }
             DeValue::Array(items) => {

@@ -11,7 +11,7 @@ const FORM: &str = "a number and one of s, m, h, d, w (\"48h\", \"30d\")";
 /// # Errors
 /// A sentence that names the form.
 pub fn parse(text: &str) -> Result<Duration, String> {
-    let fault = || format!("{} is not a length of time; write {FORM}", quoted(text));
+    let fault = || format!("{} is not a duration; write {FORM}", quoted(text));
     let unit = text.chars().next_back().ok_or_else(fault)?;
     let seconds: u64 = match unit {
         's' => 1,
@@ -27,7 +27,7 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     }
     let number: u64 = digits.parse().map_err(|_| fault())?;
     if number == 0 {
-        return Err(format!("{text:?} is no time at all; write at least \"1{unit}\""));
+        return Err(format!("{text:?} is zero; write at least \"1{unit}\""));
     }
     // At most 10⁹ × 604,800, far below u64.
     Ok(Duration::from_secs(number * seconds))

@@ -55,11 +55,11 @@ impl EventsConfig {
         let text = &self.earliest;
         let form = "\"1990-01-01\" or an RFC 3339 time with zone";
         let earliest =
-            date_or_time(text).ok_or_else(|| format!("is {}, which is no time: write {form}", quoted(text)))?;
+            date_or_time(text).ok_or_else(|| format!("is {}, not a time; write {form}", quoted(text)))?;
         if EVENT_TIMES.contains(&earliest) {
             Ok(earliest)
         } else {
-            Err(format!("is {}: events lie between the year 0000 and 2199", quoted(text)))
+            Err(format!("is {}: events must lie between the years 0000 and 2199", quoted(text)))
         }
     }
 

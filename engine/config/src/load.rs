@@ -102,9 +102,9 @@ fn read_file(path: &Path, required: bool) -> Result<Option<String>, Fault> {
         Ok(bytes) => text_of(path, bytes).map(Some),
         Err(ReadError::Missing) if !required => Ok(None),
         Err(ReadError::Missing) => {
-            Err(fault("there is no such file; without -c the built-in defaults are used".into()))
+            Err(fault("the file does not exist; without -c the built-in defaults are used".into()))
         }
-        Err(why @ ReadError::TooLarge(_)) => Err(fault(format!("{why}: that is no configuration"))),
+        Err(why @ ReadError::TooLarge(_)) => Err(fault(format!("{why}: this is not a configuration file"))),
         Err(why) => Err(fault(why.to_string())),
     }
 }
@@ -147,7 +147,7 @@ pub(super) fn merge(
     for (name, _) in ENV_KEYS {
         if env(name).as_deref().is_some_and(is_of_a_platform) {
             ignored.push(format!(
-                "environment variable {name} is ignored: it begins with tcp://, as what a platform writes for a service of that name"
+                "environment variable {name} is ignored: it begins with tcp://, as platforms set it for a service of that name"
             ));
         }
     }
@@ -203,7 +203,7 @@ pub(super) fn merge(
 impl Config {
     fn try_from_table(table: Table) -> Result<Config, String> {
         // What the deserialiser says quotes the value.
-        table.try_into().map_err(|_| "holds a value of another kind than its key; compare it with metrics.toml".into())
+        table.try_into().map_err(|_| "has a value of the wrong type; compare it with metrics.toml".into())
     }
 }
 
@@ -213,7 +213,7 @@ fn value_of(key: &str, text: &str) -> Result<Value, String> {
         return Ok(Value::String(text.into()));
     }
     let port = text.parse::<u16>().ok().filter(|port| *port > 0);
-    port.map(|port| Value::Integer(port.into())).ok_or_else(|| format!("{} is no port: 1 to 65535", quoted(text)))
+    port.map(|port| Value::Integer(port.into())).ok_or_else(|| format!("{} is not a port (1–65535)", quoted(text)))
 }
 
 /// Sets `section.key`; both exist in the types.

@@ -7,20 +7,20 @@
 pub(super) fn postgres(url: &str) -> Result<(), String> {
     const WRITE: &str = "write postgres://USER:PASSWORD@HOST:5432/DATABASE";
     let rest = url.strip_prefix("postgres://").or_else(|| url.strip_prefix("postgresql://"));
-    let rest = rest.ok_or_else(|| format!("is no URL of PostgreSQL; {WRITE}"))?;
+    let rest = rest.ok_or_else(|| format!("is not a PostgreSQL URL; {WRITE}"))?;
     if url.chars().any(|c| c.is_control() || c == ' ') {
-        return Err(format!("holds spaces or control characters; {WRITE}"));
+        return Err(format!("contains spaces or control characters; {WRITE}"));
     }
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     if path.contains(['@', '#']) || authority.matches('@').count() > 1 {
-        return Err("holds / ? # or @ in user or password; write them %2F %3F %23 %40".into());
+        return Err("contains / ? # or @ in user or password; write them as %2F %3F %23 %40".into());
     }
     let query = path.split_once('?').map_or("", |(_, query)| query);
     for (key, value) in
         query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")))
     {
         if !key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') || value.is_empty() {
-            return Err("has a ? that is not followed by KEY=VALUE, several with & between".into());
+            return Err("has a ? that is not followed by KEY=VALUE pairs separated by &".into());
         }
         if key.contains("password") {
             return Err(format!("has the password after the ?; {WRITE}"));
@@ -42,7 +42,7 @@ pub(super) fn postgres(url: &str) -> Result<(), String> {
             return Err(format!("names no host; {WRITE}"));
         }
         if port.is_some_and(|port| port.parse::<u16>().map_or(true, |port| port == 0)) {
-            return Err(format!("has a port that is none; {WRITE}"));
+            return Err(format!("has an invalid port (1–65535); {WRITE}"));
         }
     }
     Ok(())
@@ -67,9 +67,9 @@ mod tests {
             assert_eq!(postgres(good), Ok(()), "{good}");
         }
         for (bad, words) in [
-            ("h:5432", "is no URL"),
-            ("host=h password=hush", "is no URL"),
-            ("mysql://u:hush@h/d", "is no URL"),
+            ("h:5432", "is not a PostgreSQL URL"),
+            ("host=h password=hush", "is not a PostgreSQL URL"),
+            ("mysql://u:hush@h/d", "is not a PostgreSQL URL"),
             ("postgres://", "names no host"),
             ("postgres://u:hush@", "names no host"),
             ("postgres://u:hu@sh@h/d", "%40"),

@@ -311,7 +311,7 @@ pub struct Advance {
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum Halt {
     /// Retention was faster.
-    #[error("offsets {} to {} of partition {partition} are gone from the log before they were counted: to go on without them, set [source] on_gap = \"continue\" and start again", gap.from, gap.to)]
+    #[error("offsets {} to {} of partition {partition} were deleted from the log before they were counted: to continue without them, set [source] on_gap = \"continue\" and start again", gap.from, gap.to)]
     Gap {
         /// The partition.
         partition: u32,
@@ -320,7 +320,7 @@ pub enum Halt {
     },
     /// Decoding a record panics.
     #[error(
-        "the record at offset {offset} of partition {partition} cannot be decoded, which is a fault of Tally (please report it, with the record): `tally skip {partition} {offset}` goes on without it"
+        "the record at offset {offset} of partition {partition} cannot be decoded; this is a bug in Tally, please report it with the record: `tally skip {partition} {offset}` continues without it"
     )]
     Undecodable {
         /// The partition.
@@ -330,7 +330,7 @@ pub enum Halt {
     },
     /// The log ends before the state.
     #[error(
-        "partition {partition} is counted up to offset {next}, but the log ends at {end}: it was truncated or created anew; restore it, or rebuild the metric"
+        "partition {partition} is counted up to offset {next}, but the log ends at {end}: it was truncated or recreated; restore it, or rebuild the metric"
     )]
     BeyondEnd {
         /// The partition.
@@ -342,7 +342,7 @@ pub enum Halt {
     },
     /// Another record stands where the last counted one stood.
     #[error(
-        "the record at offset {offset} of partition {partition} is not the one that was counted: the log was truncated or created anew; restore it, or rebuild the metric"
+        "the record at offset {offset} of partition {partition} is not the one that was counted: the log was truncated or recreated; restore it, or rebuild the metric"
     )]
     LogChanged {
         /// The partition.
@@ -352,7 +352,7 @@ pub enum Halt {
     },
     /// The topic has another id.
     #[error(
-        "partition {partition} was counted from topic {stored}, the log is now {found}: it was deleted and created again; rebuild the metric"
+        "partition {partition} was counted from topic {stored}, but the log is now {found}: the topic was deleted and recreated; rebuild the metric"
     )]
     OtherTopic {
         /// The partition.
@@ -366,11 +366,11 @@ pub enum Halt {
     #[error("the stored state cannot be read: {0}")]
     Corrupt(String),
     /// The state is gone.
-    #[error("the stored state is gone: restore it and start again, or only start again to count the log anew")]
+    #[error("the stored state is gone: restore it and start again, or start again without it to recount the log")]
     StateLost,
     /// Compaction does not make room.
     #[error(
-        "bucket {bucket} of table {table} stays above its size limit after compaction: give the table more buckets, or raise the limit"
+        "bucket {bucket} of table {table} exceeds its size limit even after compaction: give the table more buckets, or raise the limit"
     )]
     Full {
         /// The table.
@@ -391,7 +391,7 @@ pub enum Quarantine {
     Failing(String),
     /// It holds more than it may. What it has counted is exact.
     #[error(
-        "over_max_cells: table {table} holds {cells} cells, more than max_cells = {max}: raise max_cells in its [metrics.NAME] section, or count less in it; it goes on from there"
+        "over_max_cells: table {table} holds {cells} cells, more than max_cells = {max}: raise max_cells in its [metrics.NAME] section, or count less in it; counting then continues from there"
     )]
     OverMaxCells {
         /// The table.
@@ -402,11 +402,11 @@ pub enum Quarantine {
         max: u64,
     },
     /// The lane that counted its history ended; the sentence says why.
-    #[error("{0}; its history is counted again in a while")]
+    #[error("{0}; its history will be counted again later")]
     Ended(String),
     /// All metrics together hold what they may, in this process. What it has counted is exact; it goes on when there is room.
     #[error(
-        "over_memory: metrics hold {held} bytes, and the share of state in [limits] memory is {share}: give it more memory, keep panes for a shorter time (retention), or count less; it goes on from there by itself when there is room"
+        "over_memory: metrics hold {held} bytes, and the share of state in [limits] memory is {share}: give it more memory, keep panes for a shorter time (retention), or count less; counting continues from there automatically when there is room"
     )]
     OverMemory {
         /// Bytes held.

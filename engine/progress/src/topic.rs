@@ -123,7 +123,10 @@ mod tests {
             assert_eq!(world.stored.as_ref().map(|stored| (stored.topic.as_str(), stored.next)), Some(("t/1", 40)));
             world.count(50);
             world.tell(Event::Topic("t/2".into()));
-            assert!(world.halts().concat().contains("was counted from topic t/1, the log is now t/2"), "{memory:?}");
+            assert!(
+                world.halts().concat().contains("was counted from topic t/1, but the log is now t/2"),
+                "{memory:?}"
+            );
             world.tell(Event::CheckpointDue);
             assert_eq!(world.sent, None, "records of the new log would be stored as those of the old: {memory:?}");
             // Between two runs it is the same.

@@ -63,7 +63,7 @@ impl Database {
             Ok(()) => {
                 mending.again = None;
                 self.inner.broken.store(false, Ordering::Release);
-                tracing::info!(path = %self.inner.path.display(), "the database is open again; writing goes on");
+                tracing::info!(path = %self.inner.path.display(), "the database is open again; writing continues");
             }
             Err(fault) => {
                 let reason = match fault {
@@ -78,7 +78,7 @@ impl Database {
 
     fn reopen(&self) -> Result<(), DatabaseError> {
         let Some(mut open) = self.inner.open.try_write_for(PATIENCE) else {
-            let reason = "what was being read or written when it failed has not ended yet".into();
+            let reason = "reads or writes that ran when it failed have not ended yet".into();
             return Err(DatabaseError::Failed { reason });
         };
         let mut slots = self.inner.slots.lock();

@@ -33,7 +33,7 @@ pub fn prepare(data_dir: &Path) -> Result<(), DatabaseError> {
     let mode = fs::metadata(data_dir).map_err(|reason| unusable(data_dir, &reason))?.mode();
     if mode & 0o002 != 0 {
         let reason = format!(
-            "everybody may write to it (mode {:04o}), and so put events and code there: chmod o-w it, or set another [store] \
+            "everybody may write to it (mode {:04o}), and so plant events and code there: run chmod o-w on it, or set another [store] \
              data_dir",
             mode & 0o7777
         );

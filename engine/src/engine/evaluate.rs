@@ -227,7 +227,7 @@ fn unknown(roster: &Roster, name: &str) -> EvaluateError {
     let suggestions: Vec<String> = near.into_iter().take(3).map(|(_, known)| known.clone()).collect();
     let hint = suggestions.first().map_or(String::new(), |near| format!("; did you mean \"{near}\"?"));
     let name: String = name.chars().take(LONGEST_NAME).collect();
-    EvaluateError::NotFound { suggestions, detail: format!("there is no metric \"{}\"{hint}", name.escape_debug()) }
+    EvaluateError::NotFound { suggestions, detail: format!("unknown metric \"{}\"{hint}", name.escape_debug()) }
 }
 
 impl Served {

@@ -275,10 +275,7 @@ fn redis(config: &Config) -> Result<(Arc<dyn Store>, String), StartError> {
     let store = RedisStore::open(&redis_settings(&config.redis)).map_err(|fault| {
         // A running engine asks again; a start ends.
         let told = fault.to_string();
-        let told = [": it is tried again", "; it is asked again"]
-            .iter()
-            .find_map(|end| told.strip_suffix(end))
-            .unwrap_or(&told);
+        let told = [": retrying", "; retrying"].iter().find_map(|end| told.strip_suffix(end)).unwrap_or(&told);
         StartError(format!("{told} (nothing is started without its store: start again once it answers)"))
     })?;
     store.server().warnings.iter().for_each(|warning| tracing::warn!("{warning}"));

@@ -131,7 +131,7 @@ pub(super) fn frame_row(key: &[u8], value: &[u8]) -> Result<FrameRow, StoreError
         0 => Kind::Frame,
         1 => Kind::Snapshot,
         2 => Kind::Split,
-        _ => return Err(corrupt(&what(), "its kind is not known to this engine")),
+        _ => return Err(corrupt(&what(), "this engine does not know its kind")),
     };
     Ok(FrameRow { kind, id: FrameId(u128::from_le_bytes(*id)), end: u64::from_le_bytes(*end), bytes: bytes.to_vec() })
 }
@@ -203,7 +203,7 @@ fn unsealed<'a>(key: &[u8], value: &'a [u8], what: &str) -> Result<&'a [u8], Sto
 fn versioned(value: &[u8], what: impl Fn() -> String) -> Result<&[u8], StoreError> {
     match value.split_first() {
         Some((&FORMAT, rest)) => Ok(rest),
-        Some((other, _)) => Err(corrupt(&what(), &format!("it has format {other}, this engine reads {FORMAT}"))),
+        Some((other, _)) => Err(corrupt(&what(), &format!("it has format {other}; this engine reads {FORMAT}"))),
         None => Err(corrupt(&what(), "it is empty")),
     }
 }

@@ -319,6 +319,6 @@ pub enum StoreError {
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
     /// It holds something that this engine cannot read: refused, never skipped.
-    #[error("the store holds what this engine cannot read: {0}")]
+    #[error("the store holds data that this engine cannot read: {0}")]
     Corrupt(String),
 }

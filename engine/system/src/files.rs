@@ -14,7 +14,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum ReadError {
     /// There is none.
-    #[error("cannot be read: there is no such file")]
+    #[error("cannot be read: the file does not exist")]
     Missing,
     /// A pipe, a device, a folder, a socket.
     #[error("is not a regular file (move it away, or put a file in its place)")]

@@ -37,7 +37,7 @@ impl Cause {
     /// The end of a sentence about it: whether waiting mends it.
     #[must_use]
     pub fn prospect(self) -> &'static str {
-        if self.passes() { "trying on" } else { "waiting does not mend this; it is tried again until somebody does" }
+        if self.passes() { "retrying" } else { "waiting does not fix this; retrying until somebody does" }
     }
 
     /// Of two causes that were told together the one that says more: a connection that ends is often only what is seen of a
@@ -112,13 +112,13 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_must_mend_tells_more_than_a_broken_connection() {
+    fn what_somebody_must_fix_tells_more_than_a_broken_connection() {
         for cause in [Cause::Tls, Cause::Authentication, Cause::Authorization, Cause::Missing, Cause::Misconfigured] {
             assert!(!cause.passes() && cause.tells_more_than(Cause::Network), "{cause}");
-            assert!(!Cause::Network.tells_more_than(cause) && cause.prospect().contains("does not mend"), "{cause}");
+            assert!(!Cause::Network.tells_more_than(cause) && cause.prospect().contains("does not fix"), "{cause}");
         }
         for cause in [Cause::Network, Cause::Passing, Cause::Unclear] {
-            assert!(cause.passes() && cause.prospect() == "trying on", "{cause}");
+            assert!(cause.passes() && cause.prospect() == "retrying", "{cause}");
         }
     }
 }

@@ -81,7 +81,7 @@ pub async fn verify(engine: &impl Engine, names: &[String], watch: &mut dyn Watc
         metrics.push(begin(engine, name, &held, &mut judge, watch).await?);
     }
     if metrics.iter().any(|metric| !metric.whole && !metric.reads_otherwise) {
-        watch.step("letting the log move on");
+        watch.step("waiting for the log to grow");
         engine.pause(MOVE_ON).await;
         for metric in metrics.iter_mut().filter(|metric| !metric.whole && !metric.reads_otherwise) {
             watch.step(&format!("reading {} again", metric.name));
@@ -117,10 +117,10 @@ async fn begin(
             let Row { pane, key, cells, .. } = row;
             if whole { table.find(pane, key, cells) } else { table.begin(pane, key, cells) }
         }
-        (Part::Row(_), None) => Err(format!("{name}: a row came before the tables")),
+        (Part::Row(_), None) => Err(format!("{name}: a row was sent before the tables")),
     };
     engine.state(name, take).await?;
-    taken.ok_or_else(|| format!("{name}: no state came"))
+    taken.ok_or_else(|| format!("{name}: no state was sent"))
 }
 
 /// Reads the log once, each partition from where the first metric needs it, and counts for all of them.
@@ -177,7 +177,7 @@ async fn recount(
             engine.bounds().await?.iter().find(|bounds| bounds.partition == partition).map(|bounds| bounds.start);
         if start.is_none_or(|start| start > from) {
             return Err(format!(
-                "the log dropped records of partition {partition} that were being counted again (from offset {from}): run it again"
+                "the log dropped records of partition {partition} that were being recounted (from offset {from}): run the command again"
             ));
         }
     }
@@ -252,7 +252,7 @@ impl Metric {
     }
 
     fn table(&mut self, number: usize) -> Result<&mut Table, String> {
-        let fault = || format!("{}: there is a row of table {number}, which is not described", self.name);
+        let fault = || format!("{}: a row belongs to table {number}, which is not described", self.name);
         if number < self.tables.len() { Ok(&mut self.tables[number]) } else { Err(fault()) }
     }
 
@@ -260,7 +260,7 @@ impl Metric {
         let mut not_checked = Vec::new();
         if self.reads_otherwise {
             let what =
-                "anything: it reads events as they were configured before, until a newer revision takes its place";
+                "anything: it reads events by an earlier configuration, until a newer revision replaces it";
             return Audited { metric: self.name, not_checked: vec![what.into()], ..Audited::default() };
         }
         if !self.whole {
@@ -273,7 +273,7 @@ impl Metric {
                 ));
             }
             not_checked.push(match ranges.as_slice() {
-                [] => "anything: nothing was counted meanwhile; run it while events come".into(),
+                [] => "anything: nothing was counted meanwhile; run the command while events arrive".into(),
                 ranges => format!("anything but the difference of two states, offsets {}", ranges.join(" ")),
             });
         }
@@ -292,5 +292,5 @@ impl Metric {
 }
 
 fn anew(name: &str) -> String {
-    format!("the state of {name} was made anew while it was being checked: run it again")
+    format!("the state of {name} was rebuilt during the check: run the command again")
 }

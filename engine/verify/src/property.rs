@@ -70,7 +70,7 @@ impl Read {
 /// # Errors
 /// A sentence: it is none.
 pub(super) fn keys(pointer: &str) -> Result<Vec<String>, String> {
-    let path = pointer.strip_prefix('/').ok_or_else(|| format!("{pointer:?} is no JSON pointer"))?;
+    let path = pointer.strip_prefix('/').ok_or_else(|| format!("{pointer:?} is not a JSON pointer"))?;
     Ok(path.split('/').map(|key| key.replace("~1", "/").replace("~0", "~")).collect())
 }
 

@@ -85,10 +85,10 @@ impl Judge {
             *keys = property::keys(pointer)?;
         }
         let earliest = &settings.earliest;
-        let from = time::date_or_millis(earliest).ok_or_else(|| format!("earliest = {earliest:?} is no time"))?;
+        let from = time::date_or_millis(earliest).ok_or_else(|| format!("earliest = {earliest:?} is not a time"))?;
         let ahead = match settings.max_ahead.as_str() {
             "off" => None,
-            ahead => Some(time::length(ahead).ok_or_else(|| format!("max_ahead = {ahead:?} is no length of time"))?),
+            ahead => Some(time::length(ahead).ok_or_else(|| format!("max_ahead = {ahead:?} is not a duration"))?),
         };
         Ok(Judge {
             times: from..time::END,

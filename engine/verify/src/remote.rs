@@ -118,7 +118,7 @@ impl CellText {
     fn found(self) -> Result<Found, String> {
         match self {
             CellText::Number(text) => {
-                text.parse().map(Found::Number).map_err(|fault| format!("a cell is no integer: {fault}"))
+                text.parse().map(Found::Number).map_err(|fault| format!("a cell is not an integer: {fault}"))
             }
             CellText::Sketch { sketch } => {
                 STANDARD.decode(sketch).map(Found::Sketch).map_err(|fault| format!("a cell is not base64: {fault}"))
@@ -239,7 +239,7 @@ impl<'a, E: Engine> Remote<'a, E> {
 fn refused(why: Refused) -> String {
     match why {
         Refused::NoRoute => {
-            "this engine cannot be verified: it is older than `tally verify`; start the one that belongs to it".into()
+            "this engine is older than `tally verify` and cannot be verified; start the engine of the same version".into()
         }
         Refused::Other(why) => why,
     }
@@ -254,6 +254,6 @@ fn parse<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, String> {
 fn whole(path: &str, ended: Option<u64>, came: u64) -> Result<(), String> {
     match ended {
         Some(end) if end == came => Ok(()),
-        _ => Err(format!("the answer to {path} was cut after {came} lines: run it again")),
+        _ => Err(format!("the answer to {path} was cut off after {came} lines: run the command again")),
     }
 }

@@ -63,18 +63,18 @@ impl Audited {
         if !self.compared.plugins.is_empty() {
             let cells = self.compared.plugins.join(", ");
             self.not_checked
-                .push(format!("cells that are not recounted (only the plugin says what they hold): {cells}"));
+                .push(format!("cells that are not recounted, because only the plugin defines their content: {cells}"));
         }
         if self.failed > 0 {
             self.not_checked.push(format!(
-                "which {} events its code failed on: {} updates that are missing are taken for theirs, and rows that lack some are compared by how many alone",
+                "which {} events its code failed on: {} missing updates are assumed to be theirs, and rows that lack some are compared by number only",
                 thousands(self.failed),
                 thousands(self.compared.left_out)
             ));
         }
         if self.compared.uncertain > 0 {
             self.not_checked.push(format!(
-                "whether {} updates repeat an event that has left the log: with and without them is taken as right",
+                "whether {} updates repeat an event that has left the log: counted and not counted are both accepted",
                 thousands(self.compared.uncertain)
             ));
         }

@@ -246,7 +246,7 @@ impl Table {
         let Some(pane) = pane else {
             return match place(self.totals.entry(key).or_default()).replace(cells) {
                 None => Ok(()),
-                Some(_) => Err(format!("a row of {name} came twice")),
+                Some(_) => Err(format!("a row of {name} was sent twice")),
             };
         };
         // What a key has in a pane comes in pieces.

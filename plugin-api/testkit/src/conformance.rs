@@ -115,7 +115,7 @@ fn params(trial: &Trial<'_>) -> Held {
     let unknown = json!({"no_such_param": 1});
     match (trial.check)(&description.params_schema, &unknown) {
         Err(_) => Ok("unknown ones are refused".into()),
-        Ok(()) => Err("the schema accepts unknown params: a slip of the pen would be ignored".into()),
+        Ok(()) => Err("the schema accepts unknown params: a typo would be ignored".into()),
     }
 }
 
@@ -143,7 +143,7 @@ fn purity(trial: &Trial<'_>) -> Held {
     let (used, other) = (trial.counted(&day_of_events())?, trial.counted(&day_of_events())?);
     for example in &used.description().examples {
         let answers = [&used, &used, &other].map(|state| state.answer(&ask(example.params.clone())));
-        let what = format!("the question \"{}\" is answered differently when it is asked again", example.note);
+        let what = format!("the question \"{}\" gets a different answer when it is asked again", example.note);
         same(&answers[0], &answers[1], &what)?;
         same(&answers[0], &answers[2], &format!("{what}, of a metric made anew"))?;
     }
@@ -235,7 +235,7 @@ fn odd(trial: &Trial<'_>) -> Held {
 fn answered(state: &State<Box<dyn Subject + '_>>, check: Check<'_>, when: &str) -> Result<(), String> {
     let description = state.description();
     if description.examples.is_empty() {
-        return Err("there is none, and a metric has at least one".into());
+        return Err("there is none, but a metric has at least one".into());
     }
     for example in &description.examples {
         let (params, note) = (&example.params, &example.note);

@@ -33,7 +33,7 @@ pub fn execute(
         return Err(format!("table \"{}\" has no time axis", table.name));
     }
     if request.step_ms.is_some_and(|step| step <= 0 || step % 60_000 != 0) {
-        return Err("a step is a number of whole minutes".into());
+        return Err("a step must be a whole number of minutes".into());
     }
     let mut only = Vec::new();
     for filter in &request.only {
@@ -43,7 +43,7 @@ pub fn execute(
         request.rank.iter().flat_map(|rank| &rank.by).map(|by| resolve(table, by)).collect::<Result<Vec<_>, _>>()?;
 
     if request.quantiles.iter().any(|q| !(0.0..=1.0).contains(q)) {
-        return Err("a quantile is a number from 0 to 1".into());
+        return Err("a quantile must be a number from 0 to 1".into());
     }
     let fold = Folding { table, whole: whole(description, table), quantiles: &request.quantiles };
     let matching: Vec<Row<'_>> = rows

@@ -30,10 +30,10 @@ fn at(path: &str, schema: &Value, value: &Value, root: &Value) -> Result<(), Str
     }
     let fitting = |choices: &[Value]| choices.iter().filter(|one| at(path, one, value, root).is_ok()).count();
     if of("anyOf").is_some_and(|choices| fitting(choices) == 0) || of("oneOf").is_some_and(|one| fitting(one) != 1) {
-        return fault(format!("{value} is none of what is allowed"));
+        return fault(format!("{value} matches none of the allowed forms"));
     }
     if of("enum").is_some_and(|values| !values.contains(value)) || schema.get("const").is_some_and(|one| one != value) {
-        return fault(format!("{value} is none of the values that are allowed"));
+        return fault(format!("{value} is not one of the allowed values"));
     }
     let types: Vec<&str> = match schema.get("type") {
         Some(Value::String(one)) => vec![one],

@@ -63,7 +63,7 @@ impl Golden {
         let questions: Vec<Value> =
             lines("questions.ndjson", questions)?.into_iter().map(|(_, params)| params).collect();
         if questions.is_empty() {
-            return Err("questions.ndjson asks nothing (write params, one question per line: {})".into());
+            return Err("questions.ndjson has no questions (write params, one question per line: {})".into());
         }
         Ok(Golden { events: read, questions })
     }
@@ -182,13 +182,13 @@ fn event(value: &Value) -> Result<Event, String> {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(Id::of_text(text))),
         Some(number) => {
-            number.as_u64().map(|number| Some(Id::Integer(number))).ok_or_else(|| format!("{name} is no id: {number}"))
+            number.as_u64().map(|number| Some(Id::Integer(number))).ok_or_else(|| format!("{name} is not an id: {number}"))
         }
     };
     let event_type = value.get("event_type").and_then(Value::as_str).ok_or("event_type is missing")?;
     let time = match value.get("timestamp") {
         Some(Value::String(text)) => moment(text).map_err(|fault| format!("timestamp {text:?}: {fault}"))?,
-        Some(number) => number.as_i64().ok_or_else(|| format!("timestamp {number} is no time"))?,
+        Some(number) => number.as_i64().ok_or_else(|| format!("timestamp {number} is not a time"))?,
         None => return Err("timestamp is missing".into()),
     };
     let (user, product) = (id("user_id")?, id("product_id")?);
@@ -263,9 +263,9 @@ mod tests {
             ("{}\n", "{}", "events.ndjson:1: event_type is missing"),
             ("\n{\"event_type\":\"a\"}\n", "{}", "events.ndjson:2: timestamp is missing"),
             ("{\"event_type\":\"a\",\"timestamp\":\"x\"}", "{}", "events.ndjson:1: timestamp \"x\""),
-            ("{\"event_type\":\"a\",\"timestamp\":1,\"user_id\":-1}", "{}", "user_id is no id: -1"),
+            ("{\"event_type\":\"a\",\"timestamp\":1,\"user_id\":-1}", "{}", "user_id is not an id: -1"),
             ("", "{", "questions.ndjson:1: not JSON"),
-            ("", "", "questions.ndjson asks nothing"),
+            ("", "", "questions.ndjson has no questions"),
         ] {
             let fault = Golden::read(events, questions).err().unwrap_or_default();
             assert!(fault.contains(words), "{fault:?}");

@@ -78,7 +78,7 @@ impl Question {
 
 /// `"15m"`, `"1h"`, `"7d"`, `"2w"` in milliseconds; `"all"` is none.
 fn length(pointer: &str, value: &Value) -> Result<Option<i64>, Refusal> {
-    let fault = || Refusal::invalid(pointer, format!("{value} is not a length of time"));
+    let fault = || Refusal::invalid(pointer, format!("{value} is not a duration"));
     let text = value.as_str().ok_or_else(fault)?;
     if text == "all" {
         return Ok(None);

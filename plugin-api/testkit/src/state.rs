@@ -78,7 +78,7 @@ impl<M: Subject> State<M> {
         let of = &self.description;
         as_columns(events, &of.properties, |columns| self.metric.update(of, columns, &mut buffer))?;
         if buffer.keys.len() != of.computed.len() {
-            return Err(format!("{} key columns were handed over, not {}", buffer.keys.len(), of.computed.len()));
+            return Err(format!("{} key columns were given, not {}", buffer.keys.len(), of.computed.len()));
         }
         let computed: Result<Vec<Keys>, String> = buffer.keys.iter().map(|keys| texts(keys, events.len())).collect();
         Ok((buffer.deltas.into_vec(), computed?))
@@ -174,7 +174,7 @@ fn texts(keys: &KeyColumn, rows: usize) -> Result<Keys, String> {
         Some(Some(std::str::from_utf8(bytes.get(start..end)?).ok()?.to_owned()))
     };
     let keys: Option<Keys> = keys.rows.iter().map(text).collect();
-    keys.filter(|keys| keys.len() == rows).ok_or_else(|| "a key column has not one text for each event".into())
+    keys.filter(|keys| keys.len() == rows).ok_or_else(|| "a key column does not have one text for each event".into())
 }
 
 /// Code of the refusal that stands for a metric which failed while answering.

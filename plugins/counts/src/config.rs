@@ -216,7 +216,7 @@ impl Counts {
             None => self.cells.iter().find(can),
             Some(name) => {
                 let cell = self.cells.iter().find(|cell| cell.name == name);
-                let cell = cell.ok_or_else(|| format!("\"{name}\" is none of the cells"))?;
+                let cell = cell.ok_or_else(|| format!("\"{name}\" is not one of the cells"))?;
                 Some(Some(cell).filter(can).ok_or("groups cannot be ordered by quantiles and latest values")?)
             }
         };

@@ -107,7 +107,7 @@ impl Metric for Counts {
         let column = |name: &String, pointer: &str| {
             let found = self.keys.iter().find(|key| key.name == *name).map(|key| key.column.clone());
             found.ok_or_else(|| {
-                Refusal::invalid(pointer, format!("\"{name}\" is none of the key columns{}", self.names()))
+                Refusal::invalid(pointer, format!("\"{name}\" is not one of the key columns{}", self.names()))
             })
         };
         let mut query = read.table("rows").within(asked.window).quantiles(self.quantiles.iter().copied());
@@ -119,7 +119,7 @@ impl Metric for Counts {
             query = query.only(column, ids.iter().map(id));
         }
         if let Some(types) = &asked.event_types {
-            let fault = "this metric does not tell event types apart: its \"by\" has no event_type";
+            let fault = "this metric does not distinguish event types: its \"by\" has no event_type";
             let column =
                 column(&"event_type".into(), "").map_err(|_| Refusal::invalid("/params/event_types", fault))?;
             query = query.only(column, texts(types));

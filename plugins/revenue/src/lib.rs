@@ -90,7 +90,7 @@ impl Metric for Revenue {
     fn answer(&self, asked: &Request<Products>, read: &Reader<'_>) -> Result<Answer, Refusal> {
         if asked.event_types.is_some() {
             let types = self.0.event_types.join(", ");
-            let fault = format!("these are the purchases ({types}), which do not tell event types apart");
+            let fault = format!("these are the purchases ({types}); they are not distinguished by event type");
             return Err(Refusal::invalid("/params/event_types", fault));
         }
         let query = read.table("paid").within(asked.window).quantiles([0.5, 0.95]);

@@ -10,7 +10,7 @@ const BATCH: usize = 1_000;
 
 /// How much of a demo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Demo {
+pub struct DemoRows {
     /// Users in all, at least 3.
     pub users: u64,
     /// Products in all, at least 3.
@@ -23,7 +23,7 @@ pub struct Demo {
 ///
 /// # Errors
 /// [`CatalogueError`]; batches written before it stay.
-pub async fn seed(catalogue: &dyn Catalogue, demo: Demo) -> Result<(Upserted, Upserted), CatalogueError> {
+pub async fn seed(catalogue: &dyn Catalogue, demo: DemoRows) -> Result<(Upserted, Upserted), CatalogueError> {
     let (mut users, mut products) = (Upserted::default(), Upserted::default());
     let mut ids = (1..=demo.users.max(3)).peekable();
     while ids.peek().is_some() {
@@ -123,7 +123,7 @@ mod tests {
     async fn seeds_the_known_rows_and_as_many_as_wanted_once() {
         let folder = tempfile::tempdir().unwrap();
         let catalogue = Embedded::open(&folder.path().join("c.db")).unwrap();
-        let demo = Demo { users: 1_500, products: 40, seed: 7 };
+        let demo = DemoRows { users: 1_500, products: 40, seed: 7 };
         let (users, products) = seed(&catalogue, demo).await.unwrap();
         assert_eq!((users.inserted, products.inserted), (1_500, 40));
         let (users, products) = seed(&catalogue, demo).await.unwrap();

@@ -7,7 +7,7 @@
 
 use super::migrations::{self, APPLIED, Applied, HISTORY};
 use super::rows::{self, number};
-use super::{Catalogue, CatalogueError, Cost, CatalogueFuture, Names, Page, Product, Upserted, User, Wanted, id};
+use super::{Catalogue, CatalogueError, CatalogueFuture, Cost, Names, Page, Product, Upserted, User, Wanted, id};
 use parking_lot::Mutex;
 use refinery::Migration;
 use rusqlite::types::Value as Sql;
@@ -281,7 +281,7 @@ fn later<T: Send + 'static>(
         match tokio::task::spawn_blocking(work).await {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(error)) => Err(CatalogueError::Unavailable(error.to_string())),
-            Err(error) => Err(CatalogueError::Unavailable(format!("the call did not end: {error}"))),
+            Err(error) => Err(CatalogueError::Unavailable(format!("the call failed: {error}"))),
         }
     })
 }

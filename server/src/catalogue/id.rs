@@ -16,13 +16,13 @@ const RESERVED: &str = "__other__";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum IdFault {
     /// Nothing there.
-    #[error("an id has at least one byte")]
+    #[error("an id must not be empty")]
     Empty,
     /// Over 64 bytes.
-    #[error("an id has at most 64 bytes")]
+    #[error("an id must have at most 64 bytes")]
     TooLong,
     /// Control characters.
-    #[error("an id has no control characters")]
+    #[error("an id must not contain control characters")]
     Control,
     /// `__other__`.
     #[error("\"__other__\" is reserved")]

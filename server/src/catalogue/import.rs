@@ -62,7 +62,7 @@ pub enum ImportError {
     Header(String),
     /// The file could not be read on.
     #[error(
-        "line {line}: the file cannot be read: {reason}; what stands before it was imported, and the file may be imported again"
+        "line {line}: the file cannot be read: {reason}; the lines before it were imported; the file can be imported again"
     )]
     Read {
         /// Where.
@@ -148,7 +148,7 @@ fn columns(
     for (n, cell) in header.iter().enumerate() {
         match names.iter().position(|name| name == cell) {
             Some(which) => columns[which] = Some(n),
-            None => warnings.push(format!("column \"{}\" is not known and was left out", cell.escape_debug())),
+            None => warnings.push(format!("unknown column \"{}\" was ignored", cell.escape_debug())),
         }
     }
     let missing: Vec<&str> =
@@ -162,10 +162,10 @@ fn columns(
 
 fn fields<'r>(record: &'r ByteRecord, header: &[String], columns: [Option<usize>; 3]) -> Result<[&'r str; 3], String> {
     if record.len() != header.len() {
-        return Err(format!("{} fields where the header names {}", record.len(), header.len()));
+        return Err(format!("{} fields, but the header names {}", record.len(), header.len()));
     }
     if text::repeats_header(record, header) {
-        return Err("the header once more".into());
+        return Err("a repeated header".into());
     }
     let mut fields = [""; 3];
     for (field, at) in fields.iter_mut().zip(columns) {
@@ -233,14 +233,10 @@ mod tests {
         let lines: Vec<_> = report.faults.iter().map(|fault| (fault.line, fault.reason.as_str())).collect();
         assert_eq!(
             lines,
-            [
-                (4, "user_id: an id has at least one byte"),
-                (5, "user_name: empty"),
-                (6, "2 fields where the header names 4")
-            ]
+            [(4, "user_id: an id must not be empty"), (5, "user_name: empty"), (6, "2 fields, but the header names 4")]
         );
         assert_eq!(report.refused, 3);
-        assert_eq!(report.warnings, ["column \"shoe size\" is not known and was left out"]);
+        assert_eq!(report.warnings, ["unknown column \"shoe size\" was ignored"]);
         let ada = catalogue.user(Id::Integer(7)).await.unwrap().unwrap();
         assert_eq!((ada.user_name.as_str(), ada.email.as_deref()), ("Ada", Some("a@example.com")));
 
@@ -267,7 +263,7 @@ mod tests {
             let report = import(Kind::Products, lines.join(ends).as_bytes(), &catalogue).await.unwrap();
             let faults: Vec<&str> = report.faults.iter().map(|fault| fault.reason.as_str()).collect();
             assert_eq!(faults.len(), 2, "{ends:?}: {faults:?}");
-            assert!(faults[0] == "the header once more" && faults[1].starts_with("cost: "), "{ends:?}: {faults:?}");
+            assert!(faults[0] == "a repeated header" && faults[1].starts_with("cost: "), "{ends:?}: {faults:?}");
             for (id, name, cost) in [(1, "A", "19.99"), (2, "B", "12.50"), (4, "D", "7.00")] {
                 let product = catalogue.product(Id::Integer(id)).await.unwrap().unwrap();
                 assert_eq!(
@@ -306,7 +302,7 @@ mod tests {
         let file = b"user_id,user_name\n1,Ada\n2,\"Bob\n".chain(std::io::repeat(b'x'));
         let error = import(Kind::Users, file, &catalogue).await.unwrap_err();
         assert!(matches!(&error, ImportError::Read { line: 3, reason } if reason.contains("quote")), "{error}");
-        assert!(catalogue.user(Id::Integer(1)).await.unwrap().is_some(), "what stands before it was imported");
+        assert!(catalogue.user(Id::Integer(1)).await.unwrap().is_some(), "the lines before it were imported");
     }
 
     #[tokio::test]

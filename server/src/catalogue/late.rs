@@ -40,10 +40,7 @@ impl Late {
             Ok(open) => Late { now: Arc::new(RwLock::new(Ok(open))), tending: None },
             Err(fault) => {
                 let reason = told(fault);
-                tracing::warn!(
-                    reason,
-                    "the catalogue cannot be opened; metrics go on without names, and it is tried again"
-                );
+                tracing::warn!(reason, "the catalogue cannot be opened; metrics continue without names; retrying");
                 let now: Now = Arc::new(RwLock::new(Err(reason)));
                 Late { tending: Some(tokio::spawn(tend(file, Arc::clone(&now)))), now }
             }
@@ -65,7 +62,7 @@ async fn tend(file: PathBuf, now: Now) {
                 return tracing::info!(file = %file.display(), "the catalogue is open");
             }
             Ok(Err(fault)) => *now.write() = Err(told(fault)),
-            Err(failed) => tracing::error!(%failed, "opening the catalogue panicked; it is tried again"),
+            Err(failed) => tracing::error!(%failed, "opening the catalogue panicked; retrying"),
         }
     }
 }

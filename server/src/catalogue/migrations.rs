@@ -44,7 +44,7 @@ pub(super) fn pending(ours: &[Migration], applied: &[Applied]) -> Result<Vec<Mig
         };
         if ours.name() != applied.name || ours.checksum().to_string() != applied.checksum {
             return Err(format!(
-                "migration {name} was applied, but this program's {ours} reads otherwise; an applied migration never \
+                "migration {name} was applied, but this program's {ours} is different; an applied migration never \
                  changes: use the program that applied it, or an empty database, and import again"
             ));
         }

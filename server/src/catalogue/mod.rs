@@ -179,7 +179,7 @@ pub enum CatalogueError {
     #[error("the catalogue is unavailable: {0}")]
     Unavailable(String),
     /// It has as much to do as it takes on; it may again at once.
-    #[error("as many catalogue calls are under way as this server takes on")]
+    #[error("too many catalogue calls at once")]
     Overloaded,
     /// It cannot be opened as it is; says what to do.
     #[error("{0}")]

@@ -14,18 +14,18 @@ use tally_engine::config::duration;
 pub(crate) const SHORT: &str = "\
 tally: live metrics from an event log
 
-  tally demo                                         see it at work; needs nothing
+  tally demo                                         try it out; needs nothing else
   tally run                                          count events, answer at http://127.0.0.1:8080
   tally query event_frequencies '{\"window\":\"1h\"}'    ask a running engine
 
 commands
   demo      run with made-up events        produce   send made-up events or a file
-  run       run as metrics.toml says       import    names of users and products from a CSV file
+  run       run with metrics.toml          import    names of users and products from a CSV file
   query     evaluate a metric              plugin    list, new, check, test
-  verify    recount from the log           migrate   the catalogue's tables, made and changed
+  verify    recount from the log           migrate   create and update the catalogue's tables
   config    what is configured, and why    dead-letters   records that were refused
 
-tally COMMAND --help says more.
+tally COMMAND --help shows more.
 ";
 
 /// Live metrics from an event log.
@@ -38,31 +38,31 @@ pub(crate) struct Args {
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
-    /// Run with made-up events; needs nothing installed
+    /// Run with made-up events; needs nothing else
     Demo(Demo),
-    /// Count events and answer questions, as metrics.toml says
+    /// Count events and answer questions, configured by metrics.toml
     Run(Run),
     /// Send made-up events, or those of a file, to a running engine or to Kafka
     Produce(Produce),
     /// Evaluate a metric of a running engine
     Query(Query),
-    /// Metrics of a running engine; plugins made, checked and tested
+    /// List metrics of a running engine; create, check and test plugins
     Plugin(Plugin),
     /// The newest records that could not be events, and why
     DeadLetters(DeadLetters),
     /// Count everything again from the log and compare: exit code 1 on any difference
     Verify(Verify),
-    /// Let a partition go on without the record at which it stands still, as /readyz names it
+    /// Let a partition continue without the record at which it is stopped; /readyz names it
     Skip(Skip),
     /// What the store of a running engine holds
     State(State),
     /// Write users or products from a CSV file into the catalogue
     Import(Import),
-    /// Make and change the catalogue's tables, as this version needs them
+    /// Create and update the catalogue's tables for this version
     Migrate(Migrate),
     /// What is configured, and where it comes from
     Config(Config),
-    /// The clock of a running engine, where it is doubted
+    /// Confirm the clock of a running engine
     Clock(Clock),
 }
 
@@ -74,7 +74,7 @@ pub(crate) struct Clock {
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum ClockCommand {
-    /// Say that the clock is right though it jumped ahead: minutes, hours and records expire by it at once
+    /// Confirm that the clock is right although it jumped ahead: minutes, hours and records expire by it at once
     Accept(Engine),
 }
 
@@ -83,10 +83,10 @@ pub(crate) struct Demo {
     /// Address to listen on; port 0 takes a free one [default: 127.0.0.1:8080]
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) listen: Option<SocketAddr>,
-    /// Where log, state and catalogue live [default: .tally]
+    /// Folder of log, state and catalogue [default: .tally]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// Events a second; 0: none but those that are posted
+    /// Events a second; 0: only those that are posted
     #[arg(long, value_name = "N", default_value = "200", value_parser = rate_or_none)]
     pub(crate) rate: f64,
     /// Same seed, same sequence of events
@@ -107,7 +107,7 @@ pub(crate) struct Run {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) listen: Option<SocketAddr>,
-    /// Where log, state and catalogue live
+    /// Folder of log, state and catalogue
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
     /// Do not load this metric; may be given several times
@@ -137,19 +137,19 @@ pub(crate) struct Produce {
     /// Events a second [default: 200, or as fast as possible with --count or --from]
     #[arg(long, value_name = "N", value_parser = rate)]
     pub(crate) rate: Option<f64>,
-    /// Stop after so many events or rows
+    /// Stop after this many events or rows
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
     /// Same seed, same events with the same ids; without it every run makes new ones
     #[arg(long, value_name = "N", conflicts_with = "from")]
     pub(crate) seed: Option<u64>,
-    /// Number of the first event: goes on where an earlier run of the same seed stopped
+    /// Number of the first event: continues where an earlier run of the same seed stopped
     #[arg(long, value_name = "N", requires = "seed", default_value_t = 0)]
     pub(crate) first: u64,
     /// Replay a file: .csv with a header, anything else JSON (lines, or an array)
     #[arg(long, value_name = "FILE")]
     pub(crate) from: Option<PathBuf>,
-    /// Which column is which field: user_id=uid,timestamp=event_time
+    /// Column of each field: user_id=uid,timestamp=event_time
     #[arg(long, value_name = "FIELD=COLUMN", requires = "from", value_delimiter = ',', value_parser = pair)]
     pub(crate) map: Vec<(String, String)>,
     /// Event types to rename: purchase=buy,cart=add_to_cart
@@ -188,7 +188,7 @@ pub(crate) struct Query {
 #[derive(Group, Debug)]
 #[command(after_help = "  tally dead-letters --reason missing_field:user_id --limit 5")]
 pub(crate) struct DeadLetters {
-    /// Show so many, newest first; 1 to 100
+    /// Show this many, newest first; 1 to 100
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=100))]
     pub(crate) limit: u64,
     /// Only those of one reason
@@ -203,7 +203,7 @@ pub(crate) struct DeadLetters {
 
 #[derive(Group, Debug)]
 #[command(after_help = "\
-Log and state are read through the engine; they are judged, deduplicated and counted here, by code of its own.
+Log and state are read through the engine; they are judged, deduplicated and counted here, by independent code.
 Where the log no longer holds what a metric counted first, what is counted within five seconds is compared instead.
 Cells that a plugin feeds itself are named, not checked.
 
@@ -222,8 +222,8 @@ pub(crate) struct Verify {
 
 #[derive(Group, Debug)]
 #[command(after_help = "\
-A partition stands still where records are gone from the log, or where one cannot be decoded; `/readyz?verbose` names the
-partition and the offset. Skipping is noted with the state as a gap: answers and `tally verify` go on saying so.
+A partition stops where records are missing from the log, or where one cannot be decoded; `/readyz?verbose` names the
+partition and the offset. A skip is recorded in the state as a gap, which answers and `tally verify` report from then on.
 
 Example:
 
@@ -231,7 +231,7 @@ Example:
 pub(crate) struct Skip {
     /// The partition
     pub(crate) partition: u32,
-    /// The offset at which it stands
+    /// The offset of the record
     pub(crate) offset: u64,
     #[command(flatten)]
     pub(crate) engine: Engine,
@@ -257,7 +257,7 @@ pub(crate) enum StateCommand {
     /// The buckets of a table, or of all
     #[command(after_help = "  tally state buckets user_activities/activity")]
     Buckets {
-        /// METRIC/TABLE; either alone where that names one table
+        /// METRIC/TABLE; one of the two is enough if it is unambiguous
         #[arg(value_name = "TABLE", value_parser = table)]
         table: Option<String>,
         #[command(flatten)]
@@ -269,7 +269,7 @@ pub(crate) enum StateCommand {
     /// The stored cells of a key, pane by pane
     #[command(after_help = "  tally state get user_activities u1\n  tally state get event_frequencies purchase --json")]
     Get {
-        /// METRIC/TABLE; either alone where that names one table
+        /// METRIC/TABLE; one of the two is enough if it is unambiguous
         #[arg(value_name = "TABLE", value_parser = table)]
         table: String,
         /// The key's columns in their order, at least those of its group
@@ -283,10 +283,10 @@ pub(crate) enum StateCommand {
     },
 }
 
-/// Where state is looked at.
+/// Where state is read.
 #[derive(Group, Debug)]
 pub(crate) struct StatePlace {
-    /// The engine to ask [default: the configured address; where none answers, the store itself]
+    /// The engine to ask [default: the configured address; if none answers, the store itself]
     #[arg(long, value_name = "URL")]
     pub(crate) url: Option<String>,
     #[command(flatten)]
@@ -306,7 +306,7 @@ pub(crate) struct Import {
     /// CSV with a header
     #[arg(id = "csv", value_name = "FILE")]
     pub(crate) file: PathBuf,
-    /// Where the catalogue lives [default: as configured]
+    /// Folder of the catalogue [default: as configured]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
     /// Print the counts as JSON
@@ -321,7 +321,7 @@ pub(crate) struct Import {
 pub(crate) struct Migrate {
     #[command(flatten)]
     pub(crate) config: ConfigFile,
-    /// Where the embedded catalogue lives [default: as configured]
+    /// Folder of the embedded catalogue [default: as configured]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
     /// Print what would be applied, and change nothing
@@ -352,7 +352,7 @@ pub(crate) enum ConfigCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Say what is wrong with the configuration; exit code 78 if anything is
+    /// Report what is wrong with the configuration; exit code 78 if anything is
     Check {
         #[command(flatten)]
         config: ConfigFile,
@@ -365,7 +365,7 @@ fn rate_or_none(text: &str) -> Result<f64, String> {
 }
 
 fn rate(text: &str) -> Result<f64, String> {
-    /// Beyond this no outlet follows, and the count per tick would not be a count any more.
+    /// Beyond this no output can keep up, and the number per tick would overflow.
     const FASTEST: f64 = 100_000_000.0;
     match text.parse::<f64>() {
         Ok(rate) if (0.001..=FASTEST).contains(&rate) => Ok(rate),

@@ -45,7 +45,7 @@ pub(crate) struct Answer {
 /// No answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
-    /// Nobody listens there.
+    /// No engine listens there.
     #[error("no engine answers at {0}; start one with `tally run` or give --url")]
     NoEngine(String),
     /// It broke off or took too long.
@@ -60,12 +60,12 @@ impl Client {
     /// For the engine at `url`; nothing is sent yet.
     ///
     /// # Errors
-    /// A sentence: not an `http://` address.
+    /// It is not an `http://` address.
     pub(crate) fn new(url: &str) -> Result<Client, String> {
         let fault = || format!("--url {url:?} is not an address like http://127.0.0.1:8080");
         let uri: Uri = url.parse().map_err(|_| fault())?;
         if uri.scheme_str() == Some("https") {
-            return Err("--url: https is not spoken here; give the engine's http:// address".into());
+            return Err("--url: https is not supported; give the engine's http:// address".into());
         }
         if uri.scheme_str() != Some("http") || uri.authority().is_none() || uri.query().is_some() {
             return Err(fault());
@@ -98,9 +98,9 @@ impl Client {
     ) -> Result<Option<Answer>, ClientError> {
         let request = Request::builder().uri(format!("{}{path}", self.base)).body(Full::default());
         let request = request.map_err(|error| ClientError::Unusable(error.to_string()))?;
-        let late = |_| ClientError::Broken(format!("the engine at {} fell silent", self.base));
+        let late = |_| ClientError::Broken(format!("the engine at {} stopped sending", self.base));
         let broke =
-            |error: hyper::Error| ClientError::Broken(format!("the answer of {} broke off: {error}", self.base));
+            |error: hyper::Error| ClientError::Broken(format!("the answer of {} was cut off: {error}", self.base));
         let response = tokio::time::timeout(PATIENCE, self.begin(request)).await.map_err(late)??;
         if response.status() != 200 {
             return tokio::time::timeout(PATIENCE, self.gather(response)).await.map_err(late)?.map(Some);
@@ -118,7 +118,7 @@ impl Client {
             }
             begun.extend_from_slice(rest);
             if begun.len() > LARGEST_ANSWER {
-                return Err(ClientError::Broken(format!("a line of the answer of {} does not end", self.base)));
+                return Err(ClientError::Broken(format!("the answer of {} ends within a line", self.base)));
             }
         }
         Ok(None)
@@ -156,7 +156,9 @@ impl Client {
     async fn begin(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, ClientError> {
         self.http.request(request).await.map_err(|error| match error.is_connect() {
             true => ClientError::NoEngine(self.base.clone()),
-            false => ClientError::Broken(format!("the engine at {} broke off: {}", self.base, chain(&error))),
+            false => {
+                ClientError::Broken(format!("the engine at {} closed the connection: {}", self.base, chain(&error)))
+            }
         })
     }
 
@@ -169,7 +171,7 @@ impl Client {
             .map(Duration::from_secs);
         let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await;
         let body = body
-            .map_err(|error| ClientError::Broken(format!("the answer of {} broke off: {error}", self.base)))?
+            .map_err(|error| ClientError::Broken(format!("the answer of {} was cut off: {error}", self.base)))?
             .to_bytes();
         Ok(Answer { status, retry_after, body })
     }
@@ -188,7 +190,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 /// RFC 9457, as the API writes it.
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct Problem {
+struct ProblemText {
     title: String,
     detail: String,
     errors: Vec<Pointed>,
@@ -204,8 +206,8 @@ struct Pointed {
 impl Answer {
     /// A problem for people: title and detail, then a line for each pointer.
     pub(crate) fn problem(&self) -> String {
-        let Ok(problem) = serde_json::from_slice::<Problem>(&self.body) else {
-            return format!("the engine answered {} without saying why; is it a Tally engine?", self.status);
+        let Ok(problem) = serde_json::from_slice::<ProblemText>(&self.body) else {
+            return format!("the engine answered {} without a reason; is it a Tally engine?", self.status);
         };
         let mut text = match (problem.title.as_str(), problem.detail.as_str()) {
             ("", "") => format!("the engine answered {}", self.status),

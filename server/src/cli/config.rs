@@ -56,7 +56,7 @@ fn origin(place: &Place) -> String {
 fn check(config: &ConfigFile) -> Result<(), Failure> {
     let loaded = settings::read(config, None, None)?;
     let folder = TempDir::with_prefix("tally-check-")
-        .map_err(|fault| Failure::Failed(format!("there is no temporary folder for copies of plugins: {fault}")))?;
+        .map_err(|fault| Failure::Failed(format!("cannot create a temporary folder for copies of plugins: {fault}")))?;
     let (faults, files) = judge_sections(&loaded, &settings::plugin_dirs(&loaded.config), folder.path());
     files.iter().for_each(|file| output::note(&format!("note: refused: {file}")));
     if let Some(error) = ConfigError::listing(faults) {

@@ -24,7 +24,7 @@ pub(crate) fn run(args: &DeadLetters) -> Result<(), Failure> {
     }
     output::data(&listing(&answer));
     if answer.get("partial") == Some(&Value::Bool(true)) {
-        output::note("warning: older ones were not looked at: there is too much of other reasons in between");
+        output::note("warning: older ones were not searched: too many dead letters of other reasons lie in between");
     }
     Ok(())
 }

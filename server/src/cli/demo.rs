@@ -8,7 +8,7 @@ use super::{Failure, output, settings, start};
 use crate::produce::Outgoing;
 use crate::produce::generator::{Clock, Generator, Settings, now_ms};
 use crate::produce::pace::Pace;
-use crate::produce::pointer::Places;
+use crate::produce::pointer::FieldPointers;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tally_engine::config::EventsConfig;
@@ -39,7 +39,7 @@ pub(crate) fn run(args: &Demo) -> Result<(), Failure> {
         let _seen = feeding.on_panic();
         feed(&engine, &mut generator, rate, &feeding);
     });
-    let feeder = feeder.map_err(|error| Failure::Failed(format!("no thread can be started: {error}")))?;
+    let feeder = feeder.map_err(|error| Failure::Failed(format!("cannot start a thread: {error}")))?;
     let (limit, since) = (args.duration.unwrap_or(Duration::MAX), Instant::now());
     ready(&started, begun, &stop, limit);
     stop.wait(limit.saturating_sub(since.elapsed()));
@@ -62,7 +62,7 @@ fn generator(seed: u64, events: &EventsConfig) -> Result<Generator, Failure> {
         products: start::DEMO_PRODUCTS,
         clock: Clock::Now,
     };
-    Generator::new(settings, Places::new(&events.fields)).map_err(Failure::Failed)
+    Generator::new(settings, FieldPointers::new(&events.fields)).map_err(Failure::Failed)
 }
 
 fn banner(args: &Demo, started: &start::Started) {
@@ -91,7 +91,7 @@ fn banner(args: &Demo, started: &start::Started) {
     data("  stop       Ctrl-C");
 }
 
-/// Appends at the rate until told to stop. What the log does not take is offered again: the events carry ids, so that
+/// Appends at the rate until it is stopped. Events that the log does not accept are sent again: the events carry ids, so that
 /// nothing counts twice.
 fn feed(engine: &Arc<Engine>, generator: &mut Generator, rate: f64, stop: &Stop) {
     if rate == 0.0 {
@@ -111,7 +111,7 @@ fn feed(engine: &Arc<Engine>, generator: &mut Generator, rate: f64, stop: &Stop)
                     }
                     break;
                 }
-                Err(error) => tracing::warn!(%error, "the log takes no events; trying again"),
+                Err(error) => tracing::warn!(%error, "the log accepts no events; retrying"),
             }
             if stop.asked() {
                 return;

@@ -12,7 +12,7 @@ pub(crate) fn run(args: &Migrate) -> Result<(), Failure> {
         data(&format!("{word}  {migration}"));
     }
     if migrations.is_empty() {
-        data(&format!("nothing to apply: {place} is as this version needs it"));
+        data(&format!("nothing to apply: {place} is up to date"));
     }
     Ok(())
 }

@@ -29,7 +29,7 @@ use tally_engine::config::fault::ConfigError;
 /// Why a command did not succeed.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// It was tried and failed: a sentence with what to do.
+    /// It failed; a sentence with what to do.
     Failed(String),
     /// The arguments make no sense together.
     Usage(String),

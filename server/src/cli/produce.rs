@@ -8,7 +8,7 @@ use super::{Failure, output, settings, start};
 use crate::produce::generator::{Clock, Generator, Settings, now_ms};
 use crate::produce::http::HttpOutlet;
 use crate::produce::log::LogOutlet;
-use crate::produce::pointer::Places;
+use crate::produce::pointer::FieldPointers;
 use crate::produce::replay::{Mapping, Replay};
 use crate::produce::{Outcome, Outlet, Supply, pump};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -42,7 +42,7 @@ pub(crate) fn run(args: &Produce) -> Result<(), Failure> {
             if listed < LISTED {
                 screen.say(&format!("error: {}", tame(fault)));
             } else if listed == LISTED {
-                screen.say("error: further ones are only counted");
+                screen.say("error: further errors are only counted");
             }
             listed += 1;
         }
@@ -70,7 +70,7 @@ fn supply(args: &Produce, config: &Config, rate: Option<f64>) -> Result<Box<dyn 
         products: start::DEMO_PRODUCTS,
         clock,
     };
-    Ok(Box::new(Generator::new(settings, Places::new(&config.events.fields)).map_err(Failure::Failed)?))
+    Ok(Box::new(Generator::new(settings, FieldPointers::new(&config.events.fields)).map_err(Failure::Failed)?))
 }
 
 fn outlet(args: &Produce, config: &Config) -> Result<Box<dyn Outlet>, Failure> {
@@ -99,7 +99,7 @@ fn close(args: &Produce, outcome: &Outcome, took: Duration, unbounded: bool) -> 
         output::data(&format!("sent {sent} · acknowledged {acknowledged} · errors {errors} · {seconds:.1} s"));
     }
     if outcome.bad_rows > 0 {
-        note(&format!("{} rows were no events and were not sent", thousands(outcome.bad_rows)));
+        note(&format!("{} rows are not events and were not sent", thousands(outcome.bad_rows)));
     }
     match &outcome.broken {
         Some(broken) => Err(Failure::Failed(broken.clone())),

@@ -1,4 +1,4 @@
-//! `tally query`, `tally plugin list`, and what a running engine is told about plugins.
+//! `tally query`, `tally plugin list`, and orders about plugins to a running engine.
 
 use super::args::{Engine, Query, Skip};
 use super::client::{Answer, Body, Client, ClientError};
@@ -59,7 +59,7 @@ pub(crate) fn accept_clock(url: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `tally plugin purge`: asks first, unless told not to.
+/// `tally plugin purge`: asks for confirmation, unless `--yes` is given.
 pub(crate) fn purge(url: &str, name: &str, yes: bool, json: bool) -> Result<(), Failure> {
     if !yes && !agreed(name)? {
         return Err(Failure::Failed("nothing was removed".into()));
@@ -71,9 +71,11 @@ pub(crate) fn purge(url: &str, name: &str, yes: bool, json: bool) -> Result<(), 
 
 fn agreed(name: &str) -> Result<bool, Failure> {
     if !std::io::stdin().is_terminal() {
-        return Err(Failure::Usage("nobody can be asked here: --yes removes what is stored without asking".into()));
+        return Err(Failure::Usage(
+            "no terminal to confirm on: pass --yes to remove what is stored without confirmation".into(),
+        ));
     }
-    output::ask(&tame(&format!("Remove everything that is stored of {name}? It cannot be brought back. [y/N] ")));
+    output::ask(&tame(&format!("Remove everything that is stored for {name}? This cannot be undone. [y/N] ")));
     let mut said = String::new();
     std::io::stdin().read_line(&mut said).map_err(|fault| Failure::Failed(format!("no answer: {fault}")))?;
     Ok(matches!(said.trim(), "y" | "Y" | "yes"))
@@ -82,7 +84,7 @@ fn agreed(name: &str) -> Result<bool, Failure> {
 fn ordered(url: &str, name: &str, order: &str) -> Result<Value, Failure> {
     let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     if name.is_empty() || !name.bytes().all(fits) {
-        return Err(Failure::Usage(format!("{name:?} cannot be the name of a metric: a-z, 0-9 and _")));
+        return Err(Failure::Usage(format!("{name:?} cannot be a metric name: a-z, 0-9 and _")));
     }
     let client = Client::new(url).map_err(Failure::Usage)?;
     let path = format!("/api/internal/metrics/{name}/{order}");
@@ -91,7 +93,7 @@ fn ordered(url: &str, name: &str, order: &str) -> Result<Value, Failure> {
 
 pub(super) fn ask(request: impl Future<Output = Result<Answer, ClientError>>) -> Result<Value, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::Failed(format!("no network: {error}")))?;
+    let runtime = runtime.map_err(|error| Failure::Failed(format!("cannot use the network: {error}")))?;
     let answer = runtime.block_on(request).map_err(|error| Failure::Failed(error.to_string()))?;
     if answer.status != 200 {
         return Err(Failure::Failed(answer.problem()));
@@ -137,7 +139,7 @@ fn listing(answer: &Value) -> String {
     lines(&table)
 }
 
-/// How a revision stands, whole.
+/// The state of a revision, as one line.
 fn state(of: &Value) -> String {
     let mut said = text(of, "state");
     if let Some(done) = of.pointer("/progress/done").and_then(Value::as_f64) {
@@ -145,7 +147,7 @@ fn state(of: &Value) -> String {
     }
     let (reason, held, until) = (text(of, "reason"), text(of, "held"), text(of, "until"));
     let failed = of.get("events_failed").and_then(Value::as_u64).filter(|_| !reason.contains("events_failed"));
-    let failed = failed.map(|failed| format!(": {} events failed in it", output::thousands(failed)));
+    let failed = failed.map(|failed| format!(": the plugin failed on {} events", output::thousands(failed)));
     let of = |what: &str, told: String| if told.is_empty() { told } else { format!("{what}{told}") };
     said + &of(": ", reason) + &failed.unwrap_or_default() + &of("; held back: ", held) + &of("; fed until ", until)
 }
@@ -174,9 +176,12 @@ mod tests {
         let before = json!({"version": "0.9.0", "state": "active", "until": "2026-01-01T00:00:00.000Z"});
         let two = json!({"metrics": [{"name": "a", "version": "1.0.0", "state": "active", "newer": newer, "before": before}]});
         let two = super::listing(&two);
-        for words in
-            ["  newer", "1.1.0", "active: 1,563 events failed in it; held back: it failed", "active; fed until 2026-01"]
-        {
+        for words in [
+            "  newer",
+            "1.1.0",
+            "active: the plugin failed on 1,563 events; held back: it failed",
+            "active; fed until 2026-01",
+        ] {
             assert!(two.contains(words), "{two}");
         }
         for words in ["METRIC", "quarantined: over_max_cells", "12.3", "1,234", "counts"] {

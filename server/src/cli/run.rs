@@ -1,4 +1,4 @@
-//! `tally run`: counts and answers until it is told to stop.
+//! `tally run`: counts and answers until it receives a signal to stop.
 
 use super::args::Run;
 use super::output::{begin, data, note, tame, thousands};
@@ -65,7 +65,7 @@ fn closing_line(totals: &Totals) -> String {
     match processed.saturating_sub(committed) {
         // What was under way was not counted, and is in the log.
         open if unfinished => format!(
-            "{counts}, 0 lost (counting did not end by itself; what it had not stored, {} events or more, is counted again from the log at the next start)",
+            "{counts}, 0 lost (counting did not end in time; what was not stored, {} events or more, is counted again from the log at the next start)",
             thousands(open)
         ),
         0 => format!("{counts}, 0 lost"),

@@ -61,13 +61,13 @@ pub(crate) fn start(
             limit,
             wanted,
             most,
-            "fewer connections are taken than [server] max_connections: the limit of open files is low"
+            "fewer connections are accepted than [server] max_connections: the limit of open files is too low"
         );
     }
     // Whatever is made from here on is this user's alone.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| failed(format!("no threads can be started: {error}")))?;
+    let runtime = runtime.map_err(|error| failed(format!("cannot start threads: {error}")))?;
     // The port first: it fails most often and costs nothing to give back.
     let bound = runtime.block_on(Server::bind(&config.server.listen)).map_err(|fault| failed(fault.to_string()))?;
     let address = bound.address();
@@ -154,7 +154,7 @@ pub(crate) fn migrate(config: &Config, dry_run: bool) -> Result<Migrated, Failur
 
 fn small_runtime() -> Result<Runtime, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    runtime.map_err(|error| Failure::Failed(format!("no threads can be started: {error}")))
+    runtime.map_err(|error| Failure::Failed(format!("cannot start threads: {error}")))
 }
 
 /// The calls into the library.
@@ -170,7 +170,7 @@ mod library {
     use tally_server::catalogue::late::Late;
     use tally_server::catalogue::postgres::{Postgres, Settings};
     use tally_server::catalogue::{Catalogue, demo, import as csv};
-    use tally_server::http::{Bound, OriginCheck, Limits, Parts};
+    use tally_server::http::{Bound, Limits, OriginCheck, Parts};
 
     /// The catalogue's file in the data directory.
     const CATALOGUE: &str = "catalogue.sqlite";
@@ -218,14 +218,16 @@ mod library {
 
     /// Writes `DEMO_USERS` users and `DEMO_PRODUCTS` products; again changes nothing.
     pub(super) async fn seed_demo(catalogue: &dyn Catalogue, seed: u64) -> Result<(), String> {
-        let wanted = demo::Demo { users: DEMO_USERS, products: DEMO_PRODUCTS, seed };
+        let wanted = demo::DemoRows { users: DEMO_USERS, products: DEMO_PRODUCTS, seed };
         demo::seed(catalogue, wanted).await.map(|_| ()).map_err(|fault| fault.to_string())
     }
 
     /// Where the engine's figures are collected.
     pub(super) fn recorder() -> Result<PrometheusHandle, String> {
         let builder = metrics_exporter_prometheus::PrometheusBuilder::new();
-        let handle = builder.install_recorder().map_err(|fault| format!("figures cannot be collected: {fault}"))?;
+        let handle = builder
+            .install_recorder()
+            .map_err(|fault| format!("the program's own metrics cannot be collected: {fault}"))?;
         telemetry::describe();
         Ok(handle)
     }

@@ -24,7 +24,7 @@ pub(crate) fn run(args: &State) -> Result<(), Failure> {
         | StateCommand::Buckets { place, json, .. }
         | StateCommand::Get { place, json, .. } => (place, *json),
     };
-    let place = Place::find(place)?;
+    let place = StateSource::find(place)?;
     let answer = match &args.command {
         StateCommand::Get { table, key, .. } => {
             let (metric, table) = named(table, || place.tables())?;
@@ -48,7 +48,7 @@ pub(crate) fn run(args: &State) -> Result<(), Failure> {
             let failed = number(&answer, "events_failed");
             if failed > 0 {
                 note(&format!(
-                    "warning: {} events are in none of its numbers: its code failed on them",
+                    "warning: {} events are missing from its numbers: its code failed on them",
                     thousands(failed)
                 ));
             }
@@ -58,17 +58,17 @@ pub(crate) fn run(args: &State) -> Result<(), Failure> {
 }
 
 /// Where state is looked at: through an engine, or in its store while none runs.
-enum Place {
+enum StateSource {
     Engine(Client),
     Store(StoredState),
 }
 
-impl Place {
+impl StateSource {
     /// The engine that is named, or the store that is; else the configured engine, and where none answers its store. Says
     /// which of both it is.
-    fn find(args: &StatePlace) -> Result<Place, Failure> {
+    fn find(args: &StatePlace) -> Result<StateSource, Failure> {
         if let Some(url) = &args.url {
-            return Ok(Place::Engine(Client::new(url).map_err(Failure::Usage)?));
+            return Ok(StateSource::Engine(Client::new(url).map_err(Failure::Usage)?));
         }
         let config = settings::read(&args.config, None, args.data_dir.as_deref())?.config;
         let mut why = String::new();
@@ -78,7 +78,7 @@ impl Place {
             match answers(&client)? {
                 true => {
                     note(&format!("asking the engine at {url}"));
-                    return Ok(Place::Engine(client));
+                    return Ok(StateSource::Engine(client));
                 }
                 false => why = format!("no engine answers at {url}: "),
             }
@@ -87,13 +87,13 @@ impl Place {
         let fault = |fault: StartError| Failure::Failed(format!("{why}{fault}; --url names an engine to ask"));
         let state = StoredState::open(&config).map_err(fault)?;
         note(&tame(&format!("{why}reading {} itself", state.place())));
-        Ok(Place::Store(state))
+        Ok(StateSource::Store(state))
     }
 
     fn tables(&self) -> Result<Value, Failure> {
         match self {
-            Place::Engine(client) => ask(async { client.get("/api/internal/tables").await }),
-            Place::Store(state) => {
+            StateSource::Engine(client) => ask(async { client.get("/api/internal/tables").await }),
+            StateSource::Store(state) => {
                 let tables = |names: BTreeSet<String>| names.into_iter().map(|name| json!({"name": name}));
                 let metric = |(name, names)| json!({"name": name, "tables": tables(names).collect::<Vec<_>>()});
                 let found = state.tables().map_err(failed)?.into_iter();
@@ -104,18 +104,18 @@ impl Place {
 
     fn stored(&self) -> Result<Value, Failure> {
         match self {
-            Place::Engine(client) => ask(async { client.get("/api/internal/stored").await }),
-            Place::Store(state) => Ok(json!({"metrics": state.stored().map_err(failed)?})),
+            StateSource::Engine(client) => ask(async { client.get("/api/internal/stored").await }),
+            StateSource::Store(state) => Ok(json!({"metrics": state.stored().map_err(failed)?})),
         }
     }
 
     fn rows(&self, metric: &str, table: &str, key: &[String]) -> Result<Value, Failure> {
         match self {
-            Place::Engine(client) => {
+            StateSource::Engine(client) => {
                 let key = URL_SAFE_NO_PAD.encode(json!(key).to_string());
                 ask(async { client.get(&format!("/api/internal/stored/{metric}/{table}/{key}")).await })
             }
-            Place::Store(state) => Ok(stored_rows(&state.stored_rows(metric, table, key).map_err(failed)?)),
+            StateSource::Store(state) => Ok(stored_rows(&state.stored_rows(metric, table, key).map_err(failed)?)),
         }
     }
 }
@@ -123,7 +123,7 @@ impl Place {
 /// Whether anybody listens there.
 fn answers(client: &Client) -> Result<bool, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::Failed(format!("no network: {error}")))?;
+    let runtime = runtime.map_err(|error| Failure::Failed(format!("cannot use the network: {error}")))?;
     let answer = runtime.block_on(client.get("/livez"));
     Ok(!matches!(answer, Err(ClientError::NoEngine(_))))
 }
@@ -150,7 +150,7 @@ fn named(name: &str, metrics: impl FnOnce() -> Result<Value, Failure>) -> Result
         [(_, metric, table)] => Ok((metric.clone(), table.clone())),
         _ => {
             let names: Vec<String> = all.iter().map(|(_, metric, table)| format!("{metric}/{table}")).collect();
-            Err(Failure::Failed(format!("{name:?} names no table, or several: there are {}", names.join(", "))))
+            Err(Failure::Failed(format!("{name:?} names no table, or several; the tables are {}", names.join(", "))))
         }
     }
 }
@@ -190,7 +190,7 @@ fn tables(answer: &Value) -> String {
         out.push(format!("  offsets  {}", if offsets.is_empty() { "none".to_owned() } else { offsets.join(", ") }));
         let failed: u64 = list(metric, "partitions").iter().map(|partition| number(partition, "events_failed")).sum();
         if failed > 0 {
-            out.push(format!("  {} events are in none of it: its code failed on them", thousands(failed)));
+            out.push(format!("  {} events are missing from it: its code failed on them", thousands(failed)));
         }
         let mut table = Table::new();
         let header =

@@ -14,11 +14,11 @@ const LATEST: Duration = Duration::from_secs(30);
 
 /// Whether to stop; clones share it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Stop(Arc<(Mutex<Asked>, Condvar)>);
+pub(crate) struct Stop(Arc<(Mutex<StopRequest>, Condvar)>);
 
 /// What was asked for.
 #[derive(Debug, Default)]
-struct Asked {
+struct StopRequest {
     stop: bool,
     /// To look again, and nobody has done so since.
     look: bool,
@@ -78,7 +78,7 @@ impl Stop {
     /// Listens for signals from now on.
     ///
     /// # Errors
-    /// A sentence: the system lets us not.
+    /// The system does not allow it.
     pub(crate) fn on_signals() -> Result<Stop, String> {
         Stop::listen(false)
     }
@@ -132,7 +132,7 @@ impl Stop {
         });
         if told {
             output::note(&format!(
-                "error: not ended {} s after it was asked to: a file, a device or a plugin hangs; ended as by kill -9, which loses nothing",
+                "error: not ended {} s after it was asked to: a file, a device or a plugin hangs; the process is now killed, which loses nothing",
                 LATEST.as_secs()
             ));
             std::process::exit(1);

@@ -15,7 +15,7 @@ pub(crate) fn run(args: &Verify) -> Result<(), Failure> {
     output::log("warn");
     let client = Client::new(&args.engine.url).map_err(Failure::Usage)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::Failed(format!("no network: {error}")))?;
+    let runtime = runtime.map_err(|error| Failure::Failed(format!("cannot use the network: {error}")))?;
     let mut screen = Screen::default();
     let outcome = runtime.block_on(verify(&client, &args.names, &mut screen));
     screen.clear();
@@ -32,8 +32,8 @@ pub(crate) fn run(args: &Verify) -> Result<(), Failure> {
 fn close(outcome: &Outcome) -> Result<(), Failure> {
     match outcome.unequal() {
         0 => Ok(()),
-        1 => Err(Failure::Failed("one metric is not what the log says".into())),
-        many => Err(Failure::Failed(format!("{many} metrics are not what the log says"))),
+        1 => Err(Failure::Failed("one metric differs from the log".into())),
+        many => Err(Failure::Failed(format!("{many} metrics differ from the log"))),
     }
 }
 

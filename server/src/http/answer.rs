@@ -1,6 +1,6 @@
 //! The envelope of an answer, written as text around a result that is text already.
 //!
-//! Keys stand in the contract's order, and a key that does not apply is absent.
+//! Keys are in the contract's order, and a key that does not apply is absent.
 
 use super::json_members::push_text;
 use super::time;

@@ -53,7 +53,7 @@ pub(crate) async fn log(
     connection: Option<Extension<Arc<Connection>>>,
     query: Result<Query<Stretch>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let fault = || Problem::fault("invalid_params", "", "give partition, from and to as integers, or none of them");
+    let fault = || Problem::fault("invalid_params", "", "give partition, from and to as integers, or omit all three");
     match query.map_err(|_| fault())?.0 {
         Stretch { partition: None, from: None, to: None } => {
             let core = Arc::clone(&app.core);
@@ -86,7 +86,7 @@ fn unavailable(what: String) -> Problem {
 }
 
 fn overloaded() -> Problem {
-    Problem::overloaded("log and state are being read by as many as this server takes on")
+    Problem::overloaded("too many requests read log or state at once")
 }
 
 /// A place among those that work; waited for as long as a question may.

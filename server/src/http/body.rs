@@ -15,7 +15,7 @@ pub(crate) const ORDINARY: usize = 64 * 1024;
 /// Most bytes of a body of events.
 pub(crate) const EVENTS: usize = 1024 * 1024;
 
-/// Bytes of a too large body that are read and thrown away, so that the sender gets to read the refusal.
+/// Bytes of a too large body that are read and discarded, so that the sender gets to read the refusal.
 const DRAINED: usize = 8 * 1024 * 1024;
 
 /// How long for.
@@ -26,7 +26,7 @@ pub(crate) fn media_type(headers: &HeaderMap, accepted: &'static [&'static str])
     let stated = headers.get(header::CONTENT_TYPE);
     let unsupported = |detail| Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail);
     if let Some(encoding) = headers.get(header::CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
-        return Err(unsupported(format!("Content-Encoding {encoding:?} is not read; send the body as it is")));
+        return Err(unsupported(format!("Content-Encoding {encoding:?} is not supported; send the body uncompressed")));
     }
     let essence = stated.and_then(|stated| stated.to_str().ok()?.split(';').next()).map_or("", str::trim);
     let found = accepted.iter().find(|accepted| essence.eq_ignore_ascii_case(accepted));
@@ -34,7 +34,7 @@ pub(crate) fn media_type(headers: &HeaderMap, accepted: &'static [&'static str])
         let wanted = accepted.join(" or ");
         unsupported(match stated {
             Some(stated) => format!("Content-Type is {stated:?}; send {wanted}"),
-            None => format!("there is no Content-Type; send {wanted}"),
+            None => format!("Content-Type is missing; send {wanted}"),
         })
     })
 }
@@ -55,7 +55,7 @@ where
     };
     let stated = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if stated.is_some_and(|stated| stated > most as u64) {
-        // A sender that waits for 100-continue has sent nothing yet, and is told to spare itself the trouble.
+        // A sender that waits for 100-continue has sent nothing yet, and need not.
         if !headers.contains_key(header::EXPECT) {
             drain(body).await;
         }
@@ -67,10 +67,12 @@ where
             drain(body).await;
             Err(too_large())
         }
-        Ok(Err(Cut::Broken)) => {
-            Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_body", "the body is not sent as its head says")
-                .closing())
-        }
+        Ok(Err(Cut::Broken)) => Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_body",
+            "the body ended early, or is not framed as its head says",
+        )
+        .closing()),
         Err(_) => {
             let detail = format!("the body did not arrive within {limit:?}");
             Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail).closing())
@@ -112,6 +114,6 @@ async fn drain<B: Body<Data = Bytes>>(body: B)
 where
     B::Error: Into<BoxError>,
 {
-    // Whatever comes of it, the answer is the refusal.
+    // The answer is the refusal in any case.
     let _ = timeout(DRAIN_TIME, Limited::new(body, DRAINED).collect()).await;
 }

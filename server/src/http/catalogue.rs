@@ -15,7 +15,7 @@ use tally_plugin::ask::Fault;
 use tally_plugin::read::Id;
 use tokio::time::timeout;
 
-/// Rows of a page unless told.
+/// Rows of a page by default.
 const LIMIT: usize = 50;
 
 /// Most rows of a page.
@@ -25,7 +25,7 @@ type Pairs = Result<Query<Vec<(String, String)>>, QueryRejection>;
 type Named = Result<Path<String>, PathRejection>;
 
 #[derive(Serialize)]
-struct Listing<T> {
+struct PageReply<T> {
     items: Vec<T>,
     next: Option<String>,
 }
@@ -59,7 +59,7 @@ async fn listing<'c, T: Serialize>(
     let more = items.len() > rows;
     items.truncate(rows);
     let next = items.last().filter(|_| more).map(|last| cursor(kind, id(last)));
-    Ok(Json(Listing { items, next }).into_response())
+    Ok(Json(PageReply { items, next }).into_response())
 }
 
 async fn one<'c, T: Serialize>(
@@ -69,13 +69,13 @@ async fn one<'c, T: Serialize>(
     find: impl Fn(Id) -> CatalogueFuture<'c, Option<T>>,
 ) -> Result<Response, Problem> {
     let pointer = format!("/{what}_id");
-    let Path(text) = named.map_err(|_| Problem::fault("invalid_params", &pointer, "an id is UTF-8"))?;
+    let Path(text) = named.map_err(|_| Problem::fault("invalid_params", &pointer, "an id must be UTF-8"))?;
     let id = id::parse(&text).map_err(|fault| Problem::fault("invalid_params", &pointer, fault.to_string()))?;
     match within(limit, find(id)).await? {
         Some(row) => Ok(Json(row).into_response()),
         None => {
             let code = if what == "user" { "user_not_found" } else { "product_not_found" };
-            Err(Problem::new(StatusCode::NOT_FOUND, code, format!("there is no {what} \"{text}\" in the catalogue")))
+            Err(Problem::new(StatusCode::NOT_FOUND, code, format!("{what} \"{text}\" not found in the catalogue")))
         }
     }
 }

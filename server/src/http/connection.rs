@@ -21,19 +21,19 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
 
 /// How many slots each address has taken.
-type Taken = Arc<Mutex<HashMap<IpAddr, usize>>>;
+type SlotsTaken = Arc<Mutex<HashMap<IpAddr, usize>>>;
 
 /// ConnectionSlots for connections, in all and for each address.
 pub(crate) struct ConnectionSlots {
     all: Arc<Semaphore>,
     per_address: usize,
-    addresses: Taken,
+    addresses: SlotsTaken,
 }
 
 /// A slot that is taken; given back when dropped.
 pub(crate) struct ConnectionSlot {
     _one: OwnedSemaphorePermit,
-    address: Option<(IpAddr, Taken)>,
+    address: Option<(IpAddr, SlotsTaken)>,
 }
 
 impl ConnectionSlots {
@@ -201,7 +201,7 @@ impl TimedStream {
         }
     }
 
-    /// Writes what stands in place of `length` bytes, which are written when all of it is.
+    /// Writes what replaces `length` bytes; these count as written once all of it is.
     fn poll_replacement(&mut self, cx: &mut Context<'_>, mut rest: Bytes, length: usize) -> Poll<io::Result<usize>> {
         while rest.has_remaining() {
             let outcome = Pin::new(&mut self.stream).poll_write(cx, &rest);

@@ -18,14 +18,14 @@ use std::sync::Arc;
 use tally_engine::engine::{DeadLetter, Refusals};
 use tokio::time::timeout;
 
-/// Letters of an answer unless told.
+/// Letters of an answer by default.
 const LIMIT: usize = 20;
 
 /// Most letters of an answer: with 64 KiB each, some 8 MB.
 const MOST: usize = 100;
 
 #[derive(Serialize)]
-struct Listing {
+struct DeadLetterList {
     items: Vec<Item>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     partial: bool,
@@ -51,15 +51,13 @@ pub(crate) async fn list(
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let (limit, reason) = asked(query)?;
-    // Waited for a moment: one who asks twice keeps nobody out.
+    // Waited for a moment, so that a caller that asks twice keeps out no other.
     let place = timeout(app.limits.place, Arc::clone(&app.letters).acquire_owned()).await.ok().and_then(Result::ok);
-    let place = place.ok_or_else(|| {
-        Problem::overloaded("as many questions for dead letters are under way as this server takes on")
-    })?;
+    let place = place.ok_or_else(|| Problem::overloaded("too many requests for dead letters at once"))?;
     let core = Arc::clone(&app.core);
     let work = tokio::task::spawn_blocking(move || {
         let found = core.dead_letters(limit, reason.as_deref());
-        // Held until the thread is free, also when nobody waits for the answer any more.
+        // Held until the thread is free, even if the caller has gone.
         drop(place);
         found
     });
@@ -67,14 +65,14 @@ pub(crate) async fn list(
         |detail: String| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", detail).retry_after(1);
     match timeout(app.limits.letter, work).await {
         Ok(Ok(Ok(Refusals { letters, partial, counts }))) => {
-            Ok(Json(Listing { items: letters.into_iter().map(item).collect(), partial, counts }).into_response())
+            Ok(Json(DeadLetterList { items: letters.into_iter().map(item).collect(), partial, counts }).into_response())
         }
         Ok(Ok(Err(fault))) => Err(unavailable(fault)),
         Ok(Err(failed)) => {
             tracing::error!(%failed, "reading dead letters panicked");
             Err(Problem::internal())
         }
-        Err(_) => Err(unavailable("the dead letters were not read in time; ask again, or for fewer".into())),
+        Err(_) => Err(unavailable("the dead letters were not read in time; ask again, or ask for fewer".into())),
     }
 }
 

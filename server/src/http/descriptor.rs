@@ -5,7 +5,7 @@ use super::{answer, time};
 use serde::Serialize;
 use serde_json::Value;
 use std::path::Path;
-use tally_engine::engine::{Beside, Cost as MetricCost, MetricInfo, MetricState, Rejected};
+use tally_engine::engine::{Beside, Cost, MetricInfo, MetricState, Rejected};
 use tally_plugin::description::{Description, Example, From, Key, Pane, Tier};
 
 const HOUR: i64 = 3_600_000;
@@ -38,7 +38,7 @@ pub(crate) struct Descriptor<'a> {
     reads: Vec<String>,
     time: bool,
     history: History,
-    cost: Cost,
+    cost: CostReply,
     tiers: Vec<TierText>,
 }
 
@@ -78,7 +78,7 @@ struct History {
 }
 
 #[derive(Serialize)]
-struct Cost {
+struct CostReply {
     ns_per_event: f64,
     cells: u64,
     bytes: u64,
@@ -86,10 +86,10 @@ struct Cost {
     unreadable: Option<u64>,
 }
 
-impl std::convert::From<MetricCost> for Cost {
-    fn from(cost: MetricCost) -> Cost {
-        let MetricCost { ns_per_event, cells, bytes, unreadable } = cost;
-        Cost { ns_per_event, cells, bytes, unreadable }
+impl std::convert::From<Cost> for CostReply {
+    fn from(cost: Cost) -> CostReply {
+        let Cost { ns_per_event, cells, bytes, unreadable } = cost;
+        CostReply { ns_per_event, cells, bytes, unreadable }
     }
 }
 

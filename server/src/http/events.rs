@@ -1,9 +1,9 @@
 //! `POST /api/events`: the body is split into events, whose bytes go to the log as they were sent.
 //!
-//! What makes an event acceptable is the engine's to say, event by event; here only a body that is no JSON at all, or has more
-//! than [`MOST`] events, is refused as a whole. What a body says does not depend on its media type: one JSON value is an event or an
-//! array of them, over any number of lines; else each line is an event of its own, and blank lines are none. A body is split, judged
-//! and its answer written on a blocking thread; what is told of rejected events is bounded.
+//! The engine judges each event; here only a body that is not JSON, or has more than [`MOST`] events, is refused as a whole. The
+//! meaning of a body does not depend on its media type: one JSON value is an event or an array of events, over any number of lines;
+//! otherwise each line is an event of its own, and blank lines are skipped. A body is split, judged and its answer written on a
+//! blocking thread; the answer lists a bounded number of rejected events.
 
 use super::problem::Problem;
 use super::question::invalid_json;
@@ -31,16 +31,16 @@ const SHORT: usize = 16 * 1024;
 const NDJSON: &str = "application/x-ndjson";
 
 #[derive(Serialize)]
-struct Answer {
+struct AppendReply {
     accepted: u64,
-    rejected: Vec<Rejected>,
+    rejected: Vec<RejectedEvent>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rejected_total: Option<usize>,
     position: String,
 }
 
 #[derive(Serialize)]
-struct Rejected {
+struct RejectedEvent {
     index: usize,
     reason: String,
 }
@@ -56,12 +56,12 @@ pub(crate) async fn append(State(app): State<Arc<App>>, request: Request) -> Res
     Ok(([(header::CONTENT_TYPE, "application/json")], answer).into_response())
 }
 
-/// What is told of what was appended.
+/// The body of the reply to an append.
 fn answer(appended: Appended) -> Vec<u8> {
     let Appended { accepted, rejected, position } = appended;
     let total = rejected.len();
-    let listed = rejected.into_iter().take(LISTED).map(|(index, reason)| Rejected { index, reason });
-    let answer = Answer {
+    let listed = rejected.into_iter().take(LISTED).map(|(index, reason)| RejectedEvent { index, reason });
+    let answer = AppendReply {
         accepted,
         rejected: listed.collect(),
         rejected_total: (total > LISTED).then_some(total),
@@ -72,9 +72,8 @@ fn answer(appended: Appended) -> Vec<u8> {
 }
 
 async fn write(app: &App, body: Bytes, kind: &'static str) -> Result<Vec<u8>, Problem> {
-    let place = Arc::clone(&app.appends)
-        .try_acquire_owned()
-        .map_err(|_| Problem::overloaded("as many posts are being written as this server takes on"))?;
+    let place =
+        Arc::clone(&app.appends).try_acquire_owned().map_err(|_| Problem::overloaded("too many posts at once"))?;
     let core = Arc::clone(&app.core);
     let work = tokio::task::spawn_blocking(move || {
         let done = split(&body, kind).map(|events| core.append(&events).map(answer));
@@ -91,7 +90,7 @@ async fn write(app: &App, body: Bytes, kind: &'static str) -> Result<Vec<u8>, Pr
             Err(Problem::internal())
         }
         Err(_) => Err(unavailable(
-            "the log did not acknowledge in time, and it is not known which events it holds; events with an event_id can be sent again".into(),
+            "the log did not acknowledge in time, so some of the events may be in it; events with an event_id can safely be sent again".into(),
         )),
     }
 }
@@ -102,8 +101,7 @@ fn split<'a>(body: &'a [u8], kind: &str) -> Result<Vec<&'a [u8]>, Problem> {
     if events.len() <= MOST {
         return Ok(events);
     }
-    let detail =
-        format!("the body has {} events, at most {MOST} are taken at once; nothing of it was written", events.len());
+    let detail = format!("the body has {} events, at most {MOST} are accepted at once; none was written", events.len());
     Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", detail))
 }
 

@@ -41,7 +41,7 @@ pub(crate) async fn ready(State(app): State<Arc<App>>, RawQuery(query): RawQuery
         (false, false) => {
             let failed: Vec<Check> = checks.into_iter().filter(|check| !check.ok && check.needed).collect();
             let names: Vec<&str> = failed.iter().map(|check| check.name).collect();
-            let detail = format!("not in order: {}; /readyz?verbose shows all parts", names.join(", "));
+            let detail = format!("not ready: {}; /readyz?verbose shows all parts", names.join(", "));
             let reason = |check: Check| Fault { pointer: format!("/{}", check.name), detail: check.detail };
             let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", detail)
                 .because(failed.into_iter().map(reason).collect())
@@ -57,7 +57,7 @@ fn lines(checks: Vec<Check>, health_error: Option<String>, last: &str) -> String
         let (sign, word) = match (check.ok, check.needed) {
             (true, _) => ('+', "ok"),
             (false, true) => ('-', "failed"),
-            (false, false) => ('!', "failed, which questions do not need"),
+            (false, false) => ('!', "failed (answers do not need it)"),
         };
         let detail = if check.detail.is_empty() {
             String::new()
@@ -71,7 +71,7 @@ fn lines(checks: Vec<Check>, health_error: Option<String>, last: &str) -> String
         None => writeln!(text, "[+]catalogue ok"),
         Some(reason) => {
             let reason = reason.replace(['\r', '\n'], " ");
-            writeln!(text, "[!]catalogue unavailable, which metrics do not need: {reason}")
+            writeln!(text, "[!]catalogue unavailable (metrics do not need it): {reason}")
         }
     };
     text + last

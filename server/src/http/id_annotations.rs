@@ -51,8 +51,12 @@ pub(crate) struct Node {
 impl Annotations {
     /// Reads a schema.
     pub(crate) fn of(schema: &Value) -> Annotations {
-        let mut reader =
-            Reader { root: schema, annotations: Annotations::default(), seen: HashMap::new(), done: HashSet::new() };
+        let mut reader = SchemaReader {
+            root: schema,
+            annotations: Annotations::default(),
+            seen: HashMap::new(),
+            done: HashSet::new(),
+        };
         reader.node(schema);
         let mut annotations = reader.annotations;
         // Annotations propagate upwards until nothing changes: at most one round for each node.
@@ -92,7 +96,7 @@ impl Annotations {
     }
 }
 
-struct Reader<'a> {
+struct SchemaReader<'a> {
     root: &'a Value,
     annotations: Annotations,
     /// Node of each schema object, by address: the same object is the same place, so circles close.
@@ -100,7 +104,7 @@ struct Reader<'a> {
     done: HashSet<(usize, *const Value)>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> SchemaReader<'a> {
     fn node(&mut self, schema: &'a Value) -> usize {
         if let Some(node) = self.seen.get(&std::ptr::from_ref(schema)) {
             return *node;

@@ -9,7 +9,7 @@ use super::answer::Envelope;
 use super::budgeted_body::BudgetedBody;
 use super::descriptor::{Descriptor, RejectedText};
 use super::problem::Problem;
-use super::question::{self, Asked};
+use super::question::{self, MetricRequest};
 use super::wait_for_position::{PositionWaits, WaitOutcome};
 use super::{App, body, enrich};
 use axum::extract::rejection::PathRejection;
@@ -44,13 +44,13 @@ const COPIES: u64 = 4;
 
 pub(crate) async fn list(State(app): State<Arc<App>>) -> Response {
     #[derive(Serialize)]
-    struct Listing<'a> {
+    struct MetricList<'a> {
         metrics: Vec<Descriptor<'a>>,
         rejected: Vec<RejectedText>,
     }
     let metrics = app.core.metrics();
     let rejected = app.core.rejected().into_iter().map(|rejected| RejectedText::of(rejected, &app.redactor)).collect();
-    Json(Listing { metrics: metrics.iter().map(Descriptor::of).collect(), rejected }).into_response()
+    Json(MetricList { metrics: metrics.iter().map(Descriptor::of).collect(), rejected }).into_response()
 }
 
 pub(crate) async fn one(
@@ -70,7 +70,7 @@ pub(super) fn no_metric(app: &App, name: &str) -> String {
     let section = format!("[metrics.{name}]");
     let refused = app.core.rejected().into_iter().find(|refused| refused.file == section);
     refused.map_or_else(
-        || format!("there is no metric \"{}\"; GET /api/metrics lists them", name.escape_debug()),
+        || format!("unknown metric \"{}\"; GET /api/metrics lists them", name.escape_debug()),
         |refused| format!("{section} was refused: {}", refused.reason),
     )
 }
@@ -118,9 +118,8 @@ async fn answered(app: &Arc<App>, body: &Bytes, started: Instant) -> Result<axum
         return Ok(written(app, body, started, asked, evaluated).await?.into());
     }
     let held = app.limits.answers.take(evaluated.result.len() as u64 * COPIES);
-    let held = held.map_err(|_| {
-        Problem::overloaded("answers under way hold as much memory as they may, a share of [limits] memory")
-    })?;
+    let held =
+        held.map_err(|_| Problem::overloaded("the answers in progress already use their share of [limits] memory"))?;
     let (all, body) = (Arc::clone(app), body.clone());
     let write = tokio::task::spawn_blocking(move || {
         Handle::current()
@@ -135,10 +134,10 @@ async fn written(
     app: &App,
     body: &Bytes,
     started: Instant,
-    asked: Asked,
+    asked: MetricRequest,
     mut evaluated: Evaluated,
 ) -> Result<String, Problem> {
-    let Asked { question, params_text, names } = asked;
+    let MetricRequest { question, params_text, names } = asked;
     let mut warnings = std::mem::take(&mut evaluated.warnings);
     let annotations = app.annotations.of(&question.name, &evaluated.result_schema);
     let enriched = enrich::enrich(app, &annotations, &evaluated.result, names, &mut warnings).await;
@@ -151,7 +150,7 @@ async fn written(
     Ok(text)
 }
 
-async fn run(app: &Arc<App>, mut asked: Asked) -> Result<(Asked, Evaluated), Problem> {
+async fn run(app: &Arc<App>, mut asked: MetricRequest) -> Result<(MetricRequest, Evaluated), Problem> {
     let (begun, limit) = (Instant::now(), app.limits.evaluation);
     let at_least = asked.question.at_least.clone();
     let Some(at_least) = at_least.filter(|at_least| !app.core.position().reaches(at_least)) else {
@@ -172,7 +171,8 @@ async fn run(app: &Arc<App>, mut asked: Asked) -> Result<(Asked, Evaluated), Pro
     match PositionWaits::wait(app, &asked.question.name, &at_least, left).await {
         WaitOutcome::Reached | WaitOutcome::TimedOut => {}
         WaitOutcome::Stopping => {
-            let stopping = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the server stops; ask again");
+            let stopping =
+                Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the server is stopping; ask again");
             return Err(stopping.retry_after(1));
         }
     }
@@ -186,9 +186,9 @@ async fn run(app: &Arc<App>, mut asked: Asked) -> Result<(Asked, Evaluated), Pro
 async fn evaluated(
     app: &App,
     place: OwnedSemaphorePermit,
-    asked: Asked,
+    asked: MetricRequest,
     limit: Duration,
-) -> Result<(Asked, Result<Evaluated, EvaluateError>), Problem> {
+) -> Result<(MetricRequest, Result<Evaluated, EvaluateError>), Problem> {
     let (permit, calling) = (Arc::new(Mutex::new(Some(place))), Arc::clone(&asked.question.calling));
     let slot = EvaluationSlot { permit, until: Instant::now() + limit, calling };
     let given_back = ReleaseAtEnd(Arc::clone(&slot.permit));
@@ -213,7 +213,7 @@ async fn acquire_slot(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
 
 fn try_acquire_slot(slots: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Problem> {
     let place = Arc::clone(slots).try_acquire_owned();
-    place.map_err(|_| Problem::overloaded("as many evaluations are under way as this server takes on"))
+    place.map_err(|_| Problem::overloaded("too many evaluations at once"))
 }
 
 /// The slot of an evaluation. It is free again when the evaluation ends, or when its time is over and it calls a plugin, which may

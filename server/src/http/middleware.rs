@@ -1,7 +1,7 @@
 //! The steps that every request passes, the fast path of `POST /api/metrics` too.
 //!
 //! [`CHECKS`] may answer in place of a route; [`FINISHES`] complete every answer, refusals included. A further step is one line in
-//! one of the two lists. In between stands the route, whose panics become an answer. Steps are plain functions that do not wait:
+//! one of the two lists. In between is the route, whose panics become an answer. Steps are plain functions that do not wait:
 //! a layer of the router would box a future for every request, and the fast path goes past the router.
 
 use super::connection::Connection;
@@ -96,7 +96,7 @@ fn check_target_length(_: &App, head: &Head<'_>, _: &mut Exchange) -> ControlFlo
     if target <= LONGEST_TARGET {
         return ControlFlow::Continue(());
     }
-    let detail = format!("the target has {target} bytes, at most {LONGEST_TARGET} are read");
+    let detail = format!("the target has {target} bytes; at most {LONGEST_TARGET} are allowed");
     ControlFlow::Break(Problem::new(StatusCode::URI_TOO_LONG, "uri_too_long", detail).into_response())
 }
 
@@ -119,7 +119,7 @@ pub(crate) async fn not_found(request: Request) -> Problem {
 
 /// The `Allow` header is added by the router.
 pub(crate) async fn method_not_allowed(request: Request) -> Problem {
-    let detail = format!("{} does not take {}; see Allow", request.uri().path(), request.method());
+    let detail = format!("{} does not allow {}; see the Allow header", request.uri().path(), request.method());
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
 }
 

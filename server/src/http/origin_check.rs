@@ -79,7 +79,7 @@ impl OriginCheck {
             _ if plain => Ok(Sender::Local),
             _ => {
                 let detail = format!(
-                    "a page at {} may not ask this; [server] allowed_origins lists those that may",
+                    "a page at {} may not send this request; [server] allowed_origins lists the origins that may",
                     shown(origin.as_bytes())
                 );
                 Err(Problem::new(StatusCode::FORBIDDEN, "origin_not_allowed", detail))
@@ -92,8 +92,10 @@ impl OriginCheck {
         let mut hosts = headers.get_all(header::HOST).iter();
         match (hosts.next(), hosts.next()) {
             (Some(host), None) => self.named(host.to_str().map_err(|_| invalid("the Host header is not ASCII"))?),
-            (None, _) => Err(invalid("there is no Host header: it says which server is meant")),
-            (Some(_), Some(_)) => Err(invalid("there are several Host headers: one says which server is meant")),
+            (None, _) => Err(invalid("the Host header is missing; it names the server that is asked")),
+            (Some(_), Some(_)) => {
+                Err(invalid("there are several Host headers; send one, which names the server that is asked"))
+            }
         }
     }
 
@@ -104,7 +106,7 @@ impl OriginCheck {
         });
         name.ok_or_else(|| {
             let detail = format!(
-                "{} is not a name of this server; ask by a loopback name or address, or add it to [server] allowed_hosts",
+                "{} is not a name of this server; use a loopback name or address, or add it to [server] allowed_hosts",
                 shown(text.as_bytes())
             );
             Problem::new(StatusCode::FORBIDDEN, "host_not_allowed", detail)

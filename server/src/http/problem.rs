@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use tally_engine::engine::EvaluateError;
 use tally_plugin::ask::Fault;
 
-/// Faults that are told at once.
+/// Most faults that a problem lists.
 const FAULTS: usize = 100;
 
 /// An error answer.
@@ -39,7 +39,7 @@ impl Problem {
     pub(crate) fn invalid(code: impl Into<Cow<'static, str>>, mut errors: Vec<Fault>) -> Problem {
         let detail = match errors.as_slice() {
             [one] => one.detail.clone(),
-            many if many.len() > FAULTS => format!("{} faults, of which these are the first", many.len()),
+            many if many.len() > FAULTS => format!("{} faults; the first are listed", many.len()),
             many => format!("{} faults", many.len()),
         };
         errors.truncate(FAULTS);
@@ -61,7 +61,7 @@ impl Problem {
         Problem::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal_error",
-            "the request failed; the log says why, under this request_id",
+            "the request failed; the log gives the reason under this request_id",
         )
     }
 
@@ -81,7 +81,7 @@ impl Problem {
         self
     }
 
-    /// Ends the connection after the answer: what follows on it cannot be read.
+    /// Ends the connection after the answer, because what follows on it cannot be read.
     pub(crate) fn closing(self) -> Problem {
         Problem { close: true, ..self }
     }

@@ -1,6 +1,6 @@
 //! The body of `POST /api/metrics`: read strictly, every fault named at once.
 //!
-//! Judges the shape of the request only. Whether the params suit the metric is the engine's to say. Work grows with the body's
+//! Judges the shape of the request only; the engine judges whether the params suit the metric. Work grows with the body's
 //! length alone, and of many unknown keys only the first are named.
 
 use super::json_members;
@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::time::Duration;
 use tally_engine::engine::Question;
@@ -18,18 +19,18 @@ use tally_plugin::ask::Fault;
 /// The top-level keys there are.
 const KEYS: [&str; 6] = ["name", "params", "at_least", "wait_ms", "expand", "allow_partial"];
 
-/// How long to wait for `at_least` unless told.
+/// How long to wait for `at_least` by default, in milliseconds.
 const WAIT_MS: u64 = 5_000;
 
 /// The longest wait.
 const LONGEST_WAIT_MS: u64 = 30_000;
 
-/// Unknown keys that are named; there are as many as somebody likes to send.
+/// Most unknown keys that are named; a body may hold any number of them.
 const UNKNOWN_KEYS: usize = 64;
 
 /// A request to evaluate a metric.
 #[derive(Debug)]
-pub(crate) struct Asked {
+pub(crate) struct MetricRequest {
     /// What the engine is asked.
     pub(crate) question: Question,
     /// The params as they were written, for the reply.
@@ -41,28 +42,14 @@ pub(crate) struct Asked {
 /// Reads the body.
 ///
 /// # Errors
-/// 400 `invalid_json`; 422 `invalid_request` with a pointer for each fault; 422 `invalid_params` if all there is to
-/// say is that `params` is no object.
-pub(crate) fn parse(body: &[u8]) -> Result<Asked, Problem> {
+/// 400 `invalid_json`; 422 `invalid_request` with a pointer for each fault; 422 `invalid_params` if the only fault is
+/// that `params` is not an object.
+pub(crate) fn parse(body: &[u8]) -> Result<MetricRequest, Problem> {
     let whole: &RawValue = serde_json::from_slice(body).map_err(|error| invalid_json(&error))?;
     let Some(json_members::Members(members)) = json_members::members(whole) else {
         return Err(Problem::fault("invalid_request", "", "the body is not an object"));
     };
-    let mut faults = Vec::new();
-    let (mut seen, mut unknown) = (HashSet::new(), 0);
-    for (key, _) in &members {
-        let first = seen.insert(key.as_ref());
-        match (KEYS.contains(&key.as_ref()), first) {
-            (false, true) if unknown < UNKNOWN_KEYS => {
-                unknown += 1;
-                faults.push(fault(key, format!("there is no such key; there are {}", KEYS.join(", "))));
-            }
-            // One error per pointer.
-            (true, true) | (false, _) => {}
-            (true, false) if faults.iter().any(|fault| fault.pointer.strip_prefix('/') == Some(key)) => {}
-            (true, false) => faults.push(fault(key, "is given twice".into())),
-        }
-    }
+    let mut faults = wrong_keys(&members);
     let of = |name: &str| members.iter().find(|(key, _)| key == name).map(|(_, value)| *value);
 
     let name = match of("name") {
@@ -79,7 +66,7 @@ pub(crate) fn parse(body: &[u8]) -> Result<Asked, Problem> {
     });
     let expand = of("expand").map_or(Ok(Vec::new()), |value| match read::<Vec<String>>(value, "an array of texts") {
         Ok(wanted) if wanted.iter().any(|wanted| wanted != "names") => {
-            Err("holds more than \"names\", the one there is".into())
+            Err("has a value other than \"names\", the only one".into())
         }
         other => other,
     });
@@ -99,20 +86,42 @@ pub(crate) fn parse(body: &[u8]) -> Result<Asked, Problem> {
     faults.extend(params_fault);
 
     match (name, at_least, wait_ms, expand, allow_partial) {
-        (Ok(name), Ok(at_least), Ok(wait_ms), Ok(expand), Ok(allow_partial)) if faults.is_empty() => Ok(Asked {
-            params_text: if params.is_null() { "{}".into() } else { given.to_owned() },
-            question: Question {
-                name,
-                params,
-                at_least,
-                wait: Duration::from_millis(wait_ms),
-                allow_partial,
-                calling: std::sync::Arc::default(),
-            },
-            names: !expand.is_empty(),
-        }),
+        (Ok(name), Ok(at_least), Ok(wait_ms), Ok(expand), Ok(allow_partial)) if faults.is_empty() => {
+            Ok(MetricRequest {
+                params_text: if params.is_null() { "{}".into() } else { given.to_owned() },
+                question: Question {
+                    name,
+                    params,
+                    at_least,
+                    wait: Duration::from_millis(wait_ms),
+                    allow_partial,
+                    calling: std::sync::Arc::default(),
+                },
+                names: !expand.is_empty(),
+            })
+        }
         _ => Err(Problem::invalid(code, faults)),
     }
+}
+
+/// The faults of the keys: unknown, or given twice.
+fn wrong_keys(members: &[(Cow<'_, str>, &RawValue)]) -> Vec<Fault> {
+    let mut faults: Vec<Fault> = Vec::new();
+    let (mut seen, mut unknown) = (HashSet::new(), 0);
+    for (key, _) in members {
+        let first = seen.insert(key.as_ref());
+        match (KEYS.contains(&key.as_ref()), first) {
+            (false, true) if unknown < UNKNOWN_KEYS => {
+                unknown += 1;
+                faults.push(fault(key, format!("unknown key; known keys: {}", KEYS.join(", "))));
+            }
+            // One error per pointer.
+            (true, true) | (false, _) => {}
+            (true, false) if faults.iter().any(|fault| fault.pointer.strip_prefix('/') == Some(key.as_ref())) => {}
+            (true, false) => faults.push(fault(key, "is given twice".into())),
+        }
+    }
+    faults
 }
 
 /// 400 with the place.

@@ -1,7 +1,7 @@
 //! Removes the folders of absolute paths from answers: callers see only the last part of a path.
 //!
 //! Texts come from everywhere, the system's own errors included, so paths are recognised in the text: whatever begins with a folder
-//! in the root of the file system, and goes on below it, is a path. JSON pointers and routes do not begin so.
+//! in the root of the file system, and continues below it, is a path. JSON pointers and routes do not begin so.
 
 use std::borrow::Cow;
 

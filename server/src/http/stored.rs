@@ -37,7 +37,7 @@ pub(crate) async fn rows(
     Path((metric, table, key)): Path<(String, String, String)>,
 ) -> Result<Response, Problem> {
     let texts = URL_SAFE_NO_PAD.decode(key).ok().and_then(|json| serde_json::from_slice::<Vec<String>>(&json).ok());
-    let fault = || Problem::fault("invalid_params", "/key", "give the key as a JSON array of texts, in base64url");
+    let fault = || Problem::fault("invalid_params", "/key", "write the key as a JSON array of strings, in base64url");
     let key = texts.ok_or_else(fault)?;
     let core = Arc::clone(&app.core);
     let rows = blocking(&app, move || core.stored_rows(&metric, &table, &key)).await??;

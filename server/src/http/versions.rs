@@ -21,7 +21,7 @@ use tally_plugin::ask::Warning;
 use tokio::time::timeout;
 
 #[derive(Serialize)]
-struct Listing<'a> {
+struct VersionList<'a> {
     name: &'a str,
     versions: Vec<Version<'a>>,
     examples: Vec<Example<'a>>,
@@ -89,7 +89,7 @@ pub(crate) async fn list(
         let equal = (results.len() > 1).then(|| results.windows(2).all(|pair| pair[0] == pair[1]));
         Example { params: &example.params, note: &example.note, equal, answers }
     });
-    Ok(Json(Listing { name: &name, versions: versions.collect(), examples: examples.collect() }).into_response())
+    Ok(Json(VersionList { name: &name, versions: versions.collect(), examples: examples.collect() }).into_response())
 }
 
 fn role(role: Role) -> &'static str {
@@ -129,7 +129,7 @@ pub(crate) async fn order(
         "promote" => Order::Promote(name),
         "rollback" => Order::Rollback(name),
         "purge" => Order::Purge(name),
-        _ => return Err(unknown("there are promote, rollback and purge")),
+        _ => return Err(unknown("unknown order; known orders: promote, rollback, purge")),
     };
     obey(&app, order).await
 }
@@ -149,7 +149,7 @@ pub(crate) async fn skip(
 ) -> Result<Response, Problem> {
     body::media_type(request.headers(), &["application/json"])?;
     let not_one =
-        |_| Problem::new(StatusCode::NOT_FOUND, "not_found", "the partition and the offset are whole numbers");
+        |_| Problem::new(StatusCode::NOT_FOUND, "not_found", "the partition and the offset must be whole numbers");
     let Path((partition, offset)) = path.map_err(not_one)?;
     obey(&app, Order::Skip { partition, offset }).await
 }
@@ -174,7 +174,7 @@ async fn blocking<T: Send + 'static>(app: &App, work: impl FnOnce() -> T + Send 
             Err(Problem::internal())
         }
         Err(_) => {
-            let detail = format!("it takes longer than {:?}, which is fixed; it goes on", app.limits.append);
+            let detail = format!("it takes longer than {:?} and continues in the background", app.limits.append);
             Err(Problem::new(StatusCode::GATEWAY_TIMEOUT, "deadline_exceeded", detail))
         }
     }

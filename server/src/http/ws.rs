@@ -1,7 +1,7 @@
 //! `/ws`: every new event, from now on.
 //!
 //! One task for a socket; it reads, writes and keeps time. While a write is blocked nothing is read and the feed's own
-//! ring drops the oldest events, so a slow client costs nobody else anything. Events that wait are written together
+//! ring drops the oldest events, so a slow client costs others nothing. Events that wait are written together
 //! with one flush. A client that sends more than [`Allowance`] gives is closed. Each end has its code, and the socket is held
 //! until the client has read it, for a moment: one that is closed with something unread takes the code with it. Subscriptions
 //! to metrics are not part of this version: a message of another type gets an `error`.
@@ -58,19 +58,19 @@ const REST: usize = 4 * 1024 * 1024;
 /// How long the other side may take to answer a close.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-const GOING_AWAY: Close = Close { code: 1001, error: None, detail: "the server stops" };
+const GOING_AWAY: Close = Close { code: 1001, error: None, detail: "the server is stopping" };
 const BAD_FRAME: Close =
-    Close { code: 1002, error: Some("protocol_error"), detail: "that is no frame of RFC 6455 from a client" };
-const BINARY: Close = Close { code: 1003, error: Some("binary_message"), detail: "messages are text" };
-const NOT_UTF8: Close = Close { code: 1007, error: Some("invalid_utf8"), detail: "a text is UTF-8" };
+    Close { code: 1002, error: Some("protocol_error"), detail: "not a valid client frame (RFC 6455)" };
+const BINARY: Close = Close { code: 1003, error: Some("binary_message"), detail: "messages must be text" };
+const NOT_UTF8: Close = Close { code: 1007, error: Some("invalid_utf8"), detail: "text must be UTF-8" };
 const TOO_MANY: Close = Close {
     code: 1008,
     error: Some("too_many_messages"),
-    detail: "at most 64 messages a second are taken, 256 at once",
+    detail: "at most 64 messages a second are accepted, 256 at once",
 };
 const TOO_LARGE: Close =
-    Close { code: 1009, error: Some("message_too_large"), detail: "a message has at most 4096 bytes" };
-const TOO_SLOW: Close = Close { code: 1013, error: None, detail: "the socket stayed blocked; connect again" };
+    Close { code: 1009, error: Some("message_too_large"), detail: "a message must have at most 4096 bytes" };
+const TOO_SLOW: Close = Close { code: 1013, error: None, detail: "the socket stayed blocked; reconnect" };
 
 /// A connection that was a request.
 type Socket = WebSocketStream<TokioIo<Upgraded>>;
@@ -78,13 +78,13 @@ type Socket = WebSocketStream<TokioIo<Upgraded>>;
 pub(crate) async fn upgrade(State(app): State<Arc<App>>, mut request: Request) -> Result<Response, Problem> {
     let silent = silent(request.uri())?;
     let accept = accept(&request).ok_or_else(|| {
-        let detail = "/ws speaks WebSocket (RFC 6455, version 13) only";
+        let detail = "/ws accepts only WebSocket (RFC 6455, version 13)";
         let problem = Problem::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", detail);
         OFFER.into_iter().fold(problem, |problem, (name, value)| problem.header(name, value))
     })?;
     let place = Arc::clone(&app.sockets)
         .try_acquire_owned()
-        .map_err(|_| Problem::overloaded("as many WebSockets are open as this server takes on"))?;
+        .map_err(|_| Problem::overloaded("too many WebSockets are open"))?;
     let connection = request.extensions().get::<Arc<Connection>>().cloned();
     if let Some(connection) = &connection {
         connection.upgrade();
@@ -148,7 +148,7 @@ fn silent(uri: &Uri) -> Result<bool, Problem> {
     match asked {
         None | Some("") => Ok(false),
         Some("none") => Ok(true),
-        Some(_) => Err(Problem::fault("invalid_params", "/events", "is not \"none\", the one value there is")),
+        Some(_) => Err(Problem::fault("invalid_params", "/events", "is not \"none\", the only value")),
     }
 }
 
@@ -174,7 +174,7 @@ enum End {
     Close(Close),
     /// The client closed it; what answers that waits to be written.
     Answer,
-    /// Nobody is there any more.
+    /// The client is gone.
     Gone,
 }
 
@@ -365,8 +365,8 @@ fn answer(text: &str) -> String {
     let id = text_of("id");
     match text_of("type").as_deref() {
         Some("ping") => "{\"type\":\"pong\"}".into(),
-        Some(other) => error(id.as_deref(), "unknown_type", &format!("\"{other}\" is not known here; there is ping")),
-        None => error(id.as_deref(), "invalid_request", "there is no `type` that is text"),
+        Some(other) => error(id.as_deref(), "unknown_type", &format!("unknown type \"{other}\"; known types: ping")),
+        None => error(id.as_deref(), "invalid_request", "`type` must be a string"),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Event `n` is a pure function of the seed and `n`: two runs agree, whatever their rate or batches.
 
-use super::pointer::Places;
+use super::pointer::FieldPointers;
 use super::{Outgoing, Supply, ids, times};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -59,7 +59,7 @@ pub(crate) fn now_ms() -> i64 {
 /// Makes events without end.
 pub(crate) struct Generator {
     settings: Settings,
-    places: Places,
+    places: FieldPointers,
     next: u64,
     users: Zipf<f64>,
     products: Zipf<f64>,
@@ -69,8 +69,8 @@ impl Generator {
     /// Starts at event `settings.first`.
     ///
     /// # Errors
-    /// A sentence when there are no users or products.
-    pub(crate) fn new(settings: Settings, places: Places) -> Result<Generator, String> {
+    /// There are no users or no products.
+    pub(crate) fn new(settings: Settings, places: FieldPointers) -> Result<Generator, String> {
         let zipf = |number: u64, what: &str| {
             Zipf::new(number as f64, SKEW).map_err(|_| format!("there must be at least one {what}"))
         };
@@ -142,7 +142,7 @@ mod tests {
     };
 
     fn events(settings: Settings, number: usize) -> Vec<Outgoing> {
-        let mut generator = Generator::new(settings, Places::new(&FieldsConfig::default())).unwrap();
+        let mut generator = Generator::new(settings, FieldPointers::new(&FieldsConfig::default())).unwrap();
         (0..number).map(|_| generator.make()).collect()
     }
 
@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn fields_stand_where_the_engine_looks() {
         let fields = FieldsConfig { user_id: "/user/id".into(), ..FieldsConfig::default() };
-        let mut generator = Generator::new(SETTINGS, Places::new(&fields)).unwrap();
+        let mut generator = Generator::new(SETTINGS, FieldPointers::new(&fields)).unwrap();
         let event: Value = serde_json::from_slice(&generator.make().json).unwrap();
         assert!(event["user"]["id"].is_u64() && event.get("user_id").is_none());
     }

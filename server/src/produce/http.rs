@@ -70,13 +70,13 @@ impl HttpOutlet {
     /// Asks whether an engine is there.
     ///
     /// # Errors
-    /// A sentence: none is there.
+    /// No engine answers, and what to do.
     pub(crate) fn open(client: Client) -> Result<HttpOutlet, OutletError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
-            .map_err(|error| OutletError(format!("no thread can be started: {error}")))?;
+            .map_err(|error| OutletError(format!("cannot start a thread: {error}")))?;
         runtime.block_on(client.get("/livez")).map_err(|error| OutletError(error.to_string()))?;
         Ok(HttpOutlet {
             runtime,
@@ -114,7 +114,7 @@ impl Outlet for HttpOutlet {
         }
         let body = Bytes::from(std::mem::take(&mut self.batch));
         let lines = std::mem::take(&mut self.lines);
-        let closed = |_| OutletError("the outlet is closed".into());
+        let closed = |_| OutletError("the output is closed".into());
         let slot = self.runtime.block_on(self.slots.clone().acquire_owned()).map_err(closed)?;
         let (client, shared) = (self.client.clone(), self.shared.clone());
         self.runtime.spawn(async move {
@@ -174,7 +174,7 @@ async fn post(client: &Client, body: Bytes) -> Result<Accepted, String> {
             Err(error) => (error.to_string(), None),
         };
         if start.elapsed() + pause > PATIENCE {
-            return Err(format!("given up after {} s: {complaint}", PATIENCE.as_secs()));
+            return Err(format!("gave up after {} s: {complaint}", PATIENCE.as_secs()));
         }
         // What the engine wishes, within reason; else twice as long each time.
         tokio::time::sleep(wish.unwrap_or(pause).min(Duration::from_secs(5))).await;

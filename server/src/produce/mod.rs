@@ -37,7 +37,7 @@ pub(crate) struct Counts {
     pub(crate) errors: u64,
 }
 
-/// The outlet is of no more use; a sentence with what to do.
+/// The output cannot be used any more; a sentence with what to do.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct OutletError(pub(crate) String);

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-/// Where a field stands: the names on the way, unescaped.
+/// The pointer of a field: the names on the way, unescaped.
 #[derive(Clone, Debug)]
 pub(crate) struct Pointer(Vec<String>);
 
@@ -37,7 +37,7 @@ impl Pointer {
 
 /// The five places.
 #[derive(Clone, Debug)]
-pub(crate) struct Places {
+pub(crate) struct FieldPointers {
     /// Identity of the event.
     pub(crate) event_id: Pointer,
     /// The user.
@@ -50,10 +50,10 @@ pub(crate) struct Places {
     pub(crate) timestamp: Pointer,
 }
 
-impl Places {
+impl FieldPointers {
     /// As configured.
-    pub(crate) fn new(fields: &tally_engine::config::FieldsConfig) -> Places {
-        Places {
+    pub(crate) fn new(fields: &tally_engine::config::FieldsConfig) -> FieldPointers {
+        FieldPointers {
             event_id: Pointer::new(&fields.event_id),
             user_id: Pointer::new(&fields.user_id),
             product_id: Pointer::new(&fields.product_id),

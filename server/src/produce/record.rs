@@ -13,7 +13,7 @@ impl Record {
     /// The object that a text is.
     ///
     /// # Errors
-    /// A sentence: it is none.
+    /// Why it is not a record.
     pub(crate) fn read(json: &[u8]) -> Result<Record, String> {
         match serde_json::from_slice(json) {
             Ok(record) => Ok(record),
@@ -28,10 +28,10 @@ impl Record {
         self.0.extend(to_raw_value(text).ok().map(|raw| (key.to_owned(), raw)));
     }
 
-    /// What stands where these names lead, unless it is `null`.
+    /// The value at the end of these names, unless it is `null`.
     ///
     /// # Errors
-    /// A sentence: a key on the way stands twice.
+    /// A key on the way is given twice.
     pub(crate) fn get(&self, names: &[String]) -> Result<Option<Box<RawValue>>, String> {
         let Some((name, rest)) = names.split_first() else { return Ok(None) };
         let mut found = self.0.iter().filter(|(key, _)| key == name).map(|(_, value)| value);
@@ -57,7 +57,7 @@ impl Record {
     }
 }
 
-/// What stands in place of `old` once a value was put there.
+/// What replaces `old` once a value was put there.
 fn put(old: Option<&RawValue>, names: &[String], value: Box<RawValue>) -> Box<RawValue> {
     let Some((name, rest)) = names.split_first() else { return value };
     let items = old.and_then(|old| serde_json::from_str::<Vec<Box<RawValue>>>(old.get()).ok());
@@ -104,8 +104,8 @@ impl fmt::Display for Record {
 
 impl<'de> Deserialize<'de> for Record {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Reader;
-        impl<'de> Visitor<'de> for Reader {
+        struct RecordVisitor;
+        impl<'de> Visitor<'de> for RecordVisitor {
             type Value = Record;
 
             fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -120,7 +120,7 @@ impl<'de> Deserialize<'de> for Record {
                 Ok(Record(members))
             }
         }
-        from.deserialize_map(Reader)
+        from.deserialize_map(RecordVisitor)
     }
 }
 

@@ -5,7 +5,7 @@
 //! (as far as the engine's dedupe window reaches). Bad rows are reported with their line and skipped. Columns that are no
 //! field are kept: of a CSV as text, empty ones left out. Reads as it goes; memory does not grow with the file.
 
-use super::pointer::Places;
+use super::pointer::FieldPointers;
 use super::record::Record;
 use super::{Outgoing, Supply, ids, times};
 use serde_json::Value;
@@ -43,13 +43,13 @@ impl Mapping {
     /// From pairs `field=column` and `from=to`.
     ///
     /// # Errors
-    /// A sentence naming the fields that exist.
+    /// A field does not exist; the message names those that do.
     pub(crate) fn new(map: &[(String, String)], alias: &[(String, String)]) -> Result<Mapping, String> {
         let mut mapping = Mapping { columns: BTreeMap::new(), aliases: alias.iter().cloned().collect() };
         for (field, column) in map {
             if !FIELDS.contains(&field.as_str()) {
                 return Err(format!(
-                    "--map: {field:?} is no field of an event; write FIELD=COLUMN with one of {}",
+                    "--map: {field:?} is not a field of an event; write FIELD=COLUMN, where FIELD is one of {}",
                     FIELDS.join(", ")
                 ));
             }
@@ -68,7 +68,7 @@ impl Mapping {
 /// A file being replayed.
 pub(crate) struct Replay {
     rows: Rows,
-    places: Places,
+    places: FieldPointers,
     required: Vec<String>,
     mapping: Mapping,
     name: String,
@@ -86,7 +86,7 @@ struct Row {
 /// A line and what is wrong with it.
 type BadRow = (u64, String);
 
-/// From here on elements of arrays are numbered, of which several may stand on one line.
+/// From here on elements of arrays are numbered, because several may be on one line.
 const ELEMENTS: u64 = 1 << 63;
 
 enum Rows {
@@ -99,7 +99,7 @@ impl Replay {
     /// Opens a file; `.csv` is CSV with a header, anything else JSON. Reads it once for its digest.
     ///
     /// # Errors
-    /// A sentence: cannot be read, or a mapped column does not exist.
+    /// The file cannot be read, or a mapped column does not exist.
     pub(crate) fn open(path: &Path, mapping: Mapping, events: &EventsConfig) -> Result<Replay, String> {
         let name = path.display().to_string();
         let told = |error: std::io::Error| format!("{name} cannot be read: {error}");
@@ -114,7 +114,7 @@ impl Replay {
         };
         Ok(Replay {
             rows,
-            places: Places::new(&events.fields),
+            places: FieldPointers::new(&events.fields),
             required: events.required.clone(),
             mapping,
             name,
@@ -194,7 +194,7 @@ impl Replay {
         for field in FIELDS {
             let column = [self.mapping.column(field).to_owned()];
             let mapped = self.mapping.columns.contains_key(field);
-            // A field that is not mapped may already stand where the engine looks.
+            // A field that is not mapped may already be where the engine reads it.
             let place = self.places.named(field).filter(|_| !mapped);
             let at_place = place.map_or(Ok(None), |place| record.get(place.names()))?;
             let value = match at_place {
@@ -241,7 +241,7 @@ impl Replay {
                 Some(ms) if untyped || text.ends_with(['C', 'T']) => raw(&times::text(ms)).map(Some),
                 Some(_) => Ok(None),
                 None => Err(format!(
-                    "{text:?} is no time (\"2026-01-01T00:00:00Z\", \"2026-01-01 00:00:00 UTC\" or Unix milliseconds)"
+                    "{text:?} is not a time (\"2026-01-01T00:00:00Z\", \"2026-01-01 00:00:00 UTC\" or Unix milliseconds)"
                 )),
             },
             _ => Ok(None),
@@ -255,7 +255,7 @@ fn row_of(cells: &csv::ByteRecord, header: &[String]) -> Result<Record, String> 
         return Err(format!("has {} columns, the header has {}", cells.len(), header.len()));
     }
     if text::repeats_header(cells, header) {
-        return Err("is the header once more".into());
+        return Err("repeats the header".into());
     }
     let mut record = Record::default();
     for (n, (column, cell)) in header.iter().zip(cells).enumerate() {

@@ -75,7 +75,7 @@ fn bad_rows_are_named_by_line_and_do_not_end_the_run() {
     let events = replay("b.csv", csv, "", "");
     let faults: Vec<&String> = events.iter().filter_map(|event| event.as_ref().err()).collect();
     assert_eq!(faults.len(), 3, "{faults:?}");
-    assert!(faults[0].starts_with("b.csv:2: \"never\" is no time"), "{faults:?}");
+    assert!(faults[0].starts_with("b.csv:2: \"never\" is not a time"), "{faults:?}");
     assert!(faults[1].starts_with("b.csv:3: has 3 columns, the header has 4"), "{faults:?}");
     assert!(faults[2].starts_with("b.csv:4: has no user_id"), "{faults:?}");
     assert_eq!(json(&events[3])["timestamp"], "2019-10-01T00:00:00.000Z");
@@ -111,7 +111,7 @@ fn mapped_columns_may_bear_names_of_fields_and_fields_may_be_nested() {
 fn a_column_that_is_not_there_and_a_field_that_is_none_are_refused_at_once() {
     let fault = replay_with("a.csv", SHOP, "timestamp=time", "", &EventsConfig::default()).unwrap_err();
     assert!(fault.contains("no column \"time\" for timestamp; it has event_time, event_type"), "{fault}");
-    assert!(Mapping::new(&pairs("user=uid"), &[]).unwrap_err().contains("\"user\" is no field"));
+    assert!(Mapping::new(&pairs("user=uid"), &[]).unwrap_err().contains("\"user\" is not a field"));
 }
 
 /// The same events, however the file is written: with a byte order mark, blanks around cells, other line ends, as lines or as an
@@ -147,7 +147,7 @@ fn rows_that_say_nothing_certain_are_named() {
     let events = replay("a.csv", csv, "", "");
     let faults: Vec<&String> = events.iter().filter_map(|event| event.as_ref().err()).collect();
     assert_eq!((events.len(), faults.len()), (4, 2), "{events:?}");
-    assert!(faults[0].starts_with("a.csv:3: is the header once more"), "{faults:?}");
+    assert!(faults[0].starts_with("a.csv:3: repeats the header"), "{faults:?}");
     assert!(faults[1].starts_with("a.csv:4: has a value in column 4, which has no name"), "{faults:?}");
     let doubled = "user_id,product_id,event_type,price,price\n1,2,view,3,4\n";
     let fault = replay_with("a.csv", doubled, "", "", &EventsConfig::default()).unwrap_err();
@@ -158,7 +158,7 @@ fn rows_that_say_nothing_certain_are_named() {
     assert!(faults[0].starts_with("a.ndjson:1: names \"user_id\" twice"), "{faults:?}");
     assert!(faults[1].contains("ends within an array"), "{faults:?}");
     let unzoned = replay("a.csv", "user_id,product_id,event_type,timestamp\n1,2,view,2019-10-01 00:00:00\n", "", "");
-    assert!(unzoned[0].as_ref().unwrap_err().contains("is no time"), "{unzoned:?}");
+    assert!(unzoned[0].as_ref().unwrap_err().contains("is not a time"), "{unzoned:?}");
 }
 
 /// Members that are not mapped arrive as they are written, elements of one line are different events, and one user has one key.

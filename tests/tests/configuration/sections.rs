@@ -70,7 +70,7 @@ fn check_points_at_the_line_and_the_404_says_why() {
         assert!(rejected.iter().any(|rejected| rejected["file"] == file.as_str()), "{file} is not in {listing}");
     }
     let unknown = tally.client.evaluate(&json!({"name": "nothing", "params": {}})).unwrap();
-    assert!(unknown.text.contains("there is no metric"), "{}", unknown.text);
+    assert!(unknown.text.contains("unknown metric"), "{}", unknown.text);
     tally.stop().unwrap();
 }
 

@@ -30,7 +30,7 @@ fn refusals_are_told_as_what_they_are_and_nothing_outlives_them() {
 
     let refused = home(&kafka, "wrong");
     let wrong = refused.listening().unwrap();
-    told(&wrong.client, &["[-]kafka failed", "refuses our authentication", "sasl.password", "waiting does not mend"]);
+    told(&wrong.client, &["[-]kafka failed", "refuses our authentication", "sasl.password", "waiting does not fix"]);
     wrong.stop().unwrap();
 
     let home = home(&kafka, "right");

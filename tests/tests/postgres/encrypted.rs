@@ -45,8 +45,8 @@ fn it_connects_to_what_it_trusts_and_says_why_not() {
         (asking(&url, "require", &other.display().to_string()), &["sslrootcert", "cannot be read"]),
         (asking(&plain.url("postgres"), "require", &authority), &["offers no encryption", "ssl = on"]),
         (format!("{url}?channel_binding=require"), &["channel_binding", "add sslmode=verify-full"]),
-        (format!("{url}?colour=red"), &["there is no parameter \"colour\""]),
-        (asking(&url, "allow", &authority), &["sslmode is disable, prefer, require or verify-full"]),
+        (format!("{url}?colour=red"), &["unsupported parameter \"colour\""]),
+        (asking(&url, "allow", &authority), &["sslmode must be disable, prefer, require or verify-full"]),
     ] {
         for args in [&["migrate"][..], &["run", "--listen", "127.0.0.1:0"]] {
             let told = refused(&url, CONFIG, args);

@@ -94,7 +94,7 @@ fn a_slot_that_moves_halves_no_commit() {
     let next = step(life, 0, 1, 2, &frames);
     for _ in 0..3 {
         match store.commit(std::slice::from_ref(&next)) {
-            Err(StoreError::Unavailable(text)) if text.contains("a slot is just being moved") => {}
+            Err(StoreError::Unavailable(text)) if text.contains("a slot is being moved") => {}
             other => panic!("{other:?}"),
         }
     }

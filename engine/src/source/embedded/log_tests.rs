@@ -144,7 +144,7 @@ fn what_cannot_be_is_refused_with_nothing_written() {
     for retention in ["", "d", "-1d", "1y", "99999999999999999999d", "é"] {
         let config = LogConfig { retention: retention.into(), ..config() };
         assert!(
-            Log::open(&database, &config).is_err_and(|fault| fault.to_string().contains("length of time")),
+            Log::open(&database, &config).is_err_and(|fault| fault.to_string().contains("is not a duration")),
             "{retention}"
         );
     }

@@ -40,7 +40,7 @@ impl Reply {
         let Some(key) = which else { return strange(at) };
         let number = self.number();
         match (&self.word[..], number) {
-            (b"FOREIGN", _) => corrupt(key, "it is no string: something else writes into Tally's keys"),
+            (b"FOREIGN", _) => corrupt(key, "it is not a string: something else writes into Tally's keys"),
             (b"LOST", Some(0)) => corrupt(key, "it is gone, though the index lists it: it was evicted or deleted"),
             (b"LOST", Some(_)) => corrupt(key, "it is there, though the index does not list it"),
             _ => strange(at),
@@ -50,7 +50,7 @@ impl Reply {
 
 /// Of a server that answers what no script of ours does.
 pub(super) fn strange(at: &str) -> StoreError {
-    StoreError::Unavailable(format!("Redis at {at} answered what cannot be understood: is it Redis, without a proxy?"))
+    StoreError::Unavailable(format!("Redis at {at} sent an answer that is not understood: is it Redis, without a proxy?"))
 }
 
 pub(super) fn array(value: Value) -> Option<Vec<Value>> {
@@ -158,7 +158,7 @@ pub(super) fn revision(at: &str, keys: &RevisionKeys, fields: Vec<Value>) -> Res
             b"format" => format = Some(value),
             _ => {
                 let partition = keys::partition_of(&field).ok_or_else(|| {
-                    corrupt(&keys.state, &format!("field {:.40} is not Tally's", String::from_utf8_lossy(&field)))
+                    corrupt(&keys.state, &format!("field {:.40} was not written by Tally", String::from_utf8_lossy(&field)))
                 })?;
                 progress.insert(partition, keys::progress_of(keys, partition, &value)?);
             }
@@ -166,9 +166,9 @@ pub(super) fn revision(at: &str, keys: &RevisionKeys, fields: Vec<Value>) -> Res
     }
     if format.as_deref() != Some(keys::FORMAT.as_bytes()) {
         let found = format.map_or("none".to_owned(), |format| String::from_utf8_lossy(&format).into_owned());
-        let why = format!("its format is {found:.16}, this engine reads {}", keys::FORMAT);
+        let why = format!("its format is {found:.16}; this engine reads {}", keys::FORMAT);
         return Err(corrupt(&keys.state, &why));
     }
-    let (life, meta) = life.zip(meta).ok_or_else(|| corrupt(&keys.state, "it has no life or no meta"))?;
+    let (life, meta) = life.zip(meta).ok_or_else(|| corrupt(&keys.state, "its life or meta is missing"))?;
     Ok(StoredRevision { life, meta, progress })
 }

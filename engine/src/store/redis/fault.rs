@@ -57,23 +57,23 @@ fn is_tls(error: &RedisError) -> bool {
 /// Of what a server says, what it means and what to do.
 fn said(code: &str) -> Option<&'static str> {
     Some(match code {
-        "OOM" => "its memory is full (maxmemory): raise maxmemory, or remove what else it holds; nothing was written",
-        "READONLY" => "it is a replica and takes no writes: give the address of its master",
-        "LOADING" => "it is still loading its data: it is asked again until it is done",
-        "CLUSTERDOWN" => "its cluster does not serve this slot: bring back the nodes that fail (CLUSTER NODES)",
-        "TRYAGAIN" | "ASK" => "a slot is just being moved to another node: it is asked again until the move is over",
-        "MOVED" => "a slot has moved to another node: it is asked again there",
-        "CROSSSLOT" => "it says that keys of one revision have different slots: a proxy in between may rename keys",
+        "OOM" => "its memory is full (maxmemory): raise maxmemory, or remove other data; nothing was written",
+        "READONLY" => "it is a replica and accepts no writes: give the address of its master",
+        "LOADING" => "it is still loading its data: retrying until it is done",
+        "CLUSTERDOWN" => "its cluster does not serve this slot: bring back the failed nodes (CLUSTER NODES)",
+        "TRYAGAIN" | "ASK" => "a slot is being moved to another node: retrying until the move is over",
+        "MOVED" => "a slot has moved to another node: retrying there",
+        "CROSSSLOT" => "it reports different slots for keys of one revision: a proxy in between may rename keys",
         "BUSY" => "another client's script blocks it: end it (SCRIPT KILL), or wait",
         "MISCONF" => {
-            "it cannot save to disk and takes no writes until it can: free some disk space, or CONFIG SET \
+            "it cannot save to disk and accepts no writes until it can: free some disk space, or CONFIG SET \
              stop-writes-on-bgsave-error no"
         }
-        "MASTERDOWN" | "NOREPLICAS" => "its replication is interrupted: bring back the nodes that are missing",
-        "NOAUTH" => "it wants user and password: put them into the URL",
+        "MASTERDOWN" | "NOREPLICAS" => "its replication is interrupted: bring back the missing nodes",
+        "NOAUTH" => "it requires user and password: put them into the URL",
         "WRONGPASS" => "it does not accept user and password: put the right ones into the URL",
         "NOPERM" => {
-            "the user may not do this: ACL SETUSER … ~{NAMESPACE:* +eval +evalsha +@read +@write +@hash +@string +time \
+            "the user lacks a permission: ACL SETUSER … ~{NAMESPACE:* +eval +evalsha +@read +@write +@hash +@string +time \
              +info +config|get +cluster"
         }
         _ => return None,
@@ -85,20 +85,20 @@ fn unanswered(error: &RedisError) -> String {
         ErrorKind::AuthenticationFailed => {
             "does not accept user and password: put the right ones into the URL".to_owned()
         }
-        ErrorKind::InvalidClientConfig => "cannot be reached as the URL says: look at its scheme and database".to_owned(),
+        ErrorKind::InvalidClientConfig => "cannot be reached by this URL: check its scheme and database".to_owned(),
         ErrorKind::ClusterConnectionNotFound => {
-            "is a cluster whose nodes cannot be reached: look at CLUSTER NODES, and whether its addresses are reachable from here".to_owned()
+            "is a cluster whose nodes cannot be reached: check CLUSTER NODES, and whether its addresses are reachable from here".to_owned()
         }
         _ if is_tls(error) => format!(
-            "and we come to no encrypted connection ({}): look at the scheme of the URL (rediss:// or redis://) and at the certificate",
+            "and Tally cannot agree on encryption ({}): check the scheme of the URL (rediss:// or redis://) and the certificate",
             detail(error)
         ),
         _ if error.is_timeout() => {
-            "did not answer in time: look at its load, and at the network between; it is asked again".to_owned()
+            "did not answer in time: check its load and the network between; retrying".to_owned()
         }
         _ if error.is_connection_refusal() => "does not listen: start it, or correct the address".to_owned(),
-        ErrorKind::Io => format!("closed the connection or cannot be reached ({}): it is tried again", detail(error)),
-        _ => format!("answered what cannot be understood ({}): is it Redis?", detail(error)),
+        ErrorKind::Io => format!("closed the connection or cannot be reached ({}): retrying", detail(error)),
+        _ => format!("sent an answer that is not understood ({}): is it Redis?", detail(error)),
     }
 }
 
@@ -127,7 +127,7 @@ mod tests {
             let error = server(code);
             assert_eq!(cause(&error), expected, "{code}");
             let told = fault("h:1", &error).to_string();
-            assert_eq!(told.contains("waiting does not mend this"), !expected.passes(), "{told}");
+            assert_eq!(told.contains("waiting does not fix this"), !expected.passes(), "{told}");
         }
         let network = RedisError::from(io::Error::from(io::ErrorKind::ConnectionRefused));
         let tls = RedisError::from(io::Error::other("invalid peer certificate: UnknownIssuer"));

@@ -125,7 +125,7 @@ pub(super) fn parse(
         } else {
             at += total as u64;
         }
-        let id = stamp.first_chunk::<STAMP>().ok_or_else(|| fault("a frame has no stamp"))?;
+        let id = stamp.first_chunk::<STAMP>().ok_or_else(|| fault("a frame has no timestamp"))?;
         let payload = unstamped[HEAD + extra..].to_vec();
         piece.frames.push(StoredFrame { id: FrameId(u128::from_le_bytes(*id)), end: at, bytes: payload });
         (bytes, first) = (&bytes[total..], false);

@@ -162,7 +162,7 @@ pub(super) fn life_value(keys: &RevisionKeys, life: Life) -> Vec<u8> {
 
 pub(super) fn life_of(keys: &RevisionKeys, value: &[u8]) -> Result<Life, StoreError> {
     let body = unsealed(&keys.state, "life", value)?;
-    hexadecimal(body, 32).map(Life).ok_or_else(|| corrupt(&keys.state, "field life is no life"))
+    hexadecimal(body, 32).map(Life).ok_or_else(|| corrupt(&keys.state, "field life is not valid"))
 }
 
 pub(super) fn meta_value(keys: &RevisionKeys, meta: &[u8]) -> Vec<u8> {
@@ -189,7 +189,7 @@ pub(super) fn begun_of(key: &str, value: &[u8]) -> Result<Vec<u8>, StoreError> {
 pub(super) fn current_of(key: &str, value: &[u8]) -> Result<u64, StoreError> {
     let body = unsealed(key, "", value)?;
     let fingerprint = hexadecimal(body, 16).and_then(|number| u64::try_from(number).ok());
-    fingerprint.ok_or_else(|| corrupt(key, "it is no fingerprint"))
+    fingerprint.ok_or_else(|| corrupt(key, "it is not a fingerprint"))
 }
 
 fn hexadecimal(text: &[u8], digits: usize) -> Option<u128> {
@@ -207,11 +207,11 @@ fn unsealed<'a>(key: &str, field: &str, value: &'a [u8]) -> Result<&'a [u8], Sto
     let what = || if field.is_empty() { "it".to_owned() } else { format!("field {field}") };
     let mut parts = value.splitn(3, |byte| *byte == b':');
     let (Some(format), Some(crc), Some(body)) = (parts.next(), parts.next(), parts.next()) else {
-        return Err(corrupt(key, &format!("{} is not a value of Tally's", what())));
+        return Err(corrupt(key, &format!("{} is not a value written by Tally", what())));
     };
     if format != FORMAT.as_bytes() {
         let found = String::from_utf8_lossy(format);
-        return Err(corrupt(key, &format!("{} has format {found:.16}, this engine reads {FORMAT}", what())));
+        return Err(corrupt(key, &format!("{} has format {found:.16}; this engine reads {FORMAT}", what())));
     }
     if crc != format!("{:08x}", checksum(key, field, body)).as_bytes() {
         return Err(corrupt(key, &format!("the checksum of {} differs", what())));
@@ -231,7 +231,7 @@ fn checksum(key: &str, field: &str, body: &[u8]) -> u32 {
 pub(super) fn corrupt(key: &str, why: &str) -> StoreError {
     let revision = key.split_once('}').map_or(key, |(tag, _)| tag).trim_start_matches('{');
     StoreError::Corrupt(format!(
-        "Redis key {key}: {why}; look at it with redis-cli, and delete all keys that begin with {{{revision}}} to count the log again"
+        "Redis key {key}: {why}; inspect it with redis-cli, and delete all keys that begin with {{{revision}}} to count the log again"
     ))
 }
 

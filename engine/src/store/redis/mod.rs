@@ -243,7 +243,7 @@ impl Store for RedisStore {
             }
         }
         Err(StoreError::Unavailable(format!(
-            "Redis at {}: others went on writing to {:016x} of {} while it was to begin anew: it is tried again",
+            "Redis at {}: others kept writing to {:016x} of {} while it was being reset: retrying",
             self.pool.at, revision.fingerprint, revision.metric
         )))
     }

@@ -117,7 +117,7 @@ impl Pool {
             }
         }
         let (node, at, kind, mut link) =
-            first.unwrap_or_else(|| Err(StoreError::Unavailable("no Redis is named".to_owned())))?;
+            first.unwrap_or_else(|| Err(StoreError::Unavailable("no Redis address is given".to_owned())))?;
         server::check_version(&at, &kind.version)?;
         let mut facts = ServerFacts { version: kind.version, cluster: kind.cluster, ..ServerFacts::default() };
         let target = if kind.cluster {
@@ -137,7 +137,7 @@ impl Pool {
             Target::Cluster(Box::new(client.map_err(|error| fault(&at, &error))?))
         } else if nodes.len() > 1 {
             return Err(StoreError::Unavailable(format!(
-                "several addresses of Redis are given, and {at} is no Cluster: give the one of the master"
+                "several addresses of Redis are given, and {at} is not a Cluster: give only the master's address"
             )));
         } else {
             server::check_settings(&at, &mut link, &mut facts)?;
@@ -256,7 +256,7 @@ impl Pool {
             }
             if self.freed.wait_until(&mut held, deadline).timed_out() {
                 return Err(StoreError::Unavailable(format!(
-                    "all {} connections to Redis at {} are in use: look at its load",
+                    "all {} connections to Redis at {} are in use: check its load",
                     self.limit, self.at
                 )));
             }

@@ -80,7 +80,7 @@ impl RedisStore {
             }
         }
         Err(StoreError::Unavailable(format!(
-            "Redis at {}: state grew faster than it could be read, {ROUNDS} times in a row: it is tried again",
+            "Redis at {}: state grew faster than it could be read, {ROUNDS} times in a row: retrying",
             self.pool.at
         )))
     }
@@ -169,7 +169,7 @@ impl Cursor {
             let end = if read.snapshot > 0 { read.frames[0].end } else { 0 };
             let entry = Entry::new(read.snapshot, end);
             if self.hint != Some(entry) {
-                return Err(corrupt(&self.key, "its snapshot is not the one that the index names"));
+                return Err(corrupt(&self.key, "its snapshot is not the one named by the index"));
             }
         }
         self.take(read, rest)

@@ -76,7 +76,7 @@ impl RedisStore {
             }
         }
         Err(StoreError::Unavailable(format!(
-            "Redis at {}: others went on writing to {:016x} of {} while it was to be removed: another engine counts it",
+            "Redis at {}: others kept writing to {:016x} of {} while it was being removed: another engine counts it",
             self.pool.at, revision.fingerprint, revision.metric
         )))
     }

@@ -33,7 +33,7 @@ impl fmt::Display for ServerFacts {
         match &self.persistence {
             None => Ok(()),
             Some(Persistence { append_only: false, save }) if save.is_empty() => {
-                out.write_str(", keeps nothing when it ends: then everything is counted again from the log")
+                out.write_str(", keeps nothing when it ends: everything is then counted again from the log")
             }
             Some(Persistence { append_only: true, .. }) => out.write_str(", append-only file"),
             Some(Persistence { save, .. }) => write!(out, ", snapshots ({save})"),
@@ -88,7 +88,7 @@ pub(super) fn check_settings(at: &str, link: &mut Connection, facts: &mut Server
         Err(error) if !matches!(error.code(), Some("ERR" | "NOPERM")) => return Err(fault(at, &error)),
         _ => {
             facts.warnings.push(format!(
-                "Redis at {at} does not let its settings be read: make sure that its maxmemory-policy is noeviction, else state can vanish"
+                "Redis at {at} does not allow its settings to be read: make sure that its maxmemory-policy is noeviction, or state can be lost"
             ));
             return Ok(());
         }
@@ -102,7 +102,7 @@ pub(super) fn check_settings(at: &str, link: &mut Connection, facts: &mut Server
                  CONFIG SET maxmemory-policy noeviction, and the same in its redis.conf"
             )));
         }
-        None => facts.warnings.push(format!("Redis at {at} does not say its maxmemory-policy: it must be noeviction")),
+        None => facts.warnings.push(format!("Redis at {at} does not report its maxmemory-policy: it must be noeviction")),
     }
     facts.max_memory = setting("maxmemory").and_then(|bytes| bytes.parse().ok());
     facts.persistence = setting("appendonly").map(|append_only| Persistence {

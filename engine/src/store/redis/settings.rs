@@ -63,7 +63,7 @@ impl RedisSettings {
         let fault = || {
             let forms = "redis://[user:password@]host[:port][/database], rediss://… for TLS, or host[:port]";
             StoreError::Unavailable(format!(
-                "the URL of Redis cannot be read: write it as {forms}; special characters of a password as %XX"
+                "the Redis URL cannot be parsed: write it as {forms}, with special characters of the password as %XX"
             ))
         };
         let node = |text: &str| {
@@ -95,7 +95,7 @@ impl RedisSettings {
         let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
         if self.namespace.is_empty() || self.namespace.len() > 64 || !self.namespace.chars().all(letter) {
             return Err(StoreError::Unavailable(format!(
-                "{} cannot be a namespace in Redis: use up to 64 letters, digits, _, - and .",
+                "{} is not a Redis namespace: use up to 64 letters, digits, _, - and .",
                 quoted(&self.namespace)
             )));
         }

@@ -54,7 +54,7 @@ impl Settings {
         let (url, asked) = encrypt::asked(url).map_err(|what| wrong(&what))?;
         let mut config: Config = url.parse().map_err(|error: Error| unreadable(&error))?;
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
-            return Err(wrong("it names no host"));
+            return Err(wrong("the URL names no host"));
         }
         // "prefer" would encrypt for whoever answers, which keeps out nobody.
         config.ssl_mode(if asked.required { SslMode::Require } else { SslMode::Disable });
@@ -116,14 +116,14 @@ impl Settings {
         }
         if code == Some(&SqlState::INVALID_CATALOG_NAME) {
             return CatalogueError::Refused(format!(
-                "PostgreSQL at {place}: {told}; make it (createdb), or name another in catalogue.postgres_url (POSTGRES_URL)"
+                "PostgreSQL at {place}: {told}; create it (createdb), or name another in catalogue.postgres_url (POSTGRES_URL)"
             ));
         }
         let kind = error.to_string();
         if told.contains("channel binding") {
             return CatalogueError::Refused(format!(
-                "PostgreSQL at {place}: {told}; the server, or a pooler before it, does not offer channel binding: take \
-                 channel_binding=require out of catalogue.postgres_url (POSTGRES_URL)"
+                "PostgreSQL at {place}: {told}; the server, or a pooler before it, does not offer channel binding: remove \
+                 channel_binding=require from catalogue.postgres_url (POSTGRES_URL)"
             ));
         }
         if ["invalid configuration", "authentication error"].contains(&kind.as_str()) {
@@ -146,7 +146,7 @@ impl Settings {
 
     /// No answer at all.
     pub(super) fn silent(&self) -> CatalogueError {
-        CatalogueError::Unavailable(format!("PostgreSQL at {} gives no answer", self.place))
+        CatalogueError::Unavailable(format!("PostgreSQL at {} does not answer", self.place))
     }
 }
 
@@ -182,9 +182,7 @@ fn unreadable(error: &Error) -> CatalogueError {
     match told.as_str() {
         // These name a key and no value. Others quote what stands at a wrong place, which may be a part of a password.
         told if told.starts_with("invalid value for option") => wrong(told),
-        _ => wrong(
-            "it cannot be read; characters of user and password that a URL cannot hold are written %2F and the like",
-        ),
+        _ => wrong("it cannot be parsed; in user and password, escape characters that a URL cannot contain, as %2F"),
     }
 }
 
@@ -238,15 +236,15 @@ mod tests {
     #[test]
     fn what_cannot_be_used_is_refused_without_the_password() {
         let cases = [
-            ("postgres://u:hush@h/t?sslmode=hushed", "sslmode is disable, prefer, require or verify-full"),
+            ("postgres://u:hush@h/t?sslmode=hushed", "sslmode must be disable, prefer, require or verify-full"),
             ("postgres://u:hush@h/t?sslmode=verify-full&sslrootcert=/nowhere", "sslrootcert /nowhere cannot be read"),
-            ("postgres://u:hush@h/t?colour=1", "there is no parameter \"colour\" here"),
-            ("postgres://u:hush@h/t?sslcert=%2Fhush", "certificates of clients are not offered: take sslcert out"),
-            ("postgres://u:hush@h/t?sslnegotiation=direct", "take sslnegotiation out"),
+            ("postgres://u:hush@h/t?colour=1", "unsupported parameter \"colour\""),
+            ("postgres://u:hush@h/t?sslcert=%2Fhush", "client certificates are not supported: remove sslcert"),
+            ("postgres://u:hush@h/t?sslnegotiation=direct", "remove sslnegotiation"),
             ("postgres://u:hush@h/t?channel_binding=require", "add sslmode=verify-full"),
-            ("postgres://u:hush@h/t?channel_binding=hushed", "channel_binding is disable, prefer or require"),
-            ("postgres://u:hush@h/t?gssencmode=require", "take gssencmode out"),
-            ("postgres://u:hush@h/t?hush%20ed=1", "there is a parameter that is not known here"),
+            ("postgres://u:hush@h/t?channel_binding=hushed", "channel_binding must be disable, prefer or require"),
+            ("postgres://u:hush@h/t?gssencmode=require", "remove gssencmode"),
+            ("postgres://u:hush@h/t?hush%20ed=1", "unsupported parameter: remove it"),
             ("postgres://u:hush@h/t?keepalives=hushed", "invalid value for option `keepalives`"),
             ("postgres://u:hush@h:port/t", "write postgres://"),
             ("postgres:///t", "names no host"),

@@ -23,7 +23,7 @@ use tokio_rustls::TlsConnector;
 
 /// What a URL says of encryption.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Asked {
+pub(super) struct TlsParameters {
     /// Whether it must be encrypted.
     pub(super) required: bool,
     /// A file of authorities.
@@ -34,17 +34,19 @@ pub(super) struct Asked {
 ///
 /// # Errors
 /// What is wrong, without a value that could be a secret.
-pub(super) fn asked(url: &str) -> Result<(String, Asked), String> {
+pub(super) fn asked(url: &str) -> Result<(String, TlsParameters), String> {
     // A password may hold any character but "@".
     let from = url.find('@').unwrap_or(0);
-    let Some(at) = url[from..].find('?').map(|at| from + at) else { return Ok((url.to_owned(), Asked::default())) };
-    let (mut asked, mut rest, mut binding) = (Asked::default(), Vec::new(), false);
+    let Some(at) = url[from..].find('?').map(|at| from + at) else {
+        return Ok((url.to_owned(), TlsParameters::default()));
+    };
+    let (mut asked, mut rest, mut binding) = (TlsParameters::default(), Vec::new(), false);
     for param in url[at + 1..].split('&') {
         match param.split_once('=') {
             Some(("sslmode", mode)) => match mode {
                 "disable" | "prefer" => asked.required = false,
                 "require" | "verify-ca" | "verify-full" => asked.required = true,
-                _ => return Err("sslmode is disable, prefer, require or verify-full".into()),
+                _ => return Err("sslmode must be disable, prefer, require or verify-full".into()),
             },
             Some(("sslrootcert", "system")) => asked.authorities = None,
             Some(("sslrootcert", path)) => asked.authorities = Some(unescaped(path)?),
@@ -52,7 +54,7 @@ pub(super) fn asked(url: &str) -> Result<(String, Asked), String> {
                 match mode {
                     "disable" | "prefer" => binding = false,
                     "require" => binding = true,
-                    _ => return Err("channel_binding is disable, prefer or require".into()),
+                    _ => return Err("channel_binding must be disable, prefer or require".into()),
                 }
                 rest.push(param);
             }
@@ -64,12 +66,12 @@ pub(super) fn asked(url: &str) -> Result<(String, Asked), String> {
         }
     }
     if asked.authorities.is_some() && !asked.required {
-        return Err("sslrootcert says whom to trust, but nothing is to be encrypted: add sslmode=verify-full".into());
+        return Err(
+            "sslrootcert names a trusted authority, but encryption is not requested: add sslmode=verify-full".into()
+        );
     }
     if binding && !asked.required {
-        return Err(
-            "channel_binding=require binds to an encryption that is not asked for: add sslmode=verify-full".into()
-        );
+        return Err("channel_binding=require needs encryption, which is not requested: add sslmode=verify-full".into());
     }
     let bare = &url[..at];
     Ok((if rest.is_empty() { bare.to_owned() } else { format!("{bare}?{}", rest.join("&")) }, asked))
@@ -96,15 +98,15 @@ const DRIVERS: [&str; 14] = [
 /// A parameter that means nothing here, by its name where that is one.
 fn unknown(key: &str) -> String {
     match key {
-        "sslcert" | "sslkey" | "sslpassword" => format!("certificates of clients are not offered: take {key} out"),
-        "gssencmode" | "sslnegotiation" => format!("that way of encryption is not offered: take {key} out"),
+        "sslcert" | "sslkey" | "sslpassword" => format!("client certificates are not supported: remove {key}"),
+        "gssencmode" | "sslnegotiation" => format!("this kind of encryption is not supported: remove {key}"),
         _ if !key.is_empty()
             && key.len() <= 40
             && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') =>
         {
-            format!("there is no parameter \"{key}\" here: take it out")
+            format!("unsupported parameter \"{key}\": remove it")
         }
-        _ => "there is a parameter that is not known here: take it out".into(),
+        _ => "unsupported parameter: remove it".into(),
     }
 }
 
@@ -131,7 +133,7 @@ impl Encrypt {
     ///
     /// # Errors
     /// What cannot be read.
-    pub(super) fn new(asked: &Asked) -> Result<Encrypt, String> {
+    pub(super) fn new(asked: &TlsParameters) -> Result<Encrypt, String> {
         if !asked.required {
             return Ok(Encrypt(None));
         }
@@ -151,11 +153,13 @@ impl Encrypt {
             }
         };
         if trusted.is_empty() {
-            return Err(format!("{place} has no certificates: nobody could be trusted; name a file with sslrootcert"));
+            return Err(format!(
+                "{place} has no certificates, so no authority is trusted; name a file with sslrootcert"
+            ));
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let config = config.map_err(|told| format!("TLS cannot be spoken: {told}"))?;
+        let config = config.map_err(|told| format!("TLS failed: {told}"))?;
         Ok(Encrypt(Some(Arc::new(config.with_root_certificates(trusted).with_no_client_auth()))))
     }
 }
@@ -165,7 +169,7 @@ pub(super) fn refusal(error: &Error) -> Option<String> {
     let source = error.source()?;
     if source.to_string() == "server does not support TLS" {
         return Some(
-            "it offers no encryption: set ssl = on there, or take sslmode out of catalogue.postgres_url (POSTGRES_URL)"
+            "it offers no encryption: set ssl = on there, or remove sslmode from catalogue.postgres_url (POSTGRES_URL)"
                 .into(),
         );
     }
@@ -284,7 +288,10 @@ mod tests {
 
     #[test]
     fn what_the_driver_does_not_know_is_taken_out_of_the_url() {
-        let of = |required, authorities: Option<&str>| Asked { required, authorities: authorities.map(String::from) };
+        let of = |required, authorities: Option<&str>| TlsParameters {
+            required,
+            authorities: authorities.map(String::from),
+        };
         for (url, bare, expected) in [
             ("postgres://u:p@h/d", "postgres://u:p@h/d", of(false, None)),
             ("postgres://u:p?x@h/d?sslmode=prefer", "postgres://u:p?x@h/d", of(false, None)),
@@ -298,15 +305,16 @@ mod tests {
         ] {
             assert_eq!(asked(url), Ok((bare.to_owned(), expected)), "{url}");
         }
-        assert!(asked("postgres://h/d?sslmode=hush").unwrap_err().starts_with("sslmode is"));
+        assert!(asked("postgres://h/d?sslmode=hush").unwrap_err().starts_with("sslmode must"));
         assert!(asked("postgres://h/d?sslrootcert=/x").unwrap_err().contains("add sslmode=verify-full"));
     }
 
     #[test]
     fn authorities_that_cannot_be_read_are_named() {
-        let of = |path: &str| Encrypt::new(&Asked { required: true, authorities: Some(path.into()) }).err().unwrap();
+        let of =
+            |path: &str| Encrypt::new(&TlsParameters { required: true, authorities: Some(path.into()) }).err().unwrap();
         assert!(of("/nowhere.pem").contains("sslrootcert /nowhere.pem cannot be read"));
         assert!(of("/dev/null").contains("has no certificates"), "{}", of("/dev/null"));
-        assert!(Encrypt::new(&Asked::default()).unwrap().0.is_none());
+        assert!(Encrypt::new(&TlsParameters::default()).unwrap().0.is_none());
     }
 }

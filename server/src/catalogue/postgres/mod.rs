@@ -87,7 +87,7 @@ impl Postgres {
         match shared.prepare().await {
             Ok(()) => {}
             Err(CatalogueError::Unavailable(reason)) => {
-                tracing::warn!(reason, "the catalogue is away; metrics go on without names until it is back");
+                tracing::warn!(reason, "the catalogue is unavailable; metrics continue without names until it is back");
                 *shared.away.lock() = Some(reason);
             }
             Err(refused) => return Err(refused),
@@ -175,7 +175,9 @@ impl Catalogue for Postgres {
 
     fn health_error(&self) -> Option<String> {
         if self.tending.is_finished() {
-            return Some("what looks after the connections ended by an internal error: restart the engine".to_owned());
+            return Some(
+                "the task that watches the connections ended by an internal error: restart the engine".to_owned(),
+            );
         }
         self.shared.away.lock().clone()
     }
@@ -226,7 +228,10 @@ impl Shared {
                 Err(CatalogueError::Unavailable(reason) | CatalogueError::Refused(reason)) => {
                     // A doubt that a call had is told here for the first time; the same again is not told again.
                     if away.as_ref() != Some(&reason) {
-                        tracing::warn!(reason, "the catalogue is away; metrics go on without names until it is back");
+                        tracing::warn!(
+                            reason,
+                            "the catalogue is unavailable; metrics continue without names until it is back"
+                        );
                     }
                     *away = Some(reason);
                 }

@@ -105,11 +105,11 @@ fn not_applied(settings: &Settings, error: &Error) -> CatalogueError {
     let (place, told) = (settings.place(), sentence(error));
     match error.code() {
         Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => CatalogueError::Refused(format!(
-            "PostgreSQL at {place}: {told}; let this user create tables in the schema, or run `tally migrate` as one \
-             who may and give this one SELECT, INSERT and UPDATE"
+            "PostgreSQL at {place}: {told}; let this user create tables in the schema, or run `tally migrate` as a \
+             user that may and grant this one SELECT, INSERT and UPDATE"
         )),
         Some(code) if *code == SqlState::DUPLICATE_TABLE => CatalogueError::Refused(format!(
-            "PostgreSQL at {place}: {told}, and Tally did not make it; give Tally a database of its own"
+            "PostgreSQL at {place}: {told}, and Tally did not create it; give Tally a database of its own"
         )),
         _ => settings.fault(error),
     }

@@ -70,7 +70,7 @@ impl Stored for Product {
     }
 
     fn of(product_id: Id, product_name: String, cents: i64) -> Result<Product, Fault> {
-        let cost = Cost::from_cents(cents).ok_or_else(|| Fault::Row(format!("a cost of {cents} cents is none")))?;
+        let cost = Cost::from_cents(cents).ok_or_else(|| Fault::Row(format!("invalid cost of {cents} cents")))?;
         Ok(Product { product_id, product_name, cost })
     }
 }
@@ -198,5 +198,5 @@ fn stored<T: Stored>(row: &Row) -> Result<T, Fault> {
 
 fn stored_id(row: &Row) -> Result<Id, Fault> {
     let text: String = row.try_get(0)?;
-    id::parse(&text).map_err(|fault| Fault::Row(format!("an id is none: {fault}")))
+    id::parse(&text).map_err(|fault| Fault::Row(format!("invalid id: {fault}")))
 }

@@ -30,20 +30,20 @@ pub(crate) enum PluginCommand {
         #[command(flatten)]
         engine: Engine,
     },
-    /// Let the revision before answer again
+    /// Let the previous revision answer again
     Rollback {
         /// The metric
         name: String,
         #[command(flatten)]
         engine: Engine,
     },
-    /// Remove everything that is stored of a metric that is no longer served
+    /// Remove everything stored for a metric that is no longer served
     Purge {
         /// The metric
         name: String,
         #[command(flatten)]
         engine: Engine,
-        /// Do not ask first
+        /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
         /// Print as JSON
@@ -52,7 +52,7 @@ pub(crate) enum PluginCommand {
     },
     /// Write a crate for a new metric, with its tests
     New(New),
-    /// Say whether a plugin file is any good, without an engine
+    /// Check a plugin file, without an engine
     Check(Check),
     /// Run golden cases against a built plugin file
     Test(Test),
@@ -66,11 +66,11 @@ pub(crate) enum PluginCommand {
 pub(crate) struct New {
     /// Name of crate and metric: a-z first, then a-z 0-9 _, at most 64
     pub(crate) name: String,
-    /// The folder to make [default: ./NAME]
+    /// The folder to create [default: ./NAME]
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
     /// Where tally-plugin comes from: a checkout of Tally, or the URL of a git repository
-    /// [default: the checkout that this binary was built from; where that is gone, the registry]
+    /// [default: the checkout that this binary was built from; if that is gone, the registry]
     #[arg(long, value_name = "PATH or URL")]
     pub(crate) sdk: Option<String>,
 }
@@ -78,7 +78,7 @@ pub(crate) struct New {
 #[derive(Group, Debug)]
 #[command(after_help = "\
 The file is loaded in a process of its own, and needs no engine. Exit code 1 if anything is wrong with it.
-A configuration is what stands under [metrics.NAME.config]: a file of TOML or JSON, or JSON as it is.
+A configuration is the content of [metrics.NAME.config]: a TOML or JSON file, or inline JSON.
 
   tally plugin check target/release/libbasket_size.so
   tally plugin check libproducts_popularity.so --config '{\"weights\":{\"buy\":7}}'")]
@@ -111,7 +111,7 @@ pub(crate) struct Test {
     /// The plugin file [default: what `cargo build --release` made of the crate]
     #[arg(long, value_name = "FILE.so")]
     pub(crate) file: Option<PathBuf>,
-    /// Write what is answered now as what is expected
+    /// Write the present answers as the expected ones
     #[arg(long)]
     pub(crate) update: bool,
     /// How long a case may take

@@ -16,7 +16,7 @@ const SILENCE: &str = "silence";
 pub(super) fn run(args: &Check) -> Result<(), Failure> {
     let config = configuration(args.config.as_deref())?;
     let mut worker = Worker::start(args.file.clone(), config, None, args.timeout)?;
-    let mut report = Report { json: args.json, verdicts: Vec::new() };
+    let mut report = CheckReport { json: args.json, verdicts: Vec::new() };
     let mut begun = GATE[0].to_owned();
     loop {
         match worker.next() {
@@ -58,12 +58,12 @@ pub(super) fn run(args: &Check) -> Result<(), Failure> {
 }
 
 /// What was looked at so far.
-struct Report {
+struct CheckReport {
     json: bool,
     verdicts: Vec<(String, Verdict)>,
 }
 
-impl Report {
+impl CheckReport {
     fn conclude(&mut self, name: &str, verdict: Verdict) {
         if !self.json {
             report::print(name, &verdict);
@@ -100,7 +100,7 @@ fn configuration(given: Option<&str>) -> Result<Value, Failure> {
     };
     match read {
         Ok(config @ Value::Object(_)) => Ok(config),
-        Ok(_) => Err(Failure::Usage(format!("{name} is no object: {{\"key\": value}}"))),
+        Ok(_) => Err(Failure::Usage(format!("{name} is not an object: {{\"key\": value}}"))),
         Err(fault) => Err(Failure::Usage(format!("{name} is unreadable: {fault}"))),
     }
 }

@@ -99,12 +99,13 @@ impl Worker {
         limit: Duration,
     ) -> Result<Worker, Failure> {
         let failed = |what: &str, fault: &dyn std::fmt::Display| Failure::Failed(format!("{what}: {fault}"));
-        let folder = TempDir::with_prefix("tally-plugin-").map_err(|fault| failed("no temporary folder", &fault))?;
+        let folder = TempDir::with_prefix("tally-plugin-")
+            .map_err(|fault| failed("cannot create a temporary folder", &fault))?;
         let job = Job { file, config, private: folder.path().join("plugins"), golden };
-        let job = serde_json::to_vec(&job).map_err(|fault| failed("the job is not representable", &fault))?;
-        let own = std::env::current_exe().map_err(|fault| failed("this program does not find itself", &fault))?;
+        let job = serde_json::to_vec(&job).map_err(|fault| failed("cannot write the job as JSON", &fault))?;
+        let own = std::env::current_exe().map_err(|fault| failed("cannot find this program's own file", &fault))?;
         let started = Command::new(own).args(["plugin", "inside"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-        let mut child = started.map_err(|fault| failed("no process can be started", &fault))?;
+        let mut child = started.map_err(|fault| failed("cannot start a process", &fault))?;
         let (to, from) = (child.stdin.take(), child.stdout.take());
         let printed = Arc::new(Mutex::new(Printed::default()));
         let said = listen(from, printed.clone());
@@ -181,7 +182,7 @@ fn told(status: ExitStatus) -> String {
         (Some(7), _) => "SIGBUS".into(),
         (Some(8), _) => "SIGFPE".into(),
         (Some(9), _) => "SIGKILL".into(),
-        (Some(11), _) => "SIGSEGV (memory that is not its own, or too deep a recursion)".into(),
+        (Some(11), _) => "SIGSEGV (invalid memory access, or too deep a recursion)".into(),
         (Some(signal), _) => format!("signal {signal}"),
         (None, code) => format!("exit code {}", code.unwrap_or_default()),
     }

@@ -86,7 +86,7 @@ fn one(case: &Path, file: &Path, args: &Test) -> Result<(Verdict, Vec<Difference
         fs::write(case.join(ANSWERS), as_lines(&answered)).map_err(|fault| failed(format!("{ANSWERS}: {fault}")))?;
         return Ok((Verdict::Good(format!("{size}, {changed} of them written to {ANSWERS}")), vec![]));
     }
-    let cure = "look at each; --update takes them as they are";
+    let cure = "check each; --update accepts them as expected";
     Ok((Verdict::Bad(format!("{changed} of {size} differ from {ANSWERS} ({cure})")), differences))
 }
 
@@ -115,7 +115,7 @@ fn cases(dir: &Path) -> Result<Vec<PathBuf>, String> {
     found.retain(|case| case.join(EVENTS).exists());
     found.sort();
     if found.is_empty() {
-        return Err(format!("{} holds no golden case: no folder with {EVENTS} in it", folder.display()));
+        return Err(format!("{} contains no golden case: no folder with {EVENTS} in it", folder.display()));
     }
     Ok(found)
 }
@@ -125,7 +125,7 @@ fn built(dir: &Path) -> Result<PathBuf, String> {
     let unknown = |fault: String| format!("{}: {fault}; name the plugin file with --file FILE.so", dir.display());
     let dir = dir.canonicalize().map_err(|fault| unknown(fault.to_string()))?;
     let manifest = files::read_text(&dir.join("Cargo.toml"), LARGEST);
-    let manifest = manifest.map_err(|_| unknown("this is no crate".into()))?;
+    let manifest = manifest.map_err(|_| unknown("this is not a crate".into()))?;
     let manifest: Value =
         toml::from_str(&manifest).map_err(|fault| unknown(format!("Cargo.toml: {}", fault.message())))?;
     let name = manifest.pointer("/package/name").and_then(Value::as_str);

@@ -28,7 +28,8 @@ const ROUNDS: usize = 200;
 
 pub(super) fn run() -> Result<(), Failure> {
     let job = serde_json::from_reader(std::io::stdin().lock());
-    let job: Job = job.map_err(|fault| Failure::Usage(format!("this command is for tally itself: {fault}")))?;
+    let job: Job =
+        job.map_err(|fault| Failure::Usage(format!("this command is for internal use by tally: {fault}")))?;
     match &job.golden {
         Some(questions) => answer(&job, questions),
         None => check(&job),
@@ -96,7 +97,7 @@ fn gate(job: &Job) -> Option<(LonePlugin, MetricConfig)> {
     let config = match serde_json::from_value(job.config.clone()) {
         Ok(config) => config,
         Err(fault) => {
-            step(GATE[3], || Err::<(String, ()), _>(format!("the configuration cannot be said in TOML: {fault}")));
+            step(GATE[3], || Err::<(String, ()), _>(format!("the configuration cannot be written as TOML: {fault}")));
             return None;
         }
     };

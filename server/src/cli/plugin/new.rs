@@ -88,7 +88,7 @@ pub(super) fn run(args: &New) -> Result<(), Failure> {
     let dir = args.dir.clone().unwrap_or_else(|| name.into());
     let failed = |path: &Path, fault: std::io::Error| Failure::Failed(format!("{}: {fault}", path.display()));
     if fs::read_dir(&dir).is_ok_and(|mut entries| entries.next().is_some()) {
-        return Err(Failure::Failed(format!("{} is there already and not empty; give another --dir", dir.display())));
+        return Err(Failure::Failed(format!("{} already exists and is not empty; give another --dir", dir.display())));
     }
     let sdk = Sdk::find(args.sdk.as_deref()).map_err(Failure::Usage)?;
     let filled = [name.to_owned(), camel(name), sdk.dependency(), sdk.kit()];
@@ -126,10 +126,10 @@ fn checked(name: &str) -> Result<(), String> {
             name.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).take(64).collect();
         near = near.trim_start_matches(|c: char| !c.is_ascii_lowercase()).into();
         let hint = if near.is_empty() { String::new() } else { format!("; {near}?") };
-        return Err(format!("{name:?} is no name of a metric: a-z first, then a-z 0-9 _, at most 64{hint}"));
+        return Err(format!("{name:?} is not a metric name: a-z first, then a-z 0-9 _, at most 64{hint}"));
     }
     if TAKEN.contains(&name) {
-        return Err(format!("{name} is a word of Rust and no name for a crate; {name}s?"));
+        return Err(format!("{name} cannot name a Rust crate; use {name}s?"));
     }
     Ok(())
 }
@@ -169,9 +169,7 @@ impl Sdk {
             return Ok(Sdk::Git(given.into()));
         }
         let found = Sdk::in_checkout(Path::new(given)).map(Sdk::Folder);
-        found.ok_or_else(|| {
-            format!("--sdk {given}: there is no tally-plugin; give a checkout of Tally, or a URL of one")
-        })
+        found.ok_or_else(|| format!("--sdk {given}: no tally-plugin found; give a checkout of Tally, or its URL"))
     }
 
     /// A checkout, or the folder of the crate itself.
@@ -236,8 +234,8 @@ mod tests {
             ("../x", "; x?"),
             ("größe", "; gr__e?"),
             (&"a".repeat(65), &format!("; {}?", "a".repeat(64))),
-            ("match", "; matchs?"),
-            ("std", "a word of Rust"),
+            ("match", "use matchs?"),
+            ("std", "cannot name a Rust crate"),
         ] {
             let fault = checked(bad).unwrap_err();
             assert!(fault.contains(hint), "{bad}: {fault}");
