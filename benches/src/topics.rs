@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 use tally_engine::database::Database;
-use tally_engine::source::embedded::Log;
+use tally_engine::source::embedded::SegmentLog;
 use tally_tests::kafka::Kafka;
 use tempfile::TempDir;
 
@@ -79,7 +79,7 @@ impl Place {
         let oracle = self.once(&name, |folder| {
             let config = engine::embedded(folder);
             let database = Database::open(folder)?;
-            let log = Log::open(&database, &config.log)?;
+            let log = SegmentLog::open(&database, &config.log)?;
             let oracle = filled(ids, events, APPEND, |parts| {
                 let now = jiff::Timestamp::now().as_millisecond();
                 let parts: Vec<Vec<(&[u8], i64)>> =

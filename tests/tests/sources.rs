@@ -1,4 +1,4 @@
-//! The contract of event sources, kept on real Apache Kafka; and what only Kafka can do to a source.
+//! The contract of logs, kept on real Apache Kafka; and what only Kafka can do to a source.
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // a test fails by panicking, a measurement prints
 
 use std::collections::BTreeMap;
@@ -8,18 +8,30 @@ use tally_engine::config::KafkaConfig;
 use tally_engine::event::{Position, Record};
 use tally_engine::outage::Cause;
 use tally_engine::source::contract::{self, World};
-use tally_engine::source::kafka::{KafkaSource, Producer, Tail, TopicSurvey, inspect};
-use tally_engine::source::{Bounds, Sink, Source, SourceError, Start, Survey};
+use tally_engine::source::kafka::{KafkaLog, KafkaSource, KafkaTail, Producer, TopicSurvey, inspect};
+use tally_engine::source::{Bounds, Log, Sink, Source, SourceError, Start, Survey, Tail};
 use tally_tests::kafka::Kafka;
 
 struct Topic<'a> {
     kafka: &'a Kafka,
     config: KafkaConfig,
+    log: Arc<KafkaLog>,
     /// Whether its sources read outside the group.
     alone: bool,
 }
 
+impl Topic<'_> {
+    fn new(kafka: &Kafka, config: KafkaConfig, alone: bool) -> Topic<'_> {
+        let log = Arc::new(KafkaLog::open(&config).unwrap());
+        Topic { kafka, config, log, alone }
+    }
+}
+
 impl World for Topic<'_> {
+    fn log(&mut self) -> Arc<dyn Log> {
+        self.log.clone()
+    }
+
     fn partitions(&self) -> u32 {
         4
     }
@@ -28,15 +40,8 @@ impl World for Topic<'_> {
         self.kafka.produce(&self.config.topic, partition as i32, payloads).unwrap();
     }
 
-    fn bounds(&mut self) -> Vec<Bounds> {
-        Tail::bounds(&self.config).unwrap()
-    }
-
     fn source(&mut self) -> Box<dyn Source> {
-        if self.alone {
-            return Box::new(KafkaSource::replay(&self.config, Box::new(|| vec![0, 1, 2, 3])).unwrap());
-        }
-        Box::new(KafkaSource::open(&self.config).unwrap())
+        if self.alone { self.log.replay(Box::new(|| vec![0, 1, 2, 3])).unwrap() } else { self.log.source().unwrap() }
     }
 
     fn truncate(&mut self, partition: u32) -> bool {
@@ -110,11 +115,11 @@ fn kafka() {
     {
         kafka.create_topic(topic, 4, &[]).unwrap();
         let config = KafkaConfig { settings, ..config(&kafka, topic) };
-        contract::run(&mut Topic { kafka: &kafka, config, alone: false });
+        contract::run(&mut Topic::new(&kafka, config, false));
         println!("contract kept: {topic}");
     }
     kafka.create_topic("replay", 4, &[]).unwrap();
-    contract::run(&mut Topic { kafka: &kafka, config: config(&kafka, "replay"), alone: true });
+    contract::run(&mut Topic::new(&kafka, config(&kafka, "replay"), true));
     a_replay_follows_the_partitions_that_are_wanted(&kafka);
     a_compacted_topic_is_refused(&kafka);
     a_stall_is_seen_and_markers_are_none(&kafka);
@@ -174,7 +179,8 @@ fn a_stall_is_seen_and_markers_are_none(kafka: &Kafka) {
     let mut count = Count::default();
     until(&mut source, &mut count, 100);
     // It ends with records that nobody sees, and with markers.
-    Topic { kafka, config: config.clone(), alone: false }.hole(0);
+    let mut topic = Topic::new(kafka, config.clone(), false);
+    topic.hole(0);
     source.set_patience(Duration::ZERO);
     let caught_up = |source: &mut KafkaSource, count: &mut Count| {
         for _ in 0..20 {
@@ -183,7 +189,7 @@ fn a_stall_is_seen_and_markers_are_none(kafka: &Kafka) {
     };
     caught_up(&mut source, &mut count);
     let survey = |source: &mut KafkaSource, count: &mut Count| {
-        let bounds = Tail::bounds(&config).unwrap();
+        let bounds = topic.log.bounds().unwrap();
         source.surveyed(&bounds, count).unwrap();
         bounds[0].end
     };
@@ -229,12 +235,12 @@ fn a_producer_is_acknowledged_and_a_tail_reads_it(kafka: &Kafka) {
     let records: Vec<(&[u8], &[u8])> = keys.iter().map(|key| (key.as_slice(), key.as_slice())).collect();
     let first = producer.send(&records).unwrap();
     assert_eq!(first.values().sum::<u64>(), 3_000, "{first:?}");
-    let mut tail = Tail::open(&config, &Position(first.clone())).unwrap();
+    let mut tail = KafkaTail::open(&config, &Position(first.clone())).unwrap();
     let second = producer.send(&records[..10]).unwrap();
     let (mut seen, started) = (0, Instant::now());
     while seen < 10 {
         assert!(started.elapsed() < Duration::from_secs(20), "the tail has {seen} of 10");
-        let polled = tail.poll(Duration::from_millis(100), 100, |partition, records| {
+        let polled = tail.poll(Duration::from_millis(100), 100, &mut |partition, records| {
             seen += records.len();
             assert!(
                 records.iter().all(|record| record.offset >= first[&partition] && record.offset < second[&partition])

@@ -25,7 +25,7 @@ use tally_benches::events::KINDS;
 use tally_benches::measure::{self, median, spread};
 use tally_engine::database::Database;
 use tally_engine::event::EventBatch;
-use tally_engine::source::embedded::Log;
+use tally_engine::source::embedded::SegmentLog;
 use tally_engine::state::State;
 use tally_plugin::description::{Cell, Description, From, Key, Merge, Pane, Table, Tier};
 use tally_plugin::read::{ReadAnswer, ReadRequest};
@@ -197,7 +197,7 @@ fn million() -> Result<(tempfile::TempDir, u64)> {
     let data = tempfile::tempdir()?;
     let events = 1_000_000u64;
     {
-        let log = Log::open(&Database::open(data.path())?, &engine::embedded(data.path()).log)?;
+        let log = SegmentLog::open(&Database::open(data.path())?, &engine::embedded(data.path()).log)?;
         let now = jiff::Timestamp::now().as_millisecond();
         for from in (0..events).step_by(1_000) {
             let payload = |n: u64| {

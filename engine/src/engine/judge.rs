@@ -4,29 +4,18 @@
 //! its URL, the plugins their sections. Nothing is connected to and nothing is written but copies of plugin files.
 
 use super::start::redis_settings;
-use crate::config::SourceKind;
-use crate::config::document_key;
 use crate::config::fault::Fault;
 use crate::config::load::Loaded;
 use crate::plugin::{Registry, RejectedFile};
-use crate::source::kafka;
+use crate::source;
 use std::path::{Path, PathBuf};
 
 /// Faults of `[kafka]` and `[redis]`, each where it stands.
 #[must_use]
 pub fn judge(loaded: &Loaded) -> Vec<Fault> {
     let config = &loaded.config;
-    let mut faults = Vec::new();
-    // The client library is asked only where it is to be used: asking takes some milliseconds.
-    if config.source.kind == SourceKind::Kafka || !config.kafka.settings.is_empty() {
-        faults.extend(kafka::judge(&config.kafka).into_iter().map(|(setting, fault)| match setting {
-            Some(name) => {
-                let key = document_key("kafka.settings", &name);
-                loaded.fault(&key, format!("{key} {fault}"))
-            }
-            None => loaded.fault("kafka.settings", format!("[kafka]: {fault}")),
-        }));
-    }
+    let log = source::check_settings(config).into_iter();
+    let mut faults: Vec<Fault> = log.map(|fault| loaded.fault(&fault.key, fault.what)).collect();
     let redis = redis_settings(&config.redis).judge();
     faults.extend(redis.into_iter().map(|(key, fault)| loaded.fault(key, format!("{key}: {fault}"))));
     faults

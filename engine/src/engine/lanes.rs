@@ -2,11 +2,11 @@
 //! that replay history.
 
 use super::StartError;
-use super::beginning;
 use super::culprits::{self, Culprits};
+use super::first_offsets::first_offsets;
 use super::recall::Reading;
 use super::roster::{Served, Stage};
-use crate::config::{EventsConfig, KafkaConfig};
+use crate::config::EventsConfig;
 use crate::dead_letter::DeadLetters;
 use crate::decode::Decoder;
 use crate::feed::Feed;
@@ -15,9 +15,7 @@ use crate::plugin;
 use crate::progress::{History, RevisionNo, Settings};
 use crate::query::{Answers, Askable, Limits};
 use crate::revision::revision;
-use crate::source::embedded::{EmbeddedSource, Log};
-use crate::source::kafka::{KafkaSource, Tail};
-use crate::source::{Source, Survey};
+use crate::source::{Log, Source};
 use crate::state::{Folds, MetricId, TypeLimit};
 use crate::store::{RevisionId, Store};
 use parking_lot::{Mutex, RwLock};
@@ -30,24 +28,17 @@ use tally_plugin::description::Description;
 /// A lane that replays history makes durable what it counted this often, at least: nobody waits for it.
 const CHECKPOINT: Duration = Duration::from_secs(1);
 
-/// Where a lane beside the main one reads.
-pub(super) enum Replayed {
-    Log(Arc<Log>),
-    Kafka(KafkaConfig),
-}
-
 /// Makes lanes.
 pub(super) struct Lanes {
-    pub(super) survey: Arc<dyn Survey>,
+    /// What all lanes read.
+    pub(super) log: Arc<dyn Log>,
     pub(super) store: Arc<dyn Store>,
     /// Whether other engines use the store too.
     pub(super) shared: bool,
     pub(super) settings: Settings,
     pub(super) events: EventsConfig,
     pub(super) dead_letters: Arc<DeadLetters>,
-    pub(super) topic: String,
     pub(super) checkpoint: Duration,
-    pub(super) replayed: Replayed,
     pub(super) view: Arc<View>,
     /// The main lane's board.
     pub(super) board: Arc<Board>,
@@ -119,11 +110,9 @@ impl Lanes {
 
     /// Where a metric begins on partitions that it never counted.
     fn history(&self, plugin: &plugin::Metric) -> Result<History, String> {
-        if let Replayed::Kafka(config) = &self.replayed {
-            let starts = beginning::starts(&*self.store, config, &self.first, plugin.name());
-            if let Some(starts) = starts.map_err(|fault| format!("where it begins is not known: {fault}"))? {
-                return Ok(History::From(starts));
-            }
+        let first = first_offsets(&*self.store, &*self.log, &self.first, plugin.name());
+        if let Some(starts) = first.map_err(|fault| format!("where it begins is not known: {fault}"))? {
+            return Ok(History::From(starts));
         }
         let since = match plugin.history() {
             plugin::History::All => return Ok(History::Whole),
@@ -133,10 +122,7 @@ impl Lanes {
                 self.view.clock().now().saturating_sub(length)
             }
         };
-        let starts = match &self.replayed {
-            Replayed::Log(log) => log.starts(since).map_err(|fault| fault.to_string()),
-            Replayed::Kafka(config) => Tail::starts(config, since).map_err(|fault| fault.to_string()),
-        };
+        let starts = self.log.starts(since);
         Ok(History::From(starts.map_err(|fault| format!("where its history begins cannot be asked: {fault}"))?))
     }
 
@@ -198,14 +184,9 @@ impl Lanes {
         role: Role,
         events: &EventsConfig,
     ) -> Result<(Handle, Arc<Board>), String> {
-        let source: Box<dyn Source> = match &self.replayed {
-            Replayed::Log(log) => Box::new(EmbeddedSource::new(log.clone())),
-            Replayed::Kafka(config) => {
-                let main = self.board.clone();
-                let wanted = move || main.look(|standing| standing.held.clone());
-                Box::new(KafkaSource::replay(config, Box::new(wanted)).map_err(|fault| fault.to_string())?)
-            }
-        };
+        let main = self.board.clone();
+        let wanted = move || main.look(|standing| standing.held.clone());
+        let source = self.log.replay(Box::new(wanted)).map_err(|fault| fault.to_string())?;
         let board = Arc::new(Board::default());
         let handle = self.start(source, metrics, None, role, board.clone(), events)?;
         Ok((handle, board))
@@ -224,7 +205,7 @@ impl Lanes {
         let dedupe_window = events.dedupe_window;
         let parts = Parts {
             source,
-            survey: self.survey.clone(),
+            survey: self.log.survey(),
             store: self.store.clone(),
             shared: self.shared,
             view: self.view.clone(),
@@ -237,7 +218,7 @@ impl Lanes {
             dead_letters: self.dead_letters.clone(),
             feed,
             checkpoint,
-            topic: self.topic.clone(),
+            topic: self.log.name().to_owned(),
             mark: self.marks.as_ref().and_then(Marks::slot).map(Arc::new),
         };
         pipeline::start(parts).map_err(|fault| format!("no thread can be started: {fault}"))

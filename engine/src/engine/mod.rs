@@ -5,18 +5,17 @@ mod answering;
 mod append;
 mod arrivals;
 mod audit;
-mod beginning;
 mod book;
 mod culprits;
 mod departures;
 mod elsewhere;
 mod evaluate;
+mod first_offsets;
 mod judge;
 mod lanes;
 mod leaving;
 mod life;
 mod look;
-mod outlet;
 mod purge;
 mod recall;
 mod replaced;
@@ -34,12 +33,13 @@ pub use crate::feed::{FeedItem, Subscription};
 pub use crate::pipeline::Origin;
 pub use crate::plugin::{LoneMetric, LonePlugin, PluginFile, fits_schema};
 pub use crate::progress::Span;
-pub use crate::source::Bounds;
+pub use crate::source::{
+    AppendError, Bounds, DeliveryCounts, LogProducer, LogReader, LogRecord, SourceError, open_producer,
+};
 pub use crate::state::{DumpCell, DumpPane, DumpRow, StoredRow};
 pub use again::Again;
-pub use audit::{LogReader, LogRecord, StateDump};
+pub use audit::{ReadLogError, StateDump};
 pub use judge::{judge, judge_sections};
-pub use outlet::{Outlet, Sent, open_outlet};
 pub use stored::{StoredBucket, StoredMetric, StoredPartition, StoredRows, StoredState, StoredTable};
 pub use types::*;
 pub use versions::Order;
@@ -53,10 +53,10 @@ use crate::feed::Feed;
 use crate::memory::Budget;
 use crate::pipeline::{self, Board, Room, View};
 use crate::progress::Halt;
+use crate::source::Log;
 use crate::store::Store;
 use crate::telemetry;
 use answering::Answering;
-use append::Appender;
 use life::Life;
 use parking_lot::{Mutex, RwLock};
 use roster::{Roster, Served};
@@ -80,16 +80,13 @@ pub struct Engine {
     _watch: Option<pipeline::Watch>,
     /// Where it shows the events of others; ends with this.
     _relay: Option<pipeline::Relay>,
-    appender: Appender,
-    /// Where the log is read again for those who check.
-    log: audit::LogAccess,
+    log: Arc<dyn Log>,
     events: EventsConfig,
     checker: Decoder,
     deadline: Duration,
     budget: Arc<Budget>,
     answering: Arc<Answering>,
     room: Arc<Room>,
-    source: &'static str,
     /// For those who look at what is stored.
     state_store: Arc<dyn Store>,
     /// What readiness says of a store that is in order.
@@ -229,9 +226,9 @@ impl Engine {
         let mut checks = vec![
             check("plugins", true, plugins),
             check("store", true, store),
-            check(self.source, true, source),
+            check(self.log.kind(), true, source),
             check("counting", true, counting),
-            check("writing", false, self.appender.writing()),
+            check("writing", false, self.log.writing()),
         ];
         checks.extend(self.view.clock().doubt().map(|doubt| check("clock", false, Ok(doubted(&doubt)))));
         checks

@@ -3,16 +3,15 @@
 //! Over 400 lines: the steps of a start, in their order.
 
 use super::answering::Answering;
-use super::append::Appender;
-use super::audit::LogAccess;
 use super::book::Book;
 use super::culprits::Culprits;
-use super::lanes::{Lanes, Replayed};
+use super::lanes::Lanes;
 use super::recall::{Reading, Recall, Roles};
 use super::roster::{Before, Next, Roster, Served, Stage, events_failed};
 use super::system::OfSystem;
 use super::{Engine, Options, Rejected, StartError, life, stored};
-use crate::config::{self, Config, Durability, RedisConfig, SourceKind, StoreKind};
+use crate::clock::wall_ms;
+use crate::config::{self, Config, Durability, RedisConfig, StoreKind};
 use crate::database::Database;
 use crate::dead_letter::DeadLetters;
 use crate::decode::Decoder;
@@ -20,19 +19,17 @@ use crate::event::Position;
 use crate::feed::Feed;
 use crate::memory::Budget;
 use crate::pipeline::{self, Board, Followers, Marks, Place, Relay, RelayParts, Room, View, Watch, counted_partitions};
-use crate::plugin::{self, Registry, last_words};
+use crate::plugin::{self, Found, Registry, last_words};
 use crate::progress::{Memory, OnGap, OnStateLoss, Settings};
 use crate::query::{Answers, Limits};
-use crate::source::embedded::{EmbeddedSource, Log};
-use crate::source::kafka::{KafkaSource, Producer, TopicSurvey};
-use crate::source::{Source, Survey};
+use crate::source::{self, Log, Source};
 use crate::state::{Folds, TypeLimit};
 use crate::store::embedded::EmbeddedStore;
 use crate::store::redis::{RedisSettings, RedisStore};
 use crate::store::{Store, StoreError, StoredRevision};
 use parking_lot::{Mutex, RwLock};
 use std::fmt::Display;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
@@ -48,43 +45,72 @@ const MAX_BUCKET: u64 = 1 << 30;
 
 pub(super) fn start(options: Options) -> Result<Engine, StartError> {
     let config = &options.config;
-    let budget = Arc::new(Budget::new(config.limits.memory));
     let database = Database::open(&config.store.data_dir).map_err(|fault| fault_of(&fault))?;
     let private = config.store.data_dir.join("plugin-copies");
     let mut registry = Registry::new(&options.plugin_dirs, &private, &config.plugins).without(options.disabled.clone());
     for metric in &options.disabled {
         tracing::warn!(metric, "not loaded: disabled by the command line");
     }
-    let (marks, culprits) = marks(&config.store.data_dir, &private);
+    let marked = marks(&config.store.data_dir, &private);
     let found = registry.look(&config.metrics);
-    let (store, store_said) = store(config, &database)?;
-    let shared = config.store.kind == StoreKind::Redis;
+    let opened = Opened::open(config, database, private)?;
+    let first = found.metrics.iter().map(|plugin| plugin.name().to_owned()).collect();
+    let lanes = lanes(config, &opened, first, marked)?;
+    let book = Book::open(&opened.private);
+    let roster = recall_metrics(found, &mut registry, &lanes, &book)?;
+    assemble(options, opened, lanes, Plugins { registry, roster, book })
+}
+
+/// What every metric shares, open.
+struct Opened {
+    database: Database,
+    private: PathBuf,
+    budget: Arc<Budget>,
+    store: Arc<dyn Store>,
+    /// What readiness says of the store.
+    store_said: String,
+    /// Whether other engines use the store too.
+    shared: bool,
+    log: Arc<dyn Log>,
+    /// What the main lane reads; it connects from now on.
+    source: Box<dyn Source>,
+}
+
+impl Opened {
+    fn open(config: &Config, database: Database, private: PathBuf) -> Result<Opened, StartError> {
+        let budget = Arc::new(Budget::new(config.limits.memory));
+        let (store, store_said) = store(config, &database)?;
+        let shared = config.store.kind == StoreKind::Redis;
+        let log = source::open(config, &database).map_err(|fault| fault_of(&fault))?;
+        let source = log.source().map_err(|fault| fault_of(&fault))?;
+        Ok(Opened { database, private, budget, store, store_said, shared, log, source })
+    }
+}
+
+/// What lanes are made of. `first`: the metrics that were found now.
+fn lanes(
+    config: &Config,
+    opened: &Opened,
+    first: Vec<String>,
+    (marks, culprits): (Option<Marks>, Culprits),
+) -> Result<Lanes, StartError> {
+    let Opened { database, budget, store, shared, log, .. } = opened;
     let types = TypeLimit::new(config.events.max_types, config.events.kept_types());
-    let view = if shared { View::of_lane(types) } else { View::new(types) };
+    let view = if *shared { View::of_lane(types) } else { View::new(types) };
     let folds = Arc::new(Folds::new(budget.kept_folds()));
-    let view = Arc::new(view.by(database.clock().clone()).keeping(folds.clone()));
-    let board = Arc::new(Board::default());
-    let opened = source(config, &database)?;
-    let feed = Arc::new(Feed::default());
-    let dead_letters = DeadLetters::open(&database, config.store.dead_letters).map_err(|fault| fault_of(&fault))?;
-    let dead_letters = Arc::new(dead_letters);
-    let interval = if shared { config.redis.commit_interval_ms } else { config.store.checkpoint_interval_ms };
-    let lanes = Lanes {
-        survey: opened.survey,
+    let dead_letters = DeadLetters::open(database, config.store.dead_letters).map_err(|fault| fault_of(&fault))?;
+    let interval = if *shared { config.redis.commit_interval_ms } else { config.store.checkpoint_interval_ms };
+    Ok(Lanes {
+        log: log.clone(),
         store: store.clone(),
-        shared,
-        settings: settings(config, shared, &budget),
+        shared: *shared,
+        settings: settings(config, *shared, budget),
         events: config.events.clone(),
-        dead_letters: dead_letters.clone(),
-        topic: opened.topic,
+        dead_letters: Arc::new(dead_letters),
         checkpoint: Duration::from_millis(interval),
-        replayed: match &opened.appender {
-            Appender::Log(log) => Replayed::Log(log.clone()),
-            Appender::Kafka(_) => Replayed::Kafka(config.kafka.clone()),
-        },
-        view: view.clone(),
-        board: board.clone(),
-        first: found.metrics.iter().map(|plugin| plugin.name().to_owned()).collect(),
+        view: Arc::new(view.by(database.clock().clone()).keeping(folds.clone())),
+        board: Arc::new(Board::default()),
+        first,
         next: AtomicU32::new(0),
         answers: Arc::new(Answers::new(budget.kept_answers())),
         limits: Limits {
@@ -97,27 +123,47 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
         culprits,
         room: Arc::new(Room::new(budget.state())),
         folds,
-    };
-    let room = lanes.room.clone();
+    })
+}
+
+/// What a start found out about plugins.
+struct Plugins {
+    registry: Registry,
+    roster: Roster,
+    book: Book,
+}
+
+/// Every metric that was found, in the revisions that were served when the engine ended.
+fn recall_metrics(found: Found, registry: &mut Registry, lanes: &Lanes, book: &Book) -> Result<Roster, StartError> {
     let mut roster = Roster { loaded: registry.loaded(), ..Roster::default() };
-    let now = jiff::Timestamp::now().as_millisecond();
+    let now = wall_ms();
     roster.rejected.extend(found.rejected.into_iter().map(|file| told(file, now)));
-    let book = Book::open(&private);
     for plugin in &found.metrics {
-        let roles = Recall { book: &book, registry: &mut registry, lanes: &lanes, now }.roles(plugin);
-        take_up(roles.map_err(|fault| fault_of(&fault))?, &mut roster, &lanes, &view, now);
+        let roles = Recall { book, registry, lanes, now }.roles(plugin);
+        take_up(roles.map_err(|fault| fault_of(&fault))?, &mut roster, lanes, &lanes.view, now);
     }
-    roster.all().for_each(|served| room.expect(served.id));
+    roster.all().for_each(|served| lanes.room.expect(served.id));
+    Ok(roster)
+}
+
+/// Starts the threads: the main lane, what follows and shows other engines' events, and what looks after plugins.
+fn assemble(options: Options, opened: Opened, lanes: Lanes, plugins: Plugins) -> Result<Engine, StartError> {
+    let config = &options.config;
+    let Opened { database, private, budget, store, store_said, shared, log, source } = opened;
+    let Plugins { registry, roster, book } = plugins;
+    let (view, board, room) = (lanes.view.clone(), lanes.board.clone(), lanes.room.clone());
+    let dead_letters = lanes.dead_letters.clone();
+    let feed = Arc::new(Feed::default());
     let (beside, all) = roster.all().cloned().partition(|served: &Arc<Served>| served.reads.is_some());
     let (joined, waiting) = behind(all, &lanes, &view)?;
     let followers = Arc::new(Followers::default());
     let watch = follow(&roster, &followers, &board)?;
-    let relay = relay(config, shared, &followers, &feed, &board)?;
+    let relay = if shared && log.is_shared() { Some(relay(config, &log, &followers, &feed, &board)?) } else { None };
     // Where others count too, their events are shown as well, by a relay.
-    let lane = Arc::new(lanes.main(opened.source, &joined, relay.is_none().then(|| feed.clone()))?);
+    let lane = Arc::new(lanes.main(source, &joined, relay.is_none().then(|| feed.clone()))?);
     let roster = Arc::new(RwLock::new(roster));
     let answering = Arc::new(Answering::default());
-    let found_of_system = Arc::new(Mutex::new(OfSystem::ask(&database, &private)));
+    let of_system = Arc::new(Mutex::new(OfSystem::ask(&database, &private)));
     let life = life::start(life::Parts {
         registry,
         sections: config.metrics.clone(),
@@ -132,9 +178,9 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
         waiting,
         beside,
         book,
-        private: private.clone(),
-        database: database.clone(),
-        found: found_of_system.clone(),
+        private,
+        database,
+        found: of_system.clone(),
     });
     let life = Mutex::new(life.map_err(|fault| StartError(format!("no thread can be started: {fault}")))?);
     Ok(Engine {
@@ -150,22 +196,14 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
         _relay: relay,
         state_store: store,
         store: store_said,
-        of_system: found_of_system,
-        log: match &opened.appender {
-            Appender::Log(log) => LogAccess::Log(Arc::clone(log)),
-            Appender::Kafka(_) => LogAccess::Kafka(config.kafka.clone()),
-        },
+        of_system,
+        log,
         events: config.events.clone(),
-        appender: opened.appender,
         checker: Decoder::new(&config.events).map_err(StartError)?,
         deadline: Duration::from_millis(config.server.evaluation_deadline_ms),
         budget,
         answering,
         room,
-        source: match config.source.kind {
-            SourceKind::Embedded => "log",
-            SourceKind::Kafka => "kafka",
-        },
     })
 }
 
@@ -318,58 +356,21 @@ fn follow(roster: &Roster, followers: &Arc<Followers>, board: &Arc<Board>) -> Re
 /// Shows the events of all partitions where this engine counts only some.
 fn relay(
     config: &Config,
-    shared: bool,
+    log: &Arc<dyn Log>,
     followers: &Arc<Followers>,
     feed: &Arc<Feed>,
     board: &Arc<Board>,
-) -> Result<Option<Relay>, StartError> {
-    if !shared || config.source.kind != SourceKind::Kafka {
-        return Ok(None);
-    }
+) -> Result<Relay, StartError> {
     let followers = followers.clone();
     let parts = RelayParts {
-        kafka: config.kafka.clone(),
+        log: log.clone(),
         decoder: Decoder::new(&config.events).map_err(StartError)?,
         window: config.events.dedupe_window,
         feed: feed.clone(),
         board: board.clone(),
         position: Box::new(move || followers.furthest()),
     };
-    let relay = pipeline::relay(parts);
-    relay.map(Some).map_err(|fault| StartError(format!("no thread can be started: {fault}")))
-}
-
-/// What the log was opened as.
-struct Opened {
-    /// What is read.
-    source: Box<dyn Source>,
-    /// What says which log it is, and what it holds.
-    survey: Arc<dyn Survey>,
-    /// Where events are appended.
-    appender: Appender,
-    /// Its name.
-    topic: String,
-}
-
-fn source(config: &Config, database: &Database) -> Result<Opened, StartError> {
-    match config.source.kind {
-        SourceKind::Embedded => {
-            let log = Log::open(database, &config.log).map_err(|fault| fault_of(&fault))?;
-            let source = Box::new(EmbeddedSource::new(log.clone()));
-            Ok(Opened { source, survey: log.clone(), appender: Appender::Log(log), topic: "log".into() })
-        }
-        SourceKind::Kafka => {
-            let source = KafkaSource::open(&config.kafka).map_err(|fault| fault_of(&fault))?;
-            let producer = Producer::open(&config.kafka).map_err(|fault| fault_of(&fault))?;
-            let survey = TopicSurvey::open(&config.kafka).map_err(|fault| fault_of(&fault))?;
-            Ok(Opened {
-                source: Box::new(source),
-                survey: Arc::new(survey),
-                appender: Appender::Kafka(Box::new(producer)),
-                topic: config.kafka.topic.clone(),
-            })
-        }
-    }
+    pipeline::relay(parts).map_err(|fault| StartError(format!("no thread can be started: {fault}")))
 }
 
 fn settings(config: &Config, shared: bool, budget: &Budget) -> Settings {
@@ -412,5 +413,5 @@ fn marks(data_dir: &Path, private: &Path) -> (Option<Marks>, Culprits) {
     if let Some(Err(fault)) = marks.as_ref().map(|marks| last_words::note_in(marks.file())) {
         tracing::warn!("why the process ends will not be noted: {fault}");
     }
-    (marks, Culprits::recall(&private.join("suspected.json"), found, jiff::Timestamp::now().as_millisecond()))
+    (marks, Culprits::recall(&private.join("suspected.json"), found, wall_ms()))
 }

@@ -276,11 +276,6 @@ pub struct Refusals {
     pub counts: BTreeMap<Box<str>, u64>,
 }
 
-/// The log cannot take events now.
-#[derive(Clone, Debug, Error)]
-#[error("{0}")]
-pub struct AppendError(pub String);
-
 /// One line of readiness.
 #[derive(Clone, Debug)]
 pub struct Check {

@@ -8,12 +8,10 @@
 use super::board::Board;
 use super::fatal::{Thread, guard};
 use super::publish_events::publish_events;
-use crate::config::KafkaConfig;
 use crate::decode::{Decoder, DedupeWindow, MAX_RECORDS};
 use crate::event::{EventBatch, Position, Record};
 use crate::feed::Feed;
-use crate::source::SourceError;
-use crate::source::kafka::Tail;
+use crate::source::{Log, SourceError};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
@@ -34,8 +32,8 @@ const RECORDS: usize = 2_048;
 
 /// What a relay is made of.
 pub struct Parts {
-    /// The topic.
-    pub kafka: KafkaConfig,
+    /// What is shown.
+    pub log: Arc<dyn Log>,
     /// Judges records.
     pub decoder: Decoder,
     /// The dedupe window, offsets.
@@ -88,12 +86,12 @@ impl Parts {
     /// Shows what comes until nobody listens; `from` moves along.
     fn show_from(&mut self, from: &mut Position, stopped: &Receiver<()>) -> Result<(), SourceError> {
         let warm = Position(from.0.iter().map(|(p, next)| (*p, next.saturating_sub(self.window))).collect());
-        let mut tail = Tail::open(&self.kafka, &warm)?;
+        let mut tail = self.log.tail(&warm)?;
         let mut windows: HashMap<u32, DedupeWindow> = HashMap::new();
         let (mut batch, mut refused) = (EventBatch::default(), Vec::new());
         while self.feed.has_listeners() && stopped.try_recv() == Err(TryRecvError::Empty) {
             let (decoder, feed, window) = (&mut self.decoder, &self.feed, self.window);
-            let each = |partition: u32, records: &[Record<'_>]| {
+            let mut each = |partition: u32, records: &[Record<'_>]| {
                 let seen = windows.entry(partition).or_insert_with(|| DedupeWindow::new(window));
                 for records in records.chunks(MAX_RECORDS) {
                     let new = from.0.get(&partition).copied().unwrap_or(0);
@@ -105,7 +103,7 @@ impl Parts {
                     }
                 }
             };
-            match tail.poll(WAIT, RECORDS, each) {
+            match tail.poll(WAIT, RECORDS, &mut each) {
                 Ok(()) => {}
                 Err(SourceError::Transient(_, what)) => tracing::debug!("the live feed waits: {what}"),
                 Err(fault) => return Err(fault),

@@ -1,25 +1,33 @@
-//! What every [`Source`] must do, as one suite: run on the embedded log in the unit tests, on real Kafka in `tests`.
+//! What every [`Log`] and its sources must do, as one suite: run on the embedded log in the unit tests, on real Kafka in `tests`.
 //!
-//! A [`World`] is a log that the suite may write to and truncate. Failures panic with what was expected and seen.
+//! A [`World`] is a log that the suite may write to and truncate. Failures panic with what was expected and seen. What concerns
+//! sources is here, the rest in `log`.
+//!
+//! Over 400 lines: one suite, and what its checks share.
 
-use super::{Bounds, Sink, Source, SourceError, Start};
+mod log;
+
+use super::{Bounds, Log, Sink, Source, SourceError, Start};
 use crate::event::Record;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A log under test. New for each check, or emptied of nothing: the suite asks for bounds first.
 pub trait World {
+    /// The log itself.
+    fn log(&mut self) -> Arc<dyn Log>;
+
     /// Its number of partitions, at least 2.
     fn partitions(&self) -> u32;
 
     /// Appends payloads to a partition, durable when it returns.
     fn append(&mut self, partition: u32, payloads: &[Vec<u8>]);
 
-    /// What it holds of each partition now.
-    fn bounds(&mut self) -> Vec<Bounds>;
-
     /// A new source on it, in the group of the others it gave out.
-    fn source(&mut self) -> Box<dyn Source>;
+    fn source(&mut self) -> Box<dyn Source> {
+        self.log().source().expect("a source")
+    }
 
     /// Drops the oldest records of a partition, so that at least one is gone and at least one is kept. Whether this world can.
     fn truncate(&mut self, partition: u32) -> bool;
@@ -180,14 +188,19 @@ fn texts(prefix: &str, count: usize) -> Vec<Vec<u8>> {
     (0..count).map(|n| format!("{prefix}{n}").into_bytes()).collect()
 }
 
+/// What the log holds of each partition now.
+fn all_bounds(world: &mut dyn World) -> Vec<Bounds> {
+    world.log().bounds().expect("the log answers")
+}
+
 fn bounds(world: &mut dyn World, partition: u32) -> Bounds {
-    let bounds = world.bounds();
+    let bounds = all_bounds(world);
     *bounds.iter().find(|bounds| bounds.partition == partition).expect("every partition has bounds")
 }
 
 /// Where a reader starts that wants nothing old.
 fn ends(world: &mut dyn World) -> Vec<(u32, u64)> {
-    world.bounds().iter().map(|bounds| (bounds.partition, bounds.end)).collect()
+    all_bounds(world).iter().map(|bounds| (bounds.partition, bounds.end)).collect()
 }
 
 fn close(source: Box<dyn Source>) {
@@ -205,6 +218,7 @@ pub fn run(world: &mut dyn World) {
     holes_are_no_gaps(world);
     gap_is_reported_and_rewind_goes_on(world);
     nothing_after_revoke(world);
+    log::run(world);
 }
 
 fn order_and_exact_starts(world: &mut dyn World) {
@@ -365,7 +379,7 @@ fn until_gap(world: &mut dyn World, source: &mut dyn Source, sink: &mut Recorder
         assert!(started.elapsed() < PATIENCE, "{what}: not in {PATIENCE:?}; held {:?}", sink.held);
         poll(source, sink, 1_000);
         if source.wants_survey() {
-            source.surveyed(&world.bounds(), sink).expect("nothing is asked");
+            source.surveyed(&all_bounds(world), sink).expect("nothing is asked");
         }
     }
 }

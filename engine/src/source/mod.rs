@@ -1,144 +1,102 @@
-//! Where records come from: a partitioned, replayable log, read in batches from positions that *we* keep.
+//! The log that events come from: partitioned, durable, and read again from any offset that it still holds.
 //!
-//! A source hands over records of one partition in offset order, starts each partition exactly where it is told to,
-//! and never skips in silence: what it cannot deliver it reports as a gap. It stores no progress of ours.
+//! One seam, [`Log`], and a folder for each kind that implements it: `embedded`, in the data directory, and `kafka`, a topic. Callers
+//! name no kind: they [`open`] what is configured. A new kind is a folder and a line in `KINDS`. It knows nothing of events.
 
 #[cfg(any(test, feature = "contract"))]
 #[doc(hidden)]
 pub mod contract;
 pub mod embedded;
+mod error;
 pub mod kafka;
+mod kind;
+mod log;
+#[expect(clippy::module_inception, reason = "one of several traits of this room")]
+mod source;
+mod survey;
 
-use crate::event::Record;
-use crate::outage::Cause;
-use std::time::Duration;
-use thiserror::Error;
+pub use error::{AppendError, SourceError};
+pub use kind::SettingFault;
+pub use log::{DeliveryCounts, Log, LogProducer, LogReader, LogRecord, Tail, Wanted};
+pub use source::{Sink, Source, Start};
+pub use survey::{Bounds, Survey, Surveyed};
 
-/// A log that can be read again from any retained offset. Driven by one thread; `poll` never blocks longer than told.
-pub trait Source: Send {
-    /// Waits up to `wait` for news and hands it to `sink`, at most `max_records` records. Rebalances are served inside.
-    ///
-    /// # Errors
-    /// [`SourceError::Fatal`] ends the source; [`SourceError::Transient`] has been logged and is retried by polling on.
-    fn poll(&mut self, wait: Duration, max_records: usize, sink: &mut dyn Sink) -> Result<(), SourceError>;
+use crate::config::Config;
+use crate::database::Database;
+use kind::LogKind;
+use std::sync::Arc;
 
-    /// Stops delivery of a partition until `resume`; polling goes on serving the group. Unknown partitions are ignored.
-    fn pause(&mut self, partition: u32);
+/// Every kind of log.
+const KINDS: &[LogKind] = &[embedded::KIND, kafka::KIND];
 
-    /// Continues a paused partition where it stood, or where it was rewound to meanwhile. Unknown partitions are ignored.
-    ///
-    /// # Errors
-    /// As `poll`; nothing of the partition is delivered then before it was resumed or rewound again, or the source has mended it.
-    fn resume(&mut self, partition: u32) -> Result<(), SourceError>;
+/// Opens the configured log, or creates it in `database` if it belongs there.
+///
+/// # Errors
+/// [`SourceError`]: a setting cannot be used, or the database fails.
+pub fn open(config: &Config, database: &Database) -> Result<Arc<dyn Log>, SourceError> {
+    (configured(config)?.open)(config, database)
+}
 
-    /// Starts a partition that is held again at `offset`, dropping what was fetched. A paused one stays paused; one that
-    /// is not held is ignored.
-    ///
-    /// # Errors
-    /// As `poll`; where the partition stands is then not known until another rewind succeeds.
-    fn rewind(&mut self, partition: u32, offset: u64) -> Result<(), SourceError>;
+/// A producer for the configured log; `None` where only its engine writes to it. Blocks while a broker is asked.
+///
+/// # Errors
+/// [`SourceError`]: a setting cannot be used, or the log does not answer.
+pub fn open_producer(config: &Config) -> Result<Option<Box<dyn LogProducer>>, SourceError> {
+    (configured(config)?.open_producer)(config)
+}
 
-    /// Takes note of what the log was found to hold ([`Survey::ask`]): restarts what hands over nothing though there is more, tells
-    /// of gaps. Asks nobody.
-    ///
-    /// # Errors
-    /// As `poll`.
-    fn surveyed(&mut self, bounds: &[Bounds], sink: &mut dyn Sink) -> Result<(), SourceError> {
-        let (_, _) = (bounds, sink);
-        Ok(())
+/// What a start would refuse of the settings of every kind of log. Connects to nothing.
+#[must_use]
+pub fn check_settings(config: &Config) -> Vec<SettingFault> {
+    KINDS.iter().flat_map(|kind| (kind.check_settings)(config)).collect()
+}
+
+fn configured(config: &Config) -> Result<&'static LogKind, SourceError> {
+    let kind = config.source.kind;
+    KINDS
+        .iter()
+        .find(|known| known.kind == kind)
+        .ok_or_else(|| SourceError::Fatal(format!("[source] kind = {kind:?} is not supported by this build of Tally")))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
+mod tests {
+    use super::*;
+    use crate::config::{SourceKind, StartAt};
+
+    fn configured(kind: SourceKind) -> Config {
+        let mut config = Config::default();
+        config.source.kind = kind;
+        config
     }
 
-    /// Whether it waits for the log to be surveyed.
-    fn wants_survey(&self) -> bool {
-        false
+    /// A kind that is missing in `KINDS` is refused here.
+    #[test]
+    fn the_configured_kind_is_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(folder.path()).unwrap();
+        let opened = |config: &Config| open(config, &database).unwrap();
+        let log = opened(&configured(SourceKind::Embedded));
+        assert_eq!((log.kind(), log.name(), log.is_shared(), log.begins_at_end()), ("log", "log", false, false));
+        assert!(open_producer(&configured(SourceKind::Embedded)).unwrap().is_none(), "only its engine writes to it");
+
+        let mut config = configured(SourceKind::Kafka);
+        config.kafka.topic = "shop".into();
+        let log = opened(&config);
+        assert_eq!((log.kind(), log.name(), log.is_shared(), log.begins_at_end()), ("kafka", "shop", true, false));
+        config.kafka.start = StartAt::Latest;
+        assert!(opened(&config).begins_at_end());
+        config.kafka.settings.insert("no.such.setting".into(), "1".into());
+        assert!(open(&config, &database).is_err_and(|fault| !fault.retry_helps()));
     }
 
-    /// Partitions that hand over nothing though they should, as of the last `surveyed`; they were restarted.
-    fn stalled(&self) -> Vec<u32> {
-        Vec::new()
+    #[test]
+    fn settings_of_every_kind_are_checked_whichever_is_configured() {
+        let mut config = configured(SourceKind::Embedded);
+        assert_eq!(check_settings(&config), []);
+        config.kafka.settings.insert("no.such.setting".into(), "1".into());
+        let faults = check_settings(&config);
+        assert!(faults.len() == 1 && faults[0].key.contains("no.such.setting"), "{faults:?}");
     }
-
-    /// Writes offsets where lag tools look for them; never read back, failures are only logged.
-    fn publish_progress(&mut self, offsets: &[(u32, u64)]);
-
-    /// Leaves the group and closes within `limit`; state is safe either way.
-    fn close(self: Box<Self>, limit: Duration);
-}
-
-/// Tells what a log is and holds, beside whoever reads it. Any thread may ask; who asks is kept waiting.
-pub trait Survey: Send + Sync {
-    /// The log's name and, where it has one, the id of its incarnation (`NAME/ID`), as it is at some moment during the
-    /// call; waits about `wait` at most. A topic that was deleted and created again is another one of the same name. `None`: a
-    /// log that cannot be replaced by another.
-    ///
-    /// # Errors
-    /// [`SourceError::Transient`] when the log does not answer in time, or is not there.
-    fn topic(&self, wait: Duration) -> Result<Option<String>, SourceError>;
-
-    /// The same, and what it holds of each partition.
-    ///
-    /// # Errors
-    /// As `topic`.
-    fn ask(&self, wait: Duration) -> Result<Surveyed, SourceError>;
-}
-
-/// What a log is and holds, as of a moment during the question.
-#[derive(Clone, Debug)]
-pub struct Surveyed {
-    /// As [`Survey::topic`] says.
-    pub topic: Option<String>,
-    /// Of each partition.
-    pub bounds: Vec<Bounds>,
-}
-
-/// What a source calls back while polled, on the polling thread.
-pub trait Sink {
-    /// These partitions are now ours; returns where each starts. Called before any record of theirs.
-    fn assigned(&mut self, partitions: &[u32]) -> Vec<Start>;
-
-    /// These partitions are being taken from us: last chance to commit. `lost`: already another's, do not commit.
-    fn revoked(&mut self, partitions: &[u32], lost: bool);
-
-    /// Records of one partition in offset order. Payloads are valid only during the call.
-    fn records(&mut self, partition: u32, records: &[Record<'_>]);
-
-    /// Every offset before `to` that was not handed over holds no record: markers of transactions, aborted or compacted records.
-    fn passed(&mut self, partition: u32, to: u64);
-
-    /// Records `[from, to)` that we were to read are gone from the log; `to` is the first offset held. Delivery goes on
-    /// only after `rewind`. `to <= from`: the log ends before `from`, so it was truncated or made anew.
-    fn gap(&mut self, partition: u32, from: u64, to: u64);
-}
-
-/// Where a partition starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
-    /// At this offset exactly; if the log no longer holds it, that is a gap.
-    At(u64),
-    /// Never read before: at the first record held.
-    Earliest,
-}
-
-/// What the log holds of a partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
-    /// The partition.
-    pub partition: u32,
-    /// First offset held.
-    pub start: u64,
-    /// Offset after the last record that can be read: where transactions are open, the last stable offset.
-    pub end: u64,
-    /// Offsets behind `end` that wait for the end of an open transaction.
-    pub open: u64,
-}
-
-/// Why a source cannot go on.
-#[derive(Debug, Error)]
-pub enum SourceError {
-    /// Retried by polling on; why, and a sentence that says what happened, where, and whether waiting mends it.
-    #[error("{1}")]
-    Transient(Cause, String),
-    /// The source is of no more use; says what to do.
-    #[error("{0}")]
-    Fatal(String),
 }

@@ -15,7 +15,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::time::{Duration, Instant};
 use tally_engine::config::Config;
-use tally_engine::engine::open_outlet;
+use tally_engine::engine::open_producer;
 
 /// Rate where nothing bounds a run.
 const USUAL_RATE: f64 = 200.0;
@@ -76,9 +76,9 @@ fn supply(args: &Produce, config: &Config, rate: Option<f64>) -> Result<Box<dyn 
 fn outlet(args: &Produce, config: &Config) -> Result<Box<dyn Outlet>, Failure> {
     let failed = |error: crate::produce::OutletError| Failure::Failed(error.0);
     if args.url.is_none()
-        && let Some(outlet) = open_outlet(config).map_err(|error| Failure::Failed(error.0))?
+        && let Some(producer) = open_producer(config).map_err(|error| Failure::Failed(error.to_string()))?
     {
-        return Ok(Box::new(LogOutlet::new(outlet)));
+        return Ok(Box::new(LogOutlet::new(producer)));
     }
     let url = args.url.clone().unwrap_or_else(|| format!("http://{}", config.server.listen));
     let client = Client::new(&url).map_err(Failure::Usage)?;

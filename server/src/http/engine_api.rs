@@ -158,12 +158,14 @@ impl EngineApi for Engine {
     }
 
     fn log_bounds(&self) -> Result<Vec<Bounds>, String> {
-        Engine::log_bounds(self)
+        Engine::log_bounds(self).map_err(|fault| fault.to_string())
     }
 
     fn log_read(&self, partition: u32, from: u64, to: u64) -> Result<Records, String> {
-        let mut reader: LogReader = Engine::log_read(self, partition, from, to)?;
-        let next = move || Some(reader.batch()).filter(|batch| !batch.as_ref().is_ok_and(Vec::is_empty));
+        let reader = Engine::log_read(self, partition, from, to);
+        let mut reader: Box<dyn LogReader> = reader.map_err(|fault| fault.to_string())?;
+        let mut batch = move || reader.batch().map_err(|fault| fault.to_string());
+        let next = move || Some(batch()).filter(|batch| !batch.as_ref().is_ok_and(Vec::is_empty));
         Ok(Box::new(std::iter::from_fn(next)))
     }
 

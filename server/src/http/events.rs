@@ -16,7 +16,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::sync::Arc;
-use tally_engine::engine::{AppendError, Appended};
+use tally_engine::engine::Appended;
 use tokio::time::timeout;
 
 /// Most events of a body.
@@ -83,7 +83,7 @@ async fn write(app: &App, body: Bytes, kind: &'static str) -> Result<Vec<u8>, Pr
     let unavailable = |detail| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "log_unavailable", detail).retry_after(1);
     match timeout(app.limits.append, work).await {
         Ok(Ok(Ok(Ok(done)))) => Ok(done),
-        Ok(Ok(Ok(Err(AppendError(detail))))) => Err(unavailable(detail)),
+        Ok(Ok(Ok(Err(fault)))) => Err(unavailable(fault.to_string())),
         Ok(Ok(Err(problem))) => Err(problem),
         Ok(Err(failed)) => {
             tracing::error!(%failed, "writing events panicked");

@@ -3,20 +3,20 @@
 //! The log's client bounds what is in flight and sends by itself; every record is heard of, acknowledged or not.
 
 use super::{Counts, Outgoing, Outlet, OutletError};
-use tally_engine::engine::{self, Sent};
+use tally_engine::engine::{DeliveryCounts, LogProducer};
 
 /// Sends to the log.
-pub(crate) struct LogOutlet(engine::Outlet);
+pub(crate) struct LogOutlet(Box<dyn LogProducer>);
 
 impl LogOutlet {
-    pub(crate) fn new(outlet: engine::Outlet) -> LogOutlet {
-        LogOutlet(outlet)
+    pub(crate) fn new(producer: Box<dyn LogProducer>) -> LogOutlet {
+        LogOutlet(producer)
     }
 }
 
 impl Outlet for LogOutlet {
     fn send(&mut self, event: Outgoing) -> Result<(), OutletError> {
-        self.0.send(event.key.as_bytes(), &event.json).map_err(|error| OutletError(error.0))
+        self.0.send(event.key.as_bytes(), &event.json).map_err(|error| OutletError(error.to_string()))
     }
 
     fn flush(&mut self) -> Result<(), OutletError> {
@@ -24,12 +24,12 @@ impl Outlet for LogOutlet {
     }
 
     fn counts(&self) -> Counts {
-        let Sent { acknowledged, errors } = self.0.counts();
+        let DeliveryCounts { acknowledged, errors } = self.0.counts();
         Counts { acknowledged, errors }
     }
 
     fn complaints(&mut self) -> Vec<String> {
-        self.0.complaints()
+        self.0.take_failures()
     }
 
     fn finish(&mut self) -> Result<(), OutletError> {

@@ -1,7 +1,7 @@
-//! Appends of concurrent callers that are committed together: they are put here while a commit is on its way, and read
-//! their answer here once it is through. No I/O; how much may wait is `log`'s to say.
+//! Appends of concurrent callers that are committed together: callers add records while an earlier commit runs, and find their
+//! result here. No I/O; `log` limits how much may wait.
 
-use super::log::LogError;
+use super::error::SegmentLogError;
 use super::value::{self, Writer};
 use parking_lot::Mutex;
 use std::sync::{Arc, OnceLock};
@@ -13,7 +13,7 @@ const BATCH: usize = 256 << 10;
 pub(super) struct Group {
     pub(super) waiting: Mutex<Waiting>,
     /// Base offset of each partition's first record, once committed.
-    pub(super) outcome: OnceLock<Result<Vec<u64>, LogError>>,
+    pub(super) outcome: OnceLock<Result<Vec<u64>, SegmentLogError>>,
 }
 
 pub(super) struct Waiting {

@@ -1,68 +1,31 @@
 //! Appending to the embedded log, and dropping its oldest end.
 //!
-//! Promises: an append that was answered survives what `[log] durability` says; offsets of a partition are consecutive;
-//! an append that failed is either wholly there afterwards or not at all: before the next one the log is read again. Appends of concurrent callers are
-//! committed together: one of the callers does it for all that wait. Retention drops whole segments, the oldest
-//! first, at most one per commit; by a time that no single reading of the clock moves (`clock`). It knows nothing of events, and keeps no reader's place.
+//! Promises: an append that returned survives what `[log] durability` says; offsets of a partition are consecutive; an append that failed
+//! is either wholly there afterwards or not at all: the log is read again before the next one. Appends of concurrent callers are committed
+//! together: one of the callers does it for all that wait. Retention drops whole segments, the oldest first, at most one per commit, by a
+//! time that no single reading of the clock moves (`clock`). It knows nothing of events, and keeps no reader's offset.
 
+use super::error::SegmentLogError;
 use super::group::Group;
 use super::segment::{self, Range, Segment};
-use super::value;
+use super::value::{self, MAX_RECORD};
 use crate::config::{Durability, LogConfig, duration};
-use crate::database::{Database, DatabaseError, Keyspace, Shape};
+use crate::database::{Database, Keyspace, Shape};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use thiserror::Error;
 
 /// Bytes of records that wait for a commit; further callers wait for it.
 const PENDING: usize = 16 << 20;
 
-/// Largest record, bytes.
-pub const MAX_RECORD: usize = 8 << 20;
-
 /// A segment's bytes: a sixteenth of the retention, within these bounds.
 const SEGMENT: (u64, u64) = (1 << 20, 256 << 20);
-
-/// Why nothing can be appended.
-#[derive(Clone, Debug, Error)]
-pub enum LogError {
-    /// A record is larger than [`MAX_RECORD`]; nothing of the call was written.
-    #[error("a record of {0} bytes is larger than the log's limit of {MAX_RECORD}: split it")]
-    TooLarge(usize),
-    /// There is no such partition; nothing of the call was written.
-    #[error("the log has partitions 0 to {last}, not {partition}")]
-    NoPartition {
-        /// The one asked for.
-        partition: u32,
-        /// The last one.
-        last: u32,
-    },
-    /// `[log]` says something that cannot be.
-    #[error("[log] {0}")]
-    Config(String),
-    /// The disk is nearly full, or descriptors are; nothing was written, appending works again once there is room.
-    #[error("{0}")]
-    Full(String),
-    /// The database failed; whether this append is there is known once it is open again.
-    #[error("{0}")]
-    Failed(String),
-}
-
-impl From<DatabaseError> for LogError {
-    fn from(fault: DatabaseError) -> Self {
-        match fault {
-            fault if fault.wrote_nothing() => LogError::Full(fault.to_string()),
-            fault => LogError::Failed(fault.to_string()),
-        }
-    }
-}
 
 /// Records (payload, timestamp in Unix milliseconds) for one partition.
 pub type Part<'a> = (u32, &'a [(&'a [u8], i64)]);
 
 /// The log. Shared by those who append and those who read.
-pub struct Log {
+pub struct SegmentLog {
     pub(super) database: Database,
     meta: Keyspace,
     durability: Durability,
@@ -92,19 +55,19 @@ pub(super) struct State {
     stale: bool,
 }
 
-impl Log {
+impl SegmentLog {
     /// Opens the log in `database`, or creates it with `[log] partitions`.
     ///
     /// # Errors
-    /// [`LogError`].
-    pub fn open(database: &Database, config: &LogConfig) -> Result<Arc<Log>, LogError> {
+    /// [`SegmentLogError`].
+    pub fn open(database: &Database, config: &LogConfig) -> Result<Arc<SegmentLog>, SegmentLogError> {
         let kept = duration::retention_ms(&config.retention);
-        let retention_age = kept.map_err(|fault| LogError::Config(format!("retention {fault}")))?;
+        let retention_age = kept.map_err(|fault| SegmentLogError::Config(format!("retention {fault}")))?;
         let meta = database.keyspace("log", Shape::Rows)?;
         let mut stored = segment::load(database, &meta)?;
         if stored.next.is_empty() {
             if !(1..=1_024).contains(&config.partitions) {
-                return Err(LogError::Config(format!("partitions = {}: between 1 and 1024", config.partitions)));
+                return Err(SegmentLogError::Config(format!("partitions = {}: between 1 and 1024", config.partitions)));
             }
             let mut batch = database.batch();
             segment::create(&meta, config.partitions, &mut batch);
@@ -124,7 +87,7 @@ impl Log {
         let mut state = State { ranges, segments, pending, committing: false, last: 0, version: 0, stale: false };
         state.find_starts();
         state.last = state.segments.back().map_or(0, |segment| segment.number);
-        let log = Log {
+        let log = SegmentLog {
             database: database.clone(),
             meta,
             durability: config.durability,
@@ -155,16 +118,16 @@ impl Log {
     /// Returns the offset after the last one.
     ///
     /// # Errors
-    /// [`LogError`].
-    pub fn append(&self, partition: u32, records: &[(&[u8], i64)]) -> Result<u64, LogError> {
+    /// [`SegmentLogError`].
+    pub fn append(&self, partition: u32, records: &[(&[u8], i64)]) -> Result<u64, SegmentLogError> {
         Ok(self.append_all(&[(partition, records)])?[0])
     }
 
-    /// As [`Log::append`], to several partitions in one atomic step; the answers are in the order of the parts.
+    /// As [`SegmentLog::append`], to several partitions in one atomic step; the answers are in the order of the parts.
     ///
     /// # Errors
-    /// [`LogError`].
-    pub fn append_all(&self, parts: &[Part<'_>]) -> Result<Vec<u64>, LogError> {
+    /// [`SegmentLogError`].
+    pub fn append_all(&self, parts: &[Part<'_>]) -> Result<Vec<u64>, SegmentLogError> {
         let bytes = self.check(parts)?;
         let mut state = self.state.lock();
         let (group, ends) = loop {
@@ -187,15 +150,15 @@ impl Log {
         Ok(parts.iter().zip(ends).map(|((partition, _), end)| bases[*partition as usize] + end).collect())
     }
 
-    fn check(&self, parts: &[Part<'_>]) -> Result<usize, LogError> {
+    fn check(&self, parts: &[Part<'_>]) -> Result<usize, SegmentLogError> {
         let mut bytes = 0;
         for (partition, records) in parts {
             if *partition >= self.partitions {
-                return Err(LogError::NoPartition { partition: *partition, last: self.partitions - 1 });
+                return Err(SegmentLogError::NoPartition { partition: *partition, last: self.partitions - 1 });
             }
             for (payload, _) in *records {
                 if payload.len() > MAX_RECORD {
-                    return Err(LogError::TooLarge(payload.len()));
+                    return Err(SegmentLogError::TooLarge(payload.len()));
                 }
                 bytes += payload.len() + value::PER_RECORD;
             }
@@ -228,7 +191,7 @@ impl Log {
 
         let mut state = self.state.lock();
         state.committing = false;
-        state.stale = matches!(written, Err(LogError::Failed(_)));
+        state.stale = matches!(written, Err(SegmentLogError::Failed(_)));
         let outcome = written.map(|segment| {
             if let Some(segment) = segment {
                 state.publish(segment);
@@ -247,7 +210,7 @@ impl Log {
     }
 
     /// Has the database opened again if it failed, and what is in doubt read again.
-    fn settle(&self, state: &mut State) -> Result<(), LogError> {
+    fn settle(&self, state: &mut State) -> Result<(), SegmentLogError> {
         self.database.mended()?;
         if !state.stale {
             return Ok(());
@@ -270,7 +233,7 @@ impl Log {
         bases: &[u64],
         current: Option<Segment>,
         number: u64,
-    ) -> Result<Option<Segment>, LogError> {
+    ) -> Result<Option<Segment>, SegmentLogError> {
         let mut waiting = group.waiting.lock();
         let batches = std::mem::take(&mut waiting.batches);
         if batches.iter().all(Vec::is_empty) {
@@ -314,8 +277,8 @@ impl Log {
     /// nothing is appended so that age is kept then too.
     ///
     /// # Errors
-    /// [`LogError`]; nothing is lost, it may be called again.
-    pub fn retain(&self) -> Result<bool, LogError> {
+    /// [`SegmentLogError`]; nothing is lost, it may be called again.
+    pub fn retain(&self) -> Result<bool, SegmentLogError> {
         let mut state = self.state.lock();
         if state.committing {
             return Ok(false); // that commit does it
@@ -346,9 +309,9 @@ impl Log {
     }
 }
 
-/// A commit under way. If its thread panics, those who wait for it are told, and another may lead.
+/// A commit in progress. If its thread panics, callers that wait for it get an error, and another may lead.
 struct Leading<'a> {
-    log: &'a Log,
+    log: &'a SegmentLog,
     group: &'a Group,
 }
 
@@ -358,7 +321,7 @@ impl Drop for Leading<'_> {
         let ended =
             "the thread that wrote this batch ended by an internal error; whether it is there is known after a restart";
         // only this leader sets it
-        let _ = self.group.outcome.set(Err(LogError::Failed(ended.into())));
+        let _ = self.group.outcome.set(Err(SegmentLogError::Failed(ended.into())));
         self.log.committed.notify_all();
     }
 }

@@ -6,16 +6,20 @@ use crate::clock::wall_ms as now;
 use crate::event::Record;
 use crate::source::Bounds;
 use crate::source::contract::{self, World};
-use crate::source::embedded::EmbeddedSource;
-use crate::source::{Sink, Source, Start};
+use crate::source::embedded::{EmbeddedLog, EmbeddedSource};
+use crate::source::{Log, Sink, Source, Start};
 use std::time::{Duration, Instant};
 
 struct Embedded {
-    log: Arc<Log>,
+    log: Arc<SegmentLog>,
     _folder: tempfile::TempDir,
 }
 
 impl World for Embedded {
+    fn log(&mut self) -> Arc<dyn Log> {
+        Arc::new(EmbeddedLog(self.log.clone()))
+    }
+
     fn partitions(&self) -> u32 {
         self.log.partitions()
     }
@@ -26,14 +30,6 @@ impl World for Embedded {
             let records: Vec<(&[u8], i64)> = portion.iter().map(|payload| (payload.as_slice(), now)).collect();
             self.log.append(partition, &records).unwrap();
         }
-    }
-
-    fn bounds(&mut self) -> Vec<Bounds> {
-        self.log.bounds()
-    }
-
-    fn source(&mut self) -> Box<dyn Source> {
-        Box::new(EmbeddedSource::new(Arc::clone(&self.log)))
     }
 
     fn truncate(&mut self, partition: u32) -> bool {
@@ -62,7 +58,7 @@ fn config() -> LogConfig {
 fn keeps_the_contract() {
     let folder = tempfile::tempdir().unwrap();
     let database = Database::open(folder.path()).unwrap();
-    let log = Log::open(&database, &LogConfig { retention_bytes: 4 << 20, ..config() }).unwrap();
+    let log = SegmentLog::open(&database, &LogConfig { retention_bytes: 4 << 20, ..config() }).unwrap();
     contract::run(&mut Embedded { log, _folder: folder });
 }
 
@@ -71,7 +67,7 @@ fn appends_are_there_after_reopening_and_offsets_go_on() {
     let folder = tempfile::tempdir().unwrap();
     for round in 0..3u64 {
         let database = Database::open(folder.path()).unwrap();
-        let log = Log::open(&database, &config()).unwrap();
+        let log = SegmentLog::open(&database, &config()).unwrap();
         assert_eq!(log.bounds()[1], Bounds { partition: 1, start: 0, end: round * 2, open: 0 });
         assert_eq!(log.append(1, &[(b"a", now()), (b"b", now())]).unwrap(), round * 2 + 2);
     }
@@ -81,13 +77,13 @@ fn appends_are_there_after_reopening_and_offsets_go_on() {
 fn a_log_that_expired_wholly_keeps_its_offsets() {
     let folder = tempfile::tempdir().unwrap();
     let database = Database::open(folder.path()).unwrap();
-    let log = Log::open(&database, &LogConfig { retention: "1h".into(), ..config() }).unwrap();
+    let log = SegmentLog::open(&database, &LogConfig { retention: "1h".into(), ..config() }).unwrap();
     assert_eq!(log.append(0, &[(b"old", now() - 7_200_000), (b"old", now() - 7_100_000)]).unwrap(), 2);
     assert_eq!(log.bounds()[0], Bounds { partition: 0, start: 2, end: 2, open: 0 }, "older than an hour: dropped");
     assert_eq!(log.append(0, &[(b"new", now())]).unwrap(), 3);
     drop((log, database));
     let database = Database::open(folder.path()).unwrap();
-    let log = Log::open(&database, &config()).unwrap();
+    let log = SegmentLog::open(&database, &config()).unwrap();
     assert_eq!(log.bounds()[0], Bounds { partition: 0, start: 2, end: 3, open: 0 });
 }
 
@@ -95,7 +91,7 @@ fn a_log_that_expired_wholly_keeps_its_offsets() {
 fn retention_by_bytes_drops_the_oldest_and_frees_the_disk() {
     let folder = tempfile::tempdir().unwrap();
     let database = Database::open(folder.path()).unwrap();
-    let log = Log::open(&database, &LogConfig { retention_bytes: 16 << 20, ..config() }).unwrap();
+    let log = SegmentLog::open(&database, &LogConfig { retention_bytes: 16 << 20, ..config() }).unwrap();
     let payload = vec![b'x'; 100_000];
     for n in 0..1_000 {
         log.append(n % 3, &[(&payload, now())]).unwrap();
@@ -111,7 +107,7 @@ fn retention_by_bytes_drops_the_oldest_and_frees_the_disk() {
 fn concurrent_appends_share_commits_and_lose_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let database = Database::open(folder.path()).unwrap();
-    let log = Log::open(&database, &LogConfig { durability: Durability::Power, ..config() }).unwrap();
+    let log = SegmentLog::open(&database, &LogConfig { durability: Durability::Power, ..config() }).unwrap();
     let ends: Vec<Vec<u64>> = std::thread::scope(|scope| {
         let append = |thread: u64| {
             let log = &log;
@@ -135,16 +131,16 @@ fn concurrent_appends_share_commits_and_lose_nothing() {
 fn what_cannot_be_is_refused_with_nothing_written() {
     let folder = tempfile::tempdir().unwrap();
     let database = Database::open(folder.path()).unwrap();
-    let log = Log::open(&database, &config()).unwrap();
-    assert!(matches!(log.append(3, &[(b"x", 0)]), Err(LogError::NoPartition { partition: 3, last: 2 })));
+    let log = SegmentLog::open(&database, &config()).unwrap();
+    assert!(matches!(log.append(3, &[(b"x", 0)]), Err(SegmentLogError::NoPartition { partition: 3, last: 2 })));
     let large = vec![0; MAX_RECORD + 1];
-    assert!(matches!(log.append_all(&[(0, &[(b"x", 0)]), (1, &[(&large, 0)])]), Err(LogError::TooLarge(_))));
+    assert!(matches!(log.append_all(&[(0, &[(b"x", 0)]), (1, &[(&large, 0)])]), Err(SegmentLogError::TooLarge(_))));
     assert_eq!(log.append(1, &[]).unwrap(), 0, "nothing to append is no error");
     assert!(log.bounds().iter().all(|bounds| bounds.end == 0));
     for retention in ["", "d", "-1d", "1y", "99999999999999999999d", "é"] {
         let config = LogConfig { retention: retention.into(), ..config() };
         assert!(
-            Log::open(&database, &config).is_err_and(|fault| fault.to_string().contains("is not a duration")),
+            SegmentLog::open(&database, &config).is_err_and(|fault| fault.to_string().contains("is not a duration")),
             "{retention}"
         );
     }
@@ -154,7 +150,7 @@ fn what_cannot_be_is_refused_with_nothing_written() {
 fn a_leader_that_panics_leaves_nobody_waiting() {
     let folder = tempfile::tempdir().unwrap();
     let database = Database::open(folder.path()).unwrap();
-    let log = Log::open(&database, &config()).unwrap();
+    let log = SegmentLog::open(&database, &config()).unwrap();
     log.state.lock().committing = true;
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| log.append(0, &[(b"x", 0)]));
@@ -173,7 +169,7 @@ fn a_leader_that_panics_leaves_nobody_waiting() {
 fn a_batch_that_is_missing_is_told_and_not_asked_for_again_and_again() {
     let folder = tempfile::tempdir().unwrap();
     let database = Database::open(folder.path()).unwrap();
-    let log = Log::open(&database, &config()).unwrap();
+    let log = SegmentLog::open(&database, &config()).unwrap();
     log.append(0, &[(b"x", now())]).unwrap();
     let keyspace = log.state.lock().segments[0].keyspace.clone();
     let mut batch = database.batch();
@@ -212,7 +208,7 @@ impl Sink for Count {
 fn log_speed() {
     let folder = tempfile::tempdir().unwrap();
     let database = Database::open(folder.path()).unwrap();
-    let log = Log::open(&database, &LogConfig { partitions: 4, ..config() }).unwrap();
+    let log = SegmentLog::open(&database, &LogConfig { partitions: 4, ..config() }).unwrap();
     let payload = [b'x'; 185];
     for portion in [1usize, 100, 1_000] {
         let records: Vec<(&[u8], i64)> = vec![(&payload, now()); portion];

@@ -1,12 +1,12 @@
 //! What readers of the embedded log ask: what is held, whether there is more, and the records themselves.
-//! It sees only what was committed, and keeps no reader's place.
+//! They see only what was committed; it keeps no reader's offset.
 
-use super::log::{Log, LogError};
+use super::error::SegmentLogError;
+use super::log::SegmentLog;
 use super::segment::{self, Range, Segment};
 use super::value;
 use crate::database::Slice;
-use crate::event::Record;
-use crate::source::{Bounds, SourceError, Survey, Surveyed};
+use crate::source::{Bounds, LogRecord, SourceError, Survey, Surveyed};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ pub(super) struct StoredBatch {
     pub(super) bytes: Slice,
 }
 
-impl Survey for Log {
+impl Survey for SegmentLog {
     fn topic(&self, _: Duration) -> Result<Option<String>, SourceError> {
         Ok(None)
     }
@@ -28,12 +28,12 @@ impl Survey for Log {
     }
 }
 
-impl Log {
-    /// Whether it takes records now, as far as can be told without one.
+impl SegmentLog {
+    /// Whether records can be appended now, as far as is known without appending one.
     ///
     /// # Errors
-    /// [`LogError`]: the disk is full, or failed.
-    pub fn writable(&self) -> Result<(), LogError> {
+    /// [`SegmentLogError`]: the disk is full, or failed.
+    pub fn writable(&self) -> Result<(), SegmentLogError> {
         Ok(self.database.writable()?)
     }
 
@@ -50,7 +50,7 @@ impl Log {
         state.ranges.iter().enumerate().map(bounds).collect()
     }
 
-    /// Grows with every commit; see [`Log::wait_beyond`].
+    /// Grows with every commit; see [`SegmentLog::wait_beyond`].
     #[must_use]
     pub fn version(&self) -> u64 {
         self.state.lock().version
@@ -68,42 +68,40 @@ impl Log {
         true
     }
 
-    /// Copies of records from `offset` on, about `bytes` of them: offset, timestamp, payload. None: `offset` is not held.
+    /// Copies of records from `offset` on, about `bytes` of them. None: `offset` is not held.
     ///
     /// # Errors
-    /// [`LogError`]: it cannot be read, or is damaged.
-    pub fn records(&self, partition: u32, offset: u64, bytes: usize) -> Result<Vec<(u64, i64, Vec<u8>)>, LogError> {
+    /// [`SegmentLogError`]: it cannot be read, or is damaged.
+    pub fn records(&self, partition: u32, offset: u64, bytes: usize) -> Result<Vec<LogRecord>, SegmentLogError> {
         let mut batches = VecDeque::new();
         self.read(partition, offset, bytes, &mut batches)?;
         let mut records = Vec::new();
         for batch in &batches {
             let damaged = |fault| {
-                LogError::Failed(format!(
+                SegmentLogError::Damaged(format!(
                     "the batch at partition {partition}, offset {} is damaged: {fault}",
                     batch.base
                 ))
             };
             value::verify(&batch.bytes).map_err(damaged)?;
             let wanted = value::records(&batch.bytes, batch.base).filter(|record| record.offset >= offset);
-            let copied =
-                |record: Record<'_>| (record.offset, record.timestamp_ms, record.payload.unwrap_or_default().to_vec());
-            records.extend(wanted.map(copied));
+            records.extend(wanted.map(|record| LogRecord::from(&record)));
         }
         Ok(records)
     }
 
     /// Per partition the offset of the first record that was appended at `since` (Unix milliseconds) or later; the end
-    /// where there is none. The clock that stamped them may have jumped: then one of the places where it passed `since`.
+    /// where there is none. If the clock that stamped them jumped, one of the offsets where it passed `since`.
     ///
     /// # Errors
-    /// As [`Log::records`].
-    pub fn starts(&self, since: i64) -> Result<BTreeMap<u32, u64>, LogError> {
+    /// As [`SegmentLog::records`].
+    pub fn starts(&self, since: i64) -> Result<BTreeMap<u32, u64>, SegmentLogError> {
         let start = |bounds: Bounds| {
             let (mut low, mut high) = (bounds.start, bounds.end);
             while low < high && since < i64::MAX {
                 let middle = low + (high - low) / 2;
                 match self.records(bounds.partition, middle, 1)?.first() {
-                    Some((_, time, _)) if *time < since => low = middle + 1,
+                    Some(record) if record.timestamp_ms < since => low = middle + 1,
                     Some(_) => high = middle,
                     // Dropped meanwhile.
                     None => low = middle + 1,
@@ -121,7 +119,7 @@ impl Log {
         offset: u64,
         bytes: usize,
         into: &mut VecDeque<StoredBatch>,
-    ) -> Result<(), LogError> {
+    ) -> Result<(), SegmentLogError> {
         let found = {
             let state = self.state.lock();
             let holds = |segment: &&Segment| segment.ranges[partition as usize].contains(offset);
@@ -134,14 +132,14 @@ impl Log {
         let Some((keyspace, range)) = found else {
             return Ok(());
         };
-        let failed = |fault| LogError::from(self.database.failed(&fault));
+        let failed = |fault| SegmentLogError::from(self.database.failed(&fault));
         let end = segment::key(partition, range.next);
         let mut taken = 0;
         let mut take = |guard: crate::database::Guard, into: &mut VecDeque<StoredBatch>| {
             let (key, value) = guard.into_inner().map_err(failed)?;
             taken += value.len();
             into.push_back(StoredBatch { base: segment::base(&key), bytes: value });
-            Ok::<_, LogError>(taken < bytes)
+            Ok::<_, SegmentLogError>(taken < bytes)
         };
         let mut batches = keyspace.range(segment::key(partition, offset)..end)?.peekable();
         let mut more = match batches.next() {

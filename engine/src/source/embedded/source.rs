@@ -1,6 +1,6 @@
 //! Reading the embedded log as a [`Source`]: all partitions are ours, each in turn.
 
-use super::log::Log;
+use super::log::SegmentLog;
 use super::lookup::StoredBatch;
 use super::value;
 use crate::event::Record;
@@ -10,19 +10,19 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Bytes read ahead of a partition at a time: about a batch of the lane's, so that none is left over for a small one, and little enough
-/// to stay in the processor's cache until it is decoded.
+/// Bytes read ahead of a partition at a time: about one batch of a lane, so that no small one is left over, and little enough to stay
+/// in the processor's cache until it is decoded.
 const READ_AHEAD: usize = 384 << 10;
 
 /// Between two reads while they fail.
 const RETRY: Duration = Duration::from_millis(50);
 
-/// How often age is looked at while nothing is appended.
+/// How often age is checked while nothing is appended.
 const RETAIN_EVERY: Duration = Duration::from_secs(60);
 
 /// Reads the log; several may read one log independently.
 pub struct EmbeddedSource {
-    log: Arc<Log>,
+    log: Arc<SegmentLog>,
     /// Empty before the first poll.
     cursors: Vec<Cursor>,
     /// The partition that is served first next time.
@@ -30,7 +30,7 @@ pub struct EmbeddedSource {
     retained: Instant,
 }
 
-/// Where the reading of a partition stands.
+/// How far a partition was read.
 struct Cursor {
     next: u64,
     paused: bool,
@@ -52,9 +52,9 @@ impl Cursor {
 }
 
 impl EmbeddedSource {
-    /// A reader of `log`; where it starts is asked of the sink when it is first polled.
+    /// A reader of `log`; the first poll asks the sink where to start.
     #[must_use]
-    pub fn new(log: Arc<Log>) -> EmbeddedSource {
+    pub fn new(log: Arc<SegmentLog>) -> EmbeddedSource {
         EmbeddedSource { log, cursors: Vec::new(), turn: 0, retained: Instant::now() }
     }
 
@@ -63,7 +63,7 @@ impl EmbeddedSource {
         let starts = sink.assigned(&partitions);
         if starts.len() != partitions.len() {
             return Err(SourceError::Fatal(format!(
-                "{} starts were given for {} partitions",
+                "the sink gave {} starts for {} partitions",
                 starts.len(),
                 partitions.len()
             )));
@@ -108,7 +108,7 @@ impl EmbeddedSource {
 
 /// Hands over records of one partition; how many.
 fn serve(
-    log: &Log,
+    log: &SegmentLog,
     partition: u32,
     cursor: &mut Cursor,
     budget: usize,
@@ -116,9 +116,8 @@ fn serve(
 ) -> Result<usize, SourceError> {
     if cursor.ahead.is_empty() {
         if let Err(fault) = log.read(partition, cursor.next, READ_AHEAD, &mut cursor.ahead) {
-            // No descriptor, a database that is being opened again: what fails a read passes.
             cursor.ahead.clear();
-            return Err(SourceError::Transient(Cause::Passing, fault.to_string()));
+            return Err(fault.into());
         }
         for batch in &cursor.ahead {
             value::verify(&batch.bytes).map_err(|fault| damaged(partition, batch.base, fault))?;
@@ -127,7 +126,7 @@ fn serve(
             let held = log.bounds()[partition as usize];
             return match (held.start..held.end).contains(&cursor.next) {
                 true => Err(damaged(partition, cursor.next, "it is missing")),
-                false => Ok(0), // dropped just now: the next scan reports the gap
+                false => Ok(0), // just dropped: the next scan reports the gap
             };
         };
         let mut records = value::records(&first.bytes, first.base);
@@ -172,7 +171,7 @@ fn serve(
 
 fn damaged(partition: u32, base: u64, fault: &str) -> SourceError {
     SourceError::Fatal(format!(
-        "the log is damaged: the batch at partition {partition}, offset {base} cannot be read: {fault}; restore the data directory from a copy"
+        "the log is damaged: the batch at partition {partition}, offset {base} cannot be read: {fault}; restore the data directory from a backup"
     ))
 }
 
@@ -222,7 +221,7 @@ impl Source for EmbeddedSource {
         Ok(())
     }
 
-    fn publish_progress(&mut self, _offsets: &[(u32, u64)]) {} // nobody reads lag of an embedded log from outside
+    fn publish_progress(&mut self, _offsets: &[(u32, u64)]) {} // no lag tool reads an embedded log
 
     fn close(self: Box<Self>, _limit: Duration) {}
 }

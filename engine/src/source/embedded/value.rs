@@ -11,6 +11,9 @@ use crate::event::Record;
 const VERSION: u8 = 1;
 const HEADER: usize = 12;
 
+/// Largest payload of a record, bytes.
+pub const MAX_RECORD: usize = 8 << 20;
+
 /// Bytes that a record takes beside its payload.
 pub(super) const PER_RECORD: usize = 12;
 

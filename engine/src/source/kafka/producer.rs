@@ -1,31 +1,33 @@
 //! Writing to the topic: idempotent, keyed, acknowledged by all replicas in sync. For plain threads: it blocks.
 //!
-//! [`Producer::send`] waits for what it sends; an [`Outbox`] waits for room only and counts what comes back. A key goes
-//! where Java clients put it too, so that a user's events meet in one partition whoever wrote them. A client that librdkafka
-//! declares dead is replaced by the next `send`, ever later while each dies again; how writing stands can be asked.
+//! [`Producer::send`] waits for the acknowledgement of what it sends; a [`BulkProducer`] waits only for room and counts
+//! acknowledgements. A key goes to the partition that Java clients choose, so all events of a user are in one partition whoever
+//! writes them. A client that librdkafka declares dead is replaced by the next `send`, after longer and longer pauses while each new
+//! one dies too.
 //!
-//! Queue: librdkafka's, 100,000 messages or 64 MiB; when it is full `send` waits for room. What is not acknowledged in
-//! `message.timeout.ms` (20 s) fails. It decides nothing about events: keys and payloads are the caller's.
+//! Queue: librdkafka's, 100,000 messages or 64 MiB; when it is full `send` waits for room. What is not acknowledged within
+//! `message.timeout.ms` (20 s) fails. It does not look at events: keys and payloads are the caller's.
 
-use super::sender::{Acknowledged, Awaited, Sender};
-use super::topic::Asker;
+use super::raw::Fault;
+use super::sender::{Delivered, Deliveries, Sender};
+use super::topic::MetadataClient;
 use crate::config::KafkaConfig;
 use crate::outage::Cause;
-use crate::source::SourceError;
+use crate::source::{AppendError, DeliveryCounts, LogProducer, SourceError};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thiserror::Error;
 
-/// How long the brokers may take to tell about the topic.
+/// How long the brokers may take to describe the topic.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// A client that died is made anew so long after it was made, twice as long each time that it dies again.
-const ANEW: Duration = Duration::from_millis(100);
+/// A client that died is replaced so long after it was made, twice as long each time that its successor dies.
+const REPLACE: Duration = Duration::from_millis(100);
 
-/// Longest pause before a client is made anew.
-const ANEW_AT_MOST: Duration = Duration::from_secs(5);
+/// Longest pause before a client is replaced.
+const REPLACE_AT_MOST: Duration = Duration::from_secs(5);
 
 /// A producer for the topic of `[kafka]`; shared by any number of threads.
 pub struct Producer {
@@ -42,7 +44,7 @@ struct Made {
     deaths: u32,
 }
 
-/// How writing stands.
+/// How writing goes.
 #[derive(Clone, Debug, Default)]
 struct Writing {
     acknowledged: u64,
@@ -63,9 +65,9 @@ struct Failing {
     "{unacknowledged} of {sent} events were not acknowledged by Kafka at {brokers}, topic \"{topic}\" ({reason}): they may or may not be in the log; send them again with the same event_id"
 )]
 pub struct ProduceError {
-    /// How many were to be sent.
+    /// How many records the call had.
     pub sent: usize,
-    /// How many of them are in doubt or refused.
+    /// How many of them were refused, or may or may not be in the log.
     pub unacknowledged: usize,
     /// Of those acknowledged, per partition the offset after the last.
     pub next: BTreeMap<u32, u64>,
@@ -92,15 +94,15 @@ impl Producer {
     /// # Errors
     /// [`ProduceError`].
     pub fn send(&self, records: &[(&[u8], &[u8])]) -> Result<BTreeMap<u32, u64>, ProduceError> {
-        let sender = match self.living() {
+        let sender = match self.working_sender() {
             Ok(sender) => sender,
             Err(fault) => return Err(self.failed(records.len(), records.len(), BTreeMap::new(), &fault)),
         };
-        let awaited = Awaited::new();
+        let deliveries = Deliveries::new();
         let mut sent = 0;
         let mut refused = None;
         for (key, payload) in records {
-            match sender.enqueue(key, payload, &awaited, sent) {
+            match sender.enqueue(key, payload, &deliveries, sent) {
                 Ok(()) => sent += 1,
                 Err(fault) => {
                     refused = Some(fault);
@@ -108,8 +110,8 @@ impl Producer {
                 }
             }
         }
-        let mut state = awaited.all(sent);
-        let Acknowledged { next, failed, reason, .. } = std::mem::take(&mut *state);
+        let mut state = deliveries.all(sent);
+        let Delivered { next, failed, reason, .. } = std::mem::take(&mut *state);
         drop(state);
         let unacknowledged = failed + records.len() - sent;
         if unacknowledged == 0 {
@@ -118,37 +120,37 @@ impl Producer {
         }
         let fault = refused.or(reason).map_or_else(
             || SourceError::Transient(Cause::Unclear, "no reason given".to_owned()),
-            |fault| sender.told(&self.config, &fault),
+            |fault| sender.describe(&self.config, &fault),
         );
         Err(self.failed(records.len(), unacknowledged, next, &fault))
     }
 
-    /// How writing stands, as a line for people; where the last events could not be written, why.
+    /// How writing goes, as a line for people.
     ///
     /// # Errors
-    /// A sentence.
+    /// Why the last events were not written, as a line for people.
     pub fn writing(&self) -> Result<String, String> {
         let Writing { acknowledged, failing } = self.writing.lock().clone();
         match failing {
             Some(Failing { why, since, events }) => {
-                Err(format!("{events} events were not written since {} s ago: {why}", since.elapsed().as_secs()))
+                Err(format!("{events} events were not written in the last {} s: {why}", since.elapsed().as_secs()))
             }
-            None if acknowledged == 0 => Ok("nothing was written yet".to_owned()),
+            None if acknowledged == 0 => Ok("nothing has been written yet".to_owned()),
             None => Ok(format!("{acknowledged} events acknowledged")),
         }
     }
 
-    /// A client that lives: the one of before, or a new one, for which it waits while the pause is not over.
-    fn living(&self) -> Result<Arc<Sender>, SourceError> {
+    /// A client that works: the present one, or a new one once the pause is over.
+    fn working_sender(&self) -> Result<Arc<Sender>, SourceError> {
         loop {
             let left = {
                 let mut made = self.client.lock();
-                let Some(fault) = made.sender.dead() else { return Ok(made.sender.clone()) };
-                let pause = ANEW.saturating_mul(1 << made.deaths.min(10)).min(ANEW_AT_MOST);
+                let Some(fault) = made.sender.death() else { return Ok(made.sender.clone()) };
+                let pause = REPLACE.saturating_mul(1 << made.deaths.min(10)).min(REPLACE_AT_MOST);
                 let left = pause.saturating_sub(made.when.elapsed());
                 if left.is_zero() {
-                    let why = made.sender.told(&self.config, &fault);
-                    tracing::warn!("the Kafka client that writes is made anew, for it cannot go on: {why}");
+                    let why = made.sender.describe(&self.config, &fault);
+                    tracing::warn!("the Kafka client that writes failed and is replaced: {why}");
                     let deaths = made.deaths + 1;
                     *made = Made { sender: Sender::open(&self.config)?, when: Instant::now(), deaths };
                     return Ok(made.sender.clone());
@@ -209,51 +211,55 @@ impl Producer {
     }
 }
 
-/// Records of one sender on their way; what became of them is counted as it is heard of.
-pub struct Outbox {
+impl From<ProduceError> for AppendError {
+    fn from(fault: ProduceError) -> AppendError {
+        AppendError::InDoubt(fault.to_string())
+    }
+}
+
+/// Sends records without waiting for each; their acknowledgements are counted as they arrive.
+pub struct BulkProducer {
     config: KafkaConfig,
     sender: Arc<Sender>,
-    awaited: Arc<Awaited>,
+    deliveries: Arc<Deliveries>,
     sent: usize,
 }
 
-impl Outbox {
+impl BulkProducer {
     /// Connects, and asks whether the topic is there. Blocks for 10 s at most.
     ///
     /// # Errors
-    /// [`SourceError`]: a setting that cannot be, no broker, no topic.
-    pub fn open(config: &KafkaConfig) -> Result<Outbox, SourceError> {
+    /// [`SourceError`]: a setting cannot be used, no broker answers, or the topic does not exist.
+    pub fn open(config: &KafkaConfig) -> Result<BulkProducer, SourceError> {
         let sender = Sender::open(config)?;
-        Asker::open(config)?.ask(|client| client.partitions(ANSWER))?;
-        Ok(Outbox { config: config.clone(), sender, awaited: Awaited::new(), sent: 0 })
+        MetadataClient::open(config)?.ask(|client| client.partitions(ANSWER))?;
+        Ok(BulkProducer { config: config.clone(), sender, deliveries: Deliveries::new(), sent: 0 })
     }
 
-    /// Takes a record; waits while the queue is full.
-    ///
-    /// # Errors
-    /// A sentence: the queue stayed full for 20 s, or the record cannot be sent at all.
-    pub fn send(&mut self, key: &[u8], payload: &[u8]) -> Result<(), String> {
-        self.sender
-            .enqueue(key, payload, &self.awaited, self.sent)
-            .map_err(|fault| self.sender.told(&self.config, &fault).to_string())?;
+    fn in_doubt(&self, fault: &Fault) -> AppendError {
+        AppendError::InDoubt(self.sender.describe(&self.config, fault).to_string())
+    }
+}
+
+impl LogProducer for BulkProducer {
+    /// Fails where the queue stays full for 20 s, or the record cannot be sent at all.
+    fn send(&mut self, key: &[u8], payload: &[u8]) -> Result<(), AppendError> {
+        self.sender.enqueue(key, payload, &self.deliveries, self.sent).map_err(|fault| self.in_doubt(&fault))?;
         self.sent += 1;
         Ok(())
     }
 
-    /// How many were acknowledged and how many failed so far.
-    pub fn counts(&self) -> (u64, u64) {
-        let state = self.awaited.state.lock();
-        ((state.answered - state.failed) as u64, state.failed as u64)
+    fn counts(&self) -> DeliveryCounts {
+        let state = self.deliveries.state.lock();
+        DeliveryCounts { acknowledged: (state.answered - state.failed) as u64, errors: state.failed as u64 }
     }
 
-    /// The first few failures since the last call, each a sentence.
-    pub fn told(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.awaited.state.lock().told)
+    fn take_failures(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.deliveries.state.lock().failures)
     }
 
-    /// Waits until all are acknowledged or have failed.
-    pub fn finish(&mut self) {
-        drop(self.awaited.all(self.sent));
+    fn finish(&mut self) {
+        drop(self.deliveries.all(self.sent));
     }
 }
 
@@ -261,8 +267,13 @@ impl Outbox {
 #[allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 mod tests {
     use super::*;
-    use crate::source::kafka::sender::TOLD;
+    use crate::source::kafka::sender::LISTED;
     use rdkafka::mocking::MockCluster;
+
+    fn counts(producer: &BulkProducer) -> (u64, u64) {
+        let DeliveryCounts { acknowledged, errors } = producer.counts();
+        (acknowledged, errors)
+    }
 
     fn cluster() -> (MockCluster<'static, rdkafka::producer::DefaultProducerContext>, KafkaConfig) {
         let cluster = MockCluster::new(1).unwrap();
@@ -272,27 +283,27 @@ mod tests {
     }
 
     #[test]
-    fn what_a_broker_took_is_acknowledged_also_past_a_full_queue() {
+    fn what_a_broker_accepted_is_acknowledged_also_past_a_full_queue() {
         let (_cluster, mut config) = cluster();
         config.settings.insert("queue.buffering.max.messages".into(), "100".into());
-        let mut outbox = Outbox::open(&config).unwrap();
+        let mut producer = BulkProducer::open(&config).unwrap();
         for n in 0..5_000 {
-            outbox.send((n % 7).to_string().as_bytes(), b"{}").unwrap();
+            producer.send((n % 7).to_string().as_bytes(), b"{}").unwrap();
         }
-        outbox.finish();
-        assert_eq!((outbox.counts(), outbox.told()), ((5_000, 0), Vec::new()));
+        producer.finish();
+        assert_eq!((counts(&producer), producer.take_failures()), ((5_000, 0), Vec::new()));
     }
 
     #[test]
-    fn an_outbox_puts_a_key_where_send_puts_it() {
+    fn a_bulk_producer_puts_a_key_where_send_puts_it() {
         let (_cluster, config) = cluster();
         let producer = Producer::open(&config).unwrap();
-        let mut outbox = Outbox::open(&config).unwrap();
+        let mut bulk = BulkProducer::open(&config).unwrap();
         for key in ["1", "2", "3", "abc", "é"] {
-            let before = outbox.awaited.state.lock().next.clone();
-            outbox.send(key.as_bytes(), b"{}").unwrap();
-            outbox.finish();
-            let after = outbox.awaited.state.lock().next.clone();
+            let before = bulk.deliveries.state.lock().next.clone();
+            bulk.send(key.as_bytes(), b"{}").unwrap();
+            bulk.finish();
+            let after = bulk.deliveries.state.lock().next.clone();
             let moved: Vec<u32> =
                 after.iter().filter(|(at, next)| before.get(at) != Some(next)).map(|(at, _)| *at).collect();
             let sent: Vec<u32> = producer.send(&[(key.as_bytes(), b"{}")]).unwrap().into_keys().collect();
@@ -301,25 +312,28 @@ mod tests {
     }
 
     #[test]
-    fn what_no_broker_takes_is_counted_and_told() {
+    fn what_no_broker_accepts_is_counted_and_listed() {
         let (cluster, mut config) = cluster();
         config.settings.insert("message.timeout.ms".into(), "300".into());
-        let mut outbox = Outbox::open(&config).unwrap();
+        let mut producer = BulkProducer::open(&config).unwrap();
         drop(cluster);
-        for _ in 0..TOLD + 5 {
-            outbox.send(b"7", b"{}").unwrap();
+        for _ in 0..LISTED + 5 {
+            producer.send(b"7", b"{}").unwrap();
         }
-        outbox.finish();
-        assert_eq!(outbox.counts(), (0, TOLD as u64 + 5));
-        let told = outbox.told();
-        assert!(told.len() == TOLD && told[0].starts_with("an event of user 7 was not acknowledged: "), "{told:?}");
-        assert_eq!(outbox.told(), Vec::<String>::new());
+        producer.finish();
+        assert_eq!(counts(&producer), (0, LISTED as u64 + 5));
+        let failures = producer.take_failures();
+        assert!(
+            failures.len() == LISTED && failures[0].starts_with("an event of user 7 was not acknowledged: "),
+            "{failures:?}"
+        );
+        assert_eq!(producer.take_failures(), Vec::<String>::new());
     }
 
     #[test]
-    fn a_setting_that_does_not_exist_is_a_sentence() {
+    fn a_setting_that_does_not_exist_is_named() {
         let settings = [("no.such.setting".to_owned(), "1".into())].into();
-        let error = Outbox::open(&KafkaConfig { settings, ..KafkaConfig::default() }).err().unwrap().to_string();
+        let error = BulkProducer::open(&KafkaConfig { settings, ..KafkaConfig::default() }).err().unwrap().to_string();
         assert!(error.contains("no.such.setting") && error.contains("[kafka"), "{error}");
     }
 }

@@ -1,15 +1,15 @@
-//! A consumer over librdkafka's batch call with its own rebalance callback: the only unsafe code of the sources.
+//! A consumer over librdkafka's batch call with its own rebalance callback: the only unsafe code of the log.
 //!
 //! Promises: nothing unwinds into C; each message is destroyed exactly once, after the call that sees it; rebalances run
-//! inside `poll`, on the polling thread. No policy: what an assignment starts at, what an error means, is `mod`'s.
+//! inside `poll`, on the polling thread. No policy: `source` decides where an assignment starts, `errors` what a fault means.
 //! Why not the consumer of rust-rdkafka: one call per message costs twice as much, and its consumers answer rebalances as
 //! events, which the batch call does not deliver: in a group it then gets no message at all.
 //!
-//! Over 400 lines: all that is unsafe stands in one file, so that one reading covers it.
+//! Over 400 lines: all unsafe code is in one file, so that one reading covers it.
 #![allow(unsafe_code)] // the batch call and the rebalance callback exist only in librdkafka's C interface
 
-use super::holes::Believed;
 use super::settings::Settings;
+use super::skipped_offsets::ClientPosition;
 use crate::outage::Cause;
 use rdkafka_sys as rds;
 use rdkafka_sys::rd_kafka_resp_err_t as Code;
@@ -34,7 +34,7 @@ pub(super) struct Message<'a> {
     raw: &'a rds::rd_kafka_message_t,
 }
 
-/// What librdkafka has to say.
+/// A fault that librdkafka reports.
 #[derive(Debug)]
 pub(super) struct Fault {
     pub(super) kind: Kind,
@@ -46,13 +46,13 @@ pub(super) struct Fault {
 pub(super) enum Kind {
     /// A start offset that the broker does not hold.
     OutOfRange,
-    /// The client is of no more use.
+    /// The client is dead.
     Fatal,
-    /// Something stands between us and the brokers; which right is lacking, where it is one.
+    /// Something stands between us and the brokers; of a missing right, on what.
     Outage(Cause, Option<Right>),
 }
 
-/// What a right is needed for.
+/// On what a right is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Right {
     Topic,
@@ -60,13 +60,13 @@ pub(super) enum Right {
     Cluster,
 }
 
-/// What callbacks leave for the polling thread; on the heap, so that its address holds as long as the client.
+/// What callbacks leave for the polling thread; on the heap, so that its address stays valid as long as the client.
 struct Hook {
     /// Set only during `poll`; the lifetime is that of the call.
     sink: Option<*mut (dyn Rebalance + 'static)>,
     revoked: Vec<u32>,
     panicked: Option<Box<dyn Any + Send>>,
-    /// Bounded by [`FAULTS`]: further ones within one poll say the same.
+    /// Bounded by [`FAULTS`]: further ones within one poll add nothing.
     faults: Vec<Fault>,
 }
 
@@ -245,11 +245,11 @@ fn checked(code: Code) -> Result<(), Fault> {
     }
 }
 
-/// Takes the error object, if there is one.
+/// The result that an error object stands for; destroys it.
 ///
 /// # Safety
 /// `error` is null or an error object that is ours to destroy; it is used no more afterwards.
-unsafe fn taken(error: *mut rds::rd_kafka_error_t) -> Result<(), Fault> {
+unsafe fn result_of(error: *mut rds::rd_kafka_error_t) -> Result<(), Fault> {
     if error.is_null() {
         return Ok(());
     }
@@ -288,7 +288,7 @@ impl Drop for List {
 
 impl Client<'_> {
     /// Offset after the last message that the batch call has returned or, being a transaction's marker, taken off the queue
-    /// itself; 0 where there was none yet. Asks nobody; when it lies is said in `holes`.
+    /// itself; 0 where there was none yet. Asks no broker; `skipped_offsets` says when it is wrong.
     pub(super) fn reached(self, partitions: impl Iterator<Item = u32>) -> Vec<(u32, u64)> {
         let invalid = i64::from(rds::RD_KAFKA_OFFSET_INVALID);
         let list = List::new(self.topic, partitions.map(|partition| (partition as i32, invalid)));
@@ -302,15 +302,15 @@ impl Client<'_> {
         }
     }
 
-    /// What a partition that is being taken up has to know of the client's place in it.
-    pub(super) fn place(self, partition: u32) -> Believed {
+    /// The client's position in a partition that is being taken up.
+    pub(super) fn position_of_taken_up(self, partition: u32) -> ClientPosition {
         let reached = self.reached(std::iter::once(partition));
-        Believed::taken_up(reached.first().map_or(0, |(_, reached)| *reached))
+        ClientPosition::taken_up(reached.first().map_or(0, |(_, reached)| *reached))
     }
 
     /// Offset of the first record with this timestamp or a later one; `None`: there is none.
     pub(super) fn offset_at(self, partition: u32, time_ms: i64, wait: Duration) -> Result<Option<u64>, Fault> {
-        // Beyond every time that a broker knows.
+        // Later than every time that a broker knows.
         if time_ms == i64::MAX {
             return Ok(None);
         }
@@ -324,7 +324,7 @@ impl Client<'_> {
         }
     }
 
-    /// Why librdkafka declares the client dead, if it does. Asks nobody.
+    /// Why librdkafka declared the client dead, if it did. Asks no broker.
     pub(super) fn fatal(self) -> Option<String> {
         let mut reason = [0 as c_char; 512];
         // SAFETY: the client is alive; the call writes at most the length given, ending with a zero.
@@ -397,7 +397,7 @@ impl Client<'_> {
         let ask = |options: *mut rds::rd_kafka_AdminOptions_t, queue: *mut rds::rd_kafka_queue_t| {
             // SAFETY: client, list, options and queue are alive during the call, which copies what it needs of the first three.
             unsafe {
-                taken(rds::rd_kafka_AdminOptions_set_isolation_level(options, isolation))?;
+                result_of(rds::rd_kafka_AdminOptions_set_isolation_level(options, isolation))?;
                 rds::rd_kafka_ListOffsets(self.client, list.0, options, queue);
             }
             Ok(())
@@ -448,8 +448,8 @@ impl Client<'_> {
                 let found = match rds::rd_kafka_event_error(event) {
                     Code::RD_KAFKA_RESP_ERR_NO_ERROR => read(event),
                     code => {
-                        let told = text(rds::rd_kafka_event_error_string(event));
-                        Err(Fault { text: told, ..Fault::of(code) })
+                        let reason = text(rds::rd_kafka_event_error_string(event));
+                        Err(Fault { text: reason, ..Fault::of(code) })
                     }
                 };
                 rds::rd_kafka_event_destroy(event);
@@ -524,7 +524,7 @@ unsafe fn described(event: *mut rds::rd_kafka_event_t) -> Result<Option<String>,
 }
 
 fn millis(wait: Duration) -> c_int {
-    // Rounded up: a part of a millisecond would be no wait at all, and whoever waits for a moment would spin until it comes.
+    // Rounded up: a part of a millisecond would be no wait at all, and a caller that waits for a deadline would spin.
     wait.as_micros().div_ceil(1_000).min(i32::MAX as u128) as c_int
 }
 
@@ -576,8 +576,8 @@ impl Consumer {
         checked(unsafe { rds::rd_kafka_subscribe(self.client, list.0) })
     }
 
-    /// Has librdkafka look at how joining goes on. By itself its main thread does so once a second while nothing else wakes it,
-    /// though the broker has long answered; asking anything of the group wakes it.
+    /// Wakes librdkafka to go on joining the group. By itself its main thread does so once a second while nothing else wakes it,
+    /// though the broker has long answered; any question about the group wakes it.
     pub(super) fn nudge(&self) {
         let mut held = ptr::null_mut();
         // SAFETY: the client is alive; where the call succeeds the list is ours.
@@ -602,10 +602,10 @@ impl Consumer {
         }
         let list = self.list(partitions);
         // SAFETY: as for `subscribe`; the call returns an error object or null.
-        unsafe { taken(rds::rd_kafka_incremental_assign(self.client, list.0)) }
+        unsafe { result_of(rds::rd_kafka_incremental_assign(self.client, list.0)) }
     }
 
-    /// Reads these no longer.
+    /// Stops reading these.
     pub(super) fn unassign(&mut self, partitions: &[u32]) -> Result<(), Fault> {
         if partitions.is_empty() {
             return Ok(());
@@ -613,11 +613,11 @@ impl Consumer {
         let invalid = i64::from(rds::RD_KAFKA_OFFSET_INVALID);
         let list = self.list(&partitions.iter().map(|partition| (*partition, invalid)).collect::<Vec<_>>());
         // SAFETY: as for `add`.
-        unsafe { taken(rds::rd_kafka_incremental_unassign(self.client, list.0)) }
+        unsafe { result_of(rds::rd_kafka_incremental_unassign(self.client, list.0)) }
     }
 
-    /// Waits for a first message up to `wait`, then takes what is there, at most `most`. librdkafka's own call would
-    /// wait until `most` have come or the time is over, which would delay the first by up to that.
+    /// Waits for a first message up to `wait`, then takes what is queued, at most `most`. librdkafka's own call would
+    /// wait until `most` have arrived or the time is over, which would delay the first by up to that.
     /// Also returns what was revoked meanwhile: messages of those partitions must not be used.
     ///
     /// A panic in the rebalance callbacks is carried over C and goes on here.
@@ -650,14 +650,14 @@ impl Consumer {
         (batch, revoked, faults)
     }
 
-    /// What the callbacks left; none runs while it is borrowed.
+    /// What the callbacks left; no callback runs while it is borrowed.
     fn hook(&mut self) -> &mut Hook {
         // SAFETY: it is there as long as the client, and callbacks use it only inside calls of the batch call, of which none is
         // made while the borrow lasts.
         unsafe { self.hook.as_mut() }
     }
 
-    /// Takes messages into the slots from `from` on; how many. That none can be taken is left with the faults.
+    /// Takes messages into the slots from `from` on; how many. A failure is left with the faults.
     fn take(&mut self, from: usize, most: usize, wait: Duration) -> usize {
         if most == 0 {
             return 0;
@@ -694,8 +694,8 @@ impl Consumer {
         let list = self.list(&[(partition, offset)]);
         // SAFETY: as for `subscribe`; both calls return an error object or null.
         unsafe {
-            let given_up = taken(rds::rd_kafka_incremental_unassign(self.client, list.0));
-            taken(rds::rd_kafka_incremental_assign(self.client, list.0))
+            let given_up = result_of(rds::rd_kafka_incremental_unassign(self.client, list.0));
+            result_of(rds::rd_kafka_incremental_assign(self.client, list.0))
                 .map_err(|fault| given_up.err().unwrap_or(fault))
         }
     }
@@ -718,7 +718,7 @@ impl Consumer {
         let (done, closed) = std::sync::mpsc::sync_channel(1);
         let closing = std::thread::Builder::new().name("kafka-close".into()).spawn(move || {
             drop(self);
-            // nobody waits any more if the limit has passed
+            // the receiver is gone if the limit has passed
             let _ = done.send(());
         });
         closing.is_ok() && closed.recv_timeout(limit).is_ok()
@@ -731,7 +731,7 @@ impl Drop for Consumer {
         self.messages.resize(256, ptr::null_mut());
         // SAFETY: the last use of the client; the hook is freed after it, and the message slots after this returns.
         unsafe {
-            let closing = taken(rds::rd_kafka_consumer_close_queue(self.client, self.queue)).is_ok();
+            let closing = result_of(rds::rd_kafka_consumer_close_queue(self.client, self.queue)).is_ok();
             while closing && rds::rd_kafka_consumer_closed(self.client) == 0 && Instant::now() < deadline {
                 let count = self.take(0, 256, Duration::from_millis(20));
                 drop(Batch { messages: &mut self.messages[..count] });
@@ -775,7 +775,7 @@ unsafe extern "C" fn on_rebalance(
                 let lost = rds::rd_kafka_assignment_lost(client) != 0;
                 catch_unwind(AssertUnwindSafe(|| (*sink).revoked(&partitions, lost)))
             }
-            // closing: nothing is taken on any more, giving up needs no one
+            // closing: nothing is taken up any more, and giving up needs no sink
             (None, _) => Ok(()),
         };
         let nothing = List::new(c"", []);
@@ -784,13 +784,13 @@ unsafe extern "C" fn on_rebalance(
             hook.panicked.get_or_insert(panic);
         }
         let answered = match (assigning && !refuse, together) {
-            (true, false) => taken(rds::rd_kafka_incremental_assign(client, list)),
+            (true, false) => result_of(rds::rd_kafka_incremental_assign(client, list)),
             (true, true) => checked(rds::rd_kafka_assign(client, list)),
-            (false, false) if !assigning => taken(rds::rd_kafka_incremental_unassign(client, list)),
-            (false, false) => taken(rds::rd_kafka_incremental_assign(client, nothing.0)),
+            (false, false) if !assigning => result_of(rds::rd_kafka_incremental_unassign(client, list)),
+            (false, false) => result_of(rds::rd_kafka_incremental_assign(client, nothing.0)),
             (false, true) => checked(rds::rd_kafka_assign(client, ptr::null())),
         };
-        // What could not be taken on is taken on again, as what was given up and came back within one poll.
+        // What could not be taken up is restarted, as is what was given up and came back within one poll.
         if !assigning || answered.is_err() {
             hook.revoked.extend_from_slice(&partitions);
         }
@@ -830,7 +830,7 @@ unsafe extern "C" fn on_log(
     // SAFETY: both are librdkafka's texts of this call.
     let (facility, line) = unsafe { (text(facility), text(line)) };
     let _ = catch_unwind(|| match level {
-        // What breaks a connection comes by the error callback too, and is told from there.
+        // What breaks a connection also arrives in the error callback, and is reported from there.
         _ if facility == "FAIL" => tracing::debug!(target: "kafka", %facility, "{line}"),
         0..=3 => tracing::error!(target: "kafka", %facility, "{line}"),
         4 => tracing::warn!(target: "kafka", %facility, "{line}"),

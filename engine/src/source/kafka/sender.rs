@@ -1,11 +1,12 @@
-//! A client that writes, and what is heard of what it sent: acknowledgements, failures, its death.
+//! A client that writes, and what becomes of what it sent: acknowledgements, failures, its death.
 //!
-//! Its thread waits for what librdkafka has to tell, a second at a time, and ends with the client. Whether a dead client is
-//! replaced is `producer`'s to say.
+//! Its thread waits for librdkafka's reports, a second at a time, and ends with the client. `producer` decides whether a dead client is
+//! replaced.
 
+use super::connection_report::ConnectionReport;
+use super::errors::{describe_writing, refused};
 use super::raw::{Fault, fault_of};
 use super::settings;
-use super::told::{cause, told_of_writing};
 use crate::config::KafkaConfig;
 use crate::source::SourceError;
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -18,70 +19,62 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long the thread waits for news at a time.
-const NEWS: Duration = Duration::from_secs(1);
+/// How long the thread waits for reports at a time.
+const REPORTS: Duration = Duration::from_secs(1);
 
 /// How long an enqueued record may wait for room.
 const ROOM_WITHIN: Duration = Duration::from_secs(20);
 
-/// Failed records told one by one between two looks; more are only counted.
-pub(super) const TOLD: usize = 20;
+/// Failed records listed one by one until they are taken; more are only counted.
+pub(super) const LISTED: usize = 20;
 
-/// A sender that waits for room is woken by so many acknowledgements, not by each.
+/// A thread that waits for room is woken by so many acknowledgements, not by each.
 const ROOM: usize = 500;
-
-/// The client tells the same fault of a connection no oftener than every 30 s; so long it stands for what is seen of it.
-const HEARD: Duration = Duration::from_secs(45);
 
 /// A client that writes to the topic of `[kafka]`.
 pub(super) struct Sender {
-    inner: BaseProducer<Deliveries>,
+    inner: BaseProducer<Reports>,
     topic: String,
 }
 
-/// The acknowledgements of one `send`, or of one [`Outbox`]; one thread waits for them.
-pub(super) struct Awaited {
-    pub(super) state: Mutex<Acknowledged>,
+/// The deliveries of one `send`, or of one `BulkProducer`; one thread waits for them.
+pub(super) struct Deliveries {
+    pub(super) state: Mutex<Delivered>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-pub(super) struct Acknowledged {
+pub(super) struct Delivered {
     pub(super) answered: usize,
     pub(super) failed: usize,
     /// The waiting thread is woken when so many are answered.
     wanted: usize,
     /// Why the first one failed.
     pub(super) reason: Option<Fault>,
-    /// The first few that failed, each a sentence.
-    pub(super) told: Vec<String>,
+    /// The first few that failed, one text each.
+    pub(super) failures: Vec<String>,
     pub(super) next: BTreeMap<u32, u64>,
 }
 
 /// Called by the client's thread.
 #[derive(Default)]
-struct Deliveries {
-    /// The fault of a connection that says most, and when it was told.
-    heard: Mutex<Option<(Fault, Instant)>>,
+struct Reports {
+    connection: Mutex<ConnectionReport>,
 }
 
-impl ClientContext for Deliveries {
+impl ClientContext for Reports {
     fn error(&self, error: KafkaError, reason: &str) {
         let Some(code) = error.rdkafka_error_code() else { return };
         let fault = Fault { text: reason.to_owned(), ..fault_of(code as i32) };
-        let mut heard = self.heard.lock();
-        let kept = heard.as_ref().filter(|(_, when)| when.elapsed() < HEARD);
-        if kept.is_none_or(|(kept, _)| !cause(kept).tells_more_than(cause(&fault))) {
-            *heard = Some((fault, Instant::now()));
-        }
+        self.connection.lock().note(fault);
     }
 }
 
-impl ProducerContext for Deliveries {
-    type DeliveryOpaque = Arc<Awaited>;
+impl ProducerContext for Reports {
+    type DeliveryOpaque = Arc<Deliveries>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, awaited: Arc<Awaited>) {
-        let mut state = awaited.state.lock();
+    fn delivery(&self, result: &DeliveryResult<'_>, deliveries: Arc<Deliveries>) {
+        let mut state = deliveries.state.lock();
         state.answered += 1;
         match result {
             Ok(message) => {
@@ -91,14 +84,14 @@ impl ProducerContext for Deliveries {
             Err((reason, message)) => {
                 state.failed += 1;
                 state.reason.get_or_insert_with(|| fault(reason));
-                if state.told.len() < TOLD {
+                if state.failures.len() < LISTED {
                     let key = String::from_utf8_lossy(message.key().unwrap_or_default());
-                    state.told.push(format!("an event of user {key} was not acknowledged: {reason}"));
+                    state.failures.push(format!("an event of user {key} was not acknowledged: {reason}"));
                 }
             }
         }
         if state.answered >= state.wanted {
-            awaited.changed.notify_all();
+            deliveries.changed.notify_all();
         }
     }
 }
@@ -108,13 +101,13 @@ fn fault(reason: &KafkaError) -> Fault {
     Fault { text: reason.to_string(), ..fault_of(code as i32) }
 }
 
-impl Awaited {
-    pub(super) fn new() -> Arc<Awaited> {
-        Arc::new(Awaited { state: Mutex::default(), changed: Condvar::new() })
+impl Deliveries {
+    pub(super) fn new() -> Arc<Deliveries> {
+        Arc::new(Deliveries { state: Mutex::default(), changed: Condvar::new() })
     }
 
-    /// Waits until all that were sent are answered for.
-    pub(super) fn all(&self, sent: usize) -> MutexGuard<'_, Acknowledged> {
+    /// Waits until all that were sent are acknowledged or failed.
+    pub(super) fn all(&self, sent: usize) -> MutexGuard<'_, Delivered> {
         let mut state = self.state.lock();
         state.wanted = sent;
         while state.answered < sent {
@@ -130,13 +123,13 @@ impl Sender {
     pub(super) fn open(config: &KafkaConfig) -> Result<Arc<Sender>, SourceError> {
         let mut client = ClientConfig::new();
         client.extend(settings::producer(config)?);
-        let inner = client.create_with_context(Deliveries::default());
-        let inner = inner.map_err(|reason| SourceError::Fatal(format!("[kafka] {reason}")))?;
+        let inner = client.create_with_context(Reports::default());
+        let inner = inner.map_err(|reason| refused(&reason))?;
         let sender = Arc::new(Sender { inner, topic: config.topic.clone() });
         let served = Arc::downgrade(&sender);
         let serve = move || {
             while let Some(sender) = served.upgrade() {
-                sender.inner.poll(NEWS);
+                sender.inner.poll(REPORTS);
             }
         };
         let thread = std::thread::Builder::new().name("kafka-written".into()).spawn(serve);
@@ -144,27 +137,30 @@ impl Sender {
         Ok(sender)
     }
 
-    /// Why librdkafka declares it dead, if it does.
-    pub(super) fn dead(&self) -> Option<Fault> {
+    /// Why librdkafka declared it dead, if it did.
+    pub(super) fn death(&self) -> Option<Fault> {
         let (code, text) = self.inner.client().fatal_error()?;
         Some(Fault { text, ..fault_of(code as i32) })
     }
 
-    /// What a fault of what was sent means: of a client that is dead why it died, of a connection what is known of it.
-    pub(super) fn told(&self, config: &KafkaConfig, fault: &Fault) -> SourceError {
-        if let Some(death) = self.dead() {
-            return told_of_writing(config, &death);
+    /// The error of what was not sent: of a client that is dead why it died, of a connection the report that says most.
+    pub(super) fn describe(&self, config: &KafkaConfig, fault: &Fault) -> SourceError {
+        if let Some(death) = self.death() {
+            return describe_writing(config, &death);
         }
-        let heard = self.inner.client().context().heard.lock();
-        let heard = heard.as_ref().filter(|(_, when)| when.elapsed() < HEARD);
-        let heard = heard.filter(|(heard, _)| cause(heard).tells_more_than(cause(fault)));
-        told_of_writing(config, heard.map_or(fault, |(heard, _)| heard))
+        describe_writing(config, self.inner.client().context().connection.lock().explain(fault))
     }
 
-    /// Takes a record; waits for room in the queue, up to 20 s.
-    pub(super) fn enqueue(&self, key: &[u8], payload: &[u8], awaited: &Arc<Awaited>, sent: usize) -> Result<(), Fault> {
+    /// Queues a record; waits for room in the queue, up to 20 s.
+    pub(super) fn enqueue(
+        &self,
+        key: &[u8],
+        payload: &[u8],
+        deliveries: &Arc<Deliveries>,
+        sent: usize,
+    ) -> Result<(), Fault> {
         let deadline = Instant::now() + ROOM_WITHIN;
-        let mut record = BaseRecord::with_opaque_to(&self.topic, Arc::clone(awaited)).key(key).payload(payload);
+        let mut record = BaseRecord::with_opaque_to(&self.topic, Arc::clone(deliveries)).key(key).payload(payload);
         loop {
             match self.inner.send(record) {
                 Ok(()) => return Ok(()),
@@ -175,14 +171,14 @@ impl Sender {
                 }
                 Err((reason, _)) => return Err(fault(&reason)),
             }
-            // Room comes with acknowledgements: of our own, or of other callers, which we do not see.
-            let mut state = awaited.state.lock();
+            // Acknowledgements make room: our own, or those of other callers, which we do not see.
+            let mut state = deliveries.state.lock();
             if state.answered < sent {
                 state.wanted = sent.min(state.answered + ROOM);
-                awaited.changed.wait_for(&mut state, Duration::from_millis(50));
+                deliveries.changed.wait_for(&mut state, Duration::from_millis(50));
             } else {
                 drop(state);
-                let _ = self.inner.flush(Duration::from_millis(50)); // full is what it was; the next try tells
+                let _ = self.inner.flush(Duration::from_millis(50)); // whether there is room now shows the next try
             }
         }
     }

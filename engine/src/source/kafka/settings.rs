@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 /// Settings as librdkafka takes them.
 pub(super) type Settings = BTreeMap<String, String>;
 
-/// The shortest and the longest pause before a broker is looked for again: bounds of one range, set together.
+/// The shortest and the longest pause before a broker is contacted again: bounds of one range, set together.
 const PAUSES: &str = "reconnect.backoff.";
 
 fn merged(
@@ -17,7 +17,7 @@ fn merged(
     fixed: &[(&str, &str)],
     mine: fn(&str) -> bool,
 ) -> Result<Settings, SourceError> {
-    // Our default beside a user's other bound could be one that the client refuses.
+    // A user's bound together with our default for the other could be a range that the client refuses.
     let paused = config.settings.keys().any(|name| name.starts_with(PAUSES));
     let defaults = defaults.iter().filter(|(name, _)| !(paused && name.starts_with(PAUSES)));
     let mut settings: Settings = defaults.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -35,7 +35,7 @@ fn merged(
     Ok(settings)
 }
 
-/// Both kinds of client share the settings of connections; these belong to one kind only, and librdkafka warns about them on the other.
+/// Consumers and producers share the settings of connections; librdkafka warns about those of the other kind.
 fn consumes(name: &str) -> bool {
     const PRODUCER: &[&str] = &[
         "queue.buffering.",
@@ -67,10 +67,10 @@ const FETCH: &[(&str, &str)] = &[
     ("queued.min.messages", "20000"),
     ("queued.max.messages.kbytes", "16384"),
     ("fetch.message.max.bytes", "4194304"),
-    // A broker that is away is looked for less often than librdkafka would, for each look costs a connection.
+    // Each attempt to reach a broker that is away costs a connection, so there are fewer than by default.
     ("reconnect.backoff.ms", "500"),
     ("reconnect.backoff.max.ms", "2000"),
-    // how late partitions that were added are noticed; 300,000 by default
+    // how late added partitions are noticed; 300,000 by default
     ("topic.metadata.refresh.interval.ms", "5000"),
 ];
 
@@ -79,7 +79,7 @@ const CONSUME: &[(&str, &str)] = &[
     ("enable.auto.offset.store", "false"),
     ("auto.offset.reset", "error"),
     ("isolation.level", "read_committed"),
-    // The batch call takes such an event for a record of that offset, and after a pause skips the one that comes there.
+    // The batch call takes such an event for a record of that offset, and skips the record there after a pause.
     ("enable.partition.eof", "false"),
 ];
 
@@ -108,7 +108,7 @@ pub(super) fn consumer(config: &KafkaConfig) -> Result<Settings, SourceError> {
     Ok(settings)
 }
 
-/// Of a reader outside the group. What is gone from the log it skips: it shows what is live.
+/// Of a reader outside the group that shows what is appended: it skips what the log no longer holds.
 pub(super) fn tail(config: &KafkaConfig) -> Result<Settings, SourceError> {
     let mut settings = merged(config, FETCH, CONSUME, |name| consumes(name) && !name.starts_with("group."))?;
     settings.insert("auto.offset.reset".into(), "earliest".into());
@@ -116,7 +116,7 @@ pub(super) fn tail(config: &KafkaConfig) -> Result<Settings, SourceError> {
     Ok(settings)
 }
 
-/// Of a reader outside the group that counts: an offset that is gone is told.
+/// Of a reader outside the group that counts: an offset that is gone is reported.
 pub(super) fn replay(config: &KafkaConfig) -> Result<Settings, SourceError> {
     let mut settings = tail(config)?;
     settings.insert("auto.offset.reset".into(), "error".into());

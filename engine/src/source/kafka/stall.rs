@@ -1,25 +1,25 @@
-//! Finds partitions of which nothing comes although the log has more: a client can lose a partition silently, when a leader
-//! moves or a connection breaks half.
+//! Finds partitions that deliver nothing although the log has more: a client can lose a partition silently, when a leader moves or one
+//! half of a connection breaks.
 //!
-//! Arithmetic only. What has been fetched may end before the log does and yet be all: where the client cannot tell how far it has
-//! come (`holes`), a restart that changes nothing is not repeated for the same end.
+//! Arithmetic only. All records may have been fetched although the log ends later: where the client's position is not known
+//! (`skipped_offsets`), a restart that changes nothing is not repeated for the same end.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// A partition as it is now.
+/// How far a partition is.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Seen {
+pub(super) struct PartitionProgress {
     pub(super) partition: u32,
-    /// Offset before which all was handed over, or holds no record.
+    /// Offsets below it were handed over, or hold no record.
     pub(super) next: u64,
     /// Offset after the log's last record.
     pub(super) end: u64,
-    /// Whether records are wanted: neither paused nor standing at a gap.
+    /// Whether records are wanted: it is neither paused nor at a gap.
     pub(super) flowing: bool,
 }
 
-/// Remembers since when each partition has stood.
+/// Remembers since when each partition has not moved.
 #[derive(Debug)]
 pub(super) struct Watchdog {
     patience: Duration,
@@ -30,7 +30,7 @@ pub(super) struct Watchdog {
 struct Watched {
     next: u64,
     since: Instant,
-    /// The log's end for which it was restarted last.
+    /// The log's end at its last restart.
     restarted: Option<u64>,
 }
 
@@ -40,7 +40,7 @@ impl Watchdog {
     }
 
     /// The partitions to be restarted now.
-    pub(super) fn look(&mut self, now: Instant, partitions: &[Seen]) -> Vec<u32> {
+    pub(super) fn stalled_now(&mut self, now: Instant, partitions: &[PartitionProgress]) -> Vec<u32> {
         self.watched.retain(|partition, _| partitions.iter().any(|seen| seen.partition == *partition));
         let mut restart = Vec::new();
         for seen in partitions {
@@ -58,7 +58,7 @@ impl Watchdog {
         restart
     }
 
-    /// The partitions that were restarted and of which still nothing came.
+    /// The partitions that were restarted and still deliver nothing.
     pub(super) fn stalled(&self) -> Vec<u32> {
         let stalled = self.watched.iter().filter(|(_, watched)| watched.restarted.is_some());
         stalled.map(|(partition, _)| *partition).collect()
@@ -69,14 +69,14 @@ impl Watchdog {
 mod tests {
     use super::*;
 
-    const STANDS: Seen = Seen { partition: 3, next: 10, end: 20, flowing: true };
+    const STALLED: PartitionProgress = PartitionProgress { partition: 3, next: 10, end: 20, flowing: true };
 
     /// What is restarted at each of these seconds, with a patience of 30.
-    fn restarts(looks: &[(u64, Seen)]) -> Vec<u64> {
+    fn restarts(looks: &[(u64, PartitionProgress)]) -> Vec<u64> {
         let (mut watchdog, start) = (Watchdog::new(Duration::from_secs(30)), Instant::now());
         let mut restarted = Vec::new();
         for (second, seen) in looks {
-            if watchdog.look(start + Duration::from_secs(*second), &[*seen]) == [3] {
+            if watchdog.stalled_now(start + Duration::from_secs(*second), &[*seen]) == [3] {
                 assert_eq!(watchdog.stalled(), [3]);
                 restarted.push(*second);
             }
@@ -85,35 +85,38 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_though_there_is_more_is_restarted_once_for_each_end() {
-        let grown = Seen { end: 25, ..STANDS };
-        assert_eq!(restarts(&[(0, STANDS), (29, STANDS), (30, STANDS), (31, STANDS), (90, STANDS)]), [30]);
-        assert_eq!(restarts(&[(0, STANDS), (30, STANDS), (59, grown), (60, grown), (95, grown)]), [30, 60]);
-        assert_eq!(restarts(&[(0, STANDS), (20, grown), (30, grown)]), [30], "more to come is no news of it");
+    fn what_does_not_move_though_there_is_more_is_restarted_once_for_each_end() {
+        let grown = PartitionProgress { end: 25, ..STALLED };
+        assert_eq!(restarts(&[(0, STALLED), (29, STALLED), (30, STALLED), (31, STALLED), (90, STALLED)]), [30]);
+        assert_eq!(restarts(&[(0, STALLED), (30, STALLED), (59, grown), (60, grown), (95, grown)]), [30, 60]);
+        assert_eq!(restarts(&[(0, STALLED), (20, grown), (30, grown)]), [30], "a later end is not progress");
     }
 
     #[test]
     fn what_moves_or_is_paused_or_has_reached_the_end_is_not() {
-        let moved = Seen { next: 11, ..STANDS };
-        assert_eq!(restarts(&[(0, STANDS), (20, moved), (40, moved), (49, moved)]), [0; 0]);
-        let paused = Seen { flowing: false, ..STANDS };
-        assert_eq!(restarts(&[(0, STANDS), (20, paused), (40, STANDS), (49, STANDS), (50, STANDS)]), [50]);
-        let markers = Seen { next: 20, ..STANDS };
-        assert_eq!(restarts(&[(0, STANDS), (20, markers), (60, markers), (900, markers)]), [0; 0]);
-        assert_eq!(restarts(&[(0, Seen { end: 10, ..STANDS }), (100, Seen { end: 10, ..STANDS })]), [0; 0]);
+        let moved = PartitionProgress { next: 11, ..STALLED };
+        assert_eq!(restarts(&[(0, STALLED), (20, moved), (40, moved), (49, moved)]), [0; 0]);
+        let paused = PartitionProgress { flowing: false, ..STALLED };
+        assert_eq!(restarts(&[(0, STALLED), (20, paused), (40, STALLED), (49, STALLED), (50, STALLED)]), [50]);
+        let markers = PartitionProgress { next: 20, ..STALLED };
+        assert_eq!(restarts(&[(0, STALLED), (20, markers), (60, markers), (900, markers)]), [0; 0]);
+        assert_eq!(
+            restarts(&[(0, PartitionProgress { end: 10, ..STALLED }), (100, PartitionProgress { end: 10, ..STALLED })]),
+            [0; 0]
+        );
     }
 
     #[test]
-    fn what_comes_again_or_is_given_up_is_no_longer_named() {
+    fn what_moves_again_or_is_given_up_is_no_longer_stalled() {
         let (mut watchdog, start) = (Watchdog::new(Duration::ZERO), Instant::now());
-        assert_eq!(watchdog.look(start, &[STANDS]), [3]);
-        assert_eq!(watchdog.look(start, &[STANDS, Seen { partition: 4, ..STANDS }]), [4]);
+        assert_eq!(watchdog.stalled_now(start, &[STALLED]), [3]);
+        assert_eq!(watchdog.stalled_now(start, &[STALLED, PartitionProgress { partition: 4, ..STALLED }]), [4]);
         assert_eq!(watchdog.stalled(), [3, 4]);
-        watchdog.look(start, &[Seen { next: 20, ..STANDS }]);
+        watchdog.stalled_now(start, &[PartitionProgress { next: 20, ..STALLED }]);
         assert!(watchdog.stalled().is_empty());
-        watchdog.look(start, &[Seen { next: 20, end: 30, ..STANDS }]);
+        watchdog.stalled_now(start, &[PartitionProgress { next: 20, end: 30, ..STALLED }]);
         assert_eq!(watchdog.stalled(), [3]);
-        watchdog.look(start, &[]);
+        watchdog.stalled_now(start, &[]);
         assert!(watchdog.stalled().is_empty());
     }
 }

@@ -1,10 +1,11 @@
-//! What the brokers say of the topic: whether it is fit, asked before the group is joined; and its id and what it holds, asked again
-//! and again. Nobody who reads is kept waiting: who asks does so on a thread of its own.
+//! What the brokers say of the topic: whether it can be counted, asked before the group is joined; its id and what it holds, asked again
+//! and again. Each question blocks its caller, never a reader: clients of their own ask.
 
-use super::raw::{self, Client, Fault};
+use super::connection_report::ConnectionReport;
+use super::errors::{describe, refused};
+use super::raw::{self, Client, Extent, Fault};
 use super::settings;
-use super::tail::Nobody;
-use super::told::{cause, told};
+use super::tail::NoGroup;
 use crate::config::KafkaConfig;
 use crate::outage::Cause;
 use crate::source::{Bounds, SourceError, Survey, Surveyed};
@@ -12,6 +13,7 @@ use parking_lot::{Mutex, MutexGuard};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -20,11 +22,11 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-/// How long each of the two questions may take.
+/// How long each question about the topic may take.
 const ANSWER: Duration = Duration::from_secs(3);
 
-/// The client tells the same fault of a connection no oftener than every 30 s; so long it stands for what is seen of it.
-const HEARD: Duration = Duration::from_secs(45);
+/// How long a broker may take to say what it holds.
+const BOUNDS_WITHIN: Duration = Duration::from_secs(5);
 
 /// What is known of a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,40 +37,40 @@ pub struct TopicInfo {
     pub compacted: bool,
 }
 
-/// A topic that is not fit, or does not answer, is asked about again after so long, twice as long each time.
-const AGAIN: Duration = Duration::from_millis(500);
+/// Pause after a topic was found unfit or did not answer, twice as long each time.
+const RETRY: Duration = Duration::from_millis(500);
 
-/// Longest pause before it is asked about again.
-const AGAIN_AT_MOST: Duration = Duration::from_secs(5);
+/// Longest such pause.
+const RETRY_AT_MOST: Duration = Duration::from_secs(5);
 
 /// Asks the brokers of `[kafka]` about its topic. Blocks for some seconds at most.
 ///
 /// # Errors
-/// [`SourceError::Transient`] when no broker answers or the topic is not there; says what to do.
+/// [`SourceError::Transient`]: no broker answers or the topic does not exist; says what to do.
 pub fn inspect(config: &KafkaConfig) -> Result<TopicInfo, SourceError> {
-    inspect_by(&mut Asker::open(config)?)
+    inspect_with(&mut MetadataClient::open(config)?)
 }
 
-fn inspect_by(asker: &mut Asker) -> Result<TopicInfo, SourceError> {
+fn inspect_with(asker: &mut MetadataClient) -> Result<TopicInfo, SourceError> {
     let partitions = asker.ask(|client| client.partitions(ANSWER))?;
     Ok(TopicInfo { partitions, compacted: compacted(&asker.config)? })
 }
 
-/// Asks on a thread of its own until the topic is fit to be counted: then comes `Ok` and nothing more, before it what is in the
-/// way. Ends when nobody listens any more.
-pub(super) fn until_fit(config: &KafkaConfig) -> Result<Receiver<Result<(), SourceError>>, SourceError> {
+/// Asks on a thread of its own until the topic can be counted: sends what prevents it, and `Ok` last. The thread ends when the
+/// receiver is dropped.
+pub(super) fn wait_until_fit(config: &KafkaConfig) -> Result<Receiver<Result<(), SourceError>>, SourceError> {
     let (said, answers) = sync_channel(1);
-    let mut asker = Asker::open(config)?;
+    let mut asker = MetadataClient::open(config)?;
     let ask = move || {
-        let mut pause = AGAIN;
+        let mut pause = RETRY;
         loop {
-            let fit = inspect_by(&mut asker).and_then(|info| fit(&asker.config, info));
+            let fit = inspect_with(&mut asker).and_then(|info| check_fit(&asker.config, info));
             let done = fit.is_ok();
             if said.send(fit).is_err() || done {
                 return;
             }
             std::thread::sleep(pause);
-            pause = (pause * 2).min(AGAIN_AT_MOST);
+            pause = (pause * 2).min(RETRY_AT_MOST);
         }
     };
     let thread = std::thread::Builder::new().name("kafka-topic".into()).spawn(ask);
@@ -76,14 +78,14 @@ pub(super) fn until_fit(config: &KafkaConfig) -> Result<Receiver<Result<(), Sour
     Ok(answers)
 }
 
-fn fit(config: &KafkaConfig, info: TopicInfo) -> Result<(), SourceError> {
+fn check_fit(config: &KafkaConfig, info: TopicInfo) -> Result<(), SourceError> {
     if !info.compacted || config.allow_compacted {
         return Ok(());
     }
     Err(SourceError::Transient(
         Cause::Misconfigured,
         format!(
-            "topic \"{}\" is compacted, so Kafka removes events that were counted: use a topic with cleanup.policy=delete, or set [kafka] allow_compacted = true; {}",
+            "topic \"{}\" is compacted, so Kafka deletes events that were counted: use a topic with cleanup.policy=delete, or set [kafka] allow_compacted = true; {}",
             config.topic,
             Cause::Misconfigured.prospect()
         ),
@@ -94,8 +96,7 @@ fn fit(config: &KafkaConfig, info: TopicInfo) -> Result<(), SourceError> {
 fn compacted(config: &KafkaConfig) -> Result<bool, SourceError> {
     let mut client = ClientConfig::new();
     client.extend(settings::admin(config)?);
-    let admin: AdminClient<DefaultClientContext> =
-        client.create().map_err(|reason| SourceError::Fatal(format!("[kafka] {reason}")))?;
+    let admin: AdminClient<DefaultClientContext> = client.create().map_err(|reason| refused(&reason))?;
     let question = [ResourceSpecifier::Topic(&config.topic)];
     let asked = admin.describe_configs(&question, &AdminOptions::new().request_timeout(Some(ANSWER)));
     Ok(match wait(asked, ANSWER * 2) {
@@ -104,92 +105,110 @@ fn compacted(config: &KafkaConfig) -> Result<bool, SourceError> {
                 .get("cleanup.policy")
                 .and_then(|entry| entry.value.clone())
                 .is_some_and(|policy| policy.contains("compact")),
-            Some(Err(reason)) => unknown(&reason.to_string()),
-            None => unknown("no answer for the topic"),
+            Some(Err(reason)) => not_known(&reason.to_string()),
+            None => not_known("no answer for the topic"),
         },
-        Some(Err(reason)) => unknown(&reason.to_string()),
-        None => unknown("no answer in time"),
+        Some(Err(reason)) => not_known(&reason.to_string()),
+        None => not_known("no answer in time"),
     })
 }
 
-/// A client that only asks. A question that fails says what is wrong with the connection, as far as the client was told:
-/// a refused password is seen as no answer.
-pub(super) struct Asker {
+/// A client that only asks. The error of a question says what is wrong with the connection, where the client reported that.
+pub(super) struct MetadataClient {
     config: KafkaConfig,
     client: raw::Consumer,
-    /// The fault of a connection that says most, and when it was told.
-    heard: Option<(Fault, Instant)>,
+    connection: ConnectionReport,
 }
 
-impl Asker {
+impl MetadataClient {
     /// A client of the brokers; nothing is asked yet.
-    pub(super) fn open(config: &KafkaConfig) -> Result<Asker, SourceError> {
-        let client = raw::Consumer::new(&settings::tail(config)?, &config.topic)
-            .map_err(|reason| SourceError::Fatal(format!("[kafka] {reason}")))?;
-        Ok(Asker { config: config.clone(), client, heard: None })
+    pub(super) fn open(config: &KafkaConfig) -> Result<MetadataClient, SourceError> {
+        let client = raw::Consumer::new(&settings::tail(config)?, &config.topic).map_err(|reason| refused(&reason))?;
+        Ok(MetadataClient { config: config.clone(), client, connection: ConnectionReport::default() })
     }
 
     pub(super) fn ask<T>(&mut self, question: impl FnOnce(Client<'_>) -> Result<T, Fault>) -> Result<T, SourceError> {
         if let Some(why) = self.client.client().fatal() {
-            tracing::warn!("the Kafka client that asks is made anew, for it cannot go on: {why}");
-            *self = Asker::open(&self.config)?;
+            tracing::warn!("the Kafka client that asks about the topic failed and is replaced: {why}");
+            *self = MetadataClient::open(&self.config)?;
         }
-        self.listen();
+        self.take_reports();
         match question(self.client.client()) {
             Ok(answer) => {
-                self.heard = None;
+                self.connection.clear();
                 Ok(answer)
             }
             Err(fault) => {
-                self.listen();
-                let heard = self.heard.as_ref().filter(|(_, when)| when.elapsed() < HEARD);
-                let heard = heard.filter(|(heard, _)| cause(heard).tells_more_than(cause(&fault)));
-                Err(told(&self.config, heard.map_or(&fault, |(heard, _)| heard)))
+                self.take_reports();
+                Err(describe(&self.config, self.connection.explain(&fault)))
             }
         }
     }
 
-    /// It reads nothing; what it was told of the network since is taken off its queue.
-    fn listen(&mut self) {
-        let (batch, _, faults) = self.client.poll(Duration::ZERO, 100, &mut Nobody);
+    /// It reads nothing: what is on its queue are reports of the network.
+    fn take_reports(&mut self) {
+        let (batch, _, faults) = self.client.poll(Duration::ZERO, 100, &mut NoGroup);
         drop(batch);
-        for fault in faults {
-            let kept = self.heard.as_ref().filter(|(_, when)| when.elapsed() < HEARD);
-            if kept.is_none_or(|(kept, _)| !cause(kept).tells_more_than(cause(&fault))) {
-                self.heard = Some((fault, Instant::now()));
-            }
-        }
+        faults.into_iter().for_each(|fault| self.connection.note(fault));
+    }
+
+    /// The topic's name, with its id where the brokers give it one.
+    fn topic(&mut self, wait: Duration) -> Result<String, SourceError> {
+        let id = self.ask(|client| client.topic_id(wait))?;
+        let topic = &self.config.topic;
+        Ok(id.map_or_else(|| topic.clone(), |id| format!("{topic}/{id}")))
+    }
+
+    fn extents(&mut self) -> Result<Vec<Extent>, SourceError> {
+        let count = self.ask(|client| client.partitions(BOUNDS_WITHIN))?;
+        let partitions: Vec<u32> = (0..count).collect();
+        self.ask(|client| client.extents(&partitions, BOUNDS_WITHIN))
     }
 }
 
-/// Tells the topic's name and id and what it holds, over a client of its own: any thread may ask, also while the consumer is busy.
+/// What the topic holds of each partition, asked now.
+pub(super) fn bounds(config: &KafkaConfig) -> Result<Vec<Bounds>, SourceError> {
+    Ok(MetadataClient::open(config)?.extents()?.into_iter().map(Bounds::from).collect())
+}
+
+/// By partition the offset of the first record of `since_ms` or later; the end of the partition where there is none.
+pub(super) fn starts(config: &KafkaConfig, since_ms: i64) -> Result<BTreeMap<u32, u64>, SourceError> {
+    let mut asker = MetadataClient::open(config)?;
+    let extents = asker.extents()?;
+    let start = |Extent { partition, stable, .. }: Extent| {
+        let found = asker.ask(|client| client.offset_at(partition, since_ms, BOUNDS_WITHIN))?;
+        Ok((partition, found.unwrap_or(stable)))
+    };
+    extents.into_iter().map(start).collect()
+}
+
+impl From<Extent> for Bounds {
+    fn from(extent: Extent) -> Bounds {
+        let Extent { partition, start, stable, end } = extent;
+        Bounds { partition, start, end: stable, open: end - stable }
+    }
+}
+
+/// The topic's name and id and what it holds, over a client of its own: any thread may ask, also while the consumer is busy.
 pub struct TopicSurvey {
-    asker: Mutex<Asker>,
+    asker: Mutex<MetadataClient>,
 }
 
 impl TopicSurvey {
     /// A client of the brokers; nothing is asked yet.
     ///
     /// # Errors
-    /// [`SourceError::Fatal`] for settings that cannot be.
+    /// [`SourceError::Fatal`]: a setting of `[kafka]` cannot be used.
     pub fn open(config: &KafkaConfig) -> Result<TopicSurvey, SourceError> {
-        Ok(TopicSurvey { asker: Mutex::new(Asker::open(config)?) })
+        Ok(TopicSurvey { asker: Mutex::new(MetadataClient::open(config)?) })
     }
 
-    /// The client, once others that ask are answered.
-    fn asker(&self, wait: Duration) -> Result<MutexGuard<'_, Asker>, SourceError> {
+    /// The client, once other callers have their answers.
+    fn asker(&self, wait: Duration) -> Result<MutexGuard<'_, MetadataClient>, SourceError> {
         self.asker.try_lock_for(wait).ok_or_else(|| {
-            let busy = "another question to Kafka is not answered yet; trying on";
+            let busy = "Kafka has not answered an earlier question yet; trying on";
             SourceError::Transient(Cause::Passing, busy.to_owned())
         })
-    }
-}
-
-impl Asker {
-    fn topic(&mut self, wait: Duration) -> Result<String, SourceError> {
-        let id = self.ask(|client| client.topic_id(wait))?;
-        let topic = &self.config.topic;
-        Ok(id.map_or_else(|| topic.clone(), |id| format!("{topic}/{id}")))
     }
 }
 
@@ -211,9 +230,9 @@ impl Survey for TopicSurvey {
     }
 }
 
-fn unknown(reason: &str) -> bool {
+fn not_known(reason: &str) -> bool {
     tracing::warn!(
-        "whether the topic is compacted could not be asked ({reason}): make sure that its cleanup.policy is delete"
+        "could not find out whether the topic is compacted ({reason}): make sure that its cleanup.policy is delete"
     );
     false
 }

@@ -169,7 +169,7 @@ impl EngineApi for Fake {
 
     fn append(&self, events: &[&[u8]]) -> Result<Appended, AppendError> {
         if *self.append_fails.lock() {
-            return Err(AppendError("the disk is full".into()));
+            return Err(AppendError::Unavailable("the disk is full".into()));
         }
         let events: Vec<String> = events.iter().map(|event| String::from_utf8_lossy(event).into_owned()).collect();
         let bad = |event: &str| !event.starts_with('{');
