@@ -368,7 +368,10 @@ impl<'f> Parts<'f> {
     }
 
     fn one(&self, cell: &str) -> Option<&'f read::Part> {
-        assert!(self.parts.len() < 2, "cell {cell} cannot be combined over several parts: query without part_by, or use split");
+        assert!(
+            self.parts.len() < 2,
+            "cell {cell} cannot be combined over several parts: query without part_by, or use split"
+        );
         self.parts.first()
     }
 

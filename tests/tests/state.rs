@@ -40,7 +40,7 @@ fn listed(stored: &Value) -> Vec<(&str, Option<bool>, Option<u64>)> {
 fn looked_at(home: &Home, embedded: bool) {
     if embedded {
         let (_, err, code) = shown(home, &["state", "tables"]);
-        assert!(code == 1 && err.contains("there is no state in "), "{err}");
+        assert!(code == 1 && err.contains("no state in "), "{err}");
     }
     let tally = home.start().unwrap();
     let event = |user: u32| {

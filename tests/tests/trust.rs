@@ -232,7 +232,7 @@ fn a_newer_revision_that_is_quarantined_is_told_everywhere_and_goes_on_once_it_i
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
     assert!(promote("poison").contains("there is no other revision of poison to promote"));
-    assert!(promote("nosuch").contains("nosuch is no metric that is served"), "{}", promote("nosuch"));
+    assert!(promote("nosuch").contains("nosuch is not served"), "{}", promote("nosuch"));
     fs::copy(poison_of(true, 2).unwrap(), folder.join("poison.so")).unwrap();
     let seen = until_said(client, "it is quarantined", "poison", |seen| seen["newer"]["state"] == "quarantined");
     assert!(seen["newer"]["reason"].as_str().unwrap().contains("100 events in a row, from offset 500"), "{seen}");

@@ -62,7 +62,8 @@ pub(super) fn check(config: &Config) -> Vec<Complaint> {
     found.add("limits.memory", memory(config.limits.memory));
     for (n, host) in config.server.allowed_hosts.iter().enumerate() {
         let verdict = HostName::parse(host).map(drop);
-        let fault = || format!("{} is not a host name; write \"tally.example\" or \"tally.example:8080\"", quoted(host));
+        let fault =
+            || format!("{} is not a host name; write \"tally.example\" or \"tally.example:8080\"", quoted(host));
         found.add(format!("server.allowed_hosts[{n}]"), verdict.ok_or_else(fault));
     }
     for (n, origin) in config.server.allowed_origins.iter().enumerate() {
@@ -166,7 +167,11 @@ fn brokers(list: &str) -> Result<(), String> {
 
 /// Kafka's own rule for topic names.
 fn topic(name: &str) -> Result<(), String> {
-    if legal(name) { Ok(()) } else { Err(format!("{} is not a topic name: 1 to 249 of a-z A-Z 0-9 . _ -", quoted(name))) }
+    if legal(name) {
+        Ok(())
+    } else {
+        Err(format!("{} is not a topic name: 1 to 249 of a-z A-Z 0-9 . _ -", quoted(name)))
+    }
 }
 
 fn legal(name: &str) -> bool {

@@ -288,7 +288,9 @@ impl Reader<'_> {
             },
             // JSON has no dates; a plugin that wants one takes text.
             DeValue::Datetime(_) => {
-                self.wrong(value.span(), path, |key| format!("{key} is a date, which JSON does not have: put it in quotes"));
+                self.wrong(value.span(), path, |key| {
+                    format!("{key} is a date, which JSON does not have: put it in quotes")
+                });
                 return None;
             }
             DeValue::Array(items) => {

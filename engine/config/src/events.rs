@@ -54,8 +54,7 @@ impl EventsConfig {
     pub fn earliest_ms(&self) -> Result<i64, String> {
         let text = &self.earliest;
         let form = "\"1990-01-01\" or an RFC 3339 time with zone";
-        let earliest =
-            date_or_time(text).ok_or_else(|| format!("is {}, not a time; write {form}", quoted(text)))?;
+        let earliest = date_or_time(text).ok_or_else(|| format!("is {}, not a time; write {form}", quoted(text)))?;
         if EVENT_TIMES.contains(&earliest) {
             Ok(earliest)
         } else {

@@ -6,7 +6,8 @@
 //! nothing waits for it, and `answering` sees to it that it does not take all threads. [`Engine::ready_answer`] says only what
 //! is known, for callers that must not block.
 
-use super::roster::{Roster, Served, events_failed, keys_limited};
+use super::catalog::{MetricCatalog, ServedRevision};
+use super::notices::{events_failed, keys_limited};
 use super::{Engine, EvaluateError, Evaluated, History, Question, watchdog};
 use crate::event::Position;
 use crate::pipeline::{Board, Counted, FOLLOWED, Fatal, Followed, Follower, Origin, Place, Thread, done};
@@ -43,7 +44,11 @@ impl Engine {
     }
 
     /// As `evaluate`, of one revision. Means nothing where it is gone afterwards.
-    pub(super) fn evaluate_of(&self, served: &Arc<Served>, question: &Question) -> Result<Evaluated, EvaluateError> {
+    pub(super) fn evaluate_of(
+        &self,
+        served: &Arc<ServedRevision>,
+        question: &Question,
+    ) -> Result<Evaluated, EvaluateError> {
         let params = served.askable.check(&question.params, now()).map_err(refused)?;
         self.require_partitions()?;
         self.require_counting(served)?;
@@ -67,7 +72,7 @@ impl Engine {
     /// Calls the plugin. Nothing is locked.
     fn answer(
         &self,
-        served: &Served,
+        served: &ServedRevision,
         question: &Question,
         params: &Map<String, Value>,
         (as_of, deadline): (i64, Instant),
@@ -83,7 +88,7 @@ impl Engine {
     /// As `evaluate`, from what all engines have committed at this moment.
     fn evaluate_followed(
         &self,
-        served: &Served,
+        served: &ServedRevision,
         follower: &Follower,
         params: &Map<String, Value>,
         question: &Question,
@@ -145,7 +150,7 @@ impl Engine {
 
     fn of_lane(
         &self,
-        served: &Arc<Served>,
+        served: &Arc<ServedRevision>,
         question: &Question,
         answer: &Answer,
         as_of: i64,
@@ -153,13 +158,13 @@ impl Engine {
         stopped: Stopped,
     ) -> Evaluated {
         let whole = stopped.warnings.is_empty() && facts.history.complete;
-        let again = if whole { self.again(served, question, facts.version) } else { None };
-        Evaluated { again, ..served.evaluated(answer, as_of, facts, stopped.warnings) }
+        let validity = if whole { self.validity_of(served, question, facts.version) } else { None };
+        Evaluated { validity, ..served.evaluated(answer, as_of, facts, stopped.warnings) }
     }
 
-    pub(super) fn served(&self, name: &str) -> Result<Arc<Served>, EvaluateError> {
-        let roster = self.roster.read();
-        roster.served.get(name).cloned().ok_or_else(|| unknown(&roster, name))
+    pub(super) fn served(&self, name: &str) -> Result<Arc<ServedRevision>, EvaluateError> {
+        let catalog = self.catalog.read();
+        catalog.answering.get(name).cloned().ok_or_else(|| unknown(&catalog, name))
     }
 
     /// With a store of its own an engine must hold all partitions: half the numbers are never served.
@@ -169,7 +174,7 @@ impl Engine {
     }
 
     /// Whether anything of a metric is in memory.
-    fn holds_some(&self, served: &Served) -> bool {
+    fn holds_some(&self, served: &ServedRevision) -> bool {
         match &served.follower {
             Some(follower) => !follower.read().position.0.is_empty(),
             None => !self.view.read().metrics[served.id.0].position.0.is_empty(),
@@ -178,7 +183,7 @@ impl Engine {
 
     /// One that has grown too large answers from where it stopped, with a warning; whatever else stands still does not answer.
     /// What is said with its answers because it does not count.
-    fn require_counting(&self, served: &Served) -> Result<Stopped, EvaluateError> {
+    fn require_counting(&self, served: &ServedRevision) -> Result<Stopped, EvaluateError> {
         // What the thread left in memory when it ended may be half a batch.
         let half = |fatal: &&Fatal| fatal.thread == Thread::Counts && served.follower.is_none();
         if let Some(fatal) = self.board.look(|standing| standing.failed.as_ref().filter(half).cloned()) {
@@ -186,7 +191,7 @@ impl Engine {
         }
         match served.halt(&self.board) {
             None => {
-                let stalled = watchdog::stall_warning(&self.roster, served, &self.board);
+                let stalled = watchdog::stall_warning(&self.catalog, served, &self.board);
                 Ok(Stopped { warnings: stalled.into_iter().collect(), for_good: false })
             }
             Some(Halt::Quarantined(why @ Quarantine::OverMaxCells { .. })) => {
@@ -210,17 +215,17 @@ pub(super) fn partitions_missing(board: &Board, shared: bool) -> Option<String> 
     })
 }
 
-fn unknown(roster: &Roster, name: &str) -> EvaluateError {
-    if let Some(retired) = roster.retired.get(name) {
+fn unknown(catalog: &MetricCatalog, name: &str) -> EvaluateError {
+    if let Some(retired) = catalog.retired.get(name) {
         let since = jiff::Timestamp::from_millisecond(retired.info.since).unwrap_or_default();
         let detail =
             format!("this metric is retired since {since}: its file or its section is gone; its state is kept");
         return EvaluateError::NotFound { suggestions: Vec::new(), detail };
     }
-    if let Some(detail) = roster.refusal(name) {
+    if let Some(detail) = catalog.refusal(name) {
         return EvaluateError::NotFound { suggestions: Vec::new(), detail };
     }
-    let named = roster.served.keys().filter(|_| name.len() <= LONGEST_NAME);
+    let named = catalog.answering.keys().filter(|_| name.len() <= LONGEST_NAME);
     let mut near: Vec<(f64, &String)> = named.map(|known| (strsim::jaro_winkler(known, name), known)).collect();
     near.retain(|(likeness, _)| *likeness > 0.75);
     near.sort_by(|(a, _), (b, _)| b.total_cmp(a));
@@ -230,7 +235,7 @@ fn unknown(roster: &Roster, name: &str) -> EvaluateError {
     EvaluateError::NotFound { suggestions, detail: format!("unknown metric \"{}\"{hint}", name.escape_debug()) }
 }
 
-impl Served {
+impl ServedRevision {
     fn evaluated(&self, answer: &Answer, as_of: i64, facts: &Facts, stopped: Vec<Warning>) -> Evaluated {
         let limited = facts.limited.iter().cloned();
         let name = self.askable.plugin.name();
@@ -245,7 +250,7 @@ impl Served {
             version: self.askable.plugin.version().to_owned(),
             history: facts.history.clone(),
             warnings: answer.warnings.iter().cloned().chain(stopped).chain(limited).chain(failed).collect(),
-            again: None,
+            validity: None,
         }
     }
 }
@@ -291,7 +296,7 @@ struct Still {
 }
 
 impl<'a> Seen<'a> {
-    fn of_lane(served: &Served, counted: &'a Counted) -> Seen<'a> {
+    fn of_lane(served: &ServedRevision, counted: &'a Counted) -> Seen<'a> {
         let Place { position, version, target, origins, in_doubt, .. } = &counted.metrics[served.id.0];
         let (state, version, target) = (&counted.state, *version, target.as_ref());
         Seen { state, id: served.id, position, version, target, origins, in_doubt: *in_doubt }

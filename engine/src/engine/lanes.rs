@@ -2,10 +2,10 @@
 //! that replay history.
 
 use super::StartError;
-use super::culprits::{self, Culprits};
+use super::catalog::{ServedRevision, Stage};
+use super::crash_suspects::{self, CrashSuspects};
 use super::first_offsets::first_offsets;
-use super::recall::Reading;
-use super::roster::{Served, Stage};
+use super::lifecycle::Reading;
 use crate::config::EventsConfig;
 use crate::dead_letter::DeadLetters;
 use crate::decode::Decoder;
@@ -59,12 +59,12 @@ pub(super) struct Lanes {
     /// Where calls of plugins leave marks, if that is possible.
     pub(super) marks: Option<Marks>,
     /// Who ended the process before.
-    pub(super) culprits: Culprits,
+    pub(super) crash_suspects: CrashSuspects,
 }
 
 impl Lanes {
     /// Gives a metric its place in state and makes it askable; it is not in a lane yet. It may read events otherwise than is configured now.
-    pub(super) fn serve(&self, reading: &Reading, view: &View, place: Place) -> Result<Served, String> {
+    pub(super) fn serve(&self, reading: &Reading, view: &View, place: Place) -> Result<ServedRevision, String> {
         let Reading { plugin, reads } = reading;
         let reads = reads.clone();
         // What may fail first: a place in state is for ever.
@@ -88,7 +88,7 @@ impl Lanes {
         let result_schema = Arc::new(description.result_schema.clone());
         let stage = Arc::new(RwLock::new(Stage::Main));
         let gone = Arc::new(AtomicBool::new(false));
-        Ok(Served {
+        Ok(ServedRevision {
             history,
             reads,
             askable,
@@ -141,11 +141,11 @@ impl Lanes {
     }
 
     /// A metric as a lane takes it.
-    pub(super) fn metric(&self, served: &Served) -> LaneMetric {
-        let code = culprits::code(&served.askable.plugin);
+    pub(super) fn metric(&self, served: &ServedRevision) -> LaneMetric {
+        let code = crash_suspects::code(&served.askable.plugin);
         LaneMetric {
-            blamed: self.culprits.blame(&served.revision, &code),
-            suspected: self.culprits.suspected(&served.revision, &code),
+            blamed: self.crash_suspects.blame(&served.revision, &code),
+            suspected: self.crash_suspects.suspected(&served.revision, &code),
             code,
             no: served.no,
             id: served.id,
@@ -161,26 +161,26 @@ impl Lanes {
     pub(super) fn main(
         &self,
         source: Box<dyn Source>,
-        metrics: &[Arc<Served>],
+        metrics: &[Arc<ServedRevision>],
         feed: Option<Arc<Feed>>,
     ) -> Result<Handle, StartError> {
         self.start(source, metrics, feed, Role::Main, self.board.clone(), &self.events).map_err(StartError)
     }
 
     /// Starts a lane that replays history for these metrics, on the partitions that the main lane holds.
-    pub(super) fn backfill(&self, metrics: &[Arc<Served>]) -> Result<(Handle, Arc<Board>), String> {
+    pub(super) fn backfill(&self, metrics: &[Arc<ServedRevision>]) -> Result<(Handle, Arc<Board>), String> {
         self.second(metrics, Role::Backfill, &self.events)
     }
 
     /// Starts a lane for a metric that reads events otherwise than is configured now: it follows the log beside the main one.
-    pub(super) fn beside(&self, metric: &Arc<Served>) -> Result<(Handle, Arc<Board>), String> {
+    pub(super) fn beside(&self, metric: &Arc<ServedRevision>) -> Result<(Handle, Arc<Board>), String> {
         let events = metric.reads.clone();
         self.second(std::slice::from_ref(metric), Role::Beside, events.as_deref().unwrap_or(&self.events))
     }
 
     fn second(
         &self,
-        metrics: &[Arc<Served>],
+        metrics: &[Arc<ServedRevision>],
         role: Role,
         events: &EventsConfig,
     ) -> Result<(Handle, Arc<Board>), String> {
@@ -195,7 +195,7 @@ impl Lanes {
     fn start(
         &self,
         source: Box<dyn Source>,
-        metrics: &[Arc<Served>],
+        metrics: &[Arc<ServedRevision>],
         feed: Option<Arc<Feed>>,
         role: Role,
         board: Arc<Board>,
@@ -261,12 +261,12 @@ impl Lanes {
     }
 }
 
-impl Served {
+impl ServedRevision {
     /// The same revision with other code.
-    pub(super) fn with_code(&self, plugin: &Arc<plugin::Metric>) -> Result<Served, String> {
+    pub(super) fn with_code(&self, plugin: &Arc<plugin::Metric>) -> Result<ServedRevision, String> {
         let askable = self.askable.with_code(plugin.clone())?;
         let description = described(&askable);
-        Ok(Served {
+        Ok(ServedRevision {
             askable,
             id: self.id,
             no: self.no,

@@ -1,31 +1,22 @@
 //! The façade: what a host program (the server) may ask of the engine. Knows no HTTP and no SQL.
 
-mod again;
-mod answering;
+mod answer_slots;
+mod answer_validity;
 mod append;
-mod arrivals;
 mod audit;
-mod book;
-mod culprits;
-mod departures;
-mod elsewhere;
+mod catalog;
+mod check_start;
+mod crash_suspects;
 mod evaluate;
 mod first_offsets;
-mod judge;
 mod lanes;
-mod leaving;
-mod life;
-mod look;
-mod purge;
-mod recall;
-mod replaced;
-mod roster;
+mod lifecycle;
+mod notices;
+mod orders;
 mod start;
-mod starved;
 mod stored;
 mod system;
 mod types;
-mod versions;
 mod watchdog;
 
 pub use crate::dead_letter::DeadLetter;
@@ -37,12 +28,12 @@ pub use crate::source::{
     AppendError, Bounds, DeliveryCounts, LogProducer, LogReader, LogRecord, SourceError, open_producer,
 };
 pub use crate::state::{DumpCell, DumpPane, DumpRow, StoredRow};
-pub use again::Again;
+pub use answer_validity::AnswerValidity;
 pub use audit::{ReadLogError, StateDump};
-pub use judge::{judge, judge_sections};
+pub use check_start::{judge, judge_sections};
+pub use orders::{Order, OrderError};
 pub use stored::{StoredBucket, StoredMetric, StoredPartition, StoredRows, StoredState, StoredTable};
 pub use types::*;
-pub use versions::Order;
 
 use crate::clock::Doubt;
 use crate::config::EventsConfig;
@@ -56,19 +47,19 @@ use crate::progress::Halt;
 use crate::source::Log;
 use crate::store::Store;
 use crate::telemetry;
-use answering::Answering;
-use life::Life;
+use answer_slots::AnswerSlots;
+use catalog::{MetricCatalog, ServedRevision};
+use lifecycle::ManagerThread;
 use parking_lot::{Mutex, RwLock};
-use roster::{Roster, Served};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// A running engine. Dropping it without [`Engine::stop`] is a crash as far as state is concerned: safe, but the last
 /// moments are counted again from the log.
 pub struct Engine {
-    roster: Arc<RwLock<Roster>>,
-    /// Looks after plugins; ends before the lane.
-    life: Mutex<Life>,
+    catalog: Arc<RwLock<MetricCatalog>>,
+    /// Ends before the lane.
+    manager: Mutex<ManagerThread>,
     view: Arc<View>,
     board: Arc<Board>,
     feed: Arc<Feed>,
@@ -85,7 +76,7 @@ pub struct Engine {
     checker: Decoder,
     deadline: Duration,
     budget: Arc<Budget>,
-    answering: Arc<Answering>,
+    answering: Arc<AnswerSlots>,
     room: Arc<Room>,
     /// For those who look at what is stored.
     state_store: Arc<dyn Store>,
@@ -106,24 +97,24 @@ impl Engine {
 
     /// The metrics, by name; those that are retired since the start too.
     pub fn metrics(&self) -> Vec<MetricInfo> {
-        let roster = self.roster.read();
-        let served = roster.served.values().map(|served| roster.info(served, &self.view, &self.board));
+        let catalog = self.catalog.read();
+        let served = catalog.answering.values().map(|served| catalog.info(served, &self.view, &self.board));
         let mut all: Vec<MetricInfo> =
-            served.chain(roster.retired.values().map(|retired| retired.info.clone())).collect();
+            served.chain(catalog.retired.values().map(|retired| retired.info.clone())).collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
     }
 
     /// One metric.
     pub fn metric(&self, name: &str) -> Option<MetricInfo> {
-        let roster = self.roster.read();
-        let served = roster.served.get(name).map(|served| roster.info(served, &self.view, &self.board));
-        served.or_else(|| roster.retired.get(name).map(|retired| retired.info.clone()))
+        let catalog = self.catalog.read();
+        let served = catalog.answering.get(name).map(|served| catalog.info(served, &self.view, &self.board));
+        served.or_else(|| catalog.retired.get(name).map(|retired| retired.info.clone()))
     }
 
     /// The files that were refused.
     pub fn rejected(&self) -> Vec<Rejected> {
-        self.roster.read().rejected.clone()
+        self.catalog.read().rejected.clone()
     }
 
     /// The newest dead letters (of one reason, if told), newest first, at most `limit`; and how many there ever were. Blocks.
@@ -142,9 +133,9 @@ impl Engine {
 
     /// Where the engine stands: per partition the offset after the last record counted by the metric that is furthest.
     pub fn position(&self) -> Position {
-        let served: Vec<Arc<Served>> = self.roster.read().served.values().cloned().collect();
+        let served: Vec<Arc<ServedRevision>> = self.catalog.read().answering.values().cloned().collect();
         let counted = self.view.read();
-        let stands = |served: &Arc<Served>| match &served.follower {
+        let stands = |served: &Arc<ServedRevision>| match &served.follower {
             None => counted.metrics[served.id.0].position.clone(),
             Some(follower) => follower.read().position.clone(),
         };
@@ -153,7 +144,7 @@ impl Engine {
 
     /// Where a metric stands; none for an unknown one. Blocks: where engines share a store it is read.
     pub fn stands(&self, metric: &str) -> Option<Position> {
-        let served = self.roster.read().served.get(metric).cloned()?;
+        let served = self.catalog.read().answering.get(metric).cloned()?;
         Some(match &served.follower {
             None => self.view.read().metrics[served.id.0].position.clone(),
             Some(follower) => {
@@ -168,15 +159,15 @@ impl Engine {
     pub fn readiness(&self) -> Vec<Check> {
         let standing = self.board.standing();
         let (served, refused, first, metrics, newer) = {
-            let roster = self.roster.read();
-            let stands = |served: &Served| {
+            let catalog = self.catalog.read();
+            let stands = |served: &ServedRevision| {
                 matches!(served.halt(&self.board), Some(Halt::Quarantined(_))) || served.is_halted_beside()
             };
-            let metrics = roster.served.values().filter(|served| stands(served)).count();
-            let newer = roster.next.values();
-            let newer = newer.filter(|next| stands(&next.served) || next.held.is_some() && !next.will.waits).count();
-            let first = roster.rejected.first().map(|first| first.reason.clone());
-            (roster.served.len(), roster.rejected.len(), first, metrics, newer)
+            let metrics = catalog.answering.values().filter(|served| stands(served)).count();
+            let newer = catalog.newer.values();
+            let newer = newer.filter(|next| stands(&next.served) || next.held.is_some() && !next.wish.waits).count();
+            let first = catalog.rejected.first().map(|first| first.reason.clone());
+            (catalog.answering.len(), catalog.rejected.len(), first, metrics, newer)
         };
         let plugins = match served {
             0 => Err(first.map_or_else(
@@ -197,15 +188,15 @@ impl Engine {
         };
         let halts = standing.halts.values().filter(|halt| !matches!(halt, Halt::Quarantined(_)));
         let halts: Vec<String> =
-            halts.map(ToString::to_string).chain(watchdog::stuck(&self.roster.read(), &self.board)).collect();
+            halts.map(ToString::to_string).chain(watchdog::stuck(&self.catalog.read(), &self.board)).collect();
         let counting = if let Some(fatal) = &standing.failed {
             Err(fatal.to_string())
         } else if standing.stopping {
             Err("the engine is stopping".to_owned())
         } else if halts.is_empty() {
-            // One metric that stands still for its plugin's faults harms no other.
+            // A metric that is stopped because of its plugin's faults harms no other.
             let metrics = match metrics {
-                0 => "nothing stands still".to_owned(),
+                0 => "nothing is stopped".to_owned(),
                 count => format!("{count} metrics are quarantined, see GET /api/metrics; all others count"),
             };
             match newer {
@@ -261,14 +252,14 @@ impl Engine {
             self.board.look(|standing| standing.last_commit).map_or(0.0, |last| (now - last).max(0) as f64 / 1_000.0);
         let (mappings, bytes) = self.of_system.lock().mapped;
         telemetry::mapped(mappings, bytes);
-        let roster = self.roster.read();
-        telemetry::standing(age, roster.rejected.len(), roster.loaded);
+        let catalog = self.catalog.read();
+        telemetry::standing(age, catalog.rejected.len(), catalog.loaded);
     }
 
     /// Stops taking records, commits, closes, within about `limit`. What was processed and committed.
     pub fn stop(&self, limit: Duration) -> Totals {
         // First, so that nothing joins a lane that ends.
-        self.life.lock().end();
+        self.manager.lock().end();
         let done = self.lane.stop(limit);
         Totals { processed: done.processed, committed: done.committed, unfinished: done.unfinished }
     }
@@ -283,7 +274,10 @@ fn delivering(standing: &pipeline::Standing) -> String {
     let stalled: Vec<String> = standing.stalled.iter().map(u32::to_string).collect();
     match stalled.as_slice() {
         [] => partitions,
-        stalled => format!("{partitions}; restarted, for nothing came though there is more: {}", stalled.join(", ")),
+        stalled => format!(
+            "{partitions}; restarted after a stall (nothing came although there is more): {}",
+            stalled.join(", ")
+        ),
     }
 }
 

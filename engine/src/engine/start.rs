@@ -2,14 +2,14 @@
 //!
 //! Over 400 lines: the steps of a start, in their order.
 
-use super::answering::Answering;
-use super::book::Book;
-use super::culprits::Culprits;
+use super::answer_slots::AnswerSlots;
+use super::catalog::{MetricCatalog, NewerRevision, PreviousRevision, ServedRevision, Stage};
+use super::crash_suspects::CrashSuspects;
 use super::lanes::Lanes;
-use super::recall::{Reading, Recall, Roles};
-use super::roster::{Before, Next, Roster, Served, Stage, events_failed};
+use super::lifecycle::{self, ManagerParts, Notebook, Reading, Recall, Roles};
+use super::notices::events_failed;
 use super::system::OfSystem;
-use super::{Engine, Options, Rejected, StartError, life, stored};
+use super::{Engine, Options, Rejected, StartError, stored};
 use crate::clock::wall_ms;
 use crate::config::{self, Config, Durability, RedisConfig, StoreKind};
 use crate::database::Database;
@@ -56,9 +56,9 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
     let opened = Opened::open(config, database, private)?;
     let first = found.metrics.iter().map(|plugin| plugin.name().to_owned()).collect();
     let lanes = lanes(config, &opened, first, marked)?;
-    let book = Book::open(&opened.private);
-    let roster = recall_metrics(found, &mut registry, &lanes, &book)?;
-    assemble(options, opened, lanes, Plugins { registry, roster, book })
+    let notebook = Notebook::open(&opened.private);
+    let catalog = recall_metrics(found, &mut registry, &lanes, &notebook)?;
+    assemble(options, opened, lanes, Plugins { registry, catalog, notebook })
 }
 
 /// What every metric shares, open.
@@ -92,7 +92,7 @@ fn lanes(
     config: &Config,
     opened: &Opened,
     first: Vec<String>,
-    (marks, culprits): (Option<Marks>, Culprits),
+    (marks, crash_suspects): (Option<Marks>, CrashSuspects),
 ) -> Result<Lanes, StartError> {
     let Opened { database, budget, store, shared, log, .. } = opened;
     let types = TypeLimit::new(config.events.max_types, config.events.kept_types());
@@ -120,7 +120,7 @@ fn lanes(
         },
         unnoted: Mutex::default(),
         marks,
-        culprits,
+        crash_suspects,
         room: Arc::new(Room::new(budget.state())),
         folds,
     })
@@ -129,63 +129,68 @@ fn lanes(
 /// What a start found out about plugins.
 struct Plugins {
     registry: Registry,
-    roster: Roster,
-    book: Book,
+    catalog: MetricCatalog,
+    notebook: Notebook,
 }
 
 /// Every metric that was found, in the revisions that were served when the engine ended.
-fn recall_metrics(found: Found, registry: &mut Registry, lanes: &Lanes, book: &Book) -> Result<Roster, StartError> {
-    let mut roster = Roster { loaded: registry.loaded(), ..Roster::default() };
+fn recall_metrics(
+    found: Found,
+    registry: &mut Registry,
+    lanes: &Lanes,
+    notebook: &Notebook,
+) -> Result<MetricCatalog, StartError> {
+    let mut catalog = MetricCatalog { loaded: registry.loaded(), ..MetricCatalog::default() };
     let now = wall_ms();
-    roster.rejected.extend(found.rejected.into_iter().map(|file| told(file, now)));
+    catalog.rejected.extend(found.rejected.into_iter().map(|file| told(file, now)));
     for plugin in &found.metrics {
-        let roles = Recall { book, registry, lanes, now }.roles(plugin);
-        take_up(roles.map_err(|fault| fault_of(&fault))?, &mut roster, lanes, &lanes.view, now);
+        let roles = Recall { notebook, registry, lanes, now }.roles(plugin);
+        take_up(roles.map_err(|fault| fault_of(&fault))?, &mut catalog, lanes, &lanes.view, now);
     }
-    roster.all().for_each(|served| lanes.room.expect(served.id));
-    Ok(roster)
+    catalog.all().for_each(|served| lanes.room.expect(served.id));
+    Ok(catalog)
 }
 
 /// Starts the threads: the main lane, what follows and shows other engines' events, and what looks after plugins.
 fn assemble(options: Options, opened: Opened, lanes: Lanes, plugins: Plugins) -> Result<Engine, StartError> {
     let config = &options.config;
     let Opened { database, private, budget, store, store_said, shared, log, source } = opened;
-    let Plugins { registry, roster, book } = plugins;
+    let Plugins { registry, catalog, notebook } = plugins;
     let (view, board, room) = (lanes.view.clone(), lanes.board.clone(), lanes.room.clone());
     let dead_letters = lanes.dead_letters.clone();
     let feed = Arc::new(Feed::default());
-    let (beside, all) = roster.all().cloned().partition(|served: &Arc<Served>| served.reads.is_some());
-    let (joined, waiting) = behind(all, &lanes, &view)?;
+    let (beside, all): (Vec<_>, Vec<_>) =
+        catalog.all().cloned().partition(|served: &Arc<ServedRevision>| served.reads.is_some());
+    beside.iter().for_each(|served| *served.stage.write() = Stage::Waiting("it waits for a lane".into()));
+    let joined = behind(all, &lanes, &view)?;
     let followers = Arc::new(Followers::default());
-    let watch = follow(&roster, &followers, &board)?;
+    let watch = follow(&catalog, &followers, &board)?;
     let relay = if shared && log.is_shared() { Some(relay(config, &log, &followers, &feed, &board)?) } else { None };
     // Where others count too, their events are shown as well, by a relay.
     let lane = Arc::new(lanes.main(source, &joined, relay.is_none().then(|| feed.clone()))?);
-    let roster = Arc::new(RwLock::new(roster));
-    let answering = Arc::new(Answering::default());
+    let catalog = Arc::new(RwLock::new(catalog));
+    let answering = Arc::new(AnswerSlots::default());
     let of_system = Arc::new(Mutex::new(OfSystem::ask(&database, &private)));
-    let life = life::start(life::Parts {
+    let manager = lifecycle::start(ManagerParts {
         registry,
         sections: config.metrics.clone(),
         file: options.config_file,
-        roster: roster.clone(),
+        catalog: catalog.clone(),
         view: view.clone(),
         board: board.clone(),
         followers,
         answering: answering.clone(),
         main: lane.clone(),
         lanes,
-        waiting,
-        beside,
-        book,
+        notebook,
         private,
         database,
         found: of_system.clone(),
     });
-    let life = Mutex::new(life.map_err(|fault| StartError(format!("no thread can be started: {fault}")))?);
+    let manager = Mutex::new(manager.map_err(|fault| StartError(format!("no thread can be started: {fault}")))?);
     Ok(Engine {
-        roster,
-        life,
+        catalog,
+        manager,
         view,
         board,
         feed,
@@ -208,7 +213,7 @@ fn assemble(options: Options, opened: Opened, lanes: Lanes, plugins: Plugins) ->
 }
 
 /// Gives the revisions of a metric their places.
-fn take_up(roles: Roles, roster: &mut Roster, lanes: &Lanes, view: &View, now: i64) {
+fn take_up(roles: Roles, catalog: &mut MetricCatalog, lanes: &Lanes, view: &View, now: i64) {
     let Roles { answering, newer, before } = roles;
     let name = answering.plugin.name().to_owned();
     let serve = |reading: &Reading| {
@@ -218,12 +223,12 @@ fn take_up(roles: Roles, roster: &mut Roster, lanes: &Lanes, view: &View, now: i
         })
     };
     match serve(&answering) {
-        Ok(served) => drop(roster.served.insert(name.clone(), served)),
-        Err(rejected) => return roster.rejected.push(rejected),
+        Ok(served) => drop(catalog.answering.insert(name.clone(), served)),
+        Err(rejected) => return catalog.rejected.push(rejected),
     }
     match newer.map(|(reading, will)| (serve(&reading), will)) {
-        Some((Ok(served), will)) => drop(roster.next.insert(name.clone(), Next::new(served, will))),
-        Some((Err(rejected), _)) => roster.rejected.push(rejected),
+        Some((Ok(served), will)) => drop(catalog.newer.insert(name.clone(), NewerRevision::new(served, will))),
+        Some((Err(rejected), _)) => catalog.rejected.push(rejected),
         None => {}
     }
     if let Some((reading, until_ms)) = before
@@ -231,7 +236,7 @@ fn take_up(roles: Roles, roster: &mut Roster, lanes: &Lanes, view: &View, now: i
     {
         // However the clock was set meanwhile, no longer than it was promised.
         let left = Duration::from_millis(u64::try_from(until_ms - now).unwrap_or(0)).min(answering.plugin.keep_old());
-        roster.before.insert(name.clone(), Before { served, until: Instant::now() + left, until_ms });
+        catalog.previous.insert(name.clone(), PreviousRevision { served, until: Instant::now() + left, until_ms });
     }
 }
 
@@ -240,14 +245,11 @@ fn take_up(roles: Roles, roster: &mut Roster, lanes: &Lanes, view: &View, now: i
 const BEHIND: u64 = 200_000;
 
 /// Metrics for the main lane.
-type Joined = Vec<Arc<Served>>;
+type Joined = Vec<Arc<ServedRevision>>;
 
-/// Metrics that have history to count.
-type Waiting = Vec<Arc<Served>>;
-
-/// Parts those that stand together from those that have to catch up first. One whose state cannot be read now is told by the
+/// Those that are about as far as the others; the rest waits for a lane, to catch up first. One whose state cannot be read now is told by the
 /// lane.
-fn behind(all: Vec<Arc<Served>>, lanes: &Lanes, view: &View) -> Result<(Joined, Waiting), StartError> {
+fn behind(all: Vec<Arc<ServedRevision>>, lanes: &Lanes, view: &View) -> Result<Joined, StartError> {
     let mut positions = Vec::with_capacity(all.len());
     for served in &all {
         positions.push(match lanes.store.stored(&served.revision) {
@@ -264,17 +266,16 @@ fn behind(all: Vec<Arc<Served>>, lanes: &Lanes, view: &View) -> Result<(Joined, 
         let missing = |(partition, end): (&u32, &u64)| end - position.0.get(partition).copied().unwrap_or(0).min(*end);
         ahead.0.iter().map(missing).sum()
     };
-    let (mut joined, mut waiting) = (Vec::new(), Vec::new());
+    let mut joined = Vec::new();
     for (served, position) in all.into_iter().zip(positions) {
         if missing(&position) > BEHIND {
             *served.stage.write() = Stage::Waiting("it waits for a lane".into());
             view.aim(served.id, &ahead, &[]);
-            waiting.push(served);
         } else {
             joined.push(served);
         }
     }
-    Ok((joined, waiting))
+    Ok(joined)
 }
 
 /// What is missing in a state stays missing with other code of the same revision: said wherever code and state meet.
@@ -334,9 +335,13 @@ pub(super) fn redis_settings(config: &RedisConfig) -> RedisSettings {
 }
 
 /// Reads what is stored, so that the first question finds it; who is behind the others has history to count.
-fn follow(roster: &Roster, followers: &Arc<Followers>, board: &Arc<Board>) -> Result<Option<Watch>, StartError> {
-    roster.all().filter_map(|served| served.follower.clone()).for_each(|follower| followers.add(follower));
-    if roster.served.values().all(|served| served.follower.is_none()) && !roster.served.is_empty() {
+fn follow(
+    catalog: &MetricCatalog,
+    followers: &Arc<Followers>,
+    board: &Arc<Board>,
+) -> Result<Option<Watch>, StartError> {
+    catalog.all().filter_map(|served| served.follower.clone()).for_each(|follower| followers.add(follower));
+    if catalog.answering.values().all(|served| served.follower.is_none()) && !catalog.answering.is_empty() {
         return Ok(None);
     }
     for follower in followers.all() {
@@ -400,7 +405,7 @@ fn fault_of(fault: &impl Display) -> StartError {
 }
 
 /// Marks of calls from now on, and who is to blame by those of the process before. Counting goes on without.
-fn marks(data_dir: &Path, private: &Path) -> (Option<Marks>, Culprits) {
+fn marks(data_dir: &Path, private: &Path) -> (Option<Marks>, CrashSuspects) {
     let (marks, found) = match Marks::open(&data_dir.join("plugin-calls")) {
         Ok((marks, found)) => (Some(marks), found),
         Err(fault) => {
@@ -413,5 +418,5 @@ fn marks(data_dir: &Path, private: &Path) -> (Option<Marks>, Culprits) {
     if let Some(Err(fault)) = marks.as_ref().map(|marks| last_words::note_in(marks.file())) {
         tracing::warn!("why the process ends will not be noted: {fault}");
     }
-    (marks, Culprits::recall(&private.join("suspected.json"), found, wall_ms()))
+    (marks, CrashSuspects::recall(&private.join("suspected.json"), found, wall_ms()))
 }

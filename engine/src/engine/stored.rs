@@ -4,7 +4,8 @@
 //! some commits apart. Everything here only reads, past all views. Of revisions that are not served the tables are those that
 //! are stored with them, so that it needs no plugin.
 
-use super::{Engine, EvaluateError, Served, StartError, start};
+use super::catalog::ServedRevision;
+use super::{Engine, EvaluateError, StartError, start};
 use crate::config::{Config, StoreKind};
 use crate::progress::Progress;
 use crate::revision::described;
@@ -116,9 +117,7 @@ impl StoredState {
             StoreKind::Redis => "Redis".to_owned(),
             StoreKind::Embedded if config.store.data_dir.join("db").is_dir() => folder.to_string(),
             StoreKind::Embedded => {
-                return Err(StartError(format!(
-                    "there is no state in {folder}: --data-dir or [store] data_dir names the folder"
-                )));
+                return Err(StartError(format!("no state in {folder}; set --data-dir or [store] data_dir")));
             }
         };
         let (store, said) = start::store_alone(config)?;
@@ -206,8 +205,8 @@ impl Engine {
     /// [`EvaluateError::StoreUnavailable`].
     pub fn stored(&self) -> Result<Vec<StoredMetric>, EvaluateError> {
         let mut all: Vec<Looked> = {
-            let roster = self.roster.read();
-            roster.all().map(|served| looked(served)).collect()
+            let catalog = self.catalog.read();
+            catalog.all().map(|served| looked(served)).collect()
         };
         let served: Vec<RevisionId> = all.iter().map(|looked| looked.revision.clone()).collect();
         all.extend(others(&*self.state_store, &served, Some(false)).map_err(unavailable)?);
@@ -231,7 +230,7 @@ impl Engine {
     }
 }
 
-fn looked(served: &Served) -> Looked {
+fn looked(served: &ServedRevision) -> Looked {
     Looked { revision: served.revision.clone(), description: served.description.clone(), served: Some(true) }
 }
 

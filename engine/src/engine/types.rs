@@ -1,6 +1,6 @@
 //! What goes into the engine and what comes out of it: data only.
 
-use super::again::Again;
+use super::answer_validity::AnswerValidity;
 use crate::config::Config;
 use crate::dead_letter::DeadLetter;
 use crate::event::Position;
@@ -70,7 +70,7 @@ pub struct Evaluated {
     /// What the asker should know.
     pub warnings: Vec<Warning>,
     /// Whether an equal question would get this answer again; `None`: it has to be asked.
-    pub again: Option<Again>,
+    pub validity: Option<AnswerValidity>,
 }
 
 /// Whether all retained history is counted.

@@ -2,8 +2,8 @@
 //! the lane that called it, or keeps the thread that asked it for an answer. Lanes say on their boards whom they call, and since
 //! when; what answers are under way `answering` knows.
 
-use super::answering::Answering;
-use super::roster::{Roster, Served};
+use super::answer_slots::AnswerSlots;
+use super::catalog::{MetricCatalog, ServedRevision};
 use crate::pipeline::Board;
 use parking_lot::RwLock;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,14 +26,14 @@ pub(super) struct Watchdog {
 
 impl Watchdog {
     /// Names them in the log.
-    pub(super) fn look(&mut self, roster: &Roster, main: &Board, answering: &Answering) {
+    pub(super) fn look(&mut self, catalog: &MetricCatalog, main: &Board, answering: &AnswerSlots) {
         self.look_at_answers(&answering.long_stuck());
         if self.said.is_some_and(|said| said.elapsed() < SAY) {
             return;
         }
         main.mark_stuck(STUCK);
-        roster.served.values().for_each(|served| served.board(main, |board| board.mark_stuck(STUCK)));
-        for sentence in stuck(roster, main) {
+        catalog.answering.values().for_each(|served| served.board(main, |board| board.mark_stuck(STUCK)));
+        for sentence in stuck(catalog, main) {
             self.said = Some(Instant::now());
             tracing::error!("{sentence}; what its lane counts waits for it");
         }
@@ -57,9 +57,9 @@ impl Watchdog {
 }
 
 /// Said with an answer of a metric that does not count now, because a plugin holds up its lane.
-pub(super) fn stall_warning(roster: &RwLock<Roster>, served: &Served, main: &Board) -> Option<Warning> {
+pub(super) fn stall_warning(catalog: &RwLock<MetricCatalog>, served: &ServedRevision, main: &Board) -> Option<Warning> {
     let (_, passed) = served.board(main, |board| board.stuck(STUCK))?;
-    let why = stalled(&roster.read(), served, main)?;
+    let why = stalled(&catalog.read(), served, main)?;
     let since = jiff::Timestamp::now() - jiff::SignedDuration::try_from(passed).unwrap_or_default();
     let detail = format!("{why}, and nothing is counted meanwhile; see /readyz");
     Some(
@@ -69,20 +69,20 @@ pub(super) fn stall_warning(roster: &RwLock<Roster>, served: &Served, main: &Boa
 }
 
 /// Why a metric does not count now, if that is because a plugin holds up its lane.
-pub(super) fn stalled(roster: &Roster, served: &Served, main: &Board) -> Option<String> {
+pub(super) fn stalled(catalog: &MetricCatalog, served: &ServedRevision, main: &Board) -> Option<String> {
     let (metric, passed) = served.board(main, |board| board.stuck(STUCK))?;
-    let name = roster.all().find(|other| other.id == metric).map_or("a plugin", |other| other.askable.plugin.name());
+    let name = catalog.all().find(|other| other.id == metric).map_or("a plugin", |other| other.askable.plugin.name());
     let seconds = passed.as_secs();
     Some(format!("plugin {name} has not returned for {seconds} s"))
 }
 
 /// A sentence for each plugin that has not returned from a call for [`STUCK`].
-pub(super) fn stuck(roster: &Roster, main: &Board) -> Vec<String> {
-    let of = |served: &Served| {
+pub(super) fn stuck(catalog: &MetricCatalog, main: &Board) -> Vec<String> {
+    let of = |served: &ServedRevision| {
         let (metric, passed) = served.board(main, |board| board.stuck(STUCK))?;
         let (name, seconds) = (served.askable.plugin.name(), passed.as_secs());
         (metric == served.id)
             .then(|| format!("plugin {name} has not returned for {seconds} s: restart with --disable {name}"))
     };
-    roster.all().filter_map(|served| of(served)).collect()
+    catalog.all().filter_map(|served| of(served)).collect()
 }

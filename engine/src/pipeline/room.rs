@@ -2,7 +2,7 @@
 //!
 //! While there is plenty, every metric counts on. Near the end those stop that hold more than an even part each, at the end those
 //! that hold an eighth of it, a little later all: what is small goes on where something large comes in. Who stops keeps what it has
-//! counted, exactly, and is let go on by `engine/starved.rs` when there is room. Nothing of this is stored: it is a matter of this
+//! counted, exactly, and is let go on by `engine/lifecycle` when there is room. Nothing of this is stored: it is a matter of this
 //! process alone.
 //!
 //! What is loaded must fit beside the others without stopping them. Two things are loaded although there is less room: what was

@@ -259,8 +259,7 @@ impl Metric {
     fn compare(self) -> Audited {
         let mut not_checked = Vec::new();
         if self.reads_otherwise {
-            let what =
-                "anything: it reads events by an earlier configuration, until a newer revision replaces it";
+            let what = "anything: it reads events by an earlier configuration, until a newer revision replaces it";
             return Audited { metric: self.name, not_checked: vec![what.into()], ..Audited::default() };
         }
         if !self.whole {

@@ -239,7 +239,8 @@ impl<'a, E: Engine> Remote<'a, E> {
 fn refused(why: Refused) -> String {
     match why {
         Refused::NoRoute => {
-            "this engine is older than `tally verify` and cannot be verified; start the engine of the same version".into()
+            "this engine is older than `tally verify` and cannot be verified; start the engine of the same version"
+                .into()
         }
         Refused::Other(why) => why,
     }

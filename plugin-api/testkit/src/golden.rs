@@ -181,9 +181,10 @@ fn event(value: &Value) -> Result<Event, String> {
     let id = |name: &str| match value.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(Id::of_text(text))),
-        Some(number) => {
-            number.as_u64().map(|number| Some(Id::Integer(number))).ok_or_else(|| format!("{name} is not an id: {number}"))
-        }
+        Some(number) => number
+            .as_u64()
+            .map(|number| Some(Id::Integer(number)))
+            .ok_or_else(|| format!("{name} is not an id: {number}")),
     };
     let event_type = value.get("event_type").and_then(Value::as_str).ok_or("event_type is missing")?;
     let time = match value.get("timestamp") {

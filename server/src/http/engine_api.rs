@@ -113,7 +113,7 @@ impl EngineApi for Engine {
     }
 
     fn order(&self, order: Order) -> Result<String, String> {
-        Engine::order(self, order)
+        Engine::order(self, order).map_err(|fault| fault.to_string())
     }
 
     fn rejected(&self) -> Vec<Rejected> {

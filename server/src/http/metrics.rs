@@ -144,8 +144,8 @@ async fn written(
     let result = enriched.as_deref().unwrap_or(&evaluated.result);
     let envelope = Envelope::new(&question.name, &params_text, result, &evaluated, &warnings);
     let text = envelope.text(evaluated.as_of, started.elapsed());
-    if let (Some(again), None) = (evaluated.again, enriched) {
-        app.replies.keep(body, again, envelope);
+    if let (Some(validity), None) = (evaluated.validity, enriched) {
+        app.replies.keep(body, validity, envelope);
     }
     Ok(text)
 }

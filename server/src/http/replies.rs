@@ -10,7 +10,7 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use std::sync::Arc;
 use std::time::Instant;
-use tally_engine::engine::Again;
+use tally_engine::engine::AnswerValidity;
 
 /// Longest reply that is kept, and longest body; what is saved is nothing beside writing longer ones.
 const LONGEST: usize = 32 * 1024;
@@ -22,7 +22,7 @@ const ENTRY: usize = 512;
 pub(crate) struct Replies(Cache<Bytes, Arc<Reply>, Length>);
 
 struct Reply {
-    again: Again,
+    again: AnswerValidity,
     envelope: Envelope,
 }
 
@@ -53,7 +53,7 @@ impl Replies {
     }
 
     /// Keeps a reply for as long as `again` says that it holds.
-    pub(crate) fn keep(&self, body: &Bytes, again: Again, envelope: Envelope) {
+    pub(crate) fn keep(&self, body: &Bytes, again: AnswerValidity, envelope: Envelope) {
         if envelope.len() <= LONGEST && body.len() <= LONGEST {
             // A copy: the bytes share the connection's buffer.
             self.0.insert(Bytes::copy_from_slice(body), Arc::new(Reply { again, envelope }));
@@ -70,7 +70,7 @@ mod tests {
         let bytes = 4 << 20;
         let replies = Replies::new(bytes);
         let envelope = |size: usize| Envelope::around(&"x".repeat(size));
-        let keep = |body: String, size| replies.keep(&body.into(), Again::new(|| Some(0)), envelope(size));
+        let keep = |body: String, size| replies.keep(&body.into(), AnswerValidity::new(|| Some(0)), envelope(size));
         let kept = |body: &'static str| replies.again(&body.into(), Instant::now()).is_some();
         keep("0".into(), 1);
         assert!(kept("0"));
@@ -89,7 +89,7 @@ mod tests {
     fn a_reply_that_holds_no_more_is_not_given() {
         let replies = Replies::new(1 << 20);
         let body = Bytes::from_static(b"q");
-        replies.keep(&body, Again::new(|| None), Envelope::around("x"));
+        replies.keep(&body, AnswerValidity::new(|| None), Envelope::around("x"));
         assert!(replies.again(&body, Instant::now()).is_none());
     }
 }

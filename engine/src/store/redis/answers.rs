@@ -50,7 +50,9 @@ impl Reply {
 
 /// Of a server that answers what no script of ours does.
 pub(super) fn strange(at: &str) -> StoreError {
-    StoreError::Unavailable(format!("Redis at {at} sent an answer that is not understood: is it Redis, without a proxy?"))
+    StoreError::Unavailable(format!(
+        "Redis at {at} sent an answer that is not understood: is it Redis, without a proxy?"
+    ))
 }
 
 pub(super) fn array(value: Value) -> Option<Vec<Value>> {
@@ -158,7 +160,10 @@ pub(super) fn revision(at: &str, keys: &RevisionKeys, fields: Vec<Value>) -> Res
             b"format" => format = Some(value),
             _ => {
                 let partition = keys::partition_of(&field).ok_or_else(|| {
-                    corrupt(&keys.state, &format!("field {:.40} was not written by Tally", String::from_utf8_lossy(&field)))
+                    corrupt(
+                        &keys.state,
+                        &format!("field {:.40} was not written by Tally", String::from_utf8_lossy(&field)),
+                    )
                 })?;
                 progress.insert(partition, keys::progress_of(keys, partition, &value)?);
             }

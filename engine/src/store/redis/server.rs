@@ -102,7 +102,9 @@ pub(super) fn check_settings(at: &str, link: &mut Connection, facts: &mut Server
                  CONFIG SET maxmemory-policy noeviction, and the same in its redis.conf"
             )));
         }
-        None => facts.warnings.push(format!("Redis at {at} does not report its maxmemory-policy: it must be noeviction")),
+        None => {
+            facts.warnings.push(format!("Redis at {at} does not report its maxmemory-policy: it must be noeviction"))
+        }
     }
     facts.max_memory = setting("maxmemory").and_then(|bytes| bytes.parse().ok());
     facts.persistence = setting("appendonly").map(|append_only| Persistence {

@@ -84,7 +84,7 @@ pub(super) fn evaluated(result: &str, schema: Value) -> Evaluated {
         version: "1.0.0".into(),
         history: History { complete: true, from: Some(1_767_225_660_000) },
         warnings: Vec::new(),
-        again: None,
+        validity: None,
     }
 }
 

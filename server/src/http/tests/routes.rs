@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
-use tally_engine::engine::{Again, Check, DeadLetter, EvaluateError, Evaluated, MetricState, Refusals};
+use tally_engine::engine::{AnswerValidity, Check, DeadLetter, EvaluateError, Evaluated, MetricState, Refusals};
 
 #[tokio::test]
 async fn an_answer_is_the_contract_to_the_letter() {
@@ -47,7 +47,7 @@ async fn what_the_engine_has_ready_is_answered_on_the_spot() {
 /// An answer of which `holds` says how long it may be given again.
 fn lasting(result: &str, schema: Value, holds: &Arc<Mutex<Option<i64>>>) -> Evaluated {
     let holds = Arc::clone(holds);
-    Evaluated { again: Some(Again::new(move || *holds.lock())), ..evaluated(result, schema) }
+    Evaluated { validity: Some(AnswerValidity::new(move || *holds.lock())), ..evaluated(result, schema) }
 }
 
 #[tokio::test]

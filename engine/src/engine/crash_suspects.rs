@@ -22,7 +22,7 @@ const LARGEST: u64 = 1 << 20;
 
 /// What is remembered.
 #[derive(Debug, Default)]
-pub(super) struct Culprits {
+pub(super) struct CrashSuspects {
     known: Vec<Suspicion>,
 }
 
@@ -48,31 +48,34 @@ pub(super) fn code(plugin: &plugin::Metric) -> String {
     plugin.sha256().chars().take(32).collect()
 }
 
-impl Culprits {
+impl CrashSuspects {
     /// Reads what is remembered, and adds what the process before left behind.
-    pub(super) fn recall(file: &Path, found: Vec<Unreturned>, now: i64) -> Culprits {
+    pub(super) fn recall(file: &Path, found: Vec<Unreturned>, now: i64) -> CrashSuspects {
         let known = match files::read(file, LARGEST) {
             Ok(text) => serde_json::from_slice(&text).unwrap_or_else(|fault| {
-                tracing::warn!("{} cannot be read, nobody is suspected any more: {fault}", file.display());
+                tracing::warn!("{} cannot be read, so earlier suspicions are lost: {fault}", file.display());
                 Vec::new()
             }),
             Err(ReadError::Missing) => Vec::new(),
             Err(fault) => {
-                tracing::warn!("{} cannot be read, nobody is suspected: {fault}", file.display());
+                tracing::warn!("{} cannot be read, so no suspicions are known: {fault}", file.display());
                 Vec::new()
             }
         };
-        let mut culprits = Culprits { known };
+        let mut crash_suspects = CrashSuspects { known };
         if found.is_empty() {
-            return culprits;
+            return crash_suspects;
         }
-        found.into_iter().for_each(|unreturned| culprits.add(unreturned, now));
-        let surplus = culprits.known.len().saturating_sub(MOST);
-        culprits.known.drain(..surplus);
-        if let Err(fault) = culprits.write(file) {
-            tracing::warn!("{} cannot be written: {fault}; the next start suspects nobody", file.display());
+        found.into_iter().for_each(|unreturned| crash_suspects.add(unreturned, now));
+        let surplus = crash_suspects.known.len().saturating_sub(MOST);
+        crash_suspects.known.drain(..surplus);
+        if let Err(fault) = crash_suspects.write(file) {
+            tracing::warn!(
+                "{} cannot be written: {fault}; the next start will not know these suspicions",
+                file.display()
+            );
         }
-        culprits
+        crash_suspects
     }
 
     fn add(&mut self, Unreturned { called, cause }: Unreturned, now: i64) {
@@ -129,7 +132,7 @@ impl Culprits {
     pub(super) fn blame(&self, revision: &RevisionId, code: &str) -> Option<Quarantine> {
         let why = self.of(revision, code).find_map(|known| known.blamed.as_ref())?;
         Some(Quarantine::Failing(format!(
-            "the plugin {why} (mend it and put its file into the plugin folder: it goes on from there)"
+            "the plugin {why} (fix it and put its file into the plugin folder: it goes on from there)"
         )))
     }
 
@@ -141,5 +144,5 @@ impl Culprits {
 }
 
 #[cfg(test)]
-#[path = "culprits_tests.rs"]
+#[path = "crash_suspects_tests.rs"]
 mod tests;

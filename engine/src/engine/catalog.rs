@@ -1,17 +1,17 @@
 //! Which metrics are served now: those that answer, those that take their place once they have counted as far, those that
-//! are gone, and what was refused. Data behind one lock that is held briefly; who changes it is `life`.
+//! are gone, and what was refused. Data behind one lock that is held briefly; only the plugin manager changes it (`lifecycle`).
 
-use super::recall::number;
-use super::versions::Will;
-use super::{Beside, Cost, MetricInfo, MetricState, Rejected, elsewhere, watchdog};
+use super::notices::{another_revision_is_current, events_failed, keys_limited};
+use super::{Beside, Cost, MetricInfo, MetricState, Rejected, watchdog};
 use crate::config::EventsConfig;
 use crate::event::Position;
 use crate::pipeline::{Board, FOLLOWED, Follower, Origin, View, done};
 use crate::progress::{Halt, History, RevisionNo};
 use crate::query::Askable;
-use crate::state::{MetricId, State, Threshold};
+use crate::state::{MetricId, State};
 use crate::store::RevisionId;
 use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +20,7 @@ use tally_plugin::ask::Warning;
 use tally_plugin::description::Description;
 
 /// A revision of a metric that is counted.
-pub(super) struct Served {
+pub(super) struct ServedRevision {
     pub(super) askable: Askable,
     /// Its number in the state.
     pub(super) id: MetricId,
@@ -75,11 +75,22 @@ pub(super) enum Stage {
     },
 }
 
+/// What a person wants of a newer revision.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct PromotionWish {
+    /// A person has to promote it.
+    pub(super) waits: bool,
+    /// It shall answer although its history is shorter, and so many events failed in it when that was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) accepted: Option<u64>,
+}
+
 /// A newer revision than the one that answers.
-pub(super) struct Next {
-    pub(super) served: Arc<Served>,
+#[derive(Clone)]
+pub(super) struct NewerRevision {
+    pub(super) served: Arc<ServedRevision>,
     /// What a person wants of it.
-    pub(super) will: Will,
+    pub(super) wish: PromotionWish,
     /// Why it does not take its place by itself, as of the last look.
     pub(super) held: Option<String>,
     /// How far the one that answers had counted at the last look.
@@ -88,15 +99,16 @@ pub(super) struct Next {
     pub(super) ready: bool,
 }
 
-impl Next {
-    pub(super) fn new(served: Arc<Served>, will: Will) -> Next {
-        Next { served, will, held: None, goal: None, ready: false }
+impl NewerRevision {
+    pub(super) fn new(served: Arc<ServedRevision>, wish: PromotionWish) -> NewerRevision {
+        NewerRevision { served, wish, held: None, goal: None, ready: false }
     }
 }
 
 /// The revision that answered before: fed on for a while.
-pub(super) struct Before {
-    pub(super) served: Arc<Served>,
+#[derive(Clone)]
+pub(super) struct PreviousRevision {
+    pub(super) served: Arc<ServedRevision>,
     /// A clock that is set meanwhile changes nothing.
     pub(super) until: Instant,
     /// The same, Unix milliseconds: what outlives the engine.
@@ -113,52 +125,57 @@ pub(super) struct Retired {
 
 /// All of it.
 #[derive(Default)]
-pub(super) struct Roster {
-    pub(super) served: BTreeMap<String, Arc<Served>>,
-    pub(super) next: BTreeMap<String, Next>,
-    pub(super) before: BTreeMap<String, Before>,
+pub(super) struct MetricCatalog {
+    pub(super) answering: BTreeMap<String, Arc<ServedRevision>>,
+    pub(super) newer: BTreeMap<String, NewerRevision>,
+    pub(super) previous: BTreeMap<String, PreviousRevision>,
     pub(super) retired: BTreeMap<String, Retired>,
     /// Metrics of which another engine's revision is the current one.
-    pub(super) others: BTreeMap<String, u64>,
+    pub(super) foreign: BTreeMap<String, u64>,
     pub(super) rejected: Vec<Rejected>,
     /// Plugin contents in memory.
     pub(super) loaded: usize,
 }
 
-impl Roster {
+impl MetricCatalog {
     /// Every revision that is counted, or waits to be.
-    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Served>> {
-        let next = self.next.values().map(|next| &next.served);
-        self.served.values().chain(next).chain(self.before.values().map(|before| &before.served))
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<ServedRevision>> {
+        let next = self.newer.values().map(|next| &next.served);
+        self.answering.values().chain(next).chain(self.previous.values().map(|before| &before.served))
+    }
+
+    /// The revision that has this number in the lanes.
+    pub(super) fn find(&self, no: RevisionNo) -> Option<Arc<ServedRevision>> {
+        self.all().find(|served| served.no == no).cloned()
     }
 
     /// Gives a revision's role to another lane's count of it.
-    pub(super) fn put_in_place_of(&mut self, before: &Arc<Served>, served: &Arc<Served>) {
+    pub(super) fn put_in_place_of(&mut self, before: &Arc<ServedRevision>, served: &Arc<ServedRevision>) {
         let name = served.askable.plugin.name();
-        let is = |other: &Arc<Served>| Arc::ptr_eq(other, before);
-        if let Some(next) = self.next.get_mut(name).filter(|next| is(&next.served)) {
+        let is = |other: &Arc<ServedRevision>| Arc::ptr_eq(other, before);
+        if let Some(next) = self.newer.get_mut(name).filter(|next| is(&next.served)) {
             // What was found out at the last look was found out of the other.
-            *next = Next::new(served.clone(), next.will);
+            *next = NewerRevision::new(served.clone(), next.wish);
         }
-        let fed = self.before.get_mut(name).map(|fed| &mut fed.served);
+        let fed = self.previous.get_mut(name).map(|fed| &mut fed.served);
         fed.into_iter()
-            .chain(self.served.get_mut(name))
+            .chain(self.answering.get_mut(name))
             .filter(|place| is(place))
             .for_each(|place| *place = served.clone());
     }
 
     /// Everything that is known of a metric that is served.
-    pub(super) fn info(&self, served: &Served, view: &View, main: &Board) -> MetricInfo {
+    pub(super) fn info(&self, served: &ServedRevision, view: &View, main: &Board) -> MetricInfo {
         let name = served.askable.plugin.name();
         let stalled = watchdog::stalled(self, served, main);
         let stalled =
             stalled.map(|why| format!("counting_stalled: {why}, and nothing is counted meanwhile; see /readyz"));
-        let other = self.others.get(name).map(|other| elsewhere::sentence(*other));
+        let other = self.foreign.get(name).map(|other| another_revision_is_current(*other));
         let info = served.info(view, main);
         let notices: Vec<String> = stalled.into_iter().chain(other).chain(info.notice.clone()).collect();
-        let newer = self.next.get(name);
+        let newer = self.newer.get(name);
         let newer = newer.map(|next| next.served.beside(view, main, next.held.clone(), None));
-        let before = self.before.get(name);
+        let before = self.previous.get(name);
         let before = before.map(|before| before.served.beside(view, main, None, Some(before.until_ms)));
         let notice = (!notices.is_empty()).then(|| notices.join("; "));
         MetricInfo { notice, newer, before, ..info }
@@ -172,39 +189,7 @@ impl Roster {
     }
 }
 
-/// Said with every answer of a metric, and in the catalogue, once it counts keys together.
-pub(super) fn keys_limited(state: &State, metric: MetricId) -> Vec<Warning> {
-    let all = state.thresholds(metric).into_iter().fold(Threshold::NONE, Threshold::and);
-    let mut warnings = Vec::new();
-    if all.bits() > 0 {
-        warnings.push(Warning::new(
-            "keys_limited",
-            "a table came to hold more than max_cells: only some of its keys, chosen by hash, stand for themselves; the others count \
-             together under __other__. What is shown of a key is exact, and totals are; a key that is asked for and counts with the \
-             others shows nothing",
-        ));
-    }
-    if all.types() > 0 {
-        let warning = Warning::new(
-            "keys_limited",
-            "more event types came than [events] max_types: only some of them, chosen by hash, and those that [events] types, aliases and \
-             keep name stand for themselves; the others count together under __other__. What is shown of a type is exact, and totals \
-             are; a type that is asked for and counts with the others shows nothing. Name it in [events] keep",
-        );
-        warnings.push(warning.with("column", "event_type"));
-    }
-    warnings
-}
-
-/// Said with every answer of a metric, and wherever its numbers are.
-pub(super) fn events_failed(name: &str, count: u64) -> String {
-    format!(
-        "{count} events are in none of its numbers: the code of {name} failed on them. tally dead-letters --reason plugin_failed:{name} \
-         shows them; to count them, mend the plugin and raise its `revision`"
-    )
-}
-
-impl Served {
+impl ServedRevision {
     /// Per partition where it began and what it passed over, and how far it has counted.
     pub(super) fn origins(&self, view: &View) -> (BTreeMap<u32, Origin>, Position) {
         match &self.follower {
@@ -346,4 +331,9 @@ impl Served {
         };
         (super::History { complete: behind.is_none(), from }, state, place.since, cost, limited, failed)
     }
+}
+
+/// A revision as people see it: 16 hexadecimal digits.
+pub(super) fn number(revision: &RevisionId) -> String {
+    format!("{:016x}", revision.fingerprint)
 }

@@ -17,24 +17,24 @@ const LATE: Duration = Duration::from_secs(1);
 
 /// All that are under way.
 #[derive(Default)]
-pub(super) struct Answering {
+pub(super) struct AnswerSlots {
     under_way: Mutex<BTreeMap<String, Vec<Instant>>>,
     ended: Condvar,
 }
 
 /// An answer is under way while this exists.
-pub(super) struct UnderWay<'a> {
-    of: &'a Answering,
+pub(super) struct AnswerSlot<'a> {
+    of: &'a AnswerSlots,
     metric: &'a str,
     deadline: Instant,
 }
 
-impl Answering {
+impl AnswerSlots {
     /// An answer of a metric begins. Blocks at most until its deadline.
     ///
     /// # Errors
     /// [`EvaluateError::Overloaded`]: too many of that metric are under way.
-    pub(super) fn begin<'a>(&'a self, metric: &'a str, deadline: Instant) -> Result<UnderWay<'a>, EvaluateError> {
+    pub(super) fn begin<'a>(&'a self, metric: &'a str, deadline: Instant) -> Result<AnswerSlot<'a>, EvaluateError> {
         let mut under_way = self.under_way.lock();
         loop {
             let of_metric = match under_way.get_mut(metric) {
@@ -43,7 +43,7 @@ impl Answering {
             };
             if of_metric.len() < MOST {
                 of_metric.push(deadline);
-                return Ok(UnderWay { of: self, metric, deadline });
+                return Ok(AnswerSlot { of: self, metric, deadline });
             }
             let stuck = late(of_metric, Duration::ZERO);
             if stuck > 0 {
@@ -81,7 +81,7 @@ fn late(deadlines: &[Instant], by: Duration) -> usize {
     deadlines.iter().filter(|deadline| deadline.elapsed() > by).count()
 }
 
-impl Drop for UnderWay<'_> {
+impl Drop for AnswerSlot<'_> {
     fn drop(&mut self) {
         let mut under_way = self.of.under_way.lock();
         if let Some(of_metric) = under_way.get_mut(self.metric) {
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn hung_answers_take_no_more_than_their_share_and_other_metrics_go_on() {
-        let answering = Answering::default();
+        let answering = AnswerSlots::default();
         let past = Instant::now();
         let hung: Vec<_> = (0..MOST).map(|_| answering.begin("slow", past).expect("there is room")).collect();
         let Err(EvaluateError::Overloaded(what)) = answering.begin("slow", soon()) else { panic!("it is let in") };
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn one_more_waits_for_its_turn_until_its_deadline() {
-        let answering = Answering::default();
+        let answering = AnswerSlots::default();
         let mut busy: Vec<_> = (0..MOST).map(|_| answering.begin("busy", soon()).expect("there is room")).collect();
         let Err(EvaluateError::Overloaded(what)) = answering.begin("busy", Instant::now()) else {
             panic!("it is let in")

@@ -1,12 +1,12 @@
-//! How a metric leaves a lane, and what becomes of it then: it joins the main lane, it is gone, or it stands still where it is.
+//! How a metric leaves a lane, and what becomes of it then: it joins the main lane, it is gone, or it is stopped.
 //!
 //! Promises: nothing of that happens before the lane has let it go (`leaving`), however long that takes; meanwhile nobody else counts
 //! its revision. It decides nothing about who leaves.
 
-use super::evaluate::now;
 use super::leaving::Leaving;
-use super::life::Work;
-use super::roster::{Served, Stage};
+use super::manager::PluginManager;
+use crate::engine::catalog::{ServedRevision, Stage};
+use crate::engine::evaluate::now;
 use crate::pipeline::{Board, Command, Handle, Left, Untold};
 use crate::progress::Halt;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ pub(super) type Departure = Leaving<Leaves>;
 
 /// Who leaves, and what then.
 pub(super) struct Leaves {
-    pub(super) served: Arc<Served>,
+    pub(super) served: Arc<ServedRevision>,
     pub(super) then: Then,
 }
 
@@ -28,43 +28,35 @@ pub(super) enum Then {
     Gone,
     /// It joins the main lane.
     Joins,
-    /// It stands still, and says why.
-    Stands(Halt),
+    /// It is stopped, for this reason.
+    Stops(Halt),
 }
 
 /// A lane and its board.
-pub(super) struct Counted {
+pub(super) struct LaneHandle {
     pub(super) handle: Arc<Handle>,
     pub(super) board: Arc<Board>,
 }
 
-impl Work {
+impl PluginManager {
     /// The lane that counts a metric.
-    pub(super) fn lane_of(&self, served: &Served) -> Option<Counted> {
+    pub(super) fn lane_of(&self, served: &ServedRevision) -> Option<LaneHandle> {
         if matches!(&*served.stage.read(), Stage::Main) {
-            return Some(Counted { handle: self.parts.main.clone(), board: self.parts.board.clone() });
+            return Some(LaneHandle { handle: self.main.clone(), board: self.board.clone() });
         }
-        let mut lanes = self.backfills.iter().chain(&self.besides);
-        let counts = lanes.find(|lane| lane.metrics.iter().any(|metric| metric.no == served.no));
-        counts.map(|lane| Counted { handle: lane.handle.clone(), board: lane.board.clone() })
+        let lane = self.pool.lane_of(served.no)?;
+        Some(LaneHandle { handle: lane.handle.clone(), board: lane.board.clone() })
     }
 
     /// Has a lane let a metric go.
-    pub(super) fn take_out(&mut self, served: Arc<Served>, lane: &Counted, then: Then) {
-        for backfill in self.backfills.iter_mut().chain(&mut self.besides) {
-            backfill.metrics.retain(|metric| metric.no != served.no);
-        }
+    pub(super) fn take_out(&mut self, served: Arc<ServedRevision>, lane: &LaneHandle, then: Then) {
+        self.pool.remove(served.no);
         let halt = match &then {
-            Then::Stands(halt) => Some(halt.clone()),
+            Then::Stops(halt) => Some(halt.clone()),
             Then::Gone | Then::Joins => None,
         };
         *served.stage.write() = Stage::Leaving { board: lane.board.clone(), halt };
         self.leaving.push(Leaving::new(served.no, lane.handle.clone(), Leaves { served, then }));
-    }
-
-    /// Whether a lane still counts this revision for somebody who leaves it.
-    pub(super) fn is_leaving(&self, served: &Served) -> bool {
-        self.leaving.iter().any(|leaving| leaving.what.served.revision == served.revision)
     }
 
     /// Does what is to be done with metrics that were let go; waits for that at most `limit`.
@@ -77,7 +69,7 @@ impl Work {
                 let metric = leaving.what.served.askable.plugin.name();
                 tracing::warn!(
                     metric,
-                    "its lane has not let it go yet, for something in it does not return; nothing else is done with it before"
+                    "its lane has not let it go yet, because something in it does not return; nothing else is done with it until it has"
                 );
             }
             if !done {
@@ -87,9 +79,9 @@ impl Work {
     }
 
     /// Lets go of what is held of a metric that no lane counts.
-    pub(super) fn empty(&self, served: &Served) {
-        self.parts.view.empty(served.id);
-        self.parts.lanes.room.forget(served.id);
+    pub(super) fn empty(&self, served: &ServedRevision) {
+        self.view.empty(served.id);
+        self.factory.room.forget(served.id);
     }
 
     /// Whether everything is done with a metric that was let go.
@@ -100,7 +92,7 @@ impl Work {
                 self.empty(served);
                 true
             }
-            Then::Stands(halt) => {
+            Then::Stops(halt) => {
                 *served.stage.write() = Stage::Stopped { halt: halt.clone(), since: Instant::now() };
                 true
             }
@@ -109,16 +101,16 @@ impl Work {
     }
 
     /// Whether the main lane was told to count a metric.
-    fn join_main(&self, served: &Arc<Served>, left: Left) -> bool {
-        let metric = self.parts.lanes.metric(served);
-        if self.parts.main.tell(Command::Join { metric: Box::new(metric), shown: left.shown }) == Err(Untold::Busy) {
+    fn join_main(&self, served: &Arc<ServedRevision>, left: Left) -> bool {
+        let metric = self.factory.metric(served);
+        if self.main.tell(Command::Join { metric: Box::new(metric), shown: left.shown }) == Err(Untold::Busy) {
             return false;
         }
         *served.stage.write() = Stage::Main;
-        self.parts.view.arrived(served.id, now());
+        self.view.arrived(served.id, now());
         let name = served.askable.plugin.name();
-        if self.parts.roster.read().served.get(name).is_some_and(|answering| answering.no == served.no) {
-            self.parts.lanes.answers_now(&served.revision);
+        if self.catalog.read().answering.get(name).is_some_and(|answering| answering.no == served.no) {
+            self.factory.answers_now(&served.revision);
         }
         tracing::info!(metric = name, "history is counted; the metric is active");
         true

@@ -23,8 +23,8 @@ impl Starts {
         Starts { folder: tempfile::tempdir().unwrap() }
     }
 
-    fn after(&self, found: impl IntoIterator<Item = Unreturned>) -> Culprits {
-        Culprits::recall(&self.folder.path().join("suspected.json"), found.into_iter().collect(), 1)
+    fn after(&self, found: impl IntoIterator<Item = Unreturned>) -> CrashSuspects {
+        CrashSuspects::recall(&self.folder.path().join("suspected.json"), found.into_iter().collect(), 1)
     }
 }
 
@@ -66,9 +66,9 @@ fn kills_from_outside_blame_nobody() {
 #[test]
 fn other_code_and_other_revisions_are_not_blamed() {
     let starts = Starts::new();
-    let culprits = starts.after([ended(0, 1..2, Some(Cause::Signal(6)))]);
-    assert_eq!(culprits.blame(&revision(), "another"), None);
-    assert_eq!(culprits.blame(&RevisionId { fingerprint: 8, ..revision() }, CODE), None);
+    let crash_suspects = starts.after([ended(0, 1..2, Some(Cause::Signal(6)))]);
+    assert_eq!(crash_suspects.blame(&revision(), "another"), None);
+    assert_eq!(crash_suspects.blame(&RevisionId { fingerprint: 8, ..revision() }, CODE), None);
 }
 
 #[test]

@@ -3,8 +3,8 @@
 //! What is known of an answer that holds is only that: asking again would give the same result, position, history and
 //! warnings. What depends on the time of asking, or on more than one engine, is never said to hold.
 
+use super::catalog::{MetricCatalog, ServedRevision};
 use super::evaluate::partitions_missing;
-use super::roster::{Roster, Served};
 use super::watchdog::STUCK;
 use super::{Engine, Question};
 use crate::pipeline::{Board, View};
@@ -15,12 +15,12 @@ use std::sync::{Arc, Weak};
 
 /// Says of one answer whether it still holds.
 #[derive(Clone)]
-pub struct Again(Arc<dyn Fn() -> Option<i64> + Send + Sync>);
+pub struct AnswerValidity(Arc<dyn Fn() -> Option<i64> + Send + Sync>);
 
-impl Again {
+impl AnswerValidity {
     /// `holds` is asked each time; it must not block.
-    pub fn new(holds: impl Fn() -> Option<i64> + Send + Sync + 'static) -> Again {
-        Again(Arc::new(holds))
+    pub fn new(holds: impl Fn() -> Option<i64> + Send + Sync + 'static) -> AnswerValidity {
+        AnswerValidity(Arc::new(holds))
     }
 
     /// "Now", Unix milliseconds, if the question would get the same answer now.
@@ -30,27 +30,27 @@ impl Again {
     }
 }
 
-impl fmt::Debug for Again {
+impl fmt::Debug for AnswerValidity {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("Again")
+        out.write_str("AnswerValidity")
     }
 }
 
 /// What an answer came from.
 struct Given {
-    roster: Arc<RwLock<Roster>>,
+    catalog: Arc<RwLock<MetricCatalog>>,
     board: Arc<Board>,
     view: Arc<View>,
     shared: bool,
     /// Code and state; of other code for the same state the answer may be another.
-    served: Weak<Served>,
+    served: Weak<ServedRevision>,
     version: u64,
 }
 
 impl Given {
     fn holds(&self) -> Option<i64> {
         let served = self.served.upgrade()?;
-        let answering = self.roster.read().served.get(served.askable.plugin.name()).map(Arc::as_ptr);
+        let answering = self.catalog.read().answering.get(served.askable.plugin.name()).map(Arc::as_ptr);
         let asked_now = answering == Some(Arc::as_ptr(&served)) && !served.is_gone();
         let stands =
             || served.halt(&self.board).is_some() || served.board(&self.board, |board| board.stuck(STUCK)).is_some();
@@ -65,18 +65,23 @@ impl Given {
 
 impl Engine {
     /// For an answer of the lane's view at `version`, of a metric that counts, with its history complete.
-    pub(super) fn again(&self, served: &Arc<Served>, question: &Question, version: u64) -> Option<Again> {
+    pub(super) fn validity_of(
+        &self,
+        served: &Arc<ServedRevision>,
+        question: &Question,
+        version: u64,
+    ) -> Option<AnswerValidity> {
         if looks_at_the_clock(&question.params) {
             return None;
         }
         let given = Given {
-            roster: Arc::clone(&self.roster),
+            catalog: Arc::clone(&self.catalog),
             board: Arc::clone(&self.board),
             view: Arc::clone(&self.view),
             shared: self.shared,
             served: Arc::downgrade(served),
             version,
         };
-        Some(Again::new(move || given.holds()))
+        Some(AnswerValidity::new(move || given.holds()))
     }
 }

@@ -1,11 +1,11 @@
 //! What a start cannot see in the plugin folder: which revision of each metric answered, what a person wants of a newer one, and
 //! which one before is fed on, until when. Written down beside the private copies of plugin files whenever it changes.
 //!
-//! It promises that nothing that was said of a revision ends with the engine. Which of two revisions is newer is nobody's guess: the
-//! folder's is. What cannot be read is said and left out; then the folder's revision answers, once it has counted.
+//! It promises that nothing that was said of a revision ends with the engine. Of two revisions the folder's is
+//! the newer one. What cannot be read is said and left out; then the folder's revision answers, once it has counted.
 
-use super::versions::Will;
 use crate::config::MetricConfig;
+use crate::engine::catalog::PromotionWish;
 use crate::files::{self, ReadError};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -18,69 +18,69 @@ const LARGEST: u64 = 64 << 20;
 
 /// A revision by the code that counts it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Code {
+pub(in crate::engine) struct NotedCode {
     /// Content of its file; the private copy is named after it.
-    pub(super) sha256: String,
+    pub(in crate::engine) sha256: String,
     /// Its section of the configuration.
-    pub(super) section: MetricConfig,
+    pub(in crate::engine) section: MetricConfig,
     /// Its number, 16 hexadecimal digits; engines before this format did not note it.
     #[serde(default)]
-    pub(super) revision: Option<String>,
+    pub(in crate::engine) revision: Option<String>,
 }
 
 /// What is noted of a metric.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Entry {
+pub(in crate::engine) struct NotedMetric {
     /// The revision that answers.
     #[serde(flatten)]
-    pub(super) answering: Code,
-    /// Whether a newer one waits for a person's word: for engines that know no `newer`.
+    pub(in crate::engine) answering: NotedCode,
+    /// Whether a person has to promote the newer one: for engines that know no `newer`.
     #[serde(default)]
-    pub(super) held: bool,
+    pub(in crate::engine) held: bool,
     /// The newer one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) newer: Option<Newer>,
+    pub(in crate::engine) newer: Option<NotedNewer>,
     /// The one before, while it is fed on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) before: Option<Kept>,
+    pub(in crate::engine) before: Option<NotedPrevious>,
 }
 
 /// A newer revision; its code is the folder's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Newer {
+pub(in crate::engine) struct NotedNewer {
     /// Its number, 16 hexadecimal digits.
-    pub(super) revision: String,
-    pub(super) will: Will,
+    pub(in crate::engine) revision: String,
+    pub(in crate::engine) will: PromotionWish,
 }
 
 /// A revision that is fed on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Kept {
+pub(in crate::engine) struct NotedPrevious {
     #[serde(flatten)]
-    pub(super) code: Code,
+    pub(in crate::engine) code: NotedCode,
     /// How long, Unix milliseconds.
-    pub(super) until: i64,
+    pub(in crate::engine) until: i64,
 }
 
 /// By metric.
-pub(super) type Entries = BTreeMap<String, Entry>;
+pub(in crate::engine) type NotedMetrics = BTreeMap<String, NotedMetric>;
 
 /// The file.
-pub(super) struct Book {
+pub(in crate::engine) struct Notebook {
     file: PathBuf,
-    entries: Entries,
+    entries: NotedMetrics,
     /// What was last said to be wrong with it.
     said: Option<String>,
 }
 
-impl Book {
+impl Notebook {
     /// What was written down.
-    pub(super) fn open(private: &Path) -> Book {
+    pub(in crate::engine) fn open(private: &Path) -> Notebook {
         let file = private.join("answering.json");
         let unknown = |what: &dyn std::fmt::Display| {
             tracing::warn!(file = %file.display(), "it is not known which revisions answered: {what}");
         };
-        let mut entries = Entries::new();
+        let mut entries = NotedMetrics::new();
         match files::read(&file, LARGEST) {
             Err(ReadError::Missing) => {}
             Err(fault) => unknown(&fault),
@@ -96,22 +96,22 @@ impl Book {
                 }
             },
         }
-        Book { file, entries, said: None }
+        Notebook { file, entries, said: None }
     }
 
     /// What is noted of a metric.
-    pub(super) fn get(&self, name: &str) -> Option<&Entry> {
+    pub(in crate::engine) fn get(&self, name: &str) -> Option<&NotedMetric> {
         self.entries.get(name)
     }
 
     /// The plugin contents that a later start needs.
-    pub(super) fn contents(&self) -> impl Iterator<Item = &String> {
+    pub(in crate::engine) fn contents(&self) -> impl Iterator<Item = &String> {
         let before = self.entries.values().filter_map(|entry| entry.before.as_ref());
         self.entries.values().map(|entry| &entry.answering.sha256).chain(before.map(|kept| &kept.code.sha256))
     }
 
     /// Notes these, and forgets the metrics named `gone`; what is noted of others stays. Written at once if that changes anything.
-    pub(super) fn note(&mut self, now: Entries, gone: &[&str]) {
+    pub(in crate::engine) fn note(&mut self, now: NotedMetrics, gone: &[&str]) {
         let mut entries = self.entries.clone();
         entries.retain(|name, _| !gone.contains(&name.as_str()));
         entries.extend(now);
@@ -143,17 +143,17 @@ impl Book {
 mod tests {
     use super::*;
 
-    fn entry(until: i64) -> Entry {
-        let code = |sha256: &str, revision: &str| Code {
+    fn entry(until: i64) -> NotedMetric {
+        let code = |sha256: &str, revision: &str| NotedCode {
             sha256: sha256.into(),
             section: toml::from_str("promote = \"manual\"\n[config.weights]\nbuy = 2\nsell = 0.5").unwrap(),
             revision: Some(revision.into()),
         };
-        Entry {
+        NotedMetric {
             answering: code("aa", "1f"),
             held: true,
-            newer: Some(Newer { revision: "2f".into(), will: Will { waits: true, accepted: Some(5) } }),
-            before: Some(Kept { code: code("bb", "0f"), until }),
+            newer: Some(NotedNewer { revision: "2f".into(), will: PromotionWish { waits: true, accepted: Some(5) } }),
+            before: Some(NotedPrevious { code: code("bb", "0f"), until }),
         }
     }
 
@@ -161,17 +161,17 @@ mod tests {
     fn what_is_noted_is_there_after_a_restart_and_what_is_not_told_again_stays() {
         let folder = tempfile::tempdir().unwrap();
         let private = folder.path().join("copies");
-        let mut book = Book::open(&private);
-        book.note([("a".to_owned(), entry(1)), ("b".to_owned(), entry(2))].into(), &[]);
-        let mut book = Book::open(&private);
-        assert_eq!((book.get("a"), book.get("b")), (Some(&entry(1)), Some(&entry(2))));
-        book.note([("a".to_owned(), entry(7))].into(), &[]);
-        book.note(Entries::new(), &["c"]);
-        let mut book = Book::open(&private);
-        assert_eq!((book.get("a"), book.get("b")), (Some(&entry(7)), Some(&entry(2))));
-        assert_eq!(book.contents().collect::<Vec<_>>(), ["aa", "aa", "bb", "bb"]);
-        book.note(Entries::new(), &["b"]);
-        assert_eq!(Book::open(&private).get("b"), None);
+        let mut notebook = Notebook::open(&private);
+        notebook.note([("a".to_owned(), entry(1)), ("b".to_owned(), entry(2))].into(), &[]);
+        let mut notebook = Notebook::open(&private);
+        assert_eq!((notebook.get("a"), notebook.get("b")), (Some(&entry(1)), Some(&entry(2))));
+        notebook.note([("a".to_owned(), entry(7))].into(), &[]);
+        notebook.note(NotedMetrics::new(), &["c"]);
+        let mut notebook = Notebook::open(&private);
+        assert_eq!((notebook.get("a"), notebook.get("b")), (Some(&entry(7)), Some(&entry(2))));
+        assert_eq!(notebook.contents().collect::<Vec<_>>(), ["aa", "aa", "bb", "bb"]);
+        notebook.note(NotedMetrics::new(), &["b"]);
+        assert_eq!(Notebook::open(&private).get("b"), None);
     }
 
     #[test]
@@ -179,9 +179,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let text = r#"{"old": {"sha256": "aa", "section": {"keep_old": "2h"}, "held": true}, "bad": {"sha256": 7}}"#;
         fs::write(folder.path().join("answering.json"), text).unwrap();
-        let book = Book::open(folder.path());
-        let old = book.get("old").unwrap();
+        let notebook = Notebook::open(folder.path());
+        let old = notebook.get("old").unwrap();
         assert_eq!((old.answering.sha256.as_str(), &old.answering.revision, old.held), ("aa", &None, true));
-        assert_eq!((&old.newer, &old.before, book.get("bad")), (&None, &None, None));
+        assert_eq!((&old.newer, &old.before, notebook.get("bad")), (&None, &None, None));
     }
 }

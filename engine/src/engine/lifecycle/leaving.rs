@@ -1,5 +1,5 @@
-//! Metrics on their way out of a lane. Only the lane itself says when it counts one no longer; until then nobody empties its views,
-//! gives it to another lane or removes what is stored of it.
+//! Metrics on their way out of a lane. Only the lane itself says when it no longer counts one; until then its views are not
+//! emptied, no other lane gets it, and what is stored of it is not removed.
 //!
 //! No time that passes counts as an answer: a lane that has not answered is asked on. One that takes no more commands is told later;
 //! one that has ended counts nothing any more.
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 /// After so long without an answer it is worth a line in the log.
 const LONG: Duration = Duration::from_secs(10);
 
-/// A lane, as far as it can be told to let a metric go.
+/// A lane that can be told to let a metric go.
 pub(super) trait Lane {
     /// As [`Handle::tell`].
     fn tell(&self, command: Command) -> Result<(), Untold>;

@@ -1,0 +1,38 @@
+//! What other engines answer: where they share a store, the one whose plugin, configuration or `[events]` differs counts a
+//! revision of its own, and the store notes which one is current. An engine whose revision is not current says so; nothing is changed.
+
+use super::manager::PluginManager;
+use crate::engine::catalog::ServedRevision;
+use crate::engine::notices::another_revision_is_current;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Between two looks.
+pub(super) const LOOK: Duration = Duration::from_secs(2);
+
+impl PluginManager {
+    /// Compares what is answered here with what the store says is current. A store that is away is said elsewhere.
+    pub(super) fn look_for_foreign_revisions(&self) {
+        if !self.factory.shared || self.board.look(|standing| standing.follow_trouble.is_some()) {
+            return;
+        }
+        let served: Vec<Arc<ServedRevision>> = self.catalog.read().answering.values().cloned().collect();
+        let mut others = BTreeMap::new();
+        for served in served {
+            let revision = &served.revision;
+            match self.factory.store.current(&revision.metric) {
+                Ok(Some(current)) if current != *revision => {
+                    others.insert(revision.metric.clone(), current.fingerprint);
+                }
+                Ok(_) => {}
+                Err(_) => return,
+            }
+        }
+        let mut catalog = self.catalog.write();
+        for (name, other) in others.iter().filter(|(name, _)| !catalog.foreign.contains_key(*name)) {
+            tracing::warn!(metric = name, "{}", another_revision_is_current(*other));
+        }
+        catalog.foreign = others;
+    }
+}

@@ -1,0 +1,190 @@
+//! What a step of a pass is decided by: everything that is served, put into plain data.
+//!
+//! It reads locks, boards and clocks, and where engines share a store that store; it changes nothing but measurements. What is costly is
+//! looked at only by the step that needs it.
+
+use super::lane_pool::RunningLane;
+use super::manager::PluginManager;
+use super::reconcile::Step;
+use super::snapshot::{
+    CodeId, CountedSnapshot, LaneSnapshot, MainLane, MemorySnapshot, MetricSnapshot, NewerSnapshot, Placement,
+    PreviousSnapshot, RevisionSnapshot, Snapshot,
+};
+use crate::engine::catalog::{MetricCatalog, NewerRevision, PreviousRevision, ServedRevision, Stage};
+use crate::engine::watchdog::STUCK;
+use crate::pipeline::Standing;
+use crate::plugin;
+use crate::progress::{Halt, Quarantine};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The revisions of a metric, as they are in the catalogue.
+struct MetricRevisions {
+    name: String,
+    answering: Arc<ServedRevision>,
+    newer: Option<NewerRevision>,
+    previous: Option<PreviousRevision>,
+}
+
+impl CodeId {
+    /// Each load of a plugin's code is one.
+    pub(super) fn of(plugin: &Arc<plugin::Metric>) -> CodeId {
+        CodeId(Arc::as_ptr(plugin) as usize)
+    }
+}
+
+impl PluginManager {
+    /// Everything that is served, as far as a step decides by it.
+    pub(super) fn observe(&self, step: Step<'_>) -> Snapshot {
+        let roles = all_revisions(&self.catalog.read());
+        let turns = matches!(step, Step::Versions);
+        let mut metrics: Vec<(String, MetricSnapshot)> =
+            roles.iter().map(|roles| (roles.name.clone(), self.observe_metric(roles, turns, true))).collect();
+        let mut memory = MemorySnapshot::default();
+        if matches!(step, Step::Memory) {
+            let all = roles.iter().zip(&mut metrics).flat_map(|(roles, (_, metric))| roles.pair(metric));
+            let starved: Vec<_> = all.filter(|(_, revision)| revision.is_over_memory()).collect();
+            if !starved.is_empty() {
+                for (served, revision) in starved {
+                    self.measure_memory(served);
+                    revision.in_memory = self.holds_some(served);
+                }
+                let room = &self.factory.room;
+                let (held, limit) = room.used();
+                memory = MemorySnapshot {
+                    held,
+                    limit,
+                    has_room: room.has_room(true),
+                    has_room_to_load: room.has_room(false),
+                };
+            }
+        }
+        let main = self.board.look(|main| MainLane { assigned: main.assigned, held: main.held.clone() });
+        Snapshot {
+            metrics: metrics.into_iter().collect(),
+            lanes: self.pool.lanes.iter().map(observe_lane).collect(),
+            main,
+            leaving: self.leaving.iter().map(|leaving| leaving.what.served.revision.clone()).collect(),
+            memory,
+        }
+    }
+
+    /// One metric, as an order is decided by it: what it has counted as it is known now.
+    pub(super) fn observe_one(&self, name: &str) -> Option<MetricSnapshot> {
+        let roles = revisions_of(&self.catalog.read(), name)?;
+        Some(self.observe_metric(&roles, true, false))
+    }
+
+    /// `turns`: with what revisions have counted, where there is a newer one. `refresh`: which is read of a shared store first.
+    fn observe_metric(&self, roles: &MetricRevisions, turns: bool, refresh: bool) -> MetricSnapshot {
+        let MetricRevisions { answering, newer, previous, .. } = roles;
+        let counted = turns && newer.is_some();
+        MetricSnapshot {
+            answering: self.observe_revision(answering, counted.then_some(refresh)),
+            newer: newer.as_ref().map(|newer| NewerSnapshot {
+                version: self.observe_revision(&newer.served, counted.then_some(refresh)),
+                wish: newer.wish,
+                goal: newer.goal.clone(),
+                ready: newer.ready,
+            }),
+            previous: previous.as_ref().map(|previous| PreviousSnapshot {
+                version: self.observe_revision(&previous.served, None),
+                left: previous.until.saturating_duration_since(Instant::now()),
+            }),
+        }
+    }
+
+    fn observe_revision(&self, served: &ServedRevision, counted: Option<bool>) -> RevisionSnapshot {
+        RevisionSnapshot {
+            no: served.no,
+            revision: served.revision.clone(),
+            code: CodeId::of(&served.askable.plugin),
+            reads_otherwise: served.reads.is_some(),
+            place: place(&served.stage.read()),
+            halt: served.halt(&self.board),
+            counted: counted.map(|refresh| self.observe_counted(served, refresh)),
+            in_memory: false,
+            tried: self.tried.get(&served.revision).map(|tried| tried.now()),
+        }
+    }
+
+    fn observe_counted(&self, served: &ServedRevision, refresh: bool) -> CountedSnapshot {
+        let known = refresh && served.is_known(&self.view);
+        let (origins, position) = served.origins(&self.view);
+        let refused = served.follower.as_ref().is_some_and(|follower| follower.refused().is_some());
+        CountedSnapshot { known, position, origins, shared: served.follower.is_some(), refused }
+    }
+
+    /// Where nothing comes no lane measures.
+    fn measure_memory(&self, served: &ServedRevision) {
+        if served.follower.is_none() {
+            self.factory.room.look(served.id, || self.view.read().state.sizes());
+        }
+    }
+
+    fn holds_some(&self, served: &ServedRevision) -> bool {
+        match &served.follower {
+            None => !self.view.read().metrics[served.id.0].position.0.is_empty(),
+            Some(follower) => !follower.read().position.0.is_empty(),
+        }
+    }
+}
+
+impl MetricRevisions {
+    /// Each revision with what was observed of it.
+    fn pair<'a>(
+        &'a self,
+        metric: &'a mut MetricSnapshot,
+    ) -> impl Iterator<Item = (&'a ServedRevision, &'a mut RevisionSnapshot)> {
+        let newer = self.newer.as_ref().zip(metric.newer.as_mut());
+        let newer = newer.map(|(newer, seen)| (&*newer.served, &mut seen.version));
+        let previous = self.previous.as_ref().zip(metric.previous.as_mut());
+        let previous = previous.map(|(previous, seen)| (&*previous.served, &mut seen.version));
+        std::iter::once((&*self.answering, &mut metric.answering)).chain(newer).chain(previous)
+    }
+}
+
+fn all_revisions(catalog: &MetricCatalog) -> Vec<MetricRevisions> {
+    catalog.answering.keys().filter_map(|name| revisions_of(catalog, name)).collect()
+}
+
+fn revisions_of(catalog: &MetricCatalog, name: &str) -> Option<MetricRevisions> {
+    Some(MetricRevisions {
+        name: name.to_owned(),
+        answering: catalog.answering.get(name)?.clone(),
+        newer: catalog.newer.get(name).cloned(),
+        previous: catalog.previous.get(name).cloned(),
+    })
+}
+
+fn place(stage: &Stage) -> Placement {
+    match stage {
+        Stage::Main => Placement::Main,
+        Stage::Waiting(_) => Placement::Waiting,
+        Stage::Backfill { .. } => Placement::Lane,
+        Stage::Leaving { .. } => Placement::Leaving,
+        Stage::Stopped { since, .. } => Placement::Stopped(since.elapsed()),
+    }
+}
+
+fn observe_lane(lane: &RunningLane) -> LaneSnapshot {
+    let (held, ended) = lane.board.look(|board| (board.held.clone(), board.ended.then(|| why_it_ended(board))));
+    let metrics =
+        lane.metrics.iter().map(|served| (served.no, lane.missing.get(&served.no).copied().unwrap_or(u64::MAX)));
+    LaneSnapshot {
+        id: lane.id,
+        kind: lane.kind,
+        metrics: metrics.collect(),
+        held,
+        stuck: lane.board.stuck(STUCK).is_some(),
+        ended,
+        tried: lane.tried.map(|tried| tried.elapsed()),
+    }
+}
+
+/// Why a lane ended that was not asked to.
+fn why_it_ended(board: &Standing) -> Halt {
+    let failed = board.failed.as_ref().map(ToString::to_string);
+    let why = failed.or_else(|| board.source_trouble.clone()).unwrap_or_else(|| "its lane ended".to_owned());
+    Halt::Quarantined(Quarantine::Ended(why))
+}

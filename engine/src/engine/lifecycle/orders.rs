@@ -1,0 +1,114 @@
+//! Orders of a person, carried out between two steps of a pass.
+//!
+//! Whether a promote or a rollback is possible is decided by `reconcile::orders`; here it is done, and said what was.
+
+use super::manager::PluginManager;
+use super::reconcile::Step;
+use super::reconcile::orders::{PromoteOutcome, RollbackOutcome, promote, rollback};
+use crate::engine::catalog::MetricCatalog;
+use crate::engine::notices::events_failed;
+use crate::engine::{Order, OrderError};
+use std::path::Path;
+
+impl PluginManager {
+    /// Carries out an order; a sentence on what was done.
+    pub(super) fn obey(&mut self, order: &Order) -> Result<String, OrderError> {
+        match order {
+            Order::Promote(name) => self.order_promote(name),
+            Order::Rollback(name) => self.order_rollback(name),
+            Order::Purge(name) => self.purge(name),
+            Order::Skip { partition, offset } => self.order_skip(*partition, *offset),
+            // Needs no thread; see `Engine::order`.
+            Order::AcceptClock => Ok("the clock was confirmed".into()),
+            Order::Look => Ok(self.order_look()),
+        }
+    }
+
+    fn order_promote(&mut self, name: &str) -> Result<String, OrderError> {
+        let lacks = |failed| if failed > 0 { format!("; {}", events_failed(name, failed)) } else { String::new() };
+        match self.observe_one(name).map_or(PromoteOutcome::NoNewer, |metric| promote(&metric)) {
+            PromoteOutcome::NoNewer => Err(OrderError::NotPossible(no_newer(&self.catalog.read(), name))),
+            PromoteOutcome::Stopped(halt) => Err(OrderError::NotPossible(format!(
+                "{name}: the newer revision is quarantined and cannot answer: {halt}"
+            ))),
+            PromoteOutcome::Now(failed) => {
+                self.promote(name);
+                Ok(format!("{name}: the new revision answers{}", lacks(failed)))
+            }
+            PromoteOutcome::Later(failed) => {
+                self.accept(name, failed);
+                let lacks = lacks(failed);
+                Ok(format!(
+                    "{name}: the new revision still counts its history; it answers as soon as it has, unless its code fails on events meanwhile{lacks}"
+                ))
+            }
+        }
+    }
+
+    fn order_rollback(&mut self, name: &str) -> Result<String, OrderError> {
+        match self.observe_one(name).map_or(RollbackOutcome::NoPrevious, |metric| rollback(&metric)) {
+            RollbackOutcome::NoPrevious => Err(OrderError::NotPossible(no_previous(&self.catalog.read(), name))),
+            RollbackOutcome::Stopped(halt) => Err(OrderError::NotPossible(format!(
+                "{name}: the previous revision is quarantined and cannot answer: {halt}"
+            ))),
+            RollbackOutcome::Now => {
+                self.rollback(name);
+                Ok(format!("{name}: the previous revision answers; the other is fed on and waits for a promote"))
+            }
+        }
+    }
+
+    fn order_skip(&self, partition: u32, offset: u64) -> Result<String, OrderError> {
+        match self.skip(partition, offset) {
+            None => Err(OrderError::Failed(
+                "a lane has not answered in time: whether it goes on is not known; look at /readyz?verbose, and try again"
+                    .into(),
+            )),
+            Some(true) => {
+                Ok(format!("partition {partition} goes on without the records at offset {offset}; the gap is noted"))
+            }
+            Some(false) => Err(OrderError::NotPossible(format!(
+                "partition {partition} is not stopped at offset {offset}; /readyz?verbose shows what is stopped, where and why"
+            ))),
+        }
+    }
+
+    /// Looks at configuration and folders now; what was found.
+    fn order_look(&mut self) -> String {
+        self.look(true);
+        self.pass(Step::LaneStarts);
+        let catalog = self.catalog.read();
+        let (metrics, refused) = (catalog.answering.len(), catalog.rejected.len());
+        tracing::info!(metrics, refused, "configuration and plugin folders were looked at, as asked");
+        format!("{metrics} metrics are served, {refused} files or sections are refused")
+    }
+}
+
+fn no_newer(catalog: &MetricCatalog, name: &str) -> String {
+    let Some(served) = catalog.answering.get(name) else { return not_served(catalog, name) };
+    let plugin = served.askable.plugin.plugin();
+    let of = |file: &str| {
+        let stem = Path::new(file).file_stem().map(|stem| stem.to_string_lossy());
+        stem.is_some_and(|stem| stem.trim_start_matches("lib") == plugin) || file == format!("[metrics.{name}]")
+    };
+    match catalog.rejected.iter().find(|rejected| of(&rejected.file)) {
+        Some(refused) => {
+            // Which folder it lies in is not shown.
+            let file = Path::new(&refused.file).file_name().unwrap_or(refused.file.as_ref()).to_string_lossy();
+            format!("there is no other revision of {name} to promote: {file} is refused: {}", refused.reason)
+        }
+        None => format!("there is no other revision of {name} to promote: drop in its file first"),
+    }
+}
+
+fn no_previous(catalog: &MetricCatalog, name: &str) -> String {
+    if !catalog.answering.contains_key(name) {
+        return not_served(catalog, name);
+    }
+    format!("no earlier revision of {name} receives events any more: drop in its file, and it counts its history again")
+}
+
+fn not_served(catalog: &MetricCatalog, name: &str) -> String {
+    let what = if catalog.retired.contains_key(name) { "is retired" } else { "is not served" };
+    format!("{name} {what}; tally plugin list shows which metrics are")
+}

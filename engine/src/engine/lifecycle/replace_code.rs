@@ -1,0 +1,107 @@
+//! Other code of a revision that is counted, and revisions that are restarted: the state stays as it is.
+//!
+//! What the state lacks it lacks on, which is said. Which of the two happens, and when, is decided by `reconcile`.
+
+use super::manager::PluginManager;
+use super::roles::Reading;
+use crate::engine::catalog::{ServedRevision, Stage};
+use crate::engine::notices::events_failed;
+use crate::engine::watchdog;
+use crate::pipeline::{Command, Handle, Origin, Untold};
+use crate::plugin;
+use crate::progress::RevisionNo;
+use crate::telemetry;
+use std::sync::Arc;
+
+impl PluginManager {
+    /// Has a revision that counts call the folder's code from now on.
+    pub(super) fn swap_code(&mut self, name: &str, no: RevisionNo) {
+        let Some((before, plugin)) = self.other_code(name, no) else { return };
+        match before.with_code(&plugin) {
+            Ok(served) => self.swap(&before, Arc::new(served)),
+            Err(reason) => tracing::error!(metric = name, "the new code cannot be served: {reason}"),
+        }
+    }
+
+    /// Restarts a revision that is stopped, with the folder's code.
+    pub(super) fn restart_with_code(&mut self, name: &str, no: RevisionNo) {
+        let Some((before, plugin)) = self.other_code(name, no) else { return };
+        self.restart_as(&before, &plugin);
+    }
+
+    /// Restarts a revision for which there is memory again.
+    pub(super) fn restart(&mut self, no: RevisionNo) {
+        let Some(served) = self.catalog.read().find(no) else { return };
+        tracing::info!(metric = served.askable.plugin.name(), "there is memory again");
+        self.restart_as(&served, &served.askable.plugin.clone());
+    }
+
+    /// A revision, and the code in its place; what it lacks is said.
+    fn other_code(&self, name: &str, no: RevisionNo) -> Option<(Arc<ServedRevision>, Arc<plugin::Metric>)> {
+        let before = self.catalog.read().find(no)?;
+        let failed = Origin::failed(&before.origins(&self.view).0);
+        if failed > 0 {
+            tracing::warn!(
+                metric = name,
+                "the state stays with the new code, and so does what it lacks: {}",
+                events_failed(name, failed)
+            );
+        }
+        Some((before, self.scan.code_of(name)?))
+    }
+
+    /// Has a revision go on from where it is stored, with this code: in another lane, in the role that it has, and reading events as it
+    /// did.
+    fn restart_as(&mut self, before: &Arc<ServedRevision>, plugin: &Arc<plugin::Metric>) {
+        let reading = Reading { plugin: plugin.clone(), reads: before.reads.clone() };
+        let Some(served) = self.place(&reading) else { return };
+        tracing::info!(metric = plugin.name(), version = plugin.version(), "it goes on from where it is stored");
+        // Before anything can ask it, and so have it loaded: it may become as large as what it takes the place of.
+        let room = &self.factory.room;
+        room.hand_over(before.id, served.id, room.held(before.id));
+        self.catalog.write().put_in_place_of(before, &served);
+        // Not both at once: what is held of the other goes first.
+        self.release(before);
+        self.follow(&served);
+        self.note_roles();
+    }
+
+    fn swap(&mut self, before: &Arc<ServedRevision>, served: Arc<ServedRevision>) {
+        let plugin = &served.askable.plugin;
+        // One that has ended calls nothing any more.
+        let told = self.handle_of(&served).map(|lane| lane.tell(Command::Swap(Box::new(self.factory.metric(&served)))));
+        if told == Some(Err(Untold::Busy)) {
+            // What is found in the folder is still another: the next look comes here again.
+            return tracing::warn!(metric = plugin.name(), "its lane takes no commands; its code is replaced later");
+        }
+        let stalled = watchdog::stalled(&self.catalog.read(), before, &self.board);
+        match stalled {
+            None => tracing::info!(metric = plugin.name(), version = plugin.version(), "code replaced, state stays"),
+            Some(why) => tracing::warn!(
+                metric = plugin.name(),
+                "the new code is not called yet, because {why}: end the engine and start it again, and it counts on from what is stored"
+            ),
+        }
+        if told != Some(Ok(())) {
+            // Else its lane says so, once it calls the new code.
+            telemetry::swapped(plugin.name());
+        }
+        let is = |metric: &Arc<ServedRevision>| metric.no == before.no;
+        let in_lanes = self.pool.lanes.iter_mut().flat_map(|lane| &mut lane.metrics);
+        let leaving = self.leaving.iter_mut().map(|leaving| &mut leaving.what.served);
+        in_lanes.chain(leaving).filter(|metric| is(metric)).for_each(|metric| *metric = served.clone());
+        let mut catalog = self.catalog.write();
+        match catalog.newer.get_mut(plugin.name()).filter(|newer| Arc::ptr_eq(&newer.served, before)) {
+            Some(newer) => newer.served = served.clone(),
+            None => drop(catalog.answering.insert(plugin.name().to_owned(), served.clone())),
+        }
+    }
+
+    /// The lane that calls a revision's code.
+    fn handle_of(&self, served: &ServedRevision) -> Option<&Arc<Handle>> {
+        match &*served.stage.read() {
+            Stage::Main => Some(&self.main),
+            _ => self.pool.lane_of(served.no).map(|lane| &lane.handle),
+        }
+    }
+}

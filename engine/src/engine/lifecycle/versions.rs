@@ -1,0 +1,136 @@
+//! Two revisions of a metric: the newer one counts its history beside the one that answers, takes its place in one step, and the
+//! previous one is fed on for a while, so that going back is a step too.
+//!
+//! Carries out what `reconcile` decided, and notes it: which revision answers, and what is wanted of a newer one, outlives the engine
+//! (`notebook`).
+
+use super::manager::PluginManager;
+use super::notebook::{NotedCode, NotedMetric, NotedMetrics, NotedNewer, NotedPrevious};
+use super::reconcile::HeldBack;
+use super::roles::Reading;
+use crate::engine::catalog::{NewerRevision, PreviousRevision, PromotionWish, ServedRevision};
+use crate::engine::evaluate::now;
+use crate::event::Position;
+use std::sync::Arc;
+use std::time::Instant;
+
+impl PluginManager {
+    /// Counts the folder's revision beside the one that answers.
+    pub(super) fn admit_newer(&mut self, name: &str, waits: bool) {
+        let Some(plugin) = self.scan.code_of(name) else { return };
+        let Some(served) = self.place(&Reading::configured(&plugin)) else { return };
+        self.follow(&served);
+        tracing::info!(
+            metric = name,
+            version = plugin.version(),
+            "another revision: it counts its history while the one before answers"
+        );
+        let newer = NewerRevision::new(served, PromotionWish { waits, accepted: None });
+        self.catalog.write().newer.insert(name.to_owned(), newer);
+        self.note_roles();
+    }
+
+    /// Stops counting the newer revision.
+    pub(super) fn drop_newer(&mut self, name: &str) {
+        let newer = self.catalog.write().newer.remove(name);
+        if let Some(newer) = newer {
+            self.release(&newer.served);
+            self.note_roles();
+        }
+    }
+
+    /// Stops feeding the previous revision.
+    pub(super) fn release_previous(&mut self, name: &str) {
+        let previous = self.catalog.write().previous.remove(name);
+        if let Some(previous) = previous {
+            tracing::info!(metric = name, "the previous revision no longer receives events");
+            self.release(&previous.served);
+        }
+    }
+
+    /// Notes what was found out about the newer revision.
+    pub(super) fn note_newer(&self, name: &str, goal: Position, ready: bool, held: Option<&HeldBack>) {
+        let held = held.map(|held| held.describe(name));
+        let mut catalog = self.catalog.write();
+        let Some(newer) = catalog.newer.get_mut(name) else { return };
+        if let (None, Some(why)) = (&newer.held, &held) {
+            tracing::warn!(metric = name, "the newer revision is not promoted by itself: {why}");
+        }
+        (newer.goal, newer.ready, newer.held) = (Some(goal), ready, held);
+    }
+
+    /// Notes that a person promotes the newer revision although so many events failed in it: it answers once it has counted.
+    pub(super) fn accept(&mut self, name: &str, failed: u64) {
+        if let Some(newer) = self.catalog.write().newer.get_mut(name) {
+            (newer.wish, newer.held) = (PromotionWish { waits: false, accepted: Some(failed) }, None);
+        }
+        self.note_roles();
+    }
+
+    /// Has the newer revision answer.
+    pub(super) fn promote(&mut self, name: &str) {
+        let (served, older) = {
+            let mut catalog = self.catalog.write();
+            let Some(newer) = catalog.newer.remove(name) else { return };
+            let served = newer.served;
+            let keep = served.askable.plugin.keep_old();
+            let until = Instant::now() + keep;
+            let until_ms = now().saturating_add(i64::try_from(keep.as_millis()).unwrap_or(i64::MAX));
+            let old = catalog.answering.insert(name.to_owned(), served.clone());
+            let previous = |served| PreviousRevision { served, until, until_ms };
+            let older = old.and_then(|old| catalog.previous.insert(name.to_owned(), previous(old)));
+            (served, older)
+        };
+        self.factory.answers_now(&served.revision);
+        tracing::info!(metric = name, version = served.askable.plugin.version(), "the new revision answers");
+        if let Some(older) = older {
+            self.release(&older.served);
+        }
+        self.note_roles();
+    }
+
+    /// Has the previous revision answer again; the one that answered is its newer one, and waits for a promote.
+    pub(super) fn rollback(&mut self, name: &str) {
+        let (served, dropped) = {
+            let mut catalog = self.catalog.write();
+            let Some(previous) = catalog.previous.remove(name) else { return };
+            let current = catalog.answering.insert(name.to_owned(), previous.served.clone());
+            let wish = PromotionWish { waits: true, accepted: None };
+            let dropped =
+                current.and_then(|served| catalog.newer.insert(name.to_owned(), NewerRevision::new(served, wish)));
+            (previous.served, dropped)
+        };
+        self.factory.answers_now(&served.revision);
+        tracing::info!(metric = name, version = served.askable.plugin.version(), "the previous revision answers again");
+        if let Some(newer) = dropped {
+            self.release(&newer.served);
+        }
+        self.note_roles();
+    }
+
+    /// Writes down what outlives the engine, if it is not there yet.
+    pub(super) fn note_roles(&mut self) {
+        let catalog = self.catalog.read();
+        let code = |served: &ServedRevision| {
+            let plugin = &served.askable.plugin;
+            let (sha256, section) = (plugin.sha256().to_owned(), plugin.section().clone());
+            NotedCode { sha256, section, revision: Some(served.number()) }
+        };
+        let noted = |(name, served): (&String, &Arc<ServedRevision>)| {
+            let newer = catalog.newer.get(name);
+            let previous = catalog.previous.get(name);
+            let noted = NotedMetric {
+                answering: code(served),
+                held: newer.is_some_and(|newer| newer.wish.waits),
+                newer: newer.map(|newer| NotedNewer { revision: newer.served.number(), will: newer.wish }),
+                before: previous
+                    .map(|previous| NotedPrevious { code: code(&previous.served), until: previous.until_ms }),
+            };
+            (name.clone(), noted)
+        };
+        let all: NotedMetrics = catalog.answering.iter().map(noted).collect();
+        // One that is not served, because its file is refused or left out today, may be tomorrow.
+        let retired: Vec<&str> = catalog.retired.keys().map(String::as_str).collect();
+        self.notebook.note(all, &retired);
+    }
+}

@@ -1,0 +1,188 @@
+//! What a person orders, and what they see of revisions: the façade's side. The plugin manager carries orders out
+//! (`lifecycle`); what needs no thread, or must not hold it up, is done here.
+
+use super::catalog::ServedRevision;
+use super::lifecycle::{stored, unserved};
+use super::{Engine, Question, Revision, Role};
+use crate::store::{RevisionId, StoreError};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use thiserror::Error;
+
+/// For how long a metric is watched for commits of other engines: several of their commits, where events come.
+const WATCHED: Duration = Duration::from_millis(1_500);
+
+/// How many times: an engine that has just retired the metric may still be committing its last.
+const LOOKS: usize = 3;
+
+/// Something a person wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// The newer revision of this metric answers from now on.
+    Promote(String),
+    /// The previous one answers again.
+    Rollback(String),
+    /// Everything that is stored of this metric, which is not served, is removed.
+    Purge(String),
+    /// A partition goes on without the records at which it is stopped.
+    Skip {
+        /// Which.
+        partition: u32,
+        /// Offset of the first of them.
+        offset: u64,
+    },
+    /// Configuration and plugin folders are looked at now.
+    Look,
+    /// The clock is right, however far it is ahead: panes and records expire by it from now on.
+    AcceptClock,
+}
+
+/// Why an order was not carried out.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum OrderError {
+    /// As things are it is not possible, and nothing was done: why, and what to do first.
+    #[error("{0}")]
+    NotPossible(String),
+    /// It was not done, or not wholly: what failed.
+    #[error("{0}")]
+    Failed(String),
+    /// So many orders wait already.
+    #[error(
+        "nothing was done: the command queue is full ({0} orders wait, because the engine is busy with plugins); try again"
+    )]
+    QueueFull(usize),
+    /// It was not done within this time, and is still to be done.
+    #[error("the outcome is unknown after {} s, because the engine is busy with plugins; it is still to be done: check `tally plugin list`", .0.as_secs())]
+    OutcomeUnknown(Duration),
+    /// Nothing looks after plugins any more.
+    #[error(
+        "nothing was done: the engine is stopping, or the thread that looks after plugins has ended (GET /readyz says which)"
+    )]
+    Ended,
+}
+
+impl OrderError {
+    /// Whether the same order may succeed later by itself.
+    #[must_use]
+    pub fn retry_helps(&self) -> bool {
+        matches!(self, OrderError::Failed(_) | OrderError::QueueFull(_))
+    }
+}
+
+impl Engine {
+    /// The revisions of a metric that are counted now, the one that answers first, with their answers to its examples; none
+    /// for a name that is not served. Blocks: call it off the async threads.
+    pub fn revisions(&self, name: &str) -> Vec<Revision> {
+        let counted: Vec<RevisionRow> = {
+            let catalog = self.catalog.read();
+            let counted = |role, served: &Arc<ServedRevision>| RevisionRow {
+                role,
+                served: served.clone(),
+                held: None,
+                until: None,
+            };
+            let served = catalog.answering.get(name).map(|served| counted(Role::Answering, served));
+            let next = catalog.newer.get(name);
+            let next = next.map(|next| RevisionRow { held: next.held.clone(), ..counted(Role::Next, &next.served) });
+            let before = catalog.previous.get(name);
+            let before = before
+                .map(|before| RevisionRow { until: Some(before.until_ms), ..counted(Role::Before, &before.served) });
+            served.into_iter().chain(next).chain(before).collect()
+        };
+        let examples = counted.first().map(|counted| counted.served.description.clone());
+        let ask = |served: &Arc<ServedRevision>| {
+            let examples = examples.iter().flat_map(|description| &description.examples);
+            let answer = |example: &tally_plugin::description::Example| {
+                let question = Question {
+                    name: name.to_owned(),
+                    params: example.params.clone(),
+                    at_least: None,
+                    wait: Duration::ZERO,
+                    allow_partial: true,
+                    calling: Arc::default(),
+                };
+                self.evaluate_of(served, &question)
+            };
+            examples.map(answer).collect()
+        };
+        let of = |RevisionRow { role, served, held, until }| Revision {
+            role,
+            id: served.number(),
+            info: served.info(&self.view, &self.board),
+            held,
+            until,
+            examples: ask(&served),
+        };
+        counted.into_iter().map(of).collect()
+    }
+
+    /// Has something done by the thread that looks after plugins. Blocks until it is, some seconds at most.
+    ///
+    /// # Errors
+    /// [`OrderError`].
+    pub fn order(&self, order: Order) -> Result<String, OrderError> {
+        if order == Order::AcceptClock {
+            let now = jiff::Timestamp::from_millisecond(self.view.clock().accept()).unwrap_or_default();
+            tracing::warn!("the clock was confirmed by a person: it is {now}");
+            return Ok(format!("it is {now}; minutes, hours and records expire by that from now on"));
+        }
+        if let Order::Purge(name) = &order {
+            self.counted_nowhere(name)?;
+        }
+        let queue = self.manager.lock().queue()?;
+        queue.order(order)
+    }
+
+    /// Has configuration and plugin folders looked at now, rather than within half a second; returns at once. The configuration
+    /// is read again even if its file seems unchanged; what is wrong with it is logged, and everything goes on.
+    pub fn look(&self) {
+        let asked = self.manager.lock().queue().and_then(|queue| queue.send(Order::Look).map(drop));
+        if let Err(reason) = asked {
+            tracing::warn!("configuration and plugin folders are not looked at: {reason}");
+        }
+    }
+
+    /// Refuses a metric that is counted, here or, as far as can be seen, by another engine. Blocks for some seconds where
+    /// engines share the store.
+    fn counted_nowhere(&self, name: &str) -> Result<(), OrderError> {
+        let retired = {
+            let catalog = self.catalog.read();
+            unserved(&catalog, name)?;
+            catalog.retired.get(name).cloned()
+        };
+        if !self.shared {
+            return Ok(());
+        }
+        let fault =
+            |fault: StoreError| OrderError::Failed(format!("it is not known whether {name} is counted: {fault}"));
+        let look = || {
+            let stored = stored(&*self.state_store, name, retired.as_ref())?;
+            let of = |revision: &RevisionId| Ok((revision.clone(), self.state_store.stored(revision)?));
+            stored.iter().map(of).collect::<Result<Vec<_>, StoreError>>()
+        };
+        let mut before = look().map_err(fault)?;
+        for _ in 0..LOOKS {
+            let until = Instant::now() + WATCHED;
+            while let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+                self.view.wait_a_move(left);
+            }
+            let after = look().map_err(fault)?;
+            if after == before {
+                return Ok(());
+            }
+            before = after;
+        }
+        Err(OrderError::NotPossible(format!(
+            "another engine counts {name}: take its file or its section away there too, then purge it (each engine lists what it serves: \
+             tally plugin list --url URL)"
+        )))
+    }
+}
+
+/// A revision and what it is to its metric.
+struct RevisionRow {
+    role: Role,
+    served: Arc<ServedRevision>,
+    held: Option<String>,
+    until: Option<i64>,
+}
