@@ -15,7 +15,6 @@
 
 pub mod database;
 pub mod dead_letter;
-pub mod decode;
 pub mod engine;
 mod failpoint;
 pub mod feed;
@@ -28,6 +27,7 @@ pub mod store;
 pub mod telemetry;
 
 pub use tally_config as config;
+pub use tally_decode as decode;
 pub(crate) use tally_event::index as slots;
 pub use tally_event::time;
 pub use tally_progress as progress;

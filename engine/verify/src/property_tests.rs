@@ -8,9 +8,9 @@ use crate::record::Judge;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use std::sync::Arc;
-use tally_engine::config::EventsConfig;
-use tally_engine::decode::{Decoder, DedupeWindow};
-use tally_engine::event::{EventBatch, PropertySource, Record};
+use tally_config::EventsConfig;
+use tally_decode::{Decoder, DedupeWindow};
+use tally_event::{EventBatch, PropertySource, Record};
 use tally_plugin::description::PropertyType;
 
 const KINDS: [(PropertyType, Kind); 8] = [

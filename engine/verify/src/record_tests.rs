@@ -7,8 +7,8 @@ use super::*;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use serde_json::json;
-use tally_engine::config::EventsConfig;
-use tally_engine::decode::Decoder;
+use tally_config::EventsConfig;
+use tally_decode::Decoder;
 
 /// 2024-01-01T00:00:00Z.
 const NOW: i64 = 1_704_067_200_000;

@@ -9,9 +9,9 @@ use super::reason::{Field, Reason};
 use super::scan::{Shape, Value, scan};
 use super::text::unescape;
 use super::{BYTE_ORDER_MARK, MAX_BYTES};
-use crate::event::OTHER;
-use crate::time::{EVENT_TIMES, Minute, rfc3339};
 use std::borrow::Cow;
+use tally_event::OTHER;
+use tally_event::time::{EVENT_TIMES, Minute, rfc3339};
 
 /// An accepted event.
 pub(super) struct Event<'a> {

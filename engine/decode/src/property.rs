@@ -5,11 +5,11 @@
 
 use super::plan::{Plan, index};
 use super::text::{Use, string, unescape};
-use crate::config::pointer;
-use crate::event::{EventBatch, PropertyColumn, PropertySource, TEXT_BIT};
-use crate::time::{FIRST_MS, LAST_MS, rfc3339};
 use std::borrow::Cow;
 use std::sync::Arc;
+use tally_config::pointer;
+use tally_event::time::{FIRST_MS, LAST_MS, rfc3339};
+use tally_event::{EventBatch, PropertyColumn, PropertySource, TEXT_BIT};
 use tally_plugin::description::PropertyType;
 use tally_plugin::property::{LONGEST_TEXT, float, integer, scaled};
 

@@ -1,16 +1,16 @@
 //! The differential test: the decoder against serde_json with the rules spelled out a second time, on generated and mutated records.
 
 use super::{NOW, decode, decoder};
-use crate::decode::{Decoder, MAX_BYTES, MAX_DEPTH};
+use crate::{Decoder, MAX_BYTES, MAX_DEPTH};
 use proptest::prelude::*;
 
 /// serde_json's reading of a record: the five members and the rest ignored, as a derived struct would.
 mod reference {
     use super::super::AHEAD;
     use super::NOW;
-    use crate::time;
     use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
     use std::fmt;
+    use tally_event::time;
 
     #[derive(Debug, Default)]
     pub(super) struct Fields(pub(super) [Option<Kind>; 5]);
@@ -139,9 +139,9 @@ fn compare(decoder: &mut Decoder, text: &str) {
         None
     };
     let (batch, refused) = decode(decoder, 0, 0, &[(0, text)]);
-    let id = |value: u64| match value & crate::event::TEXT_BIT {
+    let id = |value: u64| match value & tally_event::TEXT_BIT {
         0 => value.to_string(),
-        _ => String::from_utf8(batch.text((value & !crate::event::TEXT_BIT) as usize).to_vec()).unwrap(),
+        _ => String::from_utf8(batch.text((value & !tally_event::TEXT_BIT) as usize).to_vec()).unwrap(),
     };
     assert_eq!(batch.len() + refused.len(), 1, "{text}");
     let event_id = decoder.check(text.as_bytes(), NOW).ok().and_then(|checked| checked.event_id).map(String::from);

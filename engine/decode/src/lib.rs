@@ -16,22 +16,22 @@ mod scan;
 mod text;
 mod verdict;
 
-/// Deepest nesting of a record; the record itself is 1.
-pub use crate::config::pointer::MAX_DEPTH;
 pub use dedupe::{DedupeWindow, Key};
 pub use hint::{Hint, in_seconds};
 pub use plan::MAX_DEDUPE_WINDOW;
 pub use reason::{Field, Reason};
+/// Deepest nesting of a record; the record itself is 1.
+pub use tally_config::pointer::MAX_DEPTH;
 pub use verdict::Checked;
 
-use crate::config::EventsConfig;
-use crate::event::{self, ABSENT, EventBatch, PropertySource, Record};
 use dedupe::Keys;
 use id::Id;
 use kinds::Kinds;
 use plan::Plan;
 use property::{Found, Properties};
 use scan::Shape;
+use tally_config::EventsConfig;
+use tally_event::{ABSENT, EventBatch, PropertySource, Record};
 use verdict::{Event, Types};
 
 /// Largest record, bytes.
@@ -123,7 +123,7 @@ impl Decoder {
     ///
     /// `out.from` is the offset of the first record at or above `count_from`, or `count_from` if there is none: a caller that keeps
     /// a fence sets it to that, since offsets have holes. A window takes the ids of one decoder only. Equal texts of a batch may
-    /// have different numbers. Where `[events] required` lets `event_type` be absent, such events count under [`OTHER`](crate::event::OTHER).
+    /// have different numbers. Where `[events] required` lets `event_type` be absent, such events count under [`OTHER`](tally_event::OTHER).
     ///
     /// # Panics
     /// If the caller hands over more than [`MAX_RECORDS`].
@@ -238,11 +238,11 @@ fn column(out: &mut EventBatch, id: &Id<'_>) -> u64 {
 
 /// Removes rows, given in ascending order. Their texts and event types stay in the batch's dictionaries, unused.
 fn remove_rows(out: &mut EventBatch, rows: &[u32]) {
-    event::remove_rows(&mut out.offsets, rows);
-    event::remove_rows(&mut out.users, rows);
-    event::remove_rows(&mut out.products, rows);
-    event::remove_rows(&mut out.kinds, rows);
-    event::remove_rows(&mut out.times, rows);
+    tally_event::remove_rows(&mut out.offsets, rows);
+    tally_event::remove_rows(&mut out.users, rows);
+    tally_event::remove_rows(&mut out.products, rows);
+    tally_event::remove_rows(&mut out.kinds, rows);
+    tally_event::remove_rows(&mut out.times, rows);
     out.properties.iter_mut().for_each(|column| column.remove(rows));
 }
 

@@ -12,10 +12,10 @@
 
 use super::id::Id;
 use super::verdict::Event;
-use crate::slots::{GROUP, Index};
 use siphasher::sip128::{Hasher128, SipHasher13};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::hint::black_box;
+use tally_event::index::{GROUP, Index};
 
 /// An event id as 128 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl Keys {
             match id {
                 Id::Integer(integer) => hasher.write_u64(*integer),
                 Id::Text(text) => hasher.write(text),
-                Id::Absent => hasher.write_u64(crate::event::ABSENT),
+                Id::Absent => hasher.write_u64(tally_event::ABSENT),
             }
         }
         hasher.write(kind.as_bytes());

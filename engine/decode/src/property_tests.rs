@@ -2,10 +2,10 @@
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 use super::*;
-use crate::config::EventsConfig;
-use crate::decode::{Decoder, DedupeWindow};
-use crate::event::Record;
+use crate::{Decoder, DedupeWindow};
 use proptest::prelude::*;
+use tally_config::EventsConfig;
+use tally_event::Record;
 
 fn source(pointer: &str, kind: PropertyType) -> PropertySource {
     PropertySource { pointer: pointer.into(), kind }

@@ -4,8 +4,8 @@ use super::number::Number;
 use super::reason::{Field, Reason};
 use super::scan::Value;
 use super::text::unescape;
-use crate::event::OTHER;
 use std::borrow::Cow;
+use tally_event::OTHER;
 
 /// Integers from here on are no ids: beyond 2⁵³ − 1, JSON readers disagree on the value.
 const INTEGER_END: u64 = 1 << 53;

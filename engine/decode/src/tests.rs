@@ -6,8 +6,8 @@ mod clocks;
 mod differential;
 
 use super::*;
-use crate::event::OTHER;
 use serde_json::value::Value as Json;
+use tally_event::OTHER;
 
 /// The broker timestamp of every record here: 2024-01-01T00:00:00Z.
 const NOW: i64 = 1_704_067_200_000;
@@ -220,7 +220,7 @@ fn values_become_columns() {
     assert_eq!((batch.max_time, batch.last_timestamp_ms), (946_684_800_005, NOW));
     assert_eq!(batch.users, [7, 7]);
     let texts: Vec<&[u8]> =
-        batch.products.iter().map(|id| batch.text((id & !crate::event::TEXT_BIT) as usize)).collect();
+        batch.products.iter().map(|id| batch.text((id & !tally_event::TEXT_BIT) as usize)).collect();
     assert_eq!(texts, [&b"p1"[..], "p😀".as_bytes()]);
     assert_eq!(batch.times, [946_684_799_999, 946_684_800_005]);
     assert_eq!(batch.kinds, [0, 0]);

@@ -9,9 +9,9 @@ use super::scan::{Shape, members};
 use super::text::unescape;
 use super::verdict::{self, Types};
 use super::{Decoder, Field, Reason};
-use crate::time;
 use std::borrow::Cow;
 use std::fmt::Write;
+use tally_event::time;
 
 impl Decoder {
     /// `{"type":"event","position":"0:17","event":{…}}` of a record that is accepted; `next_offset` is the offset after it. No line

@@ -3,10 +3,10 @@
 //! Immutable once made. Says in one sentence what is wrong with a configuration; never looks at a record.
 
 use super::reason::Field;
-use crate::config::EventsConfig;
-use crate::config::pointer;
-use crate::time::EVENT_TIMES;
 use std::collections::{BTreeMap, BTreeSet};
+use tally_config::EventsConfig;
+use tally_config::pointer;
+use tally_event::time::EVENT_TIMES;
 
 /// The largest dedupe window, in offsets: some 10 GB a partition.
 pub const MAX_DEDUPE_WINDOW: u64 = 100_000_000;
@@ -200,7 +200,7 @@ pub(super) fn is_event_type(name: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::OTHER;
+    use tally_event::OTHER;
 
     fn fault(change: impl FnOnce(&mut EventsConfig)) -> Option<String> {
         let mut events = EventsConfig::default();

@@ -3,7 +3,7 @@
 use super::property::Found;
 use super::scan::{Shape, scan};
 use super::{Decoder, Field, Reason, verdict};
-use crate::time::{EVENT_TIMES, Minute};
+use tally_event::time::{EVENT_TIMES, Minute};
 
 /// Event times as they come out when seconds are sent for milliseconds: ten digits, 12 January to 26 April 1970.
 const SECONDS: std::ops::Range<i64> = 1_000_000_000..10_000_000_000;

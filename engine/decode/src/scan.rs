@@ -8,7 +8,7 @@ use super::plan::{Plan, Target};
 use super::property::Found;
 use super::reason::Reason;
 use super::text::{Use, string, unescape};
-use crate::time::Minute;
+use tally_event::time::Minute;
 
 /// A mapped value as it stands in the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
