@@ -3,7 +3,7 @@
 //! [`DeadLetters`] keeps the newest in the embedded database and counts all of them by reason. It does not decide what is refused and never interprets the bytes.
 
 use crate::config::Durability;
-use crate::database::{Database, DatabaseError, Keyspace, Shape};
+use crate::database::{Database, DatabaseError, Keyspace, ReadFault, Shape};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashSet};
@@ -299,7 +299,7 @@ impl DeadLetters {
 
 /// What the rows say.
 fn stored(database: &Database, letters: &Keyspace, rows: &Keyspace) -> Result<State, DatabaseError> {
-    let fault = |reason: fjall::Error| database.failed(&reason);
+    let fault = |reason: ReadFault| database.failed(&reason);
     let mut state = State::default();
     if let Some(last) = letters.iter()?.next_back() {
         state.next = number(&last.key().map_err(fault)?) + 1;

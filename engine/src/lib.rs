@@ -13,26 +13,25 @@
 //! ```
 //! The engine knows no HTTP and no SQL; `tally-server` does.
 
-pub mod database;
 pub mod dead_letter;
 pub mod engine;
-mod failpoint;
 pub mod feed;
 pub mod pipeline;
 pub mod plugin;
 pub mod query;
 mod revision;
 pub mod source;
-pub mod store;
 pub mod telemetry;
 
 pub use tally_config as config;
+pub use tally_database as database;
 pub use tally_decode as decode;
-pub(crate) use tally_event::index as slots;
 pub use tally_event::time;
+pub(crate) use tally_failpoint as failpoint;
 pub use tally_progress as progress;
 pub use tally_schema as schema;
 pub use tally_state as state;
+pub use tally_store as store;
 pub use tally_system::{clock, descriptors, files, memory, outage, terminal};
 
 /// Events, and the place in the log up to which they are counted.

@@ -3,11 +3,11 @@
 //! What types and forms cannot say is judged by the code that uses a value: the Kafka client its settings, the client of Redis
 //! its URL, the plugins their sections. Nothing is connected to and nothing is written but copies of plugin files.
 
-use super::start::redis_settings;
 use crate::config::fault::Fault;
 use crate::config::load::Loaded;
 use crate::plugin::{Registry, RejectedFile};
 use crate::source;
+use crate::store;
 use std::path::{Path, PathBuf};
 
 /// Faults of `[kafka]` and `[redis]`, each where it stands.
@@ -16,8 +16,7 @@ pub fn judge(loaded: &Loaded) -> Vec<Fault> {
     let config = &loaded.config;
     let log = source::check_settings(config).into_iter();
     let mut faults: Vec<Fault> = log.map(|fault| loaded.fault(&fault.key, fault.what)).collect();
-    let redis = redis_settings(&config.redis).judge();
-    faults.extend(redis.into_iter().map(|(key, fault)| loaded.fault(key, format!("{key}: {fault}"))));
+    faults.extend(store::judge(config).into_iter().map(|(key, fault)| loaded.fault(key, format!("{key}: {fault}"))));
     faults
 }
 

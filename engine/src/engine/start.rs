@@ -11,7 +11,7 @@ use super::notices::events_failed;
 use super::system::OfSystem;
 use super::{Engine, Options, Rejected, StartError, stored};
 use crate::clock::wall_ms;
-use crate::config::{self, Config, Durability, RedisConfig, StoreKind};
+use crate::config::{self, Config};
 use crate::database::Database;
 use crate::dead_letter::DeadLetters;
 use crate::decode::Decoder;
@@ -24,9 +24,7 @@ use crate::progress::{Memory, OnGap, OnStateLoss, Settings};
 use crate::query::{Answers, Limits};
 use crate::source::{self, Log, Source};
 use crate::state::{Folds, TypeLimit};
-use crate::store::embedded::EmbeddedStore;
-use crate::store::redis::{RedisSettings, RedisStore};
-use crate::store::{Store, StoreError, StoredRevision};
+use crate::store::{self, StoreError, StoredRevision};
 use parking_lot::{Mutex, RwLock};
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -39,9 +37,6 @@ const PENDING_ROWS: u64 = 12_000_000;
 
 /// Bytes of such an update, about; they take an eighth of the share of state at most.
 const PENDING_BYTES: u64 = 32;
-
-/// Largest bucket. Embedded, a large one only makes its compaction longer, so this is far above what compaction leaves.
-const MAX_BUCKET: u64 = 1 << 30;
 
 pub(super) fn start(options: Options) -> Result<Engine, StartError> {
     let config = &options.config;
@@ -66,11 +61,7 @@ struct Opened {
     database: Database,
     private: PathBuf,
     budget: Arc<Budget>,
-    store: Arc<dyn Store>,
-    /// What readiness says of the store.
-    store_said: String,
-    /// Whether other engines use the store too.
-    shared: bool,
+    store: store::Opened,
     log: Arc<dyn Log>,
     /// What the main lane reads; it connects from now on.
     source: Box<dyn Source>,
@@ -79,11 +70,11 @@ struct Opened {
 impl Opened {
     fn open(config: &Config, database: Database, private: PathBuf) -> Result<Opened, StartError> {
         let budget = Arc::new(Budget::new(config.limits.memory));
-        let (store, store_said) = store(config, &database)?;
-        let shared = config.store.kind == StoreKind::Redis;
+        let store = store::open(config, &database).map_err(|fault| fault_of(&fault))?;
+        store.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let log = source::open(config, &database).map_err(|fault| fault_of(&fault))?;
         let source = log.source().map_err(|fault| fault_of(&fault))?;
-        Ok(Opened { database, private, budget, store, store_said, shared, log, source })
+        Ok(Opened { database, private, budget, store, log, source })
     }
 }
 
@@ -94,20 +85,20 @@ fn lanes(
     first: Vec<String>,
     (marks, crash_suspects): (Option<Marks>, CrashSuspects),
 ) -> Result<Lanes, StartError> {
-    let Opened { database, budget, store, shared, log, .. } = opened;
+    let Opened { database, budget, store, log, .. } = opened;
+    let shared = store.shared;
     let types = TypeLimit::new(config.events.max_types, config.events.kept_types());
-    let view = if *shared { View::of_lane(types) } else { View::new(types) };
+    let view = if shared { View::of_lane(types) } else { View::new(types) };
     let folds = Arc::new(Folds::new(budget.kept_folds()));
     let dead_letters = DeadLetters::open(database, config.store.dead_letters).map_err(|fault| fault_of(&fault))?;
-    let interval = if *shared { config.redis.commit_interval_ms } else { config.store.checkpoint_interval_ms };
     Ok(Lanes {
         log: log.clone(),
-        store: store.clone(),
-        shared: *shared,
-        settings: settings(config, *shared, budget),
+        store: store.store.clone(),
+        shared,
+        settings: settings(config, shared, budget),
         events: config.events.clone(),
         dead_letters: Arc::new(dead_letters),
-        checkpoint: Duration::from_millis(interval),
+        checkpoint: store.commit_interval,
         view: Arc::new(view.by(database.clock().clone()).keeping(folds.clone())),
         board: Arc::new(Board::default()),
         first,
@@ -154,7 +145,8 @@ fn recall_metrics(
 /// Starts the threads: the main lane, what follows and shows other engines' events, and what looks after plugins.
 fn assemble(options: Options, opened: Opened, lanes: Lanes, plugins: Plugins) -> Result<Engine, StartError> {
     let config = &options.config;
-    let Opened { database, private, budget, store, store_said, shared, log, source } = opened;
+    let Opened { database, private, budget, store, log, source } = opened;
+    let shared = store.shared;
     let Plugins { registry, catalog, notebook } = plugins;
     let (view, board, room) = (lanes.view.clone(), lanes.board.clone(), lanes.room.clone());
     let dead_letters = lanes.dead_letters.clone();
@@ -199,8 +191,8 @@ fn assemble(options: Options, opened: Opened, lanes: Lanes, plugins: Plugins) ->
         shared,
         _watch: watch,
         _relay: relay,
-        state_store: store,
-        store: store_said,
+        state_store: store.store,
+        store: store.says,
         of_system,
         log,
         events: config.events.clone(),
@@ -283,54 +275,6 @@ fn say_left_out(name: &str, stored: Option<&StoredRevision>) {
     let failed = stored.map_or(0, stored::events_failed);
     if failed > 0 {
         tracing::warn!(metric = name, "{}", events_failed(name, failed));
-    }
-}
-
-/// The configured store for somebody who only looks, and what readiness would say of it.
-pub(super) fn store_alone(config: &Config) -> Result<(Arc<dyn Store>, String), StartError> {
-    match config.store.kind {
-        StoreKind::Embedded => {
-            let database = Database::open(&config.store.data_dir).map_err(|fault| fault_of(&fault))?;
-            embedded(&database)
-        }
-        StoreKind::Redis => redis(config),
-    }
-}
-
-/// The store, and what readiness says of it.
-fn store(config: &Config, database: &Database) -> Result<(Arc<dyn Store>, String), StartError> {
-    match config.store.kind {
-        StoreKind::Embedded => embedded(database),
-        StoreKind::Redis => redis(config),
-    }
-}
-
-fn embedded(database: &Database) -> Result<(Arc<dyn Store>, String), StartError> {
-    let store = EmbeddedStore::open(database.clone(), Durability::Process, MAX_BUCKET);
-    Ok((Arc::new(store.map_err(|fault| fault_of(&fault))?), "open".into()))
-}
-
-fn redis(config: &Config) -> Result<(Arc<dyn Store>, String), StartError> {
-    let store = RedisStore::open(&redis_settings(&config.redis)).map_err(|fault| {
-        // A running engine asks again; a start ends.
-        let told = fault.to_string();
-        let told = [": retrying", "; retrying"].iter().find_map(|end| told.strip_suffix(end)).unwrap_or(&told);
-        StartError(format!("{told} (nothing is started without its store: start again once it answers)"))
-    })?;
-    store.server().warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    let said = store.server().to_string();
-    Ok((Arc::new(store), said))
-}
-
-/// `[redis]` as the store takes it.
-pub(super) fn redis_settings(config: &RedisConfig) -> RedisSettings {
-    let RedisConfig { url, port, namespace, max_bucket_bytes, .. } = config;
-    RedisSettings {
-        url: url.reveal().to_owned(),
-        port: (*port > 0).then_some(*port),
-        namespace: namespace.clone(),
-        max_bucket_bytes: *max_bucket_bytes,
-        ..RedisSettings::default()
     }
 }
 

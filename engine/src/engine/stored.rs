@@ -5,12 +5,12 @@
 //! are stored with them, so that it needs no plugin.
 
 use super::catalog::ServedRevision;
-use super::{Engine, EvaluateError, StartError, start};
-use crate::config::{Config, StoreKind};
+use super::{Engine, EvaluateError, StartError};
+use crate::config::Config;
 use crate::progress::Progress;
 use crate::revision::described;
 use crate::state::{self, StoredRow, buckets_of, facts, key_of, rows_of, splits};
-use crate::store::{Bucket, BucketRead, Known, RevisionId, Store, StoreError, StoredRevision};
+use crate::store::{self, Bucket, BucketRead, Known, RevisionId, Store, StoreError, StoredRevision};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -112,17 +112,9 @@ impl StoredState {
     /// # Errors
     /// [`StartError`]: an engine has it, there is none, or it cannot be read.
     pub fn open(config: &Config) -> Result<StoredState, StartError> {
-        let folder = config.store.data_dir.display();
-        let place = match config.store.kind {
-            StoreKind::Redis => "Redis".to_owned(),
-            StoreKind::Embedded if config.store.data_dir.join("db").is_dir() => folder.to_string(),
-            StoreKind::Embedded => {
-                return Err(StartError(format!("no state in {folder}; set --data-dir or [store] data_dir")));
-            }
-        };
-        let (store, said) = start::store_alone(config)?;
-        let place = if config.store.kind == StoreKind::Redis { format!("{place}, {said}") } else { place };
-        Ok(StoredState { store, place })
+        let opened = store::open_existing(config).map_err(|fault| StartError(fault.to_string()))?;
+        opened.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        Ok(StoredState { store: opened.store, place: opened.place })
     }
 
     /// Where it is, for people; without secrets.

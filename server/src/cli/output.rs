@@ -73,7 +73,7 @@ impl<W: Write> Write for Lines<W> {
     }
 }
 
-/// Logs on stderr: text on a terminal, JSON otherwise. `TALLY_LOG` filters (`debug`, `tally_engine=trace`).
+/// Logs on stderr: text on a terminal, JSON otherwise. `TALLY_LOG` filters (`debug`, `tally=trace`; `tally_store=trace` is one crate).
 pub(crate) fn log(default: &str) {
     let filter = EnvFilter::try_from_env("TALLY_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     let builder = tracing_subscriber::fmt().with_env_filter(filter);

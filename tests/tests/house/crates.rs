@@ -111,15 +111,23 @@ fn numbers_do_not_wrap_in_silence() {
 #[test]
 fn fail_points_are_tried_and_not_shipped() {
     let mut faults = Vec::new();
-    for folder in ["engine", "server", "tests", "benches"] {
+    let others = ["server", "tests", "benches"].map(str::to_owned);
+    for folder in members("engine").into_iter().chain(others) {
         let features = manifest(&format!("{folder}/Cargo.toml")).get("features").cloned();
         let text = features.as_ref().and_then(|features| features.get("default")).map(ToString::to_string);
-        faults
-            .extend(text.filter(|text| text.contains("failpoints")).map(|text| format!("{folder}: default = {text}")));
-    }
-    for path in ["Cargo.toml", "engine/Cargo.toml", "server/Cargo.toml", "tests/Cargo.toml", "benches/Cargo.toml"] {
-        let asks = |line: &&str| line.contains("failpoints") && line.contains("path");
-        faults.extend(read(path).lines().filter(asks).filter(|line| !line.contains("src/bin")).map(str::to_owned));
+        let armed = |text: &String| text.contains("failpoint") || text.contains("armed");
+        faults.extend(text.filter(armed).map(|text| format!("{folder}: default = {text}")));
+        let asks = |line: &&str| line.contains("tally-failpoint") && !line.contains("tally-failpoints");
+        let text = read(&format!("{folder}/Cargo.toml"));
+        let wrong = text.lines().filter(asks).filter(|line| {
+            ![
+                "tally-failpoint.workspace = true",
+                "failpoints = [\"tally-failpoint/armed\"]",
+                "name = \"tally-failpoint\"",
+            ]
+            .contains(line)
+        });
+        faults.extend(wrong.map(|line| format!("{folder}: {line}")));
     }
     let shipped = std::fs::read(tally_tests::tally::binary().unwrap()).unwrap();
     if shipped.windows(15).any(|bytes| bytes == b"TALLY_FAILPOINT") {

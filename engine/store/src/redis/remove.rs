@@ -8,7 +8,7 @@ use super::answers::{array, bytes, strange};
 use super::keys::{self, RevisionKeys};
 use super::scripts::{Call, Name};
 use super::{LOOKS, RedisStore, text};
-use crate::store::{Bucket, RevisionId, StoreError};
+use crate::{Bucket, RevisionId, StoreError};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 

@@ -19,7 +19,7 @@ const CACHE: u64 = 2 << 20;
 /// Journals on disk, bytes; beyond it keyspaces are flushed. What a start after a crash reads again.
 const JOURNALS: u64 = 128 << 20;
 
-/// Tables kept open, at most. Part of what [`crate::descriptors`] keeps back for the engine.
+/// Tables kept open, at most. Part of what [`tally_system::descriptors`] keeps back for the engine.
 const FILES: usize = 96;
 
 /// Between two tries: at first, and at most.

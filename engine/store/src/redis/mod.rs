@@ -9,6 +9,8 @@
 //! type and size of each bucket, that buckets and index agree. The id of a frame is made by the execution that wrote it
 //! (the server's time, then a nonce of the request). Nothing is sent twice by itself; an error is a sentence that says what to do.
 //! It decides nothing, and of what it remembers (`hints`) it believes nothing: engines that share a Redis share no memory.
+//!
+//! Over 400 lines: each step of a revision with its script, in the order of the trait.
 
 mod answers;
 mod fault;
@@ -27,9 +29,10 @@ pub use scripts::Name as ScriptName;
 pub use server::{Persistence, ServerFacts};
 pub use settings::RedisSettings;
 
-use crate::store::{
-    Advance, Bucket, BucketSize, Commit, CommitAnswer, CompactAnswer, Compaction, Known, Life, Reading, RevisionId,
-    Split, SplitAnswer, Store, StoreError, StoredRevision,
+use crate::kinds::Opener;
+use crate::{
+    Advance, Bucket, BucketSize, Commit, CommitAnswer, CompactAnswer, Compaction, Known, Life, OpenError, Opened,
+    Reading, RevisionId, Split, SplitAnswer, Store, StoreError, StoredRevision,
 };
 use answers::{Reply, array, bytes, strange};
 use hints::{Entry, Hints};
@@ -37,7 +40,36 @@ use keys::RevisionKeys;
 use pool::Pool;
 use scripts::{Call, Name, Scripts};
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tally_config::Config;
+
+/// The kind `redis`: in a Redis that the engines of a group share.
+pub(crate) const KIND: Opener = Opener {
+    // It may always be there: another engine may write it.
+    find: |_| Ok(()),
+    open: |config, _| open(config),
+    judge: |config| RedisSettings::from(&config.redis).judge(),
+};
+
+fn open(config: &Config) -> Result<Opened, OpenError> {
+    let store = RedisStore::open(&RedisSettings::from(&config.redis)).map_err(|fault| {
+        // A running engine asks again; a start ends.
+        let text = fault.to_string();
+        let ends = [": it is tried again", "; it is asked again"];
+        OpenError::Server(ends.iter().find_map(|end| text.strip_suffix(end)).unwrap_or(&text).to_owned())
+    })?;
+    let says = store.server().to_string();
+    Ok(Opened {
+        shared: true,
+        commit_interval: Duration::from_millis(config.redis.commit_interval_ms),
+        place: format!("Redis, {says}"),
+        says,
+        warnings: store.server().warnings.clone(),
+        store: Arc::new(store),
+    })
+}
 
 /// How often `create` looks again when others wrote in between.
 const LOOKS: usize = 16;
@@ -87,7 +119,7 @@ impl RedisStore {
     /// # Errors
     /// [`StoreError::Unavailable`]: it does not answer, or is not fit; the text says what to do.
     pub fn open(settings: &RedisSettings) -> Result<Self, StoreError> {
-        Self::with(settings, Scripts::new(), Nonce::Counted(AtomicU64::new(crate::clock::unique() as u64)))
+        Self::with(settings, Scripts::new(), Nonce::Counted(AtomicU64::new(tally_system::clock::unique() as u64)))
     }
 
     /// As `open`, with changed scripts or one nonce for all requests: tests that must be able to fail.
@@ -101,7 +133,7 @@ impl RedisStore {
         alter: &dyn Fn(ScriptName, &str) -> String,
         nonce: Option<u64>,
     ) -> Result<Self, StoreError> {
-        let counted = Nonce::Counted(AtomicU64::new(crate::clock::unique() as u64));
+        let counted = Nonce::Counted(AtomicU64::new(tally_system::clock::unique() as u64));
         Self::with(settings, Scripts::altered(alter), nonce.map_or(counted, Nonce::Fixed))
     }
 
@@ -215,7 +247,7 @@ fn text(number: u64) -> Cow<'static, [u8]> {
 impl Store for RedisStore {
     fn create(&self, revision: &RevisionId, meta: &[u8]) -> Result<Life, StoreError> {
         let keys = self.keys(revision);
-        let life = Life(crate::clock::unique());
+        let life = Life(tally_system::clock::unique());
         self.list(revision)?;
         for _ in 0..LOOKS {
             let old = self.pool.read(redis::cmd("HGET").arg(&keys.state).arg("life"))?;

@@ -1,10 +1,11 @@
 //! What a Redis store is opened with. No I/O; no text made here shows a password.
 
-use crate::config::secret::quoted;
-use crate::store::StoreError;
+use crate::StoreError;
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 use std::fmt;
 use std::time::Duration;
+use tally_config::RedisConfig;
+use tally_config::secret::quoted;
 
 /// What a Redis store is opened with.
 #[derive(Clone)]
@@ -53,6 +54,19 @@ impl fmt::Debug for RedisSettings {
             .field("connect_timeout", connect_timeout)
             .field("response_timeout", response_timeout)
             .finish()
+    }
+}
+
+impl From<&RedisConfig> for RedisSettings {
+    fn from(config: &RedisConfig) -> RedisSettings {
+        let RedisConfig { url, port, namespace, max_bucket_bytes, .. } = config;
+        RedisSettings {
+            url: url.reveal().to_owned(),
+            port: (*port > 0).then_some(*port),
+            namespace: namespace.clone(),
+            max_bucket_bytes: *max_bucket_bytes,
+            ..RedisSettings::default()
+        }
     }
 }
 

@@ -3,15 +3,16 @@
 //!
 //! A store knows nothing of what a frame means. It promises: a commit applies wholly, and only if the stored life and
 //! progress records are those it states; a read is one moment; a compaction replaces exactly the prefix it was made from. It
-//! never folds, never decides what a refused commit leads to (that is `progress`), never creates on commit.
+//! never folds, never decides what a refused commit leads to (that is `tally-progress`), never creates on commit.
 
 #[cfg(any(test, feature = "contract"))]
 #[doc(hidden)]
 pub mod contract;
 pub mod embedded;
-mod held;
-mod keys;
+mod kinds;
 pub mod redis;
+
+pub use kinds::{OpenError, Opened, judge, open, open_existing};
 
 use std::collections::BTreeMap;
 use thiserror::Error;
@@ -321,4 +322,12 @@ pub enum StoreError {
     /// It holds something that this engine cannot read: refused, never skipped.
     #[error("the store holds data that this engine cannot read: {0}")]
     Corrupt(String),
+}
+
+impl StoreError {
+    /// Whether the same request may succeed later, without a change by a person.
+    #[must_use]
+    pub fn retry_helps(&self) -> bool {
+        matches!(self, StoreError::Unavailable(_))
+    }
 }

@@ -4,7 +4,7 @@
 //! falls back to the index; a commit's sizes are looked up when by the hint a compaction is due. So that most steps
 //! need not read the index. Bounded by the buckets there are: an entry has some 30 bytes.
 
-use crate::store::{Bucket, RevisionId};
+use crate::{Bucket, RevisionId};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 

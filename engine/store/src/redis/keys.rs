@@ -5,7 +5,7 @@
 //! values and never look inside.
 
 use super::hints::Entry;
-use crate::store::{BEGUN, Bucket, FrameId, Life, RevisionId, StoreError, StoredProgress};
+use crate::{BEGUN, Bucket, FrameId, Life, RevisionId, StoreError, StoredProgress};
 use std::fmt::Write as _;
 
 /// Format of everything written; another one is refused.

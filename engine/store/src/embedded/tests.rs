@@ -1,7 +1,7 @@
 //! The embedded store keeps the contract; damage of any row is noticed.
 #![allow(clippy::unwrap_used, reason = "a failing unwrap fails the test")]
-use super::super::contract::{World, contract, model};
 use super::*;
+use crate::contract::{World, contract, model};
 
 const MAX_BUCKET_BYTES: u64 = 400;
 

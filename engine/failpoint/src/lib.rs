@@ -1,23 +1,23 @@
 //! Named moments at which a test ends or stops the process. In what is shipped they are nothing: the call is empty and inlined.
 //!
-//! With the feature `failpoints`, `TALLY_FAILPOINT=commit.stored:3` ends the process when the third call comes past
+//! With the feature `armed`, `TALLY_FAILPOINT=commit.stored:3` ends the process when the third call comes past
 //! `commit.stored`, and `…:3:stop` stops it there (SIGSTOP) until somebody lets it go on. It promises nothing else: the moments are
 //! listed where they are tested, in `tests/src/points.rs`.
 
 /// A moment that a test can name.
-#[cfg(not(feature = "failpoints"))]
+#[cfg(not(feature = "armed"))]
 #[inline(always)]
-pub(crate) const fn point(_name: &str) {}
+pub const fn point(_name: &str) {}
 
 /// Records on which a test has a piece of work panic: `TALLY_POISON=decode:1:42` is the decoding of offset 42 of partition 1.
-#[cfg(not(feature = "failpoints"))]
+#[cfg(not(feature = "armed"))]
 #[inline(always)]
-pub(crate) fn poisoned(_work: &str, _partition: u32, _offsets: impl Iterator<Item = u64>) {}
+pub fn poisoned(_work: &str, _partition: u32, _offsets: impl Iterator<Item = u64>) {}
 
-#[cfg(feature = "failpoints")]
-pub(crate) use armed::{point, poisoned};
+#[cfg(feature = "armed")]
+pub use armed::{point, poisoned};
 
-#[cfg(feature = "failpoints")]
+#[cfg(feature = "armed")]
 mod armed {
     use std::io::Write;
     use std::sync::OnceLock;
@@ -40,7 +40,8 @@ mod armed {
         Some(Plan { name, at, stop: parts.next() == Some("stop") })
     }
 
-    pub(crate) fn point(name: &str) {
+    /// A moment that a test can name.
+    pub fn point(name: &str) {
         let Some(plan) = PLAN.get_or_init(plan) else { return };
         if plan.name != name || PASSED.fetch_add(1, Ordering::SeqCst) + 1 != plan.at {
             return;
@@ -64,7 +65,8 @@ mod armed {
         Some((parts.next()?.to_owned(), parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
     }
 
-    pub(crate) fn poisoned(work: &str, partition: u32, mut offsets: impl Iterator<Item = u64>) {
+    /// Records on which a test has a piece of work panic.
+    pub fn poisoned(work: &str, partition: u32, mut offsets: impl Iterator<Item = u64>) {
         let Some((name, of, at)) = POISON.get_or_init(poison) else { return };
         if name == work && *of == partition && offsets.any(|offset| offset == *at) {
             panic!("poisoned: {work} at offset {at} of partition {of}");

@@ -1,8 +1,8 @@
 //! What an error of Redis is to the store: a sentence that says what happened and what to do. Passwords are in none of them.
 
-use crate::outage::Cause;
-use crate::store::StoreError;
+use crate::StoreError;
 use redis::{ErrorKind, RedisError};
+use tally_system::outage::Cause;
 
 /// Whether the server said that the key is with another node now; nothing was done then.
 pub(super) fn moved(error: &RedisError) -> bool {

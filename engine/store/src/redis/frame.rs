@@ -16,7 +16,7 @@
 //! therefore nothing else in a bucket may hold an id, not even a snapshot that of the last frame it folds.
 
 use super::keys::corrupt;
-use crate::store::{Bucket, FrameId, StoreError, StoredFrame};
+use crate::{Bucket, FrameId, StoreError, StoredFrame};
 
 const FORMAT: u8 = 1;
 const HEAD: usize = 16;

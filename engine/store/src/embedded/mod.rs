@@ -7,15 +7,49 @@
 //!
 //! Over 400 lines: every operation of one store, each a transaction over the same rows and sizes.
 
-use super::held::{Held, Revision, Sizes};
-use super::keys::{self, FrameRow, Kind, Number};
-use super::*;
-use crate::config::Durability;
-use crate::database::{Batch, Database, DatabaseError, Keyspace, Shape};
-use crate::failpoint::point;
+mod held;
+mod keys;
+
+use crate::kinds::Opener;
+use crate::*;
+use held::{Held, Revision, Sizes};
+use keys::{FrameRow, Kind, Number};
 use parking_lot::RwLock;
 use std::collections::{BTreeSet, HashMap};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tally_config::{Config, Durability};
+use tally_database::{Batch, Database, DatabaseError, Keyspace, Shape};
+use tally_failpoint::point;
+
+/// The kind `embedded`: in the data directory, for one engine.
+pub(crate) const KIND: Opener = Opener { find, open: open_configured, judge: |_| Vec::new() };
+
+/// Largest bucket. A large one only makes its compaction longer, so this is far above what compaction leaves.
+const MAX_BUCKET: u64 = 1 << 30;
+
+/// A state is there once its database has been opened.
+fn find(config: &Config) -> Result<(), OpenError> {
+    let folder: &Path = &config.store.data_dir;
+    if folder.join("db").is_dir() { Ok(()) } else { Err(OpenError::Nothing(folder.display().to_string())) }
+}
+
+fn open_configured(config: &Config, database: Option<&Database>) -> Result<Opened, OpenError> {
+    let database = match database {
+        Some(database) => database.clone(),
+        None => Database::open(&config.store.data_dir)?,
+    };
+    let store = EmbeddedStore::open(database, Durability::Process, MAX_BUCKET)?;
+    Ok(Opened {
+        store: Arc::new(store),
+        shared: false,
+        commit_interval: Duration::from_millis(config.store.checkpoint_interval_ms),
+        place: config.store.data_dir.display().to_string(),
+        says: "open".into(),
+        warnings: Vec::new(),
+    })
+}
 
 /// State in the embedded database.
 pub struct EmbeddedStore {
@@ -165,7 +199,7 @@ impl Store for EmbeddedStore {
     fn create(&self, revision: &RevisionId, meta: &[u8]) -> Result<Life, StoreError> {
         let mut held = self.writable()?;
         let number = Number(held.next_number);
-        let life = Life(crate::clock::unique());
+        let life = Life(tally_system::clock::unique());
         let mut batch = self.database.batch();
         if let Some(old) = held.revisions.get(revision) {
             self.clear(&mut batch, old)?;
@@ -384,5 +418,4 @@ impl Store for EmbeddedStore {
 }
 
 #[cfg(test)]
-#[path = "embedded_tests.rs"]
 mod tests;

@@ -9,9 +9,7 @@ use super::frame::{self, Piece};
 use super::hints::Entry;
 use super::keys::{self, RevisionKeys, corrupt};
 use super::scripts::{Call, Name};
-use crate::store::{
-    BEGUN, Bucket, BucketRead, FrameId, Known, Reading, RevisionId, StoreError, StoredFrame, StoredRevision,
-};
+use crate::{BEGUN, Bucket, BucketRead, FrameId, Known, Reading, RevisionId, StoreError, StoredFrame, StoredRevision};
 use redis::Value;
 use std::borrow::Cow;
 

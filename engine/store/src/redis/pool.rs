@@ -8,7 +8,7 @@ use super::fault::{fault, moved};
 use super::scripts::{Call, Scripts};
 use super::server::{self, ServerFacts};
 use super::settings::RedisSettings;
-use crate::store::StoreError;
+use crate::StoreError;
 use parking_lot::{Condvar, Mutex};
 use redis::cluster::{ClusterClient, ClusterConnection};
 use redis::{Cmd, Connection, ConnectionAddr, ConnectionInfo, ConnectionLike, RedisError, RedisResult, Value};

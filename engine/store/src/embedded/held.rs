@@ -1,11 +1,11 @@
 //! What the embedded store holds in memory, read once when it is opened: lives, progress, sizes of buckets; and the fence,
 //! which is judged by it. Frames themselves stay on disk.
 
-use super::embedded::EmbeddedStore;
+use super::EmbeddedStore;
 use super::keys::{self, Kind, Number, corrupt};
-use super::*;
-use crate::database::{Batch, Keyspace};
+use crate::*;
 use std::collections::{BTreeSet, HashMap};
+use tally_database::{Batch, Keyspace};
 
 /// What is held in memory; always what the database holds, except after an unknown write (then `stale`).
 #[derive(Default)]
@@ -80,7 +80,7 @@ impl Revision {
 impl EmbeddedStore {
     /// Reads the database into memory. Frames of revisions that are gone (an interrupted clean-up) are ignored.
     pub(super) fn reload(&self, held: &mut Held) -> Result<(), StoreError> {
-        let nonce = crate::clock::unique() as u64;
+        let nonce = tally_system::clock::unique() as u64;
         let mut fresh = Held { next_number: 1, nonce, ..Held::default() };
         let mut by_number: HashMap<u64, (RevisionId, Revision)> = HashMap::new();
         for (key, value) in self.scan(&self.rows, b"r")? {

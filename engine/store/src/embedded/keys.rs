@@ -3,9 +3,9 @@
 //! Every value begins with a format byte; another one is refused. A frame's row carries a CRC-32 over key and value, so
 //! that a row that was moved or damaged is noticed when it is read, whatever the frame itself contains.
 
-use super::{Bucket, FrameId, Life, RevisionId, StoreError};
-use crate::database::Slice;
+use crate::{Bucket, FrameId, Life, RevisionId, StoreError};
 use std::io::Read;
+use tally_database::Slice;
 
 const FORMAT: u8 = 1;
 const FRAME_HEAD: usize = 1 + 4 + 1 + 16 + 8;

@@ -2,7 +2,7 @@
 
 use super::fault::fault;
 use super::keys::{self, RevisionKeys, corrupt};
-use crate::store::{
+use crate::{
     Bucket, BucketSize, Commit, CommitAnswer, CompactAnswer, Compaction, FrameId, SplitAnswer, StoreError,
     StoredRevision,
 };

@@ -13,9 +13,6 @@ mod mend;
 mod place;
 mod remembered;
 
-use crate::clock::{Clock, wall_ms};
-use crate::config::Durability;
-use crate::descriptors::Gauge;
 use fjall::PersistMode;
 use keyspace::Slot;
 use mend::Mending;
@@ -25,9 +22,12 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+use tally_config::Durability;
+use tally_system::clock::{Clock, wall_ms};
+use tally_system::descriptors::Gauge;
 use thiserror::Error;
 
-pub use fjall::{Guard, Slice};
+pub use fjall::{Error as ReadFault, Guard, Slice};
 pub use keyspace::{Keyspace, Shape};
 pub use place::prepare;
 
@@ -115,6 +115,19 @@ impl DatabaseError {
     #[must_use]
     pub fn wrote_nothing(&self) -> bool {
         !matches!(self, DatabaseError::Failed { .. })
+    }
+
+    /// Whether the same call may succeed later, once its cause is gone: without a restart, and without a change of the
+    /// configuration.
+    #[must_use]
+    pub fn retry_helps(&self) -> bool {
+        match self {
+            DatabaseError::InUse { .. }
+            | DatabaseError::Full { .. }
+            | DatabaseError::Descriptors { .. }
+            | DatabaseError::Failed { .. } => true,
+            DatabaseError::BeforeTime | DatabaseError::Directory { .. } => false,
+        }
     }
 }
 
@@ -250,9 +263,9 @@ impl Database {
         self.opened()?.disk_space().map_err(|reason| failed(&reason))
     }
 
-    /// An error of a read, told like the others.
+    /// An error of a read, said as the others are.
     #[must_use]
-    pub fn failed(&self, reason: &fjall::Error) -> DatabaseError {
+    pub fn failed(&self, reason: &ReadFault) -> DatabaseError {
         failed(reason)
     }
 
@@ -373,5 +386,4 @@ fn failed(reason: &fjall::Error) -> DatabaseError {
 }
 
 #[cfg(test)]
-#[path = "database_tests.rs"]
 mod tests;

@@ -1,7 +1,7 @@
 //! What a Redis server says of itself: whether it can hold state, and what it keeps when it ends.
 
 use super::fault::fault;
-use crate::store::StoreError;
+use crate::StoreError;
 use redis::{Cmd, Connection, RedisResult, Value, from_redis_value};
 use std::collections::BTreeMap;
 use std::fmt;
