@@ -370,7 +370,7 @@ pub enum Halt {
     StateLost,
     /// Compaction does not make room.
     #[error(
-        "bucket {bucket} of table {table} exceeds its size limit even after compaction: give the table more buckets, or raise the limit"
+        "bucket {bucket} of table {table} exceeds its size limit even after compaction: count by fewer keys, lower the retention of the table, or raise [redis] max_bucket_bytes"
     )]
     Full {
         /// The table.
