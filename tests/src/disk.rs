@@ -50,6 +50,17 @@ impl Disk {
     }
 }
 
+/// Lets a process write files of so many bytes at most, from now on; `None`: of any size.
+///
+/// # Errors
+/// It is not this user's to say.
+pub fn limit_files(pid: u32, bytes: Option<u64>) -> Result<()> {
+    let limit = bytes.map_or("unlimited".to_owned(), |bytes| format!("{bytes}:unlimited"));
+    let set = Command::new("prlimit").args([&format!("--fsize={limit}"), "--pid", &pid.to_string()]).status()?;
+    ensure!(set.success(), "prlimit (util-linux) does not set a limit");
+    Ok(())
+}
+
 impl Drop for Disk {
     fn drop(&mut self) {
         // Lazily: a process that is being ended may still hold it.

@@ -4,10 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 
 use serde_json::json;
-use std::process::Command;
 use std::time::Duration;
 use tally_tests::client::{Answer, NotPosted};
-use tally_tests::disk::Disk;
+use tally_tests::disk::{Disk, limit_files};
 use tally_tests::tally::{Home, Tally};
 
 const CONFIG: &str = "[store]\ncheckpoint_interval_ms = 100\n[server]\nevaluation_deadline_ms = 10000\n";
@@ -70,20 +69,17 @@ fn after_a_failed_write_it_goes_on_by_itself_once_writing_works() {
     }
     assert_eq!(total(&tally, &at), 20_000);
 
-    let limit = |bytes: &str| {
-        let pid = tally.process.pid().to_string();
-        assert!(Command::new("prlimit").args([&format!("--fsize={bytes}"), "--pid", &pid]).status().unwrap().success());
-    };
+    let limit = |bytes| limit_files(tally.process.pid(), bytes).unwrap();
     // Twice: what mended the first failure mends the next.
     for round in ["one", "two"] {
-        limit("1000000:unlimited");
+        limit(Some(1_000_000));
         refuses(&tally, "the database failed");
         let failed = |answer: &Answer| answer.status == 503 && answer.text.contains("check disk and limits");
         tally.client.readyz("a failed write is told", LONG, failed).unwrap();
         assert_eq!(total(&tally, &at), if round == "one" { 20_000 } else { 20_060 }, "what is known is answered");
         assert_eq!(tally.client.get("/livez").unwrap().status, 200);
 
-        limit("unlimited");
+        limit(None);
         tally.client.ready(LONG).unwrap();
         // Sent again, as a client does that does not know: whether the failed write applied makes no difference.
         tally.client.post_all(&lines("refused", 10)).unwrap();

@@ -12,7 +12,8 @@ use serde_json::json;
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use tally_tests::client::Client;
+use tally_tests::client::{Client, NotPosted};
+use tally_tests::disk::limit_files;
 use tally_tests::kafka::Kafka;
 use tally_tests::postgres::Postgres;
 use tally_tests::redis::Redis;
@@ -148,5 +149,47 @@ fn an_engine_waits_cheaply_and_goes_on_by_itself() {
     redis.restart().unwrap();
     tally.client.ready(LONG).unwrap();
     total(&tally.client, 600);
+    tally.stop().unwrap();
+}
+
+fn post(tally: &Tally, name: &str, count: usize) -> Result<(), NotPosted> {
+    let event = |n| json!({"event_id": format!("{name}-{n}"), "user_id": n, "product_id": 1, "event_type": "view"});
+    let events: String = (0..count).map(|n| format!("{}\n", event(n))).collect();
+    tally.client.events(&events).map(drop)
+}
+
+/// The catalogue alone, and the disk alone, of an engine that has everything else in its data directory.
+#[test]
+fn so_it_does_without_its_catalogue_and_while_its_disk_fails() {
+    let mut postgres = Postgres::start().unwrap();
+    let mut home = Home::new("[store]\ncheckpoint_interval_ms = 100\n").unwrap();
+    home.ignore_file_limits().unwrap();
+    home.env("POSTGRES_URL", &postgres.database("tally").unwrap());
+    home.succeed(&["migrate"]).unwrap();
+    let tally = home.start().unwrap();
+    // So many that the database's files are larger than the log.
+    (0..4).for_each(|part| post(&tally, &format!("first-{part}"), 5_000).unwrap());
+    total(&tally.client, 20_000);
+
+    postgres.stop().unwrap();
+    let away = |text: &str| text.contains("[!]catalogue");
+    tally.client.readyz("the catalogue is away", LONG, |answer| answer.status == 200 && away(&answer.text)).unwrap();
+    waits_cheaply(&home, &tally, "PostgreSQL is away");
+    // Counting needs it not.
+    post(&tally, "second", 100).unwrap();
+    total(&tally.client, 20_100);
+    postgres.run().unwrap();
+    tally.client.readyz("the catalogue is back", LONG, |answer| !away(&answer.text)).unwrap();
+
+    limit_files(tally.process.pid(), Some(1_000_000)).unwrap();
+    let refused = post(&tally, "refused", 100).unwrap_err();
+    assert!(matches!(&refused, NotPosted::Unknown(text) if text.contains("the database failed")), "{refused:?}");
+    waits_cheaply(&home, &tally, "the disk fails");
+    limit_files(tally.process.pid(), None).unwrap();
+    tally.client.ready(LONG).unwrap();
+    // Whether what failed was written makes no difference.
+    post(&tally, "refused", 100).unwrap();
+    post(&tally, "third", 100).unwrap();
+    total(&tally.client, 20_300);
     tally.stop().unwrap();
 }

@@ -1,8 +1,9 @@
 //! What an audit needs, which counts again: the log, record by record, and the state of a metric at one moment.
 //!
-//! Everything here only reads. The state is copied under the lock that readers take, which counting waits for (measured:
-//! `state::Dump`); rows are taken apart afterwards. Nothing here judges, folds or compares.
+//! Everything here only reads. Of the state a moment is held, and its rows are taken apart some at a time while counting goes on.
+//! Nothing here judges, folds or compares.
 
+use super::evaluate::LOADING;
 use super::{Engine, EvaluateError};
 use crate::config::EventsConfig;
 use crate::event::Position;
@@ -115,7 +116,7 @@ impl Engine {
         Ok(self.log.stretch(partition, from.max(start), to)?)
     }
 
-    /// A copy of what a metric has counted, at one moment. Blocks: call it off the async threads.
+    /// What a metric has counted, at one moment; while it is held, what changes meanwhile takes memory. Blocks: call it off the async threads.
     ///
     /// # Errors
     /// [`EvaluateError::NotFound`], [`EvaluateError::StoreUnavailable`].
@@ -129,12 +130,12 @@ impl Engine {
                 drop(counted);
                 return self.state_dump(name);
             }
-            let begun = Instant::now();
             let place = &counted.metrics[served.id.0];
+            if place.in_doubt {
+                return Err(EvaluateError::StoreUnavailable(LOADING.to_owned()));
+            }
             let (position, origins) = (place.position.clone(), place.origins.clone());
             let rows = counted.state.dump(served.id);
-            drop(counted);
-            tracing::debug!(name, rows = rows.len(), held = ?begun.elapsed(), "the state was copied");
             return Ok(StateDump { position, origins, tables, properties, reads_otherwise, rows });
         };
         follower.refresh(Instant::now()).map_err(|fault| EvaluateError::StoreUnavailable(fault.to_string()))?;

@@ -205,11 +205,12 @@ impl ServedRevision {
         }
     }
 
-    /// Whether what is stored of it is in memory, as it is at this moment; of what there is no room for that is nothing.
-    pub(super) fn is_known(&self, view: &View) -> bool {
+    /// Whether what is stored of it is in memory; of what there is no room for that is nothing. `refresh`: as it is at this moment, where
+    /// engines share a store.
+    pub(super) fn is_known(&self, view: &View, refresh: bool) -> bool {
         match &self.follower {
-            None => view.read().metrics[self.id.0].version > 0,
-            Some(follower) => follower.refresh(Instant::now()).is_ok() || follower.refused().is_some(),
+            None => view.read().metrics[self.id.0].is_known(),
+            Some(follower) => !refresh || follower.refresh(Instant::now()).is_ok() || follower.refused().is_some(),
         }
     }
 

@@ -10,7 +10,7 @@ use super::catalog::{MetricCatalog, ServedRevision};
 use super::notices::{events_failed, keys_limited};
 use super::{Engine, EvaluateError, Evaluated, History, Question, watchdog};
 use crate::event::Position;
-use crate::pipeline::{Board, Counted, FOLLOWED, Fatal, Followed, Follower, Origin, Place, Thread, done};
+use crate::pipeline::{Board, Counted, FOLLOWED, Fatal, Followed, Follower, Origin, Place, Refreshed, Thread, done};
 use crate::progress::{Halt, Quarantine};
 use crate::query::{Answer, Moment, Refused};
 use crate::state::{MetricId, State};
@@ -24,6 +24,13 @@ use tally_plugin::ask::Warning;
 
 /// Said where answers take all the memory that they may.
 const MEMORY: &str = "answers under way hold as much memory as they may, which is a share of [limits] memory";
+
+/// Said where a metric cannot be read because its state is being loaded.
+pub(super) const LOADING: &str =
+    "what was counted of it is being loaded from the store, for what was in memory was in doubt; try again";
+
+/// Code of the warning that an answer is of the moment at which a metric stopped for lack of memory.
+const OVER_MEMORY: &str = "over_memory";
 
 /// Characters of a metric's name.
 const LONGEST_NAME: usize = 64;
@@ -99,7 +106,7 @@ impl Engine {
             let away = |fault: StoreError| EvaluateError::StoreUnavailable(fault.to_string());
             follower.refresh_until(Instant::now(), until).map_err(away)
         };
-        refresh()?;
+        let mut refreshed = refresh()?;
         let reached = |at_least: &Position| follower.read().position.reaches(at_least);
         while let Some(at_least) = question.at_least.as_ref().filter(|at_least| !reached(at_least)) {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -108,11 +115,11 @@ impl Engine {
             }
             tracing::trace!(%at_least, "waiting for a commit, here or by another engine");
             self.view.wait_a_move(left.min(LOOK));
-            refresh()?;
+            refreshed = refresh()?;
         }
         let as_of = now();
         let deadline = Instant::now() + self.deadline;
-        let stopped = self.require_counting(served)?;
+        let stopped = self.require_counting(served)?.and_behind(&refreshed);
         let still = Seen::followed(&follower.read()).still(question, &stopped)?;
         let answer = self.answer(served, question, params, (as_of, deadline), &still)?;
         Ok(served.evaluated(&answer, as_of, &still.facts, stopped.warnings))
@@ -199,7 +206,7 @@ impl Engine {
             }
             // What there was no room to load cannot answer.
             Some(Halt::Quarantined(why @ Quarantine::OverMemory { .. })) if self.holds_some(served) => {
-                Ok(Stopped::too_large("over_memory", &why))
+                Ok(Stopped::too_large(OVER_MEMORY, &why))
             }
             Some(halt) => Err(EvaluateError::Quarantined(halt.to_string())),
         }
@@ -267,6 +274,15 @@ impl Stopped {
     fn too_large(code: &'static str, why: &Quarantine) -> Stopped {
         Stopped { warnings: vec![Warning::new(code, why.to_string())], for_good: true }
     }
+
+    /// The same where what is followed stays at an earlier moment, which its lane may not have said yet.
+    fn and_behind(mut self, refreshed: &Refreshed) -> Stopped {
+        let Refreshed::Behind(why) = refreshed else { return self };
+        if self.warnings.iter().all(|warning| warning.code != OVER_MEMORY) {
+            self.warnings.push(Warning::new(OVER_MEMORY, why.to_string()));
+        }
+        Stopped { for_good: true, ..self }
+    }
 }
 
 /// A metric as it is now, wherever it is held; whoever holds it is waited for.
@@ -310,9 +326,7 @@ impl<'a> Seen<'a> {
 
     fn require_whole(&self, question: &Question, stopped: &Stopped) -> Result<(), EvaluateError> {
         if self.in_doubt {
-            let loading =
-                "what was counted of it is being loaded from the store, for what was in memory was in doubt; try again";
-            return Err(EvaluateError::StoreUnavailable(loading.to_owned()));
+            return Err(EvaluateError::StoreUnavailable(LOADING.to_owned()));
         }
         match self.target {
             // What stands still where it is comes no nearer; with its answer it is said that it does, and that there is more.
@@ -348,5 +362,31 @@ fn refused(refused: Refused) -> EvaluateError {
         Refused::Plugin(what) => EvaluateError::PluginFailed(what),
         Refused::Deadline(limit) => EvaluateError::DeadlineExceeded(limit),
         Refused::Memory => EvaluateError::Overloaded(MEMORY.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHY: Quarantine = Quarantine::OverMemory { held: 2, share: 1 };
+
+    fn codes(stopped: &Stopped) -> Vec<&str> {
+        stopped.warnings.iter().map(|warning| &*warning.code).collect()
+    }
+
+    #[test]
+    fn what_is_answered_from_an_earlier_moment_says_so_once_also_before_its_lane_does() {
+        let counts = || Stopped { warnings: Vec::new(), for_good: false };
+        let behind = Refreshed::Behind(WHY);
+        let current = counts().and_behind(&Refreshed::Current);
+        assert!(codes(&current).is_empty() && !current.for_good);
+        let stays = counts().and_behind(&behind);
+        assert_eq!((codes(&stays), stays.for_good), (vec!["over_memory"], true));
+        assert!(stays.warnings[0].detail.contains("[limits] memory"), "{:?}", stays.warnings);
+        // Its lane has said it, or something else.
+        assert_eq!(codes(&Stopped::too_large(OVER_MEMORY, &WHY).and_behind(&behind)), ["over_memory"]);
+        let cells = Stopped::too_large("over_max_cells", &WHY).and_behind(&behind);
+        assert_eq!(codes(&cells), ["over_max_cells", "over_memory"]);
     }
 }

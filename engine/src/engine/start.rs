@@ -291,7 +291,7 @@ fn follow(
     for follower in followers.all() {
         match follower.refresh(Instant::now()) {
             // One metric that cannot be read does not keep the others from answering.
-            Ok(()) | Err(StoreError::Corrupt(_)) => {}
+            Ok(_) | Err(StoreError::Corrupt(_)) => {}
             Err(_) if follower.refused().is_some() => {}
             Err(fault) => return Err(fault_of(&fault)),
         }

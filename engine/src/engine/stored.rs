@@ -9,11 +9,12 @@ use super::{Engine, EvaluateError, StartError};
 use crate::config::Config;
 use crate::progress::Progress;
 use crate::revision::described;
-use crate::state::{self, StoredRow, buckets_of, facts, key_of, rows_of, splits};
+use crate::state::{self, KeyRows, MOST_ROWS, StoredRow, buckets_of, facts, key_of, splits};
 use crate::store::{self, Bucket, BucketRead, Known, RevisionId, Store, StoreError, StoredRevision};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use tally_plugin::ask::Fault;
 use tally_plugin::description::{Description, Table};
 
 /// A revision of a metric as stored.
@@ -299,19 +300,28 @@ fn rows(store: &dyn Store, looked: &Looked, table: &str, key: &[String]) -> Resu
         return Err(not_found(detail));
     }
     let key = key_of(&looked.description, table, key);
-    let rows = || {
+    let mut rows = KeyRows::new(table, &key);
+    let mut add = || -> Result<bool, StoreError> {
         let held = store.buckets(&looked.revision)?;
         let of = held.iter().filter(|bucket| usize::from(bucket.table) == number).map(|bucket| bucket.bucket);
         let fault = |fault| damaged(table, &fault);
-        let mut all = Vec::new();
         for bucket in buckets_of(table, &of.collect::<Vec<_>>(), &key).map_err(fault)? {
-            all.append(&mut frames(store, &looked.revision, Bucket { table: number as u16, bucket })?);
+            for frame in frames(store, &looked.revision, Bucket { table: number as u16, bucket })? {
+                if !rows.add(&frame).map_err(fault)? {
+                    return Ok(false);
+                }
+            }
         }
-        rows_of(table, &all, &key).map_err(fault)
+        Ok(true)
     };
+    if !add().map_err(unavailable)? {
+        let detail = format!("more than {MOST_ROWS} rows begin with this key: name more of its columns");
+        let fault = Fault { pointer: "/key".into(), detail };
+        return Err(EvaluateError::Invalid { code: "invalid_params".into(), errors: vec![fault] });
+    }
     let stored = store.stored(&looked.revision).map_err(unavailable)?;
     let events_failed = stored.as_ref().map_or(0, events_failed);
-    Ok(StoredRows { table: table.clone(), rows: rows().map_err(unavailable)?, events_failed })
+    Ok(StoredRows { table: table.clone(), rows: rows.rows(), events_failed })
 }
 
 /// Events that are in no cell of a revision, as its records say.

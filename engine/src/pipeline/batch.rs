@@ -441,6 +441,7 @@ impl Batches {
             .is_err()
         };
         let found = (0..self.batch.len()).find(panics).or((!self.batch.is_empty()).then_some(0));
+        self.parts.view.write().state.abandon_batch();
         let found = found.map(|row| self.batch.offsets[row]);
         self.note_undecodable(partition, found, what)
     }

@@ -54,7 +54,7 @@ pub(super) fn find_oversized(
         let refused = metric.follower.as_ref().and_then(|follower| follower.refused());
         if let Some(why) = refused.or_else(|| room.over(metric.id)) {
             // It follows no further: what others commit would fill memory all the same.
-            metric.follower.iter().for_each(|follower| follower.stop());
+            metric.follower.iter().for_each(|follower| follower.stop(&why));
             oversized.push((metric.no, why));
         }
     }

@@ -8,8 +8,9 @@
 //! Over 400 lines: one view from its first read to its last, with what each step promises.
 
 use super::origin::Origin;
+use super::read_pieces::{Fold, read_pieces};
 use super::room::Room;
-use super::stored::{accounts, counted_partitions, found, looks, split_on};
+use super::stored::{accounts, counted_partitions, found};
 use crate::event::Position;
 use crate::failpoint::point;
 use crate::progress::{Quarantine, Trouble};
@@ -42,8 +43,8 @@ pub struct Follower {
     /// Held while the store is read: one at a time, and who waited need not read again.
     folded: Mutex<Folded>,
     followed: RwLock<Followed>,
-    /// Whether it stays where it is.
-    stopped: AtomicBool,
+    /// Why it stays where it is.
+    stopped: OnceLock<Quarantine>,
     /// Whether nobody asks it any more: then it holds nothing.
     gone: AtomicBool,
     /// Bytes folded since it was last looked how much memory they take.
@@ -68,6 +69,15 @@ pub struct Followed {
     pub target: Option<Position>,
     /// Per partition where counting began, and what it passed over.
     pub origins: BTreeMap<u32, Origin>,
+}
+
+/// What a look at the store came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refreshed {
+    /// The view shows a moment not before the one that was asked for; of one that was let go of, nothing.
+    Current,
+    /// The view stays at an earlier moment, for lack of memory: what is answered from it must say so.
+    Behind(Quarantine),
 }
 
 /// What of the store is folded into the view.
@@ -130,7 +140,7 @@ impl Follower {
             types,
             folded: Mutex::default(),
             followed: RwLock::new(followed),
-            stopped: AtomicBool::new(false),
+            stopped: OnceLock::new(),
             gone: AtomicBool::new(false),
             unseen: AtomicUsize::new(0),
             folds,
@@ -159,21 +169,21 @@ impl Follower {
     }
 
     /// From now on it stays at the moment where it is: there is no room for more.
-    pub fn stop(&self) {
-        self.stopped.store(true, Ordering::Relaxed);
+    pub fn stop(&self, why: &Quarantine) {
+        self.stopped.get_or_init(|| why.clone());
     }
 
     /// Lets go of what it holds, for good: whoever still asks it learns nothing.
     pub fn let_go(&self) {
         self.gone.store(true, Ordering::Release);
-        self.followed.write().empty(empty(&self.description, &self.types, &self.folds));
+        self.followed.write().empty(self.empty());
     }
 
-    /// Brings the view to a moment not before `asked`, unless it was stopped.
+    /// Brings the view to a moment not before `asked`, if there is memory for that.
     ///
     /// # Errors
     /// [`StoreError`]: the view is then as old as it was, or, where there is no room for it, empty.
-    pub fn refresh(&self, asked: Instant) -> Result<(), StoreError> {
+    pub fn refresh(&self, asked: Instant) -> Result<Refreshed, StoreError> {
         self.bring_up(asked, || Some(self.folded.lock()))
     }
 
@@ -181,7 +191,7 @@ impl Follower {
     ///
     /// # Errors
     /// As [`Follower::refresh`]; and where others still read then.
-    pub fn refresh_until(&self, asked: Instant, until: Instant) -> Result<(), StoreError> {
+    pub fn refresh_until(&self, asked: Instant, until: Instant) -> Result<Refreshed, StoreError> {
         self.bring_up(asked, || self.folded.try_lock_until(until))
     }
 
@@ -189,14 +199,21 @@ impl Follower {
         &'a self,
         asked: Instant,
         lock: impl FnOnce() -> Option<MutexGuard<'a, Folded>>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Refreshed, StoreError> {
         if let Some(why) = self.refused.get() {
             // One that was loaded before answers from there.
             let loaded = !self.read().position.0.is_empty();
-            return if loaded { Ok(()) } else { Err(StoreError::Unavailable(why.to_string())) };
+            return if loaded {
+                Ok(Refreshed::Behind(why.clone()))
+            } else {
+                Err(StoreError::Unavailable(why.to_string()))
+            };
         }
-        if self.stays() {
-            return Ok(());
+        if self.gone.load(Ordering::Acquire) {
+            return Ok(Refreshed::Current);
+        }
+        if let Some(why) = self.stays() {
+            return Ok(Refreshed::Behind(why));
         }
         let Some(mut folded) = lock() else {
             let metric = &self.revision.metric;
@@ -205,7 +222,7 @@ impl Follower {
             )));
         };
         if folded.begun.is_some_and(|begun| begun >= asked) {
-            return Ok(());
+            return Ok(Refreshed::Current);
         }
         let begun = Instant::now();
         point("follow.begin");
@@ -214,7 +231,7 @@ impl Follower {
         }
         folded.begun = Some(begun);
         point("follow.folded");
-        Ok(())
+        Ok(Refreshed::Current)
     }
 
     /// Reads what came since; of a bucket that was split in between the rest, and what its halves hold more. Whether all of
@@ -265,29 +282,38 @@ impl Follower {
         halves.map(|halves| halves.map(|half| Bucket { bucket: half, ..bucket }))
     }
 
-    /// Reads all buckets there are.
+    /// Reads all buckets there are; readers see the old view meanwhile.
     fn anew(&self, folded: &mut Folded) -> Result<(), StoreError> {
-        for _ in looks() {
-            let held = self.store.buckets(&self.revision)?;
-            let mut known = Vec::new();
-            for (n, table) in self.description.tables.iter().enumerate() {
-                let of = held.iter().filter(|bucket| usize::from(bucket.table) == n).map(|bucket| bucket.bucket);
-                let fault =
-                    |fault| StoreError::Corrupt(format!("{}, table {}: {fault}", self.revision.metric, table.name));
-                let buckets = Buckets::new(table, of).map_err(fault)?;
-                let bucket = |bucket: &u32| Bucket { table: n as u16, bucket: *bucket };
-                known.extend(buckets.leaves().iter().map(|leaf| Known { bucket: bucket(leaf), last: None }));
-            }
-            let Some(reading) = self.store.read(&self.revision, &known)? else {
-                self.forget(folded, &mut self.followed.write());
-                return Ok(());
-            };
-            let stands = |read: &BucketRead| matches!(read, BucketRead::Whole(_) | BucketRead::Tail(_));
-            if reading.buckets.iter().all(stands) {
-                return self.load(folded, &known, reading);
-            }
+        if let Some((room, metric)) = &self.room {
+            room.begin_load(*metric);
         }
-        Err(split_on(&self.revision))
+        let mut fresh = Fresh { of: self, state: self.empty(), folded: Folded::default(), unseen: 0 };
+        let most = self.room.as_ref().map_or(u64::MAX, |(room, _)| room.piece());
+        let Some(moment) = read_pieces(&*self.store, &self.revision, most, &mut fresh)? else {
+            self.forget(folded, &mut self.followed.write());
+            return Ok(());
+        };
+        let Fresh { mut state, folded: fresh, .. } = fresh;
+        state.end_load(FOLLOWED);
+        self.require_room(&state)?;
+        while state.roll(ROLL) {}
+        let origins = self.account(&fresh, &moment)?;
+        *folded = fresh;
+        let mut followed = self.followed.write();
+        if self.gone.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        if let Some((room, metric)) = &self.room {
+            room.note_followed(*metric, state.loaded_size(FOLLOWED));
+        }
+        followed.state = state;
+        followed.version += 1;
+        followed.stand_at(&moment, origins);
+        Ok(())
+    }
+
+    fn empty(&self) -> State {
+        empty(&self.description, &self.types, &self.folds)
     }
 
     /// What is committed, at one moment.
@@ -308,37 +334,6 @@ impl Follower {
     pub fn aim(&self, target: &Position) {
         let mut followed = self.followed.write();
         followed.target = (!followed.position.reaches(target)).then(|| target.clone());
-    }
-
-    /// Makes a view of whole buckets; readers see the old one meanwhile.
-    fn load(&self, folded: &mut Folded, known: &[Known], reading: Reading) -> Result<(), StoreError> {
-        let mut fresh = Folded { life: Some(reading.revision.life), ..Folded::default() };
-        fresh.buckets = known.iter().map(|known| known.bucket).collect();
-        let mut state = empty(&self.description, &self.types, &self.folds);
-        let mut unseen = 0;
-        for (known, read) in known.iter().zip(&reading.buckets) {
-            unseen += fold(&mut fresh, &mut state.loading(FOLLOWED), *known, read)?;
-            if self.room.as_ref().is_some_and(|(room, _)| unseen >= room.step()) {
-                unseen = 0;
-                self.require_room(&state)?;
-            }
-        }
-        state.end_load(FOLLOWED);
-        self.require_room(&state)?;
-        while state.roll(ROLL) {}
-        let origins = self.account(&fresh, &reading.revision)?;
-        *folded = fresh;
-        let mut followed = self.followed.write();
-        if self.gone.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        if let Some((room, metric)) = &self.room {
-            room.note_followed(*metric, state.size(FOLLOWED).1);
-        }
-        followed.state = state;
-        followed.version += 1;
-        followed.stand_at(&reading.revision, origins);
-        Ok(())
     }
 
     /// Adds tails to the view, and what was the end of buckets; state and position change together.
@@ -382,11 +377,11 @@ impl Follower {
         }
     }
 
-    /// It stays where it is: it was told so, or takes as much memory as it may, which its lane learns by itself.
-    fn stays(&self) -> bool {
-        let over = || self.room.as_ref().is_some_and(|(room, metric)| room.over(*metric).is_some());
-        let told = self.stopped.load(Ordering::Relaxed) || self.gone.load(Ordering::Acquire);
-        told || over() && !self.read().position.0.is_empty()
+    /// Why it stays where it is: it was told so, or takes as much memory as it may, which its lane learns by itself.
+    fn stays(&self) -> Option<Quarantine> {
+        let over = || self.room.as_ref().and_then(|(room, metric)| room.over(*metric));
+        let loaded = |_: &Quarantine| !self.read().position.0.is_empty();
+        self.stopped.get().cloned().or_else(|| over().filter(loaded))
     }
 
     /// Takes note of what it holds, every now and then: not every follower has a lane that looks.
@@ -394,21 +389,25 @@ impl Follower {
         let Some((room, metric)) = &self.room else { return };
         if self.unseen.fetch_add(more, Ordering::Relaxed) + more >= room.step() {
             self.unseen.store(0, Ordering::Relaxed);
-            room.note_followed(*metric, state.size(FOLLOWED).1);
+            room.note_followed(*metric, state.loaded_size(FOLLOWED));
         }
     }
 
     /// What is loaded fits, so far.
     fn require_room(&self, state: &State) -> Result<(), StoreError> {
         let Some((room, metric)) = &self.room else { return Ok(()) };
-        let Some(why) = room.refuses(*metric, state.size(FOLLOWED).1) else { return Ok(()) };
+        self.require(room.refuses(*metric, state.loaded_size(FOLLOWED)))
+    }
+
+    fn require(&self, refused: Option<Quarantine>) -> Result<(), StoreError> {
+        let Some(why) = refused else { return Ok(()) };
         Err(StoreError::Unavailable(self.refused.get_or_init(|| why).to_string()))
     }
 
     /// The store holds nothing of this revision.
     fn forget(&self, folded: &mut Folded, followed: &mut Followed) {
         *folded = Folded::default();
-        followed.empty(empty(&self.description, &self.types, &self.folds));
+        followed.empty(self.empty());
     }
 
     /// Compares what is folded with what progress says was made; the origins that progress records.
@@ -443,6 +442,53 @@ impl Followed {
     }
 }
 
+/// A view in the making.
+struct Fresh<'a> {
+    of: &'a Follower,
+    state: State,
+    folded: Folded,
+    /// Bytes folded since it was last looked how much memory they take.
+    unseen: usize,
+}
+
+impl Fold for Fresh<'_> {
+    type Fault = StoreError;
+
+    fn begin(&mut self, held: Vec<Bucket>) -> Result<Vec<Bucket>, StoreError> {
+        self.state = self.of.empty();
+        let mut all = Vec::new();
+        for (n, table) in self.of.description.tables.iter().enumerate() {
+            let of = held.iter().filter(|bucket| usize::from(bucket.table) == n).map(|bucket| bucket.bucket);
+            let metric = &self.of.revision.metric;
+            let fault = |fault| StoreError::Corrupt(format!("{metric}, table {}: {fault}", table.name));
+            let buckets = Buckets::new(table, of).map_err(fault)?;
+            all.extend(buckets.leaves().iter().map(|bucket| Bucket { table: n as u16, bucket: *bucket }));
+        }
+        (self.folded, self.unseen) = (Folded { buckets: all.clone(), ..Folded::default() }, 0);
+        Ok(all)
+    }
+
+    fn admit(&mut self, bytes: u64) -> Result<(), StoreError> {
+        let Some((room, metric)) = &self.of.room else { return Ok(()) };
+        self.of.require(room.refuses_piece(*metric, self.state.loaded_size(FOLLOWED), bytes))
+    }
+
+    fn fold(&mut self, piece: Vec<(Bucket, Vec<StoredFrame>)>, of: &StoredRevision) -> Result<(), StoreError> {
+        self.folded.life = Some(of.life);
+        for (bucket, frames) in piece {
+            let mut loading = self.state.loading(FOLLOWED);
+            frames.iter().try_for_each(|frame| fold_one(&mut self.folded, &mut loading, bucket, frame))?;
+            drop(loading);
+            self.unseen += frames.iter().map(|frame| frame.bytes.len()).sum::<usize>();
+            if self.of.room.as_ref().is_some_and(|(room, _)| self.unseen >= room.step()) {
+                self.unseen = 0;
+                self.of.require_room(&self.state)?;
+            }
+        }
+        Ok(())
+    }
+}
+
 fn empty(description: &Description, types: &TypeLimit, folds: &Arc<Folds>) -> State {
     let mut state = State::default().with_types(types.clone()).keeping(folds.clone());
     state.add(description);
@@ -467,3 +513,7 @@ fn fold_one(
     folded.last.insert(bucket, (frame.id, frame.end));
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "follower_tests.rs"]
+mod tests;

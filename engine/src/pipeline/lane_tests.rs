@@ -5,11 +5,10 @@
 use super::*;
 use crate::config::EventsConfig;
 use crate::database::Database;
-use crate::pipeline::stored::whole;
 use crate::pipeline::testing::{Failing, Held, Plan, metric, payload, settings};
 use crate::pipeline::{self, Untold};
 use crate::progress::Progress;
-use crate::store::{BucketRead, RevisionId};
+use crate::store::{BucketRead, Known, RevisionId};
 use std::ops::Range;
 
 const RECORDS: u64 = 300;
@@ -147,7 +146,9 @@ impl Rig {
     }
 
     fn stored_rows(&self) -> u64 {
-        let (buckets, reading) = whole(&self.store.inner, &self.revision).unwrap();
+        let buckets = self.store.inner.buckets(&self.revision).unwrap();
+        let known: Vec<Known> = buckets.iter().map(|bucket| Known { bucket: *bucket, last: None }).collect();
+        let reading = self.store.inner.read(&self.revision, &known).unwrap();
         let mut state = crate::state::State::default();
         let id = state.add(crate::plugin::plain().description());
         let held: Vec<(u16, u32)> = buckets.iter().map(|bucket| (bucket.table, bucket.bucket)).collect();

@@ -8,8 +8,10 @@
 //! What is loaded must fit beside the others without stopping them. Two things are loaded although there is less room: what was
 //! counted before a start, and what takes the place of something that is as large.
 //!
-//! Looking costs time where panes are many, so it is done as often as costs at most some hundredths of it.
+//! Looking costs time where sketches are many, so it is done as often as costs at most some hundredths of the processor's time. What
+//! is measured is that time: on a busy machine a look may last long and cost nothing, and metrics grow meanwhile.
 
+use crate::clock::thread_cpu_time;
 use crate::progress::Quarantine;
 use crate::state::MetricId;
 use parking_lot::Mutex;
@@ -37,7 +39,17 @@ const STEP: u64 = 4 << 20;
 /// And at most so small a part of the share.
 const STEPS: u64 = 100;
 
-/// How many times as long as the last look took the next is waited for.
+/// Bytes of frames that are read at once, at most.
+const PIECE: u64 = 32 << 20;
+
+/// And at most so small a part of the share.
+const PIECES: u64 = 16;
+
+/// The part of the share up to which frames may be read although there is no room for them: what they are folded into often takes
+/// less.
+const LEEWAY: u64 = 8;
+
+/// How many times the processor's time of the last look is waited for the next.
 const SELDOM: u32 = 50;
 
 /// The share of state.
@@ -50,7 +62,7 @@ pub struct Room {
 /// What was seen at the last look.
 #[derive(Debug, Default)]
 struct Seen {
-    /// When each looked last, and how long that took.
+    /// When each looked last, and how much of the processor's time that took.
     looked: BTreeMap<MetricId, (Instant, Duration)>,
     /// What is counted into the state of lanes.
     held: BTreeMap<MetricId, u64>,
@@ -60,6 +72,9 @@ struct Seen {
     promised: BTreeMap<MetricId, u64>,
     /// What was counted before the start, and is not loaded yet.
     before: BTreeSet<MetricId>,
+    /// Up to how many hundredths of the share each metric may be loaded whose load has begun and did not end, also if it failed and will
+    /// be repeated.
+    loading: BTreeMap<MetricId, u64>,
     /// What is held no more, though it may lie there for a moment yet. No number is given again.
     gone: BTreeSet<MetricId>,
     /// Bytes of all, and how many metrics hold any: it is asked for with each batch.
@@ -105,7 +120,19 @@ impl Seen {
     fn arrived(&mut self, metric: MetricId) {
         self.promised.remove(&metric);
         self.before.remove(&metric);
+        self.loading.remove(&metric);
         self.add_up();
+    }
+
+    /// Up to how many hundredths of the share a metric may be loaded.
+    fn hundredths(&self, metric: MetricId) -> u64 {
+        match self.loading.get(&metric) {
+            Some(begun) => *begun,
+            None if self.before.contains(&metric) => BEFORE,
+            // It counted, and is loaded afresh: nobody else may have to stop for it, and it for nobody.
+            None if self.own(metric) > 0 => OVER,
+            None => NEAR,
+        }
     }
 }
 
@@ -120,6 +147,12 @@ impl Room {
     #[must_use]
     pub fn step(&self) -> usize {
         (self.limit / STEPS).min(STEP) as usize
+    }
+
+    /// Bytes of frames that are read at once while a metric is loaded, unless one bucket holds more.
+    #[must_use]
+    pub fn piece(&self) -> u64 {
+        (self.limit / PIECES).min(PIECE)
     }
 
     /// A metric that was counted before this start will be loaded.
@@ -142,18 +175,40 @@ impl Room {
         if looked.is_some_and(|(at, took)| at.elapsed() < PAUSE.max(took * SELDOM)) {
             return;
         }
-        let begun = Instant::now();
+        let begun = thread_cpu_time();
         let held: Vec<(MetricId, u64)> = measure().into_iter().collect();
         let mut seen = self.seen.lock();
         seen.holds(held);
-        seen.looked.insert(who, (Instant::now(), begun.elapsed()));
+        seen.looked.insert(who, (Instant::now(), thread_cpu_time().saturating_sub(begun)));
+    }
+
+    /// The load of a metric begins, perhaps not for the first time: until it ends, well or for good, what it held stays its own, and how
+    /// much it may take is judged by what it was now.
+    pub fn begin_load(&self, metric: MetricId) {
+        let mut seen = self.seen.lock();
+        if seen.gone.contains(&metric) {
+            return;
+        }
+        let (hundredths, held) = (seen.hundredths(metric), seen.of(metric));
+        seen.loading.insert(metric, hundredths);
+        if held > 0 {
+            seen.promised.insert(metric, held);
+        }
+        seen.add_up();
     }
 
     /// Takes note of what one metric holds, once it was loaded.
     pub fn note(&self, metric: MetricId, held: u64) {
         let mut seen = self.seen.lock();
-        seen.held.insert(metric, held);
-        seen.arrived(metric);
+        if !seen.gone.contains(&metric) {
+            seen.held.insert(metric, held);
+            seen.arrived(metric);
+        }
+    }
+
+    /// A metric holds nothing for the moment: it is going to be loaded anew.
+    pub fn note_emptied(&self, metric: MetricId) {
+        self.seen.lock().holds([(metric, 0)]);
     }
 
     /// Takes note of what is read of one in a shared store.
@@ -196,18 +251,21 @@ impl Room {
     pub fn refuses(&self, metric: MetricId, own: u64) -> Option<Quarantine> {
         let mut seen = self.seen.lock();
         let others = seen.all - seen.of(metric);
-        let hundredths = match seen.before.contains(&metric) {
-            true => BEFORE,
-            // It counted, and is loaded afresh: nobody else may have to stop for it, and it for nobody.
-            false if seen.own(metric) > 0 => OVER,
-            false => NEAR,
-        };
-        let most = (self.limit / 100 * hundredths).max(others + seen.of(metric));
+        let promised = seen.promised.get(&metric).copied().unwrap_or(0);
+        // Where the load did not begin yet, what there is goes with it.
+        let held = if seen.loading.contains_key(&metric) { promised } else { seen.of(metric) };
+        let most = (self.limit / 100 * seen.hundredths(metric)).max(others + held);
         let held = others + own;
         (held > most).then(|| {
             seen.arrived(metric);
             Quarantine::OverMemory { held, share: self.limit }
         })
+    }
+
+    /// The same before so many bytes of frames are read for it, when it holds `own`.
+    #[must_use]
+    pub fn refuses_piece(&self, metric: MetricId, own: u64, bytes: u64) -> Option<Quarantine> {
+        self.refuses(metric, own.saturating_add(bytes.saturating_sub(self.limit / LEEWAY)))
     }
 
     /// Whether a metric that stopped may go on, as of the last look; one that is not in memory needs more room, for how large it is is
@@ -314,9 +372,65 @@ mod tests {
         room.look(A, || [(A, 500), (B, 400), (C, 0)]);
         room.note_followed(B, 400);
         assert_eq!(room.used().0, 900);
+        // Nor does a lane that is slow, and loads what it was only now.
+        room.note_others(A, vec![(A, 500), (B, 400)]);
+        room.note(B, 400);
+        room.note_emptied(B);
+        assert_eq!((room.used().0, room.held(B), room.held(C)), (900, 0, 400));
         assert!(room.refuses(C, 400).is_none());
         room.note(C, 380);
         assert_eq!(room.used().0, 880);
+    }
+
+    #[test]
+    fn a_piece_is_read_only_where_there_is_room_for_it() {
+        let room = Room::new(1_600);
+        assert_eq!(room.piece(), 100);
+        room.note(A, 1_000);
+        // Up to an eighth of the share it does not matter what is read: it may take less once it is folded.
+        assert!(room.refuses_piece(B, 0, 200).is_none() && room.refuses_piece(B, 300, 200).is_none());
+        assert!(room.refuses_piece(B, 0, 560).is_none() && room.refuses_piece(B, 0, 561).is_some());
+        assert!(room.refuses_piece(B, 361, 10).is_some(), "it holds too much already");
+    }
+
+    #[test]
+    fn a_load_is_judged_by_what_the_metric_was_when_it_began() {
+        let room = Room::new(1_000);
+        room.note(A, 700);
+        // A lane that looks meanwhile sees half of it: it is a newcomer all the same.
+        room.begin_load(B);
+        room.look(A, || [(A, 700), (B, 100)]);
+        assert!(room.refuses(B, 150).is_none() && room.refuses(B, 151).is_some());
+        room.note(B, 240);
+        // The store fails when half of it is loaded: what it held is still its own when the load is repeated.
+        room.begin_load(B);
+        room.note_emptied(B);
+        assert_eq!((room.used().0, room.has_room(true)), (940, false));
+        room.begin_load(B);
+        assert!(room.refuses(B, 420).is_none() && room.refuses(B, 421).is_some());
+        // It stops for good: then it is one that comes later.
+        room.note_emptied(B);
+        room.begin_load(B);
+        assert!(room.refuses(B, 150).is_none() && room.refuses(B, 151).is_some());
+        room.forget(B);
+        room.begin_load(B);
+        assert_eq!(room.used().0, 700, "it is gone");
+    }
+
+    #[test]
+    fn a_look_that_waited_long_is_repeated_soon() {
+        let room = Room::new(1_000);
+        room.look(A, || {
+            // As on a machine where others use the processors.
+            let (_keep, none) = std::sync::mpsc::channel::<()>();
+            let _ = none.recv_timeout(Duration::from_millis(200));
+            [(A, 1)]
+        });
+        let (at, took) = room.seen.lock().looked[&A];
+        assert!(took * SELDOM < Duration::from_secs(1), "{took:?} of the processor's time");
+        room.seen.lock().looked.insert(A, (at.checked_sub(Duration::from_secs(1)).expect("it is up longer"), took));
+        room.look(A, || [(A, 2)]);
+        assert_eq!(room.used().0, 2);
     }
 
     #[test]

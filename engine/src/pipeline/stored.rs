@@ -1,46 +1,33 @@
 //! What a store holds of a revision, as the protocol knows it: decoded, and compared with itself.
 
 use crate::progress::{Found, Progress, Trouble};
-use crate::store::{self, Bucket, BucketRead, Known, Reading, RevisionId, Store, StoreError};
+use crate::store::{self, RevisionId, StoreError};
 use std::time::{Duration, Instant};
 
-/// How long buckets may be split again and again between asking which there are and reading them: where many engines count, splits come
-/// in bursts of seconds.
-const SPLITTING: Duration = Duration::from_secs(10);
+/// How long a read of all buckets may be outrun again and again, by splits and compactions: where many engines count, splits come in
+/// bursts of seconds.
+const OUTRUN: Duration = Duration::from_secs(10);
 
 /// How often they are read at least, however long that takes.
 const TRIES: u32 = 16;
 
-/// All buckets of a revision at one moment; an empty list of them is also read.
-pub(super) fn whole(store: &dyn Store, revision: &RevisionId) -> Result<(Vec<Bucket>, Option<Reading>), StoreError> {
-    for _ in looks() {
-        let buckets = store.buckets(revision)?;
-        let known: Vec<Known> = buckets.iter().map(|bucket| Known { bucket: *bucket, last: None }).collect();
-        let reading = store.read(revision, &known)?;
-        let stands = |read: &BucketRead| matches!(read, BucketRead::Whole(_) | BucketRead::Tail(_));
-        if reading.as_ref().is_none_or(|reading| reading.buckets.iter().all(stands)) {
-            return Ok((buckets, reading));
-        }
-    }
-    Err(split_on(revision))
-}
-
-/// Tries at reading all buckets, with a growing pause between them, until they were split for too long.
+/// Tries at reading all buckets, with a growing pause between them, until they were outrun for too long.
 pub(super) fn looks() -> impl Iterator<Item = u32> {
     let begun = Instant::now();
     (0..).take_while(move |tries| {
         if *tries > 0 {
             std::thread::sleep(Duration::from_millis(1 << (*tries).min(6)));
         }
-        *tries < TRIES || begun.elapsed() < SPLITTING
+        *tries < TRIES || begun.elapsed() < OUTRUN
     })
 }
 
 /// They were.
-pub(super) fn split_on(revision: &RevisionId) -> StoreError {
+pub(super) fn outrun(revision: &RevisionId) -> StoreError {
     StoreError::Unavailable(format!(
-        "the buckets of {} were split again and again while they were read, {TRIES} times and for {SPLITTING:?}",
-        revision.metric
+        "other engines split or compacted buckets of {} while they were read, {TRIES} times and for {} s; they are read again",
+        revision.metric,
+        OUTRUN.as_secs()
     ))
 }
 

@@ -10,8 +10,8 @@ use crate::progress::{History, Memory, OnGap, OnStateLoss, RevisionNo, Settings}
 use crate::source::{Bounds, SourceError, Survey, Surveyed};
 use crate::store::embedded::EmbeddedStore;
 use crate::store::{
-    Bucket, Commit, CommitAnswer, CompactAnswer, Compaction, Known, Life, Reading, RevisionId, Split, SplitAnswer,
-    Store, StoreError, StoredRevision,
+    Bucket, BucketSize, Commit, CommitAnswer, CompactAnswer, Compaction, Known, Life, Reading, RevisionId, Split,
+    SplitAnswer, Store, StoreError, StoredRevision,
 };
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -186,6 +186,11 @@ impl Store for Failing {
     fn buckets(&self, revision: &RevisionId) -> Result<Vec<Bucket>, StoreError> {
         self.plan.store("buckets")?;
         self.inner.buckets(revision)
+    }
+
+    fn sizes(&self, revision: &RevisionId) -> Result<Vec<BucketSize>, StoreError> {
+        self.plan.store("buckets")?;
+        self.inner.sizes(revision)
     }
 
     fn compact(&self, compaction: &Compaction) -> Result<CompactAnswer, StoreError> {

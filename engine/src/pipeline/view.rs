@@ -79,6 +79,12 @@ impl Counted {
 }
 
 impl Place {
+    /// Whether what is stored of the metric was seen, and is there; while it is loaded anew it is not.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.version > 0 && !self.in_doubt
+    }
+
     /// Takes note that all of a partition before `at` needs no counting: it stands there without a record.
     pub(super) fn stand_at(&mut self, partition: u32, at: u64) {
         if self.position.0.get(&partition) != Some(&at) {

@@ -32,7 +32,7 @@ mod write;
 mod tests;
 
 pub use inspect::dump::{Dump, DumpCell, DumpPane, DumpRow};
-pub use inspect::frames::{FrameFacts, StoredRow, buckets_of, facts, key_of, rows_of};
+pub use inspect::frames::{FrameFacts, KeyRows, MOST_ROWS, StoredRow, buckets_of, facts, key_of};
 pub use maintain::compact::{compact, due, expires, split};
 pub use read::allowance::{Allowance, ReadError};
 pub use read::fold_cache::Folds;
@@ -184,6 +184,12 @@ impl State {
         metrics.iter().for_each(|metric| self.metrics[metric.0].is_empty = false);
         let metrics = metrics.iter().map(|metric| &self.metrics[metric.0]);
         self.batch.resolve(&mut self.names.write(), batch, metrics);
+    }
+
+    /// A batch that was prepared will not be counted: metrics that hold nothing need none of its keys.
+    pub fn abandon_batch(&mut self) {
+        self.metrics.iter_mut().for_each(MetricState::note_empty);
+        self.release();
     }
 
     /// Takes over the key columns that a metric's plugin computed for the batch of `begin`; call it before `apply`.
@@ -355,10 +361,9 @@ impl State {
         self.moment(metric).read(request, allow)
     }
 
-    /// A copy of what a metric has counted: made at once, taken apart later.
+    /// What a metric has counted at this moment, to be taken apart while others change the state.
     pub fn dump(&self, metric: MetricId) -> Dump {
-        let names = self.names.read();
-        Dump::new(&self.metrics[metric.0].tables, &names.keyspaces, &names.texts)
+        Dump::new(self.moment(metric), &self.metrics[metric.0].tables)
     }
 
     /// Smallest and largest event time counted, in Unix milliseconds (after a start: the panes that they lie in).
@@ -430,6 +435,32 @@ impl State {
         sizes.map(|(number, (metric, share))| (MetricId(number), metric.size().1 + share)).collect()
     }
 
+    /// What each metric takes by itself, in bytes, without its share of ids and keys.
+    pub fn own_sizes(&self) -> Vec<u64> {
+        self.metrics.iter().map(|metric| metric.size().1).collect()
+    }
+
+    /// As [`State::sizes`] while one metric is loaded. `own`: what the others took by themselves when that was last
+    /// measured ([`State::own_sizes`]).
+    pub fn sizes_while_loading(&self, loading: MetricId, own: &[u64]) -> Vec<(MetricId, u64)> {
+        let own = |number: usize, metric: &MetricState| match own.get(number) {
+            Some(own) if number != loading.0 => *own,
+            // It was emptied before its loading began.
+            Some(_) => metric.loaded_size(),
+            // It was added since.
+            None => 0,
+        };
+        let shares = memory_shares::of_names(&self.metrics, &self.names.read());
+        let sizes = self.metrics.iter().zip(shares).enumerate();
+        sizes.map(|(number, (metric, share))| (MetricId(number), own(number, metric) + share)).collect()
+    }
+
+    /// The bytes of a metric that only frames were loaded into, counted as in [`State::size`], without visiting its rows.
+    pub fn loaded_size(&self, metric: MetricId) -> u64 {
+        let shares = memory_shares::of_names(&self.metrics, &self.names.read());
+        self.metrics[metric.0].loaded_size() + shares[metric.0]
+    }
+
     /// Number of distinct texts (ids and event types) held.
     pub fn texts(&self) -> usize {
         self.names.read().texts.len()
@@ -437,6 +468,7 @@ impl State {
 
     /// Empties the keyspaces that no table uses any more.
     fn release(&mut self) {
+        self.writing.get_mut().release();
         overflow_keys::release(&mut self.names.write(), &self.metrics);
     }
 

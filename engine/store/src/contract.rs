@@ -111,6 +111,7 @@ fn commits_are_fenced(store: &dyn Store, frame: u64) {
         (life, &b"meta"[..], 5, 1)
     );
     assert_eq!(store.buckets(&r).unwrap(), [at(0), at(1)]);
+    assert_eq!(store.sizes(&r).unwrap(), [size(0, 3), size(1, 1)]);
     // A new life is empty, and the old one is over.
     let second = store.create(&r, b"new").unwrap();
     assert_ne!(second, life);

@@ -300,6 +300,12 @@ pub trait Store: Send + Sync {
     /// [`StoreError`].
     fn buckets(&self, revision: &RevisionId) -> Result<Vec<Bucket>, StoreError>;
 
+    /// The same buckets with how large each is: of a bucket that others write to, at some moment of late.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn sizes(&self, revision: &RevisionId) -> Result<Vec<BucketSize>, StoreError>;
+
     /// Replaces a prefix by a snapshot, iff it still stands.
     ///
     /// # Errors

@@ -6,7 +6,7 @@
 //! What only shows or compares times reads the wall clock itself.
 
 use parking_lot::Mutex;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How far the wall clock may be ahead before it is doubted, milliseconds: daily corrections are far below.
 const TOLERANCE: i64 = 5 * 60_000;
@@ -27,6 +27,13 @@ pub fn wall_ms() -> i64 {
 fn boot_ms() -> i64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     now.tv_sec.saturating_mul(1_000).saturating_add(now.tv_nsec / 1_000_000)
+}
+
+/// Processor time that this thread has used so far: what it does, without what it waits for.
+#[must_use]
+pub fn thread_cpu_time() -> Duration {
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(used.tv_sec.unsigned_abs(), u32::try_from(used.tv_nsec).unwrap_or(0))
 }
 
 /// A number that nobody else has, later ones mostly larger: a UUID of version 7, also where the clock stands before 1970.

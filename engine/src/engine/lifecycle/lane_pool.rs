@@ -9,8 +9,9 @@ use super::manager::{LOOK, PluginManager};
 use super::snapshot::{LaneId, LaneKind};
 use crate::engine::catalog::{ServedRevision, Stage};
 use crate::event::Position;
-use crate::pipeline::{Board, Command, Handle, Untold, View};
+use crate::pipeline::{Board, Command, Handle, Place, Untold, View};
 use crate::progress::{Halt, RevisionNo};
+use crate::state::MetricId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -102,17 +103,19 @@ impl RunningLane {
 }
 
 impl PluginManager {
-    /// Per partition how far the main lane has counted: where history is complete.
-    pub(super) fn ahead(&self) -> Position {
+    /// Per partition how far the main lane has counted: where history is complete. `None`: its metrics are being loaded anew, and none of
+    /// them says.
+    pub(super) fn ahead(&self) -> Option<Position> {
         let served: Vec<Arc<ServedRevision>> = self.catalog.read().answering.values().cloned().collect();
         let main = served.iter().filter(|served| matches!(&*served.stage.read(), Stage::Main));
+        let main: Vec<(MetricId, bool)> = main.map(|served| (served.id, served.halt(&self.board).is_some())).collect();
         let counted = self.view.read();
-        Position::furthest(main.map(|served| counted.metrics[served.id.0].position.clone()))
+        furthest_known(main.iter().map(|(id, is_stopped)| (&counted.metrics[id.0], *is_stopped)))
     }
 
     /// Measures how far the lanes that replay history are.
     pub(super) fn measure_lanes(&mut self) {
-        let ahead = self.ahead();
+        let Some(ahead) = self.ahead() else { return };
         for lane in self.pool.lanes.iter_mut().filter(|lane| lane.kind == LaneKind::Backfill) {
             lane.measure_rate(counted(&self.view, &lane.metrics));
             let held = lane.board.look(|board| board.held.clone());
@@ -224,8 +227,37 @@ pub(super) fn note_wait(served: &ServedRevision, what: &str) -> bool {
     is_new
 }
 
+/// The furthest that metrics have counted, of which some are stopped. `None`: all are in doubt, and one of them is being loaded; one
+/// that is stopped may never be.
+fn furthest_known<'a>(metrics: impl Iterator<Item = (&'a Place, bool)>) -> Option<Position> {
+    let (mut known, mut is_loading) = (Vec::new(), false);
+    for (place, is_stopped) in metrics {
+        match place.in_doubt {
+            false => known.push(place.position.clone()),
+            true => is_loading |= !is_stopped,
+        }
+    }
+    (!known.is_empty() || !is_loading).then(|| Position::furthest(known.into_iter()))
+}
+
 /// Records counted by metrics of a lane.
 fn counted(view: &View, metrics: &[Arc<ServedRevision>]) -> u64 {
     let counted = view.read();
     metrics.iter().map(|served| counted.metrics[served.id.0].events).max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_far_the_main_lane_is_comes_of_those_that_are_not_being_loaded() {
+        let at = |offset| Place { position: Position([(0, offset)].into()), ..Place::default() };
+        let in_doubt = Place { in_doubt: true, ..Place::default() };
+        let furthest = |metrics: &[(&Place, bool)]| furthest_known(metrics.iter().copied());
+        assert_eq!(furthest(&[]), Some(Position::default()), "nothing is counted there");
+        assert_eq!(furthest(&[(&at(3), false), (&at(5), true), (&in_doubt, false)]), Some(Position([(0, 5)].into())));
+        assert_eq!(furthest(&[(&in_doubt, false), (&in_doubt, true)]), None, "history is not complete at nothing");
+        assert_eq!(furthest(&[(&in_doubt, true)]), Some(Position::default()), "it may never be loaded");
+    }
 }

@@ -75,7 +75,8 @@ impl PluginManager {
         Some(self.observe_metric(&roles, true, false))
     }
 
-    /// `turns`: with what revisions have counted, where there is a newer one. `refresh`: which is read of a shared store first.
+    /// `turns`: with what revisions have counted, where there is a newer one. `refresh`: which is read of a shared store first; else it is
+    /// known as of the last read.
     fn observe_metric(&self, roles: &MetricRevisions, turns: bool, refresh: bool) -> MetricSnapshot {
         let MetricRevisions { answering, newer, previous, .. } = roles;
         let counted = turns && newer.is_some();
@@ -109,7 +110,7 @@ impl PluginManager {
     }
 
     fn observe_counted(&self, served: &ServedRevision, refresh: bool) -> CountedSnapshot {
-        let known = refresh && served.is_known(&self.view);
+        let known = served.is_known(&self.view, refresh);
         let (origins, position) = served.origins(&self.view);
         let refused = served.follower.as_ref().is_some_and(|follower| follower.refused().is_some());
         CountedSnapshot { known, position, origins, shared: served.follower.is_some(), refused }

@@ -37,7 +37,7 @@ impl PluginManager {
     /// Gives a revision its place in state; it waits for a lane.
     pub(super) fn place(&mut self, reading: &Reading) -> Option<Arc<ServedRevision>> {
         let plugin = &reading.plugin;
-        let place = Place { since: now(), target: Some(self.ahead()), ..Place::default() };
+        let place = Place { since: now(), target: Some(self.ahead().unwrap_or_default()), ..Place::default() };
         match self.factory.serve(reading, &self.view, place) {
             Ok(served) => {
                 self.unserved.remove(plugin.name());

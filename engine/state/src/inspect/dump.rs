@@ -1,50 +1,36 @@
-//! A copy of a metric's totals and panes at one moment, for audits.
+//! A metric's totals and panes at one moment, row by row, for audits.
 //!
-//! The state's lock is held while a copy is made, so making one only copies lists end to end (a
-//! million rows of three columns and three cells: see `a_million_rows_are_copied_quickly`) and
-//! sketches, each in its own piece of memory (some 30 ns for a small one); panes are shared. Keys
-//! and values are taken apart afterwards, row by row. Nothing is folded here: a key may have
-//! several rows in a pane, whose merge is what the key has there.
+//! Nothing is copied beforehand: a moment is held ([`Moment`]), and its rows are taken apart a few thousand at a time while
+//! others count. It takes memory for those rows, and for what changes until its reader is done. Nothing is folded here: a
+//! key may have several rows in a pane, whose merge is what the key has there.
 
-use crate::read::pending_events::PendingEvents;
+use crate::read::access::{OpenTable, PIECE};
+use crate::read::moment::Moment;
 use crate::rows::block::Block;
 use crate::rows::cells::Layout;
 use crate::rows::floors::{Floors, PaneId, start};
 use crate::rows::row::Row;
-use crate::rows::run::{Run, Runs};
-use crate::write::keyspace::Keyspace;
+use crate::rows::run::Run;
 use crate::write::metric::SharedTable;
-use crate::write::table::set_bits;
-use crate::write::tail::Tail;
-use crate::write::texts::{Texts, text_of};
+use crate::write::texts::Texts;
 use std::collections::HashMap;
 use std::iter::from_fn;
-use std::sync::Arc;
 use tally_event::TEXT_BIT;
 use tally_plugin::description::Pane;
 use tally_plugin::read::Id;
 
 /// The tables of a metric.
 pub struct Dump {
-    tables: Vec<Copied>,
-    /// The state's texts end to end, and the end of each.
-    text_bytes: Vec<u8>,
-    text_ends: Vec<usize>,
+    moment: Moment,
+    tables: Vec<TableFacts>,
 }
 
-struct Copied {
-    layout: Arc<Layout>,
+/// What is known of a table before its rows are read.
+struct TableFacts {
+    /// Rows of totals.
     rows: usize,
-    /// A row for each key of the keyspace, and a bit for each key that has one.
-    totals: Block,
-    present: Vec<u64>,
-    /// Column values of each key, end to end, and how many columns there are.
-    keys: Vec<u64>,
-    width: usize,
     floors: Floors,
-    panes: Vec<(PaneId, Runs)>,
-    /// What is in no pane yet.
-    tails: Vec<Tail>,
+    has_panes: bool,
 }
 
 /// One row.
@@ -81,27 +67,12 @@ pub enum DumpCell {
 }
 
 impl Dump {
-    pub(crate) fn new(tables: &[SharedTable], keyspaces: &[Keyspace], texts: &Texts) -> Dump {
-        let copied = |table: &SharedTable| {
+    pub(crate) fn new(moment: Moment, tables: &[SharedTable]) -> Dump {
+        let facts = |table: &SharedTable| {
             let table = table.read();
-            let keys = &keyspaces[table.keyspace];
-            let (totals, present) = table.copy();
-            let has_panes = !table.description.tiers.is_empty();
-            let (panes, tails) = if has_panes { table.copy_panes() } else { Default::default() };
-            Copied {
-                layout: Arc::clone(&table.layout),
-                rows: table.len(),
-                totals,
-                present,
-                keys: keys.values.clone(),
-                width: keys.shape().columns.len(),
-                floors: *table.floors(),
-                panes,
-                tails,
-            }
+            TableFacts { rows: table.len(), floors: *table.floors(), has_panes: !table.description.tiers.is_empty() }
         };
-        let (text_bytes, text_ends) = texts.copy();
-        Dump { tables: tables.iter().map(copied).collect(), text_bytes, text_ends }
+        Dump { moment, tables: tables.iter().map(facts).collect() }
     }
 
     /// Number of rows of totals, over all tables.
@@ -130,58 +101,90 @@ impl Dump {
 
     /// The rows of the totals, table by table, in no particular order.
     pub fn rows(&self) -> impl Iterator<Item = DumpRow> + '_ {
-        self.tables.iter().enumerate().flat_map(move |(n, table)| {
-            table.keys().map(move |key| self.row(n, None, key, table.totals.row(&table.layout, key)))
+        (0..self.tables.len()).flat_map(move |n| {
+            let mut next = 0;
+            in_pieces(move |rows| {
+                let reader = self.moment.reader(n);
+                reader.with(PIECE, |open| {
+                    let keys = next..open.keys().len().min(next + PIECE);
+                    next = keys.end;
+                    let has_more = !keys.is_empty();
+                    for key in keys {
+                        rows.extend(open.total(key as u32).map(|row| Dump::row(open, (n, None), key as u32, row)));
+                    }
+                    has_more
+                })
+            })
         })
     }
 
     /// The rows of the panes, table by table, in no particular order.
     pub fn pane_rows(&self) -> impl Iterator<Item = DumpRow> + '_ {
-        (0..self.tables.len()).flat_map(move |n| {
-            let panes = self.tables[n].panes.iter().flat_map(|(pane, runs)| runs.iter().map(move |run| (*pane, run)));
+        let with_panes = (0..self.tables.len()).filter(|n| self.tables[*n].has_panes);
+        with_panes.flat_map(move |n| {
+            let panes = self
+                .moment
+                .table(n)
+                .panes_in((None, None))
+                .flat_map(|(pane, runs)| runs.iter().map(move |run| (pane, run)));
             panes.flat_map(move |(pane, run)| self.run(n, pane, run)).chain(self.unsealed(n))
         })
     }
 
     fn run<'a>(&'a self, number: usize, pane: PaneId, run: &'a Run) -> impl Iterator<Item = DumpRow> + 'a {
-        let mut rows = run.rows(&self.tables[number].layout);
+        let mut of_run = run.rows(&self.moment.table(number).layout);
         let pane = DumpPane { length: pane.0, start: start(pane) };
-        from_fn(move || {
-            let (place, row) = rows.next()?;
-            Some(self.row(number, Some(pane), (place & u64::from(u32::MAX)) as usize, row))
+        in_pieces(move |rows| {
+            let reader = self.moment.reader(number);
+            reader.with(PIECE, |open| {
+                for _ in 0..PIECE {
+                    let Some((place, row)) = of_run.next() else { return false };
+                    rows.push(Dump::row(open, (number, Some(pane)), (place & u64::from(u32::MAX)) as u32, row));
+                }
+                true
+            })
         })
     }
 
     /// What came since the last seal, by key and minute: single events may be many.
     fn unsealed(&self, number: usize) -> impl Iterator<Item = DumpRow> + '_ {
-        let Copied { layout, tails, .. } = &self.tables[number];
-        let (mut places, mut rows, mut slots) = (Vec::new(), Block::default(), HashMap::new());
-        let mut events = PendingEvents::new(layout, (None, None));
-        for tail in tails {
-            events.each_row(tail.rows(), tail.updates(), tail.values(), |key, begin, row| {
-                let slot = *slots.entry((key, begin)).or_insert(places.len());
-                if slot < places.len() {
-                    layout.merge(&mut rows.row_mut(layout, slot), row);
-                } else {
-                    places.push((key, begin));
-                    rows.push(layout, row);
+        let table = self.moment.table(number);
+        let layout = &*table.layout;
+        let (mut places, mut merged, mut slots) = (Vec::new(), Block::default(), HashMap::new());
+        // All of it is there while the moment is held.
+        let _ = table.unsealed_in(&self.moment.reader(number), (None, None), |_, key, begin, row| {
+            let slot = *slots.entry((key, begin)).or_insert(places.len());
+            if slot < places.len() {
+                layout.merge(&mut merged.row_mut(layout, slot), row);
+            } else {
+                places.push((key, begin));
+                merged.push(layout, row);
+            }
+        });
+        let mut next = 0;
+        in_pieces(move |rows| {
+            let slots = next..places.len().min(next + PIECE);
+            next = slots.end;
+            let has_more = !slots.is_empty();
+            let reader = self.moment.reader(number);
+            reader.with(PIECE, |open| {
+                for slot in slots {
+                    let (key, begin) = places[slot];
+                    let pane = DumpPane { length: Some(Pane::Minute), start: begin };
+                    rows.push(Dump::row(open, (number, Some(pane)), key, merged.row(layout, slot)));
                 }
             });
-        }
-        places.into_iter().enumerate().map(move |(slot, (key, begin))| {
-            let pane = DumpPane { length: Some(Pane::Minute), start: begin };
-            self.row(number, Some(pane), key as usize, rows.row(layout, slot))
+            has_more
         })
     }
 
-    fn row(&self, number: usize, pane: Option<DumpPane>, key: usize, row: Row<'_>) -> DumpRow {
-        let table = &self.tables[number];
-        let columns = &table.keys[key * table.width..][..table.width];
+    fn row(open: &OpenTable<'_>, (table, pane): (usize, Option<DumpPane>), key: u32, row: Row<'_>) -> DumpRow {
+        let layout = open.layout();
         DumpRow {
-            table: number,
+            table,
             pane,
-            key: columns.iter().map(|column| self.id(*column)).collect(),
-            cells: (0..table.layout.len()).map(|cell| Dump::cell(&table.layout, row, cell)).collect(),
+            key: open.keys().key(key).iter().map(|column| id(*column, open.texts())).collect(),
+            cells: (0..layout.len()).map(|cell| Dump::cell(layout, row, cell)).collect(),
         }
     }
 
@@ -193,21 +196,23 @@ impl Dump {
         }
         layout.held(row, cell).map_or(DumpCell::Nothing, DumpCell::Number)
     }
-
-    fn id(&self, column: u64) -> Id {
-        if column & TEXT_BIT == 0 {
-            return Id::Integer(column);
-        }
-        let text = text_of(&self.text_bytes, &self.text_ends, (column & !TEXT_BIT) as usize);
-        Id::Text(String::from_utf8_lossy(text).into_owned())
-    }
 }
 
-impl Copied {
-    /// The numbers of the keys that have a row.
-    fn keys(&self) -> impl Iterator<Item = usize> + '_ {
-        set_bits(&self.present).map(|key| key as usize)
+fn id(column: u64, texts: &Texts) -> Id {
+    if column & TEXT_BIT == 0 {
+        return Id::Integer(column);
     }
+    Id::Text(String::from_utf8_lossy(texts.text(column)).into_owned())
+}
+
+/// All rows, some at a time: `more` adds them and says whether it may have others.
+fn in_pieces(mut more: impl FnMut(&mut Vec<DumpRow>) -> bool) -> impl Iterator<Item = DumpRow> {
+    let pieces = from_fn(move || {
+        let mut rows = Vec::new();
+        let has_more = more(&mut rows);
+        (has_more || !rows.is_empty()).then_some(rows)
+    });
+    pieces.flatten()
 }
 
 #[cfg(test)]
@@ -215,7 +220,6 @@ mod tests {
     use super::*;
     use crate::State;
     use std::collections::BTreeMap;
-    use std::time::Instant;
     use tally_event::EventBatch;
     use tally_plugin::description::{Cell, Description, From, Key, Merge, Table, Tier};
     use tally_sketch::{Distinct, hash_id, hash_text};
@@ -340,29 +344,43 @@ mod tests {
         assert_eq!(dump.held().collect::<Vec<_>>(), [held]);
     }
 
-    /// The lock is held for the copy alone: 9 to 24 ms in a running engine (docs/measurements.md).
-    /// The bounds allow for a busy machine.
+    /// A dump is of its moment, however much is counted, sealed and swept while it is read, and takes no copy of what is held.
     #[test]
-    fn a_million_rows_are_copied_quickly() {
-        copied_within(500, description(vec![Key::UserId, Key::ProductId, Key::EventType], &[]));
-        let mut with_sets = description(vec![Key::UserId], &[]);
-        let users = Cell { name: "users".into(), merge: Merge::Distinct, from: From::Column(Key::UserId) };
-        with_sets.tables[0].cells = vec![users];
-        copied_within(2_000, with_sets);
-    }
-
-    fn copied_within(milliseconds: u128, description: Description) {
+    fn a_dump_is_of_one_moment_and_copies_nothing() {
         let mut state = State::default();
-        let metric = state.add(&description);
-        for chunk in 0..20 {
-            let events = batch((chunk * 50_000..(chunk + 1) * 50_000).collect());
+        let mut described = description(vec![Key::UserId], &[]);
+        described.tables[0].tiers = vec![Tier { pane: Pane::Minute, keep_ms: None }];
+        let metric = state.add(&described);
+        let count = |state: &mut State, users: std::ops::Range<u64>| {
+            let mut events = batch(users.clone().collect());
+            users
+                .clone()
+                .enumerate()
+                .for_each(|(n, user)| events.users[n] = events.push_text(user.to_string().as_bytes()));
             state.begin(&events);
             state.apply(metric, &events, 0, &[]);
-        }
-        let begun = Instant::now();
+        };
+        count(&mut state, 0..1_000);
+        state.seal(metric, 0);
+        count(&mut state, 500..1_500);
+        let before = state.size(metric).1;
         let dump = state.dump(metric);
-        let took = begun.elapsed();
-        assert_eq!((dump.len(), dump.rows().count()), (1_000_000, 1_000_000));
-        assert!(took.as_millis() < milliseconds, "{took:?}");
+        assert!(state.size(metric).1 - before < 1_000, "nothing is copied");
+        let (mut totals, mut panes) = (dump.rows(), dump.pane_rows());
+        let (mut of_totals, mut of_panes) = (Vec::new(), Vec::new());
+        of_totals.extend(totals.by_ref().take(10));
+        of_panes.extend(panes.by_ref().take(10));
+        count(&mut state, 0..3_000);
+        state.seal(metric, 0);
+        count(&mut state, 0..3_000);
+        of_totals.extend(totals);
+        of_panes.extend(panes);
+        let sum = |rows: &[DumpRow]| {
+            let number = |row: &DumpRow| if let DumpCell::Number(n) = row.cells[0] { n } else { 0 };
+            rows.iter().map(number).sum::<i128>()
+        };
+        assert_eq!((of_totals.len(), sum(&of_totals)), (1_500, 2_000));
+        assert_eq!(sum(&of_panes), 2_000);
+        assert_eq!(dump.len(), 1_500);
     }
 }

@@ -97,41 +97,68 @@ pub fn buckets_of(table: &Table, held: &[u32], key: &[Id]) -> Result<Vec<u32>, F
     Ok(vec![buckets.leaves()[buckets.place((hash >> 48) as u16)]])
 }
 
-/// The rows of a bucket whose keys begin with `key`, folded, by key and pane.
-///
-/// # Errors
-/// [`FrameError`] if a frame is not one of this table.
-pub fn rows_of(table: &Table, frames: &[Vec<u8>], key: &[Id]) -> Result<Vec<StoredRow>, FrameError> {
-    let layout = Layout::new(&table.cells);
-    let mut floors = Floors::new(&table.tiers);
-    let mut rows: BTreeMap<(Vec<Id>, PaneId), Block> = BTreeMap::new();
-    let (mut found, mut stored) = (Vec::new(), Block::neutral(&layout));
-    for frame in frames {
+/// Rows that are shown of a key at most.
+pub const MOST_ROWS: usize = 10_000;
+
+/// The rows whose keys begin with `key`, folded, by key and pane: frame by frame, so that no more than these are held.
+pub struct KeyRows<'a> {
+    table: &'a Table,
+    key: &'a [Id],
+    layout: Layout,
+    floors: Floors,
+    rows: BTreeMap<(Vec<Id>, PaneId), Block>,
+}
+
+impl<'a> KeyRows<'a> {
+    /// None yet.
+    #[must_use]
+    pub fn new(table: &'a Table, key: &'a [Id]) -> KeyRows<'a> {
+        let (layout, floors) = (Layout::new(&table.cells), Floors::new(&table.tiers));
+        KeyRows { table, key, layout, floors, rows: BTreeMap::new() }
+    }
+
+    /// Adds those of a frame, up to [`MOST_ROWS`]. Whether these were all.
+    ///
+    /// # Errors
+    /// [`FrameError`] where it is not one of this table.
+    pub fn add(&mut self, frame: &[u8]) -> Result<bool, FrameError> {
+        let KeyRows { table, key, layout, floors, rows } = self;
+        let (mut found, mut stored) = (Vec::new(), Block::neutral(layout));
         let mut reader = FrameReader::open(frame, table.key.len())?;
-        floors = reader.header.floors.map_or(floors, |stored| floors.max(&stored));
-        while let Some(pane) = reader.next(&layout, &mut found, &mut stored)? {
+        *floors = reader.header.floors.map_or(*floors, |stored| floors.max(&stored));
+        while let Some(pane) = reader.next(layout, &mut found, &mut stored)? {
             let is = |(found, wanted): (&KeyValue, &Id)| match (found, wanted) {
                 (KeyValue::Integer(found), Id::Integer(wanted)) => found == wanted,
                 (KeyValue::Text(found), Id::Text(wanted)) => reader.texts[*found] == wanted.as_bytes(),
                 _ => false,
             };
-            if found.iter().zip(key).all(is) {
+            if found.iter().zip(*key).all(is) {
                 let id = |value: &KeyValue| match value {
                     KeyValue::Integer(number) => Id::Integer(*number),
                     KeyValue::Text(number) => Id::Text(String::from_utf8_lossy(reader.texts[*number]).into_owned()),
                 };
-                let row = rows.entry((found.iter().map(id).collect(), floors.settle(pane)));
-                let row = row.or_insert_with(|| Block::neutral(&layout));
-                layout.merge(&mut row.row_mut(&layout, 0), stored.row(&layout, 0));
+                let place = (found.iter().map(id).collect(), floors.settle(pane));
+                if rows.len() >= MOST_ROWS && !rows.contains_key(&place) {
+                    return Ok(false);
+                }
+                let row = rows.entry(place).or_insert_with(|| Block::neutral(layout));
+                layout.merge(&mut row.row_mut(layout, 0), stored.row(layout, 0));
             }
         }
+        Ok(true)
     }
-    let row = |((key, pane), row): ((Vec<Id>, PaneId), Block)| StoredRow {
-        key,
-        pane: pane.0.map(|tier| (tier, start(pane))),
-        cells: (0..layout.len()).map(|cell| shown(&layout, row.row(&layout, 0), cell)).collect(),
-    };
-    Ok(rows.into_iter().map(row).collect())
+
+    /// The rows.
+    #[must_use]
+    pub fn rows(self) -> Vec<StoredRow> {
+        let layout = self.layout;
+        let row = |((key, pane), row): ((Vec<Id>, PaneId), Block)| StoredRow {
+            key,
+            pane: pane.0.map(|tier| (tier, start(pane))),
+            cells: (0..layout.len()).map(|cell| shown(&layout, row.row(&layout, 0), cell)).collect(),
+        };
+        self.rows.into_iter().map(row).collect()
+    }
 }
 
 /// A cell for people.

@@ -12,8 +12,9 @@ use crate::rows::run::Runs;
 use crate::write::feeds::Feed;
 use crate::write::keyspace::{Keyspace, KeyspaceLease};
 use crate::write::names::Names;
+use crate::write::panes::Panes;
 use crate::write::previous_rows::MomentLease;
-use crate::write::table::{Marks, Panes, TableState};
+use crate::write::table::{Marks, TableState};
 use crate::write::tail::Mark;
 use crate::write::texts::Texts;
 use crate::write::threshold::Threshold;
@@ -200,6 +201,10 @@ impl TableId {
 }
 
 impl OpenTable<'_> {
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.of.layout
+    }
+
     pub(crate) fn texts(&self) -> &Texts {
         &self.names.texts
     }

@@ -49,6 +49,16 @@ impl Moment {
         aggregate::read(ReadContext { table, reader: &reader, allow }, request, &self.folds)
     }
 
+    /// A table, by its index in the metric's description.
+    pub(crate) fn table(&self, number: usize) -> &TableMoment {
+        &self.tables[number]
+    }
+
+    /// Reads a table, by its index in the metric's description.
+    pub(crate) fn reader(&self, number: usize) -> TableReader<'_> {
+        TableReader::new(&self.names, &self.tables[number])
+    }
+
     /// The times that a window of the metric may cover.
     #[must_use]
     pub fn held(&self) -> &HeldRange {

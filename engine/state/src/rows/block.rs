@@ -137,7 +137,16 @@ impl Block {
 
     /// Bytes in memory, approximately.
     pub(crate) fn memory(&self) -> usize {
-        let sketches: usize = self.sketches.iter().map(Sketch::memory).sum();
-        list_bytes(&self.words) + list_bytes(&self.sketches) + sketches
+        self.lists_memory() + self.sketches_memory()
+    }
+
+    /// The same without what sketches hold themselves.
+    pub(crate) fn lists_memory(&self) -> usize {
+        list_bytes(&self.words) + list_bytes(&self.sketches)
+    }
+
+    /// What sketches hold themselves: goes through all of them.
+    pub(crate) fn sketches_memory(&self) -> usize {
+        self.sketches.iter().map(Sketch::memory).sum()
     }
 }

@@ -145,6 +145,11 @@ impl Layout {
         self.sketches
     }
 
+    /// Bytes that the sketches of a row hold.
+    pub(crate) fn sketches_memory(&self, row: Row<'_>) -> usize {
+        self.sketch_words().filter_map(|word| row.sketch(word)).map(Sketch::memory).sum()
+    }
+
     /// The words that are places of sketches.
     pub(super) fn sketch_words(&self) -> impl Iterator<Item = usize> + '_ {
         let cells = self.cells.iter().zip(&self.starts);

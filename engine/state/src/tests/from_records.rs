@@ -325,7 +325,11 @@ proptest! {
             }
         }
         same(&loaded, other, &kit, "loaded")?;
+        prop_assert_eq!(loaded.loaded_size(other), loaded.size(other).1, "what is known of it is what is there");
+        prop_assert_eq!(loaded.loaded_size(other), loaded.size(other).1, "what is known of it is what is there");
         while loaded.roll(10) {}
+        prop_assert_eq!(loaded.loaded_size(other), loaded.size(other).1, "also when it is rolled up");
+        prop_assert_eq!(loaded.loaded_size(other), loaded.size(other).1, "also when it is rolled up");
         same(&loaded, other, &kit, "rolled up")?;
     }
 

@@ -149,8 +149,9 @@ proptest! {
 
 /// The keys of a frame.
 fn stored(table: &Table, frame: &[u8]) -> BTreeSet<Vec<Id>> {
-    let rows = rows_of(table, &[frame.to_vec()], &[]).unwrap();
-    rows.into_iter().map(|row| row.key).collect()
+    let mut rows = KeyRows::new(table, &[]);
+    assert!(rows.add(frame).unwrap());
+    rows.rows().into_iter().map(|row| row.key).collect()
 }
 
 /// Ids without end, all of them texts: neither keys nor texts grow with them, and the counts stay
@@ -182,4 +183,52 @@ fn hostile_ids_fill_no_memory() {
     assert_eq!(rows.iter().map(count).sum::<i128>(), 400_000);
     assert!(state.texts() < 2 * collect_texts::LEAST, "{}", state.texts());
     assert!(largest < 32 << 20, "{largest} bytes");
+}
+
+/// Two metrics that count alike write the same frames once; when both are gone, nothing keeps their keys.
+#[test]
+fn what_was_written_keeps_no_keys() {
+    let mut state = State::default();
+    let metrics = [state.add(&description()), state.add(&description())];
+    let events: Vec<Event> =
+        (0..50).map(|n| Event { partition: 0, user: n, product: n, kind: 0, time: BASE }).collect();
+    let batch = batch(&events, 0, 0);
+    state.begin(&batch);
+    for metric in metrics {
+        state.apply(metric, &batch, 0, &[]);
+    }
+    let sealed = metrics.map(|metric| state.seal(metric, 0));
+    for (metric, sealed) in metrics.iter().zip(&sealed) {
+        assert!(!state.frames(*metric, &[sealed]).is_empty());
+    }
+    let keys = |state: &State| state.names.read().keyspaces.iter().map(|keys| keys.len()).sum::<usize>();
+    state.clear(metrics[0]);
+    state.forget(metrics[1]);
+    assert!(keys(&state) >= 50, "what is to be stored needs them yet");
+    drop(sealed);
+    state.clear(metrics[0]);
+    assert_eq!(keys(&state), 0);
+}
+
+/// A batch that is prepared and not counted leaves no keys behind, whatever else is counted.
+#[test]
+fn what_is_not_counted_keeps_no_keys() {
+    let mut state = State::default();
+    let (one, other) = (state.add(&description()), state.add(&description()));
+    let events: Vec<Event> =
+        (0..50).map(|n| Event { partition: 0, user: n, product: n, kind: 0, time: BASE }).collect();
+    let batch = batch(&events, 0, 0);
+    state.begin(&batch);
+    let keys = |state: &State| state.names.read().keyspaces.iter().map(|keys| keys.len()).sum::<usize>();
+    assert!(keys(&state) >= 50);
+    state.abandon_batch();
+    assert_eq!(keys(&state), 0);
+    // What holds something keeps its own.
+    state.begin(&batch);
+    state.apply(one, &batch, 0, &[]);
+    state.abandon_batch();
+    assert!(keys(&state) >= 50 && !state.metrics[one.0].is_empty && state.metrics[other.0].is_empty);
+    let sealed = state.seal(one, 0);
+    state.abandon_batch();
+    assert!(!state.metrics[one.0].is_empty && !state.frames(one, &[&sealed]).is_empty());
 }

@@ -103,6 +103,11 @@ impl MetricState {
         *self = MetricState::new(self.tables.iter().map(table).collect(), self.tails_only);
     }
 
+    /// Takes note if nothing is held, and so none of its keys is needed.
+    pub(crate) fn note_empty(&mut self) {
+        self.is_empty |= self.tables.iter().all(|table| table.read().is_empty());
+    }
+
     pub(crate) fn apply(
         &mut self,
         of: Sources<'_>,
@@ -238,6 +243,11 @@ impl MetricState {
             first: self.times().map(|(first, _)| first),
             last: self.times().map(|(_, last)| last),
         }
+    }
+
+    /// As `size`, in bytes, of a metric into which nothing but frames came.
+    pub(crate) fn loaded_size(&self) -> u64 {
+        self.tables.iter().map(|table| table.read().loaded_memory() as u64).sum()
     }
 
     pub(crate) fn size(&self) -> (u64, u64) {

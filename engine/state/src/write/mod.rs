@@ -12,6 +12,7 @@ pub(crate) mod keyspace;
 pub(crate) mod loaded_rows;
 pub(crate) mod metric;
 pub(crate) mod names;
+pub(crate) mod panes;
 pub(crate) mod previous_rows;
 pub(crate) mod resolved_batch;
 pub(crate) mod table;

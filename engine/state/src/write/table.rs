@@ -6,6 +6,7 @@
 //! are replaced, tails only grow, rows of totals are kept before they change.
 
 mod feed_cells;
+mod memory;
 mod renumber;
 mod seal;
 
@@ -14,13 +15,13 @@ pub(crate) use seal::{SealedTail, TableSeal};
 use super::feeds::Feed;
 use super::keyspace::{Keyspace, NONE};
 use super::loaded_rows::LoadedRows;
+use super::panes::Panes;
 use super::previous_rows::{MomentLease, PreviousRow, PreviousRows};
 use super::tail::{Mark, Tail};
 use super::type_limit::TypeCensus;
 use crate::rows::block::Block;
 use crate::rows::cells::Layout;
 use crate::rows::floors::{Floors, PaneId, start};
-use crate::rows::memory::list_bytes;
 use crate::rows::row::{Row, RowMut};
 use crate::rows::run::{Run, Runs, fold_places, merge, place};
 use std::collections::BTreeMap;
@@ -56,6 +57,8 @@ pub(crate) struct TableState {
     floors: Floors,
     /// Rows from frames, for reads that continue from an earlier one.
     loaded: LoadedRows,
+    /// Bytes of the sketches that frames brought into the totals.
+    loaded_sketches: usize,
     /// Grows when the floors rise: reads do not continue across that.
     raised: u64,
     /// Only unsealed events are held, and nothing is read.
@@ -63,9 +66,6 @@ pub(crate) struct TableState {
     /// The event types of its rows; `None` if no key column is the event type.
     pub(crate) types: Option<TypeCensus>,
 }
-
-/// The runs of each pane.
-pub(crate) type Panes = BTreeMap<PaneId, Runs>;
 
 /// A place in what came to a table: how far it was read.
 #[derive(Clone, Default)]
@@ -99,6 +99,7 @@ impl TableState {
             previous: PreviousRows::default(),
             keeps_previous: false,
             loaded: LoadedRows::default(),
+            loaded_sketches: 0,
             raised: 0,
             tails_only,
             types: (!tails_only && description.key.contains(&Key::EventType)).then(TypeCensus::default),
@@ -152,19 +153,6 @@ impl TableState {
     fn keep_previous(&mut self, keys: impl Iterator<Item = u32>) {
         let TableState { previous, totals, present, layout, .. } = self;
         keys.for_each(|key| previous.keep(layout, key, row_of(totals, present, layout, key)));
-    }
-
-    /// A copy of the totals: a row for each key, and a bit for each key that was counted.
-    pub(crate) fn copy(&self) -> (Block, Vec<u64>) {
-        (self.totals.clone(), self.present.clone())
-    }
-
-    /// The panes, and a copy of what came since the last seal.
-    pub(crate) fn copy_panes(&self) -> (Vec<(PaneId, Runs)>, Vec<Tail>) {
-        (
-            self.panes.iter().map(|(pane, runs)| (*pane, runs.clone())).collect(),
-            self.tails.values().map(Tail::copy).collect(),
-        )
     }
 
     /// By event type, whether its events can count here; `None`: all can.
@@ -267,6 +255,11 @@ impl TableState {
         self.tails.iter().filter(|(_, tail)| tail.len() > 0).map(|(partition, _)| *partition)
     }
 
+    /// Whether nothing is held, sealed or not.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows == 0 && self.panes.is_empty() && self.partitions().next().is_none()
+    }
+
     /// Drops what a partition counted since its last seal.
     pub(crate) fn drop_tail(&mut self, partition: u32) {
         self.tails.remove(&partition);
@@ -283,7 +276,7 @@ impl TableState {
         for (start, group) in (0..).step_by(GROUP).zip(rows.chunks(GROUP)) {
             self.load(group);
             for (n, key) in (start..).zip(group) {
-                layout.merge(&mut self.row(*key), content.row(&layout, n));
+                self.merge_loaded(&layout, *key, content.row(&layout, n));
             }
         }
         let pane = self.floors.settle(pane);
@@ -293,7 +286,19 @@ impl TableState {
         }
         let places = rows.iter().enumerate().map(|(n, key)| (place(keys.group(*key), *key), n as u32)).collect();
         let run = fold_places(&self.layout, start(pane), places, content);
-        Arc::make_mut(&mut self.panes).entry(pane).or_default().push(&self.layout, Arc::new(run));
+        Arc::make_mut(&mut self.panes).push(&self.layout, pane, Arc::new(run));
+    }
+
+    /// Merges a row of a frame into the totals.
+    #[inline]
+    fn merge_loaded(&mut self, layout: &Layout, key: u32, row: Row<'_>) {
+        if !layout.has_sketches() {
+            return layout.merge(&mut self.row(key), row);
+        }
+        let before = self.total(key).map_or(0, |row| layout.sketches_memory(row));
+        layout.merge(&mut self.row(key), row);
+        let after = self.total(key).map_or(0, |row| layout.sketches_memory(row));
+        self.loaded_sketches = self.loaded_sketches + after - before;
     }
 
     /// Raises the floors. Rows below them are rolled up step by step ([`TableState::rolling`]). A
@@ -318,7 +323,7 @@ impl TableState {
             from.push(pane);
             all.extend(runs.iter());
         }
-        let mut into = self.panes.get(&settled).cloned().unwrap_or_default();
+        let mut into = self.panes.get(settled).cloned().unwrap_or_default();
         into.push(&self.layout, Arc::new(merge(&self.layout, start(settled), &all)));
         Some(TableRollUp { from, into: (settled, into) })
     }
@@ -327,16 +332,16 @@ impl TableState {
     pub(crate) fn rolled(&mut self, rolling: TableRollUp) {
         let panes = Arc::make_mut(&mut self.panes);
         for pane in &rolling.from {
-            panes.remove(pane);
+            panes.remove(*pane);
         }
         let (pane, runs) = rolling.into;
-        panes.insert(pane, runs);
+        panes.replace(pane, runs);
     }
 
     /// Whether a pane is held that has expired once events up to `watermark` were counted.
     pub(crate) fn has_expired(&self, watermark: i64) -> bool {
         let due = self.floors.raised(&self.description.tiers, watermark);
-        due != self.floors && self.panes.keys().any(|pane| due.settle(*pane) != *pane)
+        due != self.floors && self.panes.iter().any(|(pane, _)| due.settle(*pane) != *pane)
     }
 
     /// Whether everything that came between two marks is still here. While the moment of the later
@@ -362,20 +367,10 @@ impl TableState {
     pub(crate) fn loaded(&self) -> &LoadedRows {
         &self.loaded
     }
-
-    /// Bytes in memory, approximately.
-    pub(crate) fn memory(&self) -> usize {
-        let tails: usize = self.tails.values().map(Tail::memory).sum();
-        // An entry of the map, whose nodes are about two thirds full.
-        let entry = size_of::<(PaneId, Runs)>() * 3 / 2;
-        let panes: usize = self.panes.values().map(|runs| entry + runs.memory()).sum();
-        let totals = self.totals.memory() + list_bytes(&self.present) + self.previous.memory();
-        totals + tails + panes + self.loaded.memory() + self.types.as_ref().map_or(0, TypeCensus::memory)
-    }
 }
 
 /// The places of the bits that are set.
-pub(crate) fn set_bits(bits: &[u64]) -> impl Iterator<Item = u32> + '_ {
+fn set_bits(bits: &[u64]) -> impl Iterator<Item = u32> + '_ {
     let of = |(word, bits): (usize, &u64)| {
         let bits = *bits;
         (0..64).filter(move |bit| bits >> bit & 1 == 1).map(move |bit| (word * 64 + bit) as u32)

@@ -173,21 +173,6 @@ impl Tail {
         code
     }
 
-    /// Each noted event: key, minute, millisecond in the minute.
-    pub(crate) fn rows(&self) -> impl Iterator<Item = (u32, i32, i64)> + '_ {
-        self.now.rows(0..self.now.rows.len())
-    }
-
-    /// Each noted update.
-    pub(crate) fn updates(&self) -> impl Iterator<Item = Updated> + '_ {
-        self.now.updates(0..self.now.updates.len())
-    }
-
-    /// Each noted value.
-    pub(crate) fn values(&self) -> impl Iterator<Item = Valued<'_>> + '_ {
-        self.now.values(0..self.now.values.len())
-    }
-
     /// The end of what was noted.
     pub(crate) fn mark(&self) -> Mark {
         self.now.end(self.seals)
@@ -246,11 +231,6 @@ impl Tail {
             && before.values.is_empty()
             && before.minutes == now.minutes
             && before.rows == now.rows
-    }
-
-    /// A copy of what came since the last seal.
-    pub(crate) fn copy(&self) -> Tail {
-        Tail { now: self.now.clone(), ..Tail::default() }
     }
 
     /// Starts over after a seal, which ends moment `at` of the table. `is_read`: whether one of

@@ -187,11 +187,6 @@ impl Texts {
         (texts, numbers)
     }
 
-    /// A copy of the texts alone: their bytes end to end, and the end of each.
-    pub(crate) fn copy(&self) -> (Vec<u8>, Vec<usize>) {
-        (self.bytes.clone(), self.ends.clone())
-    }
-
     /// Number of texts.
     pub(crate) fn len(&self) -> usize {
         self.ends.len()

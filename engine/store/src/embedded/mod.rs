@@ -343,6 +343,17 @@ impl Store for EmbeddedStore {
         Ok(held.revisions.get(revision).map(|found| found.buckets.keys().copied().collect()).unwrap_or_default())
     }
 
+    fn sizes(&self, revision: &RevisionId) -> Result<Vec<BucketSize>, StoreError> {
+        let held = self.readable()?;
+        let buckets = held.revisions.get(revision).map(|found| &found.buckets);
+        let size = |(bucket, sizes): (&Bucket, &Sizes)| BucketSize {
+            bucket: *bucket,
+            snapshot: sizes.snapshot,
+            tail: sizes.tail,
+        };
+        Ok(buckets.into_iter().flatten().map(size).collect())
+    }
+
     fn compact(&self, compaction: &Compaction) -> Result<CompactAnswer, StoreError> {
         let mut held = self.writable()?;
         let (nonce, mut count) = (held.nonce, held.frame_count);

@@ -34,7 +34,7 @@ use crate::{
     Advance, Bucket, BucketSize, Commit, CommitAnswer, CompactAnswer, Compaction, Known, Life, OpenError, Opened,
     Reading, RevisionId, Split, SplitAnswer, Store, StoreError, StoredRevision,
 };
-use answers::{Reply, array, bytes, strange};
+use answers::{Reply, array, bytes, number, strange};
 use hints::{Entry, Hints};
 use keys::RevisionKeys;
 use pool::Pool;
@@ -373,6 +373,22 @@ impl Store for RedisStore {
     fn buckets(&self, revision: &RevisionId) -> Result<Vec<Bucket>, StoreError> {
         let listed = self.listed(&self.keys(revision))?.into_iter();
         Ok(listed.filter(|(_, split)| !split).map(|(bucket, _)| bucket).collect())
+    }
+
+    fn sizes(&self, revision: &RevisionId) -> Result<Vec<BucketSize>, StoreError> {
+        let (keys, buckets) = (self.keys(revision), self.buckets(revision)?);
+        let mut sizes = Vec::with_capacity(buckets.len());
+        for buckets in buckets.chunks(read::TOGETHER) {
+            let name = |bucket: &Bucket| redis::cmd("STRLEN").arg(keys.bucket(*bucket)).to_owned();
+            let lengths = self.pool.reads(&buckets.iter().map(name).collect::<Vec<_>>())?;
+            let known = self.hints.of(revision, buckets.iter().copied());
+            for ((bucket, length), known) in buckets.iter().zip(lengths).zip(known) {
+                let length = number(&length).ok_or_else(|| strange(&self.pool.at))?;
+                let snapshot = known.map_or(0, |entry| entry.snapshot.min(length));
+                sizes.push(BucketSize { bucket: *bucket, snapshot, tail: length - snapshot });
+            }
+        }
+        Ok(sizes)
     }
 
     fn compact(&self, compaction: &Compaction) -> Result<CompactAnswer, StoreError> {

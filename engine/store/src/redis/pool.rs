@@ -192,6 +192,13 @@ impl Pool {
         Ok(answer)
     }
 
+    /// Commands that only read, in order.
+    pub(super) fn reads(&self, commands: &[Cmd]) -> Result<Vec<Value>, StoreError> {
+        let answers = self.run(true, |link| link.commands(commands))?;
+        // One that was refused, for its slot has moved, is asked again by itself.
+        answers.into_iter().zip(commands).map(|(answer, command)| answer.or_else(|_| self.read(command))).collect()
+    }
+
     /// Calls of scripts, in order. `again`: they only read, so that a connection that turned out to be dead does not matter.
     pub(super) fn calls(
         &self,

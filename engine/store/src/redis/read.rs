@@ -16,7 +16,7 @@ use std::borrow::Cow;
 /// Bytes of buckets in one reply: what a server copies in about a millisecond.
 const PIECE: u64 = 1 << 20;
 /// Buckets asked for at once while catching up.
-const TOGETHER: usize = 256;
+pub(super) const TOGETHER: usize = 256;
 /// How often the last step may find more than fits.
 const ROUNDS: usize = 16;
 

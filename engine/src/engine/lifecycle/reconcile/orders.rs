@@ -36,7 +36,8 @@ pub(in crate::engine::lifecycle) fn promote(metric: &MetricSnapshot) -> PromoteO
     }
     let counted = newer.version.counted.as_ref();
     let failed = counted.map_or(0, |counted| Origin::failed(&counted.origins));
-    let as_far = counted.zip(metric.answering.counted.as_ref());
+    // Of one that is loaded anew it is not known how far it had counted: then it is as it was at the last look.
+    let as_far = counted.zip(metric.answering.counted.as_ref()).filter(|(_, answering)| answering.known);
     let as_far = as_far.is_some_and(|(newer, answering)| newer.position.reaches(&answering.position));
     if newer.version.is_ready() && (newer.ready || as_far) {
         PromoteOutcome::Now(failed)
@@ -57,7 +58,8 @@ pub(in crate::engine::lifecycle) fn rollback(metric: &MetricSnapshot) -> Rollbac
 mod tests {
     use super::super::samples::{at, counted, failing, metric, newer, previous, revision};
     use super::*;
-    use crate::engine::lifecycle::snapshot::{NewerSnapshot, Placement, RevisionSnapshot};
+    use crate::engine::lifecycle::snapshot::{CountedSnapshot, NewerSnapshot, Placement, RevisionSnapshot};
+    use crate::event::Position;
 
     fn with(newer: NewerSnapshot) -> MetricSnapshot {
         MetricSnapshot { newer: Some(newer), ..metric(counted(100, revision(1, 0xA, 10))) }
@@ -67,6 +69,14 @@ mod tests {
         let origin = Origin { failed: events, ..Origin::default() };
         revision.counted.iter_mut().for_each(|counted| drop(counted.origins.insert(0, origin.clone())));
         revision
+    }
+
+    #[test]
+    fn one_that_answers_and_is_loaded_anew_is_not_as_far_as_nothing() {
+        let mut loading = with(newer(counted(99, revision(2, 0xB, 20))));
+        let change = |counted: &mut CountedSnapshot| (counted.known, counted.position) = (false, Position::default());
+        loading.answering.counted.iter_mut().for_each(change);
+        assert_eq!(promote(&loading), PromoteOutcome::Later(0));
     }
 
     #[test]

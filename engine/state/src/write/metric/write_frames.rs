@@ -11,7 +11,7 @@ use crate::write::texts::Texts;
 use crate::write::threshold::Threshold;
 use parking_lot::Mutex;
 use std::hint::black_box;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use tally_event::TEXT_BIT;
 use tally_event::index::GROUP;
 
@@ -51,6 +51,7 @@ impl MetricState {
                     let mut fresh = Vec::new();
                     write(&mut fresh);
                     let (floors, buckets) = (*table.floors(), buckets.clone());
+                    let parts = parts.iter().map(Arc::downgrade).collect();
                     Written { number, parts, floors, threshold, buckets, frames: fresh }
                 }
             };
@@ -70,10 +71,18 @@ pub(crate) struct Writing {
     writer: FrameWriter,
 }
 
+impl Writing {
+    /// Drops the frames of parts that nobody keeps any more.
+    pub(crate) fn release(&mut self) {
+        self.written.retain(|written| written.parts.iter().all(|part| part.strong_count() > 0));
+    }
+}
+
 /// The frames last written for the table of a number: a table that counts alike has the same.
 struct Written {
     number: u16,
-    parts: Vec<Arc<SealedTail>>,
+    /// Kept by the metrics that sealed them: a copy of what was written keeps no keys.
+    parts: Vec<Weak<SealedTail>>,
     floors: Floors,
     threshold: Threshold,
     buckets: Arc<Buckets>,
@@ -89,7 +98,8 @@ impl Written {
         (table, threshold): (&TableState, Threshold),
         buckets: &Arc<Buckets>,
     ) -> bool {
-        let same = self.parts.len() == parts.len() && self.parts.iter().zip(parts).all(|(a, b)| Arc::ptr_eq(a, b));
+        let is = |(known, part): (&Weak<SealedTail>, &Arc<SealedTail>)| Weak::as_ptr(known) == Arc::as_ptr(part);
+        let same = self.parts.len() == parts.len() && self.parts.iter().zip(parts).all(is);
         let laid_out = Arc::ptr_eq(&self.buckets, buckets) || self.buckets == *buckets;
         let alike = self.floors == *table.floors() && self.threshold == threshold;
         same && laid_out && alike && !parts.is_empty()

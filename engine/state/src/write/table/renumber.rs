@@ -1,10 +1,11 @@
 //! Moves a table to another keyspace: its rows get other keys, and some of them become one.
 
-use super::{Panes, TableState, set_bits};
+use super::{TableState, set_bits};
 use crate::rows::block::Block;
 use crate::rows::floors::start;
-use crate::rows::run::{Runs, fold_places, place};
+use crate::rows::run::{fold_places, place};
 use crate::write::keyspace::Keyspace;
+use crate::write::panes::Panes;
 use std::sync::Arc;
 
 impl TableState {
@@ -24,7 +25,8 @@ impl TableState {
             layout.merge(&mut fresh.row(map[key as usize]), self.totals.row(&layout, key as usize));
         }
         let panes = if read { Arc::clone(&self.panes) } else { std::mem::take(&mut self.panes) };
-        let mut moved = Panes::new();
+        fresh.loaded_sketches = fresh.totals.sketches_memory();
+        let mut moved = Panes::default();
         for (pane, runs) in Arc::unwrap_or_clone(panes) {
             let (mut places, mut content) = (Vec::new(), Block::default());
             for run in runs.iter() {
@@ -36,9 +38,7 @@ impl TableState {
                 }
             }
             let run = fold_places(&layout, start(pane), places, &mut content);
-            let mut runs = Runs::default();
-            runs.push(&layout, Arc::new(run));
-            moved.insert(pane, runs);
+            moved.push(&layout, pane, Arc::new(run));
         }
         fresh.panes = Arc::new(moved);
         fresh

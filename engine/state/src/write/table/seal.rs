@@ -68,7 +68,8 @@ impl TableState {
             tail.clear(ended, |moments| self.previous.is_read(moments));
         }
         if !sealing.panes.is_empty() {
-            Arc::make_mut(&mut self.panes).extend(sealing.panes);
+            let panes = Arc::make_mut(&mut self.panes);
+            sealing.panes.into_iter().for_each(|(pane, runs)| panes.replace(pane, runs));
         }
         self.built.insert(partition, Arc::downgrade(&sealing.built));
         sealing.built
@@ -102,7 +103,7 @@ impl TableState {
     fn panes_with(&self, built: &SealedTail) -> BTreeMap<PaneId, Runs> {
         let mut panes = BTreeMap::new();
         for (pane, run) in &built.runs {
-            let runs = panes.entry(*pane).or_insert_with(|| self.panes.get(pane).cloned().unwrap_or_default());
+            let runs = panes.entry(*pane).or_insert_with(|| self.panes.get(*pane).cloned().unwrap_or_default());
             runs.push(&self.layout, Arc::clone(run));
         }
         panes

@@ -1,0 +1,153 @@
+//! Loading a metric anew: nobody reads half of it, and what does not fit leaves nothing behind.
+#![allow(clippy::unwrap_used)] // a test fails by panicking
+
+use super::super::view::Place;
+use super::*;
+use crate::config::Durability;
+use crate::database::Database;
+use crate::event::EventBatch;
+use crate::progress::{Progress, Quarantine};
+use crate::store::embedded::EmbeddedStore;
+use crate::store::{Advance, Commit, StoredProgress};
+
+const USERS: u64 = 20_000;
+
+/// A store in which a metric is stored that counts by user, and a view into which it is loaded.
+struct Rig {
+    store: EmbeddedStore,
+    view: View,
+    metric: MetricId,
+    revision: RevisionId,
+    _folder: tempfile::TempDir,
+}
+
+fn batch(users: std::ops::Range<u64>) -> EventBatch {
+    let rows = (users.end - users.start) as usize;
+    EventBatch {
+        from: users.start,
+        to: users.end,
+        offsets: users.clone().collect(),
+        users: users.collect(),
+        products: vec![1; rows],
+        kinds: vec![0; rows],
+        times: vec![1_800_000_000_000; rows],
+        kind_names: vec!["view".into()],
+        ..EventBatch::default()
+    }
+}
+
+impl Rig {
+    fn new() -> Rig {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(folder.path()).unwrap();
+        let store = EmbeddedStore::open(database, Durability::Process, 1 << 30).unwrap();
+        let revision = RevisionId { metric: "plain".into(), fingerprint: 1 };
+        let plugin = crate::plugin::plain();
+        let mut state = State::default();
+        let counted = state.add(plugin.description());
+        let events = batch(0..USERS);
+        state.begin(&events);
+        let rows = state.apply(counted, &events, 0, &[]);
+        let sealed = state.seal(counted, 0);
+        let frames = state.frames(counted, &[&sealed]);
+        let frames = frames.into_iter().map(|f| (Bucket { table: f.table, bucket: f.bucket }, f.bytes)).collect();
+        let life = store.create(&revision, b"").unwrap();
+        let record = Progress { next: USERS, rows, ..Progress::default() };
+        let to = StoredProgress { next: USERS, bytes: record.encode() };
+        let advances = vec![Advance { partition: 0, from: 0, base: None, to }];
+        let commit = Commit { revision: revision.clone(), life, advances, frames };
+        store.commit(&[commit]).unwrap();
+        let view = View::default();
+        let metric = view.add(plugin.description(), Place::default());
+        Rig { store, view, metric, revision, _folder: folder }
+    }
+
+    fn load(&self, room: &Room) -> Result<Option<StoredRevision>, LoadFault> {
+        load_metric(&self.store, (&self.view, room), self.metric, &self.revision)
+    }
+
+    /// Cells that are held, whether they may be read, and up to where they are counted.
+    fn stands(&self) -> (u64, bool, Option<u64>) {
+        let counted = self.view.read();
+        let place = &counted.metrics[self.metric.0];
+        (counted.state.size(self.metric).0, !place.in_doubt, place.position.0.get(&0).copied())
+    }
+}
+
+#[test]
+fn a_metric_is_loaded_in_one_piece_or_in_many() {
+    let rig = Rig::new();
+    assert!(rig.load(&Room::new(1 << 40)).ok().flatten().is_some());
+    assert_eq!(rig.stands(), (USERS, true, Some(USERS)));
+    let takes = rig.view.read().state.size(rig.metric).1;
+    let room = Room::new(takes);
+    room.hand_over(MetricId(99), rig.metric, takes * 2);
+    let stored: u64 = rig.store.sizes(&rig.revision).unwrap().iter().map(|size| size.snapshot + size.tail).sum();
+    assert!(stored > room.piece(), "{stored} bytes are read in one piece");
+    assert!(rig.load(&room).ok().flatten().is_some());
+    assert_eq!((rig.stands(), room.held(rig.metric)), ((USERS, true, Some(USERS)), takes));
+}
+
+#[test]
+fn nobody_reads_half_of_a_metric_that_is_loaded_anew() {
+    let rig = Rig::new();
+    let room = Room::new(1 << 30);
+    assert!(rig.load(&room).is_ok());
+    let sizes = rig.store.sizes(&rig.revision).unwrap();
+    let held: Vec<Bucket> = sizes.iter().map(|size| size.bucket).collect();
+    let reading = |bucket: Bucket| {
+        let known = [crate::store::Known { bucket, last: None }];
+        let reading = rig.store.read(&rig.revision, &known).unwrap().unwrap();
+        let crate::store::BucketRead::Whole(frames) = reading.buckets.into_iter().next().unwrap() else { panic!() };
+        (vec![(bucket, frames)], reading.revision)
+    };
+    let load = || Load {
+        view: &rig.view,
+        room: &room,
+        metric: rig.metric,
+        begun: None,
+        rows: 0,
+        is_half: false,
+        others: Others::default(),
+    };
+    let mut half = load();
+    assert!(half.begin(held.clone()).is_ok());
+    assert_eq!(rig.stands(), (USERS, true, Some(USERS)), "what was there before answers until a piece has come");
+    let (piece, revision) = reading(held[0]);
+    assert!(half.fold(piece, &revision).is_ok());
+    let (cells, may_be_read, position) = rig.stands();
+    assert!(cells > 0 && cells < USERS && !may_be_read && position.is_none(), "{cells}");
+    // It goes no further: nothing is left of it, and nobody takes that for all.
+    drop(half);
+    assert_eq!(rig.stands(), (0, false, None));
+    assert_eq!(room.held(rig.metric), 0);
+
+    let mut whole = load();
+    assert!(whole.begin(held.clone()).is_ok());
+    for bucket in &held {
+        let (piece, revision) = reading(*bucket);
+        assert!(whole.fold(piece, &revision).is_ok());
+        assert!(!rig.stands().1);
+    }
+    assert!(whole.end(Some(&revision)).is_ok());
+    assert_eq!(rig.stands(), (USERS, true, Some(USERS)));
+}
+
+#[test]
+fn what_does_not_fit_is_loaded_no_further_and_leaves_nothing() {
+    let rig = Rig::new();
+    let room = Room::new(400_000);
+    let Err(LoadFault::Trouble(Trouble::Stopped(why))) = rig.load(&room) else { panic!("it is loaded") };
+    assert!(matches!(why, Quarantine::OverMemory { held, .. } if held < 700_000), "{why:?}");
+    assert_eq!((rig.stands(), room.held(rig.metric)), ((0, false, None), 0));
+}
+
+#[test]
+fn where_nothing_is_stored_there_is_nothing() {
+    let rig = Rig::new();
+    let room = Room::new(1 << 30);
+    assert!(rig.load(&room).is_ok());
+    rig.store.remove(&rig.revision).unwrap();
+    assert!(matches!(rig.load(&room), Ok(None)));
+    assert_eq!(rig.stands(), (0, true, None));
+}
