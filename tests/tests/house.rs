@@ -145,11 +145,11 @@ fn every_outside_system_has_a_twin_under_one_contract() {
     // Who runs which contract: each implementation that there is, outside systems and their twins.
     let runs = [
         ("engine/src/source/embedded/", "contract::run("),
-        ("tests/tests/sources.rs", "contract::run("),
+        ("tests/tests/system/sources.rs", "contract::run("),
         ("engine/store/src/embedded", "contract(&mut"),
-        ("tests/tests/stores.rs", "contract::contract("),
+        ("tests/tests/system/stores.rs", "contract::contract("),
         ("server/src/catalogue/embedded", "contract::holds("),
-        ("tests/tests/postgres.rs", "contract::holds("),
+        ("tests/tests/system/postgres.rs", "contract::holds("),
     ];
     let sources = sources();
     let runs_it = |place: &str, call: &str| sources.iter().any(|file| file.is_in(place) && file.code.contains(call));

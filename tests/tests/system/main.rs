@@ -1,0 +1,43 @@
+//! The built binary, its plugins and its servers, each crossed for real: one program, so that it is linked once and tests of different
+//! parts run side by side.
+//!
+//! `cargo test --release --workspace --test system kafka::` runs one part. What looks at the sources alone is `house`; what measures an
+//! engine that does nothing is `waiting`, for it must be alone.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a failing unwrap is a failing test; measurements and seeds are printed"
+)]
+
+mod answers;
+mod api;
+mod cli;
+mod clock;
+mod configuration;
+mod containment;
+mod crash;
+mod deaths;
+mod descriptors;
+mod disk;
+mod engines;
+mod events;
+mod gate;
+mod generations;
+mod guide;
+mod kafka;
+mod kit;
+mod lanes;
+mod life;
+mod limits;
+mod memory;
+mod place;
+mod plugins;
+mod postgres;
+mod purge;
+mod reloads;
+mod sources;
+mod state;
+mod stores;
+mod trust;
+mod upgrade;
+mod verify;
