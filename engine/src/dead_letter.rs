@@ -156,12 +156,12 @@ pub struct DeadLetters {
     /// Identity → sequence number, of those kept; and under [`COUNT`] the counters.
     rows: Keyspace,
     capacity: u64,
-    state: Mutex<State>,
+    state: Mutex<LetterIndex>,
 }
 
 /// Sequence numbers `first..next` are kept.
 #[derive(Clone, Default)]
-struct State {
+struct LetterIndex {
     first: u64,
     next: u64,
     counts: BTreeMap<Box<str>, u64>,
@@ -212,7 +212,7 @@ impl DeadLetters {
         Ok(counts.filter(|(_, new)| *new > 0).collect())
     }
 
-    fn put_group(&self, state: &State, letters: &[DeadLetter]) -> Result<State, DatabaseError> {
+    fn put_group(&self, state: &LetterIndex, letters: &[DeadLetter]) -> Result<LetterIndex, DatabaseError> {
         let mut state = state.clone();
         let mut batch = self.database.batch();
         let mut here = HashSet::new();
@@ -298,9 +298,9 @@ impl DeadLetters {
 }
 
 /// What the rows say.
-fn stored(database: &Database, letters: &Keyspace, rows: &Keyspace) -> Result<State, DatabaseError> {
+fn stored(database: &Database, letters: &Keyspace, rows: &Keyspace) -> Result<LetterIndex, DatabaseError> {
     let fault = |reason: ReadFault| database.failed(&reason);
-    let mut state = State::default();
+    let mut state = LetterIndex::default();
     if let Some(last) = letters.iter()?.next_back() {
         state.next = number(&last.key().map_err(fault)?) + 1;
         state.first = state.next;

@@ -5,7 +5,7 @@
 //! ```text
 //! engine                                        the façade
 //! pipeline | query | revision                   pipeline: the one place where records move through all of the next line
-//! source | plugin | store | feed
+//! log | host | store | feed
 //! decode | state | dead_letter
 //! telemetry | database
 //! config | failpoint
@@ -17,10 +17,8 @@ pub mod dead_letter;
 pub mod engine;
 pub mod feed;
 pub mod pipeline;
-pub mod plugin;
 pub mod query;
 mod revision;
-pub mod source;
 pub mod telemetry;
 
 pub use tally_config as config;
@@ -28,6 +26,8 @@ pub use tally_database as database;
 pub use tally_decode as decode;
 pub use tally_event::time;
 pub(crate) use tally_failpoint as failpoint;
+pub use tally_host as plugin;
+pub use tally_log as source;
 pub use tally_progress as progress;
 pub use tally_schema as schema;
 pub use tally_state as state;

@@ -11,6 +11,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use tally_plugin::description::{Cell, Description, Key, Pane, Property, Table, Tier};
+use thiserror::Error;
 
 /// Raised when this engine begins to count differently.
 const SEMANTICS: u32 = 1;
@@ -69,11 +70,16 @@ fn described_events(events: &EventsConfig) -> serde_json::Value {
     described
 }
 
+/// What is stored of a revision does not say what its tables are. No retry helps: its state has to be restored, or purged.
+#[derive(Debug, Error)]
+#[error("its description of tables cannot be read: {0}")]
+pub(crate) struct MetaError(#[from] serde_json::Error);
+
 /// What the meta of a revision says of its tables, as far as it is part of the revision: without retention.
 ///
 /// # Errors
-/// A sentence: it is none.
-pub(crate) fn described(meta: &[u8]) -> Result<Description, String> {
+/// [`MetaError`]: it is none.
+pub(crate) fn described(meta: &[u8]) -> Result<Description, MetaError> {
     type Laid = (String, Vec<Key>, usize, Vec<String>, Vec<Cell>, Vec<Pane>, u32);
     #[derive(Deserialize)]
     struct Meta {
@@ -81,8 +87,7 @@ pub(crate) fn described(meta: &[u8]) -> Result<Description, String> {
         #[serde(default)]
         columns: (Vec<Property>, Vec<String>),
     }
-    let fault = |fault| format!("its description of tables cannot be read: {fault}");
-    let Meta { tables, columns: (properties, computed) } = serde_json::from_slice(meta).map_err(fault)?;
+    let Meta { tables, columns: (properties, computed) } = serde_json::from_slice(meta)?;
     let table = |(name, key, group, only, cells, panes, _): Laid| {
         let tiers = panes.into_iter().map(|pane| Tier { pane, keep_ms: None }).collect();
         Table { name, key, group, only, cells, tiers }

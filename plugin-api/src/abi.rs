@@ -174,7 +174,7 @@ pub struct KeyColumn {
 
 /// The columns of a batch as plain slices: how a host makes [`Columns`] without naming the types of the boundary.
 #[derive(Clone, Copy, Debug)]
-pub struct Parts<'a> {
+pub struct ColumnParts<'a> {
     /// As in [`Columns`].
     pub users: &'a [u64],
     /// As in [`Columns`].
@@ -240,7 +240,7 @@ impl KeyColumn {
 }
 
 /// Calls `f` with the columns of a batch.
-pub fn with_columns<'a, T>(parts: Parts<'a>, f: impl FnOnce(&Columns<'_>) -> T) -> T {
+pub fn with_columns<'a, T>(parts: ColumnParts<'a>, f: impl FnOnce(&Columns<'_>) -> T) -> T {
     let kind_names: Vec<RStr<'_>> = parts.kind_names.iter().map(|name| RStr::from_str(name)).collect();
     let property = |parts: &PropertyParts<'a>| {
         let (kind, scale) = parts.kind.code();

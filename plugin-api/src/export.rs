@@ -147,7 +147,7 @@ extern "C" fn answer<M: Metric>(instance: Instance, ask: RStr<'_>, call: usize) 
             let answer = (hosted.host.read)(call, RStr::from_str(&text)).into_result().map_err(RString::into_string)?;
             serde_json::from_str(answer.as_str()).map_err(|fault| format!("the host's answer is unreadable: {fault}"))
         };
-        let mut text = Text::new(hosted.host, call);
+        let mut text = ReplyText::new(hosted.host, call);
         metric::write_answer(&hosted.metric, ask, &Reader::new(&hosted.description.tables, &read), &mut text)?;
         text.end()
     })
@@ -172,7 +172,7 @@ fn hosted<M>(instance: &Instance) -> &Hosted<M> {
 
 /// A reply that is being written. The host is asked now and then whether it wants more of it: it knows the time and the longest
 /// answer.
-struct Text {
+struct ReplyText {
     bytes: Vec<u8>,
     /// Length at which it is asked next.
     ask_at: usize,
@@ -183,12 +183,12 @@ struct Text {
 /// Bytes written between two questions.
 const WRITTEN: usize = 32 * 1024;
 
-impl Text {
-    fn new(host: Host, call: usize) -> Text {
+impl ReplyText {
+    fn new(host: Host, call: usize) -> ReplyText {
         let writing = (host.extension)(host.context, RStr::from_str(WRITING));
         // SAFETY: a host that knows this name gives a function of this type for it, which is never unloaded.
         let writing = (!writing.is_null()).then(|| unsafe { std::mem::transmute::<*const (), Writing>(writing) });
-        Text { bytes: Vec::new(), ask_at: WRITTEN, call, writing }
+        ReplyText { bytes: Vec::new(), ask_at: WRITTEN, call, writing }
     }
 
     fn end(self) -> Result<RString, String> {
@@ -196,7 +196,7 @@ impl Text {
     }
 }
 
-impl Write for Text {
+impl Write for ReplyText {
     fn write(&mut self, bytes: &[u8]) -> Result<usize, Error> {
         let length = self.bytes.len() + bytes.len();
         if length >= self.ask_at {

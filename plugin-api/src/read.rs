@@ -109,12 +109,12 @@ pub struct ReadAnswer {
     /// Number of groups that have at least one row, before `limit`.
     pub groups_total: u64,
     /// The groups, in the order asked for.
-    pub groups: Vec<Group>,
+    pub groups: Vec<GroupAnswer>,
 }
 
 /// One group.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Group {
+pub struct GroupAnswer {
     /// Ids of the `group_by` columns.
     pub key: Vec<Id>,
     /// The rank's measures.

@@ -185,7 +185,7 @@ impl Found {
 pub struct Group<'f> {
     key: &'f [Id],
     found: &'f Found,
-    group: Option<&'f read::Group>,
+    group: Option<&'f read::GroupAnswer>,
 }
 
 impl<'f> Group<'f> {

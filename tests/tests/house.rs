@@ -9,6 +9,8 @@ mod crates;
 mod documents;
 #[path = "house/functions.rs"]
 mod functions;
+#[path = "house/homonyms.rs"]
+mod homonyms;
 #[path = "house/keys.rs"]
 mod keys;
 #[path = "house/layers.rs"]
@@ -19,6 +21,8 @@ mod pipeline;
 mod reading;
 #[path = "house/sleeps.rs"]
 mod sleeps;
+#[path = "house/text_errors.rs"]
+mod text_errors;
 
 use reading::{Source, read, sources, words};
 
@@ -49,8 +53,8 @@ fn long_files_say_why() {
 #[test]
 fn unsafe_and_the_abi_are_confined() {
     let (abi, export) = ("plugin-api/src/abi.rs", "plugin-api/src/export.rs");
-    let (library, kafka) = ("engine/src/plugin/library.rs", "engine/src/source/kafka/raw.rs");
-    let last_words = "engine/src/plugin/last_words.rs";
+    let (library, kafka) = ("engine/host/src/library.rs", "engine/log/src/kafka/raw.rs");
+    let last_words = "engine/host/src/last_words.rs";
     let confined = [
         ("unsafe", &[export, last_words, library, kafka][..]),
         ("abi_stable", &[abi, export, library][..]),
@@ -125,7 +129,7 @@ fn nothing_is_global_and_every_queue_is_bounded() {
         // a test is the whole process's, and so are fatal signals.
         let shared = code.lines().filter(|line| line.contains("static ") && !line.contains("'static "));
         for line in shared.filter(|line| changeable.iter().any(|kind| line.contains(kind))) {
-            if !["plugin-api/src/export.rs", "engine/failpoint/src/lib.rs", "engine/src/plugin/last_words.rs"]
+            if !["plugin-api/src/export.rs", "engine/failpoint/src/lib.rs", "engine/host/src/last_words.rs"]
                 .contains(&file.path.as_str())
             {
                 faults.push(format!("{}: global state: {}", file.path, line.trim()));
@@ -144,8 +148,9 @@ fn nothing_is_global_and_every_queue_is_bounded() {
 fn every_outside_system_has_a_twin_under_one_contract() {
     // Who runs which contract: each implementation that there is, outside systems and their twins.
     let runs = [
-        ("engine/src/source/embedded/", "contract::run("),
+        ("engine/log/src/embedded/", "contract::run("),
         ("tests/tests/system/sources.rs", "contract::run("),
+        ("engine/decode/src/json/", "contract::run("),
         ("engine/store/src/embedded", "contract(&mut"),
         ("tests/tests/system/stores.rs", "contract::contract("),
         ("server/src/catalogue/embedded", "contract::holds("),

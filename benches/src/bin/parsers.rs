@@ -96,45 +96,8 @@ fn main() -> anyhow::Result<()> {
         .map(|(n, payload)| Record { offset: n as u64, timestamp_ms: 1_800_000_000_000, payload: Some(payload) })
         .collect();
 
-    let mut candidates: Vec<Candidate<'_>> = vec![
-        (
-            "utf8 check",
-            Box::new(|| payloads.iter().filter(|payload| simdutf8::basic::from_utf8(payload).is_ok()).count()),
-        ),
-        (
-            "serde_json",
-            Box::new(|| {
-                sum(&payloads, |payload| {
-                    serde_json::from_str::<Typed<'_>>(simdutf8::basic::from_utf8(payload).ok()?)
-                        .ok()
-                        .map(|typed| typed.size())
-                })
-            }),
-        ),
-        (
-            "sonic-rs",
-            Box::new(|| {
-                sum(&payloads, |payload| {
-                    sonic_rs::from_str::<Typed<'_>>(simdutf8::basic::from_utf8(payload).ok()?)
-                        .ok()
-                        .map(|typed| typed.size())
-                })
-            }),
-        ),
-        ("simd-json", Box::new(simd_json(&payloads))),
-        ("decode", Box::new(decode(&records, 0)?)),
-        ("decode + window", Box::new(decode(&records, WINDOW)?)),
-    ];
-    let mut nanoseconds = vec![Vec::new(); candidates.len()];
-    for round in 0..=rounds {
-        for ((_, run), taken) in candidates.iter_mut().zip(&mut nanoseconds) {
-            let start = Instant::now();
-            black_box(run());
-            if round > 0 {
-                taken.push(start.elapsed().as_nanos() as f64 / count as f64);
-            }
-        }
-    }
+    let mut candidates = candidates(&payloads, &records)?;
+    let nanoseconds = measure(&mut candidates, rounds, count);
     let median = |of: &dyn Fn(usize) -> f64| {
         let mut values: Vec<f64> = (0..rounds).map(of).collect();
         values.sort_by(f64::total_cmp);
@@ -145,20 +108,60 @@ fn main() -> anyhow::Result<()> {
     let mut line = serde_json::Map::new();
     for (n, (name, _)) in candidates.iter().enumerate() {
         let taken = median(&|round| nanoseconds[n][round]);
-        let ratio = median(&|round| nanoseconds[n][round] / nanoseconds[4][round]);
+        let ratio = median(&|round| nanoseconds[n][round] / nanoseconds[DECODE][round]);
         println!("{name:<18}{taken:>10.0}{ratio:>12.2}");
         line.insert(
             (*name).into(),
             serde_json::json!({"ns": (taken * 10.0).round() / 10.0, "ratio": (ratio * 1000.0).round() / 1000.0}),
         );
     }
-    let window = median(&|round| nanoseconds[5][round] - nanoseconds[4][round]);
+    let window = median(&|round| nanoseconds[DECODE + 1][round] - nanoseconds[DECODE][round]);
     println!("{:<18}{window:>10.0}", "window alone");
     println!(
         "{}",
         serde_json::json!({"bench": "parsers", "records": count, "rounds": rounds, "window_ns": window.round(), "results": line})
     );
     Ok(())
+}
+
+/// Which candidate is ours without a dedupe window; the one with a window follows it.
+const DECODE: usize = 4;
+
+/// All that is measured. `records` are the payloads with offsets.
+fn candidates<'a>(payloads: &'a [Vec<u8>], records: &'a [Record<'a>]) -> anyhow::Result<Vec<Candidate<'a>>> {
+    let valid = |payload: &&Vec<u8>| simdutf8::basic::from_utf8(payload).is_ok();
+    let by_serde_json = |payload: &[u8]| {
+        let text = simdutf8::basic::from_utf8(payload).ok()?;
+        serde_json::from_str::<Typed<'_>>(text).ok().map(|typed| typed.size())
+    };
+    let by_sonic_rs = |payload: &[u8]| {
+        let text = simdutf8::basic::from_utf8(payload).ok()?;
+        sonic_rs::from_str::<Typed<'_>>(text).ok().map(|typed| typed.size())
+    };
+    let all: Vec<Candidate<'a>> = vec![
+        ("utf8 check", Box::new(move || payloads.iter().filter(valid).count())),
+        ("serde_json", Box::new(move || sum(payloads, by_serde_json))),
+        ("sonic-rs", Box::new(move || sum(payloads, by_sonic_rs))),
+        ("simd-json", Box::new(simd_json(payloads))),
+        ("decode", Box::new(decode(records, 0)?)),
+        ("decode + window", Box::new(decode(records, WINDOW)?)),
+    ];
+    Ok(all)
+}
+
+/// Nanoseconds per record of each candidate, round by round. The first round, which is left out, warms up.
+fn measure(candidates: &mut [Candidate<'_>], rounds: usize, records: usize) -> Vec<Vec<f64>> {
+    let mut nanoseconds = vec![Vec::new(); candidates.len()];
+    for round in 0..=rounds {
+        for ((_, run), taken) in candidates.iter_mut().zip(&mut nanoseconds) {
+            let start = Instant::now();
+            black_box(run());
+            if round > 0 {
+                taken.push(start.elapsed().as_nanos() as f64 / records as f64);
+            }
+        }
+    }
+    nanoseconds
 }
 
 fn sum(payloads: &[Vec<u8>], parse: impl Fn(&[u8]) -> Option<usize>) -> usize {

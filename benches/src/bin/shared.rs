@@ -426,54 +426,32 @@ fn event(text: &mut String, n: u64, user: u64, product: u64, kind: &str, time: i
     );
 }
 
+/// What is asked, and its params for a user.
+const QUESTIONS: [(&str, fn(u64) -> Value); 3] = [
+    ("products_popularity", |_| json!({"limit": 10})),
+    ("user_activities", |user| json!({"user_id": format!("u{user:07}")})),
+    ("event_frequencies", |_| json!({})),
+];
+
 fn questions(products: u64, seconds: u64, rate: u64) -> Result<()> {
     let kafka = Kafka::start()?;
     kafka.create_topic("questions", PARTITIONS as i32, &[])?;
     let redis = Redis::start(&[])?;
-    let now = jiff::Timestamp::now().as_millisecond();
     let mut random = SmallRng::seed_from_u64(9);
-    let filler = producer(&kafka.brokers())?;
-    let (mut text, total) = (String::new(), 4 * products);
-    for n in 0..total {
-        let product = if n < products { n } else { random.random_range(0..products) };
-        let time = now - random.random_range(0..3_600_000);
-        event(&mut text, n, random.random_range(0..products), product, "view", time);
-        send(&filler, "questions", (n % u64::from(PARTITIONS)) as u32, &text)?;
-    }
-    filler.flush(Duration::from_secs(60))?;
+    let total = 4 * products;
+    fill(&kafka, products, total, &mut random)?;
     let start = || -> Result<(tempfile::TempDir, Engine)> {
         let data = tempfile::tempdir()?;
         let engine = engine::start(shared(data.path(), &kafka.brokers(), "questions", &redis.url()))?;
         Ok((data, engine))
     };
     let (data, engine) = start()?;
-    let begun = Instant::now();
-    let all = |engine: &Engine| {
-        let answer = engine.evaluate(&question("products_popularity", json!({"limit": 1})));
-        answer.is_ok_and(|answer| answer.position.0.values().sum::<u64>() >= total)
-    };
-    while !all(&engine) {
-        ensure!(begun.elapsed() < Duration::from_secs(200), "not counted in time: {:?}", engine.readiness());
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait_until_counted(&engine, total)?;
     engine.stop(Duration::from_secs(20));
     drop(data);
 
-    let kinds: [(&str, fn(u64) -> Value); 3] = [
-        ("products_popularity", |_| json!({"limit": 10})),
-        ("user_activities", |user| json!({"user_id": format!("u{user:07}")})),
-        ("event_frequencies", |_| json!({})),
-    ];
     let (_data, engine) = start()?;
-    let mut cold = Vec::new();
-    for (name, params) in kinds {
-        let begun = Instant::now();
-        while let Err(fault) = engine.evaluate(&question(name, params(7))) {
-            ensure!(begun.elapsed() < Duration::from_secs(60), "{name}: {fault}");
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        cold.push(begun.elapsed().as_secs_f64() * 1_000.0);
-    }
+    let cold = first_answers(&engine)?;
     let next = AtomicU64::new(total);
     let mut making = SmallRng::seed_from_u64(11);
     let stream = Stream::start(&kafka.brokers(), "questions", rate, move |text| {
@@ -483,19 +461,7 @@ fn questions(products: u64, seconds: u64, rate: u64) -> Result<()> {
         (n % u64::from(PARTITIONS)) as u32
     })?;
     std::thread::sleep(Duration::from_secs(6));
-    let mut latencies = vec![Vec::new(); kinds.len()];
-    let begun = Instant::now();
-    let mut due = begun;
-    while begun.elapsed() < Duration::from_secs(seconds) {
-        due += Duration::from_millis(10);
-        std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        for ((name, params), latencies) in kinds.iter().zip(&mut latencies) {
-            let asked = Instant::now();
-            let answer = engine.evaluate(&question(name, params(random.random_range(0..products))));
-            ensure!(answer.is_ok(), "{name}: {:?}", answer.err());
-            latencies.push(asked.elapsed().as_secs_f64() * 1_000.0);
-        }
-    }
+    let latencies = latencies(&engine, Duration::from_secs(seconds), || random.random_range(0..products))?;
     let behind = {
         let written: usize = stream.sent.lock().iter().map(Vec::len).sum();
         (total + written as u64).saturating_sub(engine.position().0.values().sum::<u64>())
@@ -503,7 +469,7 @@ fn questions(products: u64, seconds: u64, rate: u64) -> Result<()> {
     stream.end()?;
     engine.stop(Duration::from_secs(20));
     let (mut rows, mut lines) = (Vec::new(), Vec::new());
-    for (((name, _), latencies), cold) in kinds.iter().zip(&latencies).zip(&cold) {
+    for (((name, _), latencies), cold) in QUESTIONS.iter().zip(&latencies).zip(&cold) {
         let at = |share| quantile(latencies, share);
         rows.push(vec![
             (*name).to_owned(),
@@ -522,4 +488,64 @@ fn questions(products: u64, seconds: u64, rate: u64) -> Result<()> {
         &json!({"bench": "shared questions", "products": products, "events_per_s": rate, "results": lines}),
     );
     Ok(())
+}
+
+/// Writes so many events of the last hour; each product is in one at least.
+fn fill(kafka: &Kafka, products: u64, total: u64, random: &mut SmallRng) -> Result<()> {
+    let now = jiff::Timestamp::now().as_millisecond();
+    let filler = producer(&kafka.brokers())?;
+    let mut text = String::new();
+    for n in 0..total {
+        let product = if n < products { n } else { random.random_range(0..products) };
+        let time = now - random.random_range(0..3_600_000);
+        event(&mut text, n, random.random_range(0..products), product, "view", time);
+        send(&filler, "questions", (n % u64::from(PARTITIONS)) as u32, &text)?;
+    }
+    Ok(filler.flush(Duration::from_secs(60))?)
+}
+
+/// Waits until answers rest on so many events.
+fn wait_until_counted(engine: &Engine, total: u64) -> Result<()> {
+    let begun = Instant::now();
+    let all = || {
+        let answer = engine.evaluate(&question("products_popularity", json!({"limit": 1})));
+        answer.is_ok_and(|answer| answer.position.0.values().sum::<u64>() >= total)
+    };
+    while !all() {
+        ensure!(begun.elapsed() < Duration::from_secs(200), "not counted in time: {:?}", engine.readiness());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+/// Milliseconds until each question has its first answer.
+fn first_answers(engine: &Engine) -> Result<Vec<f64>> {
+    let mut cold = Vec::new();
+    for (name, params) in QUESTIONS {
+        let begun = Instant::now();
+        while let Err(fault) = engine.evaluate(&question(name, params(7))) {
+            ensure!(begun.elapsed() < Duration::from_secs(60), "{name}: {fault}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        cold.push(begun.elapsed().as_secs_f64() * 1_000.0);
+    }
+    Ok(cold)
+}
+
+/// Milliseconds of each answer, question by question: 100 a second of each.
+fn latencies(engine: &Engine, long: Duration, mut user: impl FnMut() -> u64) -> Result<Vec<Vec<f64>>> {
+    let mut latencies = vec![Vec::new(); QUESTIONS.len()];
+    let begun = Instant::now();
+    let mut due = begun;
+    while begun.elapsed() < long {
+        due += Duration::from_millis(10);
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        for ((name, params), latencies) in QUESTIONS.iter().zip(&mut latencies) {
+            let asked = Instant::now();
+            let answer = engine.evaluate(&question(name, params(user())));
+            ensure!(answer.is_ok(), "{name}: {:?}", answer.err());
+            latencies.push(asked.elapsed().as_secs_f64() * 1_000.0);
+        }
+    }
+    Ok(latencies)
 }

@@ -6,6 +6,10 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tally_event::time::{EVENT_TIMES, date_or_time};
 
+/// The largest dedupe window, offsets. Where every record has an id, 1.1–1.5 GB a partition: a slip of the finger must not take the
+/// machine's memory.
+pub const MAX_DEDUPE_WINDOW: u64 = 1 << 24;
+
 /// `[events]`: how a record becomes an event. Its hash is part of every revision.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -26,7 +30,7 @@ pub struct EventsConfig {
     pub earliest: String,
     /// An event that is more than this ahead of its record's own timestamp is refused; `"off"`: never.
     pub max_ahead: String,
-    /// Duplicates count once within so many offsets of a partition.
+    /// Duplicates count once within so many offsets of a partition; 0 counts them as often as they come, at most [`MAX_DEDUPE_WINDOW`].
     pub dedupe_window: u64,
 }
 

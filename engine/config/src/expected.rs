@@ -1,5 +1,6 @@
 //! What a key of the configuration may hold, and the sentences for what it may not.
 
+use super::MAX_DEDUPE_WINDOW;
 use super::document::join;
 use super::secret::{is_plain, is_secret, quoted};
 use std::ops::RangeInclusive;
@@ -13,8 +14,7 @@ pub(super) fn range(key: &str) -> RangeInclusive<i64> {
         "kafka.session_timeout_ms" => 1_000..=1_800_000,
         "log.partitions" => 1..=1_024,
         "log.retention_bytes" => (1 << 20)..=i64::MAX,
-        // 0 counts duplicates as often as they come; 2²⁴ ids are about 400 MB a partition.
-        "events.dedupe_window" => 0..=(1 << 24),
+        "events.dedupe_window" => 0..=MAX_DEDUPE_WINDOW as i64,
         // Answers are written type by type: beyond, plain questions take too long.
         "events.max_types" => 1..=100_000,
         "store.checkpoint_interval_ms" => 10..=600_000,

@@ -134,39 +134,8 @@ pub(super) fn merge(
         None => Document::empty(),
     };
     let Document { mut table, spans, mut faults, mut more } = document;
-    let mut ignored = Vec::new();
-    let mut origins = BTreeMap::new();
-    if let Some((path, content)) = file {
-        let text = Text::new(path, content);
-        for (key, at) in &spans {
-            let (line, column) = text.line_column(at.key.start);
-            origins.insert(key.clone(), Place::Spot { file: path.into(), line, column });
-        }
-    }
-
-    for (name, _) in ENV_KEYS {
-        if env(name).as_deref().is_some_and(is_of_a_platform) {
-            ignored.push(format!(
-                "environment variable {name} is ignored: it begins with tcp://, as platforms set it for a service of that name"
-            ));
-        }
-    }
-    let set = |name: &str| env(name).filter(|value| !value.is_empty() && !is_of_a_platform(value));
-    for (name, key) in ENV_KEYS {
-        if let Some(value) = set(name) {
-            origins.insert(key.into(), Place::Env(name.into()));
-            match value_of(key, &value) {
-                Ok(value) => put(&mut table, key, value),
-                Err(message) => faults.push(Fault { place: Place::Env(name.into()), message, excerpt: None }),
-            }
-        }
-    }
-    for (name, key, kind) in ENV_KINDS {
-        if set(name).is_some() {
-            put(&mut table, key, Value::String(kind.into()));
-            origins.insert(key.into(), Place::Env(name.into()));
-        }
-    }
+    let mut origins = file.map(|(path, content)| spots(path, content, &spans)).unwrap_or_default();
+    set_variables(env, &mut table, &mut origins, &mut faults);
     for flag in flags {
         put(&mut table, flag.key, Value::String(flag.value.clone()));
         origins.insert(flag.key.into(), Place::Flag(flag.flag.into()));
@@ -183,7 +152,7 @@ pub(super) fn merge(
             if faults.is_empty() {
                 resolve(&mut config, &origins, file.map(|(path, _)| path));
                 let (file, text) = file.map_or((None, ""), |(path, text)| (Some(path.into()), text));
-                return Ok(Loaded { config, file, origins, ignored, text: text.into(), spans });
+                return Ok(Loaded { config, file, origins, ignored: ignored(env), text: text.into(), spans });
             }
         }
         // The document reader let something through that the types refuse; still a sentence, not a panic.
@@ -198,6 +167,53 @@ pub(super) fn merge(
         _ => (usize::MAX, 0),
     });
     Err(ConfigError { faults, more })
+}
+
+/// Where the file sets each key.
+fn spots(path: &Path, content: &str, spans: &HashMap<String, Spans>) -> BTreeMap<String, Place> {
+    let text = Text::new(path, content);
+    let spot = |at: &Spans| {
+        let (line, column) = text.line_column(at.key.start);
+        Place::Spot { file: path.into(), line, column }
+    };
+    spans.iter().map(|(key, at)| (key.clone(), spot(at))).collect()
+}
+
+/// Sets what environment variables say.
+fn set_variables(
+    env: &dyn Fn(&str) -> Option<String>,
+    table: &mut Table,
+    origins: &mut BTreeMap<String, Place>,
+    faults: &mut Vec<Fault>,
+) {
+    let set = |name: &str| env(name).filter(|value| !value.is_empty() && !is_of_a_platform(value));
+    for (name, key) in ENV_KEYS {
+        if let Some(value) = set(name) {
+            origins.insert(key.into(), Place::Env(name.into()));
+            match value_of(key, &value) {
+                Ok(value) => put(table, key, value),
+                Err(message) => faults.push(Fault { place: Place::Env(name.into()), message, excerpt: None }),
+            }
+        }
+    }
+    for (name, key, kind) in ENV_KINDS {
+        if set(name).is_some() {
+            put(table, key, Value::String(kind.into()));
+            origins.insert(key.into(), Place::Env(name.into()));
+        }
+    }
+}
+
+/// A sentence for each environment variable that was set by a platform and is therefore not read.
+fn ignored(env: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
+    let names = ENV_KEYS.into_iter().map(|(name, _)| name);
+    let by_platforms = names.filter(|name| env(name).as_deref().is_some_and(is_of_a_platform));
+    let sentence = |name: &str| {
+        format!(
+            "environment variable {name} is ignored: it begins with tcp://, as platforms set it for a service of that name"
+        )
+    };
+    by_platforms.map(sentence).collect()
 }
 
 impl Config {

@@ -56,7 +56,7 @@ struct Inner {
 }
 
 /// Why the database did not do what it was asked: what, where, what to do.
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, Error)]
 pub enum DatabaseError {
     /// Another process owns the data directory.
     #[error("the data directory {path} is in use by another process{pid}: stop it, or set another [store] data_dir")]

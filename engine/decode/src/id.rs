@@ -1,10 +1,7 @@
 //! Ids: what a user, product or event id may be.
 
-use super::number::Number;
+use super::format::{Number, Value};
 use super::reason::{Field, Reason};
-use super::scan::Value;
-use super::text::unescape;
-use std::borrow::Cow;
 use tally_event::OTHER;
 
 /// Integers from here on are no ids: beyond 2⁵³ − 1, JSON readers disagree on the value.
@@ -13,21 +10,20 @@ const INTEGER_END: u64 = 1 << 53;
 const MAX_TEXT: usize = 64;
 
 /// A user or product id.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Id<'a> {
     Absent,
     Integer(u64),
-    Text(Cow<'a, [u8]>),
+    Text(&'a [u8]),
 }
 
-/// The id that a value is. `plain`: the record holds only bytes 0x00–0x7E.
+/// The id that a value is. `clean`: as in [`Fields`](super::format::Fields).
 #[inline(always)]
-pub(super) fn id<'a>(value: Value<'a>, field: Field, required: bool, plain: bool) -> Result<Id<'a>, Reason> {
+pub(super) fn id<'a>(value: Value<'a>, field: Field, required: bool, clean: bool) -> Result<Id<'a>, Reason> {
     match value {
-        Value::Text(text) => text_id(Cow::Borrowed(text), field, plain),
+        Value::Text(text) => text_id(text, field, clean),
         Value::Number(Number::Natural(integer)) if integer < INTEGER_END => Ok(Id::Integer(integer)),
         Value::Number(Number::Natural(_) | Number::Negative(_) | Number::Huge) => Err(Reason::IdOutOfRange(field)),
-        Value::Escaped(raw) => text_id(Cow::Owned(unescape(raw)), field, false),
         Value::Absent if required => Err(Reason::MissingField(field)),
         Value::Absent => Ok(Id::Absent),
         Value::Number(Number::Other) | Value::Other => Err(Reason::WrongType(field)),
@@ -35,15 +31,15 @@ pub(super) fn id<'a>(value: Value<'a>, field: Field, required: bool, plain: bool
 }
 
 #[inline(always)]
-fn text_id(text: Cow<'_, [u8]>, field: Field, plain: bool) -> Result<Id<'_>, Reason> {
-    match canonical_integer(&text) {
+fn text_id(text: &[u8], field: Field, clean: bool) -> Result<Id<'_>, Reason> {
+    match canonical_integer(text) {
         Some(integer) => Ok(Id::Integer(integer)),
-        None if is_text_id(&text, plain) && *text != *OTHER.as_bytes() => Ok(Id::Text(text)),
+        None if is_text_id(text, clean) && *text != *OTHER.as_bytes() => Ok(Id::Text(text)),
         None => Err(Reason::IdOutOfRange(field)),
     }
 }
 
-/// The integer that a text is, if it is written as JSON would write it and can be an id.
+/// The integer that a text is, if it is written without sign, leading zeros and exponent and can be an id.
 #[inline(always)]
 fn canonical_integer(text: &[u8]) -> Option<u64> {
     match text {
@@ -60,10 +56,10 @@ fn canonical_integer(text: &[u8]) -> Option<u64> {
     }
 }
 
-/// 1–64 bytes without control characters (Unicode's `Cc`). `plain`: as in [`id`], and the text holds no escapes.
+/// 1–64 bytes without control characters (Unicode's `Cc`). `clean`: as in [`id`].
 #[inline(always)]
-pub(super) fn is_text_id(text: &[u8], plain: bool) -> bool {
-    (1..=MAX_TEXT).contains(&text.len()) && (plain || !has_control(text))
+pub(super) fn is_text_id(text: &[u8], clean: bool) -> bool {
+    (1..=MAX_TEXT).contains(&text.len()) && (clean || !has_control(text))
 }
 
 #[cold]

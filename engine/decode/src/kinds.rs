@@ -1,7 +1,7 @@
 //! Event types as numbers of a batch, found again fast.
 
-use super::plan::Plan;
 use super::reason::Reason;
+use super::rules::Rules;
 use super::verdict::resolve;
 use hashbrown::HashMap;
 
@@ -13,7 +13,7 @@ const TEXT: usize = 32;
 /// Numbers the event types of a batch.
 #[derive(Debug)]
 pub(super) struct Kinds {
-    /// Texts as they stand in records, before aliases. One batch's number is no other's: `batch` says whose it is.
+    /// Texts as records have them, before aliases. One batch's number is no other's: `batch` says whose it is.
     cache: Vec<Cached>,
     batch: u64,
     /// All names of the batch; at most one per record.
@@ -41,20 +41,20 @@ impl Kinds {
         self.numbers.clear();
     }
 
-    /// The number of the type that a text (without escapes) stands for.
+    /// The number of the type that a text stands for.
     #[inline(always)]
-    pub(super) fn code(&mut self, text: &[u8], plan: &Plan, names: &mut Vec<Box<str>>) -> Result<u16, Reason> {
+    pub(super) fn code(&mut self, text: &[u8], rules: &Rules, names: &mut Vec<Box<str>>) -> Result<u16, Reason> {
         let slot = slot(text);
         let cached = &self.cache[slot];
         if cached.batch == self.batch && cached.text.get(..usize::from(cached.length)) == Some(text) {
             return Ok(cached.number);
         }
-        self.learn(text, slot, plan, names)
+        self.learn(text, slot, rules, names)
     }
 
     #[cold]
-    fn learn(&mut self, text: &[u8], slot: usize, plan: &Plan, names: &mut Vec<Box<str>>) -> Result<u16, Reason> {
-        let number = self.number(resolve(text, plan)?, names);
+    fn learn(&mut self, text: &[u8], slot: usize, rules: &Rules, names: &mut Vec<Box<str>>) -> Result<u16, Reason> {
+        let number = self.number(resolve(text, rules)?, names);
         if text.len() <= TEXT {
             let mut padded = [0; TEXT];
             padded[..text.len()].copy_from_slice(text);

@@ -2,42 +2,43 @@
 //!
 //! The verdict depends on the record and `[events]` alone, never on which plugins are loaded, on other records or on the clock.
 //! This is the hot path: no allocation per record in the common case. It reads no log, stores no dead letter and keeps no position.
+//!
+//! A format says what a record holds (`format.rs`, with a folder for each; JSON is the only one); what it means is decided here, once for
+//! all formats.
 
+mod batch;
+#[cfg(test)]
+mod contract;
 mod dedupe;
 mod feed;
+mod format;
 mod hint;
 mod id;
+mod json;
 mod kinds;
-mod number;
-mod plan;
 mod property;
+mod reader;
 mod reason;
-mod scan;
-mod text;
+mod rules;
 mod verdict;
 
 pub use dedupe::{DedupeWindow, Key};
 pub use hint::{Hint, in_seconds};
-pub use plan::MAX_DEDUPE_WINDOW;
 pub use reason::{Field, Reason};
 /// Deepest nesting of a record; the record itself is 1.
 pub use tally_config::pointer::MAX_DEPTH;
 pub use verdict::Checked;
 
+use batch::BatchJudge;
 use dedupe::Keys;
-use id::Id;
-use kinds::Kinds;
-use plan::Plan;
-use property::{Found, Properties};
-use scan::Shape;
+use reader::BatchReader;
+use rules::Rules;
+use std::sync::Arc;
 use tally_config::EventsConfig;
-use tally_event::{ABSENT, EventBatch, PropertySource, Record};
-use verdict::{Event, Types};
+use tally_event::{EventBatch, PropertySource, Record};
 
 /// Largest record, bytes.
 pub const MAX_BYTES: usize = 64 << 10;
-/// What a record may begin with.
-const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 /// Most records of one call of [`Decoder::decode`].
 pub const MAX_RECORDS: usize = u16::MAX as usize;
 
@@ -55,14 +56,10 @@ pub struct Refused {
 /// Turns records into columns. Keeps buffers and caches between calls, nothing else; one per thread.
 #[derive(Debug)]
 pub struct Decoder {
-    plan: Plan,
-    keys: Keys,
-    shape: Shape,
-    properties: Properties,
-    found: Found,
-    kinds: Kinds,
-    /// Rows that have an event id, their offset, its key and their content.
-    identified: Vec<(u32, u64, Key, u32)>,
+    reader: Box<dyn BatchReader>,
+    judge: BatchJudge,
+    /// What the reader reads beside the mapped fields.
+    properties: Vec<Arc<PropertySource>>,
     /// Rows that are duplicates, ascending.
     duplicates: Vec<u32>,
     /// Of these, how many say something else than the first record of their id.
@@ -75,46 +72,30 @@ impl Decoder {
     /// # Errors
     /// One sentence: which setting is wrong, and what it may be.
     pub fn new(events: &EventsConfig) -> Result<Decoder, String> {
-        let plan = Plan::new(events)?;
-        let keys = Keys::new();
-        Ok(Decoder {
-            plan,
-            keys,
-            shape: Shape::default(),
-            properties: Properties::default(),
-            found: Found::default(),
-            kinds: Kinds::default(),
-            identified: Vec::new(),
-            duplicates: Vec::new(),
-            conflicts: 0,
-        })
+        let rules = Rules::new(events)?;
+        Ok(Decoder::of(format::open(events)?, rules, Keys::new()))
     }
 
-    /// One that reads the same, its ids fit the same windows, and that has seen nothing yet: without properties.
+    /// A decoder of the same configuration whose ids fit the same windows, and that has seen nothing yet. It reads no properties.
     #[must_use]
     pub fn fresh(&self) -> Decoder {
-        Decoder {
-            plan: self.plan.clone(),
-            keys: self.keys.clone(),
-            shape: Shape::default(),
-            properties: Properties::default(),
-            found: Found::default(),
-            kinds: Kinds::default(),
-            identified: Vec::new(),
-            duplicates: Vec::new(),
-            conflicts: 0,
-        }
+        Decoder::of(self.reader.fresh(), self.judge.rules.clone(), self.judge.keys.clone())
+    }
+
+    fn of(reader: Box<dyn BatchReader>, rules: Rules, keys: Keys) -> Decoder {
+        let judge = BatchJudge::new(rules, keys);
+        Decoder { reader, judge, properties: Vec::new(), duplicates: Vec::new(), conflicts: 0 }
     }
 
     /// From the next call of [`Decoder::decode`] on, batches carry these properties and no others, each once. No verdict depends
     /// on them.
     ///
     /// # Errors
-    /// One sentence: a pointer is none. What was read before goes on being read.
+    /// One sentence: which pointer is not valid. Then the properties of before are still read.
     pub fn read_properties(&mut self, properties: &[PropertySource]) -> Result<(), String> {
-        (self.properties, self.found) = Properties::new(properties, &mut self.plan)?;
-        // What was learnt of keys is of the plan before.
-        self.shape = Shape::default();
+        let properties = property::distinct(properties);
+        self.reader.read_properties(&properties)?;
+        self.properties = properties;
         Ok(())
     }
 
@@ -140,12 +121,12 @@ impl Decoder {
         let warm_up = records.partition_point(|record| record.offset < count_from);
         if warm_up > 0 {
             let refused_before = refused.len();
-            self.judge(&records[..warm_up], 0, out, refused);
+            self.read(&records[..warm_up], 0, out, refused);
             self.find_duplicates(window);
             refused.truncate(refused_before);
         }
         let counted = &records[warm_up..];
-        self.judge(counted, warm_up, out, refused);
+        self.read(counted, warm_up, out, refused);
         self.find_duplicates(window);
         if !self.duplicates.is_empty() {
             remove_rows(out, &self.duplicates);
@@ -163,42 +144,15 @@ impl Decoder {
     }
 
     /// Fills the columns with what is accepted, duplicates included.
-    fn judge(&mut self, records: &[Record<'_>], first_index: usize, out: &mut EventBatch, refused: &mut Vec<Refused>) {
-        out.clear();
-        self.properties.begin(out);
-        self.identified.clear();
-        self.kinds.begin();
-        for (index, record) in records.iter().enumerate() {
-            let payload = record.payload.unwrap_or_default();
-            match verdict::judge(
-                &self.plan,
-                &mut self.shape,
-                &mut self.found,
-                &mut Types::Cached(&mut self.kinds, &mut out.kind_names),
-                payload,
-                record.timestamp_ms,
-            ) {
-                Ok(event) => {
-                    if let Some(event_id) = &event.event_id {
-                        let kind = out.kind_names.get(usize::from(event.kind)).map_or("", |name| &**name);
-                        let (key, content) = (self.keys.key(event_id), self.keys.content(&event, kind));
-                        self.identified.push((out.offsets.len() as u32, record.offset, key, content));
-                    }
-                    push(out, record.offset, &event);
-                    if !out.properties.is_empty() {
-                        let json = payload.strip_prefix(BYTE_ORDER_MARK).unwrap_or(payload);
-                        self.properties.push(json, &self.found, out);
-                    }
-                }
-                Err(reason) => refused.push(Refused { index: first_index + index, offset: record.offset, reason }),
-            }
-        }
+    fn read(&mut self, records: &[Record<'_>], first_index: usize, out: &mut EventBatch, refused: &mut Vec<Refused>) {
+        self.judge.begin(&self.properties, out);
+        self.reader.read_batch(records, first_index, &mut self.judge, out, refused);
     }
 
     fn find_duplicates(&mut self, window: &mut DedupeWindow) {
         self.duplicates.clear();
         self.conflicts = 0;
-        window.seen(&self.identified, |row, differs| {
+        window.seen(&self.judge.identified, |row, differs| {
             self.duplicates.push(row);
             self.conflicts += u64::from(differs);
         });
@@ -210,29 +164,7 @@ impl Decoder {
     /// # Errors
     /// Why it would be refused.
     pub fn check(&self, payload: &[u8], now_ms: i64) -> Result<Checked, Reason> {
-        let (shape, found) = (&mut Shape::default(), &mut Found::default());
-        let event = verdict::judge(&self.plan, shape, found, &mut Types::Plain, payload, now_ms)?;
-        Ok(Checked::of(&event))
-    }
-}
-
-#[inline(always)]
-fn push(out: &mut EventBatch, offset: u64, event: &Event<'_>) {
-    let user = column(out, &event.user);
-    let product = column(out, &event.product);
-    out.offsets.push(offset);
-    out.users.push(user);
-    out.products.push(product);
-    out.kinds.push(event.kind);
-    out.times.push(event.time);
-}
-
-#[inline(always)]
-fn column(out: &mut EventBatch, id: &Id<'_>) -> u64 {
-    match id {
-        Id::Integer(integer) => *integer,
-        Id::Text(text) => out.push_text(text),
-        Id::Absent => ABSENT,
+        self.reader.check(&self.judge.rules, payload, now_ms)
     }
 }
 

@@ -60,7 +60,7 @@ pub enum Reason {
     DuplicateField,
     /// A required field is absent.
     MissingField(Field),
-    /// A field has a JSON type that it cannot have.
+    /// A field has a type that it cannot have.
     WrongType(Field),
     /// An id that no id can be.
     IdOutOfRange(Field),

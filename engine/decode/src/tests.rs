@@ -1,13 +1,14 @@
-//! The table of bad inputs and the rules of a batch.
+//! The rules of a batch, and of records one by one.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bad_inputs;
 mod clocks;
 mod differential;
 
 use super::*;
 use serde_json::value::Value as Json;
-use tally_event::OTHER;
+use tally_event::{ABSENT, OTHER};
 
 /// The broker timestamp of every record here: 2024-01-01T00:00:00Z.
 const NOW: i64 = 1_704_067_200_000;
@@ -33,157 +34,6 @@ fn event(member: &str) -> String {
         }
     }
     event + member + "}"
-}
-
-/// The verdict on a record, in words, and that the good event after it is counted.
-fn verdict(payload: Option<&[u8]>) -> String {
-    let good = event("\"event_id\":\"good\"");
-    let records = [
-        Record { offset: 5, timestamp_ms: NOW, payload },
-        Record { offset: 9, timestamp_ms: NOW, payload: Some(good.as_bytes()) },
-    ];
-    let (mut out, mut refused) = (EventBatch::default(), Vec::new());
-    decoder().decode(0, &records, &mut DedupeWindow::new(100), 0, &mut out, &mut refused);
-    assert_eq!(out.offsets.last(), Some(&9), "the next good event is counted");
-    assert_eq!(out.records, 2);
-    assert_eq!(out.len() as u64 + out.duplicates + refused.len() as u64, 2, "one verdict per record");
-    match refused.as_slice() {
-        [] => "accepted".into(),
-        [refused] => {
-            assert_eq!((refused.index, refused.offset), (0, 5));
-            refused.reason.to_string()
-        }
-        _ => panic!("two refusals"),
-    }
-}
-
-#[test]
-fn bad_inputs() {
-    let huge = |length: usize| format!("{{\"x\":\"{}\"}}", "x".repeat(length - 8));
-    let nested = |depth: usize| event(&format!("\"x\":{}{}", "[".repeat(depth - 1), "]".repeat(depth - 1)));
-    let mut many_keys = String::from("\"k\":1");
-    (0..6_000).for_each(|n| many_keys += &format!(",\"{n}\":1"));
-    let mut exact = event("\"x\":\"\"");
-    exact.insert_str(exact.len() - 2, &"x".repeat(MAX_BYTES - exact.len()));
-    let long = |length: usize| "x".repeat(length);
-    let rows: Vec<(u32, Vec<u8>, &str)> = vec![
-        (2, vec![], "empty_payload"),
-        (3, b"   ".into(), "invalid_json"),
-        (4, b"null".into(), "not_an_object"),
-        (5, b"[1,{}]".into(), "not_an_object"),
-        (5, b"[1,".into(), "invalid_json"),
-        (6, b"\"text\"".into(), "not_an_object"),
-        (6, b"1".into(), "not_an_object"),
-        (7, b"{\"user_id\":1,".into(), "invalid_json"),
-        (7, b"{\"user_id\":\"1".into(), "invalid_json"),
-        (8, b"{}{}".into(), "trailing_data"),
-        (9, [event("\"a\":1"), event("\"a\":2")].join("\n").into(), "trailing_data"),
-        (10, b"{\"user_id\":1,}".into(), "invalid_json"),
-        (10, event("\"x\":[1,]").into(), "invalid_json"),
-        (11, b"{/*x*/\"user_id\":1}".into(), "invalid_json"),
-        (12, b"{'user_id':1}".into(), "invalid_json"),
-        (13, [b"\xEF\xBB\xBF", event("\"a\":1").as_bytes()].concat(), "accepted"),
-        (14, b"\xFF\xFE{\0}\0".into(), "invalid_utf8"),
-        (14, b"{\0}\0".into(), "invalid_json"),
-        (15, b"{\"user_id\":\"\xFF\"}".into(), "invalid_utf8"),
-        (16, b"{\"ignored\":\"\xFF\"}".into(), "invalid_utf8"),
-        (17, b"{\"a\":\"\xC0\xAF\"}".into(), "invalid_utf8"),
-        (17, b"{\"a\":\"\xED\xA0\x80\"}".into(), "invalid_utf8"),
-        (18, event("\"user_id\":\"\\ud800\"").into(), "invalid_json"),
-        (18, event("\"ignored\":\"\\ud800\"").into(), "accepted"),
-        (19, event("\"event_id\":\"a\\u0000\"").into(), "event_id_invalid"),
-        (20, event("\"ignored\":\"a\nb\"").into(), "invalid_json"),
-        (21, event("\"a\":1").into(), "accepted"),
-        (21, b"{\"product_id\":10,\"event_type\":\"view\"}".into(), "missing_field:user_id"),
-        (21, b"{\"user_id\":10,\"event_type\":\"view\"}".into(), "missing_field:product_id"),
-        (22, event("\"event_id\":\"\"").into(), "event_id_invalid"),
-        (23, event(&format!("\"event_id\":\"{}\"", long(65))).into(), "event_id_invalid"),
-        (23, event(&format!("\"event_id\":\"{}\"", long(64))).into(), "accepted"),
-        (24, event("\"event_id\":null").into(), "accepted"),
-        (24, event("\"event_id\":7").into(), "wrong_type:event_id"),
-        (25, event("\"user_id\":-1").into(), "id_out_of_range:user_id"),
-        (26, event("\"user_id\":18446744073709551616").into(), "id_out_of_range:user_id"),
-        (27, event("\"user_id\":9223372036854775808").into(), "id_out_of_range:user_id"),
-        (27, event("\"user_id\":9007199254740992").into(), "id_out_of_range:user_id"),
-        (27, event("\"user_id\":9007199254740991").into(), "accepted"),
-        (28, event("\"user_id\":1.0").into(), "accepted"),
-        (28, event("\"user_id\":1.5").into(), "wrong_type:user_id"),
-        (28, event("\"user_id\":1e16").into(), "id_out_of_range:user_id"),
-        (28, event("\"user_id\":-1.0").into(), "id_out_of_range:user_id"),
-        (28, event("\"user_id\":1e400").into(), "id_out_of_range:user_id"),
-        (28, event("\"user_id\":1e3").into(), "accepted"),
-        (28, event("\"user_id\":-0").into(), "accepted"),
-        (28, event("\"user_id\":null").into(), "missing_field:user_id"),
-        (28, event("\"user_id\":null,\"user_id\":1").into(), "duplicate_field"),
-        (28, event("\"user_id\":nul").into(), "invalid_json"),
-        (28, event("\"user_id\":{}").into(), "wrong_type:user_id"),
-        (29, event("\"user_id\":\"1\"").into(), "accepted"),
-        (29, event("\"user_id\":\"01\"").into(), "accepted"),
-        (29, event("\"user_id\":\"\"").into(), "id_out_of_range:user_id"),
-        (29, event(&format!("\"product_id\":\"{}\"", long(65))).into(), "id_out_of_range:product_id"),
-        (29, event("\"user_id\":\"a\\u0007\"").into(), "id_out_of_range:user_id"),
-        (29, event("\"user_id\":\"a\u{7f}\"").into(), "id_out_of_range:user_id"),
-        (29, event("\"user_id\":\"a\u{85}\"").into(), "id_out_of_range:user_id"),
-        (29, event("\"user_id\":\"__other__\"").into(), "id_out_of_range:user_id"),
-        (30, event("\"user_id\":NaN").into(), "invalid_json"),
-        (30, event("\"user_id\":01").into(), "invalid_json"),
-        (31, b"{\"user_id\":1,\"product_id\":1}".into(), "missing_field:event_type"),
-        (31, event("\"event_type\":null").into(), "missing_field:event_type"),
-        (32, event("\"event_type\":\"hover\"").into(), "accepted"),
-        (33, event(&format!("\"event_type\":\"{}\"", long(33))).into(), "event_type_invalid"),
-        (33, event("\"event_type\":\"😀\"").into(), "event_type_invalid"),
-        (33, event("\"event_type\":\"VIEW!\"").into(), "event_type_invalid"),
-        (34, event("\"timestamp\":0").into(), "timestamp_too_early"),
-        (34, event("\"timestamp\":-1").into(), "timestamp_too_early"),
-        (34, event("\"timestamp\":631151999999").into(), "timestamp_too_early"),
-        (34, event("\"timestamp\":631152000000").into(), "accepted"),
-        (34, event("\"timestamp\":\"0001-01-01T00:00:00Z\"").into(), "timestamp_too_early"),
-        (35, event("\"timestamp\":1700000000").into(), "timestamp_too_early"),
-        (35, event("\"timestamp\":1.7e12").into(), "accepted"),
-        (36, event(&format!("\"timestamp\":{}", NOW + 86_400_000)).into(), "timestamp_in_future"),
-        (36, event(&format!("\"timestamp\":{}", NOW + AHEAD)).into(), "accepted"),
-        (36, event(&format!("\"timestamp\":{}", NOW + AHEAD + 1)).into(), "timestamp_in_future"),
-        (37, event("\"timestamp\":9223372036854775807").into(), "timestamp_in_future"),
-        (37, event("\"timestamp\":9223372036854775808").into(), "timestamp_invalid"),
-        (37, event("\"timestamp\":99999999999999999999").into(), "timestamp_invalid"),
-        (37, event("\"timestamp\":-9223372036854775808").into(), "timestamp_too_early"),
-        (37, event("\"timestamp\":9e18").into(), "timestamp_in_future"),
-        (37, event("\"timestamp\":9e400").into(), "timestamp_invalid"),
-        (37, event("\"timestamp\":1.5").into(), "wrong_type:timestamp"),
-        (37, event("\"timestamp\":null").into(), "accepted"),
-        (38, event("\"timestamp\":\"2023-06-01T12:00:00+02:00\"").into(), "accepted"),
-        (38, event("\"timestamp\":\"2023-06-01T12:00:00\"").into(), "timestamp_invalid"),
-        (39, event("\"timestamp\":\"2024-02-30T12:00:00Z\"").into(), "timestamp_invalid"),
-        (40, event("\"timestamp\":\"2016-12-31T23:59:60Z\"").into(), "accepted"),
-        (41, huge(MAX_BYTES + 1).into(), "payload_too_large"),
-        (41, exact.into(), "accepted"),
-        (42, huge(10_000_000).into(), "payload_too_large"),
-        (43, nested(32).into(), "accepted"),
-        (43, nested(33).into(), "too_deep"),
-        (44, nested(30_000).into(), "too_deep"),
-        (44, "[".repeat(30_000).into(), "too_deep"),
-        (44, "{\"a\":".repeat(10_000).into(), "too_deep"),
-        (45, event(&many_keys).into(), "accepted"),
-        (46, event("\"event_id\":\"a\",\"event_id\":\"a\"").into(), "duplicate_field"),
-        (46, event("\"event_id\":\"a\",\"event\\u005fid\":\"b\"").into(), "duplicate_field"),
-        (46, event("\"event_id\":\"a\",\"event_id\":").into(), "invalid_json"),
-        (47, event("\"x\":1,\"x\":2").into(), "accepted"),
-        (48, event("\"event\\u005fid\":\"\"").into(), "event_id_invalid"),
-        (49, b"\x1F\x8B\x08\0".into(), "invalid_utf8"),
-        (50, b"\0\0\0\0\x01abc".into(), "invalid_json"),
-        (53, event("\"event_id\":\"__proto__\"").into(), "accepted"),
-        (53, event("\"event_id\":\"../../x\"").into(), "accepted"),
-        (53, event("\"event_id\":\"'; DROP TABLE users; --\"").into(), "accepted"),
-        (53, event("\"event_id\":\"a\\r\\nb\"").into(), "event_id_invalid"),
-        (53, event("\"event_id\":\"\\u001b[31m\"").into(), "event_id_invalid"),
-    ];
-    assert_eq!(verdict(None), "empty_payload", "row 1");
-    for (row, payload, expected) in rows {
-        let shown = String::from_utf8_lossy(&payload[..payload.len().min(200)]).into_owned();
-        assert_eq!(verdict(Some(&payload)), expected, "row {row}: {shown}");
-        let checked = decoder().check(&payload, NOW).map_or_else(|reason| reason.to_string(), |_| "accepted".into());
-        assert_eq!(checked, expected, "row {row}, checked before it is appended: {shown}");
-    }
 }
 
 /// Decodes records at the given offsets.

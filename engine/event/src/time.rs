@@ -223,6 +223,7 @@ mod tests {
     fn the_range_of_events_ends_with_2199_and_dates_are_days() {
         assert_eq!(to_text(EVENT_TIMES.end), "2200-01-01T00:00:00.000Z");
         assert_eq!(to_text(LAST_MS + 1), "9999-12-31T23:59:59.999Z");
+        assert_eq!(to_text(FIRST_MS - 1), "0000-01-01T00:00:00.000Z");
         assert_eq!(date_or_time("1990-01-01"), Some(631_152_000_000));
         assert_eq!(date_or_time("1990-01-01T01:00:00+01:00"), Some(631_152_000_000));
         for text in ["", "1990", "1990-13-01", "1990-01-01 ", "1990-01-01T00:00:00", "soon"] {

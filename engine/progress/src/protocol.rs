@@ -5,7 +5,7 @@
 //!
 //! Data only; the rules are in `machine`. Nothing here names a store or a source: the driver translates.
 
-use super::record::{Anchor, Progress, Span};
+use super::record::{Anchor, Progress, RECOUNT, Span};
 use std::collections::BTreeMap;
 use thiserror::Error;
 
@@ -330,7 +330,7 @@ pub enum Halt {
     },
     /// The log ends before the state.
     #[error(
-        "partition {partition} is counted up to offset {next}, but the log ends at {end}: it was truncated or recreated; restore it, or rebuild the metric"
+        "partition {partition} is counted up to offset {next}, but the log ends at {end}: it was truncated or recreated; restore it, or {RECOUNT}"
     )]
     BeyondEnd {
         /// The partition.
@@ -342,7 +342,7 @@ pub enum Halt {
     },
     /// Another record stands where the last counted one stood.
     #[error(
-        "the record at offset {offset} of partition {partition} is not the one that was counted: the log was truncated or recreated; restore it, or rebuild the metric"
+        "the record at offset {offset} of partition {partition} is not the one that was counted: the log was truncated or recreated; restore it, or {RECOUNT}"
     )]
     LogChanged {
         /// The partition.
@@ -352,7 +352,7 @@ pub enum Halt {
     },
     /// The topic has another id.
     #[error(
-        "partition {partition} was counted from topic {stored}, but the log is now {found}: the topic was deleted and recreated; rebuild the metric"
+        "partition {partition} was counted from topic {stored}, but the log is now {found}: the topic was deleted and recreated; {RECOUNT}"
     )]
     OtherTopic {
         /// The partition.

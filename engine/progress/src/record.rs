@@ -66,16 +66,20 @@ pub struct Progress {
     pub failed: u64,
 }
 
-/// Why bytes are no progress record.
+/// How a metric is counted again from the log when its stored state is of no use: the end of a sentence.
+pub(crate) const RECOUNT: &str = "have the metric counted again from the log: take its file out of the plugin folder, or its section out of the \
+                                  configuration, run `tally plugin purge NAME`, and put it back";
+
+/// Why bytes are no progress record. No retry helps.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum Unreadable {
     /// Written by another version of the engine.
     #[error(
-        "progress record of format {0}; this engine reads formats 1 to {FORMAT}: use the engine that wrote it, or rebuild the metric"
+        "progress record of format {0}; this engine reads formats 1 to {FORMAT}: use the engine that wrote it, or {RECOUNT}"
     )]
     Format(u8),
     /// Damaged.
-    #[error("progress record is damaged ({0}): rebuild the metric from the log")]
+    #[error("progress record is damaged ({0}): restore the store, or {RECOUNT}")]
     Damaged(&'static str),
 }
 

@@ -1,8 +1,8 @@
-//! Answers that plugins are working out: how many of one metric at once, and which of them do not come back.
+//! Answers that plugins are computing: how many of one metric at once, and which of them do not return.
 //!
-//! A plugin is code of this process: an answer that hangs keeps its thread for good. So one metric may have only so many under way;
-//! while some of these are past their deadline the next is refused at once, otherwise it waits for its turn until its own deadline.
-//! Hung answers of one metric thus take that many threads and no more, and other metrics go on.
+//! A plugin is code of this process: an answer that hangs keeps its thread for good. So the answers of one metric are bounded in number;
+//! while some of them are past their deadline the next is refused at once, otherwise it waits for its turn until its own deadline.
+//! Hung answers of one metric thus take a bounded number of threads, and other metrics answer.
 
 use super::EvaluateError;
 use parking_lot::{Condvar, Mutex};
@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 /// Answers of one metric at once.
 const MOST: usize = 16;
 
-/// How long an answer must be late before the log says so: some are late because the machine is busy.
+/// How late an answer must be before it is logged: some are late because the machine is busy.
 const LATE: Duration = Duration::from_secs(1);
 
-/// All that are under way.
+/// All answers that are under way.
 #[derive(Default)]
 pub(super) struct AnswerSlots {
     under_way: Mutex<BTreeMap<String, Vec<Instant>>>,
@@ -30,7 +30,7 @@ pub(super) struct AnswerSlot<'a> {
 }
 
 impl AnswerSlots {
-    /// An answer of a metric begins. Blocks at most until its deadline.
+    /// Begins an answer of a metric. Blocks at most until its deadline.
     ///
     /// # Errors
     /// [`EvaluateError::Overloaded`]: too many of that metric are under way.
@@ -48,24 +48,24 @@ impl AnswerSlots {
             let stuck = late(of_metric, Duration::ZERO);
             if stuck > 0 {
                 return Err(EvaluateError::Overloaded(format!(
-                    "{stuck} of {MOST} answers of metric {metric} have not come back from its plugin by their deadline (tally_answers_stuck), \
-                     and no more are begun at once; if that lasts, restart with --disable {metric}"
+                    "{stuck} of {MOST} answers of metric {metric} have not returned from its plugin by their deadline (tally_answers_stuck), \
+                     and no more run at once; if this lasts, restart with --disable {metric}"
                 )));
             }
             if self.ended.wait_until(&mut under_way, deadline).timed_out() {
                 return Err(EvaluateError::Overloaded(format!(
-                    "{MOST} answers of metric {metric} are under way, and no more are begun at once; try again"
+                    "{MOST} answers of metric {metric} are under way, and no more run at once; try again"
                 )));
             }
         }
     }
 
-    /// How many answers of each metric have not come back by their deadline; only metrics that have some.
+    /// How many answers of each metric have not returned by their deadline; only metrics that have some.
     pub(super) fn stuck(&self) -> BTreeMap<String, usize> {
         self.late(Duration::ZERO)
     }
 
-    /// The same, of those that the log names.
+    /// The same, of answers that are late enough to be logged.
     pub(super) fn long_stuck(&self) -> BTreeMap<String, usize> {
         self.late(LATE)
     }

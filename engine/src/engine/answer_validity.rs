@@ -1,29 +1,29 @@
-//! Whether an answer still holds: for a host that keeps what it made of answers, to say it once more.
+//! Whether an answer is still valid, for a host that caches replies.
 //!
-//! What is known of an answer that holds is only that: asking again would give the same result, position, history and
-//! warnings. What depends on the time of asking, or on more than one engine, is never said to hold.
+//! An answer is valid if asking again would give the same result, position, history and warnings; nothing else is promised. An answer
+//! that depends on the time of asking, or on more than one engine, is never called valid.
 
 use super::catalog::{MetricCatalog, ServedRevision};
 use super::evaluate::partitions_missing;
 use super::watchdog::STUCK;
 use super::{Engine, Question};
-use crate::pipeline::{Board, View};
+use crate::pipeline::{LaneStatus, View};
 use crate::query::looks_at_the_clock;
 use parking_lot::RwLock;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-/// Says of one answer whether it still holds.
+/// Tells whether one answer is still valid.
 #[derive(Clone)]
 pub struct AnswerValidity(Arc<dyn Fn() -> Option<i64> + Send + Sync>);
 
 impl AnswerValidity {
-    /// `holds` is asked each time; it must not block.
+    /// `holds` is called each time; it must not block.
     pub fn new(holds: impl Fn() -> Option<i64> + Send + Sync + 'static) -> AnswerValidity {
         AnswerValidity(Arc::new(holds))
     }
 
-    /// "Now", Unix milliseconds, if the question would get the same answer now.
+    /// The present time, Unix milliseconds, if the question would get the same answer now.
     #[must_use]
     pub fn holds(&self) -> Option<i64> {
         (self.0)()
@@ -36,13 +36,13 @@ impl fmt::Debug for AnswerValidity {
     }
 }
 
-/// What an answer came from.
+/// The origin of an answer.
 struct Given {
     catalog: Arc<RwLock<MetricCatalog>>,
-    board: Arc<Board>,
+    status: Arc<LaneStatus>,
     view: Arc<View>,
     shared: bool,
-    /// Code and state; of other code for the same state the answer may be another.
+    /// Code and state; other code may answer differently from the same state.
     served: Weak<ServedRevision>,
     version: u64,
 }
@@ -52,19 +52,20 @@ impl Given {
         let served = self.served.upgrade()?;
         let answering = self.catalog.read().answering.get(served.askable.plugin.name()).map(Arc::as_ptr);
         let asked_now = answering == Some(Arc::as_ptr(&served)) && !served.is_gone();
-        let stands =
-            || served.halt(&self.board).is_some() || served.board(&self.board, |board| board.stuck(STUCK)).is_some();
-        if !asked_now || partitions_missing(&self.board, self.shared).is_some() || stands() {
+        let is_stopped = || {
+            served.halt(&self.status).is_some() || served.status(&self.status, |status| status.stuck(STUCK)).is_some()
+        };
+        if !asked_now || partitions_missing(&self.status, self.shared).is_some() || is_stopped() {
             return None;
         }
         let counted = self.view.try_read()?;
-        let place = &counted.metrics[served.id.0];
-        (place.version == self.version && place.target.is_none()).then(super::evaluate::now)
+        let progress = &counted.metrics[served.id.0];
+        (progress.version == self.version && progress.target.is_none()).then(super::evaluate::now)
     }
 }
 
 impl Engine {
-    /// For an answer of the lane's view at `version`, of a metric that counts, with its history complete.
+    /// Of an answer from the lane's view at `version`, of a metric that counts and has all of its history.
     pub(super) fn validity_of(
         &self,
         served: &Arc<ServedRevision>,
@@ -76,7 +77,7 @@ impl Engine {
         }
         let given = Given {
             catalog: Arc::clone(&self.catalog),
-            board: Arc::clone(&self.board),
+            status: Arc::clone(&self.status),
             view: Arc::clone(&self.view),
             shared: self.shared,
             served: Arc::downgrade(served),

@@ -1,4 +1,4 @@
-//! Adding events to the log on behalf of a caller: judged one by one, keyed by user, acknowledged.
+//! Appends events to the log on behalf of a caller: each is checked, keyed by its user and acknowledged.
 
 use super::{AppendError, Appended, Engine};
 use crate::failpoint::point;

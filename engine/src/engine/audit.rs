@@ -1,6 +1,6 @@
-//! What an audit needs, which counts again: the log, record by record, and the state of a metric at one moment.
+//! What an audit reads to count again: the log, record by record, and the state of a metric at one moment.
 //!
-//! Everything here only reads. Of the state a moment is held, and its rows are taken apart some at a time while counting goes on.
+//! Everything here only reads. It holds one moment of the state and decodes its rows in pieces, while counting continues.
 //! Nothing here judges, folds or compares.
 
 use super::evaluate::LOADING;
@@ -15,7 +15,7 @@ use std::time::Instant;
 use tally_plugin::description::{Pane, Property, Table};
 use thiserror::Error;
 
-/// A range of the log is not read.
+/// A range of the log cannot be read.
 #[derive(Debug, Error)]
 pub enum ReadLogError {
     /// There is no such partition.
@@ -50,11 +50,11 @@ impl ReadLogError {
 
 /// A metric's state at one moment.
 pub struct StateDump {
-    /// Exactly what is counted.
+    /// Exactly what has been counted.
     pub position: Position,
-    /// Per partition where counting began, and what it passed over.
+    /// Per partition where counting began, and which records were skipped.
     pub origins: BTreeMap<u32, Origin>,
-    /// What the tables are.
+    /// The tables.
     pub tables: Vec<Table>,
     /// The properties of events that tables name.
     pub properties: Vec<Property>,
@@ -76,7 +76,7 @@ impl StateDump {
         self.rows.is_empty()
     }
 
-    /// Of each table the panes it holds, shorter ones first, and from which time on: [`Dump::held`].
+    /// For each table the panes that it holds, shorter ones first, and from which time on: [`Dump::held`].
     pub fn held(&self) -> impl Iterator<Item = Vec<(Pane, Option<i64>)>> + '_ {
         self.rows.held()
     }
@@ -102,7 +102,7 @@ impl Engine {
         self.log.bounds()
     }
 
-    /// Reads the records of a partition in `[from, to)` again, in order. What is no longer held is passed over: compare
+    /// Reads the records of a partition in `[from, to)` again, in order. Records that are no longer held are skipped: compare
     /// the bounds afterwards. Blocks while a broker is asked.
     ///
     /// # Errors
@@ -116,7 +116,8 @@ impl Engine {
         Ok(self.log.stretch(partition, from.max(start), to)?)
     }
 
-    /// What a metric has counted, at one moment; while it is held, what changes meanwhile takes memory. Blocks: call it off the async threads.
+    /// What a metric has counted, at one moment. While the dump is held, changes of the state take extra memory. Blocks: call it off the
+    /// async threads.
     ///
     /// # Errors
     /// [`EvaluateError::NotFound`], [`EvaluateError::StoreUnavailable`].
@@ -130,11 +131,11 @@ impl Engine {
                 drop(counted);
                 return self.state_dump(name);
             }
-            let place = &counted.metrics[served.id.0];
-            if place.in_doubt {
+            let progress = &counted.metrics[served.id.0];
+            if progress.in_doubt {
                 return Err(EvaluateError::StoreUnavailable(LOADING.to_owned()));
             }
-            let (position, origins) = (place.position.clone(), place.origins.clone());
+            let (position, origins) = (progress.position.clone(), progress.origins.clone());
             let rows = counted.state.dump(served.id);
             return Ok(StateDump { position, origins, tables, properties, reads_otherwise, rows });
         };

@@ -1,11 +1,11 @@
-//! Which metrics are served now: those that answer, those that take their place once they have counted as far, those that
-//! are gone, and what was refused. Data behind one lock that is held briefly; only the plugin manager changes it (`lifecycle`).
+//! Which metrics are served now: the revisions that answer, the newer ones that replace them once they have counted as far, retired
+//! metrics, and refused files. Data behind one lock that is held briefly; only the plugin manager changes it (`lifecycle`).
 
 use super::notices::{another_revision_is_current, events_failed, keys_limited};
 use super::{Beside, Cost, MetricInfo, MetricState, Rejected, watchdog};
 use crate::config::EventsConfig;
 use crate::event::Position;
-use crate::pipeline::{Board, FOLLOWED, Follower, Origin, View, done};
+use crate::pipeline::{FOLLOWED, Follower, LaneStatus, Origin, View, completed};
 use crate::progress::{Halt, History, RevisionNo};
 use crate::query::Askable;
 use crate::state::{MetricId, State};
@@ -29,18 +29,18 @@ pub(super) struct ServedRevision {
     pub(super) revision: RevisionId,
     /// Where it begins on partitions that it never counted.
     pub(super) history: History,
-    /// How records become events in it, where that is not what is configured now.
+    /// How it reads events, if that is not as configured now.
     pub(super) reads: Option<Arc<EventsConfig>>,
-    /// What its tables are, as stored.
+    /// The stored description of its tables.
     pub(super) meta: Vec<u8>,
-    /// Where it is answered from if engines share the store; else from the lane's view.
+    /// Answers come from this if engines share the store, otherwise from the lane's view.
     pub(super) follower: Option<Arc<Follower>>,
     /// With the time params in its params schema.
     pub(super) description: Arc<Description>,
     pub(super) result_schema: Arc<serde_json::Value>,
     /// Which lane counts it; shared by all code of this revision.
     pub(super) stage: Arc<RwLock<Stage>>,
-    /// Set before what is held of it is dropped; shared likewise.
+    /// Set before its memory is freed; shared likewise.
     pub(super) gone: Arc<AtomicBool>,
 }
 
@@ -50,23 +50,23 @@ pub(super) enum Stage {
     /// The main one.
     #[default]
     Main,
-    /// It waits for a lane of its own; the sentence says for what.
+    /// None: it waits for a lane of its own; the sentence says what for.
     Waiting(Arc<str>),
     /// One that replays history for it.
     Backfill {
-        /// How that lane stands.
-        board: Arc<Board>,
+        /// The status of that lane.
+        status: Arc<LaneStatus>,
         /// Seconds to go, if known.
         eta_s: Option<u64>,
     },
-    /// The lane that counts it was told to let it go, and has not said yet that it has.
+    /// One that was asked to release it, and has not answered yet.
     Leaving {
-        /// How that lane stands.
-        board: Arc<Board>,
-        /// Why it stands still, if it does.
+        /// The status of that lane.
+        status: Arc<LaneStatus>,
+        /// Why it is stopped, if it is.
         halt: Option<Halt>,
     },
-    /// It stood still while it counted history, and gave its lane up to others.
+    /// None: it stopped while it counted history, and released its lane for others.
     Stopped {
         /// Why.
         halt: Halt,
@@ -75,12 +75,12 @@ pub(super) enum Stage {
     },
 }
 
-/// What a person wants of a newer revision.
+/// What a person decided on a newer revision.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct PromotionWish {
     /// A person has to promote it.
     pub(super) waits: bool,
-    /// It shall answer although its history is shorter, and so many events failed in it when that was said.
+    /// It shall answer although its history is shorter; its code had failed on so many events when that was decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) accepted: Option<u64>,
 }
@@ -89,13 +89,13 @@ pub(super) struct PromotionWish {
 #[derive(Clone)]
 pub(super) struct NewerRevision {
     pub(super) served: Arc<ServedRevision>,
-    /// What a person wants of it.
+    /// What a person decided on it.
     pub(super) wish: PromotionWish,
-    /// Why it does not take its place by itself, as of the last look.
+    /// Why it is not promoted by itself, as of the last pass.
     pub(super) held: Option<String>,
-    /// How far the one that answers had counted at the last look.
+    /// How far the answering revision had counted at the last pass.
     pub(super) goal: Option<Position>,
-    /// Whether it had counted as far as that one, at the last look.
+    /// Whether it had counted as far as the answering one at the last pass.
     pub(super) ready: bool,
 }
 
@@ -105,13 +105,13 @@ impl NewerRevision {
     }
 }
 
-/// The revision that answered before: fed on for a while.
+/// The revision that answered before, and receives events for a while longer.
 #[derive(Clone)]
 pub(super) struct PreviousRevision {
     pub(super) served: Arc<ServedRevision>,
-    /// A clock that is set meanwhile changes nothing.
+    /// As an instant: a change of the clock does not move it.
     pub(super) until: Instant,
-    /// The same, Unix milliseconds: what outlives the engine.
+    /// The same in Unix milliseconds, which outlives the engine.
     pub(super) until_ms: i64,
 }
 
@@ -119,18 +119,18 @@ pub(super) struct PreviousRevision {
 #[derive(Clone)]
 pub(super) struct Retired {
     pub(super) info: MetricInfo,
-    /// Those of it that were counted.
+    /// Its revisions that were counted.
     pub(super) revisions: Vec<RevisionId>,
 }
 
-/// All of it.
+/// All metrics, by name.
 #[derive(Default)]
 pub(super) struct MetricCatalog {
     pub(super) answering: BTreeMap<String, Arc<ServedRevision>>,
     pub(super) newer: BTreeMap<String, NewerRevision>,
     pub(super) previous: BTreeMap<String, PreviousRevision>,
     pub(super) retired: BTreeMap<String, Retired>,
-    /// Metrics of which another engine's revision is the current one.
+    /// Metrics whose current revision is another engine's, with that revision.
     pub(super) foreign: BTreeMap<String, u64>,
     pub(super) rejected: Vec<Rejected>,
     /// Plugin contents in memory.
@@ -149,12 +149,12 @@ impl MetricCatalog {
         self.all().find(|served| served.no == no).cloned()
     }
 
-    /// Gives a revision's role to another lane's count of it.
+    /// Gives the role of a revision to the same revision in another lane.
     pub(super) fn put_in_place_of(&mut self, before: &Arc<ServedRevision>, served: &Arc<ServedRevision>) {
         let name = served.askable.plugin.name();
         let is = |other: &Arc<ServedRevision>| Arc::ptr_eq(other, before);
         if let Some(next) = self.newer.get_mut(name).filter(|next| is(&next.served)) {
-            // What was found out at the last look was found out of the other.
+            // What the last pass found was about the other one.
             *next = NewerRevision::new(served.clone(), next.wish);
         }
         let fed = self.previous.get_mut(name).map(|fed| &mut fed.served);
@@ -164,8 +164,8 @@ impl MetricCatalog {
             .for_each(|place| *place = served.clone());
     }
 
-    /// Everything that is known of a metric that is served.
-    pub(super) fn info(&self, served: &ServedRevision, view: &View, main: &Board) -> MetricInfo {
+    /// Everything that is known of a served metric.
+    pub(super) fn info(&self, served: &ServedRevision, view: &View, main: &LaneStatus) -> MetricInfo {
         let name = served.askable.plugin.name();
         let stalled = watchdog::stalled(self, served, main);
         let stalled =
@@ -190,13 +190,13 @@ impl MetricCatalog {
 }
 
 impl ServedRevision {
-    /// Per partition where it began and what it passed over, and how far it has counted.
+    /// Per partition where it began and which records it skipped, and how far it has counted.
     pub(super) fn origins(&self, view: &View) -> (BTreeMap<u32, Origin>, Position) {
         match &self.follower {
             None => {
                 let counted = view.read();
-                let place = &counted.metrics[self.id.0];
-                (place.origins.clone(), place.position.clone())
+                let progress = &counted.metrics[self.id.0];
+                (progress.origins.clone(), progress.position.clone())
             }
             Some(follower) => {
                 let followed = follower.read();
@@ -205,8 +205,7 @@ impl ServedRevision {
         }
     }
 
-    /// Whether what is stored of it is in memory; of what there is no room for that is nothing. `refresh`: as it is at this moment, where
-    /// engines share a store.
+    /// Whether its stored state was read, or found not to fit into memory. `refresh`: where engines share a store, reads it first.
     pub(super) fn is_known(&self, view: &View, refresh: bool) -> bool {
         match &self.follower {
             None => view.read().metrics[self.id.0].is_known(),
@@ -214,29 +213,29 @@ impl ServedRevision {
         }
     }
 
-    /// What is known of it, short, where another revision answers.
-    fn beside(&self, view: &View, main: &Board, held: Option<String>, until: Option<i64>) -> Beside {
+    /// A summary of it, shown beside the revision that answers.
+    fn beside(&self, view: &View, main: &LaneStatus, held: Option<String>, until: Option<i64>) -> Beside {
         let MetricInfo { version, state, since, failed, .. } = self.info(view, main);
         Beside { id: self.number(), version, state, since, failed, held, until }
     }
 
-    /// Its revision as people see it.
+    /// Its revision as it is shown to people.
     pub(super) fn number(&self) -> String {
         number(&self.revision)
     }
 
-    /// Whether what is held of it was dropped, or is about to be: look it up again.
+    /// Whether its memory was freed, or is about to be: look the metric up again.
     pub(super) fn is_gone(&self) -> bool {
         self.gone.load(Ordering::Acquire)
     }
 
-    /// Why it stands still, if it does.
-    pub(super) fn halt(&self, main: &Board) -> Option<Halt> {
+    /// Why it is stopped, if it is.
+    pub(super) fn halt(&self, main: &LaneStatus) -> Option<Halt> {
         match &*self.stage.read() {
             Stage::Stopped { halt, .. } | Stage::Leaving { halt: Some(halt), .. } => return Some(halt.clone()),
             _ => {}
         }
-        self.board(main, |board| board.look(|standing| standing.halts.get(&self.id).cloned()))
+        self.status(main, |status| status.read(|status| status.halts.get(&self.id).cloned()))
     }
 
     /// What it waits for before its history is counted, if it does.
@@ -247,29 +246,29 @@ impl ServedRevision {
         }
     }
 
-    /// Whether it stands still in a lane of its own: what stands still in the main one is told with all of it.
+    /// Whether it is stopped in a lane of its own. One that is stopped in the main lane is reported with that lane.
     pub(super) fn is_halted_beside(&self) -> bool {
         match &*self.stage.read() {
-            Stage::Backfill { board, .. } => board.look(|standing| standing.halts.contains_key(&self.id)),
+            Stage::Backfill { status, .. } => status.read(|status| status.halts.contains_key(&self.id)),
             Stage::Leaving { halt, .. } => halt.is_some(),
             Stage::Stopped { .. } => true,
             Stage::Main | Stage::Waiting(_) => false,
         }
     }
 
-    /// Looks at the board of the lane that counts it.
-    pub(super) fn board<T>(&self, main: &Board, look: impl Fn(&Board) -> T) -> T {
+    /// Reads the status of the lane that counts it.
+    pub(super) fn status<T>(&self, main: &LaneStatus, look: impl Fn(&LaneStatus) -> T) -> T {
         match &*self.stage.read() {
-            Stage::Backfill { board, .. } | Stage::Leaving { board, .. } => look(board),
+            Stage::Backfill { status, .. } | Stage::Leaving { status, .. } => look(status),
             Stage::Main | Stage::Waiting(_) | Stage::Stopped { .. } => look(main),
         }
     }
 
     /// Everything that is known of it.
-    pub(super) fn info(&self, view: &View, main: &Board) -> MetricInfo {
+    pub(super) fn info(&self, view: &View, main: &LaneStatus) -> MetricInfo {
         let plugin = &self.askable.plugin;
         let tables = &self.description.tables;
-        let (history, state, since, cost, limited, failed) = self.stands(view, main);
+        let (history, state, since, cost, limited, failed) = self.summarize(view, main);
         let limited = limited.iter().map(|limited| match limited.more.get("column") {
             None => "keys_limited: some keys count together under __other__".to_owned(),
             Some(_) => "keys_limited: some event types count together under __other__".to_owned(),
@@ -295,30 +294,30 @@ impl ServedRevision {
         }
     }
 
-    fn stands(&self, view: &View, main: &Board) -> (super::History, MetricState, i64, Cost, Vec<Warning>, u64) {
+    fn summarize(&self, view: &View, main: &LaneStatus) -> (super::History, MetricState, i64, Cost, Vec<Warning>, u64) {
         let halt = self.halt(main);
         let counted = view.read();
-        let place = &counted.metrics[self.id.0];
-        let ns_per_event = if place.events == 0 { 0.0 } else { place.spent_ns as f64 / place.events as f64 };
+        let progress = &counted.metrics[self.id.0];
+        let ns_per_event = if progress.events == 0 { 0.0 } else { progress.spent_ns as f64 / progress.events as f64 };
         let declares = !self.description.properties.is_empty();
-        let unreadable = declares.then(|| place.unreadable.iter().sum());
-        let stands =
+        let unreadable = declares.then(|| progress.unreadable.iter().sum());
+        let status =
             |state: &State, id, position: &Position, target: &Option<Position>, origins: &BTreeMap<u32, Origin>| {
                 let (cells, bytes) = state.size(id);
                 let from = state.times(id).map(|(first, _)| first);
-                let behind = target.as_ref().map(|target| done(position, target, origins));
+                let behind = target.as_ref().map(|target| completed(position, target, origins));
                 let cost = Cost { ns_per_event, cells, bytes, unreadable };
                 (behind, from, cost, keys_limited(state, id), Origin::failed(origins))
             };
         let (behind, from, mut cost, limited, failed) = match &self.follower {
-            None => stands(&counted.state, self.id, &place.position, &place.target, &place.origins),
+            None => status(&counted.state, self.id, &progress.position, &progress.target, &progress.origins),
             Some(follower) => {
                 let followed = follower.read();
-                stands(&followed.state, FOLLOWED, &followed.position, &followed.target, &followed.origins)
+                status(&followed.state, FOLLOWED, &followed.position, &followed.target, &followed.origins)
             }
         };
         if self.follower.is_some() {
-            // What its lane counts until it is committed.
+            // What its lane has counted and not committed.
             cost.bytes += counted.state.size(self.id).1;
         }
         let eta_s = match &*self.stage.read() {
@@ -330,11 +329,11 @@ impl ServedRevision {
             (None, Some(done)) => MetricState::Backfilling { done, eta_s },
             (None, None) => MetricState::Active,
         };
-        (super::History { complete: behind.is_none(), from }, state, place.since, cost, limited, failed)
+        (super::History { complete: behind.is_none(), from }, state, progress.since, cost, limited, failed)
     }
 }
 
-/// A revision as people see it: 16 hexadecimal digits.
+/// A revision as it is shown to people: 16 hexadecimal digits.
 pub(super) fn number(revision: &RevisionId) -> String {
     format!("{:016x}", revision.fingerprint)
 }

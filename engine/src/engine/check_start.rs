@@ -1,7 +1,7 @@
-//! What a start would refuse of a configuration that can be read: asked by everybody who reads one, and by the start itself.
+//! What a start would refuse of a configuration that can be read: every command that reads one asks here, and so does the start.
 //!
-//! What types and forms cannot say is judged by the code that uses a value: the Kafka client its settings, the client of Redis
-//! its URL, the plugins their sections. Nothing is connected to and nothing is written but copies of plugin files.
+//! Faults that types and formats cannot express are found by the code that uses a value: the Kafka client checks its settings, the
+//! Redis client its URL, the plugins their sections. This connects to nothing, and writes nothing but copies of plugin files.
 
 use crate::config::fault::Fault;
 use crate::config::load::Loaded;
@@ -10,7 +10,7 @@ use crate::source;
 use crate::store;
 use std::path::{Path, PathBuf};
 
-/// Faults of `[kafka]` and `[redis]`, each where it stands.
+/// Faults of `[kafka]` and `[redis]`, each with its place.
 #[must_use]
 pub fn judge(loaded: &Loaded) -> Vec<Fault> {
     let config = &loaded.config;
@@ -20,8 +20,8 @@ pub fn judge(loaded: &Loaded) -> Vec<Fault> {
     faults
 }
 
-/// The `[metrics.NAME]` sections that no engine would serve, each where it stands, by loading the plugins of these folders from
-/// copies in `private`; and the plugin files that are refused.
+/// The `[metrics.NAME]` sections that no engine would serve, each with its place, and the plugin files that are refused. Loads the
+/// plugins of these folders from copies in `private`.
 #[must_use]
 pub fn judge_sections(loaded: &Loaded, plugin_dirs: &[PathBuf], private: &Path) -> (Vec<Fault>, Vec<String>) {
     let mut registry = Registry::new(plugin_dirs, private, &loaded.config.plugins);

@@ -1,12 +1,12 @@
-//! Which plugins ended the process: what the marks of earlier processes say, remembered in a file beside the state.
+//! Which plugins ended the process: the conclusions from the marks of earlier processes, kept in a file beside the state.
 //!
-//! A plugin is blamed where a cause stands beside its mark: a fatal signal of the thread that called it, an exit from within, a call
-//! that hung. Without a cause (a `kill -9`, no memory, a power cut) nobody is blamed: the range in which the process ended is
-//! given to that plugin event by event by the next process, and only one that ends at the same single event again is blamed. A blamed
-//! plugin stands still until its file has another content; everything else counts. Judges only; loads and stops nothing.
+//! A plugin is blamed if a cause is noted with its mark: a fatal signal of the thread that called it, an exit from within, or a call
+//! that hung. Without a cause (a `kill -9`, no memory, a power cut) no plugin is blamed: the next process gives the plugin the range in
+//! which the process ended event by event, and blames it only if the process ends at the same single event again. A blamed plugin is
+//! stopped until the content of its file changes; everything else counts. Judges only; loads and stops nothing.
 
 use crate::files::{self, ReadError};
-use crate::pipeline::{Called, Cause, Unreturned};
+use crate::pipeline::{EndCause, MarkedCall, UnreturnedCall};
 use crate::plugin;
 use crate::progress::Quarantine;
 use crate::store::RevisionId;
@@ -14,13 +14,13 @@ use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// Suspicions that are remembered; the oldest are forgotten.
+/// Suspicions that are kept; older ones are dropped.
 const MOST: usize = 64;
 
-/// All of them, with room, bytes.
+/// Most bytes of the file: several times what all of them take.
 const LARGEST: u64 = 1 << 20;
 
-/// What is remembered.
+/// What is known of earlier processes.
 #[derive(Debug, Default)]
 pub(super) struct CrashSuspects {
     known: Vec<Suspicion>,
@@ -38,19 +38,19 @@ struct Suspicion {
     to: u64,
     /// When it was found, Unix milliseconds.
     since: i64,
-    /// Why the plugin is blamed; absent while it is only suspected.
+    /// Why the plugin is blamed; absent if it is only suspected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     blamed: Option<String>,
 }
 
-/// The half of a SHA-256 that names code here.
+/// Half of the SHA-256 of a plugin's file, which identifies code here.
 pub(super) fn code(plugin: &plugin::Metric) -> String {
     plugin.sha256().chars().take(32).collect()
 }
 
 impl CrashSuspects {
-    /// Reads what is remembered, and adds what the process before left behind.
-    pub(super) fn recall(file: &Path, found: Vec<Unreturned>, now: i64) -> CrashSuspects {
+    /// Reads the file, and adds what the process before left behind.
+    pub(super) fn recall(file: &Path, found: Vec<UnreturnedCall>, now: i64) -> CrashSuspects {
         let known = match files::read(file, LARGEST) {
             Ok(text) => serde_json::from_slice(&text).unwrap_or_else(|fault| {
                 tracing::warn!("{} cannot be read, so earlier suspicions are lost: {fault}", file.display());
@@ -78,8 +78,8 @@ impl CrashSuspects {
         crash_suspects
     }
 
-    fn add(&mut self, Unreturned { called, cause }: Unreturned, now: i64) {
-        let Called { revision, code, partition, from, to } = called;
+    fn add(&mut self, UnreturnedCall { called, cause }: UnreturnedCall, now: i64) {
+        let MarkedCall { revision, code, partition, from, to } = called;
         let place = format!("offset {from} of partition {partition}");
         let before = self.known.iter().position(|known| {
             (&known.metric, known.fingerprint, &known.code) == (&revision.metric, revision.fingerprint, &code)
@@ -87,11 +87,13 @@ impl CrashSuspects {
         });
         let again = before.is_some_and(|n| (self.known[n].from, self.known[n].to) == (from, to)) && to - from == 1;
         let blamed = match cause {
-            Some(Cause::Signal(signal)) => {
+            Some(EndCause::Signal(signal)) => {
                 Some(format!("ended the process with signal {signal} in a batch from {place} on"))
             }
-            Some(Cause::Exit) => Some(format!("ended the process by an exit from within, in a batch from {place} on")),
-            Some(Cause::Hung) => {
+            Some(EndCause::Exit) => {
+                Some(format!("ended the process by an exit from within, in a batch from {place} on"))
+            }
+            Some(EndCause::Hung) => {
                 Some(format!("did not return from a batch from {place} on, until the process was ended"))
             }
             None if again => {
@@ -103,7 +105,7 @@ impl CrashSuspects {
             Some(why) => tracing::error!(metric = revision.metric, "its plugin {why}"),
             None => tracing::warn!(
                 metric = revision.metric,
-                "the process ended while its plugin was being called, from {place} on; it is given these events one by one"
+                "the process ended while its plugin was being called, from {place} on; it now gets these events one by one"
             ),
         }
         if let Some(n) = before {
@@ -113,7 +115,7 @@ impl CrashSuspects {
         self.known.push(Suspicion { metric, fingerprint, code, partition, from, to, since: now, blamed });
     }
 
-    /// Written beside and moved into place, so that it is whole or not there.
+    /// Writes a new file and moves it into place, so that the file is never incomplete.
     fn write(&self, file: &Path) -> std::io::Result<()> {
         let beside: PathBuf = file.with_extension("new");
         std::fs::write(&beside, serde_json::to_vec_pretty(&self.known)?)?;
@@ -132,7 +134,7 @@ impl CrashSuspects {
     pub(super) fn blame(&self, revision: &RevisionId, code: &str) -> Option<Quarantine> {
         let why = self.of(revision, code).find_map(|known| known.blamed.as_ref())?;
         Some(Quarantine::Failing(format!(
-            "the plugin {why} (fix it and put its file into the plugin folder: it goes on from there)"
+            "the plugin {why} (fix it and put its file into the plugin folder: it continues from there)"
         )))
     }
 

@@ -9,9 +9,10 @@ fn revision() -> RevisionId {
     RevisionId { metric: "orders".into(), fingerprint: 7 }
 }
 
-fn ended(partition: u32, offsets: Range<u64>, cause: Option<Cause>) -> Unreturned {
-    let called = Called { revision: revision(), code: CODE.into(), partition, from: offsets.start, to: offsets.end };
-    Unreturned { called, cause }
+fn ended(partition: u32, offsets: Range<u64>, cause: Option<EndCause>) -> UnreturnedCall {
+    let called =
+        MarkedCall { revision: revision(), code: CODE.into(), partition, from: offsets.start, to: offsets.end };
+    UnreturnedCall { called, cause }
 }
 
 struct Starts {
@@ -23,14 +24,16 @@ impl Starts {
         Starts { folder: tempfile::tempdir().unwrap() }
     }
 
-    fn after(&self, found: impl IntoIterator<Item = Unreturned>) -> CrashSuspects {
+    fn after(&self, found: impl IntoIterator<Item = UnreturnedCall>) -> CrashSuspects {
         CrashSuspects::recall(&self.folder.path().join("suspected.json"), found.into_iter().collect(), 1)
     }
 }
 
 #[test]
 fn a_cause_is_enough() {
-    for (cause, word) in [(Cause::Signal(11), "signal 11"), (Cause::Exit, "exit"), (Cause::Hung, "did not return")] {
+    for (cause, word) in
+        [(EndCause::Signal(11), "signal 11"), (EndCause::Exit, "exit"), (EndCause::Hung, "did not return")]
+    {
         let starts = Starts::new();
         starts.after([ended(2, 100..300, Some(cause))]);
         let why = starts.after([]).blame(&revision(), CODE).unwrap().to_string();
@@ -66,7 +69,7 @@ fn kills_from_outside_blame_nobody() {
 #[test]
 fn other_code_and_other_revisions_are_not_blamed() {
     let starts = Starts::new();
-    let crash_suspects = starts.after([ended(0, 1..2, Some(Cause::Signal(6)))]);
+    let crash_suspects = starts.after([ended(0, 1..2, Some(EndCause::Signal(6)))]);
     assert_eq!(crash_suspects.blame(&revision(), "another"), None);
     assert_eq!(crash_suspects.blame(&RevisionId { fingerprint: 8, ..revision() }, CODE), None);
 }
@@ -77,7 +80,7 @@ fn what_cannot_be_read_is_no_reason_to_fail_and_what_is_remembered_is_bounded() 
     std::fs::write(starts.folder.path().join("suspected.json"), "{]").unwrap();
     assert_eq!(starts.after([]).known, []);
     for partition in 0..100 {
-        starts.after([ended(partition, 1..2, Some(Cause::Exit))]);
+        starts.after([ended(partition, 1..2, Some(EndCause::Exit))]);
     }
     let known = starts.after([]).known;
     assert_eq!((known.len(), known[MOST - 1].partition), (MOST, 99));

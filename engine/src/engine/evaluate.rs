@@ -1,16 +1,18 @@
-//! Answering a question: the state a metric is in first, then one moment of it, which is taken under the lock and read without.
+//! Answers questions: checks the state that a metric is in, then takes a moment of it, under the lock, and reads it without.
 //!
 //! Where engines share a store, the moment is one of the store, read when asked: any engine gives the answer of any other.
 //!
-//! Two ways with the same answers: [`Engine::evaluate`] waits, and calls the plugin, which may take any time: no lock is held, so
-//! nothing waits for it, and `answering` sees to it that it does not take all threads. [`Engine::ready_answer`] says only what
-//! is known, for callers that must not block.
+//! Two ways give the same answers. [`Engine::evaluate`] waits and calls the plugin, which may take any time: no lock is held, so
+//! nothing waits for it, and `answering` keeps it from taking all threads. [`Engine::ready_answer`] returns only answers that
+//! are known, for callers that must not block.
 
 use super::catalog::{MetricCatalog, ServedRevision};
 use super::notices::{events_failed, keys_limited};
 use super::{Engine, EvaluateError, Evaluated, History, Question, watchdog};
 use crate::event::Position;
-use crate::pipeline::{Board, Counted, FOLLOWED, Fatal, Followed, Follower, Origin, Place, Refreshed, Thread, done};
+use crate::pipeline::{
+    Counted, FOLLOWED, Fatal, Followed, Follower, LaneStatus, MetricProgress, Origin, Refreshed, Thread, completed,
+};
 use crate::progress::{Halt, Quarantine};
 use crate::query::{Answer, Moment, Refused};
 use crate::state::{MetricId, State};
@@ -22,20 +24,20 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tally_plugin::ask::Warning;
 
-/// Said where answers take all the memory that they may.
+/// The reason of a refusal while answers use all the memory that they may.
 const MEMORY: &str = "answers under way hold as much memory as they may, which is a share of [limits] memory";
 
-/// Said where a metric cannot be read because its state is being loaded.
+/// The reason why a metric cannot be read while its state is being loaded.
 pub(super) const LOADING: &str =
-    "what was counted of it is being loaded from the store, for what was in memory was in doubt; try again";
+    "its state is being loaded from the store, because what was in memory was in doubt; try again";
 
-/// Code of the warning that an answer is of the moment at which a metric stopped for lack of memory.
+/// Code of the warning that a metric stopped for lack of memory, and answers as of that moment.
 const OVER_MEMORY: &str = "over_memory";
 
-/// Characters of a metric's name.
+/// Characters of an unknown name that an error repeats.
 const LONGEST_NAME: usize = 64;
 
-/// How often the store is looked at for the commits of others while a question waits for a position.
+/// How often the store is read for commits of other engines while a question waits for a position.
 const LOOK: Duration = Duration::from_millis(10);
 
 impl Engine {
@@ -46,11 +48,11 @@ impl Engine {
     pub fn evaluate(&self, question: &Question) -> Result<Evaluated, EvaluateError> {
         let served = self.served(&question.name)?;
         let answer = self.evaluate_of(&served, question);
-        // What was held of it was dropped meanwhile: another revision answers, or none.
+        // Its memory was freed meanwhile: another revision answers, or none.
         if served.is_gone() { self.evaluate(question) } else { answer }
     }
 
-    /// As `evaluate`, of one revision. Means nothing where it is gone afterwards.
+    /// As `evaluate`, for one revision. The answer is void if the revision is gone afterwards.
     pub(super) fn evaluate_of(
         &self,
         served: &Arc<ServedRevision>,
@@ -67,7 +69,7 @@ impl Engine {
         {
             return Err(EvaluateError::PositionNotReached(self.view.read().metrics[served.id.0].position.clone()));
         }
-        // Not the time of the check: what was waited for has happened since.
+        // Not the time of the check: the question may have waited since.
         let as_of = now();
         let deadline = Instant::now() + self.deadline;
         let stopped = self.require_counting(served)?;
@@ -76,7 +78,7 @@ impl Engine {
         Ok(self.of_lane(served, question, &answer, as_of, &still.facts, stopped))
     }
 
-    /// Calls the plugin. Nothing is locked.
+    /// Calls the plugin, without a lock.
     fn answer(
         &self,
         served: &ServedRevision,
@@ -92,7 +94,7 @@ impl Engine {
         answer
     }
 
-    /// As `evaluate`, from what all engines have committed at this moment.
+    /// As `evaluate`, from everything that all engines have committed by now.
     fn evaluate_followed(
         &self,
         served: &ServedRevision,
@@ -114,7 +116,7 @@ impl Engine {
                 return Err(EvaluateError::PositionNotReached(follower.read().position.clone()));
             }
             tracing::trace!(%at_least, "waiting for a commit, here or by another engine");
-            self.view.wait_a_move(left.min(LOOK));
+            self.view.wait_for_change(left.min(LOOK));
             refreshed = refresh()?;
         }
         let as_of = now();
@@ -125,8 +127,8 @@ impl Engine {
         Ok(served.evaluated(&answer, as_of, &still.facts, stopped.warnings))
     }
 
-    /// Answers a question if the answer is known: `at_least` (if any) is reached, no batch is being applied at this moment, and
-    /// the same was asked since the last one. `None` means: ask [`Engine::evaluate`]. Calls no plugin, and may be called on
+    /// Answers a question if the answer is known: `at_least` (if any) is reached, no batch is being applied, and the same question
+    /// was answered since the last batch. `None` means: call [`Engine::evaluate`]. Calls no plugin, and may be called on
     /// async threads.
     pub fn ready_answer(&self, question: &Question) -> Option<Result<Evaluated, EvaluateError>> {
         self.at_once(question).transpose()
@@ -138,7 +140,7 @@ impl Engine {
         let params = served.askable.check(&question.params, as_of).map_err(refused)?;
         self.require_partitions()?;
         let stopped = self.require_counting(&served)?;
-        // What others stored has to be read first.
+        // The commits of other engines have to be read first.
         if served.follower.is_some() {
             return Ok(None);
         }
@@ -174,9 +176,9 @@ impl Engine {
         catalog.answering.get(name).cloned().ok_or_else(|| unknown(&catalog, name))
     }
 
-    /// With a store of its own an engine must hold all partitions: half the numbers are never served.
+    /// An engine with a store of its own must hold all partitions: otherwise its numbers would be too small.
     fn require_partitions(&self) -> Result<(), EvaluateError> {
-        let missing = partitions_missing(&self.board, self.shared);
+        let missing = partitions_missing(&self.status, self.shared);
         missing.map_or(Ok(()), |what| Err(EvaluateError::PartitionsMissing(what)))
     }
 
@@ -188,23 +190,23 @@ impl Engine {
         }
     }
 
-    /// One that has grown too large answers from where it stopped, with a warning; whatever else stands still does not answer.
-    /// What is said with its answers because it does not count.
+    /// A metric that has grown too large answers as of where it stopped, with a warning; one that is stopped for another reason does not
+    /// answer. Returns the warnings that go with its answers.
     fn require_counting(&self, served: &ServedRevision) -> Result<Stopped, EvaluateError> {
-        // What the thread left in memory when it ended may be half a batch.
+        // The thread may have ended in the middle of a batch.
         let half = |fatal: &&Fatal| fatal.thread == Thread::Counts && served.follower.is_none();
-        if let Some(fatal) = self.board.look(|standing| standing.failed.as_ref().filter(half).cloned()) {
+        if let Some(fatal) = self.status.read(|status| status.failed.as_ref().filter(half).cloned()) {
             return Err(EvaluateError::StoreUnavailable(fatal.to_string()));
         }
-        match served.halt(&self.board) {
+        match served.halt(&self.status) {
             None => {
-                let stalled = watchdog::stall_warning(&self.catalog, served, &self.board);
+                let stalled = watchdog::stall_warning(&self.catalog, served, &self.status);
                 Ok(Stopped { warnings: stalled.into_iter().collect(), for_good: false })
             }
             Some(Halt::Quarantined(why @ Quarantine::OverMaxCells { .. })) => {
                 Ok(Stopped::too_large("over_max_cells", &why))
             }
-            // What there was no room to load cannot answer.
+            // State that did not fit into memory cannot answer.
             Some(Halt::Quarantined(why @ Quarantine::OverMemory { .. })) if self.holds_some(served) => {
                 Ok(Stopped::too_large(OVER_MEMORY, &why))
             }
@@ -214,11 +216,11 @@ impl Engine {
 }
 
 /// Why its numbers would not be whole, if they would not.
-pub(super) fn partitions_missing(board: &Board, shared: bool) -> Option<String> {
-    // While the log is away nobody else counts either: what is known is whole up to its position.
-    board.look(|standing| {
-        let away = standing.assigned && standing.held.is_empty() && standing.source_trouble.is_some();
-        if away { None } else { super::missing(standing, shared) }
+pub(super) fn partitions_missing(status: &LaneStatus, shared: bool) -> Option<String> {
+    // While the log does not answer, no other engine counts either: what is known is complete up to its position.
+    status.read(|status| {
+        let away = status.assigned && status.held.is_empty() && status.source_trouble.is_some();
+        if away { None } else { super::missing(status, shared) }
     })
 }
 
@@ -262,11 +264,11 @@ impl ServedRevision {
     }
 }
 
-/// That a metric does not count at this moment, and answers all the same.
+/// Whether, and how, a metric that answers does not count at this moment.
 struct Stopped {
-    /// What is said of that.
+    /// What its answers say about that.
     warnings: Vec<Warning>,
-    /// It stays where it is until a person, or room, helps.
+    /// It does not continue before somebody changes something, or there is more memory.
     for_good: bool,
 }
 
@@ -275,7 +277,7 @@ impl Stopped {
         Stopped { warnings: vec![Warning::new(code, why.to_string())], for_good: true }
     }
 
-    /// The same where what is followed stays at an earlier moment, which its lane may not have said yet.
+    /// The same, if its follower stays at an earlier moment, which its lane may not have reported yet.
     fn and_behind(mut self, refreshed: &Refreshed) -> Stopped {
         let Refreshed::Behind(why) = refreshed else { return self };
         if self.warnings.iter().all(|warning| warning.code != OVER_MEMORY) {
@@ -285,7 +287,7 @@ impl Stopped {
     }
 }
 
-/// A metric as it is now, wherever it is held; whoever holds it is waited for.
+/// A metric as it is now, in the lane's view or in a follower, under its lock.
 struct Seen<'a> {
     state: &'a State,
     id: MetricId,
@@ -296,7 +298,7 @@ struct Seen<'a> {
     in_doubt: bool,
 }
 
-/// What is said with an answer.
+/// What goes with an answer.
 struct Facts {
     version: u64,
     history: History,
@@ -313,7 +315,7 @@ struct Still {
 
 impl<'a> Seen<'a> {
     fn of_lane(served: &ServedRevision, counted: &'a Counted) -> Seen<'a> {
-        let Place { position, version, target, origins, in_doubt, .. } = &counted.metrics[served.id.0];
+        let MetricProgress { position, version, target, origins, in_doubt, .. } = &counted.metrics[served.id.0];
         let (state, version, target) = (&counted.state, *version, target.as_ref());
         Seen { state, id: served.id, position, version, target, origins, in_doubt: *in_doubt }
     }
@@ -329,9 +331,9 @@ impl<'a> Seen<'a> {
             return Err(EvaluateError::StoreUnavailable(LOADING.to_owned()));
         }
         match self.target {
-            // What stands still where it is comes no nearer; with its answer it is said that it does, and that there is more.
+            // A metric that is stopped for good would never be complete; its answer says that it is stopped, and that history is missing.
             Some(target) if !question.allow_partial && !stopped.for_good => {
-                Err(EvaluateError::Backfilling { done: done(self.position, target, self.origins) })
+                Err(EvaluateError::Backfilling { done: completed(self.position, target, self.origins) })
             }
             _ => Ok(()),
         }

@@ -1,5 +1,5 @@
-//! Where the first metrics of a store begin if the log begins at its end (`[kafka] start = "latest"`): behind what the log held when
-//! the first of them was added.
+//! Where the first metrics of a store begin if the log begins at its end (`[kafka] start = "latest"`): after the records that the log
+//! held when the first of them was added.
 //!
 //! The offsets are found once and written into the store before anything is counted, so that a crash in between neither finds other
 //! offsets nor loses what was appended since. Partitions that are added later begin with their first record. A metric that is added
@@ -11,16 +11,16 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use thiserror::Error;
 
-/// As it is written into the store.
+/// The stored form.
 #[derive(Debug, Serialize, Deserialize)]
 struct Begun {
-    /// By partition the offset after the last record there was.
+    /// Per partition the offset after the last record at that time.
     starts: BTreeMap<u32, u64>,
     /// The metrics that begin there, by name.
     metrics: Vec<String>,
 }
 
-/// Where a metric begins is not known now; the store or the log can be asked again.
+/// It is unknown where a metric begins.
 #[derive(Debug, Error)]
 pub(super) enum FirstOffsetsError {
     /// The store does not answer.
@@ -30,8 +30,19 @@ pub(super) enum FirstOffsetsError {
     #[error(transparent)]
     Log(#[from] SourceError),
     /// What the store holds is not what was written.
-    #[error("how counting begins cannot be read: {0}")]
+    #[error("the stored offsets at which counting begins cannot be read: {0}")]
     Unreadable(#[from] serde_json::Error),
+}
+
+impl FirstOffsetsError {
+    /// Whether the same call may succeed later, without a change by a person.
+    pub(super) fn retry_helps(&self) -> bool {
+        match self {
+            FirstOffsetsError::Store(fault) => fault.retry_helps(),
+            FirstOffsetsError::Log(fault) => fault.retry_helps(),
+            FirstOffsetsError::Unreadable(_) => false,
+        }
+    }
 }
 
 /// Where a metric begins, by partition, or `None` if its `history` decides. `first`: the metrics that were found when the engine
@@ -56,7 +67,7 @@ pub(super) fn first_offsets(
             metrics.push(metric.to_owned());
             metrics.sort();
             metrics.dedup();
-            tracing::info!(?starts, ?metrics, "counting begins behind what the topic holds now ([kafka] start)");
+            tracing::info!(?starts, ?metrics, "counting begins after what the topic holds now ([kafka] start)");
             store.begin(&serde_json::to_vec(&Begun { starts, metrics })?)?
         }
         None => return Ok(None),

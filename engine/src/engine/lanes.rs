@@ -1,19 +1,21 @@
-//! What lanes are made of, and metrics for them: everything that is opened once and shared by the main lane and by those
-//! that replay history.
+//! Makes lanes, and metrics for them, from everything that is opened once: the main lane and those that replay history share it.
 
-use super::StartError;
 use super::catalog::{ServedRevision, Stage};
 use super::crash_suspects::{self, CrashSuspects};
+use super::errors::{ServeError, StartLaneError};
 use super::first_offsets::first_offsets;
 use super::lifecycle::Reading;
 use crate::config::EventsConfig;
 use crate::dead_letter::DeadLetters;
 use crate::decode::Decoder;
 use crate::feed::Feed;
-use crate::pipeline::{self, Board, FOLLOWED, Follower, Handle, LaneMetric, Marks, Parts, Place, Role, Room, View};
+use crate::pipeline::{
+    self, CallMarks, FOLLOWED, Follower, Handle, LaneMetric, LaneParts, LaneRole, LaneStatus, MemoryShare,
+    MetricProgress, View,
+};
 use crate::plugin;
 use crate::progress::{History, RevisionNo, Settings};
-use crate::query::{Answers, Askable, Limits};
+use crate::query::{Answers, Askable, Limits, ParamsSchemaError};
 use crate::revision::revision;
 use crate::source::{Log, Source};
 use crate::state::{Folds, MetricId, TypeLimit};
@@ -25,7 +27,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 use tally_plugin::description::Description;
 
-/// A lane that replays history makes durable what it counted this often, at least: nobody waits for it.
+/// A lane that replays history commits no more often than this: nobody waits for it.
 const CHECKPOINT: Duration = Duration::from_secs(1);
 
 /// Makes lanes.
@@ -41,7 +43,7 @@ pub(super) struct Lanes {
     pub(super) checkpoint: Duration,
     pub(super) view: Arc<View>,
     /// The main lane's board.
-    pub(super) board: Arc<Board>,
+    pub(super) status: Arc<LaneStatus>,
     /// Names of the metrics that were found when the engine started.
     pub(super) first: Vec<String>,
     /// The next metric's number in the lanes.
@@ -51,35 +53,44 @@ pub(super) struct Lanes {
     /// What answers may cost.
     pub(super) limits: Limits,
     /// How much memory state may take.
-    pub(super) room: Arc<Room>,
+    pub(super) memory_share: Arc<MemoryShare>,
     /// Where folds of all metrics are kept.
     pub(super) folds: Arc<Folds>,
     /// Revisions that answer and that the store does not note yet, by metric.
     pub(super) unnoted: Mutex<BTreeMap<String, RevisionId>>,
     /// Where calls of plugins leave marks, if that is possible.
-    pub(super) marks: Option<Marks>,
-    /// Who ended the process before.
+    pub(super) marks: Option<CallMarks>,
+    /// Plugins that are blamed or suspected for the end of an earlier process.
     pub(super) crash_suspects: CrashSuspects,
 }
 
 impl Lanes {
-    /// Gives a metric its place in state and makes it askable; it is not in a lane yet. It may read events otherwise than is configured now.
-    pub(super) fn serve(&self, reading: &Reading, view: &View, place: Place) -> Result<ServedRevision, String> {
+    /// Gives a metric its place in state and makes it askable; it is not in a lane yet. It may read events otherwise than is configured
+    /// now.
+    ///
+    /// # Errors
+    /// [`ServeError`]; nothing has changed then.
+    pub(super) fn serve(
+        &self,
+        reading: &Reading,
+        view: &View,
+        progress: MetricProgress,
+    ) -> Result<ServedRevision, ServeError> {
         let Reading { plugin, reads } = reading;
         let reads = reads.clone();
-        // What may fail first: a place in state is for ever.
+        // First what may fail: a place in state cannot be given back.
         self.askable(FOLLOWED, plugin)?;
         let (revision, meta) = self.revision_and_meta(reading);
-        // What is counted goes on from there. So a log that cannot be asked now puts no other revision in the place of this one; a
-        // partition that is new counts from its start.
+        // A metric that has counted continues from there. So a log that does not answer now never puts another revision in its place; a
+        // new partition is counted from its start.
         let counted = || matches!(self.store.stored(&revision), Ok(Some(stored)) if !stored.progress.is_empty());
         let history = self.history(plugin).or_else(|why| if counted() { Ok(History::Whole) } else { Err(why) })?;
-        let id = view.add(plugin.description(), place);
+        let id = view.add(plugin.description(), progress);
         let events = reads.as_deref().unwrap_or(&self.events);
         let follow = || {
             let types = TypeLimit::new(events.max_types, events.kept_types());
             let follower = Follower::with_types(self.store.clone(), revision.clone(), plugin.description(), types);
-            Arc::new(follower.within(self.room.clone(), id).keeping(self.folds.clone()))
+            Arc::new(follower.with_memory_share(self.memory_share.clone(), id).with_folds(self.folds.clone()))
         };
         let follower = self.shared.then(follow);
         let no = RevisionNo(self.next.fetch_add(1, Ordering::Relaxed));
@@ -104,14 +115,13 @@ impl Lanes {
         })
     }
 
-    fn askable(&self, id: MetricId, plugin: &Arc<plugin::Metric>) -> Result<Askable, String> {
+    fn askable(&self, id: MetricId, plugin: &Arc<plugin::Metric>) -> Result<Askable, ParamsSchemaError> {
         Askable::new(id, plugin.clone(), &self.answers, &self.limits)
     }
 
     /// Where a metric begins on partitions that it never counted.
-    fn history(&self, plugin: &plugin::Metric) -> Result<History, String> {
-        let first = first_offsets(&*self.store, &*self.log, &self.first, plugin.name());
-        if let Some(starts) = first.map_err(|fault| format!("where it begins is not known: {fault}"))? {
+    fn history(&self, plugin: &plugin::Metric) -> Result<History, ServeError> {
+        if let Some(starts) = first_offsets(&*self.store, &*self.log, &self.first, plugin.name())? {
             return Ok(History::From(starts));
         }
         let since = match plugin.history() {
@@ -122,8 +132,7 @@ impl Lanes {
                 self.view.clock().now().saturating_sub(length)
             }
         };
-        let starts = self.log.starts(since);
-        Ok(History::From(starts.map_err(|fault| format!("where its history begins cannot be asked: {fault}"))?))
+        self.log.starts(since).map(History::From).map_err(ServeError::History)
     }
 
     /// The revision of a metric, and what is stored of its tables.
@@ -144,7 +153,7 @@ impl Lanes {
     pub(super) fn metric(&self, served: &ServedRevision) -> LaneMetric {
         let code = crash_suspects::code(&served.askable.plugin);
         LaneMetric {
-            blamed: self.crash_suspects.blame(&served.revision, &code),
+            barred: self.crash_suspects.blame(&served.revision, &code),
             suspected: self.crash_suspects.suspected(&served.revision, &code),
             code,
             no: served.no,
@@ -163,33 +172,36 @@ impl Lanes {
         source: Box<dyn Source>,
         metrics: &[Arc<ServedRevision>],
         feed: Option<Arc<Feed>>,
-    ) -> Result<Handle, StartError> {
-        self.start(source, metrics, feed, Role::Main, self.board.clone(), &self.events).map_err(StartError)
+    ) -> Result<Handle, StartLaneError> {
+        self.start(source, metrics, feed, LaneRole::Main, self.status.clone(), &self.events)
     }
 
     /// Starts a lane that replays history for these metrics, on the partitions that the main lane holds.
-    pub(super) fn backfill(&self, metrics: &[Arc<ServedRevision>]) -> Result<(Handle, Arc<Board>), String> {
-        self.second(metrics, Role::Backfill, &self.events)
+    pub(super) fn backfill(
+        &self,
+        metrics: &[Arc<ServedRevision>],
+    ) -> Result<(Handle, Arc<LaneStatus>), StartLaneError> {
+        self.second(metrics, LaneRole::Backfill, &self.events)
     }
 
     /// Starts a lane for a metric that reads events otherwise than is configured now: it follows the log beside the main one.
-    pub(super) fn beside(&self, metric: &Arc<ServedRevision>) -> Result<(Handle, Arc<Board>), String> {
+    pub(super) fn beside(&self, metric: &Arc<ServedRevision>) -> Result<(Handle, Arc<LaneStatus>), StartLaneError> {
         let events = metric.reads.clone();
-        self.second(std::slice::from_ref(metric), Role::Beside, events.as_deref().unwrap_or(&self.events))
+        self.second(std::slice::from_ref(metric), LaneRole::Beside, events.as_deref().unwrap_or(&self.events))
     }
 
     fn second(
         &self,
         metrics: &[Arc<ServedRevision>],
-        role: Role,
+        role: LaneRole,
         events: &EventsConfig,
-    ) -> Result<(Handle, Arc<Board>), String> {
-        let main = self.board.clone();
-        let wanted = move || main.look(|standing| standing.held.clone());
-        let source = self.log.replay(Box::new(wanted)).map_err(|fault| fault.to_string())?;
-        let board = Arc::new(Board::default());
-        let handle = self.start(source, metrics, None, role, board.clone(), events)?;
-        Ok((handle, board))
+    ) -> Result<(Handle, Arc<LaneStatus>), StartLaneError> {
+        let main = self.status.clone();
+        let wanted = move || main.read(|status| status.held.clone());
+        let source = self.log.replay(Box::new(wanted))?;
+        let status = Arc::new(LaneStatus::default());
+        let handle = self.start(source, metrics, None, role, status.clone(), events)?;
+        Ok((handle, status))
     }
 
     fn start(
@@ -197,45 +209,45 @@ impl Lanes {
         source: Box<dyn Source>,
         metrics: &[Arc<ServedRevision>],
         feed: Option<Arc<Feed>>,
-        role: Role,
-        board: Arc<Board>,
+        role: LaneRole,
+        status: Arc<LaneStatus>,
         events: &EventsConfig,
-    ) -> Result<Handle, String> {
-        let checkpoint = if role == Role::Backfill { self.checkpoint.max(CHECKPOINT) } else { self.checkpoint };
+    ) -> Result<Handle, StartLaneError> {
+        let checkpoint = if role == LaneRole::Backfill { self.checkpoint.max(CHECKPOINT) } else { self.checkpoint };
         let dedupe_window = events.dedupe_window;
-        let parts = Parts {
+        let parts = LaneParts {
             source,
             survey: self.log.survey(),
             store: self.store.clone(),
             shared: self.shared,
             view: self.view.clone(),
-            board,
-            room: self.room.clone(),
+            status,
+            memory_share: self.memory_share.clone(),
             role,
             metrics: metrics.iter().map(|served| self.metric(served)).collect(),
             settings: Settings { dedupe_window, ..self.settings.clone() },
-            decoder: Decoder::new(events)?,
+            decoder: Decoder::new(events).map_err(|fault| StartLaneError::Events(fault.to_string()))?,
             dead_letters: self.dead_letters.clone(),
             feed,
             checkpoint,
             topic: self.log.name().to_owned(),
-            mark: self.marks.as_ref().and_then(Marks::slot).map(Arc::new),
+            mark: self.marks.as_ref().and_then(CallMarks::take_slot).map(Arc::new),
         };
-        pipeline::start(parts).map_err(|fault| format!("no thread can be started: {fault}"))
+        pipeline::start(parts).map_err(StartLaneError::Thread)
     }
 
-    /// Points again at revisions that the store did not note.
+    /// Tries again to note current revisions that the store has not noted.
     pub(super) fn note_again(&self) {
         let unnoted: Vec<RevisionId> = self.unnoted.lock().values().cloned().collect();
         unnoted.iter().for_each(|revision| self.answers_now(revision));
     }
 
-    /// Nobody answers for this metric any more.
+    /// Forgets to note a current revision of this metric: none answers any more.
     pub(super) fn forget_note(&self, metric: &str) {
         self.unnoted.lock().remove(metric);
     }
 
-    /// Points at a revision as the one that answers for its metric; where the store does not note it, later.
+    /// Notes in the store that this revision answers for its metric; if that fails, [`Lanes::note_again`] tries again.
     pub(super) fn answers_now(&self, revision: &RevisionId) {
         let point = || {
             let current = self.store.current(&revision.metric)?;
@@ -253,7 +265,7 @@ impl Lanes {
                 if known.as_ref() != Some(revision) {
                     tracing::warn!(
                         metric = revision.metric,
-                        "the store does not note the current revision: {fault}; trying again"
+                        "the current revision cannot be noted in the store, trying again: {fault}"
                     );
                 }
             }
@@ -263,7 +275,7 @@ impl Lanes {
 
 impl ServedRevision {
     /// The same revision with other code.
-    pub(super) fn with_code(&self, plugin: &Arc<plugin::Metric>) -> Result<ServedRevision, String> {
+    pub(super) fn with_code(&self, plugin: &Arc<plugin::Metric>) -> Result<ServedRevision, ParamsSchemaError> {
         let askable = self.askable.with_code(plugin.clone())?;
         let description = described(&askable);
         Ok(ServedRevision {

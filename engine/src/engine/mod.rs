@@ -7,6 +7,7 @@ mod audit;
 mod catalog;
 mod check_start;
 mod crash_suspects;
+mod errors;
 mod evaluate;
 mod first_offsets;
 mod lanes;
@@ -31,18 +32,20 @@ pub use crate::state::{DumpCell, DumpPane, DumpRow, StoredRow};
 pub use answer_validity::AnswerValidity;
 pub use audit::{ReadLogError, StateDump};
 pub use check_start::{judge, judge_sections};
+pub use errors::StartError;
 pub use orders::{Order, OrderError};
 pub use stored::{StoredBucket, StoredMetric, StoredPartition, StoredRows, StoredState, StoredTable};
 pub use types::*;
 
 use crate::clock::Doubt;
 use crate::config::EventsConfig;
+use crate::database::DatabaseError;
 use crate::dead_letter::DeadLetters;
 use crate::decode::Decoder;
 use crate::event::Position;
 use crate::feed::Feed;
 use crate::memory::Budget;
-use crate::pipeline::{self, Board, Room, View};
+use crate::pipeline::{self, LaneStatus, MemoryShare, View};
 use crate::progress::Halt;
 use crate::source::Log;
 use crate::store::Store;
@@ -58,18 +61,18 @@ use std::time::Duration;
 /// moments are counted again from the log.
 pub struct Engine {
     catalog: Arc<RwLock<MetricCatalog>>,
-    /// Ends before the lane.
+    /// Stopped before the lane.
     manager: Mutex<ManagerThread>,
     view: Arc<View>,
-    board: Arc<Board>,
+    status: Arc<LaneStatus>,
     feed: Arc<Feed>,
     dead_letters: Arc<DeadLetters>,
     lane: Arc<pipeline::Handle>,
     /// Whether other engines use the store too.
     shared: bool,
-    /// Where engines share a store; ends with this.
+    /// Keeps followers warm where engines share a store; it stops when this is dropped.
     _watch: Option<pipeline::Watch>,
-    /// Where it shows the events of others; ends with this.
+    /// Shows the events that other engines count; it stops when this is dropped.
     _relay: Option<pipeline::Relay>,
     log: Arc<dyn Log>,
     events: EventsConfig,
@@ -77,12 +80,12 @@ pub struct Engine {
     deadline: Duration,
     budget: Arc<Budget>,
     answering: Arc<AnswerSlots>,
-    room: Arc<Room>,
-    /// For those who look at what is stored.
+    memory_share: Arc<MemoryShare>,
+    /// Read by [`Engine::stored`] and its kin, past all views.
     state_store: Arc<dyn Store>,
-    /// What readiness says of a store that is in order.
+    /// Readiness reports this while nothing is wrong with the store.
     store: String,
-    /// What the system said last.
+    /// The latest answers of the system about disk and memory.
     of_system: Arc<Mutex<system::OfSystem>>,
 }
 
@@ -95,10 +98,10 @@ impl Engine {
         start::start(options)
     }
 
-    /// The metrics, by name; those that are retired since the start too.
+    /// The metrics, by name, including those that were retired since the start.
     pub fn metrics(&self) -> Vec<MetricInfo> {
         let catalog = self.catalog.read();
-        let served = catalog.answering.values().map(|served| catalog.info(served, &self.view, &self.board));
+        let served = catalog.answering.values().map(|served| catalog.info(served, &self.view, &self.status));
         let mut all: Vec<MetricInfo> =
             served.chain(catalog.retired.values().map(|retired| retired.info.clone())).collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
@@ -108,7 +111,7 @@ impl Engine {
     /// One metric.
     pub fn metric(&self, name: &str) -> Option<MetricInfo> {
         let catalog = self.catalog.read();
-        let served = catalog.answering.get(name).map(|served| catalog.info(served, &self.view, &self.board));
+        let served = catalog.answering.get(name).map(|served| catalog.info(served, &self.view, &self.status));
         served.or_else(|| catalog.retired.get(name).map(|retired| retired.info.clone()))
     }
 
@@ -117,12 +120,12 @@ impl Engine {
         self.catalog.read().rejected.clone()
     }
 
-    /// The newest dead letters (of one reason, if told), newest first, at most `limit`; and how many there ever were. Blocks.
+    /// The newest dead letters, newest first, at most `limit`, of one reason if `reason` is given; and how many there were in all. Blocks.
     ///
     /// # Errors
-    /// A sentence: they cannot be read.
-    pub fn dead_letters(&self, limit: usize, reason: Option<&str>) -> Result<Refusals, String> {
-        let newest = self.dead_letters.newest(limit, reason).map_err(|fault| fault.to_string())?;
+    /// [`DatabaseError`]: they cannot be read.
+    pub fn dead_letters(&self, limit: usize, reason: Option<&str>) -> Result<Refusals, DatabaseError> {
+        let newest = self.dead_letters.newest(limit, reason)?;
         Ok(Refusals { letters: newest.letters, partial: newest.partial, counts: self.dead_letters.counts() })
     }
 
@@ -131,41 +134,42 @@ impl Engine {
         self.feed.subscribe()
     }
 
-    /// Where the engine stands: per partition the offset after the last record counted by the metric that is furthest.
+    /// How far the engine has counted: per partition the offset after the last record, by the metric that is furthest ahead.
     pub fn position(&self) -> Position {
         let served: Vec<Arc<ServedRevision>> = self.catalog.read().answering.values().cloned().collect();
         let counted = self.view.read();
-        let stands = |served: &Arc<ServedRevision>| match &served.follower {
+        let position = |served: &Arc<ServedRevision>| match &served.follower {
             None => counted.metrics[served.id.0].position.clone(),
             Some(follower) => follower.read().position.clone(),
         };
-        Position::furthest(served.iter().map(stands))
+        Position::furthest(served.iter().map(position))
     }
 
-    /// Where a metric stands; none for an unknown one. Blocks: where engines share a store it is read.
-    pub fn stands(&self, metric: &str) -> Option<Position> {
+    /// How far a metric has counted; `None` for an unknown one. Blocks: where engines share a store, the store is read.
+    pub fn metric_position(&self, metric: &str) -> Option<Position> {
         let served = self.catalog.read().answering.get(metric).cloned()?;
         Some(match &served.follower {
             None => self.view.read().metrics[served.id.0].position.clone(),
             Some(follower) => {
-                // What is known already is good enough where the store does not answer.
+                // If the store does not answer, the position of the last read is good enough.
                 let _ = follower.refresh(std::time::Instant::now());
                 follower.read().position.clone()
             }
         })
     }
 
-    /// Whether it can be asked, part by part.
+    /// Whether the engine can answer questions, part by part.
     pub fn readiness(&self) -> Vec<Check> {
-        let standing = self.board.standing();
+        let status = self.status.snapshot();
         let (served, refused, first, metrics, newer) = {
             let catalog = self.catalog.read();
-            let stands = |served: &ServedRevision| {
-                matches!(served.halt(&self.board), Some(Halt::Quarantined(_))) || served.is_halted_beside()
+            let is_stopped = |served: &ServedRevision| {
+                matches!(served.halt(&self.status), Some(Halt::Quarantined(_))) || served.is_halted_beside()
             };
-            let metrics = catalog.answering.values().filter(|served| stands(served)).count();
+            let metrics = catalog.answering.values().filter(|served| is_stopped(served)).count();
             let newer = catalog.newer.values();
-            let newer = newer.filter(|next| stands(&next.served) || next.held.is_some() && !next.wish.waits).count();
+            let newer =
+                newer.filter(|next| is_stopped(&next.served) || next.held.is_some() && !next.wish.waits).count();
             let first = catalog.rejected.first().map(|first| first.reason.clone());
             (catalog.answering.len(), catalog.rejected.len(), first, metrics, newer)
         };
@@ -176,25 +180,25 @@ impl Engine {
             )),
             count => Ok(format!("{count} metrics, {refused} files or sections refused")),
         };
-        let trouble = standing.store_trouble.as_ref().or(standing.follow_trouble.as_ref());
+        let trouble = status.store_trouble.as_ref().or(status.follow_trouble.as_ref());
         let store = trouble.cloned().map_or(Ok(self.store.clone()), Err);
-        // A disk that is full, or failed, is told before something comes that is to be written.
+        // A full or failed disk is reported even while nothing has to be written.
         let unwritable = if self.shared { None } else { self.of_system.lock().unwritable.clone() };
         let store = store.and_then(|line| unwritable.map_or(Ok(line), Err));
-        let source = match (&standing.source_trouble, self.missing(&standing)) {
+        let source = match (&status.source_trouble, self.missing(&status)) {
             (Some(trouble), _) => Err(trouble.clone()),
             (None, Some(missing)) => Err(missing),
-            (None, None) => Ok(delivering(&standing)),
+            (None, None) => Ok(delivering(&status)),
         };
-        let halts = standing.halts.values().filter(|halt| !matches!(halt, Halt::Quarantined(_)));
+        let halts = status.halts.values().filter(|halt| !matches!(halt, Halt::Quarantined(_)));
         let halts: Vec<String> =
-            halts.map(ToString::to_string).chain(watchdog::stuck(&self.catalog.read(), &self.board)).collect();
-        let counting = if let Some(fatal) = &standing.failed {
+            halts.map(ToString::to_string).chain(watchdog::stuck(&self.catalog.read(), &self.status)).collect();
+        let counting = if let Some(fatal) = &status.failed {
             Err(fatal.to_string())
-        } else if standing.stopping {
+        } else if status.stopping {
             Err("the engine is stopping".to_owned())
         } else if halts.is_empty() {
-            // A metric that is stopped because of its plugin's faults harms no other.
+            // A metric that is stopped because its plugin fails does not affect the others.
             let metrics = match metrics {
                 0 => "nothing is stopped".to_owned(),
                 count => format!("{count} metrics are quarantined, see GET /api/metrics; all others count"),
@@ -225,53 +229,54 @@ impl Engine {
         checks
     }
 
-    /// Which partitions it would need to hold to be asked, as a sentence.
-    fn missing(&self, standing: &pipeline::Standing) -> Option<String> {
-        missing(standing, self.shared)
+    /// Why questions cannot be answered: a sentence on the partitions that this engine does not hold.
+    fn missing(&self, status: &pipeline::StatusSnapshot) -> Option<String> {
+        missing(status, self.shared)
     }
 
-    /// Its memory, in shares.
+    /// The memory budget and its shares.
     pub fn budget(&self) -> &Arc<Budget> {
         &self.budget
     }
 
-    /// Brings the figures up to date that are not kept at every event.
+    /// Updates the figures that are not updated with every event.
     pub fn report(&self) {
         let stuck = self.answering.stuck();
         for info in self.metrics().iter().filter(|info| info.state != MetricState::Retired) {
             telemetry::answers_stuck(&info.name, stuck.get(&info.name).copied().unwrap_or(0));
             telemetry::cost(&info.name, info.cost.ns_per_event, info.cost.cells, info.cost.bytes);
-            let stands = |newer: &Beside| newer.held.is_some() || matches!(newer.state, MetricState::Quarantined(_));
-            telemetry::left_out(&info.name, info.failed, info.newer.as_ref().is_some_and(stands));
+            let is_stopped =
+                |newer: &Beside| newer.held.is_some() || matches!(newer.state, MetricState::Quarantined(_));
+            telemetry::left_out(&info.name, info.failed, info.newer.as_ref().is_some_and(is_stopped));
         }
-        let (held, share) = self.room.used();
+        let (held, share) = self.memory_share.used();
         let answers = &self.budget.answers;
         telemetry::memory([("state", held, share), ("answers", answers.used(), answers.limit())]);
         let now = jiff::Timestamp::now().as_millisecond();
         let age =
-            self.board.look(|standing| standing.last_commit).map_or(0.0, |last| (now - last).max(0) as f64 / 1_000.0);
+            self.status.read(|status| status.last_commit).map_or(0.0, |last| (now - last).max(0) as f64 / 1_000.0);
         let (mappings, bytes) = self.of_system.lock().mapped;
         telemetry::mapped(mappings, bytes);
         let catalog = self.catalog.read();
         telemetry::standing(age, catalog.rejected.len(), catalog.loaded);
     }
 
-    /// Stops taking records, commits, closes, within about `limit`. What was processed and committed.
+    /// Stops reading records, commits and closes, within about `limit`. Returns how much was processed and committed.
     pub fn stop(&self, limit: Duration) -> Totals {
-        // First, so that nothing joins a lane that ends.
+        // First, so that no metric joins a lane that is stopping.
         self.manager.lock().end();
         let done = self.lane.stop(limit);
         Totals { processed: done.processed, committed: done.committed, unfinished: done.unfinished }
     }
 }
 
-/// The source's line where nothing is wrong, or is being mended.
-fn delivering(standing: &pipeline::Standing) -> String {
-    let mut partitions = format!("{} partitions", standing.held.len());
-    if standing.open > 0 {
-        partitions += &format!("; {} records wait for the end of an open transaction", standing.open);
+/// The source's line of readiness while nothing is wrong, or while it recovers by itself.
+fn delivering(status: &pipeline::StatusSnapshot) -> String {
+    let mut partitions = format!("{} partitions", status.held.len());
+    if status.open > 0 {
+        partitions += &format!("; {} records wait for the end of an open transaction", status.open);
     }
-    let stalled: Vec<String> = standing.stalled.iter().map(u32::to_string).collect();
+    let stalled: Vec<String> = status.stalled.iter().map(u32::to_string).collect();
     match stalled.as_slice() {
         [] => partitions,
         stalled => format!(
@@ -292,14 +297,14 @@ fn doubted(doubt: &Doubt) -> String {
     )
 }
 
-fn missing(standing: &pipeline::Standing, shared: bool) -> Option<String> {
-    if !standing.assigned {
+fn missing(status: &pipeline::StatusSnapshot, shared: bool) -> Option<String> {
+    if !status.assigned {
         return Some("no partitions are assigned yet".into());
     }
     if shared {
         return None;
     }
-    let (held, all) = (standing.held.len(), standing.partitions);
+    let (held, all) = (status.held.len(), status.partitions);
     (held < all || held == 0).then(|| {
         format!("this engine holds {held} of {all} partitions and its store is its own: other members of the group hold the rest (stop them, or use another group), or partitions were just added")
     })

@@ -1,35 +1,35 @@
-//! What is said of a metric wherever its numbers are shown: with its answers, in the list of metrics, and in the log.
+//! Sentences on a metric that are shown with its numbers: with its answers, in the list of metrics, and in the log.
 //!
-//! Sentences only. Nothing here decides when one is said.
+//! Sentences only. Nothing here decides when one is shown.
 
 use crate::state::{MetricId, State, Threshold};
 use tally_plugin::ask::Warning;
 
-/// Said with every answer of a metric, and in the catalogue, once it counts keys together.
+/// Shown with every answer of a metric, and in the list of metrics, once it counts keys together.
 pub(super) fn keys_limited(state: &State, metric: MetricId) -> Vec<Warning> {
     let all = state.thresholds(metric).into_iter().fold(Threshold::NONE, Threshold::and);
     let mut warnings = Vec::new();
     if all.bits() > 0 {
         warnings.push(Warning::new(
             "keys_limited",
-            "a table came to hold more than max_cells: only some of its keys, chosen by hash, stand for themselves; the others count \
-             together under __other__. What is shown of a key is exact, and totals are; a key that is asked for and counts with the \
-             others shows nothing",
+            "a table came to hold more than max_cells: only some of its keys, chosen by hash, are counted separately; the others are \
+             counted together under __other__. Totals are exact, and so is what is shown of a key; a question for a key that is counted \
+             together with others shows nothing",
         ));
     }
     if all.types() > 0 {
         let warning = Warning::new(
             "keys_limited",
             "more event types came than [events] max_types: only some of them, chosen by hash, and those that [events] types, aliases and \
-             keep name stand for themselves; the others count together under __other__. What is shown of a type is exact, and totals \
-             are; a type that is asked for and counts with the others shows nothing. Name it in [events] keep",
+             keep name are counted separately; the others are counted together under __other__. Totals are exact, and so is what is \
+             shown of a type; a question for a type that is counted together with others shows nothing: name it in [events] keep",
         );
         warnings.push(warning.with("column", "event_type"));
     }
     warnings
 }
 
-/// Said with every answer of a metric, and wherever its numbers are.
+/// Shown wherever numbers of a metric are that lack events.
 pub(super) fn events_failed(name: &str, count: u64) -> String {
     format!(
         "{count} events are in none of its numbers: the code of {name} failed on them. tally dead-letters --reason plugin_failed:{name} \
@@ -37,10 +37,10 @@ pub(super) fn events_failed(name: &str, count: u64) -> String {
     )
 }
 
-/// Said of a metric while another revision is the current one.
+/// Shown with a metric while another revision is the current one.
 pub(super) fn another_revision_is_current(other: u64) -> String {
     format!(
-        "the current revision of this metric in the store is {other:016x}: another engine has another plugin, configuration or \
+        "the current revision of this metric in the store is {other:016x}: another engine has a different plugin, configuration or \
          [events], and answers with that; give all engines the same"
     )
 }

@@ -1,5 +1,5 @@
-//! What a person orders, and what they see of revisions: the façade's side. The plugin manager carries orders out
-//! (`lifecycle`); what needs no thread, or must not hold it up, is done here.
+//! Orders of a person, and the list of revisions: the façade's side. The plugin manager carries orders out (`lifecycle`); what
+//! needs no thread, or would block it, is done here.
 
 use super::catalog::ServedRevision;
 use super::lifecycle::{stored, unserved};
@@ -9,41 +9,41 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thiserror::Error;
 
-/// For how long a metric is watched for commits of other engines: several of their commits, where events come.
+/// How long a metric is watched for commits of other engines: while events come, they commit several times in this time.
 const WATCHED: Duration = Duration::from_millis(1_500);
 
-/// How many times: an engine that has just retired the metric may still be committing its last.
+/// How many times it is watched: an engine that has just retired the metric may still be committing.
 const LOOKS: usize = 3;
 
-/// Something a person wants.
+/// An order of a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
     /// The newer revision of this metric answers from now on.
     Promote(String),
     /// The previous one answers again.
     Rollback(String),
-    /// Everything that is stored of this metric, which is not served, is removed.
+    /// Everything that is stored of this metric is removed; it must not be served.
     Purge(String),
-    /// A partition goes on without the records at which it is stopped.
+    /// A partition continues without the records at which it is stopped.
     Skip {
         /// Which.
         partition: u32,
         /// Offset of the first of them.
         offset: u64,
     },
-    /// Configuration and plugin folders are looked at now.
+    /// Configuration and plugin folders are checked now.
     Look,
-    /// The clock is right, however far it is ahead: panes and records expire by it from now on.
+    /// The clock is right although it is ahead: panes and records expire by it from now on.
     AcceptClock,
 }
 
 /// Why an order was not carried out.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum OrderError {
-    /// As things are it is not possible, and nothing was done: why, and what to do first.
+    /// It is not possible now, and nothing was done; the sentence says why, and what to do first.
     #[error("{0}")]
     NotPossible(String),
-    /// It was not done, or not wholly: what failed.
+    /// It was not done, or only in part; the sentence says what failed.
     #[error("{0}")]
     Failed(String),
     /// So many orders wait already.
@@ -51,18 +51,18 @@ pub enum OrderError {
         "nothing was done: the command queue is full ({0} orders wait, because the engine is busy with plugins); try again"
     )]
     QueueFull(usize),
-    /// It was not done within this time, and is still to be done.
+    /// It was not done within this time, and may still be done.
     #[error("the outcome is unknown after {} s, because the engine is busy with plugins; it is still to be done: check `tally plugin list`", .0.as_secs())]
     OutcomeUnknown(Duration),
-    /// Nothing looks after plugins any more.
+    /// The thread that manages plugins has ended.
     #[error(
-        "nothing was done: the engine is stopping, or the thread that looks after plugins has ended (GET /readyz says which)"
+        "nothing was done: the engine is stopping, or the thread that manages plugins has ended (GET /readyz says which)"
     )]
     Ended,
 }
 
 impl OrderError {
-    /// Whether the same order may succeed later by itself.
+    /// Whether the same order may succeed later, although nobody changes anything.
     #[must_use]
     pub fn retry_helps(&self) -> bool {
         matches!(self, OrderError::Failed(_) | OrderError::QueueFull(_))
@@ -108,7 +108,7 @@ impl Engine {
         let of = |RevisionRow { role, served, held, until }| Revision {
             role,
             id: served.number(),
-            info: served.info(&self.view, &self.board),
+            info: served.info(&self.view, &self.status),
             held,
             until,
             examples: ask(&served),
@@ -116,7 +116,7 @@ impl Engine {
         counted.into_iter().map(of).collect()
     }
 
-    /// Has something done by the thread that looks after plugins. Blocks until it is, some seconds at most.
+    /// Has the thread that manages plugins carry out an order. Blocks until that is done, some seconds at most.
     ///
     /// # Errors
     /// [`OrderError`].
@@ -133,16 +133,16 @@ impl Engine {
         queue.order(order)
     }
 
-    /// Has configuration and plugin folders looked at now, rather than within half a second; returns at once. The configuration
-    /// is read again even if its file seems unchanged; what is wrong with it is logged, and everything goes on.
+    /// Has configuration and plugin folders checked now, rather than within half a second; returns at once. The configuration
+    /// is read again even if its file seems unchanged; faults in it are logged, and what is served stays as it is.
     pub fn look(&self) {
         let asked = self.manager.lock().queue().and_then(|queue| queue.send(Order::Look).map(drop));
         if let Err(reason) = asked {
-            tracing::warn!("configuration and plugin folders are not looked at: {reason}");
+            tracing::warn!("configuration and plugin folders are not checked: {reason}");
         }
     }
 
-    /// Refuses a metric that is counted, here or, as far as can be seen, by another engine. Blocks for some seconds where
+    /// Refuses a metric that is counted here or, as far as the store shows, by another engine. Blocks for some seconds where
     /// engines share the store.
     fn counted_nowhere(&self, name: &str) -> Result<(), OrderError> {
         let retired = {
@@ -153,8 +153,9 @@ impl Engine {
         if !self.shared {
             return Ok(());
         }
-        let fault =
-            |fault: StoreError| OrderError::Failed(format!("it is not known whether {name} is counted: {fault}"));
+        let fault = |fault: StoreError| {
+            OrderError::Failed(format!("it is unknown whether another engine counts {name}: {fault}"))
+        };
         let look = || {
             let stored = stored(&*self.state_store, name, retired.as_ref())?;
             let of = |revision: &RevisionId| Ok((revision.clone(), self.state_store.stored(revision)?));
@@ -164,7 +165,7 @@ impl Engine {
         for _ in 0..LOOKS {
             let until = Instant::now() + WATCHED;
             while let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
-                self.view.wait_a_move(left);
+                self.view.wait_for_change(left);
             }
             let after = look().map_err(fault)?;
             if after == before {
@@ -173,13 +174,13 @@ impl Engine {
             before = after;
         }
         Err(OrderError::NotPossible(format!(
-            "another engine counts {name}: take its file or its section away there too, then purge it (each engine lists what it serves: \
+            "another engine counts {name}: remove its file or its section there too, then purge it (each engine lists what it serves: \
              tally plugin list --url URL)"
         )))
     }
 }
 
-/// A revision and what it is to its metric.
+/// A revision and its role for the metric.
 struct RevisionRow {
     role: Role,
     served: Arc<ServedRevision>,

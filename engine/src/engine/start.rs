@@ -1,6 +1,4 @@
 //! Starting an engine: everything is opened and checked before the first record is read.
-//!
-//! Over 400 lines: the steps of a start, in their order.
 
 use super::answer_slots::AnswerSlots;
 use super::catalog::{MetricCatalog, NewerRevision, PreviousRevision, ServedRevision, Stage};
@@ -18,7 +16,10 @@ use crate::decode::Decoder;
 use crate::event::Position;
 use crate::feed::Feed;
 use crate::memory::Budget;
-use crate::pipeline::{self, Board, Followers, Marks, Place, Relay, RelayParts, Room, View, Watch, counted_partitions};
+use crate::pipeline::{
+    self, CallMarks, Followers, LaneStatus, MemoryShare, MetricProgress, Relay, RelayParts, View, Watch,
+    counted_partitions,
+};
 use crate::plugin::{self, Found, Registry, last_words};
 use crate::progress::{Memory, OnGap, OnStateLoss, Settings};
 use crate::query::{Answers, Limits};
@@ -26,7 +27,6 @@ use crate::source::{self, Log, Source};
 use crate::state::{Folds, TypeLimit};
 use crate::store::{self, StoreError, StoredRevision};
 use parking_lot::{Mutex, RwLock};
-use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -35,12 +35,12 @@ use std::time::{Duration, Instant};
 /// Updates of all metrics of a lane that may wait for their commits before intake pauses: some 400 MB.
 const PENDING_ROWS: u64 = 12_000_000;
 
-/// Bytes of such an update, about; they take an eighth of the share of state at most.
+/// Approximate bytes of such an update; together they take at most an eighth of the share of state.
 const PENDING_BYTES: u64 = 32;
 
 pub(super) fn start(options: Options) -> Result<Engine, StartError> {
     let config = &options.config;
-    let database = Database::open(&config.store.data_dir).map_err(|fault| fault_of(&fault))?;
+    let database = Database::open(&config.store.data_dir)?;
     let private = config.store.data_dir.join("plugin-copies");
     let mut registry = Registry::new(&options.plugin_dirs, &private, &config.plugins).without(options.disabled.clone());
     for metric in &options.disabled {
@@ -63,34 +63,34 @@ struct Opened {
     budget: Arc<Budget>,
     store: store::Opened,
     log: Arc<dyn Log>,
-    /// What the main lane reads; it connects from now on.
+    /// What the main lane reads; it starts to connect at once.
     source: Box<dyn Source>,
 }
 
 impl Opened {
     fn open(config: &Config, database: Database, private: PathBuf) -> Result<Opened, StartError> {
         let budget = Arc::new(Budget::new(config.limits.memory));
-        let store = store::open(config, &database).map_err(|fault| fault_of(&fault))?;
+        let store = store::open(config, &database)?;
         store.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-        let log = source::open(config, &database).map_err(|fault| fault_of(&fault))?;
-        let source = log.source().map_err(|fault| fault_of(&fault))?;
+        let log = source::open(config, &database)?;
+        let source = log.source()?;
         Ok(Opened { database, private, budget, store, log, source })
     }
 }
 
-/// What lanes are made of. `first`: the metrics that were found now.
+/// What lanes are made of. `first`: the metrics that were found by this start.
 fn lanes(
     config: &Config,
     opened: &Opened,
     first: Vec<String>,
-    (marks, crash_suspects): (Option<Marks>, CrashSuspects),
+    (marks, crash_suspects): (Option<CallMarks>, CrashSuspects),
 ) -> Result<Lanes, StartError> {
     let Opened { database, budget, store, log, .. } = opened;
     let shared = store.shared;
     let types = TypeLimit::new(config.events.max_types, config.events.kept_types());
     let view = if shared { View::of_lane(types) } else { View::new(types) };
     let folds = Arc::new(Folds::new(budget.kept_folds()));
-    let dead_letters = DeadLetters::open(database, config.store.dead_letters).map_err(|fault| fault_of(&fault))?;
+    let dead_letters = DeadLetters::open(database, config.store.dead_letters)?;
     Ok(Lanes {
         log: log.clone(),
         store: store.store.clone(),
@@ -99,8 +99,8 @@ fn lanes(
         events: config.events.clone(),
         dead_letters: Arc::new(dead_letters),
         checkpoint: store.commit_interval,
-        view: Arc::new(view.by(database.clock().clone()).keeping(folds.clone())),
-        board: Arc::new(Board::default()),
+        view: Arc::new(view.with_clock(database.clock().clone()).with_folds(folds.clone())),
+        status: Arc::new(LaneStatus::default()),
         first,
         next: AtomicU32::new(0),
         answers: Arc::new(Answers::new(budget.kept_answers())),
@@ -112,19 +112,19 @@ fn lanes(
         unnoted: Mutex::default(),
         marks,
         crash_suspects,
-        room: Arc::new(Room::new(budget.state())),
+        memory_share: Arc::new(MemoryShare::new(budget.state())),
         folds,
     })
 }
 
-/// What a start found out about plugins.
+/// What a start knows of plugins.
 struct Plugins {
     registry: Registry,
     catalog: MetricCatalog,
     notebook: Notebook,
 }
 
-/// Every metric that was found, in the revisions that were served when the engine ended.
+/// The metrics that were found, each with the revisions that were served when the engine ended.
 fn recall_metrics(
     found: Found,
     registry: &mut Registry,
@@ -133,22 +133,22 @@ fn recall_metrics(
 ) -> Result<MetricCatalog, StartError> {
     let mut catalog = MetricCatalog { loaded: registry.loaded(), ..MetricCatalog::default() };
     let now = wall_ms();
-    catalog.rejected.extend(found.rejected.into_iter().map(|file| told(file, now)));
+    catalog.rejected.extend(found.rejected.into_iter().map(|file| rejected(file, now)));
     for plugin in &found.metrics {
         let roles = Recall { notebook, registry, lanes, now }.roles(plugin);
-        take_up(roles.map_err(|fault| fault_of(&fault))?, &mut catalog, lanes, &lanes.view, now);
+        take_up(roles?, &mut catalog, lanes, &lanes.view, now);
     }
-    catalog.all().for_each(|served| lanes.room.expect(served.id));
+    catalog.all().for_each(|served| lanes.memory_share.expect_load(served.id));
     Ok(catalog)
 }
 
-/// Starts the threads: the main lane, what follows and shows other engines' events, and what looks after plugins.
+/// Starts the threads: the main lane, the follower and relay of other engines' events, and the plugin manager.
 fn assemble(options: Options, opened: Opened, lanes: Lanes, plugins: Plugins) -> Result<Engine, StartError> {
     let config = &options.config;
     let Opened { database, private, budget, store, log, source } = opened;
     let shared = store.shared;
     let Plugins { registry, catalog, notebook } = plugins;
-    let (view, board, room) = (lanes.view.clone(), lanes.board.clone(), lanes.room.clone());
+    let (view, status, memory_share) = (lanes.view.clone(), lanes.status.clone(), lanes.memory_share.clone());
     let dead_letters = lanes.dead_letters.clone();
     let feed = Arc::new(Feed::default());
     let (beside, all): (Vec<_>, Vec<_>) =
@@ -156,9 +156,9 @@ fn assemble(options: Options, opened: Opened, lanes: Lanes, plugins: Plugins) ->
     beside.iter().for_each(|served| *served.stage.write() = Stage::Waiting("it waits for a lane".into()));
     let joined = behind(all, &lanes, &view)?;
     let followers = Arc::new(Followers::default());
-    let watch = follow(&catalog, &followers, &board)?;
-    let relay = if shared && log.is_shared() { Some(relay(config, &log, &followers, &feed, &board)?) } else { None };
-    // Where others count too, their events are shown as well, by a relay.
+    let watch = follow(&catalog, &followers, &status)?;
+    let relay = if shared && log.is_shared() { Some(relay(config, &log, &followers, &feed, &status)?) } else { None };
+    // Where other engines count too, a relay shows all events, those of this engine included.
     let lane = Arc::new(lanes.main(source, &joined, relay.is_none().then(|| feed.clone()))?);
     let catalog = Arc::new(RwLock::new(catalog));
     let answering = Arc::new(AnswerSlots::default());
@@ -169,7 +169,7 @@ fn assemble(options: Options, opened: Opened, lanes: Lanes, plugins: Plugins) ->
         file: options.config_file,
         catalog: catalog.clone(),
         view: view.clone(),
-        board: board.clone(),
+        status: status.clone(),
         followers,
         answering: answering.clone(),
         main: lane.clone(),
@@ -179,12 +179,12 @@ fn assemble(options: Options, opened: Opened, lanes: Lanes, plugins: Plugins) ->
         database,
         found: of_system.clone(),
     });
-    let manager = Mutex::new(manager.map_err(|fault| StartError(format!("no thread can be started: {fault}")))?);
+    let manager = Mutex::new(manager.map_err(StartError::Thread)?);
     Ok(Engine {
         catalog,
         manager,
         view,
-        board,
+        status,
         feed,
         dead_letters,
         lane,
@@ -196,11 +196,11 @@ fn assemble(options: Options, opened: Opened, lanes: Lanes, plugins: Plugins) ->
         of_system,
         log,
         events: config.events.clone(),
-        checker: Decoder::new(&config.events).map_err(StartError)?,
+        checker: decoder(config)?,
         deadline: Duration::from_millis(config.server.evaluation_deadline_ms),
         budget,
         answering,
-        room,
+        memory_share,
     })
 }
 
@@ -209,10 +209,12 @@ fn take_up(roles: Roles, catalog: &mut MetricCatalog, lanes: &Lanes, view: &View
     let Roles { answering, newer, before } = roles;
     let name = answering.plugin.name().to_owned();
     let serve = |reading: &Reading| {
-        lanes.serve(reading, view, Place { since: now, ..Place::default() }).map(Arc::new).map_err(|reason| {
-            tracing::warn!(metric = name, "it cannot be served: {reason}");
-            Rejected { file: reading.plugin.file().display().to_string(), reason, since: now }
-        })
+        lanes.serve(reading, view, MetricProgress { since: now, ..MetricProgress::default() }).map(Arc::new).map_err(
+            |fault| {
+                tracing::warn!(metric = name, "it cannot be served: {fault}");
+                Rejected { file: reading.plugin.file().display().to_string(), reason: fault.to_string(), since: now }
+            },
+        )
     };
     match serve(&answering) {
         Ok(served) => drop(catalog.answering.insert(name.clone(), served)),
@@ -226,21 +228,21 @@ fn take_up(roles: Roles, catalog: &mut MetricCatalog, lanes: &Lanes, view: &View
     if let Some((reading, until_ms)) = before
         && let Ok(served) = serve(&reading)
     {
-        // However the clock was set meanwhile, no longer than it was promised.
+        // The clock may have been set meanwhile; it is never fed for longer than was promised.
         let left = Duration::from_millis(u64::try_from(until_ms - now).unwrap_or(0)).min(answering.plugin.keep_old());
         catalog.previous.insert(name.clone(), PreviousRevision { served, until: Instant::now() + left, until_ms });
     }
 }
 
-/// A metric that is stored so many records less far than another counts them in a lane of its own: reading so many again
-/// would hold up the others for less than a second.
+/// A metric that is this many records behind the others catches up in a lane of its own: reading fewer of them again
+/// delays the others by less than a second.
 const BEHIND: u64 = 200_000;
 
 /// Metrics for the main lane.
 type Joined = Vec<Arc<ServedRevision>>;
 
-/// Those that are about as far as the others; the rest waits for a lane, to catch up first. One whose state cannot be read now is told by the
-/// lane.
+/// The metrics that are about as far as the others; the rest waits for a lane, to catch up first. If the state of one cannot be read, the
+/// lane reports it.
 fn behind(all: Vec<Arc<ServedRevision>>, lanes: &Lanes, view: &View) -> Result<Joined, StartError> {
     let mut positions = Vec::with_capacity(all.len());
     for served in &all {
@@ -250,7 +252,7 @@ fn behind(all: Vec<Arc<ServedRevision>>, lanes: &Lanes, view: &View) -> Result<J
                 Position(stored.iter().flat_map(counted_partitions).collect())
             }
             Err(StoreError::Corrupt(_)) => Position::default(),
-            Err(fault) => return Err(fault_of(&fault)),
+            Err(fault) => return Err(fault.into()),
         });
     }
     let ahead = Position::furthest(positions.iter().cloned());
@@ -262,7 +264,7 @@ fn behind(all: Vec<Arc<ServedRevision>>, lanes: &Lanes, view: &View) -> Result<J
     for (served, position) in all.into_iter().zip(positions) {
         if missing(&position) > BEHIND {
             *served.stage.write() = Stage::Waiting("it waits for a lane".into());
-            view.aim(served.id, &ahead, &[]);
+            view.set_target(served.id, &ahead, &[]);
         } else {
             joined.push(served);
         }
@@ -270,7 +272,7 @@ fn behind(all: Vec<Arc<ServedRevision>>, lanes: &Lanes, view: &View) -> Result<J
     Ok(joined)
 }
 
-/// What is missing in a state stays missing with other code of the same revision: said wherever code and state meet.
+/// Other code of the same revision does not bring back what a state lacks: this is logged wherever code and state meet.
 fn say_left_out(name: &str, stored: Option<&StoredRevision>) {
     let failed = stored.map_or(0, stored::events_failed);
     if failed > 0 {
@@ -278,11 +280,11 @@ fn say_left_out(name: &str, stored: Option<&StoredRevision>) {
     }
 }
 
-/// Reads what is stored, so that the first question finds it; who is behind the others has history to count.
+/// Reads what is stored, so that the first question finds it; a metric that is behind the others has history to count.
 fn follow(
     catalog: &MetricCatalog,
     followers: &Arc<Followers>,
-    board: &Arc<Board>,
+    status: &Arc<LaneStatus>,
 ) -> Result<Option<Watch>, StartError> {
     catalog.all().filter_map(|served| served.follower.clone()).for_each(|follower| followers.add(follower));
     if catalog.answering.values().all(|served| served.follower.is_none()) && !catalog.answering.is_empty() {
@@ -290,16 +292,15 @@ fn follow(
     }
     for follower in followers.all() {
         match follower.refresh(Instant::now()) {
-            // One metric that cannot be read does not keep the others from answering.
+            // If one metric cannot be read, the others answer all the same.
             Ok(_) | Err(StoreError::Corrupt(_)) => {}
             Err(_) if follower.refused().is_some() => {}
-            Err(fault) => return Err(fault_of(&fault)),
+            Err(fault) => return Err(fault.into()),
         }
     }
     let furthest = followers.furthest();
-    followers.all().iter().for_each(|follower| follower.aim(&furthest));
-    let watch = pipeline::watch(followers.clone(), board.clone());
-    watch.map(Some).map_err(|fault| StartError(format!("no thread can be started: {fault}")))
+    followers.all().iter().for_each(|follower| follower.set_target(&furthest));
+    pipeline::watch(followers.clone(), status.clone()).map(Some).map_err(StartError::Thread)
 }
 
 /// Shows the events of all partitions where this engine counts only some.
@@ -308,18 +309,18 @@ fn relay(
     log: &Arc<dyn Log>,
     followers: &Arc<Followers>,
     feed: &Arc<Feed>,
-    board: &Arc<Board>,
+    status: &Arc<LaneStatus>,
 ) -> Result<Relay, StartError> {
     let followers = followers.clone();
     let parts = RelayParts {
         log: log.clone(),
-        decoder: Decoder::new(&config.events).map_err(StartError)?,
+        decoder: decoder(config)?,
         window: config.events.dedupe_window,
         feed: feed.clone(),
-        board: board.clone(),
+        status: status.clone(),
         position: Box::new(move || followers.furthest()),
     };
-    pipeline::relay(parts).map_err(|fault| StartError(format!("no thread can be started: {fault}")))
+    pipeline::relay(parts).map_err(StartError::Thread)
 }
 
 fn settings(config: &Config, shared: bool, budget: &Budget) -> Settings {
@@ -335,32 +336,32 @@ fn settings(config: &Config, shared: bool, budget: &Budget) -> Settings {
         },
         memory: if shared { Memory::Apart } else { Memory::Resident },
         max_pending_rows: PENDING_ROWS.min(budget.state() / 8 / PENDING_BYTES),
-        // Told by whoever knows which log it is.
+        // Set by the lane, which knows its log.
         topic: String::new(),
     }
 }
 
-fn told(file: plugin::RejectedFile, since: i64) -> Rejected {
+fn rejected(file: plugin::RejectedFile, since: i64) -> Rejected {
     Rejected { file: file.file.display().to_string(), reason: file.reason, since }
 }
 
-fn fault_of(fault: &impl Display) -> StartError {
-    StartError(fault.to_string())
+fn decoder(config: &Config) -> Result<Decoder, StartError> {
+    Decoder::new(&config.events).map_err(|fault| StartError::Events(fault.to_string()))
 }
 
-/// Marks of calls from now on, and who is to blame by those of the process before. Counting goes on without.
-fn marks(data_dir: &Path, private: &Path) -> (Option<Marks>, CrashSuspects) {
-    let (marks, found) = match Marks::open(&data_dir.join("plugin-calls")) {
+/// Opens the marks of calls, and decides whom those of the process before blame. Without marks, counting continues.
+fn marks(data_dir: &Path, private: &Path) -> (Option<CallMarks>, CrashSuspects) {
+    let (marks, found) = match CallMarks::open(&data_dir.join("plugin-calls")) {
         Ok((marks, found)) => (Some(marks), found),
         Err(fault) => {
             tracing::warn!(
-                "calls of plugins leave no marks, so one that ends the process is not known to the next start: {fault}"
+                "calls of plugins cannot be marked, so the next start will not know which plugin ended the process: {fault}"
             );
             (None, Vec::new())
         }
     };
     if let Some(Err(fault)) = marks.as_ref().map(|marks| last_words::note_in(marks.file())) {
-        tracing::warn!("why the process ends will not be noted: {fault}");
+        tracing::warn!("the reason why the process ends cannot be noted: {fault}");
     }
     (marks, CrashSuspects::recall(&private.join("suspected.json"), found, wall_ms()))
 }

@@ -1,8 +1,8 @@
-//! What the store holds of each metric, for people who look at it: `tally state`.
+//! What the store holds of each metric, as `tally state` shows it.
 //!
-//! Bucket by bucket, so that no more than one is in memory; so it is not one moment where counting goes on, and sums may be
-//! some commits apart. Everything here only reads, past all views. Of revisions that are not served the tables are those that
-//! are stored with them, so that it needs no plugin.
+//! Reads bucket by bucket, so that no more than one is in memory. So the result is not one moment while counting continues, and sums may
+//! be some commits apart. Everything here only reads, past all views. The tables of revisions that are not served are those that were
+//! stored with them, so no plugin is needed.
 
 use super::catalog::ServedRevision;
 use super::{Engine, EvaluateError, StartError};
@@ -27,7 +27,7 @@ pub struct StoredMetric {
     /// Whether this engine counts it; absent where the store was opened without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub served: Option<bool>,
-    /// Whether it is the one that answers for the metric in the store.
+    /// Whether the store notes it as the one that answers for the metric.
     pub current: bool,
     /// Its life, 32 hexadecimal digits; `None`: nothing is stored of it.
     pub life: Option<String>,
@@ -67,7 +67,7 @@ pub struct StoredRows {
 pub struct StoredTable {
     /// Its name.
     pub table: String,
-    /// Buckets that a table of this kind begins with.
+    /// The number of buckets with which the table begins.
     pub begun: u32,
     /// The buckets that hold something.
     pub buckets: Vec<StoredBucket>,
@@ -86,39 +86,39 @@ pub struct StoredBucket {
     pub tail: u64,
     /// Frames, a snapshot counted as one.
     pub frames: u64,
-    /// Rows in these: a key in a pane, in two frames twice.
+    /// Rows in these frames: one for each key and pane, counted again in each frame.
     pub rows: u64,
-    /// Updates that they account for.
+    /// Updates that the rows account for.
     pub updates: u64,
 }
 
-/// A revision that is looked at.
+/// A revision whose stored state is shown.
 struct Looked {
     revision: RevisionId,
     /// Its tables.
     description: Arc<Description>,
-    /// Whether it is counted here; `None`: there is no engine that could.
+    /// Whether it is counted here; `None`: the store was opened without an engine.
     served: Option<bool>,
 }
 
-/// A state, opened by who looks at it while no engine runs.
+/// A stored state, opened while no engine runs.
 pub struct StoredState {
     store: Arc<dyn Store>,
     place: String,
 }
 
 impl StoredState {
-    /// Opens the configured store; nothing of it is changed. An embedded one is locked until this is dropped.
+    /// Opens the configured store and changes nothing in it. An embedded one is locked until this is dropped.
     ///
     /// # Errors
-    /// [`StartError`]: an engine has it, there is none, or it cannot be read.
+    /// [`StartError`]: an engine uses it, it does not exist, or it cannot be read.
     pub fn open(config: &Config) -> Result<StoredState, StartError> {
-        let opened = store::open_existing(config).map_err(|fault| StartError(fault.to_string()))?;
+        let opened = store::open_existing(config)?;
         opened.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         Ok(StoredState { store: opened.store, place: opened.place })
     }
 
-    /// Where it is, for people; without secrets.
+    /// Its place, for people; without secrets.
     #[must_use]
     pub fn place(&self) -> &str {
         &self.place
@@ -137,7 +137,7 @@ impl StoredState {
         Ok(tables)
     }
 
-    /// What is stored of every revision. Reads everything there is.
+    /// What is stored of every revision. Reads the whole store.
     ///
     /// # Errors
     /// [`EvaluateError::StoreUnavailable`].
@@ -160,12 +160,12 @@ impl StoredState {
     }
 }
 
-/// The revisions that are stored beside these, by metric and number.
+/// The stored revisions except `but`, by metric and number.
 fn others(store: &dyn Store, but: &[RevisionId], served: Option<bool>) -> Result<Vec<Looked>, StoreError> {
     let mut others = Vec::new();
     for metric in store.metrics()? {
         for revision in store.revisions(&metric)?.into_iter().filter(|revision| !but.contains(revision)) {
-            // One that is just being created or removed is nothing yet, or any more.
+            // One that is just being created or removed is left out.
             if let Some(stored) = store.stored(&revision)? {
                 let description = described(&stored.meta);
                 let description = description.map_err(|fault| StoreError::Corrupt(format!("{metric}: {fault}")))?;
@@ -176,7 +176,7 @@ fn others(store: &dyn Store, but: &[RevisionId], served: Option<bool>) -> Result
     Ok(others)
 }
 
-/// The revision of a metric that nobody serves here: the one that answered last, or the only one.
+/// The revision of a metric that is not served here: the one that answered last, or the only one.
 fn unserved(store: &dyn Store, metric: &str, served: Option<bool>) -> Result<Looked, EvaluateError> {
     let found = || {
         let current = store.current(metric)?;
@@ -192,7 +192,7 @@ fn unserved(store: &dyn Store, metric: &str, served: Option<bool>) -> Result<Loo
 }
 
 impl Engine {
-    /// What is stored of each metric that is served, and of all revisions that are not. Blocks; reads everything there is.
+    /// What is stored of each served metric, and of all revisions that are not served. Blocks; reads the whole store.
     ///
     /// # Errors
     /// [`EvaluateError::StoreUnavailable`].
@@ -259,7 +259,7 @@ fn stored_metric(store: &dyn Store, looked: &Looked) -> Result<StoredMetric, Sto
 
 fn frames(store: &dyn Store, revision: &RevisionId, bucket: Bucket) -> Result<Vec<Vec<u8>>, StoreError> {
     let reading = store.read(revision, &[Known { bucket, last: None }])?;
-    // One that was split since is nothing any more; its halves are shown the next time.
+    // A bucket that was split meanwhile is gone; the next call shows its halves.
     Ok(match reading.and_then(|reading| reading.buckets.into_iter().next()) {
         Some(BucketRead::Whole(frames) | BucketRead::Tail(frames)) => {
             frames.into_iter().map(|frame| frame.bytes).collect()
@@ -324,7 +324,7 @@ fn rows(store: &dyn Store, looked: &Looked, table: &str, key: &[String]) -> Resu
     Ok(StoredRows { table: table.clone(), rows: rows.rows(), events_failed })
 }
 
-/// Events that are in no cell of a revision, as its records say.
+/// Events that are in no cell of a revision, according to its progress records.
 pub(super) fn events_failed(stored: &StoredRevision) -> u64 {
     let records = stored.progress.values().filter_map(|progress| Progress::decode(&progress.bytes).ok());
     records.fold(0, |sum, record| sum.saturating_add(record.failed))

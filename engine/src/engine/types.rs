@@ -19,18 +19,13 @@ use thiserror::Error;
 pub struct Options {
     /// The configuration.
     pub config: Config,
-    /// Folders searched for plugin files, first wins.
+    /// Folders that are searched for plugin files; of two files with one name, the first folder's is used.
     pub plugin_dirs: Vec<PathBuf>,
-    /// The configuration file: its `[metrics]` are taken over whenever it changes.
+    /// The configuration file: its `[metrics]` are applied whenever it changes.
     pub config_file: Option<PathBuf>,
-    /// Names of metrics that are not loaded, whatever files and configuration say.
+    /// Metrics that are not loaded, whatever the folders and the configuration hold.
     pub disabled: Vec<String>,
 }
-
-/// Why an engine did not start: what, where, what to do.
-#[derive(Debug, Error)]
-#[error("{0}")]
-pub struct StartError(pub String);
 
 /// A question to a metric.
 #[derive(Clone, Debug)]
@@ -45,31 +40,31 @@ pub struct Question {
     pub wait: Duration,
     /// Whether an answer over incomplete history is wanted.
     pub allow_partial: bool,
-    /// Set while a plugin works the answer out: it may hang, and that many of its answers have a bound of their own. Whatever
-    /// else an evaluation waits for has an end.
+    /// Set while a plugin computes the answer. A plugin may hang, and the number of its answers has a bound of its own; everything
+    /// else that an evaluation waits for ends.
     pub calling: Arc<AtomicBool>,
 }
 
 /// An answer with what it rests on.
 #[derive(Clone, Debug)]
 pub struct Evaluated {
-    /// The result as JSON text, shared by equal questions at one position: it goes into the reply as it is.
+    /// The result as JSON text, shared by equal questions at one position; the reply contains it unchanged.
     pub result: Arc<str>,
     /// The schema of the result; ids are marked `x-tally-id`.
     pub result_schema: Arc<Value>,
-    /// Start and end of the window counted, Unix milliseconds; an absent bound is open.
+    /// Start and end of the window, Unix milliseconds; `None` is an open bound.
     pub window: (Option<i64>, Option<i64>),
     /// Exactly what has been counted.
     pub position: Position,
-    /// "Now" of this answer, Unix milliseconds.
+    /// The time that counts as "now" in this answer, Unix milliseconds.
     pub as_of: i64,
     /// Version of the plugin.
     pub version: String,
-    /// Whether all retained history is in.
+    /// Whether all retained history is included.
     pub history: History,
     /// What the asker should know.
     pub warnings: Vec<Warning>,
-    /// Whether an equal question would get this answer again; `None`: it has to be asked.
+    /// Tells whether an equal question would get this answer again; `None`: ask the engine.
     pub validity: Option<AnswerValidity>,
 }
 
@@ -85,7 +80,7 @@ pub struct History {
 /// Why there is no answer.
 #[derive(Clone, Debug, Error)]
 pub enum EvaluateError {
-    /// No such metric (or one that is retired: then `detail` says since when).
+    /// There is no such metric, or it is retired: then `detail` says since when.
     #[error("{detail}")]
     NotFound {
         /// Near names.
@@ -107,27 +102,47 @@ pub enum EvaluateError {
         /// 0…1.
         done: f64,
     },
-    /// The metric is stopped; why.
+    /// The metric is stopped, with the reason.
     #[error("the metric is quarantined: {0}")]
     Quarantined(String),
     /// The plugin failed while answering.
     #[error("the plugin failed: {0}")]
     PluginFailed(String),
-    /// `at_least` was not reached in time; where the engine stands.
+    /// `at_least` was not reached in time; the position that was.
     #[error("not counted that far yet: at {0}")]
     PositionNotReached(Position),
     /// The evaluation took longer than this.
     #[error("the evaluation took longer than {} ms, which is [server] evaluation_deadline_ms: ask for less, or raise it", .0.as_millis())]
     DeadlineExceeded(Duration),
-    /// There is no room for one more answer now; why.
+    /// There is no room for one more answer now, with the reason.
     #[error("{0}")]
     Overloaded(String),
-    /// The engine holds less than all partitions, so it would answer half the numbers.
+    /// The engine does not hold all partitions, so its numbers would be too small.
     #[error("{0}")]
     PartitionsMissing(String),
     /// State cannot be read now.
     #[error("{0}")]
     StoreUnavailable(String),
+}
+
+impl EvaluateError {
+    /// Whether the same question may be answered later, although nobody changes anything. Of a metric that is stopped it may: some of
+    /// what stops metrics passes by itself.
+    #[must_use]
+    pub fn retry_helps(&self) -> bool {
+        match self {
+            EvaluateError::NotFound { .. }
+            | EvaluateError::Invalid { .. }
+            | EvaluateError::PluginFailed(_)
+            | EvaluateError::DeadlineExceeded(_) => false,
+            EvaluateError::Backfilling { .. }
+            | EvaluateError::Quarantined(_)
+            | EvaluateError::PositionNotReached(_)
+            | EvaluateError::Overloaded(_)
+            | EvaluateError::PartitionsMissing(_)
+            | EvaluateError::StoreUnavailable(_) => true,
+        }
+    }
 }
 
 /// What is known of a metric.
@@ -147,13 +162,13 @@ pub struct MetricInfo {
     pub config: Value,
     /// `active`, `backfilling` …
     pub state: MetricState,
-    /// Something that whoever looks should know.
+    /// A notice for everybody who looks at the metric.
     pub notice: Option<String>,
     /// Events that are in none of its numbers, because its own code fails on them.
     pub failed: u64,
     /// A newer revision, which does not answer yet.
     pub newer: Option<Beside>,
-    /// The revision that answered before, which is fed on.
+    /// The revision that answered before, which still receives events.
     pub before: Option<Beside>,
     /// Since when, Unix milliseconds.
     pub since: i64,
@@ -196,37 +211,37 @@ pub struct Beside {
     pub since: i64,
     /// Events that are in none of its numbers, because its own code fails on them.
     pub failed: u64,
-    /// Why it does not take the place of the one that answers by itself.
+    /// Why it does not replace the answering revision by itself.
     pub held: Option<String>,
-    /// How long it is fed, Unix milliseconds.
+    /// Until when it receives events, Unix milliseconds.
     pub until: Option<i64>,
 }
 
 /// A revision of a metric that is counted.
 #[derive(Clone, Debug)]
 pub struct Revision {
-    /// What it is to the metric.
+    /// Its role for the metric.
     pub role: Role,
     /// Hash of everything that gives its state meaning, 16 hexadecimal digits.
     pub id: String,
     /// What is known of it.
     pub info: MetricInfo,
-    /// Why a newer one does not take the place of the one that answers by itself.
+    /// Why a newer one does not replace the answering revision by itself.
     pub held: Option<String>,
-    /// How long one of before is fed, Unix milliseconds.
+    /// Until when a previous one receives events, Unix milliseconds.
     pub until: Option<i64>,
-    /// Its answers to the examples of the one that answers, in their order.
+    /// Its answers to the examples of the answering revision, in their order.
     pub examples: Vec<Result<Evaluated, EvaluateError>>,
 }
 
-/// What a revision is to its metric.
+/// The role of a revision for its metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// It answers.
     Answering,
     /// It is newer, and counts its history or waits for a promote.
     Next,
-    /// It answered before, and is fed on for a while.
+    /// It answered before, and receives events for a while longer.
     Before,
 }
 
@@ -254,7 +269,7 @@ pub struct Rejected {
     pub since: i64,
 }
 
-/// What became of appended events.
+/// The outcome of an append.
 #[derive(Clone, Debug, Default)]
 pub struct Appended {
     /// How many were written.
@@ -272,7 +287,7 @@ pub struct Refusals {
     pub letters: Vec<DeadLetter>,
     /// Whether older ones were not looked at, because there was too much in between.
     pub partial: bool,
-    /// How many there were by reason since the data directory was made, those no longer kept included.
+    /// How many there were by reason since the data directory was created, including those that are no longer kept.
     pub counts: BTreeMap<Box<str>, u64>,
 }
 
@@ -281,11 +296,11 @@ pub struct Refusals {
 pub struct Check {
     /// `plugins`, `store`, `source` …
     pub name: &'static str,
-    /// Whether it is in order.
+    /// Whether nothing is wrong.
     pub ok: bool,
-    /// Whether questions need it: else it is told, and the engine is ready without it.
+    /// Whether questions need it; otherwise it is reported, and the engine is ready without it.
     pub needed: bool,
-    /// What is, or is wrong.
+    /// Its state, or what is wrong.
     pub detail: String,
 }
 
@@ -296,6 +311,6 @@ pub struct Totals {
     pub processed: u64,
     /// Records whose effect is durable since start.
     pub committed: u64,
-    /// Whether something in it did not return and was left behind: it may have done a little more.
+    /// Whether a thread did not return in time and was left running: it may have done a little more.
     pub unfinished: bool,
 }

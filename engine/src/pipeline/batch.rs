@@ -1,23 +1,23 @@
-//! Counts batches: records → verdicts → plugins → state → feed.
+//! Counts batches: records → events → plugins → state → feed.
 //!
-//! What a batch is due to comes from the ledger, and what happened goes back as events: nothing here knows the commit protocol, a source
-//! or a store. The order within a batch: decode and verdicts, the plugins' updates (no lock is held), then state and positions under the
-//! lock, then the feed. What panics on the way stops nothing: see [`PanickingRecords`].
+//! The ledger says which metrics count a batch, and the results go back to it as events: nothing here knows the commit protocol, a source
+//! or a store. The order within a batch is: decode, call plugins (without a lock), change state and positions under the lock, publish. A
+//! panic on the way stops no other metric: see [`PanickingRecords`].
 //!
-//! Over 400 lines: one way, read from its begin to its end, with what it needs at each step.
+//! Over 400 lines: one path, read from begin to end, with what each step needs.
 
-use super::board::Board;
+use super::call_marks::CallMark;
 use super::cell_limits::limit_cells;
 use super::containment::{Containment, PluginInput, PluginOutput};
 use super::dead_letter_buffer::DeadLetterBuffer;
+use super::lane_status::LaneStatus;
 use super::ledger::{DueBatch, DueMetric};
-use super::mark::Mark;
-use super::members::{LaneMetric, Members, Role};
+use super::members::{LaneMetric, LaneRole, Members};
+use super::memory_share::MemoryShare;
 use super::metric_batch::{MetricBatch, Panicked};
 use super::panicking_records::{PanickingRecords, contained};
 use super::pending::Pending;
 use super::publish_events::publish_events;
-use super::room::Room;
 use super::view::{Counted, View};
 use crate::dead_letter::{DeadLetter, DeadLetters};
 use crate::decode::{Decoder, DedupeWindow, Hint, Refused, in_seconds};
@@ -36,32 +36,32 @@ pub(super) struct BatchParts {
     /// Turns records into events.
     pub(super) decoder: Decoder,
     /// What the lane is for.
-    pub(super) role: Role,
-    /// Offsets that a dedupe window spans.
+    pub(super) role: LaneRole,
+    /// Number of offsets that a dedupe window spans.
     pub(super) dedupe_window: u64,
     /// Where refused records go.
     pub(super) dead_letters: Arc<DeadLetters>,
-    /// Where new events are published; `None`: elsewhere.
+    /// Where new events are published; `None`: not by this lane.
     pub(super) feed: Option<Arc<Feed>>,
     /// Name of the topic, for dead letters.
     pub(super) topic: String,
-    /// Where calls of plugins leave a mark; `None`: nowhere.
-    pub(super) mark: Option<Arc<Mark>>,
-    /// What is counted into.
+    /// Where calls of plugins are marked; `None`: nowhere.
+    pub(super) mark: Option<Arc<CallMark>>,
+    /// The state that is counted into.
     pub(super) view: Arc<View>,
-    /// Where calls of plugins are shown.
-    pub(super) board: Arc<Board>,
+    /// The lane's published status.
+    pub(super) status: Arc<LaneStatus>,
     /// How much memory state may take.
-    pub(super) room: Arc<Room>,
+    pub(super) memory_share: Arc<MemoryShare>,
 }
 
 /// Counts batches.
 pub(super) struct Batches {
     parts: BatchParts,
     dead_letters: DeadLetterBuffer,
-    /// Per partition held.
+    /// The dedupe window of each partition held.
     windows: BTreeMap<u32, DedupeWindow>,
-    /// The batch that is counted now, or was last.
+    /// The present or last batch; its memory is reused.
     batch: EventBatch,
     refused: Vec<Refused>,
     containment: Containment,
@@ -69,40 +69,40 @@ pub(super) struct Batches {
     processed: u64,
 }
 
-/// What became of a batch.
+/// The result of counting a batch.
 #[derive(Debug, Default)]
-pub(super) struct Outcome {
-    /// What the machine is told, in this order.
+pub(super) struct BatchOutcome {
+    /// Events for the ledger, in this order.
     pub(super) events: Vec<Event>,
-    /// Metrics whose work panicked: nothing of them is in the state any more, and they are to be loaded again, or to stop.
-    pub(super) died: Vec<(RevisionNo, Option<Quarantine>)>,
-    /// The dedupe window is in doubt: nothing of the batch counts, and the partition is to be read again from what is stored.
+    /// Metrics on which the engine's code panicked: their state was discarded. They must be loaded again, or stop for the given reason.
+    pub(super) discarded: Vec<(RevisionNo, Option<Quarantine>)>,
+    /// Whether the dedupe window is in doubt: then nothing of the batch counts, and the partition must be read again from what is stored.
     pub(super) read_again: bool,
 }
 
-impl Outcome {
-    fn read_again() -> Outcome {
-        Outcome { read_again: true, ..Outcome::default() }
+impl BatchOutcome {
+    fn read_again() -> BatchOutcome {
+        BatchOutcome { read_again: true, ..BatchOutcome::default() }
     }
 }
 
-/// What the metrics made of a batch.
+/// The result of applying a batch to the metrics.
 #[derive(Default)]
 struct Applied {
-    /// What the machine is told before the batch is counted.
+    /// Events for the ledger that precede the count of the batch.
     before: Vec<Event>,
     counts: Vec<Count>,
-    /// Events on which plugins, or the engine's own work for a metric, failed.
+    /// Events on which plugins, or the engine's own code for a metric, failed.
     letters: Vec<DeadLetter>,
     /// Metrics that stop; what they have counted of the batch stays.
     stopped: Vec<(RevisionNo, Quarantine)>,
-    died: Vec<(RevisionNo, Option<Quarantine>)>,
+    discarded: Vec<(RevisionNo, Option<Quarantine>)>,
 }
 
 impl Batches {
     pub(super) fn new(parts: BatchParts, members: &Members) -> Batches {
         let mut batches = Batches {
-            dead_letters: DeadLetterBuffer::new(parts.dead_letters.clone(), parts.board.clone()),
+            dead_letters: DeadLetterBuffer::new(parts.dead_letters.clone(), parts.status.clone()),
             parts,
             windows: BTreeMap::new(),
             batch: EventBatch::default(),
@@ -115,11 +115,11 @@ impl Batches {
         batches
     }
 
-    /// Reads from the next batch on what these metrics declare, for all of them: a metric without its properties would find nulls.
+    /// Has the decoder read the properties that these metrics declare, from the next batch on. Otherwise a metric would read only nulls.
     pub(super) fn read_properties(&mut self, members: &Members) {
         if let Err(fault) = self.parts.decoder.read_properties(&members.properties()) {
-            // Pointers are checked when a plugin is loaded.
-            tracing::error!("properties cannot be read, those of before are: {fault}");
+            // Not expected: pointers are checked when a plugin is loaded.
+            tracing::error!("the declared properties cannot be set, the earlier ones are kept: {fault}");
         }
     }
 
@@ -129,7 +129,7 @@ impl Batches {
         self.panicking.forget(no);
     }
 
-    /// These partitions begin anew.
+    /// Begins partitions again.
     pub(super) fn begin(&mut self, partitions: &[u32]) {
         for partition in partitions {
             self.renew_window(*partition);
@@ -137,7 +137,7 @@ impl Batches {
         }
     }
 
-    /// These partitions are held no more.
+    /// Forgets partitions that are no longer held.
     pub(super) fn end(&mut self, partitions: &[u32]) {
         for partition in partitions {
             self.windows.remove(partition);
@@ -145,22 +145,22 @@ impl Batches {
         }
     }
 
-    /// The dedupe window of a partition starts empty.
+    /// Empties the dedupe window of a partition.
     pub(super) fn renew_window(&mut self, partition: u32) {
         self.windows.insert(partition, DedupeWindow::new(self.parts.dedupe_window));
     }
 
-    /// Records counted since the start.
+    /// Number of records counted since the start.
     pub(super) fn processed(&self) -> u64 {
         self.processed
     }
 
-    /// Whether dead letters have to be written before more come.
+    /// Whether so many dead letters wait that they are to be written.
     pub(super) fn has_letters_due(&self) -> bool {
         self.dead_letters.is_due()
     }
 
-    /// Writes down the dead letters that wait.
+    /// Writes the dead letters that wait.
     pub(super) fn write_dead_letters(&mut self) {
         self.dead_letters.write();
     }
@@ -178,16 +178,16 @@ impl Batches {
         partition: u32,
         records: &[Record<'_>],
         due: &DueBatch,
-    ) -> Outcome {
-        let Some(last) = records.last() else { return Outcome::default() };
+    ) -> BatchOutcome {
+        let Some(last) = records.last() else { return BatchOutcome::default() };
         let (epoch, to, anchored) = (due.epoch, last.offset + 1, Some(anchor(last)));
         let counted = |counts| Event::Counted(progress::Counted { partition, epoch, to, last: anchored, counts });
         let Some(count_from) = due.count_from() else {
             if let Err(what) = self.warm_up(partition, records) {
                 return self.decode_panicked(members, partition, records, &what);
             }
-            // An event all the same: a metric that has to count these continues where they are read again.
-            return Outcome { events: vec![counted(Vec::new())], ..Outcome::default() };
+            // The ledger must know of them: revisions that still need these records will read them again.
+            return BatchOutcome { events: vec![counted(Vec::new())], ..BatchOutcome::default() };
         };
         if let Err(what) = self.decode(partition, records, count_from) {
             return self.decode_panicked(members, partition, records, &what);
@@ -202,13 +202,13 @@ impl Batches {
         point("count.counted");
         self.processed += self.batch.records;
         let processed = self.processed;
-        self.parts.board.stand(|standing| standing.done.processed = processed);
+        self.parts.status.update(|status| status.totals.processed = processed);
         self.publish(records, count_from);
         let mut events = applied.before;
         events.push(counted(applied.counts));
-        // What a metric that stops has counted stays; nothing is skipped: once fixed it continues there.
+        // After the count: what a stopped metric has counted stays, and a fixed plugin resumes there.
         events.extend(applied.stopped.into_iter().map(|(no, why)| Event::Quarantined(no, why)));
-        Outcome { events, died: applied.died, read_again: false }
+        BatchOutcome { events, discarded: applied.discarded, read_again: false }
     }
 
     /// Moves positions past offsets before `to` that hold no record. Counts nothing.
@@ -216,12 +216,12 @@ impl Batches {
         let mut counted = self.parts.view.write();
         for DueMetric { no, from, .. } in &due.metrics {
             let Some(metric) = members.get(*no) else { continue };
-            let place = &mut counted.metrics[metric.id.0];
-            place.advance(partition, *from, to);
-            place.version += 1;
+            let progress = &mut counted.metrics[metric.id.0];
+            progress.advance(partition, *from, to);
+            progress.version += 1;
         }
         drop(counted);
-        self.parts.view.announce();
+        self.parts.view.notify();
         let count = |due: &DueMetric| Count { revision: due.no, rows: 0, watermark: None, failed: 0 };
         let counts = due.metrics.iter().map(count).collect();
         Event::Counted(progress::Counted { partition, epoch: due.epoch, to, last: None, counts })
@@ -229,7 +229,7 @@ impl Batches {
 
     // Records → events.
 
-    /// Nobody counts these records, but the dedupe window must contain them.
+    /// Adds records to the dedupe window that no metric counts.
     fn warm_up(&mut self, partition: u32, records: &[Record<'_>]) -> Result<(), String> {
         point("count.warm_up");
         let beyond = records.last().map_or(0, |record| record.offset + 1);
@@ -250,7 +250,7 @@ impl Batches {
 
     fn decode(&mut self, partition: u32, records: &[Record<'_>], count_from: u64) -> Result<(), String> {
         self.decode_into_batch(partition, records, count_from)?;
-        if self.parts.role != Role::Main {
+        if self.parts.role != LaneRole::Main {
             return Ok(());
         }
         telemetry::counted(self.batch.len() as u64, self.batch.duplicates, self.batch.conflicts);
@@ -268,8 +268,14 @@ impl Batches {
         Ok(())
     }
 
-    /// Finds the record that cannot be decoded, and begins with a decoder that nothing was broken in.
-    fn decode_panicked(&mut self, members: &Members, partition: u32, records: &[Record<'_>], what: &str) -> Outcome {
+    /// Finds the record that cannot be decoded, and replaces the decoder, whose state is in doubt.
+    fn decode_panicked(
+        &mut self,
+        members: &Members,
+        partition: u32,
+        records: &[Record<'_>],
+        what: &str,
+    ) -> BatchOutcome {
         let mut decoder = self.parts.decoder.fresh();
         let panics = |record: &&Record<'_>| {
             let (mut window, mut batch, mut refused) = (DedupeWindow::new(0), EventBatch::default(), Vec::new());
@@ -280,19 +286,19 @@ impl Batches {
             })
             .is_err()
         };
-        // If none panics alone, it is taken to be the first.
+        // If none panics alone, the first one is taken.
         let found = records.iter().find(panics).or(records.first()).map(|record| record.offset);
         self.parts.decoder = self.parts.decoder.fresh();
         self.read_properties(members);
         self.note_undecodable(partition, found, what)
     }
 
-    fn note_undecodable(&mut self, partition: u32, found: Option<u64>, what: &str) -> Outcome {
+    fn note_undecodable(&mut self, partition: u32, found: Option<u64>, what: &str) -> BatchOutcome {
         if let Some(offset) = found {
             tracing::error!(partition, offset, "decoding a record panicked: {what}");
-            self.panicking.cannot_decode(partition, offset);
+            self.panicking.add_undecodable(partition, offset);
         }
-        Outcome::read_again()
+        BatchOutcome::read_again()
     }
 
     // Events → plugins.
@@ -304,8 +310,8 @@ impl Batches {
         records: &[Record<'_>],
         due: &DueBatch,
     ) -> Vec<(RevisionNo, PluginOutput)> {
-        let BatchParts { topic, board, view, mark, .. } = &self.parts;
-        let input = PluginInput { batch: &self.batch, records, topic, board, view, mark: mark.as_deref() };
+        let BatchParts { topic, status, view, mark, .. } = &self.parts;
+        let input = PluginInput { batch: &self.batch, records, topic, status, view, mark: mark.as_deref() };
         let mut outputs = Vec::new();
         for due in &due.metrics {
             let Some(metric) = members.get(due.no).filter(|metric| metric.plugin.needs_update()) else { continue };
@@ -317,8 +323,10 @@ impl Batches {
 
     // Plugins → state.
 
+    /// Applies the plugins' outputs to the state, under its lock.
+    ///
     /// # Errors
-    /// Finding the keys of the batch panicked: nothing of it is counted.
+    /// The message of a panic while the keys of the batch were resolved: nothing of it is counted.
     fn apply(
         &mut self,
         members: &Members,
@@ -331,7 +339,7 @@ impl Batches {
         let mut counted = view.write();
         let counted = &mut *counted;
         let mut applied = Applied::default();
-        self.look_for_room(members, counted);
+        self.measure_memory(members, counted);
         let counting = self.limit_metrics(members, pending, counted, due, &mut applied);
         contained(|| {
             poisoned("keys", partition, self.batch.offsets.iter().copied());
@@ -345,17 +353,17 @@ impl Batches {
         Ok(applied)
     }
 
-    /// Where no metric is followed, what is held is in the lane's own state.
-    fn look_for_room(&self, members: &Members, counted: &Counted) {
+    /// Measures the lane's own state, if no metric has a follower that holds its cells.
+    fn measure_memory(&self, members: &Members, counted: &Counted) {
         if let Some(first) = members.iter().next()
             && members.iter().all(|metric| metric.follower.is_none())
         {
-            self.parts.room.look(first.id, || counted.state.sizes());
+            self.parts.memory_share.measure(first.id, || counted.state.sizes());
         }
     }
 
-    /// The metrics that count the batch. One whose tables were too large when it was loaded, or of which fewer cells are allowed since,
-    /// stops where it is, or is made smaller before keys are resolved.
+    /// The metrics that count the batch. A metric whose tables exceed their limits, because they were loaded so or the limit was lowered, is
+    /// stopped or narrowed first, before keys are resolved.
     fn limit_metrics<'a>(
         &self,
         members: &'a Members,
@@ -367,7 +375,7 @@ impl Batches {
         let mut counting = Vec::with_capacity(due.metrics.len());
         for due in &due.metrics {
             let Some(metric) = members.get(due.no) else { continue };
-            let limited = limit_cells(metric, &mut counted.state, pending, &self.parts.room);
+            let limited = limit_cells(metric, &mut counted.state, pending, &self.parts.memory_share);
             counted.metrics[metric.id.0].version += u64::from(limited.folded);
             match limited.over {
                 Some(why) => applied.before.push(Event::Quarantined(due.no, why)),
@@ -388,49 +396,49 @@ impl Batches {
     ) {
         let (no, from, begun) = (due.no, due.from, Instant::now());
         let skip = self.panicking.skipped(no, &self.batch, &output.skip);
-        let share = MetricBatch { metric, from, output: &output, skip: &skip, batch: &self.batch, partition };
+        let part = MetricBatch { metric, from, output: &output, skip: &skip, batch: &self.batch, partition };
         let open = pending.open(no, partition);
-        let done = match self.panicking.is_suspect(no, partition, from, self.batch.to) {
-            true => share.one_by_one(&mut counted.state, open),
-            false => share.at_once(&mut counted.state, open),
+        let counting = match self.panicking.is_suspect(no, partition, from, self.batch.to) {
+            true => part.one_by_one(&mut counted.state, open),
+            false => part.at_once(&mut counted.state, open),
         };
-        let rows = match done {
+        let rows = match counting {
             Ok(rows) => rows,
             Err(Panicked { at, what }) => {
                 let (name, to) = (metric.plugin.name(), at.end);
                 tracing::error!(metric = name, partition, from = at.start, to, "counting panicked: {what}");
                 let why = self.panicking.note(no, &[(partition, at)]).err();
-                counted.let_go(metric.id);
-                applied.died.push((no, why));
+                counted.discard(metric.id);
+                applied.discarded.push((no, why));
                 return;
             }
         };
-        let mut letters: Vec<DeadLetter> = share.letters(records, &self.parts.topic, &self.panicking).collect();
-        // Only now: of a metric that does not count the batch nothing is reported.
+        let mut letters: Vec<DeadLetter> = part.letters(records, &self.parts.topic, &self.panicking).collect();
+        // Only here: a metric that does not count the batch reports nothing.
         letters.append(&mut output.letters);
         applied.before.append(&mut output.before);
         let failed = letters.len() as u64;
         applied.letters.append(&mut letters);
         point("count.one_metric");
-        let place = &mut counted.metrics[metric.id.0];
-        place.advance(partition, from, self.batch.to);
-        place.leave_out(partition, due.failed + failed + self.containment.open_failures(no, partition));
-        place.version += 1;
-        place.events += self.batch.len() as u64;
-        place.read(&metric.plugin, &self.batch, from, &output.skip);
-        place.spent_ns += (begun.elapsed() + output.spent).as_nanos() as u64;
+        let progress = &mut counted.metrics[metric.id.0];
+        progress.advance(partition, from, self.batch.to);
+        progress.set_failed(partition, due.failed + failed + self.containment.open_failures(no, partition));
+        progress.version += 1;
+        progress.events += self.batch.len() as u64;
+        progress.count_unreadable(&metric.plugin, &self.batch, from, &output.skip);
+        progress.spent_ns += (begun.elapsed() + output.spent).as_nanos() as u64;
         if let Some((at, why)) = &output.stops {
-            place.end_at(partition, *at);
+            progress.end_at(partition, *at);
             applied.stopped.push((no, why.clone()));
-        } else if let Some(why) = limit_cells(metric, &mut counted.state, pending, &self.parts.room).over {
+        } else if let Some(why) = limit_cells(metric, &mut counted.state, pending, &self.parts.memory_share).over {
             applied.stopped.push((no, why));
         }
         let watermark = self.batch.watermark(from, &skip);
         applied.counts.push(Count { revision: no, rows, watermark, failed });
     }
 
-    /// Finds the record whose keys cannot be found.
-    fn keys_panicked(&mut self, members: &Members, partition: u32, due: &DueBatch, what: &str) -> Outcome {
+    /// Finds the record whose keys cannot be resolved.
+    fn keys_panicked(&mut self, members: &Members, partition: u32, due: &DueBatch, what: &str) -> BatchOutcome {
         let panics = |row: &usize| {
             let one = self.batch.rows(*row..row + 1);
             let metrics = due.metrics.iter().filter_map(|due| members.get(due.no)).map(|metric| metric.id);
@@ -446,16 +454,16 @@ impl Batches {
         self.note_undecodable(partition, found, what)
     }
 
-    /// Wakes those who wait for a position, and publishes new events; where engines share a store a relay publishes those of all.
+    /// Wakes the threads that wait for a position, and publishes new events, unless a relay publishes those of all engines.
     fn publish(&self, records: &[Record<'_>], count_from: u64) {
-        self.parts.view.announce();
+        self.parts.view.notify();
         if let Some(feed) = self.parts.feed.as_deref().filter(|feed| feed.has_listeners()) {
             publish_events(feed, &self.parts.decoder, &self.batch, records, count_from);
         }
     }
 }
 
-/// The anchors among some records: those at the offsets that are wanted.
+/// The anchors of the records at the wanted offsets.
 pub(super) fn find_anchors(records: &[Record<'_>], wanted: &[u64]) -> Vec<Anchor> {
     records.iter().filter(|record| wanted.contains(&record.offset)).map(anchor).collect()
 }

@@ -1,4 +1,4 @@
-//! What becomes of a batch: without a machine, a store or a source.
+//! Counting batches, without a machine, a store or a source.
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 use super::*;
@@ -23,15 +23,15 @@ fn rig() -> Rig {
     let members = Members::new(vec![metric(&view)]);
     let parts = BatchParts {
         decoder: Decoder::new(&EventsConfig::default()).unwrap(),
-        role: Role::Main,
+        role: LaneRole::Main,
         dedupe_window: 100,
         dead_letters: letters.clone(),
         feed: None,
         topic: "log".into(),
         mark: None,
         view: view.clone(),
-        board: Arc::new(Board::default()),
-        room: Arc::new(Room::new(1 << 40)),
+        status: Arc::new(LaneStatus::default()),
+        memory_share: Arc::new(MemoryShare::new(1 << 40)),
     };
     let mut batches = Batches::new(parts, &members);
     batches.begin(&[0]);
@@ -39,7 +39,7 @@ fn rig() -> Rig {
 }
 
 impl Rig {
-    fn count(&mut self, at: u64, payloads: &[String], due: &[(RevisionNo, u64)]) -> Outcome {
+    fn count(&mut self, at: u64, payloads: &[String], due: &[(RevisionNo, u64)]) -> BatchOutcome {
         let records = (at..).zip(payloads);
         let records: Vec<Record<'_>> = records
             .map(|(offset, payload)| Record { offset, timestamp_ms: NOW, payload: Some(payload.as_bytes()) })
@@ -60,8 +60,8 @@ impl Rig {
 
 const NOW: i64 = 1_800_000_000_000;
 
-/// What a batch of these records was counted as: its end, and the rows of each metric.
-fn counted(outcome: &Outcome) -> (u64, Vec<(RevisionNo, u64)>) {
+/// How a batch was counted: its end, and the rows of each metric.
+fn counted(outcome: &BatchOutcome) -> (u64, Vec<(RevisionNo, u64)>) {
     let [Event::Counted(counted)] = &outcome.events[..] else { panic!("{outcome:?}") };
     assert_eq!((counted.partition, counted.epoch), (0, 7));
     (counted.to, counted.counts.iter().map(|count| (count.revision, count.rows)).collect())
@@ -73,12 +73,12 @@ fn rows_count_from_where_they_are_due() {
     let outcome = rig.count(10, &[payload(1), payload(2), payload(3)], &[(NO, 11)]);
     assert_eq!(counted(&outcome), (13, vec![(NO, 2)]));
     assert_eq!((rig.cells(), rig.position()), (2, Some(13)));
-    assert!(outcome.died.is_empty() && !outcome.read_again);
+    assert!(outcome.discarded.is_empty() && !outcome.read_again);
     assert_eq!(rig.batches.processed(), 2);
 }
 
 #[test]
-fn what_nobody_counts_fills_the_dedupe_window_all_the_same() {
+fn records_that_no_metric_counts_fill_the_dedupe_window() {
     let with_id = |id: u64| payload(id).replacen('{', &format!("{{\"event_id\":\"e{id}\","), 1);
     let mut rig = rig();
     let outcome = rig.count(0, &[with_id(1), with_id(2)], &[]);
@@ -86,14 +86,14 @@ fn what_nobody_counts_fills_the_dedupe_window_all_the_same() {
     assert_eq!((rig.cells(), rig.position()), (0, None));
     let outcome = rig.count(2, &[with_id(2), with_id(3)], &[(NO, 2)]);
     assert_eq!(counted(&outcome), (4, vec![(NO, 1)]), "one of them was seen before");
-    // A window that begins anew has seen nothing.
+    // A renewed window is empty.
     rig.batches.renew_window(0);
     let outcome = rig.count(4, &[with_id(2)], &[(NO, 4)]);
     assert_eq!(counted(&outcome), (5, vec![(NO, 1)]));
 }
 
 #[test]
-fn what_is_refused_becomes_a_dead_letter_and_counts_nowhere() {
+fn a_refused_record_becomes_a_dead_letter_and_counts_nowhere() {
     let mut rig = rig();
     let outcome = rig.count(0, &[payload(1), "{".into(), payload(2)], &[(NO, 0)]);
     assert_eq!(counted(&outcome), (3, vec![(NO, 2)]));
@@ -117,7 +117,7 @@ fn offsets_without_records_move_positions_only() {
 #[test]
 fn a_metric_without_room_stops_before_a_batch_and_keeps_what_it_counted() {
     let mut rig = rig();
-    rig.batches.parts.room = Arc::new(Room::new(1));
+    rig.batches.parts.memory_share = Arc::new(MemoryShare::new(1));
     let begun = Instant::now();
     let mut next = 0;
     let stopped = loop {
@@ -125,7 +125,7 @@ fn a_metric_without_room_stops_before_a_batch_and_keeps_what_it_counted() {
         if matches!(outcome.events[0], Event::Quarantined(NO, Quarantine::OverMemory { .. })) {
             break outcome;
         }
-        // What is held is looked at from time to time.
+        // What is held is measured from time to time.
         next += 1;
         assert!(begun.elapsed().as_secs() < 30, "it counts on: {outcome:?}");
     };

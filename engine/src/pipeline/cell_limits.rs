@@ -1,59 +1,63 @@
 //! Keeps the tables of metrics within `max_cells` and `[events] max_types`, and state within its share of memory.
 //!
-//! A metric that holds more cells stops, or counts some of its keys together, as its section says; one that holds more event types
-//! counts some of them together. Which those are, and how they are moved, is decided in `state`; which metrics stop for lack of memory,
-//! in `room`.
+//! A metric that holds more cells is stopped, or counts some of its keys together, as its section says; one that holds more event types
+//! counts some of them together. `state` decides which keys and moves them; `memory_share` decides which metrics stop for lack of memory.
 
 use super::follower::FOLLOWED;
 use super::members::{LaneMetric, Members};
+use super::memory_share::MemoryShare;
 use super::pending::Pending;
-use super::room::Room;
 use super::view::View;
 use crate::progress::{Quarantine, RevisionNo};
 use crate::state::{MetricId, State, Threshold};
 
-/// What became of a metric's tables.
+/// The result of limiting a metric's tables.
 pub(super) struct Limited {
     /// Whether keys were counted together.
     pub(super) folded: bool,
-    /// Why the metric must not count on.
+    /// Why the metric must stop, if it must.
     pub(super) over: Option<Quarantine>,
 }
 
-/// Keeps the tables that a metric holds in the lane's own state within their limits, as far as counting keys together is allowed.
-pub(super) fn limit_cells(metric: &LaneMetric, state: &mut State, pending: &mut Pending, room: &Room) -> Limited {
+/// Keeps a metric's tables in the lane's own state within their limits, by counting keys together where that is allowed.
+pub(super) fn limit_cells(
+    metric: &LaneMetric,
+    state: &mut State,
+    pending: &mut Pending,
+    memory_share: &MemoryShare,
+) -> Limited {
     let types = state.thresholds_for_types(metric.id);
     if let Some(to) = &types {
         pending.add(metric.no, state.narrow(metric.id, to));
     }
     let over = over_max_cells(metric, state, metric.id);
     if over.is_none() || !metric.plugin.folds_overflow() {
-        return Limited { folded: types.is_some(), over: over.or_else(|| room.over(metric.id)) };
+        return Limited { folded: types.is_some(), over: over.or_else(|| memory_share.limit_exceeded(metric.id)) };
     }
     let to = state.thresholds_for(metric.id, metric.plugin.max_cells());
     let sealed = state.narrow(metric.id, &to);
     report_overflow(metric, &to);
     pending.add(metric.no, sealed);
     let over = over_max_cells(metric, state, metric.id);
-    Limited { folded: true, over: over.or_else(|| room.over(metric.id)) }
+    Limited { folded: true, over: over.or_else(|| memory_share.limit_exceeded(metric.id)) }
 }
 
-/// Looks whether metrics hold too much, also where nothing is counted; which must stop, and why.
+/// The metrics that hold too many cells or too much memory and must stop, and why; also those for which no events come.
 ///
-/// Where engines share a store, the cells are in what is followed: a metric that holds too many there stops or counts keys together,
-/// and what the lane counts is folded as it is there.
+/// Where engines share a store, the cells are in the followers: a metric that holds too many there stops or counts keys together, and what
+/// the lane counts is then folded in the same way.
 pub(super) fn find_oversized(
     members: &Members,
     view: &View,
-    room: &Room,
+    memory_share: &MemoryShare,
     pending: &mut Pending,
 ) -> Vec<(RevisionNo, Quarantine)> {
-    measure(members, view, room);
+    measure(members, view, memory_share);
     let mut oversized = Vec::new();
     for metric in members.iter() {
         let refused = metric.follower.as_ref().and_then(|follower| follower.refused());
-        if let Some(why) = refused.or_else(|| room.over(metric.id)) {
-            // It follows no further: what others commit would fill memory all the same.
+        if let Some(why) = refused.or_else(|| memory_share.limit_exceeded(metric.id)) {
+            // Otherwise what other engines commit would fill memory all the same.
             metric.follower.iter().for_each(|follower| follower.stop(&why));
             oversized.push((metric.no, why));
         }
@@ -75,21 +79,21 @@ pub(super) fn find_oversized(
     oversized
 }
 
-/// Notes what metrics hold, if it is time to look again.
-fn measure(members: &Members, view: &View, room: &Room) {
+/// Measures what metrics hold, if that is due.
+fn measure(members: &Members, view: &View, memory_share: &MemoryShare) {
     let Some(first) = members.iter().next().map(|metric| metric.id) else { return };
     let of = |metric: &LaneMetric| {
         let followed = metric.follower.iter().map(|follower| follower.read().state.size(FOLLOWED).1);
-        followed.for_each(|there| room.note_followed(metric.id, there));
+        followed.for_each(|there| memory_share.record_followed(metric.id, there));
         (metric.id, view.read().state.size(metric.id).1)
     };
     match members.iter().any(|metric| metric.follower.is_some()) {
-        true => room.look(first, || members.iter().map(of).collect::<Vec<_>>()),
-        false => room.look(first, || view.read().state.sizes()),
+        true => memory_share.measure(first, || members.iter().map(of).collect::<Vec<_>>()),
+        false => memory_share.measure(first, || view.read().state.sizes()),
     }
 }
 
-/// Why a metric must not count on, if one of its tables has become too large.
+/// Why a metric must stop, if one of its tables has become too large.
 fn over_max_cells(metric: &LaneMetric, state: &State, id: MetricId) -> Option<Quarantine> {
     let max = metric.plugin.max_cells();
     let (table, cells) = state.over(id, max)?;

@@ -1,6 +1,6 @@
-//! What a lane is told while it runs: metrics that join and leave, code that is replaced, a moment of standing still.
+//! Commands to a running lane: metrics join and leave, code is replaced, counting pauses and resumes.
 //!
-//! A lane obeys between two batches. The queue is bounded: who finds it full is told so, and comes again.
+//! A lane carries commands out between two batches. The queue is bounded: a full queue returns [`Busy`](super::CommandError::Busy).
 
 use super::lane::Lane;
 use super::members::LaneMetric;
@@ -9,30 +9,31 @@ use crate::progress::{Event, RevisionNo};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
-/// Commands that may wait at a lane.
+/// Commands that may wait for a lane.
 pub(super) const QUEUE: usize = 64;
 
-/// How long a lane tries to commit what a metric has counted before it lets it go.
+/// How long a lane tries to commit what a metric has counted before the metric leaves.
 const FLUSH: Duration = Duration::from_secs(2);
 
-/// Something a lane is told.
+/// A command to a lane.
 pub enum Command {
-    /// Count this metric too. `shown`: per partition how far its views in memory go, if they hold exactly what is stored.
+    /// Count this metric too.
     Join {
-        /// Its ids are those of the view's state.
+        /// The metric; its ids are those of the view's state.
         metric: Box<LaneMetric>,
-        /// See above; `None`: they are made anew from the store.
+        /// Per partition how far its views in memory go, if they hold exactly what is stored; `None`: they are loaded from the store.
         shown: Option<Position>,
     },
-    /// Commit what it counted and let it go; the answer says what is left of it.
+    /// Commit what the metric has counted, then stop counting it; the answer says how its views stand.
     Leave(RevisionNo, SyncSender<Left>),
-    /// From the next batch on call the code of this metric: it is of the same revision as the one of its number.
-    Swap(Box<LaneMetric>),
-    /// Take no records until told to go on, at most so long; the answer says how far the lane has counted.
-    Stand(Duration, SyncSender<Position>),
-    /// Go on.
-    Go,
-    /// Go on without the records at which a partition stands, the first of them at this offset; whether it stood there.
+    /// From the next batch on call the code of this metric, which is of the same revision as the member of the same number.
+    ReplaceCode(Box<LaneMetric>),
+    /// Take no records until `Resume`, at most so long; the answer is how far the lane has counted.
+    Pause(Duration, SyncSender<Position>),
+    /// Take records again.
+    Resume,
+    /// Continue a partition without the records at which it is stopped, the first of them at this offset; the answer is whether it was
+    /// stopped there.
     Skip(u32, u64, SyncSender<bool>),
 }
 
@@ -44,62 +45,62 @@ pub struct Left {
 }
 
 impl Lane {
-    /// Obeys what waits; while it stands still, waits for the word to go on, at most `wait`. Whether it stands still.
-    pub(super) fn obey(&mut self, wait: Duration) -> bool {
+    /// Carries out the commands that wait; while the lane is paused, waits for more, at most `wait`. Returns whether it is paused.
+    pub(super) fn run_commands(&mut self, wait: Duration) -> bool {
         while let Ok(command) = self.commands.try_recv() {
-            self.obey_one(command);
+            self.run_command(command);
         }
-        let Some(until) = self.stands_until else { return false };
+        let Some(until) = self.paused_until else { return false };
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
             tracing::warn!("resume was not requested in time; counting resumes");
-            self.stands_until = None;
+            self.paused_until = None;
             return false;
         }
         match self.commands.recv_timeout(wait.min(left)) {
-            Ok(command) => self.obey_one(command),
+            Ok(command) => self.run_command(command),
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => self.stands_until = None,
+            Err(RecvTimeoutError::Disconnected) => self.paused_until = None,
         }
-        self.stands_until.is_some()
+        self.paused_until.is_some()
     }
 
-    fn obey_one(&mut self, command: Command) {
-        // An asker that no longer waits has gone on without the answer.
+    fn run_command(&mut self, command: Command) {
+        // The receiver of an answer may be gone: it did not wait any longer.
         match command {
             Command::Join { metric, shown } => {
                 let (no, history) = (metric.no, metric.history.clone());
                 self.members.add(*metric);
                 self.batches.read_properties(&self.members);
-                self.tell(Event::Joined(no, history, shown.map(|position| position.0)));
-                self.blame(no);
+                self.handle(Event::Joined(no, history, shown.map(|position| position.0)));
+                self.stop_if_barred(no);
             }
             Command::Leave(no, answer) => {
                 let left = self.leave(no);
                 let _ = answer.send(left);
             }
-            Command::Swap(with) => {
+            Command::ReplaceCode(with) => {
                 let no = with.no;
                 self.members.swap_code(*with);
                 self.batches.read_properties(&self.members);
-                self.blame(no);
+                self.stop_if_barred(no);
             }
-            Command::Stand(limit, answer) => {
-                self.stands_until = Some(Instant::now() + limit);
+            Command::Pause(limit, answer) => {
+                self.paused_until = Some(Instant::now() + limit);
                 let _ = answer.send(self.ledger.position(&self.members));
             }
-            Command::Go => self.stands_until = None,
+            Command::Resume => self.paused_until = None,
             Command::Skip(partition, offset, answer) => {
-                let stood = self.ledger.is_stopped_at(partition, offset);
-                if stood {
+                let stopped = self.ledger.is_stopped_at(partition, offset);
+                if stopped {
                     tracing::warn!(
                         partition,
                         offset,
                         "continuing without the records at which the partition was stopped"
                     );
-                    self.tell(Event::GapAccepted(partition));
+                    self.handle(Event::GapAccepted(partition));
                 }
-                let _ = answer.send(stood);
+                let _ = answer.send(stopped);
             }
         }
     }
@@ -109,12 +110,12 @@ impl Lane {
             return Left::default();
         }
         let held = self.ledger.held();
-        self.tell(Event::CheckpointDue);
+        self.handle(Event::CheckpointDue);
         self.flush(&held, FLUSH);
-        // What a compaction still raises would be missing in its views.
+        // Its views would miss the floors that a compaction under way raises.
         let settled = self.settle_compactions(no, FLUSH);
         let left = Left { shown: self.ledger.shown(no).filter(|_| settled) };
-        self.tell(Event::Left(no));
+        self.handle(Event::Left(no));
         self.executor.forget(no);
         self.members.remove(no);
         self.batches.read_properties(&self.members);

@@ -1,4 +1,4 @@
-//! However the log is cut, the same events are found to fail, and everything else counts once, with its keys.
+//! However the log is divided into batches, the same events are found to fail, and all others count once, with their keys.
 #![allow(clippy::unwrap_used)] // what these tests made a line before
 
 use super::*;
@@ -40,7 +40,7 @@ impl Lane {
             if batch.offsets.iter().any(|offset| fails[*offset as usize]) {
                 return Err("no".to_owned());
             }
-            // As a plugin would that computes a key of a property.
+            // Like a plugin that computes a key from a property.
             let mut keys = ComputedKeys::default();
             for row in 0..batch.len() {
                 keys.rows.push(row as u32);
@@ -92,7 +92,7 @@ fn key(computed: &[ComputedKeys], row: usize) -> &str {
     std::str::from_utf8(&bytes[start as usize..ends[text] as usize]).unwrap()
 }
 
-/// Counted, dead letters, and where a hold or a stop is, as one event after the other has it.
+/// The expected result, event by event: counted, dead letters, and the offset of a hold or a stop.
 fn expected(fails: &[bool]) -> (Vec<u64>, Vec<u64>, Option<u64>, Option<u64>) {
     let (mut counted, mut letters, mut run) = (Vec::new(), Vec::new(), Vec::new());
     for (offset, fails) in (0..).zip(fails) {
@@ -130,7 +130,7 @@ proptest! {
             if lane.stopped.is_some() {
                 break;
             }
-            // What is not stored is read again, from a hold at the latest.
+            // Events that are not stored are read again, from a hold at the latest.
             if again.take_if(|again| *again < at).is_some() && let Some(hold) = lane.hold.take() {
                 lane.counted.retain(|offset| *offset < hold);
                 lane.batch(hold, hold, at);

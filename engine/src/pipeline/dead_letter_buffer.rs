@@ -1,76 +1,76 @@
-//! Refused records on their way to where dead letters are kept: gathered, written together, tried again, bounded in number and bytes.
+//! Collects refused records, writes them together to the dead letters, and retries; bounded in number and bytes.
 
-use super::board::Board;
+use super::lane_status::LaneStatus;
 use crate::dead_letter::{DeadLetter, DeadLetters};
 use crate::telemetry;
 use std::sync::Arc;
 
-/// Dead letters that are kept in memory before they are written.
+/// Number of letters that are written together.
 const MANY: usize = 1_000;
 
-/// Bytes of them that are.
+/// Bytes of letters that are written together.
 const LARGE: usize = 4 << 20;
 
-/// How many times as much is kept while they cannot be written.
+/// How many times as much is kept in memory while letters cannot be written.
 const AT_MOST: usize = 4;
 
-/// Writes dead letters down, many at a time.
+/// Writes dead letters, many at a time.
 pub(super) struct DeadLetterBuffer {
     letters: Arc<DeadLetters>,
-    board: Arc<Board>,
-    waiting: Waiting,
+    status: Arc<LaneStatus>,
+    waiting: WaitingLetters,
 }
 
 /// Letters that wait.
 #[derive(Default)]
-struct Waiting {
+struct WaitingLetters {
     letters: Vec<DeadLetter>,
     bytes: usize,
-    /// Writes that failed since the last one that did not, at most `AT_MOST - 1`: so many times as much more is due.
+    /// Writes that failed since the last one that succeeded, at most `AT_MOST - 1`. With each, the next write waits for as much again.
     tries: usize,
 }
 
-impl Waiting {
+impl WaitingLetters {
     fn push(&mut self, letter: DeadLetter) {
         self.bytes += letter.size();
         self.letters.push(letter);
     }
 
     fn clear(&mut self) {
-        *self = Waiting::default();
+        *self = WaitingLetters::default();
     }
 
-    /// Whether so many times as many wait as are written together.
-    fn are(&self, times: usize) -> bool {
+    /// Whether `times` as many wait as are written together.
+    fn reach(&self, times: usize) -> bool {
         self.letters.len() >= times * MANY || self.bytes >= times * LARGE
     }
 
-    fn are_due(&self) -> bool {
-        self.are(self.tries + 1)
+    fn is_due(&self) -> bool {
+        self.reach(self.tries + 1)
     }
 }
 
 impl DeadLetterBuffer {
-    pub(super) fn new(letters: Arc<DeadLetters>, board: Arc<Board>) -> DeadLetterBuffer {
-        DeadLetterBuffer { letters, board, waiting: Waiting::default() }
+    pub(super) fn new(letters: Arc<DeadLetters>, status: Arc<LaneStatus>) -> DeadLetterBuffer {
+        DeadLetterBuffer { letters, status, waiting: WaitingLetters::default() }
     }
 
     /// Whether letters have to be written before more come.
     pub(super) fn is_due(&self) -> bool {
-        self.waiting.are_due()
+        self.waiting.is_due()
     }
 
-    /// Takes refused records, and writes them down once there are many.
+    /// Adds refused records, and writes once there are many.
     pub(super) fn add(&mut self, letters: impl IntoIterator<Item = DeadLetter>) {
         for letter in letters {
             self.waiting.push(letter);
-            if self.waiting.are_due() {
+            if self.waiting.is_due() {
                 self.write();
             }
         }
     }
 
-    /// Writes down what waits. Letters are identified by their place in the log, so a second write changes nothing.
+    /// Writes what waits. Letters are identified by their offset, so a second write changes nothing.
     pub(super) fn write(&mut self) {
         if self.waiting.letters.is_empty() {
             return;
@@ -78,15 +78,15 @@ impl DeadLetterBuffer {
         match self.letters.put(&self.waiting.letters) {
             Ok(new) => {
                 self.waiting.clear();
-                // Each is counted once, however often its record is read.
+                // Each letter is counted once, however often its record is read.
                 new.into_iter().for_each(|(reason, records)| telemetry::refused(&reason, records));
             }
             Err(fault) => {
                 tracing::error!("dead letters could not be written, trying again: {fault}");
                 self.waiting.tries = (AT_MOST - 1).min(self.waiting.tries + 1);
-                self.board.stand(|standing| standing.store_trouble = Some(fault.to_string()));
-                // What cannot be written is counted and reported; the records stay in the log.
-                if self.waiting.are(AT_MOST) {
+                self.status.update(|status| status.store_trouble = Some(fault.to_string()));
+                // Dropped letters are counted and reported; the records stay in the log.
+                if self.waiting.reach(AT_MOST) {
                     telemetry::letters_lost(self.waiting.letters.len() as u64);
                     self.waiting.clear();
                 }
@@ -103,18 +103,18 @@ mod tests {
     fn letters_are_due_by_number_and_by_size() {
         let letter = |size: usize| DeadLetter::new("invalid_json", "t", 0, 0, 0, Some(&vec![b'x'; size]));
         for (size, due, most) in [(10, MANY, AT_MOST * MANY), (64 << 10, 64, AT_MOST * 64)] {
-            let mut letters = Waiting::default();
-            let pushed = |letters: &mut Waiting, times: usize| {
-                while !letters.are(times) {
+            let mut letters = WaitingLetters::default();
+            let pushed = |letters: &mut WaitingLetters, times: usize| {
+                while !letters.reach(times) {
                     letters.push(letter(size));
                 }
                 letters.letters.len()
             };
             assert_eq!(pushed(&mut letters, 1), due, "{size}");
-            assert!(letters.are_due());
+            assert!(letters.is_due());
             assert_eq!(pushed(&mut letters, AT_MOST), most, "{size}");
             letters.clear();
-            assert!(!letters.are_due() && letters.bytes == 0);
+            assert!(!letters.is_due() && letters.bytes == 0);
         }
     }
 }

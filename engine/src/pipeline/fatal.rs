@@ -1,15 +1,15 @@
-//! The one state that only a restart mends: a thread of the engine ended by an internal error.
+//! The one condition that only a restart repairs: a thread of the engine has ended by an internal error.
 //!
-//! Whoever starts a thread has its work done in [`guard`], so its end stands on a board, where readiness finds it, with the reason.
-//! State is safe whatever happens; what must not be is that somebody believes it is still being counted.
+//! Each thread does its work in [`guard`], which records such an end with its reason in a lane status, where readiness reads it. Stored state
+//! is safe in any case; what must be prevented is that counting seems to continue.
 
-use super::board::Board;
+use super::lane_status::LaneStatus;
 use std::any::Any;
 use std::fmt::{self, Display};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use thiserror::Error;
 
-/// What a thread does.
+/// The threads of the engine, by what they do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Thread {
     /// It reads, counts and drives the protocol.
@@ -22,14 +22,14 @@ pub enum Thread {
     Surveys,
     /// It follows what other engines store.
     Follows,
-    /// It shows the events of all partitions.
+    /// It publishes the events of all partitions.
     Relays,
-    /// It looks after plugins and their lanes.
+    /// It manages plugins and their lanes.
     Plugins,
 }
 
 impl Thread {
-    /// Its name in the system.
+    /// The thread's name in the operating system.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -52,38 +52,38 @@ impl Display for Thread {
             Thread::Compacts => "the thread that compacts",
             Thread::Surveys => "the thread that asks the log what it holds",
             Thread::Follows => "the thread that follows the store",
-            Thread::Relays => "the thread that shows the events of all partitions",
-            Thread::Plugins => "the thread that looks after plugins",
+            Thread::Relays => "the thread that publishes the events of all partitions",
+            Thread::Plugins => "the thread that manages plugins",
         })
     }
 }
 
-/// A thread ended though nobody asked it to.
+/// A thread ended by an internal error. Only a restart of the engine helps.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error(
     "{thread} ended by an internal error ({why}): restart the engine; nothing is lost, what is not stored is counted again"
 )]
 pub struct Fatal {
-    /// Which.
+    /// The thread.
     pub thread: Thread,
-    /// What it said last.
+    /// The message of its panic.
     pub why: String,
 }
 
-/// Does a thread's work. If it panics, that is written on the board; nothing is returned then.
-pub fn guard<T>(board: &Board, thread: Thread, work: impl FnOnce() -> T) -> Option<T> {
+/// Does a thread's work and returns its result; `None`: it panicked, which the status now says.
+pub fn guard<T>(status: &LaneStatus, thread: Thread, work: impl FnOnce() -> T) -> Option<T> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(done) => Some(done),
         Err(panic) => {
-            board.fail(Fatal { thread, why: said(&*panic) });
-            // Its destructor may panic in turn.
+            status.fail(Fatal { thread, why: message(&*panic) });
+            // Dropping the payload may panic in turn.
             std::mem::forget(panic);
             None
         }
     }
 }
 
-fn said(panic: &(dyn Any + Send)) -> String {
+fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a text".to_owned())
 }
@@ -93,14 +93,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_end_stands_on_the_board_with_its_reason() {
-        let board = Board::default();
-        assert_eq!(guard(&board, Thread::Commits, || 7), Some(7));
-        assert_eq!(board.look(|standing| standing.failed.clone()), None);
-        assert_eq!(guard(&board, Thread::Commits, || panic!("bucket {}", 3)), None::<u8>);
-        assert_eq!(guard(&board, Thread::Counts, || panic!("its commits end")), None::<u8>);
-        let told = board.look(|standing| standing.failed.clone()).map(|fatal| fatal.to_string());
-        let told = told.unwrap_or_default();
-        assert!(told.starts_with("the thread that commits ended by an internal error (bucket 3): restart"), "{told}");
+    fn the_first_end_is_kept_in_the_status_with_its_reason() {
+        let status = LaneStatus::default();
+        assert_eq!(guard(&status, Thread::Commits, || 7), Some(7));
+        assert_eq!(status.read(|status| status.failed.clone()), None);
+        assert_eq!(guard(&status, Thread::Commits, || panic!("bucket {}", 3)), None::<u8>);
+        assert_eq!(guard(&status, Thread::Counts, || panic!("its commits end")), None::<u8>);
+        let shown = status.read(|status| status.failed.clone()).map(|fatal| fatal.to_string());
+        let shown = shown.unwrap_or_default();
+        assert!(shown.starts_with("the thread that commits ended by an internal error (bucket 3): restart"), "{shown}");
     }
 }

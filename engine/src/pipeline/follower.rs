@@ -1,16 +1,16 @@
-//! Follows a metric's state in a store that others write to: a view of what is committed, brought up to date when asked.
+//! Follows a metric's state in a store that other engines write to: a view of what is committed, refreshed when asked.
 //!
-//! Promises: an answer uses one moment of the store, and its position is that moment's, read with it; a tail is folded
-//! only onto the view whose frames were sent with the read; a compaction that went past a view, a store that went back or
-//! lives another life make it load anew, never answer wrong. The updates that the frames say they hold must be those that
-//! progress says were made. It writes nothing, and holds the whole of its metric's tables.
+//! Promises: an answer uses one moment of the store, with the position of that moment, read together; a tail is folded only onto the view
+//! whose frames were sent with the read; if a compaction went past the view, or the store went back or has another life, the view is loaded
+//! again and never answers wrong. The number of updates in the frames must be the number that progress records. A follower writes nothing,
+//! and holds all tables of its metric.
 //!
-//! Over 400 lines: one view from its first read to its last, with what each step promises.
+//! Over 400 lines: one view from its first read to its last, with the promise of each step.
 
+use super::memory_share::MemoryShare;
 use super::origin::Origin;
 use super::read_pieces::{Fold, read_pieces};
-use super::room::Room;
-use super::stored::{accounts, counted_partitions, found};
+use super::stored::{check_updates, counted_partitions, decode_progress};
 use crate::event::Position;
 use crate::failpoint::point;
 use crate::progress::{Quarantine, Trouble};
@@ -28,67 +28,68 @@ use tally_plugin::description::Description;
 /// The metric's number in a follower's own state.
 pub const FOLLOWED: MetricId = MetricId(0);
 
-/// How often buckets may be split while they are read.
-const LOOKS: usize = 16;
+/// Most reads of one refresh, each of which may find that buckets were split.
+const READS: usize = 16;
 
-/// Rows rolled up after each look at the store, so that expired panes go by and by.
+/// Rows rolled up after each read, so that expired panes are removed little by little.
 const ROLL: usize = 20_000;
 
-/// A metric's state, as committed by whichever engines.
+/// A metric's state, as committed by any engines.
 pub struct Follower {
     store: Arc<dyn Store>,
     revision: RevisionId,
     description: Description,
     types: TypeLimit,
-    /// Held while the store is read: one at a time, and who waited need not read again.
+    /// Locked while the store is read: one thread reads at a time, and those that waited need not read again.
     folded: Mutex<Folded>,
     followed: RwLock<Followed>,
-    /// Why it stays where it is.
+    /// Why it is not refreshed any more, if so.
     stopped: OnceLock<Quarantine>,
-    /// Whether nobody asks it any more: then it holds nothing.
+    /// Whether it was released: then it holds nothing.
     gone: AtomicBool,
-    /// Bytes folded since it was last looked how much memory they take.
-    unseen: AtomicUsize,
+    /// Bytes of frames folded since the last measurement of the memory that they take.
+    unmeasured: AtomicUsize,
     folds: Arc<Folds>,
-    /// How much memory there is, and the metric for which it is taken.
-    room: Option<(Arc<Room>, MetricId)>,
-    /// Why it was not loaded.
+    /// The share of memory that it takes from, and the number of its metric there.
+    memory_share: Option<(Arc<MemoryShare>, MetricId)>,
+    /// Why it was not loaded, if there was no room.
     refused: OnceLock<Quarantine>,
 }
 
 /// What readers see.
 #[derive(Default)]
 pub struct Followed {
-    /// The view; the metric in it is [`FOLLOWED`].
+    /// The view; its only metric is [`FOLLOWED`].
     pub state: State,
-    /// Exactly what is counted in it.
+    /// The exact position of the view.
     pub position: Position,
     /// Grows with every change.
     pub version: u64,
-    /// Where it must come to before its history is complete, if others were ahead when this engine started.
+    /// The position at which its history is complete, if other engines were ahead when this one started; `None`: it is complete.
     pub target: Option<Position>,
-    /// Per partition where counting began, and what it passed over.
+    /// Per partition where counting began, and what it missed.
     pub origins: BTreeMap<u32, Origin>,
 }
 
-/// What a look at the store came to.
+/// The result of a refresh.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refreshed {
-    /// The view shows a moment not before the one that was asked for; of one that was let go of, nothing.
+    /// The view shows a moment not before the one that was asked for; a released one is empty.
     Current,
-    /// The view stays at an earlier moment, for lack of memory: what is answered from it must say so.
+    /// The view stays at an earlier moment, for lack of memory: answers from it must say so.
     Behind(Quarantine),
 }
 
-/// What of the store is folded into the view.
+/// What is folded into the view.
 #[derive(Default)]
 struct Folded {
     life: Option<Life>,
-    /// All there are, empty ones too. None: nothing is folded.
+    /// All buckets of the revision, empty ones too. None: nothing is folded.
     buckets: Vec<Bucket>,
+    /// Per bucket its last frame, with the end of its sequence.
     last: BTreeMap<Bucket, (FrameId, u64)>,
     rows: u64,
-    /// When the last read began: it shows everything that was stored before.
+    /// When the last read began: the view shows everything that was stored before.
     begun: Option<Instant>,
 }
 
@@ -97,34 +98,34 @@ struct Folded {
 pub struct Followers(RwLock<Vec<Arc<Follower>>>);
 
 impl Followers {
-    /// One more.
+    /// Adds a follower.
     pub fn add(&self, follower: Arc<Follower>) {
         self.0.write().push(follower);
     }
 
-    /// One less.
+    /// Removes a follower.
     pub fn remove(&self, follower: &Arc<Follower>) {
         self.0.write().retain(|other| !Arc::ptr_eq(other, follower));
     }
 
-    /// All of them.
+    /// All followers.
     pub fn all(&self) -> Vec<Arc<Follower>> {
         self.0.read().clone()
     }
 
-    /// Per partition the furthest that any of them has seen counted.
+    /// Per partition the furthest position of any follower.
     pub fn furthest(&self) -> Position {
         Position::furthest(self.all().iter().map(|follower| follower.read().position.clone()))
     }
 }
 
 impl Follower {
-    /// Follows a revision from nothing; [`Follower::refresh`] reads the first time.
+    /// A follower of a revision, empty until [`Follower::refresh`] reads the first time.
     pub fn new(store: Arc<dyn Store>, revision: RevisionId, description: &Description) -> Follower {
         Follower::with_types(store, revision, description, TypeLimit::default())
     }
 
-    /// The same, with another rule of which event types stand for themselves.
+    /// The same with a limit on the event types that are counted by name.
     pub fn with_types(
         store: Arc<dyn Store>,
         revision: RevisionId,
@@ -142,66 +143,66 @@ impl Follower {
             followed: RwLock::new(followed),
             stopped: OnceLock::new(),
             gone: AtomicBool::new(false),
-            unseen: AtomicUsize::new(0),
+            unmeasured: AtomicUsize::new(0),
             folds,
-            room: None,
+            memory_share: None,
             refused: OnceLock::new(),
         }
     }
 
-    /// The same, of a metric whose state takes memory of this share.
+    /// The same follower with a limit: it takes memory from this share.
     #[must_use]
-    pub fn within(self, room: Arc<Room>, metric: MetricId) -> Follower {
-        Follower { room: Some((room, metric)), ..self }
+    pub fn with_memory_share(self, memory_share: Arc<MemoryShare>, metric: MetricId) -> Follower {
+        Follower { memory_share: Some((memory_share, metric)), ..self }
     }
 
-    /// The same, with folds that are kept beside those of others.
+    /// The same follower with folds from a shared cache.
     #[must_use]
-    pub fn keeping(self, folds: Arc<Folds>) -> Follower {
+    pub fn with_folds(self, folds: Arc<Folds>) -> Follower {
         let followed = Followed { state: empty(&self.description, &self.types, &folds), ..Followed::default() };
         Follower { followed: RwLock::new(followed), folds, ..self }
     }
 
-    /// Why it was not loaded, if there was no room for it.
+    /// Why it was not loaded; `None`: there was room for it.
     #[must_use]
     pub fn refused(&self) -> Option<Quarantine> {
         self.refused.get().cloned()
     }
 
-    /// From now on it stays at the moment where it is: there is no room for more.
+    /// Keeps the view at its present moment from now on, because there is no room for more.
     pub fn stop(&self, why: &Quarantine) {
         self.stopped.get_or_init(|| why.clone());
     }
 
-    /// Lets go of what it holds, for good: whoever still asks it learns nothing.
-    pub fn let_go(&self) {
+    /// Drops the view for good: later reads find it empty.
+    pub fn release(&self) {
         self.gone.store(true, Ordering::Release);
-        self.followed.write().empty(self.empty());
+        self.followed.write().clear(self.empty());
     }
 
-    /// Brings the view to a moment not before `asked`, if there is memory for that.
+    /// Refreshes the view to a moment not before `asked`, if there is memory for that.
     ///
     /// # Errors
-    /// [`StoreError`]: the view is then as old as it was, or, where there is no room for it, empty.
+    /// [`StoreError`]: the view is unchanged, or, where there is no room for it, empty.
     pub fn refresh(&self, asked: Instant) -> Result<Refreshed, StoreError> {
-        self.bring_up(asked, || Some(self.folded.lock()))
+        self.refresh_with(asked, || Some(self.folded.lock()))
     }
 
-    /// The same for somebody who does not wait beyond `until` while others read.
+    /// The same without waiting beyond `until` while another thread reads.
     ///
     /// # Errors
-    /// As [`Follower::refresh`]; and where others still read then.
+    /// As [`Follower::refresh`]; and if another thread still reads at `until`.
     pub fn refresh_until(&self, asked: Instant, until: Instant) -> Result<Refreshed, StoreError> {
-        self.bring_up(asked, || self.folded.try_lock_until(until))
+        self.refresh_with(asked, || self.folded.try_lock_until(until))
     }
 
-    fn bring_up<'a>(
+    fn refresh_with<'a>(
         &'a self,
         asked: Instant,
         lock: impl FnOnce() -> Option<MutexGuard<'a, Folded>>,
     ) -> Result<Refreshed, StoreError> {
         if let Some(why) = self.refused.get() {
-            // One that was loaded before answers from there.
+            // A view that was loaded before can still answer.
             let loaded = !self.read().position.0.is_empty();
             return if loaded {
                 Ok(Refreshed::Behind(why.clone()))
@@ -212,7 +213,7 @@ impl Follower {
         if self.gone.load(Ordering::Acquire) {
             return Ok(Refreshed::Current);
         }
-        if let Some(why) = self.stays() {
+        if let Some(why) = self.stop_reason() {
             return Ok(Refreshed::Behind(why));
         }
         let Some(mut folded) = lock() else {
@@ -226,21 +227,21 @@ impl Follower {
         }
         let begun = Instant::now();
         point("follow.begin");
-        if folded.buckets.is_empty() || !self.follow(&mut folded)? {
-            self.anew(&mut folded)?;
+        if folded.buckets.is_empty() || !self.read_tails(&mut folded)? {
+            self.load(&mut folded)?;
         }
         folded.begun = Some(begun);
         point("follow.folded");
         Ok(Refreshed::Current)
     }
 
-    /// Reads what came since; of a bucket that was split in between the rest, and what its halves hold more. Whether all of
-    /// that goes on from the view.
-    fn follow(&self, folded: &mut Folded) -> Result<bool, StoreError> {
+    /// Reads what was appended since, also to the halves of buckets that were split meanwhile. Returns whether all of it continues the view;
+    /// if not, the view must be loaded again.
+    fn read_tails(&self, folded: &mut Folded) -> Result<bool, StoreError> {
         let last = |bucket: &Bucket| Known { bucket: *bucket, last: folded.last.get(bucket).copied() };
         let mut known: Vec<Known> = folded.buckets.iter().map(last).collect();
         let mut ended = Vec::new();
-        for _ in 0..LOOKS {
+        for _ in 0..READS {
             let Some(reading) = self.store.read(&self.revision, &known)? else {
                 self.forget(folded, &mut self.followed.write());
                 return Ok(true);
@@ -252,7 +253,7 @@ impl Follower {
             for (known, read) in known.iter().zip(&reading.buckets) {
                 match read {
                     BucketRead::Tail(_) => next.push(*known),
-                    // A bucket that was empty is whole when something comes.
+                    // The first frames of a bucket that was empty are all of it.
                     BucketRead::Whole(_) if known.last.is_none() => next.push(*known),
                     BucketRead::Split { tail, begin } if known.last.is_none() || tail.is_some() => {
                         ended.extend(tail.clone().map(|frames| (known.bucket, frames)));
@@ -276,19 +277,19 @@ impl Follower {
         let halves = table.and_then(|table| halves(table, bucket.bucket)).ok_or_else(|| {
             let (table, bucket, metric) = (bucket.table, bucket.bucket, &self.revision.metric);
             StoreError::Corrupt(format!(
-                "{metric}: bucket {bucket} of table {table} is said to be split, and cannot be"
+                "{metric}: bucket {bucket} of table {table} is recorded as split, but cannot be"
             ))
         });
         halves.map(|halves| halves.map(|half| Bucket { bucket: half, ..bucket }))
     }
 
-    /// Reads all buckets there are; readers see the old view meanwhile.
-    fn anew(&self, folded: &mut Folded) -> Result<(), StoreError> {
-        if let Some((room, metric)) = &self.room {
-            room.begin_load(*metric);
+    /// Loads the view from all buckets; readers see the old one meanwhile.
+    fn load(&self, folded: &mut Folded) -> Result<(), StoreError> {
+        if let Some((memory_share, metric)) = &self.memory_share {
+            memory_share.begin_load(*metric);
         }
-        let mut fresh = Fresh { of: self, state: self.empty(), folded: Folded::default(), unseen: 0 };
-        let most = self.room.as_ref().map_or(u64::MAX, |(room, _)| room.piece());
+        let mut fresh = Fresh { of: self, state: self.empty(), folded: Folded::default(), unmeasured: 0 };
+        let most = self.memory_share.as_ref().map_or(u64::MAX, |(memory_share, _)| memory_share.piece_bytes());
         let Some(moment) = read_pieces(&*self.store, &self.revision, most, &mut fresh)? else {
             self.forget(folded, &mut self.followed.write());
             return Ok(());
@@ -297,18 +298,18 @@ impl Follower {
         state.end_load(FOLLOWED);
         self.require_room(&state)?;
         while state.roll(ROLL) {}
-        let origins = self.account(&fresh, &moment)?;
+        let origins = self.check_origins(&fresh, &moment)?;
         *folded = fresh;
         let mut followed = self.followed.write();
         if self.gone.load(Ordering::Acquire) {
             return Ok(());
         }
-        if let Some((room, metric)) = &self.room {
-            room.note_followed(*metric, state.loaded_size(FOLLOWED));
+        if let Some((memory_share, metric)) = &self.memory_share {
+            memory_share.record_followed(*metric, state.loaded_size(FOLLOWED));
         }
         followed.state = state;
         followed.version += 1;
-        followed.stand_at(&moment, origins);
+        followed.set_position(&moment, origins);
         Ok(())
     }
 
@@ -316,12 +317,12 @@ impl Follower {
         empty(&self.description, &self.types, &self.folds)
     }
 
-    /// What is committed, at one moment.
+    /// Locks the view for reading: what was committed at one moment.
     pub fn read(&self) -> RwLockReadGuard<'_, Followed> {
         self.followed.read()
     }
 
-    /// Counts keys together until no table holds more than `max` cells; which each table keeps then.
+    /// Counts keys together until no table holds more than `max` cells. Returns which keys each table keeps.
     pub(super) fn narrow(&self, max: u64) -> Vec<Threshold> {
         let mut followed = self.followed.write();
         let to = followed.state.thresholds_for(FOLLOWED, max);
@@ -330,13 +331,13 @@ impl Follower {
         to
     }
 
-    /// Sets where the history must come to before it is complete.
-    pub fn aim(&self, target: &Position) {
+    /// Sets the position at which the history is complete, unless the view has reached it.
+    pub fn set_target(&self, target: &Position) {
         let mut followed = self.followed.write();
         followed.target = (!followed.position.reaches(target)).then(|| target.clone());
     }
 
-    /// Adds tails to the view, and what was the end of buckets; state and position change together.
+    /// Adds tails to the view, and the last frames of buckets that ended (`ended`); state and position change together.
     fn add(
         &self,
         folded: &mut Folded,
@@ -362,41 +363,42 @@ impl Follower {
             added = added.and_then(|()| fold(folded, &mut loading, *known, read)).map(|more| bytes += more);
         }
         drop(loading);
-        match added.and_then(|()| self.account(folded, &reading.revision)) {
+        match added.and_then(|()| self.check_origins(folded, &reading.revision)) {
             Ok(origins) => {
                 followed.state.roll(ROLL);
-                followed.stand_at(&reading.revision, origins);
-                self.look_at_room(&followed.state, bytes);
+                followed.set_position(&reading.revision, origins);
+                self.measure_memory(&followed.state, bytes);
                 Ok(())
             }
             Err(fault) => {
-                // Half of it may be folded: nothing of the view can be trusted, the next read loads it whole.
+                // A part may be folded: the view cannot be trusted, and the next refresh loads it again.
                 self.forget(folded, &mut followed);
                 Err(fault)
             }
         }
     }
 
-    /// Why it stays where it is: it was told so, or takes as much memory as it may, which its lane learns by itself.
-    fn stays(&self) -> Option<Quarantine> {
-        let over = || self.room.as_ref().and_then(|(room, metric)| room.over(*metric));
+    /// Why the view must not be refreshed: it was stopped, or takes as much memory as it may (its lane finds that by itself).
+    fn stop_reason(&self) -> Option<Quarantine> {
+        let over =
+            || self.memory_share.as_ref().and_then(|(memory_share, metric)| memory_share.limit_exceeded(*metric));
         let loaded = |_: &Quarantine| !self.read().position.0.is_empty();
         self.stopped.get().cloned().or_else(|| over().filter(loaded))
     }
 
-    /// Takes note of what it holds, every now and then: not every follower has a lane that looks.
-    fn look_at_room(&self, state: &State, more: usize) {
-        let Some((room, metric)) = &self.room else { return };
-        if self.unseen.fetch_add(more, Ordering::Relaxed) + more >= room.step() {
-            self.unseen.store(0, Ordering::Relaxed);
-            room.note_followed(*metric, state.loaded_size(FOLLOWED));
+    /// Measures from time to time what the view holds, because not every follower has a lane that does.
+    fn measure_memory(&self, state: &State, more: usize) {
+        let Some((memory_share, metric)) = &self.memory_share else { return };
+        if self.unmeasured.fetch_add(more, Ordering::Relaxed) + more >= memory_share.step_bytes() {
+            self.unmeasured.store(0, Ordering::Relaxed);
+            memory_share.record_followed(*metric, state.loaded_size(FOLLOWED));
         }
     }
 
-    /// What is loaded fits, so far.
+    /// Checks that what is loaded so far fits into the share of memory.
     fn require_room(&self, state: &State) -> Result<(), StoreError> {
-        let Some((room, metric)) = &self.room else { return Ok(()) };
-        self.require(room.refuses(*metric, state.loaded_size(FOLLOWED)))
+        let Some((memory_share, metric)) = &self.memory_share else { return Ok(()) };
+        self.require(memory_share.refuse_load(*metric, state.loaded_size(FOLLOWED)))
     }
 
     fn require(&self, refused: Option<Quarantine>) -> Result<(), StoreError> {
@@ -404,35 +406,35 @@ impl Follower {
         Err(StoreError::Unavailable(self.refused.get_or_init(|| why).to_string()))
     }
 
-    /// The store holds nothing of this revision.
+    /// Empties the view: the store holds nothing of this revision, or the view cannot be trusted.
     fn forget(&self, folded: &mut Folded, followed: &mut Followed) {
         *folded = Folded::default();
-        followed.empty(self.empty());
+        followed.clear(self.empty());
     }
 
-    /// Compares what is folded with what progress says was made; the origins that progress records.
-    fn account(&self, folded: &Folded, revision: &StoredRevision) -> Result<BTreeMap<u32, Origin>, StoreError> {
+    /// Compares the updates that are folded with those that progress records. Returns the origins that progress records.
+    fn check_origins(&self, folded: &Folded, revision: &StoredRevision) -> Result<BTreeMap<u32, Origin>, StoreError> {
         let fault = |fault| match fault {
             Trouble::Corrupt(what) => StoreError::Corrupt(format!("{}: {what}", self.revision.metric)),
             Trouble::Stopped(why) => StoreError::Unavailable(why.to_string()),
             Trouble::Unavailable => StoreError::Unavailable(fault.to_string()),
         };
-        let found = found(revision).map_err(fault)?;
-        accounts(&found, folded.rows).map_err(fault)?;
+        let found = decode_progress(revision).map_err(fault)?;
+        check_updates(&found, folded.rows).map_err(fault)?;
         Ok(found.progress.iter().map(|(partition, progress)| (*partition, Origin::of(progress))).collect())
     }
 }
 
 impl Followed {
-    /// Nothing is known any more.
-    fn empty(&mut self, state: State) {
+    /// Replaces the view by an empty one.
+    fn clear(&mut self, state: State) {
         self.state = state;
         self.position = Position::default();
         self.origins = BTreeMap::new();
         self.version += 1;
     }
 
-    fn stand_at(&mut self, revision: &StoredRevision, origins: BTreeMap<u32, Origin>) {
+    fn set_position(&mut self, revision: &StoredRevision, origins: BTreeMap<u32, Origin>) {
         let position = Position(counted_partitions(revision).collect());
         self.version += u64::from(self.position != position || self.origins != origins);
         (self.position, self.origins) = (position, origins);
@@ -442,13 +444,13 @@ impl Followed {
     }
 }
 
-/// A view in the making.
+/// A view that is being loaded.
 struct Fresh<'a> {
     of: &'a Follower,
     state: State,
     folded: Folded,
-    /// Bytes folded since it was last looked how much memory they take.
-    unseen: usize,
+    /// Bytes of frames folded since the last measurement of the memory that they take.
+    unmeasured: usize,
 }
 
 impl Fold for Fresh<'_> {
@@ -464,13 +466,13 @@ impl Fold for Fresh<'_> {
             let buckets = Buckets::new(table, of).map_err(fault)?;
             all.extend(buckets.leaves().iter().map(|bucket| Bucket { table: n as u16, bucket: *bucket }));
         }
-        (self.folded, self.unseen) = (Folded { buckets: all.clone(), ..Folded::default() }, 0);
+        (self.folded, self.unmeasured) = (Folded { buckets: all.clone(), ..Folded::default() }, 0);
         Ok(all)
     }
 
     fn admit(&mut self, bytes: u64) -> Result<(), StoreError> {
-        let Some((room, metric)) = &self.of.room else { return Ok(()) };
-        self.of.require(room.refuses_piece(*metric, self.state.loaded_size(FOLLOWED), bytes))
+        let Some((memory_share, metric)) = &self.of.memory_share else { return Ok(()) };
+        self.of.require(memory_share.refuse_piece(*metric, self.state.loaded_size(FOLLOWED), bytes))
     }
 
     fn fold(&mut self, piece: Vec<(Bucket, Vec<StoredFrame>)>, of: &StoredRevision) -> Result<(), StoreError> {
@@ -479,9 +481,14 @@ impl Fold for Fresh<'_> {
             let mut loading = self.state.loading(FOLLOWED);
             frames.iter().try_for_each(|frame| fold_one(&mut self.folded, &mut loading, bucket, frame))?;
             drop(loading);
-            self.unseen += frames.iter().map(|frame| frame.bytes.len()).sum::<usize>();
-            if self.of.room.as_ref().is_some_and(|(room, _)| self.unseen >= room.step()) {
-                self.unseen = 0;
+            self.unmeasured += frames.iter().map(|frame| frame.bytes.len()).sum::<usize>();
+            if self
+                .of
+                .memory_share
+                .as_ref()
+                .is_some_and(|(memory_share, _)| self.unmeasured >= memory_share.step_bytes())
+            {
+                self.unmeasured = 0;
                 self.of.require_room(&self.state)?;
             }
         }
@@ -495,7 +502,7 @@ fn empty(description: &Description, types: &TypeLimit, folds: &Arc<Folds>) -> St
     state
 }
 
-/// Folds what was read of a bucket; how many bytes that was.
+/// Folds what was read of a bucket. Returns the number of bytes.
 fn fold(folded: &mut Folded, loading: &mut Loading<'_>, known: Known, read: &BucketRead) -> Result<usize, StoreError> {
     let (BucketRead::Whole(frames) | BucketRead::Tail(frames)) = read else { return Ok(0) };
     frames.iter().try_for_each(|frame| fold_one(folded, loading, known.bucket, frame))?;

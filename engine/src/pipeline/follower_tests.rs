@@ -1,4 +1,4 @@
-//! Following a store: what is shown is as new as was asked for, or says why it is not.
+//! Followers show a moment as new as was asked for, or say why they do not.
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 use super::*;
@@ -12,10 +12,10 @@ use crate::store::{Advance, Commit, StoredProgress};
 const METRIC: MetricId = MetricId(7);
 const OTHER: MetricId = MetricId(8);
 
-/// Room in the share of the rigs.
+/// Bytes of the rigs' share of memory.
 const LIMIT: u64 = 1 << 20;
 
-/// An engine that counts users, a thousand at a time, and somebody who follows it.
+/// An engine that counts users, a thousand at a time, and a follower of it.
 struct Rig {
     store: Arc<EmbeddedStore>,
     revision: RevisionId,
@@ -23,7 +23,7 @@ struct Rig {
     counts: State,
     stored: Option<Vec<u8>>,
     next: u64,
-    room: Arc<Room>,
+    memory_share: Arc<MemoryShare>,
     follower: Follower,
     _folder: tempfile::TempDir,
 }
@@ -38,10 +38,10 @@ impl Rig {
         let mut counts = State::default();
         counts.add(plugin.description());
         let life = store.create(&revision, b"").unwrap();
-        let room = Arc::new(Room::new(LIMIT));
+        let memory_share = Arc::new(MemoryShare::new(LIMIT));
         let follower = Follower::new(store.clone(), revision.clone(), plugin.description());
-        let follower = follower.within(room.clone(), METRIC);
-        Rig { store, revision, life, counts, stored: None, next: 0, room, follower, _folder: folder }
+        let follower = follower.with_memory_share(memory_share.clone(), METRIC);
+        Rig { store, revision, life, counts, stored: None, next: 0, memory_share, follower, _folder: folder }
     }
 
     fn count(&mut self) {
@@ -74,7 +74,7 @@ impl Rig {
         self.next = to;
     }
 
-    /// What a question finds: whether it is of now, up to where it is counted, and how many users that is.
+    /// What a question finds: whether the view is current, its position, and its number of users.
     fn finds(&self) -> (Result<Refreshed, String>, u64, u64) {
         let refreshed = self.follower.refresh(Instant::now()).map_err(|fault| fault.to_string());
         let followed = self.follower.read();
@@ -88,17 +88,17 @@ fn one_that_stays_for_lack_of_memory_says_so_each_time_and_goes_on_by_itself() {
     let mut rig = Rig::new();
     rig.count();
     assert_eq!(rig.finds(), (Ok(Refreshed::Current), 1_000, 1_000));
-    // Something else fills memory: no lane has looked yet.
-    rig.room.note_followed(OTHER, LIMIT * 2);
+    // Another metric fills memory; no lane has measured yet.
+    rig.memory_share.record_followed(OTHER, LIMIT * 2);
     rig.count();
     for _ in 0..2 {
         let (refreshed, position, users) = rig.finds();
         let behind = matches!(refreshed, Ok(Refreshed::Behind(Quarantine::OverMemory { .. })));
         assert!(behind && (position, users) == (1_000, 1_000), "{refreshed:?} {position} {users}");
     }
-    rig.room.forget(OTHER);
+    rig.memory_share.forget(OTHER);
     assert_eq!(rig.finds(), (Ok(Refreshed::Current), 2_000, 2_000));
-    // Its lane says that it stops: it does so for good.
+    // Its lane stops it, for good.
     rig.follower.stop(&Quarantine::OverMemory { held: 2, share: 1 });
     rig.count();
     let stopped = Refreshed::Behind(Quarantine::OverMemory { held: 2, share: 1 });
@@ -106,10 +106,10 @@ fn one_that_stays_for_lack_of_memory_says_so_each_time_and_goes_on_by_itself() {
 }
 
 #[test]
-fn one_that_there_is_no_room_to_load_is_read_no_further_and_answers_nothing() {
+fn without_room_to_load_a_follower_reads_no_further_and_answers_nothing() {
     let mut rig = Rig::new();
     (0..40).for_each(|_| rig.count());
-    rig.room.note_followed(OTHER, LIMIT / 100 * 84);
+    rig.memory_share.record_followed(OTHER, LIMIT / 100 * 84);
     let (refreshed, position, users) = rig.finds();
     assert!(refreshed.as_ref().is_err_and(|fault| fault.contains("[limits] memory")), "{refreshed:?}");
     assert_eq!((position, users), (0, 0));
@@ -117,15 +117,15 @@ fn one_that_there_is_no_room_to_load_is_read_no_further_and_answers_nothing() {
 }
 
 #[test]
-fn one_that_must_be_loaded_anew_and_does_not_fit_answers_from_where_it_was_and_says_so() {
+fn a_follower_that_does_not_fit_when_it_is_loaded_again_answers_from_before_and_says_so() {
     let mut rig = Rig::new();
     (0..2).for_each(|_| rig.count());
     assert_eq!(rig.finds(), (Ok(Refreshed::Current), 2_000, 2_000));
-    let held = rig.room.held(METRIC);
-    // The state began anew, and is larger.
+    let held = rig.memory_share.held(METRIC);
+    // The state was created again, and is larger.
     (rig.life, rig.stored, rig.next) = (rig.store.create(&rig.revision, b"").unwrap(), None, 0);
     (0..40).for_each(|_| rig.count());
-    rig.room.note_followed(OTHER, LIMIT / 100 * 84 - held);
+    rig.memory_share.record_followed(OTHER, LIMIT / 100 * 84 - held);
     let (refreshed, position, users) = rig.finds();
     assert!(refreshed.is_err(), "{refreshed:?}");
     assert_eq!((position, users), (2_000, 2_000));

@@ -1,21 +1,21 @@
-//! A lane: one thread that polls a source, counts, and drives the commit protocol. The main one follows the log's end; others
-//! replay history for metrics that came later.
+//! A lane: one thread that polls a source, counts, and drives the commit protocol. The main lane follows the end of the log; others replay
+//! history for metrics that were added later.
 //!
-//! Only the lane knows all of its parts: what comes from the source goes through [`Batches`] into state, what happened is entered into the
-//! [`Ledger`], whose actions the [`Executor`] carries out; their answers are entered again. Every decision about progress is made by the
-//! machine in the ledger; nothing is counted that it does not know of.
+//! Only the lane knows all of its parts. Records of the source go through [`Batches`] into state; the resulting events go into the
+//! [`Ledger`]; the [`Executor`] carries out its actions, whose answers are events again. The machine in the ledger makes every decision
+//! about progress, and knows of everything that is counted.
 //!
-//! Over 400 lines: the one place where everything meets.
+//! Over 400 lines: the one place where all parts meet.
 
 use super::batch::{BatchParts, Batches, find_anchors};
-use super::board::{Board, Done};
+use super::call_marks::CallMark;
 use super::cell_limits::find_oversized;
 use super::command::Command;
 use super::executor::{Executor, LogAnswer, Waited};
-use super::ledger::{Action, Ledger};
-use super::mark::Mark;
-use super::members::{LaneMetric, Members, Role};
-use super::room::Room;
+use super::lane_status::{LaneStatus, LaneTotals};
+use super::ledger::{Ledger, LedgerAction, Rejoin};
+use super::members::{LaneMetric, LaneRole, Members};
+use super::memory_share::MemoryShare;
 use super::steering::Steering;
 use super::view::View;
 use crate::dead_letter::DeadLetters;
@@ -23,7 +23,7 @@ use crate::decode::{Decoder, MAX_RECORDS};
 use crate::event::{Position, Record};
 use crate::failpoint::point;
 use crate::feed::Feed;
-use crate::outage::Said;
+use crate::outage::LogThrottle;
 use crate::progress::{Answer, Event, Quarantine, RevisionNo, Settings};
 use crate::source::{Bounds, Sink, Source, SourceError, Start, Survey};
 use crate::store::Store;
@@ -34,57 +34,57 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-/// Records handled between two looks at anything else; a batch of about this size is best for the caches.
+/// Records handled before the lane turns to anything else; a batch of about this size is best for the caches.
 const BATCH: usize = 2_048;
 
-/// The same in a lane that replays history: the main lane waits while a batch is counted.
+/// The same in a lane that replays history: the main lane waits while a batch of it is counted.
 const SHORT: usize = 512;
 
-/// Longest wait for news: how late a checkpoint or an answer from the store is noticed on a quiet log.
+/// Longest wait for records: how late a checkpoint or an answer of the store is noticed on a quiet log.
 const WAIT: Duration = Duration::from_millis(20);
 
-/// The same while the log is away: nothing comes that has to be noticed soon.
+/// The same while the log does not answer.
 const WAIT_LONGER: Duration = Duration::from_millis(100);
 
-/// How often quiet partitions are committed too, so that a store that went back is noticed; at most.
+/// Shortest time between two heartbeats, which also commit quiet partitions, so that a store that went back is noticed.
 const BEAT: Duration = Duration::from_millis(900);
 
-/// How often the log is asked for its ends: it may have to ask a broker.
+/// How often the log is asked for its ends; a broker may have to answer.
 const LAG: Duration = Duration::from_secs(2);
 
-/// A store that does not answer is asked again after twice as long each time, from this on.
+/// First pause before a store that does not answer is asked again; the pause doubles each time.
 const STORE_AGAIN: Duration = Duration::from_millis(50);
 
-/// Longest pause before it is.
+/// Longest pause before a store that does not answer is asked again.
 const STORE_AGAIN_AT_MOST: Duration = Duration::from_secs(3);
 
-/// Longest wait for the last commits when partitions are taken from us.
+/// Longest wait for the last commits when partitions are revoked.
 const FLUSH: Duration = Duration::from_secs(4);
 
-/// How long an answer of the store is waited for before what is due is sent again, while partitions are given up.
+/// How long to wait for an answer of the store before what is due is sent again, while partitions are being revoked.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// How long the end of a lane may take that ends by itself.
+/// How long the end of a lane may take that was not asked to stop.
 const UNASKED: Duration = Duration::from_secs(2);
 
 /// What a lane is made of.
-pub struct Parts {
+pub struct LaneParts {
     /// Where records come from.
     pub source: Box<dyn Source>,
-    /// Tells which log it is, and what it holds.
+    /// Answers which log it is, and what it holds.
     pub survey: Arc<dyn Survey>,
-    /// Where state goes.
+    /// Where state is stored.
     pub store: Arc<dyn Store>,
     /// Whether other engines use the store too.
     pub shared: bool,
-    /// What is shown to readers.
+    /// What readers see.
     pub view: Arc<View>,
-    /// Where the lane says how it stands.
-    pub board: Arc<Board>,
+    /// The lane's published status.
+    pub status: Arc<LaneStatus>,
     /// How much memory state may take.
-    pub room: Arc<Room>,
-    /// What it is for.
-    pub role: Role,
+    pub memory_share: Arc<MemoryShare>,
+    /// What the lane is for.
+    pub role: LaneRole,
     /// The metrics; their ids are those of the view's state.
     pub metrics: Vec<LaneMetric>,
     /// The protocol's settings.
@@ -93,14 +93,14 @@ pub struct Parts {
     pub decoder: Decoder,
     /// Where refused records go.
     pub dead_letters: Arc<DeadLetters>,
-    /// Where new events are shown; `None`: elsewhere.
+    /// Where new events are published; `None`: not by this lane.
     pub feed: Option<Arc<Feed>>,
-    /// How often state is made durable.
+    /// How often state is committed.
     pub checkpoint: Duration,
     /// Name of the topic, for dead letters.
     pub topic: String,
-    /// Where calls of plugins leave a mark; `None`: nowhere.
-    pub mark: Option<Arc<Mark>>,
+    /// Where calls of plugins are marked; `None`: nowhere.
+    pub mark: Option<Arc<CallMark>>,
 }
 
 /// The lane's thread.
@@ -111,37 +111,37 @@ pub(super) struct Lane {
     pub(super) executor: Executor,
     steering: Steering,
     view: Arc<View>,
-    board: Arc<Board>,
-    room: Arc<Room>,
-    role: Role,
+    status: Arc<LaneStatus>,
+    memory_share: Arc<MemoryShare>,
+    role: LaneRole,
     pub(super) commands: Receiver<Command>,
-    /// Set while it takes no records.
-    pub(super) stands_until: Option<Instant>,
-    /// 0 while the lane is to run; then how long its end may take, milliseconds.
+    /// Set while the lane is paused: when it resumes by itself.
+    pub(super) paused_until: Option<Instant>,
+    /// 0 while the lane runs; to stop it, how long its end may take, milliseconds.
     stop: Arc<AtomicU64>,
     checkpoint: Duration,
     /// Records handled at once.
     batch: usize,
-    /// Whether the source is shown to be in trouble.
+    /// Whether the status shows trouble of the source.
     troubled: bool,
-    /// Faults of the source that were just reported.
-    said: Said,
-    /// Why the source is of no more use, once it is not: then the lane ends.
+    /// Limits how often faults of the source are logged.
+    throttle: LogThrottle,
+    /// Why the source cannot be used any more, if so: then the lane ends.
     unusable: Option<String>,
-    /// Partitions whose log ended before what was counted of them, at the last look.
+    /// Partitions whose log ended before what was counted of them, according to its last answer.
     short: BTreeSet<u32>,
-    /// Revisions whose state in memory is in doubt: loaded again after what is being carried out; and why they then stop, if they do.
+    /// Revisions whose state in memory is in doubt, to be loaded again after the present action; and why they must then stop, if they must.
     doubtful: Vec<(RevisionNo, Option<Quarantine>)>,
 }
 
 impl Lane {
-    /// Prepares a lane; the threads beside it start here.
+    /// Prepares a lane and starts its worker threads.
     pub(super) fn new(
-        parts: Parts,
+        parts: LaneParts,
         commands: Receiver<Command>,
         stop: Arc<AtomicU64>,
     ) -> std::io::Result<(Lane, Box<dyn Source>)> {
-        let (view, board, room) = (parts.view, parts.board, parts.room);
+        let (view, status, memory_share) = (parts.view, parts.status, parts.memory_share);
         let members = Members::new(parts.metrics);
         let batches = BatchParts {
             decoder: parts.decoder,
@@ -152,27 +152,27 @@ impl Lane {
             topic: parts.topic,
             mark: parts.mark,
             view: view.clone(),
-            board: board.clone(),
-            room: room.clone(),
+            status: status.clone(),
+            memory_share: memory_share.clone(),
         };
-        let shown = (view.clone(), board.clone(), room.clone());
+        let shared = (view.clone(), status.clone(), memory_share.clone());
         let lane = Lane {
             batches: Batches::new(batches, &members),
-            executor: Executor::start(parts.store, parts.survey, shown, parts.shared)?,
+            executor: Executor::start(parts.store, parts.survey, shared, parts.shared)?,
             ledger: Ledger::new(parts.settings),
             steering: Steering::default(),
             members,
             view,
-            board,
-            room,
+            status,
+            memory_share,
             role: parts.role,
             commands,
-            stands_until: None,
+            paused_until: None,
             stop,
             checkpoint: parts.checkpoint,
-            batch: if parts.role == Role::Backfill { SHORT } else { BATCH },
+            batch: if parts.role == LaneRole::Backfill { SHORT } else { BATCH },
             troubled: false,
-            said: Said::default(),
+            throttle: LogThrottle::default(),
             unusable: None,
             short: BTreeSet::new(),
             doubtful: Vec::new(),
@@ -180,17 +180,17 @@ impl Lane {
         Ok((lane, parts.source))
     }
 
-    /// Counts until told to stop or the source is of no more use.
-    pub(super) fn run(mut self, mut source: Box<dyn Source>) -> Done {
+    /// Counts until it is stopped or the source cannot be used any more. Returns its totals.
+    pub(super) fn run(mut self, mut source: Box<dyn Source>) -> LaneTotals {
         let joined: Vec<Event> =
             self.members.iter().map(|metric| Event::Joined(metric.no, metric.history.clone(), None)).collect();
         for event in joined {
             let Event::Joined(no, ..) = event else { continue };
-            self.tell(event);
-            self.blame(no);
+            self.handle(event);
+            self.stop_if_barred(no);
         }
         let mut due = Instant::now() + self.checkpoint;
-        let (mut looked, mut beat, mut tries) = (Instant::now(), Instant::now(), 0);
+        let (mut asked, mut beat, mut tries) = (Instant::now(), Instant::now(), 0);
         while self.stop.load(Ordering::Relaxed) == 0 && self.executor.ended().is_none() {
             self.steer(&mut *source);
             self.ask_log(false);
@@ -208,12 +208,12 @@ impl Lane {
                     beat = Instant::now();
                     self.heartbeat(&mut *source);
                 } else {
-                    self.tell(Event::CheckpointDue);
+                    self.handle(Event::CheckpointDue);
                 }
             }
-            let due = looked.elapsed() >= LAG;
+            let due = asked.elapsed() >= LAG;
             if due {
-                looked = Instant::now();
+                asked = Instant::now();
             }
             self.ask_log(due || source.wants_survey());
             if let Some(answer) = self.executor.log_answer() {
@@ -226,24 +226,24 @@ impl Lane {
         self.finish(source)
     }
 
-    /// Takes what the source has, or obeys commands. Whether the source is of use.
+    /// Polls the source, or carries out commands while paused. Returns whether the source can still be used.
     fn poll(&mut self, source: &mut Box<dyn Source>, due: Instant) -> bool {
         let longest = if self.troubled { WAIT_LONGER } else { WAIT };
         let wait = due.saturating_duration_since(Instant::now()).min(longest);
         let polled = match self.unusable.take() {
             Some(what) => Err(SourceError::Fatal(what)),
-            None if self.obey(wait) => Ok(()),
+            None if self.run_commands(wait) => Ok(()),
             None => source.poll(wait, self.batch, self),
         };
         match polled {
             Ok(()) => true,
             Err(SourceError::Transient(_, what)) => {
-                self.trouble(what);
+                self.set_trouble(what);
                 true
             }
             Err(SourceError::Fatal(what)) => {
                 tracing::error!("counting stopped: {what}");
-                self.board.stand(|standing| standing.source_trouble = Some(what));
+                self.status.update(|status| status.source_trouble = Some(what));
                 false
             }
         }
@@ -251,12 +251,12 @@ impl Lane {
 
     // Events → ledger → actions → executor → events.
 
-    /// Enters an event into the ledger and carries out what it says, until nothing is left to do.
-    pub(super) fn tell(&mut self, event: Event) {
+    /// Applies an event to the ledger and carries out its actions, and so on with their events, until nothing is left to do.
+    pub(super) fn handle(&mut self, event: Event) {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
-            for effect in self.ledger.on(event) {
-                events.extend(self.ledger.keep(effect).and_then(|action| self.carry_out(action)));
+            for effect in self.ledger.apply(event) {
+                events.extend(self.ledger.record(effect).and_then(|action| self.carry_out(action)));
             }
         }
         for (no, why) in std::mem::take(&mut self.doubtful) {
@@ -267,41 +267,41 @@ impl Lane {
         }
     }
 
-    fn carry_out(&mut self, action: Action) -> Option<Event> {
-        if matches!(action, Action::Commit { .. }) {
-            // What was refused is written down before the offsets that it was refused at.
+    fn carry_out(&mut self, action: LedgerAction) -> Option<Event> {
+        if matches!(action, LedgerAction::Commit { .. }) {
+            // Refused records are written before the offsets at which they were refused are committed.
             point("commit.due");
             self.batches.write_dead_letters();
             point("commit.letters");
         }
         let ran = self.executor.run(action, &self.members, &mut self.ledger.pending);
         if let Some((no, at)) = ran.panicked {
-            // Counted one by one it is sealed one by one: so the record is found.
+            // Next time its records are counted and sealed one by one, which finds the one that panics.
             let why = self.batches.panicking.note(no, &at).err();
             self.doubtful.push((no, why));
         }
         ran.event
     }
 
-    /// What is in memory of a revision is in doubt: it is loaded from the store and counted on from there, unless `why` says why it
-    /// must stop.
+    /// Loads a revision whose state in memory is in doubt again from the store; it counts on from there, unless `why` says why it must
+    /// stop.
     fn load_again(&mut self, no: RevisionNo, why: Option<Quarantine>) {
         let Some(metric) = self.members.get(no) else { return };
-        let (left, joined) = Ledger::rejoin(metric, why);
-        self.tell(left);
+        let Rejoin { leave, join } = Ledger::rejoin(metric, why);
+        self.handle(leave);
         self.executor.forget(no);
         self.ledger.pending.drop_revision(no);
-        joined.into_iter().for_each(|event| self.tell(event));
+        join.into_iter().for_each(|event| self.handle(event));
     }
 
-    /// Stops a metric whose plugin must not be called.
-    pub(super) fn blame(&mut self, no: RevisionNo) {
-        if let Some(event) = self.members.blame(no) {
-            self.tell(event);
+    /// Stops a metric if its plugin must not be called.
+    pub(super) fn stop_if_barred(&mut self, no: RevisionNo) {
+        if let Some(event) = self.members.barring_event(no) {
+            self.handle(event);
         }
     }
 
-    /// Enters what the threads beside the lane have answered.
+    /// Handles the answers of the worker threads.
     fn take_answers(&mut self) {
         while let Some(events) = self.executor.poll(&self.members) {
             self.settle(events);
@@ -312,9 +312,9 @@ impl Lane {
         for event in events {
             let committed = matches!(event, Event::Answered(..));
             let applied = matches!(event, Event::Answered(_, _, Answer::Applied));
-            self.tell(event);
+            self.handle(event);
             if applied {
-                self.show_done();
+                self.show_totals();
             }
             if committed {
                 point("commit.settled");
@@ -322,8 +322,8 @@ impl Lane {
         }
     }
 
-    /// Waits until nothing of these partitions is uncommitted, at most `limit`. A miss is safe: the rest is counted again from the log
-    /// by the engine that comes next.
+    /// Waits until everything counted of these partitions is committed, at most `limit`. A timeout is safe: the engine that counts them next
+    /// counts the rest again from the log.
     pub(super) fn flush(&mut self, partitions: &[u32], limit: Duration) {
         let deadline = Instant::now() + limit;
         while !self.ledger.flushed(partitions) {
@@ -334,13 +334,14 @@ impl Lane {
             match self.executor.wait_for_commit(&self.members, RETRY) {
                 Waited::Answered(events) => self.settle(events),
                 Waited::Ended => return,
-                // Nothing is on its way, or the store does not answer: what is due is sent (again).
-                Waited::Nothing => self.tell(Event::CheckpointDue),
+                // No commit is under way, or the store does not answer: what is due is sent (again).
+                Waited::Nothing => self.handle(Event::CheckpointDue),
             }
         }
     }
 
-    /// Waits for the compactions of a revision that are under way: what they raise belongs to its views. Whether all are answered.
+    /// Waits for the compactions of a revision that are under way, at most `limit`: the floors that they raise belong to its views. Returns
+    /// whether all were answered.
     pub(super) fn settle_compactions(&mut self, no: RevisionNo, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;
         while self.executor.still_compacts(no) {
@@ -355,7 +356,7 @@ impl Lane {
 
     // Records → batches.
 
-    /// Counts at most a batch of records of one partition, in offset order; a record that cannot be decoded is passed or stopped at.
+    /// Counts records of one partition, at most a batch, in offset order; at a record that cannot be decoded, metrics pass or stop.
     fn count(&mut self, partition: u32, records: &[Record<'_>]) {
         let mut rest = records;
         while let (Some(first), Some(last)) = (rest.first(), rest.last()) {
@@ -375,13 +376,13 @@ impl Lane {
         let Some(epoch) = self.ledger.epoch(partition) else { return };
         let to = last.offset + 1;
         for anchor in find_anchors(records, &self.ledger.anchors(partition, to)) {
-            self.tell(Event::Anchor(partition, epoch, anchor));
+            self.handle(Event::Anchor(partition, epoch, anchor));
         }
-        // Only now: an anchor may stop a metric.
+        // After the anchors: one may stop a metric.
         let due = self.ledger.due(partition, epoch, to);
         let outcome = self.batches.count(&self.members, &mut self.ledger.pending, partition, records, &due);
-        outcome.events.into_iter().for_each(|event| self.tell(event));
-        for (no, why) in outcome.died {
+        outcome.events.into_iter().for_each(|event| self.handle(event));
+        for (no, why) in outcome.discarded {
             self.load_again(no, why);
         }
         if outcome.read_again {
@@ -389,37 +390,37 @@ impl Lane {
         }
     }
 
-    /// Whether all metrics have passed a record that cannot be decoded. One that has counted up to it is stopped before it.
+    /// Whether all metrics have passed a record that cannot be decoded. Stops those that have counted up to it.
     fn passes(&mut self, partition: u32, offset: u64) -> bool {
         let Some(epoch) = self.ledger.epoch(partition) else { return false };
         if self.ledger.due(partition, epoch, offset + 1).metrics.is_empty() {
             return true;
         }
-        // No record lies between what was counted and this one.
+        // There is no record between what was counted and this one.
         self.pass(partition, offset);
-        self.tell(Event::Undecodable(partition, epoch, offset));
+        self.handle(Event::Undecodable(partition, epoch, offset));
         false
     }
 
-    /// Offsets before `to` that were not delivered hold no record: positions move, and nothing is counted.
+    /// Moves positions up to `to`: the offsets before it that were not delivered hold no record.
     fn pass(&mut self, partition: u32, to: u64) {
         let Some(epoch) = self.ledger.epoch(partition) else { return };
         let due = self.ledger.due(partition, epoch, to);
         let passed = self.batches.pass(&self.members, partition, to, &due);
-        self.tell(passed);
+        self.handle(passed);
     }
 
-    /// Loads what is stored of partitions and compares it with the log, as at their assignment.
+    /// Loads partitions from the store and compares them with the log, as if they were assigned again.
     fn read_again(&mut self, partitions: &[u32]) {
         if !partitions.is_empty() {
-            self.steering.begin_again(partitions);
-            self.tell(Event::Lost(partitions.to_vec()));
+            self.steering.forget_starts(partitions);
+            self.handle(Event::Lost(partitions.to_vec()));
             self.begin(partitions);
-            self.tell(Event::Assigned(partitions.to_vec()));
+            self.handle(Event::Assigned(partitions.to_vec()));
         }
     }
 
-    /// Partitions begin anew: what comes of them is thrown away until the machine says where to read.
+    /// Begins partitions again: their records are dropped until the machine says where to read.
     fn begin(&mut self, partitions: &[u32]) {
         self.ledger.begin(partitions);
         self.batches.begin(partitions);
@@ -429,18 +430,18 @@ impl Lane {
     fn steer(&mut self, source: &mut dyn Source) {
         let steered = self.steering.steer(&mut self.ledger, source);
         steered.fresh.into_iter().for_each(|partition| self.batches.renew_window(partition));
-        steered.faults.iter().for_each(|fault| self.source_trouble(fault));
+        steered.faults.iter().for_each(|fault| self.report_source_fault(fault));
     }
 
-    // What is due from time to time.
+    // Periodic work.
 
     fn wants_checkpoint(&self) -> bool {
         self.ledger.wants_checkpoint() || self.batches.has_letters_due()
     }
 
     fn heartbeat(&mut self, source: &mut dyn Source) {
-        self.tell(Event::HeartbeatDue);
-        self.executor.point_out(&self.members);
+        self.handle(Event::HeartbeatDue);
+        self.executor.publish_revisions(&self.members);
         let committed: Vec<(u32, u64)> = self.ledger.committed(&self.members).into_iter().collect();
         source.publish_progress(&committed);
         point("publish.done");
@@ -448,9 +449,9 @@ impl Lane {
 
     /// Stops metrics that hold too many cells or too much memory.
     fn stop_oversized(&mut self) {
-        for (no, why) in find_oversized(&self.members, &self.view, &self.room, &mut self.ledger.pending) {
+        for (no, why) in find_oversized(&self.members, &self.view, &self.memory_share, &mut self.ledger.pending) {
             if !self.ledger.is_stopped(no) {
-                self.tell(Event::Quarantined(no, why));
+                self.handle(Event::Quarantined(no, why));
             }
         }
     }
@@ -459,36 +460,36 @@ impl Lane {
         self.executor.ask_log(due, || self.ledger.position(&self.members));
     }
 
-    /// Notes what the log answered: whether it still holds what was counted, what stalls, whether it answers at all.
+    /// Handles an answer of the log: whether it still holds what was counted, which partitions stall, whether it answers at all.
     fn surveyed(&mut self, source: &mut dyn Source, answer: LogAnswer) {
         if let Ok((bounds, _)) = &answer.held {
             self.show_lag(bounds);
         }
-        answer.events.into_iter().for_each(|event| self.tell(event));
+        answer.events.into_iter().for_each(|event| self.handle(event));
         let noted =
             |(bounds, counted): (Vec<Bounds>, Position)| source.surveyed(&bounds, self).map(|()| (bounds, counted));
         match answer.held.and_then(noted) {
             Ok((bounds, counted)) => {
                 self.note_stalls(source.stalled());
                 self.note_ends(&bounds, &counted);
-                // Of a log that holds nothing the source itself says why.
+                // Without partitions the source itself says why.
                 if !self.ledger.held().is_empty() {
-                    self.troubled = true; // other places may have shown it too
-                    self.no_trouble();
+                    self.troubled = true; // others than this flag may have set the status
+                    self.clear_trouble();
                 }
             }
-            Err(SourceError::Transient(_, what)) => self.trouble(what),
-            Err(fault) => self.source_trouble(&fault),
+            Err(SourceError::Transient(_, what)) => self.set_trouble(what),
+            Err(fault) => self.report_source_fault(&fault),
         }
     }
 
     fn note_stalls(&self, stalled: Vec<u32>) {
-        let new = self.board.look(|standing| stalled.iter().filter(|p| !standing.stalled.contains(p)).count());
+        let new = self.status.read(|status| stalled.iter().filter(|p| !status.stalled.contains(p)).count());
         telemetry::stalled(new as u64);
-        self.board.stand(|standing| standing.stalled = stalled);
+        self.status.update(|status| status.stalled = stalled);
     }
 
-    /// A log that twice ends before what was counted when it was asked was truncated.
+    /// A log that ends twice before what was counted when it was asked was truncated.
     fn note_ends(&mut self, bounds: &[Bounds], counted: &Position) {
         let short: BTreeSet<u32> = self.ledger.beyond(bounds, counted).into_iter().collect();
         let again: Vec<u32> = short.intersection(&self.short).copied().collect();
@@ -496,13 +497,13 @@ impl Lane {
         self.read_again(&again);
     }
 
-    // What is shown.
+    // Status.
 
     fn show_held(&self) {
         let held = self.ledger.held();
-        self.board.stand(|standing| {
-            standing.held = held;
-            standing.assigned = true;
+        self.status.update(|status| {
+            status.held = held;
+            status.assigned = true;
         });
     }
 
@@ -514,70 +515,70 @@ impl Lane {
         };
         let lag: BTreeMap<u32, u64> = bounds.iter().map(lag).collect();
         let open: BTreeMap<u32, u64> = bounds.iter().map(|bounds| (bounds.partition, bounds.open)).collect();
-        if self.role == Role::Main {
+        if self.role == LaneRole::Main {
             telemetry::lag(&lag, &open);
         }
-        self.board.stand(|standing| {
-            standing.partitions = bounds.len();
-            standing.lag = lag;
-            standing.open = open.values().sum();
+        self.status.update(|status| {
+            status.partitions = bounds.len();
+            status.lag = lag;
+            status.open = open.values().sum();
         });
     }
 
-    /// Shows what was done, so that it is known even of a lane that never ends orderly.
-    fn show_done(&self) {
-        let done = self.ledger.done(&self.members, self.batches.processed());
-        self.board.stand(|standing| standing.done = done);
+    /// Shows the totals, so that they are known even of a lane that is abandoned.
+    fn show_totals(&self) {
+        let totals = self.ledger.totals(&self.members, self.batches.processed());
+        self.status.update(|status| status.totals = totals);
     }
 
     fn show_stop_reasons(&self) {
-        let shown = self.board.look(|standing| standing.halts.clone());
+        let shown = self.status.read(|status| status.halts.clone());
         let now = self.ledger.stop_reasons(&self.members, &shown);
         if now != shown {
-            self.board.stand(|standing| standing.halts = now);
+            self.status.update(|status| status.halts = now);
         }
     }
 
-    fn source_trouble(&mut self, fault: &SourceError) {
+    fn report_source_fault(&mut self, fault: &SourceError) {
         match fault {
-            SourceError::Transient(_, what) if self.said.due("source") => tracing::warn!("{what}"),
+            SourceError::Transient(_, what) if self.throttle.due("source") => tracing::warn!("{what}"),
             SourceError::Transient(..) => {}
             SourceError::Fatal(what) => self.unusable = Some(what.clone()),
         }
-        self.board.stand(|standing| standing.source_trouble = Some(fault.to_string()));
+        self.status.update(|status| status.source_trouble = Some(fault.to_string()));
     }
 
-    /// Shown until the log answers again: a quiet poll says nothing about a log that is away.
-    fn trouble(&mut self, what: String) {
+    /// Shows trouble until the log answers again: a poll without records does not prove that it does.
+    fn set_trouble(&mut self, what: String) {
         self.troubled = true;
-        self.board.stand(|standing| standing.source_trouble = Some(what));
+        self.status.update(|status| status.source_trouble = Some(what));
     }
 
-    fn no_trouble(&mut self) {
+    fn clear_trouble(&mut self) {
         if std::mem::take(&mut self.troubled) {
-            self.board.stand(|standing| standing.source_trouble = None);
+            self.status.update(|status| status.source_trouble = None);
         }
     }
 
-    fn finish(mut self, source: Box<dyn Source>) -> Done {
-        // A lane that ends by itself was not told how long that may take.
+    fn finish(mut self, source: Box<dyn Source>) -> LaneTotals {
+        // 0: the lane ends by itself.
         let limit = match self.stop.load(Ordering::Relaxed) {
             0 => UNASKED,
             millis => Duration::from_millis(millis),
         };
         let begun = Instant::now();
-        self.board.stand(|standing| standing.stopping = true);
+        self.status.update(|status| status.stopping = true);
         let held = self.ledger.held();
-        self.tell(Event::Revoked(held.clone()));
+        self.handle(Event::Revoked(held.clone()));
         self.flush(&held, limit / 2);
         point("stop.flushed");
-        let done = self.ledger.done(&self.members, self.batches.processed());
+        let totals = self.ledger.totals(&self.members, self.batches.processed());
         source.close(limit.saturating_sub(begun.elapsed()));
-        done
+        totals
     }
 }
 
-/// How long a store is left alone that did not answer so often.
+/// The pause before a store is asked again that has not answered `tries` times.
 fn pause(tries: u32) -> Duration {
     if tries == 0 { Duration::ZERO } else { STORE_AGAIN.saturating_mul(1 << tries.min(10)).min(STORE_AGAIN_AT_MOST) }
 }
@@ -586,10 +587,10 @@ impl Sink for Lane {
     fn assigned(&mut self, partitions: &[u32]) -> Vec<Start> {
         tracing::info!(?partitions, "partitions assigned");
         point("assign.begin");
-        // The source holds them anew, and delivers whatever it was told before.
+        // The source holds them anew: earlier pauses and reads are void.
         self.ledger.end(partitions);
         self.begin(partitions);
-        self.tell(Event::Assigned(partitions.to_vec()));
+        self.handle(Event::Assigned(partitions.to_vec()));
         point("assign.told");
         let start = |partition: &u32| {
             let start = self.ledger.start(*partition);
@@ -600,14 +601,14 @@ impl Sink for Lane {
     }
 
     fn revoked(&mut self, partitions: &[u32], lost: bool) {
-        tracing::info!(?partitions, lost, "partitions taken away");
+        tracing::info!(?partitions, lost, "partitions revoked");
         point("revoke.begin");
         if !lost {
-            self.tell(Event::Revoked(partitions.to_vec()));
+            self.handle(Event::Revoked(partitions.to_vec()));
             self.flush(partitions, FLUSH);
             point("revoke.flushed");
         }
-        self.tell(Event::Lost(partitions.to_vec()));
+        self.handle(Event::Lost(partitions.to_vec()));
         self.ledger.end(partitions);
         self.batches.end(partitions);
         self.show_held();
@@ -615,14 +616,14 @@ impl Sink for Lane {
     }
 
     fn records(&mut self, partition: u32, records: &[Record<'_>]) {
-        self.no_trouble();
+        self.clear_trouble();
         for batch in records.chunks(self.batch.min(MAX_RECORDS)) {
             self.count(partition, batch);
         }
     }
 
     fn passed(&mut self, partition: u32, to: u64) {
-        self.no_trouble();
+        self.clear_trouble();
         self.pass(partition, to);
     }
 
@@ -631,9 +632,9 @@ impl Sink for Lane {
             tracing::error!(partition, from, "the log no longer holds this offset, and nothing after it either");
             return self.read_again(&[partition]);
         }
-        tracing::error!(partition, from, to, "records are gone from the log before they were read");
+        tracing::error!(partition, from, to, "records were gone from the log before they were read");
         let Some(epoch) = self.ledger.epoch(partition) else { return };
-        self.tell(Event::Gap(partition, epoch, crate::progress::Span { from, to }));
+        self.handle(Event::Gap(partition, epoch, crate::progress::Span { from, to }));
     }
 }
 

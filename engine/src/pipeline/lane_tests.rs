@@ -1,12 +1,12 @@
-//! A whole lane between a log and a store that fail when they are told to: whatever fails is tried again, and every record counts
-//! once; a thread beside it that ends stops the lane, with its reason on the board.
+//! A whole lane between a log and a store that fail on demand: whatever fails is repeated, and every record counts once; a worker thread
+//! that ends stops the lane, with its reason in the status.
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 use super::*;
 use crate::config::EventsConfig;
 use crate::database::Database;
-use crate::pipeline::testing::{Failing, Held, Plan, metric, payload, settings};
-use crate::pipeline::{self, Untold};
+use crate::pipeline::testing::{FailingStore, FixedSurvey, Plan, metric, payload, settings};
+use crate::pipeline::{self, CommandError};
 use crate::progress::Progress;
 use crate::store::{BucketRead, Known, RevisionId};
 use std::ops::Range;
@@ -76,9 +76,9 @@ impl Source for Records {
 
 /// A lane that counts [`RECORDS`] records, each of another user.
 struct Rig {
-    store: Arc<Failing>,
+    store: Arc<FailingStore>,
     view: Arc<View>,
-    board: Arc<Board>,
+    status: Arc<LaneStatus>,
     lane: pipeline::Handle,
     revision: RevisionId,
     _folder: tempfile::TempDir,
@@ -88,25 +88,25 @@ fn rig(plan: &Plan) -> Rig {
     rig_of(plan, None)
 }
 
-/// One that counts and seals some of the records one by one.
+/// The same with some records that are counted and sealed one by one.
 fn rig_of(plan: &Plan, one_by_one: Option<Range<u64>>) -> Rig {
     let folder = tempfile::tempdir().unwrap();
     let database = Database::open(folder.path()).unwrap();
-    let store = Arc::new(Failing::new(&database, plan));
-    let (view, board) = (Arc::new(View::default()), Arc::new(Board::default()));
+    let store = Arc::new(FailingStore::new(&database, plan));
+    let (view, status) = (Arc::new(View::default()), Arc::new(LaneStatus::default()));
     let payloads = (0..RECORDS).map(payload).collect();
     let source = Records { plan: plan.clone(), payloads, next: None, paused: false };
     let metric = metric(&view);
     let revision = metric.revision.clone();
-    let parts = Parts {
+    let parts = LaneParts {
         source: Box::new(source),
-        survey: Arc::new(Held { plan: plan.clone(), end: RECORDS }),
+        survey: Arc::new(FixedSurvey { plan: plan.clone(), end: RECORDS }),
         store: store.clone(),
         shared: false,
         view: view.clone(),
-        board: board.clone(),
-        room: Arc::new(Room::new(1 << 40)),
-        role: Role::Main,
+        status: status.clone(),
+        memory_share: Arc::new(MemoryShare::new(1 << 40)),
+        role: LaneRole::Main,
         metrics: vec![metric],
         settings: settings(),
         decoder: Decoder::new(&EventsConfig::default()).unwrap(),
@@ -121,7 +121,7 @@ fn rig_of(plan: &Plan, one_by_one: Option<Range<u64>>) -> Rig {
         lane.batches.panicking.note(RevisionNo(0), &panicked).unwrap();
     };
     let lane = pipeline::start_with(parts, prepare).unwrap();
-    Rig { store, view, board, lane, revision, _folder: folder }
+    Rig { store, view, status, lane, revision, _folder: folder }
 }
 
 impl Rig {
@@ -129,7 +129,7 @@ impl Rig {
     fn counts_all_once(self, what: &str) {
         let id = crate::state::MetricId(0);
         let end = Position([(0, RECORDS)].into());
-        assert!(self.view.wait_for(id, &end, LIMIT), "{what}: not counted: {:?}", self.board.standing());
+        assert!(self.view.wait_for(id, &end, LIMIT), "{what}: not counted: {:?}", self.status.snapshot());
         let answers = || self.store.inner.current("plain").unwrap().as_ref() == Some(&self.revision);
         let begun = Instant::now();
         while !self.store.plan.is_spent() || !answers() {
@@ -164,13 +164,13 @@ impl Rig {
 
 #[test]
 fn nothing_counts_before_a_rewind_has_succeeded() {
-    // What comes with the assignment is thrown away, so the lane has the source go back.
+    // Records that come with the assignment are dropped, so the lane rewinds the source.
     let plan = Plan::default();
     plan.fail("rewind", 3);
     rig(&plan).counts_all_once("rewind");
 }
 
-/// What was sealed of records that are counted again is not stored beside them.
+/// Deltas of records that are counted again are not stored twice.
 #[test]
 fn partitions_that_are_lost_and_come_back_are_counted_once() {
     for one_by_one in [None, Some(0..RECORDS)] {
@@ -181,7 +181,7 @@ fn partitions_that_are_lost_and_come_back_are_counted_once() {
 }
 
 #[test]
-fn whatever_call_fails_is_made_again() {
+fn any_call_that_fails_is_repeated() {
     let calls = [
         "resume",
         "topic",
@@ -199,7 +199,7 @@ fn whatever_call_fails_is_made_again() {
     for call in calls {
         let plan = Plan::default();
         plan.fail(call, 2);
-        // What leads to it.
+        // What leads to the call.
         match call {
             "compact" => plan.fail("full", 1),
             "resume" => plan.fail("commit", 1),
@@ -219,14 +219,14 @@ fn a_thread_that_ends_stops_the_lane_and_says_why() {
         }
         let rig = rig(&plan);
         let begun = Instant::now();
-        while !rig.board.look(|standing| standing.ended) {
+        while !rig.status.read(|status| status.ended) {
             assert!(begun.elapsed() < LIMIT, "{call}: the lane goes on without {thread}");
             std::thread::park_timeout(Duration::from_millis(5));
         }
-        let failed = rig.board.look(|standing| standing.failed.clone()).map(|fatal| fatal.to_string());
+        let failed = rig.status.read(|status| status.failed.clone()).map(|fatal| fatal.to_string());
         let failed = failed.unwrap_or_default();
-        assert!(failed.starts_with(thread) && failed.contains(&format!("{call} was told to panic")), "{failed}");
-        assert_eq!(rig.lane.tell(Command::Go), Err(Untold::Ended));
+        assert!(failed.starts_with(thread) && failed.contains(&format!("{call} panics on demand")), "{failed}");
+        assert_eq!(rig.lane.send(Command::Resume), Err(CommandError::Ended));
         rig.lane.stop(Duration::from_secs(1));
         assert!(begun.elapsed() < LIMIT, "{call}: it ends at once");
     }

@@ -1,9 +1,9 @@
-//! The lane's books: the protocol's machine, what the source was told, and what is counted but not stored.
+//! The lane's books: the protocol's machine, the deliveries of the source, and what is counted but not stored.
 //!
-//! An event goes in, effects come out; those that only concern the books are carried out here, the others are actions for the
-//! executor. Answers every question about how far the lane is. Calls no store, no source and no plugin.
+//! An event goes in, effects come out. Effects that only change the books are carried out here, the others are actions for the executor.
+//! The ledger answers every question about how far the lane is. It calls no store, no source and no plugin.
 
-use super::board::Done;
+use super::lane_status::LaneTotals;
 use super::members::{LaneMetric, Members};
 use super::pending::Pending;
 use super::stop_reasons;
@@ -20,38 +20,38 @@ use std::collections::BTreeMap;
 pub(super) struct Ledger {
     machine: Machine,
     deliveries: Deliveries,
-    /// What was counted and is not stored.
+    /// What was counted and is not stored yet.
     pub(super) pending: Pending,
     max_pending_rows: u64,
     /// Whether anything was ever stopped.
     halted: bool,
 }
 
-/// What the machine wants done that is more than bookkeeping.
+/// An effect of the machine that the executor carries out.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Action {
-    /// Load progress, and the view at the same moment if it is to be rebuilt.
+pub(super) enum LedgerAction {
+    /// Load the progress of a revision; `rebuild`: also its view, as of the same moment.
     Load { revision: RevisionNo, ticket: Ticket, rebuild: bool },
     /// Create the state of a revision.
     Create(RevisionNo, Ticket),
     /// Send a commit to the store. `topic`: the log that was counted.
     Commit { revision: RevisionNo, ticket: Ticket, life: Life, advances: Vec<Advance>, topic: String },
-    /// Compact a bucket, for a commit waits for it.
+    /// Compact a bucket, because a commit waits for room in it.
     Compact(RevisionNo, Ticket, Bucket),
     /// Ask the log for the bounds of these partitions.
     AskBounds(Ticket, Vec<u32>),
-    /// Show that a partition stands at this offset without a record.
+    /// Show a partition at this offset, without counting.
     ShowPosition(RevisionNo, u32, u64),
-    /// Drop what is counted of a partition and not sealed.
+    /// Drop what is counted of a partition and not sealed yet.
     DropTail(RevisionNo, u32),
-    /// Say in the log that something is stopped.
+    /// Log that a partition, or the whole metric, is stopped.
     ReportHalt(RevisionNo, Option<u32>, Halt),
 }
 
-/// What a batch is due to.
+/// Which metrics count a batch.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct DueBatch {
-    /// The stamp under which it counts.
+    /// The epoch under which it counts.
     pub(super) epoch: u64,
     /// The metrics that count it, ascending by number.
     pub(super) metrics: Vec<DueMetric>,
@@ -61,16 +61,24 @@ pub(super) struct DueBatch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct DueMetric {
     pub(super) no: RevisionNo,
-    /// Offset from which on rows count.
+    /// The first offset that counts.
     pub(super) from: u64,
-    /// The offset beyond which nothing is committed for now.
+    /// The offset from which on nothing is committed for now.
     pub(super) held_at: Option<u64>,
-    /// Events of the partition that are left out so far.
+    /// Number of events of the partition that are left out so far.
     pub(super) failed: u64,
 }
 
+/// The events that load a metric again. The caller applies `leave`, forgets everything else that it knows of the metric, and then
+/// applies `join` in order.
+#[derive(Debug)]
+pub(super) struct Rejoin {
+    pub(super) leave: Event,
+    pub(super) join: Vec<Event>,
+}
+
 impl DueBatch {
-    /// The first offset that counts in any metric; `None`: nobody counts the batch.
+    /// The first offset that counts in any metric; `None`: no metric counts the batch.
     pub(super) fn count_from(&self) -> Option<u64> {
         self.metrics.iter().map(|due| due.from).min()
     }
@@ -87,13 +95,13 @@ impl Ledger {
         }
     }
 
-    /// Enters an event. Its effects go through [`Ledger::keep`], one by one and in this order, before the next event is entered.
-    pub(super) fn on(&mut self, event: Event) -> Vec<Effect> {
+    /// Applies an event to the machine. Pass its effects to [`Ledger::record`], in this order, before the next event.
+    pub(super) fn apply(&mut self, event: Event) -> Vec<Effect> {
         self.machine.on(event)
     }
 
-    /// Carries out what concerns the books alone; what is left is an action.
-    pub(super) fn keep(&mut self, effect: Effect) -> Option<Action> {
+    /// Records an effect. Returns the action for the executor, if there is one.
+    pub(super) fn record(&mut self, effect: Effect) -> Option<LedgerAction> {
         match effect {
             Effect::Forget(revision, partition, to) => {
                 self.pending.stored(revision, partition, to);
@@ -113,43 +121,42 @@ impl Ledger {
             }
             Effect::Drop(revision, partition) => {
                 self.pending.drop_partition(revision, partition);
-                Some(Action::DropTail(revision, partition))
+                Some(LedgerAction::DropTail(revision, partition))
             }
             Effect::Load { revision, ticket, rebuild } => {
                 if rebuild {
-                    // It belongs to what was in memory before.
+                    // It belongs to the state that the load replaces.
                     self.pending.drop_revision(revision);
                 }
-                Some(Action::Load { revision, ticket, rebuild })
+                Some(LedgerAction::Load { revision, ticket, rebuild })
             }
             Effect::Halted(revision, partition, halt) => {
                 self.halted = true;
-                Some(Action::ReportHalt(revision, partition, halt))
+                Some(LedgerAction::ReportHalt(revision, partition, halt))
             }
             Effect::Commit { revision, ticket, life, advances } => {
                 let topic = self.machine.topic().to_owned();
-                Some(Action::Commit { revision, ticket, life: Life(life), advances, topic })
+                Some(LedgerAction::Commit { revision, ticket, life: Life(life), advances, topic })
             }
-            Effect::Create(revision, ticket) => Some(Action::Create(revision, ticket)),
+            Effect::Create(revision, ticket) => Some(LedgerAction::Create(revision, ticket)),
             Effect::Compact(revision, ticket, table, bucket) => {
-                Some(Action::Compact(revision, ticket, Bucket { table, bucket }))
+                Some(LedgerAction::Compact(revision, ticket, Bucket { table, bucket }))
             }
-            Effect::Bounds(ticket, partitions) => Some(Action::AskBounds(ticket, partitions)),
-            Effect::Stands(revision, partition, at) => Some(Action::ShowPosition(revision, partition, at)),
+            Effect::Bounds(ticket, partitions) => Some(LedgerAction::AskBounds(ticket, partitions)),
+            Effect::Stands(revision, partition, at) => Some(LedgerAction::ShowPosition(revision, partition, at)),
         }
     }
 
-    /// The events by which a metric whose state in memory is in doubt is loaded again from the store and counted on from there, unless
-    /// `why` says why it must stop. Between the first and the others everything else that is known of it is forgotten.
-    pub(super) fn rejoin(metric: &LaneMetric, why: Option<Quarantine>) -> (Event, Vec<Event>) {
+    /// The events that load a metric whose state in memory is in doubt again from the store. `why`: why it must then stop, if it must.
+    pub(super) fn rejoin(metric: &LaneMetric, why: Option<Quarantine>) -> Rejoin {
         let joined = Event::Joined(metric.no, metric.history.clone(), None);
-        let stops = why.or_else(|| metric.blamed.clone()).map(|why| Event::Quarantined(metric.no, why));
-        (Event::Left(metric.no), std::iter::once(joined).chain(stops).collect())
+        let stops = why.or_else(|| metric.barred.clone()).map(|why| Event::Quarantined(metric.no, why));
+        Rejoin { leave: Event::Left(metric.no), join: std::iter::once(joined).chain(stops).collect() }
     }
 
-    // What comes from the source.
+    // Deliveries of the source.
 
-    /// These partitions begin anew: what comes of them is thrown away until the machine says where to read.
+    /// Begins partitions again: their records are dropped until the machine says where to read.
     pub(super) fn begin(&mut self, partitions: &[u32]) {
         partitions.iter().for_each(|partition| self.deliveries.begin(*partition));
     }
@@ -159,27 +166,28 @@ impl Ledger {
         partitions.iter().for_each(|partition| self.deliveries.end(*partition));
     }
 
-    /// Something of a partition comes: the stamp under which it counts; `None`: it is thrown away.
+    /// The epoch under which a delivery of a partition counts; `None`: it is dropped.
     pub(super) fn epoch(&mut self, partition: u32) -> Option<u64> {
         self.deliveries.comes(partition)
     }
 
-    /// What the source is to be told now.
+    /// The steps that the source has yet to take.
     pub(super) fn steps(&self) -> Vec<Step> {
         self.deliveries.steps()
     }
 
-    /// The source is where a read begins: what comes now counts under its stamp. Whether the dedupe window starts empty.
+    /// The source now reads from where `read` begins: what it delivers counts under that epoch. Returns whether the dedupe window starts
+    /// empty.
     pub(super) fn took_over(&mut self, partition: u32, read: ReadFrom) -> bool {
         self.deliveries.took_over(partition, read.epoch) && read.fresh
     }
 
-    /// The source did not go where it was told.
+    /// The source did not begin the read.
     pub(super) fn read_failed(&mut self, partition: u32) {
         self.deliveries.failed(partition);
     }
 
-    /// The source has paused a partition, or goes on with it.
+    /// The source has paused or resumed a partition.
     pub(super) fn has_paused(&mut self, partition: u32, paused: bool) {
         self.deliveries.has_paused(partition, paused);
     }
@@ -189,19 +197,19 @@ impl Ledger {
         self.deliveries.held().collect()
     }
 
-    /// Where a partition that is being assigned is read first, so that the source fetches the right records from the first moment.
+    /// Where the source starts a partition that it is being assigned, so that it fetches the right records at once.
     pub(super) fn start(&self, partition: u32) -> Start {
         self.machine.start(partition).map_or(Start::Earliest, Start::At)
     }
 
-    // What a batch is due to.
+    // Which metrics count a batch.
 
     /// Offsets below `to` whose records must be reported before their batch is counted.
     pub(super) fn anchors(&self, partition: u32, to: u64) -> Vec<u64> {
         self.machine.anchors(partition, to).collect()
     }
 
-    /// Who counts a batch up to `to` that came under this stamp.
+    /// The metrics that count a batch up to `to` that was delivered in `epoch`.
     pub(super) fn due(&self, partition: u32, epoch: u64, to: u64) -> DueBatch {
         let due = |(no, from)| DueMetric {
             no,
@@ -214,7 +222,7 @@ impl Ledger {
 
     // How far the lane is.
 
-    /// Whether so much waits for a commit that one is due.
+    /// Whether so many rows wait for a commit that one is due.
     pub(super) fn wants_checkpoint(&self) -> bool {
         self.machine.pending_rows() >= self.max_pending_rows / 2
     }
@@ -258,16 +266,16 @@ impl Ledger {
         all
     }
 
-    /// What the lane has done, of so many records that it has counted.
-    pub(super) fn done(&self, members: &Members, processed: u64) -> Done {
+    /// The totals of the lane, which has counted `processed` records.
+    pub(super) fn totals(&self, members: &Members, processed: u64) -> LaneTotals {
         let committed = self.committed(members);
         let behind =
             |(partition, counted): (&u32, &u64)| counted - committed.get(partition).copied().unwrap_or(0).min(*counted);
         let behind: u64 = self.position(members).0.iter().map(behind).sum();
-        Done { processed, committed: processed.saturating_sub(behind), unfinished: false }
+        LaneTotals { processed, committed: processed.saturating_sub(behind), unfinished: false }
     }
 
-    /// The partitions that the log says to end before what was counted of them (`position`), and that are not stopped yet.
+    /// The partitions whose log ends before what was counted of them (`position`), without those that are stopped already.
     pub(super) fn beyond(&self, bounds: &[Bounds], position: &Position) -> Vec<u32> {
         let stopped: Vec<Option<u32>> = self.machine.halts().map(|(_, partition, _)| partition).collect();
         let beyond = |b: &&Bounds| position.0.get(&b.partition).is_some_and(|next| *next > b.end);
@@ -287,7 +295,7 @@ impl Ledger {
         self.machine.halts().any(|(stopped, partition, _)| stopped == no && partition.is_none())
     }
 
-    /// Whether a partition is stopped before records of which the first is at this offset, and that a person may skip.
+    /// Whether a partition is stopped at records that a person may skip, the first of them at this offset.
     pub(super) fn is_stopped_at(&self, partition: u32, offset: u64) -> bool {
         self.machine.halts().any(|(_, of, halt)| {
             let at = match halt {
@@ -299,7 +307,7 @@ impl Ledger {
         })
     }
 
-    /// Why each metric is stopped, as it is to be shown, where `shown` is so far.
+    /// Why each metric is stopped, to be shown; `shown`: what is shown so far.
     pub(super) fn stop_reasons(&self, members: &Members, shown: &BTreeMap<MetricId, Halt>) -> BTreeMap<MetricId, Halt> {
         let metrics = members.iter().map(|metric| (metric.no, metric.id));
         stop_reasons::stop_reasons(&self.machine, metrics, &self.held(), shown)

@@ -1,4 +1,4 @@
-//! What the ledger keeps for itself, what it hands on, and what it says of how far the lane is.
+//! What the ledger records, which actions it returns, and what it answers about how far the lane is.
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 use super::*;
@@ -12,8 +12,8 @@ struct World {
     ledger: Ledger,
     next: Option<u64>,
     end: u64,
-    /// Actions that it answers to nobody.
-    left: Vec<Action>,
+    /// Actions that the rig does not answer.
+    left: Vec<LedgerAction>,
 }
 
 impl World {
@@ -21,39 +21,39 @@ impl World {
         World { ledger: Ledger::new(settings), next, end, left: Vec::new() }
     }
 
-    fn tell(&mut self, event: Event) {
+    fn handle(&mut self, event: Event) {
         let mut events = vec![event];
         while let Some(event) = events.pop() {
-            for effect in self.ledger.on(event) {
-                let Some(action) = self.ledger.keep(effect) else { continue };
+            for effect in self.ledger.apply(event) {
+                let Some(action) = self.ledger.record(effect) else { continue };
                 match action {
-                    Action::Load { revision, ticket, .. } => {
+                    LedgerAction::Load { revision, ticket, .. } => {
                         let progress = |next| Progress { next, ..Progress::default() };
                         let found = self.next.map(|next| Found { life: 1, progress: vec![(0, progress(next))] });
                         events.push(Event::Loaded(revision, ticket, Ok(found)));
                     }
-                    Action::AskBounds(ticket, _) => {
+                    LedgerAction::AskBounds(ticket, _) => {
                         let bounds = progress::Bounds { partition: 0, start: 0, end: self.end };
                         events.push(Event::Bounds(ticket, vec![bounds]));
                     }
-                    // It is shown where it is, whatever else happens.
-                    Action::ShowPosition(..) => {}
+                    // Not checked: it comes with any event.
+                    LedgerAction::ShowPosition(..) => {}
                     other => self.left.push(other),
                 }
             }
         }
     }
 
-    /// Assigned, loaded and led to where it reads.
+    /// A partition that is assigned, loaded and read.
     fn assigned(next: Option<u64>, end: u64) -> World {
         World::assigned_with(settings(), next, end)
     }
 
     fn assigned_with(settings: Settings, next: Option<u64>, end: u64) -> World {
         let mut world = World::new(settings, next, end);
-        world.tell(Event::Joined(NO, History::Whole, None));
+        world.handle(Event::Joined(NO, History::Whole, None));
         world.ledger.begin(&[0]);
-        world.tell(Event::Assigned(vec![0]));
+        world.handle(Event::Assigned(vec![0]));
         for step in world.ledger.steps() {
             if let Step::Read { partition, read, .. } = step {
                 world.ledger.took_over(partition, read);
@@ -66,7 +66,7 @@ impl World {
         let epoch = self.ledger.epoch(0).unwrap();
         let last = Some(Anchor { offset: to - 1, timestamp_ms: 0, crc32: 0 });
         let counts = vec![Count { revision: NO, rows, watermark: None, failed: 0 }];
-        self.tell(Event::Counted(Counted { partition: 0, epoch, to, last, counts }));
+        self.handle(Event::Counted(Counted { partition: 0, epoch, to, last, counts }));
     }
 }
 
@@ -80,20 +80,20 @@ fn sealed() -> Sealed {
 fn where_a_partition_starts_is_where_it_is_read() {
     for (next, reads) in [(5, 0), (20, 0), (90, 70)] {
         let mut world = World::new(settings(), Some(next), 100);
-        world.tell(Event::Joined(NO, History::Whole, None));
+        world.handle(Event::Joined(NO, History::Whole, None));
         world.ledger.begin(&[0]);
-        world.tell(Event::Assigned(vec![0]));
+        world.handle(Event::Assigned(vec![0]));
         let steps = world.ledger.steps();
         let read = steps.iter().find_map(|step| if let Step::Read { read, .. } = step { Some(*read) } else { None });
         assert_eq!(read.map(|read| read.from), Some(reads), "stored up to {next}: its dedupe window is read again");
     }
-    // The source is told before the bounds of the log are known.
+    // The source starts before the bounds of the log are known.
     let mut ledger = Ledger::new(settings());
     ledger.begin(&[0]);
     let mut events = vec![Event::Assigned(vec![0]), Event::Joined(NO, History::Whole, None)];
     while let Some(event) = events.pop() {
-        for effect in ledger.on(event) {
-            if let Some(Action::Load { revision, ticket, .. }) = ledger.keep(effect) {
+        for effect in ledger.apply(event) {
+            if let Some(LedgerAction::Load { revision, ticket, .. }) = ledger.record(effect) {
                 let progress = vec![(0, Progress { next: 90, ..Progress::default() })];
                 events.push(Event::Loaded(revision, ticket, Ok(Some(Found { life: 1, progress }))));
             }
@@ -104,7 +104,7 @@ fn where_a_partition_starts_is_where_it_is_read() {
 }
 
 #[test]
-fn what_comes_counts_only_under_the_stamp_of_its_read() {
+fn deliveries_count_only_under_the_epoch_of_their_read() {
     let mut world = World::assigned(Some(10), 100);
     let epoch = world.ledger.epoch(0).unwrap();
     let due = world.ledger.due(0, epoch, 30);
@@ -120,45 +120,45 @@ fn deltas_are_kept_until_they_are_stored() {
     let mut world = World::assigned(Some(10), 100);
     world.count(30, 20);
     world.ledger.pending.open(NO, 0).push(sealed());
-    world.tell(Event::CheckpointDue);
-    let [Action::Commit { ticket, advances, .. }] = &world.left[..] else { panic!("{:?}", world.left) };
+    world.handle(Event::CheckpointDue);
+    let [LedgerAction::Commit { ticket, advances, .. }] = &world.left[..] else { panic!("{:?}", world.left) };
     assert_eq!((advances[0].from, advances[0].to.next), (10, 30));
     let ticket = *ticket;
     world.ledger.pending.freeze(NO, 0, 30, sealed);
     assert!(!world.ledger.flushed(&[0]));
-    world.tell(Event::Answered(NO, ticket, Answer::Failed(Trouble::Unavailable)));
+    world.handle(Event::Answered(NO, ticket, Answer::Failed(Trouble::Unavailable)));
     assert_eq!(world.ledger.pending.frozen(NO, 0).len(), 2, "not known to be stored");
     assert!(world.ledger.store_away());
-    world.tell(Event::CheckpointDue);
-    let Some(Action::Commit { ticket, .. }) = world.left.pop() else { panic!("sent again") };
-    world.tell(Event::Answered(NO, ticket, Answer::Applied));
+    world.handle(Event::CheckpointDue);
+    let Some(LedgerAction::Commit { ticket, .. }) = world.left.pop() else { panic!("sent again") };
+    world.handle(Event::Answered(NO, ticket, Answer::Applied));
     assert!(world.ledger.pending.frozen(NO, 0).is_empty() && world.ledger.flushed(&[0]));
 }
 
 #[test]
-fn what_is_lost_is_void() {
+fn deltas_of_a_lost_partition_are_void() {
     for memory in [Memory::Resident, Memory::Apart] {
         let mut world = World::assigned_with(Settings { memory, ..settings() }, Some(10), 100);
         world.count(30, 20);
         world.ledger.pending.freeze(NO, 0, 30, sealed);
-        world.tell(Event::Lost(vec![0]));
+        world.handle(Event::Lost(vec![0]));
         assert!(world.ledger.pending.frozen(NO, 0).is_empty(), "{memory:?}");
         // Where cells of all partitions are folded together, the whole view is loaded again instead.
-        let tail = world.left.contains(&Action::DropTail(NO, 0));
+        let tail = world.left.contains(&LedgerAction::DropTail(NO, 0));
         assert_eq!(tail, memory == Memory::Apart, "{:?}", world.left);
     }
 }
 
 #[test]
-fn how_far_the_lane_is_counts_what_is_stored_apart() {
+fn totals_tell_counted_from_committed_records() {
     let mut world = World::assigned(Some(10), 100);
     world.count(30, 20);
     let mut members = Members::default();
     members.add(metric(&View::default()));
     assert_eq!(world.ledger.position(&members), Position([(0, 30)].into()));
     assert_eq!(world.ledger.committed(&members), [(0, 10)].into());
-    let done = world.ledger.done(&members, 25);
-    assert_eq!((done.processed, done.committed), (25, 5), "20 of them are not stored");
+    let totals = world.ledger.totals(&members, 25);
+    assert_eq!((totals.processed, totals.committed), (25, 5), "20 of them are not stored");
     let bounds = |end| [Bounds { partition: 0, start: 0, end, open: 0 }];
     let position = world.ledger.position(&members);
     assert_eq!(world.ledger.beyond(&bounds(29), &position), [0], "the log ends before what was counted");
@@ -178,14 +178,14 @@ fn many_rows_that_wait_make_a_checkpoint_due() {
 fn a_metric_that_stops_is_reported_and_found() {
     let mut world = World::assigned(Some(10), 100);
     assert!(!world.ledger.has_halted());
-    world.tell(Event::Quarantined(NO, Quarantine::Failing("it failed".into())));
+    world.handle(Event::Quarantined(NO, Quarantine::Failing("it failed".into())));
     assert!(world.ledger.has_halted() && world.ledger.is_stopped(NO));
-    assert!(matches!(&world.left[..], [Action::ReportHalt(NO, None, _)]), "{:?}", world.left);
+    assert!(matches!(&world.left[..], [LedgerAction::ReportHalt(NO, None, _)]), "{:?}", world.left);
     assert!(!world.ledger.is_stopped_at(0, 10), "no partition is");
     // A record that cannot be decoded stops the partition, at its offset.
     let mut world = World::assigned(Some(10), 100);
     let epoch = world.ledger.epoch(0).unwrap();
-    world.tell(Event::Undecodable(0, epoch, 10));
+    world.handle(Event::Undecodable(0, epoch, 10));
     assert!(world.ledger.is_stopped_at(0, 10) && !world.ledger.is_stopped_at(0, 11) && !world.ledger.is_stopped(NO));
 }
 
@@ -193,17 +193,17 @@ fn a_metric_that_stops_is_reported_and_found() {
 fn a_metric_in_doubt_joins_again_and_stops_for_the_first_reason_there_is() {
     let mut member = metric(&View::default());
     let stops = |member: &LaneMetric, why| {
-        let (left, joined) = Ledger::rejoin(member, why);
-        assert!(matches!(left, Event::Left(NO)));
-        assert!(matches!(&joined[0], Event::Joined(NO, History::Whole, None)), "{joined:?}");
-        match &joined[1..] {
+        let Rejoin { leave, join } = Ledger::rejoin(member, why);
+        assert!(matches!(leave, Event::Left(NO)));
+        assert!(matches!(&join[0], Event::Joined(NO, History::Whole, None)), "{join:?}");
+        match &join[1..] {
             [] => None,
             [Event::Quarantined(NO, Quarantine::Failing(why))] => Some(why.clone()),
             other => panic!("{other:?}"),
         }
     };
     assert_eq!(stops(&member, None), None);
-    member.blamed = Some(Quarantine::Failing("blamed".into()));
-    assert_eq!(stops(&member, None).as_deref(), Some("blamed"));
+    member.barred = Some(Quarantine::Failing("barred".into()));
+    assert_eq!(stops(&member, None).as_deref(), Some("barred"));
     assert_eq!(stops(&member, Some(Quarantine::Failing("now".into()))).as_deref(), Some("now"));
 }

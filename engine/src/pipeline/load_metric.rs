@@ -1,21 +1,21 @@
 //! Loads what is stored of a metric into the lane's view.
 //!
-//! The view is locked for one piece at a time. From the first piece to the last the metric is in doubt: no reader takes a part of it
-//! for the whole; one that is stored in one piece is replaced under one lock. What there is no room for is loaded no further, and what
-//! was loaded of it is dropped, before more is read of the store. So a load needs, beside what it leaves in memory, one piece
-//! ([`Room::piece`]) or one bucket.
+//! The view is locked for one piece at a time. From the first piece to the last the metric is in doubt, so that no reader takes a part of
+//! it for the whole; a metric that is stored in one piece is replaced under one lock. A load for which there is no room ends, and drops
+//! what it loaded, before it reads more of the store. So beside what it leaves in memory a load needs one piece
+//! ([`MemoryShare::piece_bytes`]) or one bucket.
 
+use super::memory_share::MemoryShare;
 use super::origin::Origin;
 use super::read_pieces::{Fold, read_pieces};
-use super::room::Room;
-use super::stored::{accounts, counted_partitions, found};
+use super::stored::{check_updates, counted_partitions, decode_progress};
 use super::view::View;
 use crate::progress::Trouble;
 use crate::state::{MetricId, State};
 use crate::store::{Bucket, RevisionId, Store, StoreError, StoredFrame, StoredRevision};
 use std::time::{Duration, Instant};
 
-/// How many times as long as it took to measure the other metrics it is waited before they are measured again.
+/// Pause between two measurements of the other metrics, as a multiple of the time that the last one took.
 const SELDOM: u32 = 50;
 
 /// Why a metric is not loaded.
@@ -32,35 +32,37 @@ impl From<StoreError> for LoadFault {
     }
 }
 
-/// Loads a metric anew. `None`: nothing is stored of it, and it is empty. Where it fails half-way, also by a panic, the metric is
-/// empty and stays in doubt; where it fails before, it stays as it was.
+/// Loads a metric, replacing its state. `None`: nothing is stored of it, and it is empty.
+///
+/// # Errors
+/// [`LoadFault`]. After the first piece, also by a panic, the metric is then empty and in doubt; before it, unchanged.
 pub(super) fn load_metric(
     store: &dyn Store,
-    (view, room): (&View, &Room),
+    (view, memory_share): (&View, &MemoryShare),
     metric: MetricId,
     revision: &RevisionId,
 ) -> Result<Option<StoredRevision>, LoadFault> {
-    room.begin_load(metric);
-    let mut load = Load { view, room, metric, begun: None, rows: 0, is_half: false, others: Others::default() };
-    let whole = read_pieces(store, revision, room.piece(), &mut load)?;
+    memory_share.begin_load(metric);
+    let mut load = Load { view, memory_share, metric, begun: None, rows: 0, is_half: false, others: Others::default() };
+    let whole = read_pieces(store, revision, memory_share.piece_bytes(), &mut load)?;
     load.end(whole.as_ref()).map_err(LoadFault::Trouble)?;
     Ok(whole)
 }
 
 struct Load<'a> {
     view: &'a View,
-    room: &'a Room,
+    memory_share: &'a MemoryShare,
     metric: MetricId,
-    /// Reading has begun with these buckets, and what was in memory before is there yet.
+    /// The buckets, once reading has begun, until the first piece replaces what was in memory before.
     begun: Option<Vec<(u16, u32)>>,
-    /// Updates that frames say they hold.
+    /// Number of updates in the frames.
     rows: u64,
-    /// Some of it is loaded.
+    /// Whether a part is loaded.
     is_half: bool,
     others: Others,
 }
 
-/// What other metrics hold by themselves, as last measured.
+/// Bytes that all metrics hold by themselves, as last measured.
 #[derive(Default)]
 struct Others {
     own: Vec<u64>,
@@ -68,8 +70,11 @@ struct Others {
 }
 
 impl Others {
-    /// Takes note of what all hold. What the metric holds; an error where that is too much.
-    fn require_room(&mut self, room: &Room, state: &State, metric: MetricId) -> Result<u64, Trouble> {
+    /// Records what all metrics hold. Returns the bytes that the loaded metric holds.
+    ///
+    /// # Errors
+    /// [`Trouble::Stopped`]: that is too much.
+    fn require_room(&mut self, memory_share: &MemoryShare, state: &State, metric: MetricId) -> Result<u64, Trouble> {
         if self.measured.is_none_or(|(at, took)| at.elapsed() >= took * SELDOM) {
             let begun = Instant::now();
             self.own = state.own_sizes();
@@ -77,26 +82,29 @@ impl Others {
         }
         let sizes = state.sizes_while_loading(metric, &self.own);
         let takes = sizes[metric.0].1;
-        room.note_others(metric, sizes);
-        room.refuses(metric, takes).map_or(Ok(takes), |why| Err(Trouble::Stopped(why)))
+        memory_share.record_others(metric, sizes);
+        memory_share.refuse_load(metric, takes).map_or(Ok(takes), |why| Err(Trouble::Stopped(why)))
     }
 }
 
 impl Load<'_> {
-    /// All of it is loaded: from now on it may be read.
+    /// Ends the load: readers may read the metric from now on.
     fn end(&mut self, stored: Option<&StoredRevision>) -> Result<(), Trouble> {
         let mut counted = self.view.write();
         let counted = &mut *counted;
         match stored {
-            None => counted.let_go(self.metric),
+            None => counted.discard(self.metric),
             Some(stored) => {
                 counted.state.end_load(self.metric);
-                self.room.note(self.metric, self.others.require_room(self.room, &counted.state, self.metric)?);
-                let found = found(stored)?;
-                accounts(&found, self.rows)?;
-                let place = &mut counted.metrics[self.metric.0];
-                place.position.0 = counted_partitions(stored).collect();
-                place.origins = found.progress.iter().map(|(p, progress)| (*p, Origin::of(progress))).collect();
+                self.memory_share.record_held(
+                    self.metric,
+                    self.others.require_room(self.memory_share, &counted.state, self.metric)?,
+                );
+                let found = decode_progress(stored)?;
+                check_updates(&found, self.rows)?;
+                let progress = &mut counted.metrics[self.metric.0];
+                progress.position.0 = counted_partitions(stored).collect();
+                progress.origins = found.progress.iter().map(|(p, progress)| (*p, Origin::of(progress))).collect();
             }
         }
         counted.metrics[self.metric.0].in_doubt = false;
@@ -114,9 +122,9 @@ impl Fold for Load<'_> {
     }
 
     fn admit(&mut self, bytes: u64) -> Result<(), LoadFault> {
-        // What is there before the first piece goes with it.
+        // The first piece replaces what is in memory.
         let takes = if self.begun.is_some() { 0 } else { self.view.read().state.loaded_size(self.metric) };
-        let refused = self.room.refuses_piece(self.metric, takes, bytes);
+        let refused = self.memory_share.refuse_piece(self.metric, takes, bytes);
         refused.map_or(Ok(()), |why| Err(LoadFault::Trouble(Trouble::Stopped(why))))
     }
 
@@ -124,10 +132,10 @@ impl Fold for Load<'_> {
         let mut counted = self.view.write();
         let counted = &mut *counted;
         if let Some(buckets) = self.begun.take() {
-            counted.let_go(self.metric);
+            counted.discard(self.metric);
             (self.rows, self.is_half) = (0, true);
             let laid_out = counted.state.lay_out(self.metric, &buckets);
-            laid_out.map_err(|fault| corrupt(format!("which buckets there are: {fault}")))?;
+            laid_out.map_err(|fault| corrupt(format!("the buckets of the store do not fit its tables: {fault}")))?;
         }
         let mut loading = counted.state.loading(self.metric);
         let mut unseen = 0;
@@ -136,10 +144,10 @@ impl Fold for Load<'_> {
                 let load = loading.frame(usize::from(bucket.table), &frame.bytes);
                 self.rows += load.map_err(|fault| corrupt(format!("{fault} (bucket {bucket:?})")))?;
                 unseen += frame.bytes.len();
-                if unseen >= self.room.step() {
+                if unseen >= self.memory_share.step_bytes() {
                     drop(loading);
-                    let room = self.others.require_room(self.room, &counted.state, self.metric);
-                    room.map_err(LoadFault::Trouble)?;
+                    let fits = self.others.require_room(self.memory_share, &counted.state, self.metric);
+                    fits.map_err(LoadFault::Trouble)?;
                     (loading, unseen) = (counted.state.loading(self.metric), 0);
                 }
             }
@@ -151,8 +159,8 @@ impl Fold for Load<'_> {
 impl Drop for Load<'_> {
     fn drop(&mut self) {
         if self.is_half {
-            self.view.write().let_go(self.metric);
-            self.room.note_emptied(self.metric);
+            self.view.write().discard(self.metric);
+            self.memory_share.record_emptied(self.metric);
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Loading a metric anew: nobody reads half of it, and what does not fit leaves nothing behind.
+//! Loading a metric: no reader sees a part of it, and a load that does not fit leaves nothing behind.
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
-use super::super::view::Place;
+use super::super::view::MetricProgress;
 use super::*;
 use crate::config::Durability;
 use crate::database::Database;
@@ -12,7 +12,7 @@ use crate::store::{Advance, Commit, StoredProgress};
 
 const USERS: u64 = 20_000;
 
-/// A store in which a metric is stored that counts by user, and a view into which it is loaded.
+/// A store that holds a metric which counts by user, and a view into which it is loaded.
 struct Rig {
     store: EmbeddedStore,
     view: View,
@@ -58,41 +58,41 @@ impl Rig {
         let commit = Commit { revision: revision.clone(), life, advances, frames };
         store.commit(&[commit]).unwrap();
         let view = View::default();
-        let metric = view.add(plugin.description(), Place::default());
+        let metric = view.add(plugin.description(), MetricProgress::default());
         Rig { store, view, metric, revision, _folder: folder }
     }
 
-    fn load(&self, room: &Room) -> Result<Option<StoredRevision>, LoadFault> {
-        load_metric(&self.store, (&self.view, room), self.metric, &self.revision)
+    fn load(&self, memory_share: &MemoryShare) -> Result<Option<StoredRevision>, LoadFault> {
+        load_metric(&self.store, (&self.view, memory_share), self.metric, &self.revision)
     }
 
-    /// Cells that are held, whether they may be read, and up to where they are counted.
+    /// The number of cells, whether they may be read, and their position.
     fn stands(&self) -> (u64, bool, Option<u64>) {
         let counted = self.view.read();
-        let place = &counted.metrics[self.metric.0];
-        (counted.state.size(self.metric).0, !place.in_doubt, place.position.0.get(&0).copied())
+        let progress = &counted.metrics[self.metric.0];
+        (counted.state.size(self.metric).0, !progress.in_doubt, progress.position.0.get(&0).copied())
     }
 }
 
 #[test]
 fn a_metric_is_loaded_in_one_piece_or_in_many() {
     let rig = Rig::new();
-    assert!(rig.load(&Room::new(1 << 40)).ok().flatten().is_some());
+    assert!(rig.load(&MemoryShare::new(1 << 40)).ok().flatten().is_some());
     assert_eq!(rig.stands(), (USERS, true, Some(USERS)));
     let takes = rig.view.read().state.size(rig.metric).1;
-    let room = Room::new(takes);
-    room.hand_over(MetricId(99), rig.metric, takes * 2);
+    let memory_share = MemoryShare::new(takes);
+    memory_share.hand_over(MetricId(99), rig.metric, takes * 2);
     let stored: u64 = rig.store.sizes(&rig.revision).unwrap().iter().map(|size| size.snapshot + size.tail).sum();
-    assert!(stored > room.piece(), "{stored} bytes are read in one piece");
-    assert!(rig.load(&room).ok().flatten().is_some());
-    assert_eq!((rig.stands(), room.held(rig.metric)), ((USERS, true, Some(USERS)), takes));
+    assert!(stored > memory_share.piece_bytes(), "{stored} bytes are read in one piece");
+    assert!(rig.load(&memory_share).ok().flatten().is_some());
+    assert_eq!((rig.stands(), memory_share.held(rig.metric)), ((USERS, true, Some(USERS)), takes));
 }
 
 #[test]
-fn nobody_reads_half_of_a_metric_that_is_loaded_anew() {
+fn no_reader_sees_half_of_a_metric_that_is_loaded_again() {
     let rig = Rig::new();
-    let room = Room::new(1 << 30);
-    assert!(rig.load(&room).is_ok());
+    let memory_share = MemoryShare::new(1 << 30);
+    assert!(rig.load(&memory_share).is_ok());
     let sizes = rig.store.sizes(&rig.revision).unwrap();
     let held: Vec<Bucket> = sizes.iter().map(|size| size.bucket).collect();
     let reading = |bucket: Bucket| {
@@ -103,7 +103,7 @@ fn nobody_reads_half_of_a_metric_that_is_loaded_anew() {
     };
     let load = || Load {
         view: &rig.view,
-        room: &room,
+        memory_share: &memory_share,
         metric: rig.metric,
         begun: None,
         rows: 0,
@@ -117,10 +117,10 @@ fn nobody_reads_half_of_a_metric_that_is_loaded_anew() {
     assert!(half.fold(piece, &revision).is_ok());
     let (cells, may_be_read, position) = rig.stands();
     assert!(cells > 0 && cells < USERS && !may_be_read && position.is_none(), "{cells}");
-    // It goes no further: nothing is left of it, and nobody takes that for all.
+    // The load fails: nothing is left of it, and no reader takes that for the whole.
     drop(half);
     assert_eq!(rig.stands(), (0, false, None));
-    assert_eq!(room.held(rig.metric), 0);
+    assert_eq!(memory_share.held(rig.metric), 0);
 
     let mut whole = load();
     assert!(whole.begin(held.clone()).is_ok());
@@ -134,20 +134,20 @@ fn nobody_reads_half_of_a_metric_that_is_loaded_anew() {
 }
 
 #[test]
-fn what_does_not_fit_is_loaded_no_further_and_leaves_nothing() {
+fn a_load_that_does_not_fit_ends_and_leaves_nothing() {
     let rig = Rig::new();
-    let room = Room::new(400_000);
-    let Err(LoadFault::Trouble(Trouble::Stopped(why))) = rig.load(&room) else { panic!("it is loaded") };
+    let memory_share = MemoryShare::new(400_000);
+    let Err(LoadFault::Trouble(Trouble::Stopped(why))) = rig.load(&memory_share) else { panic!("it is loaded") };
     assert!(matches!(why, Quarantine::OverMemory { held, .. } if held < 700_000), "{why:?}");
-    assert_eq!((rig.stands(), room.held(rig.metric)), ((0, false, None), 0));
+    assert_eq!((rig.stands(), memory_share.held(rig.metric)), ((0, false, None), 0));
 }
 
 #[test]
-fn where_nothing_is_stored_there_is_nothing() {
+fn a_metric_that_is_not_stored_is_empty() {
     let rig = Rig::new();
-    let room = Room::new(1 << 30);
-    assert!(rig.load(&room).is_ok());
+    let memory_share = MemoryShare::new(1 << 30);
+    assert!(rig.load(&memory_share).is_ok());
     rig.store.remove(&rig.revision).unwrap();
-    assert!(matches!(rig.load(&room), Ok(None)));
+    assert!(matches!(rig.load(&memory_share), Ok(None)));
     assert_eq!(rig.stands(), (0, true, None));
 }

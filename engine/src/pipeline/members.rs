@@ -1,6 +1,6 @@
 //! The metrics that a lane counts, and what it knows of each.
 //!
-//! Only the lane changes them: metrics join, leave, and get other code. Everything else in the pipeline reads them here.
+//! Only the lane changes them: metrics join, leave, and receive other code. The rest of the pipeline reads them.
 //! Holds no state of a metric and decides nothing.
 
 use super::follower::Follower;
@@ -25,26 +25,26 @@ pub struct LaneMetric {
     pub meta: Vec<u8>,
     /// The plugin.
     pub plugin: Arc<plugin::Metric>,
-    /// Where it begins on partitions that it never counted.
+    /// Where it begins in partitions that it has never counted.
     pub history: History,
-    /// Holds its cells if engines share the store; `None`: they are in the lane's view.
+    /// Holds its cells where engines share the store; `None`: they are in the lane's view.
     pub follower: Option<Arc<Follower>>,
     /// First half of the SHA-256 of its plugin's file, in hexadecimal digits.
     pub code: String,
-    /// Why its plugin must not be called, from the first moment on.
-    pub blamed: Option<Quarantine>,
-    /// Per partition the offsets that its plugin receives one by one: the process ended among them before.
+    /// Why its plugin must not be called; the metric is stopped when it joins.
+    pub barred: Option<Quarantine>,
+    /// Per partition the offsets that its plugin receives one by one, because the process ended among them before.
     pub suspected: Vec<(u32, Range<u64>)>,
 }
 
 /// What a lane is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// It follows the end of the log: what it reads is new, and is counted in the figures.
+pub enum LaneRole {
+    /// It follows the end of the log: its records are new, and count in the engine's own metrics.
     Main,
-    /// It replays history: the main lane has seen and judged these records before.
+    /// It replays history: the main lane has read these records before.
     Backfill,
-    /// It follows the log for a metric that reads events as they were read before: the main lane judges these records too.
+    /// It follows the log for a metric that reads events as `[events]` was configured before: the main lane reads the same records.
     Beside,
 }
 
@@ -73,23 +73,23 @@ impl Members {
         self.0.retain(|metric| metric.no != no);
     }
 
-    /// Gives a metric the code of another of the same revision, and what is known against that code.
+    /// Replaces a metric's code by that of another of the same revision, with what is known against it.
     pub(super) fn swap_code(&mut self, with: LaneMetric) {
         if let Some(metric) = self.0.iter_mut().find(|metric| metric.no == with.no) {
             telemetry::swapped(with.plugin.name());
             (metric.plugin, metric.code) = (with.plugin, with.code);
-            (metric.blamed, metric.suspected) = (with.blamed, with.suspected);
+            (metric.barred, metric.suspected) = (with.barred, with.suspected);
         }
     }
 
-    /// What all of them declare to read of an event.
+    /// The properties of an event that the metrics declare.
     pub(super) fn properties(&self) -> Vec<PropertySource> {
         self.0.iter().flat_map(|metric| metric.plugin.properties()).collect()
     }
 
-    /// The event that stops a metric whose plugin must not be called.
-    pub(super) fn blame(&self, no: RevisionNo) -> Option<Event> {
-        let why = self.get(no)?.blamed.clone()?;
+    /// The event that stops a metric whose plugin must not be called; `None`: it may be called.
+    pub(super) fn barring_event(&self, no: RevisionNo) -> Option<Event> {
+        let why = self.get(no)?.barred.clone()?;
         Some(Event::Quarantined(no, why))
     }
 }

@@ -1,7 +1,7 @@
-//! A batch as one metric counts it: its rows into the metric's tables, sealed where a table is full; at once, or one by one where a
-//! panic is looked for.
+//! Counts a batch in one metric: applies its rows to the metric's tables and seals them where they are full, all at once, or one by one to
+//! find the row that panics.
 //!
-//! After a panic the metric's state is in doubt, and the caller drops it. Knows no progress and no store.
+//! After a panic the metric's state is in doubt, and the caller discards it. Knows no progress and no store.
 
 use super::containment::PluginOutput;
 use super::members::LaneMetric;
@@ -12,15 +12,15 @@ use crate::failpoint::poisoned;
 use crate::state::{Sealed, State};
 use std::ops::Range;
 
-/// The reason of dead letters of events on which the engine's own work for a metric panicked.
+/// The reason of dead letters for events on which the engine's own code panicked in a metric.
 const INTERNAL_ERROR: &str = "internal_error";
 
-/// What is counted.
+/// One metric's part of a batch.
 pub(super) struct MetricBatch<'a> {
     pub(super) metric: &'a LaneMetric,
-    /// Offset from which on rows count.
+    /// The first offset that counts.
     pub(super) from: u64,
-    /// What the plugin made of the batch.
+    /// The plugin's output for the batch.
     pub(super) output: &'a PluginOutput,
     /// Rows that do not count, ascending.
     pub(super) skip: &'a [u32],
@@ -28,21 +28,21 @@ pub(super) struct MetricBatch<'a> {
     pub(super) partition: u32,
 }
 
-/// Counting panicked.
+/// A panic while a batch was counted.
 pub(super) struct Panicked {
-    /// Offsets of which one is to blame.
+    /// Offsets, one of which caused it.
     pub(super) at: Range<u64>,
-    /// What it said.
+    /// The message of the panic.
     pub(super) what: String,
 }
 
 impl MetricBatch<'_> {
-    /// Counts all of it. How many table updates that were; what had to be sealed before is added to `open`.
+    /// Counts all rows at once. Returns the number of table updates; deltas that were sealed are added to `open`.
     ///
     /// # Errors
-    /// Somewhere it panicked.
+    /// [`Panicked`] with all offsets that count: any of them may be the cause.
     pub(super) fn at_once(&self, state: &mut State, open: &mut Vec<Sealed>) -> Result<u64, Panicked> {
-        let done = contained(|| {
+        let counted = contained(|| {
             if state.must_seal(self.metric.id, self.partition, self.batch.len()) {
                 open.push(state.seal(self.metric.id, self.partition));
             }
@@ -50,13 +50,13 @@ impl MetricBatch<'_> {
             self.poisoned(self.first()..self.batch.len());
             state.apply_without(self.metric.id, self.batch, self.from, &self.output.updates, self.skip)
         });
-        done.map_err(|what| Panicked { at: self.from..self.batch.to.max(self.from + 1), what })
+        counted.map_err(|what| Panicked { at: self.from..self.batch.to.max(self.from + 1), what })
     }
 
-    /// Counts, seals and writes it row by row, for a value may be what a seal or a frame cannot take.
+    /// Counts, seals and writes row by row, because a value may panic only in a seal or a frame. Returns the number of table updates.
     ///
     /// # Errors
-    /// Of the first row on which it panicked.
+    /// [`Panicked`] with the offset of the first row that panics.
     pub(super) fn one_by_one(&self, state: &mut State, open: &mut Vec<Sealed>) -> Result<u64, Panicked> {
         let at = |row: usize| self.batch.offsets.get(row).copied().unwrap_or(self.from);
         let mut counted = 0;
@@ -79,7 +79,7 @@ impl MetricBatch<'_> {
         Ok(counted)
     }
 
-    /// Dead letters of the rows that are left out because counting panicked on them.
+    /// Dead letters for the rows that are left out because counting panicked on them.
     pub(super) fn letters<'a>(
         &'a self,
         records: &'a [Record<'a>],
@@ -87,9 +87,9 @@ impl MetricBatch<'_> {
         panicking: &'a PanickingRecords,
     ) -> impl Iterator<Item = DeadLetter> + 'a {
         let offsets = self.skip.iter().map(|row| self.batch.offsets[*row as usize]);
-        let mine =
+        let left_out =
             move |offset: &u64| *offset >= self.from && panicking.leaves_out(self.metric.no, self.partition, *offset);
-        offsets.filter(mine).map(move |offset| {
+        offsets.filter(left_out).map(move |offset| {
             let record = records.binary_search_by_key(&offset, |record| record.offset).map(|at| records[at]);
             let (time, payload) = record.map_or((0, None), |record| (record.timestamp_ms, record.payload));
             DeadLetter::new(INTERNAL_ERROR, topic, self.partition, offset, time, payload)
@@ -101,7 +101,7 @@ impl MetricBatch<'_> {
         self.batch.offsets.partition_point(|offset| *offset < self.from)
     }
 
-    /// Also if it handed over none: what is there is another metric's.
+    /// Sets the computed keys, also if there are none: those of the metric before must not remain.
     fn compute(&self, state: &mut State) {
         if !self.metric.plugin.description().computed.is_empty() {
             state.compute(self.metric.id, self.batch, &self.output.computed);

@@ -1,10 +1,11 @@
-//! The only place that knows source, plugins, store and feed at once: it moves records through them.
+//! Moves records from the source through plugins and state into the store and the feed. No other module knows all four.
 //!
-//! One thread, the lane, polls, counts and drives the commit protocol; one commits, one compacts. What readers see is in
-//! [`View`], or, where engines share a store, in a [`Follower`] of each metric, which one more thread keeps warm. Nothing here is unbounded: the source is paused while too much waits for its commit.
+//! One thread, the lane, polls, counts and drives the commit protocol; one thread commits, one compacts. Readers read the [`View`]
+//! or, where engines share a store, the [`Follower`] of each metric, which another thread keeps up to date. Every queue is bounded: the
+//! source is paused while too many rows wait for their commit.
 
 mod batch;
-mod board;
+mod call_marks;
 mod cell_limits;
 mod command;
 mod containment;
@@ -13,10 +14,11 @@ mod executor;
 mod fatal;
 mod follower;
 mod lane;
+mod lane_status;
 mod ledger;
 mod load_metric;
-mod mark;
 mod members;
+mod memory_share;
 mod metric_batch;
 mod origin;
 mod panicking_records;
@@ -24,7 +26,6 @@ mod pending;
 mod publish_events;
 mod read_pieces;
 mod relay;
-mod room;
 mod steering;
 mod stop_reasons;
 mod stored;
@@ -33,19 +34,19 @@ mod testing;
 mod view;
 mod watch;
 
-pub use board::{Board, Done, Standing};
+pub use call_marks::{CallMark, CallMarks, EndCause, MarkedCall, UnreturnedCall};
 pub use command::{Command, Left};
 pub use executor::{Shrink, Shrunk};
 pub use fatal::{Fatal, Thread, guard};
 pub use follower::{FOLLOWED, Followed, Follower, Followers, Refreshed};
-pub use lane::Parts;
-pub use mark::{Called, Cause, Mark, Marks, Unreturned};
-pub use members::{LaneMetric, Role};
+pub use lane::LaneParts;
+pub use lane_status::{LaneStatus, LaneTotals, StatusSnapshot};
+pub use members::{LaneMetric, LaneRole};
+pub use memory_share::MemoryShare;
 pub use origin::Origin;
-pub use relay::{Parts as RelayParts, Relay, relay};
-pub use room::Room;
+pub use relay::{Relay, RelayParts, relay};
 pub use stored::counted_partitions;
-pub use view::{Counted, Place, View, done};
+pub use view::{Counted, MetricProgress, View, completed};
 pub use watch::{Watch, watch};
 
 use lane::Lane;
@@ -55,111 +56,111 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
-/// A running lane. Dropping it lets the thread end by itself; [`Handle::stop`] waits for it.
+/// A running lane. Dropping the handle asks the thread to end; [`Handle::stop`] waits for it.
 pub struct Handle {
     stop: Arc<AtomicU64>,
     commands: SyncSender<Command>,
-    /// What it did; sent when it has ended.
-    done: Mutex<Option<Receiver<Done>>>,
-    board: Arc<Board>,
+    /// Receives the lane's totals when it has ended.
+    totals: Mutex<Option<Receiver<LaneTotals>>>,
+    status: Arc<LaneStatus>,
 }
 
-/// Why a lane was not told something.
+/// Why a lane did not take a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Untold {
-    /// So many commands wait that no more are taken: something in it does not return. Tell it again later.
+pub enum CommandError {
+    /// The queue is full, because something in the lane does not return. Retry later.
     Busy,
-    /// It has ended: nothing is counted in it any more.
+    /// The lane has ended. A retry does not help.
     Ended,
 }
 
-/// How much longer than it was told a lane may take to end.
+/// How much longer than its limit a lane may take to end.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Of a lane that replays history: a tenth of the share of one that does not, where both want the same core.
+/// Niceness of a lane that replays history: about a tenth of the processor time of the main lane where both want the same core.
 const NICE: i32 = 10;
 
 /// Starts a lane.
 ///
 /// # Errors
-/// The system gives no more threads.
-pub fn start(parts: Parts) -> std::io::Result<Handle> {
+/// The system starts no more threads.
+pub fn start(parts: LaneParts) -> std::io::Result<Handle> {
     start_with(parts, |_| {})
 }
 
-/// The same with a lane that is prepared before it runs.
-fn start_with(parts: Parts, prepare: impl FnOnce(&mut Lane) + Send + 'static) -> std::io::Result<Handle> {
+/// Starts a lane and calls `prepare` before it runs.
+fn start_with(parts: LaneParts, prepare: impl FnOnce(&mut Lane) + Send + 'static) -> std::io::Result<Handle> {
     let stop = Arc::new(AtomicU64::new(0));
-    let (commands, told) = sync_channel(command::QUEUE);
-    let board = parts.board.clone();
-    let shown = board.clone();
-    let replays = parts.role == Role::Backfill;
+    let (commands, received) = sync_channel(command::QUEUE);
+    let status = parts.status.clone();
+    let published = status.clone();
+    let replays = parts.role == LaneRole::Backfill;
     let name = match parts.role {
-        Role::Main => Thread::Counts.name(),
-        Role::Backfill => "tally-backfill",
-        Role::Beside => "tally-beside",
+        LaneRole::Main => Thread::Counts.name(),
+        LaneRole::Backfill => "tally-backfill",
+        LaneRole::Beside => "tally-beside",
     };
-    board.stand(|standing| standing.mark = parts.mark.clone());
-    let (ended, done) = sync_channel(1);
+    status.update(|status| status.mark = parts.mark.clone());
+    let (ended, totals) = sync_channel(1);
     let (made, outcome) = sync_channel(1);
     let stopping = stop.clone();
     let run = move || {
         if replays {
             give_way();
         }
-        // Here, so that the threads beside it give way as well.
-        let (mut lane, source) = match Lane::new(parts, told, stopping) {
+        // After `give_way`: the lane's worker threads inherit the niceness.
+        let (mut lane, source) = match Lane::new(parts, received, stopping) {
             Ok(lane) => lane,
             Err(fault) => return drop(made.send(Err(fault))),
         };
         prepare(&mut lane);
-        // Whoever starts it waits for this.
+        // `start_with` waits for this.
         let _ = made.send(Ok(()));
-        let done = guard(&board, Thread::Counts, || lane.run(source)).unwrap_or_else(|| unfinished(&board));
-        board.stand(|standing| standing.ended = true);
-        // Nobody may wait for it any more.
-        let _ = ended.send(done);
+        let totals = guard(&status, Thread::Counts, || lane.run(source)).unwrap_or_else(|| unfinished(&status));
+        status.update(|status| status.ended = true);
+        // The receiver may be gone.
+        let _ = ended.send(totals);
     };
     std::thread::Builder::new().name(name.into()).spawn(run)?;
     outcome.recv().map_err(std::io::Error::other)??;
-    Ok(Handle { stop, commands, done: Mutex::new(Some(done)), board: shown })
+    Ok(Handle { stop, commands, totals: Mutex::new(Some(totals)), status: published })
 }
 
-/// Takes the processor only where the others leave it: nobody waits for history, and the main lane is to keep its pace.
+/// Lowers the priority of this thread: no reader waits for history, and the main lane must keep its pace.
 fn give_way() {
     let me = Some(rustix::thread::gettid());
     if let Err(fault) = rustix::process::setpriority_process(me, NICE) {
-        tracing::debug!("a lane that replays history is as important as others: {fault}");
+        tracing::debug!("the priority of a lane that replays history cannot be lowered: {fault}");
     }
 }
 
 impl Handle {
-    /// Tells the lane something.
+    /// Queues a command. Never blocks.
     ///
     /// # Errors
-    /// [`Untold`]: it was not told.
-    pub fn tell(&self, command: Command) -> Result<(), Untold> {
+    /// [`CommandError`]: the lane does not receive it.
+    pub fn send(&self, command: Command) -> Result<(), CommandError> {
         self.commands.try_send(command).map_err(|fault| match fault {
-            TrySendError::Full(_) => Untold::Busy,
-            TrySendError::Disconnected(_) => Untold::Ended,
+            TrySendError::Full(_) => CommandError::Busy,
+            TrySendError::Disconnected(_) => CommandError::Ended,
         })
     }
 
-    /// Ends the lane within about `limit`: last commit, close. What it did; nothing the second time, and of a lane that a plugin
-    /// does not let go what was known of it: what it has not stored is counted again.
-    pub fn stop(&self, limit: Duration) -> Done {
+    /// Ends the lane within about `limit`: it commits once more and closes the source. Returns its totals; zeros if it is called again. A
+    /// lane that a plugin blocks is abandoned: its totals are those last known, and what it has not stored is counted again.
+    pub fn stop(&self, limit: Duration) -> LaneTotals {
         self.stop.store(millis(limit), Ordering::Relaxed);
-        let Some(done) = self.done.lock().take() else { return Done::default() };
-        done.recv_timeout(limit + GRACE).unwrap_or_else(|_| {
-            tracing::error!("counting does not end, for something in it does not return; it is left behind");
-            unfinished(&self.board)
+        let Some(totals) = self.totals.lock().take() else { return LaneTotals::default() };
+        totals.recv_timeout(limit + GRACE).unwrap_or_else(|_| {
+            tracing::error!("a lane does not end because something in it does not return; it is abandoned");
+            unfinished(&self.status)
         })
     }
 }
 
-/// What is known of a lane that did not end orderly.
-fn unfinished(board: &Board) -> Done {
-    Done { unfinished: true, ..board.look(|standing| standing.done) }
+/// The last known totals of a lane that did not end in order.
+fn unfinished(status: &LaneStatus) -> LaneTotals {
+    LaneTotals { unfinished: true, ..status.read(|status| status.totals) }
 }
 
 impl Drop for Handle {
@@ -168,7 +169,7 @@ impl Drop for Handle {
     }
 }
 
-/// At least 1: 0 means "run".
+/// At least 1, because 0 means "run".
 fn millis(limit: Duration) -> u64 {
     u64::try_from(limit.as_millis()).unwrap_or(u64::MAX).max(1)
 }

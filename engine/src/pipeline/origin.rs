@@ -1,25 +1,26 @@
-//! Where a metric began to count a partition and what it passed over: what a recount has to know beside the position, and
-//! whoever puts one metric's numbers in place of another's.
+//! Where a metric began to count a partition, and which records it missed.
+//!
+//! A recount needs this beside the position, and so does the choice between two revisions of a metric.
 
 use crate::event::Position;
 use crate::progress::{MAX_GAPS, Progress, Span};
 use std::collections::BTreeMap;
 
-/// What is known of a partition's beginning.
+/// Where one partition began, and what was missed in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
-    /// The first offset that was to be counted.
+    /// The first offset that counts.
     pub start: u64,
-    /// The latest gaps, ascending: records that were gone before they were counted. As many as a progress record lists.
+    /// The latest gaps, ascending: records that were gone from the log before they were counted. At most as many as a progress record lists.
     pub gaps: Vec<Span>,
-    /// Offsets in gaps that are no longer listed.
+    /// Number of offsets in older gaps, which are no longer listed.
     pub lost_before: u64,
-    /// Events before the position that are in no cell, because the metric's own code fails on them.
+    /// Number of events before the position that are in no cell, because the metric's own code fails on them.
     pub failed: u64,
 }
 
 impl Origin {
-    /// Counting begins here.
+    /// Counting begins at `start`.
     pub(super) fn at(start: u64) -> Origin {
         Origin { start, ..Origin::default() }
     }
@@ -29,19 +30,19 @@ impl Origin {
         Origin { start, gaps: progress.gaps.clone(), lost_before, failed }
     }
 
-    /// Events of all partitions that are in no cell.
+    /// Number of events of all partitions that are in no cell.
     #[must_use]
     pub fn failed(origins: &BTreeMap<u32, Origin>) -> u64 {
         origins.values().fold(0, |sum, origin| sum.saturating_add(origin.failed))
     }
 
-    /// Offsets in gaps.
+    /// Number of offsets in all gaps.
     fn lost(&self) -> u64 {
         self.gaps.iter().fold(self.lost_before, |sum, gap| sum.saturating_add(gap.to - gap.from))
     }
 
-    /// What of the records that `older` counted up to `position` this one did not, as half a sentence; `None`: nothing. Each
-    /// is by partition.
+    /// Which of the records that `older` counted up to `position` the `newer` one did not count, as half a sentence; `None`: none are
+    /// missing. Both are by partition.
     #[must_use]
     pub fn lacks(newer: &BTreeMap<u32, Origin>, older: &BTreeMap<u32, Origin>, position: &Position) -> Option<String> {
         older.iter().find_map(|(partition, old)| {
@@ -53,7 +54,7 @@ impl Origin {
                 let (new, old) = (new.start, old.start);
                 return Some(format!("partition {partition} from offset {new} on, not from {old}"));
             }
-            // Where it began earlier it may have passed over more, and lacks nothing; that is rare, and a person can tell.
+            // A newer one that began earlier may have more gaps and miss nothing; that is rare, and a person can decide.
             let more = new.lost().checked_sub(old.lost()).filter(|more| *more > 0)?;
             Some(format!("{more} more offsets of partition {partition} were gone before they were counted"))
         })
@@ -71,26 +72,26 @@ impl Origin {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::Place;
+    use crate::pipeline::MetricProgress;
 
     #[test]
     fn a_jump_is_a_gap_and_nothing_else_is() {
-        let mut place = Place::default();
-        place.advance(3, 100, 110);
-        place.advance(3, 110, 111);
-        assert_eq!(place.origins[&3], Origin::at(100));
-        place.advance(3, 120, 130);
+        let mut progress = MetricProgress::default();
+        progress.advance(3, 100, 110);
+        progress.advance(3, 110, 111);
+        assert_eq!(progress.origins[&3], Origin::at(100));
+        progress.advance(3, 120, 130);
         let gap = Span { from: 111, to: 120 };
-        assert_eq!(place.origins[&3], Origin { gaps: vec![gap], ..Origin::at(100) });
+        assert_eq!(progress.origins[&3], Origin { gaps: vec![gap], ..Origin::at(100) });
         for n in 0..MAX_GAPS as u64 {
-            place.advance(3, 200 + n * 10, 205 + n * 10);
+            progress.advance(3, 200 + n * 10, 205 + n * 10);
         }
-        let origin = &place.origins[&3];
+        let origin = &progress.origins[&3];
         assert_eq!((origin.gaps.len(), origin.lost_before, origin.start), (MAX_GAPS, 9, 100));
     }
 
     #[test]
-    fn what_a_newer_one_lacks_is_told_by_partition() {
+    fn what_a_newer_one_lacks_is_listed_by_partition() {
         let position: Position = "0:100,1:50".parse().unwrap_or_default();
         let of = |starts: [u64; 2]| BTreeMap::from([(0, Origin::at(starts[0])), (1, Origin::at(starts[1]))]);
         let lost = |origin: &Origin, gap: Span| Origin { gaps: vec![gap], ..origin.clone() };
@@ -108,9 +109,9 @@ mod tests {
 
     #[test]
     fn what_is_gone_before_the_first_record_is_a_gap_where_counting_had_begun() {
-        let mut place = Place::default();
-        place.origins.insert(0, Origin::at(0));
-        place.advance(0, 5, 9);
-        assert_eq!(place.origins[&0].gaps, [Span { from: 0, to: 5 }]);
+        let mut progress = MetricProgress::default();
+        progress.origins.insert(0, Origin::at(0));
+        progress.advance(0, 5, 9);
+        assert_eq!(progress.origins[&0].gaps, [Span { from: 0, to: 5 }]);
     }
 }

@@ -1,9 +1,8 @@
-//! Records on which the engine's own code panics, remembered for as long as the lane runs: which cannot be decoded, and which
-//! a metric cannot count.
+//! Records on which the engine's own code panics: those that cannot be decoded, and those that a metric cannot count.
 //!
-//! A panic while a metric counts a batch says nothing of the record that caused it. So the metric is loaded afresh from what is
-//! stored, the same records are counted one by one, and a record that panics once more is left out of that metric alone. A lane that
-//! starts anew learns the same again. What breaks memory cannot be contained here. Decides nothing about progress.
+//! A panic while a metric counts a batch does not say which record caused it. So the metric is loaded again from the store, the same
+//! records are counted one by one, and a record that panics again is left out of that metric alone. The records are remembered while the
+//! lane runs; a new lane finds them again. Corrupted memory cannot be contained here. Decides nothing about progress.
 
 use crate::event::EventBatch;
 use crate::progress::{Quarantine, RevisionNo};
@@ -13,39 +12,39 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Records that are remembered of a partition; with more, something else is wrong, and the metric is stopped.
+/// Most records of a partition that a metric leaves out; with more, the fault is elsewhere, and the metric is stopped.
 const MOST: usize = 1_000;
 
-/// Panics in a row that taught nothing new: no record by itself is to blame, and the metric is stopped.
+/// Panics in a row that found no further record, after which no single record can be the cause and the metric is stopped.
 const TRIES: u32 = 3;
 
-/// What is remembered.
+/// The records that are remembered.
 #[derive(Default)]
 pub(super) struct PanickingRecords {
     undecodable: BTreeMap<u32, BTreeSet<u64>>,
-    /// Offsets among which a metric panicked once: they are counted one by one.
+    /// Offsets among which a metric panicked: they are counted one by one.
     suspect: HashMap<(RevisionNo, u32), Range<u64>>,
     left_out: HashMap<(RevisionNo, u32), BTreeSet<u64>>,
-    /// Panics of a metric since the last one that taught something.
-    in_vain: HashMap<RevisionNo, u32>,
+    /// Per metric the panics since the last one that found a further record.
+    without_news: HashMap<RevisionNo, u32>,
 }
 
 impl PanickingRecords {
-    /// Decoding this record panics.
-    pub(super) fn cannot_decode(&mut self, partition: u32, offset: u64) {
+    /// Remembers that decoding this record panics.
+    pub(super) fn add_undecodable(&mut self, partition: u32, offset: u64) {
         self.undecodable.entry(partition).or_default().insert(offset);
     }
 
-    /// The first of the records at these offsets, ascending, that cannot be decoded.
+    /// The first of these offsets whose record cannot be decoded.
     pub(super) fn first_undecodable(&self, partition: u32, offsets: Range<u64>) -> Option<u64> {
         self.undecodable.get(&partition)?.range(offsets).next().copied()
     }
 
-    /// A metric panicked once while it counted these offsets of partitions: they are counted one by one from now on; a single one that
-    /// was counted so is left out.
+    /// Remembers that a metric panicked while it counted these offsets of partitions: from now on they are counted one by one, and a single
+    /// offset that was counted so is left out.
     ///
     /// # Errors
-    /// Too many are left out already, or it panics on although these are: the metric must stop.
+    /// The metric must stop: too many records are left out already, or it panics whichever are left out.
     pub(super) fn note(&mut self, no: RevisionNo, panicked: &[(u32, Range<u64>)]) -> Result<(), Quarantine> {
         let mut news = false;
         for (partition, at) in panicked {
@@ -53,15 +52,15 @@ impl PanickingRecords {
                 self.leave_out(no, *partition, at.start)?
             } else {
                 let known = self.suspect.entry((no, *partition)).or_insert(at.start..at.start);
-                // More may have come behind it meanwhile.
+                // The end may differ: more records may have arrived.
                 let new = !known.contains(&at.start);
                 *known = known.start.min(at.start)..known.end.max(at.end);
                 new
             };
         }
-        let in_vain = self.in_vain.entry(no).or_default();
-        *in_vain = if news { 0 } else { *in_vain + 1 };
-        if *in_vain < TRIES {
+        let without_news = self.without_news.entry(no).or_default();
+        *without_news = if news { 0 } else { *without_news + 1 };
+        if *without_news < TRIES {
             return Ok(());
         }
         let named =
@@ -78,7 +77,7 @@ impl PanickingRecords {
         self.suspect.get(&(no, partition)).is_some_and(|offsets| from < offsets.end && offsets.start < to)
     }
 
-    /// Whether it was not left out yet.
+    /// Leaves a record out. Returns whether it was not left out before.
     fn leave_out(&mut self, no: RevisionNo, partition: u32, offset: u64) -> Result<bool, Quarantine> {
         let known = self.left_out.entry((no, partition)).or_default();
         if known.len() >= MOST && !known.contains(&offset) {
@@ -107,16 +106,19 @@ impl PanickingRecords {
     pub(super) fn forget(&mut self, no: RevisionNo) {
         self.suspect.retain(|(of, _), _| *of != no);
         self.left_out.retain(|(of, _), _| *of != no);
-        self.in_vain.remove(&no);
+        self.without_news.remove(&no);
     }
 }
 
-/// Runs `f`; where it panics, what it said. Whatever `f` changes is in doubt then, and must be made anew.
+/// Runs `f`.
+///
+/// # Errors
+/// The message of its panic. What `f` changes is then in doubt, and must be made anew.
 pub(super) fn contained<T>(f: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(f)).map_err(|payload| said(&*payload))
+    catch_unwind(AssertUnwindSafe(f)).map_err(|payload| message(&*payload))
 }
 
-fn said(payload: &(dyn Any + Send)) -> String {
+fn message(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("a panic without a message").to_owned()
 }
@@ -157,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_metric_that_panics_on_too_many_stands_still() {
+    fn a_metric_that_panics_on_too_many_is_stopped() {
         let mut known = PanickingRecords::default();
         known.note(NO, &[(0, 0..u64::MAX)]).unwrap();
         let left_out = (0..).take_while(|offset| known.note(NO, &[(0, *offset..offset + 1)]).is_ok()).count();
@@ -165,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_metric_that_panics_whatever_is_left_out_stands_still() {
+    fn a_metric_that_panics_whatever_is_left_out_is_stopped() {
         let mut known = PanickingRecords::default();
         known.note(NO, &[(0, 10..20)]).unwrap();
         known.note(NO, &[(0, 12..13)]).unwrap();

@@ -1,7 +1,7 @@
-//! What was counted and is not stored yet, per revision and partition: sealed deltas, until the store has them.
+//! What was counted and is not stored yet: sealed deltas, per revision and partition, until the store has them.
 //!
-//! Promises: a range that was sent once is sent again with the very same deltas, until it is stored or void. Knows neither the protocol
-//! nor the store; which deltas are due, stored or void is decided in `progress`.
+//! Promises that a range that was sent once is sent again with exactly the same deltas, until it is stored or void. It knows neither the
+//! protocol nor the store: `progress` decides which deltas are due, stored or void.
 
 use crate::progress::RevisionNo;
 use crate::state::Sealed;
@@ -11,17 +11,17 @@ use std::collections::HashMap;
 #[derive(Default)]
 pub(super) struct Pending(HashMap<(RevisionNo, u32), Deltas>);
 
-/// Those of one revision on one partition.
+/// The deltas of one revision in one partition.
 #[derive(Default)]
 struct Deltas {
     /// Counted since the last commit was sent.
     open: Vec<Sealed>,
-    /// Sent, up to this offset; kept until the store has them.
+    /// Sent, up to this offset; kept until they are stored.
     sent: Option<(u64, Vec<Sealed>)>,
 }
 
 impl Pending {
-    /// The deltas that the next commit takes: what is sealed on the way is added here.
+    /// The deltas that the next commit takes; callers add what they seal.
     pub(super) fn open(&mut self, no: RevisionNo, partition: u32) -> &mut Vec<Sealed> {
         &mut self.0.entry((no, partition)).or_default().open
     }
@@ -33,8 +33,8 @@ impl Pending {
         }
     }
 
-    /// Fixes what a commit up to `to` holds: the deltas that are open, and the tail, which is sealed now. The same `to` again fixes
-    /// nothing anew.
+    /// Fixes the contents of a commit up to `to`: the open deltas, and the tail, which is sealed now. Does nothing if that was done for the
+    /// same `to` before.
     pub(super) fn freeze(&mut self, no: RevisionNo, partition: u32, to: u64, seal_tail: impl FnOnce() -> Sealed) {
         let deltas = self.0.entry((no, partition)).or_default();
         if deltas.sent.as_ref().is_none_or(|(sent, _)| *sent != to) {
@@ -44,7 +44,7 @@ impl Pending {
         }
     }
 
-    /// What was fixed last of a partition, and may be on its way.
+    /// The deltas of a partition that were fixed last, and may be under way to the store.
     pub(super) fn frozen(&self, no: RevisionNo, partition: u32) -> &[Sealed] {
         let sent = self.0.get(&(no, partition)).and_then(|deltas| deltas.sent.as_ref());
         sent.map_or(&[], |(_, sealed)| sealed)
@@ -75,7 +75,7 @@ mod tests {
 
     const NO: RevisionNo = RevisionNo(3);
 
-    /// Deltas of nothing; what is compared below is where they are, not what they hold.
+    /// Empty deltas: the tests compare where they are, not what they hold.
     fn sealed() -> Sealed {
         let mut state = State::default();
         let id = state.add(crate::plugin::plain().description());

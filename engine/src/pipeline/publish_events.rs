@@ -1,4 +1,4 @@
-//! Publishes the events of a batch to those who listen to the feed, as text, in log order.
+//! Publishes the events of a batch to the listeners of the feed, as text, in log order.
 
 use crate::decode::Decoder;
 use crate::event::{EventBatch, Record};
@@ -12,8 +12,8 @@ pub(super) fn publish_events(feed: &Feed, decoder: &Decoder, batch: &EventBatch,
         let Some(payload) = record.payload else { continue };
         match decoder.feed_text(payload, batch.partition, offset + 1, record.timestamp_ms) {
             Ok(text) => feed.show(text),
-            // It was accepted a moment ago: the two readings of a record disagree.
-            Err(reason) => tracing::error!(offset, "an event that was counted cannot be shown: {reason}"),
+            // Decoding accepted the record: the two readings of it disagree.
+            Err(reason) => tracing::error!(offset, "an event that was counted cannot be published: {reason}"),
         }
     }
 }

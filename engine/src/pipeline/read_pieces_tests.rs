@@ -1,4 +1,4 @@
-//! Reading in pieces: one moment, whatever is written between two pieces, and no more than was admitted.
+//! Reading in pieces gives one moment, whatever is written between two pieces, and no more bytes than were admitted.
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 use super::*;
@@ -58,7 +58,7 @@ impl Rig {
     }
 }
 
-/// Keeps the bytes of each bucket. `between` is done before each piece.
+/// Keeps the bytes of each bucket, and calls `between` before each piece.
 struct Kept<'a> {
     rig: &'a mut Rig,
     between: fn(&mut Rig, usize),
@@ -152,7 +152,7 @@ fn what_is_written_between_two_pieces_is_in_all_buckets_or_in_none() {
 }
 
 #[test]
-fn a_bucket_that_is_compacted_past_what_was_read_of_it_is_read_anew() {
+fn a_bucket_that_is_compacted_past_what_was_read_of_it_is_read_again() {
     let mut rig = Rig::new();
     (0..2).for_each(|_| rig.commit());
     let (whole, kept) = read(&mut rig, 40, u64::MAX, |rig, piece| {
@@ -163,7 +163,7 @@ fn a_bucket_that_is_compacted_past_what_was_read_of_it_is_read_anew() {
     });
     kept.is_of(&whole.unwrap().unwrap());
     assert_eq!(kept.begun, 2);
-    // One that was not read yet is read as it is.
+    // A bucket that was not read yet is read as it is.
     let (whole, kept) = read(&mut rig, 60, u64::MAX, |rig, piece| {
         if piece == 1 {
             rig.compact(BUCKETS - 1);
@@ -174,7 +174,7 @@ fn a_bucket_that_is_compacted_past_what_was_read_of_it_is_read_anew() {
 }
 
 #[test]
-fn who_is_outrun_at_each_piece_reads_in_ever_larger_ones() {
+fn a_read_that_is_outrun_at_each_piece_reads_larger_ones() {
     let mut rig = Rig::new();
     rig.commit();
     let (whole, kept) = read(&mut rig, 10, u64::MAX, |rig, _| {

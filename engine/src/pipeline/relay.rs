@@ -1,12 +1,12 @@
-//! Shows the events of all partitions where each engine counts only some: reads the topic once more, outside the group,
-//! while somebody listens.
+//! Publishes the events of all partitions where each engine counts only some: reads the topic once more, outside the group, while the feed
+//! has listeners.
 //!
-//! What it shows is judged as counting judges it, duplicates included: it reads a dedupe window ahead of the first event
-//! shown. At-least-once, with positions; what the log drops before it is read is not shown. It counts nothing.
-//! The channel carries nothing: its end is the signal to stop.
+//! It accepts and drops the same events as counting does, duplicates included: it begins to read one dedupe window before the first event
+//! that it publishes. Events are published at least once, with positions; records that the log drops first are not published. It counts
+//! nothing. The channel carries nothing: closing it is the signal to stop.
 
-use super::board::Board;
 use super::fatal::{Thread, guard};
+use super::lane_status::LaneStatus;
 use super::publish_events::publish_events;
 use crate::decode::{Decoder, DedupeWindow, MAX_RECORDS};
 use crate::event::{EventBatch, Position, Record};
@@ -18,63 +18,63 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// How often it looks whether somebody listens.
-const LOOK: Duration = Duration::from_millis(50);
+/// How often it checks for listeners.
+const CHECK: Duration = Duration::from_millis(50);
 
 /// Longest wait for records.
 const WAIT: Duration = Duration::from_millis(20);
 
-/// What could not be read is tried again after so long.
+/// Pause before a failed read is repeated.
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// Records handed over at once.
+/// Records that one poll returns at most.
 const RECORDS: usize = 2_048;
 
 /// What a relay is made of.
-pub struct Parts {
-    /// What is shown.
+pub struct RelayParts {
+    /// The log to read.
     pub log: Arc<dyn Log>,
-    /// Judges records.
+    /// Turns records into events.
     pub decoder: Decoder,
     /// The dedupe window, offsets.
     pub window: u64,
-    /// Where events are shown.
+    /// Where events are published.
     pub feed: Arc<Feed>,
-    /// Where its end is said.
-    pub board: Arc<Board>,
-    /// Where counting stands: what comes after it is new.
+    /// Where an internal error of its thread is recorded.
+    pub status: Arc<LaneStatus>,
+    /// Returns how far the engines have counted: later events are new.
     pub position: Box<dyn Fn() -> Position + Send>,
 }
 
-/// The thread; it ends when this is dropped.
+/// The relay's thread; it ends when this is dropped.
 pub struct Relay {
     stop: Option<SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// Starts it.
+/// Starts the relay.
 ///
 /// # Errors
-/// The system gives no more threads.
-pub fn relay(parts: Parts) -> std::io::Result<Relay> {
-    // Nothing is ever sent: its end is the message.
+/// The system starts no more threads.
+pub fn relay(parts: RelayParts) -> std::io::Result<Relay> {
+    // Nothing is ever sent: closing it is the message.
     let (stop, stopped) = sync_channel(0);
-    let board = parts.board.clone();
+    let status = parts.status.clone();
     let run = move || {
-        guard(&board, Thread::Relays, || run(parts, &stopped));
+        guard(&status, Thread::Relays, || run(parts, &stopped));
     };
     let thread = std::thread::Builder::new().name(Thread::Relays.name().into()).spawn(run)?;
     Ok(Relay { stop: Some(stop), thread: Some(thread) })
 }
 
-fn run(mut parts: Parts, stopped: &Receiver<()>) {
-    // As of before the first listener came, so that nothing new is missed.
+fn run(mut parts: RelayParts, stopped: &Receiver<()>) {
+    // From before the first listener connects, so that no event is missed.
     let mut from = (parts.position)();
-    while stopped.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+    while stopped.recv_timeout(CHECK) == Err(RecvTimeoutError::Timeout) {
         if !parts.feed.has_listeners() {
             from = (parts.position)();
-        } else if let Err(fault) = parts.show_from(&mut from, stopped) {
-            tracing::warn!("events cannot be shown: {fault}; trying again");
+        } else if let Err(fault) = parts.publish_from(&mut from, stopped) {
+            tracing::warn!("events cannot be published to the live feed: {fault}; trying again");
             if stopped.recv_timeout(AGAIN) != Err(RecvTimeoutError::Timeout) {
                 return;
             }
@@ -82,9 +82,9 @@ fn run(mut parts: Parts, stopped: &Receiver<()>) {
     }
 }
 
-impl Parts {
-    /// Shows what comes until nobody listens; `from` moves along.
-    fn show_from(&mut self, from: &mut Position, stopped: &Receiver<()>) -> Result<(), SourceError> {
+impl RelayParts {
+    /// Publishes events until the feed has no listeners; `from` moves along.
+    fn publish_from(&mut self, from: &mut Position, stopped: &Receiver<()>) -> Result<(), SourceError> {
         let warm = Position(from.0.iter().map(|(p, next)| (*p, next.saturating_sub(self.window))).collect());
         let mut tail = self.log.tail(&warm)?;
         let mut windows: HashMap<u32, DedupeWindow> = HashMap::new();
@@ -105,7 +105,7 @@ impl Parts {
             };
             match tail.poll(WAIT, RECORDS, &mut each) {
                 Ok(()) => {}
-                Err(SourceError::Transient(_, what)) => tracing::debug!("the live feed waits: {what}"),
+                Err(SourceError::Transient(_, what)) => tracing::debug!("the live feed waits for the log: {what}"),
                 Err(fault) => return Err(fault),
             }
         }
@@ -116,7 +116,7 @@ impl Parts {
 impl Drop for Relay {
     fn drop(&mut self) {
         self.stop = None;
-        // Its panic is on the board.
+        // A panic of it is in the lane status.
         self.thread.take().into_iter().for_each(|thread| drop(thread.join()));
     }
 }

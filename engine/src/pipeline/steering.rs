@@ -1,7 +1,7 @@
-//! Leads the source to where each partition is to be read, and pauses and resumes it, until it has done so.
+//! Makes the source read each partition from where the ledger says, and pauses and resumes partitions, with retries.
 //!
-//! What is due and what is in force is kept by the ledger; here the source is told, and told again what it did not do. Decides nowhere
-//! where to read.
+//! The ledger keeps which steps are due and which the source has taken; this module calls the source and repeats what failed. It does not
+//! decide where to read.
 
 use super::ledger::Ledger;
 use crate::progress::Step;
@@ -9,67 +9,67 @@ use crate::source::{Source, SourceError, Start};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// After how long the source is told again what it did not do.
-const AGAIN: Duration = Duration::from_millis(100);
+/// Pause before a step that failed is repeated.
+const RETRY: Duration = Duration::from_millis(100);
 
-/// What is known of the source.
+/// The steps under way.
 #[derive(Default)]
 pub(super) struct Steering {
-    /// Partitions of which the source did not do what it was told: when it is told again.
-    again: BTreeMap<u32, Instant>,
-    /// Where partitions were told to start when they were assigned.
+    /// Partitions with a failed step: when it is repeated.
+    retry_at: BTreeMap<u32, Instant>,
+    /// Where the source starts each partition that it was just assigned.
     starts: BTreeMap<u32, Start>,
 }
 
-/// What the source did.
+/// The result of steering.
 #[derive(Debug, Default)]
 pub(super) struct Steered {
     /// Partitions whose dedupe window starts empty.
     pub(super) fresh: Vec<u32>,
-    /// What it did not do, and why.
+    /// Steps that failed, to be repeated.
     pub(super) faults: Vec<SourceError>,
 }
 
 impl Steering {
-    /// A partition that is being assigned starts here.
+    /// The source starts a partition that it is being assigned at `start`.
     pub(super) fn starts_at(&mut self, partition: u32, start: Start) {
         self.starts.insert(partition, start);
     }
 
-    /// Partitions are to be read again: the source is somewhere else than where it was told to start.
-    pub(super) fn begin_again(&mut self, partitions: &[u32]) {
+    /// Partitions are to be read again: the source is no longer where it started.
+    pub(super) fn forget_starts(&mut self, partitions: &[u32]) {
         self.starts.retain(|partition, _| !partitions.contains(partition));
     }
 
-    /// Tells the source all that is due now.
+    /// Takes all steps that are due now.
     pub(super) fn steer(&mut self, ledger: &mut Ledger, source: &mut dyn Source) -> Steered {
         let mut steered = Steered::default();
-        // A partition is resumed once it is where it is to be read.
+        // A rewind makes a resume due.
         while self.steer_once(ledger, source, &mut steered) {}
         steered
     }
 
-    /// Whether the source did anything of what is due.
+    /// Takes each due step once. Returns whether any succeeded.
     fn steer_once(&mut self, ledger: &mut Ledger, source: &mut dyn Source, steered: &mut Steered) -> bool {
-        let mut did = false;
+        let mut succeeded = false;
         for step in ledger.steps() {
             let (Step::Pause(partition) | Step::Read { partition, .. } | Step::Resume(partition)) = step;
             let waits = |due: &Instant| *due > Instant::now();
-            if !matches!(step, Step::Pause(_)) && self.again.get(&partition).is_some_and(waits) {
+            if !matches!(step, Step::Pause(_)) && self.retry_at.get(&partition).is_some_and(waits) {
                 continue;
             }
-            match self.take(step, ledger, source, steered) {
-                Ok(()) => did = true,
+            match self.carry_out(step, ledger, source, steered) {
+                Ok(()) => succeeded = true,
                 Err(fault) => {
-                    self.again.insert(partition, Instant::now() + AGAIN);
+                    self.retry_at.insert(partition, Instant::now() + RETRY);
                     steered.faults.push(fault);
                 }
             }
         }
-        did
+        succeeded
     }
 
-    fn take(
+    fn carry_out(
         &mut self,
         step: Step,
         ledger: &mut Ledger,
@@ -86,8 +86,8 @@ impl Steering {
                 ledger.has_paused(partition, false);
             }
             Step::Read { partition, read, strayed } => {
-                let there = self.starts.remove(&partition) == Some(Start::At(read.from));
-                if strayed || !there {
+                let is_there = self.starts.remove(&partition) == Some(Start::At(read.from));
+                if strayed || !is_there {
                     source.rewind(partition, read.from).inspect_err(|_| ledger.read_failed(partition))?;
                 }
                 if ledger.took_over(partition, read) {

@@ -1,28 +1,28 @@
-//! Why metrics are stopped, as the machine says now: what it takes back is no longer shown.
+//! Why metrics are stopped, according to the machine; a reason that it withdraws is no longer shown.
 //!
-//! A partition that was stopped may count again without a restart: it was taken away and assigned again after its log was repaired,
-//! or its metric was loaded again. Decides nothing; a reason is kept while it is not known whether it still holds.
+//! A stopped partition may count again without a restart: after it was revoked and assigned again with a repaired log, or after its metric
+//! was loaded again. This module decides nothing; it keeps a reason until it is known whether the reason still holds.
 
 use crate::progress::{Halt, Machine, RevisionNo};
 use crate::state::MetricId;
 use std::collections::BTreeMap;
 
-/// Why each metric is stopped; the first reason of each. `shown`: what is shown so far, `held`: the partitions held.
+/// Why each metric is stopped: the first reason of each. `shown`: what is shown so far, `held`: the partitions held.
 pub(super) fn stop_reasons(
     machine: &Machine,
     metrics: impl Iterator<Item = (RevisionNo, MetricId)>,
     held: &[u32],
     shown: &BTreeMap<MetricId, Halt>,
 ) -> BTreeMap<MetricId, Halt> {
-    let standing = |(no, id): (RevisionNo, MetricId)| {
+    let reason = |(no, id): (RevisionNo, MetricId)| {
         if let Some((_, _, halt)) = machine.halts().find(|(halted, _, _)| *halted == no) {
             return Some((id, halt.clone()));
         }
-        // Until each partition is loaded and compared with its log, nobody knows better.
+        // Until each partition is loaded and compared with its log, what is shown is kept.
         let known = !held.is_empty() && held.iter().all(|partition| machine.next(no, *partition).is_some());
         shown.get(&id).filter(|_| !known).map(|why| (id, why.clone()))
     };
-    metrics.filter_map(standing).collect()
+    metrics.filter_map(reason).collect()
 }
 
 #[cfg(test)]

@@ -1,18 +1,18 @@
-//! What a store holds of a revision, as the protocol knows it: decoded, and compared with itself.
+//! What a store holds of a revision, decoded for the protocol and checked for consistency.
 
 use crate::progress::{Found, Progress, Trouble};
 use crate::store::{self, RevisionId, StoreError};
 use std::time::{Duration, Instant};
 
-/// How long a read of all buckets may be outrun again and again, by splits and compactions: where many engines count, splits come in
-/// bursts of seconds.
+/// How long a read of all buckets is repeated when splits and compactions outrun it: where many engines count, splits come in bursts of
+/// seconds.
 const OUTRUN: Duration = Duration::from_secs(10);
 
-/// How often they are read at least, however long that takes.
+/// How often the read is repeated at least, however long that takes.
 const TRIES: u32 = 16;
 
-/// Tries at reading all buckets, with a growing pause between them, until they were outrun for too long.
-pub(super) fn looks() -> impl Iterator<Item = u32> {
+/// Attempts at reading all buckets, with a growing pause between them, until the reads were outrun for too long.
+pub(super) fn attempts() -> impl Iterator<Item = u32> {
     let begun = Instant::now();
     (0..).take_while(move |tries| {
         if *tries > 0 {
@@ -22,22 +22,26 @@ pub(super) fn looks() -> impl Iterator<Item = u32> {
     })
 }
 
-/// They were.
+/// The error after the last attempt.
 pub(super) fn outrun(revision: &RevisionId) -> StoreError {
     StoreError::Unavailable(format!(
-        "other engines split or compacted buckets of {} while they were read, {TRIES} times and for {} s; they are read again",
+        "other engines split or compacted buckets of {} during each read, {TRIES} times and for {} s; try again",
         revision.metric,
         OUTRUN.as_secs()
     ))
 }
 
-/// A partition of which nothing was counted has no place in a position.
+/// Per partition the next offset, without partitions of which nothing was counted: a position does not list those.
 pub fn counted_partitions(stored: &store::StoredRevision) -> impl Iterator<Item = (u32, u64)> + '_ {
-    let places = stored.progress.iter().map(|(partition, progress)| (*partition, progress.next));
-    places.filter(|(_, next)| *next > 0)
+    let partitions = stored.progress.iter().map(|(partition, progress)| (*partition, progress.next));
+    partitions.filter(|(_, next)| *next > 0)
 }
 
-pub(super) fn found(stored: &store::StoredRevision) -> Result<Found, Trouble> {
+/// Decodes the progress of a revision.
+///
+/// # Errors
+/// [`Trouble::Corrupt`]: a record is unreadable, or differs from its fence.
+pub(super) fn decode_progress(stored: &store::StoredRevision) -> Result<Found, Trouble> {
     let progress = stored.progress.iter().map(|(partition, progress)| {
         let record = Progress::decode(&progress.bytes).map_err(|fault| Trouble::Corrupt(fault.to_string()))?;
         if record.next != progress.next {
@@ -49,8 +53,11 @@ pub(super) fn found(stored: &store::StoredRevision) -> Result<Found, Trouble> {
     Ok(Found { life: stored.life.0, progress: progress.collect::<Result<_, _>>()? })
 }
 
-/// The updates that frames say they hold must be those that progress says were made: else a bucket is missing.
-pub(super) fn accounts(found: &Found, rows: u64) -> Result<(), Trouble> {
+/// Compares the number of updates in the frames with the number that progress records: if they differ, a bucket is missing.
+///
+/// # Errors
+/// [`Trouble::Corrupt`]: they differ.
+pub(super) fn check_updates(found: &Found, rows: u64) -> Result<(), Trouble> {
     let made: u64 = found.progress.iter().map(|(_, progress)| progress.rows).sum();
     if made == rows {
         return Ok(());

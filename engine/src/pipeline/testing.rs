@@ -1,8 +1,8 @@
-//! What tests of the pipeline share: a metric, a store and a log that fail when they are told to.
+//! What tests of the pipeline share: a metric, a store and a log that fail on demand.
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 use super::members::LaneMetric;
-use super::view::{Place, View};
+use super::view::{MetricProgress, View};
 use crate::config::Durability;
 use crate::database::Database;
 use crate::outage::Cause;
@@ -26,14 +26,14 @@ pub(super) fn metric(view: &View) -> LaneMetric {
     let plugin = Arc::new(crate::plugin::plain());
     LaneMetric {
         no: NO,
-        id: view.add(plugin.description(), Place::default()),
+        id: view.add(plugin.description(), MetricProgress::default()),
         revision: RevisionId { metric: "plain".into(), fingerprint: 1 },
         meta: Vec::new(),
         plugin,
         history: History::Whole,
         follower: None,
         code: String::new(),
-        blamed: None,
+        barred: None,
         suspected: Vec::new(),
     }
 }
@@ -55,7 +55,7 @@ pub(super) fn payload(user: u64) -> String {
     format!("{{\"user_id\":{user},\"product_id\":1,\"event_type\":\"view\"}}")
 }
 
-/// What fails, by the name of the call: how often, and whether by a panic.
+/// Which calls fail, by name: how often, and whether by a panic.
 #[derive(Clone, Default)]
 pub(super) struct Plan(Arc<Mutex<BTreeMap<&'static str, (u32, bool)>>>);
 
@@ -74,16 +74,16 @@ impl Plan {
         *times -= 1;
         let panics = *panics;
         drop(plan);
-        assert!(!panics, "{call} was told to panic");
+        assert!(!panics, "{call} panics on demand");
         true
     }
 
     pub(super) fn store(&self, call: &'static str) -> Result<(), StoreError> {
-        if self.strikes(call) { Err(StoreError::Unavailable(format!("{call} was told to fail"))) } else { Ok(()) }
+        if self.strikes(call) { Err(StoreError::Unavailable(format!("{call} fails on demand"))) } else { Ok(()) }
     }
 
     pub(super) fn source(&self, call: &'static str) -> Result<(), SourceError> {
-        let fault = || SourceError::Transient(Cause::Unclear, format!("{call} was told to fail"));
+        let fault = || SourceError::Transient(Cause::Unclear, format!("{call} fails on demand"));
         if self.strikes(call) { Err(fault()) } else { Ok(()) }
     }
 
@@ -92,14 +92,14 @@ impl Plan {
     }
 }
 
-/// Says what the log holds.
-pub(super) struct Held {
+/// A log of one partition with a fixed end.
+pub(super) struct FixedSurvey {
     pub(super) plan: Plan,
-    /// End of its one partition.
+    /// End of the partition.
     pub(super) end: u64,
 }
 
-impl Survey for Held {
+impl Survey for FixedSurvey {
     fn topic(&self, _: Duration) -> Result<Option<String>, SourceError> {
         self.plan.source("topic")?;
         Ok(None)
@@ -112,20 +112,20 @@ impl Survey for Held {
 }
 
 /// A store that fails as planned.
-pub(super) struct Failing {
+pub(super) struct FailingStore {
     pub(super) plan: Plan,
     pub(super) inner: EmbeddedStore,
 }
 
-impl Failing {
+impl FailingStore {
     /// One on an empty database.
-    pub(super) fn new(database: &Database, plan: &Plan) -> Failing {
+    pub(super) fn new(database: &Database, plan: &Plan) -> FailingStore {
         let inner = EmbeddedStore::open(database.clone(), Durability::Process, 1 << 30).unwrap();
-        Failing { plan: plan.clone(), inner }
+        FailingStore { plan: plan.clone(), inner }
     }
 }
 
-impl Store for Failing {
+impl Store for FailingStore {
     fn create(&self, revision: &RevisionId, meta: &[u8]) -> Result<Life, StoreError> {
         self.plan.store("create")?;
         self.inner.create(revision, meta)

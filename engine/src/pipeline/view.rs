@@ -1,8 +1,8 @@
-//! What the pipeline shows the rest of the engine of what is counted: state with its exact position.
+//! The counted state of a process, with its exact position, for the rest of the engine to read.
 //!
-//! One lock guards state and positions together, so whoever reads sees whole batches and knows exactly up to where.
-//! Writers hold it for one batch at a time (some hundred microseconds); readers to take a moment of a metric, which they read
-//! without it. No code of a plugin runs while it is held.
+//! One lock guards state and positions together, so readers see whole batches and know exactly how far they go. Writers hold it for one
+//! batch at a time (some hundred microseconds); readers hold it to take a moment of a metric, which they then read without it. No code
+//! of a plugin runs while it is held.
 
 use super::origin::Origin;
 use crate::clock::Clock;
@@ -18,92 +18,93 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tally_plugin::description::Description;
 
-/// How long the lane lets readers pass before it takes its turn: counting never starves, however much is asked.
+/// How long the lane waits for readers before it goes first: counting never starves, however many questions are asked.
 const PATIENCE: Duration = Duration::from_millis(5);
 
 /// Shared between lanes and readers.
 #[derive(Default)]
 pub struct View {
     counted: RwLock<Counted>,
-    /// Whether the lane has waited long enough: who comes now waits behind it.
+    /// Whether the lane has waited long enough: new readers wait behind it.
     lane_first: AtomicBool,
-    /// Raised whenever a position moved; waiters look again.
+    /// Incremented whenever a position moved, so that waiters check again.
     moved: Mutex<u64>,
     wake: Condvar,
     /// By which panes expire.
     clock: Arc<Clock>,
 }
 
-/// State and where each metric stands in it.
+/// The state of all metrics, and how far each is counted.
 #[derive(Default)]
 pub struct Counted {
     /// The views.
     pub state: State,
-    /// Per metric.
-    pub metrics: Vec<Place>,
+    /// By metric number.
+    pub metrics: Vec<MetricProgress>,
 }
 
-/// Where one metric stands.
+/// How far one metric is counted, and what counting it took.
 #[derive(Clone, Debug, Default)]
-pub struct Place {
+pub struct MetricProgress {
     /// Per partition the offset after the last record counted.
     pub position: Position,
     /// Grows with every change of the metric's state: equal versions, equal answers.
     pub version: u64,
-    /// Time spent counting, nanoseconds, and events it was spent on.
+    /// Time spent counting, nanoseconds.
     pub spent_ns: u64,
-    /// Events.
+    /// Events on which that time was spent.
     pub events: u64,
-    /// Values that could not be read, by the properties that it declares: since the start.
+    /// Values that could not be read since the start, by declared property.
     pub unreadable: Vec<u64>,
-    /// Where it must come to before its history is complete, if it joined behind others.
+    /// The position at which its history is complete; `None`: it is.
     pub target: Option<Position>,
-    /// Since when it has been in its present state, Unix milliseconds.
+    /// When it entered its present state, Unix milliseconds.
     pub since: i64,
-    /// Per partition where counting began, and what it passed over.
+    /// Per partition where counting began, and what it missed.
     pub origins: BTreeMap<u32, Origin>,
-    /// Nothing is known: what was held is gone, and what is stored is not loaded yet.
+    /// Its state in memory was discarded, and what is stored is not loaded yet.
     pub in_doubt: bool,
 }
 
 impl Counted {
-    /// Forgets what is held of a metric whose state is in doubt; it answers for nothing until it is loaded.
-    pub(super) fn let_go(&mut self, metric: MetricId) {
+    /// Discards the state of a metric that is in doubt; it answers no question until it is loaded.
+    pub(super) fn discard(&mut self, metric: MetricId) {
         self.state.clear(metric);
-        let place = &mut self.metrics[metric.0];
-        place.position.0.clear();
-        place.origins.clear();
-        place.in_doubt = true;
-        place.version += 1;
+        let progress = &mut self.metrics[metric.0];
+        progress.position.0.clear();
+        progress.origins.clear();
+        progress.in_doubt = true;
+        progress.version += 1;
     }
 }
 
-impl Place {
-    /// Whether what is stored of the metric was seen, and is there; while it is loaded anew it is not.
+impl MetricProgress {
+    /// Whether what is stored of the metric was loaded; false while it is loaded again.
     #[must_use]
     pub fn is_known(&self) -> bool {
         self.version > 0 && !self.in_doubt
     }
 
-    /// Takes note that all of a partition before `at` needs no counting: it stands there without a record.
-    pub(super) fn stand_at(&mut self, partition: u32, at: u64) {
+    /// Sets the position of a partition to `at` without counting: no record before it counts.
+    pub(super) fn set_position(&mut self, partition: u32, at: u64) {
         if self.position.0.get(&partition) != Some(&at) {
             self.advance(partition, at, at);
             self.version += 1;
         }
     }
 
-    /// Takes note that a partition is counted from `from` up to `to`.
+    /// Records that a partition is counted from `from` up to `to`; a jump is a gap.
     pub(super) fn advance(&mut self, partition: u32, from: u64, to: u64) {
         let origin = self.origins.entry(partition).or_insert_with(|| Origin::at(from));
-        let stood = self.position.0.insert(partition, to).unwrap_or(origin.start);
-        if stood < from {
-            origin.add_gap(Span { from: stood, to: from });
+        let before = self.position.0.insert(partition, to).unwrap_or(origin.start);
+        if before < from {
+            origin.add_gap(Span { from: before, to: from });
         }
     }
 
-    /// Takes note of values that could not be read among rows of a batch that were counted, without those of `skip` (ascending).
-    pub(super) fn read(&mut self, metric: &plugin::Metric, batch: &EventBatch, from: u64, skip: &[u32]) {
+    /// Adds the values that could not be read in the counted rows of a batch: those from offset `from` on, without those in `skip`
+    /// (ascending).
+    pub(super) fn count_unreadable(&mut self, metric: &plugin::Metric, batch: &EventBatch, from: u64, skip: &[u32]) {
         let properties = &metric.description().properties;
         self.unreadable.resize(properties.len(), 0);
         if batch.properties.iter().all(|column| column.unreadable.is_empty()) {
@@ -119,14 +120,14 @@ impl Place {
         }
     }
 
-    /// Takes note how many events of a partition, up to the position, are in no cell because the metric's own code fails on them.
-    pub(super) fn leave_out(&mut self, partition: u32, failed: u64) {
+    /// Sets how many events of a partition, before the position, are in no cell because the metric's own code fails on them.
+    pub(super) fn set_failed(&mut self, partition: u32, failed: u64) {
         if let Some(origin) = self.origins.get_mut(&partition) {
             origin.failed = failed;
         }
     }
 
-    /// Takes note that nothing of a partition counts from `at` on.
+    /// Moves the position of a partition back to `at`: nothing counts from there on.
     pub(super) fn end_at(&mut self, partition: u32, at: u64) {
         if at > 0 {
             self.position.0.insert(partition, at);
@@ -136,26 +137,26 @@ impl Place {
     }
 }
 
-/// How much of the way to `target` is behind `position`: 0…1.
+/// The part of the way to `target` that `position` has completed: 0…1.
 #[must_use]
-pub fn done(position: &Position, target: &Position, origins: &BTreeMap<u32, Origin>) -> f64 {
-    let (mut there, mut all) = (0, 0);
+pub fn completed(position: &Position, target: &Position, origins: &BTreeMap<u32, Origin>) -> f64 {
+    let (mut counted, mut all) = (0, 0);
     for (partition, end) in &target.0 {
         let start = origins.get(partition).map_or(0, |origin| origin.start).min(*end);
         all += end - start;
-        there += position.0.get(partition).copied().unwrap_or(0).clamp(start, *end) - start;
+        counted += position.0.get(partition).copied().unwrap_or(0).clamp(start, *end) - start;
     }
-    if all == 0 { 1.0 } else { there as f64 / all as f64 }
+    if all == 0 { 1.0 } else { counted as f64 / all as f64 }
 }
 
 impl View {
-    /// What lanes count into, and what answers come from.
+    /// A view that lanes count into and answers come from.
     #[must_use]
     pub fn new(types: TypeLimit) -> View {
         View::of(State::default().with_types(types))
     }
 
-    /// What the lane of a shared store counts into; answers come from [`Follower`](super::Follower)s.
+    /// A view for the lanes of a shared store, which holds only tails; answers come from [`Follower`](super::Follower)s.
     #[must_use]
     pub fn of_lane(types: TypeLimit) -> View {
         View::of(State::tails_only().with_types(types))
@@ -165,16 +166,16 @@ impl View {
         View { counted: RwLock::new(Counted { state, ..Counted::default() }), ..View::default() }
     }
 
-    /// With folds that are kept beside those of others; before metrics are added.
+    /// The same view with folds from a shared cache; only before metrics are added.
     #[must_use]
-    pub fn keeping(self, folds: Arc<Folds>) -> View {
+    pub fn with_folds(self, folds: Arc<Folds>) -> View {
         let Counted { state, metrics } = self.counted.into_inner();
         View { counted: RwLock::new(Counted { state: state.keeping(folds), metrics }), ..self }
     }
 
-    /// With panes that expire by this clock.
+    /// The same view with panes that expire by this clock.
     #[must_use]
-    pub fn by(self, clock: Arc<Clock>) -> View {
+    pub fn with_clock(self, clock: Arc<Clock>) -> View {
         View { clock, ..self }
     }
 
@@ -183,13 +184,13 @@ impl View {
         &self.clock
     }
 
-    /// State for reading; no batch is applied while it is held.
+    /// Locks the state for reading; no batch is applied meanwhile.
     pub fn read(&self) -> RwLockReadGuard<'_, Counted> {
-        // Past a writer that waits for other readers: a seal that is worked out does not hold up the rest.
+        // Recursive: passes a writer that waits for other readers, so that a long read does not hold up the rest.
         if self.lane_first.load(Ordering::Relaxed) { self.counted.read() } else { self.counted.read_recursive() }
     }
 
-    /// The same, unless a batch is being applied: never blocks.
+    /// The same without blocking; `None`: a batch is being applied.
     pub fn try_read(&self) -> Option<RwLockReadGuard<'_, Counted>> {
         if self.lane_first.load(Ordering::Relaxed) {
             self.counted.try_read()
@@ -198,7 +199,7 @@ impl View {
         }
     }
 
-    /// State for the lane.
+    /// Locks the state for the lane to write.
     pub(super) fn write(&self) -> RwLockWriteGuard<'_, Counted> {
         if let Some(counted) = self.counted.try_write_for(PATIENCE) {
             return counted;
@@ -209,69 +210,70 @@ impl View {
         counted
     }
 
-    /// Adds a metric with empty tables.
-    pub fn add(&self, description: &Description, place: Place) -> MetricId {
+    /// Adds a metric with empty tables, and returns its number.
+    pub fn add(&self, description: &Description, progress: MetricProgress) -> MetricId {
         let mut counted = self.write();
-        counted.metrics.push(place);
+        counted.metrics.push(progress);
         counted.state.add(description)
     }
 
-    /// Drops what is held of a metric that is in no lane any more. Its number is not given again.
-    pub fn empty(&self, metric: MetricId) {
+    /// Drops the state of a metric that is in no lane any more. Its number is not used again.
+    pub fn clear(&self, metric: MetricId) {
         let mut counted = self.write();
         counted.state.forget(metric);
         let since = counted.metrics[metric.0].since;
-        counted.metrics[metric.0] = Place { since, ..Place::default() };
+        counted.metrics[metric.0] = MetricProgress { since, ..MetricProgress::default() };
     }
 
-    /// A metric that counts history is to come to `ahead`. How many records of the partitions `held` it misses.
-    pub fn aim(&self, metric: MetricId, ahead: &Position, held: &[u32]) -> u64 {
+    /// Sets the position `ahead` at which a metric's history is complete. Returns how many records of the partitions `held` it has yet to
+    /// count.
+    pub fn set_target(&self, metric: MetricId, ahead: &Position, held: &[u32]) -> u64 {
         let mut counted = self.write();
-        let place = &mut counted.metrics[metric.0];
+        let progress = &mut counted.metrics[metric.0];
         let missing = |partition: &u32| {
-            let start = place.origins.get(partition).map_or(0, |origin| origin.start);
-            let at = place.position.0.get(partition).copied().unwrap_or(start);
+            let start = progress.origins.get(partition).map_or(0, |origin| origin.start);
+            let at = progress.position.0.get(partition).copied().unwrap_or(start);
             ahead.0.get(partition).copied().unwrap_or(0).saturating_sub(at)
         };
         let missing = held.iter().map(missing).sum();
-        place.target = Some(ahead.clone());
+        progress.target = Some(ahead.clone());
         missing
     }
 
-    /// A metric's history is counted, as of `since`.
-    pub fn arrived(&self, metric: MetricId, since: i64) {
+    /// A metric's history is complete, as of `since`, Unix milliseconds.
+    pub fn finish_backfill(&self, metric: MetricId, since: i64) {
         let mut counted = self.write();
-        let place = &mut counted.metrics[metric.0];
-        place.target = None;
-        place.since = since;
+        let progress = &mut counted.metrics[metric.0];
+        progress.target = None;
+        progress.since = since;
         drop(counted);
-        self.announce();
+        self.notify();
     }
 
-    /// Wakes those that wait for a position.
-    pub(super) fn announce(&self) {
+    /// Wakes the threads that wait for a position.
+    pub(super) fn notify(&self) {
         *self.moved.lock() += 1;
         self.wake.notify_all();
     }
 
-    /// Waits until something was counted or committed here, at most `limit`.
-    pub fn wait_a_move(&self, limit: Duration) {
+    /// Waits until something was counted or committed, at most `limit`.
+    pub fn wait_for_change(&self, limit: Duration) {
         let mut moved = self.moved.lock();
         let _ = self.wake.wait_for(&mut moved, limit);
     }
 
-    /// Waits until a metric has counted `position`. Whether it did in time.
+    /// Waits until a metric has counted `position`, at most `limit`. Returns whether it has.
     pub fn wait_for(&self, metric: MetricId, position: &Position, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;
         let mut moved = self.moved.lock();
         loop {
-            // Held while looking, so that a move in between is not missed.
-            let reached = self.read().metrics.get(metric.0).is_some_and(|place| place.position.reaches(position));
+            // `moved` is locked meanwhile, so that no notification is missed.
+            let reached = self.read().metrics.get(metric.0).is_some_and(|progress| progress.position.reaches(position));
             if reached {
                 return true;
             }
             if self.wake.wait_until(&mut moved, deadline).timed_out() {
-                return self.read().metrics.get(metric.0).is_some_and(|place| place.position.reaches(position));
+                return self.read().metrics.get(metric.0).is_some_and(|progress| progress.position.reaches(position));
             }
         }
     }

@@ -1,58 +1,60 @@
-//! Keeps followers warm: looks at the store several times a second, so that no question finds a view far behind and no
-//! compaction outruns one. It answers nothing; a store that is away is said and waited for.
-//! The channel carries nothing: its end is the signal to stop.
+//! Keeps followers up to date: refreshes them several times a second, so that no question finds a view far behind and no compaction
+//! outruns one.
+//!
+//! Answers nothing. A store that does not answer is reported in the lane status and tried again. The channel carries nothing: closing it
+//! is the signal to stop.
 
-use super::board::Board;
 use super::fatal::{Thread, guard};
 use super::follower::Followers;
+use super::lane_status::LaneStatus;
 use crate::store::StoreError;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Between two looks.
-const LOOK: Duration = Duration::from_millis(250);
+/// Pause between two refreshes.
+const PAUSE: Duration = Duration::from_millis(250);
 
-/// Longest pause between two looks at a store that does not answer.
-const LOOK_AT_LEAST: Duration = Duration::from_secs(3);
+/// Longest pause while the store does not answer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
-/// The thread; it ends when this is dropped.
+/// The refreshing thread; it ends when this is dropped.
 pub struct Watch {
     stop: Option<SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// Starts it.
+/// Starts the refreshing thread.
 ///
 /// # Errors
-/// The system gives no more threads.
-pub fn watch(followers: Arc<Followers>, board: Arc<Board>) -> std::io::Result<Watch> {
-    // Nothing is ever sent: its end is the message.
+/// The system starts no more threads.
+pub fn watch(followers: Arc<Followers>, status: Arc<LaneStatus>) -> std::io::Result<Watch> {
+    // Nothing is ever sent: closing it is the message.
     let (stop, stopped) = sync_channel::<()>(0);
-    let told = board.clone();
-    let look = move || {
-        let mut pause = LOOK;
+    let published = status.clone();
+    let refresh_all = move || {
+        let mut pause = PAUSE;
         while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
             let begun = Instant::now();
             let fault = refresh(&followers, begun);
-            pause = if fault.is_some() { (pause * 2).min(LOOK_AT_LEAST) } else { LOOK };
-            board.stand(|standing| standing.follow_trouble = fault.map(|fault| fault.to_string()));
+            pause = if fault.is_some() { (pause * 2).min(LONGEST_PAUSE) } else { PAUSE };
+            status.update(|status| status.follow_trouble = fault.map(|fault| fault.to_string()));
         }
     };
     let run = move || {
-        guard(&told, Thread::Follows, look);
+        guard(&published, Thread::Follows, refresh_all);
     };
     let thread = std::thread::Builder::new().name(Thread::Follows.name().into()).spawn(run)?;
     Ok(Watch { stop: Some(stop), thread: Some(thread) })
 }
 
-/// Looks for all of them; the first fault. One that cannot be read keeps none of the others from being looked at, a store that is
-/// away does.
+/// Refreshes all followers and returns the first fault. A follower that cannot be read does not keep the others from being refreshed; a
+/// store that does not answer does.
 fn refresh(followers: &Followers, begun: Instant) -> Option<StoreError> {
     let mut first = None;
     for follower in followers.all() {
-        // What stays where it is for lack of memory says so with its answers.
+        // One that was refused for lack of memory says so in its answers.
         let found = if follower.refused().is_none() { follower.refresh(begun).map(drop) } else { Ok(()) };
         let Err(fault) = found else { continue };
         if follower.refused().is_some() {
@@ -70,7 +72,7 @@ fn refresh(followers: &Followers, begun: Instant) -> Option<StoreError> {
 impl Drop for Watch {
     fn drop(&mut self) {
         self.stop = None;
-        // Its panic is on the board.
+        // A panic of it is in the lane status.
         self.thread.take().into_iter().for_each(|thread| drop(thread.join()));
     }
 }

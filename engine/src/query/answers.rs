@@ -54,17 +54,17 @@ impl Answers {
     }
 
     pub(super) fn known(&self, of: u64, version: u64, question: &str) -> Option<Arc<Answer>> {
-        self.kept.get(&Asked(of, question)).filter(|kept| kept.version == version).map(|kept| kept.answer)
+        self.kept.get(&AnswerKey(of, question)).filter(|kept| kept.version == version).map(|kept| kept.answer)
     }
 
     pub(super) fn remember(&self, of: u64, version: u64, question: String, answer: &Arc<Answer>) {
         // One that took long may be of an earlier version than what is kept.
-        let later = self.kept.get(&Asked(of, &question)).is_some_and(|kept| kept.version > version);
+        let later = self.kept.get(&AnswerKey(of, &question)).is_some_and(|kept| kept.version > version);
         if later {
             return;
         }
         if answer.result.len() > LONGEST {
-            self.kept.remove(&Asked(of, &question));
+            self.kept.remove(&AnswerKey(of, &question));
             return;
         }
         self.kept.insert((of, question), Kept { version, answer: Arc::clone(answer) });
@@ -73,9 +73,9 @@ impl Answers {
 
 /// A key to look up, without a copy of the question.
 #[derive(Hash)]
-struct Asked<'q>(u64, &'q str);
+struct AnswerKey<'q>(u64, &'q str);
 
-impl quick_cache::Equivalent<(u64, String)> for Asked<'_> {
+impl quick_cache::Equivalent<(u64, String)> for AnswerKey<'_> {
     fn equivalent(&self, (of, question): &(u64, String)) -> bool {
         (self.0, self.1) == (*of, question.as_str())
     }

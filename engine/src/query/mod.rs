@@ -12,7 +12,7 @@ mod window;
 
 pub use answers::Answers;
 pub use cost::Limits;
-pub use params::Params;
+pub use params::{Params, ParamsSchemaError};
 pub use window::looks_at_the_clock;
 
 use crate::event::Position;
@@ -82,13 +82,13 @@ impl Askable {
     /// A metric that can be asked.
     ///
     /// # Errors
-    /// A sentence, if its params schema cannot be used.
+    /// [`ParamsSchemaError`].
     pub fn new(
         id: MetricId,
         plugin: Arc<plugin::Metric>,
         answers: &Arc<Answers>,
         limits: &Limits,
-    ) -> Result<Askable, String> {
+    ) -> Result<Askable, ParamsSchemaError> {
         let params = Params::new(plugin.description())?;
         let has_limit = params.schema().pointer("/properties/limit").is_some();
         let (number, answers, limits) = (answers.number(), Arc::clone(answers), limits.clone());
@@ -99,7 +99,7 @@ impl Askable {
     ///
     /// # Errors
     /// As [`Askable::new`].
-    pub fn with_code(&self, plugin: Arc<plugin::Metric>) -> Result<Askable, String> {
+    pub fn with_code(&self, plugin: Arc<plugin::Metric>) -> Result<Askable, ParamsSchemaError> {
         Askable::new(self.id, plugin, &self.answers, &self.limits)
     }
 

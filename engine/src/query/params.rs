@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use tally_plugin::ask::Fault;
 use tally_plugin::description::Description;
-use tally_schema::{FaultKind, Schema};
+use tally_schema::{FaultKind, Schema, SchemaError};
+use thiserror::Error;
 
 /// Faults that are told of one question, and unknown params among them.
 const FAULTS: usize = 100;
@@ -14,6 +15,23 @@ const UNKNOWN: usize = 64;
 
 /// Characters of a value that are repeated when it is at fault.
 const REPEATED: usize = 200;
+
+/// A plugin's params schema cannot be used. The plugin has to be changed: no retry helps.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ParamsSchemaError {
+    /// It is not an object.
+    #[error("the params schema is not an object")]
+    NotAnObject,
+    /// Its `properties` are not an object.
+    #[error("the properties of the params schema are not an object")]
+    PropertiesNotAnObject,
+    /// It declares this time param, which the host adds.
+    #[error("the param {0} is the host's, the plugin must not declare it")]
+    Reserved(String),
+    /// It is not a JSON Schema, or not one of those that are understood.
+    #[error("the params schema cannot be used: {0}")]
+    Schema(#[from] SchemaError),
+}
 
 /// The schema that a question's params must satisfy.
 pub struct Params {
@@ -27,24 +45,22 @@ impl Params {
     /// The plugin's schema, with the time params if the metric has a time axis.
     ///
     /// # Errors
-    /// A sentence, if the two do not make a schema.
-    pub fn new(description: &Description) -> Result<Params, String> {
+    /// [`ParamsSchemaError`]: the two do not make a schema.
+    pub fn new(description: &Description) -> Result<Params, ParamsSchemaError> {
         let mut schema = description.params_schema.clone();
-        let object = schema.as_object_mut().ok_or("the params schema is not an object")?;
+        let object = schema.as_object_mut().ok_or(ParamsSchemaError::NotAnObject)?;
         object.entry("type").or_insert(json!("object"));
         object.insert("additionalProperties".into(), json!(false));
         let properties = object.entry("properties").or_insert(json!({}));
         if description.time {
-            let properties =
-                properties.as_object_mut().ok_or("the properties of the params schema are not an object")?;
+            let properties = properties.as_object_mut().ok_or(ParamsSchemaError::PropertiesNotAnObject)?;
             for (name, property) in window::schema() {
                 if properties.insert(name.clone(), property).is_some() {
-                    return Err(format!("the param {name} is the host's, the plugin must not declare it"));
+                    return Err(ParamsSchemaError::Reserved(name));
                 }
             }
         }
-        let compiled =
-            Schema::compile(&schema).map_err(|fault| format!("the params schema cannot be used: {fault}"))?;
+        let compiled = Schema::compile(&schema)?;
         Ok(Params { schema, compiled, time: description.time })
     }
 

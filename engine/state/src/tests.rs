@@ -188,7 +188,7 @@ fn requests() -> impl Strategy<Value = ReadRequest> {
 
 /// The same answer, counted from the events one by one.
 fn recount(events: &[Event], request: &ReadRequest) -> ReadAnswer {
-    use tally_plugin::read::{Group, Part, Step};
+    use tally_plugin::read::{GroupAnswer, Part, Step};
     type Parts = BTreeMap<Vec<Id>, Vec<i128>>;
     let id = |event: &Event, key: &Key| match key {
         Key::UserId => user_id(event.user),
@@ -220,7 +220,7 @@ fn recount(events: &[Event], request: &ReadRequest) -> ReadAnswer {
         }
     }
     let groups_total = groups.len() as u64;
-    let mut groups: Vec<Group> = groups
+    let mut groups: Vec<GroupAnswer> = groups
         .into_iter()
         .map(|(key, (parts, series))| {
             let fold = |cell: usize, with: fn(i128, i128) -> i128| parts.values().map(|c| c[cell]).reduce(with);
@@ -231,7 +231,7 @@ fn recount(events: &[Event], request: &ReadRequest) -> ReadAnswer {
             };
             let measures = request.rank.iter().flat_map(|rank| &rank.by).filter_map(measure).collect();
             let series = series.into_iter().map(|(start, parts)| Step { start, parts: list(parts) }).collect();
-            Group { key, measures, parts: list(parts), series }
+            GroupAnswer { key, measures, parts: list(parts), series }
         })
         .collect();
     if let Some(rank) = &request.rank {

@@ -256,37 +256,54 @@ fn splits(store: &dyn Store, frame: u64, snapshot: u64) {
     assert_eq!(read_split(store, &r, 4, known), BucketRead::Split { tail: Some(vec![]), begin });
     assert_eq!(read_split(store, &r, 4, None), BucketRead::Split { tail: None, begin });
     assert_eq!(read_split(store, &r, 4, Some((FrameId(1), frames[1].end))), BucketRead::Split { tail: None, begin });
-    // A commit that was made before it is refused whole, also when it is compacted or sent again; then it is made anew.
-    let late = step(&r, life, 2, 3, &[(5, b"x"), (4, b"late")]);
+    commits_made_before_a_split(store, &r, life, (&frames[1], begin), halves[1], [frame, snapshot]);
+    halves_are_split(store, &r, life, halves);
+}
+
+/// A commit that was made before a split is refused whole, also when it is compacted or sent again; then it is made anew.
+/// `last`, `begin`: what bucket 4 ended with, and where its halves begin.
+fn commits_made_before_a_split(
+    store: &dyn Store,
+    r: &RevisionId,
+    life: Life,
+    (last, begin): (&StoredFrame, (FrameId, u64)),
+    right: u32,
+    [frame, snapshot]: [u64; 2],
+) {
+    let late = step(r, life, 2, 3, &[(5, b"x"), (4, b"late")]);
     for _ in 0..2 {
         assert_eq!(one(store, late.clone()), CommitAnswer::Layout(at(4)));
-        assert_eq!(store.compact(&compaction(&r, life, 4, &frames[1], b"no")).unwrap(), CompactAnswer::Stale);
+        assert_eq!(store.compact(&compaction(r, life, 4, last, b"no")).unwrap(), CompactAnswer::Stale);
     }
-    assert_eq!((read(store, &r, 5, None).1.len(), store.stored(&r).unwrap().unwrap().progress[&3].next), (1, 2));
-    let again = step(&r, life, 2, 3, &[(5, b"x"), (halves[1], b"late")]);
+    assert_eq!((read(store, r, 5, None).1.len(), store.stored(r).unwrap().unwrap().progress[&3].next), (1, 2));
+    let again = step(r, life, 2, 3, &[(5, b"x"), (right, b"late")]);
     let sizes = vec![
         BucketSize { bucket: at(5), snapshot: 0, tail: 6 + 2 * frame },
-        BucketSize { bucket: at(halves[1]), snapshot: 6 + snapshot, tail: 4 + frame },
+        BucketSize { bucket: at(right), snapshot: 6 + snapshot, tail: 4 + frame },
     ];
     assert_eq!(one(store, again), CommitAnswer::Applied(sizes));
-    assert_eq!(texts(&read(store, &r, halves[1], Some(begin)).1), [b"late"]);
-    // A half is split like any other; another life has none of it.
-    let last = read(store, &r, halves[1], None).1.pop().unwrap();
+    assert_eq!(texts(&read(store, r, right, Some(begin)).1), [b"late"]);
+}
+
+/// A half is split like any other bucket; another life has none of it.
+fn halves_are_split(store: &dyn Store, r: &RevisionId, life: Life, [left, right]: [u32; 2]) {
+    let last = read(store, r, right, None).1.pop().unwrap();
     let quarters = [2 * BEGUN + 18, 2 * BEGUN + 19];
     let next = Split {
-        bucket: at(halves[1]),
+        revision: r.clone(),
+        life,
+        bucket: at(right),
         last: (last.id, last.end),
         halves: quarters.map(|quarter| (at(quarter), b"q".to_vec())),
         kept: last.end,
-        ..split(&last)
     };
     assert!(matches!(store.split(&next).unwrap(), SplitAnswer::Done(_)));
-    assert_eq!(store.buckets(&r).unwrap(), [5, halves[0], quarters[0], quarters[1]].map(at));
-    let second = store.create(&r, b"").unwrap();
-    assert!(store.buckets(&r).unwrap().is_empty());
-    assert_eq!(read_split(store, &r, quarters[0], None), BucketRead::None);
-    assert!(applied(&one(store, step(&r, second, 0, 1, &[(4, b"anew")]))));
-    assert_eq!(texts(&read(store, &r, 4, None).1), [b"anew"]);
+    assert_eq!(store.buckets(r).unwrap(), [5, left, quarters[0], quarters[1]].map(at));
+    let second = store.create(r, b"").unwrap();
+    assert!(store.buckets(r).unwrap().is_empty());
+    assert_eq!(read_split(store, r, quarters[0], None), BucketRead::None);
+    assert!(applied(&one(store, step(r, second, 0, 1, &[(4, b"anew")]))));
+    assert_eq!(texts(&read(store, r, 4, None).1), [b"anew"]);
 }
 
 fn pointers(store: &dyn Store) {
@@ -384,102 +401,138 @@ struct Naive {
     buckets: BTreeMap<u32, Vec<(bool, Vec<u8>)>>,
 }
 
+impl Naive {
+    /// Its next life, or its end.
+    fn begin(&mut self, life: Option<Life>) {
+        *self = Naive { life, ..Naive::default() };
+    }
+
+    /// What the frames of a bucket contain together.
+    fn contents(&self, bucket: u32) -> Vec<u8> {
+        self.buckets.get(&bucket).into_iter().flatten().flat_map(|(_, bytes)| bytes.clone()).collect()
+    }
+}
+
 /// Random steps against the naive model. Compaction concatenates, so contents must stay equal throughout.
 pub fn model(world: &mut dyn World, seed: u64, steps: u32) {
     let (frame, snapshot) = world.overhead();
     let limit = MAX_BUCKET_BYTES + 40 * frame;
+    let sizes = Sizes { frame, snapshot, limit };
     let mut rng = SmallRng::seed_from_u64(seed);
-    let revisions = [id("model_a"), id("model_b")];
-    let mut naive = [Naive::default(), Naive::default()];
+    let begun = |metric| Model { revision: id(metric), naive: Naive::default(), known: BTreeMap::new() };
+    let mut models = ["model_a", "model_b"].map(begun);
     let mut store = world.open(limit);
-    let mut known: [BTreeMap<u32, (FrameId, u64, Vec<u8>)>; 2] = Default::default();
     for n in 0..steps {
-        let r = rng.random_range(0..2);
-        let (revision, model) = (&revisions[r], &mut naive[r]);
+        let model = &mut models[rng.random_range(0..2)];
         match rng.random_range(0..1000) {
-            0..600 => {
-                let (partition, bucket) = (rng.random_range(0..3), rng.random_range(0..3));
-                let stored = model.progress.get(&partition);
-                let (right, record) =
-                    (stored.map_or(0, |stored| stored.next), stored.map(|stored| stored.bytes.clone()));
-                let from = if rng.random_bool(0.8) { right } else { rng.random_range(0..20) };
-                let wrong = if rng.random_bool(0.3) { None } else { Some(vec![rng.random()]) };
-                let base = if rng.random_bool(0.8) { record.clone() } else { wrong };
-                let life = if rng.random_bool(0.95) { model.life.unwrap_or(Life(0)) } else { Life(1) };
-                let bytes = vec![n as u8; rng.random_range(1..12)];
-                let to = StoredProgress { next: from + rng.random_range(0..3), bytes: vec![n as u8] };
-                let advances = vec![Advance { partition, from, base: base.clone(), to: to.clone() }];
-                let frames = vec![(at(bucket), bytes.clone())];
-                let answer = one(&*store, Commit { revision: revision.clone(), life, advances, frames });
-                let size = |(snap, bytes): &(bool, Vec<u8>)| bytes.len() as u64 + if *snap { snapshot } else { frame };
-                let length: u64 = model.buckets.get(&bucket).map_or(0, |frames| frames.iter().map(size).sum());
-                if model.life != Some(life) {
-                    assert_eq!(answer, CommitAnswer::OtherLife(model.life), "step {n}");
-                } else if from != right || base != record {
-                    assert_eq!(answer, CommitAnswer::Mismatch([(partition, right)].into()), "step {n}");
-                } else if length + bytes.len() as u64 + frame > limit && length * 4 > limit {
-                    assert_eq!(answer, CommitAnswer::Full(at(bucket)), "step {n}");
-                    model.life = Some(store.create(revision, b"").unwrap());
-                    (model.progress, model.buckets) = Default::default();
-                    known[r].clear();
-                } else {
-                    assert!(applied(&answer), "step {n}: {answer:?}");
-                    model.progress.insert(partition, to);
-                    model.buckets.entry(bucket).or_default().push((false, bytes));
-                }
-            }
-            600..900 if model.life.is_some() => {
-                // A reader that keeps what it folded, and trusts a tail.
-                let bucket = rng.random_range(0..3);
-                let view = known[r].get(&bucket);
-                let (tail, frames) = read(&*store, revision, bucket, view.map(|(id, end, _)| (*id, *end)));
-                let mut bytes = if tail { view.map(|view| view.2.clone()).unwrap_or_default() } else { Vec::new() };
-                bytes.extend(frames.iter().flat_map(|frame| frame.bytes.clone()));
-                let expected: Vec<u8> =
-                    model.buckets.get(&bucket).into_iter().flatten().flat_map(|(_, bytes)| bytes.clone()).collect();
-                assert_eq!(bytes, expected, "step {n}");
-                if let Some(last) = frames.last() {
-                    known[r].insert(bucket, (last.id, last.end, bytes));
-                }
-            }
-            900..985 if model.life.is_some() => {
-                let bucket = rng.random_range(0..3);
-                let (_, frames) = read(&*store, revision, bucket, None);
-                if !frames.is_empty() {
-                    let last = rng.random_range(0..frames.len());
-                    let snapshot: Vec<u8> = frames[..=last].iter().flat_map(|frame| frame.bytes.clone()).collect();
-                    let life = model.life.unwrap_or(Life(0));
-                    assert_eq!(
-                        store.compact(&compaction(revision, life, bucket, &frames[last], &snapshot)).unwrap(),
-                        CompactAnswer::Done
-                    );
-                    model.buckets.entry(bucket).or_default().splice(..=last, [(true, snapshot.clone())]);
-                    assert_eq!(
-                        store.compact(&compaction(revision, life, bucket, &frames[last], b"?")).unwrap(),
-                        CompactAnswer::Stale
-                    );
-                }
-            }
+            0..600 => model.commit(&*store, &mut rng, n, &sizes),
+            600..900 if model.naive.life.is_some() => model.read(&*store, &mut rng, n),
+            900..985 if model.naive.life.is_some() => model.compact(&*store, &mut rng),
             985..990 => {
                 drop(store);
                 store = world.open(limit);
             }
-            990..994 => {
-                model.life = Some(store.create(revision, b"").unwrap());
-                (model.progress, model.buckets) = Default::default();
-                known[r].clear();
-            }
+            990..994 => model.create(&*store),
             994..996 => {
-                assert_eq!(store.remove(revision).unwrap(), model.life.take().is_some(), "step {n}");
-                (model.progress, model.buckets) = Default::default();
-                known[r].clear();
+                assert_eq!(store.remove(&model.revision).unwrap(), model.naive.life.is_some(), "step {n}");
+                model.begin(None);
             }
             _ => {
-                let stored = store.stored(revision).unwrap();
-                assert_eq!(stored.as_ref().map(|stored| stored.life), model.life, "step {n}");
+                let stored = store.stored(&model.revision).unwrap();
+                assert_eq!(stored.as_ref().map(|stored| stored.life), model.naive.life, "step {n}");
                 let progress = stored.map(|stored| stored.progress).unwrap_or_default();
-                assert_eq!(progress, model.progress, "step {n}");
+                assert_eq!(progress, model.naive.progress, "step {n}");
             }
         }
+    }
+}
+
+/// What a store keeps around a frame and a snapshot, and the limit of a bucket.
+struct Sizes {
+    frame: u64,
+    snapshot: u64,
+    limit: u64,
+}
+
+/// A revision under random steps: what must be stored, and what a reader has folded.
+struct Model {
+    revision: RevisionId,
+    naive: Naive,
+    known: BTreeMap<u32, (FrameId, u64, Vec<u8>)>,
+}
+
+impl Model {
+    fn begin(&mut self, life: Option<Life>) {
+        self.naive.begin(life);
+        self.known.clear();
+    }
+
+    fn create(&mut self, store: &dyn Store) {
+        let life = store.create(&self.revision, b"").unwrap();
+        self.begin(Some(life));
+    }
+
+    /// A commit that mostly is right.
+    fn commit(&mut self, store: &dyn Store, rng: &mut SmallRng, n: u32, sizes: &Sizes) {
+        let naive = &mut self.naive;
+        let (partition, bucket) = (rng.random_range(0..3), rng.random_range(0..3));
+        let stored = naive.progress.get(&partition);
+        let (right, record) = (stored.map_or(0, |stored| stored.next), stored.map(|stored| stored.bytes.clone()));
+        let from = if rng.random_bool(0.8) { right } else { rng.random_range(0..20) };
+        let wrong = if rng.random_bool(0.3) { None } else { Some(vec![rng.random()]) };
+        let base = if rng.random_bool(0.8) { record.clone() } else { wrong };
+        let life = if rng.random_bool(0.95) { naive.life.unwrap_or(Life(0)) } else { Life(1) };
+        let bytes = vec![n as u8; rng.random_range(1..12)];
+        let to = StoredProgress { next: from + rng.random_range(0..3), bytes: vec![n as u8] };
+        let advances = vec![Advance { partition, from, base: base.clone(), to: to.clone() }];
+        let frames = vec![(at(bucket), bytes.clone())];
+        let answer = one(store, Commit { revision: self.revision.clone(), life, advances, frames });
+        let around = |is_snapshot: bool| if is_snapshot { sizes.snapshot } else { sizes.frame };
+        let size = |(is_snapshot, bytes): &(bool, Vec<u8>)| bytes.len() as u64 + around(*is_snapshot);
+        let length: u64 = naive.buckets.get(&bucket).map_or(0, |frames| frames.iter().map(size).sum());
+        let longer = length + bytes.len() as u64 + sizes.frame;
+        if naive.life != Some(life) {
+            assert_eq!(answer, CommitAnswer::OtherLife(naive.life), "step {n}");
+        } else if from != right || base != record {
+            assert_eq!(answer, CommitAnswer::Mismatch([(partition, right)].into()), "step {n}");
+        } else if longer > sizes.limit && length * 4 > sizes.limit {
+            assert_eq!(answer, CommitAnswer::Full(at(bucket)), "step {n}");
+            self.create(store);
+        } else {
+            assert!(applied(&answer), "step {n}: {answer:?}");
+            naive.progress.insert(partition, to);
+            naive.buckets.entry(bucket).or_default().push((false, bytes));
+        }
+    }
+
+    /// A reader that keeps what it folded, and trusts a tail.
+    fn read(&mut self, store: &dyn Store, rng: &mut SmallRng, n: u32) {
+        let bucket = rng.random_range(0..3);
+        let view = self.known.get(&bucket);
+        let (tail, frames) = read(store, &self.revision, bucket, view.map(|(id, end, _)| (*id, *end)));
+        let mut bytes = if tail { view.map(|view| view.2.clone()).unwrap_or_default() } else { Vec::new() };
+        bytes.extend(frames.iter().flat_map(|frame| frame.bytes.clone()));
+        assert_eq!(bytes, self.naive.contents(bucket), "step {n}");
+        if let Some(last) = frames.last() {
+            self.known.insert(bucket, (last.id, last.end, bytes));
+        }
+    }
+
+    /// Folds the first frames of a bucket, and then none with the same order.
+    fn compact(&mut self, store: &dyn Store, rng: &mut SmallRng) {
+        let bucket = rng.random_range(0..3);
+        let (_, frames) = read(store, &self.revision, bucket, None);
+        if frames.is_empty() {
+            return;
+        }
+        let last = rng.random_range(0..frames.len());
+        let snapshot: Vec<u8> = frames[..=last].iter().flat_map(|frame| frame.bytes.clone()).collect();
+        let life = self.naive.life.unwrap_or(Life(0));
+        let compact = |snapshot: &[u8]| {
+            store.compact(&compaction(&self.revision, life, bucket, &frames[last], snapshot)).unwrap()
+        };
+        assert_eq!(compact(&snapshot), CompactAnswer::Done);
+        assert_eq!(compact(b"?"), CompactAnswer::Stale);
+        self.naive.buckets.entry(bucket).or_default().splice(..=last, [(true, snapshot)]);
     }
 }

@@ -82,12 +82,12 @@ const MOST: usize = 4;
 
 /// Keeps a log short while something lasts: each thing is said at once, and then no oftener than once a minute.
 #[derive(Debug, Default)]
-pub struct Said {
+pub struct LogThrottle {
     /// What was said in the last minute.
     lately: Vec<(String, Instant)>,
 }
 
-impl Said {
+impl LogThrottle {
     /// Whether to say something now, by what it is about; takes note of it then.
     pub fn due(&mut self, about: &str) -> bool {
         let now = Instant::now();
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn what_lasts_is_said_once_and_what_differs_a_few_times() {
-        let mut said = Said::default();
+        let mut said = LogThrottle::default();
         let due: Vec<bool> = ["a", "a", "b", "a", "c", "d", "e", "a"].iter().map(|about| said.due(about)).collect();
         assert_eq!(due, [true, false, true, false, true, true, false, false]);
     }

@@ -27,7 +27,7 @@ pub use report::Outcome;
 use dedupe::Window;
 use property::Property;
 use record::Judge;
-use remote::{Bounds, Header, Part, Place, Record, Remote, Row};
+use remote::{Bounds, CountedPartition, FoundRow, Header, Part, Record, Remote};
 use report::{Audited, Read};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -114,7 +114,7 @@ async fn begin(
             watch.done(1);
             let whole = metric.whole;
             let table = metric.table(row.table)?;
-            let Row { pane, key, cells, .. } = row;
+            let FoundRow { pane, key, cells, .. } = row;
             if whole { table.find(pane, key, cells) } else { table.begin(pane, key, cells) }
         }
         (Part::Row(_), None) => Err(format!("{name}: a row was sent before the tables")),
@@ -230,7 +230,7 @@ impl Metric {
     /// The second state must be a later one of the first.
     fn goes_on(&mut self, header: Header) -> Result<(), String> {
         let mut first = std::mem::take(&mut self.ranges);
-        for Place { partition, start, next, gaps, failed } in header.partitions {
+        for CountedPartition { partition, start, next, gaps, failed } in header.partitions {
             let (began, from) = first.remove(&partition).unwrap_or((start, start));
             if began != start || next < from {
                 return Err(anew(&self.name));

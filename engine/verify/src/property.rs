@@ -52,12 +52,12 @@ pub(super) enum Scalar {
 
 /// What a property of a record is read as: its keys and kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Read {
+pub(super) struct PropertyReader {
     pub(super) keys: Vec<String>,
     pub(super) kind: Kind,
 }
 
-impl Read {
+impl PropertyReader {
     /// The value in a record. `None`: a null.
     pub(super) fn of(&self, record: &RawValue) -> Option<Scalar> {
         let value = self.keys.iter().try_fold(record, |value, key| member(value, key))?;
@@ -75,24 +75,24 @@ pub(super) fn keys(pointer: &str) -> Result<Vec<String>, String> {
 }
 
 /// The members of an object as they are written.
-struct Members<'a>(Vec<(&'a RawValue, &'a RawValue)>);
+struct RawMembers<'a>(Vec<(&'a RawValue, &'a RawValue)>);
 
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for RawMembers<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Reader;
         impl<'de> Visitor<'de> for Reader {
-            type Value = Members<'de>;
+            type Value = RawMembers<'de>;
 
             fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
                 out.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawMembers<'de>, A::Error> {
                 let mut members = Vec::new();
                 while let Some(member) = map.next_entry()? {
                     members.push(member);
                 }
-                Ok(Members(members))
+                Ok(RawMembers(members))
             }
         }
         deserializer.deserialize_map(Reader)
@@ -103,7 +103,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 fn member<'a>(container: &'a RawValue, key: &str) -> Option<&'a RawValue> {
     match container.get().as_bytes().first()? {
         b'{' => {
-            let Members(members) = serde_json::from_str(container.get()).ok()?;
+            let RawMembers(members) = serde_json::from_str(container.get()).ok()?;
             // A key that is no text (half a character) is nobody's.
             let named = |(name, _): &&(&RawValue, &RawValue)| text(name).is_some_and(|name| name == key);
             members.iter().rev().find(named).map(|(_, value)| *value)

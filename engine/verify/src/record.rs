@@ -3,7 +3,7 @@
 //! The rules are those of the HTTP contract. JSON is judged by `serde_json`, one level at a time along the pointers of
 //! `[events.fields]`; what lies beside them stays unread, so that a number nobody asks for may be as large as it likes.
 
-use super::property::{self, Property, Read, Scalar};
+use super::property::{self, Property, PropertyReader, Scalar};
 use super::time;
 use super::types::{OTHER, TypeRule};
 use serde::Deserialize;
@@ -70,7 +70,7 @@ pub(super) struct Judge {
     /// The keys of each pointer: event id, user, product, type, time.
     pointers: [Vec<String>; 5],
     /// The properties that metrics read.
-    reads: Vec<Read>,
+    reads: Vec<PropertyReader>,
     /// The dedupe window, offsets.
     pub(super) window: u64,
 }
@@ -111,7 +111,7 @@ impl Judge {
     /// # Errors
     /// A sentence: its pointer is none.
     pub(super) fn read(&mut self, property: &Property) -> Result<usize, String> {
-        let read = Read { keys: property::keys(&property.pointer)?, kind: property.kind };
+        let read = PropertyReader { keys: property::keys(&property.pointer)?, kind: property.kind };
         Ok(self.reads.iter().position(|known| *known == read).unwrap_or_else(|| {
             self.reads.push(read);
             self.reads.len() - 1

@@ -50,7 +50,7 @@ pub(super) struct Bounds {
 /// What comes before a metric's rows.
 #[derive(Deserialize)]
 pub(super) struct Header {
-    pub(super) partitions: Vec<Place>,
+    pub(super) partitions: Vec<CountedPartition>,
     pub(super) tables: Vec<Description>,
     /// Of each table.
     pub(super) held: Vec<Panes>,
@@ -62,7 +62,7 @@ pub(super) struct Header {
 
 /// Where a metric stands in a partition.
 #[derive(Deserialize)]
-pub(super) struct Place {
+pub(super) struct CountedPartition {
     pub(super) partition: u32,
     pub(super) start: u64,
     pub(super) next: u64,
@@ -74,7 +74,7 @@ pub(super) struct Place {
 }
 
 /// A row as it is found.
-pub(super) struct Row {
+pub(super) struct FoundRow {
     pub(super) table: usize,
     /// None: of the totals.
     pub(super) pane: Option<Pane>,
@@ -85,7 +85,7 @@ pub(super) struct Row {
 /// A state comes as its header, then its rows.
 pub(super) enum Part {
     Header(Header),
-    Row(Row),
+    Row(FoundRow),
 }
 
 /// A record of the log.
@@ -188,7 +188,7 @@ impl<'a, E: Engine> Remote<'a, E> {
                 StateLine::Row { table, pane, key, cells } => {
                     rows += 1;
                     let cells = cells.into_iter().map(|cell| cell.map(CellText::found).transpose());
-                    each(Part::Row(Row { table, pane, key, cells: cells.collect::<Result<_, _>>()? }))
+                    each(Part::Row(FoundRow { table, pane, key, cells: cells.collect::<Result<_, _>>()? }))
                 }
                 StateLine::End { end } => {
                     ended = Some(end);

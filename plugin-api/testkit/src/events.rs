@@ -3,7 +3,7 @@
 use super::cell::{self, Raw};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tally_plugin::abi::{Columns, Parts, PropertyParts, with_columns};
+use tally_plugin::abi::{ColumnParts, Columns, PropertyParts, with_columns};
 use tally_plugin::description::{Property, PropertyType};
 use tally_plugin::read::Id;
 
@@ -217,7 +217,7 @@ pub fn as_columns<T>(events: &[Event], properties: &[Property], f: impl FnOnce(&
         .map(|(property, (present, low, high))| PropertyParts { kind: property.kind, present, low, high })
         .collect();
     with_columns(
-        Parts {
+        ColumnParts {
             users: &users,
             products: &products,
             kinds: &kinds,

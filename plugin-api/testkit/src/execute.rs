@@ -4,7 +4,7 @@ use super::cell::{CellState, identity, merged};
 use super::state::TableState;
 use std::collections::{BTreeMap, BTreeSet};
 use tally_plugin::description::{Description, From, Key, Merge, PropertyType, Table};
-use tally_plugin::read::{Group, Id, Measure, Order, Part, ReadAnswer, ReadRequest, Step};
+use tally_plugin::read::{GroupAnswer, Id, Measure, Order, Part, ReadAnswer, ReadRequest, Step};
 use tally_sketch::Sketch;
 
 /// A row that matched.
@@ -54,11 +54,11 @@ pub fn execute(
         .collect();
 
     let keys: BTreeSet<Vec<Id>> = matching.iter().map(|row| pick(row.key, &group_by)).collect();
-    let mut groups: Vec<Group> = keys
+    let mut groups: Vec<GroupAnswer> = keys
         .into_iter()
         .map(|key| {
             let rows: Vec<&Row<'_>> = matching.iter().filter(|row| pick(row.key, &group_by) == key).collect();
-            Group {
+            GroupAnswer {
                 measures: measures.iter().map(|measure| measure.over(table, &rows)).collect(),
                 parts: fold.parts(&rows, &part_by),
                 series: request.step_ms.map(|step| fold.series(&rows, &part_by, step)).unwrap_or_default(),

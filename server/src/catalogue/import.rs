@@ -75,6 +75,17 @@ pub enum ImportError {
     Catalogue(#[from] CatalogueError),
 }
 
+impl ImportError {
+    /// Whether importing the same file again may succeed, without a change by a person.
+    #[must_use]
+    pub fn retry_helps(&self) -> bool {
+        match self {
+            ImportError::Header(_) | ImportError::Read { .. } => false,
+            ImportError::Catalogue(fault) => fault.retry_helps(),
+        }
+    }
+}
+
 /// Imports a file. Reading blocks the caller's thread.
 ///
 /// # Errors

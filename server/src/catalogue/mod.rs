@@ -186,6 +186,17 @@ pub enum CatalogueError {
     Refused(String),
 }
 
+impl CatalogueError {
+    /// Whether the same call may succeed later, without a change by a person.
+    #[must_use]
+    pub fn retry_helps(&self) -> bool {
+        match self {
+            CatalogueError::Unavailable(_) | CatalogueError::Overloaded => true,
+            CatalogueError::Refused(_) => false,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]

@@ -63,11 +63,11 @@ pub(crate) enum Command {
     /// What is configured, and where it comes from
     Config(Config),
     /// Confirm the clock of a running engine
-    Clock(Clock),
+    Clock(ClockArgs),
 }
 
 #[derive(Group, Debug)]
-pub(crate) struct Clock {
+pub(crate) struct ClockArgs {
     #[command(subcommand)]
     pub(crate) command: ClockCommand,
 }

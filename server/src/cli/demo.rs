@@ -6,7 +6,7 @@ use super::run::{DRAIN, closing, ready};
 use super::stop::Stop;
 use super::{Failure, output, settings, start};
 use crate::produce::Outgoing;
-use crate::produce::generator::{Clock, Generator, Settings, now_ms};
+use crate::produce::generator::{Clock, Generator, GeneratorSettings, now_ms};
 use crate::produce::pace::Pace;
 use crate::produce::pointer::FieldPointers;
 use std::sync::Arc;
@@ -54,7 +54,7 @@ pub(crate) fn run(args: &Demo) -> Result<(), Failure> {
 fn generator(seed: u64, events: &EventsConfig) -> Result<Generator, Failure> {
     // Ids are numbered from the current microsecond on: a second demo with the same seed makes new events, not duplicates.
     let id_offset = u64::try_from(now_ms()).unwrap_or_default().saturating_mul(1_000);
-    let settings = Settings {
+    let settings = GeneratorSettings {
         seed,
         first: 0,
         id_offset,

@@ -60,9 +60,9 @@ pub(crate) fn tame(text: &str) -> String {
 }
 
 /// Where log lines of JSON go: each is written at once, and holds nothing that does something to a terminal.
-struct Lines<W>(W);
+struct LineWriter<W>(W);
 
-impl<W: Write> Write for Lines<W> {
+impl<W: Write> Write for LineWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.write_all(terminal::tame_json(&String::from_utf8_lossy(bytes)).as_bytes())?;
         Ok(bytes.len())
@@ -89,7 +89,7 @@ pub(crate) fn log(default: &str) {
         let builder = builder.with_writer(io::stderr).fmt_fields(fields.delimited(" "));
         builder.with_ansi(!plain && lively()).try_init()
     } else {
-        builder.with_writer(|| Lines(io::stderr())).json().try_init()
+        builder.with_writer(|| LineWriter(io::stderr())).json().try_init()
     };
 }
 

@@ -5,7 +5,7 @@ use super::client::Client;
 use super::output::{lively, note, tame, thousands};
 use super::stop::Stop;
 use super::{Failure, output, settings, start};
-use crate::produce::generator::{Clock, Generator, Settings, now_ms};
+use crate::produce::generator::{Clock, Generator, GeneratorSettings, now_ms};
 use crate::produce::http::HttpOutlet;
 use crate::produce::log::LogOutlet;
 use crate::produce::pointer::FieldPointers;
@@ -62,7 +62,7 @@ fn supply(args: &Produce, config: &Config, rate: Option<f64>) -> Result<Box<dyn 
         (None, Some(count)) => Clock::Spread { start: now_ms() - SPREAD_MS, span_ms: SPREAD_MS, count },
         _ => Clock::Now,
     };
-    let settings = Settings {
+    let settings = GeneratorSettings {
         seed,
         first: args.first,
         id_offset: 0,

@@ -16,7 +16,7 @@ pub(crate) fn run(args: &Verify) -> Result<(), Failure> {
     let client = Client::new(&args.engine.url).map_err(Failure::Usage)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Failed(format!("cannot use the network: {error}")))?;
-    let mut screen = Screen::default();
+    let mut screen = AuditScreen::default();
     let outcome = runtime.block_on(verify(&client, &args.names, &mut screen));
     screen.clear();
     let outcome = outcome.map_err(Failure::Failed)?;
@@ -66,9 +66,9 @@ fn refused(answer: &Answer) -> Refused {
 
 /// The moving line on a terminal; nothing elsewhere.
 #[derive(Default)]
-struct Screen(Option<ProgressBar>);
+struct AuditScreen(Option<ProgressBar>);
 
-impl Screen {
+impl AuditScreen {
     fn clear(&mut self) {
         if let Some(bar) = self.0.take() {
             bar.finish_and_clear();
@@ -86,7 +86,7 @@ impl Screen {
     }
 }
 
-impl Watch for Screen {
+impl Watch for AuditScreen {
     fn step(&mut self, what: &str) {
         self.draw(ProgressBar::new_spinner().with_message(what.to_owned()), "{msg} · {human_pos}");
     }

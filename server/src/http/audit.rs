@@ -13,7 +13,7 @@ use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Extension, Path, Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -21,6 +21,7 @@ use futures_util::stream;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::convert::Infallible;
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 use tally_engine::engine::{DumpCell, DumpPane, LogRecord, Origin, StateDump};
@@ -40,9 +41,9 @@ pub(crate) async fn events(State(app): State<Arc<App>>) -> Response {
     Json(app.core.events()).into_response()
 }
 
-/// Which records.
+/// Which records; all or nothing.
 #[derive(Deserialize)]
-pub(crate) struct Stretch {
+pub(crate) struct RecordRange {
     partition: Option<u32>,
     from: Option<u64>,
     to: Option<u64>,
@@ -51,19 +52,21 @@ pub(crate) struct Stretch {
 pub(crate) async fn log(
     State(app): State<Arc<App>>,
     connection: Option<Extension<Arc<Connection>>>,
-    query: Result<Query<Stretch>, QueryRejection>,
+    query: Result<Query<RecordRange>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let fault = || Problem::fault("invalid_params", "", "give partition, from and to as integers, or omit all three");
     match query.map_err(|_| fault())?.0 {
-        Stretch { partition: None, from: None, to: None } => {
+        RecordRange { partition: None, from: None, to: None } => {
             let core = Arc::clone(&app.core);
-            let bounds = blocking(&app, move || core.log_bounds()).await?.map_err(unavailable)?;
+            let bounds = blocking(&app, move || core.log_bounds()).await?;
+            let bounds = bounds.map_err(|fault| unavailable(&fault, fault.retry_helps()))?;
             let bounds = bounds.iter().map(|b| json!({"partition": b.partition, "start": b.start, "end": b.end}));
             Ok(Json(Value::Array(bounds.collect())).into_response())
         }
-        Stretch { partition: Some(partition), from: Some(from), to: Some(to) } => {
+        RecordRange { partition: Some(partition), from: Some(from), to: Some(to) } => {
             let core = Arc::clone(&app.core);
-            let records = blocking(&app, move || core.log_read(partition, from, to)).await?.map_err(unavailable)?;
+            let records = blocking(&app, move || core.log_read(partition, from, to)).await?;
+            let records = records.map_err(|fault| unavailable(&fault, fault.retry_helps()))?;
             lines(&app, connection, move |out| write_records(records, out))
         }
         _ => Err(fault()),
@@ -81,16 +84,16 @@ pub(crate) async fn state(
     lines(&app, connection, move |out| write_state(&metric, &dump, out))
 }
 
-fn unavailable(what: String) -> Problem {
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "log_unavailable", what).retry_after(1)
+fn unavailable(fault: &dyn Error, retry_helps: bool) -> Problem {
+    Problem::unavailable("log_unavailable", fault.to_string(), retry_helps)
 }
 
 fn overloaded() -> Problem {
     Problem::overloaded("too many requests read log or state at once")
 }
 
-/// A place among those that work; waited for as long as a question may.
-pub(super) async fn working(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
+/// A slot for reading log or state; waits for one at most [`super::Limits::place`].
+pub(super) async fn acquire_slot(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
     match timeout(app.limits.place, Arc::clone(&app.audits).acquire_owned()).await {
         Ok(Ok(place)) => Ok(place),
         Ok(Err(_)) | Err(_) => Err(overloaded()),
@@ -101,7 +104,7 @@ pub(super) async fn blocking<T: Send + 'static>(
     app: &App,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Problem> {
-    let place = working(app).await?;
+    let place = acquire_slot(app).await?;
     let work = tokio::task::spawn_blocking(move || {
         let done = work();
         drop(place);
@@ -125,7 +128,7 @@ fn lines(
     tokio::task::spawn_blocking(move || {
         let mut out = Lines { chunk: Vec::with_capacity(CHUNK), sender, pace, places, place: None, handle };
         // Nobody reads any more, or too slowly: there is nobody to tell, and no last line tells of the rest.
-        let _ = out.work().and_then(|()| write(&mut out)).and_then(|()| out.flush());
+        let _ = out.acquire_slot().and_then(|()| write(&mut out)).and_then(|()| out.flush());
         drop(listing);
     });
     let writing = connection.map(|Extension(connection)| connection.writing());
@@ -166,13 +169,13 @@ impl Lines {
                 self.place = None;
                 let sent = async { timeout(self.pace, self.sender.send(chunk)).await };
                 self.handle.block_on(sent).ok()?.ok()?;
-                self.work()
+                self.acquire_slot()
             }
         }
     }
 
-    /// Takes a place among those that work.
-    fn work(&mut self) -> Option<()> {
+    /// Waits for a slot, as long as it takes.
+    fn acquire_slot(&mut self) -> Option<()> {
         self.place = Some(self.handle.block_on(Arc::clone(&self.places).acquire_owned()).ok()?);
         Some(())
     }
@@ -189,13 +192,13 @@ fn write_records(records: Records, out: &mut Lines) -> Option<()> {
                     count += 1;
                 }
             }
-            Err(what) => return out.line(&json!({"fault": what})),
+            Err(fault) => return out.line(&json!({"fault": fault.to_string()})),
         }
     }
     out.line(&json!({"end": count}))
 }
 
-fn cell(cell: &DumpCell) -> Value {
+fn cell_json(cell: &DumpCell) -> Value {
     match cell {
         DumpCell::Nothing => Value::Null,
         // As a text: JSON readers disagree on integers of more than 53 bits, and sums have 128.
@@ -204,8 +207,8 @@ fn cell(cell: &DumpCell) -> Value {
     }
 }
 
-/// Its length and where it starts.
-fn place(DumpPane { length, start }: DumpPane) -> Value {
+/// The pane's length and where it starts.
+fn pane_json(DumpPane { length, start }: DumpPane) -> Value {
     length.map_or_else(|| json!(["older", start]), |length| json!([length, start]))
 }
 
@@ -221,10 +224,10 @@ fn write_state(metric: &str, dump: &StateDump, out: &mut Lines) -> Option<()> {
     out.line(&header)?;
     let mut count = 0_u64;
     for row in dump.rows() {
-        let cells: Vec<Value> = row.cells.iter().map(cell).collect();
+        let cells: Vec<Value> = row.cells.iter().map(cell_json).collect();
         out.line(&match row.pane {
             None => json!({"table": row.table, "key": row.key, "cells": cells}),
-            Some(pane) => json!({"table": row.table, "pane": place(pane), "key": row.key, "cells": cells}),
+            Some(pane) => json!({"table": row.table, "pane": pane_json(pane), "key": row.key, "cells": cells}),
         })?;
         count += 1;
     }

@@ -31,38 +31,39 @@ struct PageReply<T> {
 }
 
 pub(crate) async fn users(State(app): State<Arc<App>>, query: Pairs) -> Result<Response, Problem> {
-    listing(app.limits.catalogue, query, 'u', |page| app.catalogue.users(page), |user| &user.user_id).await
+    list_rows(app.limits.catalogue, query, 'u', |page| app.catalogue.users(page), |user| &user.user_id).await
 }
 
 pub(crate) async fn products(State(app): State<Arc<App>>, query: Pairs) -> Result<Response, Problem> {
-    listing(app.limits.catalogue, query, 'p', |page| app.catalogue.products(page), |product| &product.product_id).await
+    list_rows(app.limits.catalogue, query, 'p', |page| app.catalogue.products(page), |product| &product.product_id)
+        .await
 }
 
 pub(crate) async fn user(State(app): State<Arc<App>>, named: Named) -> Result<Response, Problem> {
-    one(app.limits.catalogue, named, "user", |id| app.catalogue.user(id)).await
+    find_row(app.limits.catalogue, named, "user", |id| app.catalogue.user(id)).await
 }
 
 pub(crate) async fn product(State(app): State<Arc<App>>, named: Named) -> Result<Response, Problem> {
-    one(app.limits.catalogue, named, "product", |id| app.catalogue.product(id)).await
+    find_row(app.limits.catalogue, named, "product", |id| app.catalogue.product(id)).await
 }
 
-async fn listing<'c, T: Serialize>(
+async fn list_rows<'c, T: Serialize>(
     limit: Duration,
     query: Pairs,
     kind: char,
     list: impl Fn(Page) -> CatalogueFuture<'c, Vec<T>>,
     id: impl Fn(&T) -> &Id,
 ) -> Result<Response, Problem> {
-    let Page { after, limit: rows } = page(query, kind)?;
+    let Page { after, limit: rows } = parse_page(query, kind)?;
     // One more than asked for tells whether there is a next page.
-    let mut items = within(limit, list(Page { after, limit: rows + 1 })).await?;
+    let mut items = call_catalogue(limit, list(Page { after, limit: rows + 1 })).await?;
     let more = items.len() > rows;
     items.truncate(rows);
-    let next = items.last().filter(|_| more).map(|last| cursor(kind, id(last)));
+    let next = items.last().filter(|_| more).map(|last| encode_cursor(kind, id(last)));
     Ok(Json(PageReply { items, next }).into_response())
 }
 
-async fn one<'c, T: Serialize>(
+async fn find_row<'c, T: Serialize>(
     limit: Duration,
     named: Named,
     what: &str,
@@ -71,7 +72,7 @@ async fn one<'c, T: Serialize>(
     let pointer = format!("/{what}_id");
     let Path(text) = named.map_err(|_| Problem::fault("invalid_params", &pointer, "an id must be UTF-8"))?;
     let id = id::parse(&text).map_err(|fault| Problem::fault("invalid_params", &pointer, fault.to_string()))?;
-    match within(limit, find(id)).await? {
+    match call_catalogue(limit, find(id)).await? {
         Some(row) => Ok(Json(row).into_response()),
         None => {
             let code = if what == "user" { "user_not_found" } else { "product_not_found" };
@@ -80,7 +81,7 @@ async fn one<'c, T: Serialize>(
     }
 }
 
-async fn within<T>(limit: Duration, call: CatalogueFuture<'_, T>) -> Result<T, Problem> {
+async fn call_catalogue<T>(limit: Duration, call: CatalogueFuture<'_, T>) -> Result<T, Problem> {
     let reason = match timeout(limit, call).await {
         Ok(Ok(done)) => return Ok(done),
         Ok(Err(CatalogueError::Unavailable(reason) | CatalogueError::Refused(reason))) => reason,
@@ -92,8 +93,8 @@ async fn within<T>(limit: Duration, call: CatalogueFuture<'_, T>) -> Result<T, P
         .retry_after(1))
 }
 
-/// Keys that are not known mean nothing; an empty value is as none.
-fn page(query: Pairs, kind: char) -> Result<Page, Problem> {
+/// Unknown keys and empty values are ignored.
+fn parse_page(query: Pairs, kind: char) -> Result<Page, Problem> {
     let Query(pairs) = query.map_err(|_| Problem::fault("invalid_params", "", "the query is not UTF-8"))?;
     let mut faults = Vec::new();
     let (mut after, mut limit) = (None, LIMIT);
@@ -106,7 +107,7 @@ fn page(query: Pairs, kind: char) -> Result<Page, Problem> {
                 }
                 _ => format!("is not an integer from 1 to {MOST}"),
             },
-            "cursor" => match position(kind, value) {
+            "cursor" => match decode_cursor(kind, value) {
                 Some(id) => {
                     after = Some(id);
                     continue;
@@ -121,17 +122,17 @@ fn page(query: Pairs, kind: char) -> Result<Page, Problem> {
 }
 
 /// The place after a row, opaque to the caller: its kind and id in hexadecimal.
-fn cursor(kind: char, id: &Id) -> String {
+fn encode_cursor(kind: char, id: &Id) -> String {
     format!("{kind}{}", id::text(id)).bytes().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn position(kind: char, cursor: &str) -> Option<Id> {
+fn decode_cursor(kind: char, cursor: &str) -> Option<Id> {
     let bytes: Option<Vec<u8>> =
         cursor.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect();
     let text = String::from_utf8(bytes?).ok()?;
     let parsed = id::parse(text.strip_prefix(kind)?).ok()?;
     // Only what was given out: no other spelling of it.
-    (self::cursor(kind, &parsed) == cursor).then_some(parsed)
+    (encode_cursor(kind, &parsed) == cursor).then_some(parsed)
 }
 
 #[cfg(test)]
@@ -141,11 +142,11 @@ mod tests {
     #[test]
     fn a_cursor_is_good_for_its_listing_only() {
         for id in [Id::Integer(7), Id::Text("é/1".into())] {
-            assert_eq!(position('u', &cursor('u', &id)), Some(id.clone()));
-            assert_eq!(position('p', &cursor('u', &id)), None);
+            assert_eq!(decode_cursor('u', &encode_cursor('u', &id)), Some(id.clone()));
+            assert_eq!(decode_cursor('p', &encode_cursor('u', &id)), None);
         }
         for garbage in ["x", "7", "75", "+1", "7537a", "é", "75é", "7500", "753G"] {
-            assert_eq!(position('u', garbage), None, "{garbage}");
+            assert_eq!(decode_cursor('u', garbage), None, "{garbage}");
         }
     }
 }

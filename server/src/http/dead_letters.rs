@@ -3,12 +3,11 @@
 //! Bytes that are UTF-8 are shown as `text`, others as `bytes_base64`; of a payload above 64 KiB the first 1 KiB are kept, and
 //! `length` says how long it was. Removes nothing and sends nothing back to the log.
 
+use super::App;
 use super::problem::Problem;
-use super::{App, time};
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -16,6 +15,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tally_engine::engine::{DeadLetter, Refusals};
+use tally_engine::time::to_text;
 use tokio::time::timeout;
 
 /// Letters of an answer by default.
@@ -50,7 +50,7 @@ pub(crate) async fn list(
     State(app): State<Arc<App>>,
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let (limit, reason) = asked(query)?;
+    let (limit, reason) = parse_query(query)?;
     // Waited for a moment, so that a caller that asks twice keeps out no other.
     let place = timeout(app.limits.place, Arc::clone(&app.letters).acquire_owned()).await.ok().and_then(Result::ok);
     let place = place.ok_or_else(|| Problem::overloaded("too many requests for dead letters at once"))?;
@@ -61,23 +61,28 @@ pub(crate) async fn list(
         drop(place);
         found
     });
-    let unavailable =
-        |detail: String| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", detail).retry_after(1);
     match timeout(app.limits.letter, work).await {
         Ok(Ok(Ok(Refusals { letters, partial, counts }))) => {
-            Ok(Json(DeadLetterList { items: letters.into_iter().map(item).collect(), partial, counts }).into_response())
+            Ok(Json(DeadLetterList { items: letters.into_iter().map(letter_item).collect(), partial, counts })
+                .into_response())
         }
-        Ok(Ok(Err(fault))) => Err(unavailable(fault)),
+        Ok(Ok(Err(fault))) => Err(unavailable(&fault.to_string(), fault.retry_helps())),
         Ok(Err(failed)) => {
             tracing::error!(%failed, "reading dead letters panicked");
             Err(Problem::internal())
         }
-        Err(_) => Err(unavailable("the dead letters were not read in time; ask again, or ask for fewer".into())),
+        Err(_) => Err(unavailable("the dead letters were not read in time; ask again, or ask for fewer", true)),
     }
 }
 
-/// Limit and reason. Keys that are not known mean nothing; an empty value is as none.
-fn asked(query: Result<Query<Vec<(String, String)>>, QueryRejection>) -> Result<(usize, Option<String>), Problem> {
+fn unavailable(detail: &str, retry_helps: bool) -> Problem {
+    Problem::unavailable("store_unavailable", detail, retry_helps)
+}
+
+/// Reads limit and reason. Unknown keys and empty values are ignored.
+fn parse_query(
+    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
+) -> Result<(usize, Option<String>), Problem> {
     let Query(pairs) = query.map_err(|_| Problem::fault("invalid_params", "", "the query is not UTF-8"))?;
     let (mut limit, mut reason) = (LIMIT, None);
     for (key, value) in pairs.into_iter().filter(|(_, value)| !value.is_empty()) {
@@ -94,11 +99,11 @@ fn asked(query: Result<Query<Vec<(String, String)>>, QueryRejection>) -> Result<
     Ok((limit, reason))
 }
 
-fn item(letter: DeadLetter) -> Item {
+fn letter_item(letter: DeadLetter) -> Item {
     let DeadLetter { reason, topic, partition, offset, timestamp_ms, bytes, length, .. } = letter;
     let (text, bytes_base64) = match String::from_utf8(bytes.into_vec()) {
         Ok(text) => (Some(text), None),
         Err(fault) => (None, Some(STANDARD.encode(fault.as_bytes()))),
     };
-    Item { reason, topic, partition, offset, time: time::text(timestamp_ms), length, text, bytes_base64 }
+    Item { reason, topic, partition, offset, time: to_text(timestamp_ms), length, text, bytes_base64 }
 }

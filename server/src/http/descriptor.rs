@@ -1,11 +1,12 @@
 //! What a metric says of itself, as `GET /api/metrics` shows it.
 
+use super::envelope;
 use super::redact_paths::PathRedactor;
-use super::{answer, time};
 use serde::Serialize;
 use serde_json::Value;
 use std::path::Path;
 use tally_engine::engine::{Beside, Cost, MetricInfo, MetricState, Rejected};
+use tally_engine::time::to_text;
 use tally_plugin::description::{Description, Example, From, Key, Pane, Tier};
 
 const HOUR: i64 = 3_600_000;
@@ -110,7 +111,7 @@ pub(crate) struct RejectedText {
 impl<'a> Descriptor<'a> {
     pub(crate) fn of(info: &'a MetricInfo) -> Descriptor<'a> {
         let description = &*info.description;
-        let (state, progress, reason) = told(&info.state);
+        let (state, progress, reason) = describe_state(&info.state);
         let reason = reason.or(info.notice.as_deref());
         Descriptor {
             name: &info.name,
@@ -118,27 +119,27 @@ impl<'a> Descriptor<'a> {
             summary: &description.summary,
             plugin: &info.plugin,
             state,
-            since: time::text(info.since),
+            since: to_text(info.since),
             progress,
             reason,
-            events_failed: some(info.failed),
+            events_failed: nonzero(info.failed),
             newer: info.newer.as_ref().map(Other::of),
             before: info.before.as_ref().map(Other::of),
             params_schema: &description.params_schema,
             result_schema: &description.result_schema,
             config: &info.config,
             examples: &description.examples,
-            reads: reads(description),
+            reads: read_fields(description),
             time: description.time,
-            history: History { state: answer::state(&info.history), from: info.history.from.map(time::text) },
+            history: History { state: envelope::history_state(&info.history), from: info.history.from.map(to_text) },
             cost: info.cost.into(),
-            tiers: info.tiers.iter().map(|tier| TierText { pane: tier.pane, keep: keep(tier) }).collect(),
+            tiers: info.tiers.iter().map(|tier| TierText { pane: tier.pane, keep: retention_text(tier) }).collect(),
         }
     }
 }
 
-/// The word for a state, and what there is to say of it.
-fn told(state: &MetricState) -> (&'static str, Option<Progress>, Option<&str>) {
+/// The word for a state, the progress of a backfill, and the reason of a quarantine.
+fn describe_state(state: &MetricState) -> (&'static str, Option<Progress>, Option<&str>) {
     match state {
         MetricState::Active => ("active", None, None),
         MetricState::Retired => ("retired", None, None),
@@ -149,24 +150,23 @@ fn told(state: &MetricState) -> (&'static str, Option<Progress>, Option<&str>) {
     }
 }
 
-/// Nothing where there is none.
-fn some(count: u64) -> Option<u64> {
+fn nonzero(count: u64) -> Option<u64> {
     (count > 0).then_some(count)
 }
 
 impl<'a> Other<'a> {
     fn of(beside: &'a Beside) -> Other<'a> {
-        let (state, progress, reason) = told(&beside.state);
+        let (state, progress, reason) = describe_state(&beside.state);
         Other {
             revision: &beside.id,
             version: &beside.version,
             state,
-            since: time::text(beside.since),
+            since: to_text(beside.since),
             progress,
             reason,
-            events_failed: some(beside.failed),
+            events_failed: nonzero(beside.failed),
             held: beside.held.as_deref(),
-            until: beside.until.map(time::text),
+            until: beside.until.map(to_text),
         }
     }
 }
@@ -177,12 +177,13 @@ impl RejectedText {
         let Rejected { file, reason, since } = rejected;
         let name =
             Path::new(&file).file_name().map_or_else(|| file.clone(), |name| name.to_string_lossy().into_owned());
-        RejectedText { file: name, reason: redactor.redact(&reason).into_owned(), since: time::text(since) }
+        RejectedText { file: name, reason: redactor.redact(&reason).into_owned(), since: to_text(since) }
     }
 }
 
-/// The columns that the tables are made of, in the order of an event's fields; that panes go by time is said by `time`.
-fn reads(description: &Description) -> Vec<String> {
+/// The fields of an event that the tables are made of, in the contract's order. Panes alone do not read `timestamp`: `time` says that
+/// they go by it.
+fn read_fields(description: &Description) -> Vec<String> {
     let tables = &description.tables;
     let feeds = |key: &Key| {
         let mut cells = tables.iter().flat_map(|table| &table.cells);
@@ -202,7 +203,7 @@ fn reads(description: &Description) -> Vec<String> {
 }
 
 /// `2h`, `48h`, `90d`, `all`: whole days beyond two are written as days.
-fn keep(tier: &Tier) -> String {
+fn retention_text(tier: &Tier) -> String {
     match tier.keep_ms {
         None => "all".into(),
         Some(ms) if ms % DAY == 0 && ms > 2 * DAY => format!("{}d", ms / DAY),
@@ -217,7 +218,7 @@ mod tests {
 
     #[test]
     fn retention_is_written_as_it_is_configured() {
-        let text = |keep_ms| keep(&Tier { pane: Pane::Minute, keep_ms });
+        let text = |keep_ms| retention_text(&Tier { pane: Pane::Minute, keep_ms });
         assert_eq!(text(None), "all");
         assert_eq!(text(Some(2 * HOUR)), "2h");
         assert_eq!(text(Some(48 * HOUR)), "48h");

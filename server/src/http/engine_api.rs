@@ -3,14 +3,15 @@
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use tally_engine::config::EventsConfig;
+use tally_engine::database::DatabaseError;
 use tally_engine::engine::{
-    AppendError, Appended, Bounds, Check, Engine, EvaluateError, Evaluated, FeedItem, LogReader, LogRecord, MetricInfo,
-    Order, Question, Refusals, Rejected, Revision, StateDump, StoredMetric, StoredRows,
+    AppendError, Appended, Bounds, Check, Engine, EvaluateError, Evaluated, FeedItem, LogRecord, MetricInfo, Order,
+    OrderError, Question, ReadLogError, Refusals, Rejected, Revision, SourceError, StateDump, StoredMetric, StoredRows,
 };
 use tally_engine::event::Position;
 
 /// Consecutive records of the log, a batch at a time. `next` blocks.
-pub type Records = Box<dyn Iterator<Item = Result<Vec<LogRecord>, String>> + Send>;
+pub type Records = Box<dyn Iterator<Item = Result<Vec<LogRecord>, SourceError>> + Send>;
 
 /// An engine, as the server sees it. Methods that block say so; the others return at once.
 pub trait EngineApi: Send + Sync + 'static {
@@ -26,8 +27,8 @@ pub trait EngineApi: Send + Sync + 'static {
     /// Carries out an order of an operator; returns what was done, as a sentence. Blocks.
     ///
     /// # Errors
-    /// Why it was not done, as a sentence. A retry helps only after what it names has changed.
-    fn order(&self, order: Order) -> Result<String, String>;
+    /// [`OrderError`].
+    fn order(&self, order: Order) -> Result<String, OrderError>;
 
     /// The files that were refused.
     fn rejected(&self) -> Vec<Rejected>;
@@ -44,8 +45,8 @@ pub trait EngineApi: Send + Sync + 'static {
     /// The newest dead letters, at most `limit`, of one reason if `reason` is given. Blocks.
     ///
     /// # Errors
-    /// They cannot be read now, and why. A retry helps.
-    fn dead_letters(&self, limit: usize, reason: Option<&str>) -> Result<Refusals, String>;
+    /// [`DatabaseError`]: they cannot be read.
+    fn dead_letters(&self, limit: usize, reason: Option<&str>) -> Result<Refusals, DatabaseError>;
 
     /// Validates events and writes the valid ones to the log. Blocks.
     ///
@@ -71,14 +72,14 @@ pub trait EngineApi: Send + Sync + 'static {
     /// The offsets that the log holds of each partition. Blocks.
     ///
     /// # Errors
-    /// The log does not answer, and why. A retry helps.
-    fn log_bounds(&self) -> Result<Vec<Bounds>, String>;
+    /// [`SourceError`]: the log does not answer.
+    fn log_bounds(&self) -> Result<Vec<Bounds>, SourceError>;
 
     /// The records of a partition in `[from, to)`. Blocks.
     ///
     /// # Errors
-    /// The log does not answer, or does not hold these offsets. A retry helps in the first case.
-    fn log_read(&self, partition: u32, from: u64, to: u64) -> Result<Records, String>;
+    /// [`ReadLogError`].
+    fn log_read(&self, partition: u32, from: u64, to: u64) -> Result<Records, ReadLogError>;
 
     /// What a metric has counted, at one moment. Blocks.
     ///
@@ -112,8 +113,8 @@ impl EngineApi for Engine {
         Engine::revisions(self, name)
     }
 
-    fn order(&self, order: Order) -> Result<String, String> {
-        Engine::order(self, order).map_err(|fault| fault.to_string())
+    fn order(&self, order: Order) -> Result<String, OrderError> {
+        Engine::order(self, order)
     }
 
     fn rejected(&self) -> Vec<Rejected> {
@@ -128,7 +129,7 @@ impl EngineApi for Engine {
         Engine::ready_answer(self, question)
     }
 
-    fn dead_letters(&self, limit: usize, reason: Option<&str>) -> Result<Refusals, String> {
+    fn dead_letters(&self, limit: usize, reason: Option<&str>) -> Result<Refusals, DatabaseError> {
         Engine::dead_letters(self, limit, reason)
     }
 
@@ -146,7 +147,7 @@ impl EngineApi for Engine {
     }
 
     fn metric_position(&self, metric: &str) -> Option<Position> {
-        Engine::stands(self, metric)
+        Engine::metric_position(self, metric)
     }
 
     fn readiness(&self) -> Vec<Check> {
@@ -157,15 +158,13 @@ impl EngineApi for Engine {
         Engine::events(self).clone()
     }
 
-    fn log_bounds(&self) -> Result<Vec<Bounds>, String> {
-        Engine::log_bounds(self).map_err(|fault| fault.to_string())
+    fn log_bounds(&self) -> Result<Vec<Bounds>, SourceError> {
+        Engine::log_bounds(self)
     }
 
-    fn log_read(&self, partition: u32, from: u64, to: u64) -> Result<Records, String> {
-        let reader = Engine::log_read(self, partition, from, to);
-        let mut reader: Box<dyn LogReader> = reader.map_err(|fault| fault.to_string())?;
-        let mut batch = move || reader.batch().map_err(|fault| fault.to_string());
-        let next = move || Some(batch()).filter(|batch| !batch.as_ref().is_ok_and(Vec::is_empty));
+    fn log_read(&self, partition: u32, from: u64, to: u64) -> Result<Records, ReadLogError> {
+        let mut reader = Engine::log_read(self, partition, from, to)?;
+        let next = move || Some(reader.batch()).filter(|batch| !batch.as_ref().is_ok_and(Vec::is_empty));
         Ok(Box::new(std::iter::from_fn(next)))
     }
 

@@ -5,9 +5,9 @@
 //! otherwise each line is an event of its own, and blank lines are skipped. A body is split, judged and its answer written on a
 //! blocking thread; the answer lists a bounded number of rejected events.
 
+use super::metric_request::invalid_json;
 use super::problem::Problem;
-use super::question::invalid_json;
-use super::{App, body, json_members};
+use super::{App, json_members, request_body};
 use crate::text;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
@@ -47,17 +47,17 @@ struct RejectedEvent {
 
 pub(crate) async fn append(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let kind = body::media_type(&parts.headers, &["application/json", NDJSON])?;
-    let body = body::read(&parts.headers, body, body::EVENTS, app.limits.body).await?;
+    let kind = request_body::media_type(&parts.headers, &["application/json", NDJSON])?;
+    let body = request_body::read(&parts.headers, body, request_body::EVENTS, app.limits.body).await?;
     if body.len() <= SHORT {
-        split(&body, kind)?;
+        split_events(&body, kind)?;
     }
-    let answer = write(&app, body, kind).await?;
+    let answer = append_body(&app, body, kind).await?;
     Ok(([(header::CONTENT_TYPE, "application/json")], answer).into_response())
 }
 
 /// The body of the reply to an append.
-fn answer(appended: Appended) -> Vec<u8> {
+fn reply_body(appended: Appended) -> Vec<u8> {
     let Appended { accepted, rejected, position } = appended;
     let total = rejected.len();
     let listed = rejected.into_iter().take(LISTED).map(|(index, reason)| RejectedEvent { index, reason });
@@ -71,12 +71,12 @@ fn answer(appended: Appended) -> Vec<u8> {
     serde_json::to_vec(&answer).unwrap_or_default()
 }
 
-async fn write(app: &App, body: Bytes, kind: &'static str) -> Result<Vec<u8>, Problem> {
+async fn append_body(app: &App, body: Bytes, kind: &'static str) -> Result<Vec<u8>, Problem> {
     let place =
         Arc::clone(&app.appends).try_acquire_owned().map_err(|_| Problem::overloaded("too many posts at once"))?;
     let core = Arc::clone(&app.core);
     let work = tokio::task::spawn_blocking(move || {
-        let done = split(&body, kind).map(|events| core.append(&events).map(answer));
+        let done = split_events(&body, kind).map(|events| core.append(&events).map(reply_body));
         drop(place);
         done
     });
@@ -96,8 +96,8 @@ async fn write(app: &App, body: Bytes, kind: &'static str) -> Result<Vec<u8>, Pr
 }
 
 /// The bytes of each event.
-fn split<'a>(body: &'a [u8], kind: &str) -> Result<Vec<&'a [u8]>, Problem> {
-    let events = all(body, kind)?;
+fn split_events<'a>(body: &'a [u8], kind: &str) -> Result<Vec<&'a [u8]>, Problem> {
+    let events = parse_events(body, kind)?;
     if events.len() <= MOST {
         return Ok(events);
     }
@@ -105,7 +105,7 @@ fn split<'a>(body: &'a [u8], kind: &str) -> Result<Vec<&'a [u8]>, Problem> {
     Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", detail))
 }
 
-fn all<'a>(body: &'a [u8], kind: &str) -> Result<Vec<&'a [u8]>, Problem> {
+fn parse_events<'a>(body: &'a [u8], kind: &str) -> Result<Vec<&'a [u8]>, Problem> {
     let body = text::without_mark(body);
     if kind == NDJSON && !body.trim_ascii_start().starts_with(b"[") {
         return Ok(text::lines(body).collect());
@@ -132,7 +132,11 @@ mod tests {
     #[test]
     fn events_keep_their_bytes() {
         let split = |body: &'static str, kind| -> Vec<&str> {
-            split(body.as_bytes(), kind).unwrap().into_iter().map(|event| std::str::from_utf8(event).unwrap()).collect()
+            split_events(body.as_bytes(), kind)
+                .unwrap()
+                .into_iter()
+                .map(|event| std::str::from_utf8(event).unwrap())
+                .collect()
         };
         assert_eq!(split(" {\"a\" : 1.0} ", "application/json"), ["{\"a\" : 1.0}"]);
         assert_eq!(split("[{\"a\":1,\"a\":2}, 7,\"x\"]", "application/json"), ["{\"a\":1,\"a\":2}", "7", "\"x\""]);
@@ -156,15 +160,15 @@ mod tests {
     #[test]
     fn a_body_of_too_many_events_is_refused_whole_and_rejected_ones_are_listed_in_part() {
         let lines = |count: usize| "{}\n".repeat(count).into_bytes();
-        assert_eq!(split(&lines(MOST), NDJSON).unwrap().len(), MOST);
-        assert!(split(&lines(MOST + 1), NDJSON).is_err());
+        assert_eq!(split_events(&lines(MOST), NDJSON).unwrap().len(), MOST);
+        assert!(split_events(&lines(MOST + 1), NDJSON).is_err());
         let array = |count: usize| format!("[{}]", vec!["1"; count].join(",")).into_bytes();
-        assert_eq!(split(&array(MOST), "application/json").unwrap().len(), MOST);
-        assert!(split(&array(MOST + 1), "application/json").is_err());
+        assert_eq!(split_events(&array(MOST), "application/json").unwrap().len(), MOST);
+        assert!(split_events(&array(MOST + 1), "application/json").is_err());
 
         let told = |count: usize| -> serde_json::Value {
             let rejected = (0..count).map(|index| (index, "not_an_object".to_owned())).collect();
-            serde_json::from_slice(&answer(Appended { rejected, ..Appended::default() })).unwrap()
+            serde_json::from_slice(&reply_body(Appended { rejected, ..Appended::default() })).unwrap()
         };
         let all = told(LISTED);
         assert_eq!(
@@ -181,8 +185,8 @@ mod tests {
     #[test]
     fn a_body_that_is_not_json_is_refused() {
         for body in ["", "{", "[1,]", "{} {}"] {
-            assert!(split(body.as_bytes(), "application/json").is_err(), "{body}");
+            assert!(split_events(body.as_bytes(), "application/json").is_err(), "{body}");
         }
-        assert!(split(b"\"\xff\"", "application/json").is_err());
+        assert!(split_events(b"\"\xff\"", "application/json").is_err());
     }
 }

@@ -34,9 +34,13 @@ pub(crate) async fn ready(State(app): State<Arc<App>>, RawQuery(query): RawQuery
     let health_error = app.catalogue.health_error().map(hide);
     let ready = checks.iter().all(|check| check.ok || !check.needed);
     match (asked, ready) {
-        (true, true) => (StatusCode::OK, TEXT, lines(checks, health_error, "readyz check passed\n")).into_response(),
-        (true, false) => (StatusCode::SERVICE_UNAVAILABLE, TEXT, lines(checks, health_error, "readyz check failed\n"))
-            .into_response(),
+        (true, true) => {
+            (StatusCode::OK, TEXT, verbose_text(checks, health_error, "readyz check passed\n")).into_response()
+        }
+        (true, false) => {
+            (StatusCode::SERVICE_UNAVAILABLE, TEXT, verbose_text(checks, health_error, "readyz check failed\n"))
+                .into_response()
+        }
         (false, true) => (StatusCode::OK, TEXT, "ok\n").into_response(),
         (false, false) => {
             let failed: Vec<Check> = checks.into_iter().filter(|check| !check.ok && check.needed).collect();
@@ -51,7 +55,7 @@ pub(crate) async fn ready(State(app): State<Arc<App>>, RawQuery(query): RawQuery
     }
 }
 
-fn lines(checks: Vec<Check>, health_error: Option<String>, last: &str) -> String {
+fn verbose_text(checks: Vec<Check>, health_error: Option<String>, last: &str) -> String {
     let mut text = String::new();
     for check in checks {
         let (sign, word) = match (check.ok, check.needed) {

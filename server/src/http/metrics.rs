@@ -5,13 +5,13 @@
 //! slot of its own, and from then on without either (`wait_for_position`). One that does not end in time keeps its thread, but not
 //! its slot: the engine bounds how many of these a metric may have.
 
-use super::answer::Envelope;
 use super::budgeted_body::BudgetedBody;
 use super::descriptor::{Descriptor, RejectedText};
+use super::envelope::Envelope;
+use super::metric_request::{self, MetricRequest};
 use super::problem::Problem;
-use super::question::{self, MetricRequest};
 use super::wait_for_position::{PositionWaits, WaitOutcome};
-use super::{App, body, enrich};
+use super::{App, enrich, request_body};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -53,7 +53,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> Response {
     Json(MetricList { metrics: metrics.iter().map(Descriptor::of).collect(), rejected }).into_response()
 }
 
-pub(crate) async fn one(
+pub(crate) async fn describe(
     State(app): State<Arc<App>>,
     name: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
@@ -83,39 +83,39 @@ pub(crate) async fn evaluate<B: Body<Data = Bytes> + Unpin>(
 where
     B::Error: Into<BoxError>,
 {
-    body::media_type(headers, &["application/json"])?;
-    let body = body::read(headers, body, body::ORDINARY, app.limits.body).await?;
+    request_body::media_type(headers, &["application/json"])?;
+    let body = request_body::read(headers, body, request_body::ORDINARY, app.limits.body).await?;
     let started = Instant::now();
-    let body = match app.replies.again(&body, started) {
+    let body = match app.replies.get(&body, started) {
         Some(text) => text.into(),
         // Boxed for its size: moving it about costs more than the line above.
-        None => Box::pin(answered(app, &body, started)).await?,
+        None => Box::pin(answer_request(app, &body, started)).await?,
     };
     let mut response = Response::new(body);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(response)
 }
 
-async fn answered(app: &Arc<App>, body: &Bytes, started: Instant) -> Result<axum::body::Body, Problem> {
+async fn answer_request(app: &Arc<App>, body: &Bytes, started: Instant) -> Result<axum::body::Body, Problem> {
     let (asked, evaluated) = if body.len() <= SHORT {
-        let asked = question::parse(body)?;
+        let asked = metric_request::parse(body)?;
         match app.core.ready_answer(&asked.question) {
             Some(answer) => (asked, answer?),
-            None => run(app, asked).await?,
+            None => evaluate_when_counted(app, asked).await?,
         }
     } else {
         let long = body.clone();
         let place = acquire_slot(app).await?;
         let read = tokio::task::spawn_blocking(move || {
-            let read = question::parse(&long);
+            let read = metric_request::parse(&long);
             drop(place);
             read
         });
-        let asked = read.await.map_err(|failed| panicked(&failed))??;
-        run(app, asked).await?
+        let asked = read.await.map_err(|failed| panic_problem(&failed))??;
+        evaluate_when_counted(app, asked).await?
     };
     if evaluated.result.len() <= LARGE {
-        return Ok(written(app, body, started, asked, evaluated).await?.into());
+        return Ok(write_reply(app, body, started, asked, evaluated).await?.into());
     }
     let held = app.limits.answers.take(evaluated.result.len() as u64 * COPIES);
     let held =
@@ -123,14 +123,14 @@ async fn answered(app: &Arc<App>, body: &Bytes, started: Instant) -> Result<axum
     let (all, body) = (Arc::clone(app), body.clone());
     let write = tokio::task::spawn_blocking(move || {
         Handle::current()
-            .block_on(written(&all, &body, started, asked, evaluated))
+            .block_on(write_reply(&all, &body, started, asked, evaluated))
             .map(|text| BudgetedBody::new(text, held))
     });
-    Ok(axum::body::Body::new(write.await.map_err(|failed| panicked(&failed))??))
+    Ok(axum::body::Body::new(write.await.map_err(|failed| panic_problem(&failed))??))
 }
 
 /// The reply's text, with what the catalogue adds. Kept for the next equal request if it may be.
-async fn written(
+async fn write_reply(
     app: &App,
     body: &Bytes,
     started: Instant,
@@ -145,22 +145,26 @@ async fn written(
     let envelope = Envelope::new(&question.name, &params_text, result, &evaluated, &warnings);
     let text = envelope.text(evaluated.as_of, started.elapsed());
     if let (Some(validity), None) = (evaluated.validity, enriched) {
-        app.replies.keep(body, validity, envelope);
+        app.replies.insert(body, validity, envelope);
     }
     Ok(text)
 }
 
-async fn run(app: &Arc<App>, mut asked: MetricRequest) -> Result<(MetricRequest, Evaluated), Problem> {
+/// Evaluates once the position that the request requires is counted, or the wait is over.
+async fn evaluate_when_counted(
+    app: &Arc<App>,
+    mut asked: MetricRequest,
+) -> Result<(MetricRequest, Evaluated), Problem> {
     let (begun, limit) = (Instant::now(), app.limits.evaluation);
     let at_least = asked.question.at_least.clone();
     let Some(at_least) = at_least.filter(|at_least| !app.core.position().reaches(at_least)) else {
-        let (asked, answer) = evaluated(app, acquire_slot(app).await?, asked, limit).await?;
+        let (asked, answer) = evaluate_blocking(app, acquire_slot(app).await?, asked, limit).await?;
         return Ok((asked, answer?));
     };
     let wait = asked.question.wait;
     if let Ok(place) = try_acquire_slot(&app.waiting) {
         asked.question.wait = wait.min(SHORT_WAIT);
-        let (back, answer) = evaluated(app, place, asked, limit + SHORT_WAIT).await?;
+        let (back, answer) = evaluate_blocking(app, place, asked, limit + SHORT_WAIT).await?;
         asked = back;
         match answer {
             Err(EvaluateError::PositionNotReached(_)) if begun.elapsed() < wait => {}
@@ -178,12 +182,12 @@ async fn run(app: &Arc<App>, mut asked: MetricRequest) -> Result<(MetricRequest,
     }
     asked.question.wait = Duration::ZERO;
     // All callers that waited for the same position come at once, and take turns.
-    let (asked, answer) = evaluated(app, acquire_slot(app).await?, asked, limit).await?;
+    let (asked, answer) = evaluate_blocking(app, acquire_slot(app).await?, asked, limit).await?;
     Ok((asked, answer?))
 }
 
 /// Evaluates on a blocking thread; what was asked comes back with the answer.
-async fn evaluated(
+async fn evaluate_blocking(
     app: &App,
     place: OwnedSemaphorePermit,
     asked: MetricRequest,
@@ -200,7 +204,7 @@ async fn evaluated(
     });
     match timeout(limit, work).await {
         Ok(Ok(done)) => Ok(done),
-        Ok(Err(failed)) => Err(panicked(&failed)),
+        Ok(Err(failed)) => Err(panic_problem(&failed)),
         Err(_) => Err(EvaluateError::DeadlineExceeded(app.limits.evaluation).into()),
     }
 }
@@ -259,7 +263,7 @@ impl Drop for EvaluationSlot {
     }
 }
 
-fn panicked(failed: &JoinError) -> Problem {
+fn panic_problem(failed: &JoinError) -> Problem {
     tracing::error!(%failed, "an evaluation panicked");
     Problem::internal()
 }

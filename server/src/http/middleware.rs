@@ -21,13 +21,13 @@ use std::sync::Arc;
 use uuid::{NoContext, Timestamp};
 
 /// A step before the route. Breaks with the answer if the request ends here.
-type Check = fn(&App, &Head<'_>, &mut Exchange) -> ControlFlow<Response>;
+type RequestCheck = fn(&App, &Head<'_>, &mut Exchange) -> ControlFlow<Response>;
 
 /// A step after the route, or after the check that answered.
 type Finish = fn(&App, &Exchange, &mut Response);
 
 /// In this order; the first that breaks is the last that runs.
-const CHECKS: [Check; 2] = [origin_check::check, check_target_length];
+const CHECKS: [RequestCheck; 2] = [origin_check::check, check_target_length];
 
 /// In this order, for every answer. The problem is written first: it replaces body and headers of the answer that carries it.
 const FINISHES: [Finish; 3] = [write_problem, add_headers, origin_check::allow_page];

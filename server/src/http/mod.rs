@@ -4,9 +4,7 @@
 //! come from a `listener`; every request passes the steps of `middleware` and ends in one of the `routes`. Every request and
 //! connection is bounded in size and time ([`Limits`]); every error is a problem (RFC 9457). Counts nothing and stores nothing.
 
-mod answer;
 mod audit;
-mod body;
 mod budgeted_body;
 mod catalogue;
 mod connection;
@@ -14,23 +12,24 @@ mod dead_letters;
 mod descriptor;
 mod engine_api;
 mod enrich;
+mod envelope;
 mod events;
 mod health;
 mod id_annotations;
 mod json_members;
 mod listener;
+mod metric_request;
 mod metrics;
 mod middleware;
 mod origin_check;
 mod parse_errors;
 mod problem;
-mod question;
 mod redact_paths;
-mod replies;
+mod reply_cache;
+mod request_body;
 mod routes;
-mod serve;
+mod server;
 mod stored;
-mod time;
 mod versions;
 mod wait_for_position;
 mod ws;
@@ -41,7 +40,7 @@ mod tests;
 pub use engine_api::{EngineApi, Records};
 pub use listener::ListenError;
 pub use origin_check::OriginCheck;
-pub use serve::{Bound, Drained, Server};
+pub use server::{Bound, Drained, Server};
 pub use stored::stored_rows;
 
 use crate::catalogue::Catalogue;
@@ -173,7 +172,7 @@ struct App {
     origin_check: OriginCheck,
     limits: Limits,
     annotations: id_annotations::AnnotationCache,
-    replies: replies::Replies,
+    replies: reply_cache::ReplyCache,
     redactor: redact_paths::PathRedactor,
     position_waits: wait_for_position::PositionWaits,
     evaluations: Arc<Semaphore>,
@@ -196,7 +195,7 @@ impl App {
             render,
             origin_check,
             annotations: id_annotations::AnnotationCache::default(),
-            replies: replies::Replies::new(limits.kept_replies),
+            replies: reply_cache::ReplyCache::new(limits.kept_replies),
             redactor: redact_paths::PathRedactor::new(),
             position_waits: wait_for_position::PositionWaits::default(),
             evaluations: permits(limits.evaluations),

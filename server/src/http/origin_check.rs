@@ -63,7 +63,7 @@ impl OriginCheck {
         let host = self.host(headers)?;
         // A target that is a whole URL says the name once more.
         if let Some(authority) = uri.authority() {
-            self.named(authority.as_str())?;
+            self.check_name(authority.as_str())?;
         }
         let mut origins = headers.get_all(header::ORIGIN).iter();
         let Some(origin) = origins.next() else { return Ok(Sender::Local) };
@@ -80,7 +80,7 @@ impl OriginCheck {
             _ => {
                 let detail = format!(
                     "a page at {} may not send this request; [server] allowed_origins lists the origins that may",
-                    shown(origin.as_bytes())
+                    quoted(origin.as_bytes())
                 );
                 Err(Problem::new(StatusCode::FORBIDDEN, "origin_not_allowed", detail))
             }
@@ -91,7 +91,7 @@ impl OriginCheck {
         let invalid = |detail: &str| Problem::new(StatusCode::BAD_REQUEST, "invalid_host", detail).closing();
         let mut hosts = headers.get_all(header::HOST).iter();
         match (hosts.next(), hosts.next()) {
-            (Some(host), None) => self.named(host.to_str().map_err(|_| invalid("the Host header is not ASCII"))?),
+            (Some(host), None) => self.check_name(host.to_str().map_err(|_| invalid("the Host header is not ASCII"))?),
             (None, _) => Err(invalid("the Host header is missing; it names the server that is asked")),
             (Some(_), Some(_)) => {
                 Err(invalid("there are several Host headers; send one, which names the server that is asked"))
@@ -99,7 +99,7 @@ impl OriginCheck {
         }
     }
 
-    fn named<'h>(&self, text: &'h str) -> Result<HostName<'h>, Problem> {
+    fn check_name<'h>(&self, text: &'h str) -> Result<HostName<'h>, Problem> {
         let name = HostName::parse(text).filter(|name| {
             let listed = |listed: &String| HostName::parse(listed).is_some_and(|listed| name.is_covered_by(&listed));
             name.is_loopback() || self.hosts.iter().any(listed)
@@ -107,7 +107,7 @@ impl OriginCheck {
         name.ok_or_else(|| {
             let detail = format!(
                 "{} is not a name of this server; use a loopback name or address, or add it to [server] allowed_hosts",
-                shown(text.as_bytes())
+                quoted(text.as_bytes())
             );
             Problem::new(StatusCode::FORBIDDEN, "host_not_allowed", detail)
         })
@@ -146,7 +146,7 @@ fn preflight(origin: HeaderValue) -> Response {
     response
 }
 
-fn shown(text: &[u8]) -> String {
+fn quoted(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
     let short: String = text.chars().take(REPEATED).collect();
     format!("\"{}\"", short.escape_debug())

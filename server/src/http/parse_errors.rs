@@ -9,10 +9,8 @@ use super::redact_paths::PathRedactor;
 use axum::http::StatusCode;
 use axum::response::Response;
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http_body_util::BodyExt;
-use std::future::Future;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
 
 /// The problem to write in place of `bytes`, if they are such an answer.
 pub(crate) fn problem_for(bytes: &[u8]) -> Option<Bytes> {
@@ -43,18 +41,11 @@ pub(crate) fn problem_for(bytes: &[u8]) -> Option<Bytes> {
         id.to_str().unwrap_or_default()
     )
     .into_bytes();
-    let body = whole(response)?;
+    // The body of a problem is one piece: it never waits.
+    let body = response.into_body().collect().now_or_never()?.ok()?.to_bytes();
     text.extend_from_slice(format!("content-length: {}\r\n\r\n", body.len()).as_bytes());
     text.extend_from_slice(&body);
     Some(text.into())
-}
-
-/// The body of a problem, which never waits.
-fn whole(response: Response) -> Option<Bytes> {
-    match pin!(response.into_body().collect()).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(body) => Some(body.ok()?.to_bytes()),
-        Poll::Pending => None,
-    }
 }
 
 #[cfg(test)]

@@ -56,6 +56,12 @@ impl Problem {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail).retry_after(1)
     }
 
+    /// 503: what the request needs does not answer. With a time to try again at, if that helps.
+    pub(crate) fn unavailable(code: &'static str, detail: impl Into<String>, retry_helps: bool) -> Problem {
+        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail);
+        if retry_helps { problem.retry_after(1) } else { problem }
+    }
+
     /// 500 without a reason; the reason is in the log, beside the request's id.
     pub(crate) fn internal() -> Problem {
         Problem::new(
@@ -148,7 +154,7 @@ impl IntoResponse for Problem {
 impl From<EvaluateError> for Problem {
     fn from(error: EvaluateError) -> Problem {
         let detail = error.to_string();
-        let unavailable = |code, detail| Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail).retry_after(1);
+        let unavailable = |code, detail: String| Problem::unavailable(code, detail, true);
         match error {
             EvaluateError::NotFound { suggestions, detail } => {
                 Problem::new(StatusCode::NOT_FOUND, "metric_not_found", detail).with("suggestions", suggestions)

@@ -27,10 +27,10 @@ impl PathRedactor {
         let mut hidden = String::new();
         let mut kept = 0;
         for (at, _) in text.match_indices('/') {
-            if at < kept || !begins(text, at) {
+            if at < kept || !starts_path(text, at) {
                 continue;
             }
-            let path = &text[at..at + length(&text[at..])];
+            let path = &text[at..at + path_length(&text[at..])];
             let Some((first, _)) = path[1..].split_once('/') else { continue };
             if self.roots.iter().any(|root| root == first) {
                 let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
@@ -49,13 +49,13 @@ impl PathRedactor {
 }
 
 /// Whether the slash at `at` is the first of a path: neither a word nor another path ends before it.
-fn begins(text: &str, at: usize) -> bool {
+fn starts_path(text: &str, at: usize) -> bool {
     let before = text[..at].chars().next_back();
     before.is_none_or(|before| !before.is_alphanumeric() && !"/._-~%".contains(before))
 }
 
 /// Length in bytes of the path at the beginning of a text.
-fn length(text: &str) -> usize {
+fn path_length(text: &str) -> usize {
     let ends = |c: char| c.is_whitespace() || c.is_control() || "\"'`,;:()[]{}<>|".contains(c);
     text.find(ends).unwrap_or(text.len())
 }

@@ -68,7 +68,7 @@ fn router(app: &Arc<App>) -> Router {
         .route("/api/product/{id}", one.clone())
         .route("/api/products/{id}", one)
         .route(METRICS, get(metrics::list).post(evaluate))
-        .route("/api/metrics/{name}", get(metrics::one))
+        .route("/api/metrics/{name}", get(metrics::describe))
         .route("/api/metrics/{name}/versions", get(versions::list))
         .route("/api/internal/metrics/{name}/{order}", post(versions::order))
         .route("/api/internal/partitions/{partition}/skip/{offset}", post(versions::skip))

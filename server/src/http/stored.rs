@@ -6,7 +6,6 @@
 use super::App;
 use super::audit::blocking;
 use super::problem::Problem;
-use super::time;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
@@ -15,6 +14,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tally_engine::engine::{StoredRow, StoredRows};
+use tally_engine::time::to_text;
 use tally_plugin::read::Scalar;
 
 pub(crate) async fn tables(State(app): State<Arc<App>>) -> Response {
@@ -50,19 +50,19 @@ pub fn stored_rows(stored: &StoredRows) -> Value {
     let StoredRows { table, rows, events_failed } = stored;
     let row = |row: &StoredRow| {
         // As texts: sums have 128 bits.
-        let cells: Vec<Option<String>> = row.cells.iter().map(|cell| cell.as_ref().map(shown)).collect();
+        let cells: Vec<Option<String>> = row.cells.iter().map(|cell| cell.as_ref().map(scalar_text)).collect();
         let pane = row.pane.map_or(json!("older"), |(pane, _)| json!(pane));
-        json!({"key": row.key, "pane": pane, "from": row.pane.map(|(_, from)| time::text(from)), "cells": cells})
+        json!({"key": row.key, "pane": pane, "from": row.pane.map(|(_, from)| to_text(from)), "cells": cells})
     };
     let cells: Vec<&str> = table.cells.iter().map(|cell| &*cell.name).collect();
-    let mut told = json!({"cells": cells, "rows": rows.iter().map(row).collect::<Vec<_>>()});
+    let mut answer = json!({"cells": cells, "rows": rows.iter().map(row).collect::<Vec<_>>()});
     if *events_failed > 0 {
-        told["events_failed"] = json!(events_failed);
+        answer["events_failed"] = json!(events_failed);
     }
-    told
+    answer
 }
 
-fn shown(value: &Scalar) -> String {
+fn scalar_text(value: &Scalar) -> String {
     match value {
         Scalar::Integer(number) => number.to_string(),
         Scalar::Float(number) => number.to_string(),

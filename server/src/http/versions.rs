@@ -7,7 +7,7 @@
 use super::descriptor::Descriptor;
 use super::metrics::no_metric;
 use super::problem::Problem;
-use super::{App, audit, body, time};
+use super::{App, audit, request_body};
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
@@ -17,6 +17,7 @@ use serde::Serialize;
 use serde_json::Value;
 use std::sync::Arc;
 use tally_engine::engine::{Order, Revision, Role};
+use tally_engine::time::to_text;
 use tally_plugin::ask::Warning;
 use tokio::time::timeout;
 
@@ -77,14 +78,14 @@ pub(crate) async fn list(
         return Err(unknown(no_metric(&app, &name)));
     };
     let versions = revisions.iter().map(|revision| Version {
-        role: role(revision.role),
+        role: role_text(revision.role),
         revision: &revision.id,
         held: revision.held.as_deref(),
-        until: revision.until.map(time::text),
+        until: revision.until.map(to_text),
         descriptor: Descriptor::of(&revision.info),
     });
     let examples = first.info.description.examples.iter().enumerate().map(|(n, example)| {
-        let answers: Vec<AnswerText> = revisions.iter().filter_map(|revision| answer(revision, n)).collect();
+        let answers: Vec<AnswerText> = revisions.iter().filter_map(|revision| answer_text(revision, n)).collect();
         let results: Vec<&Value> = answers.iter().filter_map(|answer| answer.result.as_ref()).collect();
         let equal = (results.len() > 1).then(|| results.windows(2).all(|pair| pair[0] == pair[1]));
         Example { params: &example.params, note: &example.note, equal, answers }
@@ -92,7 +93,7 @@ pub(crate) async fn list(
     Ok(Json(VersionList { name: &name, versions: versions.collect(), examples: examples.collect() }).into_response())
 }
 
-fn role(role: Role) -> &'static str {
+fn role_text(role: Role) -> &'static str {
     match role {
         Role::Answering => "answering",
         Role::Next => "next",
@@ -100,8 +101,8 @@ fn role(role: Role) -> &'static str {
     }
 }
 
-fn answer(revision: &Revision, example: usize) -> Option<AnswerText> {
-    let role = role(revision.role);
+fn answer_text(revision: &Revision, example: usize) -> Option<AnswerText> {
+    let role = role_text(revision.role);
     Some(match revision.examples.get(example)? {
         Ok(evaluated) => AnswerText {
             role,
@@ -123,7 +124,7 @@ pub(crate) async fn order(
 ) -> Result<Response, Problem> {
     let unknown = |detail: &str| Problem::new(StatusCode::NOT_FOUND, "not_found", detail);
     // A media type that a page elsewhere cannot send without asking first.
-    body::media_type(request.headers(), &["application/json"])?;
+    request_body::media_type(request.headers(), &["application/json"])?;
     let Path((name, order)) = path.map_err(|_| unknown("the name is not UTF-8"))?;
     let order = match order.as_str() {
         "promote" => Order::Promote(name),
@@ -131,14 +132,17 @@ pub(crate) async fn order(
         "purge" => Order::Purge(name),
         _ => return Err(unknown("unknown order; known orders: promote, rollback, purge")),
     };
-    obey(&app, order).await
+    execute(&app, order).await
 }
 
-async fn obey(app: &App, order: Order) -> Result<Response, Problem> {
+async fn execute(app: &App, order: Order) -> Result<Response, Problem> {
     let core = Arc::clone(&app.core);
     match blocking(app, move || core.order(order)).await? {
         Ok(done) => Ok(Json(serde_json::json!({ "done": done })).into_response()),
-        Err(reason) => Err(Problem::new(StatusCode::CONFLICT, "not_possible", reason)),
+        Err(fault) => {
+            let problem = Problem::new(StatusCode::CONFLICT, "not_possible", fault.to_string());
+            Err(if fault.retry_helps() { problem.retry_after(1) } else { problem })
+        }
     }
 }
 
@@ -147,21 +151,21 @@ pub(crate) async fn skip(
     path: Result<Path<(u32, u64)>, PathRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
-    body::media_type(request.headers(), &["application/json"])?;
+    request_body::media_type(request.headers(), &["application/json"])?;
     let not_one =
         |_| Problem::new(StatusCode::NOT_FOUND, "not_found", "the partition and the offset must be whole numbers");
     let Path((partition, offset)) = path.map_err(not_one)?;
-    obey(&app, Order::Skip { partition, offset }).await
+    execute(&app, Order::Skip { partition, offset }).await
 }
 
 pub(crate) async fn accept_clock(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
-    body::media_type(request.headers(), &["application/json"])?;
-    obey(&app, Order::AcceptClock).await
+    request_body::media_type(request.headers(), &["application/json"])?;
+    execute(&app, Order::AcceptClock).await
 }
 
 /// Off the async threads, in a place of those that may take a while.
 async fn blocking<T: Send + 'static>(app: &App, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
-    let place = audit::working(app).await?;
+    let place = audit::acquire_slot(app).await?;
     let work = tokio::task::spawn_blocking(move || {
         let done = work();
         drop(place);

@@ -76,8 +76,8 @@ const TOO_SLOW: Close = Close { code: 1013, error: None, detail: "the socket sta
 type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
 pub(crate) async fn upgrade(State(app): State<Arc<App>>, mut request: Request) -> Result<Response, Problem> {
-    let silent = silent(request.uri())?;
-    let accept = accept(&request).ok_or_else(|| {
+    let silent = wants_no_events(request.uri())?;
+    let accept = accept_key(&request).ok_or_else(|| {
         let detail = "/ws accepts only WebSocket (RFC 6455, version 13)";
         let problem = Problem::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", detail);
         OFFER.into_iter().fold(problem, |problem, (name, value)| problem.header(name, value))
@@ -123,27 +123,27 @@ const OFFER: [(HeaderName, HeaderValue); 3] = [
 ];
 
 /// What answers the key of a request that asks for a WebSocket of the version there is.
-fn accept(request: &Request) -> Option<HeaderValue> {
+fn accept_key(request: &Request) -> Option<HeaderValue> {
     let headers = request.headers();
     let only = |name: HeaderName| -> Option<&HeaderValue> {
         let mut values = headers.get_all(name).iter();
         values.next().filter(|_| values.next().is_none())
     };
     let asks = *request.method() == Method::GET
-        && names(headers, header::CONNECTION, "upgrade")
-        && names(headers, header::UPGRADE, "websocket")
+        && lists_word(headers, header::CONNECTION, "upgrade")
+        && lists_word(headers, header::UPGRADE, "websocket")
         && only(header::SEC_WEBSOCKET_VERSION)? == "13";
     let key = only(header::SEC_WEBSOCKET_KEY).filter(|_| asks)?;
     HeaderValue::from_str(&derive_accept_key(key.as_bytes())).ok()
 }
 
 /// Whether a header's list holds a word.
-fn names(headers: &HeaderMap, name: HeaderName, word: &str) -> bool {
+fn lists_word(headers: &HeaderMap, name: HeaderName, word: &str) -> bool {
     let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(word))
 }
 
-fn silent(uri: &Uri) -> Result<bool, Problem> {
+fn wants_no_events(uri: &Uri) -> Result<bool, Problem> {
     let asked = uri.query().unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("events="));
     match asked {
         None | Some("") => Ok(false),
@@ -180,7 +180,7 @@ enum End {
 
 impl Session {
     async fn run(mut self, silent: bool) {
-        let end = match self.talk(silent).await {
+        let end = match self.exchange(silent).await {
             Err(end) => end,
             Ok(never) => match never {},
         };
@@ -192,19 +192,19 @@ impl Session {
             End::Close(TOO_SLOW) => {
                 let Session { socket, app, phase, .. } = &mut self;
                 tokio::select! {
-                    _ = timeout(app.limits.socket_write.max(FAREWELL), farewell(socket, TOO_SLOW)) => {}
-                    () = stopping(phase) => {}
+                    _ = timeout(app.limits.socket_write.max(FAREWELL), close_socket(socket, TOO_SLOW)) => {}
+                    () = wait_for_stop(phase) => {}
                 }
             }
-            End::Close(close) => drop(timeout(FAREWELL, farewell(&mut self.socket, close)).await),
+            End::Close(close) => drop(timeout(FAREWELL, close_socket(&mut self.socket, close)).await),
         }
     }
 
-    async fn talk(&mut self, silent: bool) -> Result<std::convert::Infallible, End> {
+    async fn exchange(&mut self, silent: bool) -> Result<std::convert::Infallible, End> {
         // Subscribed before the position is read: nothing falls between the two.
         let mut feed: BoxStream<'static, FeedItem> =
             if silent { futures_util::stream::pending().boxed() } else { self.app.core.subscribe() };
-        let hello = hello(&self.app);
+        let hello = hello_message(&self.app);
         self.write([hello]).await?;
         let mut ping = interval_at(Instant::now() + self.app.limits.socket_ping, self.app.limits.socket_ping);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -213,10 +213,10 @@ impl Session {
             tokio::select! {
                 message = self.socket.next() => {
                     heard = Instant::now();
-                    if !self.allowance.takes(heard) {
+                    if !self.allowance.try_take(heard) {
                         return Err(End::Close(TOO_MANY));
                     }
-                    if let Some(reply) = reply(message)? {
+                    if let Some(reply) = handle_message(message)? {
                         self.write([Message::text(reply)]).await?;
                     }
                 }
@@ -224,7 +224,7 @@ impl Session {
                     let first = item.ok_or(End::Close(GOING_AWAY))?;
                     // What is there already goes out with it; the end of the feed is seen again by `next`.
                     let waiting = std::iter::from_fn(|| feed.next().now_or_never().flatten()).take(TOGETHER - 1);
-                    let messages: Vec<Message> = std::iter::once(first).chain(waiting).map(message).collect();
+                    let messages: Vec<Message> = std::iter::once(first).chain(waiting).map(feed_message).collect();
                     self.write(messages).await?;
                 }
                 _ = ping.tick() => {
@@ -234,7 +234,7 @@ impl Session {
                     self.write([Message::Ping(bytes::Bytes::new())]).await?;
                 }
                 _ = tokio::time::sleep_until(heard + self.app.limits.socket_dead) => return Err(End::Gone),
-                () = stopping(&mut self.phase) => return Err(End::Close(GOING_AWAY)),
+                () = wait_for_stop(&mut self.phase) => return Err(End::Close(GOING_AWAY)),
             }
         }
     }
@@ -257,10 +257,10 @@ impl Session {
 }
 
 /// Says why, closes, and reads on until the client has closed too.
-async fn farewell(socket: &mut Socket, close: Close) {
+async fn close_socket(socket: &mut Socket, close: Close) {
     let Close { code, error: named, detail } = close;
     let told = match named {
-        Some(named) => socket.feed(Message::text(error(None, named, detail))).await,
+        Some(named) => socket.feed(Message::text(error_text(None, named, detail))).await,
         None => Ok(()),
     };
     let frame = CloseFrame { code: code.into(), reason: detail.into() };
@@ -296,7 +296,7 @@ impl Allowance {
     }
 
     /// Takes one, if there is one.
-    fn takes(&mut self, now: Instant) -> bool {
+    fn try_take(&mut self, now: Instant) -> bool {
         let more = now.duration_since(self.at).as_millis() * u128::from(PER_SECOND) / 1_000;
         if more > 0 {
             self.left = AT_ONCE.min(self.left.saturating_add(u32::try_from(more).unwrap_or(AT_ONCE)));
@@ -309,12 +309,12 @@ impl Allowance {
     }
 }
 
-async fn stopping(phase: &mut watch::Receiver<Phase>) {
+async fn wait_for_stop(phase: &mut watch::Receiver<Phase>) {
     // A sender that is gone has stopped too.
     let _ = phase.wait_for(|phase| *phase != Phase::Serving).await;
 }
 
-fn hello(app: &App) -> Message {
+fn hello_message(app: &App) -> Message {
     let served = app.core.metrics().into_iter().filter(|metric| metric.state != MetricState::Retired);
     let names: Vec<String> = served.map(|metric| metric.name).collect();
     let mut text = String::from("{\"type\":\"hello\",\"protocol\":1,\"position\":");
@@ -326,7 +326,7 @@ fn hello(app: &App) -> Message {
     Message::text(text)
 }
 
-fn message(item: FeedItem) -> Message {
+fn feed_message(item: FeedItem) -> Message {
     match item {
         FeedItem::Event(text) => Message::text(&*text),
         FeedItem::Skipped(count) => Message::text(format!("{{\"type\":\"skipped\",\"count\":{count}}}")),
@@ -334,9 +334,9 @@ fn message(item: FeedItem) -> Message {
 }
 
 /// What is answered to what came, if anything is.
-fn reply(received: Option<Result<Message, Error>>) -> Result<Option<String>, End> {
+fn handle_message(received: Option<Result<Message, Error>>) -> Result<Option<String>, End> {
     match received {
-        Some(Ok(Message::Text(text))) => Ok(Some(answer(&text))),
+        Some(Ok(Message::Text(text))) => Ok(Some(answer_text(&text))),
         Some(Ok(Message::Binary(_))) => Err(End::Close(BINARY)),
         // Pings are answered by the protocol's own layer.
         Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(None),
@@ -351,12 +351,12 @@ fn reply(received: Option<Result<Message, Error>>) -> Result<Option<String>, End
     }
 }
 
-fn answer(text: &str) -> String {
+fn answer_text(text: &str) -> String {
     let Ok(whole) = serde_json::from_str::<&RawValue>(text) else {
-        return error(None, "invalid_json", "the message is not JSON");
+        return error_text(None, "invalid_json", "the message is not JSON");
     };
     let Some(json_members::Members(members)) = json_members::members(whole) else {
-        return error(None, "invalid_request", "the message is not an object");
+        return error_text(None, "invalid_request", "the message is not an object");
     };
     let text_of = |name: &str| -> Option<String> {
         let (_, value) = members.iter().find(|(key, _)| key == name)?;
@@ -365,12 +365,14 @@ fn answer(text: &str) -> String {
     let id = text_of("id");
     match text_of("type").as_deref() {
         Some("ping") => "{\"type\":\"pong\"}".into(),
-        Some(other) => error(id.as_deref(), "unknown_type", &format!("unknown type \"{other}\"; known types: ping")),
-        None => error(id.as_deref(), "invalid_request", "`type` must be a string"),
+        Some(other) => {
+            error_text(id.as_deref(), "unknown_type", &format!("unknown type \"{other}\"; known types: ping"))
+        }
+        None => error_text(id.as_deref(), "invalid_request", "`type` must be a string"),
     }
 }
 
-fn error(id: Option<&str>, code: &str, detail: &str) -> String {
+fn error_text(id: Option<&str>, code: &str, detail: &str) -> String {
     let mut text = String::from("{\"type\":\"error\"");
     for (key, value) in [("id", id), ("code", Some(code)), ("detail", Some(detail))] {
         if let Some(value) = value {
@@ -393,12 +395,12 @@ mod tests {
     fn messages_are_allowed_at_once_and_then_by_the_second() {
         let mut allowance = Allowance::new();
         let begun = allowance.at;
-        assert!((0..AT_ONCE).all(|_| allowance.takes(begun)) && !allowance.takes(begun));
+        assert!((0..AT_ONCE).all(|_| allowance.try_take(begun)) && !allowance.try_take(begun));
         let later = begun + Duration::from_secs(1);
-        assert!((0..PER_SECOND).all(|_| allowance.takes(later)) && !allowance.takes(later));
+        assert!((0..PER_SECOND).all(|_| allowance.try_take(later)) && !allowance.try_take(later));
         // However often it is asked, fractions of a message are not lost.
-        let taken = (1..=1_000).filter(|ms| allowance.takes(later + Duration::from_millis(*ms))).count();
+        let taken = (1..=1_000).filter(|ms| allowance.try_take(later + Duration::from_millis(*ms))).count();
         assert!((60..=64).contains(&taken), "{taken}");
-        assert!((0..AT_ONCE).all(|_| allowance.takes(begun + Duration::from_secs(3_600))));
+        assert!((0..AT_ONCE).all(|_| allowance.try_take(begun + Duration::from_secs(3_600))));
     }
 }

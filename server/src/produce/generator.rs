@@ -19,7 +19,7 @@ const SKEW: f64 = 1.0;
 
 /// What to make.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Settings {
+pub(crate) struct GeneratorSettings {
     /// Same seed, same events.
     pub(crate) seed: u64,
     /// Number of the first event.
@@ -58,7 +58,7 @@ pub(crate) fn now_ms() -> i64 {
 
 /// Makes events without end.
 pub(crate) struct Generator {
-    settings: Settings,
+    settings: GeneratorSettings,
     places: FieldPointers,
     next: u64,
     users: Zipf<f64>,
@@ -70,7 +70,7 @@ impl Generator {
     ///
     /// # Errors
     /// There are no users or no products.
-    pub(crate) fn new(settings: Settings, places: FieldPointers) -> Result<Generator, String> {
+    pub(crate) fn new(settings: GeneratorSettings, places: FieldPointers) -> Result<Generator, String> {
         let zipf = |number: u64, what: &str| {
             Zipf::new(number as f64, SKEW).map_err(|_| format!("there must be at least one {what}"))
         };
@@ -80,7 +80,7 @@ impl Generator {
 
     /// The next event.
     pub(crate) fn make(&mut self) -> Outgoing {
-        let Settings { seed, first, id_offset, clock, .. } = self.settings;
+        let GeneratorSettings { seed, first, id_offset, clock, .. } = self.settings;
         let number = self.next;
         self.next += 1;
         let mut random = SmallRng::seed_from_u64(ids::mix(seed) ^ ids::mix(number));
@@ -132,7 +132,7 @@ mod tests {
     use std::collections::HashMap;
     use tally_engine::config::FieldsConfig;
 
-    const SETTINGS: Settings = Settings {
+    const SETTINGS: GeneratorSettings = GeneratorSettings {
         seed: 42,
         first: 0,
         id_offset: 0,
@@ -141,7 +141,7 @@ mod tests {
         clock: Clock::Spread { start: 1_000_000, span_ms: 10_000, count: 1_000 },
     };
 
-    fn events(settings: Settings, number: usize) -> Vec<Outgoing> {
+    fn events(settings: GeneratorSettings, number: usize) -> Vec<Outgoing> {
         let mut generator = Generator::new(settings, FieldPointers::new(&FieldsConfig::default())).unwrap();
         (0..number).map(|_| generator.make()).collect()
     }
@@ -150,15 +150,15 @@ mod tests {
     fn same_seed_same_events_wherever_the_run_begins() {
         let all = events(SETTINGS, 1_000);
         assert!(all == events(SETTINGS, 1_000));
-        assert!(all != events(Settings { seed: 43, ..SETTINGS }, 1_000));
+        assert!(all != events(GeneratorSettings { seed: 43, ..SETTINGS }, 1_000));
         let clock = Clock::Spread { start: 1_005_000, span_ms: 5_000, count: 500 };
-        assert_eq!(all[500..], events(Settings { first: 500, clock, ..SETTINGS }, 500));
+        assert_eq!(all[500..], events(GeneratorSettings { first: 500, clock, ..SETTINGS }, 500));
     }
 
     #[test]
     fn another_run_makes_the_same_events_with_other_ids() {
         let parse = |event: &Outgoing| serde_json::from_slice::<Value>(&event.json).unwrap();
-        let (one, two) = (events(SETTINGS, 100), events(Settings { id_offset: 1_000, ..SETTINGS }, 100));
+        let (one, two) = (events(SETTINGS, 100), events(GeneratorSettings { id_offset: 1_000, ..SETTINGS }, 100));
         for (one, two) in one.iter().zip(&two) {
             let (one, two) = (parse(one), parse(two));
             assert_ne!(one["event_id"], two["event_id"]);

@@ -35,17 +35,17 @@ pub(crate) struct HttpOutlet {
     batch: Vec<u8>,
     lines: Vec<u64>,
     slots: Arc<Semaphore>,
-    shared: Arc<Mutex<Shared>>,
+    shared: Arc<Mutex<UploadState>>,
 }
 
 #[derive(Default)]
-struct Shared {
+struct UploadState {
     counts: Counts,
     complaints: Vec<String>,
     broken: Option<String>,
 }
 
-impl Shared {
+impl UploadState {
     fn complain(&mut self, complaint: String) {
         if self.complaints.len() < COMPLAINTS {
             self.complaints.push(complaint);
@@ -55,7 +55,7 @@ impl Shared {
 
 /// The answer of `POST /api/events`.
 #[derive(Deserialize)]
-struct Accepted {
+struct AcceptedEvents {
     accepted: u64,
     rejected: Vec<Rejected>,
 }
@@ -156,7 +156,7 @@ impl Outlet for HttpOutlet {
     }
 }
 
-async fn post(client: &Client, body: Bytes) -> Result<Accepted, String> {
+async fn post(client: &Client, body: Bytes) -> Result<AcceptedEvents, String> {
     let start = Instant::now();
     let mut pause = Duration::from_millis(50);
     loop {

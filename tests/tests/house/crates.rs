@@ -91,6 +91,43 @@ fn state_knows_no_log_and_no_store() {
     none(within("engine/state", &[&own[..], &libraries[..]].concat()));
 }
 
+/// Foreign code is loaded and called without a log, a store or what has been counted.
+#[test]
+fn the_host_of_plugins_knows_no_log_no_store_and_no_state() {
+    let own = ["tally-config", "tally-event", "tally-plugin", "tally-schema", "tally-system"];
+    let code = ["abi_stable", "libc", "object", "rustix", "sha2"];
+    let libraries = ["serde", "serde_json", "strsim", "thiserror", "tracing"];
+    none(within("engine/host", &[&own[..], &code[..], &libraries[..]].concat()));
+}
+
+/// Where events come from depends on no event's meaning, and on nothing that counts or stores.
+#[test]
+fn the_log_knows_no_decode_no_state_and_no_store() {
+    let own = ["tally-config", "tally-database", "tally-event", "tally-progress", "tally-system"];
+    let libraries = ["crc32fast", "parking_lot", "rdkafka", "rdkafka-sys", "thiserror", "tracing"];
+    none(within("engine/log", &[&own[..], &libraries[..]].concat()));
+}
+
+/// What only tests use is behind a feature that no crate that is shipped asks for.
+#[test]
+fn what_is_for_tests_is_not_shipped() {
+    let for_tests = ["contract", "test-plugin"];
+    let named =
+        |value: &Value| for_tests.into_iter().find(|feature| value.to_string().contains(&format!("\"{feature}\"")));
+    let plugins = names("plugins").into_iter().map(|name| format!("plugins/{name}"));
+    let mut faults = Vec::new();
+    for folder in ["engine", "plugin-api", "server"].into_iter().flat_map(members).chain(plugins) {
+        let manifest = manifest(&format!("{folder}/Cargo.toml"));
+        let dependencies = manifest.get("dependencies").and_then(named);
+        let default = manifest.get("features").and_then(|features| features.get("default")).and_then(named);
+        faults.extend(dependencies.map(|feature| format!("{folder}: a dependency asks for {feature}")));
+        faults.extend(default.map(|feature| format!("{folder}: {feature} is on unless it is turned off")));
+    }
+    let all = &manifest("Cargo.toml")["workspace"]["dependencies"];
+    faults.extend(named(all).map(|feature| format!("Cargo.toml: a dependency asks for {feature}")));
+    none(faults);
+}
+
 /// A number that does not fit ends the work on it, in every crate of the engine: it never becomes another one.
 #[test]
 fn numbers_do_not_wrap_in_silence() {

@@ -1,14 +1,11 @@
-//! How long functions are. Those that are too long stand in a list, which only becomes shorter.
+//! How long functions are.
 
 use super::none;
-use super::reading::{Source, read, sources};
+use super::reading::{Source, sources};
 use std::collections::BTreeMap;
 
 /// Lines of a function, from its name to its last brace.
 const LINES: usize = 70;
-
-/// The functions that are longer, each with its lines: `path name lines`.
-const LIST: &str = "tests/tests/house/long_functions.txt";
 
 /// Each function of a file with its lines; of several of one name the longest.
 fn functions(source: &Source) -> BTreeMap<String, usize> {
@@ -49,33 +46,13 @@ fn lines(code: &str) -> Option<usize> {
 }
 
 #[test]
-fn no_function_becomes_too_long() {
-    let list = read(LIST);
-    let mut listed: BTreeMap<(String, String), usize> = BTreeMap::new();
-    for line in list.lines() {
-        let mut words = line.split(' ');
-        let (path, name, lines) = (words.next(), words.next(), words.next().and_then(|lines| lines.parse().ok()));
-        listed.insert((path.unwrap().to_owned(), name.unwrap().to_owned()), lines.unwrap());
-    }
+fn no_function_is_too_long() {
     let mut faults = Vec::new();
-    let sources = sources();
-    for source in &sources {
-        for (name, lines) in functions(source) {
-            match listed.remove(&(source.path.clone(), name.clone())) {
-                None if lines > LINES => {
-                    faults.push(format!("{} {name} {lines}: over {LINES} lines; divide it", source.path));
-                }
-                Some(before) if lines > before => {
-                    faults.push(format!("{} {name} {lines}: longer than before ({before})", source.path));
-                }
-                Some(before) if lines < before => {
-                    faults.push(format!("{} {name} {lines}: shorter than {before}; say so in {LIST}", source.path));
-                }
-                _ => {}
-            }
+    for source in &sources() {
+        for (name, lines) in functions(source).into_iter().filter(|(_, lines)| *lines > LINES) {
+            faults.push(format!("{} {name} {lines}: over {LINES} lines; divide it", source.path));
         }
     }
-    faults.extend(listed.keys().map(|(path, name)| format!("{path} {name} is gone; take it off {LIST}")));
     none(faults);
 }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The lines of the table, top first, each the modules on it.
 fn table() -> Vec<Vec<String>> {
     let document = read("ARCHITECTURE.md");
-    let block = document.split("```").find(|block| block.contains("source | plugin")).unwrap();
+    let block = document.split("```").find(|block| block.contains("pipeline | query")).unwrap();
     let names = |line: &str| {
         let names = line.split("  ").next().unwrap_or_default().split('|').map(|name| name.trim().to_owned());
         names.filter(|name| !name.is_empty()).collect::<Vec<_>>()

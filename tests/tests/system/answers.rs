@@ -170,7 +170,7 @@ fn answers_that_never_come_are_named_and_take_their_own_metrics_share_alone() {
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     go_on(client, &counted, Duration::from_secs(1));
     let log = || fs::read_to_string(home.path().join("stderr.log")).unwrap();
-    let lines = |log: &str| log.lines().filter(|line| line.contains("answers have not come back")).count();
+    let lines = |log: &str| log.lines().filter(|line| line.contains("answers have not returned")).count();
     let said = |_: &Client| if lines(&log()) == 1 { Ok(String::new()) } else { Err(log()) };
     client.until("the log says so", LIMIT, said).unwrap();
     go_on(client, &counted, Duration::from_secs(2));

@@ -302,7 +302,7 @@ fn a_password_at_a_wrong_place_is_in_no_message_and_in_no_answer() {
         tally.process.signal("HUP").unwrap();
         let told = tally.client.until("the fault is told", LIMIT, |client| {
             let text = client.get("/api/metrics").map_err(|fault| format!("{fault:#}"))?.text;
-            if text.contains("is not taken over") { Ok(text) } else { Err(text) }
+            if text.contains("is not applied") { Ok(text) } else { Err(text) }
         });
         assert!(!told.unwrap().contains("hushhush"), "{text:?}");
     }

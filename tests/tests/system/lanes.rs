@@ -111,10 +111,10 @@ fn who_waits_for_a_lane_says_for_whom_and_who_is_not_let_go_is_counted_by_nobody
     sections(&home, &all);
     until_state(client, "hung1", "retired");
     let purged = client.post("/api/internal/metrics/hung1/purge", "").unwrap();
-    assert!(purged.status != 200 && purged.text.contains("has not let it go yet"), "{}", purged.text);
+    assert!(purged.status != 200 && purged.text.contains("has not released it yet"), "{}", purged.text);
     all.push(first);
     sections(&home, &all);
-    until_reason(client, "hung1", &["until the lane that counted it before has let it go"]);
+    until_reason(client, "hung1", &["until the lane that counted it before has released it"]);
     // Its lane is still taken, but counts for nobody who is served.
     until_state(client, "good", "active");
     tally.kill().unwrap();

@@ -26,8 +26,8 @@ fn until_lines(home: &Home, client: &Client, words: &[&str], count: usize) {
     client.until(&format!("{count} × {words:?}"), Duration::from_secs(20), seen).unwrap();
 }
 
-const LOOKED: [&str; 1] = ["looked at, as asked"];
-const REFUSED: [&str; 2] = ["the configuration is not taken over", "metrics.toml"];
+const LOOKED: [&str; 1] = ["checked, as requested"];
+const REFUSED: [&str; 2] = ["the configuration is not applied", "metrics.toml"];
 
 #[test]
 fn sighup_has_configuration_and_folders_looked_at_and_harms_nothing() {
@@ -52,7 +52,7 @@ fn sighup_has_configuration_and_folders_looked_at_and_harms_nothing() {
     let listing = client.get("/api/metrics").unwrap().json();
     assert_eq!(listing["rejected"].as_array().unwrap().len(), 1, "{listing}");
     let reason = listing["rejected"][0]["reason"].as_str().unwrap();
-    assert!(!reason.contains('\n') && reason.contains("what was served goes on"), "{reason}");
+    assert!(!reason.contains('\n') && reason.contains("what was served stays in force"), "{reason}");
     let end = post(client, 1_000, 2_000);
     assert_eq!(client.ask("event_frequencies", &ALL, &end).unwrap()["total"], 2_000);
 

@@ -123,7 +123,7 @@ fn no_number_lacks_events_without_saying_so() {
     let end = client.post_all(&events(8_001, 8_100, |n| n % 2 == 0)).unwrap();
     assert_eq!(counted(client, "poison", &end), (8_100 - failed, Some(failed)));
     assert!(
-        log(&home).contains("the state stays with the new code, and so does what it lacks"),
+        log(&home).contains("the new code continues with the state as it is, so missing events stay missing"),
         "{}",
         tally.process.tail()
     );

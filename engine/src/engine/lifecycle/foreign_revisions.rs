@@ -1,5 +1,5 @@
-//! What other engines answer: where they share a store, the one whose plugin, configuration or `[events]` differs counts a
-//! revision of its own, and the store notes which one is current. An engine whose revision is not current says so; nothing is changed.
+//! Revisions of other engines. Where engines share a store, one whose plugin, configuration or `[events]` differs counts a revision of
+//! its own, and the store notes which one is current. An engine whose revision is not current reports it; nothing is changed.
 
 use super::manager::PluginManager;
 use crate::engine::catalog::ServedRevision;
@@ -8,13 +8,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Between two looks.
+/// Between two comparisons.
 pub(super) const LOOK: Duration = Duration::from_secs(2);
 
 impl PluginManager {
-    /// Compares what is answered here with what the store says is current. A store that is away is said elsewhere.
+    /// Compares the revisions that answer here with those that the store says are current. A store that does not answer is reported
+    /// elsewhere.
     pub(super) fn look_for_foreign_revisions(&self) {
-        if !self.factory.shared || self.board.look(|standing| standing.follow_trouble.is_some()) {
+        if !self.factory.shared || self.status.read(|status| status.follow_trouble.is_some()) {
             return;
         }
         let served: Vec<Arc<ServedRevision>> = self.catalog.read().answering.values().cloned().collect();

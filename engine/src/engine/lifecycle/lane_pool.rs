@@ -1,15 +1,15 @@
-//! The lanes beside the main one: started, measured, joined with the main lane, and taken apart.
+//! The lanes beside the main one: starts them, measures them, joins their metrics with the main lane, and ends them.
 //!
 //! The main lane pauses only for the moment in which a metric joins it, so that both are at the same record. Progress is not decided
-//! here: a metric joins at what is stored, wherever that is, and a main lane that is ahead of it reads again. Which metrics get a lane
-//! or leave one is decided by `reconcile`.
+//! here: a metric joins at its stored position, and a main lane that is ahead of it reads the difference again. `reconcile` decides
+//! which metrics get a lane or leave one.
 
 use super::leave::{LaneHandle, Then};
 use super::manager::{LOOK, PluginManager};
 use super::snapshot::{LaneId, LaneKind};
 use crate::engine::catalog::{ServedRevision, Stage};
 use crate::event::Position;
-use crate::pipeline::{Board, Command, Handle, Place, Untold, View};
+use crate::pipeline::{Command, CommandError, Handle, LaneStatus, MetricProgress, View};
 use crate::progress::{Halt, RevisionNo};
 use crate::state::MetricId;
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
-/// How long the main lane may be asked to pause.
+/// How long the main lane pauses at most.
 const PAUSE: Duration = Duration::from_secs(3);
 
 /// The lanes beside the main one.
@@ -33,13 +33,13 @@ pub(super) struct RunningLane {
     pub(super) id: LaneId,
     pub(super) kind: LaneKind,
     pub(super) handle: Arc<Handle>,
-    pub(super) board: Arc<Board>,
+    pub(super) status: Arc<LaneStatus>,
     pub(super) metrics: Vec<Arc<ServedRevision>>,
     /// How many records each misses of what the main lane has counted, as of the last measurement.
     pub(super) missing: BTreeMap<RevisionNo, u64>,
     /// When its metrics last tried to join.
     pub(super) tried: Option<Instant>,
-    /// When its rate was last measured, and how many records it had counted.
+    /// When its rate was last measured, and how many records it had counted by then.
     seen: (Instant, u64),
     /// Records per second.
     rate: f64,
@@ -51,7 +51,7 @@ impl LanePool {
         self.lanes.iter().any(|lane| lane.kind == LaneKind::Backfill)
     }
 
-    /// Ends lanes that count nothing any more.
+    /// Ends lanes that count no metric any more.
     pub(super) fn drop_empty(&mut self) {
         self.lanes.retain(|lane| !lane.metrics.is_empty());
     }
@@ -76,17 +76,17 @@ impl LanePool {
     fn add(
         &mut self,
         kind: LaneKind,
-        (handle, board): (Handle, Arc<Board>),
+        (handle, status): (Handle, Arc<LaneStatus>),
         metrics: Vec<Arc<ServedRevision>>,
         counted: u64,
     ) {
         let id = LaneId(self.next);
         self.next += 1;
         for served in &metrics {
-            *served.stage.write() = Stage::Backfill { board: board.clone(), eta_s: None };
+            *served.stage.write() = Stage::Backfill { status: status.clone(), eta_s: None };
         }
         let (handle, seen, missing) = (Arc::new(handle), (Instant::now(), counted), BTreeMap::new());
-        self.lanes.push(RunningLane { id, kind, handle, board, metrics, missing, tried: None, seen, rate: 0.0 });
+        self.lanes.push(RunningLane { id, kind, handle, status, metrics, missing, tried: None, seen, rate: 0.0 });
     }
 }
 
@@ -103,32 +103,32 @@ impl RunningLane {
 }
 
 impl PluginManager {
-    /// Per partition how far the main lane has counted: where history is complete. `None`: its metrics are being loaded anew, and none of
-    /// them says.
+    /// Per partition how far the main lane has counted: a metric that is there has all of its history. `None`: unknown, because all of its
+    /// metrics are being loaded again.
     pub(super) fn ahead(&self) -> Option<Position> {
         let served: Vec<Arc<ServedRevision>> = self.catalog.read().answering.values().cloned().collect();
         let main = served.iter().filter(|served| matches!(&*served.stage.read(), Stage::Main));
-        let main: Vec<(MetricId, bool)> = main.map(|served| (served.id, served.halt(&self.board).is_some())).collect();
+        let main: Vec<(MetricId, bool)> = main.map(|served| (served.id, served.halt(&self.status).is_some())).collect();
         let counted = self.view.read();
         furthest_known(main.iter().map(|(id, is_stopped)| (&counted.metrics[id.0], *is_stopped)))
     }
 
-    /// Measures how far the lanes that replay history are.
+    /// Measures the progress of the lanes that replay history.
     pub(super) fn measure_lanes(&mut self) {
         let Some(ahead) = self.ahead() else { return };
         for lane in self.pool.lanes.iter_mut().filter(|lane| lane.kind == LaneKind::Backfill) {
             lane.measure_rate(counted(&self.view, &lane.metrics));
-            let held = lane.board.look(|board| board.held.clone());
+            let held = lane.status.read(|status| status.held.clone());
             for served in &lane.metrics {
-                let left = self.view.aim(served.id, &ahead, &held);
+                let left = self.view.set_target(served.id, &ahead, &held);
                 lane.missing.insert(served.no, left);
                 let eta_s = (lane.rate > 0.0).then(|| (left as f64 / lane.rate).ceil() as u64);
-                *served.stage.write() = Stage::Backfill { board: lane.board.clone(), eta_s };
+                *served.stage.write() = Stage::Backfill { status: lane.status.clone(), eta_s };
             }
         }
     }
 
-    /// Starts a lane of a kind for these metrics; if none can be started they wait on.
+    /// Starts a lane of this kind for these metrics; if that fails, they continue to wait.
     pub(super) fn start_lane(&mut self, kind: LaneKind, metrics: Vec<Arc<ServedRevision>>) {
         if metrics.is_empty() {
             return;
@@ -142,12 +142,12 @@ impl PluginManager {
                 let counted = counted(&self.view, &metrics);
                 self.pool.add(kind, lane, metrics, counted);
             }
-            Err(reason) => {
-                let why = format!("it waits for a lane: none can be started, which is tried again: {reason}");
+            Err(fault) => {
+                let why = format!("it waits for a lane, which cannot be started; trying again: {fault}");
                 let mut is_new = false;
                 metrics.iter().for_each(|served| is_new |= note_wait(served, &why));
                 if is_new {
-                    tracing::error!("a lane cannot be started, trying again: {reason}");
+                    tracing::error!("a lane cannot be started, trying again: {fault}");
                 }
             }
         }
@@ -157,53 +157,53 @@ impl PluginManager {
     pub(super) fn leave_lane(&mut self, no: RevisionNo, halt: Halt) {
         let Some(lane) = self.pool.lane_of(no) else { return };
         let Some(served) = lane.metrics.iter().find(|metric| metric.no == no).cloned() else { return };
-        let lane = LaneHandle { handle: lane.handle.clone(), board: lane.board.clone() };
+        let lane = LaneHandle { handle: lane.handle.clone(), status: lane.status.clone() };
         tracing::warn!(metric = served.askable.plugin.name(), "it releases its lane because it is stopped: {halt}");
         self.take_out(served, &lane, Then::Stops(halt));
     }
 
-    /// Lets the metrics of a lane join the main one, all at the record where that pauses.
+    /// Has the metrics of a lane join the main one, all at the record where the main lane pauses.
     pub(super) fn join(&mut self, id: LaneId) {
         let Some(lane) = self.pool.lanes.iter_mut().find(|lane| lane.id == id) else { return };
         lane.tried = Some(Instant::now());
         let metrics = lane.metrics.clone();
-        let lane = LaneHandle { handle: lane.handle.clone(), board: lane.board.clone() };
+        let lane = LaneHandle { handle: lane.handle.clone(), status: lane.status.clone() };
         let (answer, at) = sync_channel(1);
-        if self.main.tell(Command::Stand(PAUSE, answer)).is_err() {
+        if self.main.send(Command::Pause(PAUSE, answer)).is_err() {
             return;
         }
         if let Ok(position) = at.recv_timeout(PAUSE) {
             let deadline = Instant::now() + PAUSE - PAUSE / 6;
-            let held = lane.board.look(|board| board.held.clone());
+            let held = lane.status.read(|status| status.held.clone());
             let position = Position(position.0.into_iter().filter(|(partition, _)| held.contains(partition)).collect());
             let has_arrived = |served: &Arc<ServedRevision>| {
                 let left = deadline.saturating_duration_since(Instant::now());
-                served.halt(&self.board).is_none() && self.view.wait_for(served.id, &position, left)
+                served.halt(&self.status).is_none() && self.view.wait_for(served.id, &position, left)
             };
             let joining: Vec<Arc<ServedRevision>> = metrics.into_iter().filter(has_arrived).collect();
             for served in joining {
                 self.take_out(served, &lane, Then::Joins);
             }
-            // One that is let go later joins behind the main lane, which then reads the difference again.
+            // A metric that is released later joins behind the main lane, which then reads the difference again.
             self.see_off(deadline.saturating_duration_since(Instant::now()));
         }
-        // If this does not arrive the main lane resumes by itself.
-        let _ = self.main.tell(Command::Go);
+        // If this command does not arrive, the main lane resumes by itself.
+        let _ = self.main.send(Command::Resume);
     }
 
-    /// Every lane in which a partition is stopped at this offset goes on without the records there. Whether any was; `None`: a lane
-    /// has not answered in time.
+    /// Has every lane in which a partition is stopped at this offset continue without the records there. Whether any was stopped there;
+    /// `None`: a lane has not answered in time.
     pub(super) fn skip(&self, partition: u32, offset: u64) -> Option<bool> {
         let beside = self.pool.lanes.iter().map(|lane| &lane.handle);
         let (mut stopped, mut unknown) = (false, false);
         let mut asked = Vec::new();
         for lane in beside.chain([&self.main]) {
             let (answer, answered) = sync_channel(1);
-            match lane.tell(Command::Skip(partition, offset, answer)) {
+            match lane.send(Command::Skip(partition, offset, answer)) {
                 Ok(()) => asked.push(answered),
-                Err(Untold::Busy) => unknown = true,
-                // Nothing is stopped there.
-                Err(Untold::Ended) => {}
+                Err(CommandError::Busy) => unknown = true,
+                // A lane that has ended is stopped nowhere.
+                Err(CommandError::Ended) => {}
             }
         }
         let limit = Instant::now() + PAUSE;
@@ -217,7 +217,7 @@ impl PluginManager {
     }
 }
 
-/// Notes what a metric waits for; whether that is new.
+/// Notes what a metric waits for; whether that differs from what was noted.
 pub(super) fn note_wait(served: &ServedRevision, what: &str) -> bool {
     let mut stage = served.stage.write();
     let is_new = !matches!(&*stage, Stage::Waiting(known) if &**known == what);
@@ -227,20 +227,20 @@ pub(super) fn note_wait(served: &ServedRevision, what: &str) -> bool {
     is_new
 }
 
-/// The furthest that metrics have counted, of which some are stopped. `None`: all are in doubt, and one of them is being loaded; one
-/// that is stopped may never be.
-fn furthest_known<'a>(metrics: impl Iterator<Item = (&'a Place, bool)>) -> Option<Position> {
+/// The furthest position of these metrics, some of which are stopped. `None`: all are in doubt, and one of them is being loaded; a
+/// stopped one may never be loaded.
+fn furthest_known<'a>(metrics: impl Iterator<Item = (&'a MetricProgress, bool)>) -> Option<Position> {
     let (mut known, mut is_loading) = (Vec::new(), false);
-    for (place, is_stopped) in metrics {
-        match place.in_doubt {
-            false => known.push(place.position.clone()),
+    for (progress, is_stopped) in metrics {
+        match progress.in_doubt {
+            false => known.push(progress.position.clone()),
             true => is_loading |= !is_stopped,
         }
     }
     (!known.is_empty() || !is_loading).then(|| Position::furthest(known.into_iter()))
 }
 
-/// Records counted by metrics of a lane.
+/// Records that the metrics of a lane have counted.
 fn counted(view: &View, metrics: &[Arc<ServedRevision>]) -> u64 {
     let counted = view.read();
     metrics.iter().map(|served| counted.metrics[served.id.0].events).max().unwrap_or(0)
@@ -251,10 +251,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn how_far_the_main_lane_is_comes_of_those_that_are_not_being_loaded() {
-        let at = |offset| Place { position: Position([(0, offset)].into()), ..Place::default() };
-        let in_doubt = Place { in_doubt: true, ..Place::default() };
-        let furthest = |metrics: &[(&Place, bool)]| furthest_known(metrics.iter().copied());
+    fn the_main_lane_is_as_far_as_the_metrics_that_are_not_being_loaded() {
+        let at = |offset| MetricProgress { position: Position([(0, offset)].into()), ..MetricProgress::default() };
+        let in_doubt = MetricProgress { in_doubt: true, ..MetricProgress::default() };
+        let furthest = |metrics: &[(&MetricProgress, bool)]| furthest_known(metrics.iter().copied());
         assert_eq!(furthest(&[]), Some(Position::default()), "nothing is counted there");
         assert_eq!(furthest(&[(&at(3), false), (&at(5), true), (&in_doubt, false)]), Some(Position([(0, 5)].into())));
         assert_eq!(furthest(&[(&in_doubt, false), (&in_doubt, true)]), None, "history is not complete at nothing");

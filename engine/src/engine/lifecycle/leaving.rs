@@ -1,83 +1,85 @@
-//! Metrics on their way out of a lane. Only the lane itself says when it no longer counts one; until then its views are not
-//! emptied, no other lane gets it, and what is stored of it is not removed.
+//! Metrics on their way out of a lane. Only the lane itself can say that it no longer counts one; until then the metric's views are
+//! not emptied, no other lane counts it, and its stored state is not removed.
 //!
-//! No time that passes counts as an answer: a lane that has not answered is asked on. One that takes no more commands is told later;
-//! one that has ended counts nothing any more.
+//! A timeout is not an answer: the request to a lane stays open until it answers. A lane that takes no more commands is asked again
+//! later; one that has ended counts nothing any more.
 
-use crate::pipeline::{Command, Handle, Left, Untold};
+use crate::pipeline::{Command, CommandError, Handle, Left};
 use crate::progress::RevisionNo;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
-/// After so long without an answer it is worth a line in the log.
+/// After so long without an answer, the log says so.
 const LONG: Duration = Duration::from_secs(10);
 
-/// A lane that can be told to let a metric go.
-pub(super) trait Lane {
-    /// As [`Handle::tell`].
-    fn tell(&self, command: Command) -> Result<(), Untold>;
+/// A lane that can be asked to release a metric.
+pub(super) trait CommandTarget {
+    /// As [`Handle::send`].
+    fn send(&self, command: Command) -> Result<(), CommandError>;
 }
 
-impl Lane for Handle {
-    fn tell(&self, command: Command) -> Result<(), Untold> {
-        Handle::tell(self, command)
+impl CommandTarget for Handle {
+    fn send(&self, command: Command) -> Result<(), CommandError> {
+        Handle::send(self, command)
     }
 }
 
-/// A metric that is leaving, and what becomes of it then.
+/// A metric that is leaving, and what happens to it then.
 pub(super) struct Leaving<T> {
     pub(super) no: RevisionNo,
     pub(super) what: T,
-    /// Lives until it has answered.
-    lane: Arc<dyn Lane + Send + Sync>,
-    told: Told,
+    /// Kept until it has answered.
+    lane: Arc<dyn CommandTarget + Send + Sync>,
+    request: Request,
     since: Instant,
-    said: bool,
+    /// Whether the log says that it takes long.
+    is_logged: bool,
 }
 
-enum Told {
-    /// It took no more commands.
-    NotYet,
-    /// Its answer comes here.
-    Asked(Receiver<Left>),
+/// The request to the lane.
+enum Request {
+    /// Not sent: the lane took no more commands.
+    NotSent,
+    /// Sent; the answer arrives here.
+    Sent(Receiver<Left>),
     Answered(Left),
 }
 
 impl<T> Leaving<T> {
-    pub(super) fn new(no: RevisionNo, lane: Arc<dyn Lane + Send + Sync>, what: T) -> Leaving<T> {
-        Leaving { no, what, lane, told: Told::NotYet, since: Instant::now(), said: false }
+    pub(super) fn new(no: RevisionNo, lane: Arc<dyn CommandTarget + Send + Sync>, what: T) -> Leaving<T> {
+        Leaving { no, what, lane, request: Request::NotSent, since: Instant::now(), is_logged: false }
     }
 
-    /// How it left, once the lane has said so; waits for that at most `limit`.
+    /// How it left, once the lane has answered; waits for the answer at most `limit`.
     pub(super) fn left(&mut self, limit: Duration) -> Option<Left> {
-        if matches!(self.told, Told::NotYet) {
+        if matches!(self.request, Request::NotSent) {
             let (answer, left) = sync_channel(1);
-            match self.lane.tell(Command::Leave(self.no, answer)) {
-                Ok(()) => self.told = Told::Asked(left),
-                Err(Untold::Busy) => {}
-                // What its views show is not known to be stored.
-                Err(Untold::Ended) => self.told = Told::Answered(Left::default()),
+            match self.lane.send(Command::Leave(self.no, answer)) {
+                Ok(()) => self.request = Request::Sent(left),
+                Err(CommandError::Busy) => {}
+                // It is unknown whether what its views show is stored.
+                Err(CommandError::Ended) => self.request = Request::Answered(Left::default()),
             }
         }
-        if let Told::Asked(answer) = &self.told {
+        if let Request::Sent(answer) = &self.request {
             match answer.recv_timeout(limit) {
-                Ok(left) => self.told = Told::Answered(left),
-                // It ended before it came to this command.
-                Err(RecvTimeoutError::Disconnected) => self.told = Told::Answered(Left::default()),
+                Ok(left) => self.request = Request::Answered(left),
+                // It ended before it reached this command.
+                Err(RecvTimeoutError::Disconnected) => self.request = Request::Answered(Left::default()),
                 Err(RecvTimeoutError::Timeout) => {}
             }
         }
-        match &self.told {
-            Told::Answered(left) => Some(left.clone()),
-            Told::NotYet | Told::Asked(_) => None,
+        match &self.request {
+            Request::Answered(left) => Some(left.clone()),
+            Request::NotSent | Request::Sent(_) => None,
         }
     }
 
-    /// Whether it takes so long that it should be said; only once.
-    pub(super) fn is_worth_a_word(&mut self) -> bool {
-        let long = !matches!(self.told, Told::Answered(_)) && self.since.elapsed() >= LONG;
-        long && !std::mem::replace(&mut self.said, true)
+    /// Whether it takes so long that the log should say so; true only once.
+    pub(super) fn takes_long(&mut self) -> bool {
+        let long = !matches!(self.request, Request::Answered(_)) && self.since.elapsed() >= LONG;
+        long && !std::mem::replace(&mut self.is_logged, true)
     }
 }
 
@@ -88,15 +90,15 @@ mod tests {
     use parking_lot::Mutex;
     use std::sync::mpsc::SyncSender;
 
-    /// A lane that answers when it is told to.
+    /// A lane that answers when the test has it answer.
     #[derive(Default)]
     struct Slow {
-        refuses: Mutex<Option<Untold>>,
+        refuses: Mutex<Option<CommandError>>,
         asked: Mutex<Vec<SyncSender<Left>>>,
     }
 
-    impl Lane for Slow {
-        fn tell(&self, command: Command) -> Result<(), Untold> {
+    impl CommandTarget for Slow {
+        fn send(&self, command: Command) -> Result<(), CommandError> {
             if let Some(untold) = *self.refuses.lock() {
                 return Err(untold);
             }
@@ -118,7 +120,7 @@ mod tests {
         for _ in 0..3 {
             assert!(leaving.left(Duration::from_millis(1)).is_none(), "no answer is no answer");
         }
-        assert_eq!(lane.asked.lock().len(), 1, "it is asked once: the question stands");
+        assert_eq!(lane.asked.lock().len(), 1, "it is asked once: the request stays open");
         let shown = Some(Position([(0, 7)].into()));
         lane.asked.lock()[0].send(Left { shown: shown.clone() }).expect("somebody waits for it");
         assert_eq!(leaving.left(Duration::ZERO).map(|left| left.shown), Some(shown.clone()));
@@ -126,9 +128,9 @@ mod tests {
     }
 
     #[test]
-    fn a_lane_that_takes_no_commands_is_told_later_and_one_that_ended_counts_no_more() {
+    fn a_lane_that_takes_no_commands_is_asked_later_and_one_that_ended_counts_no_more() {
         let (lane, mut leaving) = leaving();
-        *lane.refuses.lock() = Some(Untold::Busy);
+        *lane.refuses.lock() = Some(CommandError::Busy);
         assert!(leaving.left(Duration::ZERO).is_none());
         *lane.refuses.lock() = None;
         assert!(leaving.left(Duration::ZERO).is_none());
@@ -138,7 +140,7 @@ mod tests {
         assert_eq!(left, Some(None), "it ended before it answered: its views are made anew");
 
         let (lane, mut leaving) = self::leaving();
-        *lane.refuses.lock() = Some(Untold::Ended);
+        *lane.refuses.lock() = Some(CommandError::Ended);
         assert_eq!(leaving.left(Duration::ZERO).map(|left| left.shown), Some(None));
     }
 }

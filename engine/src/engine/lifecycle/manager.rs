@@ -1,15 +1,16 @@
-//! What looks after metrics while the engine runs: one thread that compares the plugin folders and the configuration with what is
-//! served, twice a second, and carries out what follows from that.
+//! The plugin manager: one thread that compares the plugin folders and the configuration with what is served, twice a second, and
+//! carries out what follows from that.
 //!
-//! A pass observes (`observe`), decides (`reconcile`) and acts, one step after the other. What fails is proposed again by the next
-//! pass. Counting is not disturbed.
+//! A pass observes (`observe`), decides (`reconcile`) and acts, one step after the other. An action that fails is proposed again by
+//! the next pass. Counting continues meanwhile.
 
 use super::foreign_revisions;
 use super::lane_pool::{LanePool, note_wait};
 use super::leave::Departure;
 use super::notebook::Notebook;
 use super::reconcile::{Action, Step, reconcile};
-use super::scan::FolderScan;
+use super::scan::ChangeScan;
+use super::serve::Unserved;
 use super::snapshot::{LaneKind, Tried};
 use super::thread::{self, Asked, ManagerThread};
 use crate::config::MetricConfig;
@@ -18,8 +19,8 @@ use crate::engine::answer_slots::AnswerSlots;
 use crate::engine::catalog::{MetricCatalog, ServedRevision};
 use crate::engine::lanes::Lanes;
 use crate::engine::system::OfSystem;
-use crate::engine::watchdog::Watchdog;
-use crate::pipeline::{Board, Followers, Handle, View};
+use crate::engine::watchdog::CallWatchdog;
+use crate::pipeline::{Followers, Handle, LaneStatus, View};
 use crate::plugin::Registry;
 use crate::progress::RevisionNo;
 use crate::store::RevisionId;
@@ -30,13 +31,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-/// Between two looks at the folders.
+/// Between two scans of the folders.
 pub(super) const LOOK: Duration = Duration::from_millis(500);
 
 /// Between two passes while metrics are on their way into a lane or out of one.
 const STEP: Duration = Duration::from_millis(100);
 
-/// How often the believed time is written down.
+/// How often the believed time is stored.
 const REMEMBER: Duration = Duration::from_secs(60);
 
 /// What the manager works with.
@@ -48,7 +49,7 @@ pub(in crate::engine) struct ManagerParts {
     pub(in crate::engine) catalog: Arc<RwLock<MetricCatalog>>,
     pub(in crate::engine) view: Arc<View>,
     /// The main lane's.
-    pub(in crate::engine) board: Arc<Board>,
+    pub(in crate::engine) status: Arc<LaneStatus>,
     pub(in crate::engine) followers: Arc<Followers>,
     pub(in crate::engine) answering: Arc<AnswerSlots>,
     /// The main lane.
@@ -59,29 +60,29 @@ pub(in crate::engine) struct ManagerParts {
     pub(in crate::engine) notebook: Notebook,
     /// Where copies of plugin files are.
     pub(in crate::engine) private: PathBuf,
-    /// Where the believed time is written down.
+    /// Where the believed time is stored.
     pub(in crate::engine) database: Database,
-    /// Where what was found of the system is read.
+    /// Where readiness reads the latest answers of the system.
     pub(in crate::engine) found: Arc<Mutex<OfSystem>>,
 }
 
-/// The thread's own.
+/// What the thread owns.
 pub(super) struct PluginManager {
-    pub(super) scan: FolderScan,
+    pub(super) scan: ChangeScan,
     pub(super) catalog: Arc<RwLock<MetricCatalog>>,
     pub(super) view: Arc<View>,
     /// The main lane's.
-    pub(super) board: Arc<Board>,
+    pub(super) status: Arc<LaneStatus>,
     pub(super) followers: Arc<Followers>,
     pub(super) main: Arc<Handle>,
     pub(super) factory: Lanes,
     pub(super) pool: LanePool,
-    /// Metrics that a lane was told to let go.
+    /// Metrics that a lane was asked to release.
     pub(super) leaving: Vec<Departure>,
     pub(super) notebook: Notebook,
-    /// Metrics that were found and cannot be served yet: file and why.
-    pub(super) unserved: BTreeMap<String, (String, String)>,
-    /// Of revisions that stopped for lack of memory.
+    /// Metrics that were found and cannot be served, by name.
+    pub(super) unserved: BTreeMap<String, Unserved>,
+    /// When revisions that stopped for lack of memory were last tried.
     pub(super) tried: BTreeMap<RevisionId, TriedAt>,
     upkeep: Upkeep,
 }
@@ -95,13 +96,13 @@ pub(super) struct TriedAt {
     held: u64,
 }
 
-/// What is looked after beside plugins.
+/// Regular work beside plugins.
 struct Upkeep {
     answering: Arc<AnswerSlots>,
     database: Database,
     found: Arc<Mutex<OfSystem>>,
-    watchdog: Watchdog,
-    /// When the time was last written down.
+    watchdog: CallWatchdog,
+    /// When the time was last stored.
     remembered: Instant,
     foreign_seen: Instant,
 }
@@ -109,14 +110,14 @@ struct Upkeep {
 /// Starts the manager's thread.
 ///
 /// # Errors
-/// The system starts none.
+/// The system starts no thread.
 pub(in crate::engine) fn start(parts: ManagerParts) -> std::io::Result<ManagerThread> {
-    let board = parts.board.clone();
+    let status = parts.status.clone();
     let manager = PluginManager {
-        scan: FolderScan::new(parts.registry, parts.sections, parts.file, parts.private),
+        scan: ChangeScan::new(parts.registry, parts.sections, parts.file, parts.private),
         catalog: parts.catalog,
         view: parts.view,
-        board: parts.board,
+        status: parts.status,
         followers: parts.followers,
         main: parts.main,
         factory: parts.lanes,
@@ -129,12 +130,12 @@ pub(in crate::engine) fn start(parts: ManagerParts) -> std::io::Result<ManagerTh
             answering: parts.answering,
             database: parts.database,
             found: parts.found,
-            watchdog: Watchdog::default(),
+            watchdog: CallWatchdog::default(),
             remembered: Instant::now(),
             foreign_seen: Instant::now(),
         },
     };
-    thread::start(manager, board)
+    thread::start(manager, status)
 }
 
 impl PluginManager {
@@ -148,7 +149,7 @@ impl PluginManager {
             let pace = if idle { LOOK } else { STEP };
             match asked.recv_timeout(pace.min(LOOK.saturating_sub(looked.elapsed()))) {
                 Ok((order, answer)) => {
-                    // One that no longer waits finds the outcome in the list of revisions.
+                    // A caller that no longer waits finds the outcome in the list of revisions.
                     let _ = answer.send(self.obey(&order));
                     continue;
                 }
@@ -196,7 +197,7 @@ impl PluginManager {
             Action::ReleasePrevious(name) => self.release_previous(&name),
             Action::NoteNewer { metric, goal, ready, held } => self.note_newer(&metric, goal, ready, held.as_ref()),
             Action::NoteTry(revision, pause) => {
-                let held = self.factory.room.used().0;
+                let held = self.factory.memory_share.used().0;
                 self.tried.insert(revision, TriedAt { at: Instant::now(), pause, held });
             }
             Action::Wait(no, on) => {
@@ -216,7 +217,7 @@ impl PluginManager {
         nos.iter().filter_map(|no| catalog.find(*no)).collect()
     }
 
-    /// Looks at configuration and folders, and takes over what changed. `anew`: the configuration is read in any case.
+    /// Checks configuration and folders, and applies what changed. `anew`: the configuration is read in any case.
     pub(super) fn look(&mut self, anew: bool) {
         self.scan.read_configuration(anew);
         let rejected = self.scan.look(|plugin| self.factory.revision(plugin).0);
@@ -231,11 +232,13 @@ impl PluginManager {
 
     fn keep_up(&mut self) {
         let Upkeep { answering, database, watchdog, remembered, foreign_seen, .. } = &mut self.upkeep;
-        watchdog.look(&self.catalog.read(), &self.board, answering);
+        watchdog.look(&self.catalog.read(), &self.status, answering);
         if remembered.elapsed() >= REMEMBER {
             *remembered = Instant::now();
             if let Err(fault) = database.remember_time() {
-                tracing::debug!("the time is not written down, which only the next start would compare with: {fault}");
+                tracing::debug!(
+                    "the time is not stored, which only the next start would compare with its clock: {fault}"
+                );
             }
         }
         if foreign_seen.elapsed() >= foreign_revisions::LOOK {

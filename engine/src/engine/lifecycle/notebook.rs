@@ -1,8 +1,8 @@
-//! What a start cannot see in the plugin folder: which revision of each metric answered, what a person wants of a newer one, and
-//! which one before is fed on, until when. Written down beside the private copies of plugin files whenever it changes.
+//! What a start cannot see in the plugin folder: which revision of each metric answered, what a person decided on a newer one, and
+//! until when a previous one receives events. Written beside the private copies of plugin files whenever it changes.
 //!
-//! It promises that nothing that was said of a revision ends with the engine. Of two revisions the folder's is
-//! the newer one. What cannot be read is said and left out; then the folder's revision answers, once it has counted.
+//! Promises: a decision on a revision outlives the engine. Of two revisions the folder's is the newer one. An entry that cannot be read
+//! is logged and left out; then the folder's revision answers, once it has counted.
 
 use crate::config::MetricConfig;
 use crate::engine::catalog::PromotionWish;
@@ -13,13 +13,13 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// What is written down of a thousand metrics, with room, bytes.
+/// Most bytes of the file: several times what a thousand metrics take.
 const LARGEST: u64 = 64 << 20;
 
 /// A revision by the code that counts it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(in crate::engine) struct NotedCode {
-    /// Content of its file; the private copy is named after it.
+    /// Hash of its file's content; the private copy is named after it.
     pub(in crate::engine) sha256: String,
     /// Its section of the configuration.
     pub(in crate::engine) section: MetricConfig,
@@ -34,13 +34,13 @@ pub(in crate::engine) struct NotedMetric {
     /// The revision that answers.
     #[serde(flatten)]
     pub(in crate::engine) answering: NotedCode,
-    /// Whether a person has to promote the newer one: for engines that know no `newer`.
+    /// Whether a person has to promote the newer one: for older engines, which do not read `newer`.
     #[serde(default)]
     pub(in crate::engine) held: bool,
     /// The newer one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::engine) newer: Option<NotedNewer>,
-    /// The one before, while it is fed on.
+    /// The previous one, while it receives events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::engine) before: Option<NotedPrevious>,
 }
@@ -53,12 +53,12 @@ pub(in crate::engine) struct NotedNewer {
     pub(in crate::engine) will: PromotionWish,
 }
 
-/// A revision that is fed on.
+/// A previous revision that still receives events.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(in crate::engine) struct NotedPrevious {
     #[serde(flatten)]
     pub(in crate::engine) code: NotedCode,
-    /// How long, Unix milliseconds.
+    /// Until when, Unix milliseconds.
     pub(in crate::engine) until: i64,
 }
 
@@ -69,16 +69,16 @@ pub(in crate::engine) type NotedMetrics = BTreeMap<String, NotedMetric>;
 pub(in crate::engine) struct Notebook {
     file: PathBuf,
     entries: NotedMetrics,
-    /// What was last said to be wrong with it.
+    /// The fault that was logged last; none once writing works.
     said: Option<String>,
 }
 
 impl Notebook {
-    /// What was written down.
+    /// Reads what was noted.
     pub(in crate::engine) fn open(private: &Path) -> Notebook {
         let file = private.join("answering.json");
         let unknown = |what: &dyn std::fmt::Display| {
-            tracing::warn!(file = %file.display(), "it is not known which revisions answered: {what}");
+            tracing::warn!(file = %file.display(), "it is unknown which revisions answered: {what}");
         };
         let mut entries = NotedMetrics::new();
         match files::read(&file, LARGEST) {
@@ -110,7 +110,7 @@ impl Notebook {
         self.entries.values().map(|entry| &entry.answering.sha256).chain(before.map(|kept| &kept.code.sha256))
     }
 
-    /// Notes these, and forgets the metrics named `gone`; what is noted of others stays. Written at once if that changes anything.
+    /// Notes these, and forgets the metrics named in `gone`; what is noted of others stays. Writes the file if that changes anything.
     pub(in crate::engine) fn note(&mut self, now: NotedMetrics, gone: &[&str]) {
         let mut entries = self.entries.clone();
         entries.retain(|name, _| !gone.contains(&name.as_str()));
@@ -121,7 +121,7 @@ impl Notebook {
         self.entries = entries;
         let fault = self.write().err().map(|fault| fault.to_string());
         if let Some(fault) = fault.as_ref().filter(|fault| self.said.as_ref() != Some(fault)) {
-            tracing::warn!(file = %self.file.display(), "which revisions answer cannot be written down, trying again: {fault}");
+            tracing::warn!(file = %self.file.display(), "the list of revisions that answer cannot be written, trying again: {fault}");
         }
         self.said = fault;
     }
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_noted_is_there_after_a_restart_and_what_is_not_told_again_stays() {
+    fn what_is_noted_outlives_a_restart_and_what_is_not_noted_again_stays() {
         let folder = tempfile::tempdir().unwrap();
         let private = folder.path().join("copies");
         let mut notebook = Notebook::open(&private);

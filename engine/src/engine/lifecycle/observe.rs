@@ -1,7 +1,7 @@
-//! What a step of a pass is decided by: everything that is served, put into plain data.
+//! Puts everything that is served into plain data, from which a step of a pass is decided.
 //!
-//! It reads locks, boards and clocks, and where engines share a store that store; it changes nothing but measurements. What is costly is
-//! looked at only by the step that needs it.
+//! It reads locks, boards and clocks and, where engines share a store, that store; it changes nothing but measurements. What is costly
+//! to observe is observed only for the step that needs it.
 
 use super::lane_pool::RunningLane;
 use super::manager::PluginManager;
@@ -12,7 +12,7 @@ use super::snapshot::{
 };
 use crate::engine::catalog::{MetricCatalog, NewerRevision, PreviousRevision, ServedRevision, Stage};
 use crate::engine::watchdog::STUCK;
-use crate::pipeline::Standing;
+use crate::pipeline::StatusSnapshot;
 use crate::plugin;
 use crate::progress::{Halt, Quarantine};
 use std::sync::Arc;
@@ -27,14 +27,14 @@ struct MetricRevisions {
 }
 
 impl CodeId {
-    /// Each load of a plugin's code is one.
+    /// Each load of a plugin's code has its own.
     pub(super) fn of(plugin: &Arc<plugin::Metric>) -> CodeId {
         CodeId(Arc::as_ptr(plugin) as usize)
     }
 }
 
 impl PluginManager {
-    /// Everything that is served, as far as a step decides by it.
+    /// Everything that is served, as far as this step needs it.
     pub(super) fn observe(&self, step: Step<'_>) -> Snapshot {
         let roles = all_revisions(&self.catalog.read());
         let turns = matches!(step, Step::Versions);
@@ -49,17 +49,17 @@ impl PluginManager {
                     self.measure_memory(served);
                     revision.in_memory = self.holds_some(served);
                 }
-                let room = &self.factory.room;
-                let (held, limit) = room.used();
+                let memory_share = &self.factory.memory_share;
+                let (held, limit) = memory_share.used();
                 memory = MemorySnapshot {
                     held,
                     limit,
-                    has_room: room.has_room(true),
-                    has_room_to_load: room.has_room(false),
+                    has_room: memory_share.has_room(true),
+                    has_room_to_load: memory_share.has_room(false),
                 };
             }
         }
-        let main = self.board.look(|main| MainLane { assigned: main.assigned, held: main.held.clone() });
+        let main = self.status.read(|main| MainLane { assigned: main.assigned, held: main.held.clone() });
         Snapshot {
             metrics: metrics.into_iter().collect(),
             lanes: self.pool.lanes.iter().map(observe_lane).collect(),
@@ -69,14 +69,14 @@ impl PluginManager {
         }
     }
 
-    /// One metric, as an order is decided by it: what it has counted as it is known now.
+    /// One metric, as an order needs it: what it has counted, as of the last read.
     pub(super) fn observe_one(&self, name: &str) -> Option<MetricSnapshot> {
         let roles = revisions_of(&self.catalog.read(), name)?;
         Some(self.observe_metric(&roles, true, false))
     }
 
-    /// `turns`: with what revisions have counted, where there is a newer one. `refresh`: which is read of a shared store first; else it is
-    /// known as of the last read.
+    /// `turns`: with what the revisions have counted, if there is a newer one. `refresh`: reads that from a shared store first; otherwise it
+    /// is as of the last read.
     fn observe_metric(&self, roles: &MetricRevisions, turns: bool, refresh: bool) -> MetricSnapshot {
         let MetricRevisions { answering, newer, previous, .. } = roles;
         let counted = turns && newer.is_some();
@@ -102,7 +102,7 @@ impl PluginManager {
             code: CodeId::of(&served.askable.plugin),
             reads_otherwise: served.reads.is_some(),
             place: place(&served.stage.read()),
-            halt: served.halt(&self.board),
+            halt: served.halt(&self.status),
             counted: counted.map(|refresh| self.observe_counted(served, refresh)),
             in_memory: false,
             tried: self.tried.get(&served.revision).map(|tried| tried.now()),
@@ -116,10 +116,10 @@ impl PluginManager {
         CountedSnapshot { known, position, origins, shared: served.follower.is_some(), refused }
     }
 
-    /// Where nothing comes no lane measures.
+    /// Measures its memory: while no events come, no lane does.
     fn measure_memory(&self, served: &ServedRevision) {
         if served.follower.is_none() {
-            self.factory.room.look(served.id, || self.view.read().state.sizes());
+            self.factory.memory_share.measure(served.id, || self.view.read().state.sizes());
         }
     }
 
@@ -132,7 +132,7 @@ impl PluginManager {
 }
 
 impl MetricRevisions {
-    /// Each revision with what was observed of it.
+    /// Each revision with its observation.
     fn pair<'a>(
         &'a self,
         metric: &'a mut MetricSnapshot,
@@ -169,7 +169,7 @@ fn place(stage: &Stage) -> Placement {
 }
 
 fn observe_lane(lane: &RunningLane) -> LaneSnapshot {
-    let (held, ended) = lane.board.look(|board| (board.held.clone(), board.ended.then(|| why_it_ended(board))));
+    let (held, ended) = lane.status.read(|status| (status.held.clone(), status.ended.then(|| why_it_ended(status))));
     let metrics =
         lane.metrics.iter().map(|served| (served.no, lane.missing.get(&served.no).copied().unwrap_or(u64::MAX)));
     LaneSnapshot {
@@ -177,15 +177,15 @@ fn observe_lane(lane: &RunningLane) -> LaneSnapshot {
         kind: lane.kind,
         metrics: metrics.collect(),
         held,
-        stuck: lane.board.stuck(STUCK).is_some(),
+        stuck: lane.status.stuck(STUCK).is_some(),
         ended,
         tried: lane.tried.map(|tried| tried.elapsed()),
     }
 }
 
-/// Why a lane ended that was not asked to.
-fn why_it_ended(board: &Standing) -> Halt {
-    let failed = board.failed.as_ref().map(ToString::to_string);
-    let why = failed.or_else(|| board.source_trouble.clone()).unwrap_or_else(|| "its lane ended".to_owned());
+/// Why a lane ended by itself.
+fn why_it_ended(status: &StatusSnapshot) -> Halt {
+    let failed = status.failed.as_ref().map(ToString::to_string);
+    let why = failed.or_else(|| status.source_trouble.clone()).unwrap_or_else(|| "its lane ended".to_owned());
     Halt::Quarantined(Quarantine::Ended(why))
 }

@@ -1,6 +1,6 @@
-//! Orders of a person, carried out between two steps of a pass.
+//! Carries out orders of a person, between two steps of a pass.
 //!
-//! Whether a promote or a rollback is possible is decided by `reconcile::orders`; here it is done, and said what was.
+//! `reconcile::orders` decides whether a promote or a rollback is possible; it is done here, with a sentence on what was done.
 
 use super::manager::PluginManager;
 use super::reconcile::Step;
@@ -11,14 +11,14 @@ use crate::engine::{Order, OrderError};
 use std::path::Path;
 
 impl PluginManager {
-    /// Carries out an order; a sentence on what was done.
+    /// Carries out an order; the sentence says what was done.
     pub(super) fn obey(&mut self, order: &Order) -> Result<String, OrderError> {
         match order {
             Order::Promote(name) => self.order_promote(name),
             Order::Rollback(name) => self.order_rollback(name),
             Order::Purge(name) => self.purge(name),
             Order::Skip { partition, offset } => self.order_skip(*partition, *offset),
-            // Needs no thread; see `Engine::order`.
+            // `Engine::order` has done it already.
             Order::AcceptClock => Ok("the clock was confirmed".into()),
             Order::Look => Ok(self.order_look()),
         }
@@ -53,7 +53,9 @@ impl PluginManager {
             ))),
             RollbackOutcome::Now => {
                 self.rollback(name);
-                Ok(format!("{name}: the previous revision answers; the other is fed on and waits for a promote"))
+                Ok(format!(
+                    "{name}: the previous revision answers; the other one still receives events and waits for a promote"
+                ))
             }
         }
     }
@@ -61,11 +63,11 @@ impl PluginManager {
     fn order_skip(&self, partition: u32, offset: u64) -> Result<String, OrderError> {
         match self.skip(partition, offset) {
             None => Err(OrderError::Failed(
-                "a lane has not answered in time: whether it goes on is not known; look at /readyz?verbose, and try again"
+                "a lane has not answered in time, so it is unknown whether the partition continues; check /readyz?verbose, and try again"
                     .into(),
             )),
             Some(true) => {
-                Ok(format!("partition {partition} goes on without the records at offset {offset}; the gap is noted"))
+                Ok(format!("partition {partition} continues without the records at offset {offset}; the gap is noted"))
             }
             Some(false) => Err(OrderError::NotPossible(format!(
                 "partition {partition} is not stopped at offset {offset}; /readyz?verbose shows what is stopped, where and why"
@@ -73,13 +75,13 @@ impl PluginManager {
         }
     }
 
-    /// Looks at configuration and folders now; what was found.
+    /// Checks configuration and folders now; the sentence says what was found.
     fn order_look(&mut self) -> String {
         self.look(true);
         self.pass(Step::LaneStarts);
         let catalog = self.catalog.read();
         let (metrics, refused) = (catalog.answering.len(), catalog.rejected.len());
-        tracing::info!(metrics, refused, "configuration and plugin folders were looked at, as asked");
+        tracing::info!(metrics, refused, "configuration and plugin folders were checked, as requested");
         format!("{metrics} metrics are served, {refused} files or sections are refused")
     }
 }
@@ -93,11 +95,11 @@ fn no_newer(catalog: &MetricCatalog, name: &str) -> String {
     };
     match catalog.rejected.iter().find(|rejected| of(&rejected.file)) {
         Some(refused) => {
-            // Which folder it lies in is not shown.
+            // Without its folder.
             let file = Path::new(&refused.file).file_name().unwrap_or(refused.file.as_ref()).to_string_lossy();
             format!("there is no other revision of {name} to promote: {file} is refused: {}", refused.reason)
         }
-        None => format!("there is no other revision of {name} to promote: drop in its file first"),
+        None => format!("there is no other revision of {name} to promote: put its file into the plugin folder first"),
     }
 }
 
@@ -105,7 +107,9 @@ fn no_previous(catalog: &MetricCatalog, name: &str) -> String {
     if !catalog.answering.contains_key(name) {
         return not_served(catalog, name);
     }
-    format!("no earlier revision of {name} receives events any more: drop in its file, and it counts its history again")
+    format!(
+        "no earlier revision of {name} receives events any more: put its file into the plugin folder, and it counts its history again"
+    )
 }
 
 fn not_served(catalog: &MetricCatalog, name: &str) -> String {

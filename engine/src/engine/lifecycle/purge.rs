@@ -1,42 +1,43 @@
 //! Removing what is stored of a metric that is no longer served: all its revisions, one after the other, each in one step.
 //!
-//! Where engines share a store, this one cannot know whether another serves the metric. It looks whether what is stored
-//! moves; a metric to which no events come does not. An engine that still counts it finds its state gone, and does
-//! what `on_state_loss` says: nothing is ever half there.
+//! Where engines share a store, this one cannot know whether another serves the metric. It checks whether the stored state
+//! changes, which it does only while events come. An engine that still counts the metric finds its state gone, and does
+//! what `on_state_loss` says: no state is ever there in part.
 
 use super::manager::PluginManager;
 use super::notebook::NotedMetrics;
+use super::serve::Unserved;
 use crate::engine::OrderError;
 use crate::engine::catalog::{MetricCatalog, Retired};
 use crate::store::{RevisionId, Store, StoreError};
 use std::collections::BTreeSet;
 
 impl PluginManager {
-    /// Removes what is stored of a metric; a sentence on what was done.
+    /// Removes what is stored of a metric; the sentence says what was done.
     pub(super) fn purge(&mut self, name: &str) -> Result<String, OrderError> {
         let retired = {
             let catalog = self.catalog.read();
             unserved(&catalog, name)?;
             catalog.retired.get(name).cloned()
         };
-        if let Some((file, reason)) = self.unserved.get(name) {
+        if let Some(Unserved { file, reason }) = self.unserved.get(name) {
             return Err(not_possible(format!(
-                "{name} is about to be served from {file} ({reason}): take its file or its section away first"
+                "{name} is about to be served from {file} ({reason}): remove its file or its section first"
             )));
         }
         if self.leaving.iter().any(|leaving| leaving.what.served.revision.metric == name) {
             return Err(OrderError::Failed(format!(
-                "a lane still counts {name} and has not let it go yet, so nothing was removed; try again"
+                "a lane still counts {name} and has not released it yet, so nothing was removed; try again"
             )));
         }
         let store = &*self.factory.store;
         let fault = |fault: StoreError| {
-            OrderError::Failed(format!("what is stored of {name} is not removed, or not wholly: {fault}"))
+            OrderError::Failed(format!("what is stored of {name} was not removed, or only in part: {fault}"))
         };
         let stored = stored(store, name, retired.as_ref()).map_err(fault)?;
         if stored.is_empty() && retired.is_none() {
             return Err(not_possible(format!(
-                "nothing is stored of {name}; tally plugin list shows which metrics there are"
+                "nothing is stored of {name}; tally plugin list shows which metrics exist"
             )));
         }
         let mut removed = 0;
@@ -54,7 +55,7 @@ fn not_possible(why: String) -> OrderError {
     OrderError::NotPossible(why)
 }
 
-/// Refuses what is served: what to do first.
+/// Refuses a metric that is served; the error says what to do first.
 pub(in crate::engine) fn unserved(catalog: &MetricCatalog, name: &str) -> Result<(), OrderError> {
     if !catalog.answering.contains_key(name) {
         return Ok(());

@@ -1,25 +1,25 @@
-//! Other code of a revision that is counted, and revisions that are restarted: the state stays as it is.
+//! Replaces the code of a revision that is counted, and restarts revisions. The state stays as it is.
 //!
-//! What the state lacks it lacks on, which is said. Which of the two happens, and when, is decided by `reconcile`.
+//! Events that the state lacks stay missing, which is logged. `reconcile` decides which of the two happens, and when.
 
 use super::manager::PluginManager;
 use super::roles::Reading;
 use crate::engine::catalog::{ServedRevision, Stage};
 use crate::engine::notices::events_failed;
 use crate::engine::watchdog;
-use crate::pipeline::{Command, Handle, Origin, Untold};
+use crate::pipeline::{Command, CommandError, Handle, Origin};
 use crate::plugin;
 use crate::progress::RevisionNo;
 use crate::telemetry;
 use std::sync::Arc;
 
 impl PluginManager {
-    /// Has a revision that counts call the folder's code from now on.
+    /// Has a revision that counts call the folder's code.
     pub(super) fn swap_code(&mut self, name: &str, no: RevisionNo) {
         let Some((before, plugin)) = self.other_code(name, no) else { return };
         match before.with_code(&plugin) {
             Ok(served) => self.swap(&before, Arc::new(served)),
-            Err(reason) => tracing::error!(metric = name, "the new code cannot be served: {reason}"),
+            Err(fault) => tracing::error!(metric = name, "the new code cannot be served: {fault}"),
         }
     }
 
@@ -36,31 +36,31 @@ impl PluginManager {
         self.restart_as(&served, &served.askable.plugin.clone());
     }
 
-    /// A revision, and the code in its place; what it lacks is said.
+    /// A revision, and the code that replaces its own; logs which events it lacks.
     fn other_code(&self, name: &str, no: RevisionNo) -> Option<(Arc<ServedRevision>, Arc<plugin::Metric>)> {
         let before = self.catalog.read().find(no)?;
         let failed = Origin::failed(&before.origins(&self.view).0);
         if failed > 0 {
             tracing::warn!(
                 metric = name,
-                "the state stays with the new code, and so does what it lacks: {}",
+                "the new code continues with the state as it is, so missing events stay missing: {}",
                 events_failed(name, failed)
             );
         }
         Some((before, self.scan.code_of(name)?))
     }
 
-    /// Has a revision go on from where it is stored, with this code: in another lane, in the role that it has, and reading events as it
-    /// did.
+    /// Has a revision continue from where it is stored, with this code: in another lane, in its present role, and reading events as
+    /// before.
     fn restart_as(&mut self, before: &Arc<ServedRevision>, plugin: &Arc<plugin::Metric>) {
         let reading = Reading { plugin: plugin.clone(), reads: before.reads.clone() };
         let Some(served) = self.place(&reading) else { return };
-        tracing::info!(metric = plugin.name(), version = plugin.version(), "it goes on from where it is stored");
-        // Before anything can ask it, and so have it loaded: it may become as large as what it takes the place of.
-        let room = &self.factory.room;
-        room.hand_over(before.id, served.id, room.held(before.id));
+        tracing::info!(metric = plugin.name(), version = plugin.version(), "it continues from where it is stored");
+        // Before a question can have it loaded: it may become as large as the one that it replaces.
+        let memory_share = &self.factory.memory_share;
+        memory_share.hand_over(before.id, served.id, memory_share.held(before.id));
         self.catalog.write().put_in_place_of(before, &served);
-        // Not both at once: what is held of the other goes first.
+        // Both must not be in memory at once: the other is released first.
         self.release(before);
         self.follow(&served);
         self.note_roles();
@@ -68,22 +68,23 @@ impl PluginManager {
 
     fn swap(&mut self, before: &Arc<ServedRevision>, served: Arc<ServedRevision>) {
         let plugin = &served.askable.plugin;
-        // One that has ended calls nothing any more.
-        let told = self.handle_of(&served).map(|lane| lane.tell(Command::Swap(Box::new(self.factory.metric(&served)))));
-        if told == Some(Err(Untold::Busy)) {
-            // What is found in the folder is still another: the next look comes here again.
+        // A lane that has ended calls no code any more.
+        let sent =
+            self.handle_of(&served).map(|lane| lane.send(Command::ReplaceCode(Box::new(self.factory.metric(&served)))));
+        if sent == Some(Err(CommandError::Busy)) {
+            // The folder's code is still not the one that is called, so the next pass tries again.
             return tracing::warn!(metric = plugin.name(), "its lane takes no commands; its code is replaced later");
         }
-        let stalled = watchdog::stalled(&self.catalog.read(), before, &self.board);
+        let stalled = watchdog::stalled(&self.catalog.read(), before, &self.status);
         match stalled {
             None => tracing::info!(metric = plugin.name(), version = plugin.version(), "code replaced, state stays"),
             Some(why) => tracing::warn!(
                 metric = plugin.name(),
-                "the new code is not called yet, because {why}: end the engine and start it again, and it counts on from what is stored"
+                "the new code is not called yet, because {why}: restart the engine, and it continues from what is stored"
             ),
         }
-        if told != Some(Ok(())) {
-            // Else its lane says so, once it calls the new code.
+        if sent != Some(Ok(())) {
+            // Otherwise its lane reports it, once it calls the new code.
             telemetry::swapped(plugin.name());
         }
         let is = |metric: &Arc<ServedRevision>| metric.no == before.no;

@@ -1,10 +1,9 @@
-//! Which revisions of a metric a start serves: the one that answered when the engine ended goes on answering, whatever the folder
-//! or the configuration hold by now; what they hold is newer and takes its turn. So no restart puts the few days that the log still
-//! holds in the place of years.
+//! Which revisions of a metric a start serves. The one that answered when the engine ended still answers, whatever the folder or the
+//! configuration hold by now; their revision is newer and takes its turn. So no restart replaces years of history by the few days that
+//! the log still holds.
 //!
-//! Which one is looked for, and what it is to the metric, is decided by `reconcile::roles`. It is found again by its code (the private
-//! copy, its section) and by how it read events, which is stored with its state.
-//! Where either is gone, the folder's revision answers.
+//! `reconcile::roles` decides which revision is looked for, and its role. A revision is found again by its code (the private copy and its
+//! section) and by how it read events, which is stored with its state. If either is gone, the folder's revision answers.
 
 use super::notebook::{Notebook, NotedCode};
 use super::reconcile::roles::{Sought, roles, sought, sought_previous};
@@ -16,7 +15,7 @@ use crate::revision::events_of;
 use crate::store::{RevisionId, StoreError};
 use std::sync::Arc;
 
-/// Code, and how it reads events where that is not what is configured now.
+/// Code, and how it reads events if that is not as configured now.
 #[derive(Clone)]
 pub(in crate::engine) struct Reading {
     pub(in crate::engine) plugin: Arc<plugin::Metric>,
@@ -24,21 +23,21 @@ pub(in crate::engine) struct Reading {
 }
 
 impl Reading {
-    /// As is configured now.
+    /// Reads events as configured now.
     pub(in crate::engine) fn configured(plugin: &Arc<plugin::Metric>) -> Reading {
         Reading { plugin: plugin.clone(), reads: None }
     }
 }
 
-/// What is served of a metric.
+/// The revisions of a metric that are served.
 pub(in crate::engine) struct Roles {
     pub(in crate::engine) answering: Reading,
     pub(in crate::engine) newer: Option<(Reading, PromotionWish)>,
-    /// And how long it is fed, Unix milliseconds.
+    /// And until when it receives events, Unix milliseconds.
     pub(in crate::engine) before: Option<(Reading, i64)>,
 }
 
-/// What there is to find revisions by.
+/// Finds revisions again.
 pub(in crate::engine) struct Recall<'a> {
     pub(in crate::engine) notebook: &'a Notebook,
     pub(in crate::engine) registry: &'a mut Registry,
@@ -48,10 +47,10 @@ pub(in crate::engine) struct Recall<'a> {
 }
 
 impl Recall<'_> {
-    /// What is served of the metric of which the folder holds `found`.
+    /// The revisions to serve of the metric of which the folder holds `found`.
     ///
     /// # Errors
-    /// [`StoreError`]: the store cannot be asked.
+    /// [`StoreError`]: the store does not answer.
     pub(in crate::engine) fn roles(&mut self, found: &Arc<plugin::Metric>) -> Result<Roles, StoreError> {
         let name = found.name();
         let noted = self.notebook.get(name).cloned();
@@ -64,7 +63,7 @@ impl Recall<'_> {
             Sought::Stored(current) => self.reading(&found.plugin, current)?,
             Sought::Noted(code) => self.answered(&found, code)?,
         };
-        // Other code of the folder's revision: the folder's counts on.
+        // It is other code of the folder's revision: the folder's code continues it.
         let answered = answered.filter(|reading| self.lanes.revision_of(reading) != own);
         let answering = answered.unwrap_or_else(|| found.clone());
         let previous = match sought_previous(noted.as_ref(), self.now) {
@@ -83,14 +82,14 @@ impl Recall<'_> {
         let name = found.plugin.name();
         let revived = self.revive(name, code)?;
         let revived = match (revived, revision_of(name, code)) {
-            // Its file is gone, or was not noted; it may be the folder's, which reads events otherwise now.
+            // Its file is gone, or was not noted; it may be the folder's code, which now reads events otherwise.
             (None, Some(wanted)) => self.reading(&found.plugin, &wanted)?,
             (revived, _) => revived,
         };
         if revived.is_none() {
             tracing::warn!(
                 metric = name,
-                "the revision that answered cannot be counted any further; the one in the plugin folder answers once it has counted"
+                "the revision that answered cannot be continued; the one in the plugin folder answers once it has counted its history"
             );
         }
         Ok(revived)
@@ -111,11 +110,11 @@ impl Recall<'_> {
         }
     }
 
-    /// How this code has to read events to be this revision, of which something must be stored.
+    /// How this code has to read events to be this revision; `None` if nothing is stored of it.
     fn reading(&self, plugin: &Arc<plugin::Metric>, wanted: &RevisionId) -> Result<Option<Reading>, StoreError> {
         let stored = match self.lanes.store.stored(wanted) {
             Ok(Some(stored)) => stored,
-            // What cannot be read answers nothing; the lane says so if it is the folder's.
+            // State that cannot be read answers nothing; if it is the folder's, the lane reports it.
             Ok(None) | Err(StoreError::Corrupt(_)) => return Ok(None),
             Err(fault) => return Err(fault),
         };

@@ -1,7 +1,7 @@
-//! What the configuration file and the plugin folders hold: looked at again and again, compared by nobody here.
+//! Reads the configuration file and the plugin folders again and again. It compares nothing with what is served.
 //!
-//! A configuration that is refused changes nothing: what it said before stays, and the refusal is listed. Private copies of plugin files
-//! that no start would load again are removed.
+//! A configuration that is refused changes nothing: the one before stays in force, and the refusal is listed. Private copies of plugin
+//! files that no start would load again are removed.
 
 use super::snapshot::{CodeId, Folder, FolderMetric};
 use crate::config::fault::ConfigError;
@@ -17,14 +17,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// After so many loads the memory that they take is worth a line in the log: some hundred KiB each.
+/// After so many loads the log mentions the memory that they take: some hundred KiB each.
 const MANY: usize = 200;
 
-/// Contents that are served or may be again, how many files were copied so far, and how many contents were loaded.
+/// Contents that are served or may be served again, how many files were copied so far, and how many contents were loaded.
 type Needed = (BTreeSet<String>, u64, usize);
 
 /// The folders and the configuration file, as they were last seen.
-pub(super) struct FolderScan {
+pub(super) struct ChangeScan {
     registry: Registry,
     sections: BTreeMap<String, MetricConfig>,
     /// The configuration file, if there is one.
@@ -35,7 +35,7 @@ pub(super) struct FolderScan {
     fault: Option<Rejected>,
     /// Where copies of plugin files are.
     private: PathBuf,
-    /// By what copies were last removed that nothing needs.
+    /// What was needed when unneeded copies were last removed.
     swept: Option<Needed>,
     found: BTreeMap<String, FoundMetric>,
 }
@@ -46,20 +46,20 @@ struct FoundMetric {
     revision: RevisionId,
 }
 
-impl FolderScan {
-    /// Of a start that has just read the configuration.
+impl ChangeScan {
+    /// For a start that has just read the configuration.
     pub(super) fn new(
         registry: Registry,
         sections: BTreeMap<String, MetricConfig>,
         file: Option<PathBuf>,
         private: PathBuf,
-    ) -> FolderScan {
+    ) -> ChangeScan {
         let stamp = file.as_deref().and_then(modified);
         let found = BTreeMap::new();
-        FolderScan { registry, sections, file, stamp, fault: None, private, swept: None, found }
+        ChangeScan { registry, sections, file, stamp, fault: None, private, swept: None, found }
     }
 
-    /// Looks at the folders, and makes the metrics of the sections; the files and sections that are refused. `revision_of`: the
+    /// Scans the folders and makes the metrics of the sections; returns the files and sections that are refused. `revision_of`: the
     /// revision of a metric that is new.
     pub(super) fn look(&mut self, revision_of: impl Fn(&plugin::Metric) -> RevisionId) -> Vec<RejectedFile> {
         let found = self.registry.look(&self.sections);
@@ -102,7 +102,7 @@ impl FolderScan {
         &self.private
     }
 
-    /// Takes over sections of the configuration file, if it changed or is to be read `anew`.
+    /// Applies the `[metrics]` sections of the configuration file, if it changed or is to be read `anew`.
     pub(super) fn read_configuration(&mut self, anew: bool) {
         let Some(file) = &self.file else { return };
         let stamp = modified(file);
@@ -111,7 +111,7 @@ impl FolderScan {
         }
         self.stamp = stamp;
         let inputs = Inputs { file: FileChoice::Given(file.clone()), env: &|_| None, flags: Vec::new() };
-        // By the rules of a start, which would otherwise refuse later what is taken over now.
+        // By the rules of a start: it must not refuse later what is applied now.
         let judged = load(inputs).and_then(|loaded| match ConfigError::listing(judge(&loaded)) {
             None => Ok(loaded),
             Some(faults) => Err(faults),
@@ -123,10 +123,10 @@ impl FolderScan {
                 tracing::info!(file = %file.display(), "[metrics] read again; other sections take effect with the next start");
             }
             Err(fault) => {
-                // One line, whatever there is to show.
+                // Always one line.
                 let faults = fault.short();
-                tracing::warn!(file = %file.display(), "the configuration is not taken over: {faults}");
-                let reason = format!("is not taken over: {faults} (fix it; what was served goes on)");
+                tracing::warn!(file = %file.display(), "the configuration is not applied: {faults}");
+                let reason = format!("is not applied: {faults} (fix it; what was served stays in force)");
                 self.fault = Some(Rejected { file: file.display().to_string(), reason, since: now() });
             }
         }
@@ -142,12 +142,12 @@ impl FolderScan {
             return;
         }
         if let Err(fault) = plugin::sweep(&self.private, &now.0) {
-            tracing::warn!(folder = %self.private.display(), "old copies of plugin files are not removed: {fault}");
+            tracing::warn!(folder = %self.private.display(), "old copies of plugin files cannot be removed: {fault}");
         }
         if self.swept.as_ref().is_some_and(|before| before.2 / MANY != loaded / MANY) {
             tracing::warn!(
                 loaded,
-                "many contents of plugin files are in memory; only a restart of the engine gives that back"
+                "many contents of plugin files are in memory; only a restart of the engine frees it"
             );
         }
         self.swept = Some(now);

@@ -1,6 +1,7 @@
-//! What becomes of metrics: served, retired, and what is held of a revision that is served no more.
+//! Serves metrics, retires them, and releases revisions that are no longer served.
 //!
-//! Carries out what `reconcile` decided. What cannot be served yet is listed with the reason, and proposed again by the next look.
+//! Carries out what `reconcile` decided. A metric that cannot be served is listed with the reason, and proposed again by the next
+//! pass.
 
 use super::leave::Then;
 use super::manager::PluginManager;
@@ -9,21 +10,30 @@ use crate::engine::MetricState;
 use crate::engine::Rejected;
 use crate::engine::catalog::{Retired, ServedRevision, Stage};
 use crate::engine::evaluate::now;
-use crate::pipeline::Place;
+use crate::pipeline::MetricProgress;
 use crate::plugin::RejectedFile;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// How long a lane may take to let a metric go before other work is done meanwhile.
+/// How long other work waits for a lane to release a metric.
 const PROMPT: Duration = Duration::from_secs(2);
 
-/// What is said of a revision that has just been given its place.
+/// The notice of a revision that has just got its place.
 const WAITS: &str = "it waits for a lane";
 
+/// A metric that was found and cannot be served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unserved {
+    /// The plugin file.
+    pub(super) file: String,
+    /// Why.
+    pub(super) reason: String,
+}
+
 impl PluginManager {
-    /// Serves a metric that was not served: it counts its history first.
+    /// Begins to serve a metric: it counts its history first.
     pub(super) fn admit(&mut self, name: &str) {
         let Some(plugin) = self.scan.code_of(name) else { return };
         let Some(served) = self.place(&Reading::configured(&plugin)) else { return };
@@ -37,40 +47,45 @@ impl PluginManager {
     /// Gives a revision its place in state; it waits for a lane.
     pub(super) fn place(&mut self, reading: &Reading) -> Option<Arc<ServedRevision>> {
         let plugin = &reading.plugin;
-        let place = Place { since: now(), target: Some(self.ahead().unwrap_or_default()), ..Place::default() };
-        match self.factory.serve(reading, &self.view, place) {
+        let progress = MetricProgress {
+            since: now(),
+            target: Some(self.ahead().unwrap_or_default()),
+            ..MetricProgress::default()
+        };
+        match self.factory.serve(reading, &self.view, progress) {
             Ok(served) => {
                 self.unserved.remove(plugin.name());
                 *served.stage.write() = Stage::Waiting(WAITS.into());
                 Some(Arc::new(served))
             }
-            Err(reason) => {
-                let refused = (plugin.file().display().to_string(), reason);
-                if self.unserved.get(plugin.name()) != Some(&refused) {
-                    tracing::error!(metric = plugin.name(), "the metric cannot be served, trying again: {}", refused.1);
-                    self.unserved.insert(plugin.name().to_owned(), refused);
+            Err(fault) => {
+                let unserved = Unserved { file: plugin.file().display().to_string(), reason: fault.to_string() };
+                if self.unserved.get(plugin.name()) != Some(&unserved) {
+                    let outlook = if fault.retry_helps() { ", trying again" } else { "" };
+                    tracing::error!(metric = plugin.name(), "the metric cannot be served{outlook}: {fault}");
+                    self.unserved.insert(plugin.name().to_owned(), unserved);
                 }
                 None
             }
         }
     }
 
-    /// Where engines share a store: its answers come from there.
+    /// Where engines share a store: has its follower read the store, from which it answers.
     pub(super) fn follow(&self, served: &ServedRevision) {
         let Some(follower) = &served.follower else { return };
         if let Err(fault) = follower.refresh(Instant::now()) {
             tracing::warn!(metric = served.askable.plugin.name(), "its state cannot be read yet: {fault}");
         }
-        follower.aim(&self.followers.furthest());
+        follower.set_target(&self.followers.furthest());
         self.followers.add(follower.clone());
     }
 
-    /// Stops serving a metric: what it has counted stays stored.
+    /// Stops serving a metric; what it has counted stays stored.
     pub(super) fn retire(&mut self, name: &str) {
         let Some(served) = self.catalog.read().answering.get(name).cloned() else { return };
         tracing::info!(metric = name, "metric retired; its state is kept");
         self.factory.forget_note(name);
-        let mut info = served.info(&self.view, &self.board);
+        let mut info = served.info(&self.view, &self.status);
         (info.state, info.since) = (MetricState::Retired, now());
         let beside: Vec<Arc<ServedRevision>> = {
             let mut catalog = self.catalog.write();
@@ -87,13 +102,13 @@ impl PluginManager {
         self.note_roles();
     }
 
-    /// Takes a revision that nothing asks any more out of its lane and, once that has let it go, out of memory; what it has counted
+    /// Takes a revision that is no longer asked out of its lane and, once the lane has released it, out of memory; what it has counted
     /// stays stored.
     pub(super) fn release(&mut self, served: &Arc<ServedRevision>) {
         served.gone.store(true, Ordering::Release);
         if let Some(follower) = &served.follower {
             self.followers.remove(follower);
-            follower.let_go();
+            follower.release();
         }
         if let Some(leaving) = self.leaving.iter_mut().find(|leaving| leaving.no == served.no) {
             leaving.what.then = Then::Gone;
@@ -106,7 +121,7 @@ impl PluginManager {
         self.see_off(PROMPT);
     }
 
-    /// Lists what is refused, and what was found and cannot be served yet.
+    /// Lists the refused files and sections, and the metrics that were found and cannot be served.
     pub(super) fn list_refusals(&mut self, rejected: Vec<RejectedFile>) {
         self.unserved.retain(|name, _| self.scan.code_of(name).is_some());
         let mut catalog = self.catalog.write();
@@ -114,7 +129,8 @@ impl PluginManager {
         let known: HashMap<(String, String), i64> =
             known.into_iter().map(|known| ((known.file, known.reason), known.since)).collect();
         let files = rejected.into_iter().map(|file| (file.file.display().to_string(), file.reason));
-        let listed = files.chain(self.unserved.values().cloned()).map(|(file, reason)| {
+        let unserved = self.unserved.values().cloned().map(|unserved| (unserved.file, unserved.reason));
+        let listed = files.chain(unserved).map(|(file, reason)| {
             let since = known.get(&(file.clone(), reason.clone())).copied().unwrap_or_else(now);
             Rejected { file, reason, since }
         });

@@ -1,6 +1,6 @@
-//! Everything that is served, at one moment, as plain data: what decisions are made from.
+//! Everything that is served, at one moment, as plain data, from which decisions are made.
 //!
-//! No lock, clock or thread is in here. `observe` fills it in; `reconcile` reads it.
+//! Contains no lock, clock or thread. `observe` fills it in; `reconcile` reads it.
 
 use crate::engine::catalog::PromotionWish;
 use crate::event::Position;
@@ -14,7 +14,7 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct CodeId(pub(super) usize);
 
-/// What the plugin folders and the configuration hold, by name of the metric.
+/// The metrics of the plugin folders and the configuration, by name.
 pub(super) type Folder = BTreeMap<String, FolderMetric>;
 
 /// A metric of the folders.
@@ -33,7 +33,7 @@ pub(super) struct Snapshot {
     /// The lanes beside the main one that count something.
     pub(super) lanes: Vec<LaneSnapshot>,
     pub(super) main: MainLane,
-    /// Revisions that a lane has not let go of yet.
+    /// Revisions that a lane has not released yet.
     pub(super) leaving: Vec<RevisionId>,
     pub(super) memory: MemorySnapshot,
 }
@@ -57,9 +57,9 @@ pub(super) struct RevisionSnapshot {
     pub(super) place: Placement,
     /// Why it is stopped, if it is.
     pub(super) halt: Option<Halt>,
-    /// Where a decision needs it.
+    /// Observed only for decisions that need it.
     pub(super) counted: Option<CountedSnapshot>,
-    /// Whether any of it is in memory; observed only of one that is stopped for lack of memory.
+    /// Whether any of it is in memory; observed only if it is stopped for lack of memory.
     pub(super) in_memory: bool,
     /// When it was last restarted for lack of memory, or found not to fit.
     pub(super) tried: Option<Tried>,
@@ -74,19 +74,19 @@ pub(super) enum Placement {
     Waiting,
     /// In a lane beside the main one.
     Lane,
-    /// In a lane that has not let go of it yet.
+    /// In a lane that has not released it yet.
     Leaving,
-    /// Nowhere: it is stopped, for so long.
+    /// Nowhere: it has been stopped for so long.
     Stopped(Duration),
 }
 
 /// What a revision has counted.
 #[derive(Clone, Debug, Default)]
 pub(super) struct CountedSnapshot {
-    /// Whether all that is stored of it was seen, or found not to fit.
+    /// Whether all of its stored state was read, or found not to fit into memory.
     pub(super) known: bool,
     pub(super) position: Position,
-    /// Per partition where it began and what it passed over.
+    /// Per partition where counting began, and which records were skipped.
     pub(super) origins: BTreeMap<u32, Origin>,
     /// Whether other engines count it too.
     pub(super) shared: bool,
@@ -99,9 +99,9 @@ pub(super) struct CountedSnapshot {
 pub(super) struct NewerSnapshot {
     pub(super) version: RevisionSnapshot,
     pub(super) wish: PromotionWish,
-    /// How far the one that answers had counted when this was last looked at.
+    /// How far the answering revision had counted at the last pass.
     pub(super) goal: Option<Position>,
-    /// Whether it had reached the goal before that.
+    /// Whether it had reached the goal by then.
     pub(super) ready: bool,
 }
 
@@ -109,7 +109,7 @@ pub(super) struct NewerSnapshot {
 #[derive(Clone, Debug)]
 pub(super) struct PreviousSnapshot {
     pub(super) version: RevisionSnapshot,
-    /// How long it is still fed.
+    /// How long it will still receive events.
     pub(super) left: Duration,
 }
 
@@ -131,7 +131,7 @@ pub(super) enum LaneKind {
 pub(super) struct LaneSnapshot {
     pub(super) id: LaneId,
     pub(super) kind: LaneKind,
-    /// Each with the number of records that it misses of what the main lane has counted.
+    /// Each with the number of records by which it is behind the main lane.
     pub(super) metrics: Vec<(RevisionNo, u64)>,
     /// Partitions.
     pub(super) held: Vec<u32>,
@@ -159,20 +159,20 @@ pub(super) struct MemorySnapshot {
     pub(super) held: u64,
     /// Bytes.
     pub(super) limit: u64,
-    /// Whether a revision that is in memory may count on.
+    /// Whether a revision that is in memory may continue.
     pub(super) has_room: bool,
-    /// Whether a revision whose size is not known may be loaded.
+    /// Whether a revision of unknown size may be loaded.
     pub(super) has_room_to_load: bool,
 }
 
-/// A try to restart a revision for which there was no memory.
+/// An attempt to restart a revision that stopped for lack of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tried {
     /// How long ago.
     pub(super) ago: Duration,
-    /// How long the next one waits.
+    /// How long to wait for the next attempt.
     pub(super) pause: Duration,
-    /// Bytes that all metrics held then.
+    /// Bytes that all metrics held at the time.
     pub(super) held: u64,
 }
 
@@ -197,7 +197,7 @@ impl Snapshot {
         self.revisions().filter(move |revision| revision.place == Placement::Waiting && revision.kind() == kind)
     }
 
-    /// Whether a lane has yet to let go of this revision.
+    /// Whether a lane has not released this revision yet.
     pub(super) fn is_leaving(&self, revision: &RevisionId) -> bool {
         self.leaving.contains(revision)
     }
@@ -211,12 +211,12 @@ impl MetricSnapshot {
 }
 
 impl RevisionSnapshot {
-    /// Which lane of its own would count it.
+    /// The kind of lane of its own that would count it.
     pub(super) fn kind(&self) -> LaneKind {
         if self.reads_otherwise { LaneKind::Beside } else { LaneKind::Backfill }
     }
 
-    /// Whether it has counted its history and counts on.
+    /// Whether it has counted its history and continues to count.
     pub(super) fn is_ready(&self) -> bool {
         self.place == Placement::Main && self.halt.is_none()
     }

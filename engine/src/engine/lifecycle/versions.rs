@@ -1,8 +1,8 @@
-//! Two revisions of a metric: the newer one counts its history beside the one that answers, takes its place in one step, and the
-//! previous one is fed on for a while, so that going back is a step too.
+//! Two revisions of a metric: the newer one counts its history beside the one that answers and replaces it in one step; the previous
+//! one receives events for a while longer, so that a rollback is one step too.
 //!
-//! Carries out what `reconcile` decided, and notes it: which revision answers, and what is wanted of a newer one, outlives the engine
-//! (`notebook`).
+//! Carries out what `reconcile` decided, and notes it: which revision answers, and what a person decided on a newer one, outlives the
+//! engine (`notebook`).
 
 use super::manager::PluginManager;
 use super::notebook::{NotedCode, NotedMetric, NotedMetrics, NotedNewer, NotedPrevious};
@@ -23,7 +23,7 @@ impl PluginManager {
         tracing::info!(
             metric = name,
             version = plugin.version(),
-            "another revision: it counts its history while the one before answers"
+            "another revision: it counts its history while the present one answers"
         );
         let newer = NewerRevision::new(served, PromotionWish { waits, accepted: None });
         self.catalog.write().newer.insert(name.to_owned(), newer);
@@ -48,7 +48,7 @@ impl PluginManager {
         }
     }
 
-    /// Notes what was found out about the newer revision.
+    /// Notes what this pass found of the newer revision.
     pub(super) fn note_newer(&self, name: &str, goal: Position, ready: bool, held: Option<&HeldBack>) {
         let held = held.map(|held| held.describe(name));
         let mut catalog = self.catalog.write();
@@ -59,7 +59,7 @@ impl PluginManager {
         (newer.goal, newer.ready, newer.held) = (Some(goal), ready, held);
     }
 
-    /// Notes that a person promotes the newer revision although so many events failed in it: it answers once it has counted.
+    /// Notes that a person promotes the newer revision although its code failed on so many events: it answers once it has counted.
     pub(super) fn accept(&mut self, name: &str, failed: u64) {
         if let Some(newer) = self.catalog.write().newer.get_mut(name) {
             (newer.wish, newer.held) = (PromotionWish { waits: false, accepted: Some(failed) }, None);
@@ -89,7 +89,7 @@ impl PluginManager {
         self.note_roles();
     }
 
-    /// Has the previous revision answer again; the one that answered is its newer one, and waits for a promote.
+    /// Has the previous revision answer again; the one that answered becomes the newer one, and waits for a promote.
     pub(super) fn rollback(&mut self, name: &str) {
         let (served, dropped) = {
             let mut catalog = self.catalog.write();
@@ -108,7 +108,7 @@ impl PluginManager {
         self.note_roles();
     }
 
-    /// Writes down what outlives the engine, if it is not there yet.
+    /// Notes what outlives the engine, if it is not noted yet.
     pub(super) fn note_roles(&mut self) {
         let catalog = self.catalog.read();
         let code = |served: &ServedRevision| {
@@ -129,7 +129,7 @@ impl PluginManager {
             (name.clone(), noted)
         };
         let all: NotedMetrics = catalog.answering.iter().map(noted).collect();
-        // One that is not served, because its file is refused or left out today, may be tomorrow.
+        // A metric that is not served, because its file is refused or missing today, may be served tomorrow.
         let retired: Vec<&str> = catalog.retired.keys().map(String::as_str).collect();
         self.notebook.note(all, &retired);
     }

@@ -1,9 +1,9 @@
-//! Commits: what was counted is sealed, written as frames and given to the thread that commits; its answers become events.
+//! Commits: seals what was counted, writes it as frames and sends it to the thread that commits, whose answers become events.
 
 use super::Shared;
 use super::workers::{CommitDone, CommitJob, Unsent, Worker, committer, trouble};
 use crate::failpoint::point;
-use crate::pipeline::board::Board;
+use crate::pipeline::lane_status::LaneStatus;
 use crate::pipeline::members::{LaneMetric, Members};
 use crate::pipeline::panicking_records::contained;
 use crate::pipeline::pending::Pending;
@@ -19,51 +19,67 @@ use std::time::Duration;
 /// The thread that commits.
 pub(super) struct Commits(Worker<CommitJob, CommitDone>);
 
+/// What a commit is made of.
+pub(super) struct CommitRequest<'a> {
+    pub(super) metric: &'a LaneMetric,
+    pub(super) ticket: Ticket,
+    pub(super) life: Life,
+    pub(super) advances: &'a [Advance],
+    /// The log that was counted.
+    pub(super) topic: String,
+}
+
 /// Why a commit was not sent.
-pub(super) enum Failed {
-    /// The thread took it not: it is sent again later.
+pub(super) enum CommitError {
+    /// The thread did not take it: it is sent again later.
     Unsent(Unsent),
-    /// Writing it panicked, somewhere in these offsets of partitions; the metric's state in memory is dropped.
+    /// Writing it panicked, somewhere in these offsets of partitions; the metric's state in memory was discarded.
     Panicked(Vec<(u32, Range<u64>)>),
 }
 
-/// What an answer of the store comes to.
-pub(super) struct Settled {
-    /// What the ledger is told.
+/// The result of an answer of the store.
+pub(super) struct CommitOutcome {
+    /// Events for the ledger.
     pub(super) events: Vec<Event>,
-    /// Of a commit that was applied: what it left of the buckets that it wrote to.
+    /// If the commit was applied: the sizes of the buckets that it wrote to.
     pub(super) sizes: Option<Vec<BucketSize>>,
 }
 
 impl Commits {
-    pub(super) fn start(store: Arc<dyn Store>, survey: Arc<dyn Survey>, board: Arc<Board>) -> std::io::Result<Commits> {
-        Ok(Commits(committer(store, survey, board)?))
+    pub(super) fn start(
+        store: Arc<dyn Store>,
+        survey: Arc<dyn Survey>,
+        status: Arc<LaneStatus>,
+    ) -> std::io::Result<Commits> {
+        Ok(Commits(committer(store, survey, status)?))
     }
 
     pub(super) fn take(&mut self, shared: &mut Shared) -> Option<CommitDone> {
-        shared.heard(self.0.take())
+        shared.received(self.0.take())
     }
 
     pub(super) fn wait(&mut self, shared: &mut Shared, limit: Duration) -> Option<CommitDone> {
-        shared.heard(self.0.wait(limit))
+        shared.received(self.0.wait(limit))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "what a commit is made of")]
+    /// Seals what the request covers, writes it as frames and sends it. Deltas that were sent before are sent unchanged.
+    ///
+    /// # Errors
+    /// [`CommitError`]: nothing was sent.
     pub(super) fn send(
         &mut self,
         shared: &mut Shared,
-        metric: &LaneMetric,
-        ticket: Ticket,
-        life: Life,
-        advances: &[Advance],
-        topic: String,
+        request: CommitRequest<'_>,
         pending: &mut Pending,
-    ) -> Result<(), Failed> {
+    ) -> Result<(), CommitError> {
+        let CommitRequest { metric, ticket, life, advances, topic } = request;
         let moved: Vec<&Advance> = advances.iter().filter(|advance| advance.to.next > advance.from).collect();
         let frames = contained(|| write_frames(shared, metric, &moved, pending)).map_err(|what| {
             tracing::error!(metric = metric.plugin.name(), "writing what was counted panicked: {what}");
-            shared.view.write().let_go(metric.id);
-            Failed::Panicked(moved.iter().map(|advance| (advance.partition, advance.from..advance.to.next)).collect())
+            shared.view.write().discard(metric.id);
+            CommitError::Panicked(
+                moved.iter().map(|advance| (advance.partition, advance.from..advance.to.next)).collect(),
+            )
         })?;
         let stored = |progress: &Progress| StoredProgress { next: progress.next, bytes: progress.encode() };
         let advance = |advance: &Advance| store::Advance {
@@ -75,11 +91,11 @@ impl Commits {
         let advances = advances.iter().map(advance).collect();
         let commit = Commit { revision: metric.revision.clone(), life, advances, frames };
         point("commit.folded");
-        self.0.send(CommitJob { revision: metric.no, ticket, commit, topic }).map_err(Failed::Unsent)
+        self.0.send(CommitJob { revision: metric.no, ticket, commit, topic }).map_err(CommitError::Unsent)
     }
 }
 
-/// The frames of these ranges. A range that was sent before has the same ones.
+/// The frames of these ranges. A range that was sent before has the same frames.
 fn write_frames(
     shared: &Shared,
     metric: &LaneMetric,
@@ -89,7 +105,7 @@ fn write_frames(
     let view = &shared.view;
     for advance in moved {
         pending.freeze(metric.no, advance.partition, advance.to.next, || {
-            // Worked out beside readers; nobody else changes state, so it still holds when it is put into force.
+            // Computed under the read lock; only the lane changes state, so the result is still valid under the write lock.
             let sealing = view.read().state.sealing(metric.id, advance.partition);
             view.write().state.sealed(sealing)
         });
@@ -99,8 +115,8 @@ fn write_frames(
     frames.map(|frame| (Bucket { table: frame.table, bucket: frame.bucket }, frame.bytes)).collect()
 }
 
-/// What an answer of the store comes to; the view and the board show it.
-pub(super) fn settle(shared: &mut Shared, members: &Members, done: CommitDone) -> Settled {
+/// Turns an answer of the store into events, and shows it in the view and the status.
+pub(super) fn settle(shared: &mut Shared, members: &Members, done: CommitDone) -> CommitOutcome {
     let CommitDone { revision, ticket, answer, topic } = done;
     point("commit.answered");
     let mut applied = None;
@@ -108,10 +124,10 @@ pub(super) fn settle(shared: &mut Shared, members: &Members, done: CommitDone) -
         Ok(CommitAnswer::Applied(sizes)) => {
             let now = jiff::Timestamp::now().as_millisecond();
             telemetry::committed(now);
-            shared.view.announce();
-            shared.board.stand(|standing| {
-                standing.last_commit = Some(now);
-                standing.store_trouble = None;
+            shared.view.notify();
+            shared.status.update(|status| {
+                status.last_commit = Some(now);
+                status.store_trouble = None;
             });
             applied = Some(sizes);
             Answer::Applied
@@ -127,14 +143,14 @@ pub(super) fn settle(shared: &mut Shared, members: &Members, done: CommitDone) -
         Err(fault) => Answer::Failed(shared.store_fault(&fault)),
     };
     let events = std::iter::once(Event::Answered(revision, ticket, answer)).chain(topic.map(Event::Topic)).collect();
-    Settled { events, sizes: applied }
+    CommitOutcome { events, sizes: applied }
 }
 
-/// Asks the store which buckets there are, for the next frames.
+/// Asks the store which buckets there are, so that the next frames are written for those.
 pub(super) fn look_up_buckets(shared: &Shared, members: &Members, no: RevisionNo) -> Result<(), Trouble> {
     let Some(metric) = members.get(no) else { return Ok(()) };
     let buckets = shared.store.buckets(&metric.revision).map_err(|fault| trouble(&fault))?;
     let held: Vec<(u16, u32)> = buckets.iter().map(|bucket| (bucket.table, bucket.bucket)).collect();
     let laid_out = shared.view.write().state.lay_out(metric.id, &held);
-    laid_out.map_err(|fault| Trouble::Corrupt(format!("which buckets there are: {fault}")))
+    laid_out.map_err(|fault| Trouble::Corrupt(format!("the buckets of the store do not fit its tables: {fault}")))
 }

@@ -1,7 +1,7 @@
-//! Carries out what the ledger says that is more than bookkeeping: loads, creations, commits, compactions, questions to the log.
+//! Carries out the actions of the ledger: loads, creations, commits, compactions, questions to the log.
 //!
-//! Whatever comes of an action is an event for the ledger, at once or when a thread beside the lane has answered ([`workers`]).
-//! Blocks the lane only for loads and creations. Decides nothing about progress, and knows neither the machine nor a source.
+//! The result of an action is an event for the ledger, at once or when a worker thread has answered ([`workers`]). Only loads and creations
+//! block the lane. Decides nothing about progress, and knows neither the machine nor a source.
 
 mod commit;
 mod compact;
@@ -15,20 +15,20 @@ mod workers;
 pub use shrinking::{Shrink, Shrunk};
 pub(super) use survey::LogAnswer;
 
-use super::board::Board;
 use super::fatal::Thread;
-use super::ledger::Action;
+use super::lane_status::LaneStatus;
+use super::ledger::LedgerAction;
 use super::members::Members;
+use super::memory_share::MemoryShare;
 use super::pending::Pending;
-use super::room::Room;
 use super::view::View;
 use crate::event::Position;
 use crate::failpoint::point;
-use crate::outage::Said;
+use crate::outage::LogThrottle;
 use crate::progress::{Answer, Event, RevisionNo, Trouble};
 use crate::source::Survey;
 use crate::store::{Life, Store, StoreError};
-use commit::Commits;
+use commit::{CommitRequest, Commits};
 use compact::Compactions;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -43,67 +43,68 @@ pub(super) struct Executor {
     commits: Commits,
     compactions: Compactions,
     surveys: Surveys,
-    /// Revisions that were created and that may not be the ones that answer yet.
-    unpointed: BTreeSet<RevisionNo>,
+    /// Revisions that were created and that the store may not yet name as answering.
+    unpublished: BTreeSet<RevisionNo>,
 }
 
 /// What all actions need.
 struct Shared {
     store: Arc<dyn Store>,
     view: Arc<View>,
-    board: Arc<Board>,
-    room: Arc<Room>,
-    /// Whether other engines read and write the store: then nothing is answered from this lane's state.
+    status: Arc<LaneStatus>,
+    memory_share: Arc<MemoryShare>,
+    /// Whether other engines read and write the store: then no answer comes from this lane's state.
     engines_share: bool,
     /// The life of each revision that was loaded or created.
     lives: BTreeMap<RevisionNo, Life>,
-    /// Faults of the store that were just reported.
-    said: Said,
-    /// A thread beside the lane that has ended: then the lane does too.
+    /// Limits how often faults of the store are logged.
+    throttle: LogThrottle,
+    /// A worker thread that has ended: then the lane ends too.
     ended: Option<Thread>,
 }
 
-/// What came of an action.
+/// The result of an action.
 #[derive(Debug, Default)]
-pub(super) struct Ran {
-    /// What the ledger is told at once.
+pub(super) struct ActionResult {
+    /// An event for the ledger, if there is one at once.
     pub(super) event: Option<Event>,
-    /// Writing what a revision counted panicked somewhere in these offsets of partitions: its state in memory is dropped.
+    /// Set if writing what a revision counted panicked, somewhere in these offsets of partitions: its state in memory was discarded.
     pub(super) panicked: Option<(RevisionNo, Vec<(u32, Range<u64>)>)>,
 }
 
-impl From<Event> for Ran {
-    fn from(event: Event) -> Ran {
-        Ran { event: Some(event), panicked: None }
+impl From<Event> for ActionResult {
+    fn from(event: Event) -> ActionResult {
+        ActionResult { event: Some(event), panicked: None }
     }
 }
 
-/// What a wait for the store brought.
+/// The result of waiting for a worker thread.
 #[derive(Debug)]
 pub(super) enum Waited {
     /// An answer, as events for the ledger.
     Answered(Vec<Event>),
     /// No answer in time.
     Nothing,
-    /// The thread that would answer has ended.
+    /// A worker thread has ended.
     Ended,
 }
 
 impl Shared {
-    /// Shows a fault of the store and reports it in the log; what it is to the protocol.
+    /// Shows a fault of the store in the status and logs it. Returns what it means to the protocol.
     fn store_fault(&mut self, fault: &StoreError) -> Trouble {
-        self.board.stand(|standing| standing.store_trouble = Some(fault.to_string()));
-        report(&mut self.said, fault)
+        self.status.update(|status| status.store_trouble = Some(fault.to_string()));
+        report(&mut self.throttle, fault)
     }
 
-    /// What a thread beside the lane answers; that it has ended is noted.
-    fn heard<T>(&mut self, answer: Result<Option<T>, Ended>) -> Option<T> {
+    /// The answer of a worker thread; remembers if it has ended.
+    fn received<T>(&mut self, answer: Result<Option<T>, Ended>) -> Option<T> {
         answer.unwrap_or_else(|Ended(thread)| {
             self.ended.get_or_insert(thread);
             None
         })
     }
 
+    /// Remembers if a worker thread has ended.
     fn note_end(&mut self, fault: Unsent) {
         if let Unsent::Ended(thread) = fault {
             self.ended.get_or_insert(thread);
@@ -112,126 +113,129 @@ impl Shared {
 }
 
 impl Executor {
-    /// Starts the threads beside the lane. `engines_share`: whether other engines use the store too.
+    /// Starts the worker threads. `engines_share`: whether other engines use the store too.
     ///
     /// # Errors
-    /// The system gives no more threads.
+    /// The system starts no more threads.
     pub(super) fn start(
         store: Arc<dyn Store>,
         survey: Arc<dyn Survey>,
-        (view, board, room): (Arc<View>, Arc<Board>, Arc<Room>),
+        (view, status, memory_share): (Arc<View>, Arc<LaneStatus>, Arc<MemoryShare>),
         engines_share: bool,
     ) -> std::io::Result<Executor> {
         Ok(Executor {
-            commits: Commits::start(store.clone(), survey.clone(), board.clone())?,
-            compactions: Compactions::start(store.clone(), board.clone(), engines_share)?,
-            surveys: Surveys::start(survey, board.clone())?,
-            unpointed: BTreeSet::new(),
+            commits: Commits::start(store.clone(), survey.clone(), status.clone())?,
+            compactions: Compactions::start(store.clone(), status.clone(), engines_share)?,
+            surveys: Surveys::start(survey, status.clone())?,
+            unpublished: BTreeSet::new(),
             shared: Shared {
                 store,
                 view,
-                board,
-                room,
+                status,
+                memory_share,
                 engines_share,
                 lives: BTreeMap::new(),
-                said: Said::default(),
+                throttle: LogThrottle::default(),
                 ended: None,
             },
         })
     }
 
-    /// The thread beside the lane that has ended by an internal error, if one has.
+    /// The worker thread that has ended by an internal error, if one has.
     pub(super) fn ended(&self) -> Option<Thread> {
         self.shared.ended
     }
 
     /// Carries out an action of the ledger.
-    pub(super) fn run(&mut self, action: Action, members: &Members, pending: &mut Pending) -> Ran {
+    pub(super) fn run(&mut self, action: LedgerAction, members: &Members, pending: &mut Pending) -> ActionResult {
         match action {
-            Action::Load { revision, ticket, rebuild } => {
+            LedgerAction::Load { revision, ticket, rebuild } => {
                 self.surveys.note_load();
                 let found = self.shared.load(members, revision, rebuild);
                 Event::Loaded(revision, ticket, found).into()
             }
-            Action::Create(revision, ticket) => {
+            LedgerAction::Create(revision, ticket) => {
                 let created = self.create(members, revision);
                 Event::Created(revision, ticket, created).into()
             }
-            Action::Commit { revision, ticket, life, advances, topic } => {
-                let Some(metric) = members.get(revision) else { return Ran::default() };
-                match self.commits.send(&mut self.shared, metric, ticket, life, &advances, topic, pending) {
-                    Ok(()) => Ran::default(),
-                    // Sent again when the next checkpoint is due.
-                    Err(commit::Failed::Unsent(fault)) => {
+            LedgerAction::Commit { revision, ticket, life, advances, topic } => {
+                let Some(metric) = members.get(revision) else { return ActionResult::default() };
+                let request = CommitRequest { metric, ticket, life, advances: &advances, topic };
+                match self.commits.send(&mut self.shared, request, pending) {
+                    Ok(()) => ActionResult::default(),
+                    // It is sent again with the next checkpoint.
+                    Err(commit::CommitError::Unsent(fault)) => {
                         self.shared.note_end(fault);
                         Event::Answered(revision, ticket, Answer::Failed(Trouble::Unavailable)).into()
                     }
-                    Err(commit::Failed::Panicked(at)) => Ran { event: None, panicked: Some((revision, at)) },
+                    Err(commit::CommitError::Panicked(at)) => {
+                        ActionResult { event: None, panicked: Some((revision, at)) }
+                    }
                 }
             }
-            Action::Compact(revision, ticket, bucket) => {
-                let given = self.compactions.compact(&mut self.shared, members, revision, Some(ticket), bucket, false);
-                let failed = given.err().map(|_| Event::Compacted(revision, ticket, Err(Trouble::Unavailable)));
-                Ran { event: failed, panicked: None }
+            LedgerAction::Compact(revision, ticket, bucket) => {
+                let sent = self.compactions.compact(&mut self.shared, members, revision, Some(ticket), bucket, false);
+                let failed = sent.err().map(|_| Event::Compacted(revision, ticket, Err(Trouble::Unavailable)));
+                ActionResult { event: failed, panicked: None }
             }
-            Action::AskBounds(ticket, partitions) => {
+            LedgerAction::AskBounds(ticket, partitions) => {
                 self.surveys.ask_bounds(ticket, partitions);
-                Ran::default()
+                ActionResult::default()
             }
-            Action::ShowPosition(revision, partition, at) => {
+            LedgerAction::ShowPosition(revision, partition, at) => {
                 if let Some(metric) = members.get(revision) {
-                    self.shared.view.write().metrics[metric.id.0].stand_at(partition, at);
+                    self.shared.view.write().metrics[metric.id.0].set_position(partition, at);
                 }
-                self.shared.view.announce();
-                Ran::default()
+                self.shared.view.notify();
+                ActionResult::default()
             }
-            Action::DropTail(revision, partition) => {
+            LedgerAction::DropTail(revision, partition) => {
                 if self.shared.engines_share
                     && let Some(metric) = members.get(revision)
                 {
                     self.shared.view.write().state.drop_tail(metric.id, partition);
                 }
-                Ran::default()
+                ActionResult::default()
             }
-            Action::ReportHalt(revision, partition, halt) => {
+            LedgerAction::ReportHalt(revision, partition, halt) => {
                 let name = members.get(revision).map(|metric| metric.plugin.name());
                 tracing::error!(metric = name, ?partition, "counting is stopped: {halt}");
-                Ran::default()
+                ActionResult::default()
             }
         }
     }
 
     fn create(&mut self, members: &Members, no: RevisionNo) -> Result<(), Trouble> {
         let Some(metric) = members.get(no) else { return Ok(()) };
-        // Also if it is not known whether it was created.
-        self.unpointed.insert(no);
+        // Before the attempt: it may be created although the call fails.
+        self.unpublished.insert(no);
         let created = self.shared.store.create(&metric.revision, &metric.meta);
         let life = created.map_err(|fault| self.shared.store_fault(&fault))?;
         point("create.made");
         self.shared.lives.insert(no, life);
-        self.point_out(members);
+        self.publish_revisions(members);
         point("create.pointed");
         Ok(())
     }
 
-    /// Has the store note that new revisions answer for their metrics, where none does: one that answers goes on until a newer
-    /// revision has counted its history. What the store does not do is done with the next heartbeat.
-    pub(super) fn point_out(&mut self, members: &Members) {
-        let Shared { store, said, lives, .. } = &mut self.shared;
-        self.unpointed.retain(|no| {
+    /// Has the store name new revisions as answering for their metrics, where none does: a revision that answers is only replaced when a
+    /// newer one has counted its history. What fails is repeated with the next heartbeat.
+    pub(super) fn publish_revisions(&mut self, members: &Members) {
+        let Shared { store, throttle, lives, .. } = &mut self.shared;
+        self.unpublished.retain(|no| {
             let Some(metric) = members.get(*no) else { return false };
             if !lives.contains_key(no) {
                 return true;
             }
-            let pointed = || match store.current(&metric.revision.metric)? {
+            let published = || match store.current(&metric.revision.metric)? {
                 Some(_) => Ok(true),
                 None => store.point(None, &metric.revision),
             };
-            pointed().map_err(|fault: StoreError| report(said, &fault)) != Ok(true)
+            published().map_err(|fault: StoreError| report(throttle, &fault)) != Ok(true)
         });
     }
 
-    /// The next answer of a thread beside the lane, as events for the ledger; `None`: none is there.
+    /// The next answer of a worker thread, as events for the ledger; `None`: there is none.
     pub(super) fn poll(&mut self, members: &Members) -> Option<Vec<Event>> {
         if let Some(done) = self.commits.take(&mut self.shared) {
             return Some(self.committed(members, done));
@@ -253,12 +257,12 @@ impl Executor {
         let revision = done.revision;
         let settled = commit::settle(&mut self.shared, members, done);
         if let Some(sizes) = settled.sizes {
-            self.compactions.look_for_work(&mut self.shared, members, revision, &sizes);
+            self.compactions.compact_due(&mut self.shared, members, revision, &sizes);
         }
         settled.events
     }
 
-    /// A revision starts no further compactions. Whether some are still under way: what they raise belongs to its views.
+    /// Starts no further compactions of a revision. Returns whether some are under way: the floors that they raise belong to its views.
     pub(super) fn still_compacts(&mut self, no: RevisionNo) -> bool {
         self.compactions.still_compacts(no)
     }
@@ -272,18 +276,19 @@ impl Executor {
         }
     }
 
-    /// What is done a little at a time: buckets whose panes may have expired are compacted, expired panes rolled up.
+    /// Does a little of the periodic work: compacts buckets whose panes may have expired, and rolls expired panes up.
     pub(super) fn tidy_up(&mut self, members: &Members) {
         self.compactions.compact_expiring(&mut self.shared, members);
         self.compactions.roll(&self.shared, members);
     }
 
-    /// Asks the log what it holds, if that is `due` or waited for and no question is on its way; `position`: how far is counted now.
+    /// Asks the log what it holds, if that is `due` or an action waits for it, and no question is under way; `position`: how far the lane has
+    /// counted now.
     pub(super) fn ask_log(&mut self, due: bool, position: impl FnOnce() -> Position) {
         self.surveys.ask(&mut self.shared, due, position);
     }
 
-    /// What the log answered, if it did since the last call.
+    /// The answer of the log, if there is a new one.
     pub(super) fn log_answer(&mut self) -> Option<LogAnswer> {
         self.surveys.take(&mut self.shared)
     }

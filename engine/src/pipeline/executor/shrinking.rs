@@ -1,7 +1,7 @@
-//! Makes a bucket smaller: its frames become one snapshot, or, where that would be too large, one for each of its halves.
+//! Compacts a bucket: its frames become one snapshot, or, if that would be too large, one for each of its halves.
 //!
-//! It reads, folds and writes back beside ingestion, and may meet anything there: that others append, compact or split
-//! first only means that nothing happens. When it is due is not its business.
+//! It reads, folds and writes back beside ingestion; if other engines append, compact or split first, nothing happens. It does not decide
+//! when a bucket is due.
 
 use crate::failpoint::point;
 use crate::state::{self, FrameError};
@@ -11,57 +11,57 @@ use crate::store::{
 };
 use tally_plugin::description::Table;
 
-/// How often others may append to a bucket while it is to be split, before that is left to the next time. A bucket that is full
-/// is appended to by nobody.
+/// How often a split is attempted while others append to the bucket, before it is left to the next compaction. Nothing is appended to a
+/// full bucket.
 const TRIES: usize = 8;
 
-/// Newest frames of a bucket that is split that stay readable for a while.
+/// Newest frames that stay readable for a while when a bucket is split.
 const KEPT: usize = 64;
 
-/// A bucket that is to be made smaller.
+/// A bucket to be compacted.
 #[derive(Clone, Copy, Debug)]
 pub struct Shrink<'a> {
-    /// Whose.
+    /// The revision of the bucket.
     pub revision: &'a RevisionId,
-    /// The life that is meant.
+    /// The life of the revision; with another one nothing happens.
     pub life: Life,
-    /// Which.
+    /// The bucket.
     pub bucket: Bucket,
     /// Its table.
     pub table: &'a Table,
-    /// The revision's largest event time.
+    /// Time up to which panes may expire, Unix milliseconds.
     pub watermark: i64,
-    /// Only if panes have expired.
+    /// Whether to compact only if panes have expired.
     pub expired: bool,
-    /// So many of the newest frames stay as they are, unless it is split.
+    /// So many of the newest frames stay unchanged, unless the bucket is split.
     pub unfolded: usize,
     /// A bucket whose snapshot has more bytes is split.
     pub largest: u64,
 }
 
-/// What was put in place.
+/// The result of a compaction.
 #[derive(Clone, Debug)]
 pub struct Shrunk {
-    /// A snapshot with the new floors.
+    /// A snapshot that was written, with the new floors.
     pub snapshot: Vec<u8>,
-    /// Whether there are other buckets now.
+    /// Whether the bucket was split.
     pub split: bool,
 }
 
-/// What came of an attempt to split.
+/// The result of an attempt to split.
 enum Halved {
     Done(Shrunk),
-    /// Others have appended to it, or it is no bucket any more.
+    /// Others have appended to it, or it was split.
     Stale,
     /// Its keys cannot be told apart.
     Never,
 }
 
 impl Shrink<'_> {
-    /// Does it. `None`: there was nothing to be done, or others were faster.
+    /// Compacts the bucket. `None`: there was nothing to do, or other engines were faster.
     ///
     /// # Errors
-    /// [`StoreError`]; it may be done again.
+    /// [`StoreError`]; it can be repeated.
     pub fn carry_out(&self, store: &dyn Store) -> Result<Option<Shrunk>, StoreError> {
         let Some(mut frames) = self.frames(store)? else { return Ok(None) };
         point("compact.read");
@@ -94,7 +94,7 @@ impl Shrink<'_> {
         }
     }
 
-    /// All frames of the bucket; `None` where it is none any more.
+    /// All frames of the bucket; `None`: it is no bucket any more.
     fn frames(&self, store: &dyn Store) -> Result<Option<Vec<StoredFrame>>, StoreError> {
         let known = [Known { bucket: self.bucket, last: None }];
         let Some(reading) = store.read(self.revision, &known)? else { return Ok(None) };
@@ -140,7 +140,7 @@ impl Shrink<'_> {
             return Ok(Halved::Stale);
         };
         for (half, snapshot) in halves.iter().filter(|(_, snapshot)| snapshot.len() as u64 > self.largest) {
-            // Where others come in between, the next compaction goes on.
+            // If other engines are faster, the next compaction continues.
             self.halve(store, *half, (std::slice::from_ref(snapshot), (id, last.1), last.1))?;
         }
         let [(_, snapshot), _] = halves;

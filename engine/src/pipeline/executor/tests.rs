@@ -1,9 +1,9 @@
-//! What comes of each action where the store and the log answer, and where they do not.
+//! The result of each action when the store and the log answer, and when they do not.
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 use super::*;
 use crate::database::Database;
-use crate::pipeline::testing::{Failing, Held, NO, Plan, metric};
+use crate::pipeline::testing::{FailingStore, FixedSurvey, NO, Plan, metric};
 use crate::progress::{Advance, Progress, Ticket};
 use crate::store::Bucket;
 use std::time::Instant;
@@ -15,7 +15,7 @@ struct Rig {
     executor: Executor,
     members: Members,
     pending: Pending,
-    store: Arc<Failing>,
+    store: Arc<FailingStore>,
     plan: Plan,
     _folder: tempfile::TempDir,
 }
@@ -24,36 +24,36 @@ fn rig() -> Rig {
     let folder = tempfile::tempdir().unwrap();
     let database = Database::open(folder.path()).unwrap();
     let plan = Plan::default();
-    let store = Arc::new(Failing::new(&database, &plan));
+    let store = Arc::new(FailingStore::new(&database, &plan));
     let view = Arc::new(View::default());
     let members = Members::new(vec![metric(&view)]);
-    let shown = (view, Arc::new(Board::default()), Arc::new(Room::new(1 << 40)));
-    let survey = Arc::new(Held { plan: plan.clone(), end: 100 });
+    let shown = (view, Arc::new(LaneStatus::default()), Arc::new(MemoryShare::new(1 << 40)));
+    let survey = Arc::new(FixedSurvey { plan: plan.clone(), end: 100 });
     let executor = Executor::start(store.clone(), survey, shown, false).unwrap();
     Rig { executor, members, pending: Pending::default(), store, plan, _folder: folder }
 }
 
 impl Rig {
-    fn run(&mut self, action: Action) -> Option<Event> {
+    fn run(&mut self, action: LedgerAction) -> Option<Event> {
         let ran = self.executor.run(action, &self.members, &mut self.pending);
         assert!(ran.panicked.is_none());
         ran.event
     }
 
     fn create(&mut self) -> Result<(), Trouble> {
-        match self.run(Action::Create(NO, Ticket(1))) {
+        match self.run(LedgerAction::Create(NO, Ticket(1))) {
             Some(Event::Created(NO, Ticket(1), created)) => created,
             other => panic!("{other:?}"),
         }
     }
 
-    /// Sends a commit of nothing but progress, and waits for the answer.
+    /// Sends a commit of progress alone, and waits for the answer.
     fn commit(&mut self, from: u64, to: u64) -> Answer {
         let life = self.executor.shared.lives[&NO];
         let base = (from > 0).then(|| Progress { next: from, ..Progress::default() });
         let to = Progress { next: to, ..Progress::default() };
         let advances = vec![Advance { partition: 0, from, base, to }];
-        let sent = Action::Commit { revision: NO, ticket: Ticket(2), life, advances, topic: String::new() };
+        let sent = LedgerAction::Commit { revision: NO, ticket: Ticket(2), life, advances, topic: String::new() };
         assert!(self.run(sent).is_none());
         match self.executor.wait_for_commit(&self.members, LIMIT) {
             Waited::Answered(mut events) => match events.remove(0) {
@@ -68,7 +68,7 @@ impl Rig {
 #[test]
 fn a_load_finds_what_is_stored_or_says_why_not() {
     let mut rig = rig();
-    let load = |rebuild| Action::Load { revision: NO, ticket: Ticket(3), rebuild };
+    let load = |rebuild| LedgerAction::Load { revision: NO, ticket: Ticket(3), rebuild };
     let loaded = |event| match event {
         Some(Event::Loaded(NO, Ticket(3), loaded)) => loaded,
         other => panic!("{other:?}"),
@@ -85,9 +85,9 @@ fn a_load_finds_what_is_stored_or_says_why_not() {
     assert_eq!(rig.executor.shared.view.read().metrics[0].position.0, [(0, 10)].into());
     rig.plan.fail("read", 1);
     assert!(matches!(loaded(rig.run(load(true))), Err(Trouble::Unavailable)));
-    let place = rig.executor.shared.view.read().metrics[0].in_doubt;
-    assert!(!place, "nothing was dropped before the store had answered");
-    assert!(rig.executor.shared.board.look(|standing| standing.store_trouble.is_some()));
+    let in_doubt = rig.executor.shared.view.read().metrics[0].in_doubt;
+    assert!(!in_doubt, "nothing was dropped before the store had answered");
+    assert!(rig.executor.shared.status.read(|status| status.store_trouble.is_some()));
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn a_revision_is_created_and_answers_even_if_that_is_known_later() {
     rig.create().unwrap();
     let answers = |rig: &Rig| rig.store.inner.current("plain").unwrap();
     assert_eq!(answers(&rig), None, "the store did not note it");
-    rig.executor.point_out(&rig.members);
+    rig.executor.publish_revisions(&rig.members);
     assert_eq!(answers(&rig), Some(rig.members.get(NO).unwrap().revision.clone()));
 }
 
@@ -121,7 +121,7 @@ fn a_thread_that_ends_is_noticed_and_nothing_waits_for_it() {
     rig.plan.panic("commit");
     let life = rig.executor.shared.lives[&NO];
     let advances = vec![Advance { partition: 0, from: 0, base: None, to: Progress::default() }];
-    rig.run(Action::Commit { revision: NO, ticket: Ticket(2), life, advances, topic: String::new() });
+    rig.run(LedgerAction::Commit { revision: NO, ticket: Ticket(2), life, advances, topic: String::new() });
     assert!(matches!(rig.executor.wait_for_commit(&rig.members, LIMIT), Waited::Ended));
     assert_eq!(rig.executor.ended(), Some(Thread::Commits));
 }
@@ -130,10 +130,10 @@ fn a_thread_that_ends_is_noticed_and_nothing_waits_for_it() {
 fn a_bucket_is_compacted_only_in_the_life_that_is_known() {
     let mut rig = rig();
     let bucket = Bucket { table: 0, bucket: 0 };
-    assert!(rig.run(Action::Compact(NO, Ticket(4), bucket)).is_none());
+    assert!(rig.run(LedgerAction::Compact(NO, Ticket(4), bucket)).is_none());
     assert!(!rig.executor.still_compacts(NO), "nothing was loaded or created");
     rig.create().unwrap();
-    rig.run(Action::Compact(NO, Ticket(4), bucket));
+    rig.run(LedgerAction::Compact(NO, Ticket(4), bucket));
     assert!(rig.executor.still_compacts(NO));
     match rig.executor.wait_for_compaction(&rig.members, LIMIT) {
         Waited::Answered(events) => assert!(matches!(events[..], [Event::Compacted(NO, Ticket(4), Ok(()))])),
@@ -143,7 +143,7 @@ fn a_bucket_is_compacted_only_in_the_life_that_is_known() {
 }
 
 #[test]
-fn bounds_are_asked_beside_the_lane_and_answer_whoever_waited() {
+fn bounds_are_asked_for_without_blocking_and_answer_all_requests() {
     let mut rig = rig();
     let answer = |rig: &mut Rig| {
         let begun = Instant::now();
@@ -157,11 +157,11 @@ fn bounds_are_asked_beside_the_lane_and_answer_whoever_waited() {
         }
     };
     rig.plan.fail("bounds", 1);
-    rig.run(Action::AskBounds(Ticket(5), vec![0]));
+    rig.run(LedgerAction::AskBounds(Ticket(5), vec![0]));
     let failed = answer(&mut rig);
     assert!(failed.held.is_err() && failed.events.is_empty());
     // The machine asks again with the next checkpoint.
-    rig.run(Action::AskBounds(Ticket(6), vec![0]));
+    rig.run(LedgerAction::AskBounds(Ticket(6), vec![0]));
     let LogAnswer { events, held } = answer(&mut rig);
     assert_eq!(held.unwrap().0[0].end, 100);
     let told = |event: &Event| matches!(event, Event::Bounds(Ticket(6), bounds) if bounds[0].end == 100);

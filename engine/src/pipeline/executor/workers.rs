@@ -1,14 +1,14 @@
-//! The threads beside the lane: one commits, one compacts, one asks the log what it holds. They only talk to the store or the log
-//! and answer the lane.
+//! The worker threads of a lane: one commits, one compacts, one asks the log what it holds. They only call the store or the log and answer
+//! the lane.
 //!
-//! Commits that wait are sent together. Both queues are bounded: what finds no room is kept by the lane and given again. A thread
-//! that ends by an internal error is found out by the next look at it, and the lane with it stands still.
+//! Commits that wait are sent together. All queues are bounded: the lane keeps a job for which there is no room and sends it again. The
+//! lane notices a thread that ended by an internal error at the next send or receive, and ends too.
 
 use super::shrinking::{Shrink, Shrunk};
 use crate::failpoint::point;
-use crate::outage::Said;
-use crate::pipeline::board::Board;
+use crate::outage::LogThrottle;
 use crate::pipeline::fatal::{Thread, guard};
+use crate::pipeline::lane_status::LaneStatus;
 use crate::progress::{RevisionNo, Ticket, Trouble, same_log};
 use crate::source::{SourceError, Survey, Surveyed};
 use crate::store::{Bucket, Commit, CommitAnswer, Life, RevisionId, Store, StoreError};
@@ -18,39 +18,39 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tally_plugin::description::Table;
 
-/// A commit on its way.
+/// A commit to be sent to the store.
 pub(super) struct CommitJob {
     pub(super) revision: RevisionNo,
     pub(super) ticket: Ticket,
     pub(super) commit: Commit,
-    /// The log that it was counted from.
+    /// The log that was counted.
     pub(super) topic: String,
 }
 
-/// What became of it.
+/// The answer to a commit.
 pub(super) struct CommitDone {
     pub(super) revision: RevisionNo,
     pub(super) ticket: Ticket,
     pub(super) answer: Result<CommitAnswer, StoreError>,
-    /// Nothing was sent to the store, for the log is now this one: what was counted may be of either.
+    /// Set if nothing was sent to the store because the log is now this one: what was counted may be of either.
     pub(super) topic: Option<String>,
 }
 
 /// A bucket to be compacted.
 pub(super) struct CompactJob {
     pub(super) revision: RevisionNo,
-    /// Set where a commit waits for it.
+    /// Set if a commit waits for it.
     pub(super) ticket: Option<Ticket>,
     pub(super) id: RevisionId,
     pub(super) life: Life,
     pub(super) bucket: Bucket,
     pub(super) table: Table,
     pub(super) watermark: i64,
-    /// Only if panes have expired.
+    /// Whether to compact only if panes have expired.
     pub(super) expired: bool,
 }
 
-/// What became of it; nothing where others were faster.
+/// The result of a compaction; `Ok(None)`: there was nothing to do, or other engines were faster.
 pub(super) struct CompactDone {
     pub(super) revision: RevisionNo,
     pub(super) ticket: Option<Ticket>,
@@ -59,48 +59,48 @@ pub(super) struct CompactDone {
     pub(super) result: Result<Option<Shrunk>, Trouble>,
 }
 
-/// Jobs of one worker that may be under way. Who has more keeps them and comes again.
+/// Most jobs of one worker that are under way; the lane keeps further ones.
 const UNDER_WAY: usize = 1_024;
 
-/// A thread with its queue and its answers. It ends when it is dropped, after what was queued.
+/// A thread with a queue of jobs and a queue of answers. Dropping it waits until the queued jobs are done.
 pub(super) struct Worker<Job, Done> {
     does: Thread,
     jobs: Option<SyncSender<Job>>,
     done: Option<Receiver<Done>>,
-    /// Jobs whose answer was not taken yet.
+    /// Jobs whose answers were not taken yet.
     under_way: usize,
     thread: Option<JoinHandle<()>>,
 }
 
-/// Why a job was not given to a worker.
+/// Why a worker did not take a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unsent {
     /// Too many are under way: later.
     Full,
-    /// The worker has ended; why is on the board.
+    /// The worker has ended; the lane status says why.
     Ended(Thread),
 }
 
-/// A worker has ended; why is on the board.
+/// A worker has ended; the lane status says why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ended(pub(super) Thread);
 
 impl<Job: Send + 'static, Done: Send + 'static> Worker<Job, Done> {
     fn start(
         does: Thread,
-        board: Arc<Board>,
+        status: Arc<LaneStatus>,
         mut work: impl FnMut(Vec<Job>) -> Vec<Done> + Send + 'static,
     ) -> std::io::Result<Self> {
-        // Neither blocks whoever sends: no more than these are under way.
+        // Sending never blocks: at most so many jobs are under way.
         let (jobs, queue) = sync_channel::<Job>(UNDER_WAY);
         let (answer, done) = sync_channel(UNDER_WAY);
         let run = move || {
-            // Both ends outlive the guard: who finds them gone finds the reason on the board.
-            guard(&board, does, || {
+            // Both ends outlive the guard: once they are gone, the reason is in the status.
+            guard(&status, does, || {
                 while let Ok(first) = queue.recv() {
                     let waiting: Vec<Job> = std::iter::once(first).chain(queue.try_iter()).collect();
                     for result in work(waiting) {
-                        // The lane is gone: nobody to tell.
+                        // The lane is gone.
                         if answer.send(result).is_err() {
                             return;
                         }
@@ -112,7 +112,7 @@ impl<Job: Send + 'static, Done: Send + 'static> Worker<Job, Done> {
         Ok(Worker { does, jobs: Some(jobs), done: Some(done), under_way: 0, thread: Some(thread) })
     }
 
-    /// Whether another job would be taken.
+    /// Whether the worker takes another job.
     pub(super) fn has_room(&self) -> bool {
         self.under_way < UNDER_WAY
     }
@@ -131,7 +131,7 @@ impl<Job: Send + 'static, Done: Send + 'static> Worker<Job, Done> {
         Ok(())
     }
 
-    /// The next answer, if one is there.
+    /// The next answer, if there is one.
     pub(super) fn take(&mut self) -> Result<Option<Done>, Ended> {
         self.wait(Duration::ZERO)
     }
@@ -159,24 +159,28 @@ impl<Job: Send + 'static, Done: Send + 'static> Worker<Job, Done> {
 impl<Job, Done> Drop for Worker<Job, Done> {
     fn drop(&mut self) {
         (self.jobs, self.done) = (None, None);
-        // Its panic is on the board.
+        // A panic of it is in the lane status.
         self.thread.take().into_iter().for_each(|thread| drop(thread.join()));
     }
 }
 
-/// How long a log may take to say which one it is before a commit goes its way. Where it does not answer, nothing is stored yet:
-/// what was counted may be of another log than the state.
+/// How long the log may take to say which one it is before a commit. If it does not answer, nothing is stored yet: what was counted may be
+/// of another log than the state.
 const IDENTITY: Duration = Duration::from_secs(1);
 
-/// Starts the committing thread. A topic can be deleted and created again between two looks at it, and the client reads on in
-/// the new one as if nothing had happened. So what was counted is stored only once the log has said, after the last record
-/// came, that it is still the same.
+/// Starts the committing thread.
+///
+/// A topic can be deleted and created again unnoticed, and the client then continues to read in the new one. So what was counted is stored
+/// only once the log has confirmed, after the last record was read, that it is still the same.
+///
+/// # Errors
+/// The system starts no more threads.
 pub(super) fn committer(
     store: Arc<dyn Store>,
     survey: Arc<dyn Survey>,
-    board: Arc<Board>,
+    status: Arc<LaneStatus>,
 ) -> std::io::Result<Worker<CommitJob, CommitDone>> {
-    // Why nothing is to be stored, and which log it is now, if that is known.
+    // Why nothing may be stored, and which log it is now, if that is known.
     let doubt = move |jobs: &[CommitJob]| {
         let moves = |job: &CommitJob| job.commit.advances.iter().any(|advance| advance.to.next > advance.from);
         if !jobs.iter().any(moves) {
@@ -189,12 +193,12 @@ pub(super) fn committer(
             Err(fault) => Some((format!("the log does not say which one it is: {fault}"), None)),
         }
     };
-    Worker::start(Thread::Commits, board, move |jobs: Vec<CommitJob>| {
+    Worker::start(Thread::Commits, status, move |jobs: Vec<CommitJob>| {
         if let Some((why, topic)) = doubt(&jobs) {
             let done = |job: CommitJob| CommitDone {
                 revision: job.revision,
                 ticket: job.ticket,
-                answer: Err(StoreError::Unavailable(format!("nothing is stored now: {why}"))),
+                answer: Err(StoreError::Unavailable(format!("nothing is stored for now: {why}"))),
                 topic: topic.clone(),
             };
             return jobs.into_iter().map(done).collect();
@@ -210,15 +214,14 @@ pub(super) fn committer(
                 names.into_iter().zip(answers).map(done).collect()
             }
             Err(fault) => {
-                let done =
-                    |(revision, ticket)| CommitDone { revision, ticket, answer: Err(again(&fault)), topic: None };
+                let done = |(revision, ticket)| CommitDone { revision, ticket, answer: Err(copy(&fault)), topic: None };
                 names.into_iter().map(done).collect()
             }
         }
     })
 }
 
-fn again(fault: &StoreError) -> StoreError {
+fn copy(fault: &StoreError) -> StoreError {
     match fault {
         StoreError::Unavailable(what) => StoreError::Unavailable(what.clone()),
         StoreError::Corrupt(what) => StoreError::Corrupt(what.clone()),
@@ -228,31 +231,36 @@ fn again(fault: &StoreError) -> StoreError {
 /// How long a log may take to say what it holds.
 const ANSWER: Duration = Duration::from_secs(3);
 
-/// The number of a question to the log, and what was answered.
-pub(super) type Answered = (u64, Result<Surveyed, SourceError>);
+/// The number of a question to the log, and the answer.
+pub(super) type SurveyAnswer = (u64, Result<Surveyed, SourceError>);
 
 /// Starts the thread that asks the log.
-pub(super) fn surveyor(survey: Arc<dyn Survey>, board: Arc<Board>) -> std::io::Result<Worker<u64, Answered>> {
-    Worker::start(Thread::Surveys, board, move |questions: Vec<u64>| {
+///
+/// # Errors
+/// The system starts no more threads.
+pub(super) fn surveyor(survey: Arc<dyn Survey>, status: Arc<LaneStatus>) -> std::io::Result<Worker<u64, SurveyAnswer>> {
+    Worker::start(Thread::Surveys, status, move |questions: Vec<u64>| {
         questions.into_iter().map(|question| (question, survey.ask(ANSWER))).collect()
     })
 }
 
-/// Starts the compacting thread. `unfolded`: so many of the newest frames stay as they are, unless a commit waits for room or
-/// panes have expired;
-/// `largest`: a bucket whose snapshot has more bytes is split.
+/// Starts the compacting thread. `unfolded`: so many of the newest frames stay unchanged, unless a commit waits for room or panes have
+/// expired; `largest`: a bucket whose snapshot has more bytes is split.
+///
+/// # Errors
+/// The system starts no more threads.
 pub(super) fn compactor(
     store: Arc<dyn Store>,
     unfolded: usize,
     largest: u64,
-    board: Arc<Board>,
+    status: Arc<LaneStatus>,
 ) -> std::io::Result<Worker<CompactJob, CompactDone>> {
-    let mut said = Said::default();
-    Worker::start(Thread::Compacts, board, move |jobs: Vec<CompactJob>| {
+    let mut throttle = LogThrottle::default();
+    Worker::start(Thread::Compacts, status, move |jobs: Vec<CompactJob>| {
         let compact = |job: CompactJob| {
-            // A commit that waits for room must find some.
+            // A commit waits for room: the bucket is split earlier.
             let largest = if job.ticket.is_some() { largest / 4 } else { largest };
-            // Readers learn of new floors by reading the bucket anew.
+            // Expired: readers learn of new floors only by reading the bucket again.
             let unfolded = if job.ticket.is_some() || job.expired { 0 } else { unfolded };
             let shrink = Shrink {
                 revision: &job.id,
@@ -264,24 +272,24 @@ pub(super) fn compactor(
                 unfolded,
                 largest,
             };
-            let result = shrink.carry_out(&*store).map_err(|fault| report(&mut said, &fault));
+            let result = shrink.carry_out(&*store).map_err(|fault| report(&mut throttle, &fault));
             CompactDone { revision: job.revision, ticket: job.ticket, bucket: job.bucket, expired: job.expired, result }
         };
         jobs.into_iter().map(compact).collect()
     })
 }
 
-/// The same; says it in the log, unless it was just said.
-pub(super) fn report(said: &mut Said, fault: &StoreError) -> Trouble {
+/// Logs a fault of the store, at most once a minute. Returns what it means to the protocol.
+pub(super) fn report(throttle: &mut LogThrottle, fault: &StoreError) -> Trouble {
     if let StoreError::Unavailable(what) = fault
-        && said.due(&what.chars().take(48).collect::<String>())
+        && throttle.due(&what.chars().take(48).collect::<String>())
     {
-        tracing::warn!("{what}; trying on");
+        tracing::warn!("{what}; trying again");
     }
     trouble(fault)
 }
 
-/// What a store's fault is to the protocol.
+/// What a fault of the store means to the protocol.
 pub(super) fn trouble(fault: &StoreError) -> Trouble {
     match fault {
         StoreError::Unavailable(_) => Trouble::Unavailable,

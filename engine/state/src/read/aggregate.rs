@@ -23,7 +23,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use tally_plugin::description::Merge;
-use tally_plugin::read::{Group, Id, Order, Part, ReadAnswer, ReadRequest, Step};
+use tally_plugin::read::{GroupAnswer, Id, Order, Part, ReadAnswer, ReadRequest, Step};
 use tally_sketch::Sketch;
 
 /// Fast and seeded per process.
@@ -147,7 +147,7 @@ impl Aggregate<'_, '_> {
         text_of(&self.ids(part, self.fold.plan.part_columns().len()))
     }
 
-    fn write(&self, chosen: &[u32], series: Vec<BTreeMap<i64, PartRows>>) -> Result<Vec<Group>, ReadError> {
+    fn write(&self, chosen: &[u32], series: Vec<BTreeMap<i64, PartRows>>) -> Result<Vec<GroupAnswer>, ReadError> {
         let mut parts: Vec<PartRows> = chosen.iter().map(|_| PartRows::default()).collect();
         for (n, (place, key)) in self.fold.members(self.context, chosen).into_iter().enumerate() {
             if n % 8_192 == 0 {
@@ -167,7 +167,7 @@ impl Aggregate<'_, '_> {
                 self.late()?;
             }
             let step = |(start, parts)| Ok(Step { start, parts: self.parts(parts, Taken::Yes)? });
-            Ok(Group {
+            Ok(GroupAnswer {
                 key: self.ids(&self.fold.values[*group as usize], self.fold.plan.group_by.len()),
                 measures: self.fold.measures(*group).to_vec(),
                 parts: self.parts(parts, Taken::No)?,

@@ -1,8 +1,8 @@
 //! Numbers in few bytes: LEB128 for 64 and 128 bits, zigzag for signed ones. Reading never panics,
 //! whatever the bytes.
 //!
-//! Not the encoding of sketches: that one accepts one form of each number only, while frames on
-//! disk may hold any.
+//! Not the encoding of sketches: there equal values must have equal bytes, so only the shortest form of a number is accepted. Nothing
+//! compares frames, and those on disk may hold any form.
 
 /// Appends `value`, 1–10 bytes.
 #[inline(always)]

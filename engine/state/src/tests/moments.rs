@@ -62,70 +62,109 @@ proptest! {
         steps in steps(),
         requests in prop::collection::vec(requests(), 1..4),
     ) {
-        let mut state = State::default();
-        let metric = state.add(&description());
-        // Another metric counts by the same keys.
-        let beside = state.add(&description());
-        let mut elsewhere = State::tails_only();
-        let from = elsewhere.add(&description());
-        let all = |state: &State| requests.iter().map(|request| read(state, metric, request)).collect::<Vec<_>>();
-        let (mut next, mut rest) = ([0u64; 2], events.as_slice());
+        let mut counted = Counted::new(&events);
         let mut held: Vec<(Moment, Vec<ReadAnswer>)> = Vec::new();
         for step in steps {
             match step {
-                Step::Count(some) => {
-                    let (now, later) = rest.split_at(some.min(rest.len()));
-                    rest = later;
-                    for partition in 0..2 {
-                        let batch = batch(now, partition, next[partition as usize]);
-                        next[partition as usize] = batch.to;
-                        state.begin(&batch);
-                        state.apply(metric, &batch, batch.from, &[]);
-                        state.apply(beside, &batch, batch.from, &[]);
-                    }
-                }
-                Step::Seal(partition) => drop(state.seal(metric, partition)),
                 // It is to answer what a moment answers now.
-                Step::Take => held.push((state.moment(metric), all(&state))),
+                Step::Take => held.push((counted.state.moment(counted.metric), counted.read(&requests))),
                 Step::LetGo(n) if n < held.len() => drop(held.swap_remove(n)),
                 Step::LetGo(_) => {}
-                Step::Roll(rows) => {
-                    for (n, table) in description().tables.iter().enumerate() {
-                        let batch = batch(&events, 0, 0);
-                        let mut once = State::tails_only();
-                        let one = once.add(&description());
-                        once.begin(&batch);
-                        once.apply(one, &batch, 0, &[]);
-                        let sealed = once.seal(one, 0);
-                        let frames = once.frames(one, &[&sealed]);
-                        let mut of = frames.into_iter().filter(|frame| usize::from(frame.table) == n);
-                        if let Some(frame) = of.next_back() {
-                            let snapshot = compact(table, &[frame.bytes], BASE + 40 * HOUR).unwrap();
-                            state.raise(metric, n, &snapshot).unwrap();
-                        }
-                    }
-                    state.roll(rows);
-                }
-                Step::Narrow(max) => drop(bound(&mut state, metric, max)),
-                Step::Sweep => sweep(&mut state),
-                Step::Clear => state.clear(metric),
-                Step::Load => {
-                    for partition in 0..2 {
-                        let batch = batch(&events, partition, 0);
-                        elsewhere.begin(&batch);
-                        elsewhere.apply(from, &batch, 0, &[]);
-                        let sealed = elsewhere.seal(from, partition);
-                        for frame in elsewhere.frames(from, &[&sealed]) {
-                            state.load(metric, usize::from(frame.table), &frame.bytes).unwrap();
-                        }
-                    }
-                }
-                Step::Ask => drop(all(&state)),
+                Step::Ask => drop(counted.read(&requests)),
+                other => counted.change(other),
             }
             for (moment, expected) in &held {
                 for (request, expected) in requests.iter().zip(expected) {
                     prop_assert_eq!(&moment.read(request, &|| false).unwrap(), expected);
                 }
+            }
+        }
+    }
+}
+
+/// A state that events are counted into, step by step.
+struct Counted<'e> {
+    events: &'e [Event],
+    /// Those that are not counted yet.
+    rest: &'e [Event],
+    /// Per partition, the next offset.
+    next: [u64; 2],
+    state: State,
+    metric: MetricId,
+    /// Another metric, which counts by the same keys.
+    beside: MetricId,
+    /// Another state, whose frames are loaded, and its metric.
+    elsewhere: (State, MetricId),
+}
+
+impl<'e> Counted<'e> {
+    fn new(events: &'e [Event]) -> Counted<'e> {
+        let (mut state, mut elsewhere) = (State::default(), State::tails_only());
+        let (metric, beside) = (state.add(&description()), state.add(&description()));
+        let from = elsewhere.add(&description());
+        Counted { events, rest: events, next: [0; 2], state, metric, beside, elsewhere: (elsewhere, from) }
+    }
+
+    fn read(&self, requests: &[ReadRequest]) -> Vec<ReadAnswer> {
+        requests.iter().map(|request| read(&self.state, self.metric, request)).collect()
+    }
+
+    fn change(&mut self, step: Step) {
+        match step {
+            Step::Count(some) => self.count(some),
+            Step::Seal(partition) => drop(self.state.seal(self.metric, partition)),
+            Step::Roll(rows) => {
+                self.raise();
+                self.state.roll(rows);
+            }
+            Step::Narrow(max) => drop(bound(&mut self.state, self.metric, max)),
+            Step::Sweep => sweep(&mut self.state),
+            Step::Clear => self.state.clear(self.metric),
+            Step::Load => self.load(),
+            // They change nothing.
+            Step::Take | Step::LetGo(_) | Step::Ask => {}
+        }
+    }
+
+    fn count(&mut self, some: usize) {
+        let (now, later) = self.rest.split_at(some.min(self.rest.len()));
+        self.rest = later;
+        for partition in 0..2 {
+            let batch = batch(now, partition, self.next[partition as usize]);
+            self.next[partition as usize] = batch.to;
+            self.state.begin(&batch);
+            self.state.apply(self.metric, &batch, batch.from, &[]);
+            self.state.apply(self.beside, &batch, batch.from, &[]);
+        }
+    }
+
+    /// Raises the floors of all tables to the same hour.
+    fn raise(&mut self) {
+        for (n, table) in description().tables.iter().enumerate() {
+            let batch = batch(self.events, 0, 0);
+            let mut once = State::tails_only();
+            let one = once.add(&description());
+            once.begin(&batch);
+            once.apply(one, &batch, 0, &[]);
+            let sealed = once.seal(one, 0);
+            let frames = once.frames(one, &[&sealed]);
+            let mut of = frames.into_iter().filter(|frame| usize::from(frame.table) == n);
+            if let Some(frame) = of.next_back() {
+                let snapshot = compact(table, &[frame.bytes], BASE + 40 * HOUR).unwrap();
+                self.state.raise(self.metric, n, &snapshot).unwrap();
+            }
+        }
+    }
+
+    fn load(&mut self) {
+        let (elsewhere, from) = &mut self.elsewhere;
+        for partition in 0..2 {
+            let batch = batch(self.events, partition, 0);
+            elsewhere.begin(&batch);
+            elsewhere.apply(*from, &batch, 0, &[]);
+            let sealed = elsewhere.seal(*from, partition);
+            for frame in elsewhere.frames(*from, &[&sealed]) {
+                self.state.load(self.metric, usize::from(frame.table), &frame.bytes).unwrap();
             }
         }
     }

@@ -24,7 +24,7 @@ pub(super) struct Pool {
     limit: usize,
     connect_timeout: Duration,
     response_timeout: Duration,
-    held: Mutex<Held>,
+    held: Mutex<PooledLinks>,
     freed: Condvar,
 }
 
@@ -34,7 +34,7 @@ enum Target {
 }
 
 #[derive(Default)]
-struct Held {
+struct PooledLinks {
     idle: Vec<Link>,
     /// Taken or being made; with the idle ones never more than the limit.
     out: usize,

@@ -51,17 +51,17 @@ pub struct Persistence {
 }
 
 /// What is known of a server before anything is asked of it.
-pub(super) struct Kind {
+pub(super) struct ServerKind {
     pub(super) version: String,
     pub(super) cluster: bool,
 }
 
 /// Version and mode.
-pub(super) fn kind(link: &mut Connection) -> RedisResult<Kind> {
+pub(super) fn kind(link: &mut Connection) -> RedisResult<ServerKind> {
     let mut command = redis::cmd("INFO");
     let info: String = command.arg("everything").query(link)?;
     let line = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
-    Ok(Kind {
+    Ok(ServerKind {
         version: line("redis_version").unwrap_or_default().to_owned(),
         cluster: line("cluster_enabled") == Some("1"),
     })

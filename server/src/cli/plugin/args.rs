@@ -53,7 +53,7 @@ pub(crate) enum PluginCommand {
     /// Write a crate for a new metric, with its tests
     New(New),
     /// Check a plugin file, without an engine
-    Check(Check),
+    Check(CheckArgs),
     /// Run golden cases against a built plugin file
     Test(Test),
     /// Loads a plugin file for `check` and `test`
@@ -82,7 +82,7 @@ A configuration is the content of [metrics.NAME.config]: a TOML or JSON file, or
 
   tally plugin check target/release/libbasket_size.so
   tally plugin check libproducts_popularity.so --config '{\"weights\":{\"buy\":7}}'")]
-pub(crate) struct Check {
+pub(crate) struct CheckArgs {
     /// The plugin file
     #[arg(value_name = "FILE.so")]
     pub(crate) file: PathBuf,

@@ -2,7 +2,7 @@
 
 use super::super::output;
 use super::Failure;
-use super::args::Check;
+use super::args::CheckArgs;
 use super::child::{Message, Next, Worker};
 use super::inside::{GATE, SPEED};
 use super::report::{self, Verdict};
@@ -13,7 +13,7 @@ use tally_testkit::LAWS;
 /// What a plugin prints comes between what the engine prints.
 const SILENCE: &str = "silence";
 
-pub(super) fn run(args: &Check) -> Result<(), Failure> {
+pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
     let config = configuration(args.config.as_deref())?;
     let mut worker = Worker::start(args.file.clone(), config, None, args.timeout)?;
     let mut report = CheckReport { json: args.json, verdicts: Vec::new() };
@@ -72,7 +72,7 @@ impl CheckReport {
     }
 }
 
-fn as_json(args: &Check, verdicts: &[(String, Verdict)], usable: bool) -> Value {
+fn as_json(args: &CheckArgs, verdicts: &[(String, Verdict)], usable: bool) -> Value {
     let check = |(name, verdict): &(String, Verdict)| {
         let ok = if *verdict == Verdict::Skipped { Value::Null } else { verdict.is_good().into() };
         json!({"check": name, "ok": ok, "detail": verdict.detail()})

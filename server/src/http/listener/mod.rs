@@ -40,7 +40,7 @@ pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
     fn write_refusal(&self, answer: &[u8]);
 }
 
-/// Why an address cannot be listened on, and what to do. Trying again helps with [`ListenError::InUse`] only.
+/// Why an address cannot be listened on, and what to do.
 #[derive(Debug, Error)]
 pub enum ListenError {
     /// Not an address, or a name without one.
@@ -58,6 +58,14 @@ pub enum ListenError {
     /// Anything else.
     #[error("[server] listen: cannot listen on {0}: {1}")]
     Other(SocketAddr, io::Error),
+}
+
+impl ListenError {
+    /// Whether the same address may be free later.
+    #[must_use]
+    pub fn retry_helps(&self) -> bool {
+        matches!(self, ListenError::InUse(_))
+    }
 }
 
 /// Opens the listener that `[server] listen` asks for.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::Duration;
+use tally_engine::database::DatabaseError;
 use tally_engine::engine::EvaluateError;
 use tally_plugin::ask::Fault;
 
@@ -239,10 +240,11 @@ async fn dead_letters_that_cannot_be_asked_for_or_read() {
         assert_eq!(problem(&answer, 422, "invalid_params"), ["/limit"], "{limit}");
     }
     assert!(world.fake.letters_asked.lock().is_empty());
-    *world.fake.letters.lock() = Err("the disk failed".into());
+    let fault = DatabaseError::Failed { reason: "the disk failed".into() };
+    *world.fake.letters.lock() = Err(fault.clone());
     let answer = world.get("/api/dead-letters").await;
     problem(&answer, 503, "store_unavailable");
-    assert_eq!((answer.header("retry-after"), &answer.json()["detail"]), ("1", &json!("the disk failed")));
+    assert_eq!((answer.header("retry-after"), &answer.json()["detail"]), ("1", &json!(fault.to_string())));
     let world = World::new(Limits { letters: 0, ..Limits::default() }).await;
     problem(&world.get("/api/dead-letters").await, 503, "overloaded");
 }

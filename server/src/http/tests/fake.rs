@@ -15,9 +15,11 @@ use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tally_engine::config::EventsConfig;
+use tally_engine::database::DatabaseError;
 use tally_engine::engine::{
     AppendError, Appended, Bounds, Check, Cost as MetricCost, EvaluateError, Evaluated, FeedItem, History, LogRecord,
-    MetricInfo, MetricState, Order, Question, Refusals, Rejected, Revision, StateDump, StoredMetric, StoredRows,
+    MetricInfo, MetricState, Order, OrderError, Question, ReadLogError, Refusals, Rejected, Revision, SourceError,
+    StateDump, StoredMetric, StoredRows,
 };
 use tally_engine::event::Position;
 use tally_plugin::description::{Cell, Description, Example, From, Key, Merge, Pane, Table, Tier};
@@ -37,7 +39,7 @@ pub(super) struct Fake {
     pub(super) written: Mutex<Vec<String>>,
     pub(super) stands: Mutex<Position>,
     pub(super) append_fails: Mutex<bool>,
-    pub(super) letters: Mutex<Result<Refusals, String>>,
+    pub(super) letters: Mutex<Result<Refusals, DatabaseError>>,
     pub(super) letters_asked: Mutex<Vec<(usize, Option<String>)>>,
     pub(super) checks: Mutex<Vec<Check>>,
     pub(super) states: Mutex<MetricState>,
@@ -140,8 +142,8 @@ impl EngineApi for Fake {
         Vec::new()
     }
 
-    fn order(&self, _: Order) -> Result<String, String> {
-        Err("there is only one".into())
+    fn order(&self, _: Order) -> Result<String, OrderError> {
+        Err(OrderError::NotPossible("there is only one".into()))
     }
 
     fn rejected(&self) -> Vec<Rejected> {
@@ -162,7 +164,7 @@ impl EngineApi for Fake {
         Some(evaluate(question))
     }
 
-    fn dead_letters(&self, limit: usize, reason: Option<&str>) -> Result<Refusals, String> {
+    fn dead_letters(&self, limit: usize, reason: Option<&str>) -> Result<Refusals, DatabaseError> {
         self.letters_asked.lock().push((limit, reason.map(str::to_owned)));
         self.letters.lock().clone()
     }
@@ -209,21 +211,22 @@ impl EngineApi for Fake {
         EventsConfig::default()
     }
 
-    fn log_bounds(&self) -> Result<Vec<Bounds>, String> {
+    fn log_bounds(&self) -> Result<Vec<Bounds>, SourceError> {
         Ok(vec![Bounds { partition: 0, start: 3, end: 1_204, open: 0 }])
     }
 
     /// Three records, the second a tombstone; from 100 on it breaks off.
-    fn log_read(&self, partition: u32, from: u64, _: u64) -> Result<Records, String> {
+    fn log_read(&self, partition: u32, from: u64, _: u64) -> Result<Records, ReadLogError> {
         if partition > 0 {
-            return Err(format!("the log has no partition {partition}"));
+            return Err(ReadLogError::NoPartition(partition));
         }
         let record = |offset, payload: Option<&[u8]>| LogRecord {
             offset,
             timestamp_ms: 7,
             payload: payload.map(<[u8]>::to_vec),
         };
-        let last = if from < 100 { Ok(vec![record(from + 2, Some(b"\xff"))]) } else { Err("it broke off".into()) };
+        let broken = || SourceError::Fatal("it broke off".into());
+        let last = if from < 100 { Ok(vec![record(from + 2, Some(b"\xff"))]) } else { Err(broken()) };
         Ok(Box::new([Ok(vec![record(from, Some(b"{}")), record(from + 1, None)]), last].into_iter()))
     }
 

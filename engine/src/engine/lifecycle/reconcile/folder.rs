@@ -1,9 +1,9 @@
-//! What the folders and the configuration hold, compared with what is served.
+//! Compares what the folders and the configuration hold with what is served.
 
 use super::Action;
 use crate::engine::lifecycle::snapshot::{Folder, FolderMetric, MetricSnapshot, RevisionSnapshot, Snapshot};
 
-/// What follows from what the folders hold: each metric by itself, then those that are gone.
+/// The actions for each metric of the folders, then for those that are no longer there.
 pub(super) fn compare(folder: &Folder, now: &Snapshot) -> Vec<Action> {
     let mut actions = Vec::new();
     for (name, found) in folder {

@@ -1,6 +1,6 @@
-//! Lanes beside the main one: which metrics get one, give it up, or leave it for the main lane.
+//! Lanes beside the main one: which metrics get one, release it, or leave it for the main lane.
 //!
-//! Lanes are few: a metric that is stopped gives its lane up, and one that waits says for what.
+//! Lanes are few: a metric that is stopped releases its lane, and one that waits says for what.
 
 use super::{Action, WaitsFor};
 use crate::engine::lifecycle::snapshot::{LaneKind, LaneSnapshot, MainLane, Placement, RevisionSnapshot, Snapshot};
@@ -10,16 +10,16 @@ use std::time::Duration;
 /// Lanes that replay history at the same time.
 const LANES: usize = 2;
 
-/// The same with those in which a plugin does not return: they make no progress, and cost what they cost.
+/// The same, including lanes in which a plugin does not return: these make no progress but take memory and threads.
 const MOST: usize = 4;
 
 /// A metric joins the main lane when at most so many records are missing: the main lane pauses while they are counted.
 const NEAR: u64 = 20_000;
 
-/// How long after a try the metrics of a lane try to join again.
+/// How long after a failed attempt the metrics of a lane try to join again.
 const JOIN_AGAIN: Duration = Duration::from_secs(2);
 
-/// How long a metric that is stopped for something that may be fixed outside waits before it counts history again.
+/// How long a metric that is stopped by a cause that somebody may remove waits before it counts its history again.
 const COUNT_AGAIN: Duration = Duration::from_secs(120);
 
 /// Metrics that are stopped, or whose lane has ended, leave it; lanes that are near the main one join it.
@@ -39,19 +39,19 @@ fn may_join(lane: &LaneSnapshot, now: &Snapshot) -> bool {
     let stopped = |no: RevisionNo| now.find(no).is_some_and(|revision| revision.halt.is_some());
     let missing = lane.metrics.iter().filter(|(no, _)| !stopped(*no)).map(|(_, missing)| *missing).max();
     let lately = lane.tried.is_some_and(|ago| ago < JOIN_AGAIN);
-    // Where nothing is assigned yet it is not known how much is missing.
+    // While no partitions are assigned, it is unknown how much is missing.
     let MainLane { assigned, held } = &now.main;
     let comparable = *assigned && held.iter().all(|partition| lane.held.contains(partition));
     lane.ended.is_none() && missing.is_some_and(|missing| missing <= NEAR) && !lately && comparable
 }
 
-/// Metrics that wait get a lane, if one is free; else it is noted what they wait for.
+/// Metrics that wait get a lane, if one is free; otherwise what they wait for is noted.
 pub(super) fn starts(now: &Snapshot) -> Vec<Action> {
     let mut actions = Vec::new();
     let mut start = Vec::new();
     for revision in waiting(now) {
         match (now.is_leaving(&revision.revision), revision.kind()) {
-            (true, _) => actions.push(Action::Wait(revision.no, WaitsFor::LettingGo)),
+            (true, _) => actions.push(Action::Wait(revision.no, WaitsFor::Release)),
             (false, LaneKind::Beside) => actions.push(Action::StartBeside(revision.no)),
             (false, LaneKind::Backfill) => start.push(revision.no),
         }
@@ -64,7 +64,7 @@ pub(super) fn starts(now: &Snapshot) -> Vec<Action> {
     actions
 }
 
-/// Revisions that wait for a lane of their own, and those that gave one up for something that may have been fixed meanwhile.
+/// Revisions that wait for a lane of their own, and those that released one because of something that may have been fixed by now.
 fn waiting(now: &Snapshot) -> impl Iterator<Item = &RevisionSnapshot> {
     let free = now.lanes_of(LaneKind::Backfill).count() < LANES && now.waiting_for(LaneKind::Backfill).next().is_none();
     now.revisions().filter(move |revision| match revision.place {
@@ -74,7 +74,7 @@ fn waiting(now: &Snapshot) -> impl Iterator<Item = &RevisionSnapshot> {
     })
 }
 
-/// Whether something outside may have fixed this. A plugin or a limit has not: another file or section brings the metric here by
+/// Whether somebody may have fixed the cause. Not of a failing plugin or a limit: another file or section restarts the metric by
 /// itself. Memory has a step of its own.
 fn may_be_fixed(halt: &Halt) -> bool {
     !matches!(
@@ -83,7 +83,7 @@ fn may_be_fixed(halt: &Halt) -> bool {
     )
 }
 
-/// Who has the lanes in which history is replayed, if none is free.
+/// Which metrics hold the lanes that replay history, if none is free.
 pub(super) fn lanes_taken(now: &Snapshot) -> Option<WaitsFor> {
     let lanes: Vec<&LaneSnapshot> = now.lanes_of(LaneKind::Backfill).collect();
     let moving = lanes.iter().filter(|lane| !lane.stuck).count();
@@ -221,7 +221,7 @@ mod tests {
         let leaving = snapshot([("orders", metric(waits(1)))]);
         let leaving = Snapshot { leaving: vec![id(1)], ..leaving };
         let actions = reconcile(Step::LaneStarts, &leaving);
-        assert_eq!(actions, [Action::Wait(RevisionNo(1), WaitsFor::LettingGo)]);
+        assert_eq!(actions, [Action::Wait(RevisionNo(1), WaitsFor::Release)]);
         let beside = RevisionSnapshot { reads_otherwise: true, ..waits(1) };
         let two = vec![lane(1, 8, 0), lane(2, 9, 0)];
         assert_eq!(starts(two, [beside, in_lane(8), in_lane(9)]), [Action::StartBeside(RevisionNo(1))]);
@@ -245,6 +245,6 @@ mod tests {
             assert_eq!(starts(vec![], [never.clone()]), [], "{:?}", never.halt);
         }
         let ended = halted(Quarantine::Ended("x".into()), at(Placement::Leaving, revision(1, 1, 0)));
-        assert_eq!(starts(vec![], [ended]), [], "its lane has not let it go");
+        assert_eq!(starts(vec![], [ended]), [], "its lane has not released it");
     }
 }

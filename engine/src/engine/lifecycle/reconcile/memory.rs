@@ -1,22 +1,22 @@
 //! Revisions that stopped for lack of memory: which one is restarted from where it is stored, and when.
 //!
-//! One whose stored state did not fit is tried ever more seldom, or when others have given much back. Which revisions stop, and why,
-//! is decided by `pipeline::room`.
+//! If the stored state of one did not fit, it is tried at growing intervals, or once others have freed much memory. `pipeline::memory_share`
+//! decides which revisions stop, and why.
 
 use super::Action;
 use super::lanes::lanes_taken;
 use crate::engine::lifecycle::snapshot::{LaneKind, MemorySnapshot, RevisionSnapshot, Snapshot};
 use std::time::Duration;
 
-/// How long one that did not fit waits at first.
+/// The first interval between two attempts.
 const AGAIN: Duration = Duration::from_secs(60);
 
-/// And at most.
+/// The longest interval.
 const AGAIN_AT_MOST: Duration = Duration::from_secs(3_600);
 
-/// Restarts one of them, if there is room for it.
+/// Restarts one of them, if there is memory for it.
 pub(super) fn restarts(now: &Snapshot) -> Vec<Action> {
-    // What is in memory is dropped by a restart; it answers for as long as it would only wait for a lane.
+    // A restart drops what is in memory. While a restarted revision would only wait for a lane, it is better left answering.
     let waits = now.waiting_for(LaneKind::Backfill).next().is_some();
     if waits || lanes_taken(now).is_some() {
         return Vec::new();
@@ -40,15 +40,15 @@ fn may_restart(starved: &RevisionSnapshot, now: &Snapshot) -> bool {
     let MemorySnapshot { held, limit, has_room, has_room_to_load } = now.memory;
     let is_due = match starved.tried {
         Some(tried) => tried.ago >= tried.pause || held.saturating_add(limit / 10) < tried.held,
-        // What was too large to be loaded is not tried again at once.
+        // State that was too large to load is not tried again at once.
         None => starved.in_memory,
     };
     let has_room = if starved.in_memory { has_room } else { has_room_to_load };
-    // Of one that is not in memory it is not known how much it takes: one of them at a time.
+    // A revision that is not in memory takes an unknown amount: one of them at a time.
     is_due && has_room && (starved.in_memory || !is_any_on_its_way(now))
 }
 
-/// Whether one that was restarted has not joined the main lane yet, or one that reads events otherwise waits.
+/// Whether a restarted revision has not joined the main lane yet, or one that reads events otherwise waits.
 fn is_any_on_its_way(now: &Snapshot) -> bool {
     let mut counted = now.lanes_of(LaneKind::Backfill).flat_map(|lane| &lane.metrics);
     let was_tried = |no| now.find(no).is_some_and(|revision| revision.tried.is_some());

@@ -1,7 +1,7 @@
-//! What is to be done with metrics, decided from what the folders hold and what is served.
+//! Decides what to do with metrics, from what the folders hold and what is served.
 //!
 //! Pure functions over a [`Snapshot`]: equal data gives equal actions. Nothing is remembered here; an action that fails is
-//! proposed again by the next pass, because what it was proposed for is still so. `carry_out` does what is decided.
+//! proposed again by the next pass, because its reason has not changed. The manager carries the actions out.
 
 mod folder;
 mod lanes;
@@ -21,22 +21,22 @@ use std::time::Duration;
 
 pub(super) use versions::HeldBack;
 
-/// The steps of a pass, in their order. Each is decided on a snapshot of its own, so it sees what the one before has done.
+/// The steps of a pass, in their order. Each is decided on a snapshot of its own, so it sees what the step before has done.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Step<'a> {
-    /// What the folders and the configuration hold is compared with what is served. Not in each pass.
+    /// Compares what the folders and the configuration hold with what is served. Not in each pass.
     Folder(&'a Folder),
-    /// Metrics give up or leave their lanes.
+    /// Metrics release their lanes, or leave them for the main one.
     LaneExits,
     /// Revisions take turns.
     Versions,
-    /// Revisions that stopped for lack of memory go on.
+    /// Revisions that stopped for lack of memory continue.
     Memory,
     /// Metrics that wait get lanes.
     LaneStarts,
 }
 
-/// Something to be done.
+/// An action of the manager.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Action {
     /// Serve a metric that was not served.
@@ -63,7 +63,7 @@ pub(super) enum Action {
     Rollback(String),
     /// Stop feeding the previous revision.
     ReleasePrevious(String),
-    /// Note what was found out about the newer revision.
+    /// Note what was found of the newer revision.
     NoteNewer {
         metric: String,
         /// How far the one that answers has counted.
@@ -90,8 +90,8 @@ pub(super) enum Action {
 /// What a revision waits for before its history is counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum WaitsFor {
-    /// A lane that still counts it has to let it go.
-    LettingGo,
+    /// A lane that still counts it has to release it.
+    Release,
     /// All lanes that may replay history do: so many, of these metrics.
     Lanes(usize, Vec<String>),
 }
@@ -99,7 +99,7 @@ pub(super) enum WaitsFor {
 impl fmt::Display for WaitsFor {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            WaitsFor::LettingGo => out.write_str("it waits until the lane that counted it before has let it go"),
+            WaitsFor::Release => out.write_str("it waits until the lane that counted it before has released it"),
             WaitsFor::Lanes(lanes, metrics) => {
                 let names = metrics.join(", ");
                 write!(out, "it waits for a lane: {lanes} replay history at the same time, now of {names}")

@@ -1,15 +1,15 @@
-//! What a person orders of revisions, and whether that can be done.
+//! Whether an order of a person on revisions is possible.
 
 use crate::engine::lifecycle::snapshot::MetricSnapshot;
 use crate::pipeline::Origin;
 use crate::progress::Halt;
 
-/// What becomes of a promote.
+/// The outcome of a promote.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::engine::lifecycle) enum PromoteOutcome {
-    /// The newer revision answers now; so many events are in none of its numbers.
+    /// The newer revision answers now; its numbers lack so many events.
     Now(u64),
-    /// It answers as soon as it has counted its history; the same.
+    /// It answers as soon as it has counted its history; its numbers lack so many events.
     Later(u64),
     /// It is stopped.
     Stopped(Halt),
@@ -17,7 +17,7 @@ pub(in crate::engine::lifecycle) enum PromoteOutcome {
     NoNewer,
 }
 
-/// What becomes of a rollback.
+/// The outcome of a rollback.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::engine::lifecycle) enum RollbackOutcome {
     /// The previous revision answers now.
@@ -36,7 +36,7 @@ pub(in crate::engine::lifecycle) fn promote(metric: &MetricSnapshot) -> PromoteO
     }
     let counted = newer.version.counted.as_ref();
     let failed = counted.map_or(0, |counted| Origin::failed(&counted.origins));
-    // Of one that is loaded anew it is not known how far it had counted: then it is as it was at the last look.
+    // While it is being loaded again, its position is unknown: then the last pass decides.
     let as_far = counted.zip(metric.answering.counted.as_ref()).filter(|(_, answering)| answering.known);
     let as_far = as_far.is_some_and(|(newer, answering)| newer.position.reaches(&answering.position));
     if newer.version.is_ready() && (newer.ready || as_far) {

@@ -1,6 +1,6 @@
-//! Which revision of a metric a start looks for, and what the revisions are to the metric that it found.
+//! Which revision of a metric a start looks for, and the roles of the revisions that it found.
 //!
-//! The one that answered when the engine ended goes on answering, whatever the folder holds by now; what the folder holds is newer.
+//! The one that answered when the engine ended still answers, whatever the folder holds by now; the folder's revision is newer.
 
 use crate::engine::catalog::{PromotionWish, number};
 use crate::engine::lifecycle::notebook::{NotedCode, NotedMetric, NotedPrevious};
@@ -11,18 +11,18 @@ use crate::store::RevisionId;
 pub(in crate::engine::lifecycle) enum Sought<'a> {
     /// The folder's.
     Folder,
-    /// One that is stored, whose code was not noted: it may be the folder's, which read events otherwise.
+    /// A stored one whose code was not noted: it may be the folder's code, which read events otherwise.
     Stored(&'a RevisionId),
-    /// Another one, by the code that was noted.
+    /// Another one, by its noted code.
     Noted(&'a NotedCode),
 }
 
-/// What the revisions of a metric are to it.
+/// The roles of the revisions of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine::lifecycle) struct RolesFound {
-    /// What is wanted of the folder's revision, if another one answers.
+    /// What a person decided on the folder's revision, if another one answers.
     pub(in crate::engine::lifecycle) newer: Option<PromotionWish>,
-    /// Whether the previous revision is fed on.
+    /// Whether the previous revision receives events.
     pub(in crate::engine::lifecycle) previous: bool,
 }
 
@@ -41,12 +41,12 @@ pub(in crate::engine::lifecycle) fn sought<'a>(
     }
 }
 
-/// The previous revision, if it is still to be fed. `now`: Unix milliseconds.
+/// The previous revision, if it is still to receive events. `now`: Unix milliseconds.
 pub(in crate::engine::lifecycle) fn sought_previous(noted: Option<&NotedMetric>, now: i64) -> Option<&NotedPrevious> {
     noted?.before.as_ref().filter(|previous| previous.until > now)
 }
 
-/// What the revisions are that were found. `waits`: whether the folder's section wants a person to promote it.
+/// The roles of the revisions that were found. `waits`: whether the folder's section requires a person to promote it.
 pub(in crate::engine::lifecycle) fn roles(
     own: &RevisionId,
     waits: bool,
@@ -56,7 +56,7 @@ pub(in crate::engine::lifecycle) fn roles(
 ) -> RolesFound {
     let wish = || match noted {
         Some(NotedMetric { newer: Some(newer), .. }) if newer.revision == number(own) => newer.will,
-        // Of an engine that noted no revisions.
+        // Noted by an older engine, without revisions.
         Some(NotedMetric { newer: None, held: true, .. }) => PromotionWish { waits: true, accepted: None },
         _ => PromotionWish { waits, accepted: None },
     };

@@ -1,7 +1,7 @@
-//! Two revisions of a metric: when the newer one answers, why it does not, and when the previous one is no longer fed.
+//! Two revisions of a metric: when the newer one answers, why it does not yet, and when the previous one no longer receives events.
 //!
-//! A newer revision that lacks events which the one that answers holds is not promoted by itself: it is held back, with the reason,
-//! until a person promotes it.
+//! A newer revision that lacks events which the answering one has is not promoted by itself: it is held back, with the reason, until a
+//! person promotes it.
 
 use super::Action;
 use crate::engine::lifecycle::snapshot::{CountedSnapshot, MetricSnapshot, NewerSnapshot, Snapshot};
@@ -10,27 +10,27 @@ use crate::pipeline::Origin;
 /// Why a newer revision is not promoted by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::engine::lifecycle) enum HeldBack {
-    /// Its section says so, or it answered before a rollback.
+    /// Its section requires it, or it answered before a rollback.
     WaitsForPerson,
-    /// Its code failed on so many events.
+    /// Its code failed on this many events.
     Failed(u64),
-    /// There was no memory to load the revision that answers.
+    /// There was no memory to load the answering revision.
     AnsweringNotLoaded,
-    /// Its history is shorter: what it lacks.
+    /// Its history is shorter; what it lacks.
     Shorter(String),
 }
 
 impl HeldBack {
-    /// For people: what is the matter, and what to do.
+    /// For people: the reason, and what to do.
     pub(in crate::engine::lifecycle) fn describe(&self, metric: &str) -> String {
-        let promote = format!("have it answer all the same: tally plugin promote {metric}");
+        let promote = format!("let it answer all the same: tally plugin promote {metric}");
         match self {
             HeldBack::WaitsForPerson => format!("it waits for a person to promote it: tally plugin promote {metric}"),
             HeldBack::Failed(failed) => format!(
                 "its code failed on {failed} events, which are in none of its numbers: fix the plugin and raise its `revision`, or {promote}"
             ),
             HeldBack::AnsweringNotLoaded => format!(
-                "there is no memory to load the revision that answers, so it is not known what this one lacks: {promote}"
+                "there is no memory to load the answering revision, so it is unknown what this one lacks: {promote}"
             ),
             HeldBack::Shorter(lacks) => {
                 format!("its history is shorter than that of the revision that answers ({lacks}): {promote}")
@@ -61,7 +61,7 @@ fn newer_turn(name: &str, metric: &MetricSnapshot) -> Option<Action> {
     }
     let counts = newer.version.is_ready();
     let ready = counts && newer.goal.as_ref().is_some_and(|goal| counted.position.reaches(goal));
-    // What other engines hold it may lack for as long as they do not count it: then it is never ready.
+    // It may lack partitions of other engines for as long as they do not count it: then it is never ready.
     let done = ready || counts && newer.goal.is_some() && counted.shared;
     let held = held_back(newer, counted, answering, done);
     if ready && held.is_none() {
@@ -70,7 +70,7 @@ fn newer_turn(name: &str, metric: &MetricSnapshot) -> Option<Action> {
     Some(Action::NoteNewer { metric: name.to_owned(), goal: answering.position.clone(), ready, held })
 }
 
-/// Why the newer revision is not promoted by itself. What its history lacks can be said once it is `done` with it.
+/// Why the newer revision is not promoted by itself. What its history lacks is known once it is `done` counting it.
 fn held_back(
     newer: &NewerSnapshot,
     counted: &CountedSnapshot,
@@ -250,7 +250,7 @@ mod tests {
     fn a_reason_says_what_to_do() {
         for held in [HeldBack::Failed(3), HeldBack::AnsweringNotLoaded, HeldBack::Shorter("x".into())] {
             let said = held.describe(NAME);
-            assert!(said.ends_with("have it answer all the same: tally plugin promote orders"), "{said}");
+            assert!(said.ends_with("let it answer all the same: tally plugin promote orders"), "{said}");
         }
         assert!(HeldBack::WaitsForPerson.describe(NAME).ends_with("tally plugin promote orders"));
     }

@@ -1,0 +1,140 @@
+//! What `[events]` says of every event, whatever format its record has: required fields, times, event types.
+//!
+//! Immutable once made. Checks the configuration; judges no event: `verdict` does.
+
+use super::reason::Field;
+use std::collections::{BTreeMap, BTreeSet};
+use tally_config::{EventsConfig, MAX_DEDUPE_WINDOW};
+use tally_event::time::EVENT_TIMES;
+
+/// The checked rules.
+#[derive(Clone, Debug)]
+pub(super) struct Rules {
+    /// For each field of [`Field::ALL`], whether a record without it is refused.
+    required: [bool; 5],
+    /// The earliest time that an event can have, Unix milliseconds.
+    pub(super) earliest: i64,
+    /// How far an event may be ahead of its record's own timestamp, milliseconds; `None`: without limit.
+    pub(super) max_ahead: Option<i64>,
+    /// Event types renamed before they are checked.
+    pub(super) aliases: BTreeMap<String, String>,
+    /// The event types that exist; empty: any.
+    pub(super) types: BTreeSet<String>,
+}
+
+impl Rules {
+    /// # Errors
+    /// One sentence: which setting is wrong, and what it may be.
+    pub(super) fn new(events: &EventsConfig) -> Result<Rules, String> {
+        if events.dedupe_window > MAX_DEDUPE_WINDOW {
+            return Err(format!(
+                "[events] dedupe_window is {}: at most {MAX_DEDUPE_WINDOW} offsets fit in memory",
+                events.dedupe_window
+            ));
+        }
+        Ok(Rules {
+            required: required(&events.required)?,
+            earliest: events.earliest_ms().map_err(|fault| format!("[events] earliest {fault}"))?,
+            max_ahead: events.max_ahead_ms().map_err(|fault| format!("[events] max_ahead {fault}"))?,
+            aliases: aliases(&events.aliases)?,
+            types: types(&events.types)?,
+        })
+    }
+
+    /// Whether a record without this field is refused.
+    #[inline(always)]
+    pub(super) fn requires(&self, field: Field) -> bool {
+        self.required[field as usize]
+    }
+
+    /// Whether a record's own timestamp can be the time of an event: that of a wrong clock, or one in seconds, mostly cannot.
+    #[inline(always)]
+    pub(super) fn is_plausible(&self, record_ms: i64) -> bool {
+        (self.earliest..EVENT_TIMES.end).contains(&record_ms)
+    }
+}
+
+fn required(names: &[String]) -> Result<[bool; 5], String> {
+    let mut required = [false; 5];
+    for name in names {
+        match name.as_str() {
+            "user_id" => required[Field::UserId as usize] = true,
+            "product_id" => required[Field::ProductId as usize] = true,
+            "event_type" => required[Field::EventType as usize] = true,
+            _ => {
+                return Err(format!(
+                    "[events] required names \"{name}\": only user_id, product_id and event_type can be required"
+                ));
+            }
+        }
+    }
+    Ok(required)
+}
+
+fn aliases(aliases: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>, String> {
+    match aliases.iter().find(|(_, to)| !is_event_type(to.as_bytes())) {
+        Some((from, to)) => Err(format!(
+            "[events.aliases] \"{from}\" = \"{to}\": an event type is a-z, then up to 31 of a-z, 0-9 and _"
+        )),
+        None => Ok(aliases.clone()),
+    }
+}
+
+fn types(types: &[String]) -> Result<BTreeSet<String>, String> {
+    match types.iter().find(|name| !is_event_type(name.as_bytes())) {
+        Some(name) => {
+            Err(format!("[events] types names \"{name}\": an event type is a-z, then up to 31 of a-z, 0-9 and _"))
+        }
+        None => Ok(types.iter().cloned().collect()),
+    }
+}
+
+/// `^[a-z][a-z0-9_]{0,31}$`.
+pub(super) fn is_event_type(name: &[u8]) -> bool {
+    matches!(name, [b'a'..=b'z', rest @ ..] if rest.len() < 32 && rest.iter().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tally_event::OTHER;
+
+    fn fault(change: impl FnOnce(&mut EventsConfig)) -> Option<String> {
+        let mut events = EventsConfig::default();
+        change(&mut events);
+        Rules::new(&events).err()
+    }
+
+    #[test]
+    fn a_wrong_rule_is_named() {
+        assert_eq!(fault(|_| {}), None);
+        assert!(fault(|e| e.required = vec!["event_id".into()]).is_some_and(|f| f.contains("event_id")));
+        assert!(fault(|e| e.types = vec!["View".into()]).is_some_and(|f| f.contains("View")));
+        assert!(fault(|e| drop(e.aliases.insert("x".into(), OTHER.into()))).is_some_and(|f| f.contains(OTHER)));
+        assert!(fault(|e| e.dedupe_window = MAX_DEDUPE_WINDOW).is_none());
+        assert!(
+            fault(|e| e.dedupe_window = MAX_DEDUPE_WINDOW + 1)
+                .is_some_and(|f| f.contains("dedupe_window") && f.contains("16777216"))
+        );
+    }
+
+    #[test]
+    fn event_types_are_checked_to_the_letter() {
+        for (name, good) in [
+            ("view", true),
+            ("a", true),
+            ("a_1", true),
+            ("", false),
+            ("_a", false),
+            ("1a", false),
+            ("VIEW!", false),
+            ("vieW", false),
+            ("a-b", false),
+            ("é", false),
+        ] {
+            assert_eq!(is_event_type(name.as_bytes()), good, "{name}");
+        }
+        assert!(is_event_type("a".repeat(32).as_bytes()));
+        assert!(!is_event_type("a".repeat(33).as_bytes()));
+    }
+}

@@ -1,0 +1,31 @@
+//! Plugin files become metrics: found, checked, loaded, described, and called.
+//!
+//! A file is never loaded where it lies: it is read once, checked as bytes, and loaded from a private copy named after
+//! its content. What is refused is listed with one sentence and harms nothing. A loaded file stays loaded. This crate
+//! knows no state, no pipeline and no clock; callers that read tables for a metric hand over a [`Read`].
+
+mod checksums;
+mod code;
+mod description_check;
+mod elf;
+mod folder_scan;
+pub mod last_words;
+mod library;
+mod load;
+mod metric;
+mod plugin_file;
+mod private_copies;
+mod refusal;
+mod registry;
+mod schema_faults;
+mod standalone;
+
+pub use library::quietly;
+#[cfg(any(test, feature = "test-plugin"))]
+#[doc(hidden)]
+pub use library::test_plugin::plain;
+pub use metric::{AnswerFailure, Answered, Computed, Delta, History, Metric, Read, ReadFault};
+pub use private_copies::{mapped, sweep};
+pub use refusal::{LoadError, LoadErrorKind, RejectedFile};
+pub use registry::{Found, Registry};
+pub use standalone::{LoneMetric, LonePlugin, PluginFile, fits_schema};

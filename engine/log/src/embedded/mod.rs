@@ -1,0 +1,110 @@
+//! The embedded log: a partitioned, durable log in the data directory, for one engine.
+//!
+//! Twin of `kafka`. [`SegmentLog`] appends and drops, `group` is what is committed together, `lookup` is what readers ask, `segment` a
+//! part of the log that is dropped as a whole, `value` the form in which a batch of records is stored. `source`, `tail` and `reader`
+//! read it. It has no group: every reader reads all partitions.
+
+mod error;
+mod group;
+mod log;
+mod lookup;
+mod reader;
+mod segment;
+mod source;
+mod tail;
+mod value;
+
+pub use error::SegmentLogError;
+pub use log::{Part, SegmentLog};
+pub use source::EmbeddedSource;
+pub use value::MAX_RECORD;
+
+use super::kind::LogKind;
+use super::{AppendError, Bounds, Log, LogReader, Source, SourceError, Survey, Tail, Wanted};
+use reader::RangeReader;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tail::EmbeddedTail;
+use tally_config::{LogConfig, SourceKind};
+use tally_database::Database;
+use tally_progress::Position;
+
+pub(super) const KIND: LogKind = LogKind {
+    kind: SourceKind::Embedded,
+    open: |config, database| Ok(Arc::new(EmbeddedLog::open(database, &config.log)?)),
+    open_producer: |_| Ok(None),
+    check_settings: |_| Vec::new(),
+};
+
+/// The log in the data directory, as the engine sees it.
+pub struct EmbeddedLog(Arc<SegmentLog>);
+
+impl EmbeddedLog {
+    /// Opens the log in `database`, or creates it with `[log] partitions`.
+    ///
+    /// # Errors
+    /// [`SourceError`]: a setting of `[log]` cannot be used, or the database fails.
+    pub fn open(database: &Database, config: &LogConfig) -> Result<EmbeddedLog, SourceError> {
+        Ok(EmbeddedLog(SegmentLog::open(database, config)?))
+    }
+}
+
+impl Log for EmbeddedLog {
+    fn kind(&self) -> &'static str {
+        "log"
+    }
+
+    fn name(&self) -> &str {
+        "log"
+    }
+
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    fn begins_at_end(&self) -> bool {
+        false
+    }
+
+    fn source(&self) -> Result<Box<dyn Source>, SourceError> {
+        Ok(Box::new(EmbeddedSource::new(self.0.clone())))
+    }
+
+    fn replay(&self, _: Wanted) -> Result<Box<dyn Source>, SourceError> {
+        self.source()
+    }
+
+    fn tail(&self, from: &Position) -> Result<Box<dyn Tail>, SourceError> {
+        Ok(Box::new(EmbeddedTail::new(&self.0, from)))
+    }
+
+    fn stretch(&self, partition: u32, from: u64, to: u64) -> Result<Box<dyn LogReader>, SourceError> {
+        Ok(Box::new(RangeReader::new(self.0.clone(), partition, from, to)))
+    }
+
+    fn bounds(&self) -> Result<Vec<Bounds>, SourceError> {
+        Ok(self.0.bounds())
+    }
+
+    fn starts(&self, since_ms: i64) -> Result<BTreeMap<u32, u64>, SourceError> {
+        Ok(self.0.starts(since_ms)?)
+    }
+
+    fn append(&self, records: &[(&[u8], &[u8])], now_ms: i64) -> Result<Position, AppendError> {
+        let mut parts: BTreeMap<u32, Vec<(&[u8], i64)>> = BTreeMap::new();
+        for (key, payload) in records {
+            parts.entry(self.0.partition_of(key)).or_default().push((*payload, now_ms));
+        }
+        let slices: Vec<Part<'_>> = parts.iter().map(|(partition, records)| (*partition, records.as_slice())).collect();
+        let ends = self.0.append_all(&slices)?;
+        Ok(Position(parts.into_keys().zip(ends).collect()))
+    }
+
+    fn writing(&self) -> Result<String, String> {
+        self.0.writable().map(|()| String::new()).map_err(|fault| fault.to_string())
+    }
+
+    fn survey(&self) -> Arc<dyn Survey> {
+        self.0.clone()
+    }
+}

@@ -1,0 +1,116 @@
+//! A topic of Apache Kafka as the log. Offsets are kept with the state and never read from Kafka.
+//!
+//! `source` counts, as a member of a group (`replay`: outside of it); `tail` and `reader` read outside the group, too; `producer`
+//! appends, over a `sender`; `topic` asks the brokers what the topic is and holds. `settings` are those of each client, `errors` what a
+//! fault means, `connection_report` what explains one, `stall` and `skipped_offsets` arithmetic of the source. All that is unsafe is in `raw`.
+
+mod check_settings;
+mod connection_report;
+mod errors;
+mod producer;
+mod raw;
+mod reader;
+mod replay;
+mod sender;
+mod settings;
+mod skipped_offsets;
+mod source;
+mod stall;
+mod tail;
+mod topic;
+
+pub use producer::{BulkProducer, ProduceError, Producer};
+pub use source::KafkaSource;
+pub use tail::KafkaTail;
+pub use topic::{TopicInfo, TopicSurvey, inspect};
+
+use super::kind::LogKind;
+use super::{AppendError, Bounds, Log, LogReader, Source, SourceError, Survey, Tail, Wanted};
+use reader::RangeReader;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tally_config::{KafkaConfig, SourceKind, StartAt};
+use tally_progress::Position;
+
+pub(super) const KIND: LogKind = LogKind {
+    kind: SourceKind::Kafka,
+    open: |config, _| Ok(Arc::new(KafkaLog::open(&config.kafka)?)),
+    open_producer: |config| Ok(Some(Box::new(BulkProducer::open(&config.kafka)?))),
+    check_settings: |config| {
+        // The client library is asked only where it is to be used: asking takes some milliseconds.
+        let used = config.source.kind == SourceKind::Kafka || !config.kafka.settings.is_empty();
+        if used { check_settings::check_settings(&config.kafka) } else { Vec::new() }
+    },
+};
+
+/// The topic of `[kafka]`, as the engine sees it.
+pub struct KafkaLog {
+    config: KafkaConfig,
+    producer: Producer,
+    survey: Arc<TopicSurvey>,
+}
+
+impl KafkaLog {
+    /// Clients that append and ask; they connect in the background.
+    ///
+    /// # Errors
+    /// [`SourceError::Fatal`]: a setting of `[kafka]` cannot be used.
+    pub fn open(config: &KafkaConfig) -> Result<KafkaLog, SourceError> {
+        let (producer, survey) = (Producer::open(config)?, Arc::new(TopicSurvey::open(config)?));
+        Ok(KafkaLog { config: config.clone(), producer, survey })
+    }
+}
+
+impl Log for KafkaLog {
+    fn kind(&self) -> &'static str {
+        "kafka"
+    }
+
+    fn name(&self) -> &str {
+        &self.config.topic
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn begins_at_end(&self) -> bool {
+        self.config.start == StartAt::Latest
+    }
+
+    fn source(&self) -> Result<Box<dyn Source>, SourceError> {
+        Ok(Box::new(KafkaSource::open(&self.config)?))
+    }
+
+    fn replay(&self, wanted: Wanted) -> Result<Box<dyn Source>, SourceError> {
+        Ok(Box::new(KafkaSource::replay(&self.config, wanted)?))
+    }
+
+    fn tail(&self, from: &Position) -> Result<Box<dyn Tail>, SourceError> {
+        Ok(Box::new(KafkaTail::open(&self.config, from)?))
+    }
+
+    fn stretch(&self, partition: u32, from: u64, to: u64) -> Result<Box<dyn LogReader>, SourceError> {
+        Ok(Box::new(RangeReader::open(&self.config, partition, from, to)?))
+    }
+
+    fn bounds(&self) -> Result<Vec<Bounds>, SourceError> {
+        topic::bounds(&self.config)
+    }
+
+    fn starts(&self, since_ms: i64) -> Result<BTreeMap<u32, u64>, SourceError> {
+        topic::starts(&self.config, since_ms)
+    }
+
+    fn append(&self, records: &[(&[u8], &[u8])], _: i64) -> Result<Position, AppendError> {
+        Ok(Position(self.producer.send(records)?))
+    }
+
+    fn writing(&self) -> Result<String, String> {
+        self.producer.writing()
+    }
+
+    fn survey(&self) -> Arc<dyn Survey> {
+        self.survey.clone()
+    }
+}

@@ -1,0 +1,185 @@
+//! A client that writes, and what becomes of what it sent: acknowledgements, failures, its death.
+//!
+//! Its thread waits for librdkafka's reports, a second at a time, and ends with the client. `producer` decides whether a dead client is
+//! replaced.
+
+use super::connection_report::ConnectionReport;
+use super::errors::{describe_writing, refused};
+use super::raw::{Fault, fault_of};
+use super::settings;
+use crate::SourceError;
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use rdkafka::ClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tally_config::KafkaConfig;
+
+/// How long the thread waits for reports at a time.
+const REPORTS: Duration = Duration::from_secs(1);
+
+/// How long an enqueued record may wait for room.
+const ROOM_WITHIN: Duration = Duration::from_secs(20);
+
+/// Failed records listed one by one until they are taken; more are only counted.
+pub(super) const LISTED: usize = 20;
+
+/// A thread that waits for room is woken by so many acknowledgements, not by each.
+const ROOM: usize = 500;
+
+/// A client that writes to the topic of `[kafka]`.
+pub(super) struct Sender {
+    inner: BaseProducer<Reports>,
+    topic: String,
+}
+
+/// The deliveries of one `send`, or of one `BulkProducer`; one thread waits for them.
+pub(super) struct Deliveries {
+    pub(super) state: Mutex<Delivered>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+pub(super) struct Delivered {
+    pub(super) answered: usize,
+    pub(super) failed: usize,
+    /// The waiting thread is woken when so many are answered.
+    wanted: usize,
+    /// Why the first one failed.
+    pub(super) reason: Option<Fault>,
+    /// The first few that failed, one text each.
+    pub(super) failures: Vec<String>,
+    pub(super) next: BTreeMap<u32, u64>,
+}
+
+/// Called by the client's thread.
+#[derive(Default)]
+struct Reports {
+    connection: Mutex<ConnectionReport>,
+}
+
+impl ClientContext for Reports {
+    fn error(&self, error: KafkaError, reason: &str) {
+        let Some(code) = error.rdkafka_error_code() else { return };
+        let fault = Fault { text: reason.to_owned(), ..fault_of(code as i32) };
+        self.connection.lock().note(fault);
+    }
+}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = Arc<Deliveries>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, deliveries: Arc<Deliveries>) {
+        let mut state = deliveries.state.lock();
+        state.answered += 1;
+        match result {
+            Ok(message) => {
+                let next = state.next.entry(message.partition() as u32).or_insert(0);
+                *next = (*next).max(message.offset() as u64 + 1);
+            }
+            Err((reason, message)) => {
+                state.failed += 1;
+                state.reason.get_or_insert_with(|| fault(reason));
+                if state.failures.len() < LISTED {
+                    let key = String::from_utf8_lossy(message.key().unwrap_or_default());
+                    state.failures.push(format!("an event of user {key} was not acknowledged: {reason}"));
+                }
+            }
+        }
+        if state.answered >= state.wanted {
+            deliveries.changed.notify_all();
+        }
+    }
+}
+
+fn fault(reason: &KafkaError) -> Fault {
+    let code = reason.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+    Fault { text: reason.to_string(), ..fault_of(code as i32) }
+}
+
+impl Deliveries {
+    pub(super) fn new() -> Arc<Deliveries> {
+        Arc::new(Deliveries { state: Mutex::default(), changed: Condvar::new() })
+    }
+
+    /// Waits until all that were sent are acknowledged or failed.
+    pub(super) fn all(&self, sent: usize) -> MutexGuard<'_, Delivered> {
+        let mut state = self.state.lock();
+        state.wanted = sent;
+        while state.answered < sent {
+            // librdkafka answers for every message within message.timeout.ms
+            self.changed.wait(&mut state);
+        }
+        state
+    }
+}
+
+impl Sender {
+    /// A client; connecting happens in the background.
+    pub(super) fn open(config: &KafkaConfig) -> Result<Arc<Sender>, SourceError> {
+        let mut client = ClientConfig::new();
+        client.extend(settings::producer(config)?);
+        let inner = client.create_with_context(Reports::default());
+        let inner = inner.map_err(|reason| refused(&reason))?;
+        let sender = Arc::new(Sender { inner, topic: config.topic.clone() });
+        let served = Arc::downgrade(&sender);
+        let serve = move || {
+            while let Some(sender) = served.upgrade() {
+                sender.inner.poll(REPORTS);
+            }
+        };
+        let thread = std::thread::Builder::new().name("kafka-written".into()).spawn(serve);
+        thread.map_err(|fault| SourceError::Fatal(format!("no thread can be started: {fault}")))?;
+        Ok(sender)
+    }
+
+    /// Why librdkafka declared it dead, if it did.
+    pub(super) fn death(&self) -> Option<Fault> {
+        let (code, text) = self.inner.client().fatal_error()?;
+        Some(Fault { text, ..fault_of(code as i32) })
+    }
+
+    /// The error of what was not sent: of a client that is dead why it died, of a connection the report that says most.
+    pub(super) fn describe(&self, config: &KafkaConfig, fault: &Fault) -> SourceError {
+        if let Some(death) = self.death() {
+            return describe_writing(config, &death);
+        }
+        describe_writing(config, self.inner.client().context().connection.lock().explain(fault))
+    }
+
+    /// Queues a record; waits for room in the queue, up to 20 s.
+    pub(super) fn enqueue(
+        &self,
+        key: &[u8],
+        payload: &[u8],
+        deliveries: &Arc<Deliveries>,
+        sent: usize,
+    ) -> Result<(), Fault> {
+        let deadline = Instant::now() + ROOM_WITHIN;
+        let mut record = BaseRecord::with_opaque_to(&self.topic, Arc::clone(deliveries)).key(key).payload(payload);
+        loop {
+            match self.inner.send(record) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back))
+                    if Instant::now() < deadline =>
+                {
+                    record = back
+                }
+                Err((reason, _)) => return Err(fault(&reason)),
+            }
+            // Acknowledgements make room: our own, or those of other callers, which we do not see.
+            let mut state = deliveries.state.lock();
+            if state.answered < sent {
+                state.wanted = sent.min(state.answered + ROOM);
+                deliveries.changed.wait_for(&mut state, Duration::from_millis(50));
+            } else {
+                drop(state);
+                let _ = self.inner.flush(Duration::from_millis(50)); // whether there is room now shows the next try
+            }
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! What the brokers say of the topic: whether it can be counted, asked before the group is joined; its id and what it holds, asked again
+//! and again. Each question blocks its caller, never a reader: clients of their own ask.
+
+use super::connection_report::ConnectionReport;
+use super::errors::{describe, refused};
+use super::raw::{self, Client, Extent, Fault};
+use super::settings;
+use super::tail::NoGroup;
+use crate::{Bounds, SourceError, Survey, Surveyed};
+use parking_lot::{Mutex, MutexGuard};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+use tally_config::KafkaConfig;
+use tally_system::outage::Cause;
+
+/// How long each question about the topic may take.
+const ANSWER: Duration = Duration::from_secs(3);
+
+/// How long a broker may take to say what it holds.
+const BOUNDS_WITHIN: Duration = Duration::from_secs(5);
+
+/// What is known of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopicInfo {
+    /// Number of partitions.
+    pub partitions: u32,
+    /// Whether `cleanup.policy` contains `compact`; false where the brokers do not let us ask.
+    pub compacted: bool,
+}
+
+/// Pause after a topic was found unfit or did not answer, twice as long each time.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Longest such pause.
+const RETRY_AT_MOST: Duration = Duration::from_secs(5);
+
+/// Asks the brokers of `[kafka]` about its topic. Blocks for some seconds at most.
+///
+/// # Errors
+/// [`SourceError::Transient`]: no broker answers or the topic does not exist; says what to do.
+pub fn inspect(config: &KafkaConfig) -> Result<TopicInfo, SourceError> {
+    inspect_with(&mut MetadataClient::open(config)?)
+}
+
+fn inspect_with(asker: &mut MetadataClient) -> Result<TopicInfo, SourceError> {
+    let partitions = asker.ask(|client| client.partitions(ANSWER))?;
+    Ok(TopicInfo { partitions, compacted: compacted(&asker.config)? })
+}
+
+/// Asks on a thread of its own until the topic can be counted: sends what prevents it, and `Ok` last. The thread ends when the
+/// receiver is dropped.
+pub(super) fn wait_until_fit(config: &KafkaConfig) -> Result<Receiver<Result<(), SourceError>>, SourceError> {
+    let (said, answers) = sync_channel(1);
+    let mut asker = MetadataClient::open(config)?;
+    let ask = move || {
+        let mut pause = RETRY;
+        loop {
+            let fit = inspect_with(&mut asker).and_then(|info| check_fit(&asker.config, info));
+            let done = fit.is_ok();
+            if said.send(fit).is_err() || done {
+                return;
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(RETRY_AT_MOST);
+        }
+    };
+    let thread = std::thread::Builder::new().name("kafka-topic".into()).spawn(ask);
+    thread.map_err(|fault| SourceError::Transient(Cause::Unclear, format!("no thread can be started: {fault}")))?;
+    Ok(answers)
+}
+
+fn check_fit(config: &KafkaConfig, info: TopicInfo) -> Result<(), SourceError> {
+    if !info.compacted || config.allow_compacted {
+        return Ok(());
+    }
+    Err(SourceError::Transient(
+        Cause::Misconfigured,
+        format!(
+            "topic \"{}\" is compacted, so Kafka deletes events that were counted: use a topic with cleanup.policy=delete, or set [kafka] allow_compacted = true; {}",
+            config.topic,
+            Cause::Misconfigured.prospect()
+        ),
+    ))
+}
+
+/// Whether the topic's `cleanup.policy` contains `compact`.
+fn compacted(config: &KafkaConfig) -> Result<bool, SourceError> {
+    let mut client = ClientConfig::new();
+    client.extend(settings::admin(config)?);
+    let admin: AdminClient<DefaultClientContext> = client.create().map_err(|reason| refused(&reason))?;
+    let question = [ResourceSpecifier::Topic(&config.topic)];
+    let asked = admin.describe_configs(&question, &AdminOptions::new().request_timeout(Some(ANSWER)));
+    Ok(match wait(asked, ANSWER * 2) {
+        Some(Ok(answers)) => match answers.into_iter().next() {
+            Some(Ok(found)) => found
+                .get("cleanup.policy")
+                .and_then(|entry| entry.value.clone())
+                .is_some_and(|policy| policy.contains("compact")),
+            Some(Err(reason)) => not_known(&reason.to_string()),
+            None => not_known("no answer for the topic"),
+        },
+        Some(Err(reason)) => not_known(&reason.to_string()),
+        None => not_known("no answer in time"),
+    })
+}
+
+/// A client that only asks. The error of a question says what is wrong with the connection, where the client reported that.
+pub(super) struct MetadataClient {
+    config: KafkaConfig,
+    client: raw::Consumer,
+    connection: ConnectionReport,
+}
+
+impl MetadataClient {
+    /// A client of the brokers; nothing is asked yet.
+    pub(super) fn open(config: &KafkaConfig) -> Result<MetadataClient, SourceError> {
+        let client = raw::Consumer::new(&settings::tail(config)?, &config.topic).map_err(|reason| refused(&reason))?;
+        Ok(MetadataClient { config: config.clone(), client, connection: ConnectionReport::default() })
+    }
+
+    pub(super) fn ask<T>(&mut self, question: impl FnOnce(Client<'_>) -> Result<T, Fault>) -> Result<T, SourceError> {
+        if let Some(why) = self.client.client().fatal() {
+            tracing::warn!("the Kafka client that asks about the topic failed and is replaced: {why}");
+            *self = MetadataClient::open(&self.config)?;
+        }
+        self.take_reports();
+        match question(self.client.client()) {
+            Ok(answer) => {
+                self.connection.clear();
+                Ok(answer)
+            }
+            Err(fault) => {
+                self.take_reports();
+                Err(describe(&self.config, self.connection.explain(&fault)))
+            }
+        }
+    }
+
+    /// It reads nothing: what is on its queue are reports of the network.
+    fn take_reports(&mut self) {
+        let (batch, _, faults) = self.client.poll(Duration::ZERO, 100, &mut NoGroup);
+        drop(batch);
+        faults.into_iter().for_each(|fault| self.connection.note(fault));
+    }
+
+    /// The topic's name, with its id where the brokers give it one.
+    fn topic(&mut self, wait: Duration) -> Result<String, SourceError> {
+        let id = self.ask(|client| client.topic_id(wait))?;
+        let topic = &self.config.topic;
+        Ok(id.map_or_else(|| topic.clone(), |id| format!("{topic}/{id}")))
+    }
+
+    fn extents(&mut self) -> Result<Vec<Extent>, SourceError> {
+        let count = self.ask(|client| client.partitions(BOUNDS_WITHIN))?;
+        let partitions: Vec<u32> = (0..count).collect();
+        self.ask(|client| client.extents(&partitions, BOUNDS_WITHIN))
+    }
+}
+
+/// What the topic holds of each partition, asked now.
+pub(super) fn bounds(config: &KafkaConfig) -> Result<Vec<Bounds>, SourceError> {
+    Ok(MetadataClient::open(config)?.extents()?.into_iter().map(Bounds::from).collect())
+}
+
+/// By partition the offset of the first record of `since_ms` or later; the end of the partition where there is none.
+pub(super) fn starts(config: &KafkaConfig, since_ms: i64) -> Result<BTreeMap<u32, u64>, SourceError> {
+    let mut asker = MetadataClient::open(config)?;
+    let extents = asker.extents()?;
+    let start = |Extent { partition, stable, .. }: Extent| {
+        let found = asker.ask(|client| client.offset_at(partition, since_ms, BOUNDS_WITHIN))?;
+        Ok((partition, found.unwrap_or(stable)))
+    };
+    extents.into_iter().map(start).collect()
+}
+
+impl From<Extent> for Bounds {
+    fn from(extent: Extent) -> Bounds {
+        let Extent { partition, start, stable, end } = extent;
+        Bounds { partition, start, end: stable, open: end - stable }
+    }
+}
+
+/// The topic's name and id and what it holds, over a client of its own: any thread may ask, also while the consumer is busy.
+pub struct TopicSurvey {
+    asker: Mutex<MetadataClient>,
+}
+
+impl TopicSurvey {
+    /// A client of the brokers; nothing is asked yet.
+    ///
+    /// # Errors
+    /// [`SourceError::Fatal`]: a setting of `[kafka]` cannot be used.
+    pub fn open(config: &KafkaConfig) -> Result<TopicSurvey, SourceError> {
+        Ok(TopicSurvey { asker: Mutex::new(MetadataClient::open(config)?) })
+    }
+
+    /// The client, once other callers have their answers.
+    fn asker(&self, wait: Duration) -> Result<MutexGuard<'_, MetadataClient>, SourceError> {
+        self.asker.try_lock_for(wait).ok_or_else(|| {
+            let busy = "Kafka has not answered an earlier question yet; trying on";
+            SourceError::Transient(Cause::Passing, busy.to_owned())
+        })
+    }
+}
+
+impl Survey for TopicSurvey {
+    fn topic(&self, wait: Duration) -> Result<Option<String>, SourceError> {
+        self.asker(wait)?.topic(wait).map(Some)
+    }
+
+    fn ask(&self, wait: Duration) -> Result<Surveyed, SourceError> {
+        let deadline = Instant::now() + wait;
+        let left = || deadline.saturating_duration_since(Instant::now());
+        let mut asker = self.asker(wait)?;
+        // First: where no broker answers it costs nothing to wait for this, while an administrative question keeps the client busy.
+        let partitions = asker.ask(|client| client.partitions(left()))?;
+        let topic = asker.topic(left())?;
+        let partitions: Vec<u32> = (0..partitions).collect();
+        let extents = asker.ask(|client| client.extents(&partitions, left()))?;
+        Ok(Surveyed { topic: Some(topic), bounds: extents.into_iter().map(Bounds::from).collect() })
+    }
+}
+
+fn not_known(reason: &str) -> bool {
+    tracing::warn!(
+        "could not find out whether the topic is compacted ({reason}): make sure that its cleanup.policy is delete"
+    );
+    false
+}
+
+/// Runs a future on this thread, parked until it is woken.
+fn wait<F: Future>(future: F, limit: Duration) -> Option<F::Output> {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let deadline = Instant::now() + limit;
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return Some(output);
+        }
+        let left = deadline.checked_duration_since(Instant::now())?;
+        std::thread::park_timeout(left);
+    }
+}

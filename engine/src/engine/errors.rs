@@ -1,0 +1,132 @@
+//! Why an engine does not start, why a metric is not served, and why a lane is not started.
+//!
+//! Each error says what happened, where and what to do, and whether a retry helps. It keeps the error that it comes from, so that nobody
+//! has to read a sentence to decide. Only texts that come from validators are kept as texts.
+
+use super::first_offsets::FirstOffsetsError;
+use crate::database::DatabaseError;
+use crate::query::ParamsSchemaError;
+use crate::source::SourceError;
+use crate::store::{OpenError, StoreError};
+use std::io;
+use thiserror::Error;
+
+/// An engine, or a stored state, was not opened.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The data directory was not opened.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The store was not opened.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The store is open, but what it holds cannot be read.
+    #[error(transparent)]
+    State(#[from] StoreError),
+    /// The log was not opened.
+    #[error(transparent)]
+    Log(#[from] SourceError),
+    /// A setting of `[events]` cannot be used; the sentence names it.
+    #[error("{0}")]
+    Events(String),
+    /// The system starts no thread.
+    #[error("no thread can be started: {0}")]
+    Thread(#[source] io::Error),
+}
+
+impl StartError {
+    /// Whether starting again may succeed later, without a change of the configuration.
+    #[must_use]
+    pub fn retry_helps(&self) -> bool {
+        match self {
+            StartError::Database(fault) => fault.retry_helps(),
+            StartError::Store(fault) => fault.retry_helps(),
+            StartError::State(fault) => fault.retry_helps(),
+            StartError::Log(fault) => fault.retry_helps(),
+            StartError::Events(_) => false,
+            StartError::Thread(_) => true,
+        }
+    }
+}
+
+impl From<StartLaneError> for StartError {
+    fn from(fault: StartLaneError) -> StartError {
+        match fault {
+            StartLaneError::Log(fault) => StartError::Log(fault),
+            StartLaneError::Events(sentence) => StartError::Events(sentence),
+            StartLaneError::Thread(fault) => StartError::Thread(fault),
+        }
+    }
+}
+
+/// A lane was not started.
+#[derive(Debug, Error)]
+pub(super) enum StartLaneError {
+    /// The log was not opened for it.
+    #[error(transparent)]
+    Log(#[from] SourceError),
+    /// A setting of `[events]` cannot be used; the sentence names it.
+    #[error("{0}")]
+    Events(String),
+    /// The system starts no thread.
+    #[error("no thread can be started: {0}")]
+    Thread(#[source] io::Error),
+}
+
+/// A metric is not served.
+#[derive(Debug, Error)]
+pub(super) enum ServeError {
+    /// Nobody could ask it: its params schema cannot be used.
+    #[error(transparent)]
+    Params(#[from] ParamsSchemaError),
+    /// It is one of the first metrics of its store, and where those begin cannot be read.
+    #[error("it is unknown where its counting begins: {0}")]
+    FirstOffsets(#[from] FirstOffsetsError),
+    /// Its `history` begins at a time, and the log does not answer which offsets these are.
+    #[error("the log does not say where its history begins: {0}")]
+    History(#[source] SourceError),
+}
+
+impl ServeError {
+    /// Whether serving it may succeed later, with the same plugin and configuration.
+    pub(super) fn retry_helps(&self) -> bool {
+        match self {
+            ServeError::Params(_) => false,
+            ServeError::FirstOffsets(fault) => fault.retry_helps(),
+            ServeError::History(fault) => fault.retry_helps(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outage::Cause;
+
+    fn log(cause: Cause) -> SourceError {
+        SourceError::Transient(cause, "the broker does not answer".into())
+    }
+
+    #[test]
+    fn a_retry_helps_where_time_alone_can_change_the_outcome() {
+        let thread = || io::Error::from(io::ErrorKind::OutOfMemory);
+        let away = || StoreError::Unavailable("it is away".into());
+        assert!(StartError::from(away()).retry_helps() && StartError::from(OpenError::from(away())).retry_helps());
+        assert!(StartError::from(log(Cause::Network)).retry_helps() && StartError::Thread(thread()).retry_helps());
+        assert!(!StartError::from(log(Cause::Authentication)).retry_helps());
+        assert!(!StartError::from(StoreError::Corrupt("damaged".into())).retry_helps());
+        assert!(!StartError::Events("[events] timestamp is empty".into()).retry_helps());
+
+        assert!(ServeError::History(log(Cause::Network)).retry_helps());
+        assert!(ServeError::from(FirstOffsetsError::from(away())).retry_helps());
+        assert!(!ServeError::from(ParamsSchemaError::NotAnObject).retry_helps());
+    }
+
+    #[test]
+    fn an_engine_that_starts_no_main_lane_says_what_the_lane_said() {
+        let lane = StartLaneError::Thread(io::Error::from(io::ErrorKind::OutOfMemory));
+        let said = lane.to_string();
+        assert_eq!(StartError::from(lane).to_string(), said);
+        assert!(matches!(StartError::from(StartLaneError::from(log(Cause::Network))), StartError::Log(_)));
+    }
+}

@@ -1,0 +1,147 @@
+//! The body of `POST /api/metrics`: read strictly, every fault named at once.
+//!
+//! Judges the shape of the request only; the engine judges whether the params suit the metric. Work grows with the body's
+//! length alone, and of many unknown keys only the first are named.
+
+use super::json_members;
+use super::problem::Problem;
+use axum::http::StatusCode;
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::time::Duration;
+use tally_engine::engine::Question;
+use tally_engine::event::Position;
+use tally_plugin::ask::Fault;
+
+/// The top-level keys there are.
+const KEYS: [&str; 6] = ["name", "params", "at_least", "wait_ms", "expand", "allow_partial"];
+
+/// How long to wait for `at_least` by default, in milliseconds.
+const WAIT_MS: u64 = 5_000;
+
+/// The longest wait.
+const LONGEST_WAIT_MS: u64 = 30_000;
+
+/// Most unknown keys that are named; a body may hold any number of them.
+const UNKNOWN_KEYS: usize = 64;
+
+/// A request to evaluate a metric.
+#[derive(Debug)]
+pub(crate) struct MetricRequest {
+    /// What the engine is asked.
+    pub(crate) question: Question,
+    /// The params as they were written, for the reply.
+    pub(crate) params_text: String,
+    /// Whether names are wanted beside ids.
+    pub(crate) names: bool,
+}
+
+/// Reads the body.
+///
+/// # Errors
+/// 400 `invalid_json`; 422 `invalid_request` with a pointer for each fault; 422 `invalid_params` if the only fault is
+/// that `params` is not an object.
+pub(crate) fn parse(body: &[u8]) -> Result<MetricRequest, Problem> {
+    let whole: &RawValue = serde_json::from_slice(body).map_err(|error| invalid_json(&error))?;
+    let Some(json_members::Members(members)) = json_members::members(whole) else {
+        return Err(Problem::fault("invalid_request", "", "the body is not an object"));
+    };
+    let mut faults = check_keys(&members);
+    let of = |name: &str| members.iter().find(|(key, _)| key == name).map(|(_, value)| *value);
+
+    let name = match of("name") {
+        None => Err("is missing".to_owned()),
+        Some(value) => parse_member(value, "a text"),
+    };
+    let at_least = of("at_least")
+        .map(|value| parse_member::<String>(value, "a position as text").and_then(|text| text.parse::<Position>()))
+        .transpose();
+    let wait_ms = of("wait_ms").map_or(Ok(WAIT_MS), |value| match parse_natural(value) {
+        None => Err("is not an integer from 0 to 30000".into()),
+        Some(wait) if wait > LONGEST_WAIT_MS => Err(format!("{wait} is greater than the maximum of {LONGEST_WAIT_MS}")),
+        Some(wait) => Ok(wait),
+    });
+    let expand =
+        of("expand").map_or(Ok(Vec::new()), |value| match parse_member::<Vec<String>>(value, "an array of texts") {
+            Ok(wanted) if wanted.iter().any(|wanted| wanted != "names") => {
+                Err("has a value other than \"names\", the only one".into())
+            }
+            other => other,
+        });
+    let allow_partial = of("allow_partial").map_or(Ok(false), |value| parse_member(value, "true or false"));
+    let mut take =
+        |key: &str, fault_text: Option<&String>| faults.extend(fault_text.map(|text| key_fault(key, text.clone())));
+    take("name", name.as_ref().err());
+    take("at_least", at_least.as_ref().err());
+    take("wait_ms", wait_ms.as_ref().err());
+    take("expand", expand.as_ref().err());
+    take("allow_partial", allow_partial.as_ref().err());
+
+    let given = of("params").map_or("null", RawValue::get);
+    let params: Value = serde_json::from_str(given).map_err(|error| invalid_json(&error))?;
+    let params_fault =
+        (!params.is_object() && !params.is_null()).then(|| key_fault("params", "is not an object".into()));
+    let code = if faults.is_empty() { "invalid_params" } else { "invalid_request" };
+    faults.extend(params_fault);
+
+    match (name, at_least, wait_ms, expand, allow_partial) {
+        (Ok(name), Ok(at_least), Ok(wait_ms), Ok(expand), Ok(allow_partial)) if faults.is_empty() => {
+            Ok(MetricRequest {
+                params_text: if params.is_null() { "{}".into() } else { given.to_owned() },
+                question: Question {
+                    name,
+                    params,
+                    at_least,
+                    wait: Duration::from_millis(wait_ms),
+                    allow_partial,
+                    calling: std::sync::Arc::default(),
+                },
+                names: !expand.is_empty(),
+            })
+        }
+        _ => Err(Problem::invalid(code, faults)),
+    }
+}
+
+/// The faults of the keys: unknown, or given twice.
+fn check_keys(members: &[(Cow<'_, str>, &RawValue)]) -> Vec<Fault> {
+    let mut faults: Vec<Fault> = Vec::new();
+    let (mut seen, mut unknown) = (HashSet::new(), 0);
+    for (key, _) in members {
+        let first = seen.insert(key.as_ref());
+        match (KEYS.contains(&key.as_ref()), first) {
+            (false, true) if unknown < UNKNOWN_KEYS => {
+                unknown += 1;
+                faults.push(key_fault(key, format!("unknown key; known keys: {}", KEYS.join(", "))));
+            }
+            // One error per pointer.
+            (true, true) | (false, _) => {}
+            (true, false) if faults.iter().any(|fault| fault.pointer.strip_prefix('/') == Some(key.as_ref())) => {}
+            (true, false) => faults.push(key_fault(key, "is given twice".into())),
+        }
+    }
+    faults
+}
+
+/// 400 with the place.
+pub(crate) fn invalid_json(error: &serde_json::Error) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "invalid_json", format!("the body is not JSON: {error}"))
+}
+
+fn parse_member<'a, T: Deserialize<'a>>(value: &'a RawValue, what: &str) -> Result<T, String> {
+    serde_json::from_str(value.get()).map_err(|_| format!("is not {what}"))
+}
+
+/// An integer from 0 on, however it is written (`5.0`, `1e1`).
+fn parse_natural(value: &RawValue) -> Option<u64> {
+    let text = value.get();
+    text.parse().ok().or_else(|| u64::try_from(tally_plugin::property::integer(text.as_bytes())?).ok())
+}
+
+/// A fault at a top-level key; the pointer is escaped as RFC 6901 says.
+fn key_fault(key: &str, detail: String) -> Fault {
+    Fault { pointer: format!("/{}", key.replace('~', "~0").replace('/', "~1")), detail }
+}
