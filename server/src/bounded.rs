@@ -1,4 +1,4 @@
-//! A reader that gives out only so many bytes at a time, for parsers that would keep a record of any length in memory.
+//! A reader with a bound on the bytes of a record, for parsers that would keep a record of any length in memory.
 //!
 //! A quote that is never closed makes the rest of a CSV file one record: here it ends as an error. A caller that reads records
 //! allows the next one when it begins; what the parser buffers (some KiB) makes the bound a little larger, never smaller.

@@ -1,7 +1,7 @@
-//! Text as it comes from files and callers, read one way by all ways in: byte order marks, blanks, line ends, headers, and
-//! events as lines or as an array over any number of lines.
+//! Reads texts of files and callers by one set of rules: byte order marks, blanks, line ends, headers, and events as lines or as an
+//! array over any number of lines.
 //!
-//! Nothing in a text is skipped silently: what is not a value is returned as it is, and the caller judges it.
+//! Nothing in a text is skipped silently: a piece that is not a value is returned as it is, and the caller judges it.
 //! It does not judge JSON.
 
 use csv::ByteRecord;
@@ -114,7 +114,7 @@ impl<R: BufRead> Values<R> {
         Ok(self.reader.fill_buf()?.first().copied())
     }
 
-    /// Passes over a byte that was looked at. A line ends with LF, CR LF or CR.
+    /// Consumes a byte that was read ahead. A line ends with LF, CR LF or CR.
     fn bump(&mut self) -> std::io::Result<()> {
         let byte = self.peek()?;
         self.reader.consume(1);

@@ -10,7 +10,7 @@ use thiserror::Error;
 /// Faults that are listed; further ones are counted. Finding them all costs no more than reading the file.
 pub(super) const LISTED: usize = 100;
 
-/// The configuration cannot be used.
+/// The configuration cannot be used. No retry helps before somebody changes it.
 #[derive(Clone, Debug, Error)]
 #[error("{}", self.lines().join("\n"))]
 pub struct ConfigError {

@@ -187,7 +187,7 @@ pub enum Answer {
     Failed(Trouble),
 }
 
-/// The store did not do what it was asked.
+/// The store did not do what it was asked. A retry helps with [`Trouble::Unavailable`] only.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum Trouble {
     /// It may later; whether it did is unknown.
@@ -307,10 +307,10 @@ pub struct Advance {
     pub to: Progress,
 }
 
-/// Why something stands still until a person acts.
+/// Why counting is stopped, for most reasons until a person acts.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum Halt {
-    /// Retention was faster.
+    /// The log deleted records before they were counted.
     #[error("offsets {} to {} of partition {partition} were deleted from the log before they were counted: to continue without them, set [source] on_gap = \"continue\" and start again", gap.from, gap.to)]
     Gap {
         /// The partition.
@@ -340,7 +340,7 @@ pub enum Halt {
         /// The log's end.
         end: u64,
     },
-    /// Another record stands where the last counted one stood.
+    /// The log holds another record at the offset of the last counted one.
     #[error(
         "the record at offset {offset} of partition {partition} is not the one that was counted: the log was truncated or recreated; restore it, or {RECOUNT}"
     )]
@@ -381,6 +381,14 @@ pub enum Halt {
     /// Stopped from outside.
     #[error("{0}")]
     Quarantined(Quarantine),
+}
+
+impl Halt {
+    /// Whether it may end although nobody changes anything.
+    #[must_use]
+    pub fn retry_helps(&self) -> bool {
+        matches!(self, Halt::Quarantined(Quarantine::Ended(_) | Quarantine::OverMemory { .. }))
+    }
 }
 
 /// Why a revision is stopped from outside.

@@ -3,8 +3,7 @@
 //! Everything here only reads. It holds one moment of the state and decodes its rows in pieces, while counting continues.
 //! Nothing here judges, folds or compares.
 
-use super::evaluate::LOADING;
-use super::{Engine, EvaluateError};
+use super::{Engine, EvaluateError, StateUnavailable};
 use crate::config::EventsConfig;
 use crate::event::Position;
 use crate::pipeline::Origin;
@@ -133,13 +132,13 @@ impl Engine {
             }
             let progress = &counted.metrics[served.id.0];
             if progress.in_doubt {
-                return Err(EvaluateError::StoreUnavailable(LOADING.to_owned()));
+                return Err(StateUnavailable::Loading.into());
             }
             let (position, origins) = (progress.position.clone(), progress.origins.clone());
             let rows = counted.state.dump(served.id);
             return Ok(StateDump { position, origins, tables, properties, reads_otherwise, rows });
         };
-        follower.refresh(Instant::now()).map_err(|fault| EvaluateError::StoreUnavailable(fault.to_string()))?;
+        follower.refresh(Instant::now()).map_err(StateUnavailable::Store)?;
         let followed = follower.read();
         let (position, origins) = (followed.position.clone(), followed.origins.clone());
         let rows = followed.state.dump(crate::pipeline::FOLLOWED);

@@ -1,10 +1,11 @@
-//! Why an engine does not start, why a metric is not served, and why a lane is not started.
+//! Why an engine does not start, why state cannot be read, why a metric is not served, and why a lane is not started.
 //!
 //! Each error says what happened, where and what to do, and whether a retry helps. It keeps the error that it comes from, so that nobody
 //! has to read a sentence to decide. Only texts that come from validators are kept as texts.
 
 use super::first_offsets::FirstOffsetsError;
 use crate::database::DatabaseError;
+use crate::pipeline::Fatal;
 use crate::query::ParamsSchemaError;
 use crate::source::SourceError;
 use crate::store::{OpenError, StoreError};
@@ -55,6 +56,32 @@ impl From<StartLaneError> for StartError {
             StartLaneError::Log(fault) => StartError::Log(fault),
             StartLaneError::Events(sentence) => StartError::Events(sentence),
             StartLaneError::Thread(fault) => StartError::Thread(fault),
+        }
+    }
+}
+
+/// The state of a metric cannot be read.
+#[derive(Clone, Debug, Error)]
+pub enum StateUnavailable {
+    /// The store does not answer, or holds data that cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It is being loaded from the store.
+    #[error("its state is being loaded from the store, because what was in memory was in doubt; try again")]
+    Loading,
+    /// The thread that counts has ended, perhaps in the middle of a batch.
+    #[error(transparent)]
+    Ended(Fatal),
+}
+
+impl StateUnavailable {
+    /// Whether it may be readable later, although nobody changes anything.
+    #[must_use]
+    pub fn retry_helps(&self) -> bool {
+        match self {
+            StateUnavailable::Store(fault) => fault.retry_helps(),
+            StateUnavailable::Loading => true,
+            StateUnavailable::Ended(_) => false,
         }
     }
 }

@@ -8,7 +8,7 @@
 
 use super::catalog::{MetricCatalog, ServedRevision};
 use super::notices::{events_failed, keys_limited};
-use super::{Engine, EvaluateError, Evaluated, History, Question, watchdog};
+use super::{Engine, EvaluateError, Evaluated, History, Question, StateUnavailable, watchdog};
 use crate::event::Position;
 use crate::pipeline::{
     Counted, FOLLOWED, Fatal, Followed, Follower, LaneStatus, MetricProgress, Origin, Refreshed, Thread, completed,
@@ -26,10 +26,6 @@ use tally_plugin::ask::Warning;
 
 /// The reason of a refusal while answers use all the memory that they may.
 const MEMORY: &str = "answers under way hold as much memory as they may, which is a share of [limits] memory";
-
-/// The reason why a metric cannot be read while its state is being loaded.
-pub(super) const LOADING: &str =
-    "its state is being loaded from the store, because what was in memory was in doubt; try again";
 
 /// Code of the warning that a metric stopped for lack of memory, and answers as of that moment.
 const OVER_MEMORY: &str = "over_memory";
@@ -105,7 +101,7 @@ impl Engine {
         let deadline = Instant::now() + question.wait;
         let until = deadline.max(Instant::now() + self.deadline);
         let refresh = || {
-            let away = |fault: StoreError| EvaluateError::StoreUnavailable(fault.to_string());
+            let away = |fault: StoreError| EvaluateError::StoreUnavailable(fault.into());
             follower.refresh_until(Instant::now(), until).map_err(away)
         };
         let mut refreshed = refresh()?;
@@ -196,7 +192,7 @@ impl Engine {
         // The thread may have ended in the middle of a batch.
         let half = |fatal: &&Fatal| fatal.thread == Thread::Counts && served.follower.is_none();
         if let Some(fatal) = self.status.read(|status| status.failed.as_ref().filter(half).cloned()) {
-            return Err(EvaluateError::StoreUnavailable(fatal.to_string()));
+            return Err(StateUnavailable::Ended(fatal).into());
         }
         match served.halt(&self.status) {
             None => {
@@ -210,7 +206,7 @@ impl Engine {
             Some(Halt::Quarantined(why @ Quarantine::OverMemory { .. })) if self.holds_some(served) => {
                 Ok(Stopped::too_large(OVER_MEMORY, &why))
             }
-            Some(halt) => Err(EvaluateError::Quarantined(halt.to_string())),
+            Some(halt) => Err(EvaluateError::Quarantined(halt)),
         }
     }
 }
@@ -328,7 +324,7 @@ impl<'a> Seen<'a> {
 
     fn require_whole(&self, question: &Question, stopped: &Stopped) -> Result<(), EvaluateError> {
         if self.in_doubt {
-            return Err(EvaluateError::StoreUnavailable(LOADING.to_owned()));
+            return Err(StateUnavailable::Loading.into());
         }
         match self.target {
             // A metric that is stopped for good would never be complete; its answer says that it is stopped, and that history is missing.

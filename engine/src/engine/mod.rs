@@ -32,7 +32,7 @@ pub use crate::state::{DumpCell, DumpPane, DumpRow, StoredRow};
 pub use answer_validity::AnswerValidity;
 pub use audit::{ReadLogError, StateDump};
 pub use check_start::{judge, judge_sections};
-pub use errors::StartError;
+pub use errors::{StartError, StateUnavailable};
 pub use orders::{Order, OrderError};
 pub use stored::{StoredBucket, StoredMetric, StoredPartition, StoredRows, StoredState, StoredTable};
 pub use types::*;
@@ -280,7 +280,7 @@ fn delivering(status: &pipeline::StatusSnapshot) -> String {
     match stalled.as_slice() {
         [] => partitions,
         stalled => format!(
-            "{partitions}; restarted after a stall (nothing came although there is more): {}",
+            "{partitions}; restarted after a stall (no records came although the log holds more): {}",
             stalled.join(", ")
         ),
     }
@@ -289,8 +289,8 @@ fn delivering(status: &pipeline::StatusSnapshot) -> String {
 fn doubted(doubt: &Doubt) -> String {
     let time = |ms| jiff::Timestamp::from_millisecond(ms).unwrap_or_default();
     format!(
-        "it says {}, which is ahead of {}, the time that was expected: until it has said so for {} more minutes no minutes, hours and \
-         records expire (correct it, or confirm it with tally clock accept)",
+        "the clock says {}, which is ahead of the expected {}: minutes, hours and records do not expire before it has been ahead for {} more \
+         minutes (correct it, or confirm it with tally clock accept)",
         time(doubt.wall),
         time(doubt.believed),
         doubt.left / 60_000 + 1
@@ -306,6 +306,6 @@ fn missing(status: &pipeline::StatusSnapshot, shared: bool) -> Option<String> {
     }
     let (held, all) = (status.held.len(), status.partitions);
     (held < all || held == 0).then(|| {
-        format!("this engine holds {held} of {all} partitions and its store is its own: other members of the group hold the rest (stop them, or use another group), or partitions were just added")
+        format!("this engine holds {held} of {all} partitions, and its store is not shared: other members of the group hold the rest (stop them, or use another group), or partitions were just added")
     })
 }

@@ -335,5 +335,5 @@ fn damaged(table: &Table, fault: &state::FrameError) -> StoreError {
 }
 
 fn unavailable(fault: StoreError) -> EvaluateError {
-    EvaluateError::StoreUnavailable(fault.to_string())
+    EvaluateError::StoreUnavailable(fault.into())
 }

@@ -1,9 +1,11 @@
 //! What goes into the engine and what comes out of it: data only.
 
 use super::answer_validity::AnswerValidity;
+use super::errors::StateUnavailable;
 use crate::config::Config;
 use crate::dead_letter::DeadLetter;
 use crate::event::Position;
+use crate::progress::Halt;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -104,7 +106,7 @@ pub enum EvaluateError {
     },
     /// The metric is stopped, with the reason.
     #[error("the metric is quarantined: {0}")]
-    Quarantined(String),
+    Quarantined(Halt),
     /// The plugin failed while answering.
     #[error("the plugin failed: {0}")]
     PluginFailed(String),
@@ -121,13 +123,12 @@ pub enum EvaluateError {
     #[error("{0}")]
     PartitionsMissing(String),
     /// State cannot be read now.
-    #[error("{0}")]
-    StoreUnavailable(String),
+    #[error(transparent)]
+    StoreUnavailable(#[from] StateUnavailable),
 }
 
 impl EvaluateError {
-    /// Whether the same question may be answered later, although nobody changes anything. Of a metric that is stopped it may: some of
-    /// what stops metrics passes by itself.
+    /// Whether the same question may be answered later, although nobody changes anything.
     #[must_use]
     pub fn retry_helps(&self) -> bool {
         match self {
@@ -136,11 +137,11 @@ impl EvaluateError {
             | EvaluateError::PluginFailed(_)
             | EvaluateError::DeadlineExceeded(_) => false,
             EvaluateError::Backfilling { .. }
-            | EvaluateError::Quarantined(_)
             | EvaluateError::PositionNotReached(_)
             | EvaluateError::Overloaded(_)
-            | EvaluateError::PartitionsMissing(_)
-            | EvaluateError::StoreUnavailable(_) => true,
+            | EvaluateError::PartitionsMissing(_) => true,
+            EvaluateError::Quarantined(halt) => halt.retry_helps(),
+            EvaluateError::StoreUnavailable(fault) => fault.retry_helps(),
         }
     }
 }
@@ -285,7 +286,7 @@ pub struct Appended {
 pub struct Refusals {
     /// Newest first.
     pub letters: Vec<DeadLetter>,
-    /// Whether older ones were not looked at, because there was too much in between.
+    /// Whether older ones were not searched, because too many letters of other reasons lie in between.
     pub partial: bool,
     /// How many there were by reason since the data directory was created, including those that are no longer kept.
     pub counts: BTreeMap<Box<str>, u64>,

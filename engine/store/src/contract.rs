@@ -417,7 +417,7 @@ impl Naive {
 pub fn model(world: &mut dyn World, seed: u64, steps: u32) {
     let (frame, snapshot) = world.overhead();
     let limit = MAX_BUCKET_BYTES + 40 * frame;
-    let sizes = Sizes { frame, snapshot, limit };
+    let sizes = ModelSizes { frame, snapshot, limit };
     let mut rng = SmallRng::seed_from_u64(seed);
     let begun = |metric| Model { revision: id(metric), naive: Naive::default(), known: BTreeMap::new() };
     let mut models = ["model_a", "model_b"].map(begun);
@@ -448,7 +448,7 @@ pub fn model(world: &mut dyn World, seed: u64, steps: u32) {
 }
 
 /// What a store keeps around a frame and a snapshot, and the limit of a bucket.
-struct Sizes {
+struct ModelSizes {
     frame: u64,
     snapshot: u64,
     limit: u64,
@@ -473,7 +473,7 @@ impl Model {
     }
 
     /// A commit that mostly is right.
-    fn commit(&mut self, store: &dyn Store, rng: &mut SmallRng, n: u32, sizes: &Sizes) {
+    fn commit(&mut self, store: &dyn Store, rng: &mut SmallRng, n: u32, sizes: &ModelSizes) {
         let naive = &mut self.naive;
         let (partition, bucket) = (rng.random_range(0..3), rng.random_range(0..3));
         let stored = naive.progress.get(&partition);

@@ -320,7 +320,7 @@ pub trait Store: Send + Sync {
 }
 
 /// The store did not do what it was asked.
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, Error)]
 pub enum StoreError {
     /// It may again later: pause and retry.
     #[error("the store is unavailable: {0}")]

@@ -10,7 +10,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use thiserror::Error;
 
-/// Why a file was not read. Each is half a sentence that goes after the file's name.
+/// Why a file was not read: the predicate of a sentence about the file. A retry may help with [`ReadError::Io`] only.
 #[derive(Debug, Error)]
 pub enum ReadError {
     /// There is none.

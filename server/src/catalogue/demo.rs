@@ -19,7 +19,7 @@ pub struct DemoRows {
     pub seed: u64,
 }
 
-/// Writes users 1…`users` and products 1…`products`; what became of the users and of the products.
+/// Writes users 1…`users` and products 1…`products`; the outcome for the users and for the products.
 ///
 /// # Errors
 /// [`CatalogueError`]; batches written before it stay.

@@ -12,7 +12,7 @@ pub const MAX_INTEGER: u64 = (1 << 53) - 1;
 /// The text under which what is folded away is counted; no id.
 const RESERVED: &str = "__other__";
 
-/// Why a text cannot be an id.
+/// Why a text cannot be an id. No retry helps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum IdFault {
     /// Nothing there.

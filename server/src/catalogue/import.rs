@@ -2,7 +2,7 @@
 //!
 //! The first line names the columns, in any order. A bad line is reported with its number and the reason, the good
 //! ones are written, 2,000 to a transaction; importing the same file again changes nothing. Rows that the file does
-//! not name stay. A record of more than 1 MiB, which is a quote that nobody closed, ends the import.
+//! not name stay. A record of more than 1 MiB, as an unclosed quote makes it, ends the import.
 
 use super::{Catalogue, CatalogueError, Cost, Product, Upserted, User, id};
 use crate::bounded::Bounded;
@@ -114,7 +114,7 @@ async fn run<'c, T>(
     }
     let header = text::header(&header).map_err(ImportError::Header)?;
     let columns = columns(&header, names, needed, &mut report.warnings)?;
-    // With CRLF the reader stands before the LF when a record ends, so it counts one line less.
+    // With CRLF the reader is before the LF when a record ends, so it counts one line less.
     let behind = u64::from(reader.position().line() < 2);
     let mut rows = Vec::with_capacity(BATCH);
     let mut record = ByteRecord::new();
@@ -148,7 +148,7 @@ async fn run<'c, T>(
     Ok(report)
 }
 
-/// Where each of `names` stands; the first `needed` must.
+/// The column of each of `names`; the first `needed` must exist.
 fn columns(
     header: &[String],
     names: [&str; 3],

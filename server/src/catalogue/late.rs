@@ -1,6 +1,6 @@
-//! The embedded catalogue of a running engine: where its file cannot be opened, the engine runs without, and it is tried again.
+//! The embedded catalogue of a running engine: if its file cannot be opened, the engine runs without it and tries again.
 //!
-//! A broken file, one of a newer program, a full disk, a folder without rights: none of them keeps metrics from being counted.
+//! A broken file, a file of a newer program, a full disk, a folder without rights: metrics are counted in spite of all of them.
 //! Calls are refused with the reason until the file opens.
 
 use super::embedded::Embedded;
@@ -12,10 +12,10 @@ use std::time::Duration;
 use tally_plugin::read::Id;
 use tokio::task::JoinHandle;
 
-/// Between two tries: at first, and at most.
+/// The interval between two attempts: the first one, and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
-/// A catalogue file that is open, or tried again. Dropping it ends the task that does so.
+/// A catalogue file that is open, or will be tried again. Dropping it ends the task that tries.
 pub struct Late {
     now: Now,
     tending: Option<JoinHandle<()>>,

@@ -172,7 +172,7 @@ impl std::ops::AddAssign for Upserted {
     }
 }
 
-/// The catalogue did not do what it was asked. Metrics go on without it.
+/// The catalogue did not do what it was asked to. Metrics continue without it.
 #[derive(Clone, Debug, Error)]
 pub enum CatalogueError {
     /// It may again later.

@@ -1,4 +1,4 @@
-//! The arguments. What they mean is in the command's file.
+//! The arguments. The file of a command says what its arguments mean.
 //!
 //! Over 400 lines: one list of the arguments that exist, command by command.
 
@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tally_engine::config::duration;
 
-/// What `tally` alone prints.
+/// Printed by `tally` without arguments.
 pub(crate) const SHORT: &str = "\
 tally: live metrics from an event log
 
@@ -283,7 +283,7 @@ pub(crate) enum StateCommand {
     },
 }
 
-/// Where state is read.
+/// Where state is read from.
 #[derive(Group, Debug)]
 pub(crate) struct StatePlace {
     /// The engine to ask [default: the configured address; if none answers, the store itself]
@@ -365,7 +365,7 @@ fn rate_or_none(text: &str) -> Result<f64, String> {
 }
 
 fn rate(text: &str) -> Result<f64, String> {
-    /// Beyond this no output can keep up, and the number per tick would overflow.
+    /// No output can keep up with more, and the number per tick would overflow.
     const FASTEST: f64 = 100_000_000.0;
     match text.parse::<f64>() {
         Ok(rate) if (0.001..=FASTEST).contains(&rate) => Ok(rate),

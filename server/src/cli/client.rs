@@ -1,4 +1,4 @@
-//! Asking a running engine over HTTP. Plain HTTP only; an answer is read up to [`LARGEST_ANSWER`].
+//! Asks a running engine over plain HTTP. An answer is read up to [`LARGEST_ANSWER`].
 
 use super::output::tame;
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use std::time::Duration;
 /// More than any answer the API gives: 1,000 products with a series each.
 const LARGEST_ANSWER: usize = 256 << 20;
 
-/// Longer than the longest wait a request can ask for (30 s).
+/// Longer than the longest wait that a request can ask for (30 s).
 const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Talks to one engine.
@@ -36,28 +36,28 @@ pub(crate) enum Body {
 pub(crate) struct Answer {
     /// HTTP status.
     pub(crate) status: u16,
-    /// The wish of a busy engine.
+    /// When a busy engine wants to be asked again.
     pub(crate) retry_after: Option<Duration>,
     /// The body.
     pub(crate) body: Bytes,
 }
 
-/// No answer.
+/// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
     /// No engine listens there.
     #[error("no engine answers at {0}; start one with `tally run` or give --url")]
     NoEngine(String),
-    /// It broke off or took too long.
+    /// The connection broke off, or the answer took too long.
     #[error("{0}")]
     Broken(String),
-    /// It can never work.
+    /// The answer can never be used.
     #[error("{0}")]
     Unusable(String),
 }
 
 impl Client {
-    /// For the engine at `url`; nothing is sent yet.
+    /// A client of the engine at `url`; nothing is sent yet.
     ///
     /// # Errors
     /// It is not an `http://` address.
@@ -87,7 +87,7 @@ impl Client {
         self.ask(Method::POST, path, Some(body)).await
     }
 
-    /// GET of lines, each handed over as soon as it is whole. `Some`: the answer where it is not 200.
+    /// GET of lines, each handed over as soon as it is complete. `Some`: the answer, if it is not 200.
     ///
     /// # Errors
     /// [`ClientError`], or what `each` says.
@@ -118,7 +118,7 @@ impl Client {
             }
             begun.extend_from_slice(rest);
             if begun.len() > LARGEST_ANSWER {
-                return Err(ClientError::Broken(format!("the answer of {} ends within a line", self.base)));
+                return Err(ClientError::Broken(format!("the answer of {} ends in the middle of a line", self.base)));
             }
         }
         Ok(None)
@@ -204,7 +204,7 @@ struct Pointed {
 }
 
 impl Answer {
-    /// A problem for people: title and detail, then a line for each pointer.
+    /// The problem for people: title and detail, then a line for each pointer.
     pub(crate) fn problem(&self) -> String {
         let Ok(problem) = serde_json::from_slice::<ProblemText>(&self.body) else {
             return format!("the engine answered {} without a reason; is it a Tally engine?", self.status);

@@ -1,6 +1,6 @@
 //! `tally dead-letters`: what a running engine could not count, and why.
 //!
-//! The table shows the beginning of each payload; `--json` has all of what is kept.
+//! The table shows the beginning of each payload; `--json` prints everything that is kept.
 
 use super::args::DeadLetters;
 use super::client::Client;
@@ -29,7 +29,7 @@ pub(crate) fn run(args: &DeadLetters) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The letters, then how many there ever were of each reason.
+/// The letters, then how many there were in all of each reason.
 fn listing(answer: &Value) -> String {
     let items = answer.get("items").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let mut listing = String::from("no dead letters");

@@ -91,8 +91,8 @@ fn banner(args: &Demo, started: &start::Started) {
     data("  stop       Ctrl-C");
 }
 
-/// Appends at the rate until it is stopped. Events that the log does not accept are sent again: the events carry ids, so that
-/// nothing counts twice.
+/// Appends at the rate until it is stopped. Events that the log does not accept are sent again: events have ids, so none counts
+/// twice.
 fn feed(engine: &Arc<Engine>, generator: &mut Generator, rate: f64, stop: &Stop) {
     if rate == 0.0 {
         return;

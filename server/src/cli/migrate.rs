@@ -1,4 +1,4 @@
-//! `tally migrate`: the catalogue's tables, made and changed as this version needs them.
+//! `tally migrate`: creates and changes the catalogue's tables as this version needs them.
 
 use super::args::Migrate;
 use super::output::data;

@@ -29,13 +29,13 @@ use tally_engine::config::fault::ConfigError;
 /// Why a command did not succeed.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// It failed; a sentence with what to do.
+    /// It failed; the sentence says what to do.
     Failed(String),
     /// The arguments make no sense together.
     Usage(String),
     /// The configuration cannot be used.
     Config(ConfigError),
-    /// Everything has been said already.
+    /// It failed, and everything has been printed already.
     Told,
 }
 
@@ -61,7 +61,7 @@ pub(crate) fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
-            // Nowhere to print to is no reason for another code.
+            // A failure to print does not change the exit code.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }

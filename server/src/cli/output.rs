@@ -1,5 +1,5 @@
-//! Where words go: data to stdout, everything else to stderr. Nothing here is coloured, and nothing that goes through here
-//! does anything to a terminal, whoever made the text; but for [`as_it_is`], whose caller has seen to that.
+//! Output: data goes to stdout, everything else to stderr. Nothing here is coloured, and no foreign text that goes through here can
+//! control a terminal; except through [`as_it_is`], whose caller takes care of that.
 
 use std::io::{self, IsTerminal, Write};
 use tally_engine::terminal::{self, tame_lines};
@@ -7,31 +7,31 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::format;
 
-/// A line of data. A reader that went away (`| head`) is not an error.
+/// Prints a line of data. A reader that has gone away (`| head`) is not an error.
 pub(crate) fn data(line: &str) {
     // JSON stays JSON.
     let tamed = if line.starts_with(['{', '[']) { terminal::tame_json(line) } else { tame_lines(line) };
     let _ = writeln!(io::stdout().lock(), "{tamed}");
 }
 
-/// A line in which every control character is of our own making.
+/// Prints a line all of whose control characters are our own.
 pub(crate) fn as_it_is(line: &str) {
     let _ = writeln!(io::stdout().lock(), "{line}");
 }
 
-/// The beginning of a line of data, seen at once.
+/// Prints the beginning of a line of data at once.
 pub(crate) fn begin(text: &str) {
     let mut out = io::stdout().lock();
     let _ = write!(out, "{}", tame_lines(text)).and_then(|()| out.flush());
 }
 
-/// A question to people, whose answer comes on the same line.
+/// Prints a question to people, who answer on the same line.
 pub(crate) fn ask(text: &str) {
     let mut err = io::stderr().lock();
     let _ = write!(err, "{}", tame_lines(text)).and_then(|()| err.flush());
 }
 
-/// A line for people.
+/// Prints a line for people.
 pub(crate) fn note(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", tame_lines(line));
 }
@@ -54,12 +54,12 @@ pub(crate) fn thousands(number: u64) -> String {
     grouped
 }
 
-/// A foreign text on one line.
+/// A foreign text, made safe and put on one line.
 pub(crate) fn tame(text: &str) -> String {
     terminal::tame(text).into_owned()
 }
 
-/// Where log lines of JSON go: each is written at once, and holds nothing that does something to a terminal.
+/// The writer of JSON log lines: each is written at once, and contains nothing that controls a terminal.
 struct LineWriter<W>(W);
 
 impl<W: Write> Write for LineWriter<W> {
@@ -77,10 +77,10 @@ impl<W: Write> Write for LineWriter<W> {
 pub(crate) fn log(default: &str) {
     let filter = EnvFilter::try_from_env("TALLY_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     let builder = tracing_subscriber::fmt().with_env_filter(filter);
-    // A second call finds a logger in place, which is as good.
+    // A second call finds a logger in place, which is fine.
     let _ = if io::stderr().is_terminal() {
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        // Every text goes through its field, so that colours of ours stay and those of others do not.
+        // Each field is made safe by itself, so that our own colours stay and those of foreign texts do not.
         let fields = format::debug_fn(|to, field, value| {
             let value = format!("{value:?}");
             let value = terminal::tame(&value);

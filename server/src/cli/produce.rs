@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use tally_engine::config::Config;
 use tally_engine::engine::open_producer;
 
-/// Rate where nothing bounds a run.
+/// The rate if nothing bounds a run.
 const USUAL_RATE: f64 = 200.0;
 
 /// Without a rate, made-up events are spread over this time before now.
@@ -111,7 +111,7 @@ fn close(args: &Produce, outcome: &Outcome, took: Duration, unbounded: bool) -> 
     }
 }
 
-/// The moving line on a terminal; nothing elsewhere.
+/// The progress line on a terminal; nothing elsewhere.
 struct Screen(Option<ProgressBar>);
 
 impl Screen {
@@ -123,7 +123,7 @@ impl Screen {
             Some(count) => (ProgressBar::new(count), "{bar:30} {human_pos}/{human_len} · {per_sec} · {eta} left"),
             None => (ProgressBar::new_spinner(), "{human_pos} sent · {per_sec} · {elapsed}"),
         };
-        // The templates are constants; a fault in one would show the default bar.
+        // The templates are constants; if one is wrong, the default bar is shown.
         bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
         Screen(Some(bar))
     }

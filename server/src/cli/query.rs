@@ -152,7 +152,7 @@ fn state(of: &Value) -> String {
     said + &of(": ", reason) + &failed.unwrap_or_default() + &of("; held back: ", held) + &of("; fed until ", until)
 }
 
-/// How long a backfill has to go, if that is known.
+/// How long a backfill will take, if that is known.
 fn eta(metric: &Value) -> String {
     let eta = metric.pointer("/progress/eta_s").and_then(Value::as_u64);
     eta.map_or_else(String::new, |eta| format!(", {eta} s to go"))

@@ -7,13 +7,13 @@ use super::{Failure, output, settings, start};
 use std::time::{Duration, Instant};
 use tally_engine::engine::{Check, Totals};
 
-/// How long a drain may take; what is not committed by then is counted again from the log at the next start.
+/// How long a drain may take; records that are not committed by then are counted again from the log at the next start.
 pub(crate) const DRAIN: Duration = Duration::from_secs(20);
 
-/// Being ready usually takes this long at most: a group has been joined by then.
+/// A start usually takes at most this long: by then the engine has joined its group.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Between two looks at what is not ready.
+/// Between two checks of what is not ready.
 const LOOK: Duration = Duration::from_millis(20);
 
 pub(crate) fn run(args: &Run) -> Result<(), Failure> {
@@ -30,8 +30,8 @@ pub(crate) fn run(args: &Run) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Waits until `/readyz` is ok and says `ready in 0.3 s`; after [`PATIENCE`] says on stderr what is not ready yet, and
-/// waits on, until told to stop or for `limit`.
+/// Waits until `/readyz` is ok and prints `ready in 0.3 s`. After [`PATIENCE`] it prints on stderr what is not ready yet, and
+/// continues to wait until it is asked to stop, or for `limit`.
 pub(crate) fn ready(started: &start::Started, begun: Instant, stop: &Stop, limit: Duration) {
     let waiting = Instant::now();
     let mut told = false;
@@ -63,7 +63,7 @@ fn closing_line(totals: &Totals) -> String {
     let Totals { processed, committed, unfinished } = *totals;
     let counts = format!("{} events processed, {} committed", thousands(processed), thousands(committed));
     match processed.saturating_sub(committed) {
-        // What was under way was not counted, and is in the log.
+        // Records under way were not counted; they are in the log.
         open if unfinished => format!(
             "{counts}, 0 lost (counting did not end in time; what was not stored, {} events or more, is counted again from the log at the next start)",
             thousands(open)

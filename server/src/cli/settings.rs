@@ -1,4 +1,4 @@
-//! From arguments to configuration.
+//! Makes the configuration from file, environment and arguments.
 
 use super::args::ConfigFile;
 use super::{Failure, output};
@@ -9,7 +9,7 @@ use tally_engine::config::fault::ConfigError;
 use tally_engine::config::load::{FileChoice, Flag, Inputs, Loaded, load};
 use tally_server::catalogue::postgres;
 
-/// The file that is read where none is named.
+/// The file that is read if none is named.
 const USUAL_FILE: &str = "metrics.toml";
 
 /// Reads file and environment, with flags on top.
@@ -23,7 +23,7 @@ pub(crate) fn read(file: &ConfigFile, listen: Option<SocketAddr>, data_dir: Opti
     judge(loaded)
 }
 
-/// Everything that a start would refuse of a configuration, by the code by which it would: whatever reads one asks here.
+/// Everything that a start would refuse of a configuration, found by the same code: every command that reads one asks here.
 fn judge(loaded: Loaded) -> Result<Loaded, Failure> {
     let mut faults = tally_engine::engine::judge(&loaded);
     let url = loaded.config.catalogue.postgres_url.reveal();
@@ -38,12 +38,12 @@ fn judge(loaded: Loaded) -> Result<Loaded, Failure> {
     }
 }
 
-/// The file whose changes are taken over; it may appear later.
+/// The file whose changes are applied; it may appear later.
 pub(crate) fn watched(file: &ConfigFile) -> PathBuf {
     file.file.clone().unwrap_or_else(|| USUAL_FILE.into())
 }
 
-/// The defaults with flags on top: neither file nor environment.
+/// The defaults with flags on top, without file and environment.
 pub(crate) fn defaults(listen: Option<SocketAddr>, data_dir: Option<&Path>) -> Result<Config, Failure> {
     let inputs = Inputs { file: FileChoice::Nothing, env: &|_| None, flags: flags(listen, data_dir)? };
     Ok(load(inputs)?.config)
@@ -63,7 +63,7 @@ fn flags(listen: Option<SocketAddr>, data_dir: Option<&Path>) -> Result<Vec<Flag
     Ok(flags)
 }
 
-/// Where plugin files are looked for: the configured folder, then the one of this binary.
+/// The folders of plugin files: the configured one, then the one beside this binary.
 pub(crate) fn plugin_dirs(config: &Config) -> Vec<PathBuf> {
     let mut dirs = vec![config.plugins.dir.clone()];
     if let Some(beside) = std::env::current_exe().ok().and_then(|binary| binary.parent().map(Path::to_owned)) {

@@ -26,7 +26,7 @@ pub(crate) const DEMO_USERS: u64 = 1_000;
 /// Products of the demo, likewise.
 pub(crate) const DEMO_PRODUCTS: u64 = 200;
 
-/// How long work of the server that ignores its end is waited for.
+/// How long to wait for work of the server that does not end.
 const STRAGGLERS: Duration = Duration::from_secs(2);
 
 /// An engine that answers.
@@ -40,8 +40,8 @@ pub(crate) struct Started {
     serving: JoinHandle<()>,
 }
 
-/// Opens everything; `config_file` is looked at again while it runs. Metrics named in `disabled` are not loaded. With a seed, the demo's
-/// users and products are put into the catalogue. If the server ends by an internal error, `stop` is asked for.
+/// Opens everything; `config_file` is read again while it runs. Metrics named in `disabled` are not loaded. With a seed, the demo's
+/// users and products are written into the catalogue. If the server ends by an internal error, it requests `stop`.
 pub(crate) fn start(
     config: Config,
     config_file: Option<PathBuf>,
@@ -64,11 +64,11 @@ pub(crate) fn start(
             "fewer connections are accepted than [server] max_connections: the limit of open files is too low"
         );
     }
-    // Whatever is made from here on is this user's alone.
+    // Files that are created from here on are readable by this user only.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| failed(format!("cannot start threads: {error}")))?;
-    // The port first: it fails most often and costs nothing to give back.
+    // The port first: it fails most often and costs nothing to release.
     let bound = runtime.block_on(Server::bind(&config.server.listen)).map_err(|fault| failed(fault.to_string()))?;
     let address = bound.address();
     let figures = library::recorder().map_err(failed)?;
@@ -96,7 +96,7 @@ impl Started {
     /// Stops answering, then counting; returns what was counted.
     pub(crate) fn stop(self, limit: Duration) -> Result<Totals, Failure> {
         let Started { engine, runtime, closing, serving, .. } = self;
-        // Nobody listens any more if serving has failed, which is told below.
+        // If serving has failed, nobody listens any more; that is reported below.
         let _ = closing.send(true);
         let served = runtime.block_on(async { tokio::time::timeout(limit, serving).await });
         runtime.shutdown_timeout(STRAGGLERS);
@@ -125,7 +125,7 @@ pub(crate) struct Imported {
     pub(crate) refused: u64,
     /// The first of them, with line number.
     pub(crate) faults: Vec<(u64, String)>,
-    /// Columns that mean nothing.
+    /// Warnings of unknown columns.
     pub(crate) warnings: Vec<String>,
 }
 
@@ -157,7 +157,7 @@ fn small_runtime() -> Result<Runtime, Failure> {
     runtime.map_err(|error| Failure::Failed(format!("cannot start threads: {error}")))
 }
 
-/// The calls into the library.
+/// Calls into the library.
 mod library {
     use super::{Arc, Config, DEMO_PRODUCTS, DEMO_USERS, Engine, File, Imported, Migrated, What, watch};
     use metrics_exporter_prometheus::PrometheusHandle;
@@ -222,7 +222,7 @@ mod library {
         demo::seed(catalogue, wanted).await.map(|_| ()).map_err(|fault| fault.to_string())
     }
 
-    /// Where the engine's figures are collected.
+    /// Installs the collector of the program's own metrics.
     pub(super) fn recorder() -> Result<PrometheusHandle, String> {
         let builder = metrics_exporter_prometheus::PrometheusBuilder::new();
         let handle = builder
@@ -256,11 +256,11 @@ mod library {
             ..Limits::default()
         };
         let parts = Parts { core: engine, catalogue, render: Arc::new(render), origin_check, limits };
-        let told = async move {
-            // An error says that whoever would tell is gone: then it is time as well.
+        let stop = async move {
+            // An error means that the sender is gone, which is a stop too.
             let _ = closed.wait_for(|closed| *closed).await;
         };
-        let drained = bound.serve(parts, told).await;
+        let drained = bound.serve(parts, stop).await;
         if drained.cut > 0 {
             tracing::warn!(cut = drained.cut, "connections did not finish in time and were closed");
         }

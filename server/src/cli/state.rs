@@ -1,6 +1,6 @@
-//! `tally state`: what the store of an engine holds, in words and numbers.
+//! `tally state`: shows what the store of an engine holds, in words and numbers.
 //!
-//! A running engine is asked; while none runs, its store is opened here. Nothing is changed.
+//! Asks a running engine; while none runs, opens its store. Changes nothing.
 
 use super::args::{State, StateCommand, StatePlace};
 use super::client::{Client, ClientError};
@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use tally_engine::engine::{EvaluateError, StartError, StoredState};
 use tally_server::http::stored_rows;
 
-/// Buckets that are printed; `--json` has all.
+/// Most buckets that are printed; `--json` prints all.
 const SHOWN: usize = 1_000;
 
 pub(crate) fn run(args: &State) -> Result<(), Failure> {
@@ -57,7 +57,7 @@ pub(crate) fn run(args: &State) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Where state is looked at: through an engine, or in its store while none runs.
+/// Where state is read: from an engine, or from its store while none runs.
 enum StateSource {
     Engine(Client),
     Store(StoredState),
@@ -120,7 +120,7 @@ impl StateSource {
     }
 }
 
-/// Whether anybody listens there.
+/// Whether an engine listens there.
 fn answers(client: &Client) -> Result<bool, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Failed(format!("cannot use the network: {error}")))?;

@@ -1,5 +1,5 @@
-//! Ctrl-C and SIGTERM: the first asks for an orderly end, the second ends the process at once with 130. SIGHUP, where it is
-//! listened for, asks to look at files again; elsewhere it ends the process, as ever. An end that takes too long is made.
+//! Ctrl-C and SIGTERM: the first requests an orderly stop, the second ends the process at once with 130. SIGHUP, where the command
+//! handles it, requests a new check of the files; elsewhere it ends the process, as usual. A stop that takes too long is forced.
 
 use super::output;
 use parking_lot::{Condvar, Mutex};
@@ -9,18 +9,18 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// After this, whatever is still waited for is left: an orderly end takes 20 s at most.
+/// After this the process is killed: an orderly stop takes 20 s at most.
 const LATEST: Duration = Duration::from_secs(30);
 
-/// Whether to stop; clones share it.
+/// The request to stop; clones share it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stop(Arc<(Mutex<StopRequest>, Condvar)>);
 
-/// What was asked for.
+/// What was requested.
 #[derive(Debug, Default)]
 struct StopRequest {
     stop: bool,
-    /// To look again, and nobody has done so since.
+    /// A check of the files, which has not been done yet.
     look: bool,
 }
 
@@ -36,23 +36,23 @@ impl Drop for OnPanic {
 }
 
 impl Stop {
-    /// Whether it was asked for.
+    /// Whether a stop was requested.
     pub(crate) fn asked(&self) -> bool {
         self.0.0.lock().stop
     }
 
-    /// Asks for it.
+    /// Requests a stop.
     pub(crate) fn ask(&self) {
         self.0.0.lock().stop = true;
         self.0.1.notify_all();
     }
 
-    /// Asks for it if whatever holds this ends by a panic: nothing that the process needs ends unseen.
+    /// Requests a stop if the task that holds this panics: no part that the process needs ends unnoticed.
     pub(crate) fn on_panic(&self) -> OnPanic {
         OnPanic(self.clone())
     }
 
-    /// Waits that long, or until it is asked for.
+    /// Waits this long, or until a stop is requested.
     pub(crate) fn wait(&self, limit: Duration) {
         let mut asked = self.0.0.lock();
         let Some(end) = Instant::now().checked_add(limit) else {
@@ -61,7 +61,7 @@ impl Stop {
         self.0.1.wait_while_until(&mut asked, |asked| !asked.stop, end);
     }
 
-    /// Waits until it is asked for, and calls `look` for each SIGHUP, also for one that came before.
+    /// Waits until a stop is requested, and calls `look` for each SIGHUP, also for one that came before.
     pub(crate) fn wait_looking(&self, look: impl Fn()) {
         loop {
             let mut asked = self.0.0.lock();
@@ -132,12 +132,12 @@ impl Stop {
         });
         if told {
             output::note(&format!(
-                "error: not ended {} s after it was asked to: a file, a device or a plugin hangs; the process is now killed, which loses nothing",
+                "error: the engine has not stopped after {} s: a file, a device or a plugin hangs; the process is killed now, which loses nothing",
                 LATEST.as_secs()
             ));
             std::process::exit(1);
         }
-        // Whoever asks twice does not want to wait for a drain; the log makes it safe.
+        // A second request means not to wait for a drain; the log makes that safe.
         std::process::exit(130);
     }
 }

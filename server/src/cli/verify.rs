@@ -1,7 +1,7 @@
 //! `tally verify`: counts everything again from the log of a running engine and compares.
 //!
-//! The count is in `tally_verify`; here is what is asked, what is shown, and the exit code: 0 where nothing differs, 1 where
-//! anything does or nothing could be read.
+//! `tally_verify` counts; this file asks the engine, shows the result and sets the exit code: 0 if nothing differs, 1 if anything
+//! differs or the engine could not be read.
 
 use super::args::Verify;
 use super::client::{Answer, Client, ClientError};
@@ -64,7 +64,7 @@ fn refused(answer: &Answer) -> Refused {
     }
 }
 
-/// The moving line on a terminal; nothing elsewhere.
+/// The progress line on a terminal; nothing elsewhere.
 #[derive(Default)]
 struct AuditScreen(Option<ProgressBar>);
 
@@ -78,7 +78,7 @@ impl AuditScreen {
     fn draw(&mut self, bar: ProgressBar, template: &str) {
         self.clear();
         if lively() {
-            // The templates are constants; a fault in one would show the default bar.
+            // The templates are constants; if one is wrong, the default bar is shown.
             bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar.tick();
             self.0 = Some(bar);

@@ -1,10 +1,10 @@
-//! `/api/internal/…`: log and state as they are, for `tally verify`. No part of the contract: it changes with the program.
+//! `/api/internal/…`: the raw log and state, for `tally verify`. Not part of the contract: it changes with the program.
 //!
 //! `GET /api/internal/events` is `[events]`; `GET /api/internal/log` the bounds of each partition, with `partition`, `from`
 //! and `to` the records in between; `GET /api/internal/state/{metric}` every row of a metric at one moment. Records and rows
-//! are lines of JSON; the last one says how many there were, or what went wrong, so that a cut answer is noticed. Nothing is
-//! gathered: a line is made when the reader has taken those before it. While it waits for its reader an answer takes no place of
-//! those that work, and one whose reader is too slow is cut. Everything here only reads.
+//! are lines of JSON; the last one says how many there were, or what went wrong, so that a truncated answer is noticed. Nothing is
+//! collected: a line is made when the reader has taken those before it. An answer that waits for its reader releases its place among
+//! those that work, and one whose reader is too slow is cut off. Everything here only reads.
 
 use super::connection::Connection;
 use super::problem::Problem;
@@ -31,17 +31,17 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-/// Bytes of lines handed over at a time.
+/// Bytes of lines that are sent at a time.
 const CHUNK: usize = 64 << 10;
 
-/// Chunks that wait for the reader; whoever makes them waits beyond that.
+/// Chunks that may wait for the reader; the writer blocks when there are more.
 const WAITING: usize = 4;
 
 pub(crate) async fn events(State(app): State<Arc<App>>) -> Response {
     Json(app.core.events()).into_response()
 }
 
-/// Which records; all or nothing.
+/// The records that are requested.
 #[derive(Deserialize)]
 pub(crate) struct RecordRange {
     partition: Option<u32>,
@@ -92,7 +92,7 @@ fn overloaded() -> Problem {
     Problem::overloaded("too many requests read log or state at once")
 }
 
-/// A slot for reading log or state; waits for one at most [`super::Limits::place`].
+/// A place among the requests that work. Waits for one as long as a question may.
 pub(super) async fn acquire_slot(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
     match timeout(app.limits.place, Arc::clone(&app.audits).acquire_owned()).await {
         Ok(Ok(place)) => Ok(place),
@@ -127,7 +127,7 @@ fn lines(
     let (pace, places, handle) = (app.limits.listing, Arc::clone(&app.audits), Handle::current());
     tokio::task::spawn_blocking(move || {
         let mut out = Lines { chunk: Vec::with_capacity(CHUNK), sender, pace, places, place: None, handle };
-        // Nobody reads any more, or too slowly: there is nobody to tell, and no last line tells of the rest.
+        // Nobody reads any more, or too slowly: the answer ends without its last line, which shows that it is incomplete.
         let _ = out.acquire_slot().and_then(|()| write(&mut out)).and_then(|()| out.flush());
         drop(listing);
     });
@@ -139,14 +139,14 @@ fn lines(
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response())
 }
 
-/// Lines on their way; `None` where nobody reads them any more.
+/// Lines on their way. Its functions return `None` once nobody reads them any more.
 struct Lines {
     chunk: Vec<u8>,
     sender: Sender<Bytes>,
-    /// How long the reader may take for a chunk.
+    /// How long the reader may take to read a chunk.
     pace: Duration,
     places: Arc<Semaphore>,
-    /// While it works.
+    /// Held while it works.
     place: Option<OwnedSemaphorePermit>,
     handle: Handle,
 }
@@ -165,7 +165,7 @@ impl Lines {
             Ok(()) => Some(()),
             Err(TrySendError::Closed(_)) => None,
             Err(TrySendError::Full(chunk)) => {
-                // Whoever works has the place meanwhile.
+                // Another request may work meanwhile.
                 self.place = None;
                 let sent = async { timeout(self.pace, self.sender.send(chunk)).await };
                 self.handle.block_on(sent).ok()?.ok()?;

@@ -1,4 +1,4 @@
-//! A body that holds its share of the memory budget until it is written, or its connection ends.
+//! A body that holds its share of the memory budget until it is written or its connection ends.
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
@@ -7,10 +7,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use tally_engine::memory::Held;
 
-/// Bytes of a piece: the writer frees what it has written piece by piece.
+/// Bytes of a piece: written pieces are freed one by one.
 const PIECE: usize = 256 * 1024;
 
-/// A text on its way out.
+/// A text that is being sent.
 pub(crate) struct BudgetedBody {
     left: Bytes,
     _held: Held,

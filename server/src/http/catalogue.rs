@@ -1,4 +1,4 @@
-//! Users and products over HTTP: a page, or one.
+//! Users and products over HTTP: a page of them, or a single one.
 
 use super::App;
 use super::problem::Problem;
@@ -55,7 +55,7 @@ async fn list_rows<'c, T: Serialize>(
     id: impl Fn(&T) -> &Id,
 ) -> Result<Response, Problem> {
     let Page { after, limit: rows } = parse_page(query, kind)?;
-    // One more than asked for tells whether there is a next page.
+    // One row more than requested shows whether there is a next page.
     let mut items = call_catalogue(limit, list(Page { after, limit: rows + 1 })).await?;
     let more = items.len() > rows;
     items.truncate(rows);
@@ -93,7 +93,7 @@ async fn call_catalogue<T>(limit: Duration, call: CatalogueFuture<'_, T>) -> Res
         .retry_after(1))
 }
 
-/// Unknown keys and empty values are ignored.
+/// Unknown keys are ignored; an empty value counts as none.
 fn parse_page(query: Pairs, kind: char) -> Result<Page, Problem> {
     let Query(pairs) = query.map_err(|_| Problem::fault("invalid_params", "", "the query is not UTF-8"))?;
     let mut faults = Vec::new();
@@ -121,7 +121,7 @@ fn parse_page(query: Pairs, kind: char) -> Result<Page, Problem> {
     if faults.is_empty() { Ok(Page { after, limit }) } else { Err(Problem::invalid("invalid_params", faults)) }
 }
 
-/// The place after a row, opaque to the caller: its kind and id in hexadecimal.
+/// The position after a row, opaque to the caller: its kind and id in hexadecimal.
 fn encode_cursor(kind: char, id: &Id) -> String {
     format!("{kind}{}", id::text(id)).bytes().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -131,7 +131,7 @@ fn decode_cursor(kind: char, cursor: &str) -> Option<Id> {
         cursor.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect();
     let text = String::from_utf8(bytes?).ok()?;
     let parsed = id::parse(text.strip_prefix(kind)?).ok()?;
-    // Only what was given out: no other spelling of it.
+    // Only cursors that were given out: no other spelling of one.
     (encode_cursor(kind, &parsed) == cursor).then_some(parsed)
 }
 

@@ -1,8 +1,8 @@
-//! One connection: the slot that it holds, and a stream that does not wait for ever.
+//! One connection: the slot that it holds, and a stream with time limits.
 //!
 //! hyper's own timer runs from the end of one response to the end of the next head, so it cannot tell an idle
 //! connection (60 s) from a dripped head (5 s). [`TimedStream`] can: it knows when the first byte of a request came and
-//! whether a request is being answered. Its error ends the connection without a reply.
+//! whether a request is being answered. An error of the stream ends the connection without a reply.
 
 use super::listener::Stream;
 use super::{Limits, parse_errors};
@@ -23,14 +23,14 @@ use tokio::time::{Instant, Sleep, sleep};
 /// How many slots each address has taken.
 type SlotsTaken = Arc<Mutex<HashMap<IpAddr, usize>>>;
 
-/// ConnectionSlots for connections, in all and for each address.
+/// The slots for connections, in all and for each address.
 pub(crate) struct ConnectionSlots {
     all: Arc<Semaphore>,
     per_address: usize,
     addresses: SlotsTaken,
 }
 
-/// A slot that is taken; given back when dropped.
+/// A taken slot; dropping it frees the slot.
 pub(crate) struct ConnectionSlot {
     _one: OwnedSemaphorePermit,
     address: Option<(IpAddr, SlotsTaken)>,
@@ -75,7 +75,7 @@ impl Drop for ConnectionSlot {
     }
 }
 
-/// What the socket, the service and a WebSocket know of one connection. Each holder keeps the slot taken.
+/// What the socket, the service and a WebSocket share of one connection. The slot stays taken while any of them holds this.
 pub(crate) struct Connection {
     _slot: ConnectionSlot,
     started: AtomicBool,
@@ -97,29 +97,29 @@ impl Connection {
         })
     }
 
-    /// A request is being answered.
+    /// A request begins to be answered.
     pub(crate) fn begin(&self) {
         self.busy.fetch_add(1, Ordering::Relaxed);
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// It has been.
+    /// The request has been answered.
     pub(crate) fn end(&self) {
         self.busy.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// A body that is written for long keeps the connection from being idle until this is dropped.
+    /// Begins a long body: the connection is not idle until this is dropped.
     pub(crate) fn writing(self: &Arc<Connection>) -> Writing {
         self.busy.fetch_add(1, Ordering::Relaxed);
         Writing(Arc::clone(self))
     }
 
-    /// From now on the WebSocket keeps the time.
+    /// Ends the time limits here: from now on the WebSocket has its own.
     pub(crate) fn upgrade(&self) {
         self.upgraded.store(true, Ordering::Relaxed);
     }
 
-    /// Whether anything was ever received.
+    /// Whether any byte was ever received.
     pub(crate) fn started(&self) -> bool {
         self.started.load(Ordering::Relaxed)
     }
@@ -141,12 +141,12 @@ pub(crate) struct TimedStream {
     head: Duration,
     idle: Duration,
     write: Duration,
-    /// Bytes of a request have come that is not being answered yet.
+    /// Bytes of a request have arrived, and the request is not being answered yet.
     in_head: bool,
     /// Requests answered when the timer was last set.
     seen: u64,
-    /// When the wait for bytes ends. The timer goes off then or before, and is set again if it was before: it is hardly
-    /// ever touched while requests come one after the other.
+    /// When the wait for bytes ends. The timer fires at that time or before, and is then set again: so it is hardly ever
+    /// touched while requests follow each other.
     read_by: Instant,
     read_timer: Pin<Box<Sleep>>,
     write_timer: Option<Pin<Box<Sleep>>>,
@@ -191,7 +191,7 @@ impl TimedStream {
         Poll::Ready(())
     }
 
-    /// If requests came and went since the timer was set, the wait is for another one.
+    /// If requests were answered since the timer was set, the wait is for the next one and begins anew.
     fn notice_requests(&mut self) {
         let requests = self.connection.requests.load(Ordering::Relaxed);
         if requests != self.seen {
@@ -218,7 +218,7 @@ impl TimedStream {
         Poll::Ready(Ok(length))
     }
 
-    /// An answer of hyper's own, made a problem.
+    /// Turns an answer of hyper's own into a problem.
     fn replacement_of(&mut self, bytes: &[u8]) -> Option<Bytes> {
         let idle = self.connection.busy.load(Ordering::Relaxed) == 0;
         self.replacement.take().or_else(|| parse_errors::problem_for(bytes).filter(|_| idle))
@@ -239,8 +239,8 @@ impl TimedStream {
     }
 }
 
-/// hyper's timer, which never goes off: [`TimedStream`] keeps the times. It is there all the same because hyper asks for the next
-/// head right after an answer only if it times it, and only from then on the socket waits.
+/// A timer for hyper that never fires: [`TimedStream`] has the time limits. It is needed because hyper waits for the next head right
+/// after an answer only if it has a timer, and only then does the socket wait.
 #[derive(Clone, Copy)]
 pub(crate) struct NoTimer;
 

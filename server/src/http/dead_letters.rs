@@ -18,10 +18,10 @@ use tally_engine::engine::{DeadLetter, Refusals};
 use tally_engine::time::to_text;
 use tokio::time::timeout;
 
-/// Letters of an answer by default.
+/// Letters in an answer by default.
 const LIMIT: usize = 20;
 
-/// Most letters of an answer: with 64 KiB each, some 8 MB.
+/// Most letters in an answer: with 64 KiB each, some 8 MB.
 const MOST: usize = 100;
 
 #[derive(Serialize)]
@@ -51,7 +51,7 @@ pub(crate) async fn list(
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let (limit, reason) = parse_query(query)?;
-    // Waited for a moment, so that a caller that asks twice keeps out no other.
+    // Waits a moment for a place, so that a caller that asks twice does not keep others out.
     let place = timeout(app.limits.place, Arc::clone(&app.letters).acquire_owned()).await.ok().and_then(Result::ok);
     let place = place.ok_or_else(|| Problem::overloaded("too many requests for dead letters at once"))?;
     let core = Arc::clone(&app.core);
@@ -79,7 +79,7 @@ fn unavailable(detail: &str, retry_helps: bool) -> Problem {
     Problem::unavailable("store_unavailable", detail, retry_helps)
 }
 
-/// Reads limit and reason. Unknown keys and empty values are ignored.
+/// Limit and reason. Unknown keys are ignored; an empty value counts as none.
 fn parse_query(
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Result<(usize, Option<String>), Problem> {

@@ -1,4 +1,4 @@
-//! What a metric says of itself, as `GET /api/metrics` shows it.
+//! Describes a metric as `GET /api/metrics` shows it.
 
 use super::envelope;
 use super::redact_paths::PathRedactor;
@@ -56,10 +56,10 @@ struct Other<'a> {
     reason: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     events_failed: Option<u64>,
-    /// Why it does not take the other's place by itself.
+    /// Why it does not replace the other one by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     held: Option<&'a str>,
-    /// How long it is fed.
+    /// Until when it receives events.
     #[serde(skip_serializing_if = "Option::is_none")]
     until: Option<String>,
 }
@@ -138,7 +138,7 @@ impl<'a> Descriptor<'a> {
     }
 }
 
-/// The word for a state, the progress of a backfill, and the reason of a quarantine.
+/// The word for a state, with its progress and its reason.
 fn describe_state(state: &MetricState) -> (&'static str, Option<Progress>, Option<&str>) {
     match state {
         MetricState::Active => ("active", None, None),
@@ -172,7 +172,7 @@ impl<'a> Other<'a> {
 }
 
 impl RejectedText {
-    /// Which folder the file lies in is the server's own business.
+    /// The folder of a file is not shown.
     pub(crate) fn of(rejected: Rejected, redactor: &PathRedactor) -> RejectedText {
         let Rejected { file, reason, since } = rejected;
         let name =
@@ -181,8 +181,7 @@ impl RejectedText {
     }
 }
 
-/// The fields of an event that the tables are made of, in the contract's order. Panes alone do not read `timestamp`: `time` says that
-/// they go by it.
+/// The key columns of the tables, in the order of an event's fields. `time` says whether there are panes.
 fn read_fields(description: &Description) -> Vec<String> {
     let tables = &description.tables;
     let feeds = |key: &Key| {

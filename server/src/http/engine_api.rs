@@ -1,4 +1,4 @@
-//! What the server needs of an engine: the façade as a trait, so that the routes can be tested without one.
+//! What the server needs of an engine: the façade as a trait, so that the routes can be tested without an engine.
 
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};

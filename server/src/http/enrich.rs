@@ -1,7 +1,7 @@
-//! Adds to an answer what the catalogue knows: names beside ids, and whether a user is known.
+//! Adds to an answer what the catalogue knows: the names of ids, and whether a user is known.
 //!
-//! The result is rewritten as text where its schema is annotated; everything else keeps its bytes and order. One lookup for an
-//! answer. When the catalogue is unavailable the answer is given all the same, with a warning.
+//! The result is rewritten as text where its schema is annotated; everything else keeps its bytes and order. There is one lookup
+//! per answer. If the catalogue is unavailable, the answer is given all the same, with a warning.
 
 use super::App;
 use super::id_annotations::{Annotations, IdKind, Node};
@@ -22,7 +22,7 @@ pub(crate) async fn enrich(
     warnings: &mut Vec<Warning>,
 ) -> Option<String> {
     let (known, ids) = (annotations.root().known_below, annotations.root().ids_below);
-    // Without names only an id that is said not to be known is looked up, and most answers say that of none.
+    // Without names, only ids that the plugin calls unknown are looked up, and most answers have none.
     if !(names && ids || known && result.contains("false")) {
         return None;
     }
@@ -47,8 +47,8 @@ pub(crate) async fn enrich(
                 |_| "no answer in time".to_owned(),
                 |error| error.map_or_else(|error| error.to_string(), |_| String::new()),
             );
-            tracing::warn!(reason, "an answer is given without the catalogue");
-            let detail = "the catalogue cannot be read now, so names are null and `known` goes by events alone";
+            tracing::warn!(reason, "an answer is sent without the catalogue");
+            let detail = "the catalogue cannot be read now, so names are null and `known` is decided by events alone";
             warnings.push(Warning::new("catalogue_unavailable", detail));
             None
         }
@@ -69,7 +69,7 @@ struct Member<'a> {
     key: Cow<'a, str>,
     value: Tree<'a>,
     id: Option<(IdKind, Option<Id>)>,
-    /// Says `false`, of this kind.
+    /// It says `false` for an id of this kind.
     unknown: Option<IdKind>,
 }
 
@@ -188,7 +188,7 @@ impl<'w> Writer<'w> {
     fn known(&mut self, kind: IdKind, id: &Id) {
         let known = self.name(kind, id).is_some();
         self.out.push_str(if known { "true" } else { "false" });
-        // Without a catalogue nothing is said about who is in it.
+        // Without a catalogue nothing is known about who is in it.
         if known || self.found.is_none() {
             return;
         }
@@ -197,7 +197,7 @@ impl<'w> Writer<'w> {
             IdKind::Product => ("unknown_product", "product"),
         };
         let id = id::text(id);
-        // The plugin may have said it, in words of its own.
+        // The plugin may have warned of it in its own words.
         if !self.warnings.iter().any(|told| told.code == code && mentions(&told.detail, &id)) {
             let detail = format!("{what} {id} is not in the catalogue and has no events");
             self.warnings.push(Warning::new(code, detail));
@@ -211,7 +211,7 @@ impl<'w> Writer<'w> {
     }
 }
 
-/// Whether a text holds an id, not as a part of a longer word.
+/// Whether a text contains an id as a word of its own.
 fn mentions(text: &str, id: &str) -> bool {
     let apart = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric());
     text.match_indices(id)

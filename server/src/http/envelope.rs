@@ -1,4 +1,4 @@
-//! The envelope of an answer, written as text around a result that is text already.
+//! Writes the envelope of an answer, as text around a result that is text already.
 //!
 //! Keys are in the contract's order, and a key that does not apply is absent.
 
@@ -8,17 +8,17 @@ use tally_engine::engine::{Evaluated, History};
 use tally_engine::time::to_text;
 use tally_plugin::ask::Warning;
 
-/// The body of a 200 to `POST /api/metrics`, but for when it was asked and how long that took.
+/// The body of a 200 to `POST /api/metrics`, without the time of asking and the duration.
 pub(crate) struct Envelope {
     text: String,
-    /// Where the time of asking goes.
+    /// Where the time of asking is inserted.
     as_of: usize,
-    /// Where the microseconds go.
+    /// Where the duration in microseconds is inserted.
     took: usize,
 }
 
 impl Envelope {
-    /// Puts an envelope around a result, which is that of `evaluated` or made of it.
+    /// Puts an envelope around a result: that of `evaluated`, or the same with names.
     pub(crate) fn new(name: &str, params: &str, result: &str, evaluated: &Evaluated, warnings: &[Warning]) -> Envelope {
         let Evaluated { window: (from, to), position, version, history, .. } = evaluated;
         let mut out = String::with_capacity(384 + params.len() + result.len());

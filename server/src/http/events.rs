@@ -1,4 +1,4 @@
-//! `POST /api/events`: the body is split into events, whose bytes go to the log as they were sent.
+//! `POST /api/events`: splits the body into events, whose bytes go to the log as they were sent.
 //!
 //! The engine judges each event; here only a body that is not JSON, or has more than [`MOST`] events, is refused as a whole. The
 //! meaning of a body does not depend on its media type: one JSON value is an event or an array of events, over any number of lines;
@@ -25,7 +25,7 @@ const MOST: usize = 20_000;
 /// Most rejected events that an answer lists.
 const LISTED: usize = 1_000;
 
-/// A longer body is split on the blocking thread alone; a shorter one also before, so that one that is not JSON takes no place.
+/// A longer body is split on the blocking thread only; a shorter one also before, so that a body that is not JSON takes no place.
 const SHORT: usize = 16 * 1024;
 
 const NDJSON: &str = "application/x-ndjson";
@@ -80,17 +80,18 @@ async fn append_body(app: &App, body: Bytes, kind: &'static str) -> Result<Vec<u
         drop(place);
         done
     });
-    let unavailable = |detail| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "log_unavailable", detail).retry_after(1);
+    let unavailable = |detail: &str, retry_helps| Problem::unavailable("log_unavailable", detail, retry_helps);
     match timeout(app.limits.append, work).await {
         Ok(Ok(Ok(Ok(done)))) => Ok(done),
-        Ok(Ok(Ok(Err(fault)))) => Err(unavailable(fault.to_string())),
+        Ok(Ok(Ok(Err(fault)))) => Err(unavailable(&fault.to_string(), fault.retry_helps())),
         Ok(Ok(Err(problem))) => Err(problem),
         Ok(Err(failed)) => {
             tracing::error!(%failed, "writing events panicked");
             Err(Problem::internal())
         }
         Err(_) => Err(unavailable(
-            "the log did not acknowledge in time, so some of the events may be in it; events with an event_id can safely be sent again".into(),
+            "the log did not acknowledge in time, so some of the events may be in it; events with an event_id can safely be sent again",
+            true,
         )),
     }
 }
@@ -117,7 +118,7 @@ fn parse_events<'a>(body: &'a [u8], kind: &str) -> Result<Vec<&'a [u8]>, Problem
         }
         Err(error) => error,
     };
-    // Of lines the first is whole.
+    // If the body is lines, the first line is a whole value.
     let mut lines = text::lines(body);
     let is_value = |line| serde_json::from_slice::<&RawValue>(line).is_ok();
     let in_lines = lines.next().is_some_and(is_value) && lines.next().is_some();

@@ -1,8 +1,8 @@
-//! Whether the process lives, whether it can be asked, and its own metrics.
+//! Whether the process is alive, whether it can answer questions, and its own metrics.
 //!
 //! `/readyz` is `ok`, or a problem that names every reason. `/readyz?verbose` is text for people, in the form of the
-//! Kubernetes API server: a line per part. The catalogue has one too, `[!]` while it is away, and never makes it unready:
-//! metrics do not need it. So has whatever else questions can do without, such as writing to the log.
+//! Kubernetes API server: a line per part. The catalogue has one too, `[!]` while it is unavailable, and never makes the engine
+//! unready: metrics do not need it. So do other parts that questions do not need, such as writing to the log.
 
 use super::App;
 use super::problem::Problem;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use tally_engine::engine::Check;
 use tally_plugin::ask::Fault;
 
-/// Seconds after which another look at what is not ready makes sense.
+/// Seconds after which a client should check again.
 const LOOK_AGAIN: u32 = 1;
 
 const TEXT: [(HeaderName, HeaderValue); 2] =

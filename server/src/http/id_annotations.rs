@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-/// What an id is of.
+/// The kind of thing that an id identifies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum IdKind {
     User,
@@ -164,10 +164,10 @@ impl<'a> SchemaReader<'a> {
     }
 }
 
-/// The annotations of the metrics that were asked lately, one entry for each name.
+/// The annotations of the metrics that were queried lately, one entry for each name.
 pub(crate) struct AnnotationCache(Cache<String, Read>);
 
-/// Entries that are kept; one is some KiB, as its metric's schema is.
+/// Entries that are kept; one takes some KiB, like its metric's schema.
 const KEPT: usize = 1_024;
 
 /// A schema and what was read from it.

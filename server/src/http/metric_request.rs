@@ -16,7 +16,7 @@ use tally_engine::engine::Question;
 use tally_engine::event::Position;
 use tally_plugin::ask::Fault;
 
-/// The top-level keys there are.
+/// The known top-level keys.
 const KEYS: [&str; 6] = ["name", "params", "at_least", "wait_ms", "expand", "allow_partial"];
 
 /// How long to wait for `at_least` by default, in milliseconds.
@@ -25,13 +25,13 @@ const WAIT_MS: u64 = 5_000;
 /// The longest wait.
 const LONGEST_WAIT_MS: u64 = 30_000;
 
-/// Most unknown keys that are named; a body may hold any number of them.
+/// Most unknown keys that are named; a body may contain any number of them.
 const UNKNOWN_KEYS: usize = 64;
 
 /// A request to evaluate a metric.
 #[derive(Debug)]
 pub(crate) struct MetricRequest {
-    /// What the engine is asked.
+    /// The question to the engine.
     pub(crate) question: Question,
     /// The params as they were written, for the reply.
     pub(crate) params_text: String,

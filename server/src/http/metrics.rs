@@ -1,6 +1,6 @@
 //! Metrics over HTTP: the list, one descriptor, an evaluation.
 //!
-//! A reply that still holds is sent again; what the engine has ready is answered at once. Other evaluations call a plugin: they run
+//! A reply that is still valid is sent again; an answer that the engine has ready is sent at once. Other evaluations call a plugin: they run
 //! on blocking threads, of which there is a bounded number. One that waits for a position does so on a thread for a moment, in a
 //! slot of its own, and from then on without either (`wait_for_position`). One that does not end in time keeps its thread, but not
 //! its slot: the engine bounds how many of these a metric may have.
@@ -33,13 +33,13 @@ use tokio::time::timeout;
 /// How long an evaluation waits for a position on a thread: most positions are counted by then, and it wakes at once.
 const SHORT_WAIT: Duration = Duration::from_millis(50);
 
-/// A longer body goes to a blocking thread in any case: reading it, and checking what it asks, may take a while.
+/// A longer body always goes to a blocking thread: parsing and checking it may take a while.
 const SHORT: usize = 4 * 1024;
 
 /// A longer result is written on a blocking thread, and holds memory of the answers' share until it is sent.
 const LARGE: usize = 64 * 1024;
 
-/// Copies of a large result in memory while its reply is made and sent: itself, with names, in its envelope, as text.
+/// Copies of a large result in memory while its reply is made and sent: the result, the one with names, the envelope, the text.
 const COPIES: u64 = 4;
 
 pub(crate) async fn list(State(app): State<Arc<App>>) -> Response {
@@ -88,7 +88,7 @@ where
     let started = Instant::now();
     let body = match app.replies.get(&body, started) {
         Some(text) => text.into(),
-        // Boxed for its size: moving it about costs more than the line above.
+        // Boxed for its size: moving it costs more than the line above.
         None => Box::pin(answer_request(app, &body, started)).await?,
     };
     let mut response = Response::new(body);
@@ -129,7 +129,7 @@ async fn answer_request(app: &Arc<App>, body: &Bytes, started: Instant) -> Resul
     Ok(axum::body::Body::new(write.await.map_err(|failed| panic_problem(&failed))??))
 }
 
-/// The reply's text, with what the catalogue adds. Kept for the next equal request if it may be.
+/// The reply's text, with what the catalogue adds. It is kept for the next equal request if it may be.
 async fn write_reply(
     app: &App,
     body: &Bytes,
@@ -181,12 +181,12 @@ async fn evaluate_when_counted(
         }
     }
     asked.question.wait = Duration::ZERO;
-    // All callers that waited for the same position come at once, and take turns.
+    // All callers that waited for the same position arrive at once, and take turns.
     let (asked, answer) = evaluate_blocking(app, acquire_slot(app).await?, asked, limit).await?;
     Ok((asked, answer?))
 }
 
-/// Evaluates on a blocking thread; what was asked comes back with the answer.
+/// Evaluates on a blocking thread; returns the question with the answer.
 async fn evaluate_blocking(
     app: &App,
     place: OwnedSemaphorePermit,
@@ -209,7 +209,7 @@ async fn evaluate_blocking(
     }
 }
 
-/// A slot for an evaluation. Most end within a millisecond or two, so a free slot is waited for.
+/// A slot for an evaluation. Most evaluations end within a millisecond or two, so this waits for a free slot.
 async fn acquire_slot(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
     let turn = timeout(app.limits.place, Arc::clone(&app.evaluations).acquire_owned()).await;
     turn.ok().and_then(Result::ok).map_or_else(|| try_acquire_slot(&app.evaluations), Ok)
@@ -221,7 +221,7 @@ fn try_acquire_slot(slots: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Prob
 }
 
 /// The slot of an evaluation. It is free again when the evaluation ends, or when its time is over and it calls a plugin, which may
-/// hang; also when nobody waits for the answer any more. An evaluation that waits for anything else keeps its slot: there are as
+/// hang; also if nobody waits for the answer any more. An evaluation that waits for anything else keeps its slot: there are as
 /// many threads for these as there are slots.
 struct EvaluationSlot {
     permit: Arc<Mutex<Option<OwnedSemaphorePermit>>>,

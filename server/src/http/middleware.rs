@@ -1,8 +1,8 @@
 //! The steps that every request passes, the fast path of `POST /api/metrics` too.
 //!
 //! [`CHECKS`] may answer in place of a route; [`FINISHES`] complete every answer, refusals included. A further step is one line in
-//! one of the two lists. In between is the route, whose panics become an answer. Steps are plain functions that do not wait:
-//! a layer of the router would box a future for every request, and the fast path goes past the router.
+//! one of the two lists. The route runs in between, and its panics become an answer. Steps are plain functions that do not wait:
+//! a layer of the router would box a future for every request, and the fast path bypasses the router.
 
 use super::connection::Connection;
 use super::problem::Problem;
@@ -44,7 +44,7 @@ const HEADERS: [(HeaderName, HeaderValue); 3] = [
     (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
 ];
 
-/// What a check sees of a request: all but its body.
+/// What a check sees of a request: everything except its body.
 pub(crate) struct Head<'r> {
     pub(crate) method: &'r Method,
     pub(crate) uri: &'r Uri,
@@ -54,7 +54,7 @@ pub(crate) struct Head<'r> {
 /// What the steps of one request know of it, from the first check to the last finish.
 pub(crate) struct Exchange {
     request_id: HeaderValue,
-    /// Origin of the listed page that asks; its browser needs permission to show it the answer.
+    /// The origin of the listed page that sent the request; its browser needs permission to show it the answer.
     pub(crate) page: Option<HeaderValue>,
 }
 
@@ -123,7 +123,7 @@ pub(crate) async fn method_not_allowed(request: Request) -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
 }
 
-/// The caller's id if it is safe to log, else a new one.
+/// The caller's id if it is safe to log, otherwise a new one.
 fn request_id(headers: &HeaderMap) -> HeaderValue {
     let fits = |id: &&HeaderValue| {
         (1..=64).contains(&id.len())

@@ -66,12 +66,12 @@ pub struct Parts {
     pub limits: Limits,
 }
 
-/// Bounds of connections, requests and work. What happens at each is said beside it.
+/// Bounds of connections, requests and work. Each says what happens when it is reached.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Open connections, WebSockets included; one more is answered 503 and closed at once, without reading.
     pub connections: usize,
-    /// Of these from one address that is not loopback; one more is treated the same.
+    /// Open connections from one address that is not loopback; one more is treated the same.
     pub connections_per_address: usize,
     /// Until the first byte of a new connection; then it is closed.
     pub first_byte: Duration,
@@ -91,15 +91,15 @@ pub struct Limits {
     pub appends: usize,
     /// How long the log may take to acknowledge; then 503.
     pub append: Duration,
-    /// Questions for dead letters at once; one more is answered 503.
+    /// Requests for dead letters at once; one more is answered 503.
     pub letters: usize,
     /// How long reading them may take; then 503.
     pub letter: Duration,
-    /// Questions for log or state as they are that work at once; one more waits, as long as `place`, then it is answered 503.
+    /// Requests for the raw log or state that work at once; one more waits as long as `place`, then it is answered 503.
     pub audits: usize,
-    /// Readers of log or state as they are at once, most of them waiting to read on; one more is answered 503.
+    /// Readers of the raw log or state at once, most of them waiting to continue; one more is answered 503.
     pub listings: usize,
-    /// How long such a reader may take for its next 64 KiB; then its answer is cut.
+    /// How long such a reader may take to read 64 KiB; then its answer is cut off.
     pub listing: Duration,
     /// How long a question waits for its place among those that are bounded in number.
     pub place: Duration,
@@ -109,15 +109,15 @@ pub struct Limits {
     pub sockets: usize,
     /// Between two pings to a WebSocket.
     pub socket_ping: Duration,
-    /// Without a sign of life from a WebSocket; then it is closed.
+    /// How long a WebSocket may be silent; then it is closed.
     pub socket_dead: Duration,
     /// How long a WebSocket may stay blocked while a message is written; then it is closed with 1013.
     pub socket_write: Duration,
-    /// How long requests may take to finish once the server stops; then they are cut.
+    /// How long requests may take to finish once the server stops; then they are cut off.
     pub drain: Duration,
-    /// Bytes of replies that are kept for the next equal question; the least used make room.
+    /// Bytes of replies that are kept for the next equal question; the least used are dropped first.
     pub kept_replies: u64,
-    /// What long answers hold from their making until they are written; one more is answered 503.
+    /// Memory that long answers hold until they are written; one more is answered 503.
     pub answers: Arc<Share>,
 }
 
@@ -158,7 +158,7 @@ impl Default for Limits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Serving,
-    /// Finish what was begun.
+    /// Finish the requests under way.
     Draining,
     /// Drop everything.
     Cut,

@@ -1,9 +1,9 @@
-//! Which requests are let in: judged by the name that a request calls the server, and by the page that a browser sends it from.
+//! Which requests are accepted, judged by the name by which a request calls the server and by the page from which a browser sends it.
 //!
-//! A page can give its own name the address of this machine and then send requests as if it were local; only the name gives it
-//! away. So `Host` must be a loopback name or address, or one that is listed. An `Origin` must be the server's own or a listed one,
-//! except for a plain GET, whose answer the browser keeps from the page. This comes before everything else of a request, on every
-//! route. A request without `Origin` comes from no browser and is let in.
+//! A page can point its own name at the address of this machine and then send requests as if it were local; only the name reveals
+//! it. So `Host` must be a loopback name or address, or one that is listed. An `Origin` must be the server's own or a listed one,
+//! except for a plain GET, whose answer the browser hides from the page. This check is the first, on every route. A request
+//! without `Origin` does not come from a browser and is accepted.
 
 use super::App;
 use super::middleware::{Exchange, Head};
@@ -23,7 +23,7 @@ pub struct OriginCheck {
 
 /// Who sends a request.
 enum Sender {
-    /// No browser, or a page of this server, or one whose browser keeps the answer from it.
+    /// No browser, or a page of this server, or one whose browser hides the answer from it.
     Local,
     /// A page of a listed origin; its browser needs permission to show it the answer.
     Page(HeaderValue),
@@ -31,7 +31,7 @@ enum Sender {
     Preflight(HeaderValue),
 }
 
-/// Most characters of a request's own text that a refusal repeats.
+/// Most characters of a request that a refusal repeats.
 const REPEATED: usize = 100;
 
 /// What a listed page may send, and for how many seconds its browser may remember that.
@@ -61,7 +61,7 @@ impl OriginCheck {
     fn sender(&self, head: &Head<'_>) -> Result<Sender, Problem> {
         let Head { method, uri, headers } = *head;
         let host = self.host(headers)?;
-        // A target that is a whole URL says the name once more.
+        // A target that is a whole URL contains the name once more.
         if let Some(authority) = uri.authority() {
             self.check_name(authority.as_str())?;
         }

@@ -76,7 +76,7 @@ impl Problem {
         Problem { errors, ..self }
     }
 
-    /// Seconds until another try makes sense.
+    /// Sets `Retry-After`: seconds until the client should try again.
     pub(crate) fn retry_after(self, seconds: u32) -> Problem {
         self.header(header::RETRY_AFTER, HeaderValue::from(seconds))
     }
@@ -87,7 +87,7 @@ impl Problem {
         self
     }
 
-    /// Ends the connection after the answer, because what follows on it cannot be read.
+    /// Closes the connection after the answer, because the rest of it cannot be read.
     pub(crate) fn closing(self) -> Problem {
         Problem { close: true, ..self }
     }

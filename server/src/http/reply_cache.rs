@@ -1,8 +1,8 @@
-//! Replies given once more: an equal body gets the reply before it, with times of its own, for as long as asking the engine
-//! would change nothing else of it.
+//! A cache of replies: an equal body gets the reply to the body before it, with times of its own, for as long as the engine
+//! would change nothing else in it.
 //!
-//! A body is known by its bytes: nothing of it is read. What the catalogue had a part in is not kept, for that changes unseen.
-//! So many bytes are kept; the least used go first, and long ones are not kept at all.
+//! Bodies are compared as bytes, without parsing. A reply with names from the catalogue is not kept, because names change unnoticed.
+//! The cache is bounded in bytes; the least used replies are dropped first, and long ones are not kept at all.
 
 use super::envelope::Envelope;
 use bytes::Bytes;
@@ -12,10 +12,10 @@ use std::sync::Arc;
 use std::time::Instant;
 use tally_engine::engine::AnswerValidity;
 
-/// Longest reply that is kept, and longest body; what is saved is nothing beside writing longer ones.
+/// Longest reply that is kept, and longest body: of longer ones the cache would save too little.
 const LONGEST: usize = 32 * 1024;
 
-/// What an entry takes besides its texts, about.
+/// Approximate bytes that an entry takes besides its texts.
 const ENTRY: usize = 512;
 
 /// By body.
@@ -37,12 +37,12 @@ impl Weighter<Bytes, Arc<Reply>> for Length {
 }
 
 impl ReplyCache {
-    /// Keeps at most so many bytes, bodies and replies together.
+    /// Keeps at most this many bytes of bodies and replies.
     pub(crate) fn new(bytes: u64) -> ReplyCache {
         ReplyCache(Cache::with_weighter((bytes / 2048) as usize, bytes, Length))
     }
 
-    /// The reply to `body`, if one was kept that still holds.
+    /// The reply to `body`, if one is kept that is still valid.
     pub(crate) fn get(&self, body: &Bytes, started: Instant) -> Option<String> {
         if body.len() > LONGEST {
             return None;
@@ -52,7 +52,7 @@ impl ReplyCache {
         Some(reply.envelope.text(as_of, started.elapsed()))
     }
 
-    /// Keeps a reply for as long as `validity` says that it holds.
+    /// Keeps a reply for as long as `again` says that it is valid.
     pub(crate) fn insert(&self, body: &Bytes, validity: AnswerValidity, envelope: Envelope) {
         if envelope.len() <= LONGEST && body.len() <= LONGEST {
             // A copy: the bytes share the connection's buffer.

@@ -1,4 +1,4 @@
-//! Reading a request's body: media type, size and time are judged before anything parses it.
+//! Reads a request's body: media type, size and time are checked before anything parses it.
 
 use super::problem::Problem;
 use axum::BoxError;
@@ -9,19 +9,19 @@ use hyper::body::Body;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// Most bytes of a body, but for events.
+/// Most bytes of a body, except of events.
 pub(crate) const ORDINARY: usize = 64 * 1024;
 
 /// Most bytes of a body of events.
 pub(crate) const EVENTS: usize = 1024 * 1024;
 
-/// Bytes of a too large body that are read and discarded, so that the sender gets to read the refusal.
+/// Bytes of a too large body that are read and discarded, so that the sender can read the refusal.
 const DRAINED: usize = 8 * 1024 * 1024;
 
-/// How long for.
+/// How long they are read.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 
-/// Which of `accepted` the body says it is.
+/// The media type of the body, which must be one of `accepted`.
 pub(crate) fn media_type(headers: &HeaderMap, accepted: &'static [&'static str]) -> Result<&'static str, Problem> {
     let stated = headers.get(header::CONTENT_TYPE);
     let unsupported = |detail| Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail);
@@ -55,7 +55,7 @@ where
     };
     let stated = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if stated.is_some_and(|stated| stated > most as u64) {
-        // A sender that waits for 100-continue has sent nothing yet, and need not.
+        // A sender that waits for 100-continue has sent nothing yet, and does not have to.
         if !headers.contains_key(header::EXPECT) {
             drain(body).await;
         }
@@ -86,11 +86,11 @@ enum Cut {
     Broken,
 }
 
-/// Nearly every body comes in one piece, and is that piece.
+/// Nearly every body comes in one piece, which is not copied.
 async fn collect<B: Body<Data = Bytes> + Unpin>(body: &mut B, most: usize) -> Result<Bytes, Cut> {
     let (mut first, mut joined) = (Bytes::new(), BytesMut::new());
     while let Some(frame) = body.frame().await {
-        // Trailers say nothing here.
+        // Trailers are ignored.
         let Ok(piece) = frame.map_err(|_| Cut::Broken)?.into_data() else { continue };
         if first.len().max(joined.len()) + piece.len() > most {
             return Err(Cut::TooLarge);
@@ -114,6 +114,6 @@ async fn drain<B: Body<Data = Bytes>>(body: B)
 where
     B::Error: Into<BoxError>,
 {
-    // The answer is the refusal in any case.
+    // However the reading ends, the answer is the refusal.
     let _ = timeout(DRAIN_TIME, Limited::new(body, DRAINED).collect()).await;
 }

@@ -1,4 +1,4 @@
-//! Which request is answered by what.
+//! The routes: which handler answers which request.
 
 use super::connection::Connection;
 use super::problem::Problem;
@@ -14,7 +14,7 @@ use hyper::body::Body as HttpBody;
 use std::sync::Arc;
 use tower::Service;
 
-/// Where metrics are asked.
+/// The path for questions to metrics.
 const METRICS: &str = "/api/metrics";
 
 /// All routes.
@@ -40,7 +40,7 @@ impl Routes {
         B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
-        // The most frequent request goes past the router, whose boxes would cost more than a cached answer.
+        // The most frequent request bypasses the router, whose boxes would cost more than a cached answer.
         if request.method() == Method::POST && request.uri().path() == METRICS {
             let (parts, body) = request.into_parts();
             return metrics::evaluate(&self.app, &parts.headers, body).await.into_response();

@@ -1,7 +1,7 @@
-//! The accept loop, on hyper itself: every wait is bounded, and a stop lets finish what was begun.
+//! The accept loop, directly on hyper: every wait is bounded, and a stop lets requests under way finish.
 //!
-//! Over the connection limit a connection is answered 503 and closed at once: it takes no slot, and nothing of it is
-//! read. Serves HTTP/1.1 on whatever its listener accepts.
+//! A connection over the limit is answered 503 and closed at once: it takes no slot, and nothing of it is
+//! read. Serves HTTP/1.1 on every connection that its listener accepts.
 
 use super::connection::{Connection, ConnectionSlots, NoTimer, TimedStream};
 use super::listener::{self, Accepted, ListenError, Listener, Stream};
@@ -25,7 +25,7 @@ const HEADERS: usize = 64;
 /// Bytes of a request's head; more are answered 431. Also how much of a body is buffered at once.
 const BUFFER: usize = 16 * 1024;
 
-/// Pause after `accept` failed for want of something (file descriptors): they come back as connections close.
+/// Pause after `accept` failed for lack of file descriptors, which closing connections free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Between two lines of the log about that.
@@ -35,10 +35,10 @@ const FULL: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: applicatio
     connection: close\r\ncontent-length: 126\r\n\r\n\
     {\"type\":\"/problems/overloaded\",\"title\":\"Overloaded\",\"status\":503,\"code\":\"overloaded\",\"detail\":\"too many connections are open\"}";
 
-/// Where a server begins.
+/// Makes a server.
 pub struct Server;
 
-/// A server that has its address.
+/// A server that listens on its address.
 pub struct Bound {
     listener: Box<dyn Listener>,
 }
@@ -46,7 +46,7 @@ pub struct Bound {
 /// How a server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drained {
-    /// Connections and WebSockets that were cut because they did not finish in time.
+    /// Connections and WebSockets that were cut off because they did not finish in time.
     pub cut: usize,
 }
 
@@ -109,7 +109,7 @@ async fn drain(app: &App) -> Drained {
         return Drained { cut: 0 };
     }
     let cut = app.phase.receiver_count();
-    tracing::warn!(cut, "connections did not finish in time and are cut");
+    tracing::warn!(cut, "connections did not finish in time and are cut off");
     app.phase.send_replace(Phase::Cut);
     app.phase.closed().await;
     Drained { cut }

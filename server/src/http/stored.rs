@@ -1,4 +1,4 @@
-//! `/api/internal/tables` and `/api/internal/stored`: what the store holds, for `tally state`. No part of the contract.
+//! `/api/internal/tables` and `/api/internal/stored`: what the store holds, for `tally state`. Not part of the contract.
 //!
 //! `GET /api/internal/tables` names metrics and tables; `GET /api/internal/stored` is every bucket of every metric;
 //! `GET /api/internal/stored/{metric}/{table}/{key}` the rows of a key, which is a JSON array of texts in base64url.
@@ -44,7 +44,7 @@ pub(crate) async fn rows(
     Ok(Json(stored_rows(&rows)).into_response())
 }
 
-/// The rows of a key, as they are answered.
+/// The rows of a key, as JSON.
 #[must_use]
 pub fn stored_rows(stored: &StoredRows) -> Value {
     let StoredRows { table, rows, events_failed } = stored;

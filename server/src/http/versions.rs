@@ -1,6 +1,6 @@
 //! `GET /api/metrics/{name}/versions`: the revisions of a metric that are counted now, with their answers to its examples; and the
 //! orders of `tally plugin promote`, `rollback` and `purge`, `POST /api/internal/metrics/{name}/{order}`, of `tally skip` and of `tally
-//! clock accept`, which are no part of the contract.
+//! clock accept`, which are not part of the contract.
 //!
 //! Two answers are compared as values, and only as far as their positions allow: while events come, positions differ.
 
@@ -32,10 +32,10 @@ struct VersionList<'a> {
 struct Version<'a> {
     role: &'static str,
     revision: &'a str,
-    /// Why it does not take the place of the one that answers by itself.
+    /// Why it does not replace the answering revision by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     held: Option<&'a str>,
-    /// How long it is fed.
+    /// Until when it receives events.
     #[serde(skip_serializing_if = "Option::is_none")]
     until: Option<String>,
     #[serde(flatten)]
@@ -46,7 +46,7 @@ struct Version<'a> {
 struct Example<'a> {
     params: &'a Value,
     note: &'a str,
-    /// Whether all revisions that answered answered the same; absent where fewer than two did.
+    /// Whether all answers are equal; absent if fewer than two revisions answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     equal: Option<bool>,
     answers: Vec<AnswerText>,
@@ -123,7 +123,7 @@ pub(crate) async fn order(
     request: Request,
 ) -> Result<Response, Problem> {
     let unknown = |detail: &str| Problem::new(StatusCode::NOT_FOUND, "not_found", detail);
-    // A media type that a page elsewhere cannot send without asking first.
+    // A media type that a page of another origin cannot send without a preflight.
     request_body::media_type(request.headers(), &["application/json"])?;
     let Path((name, order)) = path.map_err(|_| unknown("the name is not UTF-8"))?;
     let order = match order.as_str() {
@@ -163,7 +163,7 @@ pub(crate) async fn accept_clock(State(app): State<Arc<App>>, request: Request) 
     execute(&app, Order::AcceptClock).await
 }
 
-/// Off the async threads, in a place of those that may take a while.
+/// Runs work off the async threads, in one of the places for work that may take a while.
 async fn blocking<T: Send + 'static>(app: &App, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
     let place = audit::acquire_slot(app).await?;
     let work = tokio::task::spawn_blocking(move || {
@@ -174,7 +174,7 @@ async fn blocking<T: Send + 'static>(app: &App, work: impl FnOnce() -> T + Send 
     match timeout(app.limits.append, work).await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(failed)) => {
-            tracing::error!(%failed, "a question about versions panicked");
+            tracing::error!(%failed, "a request about versions panicked");
             Err(Problem::internal())
         }
         Err(_) => {

@@ -1,6 +1,6 @@
 //! Waits until a metric has counted a position, for any number of callers at once.
 //!
-//! One task polls the positions for all callers: a waiting caller holds neither a thread nor a slot, so it keeps nobody else out.
+//! One task polls the positions for all callers: a waiting caller holds neither a thread nor a slot, so it does not keep others out.
 //! The number of callers is bounded by the number of connections. A stop of the server wakes all of them.
 
 use super::engine_api::EngineApi;
@@ -20,7 +20,7 @@ pub(crate) struct PositionWaits {
     metrics: watch::Sender<HashMap<String, WaitedMetric>>,
 }
 
-/// A metric that is waited for.
+/// A metric that callers wait for.
 #[derive(Default)]
 struct WaitedMetric {
     callers: usize,
@@ -32,9 +32,9 @@ struct WaitedMetric {
 pub(crate) enum WaitOutcome {
     /// The metric had counted the position when it was last polled.
     Reached,
-    /// It had not, until the limit.
+    /// It had not by the limit.
     TimedOut,
-    /// The server stops.
+    /// The server is stopping.
     Stopping,
 }
 
@@ -55,7 +55,7 @@ impl PositionWaits {
             known.is_some_and(|known| known.reaches(position))
         };
         tokio::select! {
-            // A sender that is gone has stopped too.
+            // A dropped sender is a stop too.
             _ = phase.wait_for(|phase| *phase != Phase::Serving) => WaitOutcome::Stopping,
             waited = timeout(limit, metrics.wait_for(is_reached)) => match waited {
                 Ok(Ok(_)) => WaitOutcome::Reached,
@@ -66,7 +66,7 @@ impl PositionWaits {
     }
 }
 
-/// One caller; it waits until this is dropped.
+/// One caller, which waits until this is dropped.
 struct Caller<'a> {
     app: &'a App,
     metric: &'a str,
@@ -101,7 +101,7 @@ impl Drop for Caller<'_> {
     }
 }
 
-/// Polls the positions of all metrics that are waited for, until none is.
+/// Polls the positions of all metrics that callers wait for, until there is none.
 async fn poll_positions(app: Arc<App>) {
     loop {
         let waited: Vec<String> = app.position_waits.metrics.borrow().keys().cloned().collect();

@@ -1,9 +1,9 @@
 //! `/ws`: every new event, from now on.
 //!
-//! One task for a socket; it reads, writes and keeps time. While a write is blocked nothing is read and the feed's own
+//! One task per socket reads, writes and keeps time. While a write is blocked nothing is read and the feed's own
 //! ring drops the oldest events, so a slow client costs others nothing. Events that wait are written together
-//! with one flush. A client that sends more than [`Allowance`] gives is closed. Each end has its code, and the socket is held
-//! until the client has read it, for a moment: one that is closed with something unread takes the code with it. Subscriptions
+//! with one flush. A client that sends more than [`Allowance`] allows is closed. Each end has its code, and the socket stays open
+//! for a moment, until the client has read it: closing a socket with unread bytes would lose the code. Subscriptions
 //! to metrics are not part of this version: a message of another type gets an `error`.
 //!
 //! Over 400 lines: one session from its handshake to its close, with the codes of each end.
@@ -52,7 +52,7 @@ const PER_SECOND: u32 = 64;
 /// Messages that are read after a close was sent, until the other side closes too.
 const MORE: u32 = 64;
 
-/// Bytes that are read and thrown away after them.
+/// Bytes that are read and discarded after them.
 const REST: usize = 4 * 1024 * 1024;
 
 /// How long the other side may take to answer a close.
@@ -72,7 +72,7 @@ const TOO_LARGE: Close =
     Close { code: 1009, error: Some("message_too_large"), detail: "a message must have at most 4096 bytes" };
 const TOO_SLOW: Close = Close { code: 1013, error: None, detail: "the socket stayed blocked; reconnect" };
 
-/// A connection that was a request.
+/// A connection that began as a request.
 type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
 pub(crate) async fn upgrade(State(app): State<Arc<App>>, mut request: Request) -> Result<Response, Problem> {
@@ -115,14 +115,14 @@ pub(crate) async fn upgrade(State(app): State<Arc<App>>, mut request: Request) -
     Ok((StatusCode::SWITCHING_PROTOCOLS, headers, Body::empty()).into_response())
 }
 
-/// What a refusal offers instead.
+/// What a refusal suggests instead.
 const OFFER: [(HeaderName, HeaderValue); 3] = [
     (header::CONNECTION, HeaderValue::from_static("upgrade")),
     (header::UPGRADE, HeaderValue::from_static("websocket")),
     (header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")),
 ];
 
-/// What answers the key of a request that asks for a WebSocket of the version there is.
+/// The answer to the key of a request for a WebSocket of the supported version.
 fn accept_key(request: &Request) -> Option<HeaderValue> {
     let headers = request.headers();
     let only = |name: HeaderName| -> Option<&HeaderValue> {
@@ -137,7 +137,7 @@ fn accept_key(request: &Request) -> Option<HeaderValue> {
     HeaderValue::from_str(&derive_accept_key(key.as_bytes())).ok()
 }
 
-/// Whether a header's list holds a word.
+/// Whether a header's list contains a word.
 fn lists_word(headers: &HeaderMap, name: HeaderName, word: &str) -> bool {
     let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(word))
@@ -156,7 +156,7 @@ fn wants_no_events(uri: &Uri) -> Result<bool, Problem> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Close {
     code: u16,
-    /// Code of the `error` that says so before, if one does.
+    /// Code of the `error` message before the close, if there is one.
     error: Option<&'static str>,
     detail: &'static str,
 }
@@ -184,11 +184,11 @@ impl Session {
             Err(end) => end,
             Ok(never) => match never {},
         };
-        // A peer that does not answer a close is left.
+        // A peer that does not answer a close is dropped.
         match end {
             End::Gone => {}
             End::Answer => drop(timeout(FAREWELL, self.socket.flush()).await),
-            // What waits before the close has to be read first, and the client was slow.
+            // The client was slow, and has to read everything before the close first.
             End::Close(TOO_SLOW) => {
                 let Session { socket, app, phase, .. } = &mut self;
                 tokio::select! {
@@ -201,7 +201,7 @@ impl Session {
     }
 
     async fn exchange(&mut self, silent: bool) -> Result<std::convert::Infallible, End> {
-        // Subscribed before the position is read: nothing falls between the two.
+        // Subscribes before it reads the position, so that no event is missed in between.
         let mut feed: BoxStream<'static, FeedItem> =
             if silent { futures_util::stream::pending().boxed() } else { self.app.core.subscribe() };
         let hello = hello_message(&self.app);
@@ -267,11 +267,11 @@ async fn close_socket(socket: &mut Socket, close: Close) {
     if told.is_err() || socket.send(Message::Close(Some(frame))).await.is_err() {
         return;
     }
-    // A client that keeps to the protocol answers with a close.
+    // A client that follows the protocol answers with a close.
     for _ in 0..MORE {
         let Some(Ok(_)) = socket.next().await else { break };
     }
-    // Of another one the rest is read and thrown away, until it has read the code; one that sends without end does not want to.
+    // Of another client the rest is read and discarded, until it has read the code; one that sends without end is cut off.
     let raw = socket.get_mut();
     let (mut rest, mut read) = ([0; 4096], 0);
     if raw.shutdown().await.is_ok() {
@@ -295,7 +295,7 @@ impl Allowance {
         Allowance { left: AT_ONCE, at: Instant::now() }
     }
 
-    /// Takes one, if there is one.
+    /// Takes one message off the allowance; whether there was one.
     fn try_take(&mut self, now: Instant) -> bool {
         let more = now.duration_since(self.at).as_millis() * u128::from(PER_SECOND) / 1_000;
         if more > 0 {
@@ -310,7 +310,7 @@ impl Allowance {
 }
 
 async fn wait_for_stop(phase: &mut watch::Receiver<Phase>) {
-    // A sender that is gone has stopped too.
+    // A dropped sender is a stop too.
     let _ = phase.wait_for(|phase| *phase != Phase::Serving).await;
 }
 
@@ -333,12 +333,12 @@ fn feed_message(item: FeedItem) -> Message {
     }
 }
 
-/// What is answered to what came, if anything is.
+/// The answer to a message, if it gets one.
 fn handle_message(received: Option<Result<Message, Error>>) -> Result<Option<String>, End> {
     match received {
         Some(Ok(Message::Text(text))) => Ok(Some(answer_text(&text))),
         Some(Ok(Message::Binary(_))) => Err(End::Close(BINARY)),
-        // Pings are answered by the protocol's own layer.
+        // The protocol layer answers pings.
         Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(None),
         Some(Ok(Message::Close(_))) => Err(End::Answer),
         Some(Err(Error::Capacity(_))) => Err(End::Close(TOO_LARGE)),

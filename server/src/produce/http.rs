@@ -176,7 +176,7 @@ async fn post(client: &Client, body: Bytes) -> Result<AcceptedEvents, String> {
         if start.elapsed() + pause > PATIENCE {
             return Err(format!("gave up after {} s: {complaint}", PATIENCE.as_secs()));
         }
-        // What the engine wishes, within reason; else twice as long each time.
+        // As long as the engine requests, within limits; otherwise twice as long each time.
         tokio::time::sleep(wish.unwrap_or(pause).min(Duration::from_secs(5))).await;
         pause = (pause * 2).min(Duration::from_secs(5));
     }

@@ -1,6 +1,6 @@
-//! The outlet straight to a log that is shared, without an engine in between.
+//! The outlet that writes directly to a shared log, without an engine in between.
 //!
-//! The log's client bounds what is in flight and sends by itself; every record is heard of, acknowledged or not.
+//! The log's client bounds what is in flight and sends by itself; it reports every record, acknowledged or not.
 
 use super::{Counts, Outgoing, Outlet, OutletError};
 use tally_engine::engine::{DeliveryCounts, LogProducer};

@@ -1,4 +1,4 @@
-//! Events into a log: made up by a generator or replayed from a file, sent through an outlet at a given rate.
+//! Sends events into a log, at a given rate: a generator makes them up or a file is replayed, and an outlet sends them.
 //!
 //! Promises: every event handed over is either acknowledged or counted as an error before the closing counts are taken;
 //! what waits for acknowledgement is bounded by the outlet. Knows neither arguments nor terminals.
@@ -28,16 +28,16 @@ pub(crate) struct Outgoing {
     pub(crate) line: u64,
 }
 
-/// What became of events.
+/// The outcome of events.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Counts {
     /// Durable in the log.
     pub(crate) acknowledged: u64,
-    /// Refused or given up.
+    /// Refused, or given up.
     pub(crate) errors: u64,
 }
 
-/// The output cannot be used any more; a sentence with what to do.
+/// The output cannot be used any more; the sentence says what to do.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct OutletError(pub(crate) String);
@@ -47,7 +47,7 @@ pub(crate) trait Outlet {
     /// Takes an event; waits while as much is in flight as may be.
     fn send(&mut self, event: Outgoing) -> Result<(), OutletError>;
 
-    /// Sends what is still gathered; does not wait for it.
+    /// Sends what has been collected; does not wait for it.
     fn flush(&mut self) -> Result<(), OutletError>;
 
     /// What is known so far.
@@ -71,20 +71,20 @@ pub(crate) trait Supply {
 pub(crate) struct Outcome {
     /// Events handed to the outlet.
     pub(crate) sent: u64,
-    /// Rows that were no events.
+    /// Rows that were not events.
     pub(crate) bad_rows: u64,
-    /// What became of the sent ones.
+    /// The outcome of those that were sent.
     pub(crate) counts: Counts,
-    /// Whether it ended before the supply did.
+    /// Whether it ended before the events did.
     pub(crate) interrupted: bool,
     /// Why the outlet gave up.
     pub(crate) broken: Option<String>,
 }
 
-/// At a rate, what has gathered is sent this often.
+/// With a rate, collected events are sent this often.
 const TICK: Duration = Duration::from_millis(20);
 
-/// At most this many events between two looks at the clock and at `stop`.
+/// Most events between two checks of the clock and of `stop`.
 const RUN: u64 = 1_000;
 
 /// Moves up to `count` events at `rate` a second (none: as fast as the outlet takes them). `report` hears of progress
@@ -145,7 +145,7 @@ pub(crate) fn pump(
         outcome.broken = Some(error.0);
     }
     outcome.counts = outlet.counts();
-    // Whatever an outlet that gave up did not hear of is not acknowledged.
+    // Events that an outlet had not heard of when it gave up are not acknowledged.
     outcome.counts.errors = outcome.sent.saturating_sub(outcome.counts.acknowledged);
     faults.extend(outlet.complaints());
     report(&outcome, &faults);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// A steady rate since a moment.
+/// A steady rate since some moment.
 pub(crate) struct Pace {
     start: Instant,
     per_second: f64,

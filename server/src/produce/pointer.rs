@@ -17,7 +17,7 @@ impl Pointer {
         &self.0
     }
 
-    /// Puts a value there, making objects on the way. A value in the way that is no object gives way.
+    /// Puts a value there, making objects on the way. A value on the way that is not an object is replaced.
     pub(crate) fn set(&self, record: &mut Map<String, Value>, value: Value) {
         let Some((last, way)) = self.0.split_last() else {
             return;

@@ -1,5 +1,4 @@
-//! A record of a file: its members as they are written, so that no number loses digits on its way, and none is lost where a key stands
-//! twice.
+//! A record of a file: its members as they are written, so that no number loses digits, and no member is lost if a key is given twice.
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::{RawValue, to_raw_value};
@@ -42,7 +41,7 @@ impl Record {
         within(value, rest)
     }
 
-    /// Puts a value there, making objects on the way. A value in the way that is no object gives way.
+    /// Puts a value there, making objects on the way. A value on the way that is not an object is replaced.
     pub(crate) fn set(&mut self, names: &[String], value: Box<RawValue>) {
         let Some((name, rest)) = names.split_first() else { return };
         match self.0.iter_mut().find(|(key, _)| key == name) {
@@ -57,7 +56,7 @@ impl Record {
     }
 }
 
-/// What replaces `old` once a value was put there.
+/// The replacement of `old` once a value was put there.
 fn put(old: Option<&RawValue>, names: &[String], value: Box<RawValue>) -> Box<RawValue> {
     let Some((name, rest)) = names.split_first() else { return value };
     let items = old.and_then(|old| serde_json::from_str::<Vec<Box<RawValue>>>(old.get()).ok());

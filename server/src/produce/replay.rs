@@ -1,7 +1,8 @@
 //! Events from a file: JSON (lines, or arrays over any number of them) or CSV, with columns mapped to fields, types renamed and times
 //! of cells brought into one form.
 //!
-//! What a field may be is the engine's to say; a record is sent as it is written but for what is mapped. A row without an id gets one from the file's content and its line, so that a second run of the same file adds nothing
+//! The engine decides what a field may be; a record is sent as it is written, except for what is mapped. A row without an id gets one
+//! from the file's content and its line, so that a second run of the same file adds nothing
 //! (as far as the engine's dedupe window reaches). Bad rows are reported with their line and skipped. Columns that are no
 //! field are kept: of a CSV as text, empty ones left out. Reads as it goes; memory does not grow with the file.
 
@@ -249,7 +250,7 @@ impl Replay {
     }
 }
 
-/// The record that a row of a CSV is: columns without a value are left out.
+/// The record of a row of a CSV: columns without a value are left out.
 fn row_of(cells: &csv::ByteRecord, header: &[String]) -> Result<Record, String> {
     if cells.len() != header.len() {
         return Err(format!("has {} columns, the header has {}", cells.len(), header.len()));

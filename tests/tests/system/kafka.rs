@@ -201,7 +201,7 @@ fn a_second_engine_in_the_group_is_told(kafka: &Kafka) {
 
 /// An engine that holds a part only says so and serves no numbers.
 fn half(engine: &Tally) {
-    let part = "of 4 partitions and its store is its own";
+    let part = "of 4 partitions, and its store is not shared";
     let ready =
         engine.client.readyz("a part is held", LONG, |answer| answer.status == 503 && answer.text.contains(part));
     ready.unwrap();

@@ -1,4 +1,4 @@
-//! `tally plugin check`: everything that can be said of a plugin file without an engine.
+//! `tally plugin check`: checks everything of a plugin file that can be checked without an engine.
 
 use super::super::output;
 use super::Failure;
@@ -57,7 +57,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What was looked at so far.
+/// The checks so far.
 struct CheckReport {
     json: bool,
     verdicts: Vec<(String, Verdict)>,

@@ -1,7 +1,7 @@
 //! The process in which a plugin file is loaded, seen from outside: its job, its messages, its end.
 //!
-//! Messages are JSON, one per line, each after the character RS, so that what a plugin prints itself is told apart from
-//! them. A child that is silent for too long is ended.
+//! Messages are JSON, one per line, each after the character RS, which distinguishes them from what a plugin prints itself. A child that
+//! is silent for too long is ended.
 
 use super::super::Failure;
 use parking_lot::Mutex;
@@ -19,10 +19,10 @@ use tempfile::TempDir;
 /// Goes before each message.
 pub(super) const MARK: char = '\u{1e}';
 
-/// A line longer than this is not read on: more than the answers of any golden case.
+/// Longest line that is read: more than the answers of any golden case.
 const LONGEST: u64 = 256 << 20;
 
-/// Messages that wait to be read; a child that has more to say waits.
+/// Messages that may wait to be read; a child that sends more waits.
 const WAITING: usize = 64;
 
 /// What a child is to do.
@@ -47,7 +47,7 @@ pub(super) struct Questions {
     pub(super) questions: String,
 }
 
-/// What a child says.
+/// A message of a child.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Message {
@@ -55,11 +55,11 @@ pub(super) enum Message {
     Begun(String),
     /// It holds.
     Good(String),
-    /// It does not.
+    /// It does not hold.
     Bad(String),
     /// What was answered to a golden case.
     Answers(Vec<Value>),
-    /// That was all.
+    /// The job is done.
     Done,
 }
 
@@ -67,7 +67,7 @@ pub(super) enum Message {
 pub(super) enum Next {
     /// A message.
     Said(Message),
-    /// The child ended, or was ended, before it was done: half a sentence.
+    /// The child ended, or was ended, before it was done; the predicate of a sentence says how.
     Ended(String),
 }
 
@@ -80,7 +80,7 @@ pub(super) struct Printed {
     pub(super) first: String,
 }
 
-/// A child at work; ends with this.
+/// A child at work; dropping this ends it.
 pub(super) struct Worker {
     child: Child,
     said: Receiver<Message>,
@@ -110,7 +110,7 @@ impl Worker {
         let printed = Arc::new(Mutex::new(Printed::default()));
         let said = listen(from, printed.clone());
         let worker = Worker { child, said, printed, limit, _folder: folder };
-        // One that is gone already says so below.
+        // If it has gone already, that is found below.
         let _ = to.map(|mut to| to.write_all(&job));
         Ok(worker)
     }
@@ -124,7 +124,7 @@ impl Worker {
                 let seconds = self.limit.as_secs_f64();
                 Next::Ended(format!("did not return within {seconds} s and was ended (look for an endless loop)"))
             }
-            // What is ending already is not changed by being ended.
+            // If it is ending already, this changes nothing.
             Err(RecvTimeoutError::Disconnected) => Next::Ended(match self.end() {
                 Some(status) => format!("ended the process: {}", told(status)),
                 None => "ended the process".into(),
@@ -138,7 +138,7 @@ impl Worker {
     }
 
     fn end(&mut self) -> Option<ExitStatus> {
-        // An error says that it is gone already.
+        // An error means that it has gone already.
         let _ = self.child.kill();
         self.child.wait().ok()
     }

@@ -1,4 +1,4 @@
-//! `tally plugin test`: golden folders against a built plugin file.
+//! `tally plugin test`: runs golden cases against a built plugin file.
 
 use super::super::output;
 use super::Failure;
@@ -53,7 +53,7 @@ pub(super) fn run(args: &Test) -> Result<(), Failure> {
 /// Larger files of a case are refused.
 const LARGEST: u64 = 256 << 20;
 
-/// Runs one case; with `--update` what is answered becomes what is expected.
+/// Runs one case; with `--update` the answers become the expected ones.
 fn one(case: &Path, file: &Path, args: &Test) -> Result<(Verdict, Vec<Difference>), Failure> {
     let failed = Failure::Failed;
     let text = |name: &str| files::read_text(&case.join(name), LARGEST);
@@ -74,7 +74,7 @@ fn one(case: &Path, file: &Path, args: &Test) -> Result<(Verdict, Vec<Difference
     };
     let differences = match golden.compare(&answered, &expected) {
         Ok(differences) => differences,
-        // What is unreadable is written anew.
+        // An unreadable file is written anew.
         Err(_) if args.update => golden.compare(&answered, "").map_err(failed)?,
         Err(fault) => return Err(failed(fault)),
     };

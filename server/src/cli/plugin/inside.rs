@@ -1,6 +1,6 @@
 //! `tally plugin inside`: the process in which a plugin file is loaded. Not for people.
 //!
-//! Reads one job from stdin, says what it does before it does it, and what came of it.
+//! Reads one job from stdin, announces each check before it does it, and reports the outcome.
 
 use super::super::output;
 use super::Failure;
@@ -16,13 +16,13 @@ use tally_plugin::reader::Source;
 use tally_testkit::golden::Golden;
 use tally_testkit::{LAWS, Random, Subject, Trial, add_properties, as_columns, random_events};
 
-/// Checks that come before the laws; none of the following is possible without the one before.
+/// The checks before the laws; each needs the one before it.
 pub(super) const GATE: [&str; 4] = ["file", "handshake", "layout", "description"];
 
 /// The check after the laws.
 pub(super) const SPEED: &str = "speed";
 
-/// Rows of a batch whose time is taken, and how often; the best counts.
+/// Rows of a timed batch, and how often it is timed; the best time counts.
 const ROWS: usize = 1_000;
 const ROUNDS: usize = 200;
 
@@ -44,7 +44,7 @@ fn say(message: &Message) {
     output::as_it_is(&format!("{MARK}{text}"));
 }
 
-/// Does one check and tells what came of it.
+/// Does one check and reports its outcome.
 fn step<T>(name: &str, work: impl FnOnce() -> Result<(String, T), String>) -> Option<T> {
     say(&Message::Begun(name.into()));
     match work() {
@@ -78,7 +78,7 @@ fn check(job: &Job) {
     step(SPEED, || Ok((speed(&metric)?, ())));
 }
 
-/// From the file to a plugin that says what it is.
+/// Loads the file, up to a plugin that describes itself.
 fn gate(job: &Job) -> Option<(LonePlugin, MetricConfig)> {
     let file = step(GATE[0], || {
         let file = PluginFile::read(&job.file)?;

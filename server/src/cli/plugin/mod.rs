@@ -1,7 +1,7 @@
-//! `tally plugin`: the author's kit. What asks a running engine is in `query`.
+//! `tally plugin`: the author's kit. Commands that ask a running engine are in `query`.
 //!
 //! A plugin file is only ever loaded in a process of its own ([`inside`]), which [`child`] starts, reads and ends: a file
-//! that ends the process, or never returns, is a line of the report.
+//! that ends the process, or never returns, becomes a line of the report.
 
 pub(crate) mod args;
 mod check;

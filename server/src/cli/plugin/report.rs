@@ -3,14 +3,14 @@
 use super::super::output;
 use std::io::IsTerminal;
 
-/// What became of a check.
+/// The outcome of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It holds: what was looked at.
+    /// It holds; what was checked.
     Good(String),
-    /// It does not: in which way, and what to do.
+    /// It does not hold; how, and what to do.
     Bad(String),
-    /// Not looked at, since another failed.
+    /// Not checked, because another one failed.
     Skipped,
 }
 
@@ -26,7 +26,7 @@ impl Verdict {
     pub(super) fn detail(&self) -> &str {
         match self {
             Verdict::Good(detail) | Verdict::Bad(detail) => detail,
-            Verdict::Skipped => "not looked at",
+            Verdict::Skipped => "not checked",
         }
     }
 }
@@ -55,7 +55,7 @@ mod tests {
     fn a_line_is_one_line_whatever_a_plugin_says() {
         let said = Verdict::Bad("panicked: a\nb\u{1b}[2J".into());
         assert_eq!(line("odd_events", &said, false), "✗ odd_events   panicked: a\\nb\\u{1b}[2J");
-        assert_eq!(line("split", &Verdict::Skipped, false), "- split        not looked at");
+        assert_eq!(line("split", &Verdict::Skipped, false), "- split        not checked");
         assert_eq!(line("file", &Verdict::Good("1 KiB".into()), true), "\u{1b}[32m✓\u{1b}[0m file         1 KiB");
     }
 }

@@ -13,15 +13,15 @@ use std::task::{Context, Poll};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// An address that is listened on.
+/// An address to listen on.
 pub(crate) trait Listener: Send + Sync {
-    /// The address, with the port that was really taken.
+    /// The address, with the actual port.
     fn address(&self) -> SocketAddr;
 
     /// The next connection. Must not wait for its peer.
     ///
     /// # Errors
-    /// No connection could be accepted, usually for want of file descriptors; trying again in a while helps.
+    /// No connection could be accepted, usually for lack of file descriptors; trying again in a while helps.
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>>;
 }
 
@@ -43,16 +43,16 @@ pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
 /// Why an address cannot be listened on, and what to do.
 #[derive(Debug, Error)]
 pub enum ListenError {
-    /// Not an address, or a name without one.
+    /// It is not an address, or a name without one.
     #[error("[server] listen: \"{0}\" is not an address: {1}; write it as 127.0.0.1:8080")]
     NoAddress(String, String),
-    /// Reachable from outside.
+    /// It can be reached from other machines.
     #[error(
         "[server] listen: {0} can be reached from other machines, and this version has no authentication; \
          listen on 127.0.0.1 and put a reverse proxy with authentication in front"
     )]
     NotLoopback(SocketAddr),
-    /// Another program has it.
+    /// Another program uses it.
     #[error("{0} is in use; try --listen 127.0.0.1:0")]
     InUse(SocketAddr),
     /// Anything else.

@@ -9,7 +9,8 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::Duration;
 use tally_engine::database::DatabaseError;
-use tally_engine::engine::EvaluateError;
+use tally_engine::engine::{EvaluateError, StateUnavailable};
+use tally_engine::progress::Halt;
 use tally_plugin::ask::Fault;
 
 /// Checks what every problem has, and returns its pointers.
@@ -95,12 +96,12 @@ async fn what_the_engine_refuses() {
     assert_eq!(answer.json()["progress"], json!({"done": 0.5}));
     assert_ne!(answer.header("retry-after"), "");
     for (error, status, code) in [
-        (EvaluateError::Quarantined("x".into()), 503, "plugin_quarantined"),
+        (EvaluateError::Quarantined(Halt::StateLost), 503, "plugin_quarantined"),
         (EvaluateError::PluginFailed("x".into()), 500, "plugin_failed"),
         (EvaluateError::PositionNotReached("0:1".parse().unwrap()), 504, "position_not_reached"),
         (EvaluateError::DeadlineExceeded(Duration::from_millis(250)), 504, "deadline_exceeded"),
         (EvaluateError::PartitionsMissing("half".into()), 503, "partitions_missing"),
-        (EvaluateError::StoreUnavailable("away".into()), 503, "store_unavailable"),
+        (StateUnavailable::Loading.into(), 503, "store_unavailable"),
     ] {
         let answer = asked(error).await;
         problem(&answer, status, code);

@@ -19,7 +19,7 @@ use tally_engine::database::DatabaseError;
 use tally_engine::engine::{
     AppendError, Appended, Bounds, Check, Cost as MetricCost, EvaluateError, Evaluated, FeedItem, History, LogRecord,
     MetricInfo, MetricState, Order, OrderError, Question, ReadLogError, Refusals, Rejected, Revision, SourceError,
-    StateDump, StoredMetric, StoredRows,
+    StateDump, StateUnavailable, StoredMetric, StoredRows,
 };
 use tally_engine::event::Position;
 use tally_plugin::description::{Cell, Description, Example, From, Key, Merge, Pane, Table, Tier};
@@ -235,7 +235,7 @@ impl EngineApi for Fake {
     }
 
     fn stored(&self) -> Result<Vec<StoredMetric>, EvaluateError> {
-        Err(EvaluateError::StoreUnavailable("it is away".into()))
+        Err(StateUnavailable::Loading.into())
     }
 
     fn stored_rows(&self, metric: &str, _: &str, key: &[String]) -> Result<StoredRows, EvaluateError> {

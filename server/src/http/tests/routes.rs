@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 use tally_engine::engine::{AnswerValidity, Check, DeadLetter, EvaluateError, Evaluated, MetricState, Refusals};
+use tally_engine::progress::Halt;
 
 #[tokio::test]
 async fn an_answer_is_the_contract_to_the_letter() {
@@ -76,7 +77,7 @@ async fn an_equal_body_gets_the_reply_again_with_its_own_times_for_as_long_as_it
     world.fake.answers(|_| Ok(evaluated("{\"total\":12}", json!({}))));
     assert_eq!(world.post("/api/metrics", body).await.json()["result"]["total"], 12);
     *holds.lock() = Some(0);
-    world.fake.answers(|_| Err(EvaluateError::Quarantined("it failed".into())));
+    world.fake.answers(|_| Err(EvaluateError::Quarantined(Halt::StateLost)));
     let last = world.post("/api/metrics", r#"{"name":"a","params":{"limit":  1}}"#).await;
     assert_eq!(last.status, 503, "what was never answered is not known");
 }

@@ -127,7 +127,7 @@ mod tests {
     fn one_is_restarted_at_a_time() {
         assert_eq!(decide(&roomy([("a", loaded(1)), ("b", loaded(2))])), restart(1, 60));
         let first: Vec<Action> = only_noted(1).into_iter().chain(restart(2, 60)).collect();
-        assert_eq!(decide(&roomy([("a", starved(1)), ("b", loaded(2))])), first, "who is not due holds up nobody");
+        assert_eq!(decide(&roomy([("a", starved(1)), ("b", loaded(2))])), first, "one that is not due delays no other");
     }
 
     #[test]

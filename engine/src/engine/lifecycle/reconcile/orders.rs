@@ -85,7 +85,7 @@ mod tests {
         let at_last_look = NewerSnapshot { ready: true, ..newer(version(99)) };
         let rows = [
             ("as far", newer(version(100)), PromoteOutcome::Now(0)),
-            ("as far at the last look", at_last_look, PromoteOutcome::Now(0)),
+            ("as far at the last pass", at_last_look, PromoteOutcome::Now(0)),
             ("its code failed on events", newer(failed(3, version(100))), PromoteOutcome::Now(3)),
             ("not as far", newer(failed(3, version(99))), PromoteOutcome::Later(3)),
             ("still in a lane of its own", newer(at(Placement::Lane, version(100))), PromoteOutcome::Later(0)),

@@ -183,7 +183,7 @@ mod tests {
         let stopped = |metric| change_newer(metric, |version| *version = failing(version.clone()));
         check(vec![
             ("has counted as far, lacks nothing", Row::default(), promote()),
-            ("first look: no goal yet", Row { goal: None, ..Row::default() }, vec![note(false, None)]),
+            ("first pass: no goal yet", Row { goal: None, ..Row::default() }, vec![note(false, None)]),
             ("has not reached the goal", Row { goal: Some(101), ..Row::default() }, vec![note(false, None)]),
             ("it is stopped", Row { change: stopped, ..Row::default() }, vec![note(false, None)]),
             ("it still replays history", Row { change: lane, ..Row::default() }, vec![note(false, None)]),
@@ -204,7 +204,7 @@ mod tests {
             ("so many failed events are accepted", Row { wish: accepted(3), ..failed(3) }, promote()),
             ("more have failed since", Row { wish: accepted(3), ..failed(4) }, held(true, HeldBack::Failed(4))),
             ("its history is shorter", short(), vec![note(true, shorter())]),
-            ("not said before it has counted all", Row { goal: None, ..short() }, vec![note(false, None)]),
+            ("unknown before it has counted all", Row { goal: None, ..short() }, vec![note(false, None)]),
             ("a shorter history is accepted", Row { wish: accepted(0), ..short() }, promote()),
         ]);
     }
