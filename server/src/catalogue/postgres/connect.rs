@@ -1,9 +1,9 @@
 //! Where PostgreSQL is: the URL read, the pool over it, a connection of its own for migrations, and errors as sentences.
 //!
-//! No sentence carries the URL or the password. The connection is encrypted where the URL asks for it (`encrypt`); without, the
+//! No sentence carries the URL or the password. The connection is encrypted where the URL asks for it (`tls`); without, the
 //! password never crosses it in clear where the server asks for SCRAM, its default since version 14.
 
-use super::encrypt::{self, Encrypt};
+use super::tls;
 use crate::catalogue::CatalogueError;
 use deadpool_postgres::{Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime, Timeouts};
 use std::error::Error as _;
@@ -11,7 +11,9 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Config, Error};
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{Client, Config, Error, NoTls, Socket};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// Open connections. Lookups take a fraction of a millisecond: more would only queue inside the server.
 const CONNECTIONS: usize = 8;
@@ -34,7 +36,8 @@ pub struct Settings {
     config: Config,
     place: String,
     user: String,
-    encrypt: Encrypt,
+    /// `None`: connections are not encrypted.
+    tls: Option<MakeRustlsConnect>,
 }
 
 /// Without the password.
@@ -51,14 +54,14 @@ impl Settings {
     /// # Errors
     /// [`CatalogueError::Refused`] says what to write instead, without the URL.
     pub fn parse(url: &str) -> Result<Settings, CatalogueError> {
-        let (url, asked) = encrypt::asked(url).map_err(|what| wrong(&what))?;
+        let (url, parameters) = tls::split_url(url).map_err(|what| wrong(&what))?;
         let mut config: Config = url.parse().map_err(|error: Error| unreadable(&error))?;
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             return Err(wrong("the URL names no host"));
         }
         // "prefer" would encrypt for whoever answers, which keeps out nobody.
-        config.ssl_mode(if asked.required { SslMode::Require } else { SslMode::Disable });
-        let encrypt = Encrypt::new(&asked).map_err(|what| wrong(&what))?;
+        config.ssl_mode(if parameters.required { SslMode::Require } else { SslMode::Disable });
+        let tls = tls::connector(&parameters).map_err(|what| wrong(&what))?;
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT);
         }
@@ -67,7 +70,7 @@ impl Settings {
         }
         config.tcp_user_timeout(UNACKNOWLEDGED);
         let (place, user) = (place(&config), config.get_user().unwrap_or("").to_owned());
-        Ok(Settings { config, place, user, encrypt })
+        Ok(Settings { config, place, user, tls })
     }
 
     /// Host, port and database, for messages.
@@ -78,7 +81,11 @@ impl Settings {
 
     pub(super) fn pool(&self) -> Result<Pool, CatalogueError> {
         let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = Manager::from_config(self.config.clone(), self.encrypt.clone(), manager);
+        let config = self.config.clone();
+        let manager = match self.tls.clone() {
+            Some(tls) => Manager::from_config(config, tls, manager),
+            None => Manager::from_config(config, NoTls, manager),
+        };
         let timeouts = Timeouts { wait: Some(WAIT), create: Some(REACH), recycle: Some(WAIT) };
         let pool = Pool::builder(manager).max_size(CONNECTIONS).timeouts(timeouts);
         pool.runtime(Runtime::Tokio1).build().map_err(|error| CatalogueError::Refused(error.to_string()))
@@ -86,7 +93,18 @@ impl Settings {
 
     /// A connection outside the pool, which ends with the value.
     pub(super) async fn connect(&self) -> Result<Connected, CatalogueError> {
-        let connected = tokio::time::timeout(REACH, self.config.connect(self.encrypt.clone())).await;
+        match self.tls.clone() {
+            Some(tls) => self.connect_with(tls).await,
+            None => self.connect_with(NoTls).await,
+        }
+    }
+
+    async fn connect_with<T>(&self, tls: T) -> Result<Connected, CatalogueError>
+    where
+        T: MakeTlsConnect<Socket>,
+        T::Stream: Send + 'static,
+    {
+        let connected = tokio::time::timeout(REACH, self.config.connect(tls)).await;
         let connected = connected.map_err(|_| self.silent())?;
         let (client, connection) = connected.map_err(|error| self.fault(&error))?;
         // What goes wrong on it is told by the calls.
@@ -98,7 +116,7 @@ impl Settings {
     pub(super) fn fault(&self, error: &Error) -> CatalogueError {
         let (place, user, told) = (&self.place, &self.user, sentence(error));
         let code = error.code();
-        if let Some(why) = encrypt::refusal(error) {
+        if let Some(why) = tls::refusal(error) {
             return CatalogueError::Refused(format!("PostgreSQL at {place}: {why}"));
         }
         if [SqlState::INVALID_PASSWORD, SqlState::INVALID_AUTHORIZATION_SPECIFICATION]

@@ -6,9 +6,9 @@
 //! an import may be run again.
 
 mod connect;
-mod encrypt;
 mod schema;
 mod sql;
+mod tls;
 
 pub use connect::Settings;
 
