@@ -285,9 +285,18 @@ impl Follower {
 
     /// Loads the view from all buckets; readers see the old one meanwhile.
     fn load(&self, folded: &mut Folded) -> Result<(), StoreError> {
-        if let Some((memory_share, metric)) = &self.memory_share {
-            memory_share.begin_load(*metric);
+        let Some((memory_share, metric)) = &self.memory_share else { return self.load_pieces(folded) };
+        memory_share.begin_load(*metric);
+        let loaded = self.load_pieces(folded);
+        // A store that does not answer is asked again: until then the memory stays reserved.
+        if !matches!(loaded, Err(StoreError::Unavailable(_))) {
+            self.record_memory();
+            memory_share.end_load(*metric);
         }
+        loaded
+    }
+
+    fn load_pieces(&self, folded: &mut Folded) -> Result<(), StoreError> {
         let mut fresh = Fresh { of: self, state: self.empty(), folded: Folded::default(), unmeasured: 0 };
         let most = self.memory_share.as_ref().map_or(u64::MAX, |(memory_share, _)| memory_share.piece_bytes());
         let Some(moment) = read_pieces(&*self.store, &self.revision, most, &mut fresh)? else {
@@ -303,9 +312,6 @@ impl Follower {
         let mut followed = self.followed.write();
         if self.gone.load(Ordering::Acquire) {
             return Ok(());
-        }
-        if let Some((memory_share, metric)) = &self.memory_share {
-            memory_share.record_followed(*metric, state.loaded_size(FOLLOWED));
         }
         followed.state = state;
         followed.version += 1;
@@ -392,6 +398,13 @@ impl Follower {
         if self.unmeasured.fetch_add(more, Ordering::Relaxed) + more >= memory_share.step_bytes() {
             self.unmeasured.store(0, Ordering::Relaxed);
             memory_share.record_followed(*metric, state.loaded_size(FOLLOWED));
+        }
+    }
+
+    /// Measures what the view holds. A lane does so while its metric counts.
+    pub fn record_memory(&self) {
+        if let Some((memory_share, metric)) = &self.memory_share {
+            memory_share.record_followed(*metric, self.followed.read().state.loaded_size(FOLLOWED));
         }
     }
 

@@ -212,13 +212,18 @@ impl MemoryShare {
         self.measured.lock().set_held([(metric, 0)]);
     }
 
-    /// Records the bytes that the follower of a metric holds.
+    /// Records the bytes that the follower of a metric holds. A load that is under way goes on: its result is not among them yet.
     pub fn record_followed(&self, metric: MetricId, held: u64) {
         let mut measured = self.measured.lock();
         if !measured.gone.contains(&metric) {
             measured.followed.insert(metric, held);
-            measured.end_load(metric);
+            measured.add_up();
         }
+    }
+
+    /// The load of a metric has ended, and what it came to is recorded: nothing is reserved for it any more.
+    pub fn end_load(&self, metric: MetricId) {
+        self.measured.lock().end_load(metric);
     }
 
     /// Records what all metrics but `loading` hold: what they share with it is divided differently while it is loaded.

@@ -95,6 +95,7 @@ fn read_once<F: Fold>(
     into: &mut F,
 ) -> Result<PiecesOutcome, F::Fault> {
     let is_one = pieces.len() == 1;
+    let bytes: u64 = pieces.iter().map(|piece| piece.bytes).sum();
     let (mut all, mut life): (Vec<Known>, Option<Life>) = (Vec::new(), None);
     for piece in pieces {
         into.admit(piece.bytes)?;
@@ -105,6 +106,9 @@ fn read_once<F: Fold>(
             ended => return Ok(ended),
         }
     }
+    // What was appended to the buckets meanwhile is read at once, and is judged before as a piece is.
+    let now: u64 = store.sizes(revision)?.iter().map(|size| size.snapshot + size.tail).sum();
+    into.admit(now.saturating_sub(bytes))?;
     read_on(store, revision, &mut all, &mut life, into)
 }
 

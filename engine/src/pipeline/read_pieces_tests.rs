@@ -137,6 +137,9 @@ fn what_is_small_is_read_at_once_and_what_is_large_in_pieces() {
     {
         let (whole, kept) = read(&mut rig, most, u64::MAX, |_, _| {});
         kept.is_of(&whole.unwrap().unwrap());
+        // A read of several pieces ends with what came meanwhile: here nothing.
+        let last = (pieces.len() > 1).then_some(0);
+        let pieces: Vec<u64> = pieces.into_iter().chain(last).collect();
         assert_eq!((kept.pieces, kept.begun), (pieces, 1), "{most}");
     }
 }
@@ -148,7 +151,9 @@ fn what_is_written_between_two_pieces_is_in_all_buckets_or_in_none() {
     let (whole, kept) = read(&mut rig, 25, u64::MAX, |rig, _| rig.commit());
     let whole = whole.unwrap().unwrap();
     kept.is_of(&whole);
-    assert_eq!((whole.progress[&0].next, kept.begun), (4, 1), "the newest moment");
+    assert_eq!((whole.progress[&0].next, kept.begun), (5, 1), "the newest moment");
+    // Three commits came between the first piece's and the last: they are judged before they are read.
+    assert_eq!(kept.pieces, vec![20, 20, 20, 180]);
 }
 
 #[test]
@@ -182,7 +187,8 @@ fn a_read_that_is_outrun_at_each_piece_reads_larger_ones() {
         rig.compact(0);
     });
     kept.is_of(&whole.unwrap().unwrap());
-    assert!(kept.begun > 1 && kept.begun < 10, "{} times", kept.begun);
+    // Pieces of 10 bytes double until one of them holds all buckets, which grow meanwhile.
+    assert!(kept.begun > 1 && kept.begun <= 12, "{} times", kept.begun);
 }
 
 #[test]

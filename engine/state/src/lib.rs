@@ -172,6 +172,14 @@ impl State {
         self.sweep_at = 0;
     }
 
+    /// Frees what was kept of a metric for readers of earlier moments, if none reads any more. Counting does so by itself; call it for a
+    /// metric that counts nothing.
+    pub fn release_moments(&self, metric: MetricId) {
+        // A writer that waits holds up new readers: only where there is something to free.
+        let kept = self.metrics[metric.0].tables.iter().filter(|table| table.read().has_previous());
+        kept.for_each(|table| table.write().release_previous());
+    }
+
     /// Prepares a batch for [`State::apply`] to any metric.
     pub fn begin(&mut self, batch: &EventBatch) {
         self.begin_for(batch, (0..self.metrics.len()).map(MetricId));

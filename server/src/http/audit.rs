@@ -78,10 +78,15 @@ pub(crate) async fn state(
     connection: Option<Extension<Arc<Connection>>>,
     Path(metric): Path<String>,
 ) -> Result<Response, Problem> {
+    let held = Arc::clone(&app.dumps).try_acquire_owned();
+    let held = held.map_err(|_| Problem::overloaded("too many requests read the state of a metric at once"))?;
     let core = Arc::clone(&app.core);
     let asked = metric.clone();
     let dump = blocking(&app, move || core.state_dump(&asked)).await??;
-    lines(&app, connection, move |out| write_state(&metric, &dump, out))
+    lines(&app, connection, move |out| {
+        let _held = held;
+        write_state(&metric, &dump, out)
+    })
 }
 
 fn unavailable(fault: &dyn Error, retry_helps: bool) -> Problem {

@@ -99,6 +99,8 @@ pub struct Limits {
     pub audits: usize,
     /// Readers of the raw log or state at once, most of them waiting to continue; one more is answered 503.
     pub listings: usize,
+    /// Readers of state at once; one more is answered 503. While one reads, what counting changes is kept twice.
+    pub dumps: usize,
     /// How long such a reader may take to read 64 KiB; then its answer is cut off.
     pub listing: Duration,
     /// How long a question waits for its place among those that are bounded in number.
@@ -140,6 +142,7 @@ impl Default for Limits {
             letter: seconds(5),
             audits: 4,
             listings: 64,
+            dumps: 2,
             listing: seconds(5),
             place: seconds(1),
             catalogue: seconds(1),
@@ -181,6 +184,7 @@ struct App {
     letters: Arc<Semaphore>,
     audits: Arc<Semaphore>,
     listings: Arc<Semaphore>,
+    dumps: Arc<Semaphore>,
     sockets: Arc<Semaphore>,
     phase: watch::Sender<Phase>,
 }
@@ -204,6 +208,7 @@ impl App {
             letters: permits(limits.letters),
             audits: permits(limits.audits),
             listings: permits(limits.listings),
+            dumps: permits(limits.dumps),
             sockets: permits(limits.sockets),
             phase: watch::channel(Phase::Serving).0,
             limits,

@@ -12,7 +12,7 @@ use super::snapshot::{
 };
 use crate::engine::catalog::{MetricCatalog, NewerRevision, PreviousRevision, ServedRevision, Stage};
 use crate::engine::watchdog::STUCK;
-use crate::pipeline::StatusSnapshot;
+use crate::pipeline::{FOLLOWED, StatusSnapshot};
 use crate::plugin;
 use crate::progress::{Halt, Quarantine};
 use std::sync::Arc;
@@ -43,7 +43,9 @@ impl PluginManager {
         let mut memory = MemorySnapshot::default();
         if matches!(step, Step::Memory) {
             let all = roles.iter().zip(&mut metrics).flat_map(|(roles, (_, metric))| roles.pair(metric));
-            let starved: Vec<_> = all.filter(|(_, revision)| revision.is_over_memory()).collect();
+            let stopped: Vec<_> = all.filter(|(_, revision)| revision.halt.is_some()).collect();
+            stopped.iter().for_each(|(served, _)| self.release_moments(served));
+            let starved: Vec<_> = stopped.into_iter().filter(|(_, revision)| revision.is_over_memory()).collect();
             if !starved.is_empty() {
                 for (served, revision) in starved {
                     self.measure_memory(served);
@@ -110,16 +112,31 @@ impl PluginManager {
     }
 
     fn observe_counted(&self, served: &ServedRevision, refresh: bool) -> CountedSnapshot {
-        let known = served.is_known(&self.view, refresh);
+        let is_loaded = served.is_known(&self.view, refresh);
+        // One that is stopped may never be loaded: no other waits for that.
+        let is_stopped = served.halt(&self.status).is_some();
         let (origins, position) = served.origins(&self.view);
-        let refused = served.follower.as_ref().is_some_and(|follower| follower.refused().is_some());
+        let refused = match &served.follower {
+            Some(follower) => follower.refused().is_some(),
+            None => is_stopped && !is_loaded,
+        };
+        let known = is_loaded || is_stopped;
         CountedSnapshot { known, position, origins, shared: served.follower.is_some(), refused }
     }
 
-    /// Measures its memory: while no events come, no lane does.
+    /// Frees what a revision that is stopped keeps for reads that have ended: it counts nothing that would free it.
+    fn release_moments(&self, served: &ServedRevision) {
+        match &served.follower {
+            Some(follower) => follower.read().state.release_moments(FOLLOWED),
+            None => self.view.read().state.release_moments(served.id),
+        }
+    }
+
+    /// Measures the memory of a revision that is stopped: its lane no longer does.
     fn measure_memory(&self, served: &ServedRevision) {
-        if served.follower.is_none() {
-            self.factory.memory_share.measure(served.id, || self.view.read().state.sizes());
+        match &served.follower {
+            Some(follower) => follower.record_memory(),
+            None => self.factory.memory_share.measure(served.id, || self.view.read().state.sizes()),
         }
     }
 

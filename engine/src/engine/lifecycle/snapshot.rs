@@ -83,14 +83,14 @@ pub(super) enum Placement {
 /// What a revision has counted.
 #[derive(Clone, Debug, Default)]
 pub(super) struct CountedSnapshot {
-    /// Whether all of its stored state was read, or found not to fit into memory.
+    /// Whether all of its stored state was read, or will not be because it is stopped.
     pub(super) known: bool,
     pub(super) position: Position,
     /// Per partition where counting began, and which records were skipped.
     pub(super) origins: BTreeMap<u32, Origin>,
     /// Whether other engines count it too.
     pub(super) shared: bool,
-    /// Whether there was no memory to load it.
+    /// Whether its state could not be loaded.
     pub(super) refused: bool,
 }
 

@@ -37,12 +37,11 @@ impl Shared {
     /// Loads the progress alone: the view is valid.
     fn look_up(&mut self, metric: &LaneMetric) -> Result<Option<StoredRevision>, Trouble> {
         let stored = self.store.stored(&metric.revision).map_err(|fault| self.store_fault(&fault))?;
-        if self.engines_share
-            && let Some(stored) = &stored
-        {
+        if self.engines_share {
             // No answer uses it, but metrics that join the main lane are compared by it.
             let progress = &mut self.view.write().metrics[metric.id.0];
-            progress.position.0.extend(counted_partitions(stored));
+            progress.position.0.extend(stored.iter().flat_map(counted_partitions));
+            progress.in_doubt = false;
         }
         Ok(stored)
     }

@@ -97,6 +97,13 @@ impl PreviousRows {
         true
     }
 
+    /// Drops all rows if no moment is read. [`PreviousRows::begin`] does so too, but is not called while nothing is counted.
+    pub(crate) fn release(&mut self) {
+        if self.read.lock().is_empty() {
+            self.spans.clear();
+        }
+    }
+
     /// Keeps a row as it is now, before it changes.
     #[inline]
     pub(crate) fn keep(&mut self, layout: &Layout, key: u32, row: Option<Row<'_>>) {
@@ -221,7 +228,11 @@ mod tests {
         assert!(previous.begin(&layout));
         previous.keep(&layout, 1, None);
         assert!(previous.memory() > 0);
+        previous.release();
+        assert!(previous.memory() > 0, "it is still read");
         drop(hold);
+        previous.release();
+        assert_eq!(previous.memory(), 0, "also where nothing is counted any more");
         assert!(!previous.begin(&layout) && previous.memory() == 0);
     }
 }

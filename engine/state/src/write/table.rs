@@ -148,6 +148,16 @@ impl TableState {
         self.keeps_previous = !self.tails_only && self.previous.begin(&self.layout);
     }
 
+    /// Whether rows of earlier moments are kept.
+    pub(crate) fn has_previous(&self) -> bool {
+        self.previous.memory() > 0
+    }
+
+    /// Drops previous rows if no moment is read.
+    pub(crate) fn release_previous(&mut self) {
+        self.previous.release();
+    }
+
     /// Keeps the rows of keys that are about to change.
     #[cold]
     fn keep_previous(&mut self, keys: impl Iterator<Item = u32>) {

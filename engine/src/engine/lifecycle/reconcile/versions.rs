@@ -14,7 +14,7 @@ pub(in crate::engine::lifecycle) enum HeldBack {
     WaitsForPerson,
     /// Its code failed on this many events.
     Failed(u64),
-    /// There was no memory to load the answering revision.
+    /// The answering revision could not be loaded.
     AnsweringNotLoaded,
     /// Its history is shorter; what it lacks.
     Shorter(String),
@@ -29,9 +29,9 @@ impl HeldBack {
             HeldBack::Failed(failed) => format!(
                 "its code failed on {failed} events, which are in none of its numbers: fix the plugin and raise its `revision`, or {promote}"
             ),
-            HeldBack::AnsweringNotLoaded => format!(
-                "there is no memory to load the answering revision, so it is unknown what this one lacks: {promote}"
-            ),
+            HeldBack::AnsweringNotLoaded => {
+                format!("the answering revision could not be loaded, so it is unknown what this one lacks: {promote}")
+            }
             HeldBack::Shorter(lacks) => {
                 format!("its history is shorter than that of the revision that answers ({lacks}): {promote}")
             }
