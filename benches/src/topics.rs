@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 use tally_engine::database::Database;
-use tally_engine::source::embedded::SegmentLog;
+use tally_engine::log::embedded::SegmentLog;
 use tally_tests::kafka::Kafka;
 use tempfile::TempDir;
 

@@ -1,10 +1,10 @@
 //! The revision of a metric: one number for everything that gives its state meaning.
 //!
-//! Equal: code may be swapped, state stays. Different: another state, counted anew. A rebuild of the same source is the
+//! Equal: code may be replaced, state stays. Different: another state, counted anew. A rebuild of the same source is the
 //! same revision, on every machine.
 
 use crate::config::EventsConfig;
-use crate::plugin;
+use crate::host;
 use crate::store::RevisionId;
 use serde::Deserialize;
 use serde_json::json;
@@ -17,7 +17,7 @@ use thiserror::Error;
 const SEMANTICS: u32 = 1;
 
 /// The revision of a metric under these events, and the table meta that is stored with it.
-pub(crate) fn revision(metric: &plugin::Metric, events: &EventsConfig) -> (RevisionId, Vec<u8>) {
+pub(crate) fn revision(metric: &host::Metric, events: &EventsConfig) -> (RevisionId, Vec<u8>) {
     // Retention is not part of it: floors are state and move by themselves.
     let tables: Vec<_> = metric
         .description()

@@ -1,4 +1,4 @@
-//! The engine's own figures, by name, on the `metrics` facade; whoever hosts the engine decides where they go.
+//! The engine's own figures, by name, on the `metrics` facade; the program that hosts the engine decides where they go.
 //!
 //! Labels come from closed sets (reasons, partitions, loaded metrics), never from what an event or a caller says.
 
@@ -133,7 +133,7 @@ pub(crate) fn memory(shares: [(&'static str, u64, u64); 2]) {
 }
 
 /// A metric's code was replaced.
-pub(crate) fn swapped(metric: &str) {
+pub(crate) fn code_replaced(metric: &str) {
     counter!("tally_plugin_swaps_total", "metric" => metric.to_owned()).increment(1);
 }
 
@@ -144,7 +144,7 @@ pub(crate) fn mapped(mappings: u64, bytes: u64) {
 }
 
 /// Age of the last checkpoint, files refused, plugin contents in memory.
-pub(crate) fn standing(checkpoint_age_s: f64, plugins_rejected: usize, plugins_loaded: usize) {
+pub(crate) fn plugins_and_checkpoint(checkpoint_age_s: f64, plugins_rejected: usize, plugins_loaded: usize) {
     gauge!("tally_checkpoint_age_seconds").set(checkpoint_age_s);
     gauge!("tally_plugins_rejected").set(plugins_rejected as f64);
     gauge!("tally_plugins_loaded").set(plugins_loaded as f64);

@@ -73,7 +73,7 @@ pub const POINTS: &[Point] = &[
     point("assign.begin", When::Starting, 1),
     point("load.begin", When::Starting, 3),
     point("load.read", When::Starting, 3),
-    point("assign.told", When::Starting, 1),
+    point("assign.answered", When::Starting, 1),
     point("count.warm_up", When::WarmingUp, 2),
     point("append.begin", When::Loaded, 20),
     point("append.done", When::Loaded, 20),

@@ -25,7 +25,7 @@ use tally_benches::events::KINDS;
 use tally_benches::measure::{self, median, spread};
 use tally_engine::database::Database;
 use tally_engine::event::EventBatch;
-use tally_engine::source::embedded::SegmentLog;
+use tally_engine::log::embedded::SegmentLog;
 use tally_engine::state::State;
 use tally_plugin::description::{Cell, Description, From, Key, Merge, Pane, Table, Tier};
 use tally_plugin::read::{ReadAnswer, ReadRequest};

@@ -1,7 +1,7 @@
 //! The seam between records and events: what a format of records is, and the formats that there are. A new format is a folder with its
 //! `KIND`, and a line in [`KINDS`].
 //!
-//! A format says what stands in a record. What that means is judged outside of it, once for all formats: what an id, a type and a time may be,
+//! A format says what is in a record. What that means is judged outside of it, once for all formats: what an id, a type and a time may be,
 //! which fields are required, aliases, duplicates, properties as columns, the reasons of dead letters.
 
 use super::json;
@@ -57,7 +57,7 @@ pub(super) trait Format: Clone + fmt::Debug + Send + Sync + 'static {
     /// Why the payload is not a record of this format; nothing that a value means.
     fn read<'a>(&self, memory: &'a mut Self::Memory, payload: &'a [u8]) -> Result<Fields<'a>, Reason>;
 
-    /// From now on these properties are found too, in this order, and no others. A memory of before is of no use any more.
+    /// From now on these properties are found too, in this order, and no others. A memory made before must not be used any more.
     ///
     /// # Errors
     /// One sentence: which property cannot be found in this format. What was found before still is.

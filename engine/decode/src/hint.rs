@@ -1,4 +1,4 @@
-//! Signs that a sender means something else than it says. They change no verdict: they are counted, for whoever looks for a cause.
+//! Signs that a sender means something else than it says. They change no verdict: they are counted, for people who look for a cause.
 
 use super::{Decoder, Reason};
 use tally_event::time::EVENT_TIMES;
@@ -24,7 +24,7 @@ pub enum Hint {
 }
 
 impl Hint {
-    /// As it stands among the figures.
+    /// Its label in metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

@@ -1,7 +1,7 @@
 //! Declared properties as typed columns: what metrics read of an event beside the five fields.
 //!
-//! A format says what stands where a property is declared; here it becomes a column, or a null where it is absent or something else than
-//! declared. No verdict depends on it.
+//! A format says what is in a record where a property is declared; here it becomes a column, or a null where it is absent or
+//! something else than declared. No verdict depends on it.
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Reads records with a format: a batch of them, or one by itself. Written once for all formats.
 //!
 //! Callers hold a [`BatchReader`] and make one virtual call per batch; the loop within is compiled for each format, so that nothing in it is
-//! virtual. It decides nothing: formats say what stands in a record, `verdict` what it means.
+//! virtual. It decides nothing: formats say what is in a record, `verdict` what it means.
 
 use super::batch::BatchJudge;
 use super::feed;

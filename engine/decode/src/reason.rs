@@ -56,7 +56,7 @@ pub enum Reason {
     TooDeep,
     /// More than [`super::MAX_BYTES`]; not parsed.
     PayloadTooLarge,
-    /// A mapped key stands twice in its object.
+    /// A mapped key occurs twice in its object.
     DuplicateField,
     /// A required field is absent.
     MissingField(Field),

@@ -64,7 +64,7 @@ pub struct EventBatch {
     pub records: u64,
     /// Of these, duplicates.
     pub duplicates: u64,
-    /// Of these, such that say something else than the first record of their event id.
+    /// Duplicates whose content differs from that of the first record with their id.
     pub conflicts: u64,
 }
 

@@ -1,10 +1,10 @@
-//! Which plugin files lie in the folders now, and what became of each: looked at again and again, read only when changed.
+//! Which plugin files lie in the folders now, and what became of each: scanned again and again, read only when changed.
 //!
 //! The folder is the truth, whatever was seen before: a file that appeared is read, checked and loaded; one that changed
-//! is read anew, and while its new content is no good the one that was good stays; one that is gone for two looks is
-//! forgotten (a copy over a file may remove it first). A content that was ever loaded is never loaded again.
+//! is read again; while the new content is refused, the previous one stays; one that is missing in two scans is forgotten
+//! (a copy over a file may remove it first). A content that was ever loaded is never loaded again.
 //!
-//! A folder may be full of other things: so many files are looked at, so many bytes are read at one look, so many refusals are
+//! A folder may be full of other things: so many files are looked at, so many bytes are read in one scan, so many refusals are
 //! listed; what was good stays among them, and what is left out is said.
 
 use super::checksums;
@@ -23,8 +23,8 @@ const MOST_FILES: usize = 1_000;
 /// Refusals of a folder that are listed one by one.
 const LISTED: usize = 100;
 
-/// Bytes of new files that are read at one look; the others have their turn at the next one.
-const PER_LOOK: u64 = 1 << 30;
+/// Bytes of new files that are read in one scan; the others have their turn in the next one.
+const PER_SCAN: u64 = 1 << 30;
 
 /// The folders, and what was found in them so far.
 pub(super) struct FolderScan {
@@ -47,7 +47,7 @@ struct SeenFile {
     good: Option<Arc<Plugin>>,
     /// Why the present content is not loaded.
     refused: Option<LoadError>,
-    /// It was not there at the last look.
+    /// It was not there in the last scan.
     absent: bool,
 }
 
@@ -64,11 +64,11 @@ impl FolderScan {
     }
 
     /// The plugins that lie in the folders, the first of each name; and what was refused.
-    pub(super) fn look(&mut self) -> (Vec<(PathBuf, Arc<Plugin>)>, Vec<RejectedFile>) {
+    pub(super) fn scan(&mut self) -> (Vec<(PathBuf, Arc<Plugin>)>, Vec<RejectedFile>) {
         let mut rejected = Vec::new();
         let mut found: Vec<(PathBuf, Arc<Plugin>)> = Vec::new();
         let mut there = BTreeSet::new();
-        let mut budget = PER_LOOK;
+        let mut budget = PER_SCAN;
         for (number, dir) in self.dirs.clone().into_iter().enumerate() {
             let configured = number == 0;
             let before = rejected.len();

@@ -1,4 +1,4 @@
-//! The process's last words: a fatal signal, or an `exit` from within, notes which thread was to blame, in the file that marks calls of
+//! The process's last words: a fatal signal, or an `exit` from within, notes which thread caused it, in the file that marks calls of
 //! plugins (the engine's `pipeline::call_marks` defines the format).
 //!
 //! A signal that somebody sent from outside is nobody's fault and is not noted. Who handled a signal before still does: what the

@@ -27,8 +27,8 @@ pub struct Found {
 
 /// The plugins of some folders, and the metrics made of them.
 ///
-/// The first folder is the configured one: whatever lies there and is no good is listed. The others hold other things
-/// too (the program's own folder): only files that carry our handshake are looked at, and listed if they are no good.
+/// The first folder is the configured one: whatever lies there and is refused is listed. The others hold other things
+/// too (the program's own folder): only files that carry our handshake are looked at, and listed if they are refused.
 /// Of a plugin's name the first file wins. A plugin of the configured folder serves one metric under its own name, with the
 /// configuration `{}` unless a section of that name says otherwise (nothing, where its config schema does not accept that); so do
 /// some of the other folders, and the rest of them where a section names them. Further sections may serve the same plugin under
@@ -73,9 +73,9 @@ impl Registry {
         Registry { disabled, ..self }
     }
 
-    /// Looks at the folders, and makes the metrics of these sections. What cannot be made leaves what was served before.
-    pub fn look(&mut self, sections: &BTreeMap<String, MetricConfig>) -> Found {
-        let (plugins, mut rejected) = self.files.look();
+    /// Scans the folders, and makes the metrics of these sections. What cannot be made leaves what was served before.
+    pub fn scan(&mut self, sections: &BTreeMap<String, MetricConfig>) -> Found {
+        let (plugins, mut rejected) = self.files.scan();
         let of = |wanted: &str| plugins.iter().find(|(_, plugin)| plugin.about.name == wanted);
         let disabled = self.disabled.clone();
         let mut made = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! Folders with files that are no good. What needs a built plugin is tested from outside.
+//! Folders with files that are refused. What needs a built plugin is tested from outside.
 #![allow(clippy::unwrap_used)] // a test that cannot make its files has failed
 
 use super::super::load::fits;
@@ -30,7 +30,7 @@ fn what_is_no_plugin_is_listed_in_the_configured_folder_only() {
     };
     let private = home.path().join("private");
     let loaded =
-        Registry::new(&[dir("plugins"), dir("bin")], &private, &PluginsConfig::default()).look(&BTreeMap::new());
+        Registry::new(&[dir("plugins"), dir("bin")], &private, &PluginsConfig::default()).scan(&BTreeMap::new());
     assert!(loaded.metrics.is_empty());
     let reasons = reasons(&loaded);
     let expected =
@@ -48,7 +48,7 @@ fn a_section_without_its_plugin_is_listed_and_a_missing_folder_is_not() {
     let home = tempfile::tempdir().unwrap();
     let off = MetricConfig { enabled: false, ..MetricConfig::default() };
     let sections = BTreeMap::from([("top".to_string(), MetricConfig::default()), ("off".to_string(), off)]);
-    let loaded = Registry::new(&[home.path().join("absent")], home.path(), &PluginsConfig::default()).look(&sections);
+    let loaded = Registry::new(&[home.path().join("absent")], home.path(), &PluginsConfig::default()).scan(&sections);
     assert_eq!(loaded.rejected.len(), 1);
     assert_eq!(loaded.rejected[0].file, PathBuf::from("[metrics.top]"));
     assert!(loaded.rejected[0].reason.contains("was not found"));

@@ -1,4 +1,4 @@
-//! A plugin file on its own, without an engine, a log or a store: for who wants to know whether it is any good.
+//! A plugin file on its own, without an engine, a log or a store: for people who want to know whether it can be used.
 //!
 //! The same gate as [`super::Registry`], step by step, so that each step can be reported. A metric that comes
 //! out can be called, so that the laws of the test kit can be held against it. A file that ends the process ends this one: who

@@ -7,7 +7,7 @@
 
 mod log;
 
-use super::{Bounds, Log, Sink, Source, SourceError, Start};
+use super::{Bounds, Log, LogError, Sink, Source, Start};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -156,7 +156,7 @@ impl Sink for Recorder {
 fn poll(source: &mut dyn Source, sink: &mut Recorder, max_records: usize) {
     sink.in_poll = 0;
     match source.poll(WAIT, max_records, sink) {
-        Ok(()) | Err(SourceError::Transient(..)) => {}
+        Ok(()) | Err(LogError::Transient(..)) => {}
         Err(fatal) => panic!("the source ended: {fatal}"),
     }
 }

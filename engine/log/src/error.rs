@@ -5,7 +5,7 @@ use thiserror::Error;
 
 /// A log cannot be opened, or read further.
 #[derive(Clone, Debug, Error)]
-pub enum SourceError {
+pub enum LogError {
     /// Polling on retries it by itself. The cause says whether waiting can be enough, as does the end of the text.
     #[error("{1}")]
     Transient(Cause, String),
@@ -14,13 +14,13 @@ pub enum SourceError {
     Fatal(String),
 }
 
-impl SourceError {
+impl LogError {
     /// Whether the same call can succeed later although nobody changes anything.
     #[must_use]
     pub fn retry_helps(&self) -> bool {
         match self {
-            SourceError::Transient(cause, _) => cause.passes(),
-            SourceError::Fatal(_) => false,
+            LogError::Transient(cause, _) => cause.passes(),
+            LogError::Fatal(_) => false,
         }
     }
 }
@@ -53,9 +53,9 @@ mod tests {
 
     #[test]
     fn a_retry_helps_where_time_alone_can_change_the_answer() {
-        let transient = |cause| SourceError::Transient(cause, String::new());
+        let transient = |cause| LogError::Transient(cause, String::new());
         assert!(transient(Cause::Network).retry_helps() && transient(Cause::Unclear).retry_helps());
-        assert!(!transient(Cause::Authentication).retry_helps() && !SourceError::Fatal(String::new()).retry_helps());
+        assert!(!transient(Cause::Authentication).retry_helps() && !LogError::Fatal(String::new()).retry_helps());
         assert!(AppendError::Unavailable(String::new()).retry_helps());
         assert!(AppendError::InDoubt(String::new()).retry_helps());
         assert!(!AppendError::Refused(String::new()).retry_helps());

@@ -15,7 +15,7 @@ mod log;
 mod source;
 mod survey;
 
-pub use error::{AppendError, SourceError};
+pub use error::{AppendError, LogError};
 pub use kind::SettingFault;
 pub use log::{DeliveryCounts, Log, LogProducer, LogReader, LogRecord, Tail, Wanted};
 pub use source::{Sink, Source, Start};
@@ -32,16 +32,16 @@ const KINDS: &[LogKind] = &[embedded::KIND, kafka::KIND];
 /// Opens the configured log, or creates it in `database` if it belongs there.
 ///
 /// # Errors
-/// [`SourceError`]: a setting cannot be used, or the database fails.
-pub fn open(config: &Config, database: &Database) -> Result<Arc<dyn Log>, SourceError> {
+/// [`LogError`]: a setting cannot be used, or the database fails.
+pub fn open(config: &Config, database: &Database) -> Result<Arc<dyn Log>, LogError> {
     (configured(config)?.open)(config, database)
 }
 
 /// A producer for the configured log; `None` where only its engine writes to it. Blocks while a broker is asked.
 ///
 /// # Errors
-/// [`SourceError`]: a setting cannot be used, or the log does not answer.
-pub fn open_producer(config: &Config) -> Result<Option<Box<dyn LogProducer>>, SourceError> {
+/// [`LogError`]: a setting cannot be used, or the log does not answer.
+pub fn open_producer(config: &Config) -> Result<Option<Box<dyn LogProducer>>, LogError> {
     (configured(config)?.open_producer)(config)
 }
 
@@ -51,12 +51,12 @@ pub fn check_settings(config: &Config) -> Vec<SettingFault> {
     KINDS.iter().flat_map(|kind| (kind.check_settings)(config)).collect()
 }
 
-fn configured(config: &Config) -> Result<&'static LogKind, SourceError> {
+fn configured(config: &Config) -> Result<&'static LogKind, LogError> {
     let kind = config.source.kind;
     KINDS
         .iter()
         .find(|known| known.kind == kind)
-        .ok_or_else(|| SourceError::Fatal(format!("[source] kind = {kind:?} is not supported by this build of Tally")))
+        .ok_or_else(|| LogError::Fatal(format!("[source] kind = {kind:?} is not supported by this build of Tally")))
 }
 
 #[cfg(test)]

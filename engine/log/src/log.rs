@@ -3,7 +3,7 @@
 //! A [`Log`] is opened once and shared by all threads. It hands out readers, each of which one thread drives: a [`Source`] counts, a
 //! [`Tail`] shows what comes, a [`LogReader`] reads a range again. It keeps no reader's progress and knows nothing of events.
 
-use super::error::{AppendError, SourceError};
+use super::error::{AppendError, LogError};
 use super::source::Source;
 use super::survey::{Bounds, Survey};
 use std::collections::BTreeMap;
@@ -33,40 +33,40 @@ pub trait Log: Send + Sync {
     /// The reader that counts. Where the log is shared it is a member of a group that divides the partitions.
     ///
     /// # Errors
-    /// [`SourceError::Fatal`]: a setting cannot be used.
-    fn source(&self) -> Result<Box<dyn Source>, SourceError>;
+    /// [`LogError::Fatal`]: a setting cannot be used.
+    fn source(&self) -> Result<Box<dyn Source>, LogError>;
 
     /// A reader beside [`Log::source`] that replays history. It reads the partitions that are `wanted`, or all of a log that no
     /// other engine reads.
     ///
     /// # Errors
     /// As `source`.
-    fn replay(&self, wanted: Wanted) -> Result<Box<dyn Source>, SourceError>;
+    fn replay(&self, wanted: Wanted) -> Result<Box<dyn Source>, LogError>;
 
     /// A reader of all partitions from `from` on; partitions that `from` does not name start at their end.
     ///
     /// # Errors
     /// As `source`.
-    fn tail(&self, from: &Position) -> Result<Box<dyn Tail>, SourceError>;
+    fn tail(&self, from: &Position) -> Result<Box<dyn Tail>, LogError>;
 
     /// A reader of the offsets `from..to` of one partition. The caller compares them with [`Log::bounds`] first.
     ///
     /// # Errors
     /// As `source`.
-    fn stretch(&self, partition: u32, from: u64, to: u64) -> Result<Box<dyn LogReader>, SourceError>;
+    fn range(&self, partition: u32, from: u64, to: u64) -> Result<Box<dyn LogReader>, LogError>;
 
     /// What the log holds of each partition, asked now. Blocks for some seconds at most.
     ///
     /// # Errors
-    /// [`SourceError::Transient`]: the log does not answer.
-    fn bounds(&self) -> Result<Vec<Bounds>, SourceError>;
+    /// [`LogError::Transient`]: the log does not answer.
+    fn bounds(&self) -> Result<Vec<Bounds>, LogError>;
 
     /// By partition the offset of the first record that was appended at `since_ms` (Unix milliseconds) or later; the end of the
     /// partition where there is none, and for `i64::MAX`. Blocks for some seconds at most.
     ///
     /// # Errors
     /// As `bounds`.
-    fn starts(&self, since_ms: i64) -> Result<BTreeMap<u32, u64>, SourceError>;
+    fn starts(&self, since_ms: i64) -> Result<BTreeMap<u32, u64>, LogError>;
 
     /// Appends records (key, payload) and waits until they are durable. Records of one key go into one partition, in their order.
     /// `now_ms` is their timestamp where the log does not take its own, Unix milliseconds. Returns the offset after the last
@@ -92,13 +92,13 @@ pub trait Tail: Send {
     /// by partition in offset order. Payloads are valid only during the call.
     ///
     /// # Errors
-    /// [`SourceError::Transient`]: poll again. [`SourceError::Fatal`]: open another.
+    /// [`LogError::Transient`]: poll again. [`LogError::Fatal`]: open another.
     fn poll(
         &mut self,
         wait: Duration,
         max_records: usize,
         each: &mut dyn FnMut(u32, &[Record<'_>]),
-    ) -> Result<(), SourceError>;
+    ) -> Result<(), LogError>;
 }
 
 /// Reads a range of one partition, a batch of records at a time.
@@ -106,8 +106,8 @@ pub trait LogReader: Send {
     /// The next records in offset order; none: the end of the range was reached. Offsets that hold no record are passed over. Blocks.
     ///
     /// # Errors
-    /// [`SourceError`]: the log does not answer, or cannot be read.
-    fn batch(&mut self) -> Result<Vec<LogRecord>, SourceError>;
+    /// [`LogError`]: the log does not answer, or cannot be read.
+    fn batch(&mut self) -> Result<Vec<LogRecord>, LogError>;
 }
 
 /// A record as the log holds it.

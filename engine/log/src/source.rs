@@ -3,7 +3,7 @@
 //! A source hands over records of one partition in offset order, starts each partition exactly where its sink says, and never skips
 //! in silence: what it cannot deliver it reports as a gap. It stores no progress of ours.
 
-use super::error::SourceError;
+use super::error::LogError;
 use super::survey::Bounds;
 use std::time::Duration;
 use tally_event::Record;
@@ -13,8 +13,8 @@ pub trait Source: Send {
     /// Waits up to `wait` for records and hands them to `sink`, at most `max_records`. Rebalances happen inside.
     ///
     /// # Errors
-    /// [`SourceError::Fatal`] ends the source; [`SourceError::Transient`] has been logged and is retried by the next poll.
-    fn poll(&mut self, wait: Duration, max_records: usize, sink: &mut dyn Sink) -> Result<(), SourceError>;
+    /// [`LogError::Fatal`] ends the source; [`LogError::Transient`] has been logged and is retried by the next poll.
+    fn poll(&mut self, wait: Duration, max_records: usize, sink: &mut dyn Sink) -> Result<(), LogError>;
 
     /// Stops delivery of a partition until `resume`; polling still serves the group. Unknown partitions are ignored.
     fn pause(&mut self, partition: u32);
@@ -23,21 +23,21 @@ pub trait Source: Send {
     ///
     /// # Errors
     /// As `poll`; then nothing of the partition is delivered until it is resumed or rewound again, or the source recovers by itself.
-    fn resume(&mut self, partition: u32) -> Result<(), SourceError>;
+    fn resume(&mut self, partition: u32) -> Result<(), LogError>;
 
     /// Continues a partition at `offset` and drops what was fetched. A paused partition stays paused; one that is not held is
     /// ignored.
     ///
     /// # Errors
     /// As `poll`; then the partition's offset is not known until another rewind succeeds.
-    fn rewind(&mut self, partition: u32, offset: u64) -> Result<(), SourceError>;
+    fn rewind(&mut self, partition: u32, offset: u64) -> Result<(), LogError>;
 
     /// Learns what the log holds ([`Survey::ask`](super::Survey::ask)): restarts partitions that deliver nothing though there is
     /// more, and reports gaps. Asks no broker.
     ///
     /// # Errors
     /// As `poll`.
-    fn surveyed(&mut self, bounds: &[Bounds], sink: &mut dyn Sink) -> Result<(), SourceError> {
+    fn surveyed(&mut self, bounds: &[Bounds], sink: &mut dyn Sink) -> Result<(), LogError> {
         let (_, _) = (bounds, sink);
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Which log this is and what it holds, asked beside those who read it.
 
-use super::error::SourceError;
+use super::error::LogError;
 use std::time::Duration;
 
 /// Tells which log this is and what it holds. Any thread may ask; the caller waits for the answer.
@@ -10,14 +10,14 @@ pub trait Survey: Send + Sync {
     /// log that cannot be replaced by another.
     ///
     /// # Errors
-    /// [`SourceError::Transient`]: the log does not answer in time, or does not exist.
-    fn topic(&self, wait: Duration) -> Result<Option<String>, SourceError>;
+    /// [`LogError::Transient`]: the log does not answer in time, or does not exist.
+    fn topic(&self, wait: Duration) -> Result<Option<String>, LogError>;
 
     /// The same, and what it holds of each partition.
     ///
     /// # Errors
     /// As `topic`.
-    fn ask(&self, wait: Duration) -> Result<Surveyed, SourceError>;
+    fn ask(&self, wait: Duration) -> Result<Surveyed, LogError>;
 }
 
 /// What a log is and holds, as of a moment during the question.

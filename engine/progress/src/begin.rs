@@ -8,7 +8,7 @@ use super::record::{Progress, Span};
 use super::topic::same_log;
 
 /// What a stored record means for memory.
-pub(super) enum Standing {
+pub(super) enum Comparison {
     /// What we rest on is stored: memory stays.
     Kept,
     /// Our frozen range is stored, by an earlier try or by another engine: what follows it stays.
@@ -17,27 +17,27 @@ pub(super) enum Standing {
     Void,
 }
 
-pub(super) fn standing(cell: &Cell, found: Option<&Progress>, memory: Memory) -> Standing {
+pub(super) fn compare(cell: &Cell, found: Option<&Progress>, memory: Memory) -> Comparison {
     // A record of the same offset may differ where another engine met other gaps or began elsewhere. The range in the
     // store is then that engine's, which a view in this process does not show.
     let same = |ours: &Progress, found: &Progress| memory == Memory::Apart || ours == found;
     match (found, &cell.sent) {
-        _ if cell.virgin => Standing::Void,
-        (None, _) if !cell.stored => Standing::Kept,
+        _ if cell.untouched => Comparison::Void,
+        (None, _) if !cell.stored => Comparison::Kept,
         (Some(found), Some(sent))
             if sent.record.next == found.next && (!cell.stored || cell.base.next != found.next) =>
         {
-            if same(&sent.record, found) { Standing::Committed } else { Standing::Void }
+            if same(&sent.record, found) { Comparison::Committed } else { Comparison::Void }
         }
         // A frozen range carries a record made from our base: it stands only on exactly that one.
         (Some(found), sent) if cell.stored && cell.base.next == found.next => {
             if cell.base == *found || (sent.is_none() && memory == Memory::Apart) {
-                Standing::Kept
+                Comparison::Kept
             } else {
-                Standing::Void
+                Comparison::Void
             }
         }
-        _ => Standing::Void,
+        _ => Comparison::Void,
     }
 }
 

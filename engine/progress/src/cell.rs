@@ -15,7 +15,7 @@ pub(super) enum Phase {
     Loaded(Option<Progress>),
     /// Counting.
     Live,
-    /// Standing still; what was counted is still committed.
+    /// Stopped; what was counted is still committed.
     Halted(Halt),
 }
 
@@ -47,7 +47,7 @@ pub(super) struct Sent {
 pub(super) struct Cell {
     pub(super) phase: Phase,
     /// Nothing was counted since the cell was made: there is no memory to keep or to drop.
-    pub(super) virgin: bool,
+    pub(super) untouched: bool,
     /// Whether `base` is stored; else the fence is at 0.
     pub(super) stored: bool,
     pub(super) base: Progress,
@@ -62,7 +62,7 @@ impl Cell {
     pub(super) fn new() -> Self {
         Self {
             phase: Phase::Waiting,
-            virgin: true,
+            untouched: true,
             stored: false,
             base: Progress::default(),
             sent: None,
@@ -96,12 +96,12 @@ impl Cell {
 
     /// Whether memory is ahead of the store.
     pub(super) fn has_memory(&self) -> bool {
-        !self.virgin && (self.sent.is_some() || self.open.to > self.base.next)
+        !self.untouched && (self.sent.is_some() || self.open.to > self.base.next)
     }
 
     /// Whether a commit would move something.
     pub(super) fn is_dirty(&self) -> bool {
-        !self.virgin
+        !self.untouched
             && (self.sent.is_some()
                 || !self.stored
                 || self.commit_to() > self.base.next
@@ -149,7 +149,7 @@ impl Cell {
         self.stored = stored;
         self.sent = None;
         self.hold = None;
-        self.virgin = false;
+        self.untouched = false;
         self.phase = Phase::Live;
     }
 

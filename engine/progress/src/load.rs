@@ -4,7 +4,7 @@
 //! The order is always load, then bounds, then read: bounds asked before a load could be older than what it finds, and
 //! a stored offset would seem to lie beyond the log's end.
 
-use super::begin::{Standing, begin, standing};
+use super::begin::{Comparison, begin, compare};
 use super::cell::{Cell, Phase};
 use super::machine::{Machine, Need, Partition, Revision};
 use super::protocol::*;
@@ -64,7 +64,7 @@ impl Machine {
                         Memory::Apart => out.push(Effect::Drop(revision.no, *partition)),
                         Memory::Resident => self.rebuild(r),
                     }
-                } else if cell.stored && !cell.virgin {
+                } else if cell.stored && !cell.untouched {
                     revision.view.insert(*partition, cell.base.next);
                 }
             }
@@ -194,15 +194,15 @@ impl Machine {
         let (revision, part) = (&mut self.revisions[r], &mut self.partitions[p]);
         let cell = &mut part.cells[r];
         let Phase::Loaded(found) = std::mem::replace(&mut cell.phase, Phase::Waiting) else { return };
-        match standing(cell, found.as_ref(), memory) {
-            Standing::Kept => {
+        match compare(cell, found.as_ref(), memory) {
+            Comparison::Kept => {
                 if let Some(found) = found {
                     cell.base = found;
                 }
                 cell.phase = Phase::Live;
                 return;
             }
-            Standing::Committed => {
+            Comparison::Committed => {
                 let rows = cell.sent.as_ref().map_or(0, |sent| sent.rows);
                 revision.pending_rows = revision.pending_rows.saturating_sub(rows);
                 if let Some(found) = found {
@@ -212,10 +212,10 @@ impl Machine {
                 cell.phase = Phase::Live;
                 return;
             }
-            Standing::Void => {}
+            Comparison::Void => {}
         }
         let shown = revision.view.get(&part.partition).copied();
-        if memory == Memory::Resident && (!cell.virgin || shown != found.as_ref().map(|found| found.next)) {
+        if memory == Memory::Resident && (!cell.untouched || shown != found.as_ref().map(|found| found.next)) {
             return self.rebuild(r);
         }
         if cell.has_memory() {

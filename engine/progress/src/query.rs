@@ -147,7 +147,7 @@ impl Machine {
         }
         let mut shown = self.revisions[r].view.clone();
         let counted = self.partitions.iter().map(|part| (part.partition, &part.cells[r]));
-        shown.extend(counted.filter(|(_, cell)| cell.stored && !cell.virgin).map(|(p, cell)| (p, cell.base.next)));
+        shown.extend(counted.filter(|(_, cell)| cell.stored && !cell.untouched).map(|(p, cell)| (p, cell.base.next)));
         Some(shown)
     }
 

@@ -36,8 +36,8 @@ impl fmt::Debug for AnswerValidity {
     }
 }
 
-/// The origin of an answer.
-struct Given {
+/// What an answer was computed from.
+struct AnswerBasis {
     catalog: Arc<RwLock<MetricCatalog>>,
     status: Arc<LaneStatus>,
     view: Arc<View>,
@@ -47,7 +47,7 @@ struct Given {
     version: u64,
 }
 
-impl Given {
+impl AnswerBasis {
     fn holds(&self) -> Option<i64> {
         let served = self.served.upgrade()?;
         let answering = self.catalog.read().answering.get(served.askable.plugin.name()).map(Arc::as_ptr);
@@ -75,7 +75,7 @@ impl Engine {
         if looks_at_the_clock(&question.params) {
             return None;
         }
-        let given = Given {
+        let basis = AnswerBasis {
             catalog: Arc::clone(&self.catalog),
             status: Arc::clone(&self.status),
             view: Arc::clone(&self.view),
@@ -83,6 +83,6 @@ impl Engine {
             served: Arc::downgrade(served),
             version,
         };
-        Some(AnswerValidity::new(move || given.holds()))
+        Some(AnswerValidity::new(move || basis.holds()))
     }
 }

@@ -6,8 +6,8 @@
 use super::{Engine, EvaluateError, StateUnavailable};
 use crate::config::EventsConfig;
 use crate::event::Position;
+use crate::log::{Bounds, LogError, LogReader};
 use crate::pipeline::Origin;
-use crate::source::{Bounds, LogReader, SourceError};
 use crate::state::{Dump, DumpRow};
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -32,7 +32,7 @@ pub enum ReadLogError {
     },
     /// The log does not answer.
     #[error(transparent)]
-    Log(#[from] SourceError),
+    Log(#[from] LogError),
 }
 
 impl ReadLogError {
@@ -57,7 +57,7 @@ pub struct StateDump {
     pub tables: Vec<Table>,
     /// The properties of events that tables name.
     pub properties: Vec<Property>,
-    /// Whether it reads events otherwise than is configured now.
+    /// Whether it reads events by an earlier `[events]`.
     pub reads_otherwise: bool,
     rows: Dump,
 }
@@ -96,8 +96,8 @@ impl Engine {
     /// What the log holds of each partition. Blocks while a broker is asked.
     ///
     /// # Errors
-    /// [`SourceError`]: the log does not answer.
-    pub fn log_bounds(&self) -> Result<Vec<Bounds>, SourceError> {
+    /// [`LogError`]: the log does not answer.
+    pub fn log_bounds(&self) -> Result<Vec<Bounds>, LogError> {
         self.log.bounds()
     }
 
@@ -112,7 +112,7 @@ impl Engine {
         if to > end {
             return Err(ReadLogError::BeyondEnd { partition, end, to });
         }
-        Ok(self.log.stretch(partition, from.max(start), to)?)
+        Ok(self.log.range(partition, from.max(start), to)?)
     }
 
     /// What a metric has counted, at one moment. While the dump is held, changes of the state take extra memory. Blocks: call it off the

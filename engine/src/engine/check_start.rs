@@ -5,8 +5,8 @@
 
 use crate::config::fault::Fault;
 use crate::config::load::Loaded;
-use crate::plugin::{Registry, RejectedFile};
-use crate::source;
+use crate::host::{Registry, RejectedFile};
+use crate::log;
 use crate::store;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 #[must_use]
 pub fn judge(loaded: &Loaded) -> Vec<Fault> {
     let config = &loaded.config;
-    let log = source::check_settings(config).into_iter();
+    let log = log::check_settings(config).into_iter();
     let mut faults: Vec<Fault> = log.map(|fault| loaded.fault(&fault.key, fault.what)).collect();
     faults.extend(store::judge(config).into_iter().map(|(key, fault)| loaded.fault(key, format!("{key}: {fault}"))));
     faults
@@ -26,7 +26,7 @@ pub fn judge(loaded: &Loaded) -> Vec<Fault> {
 pub fn judge_sections(loaded: &Loaded, plugin_dirs: &[PathBuf], private: &Path) -> (Vec<Fault>, Vec<String>) {
     let mut registry = Registry::new(plugin_dirs, private, &loaded.config.plugins);
     let (mut faults, mut files) = (Vec::new(), Vec::new());
-    for RejectedFile { file, reason, section } in registry.look(&loaded.config.metrics).rejected {
+    for RejectedFile { file, reason, section } in registry.scan(&loaded.config.metrics).rejected {
         match section {
             Some(key) => faults.push(loaded.fault(&key, format!("{}: {reason}", file.display()))),
             None => files.push(format!("{}: {reason}", file.display())),

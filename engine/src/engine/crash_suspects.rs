@@ -6,8 +6,8 @@
 //! stopped until the content of its file changes; everything else counts. Judges only; loads and stops nothing.
 
 use crate::files::{self, ReadError};
+use crate::host;
 use crate::pipeline::{EndCause, MarkedCall, UnreturnedCall};
-use crate::plugin;
 use crate::progress::Quarantine;
 use crate::store::RevisionId;
 use serde::{Deserialize, Serialize};
@@ -44,7 +44,7 @@ struct Suspicion {
 }
 
 /// Half of the SHA-256 of a plugin's file, which identifies code here.
-pub(super) fn code(plugin: &plugin::Metric) -> String {
+pub(super) fn code(plugin: &host::Metric) -> String {
     plugin.sha256().chars().take(32).collect()
 }
 

@@ -5,9 +5,9 @@
 
 use super::first_offsets::FirstOffsetsError;
 use crate::database::DatabaseError;
+use crate::log::LogError;
 use crate::pipeline::Fatal;
 use crate::query::ParamsSchemaError;
-use crate::source::SourceError;
 use crate::store::{OpenError, StoreError};
 use std::io;
 use thiserror::Error;
@@ -26,7 +26,7 @@ pub enum StartError {
     State(#[from] StoreError),
     /// The log was not opened.
     #[error(transparent)]
-    Log(#[from] SourceError),
+    Log(#[from] LogError),
     /// A setting of `[events]` cannot be used; the sentence names it.
     #[error("{0}")]
     Events(String),
@@ -91,7 +91,7 @@ impl StateUnavailable {
 pub(super) enum StartLaneError {
     /// The log was not opened for it.
     #[error(transparent)]
-    Log(#[from] SourceError),
+    Log(#[from] LogError),
     /// A setting of `[events]` cannot be used; the sentence names it.
     #[error("{0}")]
     Events(String),
@@ -111,7 +111,7 @@ pub(super) enum ServeError {
     FirstOffsets(#[from] FirstOffsetsError),
     /// Its `history` begins at a time, and the log does not answer which offsets these are.
     #[error("the log does not say where its history begins: {0}")]
-    History(#[source] SourceError),
+    History(#[source] LogError),
 }
 
 impl ServeError {
@@ -130,8 +130,8 @@ mod tests {
     use super::*;
     use crate::outage::Cause;
 
-    fn log(cause: Cause) -> SourceError {
-        SourceError::Transient(cause, "the broker does not answer".into())
+    fn log(cause: Cause) -> LogError {
+        LogError::Transient(cause, "the broker does not answer".into())
     }
 
     #[test]

@@ -34,7 +34,7 @@ const OVER_MEMORY: &str = "over_memory";
 const LONGEST_NAME: usize = 64;
 
 /// How often the store is read for commits of other engines while a question waits for a position.
-const LOOK: Duration = Duration::from_millis(10);
+const CHECK_EVERY: Duration = Duration::from_millis(10);
 
 impl Engine {
     /// Answers a question. Blocks (waiting for `at_least`, reading): call it off the async threads.
@@ -112,7 +112,7 @@ impl Engine {
                 return Err(EvaluateError::PositionNotReached(follower.read().position.clone()));
             }
             tracing::trace!(%at_least, "waiting for a commit, here or by another engine");
-            self.view.wait_for_change(left.min(LOOK));
+            self.view.wait_for_change(left.min(CHECK_EVERY));
             refreshed = refresh()?;
         }
         let as_of = now();

@@ -5,7 +5,7 @@
 //! offsets nor loses what was appended since. Partitions that are added later begin with their first record. A metric that is added
 //! later follows its `history`, and so does every metric of a store that held state before.
 
-use crate::source::{Log, SourceError};
+use crate::log::{Log, LogError};
 use crate::store::{Store, StoreError};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ pub(super) enum FirstOffsetsError {
     Store(#[from] StoreError),
     /// The log does not answer.
     #[error(transparent)]
-    Log(#[from] SourceError),
+    Log(#[from] LogError),
     /// What the store holds is not what was written.
     #[error("the stored offsets at which counting begins cannot be read: {0}")]
     Unreadable(#[from] serde_json::Error),

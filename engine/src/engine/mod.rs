@@ -10,24 +10,22 @@ mod crash_suspects;
 mod errors;
 mod evaluate;
 mod first_offsets;
-mod lanes;
+mod lane_factory;
 mod lifecycle;
 mod notices;
 mod orders;
 mod start;
 mod stored;
-mod system;
+mod system_report;
 mod types;
 mod watchdog;
 
 pub use crate::dead_letter::DeadLetter;
 pub use crate::feed::{FeedItem, Subscription};
+pub use crate::host::{LoneMetric, LonePlugin, PluginFile, fits_schema};
+pub use crate::log::{AppendError, Bounds, DeliveryCounts, LogError, LogProducer, LogReader, LogRecord, open_producer};
 pub use crate::pipeline::Origin;
-pub use crate::plugin::{LoneMetric, LonePlugin, PluginFile, fits_schema};
 pub use crate::progress::Span;
-pub use crate::source::{
-    AppendError, Bounds, DeliveryCounts, LogProducer, LogReader, LogRecord, SourceError, open_producer,
-};
 pub use crate::state::{DumpCell, DumpPane, DumpRow, StoredRow};
 pub use answer_validity::AnswerValidity;
 pub use audit::{ReadLogError, StateDump};
@@ -44,10 +42,10 @@ use crate::dead_letter::DeadLetters;
 use crate::decode::Decoder;
 use crate::event::Position;
 use crate::feed::Feed;
+use crate::log::Log;
 use crate::memory::Budget;
 use crate::pipeline::{self, LaneStatus, MemoryShare, View};
 use crate::progress::Halt;
-use crate::source::Log;
 use crate::store::Store;
 use crate::telemetry;
 use answer_slots::AnswerSlots;
@@ -86,7 +84,7 @@ pub struct Engine {
     /// Readiness reports this while nothing is wrong with the store.
     store: String,
     /// The latest answers of the system about disk and memory.
-    of_system: Arc<Mutex<system::OfSystem>>,
+    system_report: Arc<Mutex<system_report::SystemReport>>,
 }
 
 impl Engine {
@@ -183,7 +181,7 @@ impl Engine {
         let trouble = status.store_trouble.as_ref().or(status.follow_trouble.as_ref());
         let store = trouble.cloned().map_or(Ok(self.store.clone()), Err);
         // A full or failed disk is reported even while nothing has to be written.
-        let unwritable = if self.shared { None } else { self.of_system.lock().unwritable.clone() };
+        let unwritable = if self.shared { None } else { self.system_report.lock().unwritable.clone() };
         let store = store.and_then(|line| unwritable.map_or(Ok(line), Err));
         let source = match (&status.source_trouble, self.missing(&status)) {
             (Some(trouble), _) => Err(trouble.clone()),
@@ -255,10 +253,10 @@ impl Engine {
         let now = jiff::Timestamp::now().as_millisecond();
         let age =
             self.status.read(|status| status.last_commit).map_or(0.0, |last| (now - last).max(0) as f64 / 1_000.0);
-        let (mappings, bytes) = self.of_system.lock().mapped;
+        let (mappings, bytes) = self.system_report.lock().mapped;
         telemetry::mapped(mappings, bytes);
         let catalog = self.catalog.read();
-        telemetry::standing(age, catalog.rejected.len(), catalog.loaded);
+        telemetry::plugins_and_checkpoint(age, catalog.rejected.len(), catalog.loaded);
     }
 
     /// Stops reading records, commits and closes, within about `limit`. Returns how much was processed and committed.

@@ -32,7 +32,7 @@ pub enum Order {
         offset: u64,
     },
     /// Configuration and plugin folders are checked now.
-    Look,
+    Check,
     /// The clock is right although it is ahead: panes and records expire by it from now on.
     AcceptClock,
 }
@@ -135,8 +135,8 @@ impl Engine {
 
     /// Has configuration and plugin folders checked now, rather than within half a second; returns at once. The configuration
     /// is read again even if its file seems unchanged; faults in it are logged, and what is served stays as it is.
-    pub fn look(&self) {
-        let asked = self.manager.lock().queue().and_then(|queue| queue.send(Order::Look).map(drop));
+    pub fn check_now(&self) {
+        let asked = self.manager.lock().queue().and_then(|queue| queue.send(Order::Check).map(drop));
         if let Err(reason) = asked {
             tracing::warn!("configuration and plugin folders are not checked: {reason}");
         }

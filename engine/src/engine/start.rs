@@ -3,10 +3,10 @@
 use super::answer_slots::AnswerSlots;
 use super::catalog::{MetricCatalog, NewerRevision, PreviousRevision, ServedRevision, Stage};
 use super::crash_suspects::CrashSuspects;
-use super::lanes::Lanes;
+use super::lane_factory::LaneFactory;
 use super::lifecycle::{self, ManagerParts, Notebook, Reading, Recall, Roles};
 use super::notices::events_failed;
-use super::system::OfSystem;
+use super::system_report::SystemReport;
 use super::{Engine, Options, Rejected, StartError, stored};
 use crate::clock::wall_ms;
 use crate::config::{self, Config};
@@ -15,15 +15,15 @@ use crate::dead_letter::DeadLetters;
 use crate::decode::Decoder;
 use crate::event::Position;
 use crate::feed::Feed;
+use crate::host::{self, Found, Registry, last_words};
+use crate::log::{self, Log, Source};
 use crate::memory::Budget;
 use crate::pipeline::{
     self, CallMarks, Followers, LaneStatus, MemoryShare, MetricProgress, Relay, RelayParts, View, Watch,
     counted_partitions,
 };
-use crate::plugin::{self, Found, Registry, last_words};
 use crate::progress::{Memory, OnGap, OnStateLoss, Settings};
 use crate::query::{Answers, Limits};
-use crate::source::{self, Log, Source};
 use crate::state::{Folds, TypeLimit};
 use crate::store::{self, StoreError, StoredRevision};
 use parking_lot::{Mutex, RwLock};
@@ -47,13 +47,13 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
         tracing::warn!(metric, "not loaded: disabled by the command line");
     }
     let marked = marks(&config.store.data_dir, &private);
-    let found = registry.look(&config.metrics);
+    let found = registry.scan(&config.metrics);
     let opened = Opened::open(config, database, private)?;
     let first = found.metrics.iter().map(|plugin| plugin.name().to_owned()).collect();
-    let lanes = lanes(config, &opened, first, marked)?;
+    let factory = lane_factory(config, &opened, first, marked)?;
     let notebook = Notebook::open(&opened.private);
-    let catalog = recall_metrics(found, &mut registry, &lanes, &notebook)?;
-    assemble(options, opened, lanes, Plugins { registry, catalog, notebook })
+    let catalog = recall_metrics(found, &mut registry, &factory, &notebook)?;
+    assemble(options, opened, factory, Plugins { registry, catalog, notebook })
 }
 
 /// What every metric shares, open.
@@ -72,26 +72,26 @@ impl Opened {
         let budget = Arc::new(Budget::new(config.limits.memory));
         let store = store::open(config, &database)?;
         store.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-        let log = source::open(config, &database)?;
+        let log = log::open(config, &database)?;
         let source = log.source()?;
         Ok(Opened { database, private, budget, store, log, source })
     }
 }
 
-/// What lanes are made of. `first`: the metrics that were found by this start.
-fn lanes(
+/// What makes lanes. `first`: the metrics that were found by this start.
+fn lane_factory(
     config: &Config,
     opened: &Opened,
     first: Vec<String>,
-    (marks, crash_suspects): (Option<CallMarks>, CrashSuspects),
-) -> Result<Lanes, StartError> {
+    (call_marks, crash_suspects): (Option<CallMarks>, CrashSuspects),
+) -> Result<LaneFactory, StartError> {
     let Opened { database, budget, store, log, .. } = opened;
     let shared = store.shared;
     let types = TypeLimit::new(config.events.max_types, config.events.kept_types());
     let view = if shared { View::of_lane(types) } else { View::new(types) };
     let folds = Arc::new(Folds::new(budget.kept_folds()));
     let dead_letters = DeadLetters::open(database, config.store.dead_letters)?;
-    Ok(Lanes {
+    Ok(LaneFactory {
         log: log.clone(),
         store: store.store.clone(),
         shared,
@@ -110,7 +110,7 @@ fn lanes(
             memory: budget.answers.clone(),
         },
         unnoted: Mutex::default(),
-        marks,
+        call_marks,
         crash_suspects,
         memory_share: Arc::new(MemoryShare::new(budget.state())),
         folds,
@@ -128,41 +128,41 @@ struct Plugins {
 fn recall_metrics(
     found: Found,
     registry: &mut Registry,
-    lanes: &Lanes,
+    factory: &LaneFactory,
     notebook: &Notebook,
 ) -> Result<MetricCatalog, StartError> {
     let mut catalog = MetricCatalog { loaded: registry.loaded(), ..MetricCatalog::default() };
     let now = wall_ms();
     catalog.rejected.extend(found.rejected.into_iter().map(|file| rejected(file, now)));
     for plugin in &found.metrics {
-        let roles = Recall { notebook, registry, lanes, now }.roles(plugin);
-        take_up(roles?, &mut catalog, lanes, &lanes.view, now);
+        let roles = Recall { notebook, registry, factory, now }.roles(plugin);
+        take_up(roles?, &mut catalog, factory, &factory.view, now);
     }
-    catalog.all().for_each(|served| lanes.memory_share.expect_load(served.id));
+    catalog.all().for_each(|served| factory.memory_share.expect_load(served.id));
     Ok(catalog)
 }
 
 /// Starts the threads: the main lane, the follower and relay of other engines' events, and the plugin manager.
-fn assemble(options: Options, opened: Opened, lanes: Lanes, plugins: Plugins) -> Result<Engine, StartError> {
+fn assemble(options: Options, opened: Opened, factory: LaneFactory, plugins: Plugins) -> Result<Engine, StartError> {
     let config = &options.config;
     let Opened { database, private, budget, store, log, source } = opened;
     let shared = store.shared;
     let Plugins { registry, catalog, notebook } = plugins;
-    let (view, status, memory_share) = (lanes.view.clone(), lanes.status.clone(), lanes.memory_share.clone());
-    let dead_letters = lanes.dead_letters.clone();
+    let (view, status, memory_share) = (factory.view.clone(), factory.status.clone(), factory.memory_share.clone());
+    let dead_letters = factory.dead_letters.clone();
     let feed = Arc::new(Feed::default());
     let (beside, all): (Vec<_>, Vec<_>) =
         catalog.all().cloned().partition(|served: &Arc<ServedRevision>| served.reads.is_some());
     beside.iter().for_each(|served| *served.stage.write() = Stage::Waiting("it waits for a lane".into()));
-    let joined = behind(all, &lanes, &view)?;
+    let joined = behind(all, &factory, &view)?;
     let followers = Arc::new(Followers::default());
     let watch = follow(&catalog, &followers, &status)?;
     let relay = if shared && log.is_shared() { Some(relay(config, &log, &followers, &feed, &status)?) } else { None };
     // Where other engines count too, a relay shows all events, those of this engine included.
-    let lane = Arc::new(lanes.main(source, &joined, relay.is_none().then(|| feed.clone()))?);
+    let lane = Arc::new(factory.main(source, &joined, relay.is_none().then(|| feed.clone()))?);
     let catalog = Arc::new(RwLock::new(catalog));
     let answering = Arc::new(AnswerSlots::default());
-    let of_system = Arc::new(Mutex::new(OfSystem::ask(&database, &private)));
+    let system_report = Arc::new(Mutex::new(SystemReport::ask(&database, &private)));
     let manager = lifecycle::start(ManagerParts {
         registry,
         sections: config.metrics.clone(),
@@ -173,11 +173,11 @@ fn assemble(options: Options, opened: Opened, lanes: Lanes, plugins: Plugins) ->
         followers,
         answering: answering.clone(),
         main: lane.clone(),
-        lanes,
+        factory,
         notebook,
         private,
         database,
-        found: of_system.clone(),
+        system_report: system_report.clone(),
     });
     let manager = Mutex::new(manager.map_err(StartError::Thread)?);
     Ok(Engine {
@@ -193,7 +193,7 @@ fn assemble(options: Options, opened: Opened, lanes: Lanes, plugins: Plugins) ->
         _relay: relay,
         state_store: store.store,
         store: store.says,
-        of_system,
+        system_report,
         log,
         events: config.events.clone(),
         checker: decoder(config)?,
@@ -205,11 +205,11 @@ fn assemble(options: Options, opened: Opened, lanes: Lanes, plugins: Plugins) ->
 }
 
 /// Gives the revisions of a metric their places.
-fn take_up(roles: Roles, catalog: &mut MetricCatalog, lanes: &Lanes, view: &View, now: i64) {
+fn take_up(roles: Roles, catalog: &mut MetricCatalog, factory: &LaneFactory, view: &View, now: i64) {
     let Roles { answering, newer, before } = roles;
     let name = answering.plugin.name().to_owned();
     let serve = |reading: &Reading| {
-        lanes.serve(reading, view, MetricProgress { since: now, ..MetricProgress::default() }).map(Arc::new).map_err(
+        factory.serve(reading, view, MetricProgress { since: now, ..MetricProgress::default() }).map(Arc::new).map_err(
             |fault| {
                 tracing::warn!(metric = name, "it cannot be served: {fault}");
                 Rejected { file: reading.plugin.file().display().to_string(), reason: fault.to_string(), since: now }
@@ -243,10 +243,10 @@ type Joined = Vec<Arc<ServedRevision>>;
 
 /// The metrics that are about as far as the others; the rest waits for a lane, to catch up first. If the state of one cannot be read, the
 /// lane reports it.
-fn behind(all: Vec<Arc<ServedRevision>>, lanes: &Lanes, view: &View) -> Result<Joined, StartError> {
+fn behind(all: Vec<Arc<ServedRevision>>, factory: &LaneFactory, view: &View) -> Result<Joined, StartError> {
     let mut positions = Vec::with_capacity(all.len());
     for served in &all {
-        positions.push(match lanes.store.stored(&served.revision) {
+        positions.push(match factory.store.stored(&served.revision) {
             Ok(stored) => {
                 say_left_out(served.askable.plugin.name(), stored.as_ref());
                 Position(stored.iter().flat_map(counted_partitions).collect())
@@ -341,7 +341,7 @@ fn settings(config: &Config, shared: bool, budget: &Budget) -> Settings {
     }
 }
 
-fn rejected(file: plugin::RejectedFile, since: i64) -> Rejected {
+fn rejected(file: host::RejectedFile, since: i64) -> Rejected {
     Rejected { file: file.file.display().to_string(), reason: file.reason, since }
 }
 
@@ -349,7 +349,7 @@ fn decoder(config: &Config) -> Result<Decoder, StartError> {
     Decoder::new(&config.events).map_err(|fault| StartError::Events(fault.to_string()))
 }
 
-/// Opens the marks of calls, and decides whom those of the process before blame. Without marks, counting continues.
+/// Opens the call marks, and decides which plugins those of the last process incriminate. Without marks, counting continues.
 fn marks(data_dir: &Path, private: &Path) -> (Option<CallMarks>, CrashSuspects) {
     let (marks, found) = match CallMarks::open(&data_dir.join("plugin-calls")) {
         Ok((marks, found)) => (Some(marks), found),

@@ -1,5 +1,5 @@
 //! Names plugins that do not return from a call. Nothing else can be done about one: it is code of this process, and blocks
-//! the lane that called it, or the thread that asked it for an answer. The boards of lanes say which plugin is being called, and
+//! the lane that called it, or the thread that asked it for an answer. The statuses of lanes say which plugin is being called, and
 //! since when; `answering` knows the answers under way.
 
 use super::answer_slots::AnswerSlots;
@@ -27,8 +27,8 @@ pub(super) struct CallWatchdog {
 
 impl CallWatchdog {
     /// Names them in the log.
-    pub(super) fn look(&mut self, catalog: &MetricCatalog, main: &LaneStatus, answering: &AnswerSlots) {
-        self.look_at_answers(&answering.long_stuck());
+    pub(super) fn check(&mut self, catalog: &MetricCatalog, main: &LaneStatus, answering: &AnswerSlots) {
+        self.check_answers(&answering.long_stuck());
         if self.named.is_some_and(|named| named.elapsed() < NAME_AGAIN) {
             return;
         }
@@ -41,7 +41,7 @@ impl CallWatchdog {
     }
 
     /// Logs one line for a metric when some of its answers do not return, and one when all have.
-    fn look_at_answers(&mut self, stuck: &BTreeMap<String, usize>) {
+    fn check_answers(&mut self, stuck: &BTreeMap<String, usize>) {
         for (metric, answers) in stuck.iter().filter(|(metric, _)| !self.answers.contains(*metric)) {
             tracing::error!(
                 metric,

@@ -1,7 +1,7 @@
 //! New events, to everybody who listens: one text shared by all, the newest kept.
 //!
-//! A listener that does not keep up loses the oldest and is told how many; it never slows counting. While nobody listens
-//! nothing is even written down.
+//! A slow listener loses the oldest events and receives the number lost; it never slows counting. Without listeners no text
+//! is made.
 
 use std::sync::Arc;
 use tokio::sync::broadcast::{Receiver, Sender, channel, error::RecvError};

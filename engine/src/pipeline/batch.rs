@@ -4,7 +4,7 @@
 //! or a store. The order within a batch is: decode, call plugins (without a lock), change state and positions under the lock, publish. A
 //! panic on the way stops no other metric: see [`PanickingRecords`].
 //!
-//! Over 400 lines: one path, read from begin to end, with what each step needs.
+//! Over 400 lines: one path, read from beginning to end, with what each step needs.
 
 use super::call_marks::CallMark;
 use super::cell_limits::limit_cells;
@@ -46,7 +46,7 @@ pub(super) struct BatchParts {
     /// Name of the topic, for dead letters.
     pub(super) topic: String,
     /// Where calls of plugins are marked; `None`: nowhere.
-    pub(super) mark: Option<Arc<CallMark>>,
+    pub(super) call_mark: Option<Arc<CallMark>>,
     /// The state that is counted into.
     pub(super) view: Arc<View>,
     /// The lane's published status.
@@ -310,8 +310,8 @@ impl Batches {
         records: &[Record<'_>],
         due: &DueBatch,
     ) -> Vec<(RevisionNo, PluginOutput)> {
-        let BatchParts { topic, status, view, mark, .. } = &self.parts;
-        let input = PluginInput { batch: &self.batch, records, topic, status, view, mark: mark.as_deref() };
+        let BatchParts { topic, status, view, call_mark, .. } = &self.parts;
+        let input = PluginInput { batch: &self.batch, records, topic, status, view, call_mark: call_mark.as_deref() };
         let mut outputs = Vec::new();
         for due in &due.metrics {
             let Some(metric) = members.get(due.no).filter(|metric| metric.plugin.needs_update()) else { continue };

@@ -28,7 +28,7 @@ fn rig() -> Rig {
         dead_letters: letters.clone(),
         feed: None,
         topic: "log".into(),
-        mark: None,
+        call_mark: None,
         view: view.clone(),
         status: Arc::new(LaneStatus::default()),
         memory_share: Arc::new(MemoryShare::new(1 << 40)),

@@ -17,7 +17,7 @@ use std::sync::Arc;
 /// Length of the head and of each slot, bytes.
 const SLOT: u64 = 256;
 /// Most lanes at once: the main lane, those that replay history, some that are ending, and one for each revision that reads events
-/// otherwise than is configured now.
+/// by an earlier `[events]`.
 const SLOTS: usize = 1_024;
 /// Longest metric name that is marked whole, bytes.
 const NAME: usize = 128;
@@ -144,7 +144,7 @@ fn thread() -> u32 {
 }
 
 impl CallMark {
-    /// Marks the begin of a call. A failed write is ignored: the call goes on without a mark.
+    /// Marks the beginning of a call. A failed write is ignored: the call goes on without a mark.
     pub fn begin(&self, called: &MarkedCall) {
         let mut slot = [0_u8; SLOT as usize];
         let name = &called.revision.metric.as_bytes()[..called.revision.metric.floor_char_boundary(NAME)];

@@ -81,7 +81,7 @@ impl Lane {
             }
             Command::ReplaceCode(with) => {
                 let no = with.no;
-                self.members.swap_code(*with);
+                self.members.replace_code(*with);
                 self.batches.read_properties(&self.members);
                 self.stop_if_barred(no);
             }

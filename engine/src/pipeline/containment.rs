@@ -12,7 +12,7 @@ use super::members::LaneMetric;
 use super::view::View;
 use crate::dead_letter::DeadLetter;
 use crate::event::{EventBatch, Record};
-use crate::plugin;
+use crate::host;
 use crate::progress::{Event, Quarantine, RevisionNo};
 use crate::state::{CellUpdate, ComputedKeys};
 use crate::telemetry;
@@ -59,7 +59,7 @@ pub(super) struct PluginInput<'a> {
     pub(super) topic: &'a str,
     pub(super) status: &'a LaneStatus,
     pub(super) view: &'a View,
-    pub(super) mark: Option<&'a CallMark>,
+    pub(super) call_mark: Option<&'a CallMark>,
 }
 
 /// The output of a plugin for a batch.
@@ -283,7 +283,7 @@ impl Search<'_> {
 #[derive(Default)]
 struct Calls {
     logged_slow: HashMap<RevisionNo, Instant>,
-    deltas: Vec<plugin::Delta>,
+    deltas: Vec<host::Delta>,
 }
 
 impl Calls {
@@ -296,17 +296,17 @@ impl Calls {
         again: bool,
         spent: &mut Duration,
     ) -> Result<PluginReply, String> {
-        if let Some(mark) = input.mark {
+        if let Some(mark) = input.call_mark {
             mark.begin(&metric.marked_call(batch));
         }
         let begun = Instant::now();
         input.status.update(|status| status.calling = Some((metric.id, begun)));
         self.deltas.clear();
-        let update = |deltas: &mut Vec<plugin::Delta>| metric.plugin.update(batch, deltas);
-        let done = if again { plugin::quietly(|| update(&mut self.deltas)) } else { update(&mut self.deltas) };
+        let update = |deltas: &mut Vec<host::Delta>| metric.plugin.update(batch, deltas);
+        let done = if again { host::quietly(|| update(&mut self.deltas)) } else { update(&mut self.deltas) };
         // At once, so that the next call is not taken for this one.
         input.status.update(|status| status.calling = None);
-        if let Some(mark) = input.mark {
+        if let Some(mark) = input.call_mark {
             mark.end();
         }
         let took = begun.elapsed();
@@ -319,9 +319,9 @@ impl Calls {
                 tracing::warn!(metric = name, "the plugin took {took} ms for a batch of {events} events");
             }
         }
-        let keys = |plugin::Computed { rows, bytes, ends }| ComputedKeys { rows, bytes, ends };
+        let keys = |host::Computed { rows, bytes, ends }| ComputedKeys { rows, bytes, ends };
         let computed = done?.into_iter().map(keys).collect();
-        let update = |d: &plugin::Delta| CellUpdate { row: d.row, table: d.table, cell: d.cell, value: d.value };
+        let update = |d: &host::Delta| CellUpdate { row: d.row, table: d.table, cell: d.cell, value: d.value };
         let updates: Vec<CellUpdate> = self.deltas.iter().map(update).collect();
         if !input.view.read().state.accepts(metric.id, batch, &updates) {
             return Err("it returned a value that its table cannot hold".into());

@@ -23,9 +23,9 @@ use crate::decode::{Decoder, MAX_RECORDS};
 use crate::event::{Position, Record};
 use crate::failpoint::point;
 use crate::feed::Feed;
+use crate::log::{Bounds, LogError, Sink, Source, Start, Survey};
 use crate::outage::LogThrottle;
 use crate::progress::{Answer, Event, Quarantine, RevisionNo, Settings};
-use crate::source::{Bounds, Sink, Source, SourceError, Start, Survey};
 use crate::store::Store;
 use crate::telemetry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -100,7 +100,7 @@ pub struct LaneParts {
     /// Name of the topic, for dead letters.
     pub topic: String,
     /// Where calls of plugins are marked; `None`: nowhere.
-    pub mark: Option<Arc<CallMark>>,
+    pub call_mark: Option<Arc<CallMark>>,
 }
 
 /// The lane's thread.
@@ -150,7 +150,7 @@ impl Lane {
             dead_letters: parts.dead_letters,
             feed: parts.feed,
             topic: parts.topic,
-            mark: parts.mark,
+            call_mark: parts.call_mark,
             view: view.clone(),
             status: status.clone(),
             memory_share: memory_share.clone(),
@@ -231,17 +231,17 @@ impl Lane {
         let longest = if self.troubled { WAIT_LONGER } else { WAIT };
         let wait = due.saturating_duration_since(Instant::now()).min(longest);
         let polled = match self.unusable.take() {
-            Some(what) => Err(SourceError::Fatal(what)),
+            Some(what) => Err(LogError::Fatal(what)),
             None if self.run_commands(wait) => Ok(()),
             None => source.poll(wait, self.batch, self),
         };
         match polled {
             Ok(()) => true,
-            Err(SourceError::Transient(_, what)) => {
+            Err(LogError::Transient(_, what)) => {
                 self.set_trouble(what);
                 true
             }
-            Err(SourceError::Fatal(what)) => {
+            Err(LogError::Fatal(what)) => {
                 tracing::error!("counting stopped: {what}");
                 self.status.update(|status| status.source_trouble = Some(what));
                 false
@@ -478,7 +478,7 @@ impl Lane {
                     self.clear_trouble();
                 }
             }
-            Err(SourceError::Transient(_, what)) => self.set_trouble(what),
+            Err(LogError::Transient(_, what)) => self.set_trouble(what),
             Err(fault) => self.report_source_fault(&fault),
         }
     }
@@ -539,11 +539,11 @@ impl Lane {
         }
     }
 
-    fn report_source_fault(&mut self, fault: &SourceError) {
+    fn report_source_fault(&mut self, fault: &LogError) {
         match fault {
-            SourceError::Transient(_, what) if self.throttle.due("source") => tracing::warn!("{what}"),
-            SourceError::Transient(..) => {}
-            SourceError::Fatal(what) => self.unusable = Some(what.clone()),
+            LogError::Transient(_, what) if self.throttle.due("source") => tracing::warn!("{what}"),
+            LogError::Transient(..) => {}
+            LogError::Fatal(what) => self.unusable = Some(what.clone()),
         }
         self.status.update(|status| status.source_trouble = Some(fault.to_string()));
     }
@@ -591,7 +591,7 @@ impl Sink for Lane {
         self.ledger.end(partitions);
         self.begin(partitions);
         self.handle(Event::Assigned(partitions.to_vec()));
-        point("assign.told");
+        point("assign.answered");
         let start = |partition: &u32| {
             let start = self.ledger.start(*partition);
             self.steering.starts_at(*partition, start);

@@ -38,7 +38,7 @@ pub struct StatusSnapshot {
     /// The metric whose plugin is being called, and since when.
     pub calling: Option<(MetricId, Instant)>,
     /// Where the lane marks calls of plugins; `None`: nowhere.
-    pub mark: Option<Arc<CallMark>>,
+    pub call_mark: Option<Arc<CallMark>>,
     /// Per partition the records between the position and the end of the log.
     pub lag: BTreeMap<u32, u64>,
     /// Records of all partitions that wait for the end of an open transaction.
@@ -95,7 +95,7 @@ impl LaneStatus {
     pub fn mark_stuck(&self, limit: Duration) {
         // The lock is held: the lane cannot begin another call meanwhile.
         self.read(|status| {
-            if let (Some((_, since)), Some(mark)) = (status.calling, &status.mark)
+            if let (Some((_, since)), Some(mark)) = (status.calling, &status.call_mark)
                 && since.elapsed() >= limit
             {
                 mark.set_hung();

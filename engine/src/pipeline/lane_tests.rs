@@ -25,7 +25,7 @@ struct Records {
 }
 
 impl Source for Records {
-    fn poll(&mut self, wait: Duration, most: usize, sink: &mut dyn Sink) -> Result<(), SourceError> {
+    fn poll(&mut self, wait: Duration, most: usize, sink: &mut dyn Sink) -> Result<(), LogError> {
         let next = match self.next {
             Some(next) => next,
             None => match sink.assigned(&[0])[0] {
@@ -57,13 +57,13 @@ impl Source for Records {
         self.paused = true;
     }
 
-    fn resume(&mut self, _: u32) -> Result<(), SourceError> {
+    fn resume(&mut self, _: u32) -> Result<(), LogError> {
         self.plan.source("resume")?;
         self.paused = false;
         Ok(())
     }
 
-    fn rewind(&mut self, _: u32, offset: u64) -> Result<(), SourceError> {
+    fn rewind(&mut self, _: u32, offset: u64) -> Result<(), LogError> {
         self.plan.source("rewind")?;
         self.next = Some(offset);
         Ok(())
@@ -114,7 +114,7 @@ fn rig_of(plan: &Plan, one_by_one: Option<Range<u64>>) -> Rig {
         feed: None,
         checkpoint: Duration::from_millis(20),
         topic: "log".into(),
-        mark: None,
+        call_mark: None,
     };
     let prepare = move |lane: &mut Lane| {
         let panicked: Vec<(u32, Range<u64>)> = one_by_one.map(|records| (0, records)).into_iter().collect();
@@ -150,7 +150,7 @@ impl Rig {
         let known: Vec<Known> = buckets.iter().map(|bucket| Known { bucket: *bucket, last: None }).collect();
         let reading = self.store.inner.read(&self.revision, &known).unwrap();
         let mut state = crate::state::State::default();
-        let id = state.add(crate::plugin::plain().description());
+        let id = state.add(crate::host::plain().description());
         let held: Vec<(u16, u32)> = buckets.iter().map(|bucket| (bucket.table, bucket.bucket)).collect();
         state.lay_out(id, &held).unwrap();
         let mut rows = 0;

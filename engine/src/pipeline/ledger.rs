@@ -8,10 +8,10 @@ use super::members::{LaneMetric, Members};
 use super::pending::Pending;
 use super::stop_reasons;
 use crate::event::Position;
+use crate::log::{Bounds, Start};
 use crate::progress::{
     Advance, Deliveries, Effect, Event, Halt, Machine, Quarantine, ReadFrom, RevisionNo, Settings, Step, Ticket,
 };
-use crate::source::{Bounds, Start};
 use crate::state::MetricId;
 use crate::store::{Bucket, Life};
 use std::collections::BTreeMap;

@@ -42,7 +42,7 @@ impl Rig {
         let database = Database::open(folder.path()).unwrap();
         let store = EmbeddedStore::open(database, Durability::Process, 1 << 30).unwrap();
         let revision = RevisionId { metric: "plain".into(), fingerprint: 1 };
-        let plugin = crate::plugin::plain();
+        let plugin = crate::host::plain();
         let mut state = State::default();
         let counted = state.add(plugin.description());
         let events = batch(0..USERS);
@@ -67,7 +67,7 @@ impl Rig {
     }
 
     /// The number of cells, whether they may be read, and their position.
-    fn stands(&self) -> (u64, bool, Option<u64>) {
+    fn loaded(&self) -> (u64, bool, Option<u64>) {
         let counted = self.view.read();
         let progress = &counted.metrics[self.metric.0];
         (counted.state.size(self.metric).0, !progress.in_doubt, progress.position.0.get(&0).copied())
@@ -78,14 +78,14 @@ impl Rig {
 fn a_metric_is_loaded_in_one_piece_or_in_many() {
     let rig = Rig::new();
     assert!(rig.load(&MemoryShare::new(1 << 40)).ok().flatten().is_some());
-    assert_eq!(rig.stands(), (USERS, true, Some(USERS)));
+    assert_eq!(rig.loaded(), (USERS, true, Some(USERS)));
     let takes = rig.view.read().state.size(rig.metric).1;
     let memory_share = MemoryShare::new(takes);
     memory_share.hand_over(MetricId(99), rig.metric, takes * 2);
     let stored: u64 = rig.store.sizes(&rig.revision).unwrap().iter().map(|size| size.snapshot + size.tail).sum();
     assert!(stored > memory_share.piece_bytes(), "{stored} bytes are read in one piece");
     assert!(rig.load(&memory_share).ok().flatten().is_some());
-    assert_eq!((rig.stands(), memory_share.held(rig.metric)), ((USERS, true, Some(USERS)), takes));
+    assert_eq!((rig.loaded(), memory_share.held(rig.metric)), ((USERS, true, Some(USERS)), takes));
 }
 
 #[test]
@@ -112,14 +112,14 @@ fn no_reader_sees_half_of_a_metric_that_is_loaded_again() {
     };
     let mut half = load();
     assert!(half.begin(held.clone()).is_ok());
-    assert_eq!(rig.stands(), (USERS, true, Some(USERS)), "what was there before answers until a piece has come");
+    assert_eq!(rig.loaded(), (USERS, true, Some(USERS)), "what was there before answers until a piece has come");
     let (piece, revision) = reading(held[0]);
     assert!(half.fold(piece, &revision).is_ok());
-    let (cells, may_be_read, position) = rig.stands();
+    let (cells, may_be_read, position) = rig.loaded();
     assert!(cells > 0 && cells < USERS && !may_be_read && position.is_none(), "{cells}");
     // The load fails: nothing is left of it, and no reader takes that for the whole.
     drop(half);
-    assert_eq!(rig.stands(), (0, false, None));
+    assert_eq!(rig.loaded(), (0, false, None));
     assert_eq!(memory_share.held(rig.metric), 0);
 
     let mut whole = load();
@@ -127,10 +127,10 @@ fn no_reader_sees_half_of_a_metric_that_is_loaded_again() {
     for bucket in &held {
         let (piece, revision) = reading(*bucket);
         assert!(whole.fold(piece, &revision).is_ok());
-        assert!(!rig.stands().1);
+        assert!(!rig.loaded().1);
     }
     assert!(whole.end(Some(&revision)).is_ok());
-    assert_eq!(rig.stands(), (USERS, true, Some(USERS)));
+    assert_eq!(rig.loaded(), (USERS, true, Some(USERS)));
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn a_load_that_does_not_fit_ends_and_leaves_nothing() {
     let memory_share = MemoryShare::new(400_000);
     let Err(LoadFault::Trouble(Trouble::Stopped(why))) = rig.load(&memory_share) else { panic!("it is loaded") };
     assert!(matches!(why, Quarantine::OverMemory { held, .. } if held < 700_000), "{why:?}");
-    assert_eq!((rig.stands(), memory_share.held(rig.metric)), ((0, false, None), 0));
+    assert_eq!((rig.loaded(), memory_share.held(rig.metric)), ((0, false, None), 0));
 }
 
 #[test]
@@ -149,5 +149,5 @@ fn a_metric_that_is_not_stored_is_empty() {
     assert!(rig.load(&memory_share).is_ok());
     rig.store.remove(&rig.revision).unwrap();
     assert!(matches!(rig.load(&memory_share), Ok(None)));
-    assert_eq!(rig.stands(), (0, true, None));
+    assert_eq!(rig.loaded(), (0, true, None));
 }

@@ -5,7 +5,7 @@
 
 use super::follower::Follower;
 use crate::event::PropertySource;
-use crate::plugin;
+use crate::host;
 use crate::progress::{Event, History, Quarantine, RevisionNo};
 use crate::state::MetricId;
 use crate::store::RevisionId;
@@ -24,7 +24,7 @@ pub struct LaneMetric {
     /// Written when its state is created: what the tables are.
     pub meta: Vec<u8>,
     /// The plugin.
-    pub plugin: Arc<plugin::Metric>,
+    pub plugin: Arc<host::Metric>,
     /// Where it begins in partitions that it has never counted.
     pub history: History,
     /// Holds its cells where engines share the store; `None`: they are in the lane's view.
@@ -74,9 +74,9 @@ impl Members {
     }
 
     /// Replaces a metric's code by that of another of the same revision, with what is known against it.
-    pub(super) fn swap_code(&mut self, with: LaneMetric) {
+    pub(super) fn replace_code(&mut self, with: LaneMetric) {
         if let Some(metric) = self.0.iter_mut().find(|metric| metric.no == with.no) {
-            telemetry::swapped(with.plugin.name());
+            telemetry::code_replaced(with.plugin.name());
             (metric.plugin, metric.code) = (with.plugin, with.code);
             (metric.barred, metric.suspected) = (with.barred, with.suspected);
         }

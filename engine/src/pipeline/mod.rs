@@ -100,7 +100,7 @@ fn start_with(parts: LaneParts, prepare: impl FnOnce(&mut Lane) + Send + 'static
         LaneRole::Backfill => "tally-backfill",
         LaneRole::Beside => "tally-beside",
     };
-    status.update(|status| status.mark = parts.mark.clone());
+    status.update(|status| status.call_mark = parts.call_mark.clone());
     let (ended, totals) = sync_channel(1);
     let (made, outcome) = sync_channel(1);
     let stopping = stop.clone();

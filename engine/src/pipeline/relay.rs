@@ -11,7 +11,7 @@ use super::publish_events::publish_events;
 use crate::decode::{Decoder, DedupeWindow, MAX_RECORDS};
 use crate::event::{EventBatch, Position, Record};
 use crate::feed::Feed;
-use crate::source::{Log, SourceError};
+use crate::log::{Log, LogError};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
@@ -84,7 +84,7 @@ fn run(mut parts: RelayParts, stopped: &Receiver<()>) {
 
 impl RelayParts {
     /// Publishes events until the feed has no listeners; `from` moves along.
-    fn publish_from(&mut self, from: &mut Position, stopped: &Receiver<()>) -> Result<(), SourceError> {
+    fn publish_from(&mut self, from: &mut Position, stopped: &Receiver<()>) -> Result<(), LogError> {
         let warm = Position(from.0.iter().map(|(p, next)| (*p, next.saturating_sub(self.window))).collect());
         let mut tail = self.log.tail(&warm)?;
         let mut windows: HashMap<u32, DedupeWindow> = HashMap::new();
@@ -105,7 +105,7 @@ impl RelayParts {
             };
             match tail.poll(WAIT, RECORDS, &mut each) {
                 Ok(()) => {}
-                Err(SourceError::Transient(_, what)) => tracing::debug!("the live feed waits for the log: {what}"),
+                Err(LogError::Transient(_, what)) => tracing::debug!("the live feed waits for the log: {what}"),
                 Err(fault) => return Err(fault),
             }
         }

@@ -4,8 +4,8 @@
 //! decide where to read.
 
 use super::ledger::Ledger;
+use crate::log::{LogError, Source, Start};
 use crate::progress::Step;
-use crate::source::{Source, SourceError, Start};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,7 @@ pub(super) struct Steered {
     /// Partitions whose dedupe window starts empty.
     pub(super) fresh: Vec<u32>,
     /// Steps that failed, to be repeated.
-    pub(super) faults: Vec<SourceError>,
+    pub(super) faults: Vec<LogError>,
 }
 
 impl Steering {
@@ -75,7 +75,7 @@ impl Steering {
         ledger: &mut Ledger,
         source: &mut dyn Source,
         steered: &mut Steered,
-    ) -> Result<(), SourceError> {
+    ) -> Result<(), LogError> {
         match step {
             Step::Pause(partition) => {
                 source.pause(partition);

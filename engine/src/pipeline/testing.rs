@@ -5,9 +5,9 @@ use super::members::LaneMetric;
 use super::view::{MetricProgress, View};
 use crate::config::Durability;
 use crate::database::Database;
+use crate::log::{Bounds, LogError, Survey, Surveyed};
 use crate::outage::Cause;
 use crate::progress::{History, Memory, OnGap, OnStateLoss, RevisionNo, Settings};
-use crate::source::{Bounds, SourceError, Survey, Surveyed};
 use crate::store::embedded::EmbeddedStore;
 use crate::store::{
     Bucket, BucketSize, Commit, CommitAnswer, CompactAnswer, Compaction, Known, Life, Reading, RevisionId, Split,
@@ -23,7 +23,7 @@ pub(super) const NO: RevisionNo = RevisionNo(0);
 
 /// A metric that counts events by user, in a view of its own.
 pub(super) fn metric(view: &View) -> LaneMetric {
-    let plugin = Arc::new(crate::plugin::plain());
+    let plugin = Arc::new(crate::host::plain());
     LaneMetric {
         no: NO,
         id: view.add(plugin.description(), MetricProgress::default()),
@@ -82,8 +82,8 @@ impl Plan {
         if self.strikes(call) { Err(StoreError::Unavailable(format!("{call} fails on demand"))) } else { Ok(()) }
     }
 
-    pub(super) fn source(&self, call: &'static str) -> Result<(), SourceError> {
-        let fault = || SourceError::Transient(Cause::Unclear, format!("{call} fails on demand"));
+    pub(super) fn source(&self, call: &'static str) -> Result<(), LogError> {
+        let fault = || LogError::Transient(Cause::Unclear, format!("{call} fails on demand"));
         if self.strikes(call) { Err(fault()) } else { Ok(()) }
     }
 
@@ -100,12 +100,12 @@ pub(super) struct FixedSurvey {
 }
 
 impl Survey for FixedSurvey {
-    fn topic(&self, _: Duration) -> Result<Option<String>, SourceError> {
+    fn topic(&self, _: Duration) -> Result<Option<String>, LogError> {
         self.plan.source("topic")?;
         Ok(None)
     }
 
-    fn ask(&self, _: Duration) -> Result<Surveyed, SourceError> {
+    fn ask(&self, _: Duration) -> Result<Surveyed, LogError> {
         self.plan.source("bounds")?;
         Ok(Surveyed { topic: None, bounds: vec![Bounds { partition: 0, start: 0, end: self.end, open: 0 }] })
     }

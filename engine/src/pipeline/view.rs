@@ -7,7 +7,7 @@
 use super::origin::Origin;
 use crate::clock::Clock;
 use crate::event::{EventBatch, Position};
-use crate::plugin;
+use crate::host;
 use crate::progress::Span;
 use crate::state::{Folds, MetricId, State, TypeLimit};
 use crate::telemetry;
@@ -104,7 +104,7 @@ impl MetricProgress {
 
     /// Adds the values that could not be read in the counted rows of a batch: those from offset `from` on, without those in `skip`
     /// (ascending).
-    pub(super) fn count_unreadable(&mut self, metric: &plugin::Metric, batch: &EventBatch, from: u64, skip: &[u32]) {
+    pub(super) fn count_unreadable(&mut self, metric: &host::Metric, batch: &EventBatch, from: u64, skip: &[u32]) {
         let properties = &metric.description().properties;
         self.unreadable.resize(properties.len(), 0);
         if batch.properties.iter().all(|column| column.unreadable.is_empty()) {

@@ -4,8 +4,8 @@
 //! declares nothing by the number of its groups before their steps are read; the reads of an answer are added up. What they
 //! return and what they hold meanwhile comes out of the share that all answers have together.
 
+use crate::host::{Read, ReadFault};
 use crate::memory::{Held, Share};
-use crate::plugin::{Read, ReadFault};
 use crate::state::{Allowance, Moment, ReadError};
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;

@@ -16,7 +16,7 @@ pub use params::{Params, ParamsSchemaError};
 pub use window::looks_at_the_clock;
 
 use crate::event::Position;
-use crate::plugin::{self, AnswerFailure, Answered, ReadFault};
+use crate::host::{self, AnswerFailure, Answered, ReadFault};
 use crate::state::{self, HeldRange, MetricId};
 use cost::Reads;
 use serde_json::{Map, Value};
@@ -30,7 +30,7 @@ pub struct Askable {
     /// Its number in the state.
     pub id: MetricId,
     /// The plugin.
-    pub plugin: Arc<plugin::Metric>,
+    pub plugin: Arc<host::Metric>,
     /// What its params must satisfy.
     pub params: Params,
     /// Whether it has a param of this name.
@@ -85,7 +85,7 @@ impl Askable {
     /// [`ParamsSchemaError`].
     pub fn new(
         id: MetricId,
-        plugin: Arc<plugin::Metric>,
+        plugin: Arc<host::Metric>,
         answers: &Arc<Answers>,
         limits: &Limits,
     ) -> Result<Askable, ParamsSchemaError> {
@@ -99,7 +99,7 @@ impl Askable {
     ///
     /// # Errors
     /// As [`Askable::new`].
-    pub fn with_code(&self, plugin: Arc<plugin::Metric>) -> Result<Askable, ParamsSchemaError> {
+    pub fn with_code(&self, plugin: Arc<host::Metric>) -> Result<Askable, ParamsSchemaError> {
         Askable::new(self.id, plugin, &self.answers, &self.limits)
     }
 

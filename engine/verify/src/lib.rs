@@ -62,7 +62,7 @@ struct Metric {
     gaps: BTreeSet<(u32, u64, u64)>,
     /// Per partition the events of what is recounted that it says are in no cell, for its own code failed on them.
     failed: BTreeMap<u32, u64>,
-    /// Whether it reads events otherwise than the engine says that they are read: nothing of it can be counted again.
+    /// Whether it reads events by an earlier `[events]`: nothing of it can be counted again.
     reads_otherwise: bool,
 }
 

@@ -55,7 +55,7 @@ pub(super) struct Header {
     /// Of each table.
     pub(super) held: Vec<Panes>,
     pub(super) properties: Vec<Property>,
-    /// Whether it reads events otherwise than the engine says that they are read.
+    /// Whether it reads events by an earlier `[events]`.
     #[serde(default)]
     pub(super) reads_otherwise: bool,
 }

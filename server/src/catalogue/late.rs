@@ -39,7 +39,7 @@ impl Late {
         match Embedded::open(&file) {
             Ok(open) => Late { now: Arc::new(RwLock::new(Ok(open))), tending: None },
             Err(fault) => {
-                let reason = told(fault);
+                let reason = reason(fault);
                 tracing::warn!(reason, "the catalogue cannot be opened; metrics continue without names; retrying");
                 let now: Now = Arc::new(RwLock::new(Err(reason)));
                 Late { tending: Some(tokio::spawn(tend(file, Arc::clone(&now)))), now }
@@ -61,13 +61,13 @@ async fn tend(file: PathBuf, now: Now) {
                 *now.write() = Ok(open);
                 return tracing::info!(file = %file.display(), "the catalogue is open");
             }
-            Ok(Err(fault)) => *now.write() = Err(told(fault)),
+            Ok(Err(fault)) => *now.write() = Err(reason(fault)),
             Err(failed) => tracing::error!(%failed, "opening the catalogue panicked; retrying"),
         }
     }
 }
 
-fn told(fault: CatalogueError) -> String {
+fn reason(fault: CatalogueError) -> String {
     match fault {
         CatalogueError::Unavailable(reason) | CatalogueError::Refused(reason) => reason,
         CatalogueError::Overloaded => fault.to_string(),

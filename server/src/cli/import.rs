@@ -28,5 +28,5 @@ pub(crate) fn run(args: &Import) -> Result<(), Failure> {
         let [inserted, updated, unchanged, refused] = [inserted, updated, unchanged, refused].map(thousands);
         data(&format!("{what}: {inserted} new · {updated} changed · {unchanged} unchanged · {refused} refused"));
     }
-    if refused > 0 { Err(Failure::Told) } else { Ok(()) }
+    if refused > 0 { Err(Failure::Reported) } else { Ok(()) }
 }

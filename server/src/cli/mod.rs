@@ -36,13 +36,13 @@ pub(crate) enum Failure {
     /// The configuration cannot be used.
     Config(ConfigError),
     /// It failed, and everything has been printed already.
-    Told,
+    Reported,
 }
 
 impl Failure {
     fn code(&self) -> u8 {
         match self {
-            Failure::Failed(_) | Failure::Told => 1,
+            Failure::Failed(_) | Failure::Reported => 1,
             Failure::Usage(_) => 2,
             // EX_CONFIG of sysexits.h.
             Failure::Config(_) => 78,
@@ -93,7 +93,7 @@ pub(crate) fn main() -> ExitCode {
             match &failure {
                 Failure::Failed(sentence) | Failure::Usage(sentence) => output::note(&format!("error: {sentence}")),
                 Failure::Config(error) => error.lines().iter().for_each(|line| output::note(&format!("error: {line}"))),
-                Failure::Told => {}
+                Failure::Reported => {}
             }
             ExitCode::from(failure.code())
         }

@@ -103,7 +103,7 @@ fn close(args: &Produce, outcome: &Outcome, took: Duration, unbounded: bool) -> 
     }
     match &outcome.broken {
         Some(broken) => Err(Failure::Failed(broken.clone())),
-        None if errors > 0 => Err(Failure::Told),
+        None if errors > 0 => Err(Failure::Reported),
         None if outcome.interrupted && !unbounded => {
             Err(Failure::Failed("interrupted before the end; what was sent is acknowledged".into()))
         }

@@ -14,7 +14,7 @@ pub(crate) const DRAIN: Duration = Duration::from_secs(20);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Between two checks of what is not ready.
-const LOOK: Duration = Duration::from_millis(20);
+const CHECK_EVERY: Duration = Duration::from_millis(20);
 
 pub(crate) fn run(args: &Run) -> Result<(), Failure> {
     let begun = Instant::now();
@@ -24,7 +24,7 @@ pub(crate) fn run(args: &Run) -> Result<(), Failure> {
     let started = start::start(loaded.config, Some(settings::watched(&args.config)), &args.disable, None, &stop)?;
     data(&format!("listening  http://{}", started.address));
     ready(&started, begun, &stop, Duration::MAX);
-    stop.wait_looking(|| started.engine.look());
+    stop.wait_with_hangups(|| started.engine.check_now());
     begin("stopping… ");
     closing(&started.stop(DRAIN)?);
     Ok(())
@@ -50,7 +50,7 @@ pub(crate) fn ready(started: &start::Started, begun: Instant, stop: &Stop, limit
         if stop.asked() || waiting.elapsed() >= limit {
             return;
         }
-        stop.wait(LOOK.min(limit.saturating_sub(waiting.elapsed())));
+        stop.wait(CHECK_EVERY.min(limit.saturating_sub(waiting.elapsed())));
     }
 }
 

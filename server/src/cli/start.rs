@@ -255,7 +255,7 @@ mod library {
             answers: engine.budget().answers.clone(),
             ..Limits::default()
         };
-        let parts = Parts { core: engine, catalogue, render: Arc::new(render), origin_check, limits };
+        let parts = Parts { engine, catalogue, render: Arc::new(render), origin_check, limits };
         let stop = async move {
             // An error means that the sender is gone, which is a stop too.
             let _ = closed.wait_for(|closed| *closed).await;

@@ -20,8 +20,8 @@ pub(crate) struct Stop(Arc<(Mutex<StopRequest>, Condvar)>);
 #[derive(Debug, Default)]
 struct StopRequest {
     stop: bool,
-    /// A check of the files, which has not been done yet.
-    look: bool,
+    /// A SIGHUP came that is not handled yet.
+    hangup: bool,
 }
 
 /// See [`Stop::on_panic`].
@@ -61,17 +61,17 @@ impl Stop {
         self.0.1.wait_while_until(&mut asked, |asked| !asked.stop, end);
     }
 
-    /// Waits until a stop is requested, and calls `look` for each SIGHUP, also for one that came before.
-    pub(crate) fn wait_looking(&self, look: impl Fn()) {
+    /// Waits until a stop is requested, and calls `on_hangup` for each SIGHUP, also for one that came before.
+    pub(crate) fn wait_with_hangups(&self, on_hangup: impl Fn()) {
         loop {
             let mut asked = self.0.0.lock();
-            self.0.1.wait_while(&mut asked, |asked| !asked.stop && !asked.look);
+            self.0.1.wait_while(&mut asked, |asked| !asked.stop && !asked.hangup);
             if asked.stop {
                 return;
             }
-            asked.look = false;
+            asked.hangup = false;
             drop(asked);
-            look();
+            on_hangup();
         }
     }
 
@@ -118,7 +118,7 @@ impl Stop {
                     _ = interrupt.recv() => {}
                     _ = terminate.recv() => {}
                     () = hung_up(hangup.as_mut()) => {
-                        self.0.0.lock().look = true;
+                        self.0.0.lock().hangup = true;
                         self.0.1.notify_all();
                         continue;
                     }

@@ -38,7 +38,7 @@ const CHUNK: usize = 64 << 10;
 const WAITING: usize = 4;
 
 pub(crate) async fn events(State(app): State<Arc<App>>) -> Response {
-    Json(app.core.events()).into_response()
+    Json(app.engine.events()).into_response()
 }
 
 /// The records that are requested.
@@ -57,15 +57,15 @@ pub(crate) async fn log(
     let fault = || Problem::fault("invalid_params", "", "give partition, from and to as integers, or omit all three");
     match query.map_err(|_| fault())?.0 {
         RecordRange { partition: None, from: None, to: None } => {
-            let core = Arc::clone(&app.core);
-            let bounds = blocking(&app, move || core.log_bounds()).await?;
+            let engine = Arc::clone(&app.engine);
+            let bounds = blocking(&app, move || engine.log_bounds()).await?;
             let bounds = bounds.map_err(|fault| unavailable(&fault, fault.retry_helps()))?;
             let bounds = bounds.iter().map(|b| json!({"partition": b.partition, "start": b.start, "end": b.end}));
             Ok(Json(Value::Array(bounds.collect())).into_response())
         }
         RecordRange { partition: Some(partition), from: Some(from), to: Some(to) } => {
-            let core = Arc::clone(&app.core);
-            let records = blocking(&app, move || core.log_read(partition, from, to)).await?;
+            let engine = Arc::clone(&app.engine);
+            let records = blocking(&app, move || engine.log_read(partition, from, to)).await?;
             let records = records.map_err(|fault| unavailable(&fault, fault.retry_helps()))?;
             lines(&app, connection, move |out| write_records(records, out))
         }
@@ -80,9 +80,9 @@ pub(crate) async fn state(
 ) -> Result<Response, Problem> {
     let held = Arc::clone(&app.dumps).try_acquire_owned();
     let held = held.map_err(|_| Problem::overloaded("too many requests read the state of a metric at once"))?;
-    let core = Arc::clone(&app.core);
+    let engine = Arc::clone(&app.engine);
     let asked = metric.clone();
-    let dump = blocking(&app, move || core.state_dump(&asked)).await??;
+    let dump = blocking(&app, move || engine.state_dump(&asked)).await??;
     lines(&app, connection, move |out| {
         let _held = held;
         write_state(&metric, &dump, out)

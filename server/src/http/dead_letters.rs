@@ -54,9 +54,9 @@ pub(crate) async fn list(
     // Waits a moment for a place, so that a caller that asks twice does not keep others out.
     let place = timeout(app.limits.place, Arc::clone(&app.letters).acquire_owned()).await.ok().and_then(Result::ok);
     let place = place.ok_or_else(|| Problem::overloaded("too many requests for dead letters at once"))?;
-    let core = Arc::clone(&app.core);
+    let engine = Arc::clone(&app.engine);
     let work = tokio::task::spawn_blocking(move || {
-        let found = core.dead_letters(limit, reason.as_deref());
+        let found = engine.dead_letters(limit, reason.as_deref());
         // Held until the thread is free, even if the caller has gone.
         drop(place);
         found

@@ -5,13 +5,13 @@ use futures_util::stream::{self, BoxStream};
 use tally_engine::config::EventsConfig;
 use tally_engine::database::DatabaseError;
 use tally_engine::engine::{
-    AppendError, Appended, Bounds, Check, Engine, EvaluateError, Evaluated, FeedItem, LogRecord, MetricInfo, Order,
-    OrderError, Question, ReadLogError, Refusals, Rejected, Revision, SourceError, StateDump, StoredMetric, StoredRows,
+    AppendError, Appended, Bounds, Check, Engine, EvaluateError, Evaluated, FeedItem, LogError, LogRecord, MetricInfo,
+    Order, OrderError, Question, ReadLogError, Refusals, Rejected, Revision, StateDump, StoredMetric, StoredRows,
 };
 use tally_engine::event::Position;
 
 /// Consecutive records of the log, a batch at a time. `next` blocks.
-pub type Records = Box<dyn Iterator<Item = Result<Vec<LogRecord>, SourceError>> + Send>;
+pub type Records = Box<dyn Iterator<Item = Result<Vec<LogRecord>, LogError>> + Send>;
 
 /// An engine, as the server sees it. Methods that block say so; the others return at once.
 pub trait EngineApi: Send + Sync + 'static {
@@ -72,8 +72,8 @@ pub trait EngineApi: Send + Sync + 'static {
     /// The offsets that the log holds of each partition. Blocks.
     ///
     /// # Errors
-    /// [`SourceError`]: the log does not answer.
-    fn log_bounds(&self) -> Result<Vec<Bounds>, SourceError>;
+    /// [`LogError`]: the log does not answer.
+    fn log_bounds(&self) -> Result<Vec<Bounds>, LogError>;
 
     /// The records of a partition in `[from, to)`. Blocks.
     ///
@@ -158,7 +158,7 @@ impl EngineApi for Engine {
         Engine::events(self).clone()
     }
 
-    fn log_bounds(&self) -> Result<Vec<Bounds>, SourceError> {
+    fn log_bounds(&self) -> Result<Vec<Bounds>, LogError> {
         Engine::log_bounds(self)
     }
 

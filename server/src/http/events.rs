@@ -74,9 +74,9 @@ fn reply_body(appended: Appended) -> Vec<u8> {
 async fn append_body(app: &App, body: Bytes, kind: &'static str) -> Result<Vec<u8>, Problem> {
     let place =
         Arc::clone(&app.appends).try_acquire_owned().map_err(|_| Problem::overloaded("too many posts at once"))?;
-    let core = Arc::clone(&app.core);
+    let engine = Arc::clone(&app.engine);
     let work = tokio::task::spawn_blocking(move || {
-        let done = split_events(&body, kind).map(|events| core.append(&events).map(reply_body));
+        let done = split_events(&body, kind).map(|events| engine.append(&events).map(reply_body));
         drop(place);
         done
     });

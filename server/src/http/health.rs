@@ -30,7 +30,7 @@ pub(crate) async fn ready(State(app): State<Arc<App>>, RawQuery(query): RawQuery
     let asked = query.is_some_and(|query| query.split('&').any(|part| part.split('=').next() == Some("verbose")));
     let hide = |text: String| app.redactor.redact(&text).into_owned();
     let checks: Vec<Check> =
-        app.core.readiness().into_iter().map(|check| Check { detail: hide(check.detail), ..check }).collect();
+        app.engine.readiness().into_iter().map(|check| Check { detail: hide(check.detail), ..check }).collect();
     let health_error = app.catalogue.health_error().map(hide);
     let ready = checks.iter().all(|check| check.ok || !check.needed);
     match (asked, ready) {

@@ -48,8 +48,9 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> Response {
         metrics: Vec<Descriptor<'a>>,
         rejected: Vec<RejectedText>,
     }
-    let metrics = app.core.metrics();
-    let rejected = app.core.rejected().into_iter().map(|rejected| RejectedText::of(rejected, &app.redactor)).collect();
+    let metrics = app.engine.metrics();
+    let rejected =
+        app.engine.rejected().into_iter().map(|rejected| RejectedText::of(rejected, &app.redactor)).collect();
     Json(MetricList { metrics: metrics.iter().map(Descriptor::of).collect(), rejected }).into_response()
 }
 
@@ -59,7 +60,7 @@ pub(crate) async fn describe(
 ) -> Result<Response, Problem> {
     let unknown = |detail| Problem::new(StatusCode::NOT_FOUND, "metric_not_found", detail);
     let Path(name) = name.map_err(|_| unknown("the name is not UTF-8".into()))?;
-    match app.core.metric(&name) {
+    match app.engine.metric(&name) {
         Some(info) => Ok(Json(Descriptor::of(&info)).into_response()),
         None => Err(unknown(no_metric(&app, &name))),
     }
@@ -68,7 +69,7 @@ pub(crate) async fn describe(
 /// Why a name is not that of a metric: there is none, or its section was refused.
 pub(super) fn no_metric(app: &App, name: &str) -> String {
     let section = format!("[metrics.{name}]");
-    let refused = app.core.rejected().into_iter().find(|refused| refused.file == section);
+    let refused = app.engine.rejected().into_iter().find(|refused| refused.file == section);
     refused.map_or_else(
         || format!("unknown metric \"{}\"; GET /api/metrics lists them", name.escape_debug()),
         |refused| format!("{section} was refused: {}", refused.reason),
@@ -99,7 +100,7 @@ where
 async fn answer_request(app: &Arc<App>, body: &Bytes, started: Instant) -> Result<axum::body::Body, Problem> {
     let (asked, evaluated) = if body.len() <= SHORT {
         let asked = metric_request::parse(body)?;
-        match app.core.ready_answer(&asked.question) {
+        match app.engine.ready_answer(&asked.question) {
             Some(answer) => (asked, answer?),
             None => evaluate_when_counted(app, asked).await?,
         }
@@ -157,7 +158,7 @@ async fn evaluate_when_counted(
 ) -> Result<(MetricRequest, Evaluated), Problem> {
     let (begun, limit) = (Instant::now(), app.limits.evaluation);
     let at_least = asked.question.at_least.clone();
-    let Some(at_least) = at_least.filter(|at_least| !app.core.position().reaches(at_least)) else {
+    let Some(at_least) = at_least.filter(|at_least| !app.engine.position().reaches(at_least)) else {
         let (asked, answer) = evaluate_blocking(app, acquire_slot(app).await?, asked, limit).await?;
         return Ok((asked, answer?));
     };
@@ -196,9 +197,9 @@ async fn evaluate_blocking(
     let (permit, calling) = (Arc::new(Mutex::new(Some(place))), Arc::clone(&asked.question.calling));
     let slot = EvaluationSlot { permit, until: Instant::now() + limit, calling };
     let given_back = ReleaseAtEnd(Arc::clone(&slot.permit));
-    let core = Arc::clone(&app.core);
+    let engine = Arc::clone(&app.engine);
     let work = tokio::task::spawn_blocking(move || {
-        let answer = core.evaluate(&asked.question);
+        let answer = engine.evaluate(&asked.question);
         drop(given_back);
         (asked, answer)
     });

@@ -55,7 +55,7 @@ pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
 /// What the server answers with.
 pub struct Parts {
     /// The engine.
-    pub core: Arc<dyn EngineApi>,
+    pub engine: Arc<dyn EngineApi>,
     /// Users and products.
     pub catalogue: Arc<dyn Catalogue>,
     /// For `/metrics`.
@@ -169,7 +169,7 @@ enum Phase {
 
 /// What the handlers share.
 struct App {
-    core: Arc<dyn EngineApi>,
+    engine: Arc<dyn EngineApi>,
     catalogue: Arc<dyn Catalogue>,
     render: Render,
     origin_check: OriginCheck,
@@ -191,10 +191,10 @@ struct App {
 
 impl App {
     fn new(parts: Parts) -> Arc<App> {
-        let Parts { core, catalogue, render, origin_check, limits } = parts;
+        let Parts { engine, catalogue, render, origin_check, limits } = parts;
         let permits = |permits: usize| Arc::new(Semaphore::new(permits));
         Arc::new(App {
-            core,
+            engine,
             catalogue,
             render,
             origin_check,

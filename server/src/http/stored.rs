@@ -18,7 +18,7 @@ use tally_engine::time::to_text;
 use tally_plugin::read::Scalar;
 
 pub(crate) async fn tables(State(app): State<Arc<App>>) -> Response {
-    let metrics = app.core.metrics();
+    let metrics = app.engine.metrics();
     let metrics = metrics.iter().map(|metric| {
         let tables = metric.description.tables.iter().map(|table| json!({"name": table.name}));
         json!({"name": metric.name, "tables": tables.collect::<Vec<_>>()})
@@ -27,8 +27,8 @@ pub(crate) async fn tables(State(app): State<Arc<App>>) -> Response {
 }
 
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Problem> {
-    let core = Arc::clone(&app.core);
-    let stored = blocking(&app, move || core.stored()).await??;
+    let engine = Arc::clone(&app.engine);
+    let stored = blocking(&app, move || engine.stored()).await??;
     Ok(Json(json!({"metrics": stored})).into_response())
 }
 
@@ -39,8 +39,8 @@ pub(crate) async fn rows(
     let texts = URL_SAFE_NO_PAD.decode(key).ok().and_then(|json| serde_json::from_slice::<Vec<String>>(&json).ok());
     let fault = || Problem::fault("invalid_params", "/key", "write the key as a JSON array of strings, in base64url");
     let key = texts.ok_or_else(fault)?;
-    let core = Arc::clone(&app.core);
-    let rows = blocking(&app, move || core.stored_rows(&metric, &table, &key)).await??;
+    let engine = Arc::clone(&app.engine);
+    let rows = blocking(&app, move || engine.stored_rows(&metric, &table, &key)).await??;
     Ok(Json(stored_rows(&rows)).into_response())
 }
 

@@ -72,8 +72,8 @@ pub(crate) async fn list(
     let unknown = |detail| Problem::new(StatusCode::NOT_FOUND, "metric_not_found", detail);
     let Path(name) = name.map_err(|_| unknown("the name is not UTF-8".into()))?;
     let asked = name.clone();
-    let core = Arc::clone(&app.core);
-    let revisions = blocking(&app, move || core.revisions(&asked)).await?;
+    let engine = Arc::clone(&app.engine);
+    let revisions = blocking(&app, move || engine.revisions(&asked)).await?;
     let Some(first) = revisions.first() else {
         return Err(unknown(no_metric(&app, &name)));
     };
@@ -136,8 +136,8 @@ pub(crate) async fn order(
 }
 
 async fn execute(app: &App, order: Order) -> Result<Response, Problem> {
-    let core = Arc::clone(&app.core);
-    match blocking(app, move || core.order(order)).await? {
+    let engine = Arc::clone(&app.engine);
+    match blocking(app, move || engine.order(order)).await? {
         Ok(done) => Ok(Json(serde_json::json!({ "done": done })).into_response()),
         Err(fault) => {
             let problem = Problem::new(StatusCode::CONFLICT, "not_possible", fault.to_string());

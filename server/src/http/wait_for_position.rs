@@ -105,9 +105,9 @@ impl Drop for Caller<'_> {
 async fn poll_positions(app: Arc<App>) {
     loop {
         let waited: Vec<String> = app.position_waits.metrics.borrow().keys().cloned().collect();
-        let core: Arc<dyn EngineApi> = Arc::clone(&app.core);
+        let engine: Arc<dyn EngineApi> = Arc::clone(&app.engine);
         let polled = tokio::task::spawn_blocking(move || {
-            let position = |metric: String| core.metric_position(&metric).map(|position| (metric, position));
+            let position = |metric: String| engine.metric_position(&metric).map(|position| (metric, position));
             waited.into_iter().filter_map(position).collect::<Vec<_>>()
         });
         match polled.await {

@@ -203,7 +203,7 @@ impl Session {
     async fn exchange(&mut self, silent: bool) -> Result<std::convert::Infallible, End> {
         // Subscribes before it reads the position, so that no event is missed in between.
         let mut feed: BoxStream<'static, FeedItem> =
-            if silent { futures_util::stream::pending().boxed() } else { self.app.core.subscribe() };
+            if silent { futures_util::stream::pending().boxed() } else { self.app.engine.subscribe() };
         let hello = hello_message(&self.app);
         self.write([hello]).await?;
         let mut ping = interval_at(Instant::now() + self.app.limits.socket_ping, self.app.limits.socket_ping);
@@ -315,10 +315,10 @@ async fn wait_for_stop(phase: &mut watch::Receiver<Phase>) {
 }
 
 fn hello_message(app: &App) -> Message {
-    let served = app.core.metrics().into_iter().filter(|metric| metric.state != MetricState::Retired);
+    let served = app.engine.metrics().into_iter().filter(|metric| metric.state != MetricState::Retired);
     let names: Vec<String> = served.map(|metric| metric.name).collect();
     let mut text = String::from("{\"type\":\"hello\",\"protocol\":1,\"position\":");
-    push_text(&mut text, &app.core.position().to_string());
+    push_text(&mut text, &app.engine.position().to_string());
     text.push_str(",\"metrics\":");
     // Names always serialise.
     text.push_str(&serde_json::to_string(&names).unwrap_or_else(|_| "[]".into()));

@@ -82,7 +82,7 @@ fn slow_home(folder: &Path) {
 }
 
 #[test]
-fn who_waits_for_a_lane_says_for_whom_and_who_is_not_let_go_is_counted_by_nobody_else() {
+fn who_waits_for_a_lane_says_for_whom_and_who_is_not_released_is_counted_by_nobody_else() {
     let (home, folder) = home();
     drop_in(&folder, "event_frequencies");
     let tally = home.start().unwrap();
@@ -121,7 +121,7 @@ fn who_waits_for_a_lane_says_for_whom_and_who_is_not_let_go_is_counted_by_nobody
 }
 
 #[test]
-fn a_metric_that_its_lane_lets_go_late_has_lost_and_doubled_nothing() {
+fn a_metric_that_its_lane_releases_late_has_lost_and_doubled_nothing() {
     let (home, folder) = home();
     slow_home(&folder);
     let tally = home.start().unwrap();

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tally_engine::config::KafkaConfig;
 use tally_engine::event::{Position, Record};
+use tally_engine::log::contract::{self, World};
+use tally_engine::log::kafka::{KafkaLog, KafkaSource, KafkaTail, Producer, TopicSurvey, inspect};
+use tally_engine::log::{Bounds, Log, LogError, Sink, Source, Start, Survey, Tail};
 use tally_engine::outage::Cause;
-use tally_engine::source::contract::{self, World};
-use tally_engine::source::kafka::{KafkaLog, KafkaSource, KafkaTail, Producer, TopicSurvey, inspect};
-use tally_engine::source::{Bounds, Log, Sink, Source, SourceError, Start, Survey, Tail};
 use tally_tests::kafka::Kafka;
 
 struct Topic<'a> {
@@ -160,7 +160,7 @@ fn a_compacted_topic_is_refused(kafka: &Kafka) {
     kafka.create_topic("compacted", 1, &[("cleanup.policy", "compact")]).unwrap();
     let fault = first_fault(&mut KafkaSource::open(&config(kafka, "compacted")).unwrap());
     let told = |text: &str| text.contains("allow_compacted") && text.contains("waiting does not fix this");
-    assert!(matches!(&fault, SourceError::Transient(Cause::Misconfigured, text) if told(text)), "{fault}");
+    assert!(matches!(&fault, LogError::Transient(Cause::Misconfigured, text) if told(text)), "{fault}");
     let config = KafkaConfig { allow_compacted: true, ..config(kafka, "compacted") };
     let (mut source, mut count) = (KafkaSource::open(&config).unwrap(), Count::default());
     let started = Instant::now();
@@ -212,9 +212,7 @@ fn a_stall_is_seen_and_markers_are_none(kafka: &Kafka) {
 fn a_topic_has_an_id_that_goes_with_it(kafka: &Kafka) {
     let wait = Duration::from_secs(5);
     let survey = TopicSurvey::open(&config(kafka, "named")).unwrap();
-    assert!(
-        matches!(survey.topic(wait), Err(SourceError::Transient(Cause::Missing, text)) if text.contains("create it"))
-    );
+    assert!(matches!(survey.topic(wait), Err(LogError::Transient(Cause::Missing, text)) if text.contains("create it")));
     kafka.create_topic("named", 1, &[]).unwrap();
     let first = survey.topic(wait).unwrap().unwrap();
     assert!(first.starts_with("named/") && first.len() > 20, "{first}");
@@ -245,7 +243,7 @@ fn a_producer_is_acknowledged_and_a_tail_reads_it(kafka: &Kafka) {
                 records.iter().all(|record| record.offset >= first[&partition] && record.offset < second[&partition])
             );
         });
-        assert!(!matches!(polled, Err(SourceError::Fatal(_))), "{polled:?}");
+        assert!(!matches!(polled, Err(LogError::Fatal(_))), "{polled:?}");
     }
     assert_eq!(seen, 10);
 }
@@ -254,7 +252,7 @@ fn an_unknown_topic_is_told_and_waited_for(kafka: &Kafka) {
     let mut source = KafkaSource::open(&config(kafka, "later")).unwrap();
     let mut count = Count::default();
     let fault = first_fault(&mut source);
-    assert!(matches!(&fault, SourceError::Transient(Cause::Missing, text) if text.contains("create it")), "{fault}");
+    assert!(matches!(&fault, LogError::Transient(Cause::Missing, text) if text.contains("create it")), "{fault}");
     kafka.create_topic("later", 1, &[]).unwrap();
     kafka.produce("later", 0, &[b"x".to_vec()]).unwrap();
     until(&mut source, &mut count, 1);
@@ -273,10 +271,7 @@ fn a_broker_that_crashes_is_told_and_waited_for(kafka: &mut Kafka) {
         told = source.poll(Duration::from_millis(50), 10, &mut count).err();
     }
     let told = told.expect("a dead broker is told");
-    assert!(
-        matches!(&told, SourceError::Transient(Cause::Network, text) if text.contains("[kafka] brokers")),
-        "{told}"
-    );
+    assert!(matches!(&told, LogError::Transient(Cause::Network, text) if text.contains("[kafka] brokers")), "{told}");
     kafka.restart().unwrap();
     kafka.produce("crash", 0, &vec![b"y".to_vec(); 50]).unwrap();
     until(&mut source, &mut count, 150);
@@ -289,7 +284,7 @@ fn a_broker_that_crashes_is_told_and_waited_for(kafka: &mut Kafka) {
 }
 
 /// What is told first.
-fn first_fault(source: &mut KafkaSource) -> SourceError {
+fn first_fault(source: &mut KafkaSource) -> LogError {
     let started = Instant::now();
     loop {
         assert!(started.elapsed() < Duration::from_secs(30), "nothing is told");
@@ -304,7 +299,7 @@ fn until(source: &mut KafkaSource, count: &mut Count, seen: u64) {
     while count.seen < seen {
         assert!(started.elapsed() < Duration::from_secs(30), "{} of {seen} records; last told: {told}", count.seen);
         match source.poll(Duration::from_millis(50), 1_000, count) {
-            Err(fault @ SourceError::Fatal(_)) => panic!("{fault}"),
+            Err(fault @ LogError::Fatal(_)) => panic!("{fault}"),
             Err(fault) => told = fault.to_string(),
             Ok(()) => {}
         }

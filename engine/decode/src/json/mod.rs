@@ -1,6 +1,6 @@
 //! JSON (RFC 8259), one object a record; fields and properties are found by JSON pointer.
 //!
-//! The bytes are judged whole, members that nobody reads included: UTF-8, grammar, depth, mapped keys that stand twice. Texts are borrowed
+//! The bytes are judged whole, members that nobody reads included: UTF-8, grammar, depth, mapped keys that occur twice. Texts are borrowed
 //! from the record; only those with escapes are copied, into a buffer that is kept.
 
 mod number;

@@ -1,7 +1,7 @@
-//! Where declared properties stand in a JSON record, and what stands there.
+//! Where declared properties stand in a JSON record, and what is there.
 //!
 //! Values are taken from what the scan has judged already, so no verdict depends on them. Only what some metric declares is looked
-//! at. Of a key that stands twice the last counts. How a value becomes a column is decided outside of the format.
+//! at. Of a key that occurs twice, the last counts. How a value becomes a column is decided outside of the format.
 
 use super::plan::{Plan, index};
 use super::text::{Use, string, unescape};

@@ -1,7 +1,7 @@
 //! What every [`Log`] must do beside its sources: say what it is and holds, append, and be read again.
 
 use super::{PATIENCE, Recorder, WAIT, World, all_bounds, bounds, close, ends, texts, until};
-use crate::{Log, LogRecord, SourceError, Start, Tail};
+use crate::{Log, LogError, LogRecord, Start, Tail};
 use std::collections::BTreeMap;
 use std::time::Instant;
 use tally_event::Record;
@@ -59,7 +59,7 @@ fn an_append_goes_where_its_key_belongs(world: &mut dyn World) {
 
 /// All records of a range.
 fn read(log: &dyn Log, partition: u32, from: u64, to: u64) -> Vec<LogRecord> {
-    let mut reader = log.stretch(partition, from, to).expect("the range is held");
+    let mut reader = log.range(partition, from, to).expect("the range is held");
     let mut all = Vec::new();
     loop {
         let batch = reader.batch().expect("the range is read");
@@ -110,7 +110,7 @@ fn show(tail: &mut dyn Tail, count: usize) -> Vec<(u32, u64, Vec<u8>)> {
             let copied = |record: &Record<'_>| (partition, record.offset, record.payload.unwrap_or_default().to_vec());
             shown.extend(records.iter().map(copied));
         });
-        assert!(!matches!(polled, Err(SourceError::Fatal(_))), "{polled:?}");
+        assert!(!matches!(polled, Err(LogError::Fatal(_))), "{polled:?}");
     }
     shown
 }

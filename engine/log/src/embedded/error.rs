@@ -1,7 +1,7 @@
 //! Why the embedded log does not do what it was asked.
 
 use super::value::MAX_RECORD;
-use crate::{AppendError, SourceError};
+use crate::{AppendError, LogError};
 use tally_database::DatabaseError;
 use tally_system::outage::Cause;
 use thiserror::Error;
@@ -56,13 +56,13 @@ impl From<SegmentLogError> for AppendError {
     }
 }
 
-impl From<SegmentLogError> for SourceError {
-    fn from(fault: SegmentLogError) -> SourceError {
+impl From<SegmentLogError> for LogError {
+    fn from(fault: SegmentLogError) -> LogError {
         let what = fault.to_string();
         match fault {
             // A full disk, or a database that is being opened again: what fails a read passes.
-            SegmentLogError::Full(_) | SegmentLogError::Failed(_) => SourceError::Transient(Cause::Passing, what),
-            _ => SourceError::Fatal(what),
+            SegmentLogError::Full(_) | SegmentLogError::Failed(_) => LogError::Transient(Cause::Passing, what),
+            _ => LogError::Fatal(what),
         }
     }
 }

@@ -5,7 +5,7 @@ use super::error::SegmentLogError;
 use super::log::SegmentLog;
 use super::segment::{self, Range, Segment};
 use super::value;
-use crate::{Bounds, LogRecord, SourceError, Survey, Surveyed};
+use crate::{Bounds, LogError, LogRecord, Survey, Surveyed};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 use tally_database::Slice;
@@ -19,11 +19,11 @@ pub(super) struct StoredBatch {
 }
 
 impl Survey for SegmentLog {
-    fn topic(&self, _: Duration) -> Result<Option<String>, SourceError> {
+    fn topic(&self, _: Duration) -> Result<Option<String>, LogError> {
         Ok(None)
     }
 
-    fn ask(&self, _: Duration) -> Result<Surveyed, SourceError> {
+    fn ask(&self, _: Duration) -> Result<Surveyed, LogError> {
         Ok(Surveyed { topic: None, bounds: self.bounds() })
     }
 }

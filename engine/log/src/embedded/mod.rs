@@ -20,7 +20,7 @@ pub use source::EmbeddedSource;
 pub use value::MAX_RECORD;
 
 use super::kind::LogKind;
-use super::{AppendError, Bounds, Log, LogReader, Source, SourceError, Survey, Tail, Wanted};
+use super::{AppendError, Bounds, Log, LogError, LogReader, Source, Survey, Tail, Wanted};
 use reader::RangeReader;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -43,8 +43,8 @@ impl EmbeddedLog {
     /// Opens the log in `database`, or creates it with `[log] partitions`.
     ///
     /// # Errors
-    /// [`SourceError`]: a setting of `[log]` cannot be used, or the database fails.
-    pub fn open(database: &Database, config: &LogConfig) -> Result<EmbeddedLog, SourceError> {
+    /// [`LogError`]: a setting of `[log]` cannot be used, or the database fails.
+    pub fn open(database: &Database, config: &LogConfig) -> Result<EmbeddedLog, LogError> {
         Ok(EmbeddedLog(SegmentLog::open(database, config)?))
     }
 }
@@ -66,27 +66,27 @@ impl Log for EmbeddedLog {
         false
     }
 
-    fn source(&self) -> Result<Box<dyn Source>, SourceError> {
+    fn source(&self) -> Result<Box<dyn Source>, LogError> {
         Ok(Box::new(EmbeddedSource::new(self.0.clone())))
     }
 
-    fn replay(&self, _: Wanted) -> Result<Box<dyn Source>, SourceError> {
+    fn replay(&self, _: Wanted) -> Result<Box<dyn Source>, LogError> {
         self.source()
     }
 
-    fn tail(&self, from: &Position) -> Result<Box<dyn Tail>, SourceError> {
+    fn tail(&self, from: &Position) -> Result<Box<dyn Tail>, LogError> {
         Ok(Box::new(EmbeddedTail::new(&self.0, from)))
     }
 
-    fn stretch(&self, partition: u32, from: u64, to: u64) -> Result<Box<dyn LogReader>, SourceError> {
+    fn range(&self, partition: u32, from: u64, to: u64) -> Result<Box<dyn LogReader>, LogError> {
         Ok(Box::new(RangeReader::new(self.0.clone(), partition, from, to)))
     }
 
-    fn bounds(&self) -> Result<Vec<Bounds>, SourceError> {
+    fn bounds(&self) -> Result<Vec<Bounds>, LogError> {
         Ok(self.0.bounds())
     }
 
-    fn starts(&self, since_ms: i64) -> Result<BTreeMap<u32, u64>, SourceError> {
+    fn starts(&self, since_ms: i64) -> Result<BTreeMap<u32, u64>, LogError> {
         Ok(self.0.starts(since_ms)?)
     }
 

@@ -1,7 +1,7 @@
 //! Reading a range of one partition again, in copies: for who counts again.
 
 use super::log::SegmentLog;
-use crate::{LogReader, LogRecord, SourceError};
+use crate::{LogError, LogReader, LogRecord};
 use std::sync::Arc;
 
 /// Bytes of records that are read at a time, about.
@@ -22,7 +22,7 @@ impl RangeReader {
 }
 
 impl LogReader for RangeReader {
-    fn batch(&mut self) -> Result<Vec<LogRecord>, SourceError> {
+    fn batch(&mut self) -> Result<Vec<LogRecord>, LogError> {
         while self.next < self.to {
             let mut records = self.log.records(self.partition, self.next, BYTES)?;
             let Some(last) = records.last() else {
@@ -30,7 +30,7 @@ impl LogReader for RangeReader {
                 let start = self.log.bounds().get(self.partition as usize).map_or(0, |bounds| bounds.start);
                 if start <= self.next {
                     let (partition, offset) = (self.partition, self.next);
-                    return Err(SourceError::Fatal(format!("partition {partition}, offset {offset} cannot be read")));
+                    return Err(LogError::Fatal(format!("partition {partition}, offset {offset} cannot be read")));
                 }
                 self.next = start;
                 continue;

@@ -1,4 +1,4 @@
-//! A stretch of the log: one keyspace that holds consecutive batches of every partition and is dropped as a whole.
+//! A segment of the log: one keyspace that holds consecutive batches of every partition and is dropped as a whole.
 //!
 //! Also the rows that describe segments in the keyspace `log`, written in the same batch as the records:
 //! `c` partition count · `n` partition → next offset · `s` segment → bytes, newest timestamp, when begun ·

@@ -3,7 +3,7 @@
 use super::log::SegmentLog;
 use super::lookup::StoredBatch;
 use super::value;
-use crate::{Bounds, Sink, Source, SourceError, Start};
+use crate::{Bounds, LogError, Sink, Source, Start};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -58,11 +58,11 @@ impl EmbeddedSource {
         EmbeddedSource { log, cursors: Vec::new(), turn: 0, retained: Instant::now() }
     }
 
-    fn assign(&mut self, sink: &mut dyn Sink) -> Result<(), SourceError> {
+    fn assign(&mut self, sink: &mut dyn Sink) -> Result<(), LogError> {
         let partitions: Vec<u32> = (0..self.log.partitions()).collect();
         let starts = sink.assigned(&partitions);
         if starts.len() != partitions.len() {
-            return Err(SourceError::Fatal(format!(
+            return Err(LogError::Fatal(format!(
                 "the sink gave {} starts for {} partitions",
                 starts.len(),
                 partitions.len()
@@ -79,7 +79,7 @@ impl EmbeddedSource {
     }
 
     /// Hands over what there is, at most `budget` records; whether there was anything.
-    fn scan(&mut self, mut budget: usize, sink: &mut dyn Sink) -> Result<bool, SourceError> {
+    fn scan(&mut self, mut budget: usize, sink: &mut dyn Sink) -> Result<bool, LogError> {
         let bounds = self.log.bounds();
         let (first, count) = (self.turn, self.cursors.len());
         let mut any = false;
@@ -113,7 +113,7 @@ fn serve(
     cursor: &mut Cursor,
     budget: usize,
     sink: &mut dyn Sink,
-) -> Result<usize, SourceError> {
+) -> Result<usize, LogError> {
     if cursor.ahead.is_empty() {
         if let Err(fault) = log.read(partition, cursor.next, READ_AHEAD, &mut cursor.ahead) {
             cursor.ahead.clear();
@@ -169,14 +169,14 @@ fn serve(
     Ok(count)
 }
 
-fn damaged(partition: u32, base: u64, fault: &str) -> SourceError {
-    SourceError::Fatal(format!(
+fn damaged(partition: u32, base: u64, fault: &str) -> LogError {
+    LogError::Fatal(format!(
         "the log is damaged: the batch at partition {partition}, offset {base} cannot be read: {fault}; restore the data directory from a backup"
     ))
 }
 
 impl Source for EmbeddedSource {
-    fn poll(&mut self, wait: Duration, max_records: usize, sink: &mut dyn Sink) -> Result<(), SourceError> {
+    fn poll(&mut self, wait: Duration, max_records: usize, sink: &mut dyn Sink) -> Result<(), LogError> {
         if self.cursors.is_empty() {
             self.assign(sink)?;
         }
@@ -185,7 +185,7 @@ impl Source for EmbeddedSource {
             Ok(true) => return Ok(()),
             Ok(false) => {}
             Err(fault) => {
-                if matches!(fault, SourceError::Transient(..)) {
+                if matches!(fault, LogError::Transient(..)) {
                     std::thread::sleep(wait.min(RETRY));
                 }
                 return Err(fault);
@@ -193,7 +193,7 @@ impl Source for EmbeddedSource {
         }
         if self.retained.elapsed() >= RETAIN_EVERY {
             self.retained = Instant::now();
-            self.log.retain().map_err(|fault| SourceError::Transient(Cause::Unclear, fault.to_string()))?;
+            self.log.retain().map_err(|fault| LogError::Transient(Cause::Unclear, fault.to_string()))?;
         }
         if self.log.wait_beyond(version, wait) {
             self.scan(max_records, sink)?;
@@ -207,14 +207,14 @@ impl Source for EmbeddedSource {
         }
     }
 
-    fn resume(&mut self, partition: u32) -> Result<(), SourceError> {
+    fn resume(&mut self, partition: u32) -> Result<(), LogError> {
         if let Some(cursor) = self.cursors.get_mut(partition as usize) {
             cursor.paused = false;
         }
         Ok(())
     }
 
-    fn rewind(&mut self, partition: u32, offset: u64) -> Result<(), SourceError> {
+    fn rewind(&mut self, partition: u32, offset: u64) -> Result<(), LogError> {
         if let Some(cursor) = self.cursors.get_mut(partition as usize) {
             cursor.jump(offset);
         }

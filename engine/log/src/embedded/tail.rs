@@ -2,7 +2,7 @@
 
 use super::log::SegmentLog;
 use super::source::EmbeddedSource;
-use crate::{Sink, Source, SourceError, Start, Tail};
+use crate::{LogError, Sink, Source, Start, Tail};
 use std::sync::Arc;
 use std::time::Duration;
 use tally_event::Record;
@@ -30,7 +30,7 @@ impl Tail for EmbeddedTail {
         wait: Duration,
         max_records: usize,
         each: &mut dyn FnMut(u32, &[Record<'_>]),
-    ) -> Result<(), SourceError> {
+    ) -> Result<(), LogError> {
         let mut shown = Shown { starts: &self.starts, each, gaps: Vec::new() };
         let polled = self.source.poll(wait, max_records, &mut shown);
         for (partition, offset) in shown.gaps {

@@ -4,7 +4,7 @@
 //! setting, which may be a password.
 
 use super::{raw, settings};
-use crate::{SettingFault, SourceError};
+use crate::{LogError, SettingFault};
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::BaseProducer;
@@ -37,7 +37,7 @@ pub(super) fn check_settings(config: &KafkaConfig) -> Vec<SettingFault> {
 
 /// Makes each client, which compares its settings with each other.
 fn check_together(config: &KafkaConfig) -> Result<(), String> {
-    let offline = |settings: Result<settings::Settings, SourceError>| {
+    let offline = |settings: Result<settings::Settings, LogError>| {
         let mut settings = settings.map_err(|fault| fault.to_string())?;
         settings.remove("bootstrap.servers");
         Ok::<_, String>(settings)

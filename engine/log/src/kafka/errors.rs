@@ -1,17 +1,15 @@
 //! What a fault of librdkafka means to the people who run the engine: what happened, where, what to do.
 
 use super::raw::{Fault, Kind, Right};
-use crate::SourceError;
+use crate::LogError;
 use tally_config::KafkaConfig;
 use tally_system::outage::Cause;
 
 /// Of two errors the one that matters more.
-pub(super) fn worse(left: SourceError, right: SourceError) -> SourceError {
+pub(super) fn worse(left: LogError, right: LogError) -> LogError {
     match (&left, &right) {
-        (SourceError::Transient(..), SourceError::Fatal(_)) => right,
-        (SourceError::Transient(before, _), SourceError::Transient(cause, _)) if cause.tells_more_than(*before) => {
-            right
-        }
+        (LogError::Transient(..), LogError::Fatal(_)) => right,
+        (LogError::Transient(before, _), LogError::Transient(cause, _)) if cause.tells_more_than(*before) => right,
         _ => left,
     }
 }
@@ -25,28 +23,28 @@ pub(super) fn cause(fault: &Fault) -> Cause {
 }
 
 /// A setting that the client library refuses.
-pub(super) fn refused(reason: &dyn std::fmt::Display) -> SourceError {
-    SourceError::Fatal(format!("[kafka] {reason}"))
+pub(super) fn refused(reason: &dyn std::fmt::Display) -> LogError {
+    LogError::Fatal(format!("[kafka] {reason}"))
 }
 
 /// The error of a client that reads.
-pub(super) fn describe(config: &KafkaConfig, fault: &Fault) -> SourceError {
+pub(super) fn describe(config: &KafkaConfig, fault: &Fault) -> LogError {
     describe_use(config, fault, false)
 }
 
 /// The error of a client that writes.
-pub(super) fn describe_writing(config: &KafkaConfig, fault: &Fault) -> SourceError {
+pub(super) fn describe_writing(config: &KafkaConfig, fault: &Fault) -> LogError {
     describe_use(config, fault, true)
 }
 
 /// The error of a client that librdkafka declared dead; `when` says when another takes its place.
-pub(super) fn describe_death(why: &str, when: &str) -> SourceError {
+pub(super) fn describe_death(why: &str, when: &str) -> LogError {
     let what =
         format!("the Kafka client failed: {why}; {when}; if [kafka] instance_id is set, each engine needs its own");
-    SourceError::Transient(Cause::Unclear, what)
+    LogError::Transient(Cause::Unclear, what)
 }
 
-fn describe_use(config: &KafkaConfig, fault: &Fault, writes: bool) -> SourceError {
+fn describe_use(config: &KafkaConfig, fault: &Fault, writes: bool) -> LogError {
     let (brokers, topic, text) = (&config.brokers, &config.topic, &fault.text);
     let place = fault.partition.map_or_else(String::new, |partition| format!(", partition {partition}"));
     let (cause, right) = match fault.kind {
@@ -78,7 +76,7 @@ fn describe_use(config: &KafkaConfig, fault: &Fault, writes: bool) -> SourceErro
         }
         Cause::Passing | Cause::Unclear => format!("Kafka at {brokers}, topic \"{topic}\"{place}: {text}"),
     };
-    SourceError::Transient(cause, format!("{what}; {}", cause.prospect()))
+    LogError::Transient(cause, format!("{what}; {}", cause.prospect()))
 }
 
 /// On what a right is missing, and which one to grant.

@@ -25,7 +25,7 @@ pub use tail::KafkaTail;
 pub use topic::{TopicInfo, TopicSurvey, inspect};
 
 use super::kind::LogKind;
-use super::{AppendError, Bounds, Log, LogReader, Source, SourceError, Survey, Tail, Wanted};
+use super::{AppendError, Bounds, Log, LogError, LogReader, Source, Survey, Tail, Wanted};
 use reader::RangeReader;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -54,8 +54,8 @@ impl KafkaLog {
     /// Clients that append and ask; they connect in the background.
     ///
     /// # Errors
-    /// [`SourceError::Fatal`]: a setting of `[kafka]` cannot be used.
-    pub fn open(config: &KafkaConfig) -> Result<KafkaLog, SourceError> {
+    /// [`LogError::Fatal`]: a setting of `[kafka]` cannot be used.
+    pub fn open(config: &KafkaConfig) -> Result<KafkaLog, LogError> {
         let (producer, survey) = (Producer::open(config)?, Arc::new(TopicSurvey::open(config)?));
         Ok(KafkaLog { config: config.clone(), producer, survey })
     }
@@ -78,27 +78,27 @@ impl Log for KafkaLog {
         self.config.start == StartAt::Latest
     }
 
-    fn source(&self) -> Result<Box<dyn Source>, SourceError> {
+    fn source(&self) -> Result<Box<dyn Source>, LogError> {
         Ok(Box::new(KafkaSource::open(&self.config)?))
     }
 
-    fn replay(&self, wanted: Wanted) -> Result<Box<dyn Source>, SourceError> {
+    fn replay(&self, wanted: Wanted) -> Result<Box<dyn Source>, LogError> {
         Ok(Box::new(KafkaSource::replay(&self.config, wanted)?))
     }
 
-    fn tail(&self, from: &Position) -> Result<Box<dyn Tail>, SourceError> {
+    fn tail(&self, from: &Position) -> Result<Box<dyn Tail>, LogError> {
         Ok(Box::new(KafkaTail::open(&self.config, from)?))
     }
 
-    fn stretch(&self, partition: u32, from: u64, to: u64) -> Result<Box<dyn LogReader>, SourceError> {
+    fn range(&self, partition: u32, from: u64, to: u64) -> Result<Box<dyn LogReader>, LogError> {
         Ok(Box::new(RangeReader::open(&self.config, partition, from, to)?))
     }
 
-    fn bounds(&self) -> Result<Vec<Bounds>, SourceError> {
+    fn bounds(&self) -> Result<Vec<Bounds>, LogError> {
         topic::bounds(&self.config)
     }
 
-    fn starts(&self, since_ms: i64) -> Result<BTreeMap<u32, u64>, SourceError> {
+    fn starts(&self, since_ms: i64) -> Result<BTreeMap<u32, u64>, LogError> {
         topic::starts(&self.config, since_ms)
     }
 

@@ -11,7 +11,7 @@
 use super::raw::Fault;
 use super::sender::{Delivered, Deliveries, Sender};
 use super::topic::MetadataClient;
-use crate::{AppendError, DeliveryCounts, LogProducer, SourceError};
+use crate::{AppendError, DeliveryCounts, LogError, LogProducer};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -82,8 +82,8 @@ impl Producer {
     /// A producer; connecting happens in the background.
     ///
     /// # Errors
-    /// [`SourceError::Fatal`] for settings that cannot be.
-    pub fn open(config: &KafkaConfig) -> Result<Producer, SourceError> {
+    /// [`LogError::Fatal`] for settings that cannot be.
+    pub fn open(config: &KafkaConfig) -> Result<Producer, LogError> {
         let made = Made { sender: Sender::open(config)?, when: Instant::now(), deaths: 0 };
         Ok(Producer { config: config.clone(), client: Mutex::new(made), writing: Mutex::default() })
     }
@@ -119,7 +119,7 @@ impl Producer {
             return Ok(next);
         }
         let fault = refused.or(reason).map_or_else(
-            || SourceError::Transient(Cause::Unclear, "no reason given".to_owned()),
+            || LogError::Transient(Cause::Unclear, "no reason given".to_owned()),
             |fault| sender.describe(&self.config, &fault),
         );
         Err(self.failed(records.len(), unacknowledged, next, &fault))
@@ -141,7 +141,7 @@ impl Producer {
     }
 
     /// A client that works: the present one, or a new one once the pause is over.
-    fn working_sender(&self) -> Result<Arc<Sender>, SourceError> {
+    fn working_sender(&self) -> Result<Arc<Sender>, LogError> {
         loop {
             let left = {
                 let mut made = self.client.lock();
@@ -174,13 +174,7 @@ impl Producer {
         }
     }
 
-    fn failed(
-        &self,
-        sent: usize,
-        unacknowledged: usize,
-        next: BTreeMap<u32, u64>,
-        fault: &SourceError,
-    ) -> ProduceError {
+    fn failed(&self, sent: usize, unacknowledged: usize, next: BTreeMap<u32, u64>, fault: &LogError) -> ProduceError {
         let (why, events) = (fault.to_string(), unacknowledged as u64);
         let mut writing = self.writing.lock();
         match &mut writing.failing {
@@ -201,8 +195,8 @@ impl Producer {
             unacknowledged,
             next,
             cause: match fault {
-                SourceError::Transient(cause, _) => *cause,
-                SourceError::Fatal(_) => Cause::Misconfigured,
+                LogError::Transient(cause, _) => *cause,
+                LogError::Fatal(_) => Cause::Misconfigured,
             },
             brokers: self.config.brokers.clone(),
             topic: self.config.topic.clone(),
@@ -229,8 +223,8 @@ impl BulkProducer {
     /// Connects, and asks whether the topic is there. Blocks for 10 s at most.
     ///
     /// # Errors
-    /// [`SourceError`]: a setting cannot be used, no broker answers, or the topic does not exist.
-    pub fn open(config: &KafkaConfig) -> Result<BulkProducer, SourceError> {
+    /// [`LogError`]: a setting cannot be used, no broker answers, or the topic does not exist.
+    pub fn open(config: &KafkaConfig) -> Result<BulkProducer, LogError> {
         let sender = Sender::open(config)?;
         MetadataClient::open(config)?.ask(|client| client.partitions(ANSWER))?;
         Ok(BulkProducer { config: config.clone(), sender, deliveries: Deliveries::new(), sent: 0 })

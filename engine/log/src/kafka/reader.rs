@@ -1,7 +1,7 @@
 //! Reading a range of one partition again, in copies: for who counts again.
 
 use super::tail::KafkaTail;
-use crate::{LogReader, LogRecord, SourceError, Tail};
+use crate::{LogError, LogReader, LogRecord, Tail};
 use std::time::{Duration, Instant};
 use tally_config::KafkaConfig;
 use tally_event::Record;
@@ -25,20 +25,20 @@ pub(super) struct RangeReader {
 }
 
 impl RangeReader {
-    pub(super) fn open(config: &KafkaConfig, partition: u32, from: u64, to: u64) -> Result<RangeReader, SourceError> {
+    pub(super) fn open(config: &KafkaConfig, partition: u32, from: u64, to: u64) -> Result<RangeReader, LogError> {
         let tail = KafkaTail::of_partition(config, partition, from)?;
         Ok(RangeReader { tail, partition, next: from, to })
     }
 }
 
 impl LogReader for RangeReader {
-    fn batch(&mut self) -> Result<Vec<LogRecord>, SourceError> {
+    fn batch(&mut self) -> Result<Vec<LogRecord>, LogError> {
         let mut records: Vec<LogRecord> = Vec::new();
         let deadline = Instant::now() + SILENCE;
         while records.is_empty() && self.next < self.to {
             let mut each = |_: u32, found: &[Record<'_>]| records.extend(found.iter().map(LogRecord::from));
             let trouble = match self.tail.poll(WAIT, RECORDS, &mut each) {
-                Err(fault @ SourceError::Fatal(_)) => return Err(fault),
+                Err(fault @ LogError::Fatal(_)) => return Err(fault),
                 polled => polled.err(),
             };
             if let Some(last) = records.last() {
@@ -59,11 +59,11 @@ impl LogReader for RangeReader {
 }
 
 impl RangeReader {
-    fn silent(&self) -> SourceError {
+    fn silent(&self) -> LogError {
         let RangeReader { partition, next, to, .. } = self;
         let what = format!(
             "partition {partition} delivered no record from offset {next} on within {SILENCE:?}, though it holds some before {to}"
         );
-        SourceError::Transient(Cause::Unclear, what)
+        LogError::Transient(Cause::Unclear, what)
     }
 }

@@ -6,20 +6,20 @@
 use super::errors::describe;
 use super::raw::Rebalance;
 use super::source::{KafkaSource, RebalanceHandler};
-use crate::{Sink, SourceError, Wanted};
+use crate::{LogError, Sink, Wanted};
 use tally_config::KafkaConfig;
 
 impl KafkaSource {
     /// A reader of the partitions that are `wanted`, asked at each poll.
     ///
     /// # Errors
-    /// [`SourceError::Fatal`]: a setting of `[kafka]` cannot be used.
-    pub fn replay(config: &KafkaConfig, wanted: Wanted) -> Result<KafkaSource, SourceError> {
+    /// [`LogError::Fatal`]: a setting of `[kafka]` cannot be used.
+    pub fn replay(config: &KafkaConfig, wanted: Wanted) -> Result<KafkaSource, LogError> {
         KafkaSource::new(config, Some(wanted))
     }
 
     /// Gives up partitions that are no longer wanted and takes up those that are.
-    pub(super) fn follow_wanted(&mut self, sink: &mut dyn Sink) -> Result<(), SourceError> {
+    pub(super) fn follow_wanted(&mut self, sink: &mut dyn Sink) -> Result<(), LogError> {
         let Some(wanted) = self.wanted.as_ref().map(|wanted| wanted()) else { return Ok(()) };
         let gone: Vec<u32> = self.held.keys().copied().filter(|held| !wanted.contains(held)).collect();
         let new: Vec<u32> = wanted.into_iter().filter(|wanted| !self.held.contains_key(wanted)).collect();
@@ -33,7 +33,7 @@ impl KafkaSource {
         }
         let starts = if new.is_empty() { Vec::new() } else { handler.assigned(self.consumer.client(), &new) };
         if let Some(reason) = handler.fault {
-            return Err(SourceError::Fatal(reason));
+            return Err(LogError::Fatal(reason));
         }
         let starts: Vec<(u32, i64)> = new.iter().copied().zip(starts).collect();
         let taken_up = self.consumer.unassign(&gone).and_then(|()| self.consumer.add(&starts));

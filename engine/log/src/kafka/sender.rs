@@ -7,7 +7,7 @@ use super::connection_report::ConnectionReport;
 use super::errors::{describe_writing, refused};
 use super::raw::{Fault, fault_of};
 use super::settings;
-use crate::SourceError;
+use crate::LogError;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use rdkafka::ClientContext;
 use rdkafka::config::ClientConfig;
@@ -120,7 +120,7 @@ impl Deliveries {
 
 impl Sender {
     /// A client; connecting happens in the background.
-    pub(super) fn open(config: &KafkaConfig) -> Result<Arc<Sender>, SourceError> {
+    pub(super) fn open(config: &KafkaConfig) -> Result<Arc<Sender>, LogError> {
         let mut client = ClientConfig::new();
         client.extend(settings::producer(config)?);
         let inner = client.create_with_context(Reports::default());
@@ -133,7 +133,7 @@ impl Sender {
             }
         };
         let thread = std::thread::Builder::new().name("kafka-written".into()).spawn(serve);
-        thread.map_err(|fault| SourceError::Fatal(format!("no thread can be started: {fault}")))?;
+        thread.map_err(|fault| LogError::Fatal(format!("no thread can be started: {fault}")))?;
         Ok(sender)
     }
 
@@ -144,7 +144,7 @@ impl Sender {
     }
 
     /// The error of what was not sent: of a client that is dead why it died, of a connection the report that says most.
-    pub(super) fn describe(&self, config: &KafkaConfig, fault: &Fault) -> SourceError {
+    pub(super) fn describe(&self, config: &KafkaConfig, fault: &Fault) -> LogError {
         if let Some(death) = self.death() {
             return describe_writing(config, &death);
         }

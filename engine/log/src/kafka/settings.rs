@@ -1,6 +1,6 @@
 //! The librdkafka settings of each client, and which ones a user may not change. Pure.
 
-use crate::SourceError;
+use crate::LogError;
 use std::collections::BTreeMap;
 use tally_config::secret::quoted;
 use tally_config::{KafkaConfig, own_kafka_setting};
@@ -16,14 +16,14 @@ fn merged(
     defaults: &[(&str, &str)],
     fixed: &[(&str, &str)],
     mine: fn(&str) -> bool,
-) -> Result<Settings, SourceError> {
+) -> Result<Settings, LogError> {
     // A user's bound together with our default for the other could be a range that the client refuses.
     let paused = config.settings.keys().any(|name| name.starts_with(PAUSES));
     let defaults = defaults.iter().filter(|(name, _)| !(paused && name.starts_with(PAUSES)));
     let mut settings: Settings = defaults.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     for (name, value) in &config.settings {
         if let Some(reason) = own_kafka_setting(name) {
-            return Err(SourceError::Fatal(format!("[kafka.settings] {} cannot be set: {reason}", quoted(name))));
+            return Err(LogError::Fatal(format!("[kafka.settings] {} cannot be set: {reason}", quoted(name))));
         }
         if mine(name) {
             settings.insert(name.clone(), value.reveal().to_owned());
@@ -84,7 +84,7 @@ const CONSUME: &[(&str, &str)] = &[
 ];
 
 /// Of the consumer in the group.
-pub(super) fn consumer(config: &KafkaConfig) -> Result<Settings, SourceError> {
+pub(super) fn consumer(config: &KafkaConfig) -> Result<Settings, LogError> {
     let mut settings = merged(config, FETCH, CONSUME, consumes)?;
     settings.insert("group.id".into(), config.group.clone());
     if !config.instance_id.is_empty() {
@@ -99,7 +99,7 @@ pub(super) fn consumer(config: &KafkaConfig) -> Result<Settings, SourceError> {
             settings.entry("heartbeat.interval.ms".into()).or_insert_with(|| beat.to_string());
         }
         Some(other) => {
-            return Err(SourceError::Fatal(format!(
+            return Err(LogError::Fatal(format!(
                 "[kafka.settings] \"group.protocol\" = {}: classic or consumer",
                 quoted(other)
             )));
@@ -109,7 +109,7 @@ pub(super) fn consumer(config: &KafkaConfig) -> Result<Settings, SourceError> {
 }
 
 /// Of a reader outside the group that shows what is appended: it skips what the log no longer holds.
-pub(super) fn tail(config: &KafkaConfig) -> Result<Settings, SourceError> {
+pub(super) fn tail(config: &KafkaConfig) -> Result<Settings, LogError> {
     let mut settings = merged(config, FETCH, CONSUME, |name| consumes(name) && !name.starts_with("group."))?;
     settings.insert("auto.offset.reset".into(), "earliest".into());
     settings.insert("group.id".into(), format!("{}-tail", config.group)); // required by the API, never joined
@@ -117,7 +117,7 @@ pub(super) fn tail(config: &KafkaConfig) -> Result<Settings, SourceError> {
 }
 
 /// Of a reader outside the group that counts: an offset that is gone is reported.
-pub(super) fn replay(config: &KafkaConfig) -> Result<Settings, SourceError> {
+pub(super) fn replay(config: &KafkaConfig) -> Result<Settings, LogError> {
     let mut settings = tail(config)?;
     settings.insert("auto.offset.reset".into(), "error".into());
     settings.insert("group.id".into(), format!("{}-replay", config.group)); // required by the API, never joined
@@ -125,7 +125,7 @@ pub(super) fn replay(config: &KafkaConfig) -> Result<Settings, SourceError> {
 }
 
 /// Of the producer: no duplicates by retries, every acknowledgement from all replicas in sync, a bounded queue.
-pub(super) fn producer(config: &KafkaConfig) -> Result<Settings, SourceError> {
+pub(super) fn producer(config: &KafkaConfig) -> Result<Settings, LogError> {
     let defaults = [
         ("linger.ms", "2"),
         ("batch.size", "1000000"),
@@ -141,7 +141,7 @@ pub(super) fn producer(config: &KafkaConfig) -> Result<Settings, SourceError> {
 }
 
 /// Of the administrative client.
-pub(super) fn admin(config: &KafkaConfig) -> Result<Settings, SourceError> {
+pub(super) fn admin(config: &KafkaConfig) -> Result<Settings, LogError> {
     merged(config, &[], &[], |name| produces(name) && consumes(name))
 }
 

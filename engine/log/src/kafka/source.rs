@@ -16,7 +16,7 @@ use super::raw::{self, Client, Fault, Kind};
 use super::skipped_offsets::ClientPosition;
 use super::stall::{PartitionProgress, Watchdog};
 use super::{settings, topic};
-use crate::{Bounds, Sink, Source, SourceError, Start, Wanted};
+use crate::{Bounds, LogError, Sink, Source, Start, Wanted};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -61,9 +61,9 @@ pub struct KafkaSource {
     pub(super) left_paused: BTreeSet<u32>,
     said: LogThrottle,
     /// What was reported of the connection that says most, and when.
-    reported: Option<(SourceError, Instant)>,
+    reported: Option<(LogError, Instant)>,
     /// Whether the topic can be counted, while that is being asked.
-    inspected: Option<Receiver<Result<(), SourceError>>>,
+    inspected: Option<Receiver<Result<(), LogError>>>,
     /// When a partition was last held, or the group joined; and when the client was last woken.
     idle_since: Instant,
     nudged: Instant,
@@ -96,12 +96,12 @@ impl KafkaSource {
     /// A client of the brokers; the group is joined by polling, once the topic answers.
     ///
     /// # Errors
-    /// [`SourceError::Fatal`]: a setting of `[kafka]` cannot be used.
-    pub fn open(config: &KafkaConfig) -> Result<KafkaSource, SourceError> {
+    /// [`LogError::Fatal`]: a setting of `[kafka]` cannot be used.
+    pub fn open(config: &KafkaConfig) -> Result<KafkaSource, LogError> {
         KafkaSource::new(config, None)
     }
 
-    pub(super) fn new(config: &KafkaConfig, wanted: Option<Wanted>) -> Result<KafkaSource, SourceError> {
+    pub(super) fn new(config: &KafkaConfig, wanted: Option<Wanted>) -> Result<KafkaSource, LogError> {
         let now = Instant::now();
         Ok(KafkaSource {
             config: config.clone(),
@@ -143,7 +143,7 @@ impl KafkaSource {
     }
 
     /// Joins the group once the topic can be counted; waits for that up to `wait`. Whether the group was joined.
-    fn join(&mut self, wait: Duration) -> Result<bool, SourceError> {
+    fn join(&mut self, wait: Duration) -> Result<bool, LogError> {
         let inspected = match &self.inspected {
             Some(inspected) => inspected,
             None => self.inspected.insert(topic::wait_until_fit(&self.config)?),
@@ -164,7 +164,7 @@ impl KafkaSource {
     }
 
     /// Replaces a client that librdkafka declared dead, after a pause; what it held is lost with it. Whether there is one that works.
-    fn replace_dead(&mut self, wait: Duration, sink: &mut dyn Sink) -> Result<bool, SourceError> {
+    fn replace_dead(&mut self, wait: Duration, sink: &mut dyn Sink) -> Result<bool, LogError> {
         if let Some(due) = self.replaced_at {
             let left = due.saturating_duration_since(Instant::now());
             if !left.is_zero() {
@@ -190,23 +190,23 @@ impl KafkaSource {
     }
 
     /// Of this fault and what was reported of the connection lately the one that says most.
-    fn most_telling(&mut self, fault: SourceError) -> SourceError {
-        let (SourceError::Transient(cause, text), reported) = (&fault, self.reported.as_ref()) else { return fault };
-        if let Some((SourceError::Transient(before, said), when)) = reported
+    fn most_telling(&mut self, fault: LogError) -> LogError {
+        let (LogError::Transient(cause, text), reported) = (&fault, self.reported.as_ref()) else { return fault };
+        if let Some((LogError::Transient(before, said), when)) = reported
             && when.elapsed() < connection_report::LASTS
             && before.tells_more_than(*cause)
         {
-            return SourceError::Transient(*before, said.clone());
+            return LogError::Transient(*before, said.clone());
         }
-        self.reported = Some((SourceError::Transient(*cause, text.clone()), Instant::now()));
+        self.reported = Some((LogError::Transient(*cause, text.clone()), Instant::now()));
         fault
     }
 
     /// Logs a fault, unless one of its kind was logged in the last minute.
-    fn log_once(&mut self, fault: SourceError) -> SourceError {
+    fn log_once(&mut self, fault: LogError) -> LogError {
         let about = match &fault {
-            SourceError::Transient(cause, _) => cause.to_string(),
-            SourceError::Fatal(text) => text.clone(),
+            LogError::Transient(cause, _) => cause.to_string(),
+            LogError::Fatal(text) => text.clone(),
         };
         if self.said.due(&about) {
             tracing::warn!("{fault}");
@@ -215,7 +215,7 @@ impl KafkaSource {
     }
 
     /// Continues a partition at `offset`: now, or, where it is paused, when it is resumed.
-    fn restart(&mut self, partition: u32, offset: u64) -> Result<(), SourceError> {
+    fn restart(&mut self, partition: u32, offset: u64) -> Result<(), LogError> {
         let Some(held) = self.held.get_mut(&partition) else {
             return Ok(());
         };
@@ -228,7 +228,7 @@ impl KafkaSource {
     }
 
     /// Restarts `moved` partitions, and those that went astray, at their next offset; the next poll retries what fails.
-    fn restart_astray(&mut self, moved: &[u32]) -> Vec<SourceError> {
+    fn restart_astray(&mut self, moved: &[u32]) -> Vec<LogError> {
         let astray = |(partition, held): &(&u32, &Partition)| held.astray || moved.contains(partition);
         let astray: Vec<(u32, u64)> = self.held.iter().filter(astray).map(|(no, held)| (*no, held.next)).collect();
         astray.into_iter().filter_map(|(partition, next)| self.restart(partition, next).err()).collect()
@@ -237,7 +237,7 @@ impl KafkaSource {
     /// Ends the client's pause of a partition and has it fetched at once. Resuming alone does not wake the client's fetching
     /// thread: where all it fetches was paused, it sleeps on for up to a second. Taking the partition up again does, and
     /// loses nothing: a pause drops what was fetched ahead in any case.
-    fn unpause(&mut self, partition: u32) -> Result<(), SourceError> {
+    fn unpause(&mut self, partition: u32) -> Result<(), LogError> {
         self.consumer.resume(partition).map_err(|fault| describe(&self.config, &fault))?;
         let Some(held) = self.held.get_mut(&partition) else { return Ok(()) };
         held.paused = false;
@@ -249,7 +249,7 @@ impl KafkaSource {
     }
 
     /// Restarts partitions that deliver nothing though the log has more.
-    fn restart_stalled(&mut self, bounds: &[Bounds]) -> Result<(), SourceError> {
+    fn restart_stalled(&mut self, bounds: &[Bounds]) -> Result<(), LogError> {
         let end = |partition| bounds.iter().find(|bounds| bounds.partition == partition).map(|bounds| bounds.end);
         let progress = |(partition, held): (&u32, &Partition)| {
             let flowing = !held.paused && !held.halted && !held.out_of_range && !held.unresolved;
@@ -320,7 +320,7 @@ impl KafkaSource {
 }
 
 /// A client of the brokers, in the group or outside of any.
-fn client(config: &KafkaConfig, alone: bool) -> Result<raw::Consumer, SourceError> {
+fn client(config: &KafkaConfig, alone: bool) -> Result<raw::Consumer, LogError> {
     let settings = if alone { settings::replay(config)? } else { settings::consumer(config)? };
     raw::Consumer::new(&settings, &config.topic).map_err(|reason| refused(&reason))
 }
@@ -367,7 +367,7 @@ impl raw::Rebalance for RebalanceHandler<'_> {
 }
 
 impl Source for KafkaSource {
-    fn poll(&mut self, wait: Duration, max_records: usize, sink: &mut dyn Sink) -> Result<(), SourceError> {
+    fn poll(&mut self, wait: Duration, max_records: usize, sink: &mut dyn Sink) -> Result<(), LogError> {
         if !self.replace_dead(wait, sink)? || (!self.joined && !self.join(wait)?) {
             return Ok(());
         }
@@ -393,7 +393,7 @@ impl Source for KafkaSource {
             self.left_paused.remove(&partition);
         }
         if let Some(reason) = broken {
-            return Err(SourceError::Fatal(reason));
+            return Err(LogError::Fatal(reason));
         }
         if doubted || quiet || self.compared.elapsed() >= POSITIONS {
             self.report_skipped(sink);
@@ -425,7 +425,7 @@ impl Source for KafkaSource {
         }
     }
 
-    fn resume(&mut self, partition: u32) -> Result<(), SourceError> {
+    fn resume(&mut self, partition: u32) -> Result<(), LogError> {
         if self.held.get(&partition).is_none_or(|held| !held.paused) {
             return Ok(());
         }
@@ -434,11 +434,11 @@ impl Source for KafkaSource {
         Ok(())
     }
 
-    fn rewind(&mut self, partition: u32, offset: u64) -> Result<(), SourceError> {
+    fn rewind(&mut self, partition: u32, offset: u64) -> Result<(), LogError> {
         self.restart(partition, offset)
     }
 
-    fn surveyed(&mut self, bounds: &[Bounds], sink: &mut dyn Sink) -> Result<(), SourceError> {
+    fn surveyed(&mut self, bounds: &[Bounds], sink: &mut dyn Sink) -> Result<(), LogError> {
         self.report_gaps(bounds, sink);
         self.restart_stalled(bounds)
     }

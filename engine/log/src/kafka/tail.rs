@@ -5,7 +5,7 @@ use super::errors::{describe, describe_death, refused};
 use super::raw::Fault;
 use super::skipped_offsets::ClientPosition;
 use super::{raw, settings};
-use crate::{SourceError, Tail};
+use crate::{LogError, Tail};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use tally_config::KafkaConfig;
@@ -16,7 +16,7 @@ use tally_progress::Position;
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// How often it looks for partitions that were added.
-const LOOK: Duration = Duration::from_secs(5);
+const CHECK_EVERY: Duration = Duration::from_secs(5);
 
 /// A reader that no group knows of.
 pub struct KafkaTail {
@@ -34,7 +34,7 @@ pub struct KafkaTail {
     named: bool,
 }
 
-fn client(config: &KafkaConfig) -> Result<raw::Consumer, SourceError> {
+fn client(config: &KafkaConfig) -> Result<raw::Consumer, LogError> {
     raw::Consumer::new(&settings::tail(config)?, &config.topic).map_err(|reason| refused(&reason))
 }
 
@@ -53,8 +53,8 @@ impl KafkaTail {
     /// A reader from `from` on; partitions that it does not name start at their end.
     ///
     /// # Errors
-    /// [`SourceError::Fatal`]: a setting of `[kafka]` cannot be used.
-    pub fn open(config: &KafkaConfig, from: &Position) -> Result<KafkaTail, SourceError> {
+    /// [`LogError::Fatal`]: a setting of `[kafka]` cannot be used.
+    pub fn open(config: &KafkaConfig, from: &Position) -> Result<KafkaTail, LogError> {
         Ok(KafkaTail {
             config: config.clone(),
             consumer: client(config)?,
@@ -70,7 +70,7 @@ impl KafkaTail {
     ///
     /// # Errors
     /// As [`KafkaTail::open`].
-    pub fn of_partition(config: &KafkaConfig, partition: u32, from: u64) -> Result<KafkaTail, SourceError> {
+    pub fn of_partition(config: &KafkaConfig, partition: u32, from: u64) -> Result<KafkaTail, LogError> {
         let from = Position([(partition, from)].into());
         Ok(KafkaTail { named: true, ..KafkaTail::open(config, &from)? })
     }
@@ -110,13 +110,13 @@ impl Tail for KafkaTail {
         wait: Duration,
         max_records: usize,
         each: &mut dyn FnMut(u32, &[Record<'_>]),
-    ) -> Result<(), SourceError> {
+    ) -> Result<(), LogError> {
         if let Some(why) = self.consumer.client().fatal() {
             self.consumer = client(&self.config)?;
             self.partitions = 0;
             return Err(describe_death(&why, "it is replaced by a new one"));
         }
-        if self.partitions == 0 || self.looked.elapsed() > LOOK {
+        if self.partitions == 0 || self.looked.elapsed() > CHECK_EVERY {
             self.looked = Instant::now();
             self.take_up_partitions(wait.max(ANSWER)).map_err(|fault| describe(&self.config, &fault))?;
         }

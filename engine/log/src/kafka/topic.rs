@@ -6,7 +6,7 @@ use super::errors::{describe, refused};
 use super::raw::{self, Client, Extent, Fault};
 use super::settings;
 use super::tail::NoGroup;
-use crate::{Bounds, SourceError, Survey, Surveyed};
+use crate::{Bounds, LogError, Survey, Surveyed};
 use parking_lot::{Mutex, MutexGuard};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
@@ -46,19 +46,19 @@ const RETRY_AT_MOST: Duration = Duration::from_secs(5);
 /// Asks the brokers of `[kafka]` about its topic. Blocks for some seconds at most.
 ///
 /// # Errors
-/// [`SourceError::Transient`]: no broker answers or the topic does not exist; says what to do.
-pub fn inspect(config: &KafkaConfig) -> Result<TopicInfo, SourceError> {
+/// [`LogError::Transient`]: no broker answers or the topic does not exist; says what to do.
+pub fn inspect(config: &KafkaConfig) -> Result<TopicInfo, LogError> {
     inspect_with(&mut MetadataClient::open(config)?)
 }
 
-fn inspect_with(asker: &mut MetadataClient) -> Result<TopicInfo, SourceError> {
+fn inspect_with(asker: &mut MetadataClient) -> Result<TopicInfo, LogError> {
     let partitions = asker.ask(|client| client.partitions(ANSWER))?;
     Ok(TopicInfo { partitions, compacted: compacted(&asker.config)? })
 }
 
 /// Asks on a thread of its own until the topic can be counted: sends what prevents it, and `Ok` last. The thread ends when the
 /// receiver is dropped.
-pub(super) fn wait_until_fit(config: &KafkaConfig) -> Result<Receiver<Result<(), SourceError>>, SourceError> {
+pub(super) fn wait_until_fit(config: &KafkaConfig) -> Result<Receiver<Result<(), LogError>>, LogError> {
     let (said, answers) = sync_channel(1);
     let mut asker = MetadataClient::open(config)?;
     let ask = move || {
@@ -74,15 +74,15 @@ pub(super) fn wait_until_fit(config: &KafkaConfig) -> Result<Receiver<Result<(),
         }
     };
     let thread = std::thread::Builder::new().name("kafka-topic".into()).spawn(ask);
-    thread.map_err(|fault| SourceError::Transient(Cause::Unclear, format!("no thread can be started: {fault}")))?;
+    thread.map_err(|fault| LogError::Transient(Cause::Unclear, format!("no thread can be started: {fault}")))?;
     Ok(answers)
 }
 
-fn check_fit(config: &KafkaConfig, info: TopicInfo) -> Result<(), SourceError> {
+fn check_fit(config: &KafkaConfig, info: TopicInfo) -> Result<(), LogError> {
     if !info.compacted || config.allow_compacted {
         return Ok(());
     }
-    Err(SourceError::Transient(
+    Err(LogError::Transient(
         Cause::Misconfigured,
         format!(
             "topic \"{}\" is compacted, so Kafka deletes events that were counted: use a topic with cleanup.policy=delete, or set [kafka] allow_compacted = true; {}",
@@ -93,7 +93,7 @@ fn check_fit(config: &KafkaConfig, info: TopicInfo) -> Result<(), SourceError> {
 }
 
 /// Whether the topic's `cleanup.policy` contains `compact`.
-fn compacted(config: &KafkaConfig) -> Result<bool, SourceError> {
+fn compacted(config: &KafkaConfig) -> Result<bool, LogError> {
     let mut client = ClientConfig::new();
     client.extend(settings::admin(config)?);
     let admin: AdminClient<DefaultClientContext> = client.create().map_err(|reason| refused(&reason))?;
@@ -122,12 +122,12 @@ pub(super) struct MetadataClient {
 
 impl MetadataClient {
     /// A client of the brokers; nothing is asked yet.
-    pub(super) fn open(config: &KafkaConfig) -> Result<MetadataClient, SourceError> {
+    pub(super) fn open(config: &KafkaConfig) -> Result<MetadataClient, LogError> {
         let client = raw::Consumer::new(&settings::tail(config)?, &config.topic).map_err(|reason| refused(&reason))?;
         Ok(MetadataClient { config: config.clone(), client, connection: ConnectionReport::default() })
     }
 
-    pub(super) fn ask<T>(&mut self, question: impl FnOnce(Client<'_>) -> Result<T, Fault>) -> Result<T, SourceError> {
+    pub(super) fn ask<T>(&mut self, question: impl FnOnce(Client<'_>) -> Result<T, Fault>) -> Result<T, LogError> {
         if let Some(why) = self.client.client().fatal() {
             tracing::warn!("the Kafka client that asks about the topic failed and is replaced: {why}");
             *self = MetadataClient::open(&self.config)?;
@@ -153,13 +153,13 @@ impl MetadataClient {
     }
 
     /// The topic's name, with its id where the brokers give it one.
-    fn topic(&mut self, wait: Duration) -> Result<String, SourceError> {
+    fn topic(&mut self, wait: Duration) -> Result<String, LogError> {
         let id = self.ask(|client| client.topic_id(wait))?;
         let topic = &self.config.topic;
         Ok(id.map_or_else(|| topic.clone(), |id| format!("{topic}/{id}")))
     }
 
-    fn extents(&mut self) -> Result<Vec<Extent>, SourceError> {
+    fn extents(&mut self) -> Result<Vec<Extent>, LogError> {
         let count = self.ask(|client| client.partitions(BOUNDS_WITHIN))?;
         let partitions: Vec<u32> = (0..count).collect();
         self.ask(|client| client.extents(&partitions, BOUNDS_WITHIN))
@@ -167,12 +167,12 @@ impl MetadataClient {
 }
 
 /// What the topic holds of each partition, asked now.
-pub(super) fn bounds(config: &KafkaConfig) -> Result<Vec<Bounds>, SourceError> {
+pub(super) fn bounds(config: &KafkaConfig) -> Result<Vec<Bounds>, LogError> {
     Ok(MetadataClient::open(config)?.extents()?.into_iter().map(Bounds::from).collect())
 }
 
 /// By partition the offset of the first record of `since_ms` or later; the end of the partition where there is none.
-pub(super) fn starts(config: &KafkaConfig, since_ms: i64) -> Result<BTreeMap<u32, u64>, SourceError> {
+pub(super) fn starts(config: &KafkaConfig, since_ms: i64) -> Result<BTreeMap<u32, u64>, LogError> {
     let mut asker = MetadataClient::open(config)?;
     let extents = asker.extents()?;
     let start = |Extent { partition, stable, .. }: Extent| {
@@ -198,26 +198,26 @@ impl TopicSurvey {
     /// A client of the brokers; nothing is asked yet.
     ///
     /// # Errors
-    /// [`SourceError::Fatal`]: a setting of `[kafka]` cannot be used.
-    pub fn open(config: &KafkaConfig) -> Result<TopicSurvey, SourceError> {
+    /// [`LogError::Fatal`]: a setting of `[kafka]` cannot be used.
+    pub fn open(config: &KafkaConfig) -> Result<TopicSurvey, LogError> {
         Ok(TopicSurvey { asker: Mutex::new(MetadataClient::open(config)?) })
     }
 
     /// The client, once other callers have their answers.
-    fn asker(&self, wait: Duration) -> Result<MutexGuard<'_, MetadataClient>, SourceError> {
+    fn asker(&self, wait: Duration) -> Result<MutexGuard<'_, MetadataClient>, LogError> {
         self.asker.try_lock_for(wait).ok_or_else(|| {
             let busy = "Kafka has not answered an earlier question yet; trying on";
-            SourceError::Transient(Cause::Passing, busy.to_owned())
+            LogError::Transient(Cause::Passing, busy.to_owned())
         })
     }
 }
 
 impl Survey for TopicSurvey {
-    fn topic(&self, wait: Duration) -> Result<Option<String>, SourceError> {
+    fn topic(&self, wait: Duration) -> Result<Option<String>, LogError> {
         self.asker(wait)?.topic(wait).map(Some)
     }
 
-    fn ask(&self, wait: Duration) -> Result<Surveyed, SourceError> {
+    fn ask(&self, wait: Duration) -> Result<Surveyed, LogError> {
         let deadline = Instant::now() + wait;
         let left = || deadline.saturating_duration_since(Instant::now());
         let mut asker = self.asker(wait)?;

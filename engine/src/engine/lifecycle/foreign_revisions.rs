@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Between two comparisons.
-pub(super) const LOOK: Duration = Duration::from_secs(2);
+pub(super) const CHECK_EVERY: Duration = Duration::from_secs(2);
 
 impl PluginManager {
     /// Compares the revisions that answer here with those that the store says are current. A store that does not answer is reported
     /// elsewhere.
-    pub(super) fn look_for_foreign_revisions(&self) {
+    pub(super) fn find_foreign_revisions(&self) {
         if !self.factory.shared || self.status.read(|status| status.follow_trouble.is_some()) {
             return;
         }

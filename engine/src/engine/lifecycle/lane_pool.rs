@@ -5,7 +5,7 @@
 //! which metrics get a lane or leave one.
 
 use super::leave::{LaneHandle, Then};
-use super::manager::{LOOK, PluginManager};
+use super::manager::{CHECK_EVERY, PluginManager};
 use super::snapshot::{LaneId, LaneKind};
 use crate::engine::catalog::{ServedRevision, Stage};
 use crate::event::Position;
@@ -94,7 +94,7 @@ impl RunningLane {
     /// Measures how fast it counts; smoothed over some seconds.
     fn measure_rate(&mut self, counted: u64) {
         let took = self.seen.0.elapsed();
-        if took >= LOOK {
+        if took >= CHECK_EVERY {
             let rate = counted.saturating_sub(self.seen.1) as f64 / took.as_secs_f64();
             self.rate = if self.rate == 0.0 { rate } else { self.rate * 0.8 + rate * 0.2 };
             self.seen = (Instant::now(), counted);

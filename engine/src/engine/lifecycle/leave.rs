@@ -32,7 +32,7 @@ pub(super) enum Then {
     Stops(Halt),
 }
 
-/// A lane and its board.
+/// A lane and its status.
 pub(super) struct LaneHandle {
     pub(super) handle: Arc<Handle>,
     pub(super) status: Arc<LaneStatus>,

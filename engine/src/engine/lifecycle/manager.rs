@@ -17,11 +17,11 @@ use crate::config::MetricConfig;
 use crate::database::Database;
 use crate::engine::answer_slots::AnswerSlots;
 use crate::engine::catalog::{MetricCatalog, ServedRevision};
-use crate::engine::lanes::Lanes;
-use crate::engine::system::OfSystem;
+use crate::engine::lane_factory::LaneFactory;
+use crate::engine::system_report::SystemReport;
 use crate::engine::watchdog::CallWatchdog;
+use crate::host::Registry;
 use crate::pipeline::{Followers, Handle, LaneStatus, View};
-use crate::plugin::Registry;
 use crate::progress::RevisionNo;
 use crate::store::RevisionId;
 use parking_lot::{Mutex, RwLock};
@@ -32,7 +32,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 /// Between two scans of the folders.
-pub(super) const LOOK: Duration = Duration::from_millis(500);
+pub(super) const CHECK_EVERY: Duration = Duration::from_millis(500);
 
 /// Between two passes while metrics are on their way into a lane or out of one.
 const STEP: Duration = Duration::from_millis(100);
@@ -55,7 +55,7 @@ pub(in crate::engine) struct ManagerParts {
     /// The main lane.
     pub(in crate::engine) main: Arc<Handle>,
     /// Makes lanes, and metrics for them.
-    pub(in crate::engine) lanes: Lanes,
+    pub(in crate::engine) factory: LaneFactory,
     /// What outlives the engine.
     pub(in crate::engine) notebook: Notebook,
     /// Where copies of plugin files are.
@@ -63,7 +63,7 @@ pub(in crate::engine) struct ManagerParts {
     /// Where the believed time is stored.
     pub(in crate::engine) database: Database,
     /// Where readiness reads the latest answers of the system.
-    pub(in crate::engine) found: Arc<Mutex<OfSystem>>,
+    pub(in crate::engine) system_report: Arc<Mutex<SystemReport>>,
 }
 
 /// What the thread owns.
@@ -75,7 +75,7 @@ pub(super) struct PluginManager {
     pub(super) status: Arc<LaneStatus>,
     pub(super) followers: Arc<Followers>,
     pub(super) main: Arc<Handle>,
-    pub(super) factory: Lanes,
+    pub(super) factory: LaneFactory,
     pub(super) pool: LanePool,
     /// Metrics that a lane was asked to release.
     pub(super) leaving: Vec<Departure>,
@@ -100,7 +100,7 @@ pub(super) struct TriedAt {
 struct Upkeep {
     answering: Arc<AnswerSlots>,
     database: Database,
-    found: Arc<Mutex<OfSystem>>,
+    system_report: Arc<Mutex<SystemReport>>,
     watchdog: CallWatchdog,
     /// When the time was last stored.
     remembered: Instant,
@@ -120,7 +120,7 @@ pub(in crate::engine) fn start(parts: ManagerParts) -> std::io::Result<ManagerTh
         status: parts.status,
         followers: parts.followers,
         main: parts.main,
-        factory: parts.lanes,
+        factory: parts.factory,
         pool: LanePool::default(),
         leaving: Vec::new(),
         notebook: parts.notebook,
@@ -129,7 +129,7 @@ pub(in crate::engine) fn start(parts: ManagerParts) -> std::io::Result<ManagerTh
         upkeep: Upkeep {
             answering: parts.answering,
             database: parts.database,
-            found: parts.found,
+            system_report: parts.system_report,
             watchdog: CallWatchdog::default(),
             remembered: Instant::now(),
             foreign_seen: Instant::now(),
@@ -146,20 +146,20 @@ impl PluginManager {
         let mut looked = Instant::now();
         loop {
             let idle = !self.pool.has_backfills() && self.leaving.is_empty();
-            let pace = if idle { LOOK } else { STEP };
-            match asked.recv_timeout(pace.min(LOOK.saturating_sub(looked.elapsed()))) {
+            let pace = if idle { CHECK_EVERY } else { STEP };
+            match asked.recv_timeout(pace.min(CHECK_EVERY.saturating_sub(looked.elapsed()))) {
                 Ok((order, answer)) => {
                     // A caller that no longer waits finds the outcome in the list of revisions.
-                    let _ = answer.send(self.obey(&order));
+                    let _ = answer.send(self.execute_order(&order));
                     continue;
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            if looked.elapsed() >= LOOK {
+            if looked.elapsed() >= CHECK_EVERY {
                 looked = Instant::now();
-                *self.upkeep.found.lock() = OfSystem::ask(&self.upkeep.database, self.scan.private());
-                self.look(false);
+                *self.upkeep.system_report.lock() = SystemReport::ask(&self.upkeep.database, self.scan.private());
+                self.check_folders(false);
             }
             self.measure_lanes();
             self.pass(Step::LaneExits);
@@ -188,7 +188,7 @@ impl PluginManager {
             Action::Admit(name) => self.admit(&name),
             Action::AdmitNewer { metric, waits } => self.admit_newer(&metric, waits),
             Action::DropNewer(name) => self.drop_newer(&name),
-            Action::SwapCode(name, no) => self.swap_code(&name, no),
+            Action::ReplaceCode(name, no) => self.replace_code(&name, no),
             Action::RestartWithCode(name, no) => self.restart_with_code(&name, no),
             Action::Restart(no) => self.restart(no),
             Action::Retire(name) => self.retire(&name),
@@ -218,9 +218,9 @@ impl PluginManager {
     }
 
     /// Checks configuration and folders, and applies what changed. `anew`: the configuration is read in any case.
-    pub(super) fn look(&mut self, anew: bool) {
+    pub(super) fn check_folders(&mut self, anew: bool) {
         self.scan.read_configuration(anew);
-        let rejected = self.scan.look(|plugin| self.factory.revision(plugin).0);
+        let rejected = self.scan.scan(|plugin| self.factory.revision(plugin).0);
         let folder = self.scan.folder();
         self.pass(Step::Folder(&folder));
         self.list_refusals(rejected);
@@ -232,7 +232,7 @@ impl PluginManager {
 
     fn keep_up(&mut self) {
         let Upkeep { answering, database, watchdog, remembered, foreign_seen, .. } = &mut self.upkeep;
-        watchdog.look(&self.catalog.read(), &self.status, answering);
+        watchdog.check(&self.catalog.read(), &self.status, answering);
         if remembered.elapsed() >= REMEMBER {
             *remembered = Instant::now();
             if let Err(fault) = database.remember_time() {
@@ -241,9 +241,9 @@ impl PluginManager {
                 );
             }
         }
-        if foreign_seen.elapsed() >= foreign_revisions::LOOK {
+        if foreign_seen.elapsed() >= foreign_revisions::CHECK_EVERY {
             *foreign_seen = Instant::now();
-            self.look_for_foreign_revisions();
+            self.find_foreign_revisions();
             self.factory.note_again();
         }
     }

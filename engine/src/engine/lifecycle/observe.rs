@@ -1,6 +1,6 @@
 //! Puts everything that is served into plain data, from which a step of a pass is decided.
 //!
-//! It reads locks, boards and clocks and, where engines share a store, that store; it changes nothing but measurements. What is costly
+//! It reads locks, lane statuses and clocks and, where engines share a store, that store; it changes nothing but measurements. What is costly
 //! to observe is observed only for the step that needs it.
 
 use super::lane_pool::RunningLane;
@@ -12,8 +12,8 @@ use super::snapshot::{
 };
 use crate::engine::catalog::{MetricCatalog, NewerRevision, PreviousRevision, ServedRevision, Stage};
 use crate::engine::watchdog::STUCK;
+use crate::host;
 use crate::pipeline::{FOLLOWED, StatusSnapshot};
-use crate::plugin;
 use crate::progress::{Halt, Quarantine};
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,7 +28,7 @@ struct MetricRevisions {
 
 impl CodeId {
     /// Each load of a plugin's code has its own.
-    pub(super) fn of(plugin: &Arc<plugin::Metric>) -> CodeId {
+    pub(super) fn of(plugin: &Arc<host::Metric>) -> CodeId {
         CodeId(Arc::as_ptr(plugin) as usize)
     }
 }

@@ -12,7 +12,7 @@ use std::path::Path;
 
 impl PluginManager {
     /// Carries out an order; the sentence says what was done.
-    pub(super) fn obey(&mut self, order: &Order) -> Result<String, OrderError> {
+    pub(super) fn execute_order(&mut self, order: &Order) -> Result<String, OrderError> {
         match order {
             Order::Promote(name) => self.order_promote(name),
             Order::Rollback(name) => self.order_rollback(name),
@@ -20,7 +20,7 @@ impl PluginManager {
             Order::Skip { partition, offset } => self.order_skip(*partition, *offset),
             // `Engine::order` has done it already.
             Order::AcceptClock => Ok("the clock was confirmed".into()),
-            Order::Look => Ok(self.order_look()),
+            Order::Check => Ok(self.order_check()),
         }
     }
 
@@ -76,8 +76,8 @@ impl PluginManager {
     }
 
     /// Checks configuration and folders now; the sentence says what was found.
-    fn order_look(&mut self) -> String {
-        self.look(true);
+    fn order_check(&mut self) -> String {
+        self.check_folders(true);
         self.pass(Step::LaneStarts);
         let catalog = self.catalog.read();
         let (metrics, refused) = (catalog.answering.len(), catalog.rejected.len());

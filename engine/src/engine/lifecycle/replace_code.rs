@@ -7,18 +7,18 @@ use super::roles::Reading;
 use crate::engine::catalog::{ServedRevision, Stage};
 use crate::engine::notices::events_failed;
 use crate::engine::watchdog;
+use crate::host;
 use crate::pipeline::{Command, CommandError, Handle, Origin};
-use crate::plugin;
 use crate::progress::RevisionNo;
 use crate::telemetry;
 use std::sync::Arc;
 
 impl PluginManager {
     /// Has a revision that counts call the folder's code.
-    pub(super) fn swap_code(&mut self, name: &str, no: RevisionNo) {
+    pub(super) fn replace_code(&mut self, name: &str, no: RevisionNo) {
         let Some((before, plugin)) = self.other_code(name, no) else { return };
         match before.with_code(&plugin) {
-            Ok(served) => self.swap(&before, Arc::new(served)),
+            Ok(served) => self.put_code(&before, Arc::new(served)),
             Err(fault) => tracing::error!(metric = name, "the new code cannot be served: {fault}"),
         }
     }
@@ -37,7 +37,7 @@ impl PluginManager {
     }
 
     /// A revision, and the code that replaces its own; logs which events it lacks.
-    fn other_code(&self, name: &str, no: RevisionNo) -> Option<(Arc<ServedRevision>, Arc<plugin::Metric>)> {
+    fn other_code(&self, name: &str, no: RevisionNo) -> Option<(Arc<ServedRevision>, Arc<host::Metric>)> {
         let before = self.catalog.read().find(no)?;
         let failed = Origin::failed(&before.origins(&self.view).0);
         if failed > 0 {
@@ -52,7 +52,7 @@ impl PluginManager {
 
     /// Has a revision continue from where it is stored, with this code: in another lane, in its present role, and reading events as
     /// before.
-    fn restart_as(&mut self, before: &Arc<ServedRevision>, plugin: &Arc<plugin::Metric>) {
+    fn restart_as(&mut self, before: &Arc<ServedRevision>, plugin: &Arc<host::Metric>) {
         let reading = Reading { plugin: plugin.clone(), reads: before.reads.clone() };
         let Some(served) = self.place(&reading) else { return };
         tracing::info!(metric = plugin.name(), version = plugin.version(), "it continues from where it is stored");
@@ -66,7 +66,7 @@ impl PluginManager {
         self.note_roles();
     }
 
-    fn swap(&mut self, before: &Arc<ServedRevision>, served: Arc<ServedRevision>) {
+    fn put_code(&mut self, before: &Arc<ServedRevision>, served: Arc<ServedRevision>) {
         let plugin = &served.askable.plugin;
         // A lane that has ended calls no code any more.
         let sent =
@@ -85,7 +85,7 @@ impl PluginManager {
         }
         if sent != Some(Ok(())) {
             // Otherwise its lane reports it, once it calls the new code.
-            telemetry::swapped(plugin.name());
+            telemetry::code_replaced(plugin.name());
         }
         let is = |metric: &Arc<ServedRevision>| metric.no == before.no;
         let in_lanes = self.pool.lanes.iter_mut().flat_map(|lane| &mut lane.metrics);

@@ -9,8 +9,8 @@ use super::notebook::{Notebook, NotedCode};
 use super::reconcile::roles::{Sought, roles, sought, sought_previous};
 use crate::config::{EventsConfig, Promote};
 use crate::engine::catalog::PromotionWish;
-use crate::engine::lanes::Lanes;
-use crate::plugin::{self, Registry};
+use crate::engine::lane_factory::LaneFactory;
+use crate::host::{self, Registry};
 use crate::revision::events_of;
 use crate::store::{RevisionId, StoreError};
 use std::sync::Arc;
@@ -18,13 +18,13 @@ use std::sync::Arc;
 /// Code, and how it reads events if that is not as configured now.
 #[derive(Clone)]
 pub(in crate::engine) struct Reading {
-    pub(in crate::engine) plugin: Arc<plugin::Metric>,
+    pub(in crate::engine) plugin: Arc<host::Metric>,
     pub(in crate::engine) reads: Option<Arc<EventsConfig>>,
 }
 
 impl Reading {
     /// Reads events as configured now.
-    pub(in crate::engine) fn configured(plugin: &Arc<plugin::Metric>) -> Reading {
+    pub(in crate::engine) fn configured(plugin: &Arc<host::Metric>) -> Reading {
         Reading { plugin: plugin.clone(), reads: None }
     }
 }
@@ -41,7 +41,7 @@ pub(in crate::engine) struct Roles {
 pub(in crate::engine) struct Recall<'a> {
     pub(in crate::engine) notebook: &'a Notebook,
     pub(in crate::engine) registry: &'a mut Registry,
-    pub(in crate::engine) lanes: &'a Lanes,
+    pub(in crate::engine) factory: &'a LaneFactory,
     /// Unix milliseconds.
     pub(in crate::engine) now: i64,
 }
@@ -51,27 +51,27 @@ impl Recall<'_> {
     ///
     /// # Errors
     /// [`StoreError`]: the store does not answer.
-    pub(in crate::engine) fn roles(&mut self, found: &Arc<plugin::Metric>) -> Result<Roles, StoreError> {
+    pub(in crate::engine) fn roles(&mut self, found: &Arc<host::Metric>) -> Result<Roles, StoreError> {
         let name = found.name();
         let noted = self.notebook.get(name).cloned();
-        let own = self.lanes.revision(found).0;
+        let own = self.factory.revision(found).0;
         let waits = found.section().promote == Promote::Manual;
         let found = Reading::configured(found);
-        let current = if noted.is_none() { self.lanes.store.current(name)? } else { None };
+        let current = if noted.is_none() { self.factory.store.current(name)? } else { None };
         let answered = match sought(&own, noted.as_ref(), current.as_ref()) {
             Sought::Folder => None,
             Sought::Stored(current) => self.reading(&found.plugin, current)?,
             Sought::Noted(code) => self.answered(&found, code)?,
         };
         // It is other code of the folder's revision: the folder's code continues it.
-        let answered = answered.filter(|reading| self.lanes.revision_of(reading) != own);
+        let answered = answered.filter(|reading| self.factory.revision_of(reading) != own);
         let answering = answered.unwrap_or_else(|| found.clone());
         let previous = match sought_previous(noted.as_ref(), self.now) {
             Some(previous) => self.revive(name, &previous.code)?.map(|reading| (reading, previous.until)),
             None => None,
         };
-        let revision = self.lanes.revision_of(&answering);
-        let of_previous = previous.as_ref().map(|(reading, _)| self.lanes.revision_of(reading));
+        let revision = self.factory.revision_of(&answering);
+        let of_previous = previous.as_ref().map(|(reading, _)| self.factory.revision_of(reading));
         let are = roles(&own, waits, noted.as_ref(), &revision, of_previous.as_ref());
         let newer = are.newer.map(|wish| (found, wish));
         Ok(Roles { answering, newer, before: previous.filter(|_| are.previous) })
@@ -111,8 +111,8 @@ impl Recall<'_> {
     }
 
     /// How this code has to read events to be this revision; `None` if nothing is stored of it.
-    fn reading(&self, plugin: &Arc<plugin::Metric>, wanted: &RevisionId) -> Result<Option<Reading>, StoreError> {
-        let stored = match self.lanes.store.stored(wanted) {
+    fn reading(&self, plugin: &Arc<host::Metric>, wanted: &RevisionId) -> Result<Option<Reading>, StoreError> {
+        let stored = match self.factory.store.stored(wanted) {
             Ok(Some(stored)) => stored,
             // State that cannot be read answers nothing; if it is the folder's, the lane reports it.
             Ok(None) | Err(StoreError::Corrupt(_)) => return Ok(None),
@@ -121,7 +121,7 @@ impl Recall<'_> {
         let then = events_of(&stored.meta).map(Arc::new);
         let readings = [None].into_iter().chain(then.map(Some));
         let mut readings = readings.map(|reads| Reading { plugin: plugin.clone(), reads });
-        Ok(readings.find(|reading| self.lanes.revision_of(reading) == *wanted))
+        Ok(readings.find(|reading| self.factory.revision_of(reading) == *wanted))
     }
 }
 

@@ -10,7 +10,7 @@ use crate::config::{MetricConfig, Promote};
 use crate::engine::Rejected;
 use crate::engine::check_start::judge;
 use crate::engine::evaluate::now;
-use crate::plugin::{self, Registry, RejectedFile};
+use crate::host::{self, Registry, RejectedFile};
 use crate::store::RevisionId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ pub(super) struct ChangeScan {
 
 /// A metric of the folders.
 struct FoundMetric {
-    plugin: Arc<plugin::Metric>,
+    plugin: Arc<host::Metric>,
     revision: RevisionId,
 }
 
@@ -61,8 +61,8 @@ impl ChangeScan {
 
     /// Scans the folders and makes the metrics of the sections; returns the files and sections that are refused. `revision_of`: the
     /// revision of a metric that is new.
-    pub(super) fn look(&mut self, revision_of: impl Fn(&plugin::Metric) -> RevisionId) -> Vec<RejectedFile> {
-        let found = self.registry.look(&self.sections);
+    pub(super) fn scan(&mut self, revision_of: impl Fn(&host::Metric) -> RevisionId) -> Vec<RejectedFile> {
+        let found = self.registry.scan(&self.sections);
         let mut known = std::mem::take(&mut self.found);
         for plugin in found.metrics {
             let name = plugin.name().to_owned();
@@ -83,7 +83,7 @@ impl ChangeScan {
     }
 
     /// The folder's code of a metric.
-    pub(super) fn code_of(&self, name: &str) -> Option<Arc<plugin::Metric>> {
+    pub(super) fn code_of(&self, name: &str) -> Option<Arc<host::Metric>> {
         self.found.get(name).map(|found| found.plugin.clone())
     }
 
@@ -141,7 +141,7 @@ impl ChangeScan {
         if self.swept.as_ref() == Some(&now) {
             return;
         }
-        if let Err(fault) = plugin::sweep(&self.private, &now.0) {
+        if let Err(fault) = host::sweep(&self.private, &now.0) {
             tracing::warn!(folder = %self.private.display(), "old copies of plugin files cannot be removed: {fault}");
         }
         if self.swept.as_ref().is_some_and(|before| before.2 / MANY != loaded / MANY) {

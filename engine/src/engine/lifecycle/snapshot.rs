@@ -52,7 +52,7 @@ pub(super) struct RevisionSnapshot {
     pub(super) no: RevisionNo,
     pub(super) revision: RevisionId,
     pub(super) code: CodeId,
-    /// It reads events otherwise than is configured now, so it never joins the main lane.
+    /// It reads events by an earlier `[events]`, so it never joins the main lane.
     pub(super) reads_otherwise: bool,
     pub(super) place: Placement,
     /// Why it is stopped, if it is.

@@ -3,12 +3,12 @@
 use super::Shared;
 use super::workers::{CommitDone, CommitJob, Unsent, Worker, committer, trouble};
 use crate::failpoint::point;
+use crate::log::Survey;
 use crate::pipeline::lane_status::LaneStatus;
 use crate::pipeline::members::{LaneMetric, Members};
 use crate::pipeline::panicking_records::contained;
 use crate::pipeline::pending::Pending;
 use crate::progress::{Advance, Answer, Event, Progress, RevisionNo, Ticket, Trouble};
-use crate::source::Survey;
 use crate::state::Sealed;
 use crate::store::{self, Bucket, BucketSize, Commit, CommitAnswer, Life, Store, StoredProgress};
 use crate::telemetry;

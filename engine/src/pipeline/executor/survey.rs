@@ -3,9 +3,9 @@
 use super::Shared;
 use super::workers::{SurveyAnswer, Worker, surveyor};
 use crate::event::Position;
+use crate::log::{self, LogError, Survey, Surveyed};
 use crate::pipeline::lane_status::LaneStatus;
 use crate::progress::{Bounds, Event, Ticket};
-use crate::source::{self, SourceError, Survey, Surveyed};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -41,7 +41,7 @@ pub(in crate::pipeline) struct LogAnswer {
     /// Events for the ledger.
     pub(in crate::pipeline) events: Vec<Event>,
     /// What the log holds, and how far the lane had counted when it was asked; or why it did not answer.
-    pub(in crate::pipeline) held: Result<(Vec<source::Bounds>, Position), SourceError>,
+    pub(in crate::pipeline) held: Result<(Vec<log::Bounds>, Position), LogError>,
 }
 
 impl Surveys {
@@ -102,7 +102,7 @@ impl Surveys {
         let mut events: Vec<Event> = topic.map(Event::Topic).into_iter().collect();
         for (_, ticket, partitions) in due {
             let asked = bounds.iter().filter(|bounds| partitions.contains(&bounds.partition));
-            let bounds_of = |b: &source::Bounds| Bounds { partition: b.partition, start: b.start, end: b.end };
+            let bounds_of = |b: &log::Bounds| Bounds { partition: b.partition, start: b.start, end: b.end };
             events.push(Event::Bounds(ticket, asked.map(bounds_of).collect()));
         }
         Some(LogAnswer { events, held: Ok((bounds, std::mem::take(&mut self.counted))) })

@@ -6,11 +6,11 @@
 
 use super::shrinking::{Shrink, Shrunk};
 use crate::failpoint::point;
+use crate::log::{LogError, Survey, Surveyed};
 use crate::outage::LogThrottle;
 use crate::pipeline::fatal::{Thread, guard};
 use crate::pipeline::lane_status::LaneStatus;
 use crate::progress::{RevisionNo, Ticket, Trouble, same_log};
-use crate::source::{SourceError, Survey, Surveyed};
 use crate::store::{Bucket, Commit, CommitAnswer, Life, RevisionId, Store, StoreError};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel};
@@ -232,7 +232,7 @@ fn copy(fault: &StoreError) -> StoreError {
 const ANSWER: Duration = Duration::from_secs(3);
 
 /// The number of a question to the log, and the answer.
-pub(super) type SurveyAnswer = (u64, Result<Surveyed, SourceError>);
+pub(super) type SurveyAnswer = (u64, Result<Surveyed, LogError>);
 
 /// Starts the thread that asks the log.
 ///

@@ -15,7 +15,7 @@ use crate::write::names::Names;
 use crate::write::panes::Panes;
 use crate::write::previous_rows::MomentLease;
 use crate::write::table::{Marks, TableState};
-use crate::write::tail::Mark;
+use crate::write::tail::TailEnd;
 use crate::write::texts::Texts;
 use crate::write::threshold::Threshold;
 use parking_lot::{RwLock, RwLockReadGuard};
@@ -157,7 +157,7 @@ impl TableMoment {
         &self,
         reader: &TableReader<'_>,
         partition: u32,
-        (mut at, to): (Mark, Mark),
+        (mut at, to): (TailEnd, TailEnd),
         bounds: TimeBounds,
         take: &mut dyn FnMut(&Keyspace, u32, i64, Row<'_>),
     ) -> bool {

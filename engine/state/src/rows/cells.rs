@@ -194,7 +194,7 @@ impl Layout {
                 (Fed::EventTime, Kind::Max) => row[word] = row[word].max(last),
                 (Fed::EventTime, Kind::Sum | Kind::Count) => add(row, word, time_sum),
                 // Neither sketches of the number one nor of times can be declared
-                // (`plugin::check`); only columns feed wide cells.
+                // (`tally-host` checks that); only columns feed wide cells.
                 (Fed::One | Fed::EventTime, Kind::WideMin | Kind::WideMax | Kind::Sketch(_)) => {}
             }
         }

@@ -14,7 +14,7 @@ enum Step {
     Seal(u32),
     /// Takes a moment, and what it is to answer.
     Take,
-    LetGo(usize),
+    Release(usize),
     /// Raises floors, and rolls up what has fallen below.
     Roll(usize),
     /// Counts keys together until no table has more cells.
@@ -33,7 +33,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => (1..30usize).prop_map(Step::Count),
         4 => (0..2u32).prop_map(Step::Seal),
         5 => Just(Step::Take),
-        2 => (0..6usize).prop_map(Step::LetGo),
+        2 => (0..6usize).prop_map(Step::Release),
         2 => (1..60usize).prop_map(Step::Roll),
         1 => (3..60u64).prop_map(Step::Narrow),
         1 => Just(Step::Sweep),
@@ -68,8 +68,8 @@ proptest! {
             match step {
                 // It is to answer what a moment answers now.
                 Step::Take => held.push((counted.state.moment(counted.metric), counted.read(&requests))),
-                Step::LetGo(n) if n < held.len() => drop(held.swap_remove(n)),
-                Step::LetGo(_) => {}
+                Step::Release(n) if n < held.len() => drop(held.swap_remove(n)),
+                Step::Release(_) => {}
                 Step::Ask => drop(counted.read(&requests)),
                 other => counted.change(other),
             }
@@ -122,7 +122,7 @@ impl<'e> Counted<'e> {
             Step::Clear => self.state.clear(self.metric),
             Step::Load => self.load(),
             // They change nothing.
-            Step::Take | Step::LetGo(_) | Step::Ask => {}
+            Step::Take | Step::Release(_) | Step::Ask => {}
         }
     }
 

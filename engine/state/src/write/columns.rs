@@ -23,8 +23,8 @@ pub(crate) enum Column {
 }
 
 impl Column {
-    /// The column that a metric means. A property that it does not declare (`plugin::check` refuses
-    /// it) is one that no event has.
+    /// The column that a metric means. A property that it does not declare (`tally-host`
+    /// refuses it) is one that no event has.
     pub(crate) fn of(key: &Key, description: &Description, metric: usize) -> Column {
         match key {
             Key::UserId => Column::UserId,

@@ -17,7 +17,7 @@ use super::keyspace::{Keyspace, NONE};
 use super::loaded_rows::LoadedRows;
 use super::panes::Panes;
 use super::previous_rows::{MomentLease, PreviousRow, PreviousRows};
-use super::tail::{Mark, Tail};
+use super::tail::{Tail, TailEnd};
 use super::type_limit::TypeCensus;
 use crate::rows::block::Block;
 use crate::rows::cells::Layout;
@@ -71,7 +71,7 @@ pub(crate) struct TableState {
 #[derive(Clone, Default)]
 pub(crate) struct Marks {
     /// By partition.
-    pub(crate) tails: BTreeMap<u32, Mark>,
+    pub(crate) tails: BTreeMap<u32, TailEnd>,
     pub(crate) loaded: (u64, usize),
     pub(crate) raised: u64,
 }
@@ -138,7 +138,7 @@ impl TableState {
 
     /// Marks the current moment as read; returns what is read of it beside the totals.
     pub(crate) fn lease_moment(&self) -> (MomentLease, Arc<Panes>, Marks) {
-        let tails = self.tails.iter().map(|(partition, tail)| (*partition, tail.mark())).collect();
+        let tails = self.tails.iter().map(|(partition, tail)| (*partition, tail.end())).collect();
         let marks = Marks { tails, loaded: self.loaded.mark(), raised: self.raised };
         (self.previous.lease(), Arc::clone(&self.panes), marks)
     }

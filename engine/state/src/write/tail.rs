@@ -60,17 +60,17 @@ struct TailRows {
 
 /// A place in a tail: how far its rows were read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Mark {
+pub(crate) struct TailEnd {
     seals: u64,
     rows: usize,
     updates: usize,
     values: usize,
 }
 
-impl Mark {
+impl TailEnd {
     /// The last seal before this place.
-    pub(crate) fn sealed(self) -> Mark {
-        Mark { seals: self.seals, ..Mark::default() }
+    pub(crate) fn sealed(self) -> TailEnd {
+        TailEnd { seals: self.seals, ..TailEnd::default() }
     }
 }
 
@@ -174,12 +174,12 @@ impl Tail {
     }
 
     /// The end of what was noted.
-    pub(crate) fn mark(&self) -> Mark {
+    pub(crate) fn end(&self) -> TailEnd {
         self.now.end(self.seals)
     }
 
-    /// Whether everything that was noted between two marks is still here.
-    pub(crate) fn knows(&self, from: Mark, to: Mark) -> bool {
+    /// Whether everything that was noted between two ends is still here.
+    pub(crate) fn knows(&self, from: TailEnd, to: TailEnd) -> bool {
         (from.seals..=to.seals).all(|seals| self.of_seal(seals).is_some())
     }
 
@@ -192,9 +192,9 @@ impl Tail {
         }
     }
 
-    /// What was noted from one mark up to a later one, at most about `most` of it, and how far that
+    /// What was noted from one end up to a later one, at most about `most` of it, and how far that
     /// is. `None`: there is no more, or it is no longer here.
-    pub(crate) fn piece(&self, from: Mark, to: Mark, most: usize) -> Option<(Piece<'_>, Mark)> {
+    pub(crate) fn piece(&self, from: TailEnd, to: TailEnd, most: usize) -> Option<(Piece<'_>, TailEnd)> {
         let mut at = from;
         while at != to && at.seals <= to.seals {
             let rows = self.of_seal(at.seals)?;
@@ -207,7 +207,7 @@ impl Tail {
             } else if at.values < end.values {
                 next.values = end.values.min(at.values + most);
             } else if at.seals < to.seals {
-                at = Mark { seals: at.seals + 1, ..Mark::default() };
+                at = TailEnd { seals: at.seals + 1, ..TailEnd::default() };
                 if at == to {
                     // Nothing came since the seal, which is known.
                     return Some((Piece { rows: self.of_seal(at.seals)?, from: at, to: at }, at));
@@ -259,8 +259,8 @@ impl Tail {
 /// A part of what was noted between two seals.
 pub(crate) struct Piece<'a> {
     rows: &'a TailRows,
-    from: Mark,
-    to: Mark,
+    from: TailEnd,
+    to: TailEnd,
 }
 
 impl<'a> Piece<'a> {
@@ -282,8 +282,8 @@ impl<'a> Piece<'a> {
 
 impl TailRows {
     /// The end of these rows, which were noted after so many seals.
-    fn end(&self, seals: u64) -> Mark {
-        Mark { seals, rows: self.rows.len(), updates: self.updates.len(), values: self.values.len() }
+    fn end(&self, seals: u64) -> TailEnd {
+        TailEnd { seals, rows: self.rows.len(), updates: self.updates.len(), values: self.values.len() }
     }
 
     fn rows(&self, of: Range<usize>) -> impl Iterator<Item = (u32, i32, i64)> + '_ {

@@ -79,12 +79,12 @@ fn a_moment_that_is_read_for_ever_holds_its_own_rows_alone() {
     };
     (0..3).for_each(|at| seal(&mut tail, at * 10));
     tail.push(7, 0);
-    let read = tail.mark();
+    let read = tail.end();
     (3..100).for_each(|at| seal(&mut tail, at * 10));
     assert_eq!(tail.older.len(), 2, "{} bytes", tail.memory());
     let (piece, _) = tail.piece(read.sealed(), read, 10).expect("it is there while it is read");
     assert_eq!(piece.rows().map(|(key, ..)| key).collect::<Vec<_>>(), [7]);
-    let now = tail.mark();
+    let now = tail.end();
     assert!(tail.knows(read, read) && tail.knows(now, now) && !tail.knows(read, now), "what came between is gone");
 }
 
@@ -115,9 +115,9 @@ fn room_that_is_no_longer_needed_is_given_back() {
 fn a_read_goes_on_behind_a_seal_where_nothing_came_since() {
     let mut tail = Tail::default();
     (0..10).for_each(|key| tail.push(key, 0));
-    let (before, sealed) = (Mark::default(), tail.mark());
+    let (before, sealed) = (TailEnd::default(), tail.end());
     tail.clear(0, |_| false);
-    let behind = tail.mark();
+    let behind = tail.end();
     for from in [before, sealed] {
         let (mut at, mut rows) = (from, 0);
         while at != behind {

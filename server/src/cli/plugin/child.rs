@@ -126,7 +126,7 @@ impl Worker {
             }
             // If it is ending already, this changes nothing.
             Err(RecvTimeoutError::Disconnected) => Next::Ended(match self.end() {
-                Some(status) => format!("ended the process: {}", told(status)),
+                Some(status) => format!("ended the process: {}", exit_text(status)),
                 None => "ended the process".into(),
             }),
         }
@@ -175,7 +175,7 @@ fn listen(from: Option<impl Read + Send + 'static>, said_itself: Arc<Mutex<Print
     said
 }
 
-fn told(status: ExitStatus) -> String {
+fn exit_text(status: ExitStatus) -> String {
     match (status.signal(), status.code()) {
         (Some(4), _) => "SIGILL".into(),
         (Some(6), _) => "SIGABRT (a panic that could not unwind, or abort)".into(),

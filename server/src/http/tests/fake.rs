@@ -17,8 +17,8 @@ use std::sync::Arc;
 use tally_engine::config::EventsConfig;
 use tally_engine::database::DatabaseError;
 use tally_engine::engine::{
-    AppendError, Appended, Bounds, Check, Cost as MetricCost, EvaluateError, Evaluated, FeedItem, History, LogRecord,
-    MetricInfo, MetricState, Order, OrderError, Question, ReadLogError, Refusals, Rejected, Revision, SourceError,
+    AppendError, Appended, Bounds, Check, Cost as MetricCost, EvaluateError, Evaluated, FeedItem, History, LogError,
+    LogRecord, MetricInfo, MetricState, Order, OrderError, Question, ReadLogError, Refusals, Rejected, Revision,
     StateDump, StateUnavailable, StoredMetric, StoredRows,
 };
 use tally_engine::event::Position;
@@ -37,7 +37,7 @@ pub(super) struct Fake {
     /// Whether it has its answers ready.
     pub(super) ready: Mutex<bool>,
     pub(super) written: Mutex<Vec<String>>,
-    pub(super) stands: Mutex<Position>,
+    pub(super) position: Mutex<Position>,
     pub(super) append_fails: Mutex<bool>,
     pub(super) letters: Mutex<Result<Refusals, DatabaseError>>,
     pub(super) letters_asked: Mutex<Vec<(usize, Option<String>)>>,
@@ -53,7 +53,7 @@ impl Fake {
             asked: Mutex::default(),
             ready: Mutex::default(),
             written: Mutex::default(),
-            stands: Mutex::new("0:1204,1:998".parse().unwrap()),
+            position: Mutex::new("0:1204,1:998".parse().unwrap()),
             append_fails: Mutex::new(false),
             letters: Mutex::new(Ok(Refusals::default())),
             letters_asked: Mutex::default(),
@@ -200,7 +200,7 @@ impl EngineApi for Fake {
     }
 
     fn metric_position(&self, _: &str) -> Option<Position> {
-        Some(self.stands.lock().clone())
+        Some(self.position.lock().clone())
     }
 
     fn readiness(&self) -> Vec<Check> {
@@ -211,7 +211,7 @@ impl EngineApi for Fake {
         EventsConfig::default()
     }
 
-    fn log_bounds(&self) -> Result<Vec<Bounds>, SourceError> {
+    fn log_bounds(&self) -> Result<Vec<Bounds>, LogError> {
         Ok(vec![Bounds { partition: 0, start: 3, end: 1_204, open: 0 }])
     }
 
@@ -225,7 +225,7 @@ impl EngineApi for Fake {
             timestamp_ms: 7,
             payload: payload.map(<[u8]>::to_vec),
         };
-        let broken = || SourceError::Fatal("it broke off".into());
+        let broken = || LogError::Fatal("it broke off".into());
         let last = if from < 100 { Ok(vec![record(from + 2, Some(b"\xff"))]) } else { Err(broken()) };
         Ok(Box::new([Ok(vec![record(from, Some(b"{}")), record(from + 1, None)]), last].into_iter()))
     }
@@ -296,7 +296,7 @@ impl World {
     pub(super) fn with(catalogue: Arc<dyn Catalogue>, folder: tempfile::TempDir, limits: Limits) -> World {
         let fake = Fake::new();
         let parts = || Parts {
-            core: Arc::clone(&fake) as Arc<dyn EngineApi>,
+            engine: Arc::clone(&fake) as Arc<dyn EngineApi>,
             catalogue: Arc::clone(&catalogue),
             render: Arc::new(|| "tally_up 1\n".to_owned()),
             origin_check: OriginCheck::new(&["tally.example".into()], &["https://shop.example".into()]),

@@ -17,12 +17,12 @@ fn post(body: &Value) -> Vec<u8> {
 }
 
 /// An engine that stands at 0:1204 until it is moved, and answers as the real one does to who asks for more.
-async fn standing(limits: Limits) -> World {
+async fn world_at_1204(limits: Limits) -> World {
     let world = World::new(limits).await;
     let fake = world.fake.clone();
     world.fake.answers(move |question| match &question.at_least {
-        Some(at_least) if !fake.stands.lock().reaches(at_least) => {
-            Err(EvaluateError::PositionNotReached(fake.stands.lock().clone()))
+        Some(at_least) if !fake.position.lock().reaches(at_least) => {
+            Err(EvaluateError::PositionNotReached(fake.position.lock().clone()))
         }
         _ => Ok(evaluated("42", json!({}))),
     });
@@ -31,7 +31,7 @@ async fn standing(limits: Limits) -> World {
 
 #[tokio::test]
 async fn any_number_may_wait_for_a_position_and_all_are_answered_when_it_is_counted() {
-    let mut world = standing(Limits { place: LONG, ..Limits::default() }).await;
+    let mut world = world_at_1204(Limits { place: LONG, ..Limits::default() }).await;
     let fake = world.fake.clone();
     let server = world.listen().await;
     let waits = post(&json!({"name": "a", "at_least": "0:9000", "wait_ms": 30_000}));
@@ -47,7 +47,7 @@ async fn any_number_may_wait_for_a_position_and_all_are_answered_when_it_is_coun
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     let late = server.exchange(&post(&json!({"name": "a", "at_least": "0:9000", "wait_ms": 300}))).await;
     assert!(late.starts_with("HTTP/1.1 504") && late.contains("position_not_reached"), "{late}");
-    *fake.stands.lock() = "0:9000".parse().unwrap();
+    *fake.position.lock() = "0:9000".parse().unwrap();
     for mut stream in waiting {
         let mut answer = String::new();
         timeout(LONG, stream.read_to_string(&mut answer)).await.expect("it is woken").unwrap();
@@ -57,7 +57,7 @@ async fn any_number_may_wait_for_a_position_and_all_are_answered_when_it_is_coun
 
 #[tokio::test]
 async fn a_stop_wakes_those_who_wait() {
-    let mut world = standing(Limits { drain: LONG, ..Limits::default() }).await;
+    let mut world = world_at_1204(Limits { drain: LONG, ..Limits::default() }).await;
     let mut server = world.listen().await;
     let mut waiting = Vec::new();
     for _ in 0..100 {

@@ -44,7 +44,7 @@ fn compare_one(name: &str, found: &FolderMetric, served: &MetricSnapshot) -> Vec
 /// Other code of the same revision: its state stays as it is.
 fn give_code(name: &str, revision: &RevisionSnapshot) -> Action {
     match revision.halt {
-        None => Action::SwapCode(name.to_owned(), revision.no),
+        None => Action::ReplaceCode(name.to_owned(), revision.no),
         Some(_) => Action::RestartWithCode(name.to_owned(), revision.no),
     }
 }
@@ -66,8 +66,8 @@ mod tests {
         action(NAME.to_owned())
     }
 
-    fn swap(no: u32) -> Action {
-        Action::SwapCode(NAME.to_owned(), RevisionNo(no))
+    fn replace(no: u32) -> Action {
+        Action::ReplaceCode(NAME.to_owned(), RevisionNo(no))
     }
 
     fn restart(no: u32) -> Action {
@@ -108,12 +108,12 @@ mod tests {
             ("appears", folder(NAME, 0xA, 10), None, vec![named(Action::Admit)]),
             ("the same code", folder(NAME, 0xA, 10), with(a(), None, None), vec![]),
             ("the same code as the newer one", folder(NAME, 0xB, 20), with(a(), Some(newer(b())), None), vec![]),
-            ("other code, same revision", folder(NAME, 0xA, 11), with(a(), None, None), vec![swap(1)]),
+            ("other code, same revision", folder(NAME, 0xA, 11), with(a(), None, None), vec![replace(1)]),
             (
                 "the answering revision again, while a newer one counts",
                 folder(NAME, 0xA, 11),
                 with(a(), Some(newer(b())), None),
-                vec![named(Action::DropNewer), swap(1)],
+                vec![named(Action::DropNewer), replace(1)],
             ),
             (
                 "other code, same revision, which is stopped",
@@ -131,7 +131,7 @@ mod tests {
                 "other code of the newer revision",
                 folder(NAME, 0xB, 21),
                 with(a(), Some(newer(b())), None),
-                vec![swap(2)],
+                vec![replace(2)],
             ),
             (
                 "other code of the newer revision, which is stopped",
@@ -151,7 +151,7 @@ mod tests {
                 "code of the previous revision, which is still fed",
                 folder(NAME, 0xC, 31),
                 with(a(), None, Some(previous(p(), 60))),
-                vec![named(Action::Rollback), named(Action::DropNewer), swap(3)],
+                vec![named(Action::Rollback), named(Action::DropNewer), replace(3)],
             ),
             (
                 "code of the previous revision, which is stopped",
@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(decide(&found, Some(metric(a()))), [admit_newer(true)]);
     }
 
-    /// Content that is no good is refused by the registry, which keeps the code of before: then nothing changed.
+    /// Content that the registry refuses leaves the previous code: then nothing changed.
     #[test]
     fn metrics_do_not_concern_each_other() {
         let served = [("a", metric(revision(1, 0xA, 10))), ("b", metric(revision(2, 0xB, 20)))];

@@ -50,7 +50,7 @@ pub(super) enum Action {
     /// Stop counting the newer revision.
     DropNewer(String),
     /// Call the folder's code for a revision that counts.
-    SwapCode(String, RevisionNo),
+    ReplaceCode(String, RevisionNo),
     /// Restart a stopped revision from where it is stored, with the folder's code.
     RestartWithCode(String, RevisionNo),
     /// The same, with the code that it has.
@@ -79,7 +79,7 @@ pub(super) enum Action {
     Wait(RevisionNo, WaitsFor),
     /// Start a lane in which these replay history.
     StartBackfill(Vec<RevisionNo>),
-    /// Start a lane for a revision that reads events otherwise than is configured now.
+    /// Start a lane for a revision that reads events by an earlier `[events]`.
     StartBeside(RevisionNo),
     /// Take a stopped revision out of the lane of its own in which it makes no progress.
     LeaveLane(RevisionNo, Halt),

@@ -9,15 +9,15 @@ use crate::config::EventsConfig;
 use crate::dead_letter::DeadLetters;
 use crate::decode::Decoder;
 use crate::feed::Feed;
+use crate::host;
+use crate::log::{Log, Source};
 use crate::pipeline::{
     self, CallMarks, FOLLOWED, Follower, Handle, LaneMetric, LaneParts, LaneRole, LaneStatus, MemoryShare,
     MetricProgress, View,
 };
-use crate::plugin;
 use crate::progress::{History, RevisionNo, Settings};
 use crate::query::{Answers, Askable, Limits, ParamsSchemaError};
 use crate::revision::revision;
-use crate::source::{Log, Source};
 use crate::state::{Folds, MetricId, TypeLimit};
 use crate::store::{RevisionId, Store};
 use parking_lot::{Mutex, RwLock};
@@ -31,7 +31,7 @@ use tally_plugin::description::Description;
 const CHECKPOINT: Duration = Duration::from_secs(1);
 
 /// Makes lanes.
-pub(super) struct Lanes {
+pub(super) struct LaneFactory {
     /// What all lanes read.
     pub(super) log: Arc<dyn Log>,
     pub(super) store: Arc<dyn Store>,
@@ -42,7 +42,7 @@ pub(super) struct Lanes {
     pub(super) dead_letters: Arc<DeadLetters>,
     pub(super) checkpoint: Duration,
     pub(super) view: Arc<View>,
-    /// The main lane's board.
+    /// The main lane's status.
     pub(super) status: Arc<LaneStatus>,
     /// Names of the metrics that were found when the engine started.
     pub(super) first: Vec<String>,
@@ -59,14 +59,14 @@ pub(super) struct Lanes {
     /// Revisions that answer and that the store does not note yet, by metric.
     pub(super) unnoted: Mutex<BTreeMap<String, RevisionId>>,
     /// Where calls of plugins leave marks, if that is possible.
-    pub(super) marks: Option<CallMarks>,
+    pub(super) call_marks: Option<CallMarks>,
     /// Plugins that are blamed or suspected for the end of an earlier process.
     pub(super) crash_suspects: CrashSuspects,
 }
 
-impl Lanes {
-    /// Gives a metric its place in state and makes it askable; it is not in a lane yet. It may read events otherwise than is configured
-    /// now.
+impl LaneFactory {
+    /// Gives a metric its place in state and makes it askable; it is not in a lane yet. It may read events by an earlier
+    /// `[events]`.
     ///
     /// # Errors
     /// [`ServeError`]; nothing has changed then.
@@ -115,19 +115,19 @@ impl Lanes {
         })
     }
 
-    fn askable(&self, id: MetricId, plugin: &Arc<plugin::Metric>) -> Result<Askable, ParamsSchemaError> {
+    fn askable(&self, id: MetricId, plugin: &Arc<host::Metric>) -> Result<Askable, ParamsSchemaError> {
         Askable::new(id, plugin.clone(), &self.answers, &self.limits)
     }
 
     /// Where a metric begins on partitions that it never counted.
-    fn history(&self, plugin: &plugin::Metric) -> Result<History, ServeError> {
+    fn history(&self, plugin: &host::Metric) -> Result<History, ServeError> {
         if let Some(starts) = first_offsets(&*self.store, &*self.log, &self.first, plugin.name())? {
             return Ok(History::From(starts));
         }
         let since = match plugin.history() {
-            plugin::History::All => return Ok(History::Whole),
-            plugin::History::None => i64::MAX,
-            plugin::History::Last(length) => {
+            host::History::All => return Ok(History::Whole),
+            host::History::None => i64::MAX,
+            host::History::Last(length) => {
                 let length = i64::try_from(length.as_millis()).unwrap_or(i64::MAX);
                 self.view.clock().now().saturating_sub(length)
             }
@@ -136,11 +136,11 @@ impl Lanes {
     }
 
     /// The revision of a metric, and what is stored of its tables.
-    pub(super) fn revision(&self, plugin: &plugin::Metric) -> (RevisionId, Vec<u8>) {
+    pub(super) fn revision(&self, plugin: &host::Metric) -> (RevisionId, Vec<u8>) {
         revision(plugin, &self.events)
     }
 
-    /// The revision of a metric that may read events otherwise than is configured now.
+    /// The revision of a metric that may read events by an earlier `[events]`.
     pub(super) fn revision_of(&self, reading: &Reading) -> RevisionId {
         self.revision_and_meta(reading).0
     }
@@ -184,7 +184,7 @@ impl Lanes {
         self.second(metrics, LaneRole::Backfill, &self.events)
     }
 
-    /// Starts a lane for a metric that reads events otherwise than is configured now: it follows the log beside the main one.
+    /// Starts a lane for a metric that reads events by an earlier `[events]`: it follows the log beside the main one.
     pub(super) fn beside(&self, metric: &Arc<ServedRevision>) -> Result<(Handle, Arc<LaneStatus>), StartLaneError> {
         let events = metric.reads.clone();
         self.second(std::slice::from_ref(metric), LaneRole::Beside, events.as_deref().unwrap_or(&self.events))
@@ -231,7 +231,7 @@ impl Lanes {
             feed,
             checkpoint,
             topic: self.log.name().to_owned(),
-            mark: self.marks.as_ref().and_then(CallMarks::take_slot).map(Arc::new),
+            call_mark: self.call_marks.as_ref().and_then(CallMarks::take_slot).map(Arc::new),
         };
         pipeline::start(parts).map_err(StartLaneError::Thread)
     }
@@ -247,7 +247,7 @@ impl Lanes {
         self.unnoted.lock().remove(metric);
     }
 
-    /// Notes in the store that this revision answers for its metric; if that fails, [`Lanes::note_again`] tries again.
+    /// Notes in the store that this revision answers for its metric; if that fails, [`LaneFactory::note_again`] tries again.
     pub(super) fn answers_now(&self, revision: &RevisionId) {
         let point = || {
             let current = self.store.current(&revision.metric)?;
@@ -275,7 +275,7 @@ impl Lanes {
 
 impl ServedRevision {
     /// The same revision with other code.
-    pub(super) fn with_code(&self, plugin: &Arc<plugin::Metric>) -> Result<ServedRevision, ParamsSchemaError> {
+    pub(super) fn with_code(&self, plugin: &Arc<host::Metric>) -> Result<ServedRevision, ParamsSchemaError> {
         let askable = self.askable.with_code(plugin.clone())?;
         let description = described(&askable);
         Ok(ServedRevision {
