@@ -1,5 +1,5 @@
 //! The seam between records and events: what a format of records is, and the formats that there are. A new format is a folder with its
-//! `KIND`, and a line in [`KINDS`].
+//! `KIND`, a line in [`KINDS`], and a key of `[events]` by which `configured` chooses it; today all records are JSON.
 //!
 //! A format says what is in a record. What that means is judged outside of it, once for all formats: what an id, a type and a time may be,
 //! which fields are required, aliases, duplicates, properties as columns, the reasons of dead letters.
@@ -30,7 +30,7 @@ pub(super) fn open(events: &EventsConfig) -> Result<Box<dyn BatchReader>, String
     (configured(events).open)(events)
 }
 
-/// `[events]` has no key for the format of records: all are JSON.
+/// The format of the records. `[events]` has no key for it today, because all are JSON; the second format adds one, and is chosen here.
 fn configured(_: &EventsConfig) -> &'static FormatKind {
     &KINDS[0]
 }

@@ -220,6 +220,12 @@ mod tests {
     }
 
     #[test]
+    fn is_written_with_milliseconds_always() {
+        assert_eq!(to_text(1_767_225_600_000), "2026-01-01T00:00:00.000Z");
+        assert_eq!(to_text(-1), "1969-12-31T23:59:59.999Z");
+    }
+
+    #[test]
     fn the_range_of_events_ends_with_2199_and_dates_are_days() {
         assert_eq!(to_text(EVENT_TIMES.end), "2200-01-01T00:00:00.000Z");
         assert_eq!(to_text(LAST_MS + 1), "9999-12-31T23:59:59.999Z");

@@ -1,4 +1,4 @@
-//! The code of a plugin and of its metrics, whatever runs it: what the rest of this module needs of it.
+//! The code of a plugin and of its metrics, whatever runs it: what the rest of this crate needs of it.
 //!
 //! A native library ([`super::library`]) is one kind. Another kind is another implementation of these two traits, and a line
 //! where a file becomes code ([`super::load`]). Texts cross as JSON, columns and deltas as the plugin contract lays them out.

@@ -19,13 +19,15 @@ mod refusal;
 mod registry;
 mod schema_faults;
 mod standalone;
+#[cfg(any(test, feature = "test-plugin"))]
+mod test_plugin;
 
 pub use library::quietly;
-#[cfg(any(test, feature = "test-plugin"))]
-#[doc(hidden)]
-pub use library::test_plugin::plain;
 pub use metric::{AnswerFailure, Answered, Computed, Delta, History, Metric, Read, ReadFault};
 pub use private_copies::{mapped, sweep};
 pub use refusal::{LoadError, LoadErrorKind, RejectedFile};
 pub use registry::{Found, Registry};
 pub use standalone::{LoneMetric, LonePlugin, PluginFile, fits_schema};
+#[cfg(any(test, feature = "test-plugin"))]
+#[doc(hidden)]
+pub use test_plugin::plain_metric;

@@ -8,7 +8,8 @@
 
 use super::code::{Call, MetricCode, PluginCode};
 use super::refusal::{LoadError, LoadErrorKind};
-use abi_stable::library::{LibHeader, LibraryError, RawLibrary, lib_header_from_raw_library};
+pub(super) use abi_stable::library::LibHeader;
+use abi_stable::library::{LibraryError, RawLibrary, lib_header_from_raw_library};
 use abi_stable::std_types::{RResult, RStr, RString};
 use rustix::fs::StatVfsMountFlags;
 use std::cell::Cell;
@@ -51,7 +52,7 @@ impl Library {
     }
 
     /// The checked entry points behind a header.
-    fn of(header: &'static LibHeader, copy: &Path) -> Result<Library, LoadError> {
+    pub(super) fn of(header: &'static LibHeader, copy: &Path) -> Result<Library, LoadError> {
         let plugin = header.init_root_module::<PluginRef>().map_err(|fault| {
             tracing::debug!(copy = %copy.display(), "{fault}");
             let what = "was built against an interface of another layout";
@@ -208,10 +209,6 @@ extern "C" fn writing(call: usize, bytes: usize) -> bool {
         }
     }
 }
-
-#[cfg(any(test, feature = "test-plugin"))]
-#[path = "test_plugin.rs"]
-pub(super) mod test_plugin;
 
 #[cfg(test)]
 #[path = "library_tests.rs"]

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // a refused call is a failed test, and the probe must panic
 
 use super::super::metric::{AnswerFailure, Delta, Metric, Read, ReadFault};
-use super::test_plugin::metric;
 use super::*;
+use crate::test_plugin::metric;
 use serde_json::{Value, json};
 use tally_event::EventBatch;
 use tally_plugin::ask::{Ask, Reply, Window};

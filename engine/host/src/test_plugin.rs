@@ -3,10 +3,11 @@
 //! Never in what is shipped: the feature `test-plugin` of this crate.
 #![allow(clippy::unwrap_used, reason = "a test without its metric has failed")]
 
-use super::super::metric::{History, Metric};
-use super::{LibHeader, Library, MetricCode, Path, PluginCode};
+use super::code::{MetricCode, PluginCode};
+use super::library::{LibHeader, Library};
+use super::metric::{History, Metric};
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tally_config::MetricConfig;
@@ -42,7 +43,7 @@ static PLAIN: LibHeader = tally_plugin::export::header::<Plain>();
 /// # Panics
 /// The plugin contract that it was built with is not this host's.
 #[must_use]
-pub fn plain() -> Metric {
+pub fn plain_metric() -> Metric {
     let library = Library::of(&PLAIN, Path::new("linked in")).unwrap();
     metric(library, library.create("null", "plain").unwrap(), "null")
 }
@@ -56,7 +57,7 @@ pub(super) fn metric(library: Library, code: Box<dyn MetricCode>, config: &str) 
         name: name.into(),
         plugin: name.into(),
         version: "1.0.0".into(),
-        revision: 3,
+        revision: about["revision"].as_u64().unwrap().try_into().unwrap(),
         file: PathBuf::new(),
         sha256: String::new(),
         config: json!({}),

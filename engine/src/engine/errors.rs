@@ -1,4 +1,4 @@
-//! Why an engine does not start, why state cannot be read, why a metric is not served, and why a lane is not started.
+//! Why an engine or a lane of it does not start, why state cannot be read, and why a metric is not served.
 //!
 //! Each error says what happened, where and what to do, and whether a retry helps. It keeps the error that it comes from, so that nobody
 //! has to read a sentence to decide. Only texts that come from validators are kept as texts.
@@ -12,7 +12,7 @@ use crate::store::{OpenError, StoreError};
 use std::io;
 use thiserror::Error;
 
-/// An engine, or a stored state, was not opened.
+/// An engine, a lane of it, or a stored state, was not opened.
 #[derive(Debug, Error)]
 pub enum StartError {
     /// The data directory was not opened.
@@ -50,16 +50,6 @@ impl StartError {
     }
 }
 
-impl From<StartLaneError> for StartError {
-    fn from(fault: StartLaneError) -> StartError {
-        match fault {
-            StartLaneError::Log(fault) => StartError::Log(fault),
-            StartLaneError::Events(sentence) => StartError::Events(sentence),
-            StartLaneError::Thread(fault) => StartError::Thread(fault),
-        }
-    }
-}
-
 /// The state of a metric cannot be read.
 #[derive(Clone, Debug, Error)]
 pub enum StateUnavailable {
@@ -84,20 +74,6 @@ impl StateUnavailable {
             StateUnavailable::Ended(_) => false,
         }
     }
-}
-
-/// A lane was not started.
-#[derive(Debug, Error)]
-pub(super) enum StartLaneError {
-    /// The log was not opened for it.
-    #[error(transparent)]
-    Log(#[from] LogError),
-    /// A setting of `[events]` cannot be used; the sentence names it.
-    #[error("{0}")]
-    Events(String),
-    /// The system starts no thread.
-    #[error("no thread can be started: {0}")]
-    Thread(#[source] io::Error),
 }
 
 /// A metric is not served.
@@ -147,13 +123,5 @@ mod tests {
         assert!(ServeError::History(log(Cause::Network)).retry_helps());
         assert!(ServeError::from(FirstOffsetsError::from(away())).retry_helps());
         assert!(!ServeError::from(ParamsSchemaError::NotAnObject).retry_helps());
-    }
-
-    #[test]
-    fn an_engine_that_starts_no_main_lane_says_what_the_lane_said() {
-        let lane = StartLaneError::Thread(io::Error::from(io::ErrorKind::OutOfMemory));
-        let said = lane.to_string();
-        assert_eq!(StartError::from(lane).to_string(), said);
-        assert!(matches!(StartError::from(StartLaneError::from(log(Cause::Network))), StartError::Log(_)));
     }
 }

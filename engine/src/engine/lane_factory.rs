@@ -2,7 +2,7 @@
 
 use super::catalog::{ServedRevision, Stage};
 use super::crash_suspects::{self, CrashSuspects};
-use super::errors::{ServeError, StartLaneError};
+use super::errors::{ServeError, StartError};
 use super::first_offsets::first_offsets;
 use super::lifecycle::Reading;
 use crate::config::EventsConfig;
@@ -172,20 +172,17 @@ impl LaneFactory {
         source: Box<dyn Source>,
         metrics: &[Arc<ServedRevision>],
         feed: Option<Arc<Feed>>,
-    ) -> Result<Handle, StartLaneError> {
+    ) -> Result<Handle, StartError> {
         self.start(source, metrics, feed, LaneRole::Main, self.status.clone(), &self.events)
     }
 
     /// Starts a lane that replays history for these metrics, on the partitions that the main lane holds.
-    pub(super) fn backfill(
-        &self,
-        metrics: &[Arc<ServedRevision>],
-    ) -> Result<(Handle, Arc<LaneStatus>), StartLaneError> {
+    pub(super) fn backfill(&self, metrics: &[Arc<ServedRevision>]) -> Result<(Handle, Arc<LaneStatus>), StartError> {
         self.second(metrics, LaneRole::Backfill, &self.events)
     }
 
     /// Starts a lane for a metric that reads events by an earlier `[events]`: it follows the log beside the main one.
-    pub(super) fn beside(&self, metric: &Arc<ServedRevision>) -> Result<(Handle, Arc<LaneStatus>), StartLaneError> {
+    pub(super) fn beside(&self, metric: &Arc<ServedRevision>) -> Result<(Handle, Arc<LaneStatus>), StartError> {
         let events = metric.reads.clone();
         self.second(std::slice::from_ref(metric), LaneRole::Beside, events.as_deref().unwrap_or(&self.events))
     }
@@ -195,7 +192,7 @@ impl LaneFactory {
         metrics: &[Arc<ServedRevision>],
         role: LaneRole,
         events: &EventsConfig,
-    ) -> Result<(Handle, Arc<LaneStatus>), StartLaneError> {
+    ) -> Result<(Handle, Arc<LaneStatus>), StartError> {
         let main = self.status.clone();
         let wanted = move || main.read(|status| status.held.clone());
         let source = self.log.replay(Box::new(wanted))?;
@@ -212,7 +209,7 @@ impl LaneFactory {
         role: LaneRole,
         status: Arc<LaneStatus>,
         events: &EventsConfig,
-    ) -> Result<Handle, StartLaneError> {
+    ) -> Result<Handle, StartError> {
         let checkpoint = if role == LaneRole::Backfill { self.checkpoint.max(CHECKPOINT) } else { self.checkpoint };
         let dedupe_window = events.dedupe_window;
         let parts = LaneParts {
@@ -226,14 +223,14 @@ impl LaneFactory {
             role,
             metrics: metrics.iter().map(|served| self.metric(served)).collect(),
             settings: Settings { dedupe_window, ..self.settings.clone() },
-            decoder: Decoder::new(events).map_err(|fault| StartLaneError::Events(fault.to_string()))?,
+            decoder: Decoder::new(events).map_err(StartError::Events)?,
             dead_letters: self.dead_letters.clone(),
             feed,
             checkpoint,
             topic: self.log.name().to_owned(),
             call_mark: self.call_marks.as_ref().and_then(CallMarks::take_slot).map(Arc::new),
         };
-        pipeline::start(parts).map_err(StartLaneError::Thread)
+        pipeline::start(parts).map_err(StartError::Thread)
     }
 
     /// Tries again to note current revisions that the store has not noted.

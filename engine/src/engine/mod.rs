@@ -1,4 +1,9 @@
 //! The façade: what a host program (the server) may ask of the engine. Knows no HTTP and no SQL.
+//!
+//! * Start: `start`, `check_start`, `first_offsets`, `crash_suspects`.
+//! * What is served: `catalog`, `lane_factory`, `lifecycle`, `orders`, `notices`.
+//! * Questions: `evaluate`, `answer_slots`, `answer_validity`, `watchdog`.
+//! * Beside them: `append`, `audit`, `stored`, `system_report`. Data is in `types`, failures are in `errors`.
 
 mod answer_slots;
 mod answer_validity;

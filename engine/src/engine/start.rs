@@ -346,7 +346,7 @@ fn rejected(file: host::RejectedFile, since: i64) -> Rejected {
 }
 
 fn decoder(config: &Config) -> Result<Decoder, StartError> {
-    Decoder::new(&config.events).map_err(|fault| StartError::Events(fault.to_string()))
+    Decoder::new(&config.events).map_err(StartError::Events)
 }
 
 /// Opens the call marks, and decides which plugins those of the last process incriminate. Without marks, counting continues.

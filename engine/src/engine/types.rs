@@ -295,7 +295,7 @@ pub struct Refusals {
 /// One line of readiness.
 #[derive(Clone, Debug)]
 pub struct Check {
-    /// `plugins`, `store`, `source` …
+    /// `plugins`, `store`, `kafka` …
     pub name: &'static str,
     /// Whether nothing is wrong.
     pub ok: bool,

@@ -34,7 +34,7 @@ impl Rig {
         let database = Database::open(folder.path()).unwrap();
         let store = Arc::new(EmbeddedStore::open(database, Durability::Process, 1 << 30).unwrap());
         let revision = RevisionId { metric: "plain".into(), fingerprint: 1 };
-        let plugin = crate::host::plain();
+        let plugin = crate::host::plain_metric();
         let mut counts = State::default();
         counts.add(plugin.description());
         let life = store.create(&revision, b"").unwrap();

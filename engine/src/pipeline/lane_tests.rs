@@ -150,7 +150,7 @@ impl Rig {
         let known: Vec<Known> = buckets.iter().map(|bucket| Known { bucket: *bucket, last: None }).collect();
         let reading = self.store.inner.read(&self.revision, &known).unwrap();
         let mut state = crate::state::State::default();
-        let id = state.add(crate::host::plain().description());
+        let id = state.add(crate::host::plain_metric().description());
         let held: Vec<(u16, u32)> = buckets.iter().map(|bucket| (bucket.table, bucket.bucket)).collect();
         state.lay_out(id, &held).unwrap();
         let mut rows = 0;

@@ -72,7 +72,7 @@ impl World {
 
 fn sealed() -> Sealed {
     let mut state = State::default();
-    let id = state.add(crate::host::plain().description());
+    let id = state.add(crate::host::plain_metric().description());
     state.seal(id, 0)
 }
 

@@ -5,7 +5,7 @@
 //! what it loaded, before it reads more of the store. So beside what it leaves in memory a load needs one piece
 //! ([`MemoryShare::piece_bytes`]) or one bucket.
 
-use super::memory_share::MemoryShare;
+use super::memory_share::{MemoryShare, SELDOM};
 use super::origin::Origin;
 use super::read_pieces::{Fold, read_pieces};
 use super::stored::{check_updates, counted_partitions, decode_progress};
@@ -14,9 +14,6 @@ use crate::progress::Trouble;
 use crate::state::{MetricId, State};
 use crate::store::{Bucket, RevisionId, Store, StoreError, StoredFrame, StoredRevision};
 use std::time::{Duration, Instant};
-
-/// Pause between two measurements of the other metrics, as a multiple of the time that the last one took.
-const SELDOM: u32 = 50;
 
 /// Why a metric is not loaded.
 pub(super) enum LoadFault {

@@ -42,7 +42,7 @@ impl Rig {
         let database = Database::open(folder.path()).unwrap();
         let store = EmbeddedStore::open(database, Durability::Process, 1 << 30).unwrap();
         let revision = RevisionId { metric: "plain".into(), fingerprint: 1 };
-        let plugin = crate::host::plain();
+        let plugin = crate::host::plain_metric();
         let mut state = State::default();
         let counted = state.add(plugin.description());
         let events = batch(0..USERS);

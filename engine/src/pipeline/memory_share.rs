@@ -49,8 +49,8 @@ const PIECES: u64 = 16;
 /// The part of the share by which frames that are read may exceed the room there is: what they are folded into often takes less.
 const LEEWAY: u64 = 8;
 
-/// Pause between two measurements, as a multiple of the processor time that the last one took.
-const SELDOM: u32 = 50;
+/// Pause between two measurements, as a multiple of the time that the last one took.
+pub(super) const SELDOM: u32 = 50;
 
 /// The part of memory that state may take.
 #[derive(Debug)]

@@ -3,6 +3,13 @@
 //! One thread, the lane, polls, counts and drives the commit protocol; one thread commits, one compacts. Readers read the [`View`]
 //! or, where engines share a store, the [`Follower`] of each metric, which another thread keeps up to date. Every queue is bounded: the
 //! source is paused while too many rows wait for their commit.
+//!
+//! * Of a lane: `lane`, `command`, `members`, `lane_status`. What it does with a batch: `batch`, with `containment`, `metric_batch`,
+//!   `panicking_records`, `cell_limits`, `dead_letter_buffer` and `publish_events`. What it may commit: `ledger`, with `pending` and
+//!   `stop_reasons`. Who commits and compacts: `executor`. Where the source reads: `steering`.
+//! * Reading the store: `read_pieces`, `load_metric`, `stored`, `origin`.
+//! * Readers: `view`, `follower`, `watch`, `relay`.
+//! * For all: `memory_share`, `call_marks`, `fatal`.
 
 mod batch;
 mod call_marks;

@@ -78,7 +78,7 @@ mod tests {
     /// Empty deltas: the tests compare where they are, not what they hold.
     fn sealed() -> Sealed {
         let mut state = State::default();
-        let id = state.add(crate::host::plain().description());
+        let id = state.add(crate::host::plain_metric().description());
         state.seal(id, 0)
     }
 

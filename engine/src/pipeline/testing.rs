@@ -23,7 +23,7 @@ pub(super) const NO: RevisionNo = RevisionNo(0);
 
 /// A metric that counts events by user, in a view of its own.
 pub(super) fn metric(view: &View) -> LaneMetric {
-    let plugin = Arc::new(crate::host::plain());
+    let plugin = Arc::new(crate::host::plain_metric());
     LaneMetric {
         no: NO,
         id: view.add(plugin.description(), MetricProgress::default()),

@@ -153,8 +153,8 @@ impl IntoResponse for Problem {
 
 impl From<EvaluateError> for Problem {
     fn from(error: EvaluateError) -> Problem {
-        let detail = error.to_string();
-        let unavailable = |code, detail: String| Problem::unavailable(code, detail, true);
+        let (detail, helps) = (error.to_string(), error.retry_helps());
+        let unavailable = |code, detail: String| Problem::unavailable(code, detail, helps);
         match error {
             EvaluateError::NotFound { suggestions, detail } => {
                 Problem::new(StatusCode::NOT_FOUND, "metric_not_found", detail).with("suggestions", suggestions)
@@ -163,7 +163,10 @@ impl From<EvaluateError> for Problem {
             EvaluateError::Backfilling { done } => {
                 unavailable("backfilling", detail).with("progress", serde_json::json!({ "done": done }))
             }
-            EvaluateError::Quarantined(_) => unavailable("plugin_quarantined", detail).retry_after(30),
+            EvaluateError::Quarantined(_) => {
+                let problem = unavailable("plugin_quarantined", detail);
+                if helps { problem.retry_after(30) } else { problem }
+            }
             EvaluateError::PluginFailed(_) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "plugin_failed", detail),
             EvaluateError::PositionNotReached(position) => {
                 Problem::new(StatusCode::GATEWAY_TIMEOUT, "position_not_reached", detail)

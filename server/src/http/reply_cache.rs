@@ -52,7 +52,7 @@ impl ReplyCache {
         Some(reply.envelope.text(as_of, started.elapsed()))
     }
 
-    /// Keeps a reply for as long as `again` says that it is valid.
+    /// Keeps a reply for as long as `validity` says that it is valid.
     pub(crate) fn insert(&self, body: &Bytes, validity: AnswerValidity, envelope: Envelope) {
         if envelope.len() <= LONGEST && body.len() <= LONGEST {
             // A copy: the bytes share the connection's buffer.

@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::Value;
 use std::sync::Arc;
-use tally_engine::engine::{Order, Revision, Role};
+use tally_engine::engine::{Order, OrderError, Revision, Role};
 use tally_engine::time::to_text;
 use tally_plugin::ask::Warning;
 use tokio::time::timeout;
@@ -139,9 +139,20 @@ async fn execute(app: &App, order: Order) -> Result<Response, Problem> {
     let engine = Arc::clone(&app.engine);
     match blocking(app, move || engine.order(order)).await? {
         Ok(done) => Ok(Json(serde_json::json!({ "done": done })).into_response()),
-        Err(fault) => {
-            let problem = Problem::new(StatusCode::CONFLICT, "not_possible", fault.to_string());
-            Err(if fault.retry_helps() { problem.retry_after(1) } else { problem })
+        Err(fault) => Err(fault.into()),
+    }
+}
+
+impl From<OrderError> for Problem {
+    fn from(fault: OrderError) -> Problem {
+        let detail = fault.to_string();
+        match fault {
+            OrderError::NotPossible(_) => Problem::new(StatusCode::CONFLICT, "not_possible", detail),
+            OrderError::QueueFull(_) => Problem::overloaded(&detail),
+            OrderError::OutcomeUnknown(_) => Problem::new(StatusCode::GATEWAY_TIMEOUT, "outcome_unknown", detail),
+            OrderError::Failed(_) | OrderError::Ended => {
+                Problem::unavailable("order_failed", detail, fault.retry_helps())
+            }
         }
     }
 }

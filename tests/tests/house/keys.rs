@@ -38,7 +38,7 @@ const EFFECTS: &[(&str, &str, &str)] = &[
     ("events.fields.timestamp", "engine/verify/src/record_tests.rs", "both_verdicts_agree_where_fields_are_elsewhere"),
     ("plugins.dir", "tests/tests/system/plugins.rs", "bad_files_are_refused_with_a_sentence_and_good_ones_answer"),
     ("plugins.shipped", "tests/tests/system/configuration/effects.rs", "what_is_shipped_is_served_where_it_is_named"),
-    ("plugins.checksums", "tests/tests/system/gate.rs", "with_a_list_of_checksums_only_what_it_names_runs"),
+    ("plugins.checksums", "tests/tests/alone/gate.rs", "with_a_list_of_checksums_only_what_it_names_runs"),
     ("store.kind", "tests/tests/system/configuration/effects.rs", "the_port_of_redis_and_how_often_is_committed"),
     ("store.data_dir", "tests/tests/system/configuration/effects.rs", "the_data_directory_and_the_address_are_those_of_the_file"),
     ("store.checkpoint_interval_ms", "tests/tests/system/configuration/effects.rs", "state_is_stored_at_each_interval"),

@@ -250,7 +250,7 @@ fn problem(answer: &Answer, status: u16, code: &str, pointers: &[&str]) {
     let mut pointers = pointers.to_vec();
     pointers.sort_unstable();
     assert_eq!(found, pointers, "{body}");
-    assert_eq!(status == 503, !answer.header("retry-after").is_empty(), "{:?}", answer.headers);
+    assert!(status == 503 || answer.header("retry-after").is_empty(), "{:?}", answer.headers);
 }
 
 #[test]

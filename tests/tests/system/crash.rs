@@ -4,6 +4,7 @@
 //!
 //! That these tests can fail is shown by two of them: without the dedupe window what is sent twice is found to be doubled,
 //! and an acknowledged event that is not in the log is found to be lost.
+#![allow(clippy::print_stdout, reason = "measurements and seeds are printed")]
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};

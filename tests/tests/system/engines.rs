@@ -6,6 +6,7 @@
 //! That these tests can fail is shown: without the dedupe window what is sent twice is found to be doubled, an
 //! acknowledged event that is not in the log is found to be lost, and so is what goes wrong in a Redis whose scripts look at
 //! no fence, or move no offset (a proxy takes that out of them on their way).
+#![allow(clippy::print_stdout, reason = "measurements and seeds are printed")]
 
 use tally_tests::chaos::seed;
 use tally_tests::fleet::{Fault, Place, Plan, run};

@@ -84,7 +84,9 @@ fn the_guide_works_as_it_stands() {
     let beside = binary().unwrap().parent().unwrap().to_owned();
     let path = format!("{}:{}", beside.display(), std::env::var("PATH").unwrap());
     let mut reader = Reader { folder: folder.path().to_owned(), path, running: Vec::new() };
-    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    // Nobody else may take the port before the engine does.
+    let mut port = Some(std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let address = port.as_ref().unwrap().local_addr().unwrap().to_string();
     // Where the next run finds what the first one built.
     let target = beside.parent().unwrap().join("corpus/target");
     fs::create_dir_all(&target).unwrap();
@@ -106,6 +108,7 @@ fn the_guide_works_as_it_stands() {
             "sh background" => {
                 let log = fs::File::create(reader.folder.join("stderr.log")).unwrap();
                 let mut command = reader.shell(&format!("exec {text}"));
+                drop(port.take());
                 reader.running.push(command.stdout(Stdio::null()).stderr(log).spawn().unwrap());
                 let client = tally_tests::client::Client::new(address.parse().unwrap()).unwrap();
                 client.ready(PATIENCE).unwrap();

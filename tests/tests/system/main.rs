@@ -1,15 +1,10 @@
 //! The built binary, its plugins and its servers, each crossed for real: one program, so that it is linked once and tests of different
 //! parts run side by side.
 //!
-//! `cargo test --release --workspace --test system kafka::` runs one part. What looks at the sources alone is `house`; what measures an
-//! engine that does nothing is `waiting`, for it must be alone.
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a failing unwrap is a failing test; measurements and seeds are printed"
-)]
+//! `cargo test --release --workspace --test system kafka::` runs one part. What reads the sources is `house`; what compares speeds or
+//! processor time is `alone`, for nothing else may run beside it.
+#![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 
-mod answers;
 mod api;
 mod cli;
 mod clock;
@@ -21,7 +16,6 @@ mod descriptors;
 mod disk;
 mod engines;
 mod events;
-mod gate;
 mod generations;
 mod guide;
 mod kafka;

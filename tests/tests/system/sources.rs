@@ -1,4 +1,5 @@
 //! The contract of logs, kept on real Apache Kafka; and what only Kafka can do to a source.
+#![allow(clippy::print_stdout, reason = "measurements and seeds are printed")]
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

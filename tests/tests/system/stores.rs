@@ -1,4 +1,5 @@
 //! The contract of stores, kept on a real Redis and on a Redis Cluster; and what only Redis can do to a store.
+#![allow(clippy::print_stdout, reason = "measurements and seeds are printed")]
 
 mod cluster;
 mod encrypted;

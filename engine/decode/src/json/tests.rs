@@ -32,7 +32,7 @@ fn write(fields: &[(Field, Value<'_>)], properties: &[(&str, PropertyValue<'_>)]
 
 #[test]
 fn json_keeps_the_contract() {
-    contract::run(&KIND, write);
+    contract::run(&KIND, write, &[]);
 }
 
 #[test]

@@ -9,8 +9,9 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::Duration;
 use tally_engine::database::DatabaseError;
-use tally_engine::engine::{EvaluateError, StateUnavailable};
-use tally_engine::progress::Halt;
+use tally_engine::engine::{EvaluateError, OrderError, StateUnavailable};
+use tally_engine::progress::{Halt, Quarantine};
+use tally_engine::store::StoreError;
 use tally_plugin::ask::Fault;
 
 /// Checks what every problem has, and returns its pointers.
@@ -95,17 +96,39 @@ async fn what_the_engine_refuses() {
     problem(&answer, 503, "backfilling");
     assert_eq!(answer.json()["progress"], json!({"done": 0.5}));
     assert_ne!(answer.header("retry-after"), "");
-    for (error, status, code) in [
-        (EvaluateError::Quarantined(Halt::StateLost), 503, "plugin_quarantined"),
-        (EvaluateError::PluginFailed("x".into()), 500, "plugin_failed"),
-        (EvaluateError::PositionNotReached("0:1".parse().unwrap()), 504, "position_not_reached"),
-        (EvaluateError::DeadlineExceeded(Duration::from_millis(250)), 504, "deadline_exceeded"),
-        (EvaluateError::PartitionsMissing("half".into()), 503, "partitions_missing"),
-        (StateUnavailable::Loading.into(), 503, "store_unavailable"),
+    let full = Halt::Quarantined(Quarantine::OverMemory { held: 2, share: 1 });
+    let (away, corrupt) = (StoreError::Unavailable("it is away".into()), StoreError::Corrupt("damaged".into()));
+    for (error, status, code, retry_after) in [
+        (EvaluateError::Quarantined(Halt::StateLost), 503, "plugin_quarantined", ""),
+        (EvaluateError::Quarantined(full), 503, "plugin_quarantined", "30"),
+        (EvaluateError::PluginFailed("x".into()), 500, "plugin_failed", ""),
+        (EvaluateError::PositionNotReached("0:1".parse().unwrap()), 504, "position_not_reached", ""),
+        (EvaluateError::DeadlineExceeded(Duration::from_millis(250)), 504, "deadline_exceeded", ""),
+        (EvaluateError::PartitionsMissing("half".into()), 503, "partitions_missing", "1"),
+        (StateUnavailable::Loading.into(), 503, "store_unavailable", "1"),
+        (StateUnavailable::from(away).into(), 503, "store_unavailable", "1"),
+        (StateUnavailable::from(corrupt).into(), 503, "store_unavailable", ""),
     ] {
         let answer = asked(error).await;
         problem(&answer, status, code);
-        assert_eq!(answer.header("retry-after").is_empty(), status != 503, "{code}");
+        assert_eq!(answer.header("retry-after"), retry_after, "{code}: {}", answer.text);
+    }
+}
+
+#[tokio::test]
+async fn an_order_that_is_not_carried_out_says_whether_anything_was_done() {
+    let world = World::new(Limits::default()).await;
+    for (error, status, code, retry_after) in [
+        (OrderError::NotPossible("there is only one".into()), 409, "not_possible", ""),
+        (OrderError::QueueFull(8), 503, "overloaded", "1"),
+        (OrderError::OutcomeUnknown(Duration::from_secs(5)), 504, "outcome_unknown", ""),
+        (OrderError::Failed("the store is away".into()), 503, "order_failed", "1"),
+        (OrderError::Ended, 503, "order_failed", ""),
+    ] {
+        *world.fake.order_fails.lock() = error.clone();
+        let answer = world.post("/api/internal/metrics/a/promote", "{}").await;
+        problem(&answer, status, code);
+        assert_eq!((answer.header("retry-after"), &answer.json()["detail"]), (retry_after, &json!(error.to_string())));
     }
 }
 

@@ -39,6 +39,7 @@ pub(super) struct Fake {
     pub(super) written: Mutex<Vec<String>>,
     pub(super) position: Mutex<Position>,
     pub(super) append_fails: Mutex<bool>,
+    pub(super) order_fails: Mutex<OrderError>,
     pub(super) letters: Mutex<Result<Refusals, DatabaseError>>,
     pub(super) letters_asked: Mutex<Vec<(usize, Option<String>)>>,
     pub(super) checks: Mutex<Vec<Check>>,
@@ -55,6 +56,7 @@ impl Fake {
             written: Mutex::default(),
             position: Mutex::new("0:1204,1:998".parse().unwrap()),
             append_fails: Mutex::new(false),
+            order_fails: Mutex::new(OrderError::NotPossible("there is only one".into())),
             letters: Mutex::new(Ok(Refusals::default())),
             letters_asked: Mutex::default(),
             checks: Mutex::new(vec![Check { name: "store", ok: true, needed: true, detail: "embedded".into() }]),
@@ -143,7 +145,7 @@ impl EngineApi for Fake {
     }
 
     fn order(&self, _: Order) -> Result<String, OrderError> {
-        Err(OrderError::NotPossible("there is only one".into()))
+        Err(self.order_fails.lock().clone())
     }
 
     fn rejected(&self) -> Vec<Rejected> {

@@ -2,11 +2,7 @@
 //! and it goes on by itself.
 //!
 //! Judged by the processor time of the process, not by how long anything takes.
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a failing unwrap is a failing test; what was measured is shown"
-)]
+#![allow(clippy::print_stdout, reason = "what was measured is shown")]
 
 use serde_json::json;
 use std::fs;
@@ -114,6 +110,7 @@ fn unready(tally: &Tally, line: &str) {
 /// Alone and together: each is away for half a minute, and everything is counted afterwards.
 #[test]
 fn an_engine_waits_cheaply_and_goes_on_by_itself() {
+    let _turn = crate::wait_for_turn();
     let (mut kafka, mut redis) = (Kafka::start().unwrap(), Redis::start(&["--appendonly", "yes"]).unwrap());
     let mut postgres = Postgres::start().unwrap();
     kafka.create_topic("waiting", PARTITIONS, &[]).unwrap();
@@ -160,7 +157,8 @@ fn post(tally: &Tally, name: &str, count: usize) -> Result<(), NotPosted> {
 
 /// The catalogue alone, and the disk alone, of an engine that has everything else in its data directory.
 #[test]
-fn so_it_does_without_its_catalogue_and_while_its_disk_fails() {
+fn an_engine_waits_cheaply_without_its_catalogue_and_while_its_disk_fails() {
+    let _turn = crate::wait_for_turn();
     let mut postgres = Postgres::start().unwrap();
     let mut home = Home::new("[store]\ncheckpoint_interval_ms = 100\n").unwrap();
     home.ignore_file_limits().unwrap();
@@ -175,7 +173,7 @@ fn so_it_does_without_its_catalogue_and_while_its_disk_fails() {
     let away = |text: &str| text.contains("[!]catalogue");
     tally.client.readyz("the catalogue is away", LONG, |answer| answer.status == 200 && away(&answer.text)).unwrap();
     waits_cheaply(&home, &tally, "PostgreSQL is away");
-    // Counting needs it not.
+    // Counting does not need it.
     post(&tally, "second", 100).unwrap();
     total(&tally.client, 20_100);
     postgres.run().unwrap();

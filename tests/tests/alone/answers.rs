@@ -128,6 +128,7 @@ fn slow_answers_hold_nothing_up(tally: &Tally) {
 
 #[test]
 fn slow_answers_hold_nothing_up_and_are_exact() {
+    let _turn = crate::wait_for_turn();
     let home = home(PATIENT);
     let tally = home.start().unwrap();
     slow_answers_hold_nothing_up(&tally);
@@ -136,6 +137,7 @@ fn slow_answers_hold_nothing_up_and_are_exact() {
 
 #[test]
 fn slow_answers_hold_nothing_up_where_the_store_is_shared() {
+    let _turn = crate::wait_for_turn();
     let redis = Redis::start(&[]).unwrap();
     let mut home = home(&format!("{PATIENT}[store]\ncheckpoint_interval_ms = 20\n"));
     home.env("REDIS_URL", &redis.url());
@@ -146,6 +148,7 @@ fn slow_answers_hold_nothing_up_where_the_store_is_shared() {
 
 #[test]
 fn answers_that_never_come_are_named_and_take_their_own_metrics_share_alone() {
+    let _turn = crate::wait_for_turn();
     let home = home("[server]\nevaluation_deadline_ms = 1000\n");
     let tally = home.start().unwrap();
     let client = &tally.client;

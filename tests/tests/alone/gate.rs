@@ -119,6 +119,7 @@ fn went_on(alone: &[Duration], during: &[Duration]) -> Result<(), String> {
 
 #[test]
 fn counting_that_waits_is_told_from_counting_that_is_slower() {
+    let _turn = crate::wait_for_turn();
     let each = |ms: u64, count: usize| vec![Duration::from_millis(ms); count];
     let alone = each(2, ALONE);
     for steps in [each(2, 1_000), each(30, 100), [each(2, 1_000), each(300, 2)].concat()] {
@@ -179,6 +180,7 @@ fn all_is_told(home: &Home, tally: &Tally, specimens: &[Specimen]) {
 
 #[test]
 fn what_is_no_good_is_refused_with_one_sentence_in_the_log_the_api_and_the_list() {
+    let _turn = crate::wait_for_turn();
     let (home, folder) = home("");
     let specimens = corpus::all(&folder).unwrap();
     let tally = home.start().unwrap();
@@ -193,6 +195,7 @@ fn what_is_no_good_is_refused_with_one_sentence_in_the_log_the_api_and_the_list(
 
 #[test]
 fn what_lands_while_it_runs_is_told_likewise_and_counting_goes_on() {
+    let _turn = crate::wait_for_turn();
     let (home, folder) = home("");
     // What has to be built is built before anything is measured.
     let staged = home.path().join("staged");
@@ -221,6 +224,7 @@ fn what_lands_while_it_runs_is_told_likewise_and_counting_goes_on() {
 
 #[test]
 fn a_file_that_is_copied_slowly_is_served_once_it_is_whole() {
+    let _turn = crate::wait_for_turn();
     let (home, folder) = home("");
     let (from, to) = (corpus::built("good").unwrap(), folder.join("good.so"));
     let tally = home.start().unwrap();
@@ -260,6 +264,7 @@ fn a_file_that_is_copied_slowly_is_served_once_it_is_whole() {
 
 #[test]
 fn one_that_fails_when_it_is_used_stands_alone_and_the_others_count_on() {
+    let _turn = crate::wait_for_turn();
     let (home, folder) = home("");
     let specimens = corpus::failing(&folder).unwrap();
     let tally = home.start().unwrap();
@@ -318,6 +323,7 @@ fn one_that_fails_when_it_is_used_stands_alone_and_the_others_count_on() {
 
 #[test]
 fn with_a_list_of_checksums_only_what_it_names_runs() {
+    let _turn = crate::wait_for_turn();
     let (home, folder) = home("");
     let config =
         |word: &str| CONFIG.replace("dir = \"plugins\"", &format!("dir = \"plugins\"\nchecksums = \"{word}\""));
@@ -343,6 +349,7 @@ fn with_a_list_of_checksums_only_what_it_names_runs() {
 
 #[test]
 fn export_metric_does_not_compile_with_panic_abort() {
+    let _turn = crate::wait_for_turn();
     let said = corpus::aborting_by_macro().unwrap();
     assert!(said.contains("build metric plugins with panic"), "{said}");
 }
