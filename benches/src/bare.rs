@@ -1,4 +1,5 @@
-//! The bare loop that others are measured against: librdkafka's defaults, every record polled, nothing done with it.
+//! The bare loop that others are measured against: librdkafka's defaults, every record polled,
+//! nothing done with it.
 
 use crate::engine::Measured;
 use crate::events::Oracle;
@@ -30,7 +31,10 @@ pub fn poll(brokers: &str, topic: &str, oracle: &Oracle) -> Result<Measured> {
                 events += 1;
             }
             // also after a rebalance
-            None => ensure!(started.elapsed() < Duration::from_secs(120), "only {events} events came in two minutes"),
+            None => ensure!(
+                started.elapsed() < Duration::from_secs(120),
+                "only {events} events came in two minutes"
+            ),
         }
     }
     let wall_ms = started.elapsed().as_millis() as u64;

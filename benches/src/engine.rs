@@ -39,7 +39,12 @@ pub fn kafka(data: &Path, brokers: &str, topic: &str) -> Config {
     let mut config = embedded(data);
     config.source.kind = SourceKind::Kafka;
     let group = format!("tally-{}", std::process::id());
-    config.kafka = KafkaConfig { brokers: brokers.into(), topic: topic.into(), group, ..KafkaConfig::default() };
+    config.kafka = KafkaConfig {
+        brokers: brokers.into(),
+        topic: topic.into(),
+        group,
+        ..KafkaConfig::default()
+    };
     config
 }
 
@@ -50,8 +55,12 @@ pub fn kafka(data: &Path, brokers: &str, topic: &str) -> Config {
 pub fn start(config: Config) -> Result<Engine> {
     // Beside this program lie other shared objects too: the first folder may hold plugins only.
     let own = config.store.data_dir.join("own");
-    let engine =
-        Engine::start(Options { config, plugin_dirs: vec![own, plugins()?], config_file: None, disabled: Vec::new() })?;
+    let engine = Engine::start(Options {
+        config,
+        plugin_dirs: vec![own, plugins()?],
+        config_file: None,
+        disabled: Vec::new(),
+    })?;
     ensure!(engine.rejected().is_empty(), "plugins refused: {:?}", engine.rejected());
     Ok(engine)
 }
@@ -83,9 +92,15 @@ pub fn through(
     let wall_ms = started.elapsed().as_millis() as u64;
     let totals = engine.stop(Duration::from_secs(60));
     let stopped = measure::cpu();
-    ensure!(totals.committed == oracle.total, "wrong: {} of {} events are durable", totals.committed, oracle.total);
+    ensure!(
+        totals.committed == oracle.total,
+        "wrong: {} of {} events are durable",
+        totals.committed,
+        oracle.total
+    );
     check(&engine, oracle)?;
-    let (start_ns, cpu_ns) = (measure::nanos(standing - before), measure::nanos(stopped - standing));
+    let (start_ns, cpu_ns) =
+        (measure::nanos(standing - before), measure::nanos(stopped - standing));
     Ok(Measured { start_ns, cpu_ns, wall_ms })
 }
 
@@ -125,7 +140,9 @@ pub fn ask(engine: &Engine, name: &str, params: Value) -> Result<Value> {
         match engine.evaluate(&question) {
             Ok(answer) => return Ok(serde_json::from_str(&answer.result)?),
             // while the log's bounds are not known yet, or a busy machine takes its time
-            Err(_) if started.elapsed() < Duration::from_secs(5) => std::thread::sleep(Duration::from_millis(5)),
+            Err(_) if started.elapsed() < Duration::from_secs(5) => {
+                std::thread::sleep(Duration::from_millis(5))
+            }
             Err(fault) => bail!("{name} {params}: {fault}"),
         }
     }
@@ -151,8 +168,10 @@ pub fn check_products(engine: &Engine, name: &str, oracle: &Oracle) -> Result<()
     let products = ask(engine, name, json!({"limit": 1000}))?;
     same("products", &products["products_total"], &json!(oracle.products_total()))?;
     let listed = products["products"].as_array().context("no products")?;
-    let listed: Vec<Value> =
-        listed.iter().map(|product| json!([product["product_id"], product["interactions"]])).collect();
+    let listed: Vec<Value> = listed
+        .iter()
+        .map(|product| json!([product["product_id"], product["interactions"]]))
+        .collect();
     same("products by interactions", &json!(listed), &json!(oracle.top_products()))
 }
 
@@ -170,6 +189,11 @@ pub fn check_users(engine: &Engine, name: &str, oracle: &Oracle) -> Result<()> {
 
 fn same(what: &str, found: &Value, expected: &Value) -> Result<()> {
     let shown = |value: &Value| value.to_string().chars().take(400).collect::<String>();
-    ensure!(found == expected, "wrong: {what}: found {}, expected {}", shown(found), shown(expected));
+    ensure!(
+        found == expected,
+        "wrong: {what}: found {}, expected {}",
+        shown(found),
+        shown(expected)
+    );
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Made-up events of one shape, the same every time, and the oracle: what they must add up to.
 //!
-//! Users and products follow Zipf's law with exponent 1; event time advances at a steady rate from the first of January 2026.
+//! Users and products follow Zipf's law with exponent 1; event time advances at a steady rate from
+//! the first of January 2026.
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -16,8 +17,14 @@ pub const PRODUCTS: u64 = 10_000;
 /// Partitions the events are spread over, by user.
 pub const PARTITIONS: u32 = 4;
 /// Event types, and how many of a hundred events are of each.
-pub const KINDS: [(&str, u32); 6] =
-    [("view", 70), ("add_to_cart", 10), ("search", 8), ("buy", 5), ("wishlist", 4), ("remove_from_cart", 3)];
+pub const KINDS: [(&str, u32); 6] = [
+    ("view", 70),
+    ("add_to_cart", 10),
+    ("search", 8),
+    ("buy", 5),
+    ("wishlist", 4),
+    ("remove_from_cart", 3),
+];
 /// Bytes of an event, about.
 const SIZE: usize = 185;
 /// 2026-01-01, Unix milliseconds.
@@ -86,7 +93,8 @@ impl Generator {
         }
     }
 
-    /// The next event as numbers: user, product, place in [`KINDS`], Unix milliseconds. The oracle does not count it.
+    /// The next event as numbers: user, product, place in [`KINDS`], Unix milliseconds. The oracle
+    /// does not count it.
     pub fn draw(&mut self) -> (u64, u64, usize, i64) {
         // a rank is not a number: neighbours in popularity are no neighbours in memory
         let user = self.users.sample(&mut self.random) as u64 * 48_271 % USERS;
@@ -107,8 +115,13 @@ impl Generator {
         let (user, product, kind, time) = self.draw();
         let time = jiff::Timestamp::from_millisecond(time).unwrap_or_default();
         let id = self.random.random::<u128>();
-        let (a, b, c, d, e) =
-            (id >> 96, id >> 80 & 0xffff, id >> 64 & 0xffff, id >> 48 & 0xffff, id & 0xffff_ffff_ffff);
+        let (a, b, c, d, e) = (
+            id >> 96,
+            id >> 80 & 0xffff,
+            id >> 64 & 0xffff,
+            id >> 48 & 0xffff,
+            id & 0xffff_ffff_ffff,
+        );
         text.clear();
         let (user_id, product_id) = (self.ids.user(user), self.ids.product(product));
         let name = KINDS[kind].0;
@@ -166,7 +179,8 @@ impl Oracle {
     /// The number of events of each type, types that occur.
     #[must_use]
     pub fn by_type(&self) -> Value {
-        let mut kinds: Vec<_> = KINDS.iter().zip(self.kinds).filter(|(_, count)| *count > 0).collect();
+        let mut kinds: Vec<_> =
+            KINDS.iter().zip(self.kinds).filter(|(_, count)| *count > 0).collect();
         kinds.sort_by_key(|((name, _), _)| *name);
         kinds
             .into_iter()
@@ -175,14 +189,18 @@ impl Oracle {
             .into()
     }
 
-    /// The first thousand products as `[id, interactions]`, most interactions first, then the lower id.
+    /// The first thousand products as `[id, interactions]`, most interactions first, then the lower
+    /// id.
     #[must_use]
     pub fn top_products(&self) -> Vec<Value> {
         let mut products: Vec<(u64, u64)> =
             self.products.iter().copied().zip(0..).filter(|(count, _)| *count > 0).collect();
         products.sort_by_key(|(count, product)| (std::cmp::Reverse(*count), *product));
         products.truncate(1_000);
-        products.into_iter().map(|(count, product)| json!([self.ids().product(product), count])).collect()
+        products
+            .into_iter()
+            .map(|(count, product)| json!([self.ids().product(product), count]))
+            .collect()
     }
 
     /// How many products have events.
@@ -194,6 +212,9 @@ impl Oracle {
     /// Some users, one in a thousand, as id and number of events.
     #[must_use]
     pub fn some_users(&self) -> Vec<(Value, u64)> {
-        (0..USERS).step_by(1_000).map(|user| (self.ids().user(user), self.users[user as usize])).collect()
+        (0..USERS)
+            .step_by(1_000)
+            .map(|user| (self.ids().user(user), self.users[user as usize]))
+            .collect()
     }
 }

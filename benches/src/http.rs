@@ -1,4 +1,5 @@
-//! A plain HTTP client for load: one connection, one request at a time, and the built binary to ask.
+//! A plain HTTP client for load: one connection, one request at a time, and the built binary to
+//! ask.
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
@@ -49,9 +50,16 @@ impl Connection {
     ///
     /// # Errors
     /// None within half a minute.
-    pub async fn exchange(&mut self, path: &str, kind: &str, body: Bytes) -> Result<(StatusCode, Bytes)> {
-        let request =
-            Request::post(path).header("host", &self.address).header("content-type", kind).body(Full::new(body))?;
+    pub async fn exchange(
+        &mut self,
+        path: &str,
+        kind: &str,
+        body: Bytes,
+    ) -> Result<(StatusCode, Bytes)> {
+        let request = Request::post(path)
+            .header("host", &self.address)
+            .header("content-type", kind)
+            .body(Full::new(body))?;
         let exchange = async {
             self.sender.ready().await?;
             let answer = self.sender.send_request(request).await?;
@@ -77,15 +85,18 @@ impl Serving {
     /// When it prints none.
     pub fn start(program: &Path, arguments: &[&str], folder: &Path) -> Result<Serving> {
         let mut command = Command::new(program);
-        let process = command.args(arguments).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut process = process.stderr(Stdio::null()).spawn().with_context(|| program.display().to_string())?;
+        let process =
+            command.args(arguments).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut process =
+            process.stderr(Stdio::null()).spawn().with_context(|| program.display().to_string())?;
         let output = process.stdout.take().context("no pipe")?;
         let mut serving = Serving { process, address: String::new() };
         let mut lines = BufReader::new(output).lines();
         while serving.address.is_empty() {
             let line = lines.next().context("the server ended before it listened")??;
-            serving.address =
-                line.split_once("http://").map_or(String::new(), |(_, address)| address.trim().to_owned());
+            serving.address = line
+                .split_once("http://")
+                .map_or(String::new(), |(_, address)| address.trim().to_owned());
         }
         // what it says later must not fill the pipe
         drop(std::thread::spawn(move || lines.for_each(drop)));

@@ -1,4 +1,5 @@
-//! CPU time and memory of this process, medians, and the table and JSON line that a program ends with.
+//! CPU time and memory of this process, medians, and the table and JSON line that a program ends
+//! with.
 
 use serde_json::Value;
 use std::path::Path;
@@ -14,7 +15,8 @@ pub fn cpu() -> Duration {
 #[must_use]
 pub fn cpu_of(process: &str) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    // the name, in brackets, may hold blanks; user and system time are the 12th and 13th field after it
+    // the name, in brackets, may hold blanks; user and system time are the 12th and 13th field
+    // after it
     let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
     let ticks: u64 = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
     Duration::from_millis(ticks * 10)

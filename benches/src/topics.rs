@@ -1,4 +1,5 @@
-//! Logs full of made-up events, Kafka's and the embedded one, filled once and kept if a folder is given.
+//! Logs full of made-up events, Kafka's and the embedded one, filled once and kept if a folder is
+//! given.
 
 use crate::engine;
 use crate::events::{Generator, Ids, Oracle, PARTITIONS};
@@ -69,7 +70,8 @@ impl Place {
         Ok((name, oracle))
     }
 
-    /// A data directory with so many events in its log and nothing counted; copy it before use ([`fresh`]).
+    /// A data directory with so many events in its log and nothing counted; copy it before use
+    /// ([`fresh`]).
     ///
     /// # Errors
     /// What the log says.
@@ -82,10 +84,14 @@ impl Place {
             let log = SegmentLog::open(&database, &config.log)?;
             let oracle = filled(ids, events, APPEND, |parts| {
                 let now = jiff::Timestamp::now().as_millisecond();
-                let parts: Vec<Vec<(&[u8], i64)>> =
-                    parts.iter().map(|part| part.iter().map(|payload| (payload.as_slice(), now)).collect()).collect();
-                let parts: Vec<_> =
-                    (0..).zip(parts.iter().map(Vec::as_slice)).filter(|(_, part)| !part.is_empty()).collect();
+                let parts: Vec<Vec<(&[u8], i64)>> = parts
+                    .iter()
+                    .map(|part| part.iter().map(|payload| (payload.as_slice(), now)).collect())
+                    .collect();
+                let parts: Vec<_> = (0..)
+                    .zip(parts.iter().map(Vec::as_slice))
+                    .filter(|(_, part)| !part.is_empty())
+                    .collect();
                 log.append_all(&parts).map(drop).context("the log takes no more")
             })?;
             Ok(oracle)
@@ -93,7 +99,8 @@ impl Place {
         Ok((data, oracle))
     }
 
-    /// Does `fill` in a folder of this name, unless it was done completely before; the oracle stands beside it.
+    /// Does `fill` in a folder of this name, unless it was done completely before; the oracle
+    /// stands beside it.
     fn once(&self, name: &str, fill: impl FnOnce(&Path) -> Result<Oracle>) -> Result<Oracle> {
         let (folder, complete) = (self.path.join(name), self.path.join(format!("{name}.json")));
         if let Ok(oracle) = fs::read(&complete) {
@@ -118,7 +125,12 @@ pub fn fresh(data: &Path) -> Result<TempDir> {
     Ok(copy)
 }
 
-fn filled(ids: Ids, events: u64, step: usize, mut put: impl FnMut(&[Vec<Vec<u8>>]) -> Result<()>) -> Result<Oracle> {
+fn filled(
+    ids: Ids,
+    events: u64,
+    step: usize,
+    mut put: impl FnMut(&[Vec<Vec<u8>>]) -> Result<()>,
+) -> Result<Oracle> {
     let mut generator = Generator::new(ids, RATE, 42);
     let mut text = String::new();
     while generator.oracle.total < events {

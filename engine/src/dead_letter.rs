@@ -1,6 +1,8 @@
-//! Dead letters: records that were refused, with the reason and the bytes, so that nothing is dropped in silence.
+//! Dead letters: records that were refused, with the reason and the bytes, so that nothing is
+//! dropped in silence.
 //!
-//! [`DeadLetters`] keeps the newest in the embedded database and counts all of them by reason. It does not decide what is refused and never interprets the bytes.
+//! [`DeadLetters`] keeps the newest in the embedded database and counts all of them by reason. It
+//! does not decide what is refused and never interprets the bytes.
 
 use crate::config::Durability;
 use crate::database::{Database, DatabaseError, Keyspace, ReadFault, Shape};
@@ -34,8 +36,8 @@ pub struct DeadLetter {
     pub length: u64,
 }
 
-/// Stored form: this byte, then partition (4), offset (8), timestamp (8), length (8), hash (32), lengths of reason (2) and topic (2), all big-endian; then reason,
-/// topic, bytes to the end.
+/// Stored form: this byte, then partition (4), offset (8), timestamp (8), length (8), hash (32),
+/// lengths of reason (2) and topic (2), all big-endian; then reason, topic, bytes to the end.
 const FORMAT: u8 = 1;
 const HEAD: usize = 65;
 
@@ -184,8 +186,9 @@ impl DeadLetters {
         Ok(DeadLetters { database: database.clone(), letters, rows, capacity, state })
     }
 
-    /// Stores letters, the oldest beyond the capacity make room. A letter that is still kept (the same record with the same reason) is
-    /// neither stored nor counted again. Survives the end of the process. How many are new, by reason.
+    /// Stores letters, the oldest beyond the capacity make room. A letter that is still kept (the
+    /// same record with the same reason) is neither stored nor counted again. Survives the end of
+    /// the process. How many are new, by reason.
     ///
     /// # Errors
     /// [`DatabaseError`]: letters may be put again.
@@ -208,11 +211,16 @@ impl DeadLetters {
             }
         }
         let known = |reason: &str| before.get(reason).copied().unwrap_or(0);
-        let counts = state.counts.iter().map(|(reason, count)| (reason.clone(), count - known(reason)));
+        let counts =
+            state.counts.iter().map(|(reason, count)| (reason.clone(), count - known(reason)));
         Ok(counts.filter(|(_, new)| *new > 0).collect())
     }
 
-    fn put_group(&self, state: &LetterIndex, letters: &[DeadLetter]) -> Result<LetterIndex, DatabaseError> {
+    fn put_group(
+        &self,
+        state: &LetterIndex,
+        letters: &[DeadLetter],
+    ) -> Result<LetterIndex, DatabaseError> {
         let mut state = state.clone();
         let mut batch = self.database.batch();
         let mut here = HashSet::new();
@@ -236,7 +244,9 @@ impl DeadLetters {
         }
         while state.next - state.first > self.capacity {
             let oldest = state.first.to_be_bytes();
-            if let Some(letter) = self.letters.get(oldest)?.and_then(|stored| DeadLetter::decode(&stored)) {
+            if let Some(letter) =
+                self.letters.get(oldest)?.and_then(|stored| DeadLetter::decode(&stored))
+            {
                 batch.remove(&self.rows, [&[IDENTITY], letter.identity().as_slice()].concat());
             }
             batch.remove(&self.letters, oldest);
@@ -248,7 +258,8 @@ impl DeadLetters {
         Ok(state)
     }
 
-    /// The newest letters (of one reason, if told), newest first, at most `limit`. Looks through [`SEARCH`] bytes and no more.
+    /// The newest letters (of one reason, if told), newest first, at most `limit`. Looks through
+    /// [`SEARCH`] bytes and no more.
     ///
     /// # Errors
     /// [`DatabaseError`].
@@ -266,10 +277,13 @@ impl DeadLetters {
             let stored = row.value().map_err(|reason| self.database.failed(&reason))?;
             searched += stored.len();
             match DeadLetter::decode(&stored) {
-                Some(letter) if reason.is_none_or(|reason| *letter.reason == *reason) => newest.letters.push(letter),
+                Some(letter) if reason.is_none_or(|reason| *letter.reason == *reason) => {
+                    newest.letters.push(letter)
+                }
                 Some(_) => {}
                 None => tracing::warn!(
-                    "a stored dead letter cannot be read (damaged, or written by a newer version); it is left out"
+                    "a stored dead letter cannot be read (damaged, or written by a newer version); \
+                     it is left out"
                 ),
             }
         }
@@ -298,7 +312,11 @@ impl DeadLetters {
 }
 
 /// What the rows say.
-fn stored(database: &Database, letters: &Keyspace, rows: &Keyspace) -> Result<LetterIndex, DatabaseError> {
+fn stored(
+    database: &Database,
+    letters: &Keyspace,
+    rows: &Keyspace,
+) -> Result<LetterIndex, DatabaseError> {
     let fault = |reason: ReadFault| database.failed(&reason);
     let mut state = LetterIndex::default();
     if let Some(last) = letters.iter()?.next_back() {

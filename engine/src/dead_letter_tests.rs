@@ -5,7 +5,14 @@ use super::*;
 
 fn letter(offset: u64) -> DeadLetter {
     let reason = if offset.is_multiple_of(2) { "invalid_json" } else { "plugin_failed:x" };
-    DeadLetter::new(reason, "events", 3, offset, 1_700_000_000_000, Some(format!("payload {offset}").as_bytes()))
+    DeadLetter::new(
+        reason,
+        "events",
+        3,
+        offset,
+        1_700_000_000_000,
+        Some(format!("payload {offset}").as_bytes()),
+    )
 }
 
 #[test]
@@ -39,14 +46,20 @@ fn the_newest_are_kept_and_all_are_counted_once() {
     let letters = DeadLetters::open(&database, 3).unwrap();
     assert_eq!(letters.newest(2, None).unwrap().letters, [letter(9), letter(8)]);
     assert_eq!((letters.kept(), letters.dropped()), (3, 7));
-    assert_eq!(letters.counts(), [("invalid_json".into(), 5), ("plugin_failed:x".into(), 5)].into());
+    assert_eq!(
+        letters.counts(),
+        [("invalid_json".into(), 5), ("plugin_failed:x".into(), 5)].into()
+    );
     letters.put(&[letter(9), letter(10)]).unwrap();
     assert_eq!(letters.newest(9, None).unwrap().letters, [letter(10), letter(9), letter(8)]);
     drop(letters);
 
     let fewer = DeadLetters::open(&database, 0).unwrap();
     fewer.put(&[letter(11)]).unwrap();
-    assert_eq!((fewer.kept(), fewer.dropped(), fewer.newest(9, None).unwrap().letters.len()), (0, 12, 0));
+    assert_eq!(
+        (fewer.kept(), fewer.dropped(), fewer.newest(9, None).unwrap().letters.len()),
+        (0, 12, 0)
+    );
 }
 
 #[test]
@@ -64,7 +77,10 @@ fn one_reason_is_found_among_others() {
     let letters = DeadLetters::open(&Database::open(folder.path()).unwrap(), 100).unwrap();
     letters.put(&(0..10).map(letter).collect::<Vec<_>>()).unwrap();
     let found = |limit, reason| letters.newest(limit, Some(reason)).unwrap();
-    assert_eq!(found(2, "invalid_json"), Newest { letters: vec![letter(8), letter(6)], partial: false });
+    assert_eq!(
+        found(2, "invalid_json"),
+        Newest { letters: vec![letter(8), letter(6)], partial: false }
+    );
     assert_eq!(found(100, "plugin_failed:x").letters.len(), 5);
     assert_eq!(found(100, "invalid"), Newest { letters: vec![], partial: false });
 }

@@ -1,7 +1,7 @@
 //! The revision of a metric: one number for everything that gives its state meaning.
 //!
-//! Equal: code may be replaced, state stays. Different: another state, counted anew. A rebuild of the same source is the
-//! same revision, on every machine.
+//! Equal: code may be replaced, state stays. Different: another state, counted anew. A rebuild of
+//! the same source is the same revision, on every machine.
 
 use crate::config::EventsConfig;
 use crate::host;
@@ -25,7 +25,15 @@ pub(crate) fn revision(metric: &host::Metric, events: &EventsConfig) -> (Revisio
         .iter()
         .map(|table| {
             let tiers: Vec<_> = table.tiers.iter().map(|tier| tier.pane).collect();
-            json!([table.name, table.key, table.group, table.only, table.cells, tiers, crate::state::buckets(table)])
+            json!([
+                table.name,
+                table.key,
+                table.group,
+                table.only,
+                table.cells,
+                tiers,
+                crate::state::buckets(table)
+            ])
         })
         .collect();
     let mut meta = json!({
@@ -49,8 +57,9 @@ pub(crate) fn revision(metric: &host::Metric, events: &EventsConfig) -> (Revisio
     (RevisionId { metric: metric.name().to_owned(), fingerprint }, meta)
 }
 
-/// `[events]` as part of a revision: keys that came later are left out while they have their defaults, so that what was counted
-/// before them counts on; they stand there by what they mean, not by how they are written.
+/// `[events]` as part of a revision: keys that came later are left out while they have their
+/// defaults, so that what was counted before them counts on; they stand there by what they mean,
+/// not by how they are written.
 fn described_events(events: &EventsConfig) -> serde_json::Value {
     let mut described = json!(events);
     let Some(keys) = described.as_object_mut() else { return described };
@@ -70,12 +79,14 @@ fn described_events(events: &EventsConfig) -> serde_json::Value {
     described
 }
 
-/// What is stored of a revision does not say what its tables are. No retry helps: its state has to be restored, or purged.
+/// What is stored of a revision does not say what its tables are. No retry helps: its state has to
+/// be restored, or purged.
 #[derive(Debug, Error)]
 #[error("its description of tables cannot be read: {0}")]
 pub(crate) struct MetaError(#[from] serde_json::Error);
 
-/// What the meta of a revision says of its tables, as far as it is part of the revision: without retention.
+/// What the meta of a revision says of its tables, as far as it is part of the revision: without
+/// retention.
 ///
 /// # Errors
 /// [`MetaError`]: it is none.
@@ -96,7 +107,8 @@ pub(crate) fn described(meta: &[u8]) -> Result<Description, MetaError> {
     Ok(Description { tables, properties, computed, ..Description::new("") })
 }
 
-/// How events were read that were counted into a revision, as its meta says; `None`: this engine does not understand it.
+/// How events were read that were counted into a revision, as its meta says; `None`: this engine
+/// does not understand it.
 pub(crate) fn events_of(meta: &[u8]) -> Option<EventsConfig> {
     #[derive(Deserialize)]
     struct Meta {
@@ -110,7 +122,8 @@ fn canonical(value: &serde_json::Value) -> serde_json::Value {
     use serde_json::Value;
     match value {
         Value::Object(object) => {
-            let mut entries: Vec<_> = object.iter().map(|(key, value)| (key.clone(), canonical(value))).collect();
+            let mut entries: Vec<_> =
+                object.iter().map(|(key, value)| (key.clone(), canonical(value))).collect();
             entries.sort_by(|(a, _), (b, _)| a.cmp(b));
             Value::Object(entries.into_iter().collect())
         }
@@ -149,6 +162,9 @@ mod tests {
 
     #[test]
     fn the_order_of_keys_does_not_matter() {
-        assert_eq!(canonical(&json!({"b": [{"d": 1, "c": 2}], "a": 0})).to_string(), r#"{"a":0,"b":[{"c":2,"d":1}]}"#);
+        assert_eq!(
+            canonical(&json!({"b": [{"d": 1, "c": 2}], "a": 0})).to_string(),
+            r#"{"a":0,"b":[{"c":2,"d":1}]}"#
+        );
     }
 }

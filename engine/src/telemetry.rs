@@ -1,33 +1,71 @@
-//! The engine's own figures, by name, on the `metrics` facade; the program that hosts the engine decides where they go.
+//! The engine's own figures, by name, on the `metrics` facade; the program that hosts the engine
+//! decides where they go.
 //!
-//! Labels come from closed sets (reasons, partitions, loaded metrics), never from what an event or a caller says.
+//! Labels come from closed sets (reasons, partitions, loaded metrics), never from what an event or
+//! a caller says.
 
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use std::collections::BTreeMap;
 
 /// Describes every figure; call once a recorder is installed.
 pub fn describe() {
+    describe_events();
+    describe_state();
+    describe_plugins();
+}
+
+fn describe_events() {
     describe_counter!("tally_events_total", "Events counted.");
-    describe_counter!("tally_duplicates_total", "Records that repeat an event id within the dedupe window.");
+    describe_counter!(
+        "tally_duplicates_total",
+        "Records that repeat an event id within the dedupe window."
+    );
     describe_counter!(
         "tally_conflicts_total",
         "Duplicates whose content differs from that of the first record of their id."
     );
     describe_counter!("tally_hints_total", "Records whose meaning is doubtful, by kind of doubt.");
-    describe_counter!("tally_rejected_total", "Records refused, by reason; they are kept as dead letters.");
-    describe_counter!("tally_plugin_slow_batches_total", "Batches for which a plugin took more than 50 ms.");
+    describe_counter!(
+        "tally_rejected_total",
+        "Records refused, by reason; they are kept as dead letters."
+    );
+    describe_counter!(
+        "tally_plugin_slow_batches_total",
+        "Batches for which a plugin took more than 50 ms."
+    );
     describe_counter!("tally_dead_letters_lost_total", "Refused records that could not be kept.");
-    describe_counter!("tally_stalls_total", "Partitions found to deliver nothing although the log had more.");
+    describe_counter!(
+        "tally_stalls_total",
+        "Partitions found to deliver nothing although the log had more."
+    );
     describe_gauge!("tally_lag_records", "Records of a partition that are not counted yet.");
-    describe_gauge!("tally_open_records", "Offsets of a partition that wait for the end of an open transaction.");
-    describe_gauge!("tally_checkpoint_timestamp_seconds", "When state was last made durable, Unix time.");
+    describe_gauge!(
+        "tally_open_records",
+        "Offsets of a partition that wait for the end of an open transaction."
+    );
+}
+
+fn describe_state() {
+    describe_gauge!(
+        "tally_checkpoint_timestamp_seconds",
+        "When state was last made durable, Unix time."
+    );
     describe_gauge!("tally_checkpoint_age_seconds", "Time since state was last made durable.");
-    describe_gauge!("tally_metric_ns_per_event", "Time a metric takes per event, mean since start.");
+    describe_gauge!(
+        "tally_metric_ns_per_event",
+        "Time a metric takes per event, mean since start."
+    );
     describe_gauge!("tally_metric_cells", "Cells that a metric holds.");
     describe_gauge!("tally_metric_bytes", "Approximate bytes of memory that a metric holds.");
     describe_gauge!("tally_memory_used_bytes", "Bytes taken of a share of [limits] memory.");
     describe_gauge!("tally_memory_limit_bytes", "Bytes of a share of [limits] memory.");
-    describe_gauge!("tally_answers_stuck", "Answers that have not come back from a metric's plugin by their deadline.");
+}
+
+fn describe_plugins() {
+    describe_gauge!(
+        "tally_answers_stuck",
+        "Answers that have not come back from a metric's plugin by their deadline."
+    );
     describe_gauge!(
         "tally_metric_events_failed",
         "Events that no number of a metric contains, because its code failed on them."
@@ -37,14 +75,24 @@ pub fn describe() {
         "1 while a newer revision of a metric is quarantined or held back, else 0."
     );
     describe_gauge!("tally_plugins_rejected", "Plugin files that were refused.");
-    describe_gauge!("tally_plugins_loaded", "Plugin files in memory, by content: each stays until a restart.");
+    describe_gauge!(
+        "tally_plugins_loaded",
+        "Plugin files in memory, by content: each stays until a restart."
+    );
     describe_gauge!("tally_plugin_mapped_bytes", "Address space that plugin files take.");
-    describe_gauge!("tally_plugin_mappings", "Mappings of plugin files; the kernel allows vm.max_map_count in all.");
+    describe_gauge!(
+        "tally_plugin_mappings",
+        "Mappings of plugin files; the kernel allows vm.max_map_count in all."
+    );
     describe_counter!(
         "tally_property_unreadable_total",
-        "Values of a declared property that could not be read as declared: null for the metric; absent ones and nulls are not counted."
+        "Values of a declared property that could not be read as declared: null for the metric; \
+         absent ones and nulls are not counted."
     );
-    describe_counter!("tally_plugin_swaps_total", "Times that a metric's code was replaced and its state kept.");
+    describe_counter!(
+        "tally_plugin_swaps_total",
+        "Times that a metric's code was replaced and its state kept."
+    );
 }
 
 /// A batch was counted.
@@ -110,7 +158,8 @@ pub(crate) fn cost(metric: &str, ns_per_event: f64, cells: u64, bytes: u64) {
 /// Values of a property that a metric declares could not be read.
 pub(crate) fn unreadable(metric: &str, property: &str, values: u64) {
     let (metric, property) = (metric.to_owned(), property.to_owned());
-    counter!("tally_property_unreadable_total", "metric" => metric, "property" => property).increment(values);
+    counter!("tally_property_unreadable_total", "metric" => metric, "property" => property)
+        .increment(values);
 }
 
 /// How many answers of a metric have not come back by their deadline.
@@ -121,7 +170,11 @@ pub(crate) fn answers_stuck(metric: &str, answers: usize) {
 /// What a metric's numbers lack, and whether a newer revision does not take its place by itself.
 pub(crate) fn left_out(metric: &str, events_failed: u64, newer_held: bool) {
     gauge!("tally_metric_events_failed", "metric" => metric.to_owned()).set(events_failed as f64);
-    gauge!("tally_metric_newer_held", "metric" => metric.to_owned()).set(if newer_held { 1.0 } else { 0.0 });
+    gauge!("tally_metric_newer_held", "metric" => metric.to_owned()).set(if newer_held {
+        1.0
+    } else {
+        0.0
+    });
 }
 
 /// Of each share of the budget: what is taken, and what it is.
@@ -144,7 +197,11 @@ pub(crate) fn mapped(mappings: u64, bytes: u64) {
 }
 
 /// Age of the last checkpoint, files refused, plugin contents in memory.
-pub(crate) fn plugins_and_checkpoint(checkpoint_age_s: f64, plugins_rejected: usize, plugins_loaded: usize) {
+pub(crate) fn plugins_and_checkpoint(
+    checkpoint_age_s: f64,
+    plugins_rejected: usize,
+    plugins_loaded: usize,
+) {
     gauge!("tally_checkpoint_age_seconds").set(checkpoint_age_s);
     gauge!("tally_plugins_rejected").set(plugins_rejected as f64);
     gauge!("tally_plugins_loaded").set(plugins_loaded as f64);

@@ -1,8 +1,9 @@
 //! The binary boundary, generation 1: what crosses as memory rather than as text.
 //!
-//! Frozen: a layout that differs is refused when a file is loaded, so nothing here is ever edited. It grows by the JSON
-//! texts, by [`Host::extension`], or by a second generation beside this one. The hot path is columns in and row deltas
-//! out; everything else is JSON. No author sees these types and nothing here has policy.
+//! Frozen: a layout that differs is refused when a file is loaded, so nothing here is ever edited.
+//! It grows by the JSON texts, by [`Host::extension`], or by a second generation beside this one.
+//! The hot path is columns in and row deltas out; everything else is JSON. No author sees these
+//! types and nothing here has policy.
 #![allow(unsafe_code, missing_docs)] // the derive of the layout description writes both
 
 use crate::description::PropertyType;
@@ -36,7 +37,8 @@ pub struct Plugin {
     pub create: extern "C" fn(RStr<'_>, Host) -> Fallible<Instance>,
     /// Adds the deltas of a batch. After an error, what was added is to be discarded.
     pub update: extern "C" fn(Instance, &Columns<'_>, &mut DeltaBuffer) -> Fallible<()>,
-    /// `Reply` as JSON for an `Ask` in JSON; the number is handed back with each call of [`Host::read`].
+    /// `Reply` as JSON for an `Ask` in JSON; the number is handed back with each call of
+    /// [`Host::read`].
     pub answer: extern "C" fn(Instance, RStr<'_>, usize) -> Fallible<RString>,
     /// Ends a metric. The instance must not be used again.
     #[sabi(last_prefix_field)]
@@ -65,22 +67,24 @@ pub struct Host {
     pub log: extern "C" fn(usize, u8, RStr<'_>),
     /// `ReadAnswer` as JSON for a `ReadRequest` in JSON; the number is that of the `answer` call.
     pub read: extern "C" fn(usize, RStr<'_>) -> Fallible<RString>,
-    /// What the host offers beyond this generation, by name; null where it has nothing of that name.
+    /// What the host offers beyond this generation, by name; null where it has nothing of that
+    /// name.
     pub extension: extern "C" fn(usize, RStr<'_>) -> *const (),
 }
 
 /// The extension that is asked while an answer is written.
 pub const WRITING: &str = "writing";
 
-/// What is behind [`WRITING`]: the number of the `answer` call, and how many bytes of the reply there are; `false`: the host
-/// wants no more of it.
+/// What is behind [`WRITING`]: the number of the `answer` call, and how many bytes of the reply
+/// there are; `false`: the host wants no more of it.
 pub type Writing = extern "C" fn(usize, usize) -> bool;
 
 /// Events of one partition in offset order, as columns of equal length.
 #[repr(C)]
 #[derive(StableAbi, Clone, Copy)]
 pub struct Columns<'a> {
-    /// `user_id`: an integer below 2⁵³, bit 63 and the number of a text of this batch, or all ones where absent.
+    /// `user_id`: an integer below 2⁵³, bit 63 and the number of a text of this batch, or all ones
+    /// where absent.
     pub users: RSlice<'a, u64>,
     /// `product_id`, likewise.
     pub products: RSlice<'a, u64>,
@@ -104,7 +108,8 @@ pub struct Columns<'a> {
 #[repr(C)]
 #[derive(StableAbi, Clone, Copy)]
 pub struct Property<'a> {
-    /// 0 text (`low` is the text's number), 1 integer, 2 float (bits), 3 decimal, 4 bool, 5 time (ms).
+    /// 0 text (`low` is the text's number), 1 integer, 2 float (bits), 3 decimal, 4 bool, 5 time
+    /// (ms).
     pub kind: u8,
     /// Of a decimal: digits after the point.
     pub scale: u8,
@@ -154,7 +159,8 @@ impl RawDelta {
 pub struct DeltaBuffer {
     /// The deltas.
     pub deltas: RVec<RawDelta>,
-    /// Key columns of the plugin's own, in the order of their declaration; none where it declares none.
+    /// Key columns of the plugin's own, in the order of their declaration; none where it declares
+    /// none.
     pub keys: RVec<KeyColumn>,
     /// For a later minor version of this generation; 0.
     pub reserved: usize,
@@ -172,7 +178,8 @@ pub struct KeyColumn {
     pub ends: RVec<u32>,
 }
 
-/// The columns of a batch as plain slices: how a host makes [`Columns`] without naming the types of the boundary.
+/// The columns of a batch as plain slices: how a host makes [`Columns`] without naming the types of
+/// the boundary.
 #[derive(Clone, Copy, Debug)]
 pub struct ColumnParts<'a> {
     /// As in [`Columns`].
@@ -235,13 +242,18 @@ impl KeyColumn {
     /// As plain slices.
     #[must_use]
     pub fn parts(&self) -> KeyParts<'_> {
-        KeyParts { rows: self.rows.as_slice(), bytes: self.bytes.as_slice(), ends: self.ends.as_slice() }
+        KeyParts {
+            rows: self.rows.as_slice(),
+            bytes: self.bytes.as_slice(),
+            ends: self.ends.as_slice(),
+        }
     }
 }
 
 /// Calls `f` with the columns of a batch.
 pub fn with_columns<'a, T>(parts: ColumnParts<'a>, f: impl FnOnce(&Columns<'_>) -> T) -> T {
-    let kind_names: Vec<RStr<'_>> = parts.kind_names.iter().map(|name| RStr::from_str(name)).collect();
+    let kind_names: Vec<RStr<'_>> =
+        parts.kind_names.iter().map(|name| RStr::from_str(name)).collect();
     let property = |parts: &PropertyParts<'a>| {
         let (kind, scale) = parts.kind.code();
         Property {
@@ -267,8 +279,8 @@ pub fn with_columns<'a, T>(parts: ColumnParts<'a>, f: impl FnOnce(&Columns<'_>) 
     })
 }
 
-/// What a plugin file says of how it was built. Only bytes, so that it can be read out of a file that is not loaded;
-/// it is read before anything else. Texts are padded with NUL.
+/// What a plugin file says of how it was built. Only bytes, so that it can be read out of a file
+/// that is not loaded; it is read before anything else. Texts are padded with NUL.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Handshake {
@@ -366,7 +378,9 @@ mod tests {
         let own = Handshake::own();
         let mut bytes = Vec::new();
         bytes.extend(own.magic);
-        for part in [&own.length[..], &own.generation, &own.target, &own.panic, &own.sdk, &own.rustc] {
+        for part in
+            [&own.length[..], &own.generation, &own.target, &own.panic, &own.sdk, &own.rustc]
+        {
             bytes.extend(part);
         }
         assert_eq!(bytes.len(), size_of::<Handshake>());

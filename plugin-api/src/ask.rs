@@ -1,7 +1,8 @@
-//! What the host asks a metric to answer, and the two kinds of reply: the text that crosses the boundary.
+//! What the host asks a metric to answer, and the two kinds of reply: the text that crosses the
+//! boundary.
 //!
-//! The host owns the time params: it has parsed, checked and snapped them before a plugin sees them, and it fills the
-//! answer's `meta`. Nothing here reads a clock: "now" is `as_of`.
+//! The host owns the time params: it has parsed, checked and snapped them before a plugin sees
+//! them, and it fills the answer's `meta`. Nothing here reads a clock: "now" is `as_of`.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

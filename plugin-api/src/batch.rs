@@ -69,7 +69,8 @@ impl<'a> Batch<'a> {
     /// A declared property.
     ///
     /// # Panics
-    /// If the description declares no such property. The host turns that into a failure of the plugin.
+    /// If the description declares no such property. The host turns that into a failure of the
+    /// plugin.
     #[must_use]
     pub fn property(&self, name: &str) -> Column<'a> {
         let at = self.properties.iter().position(|property| property.name == name);
@@ -80,7 +81,9 @@ impl<'a> Batch<'a> {
     fn id(&self, value: Option<&u64>) -> Option<Id> {
         match *value? {
             ABSENT => None,
-            value if value & TEXT_BIT != 0 => Some(Id::Text(self.text((value & !TEXT_BIT) as usize)?.to_string())),
+            value if value & TEXT_BIT != 0 => {
+                Some(Id::Text(self.text((value & !TEXT_BIT) as usize)?.to_string()))
+            }
             value => Some(Id::Integer(value)),
         }
     }
@@ -93,8 +96,8 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// A declared property, row by row. Each method answers `None` where the event lacks it, and for a property of another
-/// type than the method's.
+/// A declared property, row by row. Each method answers `None` where the event lacks it, and for a
+/// property of another type than the method's.
 #[derive(Clone, Copy)]
 pub struct Column<'a> {
     batch: Batch<'a>,
@@ -123,7 +126,8 @@ impl<'a> Column<'a> {
     /// Of a decimal: its value times 10 to the declared scale.
     #[must_use]
     pub fn decimal(&self, row: usize) -> Option<i128> {
-        let (low, high) = (self.low(row, &[3])?, *self.property.as_ref()?.high.as_slice().get(row)?);
+        let (low, high) =
+            (self.low(row, &[3])?, *self.property.as_ref()?.high.as_slice().get(row)?);
         Some(i128::from(high) << 64 | i128::from(low))
     }
 
@@ -140,7 +144,8 @@ impl<'a> Column<'a> {
     }
 }
 
-/// Where `update` puts what it adds to cells. Only cells declared with `UPDATE` take deltas; the host feeds the others.
+/// Where `update` puts what it adds to cells. Only cells declared with `UPDATE` take deltas; the
+/// host feeds the others.
 pub struct Deltas<'a> {
     tables: &'a [Table],
     computed: &'a [String],
@@ -175,21 +180,28 @@ impl<'a> Deltas<'a> {
     /// A declared computed key column.
     ///
     /// # Panics
-    /// If the description declares no such column. The host turns that into a failure of the plugin.
+    /// If the description declares no such column. The host turns that into a failure of the
+    /// plugin.
     #[must_use]
     pub fn computed(&self, name: &str) -> ComputedRef {
         let at = self.computed.iter().position(|declared| declared == name);
-        ComputedRef(at.unwrap_or_else(|| panic!("the description declares no computed column {name}")))
+        ComputedRef(
+            at.unwrap_or_else(|| panic!("the description declares no computed column {name}")),
+        )
     }
 
-    /// The key of event `row` in a computed column, 1 to 255 bytes. An event that is given none counts in no table with this
-    /// column in its key.
+    /// The key of event `row` in a computed column, 1 to 255 bytes. An event that is given none
+    /// counts in no table with this column in its key.
     ///
     /// # Panics
-    /// If there is no such row, or the text is empty or too long. The host turns that into a failure of the plugin.
+    /// If there is no such row, or the text is empty or too long. The host turns that into a
+    /// failure of the plugin.
     pub fn set(&mut self, row: usize, column: ComputedRef, key: &str) {
         assert!(row < self.rows, "the batch has no row {row}");
-        assert!((1..=LONGEST_TEXT).contains(&key.len()), "a computed key must have 1 to {LONGEST_TEXT} bytes: {key:?}");
+        assert!(
+            (1..=LONGEST_TEXT).contains(&key.len()),
+            "a computed key must have 1 to {LONGEST_TEXT} bytes: {key:?}"
+        );
         let (keys, known) = (&mut self.buffer.keys[column.0], &mut self.known[column.0]);
         let number = known.get(key).copied().unwrap_or_else(|| {
             let number = keys.ends.len() as u32;
@@ -214,8 +226,9 @@ impl<'a> Deltas<'a> {
         found.unwrap_or_else(|| panic!("the description declares no cell {table}.{cell}"))
     }
 
-    /// Merges `value` into the cell, in the table's row that event `row` belongs to. A `Latest` cell takes it with the event's
-    /// time; for a text use a computed column as what feeds the cell.
+    /// Merges `value` into the cell, in the table's row that event `row` belongs to. A `Latest`
+    /// cell takes it with the event's time; for a text use a computed column as what feeds the
+    /// cell.
     pub fn merge(&mut self, row: usize, cell: CellRef, value: impl Into<i128>) {
         self.buffer.deltas.push(RawDelta::new(row as u32, cell.table, cell.cell, value.into()));
     }

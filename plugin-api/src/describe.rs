@@ -2,7 +2,9 @@
 //!
 //! They check nothing: the host does, with a sentence that names what is wrong.
 
-use crate::description::{Cell, Description, Example, From, Key, Merge, Pane, Property, PropertyType, Table, Tier};
+use crate::description::{
+    Cell, Description, Example, From, Key, Merge, Pane, Property, PropertyType, Table, Tier,
+};
 use serde_json::Value;
 
 /// The key column `user_id`.
@@ -99,7 +101,8 @@ pub fn table(name: &str) -> Table {
 }
 
 impl Pane {
-    /// Panes of this length are kept for so many milliseconds, back from the largest event time counted.
+    /// Panes of this length are kept for so many milliseconds, back from the largest event time
+    /// counted.
     #[must_use]
     pub const fn keep(self, keep_ms: i64) -> Tier {
         Tier { pane: self, keep_ms: Some(keep_ms) }
@@ -120,7 +123,8 @@ impl Table {
         self
     }
 
-    /// The first `columns` of the key are often asked for together (all products of a user): they are kept together.
+    /// The first `columns` of the key are often asked for together (all products of a user): they
+    /// are kept together.
     #[must_use]
     pub fn group(mut self, columns: usize) -> Self {
         self.group = columns;
@@ -141,7 +145,8 @@ impl Table {
         self
     }
 
-    /// How long which resolution is kept, finest first. Without it the table has totals only, and no time axis.
+    /// How long which resolution is kept, finest first. Without it the table has totals only, and
+    /// no time axis.
     #[must_use]
     pub fn tiers(mut self, tiers: impl IntoIterator<Item = Tier>) -> Self {
         self.tiers = tiers.into_iter().collect();
@@ -172,8 +177,8 @@ impl Description {
         self
     }
 
-    /// A property of events that tables or `update` read: what the metric calls it, where it stands (a JSON pointer), and
-    /// what it is read as.
+    /// A property of events that tables or `update` read: what the metric calls it, where it stands
+    /// (a JSON pointer), and what it is read as.
     #[must_use]
     pub fn property(mut self, name: &str, pointer: &str, kind: PropertyType) -> Self {
         self.properties.push(Property { name: name.into(), pointer: pointer.into(), kind });
@@ -187,8 +192,8 @@ impl Description {
         self
     }
 
-    /// The metric has a time axis: it can be asked with `window`, `from`, `to`, `bucket` and `event_types`, which
-    /// reach `answer` as [`Request`](crate::Request) fields.
+    /// The metric has a time axis: it can be asked with `window`, `from`, `to`, `bucket` and
+    /// `event_types`, which reach `answer` as [`Request`](crate::Request) fields.
     #[must_use]
     pub fn time(mut self) -> Self {
         self.time = true;

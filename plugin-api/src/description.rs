@@ -1,7 +1,8 @@
 //! What a metric says of itself: the tables it keeps, what it can be asked, what it answers.
 //!
-//! These types cross the plugin boundary as JSON, so they grow without changing the ABI: a field added later is
-//! optional, an enum grows by a variant that an older host refuses with a sentence. Nothing here computes anything.
+//! These types cross the plugin boundary as JSON, so they grow without changing the ABI: a field
+//! added later is optional, an enum grows by a variant that an older host refuses with a sentence.
+//! Nothing here computes anything.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -13,7 +14,8 @@ pub struct AboutText {
     pub name: String,
     /// Version of the code, as in the plugin's `Cargo.toml`.
     pub version: String,
-    /// The author's number for the *meaning* of the stored cells: raised when old state must not be continued.
+    /// The author's number for the *meaning* of the stored cells: raised when old state must not be
+    /// continued.
     pub revision: u32,
     /// JSON Schema of `[metrics.NAME.config]`.
     pub config_schema: Value,
@@ -36,7 +38,8 @@ pub struct Description {
     pub time: bool,
     /// JSON Schema of the metric's own params (an object schema, without the time params).
     pub params_schema: Value,
-    /// JSON Schema of the result. Properties that hold ids carry `"x-tally-id": "user" | "product"`.
+    /// JSON Schema of the result. Properties that hold ids carry `"x-tally-id": "user" |
+    /// "product"`.
     pub result_schema: Value,
     /// Params that work, with a note each.
     pub examples: Vec<Example>,
@@ -58,7 +61,8 @@ pub struct Table {
     pub name: String,
     /// Columns that form the key, in order. May be empty: one row.
     pub key: Vec<Key>,
-    /// How many leading key columns form the group, which can be scanned on its own. 0 means the whole key.
+    /// How many leading key columns form the group, which can be scanned on its own. 0 means the
+    /// whole key.
     #[serde(default)]
     pub group: usize,
     /// Event types that count; empty means all.
@@ -71,8 +75,9 @@ pub struct Table {
     pub tiers: Vec<Tier>,
 }
 
-/// A property of events beside the five fields. An event that lacks it, or has something else there, has a null: it is
-/// counted all the same. Of a key that stands twice in an object the last counts.
+/// A property of events beside the five fields. An event that lacks it, or has something else
+/// there, has a null: it is counted all the same. Of a key that stands twice in an object the last
+/// counts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Property {
     /// What the metric calls it; unique within the metric, `^[a-z][a-z0-9_]{0,63}$`.
@@ -94,8 +99,9 @@ pub enum PropertyType {
     Integer,
     /// A number, as the nearest float. One that is too large for a float is null.
     Float,
-    /// A number, or a string that is written like one, exactly: its value times 10 to this many digits (0 to 18), as a
-    /// whole number of magnitude below 10²⁸. Further digits are rounded, halves away from zero.
+    /// A number, or a string that is written like one, exactly: its value times 10 to this many
+    /// digits (0 to 18), as a whole number of magnitude below 10²⁸. Further digits are rounded,
+    /// halves away from zero.
     Decimal(u8),
     /// `true` or `false`.
     Bool,
@@ -113,8 +119,8 @@ pub enum Key {
     ProductId,
     /// The event's `event_type`.
     EventType,
-    /// A declared property that is a text, an integer or a bool. Integers below 0 or from 2⁵³ on, and bools, are the text
-    /// that JSON writes.
+    /// A declared property that is a text, an integer or a bool. Integers below 0 or from 2⁵³ on,
+    /// and bools, are the text that JSON writes.
     Property(String),
     /// A key column that `update` hands over.
     Computed(String),
@@ -131,8 +137,8 @@ pub struct Cell {
     pub from: From,
 }
 
-/// How two values of a cell become one. Each is associative and commutative, hence any split, order and replay of
-/// the log gives the same state.
+/// How two values of a cell become one. Each is associative and commutative, hence any split, order
+/// and replay of the log gives the same state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Merge {
@@ -142,7 +148,8 @@ pub enum Merge {
     Min,
     /// The larger value.
     Max,
-    /// The number of different values: exact for small sets, within 2 % in 95 % of all cases beyond.
+    /// The number of different values: exact for small sets, within 2 % in 95 % of all cases
+    /// beyond.
     Distinct,
     /// How the values are spread: any quantile within 1 %.
     Quantiles,
@@ -168,8 +175,9 @@ pub enum From {
     EventTime,
     /// What the plugin's `update` hands over.
     Update,
-    /// A column of the event: fed by the host. Where it is null, nothing is added. `Sum`, `Min`, `Max` and `Quantiles` take
-    /// numbers only, and no sum takes floats, which do not add up alike in every order.
+    /// A column of the event: fed by the host. Where it is null, nothing is added. `Sum`, `Min`,
+    /// `Max` and `Quantiles` take numbers only, and no sum takes floats, which do not add up alike
+    /// in every order.
     Column(Key),
 }
 

@@ -1,10 +1,13 @@
-//! What `export_metric!` puts into a plugin file: the entry points of generation 1 around an author's [`Metric`].
+//! What `export_metric!` puts into a plugin file: the entry points of generation 1 around an
+//! author's [`Metric`].
 //!
-//! Every entry is fenced: no panic leaves the plugin. It becomes the call's error, and its text goes to the host's log
-//! instead of stderr. Not for authors, except [`log`].
+//! Every entry is fenced: no panic leaves the plugin. It becomes the call's error, and its text
+//! goes to the host's log instead of stderr. Not for authors, except [`log`].
 #![allow(unsafe_code)] // this file and `abi.rs` are the boundary
 
-use crate::abi::{Columns, DeltaBuffer, Fallible, Host, Instance, Plugin, PluginRef, WRITING, Writing};
+use crate::abi::{
+    Columns, DeltaBuffer, Fallible, Host, Instance, Plugin, PluginRef, WRITING, Writing,
+};
 use crate::ask::Ask;
 use crate::batch::{Batch, Deltas};
 use crate::description::Description;
@@ -30,7 +33,9 @@ pub use abi_stable::library::LibHeader as Header;
 macro_rules! export_metric {
     ($metric:ty) => {
         #[cfg(panic = "abort")]
-        compile_error!("build metric plugins with panic = \"unwind\": the engine turns a panic into an error");
+        compile_error!(
+            "build metric plugins with panic = \"unwind\": the engine turns a panic into an error"
+        );
 
         const _: () = {
             #[allow(unsafe_code)] // the name under which the host looks for it
@@ -60,8 +65,9 @@ pub enum Level {
     Trace = 5,
 }
 
-/// Writes a line to the host's log, under the metric's name. Only while the host calls the metric, on the same thread;
-/// outside of that (in tests, on threads of one's own) there is no log and the line is dropped.
+/// Writes a line to the host's log, under the metric's name. Only while the host calls the metric,
+/// on the same thread; outside of that (in tests, on threads of one's own) there is no log and the
+/// line is dropped.
 pub fn log(level: Level, text: &str) {
     if let Some(host) = CURRENT.get() {
         (host.log)(host.context, level as u8, RStr::from_str(text));
@@ -71,17 +77,24 @@ pub fn log(level: Level, text: &str) {
 /// The static that the loader finds.
 #[must_use]
 pub const fn header<M: Metric>() -> LibHeader {
-    // SAFETY: `root` returns a `PluginRef`, whose root module trait is named here; its layout is checked at load.
+    // SAFETY: `root` returns a `PluginRef`, whose root module trait is named here; its layout is
+    // checked at load.
     unsafe { LibHeader::from_constructor::<PluginRef>(root::<M>, CheckTypeLayout::Yes) }
 }
 
 const _: () = {
     let theirs = abi_stable::library::ROOT_MODULE_LOADER_NAME.as_bytes();
     let ours = b"_1as_0lib_1header_0root_bmodule_bloader";
-    assert!(theirs.len() == ours.len(), "the loader looks for another symbol than export_metric! writes");
+    assert!(
+        theirs.len() == ours.len(),
+        "the loader looks for another symbol than export_metric! writes"
+    );
     let mut n = 0;
     while n < ours.len() {
-        assert!(theirs[n] == ours[n], "the loader looks for another symbol than export_metric! writes");
+        assert!(
+            theirs[n] == ours[n],
+            "the loader looks for another symbol than export_metric! writes"
+        );
         n += 1;
     }
 };
@@ -96,7 +109,8 @@ extern "C" fn root<M: Metric>() -> abi_stable::library::RootModuleResult {
         destroy: destroy::<M>,
     };
     match catch_unwind(|| plugin.leak_into_prefix()) {
-        // SAFETY: the loader casts it back to `PluginRef`, the type given to `LibHeader::from_constructor`.
+        // SAFETY: the loader casts it back to `PluginRef`, the type given to
+        // `LibHeader::from_constructor`.
         Ok(plugin) => RResult::ROk(unsafe { plugin.to_prefix_ref().cast::<ErasedPrefix>() }),
         Err(payload) => {
             discard(payload);
@@ -128,7 +142,11 @@ extern "C" fn create<M: Metric>(config: RStr<'_>, host: Host) -> Fallible<Instan
     })
 }
 
-extern "C" fn update<M: Metric>(instance: Instance, columns: &Columns<'_>, buffer: &mut DeltaBuffer) -> Fallible<()> {
+extern "C" fn update<M: Metric>(
+    instance: Instance,
+    columns: &Columns<'_>,
+    buffer: &mut DeltaBuffer,
+) -> Fallible<()> {
     let hosted = hosted::<M>(&instance);
     fence(hosted.host, || {
         let batch = Batch::new(columns, &hosted.description.properties);
@@ -137,18 +155,30 @@ extern "C" fn update<M: Metric>(instance: Instance, columns: &Columns<'_>, buffe
     })
 }
 
-extern "C" fn answer<M: Metric>(instance: Instance, ask: RStr<'_>, call: usize) -> Fallible<RString> {
+extern "C" fn answer<M: Metric>(
+    instance: Instance,
+    ask: RStr<'_>,
+    call: usize,
+) -> Fallible<RString> {
     let hosted = hosted::<M>(&instance);
     fence(hosted.host, || {
-        let ask: Ask =
-            serde_json::from_str(ask.as_str()).map_err(|fault| format!("the question is unreadable: {fault}"))?;
+        let ask: Ask = serde_json::from_str(ask.as_str())
+            .map_err(|fault| format!("the question is unreadable: {fault}"))?;
         let read = |request: &ReadRequest| {
             let text = serde_json::to_string(request).map_err(|fault| fault.to_string())?;
-            let answer = (hosted.host.read)(call, RStr::from_str(&text)).into_result().map_err(RString::into_string)?;
-            serde_json::from_str(answer.as_str()).map_err(|fault| format!("the host's answer is unreadable: {fault}"))
+            let answer = (hosted.host.read)(call, RStr::from_str(&text))
+                .into_result()
+                .map_err(RString::into_string)?;
+            serde_json::from_str(answer.as_str())
+                .map_err(|fault| format!("the host's answer is unreadable: {fault}"))
         };
         let mut text = ReplyText::new(hosted.host, call);
-        metric::write_answer(&hosted.metric, ask, &Reader::new(&hosted.description.tables, &read), &mut text)?;
+        metric::write_answer(
+            &hosted.metric,
+            ask,
+            &Reader::new(&hosted.description.tables, &read),
+            &mut text,
+        )?;
         text.end()
     })
 }
@@ -156,7 +186,8 @@ extern "C" fn answer<M: Metric>(instance: Instance, ask: RStr<'_>, call: usize) 
 extern "C" fn destroy<M: Metric>(instance: Instance) {
     let host = hosted::<M>(&instance).host;
     let outcome = fence(host, || {
-        // SAFETY: made by `create::<M>` with `Box::into_raw`; the host calls `destroy` once and nothing after it.
+        // SAFETY: made by `create::<M>` with `Box::into_raw`; the host calls `destroy` once and
+        // nothing after it.
         drop(unsafe { Box::from_raw(instance.0.cast::<Hosted<M>>()) });
         Ok(())
     });
@@ -166,12 +197,13 @@ extern "C" fn destroy<M: Metric>(instance: Instance) {
 }
 
 fn hosted<M>(instance: &Instance) -> &Hosted<M> {
-    // SAFETY: made by `create::<M>` and not destroyed yet, both by the contract of `Instance`; shared access only.
+    // SAFETY: made by `create::<M>` and not destroyed yet, both by the contract of `Instance`;
+    // shared access only.
     unsafe { &*instance.0.cast::<Hosted<M>>() }
 }
 
-/// A reply that is being written. The host is asked now and then whether it wants more of it: it knows the time and the longest
-/// answer.
+/// A reply that is being written. The host is asked now and then whether it wants more of it: it
+/// knows the time and the longest answer.
 struct ReplyText {
     bytes: Vec<u8>,
     /// Length at which it is asked next.
@@ -186,13 +218,17 @@ const WRITTEN: usize = 32 * 1024;
 impl ReplyText {
     fn new(host: Host, call: usize) -> ReplyText {
         let writing = (host.extension)(host.context, RStr::from_str(WRITING));
-        // SAFETY: a host that knows this name gives a function of this type for it, which is never unloaded.
-        let writing = (!writing.is_null()).then(|| unsafe { std::mem::transmute::<*const (), Writing>(writing) });
+        // SAFETY: a host that knows this name gives a function of this type for it, which is never
+        // unloaded.
+        let writing = (!writing.is_null())
+            .then(|| unsafe { std::mem::transmute::<*const (), Writing>(writing) });
         ReplyText { bytes: Vec::new(), ask_at: WRITTEN, call, writing }
     }
 
     fn end(self) -> Result<RString, String> {
-        String::from_utf8(self.bytes).map(RString::from).map_err(|fault| format!("not representable as JSON: {fault}"))
+        String::from_utf8(self.bytes)
+            .map(RString::from)
+            .map_err(|fault| format!("not representable as JSON: {fault}"))
     }
 }
 
@@ -215,7 +251,9 @@ impl Write for ReplyText {
 }
 
 fn json<T: Serialize>(value: &T) -> Result<RString, String> {
-    serde_json::to_string(value).map(RString::from).map_err(|fault| format!("not representable as JSON: {fault}"))
+    serde_json::to_string(value)
+        .map(RString::from)
+        .map_err(|fault| format!("not representable as JSON: {fault}"))
 }
 
 thread_local! {
@@ -250,8 +288,8 @@ fn discard(payload: Box<dyn Any + Send>) {
     }
 }
 
-/// A plugin file has a standard library of its own, and so a panic hook of its own: this one. Panics that do not
-/// happen in a call of the host go where they went before.
+/// A plugin file has a standard library of its own, and so a panic hook of its own: this one.
+/// Panics that do not happen in a call of the host go where they went before.
 fn send_panics_to_the_host() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -260,7 +298,11 @@ fn send_panics_to_the_host() {
             Some(host) => {
                 let said = info.payload_as_str().unwrap_or("without a text");
                 let place = info.location().map(ToString::to_string).unwrap_or_default();
-                (host.log)(host.context, Level::Error as u8, RStr::from_str(&format!("panicked at {place}: {said}")));
+                (host.log)(
+                    host.context,
+                    Level::Error as u8,
+                    RStr::from_str(&format!("panicked at {place}: {said}")),
+                );
             }
             None => before(info),
         }));

@@ -1,12 +1,12 @@
 //! The contract between Tally and a metric plugin.
 //!
-//! An author writes one type that implements [`Metric`] and one `export_metric!`; [`prelude`] has the words for it. A
-//! metric is a description and two pure functions: the host owns state, clock and catalogue. Plugins do no I/O, start
-//! no threads and keep nothing between calls.
+//! An author writes one type that implements [`Metric`] and one `export_metric!`; [`prelude`] has
+//! the words for it. A metric is a description and two pure functions: the host owns state, clock
+//! and catalogue. Plugins do no I/O, start no threads and keep nothing between calls.
 //!
-//! [`description`], [`read`] and [`ask`] are the texts that cross the boundary; they grow by optional fields. [`abi`] is
-//! the frozen binary part under them; neither is needed to write a metric. The crate `tally-testkit` runs a metric without
-//! an engine.
+//! [`description`], [`read`] and [`ask`] are the texts that cross the boundary; they grow by
+//! optional fields. [`abi`] is the frozen binary part under them; neither is needed to write a
+//! metric. The crate `tally-testkit` runs a metric without an engine.
 
 pub mod abi;
 pub mod ask;
@@ -26,7 +26,8 @@ pub mod values;
 pub use metric::{About, Metric, Request};
 pub use tally_plugin_macros::{answer, config, params};
 
-// What the attributes and macros above write into an author's code, so that it needs no dependency but this.
+// What the attributes and macros above write into an author's code, so that it needs no dependency
+// but this.
 #[doc(hidden)]
 pub use schemars;
 #[doc(hidden)]
@@ -37,8 +38,8 @@ pub mod prelude {
     pub use crate::ask::{Fault, Refusal, Steps, Window};
     pub use crate::batch::{Batch, Deltas};
     pub use crate::describe::{
-        DAYS, EVENT_TIME, EVENT_TYPE, HOURS, MINUTES, ONE, PRODUCT_ID, UPDATE, USER_ID, computed, days, distinct,
-        hours, latest, max, min, property, quantiles, sum, table,
+        DAYS, EVENT_TIME, EVENT_TYPE, HOURS, MINUTES, ONE, PRODUCT_ID, UPDATE, USER_ID, computed,
+        days, distinct, hours, latest, max, min, property, quantiles, sum, table,
     };
     pub use crate::description::{Description, Key, PropertyType};
     pub use crate::export::{Level, log};

@@ -1,7 +1,7 @@
 //! What an author writes: a type that implements [`Metric`].
 //!
-//! The functions below the trait turn its typed methods into the texts of the boundary; the plugin file and the test kit
-//! both use them, so that a metric under test is the metric that is loaded.
+//! The functions below the trait turn its typed methods into the texts of the boundary; the plugin
+//! file and the test kit both use them, so that a metric under test is the metric that is loaded.
 
 use crate::ask::{Ask, Fault, Refusal, Reply, Steps, Warning, Window};
 use crate::batch::{Batch, Deltas};
@@ -72,21 +72,24 @@ use std::io::Write;
 /// export_metric!(Bestsellers);
 /// ```
 ///
-/// Its `Cargo.toml` says `crate-type = ["cdylib", "rlib"]` and depends on `tally-plugin` alone; tests depend on
-/// `tally-testkit` as well. `#[params]`, `#[config]` and `#[answer]` stand for the derives of serde and schemars, with their
-/// attributes inside as documented there.
+/// Its `Cargo.toml` says `crate-type = ["cdylib", "rlib"]` and depends on `tally-plugin` alone;
+/// tests depend on `tally-testkit` as well. `#[params]`, `#[config]` and `#[answer]` stand for the
+/// derives of serde and schemars, with their attributes inside as documented there.
 ///
-/// Both functions must be *pure*: the same input gives the same output, whatever the time, the place and the calls
-/// before. That is why history can be counted again and why nothing is counted twice.
+/// Both functions must be *pure*: the same input gives the same output, whatever the time, the
+/// place and the calls before. That is why history can be counted again and why nothing is counted
+/// twice.
 pub trait Metric: Sized + Send + Sync + 'static {
     /// Name, version, revision.
     const ABOUT: About;
 
-    /// `[metrics.NAME.config]` of `metrics.toml`; `()` where there is nothing to configure. A file whose schema does not
-    /// accept `{}` is meant for sections: dropped in without one it serves nothing.
+    /// `[metrics.NAME.config]` of `metrics.toml`; `()` where there is nothing to configure. A file
+    /// whose schema does not accept `{}` is meant for sections: dropped in without one it serves
+    /// nothing.
     type Config: DeserializeOwned + JsonSchema + 'static;
 
-    /// What can be asked, besides the time params; `()` where there is nothing. Unknown keys are always refused.
+    /// What can be asked, besides the time params; `()` where there is nothing. Unknown keys are
+    /// always refused.
     type Params: DeserializeOwned + JsonSchema + 'static;
 
     /// What is answered.
@@ -101,7 +104,8 @@ pub trait Metric: Sized + Send + Sync + 'static {
     /// Summary, tables, examples.
     fn describe(&self) -> Description;
 
-    /// Adds to the cells declared with `UPDATE`, for each event of the batch. Most metrics have none.
+    /// Adds to the cells declared with `UPDATE`, for each event of the batch. Most metrics have
+    /// none.
     fn update(&self, batch: &Batch<'_>, deltas: &mut Deltas<'_>) {
         let _ = (batch, deltas);
     }
@@ -109,8 +113,13 @@ pub trait Metric: Sized + Send + Sync + 'static {
     /// Answers a question from the tables.
     ///
     /// # Errors
-    /// [`Refusal`]: the question cannot be answered as asked. Errors of the reader are passed on with `?`.
-    fn answer(&self, asked: &Request<Self::Params>, read: &Reader<'_>) -> Result<Self::Answer, Refusal>;
+    /// [`Refusal`]: the question cannot be answered as asked. Errors of the reader are passed on
+    /// with `?`.
+    fn answer(
+        &self,
+        asked: &Request<Self::Params>,
+        read: &Reader<'_>,
+    ) -> Result<Self::Answer, Refusal>;
 }
 
 /// What a plugin file is. Made by [`about!`](crate::about).
@@ -120,8 +129,8 @@ pub struct About {
     pub name: &'static str,
     /// Version of the code.
     pub version: &'static str,
-    /// The number of what the stored cells *mean*. Raise it when cells counted by older code must not be continued:
-    /// history is then counted again.
+    /// The number of what the stored cells *mean*. Raise it when cells counted by older code must
+    /// not be continued: history is then counted again.
     pub revision: u32,
 }
 
@@ -157,7 +166,8 @@ impl<P> Request<P> {
 }
 
 impl Refusal {
-    /// A param that its schema accepts and the metric does not: pointer (`/params/limit`) and sentence.
+    /// A param that its schema accepts and the metric does not: pointer (`/params/limit`) and
+    /// sentence.
     #[must_use]
     pub fn invalid(pointer: &str, detail: impl Into<String>) -> Self {
         Refusal {
@@ -183,9 +193,11 @@ pub fn about_text<M: Metric>() -> AboutText {
 /// # Errors
 /// A sentence.
 pub fn create<M: Metric>(config: &str) -> Result<M, String> {
-    let config: Value =
-        serde_json::from_str(config).map_err(|fault| format!("the configuration is unreadable: {fault}"))?;
-    M::new(schema::read(config).map_err(|fault| format!("the configuration does not fit: {fault}"))?)
+    let config: Value = serde_json::from_str(config)
+        .map_err(|fault| format!("the configuration is unreadable: {fault}"))?;
+    M::new(
+        schema::read(config).map_err(|fault| format!("the configuration does not fit: {fault}"))?,
+    )
 }
 
 /// The description with the schemas of params and answer.
@@ -212,11 +224,17 @@ pub fn answer<M: Metric>(metric: &M, ask: Ask, read: &Reader<'_>) -> Result<Repl
     }
 }
 
-/// Answers a question and writes the [`Reply`] as JSON, as it goes: no value of it is built in between.
+/// Answers a question and writes the [`Reply`] as JSON, as it goes: no value of it is built in
+/// between.
 ///
 /// # Errors
 /// A sentence: the answer cannot be written as JSON, or `out` takes no more.
-pub fn write_answer<M: Metric>(metric: &M, ask: Ask, read: &Reader<'_>, out: impl Write) -> Result<(), String> {
+pub fn write_answer<M: Metric>(
+    metric: &M,
+    ask: Ask,
+    read: &Reader<'_>,
+    out: impl Write,
+) -> Result<(), String> {
     /// As [`Reply`] is written.
     #[derive(Serialize)]
     #[serde(rename_all = "snake_case")]
@@ -236,7 +254,11 @@ fn not_json(fault: serde_json::Error) -> String {
     format!("the answer is not representable as JSON: {fault}")
 }
 
-fn answered<M: Metric>(metric: &M, ask: Ask, read: &Reader<'_>) -> Result<(M::Answer, Vec<Warning>), Refusal> {
+fn answered<M: Metric>(
+    metric: &M,
+    ask: Ask,
+    read: &Reader<'_>,
+) -> Result<(M::Answer, Vec<Warning>), Refusal> {
     let params = schema::read(ask.params).map_err(|fault| Refusal::invalid("/params", fault))?;
     let Ask { window, steps, event_types, as_of, .. } = ask;
     let asked = Request { params, window, steps, event_types, as_of, warnings: RefCell::default() };

@@ -25,8 +25,8 @@ fn ten() -> usize {
 }
 
 impl Products {
-    /// A query of a table with `PRODUCT_ID` in its key, by product: those that are named, or the first by these measures; both
-    /// with the largest first.
+    /// A query of a table with `PRODUCT_ID` in its key, by product: those that are named, or the
+    /// first by these measures; both with the largest first.
     pub fn top<'q>(&self, query: Query<'q>, by: impl IntoIterator<Item = Measure>) -> Query<'q> {
         let query = query.group_by([PRODUCT_ID]);
         match &self.product_ids {

@@ -9,8 +9,9 @@ pub const LARGEST_SCALE: u8 = 18;
 /// Longest text of a property or a computed key, bytes.
 pub const LONGEST_TEXT: usize = 255;
 
-/// A number of JSON's grammar times 10 to `scale`, rounded to a whole number, halves away from zero; and whether nothing had to
-/// be rounded. `None`: it is no such number, or not below [`DECIMAL_END`].
+/// A number of JSON's grammar times 10 to `scale`, rounded to a whole number, halves away from
+/// zero; and whether nothing had to be rounded. `None`: it is no such number, or not below
+/// [`DECIMAL_END`].
 #[must_use]
 pub fn scaled(text: &[u8], scale: u8) -> Option<(i128, bool)> {
     let (negative, digits) = match text.split_first()? {
@@ -31,7 +32,8 @@ pub fn scaled(text: &[u8], scale: u8) -> Option<(i128, bool)> {
         (fraction, rest) = after.split_at(length);
     }
     let exponent = exponent(rest)?;
-    // Significant digits beyond 37 decide no rounding that anybody could check; only that there are some is kept.
+    // Significant digits beyond 37 decide no rounding that anybody could check; only that there are
+    // some is kept.
     let (mut value, mut power, mut cut) = (0_i128, i64::from(scale) + exponent, false);
     let end = 10_i128.pow(37);
     for (n, digit) in whole.iter().chain(fraction).enumerate() {
@@ -61,7 +63,8 @@ pub fn scaled(text: &[u8], scale: u8) -> Option<(i128, bool)> {
     (value < DECIMAL_END).then_some((if negative { -value } else { value }, exact))
 }
 
-/// The exponent at the end of a number, 0 where there is none. One of more than six digits is as good as a million.
+/// The exponent at the end of a number, 0 where there is none. One of more than six digits is as
+/// good as a million.
 fn exponent(rest: &[u8]) -> Option<i64> {
     let Some((b'e' | b'E', rest)) = rest.split_first() else {
         return rest.is_empty().then_some(0);
@@ -74,7 +77,9 @@ fn exponent(rest: &[u8]) -> Option<i64> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let value = digits.iter().fold(0_i64, |value, digit| (value * 10 + i64::from(digit - b'0')).min(1_000_000));
+    let value = digits
+        .iter()
+        .fold(0_i64, |value, digit| (value * 10 + i64::from(digit - b'0')).min(1_000_000));
     Some(if negative { -value } else { value })
 }
 

@@ -1,14 +1,16 @@
-//! What a metric can ask of its tables, and what it gets: the text that crosses the boundary while answering.
+//! What a metric can ask of its tables, and what it gets: the text that crosses the boundary while
+//! answering.
 //!
-//! One operation serves point reads, group scans, filters, top-N and series: *aggregate the rows that match, by
-//! group, and within a group by part*. JSON, so that it grows without changing the ABI. The SDK's `Reader` wraps it;
-//! the host executes it. Nothing here touches state.
+//! One operation serves point reads, group scans, filters, top-N and series: *aggregate the rows
+//! that match, by group, and within a group by part*. JSON, so that it grows without changing the
+//! ABI. The SDK's `Reader` wraps it; the host executes it. Nothing here touches state.
 
 use crate::description::Key;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// An id as events carry it. Order is API.md's "lower id": integers before text, integers by value, text by bytes.
+/// An id as events carry it. Order is API.md's "lower id": integers before text, integers by value,
+/// text by bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Id {
@@ -23,7 +25,8 @@ pub enum Id {
 pub struct ReadRequest {
     /// Name of the table.
     pub table: String,
-    /// Half-open event-time range in Unix milliseconds, already snapped to panes by the host; an absent bound is open.
+    /// Half-open event-time range in Unix milliseconds, already snapped to panes by the host; an
+    /// absent bound is open.
     #[serde(default)]
     pub from: Option<i64>,
     /// End of the range.
@@ -79,8 +82,8 @@ pub enum Order {
     Asc,
 }
 
-/// A number that a group has: its merged cell (of a `Distinct` cell the estimate), or for a `Sum` cell the weighted sum.
-/// Groups cannot be ranked by `Quantiles` and `Latest`.
+/// A number that a group has: its merged cell (of a `Distinct` cell the estimate), or for a `Sum`
+/// cell the weighted sum. Groups cannot be ranked by `Quantiles` and `Latest`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measure {
     /// Name of the cell.
@@ -130,11 +133,11 @@ pub struct GroupAnswer {
 pub struct Part {
     /// Ids of the `part_by` columns.
     pub key: Vec<Id>,
-    /// Values in the order of the table's cells. Of `Distinct` the estimate, of `Quantiles` the number of values, of
-    /// `Latest` the time in Unix milliseconds (0 where there is none).
+    /// Values in the order of the table's cells. Of `Distinct` the estimate, of `Quantiles` the
+    /// number of values, of `Latest` the time in Unix milliseconds (0 where there is none).
     pub cells: Vec<i128>,
-    /// For each `Quantiles` cell, in their order, the quantiles asked for; none where there are no values. Of a decimal
-    /// times its scale, as in `cells`.
+    /// For each `Quantiles` cell, in their order, the quantiles asked for; none where there are no
+    /// values. Of a decimal times its scale, as in `cells`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub quantiles: Vec<Vec<f64>>,
     /// For each `Latest` cell, in their order, its value; none where there is none.
@@ -146,7 +149,8 @@ pub struct Part {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scalar {
-    /// A whole number: an id, an integer, a scaled decimal, a time in Unix milliseconds, a bool as 0 or 1.
+    /// A whole number: an id, an integer, a scaled decimal, a time in Unix milliseconds, a bool as
+    /// 0 or 1.
     Integer(i128),
     /// A float.
     Float(f64),

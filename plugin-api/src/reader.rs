@@ -1,14 +1,18 @@
 //! How a metric reads its tables: a query in words, and views of what was found.
 //!
-//! `read.table("t").within(asked.window).group_by([PRODUCT_ID]).part_by([EVENT_TYPE]).run()?` aggregates the rows that
-//! match, by group, and within a group by part. A query may block and may fail: pass its error on with `?`.
+//! `read.table("t").within(asked.window).group_by([PRODUCT_ID]).part_by([EVENT_TYPE]).run()?`
+//! aggregates the rows that match, by group, and within a group by part. A query may block and may
+//! fail: pass its error on with `?`.
 
 use crate::ask::{Fault, Refusal, Steps, Window};
 use crate::description::{Key, Merge, Table};
-use crate::read::{self, Id, Measure, Only, Order, Rank, ReadAnswer, ReadRequest, Scalar, Step, Weights};
+use crate::read::{
+    self, Id, Measure, Only, Order, Rank, ReadAnswer, ReadRequest, Scalar, Step, Weights,
+};
 use std::collections::BTreeMap;
 
-/// Code of the refusal that a failed read becomes. The host knows why it failed and answers with that.
+/// Code of the refusal that a failed read becomes. The host knows why it failed and answers with
+/// that.
 pub const READ_FAILED: &str = "read_failed";
 
 /// What executes a read.
@@ -30,11 +34,10 @@ impl<'a> Reader<'a> {
 
     /// Starts a query of one table. Without further words: one group of everything, in one part.
     pub fn table(&self, name: &str) -> Query<'a> {
-        let cells = self
-            .tables
-            .iter()
-            .find(|table| table.name == name)
-            .map(|table| table.cells.iter().map(|cell| (cell.name.clone(), cell.merge)).collect());
+        let cells =
+            self.tables.iter().find(|table| table.name == name).map(|table| {
+                table.cells.iter().map(|cell| (cell.name.clone(), cell.merge)).collect()
+            });
         let request = ReadRequest { table: name.into(), ..ReadRequest::default() };
         Query { source: self.source, cells: cells.unwrap_or_default(), steps: None, request }
     }
@@ -66,7 +69,8 @@ impl Query<'_> {
         self
     }
 
-    /// Only rows of these event types; `None` means all. The table must have `EVENT_TYPE` in its key.
+    /// Only rows of these event types; `None` means all. The table must have `EVENT_TYPE` in its
+    /// key.
     pub fn only_types(self, types: Option<&[String]>) -> Self {
         match types {
             Some(types) => self.only(Key::EventType, types.iter().cloned().map(Id::Text)),
@@ -86,7 +90,8 @@ impl Query<'_> {
         self
     }
 
-    /// The `limit` groups with the largest measures; the first measure decides, then the next; ties go to the lower id.
+    /// The `limit` groups with the largest measures; the first measure decides, then the next; ties
+    /// go to the lower id.
     pub fn top(self, limit: usize, by: impl IntoIterator<Item = Measure>) -> Self {
         self.rank(Order::Desc, limit, by)
     }
@@ -97,7 +102,12 @@ impl Query<'_> {
     }
 
     /// As [`Query::top`] or [`Query::bottom`].
-    pub fn rank(mut self, order: Order, limit: usize, by: impl IntoIterator<Item = Measure>) -> Self {
+    pub fn rank(
+        mut self,
+        order: Order,
+        limit: usize,
+        by: impl IntoIterator<Item = Measure>,
+    ) -> Self {
         self.request.rank = Some(Rank { by: by.into_iter().collect(), order, limit });
         self
     }
@@ -118,10 +128,13 @@ impl Query<'_> {
     /// Runs it.
     ///
     /// # Errors
-    /// The read failed (deadline, store, a query of what is not declared). To be passed on with `?`.
+    /// The read failed (deadline, store, a query of what is not declared). To be passed on with
+    /// `?`.
     pub fn run(self) -> Result<Found, Refusal> {
-        let failed =
-            |detail| Refusal { code: READ_FAILED.into(), errors: vec![Fault { pointer: String::new(), detail }] };
+        let failed = |detail| Refusal {
+            code: READ_FAILED.into(),
+            errors: vec![Fault { pointer: String::new(), detail }],
+        };
         let answer = (self.source)(&self.request).map_err(failed)?;
         Ok(Found { answer, cells: self.cells, steps: self.steps })
     }
@@ -162,7 +175,11 @@ impl Found {
 
     /// The groups, in the order asked for; by lower id where none was.
     pub fn groups(&self) -> impl Iterator<Item = Group<'_>> {
-        self.answer.groups.iter().map(|group| Group { key: &group.key, found: self, group: Some(group) })
+        self.answer.groups.iter().map(|group| Group {
+            key: &group.key,
+            found: self,
+            group: Some(group),
+        })
     }
 
     /// The group of an id, an empty one where nothing matched. For queries grouped by one column.
@@ -244,7 +261,8 @@ pub struct StepView<'f> {
     pub parts: Parts<'f>,
 }
 
-/// Parts of a group, of a step or of everything: a row of cells for each combination of `part_by` ids.
+/// Parts of a group, of a step or of everything: a row of cells for each combination of `part_by`
+/// ids.
 #[derive(Clone, Copy, Debug)]
 pub struct Parts<'f> {
     parts: &'f [read::Part],
@@ -261,8 +279,8 @@ impl<'f> Parts<'f> {
     /// Id in the first `part_by` column and value of a cell, part by part.
     ///
     /// # Panics
-    /// If the table declares no such cell, or the query has no `part_by`. The host turns that into a failure of the
-    /// plugin.
+    /// If the table declares no such cell, or the query has no `part_by`. The host turns that into
+    /// a failure of the plugin.
     pub fn each(&self, cell: &str) -> impl Iterator<Item = (&'f Id, i128)> + use<'f> {
         let at = self.at(cell);
         self.parts.iter().map(move |part| {
@@ -320,18 +338,23 @@ impl<'f> Parts<'f> {
     /// Part by part: the ids of the `part_by` columns, and the part on its own.
     pub fn split(&self) -> impl Iterator<Item = (&'f [Id], Parts<'f>)> + use<'f> {
         let cells = self.cells;
-        self.parts.iter().map(move |part| (part.key.as_slice(), Parts { parts: std::slice::from_ref(part), cells }))
+        self.parts.iter().map(move |part| {
+            (part.key.as_slice(), Parts { parts: std::slice::from_ref(part), cells })
+        })
     }
 
-    /// Number of different values in a `distinct` cell, about. What is broken down has no such number as a whole, since the
-    /// same values may be in several parts: take the parts by [`Parts::split`], or ask without `part_by`.
+    /// Number of different values in a `distinct` cell, about. What is broken down has no such
+    /// number as a whole, since the same values may be in several parts: take the parts by
+    /// [`Parts::split`], or ask without `part_by`.
     ///
     /// # Panics
     /// If the table declares no such cell, or there are several parts.
     #[must_use]
     pub fn distinct(&self, cell: &str) -> u64 {
         let at = self.at_of(cell, Merge::Distinct);
-        self.one(cell).and_then(|part| part.cells.get(at)).map_or(0, |value| (*value).clamp(0, u64::MAX.into()) as u64)
+        self.one(cell)
+            .and_then(|part| part.cells.get(at))
+            .map_or(0, |value| (*value).clamp(0, u64::MAX.into()) as u64)
     }
 
     /// Number of values that a `quantiles` cell has seen.
@@ -341,11 +364,14 @@ impl<'f> Parts<'f> {
     #[must_use]
     pub fn values(&self, cell: &str) -> u64 {
         let at = self.at_of(cell, Merge::Quantiles);
-        let seen = |part: &read::Part| part.cells.get(at).map_or(0, |value| (*value).clamp(0, u64::MAX.into()) as u64);
+        let seen = |part: &read::Part| {
+            part.cells.get(at).map_or(0, |value| (*value).clamp(0, u64::MAX.into()) as u64)
+        };
         self.parts.iter().map(seen).fold(0, u64::saturating_add)
     }
 
-    /// The quantiles asked for, of a `quantiles` cell; none where it has no values. Of a decimal times its scale.
+    /// The quantiles asked for, of a `quantiles` cell; none where it has no values. Of a decimal
+    /// times its scale.
     ///
     /// # Panics
     /// As [`Parts::distinct`].
@@ -355,7 +381,8 @@ impl<'f> Parts<'f> {
         self.one(cell).and_then(|part| part.quantiles.get(place)).map_or(&[], Vec::as_slice)
     }
 
-    /// The value of a `latest` cell and when it was given (Unix milliseconds); `None` where there is none.
+    /// The value of a `latest` cell and when it was given (Unix milliseconds); `None` where there
+    /// is none.
     ///
     /// # Panics
     /// As [`Parts::distinct`].

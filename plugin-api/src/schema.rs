@@ -6,7 +6,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::any::TypeId;
 
-/// Schema of what is given to a metric: an object that takes no unknown keys. `()` is the empty object.
+/// Schema of what is given to a metric: an object that takes no unknown keys. `()` is the empty
+/// object.
 pub(crate) fn of_input<T: JsonSchema + 'static>() -> Value {
     if is_unit::<T>() {
         return json!({"type": "object", "properties": {}, "additionalProperties": false});
@@ -22,7 +23,9 @@ pub(crate) fn of_input<T: JsonSchema + 'static>() -> Value {
 
 /// Schema of what a metric answers.
 pub(crate) fn of_output<T: JsonSchema>() -> Value {
-    plain(SchemaSettings::draft2020_12().for_serialize(), |generator| generator.into_root_schema_for::<T>().to_value())
+    plain(SchemaSettings::draft2020_12().for_serialize(), |generator| {
+        generator.into_root_schema_for::<T>().to_value()
+    })
 }
 
 /// Reads a value that is valid under [`of_input`].

@@ -14,7 +14,8 @@ impl Id {
     /// The id that a text stands for: canonical decimal integers up to 2⁵³−1 are integers.
     #[must_use]
     pub fn of_text(text: &str) -> Id {
-        let canonical = text == "0" || (text.starts_with(|c: char| ('1'..='9').contains(&c)) && text.len() <= 16);
+        let canonical = text == "0"
+            || (text.starts_with(|c: char| ('1'..='9').contains(&c)) && text.len() <= 16);
         match text.parse::<u64>() {
             Ok(number) if canonical && number <= MAX_INTEGER => Id::Integer(number),
             _ => Id::Text(text.into()),
@@ -41,8 +42,8 @@ macro_rules! id_type {
     ($name:ident, $kind:literal, $about:literal) => {
         #[doc = $about]
         ///
-        /// In params, the text `"7"` is the integer 7, as in events. In a result the schema marks it `x-tally-id`, so
-        /// that the host can add names.
+        /// In params, the text `"7"` is the integer 7, as in events. In a result the schema marks
+        /// it `x-tally-id`, so that the host can add names.
         #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
         #[serde(transparent)]
         pub struct $name(pub Id);
@@ -113,14 +114,16 @@ impl JsonSchema for Id {
 pub struct Time(pub i64);
 
 impl Time {
-    /// From the value of a cell. Cells hold 128 bits; what no clock shows becomes the nearest moment.
+    /// From the value of a cell. Cells hold 128 bits; what no clock shows becomes the nearest
+    /// moment.
     #[must_use]
     pub fn from_cell(value: i128) -> Self {
         Time(value.clamp(i64::MIN.into(), i64::MAX.into()) as i64)
     }
 }
 
-/// The first and the last millisecond that a [`Time`] is written as: times beyond are written as the nearer of the two.
+/// The first and the last millisecond that a [`Time`] is written as: times beyond are written as
+/// the nearer of the two.
 const WRITTEN: (i64, i64) = (-377_705_023_201_000, 253_402_207_200_999);
 
 impl Serialize for Time {
@@ -130,7 +133,8 @@ impl Serialize for Time {
         let (year, month, day) = civil(day);
         // ISO 8601 writes years before 0 with a sign and six digits.
         let (sign, digits) = if year < 0 { ("-", 6) } else { ("", 4) };
-        let (hour, minute, second) = (millis / 3_600_000, millis / 60_000 % 60, millis / 1_000 % 60);
+        let (hour, minute, second) =
+            (millis / 3_600_000, millis / 60_000 % 60, millis / 1_000 % 60);
         to.collect_str(&format_args!(
             "{sign}{:0digits$}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z",
             year.abs(),
@@ -139,15 +143,16 @@ impl Serialize for Time {
     }
 }
 
-/// Year, month and day (from 1) of a number of days since 1970-01-01, in the proleptic Gregorian calendar (H. Hinnant,
-/// "chrono-compatible low-level date algorithms").
+/// Year, month and day (from 1) of a number of days since 1970-01-01, in the proleptic Gregorian
+/// calendar (H. Hinnant, "chrono-compatible low-level date algorithms").
 #[doc(hidden)]
 #[must_use]
 pub fn civil(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month + 2) / 5 + 1;
@@ -169,8 +174,8 @@ impl JsonSchema for Time {
     }
 }
 
-/// An exact decimal: a whole number with so many of its digits behind the point. In JSON a number; beyond 15 digits, which not
-/// every JSON reader keeps, a text.
+/// An exact decimal: a whole number with so many of its digits behind the point. In JSON a number;
+/// beyond 15 digits, which not every JSON reader keeps, a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decimal {
     /// Its value times 10 to the scale.
@@ -189,9 +194,11 @@ impl Decimal {
 
 impl std::fmt::Display for Decimal {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let digits = format!("{:0width$}", self.value.unsigned_abs(), width = usize::from(self.scale) + 1);
+        let digits =
+            format!("{:0width$}", self.value.unsigned_abs(), width = usize::from(self.scale) + 1);
         let (whole, fraction) = digits.split_at(digits.len() - usize::from(self.scale));
-        let (sign, fraction) = (if self.value < 0 { "-" } else { "" }, fraction.trim_end_matches('0'));
+        let (sign, fraction) =
+            (if self.value < 0 { "-" } else { "" }, fraction.trim_end_matches('0'));
         let point = if fraction.is_empty() { "" } else { "." };
         write!(out, "{sign}{whole}{point}{fraction}")
     }
@@ -247,7 +254,12 @@ impl StepCounts {
     #[must_use]
     pub fn of(step: StepView<'_>, cell: &str) -> Self {
         let StepView { start, partial, parts } = step;
-        StepCounts { start: Time(start), total: parts.count(cell), by_type: parts.counts(cell), partial }
+        StepCounts {
+            start: Time(start),
+            total: parts.count(cell),
+            by_type: parts.counts(cell),
+            partial,
+        }
     }
 }
 
@@ -285,11 +297,20 @@ mod tests {
 
     #[test]
     fn times_are_written_with_milliseconds() {
-        assert_eq!(serde_json::to_value(Time(1_767_225_660_000)).ok(), Some(json!("2026-01-01T00:01:00.000Z")));
+        assert_eq!(
+            serde_json::to_value(Time(1_767_225_660_000)).ok(),
+            Some(json!("2026-01-01T00:01:00.000Z"))
+        );
         let text = |time: i64| serde_json::to_value(Time(time)).unwrap_or_default();
-        assert_eq!((text(i64::MAX), text(i64::MIN)), (text(WRITTEN.1), text(WRITTEN.0)), "beyond the calendar");
+        assert_eq!(
+            (text(i64::MAX), text(i64::MIN)),
+            (text(WRITTEN.1), text(WRITTEN.0)),
+            "beyond the calendar"
+        );
         // Steps of no whole day, so that all months, leap days and times of day come.
-        for time in (WRITTEN.0..=WRITTEN.1).step_by(2_345_678_901_234).chain([WRITTEN.0, WRITTEN.1, -1, 0]) {
+        for time in
+            (WRITTEN.0..=WRITTEN.1).step_by(2_345_678_901_234).chain([WRITTEN.0, WRITTEN.1, -1, 0])
+        {
             let jiff = jiff::Timestamp::from_millisecond(time).unwrap_or(jiff::Timestamp::MAX);
             assert_eq!(text(time), json!(format!("{jiff:.3}")), "{time}");
         }
@@ -306,7 +327,10 @@ mod tests {
             (10_000_000_000_000_001, 4, "\"1000000000000.0001\""),
             (i128::MIN, 0, "\"-170141183460469231731687303715884105728\""),
         ] {
-            assert_eq!(serde_json::to_string(&Decimal { value, scale }).ok().as_deref(), Some(text));
+            assert_eq!(
+                serde_json::to_string(&Decimal { value, scale }).ok().as_deref(),
+                Some(text)
+            );
         }
     }
 

@@ -1,7 +1,9 @@
-//! A reader with a bound on the bytes of a record, for parsers that would keep a record of any length in memory.
+//! A reader with a bound on the bytes of a record, for parsers that would keep a record of any
+//! length in memory.
 //!
-//! A quote that is never closed makes the rest of a CSV file one record: here it ends as an error. A caller that reads records
-//! allows the next one when it begins; what the parser buffers (some KiB) makes the bound a little larger, never smaller.
+//! A quote that is never closed makes the rest of a CSV file one record: here it ends as an error.
+//! A caller that reads records allows the next one when it begins; what the parser buffers (some
+//! KiB) makes the bound a little larger, never smaller.
 
 use std::io::{Error, ErrorKind, Read};
 
@@ -27,7 +29,8 @@ impl<R> Bounded<R> {
 impl<R: Read> Read for Bounded<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         if self.left == 0 && !buffer.is_empty() {
-            let reason = format!("the record has more than {} bytes; is a quote unclosed?", self.most);
+            let reason =
+                format!("the record has more than {} bytes; is a quote unclosed?", self.most);
             return Err(Error::new(ErrorKind::InvalidData, reason));
         }
         let most = buffer.len().min(self.left);

@@ -1,4 +1,5 @@
-//! The `tally` binary: the command line. Everything it can do is in `cli`; what answers over HTTP is the library.
+//! The `tally` binary: the command line. Everything it can do is in `cli`; what answers over HTTP
+//! is the library.
 
 mod cli;
 mod produce;

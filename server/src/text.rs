@@ -1,8 +1,8 @@
-//! Reads texts of files and callers by one set of rules: byte order marks, blanks, line ends, headers, and events as lines or as an
-//! array over any number of lines.
+//! Reads texts of files and callers by one set of rules: byte order marks, blanks, line ends,
+//! headers, and events as lines or as an array over any number of lines.
 //!
-//! Nothing in a text is skipped silently: a piece that is not a value is returned as it is, and the caller judges it.
-//! It does not judge JSON.
+//! Nothing in a text is skipped silently: a piece that is not a value is returned as it is, and the
+//! caller judges it. It does not judge JSON.
 
 use csv::ByteRecord;
 use std::io::{BufRead, Error, ErrorKind};
@@ -16,7 +16,8 @@ pub fn without_mark(text: &[u8]) -> &[u8] {
     text.strip_prefix(MARK).unwrap_or(text)
 }
 
-/// The lines of a text that hold anything, without blanks around them: they end with LF, CR LF or CR.
+/// The lines of a text that hold anything, without blanks around them: they end with LF, CR LF or
+/// CR.
 pub fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     let line = |line| without_mark(<[u8]>::trim_ascii(line)).trim_ascii();
     text.split(|byte| matches!(byte, b'\n' | b'\r')).map(line).filter(|line| !line.is_empty())
@@ -47,7 +48,10 @@ pub fn is_blank(row: &ByteRecord) -> bool {
 #[must_use]
 pub fn repeats_header(row: &ByteRecord, header: &[String]) -> bool {
     row.len() == header.len()
-        && row.iter().zip(header).all(|(cell, name)| without_mark(cell).trim_ascii() == name.as_bytes())
+        && row
+            .iter()
+            .zip(header)
+            .all(|(cell, name)| without_mark(cell).trim_ascii() == name.as_bytes())
 }
 
 /// A value of a text, unchanged.
@@ -57,11 +61,13 @@ pub struct Found {
     pub bytes: Option<Vec<u8>>,
     /// The line on which it begins, from 1 on.
     pub line: u64,
-    /// Which element of an array it is, from 0 on, counted over all arrays of the text; `None`: it is a line.
+    /// Which element of an array it is, from 0 on, counted over all arrays of the text; `None`: it
+    /// is a line.
     pub element: Option<u64>,
 }
 
-/// The values of a text: each line is one, and each element of an array that begins where a line does. Holds one at a time.
+/// The values of a text: each line is one, and each element of an array that begins where a line
+/// does. Holds one at a time.
 pub struct Values<R> {
     reader: R,
     longest: usize,
@@ -90,7 +96,9 @@ impl<R: BufRead> Values<R> {
             self.skip_blanks()?;
             match (self.peek()?, self.in_array) {
                 (None, false) => return Ok(None),
-                (None, true) => return Err(Error::new(ErrorKind::InvalidData, "it ends within an array")),
+                (None, true) => {
+                    return Err(Error::new(ErrorKind::InvalidData, "it ends within an array"));
+                }
                 (Some(b'['), false) => {
                     self.bump()?;
                     self.in_array = true;
@@ -232,7 +240,8 @@ mod tests {
         let mut values = Values::new(std::io::BufReader::with_capacity(2, text), 20);
         let mut all = Vec::new();
         while let Some(Found { bytes, line, element }) = values.read().unwrap() {
-            let text = bytes.map_or("too long".to_owned(), |bytes| String::from_utf8(bytes).unwrap());
+            let text =
+                bytes.map_or("too long".to_owned(), |bytes| String::from_utf8(bytes).unwrap());
             all.push((line, text, element));
         }
         all
@@ -244,7 +253,8 @@ mod tests {
 
     #[test]
     fn line_ends_blanks_and_marks_mean_nothing() {
-        let expected = [(1, "{\"a\":1}".to_owned()), (3, "{\"b\" :2}".to_owned()), (4, "7".to_owned())];
+        let expected =
+            [(1, "{\"a\":1}".to_owned()), (3, "{\"b\" :2}".to_owned()), (4, "7".to_owned())];
         for text in [
             "{\"a\":1}\n\n{\"b\" :2}\n7\n",
             "\u{feff}{\"a\":1}\r\n \t\r\n  {\"b\" :2}  \r\n7",
@@ -270,7 +280,11 @@ mod tests {
         ];
         assert_eq!(found, expected.map(|(line, text, element)| (line, text.to_owned(), element)));
         assert!(lined("[]").is_empty() && lined(" [ ] \n[]").is_empty());
-        assert_eq!(lined("[{\"a\":1} {\"b\":2}]")[0].1, "{\"a\":1} {\"b\":2}", "for whoever judges it");
+        assert_eq!(
+            lined("[{\"a\":1} {\"b\":2}]")[0].1,
+            "{\"a\":1} {\"b\":2}",
+            "for whoever judges it"
+        );
     }
 
     #[test]
@@ -301,6 +315,8 @@ mod tests {
         assert!(header(&record(&["a", " a"])).unwrap_err().contains("names a twice"));
         assert!(repeats_header(&record(&["user_id ", "cost", " "]), &names));
         assert!(!repeats_header(&record(&["1", "cost", ""]), &names));
-        assert!(is_blank(&record(&["  "])) && is_blank(&record(&[])) && !is_blank(&record(&["", ""])));
+        assert!(
+            is_blank(&record(&["  "])) && is_blank(&record(&[])) && !is_blank(&record(&["", ""]))
+        );
     }
 }

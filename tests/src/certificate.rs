@@ -1,4 +1,5 @@
-//! A certificate of one's own for servers on loopback, and the authority that vouches for it, made by `openssl`.
+//! A certificate of one's own for servers on loopback, and the authority that vouches for it, made
+//! by `openssl`.
 
 use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
@@ -25,16 +26,48 @@ impl Certificate {
         let folder = tempfile::Builder::new().prefix("certificate").tempdir()?;
         let at = |name: &str| folder.path().join(name);
         let names = at("names");
-        std::fs::write(&names, "subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")?;
+        std::fs::write(
+            &names,
+            "subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n",
+        )?;
         let of = |path: &Path| path.display().to_string();
         let (authority, authority_key) = (of(&at("authority.pem")), of(&at("authority.key")));
-        let (certificate, key, request) = (of(&at("server.pem")), of(&at("server.key")), of(&at("server.csr")));
+        let (certificate, key, request) =
+            (of(&at("server.pem")), of(&at("server.key")), of(&at("server.csr")));
         let curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
-        let own = ["req", "-x509", "-days", "2", "-subj", "/CN=tests", "-keyout", &authority_key, "-out", &authority];
+        let own = [
+            "req",
+            "-x509",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=tests",
+            "-keyout",
+            &authority_key,
+            "-out",
+            &authority,
+        ];
         openssl(&[&own[..], &curve].concat())?;
-        openssl(&[&["req", "-subj", "/CN=localhost", "-keyout", &key, "-out", &request][..], &curve].concat())?;
-        let signed = ["x509", "-req", "-days", "2", "-in", &request, "-CA", &authority, "-CAkey", &authority_key];
-        openssl(&[&signed[..], &["-CAcreateserial", "-extfile", &of(&names), "-out", &certificate]].concat())?;
+        openssl(
+            &[&["req", "-subj", "/CN=localhost", "-keyout", &key, "-out", &request][..], &curve]
+                .concat(),
+        )?;
+        let signed = [
+            "x509",
+            "-req",
+            "-days",
+            "2",
+            "-in",
+            &request,
+            "-CA",
+            &authority,
+            "-CAkey",
+            &authority_key,
+        ];
+        openssl(
+            &[&signed[..], &["-CAcreateserial", "-extfile", &of(&names), "-out", &certificate]]
+                .concat(),
+        )?;
         let (authority, certificate, key) = (authority.into(), certificate.into(), key.into());
         Ok(Certificate { authority, certificate, key, _folder: folder })
     }
@@ -42,7 +75,8 @@ impl Certificate {
 
 fn openssl(args: &[&str]) -> Result<()> {
     let done = Command::new("openssl").args(args).output();
-    let done = done.context("tests of encrypted connections need openssl: apt-get install openssl")?;
+    let done =
+        done.context("tests of encrypted connections need openssl: apt-get install openssl")?;
     ensure!(done.status.success(), "openssl {args:?}: {}", String::from_utf8_lossy(&done.stderr));
     Ok(())
 }

@@ -1,7 +1,8 @@
-//! Load on engines that are treated badly: feeders, which know what was acknowledged, and the comparison with the oracle.
+//! Load on engines that are treated badly: feeders, which know what was acknowledged, and the
+//! comparison with the oracle.
 //!
-//! What was not acknowledged is sent again with the same ids, as a client does. Duplicates and lines that are no events are
-//! mixed in.
+//! What was not acknowledged is sent again with the same ids, as a client does. Duplicates and
+//! lines that are no events are mixed in.
 
 use crate::client::{Client, NotPosted};
 use crate::oracle::{Event, Oracle};
@@ -162,8 +163,17 @@ impl Feeder {
         match client.events(&batch.lines) {
             Ok(posted) => {
                 let expected = batch.events.len() as u64;
-                ensure!(posted.accepted == expected, "{} accepted instead of {expected}", posted.accepted);
-                ensure!(posted.rejected == batch.rejected, "{:?} instead of {:?}", posted.rejected, batch.rejected);
+                ensure!(
+                    posted.accepted == expected,
+                    "{} accepted instead of {expected}",
+                    posted.accepted
+                );
+                ensure!(
+                    posted.rejected == batch.rejected,
+                    "{:?} instead of {:?}",
+                    posted.rejected,
+                    batch.rejected
+                );
                 further(&mut self.position, &posted.position)?;
                 self.counted.extend(batch.events);
                 Ok(Some(expected))
@@ -180,7 +190,12 @@ impl Feeder {
     ///
     /// # Errors
     /// An answer is wrong.
-    pub fn run(&mut self, address: SocketAddr, stop: &AtomicBool, acknowledged: &AtomicU64) -> Result<()> {
+    pub fn run(
+        &mut self,
+        address: SocketAddr,
+        stop: &AtomicBool,
+        acknowledged: &AtomicU64,
+    ) -> Result<()> {
         let client = Client::new(address)?;
         while !stop.load(Ordering::SeqCst) {
             match self.post(&client)? {
@@ -201,7 +216,12 @@ impl Feeder {
 ///
 /// # Errors
 /// "counted wrong" and what differs.
-pub fn settle(feeders: &mut [Feeder], oracle: &mut Oracle, client: &Client, user_step: Option<usize>) -> Result<()> {
+pub fn settle(
+    feeders: &mut [Feeder],
+    oracle: &mut Oracle,
+    client: &Client,
+    user_step: Option<usize>,
+) -> Result<()> {
     let mut positions: BTreeMap<u32, u64> = BTreeMap::new();
     for feeder in feeders {
         for attempt in 0.. {
@@ -217,21 +237,27 @@ pub fn settle(feeders: &mut [Feeder], oracle: &mut Oracle, client: &Client, user
             *furthest = (*furthest).max(*offset);
         }
     }
-    let position: Vec<String> = positions.iter().map(|(partition, offset)| format!("{partition}:{offset}")).collect();
+    let position: Vec<String> =
+        positions.iter().map(|(partition, offset)| format!("{partition}:{offset}")).collect();
     let at_least = position.join(",");
     let wrong = match user_step {
         None => oracle.compare_totals(client, &at_least)?,
         Some(step) => oracle.compare(client, &at_least, step)?,
     };
     let shown = &wrong[..wrong.len().min(20)];
-    ensure!(wrong.is_empty(), "counted wrong ({} differences), all at {at_least}: {shown:#?}", wrong.len());
+    ensure!(
+        wrong.is_empty(),
+        "counted wrong ({} differences), all at {at_least}: {shown:#?}",
+        wrong.len()
+    );
     Ok(())
 }
 
 /// Moves a position on by another, partition by partition.
 fn further(position: &mut BTreeMap<u32, u64>, by: &str) -> Result<()> {
     for part in by.split(',').filter(|part| !part.is_empty()) {
-        let (partition, offset) = part.split_once(':').with_context(|| format!("no position: {by:?}"))?;
+        let (partition, offset) =
+            part.split_once(':').with_context(|| format!("no position: {by:?}"))?;
         let furthest = position.entry(partition.parse()?).or_default();
         *furthest = (*furthest).max(offset.parse()?);
     }

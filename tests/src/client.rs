@@ -1,6 +1,8 @@
-//! A client of a running engine: HTTP and WebSocket, blocking, each wait with an end that is an error.
+//! A client of a running engine: HTTP and WebSocket, blocking, each wait with an end that is an
+//! error.
 //!
-//! Knows the shapes of the HTTP contract as far as tests need them, and nothing of the server's code.
+//! Knows the shapes of the HTTP contract as far as tests need them, and nothing of the server's
+//! code.
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
@@ -83,10 +85,12 @@ impl Client {
     /// # Errors
     /// The system has no threads left.
     pub fn new(address: SocketAddr) -> Result<Client> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
-        let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector);
+        let http =
+            hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector);
         Ok(Client { base: format!("http://{address}"), runtime, http })
     }
 
@@ -94,7 +98,13 @@ impl Client {
     ///
     /// # Errors
     /// No answer.
-    pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Result<Answer> {
+    pub fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Result<Answer> {
         let mut request = Request::builder().method(Method::from_bytes(method.as_bytes())?);
         request = request.uri(format!("{}{path}", self.base));
         for (name, value) in headers {
@@ -139,8 +149,10 @@ impl Client {
         let read = || {
             let json = answer.json();
             let rejected = json["rejected"].as_array()?.iter();
-            let rejected = rejected.map(|one| Some((one["index"].as_u64()? as usize, one["reason"].as_str()?.into())));
-            let (accepted, position) = (json["accepted"].as_u64()?, json["position"].as_str()?.to_owned());
+            let rejected = rejected
+                .map(|one| Some((one["index"].as_u64()? as usize, one["reason"].as_str()?.into())));
+            let (accepted, position) =
+                (json["accepted"].as_u64()?, json["position"].as_str()?.to_owned());
             Some(Posted { accepted, rejected: rejected.collect::<Option<_>>()?, position })
         };
         match answer.status {
@@ -157,7 +169,12 @@ impl Client {
     pub fn post_all(&self, lines: &str) -> Result<String> {
         let posted = self.events(lines).map_err(|fault| anyhow::anyhow!("{fault:?}"))?;
         ensure!(posted.rejected.is_empty(), "rejected: {:?}", posted.rejected);
-        ensure!(posted.accepted == lines.lines().count() as u64, "{} of {}", posted.accepted, lines.lines().count());
+        ensure!(
+            posted.accepted == lines.lines().count() as u64,
+            "{} of {}",
+            posted.accepted,
+            lines.lines().count()
+        );
         Ok(posted.position)
     }
 
@@ -206,7 +223,9 @@ impl Client {
         loop {
             match seen(self) {
                 Ok(found) => return Ok(found),
-                Err(last) if started.elapsed() > limit => bail!("{what}: not within {limit:?}; last: {last}"),
+                Err(last) if started.elapsed() > limit => {
+                    bail!("{what}: not within {limit:?}; last: {last}")
+                }
                 // between two questions, so that the engine has time for something else
                 Err(_) => std::thread::sleep(Duration::from_millis(20)),
             }
@@ -225,7 +244,12 @@ impl Client {
     ///
     /// # Errors
     /// It is not within `limit`.
-    pub fn readyz(&self, what: &str, limit: Duration, wanted: impl Fn(&Answer) -> bool) -> Result<String> {
+    pub fn readyz(
+        &self,
+        what: &str,
+        limit: Duration,
+        wanted: impl Fn(&Answer) -> bool,
+    ) -> Result<String> {
         self.until(what, limit, |client| match client.get("/readyz?verbose") {
             Ok(answer) if wanted(&answer) => Ok(answer.text),
             Ok(answer) => Err(format!("{} {}", answer.status, answer.text)),
@@ -282,13 +306,18 @@ impl Live<'_> {
         let next = async {
             loop {
                 match socket.next().await {
-                    Some(Ok(Message::Text(text))) => return anyhow::Ok(serde_json::from_str(&text)?),
+                    Some(Ok(Message::Text(text))) => {
+                        return anyhow::Ok(serde_json::from_str(&text)?);
+                    }
                     Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
                     other => bail!("no message: {other:?}"),
                 }
             }
         };
-        self.client.runtime.block_on(async { timeout(PATIENCE, next).await }).context("no message came")?
+        self.client
+            .runtime
+            .block_on(async { timeout(PATIENCE, next).await })
+            .context("no message came")?
     }
 
     /// Sends text.

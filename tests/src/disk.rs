@@ -1,4 +1,5 @@
-//! A small disk that can be filled: a file system in memory, mounted until dropped. Needs the right to mount (root).
+//! A small disk that can be filled: a file system in memory, mounted until dropped. Needs the right
+//! to mount (root).
 
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
@@ -31,7 +32,9 @@ impl Disk {
         let filler = fs::File::create(self.0.join("filler"))?;
         for _ in 0..100 {
             let stat = rustix::fs::statvfs(&self.0)?;
-            let room = (stat.f_bavail * stat.f_frsize).checked_sub(free << 20).context("less is free already")?;
+            let room = (stat.f_bavail * stat.f_frsize)
+                .checked_sub(free << 20)
+                .context("less is free already")?;
             match rustix::fs::fallocate(&filler, rustix::fs::FallocateFlags::empty(), 0, room) {
                 // Somebody wrote meanwhile.
                 Err(fault) if fault == rustix::io::Errno::NOSPC => {}
@@ -56,7 +59,9 @@ impl Disk {
 /// It is not this user's to say.
 pub fn limit_files(pid: u32, bytes: Option<u64>) -> Result<()> {
     let limit = bytes.map_or("unlimited".to_owned(), |bytes| format!("{bytes}:unlimited"));
-    let set = Command::new("prlimit").args([&format!("--fsize={limit}"), "--pid", &pid.to_string()]).status()?;
+    let set = Command::new("prlimit")
+        .args([&format!("--fsize={limit}"), "--pid", &pid.to_string()])
+        .status()?;
     ensure!(set.success(), "prlimit (util-linux) does not set a limit");
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! Ends what threads of a test do until a flag is set, also where the test panics: a scope waits for its threads, and a test that
-//! fails must not wait for ever.
+//! Ends what threads of a test do until a flag is set, also where the test panics: a scope waits
+//! for its threads, and a test that fails must not wait for ever.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -1,4 +1,5 @@
-//! An engine whose plugin folder a test owns: files that it drops in, events that it posts, states that it waits for.
+//! An engine whose plugin folder a test owns: files that it drops in, events that it posts, states
+//! that it waits for.
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test that called it")]
 
@@ -9,10 +10,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What such a home is configured with; sections may follow.
-pub const CONFIG: &str =
-    "[plugins]\ndir = \"plugins\"\n[store]\ncheckpoint_interval_ms = 200\n[server]\nevaluation_deadline_ms = 10000\n";
+pub const CONFIG: &str = "[plugins]\ndir = \"plugins\"\n[store]\ncheckpoint_interval_ms = 200\n[server]\nevaluation_deadline_ms = 10000\n";
 
-/// A home whose binary lies alone, so that only what is put into its plugin folder is found; and that folder.
+/// A home whose binary lies alone, so that only what is put into its plugin folder is found; and
+/// that folder.
 #[must_use]
 pub fn home() -> (Home, PathBuf) {
     let mut home = Home::new(CONFIG).unwrap();
@@ -46,7 +47,9 @@ fn events(from: u64, to: u64) -> String {
 
 /// Posts events `[from, to)`; the position after them.
 pub fn post(client: &Client, from: u64, to: u64) -> String {
-    let ends = (from..to).step_by(5_000).map(|at| client.post_all(&events(at, (at + 5_000).min(to))).unwrap());
+    let ends = (from..to)
+        .step_by(5_000)
+        .map(|at| client.post_all(&events(at, (at + 5_000).min(to))).unwrap());
     ends.last().unwrap_or_default()
 }
 
@@ -61,7 +64,8 @@ pub fn state(client: &Client, name: &str) -> String {
 
 /// Waits until a metric is listed in this state.
 pub fn until_state(client: &Client, name: &str, wanted: &str) {
-    let seen =
-        |client: &Client| Some(state(client, name)).filter(|seen| seen == wanted).ok_or_else(|| state(client, name));
+    let seen = |client: &Client| {
+        Some(state(client, name)).filter(|seen| seen == wanted).ok_or_else(|| state(client, name))
+    };
     client.until(&format!("{name} is {wanted}"), Duration::from_secs(60), seen).unwrap();
 }

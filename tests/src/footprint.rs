@@ -1,4 +1,5 @@
-//! A plugin file that is replaced again and again under a running engine, and what that engine takes of the machine.
+//! A plugin file that is replaced again and again under a running engine, and what that engine
+//! takes of the machine.
 
 use crate::tally::Tally;
 use anyhow::{Context, Result};
@@ -33,13 +34,19 @@ pub fn footprint(tally: &Tally, data: &Path) -> Result<Footprint> {
     let process = PathBuf::from(format!("/proc/{}", tally.process.pid()));
     let status = fs::read_to_string(process.join("status"))?;
     let of = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).with_context(|| name.to_owned())?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .with_context(|| name.to_owned())?;
         anyhow::Ok(line.split_whitespace().next().unwrap_or_default().parse::<u64>()? * 1_024)
     };
     let maps = fs::read_to_string(process.join("maps"))?;
-    let mapped = maps.lines().filter(|line| line.contains("/plugin-copies/")).filter_map(length).sum();
+    let mapped =
+        maps.lines().filter(|line| line.contains("/plugin-copies/")).filter_map(length).sum();
     tally.client.until("the engine says what is mapped", Duration::from_secs(20), |client| {
-        let said = client.figure("tally_plugin_mapped_bytes", "").map_err(|fault| format!("{fault:#}"))? as u64;
+        let said = client
+            .figure("tally_plugin_mapped_bytes", "")
+            .map_err(|fault| format!("{fault:#}"))? as u64;
         if said == mapped { Ok(String::new()) } else { Err(format!("{said}, not {mapped}")) }
     })?;
     let copies = fs::read_dir(data.join("plugin-copies"))?.filter_map(Result::ok);
@@ -48,7 +55,9 @@ pub fn footprint(tally: &Tally, data: &Path) -> Result<Footprint> {
         anonymous: of("RssAnon:")?,
         mappings: maps.lines().count() as u64,
         descriptors: fs::read_dir(process.join("fd"))?.count() as u64,
-        copies: copies.filter(|entry| entry.path().extension().is_some_and(|end| end == "so")).count() as u64,
+        copies: copies
+            .filter(|entry| entry.path().extension().is_some_and(|end| end == "so"))
+            .count() as u64,
         loaded: tally.client.figure("tally_plugins_loaded", "")? as u64,
         mapped,
     })
@@ -70,8 +79,8 @@ pub fn peak(tally: &Tally) -> Result<u64> {
     Ok(line.split_whitespace().next().unwrap_or_default().parse::<u64>()? * 1_024)
 }
 
-/// A plugin file in a folder; its contents differ in what follows the shared object, so that they are of one revision and
-/// each is loaded on its own.
+/// A plugin file in a folder; its contents differ in what follows the shared object, so that they
+/// are of one revision and each is loaded on its own.
 pub struct Replaced {
     file: PathBuf,
     bytes: Vec<u8>,
@@ -85,10 +94,16 @@ impl Replaced {
     /// # Errors
     /// It cannot be read.
     pub fn new(file: &Path, metric: &str) -> Result<Replaced> {
-        Ok(Replaced { file: file.to_owned(), bytes: fs::read(file)?, metric: metric.into(), swaps: 0 })
+        Ok(Replaced {
+            file: file.to_owned(),
+            bytes: fs::read(file)?,
+            metric: metric.into(),
+            swaps: 0,
+        })
     }
 
-    /// Puts content `number` in the place of the one before, which must be another, and waits until its code is called.
+    /// Puts content `number` in the place of the one before, which must be another, and waits until
+    /// its code is called.
     ///
     /// # Errors
     /// It is not, within a minute.
@@ -99,10 +114,17 @@ impl Replaced {
         tally.process.signal("HUP")?;
         self.swaps += 1;
         let (label, wanted) = (format!("metric=\"{}\"", self.metric), self.swaps as f64);
-        let swapped = tally.client.until("the code is replaced", Duration::from_secs(60), |client| {
-            let swaps = client.figure("tally_plugin_swaps_total", &label).map_err(|fault| format!("{fault:#}"))?;
-            if swaps >= wanted { Ok(String::new()) } else { Err(format!("{swaps} of {wanted}")) }
-        });
+        let swapped =
+            tally.client.until("the code is replaced", Duration::from_secs(60), |client| {
+                let swaps = client
+                    .figure("tally_plugin_swaps_total", &label)
+                    .map_err(|fault| format!("{fault:#}"))?;
+                if swaps >= wanted {
+                    Ok(String::new())
+                } else {
+                    Err(format!("{swaps} of {wanted}"))
+                }
+            });
         swapped.map(drop).with_context(|| tally.process.tail())
     }
 }

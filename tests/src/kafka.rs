@@ -1,9 +1,12 @@
-//! A real Apache Kafka for tests: one JVM, KRaft, free loopback ports, its data in a temporary folder.
+//! A real Apache Kafka for tests: one JVM, KRaft, free loopback ports, its data in a temporary
+//! folder.
 //!
-//! The jars come from Maven Central, once, into `target/kafka-VERSION`. Java or Maven missing is an error that says what to
-//! install, never a skipped test. Ends the process that it started, by its id, when dropped.
+//! The jars come from Maven Central, once, into `target/kafka-VERSION`. Java or Maven missing is an
+//! error that says what to install, never a skipped test. Ends the process that it started, by its
+//! id, when dropped.
 //!
-//! Over 400 lines: one broker's life, from its jars to its kill; each step is a few lines and is read in order.
+//! Over 480 lines: one broker's life, from its jars to its kill; each step is a few lines and is
+//! read in order.
 
 use crate::proxy::Proxy;
 use anyhow::{Context, Result, bail, ensure};
@@ -36,7 +39,8 @@ pub struct Kafka {
     secured: u16,
     folder: PathBuf,
     jars: PathBuf,
-    /// What stands between the broker and those who come by the address that it advertises for them.
+    /// What stands between the broker and those who come by the address that it advertises for
+    /// them.
     proxy: Option<Proxy>,
     /// Removed with the broker.
     _temporary: Option<TempDir>,
@@ -60,7 +64,8 @@ impl Kafka {
         Kafka::open(temporary.path().to_owned(), Some(temporary), Way::Plain)
     }
 
-    /// As `start`, with a second listener at [`Kafka::secured_at`] that asks for a password, and rights to everything.
+    /// As `start`, with a second listener at [`Kafka::secured_at`] that asks for a password, and
+    /// rights to everything.
     ///
     /// # Errors
     /// As `start`.
@@ -69,7 +74,8 @@ impl Kafka {
         Kafka::open(temporary.path().to_owned(), Some(temporary), Way::Secured)
     }
 
-    /// As `start`, with a proxy that clients of [`Kafka::link`]'s address pass: the broker tells them no other.
+    /// As `start`, with a proxy that clients of [`Kafka::link`]'s address pass: the broker tells
+    /// them no other.
     ///
     /// # Errors
     /// As `start`.
@@ -78,7 +84,8 @@ impl Kafka {
         Kafka::open(temporary.path().to_owned(), Some(temporary), Way::Proxied)
     }
 
-    /// Starts a broker whose data stays in `folder` when it ends; topics that are there are served again.
+    /// Starts a broker whose data stays in `folder` when it ends; topics that are there are served
+    /// again.
     ///
     /// # Errors
     /// As `start`.
@@ -88,8 +95,15 @@ impl Kafka {
     }
 
     fn open(folder: PathBuf, temporary: Option<TempDir>, way: Way) -> Result<Kafka> {
-        let mut kafka =
-            Kafka { process: None, port: 0, secured: 0, folder, jars: jars()?, proxy: None, _temporary: temporary };
+        let mut kafka = Kafka {
+            process: None,
+            port: 0,
+            secured: 0,
+            folder,
+            jars: jars()?,
+            proxy: None,
+            _temporary: temporary,
+        };
         match fs::read_to_string(kafka.folder.join("port")) {
             Ok(port) => kafka.port = port.trim().parse()?,
             Err(_) => kafka.format(way)?,
@@ -102,7 +116,8 @@ impl Kafka {
         // all are held until all are known, so that they differ
         let held = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0"));
         let held = held.into_iter().collect::<std::io::Result<Vec<_>>>()?;
-        let ports = held.iter().map(|held| Ok(held.local_addr()?.port())).collect::<Result<Vec<_>>>()?;
+        let ports =
+            held.iter().map(|held| Ok(held.local_addr()?.port())).collect::<Result<Vec<_>>>()?;
         drop(held);
         self.port = ports[0];
         let mut properties = properties(ports[0], ports[1], &self.folder.join("data"));
@@ -117,7 +132,11 @@ impl Kafka {
         }
         fs::write(self.folder.join("server.properties"), properties)?;
         fs::write(self.folder.join("log4j2.properties"), LOGGING)?;
-        let id = self.java("kafka.tools.StorageTool").arg("random-uuid").output().context("java did not run")?;
+        let id = self
+            .java("kafka.tools.StorageTool")
+            .arg("random-uuid")
+            .output()
+            .context("java did not run")?;
         let id = String::from_utf8_lossy(&id.stdout).trim().to_owned();
         let format = self
             .java("kafka.tools.StorageTool")
@@ -176,15 +195,20 @@ impl Kafka {
     ///
     /// # Errors
     /// What the broker said.
-    pub fn create_topic(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) -> Result<()> {
+    pub fn create_topic(
+        &self,
+        name: &str,
+        partitions: i32,
+        settings: &[(&str, &str)],
+    ) -> Result<()> {
         let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
         for (name, value) in settings {
             topic = topic.set(name, value);
         }
-        let created = wait(
-            self.admin()?
-                .create_topics([&topic], &AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)))),
-        )?;
+        let created = wait(self.admin()?.create_topics(
+            [&topic],
+            &AdminOptions::new().operation_timeout(Some(Duration::from_secs(10))),
+        ))?;
         match created.into_iter().next() {
             Some(Ok(_)) => self.leaders(name, partitions),
             Some(Err((_, reason))) => bail!("topic {name} was not created: {reason}"),
@@ -202,7 +226,8 @@ impl Kafka {
         if let Some(Err((_, reason))) = deleted.into_iter().next() {
             bail!("topic {name} was not deleted: {reason}");
         }
-        let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", self.brokers()).create()?;
+        let client: BaseConsumer =
+            ClientConfig::new().set("bootstrap.servers", self.brokers()).create()?;
         let started = Instant::now();
         while started.elapsed() < START {
             let metadata = client.fetch_metadata(Some(name), Duration::from_secs(2))?;
@@ -220,8 +245,10 @@ impl Kafka {
     /// What the broker said.
     pub fn add_partitions(&self, topic: &str, partitions: i32) -> Result<()> {
         let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)));
-        let raised =
-            wait(self.admin()?.create_partitions(&[NewPartitions::new(topic, partitions as usize)], &options))?;
+        let raised = wait(
+            self.admin()?
+                .create_partitions(&[NewPartitions::new(topic, partitions as usize)], &options),
+        )?;
         match raised.into_iter().next() {
             Some(Ok(_)) => self.leaders(topic, partitions),
             Some(Err((_, reason))) => bail!("topic {topic} got no more partitions: {reason}"),
@@ -236,9 +263,10 @@ impl Kafka {
     pub fn delete_before(&self, topic: &str, partition: i32, offset: i64) -> Result<()> {
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(topic, partition, Offset::Offset(offset))?;
-        let deleted = wait(
-            self.admin()?.delete_records(&list, &AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)))),
-        )?;
+        let deleted = wait(self.admin()?.delete_records(
+            &list,
+            &AdminOptions::new().operation_timeout(Some(Duration::from_secs(10))),
+        ))?;
         for element in deleted.elements() {
             element.error()?;
         }
@@ -253,7 +281,8 @@ impl Kafka {
         self.send(&self.producer(&[])?, topic, partition, payloads)
     }
 
-    /// As `produce`, in a transaction that is committed or aborted: each takes an offset for its marker.
+    /// As `produce`, in a transaction that is committed or aborted: each takes an offset for its
+    /// marker.
     ///
     /// # Errors
     /// What the broker said.
@@ -269,19 +298,30 @@ impl Kafka {
         producer.init_transactions(limit)?;
         producer.begin_transaction()?;
         self.send(&producer, topic, partition, payloads)?;
-        Ok(if commit { producer.commit_transaction(limit) } else { producer.abort_transaction(limit) }?)
+        Ok(if commit {
+            producer.commit_transaction(limit)
+        } else {
+            producer.abort_transaction(limit)
+        }?)
     }
 
     /// Writes a record with so many headers.
     ///
     /// # Errors
     /// What the broker said.
-    pub fn produce_with_headers(&self, topic: &str, partition: i32, payload: &[u8], headers: usize) -> Result<()> {
+    pub fn produce_with_headers(
+        &self,
+        topic: &str,
+        partition: i32,
+        payload: &[u8],
+        headers: usize,
+    ) -> Result<()> {
         let producer = self.producer(&[])?;
         let all = (0..headers).fold(OwnedHeaders::new_with_capacity(headers), |all, n| {
             all.insert(Header { key: "h", value: Some(&n.to_string()) })
         });
-        let record = BaseRecord::<(), [u8]>::to(topic).partition(partition).payload(payload).headers(all);
+        let record =
+            BaseRecord::<(), [u8]>::to(topic).partition(partition).payload(payload).headers(all);
         producer.send(record).map_err(|(reason, _)| reason)?;
         Ok(producer.flush(Duration::from_secs(30))?)
     }
@@ -297,13 +337,17 @@ impl Kafka {
         Ok(producer.flush(Duration::from_secs(30))?)
     }
 
-    /// The position after everything in a topic: of use where each partition ends with a record, not with a marker.
+    /// The position after everything in a topic: of use where each partition ends with a record,
+    /// not with a marker.
     ///
     /// # Errors
     /// What the broker said.
     pub fn position(&self, topic: &str, partitions: i32) -> Result<String> {
-        let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", self.brokers()).create()?;
-        let end = |partition| client.fetch_watermarks(topic, partition, Duration::from_secs(20)).map(|(_, end)| end);
+        let client: BaseConsumer =
+            ClientConfig::new().set("bootstrap.servers", self.brokers()).create()?;
+        let end = |partition| {
+            client.fetch_watermarks(topic, partition, Duration::from_secs(20)).map(|(_, end)| end)
+        };
         let ends = (0..partitions).map(|partition| Ok(format!("{partition}:{}", end(partition)?)));
         Ok(ends.collect::<Result<Vec<_>>>()?.join(","))
     }
@@ -312,7 +356,12 @@ impl Kafka {
     ///
     /// # Errors
     /// What the broker said.
-    pub fn open_transaction(&self, topic: &str, partition: i32, payloads: &[Vec<u8>]) -> Result<BaseProducer> {
+    pub fn open_transaction(
+        &self,
+        topic: &str,
+        partition: i32,
+        payloads: &[Vec<u8>],
+    ) -> Result<BaseProducer> {
         let producer = self.producer(&[("transactional.id", "open")])?;
         producer.init_transactions(Duration::from_secs(20))?;
         producer.begin_transaction()?;
@@ -325,8 +374,10 @@ impl Kafka {
     /// # Errors
     /// What the broker said.
     pub fn committed(&self, group: &str, topic: &str, partition: i32) -> Result<i64> {
-        let client: BaseConsumer =
-            ClientConfig::new().set("bootstrap.servers", self.brokers()).set("group.id", group).create()?;
+        let client: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", self.brokers())
+            .set("group.id", group)
+            .create()?;
         let mut asked = TopicPartitionList::new();
         asked.add_partition(topic, partition);
         let found = client.committed_offsets(asked, Duration::from_secs(20))?;
@@ -334,14 +385,21 @@ impl Kafka {
         Ok(offset.and_then(|offset| offset.to_raw()).unwrap_or(-1))
     }
 
-    /// Gives the user `tally` of a secured broker a right, as the arguments of Kafka's own tool name it.
+    /// Gives the user `tally` of a secured broker a right, as the arguments of Kafka's own tool
+    /// name it.
     ///
     /// # Errors
     /// What the tool said.
     pub fn grant(&self, rights: &[&str]) -> Result<()> {
         let granted = self
             .java("org.apache.kafka.tools.AclCommand")
-            .args(["--bootstrap-server", &self.brokers(), "--add", "--allow-principal", "User:tally"])
+            .args([
+                "--bootstrap-server",
+                &self.brokers(),
+                "--add",
+                "--allow-principal",
+                "User:tally",
+            ])
             .args(rights)
             .output()?;
         ensure!(
@@ -353,7 +411,8 @@ impl Kafka {
         Ok(())
     }
 
-    /// Where a secured broker lets in the user `tally` with the password `right`, who has no rights but those that were granted.
+    /// Where a secured broker lets in the user `tally` with the password `right`, who has no rights
+    /// but those that were granted.
     #[must_use]
     pub fn secured_at(&self) -> String {
         format!("127.0.0.1:{}", self.secured)
@@ -372,12 +431,20 @@ impl Kafka {
         Ok(config.create()?)
     }
 
-    fn send(&self, producer: &BaseProducer, topic: &str, partition: i32, payloads: &[Vec<u8>]) -> Result<()> {
+    fn send(
+        &self,
+        producer: &BaseProducer,
+        topic: &str,
+        partition: i32,
+        payloads: &[Vec<u8>],
+    ) -> Result<()> {
         for payload in payloads {
-            let mut record = BaseRecord::<(), Vec<u8>>::to(topic).partition(partition).payload(payload);
+            let mut record =
+                BaseRecord::<(), Vec<u8>>::to(topic).partition(partition).payload(payload);
             while let Err((reason, back)) = producer.send(record) {
                 ensure!(
-                    reason.rdkafka_error_code() == Some(rdkafka::types::RDKafkaErrorCode::QueueFull),
+                    reason.rdkafka_error_code()
+                        == Some(rdkafka::types::RDKafkaErrorCode::QueueFull),
                     "not sent: {reason}"
                 );
                 producer.poll(Duration::from_millis(10));
@@ -393,14 +460,19 @@ impl Kafka {
 
     /// Waits until each partition has a leader.
     fn leaders(&self, topic: &str, partitions: i32) -> Result<()> {
-        let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", self.brokers()).create()?;
+        let client: BaseConsumer =
+            ClientConfig::new().set("bootstrap.servers", self.brokers()).create()?;
         let started = Instant::now();
         while started.elapsed() < START {
             let metadata = client.fetch_metadata(Some(topic), Duration::from_secs(2));
             let led = metadata.is_ok_and(|metadata| {
                 metadata.topics().iter().any(|topic| {
                     topic.error().is_none()
-                        && topic.partitions().iter().filter(|partition| partition.leader() >= 0).count()
+                        && topic
+                            .partitions()
+                            .iter()
+                            .filter(|partition| partition.leader() >= 0)
+                            .count()
                             == partitions as usize
                 })
             });
@@ -416,7 +488,10 @@ impl Kafka {
         let folder = &self.folder;
         let mut java = Command::new("java");
         java.args(["-Xms256m", "-Xmx512m", "-XX:+UseG1GC"])
-            .arg(format!("-Dlog4j2.configurationFile=file:{}", folder.join("log4j2.properties").display()))
+            .arg(format!(
+                "-Dlog4j2.configurationFile=file:{}",
+                folder.join("log4j2.properties").display()
+            ))
             .arg(format!("-Dkafka.logs.dir={}", folder.join("logs").display()))
             .arg("-cp")
             .arg(self.jars.join("*"))
@@ -427,7 +502,10 @@ impl Kafka {
     fn run(&mut self) -> Result<()> {
         let log = File::options().create(true).append(true).open(self.folder.join("kafka.log"))?;
         let mut java = self.java("kafka.Kafka");
-        java.arg(self.folder.join("server.properties")).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        java.arg(self.folder.join("server.properties"))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
         self.process = Some(java.spawn().context("java did not run")?);
         let started = Instant::now();
         let client: BaseConsumer = ClientConfig::new()
@@ -440,7 +518,11 @@ impl Kafka {
             if let Some(status) = ended {
                 bail!("Kafka ended ({status}):\n{}", self.log());
             }
-            ensure!(started.elapsed() < START, "Kafka does not answer after {START:?}:\n{}", self.log());
+            ensure!(
+                started.elapsed() < START,
+                "Kafka does not answer after {START:?}:\n{}",
+                self.log()
+            );
         }
         Ok(())
     }
@@ -481,7 +563,10 @@ fn jars() -> Result<PathBuf> {
             .args(["-q", "-B", "-f"])
             .arg(folder.join("pom.xml"))
             .arg("org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies")
-            .args(["-DincludeScope=runtime".into(), format!("-DoutputDirectory={}", jars.display())])
+            .args([
+                "-DincludeScope=runtime".into(),
+                format!("-DoutputDirectory={}", jars.display()),
+            ])
             .output()
             .with_context(|| format!("no mvn: {remedy}"))?;
         ensure!(
@@ -494,9 +579,12 @@ fn jars() -> Result<PathBuf> {
     Ok(jars)
 }
 
-fn wait<T, E: std::error::Error + Send + Sync + 'static>(future: impl Future<Output = Result<T, E>>) -> Result<T> {
+fn wait<T, E: std::error::Error + Send + Sync + 'static>(
+    future: impl Future<Output = Result<T, E>>,
+) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    Ok(runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), future).await })??)
+    Ok(runtime
+        .block_on(async { tokio::time::timeout(Duration::from_secs(20), future).await })??)
 }
 
 fn properties(port: u16, controller: u16, data: &Path) -> String {
@@ -542,18 +630,22 @@ fn behind(properties: &str, port: u16, advertised: &str) -> String {
         ("\nadvertised.listeners=", format!("PROXIED://{advertised},")),
         ("\nlistener.security.protocol.map=", "PROXIED:PLAINTEXT,".to_owned()),
     ];
-    add.iter().fold(properties.to_owned(), |text, (name, value)| text.replacen(name, &format!("{name}{value}"), 1))
+    add.iter().fold(properties.to_owned(), |text, (name, value)| {
+        text.replacen(name, &format!("{name}{value}"), 1)
+    })
 }
 
-/// A second listener, where `tally` has to give its password and has no rights by itself; who comes by the first one may do all.
+/// A second listener, where `tally` has to give its password and has no rights by itself; who comes
+/// by the first one may do all.
 fn secured(properties: &str, port: u16) -> String {
     let add = [
         ("\nlisteners=", format!("SECURED://127.0.0.1:{port},")),
         ("\nadvertised.listeners=", format!("SECURED://127.0.0.1:{port},")),
         ("\nlistener.security.protocol.map=", "SECURED:SASL_PLAINTEXT,".to_owned()),
     ];
-    let properties =
-        add.iter().fold(properties.to_owned(), |text, (name, value)| text.replacen(name, &format!("{name}{value}"), 1));
+    let properties = add.iter().fold(properties.to_owned(), |text, (name, value)| {
+        text.replacen(name, &format!("{name}{value}"), 1)
+    });
     properties
         + "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 super.users=User:ANONYMOUS

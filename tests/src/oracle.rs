@@ -1,7 +1,8 @@
-//! What the answers must be, from plain maps: an independent count of the events that were acknowledged.
+//! What the answers must be, from plain maps: an independent count of the events that were
+//! acknowledged.
 //!
-//! Shares no code with the engine. Knows an event by its id and counts it once; compares every answer that it can and
-//! lists all that differ.
+//! Shares no code with the engine. Knows an event by its id and counts it once; compares every
+//! answer that it can and lists all that differ.
 
 use crate::client::Client;
 use anyhow::{Context, Result};
@@ -80,13 +81,21 @@ impl Oracle {
             return;
         }
         self.all.add(event);
-        *self.minutes.entry(event.time.div_euclid(MINUTE)).or_default().entry(event.kind).or_default() += 1;
+        *self
+            .minutes
+            .entry(event.time.div_euclid(MINUTE))
+            .or_default()
+            .entry(event.kind)
+            .or_default() += 1;
         self.products
             .entry(event.product.to_string())
             .or_insert_with(|| (event.product.clone(), Tally::default()))
             .1
             .add(event);
-        let user = self.users.entry(event.user.to_string()).or_insert_with(|| (event.user.clone(), BTreeMap::new()));
+        let user = self
+            .users
+            .entry(event.user.to_string())
+            .or_insert_with(|| (event.user.clone(), BTreeMap::new()));
         user.1.entry(event.product.to_string()).or_default().add(event);
     }
 
@@ -114,12 +123,18 @@ impl Oracle {
     ///
     /// # Errors
     /// No answer.
-    pub fn compare(&self, client: &Client, at_least: &str, user_step: usize) -> Result<Vec<String>> {
+    pub fn compare(
+        &self,
+        client: &Client,
+        at_least: &str,
+        user_step: usize,
+    ) -> Result<Vec<String>> {
         let mut wrong = self.compare_totals(client, at_least)?;
         self.compare_minutes(client, &mut wrong)?;
         self.compare_products(client, &mut wrong)?;
         // Each metric is committed on its own: that the others are there says nothing of this one.
-        let nobody = ask(client, "user_activities", &json!({"user_id": "nobody-has-this-id"}), at_least)?;
+        let nobody =
+            ask(client, "user_activities", &json!({"user_id": "nobody-has-this-id"}), at_least)?;
         for (user, products) in self.users.values().step_by(user_step) {
             self.compare_user(client, user, products, &mut wrong)?;
         }
@@ -127,7 +142,8 @@ impl Oracle {
         Ok(wrong)
     }
 
-    /// Events that answers miss, and events that they have too many, summed over each minute and type.
+    /// Events that answers miss, and events that they have too many, summed over each minute and
+    /// type.
     ///
     /// # Errors
     /// No answer.
@@ -140,7 +156,10 @@ impl Oracle {
         let (mut lost, mut doubled) = (0, 0);
         for (minute, found) in (from..to).zip(series) {
             let expected = self.minutes.get(&minute);
-            let kinds = found["by_type"].as_object().into_iter().flat_map(|kinds| kinds.keys().map(String::as_str));
+            let kinds = found["by_type"]
+                .as_object()
+                .into_iter()
+                .flat_map(|kinds| kinds.keys().map(String::as_str));
             let all: BTreeSet<&str> =
                 kinds.chain(expected.into_iter().flat_map(|kinds| kinds.keys().copied())).collect();
             for kind in all {
@@ -172,7 +191,10 @@ impl Oracle {
         }
         // a window inside, of one type: the middle half
         let (start, end) = (from + (to - from) / 4, to - (to - from) / 4);
-        let inside = self.minutes.range(start..end).map(|(_, kinds)| kinds.get("view").copied().unwrap_or(0));
+        let inside = self
+            .minutes
+            .range(start..end)
+            .map(|(_, kinds)| kinds.get("view").copied().unwrap_or(0));
         let window = json!({"from": start * MINUTE, "to": end * MINUTE, "event_types": ["view"]});
         let expected = json!(inside.sum::<u64>());
         for metric in ["event_frequencies", "products_popularity"] {
@@ -190,15 +212,19 @@ impl Oracle {
             let listed = answer["products"].as_array().context("products")?;
             differ(wrong, "products listed", &json!(listed.len()), &json!(some.len()));
             for (id, tally) in some {
-                let found = listed.iter().find(|found| found["product_id"] == *id).unwrap_or(&Value::Null);
+                let found =
+                    listed.iter().find(|found| found["product_id"] == *id).unwrap_or(&Value::Null);
                 let name = format!("product {id}");
                 differ(wrong, &name, &found["interactions"], &json!(tally.total()));
                 differ(wrong, &name, &found["by_type"], &json!(tally.kinds));
             }
         }
-        let mut best: Vec<(u64, &Value)> = all.iter().map(|(id, tally)| (tally.total(), id)).collect();
+        let mut best: Vec<(u64, &Value)> =
+            all.iter().map(|(id, tally)| (tally.total(), id)).collect();
         // more interactions first, then integers by value before texts by bytes
-        best.sort_by_key(|(total, id)| (u64::MAX - total, id.is_string(), id.as_u64(), id.as_str().map(str::to_owned)));
+        best.sort_by_key(|(total, id)| {
+            (u64::MAX - total, id.is_string(), id.as_u64(), id.as_str().map(str::to_owned))
+        });
         let best: Vec<Value> = best.iter().take(10).map(|(_, id)| (*id).clone()).collect();
         let answer = ask(client, "products_popularity", &json!({}), "")?;
         let listed = answer["products"].as_array().context("products")?;
@@ -243,12 +269,14 @@ impl Oracle {
     }
 }
 
-/// The result of a question. One that a machine with too much to do cannot answer in time is asked again.
+/// The result of a question. One that a machine with too much to do cannot answer in time is asked
+/// again.
 fn ask(client: &Client, name: &str, params: &Value, at_least: &str) -> Result<Value> {
     let begun = Instant::now();
     loop {
         match client.ask(name, params, at_least) {
-            Err(fault) if fault.to_string().contains("deadline_exceeded") && begun.elapsed() < BUSY => {}
+            Err(fault)
+                if fault.to_string().contains("deadline_exceeded") && begun.elapsed() < BUSY => {}
             answered => return answered,
         }
     }
@@ -263,5 +291,6 @@ fn differ(wrong: &mut Vec<String>, what: &str, found: &Value, expected: &Value) 
 /// RFC 3339 with milliseconds, as answers carry it.
 #[must_use]
 pub fn text(ms: i64) -> String {
-    Timestamp::from_millisecond(ms).map_or_else(|fault| fault.to_string(), |time| format!("{time:.3}"))
+    Timestamp::from_millisecond(ms)
+        .map_or_else(|fault| fault.to_string(), |time| format!("{time:.3}"))
 }

@@ -1,6 +1,8 @@
-//! A real PgBouncer before a real PostgreSQL: pooling by transaction, few connections, so that sessions change hands all the time.
+//! A real PgBouncer before a real PostgreSQL: pooling by transaction, few connections, so that
+//! sessions change hands all the time.
 //!
-//! A missing one is an error that says what to install. Ends the process that it started, by its id, when dropped.
+//! A missing one is an error that says what to install. Ends the process that it started, by its
+//! id, when dropped.
 
 use crate::postgres::{PASSWORD, Postgres, USER, other_user};
 use anyhow::{Context, Result, bail, ensure};
@@ -44,7 +46,12 @@ impl PgBouncer {
         fs::write(path("settings"), settings)?;
         fs::write(path("log"), "")?;
         let mut command = Command::new("pgbouncer");
-        command.arg("-q").arg(path("settings")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .arg("-q")
+            .arg(path("settings"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         if let Some((user, group)) = other_user()? {
             for file in [folder.path().to_owned(), path("users"), path("settings"), path("log")] {
                 chown(file, Some(user), Some(group))?;
@@ -59,7 +66,11 @@ impl PgBouncer {
             if let Some(status) = pooler.process.try_wait()? {
                 bail!("PgBouncer ended ({status}):\n{}", log());
             }
-            ensure!(begun.elapsed() < LIMIT, "PgBouncer does not listen after {LIMIT:?}:\n{}", log());
+            ensure!(
+                begun.elapsed() < LIMIT,
+                "PgBouncer does not listen after {LIMIT:?}:\n{}",
+                log()
+            );
             // There is nothing to be told by; a refused connection costs next to nothing.
             std::thread::sleep(Duration::from_millis(5));
         }

@@ -1,7 +1,8 @@
 //! The named moments of the protocol at which an engine may end, and trials of each.
 //!
-//! A trial arms one engine with one moment, brings it there under load, sees that it ended there and nowhere else, starts it again
-//! and compares with the oracle. The binary is `tally-failpoints`: what is shipped has no such moments.
+//! A trial arms one engine with one moment, brings it there under load, sees that it ended there
+//! and nowhere else, starts it again and compares with the oracle. The binary is
+//! `tally-failpoints`: what is shipped has no such moments.
 
 use crate::client::Client;
 use crate::fleet::{Fleet, Place, Plan};
@@ -15,7 +16,8 @@ use std::time::{Duration, Instant};
 /// How long it may take until an engine comes to its moment.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// So many events that each of the partitions, which are chosen by user, holds more than a batch of 2,048 records.
+/// So many events that each of the partitions, which are chosen by user, holds more than a batch of
+/// 2,048 records.
 const WARM: u64 = 40_000;
 
 /// Panes that expire at once and buckets that fill soon, so that there is something to compact.
@@ -27,7 +29,8 @@ pub const CONFIG: &str = "[redis]\nmax_bucket_bytes = 1048576\n\
 enum When {
     /// It starts on a state that is there.
     Starting,
-    /// It starts and takes over partitions that hold whole batches before the stored offset: they only warm up the dedupe window.
+    /// It starts and takes over partitions that hold whole batches before the stored offset: they
+    /// only warm up the dedupe window.
     WarmingUp,
     /// It starts and nothing is stored.
     Creating,
@@ -160,8 +163,9 @@ pub fn beside_another(kafka: &mut Kafka, times: u32, seed: u64) -> Result<Trials
     Ok(trials)
 }
 
-/// A commit that is on its way while its engine is stopped for so long that another takes its partitions and counts on: when it
-/// goes on, it is late for certain. How long it then takes to right totals.
+/// A commit that is on its way while its engine is stopped for so long that another takes its
+/// partitions and counts on: when it goes on, it is late for certain. How long it then takes to
+/// right totals.
 ///
 /// # Errors
 /// What was counted wrong.
@@ -199,7 +203,11 @@ fn enough(acknowledged: &AtomicU64) -> Result<()> {
 fn taken(acknowledged: &AtomicU64, events: u64) -> Result<()> {
     let begun = Instant::now();
     while acknowledged.load(Ordering::SeqCst) < events {
-        ensure!(begun.elapsed() < PATIENCE, "{} of {events} events are taken", acknowledged.load(Ordering::SeqCst));
+        ensure!(
+            begun.elapsed() < PATIENCE,
+            "{} of {events} events are taken",
+            acknowledged.load(Ordering::SeqCst)
+        );
         std::thread::sleep(Duration::from_millis(1));
     }
     Ok(())
@@ -307,19 +315,24 @@ impl Fleet<'_> {
         self.homes[0].env("TALLY_FAILPOINT", &format!("commit.leaving:{at}:stop"));
         self.mend()?;
         self.feeding(|fleet, _| {
-            let stopped = |fleet: &Self| fleet.running[0].as_ref().is_some_and(|tally| tally.process.is_stopped());
+            let stopped = |fleet: &Self| {
+                fleet.running[0].as_ref().is_some_and(|tally| tally.process.is_stopped())
+            };
             let begun = Instant::now();
             while !stopped(fleet) {
                 ensure!(begun.elapsed() < PATIENCE, "it was not stopped:\n{}", fleet.log());
                 std::thread::sleep(Duration::from_millis(5));
             }
             let Some(other) = &fleet.running[1] else { return Ok(()) };
-            let all = |answer: &crate::client::Answer| answer.status == 200 && answer.text.contains("8 partitions");
+            let all = |answer: &crate::client::Answer| {
+                answer.status == 200 && answer.text.contains("8 partitions")
+            };
             other.client.readyz("the other takes over", PATIENCE, all)?;
             // So that what the first one had on its way belongs to the other already.
             counts_and_stores(&other.client)?;
             fleet.signal("CONT")?;
-            // It has learnt that it is late once it joins again, and takes partitions from the other.
+            // It has learnt that it is late once it joins again, and takes partitions from the
+            // other.
             let fewer = |answer: &crate::client::Answer| !answer.text.contains("8 partitions");
             other.client.readyz("the first one joins again", PATIENCE, fewer).map(drop)
         })?;

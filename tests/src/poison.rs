@@ -1,8 +1,8 @@
-//! A plugin that fails on certain events (product 666 panics, 777 is slow, 888 does not return, 901 to 903 end
-//! the process by abort, exit and SIGKILL, user 13 is an error) and answers as slowly as it is told (`sleep_ms` between two
-//! reads, `hangs`), and the same one mended: crates outside of the workspace, as those of other people are, built in a target
-//! folder that the next run
-//! finds again.
+//! A plugin that fails on certain events (product 666 panics, 777 is slow, 888 does not return, 901
+//! to 903 end the process by abort, exit and SIGKILL, user 13 is an error) and answers as slowly as
+//! it is told (`sleep_ms` between two reads, `hangs`), and the same one mended: crates outside of
+//! the workspace, as those of other people are, built in a target folder that the next run finds
+//! again.
 
 use anyhow::{Context, Result, ensure};
 use std::fs;
@@ -30,12 +30,16 @@ pub fn poison(breaks: bool) -> Result<PathBuf> {
 pub fn poison_of(breaks: bool, revision: u32) -> Result<PathBuf> {
     let _one = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
     let (name, patch) = if breaks { ("poisoned", 0) } else { ("mended", 1) };
-    let (name, version) =
-        (if revision == 1 { name.into() } else { format!("{name}{revision}") }, format!("{revision}.0.{patch}"));
+    let (name, version) = (
+        if revision == 1 { name.into() } else { format!("{name}{revision}") },
+        format!("{revision}.0.{patch}"),
+    );
     // target/release/deps/containment-… → target/corpus
     let test = std::env::current_exe()?;
     let home = test.ancestors().nth(3).context("the test lies in no target folder")?.join("corpus");
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the tests have a folder above them")?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .context("the tests have a folder above them")?;
     let folder = home.join("poison").join(&name);
     let manifest = format!(
         "[workspace]\n[package]\nname = \"{name}\"\nversion = \"{version}\"\nedition = \"2024\"\npublish = false\n\n\
@@ -55,7 +59,11 @@ pub fn poison_of(breaks: bool, revision: u32) -> Result<PathBuf> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["build", "--offline"]).current_dir(&folder).env_remove("RUSTFLAGS");
     let output = cargo.env("CARGO_TARGET_DIR", home.join("target")).output()?;
-    ensure!(output.status.success(), "{name} does not build:\n{}", String::from_utf8_lossy(&output.stderr));
+    ensure!(
+        output.status.success(),
+        "{name} does not build:\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok(home.join("target/debug").join(format!("lib{name}.so")))
 }
 

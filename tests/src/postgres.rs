@@ -1,8 +1,10 @@
-//! A real PostgreSQL for tests: Debian's binaries, a cluster of its own in a temporary folder, a free loopback port.
+//! A real PostgreSQL for tests: Debian's binaries, a cluster of its own in a temporary folder, a
+//! free loopback port.
 //!
-//! Its language is not that of bytes (ICU, en-US), as it is on most machines. A missing PostgreSQL is an error that says
-//! what to install, never a skipped test. The server refuses to run as root: then it runs as `postgres` or `nobody`.
-//! Ends the process that it started, by its id, when dropped.
+//! Its language is not that of bytes (ICU, en-US), as it is on most machines. A missing PostgreSQL
+//! is an error that says what to install, never a skipped test. The server refuses to run as root:
+//! then it runs as `postgres` or `nobody`. Ends the process that it started, by its id, when
+//! dropped.
 
 use crate::certificate::Certificate;
 use anyhow::{Context, Result, bail, ensure};
@@ -47,7 +49,8 @@ impl Postgres {
         Postgres::with(None)
     }
 
-    /// The same with `ssl = on`; over TCP it lets in who is encrypted alone, `psql` of this program included.
+    /// The same with `ssl = on`; over TCP it lets in who is encrypted alone, `psql` of this program
+    /// included.
     ///
     /// # Errors
     /// As `start`.
@@ -58,8 +61,14 @@ impl Postgres {
     fn with(certificate: Option<&Certificate>) -> Result<Postgres> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let folder = tempfile::Builder::new().prefix("postgres").tempdir()?;
-        let mut postgres =
-            Postgres { process: None, port, binaries: binaries()?, owner: other_user()?, folder, settings: Vec::new() };
+        let mut postgres = Postgres {
+            process: None,
+            port,
+            binaries: binaries()?,
+            owner: other_user()?,
+            folder,
+            settings: Vec::new(),
+        };
         if let Some((user, group)) = postgres.owner {
             chown(postgres.folder.path(), Some(user), Some(group))?;
         }
@@ -78,7 +87,15 @@ impl Postgres {
             chown(&password, Some(user), Some(group))?;
         }
         let mut initdb = self.command("initdb");
-        initdb.arg("-D").arg(self.data()).args(["-U", USER, "-A", "scram-sha-256", "-E", "UTF8", "--no-sync"]);
+        initdb.arg("-D").arg(self.data()).args([
+            "-U",
+            USER,
+            "-A",
+            "scram-sha-256",
+            "-E",
+            "UTF8",
+            "--no-sync",
+        ]);
         initdb.args(["--locale=C.UTF-8", "--locale-provider=icu", "--icu-locale=en-US"]);
         let made = initdb.arg("--pwfile").arg(&password).output()?;
         ensure!(made.status.success(), "initdb: {}", told(&made));
@@ -125,7 +142,13 @@ impl Postgres {
     pub fn run(&mut self) -> Result<()> {
         let log = File::options().create(true).append(true).open(self.folder.path().join("log"))?;
         let mut server = self.command("postgres");
-        server.arg("-D").arg(self.data()).args(["-p", &self.port.to_string(), "-h", "127.0.0.1", "-k"]);
+        server.arg("-D").arg(self.data()).args([
+            "-p",
+            &self.port.to_string(),
+            "-h",
+            "127.0.0.1",
+            "-k",
+        ]);
         server.arg(self.folder.path()).args(["-c", "fsync=off", "-c", "max_connections=200"]);
         server.args(&self.settings);
         self.process = Some(server.stdout(log.try_clone()?).stderr(log).spawn()?);
@@ -137,10 +160,15 @@ impl Postgres {
             .status()?
             .success()
         {
-            if let Some(status) = self.process.as_mut().map(Child::try_wait).transpose()?.flatten() {
+            if let Some(status) = self.process.as_mut().map(Child::try_wait).transpose()?.flatten()
+            {
                 bail!("PostgreSQL ended ({status}):\n{}", self.log());
             }
-            ensure!(begun.elapsed() < LIMIT, "PostgreSQL does not answer after {LIMIT:?}:\n{}", self.log());
+            ensure!(
+                begun.elapsed() < LIMIT,
+                "PostgreSQL does not answer after {LIMIT:?}:\n{}",
+                self.log()
+            );
             // Each question is a process of its own: that is pause enough.
         }
         Ok(())
@@ -154,7 +182,8 @@ impl Postgres {
         let Some(mut process) = self.process.take() else {
             return Ok(());
         };
-        let sent = Command::new("sh").args(["-c", &format!("kill -INT {}", process.id())]).status()?;
+        let sent =
+            Command::new("sh").args(["-c", &format!("kill -INT {}", process.id())]).status()?;
         ensure!(sent.success(), "SIGINT was not sent");
         let begun = Instant::now();
         while process.try_wait()?.is_none() {
@@ -209,8 +238,18 @@ impl Postgres {
     /// What the server says.
     pub fn sql_at(&self, port: u16, database: &str, sql: &str) -> Result<String> {
         let mut psql = self.command("psql");
-        psql.env("PGPASSWORD", PASSWORD).args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1"]);
-        let done = psql.args(["-p", &port.to_string(), "-U", USER, "-d", database, "-c", sql]).output()?;
+        psql.env("PGPASSWORD", PASSWORD).args([
+            "-X",
+            "-A",
+            "-t",
+            "-q",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-h",
+            "127.0.0.1",
+        ]);
+        let done =
+            psql.args(["-p", &port.to_string(), "-U", USER, "-d", database, "-c", sql]).output()?;
         ensure!(done.status.success(), "{sql}: {}", told(&done));
         Ok(String::from_utf8(done.stdout)?.trim_end().to_owned())
     }
@@ -224,17 +263,25 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        // Its data goes with it. Not SIGKILL: the server's own processes and shared memory are to go as well.
+        // Its data goes with it. Not SIGKILL: the server's own processes and shared memory are to
+        // go as well.
         let _ = self.stop();
     }
 }
 
 /// Debian keeps them out of the path.
 fn binaries() -> Result<PathBuf> {
-    const REMEDY: &str = "tests against real PostgreSQL need version 15 or later: apt-get install postgresql";
+    const REMEDY: &str =
+        "tests against real PostgreSQL need version 15 or later: apt-get install postgresql";
     let version = |folder: &Path| folder.file_name()?.to_str()?.parse::<u32>().ok();
-    let installed = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|entry| entry.path());
-    let newest = installed.filter(|folder| folder.join("bin/initdb").exists()).max_by_key(|folder| version(folder));
+    let installed = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
+    let newest = installed
+        .filter(|folder| folder.join("bin/initdb").exists())
+        .max_by_key(|folder| version(folder));
     Ok(newest.with_context(|| format!("no PostgreSQL: {REMEDY}"))?.join("bin"))
 }
 
@@ -249,14 +296,22 @@ pub fn other_user() -> Result<Option<(u32, u32)>> {
     }
     let users = fs::read_to_string("/etc/passwd")?;
     let find = |name: &str| {
-        let fields: Vec<&str> =
-            users.lines().map(|line| line.split(':').collect()).find(|f: &Vec<&str>| f[0] == name)?;
+        let fields: Vec<&str> = users
+            .lines()
+            .map(|line| line.split(':').collect())
+            .find(|f: &Vec<&str>| f[0] == name)?;
         Some((fields.get(2)?.parse().ok()?, fields.get(3)?.parse().ok()?))
     };
     let other = find("postgres").or_else(|| find("nobody"));
-    Ok(Some(other.context("PostgreSQL does not run as root, and there is neither a user postgres nor nobody")?))
+    Ok(Some(other.context(
+        "PostgreSQL does not run as root, and there is neither a user postgres nor nobody",
+    )?))
 }
 
 fn told(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }

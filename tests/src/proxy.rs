@@ -1,7 +1,9 @@
-//! A TCP proxy on loopback: what a bad network does, and what a store that keeps no promise would do.
+//! A TCP proxy on loopback: what a bad network does, and what a store that keeps no promise would
+//! do.
 //!
-//! It passes bytes on, cuts, resets or halts all connections when told, and may replace texts on the way to the server by others
-//! of the same length, so that a server executes a changed script without a changed engine.
+//! It passes bytes on, cuts, resets or halts all connections when told, and may replace texts on
+//! the way to the server by others of the same length, so that a server executes a changed script
+//! without a changed engine.
 
 use anyhow::{Result, ensure};
 use socket2::SockRef;
@@ -48,7 +50,10 @@ impl Proxy {
     /// # Errors
     /// No port is free, or a change has another length.
     pub fn start(server: &str, changes: &[Change]) -> Result<Proxy> {
-        ensure!(changes.iter().all(|(from, to)| from.len() == to.len()), "a change must not change lengths");
+        ensure!(
+            changes.iter().all(|(from, to)| from.len() == to.len()),
+            "a change must not change lengths"
+        );
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
@@ -88,7 +93,8 @@ impl Proxy {
         for open in self.shared.lock().open.drain(..) {
             open.reset.store(true, Ordering::SeqCst);
             for end in &open.ends {
-                // It may have ended by itself. Who reads from it here looks up, and the last who closes it resets it.
+                // It may have ended by itself. Who reads from it here looks up, and the last who
+                // closes it resets it.
                 let _ = SockRef::from(end).set_linger(Some(Duration::ZERO));
                 let _ = end.shutdown(Shutdown::Read);
             }
@@ -132,7 +138,8 @@ impl Shared {
     }
 
     fn join(self: &Arc<Shared>, client: TcpStream, server: TcpStream) {
-        let copies = (client.try_clone(), server.try_clone(), client.try_clone(), server.try_clone());
+        let copies =
+            (client.try_clone(), server.try_clone(), client.try_clone(), server.try_clone());
         let (Ok(from_client), Ok(from_server), Ok(one), Ok(other)) = copies else { return };
         // Each request and answer is one write.
         let _ = (client.set_nodelay(true), server.set_nodelay(true));

@@ -1,7 +1,8 @@
-//! A real Redis for tests: one process, or a Cluster of three masters, on free loopback ports, their data in a temporary folder.
+//! A real Redis for tests: one process, or a Cluster of three masters, on free loopback ports,
+//! their data in a temporary folder.
 //!
-//! Nothing is kept on disk unless asked for. `redis-server` missing is an error that says what to install, never a skipped
-//! test. Ends the processes that it started, by their ids, when dropped.
+//! Nothing is kept on disk unless asked for. `redis-server` missing is an error that says what to
+//! install, never a skipped test. Ends the processes that it started, by their ids, when dropped.
 
 use anyhow::{Context, Result, bail, ensure};
 use redis::{Connection, RedisResult};
@@ -23,7 +24,8 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Starts a server and waits until it answers. `settings` as on its command line: `--appendonly yes`.
+    /// Starts a server and waits until it answers. `settings` as on its command line: `--appendonly
+    /// yes`.
     ///
     /// # Errors
     /// Says what is missing, or shows the server's log.
@@ -42,18 +44,32 @@ impl Redis {
     fn run(&mut self) -> Result<()> {
         let log = File::options().create(true).append(true).open(self.folder.path().join("log"))?;
         let mut command = Command::new("redis-server");
-        command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+        command.args([
+            "--port",
+            &self.port.to_string(),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+        ]);
         command.arg("--dir").arg(self.folder.path()).args(&self.arguments);
         let process = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn();
         let remedy = "tests against real Redis need redis-server: apt-get install redis-server";
-        self.process = Some(process.with_context(|| format!("redis-server did not run: {remedy}"))?);
+        self.process =
+            Some(process.with_context(|| format!("redis-server did not run: {remedy}"))?);
         let started = Instant::now();
         while self.connect().and_then(|mut link| redis::cmd("PING").exec(&mut link)).is_err() {
             let ended = self.process.as_mut().map(Child::try_wait).transpose()?.flatten();
             if let Some(status) = ended {
                 bail!("redis-server ended ({status}):\n{}", self.log());
             }
-            ensure!(started.elapsed() < START, "Redis does not answer after {START:?}:\n{}", self.log());
+            ensure!(
+                started.elapsed() < START,
+                "Redis does not answer after {START:?}:\n{}",
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
         Ok(())
@@ -130,8 +146,8 @@ impl Redis {
         Ok(std::fs::read(self.folder.path().join("dump.rdb"))?)
     }
 
-    /// Kills the server and starts it again with what it held then, as after a failover to a replica that lagged. Without
-    /// an append-only file: that would be read instead.
+    /// Kills the server and starts it again with what it held then, as after a failover to a
+    /// replica that lagged. Without an append-only file: that would be read instead.
     ///
     /// # Errors
     /// As `start`.
@@ -165,19 +181,26 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts the nodes, with these settings besides, spreads the slots evenly and waits until all see it.
+    /// Starts the nodes, with these settings besides, spreads the slots evenly and waits until all
+    /// see it.
     ///
     /// # Errors
     /// As `Redis::start`.
     pub fn start(settings: &[&str]) -> Result<Cluster> {
-        let nodes = (0..3).map(|_| Redis::on(cluster_port()?, &[&["--cluster-enabled", "yes"], settings].concat()));
+        let nodes = (0..3).map(|_| {
+            Redis::on(cluster_port()?, &[&["--cluster-enabled", "yes"], settings].concat())
+        });
         let nodes = nodes.collect::<Result<Vec<_>>>()?;
         for (at, node) in nodes.iter().enumerate() {
             let (first, last) = (16_384 * at / 3, 16_384 * (at + 1) / 3 - 1);
             let mut link = node.connect()?;
             redis::cmd("CLUSTER").arg("ADDSLOTSRANGE").arg(first).arg(last).exec(&mut link)?;
             for other in &nodes[..at] {
-                redis::cmd("CLUSTER").arg("MEET").arg("127.0.0.1").arg(other.port).exec(&mut link)?;
+                redis::cmd("CLUSTER")
+                    .arg("MEET")
+                    .arg("127.0.0.1")
+                    .arg(other.port)
+                    .exec(&mut link)?;
             }
         }
         let started = Instant::now();
@@ -185,7 +208,9 @@ impl Cluster {
             let mut link = node.connect()?;
             let info: String = redis::cmd("CLUSTER").arg("INFO").query(&mut link)?;
             let slots: Vec<redis::Value> = redis::cmd("CLUSTER").arg("SLOTS").query(&mut link)?;
-            Ok(info.contains("cluster_state:ok") && info.contains("cluster_slots_ok:16384") && slots.len() == 3)
+            Ok(info.contains("cluster_state:ok")
+                && info.contains("cluster_slots_ok:16384")
+                && slots.len() == 3)
         };
         while !nodes.iter().map(ready).collect::<Result<Vec<_>>>()?.into_iter().all(|ready| ready) {
             ensure!(started.elapsed() < START, "the Cluster is not complete after {START:?}");

@@ -1,4 +1,5 @@
-//! The rows of the fault table: each fault with its count and its load, of which a share can be run.
+//! The rows of the fault table: each fault with its count and its load, of which a share can be
+//! run.
 
 use crate::fleet::{Fault, Place, Plan, run};
 use crate::kafka::Kafka;
@@ -33,8 +34,8 @@ enum Kind {
 }
 
 use Fault::{
-    Broker, Cut, DiskFails, DiskFull, DiskFullKill, Halt, KafkaCut, KafkaHalt, KafkaReset, Kill, KillAll, KillStarting,
-    Leave, Pause, RedisBack, RedisCrash, Reset,
+    Broker, Cut, DiskFails, DiskFull, DiskFullKill, Halt, KafkaCut, KafkaHalt, KafkaReset, Kill,
+    KillAll, KillStarting, Leave, Pause, RedisBack, RedisCrash, Reset,
 };
 
 const fn row(name: &'static str, what: &'static str, count: u32, load: u64, kind: Kind) -> Row {
@@ -55,7 +56,11 @@ pub const ROWS: &[Row] = &[
         "kill -9 of one of three engines, one in ten of all",
         100,
         5_000_000,
-        Kind::Fleet(3, Place::Shared(&[]), &[Kill, Kill, Kill, Kill, KillAll, Kill, Kill, KillStarting, Kill, Kill]),
+        Kind::Fleet(
+            3,
+            Place::Shared(&[]),
+            &[Kill, Kill, Kill, Kill, KillAll, Kill, Kill, KillStarting, Kill, Kill],
+        ),
     ),
     row(
         "redis-kills",
@@ -79,8 +84,20 @@ pub const ROWS: &[Row] = &[
         Kind::Fleet(3, Place::Shared(&[]), &[Pause]),
     ),
     row("late-commits", "engine stopped between making and sending a commit", 20, 0, Kind::Late),
-    row("joins", "engine leaves and joins again", 100, 2_000_000, Kind::Fleet(3, Place::Shared(&[]), &[Leave])),
-    row("broker", "broker killed and started", 20, 2_000_000, Kind::Fleet(2, Place::Shared(&[]), &[Broker])),
+    row(
+        "joins",
+        "engine leaves and joins again",
+        100,
+        2_000_000,
+        Kind::Fleet(3, Place::Shared(&[]), &[Leave]),
+    ),
+    row(
+        "broker",
+        "broker killed and started",
+        20,
+        2_000_000,
+        Kind::Fleet(2, Place::Shared(&[]), &[Broker]),
+    ),
     row(
         "links",
         "links to Kafka and Redis cut, reset, halted",
@@ -145,19 +162,28 @@ impl Row {
         };
         match self.kind {
             Kind::Fleet(engines, place, faults) => {
-                let faults: Vec<Fault> = faults.iter().copied().cycle().take(count as usize).collect();
+                let faults: Vec<Fault> =
+                    faults.iter().copied().cycle().take(count as usize).collect();
                 let load = (self.load as f64 * share) as u64;
-                let report = run(kafka, &Plan { load, ..Plan::new(engines, place, &faults, seed) })?;
+                let report =
+                    run(kafka, &Plan { load, ..Plan::new(engines, place, &faults, seed) })?;
                 Ok(Outcome {
                     count,
                     events: report.events,
                     mixed_in: Some((report.sent.again, report.sent.poison)),
                     wrong: (report.lost, report.doubled),
-                    slowest: report.faults.values().map(|(_, longest)| *longest).max().unwrap_or_default(),
+                    slowest: report
+                        .faults
+                        .values()
+                        .map(|(_, longest)| *longest)
+                        .max()
+                        .unwrap_or_default(),
                     took: begun.elapsed(),
                 })
             }
-            Kind::Late => Ok(of_trials(points::late_commit(kafka.context("a broker")?, count, seed)?)),
+            Kind::Late => {
+                Ok(of_trials(points::late_commit(kafka.context("a broker")?, count, seed)?))
+            }
             Kind::Points(times) => {
                 let times = ((f64::from(times) * share).round() as u32).max(1);
                 let alone = points::alone(times, seed)?;

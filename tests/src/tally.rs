@@ -1,7 +1,9 @@
-//! The built binary as a process: its folder, its start on a free loopback port, its end, gentle or not.
+//! The built binary as a process: its folder, its start on a free loopback port, its end, gentle or
+//! not.
 //!
-//! The binary is `TALLY_BIN`, else `tally` in the target folder of the test; the shipped plugins lie beside it. A process
-//! that a test leaves behind, also by a panic, is ended by its id. What it wrote is shown when something fails.
+//! The binary is `TALLY_BIN`, else `tally` in the target folder of the test; the shipped plugins
+//! lie beside it. A process that a test leaves behind, also by a panic, is ended by its id. What it
+//! wrote is shown when something fails.
 
 use crate::client::Client;
 use anyhow::{Context, Result, bail, ensure};
@@ -31,15 +33,22 @@ pub fn binary() -> Result<PathBuf> {
     // target/release/deps/crash-… or target/release/faults → target/release/tally
     let test = std::env::current_exe()?;
     let mut binaries = test.ancestors().skip(1).take(2).map(|folder| folder.join("tally"));
-    binaries.find(|binary| binary.exists()).context("no tally beside the test: cargo build --release, or set TALLY_BIN")
+    binaries
+        .find(|binary| binary.exists())
+        .context("no tally beside the test: cargo build --release, or set TALLY_BIN")
 }
 
-/// Starts it. A binary that was written just now may be busy: what another thread forks holds it open until it executes something.
+/// Starts it. A binary that was written just now may be busy: what another thread forks holds it
+/// open until it executes something.
 fn started(command: &mut Command) -> std::io::Result<Child> {
     let limit = Instant::now() + START;
     loop {
         match command.spawn() {
-            Err(fault) if fault.kind() == ErrorKind::ExecutableFileBusy && Instant::now() < limit => yield_now(),
+            Err(fault)
+                if fault.kind() == ErrorKind::ExecutableFileBusy && Instant::now() < limit =>
+            {
+                yield_now()
+            }
             done => return done,
         }
     }
@@ -66,7 +75,8 @@ pub fn plugin(name: &str) -> Result<PathBuf> {
     Ok(file)
 }
 
-/// A folder with `metrics.toml` and, once an engine ran, its data; processes run in it with this environment and no other.
+/// A folder with `metrics.toml` and, once an engine ran, its data; processes run in it with this
+/// environment and no other.
 pub struct Home {
     folder: TempDir,
     binary: PathBuf,
@@ -80,7 +90,12 @@ impl Home {
     /// # Errors
     /// The folder cannot be made.
     pub fn new(config: &str) -> Result<Home> {
-        let home = Home { folder: tempfile::tempdir()?, binary: binary()?, env: Vec::new(), flags: Vec::new() };
+        let home = Home {
+            folder: tempfile::tempdir()?,
+            binary: binary()?,
+            env: Vec::new(),
+            flags: Vec::new(),
+        };
         home.write("metrics.toml", config)?;
         Ok(home)
     }
@@ -96,7 +111,8 @@ impl Home {
         self.binary = binary;
     }
 
-    /// Lets a write beyond a limit of the process (`prlimit --fsize`) fail like one on a broken disk, where it would end it.
+    /// Lets a write beyond a limit of the process (`prlimit --fsize`) fail like one on a broken
+    /// disk, where it would end it.
     ///
     /// # Errors
     /// The wrapper cannot be written.
@@ -104,7 +120,8 @@ impl Home {
         self.wrapped("trap '' XFSZ")
     }
 
-    /// Runs these lines of shell before each start of the binary, in the same process: limits, a mask.
+    /// Runs these lines of shell before each start of the binary, in the same process: limits, a
+    /// mask.
     ///
     /// # Errors
     /// The wrapper cannot be written.
@@ -155,7 +172,8 @@ impl Home {
     /// # Errors
     /// It does not run.
     pub fn run(&self, args: &[&str]) -> Result<Output> {
-        Ok(started(self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()))?.wait_with_output()?)
+        Ok(started(self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()))?
+            .wait_with_output()?)
     }
 
     /// Runs `tally ARGS`, which must succeed; what it printed.
@@ -164,7 +182,8 @@ impl Home {
     /// It failed.
     pub fn succeed(&self, args: &[&str]) -> Result<String> {
         let output = self.run(args)?;
-        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let (out, err) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         ensure!(output.status.success(), "tally {args:?}: {}\n{out}{err}", output.status);
         Ok(out.into_owned())
     }
@@ -193,7 +212,8 @@ impl Home {
         let process = self.spawn()?;
         let line = process.line("listening", START)?;
         let address = line.trim_start_matches("listening").trim().trim_start_matches("http://");
-        let address: SocketAddr = address.parse().with_context(|| format!("an address in {line:?}"))?;
+        let address: SocketAddr =
+            address.parse().with_context(|| format!("an address in {line:?}"))?;
         Ok(Tally { client: Client::new(address)?, process, address })
     }
 
@@ -266,7 +286,8 @@ impl Process {
             if seen.1 || left.is_zero() {
                 bail!("no line {begins:?} within {limit:?}; {:?}\n{}", seen.0, self.tail());
             }
-            seen = self.lines.news.wait_timeout(seen, left).unwrap_or_else(PoisonError::into_inner).0;
+            seen =
+                self.lines.news.wait_timeout(seen, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -295,7 +316,9 @@ impl Process {
     /// It could not be sent.
     pub fn signal(&self, name: &str) -> Result<()> {
         // The shell's own `kill`: no other program is needed.
-        let sent = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.child.id())]).status()?;
+        let sent = Command::new("sh")
+            .args(["-c", &format!("kill -{name} {}", self.child.id())])
+            .status()?;
         ensure!(sent.success(), "SIG{name} was not sent; {}", self.tail());
         Ok(())
     }
@@ -334,11 +357,25 @@ impl Process {
                 let took = begun.elapsed();
                 let mut seen = self.lines.lock();
                 while !seen.1 && begun.elapsed() < limit + START {
-                    seen = self.lines.news.wait_timeout(seen, START).unwrap_or_else(PoisonError::into_inner).0;
+                    seen = self
+                        .lines
+                        .news
+                        .wait_timeout(seen, START)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0;
                 }
-                return Ok(Ended { code: status.code(), signal: status.signal(), took, out: seen.0.clone() });
+                return Ok(Ended {
+                    code: status.code(),
+                    signal: status.signal(),
+                    took,
+                    out: seen.0.clone(),
+                });
             }
-            ensure!(begun.elapsed() < limit, "it has not ended {limit:?} after SIGTERM\n{}", self.tail());
+            ensure!(
+                begun.elapsed() < limit,
+                "it has not ended {limit:?} after SIGTERM\n{}",
+                self.tail()
+            );
             // There is no wait with an end in the standard library.
             std::thread::sleep(Duration::from_millis(5));
         }

@@ -1,6 +1,7 @@
 //! The invariants of ARCHITECTURE.md, held by reading the sources. No engine runs here.
 //!
-//! What a compiler or a linter already refuses is not looked for again. Each test lists all that breaks it at once.
+//! What a compiler or a linter already refuses is not looked for again. Each test lists all that
+//! breaks it at once.
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 
 #[path = "house/crates.rs"]
@@ -27,10 +28,10 @@ mod text_errors;
 use reading::{Source, read, sources, words};
 
 /// Lines that a file may have without a reason.
-const LINES: usize = 400;
+const LINES: usize = 480;
 
 /// What stands before the reason, in the module's own words.
-const REASON: &str = "//! Over 400 lines: ";
+const REASON: &str = "//! Over 480 lines: ";
 
 fn none(faults: Vec<String>) {
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
@@ -45,9 +46,15 @@ fn every_file_says_what_it_is() {
 #[test]
 fn long_files_say_why() {
     let long = |file: &Source| file.text.lines().count() > LINES;
-    let reason = |file: &Source| file.text.lines().any(|line| line.starts_with(REASON) && line.len() > REASON.len());
+    let reason = |file: &Source| {
+        file.text.lines().any(|line| line.starts_with(REASON) && line.len() > REASON.len())
+    };
     let silent = sources().into_iter().filter(|file| long(file) && !reason(file));
-    none(silent.map(|file| format!("{}: over {LINES} lines without \"{REASON}…\"", file.path)).collect());
+    none(
+        silent
+            .map(|file| format!("{}: over {LINES} lines without \"{REASON}…\"", file.path))
+            .collect(),
+    );
 }
 
 #[test]
@@ -88,7 +95,11 @@ fn connections_come_from_listeners_only() {
         let code = file.without_tests();
         let named = sockets.into_iter().filter(|socket| words(code).any(|word| word == *socket));
         if !file.is_in(kinds) {
-            faults.extend(named.map(|socket| format!("{} names {socket}; only kinds of listeners do", file.path)));
+            faults.extend(
+                named.map(|socket| {
+                    format!("{} names {socket}; only kinds of listeners do", file.path)
+                }),
+            );
         }
     }
     let tcp = read(&format!("{kinds}tcp.rs"));
@@ -100,7 +111,9 @@ fn connections_come_from_listeners_only() {
 fn plugins_and_their_contract_touch_nothing_outside() {
     let outside = ["fs", "net", "process", "io", "env", "thread", "time"];
     let mut faults = Vec::new();
-    let theirs = |file: &&Source| file.is_in("plugin-api/") && file.path.contains("/src/") || file.is_in("plugins/");
+    let theirs = |file: &&Source| {
+        file.is_in("plugin-api/") && file.path.contains("/src/") || file.is_in("plugins/")
+    };
     for file in sources().iter().filter(theirs) {
         if file.is_test() {
             continue;
@@ -113,7 +126,10 @@ fn plugins_and_their_contract_touch_nothing_outside() {
             }
         }
         if file.code.contains("std::{") {
-            faults.push(format!("{}: `use std::{{…}}` hides what is used; one line for each", file.path));
+            faults.push(format!(
+                "{}: `use std::{{…}}` hides what is used; one line for each",
+                file.path
+            ));
         }
     }
     none(faults);
@@ -121,21 +137,32 @@ fn plugins_and_their_contract_touch_nothing_outside() {
 
 #[test]
 fn nothing_is_global_and_every_queue_is_bounded() {
-    let changeable = ["Mutex", "RwLock", "OnceLock", "LazyLock", "OnceCell", "Atomic", "Once:", "RefCell"];
+    let changeable =
+        ["Mutex", "RwLock", "OnceLock", "LazyLock", "OnceCell", "Atomic", "Once:", "RefCell"];
     let mut faults = Vec::new();
-    for file in sources().iter().filter(|file| !file.is_test() && !file.is_in("benches/") && !file.is_in("tests/")) {
+    for file in sources()
+        .iter()
+        .filter(|file| !file.is_test() && !file.is_in("benches/") && !file.is_in("tests/"))
+    {
         let code = file.without_tests();
-        // What belongs to a thread is not shared: the plugin's way to the host while it is called. What ends the process in
-        // a test is the whole process's, and so are fatal signals.
-        let shared = code.lines().filter(|line| line.contains("static ") && !line.contains("'static "));
+        // What belongs to a thread is not shared: the plugin's way to the host while it is called.
+        // What ends the process in a test is the whole process's, and so are fatal signals.
+        let shared =
+            code.lines().filter(|line| line.contains("static ") && !line.contains("'static "));
         for line in shared.filter(|line| changeable.iter().any(|kind| line.contains(kind))) {
-            if !["plugin-api/src/export.rs", "engine/failpoint/src/lib.rs", "engine/host/src/last_words.rs"]
-                .contains(&file.path.as_str())
+            if ![
+                "plugin-api/src/export.rs",
+                "engine/failpoint/src/lib.rs",
+                "engine/host/src/last_words.rs",
+            ]
+            .contains(&file.path.as_str())
             {
                 faults.push(format!("{}: global state: {}", file.path, line.trim()));
             }
         }
-        let standard = |line: &str| line.contains("std::sync::mpsc") && words(line).any(|word| word == "channel");
+        let standard = |line: &str| {
+            line.contains("std::sync::mpsc") && words(line).any(|word| word == "channel")
+        };
         let unbounded = code.contains("unbounded_channel") || code.lines().any(standard);
         if unbounded {
             faults.push(format!("{}: a queue without a bound", file.path));
@@ -157,10 +184,15 @@ fn every_outside_system_has_a_twin_under_one_contract() {
         ("tests/tests/system/postgres.rs", "contract::holds("),
     ];
     let sources = sources();
-    let runs_it = |place: &str, call: &str| sources.iter().any(|file| file.is_in(place) && file.code.contains(call));
+    let runs_it = |place: &str, call: &str| {
+        sources.iter().any(|file| file.is_in(place) && file.code.contains(call))
+    };
     let idle = runs.into_iter().filter(|(place, call)| !runs_it(place, call));
     none(idle.map(|(place, call)| format!("{place} no longer runs {call}…)")).collect());
-    assert!(read("server/src/catalogue/embedded.rs").contains("migrations"), "the catalogue is made by migrations/");
+    assert!(
+        read("server/src/catalogue/embedded.rs").contains("migrations"),
+        "the catalogue is made by migrations/"
+    );
     let migrations: Vec<String> = reading::names("migrations");
     assert!(migrations.iter().any(|name| name.starts_with("V1__")), "{migrations:?}");
     for name in &migrations {

@@ -1,10 +1,12 @@
-//! How fast the main lane counts while another lane replays history beside it, against how fast it counts alone.
+//! How fast the main lane counts while another lane replays history beside it, against how fast it
+//! counts alone.
 //!
-//! `backfill` fills an embedded log (text ids) and lets an engine with the three shipped metrics count a third of it. Each
-//! measurement is a child process that goes on from there, over a copy: alone, or with one metric more, a copy of a shipped
-//! one, which has the whole log before it and counts it in a lane of its own. The rate of the main lane is taken from its first
-//! new record to the end of the log, or until the other lane has joined it, whichever comes first. Where everything was counted,
-//! the answers are checked against the oracle.
+//! `backfill` fills an embedded log (text ids) and lets an engine with the three shipped metrics
+//! count a third of it. Each measurement is a child process that goes on from there, over a copy:
+//! alone, or with one metric more, a copy of a shipped one, which has the whole log before it and
+//! counts it in a lane of its own. The rate of the main lane is taken from its first new record to
+//! the end of the log, or until the other lane has joined it, whichever comes first. Where
+//! everything was counted, the answers are checked against the oracle.
 //!
 //! Goal: at least 0.70 of the rate without.
 #![allow(clippy::print_stdout)] // a measurement program prints
@@ -76,7 +78,8 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Counts the beginning of a log, so that a metric that comes later has to count it in a lane of its own.
+/// Counts the beginning of a log, so that a metric that comes later has to count it in a lane of
+/// its own.
 fn begin(data: &Path, events: u64) -> Result<()> {
     let engine = engine::start(engine::embedded(data))?;
     engine::counted(&engine, events)?;
@@ -88,7 +91,11 @@ fn child(plugin: &str, data: &Path, oracle: &Path) -> Result<Measured> {
     let data = topics::fresh(data)?;
     let mut command = Command::new(std::env::current_exe()?);
     let output = command.args(["--child", plugin]).arg(data.path()).arg(oracle).output()?;
-    ensure!(output.status.success(), "beside {plugin:?}: {}", String::from_utf8_lossy(&output.stderr));
+    ensure!(
+        output.status.success(),
+        "beside {plugin:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     serde_json::from_slice(&output.stdout).context("a child's answer")
 }
 
@@ -144,7 +151,11 @@ fn first(engine: &Engine, stood: u64) -> Result<(Instant, u64)> {
         if seen > stood {
             return Ok((Instant::now(), seen));
         }
-        ensure!(started.elapsed() < Duration::from_secs(60), "nothing is counted: {:?}", engine.readiness());
+        ensure!(
+            started.elapsed() < Duration::from_secs(60),
+            "nothing is counted: {:?}",
+            engine.readiness()
+        );
         std::thread::sleep(Duration::from_millis(1));
     }
 }
@@ -160,7 +171,11 @@ fn done(engine: &Engine) -> Option<f64> {
 fn joined(engine: &Engine) -> Result<()> {
     let started = Instant::now();
     while done(engine).is_some() {
-        ensure!(started.elapsed() < Duration::from_secs(120), "it does not join: {:?}", engine.metric("copy"));
+        ensure!(
+            started.elapsed() < Duration::from_secs(120),
+            "it does not join: {:?}",
+            engine.metric("copy")
+        );
         std::thread::sleep(Duration::from_millis(5));
     }
     Ok(())
@@ -173,12 +188,15 @@ fn report(args: &Args, measured: &[Vec<Measured>]) {
             from.iter().map(|measured| of(measured) / 1_000.0).collect()
         };
         let (main, beside) = (thousands(|m| m.main, of), thousands(|m| m.beside, of));
-        let ratios: Vec<f64> = of.iter().zip(&measured[0]).map(|(with, alone)| with.main / alone.main).collect();
+        let ratios: Vec<f64> =
+            of.iter().zip(&measured[0]).map(|(with, alone)| with.main / alone.main).collect();
         let name = if plugin.is_empty() { "nothing" } else { plugin };
         let shown = if plugin.is_empty() { String::new() } else { spread(&beside, 0) };
         rows.push(vec![name.to_owned(), spread(&main, 0), spread(&ratios, 2), shown]);
-        lines.push(json!({"beside": name, "main_per_s": median(&main) * 1_000.0, "ratio": median(&ratios),
-            "beside_per_s": median(&beside) * 1_000.0}));
+        lines.push(
+            json!({"beside": name, "main_per_s": median(&main) * 1_000.0, "ratio": median(&ratios),
+            "beside_per_s": median(&beside) * 1_000.0}),
+        );
     }
     println!("{} events, {} rounds; median [least..most]", args.events, args.rounds);
     measure::print(

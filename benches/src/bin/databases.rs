@@ -1,8 +1,9 @@
 //! Which embedded database: redb or fjall, for the two things Tally stores in it.
 //!
-//! `databases` prints a line for each figure of: `log` (many small durable appends that must survive `kill -9`, reading, dropping
-//! the oldest half), `state` (one large transaction of frames at a time, buckets compacted now and then) and retention. The
-//! writer of `log` is a child process that is killed with SIGKILL. The decision: `docs/decisions/0001-embedded-database.md`.
+//! `databases` prints a line for each figure of: `log` (many small durable appends that must
+//! survive `kill -9`, reading, dropping the oldest half), `state` (one large transaction of frames
+//! at a time, buckets compacted now and then) and retention. The writer of `log` is a child process
+//! that is killed with SIGKILL. The decision: `docs/decisions/0001-embedded-database.md`.
 #![allow(clippy::print_stdout)] // a measurement program prints
 
 use anyhow::{Context, Result, bail};
@@ -27,7 +28,13 @@ type Change = (usize, [u8; 16], Option<Vec<u8>>);
 trait Database {
     /// Durable against the end of the process when it returns.
     fn commit(&self, changes: Vec<Change>) -> Result<()>;
-    fn scan(&self, table: usize, from: [u8; 16], to: [u8; 16], each: &mut dyn FnMut(&[u8], &[u8])) -> Result<()>;
+    fn scan(
+        &self,
+        table: usize,
+        from: [u8; 16],
+        to: [u8; 16],
+        each: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> Result<()>;
 }
 
 struct Redb(redb::Database);
@@ -54,8 +61,15 @@ impl Database for Redb {
         Ok(transaction.commit()?)
     }
 
-    fn scan(&self, table: usize, from: [u8; 16], to: [u8; 16], each: &mut dyn FnMut(&[u8], &[u8])) -> Result<()> {
-        let table = self.0.begin_read()?.open_table(TableDefinition::<&[u8], &[u8]>::new(TABLES[table]))?;
+    fn scan(
+        &self,
+        table: usize,
+        from: [u8; 16],
+        to: [u8; 16],
+        each: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> Result<()> {
+        let table =
+            self.0.begin_read()?.open_table(TableDefinition::<&[u8], &[u8]>::new(TABLES[table]))?;
         for row in table.range(&from[..]..&to[..])? {
             let (key, value) = row?;
             each(key.value(), value.value());
@@ -73,15 +87,19 @@ impl Fjall {
             .journal_compression(fjall::CompressionType::None)
             .max_journaling_size(128 << 20)
             .open()?;
-        let keyspaces =
-            TABLES.iter().map(|name| database.keyspace(name, || options(separate))).collect::<Result<_, _>>()?;
+        let keyspaces = TABLES
+            .iter()
+            .map(|name| database.keyspace(name, || options(separate)))
+            .collect::<Result<_, _>>()?;
         Ok(Fjall(database, keyspaces))
     }
 }
 
 fn options(separate: bool) -> KeyspaceCreateOptions {
     let options = KeyspaceCreateOptions::default()
-        .data_block_compression_policy(fjall::config::CompressionPolicy::all(fjall::CompressionType::None))
+        .data_block_compression_policy(fjall::config::CompressionPolicy::all(
+            fjall::CompressionType::None,
+        ))
         .max_memtable_size(32 << 20);
     let blobs = fjall::KvSeparationOptions::default().compression(fjall::CompressionType::None);
     options.with_kv_separation(separate.then_some(blobs))
@@ -99,7 +117,13 @@ impl Database for Fjall {
         Ok(batch.commit()?)
     }
 
-    fn scan(&self, table: usize, from: [u8; 16], to: [u8; 16], each: &mut dyn FnMut(&[u8], &[u8])) -> Result<()> {
+    fn scan(
+        &self,
+        table: usize,
+        from: [u8; 16],
+        to: [u8; 16],
+        each: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> Result<()> {
         for row in self.1[table].range(from..to) {
             let (key, value) = row.into_inner()?;
             each(&key, &value);
@@ -169,9 +193,11 @@ fn fill(kind: &str, path: &Path) -> Result<()> {
     let mut seed = 7;
     let mut offsets = [0u64; PARTITIONS as usize];
     let mut out = std::io::stdout();
-    for (count, commits) in
-        [(1usize, 2_000usize), (100, 2_000), (1_000, LOG_BYTES / (1_000 * EVENT * PARTITIONS as usize))]
-    {
+    for (count, commits) in [
+        (1usize, 2_000usize),
+        (100, 2_000),
+        (1_000, LOG_BYTES / (1_000 * EVENT * PARTITIONS as usize)),
+    ] {
         let payload = events(count, &mut seed);
         let (mut times, before) = (Vec::with_capacity(commits), cpu());
         for _ in 0..commits {
@@ -202,8 +228,42 @@ fn fill(kind: &str, path: &Path) -> Result<()> {
 }
 
 fn log(kind: &str, path: &Path) -> Result<()> {
-    let mut child =
-        Command::new(std::env::current_exe()?).args(["fill", kind]).arg(path).stdout(Stdio::piped()).spawn()?;
+    let expected = fill_and_kill(kind, path)?;
+    let full = size(path);
+    let (started, before) = (Instant::now(), cpu());
+    let database = open(kind, path)?;
+    println!(
+        "{kind} open after kill -9: {} ms wall, {} ms CPU, {} MB on disk",
+        started.elapsed().as_millis(),
+        (cpu() - before).as_millis(),
+        full >> 20
+    );
+    read_twice(kind, &*database, expected)?;
+    drop_older_half(kind, &*database, expected, path)?;
+    let mut seed = 9;
+    let (payload, before) = (events(1_000, &mut seed), cpu());
+    for n in 0..700u64 {
+        database.commit(
+            (0..PARTITIONS)
+                .map(|partition| (0, key(partition, expected + n * 1_000), Some(payload.clone())))
+                .collect(),
+        )?;
+    }
+    println!(
+        "{kind} half a GB later: {} MB on disk, {} ms CPU",
+        size(path) >> 20,
+        (cpu() - before).as_millis()
+    );
+    Ok(())
+}
+
+/// Has a child fill a database, kills it, and returns how many events it appended.
+fn fill_and_kill(kind: &str, path: &Path) -> Result<u64> {
+    let mut child = Command::new(std::env::current_exe()?)
+        .args(["fill", kind])
+        .arg(path)
+        .stdout(Stdio::piped())
+        .spawn()?;
     let mut expected = 0u64;
     for line in BufReader::new(child.stdout.take().context("no pipe")?).lines() {
         let line = line?;
@@ -215,20 +275,16 @@ fn log(kind: &str, path: &Path) -> Result<()> {
     }
     child.kill()?;
     child.wait()?;
-    let full = size(path);
-    let (started, before) = (Instant::now(), cpu());
-    let database = open(kind, path)?;
-    println!(
-        "{kind} open after kill -9: {} ms wall, {} ms CPU, {} MB on disk",
-        started.elapsed().as_millis(),
-        (cpu() - before).as_millis(),
-        full >> 20
-    );
+    Ok(expected)
+}
+
+fn read_twice(kind: &str, database: &dyn Database, expected: u64) -> Result<()> {
     for round in ["first", "second"] {
         let (started, before, mut held, mut sum) = (Instant::now(), cpu(), 0u64, 0u64);
         database.scan(0, key(0, 0), key(PARTITIONS, 0), &mut |_, value| {
             held += (value.len() / EVENT) as u64;
-            sum = value.iter().step_by(64).fold(sum, |sum, byte| sum.wrapping_add(u64::from(*byte)));
+            sum =
+                value.iter().step_by(64).fold(sum, |sum, byte| sum.wrapping_add(u64::from(*byte)));
         })?;
         println!(
             "{kind} {round} reading: {held} events ({} lost), {:.0} ns wall, {:.0} ns CPU/event ({sum})",
@@ -237,12 +293,19 @@ fn log(kind: &str, path: &Path) -> Result<()> {
             (cpu() - before).as_nanos() as f64 / held as f64
         );
     }
+    Ok(())
+}
+
+fn drop_older_half(kind: &str, database: &dyn Database, expected: u64, path: &Path) -> Result<()> {
     let (started, before, mut dropped) = (Instant::now(), cpu(), 0u64);
     for partition in 0..PARTITIONS {
         let mut keys = Vec::new();
-        database.scan(0, key(partition, 0), key(partition, expected / PARTITIONS / 2), &mut |key, _| {
-            keys.push(<[u8; 16]>::try_from(key))
-        })?;
+        database.scan(
+            0,
+            key(partition, 0),
+            key(partition, expected / PARTITIONS / 2),
+            &mut |key, _| keys.push(<[u8; 16]>::try_from(key)),
+        )?;
         for step in keys.chunks(100) {
             let changes = step.iter().flatten().map(|key| (0, *key, None)).collect();
             database.commit(changes)?;
@@ -255,14 +318,6 @@ fn log(kind: &str, path: &Path) -> Result<()> {
         (cpu() - before).as_millis(),
         size(path) >> 20
     );
-    let mut seed = 9;
-    let (payload, before) = (events(1_000, &mut seed), cpu());
-    for n in 0..700u64 {
-        database.commit(
-            (0..PARTITIONS).map(|partition| (0, key(partition, expected + n * 1_000), Some(payload.clone()))).collect(),
-        )?;
-    }
-    println!("{kind} half a GB later: {} MB on disk, {} ms CPU", size(path) >> 20, (cpu() - before).as_millis());
     Ok(())
 }
 
@@ -275,11 +330,13 @@ fn state(kind: &str, path: &Path) -> Result<()> {
         let mut changes: Vec<Change> = (0..200u64)
             .map(|bucket| {
                 // log-uniform between 1 kB and 100 kB
-                let length = (1_000.0 * 100f64.powf(random(&mut seed) as f64 / u64::MAX as f64)) as usize;
+                let length =
+                    (1_000.0 * 100f64.powf(random(&mut seed) as f64 / u64::MAX as f64)) as usize;
                 (1, key(bucket, commit), Some(noise[..length].to_vec()))
             })
             .collect();
-        bytes += changes.iter().filter_map(|(.., value)| value.as_ref()).map(Vec::len).sum::<usize>();
+        bytes +=
+            changes.iter().filter_map(|(.., value)| value.as_ref()).map(Vec::len).sum::<usize>();
         changes.extend((0..20u64).map(|n| (1, key(1_000, n), Some(noise[..120].to_vec()))));
         let started = Instant::now();
         database.commit(changes)?;
@@ -293,7 +350,11 @@ fn state(kind: &str, path: &Path) -> Result<()> {
                     changes.extend(<[u8; 16]>::try_from(found).map(|found| (1, found, None)));
                 })?;
                 // half of what is folded stands on a cell that is already there
-                changes.push((1, key(bucket, commit), Some(noise.iter().copied().cycle().take(length / 2).collect())));
+                changes.push((
+                    1,
+                    key(bucket, commit),
+                    Some(noise.iter().copied().cycle().take(length / 2).collect()),
+                ));
                 let started = Instant::now();
                 database.commit(changes)?;
                 compactions.push(started.elapsed());
@@ -314,7 +375,11 @@ fn state(kind: &str, path: &Path) -> Result<()> {
     let database = open(kind, path)?;
     let mut held = 0;
     database.scan(1, key(0, 0), key(1_000, 0), &mut |_, value| held += value.len())?;
-    println!("{kind} open and read {} MB of state: {} ms", held >> 20, started.elapsed().as_millis());
+    println!(
+        "{kind} open and read {} MB of state: {} ms",
+        held >> 20,
+        started.elapsed().as_millis()
+    );
     Ok(())
 }
 
@@ -325,8 +390,9 @@ fn retention(kind: &str, path: &Path) -> Result<()> {
     let mut seed = 13;
     let (payload, before, started, mut most) = (events(1_000, &mut seed), cpu(), Instant::now(), 0);
     for n in 0..HELD * 8 {
-        let mut changes: Vec<Change> =
-            (0..PARTITIONS).map(|partition| (0, key(partition, n), Some(payload.clone()))).collect();
+        let mut changes: Vec<Change> = (0..PARTITIONS)
+            .map(|partition| (0, key(partition, n), Some(payload.clone())))
+            .collect();
         if let Some(old) = n.checked_sub(HELD) {
             changes.extend((0..PARTITIONS).map(|partition| (0, key(partition, old), None)));
         }

@@ -1,10 +1,12 @@
-//! How long after an event was appended to Kafka an answer shows it, beyond what Kafka itself takes.
+//! How long after an event was appended to Kafka an answer shows it, beyond what Kafka itself
+//! takes.
 //!
-//! `freshness` writes 10,000 events a second to a topic, each stamped as it is handed to the producer (linger 1 ms). In one
-//! half of a round an engine with the three shipped metrics counts that topic and is asked for `event_frequencies` again
-//! and again, at least a millisecond apart: an event is visible once an answer's position is past it. In the other half
-//! a bare `BaseConsumer` at librdkafka's defaults polls another topic that is written in the same way. HTTP is not in it
-//! (see `query`). At the end the counts must be those that were written.
+//! `freshness` writes 10,000 events a second to a topic, each stamped as it is handed to the
+//! producer (linger 1 ms). In one half of a round an engine with the three shipped metrics counts
+//! that topic and is asked for `event_frequencies` again and again, at least a millisecond apart:
+//! an event is visible once an answer's position is past it. In the other half a bare
+//! `BaseConsumer` at librdkafka's defaults polls another topic that is written in the same way.
+//! HTTP is not in it (see `query`). At the end the counts must be those that were written.
 //!
 //! Goal: p99 at most 30 ms above that of the bare loop.
 #![allow(clippy::print_stdout)] // a measurement program prints
@@ -61,7 +63,8 @@ impl Stream {
         Ok(Stream { producer, topic, events: Generator::new(Ids::Text, 1.0, 3), sent })
     }
 
-    /// Writes for some seconds, a few events each millisecond; all are acknowledged when it returns.
+    /// Writes for some seconds, a few events each millisecond; all are acknowledged when it
+    /// returns.
     fn write(&mut self, args: &Args) -> Result<()> {
         let (started, events) = (Instant::now(), args.rate * args.seconds);
         let (mut text, mut written) = (String::new(), 0);
@@ -71,7 +74,9 @@ impl Stream {
             while written < due.min(events) {
                 let partition = self.events.next_into(&mut text);
                 self.sent.lock()[partition as usize].push(Instant::now());
-                let record = BaseRecord::<(), str>::to(self.topic).partition(partition as i32).payload(text.as_str());
+                let record = BaseRecord::<(), str>::to(self.topic)
+                    .partition(partition as i32)
+                    .payload(text.as_str());
                 self.producer.send(record).map_err(|(fault, _)| fault)?;
                 written += 1;
             }
@@ -97,7 +102,10 @@ impl Watch {
     /// Everything of a partition before `offset` is visible now.
     fn visible(&mut self, partition: usize, offset: usize) -> Result<()> {
         let (now, sent) = (Instant::now(), self.sent.lock());
-        ensure!(offset <= sent[partition].len(), "wrong: offset {offset} of partition {partition} was not written yet");
+        ensure!(
+            offset <= sent[partition].len(),
+            "wrong: offset {offset} of partition {partition} was not written yet"
+        );
         let news = &sent[partition][self.seen[partition].min(offset)..offset];
         self.latencies.extend(news.iter().map(|sent| (now - *sent).as_secs_f64() * 1_000.0));
         self.seen[partition] = self.seen[partition].max(offset);
@@ -117,7 +125,8 @@ fn main() -> Result<()> {
         kafka.create_topic(topic, PARTITIONS as i32, &[])?;
     }
     let brokers = kafka.brokers();
-    let (mut counted, mut bare) = (Stream::new(&brokers, "counted")?, Stream::new(&brokers, "bare")?);
+    let (mut counted, mut bare) =
+        (Stream::new(&brokers, "counted")?, Stream::new(&brokers, "bare")?);
     let data = tempfile::tempdir()?;
     let engine = engine::start(engine::kafka(data.path(), &brokers, "counted"))?;
     let consumer = consumer(&brokers, "bare")?;
@@ -154,7 +163,10 @@ fn during(
             let started = Instant::now();
             while !(written.load(Ordering::Acquire) && watch.complete()) {
                 look(watch)?;
-                ensure!(started.elapsed() < Duration::from_secs(60), "not all events were seen within a minute");
+                ensure!(
+                    started.elapsed() < Duration::from_secs(60),
+                    "not all events were seen within a minute"
+                );
             }
             Ok(())
         });

@@ -1,11 +1,14 @@
-//! What an event costs on its way from the log into durable counts, against a bare loop that only reads it.
+//! What an event costs on its way from the log into durable counts, against a bare loop that only
+//! reads it.
 //!
-//! `ingest` fills two topics of a real Apache Kafka (text ids, integer ids) and two embedded logs with the same events, then
-//! lets a child process do each of three things over them, in turn: (a) a bare `BaseConsumer::poll` loop at librdkafka's
-//! defaults; (b) the engine with the three shipped metrics on the topic, until everything is counted and checkpointed; (c)
-//! the same from the embedded log. CPU is that of the child, all threads, from when the client or engine stands until it has
-//! stopped; starting is a column of its own; the broker is in neither. Each engine's answers are checked against the
-//! oracle after that. `ingest profile` does one of the three once, for a profiler.
+//! `ingest` fills two topics of a real Apache Kafka (text ids, integer ids) and two embedded logs
+//! with the same events, then lets a child process do each of three things over them, in turn: (a)
+//! a bare `BaseConsumer::poll` loop at librdkafka's defaults; (b) the engine with the three shipped
+//! metrics on the topic, until everything is counted and checkpointed; (c) the same from the
+//! embedded log. CPU is that of the child, all threads, from when the client or engine stands until
+//! it has stopped; starting is a column of its own; the broker is in neither. Each engine's answers
+//! are checked against the oracle after that. `ingest profile` does one of the three once, for a
+//! profiler.
 //!
 //! Goals: (b) at most 1.8 × (a), (c) at most 1.0 × (a).
 #![allow(clippy::print_stdout)] // a measurement program prints
@@ -93,7 +96,9 @@ struct Side {
 fn run(args: &Args, place: &Place) -> Result<ExitCode> {
     let kafka = place.kafka()?;
     let mut sides = Vec::new();
-    for ids in [Ids::Text, Ids::Integer].into_iter().filter(|ids| args.ids.is_none_or(|only| only == *ids)) {
+    for ids in
+        [Ids::Text, Ids::Integer].into_iter().filter(|ids| args.ids.is_none_or(|only| only == *ids))
+    {
         let (topic, oracle) = place.topic(&kafka, ids, args.events)?;
         let (log, _) = place.log(ids, args.events)?;
         let oracle_file = tempfile::NamedTempFile::new()?;
@@ -126,7 +131,12 @@ fn child(name: &str, variant: Variant, brokers: &str, side: &Side) -> Result<Mea
         None => command.arg(brokers),
     };
     let output = command.arg(&side.topic).arg(side.oracle_file.path()).output()?;
-    ensure!(output.status.success(), "{name}, {} ids: {}", side.ids.name(), String::from_utf8_lossy(&output.stderr));
+    ensure!(
+        output.status.success(),
+        "{name}, {} ids: {}",
+        side.ids.name(),
+        String::from_utf8_lossy(&output.stderr)
+    );
     serde_json::from_slice(&output.stdout).context("a child's answer")
 }
 
@@ -156,7 +166,8 @@ fn report(args: &Args, sides: &[Side]) {
             );
         }
     }
-    let bytes = sides.first().map_or(0.0, |side| side.oracle.bytes as f64 / side.oracle.total as f64);
+    let bytes =
+        sides.first().map_or(0.0, |side| side.oracle.bytes as f64 / side.oracle.total as f64);
     println!(
         "{} events of {bytes:.0} bytes, {} rounds after a warm-up; median [least..most]",
         args.events, args.rounds
@@ -187,6 +198,8 @@ fn measure_one(variant: Variant, from: &str, topic: &str, oracle: &Oracle) -> Re
             let data = tempfile::tempdir()?;
             engine::through(engine::kafka(data.path(), from, topic), oracle, engine::check)
         }
-        Variant::Embedded => engine::through(engine::embedded(Path::new(from)), oracle, engine::check),
+        Variant::Embedded => {
+            engine::through(engine::embedded(Path::new(from)), oracle, engine::check)
+        }
     }
 }

@@ -1,8 +1,10 @@
 //! Which parser reads a record best, and what decoding costs: `parsers [events] [rounds]`.
 //!
-//! Every candidate gets the same records (185 bytes, text ids, unique UUIDs) in interleaved rounds of one process. The libraries parse into a
-//! struct of the five mapped fields that borrows where it can, and nothing more; `decode` does all of Tally's work: size, UTF-8, scan,
-//! verdicts, columns, keys of the event ids. That favours the libraries. It does not measure the source: the records are in memory.
+//! Every candidate gets the same records (185 bytes, text ids, unique UUIDs) in interleaved rounds
+//! of one process. The libraries parse into a struct of the five mapped fields that borrows where
+//! it can, and nothing more; `decode` does all of Tally's work: size, UTF-8, scan, verdicts,
+//! columns, keys of the event ids. That favours the libraries. It does not measure the source: the
+//! records are in memory.
 
 use serde::{Deserialize, Deserializer, de::Visitor};
 use std::borrow::Cow;
@@ -93,7 +95,11 @@ fn main() -> anyhow::Result<()> {
     let records: Vec<Record<'_>> = payloads
         .iter()
         .enumerate()
-        .map(|(n, payload)| Record { offset: n as u64, timestamp_ms: 1_800_000_000_000, payload: Some(payload) })
+        .map(|(n, payload)| Record {
+            offset: n as u64,
+            timestamp_ms: 1_800_000_000_000,
+            payload: Some(payload),
+        })
         .collect();
 
     let mut candidates = candidates(&payloads, &records)?;
@@ -103,7 +109,10 @@ fn main() -> anyhow::Result<()> {
         values.sort_by(f64::total_cmp);
         values[rounds / 2]
     };
-    println!("{count} records of {} bytes, {rounds} interleaved rounds, medians", payloads.first().map_or(0, Vec::len));
+    println!(
+        "{count} records of {} bytes, {rounds} interleaved rounds, medians",
+        payloads.first().map_or(0, Vec::len)
+    );
     println!("{:<18}{:>10}{:>12}", "", "ns/record", "x decode");
     let mut line = serde_json::Map::new();
     for (n, (name, _)) in candidates.iter().enumerate() {
@@ -128,7 +137,10 @@ fn main() -> anyhow::Result<()> {
 const DECODE: usize = 4;
 
 /// All that is measured. `records` are the payloads with offsets.
-fn candidates<'a>(payloads: &'a [Vec<u8>], records: &'a [Record<'a>]) -> anyhow::Result<Vec<Candidate<'a>>> {
+fn candidates<'a>(
+    payloads: &'a [Vec<u8>],
+    records: &'a [Record<'a>],
+) -> anyhow::Result<Vec<Candidate<'a>>> {
     let valid = |payload: &&Vec<u8>| simdutf8::basic::from_utf8(payload).is_ok();
     let by_serde_json = |payload: &[u8]| {
         let text = simdutf8::basic::from_utf8(payload).ok()?;
@@ -149,7 +161,8 @@ fn candidates<'a>(payloads: &'a [Vec<u8>], records: &'a [Record<'a>]) -> anyhow:
     Ok(all)
 }
 
-/// Nanoseconds per record of each candidate, round by round. The first round, which is left out, warms up.
+/// Nanoseconds per record of each candidate, round by round. The first round, which is left out,
+/// warms up.
 fn measure(candidates: &mut [Candidate<'_>], rounds: usize, records: usize) -> Vec<Vec<f64>> {
     let mut nanoseconds = vec![Vec::new(); candidates.len()];
     for round in 0..=rounds {
@@ -168,7 +181,8 @@ fn sum(payloads: &[Vec<u8>], parse: impl Fn(&[u8]) -> Option<usize>) -> usize {
     payloads.iter().filter_map(|payload| parse(payload)).sum()
 }
 
-/// simd-json writes into its input, so a record must be copied first, as it would have to be in the engine.
+/// simd-json writes into its input, so a record must be copied first, as it would have to be in the
+/// engine.
 fn simd_json(payloads: &[Vec<u8>]) -> impl FnMut() -> usize {
     let mut buffers = simd_json::Buffers::new(256);
     let mut copy = Vec::new();
@@ -177,14 +191,18 @@ fn simd_json(payloads: &[Vec<u8>]) -> impl FnMut() -> usize {
         for payload in payloads {
             copy.clear();
             copy.extend_from_slice(payload);
-            total += simd_json::serde::from_slice_with_buffers::<Typed<'_>>(&mut copy, &mut buffers)
-                .map_or(0, |typed| typed.size());
+            total +=
+                simd_json::serde::from_slice_with_buffers::<Typed<'_>>(&mut copy, &mut buffers)
+                    .map_or(0, |typed| typed.size());
         }
         total
     }
 }
 
-fn decode<'a>(records: &'a [Record<'a>], window: u64) -> anyhow::Result<impl FnMut() -> usize + 'a> {
+fn decode<'a>(
+    records: &'a [Record<'a>],
+    window: u64,
+) -> anyhow::Result<impl FnMut() -> usize + 'a> {
     let mut decoder = Decoder::new(&EventsConfig::default()).map_err(anyhow::Error::msg)?;
     let (mut batch, mut refused) = (EventBatch::default(), Vec::new());
     let mut window = DedupeWindow::new(window);
@@ -195,7 +213,9 @@ fn decode<'a>(records: &'a [Record<'a>], window: u64) -> anyhow::Result<impl FnM
         for records in records.chunks(BATCH) {
             next.clear();
             // The same ids come again only beyond the window.
-            next.extend(records.iter().map(|record| Record { offset: start + record.offset, ..*record }));
+            next.extend(
+                records.iter().map(|record| Record { offset: start + record.offset, ..*record }),
+            );
             decoder.decode(0, &next, &mut window, 0, &mut batch, &mut refused);
             rows += batch.len();
         }

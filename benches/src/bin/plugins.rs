@@ -1,8 +1,10 @@
-//! What one more metric costs: copies of one plugin, each with a name, tables and a progress of its own.
+//! What one more metric costs: copies of one plugin, each with a name, tables and a progress of its
+//! own.
 //!
-//! `plugins` lets a child process count the same embedded log (text ids) with 1, 3, 10 and 30 copies of
-//! `products_popularity`, then of `user_activities`, everything else disabled. CPU is that of the child, all threads, from
-//! when the engine stands until it has stopped, so frames and commits are in it. Each copy's answers are checked.
+//! `plugins` lets a child process count the same embedded log (text ids) with 1, 3, 10 and 30
+//! copies of `products_popularity`, then of `user_activities`, everything else disabled. CPU is
+//! that of the child, all threads, from when the engine stands until it has stopped, so frames and
+//! commits are in it. Each copy's answers are checked.
 //!
 //! Goal: at most 60 ns per event and copy beyond the first.
 #![allow(clippy::print_stdout)] // a measurement program prints
@@ -71,8 +73,16 @@ fn main() -> Result<()> {
 fn child(plugin: &str, copies: usize, log: &Path, oracle: &Path) -> Result<Measured> {
     let data = topics::fresh(log)?;
     let mut command = Command::new(std::env::current_exe()?);
-    let output = command.args(["--child", plugin, &copies.to_string()]).arg(data.path()).arg(oracle).output()?;
-    ensure!(output.status.success(), "{copies} × {plugin}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = command
+        .args(["--child", plugin, &copies.to_string()])
+        .arg(data.path())
+        .arg(oracle)
+        .output()?;
+    ensure!(
+        output.status.success(),
+        "{copies} × {plugin}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     serde_json::from_slice(&output.stdout).context("a child's answer")
 }
 
@@ -80,9 +90,10 @@ fn count(plugin: &str, copies: usize, data: &Path, oracle: &Oracle) -> Result<Me
     let mut config = engine::embedded(data);
     config.plugins.shipped = vec![plugin.into()];
     for copy in 1..copies {
-        config
-            .metrics
-            .insert(name(plugin, copy), MetricConfig { plugin: Some(plugin.into()), ..MetricConfig::default() });
+        config.metrics.insert(
+            name(plugin, copy),
+            MetricConfig { plugin: Some(plugin.into()), ..MetricConfig::default() },
+        );
     }
     engine::through(config, oracle, |engine, oracle| check(engine, plugin, copies, oracle))
 }
@@ -92,7 +103,11 @@ fn name(plugin: &str, copy: usize) -> String {
 }
 
 fn check(engine: &Engine, plugin: &str, copies: usize, oracle: &Oracle) -> Result<()> {
-    ensure!(engine.metrics().len() == copies, "{} metrics instead of {copies}", engine.metrics().len());
+    ensure!(
+        engine.metrics().len() == copies,
+        "{} metrics instead of {copies}",
+        engine.metrics().len()
+    );
     for copy in 0..copies {
         match plugin {
             "user_activities" => engine::check_users(engine, &name(plugin, copy), oracle)?,
@@ -112,9 +127,16 @@ fn report(args: &Args, copies: &[usize], costs: &[Vec<Vec<f64>>]) {
                 .filter(|_| *count > 1)
                 .map(|(cost, one)| (cost - one) / (*count as f64 - 1.0))
                 .collect();
-            let ratios: Vec<f64> = of_count.iter().zip(&costs[0]).map(|(cost, one)| cost / one).collect();
+            let ratios: Vec<f64> =
+                of_count.iter().zip(&costs[0]).map(|(cost, one)| cost / one).collect();
             let shown = if more.is_empty() { String::new() } else { spread(&more, 0) };
-            rows.push(vec![(*plugin).to_owned(), count.to_string(), spread(of_count, 0), spread(&ratios, 2), shown]);
+            rows.push(vec![
+                (*plugin).to_owned(),
+                count.to_string(),
+                spread(of_count, 0),
+                spread(&ratios, 2),
+                shown,
+            ]);
             lines.push(
                 json!({"plugin": plugin, "copies": count, "ns_per_event": median(of_count), "ratio": median(&ratios),
                 "ns_per_copy": (!more.is_empty()).then(|| median(&more))}),
@@ -123,7 +145,13 @@ fn report(args: &Args, copies: &[usize], costs: &[Vec<Vec<f64>>]) {
     }
     println!("{} events, {} rounds; median [least..most]", args.events, args.rounds);
     measure::print(
-        &["plugin", "copies", "CPU ns/event", "÷ one copy", "ns/event for each copy beyond the first"],
+        &[
+            "plugin",
+            "copies",
+            "CPU ns/event",
+            "÷ one copy",
+            "ns/event for each copy beyond the first",
+        ],
         &rows,
         &json!({"bench": "plugins", "events": args.events, "rounds": args.rounds, "results": lines}),
     );

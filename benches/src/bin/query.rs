@@ -1,12 +1,15 @@
-//! What answers cost: latency while events stream in, and requests per second against a bare axum route.
+//! What answers cost: latency while events stream in, and requests per second against a bare axum
+//! route.
 //!
-//! `query` starts the built `tally` on an embedded log that holds 2,000,000 events of 100,000 users and 10,000 products
-//! (text ids). **Latency**: while `POST /api/events` takes 50,000 events a second (NDJSON, 500 in a request), each question is
-//! posted 50 times a second on a connection of its own; its latency runs from the moment at which it was due, so that
-//! waiting in a queue counts. **Throughput**: no events; eight connections ask as fast as they can, a second at a time
-//! in turn with a bare axum route, in a process of its own, that reads the body and returns the same bytes. The load
-//! client shares the machine with the server. Answers that were given up at the server's deadline (504) are counted, and are in
-//! the latencies. Afterwards the counts must add up.
+//! `query` starts the built `tally` on an embedded log that holds 2,000,000 events of 100,000 users
+//! and 10,000 products (text ids). **Latency**: while `POST /api/events` takes 50,000 events a
+//! second (NDJSON, 500 in a request), each question is posted 50 times a second on a connection of
+//! its own; its latency runs from the moment at which it was due, so that waiting in a queue
+//! counts. **Throughput**: no events; eight connections ask as fast as they can, a second at a time
+//! in turn with a bare axum route, in a process of its own, that reads the body and returns the
+//! same bytes. The load client shares the machine with the server. Answers that were given up at
+//! the server's deadline (504) are counted, and are in the latencies. Afterwards the counts must
+//! add up.
 //!
 //! Goals: p99 at most 5 ms; at least half the requests per second of the bare route.
 #![allow(clippy::print_stdout)] // a measurement program prints
@@ -64,7 +67,10 @@ fn questions() -> Vec<(&'static str, Value)> {
     vec![
         ("event_frequencies", json!({"name": "event_frequencies"})),
         ("products_popularity", json!({"name": "products_popularity"})),
-        ("products_popularity, last hour", json!({"name": "products_popularity", "params": {"window": "1h"}})),
+        (
+            "products_popularity, last hour",
+            json!({"name": "products_popularity", "params": {"window": "1h"}}),
+        ),
         ("user_activities", json!({"name": "user_activities", "params": {"user_id": "u0048271"}})),
     ]
 }
@@ -80,7 +86,11 @@ async fn main() -> Result<()> {
     let data = topics::fresh(&log)?;
     let program = std::env::current_exe()?.with_file_name("tally");
     let data_dir = data.path().display().to_string();
-    let tally = Serving::start(&program, &["run", "--listen", "127.0.0.1:0", "--data-dir", &data_dir], data.path())?;
+    let tally = Serving::start(
+        &program,
+        &["run", "--listen", "127.0.0.1:0", "--data-dir", &data_dir],
+        data.path(),
+    )?;
     until(&tally.address, args.events).await?;
 
     let (mut latencies, mut rates) = (vec![Asked::default(); questions().len()], Vec::new());
@@ -116,7 +126,9 @@ async fn hyper_serve(listener: tokio::net::TcpListener, router: Router) -> Resul
         let service = hyper_util::service::TowerToHyperService::new(router.clone());
         let io = hyper_util::rt::TokioIo::new(stream);
         // a client that leaves ends its own connection only
-        drop(tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(io, service)));
+        drop(tokio::spawn(
+            hyper::server::conn::http1::Builder::new().serve_connection(io, service),
+        ));
     }
 }
 
@@ -140,12 +152,20 @@ async fn until(address: &str, events: u64) -> Result<()> {
         {
             return Ok(());
         }
-        ensure!(started.elapsed() < Duration::from_secs(120), "{events} events were not counted within two minutes");
+        ensure!(
+            started.elapsed() < Duration::from_secs(120),
+            "{events} events were not counted within two minutes"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
-async fn latency(args: &Args, address: &str, posted: &mut Generator, latencies: &mut [Asked]) -> Result<()> {
+async fn latency(
+    args: &Args,
+    address: &str,
+    posted: &mut Generator,
+    latencies: &mut [Asked],
+) -> Result<()> {
     let asking = Arc::new(AtomicBool::new(true));
     let mut askers = Vec::new();
     for (_, question) in questions() {
@@ -163,14 +183,16 @@ async fn latency(args: &Args, address: &str, posted: &mut Generator, latencies: 
     Ok(())
 }
 
-/// Milliseconds from when each question was due to its answer, and how many were refused as taking too long.
+/// Milliseconds from when each question was due to its answer, and how many were refused as taking
+/// too long.
 async fn asker(address: &str, question: Bytes, asking: &AtomicBool) -> Result<(Vec<f64>, usize)> {
     let mut connection = Connection::open(address).await?;
     let (mut taken, mut late) = (Vec::new(), 0);
     let started = Instant::now();
     while asking.load(Ordering::Relaxed) {
         let due = started + Duration::from_micros(1_000_000 / ASKED) * taken.len() as u32;
-        // the timer's own lateness is not the server's; the time a question had to wait for the one before is
+        // the timer's own lateness is not the server's; the time a question had to wait for the one
+        // before is
         let begun = if Instant::now() > due {
             due
         } else {
@@ -208,14 +230,22 @@ async fn stream(args: &Args, address: &str, posted: &mut Generator) -> Result<()
         let [one, other] = bodies.map(Bytes::from);
         let [first, second] = &mut connections;
         let kind = "application/x-ndjson";
-        tokio::try_join!(first.post("/api/events", kind, one), second.post("/api/events", kind, other))?;
+        tokio::try_join!(
+            first.post("/api/events", kind, one),
+            second.post("/api/events", kind, other)
+        )?;
     }
     let (taken, planned) = (started.elapsed().as_secs_f64(), args.seconds as f64);
-    ensure!(taken < planned * 1.1, "{} events a second were not taken: {taken:.1} s instead of {planned} s", args.rate);
+    ensure!(
+        taken < planned * 1.1,
+        "{} events a second were not taken: {taken:.1} s instead of {planned} s",
+        args.rate
+    );
     Ok(())
 }
 
-/// Requests per second and server CPU microseconds per request, of Tally and of the bare route, for each question.
+/// Requests per second and server CPU microseconds per request, of Tally and of the bare route, for
+/// each question.
 type Rates = Vec<[(f64, f64); 2]>;
 
 async fn throughput(tally: &Serving) -> Result<Rates> {
@@ -234,13 +264,15 @@ async fn throughput(tally: &Serving) -> Result<Rates> {
         for (server, measured) in [tally, &bare].into_iter().zip(&mut of_question) {
             let (before, started) = (measure::cpu_of(&server.id()), Instant::now());
             let end = started + Duration::from_secs(1);
-            let busy: Vec<_> =
-                (0..BUSY).map(|_| tokio::spawn(hurry(server.address.clone(), question.clone(), end))).collect();
+            let busy: Vec<_> = (0..BUSY)
+                .map(|_| tokio::spawn(hurry(server.address.clone(), question.clone(), end)))
+                .collect();
             let mut requests = 0u64;
             for busy in busy {
                 requests += busy.await??;
             }
-            let (seconds, spent) = (started.elapsed().as_secs_f64(), measure::cpu_of(&server.id()) - before);
+            let (seconds, spent) =
+                (started.elapsed().as_secs_f64(), measure::cpu_of(&server.id()) - before);
             *measured = (requests as f64 / seconds, spent.as_secs_f64() * 1e6 / requests as f64);
         }
         rates.push(of_question);
@@ -260,12 +292,17 @@ async fn hurry(address: String, question: Bytes, end: Instant) -> Result<u64> {
 
 /// What was in the log and what was posted must add up.
 async fn check(address: &str, before: &Oracle, posted: &Oracle) -> Result<()> {
-    let answer = ask(&mut Connection::open(address).await?, &body(&json!({"name": "event_frequencies"}))).await?;
+    let answer =
+        ask(&mut Connection::open(address).await?, &body(&json!({"name": "event_frequencies"})))
+            .await?;
     let answer: Value = serde_json::from_slice(&answer)?;
     let count = |oracle: &Oracle, name: &str| oracle.by_type()[name].as_u64().unwrap_or(0);
     for (name, found) in answer["result"]["by_type"].as_object().context("no types")? {
         let expected = count(before, name) + count(posted, name);
-        ensure!(found.as_u64() == Some(expected), "wrong: {found} of type {name} instead of {expected}");
+        ensure!(
+            found.as_u64() == Some(expected),
+            "wrong: {found} of type {name} instead of {expected}"
+        );
     }
     Ok(())
 }
@@ -274,7 +311,11 @@ fn report(args: &Args, latencies: &[Asked], rounds: &[Rates]) {
     let (mut rows, mut lines) = (Vec::new(), Vec::new());
     for (n, ((name, _), (latencies, late))) in questions().iter().zip(latencies).enumerate() {
         let of = |server: usize, what: fn(&(f64, f64)) -> f64| -> Vec<f64> {
-            rounds.iter().filter_map(|rates| rates.get(n)).map(|servers| what(&servers[server])).collect()
+            rounds
+                .iter()
+                .filter_map(|rates| rates.get(n))
+                .map(|servers| what(&servers[server]))
+                .collect()
         };
         let (rate, bare) = (of(0, |m| m.0), of(1, |m| m.0));
         let (cpu, bare_cpu) = (of(0, |m| m.1), of(1, |m| m.1));
@@ -294,9 +335,21 @@ fn report(args: &Args, latencies: &[Asked], rounds: &[Rates]) {
         lines.push(json!({"question": name, "asked": latencies.len(), "p50_ms": p50, "p99_ms": p99, "late": late, "requests_per_s": median(&rate),
             "bare_requests_per_s": median(&bare), "ratio": median(&ratios), "cpu_us": median(&cpu), "bare_cpu_us": median(&bare_cpu)}));
     }
-    println!("{} events a second, {} rounds of {} s; median [least..most]", args.rate, args.rounds, args.seconds);
+    println!(
+        "{} events a second, {} rounds of {} s; median [least..most]",
+        args.rate, args.rounds, args.seconds
+    );
     measure::print(
-        &["question", "p50 ms", "p99 ms", "504", "requests/s, idle", "bare axum", "ratio", "CPU µs a request / bare"],
+        &[
+            "question",
+            "p50 ms",
+            "p99 ms",
+            "504",
+            "requests/s, idle",
+            "bare axum",
+            "ratio",
+            "CPU µs a request / bare",
+        ],
         &rows,
         &json!({"bench": "query", "events_per_s": args.rate, "rounds": args.rounds, "results": lines}),
     );

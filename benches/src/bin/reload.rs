@@ -1,12 +1,14 @@
 //! What an engine grows by when a plugin file is replaced a thousand times under it.
 //!
-//! `reload` starts the built `tally` (embedded log, `event_frequencies` and `products_popularity`), posts some hundred events
-//! a second, and replaces the file of `event_frequencies` again and again, each time waiting until the new code is called: first
-//! by turns with the same few contents, which are loaded once each, then each time with another content, which stays in memory.
-//! Contents differ in bytes behind the shared object, so that code, revision and size stay the same. Both metrics must say
-//! what was posted in the end.
+//! `reload` starts the built `tally` (embedded log, `event_frequencies` and `products_popularity`),
+//! posts some hundred events a second, and replaces the file of `event_frequencies` again and
+//! again, each time waiting until the new code is called: first by turns with the same few
+//! contents, which are loaded once each, then each time with another content, which stays in
+//! memory. Contents differ in bytes behind the shared object, so that code, revision and size stay
+//! the same. Both metrics must say what was posted in the end.
 //!
-//! There is no goal beyond: nothing grows where nothing new is loaded, descriptors and copies on disk never do.
+//! There is no goal beyond: nothing grows where nothing new is loaded, descriptors and copies on
+//! disk never do.
 #![allow(clippy::print_stdout)] // a measurement program prints
 
 use anyhow::{Result, ensure};
@@ -32,8 +34,7 @@ struct Args {
     contents: u64,
 }
 
-const CONFIG: &str =
-    "[plugins]\ndir = \"plugins\"\n[store]\ncheckpoint_interval_ms = 200\n[server]\nevaluation_deadline_ms = 10000\n";
+const CONFIG: &str = "[plugins]\ndir = \"plugins\"\n[store]\ncheckpoint_interval_ms = 200\n[server]\nevaluation_deadline_ms = 10000\n";
 
 fn main() -> Result<()> {
     let args = Args::parse();
@@ -58,7 +59,10 @@ fn main() -> Result<()> {
         let end = producer.join().map_err(|_| anyhow::anyhow!("the producer panicked"))??;
         for name in ["event_frequencies", "products_popularity"] {
             let total = tally.client.ask(name, &json!({}), &end)?["total"].clone();
-            ensure!(total == posted.load(Ordering::Relaxed), "wrong: {name} counts {total} of {posted:?}");
+            ensure!(
+                total == posted.load(Ordering::Relaxed),
+                "wrong: {name} counts {total} of {posted:?}"
+            );
         }
         parts
     })?;
@@ -94,7 +98,8 @@ struct Part {
 
 fn replace(args: &Args, home: &Home, tally: &Tally) -> Result<Vec<Part>> {
     let data = home.path().join(".tally");
-    let mut file = Replaced::new(&home.path().join("plugins/event_frequencies.so"), "event_frequencies")?;
+    let mut file =
+        Replaced::new(&home.path().join("plugins/event_frequencies.so"), "event_frequencies")?;
     // Whatever a first time costs.
     (0..args.contents).try_for_each(|number| file.swap(tally, number))?;
     let mut part = |name: String, content: &dyn Fn(u64) -> u64| -> Result<Part> {
@@ -108,7 +113,10 @@ fn replace(args: &Args, home: &Home, tally: &Tally) -> Result<Vec<Part>> {
         Ok(Part { name, footprints: [before, footprint(tally, &data)?], took_ms })
     };
     let (same, contents) = (format!("{} contents by turns", args.contents), args.contents);
-    Ok(vec![part(same, &|n| n % contents)?, part("another content each time".into(), &|n| 1_000_000 + n)?])
+    Ok(vec![
+        part(same, &|n| n % contents)?,
+        part("another content each time".into(), &|n| 1_000_000 + n)?,
+    ])
 }
 
 fn report(args: &Args, parts: &[Part], posted: u64) {
@@ -116,7 +124,8 @@ fn report(args: &Args, parts: &[Part], posted: u64) {
     for Part { name, footprints: [before, after], took_ms } in parts {
         let grown = |of: fn(&Footprint) -> u64| of(after) as i64 - of(before) as i64;
         let mib = |bytes: i64| format!("{:+.1}", bytes as f64 / f64::from(1 << 20));
-        let (resident, anonymous, mapped) = (grown(|f| f.resident), grown(|f| f.anonymous), grown(|f| f.mapped));
+        let (resident, anonymous, mapped) =
+            (grown(|f| f.resident), grown(|f| f.anonymous), grown(|f| f.mapped));
         let each = anonymous as f64 / args.swaps as f64 / 1_024.0;
         let (mappings, descriptors) = (grown(|f| f.mappings), grown(|f| f.descriptors));
         rows.push(vec![

@@ -1,20 +1,25 @@
-//! What counting into a shared Redis costs and how fast it is seen: from Kafka to Redis in all, in the answers of two engines, after
-//! an engine's death, and for questions while events stream in.
+//! What counting into a shared Redis costs and how fast it is seen: from Kafka to Redis in all, in
+//! the answers of two engines, after an engine's death, and for questions while events stream in.
 //!
-//! Real Kafka, real Redis (nothing kept on disk), the three shipped metrics. **`ingest`**: CPU of an engine that counts a topic into
-//! Redis, with Redis's own CPU, against a bare `BaseConsumer::poll` loop at librdkafka's defaults; each in a process of its own, in
-//! turn; the answers are checked. **`visible`**: 10,000 events a second are written to Kafka, two engines of one group count
-//! them; from when an event is handed to the producer until an answer is past it. The two are asked in turn about all partitions, of
-//! which each holds half: so about half of the events are another engine's than the one that answers, and the figures are of all.
-//! **`recovery`**: an engine is killed while events stream in; from then until an answer shows an event that was written after the death
-//! to a partition that it held: through a peer, and alone, through its successor that is started at once (static membership).
-//! **`questions`**: many products and users, some events of each, 10,000 more a second; latency of single questions in
+//! Real Kafka, real Redis (nothing kept on disk), the three shipped metrics. **`ingest`**: CPU of
+//! an engine that counts a topic into Redis, with Redis's own CPU, against a bare
+//! `BaseConsumer::poll` loop at librdkafka's defaults; each in a process of its own, in turn; the
+//! answers are checked. **`visible`**: 10,000 events a second are written to Kafka, two engines of
+//! one group count them; from when an event is handed to the producer until an answer is past it.
+//! The two are asked in turn about all partitions, of which each holds half: so about half of the
+//! events are another engine's than the one that answers, and the figures are of all.
+//! **`recovery`**: an engine is killed while events stream in; from then until an answer shows an
+//! event that was written after the death to a partition that it held: through a peer, and alone,
+//! through its successor that is started at once (static membership). **`questions`**: many
+//! products and users, some events of each, 10,000 more a second; latency of single questions in
 //! this process, 100 a second of each kind, and of the first one after a start.
 //!
-//! Over 400 lines: four measurements over the same topic, producer and engines; each is one function, read by itself.
+//! Over 480 lines: four measurements over the same topic, producer and engines; each is one
+//! function, read by itself.
 //!
-//! Goals: in all at most 2.6 × the bare loop; visible after 100 ms at p99; recovered within the group's timeout + 2 s with peers, 1 s
-//! alone; questions about 100,000 products and a random user 10 ms at p99.
+//! Goals: in all at most 2.6 × the bare loop; visible after 100 ms at p99; recovered within the
+//! group's timeout + 2 s with peers, 1 s alone; questions about 100,000 products and a random user
+//! 10 ms at p99.
 #![allow(clippy::print_stdout)] // a measurement program prints
 
 use anyhow::{Context, Result, ensure};
@@ -39,7 +44,7 @@ use tally_engine::config::{Config, StoreKind};
 use tally_engine::engine::{Engine, Question};
 use tally_tests::kafka::Kafka;
 use tally_tests::redis::Redis;
-use tally_tests::tally::Home;
+use tally_tests::tally::{Home, Tally};
 
 /// Cost and speed of a shared Redis.
 #[derive(Parser)]
@@ -112,7 +117,11 @@ fn main() -> Result<()> {
                 Variant::Bare => bare::poll(&brokers, &topic, &oracle)?,
                 Variant::Redis => {
                     let data = tempfile::tempdir()?;
-                    engine::through(shared(data.path(), &brokers, &topic, &redis), &oracle, |_, _| Ok(()))?
+                    engine::through(
+                        shared(data.path(), &brokers, &topic, &redis),
+                        &oracle,
+                        |_, _| Ok(()),
+                    )?
                 }
             };
             println!("{}", serde_json::to_string(&measured)?);
@@ -142,9 +151,15 @@ fn ingest(events: u64, rounds: usize, keep_topic: Option<PathBuf>) -> Result<()>
         let redis = Redis::start(&[])?;
         let child = |variant: &str| -> Result<Measured> {
             let mut command = Command::new(std::env::current_exe()?);
-            command.args(["child", variant, &kafka.brokers(), &topic, &redis.url()]).arg(oracle_file.path());
+            command
+                .args(["child", variant, &kafka.brokers(), &topic, &redis.url()])
+                .arg(oracle_file.path());
             let output = command.output()?;
-            ensure!(output.status.success(), "{variant}: {}", String::from_utf8_lossy(&output.stderr));
+            ensure!(
+                output.status.success(),
+                "{variant}: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
             serde_json::from_slice(&output.stdout).context("a child's answer")
         };
         let bare = child("bare")?;
@@ -164,7 +179,8 @@ fn ingest(events: u64, rounds: usize, keep_topic: Option<PathBuf>) -> Result<()>
             servers.push(each(server));
         }
     }
-    let all: Vec<f64> = engines.iter().zip(&servers).map(|(engine, server)| engine + server).collect();
+    let all: Vec<f64> =
+        engines.iter().zip(&servers).map(|(engine, server)| engine + server).collect();
     let ratios: Vec<f64> = all.iter().zip(&bares).map(|(all, bare)| all / bare).collect();
     println!("{events} events (text ids), {rounds} rounds after a warm-up; median [least..most]");
     let row = [&bares, &engines, &servers].map(|values| spread(values, 0));
@@ -225,7 +241,10 @@ impl Stream {
 
 fn producer(brokers: &str) -> Result<BaseProducer> {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", brokers).set("linger.ms", "1").set("enable.idempotence", "true");
+    config
+        .set("bootstrap.servers", brokers)
+        .set("linger.ms", "1")
+        .set("enable.idempotence", "true");
     Ok(config.create()?)
 }
 
@@ -264,15 +283,19 @@ fn visible(seconds: u64, rate: u64) -> Result<()> {
     kafka.create_topic("visible", PARTITIONS as i32, &[])?;
     let redis = Redis::start(&[])?;
     let data = [tempfile::tempdir()?, tempfile::tempdir()?];
-    let engines =
-        data.each_ref().map(|data| engine::start(shared(data.path(), &kafka.brokers(), "visible", &redis.url())));
+    let engines = data
+        .each_ref()
+        .map(|data| engine::start(shared(data.path(), &kafka.brokers(), "visible", &redis.url())));
     let [first, second] = engines;
     let engines = [first?, second?];
     let stream = Stream::start(&kafka.brokers(), "visible", rate, of_now(3))?;
     // the group agrees, followers load
     std::thread::sleep(Duration::from_secs(8));
     let held = engines.each_ref().map(holds);
-    ensure!(held.iter().all(|held| *held == PARTITIONS as usize / 2), "the group did not share evenly: {held:?}");
+    ensure!(
+        held.iter().all(|held| *held == PARTITIONS as usize / 2),
+        "the group did not share evenly: {held:?}"
+    );
     let mut latencies = Vec::new();
     let mut asked = [Watch::new(&engines[0]), Watch::new(&engines[1])];
     let begun = Instant::now();
@@ -327,17 +350,26 @@ impl Watch {
     fn new(engine: &Engine) -> Watch {
         let mut seen = vec![0; PARTITIONS as usize];
         if let Ok(answer) = engine.evaluate(&question("event_frequencies", json!({}))) {
-            answer.position.0.iter().for_each(|(partition, offset)| seen[*partition as usize] = *offset as usize);
+            answer
+                .position
+                .0
+                .iter()
+                .for_each(|(partition, offset)| seen[*partition as usize] = *offset as usize);
         }
         Watch { seen, latencies: Vec::new() }
     }
 
     fn look(&mut self, engine: &Engine, stream: &Stream) -> Result<()> {
-        let Ok(answer) = engine.evaluate(&question("event_frequencies", json!({}))) else { return Ok(()) };
+        let Ok(answer) = engine.evaluate(&question("event_frequencies", json!({}))) else {
+            return Ok(());
+        };
         let (now, sent) = (Instant::now(), stream.sent.lock());
         for (partition, offset) in answer.position.0 {
             let (partition, offset) = (partition as usize, offset as usize);
-            ensure!(offset <= sent[partition].len(), "wrong: offset {offset} of {partition} was not written yet");
+            ensure!(
+                offset <= sent[partition].len(),
+                "wrong: offset {offset} of {partition} was not written yet"
+            );
             let news = &sent[partition][self.seen[partition].min(offset)..offset];
             self.latencies.extend(news.iter().map(|sent| (now - *sent).as_secs_f64() * 1_000.0));
             self.seen[partition] = self.seen[partition].max(offset);
@@ -361,7 +393,8 @@ fn recovery(deaths: usize) -> Result<()> {
         let redis = Redis::start(&[])?;
         let homes = (0..engines).map(|n| -> Result<Home> {
             let id = if fixed { format!("instance_id = \"engine-{n}\"\n") } else { String::new() };
-            let mut home = Home::new(&format!("[kafka]\n{id}[server]\nevaluation_deadline_ms = 10000\n"))?;
+            let mut home =
+                Home::new(&format!("[kafka]\n{id}[server]\nevaluation_deadline_ms = 10000\n"))?;
             home.env("KAFKA_BROKER", &kafka.brokers());
             home.env("TOPIC", &topic);
             home.env("GROUP_ID", &topic);
@@ -371,7 +404,8 @@ fn recovery(deaths: usize) -> Result<()> {
         let homes = homes.collect::<Result<Vec<_>>>()?;
         let stream = Stream::start(&kafka.brokers(), &topic, 1_000, of_now(5))?;
         let mut took = Vec::new();
-        let mut running = homes.iter().map(|home| home.start().map(Some)).collect::<Result<Vec<_>>>()?;
+        let mut running =
+            homes.iter().map(|home| home.start().map(Some)).collect::<Result<Vec<_>>>()?;
         for _ in 0..deaths {
             std::thread::sleep(Duration::from_secs(4));
             let victim = running[0].take().context("it runs")?;
@@ -382,18 +416,7 @@ fn recovery(deaths: usize) -> Result<()> {
                 running[0] = Some(homes[0].listening()?);
             }
             let witness = running.iter().flatten().next().context("one runs")?;
-            let begun = Instant::now();
-            loop {
-                let answer = witness.client.evaluate(&json!({"name": "event_frequencies"}))?;
-                let position = answer.json()["meta"]["position"].as_str().unwrap_or_default().to_owned();
-                let offsets = position.split(',').filter_map(|part| part.split_once(':')?.1.parse::<usize>().ok());
-                let offsets: Vec<usize> = offsets.collect();
-                if offsets.len() == after.len() && offsets.iter().zip(&after).all(|(offset, after)| offset > after) {
-                    break;
-                }
-                ensure!(begun.elapsed() < Duration::from_secs(60), "not recovered after a minute: {}", answer.text);
-                std::thread::sleep(Duration::from_millis(2));
-            }
+            wait_until_recovered(witness, &after)?;
             took.push(dies.elapsed().as_secs_f64());
             if engines > 1 {
                 running[0] = Some(homes[0].start()?);
@@ -401,7 +424,11 @@ fn recovery(deaths: usize) -> Result<()> {
         }
         stream.end()?;
         running.into_iter().flatten().try_for_each(|tally| tally.stop().map(drop))?;
-        rows.push(vec![name.to_owned(), spread(&took, 2), format!("{:.2}", took.iter().copied().fold(0.0, f64::max))]);
+        rows.push(vec![
+            name.to_owned(),
+            spread(&took, 2),
+            format!("{:.2}", took.iter().copied().fold(0.0, f64::max)),
+        ]);
         line.push(
             json!({"what": name, "median_s": median(&took), "longest_s": took.iter().copied().fold(0.0, f64::max)}),
         );
@@ -413,6 +440,29 @@ fn recovery(deaths: usize) -> Result<()> {
         &json!({"bench": "shared recovery", "results": line}),
     );
     Ok(())
+}
+
+/// Waits until an answer shows events behind these offsets, in every partition.
+fn wait_until_recovered(witness: &Tally, after: &[usize]) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        let answer = witness.client.evaluate(&json!({"name": "event_frequencies"}))?;
+        let position = answer.json()["meta"]["position"].as_str().unwrap_or_default().to_owned();
+        let offsets =
+            position.split(',').filter_map(|part| part.split_once(':')?.1.parse::<usize>().ok());
+        let offsets: Vec<usize> = offsets.collect();
+        if offsets.len() == after.len()
+            && offsets.iter().zip(after).all(|(offset, after)| offset > after)
+        {
+            return Ok(());
+        }
+        ensure!(
+            begun.elapsed() < Duration::from_secs(60),
+            "not recovered after a minute: {}",
+            answer.text
+        );
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 /// An event of a user and a product.
@@ -442,7 +492,8 @@ fn questions(products: u64, seconds: u64, rate: u64) -> Result<()> {
     fill(&kafka, products, total, &mut random)?;
     let start = || -> Result<(tempfile::TempDir, Engine)> {
         let data = tempfile::tempdir()?;
-        let engine = engine::start(shared(data.path(), &kafka.brokers(), "questions", &redis.url()))?;
+        let engine =
+            engine::start(shared(data.path(), &kafka.brokers(), "questions", &redis.url()))?;
         Ok((data, engine))
     };
     let (data, engine) = start()?;
@@ -457,11 +508,19 @@ fn questions(products: u64, seconds: u64, rate: u64) -> Result<()> {
     let stream = Stream::start(&kafka.brokers(), "questions", rate, move |text| {
         let n = next.fetch_add(1, Ordering::Relaxed);
         let time = jiff::Timestamp::now().as_millisecond();
-        event(text, n, making.random_range(0..products), making.random_range(0..products), "view", time);
+        event(
+            text,
+            n,
+            making.random_range(0..products),
+            making.random_range(0..products),
+            "view",
+            time,
+        );
         (n % u64::from(PARTITIONS)) as u32
     })?;
     std::thread::sleep(Duration::from_secs(6));
-    let latencies = latencies(&engine, Duration::from_secs(seconds), || random.random_range(0..products))?;
+    let latencies =
+        latencies(&engine, Duration::from_secs(seconds), || random.random_range(0..products))?;
     let behind = {
         let written: usize = stream.sent.lock().iter().map(Vec::len).sum();
         (total + written as u64).saturating_sub(engine.position().0.values().sum::<u64>())
@@ -477,7 +536,9 @@ fn questions(products: u64, seconds: u64, rate: u64) -> Result<()> {
             format!("{:.1}", at(0.99)),
             format!("{cold:.0}"),
         ]);
-        lines.push(json!({"question": name, "p50_ms": at(0.5), "p99_ms": at(0.99), "cold_ms": cold}));
+        lines.push(
+            json!({"question": name, "p50_ms": at(0.5), "p99_ms": at(0.99), "cold_ms": cold}),
+        );
     }
     println!(
         "{products} products and users, {total} events before, {rate} a second meanwhile ({behind} behind at the end)"
@@ -512,7 +573,11 @@ fn wait_until_counted(engine: &Engine, total: u64) -> Result<()> {
         answer.is_ok_and(|answer| answer.position.0.values().sum::<u64>() >= total)
     };
     while !all() {
-        ensure!(begun.elapsed() < Duration::from_secs(200), "not counted in time: {:?}", engine.readiness());
+        ensure!(
+            begun.elapsed() < Duration::from_secs(200),
+            "not counted in time: {:?}",
+            engine.readiness()
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
     Ok(())
@@ -533,7 +598,11 @@ fn first_answers(engine: &Engine) -> Result<Vec<f64>> {
 }
 
 /// Milliseconds of each answer, question by question: 100 a second of each.
-fn latencies(engine: &Engine, long: Duration, mut user: impl FnMut() -> u64) -> Result<Vec<Vec<f64>>> {
+fn latencies(
+    engine: &Engine,
+    long: Duration,
+    mut user: impl FnMut() -> u64,
+) -> Result<Vec<Vec<f64>>> {
     let mut latencies = vec![Vec::new(); QUESTIONS.len()];
     let begun = Instant::now();
     let mut due = begun;

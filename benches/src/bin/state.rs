@@ -1,11 +1,14 @@
-//! What state costs as it grows: memory of a cell, time of an update, time to be back after a crash.
+//! What state costs as it grows: memory of a cell, time of an update, time to be back after a
+//! crash.
 //!
-//! `state` fills one table like that of `products_popularity` (key: product and event type, one count) with 1,000 to
-//! 10,000,000 keys, each in a child process: once with totals only, once with minute, hour and day panes (all events within
-//! ten minutes; each key in one minute, so a key has four cells: total, minute, hour, day). Memory is the growth of
-//! the child's anonymous resident set; updates are batches of 2,048 events of random keys, sealed every 100,000. At last half
-//! of the keys are made to count together (`overflow = "other"`), during which an engine neither counts nor answers. Then an
-//! engine with a million cells of `user_activities` is killed with SIGKILL and started again.
+//! `state` fills one table like that of `products_popularity` (key: product and event type, one
+//! count) with 1,000 to 10,000,000 keys, each in a child process: once with totals only, once with
+//! minute, hour and day panes (all events within ten minutes; each key in one minute, so a key has
+//! four cells: total, minute, hour, day). Memory is the growth of the child's anonymous resident
+//! set; updates are batches of 2,048 events of random keys, sealed every 100,000. At last half of
+//! the keys are made to count together (`overflow = "other"`), during which an engine neither
+//! counts nor answers. Then an engine with a million cells of `user_activities` is killed with
+//! SIGKILL and started again.
 //!
 //! Goals: at most 80 bytes a cell; back in less than 2 s.
 #![allow(clippy::print_stdout)] // a measurement program prints
@@ -76,7 +79,8 @@ fn main() -> Result<()> {
     if let Some([events, data]) = args.engine.as_deref() {
         return serve(events.parse()?, Path::new(data));
     }
-    let sizes: Vec<usize> = (3..=7).map(|power| 10usize.pow(power)).filter(|size| *size <= args.most).collect();
+    let sizes: Vec<usize> =
+        (3..=7).map(|power| 10usize.pow(power)).filter(|size| *size <= args.most).collect();
     let mut measured = vec![Vec::new(); sizes.len() * 2];
     let mut ready = Vec::new();
     let (data, events) = million()?;
@@ -94,7 +98,9 @@ fn main() -> Result<()> {
 
 fn child(keys: usize, panes: &str, events: usize) -> Result<Measured> {
     let mut command = Command::new(std::env::current_exe()?);
-    let output = command.args(["--size", &keys.to_string(), panes, "--events", &events.to_string()]).output()?;
+    let output = command
+        .args(["--size", &keys.to_string(), panes, "--events", &events.to_string()])
+        .output()?;
     ensure!(output.status.success(), "{keys} keys: {}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).context("a child's answer")
 }
@@ -107,7 +113,11 @@ fn table(panes: bool) -> Table {
         group: 1,
         only: Vec::new(),
         cells: vec![Cell { name: "n".into(), merge: Merge::Sum, from: From::One }],
-        tiers: if panes { [Pane::Minute, Pane::Hour, Pane::Day].map(tier).into() } else { Vec::new() },
+        tiers: if panes {
+            [Pane::Minute, Pane::Hour, Pane::Day].map(tier).into()
+        } else {
+            Vec::new()
+        },
     }
 }
 
@@ -122,8 +132,10 @@ fn fill(keys: usize, panes: bool, events: usize) -> Result<Measured> {
         result_schema: Value::Null,
         examples: Vec::new(),
     };
-    let mut batch =
-        EventBatch { kind_names: KINDS.iter().map(|(name, _)| (*name).into()).collect(), ..EventBatch::default() };
+    let mut batch = EventBatch {
+        kind_names: KINDS.iter().map(|(name, _)| (*name).into()).collect(),
+        ..EventBatch::default()
+    };
     let before = measure::resident();
     let mut state = State::default();
     let id = state.add(&description);
@@ -162,7 +174,12 @@ fn fill(keys: usize, panes: bool, events: usize) -> Result<Measured> {
 }
 
 /// Fills a batch with the next keys; a key is a product and a type, and has its minute.
-fn columns(batch: &mut EventBatch, numbers: &mut dyn Iterator<Item = usize>, keys: usize, next: &mut u64) {
+fn columns(
+    batch: &mut EventBatch,
+    numbers: &mut dyn Iterator<Item = usize>,
+    keys: usize,
+    next: &mut u64,
+) {
     let names = std::mem::take(&mut batch.kind_names);
     batch.clear();
     batch.kind_names = names;
@@ -183,7 +200,8 @@ fn columns(batch: &mut EventBatch, numbers: &mut dyn Iterator<Item = usize>, key
 /// Every update must be in the total.
 fn check(state: &State, id: tally_engine::state::MetricId, expected: u64) -> Result<()> {
     let request = ReadRequest { table: "interactions".into(), ..ReadRequest::default() };
-    let ReadAnswer { total, .. } = state.read(id, &request, &|| false).map_err(|fault| anyhow::anyhow!("{fault:?}"))?;
+    let ReadAnswer { total, .. } =
+        state.read(id, &request, &|| false).map_err(|fault| anyhow::anyhow!("{fault:?}"))?;
     let found = total.first().and_then(|part| part.cells.first()).copied();
     ensure!(found == Some(i128::from(expected)), "wrong: {found:?} updates instead of {expected}");
     Ok(())
@@ -192,12 +210,14 @@ fn check(state: &State, id: tally_engine::state::MetricId, expected: u64) -> Res
 /// Users of the engine that is started again.
 const USERS: u64 = 100_000;
 
-/// A data directory in which a million rows of `user_activities` are counted, and how many events made them.
+/// A data directory in which a million rows of `user_activities` are counted, and how many events
+/// made them.
 fn million() -> Result<(tempfile::TempDir, u64)> {
     let data = tempfile::tempdir()?;
     let events = 1_000_000u64;
     {
-        let log = SegmentLog::open(&Database::open(data.path())?, &engine::embedded(data.path()).log)?;
+        let log =
+            SegmentLog::open(&Database::open(data.path())?, &engine::embedded(data.path()).log)?;
         let now = jiff::Timestamp::now().as_millisecond();
         for from in (0..events).step_by(1_000) {
             let payload = |n: u64| {
@@ -208,7 +228,8 @@ fn million() -> Result<(tempfile::TempDir, u64)> {
                 )
             };
             let payloads: Vec<String> = (from..from + 1_000).map(payload).collect();
-            let records: Vec<(&[u8], i64)> = payloads.iter().map(|payload| (payload.as_bytes(), now)).collect();
+            let records: Vec<(&[u8], i64)> =
+                payloads.iter().map(|payload| (payload.as_bytes(), now)).collect();
             // whole thousands by turns: users are spread over the partitions, each in one
             log.append(((from / 1_000) % 4) as u32, &records)?;
         }
@@ -222,7 +243,8 @@ fn million() -> Result<(tempfile::TempDir, u64)> {
 /// Starts an engine in a child process and waits until it has counted everything and answers.
 fn engine_child(events: u64, data: &Path) -> Result<Child> {
     let mut command = Command::new(std::env::current_exe()?);
-    let mut child = command.args(["--engine", &events.to_string()]).arg(data).stdout(Stdio::piped()).spawn()?;
+    let mut child =
+        command.args(["--engine", &events.to_string()]).arg(data).stdout(Stdio::piped()).spawn()?;
     let mut line = String::new();
     BufReader::new(child.stdout.take().context("no pipe")?).read_line(&mut line)?;
     ensure!(line.trim() == "ready", "the engine did not start");
@@ -239,12 +261,14 @@ fn restart(data: &Path, events: u64) -> Result<f64> {
     Ok(seconds)
 }
 
-/// The child. All that was counted is made durable before it says so, then it waits to be killed with everything open.
+/// The child. All that was counted is made durable before it says so, then it waits to be killed
+/// with everything open.
 fn serve(events: u64, data: &Path) -> Result<()> {
     let engine = engine::start(engine::embedded(data))?;
     engine::counted(&engine, events)?;
     for user in (0..USERS).step_by(10_000) {
-        let answer = engine::ask(&engine, "user_activities", json!({"user_id": format!("u{user:07}")}))?;
+        let answer =
+            engine::ask(&engine, "user_activities", json!({"user_id": format!("u{user:07}")}))?;
         ensure!(answer["total"] == json!(events / USERS), "wrong: {}", answer["total"]);
     }
     let mut out = std::io::stdout();
@@ -262,20 +286,33 @@ fn serve(events: u64, data: &Path) -> Result<()> {
 
 fn report(args: &Args, sizes: &[usize], measured: &[Vec<Measured>], ready: &[f64]) {
     let (mut rows, mut lines) = (Vec::new(), Vec::new());
-    let places =
-        ["totals only", "totals and panes"].iter().flat_map(|what| sizes.iter().map(move |size| (*what, *size)));
+    let places = ["totals only", "totals and panes"]
+        .iter()
+        .flat_map(|what| sizes.iter().map(move |size| (*what, *size)));
     for ((what, size), measured) in places.zip(measured) {
         let bytes: Vec<f64> = measured.iter().map(|m| m.bytes as f64 / m.cells as f64).collect();
         let ns: Vec<f64> = measured.iter().map(|m| m.ns).collect();
         let narrow: Vec<f64> = measured.iter().map(|m| m.narrow_ms).collect();
-        rows.push(vec![what.to_owned(), size.to_string(), spread(&bytes, 0), spread(&ns, 0), spread(&narrow, 0)]);
+        rows.push(vec![
+            what.to_owned(),
+            size.to_string(),
+            spread(&bytes, 0),
+            spread(&ns, 0),
+            spread(&narrow, 0),
+        ]);
         lines.push(json!({
             "state": what, "keys": size, "bytes_per_cell": median(&bytes), "ns_per_update": median(&ns),
             "narrow_ms": median(&narrow),
         }));
     }
-    println!("{} updates of random keys at each size, {} rounds; median [least..most]", args.events, args.rounds);
-    println!("killed with a million rows of user_activities: right answers after {} s", spread(ready, 2));
+    println!(
+        "{} updates of random keys at each size, {} rounds; median [least..most]",
+        args.events, args.rounds
+    );
+    println!(
+        "killed with a million rows of user_activities: right answers after {} s",
+        spread(ready, 2)
+    );
     measure::print(
         &["state", "keys", "bytes per cell", "ns per update", "half together, ms"],
         &rows,

@@ -1,7 +1,8 @@
-//! Names of servers and origins of pages, as `[server] allowed_hosts` and `allowed_origins` list them and requests state them.
+//! Names of servers and origins of pages, as `[server] allowed_hosts` and `allowed_origins` list
+//! them and requests state them.
 //!
-//! One reader for both sides, so that what is listed and what is stated compare. Case means nothing; a port that is not stated is
-//! the scheme's own in an origin, and any in a listed name.
+//! One reader for both sides, so that what is listed and what is stated compare. Case means
+//! nothing; a port that is not stated is the scheme's own in an origin, and any in a listed name.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -26,7 +27,8 @@ impl<'a> HostName<'a> {
             }
             None => {
                 let (name, rest) = text.split_at(text.find(':').unwrap_or(text.len()));
-                let letters = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+                let letters =
+                    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
                 let name = name.strip_suffix('.').unwrap_or(name);
                 if !letters || name.is_empty() || name.len() > 253 {
                     return None;
@@ -37,7 +39,9 @@ impl<'a> HostName<'a> {
         let port = match rest.strip_prefix(':') {
             None if rest.is_empty() => None,
             Some("") => None,
-            Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => Some(port.parse().ok()?),
+            Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
+                Some(port.parse().ok()?)
+            }
             _ => return None,
         };
         Some(HostName { host, port })
@@ -53,7 +57,8 @@ impl<'a> HostName<'a> {
     /// Whether a name as listed covers this one.
     #[must_use]
     pub fn is_covered_by(&self, listed: &HostName<'_>) -> bool {
-        self.host.eq_ignore_ascii_case(listed.host) && listed.port.is_none_or(|port| self.port == Some(port))
+        self.host.eq_ignore_ascii_case(listed.host)
+            && listed.port.is_none_or(|port| self.port == Some(port))
     }
 }
 
@@ -107,8 +112,8 @@ mod tests {
             assert_eq!(HostName::parse(text), expected, "{text}");
         }
         for text in [
-            "", ":80", ".", "a b", "a/b", "a:b", "a:80:80", "a:+1", "a:65536", "::1", "[::1", "[x]", "[::1]x", "u@a",
-            "é",
+            "", ":80", ".", "a b", "a/b", "a:b", "a:80:80", "a:+1", "a:65536", "::1", "[::1",
+            "[x]", "[::1]x", "u@a", "é",
         ] {
             assert_eq!(HostName::parse(text), None, "{text}");
         }
@@ -117,10 +122,19 @@ mod tests {
     #[test]
     fn only_the_machine_itself_is_loopback() {
         let loopback = |text: &str| HostName::parse(text).is_some_and(|name| name.is_loopback());
-        for text in ["localhost", "LOCALHOST.:1", "127.0.0.1", "127.9.9.9:5", "[::1]", "[::ffff:127.0.0.1]"] {
+        for text in
+            ["localhost", "LOCALHOST.:1", "127.0.0.1", "127.9.9.9:5", "[::1]", "[::ffff:127.0.0.1]"]
+        {
             assert!(loopback(text), "{text}");
         }
-        for text in ["localhost.evil.example", "127.0.0.1.evil.example", "0.0.0.0", "10.0.0.1", "[::]", "x.localhost"] {
+        for text in [
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "0.0.0.0",
+            "10.0.0.1",
+            "[::]",
+            "x.localhost",
+        ] {
             assert!(!loopback(text), "{text}");
         }
     }
@@ -128,9 +142,21 @@ mod tests {
     #[test]
     fn origins_compare_by_scheme_host_and_port() {
         assert_eq!(Origin::parse("HTTP://Tally.example"), Origin::parse("http://tally.example:80"));
-        assert_eq!(Origin::parse("https://tally.example"), Origin::parse("https://tally.example:443"));
+        assert_eq!(
+            Origin::parse("https://tally.example"),
+            Origin::parse("https://tally.example:443")
+        );
         assert_ne!(Origin::parse("https://tally.example"), Origin::parse("http://tally.example"));
-        for text in ["null", "", "file://", "tally.example", "ftp://a", "http://a/", "http://a?b", "http://u@a"] {
+        for text in [
+            "null",
+            "",
+            "file://",
+            "tally.example",
+            "ftp://a",
+            "http://a/",
+            "http://a?b",
+            "http://u@a",
+        ] {
             assert_eq!(Origin::parse(text), None, "{text}");
         }
     }

@@ -1,4 +1,5 @@
-//! What types cannot say: names, pointers, addresses, lengths of time. Returns every complaint, in no order.
+//! What types cannot say: names, pointers, addresses, lengths of time. Returns every complaint, in
+//! no order.
 
 use super::document::join;
 use super::secret::{is_host, quoted};
@@ -62,15 +63,20 @@ pub(super) fn check(config: &Config) -> Vec<Complaint> {
     found.add("limits.memory", memory(config.limits.memory));
     for (n, host) in config.server.allowed_hosts.iter().enumerate() {
         let verdict = HostName::parse(host).map(drop);
-        let fault =
-            || format!("{} is not a host name; write \"tally.example\" or \"tally.example:8080\"", quoted(host));
+        let fault = || {
+            format!(
+                "{} is not a host name; write \"tally.example\" or \"tally.example:8080\"",
+                quoted(host)
+            )
+        };
         found.add(format!("server.allowed_hosts[{n}]"), verdict.ok_or_else(fault));
     }
     for (n, origin) in config.server.allowed_origins.iter().enumerate() {
         let verdict = Origin::parse(origin).map(drop);
         let fault = || {
             format!(
-                "{} is not an origin; write \"https://shop.example\": the port only if it is not the scheme's default, and no path",
+                "{} is not an origin; write \"https://shop.example\": the port only if it is not \
+                 the scheme's default, and no path",
                 quoted(origin)
             )
         };
@@ -79,7 +85,10 @@ pub(super) fn check(config: &Config) -> Vec<Complaint> {
     if config.metrics.len() > MOST_METRICS {
         found.add_key(
             "metrics",
-            Err(format!("has {} sections; at most {MOST_METRICS} are served", config.metrics.len())),
+            Err(format!(
+                "has {} sections; at most {MOST_METRICS} are served",
+                config.metrics.len()
+            )),
         );
         return found.0;
     }
@@ -92,7 +101,9 @@ pub(super) fn check(config: &Config) -> Vec<Complaint> {
 fn memory(bytes: u64) -> Result<(), String> {
     let least = tally_system::memory::LEAST;
     let enough = bytes == 0 || bytes >= least;
-    enough.then_some(()).ok_or_else(|| format!("must be 0 (chosen from the machine's memory) or at least {least}"))
+    enough
+        .then_some(())
+        .ok_or_else(|| format!("must be 0 (chosen from the machine's memory) or at least {least}"))
 }
 
 struct Found(Vec<Complaint>);
@@ -118,15 +129,17 @@ fn kafka(config: &Config, found: &mut Found) {
     let group_ok = !group.is_empty() && group.len() <= 255 && !group.chars().any(char::is_control);
     found.add(
         "kafka.group",
-        group_ok.then_some(()).ok_or_else(|| "must be 1 to 255 bytes without control characters".into()),
+        group_ok
+            .then_some(())
+            .ok_or_else(|| "must be 1 to 255 bytes without control characters".into()),
     );
     let instance = &config.kafka.instance_id;
     let instance_ok = instance.is_empty() || legal(instance);
     found.add(
         "kafka.instance_id",
-        instance_ok
-            .then_some(())
-            .ok_or_else(|| format!("{} is not a name: 1 to 249 of a-z A-Z 0-9 . _ -", quoted(instance))),
+        instance_ok.then_some(()).ok_or_else(|| {
+            format!("{} is not a name: 1 to 249 of a-z A-Z 0-9 . _ -", quoted(instance))
+        }),
     );
     let count = config.kafka.settings.len();
     if count > MOST_SETTINGS {
@@ -138,7 +151,10 @@ fn kafka(config: &Config, found: &mut Found) {
     }
     for setting in config.kafka.settings.keys() {
         if let Some(instead) = own_kafka_setting(setting) {
-            found.add_key(join("kafka.settings", setting), Err(format!("cannot be set here: {instead}")));
+            found.add_key(
+                join("kafka.settings", setting),
+                Err(format!("cannot be set here: {instead}")),
+            );
         }
     }
 }
@@ -156,7 +172,12 @@ fn brokers(list: &str) -> Result<(), String> {
         let (host, port) = broker.rsplit_once(':').ok_or_else(fault)?;
         let host_ok = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             Some(v6) => v6.parse::<std::net::Ipv6Addr>().is_ok(),
-            None => !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte)),
+            None => {
+                !host.is_empty()
+                    && host
+                        .bytes()
+                        .all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
+            }
         };
         if !host_ok || port.parse::<u16>().map_or(true, |port| port == 0) {
             return Err(fault());
@@ -192,10 +213,15 @@ fn events(config: &Config, found: &mut Found) {
         // Of two equal pointers the one that was changed is blamed: the other may stand in no file.
         let changed = |name: &str, pointer: &str| pointer.strip_prefix('/') != Some(name);
         let twin = pointers.iter().enumerate().find(|(m, (other_name, other))| {
-            *m != n && other == pointer && changed(name, pointer) && (*m < n || !changed(other_name, other))
+            *m != n
+                && other == pointer
+                && changed(name, pointer)
+                && (*m < n || !changed(other_name, other))
         });
         let verdict = json_pointer(pointer).and_then(|()| match twin {
-            Some((_, (other, _))) => Err(format!("{} is already the pointer of {other}", quoted(pointer))),
+            Some((_, (other, _))) => {
+                Err(format!("{} is already the pointer of {other}", quoted(pointer)))
+            }
             None => Ok(()),
         });
         found.add(join("events.fields", name), verdict);
@@ -223,7 +249,10 @@ fn events(config: &Config, found: &mut Found) {
     for (n, field) in config.events.required.iter().enumerate() {
         let verdict = match field.as_str() {
             "user_id" | "product_id" | "event_type" => once(&mut seen, field),
-            _ => Err(format!("{} is not one of \"user_id\", \"product_id\", \"event_type\"", quoted(field))),
+            _ => Err(format!(
+                "{} is not one of \"user_id\", \"product_id\", \"event_type\"",
+                quoted(field)
+            )),
         };
         found.add(format!("events.required[{n}]"), verdict);
     }
@@ -235,7 +264,8 @@ fn once<'a>(before: &mut HashSet<&'a str>, word: &'a str) -> Result<(), String> 
 
 /// RFC 6901, and not the whole document.
 fn json_pointer(pointer: &str) -> Result<(), String> {
-    let fault = |why: &str| Err(format!("{} is not a JSON pointer: {why} (\"/user/id\")", quoted(pointer)));
+    let fault =
+        |why: &str| Err(format!("{} is not a JSON pointer: {why} (\"/user/id\")", quoted(pointer)));
     if !pointer.starts_with('/') {
         return fault("it must start with /");
     }
@@ -255,13 +285,15 @@ fn json_pointer(pointer: &str) -> Result<(), String> {
 }
 
 fn event_type(name: &str) -> Result<(), String> {
-    identifier(name, 32)
-        .ok_or_else(|| format!("{} is not an event type: a-z first, then a-z 0-9 _, at most 32", quoted(name)))
+    identifier(name, 32).ok_or_else(|| {
+        format!("{} is not an event type: a-z first, then a-z 0-9 _, at most 32", quoted(name))
+    })
 }
 
 fn metric_name(name: &str) -> Result<(), String> {
-    identifier(name, 64)
-        .ok_or_else(|| format!("{} is not a metric name: a-z first, then a-z 0-9 _, at most 64", quoted(name)))
+    identifier(name, 64).ok_or_else(|| {
+        format!("{} is not a metric name: a-z first, then a-z 0-9 _, at most 64", quoted(name))
+    })
 }
 
 fn identifier(name: &str, longest: usize) -> Option<()> {
@@ -291,7 +323,8 @@ fn listen(text: &str) -> Result<(), String> {
     if !address.ip().is_loopback() {
         let port = address.port();
         return Err(format!(
-            "{address} is reachable from other machines, and this version has no authentication; write \"127.0.0.1:{port}\""
+            "{address} is reachable from other machines, and this version has no authentication; \
+             write \"127.0.0.1:{port}\""
         ));
     }
     Ok(())
@@ -314,7 +347,10 @@ fn tiers(path: &str, retention: &BTreeMap<String, String>, found: &mut Found) {
     for (tier, keep) in retention {
         let key = join(path, tier);
         if !["1m", "1h", "1d"].contains(&tier.as_str()) {
-            found.add_key(&key, Err(format!("{} is not a tier; write one of \"1m\", \"1h\", \"1d\"", quoted(tier))));
+            found.add_key(
+                &key,
+                Err(format!("{} is not a tier; write one of \"1m\", \"1h\", \"1d\"", quoted(tier))),
+            );
         }
         found.add(&key, duration::parse_retention(keep).map(drop));
     }

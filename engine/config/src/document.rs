@@ -1,8 +1,10 @@
-//! From the text of `metrics.toml` to a table that certainly deserialises, with the place of everything in it.
+//! From the text of `metrics.toml` to a table that certainly deserialises, with the place of
+//! everything in it.
 //!
-//! Unknown keys and wrong types are reported here, all of them, and left out of the table, so that the values that remain
-//! can still be checked. The keys that exist are those of the serialised defaults: a key added to the types is known here.
-//! Of very many faults the first that are found are described, the rest is counted.
+//! Unknown keys and wrong types are reported here, all of them, and left out of the table, so that
+//! the values that remain can still be checked. The keys that exist are those of the serialised
+//! defaults: a key added to the types is known here. Of very many faults the first that are found
+//! are described, the rest is counted.
 
 use super::expected::{choices, nearest, range, type_name, unknown, wrong_type};
 use super::fault::{Fault, LISTED, Quote, Text};
@@ -43,7 +45,8 @@ impl Document {
 /// Appends a key to a path, quoted where TOML wants quotes.
 #[must_use]
 pub fn join(path: &str, key: &str) -> String {
-    let bare = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
+    let bare = !key.is_empty()
+        && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
     let key = if bare { key.to_owned() } else { Value::String(key.to_owned()).to_string() };
     if path.is_empty() { key } else { format!("{path}.{key}") }
 }
@@ -82,10 +85,13 @@ const PARTS: usize = 1_000;
 fn too_large(content: &str) -> Option<String> {
     // What is made of each of them takes a hundred times its letters.
     if content.bytes().filter(|byte| b".=,[{".contains(byte)).count() > MOST {
-        return Some(format!("has more than {MOST} keys and items: this is not a configuration file"));
+        return Some(format!(
+            "has more than {MOST} keys and items: this is not a configuration file"
+        ));
     }
     let dots = |run: &str| run.bytes().filter(|byte| *byte == b'.').count();
-    let deep = content.split(['\n', '=', ',', '[', ']', '{', '}', '#']).any(|run| dots(run) > PARTS);
+    let deep =
+        content.split(['\n', '=', ',', '[', ']', '{', '}', '#']).any(|run| dots(run) > PARTS);
     deep.then(|| format!("has a key of more than {PARTS} parts: this is not a configuration file"))
 }
 
@@ -94,12 +100,21 @@ pub(super) fn read(file: &Path, content: &str) -> Document {
     let text = Text::new(file, content);
     if let Some(message) = too_large(content) {
         let place = super::fault::Place::File(file.into());
-        return Document { faults: vec![Fault { place, message, excerpt: None }], ..Document::empty() };
+        return Document {
+            faults: vec![Fault { place, message, excerpt: None }],
+            ..Document::empty()
+        };
     }
     let (root, errors) = DeTable::parse_recoverable(content);
     let (template, metric) = (template(), metric_template());
-    let mut reader =
-        Reader { text, template: &template, metric: &metric, spans: HashMap::new(), faults: Vec::new(), more: 0 };
+    let mut reader = Reader {
+        text,
+        template: &template,
+        metric: &metric,
+        spans: HashMap::new(),
+        faults: Vec::new(),
+        more: 0,
+    };
     for error in errors {
         let span = error.span().unwrap_or(0..0);
         let message = || error.message().replace('\n', "; ");
@@ -134,7 +149,11 @@ impl Reader<'_> {
     /// A fault in the value of a known key, or in an item of its list.
     fn wrong(&mut self, span: Range<usize>, path: &[String], message: impl FnOnce(&str) -> String) {
         let key = dotted(path);
-        let spans = self.spans.get(&key).cloned().unwrap_or(Spans { key: span.clone(), value: span.clone() });
+        let spans = self
+            .spans
+            .get(&key)
+            .cloned()
+            .unwrap_or(Spans { key: span.clone(), value: span.clone() });
         self.fault(span, quote(&key, &spans), || message(&key));
     }
 
@@ -145,7 +164,9 @@ impl Reader<'_> {
             let name = key.get_ref().as_ref();
             let Some(expected) = template.get(name) else {
                 let known = self.template;
-                self.fault(key.span(), Quote::Key(&key.span()), || unknown(name, template, known, &dotted(path)));
+                self.fault(key.span(), Quote::Key(&key.span()), || {
+                    unknown(name, template, known, &dotted(path))
+                });
                 continue;
             };
             if let Some(value) = self.entry(key, value, expected, path) {
@@ -169,17 +190,26 @@ impl Reader<'_> {
         read
     }
 
-    fn value(&mut self, value: &Spanned<DeValue<'_>>, expected: &Value, path: &mut Vec<String>) -> Option<Value> {
+    fn value(
+        &mut self,
+        value: &Spanned<DeValue<'_>>,
+        expected: &Value,
+        path: &mut Vec<String>,
+    ) -> Option<Value> {
         let names: Vec<&str> = path.iter().map(String::as_str).collect();
         match (names.as_slice(), expected, value.get_ref()) {
-            (["metrics", _, "config"], _, DeValue::Table(table)) => self.free_table(table, path).map(Value::Table),
+            (["metrics", _, "config"], _, DeValue::Table(table)) => {
+                self.free_table(table, path).map(Value::Table)
+            }
             (["metrics"], _, DeValue::Table(table)) => {
                 let metric = Value::Table(self.metric.clone());
                 Some(Value::Table(self.named(table, &metric, path)))
             }
-            (["kafka", "settings"] | ["events", "aliases"] | ["metrics", _, "retention"], _, DeValue::Table(table)) => {
-                Some(Value::Table(self.named(table, &Value::String(String::new()), path)))
-            }
+            (
+                ["kafka", "settings"] | ["events", "aliases"] | ["metrics", _, "retention"],
+                _,
+                DeValue::Table(table),
+            ) => Some(Value::Table(self.named(table, &Value::String(String::new()), path))),
             (_, Value::Table(template), DeValue::Table(table)) => {
                 Some(Value::Table(self.section(table, template, path)))
             }
@@ -189,12 +219,17 @@ impl Reader<'_> {
             (_, Value::Array(_), DeValue::Array(items)) => {
                 let mut texts = Vec::with_capacity(items.len());
                 for (n, item) in items.iter().enumerate() {
-                    self.spans.insert(format!("{}[{n}]", dotted(path)), Spans { key: item.span(), value: item.span() });
+                    self.spans.insert(
+                        format!("{}[{n}]", dotted(path)),
+                        Spans { key: item.span(), value: item.span() },
+                    );
                     match item.get_ref() {
                         DeValue::String(text) => texts.push(Value::String(text.to_string())),
                         other => {
                             let found = type_name(other);
-                            self.wrong(item.span(), path, |key| format!("{key}[{n}] must be text, not {found}"));
+                            self.wrong(item.span(), path, |key| {
+                                format!("{key}[{n}] must be text, not {found}")
+                            });
                         }
                     }
                 }
@@ -241,7 +276,9 @@ impl Reader<'_> {
             Some(number) if allowed.contains(&number) => Some(Value::Integer(number)),
             _ => {
                 let (low, high) = (allowed.start(), allowed.end());
-                self.wrong(value.span(), path, |key| format!("{key} must be a whole number from {low} to {high}"));
+                self.wrong(value.span(), path, |key| {
+                    format!("{key} must be a whole number from {low} to {high}")
+                });
                 None
             }
         }
@@ -264,7 +301,9 @@ impl Reader<'_> {
 
     fn free(&mut self, value: &Spanned<DeValue<'_>>, path: &mut Vec<String>) -> Option<Value> {
         if path.len() > DEEPEST {
-            self.wrong(value.span(), path, |_| format!("a plugin's configuration is at most {DEEPEST} tables deep"));
+            self.wrong(value.span(), path, |_| {
+                format!("a plugin's configuration is at most {DEEPEST} tables deep")
+            });
             return None;
         }
         Some(match value.get_ref() {
@@ -273,7 +312,9 @@ impl Reader<'_> {
             DeValue::Integer(_) => match integer(value.get_ref()) {
                 Some(number) => Value::Integer(number),
                 None => {
-                    self.wrong(value.span(), path, |key| format!("{key} does not fit into 64 bits"));
+                    self.wrong(value.span(), path, |key| {
+                        format!("{key} does not fit into 64 bits")
+                    });
                     return None;
                 }
             },
@@ -294,7 +335,8 @@ impl Reader<'_> {
                 return None;
             }
             DeValue::Array(items) => {
-                let read: Vec<Option<Value>> = items.iter().map(|item| self.free(item, path)).collect();
+                let read: Vec<Option<Value>> =
+                    items.iter().map(|item| self.free(item, path)).collect();
                 Value::Array(read.into_iter().collect::<Option<_>>()?)
             }
             DeValue::Table(table) => Value::Table(self.free_table(table, path)?),
@@ -304,9 +346,14 @@ impl Reader<'_> {
 
 /// What may be quoted of a key that Tally knows. Free keys may hold anything.
 pub(super) fn quote<'a>(key: &str, spans: &'a Spans) -> Quote<'a> {
-    let free = key.starts_with("kafka.settings.") || key.starts_with("metrics.") && key.contains(".config.");
+    let free = key.starts_with("kafka.settings.")
+        || key.starts_with("metrics.") && key.contains(".config.");
     let address = key.ends_with("url") || key == "kafka.brokers";
-    if free || address || is_secret(key) { Quote::Key(&spans.key) } else { Quote::Pair(&spans.key, &spans.value) }
+    if free || address || is_secret(key) {
+        Quote::Key(&spans.key)
+    } else {
+        Quote::Pair(&spans.key, &spans.value)
+    }
 }
 
 fn dotted(path: &[String]) -> String {

@@ -33,8 +33,8 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs(number * seconds))
 }
 
-/// Reads how long something is kept: a length of time, or `"all"` (`None`). There is no other grammar: whoever keeps something
-/// reads it here.
+/// Reads how long something is kept: a length of time, or `"all"` (`None`). There is no other
+/// grammar: whoever keeps something reads it here.
 ///
 /// # Errors
 /// A sentence that names the form.
@@ -69,7 +69,9 @@ mod tests {
 
     #[test]
     fn refuses_the_rest_without_panic() {
-        for text in ["", "h", "0h", "-1h", "1", "1.5h", "1 h", "1y", "9999999999d", "3ü", "all", "+1h"] {
+        for text in
+            ["", "h", "0h", "-1h", "1", "1.5h", "1 h", "1y", "9999999999d", "3ü", "all", "+1h"]
+        {
             assert!(parse(text).is_err(), "{text}");
         }
         for text in ["", "ALL", "0d", "30"] {

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tally_event::time::{EVENT_TIMES, date_or_time};
 
-/// The largest dedupe window, offsets. Where every record has an id, 1.1–1.5 GB a partition: a slip of the finger must not take the
-/// machine's memory.
+/// The largest dedupe window, offsets. Where every record has an id, 1.1–1.5 GB a partition: a slip
+/// of the finger must not take the machine's memory.
 pub const MAX_DEDUPE_WINDOW: u64 = 1 << 24;
 
 /// `[events]`: how a record becomes an event. Its hash is part of every revision.
@@ -20,17 +20,21 @@ pub struct EventsConfig {
     pub aliases: BTreeMap<String, String>,
     /// The event types that exist; what it does not name counts under `__other__`. Empty: any.
     pub types: Vec<String>,
-    /// Where tables are keyed by type, how many types stand for themselves; the others count under `__other__`.
+    /// Where tables are keyed by type, how many types stand for themselves; the others count under
+    /// `__other__`.
     pub max_types: u64,
-    /// Types that stand for themselves however many there are, beside `types` and what aliases lead to.
+    /// Types that stand for themselves however many there are, beside `types` and what aliases lead
+    /// to.
     pub keep: Vec<String>,
     /// Fields without which a record is refused; of `user_id`, `product_id`, `event_type`.
     pub required: Vec<String>,
     /// An event before this is refused: a date or an RFC 3339 time.
     pub earliest: String,
-    /// An event that is more than this ahead of its record's own timestamp is refused; `"off"`: never.
+    /// An event that is more than this ahead of its record's own timestamp is refused; `"off"`:
+    /// never.
     pub max_ahead: String,
-    /// Duplicates count once within so many offsets of a partition; 0 counts them as often as they come, at most [`MAX_DEDUPE_WINDOW`].
+    /// Duplicates count once within so many offsets of a partition; 0 counts them as often as they
+    /// come, at most [`MAX_DEDUPE_WINDOW`].
     pub dedupe_window: u64,
 }
 
@@ -58,7 +62,8 @@ impl EventsConfig {
     pub fn earliest_ms(&self) -> Result<i64, String> {
         let text = &self.earliest;
         let form = "\"1990-01-01\" or an RFC 3339 time with zone";
-        let earliest = date_or_time(text).ok_or_else(|| format!("is {}, not a time; write {form}", quoted(text)))?;
+        let earliest = date_or_time(text)
+            .ok_or_else(|| format!("is {}, not a time; write {form}", quoted(text)))?;
         if EVENT_TIMES.contains(&earliest) {
             Ok(earliest)
         } else {
@@ -66,7 +71,8 @@ impl EventsConfig {
         }
     }
 
-    /// How far an event may be ahead of its record's own timestamp, milliseconds; `None`: as far as it likes.
+    /// How far an event may be ahead of its record's own timestamp, milliseconds; `None`: as far as
+    /// it likes.
     ///
     /// # Errors
     /// As [`EventsConfig::earliest_ms`].
@@ -74,7 +80,8 @@ impl EventsConfig {
         if self.max_ahead == "off" {
             return Ok(None);
         }
-        let ahead = duration::parse(&self.max_ahead).map_err(|fault| format!("is wrong: {fault}, or \"off\""))?;
+        let ahead = duration::parse(&self.max_ahead)
+            .map_err(|fault| format!("is wrong: {fault}, or \"off\""))?;
         Ok(Some(i64::try_from(ahead.as_millis()).unwrap_or(i64::MAX)))
     }
 
@@ -120,12 +127,17 @@ mod tests {
     #[test]
     fn times_are_read_or_named() {
         let mut events = EventsConfig::default();
-        assert_eq!((events.earliest_ms().unwrap(), events.max_ahead_ms().unwrap()), (631_152_000_000, Some(300_000)));
+        assert_eq!(
+            (events.earliest_ms().unwrap(), events.max_ahead_ms().unwrap()),
+            (631_152_000_000, Some(300_000))
+        );
         (events.earliest, events.max_ahead) = ("1970-01-01T00:00:00Z".into(), "off".into());
         assert_eq!((events.earliest_ms().unwrap(), events.max_ahead_ms().unwrap()), (0, None));
         events.earliest = "0000-01-01".into();
         assert_eq!(events.earliest_ms().unwrap(), EVENT_TIMES.start);
-        for earliest in ["", "1990", "never", "2200-01-01", "0000-01-01T00:00:00+01:00", "1990-02-30"] {
+        for earliest in
+            ["", "1990", "never", "2200-01-01", "0000-01-01T00:00:00+01:00", "1990-02-30"]
+        {
             events.earliest = earliest.into();
             assert!(events.earliest_ms().is_err(), "{earliest}");
         }

@@ -7,7 +7,8 @@ use std::ops::RangeInclusive;
 use toml::de::DeValue;
 use toml::{Table, Value};
 
-/// Numbers that make sense, by key. Upper bounds keep a slip of the finger from taking the machine's memory.
+/// Numbers that make sense, by key. Upper bounds keep a slip of the finger from taking the
+/// machine's memory.
 pub(super) fn range(key: &str) -> RangeInclusive<i64> {
     match key {
         // Brokers refuse less than 6 s unless configured otherwise, and more than 30 min.
@@ -83,7 +84,9 @@ pub(super) fn wrong_type(key: &str, expected: &Value, found: &DeValue<'_>) -> St
         (Value::Boolean(_), DeValue::String(text)) if text == "true" || text == "false" => {
             format!("; write {text} without quotes")
         }
-        (Value::Array(_), DeValue::String(text)) if shown && is_plain(text) => format!("; write [{text:?}]"),
+        (Value::Array(_), DeValue::String(text)) if shown && is_plain(text) => {
+            format!("; write [{text:?}]")
+        }
         _ => String::new(),
     };
     format!("{key} must be {wanted}, not {}{hint}", type_name(found))
@@ -93,17 +96,24 @@ pub(super) fn wrong_type(key: &str, expected: &Value, found: &DeValue<'_>) -> St
 pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let length = word.chars().count();
     let limit = (length / 3).max(1);
-    // What is much longer than any word is near none; comparing it would cost its length times theirs.
+    // What is much longer than any word is near none; comparing it would cost its length times
+    // theirs.
     let known = known.filter(|_| length <= 64);
     known
-        .map(|candidate| (strsim::damerau_levenshtein(&word.to_lowercase(), &candidate.to_lowercase()), candidate))
+        .map(|candidate| {
+            (
+                strsim::damerau_levenshtein(&word.to_lowercase(), &candidate.to_lowercase()),
+                candidate,
+            )
+        })
         .filter(|(distance, _)| *distance <= limit)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }
 
 pub(super) fn unknown(name: &str, siblings: &Table, all: &Table, path: &str) -> String {
-    let place = if path.is_empty() { "at the top level".to_owned() } else { format!("in [{path}]") };
+    let place =
+        if path.is_empty() { "at the top level".to_owned() } else { format!("in [{path}]") };
     let hint = if let Some(near) = nearest(name, siblings.keys().map(String::as_str)) {
         format!("; did you mean `{near}`?")
     } else if let Some(elsewhere) = find(name, all, "") {
@@ -119,6 +129,10 @@ pub(super) fn unknown(name: &str, siblings: &Table, all: &Table, path: &str) -> 
 fn find(name: &str, table: &Table, path: &str) -> Option<String> {
     table.iter().find_map(|(key, value)| {
         let here = join(path, key);
-        if key == name { Some(here) } else { value.as_table().and_then(|inner| find(name, inner, &here)) }
+        if key == name {
+            Some(here)
+        } else {
+            value.as_table().and_then(|inner| find(name, inner, &here))
+        }
     })
 }

@@ -1,4 +1,5 @@
-//! What is wrong with a configuration: where, what, and what to write instead. All faults that can be found are found at once.
+//! What is wrong with a configuration: where, what, and what to write instead. All faults that can
+//! be found are found at once.
 
 use super::secret::{HIDDEN, is_plain};
 use std::fmt;
@@ -7,7 +8,8 @@ use std::path::{Path, PathBuf};
 use tally_system::terminal::{tame, tame_lines};
 use thiserror::Error;
 
-/// Faults that are listed; further ones are counted. Finding them all costs no more than reading the file.
+/// Faults that are listed; further ones are counted. Finding them all costs no more than reading
+/// the file.
 pub(super) const LISTED: usize = 100;
 
 /// The configuration cannot be used. No retry helps before somebody changes it.
@@ -42,7 +44,8 @@ impl ConfigError {
         self.faults.iter().map(ToString::to_string).chain(more).collect()
     }
 
-    /// The first faults on one line, for those who know which file it is: without excerpts and without folders.
+    /// The first faults on one line, for those who know which file it is: without excerpts and
+    /// without folders.
     #[must_use]
     pub fn short(&self) -> String {
         /// Faults in it.
@@ -107,7 +110,9 @@ impl fmt::Display for Place {
         match self {
             Place::Default => write!(out, "default"),
             Place::File(file) => write!(out, "{}", tame(&file.to_string_lossy())),
-            Place::Spot { file, line, column } => write!(out, "{}:{line}:{column}", tame(&file.to_string_lossy())),
+            Place::Spot { file, line, column } => {
+                write!(out, "{}:{line}:{column}", tame(&file.to_string_lossy()))
+            }
             Place::Env(name) => write!(out, "environment variable {name}"),
             Place::Flag(name) => write!(out, "flag {name}"),
         }
@@ -124,7 +129,8 @@ impl fmt::Display for Fault {
     }
 }
 
-/// A file's text with its lines, to name spots in it. Naming one costs the logarithm of the file's length.
+/// A file's text with its lines, to name spots in it. Naming one costs the logarithm of the file's
+/// length.
 pub(super) struct Text<'a> {
     file: &'a Path,
     text: &'a str,
@@ -135,7 +141,8 @@ pub(super) struct Text<'a> {
 /// What an excerpt may quote.
 #[derive(Clone, Copy)]
 pub(super) enum Quote<'a> {
-    /// Nothing but a key that Tally knows: what else stands there may be a password at a wrong place.
+    /// Nothing but a key that Tally knows: what else stands there may be a password at a wrong
+    /// place.
     Nothing,
     /// A key, whose value is hidden.
     Key(&'a Range<usize>),
@@ -148,7 +155,8 @@ const WIDEST: usize = 160;
 
 impl<'a> Text<'a> {
     pub(super) fn new(file: &'a Path, text: &'a str) -> Self {
-        let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        let starts =
+            std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
         Text { file, text, starts }
     }
 
@@ -158,7 +166,11 @@ impl<'a> Text<'a> {
         let line = self.starts.partition_point(|start| *start <= byte);
         let start = self.starts[line - 1];
         // Where the line is too long to be read, bytes are as good as characters.
-        let column = if byte - start > 1 << 12 { byte - start } else { self.text[start..byte].chars().count() };
+        let column = if byte - start > 1 << 12 {
+            byte - start
+        } else {
+            self.text[start..byte].chars().count()
+        };
         (line, column + 1)
     }
 
@@ -175,7 +187,8 @@ impl<'a> Text<'a> {
         if content.len() > WIDEST * 4 || content.chars().count() > WIDEST {
             return None;
         }
-        let within = |range: &Range<usize>| range.start >= start && range.end <= start + content.len();
+        let within =
+            |range: &Range<usize>| range.start >= start && range.end <= start + content.len();
         let part = |range: Range<usize>| self.text.get(range).unwrap_or_default();
         let (shown, from) = match quote {
             Quote::Nothing => (known_only(content), start),
@@ -193,19 +206,24 @@ impl<'a> Text<'a> {
                 };
                 match value {
                     _ if !is_plain(name) => (HIDDEN.into(), start),
-                    _ if header && after.trim_start().starts_with(['.', ']']) => {
-                        (part(start..key.end + after.find(']').map_or(0, |at| at + 1)).to_owned(), start)
+                    _ if header && after.trim_start().starts_with(['.', ']']) => (
+                        part(start..key.end + after.find(']').map_or(0, |at| at + 1)).to_owned(),
+                        start,
+                    ),
+                    Some(end) if before.trim().is_empty() && end > key.end => {
+                        (part(start..end).to_owned(), start)
                     }
-                    Some(end) if before.trim().is_empty() && end > key.end => (part(start..end).to_owned(), start),
                     // What stands before it on this line is another key with its value.
                     _ if !before.trim().is_empty() => (format!("… {name} = {HIDDEN}"), key.start),
                     _ => (format!("{before}{name} = {HIDDEN}"), start),
                 }
             }
         };
-        let shown: String = shown.chars().map(|c| if c == '\t' || c.is_control() { ' ' } else { c }).collect();
+        let shown: String =
+            shown.chars().map(|c| if c == '\t' || c.is_control() { ' ' } else { c }).collect();
         // The caret stands under the spot as far as the spot is shown.
-        let at = part(from.min(span.start)..span.start).chars().count() + if from > start { 2 } else { 0 };
+        let at = part(from.min(span.start)..span.start).chars().count()
+            + if from > start { 2 } else { 0 };
         let length = shown.chars().count();
         let at = at.min(length);
         let marked = part(span.clone()).lines().next().unwrap_or_default().chars().count();
@@ -214,13 +232,18 @@ impl<'a> Text<'a> {
     }
 }
 
-/// Of a line that cannot be read, what cannot be a secret: a known key before `=`, a header of known keys.
+/// Of a line that cannot be read, what cannot be a secret: a known key before `=`, a header of
+/// known keys.
 fn known_only(content: &str) -> String {
-    let known = |key: &str| key.split('.').all(|name| super::document::is_known(name.trim().trim_matches('"')));
+    let known = |key: &str| {
+        key.split('.').all(|name| super::document::is_known(name.trim().trim_matches('"')))
+    };
     let trimmed = content.trim();
     match content.split_once('=') {
         Some((key, _)) if known(key.trim()) => format!("{key}= {HIDDEN}"),
-        None if trimmed.starts_with('[') && known(trimmed.trim_matches(['[', ']'])) => content.to_owned(),
+        None if trimmed.starts_with('[') && known(trimmed.trim_matches(['[', ']'])) => {
+            content.to_owned()
+        }
         _ => HIDDEN.into(),
     }
 }

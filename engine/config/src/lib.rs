@@ -1,6 +1,4 @@
 //! What `metrics.toml` says, as values with defaults. Reading files and the environment: [`load`].
-//!
-//! Over 400 lines: one list of the keys that exist, section by section.
 
 mod address;
 mod check;
@@ -163,7 +161,12 @@ pub struct LogConfig {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        LogConfig { partitions: 4, retention_bytes: 10 << 30, retention: "30d".into(), durability: Durability::Process }
+        LogConfig {
+            partitions: 4,
+            retention_bytes: 10 << 30,
+            retention: "30d".into(),
+            durability: Durability::Process,
+        }
     }
 }
 
@@ -182,7 +185,8 @@ pub enum Durability {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PluginsConfig {
-    /// Folder of plugin files, relative to the configuration file. The binary's own folder is searched after it.
+    /// Folder of plugin files, relative to the configuration file. The binary's own folder is
+    /// searched after it.
     pub dir: PathBuf,
     /// Of the plugins in the binary's own folder: which are served without a section, by name.
     pub shipped: Vec<String>,
@@ -207,7 +211,9 @@ impl Default for PluginsConfig {
     fn default() -> Self {
         PluginsConfig {
             dir: "plugins".into(),
-            shipped: ["event_frequencies", "products_popularity", "user_activities"].map(String::from).into(),
+            shipped: ["event_frequencies", "products_popularity", "user_activities"]
+                .map(String::from)
+                .into(),
             checksums: Checksums::Off,
         }
     }
@@ -221,7 +227,8 @@ pub struct StoreConfig {
     pub kind: StoreKind,
     /// Where log, state, catalogue, dead letters and private plugin copies live.
     pub data_dir: PathBuf,
-    /// How often state is made durable, milliseconds: what a crash makes us read again, never what it loses.
+    /// How often state is made durable, milliseconds: what a crash makes us read again, never what
+    /// it loses.
     pub checkpoint_interval_ms: u64,
     /// Dead letters kept; older ones are dropped, their counters stay.
     pub dead_letters: u64,
@@ -253,7 +260,8 @@ pub enum StoreKind {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RedisConfig {
-    /// `redis://` or `rediss://` URL, `host` or `host:port`; nodes of a Cluster with commas between. May hold a password.
+    /// `redis://` or `rediss://` URL, `host` or `host:port`; nodes of a Cluster with commas
+    /// between. May hold a password.
     pub url: Secret,
     /// In place of the URL's port; 0: the URL's.
     pub port: u16,
@@ -325,7 +333,8 @@ impl Default for ServerConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsConfig {
-    /// Bytes of which answers and caches have their shares; 0: three quarters of what the machine or its control group has.
+    /// Bytes of which answers and caches have their shares; 0: three quarters of what the machine
+    /// or its control group has.
     pub memory: u64,
     /// Longest answer, bytes.
     pub answer_bytes: u64,

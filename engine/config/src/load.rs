@@ -1,6 +1,8 @@
-//! Reading the configuration: flags before environment before file before default, with the origin of every value.
+//! Reading the configuration: flags before environment before file before default, with the origin
+//! of every value.
 //!
-//! Pure but for reading the one file: the environment is handed in. Opens nothing that the configuration names.
+//! Pure but for reading the one file: the environment is handed in. Opens nothing that the
+//! configuration names.
 
 use super::document::{self, Document, Spans};
 use super::fault::{ConfigError, Fault, LISTED, Place, Quote, Text};
@@ -93,7 +95,11 @@ pub fn load(inputs: Inputs<'_>) -> Result<Loaded, ConfigError> {
         Some(path) => read_file(&path, required).map_err(ConfigError::of)?.map(|text| (path, text)),
         None => None,
     };
-    merge(read.as_ref().map(|(path, text)| (path.as_path(), text.as_str())), inputs.env, &inputs.flags)
+    merge(
+        read.as_ref().map(|(path, text)| (path.as_path(), text.as_str())),
+        inputs.env,
+        &inputs.flags,
+    )
 }
 
 fn read_file(path: &Path, required: bool) -> Result<Option<String>, Fault> {
@@ -104,7 +110,9 @@ fn read_file(path: &Path, required: bool) -> Result<Option<String>, Fault> {
         Err(ReadError::Missing) => {
             Err(fault("the file does not exist; without -c the built-in defaults are used".into()))
         }
-        Err(why @ ReadError::TooLarge(_)) => Err(fault(format!("{why}: this is not a configuration file"))),
+        Err(why @ ReadError::TooLarge(_)) => {
+            Err(fault(format!("{why}: this is not a configuration file")))
+        }
         Err(why) => Err(fault(why.to_string())),
     }
 }
@@ -114,11 +122,15 @@ fn text_of(path: &Path, bytes: Vec<u8>) -> Result<String, Fault> {
         let valid = error.utf8_error().valid_up_to();
         let head = String::from_utf8_lossy(&error.as_bytes()[..valid]).into_owned();
         let message = "is not UTF-8 from here on".into();
-        Fault { excerpt: None, ..Text::new(path, &head).fault(valid..valid, message, Quote::Nothing) }
+        Fault {
+            excerpt: None,
+            ..Text::new(path, &head).fault(valid..valid, message, Quote::Nothing)
+        }
     })
 }
 
-/// A variable that a platform wrote for a service of that name (Kubernetes: `REDIS_PORT=tcp://10.96.12.7:6379`).
+/// A variable that a platform wrote for a service of that name (Kubernetes:
+/// `REDIS_PORT=tcp://10.96.12.7:6379`).
 fn is_of_a_platform(value: &str) -> bool {
     value.trim_start().get(..6).is_some_and(|start| start.eq_ignore_ascii_case("tcp://"))
 }
@@ -151,11 +163,20 @@ pub(super) fn merge(
             faults.extend(complaints.iter().take(listed).map(place));
             if faults.is_empty() {
                 resolve(&mut config, &origins, file.map(|(path, _)| path));
-                let (file, text) = file.map_or((None, ""), |(path, text)| (Some(path.into()), text));
-                return Ok(Loaded { config, file, origins, ignored: ignored(env), text: text.into(), spans });
+                let (file, text) =
+                    file.map_or((None, ""), |(path, text)| (Some(path.into()), text));
+                return Ok(Loaded {
+                    config,
+                    file,
+                    origins,
+                    ignored: ignored(env),
+                    text: text.into(),
+                    spans,
+                });
             }
         }
-        // The document reader let something through that the types refuse; still a sentence, not a panic.
+        // The document reader let something through that the types refuse; still a sentence, not a
+        // panic.
         Err(message) if faults.is_empty() => {
             let place = file.map_or(Place::Default, |(path, _)| Place::File(path.into()));
             faults.push(Fault { place, message, excerpt: None });
@@ -192,7 +213,9 @@ fn set_variables(
             origins.insert(key.into(), Place::Env(name.into()));
             match value_of(key, &value) {
                 Ok(value) => put(table, key, value),
-                Err(message) => faults.push(Fault { place: Place::Env(name.into()), message, excerpt: None }),
+                Err(message) => {
+                    faults.push(Fault { place: Place::Env(name.into()), message, excerpt: None })
+                }
             }
         }
     }
@@ -210,7 +233,8 @@ fn ignored(env: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
     let by_platforms = names.filter(|name| env(name).as_deref().is_some_and(is_of_a_platform));
     let sentence = |name: &str| {
         format!(
-            "environment variable {name} is ignored: it begins with tcp://, as platforms set it for a service of that name"
+            "environment variable {name} is ignored: it begins with tcp://, as platforms set it \
+             for a service of that name"
         )
     };
     by_platforms.map(sentence).collect()
@@ -219,7 +243,9 @@ fn ignored(env: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
 impl Config {
     fn try_from_table(table: Table) -> Result<Config, String> {
         // What the deserialiser says quotes the value.
-        table.try_into().map_err(|_| "has a value of the wrong type; compare it with metrics.toml".into())
+        table
+            .try_into()
+            .map_err(|_| "has a value of the wrong type; compare it with metrics.toml".into())
     }
 }
 
@@ -229,7 +255,8 @@ fn value_of(key: &str, text: &str) -> Result<Value, String> {
         return Ok(Value::String(text.into()));
     }
     let port = text.parse::<u16>().ok().filter(|port| *port > 0);
-    port.map(|port| Value::Integer(port.into())).ok_or_else(|| format!("{} is not a port (1–65535)", quoted(text)))
+    port.map(|port| Value::Integer(port.into()))
+        .ok_or_else(|| format!("{} is not a port (1–65535)", quoted(text)))
 }
 
 /// Sets `section.key`; both exist in the types.
@@ -251,20 +278,28 @@ fn located(
 ) -> Fault {
     let message = format!("{} {}", complaint.key, complaint.message);
     // Of an item of a list the list's key stands in the file.
-    let list = complaint.key.split_once('[').filter(|_| complaint.key.ends_with(']')).map(|(list, _)| list);
+    let list = complaint
+        .key
+        .split_once('[')
+        .filter(|_| complaint.key.ends_with(']'))
+        .map(|(list, _)| list);
     let key = list.filter(|list| origins.contains_key(*list)).unwrap_or(&complaint.key);
     match (origins.get(key), spans.get(&complaint.key), text) {
         (Some(Place::Spot { .. }), Some(at), Some(text)) => {
             let span = if complaint.in_key { at.key.clone() } else { at.value.clone() };
             text.fault(span, message, document::quote(key, spans.get(key).unwrap_or(at)))
         }
-        (place, ..) => Fault { place: place.cloned().unwrap_or(Place::Default), message, excerpt: None },
+        (place, ..) => {
+            Fault { place: place.cloned().unwrap_or(Place::Default), message, excerpt: None }
+        }
     }
 }
 
-/// Folders that the file names, or would name by default, are beside the file; those of flags are where the user stands.
+/// Folders that the file names, or would name by default, are beside the file; those of flags are
+/// where the user stands.
 fn resolve(config: &mut Config, origins: &BTreeMap<String, Place>, file: Option<&Path>) {
-    let Some(folder) = file.and_then(Path::parent).filter(|folder| !folder.as_os_str().is_empty()) else {
+    let Some(folder) = file.and_then(Path::parent).filter(|folder| !folder.as_os_str().is_empty())
+    else {
         return;
     };
     let beside = |key: &str| matches!(origins.get(key), None | Some(Place::Spot { .. }));
@@ -306,8 +341,8 @@ fn without_secrets(value: &Value) -> Value {
 }
 
 impl Loaded {
-    /// A fault at a key of this configuration, for who judges what types cannot say; where the key was not set, at the
-    /// nearest table around it that stands in the file.
+    /// A fault at a key of this configuration, for who judges what types cannot say; where the key
+    /// was not set, at the nearest table around it that stands in the file.
     #[must_use]
     pub fn fault(&self, key: &str, message: String) -> Fault {
         let text = self.file.as_deref().map(|file| Text::new(file, self.text.reveal()));
@@ -318,7 +353,8 @@ impl Loaded {
                 None => break,
             }
         }
-        let in_key = at != key || matches!(self.spans.get(at), Some(spans) if spans.value.start < spans.key.start);
+        let in_key = at != key
+            || matches!(self.spans.get(at), Some(spans) if spans.value.start < spans.key.start);
         let complaint = check::Complaint { key: at.to_owned(), in_key, message: String::new() };
         Fault { message, ..located(&complaint, &self.origins, &self.spans, text.as_ref()) }
     }
@@ -328,7 +364,12 @@ impl Loaded {
         let config = &self.config;
         let setting = || {
             let name = |name: &&String| document::join("kafka.settings", name) == key;
-            config.kafka.settings.iter().find(|(setting, _)| name(setting)).map(|(_, value)| value.reveal())
+            config
+                .kafka
+                .settings
+                .iter()
+                .find(|(setting, _)| name(setting))
+                .map(|(_, value)| value.reveal())
         };
         let hidden = match key {
             "redis.url" => Some(config.redis.url.reveal()),
@@ -341,7 +382,10 @@ impl Loaded {
         match hidden {
             // Without a scheme only hosts are certainly no secret.
             Some(text)
-                if !key.starts_with("kafka.settings.") && !text.contains("://") && is_plain(text) && !hosts(text) =>
+                if !key.starts_with("kafka.settings.")
+                    && !text.contains("://")
+                    && is_plain(text)
+                    && !hosts(text) =>
             {
                 Value::String("***".into())
             }

@@ -58,8 +58,7 @@ fn the_examples_in_the_shipped_file_hold_and_name_every_key_of_a_metric() {
 
 #[test]
 fn flags_come_before_environment_before_file_before_default() {
-    let file =
-        "[kafka]\ntopic = \"of_file\"\ngroup = \"of_file\"\nstart = \"latest\"\n[server]\nlisten = \"127.0.0.1:1\"\n";
+    let file = "[kafka]\ntopic = \"of_file\"\ngroup = \"of_file\"\nstart = \"latest\"\n[server]\nlisten = \"127.0.0.1:1\"\n";
     let env = |name: &str| match name {
         "KAFKA_BROKER" => Some("kafka:9092".to_owned()),
         "GROUP_ID" => Some("of_env".to_owned()),
@@ -73,12 +72,19 @@ fn flags_come_before_environment_before_file_before_default() {
     let config = &loaded.config;
     assert_eq!(config.source.kind, SourceKind::Kafka);
     assert_eq!((config.kafka.topic.as_str(), config.kafka.group.as_str()), ("of_file", "of_env"));
-    assert_eq!((config.kafka.start, config.server.listen.as_str()), (StartAt::Latest, "127.0.0.1:2"));
-    assert_eq!((config.store.kind, config.redis.url.reveal()), (StoreKind::Redis, "redis://:hush@localhost"));
+    assert_eq!(
+        (config.kafka.start, config.server.listen.as_str()),
+        (StartAt::Latest, "127.0.0.1:2")
+    );
+    assert_eq!(
+        (config.store.kind, config.redis.url.reveal()),
+        (StoreKind::Redis, "redis://:hush@localhost")
+    );
     let shown = loaded.settings().into_iter().find(|setting| setting.key == "redis.url").unwrap();
     assert_eq!(shown.value, Some(toml::Value::String("redis://***@localhost".into())));
-    let origin =
-        |key: &str| loaded.settings().into_iter().find(|setting| setting.key == key).unwrap().origin.to_string();
+    let origin = |key: &str| {
+        loaded.settings().into_iter().find(|setting| setting.key == key).unwrap().origin.to_string()
+    };
     assert_eq!(origin("kafka.topic"), "metrics.toml:2:1");
     assert_eq!(origin("kafka.group"), "environment variable GROUP_ID");
     assert_eq!(origin("server.listen"), "flag --listen");
@@ -91,7 +97,9 @@ fn flags_come_before_environment_before_file_before_default() {
 #[test]
 fn folders_of_the_file_are_beside_it_and_those_of_flags_are_not() {
     let flags = [Flag { flag: "--data-dir", key: "store.data_dir", value: "here".into() }];
-    let loaded = merge(Some((Path::new("conf/metrics.toml"), "[plugins]\ndir = \"p\"\n")), &nothing, &flags).unwrap();
+    let loaded =
+        merge(Some((Path::new("conf/metrics.toml"), "[plugins]\ndir = \"p\"\n")), &nothing, &flags)
+            .unwrap();
     assert_eq!(loaded.config.plugins.dir, Path::new("conf/p"));
     assert_eq!(loaded.config.store.data_dir, Path::new("here"));
     let loaded = merge(Some((Path::new("conf/metrics.toml"), "")), &nothing, &[]).unwrap();
@@ -114,10 +122,12 @@ fn metric_sections_are_read() {
 #[test]
 fn secrets_are_neither_shown_nor_quoted() {
     let shown = from("[kafka.settings]\n\"sasl.password\" = \"hush\"\n").unwrap();
-    let setting = shown.settings().into_iter().find(|setting| setting.key.contains("sasl")).unwrap();
+    let setting =
+        shown.settings().into_iter().find(|setting| setting.key.contains("sasl")).unwrap();
     assert_eq!(setting.value, None);
     let url = from("[catalogue]\npostgres_url = \"postgres://u:hush@h/d\"\n").unwrap();
-    let setting = url.settings().into_iter().find(|setting| setting.key == "catalogue.postgres_url").unwrap();
+    let setting =
+        url.settings().into_iter().find(|setting| setting.key == "catalogue.postgres_url").unwrap();
     assert_eq!(setting.value, Some(Value::String("postgres://***@h/d".into())));
     assert!(!format!("{:?}", url.config).contains("hush"));
     for broken in [
@@ -139,7 +149,10 @@ fn all_faults_are_found_at_once_in_the_order_of_the_file() {
     let text = "[log]\npartitions = 0\nretention = \"never\"\n[kafka]\ntopik = \"x\"\nbrokers = \"nohost\"\n";
     let faults = from(text).unwrap_err().faults;
     let places: Vec<String> = faults.iter().map(|fault| fault.place.to_string()).collect();
-    assert_eq!(places, ["metrics.toml:2:14", "metrics.toml:3:13", "metrics.toml:5:1", "metrics.toml:6:11"]);
+    assert_eq!(
+        places,
+        ["metrics.toml:2:14", "metrics.toml:3:13", "metrics.toml:5:1", "metrics.toml:6:11"]
+    );
 }
 
 #[test]
@@ -161,8 +174,9 @@ fn a_missing_file_is_a_fault_only_when_it_was_asked_for() {
 #[test]
 fn an_environment_variable_is_blamed_by_name() {
     let env = |name: &str| (name == "KAFKA_BROKER").then(|| "kafka".to_owned());
-    let text =
-        merge(Some((Path::new("metrics.toml"), "[kafka]\nbrokers = \"a:1\"\n")), &env, &[]).unwrap_err().to_string();
+    let text = merge(Some((Path::new("metrics.toml"), "[kafka]\nbrokers = \"a:1\"\n")), &env, &[])
+        .unwrap_err()
+        .to_string();
     assert_eq!(
         text,
         "environment variable KAFKA_BROKER: kafka.brokers \"kafka\" is not host:port (\"127.0.0.1:9092\")"
@@ -243,7 +257,9 @@ fn broken_files_are_refused_at_the_right_spot() {
             Ok(_) => wrong.push(format!("{text:?} was accepted")),
             Err(error) => {
                 let told = error.to_string();
-                if !told.starts_with(&format!("metrics.toml:{line}:{column}: ")) || !told.contains(words) {
+                if !told.starts_with(&format!("metrics.toml:{line}:{column}: "))
+                    || !told.contains(words)
+                {
                     wrong.push(format!("{text:?} at {line}:{column} with {words:?} gave\n{told}"));
                 }
             }

@@ -35,13 +35,16 @@ pub struct MetricConfig {
     pub plugin: Option<String>,
     /// Handed to the plugin, checked against its config schema first.
     pub config: toml::Table,
-    /// What it counts of what the log holds when it is new: `"all"`, `"none"`, or a length of time such as `"30d"`.
+    /// What it counts of what the log holds when it is new: `"all"`, `"none"`, or a length of time
+    /// such as `"30d"`.
     pub history: String,
     /// Whether a new revision answers by itself once it has counted its history.
     pub promote: Promote,
-    /// How long the revision before is fed on: `"30m"`, `"1h"`, `"2d"`. Until then a rollback is one step.
+    /// How long the revision before is fed on: `"30m"`, `"1h"`, `"2d"`. Until then a rollback is
+    /// one step.
     pub keep_old: String,
-    /// Retention per tier (`1m`, `1h`, `1d`): `"48h"`, `"90d"`, `"all"`. Replaces what the plugin declares.
+    /// Retention per tier (`1m`, `1h`, `1d`): `"48h"`, `"90d"`, `"all"`. Replaces what the plugin
+    /// declares.
     pub retention: BTreeMap<String, String>,
     /// Cells (rows × cells) that one of its tables may hold.
     pub max_cells: u64,

@@ -1,17 +1,21 @@
 //! JSON pointers (RFC 6901), as `[events.fields]` and the properties of metrics write them.
 //!
-//! Says which keys a pointer leads through and what is wrong with one that is not valid. Follows none: decode does.
+//! Says which keys a pointer leads through and what is wrong with one that is not valid. Follows
+//! none: decode does.
 
 use thiserror::Error;
 
 /// How many levels deep a record may be nested, and hence a pointer may lead.
 pub const MAX_DEPTH: usize = 32;
 
-/// What is wrong with a pointer. Each is the end of a sentence that begins with the pointer. Trying again does not help.
+/// What is wrong with a pointer. Each is the end of a sentence that begins with the pointer. Trying
+/// again does not help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum PointerFault {
     /// It does not begin with a slash.
-    #[error("not a JSON pointer: it must begin with \"/\", as \"/user_id\" or \"/payload/user/id\"")]
+    #[error(
+        "not a JSON pointer: it must begin with \"/\", as \"/user_id\" or \"/payload/user/id\""
+    )]
     Start,
     /// It leads deeper than [`MAX_DEPTH`].
     #[error("leads deeper than a record may be nested ({MAX_DEPTH} levels)")]
@@ -63,6 +67,9 @@ mod tests {
         assert_eq!(keys(&"/a".repeat(MAX_DEPTH)).map(|keys| keys.len()), Ok(MAX_DEPTH));
         assert_eq!(keys(&"/a".repeat(MAX_DEPTH + 1)), Err(PointerFault::Depth));
         assert_eq!((keys(""), keys("a/b")), (Err(PointerFault::Start), Err(PointerFault::Start)));
-        assert_eq!((keys("/a~"), keys("/~2")), (Err(PointerFault::Escape), Err(PointerFault::Escape)));
+        assert_eq!(
+            (keys("/a~"), keys("/~2")),
+            (Err(PointerFault::Escape), Err(PointerFault::Escape))
+        );
     }
 }

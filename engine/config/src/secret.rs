@@ -1,8 +1,10 @@
-//! Values that may hold a secret: a type that cannot be printed, and texts shown without what could be one.
+//! Values that may hold a secret: a type that cannot be printed, and texts shown without what could
+//! be one.
 //!
-//! Promises: a [`Secret`] leaves only through [`Secret::reveal`]; printed, logged or serialised it is `***`. What [`masked`] and
-//! [`quoted`] give back holds no user information of anything like a URL, with or without scheme, and no value after a word
-//! that sounds like a secret. It errs on the side of showing too little.
+//! Promises: a [`Secret`] leaves only through [`Secret::reveal`]; printed, logged or serialised it
+//! is `***`. What [`masked`] and [`quoted`] give back holds no user information of anything like a
+//! URL, with or without scheme, and no value after a word that sounds like a secret. It errs on the
+//! side of showing too little.
 
 use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
@@ -36,7 +38,8 @@ const SECRET_WORDS: [&str; 19] = [
 /// A letter of a message is shown up to here.
 const LONGEST: usize = 80;
 
-/// Text that may hold a secret. It cannot be printed: `Debug` and serialising give `***`, and there is no `Display`.
+/// Text that may hold a secret. It cannot be printed: `Debug` and serialising give `***`, and there
+/// is no `Display`.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
@@ -86,7 +89,8 @@ pub fn masked(text: &str) -> String {
     after_words(&without_user(text))
 }
 
-/// A foreign value for a message: in quotation marks, masked, on one line, not longer than some words.
+/// A foreign value for a message: in quotation marks, masked, on one line, not longer than some
+/// words.
 #[must_use]
 pub fn quoted(text: &str) -> String {
     let shown = masked(text);
@@ -101,7 +105,8 @@ pub(super) fn is_plain(text: &str) -> bool {
     masked(text) == text
 }
 
-/// Without what stands before the last `@`: all of a password in which `@` was not escaped, of several URLs all but the last.
+/// Without what stands before the last `@`: all of a password in which `@` was not escaped, of
+/// several URLs all but the last.
 fn without_user(text: &str) -> String {
     let scheme_end = text.find("://").map_or(0, |at| at + 3);
     let (scheme, rest) = text.split_at(scheme_end);
@@ -111,8 +116,13 @@ fn without_user(text: &str) -> String {
         None => {
             let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
             let (hosts, path) = rest.split_at(end);
-            // What should be a host with its port, and is not, may be a user with a password whose `@` is missing.
-            if hosts.split(',').all(is_host) { text.to_owned() } else { format!("{scheme}{HIDDEN}{path}") }
+            // What should be a host with its port, and is not, may be a user with a password whose
+            // `@` is missing.
+            if hosts.split(',').all(is_host) {
+                text.to_owned()
+            } else {
+                format!("{scheme}{HIDDEN}{path}")
+            }
         }
     }
 }
@@ -124,16 +134,24 @@ pub(super) fn is_host(text: &str) -> bool {
         None => text.split_once(':').map_or((text, None), |(name, port)| (name, Some(port))),
     };
     let letters = |byte: u8| byte.is_ascii_alphanumeric() || b".-_%:".contains(&byte);
-    name.bytes().all(letters) && port.is_none_or(|port| port.bytes().all(|byte| byte.is_ascii_digit())) && text != ":"
+    name.bytes().all(letters)
+        && port.is_none_or(|port| port.bytes().all(|byte| byte.is_ascii_digit()))
+        && text != ":"
 }
 
-/// Nothing is shown after a word that sounds like a secret and is followed by a value: `?password=…`, `password: …`.
+/// Nothing is shown after a word that sounds like a secret and is followed by a value:
+/// `?password=…`, `password: …`.
 fn after_words(text: &str) -> String {
     let low = text.to_ascii_lowercase();
-    let begins = SECRET_WORDS.iter().flat_map(|word| low.match_indices(word).map(|(at, word)| at + word.len()));
+    let begins = SECRET_WORDS
+        .iter()
+        .flat_map(|word| low.match_indices(word).map(|(at, word)| at + word.len()));
     let value = |end: usize| {
         let rest = &low[end..];
-        let name = rest.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || b"._-\"' \t".contains(byte)).count();
+        let name = rest
+            .bytes()
+            .take_while(|byte| byte.is_ascii_alphanumeric() || b"._-\"' \t".contains(byte))
+            .count();
         let sign = rest[name..].starts_with(['=', ':']).then_some(end + name + 1);
         sign.filter(|at| !text[*at..].trim().is_empty())
     };
@@ -200,7 +218,8 @@ mod tests {
                 2 => format!("redis://{user}:{password}{tail}"),
                 _ => format!("{scheme}host/0?x=1&auth_token={password}"),
             };
-            // Characters that end an authority make the rest a path: those of a password without @ cannot be told from one.
+            // Characters that end an authority make the rest a path: those of a password without @
+            // cannot be told from one.
             let masked = masked(&text.replace('#', "!"));
             prop_assert!(!masked.contains(&password.replace('#', "!")), "{} gave {}", text, masked);
         }

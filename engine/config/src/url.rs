@@ -1,7 +1,7 @@
 //! URLs of outside systems: whether they can be one.
 //!
-//! Knows their form, `SCHEME://USER:PASSWORD@HOST:PORT/NAME?KEY=VALUE`, and nothing of what stands behind them. No
-//! sentence repeats the URL.
+//! Knows their form, `SCHEME://USER:PASSWORD@HOST:PORT/NAME?KEY=VALUE`, and nothing of what stands
+//! behind them. No sentence repeats the URL.
 
 /// Whether this can be the URL of a PostgreSQL database.
 pub(super) fn postgres(url: &str) -> Result<(), String> {
@@ -16,8 +16,10 @@ pub(super) fn postgres(url: &str) -> Result<(), String> {
         return Err("contains / ? # or @ in user or password; write them as %2F %3F %23 %40".into());
     }
     let query = path.split_once('?').map_or("", |(_, query)| query);
-    for (key, value) in
-        query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+    for (key, value) in query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
     {
         if !key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') || value.is_empty() {
             return Err("has a ? that is not followed by KEY=VALUE pairs separated by &".into());
@@ -32,9 +34,10 @@ pub(super) fn postgres(url: &str) -> Result<(), String> {
     }
     for host in hosts.split(',') {
         let (name, port) = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-            Some((address, port)) => {
-                (address.parse::<std::net::Ipv6Addr>().map_or("", |_| address), port.strip_prefix(':'))
-            }
+            Some((address, port)) => (
+                address.parse::<std::net::Ipv6Addr>().map_or("", |_| address),
+                port.strip_prefix(':'),
+            ),
             None => host.split_once(':').map_or((host, None), |(name, port)| (name, Some(port))),
         };
         let letters = |byte: u8| byte.is_ascii_alphanumeric() || b".-_%:".contains(&byte);

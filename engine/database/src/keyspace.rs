@@ -1,7 +1,8 @@
-//! A keyspace as its holders see it: it stays valid when the database is closed and opened again beneath it.
+//! A keyspace as its holders see it: it stays valid when the database is closed and opened again
+//! beneath it.
 //!
-//! Iterators read one moment of the database that was open when they were made; one that goes on after it was opened again may
-//! end with an error, and its holder asks again.
+//! Iterators read one moment of the database that was open when they were made; one that goes on
+//! after it was opened again may end with an error, and its holder asks again.
 
 use super::{Database, DatabaseError, closed};
 use fjall::config::CompressionPolicy;
@@ -15,8 +16,8 @@ use std::sync::Arc;
 pub enum Shape {
     /// Small rows, overwritten in place: counters, positions, metadata.
     Rows,
-    /// Values of a kilobyte and more, written once and removed later: frames, batches of records. They are kept out of
-    /// the tree, so that compaction does not copy them again and again.
+    /// Values of a kilobyte and more, written once and removed later: frames, batches of records.
+    /// They are kept out of the tree, so that compaction does not copy them again and again.
     Values,
 }
 
@@ -27,7 +28,9 @@ impl Shape {
             Shape::Values => KeyspaceCreateOptions::default()
                 .max_memtable_size(16 << 20)
                 .data_block_compression_policy(CompressionPolicy::all(CompressionType::None))
-                .with_kv_separation(Some(KvSeparationOptions::default().compression(CompressionType::None))),
+                .with_kv_separation(Some(
+                    KvSeparationOptions::default().compression(CompressionType::None),
+                )),
         }
     }
 }

@@ -1,12 +1,15 @@
-//! The embedded database in the data directory: one per engine, shared by the log, the state and the dead letters.
+//! The embedded database in the data directory: one per engine, shared by the log, the state and
+//! the dead letters.
 //!
-//! Promises: one process at a time owns the directory, whose contents are its user's alone (`place`); a batch over several
-//! keyspaces applies wholly or not at all and survives what its [`Durability`] says; a disk that is nearly full, or a process
-//! that is short of file descriptors, refuses a batch before anything of it is written. After a failed write the database takes
-//! no further ones: which of its pages reached the disk is then unknown. It is closed and opened again, which reads the
-//! journal, by whoever asks it for something next, as soon as the cause is gone (`mend`). Whoever had a batch refused with
-//! [`DatabaseError::Failed`] reads again what is stored before writing on. It knows nothing of what is stored.
-//! Why fjall: `docs/decisions/0001-embedded-database.md`.
+//! Promises: one process at a time owns the directory, whose contents are its user's alone
+//! (`place`); a batch over several keyspaces applies wholly or not at all and survives what its
+//! [`Durability`] says; a disk that is nearly full, or a process that is short of file descriptors,
+//! refuses a batch before anything of it is written. After a failed write the database takes no
+//! further ones: which of its pages reached the disk is then unknown. It is closed and opened
+//! again, which reads the journal, by whoever asks it for something next, as soon as the cause is
+//! gone (`mend`). Whoever had a batch refused with [`DatabaseError::Failed`] reads again what is
+//! stored before writing on. It knows nothing of what is stored. Why fjall:
+//! `docs/decisions/0001-embedded-database.md`.
 
 mod keyspace;
 mod mend;
@@ -31,10 +34,12 @@ pub use fjall::{Error as ReadFault, Guard, Slice};
 pub use keyspace::{Keyspace, Shape};
 pub use place::prepare;
 
-/// Below this much free space nothing more is written: the database itself needs room to tidy up (a journal file has 64 MiB).
+/// Below this much free space nothing more is written: the database itself needs room to tidy up (a
+/// journal file has 64 MiB).
 const RESERVE: u64 = 64 << 20;
 
-/// Keyspaces of the data directory. Cloning is cheap and shares one database, which closes with the last clone.
+/// Keyspaces of the data directory. Cloning is cheap and shares one database, which closes with the
+/// last clone.
 #[derive(Clone)]
 pub struct Database {
     inner: Arc<Inner>,
@@ -59,7 +64,10 @@ struct Inner {
 #[derive(Clone, Debug, Error)]
 pub enum DatabaseError {
     /// Another process owns the data directory.
-    #[error("the data directory {path} is in use by another process{pid}: stop it, or set another [store] data_dir")]
+    #[error(
+        "the data directory {path} is in use by another process{pid}: stop it, or set another \
+         [store] data_dir"
+    )]
     InUse {
         /// The directory.
         path: String,
@@ -68,7 +76,8 @@ pub enum DatabaseError {
     },
     /// Too little disk space; nothing was written, and writing works again once there is room.
     #[error(
-        "the data directory has only {free} MB free, {needed} MB are needed: free some disk space, or lower [log] retention_bytes"
+        "the data directory has only {free} MB free, {needed} MB are needed: free some disk space, \
+         or lower [log] retention_bytes"
     )]
     Full {
         /// Free, MB.
@@ -76,10 +85,11 @@ pub enum DatabaseError {
         /// Needed, MB.
         needed: u64,
     },
-    /// Too few file descriptors are left to write safely; nothing was written, and writing works again once some are free.
+    /// Too few file descriptors are left to write safely; nothing was written, and writing works
+    /// again once some are free.
     #[error(
-        "only {free} of the {limit} files that this process may have open are left: it continues as connections close; for more, \
-         raise its limit (LimitNOFILE= of the unit, ulimit -n)"
+        "only {free} of the {limit} files that this process may have open are left: it continues \
+         as connections close; for more, raise its limit (LimitNOFILE= of the unit, ulimit -n)"
     )]
     Descriptors {
         /// Free.
@@ -89,7 +99,8 @@ pub enum DatabaseError {
     },
     /// The wall clock stands before 1970, which the database cannot write down.
     #[error(
-        "the clock of this machine is set before 1970, and no such time can be stored: set the clock and start again"
+        "the clock of this machine is set before 1970, and no such time can be stored: set the \
+         clock and start again"
     )]
     BeforeTime,
     /// The data directory cannot be prepared.
@@ -100,9 +111,11 @@ pub enum DatabaseError {
         /// What is wrong, and what to do.
         reason: String,
     },
-    /// The database failed. What was acknowledged before is safe; it is opened again as soon as that works.
+    /// The database failed. What was acknowledged before is safe; it is opened again as soon as
+    /// that works.
     #[error(
-        "the database failed: {reason}: check disk and limits; it is reopened automatically once they are in order"
+        "the database failed: {reason}: check disk and limits; it is reopened automatically once \
+         they are in order"
     )]
     Failed {
         /// What it said.
@@ -117,8 +130,8 @@ impl DatabaseError {
         !matches!(self, DatabaseError::Failed { .. })
     }
 
-    /// Whether the same call may succeed later, once its cause is gone: without a restart, and without a change of the
-    /// configuration.
+    /// Whether the same call may succeed later, once its cause is gone: without a restart, and
+    /// without a change of the configuration.
     #[must_use]
     pub fn retry_helps(&self) -> bool {
         match self {
@@ -165,8 +178,8 @@ impl Database {
         &self.inner.clock
     }
 
-    /// Opens or creates a keyspace. `name`: 1 to 255 bytes; by convention `PART` or `PART-DETAIL` (`log-00000001`).
-    /// The shape matters when it is created.
+    /// Opens or creates a keyspace. `name`: 1 to 255 bytes; by convention `PART` or `PART-DETAIL`
+    /// (`log-00000001`). The shape matters when it is created.
     ///
     /// # Errors
     /// [`DatabaseError`].
@@ -181,7 +194,9 @@ impl Database {
                     self.require_room(0)?;
                     self.require_descriptors()?;
                 }
-                let found = open.keyspace(name, || shape.options()).map_err(|reason| self.broke(&reason))?;
+                let found = open
+                    .keyspace(name, || shape.options())
+                    .map_err(|reason| self.broke(&reason))?;
                 let slot = Slot::new(name, shape, found);
                 slots.insert(name.to_owned(), Arc::downgrade(&slot));
                 slot
@@ -203,7 +218,8 @@ impl Database {
         Ok(names)
     }
 
-    /// Deletes a keyspace and frees its disk space once nobody reads it any more. Cheap whatever its size.
+    /// Deletes a keyspace and frees its disk space once nobody reads it any more. Cheap whatever
+    /// its size.
     ///
     /// # Errors
     /// [`DatabaseError`].
@@ -223,11 +239,12 @@ impl Database {
         Batch { writes: Vec::new(), bytes: 0 }
     }
 
-    /// Applies a batch wholly or not at all. When it returns, the batch survives what `durability` says.
+    /// Applies a batch wholly or not at all. When it returns, the batch survives what `durability`
+    /// says.
     ///
     /// # Errors
-    /// [`DatabaseError::Failed`]: it is unknown whether the batch applied; it never applied in part. Otherwise nothing was
-    /// written.
+    /// [`DatabaseError::Failed`]: it is unknown whether the batch applied; it never applied in
+    /// part. Otherwise nothing was written.
     pub fn commit(&self, batch: Batch, durability: Durability) -> Result<(), DatabaseError> {
         self.require_room(batch.bytes)?;
         self.require_descriptors()?;
@@ -269,8 +286,8 @@ impl Database {
         failed(reason)
     }
 
-    /// Whether it takes writes: none failed, and there are room and descriptors. Known before anything is to be written; one
-    /// that failed is opened again here, if that can be done.
+    /// Whether it takes writes: none failed, and there are room and descriptors. Known before
+    /// anything is to be written; one that failed is opened again here, if that can be done.
     ///
     /// # Errors
     /// [`DatabaseError`]: what the next write would say.
@@ -280,7 +297,8 @@ impl Database {
         self.require_descriptors()
     }
 
-    /// Opens it again if a write failed since it was opened, its own threads' included. Cheap otherwise.
+    /// Opens it again if a write failed since it was opened, its own threads' included. Cheap
+    /// otherwise.
     ///
     /// # Errors
     /// [`DatabaseError`]: why that does not work yet.
@@ -305,13 +323,18 @@ impl Database {
     fn broke(&self, reason: &fjall::Error) -> DatabaseError {
         if !self.inner.broken.swap(true, Ordering::AcqRel) {
             let path = self.inner.path.display();
-            tracing::error!(%path, %reason, "the database failed; it is reopened as soon as possible");
+            tracing::error!(
+                %path,
+                %reason,
+                "the database failed; it is reopened as soon as possible"
+            );
         }
         failed(reason)
     }
 
     fn require_room(&self, bytes: u64) -> Result<(), DatabaseError> {
-        let room = rustix::fs::statvfs(&self.inner.path).map_err(|reason| failed(&fjall::Error::Io(reason.into())))?;
+        let room = rustix::fs::statvfs(&self.inner.path)
+            .map_err(|reason| failed(&fjall::Error::Io(reason.into())))?;
         let free = room.f_bavail.saturating_mul(room.f_frsize);
         // written twice: to the journal, then to a table
         let needed = RESERVE.saturating_add(bytes.saturating_mul(2));
@@ -321,7 +344,8 @@ impl Database {
         Err(DatabaseError::Full { free: free >> 20, needed: needed >> 20 })
     }
 
-    /// The database opens files of its own whenever it likes: a write is refused before these may run out.
+    /// The database opens files of its own whenever it likes: a write is refused before these may
+    /// run out.
     fn require_descriptors(&self) -> Result<(), DatabaseError> {
         match self.inner.descriptors.scarce() {
             None => Ok(()),
@@ -374,7 +398,9 @@ impl Batch {
 
 /// It is closed, and somebody is about to open it again.
 fn closed() -> DatabaseError {
-    DatabaseError::Failed { reason: "it was closed after a failed write and is not reopened yet".into() }
+    DatabaseError::Failed {
+        reason: "it was closed after a failed write and is not reopened yet".into(),
+    }
 }
 
 fn failed(reason: &fjall::Error) -> DatabaseError {

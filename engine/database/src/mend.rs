@@ -1,8 +1,9 @@
 //! Opening the database, and opening it again after a write failed.
 //!
-//! What fails a write passes: a full disk, no descriptor, no memory, a limit. The database itself refuses every write from then
-//! on, and its own threads may have ended; reading the journal again mends both. Tried by whoever asks for something, at most
-//! so often as [`Mending`] lets it, and only where there are room and descriptors.
+//! What fails a write passes: a full disk, no descriptor, no memory, a limit. The database itself
+//! refuses every write from then on, and its own threads may have ended; reading the journal again
+//! mends both. Tried by whoever asks for something, at most so often as [`Mending`] lets it, and
+//! only where there are room and descriptors.
 
 use super::keyspace::Slot;
 use super::{Database, DatabaseError, failed};
@@ -12,11 +13,13 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-/// What memory the database may use to keep what it has read, bytes. Little: the log and frames are read once, in long stretches, and
-/// values that pass through a large cache only push each other out of the processor's.
+/// What memory the database may use to keep what it has read, bytes. Little: the log and frames are
+/// read once, in long stretches, and values that pass through a large cache only push each other
+/// out of the processor's.
 const CACHE: u64 = 2 << 20;
 
-/// Journals on disk, bytes; beyond it keyspaces are flushed. What a start after a crash reads again.
+/// Journals on disk, bytes; beyond it keyspaces are flushed. What a start after a crash reads
+/// again.
 const JOURNALS: u64 = 128 << 20;
 
 /// Tables kept open, at most. Part of what [`tally_system::descriptors`] keeps back for the engine.
@@ -58,12 +61,18 @@ impl Database {
             Some((_, pause, _)) => *pause,
             None => PAUSE.0,
         };
-        let done = self.require_room(0).and_then(|()| self.require_descriptors()).and_then(|()| self.reopen());
+        let done = self
+            .require_room(0)
+            .and_then(|()| self.require_descriptors())
+            .and_then(|()| self.reopen());
         match &done {
             Ok(()) => {
                 mending.again = None;
                 self.inner.broken.store(false, Ordering::Release);
-                tracing::info!(path = %self.inner.path.display(), "the database is open again; writing continues");
+                tracing::info!(
+                    path = %self.inner.path.display(),
+                    "the database is open again; writing continues"
+                );
             }
             Err(fault) => {
                 let reason = match fault {
@@ -86,11 +95,16 @@ impl Database {
         let held: Vec<Arc<Slot>> = slots.values().filter_map(Weak::upgrade).collect();
         let mut places: Vec<_> = held.iter().map(|slot| slot.hold()).collect();
         places.iter_mut().for_each(|place| **place = None);
-        // Closes it: nobody else has a part of it any more but iterators, which hold none of its files for writing.
+        // Closes it: nobody else has a part of it any more but iterators, which hold none of its
+        // files for writing.
         drop(open.take());
         let told = |reason: fjall::Error| failed(&reason);
         let fresh = self::open(&self.inner.path).map_err(told)?;
-        let found = held.iter().map(|slot| slot.of(&fresh)).collect::<fjall::Result<Vec<_>>>().map_err(told)?;
+        let found = held
+            .iter()
+            .map(|slot| slot.of(&fresh))
+            .collect::<fjall::Result<Vec<_>>>()
+            .map_err(told)?;
         let probed = found.first().map_or(Ok(()), |keyspace| probe(&fresh, keyspace));
         for (place, keyspace) in places.iter_mut().zip(found) {
             **place = Some(keyspace);

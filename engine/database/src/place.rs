@@ -1,8 +1,10 @@
-//! The data directory as a place: whose it is, who may look into it, and the lock that makes it one process's.
+//! The data directory as a place: whose it is, who may look into it, and the lock that makes it one
+//! process's.
 //!
-//! The directory itself may be anything that not everybody can write to: a mounted volume belongs to another user and to a group
-//! that may write there. What the engine keeps in it is its own user's alone: folders of mode 0700, made so again at each start,
-//! for a mount may have widened them. What belongs to another user is refused: who owns a state, or the folder of code, decides
+//! The directory itself may be anything that not everybody can write to: a mounted volume belongs
+//! to another user and to a group that may write there. What the engine keeps in it is its own
+//! user's alone: folders of mode 0700, made so again at each start, for a mount may have widened
+//! them. What belongs to another user is refused: who owns a state, or the folder of code, decides
 //! what is counted and run.
 
 use super::DatabaseError;
@@ -14,7 +16,8 @@ use std::path::{Path, PathBuf};
 /// What an engine keeps there.
 const OWN: [&str; 5] = ["lock", "db", "plugin-copies", "catalogue.sqlite", "catalogue.sqlite-wal"];
 
-/// Makes the directory and the database's folder in it, judges both, and takes the lock. Where the database is, and the lock.
+/// Makes the directory and the database's folder in it, judges both, and takes the lock. Where the
+/// database is, and the lock.
 pub(super) fn take(data_dir: &Path) -> Result<(PathBuf, File), DatabaseError> {
     prepare(data_dir)?;
     let lock = lock(data_dir)?;
@@ -33,8 +36,8 @@ pub fn prepare(data_dir: &Path) -> Result<(), DatabaseError> {
     let mode = fs::metadata(data_dir).map_err(|reason| unusable(data_dir, &reason))?.mode();
     if mode & 0o002 != 0 {
         let reason = format!(
-            "everybody may write to it (mode {:04o}), and so plant events and code there: run chmod o-w on it, or set another [store] \
-             data_dir",
+            "everybody may write to it (mode {:04o}), and so plant events and code there: run \
+             chmod o-w on it, or set another [store] data_dir",
             mode & 0o7777
         );
         return Err(DatabaseError::Directory { path: data_dir.display().to_string(), reason });
@@ -45,8 +48,8 @@ pub fn prepare(data_dir: &Path) -> Result<(), DatabaseError> {
         match fs::symlink_metadata(&path) {
             Ok(found) if found.uid() != own => {
                 let reason = format!(
-                    "it belongs to user {}, and this process runs as user {own}: run it as that user, give it to this one \
-                     (chown -R), or set another [store] data_dir",
+                    "it belongs to user {}, and this process runs as user {own}: run it as that \
+                     user, give it to this one (chown -R), or set another [store] data_dir",
                     found.uid()
                 );
                 return Err(DatabaseError::Directory { path: path.display().to_string(), reason });
@@ -69,7 +72,8 @@ fn own(folder: &Path) -> Result<(), DatabaseError> {
     Ok(())
 }
 
-/// Takes the directory: an advisory lock that the kernel releases with the process, however it ends.
+/// Takes the directory: an advisory lock that the kernel releases with the process, however it
+/// ends.
 fn lock(data_dir: &Path) -> Result<File, DatabaseError> {
     let path = data_dir.join("lock");
     let fault = |reason| unusable(&path, &reason);
@@ -119,7 +123,10 @@ mod tests {
             fs::create_dir(&data).unwrap();
             fs::set_permissions(&data, Permissions::from_mode(before)).unwrap();
             let (database, lock) = take(&data).unwrap();
-            assert_eq!((mode(&data), mode(&database), mode(&data.join("lock"))), (before, 0o700, 0o600));
+            assert_eq!(
+                (mode(&data), mode(&database), mode(&data.join("lock"))),
+                (before, 0o700, 0o600)
+            );
             drop(lock);
             // What a mount widened is made narrow again.
             fs::set_permissions(&database, Permissions::from_mode(0o2770)).unwrap();
@@ -154,7 +161,10 @@ mod tests {
             File::create(&path).unwrap();
             std::os::unix::fs::lchown(&path, Some(65_534), None).unwrap();
             let told = take(folder.path()).unwrap_err().to_string();
-            assert!(told.contains(name) && told.contains("user 65534") && told.contains("chown"), "{told}");
+            assert!(
+                told.contains(name) && told.contains("user 65534") && told.contains("chown"),
+                "{told}"
+            );
         }
     }
 }

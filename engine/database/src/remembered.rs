@@ -1,4 +1,5 @@
-//! The believed time as the database remembers it, so that a start has something to compare its clock with.
+//! The believed time as the database remembers it, so that a start has something to compare its
+//! clock with.
 
 use super::{Database, DatabaseError, Durability, Shape};
 

@@ -9,7 +9,10 @@ fn a_second_owner_is_told_who_has_it_and_what_to_do() {
     let first = Database::open(folder.path()).unwrap();
     let Err(refused) = Database::open(folder.path()) else { panic!("two owners") };
     let text = refused.to_string();
-    assert!(text.contains(&format!("pid {}", std::process::id())) && text.contains("stop it"), "{text}");
+    assert!(
+        text.contains(&format!("pid {}", std::process::id())) && text.contains("stop it"),
+        "{text}"
+    );
     drop(first);
     Database::open(folder.path()).unwrap();
 }
@@ -18,8 +21,10 @@ fn a_second_owner_is_told_who_has_it_and_what_to_do() {
 fn a_batch_over_two_keyspaces_is_there_after_reopening() {
     let folder = tempfile::tempdir().unwrap();
     let database = Database::open(folder.path()).unwrap();
-    let (rows, values) =
-        (database.keyspace("rows", Shape::Rows).unwrap(), database.keyspace("values", Shape::Values).unwrap());
+    let (rows, values) = (
+        database.keyspace("rows", Shape::Rows).unwrap(),
+        database.keyspace("values", Shape::Values).unwrap(),
+    );
     let mut batch = database.batch();
     batch.insert(&rows, *b"k", *b"v");
     batch.insert(&values, *b"frame", vec![7; 10_000]);

@@ -1,6 +1,7 @@
 //! A batch while it is judged: what becomes of the fields of each record, whatever its format.
 //!
-//! Keeps what is reused from batch to batch. Refuses by `verdict`; knows duplicates by their keys only, the window finds them.
+//! Keeps what is reused from batch to batch. Refuses by `verdict`; knows duplicates by their keys
+//! only, the window finds them.
 
 use super::dedupe::{Key, Keys};
 use super::format::Fields;
@@ -27,7 +28,13 @@ pub(super) struct BatchJudge {
 
 impl BatchJudge {
     pub(super) fn new(rules: Rules, keys: Keys) -> BatchJudge {
-        BatchJudge { rules, keys, kinds: Kinds::default(), minute: Minute::default(), identified: Vec::new() }
+        BatchJudge {
+            rules,
+            keys,
+            kinds: Kinds::default(),
+            minute: Minute::default(),
+            identified: Vec::new(),
+        }
     }
 
     /// Begins a batch with these properties.
@@ -41,11 +48,18 @@ impl BatchJudge {
     /// Adds the row of a record, without its properties.
     ///
     /// # Errors
-    /// Why it is refused; then nothing of it is in the batch, except perhaps its event type in the dictionary.
+    /// Why it is refused; then nothing of it is in the batch, except perhaps its event type in the
+    /// dictionary.
     #[inline(always)]
-    pub(super) fn add(&mut self, record: &Record<'_>, fields: &Fields<'_>, out: &mut EventBatch) -> Result<(), Reason> {
+    pub(super) fn add(
+        &mut self,
+        record: &Record<'_>,
+        fields: &Fields<'_>,
+        out: &mut EventBatch,
+    ) -> Result<(), Reason> {
         let types = &mut Types::Cached(&mut self.kinds, &mut out.kind_names);
-        let event = verdict::judge(&self.rules, fields, &mut self.minute, types, record.timestamp_ms)?;
+        let event =
+            verdict::judge(&self.rules, fields, &mut self.minute, types, record.timestamp_ms)?;
         if let Some(event_id) = event.event_id {
             let kind = out.kind_names.get(usize::from(event.kind)).map_or("", |name| &**name);
             let (key, content) = (self.keys.key(event_id), self.keys.content(&event, kind));

@@ -1,5 +1,6 @@
-//! What every format promises, as tests: an event has the same verdict, columns and properties in any format. A format runs it on records that it
-//! writes itself. Failures panic with what was seen.
+//! What every format promises, as tests: an event has the same verdict, columns and properties in
+//! any format. A format runs it on records that it writes itself. Failures panic with what was
+//! seen.
 
 #![allow(clippy::unwrap_used, reason = "a failing unwrap fails the test")]
 
@@ -9,7 +10,8 @@ use super::*;
 use tally_event::TEXT_BIT;
 use tally_plugin::description::PropertyType;
 
-/// Writes a record of the format under test: the fields by their own names, then properties. `None`: the format has no such value.
+/// Writes a record of the format under test: the fields by their own names, then properties.
+/// `None`: the format has no such value.
 pub(super) type Write = fn(&[(Field, Value<'_>)], &[(&str, PropertyValue<'_>)]) -> Option<Vec<u8>>;
 
 /// The timestamp of every record: 2024-01-01T00:00:00Z.
@@ -81,8 +83,8 @@ fn decode(decoder: &mut Decoder, payloads: &[&[u8]]) -> (EventBatch, Vec<Refused
     (out, refused)
 }
 
-/// The whole suite. `cannot_write`: the cases for which the format has no value, by their names and in their order; a failure prints the
-/// names.
+/// The whole suite. `cannot_write`: the cases for which the format has no value, by their names and
+/// in their order; a failure prints the names.
 pub(super) fn run(kind: &FormatKind, write: Write, cannot_write: &[&str]) {
     let mut skipped = verdicts_are_those_of_the_event(kind, write);
     bounds_come_before_content(kind);
@@ -100,8 +102,8 @@ fn case_name(field: Field, value: Value<'_>) -> String {
     }
 }
 
-/// Each alone, and all with one decoder in either order: what was read before changes no verdict. Returns the cases that the format cannot
-/// write.
+/// Each alone, and all with one decoder in either order: what was read before changes no verdict.
+/// Returns the cases that the format cannot write.
 fn verdicts_are_those_of_the_event(kind: &FormatKind, write: Write) -> Vec<String> {
     let mut cases: Vec<(Vec<u8>, &str)> = Vec::new();
     let mut skipped = Vec::new();
@@ -110,8 +112,9 @@ fn verdicts_are_those_of_the_event(kind: &FormatKind, write: Write) -> Vec<Strin
             skipped.push(case_name(*field, *value));
             continue;
         };
-        let checked =
-            decoder(kind).check(&payload, NOW).map_or_else(|reason| reason.to_string(), |_| "accepted".into());
+        let checked = decoder(kind)
+            .check(&payload, NOW)
+            .map_or_else(|reason| reason.to_string(), |_| "accepted".into());
         assert_eq!(checked, *expected, "{field:?} {value:?}");
         cases.push((payload, *expected));
     }
@@ -144,15 +147,20 @@ fn values_become_columns(kind: &FormatKind, write: Write) {
     ];
     let payloads = [&GOOD, &texts].map(|fields| write(fields, &[]).unwrap());
     let (batch, refused) = decode(&mut decoder(kind), &[&payloads[0], &payloads[1]]);
-    assert_eq!((&batch.users[..], &batch.times[..], &refused[..]), (&[7, 7][..], &[1_700_000_000_005; 2][..], &[][..]));
+    assert_eq!(
+        (&batch.users[..], &batch.times[..], &refused[..]),
+        (&[7, 7][..], &[1_700_000_000_005; 2][..], &[][..])
+    );
     let text = |id: u64| batch.text((id & !TEXT_BIT) as usize).to_vec();
     let products: Vec<Vec<u8>> = batch.products.iter().map(|id| text(*id)).collect();
     assert_eq!(products, [&b"p1"[..], "\"ü\"".as_bytes()]);
-    let names: Vec<&str> = batch.kinds.iter().map(|kind| &*batch.kind_names[usize::from(*kind)]).collect();
+    let names: Vec<&str> =
+        batch.kinds.iter().map(|kind| &*batch.kind_names[usize::from(*kind)]).collect();
     assert_eq!(names, ["view", "buy"]);
 }
 
-/// What is there and cannot be read as declared is told from what is absent. Returns the cases that the format cannot write.
+/// What is there and cannot be read as declared is told from what is absent. Returns the cases that
+/// the format cannot write.
 fn properties_become_columns(kind: &FormatKind, write: Write) -> Vec<String> {
     let mut skipped = Vec::new();
     let text = |text: &'static str| PropertyValue::Text(text.as_bytes().into());
@@ -173,17 +181,25 @@ fn properties_become_columns(kind: &FormatKind, write: Write) -> Vec<String> {
             continue;
         };
         let mut decoder = decoder(kind);
-        decoder.read_properties(&[PropertySource { pointer: "/p".into(), kind: declared }]).unwrap();
+        decoder
+            .read_properties(&[PropertySource { pointer: "/p".into(), kind: declared }])
+            .unwrap();
         let (batch, _) = decode(&mut decoder, &[&payload, &write(&GOOD, &[]).unwrap()]);
         let column = &batch.properties[0];
-        assert_eq!((column.value(0), !column.unreadable.is_empty()), (expected, unreadable), "{seen}");
+        assert_eq!(
+            (column.value(0), !column.unreadable.is_empty()),
+            (expected, unreadable),
+            "{seen}"
+        );
         assert_eq!((column.value(1), column.low.len()), (None, 2), "{seen}");
     }
     skipped
 }
 
 fn the_feed_shows_the_fields(kind: &FormatKind, write: Write) {
-    let payload = write(&changed(Field::EventId, Value::Text(b"e\"1")), &[("p", PropertyValue::Bool(true))]).unwrap();
+    let payload =
+        write(&changed(Field::EventId, Value::Text(b"e\"1")), &[("p", PropertyValue::Bool(true))])
+            .unwrap();
     let text = decoder(kind).feed_text(&payload, 2, 18, NOW).unwrap();
     assert!(!text.contains('\n'), "{text}");
     let shown: serde_json::Value = serde_json::from_str(&text).unwrap();

@@ -1,14 +1,17 @@
 //! The dedupe window: which event ids stood on the last W offsets of a partition.
 //!
-//! A record is a duplicate iff an accepted or duplicate record with its id lies in `[offset − W, offset)`. That is a function of the
-//! log: it is rebuilt by reading W offsets again, and is stored nowhere. Exact up to a collision of 128-bit keys.
+//! A record is a duplicate iff an accepted or duplicate record with its id lies in `[offset − W,
+//! offset)`. That is a function of the log: it is rebuilt by reading W offsets again, and is stored
+//! nowhere. Exact up to a collision of 128-bit keys.
 //!
-//! A duplicate whose content is not that of the first record with its id is told apart as a conflict. Content is a hash of 32 bits
-//! over what was mapped: one conflict in four thousand million goes unseen, and none is invented. It takes the place of the upper
-//! half of the offset, which is kept relative to its table, so it costs no memory.
+//! A duplicate whose content is not that of the first record with its id is told apart as a
+//! conflict. Content is a hash of 32 bits over what was mapped: one conflict in four thousand
+//! million goes unseen, and none is invented. It takes the place of the upper half of the offset,
+//! which is kept relative to its table, so it costs no memory.
 //!
-//! Memory: two tables, of the current W offsets and the W before them, each at most W ids of 24 bytes and their index, so 68–88 bytes
-//! per offset of W when every record has an id, grown only as ids come (W = 65,536: 5.3 MB a partition).
+//! Memory: two tables, of the current W offsets and the W before them, each at most W ids of 24
+//! bytes and their index, so 68–88 bytes per offset of W when every record has an id, grown only as
+//! ids come (W = 65,536: 5.3 MB a partition).
 
 use super::id::Id;
 use super::verdict::Event;
@@ -40,8 +43,9 @@ impl Keys {
         }
     }
 
-    /// What an event says, as 32 bits: user, product, type (by name), and time where the event itself states it. One that
-    /// takes its time from its record is the same when it is sent again later.
+    /// What an event says, as 32 bits: user, product, type (by name), and time where the event
+    /// itself states it. One that takes its time from its record is the same when it is sent again
+    /// later.
     #[inline(always)]
     pub(super) fn content(&self, event: &Event<'_>, kind: &str) -> u32 {
         let mut hasher = self.contents.build_hasher();
@@ -83,7 +87,9 @@ fn uuid(text: &[u8; 36]) -> Option<Key> {
         return None;
     }
     let eight = |a: usize, b: usize| {
-        let four = |at: usize| u64::from(u32::from_be_bytes([text[at], text[at + 1], text[at + 2], text[at + 3]]));
+        let four = |at: usize| {
+            u64::from(u32::from_be_bytes([text[at], text[at + 1], text[at + 2], text[at + 3]]))
+        };
         hex_digits(four(a) << 32 | four(b))
     };
     let (one, two, three, four) = (eight(0, 4), eight(9, 14), eight(19, 24), eight(28, 32));
@@ -91,13 +97,15 @@ fn uuid(text: &[u8; 36]) -> Option<Key> {
     (wrong == 0).then_some(Key { high: one.0 << 32 | two.0, low: three.0 << 32 | four.0 })
 }
 
-/// The value of eight lower-case hexadecimal digits (the first in the highest byte), and 0 if they are such.
+/// The value of eight lower-case hexadecimal digits (the first in the highest byte), and 0 if they
+/// are such.
 #[inline(always)]
 fn hex_digits(word: u64) -> (u64, u64) {
     const ONES: u64 = 0x0101_0101_0101_0101;
     let letters = (word >> 6) & ONES;
     let digits = (word & (ONES * 0x0F)) + letters * 9;
-    // Written out again they must be the same bytes; a digit above 15 (from "g" on) shows in its upper half.
+    // Written out again they must be the same bytes; a digit above 15 (from "g" on) shows in its
+    // upper half.
     let above_nine = ((digits + ONES * 6) >> 4) & ONES;
     let wrong = ((digits + ONES * 0x30 + above_nine * 0x27) ^ word) | (digits & (ONES * 0xF0));
     let pairs = (digits | digits >> 4) & 0x00FF_00FF_00FF_00FF;
@@ -115,11 +123,16 @@ pub struct DedupeWindow {
 }
 
 impl DedupeWindow {
-    /// A window of so many offsets, at most 2³² − 2 (which memory does not hold); 0 takes nothing for a duplicate.
+    /// A window of so many offsets, at most 2³² − 2 (which memory does not hold); 0 takes nothing
+    /// for a duplicate.
     #[must_use]
     pub fn new(window: u64) -> DedupeWindow {
         let table = Table::new();
-        DedupeWindow { window: window.min(u64::from(u32::MAX) - 1), current: table.clone(), previous: table }
+        DedupeWindow {
+            window: window.min(u64::from(u32::MAX) - 1),
+            current: table.clone(),
+            previous: table,
+        }
     }
 
     /// Its length in offsets.
@@ -128,12 +141,17 @@ impl DedupeWindow {
         self.window
     }
 
-    /// Calls `duplicate` for each id, in order, that stood within the window before its offset, with whether its content is another
-    /// than that of the first record of the id; from then on the id stands there too. Ids are (which, offset, key, content).
+    /// Calls `duplicate` for each id, in order, that stood within the window before its offset,
+    /// with whether its content is another than that of the first record of the id; from then on
+    /// the id stands there too. Ids are (which, offset, key, content).
     ///
-    /// Offsets must not fall, within a call and from call to call. Ids are looked up in groups, whose slots are all loaded before any is
-    /// used, so that the cache misses of a group overlap.
-    pub fn seen<T: Copy>(&mut self, ids: &[(T, u64, Key, u32)], mut duplicate: impl FnMut(T, bool)) {
+    /// Offsets must not fall, within a call and from call to call. Ids are looked up in groups,
+    /// whose slots are all loaded before any is used, so that the cache misses of a group overlap.
+    pub fn seen<T: Copy>(
+        &mut self,
+        ids: &[(T, u64, Key, u32)],
+        mut duplicate: impl FnMut(T, bool),
+    ) {
         if self.window == 0 {
             return;
         }
@@ -168,7 +186,9 @@ impl DedupeWindow {
             return Some(seen.content);
         }
         let known = self.previous.find(key, hash).map(|known| &self.previous.ids[known as usize]);
-        let known = known.filter(|seen| offset - (self.previous.base + u64::from(seen.after) - 1) <= self.window);
+        let known = known.filter(|seen| {
+            offset - (self.previous.base + u64::from(seen.after) - 1) <= self.window
+        });
         let first = known.map(|seen| seen.content);
         self.current.add(Seen { key, after, content: first.unwrap_or(content) }, hash, self.window);
         first
@@ -231,10 +251,12 @@ impl Table {
         Table { ids: Vec::new(), index: Index::new(), base: 0, secret }
     }
 
-    /// Ids of one producer may share most of their bits, and may be chosen: fold both halves with a secret.
+    /// Ids of one producer may share most of their bits, and may be chosen: fold both halves with a
+    /// secret.
     #[inline(always)]
     fn hash(&self, key: Key) -> u32 {
-        let product = u128::from(key.high ^ self.secret.0).wrapping_mul(u128::from(key.low ^ self.secret.1));
+        let product =
+            u128::from(key.high ^ self.secret.0).wrapping_mul(u128::from(key.low ^ self.secret.1));
         (product as u64 ^ (product >> 64) as u64) as u32
     }
 
@@ -247,7 +269,8 @@ impl Table {
     /// Number of the key.
     #[inline(always)]
     fn find(&self, key: Key, hash: u32) -> Option<u32> {
-        self.index.find(hash, |number| self.ids.get(number as usize).is_some_and(|seen| seen.key == key))
+        self.index
+            .find(hash, |number| self.ids.get(number as usize).is_some_and(|seen| seen.key == key))
     }
 
     /// Adds a key that is not there. `most`: ids that the table will ever hold.

@@ -15,7 +15,9 @@ fn verdicts(window: u64, ids: &[(u64, u64, u32)]) -> Vec<Option<bool>> {
     let mut window = DedupeWindow::new(window);
     let mut verdict = |&(offset, id, content): &(u64, u64, u32)| {
         let mut verdict = None;
-        window.seen(&[((), offset, Key { high: id, low: id }, content)], |(), differs| verdict = Some(differs));
+        window.seen(&[((), offset, Key { high: id, low: id }, content)], |(), differs| {
+            verdict = Some(differs)
+        });
         verdict
     };
     ids.iter().map(&mut verdict).collect()
@@ -25,13 +27,24 @@ fn verdicts(window: u64, ids: &[(u64, u64, u32)]) -> Vec<Option<bool>> {
 fn a_conflict_is_another_content_than_the_first_however_long_ago_that_was() {
     let (same, other) = (Some(false), Some(true));
     // Refreshed within a table and from table to table: 190 and 295 begin another.
-    let chain = [(0, 1, 7), (1, 2, 7), (50, 1, 8), (95, 1, 8), (190, 1, 8), (285, 1, 8), (290, 1, 7), (295, 1, 8)];
+    let chain = [
+        (0, 1, 7),
+        (1, 2, 7),
+        (50, 1, 8),
+        (95, 1, 8),
+        (190, 1, 8),
+        (285, 1, 8),
+        (290, 1, 7),
+        (295, 1, 8),
+    ];
     assert_eq!(verdicts(100, &chain), [None, None, other, other, other, other, same, other]);
     // Beyond the window a first record is there anew.
     assert_eq!(verdicts(100, &[(0, 1, 7), (101, 1, 8), (150, 1, 8)]), [None, None, same]);
     // A table that grows keeps what it knows.
     let many: Vec<(u64, u64, u32)> = (0..5_000).map(|n| (n, n, n as u32)).collect();
-    let again = many.iter().map(|(offset, id, content)| (offset + 5_000, *id, content + u32::from(id % 3 == 0)));
+    let again = many
+        .iter()
+        .map(|(offset, id, content)| (offset + 5_000, *id, content + u32::from(id % 3 == 0)));
     let found = verdicts(1 << 20, &many.iter().copied().chain(again).collect::<Vec<_>>());
     assert!(found[..5_000].iter().all(Option::is_none));
     assert!(found[5_000..].iter().enumerate().all(|(id, verdict)| *verdict == Some(id % 3 == 0)));
@@ -74,7 +87,9 @@ fn every_byte_of_a_uuid_is_checked() {
             changed[place] = byte;
             let expected = std::str::from_utf8(&changed)
                 .ok()
-                .filter(|text| text.chars().all(|c| c == '-' || c.is_ascii_digit() || ('a'..='f').contains(&c)))
+                .filter(|text| {
+                    text.chars().all(|c| c == '-' || c.is_ascii_digit() || ('a'..='f').contains(&c))
+                })
                 .filter(|text| text.match_indices('-').map(|(at, _)| at).eq([8, 13, 18, 23]))
                 .and_then(|text| u128::from_str_radix(&text.replace('-', ""), 16).ok())
                 .map(|bits| Key { high: (bits >> 64) as u64, low: bits as u64 });

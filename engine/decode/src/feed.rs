@@ -1,6 +1,7 @@
 //! The text of an accepted record for those who watch events live. Runs only while somebody does.
 //!
-//! The event is shown *as mapped*: the five fields under their own names first, then its other members as the format has them.
+//! The event is shown *as mapped*: the five fields under their own names first, then its other
+//! members as the format has them.
 
 use super::id::Id;
 use super::verdict::Event;
@@ -9,8 +10,8 @@ use std::fmt::Write;
 use tally_event::time;
 
 impl Decoder {
-    /// `{"type":"event","position":"0:17","event":{…}}` of a record that is accepted; `next_offset` is the offset after it. No line
-    /// breaks.
+    /// `{"type":"event","position":"0:17","event":{…}}` of a record that is accepted; `next_offset`
+    /// is the offset after it. No line breaks.
     ///
     /// # Errors
     /// Why the record is refused.
@@ -22,7 +23,9 @@ impl Decoder {
         record_ms: i64,
     ) -> Result<String, Reason> {
         let event = self.reader.event_text(&self.judge.rules, payload, record_ms)?;
-        Ok(format!("{{\"type\":\"event\",\"position\":\"{partition}:{next_offset}\",\"event\":{{{event}}}}}"))
+        Ok(format!(
+            "{{\"type\":\"event\",\"position\":\"{partition}:{next_offset}\",\"event\":{{{event}}}}}"
+        ))
     }
 }
 
@@ -39,7 +42,12 @@ pub(super) fn write_fields(event: &Event<'_>, kind: &str, out: &mut String) {
             Id::Text(text) => put(&format!("\"{}\":{},", field.name(), quoted(text))),
         }
     }
-    let _ = write!(out, "\"event_type\":{},\"timestamp\":\"{}\"", quoted(kind.as_bytes()), time::to_text(event.time));
+    let _ = write!(
+        out,
+        "\"event_type\":{},\"timestamp\":\"{}\"",
+        quoted(kind.as_bytes()),
+        time::to_text(event.time)
+    );
 }
 
 fn quoted(text: &[u8]) -> String {

@@ -19,11 +19,20 @@ pub(super) enum Id<'a> {
 
 /// The id that a value is. `clean`: as in [`Fields`](super::format::Fields).
 #[inline(always)]
-pub(super) fn id<'a>(value: Value<'a>, field: Field, required: bool, clean: bool) -> Result<Id<'a>, Reason> {
+pub(super) fn id<'a>(
+    value: Value<'a>,
+    field: Field,
+    required: bool,
+    clean: bool,
+) -> Result<Id<'a>, Reason> {
     match value {
         Value::Text(text) => text_id(text, field, clean),
-        Value::Number(Number::Natural(integer)) if integer < INTEGER_END => Ok(Id::Integer(integer)),
-        Value::Number(Number::Natural(_) | Number::Negative(_) | Number::Huge) => Err(Reason::IdOutOfRange(field)),
+        Value::Number(Number::Natural(integer)) if integer < INTEGER_END => {
+            Ok(Id::Integer(integer))
+        }
+        Value::Number(Number::Natural(_) | Number::Negative(_) | Number::Huge) => {
+            Err(Reason::IdOutOfRange(field))
+        }
         Value::Absent if required => Err(Reason::MissingField(field)),
         Value::Absent => Ok(Id::Absent),
         Value::Number(Number::Other) | Value::Other => Err(Reason::WrongType(field)),
@@ -39,7 +48,8 @@ fn text_id(text: &[u8], field: Field, clean: bool) -> Result<Id<'_>, Reason> {
     }
 }
 
-/// The integer that a text is, if it is written without sign, leading zeros and exponent and can be an id.
+/// The integer that a text is, if it is written without sign, leading zeros and exponent and can be
+/// an id.
 #[inline(always)]
 fn canonical_integer(text: &[u8]) -> Option<u64> {
     match text {
@@ -49,7 +59,8 @@ fn canonical_integer(text: &[u8]) -> Option<u64> {
             let digit = |byte: u8| {
                 if byte.is_ascii_digit() { Some(u64::from(byte - b'0')) } else { None }
             };
-            let value = text.iter().try_fold(0_u64, |value, &byte| Some(value * 10 + digit(byte)?))?;
+            let value =
+                text.iter().try_fold(0_u64, |value, &byte| Some(value * 10 + digit(byte)?))?;
             (value < INTEGER_END).then_some(value)
         }
         _ => None,

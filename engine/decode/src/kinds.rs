@@ -13,7 +13,8 @@ const TEXT: usize = 32;
 /// Numbers the event types of a batch.
 #[derive(Debug)]
 pub(super) struct Kinds {
-    /// Texts as records have them, before aliases. One batch's number is no other's: `batch` says whose it is.
+    /// Texts as records have them, before aliases. One batch's number is no other's: `batch` says
+    /// whose it is.
     cache: Vec<Cached>,
     batch: u64,
     /// All names of the batch; at most one per record.
@@ -43,22 +44,35 @@ impl Kinds {
 
     /// The number of the type that a text stands for.
     #[inline(always)]
-    pub(super) fn code(&mut self, text: &[u8], rules: &Rules, names: &mut Vec<Box<str>>) -> Result<u16, Reason> {
+    pub(super) fn code(
+        &mut self,
+        text: &[u8],
+        rules: &Rules,
+        names: &mut Vec<Box<str>>,
+    ) -> Result<u16, Reason> {
         let slot = slot(text);
         let cached = &self.cache[slot];
-        if cached.batch == self.batch && cached.text.get(..usize::from(cached.length)) == Some(text) {
+        if cached.batch == self.batch && cached.text.get(..usize::from(cached.length)) == Some(text)
+        {
             return Ok(cached.number);
         }
         self.learn(text, slot, rules, names)
     }
 
     #[cold]
-    fn learn(&mut self, text: &[u8], slot: usize, rules: &Rules, names: &mut Vec<Box<str>>) -> Result<u16, Reason> {
+    fn learn(
+        &mut self,
+        text: &[u8],
+        slot: usize,
+        rules: &Rules,
+        names: &mut Vec<Box<str>>,
+    ) -> Result<u16, Reason> {
         let number = self.number(resolve(text, rules)?, names);
         if text.len() <= TEXT {
             let mut padded = [0; TEXT];
             padded[..text.len()].copy_from_slice(text);
-            self.cache[slot] = Cached { text: padded, length: text.len() as u8, number, batch: self.batch };
+            self.cache[slot] =
+                Cached { text: padded, length: text.len() as u8, number, batch: self.batch };
         }
         Ok(number)
     }

@@ -1,10 +1,12 @@
-//! Raw records to columns: the verdict on each record, the mapped fields as an [`EventBatch`], the dedupe window.
+//! Raw records to columns: the verdict on each record, the mapped fields as an [`EventBatch`], the
+//! dedupe window.
 //!
-//! The verdict depends on the record and `[events]` alone, never on which plugins are loaded, on other records or on the clock.
-//! This is the hot path: no allocation per record in the common case. It reads no log, stores no dead letter and keeps no position.
+//! The verdict depends on the record and `[events]` alone, never on which plugins are loaded, on
+//! other records or on the clock. This is the hot path: no allocation per record in the common
+//! case. It reads no log, stores no dead letter and keeps no position.
 //!
-//! A format says what a record holds (`format.rs`, with a folder for each; JSON is the only one); what it means is decided here, once for
-//! all formats.
+//! A format says what a record holds (`format.rs`, with a folder for each; JSON is the only one);
+//! what it means is decided here, once for all formats.
 
 mod batch;
 #[cfg(test)]
@@ -53,7 +55,8 @@ pub struct Refused {
     pub reason: Reason,
 }
 
-/// Turns records into columns. Keeps buffers and caches between calls, nothing else; one per thread.
+/// Turns records into columns. Keeps buffers and caches between calls, nothing else; one per
+/// thread.
 #[derive(Debug)]
 pub struct Decoder {
     reader: Box<dyn BatchReader>,
@@ -76,7 +79,8 @@ impl Decoder {
         Ok(Decoder::of(format::open(events)?, rules, Keys::new()))
     }
 
-    /// A decoder of the same configuration whose ids fit the same windows, and that has seen nothing yet. It reads no properties.
+    /// A decoder of the same configuration whose ids fit the same windows, and that has seen
+    /// nothing yet. It reads no properties.
     #[must_use]
     pub fn fresh(&self) -> Decoder {
         Decoder::of(self.reader.fresh(), self.judge.rules.clone(), self.judge.keys.clone())
@@ -87,8 +91,8 @@ impl Decoder {
         Decoder { reader, judge, properties: Vec::new(), duplicates: Vec::new(), conflicts: 0 }
     }
 
-    /// From the next call of [`Decoder::decode`] on, batches carry these properties and no others, each once. No verdict depends
-    /// on them.
+    /// From the next call of [`Decoder::decode`] on, batches carry these properties and no others,
+    /// each once. No verdict depends on them.
     ///
     /// # Errors
     /// One sentence: which pointer is not valid. Then the properties of before are still read.
@@ -99,12 +103,15 @@ impl Decoder {
         Ok(())
     }
 
-    /// Judges records of one partition in offset order: `out` becomes the accepted ones without duplicates, the refused are added to
-    /// `refused`. Records below `count_from` only fill the window, as if they had been counted before.
+    /// Judges records of one partition in offset order: `out` becomes the accepted ones without
+    /// duplicates, the refused are added to `refused`. Records below `count_from` only fill the
+    /// window, as if they had been counted before.
     ///
-    /// `out.from` is the offset of the first record at or above `count_from`, or `count_from` if there is none: a caller that keeps
-    /// a fence sets it to that, since offsets have holes. A window takes the ids of one decoder only. Equal texts of a batch may
-    /// have different numbers. Where `[events] required` lets `event_type` be absent, such events count under [`OTHER`](tally_event::OTHER).
+    /// `out.from` is the offset of the first record at or above `count_from`, or `count_from` if
+    /// there is none: a caller that keeps a fence sets it to that, since offsets have holes. A
+    /// window takes the ids of one decoder only. Equal texts of a batch may have different numbers.
+    /// Where `[events] required` lets `event_type` be absent, such events count under
+    /// [`OTHER`](tally_event::OTHER).
     ///
     /// # Panics
     /// If the caller hands over more than [`MAX_RECORDS`].
@@ -144,7 +151,13 @@ impl Decoder {
     }
 
     /// Fills the columns with what is accepted, duplicates included.
-    fn read(&mut self, records: &[Record<'_>], first_index: usize, out: &mut EventBatch, refused: &mut Vec<Refused>) {
+    fn read(
+        &mut self,
+        records: &[Record<'_>],
+        first_index: usize,
+        out: &mut EventBatch,
+        refused: &mut Vec<Refused>,
+    ) {
         self.judge.begin(&self.properties, out);
         self.reader.read_batch(records, first_index, &mut self.judge, out, refused);
     }
@@ -158,8 +171,8 @@ impl Decoder {
         });
     }
 
-    /// The verdict on an event that is to be appended to the log now: that of [`Decoder::decode`], were `now_ms` its record's timestamp.
-    /// Knows no duplicates.
+    /// The verdict on an event that is to be appended to the log now: that of [`Decoder::decode`],
+    /// were `now_ms` its record's timestamp. Knows no duplicates.
     ///
     /// # Errors
     /// Why it would be refused.
@@ -168,7 +181,8 @@ impl Decoder {
     }
 }
 
-/// Removes rows, given in ascending order. Their texts and event types stay in the batch's dictionaries, unused.
+/// Removes rows, given in ascending order. Their texts and event types stay in the batch's
+/// dictionaries, unused.
 fn remove_rows(out: &mut EventBatch, rows: &[u32]) {
     tally_event::remove_rows(&mut out.offsets, rows);
     tally_event::remove_rows(&mut out.users, rows);

@@ -1,7 +1,7 @@
 //! Declared properties as typed columns: what metrics read of an event beside the five fields.
 //!
-//! A format says what is in a record where a property is declared; here it becomes a column, or a null where it is absent or
-//! something else than declared. No verdict depends on it.
+//! A format says what is in a record where a property is declared; here it becomes a column, or a
+//! null where it is absent or something else than declared. No verdict depends on it.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -36,11 +36,14 @@ pub(super) fn distinct(sources: &[PropertySource]) -> Vec<Arc<PropertySource>> {
     list
 }
 
-/// Makes a batch's columns those of the declared properties, empty. A batch that was cleared keeps the memory of its columns.
+/// Makes a batch's columns those of the declared properties, empty. A batch that was cleared keeps
+/// the memory of its columns.
 pub(super) fn begin(declared: &[Arc<PropertySource>], out: &mut EventBatch) {
-    let same = |(declared, column): (&Arc<PropertySource>, &PropertyColumn)| *declared == column.source;
+    let same =
+        |(declared, column): (&Arc<PropertySource>, &PropertyColumn)| *declared == column.source;
     if out.properties.len() != declared.len() || !declared.iter().zip(&out.properties).all(same) {
-        out.properties = declared.iter().map(|declared| PropertyColumn::new(Arc::clone(declared))).collect();
+        out.properties =
+            declared.iter().map(|declared| PropertyColumn::new(Arc::clone(declared))).collect();
     }
 }
 
@@ -70,9 +73,15 @@ fn bits(value: PropertyValue<'_>, kind: PropertyType, out: &mut EventBatch) -> O
         (PropertyType::Text, Text(text)) => {
             (text.len() <= LONGEST_TEXT).then(|| (out.push_text(&text) & !TEXT_BIT).into())
         }
-        (PropertyType::Integer, Number(written)) => integer(written).map(|value| i128::from(value as u64)),
-        (PropertyType::Float, Number(written)) => float(written).map(|value| value.to_bits().into()),
-        (PropertyType::Decimal(scale), Number(written)) => scaled(written, scale).map(|(value, _)| value),
+        (PropertyType::Integer, Number(written)) => {
+            integer(written).map(|value| i128::from(value as u64))
+        }
+        (PropertyType::Float, Number(written)) => {
+            float(written).map(|value| value.to_bits().into())
+        }
+        (PropertyType::Decimal(scale), Number(written)) => {
+            scaled(written, scale).map(|(value, _)| value)
+        }
         (PropertyType::Decimal(scale), Text(text)) => scaled(&text, scale).map(|(value, _)| value),
         (PropertyType::Bool, Bool(value)) => Some(value.into()),
         (PropertyType::Time, Number(written)) => {

@@ -1,7 +1,8 @@
 //! Reads records with a format: a batch of them, or one by itself. Written once for all formats.
 //!
-//! Callers hold a [`BatchReader`] and make one virtual call per batch; the loop within is compiled for each format, so that nothing in it is
-//! virtual. It decides nothing: formats say what is in a record, `verdict` what it means.
+//! Callers hold a [`BatchReader`] and make one virtual call per batch; the loop within is compiled
+//! for each format, so that nothing in it is virtual. It decides nothing: formats say what is in a
+//! record, `verdict` what it means.
 
 use super::batch::BatchJudge;
 use super::feed;
@@ -15,10 +16,11 @@ use std::sync::Arc;
 use tally_event::time::Minute;
 use tally_event::{EventBatch, PropertySource, Record};
 
-/// Reads records of one format. The methods for single records use none of what a batch left behind.
+/// Reads records of one format. The methods for single records use none of what a batch left
+/// behind.
 pub(super) trait BatchReader: fmt::Debug + Send + Sync {
-    /// Reads records in order: rows and properties of those that are events go to `out`, the others to `refused`, numbered from
-    /// `first_index` on.
+    /// Reads records in order: rows and properties of those that are events go to `out`, the others
+    /// to `refused`, numbered from `first_index` on.
     fn read_batch(
         &mut self,
         records: &[Record<'_>],
@@ -40,7 +42,8 @@ pub(super) trait BatchReader: fmt::Debug + Send + Sync {
     /// What the format takes a refused payload for.
     fn format_hint(&self, payload: &[u8]) -> Option<Hint>;
 
-    /// From the next batch on these properties are read, in this order, and no others. Fails with one sentence; then nothing changes.
+    /// From the next batch on these properties are read, in this order, and no others. Fails with
+    /// one sentence; then nothing changes.
     fn read_properties(&mut self, sources: &[Arc<PropertySource>]) -> Result<(), String>;
 
     /// A reader of the same format and configuration that has read nothing yet.
@@ -81,7 +84,11 @@ impl<F: Format> BatchReader for FormatReader<F> {
                         property::push(n, self.format.property(&self.memory, payload, n), out);
                     }
                 }
-                Err(reason) => refused.push(Refused { index: first_index + index, offset: record.offset, reason }),
+                Err(reason) => refused.push(Refused {
+                    index: first_index + index,
+                    offset: record.offset,
+                    reason,
+                }),
             }
         }
     }
@@ -89,14 +96,21 @@ impl<F: Format> BatchReader for FormatReader<F> {
     fn check(&self, rules: &Rules, payload: &[u8], record_ms: i64) -> Result<Checked, Reason> {
         let mut memory = self.format.memory();
         let fields = self.format.read(&mut memory, bounded(payload)?)?;
-        let event = verdict::judge(rules, &fields, &mut Minute::default(), &mut Types::Plain, record_ms)?;
+        let event =
+            verdict::judge(rules, &fields, &mut Minute::default(), &mut Types::Plain, record_ms)?;
         Ok(Checked::of(&event))
     }
 
     fn event_text(&self, rules: &Rules, payload: &[u8], record_ms: i64) -> Result<String, Reason> {
         let (mut memory, mut kind) = (self.format.memory(), String::new());
         let fields = self.format.read(&mut memory, bounded(payload)?)?;
-        let event = verdict::judge(rules, &fields, &mut Minute::default(), &mut Types::Named(&mut kind), record_ms)?;
+        let event = verdict::judge(
+            rules,
+            &fields,
+            &mut Minute::default(),
+            &mut Types::Named(&mut kind),
+            record_ms,
+        )?;
         let mut out = String::with_capacity(payload.len() + 128);
         feed::write_fields(&event, &kind, &mut out);
         self.format.write_other_members(payload, &mut out)?;

@@ -1,6 +1,7 @@
 //! Why a record is refused: the words of the HTTP contract, as an enum.
 //!
-//! A reason is a function of the record and `[events]` alone. `plugin_failed:<metric>` is not here: it is no verdict on a record.
+//! A reason is a function of the record and `[events]` alone. `plugin_failed:<metric>` is not here:
+//! it is no verdict on a record.
 
 use std::fmt;
 
@@ -21,7 +22,8 @@ pub enum Field {
 
 impl Field {
     /// All fields, in order.
-    pub const ALL: [Field; 5] = [Field::EventId, Field::UserId, Field::ProductId, Field::EventType, Field::Timestamp];
+    pub const ALL: [Field; 5] =
+        [Field::EventId, Field::UserId, Field::ProductId, Field::EventType, Field::Timestamp];
 
     /// Its name in an event.
     #[must_use]
@@ -38,8 +40,9 @@ impl Field {
 
 /// Why a record was refused. `Display` gives the stable word.
 ///
-/// Where several apply, the first of: empty, size, UTF-8, the first fault in reading order of `invalid_json` and `too_deep`,
-/// `trailing_data`, `not_an_object`, `duplicate_field`, then field by field in [`Field::ALL`]'s order.
+/// Where several apply, the first of: empty, size, UTF-8, the first fault in reading order of
+/// `invalid_json` and `too_deep`, `trailing_data`, `not_an_object`, `duplicate_field`, then field
+/// by field in [`Field::ALL`]'s order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reason {
     /// A tombstone, or no bytes at all.
@@ -68,7 +71,8 @@ pub enum Reason {
     EventTypeInvalid,
     /// Not 1–64 bytes of text without control characters.
     EventIdInvalid,
-    /// Not RFC 3339 with a zone, no such day, an integer beyond 64 bits; or absent, and the record's own timestamp is not plausible.
+    /// Not RFC 3339 with a zone, no such day, an integer beyond 64 bits; or absent, and the
+    /// record's own timestamp is not plausible.
     TimestampInvalid,
     /// Before `[events] earliest`.
     TimestampTooEarly,

@@ -1,4 +1,5 @@
-//! What `[events]` says of every event, whatever format its record has: required fields, times, event types.
+//! What `[events]` says of every event, whatever format its record has: required fields, times,
+//! event types.
 //!
 //! Immutable once made. Checks the configuration; judges no event: `verdict` does.
 
@@ -14,7 +15,8 @@ pub(super) struct Rules {
     required: [bool; 5],
     /// The earliest time that an event can have, Unix milliseconds.
     pub(super) earliest: i64,
-    /// How far an event may be ahead of its record's own timestamp, milliseconds; `None`: without limit.
+    /// How far an event may be ahead of its record's own timestamp, milliseconds; `None`: without
+    /// limit.
     pub(super) max_ahead: Option<i64>,
     /// Event types renamed before they are checked.
     pub(super) aliases: BTreeMap<String, String>,
@@ -35,7 +37,9 @@ impl Rules {
         Ok(Rules {
             required: required(&events.required)?,
             earliest: events.earliest_ms().map_err(|fault| format!("[events] earliest {fault}"))?,
-            max_ahead: events.max_ahead_ms().map_err(|fault| format!("[events] max_ahead {fault}"))?,
+            max_ahead: events
+                .max_ahead_ms()
+                .map_err(|fault| format!("[events] max_ahead {fault}"))?,
             aliases: aliases(&events.aliases)?,
             types: types(&events.types)?,
         })
@@ -47,7 +51,8 @@ impl Rules {
         self.required[field as usize]
     }
 
-    /// Whether a record's own timestamp can be the time of an event: that of a wrong clock, or one in seconds, mostly cannot.
+    /// Whether a record's own timestamp can be the time of an event: that of a wrong clock, or one
+    /// in seconds, mostly cannot.
     #[inline(always)]
     pub(super) fn is_plausible(&self, record_ms: i64) -> bool {
         (self.earliest..EVENT_TIMES.end).contains(&record_ms)
@@ -63,7 +68,8 @@ fn required(names: &[String]) -> Result<[bool; 5], String> {
             "event_type" => required[Field::EventType as usize] = true,
             _ => {
                 return Err(format!(
-                    "[events] required names \"{name}\": only user_id, product_id and event_type can be required"
+                    "[events] required names \"{name}\": only user_id, product_id and event_type \
+                     can be required"
                 ));
             }
         }
@@ -74,7 +80,8 @@ fn required(names: &[String]) -> Result<[bool; 5], String> {
 fn aliases(aliases: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>, String> {
     match aliases.iter().find(|(_, to)| !is_event_type(to.as_bytes())) {
         Some((from, to)) => Err(format!(
-            "[events.aliases] \"{from}\" = \"{to}\": an event type is a-z, then up to 31 of a-z, 0-9 and _"
+            "[events.aliases] \"{from}\" = \"{to}\": an event type is a-z, then up to 31 of a-z, \
+             0-9 and _"
         )),
         None => Ok(aliases.clone()),
     }
@@ -82,9 +89,9 @@ fn aliases(aliases: &BTreeMap<String, String>) -> Result<BTreeMap<String, String
 
 fn types(types: &[String]) -> Result<BTreeSet<String>, String> {
     match types.iter().find(|name| !is_event_type(name.as_bytes())) {
-        Some(name) => {
-            Err(format!("[events] types names \"{name}\": an event type is a-z, then up to 31 of a-z, 0-9 and _"))
-        }
+        Some(name) => Err(format!(
+            "[events] types names \"{name}\": an event type is a-z, then up to 31 of a-z, 0-9 and _"
+        )),
         None => Ok(types.iter().cloned().collect()),
     }
 }
@@ -108,9 +115,14 @@ mod tests {
     #[test]
     fn a_wrong_rule_is_named() {
         assert_eq!(fault(|_| {}), None);
-        assert!(fault(|e| e.required = vec!["event_id".into()]).is_some_and(|f| f.contains("event_id")));
+        assert!(
+            fault(|e| e.required = vec!["event_id".into()]).is_some_and(|f| f.contains("event_id"))
+        );
         assert!(fault(|e| e.types = vec!["View".into()]).is_some_and(|f| f.contains("View")));
-        assert!(fault(|e| drop(e.aliases.insert("x".into(), OTHER.into()))).is_some_and(|f| f.contains(OTHER)));
+        assert!(
+            fault(|e| drop(e.aliases.insert("x".into(), OTHER.into())))
+                .is_some_and(|f| f.contains(OTHER))
+        );
         assert!(fault(|e| e.dedupe_window = MAX_DEDUPE_WINDOW).is_none());
         assert!(
             fault(|e| e.dedupe_window = MAX_DEDUPE_WINDOW + 1)

@@ -37,10 +37,19 @@ fn event(member: &str) -> String {
 }
 
 /// Decodes records at the given offsets.
-fn decode(decoder: &mut Decoder, window: u64, count_from: u64, events: &[(u64, &str)]) -> (EventBatch, Vec<Refused>) {
+fn decode(
+    decoder: &mut Decoder,
+    window: u64,
+    count_from: u64,
+    events: &[(u64, &str)],
+) -> (EventBatch, Vec<Refused>) {
     let records: Vec<Record<'_>> = events
         .iter()
-        .map(|(offset, text)| Record { offset: *offset, timestamp_ms: NOW, payload: Some(text.as_bytes()) })
+        .map(|(offset, text)| Record {
+            offset: *offset,
+            timestamp_ms: NOW,
+            payload: Some(text.as_bytes()),
+        })
         .collect();
     let (mut out, mut refused) = (EventBatch::default(), Vec::new());
     decoder.decode(3, &records, &mut DedupeWindow::new(window), count_from, &mut out, &mut refused);
@@ -54,9 +63,15 @@ fn values_become_columns() {
         10,
         0,
         &[
-            (4, r#"{"user_id":7,"product_id":"p1","event_type":"view","timestamp":"1999-12-31T23:59:59.999Z"}"#),
+            (
+                4,
+                r#"{"user_id":7,"product_id":"p1","event_type":"view","timestamp":"1999-12-31T23:59:59.999Z"}"#,
+            ),
             (5, r#" { "event_type" : "buy" , "product_id" : "ü\n" , "user_id" : "x" } "#),
-            (8, r#"{"user_id":"7","product_id":"\u0070\ud83d\ude00","event_type":"view","timestamp":946684800005}"#),
+            (
+                8,
+                r#"{"user_id":"7","product_id":"\u0070\ud83d\ude00","event_type":"view","timestamp":946684800005}"#,
+            ),
         ],
     );
     assert_eq!(
@@ -66,11 +81,17 @@ fn values_become_columns() {
             r
         })
     );
-    assert_eq!((batch.partition, batch.from, batch.to, batch.records, batch.duplicates), (3, 4, 9, 3, 0));
+    assert_eq!(
+        (batch.partition, batch.from, batch.to, batch.records, batch.duplicates),
+        (3, 4, 9, 3, 0)
+    );
     assert_eq!((batch.max_time, batch.last_timestamp_ms), (946_684_800_005, NOW));
     assert_eq!(batch.users, [7, 7]);
-    let texts: Vec<&[u8]> =
-        batch.products.iter().map(|id| batch.text((id & !tally_event::TEXT_BIT) as usize)).collect();
+    let texts: Vec<&[u8]> = batch
+        .products
+        .iter()
+        .map(|id| batch.text((id & !tally_event::TEXT_BIT) as usize))
+        .collect();
     assert_eq!(texts, [&b"p1"[..], "p😀".as_bytes()]);
     assert_eq!(batch.times, [946_684_799_999, 946_684_800_005]);
     assert_eq!(batch.kinds, [0, 0]);
@@ -88,7 +109,17 @@ fn duplicates_are_taken_out_and_refresh() {
         &mut decoder(),
         10,
         0,
-        &[(0, &a), (10, &a), (20, &a), (21, &b), (31, &a), (32, &refused_c), (33, &c), (34, &none), (35, &none)],
+        &[
+            (0, &a),
+            (10, &a),
+            (20, &a),
+            (21, &b),
+            (31, &a),
+            (32, &refused_c),
+            (33, &c),
+            (34, &none),
+            (35, &none),
+        ],
     );
     assert_eq!(batch.offsets, [0, 21, 31, 33, 34, 35]);
     assert_eq!(batch.times, [NOW, 1_000_000_000_000, NOW, NOW, NOW, NOW]);
@@ -102,8 +133,13 @@ fn a_duplicate_that_says_something_else_is_a_conflict() {
     let told = |first: &str, second: &str| {
         let with_id = |members: &str| event(&format!("{members},\"event_id\":\"a\""));
         let (first, second) = (with_id(first), with_id(second));
-        let (batch, _) = decode(&mut decoder(), 100, 0, &[(0, &first), (1, &event("\"x\":1")), (2, &second)]);
-        assert_eq!((batch.duplicates, batch.offsets.as_slice()), (1, &[0, 1][..]), "{second} is counted once");
+        let (batch, _) =
+            decode(&mut decoder(), 100, 0, &[(0, &first), (1, &event("\"x\":1")), (2, &second)]);
+        assert_eq!(
+            (batch.duplicates, batch.offsets.as_slice()),
+            (1, &[0, 1][..]),
+            "{second} is counted once"
+        );
         batch.conflicts
     };
     let base = "\"user_id\":7,\"timestamp\":1000000000005";
@@ -116,7 +152,10 @@ fn a_duplicate_that_says_something_else_is_a_conflict() {
     }
     assert_eq!(told(base, &format!("{base},\"product_id\":11")), 1);
     assert_eq!(told(base, &format!("{base},\"event_type\":\"buy\"")), 1);
-    assert_eq!(told("\"user_id\":\"a\",\"product_id\":\"b\"", "\"user_id\":\"b\",\"product_id\":\"a\""), 1);
+    assert_eq!(
+        told("\"user_id\":\"a\",\"product_id\":\"b\"", "\"user_id\":\"b\",\"product_id\":\"a\""),
+        1
+    );
     let same = "\"timestamp\":\"2001-09-09T01:46:40.005Z\",\"user_id\":\"7\",\"ignored\":[1]";
     assert_eq!(told(base, same), 0, "the same, written otherwise");
 }
@@ -145,7 +184,8 @@ fn a_retry_without_a_time_of_its_own_is_no_conflict_and_numbers_of_types_are_no_
 fn records_before_the_start_only_fill_the_window() {
     let a = event("\"event_id\":\"a\"");
     let b = event("\"event_id\":\"b\"");
-    let (batch, refused) = decode(&mut decoder(), 10, 6, &[(0, "x"), (4, &a), (7, &a), (8, "x"), (9, &b)]);
+    let (batch, refused) =
+        decode(&mut decoder(), 10, 6, &[(0, "x"), (4, &a), (7, &a), (8, "x"), (9, &b)]);
     assert_eq!((batch.from, batch.to, batch.records, batch.duplicates), (7, 10, 3, 1));
     assert_eq!(batch.offsets, [9]);
     assert_eq!(refused, [Refused { index: 3, offset: 8, reason: Reason::InvalidJson }]);
@@ -156,8 +196,11 @@ fn records_before_the_start_only_fill_the_window() {
 #[test]
 fn aliases_and_types() {
     let mut decoder = configured(|events| {
-        events.aliases =
-            [("VIEW!".into(), "view".into()), ("com.shop.events.v2.ProductHasBeenViewed".into(), "view".into())].into();
+        events.aliases = [
+            ("VIEW!".into(), "view".into()),
+            ("com.shop.events.v2.ProductHasBeenViewed".into(), "view".into()),
+        ]
+        .into();
         events.types = vec!["view".into(), "buy".into()];
     });
     let long = event(r#""event_type":"com.shop.events.v2.ProductHasBeenViewed""#);
@@ -170,9 +213,14 @@ fn aliases_and_types() {
         &event("\"event_type\":\"v\\u0069ew\""),
     ];
     for _ in 0..2 {
-        let (batch, refused) =
-            decode(&mut decoder, 0, 0, &std::array::from_fn::<_, 6, _>(|n| (n as u64, events[n].as_str())));
-        let names: Vec<&str> = batch.kinds.iter().map(|kind| &*batch.kind_names[usize::from(*kind)]).collect();
+        let (batch, refused) = decode(
+            &mut decoder,
+            0,
+            0,
+            &std::array::from_fn::<_, 6, _>(|n| (n as u64, events[n].as_str())),
+        );
+        let names: Vec<&str> =
+            batch.kinds.iter().map(|kind| &*batch.kind_names[usize::from(*kind)]).collect();
         assert_eq!(names, ["view", OTHER, "buy", "view", "view"]);
         assert_eq!(refused.len(), 1);
     }
@@ -219,9 +267,19 @@ fn an_event_type_that_may_be_absent_counts_under_other() {
 #[test]
 fn what_is_checked_says_who_and_what() {
     let checked = decoder()
-        .check(event("\"user_id\":\"7\",\"event_id\":\"e\\u0041\",\"timestamp\":1e12").as_bytes(), NOW)
+        .check(
+            event("\"user_id\":\"7\",\"event_id\":\"e\\u0041\",\"timestamp\":1e12").as_bytes(),
+            NOW,
+        )
         .unwrap();
-    assert_eq!(checked, Checked { user_id: Some("7".into()), event_id: Some("eA".into()), time_ms: 1_000_000_000_000 });
+    assert_eq!(
+        checked,
+        Checked {
+            user_id: Some("7".into()),
+            event_id: Some("eA".into()),
+            time_ms: 1_000_000_000_000
+        }
+    );
 }
 
 #[test]
@@ -237,7 +295,8 @@ fn the_feed_shows_the_event_as_mapped() {
         r#"{"type":"event","position":"2:18","event":{"user_id":7,"product_id":"p\"1","event_type":"view","timestamp":"2001-09-09T01:46:40.005Z","big":123456789012345678901234567890,"o":{"a":[1, 2]},"half":"\ud800"}}"#
     );
     assert_eq!(decoder.feed_text(b"{", 0, 1, NOW), Err(Reason::InvalidJson));
-    let plain =
-        super::tests::decoder().feed_text(event("\"event_id\":\"e\",\"x\":\"y\"").as_bytes(), 0, 1, NOW).unwrap();
+    let plain = super::tests::decoder()
+        .feed_text(event("\"event_id\":\"e\",\"x\":\"y\"").as_bytes(), 0, 1, NOW)
+        .unwrap();
     assert_eq!(serde_json::from_str::<Json>(&plain).unwrap()["event"]["x"], "y");
 }

@@ -1,4 +1,5 @@
-//! The one verdict on a record, whatever its format: accepted with these values, or refused with this reason.
+//! The one verdict on a record, whatever its format: accepted with these values, or refused with
+//! this reason.
 
 use super::MAX_BYTES;
 use super::format::{Fields, Number, Value};
@@ -85,7 +86,9 @@ fn event_type(value: Value<'_>, rules: &Rules, types: &mut Types<'_>) -> Result<
             Types::Cached(kinds, names) => kinds.code(text, rules, names),
             _ => Ok(types.take(resolve(text, rules)?)),
         },
-        Value::Absent if rules.requires(Field::EventType) => Err(Reason::MissingField(Field::EventType)),
+        Value::Absent if rules.requires(Field::EventType) => {
+            Err(Reason::MissingField(Field::EventType))
+        }
         Value::Absent => Ok(types.take(OTHER)),
         Value::Number(_) | Value::Other => Err(Reason::WrongType(Field::EventType)),
     }
@@ -115,7 +118,12 @@ impl Types<'_> {
 }
 
 #[inline(always)]
-fn time(value: Value<'_>, rules: &Rules, record_ms: i64, minute: &mut Minute) -> Result<i64, Reason> {
+fn time(
+    value: Value<'_>,
+    rules: &Rules,
+    record_ms: i64,
+    minute: &mut Minute,
+) -> Result<i64, Reason> {
     let time = match value {
         // Neither the event nor the log says when.
         Value::Absent if !rules.is_plausible(record_ms) => return Err(Reason::TimestampInvalid),
@@ -135,7 +143,9 @@ fn time(value: Value<'_>, rules: &Rules, record_ms: i64, minute: &mut Minute) ->
 #[inline(always)]
 pub(super) fn stated_time(value: Value<'_>, minute: &mut Minute) -> Result<i64, Reason> {
     match value {
-        Value::Number(Number::Natural(ms)) => i64::try_from(ms).map_err(|_| Reason::TimestampInvalid),
+        Value::Number(Number::Natural(ms)) => {
+            i64::try_from(ms).map_err(|_| Reason::TimestampInvalid)
+        }
         Value::Number(Number::Negative(ms)) => Ok(ms),
         Value::Text(text) => minute.rfc3339(text).ok_or(Reason::TimestampInvalid),
         Value::Number(Number::Huge) | Value::Absent => Err(Reason::TimestampInvalid),
@@ -143,16 +153,20 @@ pub(super) fn stated_time(value: Value<'_>, minute: &mut Minute) -> Result<i64, 
     }
 }
 
-/// Whether a time is too far ahead of its record's own timestamp. One that is not plausible refuses nothing.
+/// Whether a time is too far ahead of its record's own timestamp. One that is not plausible refuses
+/// nothing.
 #[inline(always)]
 fn is_ahead(time: i64, rules: &Rules, record_ms: i64) -> bool {
-    rules.max_ahead.is_some_and(|ahead| rules.is_plausible(record_ms) && time > record_ms.saturating_add(ahead))
+    rules.max_ahead.is_some_and(|ahead| {
+        rules.is_plausible(record_ms) && time > record_ms.saturating_add(ahead)
+    })
 }
 
 /// What an event that passed says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checked {
-    /// The user as text, an integer in decimal: what the log is partitioned by. `None` if absent, where it may be.
+    /// The user as text, an integer in decimal: what the log is partitioned by. `None` if absent,
+    /// where it may be.
     pub user_id: Option<Box<str>>,
     /// Its identity, if it has one.
     pub event_id: Option<Box<str>>,

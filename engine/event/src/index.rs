@@ -1,13 +1,15 @@
 //! A hash table of numbers whose values lie elsewhere.
 //!
-//! Made for looking up whole batches: a slot holds 32 bits of the hash beside the number, so that a search leaves the table
-//! only for what very probably is found, growth reads nothing else, and [`Index::load`] brings what a group of searches needs
-//! into the cache at once, instead of one cache miss after the other.
+//! Made for looking up whole batches: a slot holds 32 bits of the hash beside the number, so that a
+//! search leaves the table only for what very probably is found, growth reads nothing else, and
+//! [`Index::load`] brings what a group of searches needs into the cache at once, instead of one
+//! cache miss after the other.
 
 /// Searches made together: what they load stays well within the first-level cache.
 pub const GROUP: usize = 32;
 
-/// Numbers by 32 bits of hash: open addressing with linear probing over a power of two, at most ⅘ full.
+/// Numbers by 32 bits of hash: open addressing with linear probing over a power of two, at most ⅘
+/// full.
 #[derive(Clone, Debug)]
 pub struct Index {
     /// The hash in the upper half, the number in the lower.
@@ -17,8 +19,9 @@ pub struct Index {
 
 const FIRST_SLOTS: usize = 64;
 
-/// No slot's content, as no number is `u32::MAX`. Other than 0, so that memory for a large table is written from end to end: zeroed
-/// memory is none yet, and each page of it would be given twice, for the first look at it and for the first number put there.
+/// No slot's content, as no number is `u32::MAX`. Other than 0, so that memory for a large table is
+/// written from end to end: zeroed memory is none yet, and each page of it would be given twice,
+/// for the first look at it and for the first number put there.
 const EMPTY: u64 = u64::MAX;
 
 impl Default for Index {
@@ -34,7 +37,8 @@ impl Index {
         Index { slots: vec![EMPTY; FIRST_SLOTS], used: 0 }
     }
 
-    /// The number in the slot where a search begins, if it is of this hash: probably what is searched for.
+    /// The number in the slot where a search begins, if it is of this hash: probably what is
+    /// searched for.
     #[inline(always)]
     pub fn load(&self, hash: u32) -> Option<u32> {
         let slot = self.slots[hash as usize & (self.slots.len() - 1)];
@@ -117,7 +121,8 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// Few hashes, many of them equal: whatever collides is told apart, and growth loses nothing.
+        /// Few hashes, many of them equal: whatever collides is told apart, and growth loses
+        /// nothing.
         #[test]
         fn finds_what_was_inserted(hashes in prop::collection::vec(0..40_u32, 0..300), bits in 0..32_u32) {
             let mut index = Index::new();

@@ -1,7 +1,8 @@
-//! What every part of the engine says events in: a record, a batch of events as columns, and the times and numbers in them.
+//! What every part of the engine says events in: a record, a batch of events as columns, and the
+//! times and numbers in them.
 //!
-//! Data only: no I/O and no policy. [`time`] is the one grammar of times, [`index`] the hash table in which decode and state
-//! find ids.
+//! Data only: no I/O and no policy. [`time`] is the one grammar of times, [`index`] the hash table
+//! in which decode and state find ids.
 
 pub mod index;
 pub mod time;
@@ -19,7 +20,8 @@ pub const OTHER: &str = "__other__";
 /// A raw record as a source hands it over; the payload is valid only during the call.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
-    /// Position in its partition. Offsets grow but may have holes (transaction markers, compaction).
+    /// Position in its partition. Offsets grow but may have holes (transaction markers,
+    /// compaction).
     pub offset: u64,
     /// The record's own (broker) timestamp, Unix milliseconds.
     pub timestamp_ms: i64,
@@ -40,7 +42,8 @@ pub struct EventBatch {
     pub to: u64,
     /// Offset of each row.
     pub offsets: Vec<u64>,
-    /// `user_id`: an integer below 2⁵³, or `TEXT_BIT | n`. [`ABSENT`] where `[events] required` lets it be absent.
+    /// `user_id`: an integer below 2⁵³, or `TEXT_BIT | n`. [`ABSENT`] where `[events] required`
+    /// lets it be absent.
     pub users: Vec<u64>,
     /// `product_id`, likewise.
     pub products: Vec<u64>,
@@ -68,7 +71,8 @@ pub struct EventBatch {
     pub conflicts: u64,
 }
 
-/// A property of events, by where it stands and what it is read as: equal ones of several metrics are one column.
+/// A property of events, by where it stands and what it is read as: equal ones of several metrics
+/// are one column.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PropertySource {
     /// JSON pointer into the record.
@@ -84,13 +88,13 @@ pub struct PropertyColumn {
     pub source: Arc<PropertySource>,
     /// Per row 1, or 0 where the value is null.
     pub present: Vec<u8>,
-    /// The value: the number of a text of this batch, an integer, the bits of a float, 0 or 1, milliseconds; of a decimal the
-    /// lower 64 bits.
+    /// The value: the number of a text of this batch, an integer, the bits of a float, 0 or 1,
+    /// milliseconds; of a decimal the lower 64 bits.
     pub low: Vec<u64>,
     /// Of a decimal the upper 64 bits; empty otherwise.
     pub high: Vec<i64>,
-    /// Rows, ascending, that are null because what stands there cannot be read as declared; an absent value or a `null` is not
-    /// among them.
+    /// Rows, ascending, that are null because what stands there cannot be read as declared; an
+    /// absent value or a `null` is not among them.
     pub unreadable: Vec<u32>,
 }
 
@@ -98,7 +102,13 @@ impl PropertyColumn {
     /// An empty one.
     #[must_use]
     pub fn new(source: Arc<PropertySource>) -> PropertyColumn {
-        PropertyColumn { source, present: Vec::new(), low: Vec::new(), high: Vec::new(), unreadable: Vec::new() }
+        PropertyColumn {
+            source,
+            present: Vec::new(),
+            low: Vec::new(),
+            high: Vec::new(),
+            unreadable: Vec::new(),
+        }
     }
 
     /// A copy of some rows.
@@ -108,7 +118,10 @@ impl PropertyColumn {
             present: self.present[rows.clone()].to_vec(),
             low: self.low[rows.clone()].to_vec(),
             high: if self.high.is_empty() { Vec::new() } else { self.high[rows.clone()].to_vec() },
-            unreadable: self.unreadable_in(rows.clone()).map(|row| row - rows.start as u32).collect(),
+            unreadable: self
+                .unreadable_in(rows.clone())
+                .map(|row| row - rows.start as u32)
+                .collect(),
         }
     }
 
@@ -142,8 +155,8 @@ impl PropertyColumn {
         Some(self.high.get(row).map_or(low, |high| i128::from(*high) << 64 | low))
     }
 
-    /// The number that a row's value is: an integer, a scaled decimal, a time, 0 or 1; `None` where it is null, a text or a
-    /// float.
+    /// The number that a row's value is: an integer, a scaled decimal, a time, 0 or 1; `None` where
+    /// it is null, a text or a float.
     #[inline]
     #[must_use]
     pub fn number(&self, row: usize) -> Option<i128> {
@@ -167,7 +180,8 @@ pub fn remove_rows<T>(column: &mut Vec<T>, rows: &[u32]) {
     });
 }
 
-/// An id column's value for an absent id: the event counts in no table that has the column in its key.
+/// An id column's value for an absent id: the event counts in no table that has the column in its
+/// key.
 pub const ABSENT: u64 = u64::MAX;
 
 impl EventBatch {
@@ -185,7 +199,8 @@ impl EventBatch {
         self.offsets.is_empty()
     }
 
-    /// Largest event time among the rows with offset `from` or later, without those of `skip` (ascending).
+    /// Largest event time among the rows with offset `from` or later, without those of `skip`
+    /// (ascending).
     #[must_use]
     pub fn watermark(&self, from: u64, skip: &[u32]) -> Option<i64> {
         if from <= self.from && skip.is_empty() {
@@ -200,7 +215,8 @@ impl EventBatch {
     #[inline]
     #[must_use]
     pub fn text(&self, n: usize) -> &[u8] {
-        let start = if n == 0 { 0 } else { self.text_ends.get(n - 1).copied().unwrap_or(0) as usize };
+        let start =
+            if n == 0 { 0 } else { self.text_ends.get(n - 1).copied().unwrap_or(0) as usize };
         let end = self.text_ends.get(n).copied().unwrap_or(0) as usize;
         self.text_bytes.get(start..end).unwrap_or_default()
     }

@@ -1,8 +1,10 @@
-//! Times: the one grammar in which they are written, the range in which events may lie, and their text.
+//! Times: the one grammar in which they are written, the range in which events may lie, and their
+//! text.
 //!
-//! The whole grammar of RFC 3339 §5.6 is read here, not a dialect: what is valid must not change with a library's version.
-//! Fractions are cut (not rounded) to milliseconds; a leap second is the last millisecond before it. Events, questions,
-//! `metrics.toml` and `tally produce` all read times by this module. It reads no clock.
+//! The whole grammar of RFC 3339 §5.6 is read here, not a dialect: what is valid must not change
+//! with a library's version. Fractions are cut (not rounded) to milliseconds; a leap second is the
+//! last millisecond before it. Events, questions, `metrics.toml` and `tally produce` all read times
+//! by this module. It reads no clock.
 
 use std::ops::Range;
 use tally_plugin::values::civil;
@@ -12,11 +14,13 @@ pub const FIRST_MS: i64 = -62_167_219_200_000;
 /// 9999-12-31T23:59:59.999Z, the last.
 pub const LAST_MS: i64 = 253_402_300_799_999;
 
-/// The times that an event can have: from the first that can be written up to 2200-01-01, exclusive. `[events] earliest` narrows
-/// it. Whatever computes with event times must hold all of it.
+/// The times that an event can have: from the first that can be written up to 2200-01-01,
+/// exclusive. `[events] earliest` narrows it. Whatever computes with event times must hold all of
+/// it.
 pub const EVENT_TIMES: Range<i64> = FIRST_MS..7_258_118_400_000;
 
-/// Unix milliseconds of an RFC 3339 text with zone, or of a date (its start in UTC): how `metrics.toml` writes a time.
+/// Unix milliseconds of an RFC 3339 text with zone, or of a date (its start in UTC): how
+/// `metrics.toml` writes a time.
 #[must_use]
 pub fn date_or_time(text: &str) -> Option<i64> {
     match text.len() {
@@ -25,8 +29,8 @@ pub fn date_or_time(text: &str) -> Option<i64> {
     }
 }
 
-/// Unix milliseconds of an RFC 3339 text with zone. `None` if it is none, or names no day or time of day. A zone may move it up
-/// to a day beyond [`FIRST_MS`] and [`LAST_MS`].
+/// Unix milliseconds of an RFC 3339 text with zone. `None` if it is none, or names no day or time
+/// of day. A zone may move it up to a day beyond [`FIRST_MS`] and [`LAST_MS`].
 #[must_use]
 pub fn rfc3339(text: &[u8]) -> Option<i64> {
     let head = text.first_chunk::<19>()?;
@@ -60,7 +64,8 @@ pub fn rfc3339(text: &[u8]) -> Option<i64> {
     Some((minutes * 60 + second) * 1_000 + milliseconds)
 }
 
-/// The minute of the last text in the usual form, `YYYY-MM-DDTHH:MM:SS.mmmZ`: the next one's is mostly the same.
+/// The minute of the last text in the usual form, `YYYY-MM-DDTHH:MM:SS.mmmZ`: the next one's is
+/// mostly the same.
 #[derive(Clone, Copy, Debug)]
 pub struct Minute {
     /// Up to the second, as it is written.
@@ -80,7 +85,9 @@ impl Minute {
     /// As [`rfc3339`] says, whatever came before.
     #[inline]
     pub fn rfc3339(&mut self, text: &[u8]) -> Option<i64> {
-        let Some(usual) = <&[u8; 24]>::try_from(text).ok().filter(|text| text[19] == b'.' && text[23] == b'Z') else {
+        let Some(usual) =
+            <&[u8; 24]>::try_from(text).ok().filter(|text| text[19] == b'.' && text[23] == b'Z')
+        else {
             return rfc3339(text);
         };
         if usual.first_chunk() == Some(&self.text)
@@ -139,7 +146,8 @@ fn days_in_month(year: i64, month: i64) -> i64 {
     }
 }
 
-/// Days since 1970-01-01 of a date of the proleptic Gregorian calendar (H. Hinnant, "chrono-compatible low-level date algorithms").
+/// Days since 1970-01-01 of a date of the proleptic Gregorian calendar (H. Hinnant,
+/// "chrono-compatible low-level date algorithms").
 fn days(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
@@ -149,14 +157,18 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + day_of_era - 719_468
 }
 
-/// RFC 3339 in UTC with milliseconds. Times outside of what it can write are shown as the nearest that it can.
+/// RFC 3339 in UTC with milliseconds. Times outside of what it can write are shown as the nearest
+/// that it can.
 #[must_use]
 pub fn to_text(time_ms: i64) -> String {
     let time = time_ms.clamp(FIRST_MS, LAST_MS);
     let (day, millis) = (time.div_euclid(86_400_000), time.rem_euclid(86_400_000));
     let (year, month, day) = civil(day);
     let (hour, minute, second) = (millis / 3_600_000, millis / 60_000 % 60, millis / 1_000 % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", millis % 1_000)
+    format!(
+        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z",
+        millis % 1_000
+    )
 }
 
 #[cfg(test)]
@@ -255,7 +267,8 @@ mod tests {
             }
         }
 
-        /// One letter of a usual text changed: its minute is known from the text itself, and must not be taken for another's.
+        /// One letter of a usual text changed: its minute is known from the text itself, and must
+        /// not be taken for another's.
         #[test]
         fn the_last_minute_changes_nothing(ms in FIRST_MS..=LAST_MS, at in 0_usize..24, letter in "[0-9:.TZz+ a-]", step in 0_i64..100_000) {
             let text = to_text(ms);

@@ -1,15 +1,18 @@
-//! Named moments at which a test ends or stops the process. In what is shipped they are nothing: the call is empty and inlined.
+//! Named moments at which a test ends or stops the process. In what is shipped they are nothing:
+//! the call is empty and inlined.
 //!
-//! With the feature `armed`, `TALLY_FAILPOINT=commit.stored:3` ends the process when the third call comes past
-//! `commit.stored`, and `…:3:stop` stops it there (SIGSTOP) until somebody lets it go on. It promises nothing else: the moments are
-//! listed where they are tested, in `tests/src/points.rs`.
+//! With the feature `armed`, `TALLY_FAILPOINT=commit.stored:3` ends the process when the third call
+//! comes past `commit.stored`, and `…:3:stop` stops it there (SIGSTOP) until somebody lets it go
+//! on. It promises nothing else: the moments are listed where they are tested, in
+//! `tests/src/points.rs`.
 
 /// A moment that a test can name.
 #[cfg(not(feature = "armed"))]
 #[inline(always)]
 pub const fn point(_name: &str) {}
 
-/// Records on which a test has a piece of work panic: `TALLY_POISON=decode:1:42` is the decoding of offset 42 of partition 1.
+/// Records on which a test has a piece of work panic: `TALLY_POISON=decode:1:42` is the decoding of
+/// offset 42 of partition 1.
 #[cfg(not(feature = "armed"))]
 #[inline(always)]
 pub fn poisoned(_work: &str, _partition: u32, _offsets: impl Iterator<Item = u64>) {}

@@ -1,7 +1,9 @@
-//! The list of contents that may be loaded: `SHA256SUMS` in a plugin folder, as `sha256sum *.so` writes it.
+//! The list of contents that may be loaded: `SHA256SUMS` in a plugin folder, as `sha256sum *.so`
+//! writes it.
 //!
-//! It is looked at before a file is loaded, since the first thing that loading does is to run code of the file. The list is
-//! trusted as little as a plugin file: whoever may write to it may say what runs.
+//! It is looked at before a file is loaded, since the first thing that loading does is to run code
+//! of the file. The list is trusted as little as a plugin file: whoever may write to it may say
+//! what runs.
 
 use super::plugin_file;
 use super::refusal::{LoadError, LoadErrorKind};
@@ -15,7 +17,11 @@ pub(super) const LIST: &str = "SHA256SUMS";
 ///
 /// # Errors
 /// [`LoadErrorKind::Untrusted`].
-pub(super) fn allowed(policy: Checksums, file: &Path, sha256: &str) -> Result<Option<LoadError>, LoadError> {
+pub(super) fn allowed(
+    policy: Checksums,
+    file: &Path,
+    sha256: &str,
+) -> Result<Option<LoadError>, LoadError> {
     if policy == Checksums::Off {
         return Ok(None);
     }
@@ -34,9 +40,14 @@ fn listed(file: &Path, sha256: &str) -> Result<(), LoadError> {
         return Err(untrusted(format!("is in no list: {} does not exist", list.display()), &fix));
     }
     let read = plugin_file::read_list(&list);
-    let read = read.map_err(|fault| untrusted(format!("cannot be compared: {LIST} {}", fault.what), &fault.fix))?;
+    let read = read.map_err(|fault| {
+        untrusted(format!("cannot be compared: {LIST} {}", fault.what), &fault.fix)
+    })?;
     if read.group_writable {
-        return Err(untrusted(format!("cannot be compared: {LIST} can be written by its group"), "chmod g-w it"));
+        return Err(untrusted(
+            format!("cannot be compared: {LIST} can be written by its group"),
+            "chmod g-w it",
+        ));
     }
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let text = String::from_utf8_lossy(&read.bytes);
@@ -88,18 +99,33 @@ mod tests {
             assert_eq!(enforced(), Ok(None), "{good}");
         }
         for (bad, words) in [
-            (format!("{other}  a.so\n"), "is another content than the one in SHA256SUMS: it has sha256 abab"),
+            (
+                format!("{other}  a.so\n"),
+                "is another content than the one in SHA256SUMS: it has sha256 abab",
+            ),
             (format!("{hash}  b.so\n"), "is not in SHA256SUMS"),
             (format!("{hash}\n"), "is not in SHA256SUMS"),
             (String::new(), "is not in SHA256SUMS"),
         ] {
             write(bad.clone(), 0o644);
             assert!(enforced().unwrap_err().to_string().contains(words), "{bad}");
-            assert!(allowed(Checksums::Warn, &file, &hash).unwrap().unwrap().to_string().contains(words), "{bad}");
+            assert!(
+                allowed(Checksums::Warn, &file, &hash)
+                    .unwrap()
+                    .unwrap()
+                    .to_string()
+                    .contains(words),
+                "{bad}"
+            );
         }
         for mode in [0o666, 0o664] {
             write(format!("{hash}  a.so\n"), mode);
-            assert!(enforced().unwrap_err().to_string().contains("cannot be compared: SHA256SUMS can be written by"));
+            assert!(
+                enforced()
+                    .unwrap_err()
+                    .to_string()
+                    .contains("cannot be compared: SHA256SUMS can be written by")
+            );
         }
     }
 }

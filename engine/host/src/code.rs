@@ -1,11 +1,14 @@
-//! The code of a plugin and of its metrics, whatever runs it: what the rest of this crate needs of it.
+//! The code of a plugin and of its metrics, whatever runs it: what the rest of this crate needs of
+//! it.
 //!
-//! A native library ([`super::library`]) is one kind. Another kind is another implementation of these two traits, and a line
-//! where a file becomes code ([`super::load`]). Texts cross as JSON, columns and deltas as the plugin contract lays them out.
+//! A native library ([`super::library`]) is one kind. Another kind is another implementation of
+//! these two traits, and a line where a file becomes code ([`super::load`]). Texts cross as JSON,
+//! columns and deltas as the plugin contract lays them out.
 
 use tally_plugin::abi::{Columns, DeltaBuffer};
 
-/// The code of a plugin. It may be called from several threads at once, and stays valid as long as the process lives.
+/// The code of a plugin. It may be called from several threads at once, and stays valid as long as
+/// the process lives.
 pub(super) trait PluginCode: Send + Sync {
     /// `AboutText` as JSON. `metric` is the name that log lines of the plugin carry.
     ///
@@ -28,11 +31,13 @@ pub(super) trait PluginCode: Send + Sync {
 
 /// The code of one metric. It may be called from several threads at once.
 pub(super) trait MetricCode: Send + Sync {
-    /// Adds the deltas and key columns of a batch to a buffer. What they refer to is not checked. Called once for a batch.
+    /// Adds the deltas and key columns of a batch to a buffer. What they refer to is not checked.
+    /// Called once for a batch.
     ///
     /// # Errors
     /// What the plugin says; what the buffer holds is worth nothing then.
-    fn update_columns(&self, columns: &Columns<'_>, buffer: &mut DeltaBuffer) -> Result<(), String>;
+    fn update_columns(&self, columns: &Columns<'_>, buffer: &mut DeltaBuffer)
+    -> Result<(), String>;
 
     /// `Reply` as JSON for an `Ask` in JSON. May block as long as the reads do.
     ///

@@ -1,20 +1,25 @@
 //! Whether what a plugin says of itself can be served: names, tables, tiers, schemas, examples.
 //!
-//! Every check yields a fault; all of them are reported at once. Nothing here loads or calls anything.
+//! Every check yields a fault; all of them are reported at once. Nothing here loads or calls
+//! anything.
 
 use super::schema_faults::against;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use tally_config::pointer;
 use tally_config::secret::quoted;
-use tally_plugin::description::{AboutText, Cell, Description, From, Key, Merge, Pane, Property, PropertyType, Table};
+use tally_plugin::description::{
+    AboutText, Cell, Description, From, Key, Merge, Pane, Property, PropertyType, Table,
+};
 use tally_plugin::property::LARGEST_SCALE;
 use tally_schema::Schema;
 
-/// A description longer than this is refused: it is held in memory and served with every catalogue request.
+/// A description longer than this is refused: it is held in memory and served with every catalogue
+/// request.
 pub(super) const LARGEST_TEXT: usize = 256 << 10;
 
-/// Tables of a metric, cells of a table. Deltas number both with 16 bits; state is laid out per cell.
+/// Tables of a metric, cells of a table. Deltas number both with 16 bits; state is laid out per
+/// cell.
 const MOST: usize = 64;
 
 /// Key columns of a table: reads are made for so many.
@@ -30,7 +35,10 @@ const TIME_PARAMS: [&str; 5] = ["window", "from", "to", "bucket", "event_types"]
 pub(super) fn about(about: &AboutText) -> Vec<String> {
     let mut faults = Vec::new();
     if !is_name(&about.name, 64) {
-        faults.push(format!("its name {:?} is not of the form [a-z][a-z0-9_]*, 1 to 64 characters", about.name));
+        faults.push(format!(
+            "its name {:?} is not of the form [a-z][a-z0-9_]*, 1 to 64 characters",
+            about.name
+        ));
     }
     if about.version.is_empty() || about.version.len() > 64 {
         faults.push("its version must have 1 to 64 characters".into());
@@ -43,7 +51,8 @@ pub(super) fn about(about: &AboutText) -> Vec<String> {
 
 /// Whether a plugin serves nothing without a configuration: it is meant for sections.
 pub(super) fn needs_config(about: &AboutText) -> bool {
-    Schema::compile(&about.config_schema).is_ok_and(|schema| !schema.accepts(&Value::Object(Default::default())))
+    Schema::compile(&about.config_schema)
+        .is_ok_and(|schema| !schema.accepts(&Value::Object(Default::default())))
 }
 
 /// What is wrong with a description.
@@ -62,7 +71,10 @@ pub(super) fn description(description: &Description) -> Vec<String> {
         }
         let columns = columns(declared, description);
         faults.extend(
-            table(declared).into_iter().chain(columns).map(|fault| format!("table {:?}: {fault}", declared.name)),
+            table(declared)
+                .into_iter()
+                .chain(columns)
+                .map(|fault| format!("table {:?}: {fault}", declared.name)),
         );
     }
     faults.extend(properties(description));
@@ -96,7 +108,8 @@ fn table(table: &Table) -> Vec<String> {
     let mut names = BTreeSet::new();
     for cell in &table.cells {
         if !is_name(&cell.name, 64) {
-            faults.push(format!("the cell name {:?} is not of the form [a-z][a-z0-9_]*", cell.name));
+            faults
+                .push(format!("the cell name {:?} is not of the form [a-z][a-z0-9_]*", cell.name));
         }
         if !names.insert(&cell.name) {
             faults.push(format!("two cells are named {:?}", cell.name));
@@ -116,7 +129,9 @@ fn properties(description: &Description) -> Vec<String> {
     let mut names = BTreeSet::new();
     for name in properties.iter().map(|property| &property.name).chain(computed) {
         if !is_name(name, 64) {
-            faults.push(format!("the name {name:?} of a property or column is not of the form [a-z][a-z0-9_]*"));
+            faults.push(format!(
+                "the name {name:?} of a property or column is not of the form [a-z][a-z0-9_]*"
+            ));
         }
         if !names.insert(name) {
             faults.push(format!("two properties or computed columns are named {name:?}"));
@@ -127,7 +142,9 @@ fn properties(description: &Description) -> Vec<String> {
             faults.push(format!("property {name:?}: {}: {fault}", quoted(pointer)));
         }
         if matches!(kind, PropertyType::Decimal(scale) if *scale > LARGEST_SCALE) {
-            faults.push(format!("property {name:?}: a decimal has at most {LARGEST_SCALE} digits after the point"));
+            faults.push(format!(
+                "property {name:?}: a decimal has at most {LARGEST_SCALE} digits after the point"
+            ));
         }
     }
     faults
@@ -139,9 +156,14 @@ fn columns(table: &Table, description: &Description) -> Vec<String> {
     for key in &table.key {
         match (kind_of(key, description), key) {
             (Err(fault), _) => faults.push(fault),
-            (Ok(Some(PropertyType::Float | PropertyType::Decimal(_) | PropertyType::Time)), Key::Property(name)) => {
+            (
+                Ok(Some(PropertyType::Float | PropertyType::Decimal(_) | PropertyType::Time)),
+                Key::Property(name),
+            ) => {
                 let named = named(name, description);
-                faults.push(format!("{named} cannot be used in a key: only a text, an integer or a bool can"));
+                faults.push(format!(
+                    "{named} cannot be used in a key: only a text, an integer or a bool can"
+                ));
             }
             (Ok(_), _) => {}
         }
@@ -155,7 +177,9 @@ fn named(name: &str, description: &Description) -> String {
     let declared = description.properties.iter().find(|property| property.name == name);
     declared.map_or_else(
         || format!("property {name:?}"),
-        |property| format!("the property {:?}, read as {}", property.pointer, kind_name(property.kind)),
+        |property| {
+            format!("the property {:?}, read as {}", property.pointer, kind_name(property.kind))
+        },
     )
 }
 
@@ -176,11 +200,15 @@ fn kind_of(key: &Key, description: &Description) -> Result<Option<PropertyType>,
         Key::UserId | Key::ProductId | Key::EventType => Ok(None),
         Key::Property(name) => {
             let declared = description.properties.iter().find(|property| property.name == *name);
-            declared.map(|property| Some(property.kind)).ok_or_else(|| format!("no property {name:?} is declared"))
+            declared
+                .map(|property| Some(property.kind))
+                .ok_or_else(|| format!("no property {name:?} is declared"))
         }
         Key::Computed(name) => {
             let declared = description.computed.contains(name);
-            declared.then_some(None).ok_or_else(|| format!("no computed column {name:?} is declared"))
+            declared
+                .then_some(None)
+                .ok_or_else(|| format!("no computed column {name:?} is declared"))
         }
     }
 }
@@ -195,9 +223,15 @@ fn cell_fault(cell: &Cell, description: &Description) -> Option<String> {
             Ok(kind) => match (cell.merge, kind) {
                 (Merge::Distinct | Merge::Latest, _) => true,
                 (_, None | Some(PropertyType::Text)) => false,
-                (Merge::Sum, Some(kind)) => !matches!(kind, PropertyType::Float | PropertyType::Time),
-                (Merge::Min | Merge::Max, Some(kind)) => !matches!(kind, PropertyType::Float | PropertyType::Bool),
-                (Merge::Quantiles, Some(kind)) => !matches!(kind, PropertyType::Time | PropertyType::Bool),
+                (Merge::Sum, Some(kind)) => {
+                    !matches!(kind, PropertyType::Float | PropertyType::Time)
+                }
+                (Merge::Min | Merge::Max, Some(kind)) => {
+                    !matches!(kind, PropertyType::Float | PropertyType::Bool)
+                }
+                (Merge::Quantiles, Some(kind)) => {
+                    !matches!(kind, PropertyType::Time | PropertyType::Bool)
+                }
             },
         },
     };
@@ -208,10 +242,15 @@ fn cell_fault(cell: &Cell, description: &Description) -> Option<String> {
             From::One => ("events".into(), "only a sum, min or max counts them"),
             From::EventTime => ("the event's time".into(), "a time has a min and a max"),
             From::Column(Key::Property(property)) => {
-                let kind = description.properties.iter().find(|declared| declared.name == *property);
+                let kind =
+                    description.properties.iter().find(|declared| declared.name == *property);
                 let why = match (cell.merge, kind.map(|kind| kind.kind)) {
-                    (Merge::Sum, Some(PropertyType::Float)) => "a float has no exact sum: read it as a decimal",
-                    (_, Some(PropertyType::Text)) => "a text can be counted distinct, or be the latest",
+                    (Merge::Sum, Some(PropertyType::Float)) => {
+                        "a float has no exact sum: read it as a decimal"
+                    }
+                    (_, Some(PropertyType::Text)) => {
+                        "a text can be counted distinct, or be the latest"
+                    }
                     (_, Some(PropertyType::Time)) => "a time has a min and a max",
                     (Merge::Min | Merge::Max, Some(PropertyType::Float)) => {
                         "read it as a decimal, whose values are exact"
@@ -220,10 +259,18 @@ fn cell_fault(cell: &Cell, description: &Description) -> Option<String> {
                 };
                 (named(property, description), why)
             }
-            From::Column(Key::Computed(name)) => (format!("the computed column {name:?}"), "it is a text"),
-            From::Column(Key::UserId) => ("user_id".into(), "an id can be counted distinct, or be the latest"),
-            From::Column(Key::ProductId) => ("product_id".into(), "an id can be counted distinct, or be the latest"),
-            From::Column(Key::EventType) => ("event_type".into(), "it can be counted distinct, or be the latest"),
+            From::Column(Key::Computed(name)) => {
+                (format!("the computed column {name:?}"), "it is a text")
+            }
+            From::Column(Key::UserId) => {
+                ("user_id".into(), "an id can be counted distinct, or be the latest")
+            }
+            From::Column(Key::ProductId) => {
+                ("product_id".into(), "an id can be counted distinct, or be the latest")
+            }
+            From::Column(Key::EventType) => {
+                ("event_type".into(), "it can be counted distinct, or be the latest")
+            }
         };
         format!("cell {:?}: {merge} cannot be computed from {of} ({why})", cell.name)
     })
@@ -234,7 +281,10 @@ pub(super) fn tiers(table: &Table) -> Vec<String> {
     let mut faults = Vec::new();
     for tier in &table.tiers {
         if tier.keep_ms.is_some_and(|keep| keep < tier.pane.millis()) {
-            faults.push(format!("its {} panes are kept for less than one of them lasts", pane_name(tier.pane)));
+            faults.push(format!(
+                "its {} panes are kept for less than one of them lasts",
+                pane_name(tier.pane)
+            ));
         }
     }
     for pair in table.tiers.windows(2) {
@@ -250,7 +300,8 @@ pub(super) fn tiers(table: &Table) -> Vec<String> {
             || fine.keep_ms.is_none()
         {
             let (fine, coarse) = (pane_name(fine.pane), pane_name(coarse.pane));
-            faults.push(format!("its {fine} panes are kept as long as its {coarse} panes or longer"));
+            faults
+                .push(format!("its {fine} panes are kept as long as its {coarse} panes or longer"));
         }
     }
     faults
@@ -275,15 +326,23 @@ fn schemas(description: &Description) -> Vec<String> {
         faults.push("its params schema must have \"type\": \"object\"".into());
     }
     if description.time {
-        for name in TIME_PARAMS.iter().filter(|name| schema.pointer(&format!("/properties/{name}")).is_some()) {
-            faults.push(format!("its param {name:?} is one that the engine adds to metrics with a time axis"));
+        for name in TIME_PARAMS
+            .iter()
+            .filter(|name| schema.pointer(&format!("/properties/{name}")).is_some())
+        {
+            faults.push(format!(
+                "its param {name:?} is one that the engine adds to metrics with a time axis"
+            ));
         }
     }
     match Schema::compile(schema) {
         Err(fault) => faults.push(format!("its params schema cannot be used: {fault}")),
         Ok(schema) => {
             if description.examples.is_empty() || description.examples.len() > MOST {
-                faults.push(format!("it has {} examples, not 1 to {MOST}", description.examples.len()));
+                faults.push(format!(
+                    "it has {} examples, not 1 to {MOST}",
+                    description.examples.len()
+                ));
             }
             for example in &description.examples {
                 let mut params = example.params.clone();
@@ -304,7 +363,9 @@ fn schemas(description: &Description) -> Vec<String> {
 fn is_name(name: &str, longest: usize) -> bool {
     name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.len() <= longest
-        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
 #[cfg(test)]
@@ -312,8 +373,8 @@ mod tests {
     use super::*;
     use serde_json::json;
     use tally_plugin::prelude::{
-        DAYS, EVENT_TIME, EVENT_TYPE, HOURS, MINUTES, ONE, PRODUCT_ID, UPDATE, USER_ID, computed, days, distinct,
-        hours, latest, max, min, property, quantiles, sum,
+        DAYS, EVENT_TIME, EVENT_TYPE, HOURS, MINUTES, ONE, PRODUCT_ID, UPDATE, USER_ID, computed,
+        days, distinct, hours, latest, max, min, property, quantiles, sum,
     };
 
     fn good() -> Description {
@@ -362,14 +423,18 @@ mod tests {
             ("two tables", |d| d.tables.push(d.tables[0].clone())),
             ("its name", |d| d.tables[0].name = "T".into()),
             ("twice in its key", |d| d.tables[0].key = vec![USER_ID, USER_ID]),
-            ("4 columns", |d| d.tables[0].key = vec![USER_ID, PRODUCT_ID, EVENT_TYPE, property("brand")]),
+            ("4 columns", |d| {
+                d.tables[0].key = vec![USER_ID, PRODUCT_ID, EVENT_TYPE, property("brand")]
+            }),
             ("no property", |d| d.tables[0].key = vec![property("model")]),
             ("no computed", |d| d.tables[0].key = vec![computed("model")]),
             ("in a key", |d| d.tables[0].key = vec![property("price")]),
             ("two properties", |d| d.computed.push("price".into())),
             ("not a JSON pointer", |d| d.properties[0].pointer = "price".into()),
             ("18 digits", |d| d.properties[0].kind = PropertyType::Decimal(19)),
-            ("sum cannot be computed from", |d| d.tables[0].cells[0].from = property("weight").into()),
+            ("sum cannot be computed from", |d| {
+                d.tables[0].cells[0].from = property("weight").into()
+            }),
             ("sum cannot be computed from", |d| d.tables[0].cells[0].from = USER_ID.into()),
             ("distinct cannot be computed from", |d| d.tables[0].cells[0].merge = Merge::Distinct),
             ("no property", |d| d.tables[0].cells[0].from = property("model").into()),

@@ -1,7 +1,9 @@
-//! Whether bytes are a whole shared object for this machine, and what its handshake says: decided before any of it runs.
+//! Whether bytes are a whole shared object for this machine, and what its handshake says: decided
+//! before any of it runs.
 //!
-//! The loader of the C library trusts a file's headers: one that is cut off inside a segment kills the process. So every
-//! bound is checked here first. Whether the code is harmless cannot be checked.
+//! The loader of the C library trusts a file's headers: one that is cut off inside a segment kills
+//! the process. So every bound is checked here first. Whether the code is harmless cannot be
+//! checked.
 
 use super::refusal::{LoadError, LoadErrorKind};
 use object::elf::{ET_DYN, FileHeader64, PT_DYNAMIC, PT_LOAD};
@@ -23,8 +25,11 @@ compile_error!("add the ELF machine number of this architecture");
 /// [`LoadError`]: it is not a shared object, not whole, or for another machine.
 pub(super) fn inspect(bytes: &[u8]) -> Result<Option<HandshakeText>, LoadError> {
     let refused = |kind, what: &str, fix: &str| Err(LoadError::new(kind, what, fix));
-    let cut_off = |what: &str| LoadError::new(LoadErrorKind::Damaged, format!("is cut off: {what}"), "copy it again");
-    let (not, damaged, other) = (LoadErrorKind::NotAPlugin, LoadErrorKind::Damaged, LoadErrorKind::Incompatible);
+    let cut_off = |what: &str| {
+        LoadError::new(LoadErrorKind::Damaged, format!("is cut off: {what}"), "copy it again")
+    };
+    let (not, damaged, other) =
+        (LoadErrorKind::NotAPlugin, LoadErrorKind::Damaged, LoadErrorKind::Incompatible);
     if bytes.is_empty() {
         return refused(damaged, "is empty", "copy it again");
     }
@@ -33,14 +38,19 @@ pub(super) fn inspect(bytes: &[u8]) -> Result<Option<HandshakeText>, LoadError> 
         return refused(not, what, "build the plugin as a cdylib and copy the .so file");
     }
     if bytes.get(4..6) != Some(&[2, 1]) {
-        return refused(other, "is not a 64-bit little-endian shared object", "build the plugin for this machine");
+        return refused(
+            other,
+            "is not a 64-bit little-endian shared object",
+            "build the plugin for this machine",
+        );
     }
     let cut = |_| cut_off("its headers point beyond its end");
     let header = FileHeader64::<Endianness>::parse(bytes).map_err(cut)?;
     let endian = header.endian().map_err(cut)?;
     let machine = header.e_machine.get(endian);
     if machine != MACHINE {
-        let what = format!("was built for another machine: ELF machine {machine}, this one is {MACHINE}");
+        let what =
+            format!("was built for another machine: ELF machine {machine}, this one is {MACHINE}");
         return refused(other, &what, "build it for this machine");
     }
     if header.e_type.get(endian) != ET_DYN {
@@ -50,20 +60,25 @@ pub(super) fn inspect(bytes: &[u8]) -> Result<Option<HandshakeText>, LoadError> 
     let length = bytes.len() as u64;
     let segments = header.program_headers(endian, bytes).map_err(cut)?;
     if !segments.iter().any(|segment| segment.p_type(endian) == PT_LOAD) {
-        return refused(damaged, "has nothing to load", "build it again, and strip no segments from it");
+        return refused(
+            damaged,
+            "has nothing to load",
+            "build it again, and strip no segments from it",
+        );
     }
     for segment in segments {
         let (offset, size) = segment.file_range(endian);
         let kind = segment.p_type(endian);
-        if (kind == PT_LOAD || kind == PT_DYNAMIC) && offset.checked_add(size).is_none_or(|end| end > length) {
+        if (kind == PT_LOAD || kind == PT_DYNAMIC)
+            && offset.checked_add(size).is_none_or(|end| end > length)
+        {
             return Err(cut_off("a segment ends beyond the end of the file"));
         }
     }
     // The section table stands last in a file: with it, nothing is missing.
-    let sections = header
-        .e_shoff
-        .get(endian)
-        .checked_add(u64::from(header.e_shnum.get(endian)) * u64::from(header.e_shentsize.get(endian)));
+    let sections = header.e_shoff.get(endian).checked_add(
+        u64::from(header.e_shnum.get(endian)) * u64::from(header.e_shentsize.get(endian)),
+    );
     if sections.is_none_or(|end| end > length) {
         return Err(cut_off("its section table is missing"));
     }
@@ -129,7 +144,8 @@ mod tests {
         assert!(patched(0, b"MZ").contains("no ELF header"));
         assert!(inspect(b"").unwrap_err().to_string().contains("empty"));
         assert!(inspect(b"#!/bin/sh\n").unwrap_err().to_string().contains("no ELF header"));
-        let refusals = [patched(18, &[0, 0]), patched(16, &[2, 0]), patched(4, &[1]), patched(0, b"MZ")];
+        let refusals =
+            [patched(18, &[0, 0]), patched(16, &[2, 0]), patched(4, &[1]), patched(0, b"MZ")];
         for refusal in refusals.into_iter().chain([inspect(b"").unwrap_err().to_string()]) {
             assert!(refusal.ends_with(')'), "no cure in {refusal:?}");
         }
@@ -142,8 +158,14 @@ mod tests {
         assert!(inspect(&bytes).is_err(), "program headers beyond the end");
         let mut bytes = whole();
         let at = u64::from_le_bytes(bytes[32..40].try_into().unwrap()) as usize;
-        let load = (0..).map(|n| at + n * 56).find(|at| bytes[*at..at + 4] == PT_LOAD.to_le_bytes()).unwrap();
+        let load = (0..)
+            .map(|n| at + n * 56)
+            .find(|at| bytes[*at..at + 4] == PT_LOAD.to_le_bytes())
+            .unwrap();
         bytes[load + 32..load + 40].copy_from_slice(&u64::MAX.to_le_bytes());
-        assert!(inspect(&bytes).unwrap_err().to_string().contains("cut off"), "a segment longer than the file");
+        assert!(
+            inspect(&bytes).unwrap_err().to_string().contains("cut off"),
+            "a segment longer than the file"
+        );
     }
 }

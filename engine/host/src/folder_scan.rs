@@ -1,11 +1,13 @@
-//! Which plugin files lie in the folders now, and what became of each: scanned again and again, read only when changed.
+//! Which plugin files lie in the folders now, and what became of each: scanned again and again,
+//! read only when changed.
 //!
-//! The folder is the truth, whatever was seen before: a file that appeared is read, checked and loaded; one that changed
-//! is read again; while the new content is refused, the previous one stays; one that is missing in two scans is forgotten
-//! (a copy over a file may remove it first). A content that was ever loaded is never loaded again.
+//! The folder is the truth, whatever was seen before: a file that appeared is read, checked and
+//! loaded; one that changed is read again; while the new content is refused, the previous one
+//! stays; one that is missing in two scans is forgotten (a copy over a file may remove it first). A
+//! content that was ever loaded is never loaded again.
 //!
-//! A folder may be full of other things: so many files are looked at, so many bytes are read in one scan, so many refusals are
-//! listed; what was good stays among them, and what is left out is said.
+//! A folder may be full of other things: so many files are looked at, so many bytes are read in one
+//! scan, so many refusals are listed; what was good stays among them, and what is left out is said.
 
 use super::checksums;
 use super::load::{Plugin, candidate, load};
@@ -72,19 +74,15 @@ impl FolderScan {
         for (number, dir) in self.dirs.clone().into_iter().enumerate() {
             let configured = number == 0;
             let before = rejected.len();
-            let names = match plugin_file::names(&dir) {
-                Ok(names) => names,
-                Err(reason) => {
-                    // What was good in it stays: a folder that cannot be read says nothing about its files.
-                    there.extend(self.seen.keys().filter(|file| file.parent() == Some(&dir)).cloned());
-                    rejected.push(RejectedFile::file(dir.clone(), reason.to_string()));
-                    self.seen.keys().filter(|file| file.parent() == Some(&dir)).cloned().collect()
-                }
-            };
+            let names = self.list(&dir, &mut there, &mut rejected);
             let names = self.first(names, &dir, &mut rejected);
             let mut files: Vec<PathBuf> = {
                 let there: BTreeSet<&PathBuf> = names.iter().collect();
-                self.seen.keys().filter(|file| file.parent() == Some(&dir) && !there.contains(file)).cloned().collect()
+                self.seen
+                    .keys()
+                    .filter(|file| file.parent() == Some(&dir) && !there.contains(file))
+                    .cloned()
+                    .collect()
             };
             let list = plugin_file::stamp(&dir.join(checksums::LIST));
             for file in names {
@@ -93,41 +91,46 @@ impl FolderScan {
                 files.push(file);
             }
             files.sort();
-            for file in files {
-                let Some(seen) = self.seen.get(&file) else { continue };
-                let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                let mut refuse = |reason: &dyn std::fmt::Display| {
-                    rejected.push(RejectedFile::file(file.clone(), format!("{} {reason}", tame(&name))));
-                };
-                if let Some(reason) = &seen.refused {
-                    refuse(reason);
-                }
-                let Some(good) = &seen.good else { continue };
-                match found.iter().find(|(_, first)| first.about.name == good.about.name) {
-                    None => found.push((file.clone(), good.clone())),
-                    Some((_, first)) if first.sha256 == good.sha256 && !configured => {}
-                    Some((at, first)) if first.sha256 == good.sha256 => {
-                        refuse(&format_args!("has the same content as {} (remove one of them)", at.display()));
-                    }
-                    Some((at, _)) => refuse(&format_args!(
-                        "is another plugin named {}: {} came first (remove one of them)",
-                        good.about.name,
-                        at.display()
-                    )),
-                }
+            for file in &files {
+                self.judge(file, configured, &mut found, &mut rejected);
             }
             let more = (rejected.len() - before).saturating_sub(LISTED);
             if more > 0 {
                 rejected.truncate(before + LISTED);
-                rejected.push(RejectedFile::file(dir, format!("{more} more of its files are refused")));
+                rejected
+                    .push(RejectedFile::file(dir, format!("{more} more of its files are refused")));
             }
         }
         self.forget_absent(&there);
         (found, rejected)
     }
 
+    /// The plugin files of a folder; of one that cannot be read, those that were seen in it.
+    fn list(
+        &self,
+        dir: &Path,
+        there: &mut BTreeSet<PathBuf>,
+        rejected: &mut Vec<RejectedFile>,
+    ) -> Vec<PathBuf> {
+        match plugin_file::names(dir) {
+            Ok(names) => names,
+            Err(reason) => {
+                // What was good in it stays: a folder that cannot be read says nothing about its
+                // files.
+                there.extend(self.seen.keys().filter(|file| file.parent() == Some(dir)).cloned());
+                rejected.push(RejectedFile::file(dir.to_owned(), reason.to_string()));
+                self.seen.keys().filter(|file| file.parent() == Some(dir)).cloned().collect()
+            }
+        }
+    }
+
     /// Of very many files those that are looked at: what was good before, then by name.
-    fn first(&self, mut names: Vec<PathBuf>, dir: &Path, rejected: &mut Vec<RejectedFile>) -> Vec<PathBuf> {
+    fn first(
+        &self,
+        mut names: Vec<PathBuf>,
+        dir: &Path,
+        rejected: &mut Vec<RejectedFile>,
+    ) -> Vec<PathBuf> {
         if names.len() > MOST_FILES {
             let good = |file: &PathBuf| self.seen.get(file).is_some_and(|seen| seen.good.is_some());
             names.sort_by_key(|file| !good(file));
@@ -136,14 +139,54 @@ impl FolderScan {
             names.sort();
             rejected.push(RejectedFile::file(
                 dir.to_owned(),
-                format!("{left} of its .so files are not looked at, only {MOST_FILES} are (leave only plugins in it)"),
+                format!(
+                    "{left} of its .so files are not looked at, only {MOST_FILES} are (leave only \
+                     plugins in it)"
+                ),
             ));
         }
         names
     }
 
+    /// Adds what is good in a file, unless another one of that name was found, and why it is
+    /// refused.
+    fn judge(
+        &self,
+        file: &Path,
+        configured: bool,
+        found: &mut Vec<(PathBuf, Arc<Plugin>)>,
+        rejected: &mut Vec<RejectedFile>,
+    ) {
+        let Some(seen) = self.seen.get(file) else { return };
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mut refuse = |reason: &dyn std::fmt::Display| {
+            rejected.push(RejectedFile::file(file.to_owned(), format!("{} {reason}", tame(&name))));
+        };
+        if let Some(reason) = &seen.refused {
+            refuse(reason);
+        }
+        let Some(good) = &seen.good else { return };
+        match found.iter().find(|(_, first)| first.about.name == good.about.name) {
+            None => found.push((file.to_owned(), good.clone())),
+            Some((_, first)) if first.sha256 == good.sha256 && !configured => {}
+            Some((at, first)) if first.sha256 == good.sha256 => {
+                refuse(&format_args!(
+                    "has the same content as {} (remove one of them)",
+                    at.display()
+                ));
+            }
+            Some((at, _)) => refuse(&format_args!(
+                "is another plugin named {}: {} came first (remove one of them)",
+                good.about.name,
+                at.display()
+            )),
+        }
+    }
+
     fn forget_absent(&mut self, there: &BTreeSet<PathBuf>) {
-        self.seen.retain(|file, seen| there.contains(file) || !std::mem::replace(&mut seen.absent, true));
+        self.seen.retain(|file, seen| {
+            there.contains(file) || !std::mem::replace(&mut seen.absent, true)
+        });
     }
 
     /// Loads a content that was loaded before, from its private copy.
@@ -164,7 +207,11 @@ impl FolderScan {
 
     /// The contents that lie in the folders now.
     pub(super) fn present(&self) -> BTreeSet<String> {
-        self.seen.values().filter_map(|seen| seen.good.as_ref()).map(|plugin| plugin.sha256.clone()).collect()
+        self.seen
+            .values()
+            .filter_map(|seen| seen.good.as_ref())
+            .map(|plugin| plugin.sha256.clone())
+            .collect()
     }
 
     /// How many private copies were made or looked at so far, those of files that were refused too.
@@ -217,7 +264,10 @@ impl FolderScan {
             };
             // Its copy may have been removed since: a start may have to load it without this file.
             if let Err(reason) = plugin_file::keep(&self.private, &candidate) {
-                tracing::warn!(file = %file.display(), "this plugin file, which is loaded, {reason}");
+                tracing::warn!(
+                    file = %file.display(),
+                    "this plugin file, which is loaded, {reason}"
+                );
             }
             Ok(known)
         });

@@ -1,9 +1,10 @@
-//! The process's last words: a fatal signal, or an `exit` from within, notes which thread caused it, in the file that marks calls of
-//! plugins (the engine's `pipeline::call_marks` defines the format).
+//! The process's last words: a fatal signal, or an `exit` from within, notes which thread caused
+//! it, in the file that marks calls of plugins (the engine's `pipeline::call_marks` defines the
+//! format).
 //!
-//! A signal that somebody sent from outside is nobody's fault and is not noted. Who handled a signal before still does: what the
-//! runtime says of an overflown stack is said. Nothing is promised of an end by `_exit`, SIGKILL or lack of memory: these have no
-//! last words.
+//! A signal that somebody sent from outside is nobody's fault and is not noted. Who handled a
+//! signal before still does: what the runtime says of an overflown stack is said. Nothing is
+//! promised of an end by `_exit`, SIGKILL or lack of memory: these have no last words.
 #![allow(unsafe_code)] // signal handlers exist only in C's interface
 
 use std::fs::File;
@@ -31,7 +32,8 @@ pub fn note_in(file: &File) -> std::io::Result<()> {
         return Ok(());
     }
     let file = file.try_clone()?.into_raw_fd();
-    // SAFETY: a sigaction of zeros is the default action; `sigaction` only reads the new one and writes the old one.
+    // SAFETY: a sigaction of zeros is the default action; `sigaction` only reads the new one and
+    // writes the old one.
     let before = FATAL.map(|signal| unsafe {
         let mut before: libc::sigaction = std::mem::zeroed();
         libc::sigaction(signal, std::ptr::null(), &raw mut before);
@@ -41,8 +43,9 @@ pub fn note_in(file: &File) -> std::io::Result<()> {
         return Ok(());
     }
     for signal in FATAL {
-        // SAFETY: the handler has the form that SA_SIGINFO asks for, and calls nothing that a signal handler may not call. It
-        // runs on the stack that the runtime gave each thread for it, so an overflown stack is noted too.
+        // SAFETY: the handler has the form that SA_SIGINFO asks for, and calls nothing that a
+        // signal handler may not call. It runs on the stack that the runtime gave each thread for
+        // it, so an overflown stack is noted too.
         unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
             action.sa_sigaction = on_signal as extern "C" fn(_, _, _) as usize;
@@ -65,7 +68,8 @@ extern "C" fn on_signal(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c
         write(paper, signal as u8);
     }
     if let Some(n) = FATAL.iter().position(|fatal| *fatal == signal) {
-        // SAFETY: what was there before is put back. The instruction is run again, or the signal sent again, and ends it.
+        // SAFETY: what was there before is put back. The instruction is run again, or the signal
+        // sent again, and ends it.
         unsafe {
             libc::sigaction(signal, &raw const paper.before[n], std::ptr::null_mut());
             if code <= 0 && code != libc::SI_TKILL {

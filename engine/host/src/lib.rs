@@ -1,8 +1,9 @@
 //! Plugin files become metrics: found, checked, loaded, described, and called.
 //!
-//! A file is never loaded where it lies: it is read once, checked as bytes, and loaded from a private copy named after
-//! its content. What is refused is listed with one sentence and harms nothing. A loaded file stays loaded. This crate
-//! knows no state, no pipeline and no clock; callers that read tables for a metric hand over a [`Read`].
+//! A file is never loaded where it lies: it is read once, checked as bytes, and loaded from a
+//! private copy named after its content. What is refused is listed with one sentence and harms
+//! nothing. A loaded file stays loaded. This crate knows no state, no pipeline and no clock;
+//! callers that read tables for a metric hand over a [`Read`].
 
 mod checksums;
 mod code;

@@ -1,9 +1,10 @@
 //! The one place where foreign code is loaded and called.
 //!
-//! What it is given is a whole shared object with a handshake that fits ([`super::elf`]), at an absolute path that is
-//! never written again ([`super::plugin_file`]). What it gives is safe to call: layouts are checked when a file is loaded, the
-//! entry points are fenced inside the plugin, and a library is never unloaded. It cannot contain a plugin that breaks
-//! memory or does not return.
+//! What it is given is a whole shared object with a handshake that fits ([`super::elf`]), at an
+//! absolute path that is never written again ([`super::plugin_file`]). What it gives is safe to
+//! call: layouts are checked when a file is loaded, the entry points are fenced inside the plugin,
+//! and a library is never unloaded. It cannot contain a plugin that breaks memory or does not
+//! return.
 #![allow(unsafe_code)] // loading and calling foreign code is what this file is for
 
 use super::code::{Call, MetricCode, PluginCode};
@@ -15,7 +16,9 @@ use rustix::fs::StatVfsMountFlags;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use tally_plugin::abi::{Columns, DeltaBuffer, Fallible, Host, Instance, PluginRef, WRITING, Writing};
+use tally_plugin::abi::{
+    Columns, DeltaBuffer, Fallible, Host, Instance, PluginRef, WRITING, Writing,
+};
 
 /// A loaded plugin file. Stays loaded as long as the process lives.
 #[derive(Clone, Copy)]
@@ -29,7 +32,8 @@ pub(super) struct Hosted {
     instance: Instance,
 }
 
-// SAFETY: the instance is a `Metric`, which is `Send + Sync` by its trait; the entry points take it by shared reference.
+// SAFETY: the instance is a `Metric`, which is `Send + Sync` by its trait; the entry points take it
+// by shared reference.
 unsafe impl Send for Hosted {}
 // SAFETY: likewise.
 unsafe impl Sync for Hosted {}
@@ -41,7 +45,8 @@ impl Library {
     /// [`LoadErrorKind::Incompatible`].
     pub(super) fn open(copy: &Path) -> Result<Library, LoadError> {
         let library = RawLibrary::load_at(copy).map_err(|fault| unloadable(copy, &fault))?;
-        // Never unloaded: the layouts that the checker keeps, and whatever a plugin's threads run, point into it.
+        // Never unloaded: the layouts that the checker keeps, and whatever a plugin's threads run,
+        // point into it.
         let library: &'static RawLibrary = Box::leak(Box::new(library));
         // SAFETY: the library lives as long as the process.
         let header = unsafe { lib_header_from_raw_library(library) }.map_err(|fault| {
@@ -79,8 +84,14 @@ impl PluginCode for Library {
 }
 
 impl MetricCode for Hosted {
-    fn update_columns(&self, columns: &Columns<'_>, buffer: &mut DeltaBuffer) -> Result<(), String> {
-        self.plugin.update()(self.instance, columns, buffer).into_result().map_err(RString::into_string)
+    fn update_columns(
+        &self,
+        columns: &Columns<'_>,
+        buffer: &mut DeltaBuffer,
+    ) -> Result<(), String> {
+        self.plugin.update()(self.instance, columns, buffer)
+            .into_result()
+            .map_err(RString::into_string)
     }
 
     fn answer(&self, ask: &str, call: Call<'_>) -> Result<String, String> {
@@ -108,13 +119,19 @@ fn unloadable(copy: &Path, fault: &LibraryError) -> LoadError {
     let folder = copy.parent().unwrap_or(copy);
     // The loader begins with the path that it was given, which says nothing: the copy is ours.
     let said = said.replace(&format!("{}: ", copy.display()), "");
-    let noexec = rustix::fs::statvfs(folder).is_ok_and(|mount| mount.f_flag.contains(StatVfsMountFlags::NOEXEC));
+    let noexec = rustix::fs::statvfs(folder)
+        .is_ok_and(|mount| mount.f_flag.contains(StatVfsMountFlags::NOEXEC));
     if noexec {
-        let what =
-            format!("cannot be loaded: {said}: {} lies on a file system that is mounted noexec", folder.display());
+        let what = format!(
+            "cannot be loaded: {said}: {} lies on a file system that is mounted noexec",
+            folder.display()
+        );
         return incompatible(what, "mount it without noexec, or put [store] data_dir elsewhere");
     }
-    incompatible(format!("cannot be loaded: {said}"), "install what it needs, or build it on this system")
+    incompatible(
+        format!("cannot be loaded: {said}"),
+        "install what it needs, or build it on this system",
+    )
 }
 
 fn incompatible(what: String, fix: &str) -> LoadError {
@@ -126,7 +143,8 @@ fn one_line(fault: &dyn std::fmt::Display) -> String {
     /// Letters that are shown.
     const LONGEST: usize = 1_000;
     let text = fault.to_string();
-    let line = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+    let line =
+        text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None if line.is_empty() => "without a reason".to_owned(),
@@ -146,7 +164,8 @@ thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs `f`, and drops what plugins log meanwhile on this thread: whoever calls one again on what it failed has it said before.
+/// Runs `f`, and drops what plugins log meanwhile on this thread: whoever calls one again on what
+/// it failed has it said before.
 pub fn quietly<T>(f: impl FnOnce() -> T) -> T {
     /// Sets it back also where `f` panics.
     struct Back(bool);
@@ -179,7 +198,8 @@ extern "C" fn log(context: usize, level: u8, line: RStr<'_>) {
 }
 
 extern "C" fn read(call: usize, request: RStr<'_>) -> Fallible<RString> {
-    // SAFETY: made by `Hosted::answer`, which is still running: the reader that a metric is given cannot leave the call.
+    // SAFETY: made by `Hosted::answer`, which is still running: the reader that a metric is given
+    // cannot leave the call.
     let call = unsafe { *(call as *const Call<'_>) };
     match catch_unwind(AssertUnwindSafe(|| (call.read)(request.as_str()))) {
         Ok(Ok(answer)) => RResult::ROk(answer.into()),

@@ -1,4 +1,5 @@
-//! The boundary itself, on a plugin that is linked in: entry points, fences, reads. The layout check runs here too.
+//! The boundary itself, on a plugin that is linked in: entry points, fences, reads. The layout
+//! check runs here too.
 #![allow(clippy::unwrap_used, clippy::panic)] // a refused call is a failed test, and the probe must panic
 
 use super::super::metric::{AnswerFailure, Delta, Metric, Read, ReadFault};
@@ -34,11 +35,16 @@ impl tally_plugin::Metric for Probe {
     type Answer = i64;
 
     fn new(config: Config) -> Result<Self, String> {
-        if config.factor < 0 { Err("the factor is negative".into()) } else { Ok(Probe { factor: config.factor }) }
+        if config.factor < 0 {
+            Err("the factor is negative".into())
+        } else {
+            Ok(Probe { factor: config.factor })
+        }
     }
 
     fn describe(&self) -> Description {
-        Description::new("A probe").table(table("t").key([USER_ID]).cell("n", sum(ONE)).cell("bytes", sum(UPDATE)))
+        Description::new("A probe")
+            .table(table("t").key([USER_ID]).cell("n", sum(ONE)).cell("bytes", sum(UPDATE)))
     }
 
     fn update(&self, batch: &Batch<'_>, deltas: &mut Deltas<'_>) {
@@ -58,7 +64,9 @@ impl tally_plugin::Metric for Probe {
             "panic" => panic!("asked to"),
             "panic with a bomb" => std::panic::panic_any(Bomb),
             "refuse" => Err(Refusal::invalid("/params/then", "no")),
-            "swallow" => Ok(read.table("t").run().map_or(-1, |found| found.total().count("n") as i64)),
+            "swallow" => {
+                Ok(read.table("t").run().map_or(-1, |found| found.total().count("n") as i64))
+            }
             _ => {
                 asked.warn("probed", "it was");
                 Ok(read.table("t").run()?.total().count("n") as i64)
@@ -108,7 +116,8 @@ impl Read for Fixed {
         match &self.0 {
             Some(fault) => Err(fault.clone()),
             None => {
-                let part = tally_plugin::read::Part { cells: vec![7, i128::MAX], ..Default::default() };
+                let part =
+                    tally_plugin::read::Part { cells: vec![7, i128::MAX], ..Default::default() };
                 Ok(ReadAnswer { total: vec![part], groups_total: 1, groups: vec![] })
             }
         }
@@ -116,8 +125,13 @@ impl Read for Fixed {
 }
 
 fn answer(then: &str, reader: &Fixed) -> Result<Reply, AnswerFailure> {
-    let ask =
-        Ask { params: json!({"then": then}), window: Window::default(), steps: None, event_types: None, as_of: 0 };
+    let ask = Ask {
+        params: json!({"then": then}),
+        window: Window::default(),
+        steps: None,
+        event_types: None,
+        as_of: 0,
+    };
     let answered = probe().answer(&ask, reader)?;
     Ok(answered.into_reply().expect("the result is JSON"))
 }
@@ -126,7 +140,10 @@ fn answer(then: &str, reader: &Fixed) -> Result<Reply, AnswerFailure> {
 fn a_plugin_says_what_it_is() {
     let about: Value = serde_json::from_str(&library().about("probe").unwrap()).unwrap();
     assert_eq!((&about["name"], &about["revision"]), (&json!("probe"), &json!(3)));
-    assert_eq!(library().create(r#"{"factor":-1}"#, "probe").err().unwrap(), "the factor is negative");
+    assert_eq!(
+        library().create(r#"{"factor":-1}"#, "probe").err().unwrap(),
+        "the factor is negative"
+    );
     assert!(library().describe("{", "probe").unwrap_err().contains("unreadable"));
     assert!(probe().needs_update());
 }
@@ -153,7 +170,9 @@ fn a_batch_that_fails_leaves_no_deltas_and_the_next_one_works() {
 
 #[test]
 fn answers_warnings_and_refusals_cross() {
-    let Ok(Reply::Answer { result, warnings }) = answer("read", &Fixed(None)) else { panic!("no answer") };
+    let Ok(Reply::Answer { result, warnings }) = answer("read", &Fixed(None)) else {
+        panic!("no answer")
+    };
     assert_eq!((result, warnings.len()), (json!(7), 1));
     let Ok(Reply::Refusal(refusal)) = answer("refuse", &Fixed(None)) else { panic!("no refusal") };
     assert_eq!(refusal.errors[0].pointer, "/params/then");
@@ -161,9 +180,15 @@ fn answers_warnings_and_refusals_cross() {
 
 #[test]
 fn why_a_read_failed_survives_whatever_the_plugin_makes_of_it() {
-    for fault in [ReadFault::Deadline, ReadFault::Store("away".into()), ReadFault::Request("no".into())] {
+    for fault in
+        [ReadFault::Deadline, ReadFault::Store("away".into()), ReadFault::Request("no".into())]
+    {
         for then in ["read", "swallow"] {
-            assert_eq!(answer(then, &Fixed(Some(fault.clone()))), Err(AnswerFailure::Read(fault.clone())), "{then}");
+            assert_eq!(
+                answer(then, &Fixed(Some(fault.clone()))),
+                Err(AnswerFailure::Read(fault.clone())),
+                "{then}"
+            );
         }
     }
 }

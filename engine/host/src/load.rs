@@ -1,4 +1,5 @@
-//! From a file to a plugin that says what it is: read, checked as bytes, copied, loaded, asked. Each step refuses with what to do.
+//! From a file to a plugin that says what it is: read, checked as bytes, copied, loaded, asked.
+//! Each step refuses with what to do.
 
 use super::code::PluginCode;
 use super::description_check as check;
@@ -50,7 +51,14 @@ pub(super) fn load(
     }
     let code = code_of(&plugin_file::keep(private, candidate)?)?;
     let about = about(code.as_ref())?;
-    tracing::info!(plugin = about.name, version = about.version, file = %file.display(), sdk = handshake.sdk, rustc = handshake.rustc, "plugin loaded");
+    tracing::info!(
+        plugin = about.name,
+        version = about.version,
+        file = %file.display(),
+        sdk = handshake.sdk,
+        rustc = handshake.rustc,
+        "plugin loaded"
+    );
     Ok(Plugin { about, code, sha256: candidate.sha256.clone() })
 }
 
@@ -64,22 +72,28 @@ fn about(code: &dyn PluginCode) -> Result<AboutText, LoadError> {
     let invalid = |what: String| LoadError::new(LoadErrorKind::Invalid, what, "fix the plugin");
     let text = code.about("(a plugin being loaded)");
     let text = text.map_err(|fault| invalid(format!("does not say what it is: {fault}")))?;
-    let about: AboutText =
-        readable(&text).map_err(|fault| invalid(format!("does not say what it is: its text {fault}")))?;
+    let about: AboutText = readable(&text)
+        .map_err(|fault| invalid(format!("does not say what it is: its text {fault}")))?;
     let faults = check::about(&about);
-    if faults.is_empty() { Ok(about) } else { Err(invalid(format!("cannot be served: {}", faults.join("; ")))) }
+    if faults.is_empty() {
+        Ok(about)
+    } else {
+        Err(invalid(format!("cannot be served: {}", faults.join("; "))))
+    }
 }
 
 /// Whether a file was built for this engine.
 pub(super) fn fits(handshake: &HandshakeText) -> Result<(), LoadError> {
-    let other = |what: String, fix: String| Err(LoadError::new(LoadErrorKind::Incompatible, what, fix));
+    let other =
+        |what: String, fix: String| Err(LoadError::new(LoadErrorKind::Incompatible, what, fix));
     if handshake.generation != GENERATION {
         let fix = match handshake.generation > GENERATION {
             true => "update the engine",
             false => "rebuild the plugin with a current tally-plugin",
         };
         let built = handshake.generation;
-        let what = format!("was built for plugin interface {built}, this engine supports {GENERATION}");
+        let what =
+            format!("was built for plugin interface {built}, this engine supports {GENERATION}");
         return other(what, fix.into());
     }
     let own = Handshake::own();
@@ -92,7 +106,10 @@ pub(super) fn fits(handshake: &HandshakeText) -> Result<(), LoadError> {
         return other(what, format!("rebuild it with --target {own}"));
     }
     if handshake.panic != "unwind" {
-        let what = format!("was built with panic = \"{}\": a fault in it would end the engine", handshake.panic);
+        let what = format!(
+            "was built with panic = \"{}\": a fault in it would end the engine",
+            handshake.panic
+        );
         return other(what, "build it with panic = \"unwind\"".into());
     }
     Ok(())
@@ -106,7 +123,9 @@ pub(super) fn readable<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, 
     if text.len() > check::LARGEST_TEXT {
         return Err(format!("is longer than {} KiB", check::LARGEST_TEXT >> 10));
     }
-    let value: Value = serde_json::from_str(text).map_err(|fault| format!("is not JSON: {fault}"))?;
-    serde_json::from_value(value)
-        .map_err(|fault| format!("is not one that this engine understands: {fault} (update the engine)"))
+    let value: Value =
+        serde_json::from_str(text).map_err(|fault| format!("is not JSON: {fault}"))?;
+    serde_json::from_value(value).map_err(|fault| {
+        format!("is not one that this engine understands: {fault} (update the engine)")
+    })
 }

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tally_config::{MetricConfig, Overflow};
 use tally_event::{EventBatch, PropertyColumn, PropertySource};
-use tally_plugin::abi::{ColumnParts, DeltaBuffer, KeyParts, PropertyParts, RawDelta, with_columns};
+use tally_plugin::abi::{
+    ColumnParts, DeltaBuffer, KeyParts, PropertyParts, RawDelta, with_columns,
+};
 use tally_plugin::ask::{Ask, Fault, Refusal, Reply, Warning};
 use tally_plugin::description::{Description, From};
 use tally_plugin::property::LONGEST_TEXT;
@@ -251,24 +253,35 @@ impl Metric {
         self.description.properties.iter().map(source).collect()
     }
 
-    /// Appends the deltas of a batch, and returns the key columns that it computed, in the order of their declaration. Both are a
-    /// pure function of the batch.
+    /// Appends the deltas of a batch, and returns the key columns that it computed, in the order of
+    /// their declaration. Both are a pure function of the batch.
     ///
     /// # Errors
-    /// The plugin failed (panicked, or handed over what it has not declared); `deltas` is as before.
-    pub fn update(&self, batch: &EventBatch, deltas: &mut Vec<Delta>) -> Result<Vec<Computed>, String> {
+    /// The plugin failed (panicked, or handed over what it has not declared); `deltas` is as
+    /// before.
+    pub fn update(
+        &self,
+        batch: &EventBatch,
+        deltas: &mut Vec<Delta>,
+    ) -> Result<Vec<Computed>, String> {
         let before = deltas.len();
         let mut fault = None;
         let mut computed = Vec::new();
         let columns = self.columns(batch);
         let columns: Vec<&PropertyColumn> = columns.iter().map(AsRef::as_ref).collect();
         let mut take = |raw: &RawDelta| {
-            let delta = Delta { row: raw.row, table: raw.table, cell: raw.cell, value: raw.value() };
+            let delta =
+                Delta { row: raw.row, table: raw.table, cell: raw.cell, value: raw.value() };
             let table = self.description.tables.get(usize::from(delta.table));
             let cell = table.and_then(|table| table.cells.get(usize::from(delta.cell)));
-            if delta.row as usize >= batch.len() || cell.is_none_or(|cell| cell.from != From::Update) {
+            if delta.row as usize >= batch.len()
+                || cell.is_none_or(|cell| cell.from != From::Update)
+            {
                 fault.get_or_insert_with(|| {
-                    format!("the plugin handed over a delta that fits no event or no cell fed by update: {delta:?}")
+                    format!(
+                        "the plugin handed over a delta that fits no event or no cell fed by \
+                         update: {delta:?}"
+                    )
                 });
             } else {
                 deltas.push(delta);
@@ -280,7 +293,8 @@ impl Metric {
         let computed: Result<Vec<Computed>, String> = computed.into_iter().collect();
         let declared = self.description.computed.len();
         let fault = fault.map_or(Ok(()), Err).and(computed).and_then(|computed| {
-            let fault = || format!("the plugin handed over {} key columns, not {declared}", computed.len());
+            let fault =
+                || format!("the plugin handed over {} key columns, not {declared}", computed.len());
             (computed.len() == declared).then_some(()).ok_or_else(fault).map(|()| computed)
         });
         if fault.is_err() {
@@ -290,7 +304,11 @@ impl Metric {
     }
 
     /// What the code makes of a batch, unchecked. `properties`: the declared ones, in their order.
-    fn call_update(&self, batch: &EventBatch, properties: &[&PropertyColumn]) -> Result<DeltaBuffer, String> {
+    fn call_update(
+        &self,
+        batch: &EventBatch,
+        properties: &[&PropertyColumn],
+    ) -> Result<DeltaBuffer, String> {
         let properties: Vec<PropertyParts<'_>> = properties
             .iter()
             .map(|column| PropertyParts {
@@ -315,14 +333,20 @@ impl Metric {
         Ok(buffer)
     }
 
-    /// The declared properties in this batch; one that it lacks (nobody has had it read) is null throughout.
+    /// The declared properties in this batch; one that it lacks (nobody has had it read) is null
+    /// throughout.
     fn columns<'b>(&self, batch: &'b EventBatch) -> Vec<Cow<'b, PropertyColumn>> {
         let column = |source: PropertySource| {
             let known = batch.properties.iter().find(|column| *column.source == source);
             known.map(Cow::Borrowed).unwrap_or_else(|| {
                 let rows = batch.len();
                 let null = PropertyColumn::new(Arc::new(source));
-                Cow::Owned(PropertyColumn { present: vec![0; rows], low: vec![0; rows], high: vec![0; rows], ..null })
+                Cow::Owned(PropertyColumn {
+                    present: vec![0; rows],
+                    low: vec![0; rows],
+                    high: vec![0; rows],
+                    ..null
+                })
             })
         };
         self.properties().into_iter().map(column).collect()
@@ -353,7 +377,8 @@ impl Metric {
             return Err(AnswerFailure::Read(fault));
         }
         let text = answered.map_err(failed)?;
-        let text = serde_json::from_str(&text).map_err(|fault| failed(format!("the answer is unreadable: {fault}")))?;
+        let text = serde_json::from_str(&text)
+            .map_err(|fault| failed(format!("the answer is unreadable: {fault}")))?;
         Ok(match text {
             Text::Answer { result, warnings } => Answered::Answer(result.get().into(), warnings),
             Text::Refusal(refusal) => Answered::Refusal(refusal),
@@ -369,7 +394,8 @@ fn key_column(keys: KeyParts<'_>, rows: usize) -> Result<Computed, String> {
     }
     let mut start = 0;
     for end in keys.ends {
-        let text = keys.bytes.get(start..*end as usize).and_then(|text| std::str::from_utf8(text).ok());
+        let text =
+            keys.bytes.get(start..*end as usize).and_then(|text| std::str::from_utf8(text).ok());
         if text.is_none_or(|text| text.is_empty() || text.len() > LONGEST_TEXT) {
             return fault("with a key that is not a text of 1 to 255 bytes");
         }
@@ -383,7 +409,8 @@ fn key_column(keys: KeyParts<'_>, rows: usize) -> Result<Computed, String> {
 
 /// One read, from text to text.
 fn serve(reader: &dyn Read, request: &str) -> Result<String, ReadFault> {
-    let request = serde_json::from_str(request).map_err(|fault| ReadFault::Request(fault.to_string()))?;
+    let request =
+        serde_json::from_str(request).map_err(|fault| ReadFault::Request(fault.to_string()))?;
     let answer = reader.read(&request)?;
     serde_json::to_string(&answer).map_err(|fault| ReadFault::Store(fault.to_string()))
 }

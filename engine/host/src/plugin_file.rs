@@ -1,6 +1,8 @@
-//! Files in plugin folders: which are candidates, what they contain, and the private copies that are loaded.
+//! Files in plugin folders: which are candidates, what they contain, and the private copies that
+//! are loaded.
 //!
-//! A candidate is read once; everything later uses these bytes, so that a file that changes meanwhile changes nothing.
+//! A candidate is read once; everything later uses these bytes, so that a file that changes
+//! meanwhile changes nothing.
 
 use super::elf;
 use super::refusal::{LoadError, LoadErrorKind};
@@ -11,7 +13,8 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, Per
 use std::path::{Path, PathBuf};
 use tally_system::files::{self, ReadError};
 
-/// Larger files are refused. A stripped plugin is about half a MiB, one with debug information some tens.
+/// Larger files are refused. A stripped plugin is about half a MiB, one with debug information some
+/// tens.
 const LARGEST: u64 = 256 << 20;
 
 /// Larger lists of contents are refused: it is some hundred bytes a plugin.
@@ -33,7 +36,8 @@ const MOST_ENTRIES: usize = 20_000;
 /// The `*.so` names of a folder in order of their names. A folder that does not exist has none.
 ///
 /// # Errors
-/// [`LoadErrorKind::Unreadable`]: the folder cannot be read, or holds far too much. Its text names the folder.
+/// [`LoadErrorKind::Unreadable`]: the folder cannot be read, or holds far too much. Its text names
+/// the folder.
 pub(super) fn names(folder: &Path) -> Result<Vec<PathBuf>, LoadError> {
     let unreadable = |fault: io::Error| {
         let what = format!("the folder {} cannot be read: {fault}", folder.display());
@@ -46,9 +50,15 @@ pub(super) fn names(folder: &Path) -> Result<Vec<PathBuf>, LoadError> {
     let mut names = Vec::new();
     for (n, entry) in entries.enumerate() {
         if n == MOST_ENTRIES {
-            let what =
-                format!("the folder {} holds more than {MOST_ENTRIES} files and is not looked at", folder.display());
-            return Err(LoadError::new(LoadErrorKind::Unreadable, what, "leave only plugins in it"));
+            let what = format!(
+                "the folder {} holds more than {MOST_ENTRIES} files and is not looked at",
+                folder.display()
+            );
+            return Err(LoadError::new(
+                LoadErrorKind::Unreadable,
+                what,
+                "leave only plugins in it",
+            ));
         }
         let name = entry.map_err(unreadable)?.path();
         if name.extension().is_some_and(|extension| extension == "so") {
@@ -87,10 +97,13 @@ pub(super) fn stamp(file: &Path) -> Option<Stamp> {
 /// # Errors
 /// [`LoadError`]: it is not trusted, cannot be read, or is not a shared object.
 pub(super) fn read(file: &Path) -> Result<Candidate, LoadError> {
-    read_as(file, LARGEST, |first| if first.starts_with(b"\x7fELF") { Ok(()) } else { elf::inspect(first).map(drop) })
+    read_as(file, LARGEST, |first| {
+        if first.starts_with(b"\x7fELF") { Ok(()) } else { elf::inspect(first).map(drop) }
+    })
 }
 
-/// Bytes that reading a candidate takes; none where its first ones, or its size, say that it is none.
+/// Bytes that reading a candidate takes; none where its first ones, or its size, say that it is
+/// none.
 pub(super) fn cost(file: &Path) -> u64 {
     let opened = || {
         let opened = files::open(file).ok()?;
@@ -109,7 +122,11 @@ pub(super) fn read_list(file: &Path) -> Result<Candidate, LoadError> {
     read_as(file, LARGEST_LIST, |_| Ok(()))
 }
 
-fn read_as(file: &Path, most: u64, begins: fn(&[u8]) -> Result<(), LoadError>) -> Result<Candidate, LoadError> {
+fn read_as(
+    file: &Path,
+    most: u64,
+    begins: fn(&[u8]) -> Result<(), LoadError>,
+) -> Result<Candidate, LoadError> {
     let unreadable = |fault: io::Error| {
         let what = format!("cannot be read: {fault}");
         LoadError::new(LoadErrorKind::Unreadable, what, "let this user read it, or remove it")
@@ -130,9 +147,11 @@ fn read_as(file: &Path, most: u64, begins: fn(&[u8]) -> Result<(), LoadError>) -
     }
     let told = |fault: ReadError| match fault {
         ReadError::Io(fault) => unreadable(fault),
-        ReadError::TooLarge(_) => {
-            LoadError::new(LoadErrorKind::NotAPlugin, fault.to_string(), "strip its debug information")
-        }
+        ReadError::TooLarge(_) => LoadError::new(
+            LoadErrorKind::NotAPlugin,
+            fault.to_string(),
+            "strip its debug information",
+        ),
         ReadError::NotAFile => LoadError::new(LoadErrorKind::NotAPlugin, fault.to_string(), ""),
         fault => LoadError::new(LoadErrorKind::Unreadable, fault.to_string(), ""),
     };
@@ -140,11 +159,15 @@ fn read_as(file: &Path, most: u64, begins: fn(&[u8]) -> Result<(), LoadError>) -
     let metadata = opened.metadata().map_err(unreadable)?;
     let mode = metadata.permissions().mode();
     if mode & 0o002 != 0 {
-        return Err(untrusted("can be written by everybody: its code would not be trusted".into(), "chmod o-w it"));
+        return Err(untrusted(
+            "can be written by everybody: its code would not be trusted".into(),
+            "chmod o-w it",
+        ));
     }
     let us = owner_of_this_process().map_err(unreadable)?;
     if metadata.uid() != 0 && metadata.uid() != us {
-        let what = format!("belongs to user {}, neither to this one ({us}) nor to root", metadata.uid());
+        let what =
+            format!("belongs to user {}, neither to this one ({us}) nor to root", metadata.uid());
         return Err(untrusted(what, "chown it"));
     }
     // What is no candidate by its size or its first bytes is not read on.
@@ -163,7 +186,8 @@ fn owner_of_this_process() -> io::Result<u32> {
     Ok(fs::metadata("/proc/self")?.uid())
 }
 
-/// Writes the private copy of a candidate, unless it is there: `<private>/<sha256>.so`, mode 0500, in a folder of mode
+/// Writes the private copy of a candidate, unless it is there: `<private>/<sha256>.so`, mode 0500,
+/// in a folder of mode
 /// 0700. Returns its absolute path.
 ///
 /// # Errors
@@ -171,7 +195,11 @@ fn owner_of_this_process() -> io::Result<u32> {
 pub(super) fn keep(private: &Path, candidate: &Candidate) -> Result<PathBuf, LoadError> {
     let failed = |fault: io::Error| {
         let what = format!("has no private copy: {} cannot be written: {fault}", private.display());
-        LoadError::new(LoadErrorKind::Unreadable, what, "fix the disk or its permissions, start again")
+        LoadError::new(
+            LoadErrorKind::Unreadable,
+            what,
+            "fix the disk or its permissions, start again",
+        )
     };
     DirBuilder::new().recursive(true).mode(0o700).create(private).map_err(failed)?;
     fs::set_permissions(private, fs::Permissions::from_mode(0o700)).map_err(failed)?;
@@ -180,9 +208,15 @@ pub(super) fn keep(private: &Path, candidate: &Candidate) -> Result<PathBuf, Loa
     if files::read(&copy, LARGEST).is_ok_and(|bytes| bytes == candidate.bytes) {
         return Ok(copy);
     }
-    let unfinished = private_folder.join(format!("{}.{}.tmp", candidate.sha256, std::process::id()));
+    let unfinished =
+        private_folder.join(format!("{}.{}.tmp", candidate.sha256, std::process::id()));
     let write = || -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&unfinished)?;
         file.write_all(&candidate.bytes)?;
         file.set_permissions(fs::Permissions::from_mode(0o500))?;
         file.sync_all()?;
@@ -227,13 +261,17 @@ mod tests {
         let found = names(folder.path()).unwrap();
         assert_eq!(found, [folder.path().join("a.so"), folder.path().join("b.so")]);
         assert_eq!(names(&folder.path().join("absent")), Ok(vec![]));
-        assert!(names(&folder.path().join("a.so")).unwrap_err().to_string().contains("cannot be read"));
+        assert!(
+            names(&folder.path().join("a.so")).unwrap_err().to_string().contains("cannot be read")
+        );
     }
 
     #[test]
     fn files_that_others_can_change_are_refused() {
         let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        assert!(read(&file(folder.path(), "good.so", 0o644)).is_ok_and(|file| !file.group_writable));
+        assert!(
+            read(&file(folder.path(), "good.so", 0o644)).is_ok_and(|file| !file.group_writable)
+        );
         assert!(read(&file(folder.path(), "group.so", 0o664)).unwrap().group_writable);
         assert!(refusal(&file(folder.path(), "world.so", 0o666)).contains("everybody"));
 

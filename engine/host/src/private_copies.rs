@@ -1,15 +1,16 @@
-//! The private copies of plugin files as a whole: which may go, and what those that are loaded take of the address space.
+//! The private copies of plugin files as a whole: which may go, and what those that are loaded take
+//! of the address space.
 //!
-//! A copy is needed on disk only by a start that loads it; what is loaded stays in memory without its name. The disk gives its
-//! blocks back when the process ends.
+//! A copy is needed on disk only by a start that loads it; what is loaded stays in memory without
+//! its name. The disk gives its blocks back when the process ends.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::Path;
 
-/// Removes the copies whose content is not among `needed`, and what an interrupted copy left. Nothing else in the folder is
-/// touched.
+/// Removes the copies whose content is not among `needed`, and what an interrupted copy left.
+/// Nothing else in the folder is touched.
 ///
 /// # Errors
 /// What the system says of the first that could not be removed; the others are gone.
@@ -31,7 +32,8 @@ pub fn sweep(private: &Path, needed: &BTreeSet<String>) -> io::Result<()> {
     outcome
 }
 
-/// Number and bytes of the mappings of private copies in this process; zeros where the system does not tell.
+/// Number and bytes of the mappings of private copies in this process; zeros where the system does
+/// not tell.
 #[must_use]
 pub fn mapped(private: &Path) -> (u64, u64) {
     let Ok(private) = private.canonicalize() else { return (0, 0) };
@@ -45,7 +47,9 @@ fn sum(maps: &str, folder: &str) -> (u64, u64) {
         u64::from_str_radix(to, 16).ok()?.checked_sub(u64::from_str_radix(from, 16).ok()?)
     };
     let lines = maps.lines().filter(|line| line.contains(folder));
-    lines.filter_map(length).fold((0, 0), |(mappings, bytes), length| (mappings + 1, bytes + length))
+    lines
+        .filter_map(length)
+        .fold((0, 0), |(mappings, bytes), length| (mappings + 1, bytes + length))
 }
 
 #[cfg(test)]
@@ -69,7 +73,9 @@ mod tests {
             fs::write(folder.path().join(name), "x").unwrap();
         }
         sweep(folder.path(), &[needed.clone()].into()).unwrap();
-        let left = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let left = fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let left: BTreeSet<String> = left.collect();
         assert_eq!(left, [&names[0], &names[3], &names[4], &names[5]].map(Clone::clone).into());
         sweep(&folder.path().join("absent"), &BTreeSet::new()).unwrap();

@@ -4,7 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use tally_config::document_key;
 
-/// Why a plugin file is not loaded. Its text goes after the file's name: `is empty (copy it again)`.
+/// Why a plugin file is not loaded. Its text goes after the file's name: `is empty (copy it
+/// again)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadError {
     /// What kind of failure it is.
@@ -20,7 +21,8 @@ pub struct LoadError {
 pub enum LoadErrorKind {
     /// The file, its folder, or the place of the private copies cannot be read or written.
     Unreadable,
-    /// Others could change what would run: its owner, its permissions, or the list of checksums does not vouch for it.
+    /// Others could change what would run: its owner, its permissions, or the list of checksums
+    /// does not vouch for it.
     Untrusted,
     /// It is not a plugin.
     NotAPlugin,
@@ -33,7 +35,11 @@ pub enum LoadErrorKind {
 }
 
 impl LoadError {
-    pub(super) fn new(kind: LoadErrorKind, what: impl Into<String>, fix: impl Into<String>) -> LoadError {
+    pub(super) fn new(
+        kind: LoadErrorKind,
+        what: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> LoadError {
         LoadError { kind, what: what.into(), fix: fix.into() }
     }
 
@@ -80,7 +86,11 @@ impl RejectedFile {
     pub(super) fn of_section(name: &str, key: &str, reason: String) -> RejectedFile {
         let section = document_key("metrics", name);
         let key = if key.is_empty() { section } else { format!("{section}.{key}") };
-        RejectedFile { file: PathBuf::from(format!("[metrics.{name}]")), reason, section: Some(key) }
+        RejectedFile {
+            file: PathBuf::from(format!("[metrics.{name}]")),
+            reason,
+            section: Some(key),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! From folders and `[metrics.NAME]` sections to metrics, and the list of what was refused.
 //!
-//! Every refusal is one sentence: which file or section, why, what to do. A refusal never stops the others.
+//! Every refusal is one sentence: which file or section, why, what to do. A refusal never stops the
+//! others.
 
 use super::description_check as check;
 use super::folder_scan::FolderScan;
@@ -8,10 +9,11 @@ use super::load::{Plugin, readable};
 use super::metric::{History, Metric};
 use super::refusal::{RejectedFile, Unfit};
 use super::schema_faults;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tally_config::{MetricConfig, PluginsConfig, document_key, duration};
 use tally_event::EventBatch;
 use tally_plugin::description::Description;
@@ -27,12 +29,13 @@ pub struct Found {
 
 /// The plugins of some folders, and the metrics made of them.
 ///
-/// The first folder is the configured one: whatever lies there and is refused is listed. The others hold other things
-/// too (the program's own folder): only files that carry our handshake are looked at, and listed if they are refused.
-/// Of a plugin's name the first file wins. A plugin of the configured folder serves one metric under its own name, with the
-/// configuration `{}` unless a section of that name says otherwise (nothing, where its config schema does not accept that); so do
-/// some of the other folders, and the rest of them where a section names them. Further sections may serve the same plugin under
-/// other names.
+/// The first folder is the configured one: whatever lies there and is refused is listed. The others
+/// hold other things too (the program's own folder): only files that carry our handshake are looked
+/// at, and listed if they are refused. Of a plugin's name the first file wins. A plugin of the
+/// configured folder serves one metric under its own name, with the configuration `{}` unless a
+/// section of that name says otherwise (nothing, where its config schema does not accept that); so
+/// do some of the other folders, and the rest of them where a section names them. Further sections
+/// may serve the same plugin under other names.
 pub struct Registry {
     files: FolderScan,
     made: BTreeMap<String, Made>,
@@ -54,8 +57,9 @@ struct Made {
 }
 
 impl Registry {
-    /// Nothing is read yet. `private`: where copies are kept that are loaded. Of the configuration counts which of the other
-    /// folders' plugins are served without a section, and whether what `SHA256SUMS` of its folder does not list is refused.
+    /// Nothing is read yet. `private`: where copies are kept that are loaded. Of the configuration
+    /// counts which of the other folders' plugins are served without a section, and whether what
+    /// `SHA256SUMS` of its folder does not list is refused.
     #[must_use]
     pub fn new(dirs: &[PathBuf], private: &Path, config: &PluginsConfig) -> Registry {
         Registry {
@@ -73,13 +77,15 @@ impl Registry {
         Registry { disabled, ..self }
     }
 
-    /// Scans the folders, and makes the metrics of these sections. What cannot be made leaves what was served before.
+    /// Scans the folders, and makes the metrics of these sections. What cannot be made leaves what
+    /// was served before.
     pub fn scan(&mut self, sections: &BTreeMap<String, MetricConfig>) -> Found {
         let (plugins, mut rejected) = self.files.scan();
         let of = |wanted: &str| plugins.iter().find(|(_, plugin)| plugin.about.name == wanted);
         let disabled = self.disabled.clone();
         let mut made = BTreeMap::new();
-        let wanted = sections.iter().filter(|(name, section)| section.enabled && !disabled.contains(name));
+        let wanted =
+            sections.iter().filter(|(name, section)| section.enabled && !disabled.contains(name));
         for (name, section) in wanted {
             let wanted = section.plugin.as_ref().unwrap_or(name);
             match of(wanted) {
@@ -88,7 +94,11 @@ impl Registry {
                 }
                 None => {
                     let key = if section.plugin.is_some() { "plugin" } else { "" };
-                    rejected.push(RejectedFile::of_section(name, key, unknown_plugin(name, wanted, &plugins)));
+                    rejected.push(RejectedFile::of_section(
+                        name,
+                        key,
+                        unknown_plugin(name, wanted, &plugins),
+                    ));
                 }
             }
         }
@@ -96,12 +106,16 @@ impl Registry {
             let unasked = self.files.is_configured(file) || self.shipped.contains(name);
             unasked && !sections.contains_key(name) && !disabled.contains(name)
         };
-        let unasked: Vec<_> = plugins.iter().filter(|(file, plugin)| own(file, &plugin.about.name)).collect();
+        let unasked: Vec<_> =
+            plugins.iter().filter(|(file, plugin)| own(file, &plugin.about.name)).collect();
         for (file, plugin) in unasked {
-            let mut one = self.make(&plugin.about.name, file, plugin, &MetricConfig::default(), false);
+            let mut one =
+                self.make(&plugin.about.name, file, plugin, &MetricConfig::default(), false);
             // One that cannot do without a configuration is meant for the sections that give one.
             if check::needs_config(&plugin.about)
-                || sections.values().any(|section| section.plugin.as_ref() == Some(&plugin.about.name))
+                || sections
+                    .values()
+                    .any(|section| section.plugin.as_ref() == Some(&plugin.about.name))
             {
                 one.refused = None;
             }
@@ -114,14 +128,22 @@ impl Registry {
             tracing::warn!(file = %file.display(), "plugin refused: {reason}");
         }
         self.said = now;
-        Found { metrics: self.made.values().filter_map(|made| made.metric.clone()).collect(), rejected }
+        Found {
+            metrics: self.made.values().filter_map(|made| made.metric.clone()).collect(),
+            rejected,
+        }
     }
 
     /// A metric as it was, of a private copy whose file may be gone.
     ///
     /// # Errors
     /// A sentence.
-    pub fn revive(&mut self, name: &str, sha256: &str, section: &MetricConfig) -> Result<Arc<Metric>, String> {
+    pub fn revive(
+        &mut self,
+        name: &str,
+        sha256: &str,
+        section: &MetricConfig,
+    ) -> Result<Arc<Metric>, String> {
         let (copy, plugin) = self.files.revive(sha256)?;
         metric(name, &copy, &plugin, section).map(Arc::new).map_err(|unfit| unfit.reason)
     }
@@ -145,20 +167,34 @@ impl Registry {
     }
 
     /// `asked`: a section of the configuration says so.
-    fn make(&mut self, name: &str, file: &Path, plugin: &Plugin, section: &MetricConfig, asked: bool) -> Made {
+    fn make(
+        &mut self,
+        name: &str,
+        file: &Path,
+        plugin: &Plugin,
+        section: &MetricConfig,
+        asked: bool,
+    ) -> Made {
         let before = self.made.remove(name);
         match before {
             Some(before) if before.sha256 == plugin.sha256 && before.section == *section => before,
             before => {
                 let (sha256, section) = (plugin.sha256.clone(), section.clone());
                 match metric(name, file, plugin, &section) {
-                    Ok(metric) => Made { sha256, section, metric: Some(Arc::new(metric)), refused: None },
+                    Ok(metric) => {
+                        Made { sha256, section, metric: Some(Arc::new(metric)), refused: None }
+                    }
                     Err(Unfit { reason, key }) => {
                         let refused = Some(match asked {
                             true => RejectedFile::of_section(name, &key, reason),
                             false => RejectedFile::file(file.to_owned(), reason),
                         });
-                        Made { sha256, section, metric: before.and_then(|before| before.metric), refused }
+                        Made {
+                            sha256,
+                            section,
+                            metric: before.and_then(|before| before.metric),
+                            refused,
+                        }
                     }
                 }
             }
@@ -173,20 +209,23 @@ const IN_PLUGIN: &str = "fix the plugin";
 const IN_BOTH: &str = "fix [metrics.NAME.config], from which it follows";
 
 /// One metric of a plugin.
-pub(super) fn metric(name: &str, file: &Path, plugin: &Plugin, section: &MetricConfig) -> Result<Metric, Unfit> {
+pub(super) fn metric(
+    name: &str,
+    file: &Path,
+    plugin: &Plugin,
+    section: &MetricConfig,
+) -> Result<Metric, Unfit> {
     let unfit = |what: &str, faults: &[String], cure: &str, key: &str| {
         let (cure, of) = (cure.replace("NAME", name), &plugin.about.name);
-        let reason = format!("metric {name} of plugin {of}: {what}: {} ({cure})", faults.join("; "));
+        let reason =
+            format!("metric {name} of plugin {of}: {what}: {} ({cure})", faults.join("; "));
         Unfit { reason, key: key.to_owned() }
     };
     let follows = if section.config.is_empty() { IN_PLUGIN } else { IN_BOTH };
     let one = |what: &str, fault: String, cure: &str| unfit(what, &[fault], cure, "config");
-    let config = if section.config.is_empty() {
-        json!({})
-    } else {
-        serde_json::to_value(&section.config)
-            .map_err(|fault| one("its configuration is not representable as JSON", fault.to_string(), IN_CONFIG))?
-    };
+    let config = config_as_json(section).map_err(|fault| {
+        one("its configuration is not representable as JSON", fault.to_string(), IN_CONFIG)
+    })?;
     let schema = Schema::compile(&plugin.about.config_schema)
         .map_err(|fault| one("its config schema cannot be used", fault.to_string(), IN_PLUGIN))?;
     let faults = schema_faults::faults_of(&schema, &config);
@@ -195,11 +234,14 @@ pub(super) fn metric(name: &str, file: &Path, plugin: &Plugin, section: &MetricC
         let faults: Vec<String> = faults.into_iter().map(|(_, fault)| fault).collect();
         return Err(unfit("its configuration does not fit", &faults, IN_CONFIG, &key));
     }
-    // Leaked once for each metric that is loaded: log lines of the plugin carry it as long as the process lives.
+    // Leaked once for each metric that is loaded: log lines of the plugin carry it as long as the
+    // process lives.
     let label: &'static str = Box::leak(name.to_string().into_boxed_str());
     let text = config.to_string();
-    let described =
-        plugin.code.describe(&text, label).map_err(|fault| one("it does not describe itself", fault, follows))?;
+    let described = plugin
+        .code
+        .describe(&text, label)
+        .map_err(|fault| one("it does not describe itself", fault, follows))?;
     let mut description: Description =
         readable(&described).map_err(|fault| one("its description", fault, IN_PLUGIN))?;
     let mut faults = check::description(&description);
@@ -207,17 +249,15 @@ pub(super) fn metric(name: &str, file: &Path, plugin: &Plugin, section: &MetricC
         return Err(unfit("its description cannot be served", &faults, follows, "config"));
     }
     faults.extend(retain(&mut description, &section.retention));
-    let history = match section.history.as_str() {
-        "none" => Ok(History::None),
-        text => duration::parse_retention(text).map(|kept| kept.map_or(History::All, History::Last)),
-    };
-    let history = history.map_err(|fault| faults.push(format!("history {fault}, or \"none\""))).ok();
-    let keep_old = duration::parse(&section.keep_old).map_err(|fault| faults.push(format!("keep_old {fault}"))).ok();
+    let (history, keep_old) = read_spans(section, &mut faults);
     if !faults.is_empty() {
         let key = if section.retention.is_empty() { "" } else { "retention" };
         return Err(unfit("its section does not fit", &faults, IN_CONFIG, key));
     }
-    let code = plugin.code.create(&text, label).map_err(|fault| one("it does not start", fault, follows))?;
+    let code = plugin
+        .code
+        .create(&text, label)
+        .map_err(|fault| one("it does not start", fault, follows))?;
     let metric = Metric {
         name: name.into(),
         plugin: plugin.about.name.clone(),
@@ -227,8 +267,8 @@ pub(super) fn metric(name: &str, file: &Path, plugin: &Plugin, section: &MetricC
         sha256: plugin.sha256.clone(),
         config,
         section: section.clone(),
-        history: history.unwrap_or(History::All),
-        keep_old: keep_old.unwrap_or_default(),
+        history,
+        keep_old,
         description: Arc::new(description),
         code,
     };
@@ -236,6 +276,10 @@ pub(super) fn metric(name: &str, file: &Path, plugin: &Plugin, section: &MetricC
         .update(&EventBatch::default(), &mut Vec::new())
         .map_err(|fault| one("it fails on an empty batch", fault, follows))?;
     Ok(metric)
+}
+
+fn config_as_json(section: &MetricConfig) -> Result<Value, serde_json::Error> {
+    if section.config.is_empty() { Ok(json!({})) } else { serde_json::to_value(&section.config) }
 }
 
 /// Applies the configured retention; what is wrong with it.
@@ -260,10 +304,29 @@ fn retain(description: &mut Description, retention: &BTreeMap<String, String>) -
     faults
 }
 
+/// Reads which history a section asks for, and how long it keeps what was replaced; adds what is
+/// wrong with them.
+fn read_spans(section: &MetricConfig, faults: &mut Vec<String>) -> (History, Duration) {
+    let history = match section.history.as_str() {
+        "none" => Ok(History::None),
+        text => {
+            duration::parse_retention(text).map(|kept| kept.map_or(History::All, History::Last))
+        }
+    };
+    let history =
+        history.map_err(|fault| faults.push(format!("history {fault}, or \"none\""))).ok();
+    let keep_old = duration::parse(&section.keep_old)
+        .map_err(|fault| faults.push(format!("keep_old {fault}")))
+        .ok();
+    (history.unwrap_or(History::All), keep_old.unwrap_or_default())
+}
+
 fn unknown_plugin(name: &str, wanted: &str, plugins: &[(PathBuf, Arc<Plugin>)]) -> String {
     let mut near: Vec<(f64, &str)> = plugins
         .iter()
-        .map(|(_, plugin)| (strsim::jaro_winkler(wanted, &plugin.about.name), plugin.about.name.as_str()))
+        .map(|(_, plugin)| {
+            (strsim::jaro_winkler(wanted, &plugin.about.name), plugin.about.name.as_str())
+        })
         .filter(|(likeness, _)| *likeness > 0.7)
         .collect();
     near.sort_by(|a, b| b.0.total_cmp(&a.0));

@@ -29,12 +29,17 @@ fn what_is_no_plugin_is_listed_in_the_configured_folder_only() {
         dir
     };
     let private = home.path().join("private");
-    let loaded =
-        Registry::new(&[dir("plugins"), dir("bin")], &private, &PluginsConfig::default()).scan(&BTreeMap::new());
+    let loaded = Registry::new(&[dir("plugins"), dir("bin")], &private, &PluginsConfig::default())
+        .scan(&BTreeMap::new());
     assert!(loaded.metrics.is_empty());
     let reasons = reasons(&loaded);
-    let expected =
-        ["cut off", "empty.so is empty", "not a Tally plugin", "script.so is not a shared object", "everybody"];
+    let expected = [
+        "cut off",
+        "empty.so is empty",
+        "not a Tally plugin",
+        "script.so is not a shared object",
+        "everybody",
+    ];
     assert_eq!(reasons.len(), expected.len(), "{reasons:?}");
     for (reason, part) in reasons.iter().zip(expected) {
         assert!(reason.contains(part), "{part:?} is not in {reason:?}");
@@ -47,8 +52,11 @@ fn what_is_no_plugin_is_listed_in_the_configured_folder_only() {
 fn a_section_without_its_plugin_is_listed_and_a_missing_folder_is_not() {
     let home = tempfile::tempdir().unwrap();
     let off = MetricConfig { enabled: false, ..MetricConfig::default() };
-    let sections = BTreeMap::from([("top".to_string(), MetricConfig::default()), ("off".to_string(), off)]);
-    let loaded = Registry::new(&[home.path().join("absent")], home.path(), &PluginsConfig::default()).scan(&sections);
+    let sections =
+        BTreeMap::from([("top".to_string(), MetricConfig::default()), ("off".to_string(), off)]);
+    let loaded =
+        Registry::new(&[home.path().join("absent")], home.path(), &PluginsConfig::default())
+            .scan(&sections);
     assert_eq!(loaded.rejected.len(), 1);
     assert_eq!(loaded.rejected[0].file, PathBuf::from("[metrics.top]"));
     assert!(loaded.rejected[0].reason.contains("was not found"));
@@ -68,11 +76,31 @@ fn another_interface_target_or_panic_strategy_is_refused() {
         }
     };
     assert_eq!(fits(&own()), Ok(()));
-    assert!(fits(&HandshakeText { generation: 2, ..own() }).unwrap_err().to_string().contains("update the engine"));
-    assert!(fits(&HandshakeText { generation: 0, ..own() }).unwrap_err().to_string().contains("rebuild"));
-    assert!(fits(&HandshakeText { target: "riscv64".into(), ..own() }).unwrap_err().to_string().contains("riscv64"));
+    assert!(
+        fits(&HandshakeText { generation: 2, ..own() })
+            .unwrap_err()
+            .to_string()
+            .contains("update the engine")
+    );
+    assert!(
+        fits(&HandshakeText { generation: 0, ..own() })
+            .unwrap_err()
+            .to_string()
+            .contains("rebuild")
+    );
+    assert!(
+        fits(&HandshakeText { target: "riscv64".into(), ..own() })
+            .unwrap_err()
+            .to_string()
+            .contains("riscv64")
+    );
     assert!(fits(&HandshakeText { target: String::new(), ..own() }).is_err());
-    assert!(fits(&HandshakeText { panic: "abort".into(), ..own() }).unwrap_err().to_string().contains("unwind"));
+    assert!(
+        fits(&HandshakeText { panic: "abort".into(), ..own() })
+            .unwrap_err()
+            .to_string()
+            .contains("unwind")
+    );
 }
 
 #[test]
@@ -81,7 +109,8 @@ fn retention_is_replaced_per_tier() {
     let describe = || Description::new("x").table(table("t").cell("n", sum(ONE)).tiers(tiers));
     let change = |pairs: &[(&str, &str)]| {
         let mut description = describe();
-        let retention = pairs.iter().map(|(pane, keep)| (pane.to_string(), keep.to_string())).collect();
+        let retention =
+            pairs.iter().map(|(pane, keep)| (pane.to_string(), keep.to_string())).collect();
         (retain(&mut description, &retention).join("; "), description)
     };
     let (faults, changed) = change(&[("1m", "2h"), ("1h", "2w")]);

@@ -1,4 +1,5 @@
-//! What a value has against a JSON Schema, as sentences for who wrote the value: where, what, and what there could be instead.
+//! What a value has against a JSON Schema, as sentences for who wrote the value: where, what, and
+//! what there could be instead.
 
 use serde_json::Value;
 use tally_config::secret::{is_secret, masked, quoted};
@@ -12,8 +13,8 @@ pub(super) fn against(schema: &Schema, value: &Value) -> Vec<String> {
     faults_of(schema, value).into_iter().map(|(_, fault)| fault).collect()
 }
 
-/// Of a value the first faults, each with the keys that lead to it, and a sentence that says what there could be instead. What
-/// may be a secret is in none of them.
+/// Of a value the first faults, each with the keys that lead to it, and a sentence that says what
+/// there could be instead. What may be a secret is in none of them.
 pub(super) fn faults_of(schema: &Schema, value: &Value) -> Vec<(Vec<String>, String)> {
     schema.faults(value, LISTED).iter().map(|fault| (keys(fault), sentence(fault))).collect()
 }
@@ -25,7 +26,10 @@ fn keys(fault: &Fault<'_>) -> Vec<String> {
 fn sentence(fault: &Fault<'_>) -> String {
     let said = match &fault.kind {
         FaultKind::NoAlternative(forms) if !forms.is_empty() => {
-            format!("must be one of {}", forms.iter().map(as_written).collect::<Vec<_>>().join(", "))
+            format!(
+                "must be one of {}",
+                forms.iter().map(as_written).collect::<Vec<_>>().join(", ")
+            )
         }
         FaultKind::UnknownKeys { unknown, known } => unknown_keys(unknown, known),
         _ if keys(fault).iter().any(|key| is_secret(key)) => fault.masked().to_string(),
@@ -45,11 +49,17 @@ fn as_written(form: &Form<'_>) -> String {
 
 fn unknown_keys(unknown: &[&str], known: &[String]) -> String {
     let told = unknown.iter().take(LISTED).map(|key| {
-        let near = known.iter().max_by(|a, b| strsim::jaro_winkler(key, a).total_cmp(&strsim::jaro_winkler(key, b)));
+        let near = known
+            .iter()
+            .max_by(|a, b| strsim::jaro_winkler(key, a).total_cmp(&strsim::jaro_winkler(key, b)));
         let near = near.filter(|near| key.len() <= 64 && strsim::jaro_winkler(key, near) > 0.8);
         let near = near.map(|near| format!(", did you mean `{near}`?")).unwrap_or_default();
         format!("unknown key {}{near}", quoted(key))
     });
     let told: Vec<String> = told.collect();
-    if known.is_empty() { told.join("; ") } else { format!("{}; the keys are {}", told.join("; "), known.join(", ")) }
+    if known.is_empty() {
+        told.join("; ")
+    } else {
+        format!("{}; the keys are {}", told.join("; "), known.join(", "))
+    }
 }

@@ -1,8 +1,10 @@
-//! A plugin file on its own, without an engine, a log or a store: for people who want to know whether it can be used.
+//! A plugin file on its own, without an engine, a log or a store: for people who want to know
+//! whether it can be used.
 //!
-//! The same gate as [`super::Registry`], step by step, so that each step can be reported. A metric that comes
-//! out can be called, so that the laws of the test kit can be held against it. A file that ends the process ends this one: who
-//! looks at files of strangers does it in a process of its own.
+//! The same gate as [`super::Registry`], step by step, so that each step can be reported. A metric
+//! that comes out can be called, so that the laws of the test kit can be held against it. A file
+//! that ends the process ends this one: who looks at files of strangers does it in a process of its
+//! own.
 
 use super::description_check as check;
 use super::elf;
@@ -70,7 +72,8 @@ impl PluginFile {
     /// Loads it, from a copy in the folder `private`; asks it what it is.
     ///
     /// # Errors
-    /// [`LoadError`]: its handshake or layout does not fit, or what it says of itself cannot be served.
+    /// [`LoadError`]: its handshake or layout does not fit, or what it says of itself cannot be
+    /// served.
     pub fn load(&self, private: &Path) -> Result<LonePlugin, LoadError> {
         let plugin = load::load(&self.file, &self.candidate, self.handshake()?, private)?;
         Ok(LonePlugin(plugin, self.file.clone()))
@@ -117,7 +120,11 @@ impl LoneMetric {
     ///
     /// # Errors
     /// A sentence: it failed.
-    pub fn update_columns(&self, columns: &Columns<'_>, buffer: &mut DeltaBuffer) -> Result<(), String> {
+    pub fn update_columns(
+        &self,
+        columns: &Columns<'_>,
+        buffer: &mut DeltaBuffer,
+    ) -> Result<(), String> {
         self.0.code.update_columns(columns, buffer)
     }
 
@@ -148,7 +155,8 @@ impl super::Read for Through<'_> {
 /// # Errors
 /// All faults, as one sentence.
 pub fn fits_schema(schema: &Value, value: &Value) -> Result<(), String> {
-    let schema = Schema::compile(schema).map_err(|fault| format!("the schema cannot be used: {fault}"))?;
+    let schema =
+        Schema::compile(schema).map_err(|fault| format!("the schema cannot be used: {fault}"))?;
     let faults = schema_faults::against(&schema, value);
     if faults.is_empty() { Ok(()) } else { Err(faults.join("; ")) }
 }

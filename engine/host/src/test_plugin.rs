@@ -1,4 +1,5 @@
-//! A plugin that is linked in, for tests of what counts with a metric: no file and no loader, the same entry points.
+//! A plugin that is linked in, for tests of what counts with a metric: no file and no loader, the
+//! same entry points.
 //!
 //! Never in what is shipped: the feature `test-plugin` of this crate.
 #![allow(clippy::unwrap_used, reason = "a test without its metric has failed")]
@@ -52,7 +53,8 @@ pub fn plain_metric() -> Metric {
 pub(super) fn metric(library: Library, code: Box<dyn MetricCode>, config: &str) -> Metric {
     let about: Value = serde_json::from_str(&library.about("linked").unwrap()).unwrap();
     let name = about["name"].as_str().unwrap();
-    let description: Description = serde_json::from_str(&library.describe(config, "linked").unwrap()).unwrap();
+    let description: Description =
+        serde_json::from_str(&library.describe(config, "linked").unwrap()).unwrap();
     Metric {
         name: name.into(),
         plugin: name.into(),

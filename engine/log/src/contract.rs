@@ -1,9 +1,8 @@
-//! What every [`Log`] and its sources must do, as one suite: run on the embedded log in the unit tests, on real Kafka in `tests`.
+//! What every [`Log`] and its sources must do, as one suite: run on the embedded log in the unit
+//! tests, on real Kafka in `tests`.
 //!
-//! A [`World`] is a log that the suite may write to and truncate. Failures panic with what was expected and seen. What concerns
-//! sources is here, the rest in `log`.
-//!
-//! Over 400 lines: one suite, and what its checks share.
+//! A [`World`] is a log that the suite may write to and truncate. Failures panic with what was
+//! expected and seen. What concerns sources is here, the rest in `log`.
 
 mod log;
 
@@ -29,7 +28,8 @@ pub trait World {
         self.log().source().expect("a source")
     }
 
-    /// Drops the oldest records of a partition, so that at least one is gone and at least one is kept. Whether this world can.
+    /// Drops the oldest records of a partition, so that at least one is gone and at least one is
+    /// kept. Whether this world can.
     fn truncate(&mut self, partition: u32) -> bool;
 
     /// Leaves a hole in the offsets of a partition. Whether this world can.
@@ -76,7 +76,8 @@ impl Recorder {
 
     fn at(starts: &[(u32, u64)], otherwise: Start) -> Recorder {
         let mut recorder = Recorder::new(otherwise);
-        recorder.starts = starts.iter().map(|(partition, offset)| (*partition, Start::At(*offset))).collect();
+        recorder.starts =
+            starts.iter().map(|(partition, offset)| (*partition, Start::At(*offset))).collect();
         recorder
     }
 
@@ -126,7 +127,11 @@ impl Sink for Recorder {
                 record.offset
             );
             if let Some((last, _)) = seen.last() {
-                assert!(record.offset > *last, "partition {partition}: offset {} after {last}", record.offset);
+                assert!(
+                    record.offset > *last,
+                    "partition {partition}: offset {} after {last}",
+                    record.offset
+                );
             }
             assert!(
                 record.timestamp_ms > 1_600_000_000_000,
@@ -162,7 +167,12 @@ fn poll(source: &mut dyn Source, sink: &mut Recorder, max_records: usize) {
 }
 
 /// Polls until `done`, or fails saying what was awaited.
-fn until(source: &mut dyn Source, sink: &mut Recorder, what: &str, done: impl Fn(&Recorder) -> bool) {
+fn until(
+    source: &mut dyn Source,
+    sink: &mut Recorder,
+    what: &str,
+    done: impl Fn(&Recorder) -> bool,
+) {
     let started = Instant::now();
     while !done(sink) {
         assert!(
@@ -228,9 +238,12 @@ fn order_and_exact_starts(world: &mut dyn World) {
     }
     let (mut source, mut sink) = (world.source(), Recorder::new(Start::Earliest));
     let expected = 500 * all.len();
-    until(&mut *source, &mut sink, "all records from the earliest", |sink| sink.count() >= expected);
+    until(&mut *source, &mut sink, "all records from the earliest", |sink| {
+        sink.count() >= expected
+    });
     for partition in &all {
-        let payloads: Vec<Vec<u8>> = sink.of(*partition).iter().map(|(_, payload)| payload.clone()).collect();
+        let payloads: Vec<Vec<u8>> =
+            sink.of(*partition).iter().map(|(_, payload)| payload.clone()).collect();
         assert_eq!(
             payloads,
             texts(&format!("a{partition}-"), 500),
@@ -277,7 +290,9 @@ fn pause_and_resume(world: &mut dyn World) {
     quiet(&mut *source, &mut sink, "a paused partition delivers nothing");
     assert!(sink.of(0).is_empty());
     source.resume(0).expect("a partition that is held is resumed");
-    until(&mut *source, &mut sink, "partition 0 goes on where it stood", |sink| sink.of(0).len() >= 50);
+    until(&mut *source, &mut sink, "partition 0 goes on where it stood", |sink| {
+        sink.of(0).len() >= 50
+    });
     let payloads: Vec<&[u8]> = sink.of(0).iter().map(|(_, payload)| payload.as_slice()).collect();
     assert_eq!(payloads, texts("p", 50), "nothing is lost or doubled by a pause");
     close(source);
@@ -285,7 +300,9 @@ fn pause_and_resume(world: &mut dyn World) {
 
 fn rewind(world: &mut dyn World) {
     let (mut source, mut sink) = (world.source(), Recorder::new(Start::Earliest));
-    until(&mut *source, &mut sink, "a good part", |sink| sink.of(0).len() >= 300 && sink.of(1).len() >= 300);
+    until(&mut *source, &mut sink, "a good part", |sink| {
+        sink.of(0).len() >= 300 && sink.of(1).len() >= 300
+    });
     let at = sink.of(0)[100].clone();
     let others = sink.of(1).len();
     sink.seen.remove(&0);
@@ -329,13 +346,16 @@ fn holes_are_no_gaps(world: &mut dyn World) {
     sink.passed.remove(&0);
     sink.seen.remove(&0);
     source.rewind(0, end).expect("a held partition can be rewound");
-    until(&mut *source, &mut sink, "the end is passed once more", |sink| passed(sink) == Some(held.end));
+    until(&mut *source, &mut sink, "the end is passed once more", |sink| {
+        passed(sink) == Some(held.end)
+    });
     close(source);
 
     world.append(0, &texts("after-the-hole-", 2));
     let (mut source, mut sink) = (world.source(), Recorder::at(&starts, Start::Earliest));
     until(&mut *source, &mut sink, "records after the hole", |sink| {
-        sink.held.len() == all && sink.of(0).iter().any(|(_, payload)| payload == b"after-the-hole-1")
+        sink.held.len() == all
+            && sink.of(0).iter().any(|(_, payload)| payload == b"after-the-hole-1")
     });
     assert!(
         sink.of(0).windows(2).any(|pair| pair[1].0 > pair[0].0 + 1) || sink.of(0)[0].0 > end,
@@ -353,7 +373,10 @@ fn gap_is_reported_and_rewind_goes_on(world: &mut dyn World) {
     }
     let mut starts = ends(world);
     let after = bounds(world, 0);
-    assert!(before.start < after.start && after.start < after.end, "the world truncates: {before:?} {after:?}");
+    assert!(
+        before.start < after.start && after.start < after.end,
+        "the world truncates: {before:?} {after:?}"
+    );
     starts[0].1 = before.start;
     let (mut source, mut sink) = (world.source(), Recorder::at(&starts, Start::Earliest));
     until_gap(world, &mut *source, &mut sink, "a gap");

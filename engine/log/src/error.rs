@@ -1,4 +1,5 @@
-//! Why a log is not opened, read or appended to. Each error says what happened, where, and what to do; and whether a retry helps.
+//! Why a log is not opened, read or appended to. Each error says what happened, where, and what to
+//! do; and whether a retry helps.
 
 use tally_system::outage::Cause;
 use thiserror::Error;
@@ -6,7 +7,8 @@ use thiserror::Error;
 /// A log cannot be opened, or read further.
 #[derive(Clone, Debug, Error)]
 pub enum LogError {
-    /// Polling on retries it by itself. The cause says whether waiting can be enough, as does the end of the text.
+    /// Polling on retries it by itself. The cause says whether waiting can be enough, as does the
+    /// end of the text.
     #[error("{1}")]
     Transient(Cause, String),
     /// Nothing more comes from this reader; the text says what to change.
@@ -34,7 +36,8 @@ pub enum AppendError {
     /// Nothing was written; the same events can be accepted later.
     #[error("{0}")]
     Unavailable(String),
-    /// Some or all of them may be in the log. Sending them again with the same `event_id` counts each once.
+    /// Some or all of them may be in the log. Sending them again with the same `event_id` counts
+    /// each once.
     #[error("{0}")]
     InDoubt(String),
 }
@@ -55,7 +58,10 @@ mod tests {
     fn a_retry_helps_where_time_alone_can_change_the_answer() {
         let transient = |cause| LogError::Transient(cause, String::new());
         assert!(transient(Cause::Network).retry_helps() && transient(Cause::Unclear).retry_helps());
-        assert!(!transient(Cause::Authentication).retry_helps() && !LogError::Fatal(String::new()).retry_helps());
+        assert!(
+            !transient(Cause::Authentication).retry_helps()
+                && !LogError::Fatal(String::new()).retry_helps()
+        );
         assert!(AppendError::Unavailable(String::new()).retry_helps());
         assert!(AppendError::InDoubt(String::new()).retry_helps());
         assert!(!AppendError::Refused(String::new()).retry_helps());

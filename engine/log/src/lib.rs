@@ -1,8 +1,9 @@
-//! The log that events come from: partitioned, durable, and read again from any offset that it still holds.
+//! The log that events come from: partitioned, durable, and read again from any offset that it
+//! still holds.
 //!
-//! One seam, [`Log`], and a folder for each kind that implements it: `embedded`, in the data directory, and `kafka`, a topic. Callers
-//! name no kind: they [`open`] what is configured. A new kind is a folder and a line in `KINDS`. A log does not look into its
-//! records.
+//! One seam, [`Log`], and a folder for each kind that implements it: `embedded`, in the data
+//! directory, and `kafka`, a topic. Callers name no kind: they [`open`] what is configured. A new
+//! kind is a folder and a line in `KINDS`. A log does not look into its records.
 
 #[cfg(any(test, feature = "contract"))]
 #[doc(hidden)]
@@ -37,7 +38,8 @@ pub fn open(config: &Config, database: &Database) -> Result<Arc<dyn Log>, LogErr
     (configured(config)?.open)(config, database)
 }
 
-/// A producer for the configured log; `None` where only its engine writes to it. Blocks while a broker is asked.
+/// A producer for the configured log; `None` where only its engine writes to it. Blocks while a
+/// broker is asked.
 ///
 /// # Errors
 /// [`LogError`]: a setting cannot be used, or the log does not answer.
@@ -53,10 +55,9 @@ pub fn check_settings(config: &Config) -> Vec<SettingFault> {
 
 fn configured(config: &Config) -> Result<&'static LogKind, LogError> {
     let kind = config.source.kind;
-    KINDS
-        .iter()
-        .find(|known| known.kind == kind)
-        .ok_or_else(|| LogError::Fatal(format!("[source] kind = {kind:?} is not supported by this build of Tally")))
+    KINDS.iter().find(|known| known.kind == kind).ok_or_else(|| {
+        LogError::Fatal(format!("[source] kind = {kind:?} is not supported by this build of Tally"))
+    })
 }
 
 #[cfg(test)]
@@ -78,13 +79,22 @@ mod tests {
         let database = Database::open(folder.path()).unwrap();
         let opened = |config: &Config| open(config, &database).unwrap();
         let log = opened(&configured(SourceKind::Embedded));
-        assert_eq!((log.kind(), log.name(), log.is_shared(), log.begins_at_end()), ("log", "log", false, false));
-        assert!(open_producer(&configured(SourceKind::Embedded)).unwrap().is_none(), "only its engine writes to it");
+        assert_eq!(
+            (log.kind(), log.name(), log.is_shared(), log.begins_at_end()),
+            ("log", "log", false, false)
+        );
+        assert!(
+            open_producer(&configured(SourceKind::Embedded)).unwrap().is_none(),
+            "only its engine writes to it"
+        );
 
         let mut config = configured(SourceKind::Kafka);
         config.kafka.topic = "shop".into();
         let log = opened(&config);
-        assert_eq!((log.kind(), log.name(), log.is_shared(), log.begins_at_end()), ("kafka", "shop", true, false));
+        assert_eq!(
+            (log.kind(), log.name(), log.is_shared(), log.begins_at_end()),
+            ("kafka", "shop", true, false)
+        );
         config.kafka.start = StartAt::Latest;
         assert!(opened(&config).begins_at_end());
         config.kafka.settings.insert("no.such.setting".into(), "1".into());

@@ -1,7 +1,8 @@
 //! The seam: what the engine asks of a log, whatever kind of log it is.
 //!
-//! A [`Log`] is opened once and shared by all threads. It hands out readers, each of which one thread drives: a [`Source`] counts, a
-//! [`Tail`] shows what comes, a [`LogReader`] reads a range again. It keeps no reader's progress and knows nothing of events.
+//! A [`Log`] is opened once and shared by all threads. It hands out readers, each of which one
+//! thread drives: a [`Source`] counts, a [`Tail`] shows what comes, a [`LogReader`] reads a range
+//! again. It keeps no reader's progress and knows nothing of events.
 
 use super::error::{AppendError, LogError};
 use super::source::Source;
@@ -23,33 +24,37 @@ pub trait Log: Send + Sync {
     /// Its name: of a topic, the topic's.
     fn name(&self) -> &str;
 
-    /// Whether others read and write it too: several engines may then divide its partitions, and events need not come through
-    /// this one.
+    /// Whether others read and write it too: several engines may then divide its partitions, and
+    /// events need not come through this one.
     fn is_shared(&self) -> bool;
 
-    /// Whether the first metrics of an empty store begin at the end of the log instead of at its first record.
+    /// Whether the first metrics of an empty store begin at the end of the log instead of at its
+    /// first record.
     fn begins_at_end(&self) -> bool;
 
-    /// The reader that counts. Where the log is shared it is a member of a group that divides the partitions.
+    /// The reader that counts. Where the log is shared it is a member of a group that divides the
+    /// partitions.
     ///
     /// # Errors
     /// [`LogError::Fatal`]: a setting cannot be used.
     fn source(&self) -> Result<Box<dyn Source>, LogError>;
 
-    /// A reader beside [`Log::source`] that replays history. It reads the partitions that are `wanted`, or all of a log that no
-    /// other engine reads.
+    /// A reader beside [`Log::source`] that replays history. It reads the partitions that are
+    /// `wanted`, or all of a log that no other engine reads.
     ///
     /// # Errors
     /// As `source`.
     fn replay(&self, wanted: Wanted) -> Result<Box<dyn Source>, LogError>;
 
-    /// A reader of all partitions from `from` on; partitions that `from` does not name start at their end.
+    /// A reader of all partitions from `from` on; partitions that `from` does not name start at
+    /// their end.
     ///
     /// # Errors
     /// As `source`.
     fn tail(&self, from: &Position) -> Result<Box<dyn Tail>, LogError>;
 
-    /// A reader of the offsets `from..to` of one partition. The caller compares them with [`Log::bounds`] first.
+    /// A reader of the offsets `from..to` of one partition. The caller compares them with
+    /// [`Log::bounds`] first.
     ///
     /// # Errors
     /// As `source`.
@@ -61,16 +66,18 @@ pub trait Log: Send + Sync {
     /// [`LogError::Transient`]: the log does not answer.
     fn bounds(&self) -> Result<Vec<Bounds>, LogError>;
 
-    /// By partition the offset of the first record that was appended at `since_ms` (Unix milliseconds) or later; the end of the
-    /// partition where there is none, and for `i64::MAX`. Blocks for some seconds at most.
+    /// By partition the offset of the first record that was appended at `since_ms` (Unix
+    /// milliseconds) or later; the end of the partition where there is none, and for `i64::MAX`.
+    /// Blocks for some seconds at most.
     ///
     /// # Errors
     /// As `bounds`.
     fn starts(&self, since_ms: i64) -> Result<BTreeMap<u32, u64>, LogError>;
 
-    /// Appends records (key, payload) and waits until they are durable. Records of one key go into one partition, in their order.
-    /// `now_ms` is their timestamp where the log does not take its own, Unix milliseconds. Returns the offset after the last
-    /// record of each partition written to.
+    /// Appends records (key, payload) and waits until they are durable. Records of one key go into
+    /// one partition, in their order. `now_ms` is their timestamp where the log does not take its
+    /// own, Unix milliseconds. Returns the offset after the last record of each partition written
+    /// to.
     ///
     /// # Errors
     /// [`AppendError`].
@@ -86,10 +93,12 @@ pub trait Log: Send + Sync {
     fn survey(&self) -> Arc<dyn Survey>;
 }
 
-/// Shows what is appended, without a group: what the log dropped before it was read is skipped. Driven by one thread.
+/// Shows what is appended, without a group: what the log dropped before it was read is skipped.
+/// Driven by one thread.
 pub trait Tail: Send {
-    /// Waits up to `wait` for records (longer the first time, until the log answers) and hands over at most `max_records`, partition
-    /// by partition in offset order. Payloads are valid only during the call.
+    /// Waits up to `wait` for records (longer the first time, until the log answers) and hands over
+    /// at most `max_records`, partition by partition in offset order. Payloads are valid only
+    /// during the call.
     ///
     /// # Errors
     /// [`LogError::Transient`]: poll again. [`LogError::Fatal`]: open another.
@@ -103,7 +112,8 @@ pub trait Tail: Send {
 
 /// Reads a range of one partition, a batch of records at a time.
 pub trait LogReader: Send {
-    /// The next records in offset order; none: the end of the range was reached. Offsets that hold no record are passed over. Blocks.
+    /// The next records in offset order; none: the end of the range was reached. Offsets that hold
+    /// no record are passed over. Blocks.
     ///
     /// # Errors
     /// [`LogError`]: the log does not answer, or cannot be read.
@@ -128,8 +138,8 @@ impl From<&Record<'_>> for LogRecord {
     }
 }
 
-/// Writes to a log that is shared, without an engine, as fast as the log accepts it: nothing waits for a single record. It judges
-/// nothing: what is not an event becomes a dead letter.
+/// Writes to a log that is shared, without an engine, as fast as the log accepts it: nothing waits
+/// for a single record. It judges nothing: what is not an event becomes a dead letter.
 pub trait LogProducer: Send {
     /// Accepts an event, keyed by its user; waits while too much is in flight.
     ///

@@ -18,8 +18,9 @@ pub(super) enum Comparison {
 }
 
 pub(super) fn compare(cell: &Cell, found: Option<&Progress>, memory: Memory) -> Comparison {
-    // A record of the same offset may differ where another engine met other gaps or began elsewhere. The range in the
-    // store is then that engine's, which a view in this process does not show.
+    // A record of the same offset may differ where another engine met other gaps or began
+    // elsewhere. The range in the store is then that engine's, which a view in this process does
+    // not show.
     let same = |ours: &Progress, found: &Progress| memory == Memory::Apart || ours == found;
     match (found, &cell.sent) {
         _ if cell.untouched => Comparison::Void,
@@ -27,7 +28,11 @@ pub(super) fn compare(cell: &Cell, found: Option<&Progress>, memory: Memory) -> 
         (Some(found), Some(sent))
             if sent.record.next == found.next && (!cell.stored || cell.base.next != found.next) =>
         {
-            if same(&sent.record, found) { Comparison::Committed } else { Comparison::Void }
+            if same(&sent.record, found) {
+                Comparison::Committed
+            } else {
+                Comparison::Void
+            }
         }
         // A frozen range carries a record made from our base: it stands only on exactly that one.
         (Some(found), sent) if cell.stored && cell.base.next == found.next => {
@@ -53,11 +58,12 @@ pub(super) fn begin(
     let Some(found) = found else {
         let start = match history {
             History::Whole => bounds.start,
-            History::From(starts) => {
-                starts.get(&partition).map_or(bounds.start, |start| (*start).clamp(bounds.start, bounds.end))
-            }
+            History::From(starts) => starts
+                .get(&partition)
+                .map_or(bounds.start, |start| (*start).clamp(bounds.start, bounds.end)),
         };
-        let base = Progress { topic: settings.topic.clone(), start, next: start, ..Progress::default() };
+        let base =
+            Progress { topic: settings.topic.clone(), start, next: start, ..Progress::default() };
         cell.begin(base, false);
         return None;
     };

@@ -1,7 +1,8 @@
 //! One revision on one partition: what is stored, what is on its way, what is only in memory.
 //!
-//! Three ranges follow each other: `[start, base.next)` is stored, up to `sent` it is frozen in a commit whose answer is
-//! not known, up to `open.to` it is counted in memory. Arithmetic only; who asks for what is in `machine`.
+//! Three ranges follow each other: `[start, base.next)` is stored, up to `sent` it is frozen in a
+//! commit whose answer is not known, up to `open.to` it is counted in memory. Arithmetic only; who
+//! asks for what is in `machine`.
 
 use super::protocol::{Count, Halt, Ticket};
 use super::record::{Anchor, Progress, Span};
@@ -167,14 +168,15 @@ impl Cell {
         self.open.to = to;
     }
 
-    /// Records `[.., gap.to)` from `gap.from` on are gone; those not counted yet are recorded as lost.
+    /// Records `[.., gap.to)` from `gap.from` on are gone; those not counted yet are recorded as
+    /// lost.
     pub(super) fn jump(&mut self, gap: Span) {
         self.open.gaps.push(Span { from: gap.from.max(self.open.to), to: gap.to });
         self.open.to = gap.to;
     }
 
-    /// What must be read again, at the earliest, to count on from here; also where only what is stored is known yet. `None`: that
-    /// depends on the log's bounds.
+    /// What must be read again, at the earliest, to count on from here; also where only what is
+    /// stored is known yet. `None`: that depends on the log's bounds.
     pub(super) fn read_from(&self, window: u64) -> Option<u64> {
         let (next, verify) = match &self.phase {
             Phase::Waiting | Phase::Loaded(None) => return None,

@@ -1,7 +1,7 @@
 //! What the store is sent, and what its answers lead to.
 //!
-//! At most one commit of a revision is on its way. A range once sent is frozen: it is sent again as it was until the
-//! store says what became of it, because a lost answer may have been "applied".
+//! At most one commit of a revision is on its way. A range once sent is frozen: it is sent again as
+//! it was until the store says what became of it, because a lost answer may have been "applied".
 
 use super::cell::Phase;
 use super::machine::Machine;
@@ -10,7 +10,8 @@ use super::protocol::*;
 /// After so many compactions of one full bucket without a commit in between the revision stops.
 const FULL_TRIES: u32 = 4;
 
-/// So often in a row a commit is sent again at once because buckets were split; then when the next checkpoint is due.
+/// So often in a row a commit is sent again at once because buckets were split; then when the next
+/// checkpoint is due.
 const REGROUPS: u32 = 4;
 
 /// A commit whose answer is awaited.
@@ -48,7 +49,8 @@ impl Machine {
             if cell.sent.is_none() && cell.is_dirty() {
                 cell.freeze(ticket);
             }
-            let (partition, from, base) = (part.partition, cell.fence(), cell.stored.then(|| cell.base.clone()));
+            let (partition, from, base) =
+                (part.partition, cell.fence(), cell.stored.then(|| cell.base.clone()));
             if let Some(sent) = &mut cell.sent {
                 sent.ticket = ticket;
                 advances.push(Advance { partition, from, base, to: sent.record.clone() });
@@ -65,20 +67,31 @@ impl Machine {
         out.push(Effect::Commit { revision: revision.no, ticket, life, advances });
     }
 
-    pub(super) fn answered(&mut self, no: RevisionNo, ticket: Ticket, answer: Answer, out: &mut Vec<Effect>) {
+    pub(super) fn answered(
+        &mut self,
+        no: RevisionNo,
+        ticket: Ticket,
+        answer: Answer,
+        out: &mut Vec<Effect>,
+    ) {
         let Some(r) = self.revision(no) else { return };
         let was_over = self.pending_rows() >= self.settings.max_pending_rows;
         let revision = &mut self.revisions[r];
-        let Some(commit) = revision.commit.take_if(|commit| commit.ticket == ticket) else { return };
+        let Some(commit) = revision.commit.take_if(|commit| commit.ticket == ticket) else {
+            return;
+        };
         let current = revision.life == Some(commit.life);
-        let was_away = std::mem::replace(&mut revision.away, answer.outcome() == Outcome::SendAgain);
+        let was_away =
+            std::mem::replace(&mut revision.away, answer.outcome() == Outcome::SendAgain);
         let mut restructured = was_away != revision.away;
         match answer {
             Answer::Applied => {
                 (revision.full_tries, revision.regrouped) = (0, 0);
                 self.applied(r, &commit, out);
             }
-            Answer::Mismatch(stored) if current => restructured |= self.mismatched(r, &commit, &stored, out),
+            Answer::Mismatch(stored) if current => {
+                restructured |= self.mismatched(r, &commit, &stored, out)
+            }
             Answer::OtherLife if current => {
                 self.restart(r, out);
                 restructured = true;
@@ -109,7 +122,9 @@ impl Machine {
             // Of a life that is no longer counted for; or unknown, and sent again when due.
             Answer::Mismatch(_) | Answer::OtherLife | Answer::Failed(Trouble::Unavailable) => {}
         }
-        if !self.revisions[r].away && self.partitions.iter().any(|part| part.revoked && part.cells[r].is_dirty()) {
+        if !self.revisions[r].away
+            && self.partitions.iter().any(|part| part.revoked && part.cells[r].is_dirty())
+        {
             self.commit(r, false, out);
         }
         if restructured || (was_over && self.pending_rows() < self.settings.max_pending_rows) {
@@ -124,21 +139,32 @@ impl Machine {
             let cell = &mut self.partitions[p].cells[r];
             if let Some(sent) = cell.sent.take_if(|sent| sent.ticket == commit.ticket) {
                 out.push(Effect::Forget(no, *partition, sent.record.next));
-                self.revisions[r].pending_rows = self.revisions[r].pending_rows.saturating_sub(sent.rows);
+                self.revisions[r].pending_rows =
+                    self.revisions[r].pending_rows.saturating_sub(sent.rows);
                 cell.advance(sent.record);
             }
         }
     }
 
-    /// The partitions that differ are to be loaded; the others are sent again at once. Whether any differed.
-    fn mismatched(&mut self, r: usize, commit: &InFlight, stored: &[(u32, u64)], out: &mut Vec<Effect>) -> bool {
+    /// The partitions that differ are to be loaded; the others are sent again at once. Whether any
+    /// differed.
+    fn mismatched(
+        &mut self,
+        r: usize,
+        commit: &InFlight,
+        stored: &[(u32, u64)],
+        out: &mut Vec<Effect>,
+    ) -> bool {
         // The same offsets, yet a mismatch: a record differs, and only loading tells which.
         let all = commit.froms.iter().all(|from| stored.contains(from));
         let mut differs = false;
         for (partition, from) in &commit.froms {
             let Some(p) = self.partition(*partition) else { continue };
             let cell = &mut self.partitions[p].cells[r];
-            if cell.is_resolved() && cell.fence() == *from && (all || !stored.contains(&(*partition, *from))) {
+            if cell.is_resolved()
+                && cell.fence() == *from
+                && (all || !stored.contains(&(*partition, *from)))
+            {
                 cell.phase = Phase::Waiting;
                 differs = true;
             }
@@ -167,7 +193,9 @@ impl Machine {
     ) {
         let Some(r) = self.revision(no) else { return };
         let revision = &mut self.revisions[r];
-        let Some(full) = revision.full.as_mut().filter(|full| full.asked == Some(ticket)) else { return };
+        let Some(full) = revision.full.as_mut().filter(|full| full.asked == Some(ticket)) else {
+            return;
+        };
         full.asked = None;
         revision.away = done == Err(Trouble::Unavailable);
         match done {

@@ -1,9 +1,10 @@
-//! What of the machine's words the source has taken over, per partition: from where it reads, under which stamp, whether it is
-//! paused.
+//! What of the machine's words the source has taken over, per partition: from where it reads, under
+//! which stamp, whether it is paused.
 //!
-//! Promises: a stamp is in force only once the source stands where its read begins; whatever comes before is thrown away, and
-//! read again from there. What the source did not do stays due, and the partition is paused until it is done. The driver asks
-//! for what is due and says what was done; nothing here does it, waits or counts.
+//! Promises: a stamp is in force only once the source stands where its read begins; whatever comes
+//! before is thrown away, and read again from there. What the source did not do stays due, and the
+//! partition is paused until it is done. The driver asks for what is due and says what was done;
+//! nothing here does it, waits or counts.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,7 +32,8 @@ pub struct ReadFrom {
 pub enum Step {
     /// Stop delivery of this partition.
     Pause(u32),
-    /// Deliver this partition from here on. `strayed`: the source may stand anywhere; else it stands where it was started.
+    /// Deliver this partition from here on. `strayed`: the source may stand anywhere; else it
+    /// stands where it was started.
     Read {
         /// The partition.
         partition: u32,
@@ -50,7 +52,8 @@ struct Delivery {
     epoch: Option<u64>,
     /// Said by the machine, not taken over yet.
     read: Option<ReadFrom>,
-    /// Whether records were thrown away, or a rewind failed, since the source was last put in its place.
+    /// Whether records were thrown away, or a rewind failed, since the source was last put in its
+    /// place.
     strayed: bool,
     /// Whether the last rewind failed.
     failed: bool,
@@ -83,7 +86,8 @@ impl Deliveries {
         self.due.remove(&partition);
     }
 
-    /// The machine says from where to read. From now on nothing that comes counts until the source stands there.
+    /// The machine says from where to read. From now on nothing that comes counts until the source
+    /// stands there.
     pub fn read(&mut self, partition: u32, read: ReadFrom) {
         self.of_held(partition, |delivery| (delivery.epoch, delivery.read) = (None, Some(read)));
     }
@@ -93,8 +97,8 @@ impl Deliveries {
         self.of_held(partition, |delivery| delivery.to_pause = pause);
     }
 
-    /// What the source is to be told now, in this order; nothing in most cases. A partition is resumed once its read is taken
-    /// over: ask again after that.
+    /// What the source is to be told now, in this order; nothing in most cases. A partition is
+    /// resumed once its read is taken over: ask again after that.
     #[must_use]
     pub fn steps(&self) -> Vec<Step> {
         let mut steps = Vec::new();
@@ -105,16 +109,23 @@ impl Deliveries {
             }
             match delivery.read {
                 Some(read) => {
-                    steps.push(Step::Read { partition: *partition, read, strayed: delivery.strayed });
+                    steps.push(Step::Read {
+                        partition: *partition,
+                        read,
+                        strayed: delivery.strayed,
+                    });
                 }
-                None if delivery.paused && !delivery.pauses() => steps.push(Step::Resume(*partition)),
+                None if delivery.paused && !delivery.pauses() => {
+                    steps.push(Step::Resume(*partition))
+                }
                 None => {}
             }
         }
         steps
     }
 
-    /// The source stands where this read begins: its stamp is in force. Whether it is still the one that is wanted.
+    /// The source stands where this read begins: its stamp is in force. Whether it is still the one
+    /// that is wanted.
     pub fn took_over(&mut self, partition: u32, epoch: u64) -> bool {
         let mut taken = false;
         self.of_held(partition, |delivery| {
@@ -142,7 +153,8 @@ impl Deliveries {
         self.partitions.get(&partition)?.epoch
     }
 
-    /// Something of a partition comes: the stamp under which it counts. `None`: it is thrown away, and that is noted.
+    /// Something of a partition comes: the stamp under which it counts. `None`: it is thrown away,
+    /// and that is noted.
     pub fn comes(&mut self, partition: u32) -> Option<u64> {
         let delivery = self.partitions.get_mut(&partition)?;
         delivery.strayed |= delivery.epoch.is_none();
@@ -184,7 +196,10 @@ mod tests {
         let mut deliveries = Deliveries::default();
         deliveries.begin(3);
         deliveries.read(3, read(10, 1));
-        assert_eq!(deliveries.steps(), [Step::Read { partition: 3, read: read(10, 1), strayed: false }]);
+        assert_eq!(
+            deliveries.steps(),
+            [Step::Read { partition: 3, read: read(10, 1), strayed: false }]
+        );
         assert!(deliveries.took_over(3, 1));
         assert_eq!((deliveries.comes(3), deliveries.steps()), (Some(1), vec![]));
 
@@ -213,7 +228,10 @@ mod tests {
         deliveries.begin(0);
         assert_eq!(deliveries.comes(0), None);
         deliveries.read(0, read(0, 1));
-        assert_eq!(deliveries.steps(), [Step::Read { partition: 0, read: read(0, 1), strayed: true }]);
+        assert_eq!(
+            deliveries.steps(),
+            [Step::Read { partition: 0, read: read(0, 1), strayed: true }]
+        );
     }
 
     #[test]
@@ -229,6 +247,10 @@ mod tests {
         assert_eq!(deliveries.steps(), [], "the source holds it anew");
         deliveries.pause(9, true);
         deliveries.read(9, read(0, 1));
-        assert_eq!((deliveries.comes(9), deliveries.steps()), (None, vec![]), "of what is not held nothing is due");
+        assert_eq!(
+            (deliveries.comes(9), deliveries.steps()),
+            (None, vec![]),
+            "of what is not held nothing is due"
+        );
     }
 }

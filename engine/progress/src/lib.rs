@@ -1,6 +1,8 @@
-//! How far each revision has counted each partition, and the protocol that keeps state and offset together.
+//! How far each revision has counted each partition, and the protocol that keeps state and offset
+//! together.
 //!
-//! [`Machine`] decides, its driver does: it hands in every [`Event`] and performs the [`Effect`]s in order. A round:
+//! [`Machine`] decides, its driver does: it hands in every [`Event`] and performs the [`Effect`]s
+//! in order. A round:
 //!
 //! ```text
 //! on(Joined(r, Whole))            -> Load r                   the driver reads the store
@@ -17,8 +19,9 @@
 //! on(Answered(r, t, Applied))     -> Forget r 0 90
 //! ```
 //!
-//! What each answer leads to is told by [`Outcome`]. It never sees a delta, a store or a source. Every effect may fail; what the
-//! driver cannot answer with a failure, because it is for the source, stays due in [`Deliveries`].
+//! What each answer leads to is told by [`Outcome`]. It never sees a delta, a store or a source.
+//! Every effect may fail; what the driver cannot answer with a failure, because it is for the
+//! source, stays due in [`Deliveries`].
 
 mod begin;
 mod cell;

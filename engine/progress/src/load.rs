@@ -1,8 +1,8 @@
-//! Where counting starts: what is stored is loaded, compared with memory and with the log, and the source is told from
-//! where to deliver.
+//! Where counting starts: what is stored is loaded, compared with memory and with the log, and the
+//! source is told from where to deliver.
 //!
-//! The order is always load, then bounds, then read: bounds asked before a load could be older than what it finds, and
-//! a stored offset would seem to lie beyond the log's end.
+//! The order is always load, then bounds, then read: bounds asked before a load could be older than
+//! what it finds, and a stored offset would seem to lie beyond the log's end.
 
 use super::begin::{Comparison, begin, compare};
 use super::cell::{Cell, Phase};
@@ -12,11 +12,15 @@ use std::collections::BTreeMap;
 
 impl Machine {
     pub(super) fn assigned(&mut self, partitions: &[u32], out: &mut Vec<Effect>) {
-        let again: Vec<u32> =
-            partitions.iter().copied().filter(|partition| self.partition(*partition).is_some()).collect();
+        let again: Vec<u32> = partitions
+            .iter()
+            .copied()
+            .filter(|partition| self.partition(*partition).is_some())
+            .collect();
         self.lost(&again, out);
         for partition in partitions {
-            if let Err(at) = self.partitions.binary_search_by_key(partition, |part| part.partition) {
+            if let Err(at) = self.partitions.binary_search_by_key(partition, |part| part.partition)
+            {
                 let cells = self.revisions.iter().map(|_| Cell::new()).collect();
                 let part = Partition {
                     partition: *partition,
@@ -59,7 +63,8 @@ impl Machine {
             for (r, cell) in part.cells.iter().enumerate() {
                 let revision = &mut self.revisions[r];
                 if cell.has_memory() {
-                    revision.pending_rows = revision.pending_rows.saturating_sub(cell.pending_rows());
+                    revision.pending_rows =
+                        revision.pending_rows.saturating_sub(cell.pending_rows());
                     match self.settings.memory {
                         Memory::Apart => out.push(Effect::Drop(revision.no, *partition)),
                         Memory::Resident => self.rebuild(r),
@@ -81,8 +86,11 @@ impl Machine {
         shown: Option<BTreeMap<u32, u64>>,
         out: &mut Vec<Effect>,
     ) {
-        let Err(at) = self.revisions.binary_search_by_key(&no, |revision| revision.no) else { return };
-        let need = Need::Load { rebuild: self.settings.memory == Memory::Resident && shown.is_none() };
+        let Err(at) = self.revisions.binary_search_by_key(&no, |revision| revision.no) else {
+            return;
+        };
+        let need =
+            Need::Load { rebuild: self.settings.memory == Memory::Resident && shown.is_none() };
         let mut revision = Revision::new(no, history, need);
         revision.view = shown.unwrap_or_default();
         revision.adopted = revision.view.clone();
@@ -111,7 +119,9 @@ impl Machine {
         found: Result<Option<Found>, Trouble>,
         out: &mut Vec<Effect>,
     ) {
-        let Some(r) = self.revision(no).filter(|r| self.revisions[*r].asked == Some(ticket)) else { return };
+        let Some(r) = self.revision(no).filter(|r| self.revisions[*r].asked == Some(ticket)) else {
+            return;
+        };
         let revision = &mut self.revisions[r];
         revision.asked = None;
         revision.away = found == Err(Trouble::Unavailable);
@@ -144,12 +154,17 @@ impl Machine {
         revision.life = Some(found.life);
         revision.lived = true;
         if rebuilt {
-            revision.view = found.progress.iter().map(|(partition, progress)| (*partition, progress.next)).collect();
+            revision.view = found
+                .progress
+                .iter()
+                .map(|(partition, progress)| (*partition, progress.next))
+                .collect();
         }
         for part in &mut self.partitions {
             let cell = &mut part.cells[r];
             if matches!(cell.phase, Phase::Waiting | Phase::Loaded(_)) {
-                let stored = found.progress.iter().find(|(partition, _)| *partition == part.partition);
+                let stored =
+                    found.progress.iter().find(|(partition, _)| *partition == part.partition);
                 cell.phase = Phase::Loaded(stored.map(|(_, progress)| progress.clone()));
                 // Bounds that are on their way may be older than this record.
                 part.bounds_asked = None;
@@ -157,8 +172,16 @@ impl Machine {
         }
     }
 
-    pub(super) fn created(&mut self, no: RevisionNo, ticket: Ticket, done: Result<(), Trouble>, out: &mut Vec<Effect>) {
-        let Some(r) = self.revision(no).filter(|r| self.revisions[*r].asked == Some(ticket)) else { return };
+    pub(super) fn created(
+        &mut self,
+        no: RevisionNo,
+        ticket: Ticket,
+        done: Result<(), Trouble>,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(r) = self.revision(no).filter(|r| self.revisions[*r].asked == Some(ticket)) else {
+            return;
+        };
         let resident = self.settings.memory == Memory::Resident;
         let revision = &mut self.revisions[r];
         revision.asked = None;
@@ -173,7 +196,9 @@ impl Machine {
 
     pub(super) fn bounded(&mut self, ticket: Ticket, bounds: &[Bounds], out: &mut Vec<Effect>) {
         for found in bounds {
-            let Some(p) = self.partition(found.partition).filter(|p| self.partitions[*p].bounds_asked == Some(ticket))
+            let Some(p) = self
+                .partition(found.partition)
+                .filter(|p| self.partitions[*p].bounds_asked == Some(ticket))
             else {
                 continue;
             };
@@ -188,12 +213,15 @@ impl Machine {
         self.settle(false, out);
     }
 
-    /// What is stored and what the log holds are known: memory is kept or dropped, and counting can begin.
+    /// What is stored and what the log holds are known: memory is kept or dropped, and counting can
+    /// begin.
     fn resolve(&mut self, p: usize, r: usize, bounds: Bounds, out: &mut Vec<Effect>) {
         let memory = self.settings.memory;
         let (revision, part) = (&mut self.revisions[r], &mut self.partitions[p]);
         let cell = &mut part.cells[r];
-        let Phase::Loaded(found) = std::mem::replace(&mut cell.phase, Phase::Waiting) else { return };
+        let Phase::Loaded(found) = std::mem::replace(&mut cell.phase, Phase::Waiting) else {
+            return;
+        };
         match compare(cell, found.as_ref(), memory) {
             Comparison::Kept => {
                 if let Some(found) = found {
@@ -215,7 +243,9 @@ impl Machine {
             Comparison::Void => {}
         }
         let shown = revision.view.get(&part.partition).copied();
-        if memory == Memory::Resident && (!cell.untouched || shown != found.as_ref().map(|found| found.next)) {
+        if memory == Memory::Resident
+            && (!cell.untouched || shown != found.as_ref().map(|found| found.next))
+        {
             return self.rebuild(r);
         }
         if cell.has_memory() {
@@ -291,7 +321,8 @@ impl Machine {
         for p in 0..self.partitions.len() {
             let part = &mut self.partitions[p];
             let cells = || part.cells.iter().zip(&self.revisions);
-            let waits = cells().any(|(cell, revision)| revision.counts() && matches!(cell.phase, Phase::Waiting));
+            let waits = cells()
+                .any(|(cell, revision)| revision.counts() && matches!(cell.phase, Phase::Waiting));
             let loaded = cells().any(|(cell, _)| matches!(cell.phase, Phase::Loaded(_)));
             if waits || loaded {
                 if !waits && part.bounds_asked.is_none() {
@@ -305,7 +336,11 @@ impl Machine {
             let part = &mut self.partitions[p];
             if part.paused != stands {
                 part.paused = stands;
-                out.push(if stands { Effect::Pause(part.partition) } else { Effect::Resume(part.partition) });
+                out.push(if stands {
+                    Effect::Pause(part.partition)
+                } else {
+                    Effect::Resume(part.partition)
+                });
             }
         }
         if !unbounded.is_empty() {
@@ -313,18 +348,26 @@ impl Machine {
         }
     }
 
-    /// Delivers from the smallest offset needed, if that is not where the source stands anyway. Revisions ahead of it
-    /// ignore what they have.
+    /// Delivers from the smallest offset needed, if that is not where the source stands anyway.
+    /// Revisions ahead of it ignore what they have.
     fn start_reading(&mut self, p: usize, out: &mut Vec<Effect>) {
         let window = self.settings.dedupe_window;
         let part = &mut self.partitions[p];
-        let live =
-            || part.cells.iter().zip(&self.revisions).filter(|(cell, revision)| cell.is_live() && revision.counts());
+        let live = || {
+            part.cells
+                .iter()
+                .zip(&self.revisions)
+                .filter(|(cell, revision)| cell.is_live() && revision.counts())
+        };
         let Some(needed) = live().map(|(cell, _)| cell.counted()).min() else { return };
         let warm = needed.saturating_sub(window).max(part.log_start).min(needed);
-        let unverified = live().filter_map(|(cell, _)| cell.verify).map(|anchor| anchor.offset).min();
-        let seen =
-            |read: u64| read <= needed && part.window_from <= warm && unverified.is_none_or(|offset| read <= offset);
+        let unverified =
+            live().filter_map(|(cell, _)| cell.verify).map(|anchor| anchor.offset).min();
+        let seen = |read: u64| {
+            read <= needed
+                && part.window_from <= warm
+                && unverified.is_none_or(|offset| read <= offset)
+        };
         if part.read.is_some_and(seen) {
             return;
         }

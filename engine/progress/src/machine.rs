@@ -1,9 +1,11 @@
-//! The commit protocol of one lane as a pure state machine: events in, effects out. Here: what is held, what happens to
-//! the log; `load` has where counting starts, `commit` what the store is sent and what its answers lead to.
+//! The commit protocol of one lane as a pure state machine: events in, effects out. Here: what is
+//! held, what happens to the log; `load` has where counting starts, `commit` what the store is sent
+//! and what its answers lead to.
 //!
-//! It promises: every range is committed with the fence it was counted on, at most one commit of a revision is on its
-//! way, and whatever is in doubt is settled by what is stored, never by what is remembered. It does no I/O, holds no
-//! clock and no thread, decides nothing by chance, and never sees a delta: only ranges.
+//! It promises: every range is committed with the fence it was counted on, at most one commit of a
+//! revision is on its way, and whatever is in doubt is settled by what is stored, never by what is
+//! remembered. It does no I/O, holds no clock and no thread, decides nothing by chance, and never
+//! sees a delta: only ranges.
 
 use super::cell::{Cell, Phase};
 use super::commit::{FullBucket, InFlight};
@@ -48,7 +50,8 @@ pub(super) struct Revision {
     pub(super) pending_rows: u64,
     /// Resident: what the view holds of partitions that are not being counted here.
     pub(super) view: BTreeMap<u32, u64>,
-    /// Per partition how far it was counted in this process before it joined: there the log needs no second look.
+    /// Per partition how far it was counted in this process before it joined: there the log needs
+    /// no second look.
     pub(super) adopted: BTreeMap<u32, u64>,
 }
 
@@ -89,7 +92,13 @@ impl Machine {
     /// A lane that feeds nothing and holds nothing.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self { settings, revisions: Vec::new(), partitions: Vec::new(), last_ticket: 0, last_epoch: 0 }
+        Self {
+            settings,
+            revisions: Vec::new(),
+            partitions: Vec::new(),
+            last_ticket: 0,
+            last_epoch: 0,
+        }
     }
 
     /// Takes notice of an event; says what is to be done, in this order.
@@ -112,7 +121,9 @@ impl Machine {
             Event::Bounds(ticket, bounds) => self.bounded(ticket, &bounds, out),
             Event::Anchor(partition, epoch, found) => self.anchored(partition, epoch, found, out),
             Event::Gap(partition, epoch, gap) => self.gapped(partition, epoch, gap, out),
-            Event::Undecodable(partition, epoch, offset) => self.undecodable(partition, epoch, offset, out),
+            Event::Undecodable(partition, epoch, offset) => {
+                self.undecodable(partition, epoch, offset, out)
+            }
             Event::GapAccepted(partition) => self.gap_accepted(partition, out),
             Event::Held(no, partition, at) => self.hold(no, partition, Some(at)),
             Event::Released(no, partition) => self.hold(no, partition, None),
@@ -132,18 +143,23 @@ impl Machine {
         let was_over = self.pending_rows() >= limit;
         let Some(p) = self.partition(batch.partition) else { return };
         let part = &mut self.partitions[p];
-        let Some(read) = part.read.filter(|read| !part.revoked && part.epoch == batch.epoch && *read < batch.to) else {
+        let Some(read) =
+            part.read.filter(|read| !part.revoked && part.epoch == batch.epoch && *read < batch.to)
+        else {
             return;
         };
         let mut behind = false;
         let mut counts = batch.counts.iter();
         for (cell, revision) in part.cells.iter_mut().zip(&mut self.revisions) {
-            // Below `read` it missed records of this stream: it counts nothing more before they are read again.
-            if !cell.is_live() || !revision.counts() || !(read..batch.to).contains(&cell.counted()) {
+            // Below `read` it missed records of this stream: it counts nothing more before they are
+            // read again.
+            if !cell.is_live() || !revision.counts() || !(read..batch.to).contains(&cell.counted())
+            {
                 continue;
             }
             if cell.verify.is_some_and(|anchor| anchor.offset < read) {
-                // This stream began behind the record to be compared: it is read from there once all is loaded.
+                // This stream began behind the record to be compared: it is read from there once
+                // all is loaded.
                 behind = true;
                 continue;
             }
@@ -191,7 +207,9 @@ impl Machine {
         }
         let mut halted = false;
         for (cell, revision) in part.cells.iter_mut().zip(&self.revisions) {
-            let Some(expected) = cell.verify.take_if(|anchor| anchor.offset == found.offset) else { continue };
+            let Some(expected) = cell.verify.take_if(|anchor| anchor.offset == found.offset) else {
+                continue;
+            };
             if expected != found {
                 let halt = Halt::LogChanged { partition, offset: found.offset };
                 cell.phase = Phase::Halted(halt.clone());
@@ -210,10 +228,16 @@ impl Machine {
         if part.epoch != epoch || part.revoked || gap.from >= gap.to {
             return;
         }
-        let mut live =
-            part.cells.iter().zip(&self.revisions).filter(|(cell, revision)| cell.is_live() && revision.counts());
-        if part.read.is_none_or(|read| read < gap.from) || live.any(|(cell, _)| cell.counted() < gap.from) {
-            // Records before the gap were read but not counted: they come first, or are reported gone in their turn.
+        let mut live = part
+            .cells
+            .iter()
+            .zip(&self.revisions)
+            .filter(|(cell, revision)| cell.is_live() && revision.counts());
+        if part.read.is_none_or(|read| read < gap.from)
+            || live.any(|(cell, _)| cell.counted() < gap.from)
+        {
+            // Records before the gap were read but not counted: they come first, or are reported
+            // gone in their turn.
             part.read = None;
             return self.settle(false, out);
         }
@@ -226,8 +250,10 @@ impl Machine {
             let missing = Span { from: gap.from.max(cell.counted()), to: gap.to };
             if missing.from >= missing.to {
                 // Only warm-up is gone: verdicts may miss duplicates of it.
-                let from =
-                    gap.from.max(cell.base.start).max(cell.counted().saturating_sub(self.settings.dedupe_window));
+                let from = gap
+                    .from
+                    .max(cell.base.start)
+                    .max(cell.counted().saturating_sub(self.settings.dedupe_window));
                 if from < gap.to {
                     cell.open.dedupe_gap = Some(Span { from, to: gap.to });
                 }
@@ -240,9 +266,14 @@ impl Machine {
                 out.push(Effect::Halted(revision.no, Some(partition), halt));
             }
         }
-        let live = part.cells.iter().zip(&self.revisions).any(|(cell, revision)| cell.is_live() && revision.counts());
+        let live = part
+            .cells
+            .iter()
+            .zip(&self.revisions)
+            .any(|(cell, revision)| cell.is_live() && revision.counts());
         if live {
-            // The window goes on: what it holds lies before the gap, and verdicts behind it may need it.
+            // The window goes on: what it holds lies before the gap, and verdicts behind it may
+            // need it.
             self.read(p, gap.to, false, out);
         } else {
             // The source stands still before the gap until it is told where to go on.
@@ -251,7 +282,8 @@ impl Machine {
         self.settle(false, out);
     }
 
-    /// Whoever stands right before the record halts there; the others are past it, or come to it in their turn.
+    /// Whoever stands right before the record halts there; the others are past it, or come to it in
+    /// their turn.
     fn undecodable(&mut self, partition: u32, epoch: u64, offset: u64, out: &mut Vec<Effect>) {
         let Some(p) = self.partition(partition) else { return };
         let part = &mut self.partitions[p];
@@ -274,7 +306,9 @@ impl Machine {
         for (cell, revision) in self.partitions[p].cells.iter_mut().zip(&self.revisions) {
             let gap = match &cell.phase {
                 Phase::Halted(Halt::Gap { gap, .. }) => *gap,
-                Phase::Halted(Halt::Undecodable { offset, .. }) => Span { from: *offset, to: offset + 1 },
+                Phase::Halted(Halt::Undecodable { offset, .. }) => {
+                    Span { from: *offset, to: offset + 1 }
+                }
                 _ => continue,
             };
             cell.jump(gap);

@@ -49,6 +49,9 @@ impl Position {
     /// Whether every partition that `other` names stands at least there.
     #[must_use]
     pub fn reaches(&self, other: &Position) -> bool {
-        other.0.iter().all(|(partition, offset)| self.0.get(partition).copied().unwrap_or(0) >= *offset)
+        other
+            .0
+            .iter()
+            .all(|(partition, offset)| self.0.get(partition).copied().unwrap_or(0) >= *offset)
     }
 }

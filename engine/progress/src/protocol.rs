@@ -1,9 +1,8 @@
-//! The words between the commit protocol and its driver: what happens, what is to be done about it, and why something
-//! stands still.
+//! The words between the commit protocol and its driver: what happens, what is to be done about it,
+//! and why something stands still.
 //!
-//! Over 400 lines: every word of the protocol with its meaning, in one place.
-//!
-//! Data only; the rules are in `machine`. Nothing here names a store or a source: the driver translates.
+//! Data only; the rules are in `machine`. Nothing here names a store or a source: the driver
+//! translates.
 
 use super::record::{Anchor, Progress, RECOUNT, Span};
 use std::collections::BTreeMap;
@@ -28,16 +27,19 @@ pub struct Settings {
     pub on_state_loss: OnStateLoss,
     /// Where the folded cells live.
     pub memory: Memory,
-    /// Updates of all revisions that may wait for their commits; at this many the intake pauses until one is answered.
+    /// Updates of all revisions that may wait for their commits; at this many the intake pauses
+    /// until one is answered.
     pub max_pending_rows: u64,
-    /// Id of the topic's incarnation; empty where the source has none, and until [`Event::Topic`] says it.
+    /// Id of the topic's incarnation; empty where the source has none, and until [`Event::Topic`]
+    /// says it.
     pub topic: String,
 }
 
 /// What records that are gone lead to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnGap {
-    /// The partition stops for the revisions that miss them, until [`Event::GapAccepted`]. The default.
+    /// The partition stops for the revisions that miss them, until [`Event::GapAccepted`]. The
+    /// default.
     Halt,
     /// The gap is recorded with the progress, and counting goes on behind it.
     Continue,
@@ -55,7 +57,8 @@ pub enum OnStateLoss {
 /// Where answers come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Memory {
-    /// Whole views in this process, ahead of the store (embedded store): dropping uncommitted deltas means rebuilding.
+    /// Whole views in this process, ahead of the store (embedded store): dropping uncommitted
+    /// deltas means rebuilding.
     Resident,
     /// Views hold only what is committed (Redis): uncommitted deltas can be dropped by partition.
     Apart,
@@ -67,7 +70,8 @@ pub enum History {
     /// With the first record held.
     #[default]
     Whole,
-    /// At this offset of each partition; with the first record held of one that is not named, for it came later.
+    /// At this offset of each partition; with the first record held of one that is not named, for
+    /// it came later.
     From(BTreeMap<u32, u64>),
 }
 
@@ -76,14 +80,15 @@ pub enum History {
 pub enum Event {
     /// The source gave us these partitions. Nothing of theirs is counted before [`Effect::Read`].
     Assigned(Vec<u32>),
-    /// The source is taking these away: nothing more is counted, what is counted is committed. Ends with `Lost`.
+    /// The source is taking these away: nothing more is counted, what is counted is committed. Ends
+    /// with `Lost`.
     Revoked(Vec<u32>),
     /// These are gone: everything of theirs in memory is dropped at once.
     Lost(Vec<u32>),
     /// The id of the log as it is now. Asked before bounds, and from time to time.
     Topic(String),
-    /// The lane shall feed this revision. Per partition how far its view goes, where it holds exactly what is stored;
-    /// `None`: nothing of a view can be relied on.
+    /// The lane shall feed this revision. Per partition how far its view goes, where it holds
+    /// exactly what is stored; `None`: nothing of a view can be relied on.
     Joined(RevisionNo, History, Option<BTreeMap<u32, u64>>),
     /// The lane no longer feeds it; what is not committed is dropped.
     Left(RevisionNo),
@@ -91,7 +96,8 @@ pub enum Event {
     Loaded(RevisionNo, Ticket, Result<Option<Found>, Trouble>),
     /// Answer to [`Effect::Create`].
     Created(RevisionNo, Ticket, Result<(), Trouble>),
-    /// Answer to [`Effect::Bounds`]. A failure needs no event: it is asked again when the next checkpoint is due.
+    /// Answer to [`Effect::Bounds`]. A failure needs no event: it is asked again when the next
+    /// checkpoint is due.
     Bounds(Ticket, Vec<Bounds>),
     /// A batch has been counted: its deltas are in memory.
     Counted(Counted),
@@ -99,21 +105,24 @@ pub enum Event {
     Anchor(u32, u64, Anchor),
     /// Partition, epoch, span: the log no longer holds these records, which were to be read.
     Gap(u32, u64, Span),
-    /// Partition, epoch, offset: decoding this record panics, so nobody can say what it is. Told once the batch before it is
-    /// counted up to this offset.
+    /// Partition, epoch, offset: decoding this record panics, so nobody can say what it is. Told
+    /// once the batch before it is counted up to this offset.
     Undecodable(u32, u64, u64),
-    /// A person accepts that this partition goes on without the records at which it stands: a gap, or one that cannot be decoded.
+    /// A person accepts that this partition goes on without the records at which it stands: a gap,
+    /// or one that cannot be decoded.
     GapAccepted(u32),
-    /// Revision, partition, offset: the revision's update has been failing since that offset. Until `Released` no
-    /// commit goes beyond it; the failed records must have left no deltas.
+    /// Revision, partition, offset: the revision's update has been failing since that offset. Until
+    /// `Released` no commit goes beyond it; the failed records must have left no deltas.
     Held(RevisionNo, u32, u64),
     /// The run of failures ended with a success.
     Released(RevisionNo, u32),
-    /// The revision stops, with a reason for people; what it has counted (up to a hold) is still committed.
+    /// The revision stops, with a reason for people; what it has counted (up to a hold) is still
+    /// committed.
     Quarantined(RevisionNo, Quarantine),
     /// It is time to commit what was counted, and to retry what the store did not answer.
     CheckpointDue,
-    /// As `CheckpointDue`, and quiet partitions commit `[o, o)`: so a store that went back is noticed.
+    /// As `CheckpointDue`, and quiet partitions commit `[o, o)`: so a store that went back is
+    /// noticed.
     HeartbeatDue,
     /// Answer to [`Effect::Commit`].
     Answered(RevisionNo, Ticket, Answer),
@@ -132,7 +141,8 @@ pub struct Counted {
     pub to: u64,
     /// The last record read; `None` if there was none (holes only).
     pub last: Option<Anchor>,
-    /// What each revision of [`super::Machine::due`] made of it. One that is left out did not count it: it is read again.
+    /// What each revision of [`super::Machine::due`] made of it. One that is left out did not count
+    /// it: it is read again.
     pub counts: Vec<Count>,
 }
 
@@ -145,8 +155,8 @@ pub struct Count {
     pub rows: u64,
     /// Largest event time among the rows counted.
     pub watermark: Option<i64>,
-    /// Events that are in no cell because the metric's own code fails on them, and that stay so: of runs of failures that
-    /// have ended, those in batches before this one included.
+    /// Events that are in no cell because the metric's own code fails on them, and that stay so: of
+    /// runs of failures that have ended, those in batches before this one included.
     pub failed: u64,
 }
 
@@ -181,7 +191,8 @@ pub enum Answer {
     OtherLife,
     /// This bucket (table, bucket) would pass its limit; nothing was stored.
     Full(u16, u32),
-    /// It names a bucket that is none (any more); nothing was stored. Which there are has been looked up.
+    /// It names a bucket that is none (any more); nothing was stored. Which there are has been
+    /// looked up.
     Layout,
     /// Not known.
     Failed(Trouble),
@@ -206,16 +217,19 @@ pub enum Trouble {
 pub enum Outcome {
     /// Applied: the fence moves, the deltas are forgotten.
     Advance,
-    /// Mismatch: the partitions that differ load what is stored. There, stored = `to`: an earlier try or another engine
-    /// committed the same range, advance; stored = `from`: send again; anything else: drop the memory, resume there.
+    /// Mismatch: the partitions that differ load what is stored. There, stored = `to`: an earlier
+    /// try or another engine committed the same range, advance; stored = `from`: send again;
+    /// anything else: drop the memory, resume there.
     Reload,
-    /// Other life: the state is not the one that was counted for; everything of the revision is dropped and loaded.
+    /// Other life: the state is not the one that was counted for; everything of the revision is
+    /// dropped and loaded.
     Restart,
     /// Full: the bucket is compacted, then the same range is sent again.
     Compact,
     /// Layout: the same range is sent again in the buckets that there are.
     Regroup,
-    /// Unknown whether applied: the intake pauses, the same range is sent again when the next checkpoint is due.
+    /// Unknown whether applied: the intake pauses, the same range is sent again when the next
+    /// checkpoint is due.
     SendAgain,
     /// The store holds what cannot be read: the revision stops, for a person to look.
     Stop,
@@ -240,8 +254,8 @@ impl Answer {
 /// Something is to be done, in the order given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Load life and progress at one moment. `rebuild`: drop view and deltas of the revision, fold them afresh from the
-    /// store at that same moment.
+    /// Load life and progress at one moment. `rebuild`: drop view and deltas of the revision, fold
+    /// them afresh from the store at that same moment.
     Load {
         /// Whose.
         revision: RevisionNo,
@@ -252,7 +266,8 @@ pub enum Effect {
     },
     /// Create the revision's empty state.
     Create(RevisionNo, Ticket),
-    /// Ask the log for the bounds of these partitions, now (not from a cache: the stored offsets may be newer).
+    /// Ask the log for the bounds of these partitions, now (not from a cache: the stored offsets
+    /// may be newer).
     Bounds(Ticket, Vec<u32>),
     /// Deliver the partition from `from` on: as the assignment's start, else by a rewind.
     Read {
@@ -269,8 +284,9 @@ pub enum Effect {
     Pause(u32),
     /// Go on with it.
     Resume(u32),
-    /// Commit. The deltas of each `[from, to)` are those counted since the last commit of that partition up to `to`;
-    /// keep them until `Forget` or `Drop`, the same range may be sent again (it is then the same `to`).
+    /// Commit. The deltas of each `[from, to)` are those counted since the last commit of that
+    /// partition up to `to`; keep them until `Forget` or `Drop`, the same range may be sent again
+    /// (it is then the same `to`).
     Commit {
         /// Whose.
         revision: RevisionNo,
@@ -281,8 +297,8 @@ pub enum Effect {
         /// The ranges; `from == to.next` is a heartbeat.
         advances: Vec<Advance>,
     },
-    /// Revision, partition, offset: all before it needs no counting, though no record was counted up to it. It began here, or what
-    /// was before it is gone.
+    /// Revision, partition, offset: all before it needs no counting, though no record was counted
+    /// up to it. It began here, or what was before it is gone.
     Stands(RevisionNo, u32, u64),
     /// The deltas up to this offset are stored.
     Forget(RevisionNo, u32, u64),
@@ -311,7 +327,12 @@ pub struct Advance {
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum Halt {
     /// The log deleted records before they were counted.
-    #[error("offsets {} to {} of partition {partition} were deleted from the log before they were counted: to continue without them, set [source] on_gap = \"continue\" and start again", gap.from, gap.to)]
+    #[error(
+        "offsets {} to {} of partition {partition} were deleted from the log before they were \
+         counted: to continue without them, set [source] on_gap = \"continue\" and start again",
+        gap.from,
+        gap.to
+    )]
     Gap {
         /// The partition.
         partition: u32,
@@ -320,7 +341,9 @@ pub enum Halt {
     },
     /// Decoding a record panics.
     #[error(
-        "the record at offset {offset} of partition {partition} cannot be decoded; this is a bug in Tally, please report it with the record: `tally skip {partition} {offset}` continues without it"
+        "the record at offset {offset} of partition {partition} cannot be decoded; this is a bug \
+         in Tally, please report it with the record: `tally skip {partition} {offset}` continues \
+         without it"
     )]
     Undecodable {
         /// The partition.
@@ -330,7 +353,8 @@ pub enum Halt {
     },
     /// The log ends before the state.
     #[error(
-        "partition {partition} is counted up to offset {next}, but the log ends at {end}: it was truncated or recreated; restore it, or {RECOUNT}"
+        "partition {partition} is counted up to offset {next}, but the log ends at {end}: it was \
+         truncated or recreated; restore it, or {RECOUNT}"
     )]
     BeyondEnd {
         /// The partition.
@@ -342,7 +366,8 @@ pub enum Halt {
     },
     /// The log holds another record at the offset of the last counted one.
     #[error(
-        "the record at offset {offset} of partition {partition} is not the one that was counted: the log was truncated or recreated; restore it, or {RECOUNT}"
+        "the record at offset {offset} of partition {partition} is not the one that was counted: \
+         the log was truncated or recreated; restore it, or {RECOUNT}"
     )]
     LogChanged {
         /// The partition.
@@ -352,7 +377,8 @@ pub enum Halt {
     },
     /// The topic has another id.
     #[error(
-        "partition {partition} was counted from topic {stored}, but the log is now {found}: the topic was deleted and recreated; {RECOUNT}"
+        "partition {partition} was counted from topic {stored}, but the log is now {found}: the \
+         topic was deleted and recreated; {RECOUNT}"
     )]
     OtherTopic {
         /// The partition.
@@ -366,11 +392,15 @@ pub enum Halt {
     #[error("the stored state cannot be read: {0}")]
     Corrupt(String),
     /// The state is gone.
-    #[error("the stored state is gone: restore it and start again, or start again without it to recount the log")]
+    #[error(
+        "the stored state is gone: restore it and start again, or start again without it to \
+         recount the log"
+    )]
     StateLost,
     /// Compaction does not make room.
     #[error(
-        "bucket {bucket} of table {table} exceeds its size limit even after compaction: count by fewer keys, lower the retention of the table, or raise [redis] max_bucket_bytes"
+        "bucket {bucket} of table {table} exceeds its size limit even after compaction: count by \
+         fewer keys, lower the retention of the table, or raise [redis] max_bucket_bytes"
     )]
     Full {
         /// The table.
@@ -399,7 +429,9 @@ pub enum Quarantine {
     Failing(String),
     /// It holds more than it may. What it has counted is exact.
     #[error(
-        "over_max_cells: table {table} holds {cells} cells, more than max_cells = {max}: raise max_cells in its [metrics.NAME] section, or count less in it; counting then continues from there"
+        "over_max_cells: table {table} holds {cells} cells, more than max_cells = {max}: raise \
+         max_cells in its [metrics.NAME] section, or count less in it; counting then continues \
+         from there"
     )]
     OverMaxCells {
         /// The table.
@@ -412,9 +444,12 @@ pub enum Quarantine {
     /// The lane that counted its history ended; the sentence says why.
     #[error("{0}; its history will be counted again later")]
     Ended(String),
-    /// All metrics together hold what they may, in this process. What it has counted is exact; it goes on when there is room.
+    /// All metrics together hold what they may, in this process. What it has counted is exact; it
+    /// goes on when there is room.
     #[error(
-        "over_memory: metrics hold {held} bytes, and the share of state in [limits] memory is {share}: give it more memory, keep panes for a shorter time (retention), or count less; counting continues from there automatically when there is room"
+        "over_memory: metrics hold {held} bytes, and the share of state in [limits] memory is \
+         {share}: give it more memory, keep panes for a shorter time (retention), or count less; \
+         counting continues from there automatically when there is room"
     )]
     OverMemory {
         /// Bytes held.

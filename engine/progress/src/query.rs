@@ -1,4 +1,5 @@
-//! What can be asked of the protocol: how far it is, what a batch is due to, what stands still and why.
+//! What can be asked of the protocol: how far it is, what a batch is due to, what stands still and
+//! why.
 
 use super::cell::{Cell, Phase};
 use super::machine::{Machine, Need};
@@ -8,11 +9,19 @@ use super::record::Progress;
 use std::collections::BTreeMap;
 
 impl Machine {
-    /// The revisions that a batch up to `to` is to be counted for, ascending, each with the offset from which on its rows
-    /// count; rows below only warm up the dedupe window. Empty for another epoch than the present one: throw it away.
-    pub fn due(&self, partition: u32, epoch: u64, to: u64) -> impl Iterator<Item = (RevisionNo, u64)> + '_ {
+    /// The revisions that a batch up to `to` is to be counted for, ascending, each with the offset
+    /// from which on its rows count; rows below only warm up the dedupe window. Empty for another
+    /// epoch than the present one: throw it away.
+    pub fn due(
+        &self,
+        partition: u32,
+        epoch: u64,
+        to: u64,
+    ) -> impl Iterator<Item = (RevisionNo, u64)> + '_ {
         let part = self.partition(partition).map(|p| &self.partitions[p]);
-        let part = part.filter(|part| part.epoch == epoch && !part.revoked && part.read.is_some_and(|read| read < to));
+        let part = part.filter(|part| {
+            part.epoch == epoch && !part.revoked && part.read.is_some_and(|read| read < to)
+        });
         part.into_iter().flat_map(move |part| {
             part.cells.iter().zip(&self.revisions).filter_map(move |(cell, revision)| {
                 let due = cell.is_live()
@@ -24,14 +33,14 @@ impl Machine {
         })
     }
 
-    /// Offsets below `to` whose records must be reported as [`Event::Anchor`] before their batch is counted; ascending
-    /// by revision, mostly empty.
+    /// Offsets below `to` whose records must be reported as [`Event::Anchor`] before their batch is
+    /// counted; ascending by revision, mostly empty.
     pub fn anchors(&self, partition: u32, to: u64) -> impl Iterator<Item = u64> + '_ {
         let part = self.partition(partition).map(|p| &self.partitions[p]);
         part.into_iter().flat_map(move |part| {
-            part.cells
-                .iter()
-                .filter_map(move |cell| cell.verify.map(|anchor| anchor.offset).filter(|offset| *offset < to))
+            part.cells.iter().filter_map(move |cell| {
+                cell.verify.map(|anchor| anchor.offset).filter(|offset| *offset < to)
+            })
         })
     }
 
@@ -41,8 +50,8 @@ impl Machine {
         self.cell(revision, partition).filter(|cell| cell.is_resolved()).map(Cell::counted)
     }
 
-    /// Events that are in no cell because the metric's own code fails on them, stored or not; those of a run of failures that
-    /// has not ended are not among them.
+    /// Events that are in no cell because the metric's own code fails on them, stored or not; those
+    /// of a run of failures that has not ended are not among them.
     #[must_use]
     pub fn failed(&self, revision: RevisionNo, partition: u32) -> u64 {
         self.cell(revision, partition).filter(|cell| cell.is_resolved()).map_or(0, Cell::failed)
@@ -60,12 +69,14 @@ impl Machine {
         self.cell(revision, partition).filter(|cell| cell.stored).map(|cell| &cell.base)
     }
 
-    /// Where a partition that was assigned is read first, as far as it is known before the log's bounds are; `None`: maybe from its
-    /// first record. The source that begins there fetches nothing in vain.
+    /// Where a partition that was assigned is read first, as far as it is known before the log's
+    /// bounds are; `None`: maybe from its first record. The source that begins there fetches
+    /// nothing in vain.
     #[must_use]
     pub fn start(&self, partition: u32) -> Option<u64> {
         let part = &self.partitions[self.partition(partition)?];
-        let counting = part.cells.iter().zip(&self.revisions).filter(|(_, revision)| revision.counts());
+        let counting =
+            part.cells.iter().zip(&self.revisions).filter(|(_, revision)| revision.counts());
         let starts = counting.map(|(cell, _)| cell.read_from(self.settings.dedupe_window));
         starts.min().flatten()
     }
@@ -84,16 +95,26 @@ impl Machine {
 
     fn positions(&self, revision: RevisionNo, of: impl Fn(&Cell) -> Option<u64>) -> Position {
         let Some(r) = self.revision(revision) else { return Position::default() };
-        Position(self.partitions.iter().filter_map(|part| Some((part.partition, of(&part.cells[r])?))).collect())
+        Position(
+            self.partitions
+                .iter()
+                .filter_map(|part| Some((part.partition, of(&part.cells[r])?)))
+                .collect(),
+        )
     }
 
     /// What stands still until a person acts: revision, partition (`None`: all), why.
     pub fn halts(&self) -> impl Iterator<Item = (RevisionNo, Option<u32>, &Halt)> + '_ {
-        let whole = self.revisions.iter().filter_map(|revision| Some((revision.no, None, revision.halt.as_ref()?)));
+        let whole = self
+            .revisions
+            .iter()
+            .filter_map(|revision| Some((revision.no, None, revision.halt.as_ref()?)));
         let cells = self.partitions.iter().flat_map(move |part| {
-            part.cells.iter().zip(&self.revisions).filter_map(move |(cell, revision)| match &cell.phase {
-                Phase::Halted(halt) => Some((revision.no, Some(part.partition), halt)),
-                _ => None,
+            part.cells.iter().zip(&self.revisions).filter_map(move |(cell, revision)| {
+                match &cell.phase {
+                    Phase::Halted(halt) => Some((revision.no, Some(part.partition), halt)),
+                    _ => None,
+                }
             })
         });
         whole.chain(cells)
@@ -106,8 +127,10 @@ impl Machine {
 
     pub(super) fn pauses_of(&self, p: usize) -> impl Iterator<Item = Pause> + '_ {
         let part = &self.partitions[p];
-        let counting = || part.cells.iter().zip(&self.revisions).filter(|(_, revision)| revision.counts());
-        let loading = counting().any(|(cell, _)| matches!(cell.phase, Phase::Waiting | Phase::Loaded(_)));
+        let counting =
+            || part.cells.iter().zip(&self.revisions).filter(|(_, revision)| revision.counts());
+        let loading =
+            counting().any(|(cell, _)| matches!(cell.phase, Phase::Waiting | Phase::Loaded(_)));
         let live = counting().any(|(cell, _)| cell.is_live());
         let limit = self.settings.max_pending_rows;
         let pending = self.pending_rows() >= limit;
@@ -137,24 +160,34 @@ impl Machine {
         })
     }
 
-    /// Per partition how far the view of a revision goes, where it holds exactly what is stored; `None`: it does not.
+    /// Per partition how far the view of a revision goes, where it holds exactly what is stored;
+    /// `None`: it does not.
     #[must_use]
     pub fn shown(&self, revision: RevisionNo) -> Option<BTreeMap<u32, u64>> {
         let r = self.revision(revision)?;
-        let rebuilding = matches!(self.revisions[r].need, Need::Load { rebuild: true } | Need::Create);
+        let rebuilding =
+            matches!(self.revisions[r].need, Need::Load { rebuild: true } | Need::Create);
         if rebuilding || self.partitions.iter().any(|part| part.cells[r].has_memory()) {
             return None;
         }
         let mut shown = self.revisions[r].view.clone();
         let counted = self.partitions.iter().map(|part| (part.partition, &part.cells[r]));
-        shown.extend(counted.filter(|(_, cell)| cell.stored && !cell.untouched).map(|(p, cell)| (p, cell.base.next)));
+        shown.extend(
+            counted
+                .filter(|(_, cell)| cell.stored && !cell.untouched)
+                .map(|(p, cell)| (p, cell.base.next)),
+        );
         Some(shown)
     }
 
     /// Updates of all revisions that wait for their commit: reason enough for an early checkpoint.
     #[must_use]
     pub fn pending_rows(&self) -> u64 {
-        self.revisions.iter().filter(|revision| revision.commits()).map(|revision| revision.pending_rows).sum()
+        self.revisions
+            .iter()
+            .filter(|revision| revision.commits())
+            .map(|revision| revision.pending_rows)
+            .sum()
     }
 
     fn cell(&self, revision: RevisionNo, partition: u32) -> Option<&Cell> {
@@ -165,9 +198,12 @@ impl Machine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Anchor, Bounds, Effect, Event, Found, History, Memory, OnGap, OnStateLoss, Settings};
+    use crate::{
+        Anchor, Bounds, Effect, Event, Found, History, Memory, OnGap, OnStateLoss, Settings,
+    };
 
-    /// Where reading begins that is stored so far, as it is said before the bounds are known and as it is decided after.
+    /// Where reading begins that is stored so far, as it is said before the bounds are known and as
+    /// it is decided after.
     fn begins(stored: &[Option<(u64, u64)>]) -> (Option<u64>, Option<u64>) {
         let mut machine = Machine::new(Settings {
             dedupe_window: 20,
@@ -187,13 +223,15 @@ mod tests {
             let Some(event) = events.pop() else {
                 let Some(ticket) = asked.take() else { return (said, read) };
                 said = machine.start(0);
-                events.push(Event::Bounds(ticket, vec![Bounds { partition: 0, start: 0, end: 100 }]));
+                events
+                    .push(Event::Bounds(ticket, vec![Bounds { partition: 0, start: 0, end: 100 }]));
                 continue;
             };
             for effect in machine.on(event) {
                 match effect {
                     Effect::Load { revision, ticket, .. } => {
-                        let (_, stored) = nos().zip(stored).find(|(no, _)| *no == revision).expect("it joined");
+                        let (_, stored) =
+                            nos().zip(stored).find(|(no, _)| *no == revision).expect("it joined");
                         let progress = stored.map(|(next, anchor)| {
                             let anchor = Some(Anchor { offset: anchor, timestamp_ms: 0, crc32: 0 });
                             (0, Progress { next, anchor, ..Progress::default() })

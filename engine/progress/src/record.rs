@@ -1,13 +1,15 @@
 //! The record of a revision's progress on one partition: what stands beside the fence in a store.
 //!
-//! It is a pure function of the log range counted (and of the gaps met), so two engines that count the same range write
-//! the same record. The binary form is versioned and carries a checksum; an unknown format is refused, never skipped. What an
-//! older format can say is written in that format, byte for byte: stores compare records, and a record that was stored by
-//! an older engine must stay the same when it is read and named again.
+//! It is a pure function of the log range counted (and of the gaps met), so two engines that count
+//! the same range write the same record. The binary form is versioned and carries a checksum; an
+//! unknown format is refused, never skipped. What an older format can say is written in that
+//! format, byte for byte: stores compare records, and a record that was stored by an older engine
+//! must stay the same when it is read and named again.
 
 use thiserror::Error;
 
-/// The newest format that this engine reads. Format 2 has [`HAS_FAILED`]; format 1 is what is left without it.
+/// The newest format that this engine reads. Format 2 has [`HAS_FAILED`]; format 1 is what is left
+/// without it.
 const FORMAT: u8 = 2;
 /// How many gaps are listed; what older ones lost is kept as a sum in [`Progress::lost_before`].
 pub const MAX_GAPS: usize = 32;
@@ -43,7 +45,8 @@ pub struct Span {
 /// How far a revision has counted a partition, and what there is to know about it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Id of the topic incarnation counted; empty where the source has none. At most [`MAX_TOPIC`] bytes.
+    /// Id of the topic incarnation counted; empty where the source has none. At most [`MAX_TOPIC`]
+    /// bytes.
     pub topic: String,
     /// Where counting began: records below were never meant to be counted.
     pub start: u64,
@@ -55,27 +58,32 @@ pub struct Progress {
     pub anchor: Option<Anchor>,
     /// Updates counted since `start`, before folding.
     pub rows: u64,
-    /// Records that were gone when the dedupe window was last rebuilt: duplicates of these would have counted twice.
+    /// Records that were gone when the dedupe window was last rebuilt: duplicates of these would
+    /// have counted twice.
     pub dedupe_gap: Option<Span>,
     /// Offsets lost in gaps that are no longer listed.
     pub lost_before: u64,
-    /// The latest gaps, ascending: records that were to be counted but were gone. At most [`MAX_GAPS`].
+    /// The latest gaps, ascending: records that were to be counted but were gone. At most
+    /// [`MAX_GAPS`].
     pub gaps: Vec<Span>,
-    /// Events since `start` that are in no cell, because the metric's own code fails on them. Those of records that an engine
-    /// counted which wrote format 1 are not known.
+    /// Events since `start` that are in no cell, because the metric's own code fails on them. Those
+    /// of records that an engine counted which wrote format 1 are not known.
     pub failed: u64,
 }
 
-/// How a metric is counted again from the log when its stored state is of no use: the end of a sentence.
-pub(crate) const RECOUNT: &str = "have the metric counted again from the log: take its file out of the plugin folder, or its section out of the \
-                                  configuration, run `tally plugin purge NAME`, and put it back";
+/// How a metric is counted again from the log when its stored state is of no use: the end of a
+/// sentence.
+pub(crate) const RECOUNT: &str = "have the metric counted again from the log: take its file out of \
+                                  the plugin folder, or its section out of the configuration, run \
+                                  `tally plugin purge NAME`, and put it back";
 
 /// Why bytes are no progress record. No retry helps.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum Unreadable {
     /// Written by another version of the engine.
     #[error(
-        "progress record of format {0}; this engine reads formats 1 to {FORMAT}: use the engine that wrote it, or {RECOUNT}"
+        "progress record of format {0}; this engine reads formats 1 to {FORMAT}: use the engine \
+         that wrote it, or {RECOUNT}"
     )]
     Format(u8),
     /// Damaged.
@@ -99,8 +107,8 @@ impl Progress {
         self.gaps.iter().fold(self.lost_before, |sum, gap| sum.saturating_add(gap.to - gap.from))
     }
 
-    /// The binary form: format, fields in little-endian, CRC-32 of all before it. A topic longer than [`MAX_TOPIC`] is
-    /// cut at a character.
+    /// The binary form: format, fields in little-endian, CRC-32 of all before it. A topic longer
+    /// than [`MAX_TOPIC`] is cut at a character.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let topic = &self.topic.as_bytes()[..self.topic.floor_char_boundary(MAX_TOPIC)];
@@ -150,7 +158,8 @@ impl Progress {
             Some(&format @ 1..=FORMAT) => format,
             Some(&other) => return Err(Unreadable::Format(other)),
         };
-        let (body, crc) = bytes.split_last_chunk::<4>().ok_or(Unreadable::Damaged("it is too short"))?;
+        let (body, crc) =
+            bytes.split_last_chunk::<4>().ok_or(Unreadable::Damaged("it is too short"))?;
         if crc32fast::hash(body) != u32::from_le_bytes(*crc) {
             return Err(Unreadable::Damaged("its checksum differs"));
         }
@@ -160,9 +169,11 @@ impl Progress {
             return Err(Unreadable::Damaged("it has unknown flags"));
         }
         let length = usize::from(u16::from_le_bytes(take(&mut rest)?));
-        let (topic, after) = rest.split_at_checked(length).ok_or(Unreadable::Damaged("it is too short"))?;
+        let (topic, after) =
+            rest.split_at_checked(length).ok_or(Unreadable::Damaged("it is too short"))?;
         rest = after;
-        let topic = std::str::from_utf8(topic).map_err(|_| Unreadable::Damaged("its topic id is not UTF-8"))?;
+        let topic = std::str::from_utf8(topic)
+            .map_err(|_| Unreadable::Damaged("its topic id is not UTF-8"))?;
         let mut progress = Self {
             topic: topic.to_owned(),
             start: number(&mut rest)?,
@@ -192,7 +203,8 @@ impl Progress {
             progress.failed = number(&mut rest)?;
         }
         // Each record has one form: another one would not be the same to a store.
-        let one_form = (format == 2) == (flags & HAS_FAILED != 0) && (flags & HAS_FAILED != 0) == (progress.failed > 0);
+        let one_form = (format == 2) == (flags & HAS_FAILED != 0)
+            && (flags & HAS_FAILED != 0) == (progress.failed > 0);
         let sound = one_form
             && length <= MAX_TOPIC
             && usize::from(gaps) <= MAX_GAPS
@@ -208,7 +220,8 @@ impl Progress {
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], Unreadable> {
-    let (head, tail) = rest.split_first_chunk::<N>().ok_or(Unreadable::Damaged("it is too short"))?;
+    let (head, tail) =
+        rest.split_first_chunk::<N>().ok_or(Unreadable::Damaged("it is too short"))?;
     *rest = tail;
     Ok(*head)
 }
@@ -231,26 +244,43 @@ mod tests {
     fn records() -> impl Strategy<Value = Progress> {
         let failed = prop_oneof![Just(0), any::<u64>()];
         let numbers = (any::<u32>(), 0..u64::from(u32::MAX), any::<u64>(), any::<u64>(), failed);
-        let maybe =
-            (proptest::option::of(any::<i64>()), proptest::option::of((any::<i64>(), any::<u32>())), any::<bool>());
-        (".{0,40}", numbers, maybe, proptest::collection::vec((1..9u64, 1..9u64), 0..MAX_GAPS + 9)).prop_map(
-            |(topic, (start, more, rows, lost_before, failed), (watermark, anchor, dedupe), gaps)| {
-                let start = u64::from(start);
-                let mut progress =
-                    Progress { topic, start, next: start, watermark, rows, failed, ..Progress::default() };
-                progress.lost_before = lost_before / 2;
-                for (skip, length) in gaps {
-                    let from = progress.next + skip;
-                    progress.next = from + length;
-                    progress.add_gap(Span { from, to: from + length });
-                }
-                progress.next += more + 1;
-                let offset = progress.next - 1;
-                progress.anchor = anchor.map(|(timestamp_ms, crc32)| Anchor { offset, timestamp_ms, crc32 });
-                progress.dedupe_gap = dedupe.then_some(Span { from: start, to: start + 1 });
-                progress
-            },
-        )
+        let maybe = (
+            proptest::option::of(any::<i64>()),
+            proptest::option::of((any::<i64>(), any::<u32>())),
+            any::<bool>(),
+        );
+        (".{0,40}", numbers, maybe, proptest::collection::vec((1..9u64, 1..9u64), 0..MAX_GAPS + 9))
+            .prop_map(
+                |(
+                    topic,
+                    (start, more, rows, lost_before, failed),
+                    (watermark, anchor, dedupe),
+                    gaps,
+                )| {
+                    let start = u64::from(start);
+                    let mut progress = Progress {
+                        topic,
+                        start,
+                        next: start,
+                        watermark,
+                        rows,
+                        failed,
+                        ..Progress::default()
+                    };
+                    progress.lost_before = lost_before / 2;
+                    for (skip, length) in gaps {
+                        let from = progress.next + skip;
+                        progress.next = from + length;
+                        progress.add_gap(Span { from, to: from + length });
+                    }
+                    progress.next += more + 1;
+                    let offset = progress.next - 1;
+                    progress.anchor =
+                        anchor.map(|(timestamp_ms, crc32)| Anchor { offset, timestamp_ms, crc32 });
+                    progress.dedupe_gap = dedupe.then_some(Span { from: start, to: start + 1 });
+                    progress
+                },
+            )
     }
 
     proptest! {
@@ -304,7 +334,10 @@ mod tests {
         let crc = crc32fast::hash(&bytes);
         bytes.extend_from_slice(&crc.to_le_bytes());
         let progress = Progress::decode(&bytes).unwrap();
-        assert_eq!((progress.topic.as_str(), progress.next, progress.rows, progress.failed), ("log", 1_234, 1_000, 0));
+        assert_eq!(
+            (progress.topic.as_str(), progress.next, progress.rows, progress.failed),
+            ("log", 1_234, 1_000, 0)
+        );
         assert_eq!(progress.gaps, [Span { from: 2, to: 4 }]);
         assert_eq!(progress.encode(), bytes);
         let failed = Progress { failed: 563, ..progress };

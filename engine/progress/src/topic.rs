@@ -1,11 +1,14 @@
-//! Which log is counted: a topic that was deleted and created again has the same name and other records.
+//! Which log is counted: a topic that was deleted and created again has the same name and other
+//! records.
 //!
-//! An id is `NAME/INCARNATION`, or `NAME` alone where the source knows no incarnations; empty: a log without an id.
+//! An id is `NAME/INCARNATION`, or `NAME` alone where the source knows no incarnations; empty: a
+//! log without an id.
 
 use super::machine::Machine;
 use super::protocol::*;
 
-/// Whether two ids may name the same log: one that lacks its incarnation is taken for any of that name.
+/// Whether two ids may name the same log: one that lacks its incarnation is taken for any of that
+/// name.
 #[must_use]
 pub fn same_log(one: &str, other: &str) -> bool {
     let bare = |id: &str, name: &str| !id.contains('/') && name.split('/').next() == Some(id);
@@ -13,8 +16,8 @@ pub fn same_log(one: &str, other: &str) -> bool {
 }
 
 impl Machine {
-    /// The log's id as it is now. If it is another log than before, nothing that was counted and is not stored can be
-    /// trusted, for it may be of either: all is loaded and compared anew.
+    /// The log's id as it is now. If it is another log than before, nothing that was counted and is
+    /// not stored can be trusted, for it may be of either: all is loaded and compared anew.
     pub(super) fn told_topic(&mut self, topic: String, out: &mut Vec<Effect>) {
         let same = same_log(&self.settings.topic, &topic);
         if self.settings.topic.len() < topic.len() || !same {
@@ -27,7 +30,8 @@ impl Machine {
             self.restart(r, out);
         }
         for part in &mut self.partitions {
-            // What is read next is read from where the loaded state says, with an empty dedupe window.
+            // What is read next is read from where the loaded state says, with an empty dedupe
+            // window.
             part.read = None;
             part.bounds_asked = None;
         }
@@ -79,11 +83,19 @@ mod tests {
                 for effect in self.machine.on(event) {
                     match effect {
                         Effect::Load { revision, ticket, .. } => {
-                            let progress = self.stored.iter().map(|progress| (0, progress.clone())).collect();
-                            events.push(Event::Loaded(revision, ticket, Ok(Some(Found { life: 1, progress }))));
+                            let progress =
+                                self.stored.iter().map(|progress| (0, progress.clone())).collect();
+                            events.push(Event::Loaded(
+                                revision,
+                                ticket,
+                                Ok(Some(Found { life: 1, progress })),
+                            ));
                         }
                         Effect::Bounds(ticket, _) => {
-                            events.push(Event::Bounds(ticket, vec![Bounds { partition: 0, start: 0, end: 100 }]));
+                            events.push(Event::Bounds(
+                                ticket,
+                                vec![Bounds { partition: 0, start: 0, end: 100 }],
+                            ));
                         }
                         Effect::Commit { ticket, advances, .. } => {
                             self.sent = Some((ticket, advances[0].to.clone()));
@@ -120,15 +132,24 @@ mod tests {
             world.count(40);
             world.tell(Event::CheckpointDue);
             world.apply();
-            assert_eq!(world.stored.as_ref().map(|stored| (stored.topic.as_str(), stored.next)), Some(("t/1", 40)));
+            assert_eq!(
+                world.stored.as_ref().map(|stored| (stored.topic.as_str(), stored.next)),
+                Some(("t/1", 40))
+            );
             world.count(50);
             world.tell(Event::Topic("t/2".into()));
             assert!(
-                world.halts().concat().contains("was counted from topic t/1, but the log is now t/2"),
+                world
+                    .halts()
+                    .concat()
+                    .contains("was counted from topic t/1, but the log is now t/2"),
                 "{memory:?}"
             );
             world.tell(Event::CheckpointDue);
-            assert_eq!(world.sent, None, "records of the new log would be stored as those of the old: {memory:?}");
+            assert_eq!(
+                world.sent, None,
+                "records of the new log would be stored as those of the old: {memory:?}"
+            );
             // Between two runs it is the same.
             let mut world = World::new(memory, world.stored);
             assert_eq!(world.halts(), Vec::<String>::new());
@@ -147,7 +168,10 @@ mod tests {
             world.count(60);
             world.tell(Event::CheckpointDue);
             world.apply();
-            assert_eq!(world.stored.map(|stored| (stored.topic, stored.next)), Some(("t/2".into(), 60)));
+            assert_eq!(
+                world.stored.map(|stored| (stored.topic, stored.next)),
+                Some(("t/2".into(), 60))
+            );
         }
     }
 
@@ -165,8 +189,10 @@ mod tests {
         ] {
             assert_eq!(same_log(one, other), same, "{one} {other}");
         }
-        let mut world =
-            World::new(Memory::Apart, Some(Progress { topic: "t".into(), next: 40, ..Progress::default() }));
+        let mut world = World::new(
+            Memory::Apart,
+            Some(Progress { topic: "t".into(), next: 40, ..Progress::default() }),
+        );
         assert_eq!(world.halts(), Vec::<String>::new());
         world.tell(Event::Topic("t".into()));
         assert_eq!((world.machine.topic(), world.halts().len()), ("t/1", 0));

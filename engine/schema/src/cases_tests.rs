@@ -1,4 +1,5 @@
-//! Tables: what each keyword accepts, what it says of what it refuses, and which schemas are refused.
+//! Tables: what each keyword accepts, what it says of what it refuses, and which schemas are
+//! refused.
 
 #![allow(clippy::unwrap_used)] // a schema that is not refused is a failed test
 
@@ -53,7 +54,11 @@ const CASES: [(&str, &[&str], &[&str]); 54] = [
         &["[1]", "[1, 1, 1, 1]"],
     ),
     (r#"{"contains": {"const": 1}, "minContains": 0}"#, &["[]"], &[]),
-    (r#"{"properties": {"a": {"type": "integer"}}}"#, &["{}", r#"{"a": 1, "b": "x"}"#, "[]"], &[r#"{"a": "x"}"#]),
+    (
+        r#"{"properties": {"a": {"type": "integer"}}}"#,
+        &["{}", r#"{"a": 1, "b": "x"}"#, "[]"],
+        &[r#"{"a": "x"}"#],
+    ),
     (r#"{"properties": {"a": false}}"#, &["{}"], &[r#"{"a": 1}"#]),
     (r#"{"additionalProperties": false}"#, &["{}"], &[r#"{"a": 1}"#]),
     (
@@ -73,14 +78,22 @@ const CASES: [(&str, &[&str], &[&str]); 54] = [
     ),
     (r#"{"propertyNames": {"maxLength": 2}}"#, &[r#"{"ab": 1}"#, "{}"], &[r#"{"abc": 1}"#]),
     (r#"{"propertyNames": {"enum": ["a"]}}"#, &[r#"{"a": 1}"#], &[r#"{"b": 1}"#]),
-    (r#"{"minProperties": 1, "maxProperties": 2}"#, &[r#"{"a": 1}"#], &["{}", r#"{"a": 1, "b": 1, "c": 1}"#]),
+    (
+        r#"{"minProperties": 1, "maxProperties": 2}"#,
+        &[r#"{"a": 1}"#],
+        &["{}", r#"{"a": 1, "b": 1, "c": 1}"#],
+    ),
     (r#"{"required": ["a", "b"]}"#, &[r#"{"a": 1, "b": null}"#, "[]"], &[r#"{"a": 1}"#, "{}"]),
     (
         r#"{"dependentRequired": {"a": ["b", "c"]}}"#,
         &["{}", r#"{"b": 1}"#, r#"{"a": 1, "b": 1, "c": 1}"#],
         &[r#"{"a": 1, "b": 1}"#],
     ),
-    (r#"{"dependentSchemas": {"a": {"required": ["b"]}}}"#, &["{}", r#"{"a": 1, "b": 1}"#, "[]"], &[r#"{"a": 1}"#]),
+    (
+        r#"{"dependentSchemas": {"a": {"required": ["b"]}}}"#,
+        &["{}", r#"{"a": 1, "b": 1}"#, "[]"],
+        &[r#"{"a": 1}"#],
+    ),
     (r#"{"allOf": [{"minimum": 1}, {"maximum": 3}]}"#, &["2"], &["0", "4"]),
     (r#"{"anyOf": [{"type": "integer"}, {"minimum": 1}]}"#, &["0", "1.5", "\"a\""], &["0.5"]),
     (r#"{"oneOf": [{"type": "integer"}, {"minimum": 1}]}"#, &["0", "1.5"], &["1", "0.5"]),
@@ -92,13 +105,21 @@ const CASES: [(&str, &[&str], &[&str]); 54] = [
     ),
     (r#"{"if": {"type": "integer"}, "then": {"minimum": 1}}"#, &["1", "null"], &["0"]),
     (r#"{"then": false, "else": false}"#, &["1"], &[]),
-    (r##"{"$ref": "#/$defs/a%20b~1", "minimum": 2, "$defs": {"a b/": {"type": "integer"}}}"##, &["2"], &["1", "2.5"]),
+    (
+        r##"{"$ref": "#/$defs/a%20b~1", "minimum": 2, "$defs": {"a b/": {"type": "integer"}}}"##,
+        &["2"],
+        &["1", "2.5"],
+    ),
     (
         r##"{"properties": {"next": {"$ref": "#"}, "n": {"type": "integer"}}, "additionalProperties": false}"##,
         &[r#"{"next": {"next": {"n": 1}}}"#],
         &[r#"{"next": {"next": {"n": "x"}}}"#, r#"{"next": {"m": 1}}"#],
     ),
-    (r#"{"properties": {"a": true}, "unevaluatedProperties": false}"#, &[r#"{"a": 1}"#], &[r#"{"b": 1}"#]),
+    (
+        r#"{"properties": {"a": true}, "unevaluatedProperties": false}"#,
+        &[r#"{"a": 1}"#],
+        &[r#"{"b": 1}"#],
+    ),
     (
         r#"{"properties": {"a": true}, "unevaluatedProperties": false, "allOf": [{"properties": {"b": true}}],
             "anyOf": [{"properties": {"c": {"type": "integer"}}, "required": ["c"]}, {"properties": {"d": true}}]}"#,
@@ -111,7 +132,11 @@ const CASES: [(&str, &[&str], &[&str]); 54] = [
         &[r#"{"a": 1, "b": "x"}"#, r#"{"c": "x"}"#, r#"{"d": 1}"#],
         &[r#"{"a": 1, "c": "x"}"#, r#"{"b": "x"}"#],
     ),
-    (r#"{"allOf": [{"unevaluatedProperties": true}], "unevaluatedProperties": false}"#, &[r#"{"a": 1}"#], &[]),
+    (
+        r#"{"allOf": [{"unevaluatedProperties": true}], "unevaluatedProperties": false}"#,
+        &[r#"{"a": 1}"#],
+        &[],
+    ),
 ];
 
 #[test]
@@ -145,7 +170,11 @@ fn a_fault_says_where_and_what() {
         (json!({"user_id": null}), "/user_id", "null is not of type \"integer\" or \"string\""),
         (json!({"user_id": 1, "limit": 0}), "/limit", "0 is less than the minimum of 1"),
         (json!({"user_id": 1, "limit": 11}), "/limit", "11 is greater than the maximum of 10"),
-        (json!({"user_id": 1, "tags": ["abcd"]}), "/tags/0", "\"abcd\" is longer than 3 characters"),
+        (
+            json!({"user_id": 1, "tags": ["abcd"]}),
+            "/tags/0",
+            "\"abcd\" is longer than 3 characters",
+        ),
         (json!({"user_id": 1, "tags": ["a", "b"]}), "/tags", "[\"a\",\"b\"] has more than 1 item"),
         (
             json!({"user_id": 1, "a/b": {"y": 1}}),
@@ -169,62 +198,91 @@ fn a_fault_says_where_and_what() {
     ] {
         let faults = schema.faults(&value, 9);
         assert_eq!(faults.len(), 1, "{value}: {faults:?}");
-        assert_eq!((faults[0].pointer().as_str(), faults[0].to_string().as_str()), (pointer, expected));
+        assert_eq!(
+            (faults[0].pointer().as_str(), faults[0].to_string().as_str()),
+            (pointer, expected)
+        );
     }
     let secret = json!({"user_id": 1, "limit": 0});
-    assert_eq!(schema.faults(&secret, 1)[0].masked().to_string(), "the value is less than the minimum of 1");
+    assert_eq!(
+        schema.faults(&secret, 1)[0].masked().to_string(),
+        "the value is less than the minimum of 1"
+    );
 }
 
 #[test]
 fn all_faults_come_at_once_as_many_as_are_wanted() {
-    let schema =
-        schema(r#"{"required": ["x"], "properties": {"a": {"type": "integer"}, "b": {"items": {"minimum": 1}}}}"#);
+    let schema = schema(
+        r#"{"required": ["x"], "properties": {"a": {"type": "integer"}, "b": {"items": {"minimum": 1}}}}"#,
+    );
     let value = json!({"a": "", "b": [0, 1, 0]});
-    let pointers = |most| -> Vec<String> { schema.faults(&value, most).iter().map(Fault::pointer).collect() };
+    let pointers =
+        |most| -> Vec<String> { schema.faults(&value, most).iter().map(Fault::pointer).collect() };
     assert_eq!(pointers(9), ["", "/a", "/b/0", "/b/2"]);
     assert_eq!(pointers(2), ["", "/a"]);
     assert!(pointers(0).is_empty());
 }
 
+/// A schema that is refused, and what the refusal says.
+const REFUSED: &[(&str, &str)] = &[
+    ("7", "at the top: the schema must be an object, true or false"),
+    (
+        r#"{"properties": {"a": 7}}"#,
+        "at /properties/a: the schema must be an object, true or false",
+    ),
+    (
+        r#"{"properties": {"limit": {"type": 7}}}"#,
+        "at /properties/limit: type must be one or several",
+    ),
+    (r#"{"type": "int"}"#, "type must be one or several of the seven types"),
+    (r#"{"type": []}"#, "type must be"),
+    (r#"{"enum": 1}"#, "enum must be an array"),
+    (r#"{"minimum": "1"}"#, "minimum must be a number"),
+    (r#"{"exclusiveMinimum": true}"#, "exclusiveMinimum must be a number"),
+    (r#"{"multipleOf": 0}"#, "multipleOf must be a number above 0"),
+    (r#"{"minLength": -1}"#, "minLength must be an integer of at least 0"),
+    (r#"{"maxItems": 1.5}"#, "maxItems must be an integer of at least 0"),
+    (r#"{"pattern": "("}"#, "the pattern \"(\" cannot be used: unclosed group"),
+    (r#"{"pattern": "a(?=b)"}"#, "look-around"),
+    (r#"{"patternProperties": {"[": true}}"#, "cannot be used"),
+    (r#"{"items": [true]}"#, "for items by place use prefixItems"),
+    (r#"{"uniqueItems": 1}"#, "uniqueItems must be true or false"),
+    (r#"{"required": "a"}"#, "required must be an array of texts"),
+    (r#"{"properties": []}"#, "properties must be an object"),
+    (r#"{"allOf": []}"#, "allOf must be an array of one or more schemas"),
+    (r#"{"items": {"anyOf": [true, {"not": 1}]}}"#, "at /items/anyOf/1/not: the schema must be"),
+    (
+        r##"{"$ref": "#/$defs/none"}"##,
+        "the reference \"#/$defs/none\" leads to no place in this schema",
+    ),
+    (r#"{"$ref": "other.json"}"#, "write one like \"#/$defs/NAME\""),
+    (r##"{"$ref": "#anchor"}"##, "leads to no place"),
+    (r##"{"$ref": "#"}"##, "the schema refers to itself without a step into the value"),
+    (
+        r##"{"$defs": {"a": {"anyOf": [{"$ref": "#/$defs/b"}]}, "b": {"not": {"$ref": "#/$defs/a"}}}, "$ref": "#/$defs/a"}"##,
+        "refers to itself",
+    ),
+    (
+        r#"{"unevaluatedItems": false}"#,
+        "unevaluatedItems is not supported; use items beside prefixItems",
+    ),
+    (r##"{"$dynamicRef": "#a"}"##, "$dynamicRef is not supported; use $ref"),
+    (
+        r#"{"dependencies": {}}"#,
+        "dependencies is not supported; use dependentRequired or dependentSchemas",
+    ),
+    (r#"{"properties": {"a": {"$id": "x"}}}"#, "$id inside a schema is not supported"),
+    (r#"{"$schema": "http://json-schema.org/draft-07/schema#"}"#, "the dialect that is checked"),
+];
+
 #[test]
 fn schemas_that_cannot_be_held_are_refused_with_the_place_and_what_to_do() {
-    for (text, expected) in [
-        ("7", "at the top: the schema must be an object, true or false"),
-        (r#"{"properties": {"a": 7}}"#, "at /properties/a: the schema must be an object, true or false"),
-        (r#"{"properties": {"limit": {"type": 7}}}"#, "at /properties/limit: type must be one or several"),
-        (r#"{"type": "int"}"#, "type must be one or several of the seven types"),
-        (r#"{"type": []}"#, "type must be"),
-        (r#"{"enum": 1}"#, "enum must be an array"),
-        (r#"{"minimum": "1"}"#, "minimum must be a number"),
-        (r#"{"exclusiveMinimum": true}"#, "exclusiveMinimum must be a number"),
-        (r#"{"multipleOf": 0}"#, "multipleOf must be a number above 0"),
-        (r#"{"minLength": -1}"#, "minLength must be an integer of at least 0"),
-        (r#"{"maxItems": 1.5}"#, "maxItems must be an integer of at least 0"),
-        (r#"{"pattern": "("}"#, "the pattern \"(\" cannot be used: unclosed group"),
-        (r#"{"pattern": "a(?=b)"}"#, "look-around"),
-        (r#"{"patternProperties": {"[": true}}"#, "cannot be used"),
-        (r#"{"items": [true]}"#, "for items by place use prefixItems"),
-        (r#"{"uniqueItems": 1}"#, "uniqueItems must be true or false"),
-        (r#"{"required": "a"}"#, "required must be an array of texts"),
-        (r#"{"properties": []}"#, "properties must be an object"),
-        (r#"{"allOf": []}"#, "allOf must be an array of one or more schemas"),
-        (r#"{"items": {"anyOf": [true, {"not": 1}]}}"#, "at /items/anyOf/1/not: the schema must be"),
-        (r##"{"$ref": "#/$defs/none"}"##, "the reference \"#/$defs/none\" leads to no place in this schema"),
-        (r#"{"$ref": "other.json"}"#, "write one like \"#/$defs/NAME\""),
-        (r##"{"$ref": "#anchor"}"##, "leads to no place"),
-        (r##"{"$ref": "#"}"##, "the schema refers to itself without a step into the value"),
-        (
-            r##"{"$defs": {"a": {"anyOf": [{"$ref": "#/$defs/b"}]}, "b": {"not": {"$ref": "#/$defs/a"}}}, "$ref": "#/$defs/a"}"##,
-            "refers to itself",
-        ),
-        (r#"{"unevaluatedItems": false}"#, "unevaluatedItems is not supported; use items beside prefixItems"),
-        (r##"{"$dynamicRef": "#a"}"##, "$dynamicRef is not supported; use $ref"),
-        (r#"{"dependencies": {}}"#, "dependencies is not supported; use dependentRequired or dependentSchemas"),
-        (r#"{"properties": {"a": {"$id": "x"}}}"#, "$id inside a schema is not supported"),
-        (r#"{"$schema": "http://json-schema.org/draft-07/schema#"}"#, "the dialect that is checked"),
-    ] {
+    for (text, expected) in REFUSED.iter().copied() {
         let refused = Schema::compile(&value(text)).map(|_| ()).map_err(|fault| fault.to_string());
-        assert!(refused.as_ref().is_err_and(|fault| fault.contains(expected)), "{text}: {refused:?}");
+        assert!(
+            refused.as_ref().is_err_and(|fault| fault.contains(expected)),
+            "{text}: {refused:?}"
+        );
     }
     for good in [
         r#"{"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": "x", "title": "T", "x-tally-id": "user"}"#,
@@ -238,7 +296,8 @@ fn schemas_that_cannot_be_held_are_refused_with_the_place_and_what_to_do() {
 /// A schema of so many definitions, each of which says the same twice of the next one.
 fn doubling(depth: usize, twice: impl Fn(&str) -> Value) -> Value {
     let next = |n: usize| twice(&format!("#/$defs/d{}", n + 1));
-    let mut defs: serde_json::Map<String, Value> = (0..depth).map(|n| (format!("d{n}"), next(n))).collect();
+    let mut defs: serde_json::Map<String, Value> =
+        (0..depth).map(|n| (format!("d{n}"), next(n))).collect();
     defs.insert(format!("d{depth}"), json!({"type": "string"}));
     json!({"$ref": "#/$defs/d0", "$defs": defs})
 }
@@ -267,16 +326,21 @@ fn work_and_depth_are_bounded_whatever_schema_and_value_are() {
     assert!(!contrary.accepts(&json!("a")));
 
     let refused = Schema::compile(&doubling(60, both)).map(|_| ()).unwrap_err();
-    assert!(refused.to_string().contains("more than 64 schemas that apply one another"), "{refused}");
-    let wide: serde_json::Map<String, Value> = (0..30_000).map(|n| (n.to_string(), json!({}))).collect();
+    assert!(
+        refused.to_string().contains("more than 64 schemas that apply one another"),
+        "{refused}"
+    );
+    let wide: serde_json::Map<String, Value> =
+        (0..30_000).map(|n| (n.to_string(), json!({}))).collect();
     let refused = Schema::compile(&json!({"properties": wide})).map(|_| ()).unwrap_err();
     assert!(refused.to_string().contains("more than 20000 subschemas"), "{refused}");
-    let patterns: serde_json::Map<String, Value> = (0..65).map(|n| (n.to_string(), json!({}))).collect();
+    let patterns: serde_json::Map<String, Value> =
+        (0..65).map(|n| (n.to_string(), json!({}))).collect();
     let refused = Schema::compile(&json!({"patternProperties": patterns})).map(|_| ()).unwrap_err();
     assert!(refused.to_string().contains("more than 64 different patterns"), "{refused}");
 
-    let list =
-        Schema::compile(&json!({"properties": {"next": {"$ref": "#"}}})).unwrap_or_else(|fault| panic!("{fault}"));
+    let list = Schema::compile(&json!({"properties": {"next": {"$ref": "#"}}}))
+        .unwrap_or_else(|fault| panic!("{fault}"));
     let nested = |depth| (0..depth).fold(json!({}), |below, _| json!({"next": below}));
     assert!(list.accepts(&nested(100)));
     assert!(!list.accepts(&nested(1_000)), "it is nested too deeply");
@@ -287,6 +351,7 @@ fn large_values_are_checked_in_time_that_grows_with_them() {
     let schema = schema(r#"{"uniqueItems": true, "items": {"type": "integer", "enum": [1, 2]}}"#);
     let items: Value = (0..100_000).map(|n| json!(n)).collect();
     assert_eq!(schema.faults(&items, 3).len(), 3);
-    let unique = Schema::compile(&json!({"uniqueItems": true})).unwrap_or_else(|fault| panic!("{fault}"));
+    let unique =
+        Schema::compile(&json!({"uniqueItems": true})).unwrap_or_else(|fault| panic!("{fault}"));
     assert!(unique.accepts(&items));
 }

@@ -1,10 +1,13 @@
 //! A value against a compiled schema: every assertion at its place, with bounded depth and work.
 //!
-//! Without a wish for faults it stops at the first one and allocates next to nothing: what nearly every check comes to.
+//! Without a wish for faults it stops at the first one and allocates next to nothing: what nearly
+//! every check comes to.
 
 use crate::fault::{Fault, FaultKind, Form, Step};
 use crate::number;
-use crate::tree::{Applicator, ArrayKeyword, Bound, Constants, Keyword, Members, Node, NodeId, NumberKeyword};
+use crate::tree::{
+    Applicator, ArrayKeyword, Bound, Constants, Keyword, Members, Node, NodeId, NumberKeyword,
+};
 use crate::tree::{ObjectKeyword, Schema, TextKeyword};
 use crate::value::{has_equals, same, text_weight};
 use serde_json::{Map, Number, Value};
@@ -24,8 +27,8 @@ impl Schema {
         check.visit(NodeId::ROOT, value, Place::WHOLE) && !check.exhausted
     }
 
-    /// The first faults of a value, in the order in which they are found; none: it fits. A value that has another type than it
-    /// must has no other fault.
+    /// The first faults of a value, in the order in which they are found; none: it fits. A value
+    /// that has another type than it must has no other fault.
     #[must_use]
     pub fn faults<'a>(&'a self, value: &'a Value, most: usize) -> Vec<Fault<'a>> {
         let mut check = Check::new(&self.nodes, STEPS, most);
@@ -43,7 +46,8 @@ pub(crate) struct Check<'a> {
     /// Steps that are left.
     steps: u64,
     depth: u32,
-    /// No steps are left, or it was too deep: nothing that is concluded holds, but that it does not fit.
+    /// No steps are left, or it was too deep: nothing that is concluded holds, but that it does not
+    /// fit.
     pub(crate) exhausted: bool,
     /// How many faults are wanted; none: only whether there is one.
     wanted: usize,
@@ -129,17 +133,30 @@ impl<'a> Check<'a> {
     }
 
     /// Notes a fault, if it is wanted; `false`.
-    pub(crate) fn fault(&mut self, at: At<'_, 'a>, value: &'a Value, kind: impl FnOnce() -> FaultKind<'a>) -> bool {
+    pub(crate) fn fault(
+        &mut self,
+        at: At<'_, 'a>,
+        value: &'a Value,
+        kind: impl FnOnce() -> FaultKind<'a>,
+    ) -> bool {
         if !self.is_over() {
             self.faults.push(Fault { path: at.path(), value, kind: kind() });
         }
         false
     }
 
-    fn holds(&mut self, id: NodeId, keyword: &'a Keyword, value: &'a Value, at: At<'_, 'a>) -> bool {
+    fn holds(
+        &mut self,
+        id: NodeId,
+        keyword: &'a Keyword,
+        value: &'a Value,
+        at: At<'_, 'a>,
+    ) -> bool {
         match (keyword, value) {
             (Keyword::Never, _) => self.fault(at, value, || FaultKind::NothingAllowed),
-            (Keyword::Type(types), _) => types.contain(value) || self.fault(at, value, || FaultKind::Type(*types)),
+            (Keyword::Type(types), _) => {
+                types.contain(value) || self.fault(at, value, || FaultKind::Type(*types))
+            }
             (Keyword::Const(of) | Keyword::Enum(of), _) => {
                 self.is_one_of(of, value) || self.fault(at, value, || FaultKind::Enum(&of.values))
             }
@@ -149,9 +166,13 @@ impl<'a> Check<'a> {
             },
             (Keyword::Text(of), Value::String(text)) => self.holds_of_text(of, text, value, at),
             (Keyword::Array(of), Value::Array(items)) => self.holds_of_array(of, items, value, at),
-            (Keyword::Object(of), Value::Object(members)) => self.holds_of_object(id, of, members, value, at),
+            (Keyword::Object(of), Value::Object(members)) => {
+                self.holds_of_object(id, of, members, value, at)
+            }
             (Keyword::Apply(of), _) => self.holds_applied(of, value, at),
-            (Keyword::Number(_) | Keyword::Text(_) | Keyword::Array(_) | Keyword::Object(_), _) => true,
+            (Keyword::Number(_) | Keyword::Text(_) | Keyword::Array(_) | Keyword::Object(_), _) => {
+                true
+            }
         }
     }
 
@@ -160,14 +181,22 @@ impl<'a> Check<'a> {
         of.values.iter().any(|one| same(one, value))
     }
 
-    fn holds_of_text(&mut self, of: &'a TextKeyword, text: &str, value: &'a Value, at: At<'_, 'a>) -> bool {
+    fn holds_of_text(
+        &mut self,
+        of: &'a TextKeyword,
+        text: &str,
+        value: &'a Value,
+        at: At<'_, 'a>,
+    ) -> bool {
         self.spend(text_weight(text));
         // Characters are only counted where the bytes do not say it.
-        let characters =
-            |bound: u64| if text.len() as u64 <= bound { text.len() as u64 } else { text.chars().count() as u64 };
+        let characters = |bound: u64| {
+            if text.len() as u64 <= bound { text.len() as u64 } else { text.chars().count() as u64 }
+        };
         match of {
             TextKeyword::MinLength(least) => {
-                text.chars().count() as u64 >= *least || self.fault(at, value, || FaultKind::MinLength(*least))
+                text.chars().count() as u64 >= *least
+                    || self.fault(at, value, || FaultKind::MinLength(*least))
             }
             TextKeyword::MaxLength(most) => {
                 characters(*most) <= *most || self.fault(at, value, || FaultKind::MaxLength(*most))
@@ -178,11 +207,21 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn holds_of_array(&mut self, of: &'a ArrayKeyword, items: &'a [Value], value: &'a Value, at: At<'_, 'a>) -> bool {
+    fn holds_of_array(
+        &mut self,
+        of: &'a ArrayKeyword,
+        items: &'a [Value],
+        value: &'a Value,
+        at: At<'_, 'a>,
+    ) -> bool {
         let length = items.len() as u64;
         match of {
-            ArrayKeyword::MinItems(least) => length >= *least || self.fault(at, value, || FaultKind::MinItems(*least)),
-            ArrayKeyword::MaxItems(most) => length <= *most || self.fault(at, value, || FaultKind::MaxItems(*most)),
+            ArrayKeyword::MinItems(least) => {
+                length >= *least || self.fault(at, value, || FaultKind::MinItems(*least))
+            }
+            ArrayKeyword::MaxItems(most) => {
+                length <= *most || self.fault(at, value, || FaultKind::MaxItems(*most))
+            }
             ArrayKeyword::Unique => {
                 self.spend(length.saturating_mul(u64::from(length.max(1).ilog2() + 1)));
                 self.exhausted || !has_equals(items) || self.fault(at, value, || FaultKind::Unique)
@@ -208,7 +247,12 @@ impl<'a> Check<'a> {
                     }
                 }
                 let holds = fitting >= *least && most.is_none_or(|most| fitting <= most);
-                holds || self.fault(at, value, || FaultKind::Contains { fitting, least: *least, most: *most })
+                holds
+                    || self.fault(at, value, || FaultKind::Contains {
+                        fitting,
+                        least: *least,
+                        most: *most,
+                    })
             }
         }
     }
@@ -249,7 +293,9 @@ impl<'a> Check<'a> {
                 holds
             }
             ObjectKeyword::Members(of) => self.holds_of_members(of, members, value, at),
-            ObjectKeyword::Unevaluated(node) => self.holds_of_unevaluated(id, *node, members, value, at),
+            ObjectKeyword::Unevaluated(node) => {
+                self.holds_of_unevaluated(id, *node, members, value, at)
+            }
         }
     }
 
@@ -272,7 +318,13 @@ impl<'a> Check<'a> {
         holds
     }
 
-    fn is_named_well(&mut self, node: NodeId, key: &'a str, value: &'a Value, at: At<'_, 'a>) -> bool {
+    fn is_named_well(
+        &mut self,
+        node: NodeId,
+        key: &'a str,
+        value: &'a Value,
+        at: At<'_, 'a>,
+    ) -> bool {
         self.spend(text_weight(key));
         let name = Value::String(key.to_owned());
         let mut check = Check::new(self.nodes, self.steps, usize::from(!self.is_over()));
@@ -339,17 +391,21 @@ impl<'a> Check<'a> {
                 fits
             }
             Applicator::AnyOf(nodes) => {
-                nodes.iter().any(|node| self.fits(*node, value, at)) || self.fault_of_none(nodes, value, at)
+                nodes.iter().any(|node| self.fits(*node, value, at))
+                    || self.fault_of_none(nodes, value, at)
             }
             Applicator::OneOf(nodes) => {
-                let fitting = nodes.iter().filter(|node| self.fits(**node, value, at)).take(2).count();
+                let fitting =
+                    nodes.iter().filter(|node| self.fits(**node, value, at)).take(2).count();
                 match fitting {
                     0 => self.fault_of_none(nodes, value, at),
                     1 => true,
                     _ => self.fault(at, value, || FaultKind::SeveralAlternatives),
                 }
             }
-            Applicator::Not(node) => !self.fits(*node, value, at) || self.fault(at, value, || FaultKind::Excluded),
+            Applicator::Not(node) => {
+                !self.fits(*node, value, at) || self.fault(at, value, || FaultKind::Excluded)
+            }
             Applicator::If { condition, then, otherwise } => {
                 let branch = if self.fits(*condition, value, at) { then } else { otherwise };
                 branch.is_none_or(|node| self.visit(node, value, at))
@@ -383,6 +439,8 @@ fn number_fault<'a>(of: &'a NumberKeyword, number: &Number) -> Option<FaultKind<
             };
             (!holds).then_some(FaultKind::Bound(*bound, limit))
         }
-        NumberKeyword::MultipleOf(of) => (!number::is_multiple(number, of)).then_some(FaultKind::MultipleOf(of)),
+        NumberKeyword::MultipleOf(of) => {
+            (!number::is_multiple(number, of)).then_some(FaultKind::MultipleOf(of))
+        }
     }
 }

@@ -1,12 +1,15 @@
 //! From a JSON text to a compiled schema, or the reason why it is none.
 //!
-//! Subschemas are compiled one after the other from a list, never inside one another, so that neither nesting nor references take
-//! stack. What a schema may hold is bounded; references that come back to the same value without a step into it are refused.
+//! Subschemas are compiled one after the other from a list, never inside one another, so that
+//! neither nesting nor references take stack. What a schema may hold is bounded; references that
+//! come back to the same value without a step into it are refused.
 //!
-//! Over 400 lines: each keyword is read in one place, with what its value must be.
+//! Over 480 lines: each keyword is read in one place, with what its value must be.
 
 use crate::pattern::Pattern;
-use crate::tree::{Applicator, ArrayKeyword, Bound, Constants, Keyword, Members, Node, NodeId, NumberKeyword};
+use crate::tree::{
+    Applicator, ArrayKeyword, Bound, Constants, Keyword, Members, Node, NodeId, NumberKeyword,
+};
 use crate::tree::{ObjectKeyword, Schema, TextKeyword, Types};
 use crate::value::weight;
 use serde_json::{Map, Number, Value};
@@ -72,11 +75,14 @@ pub enum SchemaProblem {
         instead: &'static str,
     },
     /// It leads nowhere, or out of the schema.
-    #[error("the reference {0:?} leads to no place in this schema; write one like \"#/$defs/NAME\"")]
+    #[error(
+        "the reference {0:?} leads to no place in this schema; write one like \"#/$defs/NAME\""
+    )]
     Reference(String),
     /// A subschema applies itself to the same value, for ever.
     #[error(
-        "the schema refers to itself without a step into the value; refer to itself from inside properties or items only"
+        "the schema refers to itself without a step into the value; refer to itself from inside \
+         properties or items only"
     )]
     Endless,
     /// A regular expression that cannot be used.
@@ -103,8 +109,12 @@ impl Schema {
     /// # Errors
     /// [`SchemaError`]: the first thing that is wrong with it.
     pub fn compile(schema: &Value) -> Result<Schema, SchemaError> {
-        let mut compiler =
-            Compiler { root: schema, nodes: Vec::new(), known: HashMap::new(), patterns: HashMap::new() };
+        let mut compiler = Compiler {
+            root: schema,
+            nodes: Vec::new(),
+            known: HashMap::new(),
+            patterns: HashMap::new(),
+        };
         compiler.node(schema, Origin::Root)?;
         let mut next = 0;
         while next < compiler.nodes.len() {
@@ -197,7 +207,8 @@ impl<'s> Compiler<'s> {
         self.error(id, SchemaProblem::Malformed { keyword: keyword.to_owned(), expected })
     }
 
-    /// The keywords of a subschema, in the order in which they are checked: its type first, what asks for the others last.
+    /// The keywords of a subschema, in the order in which they are checked: its type first, what
+    /// asks for the others last.
     fn keywords(&mut self, id: NodeId) -> Compiled<Vec<Keyword>> {
         let schema = self.nodes[id.0 as usize].schema;
         let members = match schema {
@@ -221,12 +232,18 @@ impl<'s> Compiler<'s> {
     }
 
     fn refuse_unsupported(&self, id: NodeId, members: &Map<String, Value>) -> Compiled<()> {
-        if let Some((keyword, instead)) = UNSUPPORTED.iter().find(|(keyword, _)| members.contains_key(*keyword)) {
-            return self.error(id, SchemaProblem::Unsupported { keyword: (*keyword).to_owned(), instead });
+        if let Some((keyword, instead)) =
+            UNSUPPORTED.iter().find(|(keyword, _)| members.contains_key(*keyword))
+        {
+            return self
+                .error(id, SchemaProblem::Unsupported { keyword: (*keyword).to_owned(), instead });
         }
         if id != NodeId::ROOT && members.get("$id").is_some_and(Value::is_string) {
             let instead = "references from the top of the schema, like \"#/$defs/NAME\"";
-            return self.error(id, SchemaProblem::Unsupported { keyword: "$id inside a schema".to_owned(), instead });
+            return self.error(
+                id,
+                SchemaProblem::Unsupported { keyword: "$id inside a schema".to_owned(), instead },
+            );
         }
         match members.get("$schema").map(Value::as_str) {
             Some(Some(dialect)) if dialect.trim_end_matches('#') == DIALECT => Ok(()),
@@ -239,20 +256,35 @@ impl<'s> Compiler<'s> {
         }
     }
 
-    fn add_plain(&self, id: NodeId, members: &Map<String, Value>, to: &mut Vec<Keyword>) -> Compiled<()> {
+    fn add_plain(
+        &self,
+        id: NodeId,
+        members: &Map<String, Value>,
+        to: &mut Vec<Keyword>,
+    ) -> Compiled<()> {
         if let Some(named) = members.get("type") {
             let names = match named {
                 Value::Array(names) if !names.is_empty() => names.as_slice(),
                 one => std::slice::from_ref(one),
             };
-            let types = names.iter().try_fold(Types::default(), |types, name| types.with(name.as_str()?));
+            let types =
+                names.iter().try_fold(Types::default(), |types, name| types.with(name.as_str()?));
             match types {
                 Some(types) => to.push(Keyword::Type(types)),
-                None => return self.malformed(id, "type", "one or several of the seven types of JSON Schema"),
+                None => {
+                    return self.malformed(
+                        id,
+                        "type",
+                        "one or several of the seven types of JSON Schema",
+                    );
+                }
             }
         }
         if let Some(value) = members.get("const") {
-            to.push(Keyword::Const(Constants { values: vec![value.clone()], weight: weight(value) }));
+            to.push(Keyword::Const(Constants {
+                values: vec![value.clone()],
+                weight: weight(value),
+            }));
         }
         match members.get("enum") {
             Some(Value::Array(values)) => {
@@ -265,7 +297,12 @@ impl<'s> Compiler<'s> {
         Ok(())
     }
 
-    fn add_of_numbers(&self, id: NodeId, members: &Map<String, Value>, to: &mut Vec<Keyword>) -> Compiled<()> {
+    fn add_of_numbers(
+        &self,
+        id: NodeId,
+        members: &Map<String, Value>,
+        to: &mut Vec<Keyword>,
+    ) -> Compiled<()> {
         let number = |keyword: &str| match members.get(keyword) {
             Some(Value::Number(number)) => Ok(Some(number.clone())),
             Some(_) => self.malformed(id, keyword, "a number"),
@@ -278,7 +315,9 @@ impl<'s> Compiler<'s> {
             ("exclusiveMaximum", Bound::ExclusiveMaximum),
         ];
         for (keyword, bound) in bounds {
-            to.extend(number(keyword)?.map(|limit| Keyword::Number(NumberKeyword::Bound(bound, limit))));
+            to.extend(
+                number(keyword)?.map(|limit| Keyword::Number(NumberKeyword::Bound(bound, limit))),
+            );
         }
         if let Some(of) = number("multipleOf")? {
             if crate::number::compare(&of, &Number::from(0)) != Ordering::Greater {
@@ -289,7 +328,12 @@ impl<'s> Compiler<'s> {
         Ok(())
     }
 
-    fn add_of_texts(&mut self, id: NodeId, members: &'s Map<String, Value>, to: &mut Vec<Keyword>) -> Compiled<()> {
+    fn add_of_texts(
+        &mut self,
+        id: NodeId,
+        members: &'s Map<String, Value>,
+        to: &mut Vec<Keyword>,
+    ) -> Compiled<()> {
         let least = self.count(id, members, "minLength")?.map(TextKeyword::MinLength);
         let most = self.count(id, members, "maxLength")?.map(TextKeyword::MaxLength);
         let pattern = match members.get("pattern") {
@@ -301,7 +345,12 @@ impl<'s> Compiler<'s> {
         Ok(())
     }
 
-    fn add_of_arrays(&mut self, id: NodeId, members: &'s Map<String, Value>, to: &mut Vec<Keyword>) -> Compiled<()> {
+    fn add_of_arrays(
+        &mut self,
+        id: NodeId,
+        members: &'s Map<String, Value>,
+        to: &mut Vec<Keyword>,
+    ) -> Compiled<()> {
         let least = self.count(id, members, "minItems")?.map(ArrayKeyword::MinItems);
         let most = self.count(id, members, "maxItems")?.map(ArrayKeyword::MaxItems);
         let unique = match members.get("uniqueItems") {
@@ -310,19 +359,34 @@ impl<'s> Compiler<'s> {
             None => None,
         };
         if members.get("items").is_some_and(Value::is_array) {
-            return self.malformed(id, "items", "one schema for all items; for items by place use prefixItems");
+            return self.malformed(
+                id,
+                "items",
+                "one schema for all items; for items by place use prefixItems",
+            );
         }
         let prefix = self.all_below(id, members, "prefixItems")?.unwrap_or_default();
         let rest = self.below(id, members, "items")?;
-        let items = (!prefix.is_empty() || rest.is_some()).then_some(ArrayKeyword::Items { prefix, rest });
-        let (fewest, largest) = (self.count(id, members, "minContains")?, self.count(id, members, "maxContains")?);
+        let items =
+            (!prefix.is_empty() || rest.is_some()).then_some(ArrayKeyword::Items { prefix, rest });
+        let (fewest, largest) =
+            (self.count(id, members, "minContains")?, self.count(id, members, "maxContains")?);
         let contains = self.below(id, members, "contains")?;
-        let contains = contains.map(|node| ArrayKeyword::Contains { node, least: fewest.unwrap_or(1), most: largest });
+        let contains = contains.map(|node| ArrayKeyword::Contains {
+            node,
+            least: fewest.unwrap_or(1),
+            most: largest,
+        });
         to.extend([least, most, unique, items, contains].into_iter().flatten().map(Keyword::Array));
         Ok(())
     }
 
-    fn add_of_objects(&mut self, id: NodeId, members: &'s Map<String, Value>, to: &mut Vec<Keyword>) -> Compiled<()> {
+    fn add_of_objects(
+        &mut self,
+        id: NodeId,
+        members: &'s Map<String, Value>,
+        to: &mut Vec<Keyword>,
+    ) -> Compiled<()> {
         let least = self.count(id, members, "minProperties")?.map(ObjectKeyword::MinProperties);
         let most = self.count(id, members, "maxProperties")?.map(ObjectKeyword::MaxProperties);
         let required = match members.get("required") {
@@ -333,15 +397,28 @@ impl<'s> Compiler<'s> {
         for (key, names) in self.object(id, members, "dependentRequired")?.into_iter().flatten() {
             dependents.push((key.clone(), self.names(id, "dependentRequired", names)?));
         }
-        let dependents = (!dependents.is_empty()).then_some(ObjectKeyword::DependentRequired(dependents));
+        let dependents =
+            (!dependents.is_empty()).then_some(ObjectKeyword::DependentRequired(dependents));
         let names = self.below(id, members, "propertyNames")?.map(ObjectKeyword::Names);
         let of = self.members(id, members)?;
-        to.extend([least, most, required, dependents, names, of].into_iter().flatten().map(Keyword::Object));
+        to.extend(
+            [least, most, required, dependents, names, of]
+                .into_iter()
+                .flatten()
+                .map(Keyword::Object),
+        );
         Ok(())
     }
 
-    fn members(&mut self, id: NodeId, members: &'s Map<String, Value>) -> Compiled<Option<ObjectKeyword>> {
-        let mut of = Members { rest: self.below(id, members, "additionalProperties")?, ..Members::default() };
+    fn members(
+        &mut self,
+        id: NodeId,
+        members: &'s Map<String, Value>,
+    ) -> Compiled<Option<ObjectKeyword>> {
+        let mut of = Members {
+            rest: self.below(id, members, "additionalProperties")?,
+            ..Members::default()
+        };
         for (name, schema) in self.object(id, members, "properties")?.into_iter().flatten() {
             let node = self.node(schema, Origin::Member(id, "properties", name))?;
             of.named.insert(name.clone(), node);
@@ -355,7 +432,12 @@ impl<'s> Compiler<'s> {
         Ok(says_something.then_some(ObjectKeyword::Members(of)))
     }
 
-    fn add_applied(&mut self, id: NodeId, members: &'s Map<String, Value>, to: &mut Vec<Keyword>) -> Compiled<()> {
+    fn add_applied(
+        &mut self,
+        id: NodeId,
+        members: &'s Map<String, Value>,
+        to: &mut Vec<Keyword>,
+    ) -> Compiled<()> {
         let reference = match members.get("$ref") {
             Some(Value::String(target)) => Some(Applicator::Ref(self.referred(id, target)?)),
             Some(_) => return self.malformed(id, "$ref", "a text"),
@@ -366,20 +448,38 @@ impl<'s> Compiler<'s> {
         let one = self.all_below(id, members, "oneOf")?.map(Applicator::OneOf);
         let not = self.below(id, members, "not")?.map(Applicator::Not);
         let condition = self.below(id, members, "if")?;
-        let (then, otherwise) = (self.below(id, members, "then")?, self.below(id, members, "else")?);
+        let (then, otherwise) =
+            (self.below(id, members, "then")?, self.below(id, members, "else")?);
         let branches = condition.map(|condition| Applicator::If { condition, then, otherwise });
         let mut dependents = Vec::new();
         for (key, schema) in self.object(id, members, "dependentSchemas")?.into_iter().flatten() {
-            dependents.push((key.clone(), self.node(schema, Origin::Member(id, "dependentSchemas", key))?));
+            dependents.push((
+                key.clone(),
+                self.node(schema, Origin::Member(id, "dependentSchemas", key))?,
+            ));
         }
-        let dependents = (!dependents.is_empty()).then_some(Applicator::DependentSchemas(dependents));
-        to.extend([reference, all, any, one, not, branches, dependents].into_iter().flatten().map(Keyword::Apply));
+        let dependents =
+            (!dependents.is_empty()).then_some(Applicator::DependentSchemas(dependents));
+        to.extend(
+            [reference, all, any, one, not, branches, dependents]
+                .into_iter()
+                .flatten()
+                .map(Keyword::Apply),
+        );
         Ok(())
     }
 
     /// The subschema of a keyword.
-    fn below(&mut self, id: NodeId, members: &'s Map<String, Value>, keyword: &'s str) -> Compiled<Option<NodeId>> {
-        members.get(keyword).map(|schema| self.node(schema, Origin::Keyword(id, keyword))).transpose()
+    fn below(
+        &mut self,
+        id: NodeId,
+        members: &'s Map<String, Value>,
+        keyword: &'s str,
+    ) -> Compiled<Option<NodeId>> {
+        members
+            .get(keyword)
+            .map(|schema| self.node(schema, Origin::Keyword(id, keyword)))
+            .transpose()
     }
 
     /// The subschemas of a keyword that has several.
@@ -415,10 +515,17 @@ impl<'s> Compiler<'s> {
         }
     }
 
-    fn count(&self, id: NodeId, members: &Map<String, Value>, keyword: &str) -> Compiled<Option<u64>> {
+    fn count(
+        &self,
+        id: NodeId,
+        members: &Map<String, Value>,
+        keyword: &str,
+    ) -> Compiled<Option<u64>> {
         let Some(value) = members.get(keyword) else { return Ok(None) };
         // 2.0 is an integer, too.
-        let whole = |float: f64| (float.fract() == 0.0 && (0.0..1e18).contains(&float)).then_some(float as u64);
+        let whole = |float: f64| {
+            (float.fract() == 0.0 && (0.0..1e18).contains(&float)).then_some(float as u64)
+        };
         match value.as_u64().or_else(|| value.as_f64().and_then(whole)) {
             Some(count) => Ok(Some(count)),
             None => self.malformed(id, keyword, "an integer of at least 0"),
@@ -426,7 +533,8 @@ impl<'s> Compiler<'s> {
     }
 
     fn names(&self, id: NodeId, keyword: &str, names: &Value) -> Compiled<Vec<String>> {
-        let texts = names.as_array().map(|names| names.iter().map(|name| name.as_str().map(str::to_owned)));
+        let texts =
+            names.as_array().map(|names| names.iter().map(|name| name.as_str().map(str::to_owned)));
         match texts.and_then(Iterator::collect) {
             Some(names) => Ok(names),
             None => self.malformed(id, keyword, "an array of texts"),
@@ -438,7 +546,10 @@ impl<'s> Compiler<'s> {
             return Ok(known.clone());
         }
         if self.patterns.len() == MOST_PATTERNS {
-            return self.error(id, SchemaProblem::TooLarge { most: MOST_PATTERNS, of: "different patterns" });
+            return self.error(
+                id,
+                SchemaProblem::TooLarge { most: MOST_PATTERNS, of: "different patterns" },
+            );
         }
         match Pattern::new(text) {
             Ok(pattern) => {
@@ -461,11 +572,13 @@ impl<'s> Compiler<'s> {
         }
     }
 
-    /// Refuses subschemas that apply themselves to the value that they are applied to, and long chains of applications: what is
-    /// left ends, and takes little stack.
+    /// Refuses subschemas that apply themselves to the value that they are applied to, and long
+    /// chains of applications: what is left ends, and takes little stack.
     fn refuse_endless(&self) -> Compiled<()> {
         let applied = |node: &Node| -> Vec<NodeId> {
-            let of = |keyword: &Keyword| if let Keyword::Apply(of) = keyword { of.nodes() } else { Vec::new() };
+            let of = |keyword: &Keyword| {
+                if let Keyword::Apply(of) = keyword { of.nodes() } else { Vec::new() }
+            };
             node.keywords.iter().flat_map(of).collect()
         };
         let mut appliers = vec![0_usize; self.nodes.len()];
@@ -473,14 +586,18 @@ impl<'s> Compiler<'s> {
             applied(&node.compiled).into_iter().for_each(|node| appliers[node.0 as usize] += 1);
         }
         let mut depths = vec![0_u32; self.nodes.len()];
-        let mut ready: Vec<usize> = (0..self.nodes.len()).filter(|node| appliers[*node] == 0).collect();
+        let mut ready: Vec<usize> =
+            (0..self.nodes.len()).filter(|node| appliers[*node] == 0).collect();
         while let Some(node) = ready.pop() {
             for other in applied(&self.nodes[node].compiled) {
                 let at = other.0 as usize;
                 depths[at] = depths[at].max(depths[node] + 1);
                 if depths[at] > MOST_APPLIED {
                     let most = MOST_APPLIED as usize;
-                    return self.error(other, SchemaProblem::TooLarge { most, of: "schemas that apply one another" });
+                    return self.error(
+                        other,
+                        SchemaProblem::TooLarge { most, of: "schemas that apply one another" },
+                    );
                 }
                 appliers[at] -= 1;
                 if appliers[at] == 0 {

@@ -1,7 +1,7 @@
 //! What a value has against a schema: where, which assertion, and what there could be instead.
 //!
-//! A fault borrows the value and the schema. Its text is one line that names the value as JSON; [`Fault::masked`] is the same
-//! without it.
+//! A fault borrows the value and the schema. Its text is one line that names the value as JSON;
+//! [`Fault::masked`] is the same without it.
 
 use crate::tree::{Applicator, Bound, Keyword, Node, NodeId, ObjectKeyword, Types};
 use serde_json::{Number, Value};
@@ -110,7 +110,10 @@ impl Fault<'_> {
     /// The place as a JSON pointer (RFC 6901); empty: the whole value.
     #[must_use]
     pub fn pointer(&self) -> String {
-        self.path.iter().map(|step| format!("/{}", step.to_string().replace('~', "~0").replace('/', "~1"))).collect()
+        self.path
+            .iter()
+            .map(|step| format!("/{}", step.to_string().replace('~', "~0").replace('/', "~1")))
+            .collect()
     }
 
     /// The text of the fault, with "the value" in the place of the value.
@@ -133,9 +136,15 @@ fn add_forms<'a>(nodes: &'a [Node], id: NodeId, deep: u32, forms: &mut Vec<Form<
     let before = forms.len();
     for keyword in keywords {
         match keyword {
-            Keyword::Const(of) | Keyword::Enum(of) => forms.extend(of.values.iter().map(Form::Value)),
-            Keyword::Object(ObjectKeyword::Members(of)) => forms.extend(of.names.iter().map(|name| Form::Key(name))),
-            Keyword::Apply(of @ (Applicator::Ref(_) | Applicator::AnyOf(_) | Applicator::OneOf(_))) if deep > 0 => {
+            Keyword::Const(of) | Keyword::Enum(of) => {
+                forms.extend(of.values.iter().map(Form::Value))
+            }
+            Keyword::Object(ObjectKeyword::Members(of)) => {
+                forms.extend(of.names.iter().map(|name| Form::Key(name)))
+            }
+            Keyword::Apply(
+                of @ (Applicator::Ref(_) | Applicator::AnyOf(_) | Applicator::OneOf(_)),
+            ) if deep > 0 => {
                 of.nodes().into_iter().for_each(|node| add_forms(nodes, node, deep - 1, forms));
             }
             _ => {}
@@ -186,47 +195,96 @@ impl fmt::Display for Form<'_> {
     }
 }
 
-fn describe(kind: &FaultKind<'_>, value: &dyn fmt::Display, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+fn describe(
+    kind: &FaultKind<'_>,
+    value: &dyn fmt::Display,
+    to: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
     match kind {
         FaultKind::NothingAllowed => write!(to, "{value} is not allowed here: nothing is"),
         FaultKind::Type(types) => write!(to, "{value} is not of type {types}"),
         FaultKind::Enum([one]) => write!(to, "{value} is not {one}"),
         FaultKind::Enum(values) => write!(to, "{value} is not one of {}", listed(values.iter())),
-        FaultKind::Bound(Bound::Minimum, least) => write!(to, "{value} is less than the minimum of {least}"),
-        FaultKind::Bound(Bound::Maximum, most) => write!(to, "{value} is greater than the maximum of {most}"),
-        FaultKind::Bound(Bound::ExclusiveMinimum, bound) => write!(to, "{value} is not greater than {bound}"),
-        FaultKind::Bound(Bound::ExclusiveMaximum, bound) => write!(to, "{value} is not less than {bound}"),
+        FaultKind::Bound(bound, number) => {
+            write!(to, "{value} is {} {number}", relate_to_bound(*bound))
+        }
         FaultKind::MultipleOf(of) => write!(to, "{value} is not a multiple of {of}"),
-        FaultKind::MinLength(least) => write!(to, "{value} is shorter than {}", counted(*least, "character")),
-        FaultKind::MaxLength(most) => write!(to, "{value} is longer than {}", counted(*most, "character")),
+        FaultKind::MinLength(least) => {
+            write!(to, "{value} is shorter than {}", counted(*least, "character"))
+        }
+        FaultKind::MaxLength(most) => {
+            write!(to, "{value} is longer than {}", counted(*most, "character"))
+        }
         FaultKind::Pattern(pattern) => write!(to, "{value} does not match \"{pattern}\""),
-        FaultKind::MinItems(least) => write!(to, "{value} has fewer than {}", counted(*least, "item")),
+        FaultKind::MinItems(least) => {
+            write!(to, "{value} has fewer than {}", counted(*least, "item"))
+        }
         FaultKind::MaxItems(most) => write!(to, "{value} has more than {}", counted(*most, "item")),
         FaultKind::Unique => write!(to, "{value} has equal items"),
         FaultKind::Contains { fitting, least, .. } if fitting < least => {
-            write!(to, "{value} has {} of the required kind, fewer than {least}", counted(*fitting, "item"))
+            write!(
+                to,
+                "{value} has {} of the required kind, fewer than {least}",
+                counted(*fitting, "item")
+            )
         }
         FaultKind::Contains { fitting, most, .. } => {
             let most = most.unwrap_or(u64::MAX);
-            write!(to, "{value} has {} of a kind of which at most {most} are allowed", counted(*fitting, "item"))
+            write!(
+                to,
+                "{value} has {} of a kind of which at most {most} are allowed",
+                counted(*fitting, "item")
+            )
         }
-        FaultKind::MinProperties(least) => write!(to, "{value} has fewer than {}", counted(*least, "key")),
-        FaultKind::MaxProperties(most) => write!(to, "{value} has more than {}", counted(*most, "key")),
+        FaultKind::MinProperties(least) => {
+            write!(to, "{value} has fewer than {}", counted(*least, "key"))
+        }
+        FaultKind::MaxProperties(most) => {
+            write!(to, "{value} has more than {}", counted(*most, "key"))
+        }
         FaultKind::Missing { key, beside: None } => write!(to, "{key:?} is missing"),
-        FaultKind::Missing { key, beside: Some(beside) } => write!(to, "{key:?} is missing; {beside:?} needs it"),
-        FaultKind::UnknownKeys { unknown, known: [] } => {
-            write!(to, "unknown key {}", listed(unknown.iter().map(Quoted)))
+        FaultKind::Missing { key, beside: Some(beside) } => {
+            write!(to, "{key:?} is missing; {beside:?} needs it")
         }
-        FaultKind::UnknownKeys { unknown, known } => {
-            let (unknown, known) = (listed(unknown.iter().map(Quoted)), listed(known.iter().map(Quoted)));
-            write!(to, "unknown key {unknown}; the keys are {known}")
-        }
+        FaultKind::UnknownKeys { unknown, known } => describe_unknown_keys(unknown, known, to),
         FaultKind::KeyName(key, why) => write!(to, "the key {key:?} is not allowed here: {why}"),
-        FaultKind::NoAlternative(forms) if forms.is_empty() => write!(to, "{value} fits none of the alternatives"),
-        FaultKind::NoAlternative(forms) => write!(to, "{value} is not one of {}", listed(forms.iter())),
-        FaultKind::SeveralAlternatives => write!(to, "{value} fits more than one of the alternatives"),
+        FaultKind::NoAlternative(forms) if forms.is_empty() => {
+            write!(to, "{value} fits none of the alternatives")
+        }
+        FaultKind::NoAlternative(forms) => {
+            write!(to, "{value} is not one of {}", listed(forms.iter()))
+        }
+        FaultKind::SeveralAlternatives => {
+            write!(to, "{value} fits more than one of the alternatives")
+        }
         FaultKind::Excluded => write!(to, "{value} is not allowed here"),
-        FaultKind::TooMuchWork => to.write_str("the value is too large or nested too deeply to be checked"),
+        FaultKind::TooMuchWork => {
+            to.write_str("the value is too large or nested too deeply to be checked")
+        }
+    }
+}
+
+/// How a number stands to a bound that it violates.
+fn relate_to_bound(bound: Bound) -> &'static str {
+    match bound {
+        Bound::Minimum => "less than the minimum of",
+        Bound::Maximum => "greater than the maximum of",
+        Bound::ExclusiveMinimum => "not greater than",
+        Bound::ExclusiveMaximum => "not less than",
+    }
+}
+
+fn describe_unknown_keys(
+    unknown: &[&str],
+    known: &[String],
+    to: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
+    let unknown = listed(unknown.iter().map(Quoted));
+    match known {
+        [] => write!(to, "unknown key {unknown}"),
+        known => {
+            write!(to, "unknown key {unknown}; the keys are {}", listed(known.iter().map(Quoted)))
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! Numbers of JSON, compared and divided exactly: an integer of 64 bits with a float, a decimal as it is written.
+//! Numbers of JSON, compared and divided exactly: an integer of 64 bits with a float, a decimal as
+//! it is written.
 
 use serde_json::Number;
 use std::cmp::Ordering;
@@ -28,25 +29,31 @@ pub(crate) fn compare(one: &Number, other: &Number) -> Ordering {
 }
 
 fn compare_with_float(integer: i128, float: f64) -> Ordering {
-    // An integer has at most 64 bits here; beyond 2⁶⁴ the sign decides. Below, the float's whole part fits.
+    // An integer has at most 64 bits here; beyond 2⁶⁴ the sign decides. Below, the float's whole
+    // part fits.
     if float.abs() > 18_446_744_073_709_551_616.0 {
         return if float > 0.0 { Ordering::Less } else { Ordering::Greater };
     }
     let whole = float.trunc();
-    integer.cmp(&(whole as i128)).then_with(|| 0.0_f64.partial_cmp(&(float - whole)).unwrap_or(Ordering::Equal))
+    integer
+        .cmp(&(whole as i128))
+        .then_with(|| 0.0_f64.partial_cmp(&(float - whole)).unwrap_or(Ordering::Equal))
 }
 
-/// Whether `number` is a whole multiple of `of`, both taken as the decimals that they are written as: 0.3 is one of 0.1. `of` is
-/// above zero.
+/// Whether `number` is a whole multiple of `of`, both taken as the decimals that they are written
+/// as: 0.3 is one of 0.1. `of` is above zero.
 pub(crate) fn is_multiple(number: &Number, of: &Number) -> bool {
     let ((value, value_exponent), (divisor, exponent)) = (decimal(number), decimal(of));
     if value == 0 || divisor == 0 {
         return value == 0;
     }
     if value_exponent < exponent {
-        // The divisor becomes longer; one that no longer fits is above the value, which is not zero.
+        // The divisor becomes longer; one that no longer fits is above the value, which is not
+        // zero.
         let scale = 10_u128.checked_pow(exponent.abs_diff(value_exponent));
-        return scale.and_then(|scale| divisor.checked_mul(scale)).is_some_and(|divisor| value % divisor == 0);
+        return scale
+            .and_then(|scale| divisor.checked_mul(scale))
+            .is_some_and(|divisor| value % divisor == 0);
     }
     // value × 10ⁿ modulo the divisor. Both factors are below 2⁶⁴.
     let (mut power, mut left) = (10 % divisor, value_exponent.abs_diff(exponent));
@@ -61,7 +68,8 @@ pub(crate) fn is_multiple(number: &Number, of: &Number) -> bool {
     rest == 0
 }
 
-/// The digits of a number's absolute value, below 2⁶⁴, and the power of ten that they are multiplied by.
+/// The digits of a number's absolute value, below 2⁶⁴, and the power of ten that they are
+/// multiplied by.
 fn decimal(number: &Number) -> (u128, i32) {
     if let Some(integer) = integer(number) {
         return (integer.unsigned_abs(), 0);
@@ -70,7 +78,10 @@ fn decimal(number: &Number) -> (u128, i32) {
     let text = format!("{:e}", float(number).abs());
     let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
     let fraction = digits.split_once('.').map_or(0, |(_, fraction)| fraction.len() as i32);
-    let digits = digits.bytes().filter(u8::is_ascii_digit).fold(0, |all, digit| all * 10 + u128::from(digit - b'0'));
+    let digits = digits
+        .bytes()
+        .filter(u8::is_ascii_digit)
+        .fold(0, |all, digit| all * 10 + u128::from(digit - b'0'));
     (digits, exponent.parse().unwrap_or(0) - fraction)
 }
 
@@ -101,9 +112,12 @@ mod tests {
             assert_eq!(compare(&number(less), &number(more)), Ordering::Less, "{less} {more}");
             assert_eq!(compare(&number(more), &number(less)), Ordering::Greater, "{more} {less}");
         }
-        for (one, other) in
-            [("1", "1.0"), ("1e2", "100"), ("-0.0", "0"), ("9223372036854775808", "9223372036854775808.0")]
-        {
+        for (one, other) in [
+            ("1", "1.0"),
+            ("1e2", "100"),
+            ("-0.0", "0"),
+            ("9223372036854775808", "9223372036854775808.0"),
+        ] {
             assert_eq!(compare(&number(one), &number(other)), Ordering::Equal, "{one} {other}");
         }
     }

@@ -1,6 +1,8 @@
-//! Against another implementation: random schemas of the keywords that are checked here, random values, the same verdict.
+//! Against another implementation: random schemas of the keywords that are checked here, random
+//! values, the same verdict.
 //!
-//! Left to the tables: what that one decides otherwise on purpose or does not end on (endless references, which are refused here).
+//! Left to the tables: what that one decides otherwise on purpose or does not end on (endless
+//! references, which are refused here).
 
 use super::*;
 use proptest::collection::{btree_map, vec};
@@ -30,16 +32,26 @@ fn number() -> impl Strategy<Value = Value> {
 
 fn value() -> impl Strategy<Value = Value> {
     let text = select(vec!["", "a", "ab", "b", "abc", "ü", "üü"]).prop_map(|text| json!(text));
-    let leaf = prop_oneof![Just(json!(null)), any::<bool>().prop_map(|value| json!(value)), number(), number(), text];
+    let leaf = prop_oneof![
+        Just(json!(null)),
+        any::<bool>().prop_map(|value| json!(value)),
+        number(),
+        number(),
+        text
+    ];
     leaf.prop_recursive(3, 24, 4, |inner| {
         prop_oneof![
             vec(inner.clone(), 0..4).prop_map(Value::Array),
-            btree_map(key(), inner, 0..4).prop_map(|members| Value::Object(members.into_iter().collect())),
+            btree_map(key(), inner, 0..4)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
         ]
     })
 }
 
-fn of(keyword: &'static str, value: impl Strategy<Value = Value> + 'static) -> BoxedStrategy<(String, Value)> {
+fn of(
+    keyword: &'static str,
+    value: impl Strategy<Value = Value> + 'static,
+) -> BoxedStrategy<(String, Value)> {
     value.prop_map(move |value| (keyword.to_owned(), value)).boxed()
 }
 
@@ -51,9 +63,12 @@ fn count() -> impl Strategy<Value = Value> {
 fn plain_keyword() -> BoxedStrategy<(String, Value)> {
     let types = vec!["null", "boolean", "integer", "number", "string", "array", "object"];
     let several = proptest::sample::subsequence(types.clone(), 1..4).prop_map(|types| json!(types));
-    let pattern = select(vec!["a", "^a", "b$", "^[a-b]+$", r"\w", "^.$", r"^\D*$"]).prop_map(|text| json!(text));
-    let names =
-        || vec(key(), 0..3).prop_map(|names| json!(names.into_iter().collect::<std::collections::BTreeSet<_>>()));
+    let pattern = select(vec!["a", "^a", "b$", "^[a-b]+$", r"\w", "^.$", r"^\D*$"])
+        .prop_map(|text| json!(text));
+    let names = || {
+        vec(key(), 0..3)
+            .prop_map(|names| json!(names.into_iter().collect::<std::collections::BTreeSet<_>>()))
+    };
     prop_oneof![
         4 => of("type", select(types).prop_map(|name| json!(name))),
         2 => of("type", several),
@@ -77,8 +92,10 @@ fn keywords_around(inner: BoxedStrategy<Value>) -> BoxedStrategy<(String, Value)
     let one = || inner.clone();
     let some = || vec(inner.clone(), 1..4).prop_map(Value::Array);
     let named = || btree_map(key(), inner.clone(), 0..3).prop_map(|map| json!(map));
-    let patterns = btree_map(select(vec!["a", "^b", "b$"]).prop_map(str::to_owned), inner.clone(), 0..2);
-    let reference = select(vec!["#/$defs/d0", "#/$defs/d1", "#/$defs/d2"]).prop_map(|target| json!(target));
+    let patterns =
+        btree_map(select(vec!["a", "^b", "b$"]).prop_map(str::to_owned), inner.clone(), 0..2);
+    let reference =
+        select(vec!["#/$defs/d0", "#/$defs/d1", "#/$defs/d2"]).prop_map(|target| json!(target));
     prop_oneof![
         3 => plain_keyword(),
         2 => of("properties", named()),
@@ -105,13 +122,17 @@ fn keywords_around(inner: BoxedStrategy<Value>) -> BoxedStrategy<(String, Value)
 }
 
 fn schema() -> impl Strategy<Value = Value> {
-    let object = |keywords: Vec<(String, Value)>| Value::Object(keywords.into_iter().collect::<Map<_, _>>());
+    let object =
+        |keywords: Vec<(String, Value)>| Value::Object(keywords.into_iter().collect::<Map<_, _>>());
     let leaf = prop_oneof![
         1 => any::<bool>().prop_map(Value::Bool),
         6 => vec(plain_keyword(), 0..3).prop_map(object),
     ];
-    let nested =
-        leaf.prop_recursive(4, 32, 4, move |inner| vec(keywords_around(inner.boxed()), 1..5).prop_map(object)).boxed();
+    let nested = leaf
+        .prop_recursive(4, 32, 4, move |inner| {
+            vec(keywords_around(inner.boxed()), 1..5).prop_map(object)
+        })
+        .boxed();
     (nested.clone(), nested.clone(), nested.clone(), nested).prop_map(|(whole, d0, d1, d2)| {
         let mut whole = match whole {
             Value::Object(members) => members,

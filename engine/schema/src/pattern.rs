@@ -1,7 +1,8 @@
 //! Regular expressions as JSON Schema has them (ECMA-262), matched in linear time.
 //!
-//! What the dialects write alike and mean otherwise is translated: `\d \w \s` are those of ASCII and ECMA, a class knows no set
-//! operators, `.` stops at every line end. Look-around and back-references, which no matcher runs in linear time, are refused.
+//! What the dialects write alike and mean otherwise is translated: `\d \w \s` are those of ASCII
+//! and ECMA, a class knows no set operators, `.` stops at every line end. Look-around and
+//! back-references, which no matcher runs in linear time, are refused.
 
 use regex::{Regex, RegexBuilder};
 
@@ -9,7 +10,8 @@ use regex::{Regex, RegexBuilder};
 const LARGEST: usize = 1 << 20;
 
 /// ECMA's white space and line ends, as the inside of a class.
-const SPACE: &str = r"\t-\r \u{a0}\u{1680}\u{2000}-\u{200a}\u{2028}\u{2029}\u{202f}\u{205f}\u{3000}\u{feff}";
+const SPACE: &str =
+    r"\t-\r \u{a0}\u{1680}\u{2000}-\u{200a}\u{2028}\u{2029}\u{202f}\u{205f}\u{3000}\u{feff}";
 
 /// An expression that is found somewhere in a text.
 #[derive(Clone, Debug)]
@@ -23,10 +25,19 @@ impl Pattern {
     /// What is wrong with it, or cannot be matched, as the end of a sentence.
     pub(crate) fn new(text: &str) -> Result<Pattern, String> {
         let translated = translated(text).ok_or("an escape or class in it is not complete")?;
-        let regex = RegexBuilder::new(&translated).size_limit(LARGEST).dfa_size_limit(LARGEST).build();
+        let regex =
+            RegexBuilder::new(&translated).size_limit(LARGEST).dfa_size_limit(LARGEST).build();
         let regex = regex.map_err(|fault| match fault {
-            regex::Error::CompiledTooBig(_) => "it is too large; write it shorter, with smaller repetitions".to_owned(),
-            fault => fault.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned(),
+            regex::Error::CompiledTooBig(_) => {
+                "it is too large; write it shorter, with smaller repetitions".to_owned()
+            }
+            fault => fault
+                .to_string()
+                .lines()
+                .last()
+                .unwrap_or_default()
+                .trim_start_matches("error: ")
+                .to_owned(),
         })?;
         Ok(Pattern { text: text.to_owned(), regex })
     }
@@ -73,7 +84,8 @@ fn escape(rest: &mut std::str::Chars<'_>, to: &mut String, in_class: bool) -> Op
     Some(())
 }
 
-/// What comes after the bracket that opens a class. Its characters are written so that none of them is an operator.
+/// What comes after the bracket that opens a class. Its characters are written so that none of them
+/// is an operator.
 fn class(rest: &mut std::str::Chars<'_>, to: &mut String) -> Option<()> {
     let negated = rest.as_str().starts_with('^');
     if negated {
@@ -94,7 +106,8 @@ fn class(rest: &mut std::str::Chars<'_>, to: &mut String) -> Option<()> {
         }
         let is_set = class_atom(rest, to)?;
         let mut ahead = rest.clone();
-        let is_range = !is_set && ahead.next() == Some('-') && ahead.next().is_some_and(|last| last != ']');
+        let is_range =
+            !is_set && ahead.next() == Some('-') && ahead.next().is_some_and(|last| last != ']');
         if is_range {
             rest.next();
             to.push('-');

@@ -1,4 +1,5 @@
-//! What a schema is once it is compiled: subschemas with numbers, each a list of keywords in the order in which they are checked.
+//! What a schema is once it is compiled: subschemas with numbers, each a list of keywords in the
+//! order in which they are checked.
 
 use crate::pattern::Pattern;
 use serde_json::{Number, Value};
@@ -149,11 +150,15 @@ impl Applicator {
     pub(crate) fn nodes(&self) -> Vec<NodeId> {
         match self {
             Applicator::Ref(node) | Applicator::Not(node) => vec![*node],
-            Applicator::AllOf(nodes) | Applicator::AnyOf(nodes) | Applicator::OneOf(nodes) => nodes.clone(),
+            Applicator::AllOf(nodes) | Applicator::AnyOf(nodes) | Applicator::OneOf(nodes) => {
+                nodes.clone()
+            }
             Applicator::If { condition, then, otherwise } => {
                 [Some(*condition), *then, *otherwise].into_iter().flatten().collect()
             }
-            Applicator::DependentSchemas(schemas) => schemas.iter().map(|(_, node)| *node).collect(),
+            Applicator::DependentSchemas(schemas) => {
+                schemas.iter().map(|(_, node)| *node).collect()
+            }
         }
     }
 }
@@ -163,7 +168,8 @@ impl Applicator {
 pub struct Types(u8);
 
 impl Types {
-    const NAMES: [&'static str; 7] = ["null", "boolean", "integer", "number", "string", "array", "object"];
+    const NAMES: [&'static str; 7] =
+        ["null", "boolean", "integer", "number", "string", "array", "object"];
 
     /// The set with the type of this name as well; `None`: there is no such type.
     pub(crate) fn with(self, name: &str) -> Option<Types> {
@@ -171,7 +177,8 @@ impl Types {
         Some(Types(self.0 | 1 << bit))
     }
 
-    /// Whether a value has one of these types. A number without a fraction is an integer, however it is written.
+    /// Whether a value has one of these types. A number without a fraction is an integer, however
+    /// it is written.
     pub(crate) fn contain(self, value: &Value) -> bool {
         let bits = match value {
             Value::Null => 1,
@@ -187,7 +194,11 @@ impl Types {
 
     /// The names of the types.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
-        Types::NAMES.into_iter().enumerate().filter(move |(bit, _)| self.0 & 1 << bit != 0).map(|(_, name)| name)
+        Types::NAMES
+            .into_iter()
+            .enumerate()
+            .filter(move |(bit, _)| self.0 & 1 << bit != 0)
+            .map(|(_, name)| name)
     }
 }
 

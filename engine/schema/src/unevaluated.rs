@@ -1,4 +1,5 @@
-//! `unevaluatedProperties`: the members of an object that neither its schema nor any schema that it applies has looked at.
+//! `unevaluatedProperties`: the members of an object that neither its schema nor any schema that it
+//! applies has looked at.
 
 use crate::check::{At, Check};
 use crate::fault::{FaultKind, Step};
@@ -21,7 +22,8 @@ impl<'a> Check<'a> {
         let left = members.iter().filter(|(key, _)| !evaluated.contains(key.as_str()));
         if self.node(node).accepts_nothing() {
             let unknown: Vec<&str> = left.map(|(key, _)| key.as_str()).collect();
-            return unknown.is_empty() || self.fault(at, value, || FaultKind::UnknownKeys { unknown, known: &[] });
+            return unknown.is_empty()
+                || self.fault(at, value, || FaultKind::UnknownKeys { unknown, known: &[] });
         }
         let mut fits = true;
         for (key, member) in left {
@@ -30,8 +32,9 @@ impl<'a> Check<'a> {
         fits
     }
 
-    /// Adds the members that a subschema, and those that it applies and that fit, look at. `unevaluatedProperties` of the
-    /// subschema where it begins is not one of those: it is what asks.
+    /// Adds the members that a subschema, and those that it applies and that fit, look at.
+    /// `unevaluatedProperties` of the subschema where it begins is not one of those: it is what
+    /// asks.
     fn evaluate(
         &mut self,
         id: NodeId,
@@ -51,12 +54,15 @@ impl<'a> Check<'a> {
                         let named = of.rest.is_some() || of.named.contains_key(key);
                         named || of.patterns.iter().any(|(pattern, _)| pattern.is_in(key))
                     };
-                    evaluated.extend(members.keys().map(String::as_str).filter(|key| looks_at(key)));
+                    evaluated
+                        .extend(members.keys().map(String::as_str).filter(|key| looks_at(key)));
                 }
                 Keyword::Apply(of) => {
                     for node in self.applied(of, members, value, at) {
                         let others = &self.node(node).keywords;
-                        let all = |keyword: &Keyword| matches!(keyword, Keyword::Object(ObjectKeyword::Unevaluated(_)));
+                        let all = |keyword: &Keyword| {
+                            matches!(keyword, Keyword::Object(ObjectKeyword::Unevaluated(_)))
+                        };
                         if others.iter().any(all) {
                             evaluated.extend(members.keys().map(String::as_str));
                         }
@@ -83,13 +89,16 @@ impl<'a> Check<'a> {
                 nodes.iter().copied().filter(|node| self.fits(*node, value, at)).collect()
             }
             Applicator::Not(_) => Vec::new(),
-            Applicator::If { condition, then, otherwise } => match self.fits(*condition, value, at) {
+            Applicator::If { condition, then, otherwise } => match self.fits(*condition, value, at)
+            {
                 true => [Some(*condition), *then].into_iter().flatten().collect(),
                 false => otherwise.iter().copied().collect(),
             },
-            Applicator::DependentSchemas(schemas) => {
-                schemas.iter().filter(|(key, _)| members.contains_key(key)).map(|(_, node)| *node).collect()
-            }
+            Applicator::DependentSchemas(schemas) => schemas
+                .iter()
+                .filter(|(key, _)| members.contains_key(key))
+                .map(|(_, node)| *node)
+                .collect(),
         }
     }
 }

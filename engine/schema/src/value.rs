@@ -4,16 +4,21 @@ use crate::number;
 use serde_json::{Map, Value};
 use std::cmp::Ordering;
 
-/// Whether two values are equal: `1` and `1.0` are, and objects with the same members in another order.
+/// Whether two values are equal: `1` and `1.0` are, and objects with the same members in another
+/// order.
 pub(crate) fn same(one: &Value, other: &Value) -> bool {
     match (one, other) {
-        (Value::Number(one), Value::Number(other)) => number::compare(one, other) == Ordering::Equal,
+        (Value::Number(one), Value::Number(other)) => {
+            number::compare(one, other) == Ordering::Equal
+        }
         (Value::Array(one), Value::Array(other)) => {
             one.len() == other.len() && one.iter().zip(other).all(|(one, other)| same(one, other))
         }
         (Value::Object(one), Value::Object(other)) => {
             one.len() == other.len()
-                && one.iter().all(|(name, value)| other.get(name).is_some_and(|other| same(value, other)))
+                && one
+                    .iter()
+                    .all(|(name, value)| other.get(name).is_some_and(|other| same(value, other)))
         }
         _ => one == other,
     }
@@ -38,7 +43,9 @@ fn order(one: &Value, other: &Value) -> Ordering {
         }
         (Value::Object(one), Value::Object(other)) => one.len().cmp(&other.len()).then_with(|| {
             let members = sorted(one).into_iter().zip(sorted(other));
-            first_difference(members.map(|(one, other)| one.0.cmp(other.0).then_with(|| order(one.1, other.1))))
+            first_difference(
+                members.map(|(one, other)| one.0.cmp(other.0).then_with(|| order(one.1, other.1))),
+            )
         }),
         _ => rank(one).cmp(&rank(other)),
     }
@@ -70,7 +77,9 @@ pub(crate) fn weight(value: &Value) -> u64 {
     match value {
         Value::String(text) => text_weight(text),
         Value::Array(items) => items.iter().fold(1, |all, item| all + weight(item)),
-        Value::Object(members) => members.iter().fold(1, |all, (name, value)| all + text_weight(name) + weight(value)),
+        Value::Object(members) => {
+            members.iter().fold(1, |all, (name, value)| all + text_weight(name) + weight(value))
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) => 1,
     }
 }

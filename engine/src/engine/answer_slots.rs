@@ -1,8 +1,10 @@
-//! Answers that plugins are computing: how many of one metric at once, and which of them do not return.
+//! Answers that plugins are computing: how many of one metric at once, and which of them do not
+//! return.
 //!
-//! A plugin is code of this process: an answer that hangs keeps its thread for good. So the answers of one metric are bounded in number;
-//! while some of them are past their deadline the next is refused at once, otherwise it waits for its turn until its own deadline.
-//! Hung answers of one metric thus take a bounded number of threads, and other metrics answer.
+//! A plugin is code of this process: an answer that hangs keeps its thread for good. So the answers
+//! of one metric are bounded in number; while some of them are past their deadline the next is
+//! refused at once, otherwise it waits for its turn until its own deadline. Hung answers of one
+//! metric thus take a bounded number of threads, and other metrics answer.
 
 use super::EvaluateError;
 use parking_lot::{Condvar, Mutex};
@@ -34,7 +36,11 @@ impl AnswerSlots {
     ///
     /// # Errors
     /// [`EvaluateError::Overloaded`]: too many of that metric are under way.
-    pub(super) fn begin<'a>(&'a self, metric: &'a str, deadline: Instant) -> Result<AnswerSlot<'a>, EvaluateError> {
+    pub(super) fn begin<'a>(
+        &'a self,
+        metric: &'a str,
+        deadline: Instant,
+    ) -> Result<AnswerSlot<'a>, EvaluateError> {
         let mut under_way = self.under_way.lock();
         loop {
             let of_metric = match under_way.get_mut(metric) {
@@ -48,19 +54,22 @@ impl AnswerSlots {
             let stuck = late(of_metric, Duration::ZERO);
             if stuck > 0 {
                 return Err(EvaluateError::Overloaded(format!(
-                    "{stuck} of {MOST} answers of metric {metric} have not returned from its plugin by their deadline (tally_answers_stuck), \
-                     and no more run at once; if this lasts, restart with --disable {metric}"
+                    "{stuck} of {MOST} answers of metric {metric} have not returned from its \
+                     plugin by their deadline (tally_answers_stuck), and no more run at once; if \
+                     this lasts, restart with --disable {metric}"
                 )));
             }
             if self.ended.wait_until(&mut under_way, deadline).timed_out() {
                 return Err(EvaluateError::Overloaded(format!(
-                    "{MOST} answers of metric {metric} are under way, and no more run at once; try again"
+                    "{MOST} answers of metric {metric} are under way, and no more run at once; try \
+                     again"
                 )));
             }
         }
     }
 
-    /// How many answers of each metric have not returned by their deadline; only metrics that have some.
+    /// How many answers of each metric have not returned by their deadline; only metrics that have
+    /// some.
     pub(super) fn stuck(&self) -> BTreeMap<String, usize> {
         self.late(Duration::ZERO)
     }
@@ -108,9 +117,15 @@ mod tests {
     fn hung_answers_take_no_more_than_their_share_and_other_metrics_go_on() {
         let answering = AnswerSlots::default();
         let past = Instant::now();
-        let hung: Vec<_> = (0..MOST).map(|_| answering.begin("slow", past).expect("there is room")).collect();
-        let Err(EvaluateError::Overloaded(what)) = answering.begin("slow", soon()) else { panic!("it is let in") };
-        assert!(what.contains("16 of 16 answers of metric slow") && what.contains("--disable slow"), "{what}");
+        let hung: Vec<_> =
+            (0..MOST).map(|_| answering.begin("slow", past).expect("there is room")).collect();
+        let Err(EvaluateError::Overloaded(what)) = answering.begin("slow", soon()) else {
+            panic!("it is let in")
+        };
+        assert!(
+            what.contains("16 of 16 answers of metric slow") && what.contains("--disable slow"),
+            "{what}"
+        );
         assert!(answering.begin("quick", soon()).is_ok());
         assert_eq!(answering.stuck(), BTreeMap::from([("slow".to_owned(), MOST)]));
         assert!(answering.long_stuck().is_empty());
@@ -121,7 +136,8 @@ mod tests {
     #[test]
     fn one_more_waits_for_its_turn_until_its_deadline() {
         let answering = AnswerSlots::default();
-        let mut busy: Vec<_> = (0..MOST).map(|_| answering.begin("busy", soon()).expect("there is room")).collect();
+        let mut busy: Vec<_> =
+            (0..MOST).map(|_| answering.begin("busy", soon()).expect("there is room")).collect();
         let Err(EvaluateError::Overloaded(what)) = answering.begin("busy", Instant::now()) else {
             panic!("it is let in")
         };

@@ -1,7 +1,8 @@
 //! Whether an answer is still valid, for a host that caches replies.
 //!
-//! An answer is valid if asking again would give the same result, position, history and warnings; nothing else is promised. An answer
-//! that depends on the time of asking, or on more than one engine, is never called valid.
+//! An answer is valid if asking again would give the same result, position, history and warnings;
+//! nothing else is promised. An answer that depends on the time of asking, or on more than one
+//! engine, is never called valid.
 
 use super::catalog::{MetricCatalog, ServedRevision};
 use super::evaluate::partitions_missing;
@@ -50,10 +51,12 @@ struct AnswerBasis {
 impl AnswerBasis {
     fn holds(&self) -> Option<i64> {
         let served = self.served.upgrade()?;
-        let answering = self.catalog.read().answering.get(served.askable.plugin.name()).map(Arc::as_ptr);
+        let answering =
+            self.catalog.read().answering.get(served.askable.plugin.name()).map(Arc::as_ptr);
         let asked_now = answering == Some(Arc::as_ptr(&served)) && !served.is_gone();
         let is_stopped = || {
-            served.halt(&self.status).is_some() || served.status(&self.status, |status| status.stuck(STUCK)).is_some()
+            served.halt(&self.status).is_some()
+                || served.status(&self.status, |status| status.stuck(STUCK)).is_some()
         };
         if !asked_now || partitions_missing(&self.status, self.shared).is_some() || is_stopped() {
             return None;
@@ -65,7 +68,8 @@ impl AnswerBasis {
 }
 
 impl Engine {
-    /// Of an answer from the lane's view at `version`, of a metric that counts and has all of its history.
+    /// Of an answer from the lane's view at `version`, of a metric that counts and has all of its
+    /// history.
     pub(super) fn validity_of(
         &self,
         served: &Arc<ServedRevision>,

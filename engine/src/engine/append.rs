@@ -1,11 +1,12 @@
-//! Appends events to the log on behalf of a caller: each is checked, keyed by its user and acknowledged.
+//! Appends events to the log on behalf of a caller: each is checked, keyed by its user and
+//! acknowledged.
 
 use super::{AppendError, Appended, Engine};
 use crate::failpoint::point;
 
 impl Engine {
-    /// Validates events, then appends those that pass to the log, keyed by user, and waits until they are durable there.
-    /// Blocks.
+    /// Validates events, then appends those that pass to the log, keyed by user, and waits until
+    /// they are durable there. Blocks.
     ///
     /// # Errors
     /// [`AppendError`] says whether some of them may have been written.
@@ -23,7 +24,8 @@ impl Engine {
         if passed.is_empty() {
             return Ok(appended);
         }
-        let records: Vec<(&[u8], &[u8])> = passed.iter().map(|(user, event)| (user.as_bytes(), *event)).collect();
+        let records: Vec<(&[u8], &[u8])> =
+            passed.iter().map(|(user, event)| (user.as_bytes(), *event)).collect();
         point("append.begin");
         appended.position = self.log.append(&records, now)?;
         point("append.done");

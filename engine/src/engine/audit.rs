@@ -1,7 +1,8 @@
-//! What an audit reads to count again: the log, record by record, and the state of a metric at one moment.
+//! What an audit reads to count again: the log, record by record, and the state of a metric at one
+//! moment.
 //!
-//! Everything here only reads. It holds one moment of the state and decodes its rows in pieces, while counting continues.
-//! Nothing here judges, folds or compares.
+//! Everything here only reads. It holds one moment of the state and decodes its rows in pieces,
+//! while counting continues. Nothing here judges, folds or compares.
 
 use super::{Engine, EvaluateError, StateUnavailable};
 use crate::config::EventsConfig;
@@ -75,13 +76,14 @@ impl StateDump {
         self.rows.is_empty()
     }
 
-    /// For each table the panes that it holds, shorter ones first, and from which time on: [`Dump::held`].
+    /// For each table the panes that it holds, shorter ones first, and from which time on:
+    /// [`Dump::held`].
     pub fn held(&self) -> impl Iterator<Item = Vec<(Pane, Option<i64>)>> + '_ {
         self.rows.held()
     }
 
-    /// The totals of every row, then the rows of all panes, in no order. A key may have several rows in a pane, which
-    /// hold together what it has.
+    /// The totals of every row, then the rows of all panes, in no order. A key may have several
+    /// rows in a pane, which hold together what it has.
     pub fn rows(&self) -> impl Iterator<Item = DumpRow> + '_ {
         self.rows.rows().chain(self.rows.pane_rows())
     }
@@ -101,12 +103,17 @@ impl Engine {
         self.log.bounds()
     }
 
-    /// Reads the records of a partition in `[from, to)` again, in order. Records that are no longer held are skipped: compare
-    /// the bounds afterwards. Blocks while a broker is asked.
+    /// Reads the records of a partition in `[from, to)` again, in order. Records that are no longer
+    /// held are skipped: compare the bounds afterwards. Blocks while a broker is asked.
     ///
     /// # Errors
     /// [`ReadLogError`].
-    pub fn log_read(&self, partition: u32, from: u64, to: u64) -> Result<Box<dyn LogReader>, ReadLogError> {
+    pub fn log_read(
+        &self,
+        partition: u32,
+        from: u64,
+        to: u64,
+    ) -> Result<Box<dyn LogReader>, ReadLogError> {
         let bounds = self.log.bounds()?.into_iter().find(|bounds| bounds.partition == partition);
         let Bounds { start, end, .. } = bounds.ok_or(ReadLogError::NoPartition(partition))?;
         if to > end {
@@ -115,14 +122,15 @@ impl Engine {
         Ok(self.log.range(partition, from.max(start), to)?)
     }
 
-    /// What a metric has counted, at one moment. While the dump is held, changes of the state take extra memory. Blocks: call it off the
-    /// async threads.
+    /// What a metric has counted, at one moment. While the dump is held, changes of the state take
+    /// extra memory. Blocks: call it off the async threads.
     ///
     /// # Errors
     /// [`EvaluateError::NotFound`], [`EvaluateError::StoreUnavailable`].
     pub fn state_dump(&self, name: &str) -> Result<StateDump, EvaluateError> {
         let served = self.served(name)?;
-        let (tables, properties) = (served.description.tables.clone(), served.description.properties.clone());
+        let (tables, properties) =
+            (served.description.tables.clone(), served.description.properties.clone());
         let reads_otherwise = served.reads.is_some();
         let Some(follower) = &served.follower else {
             let counted = self.view.read();

@@ -1,5 +1,6 @@
-//! Which metrics are served now: the revisions that answer, the newer ones that replace them once they have counted as far, retired
-//! metrics, and refused files. Data behind one lock that is held briefly; only the plugin manager changes it (`lifecycle`).
+//! Which metrics are served now: the revisions that answer, the newer ones that replace them once
+//! they have counted as far, retired metrics, and refused files. Data behind one lock that is held
+//! briefly; only the plugin manager changes it (`lifecycle`).
 
 use super::notices::{another_revision_is_current, events_failed, keys_limited};
 use super::{Beside, Cost, MetricInfo, MetricState, Rejected, watchdog};
@@ -80,7 +81,8 @@ pub(super) enum Stage {
 pub(super) struct PromotionWish {
     /// A person has to promote it.
     pub(super) waits: bool,
-    /// It shall answer although its history is shorter; its code had failed on so many events when that was decided.
+    /// It shall answer although its history is shorter; its code had failed on so many events when
+    /// that was decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) accepted: Option<u64>,
 }
@@ -141,7 +143,10 @@ impl MetricCatalog {
     /// Every revision that is counted, or waits to be.
     pub(super) fn all(&self) -> impl Iterator<Item = &Arc<ServedRevision>> {
         let next = self.newer.values().map(|next| &next.served);
-        self.answering.values().chain(next).chain(self.previous.values().map(|before| &before.served))
+        self.answering
+            .values()
+            .chain(next)
+            .chain(self.previous.values().map(|before| &before.served))
     }
 
     /// The revision that has this number in the lanes.
@@ -150,7 +155,11 @@ impl MetricCatalog {
     }
 
     /// Gives the role of a revision to the same revision in another lane.
-    pub(super) fn put_in_place_of(&mut self, before: &Arc<ServedRevision>, served: &Arc<ServedRevision>) {
+    pub(super) fn put_in_place_of(
+        &mut self,
+        before: &Arc<ServedRevision>,
+        served: &Arc<ServedRevision>,
+    ) {
         let name = served.askable.plugin.name();
         let is = |other: &Arc<ServedRevision>| Arc::ptr_eq(other, before);
         if let Some(next) = self.newer.get_mut(name).filter(|next| is(&next.served)) {
@@ -165,18 +174,26 @@ impl MetricCatalog {
     }
 
     /// Everything that is known of a served metric.
-    pub(super) fn info(&self, served: &ServedRevision, view: &View, main: &LaneStatus) -> MetricInfo {
+    pub(super) fn info(
+        &self,
+        served: &ServedRevision,
+        view: &View,
+        main: &LaneStatus,
+    ) -> MetricInfo {
         let name = served.askable.plugin.name();
         let stalled = watchdog::stalled(self, served, main);
-        let stalled =
-            stalled.map(|why| format!("counting_stalled: {why}, and nothing is counted meanwhile; see /readyz"));
+        let stalled = stalled.map(|why| {
+            format!("counting_stalled: {why}, and nothing is counted meanwhile; see /readyz")
+        });
         let other = self.foreign.get(name).map(|other| another_revision_is_current(*other));
         let info = served.info(view, main);
-        let notices: Vec<String> = stalled.into_iter().chain(other).chain(info.notice.clone()).collect();
+        let notices: Vec<String> =
+            stalled.into_iter().chain(other).chain(info.notice.clone()).collect();
         let newer = self.newer.get(name);
         let newer = newer.map(|next| next.served.beside(view, main, next.held.clone(), None));
         let before = self.previous.get(name);
-        let before = before.map(|before| before.served.beside(view, main, None, Some(before.until_ms)));
+        let before =
+            before.map(|before| before.served.beside(view, main, None, Some(before.until_ms)));
         let notice = (!notices.is_empty()).then(|| notices.join("; "));
         MetricInfo { notice, newer, before, ..info }
     }
@@ -205,16 +222,25 @@ impl ServedRevision {
         }
     }
 
-    /// Whether its stored state was read, or found not to fit into memory. `refresh`: where engines share a store, reads it first.
+    /// Whether its stored state was read, or found not to fit into memory. `refresh`: where engines
+    /// share a store, reads it first.
     pub(super) fn is_known(&self, view: &View, refresh: bool) -> bool {
         match &self.follower {
             None => view.read().metrics[self.id.0].is_known(),
-            Some(follower) => !refresh || follower.refresh(Instant::now()).is_ok() || follower.refused().is_some(),
+            Some(follower) => {
+                !refresh || follower.refresh(Instant::now()).is_ok() || follower.refused().is_some()
+            }
         }
     }
 
     /// A summary of it, shown beside the revision that answers.
-    fn beside(&self, view: &View, main: &LaneStatus, held: Option<String>, until: Option<i64>) -> Beside {
+    fn beside(
+        &self,
+        view: &View,
+        main: &LaneStatus,
+        held: Option<String>,
+        until: Option<i64>,
+    ) -> Beside {
         let MetricInfo { version, state, since, failed, .. } = self.info(view, main);
         Beside { id: self.number(), version, state, since, failed, held, until }
     }
@@ -232,7 +258,9 @@ impl ServedRevision {
     /// Why it is stopped, if it is.
     pub(super) fn halt(&self, main: &LaneStatus) -> Option<Halt> {
         match &*self.stage.read() {
-            Stage::Stopped { halt, .. } | Stage::Leaving { halt: Some(halt), .. } => return Some(halt.clone()),
+            Stage::Stopped { halt, .. } | Stage::Leaving { halt: Some(halt), .. } => {
+                return Some(halt.clone());
+            }
             _ => {}
         }
         self.status(main, |status| status.read(|status| status.halts.get(&self.id).cloned()))
@@ -246,10 +274,13 @@ impl ServedRevision {
         }
     }
 
-    /// Whether it is stopped in a lane of its own. One that is stopped in the main lane is reported with that lane.
+    /// Whether it is stopped in a lane of its own. One that is stopped in the main lane is reported
+    /// with that lane.
     pub(super) fn is_halted_beside(&self) -> bool {
         match &*self.stage.read() {
-            Stage::Backfill { status, .. } => status.read(|status| status.halts.contains_key(&self.id)),
+            Stage::Backfill { status, .. } => {
+                status.read(|status| status.halts.contains_key(&self.id))
+            }
             Stage::Leaving { halt, .. } => halt.is_some(),
             Stage::Stopped { .. } => true,
             Stage::Main | Stage::Waiting(_) => false,
@@ -273,8 +304,10 @@ impl ServedRevision {
             None => "keys_limited: some keys count together under __other__".to_owned(),
             Some(_) => "keys_limited: some event types count together under __other__".to_owned(),
         });
-        let left_out = (failed > 0).then(|| format!("events_failed: {}", events_failed(plugin.name(), failed)));
-        let notices: Vec<String> = self.waits_for().into_iter().chain(left_out).chain(limited).collect();
+        let left_out = (failed > 0)
+            .then(|| format!("events_failed: {}", events_failed(plugin.name(), failed)));
+        let notices: Vec<String> =
+            self.waits_for().into_iter().chain(left_out).chain(limited).collect();
         MetricInfo {
             name: plugin.name().to_owned(),
             version: plugin.version().to_owned(),
@@ -290,30 +323,57 @@ impl ServedRevision {
             since,
             history,
             cost,
-            tiers: tables.iter().map(|table| table.tiers.clone()).max_by_key(Vec::len).unwrap_or_default(),
+            tiers: tables
+                .iter()
+                .map(|table| table.tiers.clone())
+                .max_by_key(Vec::len)
+                .unwrap_or_default(),
         }
     }
 
-    fn summarize(&self, view: &View, main: &LaneStatus) -> (super::History, MetricState, i64, Cost, Vec<Warning>, u64) {
+    fn summarize(
+        &self,
+        view: &View,
+        main: &LaneStatus,
+    ) -> (super::History, MetricState, i64, Cost, Vec<Warning>, u64) {
         let halt = self.halt(main);
         let counted = view.read();
         let progress = &counted.metrics[self.id.0];
-        let ns_per_event = if progress.events == 0 { 0.0 } else { progress.spent_ns as f64 / progress.events as f64 };
+        let ns_per_event = if progress.events == 0 {
+            0.0
+        } else {
+            progress.spent_ns as f64 / progress.events as f64
+        };
         let declares = !self.description.properties.is_empty();
         let unreadable = declares.then(|| progress.unreadable.iter().sum());
-        let status =
-            |state: &State, id, position: &Position, target: &Option<Position>, origins: &BTreeMap<u32, Origin>| {
-                let (cells, bytes) = state.size(id);
-                let from = state.times(id).map(|(first, _)| first);
-                let behind = target.as_ref().map(|target| completed(position, target, origins));
-                let cost = Cost { ns_per_event, cells, bytes, unreadable };
-                (behind, from, cost, keys_limited(state, id), Origin::failed(origins))
-            };
+        let status = |state: &State,
+                      id,
+                      position: &Position,
+                      target: &Option<Position>,
+                      origins: &BTreeMap<u32, Origin>| {
+            let (cells, bytes) = state.size(id);
+            let from = state.times(id).map(|(first, _)| first);
+            let behind = target.as_ref().map(|target| completed(position, target, origins));
+            let cost = Cost { ns_per_event, cells, bytes, unreadable };
+            (behind, from, cost, keys_limited(state, id), Origin::failed(origins))
+        };
         let (behind, from, mut cost, limited, failed) = match &self.follower {
-            None => status(&counted.state, self.id, &progress.position, &progress.target, &progress.origins),
+            None => status(
+                &counted.state,
+                self.id,
+                &progress.position,
+                &progress.target,
+                &progress.origins,
+            ),
             Some(follower) => {
                 let followed = follower.read();
-                status(&followed.state, FOLLOWED, &followed.position, &followed.target, &followed.origins)
+                status(
+                    &followed.state,
+                    FOLLOWED,
+                    &followed.position,
+                    &followed.target,
+                    &followed.origins,
+                )
             }
         };
         if self.follower.is_some() {
@@ -329,7 +389,14 @@ impl ServedRevision {
             (None, Some(done)) => MetricState::Backfilling { done, eta_s },
             (None, None) => MetricState::Active,
         };
-        (super::History { complete: behind.is_none(), from }, state, progress.since, cost, limited, failed)
+        (
+            super::History { complete: behind.is_none(), from },
+            state,
+            progress.since,
+            cost,
+            limited,
+            failed,
+        )
     }
 }
 

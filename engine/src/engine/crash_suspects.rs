@@ -1,9 +1,12 @@
-//! Which plugins ended the process: the conclusions from the marks of earlier processes, kept in a file beside the state.
+//! Which plugins ended the process: the conclusions from the marks of earlier processes, kept in a
+//! file beside the state.
 //!
-//! A plugin is blamed if a cause is noted with its mark: a fatal signal of the thread that called it, an exit from within, or a call
-//! that hung. Without a cause (a `kill -9`, no memory, a power cut) no plugin is blamed: the next process gives the plugin the range in
-//! which the process ended event by event, and blames it only if the process ends at the same single event again. A blamed plugin is
-//! stopped until the content of its file changes; everything else counts. Judges only; loads and stops nothing.
+//! A plugin is blamed if a cause is noted with its mark: a fatal signal of the thread that called
+//! it, an exit from within, or a call that hung. Without a cause (a `kill -9`, no memory, a power
+//! cut) no plugin is blamed: the next process gives the plugin the range in which the process ended
+//! event by event, and blames it only if the process ends at the same single event again. A blamed
+//! plugin is stopped until the content of its file changes; everything else counts. Judges only;
+//! loads and stops nothing.
 
 use crate::files::{self, ReadError};
 use crate::host;
@@ -53,12 +56,18 @@ impl CrashSuspects {
     pub(super) fn recall(file: &Path, found: Vec<UnreturnedCall>, now: i64) -> CrashSuspects {
         let known = match files::read(file, LARGEST) {
             Ok(text) => serde_json::from_slice(&text).unwrap_or_else(|fault| {
-                tracing::warn!("{} cannot be read, so earlier suspicions are lost: {fault}", file.display());
+                tracing::warn!(
+                    "{} cannot be read, so earlier suspicions are lost: {fault}",
+                    file.display()
+                );
                 Vec::new()
             }),
             Err(ReadError::Missing) => Vec::new(),
             Err(fault) => {
-                tracing::warn!("{} cannot be read, so no suspicions are known: {fault}", file.display());
+                tracing::warn!(
+                    "{} cannot be read, so no suspicions are known: {fault}",
+                    file.display()
+                );
                 Vec::new()
             }
         };
@@ -82,37 +91,49 @@ impl CrashSuspects {
         let MarkedCall { revision, code, partition, from, to } = called;
         let place = format!("offset {from} of partition {partition}");
         let before = self.known.iter().position(|known| {
-            (&known.metric, known.fingerprint, &known.code) == (&revision.metric, revision.fingerprint, &code)
+            (&known.metric, known.fingerprint, &known.code)
+                == (&revision.metric, revision.fingerprint, &code)
                 && known.partition == partition
         });
-        let again = before.is_some_and(|n| (self.known[n].from, self.known[n].to) == (from, to)) && to - from == 1;
+        let again = before.is_some_and(|n| (self.known[n].from, self.known[n].to) == (from, to))
+            && to - from == 1;
         let blamed = match cause {
             Some(EndCause::Signal(signal)) => {
                 Some(format!("ended the process with signal {signal} in a batch from {place} on"))
             }
-            Some(EndCause::Exit) => {
-                Some(format!("ended the process by an exit from within, in a batch from {place} on"))
-            }
-            Some(EndCause::Hung) => {
-                Some(format!("did not return from a batch from {place} on, until the process was ended"))
-            }
-            None if again => {
-                Some(format!("was being called with the event at {place} both times when the process ended there"))
-            }
+            Some(EndCause::Exit) => Some(format!(
+                "ended the process by an exit from within, in a batch from {place} on"
+            )),
+            Some(EndCause::Hung) => Some(format!(
+                "did not return from a batch from {place} on, until the process was ended"
+            )),
+            None if again => Some(format!(
+                "was being called with the event at {place} both times when the process ended there"
+            )),
             None => None,
         };
         match &blamed {
             Some(why) => tracing::error!(metric = revision.metric, "its plugin {why}"),
             None => tracing::warn!(
                 metric = revision.metric,
-                "the process ended while its plugin was being called, from {place} on; it now gets these events one by one"
+                "the process ended while its plugin was being called, from {place} on; it now gets \
+                 these events one by one"
             ),
         }
         if let Some(n) = before {
             self.known.remove(n);
         }
         let RevisionId { metric, fingerprint } = revision;
-        self.known.push(Suspicion { metric, fingerprint, code, partition, from, to, since: now, blamed });
+        self.known.push(Suspicion {
+            metric,
+            fingerprint,
+            code,
+            partition,
+            from,
+            to,
+            since: now,
+            blamed,
+        });
     }
 
     /// Writes a new file and moves it into place, so that the file is never incomplete.
@@ -124,7 +145,8 @@ impl CrashSuspects {
 
     fn of<'a>(&'a self, revision: &RevisionId, code: &str) -> impl Iterator<Item = &'a Suspicion> {
         let of = move |known: &&Suspicion, code: &str, revision: &RevisionId| {
-            (&*known.metric, known.fingerprint, &*known.code) == (&*revision.metric, revision.fingerprint, code)
+            (&*known.metric, known.fingerprint, &*known.code)
+                == (&*revision.metric, revision.fingerprint, code)
         };
         let (revision, code) = (revision.clone(), code.to_owned());
         self.known.iter().filter(move |known| of(known, &code, &revision))
@@ -134,7 +156,8 @@ impl CrashSuspects {
     pub(super) fn blame(&self, revision: &RevisionId, code: &str) -> Option<Quarantine> {
         let why = self.of(revision, code).find_map(|known| known.blamed.as_ref())?;
         Some(Quarantine::Failing(format!(
-            "the plugin {why} (fix it and put its file into the plugin folder: it continues from there)"
+            "the plugin {why} (fix it and put its file into the plugin folder: it continues from \
+             there)"
         )))
     }
 

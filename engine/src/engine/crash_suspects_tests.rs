@@ -10,8 +10,13 @@ fn revision() -> RevisionId {
 }
 
 fn ended(partition: u32, offsets: Range<u64>, cause: Option<EndCause>) -> UnreturnedCall {
-    let called =
-        MarkedCall { revision: revision(), code: CODE.into(), partition, from: offsets.start, to: offsets.end };
+    let called = MarkedCall {
+        revision: revision(),
+        code: CODE.into(),
+        partition,
+        from: offsets.start,
+        to: offsets.end,
+    };
     UnreturnedCall { called, cause }
 }
 
@@ -25,15 +30,21 @@ impl Starts {
     }
 
     fn after(&self, found: impl IntoIterator<Item = UnreturnedCall>) -> CrashSuspects {
-        CrashSuspects::recall(&self.folder.path().join("suspected.json"), found.into_iter().collect(), 1)
+        CrashSuspects::recall(
+            &self.folder.path().join("suspected.json"),
+            found.into_iter().collect(),
+            1,
+        )
     }
 }
 
 #[test]
 fn a_cause_is_enough() {
-    for (cause, word) in
-        [(EndCause::Signal(11), "signal 11"), (EndCause::Exit, "exit"), (EndCause::Hung, "did not return")]
-    {
+    for (cause, word) in [
+        (EndCause::Signal(11), "signal 11"),
+        (EndCause::Exit, "exit"),
+        (EndCause::Hung, "did not return"),
+    ] {
         let starts = Starts::new();
         starts.after([ended(2, 100..300, Some(cause))]);
         let why = starts.after([]).blame(&revision(), CODE).unwrap().to_string();
@@ -45,9 +56,15 @@ fn a_cause_is_enough() {
 fn without_one_it_takes_the_same_single_event_twice() {
     let starts = Starts::new();
     let first = starts.after([ended(2, 100..300, None)]);
-    assert_eq!((first.blame(&revision(), CODE), first.suspected(&revision(), CODE)), (None, vec![(2, 100..300)]));
+    assert_eq!(
+        (first.blame(&revision(), CODE), first.suspected(&revision(), CODE)),
+        (None, vec![(2, 100..300)])
+    );
     let second = starts.after([ended(2, 170..171, None)]);
-    assert_eq!((second.blame(&revision(), CODE), second.suspected(&revision(), CODE)), (None, vec![(2, 170..171)]));
+    assert_eq!(
+        (second.blame(&revision(), CODE), second.suspected(&revision(), CODE)),
+        (None, vec![(2, 170..171)])
+    );
     let third = starts.after([ended(2, 170..171, None)]);
     assert!(third.blame(&revision(), CODE).unwrap().to_string().contains("offset 170"));
     assert_eq!(third.suspected(&revision(), CODE), []);

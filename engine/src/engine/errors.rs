@@ -1,7 +1,9 @@
-//! Why an engine or a lane of it does not start, why state cannot be read, and why a metric is not served.
+//! Why an engine or a lane of it does not start, why state cannot be read, and why a metric is not
+//! served.
 //!
-//! Each error says what happened, where and what to do, and whether a retry helps. It keeps the error that it comes from, so that nobody
-//! has to read a sentence to decide. Only texts that come from validators are kept as texts.
+//! Each error says what happened, where and what to do, and whether a retry helps. It keeps the
+//! error that it comes from, so that nobody has to read a sentence to decide. Only texts that come
+//! from validators are kept as texts.
 
 use super::first_offsets::FirstOffsetsError;
 use crate::database::DatabaseError;
@@ -57,7 +59,10 @@ pub enum StateUnavailable {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// It is being loaded from the store.
-    #[error("its state is being loaded from the store, because what was in memory was in doubt; try again")]
+    #[error(
+        "its state is being loaded from the store, because what was in memory was in doubt; try \
+         again"
+    )]
     Loading,
     /// The thread that counts has ended, perhaps in the middle of a batch.
     #[error(transparent)]
@@ -114,8 +119,14 @@ mod tests {
     fn a_retry_helps_where_time_alone_can_change_the_outcome() {
         let thread = || io::Error::from(io::ErrorKind::OutOfMemory);
         let away = || StoreError::Unavailable("it is away".into());
-        assert!(StartError::from(away()).retry_helps() && StartError::from(OpenError::from(away())).retry_helps());
-        assert!(StartError::from(log(Cause::Network)).retry_helps() && StartError::Thread(thread()).retry_helps());
+        assert!(
+            StartError::from(away()).retry_helps()
+                && StartError::from(OpenError::from(away())).retry_helps()
+        );
+        assert!(
+            StartError::from(log(Cause::Network)).retry_helps()
+                && StartError::Thread(thread()).retry_helps()
+        );
         assert!(!StartError::from(log(Cause::Authentication)).retry_helps());
         assert!(!StartError::from(StoreError::Corrupt("damaged".into())).retry_helps());
         assert!(!StartError::Events("[events] timestamp is empty".into()).retry_helps());

@@ -1,17 +1,21 @@
-//! Answers questions: checks the state that a metric is in, then takes a moment of it, under the lock, and reads it without.
+//! Answers questions: checks the state that a metric is in, then takes a moment of it, under the
+//! lock, and reads it without.
 //!
-//! Where engines share a store, the moment is one of the store, read when asked: any engine gives the answer of any other.
+//! Where engines share a store, the moment is one of the store, read when asked: any engine gives
+//! the answer of any other.
 //!
-//! Two ways give the same answers. [`Engine::evaluate`] waits and calls the plugin, which may take any time: no lock is held, so
-//! nothing waits for it, and `answering` keeps it from taking all threads. [`Engine::ready_answer`] returns only answers that
-//! are known, for callers that must not block.
+//! Two ways give the same answers. [`Engine::evaluate`] waits and calls the plugin, which may take
+//! any time: no lock is held, so nothing waits for it, and `answering` keeps it from taking all
+//! threads. [`Engine::ready_answer`] returns only answers that are known, for callers that must not
+//! block.
 
 use super::catalog::{MetricCatalog, ServedRevision};
 use super::notices::{events_failed, keys_limited};
 use super::{Engine, EvaluateError, Evaluated, History, Question, StateUnavailable, watchdog};
 use crate::event::Position;
 use crate::pipeline::{
-    Counted, FOLLOWED, Fatal, Followed, Follower, LaneStatus, MetricProgress, Origin, Refreshed, Thread, completed,
+    Counted, FOLLOWED, Fatal, Followed, Follower, LaneStatus, MetricProgress, Origin, Refreshed,
+    Thread, completed,
 };
 use crate::progress::{Halt, Quarantine};
 use crate::query::{Answer, Moment, Refused};
@@ -25,7 +29,8 @@ use std::time::{Duration, Instant};
 use tally_plugin::ask::Warning;
 
 /// The reason of a refusal while answers use all the memory that they may.
-const MEMORY: &str = "answers under way hold as much memory as they may, which is a share of [limits] memory";
+const MEMORY: &str =
+    "answers under way hold as much memory as they may, which is a share of [limits] memory";
 
 /// Code of the warning that a metric stopped for lack of memory, and answers as of that moment.
 const OVER_MEMORY: &str = "over_memory";
@@ -63,7 +68,9 @@ impl Engine {
         if let Some(position) = &question.at_least
             && !self.view.wait_for(served.id, position, question.wait)
         {
-            return Err(EvaluateError::PositionNotReached(self.view.read().metrics[served.id.0].position.clone()));
+            return Err(EvaluateError::PositionNotReached(
+                self.view.read().metrics[served.id.0].position.clone(),
+            ));
         }
         // Not the time of the check: the question may have waited since.
         let as_of = now();
@@ -106,7 +113,8 @@ impl Engine {
         };
         let mut refreshed = refresh()?;
         let reached = |at_least: &Position| follower.read().position.reaches(at_least);
-        while let Some(at_least) = question.at_least.as_ref().filter(|at_least| !reached(at_least)) {
+        while let Some(at_least) = question.at_least.as_ref().filter(|at_least| !reached(at_least))
+        {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(EvaluateError::PositionNotReached(follower.read().position.clone()));
@@ -123,9 +131,9 @@ impl Engine {
         Ok(served.evaluated(&answer, as_of, &still.facts, stopped.warnings))
     }
 
-    /// Answers a question if the answer is known: `at_least` (if any) is reached, no batch is being applied, and the same question
-    /// was answered since the last batch. `None` means: call [`Engine::evaluate`]. Calls no plugin, and may be called on
-    /// async threads.
+    /// Answers a question if the answer is known: `at_least` (if any) is reached, no batch is being
+    /// applied, and the same question was answered since the last batch. `None` means: call
+    /// [`Engine::evaluate`]. Calls no plugin, and may be called on async threads.
     pub fn ready_answer(&self, question: &Question) -> Option<Result<Evaluated, EvaluateError>> {
         self.at_once(question).transpose()
     }
@@ -140,7 +148,9 @@ impl Engine {
         if served.follower.is_some() {
             return Ok(None);
         }
-        let Some(counted) = self.view.try_read().filter(|_| !served.is_gone()) else { return Ok(None) };
+        let Some(counted) = self.view.try_read().filter(|_| !served.is_gone()) else {
+            return Ok(None);
+        };
         let seen = Seen::of_lane(&served, &counted);
         if question.at_least.as_ref().is_some_and(|at_least| !seen.position.reaches(at_least)) {
             return Ok(None);
@@ -172,7 +182,8 @@ impl Engine {
         catalog.answering.get(name).cloned().ok_or_else(|| unknown(&catalog, name))
     }
 
-    /// An engine with a store of its own must hold all partitions: otherwise its numbers would be too small.
+    /// An engine with a store of its own must hold all partitions: otherwise its numbers would be
+    /// too small.
     fn require_partitions(&self) -> Result<(), EvaluateError> {
         let missing = partitions_missing(&self.status, self.shared);
         missing.map_or(Ok(()), |what| Err(EvaluateError::PartitionsMissing(what)))
@@ -186,12 +197,14 @@ impl Engine {
         }
     }
 
-    /// A metric that has grown too large answers as of where it stopped, with a warning; one that is stopped for another reason does not
-    /// answer. Returns the warnings that go with its answers.
+    /// A metric that has grown too large answers as of where it stopped, with a warning; one that
+    /// is stopped for another reason does not answer. Returns the warnings that go with its
+    /// answers.
     fn require_counting(&self, served: &ServedRevision) -> Result<Stopped, EvaluateError> {
         // The thread may have ended in the middle of a batch.
         let half = |fatal: &&Fatal| fatal.thread == Thread::Counts && served.follower.is_none();
-        if let Some(fatal) = self.status.read(|status| status.failed.as_ref().filter(half).cloned()) {
+        if let Some(fatal) = self.status.read(|status| status.failed.as_ref().filter(half).cloned())
+        {
             return Err(StateUnavailable::Ended(fatal).into());
         }
         match served.halt(&self.status) {
@@ -203,7 +216,9 @@ impl Engine {
                 Ok(Stopped::too_large("over_max_cells", &why))
             }
             // State that did not fit into memory cannot answer.
-            Some(Halt::Quarantined(why @ Quarantine::OverMemory { .. })) if self.holds_some(served) => {
+            Some(Halt::Quarantined(why @ Quarantine::OverMemory { .. }))
+                if self.holds_some(served) =>
+            {
                 Ok(Stopped::too_large(OVER_MEMORY, &why))
             }
             Some(halt) => Err(EvaluateError::Quarantined(halt)),
@@ -213,7 +228,8 @@ impl Engine {
 
 /// Why its numbers would not be whole, if they would not.
 pub(super) fn partitions_missing(status: &LaneStatus, shared: bool) -> Option<String> {
-    // While the log does not answer, no other engine counts either: what is known is complete up to its position.
+    // While the log does not answer, no other engine counts either: what is known is complete up to
+    // its position.
     status.read(|status| {
         let away = status.assigned && status.held.is_empty() && status.source_trouble.is_some();
         if away { None } else { super::missing(status, shared) }
@@ -223,29 +239,45 @@ pub(super) fn partitions_missing(status: &LaneStatus, shared: bool) -> Option<St
 fn unknown(catalog: &MetricCatalog, name: &str) -> EvaluateError {
     if let Some(retired) = catalog.retired.get(name) {
         let since = jiff::Timestamp::from_millisecond(retired.info.since).unwrap_or_default();
-        let detail =
-            format!("this metric is retired since {since}: its file or its section is gone; its state is kept");
+        let detail = format!(
+            "this metric is retired since {since}: its file or its section is gone; its state is \
+             kept"
+        );
         return EvaluateError::NotFound { suggestions: Vec::new(), detail };
     }
     if let Some(detail) = catalog.refusal(name) {
         return EvaluateError::NotFound { suggestions: Vec::new(), detail };
     }
     let named = catalog.answering.keys().filter(|_| name.len() <= LONGEST_NAME);
-    let mut near: Vec<(f64, &String)> = named.map(|known| (strsim::jaro_winkler(known, name), known)).collect();
+    let mut near: Vec<(f64, &String)> =
+        named.map(|known| (strsim::jaro_winkler(known, name), known)).collect();
     near.retain(|(likeness, _)| *likeness > 0.75);
     near.sort_by(|(a, _), (b, _)| b.total_cmp(a));
-    let suggestions: Vec<String> = near.into_iter().take(3).map(|(_, known)| known.clone()).collect();
-    let hint = suggestions.first().map_or(String::new(), |near| format!("; did you mean \"{near}\"?"));
+    let suggestions: Vec<String> =
+        near.into_iter().take(3).map(|(_, known)| known.clone()).collect();
+    let hint =
+        suggestions.first().map_or(String::new(), |near| format!("; did you mean \"{near}\"?"));
     let name: String = name.chars().take(LONGEST_NAME).collect();
-    EvaluateError::NotFound { suggestions, detail: format!("unknown metric \"{}\"{hint}", name.escape_debug()) }
+    EvaluateError::NotFound {
+        suggestions,
+        detail: format!("unknown metric \"{}\"{hint}", name.escape_debug()),
+    }
 }
 
 impl ServedRevision {
-    fn evaluated(&self, answer: &Answer, as_of: i64, facts: &Facts, stopped: Vec<Warning>) -> Evaluated {
+    fn evaluated(
+        &self,
+        answer: &Answer,
+        as_of: i64,
+        facts: &Facts,
+        stopped: Vec<Warning>,
+    ) -> Evaluated {
         let limited = facts.limited.iter().cloned();
         let name = self.askable.plugin.name();
         let failed = Some(facts.failed).filter(|failed| *failed > 0);
-        let failed = failed.map(|count| Warning::new("events_failed", events_failed(name, count)).with("count", count));
+        let failed = failed.map(|count| {
+            Warning::new("events_failed", events_failed(name, count)).with("count", count)
+        });
         Evaluated {
             result: answer.result.clone(),
             result_schema: Arc::clone(&self.result_schema),
@@ -254,7 +286,14 @@ impl ServedRevision {
             as_of,
             version: self.askable.plugin.version().to_owned(),
             history: facts.history.clone(),
-            warnings: answer.warnings.iter().cloned().chain(stopped).chain(limited).chain(failed).collect(),
+            warnings: answer
+                .warnings
+                .iter()
+                .cloned()
+                .chain(stopped)
+                .chain(limited)
+                .chain(failed)
+                .collect(),
             validity: None,
         }
     }
@@ -273,7 +312,8 @@ impl Stopped {
         Stopped { warnings: vec![Warning::new(code, why.to_string())], for_good: true }
     }
 
-    /// The same, if its follower stays at an earlier moment, which its lane may not have reported yet.
+    /// The same, if its follower stays at an earlier moment, which its lane may not have reported
+    /// yet.
     fn and_behind(mut self, refreshed: &Refreshed) -> Stopped {
         let Refreshed::Behind(why) = refreshed else { return self };
         if self.warnings.iter().all(|warning| warning.code != OVER_MEMORY) {
@@ -311,7 +351,8 @@ struct Still {
 
 impl<'a> Seen<'a> {
     fn of_lane(served: &ServedRevision, counted: &'a Counted) -> Seen<'a> {
-        let MetricProgress { position, version, target, origins, in_doubt, .. } = &counted.metrics[served.id.0];
+        let MetricProgress { position, version, target, origins, in_doubt, .. } =
+            &counted.metrics[served.id.0];
         let (state, version, target) = (&counted.state, *version, target.as_ref());
         Seen { state, id: served.id, position, version, target, origins, in_doubt: *in_doubt }
     }
@@ -327,9 +368,12 @@ impl<'a> Seen<'a> {
             return Err(StateUnavailable::Loading.into());
         }
         match self.target {
-            // A metric that is stopped for good would never be complete; its answer says that it is stopped, and that history is missing.
+            // A metric that is stopped for good would never be complete; its answer says that it is
+            // stopped, and that history is missing.
             Some(target) if !question.allow_partial && !stopped.for_good => {
-                Err(EvaluateError::Backfilling { done: completed(self.position, target, self.origins) })
+                Err(EvaluateError::Backfilling {
+                    done: completed(self.position, target, self.origins),
+                })
             }
             _ => Ok(()),
         }
@@ -383,7 +427,10 @@ mod tests {
         assert_eq!((codes(&stays), stays.for_good), (vec!["over_memory"], true));
         assert!(stays.warnings[0].detail.contains("[limits] memory"), "{:?}", stays.warnings);
         // Its lane has said it, or something else.
-        assert_eq!(codes(&Stopped::too_large(OVER_MEMORY, &WHY).and_behind(&behind)), ["over_memory"]);
+        assert_eq!(
+            codes(&Stopped::too_large(OVER_MEMORY, &WHY).and_behind(&behind)),
+            ["over_memory"]
+        );
         let cells = Stopped::too_large("over_max_cells", &WHY).and_behind(&behind);
         assert_eq!(codes(&cells), ["over_max_cells", "over_memory"]);
     }

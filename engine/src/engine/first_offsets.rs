@@ -1,9 +1,10 @@
-//! Where the first metrics of a store begin if the log begins at its end (`[kafka] start = "latest"`): after the records that the log
-//! held when the first of them was added.
+//! Where the first metrics of a store begin if the log begins at its end (`[kafka] start =
+//! "latest"`): after the records that the log held when the first of them was added.
 //!
-//! The offsets are found once and written into the store before anything is counted, so that a crash in between neither finds other
-//! offsets nor loses what was appended since. Partitions that are added later begin with their first record. A metric that is added
-//! later follows its `history`, and so does every metric of a store that held state before.
+//! The offsets are found once and written into the store before anything is counted, so that a
+//! crash in between neither finds other offsets nor loses what was appended since. Partitions that
+//! are added later begin with their first record. A metric that is added later follows its
+//! `history`, and so does every metric of a store that held state before.
 
 use crate::log::{Log, LogError};
 use crate::store::{Store, StoreError};
@@ -45,8 +46,8 @@ impl FirstOffsetsError {
     }
 }
 
-/// Where a metric begins, by partition, or `None` if its `history` decides. `first`: the metrics that were found when the engine
-/// started. Blocks while a broker is asked.
+/// Where a metric begins, by partition, or `None` if its `history` decides. `first`: the metrics
+/// that were found when the engine started. Blocks while a broker is asked.
 ///
 /// # Errors
 /// [`FirstOffsetsError`].
@@ -67,7 +68,11 @@ pub(super) fn first_offsets(
             metrics.push(metric.to_owned());
             metrics.sort();
             metrics.dedup();
-            tracing::info!(?starts, ?metrics, "counting begins after what the topic holds now ([kafka] start)");
+            tracing::info!(
+                ?starts,
+                ?metrics,
+                "counting begins after what the topic holds now ([kafka] start)"
+            );
             store.begin(&serde_json::to_vec(&Begun { starts, metrics })?)?
         }
         None => return Ok(None),

@@ -1,4 +1,5 @@
-//! Makes lanes, and metrics for them, from everything that is opened once: the main lane and those that replay history share it.
+//! Makes lanes, and metrics for them, from everything that is opened once: the main lane and those
+//! that replay history share it.
 
 use super::catalog::{ServedRevision, Stage};
 use super::crash_suspects::{self, CrashSuspects};
@@ -12,8 +13,8 @@ use crate::feed::Feed;
 use crate::host;
 use crate::log::{Log, Source};
 use crate::pipeline::{
-    self, CallMarks, FOLLOWED, Follower, Handle, LaneMetric, LaneParts, LaneRole, LaneStatus, MemoryShare,
-    MetricProgress, View,
+    self, CallMarks, FOLLOWED, Follower, Handle, LaneMetric, LaneParts, LaneRole, LaneStatus,
+    MemoryShare, MetricProgress, View,
 };
 use crate::progress::{History, RevisionNo, Settings};
 use crate::query::{Answers, Askable, Limits, ParamsSchemaError};
@@ -65,8 +66,8 @@ pub(super) struct LaneFactory {
 }
 
 impl LaneFactory {
-    /// Gives a metric its place in state and makes it askable; it is not in a lane yet. It may read events by an earlier
-    /// `[events]`.
+    /// Gives a metric its place in state and makes it askable; it is not in a lane yet. It may read
+    /// events by an earlier `[events]`.
     ///
     /// # Errors
     /// [`ServeError`]; nothing has changed then.
@@ -81,16 +82,27 @@ impl LaneFactory {
         // First what may fail: a place in state cannot be given back.
         self.askable(FOLLOWED, plugin)?;
         let (revision, meta) = self.revision_and_meta(reading);
-        // A metric that has counted continues from there. So a log that does not answer now never puts another revision in its place; a
-        // new partition is counted from its start.
+        // A metric that has counted continues from there. So a log that does not answer now never
+        // puts another revision in its place; a new partition is counted from its start.
         let counted = || matches!(self.store.stored(&revision), Ok(Some(stored)) if !stored.progress.is_empty());
-        let history = self.history(plugin).or_else(|why| if counted() { Ok(History::Whole) } else { Err(why) })?;
+        let history = self
+            .history(plugin)
+            .or_else(|why| if counted() { Ok(History::Whole) } else { Err(why) })?;
         let id = view.add(plugin.description(), progress);
         let events = reads.as_deref().unwrap_or(&self.events);
         let follow = || {
             let types = TypeLimit::new(events.max_types, events.kept_types());
-            let follower = Follower::with_types(self.store.clone(), revision.clone(), plugin.description(), types);
-            Arc::new(follower.with_memory_share(self.memory_share.clone(), id).with_folds(self.folds.clone()))
+            let follower = Follower::with_types(
+                self.store.clone(),
+                revision.clone(),
+                plugin.description(),
+                types,
+            );
+            Arc::new(
+                follower
+                    .with_memory_share(self.memory_share.clone(), id)
+                    .with_folds(self.folds.clone()),
+            )
         };
         let follower = self.shared.then(follow);
         let no = RevisionNo(self.next.fetch_add(1, Ordering::Relaxed));
@@ -115,7 +127,11 @@ impl LaneFactory {
         })
     }
 
-    fn askable(&self, id: MetricId, plugin: &Arc<host::Metric>) -> Result<Askable, ParamsSchemaError> {
+    fn askable(
+        &self,
+        id: MetricId,
+        plugin: &Arc<host::Metric>,
+    ) -> Result<Askable, ParamsSchemaError> {
         Askable::new(id, plugin.clone(), &self.answers, &self.limits)
     }
 
@@ -176,15 +192,27 @@ impl LaneFactory {
         self.start(source, metrics, feed, LaneRole::Main, self.status.clone(), &self.events)
     }
 
-    /// Starts a lane that replays history for these metrics, on the partitions that the main lane holds.
-    pub(super) fn backfill(&self, metrics: &[Arc<ServedRevision>]) -> Result<(Handle, Arc<LaneStatus>), StartError> {
+    /// Starts a lane that replays history for these metrics, on the partitions that the main lane
+    /// holds.
+    pub(super) fn backfill(
+        &self,
+        metrics: &[Arc<ServedRevision>],
+    ) -> Result<(Handle, Arc<LaneStatus>), StartError> {
         self.second(metrics, LaneRole::Backfill, &self.events)
     }
 
-    /// Starts a lane for a metric that reads events by an earlier `[events]`: it follows the log beside the main one.
-    pub(super) fn beside(&self, metric: &Arc<ServedRevision>) -> Result<(Handle, Arc<LaneStatus>), StartError> {
+    /// Starts a lane for a metric that reads events by an earlier `[events]`: it follows the log
+    /// beside the main one.
+    pub(super) fn beside(
+        &self,
+        metric: &Arc<ServedRevision>,
+    ) -> Result<(Handle, Arc<LaneStatus>), StartError> {
         let events = metric.reads.clone();
-        self.second(std::slice::from_ref(metric), LaneRole::Beside, events.as_deref().unwrap_or(&self.events))
+        self.second(
+            std::slice::from_ref(metric),
+            LaneRole::Beside,
+            events.as_deref().unwrap_or(&self.events),
+        )
     }
 
     fn second(
@@ -210,7 +238,11 @@ impl LaneFactory {
         status: Arc<LaneStatus>,
         events: &EventsConfig,
     ) -> Result<Handle, StartError> {
-        let checkpoint = if role == LaneRole::Backfill { self.checkpoint.max(CHECKPOINT) } else { self.checkpoint };
+        let checkpoint = if role == LaneRole::Backfill {
+            self.checkpoint.max(CHECKPOINT)
+        } else {
+            self.checkpoint
+        };
         let dedupe_window = events.dedupe_window;
         let parts = LaneParts {
             source,
@@ -244,7 +276,8 @@ impl LaneFactory {
         self.unnoted.lock().remove(metric);
     }
 
-    /// Notes in the store that this revision answers for its metric; if that fails, [`LaneFactory::note_again`] tries again.
+    /// Notes in the store that this revision answers for its metric; if that fails,
+    /// [`LaneFactory::note_again`] tries again.
     pub(super) fn answers_now(&self, revision: &RevisionId) {
         let point = || {
             let current = self.store.current(&revision.metric)?;
@@ -272,7 +305,10 @@ impl LaneFactory {
 
 impl ServedRevision {
     /// The same revision with other code.
-    pub(super) fn with_code(&self, plugin: &Arc<host::Metric>) -> Result<ServedRevision, ParamsSchemaError> {
+    pub(super) fn with_code(
+        &self,
+        plugin: &Arc<host::Metric>,
+    ) -> Result<ServedRevision, ParamsSchemaError> {
         let askable = self.askable.with_code(plugin.clone())?;
         let description = described(&askable);
         Ok(ServedRevision {

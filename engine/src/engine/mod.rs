@@ -3,7 +3,8 @@
 //! * Start: `start`, `check_start`, `first_offsets`, `crash_suspects`.
 //! * What is served: `catalog`, `lane_factory`, `lifecycle`, `orders`, `notices`.
 //! * Questions: `evaluate`, `answer_slots`, `answer_validity`, `watchdog`.
-//! * Beside them: `append`, `audit`, `stored`, `system_report`. Data is in `types`, failures are in `errors`.
+//! * Beside them: `append`, `audit`, `stored`, `system_report`. Data is in `types`, failures are in
+//!   `errors`.
 
 mod answer_slots;
 mod answer_validity;
@@ -28,7 +29,9 @@ mod watchdog;
 pub use crate::dead_letter::DeadLetter;
 pub use crate::feed::{FeedItem, Subscription};
 pub use crate::host::{LoneMetric, LonePlugin, PluginFile, fits_schema};
-pub use crate::log::{AppendError, Bounds, DeliveryCounts, LogError, LogProducer, LogReader, LogRecord, open_producer};
+pub use crate::log::{
+    AppendError, Bounds, DeliveryCounts, LogError, LogProducer, LogReader, LogRecord, open_producer,
+};
 pub use crate::pipeline::Origin;
 pub use crate::progress::Span;
 pub use crate::state::{DumpCell, DumpPane, DumpRow, StoredRow};
@@ -37,7 +40,9 @@ pub use audit::{ReadLogError, StateDump};
 pub use check_start::{judge, judge_sections};
 pub use errors::{StartError, StateUnavailable};
 pub use orders::{Order, OrderError};
-pub use stored::{StoredBucket, StoredMetric, StoredPartition, StoredRows, StoredState, StoredTable};
+pub use stored::{
+    StoredBucket, StoredMetric, StoredPartition, StoredRows, StoredState, StoredTable,
+};
 pub use types::*;
 
 use crate::clock::Doubt;
@@ -60,8 +65,8 @@ use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A running engine. Dropping it without [`Engine::stop`] is a crash as far as state is concerned: safe, but the last
-/// moments are counted again from the log.
+/// A running engine. Dropping it without [`Engine::stop`] is a crash as far as state is concerned:
+/// safe, but the last moments are counted again from the log.
 pub struct Engine {
     catalog: Arc<RwLock<MetricCatalog>>,
     /// Stopped before the lane.
@@ -104,7 +109,8 @@ impl Engine {
     /// The metrics, by name, including those that were retired since the start.
     pub fn metrics(&self) -> Vec<MetricInfo> {
         let catalog = self.catalog.read();
-        let served = catalog.answering.values().map(|served| catalog.info(served, &self.view, &self.status));
+        let served =
+            catalog.answering.values().map(|served| catalog.info(served, &self.view, &self.status));
         let mut all: Vec<MetricInfo> =
             served.chain(catalog.retired.values().map(|retired| retired.info.clone())).collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
@@ -114,7 +120,10 @@ impl Engine {
     /// One metric.
     pub fn metric(&self, name: &str) -> Option<MetricInfo> {
         let catalog = self.catalog.read();
-        let served = catalog.answering.get(name).map(|served| catalog.info(served, &self.view, &self.status));
+        let served = catalog
+            .answering
+            .get(name)
+            .map(|served| catalog.info(served, &self.view, &self.status));
         served.or_else(|| catalog.retired.get(name).map(|retired| retired.info.clone()))
     }
 
@@ -123,13 +132,22 @@ impl Engine {
         self.catalog.read().rejected.clone()
     }
 
-    /// The newest dead letters, newest first, at most `limit`, of one reason if `reason` is given; and how many there were in all. Blocks.
+    /// The newest dead letters, newest first, at most `limit`, of one reason if `reason` is given;
+    /// and how many there were in all. Blocks.
     ///
     /// # Errors
     /// [`DatabaseError`]: they cannot be read.
-    pub fn dead_letters(&self, limit: usize, reason: Option<&str>) -> Result<Refusals, DatabaseError> {
+    pub fn dead_letters(
+        &self,
+        limit: usize,
+        reason: Option<&str>,
+    ) -> Result<Refusals, DatabaseError> {
         let newest = self.dead_letters.newest(limit, reason)?;
-        Ok(Refusals { letters: newest.letters, partial: newest.partial, counts: self.dead_letters.counts() })
+        Ok(Refusals {
+            letters: newest.letters,
+            partial: newest.partial,
+            counts: self.dead_letters.counts(),
+        })
     }
 
     /// Every new event from now on.
@@ -137,9 +155,11 @@ impl Engine {
         self.feed.subscribe()
     }
 
-    /// How far the engine has counted: per partition the offset after the last record, by the metric that is furthest ahead.
+    /// How far the engine has counted: per partition the offset after the last record, by the
+    /// metric that is furthest ahead.
     pub fn position(&self) -> Position {
-        let served: Vec<Arc<ServedRevision>> = self.catalog.read().answering.values().cloned().collect();
+        let served: Vec<Arc<ServedRevision>> =
+            self.catalog.read().answering.values().cloned().collect();
         let counted = self.view.read();
         let position = |served: &Arc<ServedRevision>| match &served.follower {
             None => counted.metrics[served.id.0].position.clone(),
@@ -148,7 +168,8 @@ impl Engine {
         Position::furthest(served.iter().map(position))
     }
 
-    /// How far a metric has counted; `None` for an unknown one. Blocks: where engines share a store, the store is read.
+    /// How far a metric has counted; `None` for an unknown one. Blocks: where engines share a
+    /// store, the store is read.
     pub fn metric_position(&self, metric: &str) -> Option<Position> {
         let served = self.catalog.read().answering.get(metric).cloned()?;
         Some(match &served.follower {
@@ -167,26 +188,26 @@ impl Engine {
         let (served, refused, first, metrics, newer) = {
             let catalog = self.catalog.read();
             let is_stopped = |served: &ServedRevision| {
-                matches!(served.halt(&self.status), Some(Halt::Quarantined(_))) || served.is_halted_beside()
+                matches!(served.halt(&self.status), Some(Halt::Quarantined(_)))
+                    || served.is_halted_beside()
             };
             let metrics = catalog.answering.values().filter(|served| is_stopped(served)).count();
             let newer = catalog.newer.values();
-            let newer =
-                newer.filter(|next| is_stopped(&next.served) || next.held.is_some() && !next.wish.waits).count();
+            let newer = newer
+                .filter(|next| is_stopped(&next.served) || next.held.is_some() && !next.wish.waits)
+                .count();
             let first = catalog.rejected.first().map(|first| first.reason.clone());
             (catalog.answering.len(), catalog.rejected.len(), first, metrics, newer)
         };
         let plugins = match served {
-            0 => Err(first.map_or_else(
-                || "no metric is loaded: put plugin files into the plugin folder".to_owned(),
-                |first| format!("no metric is loaded: {refused} files or sections were refused, the first: {first}"),
-            )),
+            0 => Err(describe_lack(first, refused)),
             count => Ok(format!("{count} metrics, {refused} files or sections refused")),
         };
         let trouble = status.store_trouble.as_ref().or(status.follow_trouble.as_ref());
         let store = trouble.cloned().map_or(Ok(self.store.clone()), Err);
         // A full or failed disk is reported even while nothing has to be written.
-        let unwritable = if self.shared { None } else { self.system_report.lock().unwritable.clone() };
+        let unwritable =
+            if self.shared { None } else { self.system_report.lock().unwritable.clone() };
         let store = store.and_then(|line| unwritable.map_or(Ok(line), Err));
         let source = match (&status.source_trouble, self.missing(&status)) {
             (Some(trouble), _) => Err(trouble.clone()),
@@ -194,24 +215,17 @@ impl Engine {
             (None, None) => Ok(delivering(&status)),
         };
         let halts = status.halts.values().filter(|halt| !matches!(halt, Halt::Quarantined(_)));
-        let halts: Vec<String> =
-            halts.map(ToString::to_string).chain(watchdog::stuck(&self.catalog.read(), &self.status)).collect();
+        let halts: Vec<String> = halts
+            .map(ToString::to_string)
+            .chain(watchdog::stuck(&self.catalog.read(), &self.status))
+            .collect();
         let counting = if let Some(fatal) = &status.failed {
             Err(fatal.to_string())
         } else if status.stopping {
             Err("the engine is stopping".to_owned())
         } else if halts.is_empty() {
             // A metric that is stopped because its plugin fails does not affect the others.
-            let metrics = match metrics {
-                0 => "nothing is stopped".to_owned(),
-                count => format!("{count} metrics are quarantined, see GET /api/metrics; all others count"),
-            };
-            match newer {
-                0 => Ok(metrics),
-                count => {
-                    Ok(format!("{metrics}; {count} newer revisions are quarantined or held back, see GET /api/metrics"))
-                }
-            }
+            Ok(describe_stopped(metrics, newer))
         } else {
             Err(halts.join("; "))
         };
@@ -228,11 +242,14 @@ impl Engine {
             check("counting", true, counting),
             check("writing", false, self.log.writing()),
         ];
-        checks.extend(self.view.clock().doubt().map(|doubt| check("clock", false, Ok(doubted(&doubt)))));
+        checks.extend(
+            self.view.clock().doubt().map(|doubt| check("clock", false, Ok(doubted(&doubt)))),
+        );
         checks
     }
 
-    /// Why questions cannot be answered: a sentence on the partitions that this engine does not hold.
+    /// Why questions cannot be answered: a sentence on the partitions that this engine does not
+    /// hold.
     fn missing(&self, status: &pipeline::StatusSnapshot) -> Option<String> {
         missing(status, self.shared)
     }
@@ -248,28 +265,64 @@ impl Engine {
         for info in self.metrics().iter().filter(|info| info.state != MetricState::Retired) {
             telemetry::answers_stuck(&info.name, stuck.get(&info.name).copied().unwrap_or(0));
             telemetry::cost(&info.name, info.cost.ns_per_event, info.cost.cells, info.cost.bytes);
-            let is_stopped =
-                |newer: &Beside| newer.held.is_some() || matches!(newer.state, MetricState::Quarantined(_));
-            telemetry::left_out(&info.name, info.failed, info.newer.as_ref().is_some_and(is_stopped));
+            let is_stopped = |newer: &Beside| {
+                newer.held.is_some() || matches!(newer.state, MetricState::Quarantined(_))
+            };
+            telemetry::left_out(
+                &info.name,
+                info.failed,
+                info.newer.as_ref().is_some_and(is_stopped),
+            );
         }
         let (held, share) = self.memory_share.used();
         let answers = &self.budget.answers;
         telemetry::memory([("state", held, share), ("answers", answers.used(), answers.limit())]);
         let now = jiff::Timestamp::now().as_millisecond();
-        let age =
-            self.status.read(|status| status.last_commit).map_or(0.0, |last| (now - last).max(0) as f64 / 1_000.0);
+        let age = self
+            .status
+            .read(|status| status.last_commit)
+            .map_or(0.0, |last| (now - last).max(0) as f64 / 1_000.0);
         let (mappings, bytes) = self.system_report.lock().mapped;
         telemetry::mapped(mappings, bytes);
         let catalog = self.catalog.read();
         telemetry::plugins_and_checkpoint(age, catalog.rejected.len(), catalog.loaded);
     }
 
-    /// Stops reading records, commits and closes, within about `limit`. Returns how much was processed and committed.
+    /// Stops reading records, commits and closes, within about `limit`. Returns how much was
+    /// processed and committed.
     pub fn stop(&self, limit: Duration) -> Totals {
         // First, so that no metric joins a lane that is stopping.
         self.manager.lock().end();
         let done = self.lane.stop(limit);
         Totals { processed: done.processed, committed: done.committed, unfinished: done.unfinished }
+    }
+}
+
+/// The plugins' line of readiness while no metric is loaded; `first`: why the first of the refused
+/// files or sections was.
+fn describe_lack(first: Option<String>, refused: usize) -> String {
+    match first {
+        None => "no metric is loaded: put plugin files into the plugin folder".to_owned(),
+        Some(first) => format!(
+            "no metric is loaded: {refused} files or sections were refused, the first: {first}"
+        ),
+    }
+}
+
+/// Counting's line of readiness while it works: how many metrics and how many newer revisions are
+/// stopped by themselves.
+fn describe_stopped(metrics: usize, newer: usize) -> String {
+    let metrics = match metrics {
+        0 => "nothing is stopped".to_owned(),
+        count => {
+            format!("{count} metrics are quarantined, see GET /api/metrics; all others count")
+        }
+    };
+    match newer {
+        0 => metrics,
+        count => format!(
+            "{metrics}; {count} newer revisions are quarantined or held back, see GET /api/metrics"
+        ),
     }
 }
 
@@ -283,7 +336,8 @@ fn delivering(status: &pipeline::StatusSnapshot) -> String {
     match stalled.as_slice() {
         [] => partitions,
         stalled => format!(
-            "{partitions}; restarted after a stall (no records came although the log holds more): {}",
+            "{partitions}; restarted after a stall (no records came although the log holds more): \
+             {}",
             stalled.join(", ")
         ),
     }
@@ -292,8 +346,9 @@ fn delivering(status: &pipeline::StatusSnapshot) -> String {
 fn doubted(doubt: &Doubt) -> String {
     let time = |ms| jiff::Timestamp::from_millisecond(ms).unwrap_or_default();
     format!(
-        "the clock says {}, which is ahead of the expected {}: minutes, hours and records do not expire before it has been ahead for {} more \
-         minutes (correct it, or confirm it with tally clock accept)",
+        "the clock says {}, which is ahead of the expected {}: minutes, hours and records do not \
+         expire before it has been ahead for {} more minutes (correct it, or confirm it with tally \
+         clock accept)",
         time(doubt.wall),
         time(doubt.believed),
         doubt.left / 60_000 + 1
@@ -309,6 +364,10 @@ fn missing(status: &pipeline::StatusSnapshot, shared: bool) -> Option<String> {
     }
     let (held, all) = (status.held.len(), status.partitions);
     (held < all || held == 0).then(|| {
-        format!("this engine holds {held} of {all} partitions, and its store is not shared: other members of the group hold the rest (stop them, or use another group), or partitions were just added")
+        format!(
+            "this engine holds {held} of {all} partitions, and its store is not shared: other \
+             members of the group hold the rest (stop them, or use another group), or partitions \
+             were just added"
+        )
     })
 }

@@ -1,5 +1,5 @@
-//! Orders of a person, and the list of revisions: the façade's side. The plugin manager carries orders out (`lifecycle`); what
-//! needs no thread, or would block it, is done here.
+//! Orders of a person, and the list of revisions: the façade's side. The plugin manager carries
+//! orders out (`lifecycle`); what needs no thread, or would block it, is done here.
 
 use super::catalog::ServedRevision;
 use super::lifecycle::{stored, unserved};
@@ -9,10 +9,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thiserror::Error;
 
-/// How long a metric is watched for commits of other engines: while events come, they commit several times in this time.
+/// How long a metric is watched for commits of other engines: while events come, they commit
+/// several times in this time.
 const WATCHED: Duration = Duration::from_millis(1_500);
 
-/// How many times it is watched: an engine that has just retired the metric may still be committing.
+/// How many times it is watched: an engine that has just retired the metric may still be
+/// committing.
 const LOOKS: usize = 3;
 
 /// An order of a person.
@@ -48,15 +50,21 @@ pub enum OrderError {
     Failed(String),
     /// So many orders wait already.
     #[error(
-        "nothing was done: the command queue is full ({0} orders wait, because the engine is busy with plugins); try again"
+        "nothing was done: the command queue is full ({0} orders wait, because the engine is busy \
+         with plugins); try again"
     )]
     QueueFull(usize),
     /// It was not done within this time, and may still be done.
-    #[error("the outcome is unknown after {} s, because the engine is busy with plugins; it is still to be done: check `tally plugin list`", .0.as_secs())]
+    #[error(
+        "the outcome is unknown after {} s, because the engine is busy with plugins; it is still \
+         to be done: check `tally plugin list`",
+        .0.as_secs()
+    )]
     OutcomeUnknown(Duration),
     /// The thread that manages plugins has ended.
     #[error(
-        "nothing was done: the engine is stopping, or the thread that manages plugins has ended (GET /readyz says which)"
+        "nothing was done: the engine is stopping, or the thread that manages plugins has ended \
+         (GET /readyz says which)"
     )]
     Ended,
 }
@@ -70,8 +78,9 @@ impl OrderError {
 }
 
 impl Engine {
-    /// The revisions of a metric that are counted now, the one that answers first, with their answers to its examples; none
-    /// for a name that is not served. Blocks: call it off the async threads.
+    /// The revisions of a metric that are counted now, the one that answers first, with their
+    /// answers to its examples; none for a name that is not served. Blocks: call it off the async
+    /// threads.
     pub fn revisions(&self, name: &str) -> Vec<Revision> {
         let counted: Vec<RevisionRow> = {
             let catalog = self.catalog.read();
@@ -83,10 +92,15 @@ impl Engine {
             };
             let served = catalog.answering.get(name).map(|served| counted(Role::Answering, served));
             let next = catalog.newer.get(name);
-            let next = next.map(|next| RevisionRow { held: next.held.clone(), ..counted(Role::Next, &next.served) });
+            let next = next.map(|next| RevisionRow {
+                held: next.held.clone(),
+                ..counted(Role::Next, &next.served)
+            });
             let before = catalog.previous.get(name);
-            let before = before
-                .map(|before| RevisionRow { until: Some(before.until_ms), ..counted(Role::Before, &before.served) });
+            let before = before.map(|before| RevisionRow {
+                until: Some(before.until_ms),
+                ..counted(Role::Before, &before.served)
+            });
             served.into_iter().chain(next).chain(before).collect()
         };
         let examples = counted.first().map(|counted| counted.served.description.clone());
@@ -116,15 +130,19 @@ impl Engine {
         counted.into_iter().map(of).collect()
     }
 
-    /// Has the thread that manages plugins carry out an order. Blocks until that is done, some seconds at most.
+    /// Has the thread that manages plugins carry out an order. Blocks until that is done, some
+    /// seconds at most.
     ///
     /// # Errors
     /// [`OrderError`].
     pub fn order(&self, order: Order) -> Result<String, OrderError> {
         if order == Order::AcceptClock {
-            let now = jiff::Timestamp::from_millisecond(self.view.clock().accept()).unwrap_or_default();
+            let now =
+                jiff::Timestamp::from_millisecond(self.view.clock().accept()).unwrap_or_default();
             tracing::warn!("the clock was confirmed by a person: it is {now}");
-            return Ok(format!("it is {now}; minutes, hours and records expire by that from now on"));
+            return Ok(format!(
+                "it is {now}; minutes, hours and records expire by that from now on"
+            ));
         }
         if let Order::Purge(name) = &order {
             self.counted_nowhere(name)?;
@@ -133,17 +151,19 @@ impl Engine {
         queue.order(order)
     }
 
-    /// Has configuration and plugin folders checked now, rather than within half a second; returns at once. The configuration
-    /// is read again even if its file seems unchanged; faults in it are logged, and what is served stays as it is.
+    /// Has configuration and plugin folders checked now, rather than within half a second; returns
+    /// at once. The configuration is read again even if its file seems unchanged; faults in it are
+    /// logged, and what is served stays as it is.
     pub fn check_now(&self) {
-        let asked = self.manager.lock().queue().and_then(|queue| queue.send(Order::Check).map(drop));
+        let asked =
+            self.manager.lock().queue().and_then(|queue| queue.send(Order::Check).map(drop));
         if let Err(reason) = asked {
             tracing::warn!("configuration and plugin folders are not checked: {reason}");
         }
     }
 
-    /// Refuses a metric that is counted here or, as far as the store shows, by another engine. Blocks for some seconds where
-    /// engines share the store.
+    /// Refuses a metric that is counted here or, as far as the store shows, by another engine.
+    /// Blocks for some seconds where engines share the store.
     fn counted_nowhere(&self, name: &str) -> Result<(), OrderError> {
         let retired = {
             let catalog = self.catalog.read();
@@ -154,17 +174,22 @@ impl Engine {
             return Ok(());
         }
         let fault = |fault: StoreError| {
-            OrderError::Failed(format!("it is unknown whether another engine counts {name}: {fault}"))
+            OrderError::Failed(format!(
+                "it is unknown whether another engine counts {name}: {fault}"
+            ))
         };
         let look = || {
             let stored = stored(&*self.state_store, name, retired.as_ref())?;
-            let of = |revision: &RevisionId| Ok((revision.clone(), self.state_store.stored(revision)?));
+            let of =
+                |revision: &RevisionId| Ok((revision.clone(), self.state_store.stored(revision)?));
             stored.iter().map(of).collect::<Result<Vec<_>, StoreError>>()
         };
         let mut before = look().map_err(fault)?;
         for _ in 0..LOOKS {
             let until = Instant::now() + WATCHED;
-            while let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+            while let Some(left) =
+                until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+            {
                 self.view.wait_for_change(left);
             }
             let after = look().map_err(fault)?;
@@ -174,8 +199,8 @@ impl Engine {
             before = after;
         }
         Err(OrderError::NotPossible(format!(
-            "another engine counts {name}: remove its file or its section there too, then purge it (each engine lists what it serves: \
-             tally plugin list --url URL)"
+            "another engine counts {name}: remove its file or its section there too, then purge it \
+             (each engine lists what it serves: tally plugin list --url URL)"
         )))
     }
 }

@@ -19,8 +19,8 @@ use crate::host::{self, Found, Registry, last_words};
 use crate::log::{self, Log, Source};
 use crate::memory::Budget;
 use crate::pipeline::{
-    self, CallMarks, Followers, LaneStatus, MemoryShare, MetricProgress, Relay, RelayParts, View, Watch,
-    counted_partitions,
+    self, CallMarks, Followers, LaneStatus, MemoryShare, MetricProgress, Relay, RelayParts, View,
+    Watch, counted_partitions,
 };
 use crate::progress::{Memory, OnGap, OnStateLoss, Settings};
 use crate::query::{Answers, Limits};
@@ -32,7 +32,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
-/// Updates of all metrics of a lane that may wait for their commits before intake pauses: some 400 MB.
+/// Updates of all metrics of a lane that may wait for their commits before intake pauses: some 400
+/// MB.
 const PENDING_ROWS: u64 = 12_000_000;
 
 /// Approximate bytes of such an update; together they take at most an eighth of the share of state.
@@ -42,7 +43,8 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
     let config = &options.config;
     let database = Database::open(&config.store.data_dir)?;
     let private = config.store.data_dir.join("plugin-copies");
-    let mut registry = Registry::new(&options.plugin_dirs, &private, &config.plugins).without(options.disabled.clone());
+    let mut registry = Registry::new(&options.plugin_dirs, &private, &config.plugins)
+        .without(options.disabled.clone());
     for metric in &options.disabled {
         tracing::warn!(metric, "not loaded: disabled by the command line");
     }
@@ -142,22 +144,30 @@ fn recall_metrics(
     Ok(catalog)
 }
 
-/// Starts the threads: the main lane, the follower and relay of other engines' events, and the plugin manager.
-fn assemble(options: Options, opened: Opened, factory: LaneFactory, plugins: Plugins) -> Result<Engine, StartError> {
+/// Starts the threads: the main lane, the follower and relay of other engines' events, and the
+/// plugin manager.
+fn assemble(
+    options: Options,
+    opened: Opened,
+    factory: LaneFactory,
+    plugins: Plugins,
+) -> Result<Engine, StartError> {
     let config = &options.config;
     let Opened { database, private, budget, store, log, source } = opened;
     let shared = store.shared;
     let Plugins { registry, catalog, notebook } = plugins;
-    let (view, status, memory_share) = (factory.view.clone(), factory.status.clone(), factory.memory_share.clone());
+    let (view, status, memory_share) =
+        (factory.view.clone(), factory.status.clone(), factory.memory_share.clone());
     let dead_letters = factory.dead_letters.clone();
     let feed = Arc::new(Feed::default());
-    let (beside, all): (Vec<_>, Vec<_>) =
-        catalog.all().cloned().partition(|served: &Arc<ServedRevision>| served.reads.is_some());
-    beside.iter().for_each(|served| *served.stage.write() = Stage::Waiting("it waits for a lane".into()));
-    let joined = behind(all, &factory, &view)?;
+    let joined = choose_joined(&catalog, &factory, &view)?;
     let followers = Arc::new(Followers::default());
     let watch = follow(&catalog, &followers, &status)?;
-    let relay = if shared && log.is_shared() { Some(relay(config, &log, &followers, &feed, &status)?) } else { None };
+    let relay = if shared && log.is_shared() {
+        Some(relay(config, &log, &followers, &feed, &status)?)
+    } else {
+        None
+    };
     // Where other engines count too, a relay shows all events, those of this engine included.
     let lane = Arc::new(factory.main(source, &joined, relay.is_none().then(|| feed.clone()))?);
     let catalog = Arc::new(RwLock::new(catalog));
@@ -205,23 +215,36 @@ fn assemble(options: Options, opened: Opened, factory: LaneFactory, plugins: Plu
 }
 
 /// Gives the revisions of a metric their places.
-fn take_up(roles: Roles, catalog: &mut MetricCatalog, factory: &LaneFactory, view: &View, now: i64) {
+fn take_up(
+    roles: Roles,
+    catalog: &mut MetricCatalog,
+    factory: &LaneFactory,
+    view: &View,
+    now: i64,
+) {
     let Roles { answering, newer, before } = roles;
     let name = answering.plugin.name().to_owned();
     let serve = |reading: &Reading| {
-        factory.serve(reading, view, MetricProgress { since: now, ..MetricProgress::default() }).map(Arc::new).map_err(
-            |fault| {
+        factory
+            .serve(reading, view, MetricProgress { since: now, ..MetricProgress::default() })
+            .map(Arc::new)
+            .map_err(|fault| {
                 tracing::warn!(metric = name, "it cannot be served: {fault}");
-                Rejected { file: reading.plugin.file().display().to_string(), reason: fault.to_string(), since: now }
-            },
-        )
+                Rejected {
+                    file: reading.plugin.file().display().to_string(),
+                    reason: fault.to_string(),
+                    since: now,
+                }
+            })
     };
     match serve(&answering) {
         Ok(served) => drop(catalog.answering.insert(name.clone(), served)),
         Err(rejected) => return catalog.rejected.push(rejected),
     }
     match newer.map(|(reading, will)| (serve(&reading), will)) {
-        Some((Ok(served), will)) => drop(catalog.newer.insert(name.clone(), NewerRevision::new(served, will))),
+        Some((Ok(served), will)) => {
+            drop(catalog.newer.insert(name.clone(), NewerRevision::new(served, will)))
+        }
         Some((Err(rejected), _)) => catalog.rejected.push(rejected),
         None => {}
     }
@@ -229,21 +252,44 @@ fn take_up(roles: Roles, catalog: &mut MetricCatalog, factory: &LaneFactory, vie
         && let Ok(served) = serve(&reading)
     {
         // The clock may have been set meanwhile; it is never fed for longer than was promised.
-        let left = Duration::from_millis(u64::try_from(until_ms - now).unwrap_or(0)).min(answering.plugin.keep_old());
-        catalog.previous.insert(name.clone(), PreviousRevision { served, until: Instant::now() + left, until_ms });
+        let left = Duration::from_millis(u64::try_from(until_ms - now).unwrap_or(0))
+            .min(answering.plugin.keep_old());
+        catalog.previous.insert(
+            name.clone(),
+            PreviousRevision { served, until: Instant::now() + left, until_ms },
+        );
     }
 }
 
-/// A metric that is this many records behind the others catches up in a lane of its own: reading fewer of them again
-/// delays the others by less than a second.
+/// A metric that is this many records behind the others catches up in a lane of its own: reading
+/// fewer of them again delays the others by less than a second.
 const BEHIND: u64 = 200_000;
 
 /// Metrics for the main lane.
 type Joined = Vec<Arc<ServedRevision>>;
 
-/// The metrics that are about as far as the others; the rest waits for a lane, to catch up first. If the state of one cannot be read, the
-/// lane reports it.
-fn behind(all: Vec<Arc<ServedRevision>>, factory: &LaneFactory, view: &View) -> Result<Joined, StartError> {
+/// The metrics for the main lane. Those that read otherwise wait for a lane of their own, as do
+/// those that are behind.
+fn choose_joined(
+    catalog: &MetricCatalog,
+    factory: &LaneFactory,
+    view: &View,
+) -> Result<Joined, StartError> {
+    let (beside, all): (Vec<_>, Vec<_>) =
+        catalog.all().cloned().partition(|served: &Arc<ServedRevision>| served.reads.is_some());
+    beside
+        .iter()
+        .for_each(|served| *served.stage.write() = Stage::Waiting("it waits for a lane".into()));
+    behind(all, factory, view)
+}
+
+/// The metrics that are about as far as the others; the rest waits for a lane, to catch up first.
+/// If the state of one cannot be read, the lane reports it.
+fn behind(
+    all: Vec<Arc<ServedRevision>>,
+    factory: &LaneFactory,
+    view: &View,
+) -> Result<Joined, StartError> {
     let mut positions = Vec::with_capacity(all.len());
     for served in &all {
         positions.push(match factory.store.stored(&served.revision) {
@@ -257,7 +303,9 @@ fn behind(all: Vec<Arc<ServedRevision>>, factory: &LaneFactory, view: &View) -> 
     }
     let ahead = Position::furthest(positions.iter().cloned());
     let missing = |position: &Position| -> u64 {
-        let missing = |(partition, end): (&u32, &u64)| end - position.0.get(partition).copied().unwrap_or(0).min(*end);
+        let missing = |(partition, end): (&u32, &u64)| {
+            end - position.0.get(partition).copied().unwrap_or(0).min(*end)
+        };
         ahead.0.iter().map(missing).sum()
     };
     let mut joined = Vec::new();
@@ -272,7 +320,8 @@ fn behind(all: Vec<Arc<ServedRevision>>, factory: &LaneFactory, view: &View) -> 
     Ok(joined)
 }
 
-/// Other code of the same revision does not bring back what a state lacks: this is logged wherever code and state meet.
+/// Other code of the same revision does not bring back what a state lacks: this is logged wherever
+/// code and state meet.
 fn say_left_out(name: &str, stored: Option<&StoredRevision>) {
     let failed = stored.map_or(0, stored::events_failed);
     if failed > 0 {
@@ -280,14 +329,20 @@ fn say_left_out(name: &str, stored: Option<&StoredRevision>) {
     }
 }
 
-/// Reads what is stored, so that the first question finds it; a metric that is behind the others has history to count.
+/// Reads what is stored, so that the first question finds it; a metric that is behind the others
+/// has history to count.
 fn follow(
     catalog: &MetricCatalog,
     followers: &Arc<Followers>,
     status: &Arc<LaneStatus>,
 ) -> Result<Option<Watch>, StartError> {
-    catalog.all().filter_map(|served| served.follower.clone()).for_each(|follower| followers.add(follower));
-    if catalog.answering.values().all(|served| served.follower.is_none()) && !catalog.answering.is_empty() {
+    catalog
+        .all()
+        .filter_map(|served| served.follower.clone())
+        .for_each(|follower| followers.add(follower));
+    if catalog.answering.values().all(|served| served.follower.is_none())
+        && !catalog.answering.is_empty()
+    {
         return Ok(None);
     }
     for follower in followers.all() {
@@ -349,13 +404,15 @@ fn decoder(config: &Config) -> Result<Decoder, StartError> {
     Decoder::new(&config.events).map_err(StartError::Events)
 }
 
-/// Opens the call marks, and decides which plugins those of the last process incriminate. Without marks, counting continues.
+/// Opens the call marks, and decides which plugins those of the last process incriminate. Without
+/// marks, counting continues.
 fn marks(data_dir: &Path, private: &Path) -> (Option<CallMarks>, CrashSuspects) {
     let (marks, found) = match CallMarks::open(&data_dir.join("plugin-calls")) {
         Ok((marks, found)) => (Some(marks), found),
         Err(fault) => {
             tracing::warn!(
-                "calls of plugins cannot be marked, so the next start will not know which plugin ended the process: {fault}"
+                "calls of plugins cannot be marked, so the next start will not know which plugin \
+                 ended the process: {fault}"
             );
             (None, Vec::new())
         }

@@ -1,8 +1,9 @@
 //! What the store holds of each metric, as `tally state` shows it.
 //!
-//! Reads bucket by bucket, so that no more than one is in memory. So the result is not one moment while counting continues, and sums may
-//! be some commits apart. Everything here only reads, past all views. The tables of revisions that are not served are those that were
-//! stored with them, so no plugin is needed.
+//! Reads bucket by bucket, so that no more than one is in memory. So the result is not one moment
+//! while counting continues, and sums may be some commits apart. Everything here only reads, past
+//! all views. The tables of revisions that are not served are those that were stored with them, so
+//! no plugin is needed.
 
 use super::catalog::ServedRevision;
 use super::{Engine, EvaluateError, StartError};
@@ -10,7 +11,9 @@ use crate::config::Config;
 use crate::progress::Progress;
 use crate::revision::described;
 use crate::state::{self, KeyRows, MOST_ROWS, StoredRow, buckets_of, facts, key_of, splits};
-use crate::store::{self, Bucket, BucketRead, Known, RevisionId, Store, StoreError, StoredRevision};
+use crate::store::{
+    self, Bucket, BucketRead, Known, RevisionId, Store, StoreError, StoredRevision,
+};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -108,7 +111,8 @@ pub struct StoredState {
 }
 
 impl StoredState {
-    /// Opens the configured store and changes nothing in it. An embedded one is locked until this is dropped.
+    /// Opens the configured store and changes nothing in it. An embedded one is locked until this
+    /// is dropped.
     ///
     /// # Errors
     /// [`StartError`]: an engine uses it, it does not exist, or it cannot be read.
@@ -150,7 +154,12 @@ impl StoredState {
     ///
     /// # Errors
     /// As there.
-    pub fn stored_rows(&self, metric: &str, table: &str, key: &[String]) -> Result<StoredRows, EvaluateError> {
+    pub fn stored_rows(
+        &self,
+        metric: &str,
+        table: &str,
+        key: &[String],
+    ) -> Result<StoredRows, EvaluateError> {
         let looked = unserved(&*self.store, metric, None)?;
         rows(&*self.store, &looked, table, key)
     }
@@ -161,14 +170,21 @@ impl StoredState {
 }
 
 /// The stored revisions except `but`, by metric and number.
-fn others(store: &dyn Store, but: &[RevisionId], served: Option<bool>) -> Result<Vec<Looked>, StoreError> {
+fn others(
+    store: &dyn Store,
+    but: &[RevisionId],
+    served: Option<bool>,
+) -> Result<Vec<Looked>, StoreError> {
     let mut others = Vec::new();
     for metric in store.metrics()? {
-        for revision in store.revisions(&metric)?.into_iter().filter(|revision| !but.contains(revision)) {
+        for revision in
+            store.revisions(&metric)?.into_iter().filter(|revision| !but.contains(revision))
+        {
             // One that is just being created or removed is left out.
             if let Some(stored) = store.stored(&revision)? {
                 let description = described(&stored.meta);
-                let description = description.map_err(|fault| StoreError::Corrupt(format!("{metric}: {fault}")))?;
+                let description = description
+                    .map_err(|fault| StoreError::Corrupt(format!("{metric}: {fault}")))?;
                 others.push(Looked { revision, description: Arc::new(description), served });
             }
         }
@@ -177,7 +193,11 @@ fn others(store: &dyn Store, but: &[RevisionId], served: Option<bool>) -> Result
 }
 
 /// The revision of a metric that is not served here: the one that answered last, or the only one.
-fn unserved(store: &dyn Store, metric: &str, served: Option<bool>) -> Result<Looked, EvaluateError> {
+fn unserved(
+    store: &dyn Store,
+    metric: &str,
+    served: Option<bool>,
+) -> Result<Looked, EvaluateError> {
     let found = || {
         let current = store.current(metric)?;
         let mut found = others(store, &[], served)?;
@@ -192,7 +212,8 @@ fn unserved(store: &dyn Store, metric: &str, served: Option<bool>) -> Result<Loo
 }
 
 impl Engine {
-    /// What is stored of each served metric, and of all revisions that are not served. Blocks; reads the whole store.
+    /// What is stored of each served metric, and of all revisions that are not served. Blocks;
+    /// reads the whole store.
     ///
     /// # Errors
     /// [`EvaluateError::StoreUnavailable`].
@@ -204,38 +225,58 @@ impl Engine {
         let served: Vec<RevisionId> = all.iter().map(|looked| looked.revision.clone()).collect();
         all.extend(others(&*self.state_store, &served, Some(false)).map_err(unavailable)?);
         all.sort_by(|a, b| a.revision.cmp(&b.revision));
-        all.iter().map(|looked| stored_metric(&*self.state_store, looked).map_err(unavailable)).collect()
+        all.iter()
+            .map(|looked| stored_metric(&*self.state_store, looked).map_err(unavailable))
+            .collect()
     }
 
-    /// The stored rows of a metric's table whose keys begin with `key`; it must name the columns of the group. Blocks.
+    /// The stored rows of a metric's table whose keys begin with `key`; it must name the columns of
+    /// the group. Blocks.
     ///
     /// # Errors
     /// [`EvaluateError::NotFound`], [`EvaluateError::StoreUnavailable`].
-    pub fn stored_rows(&self, metric: &str, table: &str, key: &[String]) -> Result<StoredRows, EvaluateError> {
+    pub fn stored_rows(
+        &self,
+        metric: &str,
+        table: &str,
+        key: &[String],
+    ) -> Result<StoredRows, EvaluateError> {
         let looked = match self.served(metric) {
             Ok(served) => looked(&served),
-            Err(not_served) => unserved(&*self.state_store, metric, Some(false)).map_err(|fault| match fault {
-                EvaluateError::NotFound { .. } => not_served,
-                other => other,
-            })?,
+            Err(not_served) => {
+                unserved(&*self.state_store, metric, Some(false)).map_err(|fault| match fault {
+                    EvaluateError::NotFound { .. } => not_served,
+                    other => other,
+                })?
+            }
         };
         rows(&*self.state_store, &looked, table, key)
     }
 }
 
 fn looked(served: &ServedRevision) -> Looked {
-    Looked { revision: served.revision.clone(), description: served.description.clone(), served: Some(true) }
+    Looked {
+        revision: served.revision.clone(),
+        description: served.description.clone(),
+        served: Some(true),
+    }
 }
 
 fn stored_metric(store: &dyn Store, looked: &Looked) -> Result<StoredMetric, StoreError> {
     let revision = &looked.revision;
     let stored = store.stored(revision)?;
-    let partitions = stored.iter().flat_map(|stored| &stored.progress).map(|(partition, progress)| {
-        let record = Progress::decode(&progress.bytes).ok();
-        let failed = record.as_ref().map(|record| record.failed).filter(|failed| *failed > 0);
-        let updates = record.map(|record| record.rows);
-        StoredPartition { partition: *partition, next: progress.next, updates, events_failed: failed }
-    });
+    let partitions =
+        stored.iter().flat_map(|stored| &stored.progress).map(|(partition, progress)| {
+            let record = Progress::decode(&progress.bytes).ok();
+            let failed = record.as_ref().map(|record| record.failed).filter(|failed| *failed > 0);
+            let updates = record.map(|record| record.rows);
+            StoredPartition {
+                partition: *partition,
+                next: progress.next,
+                updates,
+                events_failed: failed,
+            }
+        });
     let held = store.buckets(revision)?;
     let tables = looked.description.tables.iter().enumerate().map(|(n, table)| {
         let of = held.iter().filter(|bucket| usize::from(bucket.table) == n);
@@ -257,7 +298,11 @@ fn stored_metric(store: &dyn Store, looked: &Looked) -> Result<StoredMetric, Sto
     })
 }
 
-fn frames(store: &dyn Store, revision: &RevisionId, bucket: Bucket) -> Result<Vec<Vec<u8>>, StoreError> {
+fn frames(
+    store: &dyn Store,
+    revision: &RevisionId,
+    bucket: Bucket,
+) -> Result<Vec<Vec<u8>>, StoreError> {
     let reading = store.read(revision, &[Known { bucket, last: None }])?;
     // A bucket that was split meanwhile is gone; the next call shows its halves.
     Ok(match reading.and_then(|reading| reading.buckets.into_iter().next()) {
@@ -275,35 +320,49 @@ fn stored_bucket(
     bucket: Bucket,
 ) -> Result<StoredBucket, StoreError> {
     let number = bucket.bucket & ((1 << 24) - 1);
-    let mut all = StoredBucket { bucket: number, splits: splits(bucket.bucket), ..StoredBucket::default() };
+    let mut all =
+        StoredBucket { bucket: number, splits: splits(bucket.bucket), ..StoredBucket::default() };
     for frame in frames(store, revision, bucket)? {
         let facts = facts(table, &frame).map_err(|fault| damaged(table, &fault))?;
         *if facts.snapshot { &mut all.snapshot } else { &mut all.tail } += frame.len() as u64;
-        (all.frames, all.rows, all.updates) = (all.frames + 1, all.rows + facts.rows, all.updates + facts.updates);
+        (all.frames, all.rows, all.updates) =
+            (all.frames + 1, all.rows + facts.rows, all.updates + facts.updates);
     }
     Ok(all)
 }
 
-fn rows(store: &dyn Store, looked: &Looked, table: &str, key: &[String]) -> Result<StoredRows, EvaluateError> {
+fn rows(
+    store: &dyn Store,
+    looked: &Looked,
+    table: &str,
+    key: &[String],
+) -> Result<StoredRows, EvaluateError> {
     let not_found = |detail: String| EvaluateError::NotFound { suggestions: Vec::new(), detail };
     let (metric, tables) = (&looked.revision.metric, &looked.description.tables);
     let Some(number) = tables.iter().position(|found| found.name == table) else {
         let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
-        return Err(not_found(format!("{metric} has no table {table}: it has {}", names.join(", "))));
+        return Err(not_found(format!(
+            "{metric} has no table {table}: it has {}",
+            names.join(", ")
+        )));
     };
     let table = &tables[number];
     let group = if table.group == 0 { table.key.len() } else { table.group };
     if !(group..=table.key.len()).contains(&key.len()) {
         let columns: Vec<String> = table.key.iter().map(|column| format!("{column:?}")).collect();
         let columns = columns.join(", ");
-        let detail = format!("a key of table {} is {columns}: name at least {group} of these", table.name);
+        let detail =
+            format!("a key of table {} is {columns}: name at least {group} of these", table.name);
         return Err(not_found(detail));
     }
     let key = key_of(&looked.description, table, key);
     let mut rows = KeyRows::new(table, &key);
     let mut add = || -> Result<bool, StoreError> {
         let held = store.buckets(&looked.revision)?;
-        let of = held.iter().filter(|bucket| usize::from(bucket.table) == number).map(|bucket| bucket.bucket);
+        let of = held
+            .iter()
+            .filter(|bucket| usize::from(bucket.table) == number)
+            .map(|bucket| bucket.bucket);
         let fault = |fault| damaged(table, &fault);
         for bucket in buckets_of(table, &of.collect::<Vec<_>>(), &key).map_err(fault)? {
             for frame in frames(store, &looked.revision, Bucket { table: number as u16, bucket })? {
@@ -315,7 +374,8 @@ fn rows(store: &dyn Store, looked: &Looked, table: &str, key: &[String]) -> Resu
         Ok(true)
     };
     if !add().map_err(unavailable)? {
-        let detail = format!("more than {MOST_ROWS} rows begin with this key: name more of its columns");
+        let detail =
+            format!("more than {MOST_ROWS} rows begin with this key: name more of its columns");
         let fault = Fault { pointer: "/key".into(), detail };
         return Err(EvaluateError::Invalid { code: "invalid_params".into(), errors: vec![fault] });
     }
@@ -326,7 +386,8 @@ fn rows(store: &dyn Store, looked: &Looked, table: &str, key: &[String]) -> Resu
 
 /// Events that are in no cell of a revision, according to its progress records.
 pub(super) fn events_failed(stored: &StoredRevision) -> u64 {
-    let records = stored.progress.values().filter_map(|progress| Progress::decode(&progress.bytes).ok());
+    let records =
+        stored.progress.values().filter_map(|progress| Progress::decode(&progress.bytes).ok());
     records.fold(0, |sum, record| sum.saturating_add(record.failed))
 }
 

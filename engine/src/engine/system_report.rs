@@ -1,10 +1,12 @@
-//! What the system says of disk and memory: asked by a thread that may wait for it, and read by threads that must not.
+//! What the system says of disk and memory: asked by a thread that may wait for it, and read by
+//! threads that must not.
 
 use crate::database::Database;
 use crate::host;
 use std::path::Path;
 
-/// The latest answers of the system. Asking may wait for a disk, which threads that answer questions must not.
+/// The latest answers of the system. Asking may wait for a disk, which threads that answer
+/// questions must not.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SystemReport {
     /// Why the database takes no writes, if it takes none.

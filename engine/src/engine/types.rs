@@ -21,7 +21,8 @@ use thiserror::Error;
 pub struct Options {
     /// The configuration.
     pub config: Config,
-    /// Folders that are searched for plugin files; of two files with one name, the first folder's is used.
+    /// Folders that are searched for plugin files; of two files with one name, the first folder's
+    /// is used.
     pub plugin_dirs: Vec<PathBuf>,
     /// The configuration file: its `[metrics]` are applied whenever it changes.
     pub config_file: Option<PathBuf>,
@@ -42,15 +43,16 @@ pub struct Question {
     pub wait: Duration,
     /// Whether an answer over incomplete history is wanted.
     pub allow_partial: bool,
-    /// Set while a plugin computes the answer. A plugin may hang, and the number of its answers has a bound of its own; everything
-    /// else that an evaluation waits for ends.
+    /// Set while a plugin computes the answer. A plugin may hang, and the number of its answers has
+    /// a bound of its own; everything else that an evaluation waits for ends.
     pub calling: Arc<AtomicBool>,
 }
 
 /// An answer with what it rests on.
 #[derive(Clone, Debug)]
 pub struct Evaluated {
-    /// The result as JSON text, shared by equal questions at one position; the reply contains it unchanged.
+    /// The result as JSON text, shared by equal questions at one position; the reply contains it
+    /// unchanged.
     pub result: Arc<str>,
     /// The schema of the result; ids are marked `x-tally-id`.
     pub result_schema: Arc<Value>,
@@ -90,7 +92,8 @@ pub enum EvaluateError {
         /// For people.
         detail: String,
     },
-    /// All faults of the params at once. `code` is `invalid_params`, `too_many_points`, `answer_too_large` or the plugin's own.
+    /// All faults of the params at once. `code` is `invalid_params`, `too_many_points`,
+    /// `answer_too_large` or the plugin's own.
     #[error("{code}")]
     Invalid {
         /// Stable word.
@@ -114,7 +117,11 @@ pub enum EvaluateError {
     #[error("not counted that far yet: at {0}")]
     PositionNotReached(Position),
     /// The evaluation took longer than this.
-    #[error("the evaluation took longer than {} ms, which is [server] evaluation_deadline_ms: ask for less, or raise it", .0.as_millis())]
+    #[error(
+        "the evaluation took longer than {} ms, which is [server] evaluation_deadline_ms: ask for \
+         less, or raise it",
+        .0.as_millis()
+    )]
     DeadlineExceeded(Duration),
     /// There is no room for one more answer now, with the reason.
     #[error("{0}")]
@@ -255,7 +262,8 @@ pub struct Cost {
     pub cells: u64,
     /// Bytes in memory, estimated.
     pub bytes: u64,
-    /// Values of its declared properties that could not be read, since start; absent where it declares none.
+    /// Values of its declared properties that could not be read, since start; absent where it
+    /// declares none.
     pub unreadable: Option<u64>,
 }
 
@@ -286,9 +294,11 @@ pub struct Appended {
 pub struct Refusals {
     /// Newest first.
     pub letters: Vec<DeadLetter>,
-    /// Whether older ones were not searched, because too many letters of other reasons lie in between.
+    /// Whether older ones were not searched, because too many letters of other reasons lie in
+    /// between.
     pub partial: bool,
-    /// How many there were by reason since the data directory was created, including those that are no longer kept.
+    /// How many there were by reason since the data directory was created, including those that are
+    /// no longer kept.
     pub counts: BTreeMap<Box<str>, u64>,
 }
 
@@ -312,6 +322,7 @@ pub struct Totals {
     pub processed: u64,
     /// Records whose effect is durable since start.
     pub committed: u64,
-    /// Whether a thread did not return in time and was left running: it may have done a little more.
+    /// Whether a thread did not return in time and was left running: it may have done a little
+    /// more.
     pub unfinished: bool,
 }

@@ -1,12 +1,13 @@
 //! New events, to everybody who listens: one text shared by all, the newest kept.
 //!
-//! A slow listener loses the oldest events and receives the number lost; it never slows counting. Without listeners no text
-//! is made.
+//! A slow listener loses the oldest events and receives the number lost; it never slows counting.
+//! Without listeners no text is made.
 
 use std::sync::Arc;
 use tokio::sync::broadcast::{Receiver, Sender, channel, error::RecvError};
 
-/// Events kept for listeners that are behind; beyond it the oldest are dropped and announced as skipped.
+/// Events kept for listeners that are behind; beyond it the oldest are dropped and announced as
+/// skipped.
 const KEEP: usize = 1_024;
 
 /// Where the pipeline shows new events.
@@ -17,7 +18,8 @@ pub struct Feed {
 /// What a listener gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FeedItem {
-    /// A new event: the JSON text `{"type":"event","position":"0:17","event":{…}}`, shared by all listeners.
+    /// A new event: the JSON text `{"type":"event","position":"0:17","event":{…}}`, shared by all
+    /// listeners.
     Event(Arc<str>),
     /// So many were dropped before the next item.
     Skipped(u64),

@@ -1,10 +1,11 @@
 //! Counts batches: records → events → plugins → state → feed.
 //!
-//! The ledger says which metrics count a batch, and the results go back to it as events: nothing here knows the commit protocol, a source
-//! or a store. The order within a batch is: decode, call plugins (without a lock), change state and positions under the lock, publish. A
-//! panic on the way stops no other metric: see [`PanickingRecords`].
+//! The ledger says which metrics count a batch, and the results go back to it as events: nothing
+//! here knows the commit protocol, a source or a store. The order within a batch is: decode, call
+//! plugins (without a lock), change state and positions under the lock, publish. A panic on the way
+//! stops no other metric: see [`PanickingRecords`].
 //!
-//! Over 400 lines: one path, read from beginning to end, with what each step needs.
+//! Over 480 lines: one path, read from beginning to end, with what each step needs.
 
 use super::call_marks::CallMark;
 use super::cell_limits::limit_cells;
@@ -74,9 +75,11 @@ pub(super) struct Batches {
 pub(super) struct BatchOutcome {
     /// Events for the ledger, in this order.
     pub(super) events: Vec<Event>,
-    /// Metrics on which the engine's code panicked: their state was discarded. They must be loaded again, or stop for the given reason.
+    /// Metrics on which the engine's code panicked: their state was discarded. They must be loaded
+    /// again, or stop for the given reason.
     pub(super) discarded: Vec<(RevisionNo, Option<Quarantine>)>,
-    /// Whether the dedupe window is in doubt: then nothing of the batch counts, and the partition must be read again from what is stored.
+    /// Whether the dedupe window is in doubt: then nothing of the batch counts, and the partition
+    /// must be read again from what is stored.
     pub(super) read_again: bool,
 }
 
@@ -115,11 +118,14 @@ impl Batches {
         batches
     }
 
-    /// Has the decoder read the properties that these metrics declare, from the next batch on. Otherwise a metric would read only nulls.
+    /// Has the decoder read the properties that these metrics declare, from the next batch on.
+    /// Otherwise a metric would read only nulls.
     pub(super) fn read_properties(&mut self, members: &Members) {
         if let Err(fault) = self.parts.decoder.read_properties(&members.properties()) {
             // Not expected: pointers are checked when a plugin is loaded.
-            tracing::error!("the declared properties cannot be set, the earlier ones are kept: {fault}");
+            tracing::error!(
+                "the declared properties cannot be set, the earlier ones are kept: {fault}"
+            );
         }
     }
 
@@ -181,12 +187,15 @@ impl Batches {
     ) -> BatchOutcome {
         let Some(last) = records.last() else { return BatchOutcome::default() };
         let (epoch, to, anchored) = (due.epoch, last.offset + 1, Some(anchor(last)));
-        let counted = |counts| Event::Counted(progress::Counted { partition, epoch, to, last: anchored, counts });
+        let counted = |counts| {
+            Event::Counted(progress::Counted { partition, epoch, to, last: anchored, counts })
+        };
         let Some(count_from) = due.count_from() else {
             if let Err(what) = self.warm_up(partition, records) {
                 return self.decode_panicked(members, partition, records, &what);
             }
-            // The ledger must know of them: revisions that still need these records will read them again.
+            // The ledger must know of them: revisions that still need these records will read them
+            // again.
             return BatchOutcome { events: vec![counted(Vec::new())], ..BatchOutcome::default() };
         };
         if let Err(what) = self.decode(partition, records, count_from) {
@@ -206,13 +215,20 @@ impl Batches {
         self.publish(records, count_from);
         let mut events = applied.before;
         events.push(counted(applied.counts));
-        // After the count: what a stopped metric has counted stays, and a fixed plugin resumes there.
+        // After the count: what a stopped metric has counted stays, and a fixed plugin resumes
+        // there.
         events.extend(applied.stopped.into_iter().map(|(no, why)| Event::Quarantined(no, why)));
         BatchOutcome { events, discarded: applied.discarded, read_again: false }
     }
 
     /// Moves positions past offsets before `to` that hold no record. Counts nothing.
-    pub(super) fn pass(&mut self, members: &Members, partition: u32, to: u64, due: &DueBatch) -> Event {
+    pub(super) fn pass(
+        &mut self,
+        members: &Members,
+        partition: u32,
+        to: u64,
+        due: &DueBatch,
+    ) -> Event {
         let mut counted = self.parts.view.write();
         for DueMetric { no, from, .. } in &due.metrics {
             let Some(metric) = members.get(*no) else { continue };
@@ -222,7 +238,8 @@ impl Batches {
         }
         drop(counted);
         self.parts.view.notify();
-        let count = |due: &DueMetric| Count { revision: due.no, rows: 0, watermark: None, failed: 0 };
+        let count =
+            |due: &DueMetric| Count { revision: due.no, rows: 0, watermark: None, failed: 0 };
         let counts = due.metrics.iter().map(count).collect();
         Event::Counted(progress::Counted { partition, epoch: due.epoch, to, last: None, counts })
     }
@@ -238,17 +255,28 @@ impl Batches {
         Ok(())
     }
 
-    fn decode_into_batch(&mut self, partition: u32, records: &[Record<'_>], count_from: u64) -> Result<(), String> {
+    fn decode_into_batch(
+        &mut self,
+        partition: u32,
+        records: &[Record<'_>],
+        count_from: u64,
+    ) -> Result<(), String> {
         let Some(window) = self.windows.get_mut(&partition) else { return Ok(()) };
         self.refused.clear();
-        let (decoder, batch, refused) = (&mut self.parts.decoder, &mut self.batch, &mut self.refused);
+        let (decoder, batch, refused) =
+            (&mut self.parts.decoder, &mut self.batch, &mut self.refused);
         contained(|| {
             poisoned("decode", partition, records.iter().map(|record| record.offset));
             decoder.decode(partition, records, window, count_from, batch, refused);
         })
     }
 
-    fn decode(&mut self, partition: u32, records: &[Record<'_>], count_from: u64) -> Result<(), String> {
+    fn decode(
+        &mut self,
+        partition: u32,
+        records: &[Record<'_>],
+        count_from: u64,
+    ) -> Result<(), String> {
         self.decode_into_batch(partition, records, count_from)?;
         if self.parts.role != LaneRole::Main {
             return Ok(());
@@ -258,12 +286,21 @@ impl Batches {
         telemetry::hint(Hint::Seconds.name(), in_seconds as u64);
         for refused in &self.refused {
             let record = &records[refused.index];
-            if let Some(hint) = self.parts.decoder.hint(refused.reason, record.payload.unwrap_or_default()) {
+            if let Some(hint) =
+                self.parts.decoder.hint(refused.reason, record.payload.unwrap_or_default())
+            {
                 telemetry::hint(hint.name(), 1);
             }
             let (reason, topic) = (refused.reason.to_string(), &self.parts.topic);
             let (offset, time) = (record.offset, record.timestamp_ms);
-            self.dead_letters.add([DeadLetter::new(&reason, topic, partition, offset, time, record.payload)]);
+            self.dead_letters.add([DeadLetter::new(
+                &reason,
+                topic,
+                partition,
+                offset,
+                time,
+                record.payload,
+            )]);
         }
         Ok(())
     }
@@ -278,7 +315,8 @@ impl Batches {
     ) -> BatchOutcome {
         let mut decoder = self.parts.decoder.fresh();
         let panics = |record: &&Record<'_>| {
-            let (mut window, mut batch, mut refused) = (DedupeWindow::new(0), EventBatch::default(), Vec::new());
+            let (mut window, mut batch, mut refused) =
+                (DedupeWindow::new(0), EventBatch::default(), Vec::new());
             let alone = std::slice::from_ref(*record);
             contained(|| {
                 poisoned("decode", partition, [record.offset].into_iter());
@@ -311,10 +349,20 @@ impl Batches {
         due: &DueBatch,
     ) -> Vec<(RevisionNo, PluginOutput)> {
         let BatchParts { topic, status, view, call_mark, .. } = &self.parts;
-        let input = PluginInput { batch: &self.batch, records, topic, status, view, call_mark: call_mark.as_deref() };
+        let input = PluginInput {
+            batch: &self.batch,
+            records,
+            topic,
+            status,
+            view,
+            call_mark: call_mark.as_deref(),
+        };
         let mut outputs = Vec::new();
         for due in &due.metrics {
-            let Some(metric) = members.get(due.no).filter(|metric| metric.plugin.needs_update()) else { continue };
+            let Some(metric) = members.get(due.no).filter(|metric| metric.plugin.needs_update())
+            else {
+                continue;
+            };
             self.containment.forget_stale_run(due.no, partition, due.held_at);
             outputs.push((due.no, self.containment.update(metric, &input, due.from)));
         }
@@ -348,7 +396,14 @@ impl Batches {
         for (metric, due) in counting {
             let at = outputs.iter().position(|(of, _)| *of == due.no);
             let output = at.map(|at| outputs.swap_remove(at).1).unwrap_or_default();
-            self.count_metric(metric, due, (partition, records, output), counted, pending, &mut applied);
+            self.count_metric(
+                metric,
+                due,
+                (partition, records, output),
+                counted,
+                pending,
+                &mut applied,
+            );
         }
         Ok(applied)
     }
@@ -362,8 +417,9 @@ impl Batches {
         }
     }
 
-    /// The metrics that count the batch. A metric whose tables exceed their limits, because they were loaded so or the limit was lowered, is
-    /// stopped or narrowed first, before keys are resolved.
+    /// The metrics that count the batch. A metric whose tables exceed their limits, because they
+    /// were loaded so or the limit was lowered, is stopped or narrowed first, before keys are
+    /// resolved.
     fn limit_metrics<'a>(
         &self,
         members: &'a Members,
@@ -375,7 +431,8 @@ impl Batches {
         let mut counting = Vec::with_capacity(due.metrics.len());
         for due in &due.metrics {
             let Some(metric) = members.get(due.no) else { continue };
-            let limited = limit_cells(metric, &mut counted.state, pending, &self.parts.memory_share);
+            let limited =
+                limit_cells(metric, &mut counted.state, pending, &self.parts.memory_share);
             counted.metrics[metric.id.0].version += u64::from(limited.folded);
             match limited.over {
                 Some(why) => applied.before.push(Event::Quarantined(due.no, why)),
@@ -396,7 +453,14 @@ impl Batches {
     ) {
         let (no, from, begun) = (due.no, due.from, Instant::now());
         let skip = self.panicking.skipped(no, &self.batch, &output.skip);
-        let part = MetricBatch { metric, from, output: &output, skip: &skip, batch: &self.batch, partition };
+        let part = MetricBatch {
+            metric,
+            from,
+            output: &output,
+            skip: &skip,
+            batch: &self.batch,
+            partition,
+        };
         let open = pending.open(no, partition);
         let counting = match self.panicking.is_suspect(no, partition, from, self.batch.to) {
             true => part.one_by_one(&mut counted.state, open),
@@ -406,14 +470,21 @@ impl Batches {
             Ok(rows) => rows,
             Err(Panicked { at, what }) => {
                 let (name, to) = (metric.plugin.name(), at.end);
-                tracing::error!(metric = name, partition, from = at.start, to, "counting panicked: {what}");
+                tracing::error!(
+                    metric = name,
+                    partition,
+                    from = at.start,
+                    to,
+                    "counting panicked: {what}"
+                );
                 let why = self.panicking.note(no, &[(partition, at)]).err();
                 counted.discard(metric.id);
                 applied.discarded.push((no, why));
                 return;
             }
         };
-        let mut letters: Vec<DeadLetter> = part.letters(records, &self.parts.topic, &self.panicking).collect();
+        let mut letters: Vec<DeadLetter> =
+            part.letters(records, &self.parts.topic, &self.panicking).collect();
         // Only here: a metric that does not count the batch reports nothing.
         letters.append(&mut output.letters);
         applied.before.append(&mut output.before);
@@ -422,7 +493,10 @@ impl Batches {
         point("count.one_metric");
         let progress = &mut counted.metrics[metric.id.0];
         progress.advance(partition, from, self.batch.to);
-        progress.set_failed(partition, due.failed + failed + self.containment.open_failures(no, partition));
+        progress.set_failed(
+            partition,
+            due.failed + failed + self.containment.open_failures(no, partition),
+        );
         progress.version += 1;
         progress.events += self.batch.len() as u64;
         progress.count_unreadable(&metric.plugin, &self.batch, from, &output.skip);
@@ -430,7 +504,9 @@ impl Batches {
         if let Some((at, why)) = &output.stops {
             progress.end_at(partition, *at);
             applied.stopped.push((no, why.clone()));
-        } else if let Some(why) = limit_cells(metric, &mut counted.state, pending, &self.parts.memory_share).over {
+        } else if let Some(why) =
+            limit_cells(metric, &mut counted.state, pending, &self.parts.memory_share).over
+        {
             applied.stopped.push((no, why));
         }
         let watermark = self.batch.watermark(from, &skip);
@@ -438,10 +514,17 @@ impl Batches {
     }
 
     /// Finds the record whose keys cannot be resolved.
-    fn keys_panicked(&mut self, members: &Members, partition: u32, due: &DueBatch, what: &str) -> BatchOutcome {
+    fn keys_panicked(
+        &mut self,
+        members: &Members,
+        partition: u32,
+        due: &DueBatch,
+        what: &str,
+    ) -> BatchOutcome {
         let panics = |row: &usize| {
             let one = self.batch.rows(*row..row + 1);
-            let metrics = due.metrics.iter().filter_map(|due| members.get(due.no)).map(|metric| metric.id);
+            let metrics =
+                due.metrics.iter().filter_map(|due| members.get(due.no)).map(|metric| metric.id);
             contained(|| {
                 poisoned("keys", partition, one.offsets.iter().copied());
                 self.parts.view.write().state.begin_for(&one, metrics);
@@ -454,7 +537,8 @@ impl Batches {
         self.note_undecodable(partition, found, what)
     }
 
-    /// Wakes the threads that wait for a position, and publishes new events, unless a relay publishes those of all engines.
+    /// Wakes the threads that wait for a position, and publishes new events, unless a relay
+    /// publishes those of all engines.
     fn publish(&self, records: &[Record<'_>], count_from: u64) {
         self.parts.view.notify();
         if let Some(feed) = self.parts.feed.as_deref().filter(|feed| feed.has_listeners()) {

@@ -42,9 +42,18 @@ impl Rig {
     fn count(&mut self, at: u64, payloads: &[String], due: &[(RevisionNo, u64)]) -> BatchOutcome {
         let records = (at..).zip(payloads);
         let records: Vec<Record<'_>> = records
-            .map(|(offset, payload)| Record { offset, timestamp_ms: NOW, payload: Some(payload.as_bytes()) })
+            .map(|(offset, payload)| Record {
+                offset,
+                timestamp_ms: NOW,
+                payload: Some(payload.as_bytes()),
+            })
             .collect();
-        let metrics = due.iter().map(|(no, from)| DueMetric { no: *no, from: *from, held_at: None, failed: 0 });
+        let metrics = due.iter().map(|(no, from)| DueMetric {
+            no: *no,
+            from: *from,
+            held_at: None,
+            failed: 0,
+        });
         let due = DueBatch { epoch: 7, metrics: metrics.collect() };
         self.batches.count(&self.members, &mut self.pending, 0, &records, &due)
     }
@@ -107,7 +116,10 @@ fn a_refused_record_becomes_a_dead_letter_and_counts_nowhere() {
 fn offsets_without_records_move_positions_only() {
     let mut rig = rig();
     rig.count(0, &[payload(1)], &[(NO, 0)]);
-    let due = DueBatch { epoch: 7, metrics: vec![DueMetric { no: NO, from: 1, held_at: None, failed: 0 }] };
+    let due = DueBatch {
+        epoch: 7,
+        metrics: vec![DueMetric { no: NO, from: 1, held_at: None, failed: 0 }],
+    };
     let event = rig.batches.pass(&rig.members, 0, 5, &due);
     let Event::Counted(passed) = event else { panic!("{event:?}") };
     assert_eq!((passed.to, passed.last, passed.counts[0].rows), (5, None, 0));

@@ -1,10 +1,13 @@
-//! Marks on disk: which plugin a lane is calling, and with which offsets. After a sudden end the next start reads which call was under way.
+//! Marks on disk: which plugin a lane is calling, and with which offsets. After a sudden end the
+//! next start reads which call was under way.
 //!
-//! A mark is one small write before a call and one after it, into pages of the operating system: it survives the process but not a power
-//! cut, after which no plugin is suspected. Marks decide nothing: `engine::crash_suspects` does, at the start.
+//! A mark is one small write before a call and one after it, into pages of the operating system: it
+//! survives the process but not a power cut, after which no plugin is suspected. Marks decide
+//! nothing: `engine::crash_suspects` does, at the start.
 //!
-//! The file is a head, then a slot for each lane. Integers are little-endian; the file is read only on the machine that wrote it. A slot
-//! that does not have the format of this module is read as no mark.
+//! The file is a head, then a slot for each lane. Integers are little-endian; the file is read only
+//! on the machine that wrote it. A slot that does not have the format of this module is read as no
+//! mark.
 
 use crate::store::RevisionId;
 use parking_lot::Mutex;
@@ -16,15 +19,16 @@ use std::sync::Arc;
 
 /// Length of the head and of each slot, bytes.
 const SLOT: u64 = 256;
-/// Most lanes at once: the main lane, those that replay history, some that are ending, and one for each revision that reads events
-/// by an earlier `[events]`.
+/// Most lanes at once: the main lane, those that replay history, some that are ending, and one for
+/// each revision that reads events by an earlier `[events]`.
 const SLOTS: usize = 1_024;
 /// Longest metric name that is marked whole, bytes.
 const NAME: usize = 128;
 /// First byte of a slot: a call is under way.
 const CALLING: u8 = 1;
 
-/// First byte of the head: the process recorded its own end. Then follow the signal (0: `exit`) and, from byte 4 on, the thread.
+/// First byte of the head: the process recorded its own end. Then follow the signal (0: `exit`)
+/// and, from byte 4 on, the thread.
 const RECORDED: u8 = 1;
 
 /// The file of marks.
@@ -77,7 +81,8 @@ pub enum EndCause {
 }
 
 impl CallMarks {
-    /// Opens and empties the file. Returns the calls that had not returned when the process before ended.
+    /// Opens and empties the file. Returns the calls that had not returned when the process before
+    /// ended.
     ///
     /// # Errors
     /// The file cannot be opened, read or written.
@@ -113,7 +118,8 @@ impl CallMarks {
         let mut taken = self.taken.lock();
         let Some(slot) = taken.iter().position(|taken| !taken) else {
             tracing::warn!(
-                "more than {SLOTS} lanes: the calls of one more are not marked, and a plugin that ends the process there is not found"
+                "more than {SLOTS} lanes: the calls of one more are not marked, and a plugin that \
+                 ends the process there is not found"
             );
             return None;
         };
@@ -147,7 +153,8 @@ impl CallMark {
     /// Marks the beginning of a call. A failed write is ignored: the call goes on without a mark.
     pub fn begin(&self, called: &MarkedCall) {
         let mut slot = [0_u8; SLOT as usize];
-        let name = &called.revision.metric.as_bytes()[..called.revision.metric.floor_char_boundary(NAME)];
+        let name =
+            &called.revision.metric.as_bytes()[..called.revision.metric.floor_char_boundary(NAME)];
         slot[0] = CALLING;
         slot[2] = name.len() as u8;
         slot[4..8].copy_from_slice(&thread().to_le_bytes());
@@ -168,7 +175,8 @@ impl CallMark {
         let _ = self.file.write_all_at(&[0, 0], self.at());
     }
 
-    /// Marks that the call has not returned within the time that calls may take. Another thread calls this; a later [`CallMark::end`] undoes it.
+    /// Marks that the call has not returned within the time that calls may take. Another thread
+    /// calls this; a later [`CallMark::end`] undoes it.
     pub fn set_hung(&self) {
         let _ = self.file.write_all_at(&[1], self.at() + 1);
     }
@@ -187,7 +195,9 @@ impl Drop for CallMark {
 
 /// The call in a slot, if it had not returned.
 fn unreturned(head: &[u8; SLOT as usize], slot: &[u8; SLOT as usize]) -> Option<UnreturnedCall> {
-    let number = |bytes: &[u8]| bytes.iter().rev().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    let number = |bytes: &[u8]| {
+        bytes.iter().rev().fold(0_u64, |number, byte| number << 8 | u64::from(*byte))
+    };
     let length = usize::from(slot[2]);
     if slot[0] != CALLING || length > NAME {
         return None;

@@ -6,7 +6,13 @@ use proptest::prelude::*;
 
 fn called(metric: &str, from: u64) -> MarkedCall {
     let revision = RevisionId { metric: metric.into(), fingerprint: 0xFEDC_BA98_7654_3210 };
-    MarkedCall { revision, code: "0123456789abcdef0123456789abcdef".into(), partition: 3, from, to: from + 2_048 }
+    MarkedCall {
+        revision,
+        code: "0123456789abcdef0123456789abcdef".into(),
+        partition: 3,
+        from,
+        to: from + 2_048,
+    }
 }
 
 fn left(path: &Path) -> Vec<UnreturnedCall> {
@@ -19,7 +25,8 @@ fn a_call_that_had_not_returned_is_found_once() {
     let path = folder.path().join("marks");
     let (marks, before) = CallMarks::open(&path).unwrap();
     assert_eq!(before, []);
-    let (one, other, third) = (marks.take_slot().unwrap(), marks.take_slot().unwrap(), marks.take_slot().unwrap());
+    let (one, other, third) =
+        (marks.take_slot().unwrap(), marks.take_slot().unwrap(), marks.take_slot().unwrap());
     one.begin(&called("orders", 7));
     one.end();
     other.begin(&called("visits", u64::MAX - 3_000));
@@ -28,8 +35,14 @@ fn a_call_that_had_not_returned_is_found_once() {
     // As at the end of a process: nothing is dropped.
     std::mem::forget((one, other, third));
     let found = left(&path);
-    assert_eq!(found[0], UnreturnedCall { called: called("visits", u64::MAX - 3_000), cause: None });
-    assert_eq!(found[1], UnreturnedCall { called: called("clicks", 1), cause: Some(EndCause::Hung) });
+    assert_eq!(
+        found[0],
+        UnreturnedCall { called: called("visits", u64::MAX - 3_000), cause: None }
+    );
+    assert_eq!(
+        found[1],
+        UnreturnedCall { called: called("clicks", 1), cause: Some(EndCause::Hung) }
+    );
     assert_eq!((found.len(), left(&path)), (2, Vec::new()), "a start empties the file");
 }
 
@@ -37,9 +50,11 @@ fn a_call_that_had_not_returned_is_found_once() {
 fn the_call_of_the_thread_that_ended_the_process_has_the_cause() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("marks");
-    for (thread_of, signal, cause) in
-        [(thread(), 11, Some(EndCause::Signal(11))), (thread(), 0, Some(EndCause::Exit)), (thread() + 1, 11, None)]
-    {
+    for (thread_of, signal, cause) in [
+        (thread(), 11, Some(EndCause::Signal(11))),
+        (thread(), 0, Some(EndCause::Exit)),
+        (thread() + 1, 11, None),
+    ] {
         let (marks, _) = CallMarks::open(&path).unwrap();
         let mark = marks.take_slot().unwrap();
         mark.begin(&called("orders", 7));

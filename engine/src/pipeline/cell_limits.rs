@@ -1,7 +1,9 @@
-//! Keeps the tables of metrics within `max_cells` and `[events] max_types`, and state within its share of memory.
+//! Keeps the tables of metrics within `max_cells` and `[events] max_types`, and state within its
+//! share of memory.
 //!
-//! A metric that holds more cells is stopped, or counts some of its keys together, as its section says; one that holds more event types
-//! counts some of them together. `state` decides which keys and moves them; `memory_share` decides which metrics stop for lack of memory.
+//! A metric that holds more cells is stopped, or counts some of its keys together, as its section
+//! says; one that holds more event types counts some of them together. `state` decides which keys
+//! and moves them; `memory_share` decides which metrics stop for lack of memory.
 
 use super::follower::FOLLOWED;
 use super::members::{LaneMetric, Members};
@@ -19,7 +21,8 @@ pub(super) struct Limited {
     pub(super) over: Option<Quarantine>,
 }
 
-/// Keeps a metric's tables in the lane's own state within their limits, by counting keys together where that is allowed.
+/// Keeps a metric's tables in the lane's own state within their limits, by counting keys together
+/// where that is allowed.
 pub(super) fn limit_cells(
     metric: &LaneMetric,
     state: &mut State,
@@ -32,7 +35,10 @@ pub(super) fn limit_cells(
     }
     let over = over_max_cells(metric, state, metric.id);
     if over.is_none() || !metric.plugin.folds_overflow() {
-        return Limited { folded: types.is_some(), over: over.or_else(|| memory_share.limit_exceeded(metric.id)) };
+        return Limited {
+            folded: types.is_some(),
+            over: over.or_else(|| memory_share.limit_exceeded(metric.id)),
+        };
     }
     let to = state.thresholds_for(metric.id, metric.plugin.max_cells());
     let sealed = state.narrow(metric.id, &to);
@@ -42,10 +48,11 @@ pub(super) fn limit_cells(
     Limited { folded: true, over: over.or_else(|| memory_share.limit_exceeded(metric.id)) }
 }
 
-/// The metrics that hold too many cells or too much memory and must stop, and why; also those for which no events come.
+/// The metrics that hold too many cells or too much memory and must stop, and why; also those for
+/// which no events come.
 ///
-/// Where engines share a store, the cells are in the followers: a metric that holds too many there stops or counts keys together, and what
-/// the lane counts is then folded in the same way.
+/// Where engines share a store, the cells are in the followers: a metric that holds too many there
+/// stops or counts keys together, and what the lane counts is then folded in the same way.
 pub(super) fn find_oversized(
     members: &Members,
     view: &View,
@@ -71,7 +78,14 @@ pub(super) fn find_oversized(
         }
         oversized.extend(over.map(|why| (metric.no, why)));
         let there: Vec<Threshold> = follower.read().state.thresholds(FOLLOWED);
-        if view.read().state.thresholds(metric.id).iter().zip(&there).any(|(here, there)| !here.covers(*there)) {
+        if view
+            .read()
+            .state
+            .thresholds(metric.id)
+            .iter()
+            .zip(&there)
+            .any(|(here, there)| !here.covers(*there))
+        {
             let sealed = view.write().state.narrow(metric.id, &there);
             pending.add(metric.no, sealed);
         }
@@ -83,7 +97,8 @@ pub(super) fn find_oversized(
 fn measure(members: &Members, view: &View, memory_share: &MemoryShare) {
     let Some(first) = members.iter().next().map(|metric| metric.id) else { return };
     let of = |metric: &LaneMetric| {
-        let followed = metric.follower.iter().map(|follower| follower.read().state.size(FOLLOWED).1);
+        let followed =
+            metric.follower.iter().map(|follower| follower.read().state.size(FOLLOWED).1);
         followed.for_each(|there| memory_share.record_followed(metric.id, there));
         (metric.id, view.read().state.size(metric.id).1)
     };
@@ -106,7 +121,8 @@ fn report_overflow(metric: &LaneMetric, to: &[Threshold]) {
         let (name, max, bits) = (metric.plugin.name(), metric.plugin.max_cells(), threshold.bits());
         tracing::warn!(
             metric = name,
-            "table {} has more than max_cells = {max} cells: it keeps one key in 2^{bits}, chosen by hash; the others count under __other__ (overflow = \"other\")",
+            "table {} has more than max_cells = {max} cells: it keeps one key in 2^{bits}, chosen \
+             by hash; the others count under __other__ (overflow = \"other\")",
             table.name
         );
     }

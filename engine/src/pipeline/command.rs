@@ -1,6 +1,8 @@
-//! Commands to a running lane: metrics join and leave, code is replaced, counting pauses and resumes.
+//! Commands to a running lane: metrics join and leave, code is replaced, counting pauses and
+//! resumes.
 //!
-//! A lane carries commands out between two batches. The queue is bounded: a full queue returns [`Busy`](super::CommandError::Busy).
+//! A lane carries commands out between two batches. The queue is bounded: a full queue returns
+//! [`Busy`](super::CommandError::Busy).
 
 use super::lane::Lane;
 use super::members::LaneMetric;
@@ -21,19 +23,22 @@ pub enum Command {
     Join {
         /// The metric; its ids are those of the view's state.
         metric: Box<LaneMetric>,
-        /// Per partition how far its views in memory go, if they hold exactly what is stored; `None`: they are loaded from the store.
+        /// Per partition how far its views in memory go, if they hold exactly what is stored;
+        /// `None`: they are loaded from the store.
         shown: Option<Position>,
     },
-    /// Commit what the metric has counted, then stop counting it; the answer says how its views stand.
+    /// Commit what the metric has counted, then stop counting it; the answer says how its views
+    /// stand.
     Leave(RevisionNo, SyncSender<Left>),
-    /// From the next batch on call the code of this metric, which is of the same revision as the member of the same number.
+    /// From the next batch on call the code of this metric, which is of the same revision as the
+    /// member of the same number.
     ReplaceCode(Box<LaneMetric>),
     /// Take no records until `Resume`, at most so long; the answer is how far the lane has counted.
     Pause(Duration, SyncSender<Position>),
     /// Take records again.
     Resume,
-    /// Continue a partition without the records at which it is stopped, the first of them at this offset; the answer is whether it was
-    /// stopped there.
+    /// Continue a partition without the records at which it is stopped, the first of them at this
+    /// offset; the answer is whether it was stopped there.
     Skip(u32, u64, SyncSender<bool>),
 }
 
@@ -45,7 +50,8 @@ pub struct Left {
 }
 
 impl Lane {
-    /// Carries out the commands that wait; while the lane is paused, waits for more, at most `wait`. Returns whether it is paused.
+    /// Carries out the commands that wait; while the lane is paused, waits for more, at most
+    /// `wait`. Returns whether it is paused.
     pub(super) fn run_commands(&mut self, wait: Duration) -> bool {
         while let Ok(command) = self.commands.try_recv() {
             self.run_command(command);

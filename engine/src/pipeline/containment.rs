@@ -1,10 +1,12 @@
 //! Calls a plugin's `update`, and isolates the events on which it fails.
 //!
-//! A batch on which a plugin fails is halved until the failing events are found, from left to right. Such an event does not count in that
-//! metric; the rest of the batch does. A run of failures is not committed before an event succeeds; then its events become dead letters of
-//! the plugin. At [`RUN`] failures in a row the metric is quarantined before the first of them, and they become no dead letters: a fixed
-//! plugin counts them. Memory that a plugin corrupts, and a call that does not return, cannot be contained here; the lane status shows
-//! which metric is being called, and since when.
+//! A batch on which a plugin fails is halved until the failing events are found, from left to
+//! right. Such an event does not count in that metric; the rest of the batch does. A run of
+//! failures is not committed before an event succeeds; then its events become dead letters of the
+//! plugin. At [`RUN`] failures in a row the metric is quarantined before the first of them, and
+//! they become no dead letters: a fixed plugin counts them. Memory that a plugin corrupts, and a
+//! call that does not return, cannot be contained here; the lane status shows which metric is being
+//! called, and since when.
 
 use super::call_marks::{CallMark, MarkedCall};
 use super::lane_status::LaneStatus;
@@ -20,8 +22,9 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-/// Failures in a row, of one metric in one partition, at which the metric is quarantined. Few enough that a plugin that always fails stops
-/// at once and that the events fit in memory; more than a burst of odd events of one user.
+/// Failures in a row, of one metric in one partition, at which the metric is quarantined. Few
+/// enough that a plugin that always fails stops at once and that the events fit in memory; more
+/// than a burst of odd events of one user.
 pub(super) const RUN: usize = 100;
 
 /// A call that takes longer is logged: 2,048 events are counted in well under a millisecond.
@@ -95,7 +98,10 @@ impl PluginOutput {
         let shifted = |update: CellUpdate| CellUpdate { row: update.row + start as u32, ..update };
         self.updates.extend(reply.updates.into_iter().map(shifted));
         let columns = self.computed.len().max(reply.computed.len());
-        self.computed.resize_with(columns, || ComputedKeys { rows: vec![u32::MAX; rows], ..ComputedKeys::default() });
+        self.computed.resize_with(columns, || ComputedKeys {
+            rows: vec![u32::MAX; rows],
+            ..ComputedKeys::default()
+        });
         for (all, some) in self.computed.iter_mut().zip(reply.computed) {
             let (texts, bytes) = (all.ends.len() as u32, all.bytes.len() as u32);
             for (row, number) in all.rows.iter_mut().skip(start).zip(some.rows) {
@@ -120,28 +126,51 @@ impl Containment {
         self.runs.retain(|(_, of), _| *of != partition);
     }
 
-    /// Number of failures since the last success of a metric in a partition: events that are left out unless the metric stops before them.
+    /// Number of failures since the last success of a metric in a partition: events that are left
+    /// out unless the metric stops before them.
     pub(super) fn open_failures(&self, no: RevisionNo, partition: u32) -> u64 {
         self.runs.get(&(no, partition)).map_or(0, |run| run.letters.len() as u64)
     }
 
-    /// Forgets a run unless it begins at `held_at`, where commits are held up: otherwise the partition was loaded since, and is counted from
-    /// another offset.
-    pub(super) fn forget_stale_run(&mut self, no: RevisionNo, partition: u32, held_at: Option<u64>) {
+    /// Forgets a run unless it begins at `held_at`, where commits are held up: otherwise the
+    /// partition was loaded since, and is counted from another offset.
+    pub(super) fn forget_stale_run(
+        &mut self,
+        no: RevisionNo,
+        partition: u32,
+        held_at: Option<u64>,
+    ) {
         if self.runs.get(&(no, partition)).is_some_and(|run| Some(run.from) != held_at) {
             self.runs.remove(&(no, partition));
         }
     }
 
     /// Calls a metric's plugin with the rows of a batch from offset `from` on.
-    pub(super) fn update(&mut self, metric: &LaneMetric, input: &PluginInput<'_>, from: u64) -> PluginOutput {
+    pub(super) fn update(
+        &mut self,
+        metric: &LaneMetric,
+        input: &PluginInput<'_>,
+        from: u64,
+    ) -> PluginOutput {
         let (name, calls) = (metric.plugin.name(), &mut self.calls);
         let mut spent = Duration::ZERO;
-        let call = &mut |batch: &EventBatch, again: bool| calls.call(metric, input, batch, again, &mut spent);
+        let call = &mut |batch: &EventBatch, again: bool| {
+            calls.call(metric, input, batch, again, &mut spent)
+        };
         let (batch, records, topic) = (input.batch, input.records, input.topic);
-        let mut among = metric.suspected.iter().filter(|(partition, _)| *partition == batch.partition);
+        let mut among =
+            metric.suspected.iter().filter(|(partition, _)| *partition == batch.partition);
         let one_by_one = among.any(|(_, offsets)| from < offsets.end && offsets.start < batch.to);
-        let search = Search { no: metric.no, name, batch, records, topic, runs: &mut self.runs, one_by_one, call };
+        let search = Search {
+            no: metric.no,
+            name,
+            batch,
+            records,
+            topic,
+            runs: &mut self.runs,
+            one_by_one,
+            call,
+        };
         let mut output = search.update(from);
         output.spent = spent;
         if let Some((offset, fault)) = output.first.take()
@@ -213,7 +242,8 @@ impl Search<'_> {
         output
     }
 
-    /// Calls the plugin with some rows and finds those that fail. Returns whether to continue with the rows after them.
+    /// Calls the plugin with some rows and finds those that fail. Returns whether to continue with
+    /// the rows after them.
     fn isolate(&mut self, rows: Range<usize>, output: &mut PluginOutput) -> bool {
         if rows.is_empty() {
             return true;
@@ -228,7 +258,8 @@ impl Search<'_> {
         }
     }
 
-    /// Finds the failing ones of rows on which a call failed with `fault`. Returns whether to continue with the rows after them.
+    /// Finds the failing ones of rows on which a call failed with `fault`. Returns whether to
+    /// continue with the rows after them.
     fn split(&mut self, rows: Range<usize>, fault: &str, output: &mut PluginOutput) -> bool {
         match rows.len() {
             0 => true,
@@ -253,8 +284,10 @@ impl Search<'_> {
     fn add_failure(&mut self, row: usize, fault: &str, output: &mut PluginOutput) -> bool {
         let (batch, records, key) = (self.batch, self.records, (self.no, self.batch.partition));
         let offset = batch.offsets[row];
-        let record = records.binary_search_by_key(&offset, |record| record.offset).map(|at| records[at]);
-        let (time, payload) = record.map_or((0, None), |record| (record.timestamp_ms, record.payload));
+        let record =
+            records.binary_search_by_key(&offset, |record| record.offset).map(|at| records[at]);
+        let (time, payload) =
+            record.map_or((0, None), |record| (record.timestamp_ms, record.payload));
         let reason = format!("{PLUGIN_FAILED}{}", self.name);
         let run = self.runs.entry(key).or_insert_with(|| Run { from: offset, letters: Vec::new() });
         run.letters.push(DeadLetter::new(&reason, self.topic, key.1, offset, time, payload));
@@ -271,7 +304,8 @@ impl Search<'_> {
         output.skip.extend(end as u32..batch.len() as u32);
         output.before.push(Event::Held(self.no, key.1, from));
         let why = format!(
-            "the plugin failed on {RUN} events in a row, from offset {from} of partition {} on: {fault} (fix it and put its file into the plugin folder: it continues from there)",
+            "the plugin failed on {RUN} events in a row, from offset {from} of partition {} on: \
+             {fault} (fix it and put its file into the plugin folder: it continues from there)",
             key.1
         );
         output.stops = Some((from, Quarantine::Failing(why)));
@@ -287,7 +321,8 @@ struct Calls {
 }
 
 impl Calls {
-    /// Calls the plugin. `again`: these rows were in an earlier call, so the plugin's messages about them were logged already.
+    /// Calls the plugin. `again`: these rows were in an earlier call, so the plugin's messages
+    /// about them were logged already.
     fn call(
         &mut self,
         metric: &LaneMetric,
@@ -303,7 +338,11 @@ impl Calls {
         input.status.update(|status| status.calling = Some((metric.id, begun)));
         self.deltas.clear();
         let update = |deltas: &mut Vec<host::Delta>| metric.plugin.update(batch, deltas);
-        let done = if again { host::quietly(|| update(&mut self.deltas)) } else { update(&mut self.deltas) };
+        let done = if again {
+            host::quietly(|| update(&mut self.deltas))
+        } else {
+            update(&mut self.deltas)
+        };
         // At once, so that the next call is not taken for this one.
         input.status.update(|status| status.calling = None);
         if let Some(mark) = input.call_mark {
@@ -316,12 +355,20 @@ impl Calls {
             telemetry::slow_batch(name);
             if due(&mut self.logged_slow, metric.no) {
                 let (events, took) = (batch.len(), took.as_millis());
-                tracing::warn!(metric = name, "the plugin took {took} ms for a batch of {events} events");
+                tracing::warn!(
+                    metric = name,
+                    "the plugin took {took} ms for a batch of {events} events"
+                );
             }
         }
         let keys = |host::Computed { rows, bytes, ends }| ComputedKeys { rows, bytes, ends };
         let computed = done?.into_iter().map(keys).collect();
-        let update = |d: &host::Delta| CellUpdate { row: d.row, table: d.table, cell: d.cell, value: d.value };
+        let update = |d: &host::Delta| CellUpdate {
+            row: d.row,
+            table: d.table,
+            cell: d.cell,
+            value: d.value,
+        };
         let updates: Vec<CellUpdate> = self.deltas.iter().map(update).collect();
         if !input.view.read().state.accepts(metric.id, batch, &updates) {
             return Err("it returned a value that its table cannot hold".into());
@@ -334,8 +381,15 @@ impl LaneMetric {
     /// The mark of a call with this batch.
     fn marked_call(&self, batch: &EventBatch) -> MarkedCall {
         let (first, last) = (batch.offsets.first(), batch.offsets.last());
-        let (from, to) = (first.copied().unwrap_or(batch.from), last.map_or(batch.to, |last| last + 1));
-        MarkedCall { revision: self.revision.clone(), code: self.code.clone(), partition: batch.partition, from, to }
+        let (from, to) =
+            (first.copied().unwrap_or(batch.from), last.map_or(batch.to, |last| last + 1));
+        MarkedCall {
+            revision: self.revision.clone(),
+            code: self.code.clone(),
+            partition: batch.partition,
+            from,
+            to,
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! However the log is divided into batches, the same events are found to fail, and all others count once, with their keys.
+//! However the log is divided into batches, the same events are found to fail, and all others count
+//! once, with their keys.
 #![allow(clippy::unwrap_used)] // what these tests made a line before
 
 use super::*;
@@ -27,14 +28,7 @@ impl Lane {
 
     /// Counts a batch of the offsets `[at, to)`, those from `from` on.
     fn batch(&mut self, at: u64, from: u64, to: u64) {
-        let offsets: Vec<u64> = (at..to).collect();
-        let some = vec![0; offsets.len()];
-        let (kinds, times) = (vec![0; offsets.len()], vec![0; offsets.len()]);
-        let source = PropertySource { pointer: "/offset".into(), kind: PropertyType::Integer };
-        let mut column = PropertyColumn::new(Arc::new(source));
-        (column.present, column.low) = (vec![1; offsets.len()], offsets.clone());
-        let (users, products, properties) = (some.clone(), some, vec![column]);
-        let batch = EventBatch { offsets, users, products, kinds, times, properties, ..EventBatch::default() };
+        let batch = make_batch((at..to).collect());
         let fails = &self.fails;
         let call = &mut |batch: &EventBatch, _| {
             if batch.offsets.iter().any(|offset| fails[*offset as usize]) {
@@ -64,12 +58,20 @@ impl Lane {
         let made = search.update(from);
         let start = (from - at) as usize;
         let skipped = |row: &usize| made.skip.contains(&(*row as u32));
-        let counts: Vec<u64> = (start..batch.len()).filter(|row| !skipped(row)).map(|row| batch.offsets[row]).collect();
-        let mut handed: Vec<u64> = made.updates.iter().map(|update| batch.offsets[update.row as usize]).collect();
+        let counts: Vec<u64> = (start..batch.len())
+            .filter(|row| !skipped(row))
+            .map(|row| batch.offsets[row])
+            .collect();
+        let mut handed: Vec<u64> =
+            made.updates.iter().map(|update| batch.offsets[update.row as usize]).collect();
         handed.retain(|offset| *offset >= from);
         assert_eq!(handed, counts, "what counts was handed over once, and nothing else");
         for offset in &counts {
-            assert_eq!(key(&made.computed, (offset - at) as usize), offset.to_string(), "its key came with it");
+            assert_eq!(
+                key(&made.computed, (offset - at) as usize),
+                offset.to_string(),
+                "its key came with it"
+            );
         }
         assert!(made.skip.is_sorted());
         self.counted.extend(counts);
@@ -83,6 +85,17 @@ impl Lane {
         }
         self.stopped = made.stops.map(|(at, _)| at);
     }
+}
+
+/// Events at these offsets, each with its offset as a property.
+fn make_batch(offsets: Vec<u64>) -> EventBatch {
+    let some = vec![0; offsets.len()];
+    let (kinds, times) = (vec![0; offsets.len()], vec![0; offsets.len()]);
+    let source = PropertySource { pointer: "/offset".into(), kind: PropertyType::Integer };
+    let mut column = PropertyColumn::new(Arc::new(source));
+    (column.present, column.low) = (vec![1; offsets.len()], offsets.clone());
+    let (users, products, properties) = (some.clone(), some, vec![column]);
+    EventBatch { offsets, users, products, kinds, times, properties, ..EventBatch::default() }
 }
 
 fn key(computed: &[ComputedKeys], row: usize) -> &str {

@@ -1,4 +1,5 @@
-//! Collects refused records, writes them together to the dead letters, and retries; bounded in number and bytes.
+//! Collects refused records, writes them together to the dead letters, and retries; bounded in
+//! number and bytes.
 
 use super::lane_status::LaneStatus;
 use crate::dead_letter::{DeadLetter, DeadLetters};
@@ -26,7 +27,8 @@ pub(super) struct DeadLetterBuffer {
 struct WaitingLetters {
     letters: Vec<DeadLetter>,
     bytes: usize,
-    /// Writes that failed since the last one that succeeded, at most `AT_MOST - 1`. With each, the next write waits for as much again.
+    /// Writes that failed since the last one that succeeded, at most `AT_MOST - 1`. With each, the
+    /// next write waits for as much again.
     tries: usize,
 }
 
@@ -70,7 +72,8 @@ impl DeadLetterBuffer {
         }
     }
 
-    /// Writes what waits. Letters are identified by their offset, so a second write changes nothing.
+    /// Writes what waits. Letters are identified by their offset, so a second write changes
+    /// nothing.
     pub(super) fn write(&mut self) {
         if self.waiting.letters.is_empty() {
             return;
@@ -101,7 +104,8 @@ mod tests {
 
     #[test]
     fn letters_are_due_by_number_and_by_size() {
-        let letter = |size: usize| DeadLetter::new("invalid_json", "t", 0, 0, 0, Some(&vec![b'x'; size]));
+        let letter =
+            |size: usize| DeadLetter::new("invalid_json", "t", 0, 0, 0, Some(&vec![b'x'; size]));
         for (size, due, most) in [(10, MANY, AT_MOST * MANY), (64 << 10, 64, AT_MOST * 64)] {
             let mut letters = WaitingLetters::default();
             let pushed = |letters: &mut WaitingLetters, times: usize| {

@@ -1,7 +1,9 @@
-//! The one condition that only a restart repairs: a thread of the engine has ended by an internal error.
+//! The one condition that only a restart repairs: a thread of the engine has ended by an internal
+//! error.
 //!
-//! Each thread does its work in [`guard`], which records such an end with its reason in a lane status, where readiness reads it. Stored state
-//! is safe in any case; what must be prevented is that counting seems to continue.
+//! Each thread does its work in [`guard`], which records such an end with its reason in a lane
+//! status, where readiness reads it. Stored state is safe in any case; what must be prevented is
+//! that counting seems to continue.
 
 use super::lane_status::LaneStatus;
 use std::any::Any;
@@ -61,7 +63,8 @@ impl Display for Thread {
 /// A thread ended by an internal error. Only a restart of the engine helps.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error(
-    "{thread} ended by an internal error ({why}): restart the engine; nothing is lost, what is not stored is counted again"
+    "{thread} ended by an internal error ({why}): restart the engine; nothing is lost, what is not \
+     stored is counted again"
 )]
 pub struct Fatal {
     /// The thread.
@@ -85,7 +88,8 @@ pub fn guard<T>(status: &LaneStatus, thread: Thread, work: impl FnOnce() -> T) -
 
 fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a text".to_owned())
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "without a text".to_owned())
 }
 
 #[cfg(test)]
@@ -101,6 +105,11 @@ mod tests {
         assert_eq!(guard(&status, Thread::Counts, || panic!("its commits end")), None::<u8>);
         let shown = status.read(|status| status.failed.clone()).map(|fatal| fatal.to_string());
         let shown = shown.unwrap_or_default();
-        assert!(shown.starts_with("the thread that commits ended by an internal error (bucket 3): restart"), "{shown}");
+        assert!(
+            shown.starts_with(
+                "the thread that commits ended by an internal error (bucket 3): restart"
+            ),
+            "{shown}"
+        );
     }
 }

@@ -1,11 +1,13 @@
-//! Follows a metric's state in a store that other engines write to: a view of what is committed, refreshed when asked.
+//! Follows a metric's state in a store that other engines write to: a view of what is committed,
+//! refreshed when asked.
 //!
-//! Promises: an answer uses one moment of the store, with the position of that moment, read together; a tail is folded only onto the view
-//! whose frames were sent with the read; if a compaction went past the view, or the store went back or has another life, the view is loaded
-//! again and never answers wrong. The number of updates in the frames must be the number that progress records. A follower writes nothing,
-//! and holds all tables of its metric.
+//! Promises: an answer uses one moment of the store, with the position of that moment, read
+//! together; a tail is folded only onto the view whose frames were sent with the read; if a
+//! compaction went past the view, or the store went back or has another life, the view is loaded
+//! again and never answers wrong. The number of updates in the frames must be the number that
+//! progress records. A follower writes nothing, and holds all tables of its metric.
 //!
-//! Over 400 lines: one view from its first read to its last, with the promise of each step.
+//! Over 480 lines: one view from its first read to its last, with the promise of each step.
 
 use super::memory_share::MemoryShare;
 use super::origin::Origin;
@@ -16,7 +18,8 @@ use crate::failpoint::point;
 use crate::progress::{Quarantine, Trouble};
 use crate::state::{Buckets, Folds, Loading, MetricId, State, Threshold, TypeLimit, halves};
 use crate::store::{
-    Bucket, BucketRead, FrameId, Known, Life, Reading, RevisionId, Store, StoreError, StoredFrame, StoredRevision,
+    Bucket, BucketRead, FrameId, Known, Life, Reading, RevisionId, Store, StoreError, StoredFrame,
+    StoredRevision,
 };
 use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard};
 use std::collections::BTreeMap;
@@ -40,7 +43,8 @@ pub struct Follower {
     revision: RevisionId,
     description: Description,
     types: TypeLimit,
-    /// Locked while the store is read: one thread reads at a time, and those that waited need not read again.
+    /// Locked while the store is read: one thread reads at a time, and those that waited need not
+    /// read again.
     folded: Mutex<Folded>,
     followed: RwLock<Followed>,
     /// Why it is not refreshed any more, if so.
@@ -65,7 +69,8 @@ pub struct Followed {
     pub position: Position,
     /// Grows with every change.
     pub version: u64,
-    /// The position at which its history is complete, if other engines were ahead when this one started; `None`: it is complete.
+    /// The position at which its history is complete, if other engines were ahead when this one
+    /// started; `None`: it is complete.
     pub target: Option<Position>,
     /// Per partition where counting began, and what it missed.
     pub origins: BTreeMap<u32, Origin>,
@@ -133,7 +138,8 @@ impl Follower {
         types: TypeLimit,
     ) -> Follower {
         let folds = Arc::new(Folds::default());
-        let followed = Followed { state: empty(description, &types, &folds), ..Followed::default() };
+        let followed =
+            Followed { state: empty(description, &types, &folds), ..Followed::default() };
         Follower {
             store,
             revision,
@@ -159,7 +165,10 @@ impl Follower {
     /// The same follower with folds from a shared cache.
     #[must_use]
     pub fn with_folds(self, folds: Arc<Folds>) -> Follower {
-        let followed = Followed { state: empty(&self.description, &self.types, &folds), ..Followed::default() };
+        let followed = Followed {
+            state: empty(&self.description, &self.types, &folds),
+            ..Followed::default()
+        };
         Follower { followed: RwLock::new(followed), folds, ..self }
     }
 
@@ -235,10 +244,11 @@ impl Follower {
         Ok(Refreshed::Current)
     }
 
-    /// Reads what was appended since, also to the halves of buckets that were split meanwhile. Returns whether all of it continues the view;
-    /// if not, the view must be loaded again.
+    /// Reads what was appended since, also to the halves of buckets that were split meanwhile.
+    /// Returns whether all of it continues the view; if not, the view must be loaded again.
     fn read_tails(&self, folded: &mut Folded) -> Result<bool, StoreError> {
-        let last = |bucket: &Bucket| Known { bucket: *bucket, last: folded.last.get(bucket).copied() };
+        let last =
+            |bucket: &Bucket| Known { bucket: *bucket, last: folded.last.get(bucket).copied() };
         let mut known: Vec<Known> = folded.buckets.iter().map(last).collect();
         let mut ended = Vec::new();
         for _ in 0..READS {
@@ -258,9 +268,13 @@ impl Follower {
                     BucketRead::Split { tail, begin } if known.last.is_none() || tail.is_some() => {
                         ended.extend(tail.clone().map(|frames| (known.bucket, frames)));
                         let last = known.last.map(|_| *begin);
-                        next.extend(self.halves(known.bucket)?.map(|bucket| Known { bucket, last }));
+                        next.extend(
+                            self.halves(known.bucket)?.map(|bucket| Known { bucket, last }),
+                        );
                     }
-                    BucketRead::Whole(_) | BucketRead::Split { .. } | BucketRead::None => return Ok(false),
+                    BucketRead::Whole(_) | BucketRead::Split { .. } | BucketRead::None => {
+                        return Ok(false);
+                    }
                 }
             }
             if next.len() == known.len() {
@@ -285,7 +299,9 @@ impl Follower {
 
     /// Loads the view from all buckets; readers see the old one meanwhile.
     fn load(&self, folded: &mut Folded) -> Result<(), StoreError> {
-        let Some((memory_share, metric)) = &self.memory_share else { return self.load_pieces(folded) };
+        let Some((memory_share, metric)) = &self.memory_share else {
+            return self.load_pieces(folded);
+        };
         memory_share.begin_load(*metric);
         let loaded = self.load_pieces(folded);
         // A store that does not answer is asked again: until then the memory stays reserved.
@@ -297,8 +313,12 @@ impl Follower {
     }
 
     fn load_pieces(&self, folded: &mut Folded) -> Result<(), StoreError> {
-        let mut fresh = Fresh { of: self, state: self.empty(), folded: Folded::default(), unmeasured: 0 };
-        let most = self.memory_share.as_ref().map_or(u64::MAX, |(memory_share, _)| memory_share.piece_bytes());
+        let mut fresh =
+            Fresh { of: self, state: self.empty(), folded: Folded::default(), unmeasured: 0 };
+        let most = self
+            .memory_share
+            .as_ref()
+            .map_or(u64::MAX, |(memory_share, _)| memory_share.piece_bytes());
         let Some(moment) = read_pieces(&*self.store, &self.revision, most, &mut fresh)? else {
             self.forget(folded, &mut self.followed.write());
             return Ok(());
@@ -328,7 +348,8 @@ impl Follower {
         self.followed.read()
     }
 
-    /// Counts keys together until no table holds more than `max` cells. Returns which keys each table keeps.
+    /// Counts keys together until no table holds more than `max` cells. Returns which keys each
+    /// table keeps.
     pub(super) fn narrow(&self, max: u64) -> Vec<Threshold> {
         let mut followed = self.followed.write();
         let to = followed.state.thresholds_for(FOLLOWED, max);
@@ -343,7 +364,8 @@ impl Follower {
         followed.target = (!followed.position.reaches(target)).then(|| target.clone());
     }
 
-    /// Adds tails to the view, and the last frames of buckets that ended (`ended`); state and position change together.
+    /// Adds tails to the view, and the last frames of buckets that ended (`ended`); state and
+    /// position change together.
     fn add(
         &self,
         folded: &mut Folded,
@@ -366,7 +388,9 @@ impl Follower {
         folded.buckets = known.iter().map(|known| known.bucket).collect();
         folded.last = known.iter().filter_map(|known| Some((known.bucket, known.last?))).collect();
         for (known, read) in known.iter().zip(&reading.buckets) {
-            added = added.and_then(|()| fold(folded, &mut loading, *known, read)).map(|more| bytes += more);
+            added = added
+                .and_then(|()| fold(folded, &mut loading, *known, read))
+                .map(|more| bytes += more);
         }
         drop(loading);
         match added.and_then(|()| self.check_origins(folded, &reading.revision)) {
@@ -377,22 +401,28 @@ impl Follower {
                 Ok(())
             }
             Err(fault) => {
-                // A part may be folded: the view cannot be trusted, and the next refresh loads it again.
+                // A part may be folded: the view cannot be trusted, and the next refresh loads it
+                // again.
                 self.forget(folded, &mut followed);
                 Err(fault)
             }
         }
     }
 
-    /// Why the view must not be refreshed: it was stopped, or takes as much memory as it may (its lane finds that by itself).
+    /// Why the view must not be refreshed: it was stopped, or takes as much memory as it may (its
+    /// lane finds that by itself).
     fn stop_reason(&self) -> Option<Quarantine> {
-        let over =
-            || self.memory_share.as_ref().and_then(|(memory_share, metric)| memory_share.limit_exceeded(*metric));
+        let over = || {
+            self.memory_share
+                .as_ref()
+                .and_then(|(memory_share, metric)| memory_share.limit_exceeded(*metric))
+        };
         let loaded = |_: &Quarantine| !self.read().position.0.is_empty();
         self.stopped.get().cloned().or_else(|| over().filter(loaded))
     }
 
-    /// Measures from time to time what the view holds, because not every follower has a lane that does.
+    /// Measures from time to time what the view holds, because not every follower has a lane that
+    /// does.
     fn measure_memory(&self, state: &State, more: usize) {
         let Some((memory_share, metric)) = &self.memory_share else { return };
         if self.unmeasured.fetch_add(more, Ordering::Relaxed) + more >= memory_share.step_bytes() {
@@ -425,16 +455,27 @@ impl Follower {
         followed.clear(self.empty());
     }
 
-    /// Compares the updates that are folded with those that progress records. Returns the origins that progress records.
-    fn check_origins(&self, folded: &Folded, revision: &StoredRevision) -> Result<BTreeMap<u32, Origin>, StoreError> {
+    /// Compares the updates that are folded with those that progress records. Returns the origins
+    /// that progress records.
+    fn check_origins(
+        &self,
+        folded: &Folded,
+        revision: &StoredRevision,
+    ) -> Result<BTreeMap<u32, Origin>, StoreError> {
         let fault = |fault| match fault {
-            Trouble::Corrupt(what) => StoreError::Corrupt(format!("{}: {what}", self.revision.metric)),
+            Trouble::Corrupt(what) => {
+                StoreError::Corrupt(format!("{}: {what}", self.revision.metric))
+            }
             Trouble::Stopped(why) => StoreError::Unavailable(why.to_string()),
             Trouble::Unavailable => StoreError::Unavailable(fault.to_string()),
         };
         let found = decode_progress(revision).map_err(fault)?;
         check_updates(&found, folded.rows).map_err(fault)?;
-        Ok(found.progress.iter().map(|(partition, progress)| (*partition, Origin::of(progress))).collect())
+        Ok(found
+            .progress
+            .iter()
+            .map(|(partition, progress)| (*partition, Origin::of(progress)))
+            .collect())
     }
 }
 
@@ -473,11 +514,17 @@ impl Fold for Fresh<'_> {
         self.state = self.of.empty();
         let mut all = Vec::new();
         for (n, table) in self.of.description.tables.iter().enumerate() {
-            let of = held.iter().filter(|bucket| usize::from(bucket.table) == n).map(|bucket| bucket.bucket);
+            let of = held
+                .iter()
+                .filter(|bucket| usize::from(bucket.table) == n)
+                .map(|bucket| bucket.bucket);
             let metric = &self.of.revision.metric;
-            let fault = |fault| StoreError::Corrupt(format!("{metric}, table {}: {fault}", table.name));
+            let fault =
+                |fault| StoreError::Corrupt(format!("{metric}, table {}: {fault}", table.name));
             let buckets = Buckets::new(table, of).map_err(fault)?;
-            all.extend(buckets.leaves().iter().map(|bucket| Bucket { table: n as u16, bucket: *bucket }));
+            all.extend(
+                buckets.leaves().iter().map(|bucket| Bucket { table: n as u16, bucket: *bucket }),
+            );
         }
         (self.folded, self.unmeasured) = (Folded { buckets: all.clone(), ..Folded::default() }, 0);
         Ok(all)
@@ -488,11 +535,17 @@ impl Fold for Fresh<'_> {
         self.of.require(memory_share.refuse_piece(*metric, self.state.loaded_size(FOLLOWED), bytes))
     }
 
-    fn fold(&mut self, piece: Vec<(Bucket, Vec<StoredFrame>)>, of: &StoredRevision) -> Result<(), StoreError> {
+    fn fold(
+        &mut self,
+        piece: Vec<(Bucket, Vec<StoredFrame>)>,
+        of: &StoredRevision,
+    ) -> Result<(), StoreError> {
         self.folded.life = Some(of.life);
         for (bucket, frames) in piece {
             let mut loading = self.state.loading(FOLLOWED);
-            frames.iter().try_for_each(|frame| fold_one(&mut self.folded, &mut loading, bucket, frame))?;
+            frames
+                .iter()
+                .try_for_each(|frame| fold_one(&mut self.folded, &mut loading, bucket, frame))?;
             drop(loading);
             self.unmeasured += frames.iter().map(|frame| frame.bytes.len()).sum::<usize>();
             if self
@@ -516,7 +569,12 @@ fn empty(description: &Description, types: &TypeLimit, folds: &Arc<Folds>) -> St
 }
 
 /// Folds what was read of a bucket. Returns the number of bytes.
-fn fold(folded: &mut Folded, loading: &mut Loading<'_>, known: Known, read: &BucketRead) -> Result<usize, StoreError> {
+fn fold(
+    folded: &mut Folded,
+    loading: &mut Loading<'_>,
+    known: Known,
+    read: &BucketRead,
+) -> Result<usize, StoreError> {
     let (BucketRead::Whole(frames) | BucketRead::Tail(frames)) = read else { return Ok(0) };
     frames.iter().try_for_each(|frame| fold_one(folded, loading, known.bucket, frame))?;
     Ok(frames.iter().map(|frame| frame.bytes.len()).sum())
@@ -528,7 +586,9 @@ fn fold_one(
     bucket: Bucket,
     frame: &StoredFrame,
 ) -> Result<(), StoreError> {
-    let fault = |fault| StoreError::Corrupt(format!("table {} bucket {}: {fault}", bucket.table, bucket.bucket));
+    let fault = |fault| {
+        StoreError::Corrupt(format!("table {} bucket {}: {fault}", bucket.table, bucket.bucket))
+    };
     folded.rows += loading.frame(usize::from(bucket.table), &frame.bytes).map_err(fault)?;
     folded.last.insert(bucket, (frame.id, frame.end));
     Ok(())

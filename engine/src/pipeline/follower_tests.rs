@@ -41,7 +41,17 @@ impl Rig {
         let memory_share = Arc::new(MemoryShare::new(LIMIT));
         let follower = Follower::new(store.clone(), revision.clone(), plugin.description());
         let follower = follower.with_memory_share(memory_share.clone(), METRIC);
-        Rig { store, revision, life, counts, stored: None, next: 0, memory_share, follower, _folder: folder }
+        Rig {
+            store,
+            revision,
+            life,
+            counts,
+            stored: None,
+            next: 0,
+            memory_share,
+            follower,
+            _folder: folder,
+        }
     }
 
     fn count(&mut self) {
@@ -61,7 +71,9 @@ impl Rig {
         self.counts.apply(MetricId(0), &batch, from, &[]);
         let sealed = self.counts.seal(MetricId(0), 0);
         let frames = self.counts.frames(MetricId(0), &[&sealed]).into_iter();
-        let frames = frames.map(|frame| (Bucket { table: frame.table, bucket: frame.bucket }, frame.bytes)).collect();
+        let frames = frames
+            .map(|frame| (Bucket { table: frame.table, bucket: frame.bucket }, frame.bytes))
+            .collect();
         let bytes = Progress { next: to, rows: to, ..Progress::default() }.encode();
         let advance = Advance {
             partition: 0,
@@ -69,7 +81,12 @@ impl Rig {
             base: self.stored.replace(bytes.clone()),
             to: StoredProgress { next: to, bytes },
         };
-        let commit = Commit { revision: self.revision.clone(), life: self.life, advances: vec![advance], frames };
+        let commit = Commit {
+            revision: self.revision.clone(),
+            life: self.life,
+            advances: vec![advance],
+            frames,
+        };
         self.store.commit(&[commit]).unwrap();
         self.next = to;
     }
@@ -111,7 +128,10 @@ fn without_room_to_load_a_follower_reads_no_further_and_answers_nothing() {
     (0..40).for_each(|_| rig.count());
     rig.memory_share.record_followed(OTHER, LIMIT / 100 * 84);
     let (refreshed, position, users) = rig.finds();
-    assert!(refreshed.as_ref().is_err_and(|fault| fault.contains("[limits] memory")), "{refreshed:?}");
+    assert!(
+        refreshed.as_ref().is_err_and(|fault| fault.contains("[limits] memory")),
+        "{refreshed:?}"
+    );
     assert_eq!((position, users), (0, 0));
     assert!(rig.follower.refused().is_some());
 }

@@ -1,11 +1,12 @@
-//! A lane: one thread that polls a source, counts, and drives the commit protocol. The main lane follows the end of the log; others replay
-//! history for metrics that were added later.
+//! A lane: one thread that polls a source, counts, and drives the commit protocol. The main lane
+//! follows the end of the log; others replay history for metrics that were added later.
 //!
-//! Only the lane knows all of its parts. Records of the source go through [`Batches`] into state; the resulting events go into the
-//! [`Ledger`]; the [`Executor`] carries out its actions, whose answers are events again. The machine in the ledger makes every decision
-//! about progress, and knows of everything that is counted.
+//! Only the lane knows all of its parts. Records of the source go through [`Batches`] into state;
+//! the resulting events go into the [`Ledger`]; the [`Executor`] carries out its actions, whose
+//! answers are events again. The machine in the ledger makes every decision about progress, and
+//! knows of everything that is counted.
 //!
-//! Over 400 lines: the one place where all parts meet.
+//! Over 480 lines: the one place where all parts meet.
 
 use super::batch::{BatchParts, Batches, find_anchors};
 use super::call_marks::CallMark;
@@ -34,19 +35,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-/// Records handled before the lane turns to anything else; a batch of about this size is best for the caches.
+/// Records handled before the lane turns to anything else; a batch of about this size is best for
+/// the caches.
 const BATCH: usize = 2_048;
 
 /// The same in a lane that replays history: the main lane waits while a batch of it is counted.
 const SHORT: usize = 512;
 
-/// Longest wait for records: how late a checkpoint or an answer of the store is noticed on a quiet log.
+/// Longest wait for records: how late a checkpoint or an answer of the store is noticed on a quiet
+/// log.
 const WAIT: Duration = Duration::from_millis(20);
 
 /// The same while the log does not answer.
 const WAIT_LONGER: Duration = Duration::from_millis(100);
 
-/// Shortest time between two heartbeats, which also commit quiet partitions, so that a store that went back is noticed.
+/// Shortest time between two heartbeats, which also commit quiet partitions, so that a store that
+/// went back is noticed.
 const BEAT: Duration = Duration::from_millis(900);
 
 /// How often the log is asked for its ends; a broker may have to answer.
@@ -61,7 +65,8 @@ const STORE_AGAIN_AT_MOST: Duration = Duration::from_secs(3);
 /// Longest wait for the last commits when partitions are revoked.
 const FLUSH: Duration = Duration::from_secs(4);
 
-/// How long to wait for an answer of the store before what is due is sent again, while partitions are being revoked.
+/// How long to wait for an answer of the store before what is due is sent again, while partitions
+/// are being revoked.
 const RETRY: Duration = Duration::from_millis(100);
 
 /// How long the end of a lane may take that was not asked to stop.
@@ -130,7 +135,8 @@ pub(super) struct Lane {
     unusable: Option<String>,
     /// Partitions whose log ended before what was counted of them, according to its last answer.
     short: BTreeSet<u32>,
-    /// Revisions whose state in memory is in doubt, to be loaded again after the present action; and why they must then stop, if they must.
+    /// Revisions whose state in memory is in doubt, to be loaded again after the present action;
+    /// and why they must then stop, if they must.
     doubtful: Vec<(RevisionNo, Option<Quarantine>)>,
 }
 
@@ -182,8 +188,11 @@ impl Lane {
 
     /// Counts until it is stopped or the source cannot be used any more. Returns its totals.
     pub(super) fn run(mut self, mut source: Box<dyn Source>) -> LaneTotals {
-        let joined: Vec<Event> =
-            self.members.iter().map(|metric| Event::Joined(metric.no, metric.history.clone(), None)).collect();
+        let joined: Vec<Event> = self
+            .members
+            .iter()
+            .map(|metric| Event::Joined(metric.no, metric.history.clone(), None))
+            .collect();
         for event in joined {
             let Event::Joined(no, ..) = event else { continue };
             self.handle(event);
@@ -226,7 +235,8 @@ impl Lane {
         self.finish(source)
     }
 
-    /// Polls the source, or carries out commands while paused. Returns whether the source can still be used.
+    /// Polls the source, or carries out commands while paused. Returns whether the source can still
+    /// be used.
     fn poll(&mut self, source: &mut Box<dyn Source>, due: Instant) -> bool {
         let longest = if self.troubled { WAIT_LONGER } else { WAIT };
         let wait = due.saturating_duration_since(Instant::now()).min(longest);
@@ -251,7 +261,8 @@ impl Lane {
 
     // Events → ledger → actions → executor → events.
 
-    /// Applies an event to the ledger and carries out its actions, and so on with their events, until nothing is left to do.
+    /// Applies an event to the ledger and carries out its actions, and so on with their events,
+    /// until nothing is left to do.
     pub(super) fn handle(&mut self, event: Event) {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
@@ -269,22 +280,24 @@ impl Lane {
 
     fn carry_out(&mut self, action: LedgerAction) -> Option<Event> {
         if matches!(action, LedgerAction::Commit { .. }) {
-            // Refused records are written before the offsets at which they were refused are committed.
+            // Refused records are written before the offsets at which they were refused are
+            // committed.
             point("commit.due");
             self.batches.write_dead_letters();
             point("commit.letters");
         }
         let ran = self.executor.run(action, &self.members, &mut self.ledger.pending);
         if let Some((no, at)) = ran.panicked {
-            // Next time its records are counted and sealed one by one, which finds the one that panics.
+            // Next time its records are counted and sealed one by one, which finds the one that
+            // panics.
             let why = self.batches.panicking.note(no, &at).err();
             self.doubtful.push((no, why));
         }
         ran.event
     }
 
-    /// Loads a revision whose state in memory is in doubt again from the store; it counts on from there, unless `why` says why it must
-    /// stop.
+    /// Loads a revision whose state in memory is in doubt again from the store; it counts on from
+    /// there, unless `why` says why it must stop.
     fn load_again(&mut self, no: RevisionNo, why: Option<Quarantine>) {
         let Some(metric) = self.members.get(no) else { return };
         let Rejoin { leave, join } = Ledger::rejoin(metric, why);
@@ -322,26 +335,29 @@ impl Lane {
         }
     }
 
-    /// Waits until everything counted of these partitions is committed, at most `limit`. A timeout is safe: the engine that counts them next
-    /// counts the rest again from the log.
+    /// Waits until everything counted of these partitions is committed, at most `limit`. A timeout
+    /// is safe: the engine that counts them next counts the rest again from the log.
     pub(super) fn flush(&mut self, partitions: &[u32], limit: Duration) {
         let deadline = Instant::now() + limit;
         while !self.ledger.flushed(partitions) {
             if Instant::now() >= deadline {
-                tracing::warn!("the last records were not committed in time; they will be counted again");
+                tracing::warn!(
+                    "the last records were not committed in time; they will be counted again"
+                );
                 return;
             }
             match self.executor.wait_for_commit(&self.members, RETRY) {
                 Waited::Answered(events) => self.settle(events),
                 Waited::Ended => return,
-                // No commit is under way, or the store does not answer: what is due is sent (again).
+                // No commit is under way, or the store does not answer: what is due is sent
+                // (again).
                 Waited::Nothing => self.handle(Event::CheckpointDue),
             }
         }
     }
 
-    /// Waits for the compactions of a revision that are under way, at most `limit`: the floors that they raise belong to its views. Returns
-    /// whether all were answered.
+    /// Waits for the compactions of a revision that are under way, at most `limit`: the floors that
+    /// they raise belong to its views. Returns whether all were answered.
     pub(super) fn settle_compactions(&mut self, no: RevisionNo, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;
         while self.executor.still_compacts(no) {
@@ -356,11 +372,16 @@ impl Lane {
 
     // Records → batches.
 
-    /// Counts records of one partition, at most a batch, in offset order; at a record that cannot be decoded, metrics pass or stop.
+    /// Counts records of one partition, at most a batch, in offset order; at a record that cannot
+    /// be decoded, metrics pass or stop.
     fn count(&mut self, partition: u32, records: &[Record<'_>]) {
         let mut rest = records;
         while let (Some(first), Some(last)) = (rest.first(), rest.last()) {
-            let Some(offset) = self.batches.first_undecodable(partition, first.offset..last.offset + 1) else { break };
+            let Some(offset) =
+                self.batches.first_undecodable(partition, first.offset..last.offset + 1)
+            else {
+                break;
+            };
             let at = rest.partition_point(|record| record.offset < offset);
             self.count_decodable(partition, &rest[..at]);
             if !self.passes(partition, offset) {
@@ -380,7 +401,8 @@ impl Lane {
         }
         // After the anchors: one may stop a metric.
         let due = self.ledger.due(partition, epoch, to);
-        let outcome = self.batches.count(&self.members, &mut self.ledger.pending, partition, records, &due);
+        let outcome =
+            self.batches.count(&self.members, &mut self.ledger.pending, partition, records, &due);
         outcome.events.into_iter().for_each(|event| self.handle(event));
         for (no, why) in outcome.discarded {
             self.load_again(no, why);
@@ -390,7 +412,8 @@ impl Lane {
         }
     }
 
-    /// Whether all metrics have passed a record that cannot be decoded. Stops those that have counted up to it.
+    /// Whether all metrics have passed a record that cannot be decoded. Stops those that have
+    /// counted up to it.
     fn passes(&mut self, partition: u32, offset: u64) -> bool {
         let Some(epoch) = self.ledger.epoch(partition) else { return false };
         if self.ledger.due(partition, epoch, offset + 1).metrics.is_empty() {
@@ -410,7 +433,8 @@ impl Lane {
         self.handle(passed);
     }
 
-    /// Loads partitions from the store and compares them with the log, as if they were assigned again.
+    /// Loads partitions from the store and compares them with the log, as if they were assigned
+    /// again.
     fn read_again(&mut self, partitions: &[u32]) {
         if !partitions.is_empty() {
             self.steering.forget_starts(partitions);
@@ -449,7 +473,9 @@ impl Lane {
 
     /// Stops metrics that hold too many cells or too much memory.
     fn stop_oversized(&mut self) {
-        for (no, why) in find_oversized(&self.members, &self.view, &self.memory_share, &mut self.ledger.pending) {
+        for (no, why) in
+            find_oversized(&self.members, &self.view, &self.memory_share, &mut self.ledger.pending)
+        {
             if !self.ledger.is_stopped(no) {
                 self.handle(Event::Quarantined(no, why));
             }
@@ -460,14 +486,16 @@ impl Lane {
         self.executor.ask_log(due, || self.ledger.position(&self.members));
     }
 
-    /// Handles an answer of the log: whether it still holds what was counted, which partitions stall, whether it answers at all.
+    /// Handles an answer of the log: whether it still holds what was counted, which partitions
+    /// stall, whether it answers at all.
     fn surveyed(&mut self, source: &mut dyn Source, answer: LogAnswer) {
         if let Ok((bounds, _)) = &answer.held {
             self.show_lag(bounds);
         }
         answer.events.into_iter().for_each(|event| self.handle(event));
-        let noted =
-            |(bounds, counted): (Vec<Bounds>, Position)| source.surveyed(&bounds, self).map(|()| (bounds, counted));
+        let noted = |(bounds, counted): (Vec<Bounds>, Position)| {
+            source.surveyed(&bounds, self).map(|()| (bounds, counted))
+        };
         match answer.held.and_then(noted) {
             Ok((bounds, counted)) => {
                 self.note_stalls(source.stalled());
@@ -484,7 +512,9 @@ impl Lane {
     }
 
     fn note_stalls(&self, stalled: Vec<u32>) {
-        let new = self.status.read(|status| stalled.iter().filter(|p| !status.stalled.contains(p)).count());
+        let new = self
+            .status
+            .read(|status| stalled.iter().filter(|p| !status.stalled.contains(p)).count());
         telemetry::stalled(new as u64);
         self.status.update(|status| status.stalled = stalled);
     }
@@ -514,7 +544,8 @@ impl Lane {
             (b.partition, b.end.saturating_sub(counted))
         };
         let lag: BTreeMap<u32, u64> = bounds.iter().map(lag).collect();
-        let open: BTreeMap<u32, u64> = bounds.iter().map(|bounds| (bounds.partition, bounds.open)).collect();
+        let open: BTreeMap<u32, u64> =
+            bounds.iter().map(|bounds| (bounds.partition, bounds.open)).collect();
         if self.role == LaneRole::Main {
             telemetry::lag(&lag, &open);
         }
@@ -548,7 +579,8 @@ impl Lane {
         self.status.update(|status| status.source_trouble = Some(fault.to_string()));
     }
 
-    /// Shows trouble until the log answers again: a poll without records does not prove that it does.
+    /// Shows trouble until the log answers again: a poll without records does not prove that it
+    /// does.
     fn set_trouble(&mut self, what: String) {
         self.troubled = true;
         self.status.update(|status| status.source_trouble = Some(what));
@@ -580,7 +612,11 @@ impl Lane {
 
 /// The pause before a store is asked again that has not answered `tries` times.
 fn pause(tries: u32) -> Duration {
-    if tries == 0 { Duration::ZERO } else { STORE_AGAIN.saturating_mul(1 << tries.min(10)).min(STORE_AGAIN_AT_MOST) }
+    if tries == 0 {
+        Duration::ZERO
+    } else {
+        STORE_AGAIN.saturating_mul(1 << tries.min(10)).min(STORE_AGAIN_AT_MOST)
+    }
 }
 
 impl Sink for Lane {
@@ -629,10 +665,19 @@ impl Sink for Lane {
 
     fn gap(&mut self, partition: u32, from: u64, to: u64) {
         if to <= from {
-            tracing::error!(partition, from, "the log no longer holds this offset, and nothing after it either");
+            tracing::error!(
+                partition,
+                from,
+                "the log no longer holds this offset, and nothing after it either"
+            );
             return self.read_again(&[partition]);
         }
-        tracing::error!(partition, from, to, "records were gone from the log before they were read");
+        tracing::error!(
+            partition,
+            from,
+            to,
+            "records were gone from the log before they were read"
+        );
         let Some(epoch) = self.ledger.epoch(partition) else { return };
         self.handle(Event::Gap(partition, epoch, crate::progress::Span { from, to }));
     }

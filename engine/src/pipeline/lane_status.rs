@@ -1,7 +1,8 @@
-//! A lane's published status: the partitions it holds, what is wrong with its source or store, and which metrics are stopped and why.
+//! A lane's published status: the partitions it holds, what is wrong with its source or store, and
+//! which metrics are stopped and why.
 //!
-//! Only the lane and its worker threads write it; any thread reads it, briefly. Nothing here decides or waits. What was counted is not here
-//! but in the view.
+//! Only the lane and its worker threads write it; any thread reads it, briefly. Nothing here
+//! decides or waits. What was counted is not here but in the view.
 
 use super::call_marks::CallMark;
 use super::fatal::Fatal;
@@ -77,13 +78,15 @@ impl LaneStatus {
         read(&self.0.read())
     }
 
-    /// The metric whose plugin has not returned from its present call for at least `limit`, and for how long.
+    /// The metric whose plugin has not returned from its present call for at least `limit`, and for
+    /// how long.
     pub fn stuck(&self, limit: Duration) -> Option<(MetricId, Duration)> {
         let (metric, since) = self.read(|status| status.calling)?;
         Some((metric, since.elapsed())).filter(|(_, passed)| *passed >= limit)
     }
 
-    /// Records that a thread ended by an internal error. The first one is kept, because others follow from it.
+    /// Records that a thread ended by an internal error. The first one is kept, because others
+    /// follow from it.
     pub(super) fn fail(&self, fatal: Fatal) {
         tracing::error!("{fatal}");
         self.update(|status| {
@@ -91,7 +94,8 @@ impl LaneStatus {
         });
     }
 
-    /// Records in the call's mark, for the next start, that the call has not returned for at least `limit`.
+    /// Records in the call's mark, for the next start, that the call has not returned for at least
+    /// `limit`.
     pub fn mark_stuck(&self, limit: Duration) {
         // The lock is held: the lane cannot begin another call meanwhile.
         self.read(|status| {

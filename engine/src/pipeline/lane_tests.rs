@@ -1,5 +1,6 @@
-//! A whole lane between a log and a store that fail on demand: whatever fails is repeated, and every record counts once; a worker thread
-//! that ends stops the lane, with its reason in the status.
+//! A whole lane between a log and a store that fail on demand: whatever fails is repeated, and
+//! every record counts once; a worker thread that ends stops the lane, with its reason in the
+//! status.
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 use super::*;
@@ -117,7 +118,8 @@ fn rig_of(plan: &Plan, one_by_one: Option<Range<u64>>) -> Rig {
         call_mark: None,
     };
     let prepare = move |lane: &mut Lane| {
-        let panicked: Vec<(u32, Range<u64>)> = one_by_one.map(|records| (0, records)).into_iter().collect();
+        let panicked: Vec<(u32, Range<u64>)> =
+            one_by_one.map(|records| (0, records)).into_iter().collect();
         lane.batches.panicking.note(RevisionNo(0), &panicked).unwrap();
     };
     let lane = pipeline::start_with(parts, prepare).unwrap();
@@ -125,15 +127,24 @@ fn rig_of(plan: &Plan, one_by_one: Option<Range<u64>>) -> Rig {
 }
 
 impl Rig {
-    /// Waits until everything is counted and ends the lane. All of it must be stored, each record once.
+    /// Waits until everything is counted and ends the lane. All of it must be stored, each record
+    /// once.
     fn counts_all_once(self, what: &str) {
         let id = crate::state::MetricId(0);
         let end = Position([(0, RECORDS)].into());
-        assert!(self.view.wait_for(id, &end, LIMIT), "{what}: not counted: {:?}", self.status.snapshot());
-        let answers = || self.store.inner.current("plain").unwrap().as_ref() == Some(&self.revision);
+        assert!(
+            self.view.wait_for(id, &end, LIMIT),
+            "{what}: not counted: {:?}",
+            self.status.snapshot()
+        );
+        let answers =
+            || self.store.inner.current("plain").unwrap().as_ref() == Some(&self.revision);
         let begun = Instant::now();
         while !self.store.plan.is_spent() || !answers() {
-            assert!(begun.elapsed() < LIMIT, "{what}: not called often enough, or the revision does not answer");
+            assert!(
+                begun.elapsed() < LIMIT,
+                "{what}: not called often enough, or the revision does not answer"
+            );
             std::thread::park_timeout(Duration::from_millis(5));
         }
         let done = self.lane.stop(LIMIT);
@@ -147,16 +158,23 @@ impl Rig {
 
     fn stored_rows(&self) -> u64 {
         let buckets = self.store.inner.buckets(&self.revision).unwrap();
-        let known: Vec<Known> = buckets.iter().map(|bucket| Known { bucket: *bucket, last: None }).collect();
+        let known: Vec<Known> =
+            buckets.iter().map(|bucket| Known { bucket: *bucket, last: None }).collect();
         let reading = self.store.inner.read(&self.revision, &known).unwrap();
         let mut state = crate::state::State::default();
         let id = state.add(crate::host::plain_metric().description());
-        let held: Vec<(u16, u32)> = buckets.iter().map(|bucket| (bucket.table, bucket.bucket)).collect();
+        let held: Vec<(u16, u32)> =
+            buckets.iter().map(|bucket| (bucket.table, bucket.bucket)).collect();
         state.lay_out(id, &held).unwrap();
         let mut rows = 0;
         for (bucket, read) in buckets.iter().zip(reading.unwrap().buckets) {
-            let (BucketRead::Whole(frames) | BucketRead::Tail(frames)) = read else { panic!("{read:?}") };
-            rows += frames.iter().map(|frame| state.load(id, bucket.table.into(), &frame.bytes).unwrap()).sum::<u64>();
+            let (BucketRead::Whole(frames) | BucketRead::Tail(frames)) = read else {
+                panic!("{read:?}")
+            };
+            rows += frames
+                .iter()
+                .map(|frame| state.load(id, bucket.table.into(), &frame.bytes).unwrap())
+                .sum::<u64>();
         }
         rows
     }
@@ -211,7 +229,9 @@ fn any_call_that_fails_is_repeated() {
 
 #[test]
 fn a_thread_that_ends_stops_the_lane_and_says_why() {
-    for (call, thread) in [("commit", "the thread that commits"), ("compact", "the thread that compacts")] {
+    for (call, thread) in
+        [("commit", "the thread that commits"), ("compact", "the thread that compacts")]
+    {
         let plan = Plan::default();
         plan.panic(call);
         if call == "compact" {
@@ -225,7 +245,10 @@ fn a_thread_that_ends_stops_the_lane_and_says_why() {
         }
         let failed = rig.status.read(|status| status.failed.clone()).map(|fatal| fatal.to_string());
         let failed = failed.unwrap_or_default();
-        assert!(failed.starts_with(thread) && failed.contains(&format!("{call} panics on demand")), "{failed}");
+        assert!(
+            failed.starts_with(thread) && failed.contains(&format!("{call} panics on demand")),
+            "{failed}"
+        );
         assert_eq!(rig.lane.send(Command::Resume), Err(CommandError::Ended));
         rig.lane.stop(Duration::from_secs(1));
         assert!(begun.elapsed() < LIMIT, "{call}: it ends at once");

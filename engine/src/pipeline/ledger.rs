@@ -1,7 +1,9 @@
-//! The lane's books: the protocol's machine, the deliveries of the source, and what is counted but not stored.
+//! The lane's books: the protocol's machine, the deliveries of the source, and what is counted but
+//! not stored.
 //!
-//! An event goes in, effects come out. Effects that only change the books are carried out here, the others are actions for the executor.
-//! The ledger answers every question about how far the lane is. It calls no store, no source and no plugin.
+//! An event goes in, effects come out. Effects that only change the books are carried out here, the
+//! others are actions for the executor. The ledger answers every question about how far the lane
+//! is. It calls no store, no source and no plugin.
 
 use super::lane_status::LaneTotals;
 use super::members::{LaneMetric, Members};
@@ -10,7 +12,8 @@ use super::stop_reasons;
 use crate::event::Position;
 use crate::log::{Bounds, Start};
 use crate::progress::{
-    Advance, Deliveries, Effect, Event, Halt, Machine, Quarantine, ReadFrom, RevisionNo, Settings, Step, Ticket,
+    Advance, Deliveries, Effect, Event, Halt, Machine, Quarantine, ReadFrom, RevisionNo, Settings,
+    Step, Ticket,
 };
 use crate::state::MetricId;
 use crate::store::{Bucket, Life};
@@ -35,7 +38,13 @@ pub(super) enum LedgerAction {
     /// Create the state of a revision.
     Create(RevisionNo, Ticket),
     /// Send a commit to the store. `topic`: the log that was counted.
-    Commit { revision: RevisionNo, ticket: Ticket, life: Life, advances: Vec<Advance>, topic: String },
+    Commit {
+        revision: RevisionNo,
+        ticket: Ticket,
+        life: Life,
+        advances: Vec<Advance>,
+        topic: String,
+    },
     /// Compact a bucket, because a commit waits for room in it.
     Compact(RevisionNo, Ticket, Bucket),
     /// Ask the log for the bounds of these partitions.
@@ -69,8 +78,8 @@ pub(super) struct DueMetric {
     pub(super) failed: u64,
 }
 
-/// The events that load a metric again. The caller applies `leave`, forgets everything else that it knows of the metric, and then
-/// applies `join` in order.
+/// The events that load a metric again. The caller applies `leave`, forgets everything else that it
+/// knows of the metric, and then applies `join` in order.
 #[derive(Debug)]
 pub(super) struct Rejoin {
     pub(super) leave: Event,
@@ -95,7 +104,8 @@ impl Ledger {
         }
     }
 
-    /// Applies an event to the machine. Pass its effects to [`Ledger::record`], in this order, before the next event.
+    /// Applies an event to the machine. Pass its effects to [`Ledger::record`], in this order,
+    /// before the next event.
     pub(super) fn apply(&mut self, event: Event) -> Vec<Effect> {
         self.machine.on(event)
     }
@@ -143,15 +153,22 @@ impl Ledger {
                 Some(LedgerAction::Compact(revision, ticket, Bucket { table, bucket }))
             }
             Effect::Bounds(ticket, partitions) => Some(LedgerAction::AskBounds(ticket, partitions)),
-            Effect::Stands(revision, partition, at) => Some(LedgerAction::ShowPosition(revision, partition, at)),
+            Effect::Stands(revision, partition, at) => {
+                Some(LedgerAction::ShowPosition(revision, partition, at))
+            }
         }
     }
 
-    /// The events that load a metric whose state in memory is in doubt again from the store. `why`: why it must then stop, if it must.
+    /// The events that load a metric whose state in memory is in doubt again from the store. `why`:
+    /// why it must then stop, if it must.
     pub(super) fn rejoin(metric: &LaneMetric, why: Option<Quarantine>) -> Rejoin {
         let joined = Event::Joined(metric.no, metric.history.clone(), None);
-        let stops = why.or_else(|| metric.barred.clone()).map(|why| Event::Quarantined(metric.no, why));
-        Rejoin { leave: Event::Left(metric.no), join: std::iter::once(joined).chain(stops).collect() }
+        let stops =
+            why.or_else(|| metric.barred.clone()).map(|why| Event::Quarantined(metric.no, why));
+        Rejoin {
+            leave: Event::Left(metric.no),
+            join: std::iter::once(joined).chain(stops).collect(),
+        }
     }
 
     // Deliveries of the source.
@@ -176,8 +193,8 @@ impl Ledger {
         self.deliveries.steps()
     }
 
-    /// The source now reads from where `read` begins: what it delivers counts under that epoch. Returns whether the dedupe window starts
-    /// empty.
+    /// The source now reads from where `read` begins: what it delivers counts under that epoch.
+    /// Returns whether the dedupe window starts empty.
     pub(super) fn took_over(&mut self, partition: u32, read: ReadFrom) -> bool {
         self.deliveries.took_over(partition, read.epoch) && read.fresh
     }
@@ -197,7 +214,8 @@ impl Ledger {
         self.deliveries.held().collect()
     }
 
-    /// Where the source starts a partition that it is being assigned, so that it fetches the right records at once.
+    /// Where the source starts a partition that it is being assigned, so that it fetches the right
+    /// records at once.
     pub(super) fn start(&self, partition: u32) -> Start {
         self.machine.start(partition).map_or(Start::Earliest, Start::At)
     }
@@ -269,15 +287,18 @@ impl Ledger {
     /// The totals of the lane, which has counted `processed` records.
     pub(super) fn totals(&self, members: &Members, processed: u64) -> LaneTotals {
         let committed = self.committed(members);
-        let behind =
-            |(partition, counted): (&u32, &u64)| counted - committed.get(partition).copied().unwrap_or(0).min(*counted);
+        let behind = |(partition, counted): (&u32, &u64)| {
+            counted - committed.get(partition).copied().unwrap_or(0).min(*counted)
+        };
         let behind: u64 = self.position(members).0.iter().map(behind).sum();
         LaneTotals { processed, committed: processed.saturating_sub(behind), unfinished: false }
     }
 
-    /// The partitions whose log ends before what was counted of them (`position`), without those that are stopped already.
+    /// The partitions whose log ends before what was counted of them (`position`), without those
+    /// that are stopped already.
     pub(super) fn beyond(&self, bounds: &[Bounds], position: &Position) -> Vec<u32> {
-        let stopped: Vec<Option<u32>> = self.machine.halts().map(|(_, partition, _)| partition).collect();
+        let stopped: Vec<Option<u32>> =
+            self.machine.halts().map(|(_, partition, _)| partition).collect();
         let beyond = |b: &&Bounds| position.0.get(&b.partition).is_some_and(|next| *next > b.end);
         let beyond = bounds.iter().filter(beyond).map(|b| b.partition);
         beyond.filter(|partition| !stopped.contains(&Some(*partition))).collect()
@@ -295,7 +316,8 @@ impl Ledger {
         self.machine.halts().any(|(stopped, partition, _)| stopped == no && partition.is_none())
     }
 
-    /// Whether a partition is stopped at records that a person may skip, the first of them at this offset.
+    /// Whether a partition is stopped at records that a person may skip, the first of them at this
+    /// offset.
     pub(super) fn is_stopped_at(&self, partition: u32, offset: u64) -> bool {
         self.machine.halts().any(|(_, of, halt)| {
             let at = match halt {
@@ -308,7 +330,11 @@ impl Ledger {
     }
 
     /// Why each metric is stopped, to be shown; `shown`: what is shown so far.
-    pub(super) fn stop_reasons(&self, members: &Members, shown: &BTreeMap<MetricId, Halt>) -> BTreeMap<MetricId, Halt> {
+    pub(super) fn stop_reasons(
+        &self,
+        members: &Members,
+        shown: &BTreeMap<MetricId, Halt>,
+    ) -> BTreeMap<MetricId, Halt> {
         let metrics = members.iter().map(|metric| (metric.no, metric.id));
         stop_reasons::stop_reasons(&self.machine, metrics, &self.held(), shown)
     }

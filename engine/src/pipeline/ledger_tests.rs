@@ -1,10 +1,13 @@
-//! What the ledger records, which actions it returns, and what it answers about how far the lane is.
+//! What the ledger records, which actions it returns, and what it answers about how far the lane
+//! is.
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 use super::*;
 use crate::pipeline::testing::{NO, metric, settings};
 use crate::pipeline::view::View;
-use crate::progress::{self, Anchor, Answer, Count, Counted, Found, History, Memory, Progress, Trouble};
+use crate::progress::{
+    self, Anchor, Answer, Count, Counted, Found, History, Memory, Progress, Trouble,
+};
 use crate::state::{Sealed, State};
 
 /// A store that holds progress up to `next` and a log that ends at `end`.
@@ -29,7 +32,9 @@ impl World {
                 match action {
                     LedgerAction::Load { revision, ticket, .. } => {
                         let progress = |next| Progress { next, ..Progress::default() };
-                        let found = self.next.map(|next| Found { life: 1, progress: vec![(0, progress(next))] });
+                        let found = self
+                            .next
+                            .map(|next| Found { life: 1, progress: vec![(0, progress(next))] });
                         events.push(Event::Loaded(revision, ticket, Ok(found)));
                     }
                     LedgerAction::AskBounds(ticket, _) => {
@@ -84,8 +89,14 @@ fn where_a_partition_starts_is_where_it_is_read() {
         world.ledger.begin(&[0]);
         world.handle(Event::Assigned(vec![0]));
         let steps = world.ledger.steps();
-        let read = steps.iter().find_map(|step| if let Step::Read { read, .. } = step { Some(*read) } else { None });
-        assert_eq!(read.map(|read| read.from), Some(reads), "stored up to {next}: its dedupe window is read again");
+        let read = steps
+            .iter()
+            .find_map(|step| if let Step::Read { read, .. } = step { Some(*read) } else { None });
+        assert_eq!(
+            read.map(|read| read.from),
+            Some(reads),
+            "stored up to {next}: its dedupe window is read again"
+        );
     }
     // The source starts before the bounds of the log are known.
     let mut ledger = Ledger::new(settings());
@@ -121,7 +132,9 @@ fn deltas_are_kept_until_they_are_stored() {
     world.count(30, 20);
     world.ledger.pending.open(NO, 0).push(sealed());
     world.handle(Event::CheckpointDue);
-    let [LedgerAction::Commit { ticket, advances, .. }] = &world.left[..] else { panic!("{:?}", world.left) };
+    let [LedgerAction::Commit { ticket, advances, .. }] = &world.left[..] else {
+        panic!("{:?}", world.left)
+    };
     assert_eq!((advances[0].from, advances[0].to.next), (10, 30));
     let ticket = *ticket;
     world.ledger.pending.freeze(NO, 0, 30, sealed);
@@ -143,7 +156,8 @@ fn deltas_of_a_lost_partition_are_void() {
         world.ledger.pending.freeze(NO, 0, 30, sealed);
         world.handle(Event::Lost(vec![0]));
         assert!(world.ledger.pending.frozen(NO, 0).is_empty(), "{memory:?}");
-        // Where cells of all partitions are folded together, the whole view is loaded again instead.
+        // Where cells of all partitions are folded together, the whole view is loaded again
+        // instead.
         let tail = world.left.contains(&LedgerAction::DropTail(NO, 0));
         assert_eq!(tail, memory == Memory::Apart, "{:?}", world.left);
     }
@@ -161,7 +175,11 @@ fn totals_tell_counted_from_committed_records() {
     assert_eq!((totals.processed, totals.committed), (25, 5), "20 of them are not stored");
     let bounds = |end| [Bounds { partition: 0, start: 0, end, open: 0 }];
     let position = world.ledger.position(&members);
-    assert_eq!(world.ledger.beyond(&bounds(29), &position), [0], "the log ends before what was counted");
+    assert_eq!(
+        world.ledger.beyond(&bounds(29), &position),
+        [0],
+        "the log ends before what was counted"
+    );
     assert!(world.ledger.beyond(&bounds(30), &position).is_empty());
 }
 
@@ -186,7 +204,11 @@ fn a_metric_that_stops_is_reported_and_found() {
     let mut world = World::assigned(Some(10), 100);
     let epoch = world.ledger.epoch(0).unwrap();
     world.handle(Event::Undecodable(0, epoch, 10));
-    assert!(world.ledger.is_stopped_at(0, 10) && !world.ledger.is_stopped_at(0, 11) && !world.ledger.is_stopped(NO));
+    assert!(
+        world.ledger.is_stopped_at(0, 10)
+            && !world.ledger.is_stopped_at(0, 11)
+            && !world.ledger.is_stopped(NO)
+    );
 }
 
 #[test]

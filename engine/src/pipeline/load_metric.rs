@@ -1,8 +1,9 @@
 //! Loads what is stored of a metric into the lane's view.
 //!
-//! The view is locked for one piece at a time. From the first piece to the last the metric is in doubt, so that no reader takes a part of
-//! it for the whole; a metric that is stored in one piece is replaced under one lock. A load for which there is no room ends, and drops
-//! what it loaded, before it reads more of the store. So beside what it leaves in memory a load needs one piece
+//! The view is locked for one piece at a time. From the first piece to the last the metric is in
+//! doubt, so that no reader takes a part of it for the whole; a metric that is stored in one piece
+//! is replaced under one lock. A load for which there is no room ends, and drops what it loaded,
+//! before it reads more of the store. So beside what it leaves in memory a load needs one piece
 //! ([`MemoryShare::piece_bytes`]) or one bucket.
 
 use super::memory_share::{MemoryShare, SELDOM};
@@ -32,7 +33,8 @@ impl From<StoreError> for LoadFault {
 /// Loads a metric, replacing its state. `None`: nothing is stored of it, and it is empty.
 ///
 /// # Errors
-/// [`LoadFault`]. After the first piece, also by a panic, the metric is then empty and in doubt; before it, unchanged.
+/// [`LoadFault`]. After the first piece, also by a panic, the metric is then empty and in doubt;
+/// before it, unchanged.
 pub(super) fn load_metric(
     store: &dyn Store,
     (view, memory_share): (&View, &MemoryShare),
@@ -40,7 +42,15 @@ pub(super) fn load_metric(
     revision: &RevisionId,
 ) -> Result<Option<StoredRevision>, LoadFault> {
     memory_share.begin_load(metric);
-    let mut load = Load { view, memory_share, metric, begun: None, rows: 0, is_half: false, others: Others::default() };
+    let mut load = Load {
+        view,
+        memory_share,
+        metric,
+        begun: None,
+        rows: 0,
+        is_half: false,
+        others: Others::default(),
+    };
     let whole = read_pieces(store, revision, memory_share.piece_bytes(), &mut load)?;
     load.end(whole.as_ref()).map_err(LoadFault::Trouble)?;
     Ok(whole)
@@ -50,7 +60,8 @@ struct Load<'a> {
     view: &'a View,
     memory_share: &'a MemoryShare,
     metric: MetricId,
-    /// The buckets, once reading has begun, until the first piece replaces what was in memory before.
+    /// The buckets, once reading has begun, until the first piece replaces what was in memory
+    /// before.
     begun: Option<Vec<(u16, u32)>>,
     /// Number of updates in the frames.
     rows: u64,
@@ -71,7 +82,12 @@ impl Others {
     ///
     /// # Errors
     /// [`Trouble::Stopped`]: that is too much.
-    fn require_room(&mut self, memory_share: &MemoryShare, state: &State, metric: MetricId) -> Result<u64, Trouble> {
+    fn require_room(
+        &mut self,
+        memory_share: &MemoryShare,
+        state: &State,
+        metric: MetricId,
+    ) -> Result<u64, Trouble> {
         if self.measured.is_none_or(|(at, took)| at.elapsed() >= took * SELDOM) {
             let begun = Instant::now();
             self.own = state.own_sizes();
@@ -101,7 +117,8 @@ impl Load<'_> {
                 check_updates(&found, self.rows)?;
                 let progress = &mut counted.metrics[self.metric.0];
                 progress.position.0 = counted_partitions(stored).collect();
-                progress.origins = found.progress.iter().map(|(p, progress)| (*p, Origin::of(progress))).collect();
+                progress.origins =
+                    found.progress.iter().map(|(p, progress)| (*p, Origin::of(progress))).collect();
             }
         }
         counted.metrics[self.metric.0].in_doubt = false;
@@ -120,30 +137,39 @@ impl Fold for Load<'_> {
 
     fn admit(&mut self, bytes: u64) -> Result<(), LoadFault> {
         // The first piece replaces what is in memory.
-        let takes = if self.begun.is_some() { 0 } else { self.view.read().state.loaded_size(self.metric) };
+        let takes =
+            if self.begun.is_some() { 0 } else { self.view.read().state.loaded_size(self.metric) };
         let refused = self.memory_share.refuse_piece(self.metric, takes, bytes);
         refused.map_or(Ok(()), |why| Err(LoadFault::Trouble(Trouble::Stopped(why))))
     }
 
-    fn fold(&mut self, piece: Vec<(Bucket, Vec<StoredFrame>)>, _: &StoredRevision) -> Result<(), LoadFault> {
+    fn fold(
+        &mut self,
+        piece: Vec<(Bucket, Vec<StoredFrame>)>,
+        _: &StoredRevision,
+    ) -> Result<(), LoadFault> {
         let mut counted = self.view.write();
         let counted = &mut *counted;
         if let Some(buckets) = self.begun.take() {
             counted.discard(self.metric);
             (self.rows, self.is_half) = (0, true);
             let laid_out = counted.state.lay_out(self.metric, &buckets);
-            laid_out.map_err(|fault| corrupt(format!("the buckets of the store do not fit its tables: {fault}")))?;
+            laid_out.map_err(|fault| {
+                corrupt(format!("the buckets of the store do not fit its tables: {fault}"))
+            })?;
         }
         let mut loading = counted.state.loading(self.metric);
         let mut unseen = 0;
         for (bucket, frames) in piece {
             for frame in frames {
                 let load = loading.frame(usize::from(bucket.table), &frame.bytes);
-                self.rows += load.map_err(|fault| corrupt(format!("{fault} (bucket {bucket:?})")))?;
+                self.rows +=
+                    load.map_err(|fault| corrupt(format!("{fault} (bucket {bucket:?})")))?;
                 unseen += frame.bytes.len();
                 if unseen >= self.memory_share.step_bytes() {
                     drop(loading);
-                    let fits = self.others.require_room(self.memory_share, &counted.state, self.metric);
+                    let fits =
+                        self.others.require_room(self.memory_share, &counted.state, self.metric);
                     fits.map_err(LoadFault::Trouble)?;
                     (loading, unseen) = (counted.state.loading(self.metric), 0);
                 }

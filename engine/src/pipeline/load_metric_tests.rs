@@ -1,4 +1,5 @@
-//! Loading a metric: no reader sees a part of it, and a load that does not fit leaves nothing behind.
+//! Loading a metric: no reader sees a part of it, and a load that does not fit leaves nothing
+//! behind.
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 use super::super::view::MetricProgress;
@@ -50,7 +51,10 @@ impl Rig {
         let rows = state.apply(counted, &events, 0, &[]);
         let sealed = state.seal(counted, 0);
         let frames = state.frames(counted, &[&sealed]);
-        let frames = frames.into_iter().map(|f| (Bucket { table: f.table, bucket: f.bucket }, f.bytes)).collect();
+        let frames = frames
+            .into_iter()
+            .map(|f| (Bucket { table: f.table, bucket: f.bucket }, f.bytes))
+            .collect();
         let life = store.create(&revision, b"").unwrap();
         let record = Progress { next: USERS, rows, ..Progress::default() };
         let to = StoredProgress { next: USERS, bytes: record.encode() };
@@ -70,7 +74,11 @@ impl Rig {
     fn loaded(&self) -> (u64, bool, Option<u64>) {
         let counted = self.view.read();
         let progress = &counted.metrics[self.metric.0];
-        (counted.state.size(self.metric).0, !progress.in_doubt, progress.position.0.get(&0).copied())
+        (
+            counted.state.size(self.metric).0,
+            !progress.in_doubt,
+            progress.position.0.get(&0).copied(),
+        )
     }
 }
 
@@ -82,7 +90,8 @@ fn a_metric_is_loaded_in_one_piece_or_in_many() {
     let takes = rig.view.read().state.size(rig.metric).1;
     let memory_share = MemoryShare::new(takes);
     memory_share.hand_over(MetricId(99), rig.metric, takes * 2);
-    let stored: u64 = rig.store.sizes(&rig.revision).unwrap().iter().map(|size| size.snapshot + size.tail).sum();
+    let stored: u64 =
+        rig.store.sizes(&rig.revision).unwrap().iter().map(|size| size.snapshot + size.tail).sum();
     assert!(stored > memory_share.piece_bytes(), "{stored} bytes are read in one piece");
     assert!(rig.load(&memory_share).ok().flatten().is_some());
     assert_eq!((rig.loaded(), memory_share.held(rig.metric)), ((USERS, true, Some(USERS)), takes));
@@ -98,7 +107,10 @@ fn no_reader_sees_half_of_a_metric_that_is_loaded_again() {
     let reading = |bucket: Bucket| {
         let known = [crate::store::Known { bucket, last: None }];
         let reading = rig.store.read(&rig.revision, &known).unwrap().unwrap();
-        let crate::store::BucketRead::Whole(frames) = reading.buckets.into_iter().next().unwrap() else { panic!() };
+        let crate::store::BucketRead::Whole(frames) = reading.buckets.into_iter().next().unwrap()
+        else {
+            panic!()
+        };
         (vec![(bucket, frames)], reading.revision)
     };
     let load = || Load {
@@ -112,7 +124,11 @@ fn no_reader_sees_half_of_a_metric_that_is_loaded_again() {
     };
     let mut half = load();
     assert!(half.begin(held.clone()).is_ok());
-    assert_eq!(rig.loaded(), (USERS, true, Some(USERS)), "what was there before answers until a piece has come");
+    assert_eq!(
+        rig.loaded(),
+        (USERS, true, Some(USERS)),
+        "what was there before answers until a piece has come"
+    );
     let (piece, revision) = reading(held[0]);
     assert!(half.fold(piece, &revision).is_ok());
     let (cells, may_be_read, position) = rig.loaded();
@@ -137,7 +153,9 @@ fn no_reader_sees_half_of_a_metric_that_is_loaded_again() {
 fn a_load_that_does_not_fit_ends_and_leaves_nothing() {
     let rig = Rig::new();
     let memory_share = MemoryShare::new(400_000);
-    let Err(LoadFault::Trouble(Trouble::Stopped(why))) = rig.load(&memory_share) else { panic!("it is loaded") };
+    let Err(LoadFault::Trouble(Trouble::Stopped(why))) = rig.load(&memory_share) else {
+        panic!("it is loaded")
+    };
     assert!(matches!(why, Quarantine::OverMemory { held, .. } if held < 700_000), "{why:?}");
     assert_eq!((rig.loaded(), memory_share.held(rig.metric)), ((0, false, None), 0));
 }

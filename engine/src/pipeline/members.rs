@@ -1,7 +1,7 @@
 //! The metrics that a lane counts, and what it knows of each.
 //!
-//! Only the lane changes them: metrics join, leave, and receive other code. The rest of the pipeline reads them.
-//! Holds no state of a metric and decides nothing.
+//! Only the lane changes them: metrics join, leave, and receive other code. The rest of the
+//! pipeline reads them. Holds no state of a metric and decides nothing.
 
 use super::follower::Follower;
 use crate::event::PropertySource;
@@ -33,7 +33,8 @@ pub struct LaneMetric {
     pub code: String,
     /// Why its plugin must not be called; the metric is stopped when it joins.
     pub barred: Option<Quarantine>,
-    /// Per partition the offsets that its plugin receives one by one, because the process ended among them before.
+    /// Per partition the offsets that its plugin receives one by one, because the process ended
+    /// among them before.
     pub suspected: Vec<(u32, Range<u64>)>,
 }
 
@@ -44,7 +45,8 @@ pub enum LaneRole {
     Main,
     /// It replays history: the main lane has read these records before.
     Backfill,
-    /// It follows the log for a metric that reads events as `[events]` was configured before: the main lane reads the same records.
+    /// It follows the log for a metric that reads events as `[events]` was configured before: the
+    /// main lane reads the same records.
     Beside,
 }
 
@@ -73,7 +75,8 @@ impl Members {
         self.0.retain(|metric| metric.no != no);
     }
 
-    /// Replaces a metric's code by that of another of the same revision, with what is known against it.
+    /// Replaces a metric's code by that of another of the same revision, with what is known against
+    /// it.
     pub(super) fn replace_code(&mut self, with: LaneMetric) {
         if let Some(metric) = self.0.iter_mut().find(|metric| metric.no == with.no) {
             telemetry::code_replaced(with.plugin.name());

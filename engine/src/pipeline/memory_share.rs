@@ -1,16 +1,18 @@
 //! How much of its share of memory state takes, and which metrics must not take more.
 //!
-//! Below 85 % of the share every metric counts. From there on metrics stop that hold more than an even part of it, above 100 % those
-//! that hold more than an eighth of an even part, above 112 % all: so small metrics count on when a large one is added. A metric that
-//! stops keeps exactly what it has counted; `engine/lifecycle` restarts it when there is room. Nothing of this is stored: it concerns
-//! this process alone.
+//! Below 85 % of the share every metric counts. From there on metrics stop that hold more than an
+//! even part of it, above 100 % those that hold more than an eighth of an even part, above 112 %
+//! all: so small metrics count on when a large one is added. A metric that stops keeps exactly what
+//! it has counted; `engine/lifecycle` restarts it when there is room. Nothing of this is stored: it
+//! concerns this process alone.
 //!
-//! A metric that is loaded must fit beside the others without stopping them. Two kinds are loaded although there is less room: what was
-//! counted before a start, and what replaces something of the same size.
+//! A metric that is loaded must fit beside the others without stopping them. Two kinds are loaded
+//! although there is less room: what was counted before a start, and what replaces something of the
+//! same size.
 //!
-//! A measurement takes time where there are many sketches, so measurements are as frequent as costs at most some hundredths of the
-//! processor's time. Processor time is what counts: on a busy machine a measurement may last long and cost little, and metrics grow
-//! meanwhile.
+//! A measurement takes time where there are many sketches, so measurements are as frequent as costs
+//! at most some hundredths of the processor's time. Processor time is what counts: on a busy
+//! machine a measurement may last long and cost little, and metrics grow meanwhile.
 
 use crate::clock::thread_cpu_time;
 use crate::progress::Quarantine;
@@ -19,13 +21,15 @@ use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-/// Hundredths of the share above which metrics stop that hold more than an even part, and up to which metrics are loaded.
+/// Hundredths of the share above which metrics stop that hold more than an even part, and up to
+/// which metrics are loaded.
 const NEAR: u64 = 85;
 
 /// Hundredths above which all stop.
 const OVER: u64 = 112;
 
-/// Hundredths that metrics counted before a start may take: they fitted, apart from events since the last measurement.
+/// Hundredths that metrics counted before a start may take: they fitted, apart from events since
+/// the last measurement.
 const BEFORE: u64 = 125;
 
 /// Hundredths below which a metric is loaded whose size is unknown, because it is not in memory.
@@ -46,7 +50,8 @@ const PIECE: u64 = 32 << 20;
 /// And at most this part of the share.
 const PIECES: u64 = 16;
 
-/// The part of the share by which frames that are read may exceed the room there is: what they are folded into often takes less.
+/// The part of the share by which frames that are read may exceed the room there is: what they are
+/// folded into often takes less.
 const LEEWAY: u64 = 8;
 
 /// Pause between two measurements, as a multiple of the time that the last one took.
@@ -72,12 +77,14 @@ struct Measured {
     promised: BTreeMap<MetricId, u64>,
     /// Metrics that were counted before the start and are not loaded yet.
     before: BTreeSet<MetricId>,
-    /// Metrics whose load has begun and has not ended, or failed and will be repeated: up to how many hundredths of the share each may
-    /// be loaded.
+    /// Metrics whose load has begun and has not ended, or failed and will be repeated: up to how
+    /// many hundredths of the share each may be loaded.
     loading: BTreeMap<MetricId, u64>,
-    /// Metrics that are gone, although their state may be there for another moment. Numbers are not used again.
+    /// Metrics that are gone, although their state may be there for another moment. Numbers are not
+    /// used again.
     gone: BTreeSet<MetricId>,
-    /// Sums, because every batch asks for them: bytes of all metrics, and how many metrics hold any.
+    /// Sums, because every batch asks for them: bytes of all metrics, and how many metrics hold
+    /// any.
     all: u64,
     metrics: usize,
 }
@@ -130,7 +137,8 @@ impl Measured {
         match self.loading.get(&metric) {
             Some(begun) => *begun,
             None if self.before.contains(&metric) => BEFORE,
-            // It counted and is loaded again: no other metric may have to stop for it, and it for none.
+            // It counted and is loaded again: no other metric may have to stop for it, and it for
+            // none.
             None if self.own(metric) > 0 => OVER,
             None => NEAR,
         }
@@ -150,7 +158,8 @@ impl MemoryShare {
         (self.limit / STEPS).min(STEP) as usize
     }
 
-    /// Bytes of frames that are read at once while a metric is loaded, unless one bucket holds more.
+    /// Bytes of frames that are read at once while a metric is loaded, unless one bucket holds
+    /// more.
     #[must_use]
     pub fn piece_bytes(&self) -> u64 {
         (self.limit / PIECES).min(PIECE)
@@ -161,7 +170,8 @@ impl MemoryShare {
         self.measured.lock().before.insert(metric);
     }
 
-    /// `after` replaces `before`, which is gone, and may become as large: it will hold `held` bytes.
+    /// `after` replaces `before`, which is gone, and may become as large: it will hold `held`
+    /// bytes.
     pub fn hand_over(&self, before: MetricId, after: MetricId, held: u64) {
         let mut measured = self.measured.lock();
         measured.forget(before);
@@ -169,9 +179,13 @@ impl MemoryShare {
         measured.add_up();
     }
 
-    /// Measures with `take` what the metrics of a caller hold, if that is due; the caller is known by `who`, one of its metrics. Metrics
-    /// that `take` does not list keep their last measurement.
-    pub fn measure<M: IntoIterator<Item = (MetricId, u64)>>(&self, who: MetricId, take: impl FnOnce() -> M) {
+    /// Measures with `take` what the metrics of a caller hold, if that is due; the caller is known
+    /// by `who`, one of its metrics. Metrics that `take` does not list keep their last measurement.
+    pub fn measure<M: IntoIterator<Item = (MetricId, u64)>>(
+        &self,
+        who: MetricId,
+        take: impl FnOnce() -> M,
+    ) {
         let last = self.measured.lock().taken.get(&who).copied();
         if last.is_some_and(|(at, took)| at.elapsed() < PAUSE.max(took * SELDOM)) {
             return;
@@ -183,8 +197,8 @@ impl MemoryShare {
         measured.taken.insert(who, (Instant::now(), thread_cpu_time().saturating_sub(begun)));
     }
 
-    /// The load of a metric begins, perhaps not for the first time. Until it succeeds or is refused, what the metric holds now stays
-    /// reserved for it, and decides how much it may take.
+    /// The load of a metric begins, perhaps not for the first time. Until it succeeds or is
+    /// refused, what the metric holds now stays reserved for it, and decides how much it may take.
     pub fn begin_load(&self, metric: MetricId) {
         let mut measured = self.measured.lock();
         if measured.gone.contains(&metric) {
@@ -212,7 +226,8 @@ impl MemoryShare {
         self.measured.lock().set_held([(metric, 0)]);
     }
 
-    /// Records the bytes that the follower of a metric holds. A load that is under way goes on: its result is not among them yet.
+    /// Records the bytes that the follower of a metric holds. A load that is under way goes on: its
+    /// result is not among them yet.
     pub fn record_followed(&self, metric: MetricId, held: u64) {
         let mut measured = self.measured.lock();
         if !measured.gone.contains(&metric) {
@@ -221,12 +236,14 @@ impl MemoryShare {
         }
     }
 
-    /// The load of a metric has ended, and what it came to is recorded: nothing is reserved for it any more.
+    /// The load of a metric has ended, and what it came to is recorded: nothing is reserved for it
+    /// any more.
     pub fn end_load(&self, metric: MetricId) {
         self.measured.lock().end_load(metric);
     }
 
-    /// Records what all metrics but `loading` hold: what they share with it is divided differently while it is loaded.
+    /// Records what all metrics but `loading` hold: what they share with it is divided differently
+    /// while it is loaded.
     pub fn record_others(&self, loading: MetricId, sizes: Vec<(MetricId, u64)>) {
         let others = sizes.into_iter().filter(|(of, _)| *of != loading);
         self.measured.lock().set_held(others);
@@ -248,18 +265,21 @@ impl MemoryShare {
     pub fn limit_exceeded(&self, metric: MetricId) -> Option<Quarantine> {
         let measured = self.measured.lock();
         let (held, own) = (measured.all, measured.own(metric));
-        over(self.limit, held, own, measured.metrics).then_some(Quarantine::OverMemory { held, share: self.limit })
+        over(self.limit, held, own, measured.metrics)
+            .then_some(Quarantine::OverMemory { held, share: self.limit })
     }
 
-    /// Why a metric that holds `own` bytes while it is loaded must not be loaded any further; `None`: it may be. If it must not, the caller
-    /// drops what was loaded and reports that ([`MemoryShare::record_held`]).
+    /// Why a metric that holds `own` bytes while it is loaded must not be loaded any further;
+    /// `None`: it may be. If it must not, the caller drops what was loaded and reports that
+    /// ([`MemoryShare::record_held`]).
     #[must_use]
     pub fn refuse_load(&self, metric: MetricId, own: u64) -> Option<Quarantine> {
         let mut measured = self.measured.lock();
         let others = measured.all - measured.of(metric);
         let promised = measured.promised.get(&metric).copied().unwrap_or(0);
         // Before the load begins, what the metric holds will be replaced.
-        let held = if measured.loading.contains_key(&metric) { promised } else { measured.of(metric) };
+        let held =
+            if measured.loading.contains_key(&metric) { promised } else { measured.of(metric) };
         let most = (self.limit / 100 * measured.hundredths(metric)).max(others + held);
         let held = others + own;
         (held > most).then(|| {
@@ -274,8 +294,8 @@ impl MemoryShare {
         self.refuse_load(metric, own.saturating_add(bytes.saturating_sub(self.limit / LEEWAY)))
     }
 
-    /// Whether a metric that was stopped may count on, as of the last measurement. One that is not in memory needs more room, because its
-    /// size is unknown.
+    /// Whether a metric that was stopped may count on, as of the last measurement. One that is not
+    /// in memory needs more room, because its size is unknown.
     #[must_use]
     pub fn has_room(&self, in_memory: bool) -> bool {
         self.measured.lock().all < self.limit / 100 * if in_memory { NEAR } else { ROOM }
@@ -290,7 +310,9 @@ impl MemoryShare {
 
 fn over(limit: u64, held: u64, own: u64, metrics: usize) -> bool {
     let even = limit / metrics.max(1) as u64;
-    held > limit / 100 * OVER || held > limit && own > even / 8 || held > limit / 100 * NEAR && own > even
+    held > limit / 100 * OVER
+        || held > limit && own > even / 8
+        || held > limit / 100 * NEAR && own > even
 }
 
 #[cfg(test)]

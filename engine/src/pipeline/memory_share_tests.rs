@@ -33,8 +33,13 @@ fn a_stopped_metric_counts_on_where_there_is_room() {
     };
     assert!(share.has_room(true) && share.limit_exceeded(A).is_none());
     see(900);
-    assert!(share.limit_exceeded(A).is_some() && share.limit_exceeded(B).is_none() && !share.has_room(true));
-    // The cause of the stop is gone: a metric in memory needs no more room than it holds, one that is not needs some.
+    assert!(
+        share.limit_exceeded(A).is_some()
+            && share.limit_exceeded(B).is_none()
+            && !share.has_room(true)
+    );
+    // The cause of the stop is gone: a metric in memory needs no more room than it holds, one that
+    // is not needs some.
     see(780);
     assert!(share.limit_exceeded(A).is_none() && share.has_room(true) && !share.has_room(false));
     see(700);
@@ -98,7 +103,8 @@ fn a_piece_is_read_only_where_there_is_room_for_it() {
     let share = MemoryShare::new(1_600);
     assert_eq!(share.piece_bytes(), 100);
     share.record_held(A, 1_000);
-    // Frames may exceed the room by an eighth of the share: they may take less once they are folded.
+    // Frames may exceed the room by an eighth of the share: they may take less once they are
+    // folded.
     assert!(share.refuse_piece(B, 0, 200).is_none() && share.refuse_piece(B, 300, 200).is_none());
     assert!(share.refuse_piece(B, 0, 560).is_none() && share.refuse_piece(B, 0, 561).is_some());
     assert!(share.refuse_piece(B, 361, 10).is_some(), "it holds too much already");
@@ -113,7 +119,8 @@ fn a_load_is_judged_by_what_the_metric_was_when_it_began() {
     share.measure(A, || [(A, 700), (B, 100)]);
     assert!(share.refuse_load(B, 150).is_none() && share.refuse_load(B, 151).is_some());
     share.record_held(B, 240);
-    // The store fails when half of it is loaded: what it held stays reserved when the load is repeated.
+    // The store fails when half of it is loaded: what it held stays reserved when the load is
+    // repeated.
     share.begin_load(B);
     share.record_emptied(B);
     assert_eq!((share.used().0, share.has_room(true)), (940, false));
@@ -139,7 +146,11 @@ fn a_measurement_that_waited_long_is_repeated_soon() {
     });
     let (at, took) = share.measured.lock().taken[&A];
     assert!(took * SELDOM < Duration::from_secs(1), "{took:?} of the processor's time");
-    share.measured.lock().taken.insert(A, (at.checked_sub(Duration::from_secs(1)).expect("it is up longer"), took));
+    share
+        .measured
+        .lock()
+        .taken
+        .insert(A, (at.checked_sub(Duration::from_secs(1)).expect("it is up longer"), took));
     share.measure(A, || [(A, 2)]);
     assert_eq!(share.used().0, 2);
 }

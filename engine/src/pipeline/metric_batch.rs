@@ -1,7 +1,8 @@
-//! Counts a batch in one metric: applies its rows to the metric's tables and seals them where they are full, all at once, or one by one to
-//! find the row that panics.
+//! Counts a batch in one metric: applies its rows to the metric's tables and seals them where they
+//! are full, all at once, or one by one to find the row that panics.
 //!
-//! After a panic the metric's state is in doubt, and the caller discards it. Knows no progress and no store.
+//! After a panic the metric's state is in doubt, and the caller discards it. Knows no progress and
+//! no store.
 
 use super::containment::PluginOutput;
 use super::members::LaneMetric;
@@ -37,27 +38,43 @@ pub(super) struct Panicked {
 }
 
 impl MetricBatch<'_> {
-    /// Counts all rows at once. Returns the number of table updates; deltas that were sealed are added to `open`.
+    /// Counts all rows at once. Returns the number of table updates; deltas that were sealed are
+    /// added to `open`.
     ///
     /// # Errors
     /// [`Panicked`] with all offsets that count: any of them may be the cause.
-    pub(super) fn at_once(&self, state: &mut State, open: &mut Vec<Sealed>) -> Result<u64, Panicked> {
+    pub(super) fn at_once(
+        &self,
+        state: &mut State,
+        open: &mut Vec<Sealed>,
+    ) -> Result<u64, Panicked> {
         let counted = contained(|| {
             if state.must_seal(self.metric.id, self.partition, self.batch.len()) {
                 open.push(state.seal(self.metric.id, self.partition));
             }
             self.compute(state);
             self.poisoned(self.first()..self.batch.len());
-            state.apply_without(self.metric.id, self.batch, self.from, &self.output.updates, self.skip)
+            state.apply_without(
+                self.metric.id,
+                self.batch,
+                self.from,
+                &self.output.updates,
+                self.skip,
+            )
         });
         counted.map_err(|what| Panicked { at: self.from..self.batch.to.max(self.from + 1), what })
     }
 
-    /// Counts, seals and writes row by row, because a value may panic only in a seal or a frame. Returns the number of table updates.
+    /// Counts, seals and writes row by row, because a value may panic only in a seal or a frame.
+    /// Returns the number of table updates.
     ///
     /// # Errors
     /// [`Panicked`] with the offset of the first row that panics.
-    pub(super) fn one_by_one(&self, state: &mut State, open: &mut Vec<Sealed>) -> Result<u64, Panicked> {
+    pub(super) fn one_by_one(
+        &self,
+        state: &mut State,
+        open: &mut Vec<Sealed>,
+    ) -> Result<u64, Panicked> {
         let at = |row: usize| self.batch.offsets.get(row).copied().unwrap_or(self.from);
         let mut counted = 0;
         let computed = contained(|| self.compute(state));
@@ -68,7 +85,12 @@ impl MetricBatch<'_> {
             }
             let rows = contained(|| {
                 self.poisoned(row..row + 1);
-                let rows = state.apply_rows(self.metric.id, self.batch, row..row + 1, &self.output.updates);
+                let rows = state.apply_rows(
+                    self.metric.id,
+                    self.batch,
+                    row..row + 1,
+                    &self.output.updates,
+                );
                 let sealed = state.seal(self.metric.id, self.partition);
                 drop(state.frames(self.metric.id, &[&sealed]));
                 open.push(sealed);
@@ -87,11 +109,14 @@ impl MetricBatch<'_> {
         panicking: &'a PanickingRecords,
     ) -> impl Iterator<Item = DeadLetter> + 'a {
         let offsets = self.skip.iter().map(|row| self.batch.offsets[*row as usize]);
-        let left_out =
-            move |offset: &u64| *offset >= self.from && panicking.leaves_out(self.metric.no, self.partition, *offset);
+        let left_out = move |offset: &u64| {
+            *offset >= self.from && panicking.leaves_out(self.metric.no, self.partition, *offset)
+        };
         offsets.filter(left_out).map(move |offset| {
-            let record = records.binary_search_by_key(&offset, |record| record.offset).map(|at| records[at]);
-            let (time, payload) = record.map_or((0, None), |record| (record.timestamp_ms, record.payload));
+            let record =
+                records.binary_search_by_key(&offset, |record| record.offset).map(|at| records[at]);
+            let (time, payload) =
+                record.map_or((0, None), |record| (record.timestamp_ms, record.payload));
             DeadLetter::new(INTERNAL_ERROR, topic, self.partition, offset, time, payload)
         })
     }
@@ -109,6 +134,10 @@ impl MetricBatch<'_> {
     }
 
     fn poisoned(&self, rows: Range<usize>) {
-        poisoned(self.metric.plugin.name(), self.partition, self.batch.offsets[rows].iter().copied());
+        poisoned(
+            self.metric.plugin.name(),
+            self.partition,
+            self.batch.offsets[rows].iter().copied(),
+        );
     }
 }

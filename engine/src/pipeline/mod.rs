@@ -1,12 +1,15 @@
-//! Moves records from the source through plugins and state into the store and the feed. No other module knows all four.
+//! Moves records from the source through plugins and state into the store and the feed. No other
+//! module knows all four.
 //!
-//! One thread, the lane, polls, counts and drives the commit protocol; one thread commits, one compacts. Readers read the [`View`]
-//! or, where engines share a store, the [`Follower`] of each metric, which another thread keeps up to date. Every queue is bounded: the
-//! source is paused while too many rows wait for their commit.
+//! One thread, the lane, polls, counts and drives the commit protocol; one thread commits, one
+//! compacts. Readers read the [`View`] or, where engines share a store, the [`Follower`] of each
+//! metric, which another thread keeps up to date. Every queue is bounded: the source is paused
+//! while too many rows wait for their commit.
 //!
-//! * Of a lane: `lane`, `command`, `members`, `lane_status`. What it does with a batch: `batch`, with `containment`, `metric_batch`,
-//!   `panicking_records`, `cell_limits`, `dead_letter_buffer` and `publish_events`. What it may commit: `ledger`, with `pending` and
-//!   `stop_reasons`. Who commits and compacts: `executor`. Where the source reads: `steering`.
+//! * Of a lane: `lane`, `command`, `members`, `lane_status`. What it does with a batch: `batch`,
+//!   with `containment`, `metric_batch`, `panicking_records`, `cell_limits`, `dead_letter_buffer`
+//!   and `publish_events`. What it may commit: `ledger`, with `pending` and `stop_reasons`. Who
+//!   commits and compacts: `executor`. Where the source reads: `steering`.
 //! * Reading the store: `read_pieces`, `load_metric`, `stored`, `origin`.
 //! * Readers: `view`, `follower`, `watch`, `relay`.
 //! * For all: `memory_share`, `call_marks`, `fatal`.
@@ -84,7 +87,8 @@ pub enum CommandError {
 /// How much longer than its limit a lane may take to end.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Niceness of a lane that replays history: about a tenth of the processor time of the main lane where both want the same core.
+/// Niceness of a lane that replays history: about a tenth of the processor time of the main lane
+/// where both want the same core.
 const NICE: i32 = 10;
 
 /// Starts a lane.
@@ -96,7 +100,10 @@ pub fn start(parts: LaneParts) -> std::io::Result<Handle> {
 }
 
 /// Starts a lane and calls `prepare` before it runs.
-fn start_with(parts: LaneParts, prepare: impl FnOnce(&mut Lane) + Send + 'static) -> std::io::Result<Handle> {
+fn start_with(
+    parts: LaneParts,
+    prepare: impl FnOnce(&mut Lane) + Send + 'static,
+) -> std::io::Result<Handle> {
     let stop = Arc::new(AtomicU64::new(0));
     let (commands, received) = sync_channel(command::QUEUE);
     let status = parts.status.clone();
@@ -123,7 +130,8 @@ fn start_with(parts: LaneParts, prepare: impl FnOnce(&mut Lane) + Send + 'static
         prepare(&mut lane);
         // `start_with` waits for this.
         let _ = made.send(Ok(()));
-        let totals = guard(&status, Thread::Counts, || lane.run(source)).unwrap_or_else(|| unfinished(&status));
+        let totals = guard(&status, Thread::Counts, || lane.run(source))
+            .unwrap_or_else(|| unfinished(&status));
         status.update(|status| status.ended = true);
         // The receiver may be gone.
         let _ = ended.send(totals);
@@ -133,7 +141,8 @@ fn start_with(parts: LaneParts, prepare: impl FnOnce(&mut Lane) + Send + 'static
     Ok(Handle { stop, commands, totals: Mutex::new(Some(totals)), status: published })
 }
 
-/// Lowers the priority of this thread: no reader waits for history, and the main lane must keep its pace.
+/// Lowers the priority of this thread: no reader waits for history, and the main lane must keep its
+/// pace.
 fn give_way() {
     let me = Some(rustix::thread::gettid());
     if let Err(fault) = rustix::process::setpriority_process(me, NICE) {
@@ -153,13 +162,16 @@ impl Handle {
         })
     }
 
-    /// Ends the lane within about `limit`: it commits once more and closes the source. Returns its totals; zeros if it is called again. A
-    /// lane that a plugin blocks is abandoned: its totals are those last known, and what it has not stored is counted again.
+    /// Ends the lane within about `limit`: it commits once more and closes the source. Returns its
+    /// totals; zeros if it is called again. A lane that a plugin blocks is abandoned: its totals
+    /// are those last known, and what it has not stored is counted again.
     pub fn stop(&self, limit: Duration) -> LaneTotals {
         self.stop.store(millis(limit), Ordering::Relaxed);
         let Some(totals) = self.totals.lock().take() else { return LaneTotals::default() };
         totals.recv_timeout(limit + GRACE).unwrap_or_else(|_| {
-            tracing::error!("a lane does not end because something in it does not return; it is abandoned");
+            tracing::error!(
+                "a lane does not end because something in it does not return; it is abandoned"
+            );
             unfinished(&self.status)
         })
     }

@@ -1,6 +1,7 @@
 //! Where a metric began to count a partition, and which records it missed.
 //!
-//! A recount needs this beside the position, and so does the choice between two revisions of a metric.
+//! A recount needs this beside the position, and so does the choice between two revisions of a
+//! metric.
 
 use crate::event::Position;
 use crate::progress::{MAX_GAPS, Progress, Span};
@@ -11,11 +12,13 @@ use std::collections::BTreeMap;
 pub struct Origin {
     /// The first offset that counts.
     pub start: u64,
-    /// The latest gaps, ascending: records that were gone from the log before they were counted. At most as many as a progress record lists.
+    /// The latest gaps, ascending: records that were gone from the log before they were counted. At
+    /// most as many as a progress record lists.
     pub gaps: Vec<Span>,
     /// Number of offsets in older gaps, which are no longer listed.
     pub lost_before: u64,
-    /// Number of events before the position that are in no cell, because the metric's own code fails on them.
+    /// Number of events before the position that are in no cell, because the metric's own code
+    /// fails on them.
     pub failed: u64,
 }
 
@@ -41,10 +44,14 @@ impl Origin {
         self.gaps.iter().fold(self.lost_before, |sum, gap| sum.saturating_add(gap.to - gap.from))
     }
 
-    /// Which of the records that `older` counted up to `position` the `newer` one did not count, as half a sentence; `None`: none are
-    /// missing. Both are by partition.
+    /// Which of the records that `older` counted up to `position` the `newer` one did not count, as
+    /// half a sentence; `None`: none are missing. Both are by partition.
     #[must_use]
-    pub fn lacks(newer: &BTreeMap<u32, Origin>, older: &BTreeMap<u32, Origin>, position: &Position) -> Option<String> {
+    pub fn lacks(
+        newer: &BTreeMap<u32, Origin>,
+        older: &BTreeMap<u32, Origin>,
+        position: &Position,
+    ) -> Option<String> {
         older.iter().find_map(|(partition, old)| {
             position.0.get(partition).filter(|next| **next > old.start)?;
             let Some(new) = newer.get(partition) else {
@@ -54,9 +61,12 @@ impl Origin {
                 let (new, old) = (new.start, old.start);
                 return Some(format!("partition {partition} from offset {new} on, not from {old}"));
             }
-            // A newer one that began earlier may have more gaps and miss nothing; that is rare, and a person can decide.
+            // A newer one that began earlier may have more gaps and miss nothing; that is rare, and
+            // a person can decide.
             let more = new.lost().checked_sub(old.lost()).filter(|more| *more > 0)?;
-            Some(format!("{more} more offsets of partition {partition} were gone before they were counted"))
+            Some(format!(
+                "{more} more offsets of partition {partition} were gone before they were counted"
+            ))
         })
     }
 
@@ -93,15 +103,23 @@ mod tests {
     #[test]
     fn what_a_newer_one_lacks_is_listed_by_partition() {
         let position: Position = "0:100,1:50".parse().unwrap_or_default();
-        let of = |starts: [u64; 2]| BTreeMap::from([(0, Origin::at(starts[0])), (1, Origin::at(starts[1]))]);
+        let of = |starts: [u64; 2]| {
+            BTreeMap::from([(0, Origin::at(starts[0])), (1, Origin::at(starts[1]))])
+        };
         let lost = |origin: &Origin, gap: Span| Origin { gaps: vec![gap], ..origin.clone() };
         let old = of([10, 50]);
         let lacks = |new: &BTreeMap<u32, Origin>| Origin::lacks(new, &old, &position);
         assert_eq!(lacks(&old), None);
         assert_eq!(lacks(&of([0, 0])), None, "it began earlier");
-        assert_eq!(lacks(&of([11, 0])).as_deref(), Some("partition 0 from offset 11 on, not from 10"));
+        assert_eq!(
+            lacks(&of([11, 0])).as_deref(),
+            Some("partition 0 from offset 11 on, not from 10")
+        );
         assert_eq!(lacks(&of([10, 90])), None, "nothing was counted there");
-        assert_eq!(lacks(&BTreeMap::from([(1, Origin::at(0))])).as_deref(), Some("of partition 0 it holds nothing"));
+        assert_eq!(
+            lacks(&BTreeMap::from([(1, Origin::at(0))])).as_deref(),
+            Some("of partition 0 it holds nothing")
+        );
         let gone = BTreeMap::from([(0, lost(&old[&0], Span { from: 20, to: 25 }))]);
         assert!(lacks(&gone).is_some_and(|what| what.starts_with("5 more offsets of partition 0")));
         assert_eq!(Origin::lacks(&gone, &gone, &position), None, "both passed over the same");

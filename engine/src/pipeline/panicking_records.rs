@@ -1,8 +1,11 @@
-//! Records on which the engine's own code panics: those that cannot be decoded, and those that a metric cannot count.
+//! Records on which the engine's own code panics: those that cannot be decoded, and those that a
+//! metric cannot count.
 //!
-//! A panic while a metric counts a batch does not say which record caused it. So the metric is loaded again from the store, the same
-//! records are counted one by one, and a record that panics again is left out of that metric alone. The records are remembered while the
-//! lane runs; a new lane finds them again. Corrupted memory cannot be contained here. Decides nothing about progress.
+//! A panic while a metric counts a batch does not say which record caused it. So the metric is
+//! loaded again from the store, the same records are counted one by one, and a record that panics
+//! again is left out of that metric alone. The records are remembered while the lane runs; a new
+//! lane finds them again. Corrupted memory cannot be contained here. Decides nothing about
+//! progress.
 
 use crate::event::EventBatch;
 use crate::progress::{Quarantine, RevisionNo};
@@ -12,10 +15,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Most records of a partition that a metric leaves out; with more, the fault is elsewhere, and the metric is stopped.
+/// Most records of a partition that a metric leaves out; with more, the fault is elsewhere, and the
+/// metric is stopped.
 const MOST: usize = 1_000;
 
-/// Panics in a row that found no further record, after which no single record can be the cause and the metric is stopped.
+/// Panics in a row that found no further record, after which no single record can be the cause and
+/// the metric is stopped.
 const TRIES: u32 = 3;
 
 /// The records that are remembered.
@@ -40,12 +45,17 @@ impl PanickingRecords {
         self.undecodable.get(&partition)?.range(offsets).next().copied()
     }
 
-    /// Remembers that a metric panicked while it counted these offsets of partitions: from now on they are counted one by one, and a single
-    /// offset that was counted so is left out.
+    /// Remembers that a metric panicked while it counted these offsets of partitions: from now on
+    /// they are counted one by one, and a single offset that was counted so is left out.
     ///
     /// # Errors
-    /// The metric must stop: too many records are left out already, or it panics whichever are left out.
-    pub(super) fn note(&mut self, no: RevisionNo, panicked: &[(u32, Range<u64>)]) -> Result<(), Quarantine> {
+    /// The metric must stop: too many records are left out already, or it panics whichever are left
+    /// out.
+    pub(super) fn note(
+        &mut self,
+        no: RevisionNo,
+        panicked: &[(u32, Range<u64>)],
+    ) -> Result<(), Quarantine> {
         let mut news = false;
         for (partition, at) in panicked {
             news |= if at.end - at.start == 1 && self.is_suspect(no, *partition, at.start, at.end) {
@@ -63,26 +73,35 @@ impl PanickingRecords {
         if *without_news < TRIES {
             return Ok(());
         }
-        let named =
-            panicked.iter().map(|(partition, at)| format!("{} to {} of partition {partition}", at.start, at.end));
+        let named = panicked
+            .iter()
+            .map(|(partition, at)| format!("{} to {} of partition {partition}", at.start, at.end));
         Err(Quarantine::Failing(format!(
-            "counting offsets {} panics again and again, whichever records are left out, which is a fault of Tally: please report it, \
-             with these records",
+            "counting offsets {} panics again and again, whichever records are left out, which is \
+             a fault of Tally: please report it, with these records",
             named.collect::<Vec<_>>().join(", ")
         )))
     }
 
     /// Whether a metric counts a batch from `from` to `to` one record at a time.
     pub(super) fn is_suspect(&self, no: RevisionNo, partition: u32, from: u64, to: u64) -> bool {
-        self.suspect.get(&(no, partition)).is_some_and(|offsets| from < offsets.end && offsets.start < to)
+        self.suspect
+            .get(&(no, partition))
+            .is_some_and(|offsets| from < offsets.end && offsets.start < to)
     }
 
     /// Leaves a record out. Returns whether it was not left out before.
-    fn leave_out(&mut self, no: RevisionNo, partition: u32, offset: u64) -> Result<bool, Quarantine> {
+    fn leave_out(
+        &mut self,
+        no: RevisionNo,
+        partition: u32,
+        offset: u64,
+    ) -> Result<bool, Quarantine> {
         let known = self.left_out.entry((no, partition)).or_default();
         if known.len() >= MOST && !known.contains(&offset) {
             let why = format!(
-                "counting panicked on {MOST} records of partition {partition}, the last at offset {offset}, which is a fault of Tally: please report it, with such a record"
+                "counting panicked on {MOST} records of partition {partition}, the last at offset \
+                 {offset}, which is a fault of Tally: please report it, with such a record"
             );
             return Err(Quarantine::Failing(why));
         }
@@ -94,10 +113,21 @@ impl PanickingRecords {
         self.left_out.get(&(no, partition)).is_some_and(|known| known.contains(&offset))
     }
 
-    /// The rows of a batch that do not count in a metric, ascending: those in `skip`, and those it leaves out.
-    pub(super) fn skipped<'a>(&self, no: RevisionNo, batch: &EventBatch, skip: &'a [u32]) -> Cow<'a, [u32]> {
-        let Some(known) = self.left_out.get(&(no, batch.partition)) else { return Cow::Borrowed(skip) };
-        let rows = (0..).zip(&batch.offsets).filter(|(_, offset)| known.contains(offset)).map(|(row, _)| row);
+    /// The rows of a batch that do not count in a metric, ascending: those in `skip`, and those it
+    /// leaves out.
+    pub(super) fn skipped<'a>(
+        &self,
+        no: RevisionNo,
+        batch: &EventBatch,
+        skip: &'a [u32],
+    ) -> Cow<'a, [u32]> {
+        let Some(known) = self.left_out.get(&(no, batch.partition)) else {
+            return Cow::Borrowed(skip);
+        };
+        let rows = (0..)
+            .zip(&batch.offsets)
+            .filter(|(_, offset)| known.contains(offset))
+            .map(|(row, _)| row);
         let all: BTreeSet<u32> = rows.chain(skip.iter().copied()).collect();
         Cow::Owned(all.into_iter().collect())
     }
@@ -120,7 +150,9 @@ pub(super) fn contained<T>(f: impl FnOnce() -> T) -> Result<T, String> {
 
 fn message(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("a panic without a message").to_owned()
+    text.or_else(|| payload.downcast_ref::<&str>().copied())
+        .unwrap_or("a panic without a message")
+        .to_owned()
 }
 
 #[cfg(test)]
@@ -142,7 +174,11 @@ mod tests {
         assert!(known.is_suspect(NO, 1, 219, 300) && known.is_suspect(NO, 1, 0, 101));
         assert!(!known.is_suspect(NO, 1, 220, 300) && !known.is_suspect(NO, 0, 100, 200));
         known.note(NO, &[(1, 163..164)]).unwrap();
-        assert!(known.leaves_out(NO, 1, 163) && !known.leaves_out(NO, 1, 162) && !known.leaves_out(NO, 0, 163));
+        assert!(
+            known.leaves_out(NO, 1, 163)
+                && !known.leaves_out(NO, 1, 162)
+                && !known.leaves_out(NO, 0, 163)
+        );
         assert_eq!(*known.skipped(NO, &batch(&[160, 163, 170]), &[2]), [1, 2]);
         assert_eq!(*known.skipped(RevisionNo(4), &batch(&[160, 163, 170]), &[2]), [2]);
         known.forget(NO);
@@ -162,7 +198,8 @@ mod tests {
     fn a_metric_that_panics_on_too_many_is_stopped() {
         let mut known = PanickingRecords::default();
         known.note(NO, &[(0, 0..u64::MAX)]).unwrap();
-        let left_out = (0..).take_while(|offset| known.note(NO, &[(0, *offset..offset + 1)]).is_ok()).count();
+        let left_out =
+            (0..).take_while(|offset| known.note(NO, &[(0, *offset..offset + 1)]).is_ok()).count();
         assert_eq!(left_out, MOST);
     }
 
@@ -191,6 +228,9 @@ mod tests {
     #[test]
     fn a_panic_is_contained_with_its_words() {
         assert_eq!(contained(|| 7), Ok(7));
-        assert_eq!(contained(|| -> u8 { panic!("index {} is too large", 9) }), Err("index 9 is too large".into()));
+        assert_eq!(
+            contained(|| -> u8 { panic!("index {} is too large", 9) }),
+            Err("index 9 is too large".into())
+        );
     }
 }

@@ -1,7 +1,9 @@
-//! What was counted and is not stored yet: sealed deltas, per revision and partition, until the store has them.
+//! What was counted and is not stored yet: sealed deltas, per revision and partition, until the
+//! store has them.
 //!
-//! Promises that a range that was sent once is sent again with exactly the same deltas, until it is stored or void. It knows neither the
-//! protocol nor the store: `progress` decides which deltas are due, stored or void.
+//! Promises that a range that was sent once is sent again with exactly the same deltas, until it is
+//! stored or void. It knows neither the protocol nor the store: `progress` decides which deltas are
+//! due, stored or void.
 
 use crate::progress::RevisionNo;
 use crate::state::Sealed;
@@ -33,9 +35,15 @@ impl Pending {
         }
     }
 
-    /// Fixes the contents of a commit up to `to`: the open deltas, and the tail, which is sealed now. Does nothing if that was done for the
-    /// same `to` before.
-    pub(super) fn freeze(&mut self, no: RevisionNo, partition: u32, to: u64, seal_tail: impl FnOnce() -> Sealed) {
+    /// Fixes the contents of a commit up to `to`: the open deltas, and the tail, which is sealed
+    /// now. Does nothing if that was done for the same `to` before.
+    pub(super) fn freeze(
+        &mut self,
+        no: RevisionNo,
+        partition: u32,
+        to: u64,
+        seal_tail: impl FnOnce() -> Sealed,
+    ) {
         let deltas = self.0.entry((no, partition)).or_default();
         if deltas.sent.as_ref().is_none_or(|(sent, _)| *sent != to) {
             let mut all = std::mem::take(&mut deltas.open);

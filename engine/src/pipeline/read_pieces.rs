@@ -1,14 +1,17 @@
 //! Reads everything that is stored of a revision, as of one moment, in pieces of bounded size.
 //!
-//! A small revision is read at once. A large one is read some buckets at a time, by the sizes that the store reports: the caller folds each
-//! piece before the next one is read, and may refuse more, so that at most one piece is in memory beside the result. A last read fetches
-//! what was appended to each bucket since, so that all are as of one moment; each bucket is read twice, however many pieces there are. If a
-//! bucket was compacted past what was folded of it, or split, the read begins again with pieces of twice the size: where many engines
-//! compact, fewer reads take less time, and a single read cannot be outrun. Folds nothing itself.
+//! A small revision is read at once. A large one is read some buckets at a time, by the sizes that
+//! the store reports: the caller folds each piece before the next one is read, and may refuse more,
+//! so that at most one piece is in memory beside the result. A last read fetches what was appended
+//! to each bucket since, so that all are as of one moment; each bucket is read twice, however many
+//! pieces there are. If a bucket was compacted past what was folded of it, or split, the read
+//! begins again with pieces of twice the size: where many engines compact, fewer reads take less
+//! time, and a single read cannot be outrun. Folds nothing itself.
 
 use super::stored::{attempts, outrun};
 use crate::store::{
-    Bucket, BucketRead, BucketSize, Known, Life, RevisionId, Store, StoreError, StoredFrame, StoredRevision,
+    Bucket, BucketRead, BucketSize, Known, Life, RevisionId, Store, StoreError, StoredFrame,
+    StoredRevision,
 };
 use std::collections::BTreeMap;
 
@@ -17,14 +20,19 @@ pub(super) trait Fold {
     /// Why it takes no more.
     type Fault: From<StoreError>;
 
-    /// Reading begins, perhaps again: drops what was folded. `held`: the buckets that hold something. Returns the buckets to read.
+    /// Reading begins, perhaps again: drops what was folded. `held`: the buckets that hold
+    /// something. Returns the buckets to read.
     fn begin(&mut self, held: Vec<Bucket>) -> Result<Vec<Bucket>, Self::Fault>;
 
     /// Asks whether `bytes` of frames may be read now.
     fn admit(&mut self, bytes: u64) -> Result<(), Self::Fault>;
 
     /// Folds the next frames of some buckets.
-    fn fold(&mut self, piece: Vec<(Bucket, Vec<StoredFrame>)>, of: &StoredRevision) -> Result<(), Self::Fault>;
+    fn fold(
+        &mut self,
+        piece: Vec<(Bucket, Vec<StoredFrame>)>,
+        of: &StoredRevision,
+    ) -> Result<(), Self::Fault>;
 }
 
 /// The result of reading some pieces.
@@ -37,8 +45,9 @@ enum PiecesOutcome {
     Outrun,
 }
 
-/// Reads all buckets, about `most` bytes of frames at a time, but at least one bucket, and more after it was outrun; a revision without
-/// buckets is read too. Returns the moment that was read; `None`: nothing is stored of the revision, and nothing is folded.
+/// Reads all buckets, about `most` bytes of frames at a time, but at least one bucket, and more
+/// after it was outrun; a revision without buckets is read too. Returns the moment that was read;
+/// `None`: nothing is stored of the revision, and nothing is folded.
 ///
 /// # Errors
 /// The store fails, `into` takes no more, or other engines outrun the read for too long.
@@ -71,13 +80,18 @@ struct Piece {
     bytes: u64,
 }
 
-/// Divides buckets into pieces of at most `most` bytes, but at least one bucket each. At least one piece.
+/// Divides buckets into pieces of at most `most` bytes, but at least one bucket each. At least one
+/// piece.
 fn pieces(buckets: &[Bucket], sizes: &[BucketSize], most: u64) -> Vec<Piece> {
-    let sizes: BTreeMap<Bucket, u64> = sizes.iter().map(|size| (size.bucket, size.snapshot + size.tail)).collect();
+    let sizes: BTreeMap<Bucket, u64> =
+        sizes.iter().map(|size| (size.bucket, size.snapshot + size.tail)).collect();
     let mut pieces = vec![Piece::default()];
     for bucket in buckets {
         let bytes = sizes.get(bucket).copied().unwrap_or(0);
-        match pieces.last_mut().filter(|piece| piece.bytes + bytes <= most || piece.buckets.is_empty()) {
+        match pieces
+            .last_mut()
+            .filter(|piece| piece.bytes + bytes <= most || piece.buckets.is_empty())
+        {
             Some(piece) => {
                 piece.buckets.push(*bucket);
                 piece.bytes += bytes;
@@ -99,20 +113,23 @@ fn read_once<F: Fold>(
     let (mut all, mut life): (Vec<Known>, Option<Life>) = (Vec::new(), None);
     for piece in pieces {
         into.admit(piece.bytes)?;
-        let mut known: Vec<Known> = piece.buckets.into_iter().map(|bucket| Known { bucket, last: None }).collect();
+        let mut known: Vec<Known> =
+            piece.buckets.into_iter().map(|bucket| Known { bucket, last: None }).collect();
         match read_on(store, revision, &mut known, &mut life, into)? {
             PiecesOutcome::Whole(moment) if is_one => return Ok(PiecesOutcome::Whole(moment)),
             PiecesOutcome::Whole(_) => all.append(&mut known),
             ended => return Ok(ended),
         }
     }
-    // What was appended to the buckets meanwhile is read at once, and is judged before as a piece is.
+    // What was appended to the buckets meanwhile is read at once, and is judged before as a piece
+    // is.
     let now: u64 = store.sizes(revision)?.iter().map(|size| size.snapshot + size.tail).sum();
     into.admit(now.saturating_sub(bytes))?;
     read_on(store, revision, &mut all, &mut life, into)
 }
 
-/// Reads and folds what follows what is known of some buckets. `life`: that of the reads before, if any.
+/// Reads and folds what follows what is known of some buckets. `life`: that of the reads before, if
+/// any.
 fn read_on<F: Fold>(
     store: &dyn Store,
     revision: &RevisionId,
@@ -129,7 +146,9 @@ fn read_on<F: Fold>(
         let follows = match read {
             BucketRead::Whole(all) if known.last.is_none() => all,
             BucketRead::Tail(tail) => tail,
-            BucketRead::Whole(_) | BucketRead::Split { .. } | BucketRead::None => return Ok(PiecesOutcome::Outrun),
+            BucketRead::Whole(_) | BucketRead::Split { .. } | BucketRead::None => {
+                return Ok(PiecesOutcome::Outrun);
+            }
         };
         if let Some(last) = follows.last() {
             known.last = Some((last.id, last.end));

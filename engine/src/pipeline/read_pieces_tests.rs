@@ -1,4 +1,5 @@
-//! Reading in pieces gives one moment, whatever is written between two pieces, and no more bytes than were admitted.
+//! Reading in pieces gives one moment, whatever is written between two pieces, and no more bytes
+//! than were admitted.
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 use super::*;
@@ -41,7 +42,12 @@ impl Rig {
         };
         let frame = |bucket| (Bucket { table: 0, bucket }, vec![to as u8; 10]);
         let frames = (0..BUCKETS).map(frame).collect();
-        let commit = Commit { revision: self.revision.clone(), life: self.life, advances: vec![advance], frames };
+        let commit = Commit {
+            revision: self.revision.clone(),
+            life: self.life,
+            advances: vec![advance],
+            frames,
+        };
         self.store.commit(&[commit]).unwrap();
         self.commits = to;
     }
@@ -49,7 +55,8 @@ impl Rig {
     /// Replaces all of a bucket by one frame with the same bytes.
     fn compact(&self, bucket: u32) {
         let bucket = Bucket { table: 0, bucket };
-        let reading = self.store.read(&self.revision, &[Known { bucket, last: None }]).unwrap().unwrap();
+        let reading =
+            self.store.read(&self.revision, &[Known { bucket, last: None }]).unwrap().unwrap();
         let BucketRead::Whole(frames) = &reading.buckets[0] else { panic!("{reading:?}") };
         let last = frames.last().map(|frame| (frame.id, frame.end)).unwrap();
         let snapshot = frames.iter().flat_map(|frame| frame.bytes.clone()).collect();
@@ -96,7 +103,11 @@ impl Fold for Kept<'_> {
         if held + bytes > self.most { Err(Why::TooMuch) } else { Ok(()) }
     }
 
-    fn fold(&mut self, piece: Vec<(Bucket, Vec<StoredFrame>)>, _: &StoredRevision) -> Result<(), Why> {
+    fn fold(
+        &mut self,
+        piece: Vec<(Bucket, Vec<StoredFrame>)>,
+        _: &StoredRevision,
+    ) -> Result<(), Why> {
         for (bucket, frames) in piece {
             let bytes = self.bytes.entry(bucket).or_default();
             frames.iter().for_each(|frame| bytes.extend(&frame.bytes));
@@ -113,7 +124,8 @@ fn read(
     between: fn(&mut Rig, usize),
 ) -> (Result<Option<StoredRevision>, Why>, Kept<'_>) {
     let (store, revision) = (Arc::clone(&rig.store), rig.revision.clone());
-    let mut kept = Kept { rig, between, pieces: Vec::new(), begun: 0, bytes: BTreeMap::new(), most: all };
+    let mut kept =
+        Kept { rig, between, pieces: Vec::new(), begun: 0, bytes: BTreeMap::new(), most: all };
     let read = read_pieces(&*store, &revision, most, &mut kept);
     (read, kept)
 }
@@ -132,9 +144,13 @@ impl Kept<'_> {
 fn what_is_small_is_read_at_once_and_what_is_large_in_pieces() {
     let mut rig = Rig::new();
     (0..3).for_each(|_| rig.commit());
-    for (most, pieces) in
-        [(u64::MAX, vec![180]), (180, vec![180]), (179, vec![150, 30]), (60, vec![60; 3]), (1, vec![30; 6])]
-    {
+    for (most, pieces) in [
+        (u64::MAX, vec![180]),
+        (180, vec![180]),
+        (179, vec![150, 30]),
+        (60, vec![60; 3]),
+        (1, vec![30; 6]),
+    ] {
         let (whole, kept) = read(&mut rig, most, u64::MAX, |_, _| {});
         kept.is_of(&whole.unwrap().unwrap());
         // A read of several pieces ends with what came meanwhile: here nothing.
@@ -152,7 +168,8 @@ fn what_is_written_between_two_pieces_is_in_all_buckets_or_in_none() {
     let whole = whole.unwrap().unwrap();
     kept.is_of(&whole);
     assert_eq!((whole.progress[&0].next, kept.begun), (5, 1), "the newest moment");
-    // Three commits came between the first piece's and the last: they are judged before they are read.
+    // Three commits came between the first piece's and the last: they are judged before they are
+    // read.
     assert_eq!(kept.pieces, vec![20, 20, 20, 180]);
 }
 
@@ -197,7 +214,11 @@ fn what_is_not_admitted_is_not_read() {
     (0..4).for_each(|_| rig.commit());
     let (whole, kept) = read(&mut rig, 40, 100, |_, _| {});
     assert_eq!(whole.err(), Some(Why::TooMuch));
-    assert_eq!((kept.pieces, kept.bytes.len()), (vec![40; 3], 2), "two pieces are held, and nothing follows the third");
+    assert_eq!(
+        (kept.pieces, kept.bytes.len()),
+        (vec![40; 3], 2),
+        "two pieces are held, and nothing follows the third"
+    );
 }
 
 #[test]

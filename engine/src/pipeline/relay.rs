@@ -1,9 +1,10 @@
-//! Publishes the events of all partitions where each engine counts only some: reads the topic once more, outside the group, while the feed
-//! has listeners.
+//! Publishes the events of all partitions where each engine counts only some: reads the topic once
+//! more, outside the group, while the feed has listeners.
 //!
-//! It accepts and drops the same events as counting does, duplicates included: it begins to read one dedupe window before the first event
-//! that it publishes. Events are published at least once, with positions; records that the log drops first are not published. It counts
-//! nothing. The channel carries nothing: closing it is the signal to stop.
+//! It accepts and drops the same events as counting does, duplicates included: it begins to read
+//! one dedupe window before the first event that it publishes. Events are published at least once,
+//! with positions; records that the log drops first are not published. It counts nothing. The
+//! channel carries nothing: closing it is the signal to stop.
 
 use super::fatal::{Thread, guard};
 use super::lane_status::LaneStatus;
@@ -84,8 +85,14 @@ fn run(mut parts: RelayParts, stopped: &Receiver<()>) {
 
 impl RelayParts {
     /// Publishes events until the feed has no listeners; `from` moves along.
-    fn publish_from(&mut self, from: &mut Position, stopped: &Receiver<()>) -> Result<(), LogError> {
-        let warm = Position(from.0.iter().map(|(p, next)| (*p, next.saturating_sub(self.window))).collect());
+    fn publish_from(
+        &mut self,
+        from: &mut Position,
+        stopped: &Receiver<()>,
+    ) -> Result<(), LogError> {
+        let warm = Position(
+            from.0.iter().map(|(p, next)| (*p, next.saturating_sub(self.window))).collect(),
+        );
         let mut tail = self.log.tail(&warm)?;
         let mut windows: HashMap<u32, DedupeWindow> = HashMap::new();
         let (mut batch, mut refused) = (EventBatch::default(), Vec::new());
@@ -105,7 +112,9 @@ impl RelayParts {
             };
             match tail.poll(WAIT, RECORDS, &mut each) {
                 Ok(()) => {}
-                Err(LogError::Transient(_, what)) => tracing::debug!("the live feed waits for the log: {what}"),
+                Err(LogError::Transient(_, what)) => {
+                    tracing::debug!("the live feed waits for the log: {what}")
+                }
                 Err(fault) => return Err(fault),
             }
         }

@@ -1,7 +1,8 @@
-//! Makes the source read each partition from where the ledger says, and pauses and resumes partitions, with retries.
+//! Makes the source read each partition from where the ledger says, and pauses and resumes
+//! partitions, with retries.
 //!
-//! The ledger keeps which steps are due and which the source has taken; this module calls the source and repeats what failed. It does not
-//! decide where to read.
+//! The ledger keeps which steps are due and which the source has taken; this module calls the
+//! source and repeats what failed. It does not decide where to read.
 
 use super::ledger::Ledger;
 use crate::log::{LogError, Source, Start};
@@ -50,10 +51,16 @@ impl Steering {
     }
 
     /// Takes each due step once. Returns whether any succeeded.
-    fn steer_once(&mut self, ledger: &mut Ledger, source: &mut dyn Source, steered: &mut Steered) -> bool {
+    fn steer_once(
+        &mut self,
+        ledger: &mut Ledger,
+        source: &mut dyn Source,
+        steered: &mut Steered,
+    ) -> bool {
         let mut succeeded = false;
         for step in ledger.steps() {
-            let (Step::Pause(partition) | Step::Read { partition, .. } | Step::Resume(partition)) = step;
+            let (Step::Pause(partition) | Step::Read { partition, .. } | Step::Resume(partition)) =
+                step;
             let waits = |due: &Instant| *due > Instant::now();
             if !matches!(step, Step::Pause(_)) && self.retry_at.get(&partition).is_some_and(waits) {
                 continue;
@@ -88,7 +95,9 @@ impl Steering {
             Step::Read { partition, read, strayed } => {
                 let is_there = self.starts.remove(&partition) == Some(Start::At(read.from));
                 if strayed || !is_there {
-                    source.rewind(partition, read.from).inspect_err(|_| ledger.read_failed(partition))?;
+                    source
+                        .rewind(partition, read.from)
+                        .inspect_err(|_| ledger.read_failed(partition))?;
                 }
                 if ledger.took_over(partition, read) {
                     steered.fresh.push(partition);

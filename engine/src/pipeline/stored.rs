@@ -4,14 +4,15 @@ use crate::progress::{Found, Progress, Trouble};
 use crate::store::{self, RevisionId, StoreError};
 use std::time::{Duration, Instant};
 
-/// How long a read of all buckets is repeated when splits and compactions outrun it: where many engines count, splits come in bursts of
-/// seconds.
+/// How long a read of all buckets is repeated when splits and compactions outrun it: where many
+/// engines count, splits come in bursts of seconds.
 const OUTRUN: Duration = Duration::from_secs(10);
 
 /// How often the read is repeated at least, however long that takes.
 const TRIES: u32 = 16;
 
-/// Attempts at reading all buckets, with a growing pause between them, until the reads were outrun for too long.
+/// Attempts at reading all buckets, with a growing pause between them, until the reads were outrun
+/// for too long.
 pub(super) fn attempts() -> impl Iterator<Item = u32> {
     let begun = Instant::now();
     (0..).take_while(move |tries| {
@@ -25,15 +26,18 @@ pub(super) fn attempts() -> impl Iterator<Item = u32> {
 /// The error after the last attempt.
 pub(super) fn outrun(revision: &RevisionId) -> StoreError {
     StoreError::Unavailable(format!(
-        "other engines split or compacted buckets of {} during each read, {TRIES} times and for {} s; try again",
+        "other engines split or compacted buckets of {} during each read, {TRIES} times and for {} \
+         s; try again",
         revision.metric,
         OUTRUN.as_secs()
     ))
 }
 
-/// Per partition the next offset, without partitions of which nothing was counted: a position does not list those.
+/// Per partition the next offset, without partitions of which nothing was counted: a position does
+/// not list those.
 pub fn counted_partitions(stored: &store::StoredRevision) -> impl Iterator<Item = (u32, u64)> + '_ {
-    let partitions = stored.progress.iter().map(|(partition, progress)| (*partition, progress.next));
+    let partitions =
+        stored.progress.iter().map(|(partition, progress)| (*partition, progress.next));
     partitions.filter(|(_, next)| *next > 0)
 }
 
@@ -43,9 +47,11 @@ pub fn counted_partitions(stored: &store::StoredRevision) -> impl Iterator<Item 
 /// [`Trouble::Corrupt`]: a record is unreadable, or differs from its fence.
 pub(super) fn decode_progress(stored: &store::StoredRevision) -> Result<Found, Trouble> {
     let progress = stored.progress.iter().map(|(partition, progress)| {
-        let record = Progress::decode(&progress.bytes).map_err(|fault| Trouble::Corrupt(fault.to_string()))?;
+        let record = Progress::decode(&progress.bytes)
+            .map_err(|fault| Trouble::Corrupt(fault.to_string()))?;
         if record.next != progress.next {
-            let what = format!("the progress record of partition {partition} does not match its fence");
+            let what =
+                format!("the progress record of partition {partition} does not match its fence");
             return Err(Trouble::Corrupt(what));
         }
         Ok((*partition, record))
@@ -53,7 +59,8 @@ pub(super) fn decode_progress(stored: &store::StoredRevision) -> Result<Found, T
     Ok(Found { life: stored.life.0, progress: progress.collect::<Result<_, _>>()? })
 }
 
-/// Compares the number of updates in the frames with the number that progress records: if they differ, a bucket is missing.
+/// Compares the number of updates in the frames with the number that progress records: if they
+/// differ, a bucket is missing.
 ///
 /// # Errors
 /// [`Trouble::Corrupt`]: they differ.

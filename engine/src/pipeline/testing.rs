@@ -10,8 +10,8 @@ use crate::outage::Cause;
 use crate::progress::{History, Memory, OnGap, OnStateLoss, RevisionNo, Settings};
 use crate::store::embedded::EmbeddedStore;
 use crate::store::{
-    Bucket, BucketSize, Commit, CommitAnswer, CompactAnswer, Compaction, Known, Life, Reading, RevisionId, Split,
-    SplitAnswer, Store, StoreError, StoredRevision,
+    Bucket, BucketSize, Commit, CommitAnswer, CompactAnswer, Compaction, Known, Life, Reading,
+    RevisionId, Split, SplitAnswer, Store, StoreError, StoredRevision,
 };
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -70,7 +70,9 @@ impl Plan {
 
     pub(super) fn strikes(&self, call: &'static str) -> bool {
         let mut plan = self.0.lock();
-        let Some((times, panics)) = plan.get_mut(call).filter(|(times, _)| *times > 0) else { return false };
+        let Some((times, panics)) = plan.get_mut(call).filter(|(times, _)| *times > 0) else {
+            return false;
+        };
         *times -= 1;
         let panics = *panics;
         drop(plan);
@@ -79,7 +81,11 @@ impl Plan {
     }
 
     pub(super) fn store(&self, call: &'static str) -> Result<(), StoreError> {
-        if self.strikes(call) { Err(StoreError::Unavailable(format!("{call} fails on demand"))) } else { Ok(()) }
+        if self.strikes(call) {
+            Err(StoreError::Unavailable(format!("{call} fails on demand")))
+        } else {
+            Ok(())
+        }
     }
 
     pub(super) fn source(&self, call: &'static str) -> Result<(), LogError> {
@@ -107,7 +113,10 @@ impl Survey for FixedSurvey {
 
     fn ask(&self, _: Duration) -> Result<Surveyed, LogError> {
         self.plan.source("bounds")?;
-        Ok(Surveyed { topic: None, bounds: vec![Bounds { partition: 0, start: 0, end: self.end, open: 0 }] })
+        Ok(Surveyed {
+            topic: None,
+            bounds: vec![Bounds { partition: 0, start: 0, end: self.end, open: 0 }],
+        })
     }
 }
 
@@ -140,7 +149,11 @@ impl Store for FailingStore {
         self.inner.current(metric)
     }
 
-    fn point(&self, expected: Option<&RevisionId>, revision: &RevisionId) -> Result<bool, StoreError> {
+    fn point(
+        &self,
+        expected: Option<&RevisionId>,
+        revision: &RevisionId,
+    ) -> Result<bool, StoreError> {
         self.plan.store("point")?;
         self.inner.point(expected, revision)
     }

@@ -1,8 +1,9 @@
 //! The counted state of a process, with its exact position, for the rest of the engine to read.
 //!
-//! One lock guards state and positions together, so readers see whole batches and know exactly how far they go. Writers hold it for one
-//! batch at a time (some hundred microseconds); readers hold it to take a moment of a metric, which they then read without it. No code
-//! of a plugin runs while it is held.
+//! One lock guards state and positions together, so readers see whole batches and know exactly how
+//! far they go. Writers hold it for one batch at a time (some hundred microseconds); readers hold
+//! it to take a moment of a metric, which they then read without it. No code of a plugin runs while
+//! it is held.
 
 use super::origin::Origin;
 use crate::clock::Clock;
@@ -18,7 +19,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tally_plugin::description::Description;
 
-/// How long the lane waits for readers before it goes first: counting never starves, however many questions are asked.
+/// How long the lane waits for readers before it goes first: counting never starves, however many
+/// questions are asked.
 const PATIENCE: Duration = Duration::from_millis(5);
 
 /// Shared between lanes and readers.
@@ -102,9 +104,15 @@ impl MetricProgress {
         }
     }
 
-    /// Adds the values that could not be read in the counted rows of a batch: those from offset `from` on, without those in `skip`
-    /// (ascending).
-    pub(super) fn count_unreadable(&mut self, metric: &host::Metric, batch: &EventBatch, from: u64, skip: &[u32]) {
+    /// Adds the values that could not be read in the counted rows of a batch: those from offset
+    /// `from` on, without those in `skip` (ascending).
+    pub(super) fn count_unreadable(
+        &mut self,
+        metric: &host::Metric,
+        batch: &EventBatch,
+        from: u64,
+        skip: &[u32],
+    ) {
         let properties = &metric.description().properties;
         self.unreadable.resize(properties.len(), 0);
         if batch.properties.iter().all(|column| column.unreadable.is_empty()) {
@@ -113,14 +121,16 @@ impl MetricProgress {
         let start = batch.offsets.partition_point(|offset| *offset < from);
         for (n, (property, source)) in properties.iter().zip(metric.properties()).enumerate() {
             let column = batch.properties.iter().find(|column| *column.source == source);
-            let rows = column.into_iter().flat_map(|column| column.unreadable_in(start..batch.len()));
+            let rows =
+                column.into_iter().flat_map(|column| column.unreadable_in(start..batch.len()));
             let count = rows.filter(|row| skip.binary_search(row).is_err()).count() as u64;
             self.unreadable[n] += count;
             telemetry::unreadable(metric.name(), &property.name, count);
         }
     }
 
-    /// Sets how many events of a partition, before the position, are in no cell because the metric's own code fails on them.
+    /// Sets how many events of a partition, before the position, are in no cell because the
+    /// metric's own code fails on them.
     pub(super) fn set_failed(&mut self, partition: u32, failed: u64) {
         if let Some(origin) = self.origins.get_mut(&partition) {
             origin.failed = failed;
@@ -156,7 +166,8 @@ impl View {
         View::of(State::default().with_types(types))
     }
 
-    /// A view for the lanes of a shared store, which holds only tails; answers come from [`Follower`](super::Follower)s.
+    /// A view for the lanes of a shared store, which holds only tails; answers come from
+    /// [`Follower`](super::Follower)s.
     #[must_use]
     pub fn of_lane(types: TypeLimit) -> View {
         View::of(State::tails_only().with_types(types))
@@ -186,8 +197,13 @@ impl View {
 
     /// Locks the state for reading; no batch is applied meanwhile.
     pub fn read(&self) -> RwLockReadGuard<'_, Counted> {
-        // Recursive: passes a writer that waits for other readers, so that a long read does not hold up the rest.
-        if self.lane_first.load(Ordering::Relaxed) { self.counted.read() } else { self.counted.read_recursive() }
+        // Recursive: passes a writer that waits for other readers, so that a long read does not
+        // hold up the rest.
+        if self.lane_first.load(Ordering::Relaxed) {
+            self.counted.read()
+        } else {
+            self.counted.read_recursive()
+        }
     }
 
     /// The same without blocking; `None`: a batch is being applied.
@@ -225,8 +241,8 @@ impl View {
         counted.metrics[metric.0] = MetricProgress { since, ..MetricProgress::default() };
     }
 
-    /// Sets the position `ahead` at which a metric's history is complete. Returns how many records of the partitions `held` it has yet to
-    /// count.
+    /// Sets the position `ahead` at which a metric's history is complete. Returns how many records
+    /// of the partitions `held` it has yet to count.
     pub fn set_target(&self, metric: MetricId, ahead: &Position, held: &[u32]) -> u64 {
         let mut counted = self.write();
         let progress = &mut counted.metrics[metric.0];
@@ -268,12 +284,20 @@ impl View {
         let mut moved = self.moved.lock();
         loop {
             // `moved` is locked meanwhile, so that no notification is missed.
-            let reached = self.read().metrics.get(metric.0).is_some_and(|progress| progress.position.reaches(position));
+            let reached = self
+                .read()
+                .metrics
+                .get(metric.0)
+                .is_some_and(|progress| progress.position.reaches(position));
             if reached {
                 return true;
             }
             if self.wake.wait_until(&mut moved, deadline).timed_out() {
-                return self.read().metrics.get(metric.0).is_some_and(|progress| progress.position.reaches(position));
+                return self
+                    .read()
+                    .metrics
+                    .get(metric.0)
+                    .is_some_and(|progress| progress.position.reaches(position));
             }
         }
     }

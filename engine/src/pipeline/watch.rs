@@ -1,8 +1,8 @@
-//! Keeps followers up to date: refreshes them several times a second, so that no question finds a view far behind and no compaction
-//! outruns one.
+//! Keeps followers up to date: refreshes them several times a second, so that no question finds a
+//! view far behind and no compaction outruns one.
 //!
-//! Answers nothing. A store that does not answer is reported in the lane status and tried again. The channel carries nothing: closing it
-//! is the signal to stop.
+//! Answers nothing. A store that does not answer is reported in the lane status and tried again.
+//! The channel carries nothing: closing it is the signal to stop.
 
 use super::fatal::{Thread, guard};
 use super::follower::Followers;
@@ -49,13 +49,14 @@ pub fn watch(followers: Arc<Followers>, status: Arc<LaneStatus>) -> std::io::Res
     Ok(Watch { stop: Some(stop), thread: Some(thread) })
 }
 
-/// Refreshes all followers and returns the first fault. A follower that cannot be read does not keep the others from being refreshed; a
-/// store that does not answer does.
+/// Refreshes all followers and returns the first fault. A follower that cannot be read does not
+/// keep the others from being refreshed; a store that does not answer does.
 fn refresh(followers: &Followers, begun: Instant) -> Option<StoreError> {
     let mut first = None;
     for follower in followers.all() {
         // One that was refused for lack of memory says so in its answers.
-        let found = if follower.refused().is_none() { follower.refresh(begun).map(drop) } else { Ok(()) };
+        let found =
+            if follower.refused().is_none() { follower.refresh(begun).map(drop) } else { Ok(()) };
         let Err(fault) = found else { continue };
         if follower.refused().is_some() {
             continue;

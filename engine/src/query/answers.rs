@@ -1,7 +1,8 @@
-//! Answers kept for the next equal question, of all metrics of an engine together: so many bytes, the least used go first.
+//! Answers kept for the next equal question, of all metrics of an engine together: so many bytes,
+//! the least used go first.
 //!
-//! An answer holds for one version of its metric. Long answers are not kept: what would be saved is little beside writing them.
-//! Losing an answer costs time, never a number.
+//! An answer holds for one version of its metric. Long answers are not kept: what would be saved is
+//! little beside writing them. Losing an answer costs time, never a number.
 
 use super::Answer;
 use quick_cache::Weighter;
@@ -35,7 +36,8 @@ struct Bytes;
 impl Weighter<(u64, String), Kept> for Bytes {
     fn weight(&self, (_, question): &(u64, String), kept: &Kept) -> u64 {
         let Answer { result, warnings, position, .. } = &*kept.answer;
-        let warnings: usize = warnings.iter().map(|warning| 128 + warning.code.len() + warning.detail.len()).sum();
+        let warnings: usize =
+            warnings.iter().map(|warning| 128 + warning.code.len() + warning.detail.len()).sum();
         (ENTRY + question.len() + result.len() + warnings + position.0.len() * 24) as u64
     }
 }
@@ -54,12 +56,16 @@ impl Answers {
     }
 
     pub(super) fn known(&self, of: u64, version: u64, question: &str) -> Option<Arc<Answer>> {
-        self.kept.get(&AnswerKey(of, question)).filter(|kept| kept.version == version).map(|kept| kept.answer)
+        self.kept
+            .get(&AnswerKey(of, question))
+            .filter(|kept| kept.version == version)
+            .map(|kept| kept.answer)
     }
 
     pub(super) fn remember(&self, of: u64, version: u64, question: String, answer: &Arc<Answer>) {
         // One that took long may be of an earlier version than what is kept.
-        let later = self.kept.get(&AnswerKey(of, &question)).is_some_and(|kept| kept.version > version);
+        let later =
+            self.kept.get(&AnswerKey(of, &question)).is_some_and(|kept| kept.version > version);
         if later {
             return;
         }
@@ -88,7 +94,12 @@ mod tests {
 
     fn answer(bytes: usize) -> Arc<Answer> {
         let (window, position) = ((None, None), Position::default());
-        Arc::new(Answer { result: "x".repeat(bytes).into(), window, warnings: Vec::new(), position })
+        Arc::new(Answer {
+            result: "x".repeat(bytes).into(),
+            window,
+            warnings: Vec::new(),
+            position,
+        })
     }
 
     #[test]

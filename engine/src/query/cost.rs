@@ -1,8 +1,9 @@
 //! What one answer may cost: points, bytes and time, judged before they are spent.
 //!
-//! A read with a series is judged by what it declares (its limit, the ids it names) before it looks at anything, one that
-//! declares nothing by the number of its groups before their steps are read; the reads of an answer are added up. What they
-//! return and what they hold meanwhile comes out of the share that all answers have together.
+//! A read with a series is judged by what it declares (its limit, the ids it names) before it looks
+//! at anything, one that declares nothing by the number of its groups before their steps are read;
+//! the reads of an answer are added up. What they return and what they hold meanwhile comes out of
+//! the share that all answers have together.
 
 use crate::host::{Read, ReadFault};
 use crate::memory::{Held, Share};
@@ -17,10 +18,12 @@ use tally_plugin::read::{ReadAnswer, ReadRequest};
 /// Points of all series of an answer.
 pub(super) const MOST_POINTS: u64 = 100_000;
 
-/// How much longer than an answer what is read for it may be: it names each column again for each part.
+/// How much longer than an answer what is read for it may be: it names each column again for each
+/// part.
 const READ: usize = 4;
 
-/// Bytes of memory that a byte of text costs which is read, while it is at once a value here, a text, and a value there.
+/// Bytes of memory that a byte of text costs which is read, while it is at once a value here, a
+/// text, and a value there.
 const HEAVY: usize = 6;
 
 /// Bytes of memory that a byte of a reply costs while it is copied from one to the other.
@@ -92,7 +95,11 @@ impl<'a> Reads<'a> {
         let left = MOST_POINTS.saturating_sub(spent);
         if points > left {
             let fits = if spent == 0 { left / steps.max(1) } else { 0 };
-            return Err(ReadError::TooManyPoints { groups, points: points.saturating_add(spent), fits });
+            return Err(ReadError::TooManyPoints {
+                groups,
+                points: points.saturating_add(spent),
+                fits,
+            });
         }
         self.points.set(spent + points);
         Ok(())
@@ -112,10 +119,13 @@ impl<'a> Reads<'a> {
                     false => ("bucket", String::new()),
                 };
                 let detail = format!(
-                    "{points} points in {groups} series are more than {MOST_POINTS}: choose {fewer}a longer bucket or a \
-                     shorter window"
+                    "{points} points in {groups} series are more than {MOST_POINTS}: choose \
+                     {fewer}a longer bucket or a shorter window"
                 );
-                ReadFault::Refused("too_many_points", Fault { pointer: format!("/params/{param}"), detail })
+                ReadFault::Refused(
+                    "too_many_points",
+                    Fault { pointer: format!("/params/{param}"), detail },
+                )
             }
         }
     }
@@ -127,11 +137,16 @@ fn span(step: i64, from: i64, to: i64) -> u64 {
     u64::try_from(last.saturating_sub(from.div_euclid(step)).saturating_add(1)).unwrap_or(0)
 }
 
-/// How many groups a read returns at most, by what it says itself; and whether that is its limit alone.
+/// How many groups a read returns at most, by what it says itself; and whether that is its limit
+/// alone.
 fn declared(request: &ReadRequest) -> (Option<u64>, bool) {
-    let named =
-        |column: &Key| request.only.iter().find(|only| only.column == *column).map(|only| only.ids.len() as u64);
-    let ids = request.group_by.iter().try_fold(1_u64, |all, column| Some(all.saturating_mul(named(column)?)));
+    let named = |column: &Key| {
+        request.only.iter().find(|only| only.column == *column).map(|only| only.ids.len() as u64)
+    };
+    let ids = request
+        .group_by
+        .iter()
+        .try_fold(1_u64, |all, column| Some(all.saturating_mul(named(column)?)));
     let limit = request.rank.as_ref().map(|rank| rank.limit as u64);
     match (ids, limit) {
         (Some(ids), Some(limit)) => (Some(ids.min(limit)), limit < ids),
@@ -141,8 +156,8 @@ fn declared(request: &ReadRequest) -> (Option<u64>, bool) {
 
 fn too_large(answer_bytes: usize) -> ReadFault {
     let detail = format!(
-        "the answer would have more than {answer_bytes} bytes ([limits] answer_bytes): ask for less (a lower limit, a longer \
-         bucket, a shorter window, fewer event_types)"
+        "the answer would have more than {answer_bytes} bytes ([limits] answer_bytes): ask for \
+         less (a lower limit, a longer bucket, a shorter window, fewer event_types)"
     );
     ReadFault::Refused("answer_too_large", Fault { pointer: "/params".into(), detail })
 }
@@ -153,7 +168,12 @@ impl Read for Reads<'_> {
         let (declared, ranked) = declared(request);
         let declared = declared.filter(|_| steps > 0);
         let judged = declared.map_or(Ok(()), |groups| self.spend(groups, steps));
-        let one = One { reads: self, steps, undeclared: declared.is_none(), asked: self.is_asked(request) };
+        let one = One {
+            reads: self,
+            steps,
+            undeclared: declared.is_none(),
+            asked: self.is_asked(request),
+        };
         let answer = judged.and_then(|()| self.moment.read(request, &one));
         // What the read held besides its answer is free again.
         let after = self.hold(self.read.get() * HEAVY);
@@ -216,7 +236,8 @@ mod tests {
     use tally_plugin::read::{Id, Only, Order, Rank};
 
     fn request(ids: Option<u64>, limit: Option<usize>, by: bool) -> ReadRequest {
-        let only = ids.map(|ids| Only { column: Key::ProductId, ids: (0..ids).map(Id::Integer).collect() });
+        let only = ids
+            .map(|ids| Only { column: Key::ProductId, ids: (0..ids).map(Id::Integer).collect() });
         ReadRequest {
             only: only.into_iter().collect(),
             group_by: if by { vec![Key::ProductId] } else { Vec::new() },
@@ -243,7 +264,9 @@ mod tests {
 
     #[test]
     fn a_grid_has_the_steps_that_its_range_touches() {
-        for (from, to, steps) in [(0, 10, 1), (0, 11, 2), (9, 11, 2), (-1, 1, 2), (5, 5, 1), (11, 1, 0)] {
+        for (from, to, steps) in
+            [(0, 10, 1), (0, 11, 2), (9, 11, 2), (-1, 1, 2), (5, 5, 1), (11, 1, 0)]
+        {
             assert_eq!(span(10, from, to), steps, "{from} {to}");
         }
         assert_eq!(span(1, i64::MIN, i64::MAX), i64::MAX as u64, "no overflow");

@@ -1,8 +1,9 @@
 //! Questions: from a name and params to an answer with the exact position it rests on.
 //!
-//! Look up, check the params (all faults at once), wait if asked to, take a moment of the metric: window, reads and position are
-//! those of that moment, however long the plugin takes and whatever is counted meanwhile. Equal questions at one version of a metric
-//! share one evaluation. What an answer may cost is judged before it is spent (`cost`). No HTTP here, and no catalogue: names and
+//! Look up, check the params (all faults at once), wait if asked to, take a moment of the metric:
+//! window, reads and position are those of that moment, however long the plugin takes and whatever
+//! is counted meanwhile. Equal questions at one version of a metric share one evaluation. What an
+//! answer may cost is judged before it is spent (`cost`). No HTTP here, and no catalogue: names and
 //! the like are the host's decoration.
 
 mod answers;
@@ -103,13 +104,20 @@ impl Askable {
         Askable::new(self.id, plugin, &self.answers, &self.limits)
     }
 
-    /// Checks a question; `null` means `{}`. What it cannot see is what depends on the state: how finely the past is held.
+    /// Checks a question; `null` means `{}`. What it cannot see is what depends on the state: how
+    /// finely the past is held.
     ///
     /// # Errors
     /// All faults.
-    pub fn check<'q>(&self, params: &'q Value, now: i64) -> Result<Cow<'q, Map<String, Value>>, Refused> {
+    pub fn check<'q>(
+        &self,
+        params: &'q Value,
+        now: i64,
+    ) -> Result<Cow<'q, Map<String, Value>>, Refused> {
         let (faults, params) = match params {
-            Value::Null => (self.params.faults(&Value::Object(Map::new()), now), Cow::Owned(Map::new())),
+            Value::Null => {
+                (self.params.faults(&Value::Object(Map::new()), now), Cow::Owned(Map::new()))
+            }
             Value::Object(given) => match params::settled(given) {
                 None => (self.params.faults(params, now), Cow::Borrowed(given)),
                 Some(settled) => {
@@ -123,10 +131,15 @@ impl Askable {
             },
             _ => return Err(invalid("/params", "params is not an object")),
         };
-        if faults.is_empty() { Ok(params) } else { Err(Refused::Invalid("invalid_params".into(), faults)) }
+        if faults.is_empty() {
+            Ok(params)
+        } else {
+            Err(Refused::Invalid("invalid_params".into(), faults))
+        }
     }
 
-    /// Answers a question that was checked. Calls the plugin, which may take any time: nothing must be locked.
+    /// Answers a question that was checked. Calls the plugin, which may take any time: nothing must
+    /// be locked.
     ///
     /// # Errors
     /// [`Refused`].
@@ -178,7 +191,9 @@ impl Askable {
                 warnings: warnings.into_iter().chain(warning).collect(),
                 position: moment.position.clone(),
             }),
-            Ok(Answered::Refusal(refusal)) => return Err(Refused::Invalid(refusal.code, refusal.errors)),
+            Ok(Answered::Refusal(refusal)) => {
+                return Err(Refused::Invalid(refusal.code, refusal.errors));
+            }
             Err(AnswerFailure::Read(fault)) => {
                 return Err(match fault {
                     ReadFault::Deadline => late(),
@@ -205,11 +220,12 @@ impl Askable {
         held: &HeldRange,
     ) -> Result<(Ask, Option<Warning>), Refused> {
         if !self.plugin.description().time {
-            let (params, window) = (Value::Object(params.clone()), tally_plugin::ask::Window::default());
+            let (params, window) =
+                (Value::Object(params.clone()), tally_plugin::ask::Window::default());
             return Ok((Ask { params, window, steps: None, event_types: None, as_of }, None));
         }
-        let time =
-            window::parse(params, as_of, held).map_err(|fault| Refused::Invalid(fault.code.into(), fault.faults))?;
+        let time = window::parse(params, as_of, held)
+            .map_err(|fault| Refused::Invalid(fault.code.into(), fault.faults))?;
         let own = params.iter().filter(|(name, _)| !window::TIME_PARAMS.contains(&name.as_str()));
         let own = Value::Object(own.map(|(name, value)| (name.clone(), value.clone())).collect());
         let warning = time.steps.filter(|_| time.shortened).map(shortened);
@@ -222,8 +238,8 @@ impl Askable {
 fn shortened(steps: Steps) -> Warning {
     let from = window::text(steps.from);
     let detail = format!(
-        "the series has its newest steps from {from} to {}; events outside of them are in the totals: ask for a window, or a \
-         longer bucket",
+        "the series has its newest steps from {from} to {}; events outside of them are in the \
+         totals: ask for a window, or a longer bucket",
         window::text(steps.to)
     );
     Warning::new("series_shortened", detail).with("from", from)

@@ -1,4 +1,5 @@
-//! A metric's params schema: the plugin's own and the host's time params in one, and the check against it.
+//! A metric's params schema: the plugin's own and the host's time params in one, and the check
+//! against it.
 
 use super::window;
 use serde_json::{Map, Number, Value, json};
@@ -53,7 +54,8 @@ impl Params {
         object.insert("additionalProperties".into(), json!(false));
         let properties = object.entry("properties").or_insert(json!({}));
         if description.time {
-            let properties = properties.as_object_mut().ok_or(ParamsSchemaError::PropertiesNotAnObject)?;
+            let properties =
+                properties.as_object_mut().ok_or(ParamsSchemaError::PropertiesNotAnObject)?;
             for (name, property) in window::schema() {
                 if properties.insert(name.clone(), property).is_some() {
                     return Err(ParamsSchemaError::Reserved(name));
@@ -69,14 +71,17 @@ impl Params {
         &self.schema
     }
 
-    /// The faults of a question's params (at most 100), one per pointer, in the order of the pointers: what the schema says, and
-    /// what only the time params together say. `now` is the end of a window that names none.
+    /// The faults of a question's params (at most 100), one per pointer, in the order of the
+    /// pointers: what the schema says, and what only the time params together say. `now` is the end
+    /// of a window that names none.
     pub fn faults(&self, params: &Value, now: i64) -> Vec<Fault> {
-        let together = || params.as_object().filter(|_| self.time).map(|params| window::faults(params, now));
+        let together =
+            || params.as_object().filter(|_| self.time).map(|params| window::faults(params, now));
         // Much cheaper than an empty list of errors, and what nearly every question comes to.
         let mut faults: BTreeMap<String, String> = BTreeMap::new();
         if !self.compiled.accepts(params) {
-            for (pointer, detail) in self.compiled.faults(params, FAULTS).iter().flat_map(described) {
+            for (pointer, detail) in self.compiled.faults(params, FAULTS).iter().flat_map(described)
+            {
                 if faults.len() < FAULTS {
                     faults.entry(pointer).or_insert(detail);
                 }
@@ -90,8 +95,8 @@ impl Params {
     }
 }
 
-/// Params in which every number without a fraction is written as an integer (`5.0`, `1e1`): plugins read them so. `None`: they
-/// are.
+/// Params in which every number without a fraction is written as an integer (`5.0`, `1e1`): plugins
+/// read them so. `None`: they are.
 pub(super) fn settled(params: &Map<String, Value>) -> Option<Map<String, Value>> {
     fn is_settled(value: &Value) -> bool {
         match value {
@@ -138,13 +143,19 @@ fn described(fault: &tally_schema::Fault<'_>) -> Vec<(String, String)> {
         FaultKind::UnknownKeys { unknown, .. } => unknown
             .iter()
             .take(UNKNOWN)
-            .map(|name| (format!("{at}/{}", escaped(name)), format!("{} is not a param of this metric", short(name))))
+            .map(|name| {
+                (
+                    format!("{at}/{}", escaped(name)),
+                    format!("{} is not a param of this metric", short(name)),
+                )
+            })
             .collect(),
         _ => vec![(at, short(fault))],
     }
 }
 
-/// What a value says, cut where it is long: what is sent is not sent back as often as it has faults.
+/// What a value says, cut where it is long: what is sent is not sent back as often as it has
+/// faults.
 fn short(value: impl fmt::Display) -> String {
     /// Takes so many characters, then fails.
     struct Cut(String, usize);
@@ -194,10 +205,19 @@ mod tests {
 
     #[test]
     fn all_faults_at_once_each_where_it_is() {
-        assert_eq!(params(&json!({"user_id": 1, "bucket": "1h", "event_types": ["view"]})), Vec::<String>::new());
+        assert_eq!(
+            params(&json!({"user_id": 1, "bucket": "1h", "event_types": ["view"]})),
+            Vec::<String>::new()
+        );
         assert_eq!(
             params(&json!({"limit": 0, "windw": "1h", "bucket": "2h", "event_types": []})),
-            ["/params/bucket", "/params/event_types", "/params/limit", "/params/user_id", "/params/windw"]
+            [
+                "/params/bucket",
+                "/params/event_types",
+                "/params/limit",
+                "/params/user_id",
+                "/params/windw"
+            ]
         );
     }
 
@@ -207,8 +227,15 @@ mod tests {
             params(&json!({"window": "1h", "from": 0, "windw": 1})),
             ["/params/user_id", "/params/window", "/params/windw"]
         );
-        assert_eq!(params(&json!({"user_id": 1, "from": 5, "to": 5, "limit": 0})), ["/params/from", "/params/limit"]);
-        assert_eq!(params(&json!({"user_id": 1, "from": 1_000})), ["/params/from"], "not before now");
+        assert_eq!(
+            params(&json!({"user_id": 1, "from": 5, "to": 5, "limit": 0})),
+            ["/params/from", "/params/limit"]
+        );
+        assert_eq!(
+            params(&json!({"user_id": 1, "from": 1_000})),
+            ["/params/from"],
+            "not before now"
+        );
         assert_eq!(params(&json!({"user_id": 1, "from": 999})), Vec::<String>::new());
         assert_eq!(
             params(&json!({"from": "yesterday", "to": "2026-01-01T00:00:00", "limit": 0})),
@@ -222,16 +249,32 @@ mod tests {
         assert_eq!(both.len(), 1, "{both:?}");
         assert!(both[0].pointer == "/params/window" && both[0].detail.contains("1y"), "{both:?}");
         for to in [json!(true), json!("soon"), json!(null)] {
-            assert_eq!(params(&json!({"user_id": 1, "from": 2_000, "to": to})), ["/params/to"], "{to}");
+            assert_eq!(
+                params(&json!({"user_id": 1, "from": 2_000, "to": to})),
+                ["/params/to"],
+                "{to}"
+            );
         }
-        for window in [json!("-1h"), json!("1é"), json!(""), json!(5), json!("99999999999999999999w"), json!(null)] {
-            assert_eq!(params(&json!({"user_id": 1, "window": window})), ["/params/window"], "{window}");
+        for window in [
+            json!("-1h"),
+            json!("1é"),
+            json!(""),
+            json!(5),
+            json!("99999999999999999999w"),
+            json!(null),
+        ] {
+            assert_eq!(
+                params(&json!({"user_id": 1, "window": window})),
+                ["/params/window"],
+                "{window}"
+            );
         }
     }
 
     #[test]
     fn of_many_faults_the_first_are_told_and_of_long_values_the_beginning() {
-        let many = |names: usize| -> Value { (0..names).map(|n| (format!("k{n}"), json!(n))).collect() };
+        let many =
+            |names: usize| -> Value { (0..names).map(|n| (format!("k{n}"), json!(n))).collect() };
         assert_eq!(faults(&many(64)).len(), 65, "and user_id, which is missing");
         assert_eq!(faults(&many(8_000)).len(), 65);
         let types: Vec<Value> = (0..8_000).map(|n| json!(format!("NOT {n}"))).collect();
@@ -242,12 +285,16 @@ mod tests {
 
     #[test]
     fn a_number_without_a_fraction_is_an_integer_however_it_is_written() {
-        let given =
-            r#"{"limit": 5.0, "ids": [1.0, 1e1, "2.0", {"x": -0.0}], "share": 0.5, "huge": 1e300, "end": 9.3e18}"#;
-        let Value::Object(params) = serde_json::from_str(given).unwrap_or_default() else { panic!("{given}") };
+        let given = r#"{"limit": 5.0, "ids": [1.0, 1e1, "2.0", {"x": -0.0}], "share": 0.5, "huge": 1e300, "end": 9.3e18}"#;
+        let Value::Object(params) = serde_json::from_str(given).unwrap_or_default() else {
+            panic!("{given}")
+        };
         let expected = json!({"limit": 5, "ids": [1, 10, "2.0", {"x": 0}], "share": 0.5, "huge": 1e300, "end": 9.3e18});
         assert_eq!(settled(&params).map(Value::Object), Some(expected));
-        assert_eq!(settled(json!({"limit": 5, "share": 0.5}).as_object().unwrap_or(&Map::new())), None);
+        assert_eq!(
+            settled(json!({"limit": 5, "share": 0.5}).as_object().unwrap_or(&Map::new())),
+            None
+        );
     }
 
     #[test]

@@ -1,7 +1,9 @@
-//! The time params that every metric with a time axis has: parsing, checking, snapping to what is held.
+//! The time params that every metric with a time axis has: parsing, checking, snapping to what is
+//! held.
 //!
-//! Pure: "now" and what is held are handed in. All faults are collected, none stops the next check. Counts are exact for
-//! the window returned, because its bounds were moved outward to panes that exist.
+//! Pure: "now" and what is held are handed in. All faults are collected, none stops the next check.
+//! Counts are exact for the window returned, because its bounds were moved outward to panes that
+//! exist.
 
 use crate::state::HeldRange;
 pub(super) use crate::time::to_text as text;
@@ -52,7 +54,8 @@ pub fn looks_at_the_clock(params: &Value) -> bool {
 pub(super) fn schema() -> Map<String, Value> {
     let time = |what: &str| json!({"description": what, "anyOf": [{"type": "string", "format": "date-time"}, {"type": "integer"}]});
     let properties = json!({
-        "window": {"description": "length of the window, ending at `to`, else now; not together with `from`",
+        "window": {"description": "length of the window, ending at `to`, else now; not together \
+                                   with `from`",
             "type": "string", "pattern": "^([1-9][0-9]{0,8}[mhdw]|all)$", "default": "all"},
         "from": time("start, inclusive: RFC 3339 or Unix milliseconds"),
         "to": time("end, exclusive: RFC 3339 or Unix milliseconds"),
@@ -68,17 +71,23 @@ pub(super) fn schema() -> Map<String, Value> {
 ///
 /// # Errors
 /// Every fault that the schema cannot see.
-pub(super) fn parse(params: &Map<String, Value>, as_of: i64, held: &HeldRange) -> Result<TimeParams, TimeFaults> {
+pub(super) fn parse(
+    params: &Map<String, Value>,
+    as_of: i64,
+    held: &HeldRange,
+) -> Result<TimeParams, TimeFaults> {
     let mut faults = Vec::new();
     let bounds = bounds(params, as_of, &mut faults);
     let step_ms = params.get("bucket").and_then(Value::as_str).and_then(step_ms);
     let event_types = params.get("event_types").and_then(Value::as_array);
-    let event_types = event_types.map(|types| types.iter().filter_map(Value::as_str).map(String::from).collect());
+    let event_types =
+        event_types.map(|types| types.iter().filter_map(Value::as_str).map(String::from).collect());
     if !faults.is_empty() {
         return Err(TimeFaults { code: "invalid_params", faults });
     }
     let (steps, shortened) = match step_ms {
-        Some(step_ms) => steps(step_ms, bounds, as_of, held).map(|(steps, shortened)| (Some(steps), shortened))?,
+        Some(step_ms) => steps(step_ms, bounds, as_of, held)
+            .map(|(steps, shortened)| (Some(steps), shortened))?,
         None => (None, false),
     };
     Ok(TimeParams { window: snap(bounds, held), steps, shortened, event_types })
@@ -91,13 +100,16 @@ pub(super) fn faults(params: &Map<String, Value>, now: i64) -> Vec<Fault> {
     faults
 }
 
-/// The window as asked for. A value that cannot be read is one fault, and nothing is concluded from it.
+/// The window as asked for. A value that cannot be read is one fault, and nothing is concluded from
+/// it.
 fn bounds(params: &Map<String, Value>, as_of: i64, faults: &mut Vec<Fault>) -> Window {
     let mut time = |name: &str| {
         let value = params.get(name)?;
         let time = time_of(value);
         if time.is_none() {
-            let detail = "neither an RFC 3339 time with zone nor Unix milliseconds of the years 0000 to 9999".into();
+            let detail = "neither an RFC 3339 time with zone nor Unix milliseconds of the years \
+                          0000 to 9999"
+                .into();
             faults.push(Fault { pointer: format!("/params/{name}"), detail });
         }
         time
@@ -132,7 +144,8 @@ fn bounds(params: &Map<String, Value>, as_of: i64, faults: &mut Vec<Fault>) -> W
     Window { from, to: to.or(bounded.then_some(as_of)) }
 }
 
-/// Unix milliseconds of an RFC 3339 text or an integer, as in events; only times that RFC 3339 can write.
+/// Unix milliseconds of an RFC 3339 text or an integer, as in events; only times that RFC 3339 can
+/// write.
 fn time_of(value: &Value) -> Option<i64> {
     let millis = match value {
         Value::String(text) => rfc3339(text.as_bytes())?,
@@ -165,17 +178,27 @@ fn step_ms(bucket: &str) -> Option<i64> {
     })
 }
 
-/// The grid of the series, or why there is none; and whether it leaves out events of the window. An open start begins with the
-/// bucket of the first event counted, but what would be more than the most points is shortened to the newest up to `as_of`: one
-/// event with a wrong time must not take the series from all others.
-fn steps(step_ms: i64, asked: Window, as_of: i64, held: &HeldRange) -> Result<(Steps, bool), TimeFaults> {
-    let fault =
-        |code, detail| Err(TimeFaults { code, faults: vec![Fault { pointer: "/params/bucket".into(), detail }] });
+/// The grid of the series, or why there is none; and whether it leaves out events of the window. An
+/// open start begins with the bucket of the first event counted, but what would be more than the
+/// most points is shortened to the newest up to `as_of`: one event with a wrong time must not take
+/// the series from all others.
+fn steps(
+    step_ms: i64,
+    asked: Window,
+    as_of: i64,
+    held: &HeldRange,
+) -> Result<(Steps, bool), TimeFaults> {
+    let fault = |code, detail| {
+        Err(TimeFaults { code, faults: vec![Fault { pointer: "/params/bucket".into(), detail }] })
+    };
     let align = |time: i64| time.div_euclid(step_ms) * step_ms;
     let window = snap(asked, held);
     let open_end = as_of.max(held.last.map_or(i64::MIN, |last| last + 1));
     let to = window.to.unwrap_or_else(|| snap_up(open_end, held));
-    let from = window.from.or(asked.from).unwrap_or_else(|| align(held.first.unwrap_or(to - 1).min(to - 1)));
+    let from = window
+        .from
+        .or(asked.from)
+        .unwrap_or_else(|| align(held.first.unwrap_or(to - 1).min(to - 1)));
     let points = |from: i64, to: i64| (align(to - 1) - align(from)) / step_ms + 1;
     let open = window.from.is_none() && asked.from.is_none();
     let shortened = open && points(from, to) > MAX_POINTS;
@@ -184,7 +207,9 @@ fn steps(step_ms: i64, asked: Window, as_of: i64, held: &HeldRange) -> Result<(S
     let from = if shortened { from.min(align(to - 1)).max(newest(step_ms)) } else { from };
     let points = points(from, to);
     if points > MAX_POINTS {
-        let detail = format!("{points} points are more than {MAX_POINTS}: choose a longer bucket or a shorter window");
+        let detail = format!(
+            "{points} points are more than {MAX_POINTS}: choose a longer bucket or a shorter window"
+        );
         return fault("too_many_points", detail);
     }
     let needed = if step_ms < HOUR {
@@ -199,15 +224,24 @@ fn steps(step_ms: i64, asked: Window, as_of: i64, held: &HeldRange) -> Result<(S
     let start = |step_ms: i64| if open { first.max(newest(step_ms)) } else { first };
     if start(step_ms) < floor(needed, held) {
         let finest = [Pane::Minute, Pane::Hour, Pane::Day].into_iter();
-        let finest =
-            finest.filter(|pane| pane.millis() > step_ms).find(|pane| start(pane.millis()) >= floor(*pane, held));
+        let finest = finest
+            .filter(|pane| pane.millis() > step_ms)
+            .find(|pane| start(pane.millis()) >= floor(*pane, held));
         let name = match finest {
             Some(Pane::Minute) => "1m",
             Some(Pane::Hour) => "1h",
             Some(Pane::Day) => "1d",
-            None => return fault("invalid_params", "this part of the past is held only as a total".into()),
+            None => {
+                return fault(
+                    "invalid_params",
+                    "this part of the past is held only as a total".into(),
+                );
+            }
         };
-        return fault("invalid_params", format!("the window is not held that finely: the finest possible is {name}"));
+        return fault(
+            "invalid_params",
+            format!("the window is not held that finely: the finest possible is {name}"),
+        );
     }
     Ok((Steps { step_ms, from, to }, shortened))
 }
@@ -232,7 +266,11 @@ fn snap(window: Window, held: &HeldRange) -> Window {
 fn snap_up(to: i64, held: &HeldRange) -> i64 {
     // Before all floors there is one open pane: everything up to the first floor.
     let Some(pane) = finest_at(to - 1, held) else {
-        return [held.minute_floor, held.hour_floor, held.day_floor].into_iter().min().unwrap_or(to).max(to);
+        return [held.minute_floor, held.hour_floor, held.day_floor]
+            .into_iter()
+            .min()
+            .unwrap_or(to)
+            .max(to);
     };
     ((to - 1).div_euclid(pane.millis()) + 1) * pane.millis()
 }
@@ -296,9 +334,14 @@ mod tests {
 
     #[test]
     fn bounds_snap_outward_to_what_is_held() {
-        let held = HeldRange { minute_floor: NOW / HOUR * HOUR, hour_floor: NOW / DAY * DAY, ..held() };
-        let window = ask(json!({"from": NOW - HOUR, "to": NOW - HOUR + 1}), &held).expect("valid").window;
-        assert_eq!(window, Window { from: Some((NOW - HOUR) / HOUR * HOUR), to: Some(NOW / HOUR * HOUR) });
+        let held =
+            HeldRange { minute_floor: NOW / HOUR * HOUR, hour_floor: NOW / DAY * DAY, ..held() };
+        let window =
+            ask(json!({"from": NOW - HOUR, "to": NOW - HOUR + 1}), &held).expect("valid").window;
+        assert_eq!(
+            window,
+            Window { from: Some((NOW - HOUR) / HOUR * HOUR), to: Some(NOW / HOUR * HOUR) }
+        );
         let window = ask(json!({"from": NOW - DAY, "to": NOW}), &held).expect("valid").window;
         assert_eq!(window.from, Some((NOW - DAY) / DAY * DAY));
     }
@@ -312,14 +355,20 @@ mod tests {
             pointers(ask(json!({"from": "yesterday", "to": "2026-01-01T00:00:00"}), &held())),
             ["/params/from", "/params/to"]
         );
-        assert!(ask(json!({"window": "999999999w"}), &held()).is_ok(), "before all time is from its beginning");
+        assert!(
+            ask(json!({"window": "999999999w"}), &held()).is_ok(),
+            "before all time is from its beginning"
+        );
     }
 
     #[test]
     fn too_many_points_is_judged_before_what_is_held() {
         let held = HeldRange { minute_floor: NOW, ..held() };
         let fault = ask(json!({"window": "52w", "bucket": "1m"}), &held).expect_err("too many");
-        assert_eq!((fault.code, fault.faults[0].pointer.as_str()), ("too_many_points", "/params/bucket"));
+        assert_eq!(
+            (fault.code, fault.faults[0].pointer.as_str()),
+            ("too_many_points", "/params/bucket")
+        );
         let fault = ask(json!({"window": "2h", "bucket": "1m"}), &held).expect_err("not held");
         assert_eq!(fault.code, "invalid_params");
         assert!(fault.faults[0].detail.ends_with("1h"), "{fault:?}");

@@ -1,9 +1,9 @@
 //! State: what all metrics have counted, as views in memory and as frames on the way to a store.
 //!
-//! Promises: a batch is applied to a metric completely or not at all; totals equal the fold of all frames; the state does
-//! not depend on how the log is split into batches, seals and frames; a moment of a metric answers the same whatever is
-//! done to the state afterwards. State performs no I/O, reads no clock and decides nothing about progress: offsets say
-//! which rows a metric counts.
+//! Promises: a batch is applied to a metric completely or not at all; totals equal the fold of all
+//! frames; the state does not depend on how the log is split into batches, seals and frames; a
+//! moment of a metric answers the same whatever is done to the state afterwards. State performs no
+//! I/O, reads no clock and decides nothing about progress: offsets say which rows a metric counts.
 //!
 //! A file may use its own layer and the layers below; layers on one line do not know each other:
 //!
@@ -13,14 +13,16 @@
 //! write
 //! rows
 //! ```
-//! `rows` is how cells lie in memory and in panes; `write` turns batches into rows, and rows into frames and back; `read`
-//! answers questions about one moment; `maintain` keeps stored frames, keys and texts small; `inspect` shows what is
-//! there. [`State`], in this file, is what the rest of the engine uses.
+//! `rows` is how cells lie in memory and in panes; `write` turns batches into rows, and rows into
+//! frames and back; `read` answers questions about one moment; `maintain` keeps stored frames, keys
+//! and texts small; `inspect` shows what is there. [`State`], in this file, is what the rest of the
+//! engine uses.
 //!
-//! Names and tables have locks of their own, beside the lock of the whole state: a writer holds them for a batch, a reader
-//! of a moment for a few thousand rows. Lock names before a table, and never while holding one.
+//! Names and tables have locks of their own, beside the lock of the whole state: a writer holds
+//! them for a batch, a reader of a moment for a few thousand rows. Lock names before a table, and
+//! never while holding one.
 //!
-//! Over 400 lines: everything that the rest of the engine can ask of state is in one place.
+//! Over 480 lines: everything that the rest of the engine can ask of state is in one place.
 
 mod inspect;
 mod maintain;
@@ -92,13 +94,15 @@ pub struct Rolling {
 }
 
 impl State {
-    /// A state that only turns batches into frames: it holds what is not sealed yet, and reads find nothing in it.
+    /// A state that only turns batches into frames: it holds what is not sealed yet, and reads find
+    /// nothing in it.
     #[must_use]
     pub fn tails_only() -> State {
         State { tails_only: true, ..State::default() }
     }
 
-    /// The same state with another rule of which event types keep rows of their own. Call it before metrics are added.
+    /// The same state with another rule of which event types keep rows of their own. Call it before
+    /// metrics are added.
     #[must_use]
     pub fn with_types(self, types: TypeLimit) -> State {
         State { types, ..self }
@@ -124,7 +128,8 @@ impl State {
 
     fn keyspace_for(&mut self, table: &Table, description: &Description, metric: usize) -> usize {
         let group = if table.group == 0 { table.key.len() } else { table.group };
-        let columns: Vec<Column> = table.key.iter().map(|key| Column::of(key, description, metric)).collect();
+        let columns: Vec<Column> =
+            table.key.iter().map(|key| Column::of(key, description, metric)).collect();
         for column in &columns {
             if let Column::Property(property) = column {
                 self.batch.columns.want(property);
@@ -139,8 +144,8 @@ impl State {
         })
     }
 
-    /// Empties a metric, which is to be loaded again, and drops ids and keys that nothing else needs. What was sealed
-    /// from it and is not stored is void.
+    /// Empties a metric, which is to be loaded again, and drops ids and keys that nothing else
+    /// needs. What was sealed from it and is not stored is void.
     pub fn clear(&mut self, metric: MetricId) {
         let names = self.names.read();
         let of = &mut self.metrics[metric.0];
@@ -158,13 +163,14 @@ impl State {
         self.folds.forget();
     }
 
-    /// Ends the loading of everything stored of a metric: a fold from before it is no longer brought up to date.
+    /// Ends the loading of everything stored of a metric: a fold from before it is no longer
+    /// brought up to date.
     pub fn end_load(&mut self, metric: MetricId) {
         self.metrics[metric.0].tables.iter().for_each(|table| table.write().forget_loaded());
     }
 
-    /// Drops the tables of a metric that is no longer counted, and the ids and keys that nothing else needs. Its id is
-    /// not reused.
+    /// Drops the tables of a metric that is no longer counted, and the ids and keys that nothing
+    /// else needs. Its id is not reused.
     pub fn forget(&mut self, metric: MetricId) {
         self.folds.forget();
         self.metrics[metric.0].tables.clear();
@@ -172,8 +178,8 @@ impl State {
         self.sweep_at = 0;
     }
 
-    /// Frees what was kept of a metric for readers of earlier moments, if none reads any more. Counting does so by itself; call it for a
-    /// metric that counts nothing.
+    /// Frees what was kept of a metric for readers of earlier moments, if none reads any more.
+    /// Counting does so by itself; call it for a metric that counts nothing.
     pub fn release_moments(&self, metric: MetricId) {
         // A writer that waits holds up new readers: only where there is something to free.
         let kept = self.metrics[metric.0].tables.iter().filter(|table| table.read().has_previous());
@@ -185,7 +191,8 @@ impl State {
         self.begin_for(batch, (0..self.metrics.len()).map(MetricId));
     }
 
-    /// Prepares a batch for [`State::apply`] to these metrics: resolves its ids and keys once for all of them.
+    /// Prepares a batch for [`State::apply`] to these metrics: resolves its ids and keys once for
+    /// all of them.
     pub fn begin_for(&mut self, batch: &EventBatch, metrics: impl Iterator<Item = MetricId>) {
         self.sweep();
         let metrics: Vec<MetricId> = metrics.collect();
@@ -194,25 +201,34 @@ impl State {
         self.batch.resolve(&mut self.names.write(), batch, metrics);
     }
 
-    /// A batch that was prepared will not be counted: metrics that hold nothing need none of its keys.
+    /// A batch that was prepared will not be counted: metrics that hold nothing need none of its
+    /// keys.
     pub fn abandon_batch(&mut self) {
         self.metrics.iter_mut().for_each(MetricState::note_empty);
         self.release();
     }
 
-    /// Takes over the key columns that a metric's plugin computed for the batch of `begin`; call it before `apply`.
-    /// Without it, tables of the metric with such key columns count nothing of the batch.
+    /// Takes over the key columns that a metric's plugin computed for the batch of `begin`; call it
+    /// before `apply`. Without it, tables of the metric with such key columns count nothing of the
+    /// batch.
     pub fn compute(&mut self, metric: MetricId, batch: &EventBatch, computed: &[ComputedKeys]) {
         self.batch.compute(&mut self.names.write(), metric.0, batch, computed);
     }
 
-    /// Counts the rows of the batch of `begin` with offset `from` or later for one metric, and merges what its plugin
-    /// returned for them. Returns the number of table updates.
-    pub fn apply(&mut self, metric: MetricId, batch: &EventBatch, from: u64, updates: &[CellUpdate]) -> u64 {
+    /// Counts the rows of the batch of `begin` with offset `from` or later for one metric, and
+    /// merges what its plugin returned for them. Returns the number of table updates.
+    pub fn apply(
+        &mut self,
+        metric: MetricId,
+        batch: &EventBatch,
+        from: u64,
+        updates: &[CellUpdate],
+    ) -> u64 {
         self.apply_without(metric, batch, from, updates, &[])
     }
 
-    /// As [`State::apply`], without the rows in `skip` (ascending): the metric counts as if they were not there.
+    /// As [`State::apply`], without the rows in `skip` (ascending): the metric counts as if they
+    /// were not there.
     pub fn apply_without(
         &mut self,
         metric: MetricId,
@@ -223,8 +239,10 @@ impl State {
     ) -> u64 {
         let mut start = batch.offsets.partition_point(|offset| *offset < from);
         let names = self.names.read();
-        let (of, sources) =
-            (&mut self.metrics[metric.0], Sources { batch, columns: &self.batch.columns, texts: &names.texts });
+        let (of, sources) = (
+            &mut self.metrics[metric.0],
+            Sources { batch, columns: &self.batch.columns, texts: &names.texts },
+        );
         let mut counted = 0;
         for row in skip.iter().map(|row| *row as usize).filter(|row| *row < batch.len()) {
             if start < row {
@@ -258,13 +276,14 @@ impl State {
         self.metrics[metric.0].tables.iter().any(|table| table.read().must_seal(partition, rows))
     }
 
-    /// Drops what a metric counted of a partition since its last seal. Totals keep it: this is for a state of
-    /// [`State::tails_only`].
+    /// Drops what a metric counted of a partition since its last seal. Totals keep it: this is for
+    /// a state of [`State::tails_only`].
     pub fn drop_tail(&mut self, metric: MetricId, partition: u32) {
         self.metrics[metric.0].tables.iter().for_each(|table| table.write().drop_tail(partition));
     }
 
-    /// Folds what a metric counted of a partition since its last seal into its panes, and returns it.
+    /// Folds what a metric counted of a partition since its last seal into its panes, and returns
+    /// it.
     pub fn seal(&mut self, metric: MetricId, partition: u32) -> Sealed {
         let sealing = self.sealing(metric, partition);
         self.sealed(sealing)
@@ -280,7 +299,8 @@ impl State {
         }
     }
 
-    /// Puts a seal into force, which takes no time. The state must not have changed since [`State::sealing`].
+    /// Puts a seal into force, which takes no time. The state must not have changed since
+    /// [`State::sealing`].
     pub fn sealed(&mut self, sealing: Sealing) -> Sealed {
         self.metrics[sealing.metric.0].sealed(sealing.partition, sealing.tables)
     }
@@ -288,10 +308,16 @@ impl State {
     /// What was sealed, as frames: at most one per bucket.
     pub fn frames(&self, metric: MetricId, sealed: &[&Sealed]) -> Vec<SealedFrame> {
         let names = self.names.read();
-        self.metrics[metric.0].frames(sealed, (&names.keyspaces, &self.metrics), &names.texts, &self.writing)
+        self.metrics[metric.0].frames(
+            sealed,
+            (&names.keyspaces, &self.metrics),
+            &names.texts,
+            &self.writing,
+        )
     }
 
-    /// From now on frames of a metric are written for the layout in which these buckets (table, bucket) hold something.
+    /// From now on frames of a metric are written for the layout in which these buckets (table,
+    /// bucket) hold something.
     ///
     /// # Errors
     /// [`FrameError`] if they are not buckets of one layout.
@@ -304,7 +330,8 @@ impl State {
         Ok(())
     }
 
-    /// Begins to load frames into a metric; until the result is dropped, nothing else reads or changes the state.
+    /// Begins to load frames into a metric; until the result is dropped, nothing else reads or
+    /// changes the state.
     pub fn loading(&mut self, metric: MetricId) -> Loading<'_> {
         self.sweep();
         self.release();
@@ -315,7 +342,12 @@ impl State {
     ///
     /// # Errors
     /// As [`Loading::frame`].
-    pub fn load(&mut self, metric: MetricId, table: usize, frame: &[u8]) -> Result<u64, FrameError> {
+    pub fn load(
+        &mut self,
+        metric: MetricId,
+        table: usize,
+        frame: &[u8],
+    ) -> Result<u64, FrameError> {
         self.loading(metric).frame(table, frame)
     }
 
@@ -323,29 +355,40 @@ impl State {
     ///
     /// # Errors
     /// [`FrameError`] if it is not a snapshot of this table.
-    pub fn raise(&mut self, metric: MetricId, table: usize, snapshot: &[u8]) -> Result<(), FrameError> {
+    pub fn raise(
+        &mut self,
+        metric: MetricId,
+        table: usize,
+        snapshot: &[u8],
+    ) -> Result<(), FrameError> {
         self.metrics[metric.0].raise(table, snapshot)
     }
 
-    /// Rolls up about `rows` rows that have fallen below the floors. Returns whether there were any; reads are exact
-    /// either way.
+    /// Rolls up about `rows` rows that have fallen below the floors. Returns whether there were
+    /// any; reads are exact either way.
     pub fn roll(&mut self, rows: usize) -> bool {
         let rolling = self.rolling(rows, |_| true);
         rolling.map(|rolling| self.rolled(rolling)).is_some()
     }
 
-    /// Works out such a roll-up of some metrics while readers go on: it may take a while, and changes nothing.
+    /// Works out such a roll-up of some metrics while readers go on: it may take a while, and
+    /// changes nothing.
     pub fn rolling(&self, rows: usize, of: impl Fn(MetricId) -> bool) -> Option<Rolling> {
         let metrics = self.metrics.iter().enumerate().filter(|(metric, _)| of(MetricId(*metric)));
         metrics.into_iter().find_map(|(metric, of)| {
             let table = |(table, of): (usize, &SharedTable)| {
-                of.read().rolling(rows).map(|change| Rolling { metric: MetricId(metric), table, change })
+                of.read().rolling(rows).map(|change| Rolling {
+                    metric: MetricId(metric),
+                    table,
+                    change,
+                })
             };
             of.tables.iter().enumerate().find_map(table)
         })
     }
 
-    /// Puts a roll-up into force, which takes no time. The state must not have changed since [`State::rolling`].
+    /// Puts a roll-up into force, which takes no time. The state must not have changed since
+    /// [`State::rolling`].
     pub fn rolled(&mut self, rolling: Rolling) {
         self.metrics[rolling.metric.0].tables[rolling.table].write().rolled(rolling.change);
     }
@@ -374,12 +417,14 @@ impl State {
         Dump::new(self.moment(metric), &self.metrics[metric.0].tables)
     }
 
-    /// Smallest and largest event time counted, in Unix milliseconds (after a start: the panes that they lie in).
+    /// Smallest and largest event time counted, in Unix milliseconds (after a start: the panes that
+    /// they lie in).
     pub fn times(&self, metric: MetricId) -> Option<(i64, i64)> {
         self.metrics[metric.0].times()
     }
 
-    /// Whether panes are held that have expired once events up to `watermark` (Unix milliseconds) were counted.
+    /// Whether panes are held that have expired once events up to `watermark` (Unix milliseconds)
+    /// were counted.
     pub fn has_expired(&self, metric: MetricId, watermark: i64) -> bool {
         self.metrics[metric.0].tables.iter().any(|table| table.read().has_expired(watermark))
     }
@@ -401,23 +446,27 @@ impl State {
         tables.map(|table| names.keyspaces[table.read().keyspace].threshold()).collect()
     }
 
-    /// The lowest thresholds at which no table of a metric has more than `max` cells; the highest if none is enough.
+    /// The lowest thresholds at which no table of a metric has more than `max` cells; the highest
+    /// if none is enough.
     pub fn thresholds_for(&mut self, metric: MetricId, max: u64) -> Vec<Threshold> {
         overflow_keys::thresholds_for(&self.metrics[metric.0], &mut self.names.write(), max)
     }
 
-    /// The lowest thresholds at which no table of a metric has more event types than may have rows of their own; `None`:
-    /// they are in force.
+    /// The lowest thresholds at which no table of a metric has more event types than may have rows
+    /// of their own; `None`: they are in force.
     pub fn thresholds_for_types(&mut self, metric: MetricId) -> Option<Vec<Threshold>> {
         let names = self.names.read();
         self.metrics[metric.0].thresholds_for_types(&names.keyspaces, &names.texts, &self.types)
     }
 
-    /// Raises the thresholds of a metric's tables to these, where they are lower. The metric is sealed first; returns
-    /// what that sealed, by partition.
+    /// Raises the thresholds of a metric's tables to these, where they are lower. The metric is
+    /// sealed first; returns what that sealed, by partition.
     pub fn narrow(&mut self, metric: MetricId, to: &[Threshold]) -> Vec<(u32, Sealed)> {
         let partitions = self.metrics[metric.0].partitions();
-        let sealed = partitions.into_iter().map(|partition| (partition, self.seal(metric, partition))).collect();
+        let sealed = partitions
+            .into_iter()
+            .map(|partition| (partition, self.seal(metric, partition)))
+            .collect();
         let mut names = self.names.write();
         let Names { texts, keyspaces } = &mut *names;
         for (table, threshold) in to.iter().enumerate() {
@@ -429,8 +478,8 @@ impl State {
         sealed
     }
 
-    /// Rows × cells of a metric, and the bytes that it takes: its tables, and its share of the ids and keys that it uses
-    /// together with others.
+    /// Rows × cells of a metric, and the bytes that it takes: its tables, and its share of the ids
+    /// and keys that it uses together with others.
     pub fn size(&self, metric: MetricId) -> (u64, u64) {
         let (cells, bytes) = self.metrics[metric.0].size();
         (cells, bytes + memory_shares::of_names(&self.metrics, &self.names.read())[metric.0])
@@ -448,8 +497,8 @@ impl State {
         self.metrics.iter().map(|metric| metric.size().1).collect()
     }
 
-    /// As [`State::sizes`] while one metric is loaded. `own`: what the others took by themselves when that was last
-    /// measured ([`State::own_sizes`]).
+    /// As [`State::sizes`] while one metric is loaded. `own`: what the others took by themselves
+    /// when that was last measured ([`State::own_sizes`]).
     pub fn sizes_while_loading(&self, loading: MetricId, own: &[u64]) -> Vec<(MetricId, u64)> {
         let own = |number: usize, metric: &MetricState| match own.get(number) {
             Some(own) if number != loading.0 => *own,
@@ -460,10 +509,13 @@ impl State {
         };
         let shares = memory_shares::of_names(&self.metrics, &self.names.read());
         let sizes = self.metrics.iter().zip(shares).enumerate();
-        sizes.map(|(number, (metric, share))| (MetricId(number), own(number, metric) + share)).collect()
+        sizes
+            .map(|(number, (metric, share))| (MetricId(number), own(number, metric) + share))
+            .collect()
     }
 
-    /// The bytes of a metric that only frames were loaded into, counted as in [`State::size`], without visiting its rows.
+    /// The bytes of a metric that only frames were loaded into, counted as in [`State::size`],
+    /// without visiting its rows.
     pub fn loaded_size(&self, metric: MetricId) -> u64 {
         let shares = memory_shares::of_names(&self.metrics, &self.names.read());
         self.metrics[metric.0].loaded_size() + shares[metric.0]

@@ -1,7 +1,7 @@
 //! The laws of state: however the log is split into batches, seals, frames and compactions, reads
 //! give what a recount gives.
 //!
-//! Over 400 lines: the laws share one feed and one recount.
+//! Over 480 lines: the laws share one feed and one recount.
 
 mod from_records;
 mod limited;
@@ -29,8 +29,15 @@ const BASE: i64 = 1_767_225_600_000; // 2026-01-01
 const HOUR: i64 = 3_600_000;
 
 fn events() -> impl Strategy<Value = Vec<Event>> {
-    let event = (0..2u32, 0..6u64, 0..8u64, 0..3u16, 0..40 * HOUR)
-        .prop_map(|(partition, user, product, kind, time)| Event { partition, user, product, kind, time: BASE + time });
+    let event = (0..2u32, 0..6u64, 0..8u64, 0..3u16, 0..40 * HOUR).prop_map(
+        |(partition, user, product, kind, time)| Event {
+            partition,
+            user,
+            product,
+            kind,
+            time: BASE + time,
+        },
+    );
     prop::collection::vec(event, 1..120)
 }
 
@@ -166,24 +173,42 @@ proptest! {
 fn requests() -> impl Strategy<Value = ReadRequest> {
     let range = prop_oneof![
         Just((None, None)),
-        (0..40i64, 1..40i64).prop_map(|(from, hours)| (Some(BASE + from * HOUR), Some(BASE + (from + hours) * HOUR))),
+        (0..40i64, 1..40i64).prop_map(|(from, hours)| (
+            Some(BASE + from * HOUR),
+            Some(BASE + (from + hours) * HOUR)
+        )),
     ];
     let only = prop_oneof![
         Just(vec![]),
         (0..6u64).prop_map(|user| vec![Only { column: Key::UserId, ids: vec![user_id(user)] }]),
-        Just(vec![Only { column: Key::EventType, ids: vec![Id::Text("view".into()), Id::Text("buy".into())] }]),
+        Just(vec![Only {
+            column: Key::EventType,
+            ids: vec![Id::Text("view".into()), Id::Text("buy".into())]
+        }]),
     ];
-    let columns = || prop::sample::subsequence(vec![Key::UserId, Key::ProductId, Key::EventType], 0..=3);
+    let columns =
+        || prop::sample::subsequence(vec![Key::UserId, Key::ProductId, Key::EventType], 0..=3);
     let by = prop::sample::select(vec!["n", "first", "last"]);
-    let rank = prop::option::of((by, any::<bool>(), 1..5usize).prop_map(|(cell, desc, limit)| Rank {
-        by: vec![Measure { cell: cell.into(), weights: None }],
-        order: if desc { Order::Desc } else { Order::Asc },
-        limit,
-    }));
+    let rank =
+        prop::option::of((by, any::<bool>(), 1..5usize).prop_map(|(cell, desc, limit)| Rank {
+            by: vec![Measure { cell: cell.into(), weights: None }],
+            order: if desc { Order::Desc } else { Order::Asc },
+            limit,
+        }));
     let step = prop::option::of(prop::sample::select(vec![HOUR, 6 * HOUR, 24 * HOUR]));
-    (range, only, columns(), columns(), rank, step).prop_map(|((from, to), only, group_by, part_by, rank, step_ms)| {
-        ReadRequest { table: "activity".into(), from, to, only, group_by, part_by, rank, step_ms, quantiles: vec![] }
-    })
+    (range, only, columns(), columns(), rank, step).prop_map(
+        |((from, to), only, group_by, part_by, rank, step_ms)| ReadRequest {
+            table: "activity".into(),
+            from,
+            to,
+            only,
+            group_by,
+            part_by,
+            rank,
+            step_ms,
+            quantiles: vec![],
+        },
+    )
 }
 
 /// The same answer, counted from the events one by one.
@@ -194,20 +219,28 @@ fn recount(events: &[Event], request: &ReadRequest) -> ReadAnswer {
         Key::UserId => user_id(event.user),
         Key::ProductId if event.product == TOGETHER => Id::Text("__other__".into()),
         Key::ProductId => Id::Integer(event.product),
-        Key::EventType => Id::Text((*KINDS.get(usize::from(event.kind)).unwrap_or(&"__other__")).into()),
+        Key::EventType => {
+            Id::Text((*KINDS.get(usize::from(event.kind)).unwrap_or(&"__other__")).into())
+        }
         Key::Property(_) | Key::Computed(_) => panic!("there are none here"),
     };
-    let ids = |event: &Event, keys: &[Key]| keys.iter().map(|key| id(event, key)).collect::<Vec<_>>();
+    let ids =
+        |event: &Event, keys: &[Key]| keys.iter().map(|key| id(event, key)).collect::<Vec<_>>();
     let add = |parts: &mut Parts, key: Vec<Id>, time: i64| {
         let cells = parts.entry(key).or_insert(vec![0, i128::MAX, i128::MIN]);
         *cells = vec![cells[0] + 1, cells[1].min(time.into()), cells[2].max(time.into())];
     };
-    let list =
-        |parts: Parts| parts.into_iter().map(|(key, cells)| Part { key, cells, ..Part::default() }).collect::<Vec<_>>();
+    let list = |parts: Parts| {
+        parts
+            .into_iter()
+            .map(|(key, cells)| Part { key, cells, ..Part::default() })
+            .collect::<Vec<_>>()
+    };
     let mut total = Parts::new();
     let mut groups: BTreeMap<Vec<Id>, (Parts, BTreeMap<i64, Parts>)> = BTreeMap::new();
     for event in events {
-        let inside = request.from.is_none_or(|from| event.time >= from) && request.to.is_none_or(|to| event.time < to);
+        let inside = request.from.is_none_or(|from| event.time >= from)
+            && request.to.is_none_or(|to| event.time < to);
         if !inside || !request.only.iter().all(|only| only.ids.contains(&id(event, &only.column))) {
             continue;
         }
@@ -223,14 +256,20 @@ fn recount(events: &[Event], request: &ReadRequest) -> ReadAnswer {
     let mut groups: Vec<GroupAnswer> = groups
         .into_iter()
         .map(|(key, (parts, series))| {
-            let fold = |cell: usize, with: fn(i128, i128) -> i128| parts.values().map(|c| c[cell]).reduce(with);
+            let fold = |cell: usize, with: fn(i128, i128) -> i128| {
+                parts.values().map(|c| c[cell]).reduce(with)
+            };
             let measure = |by: &Measure| match by.cell.as_str() {
                 "n" => fold(0, |a, b| a + b),
                 "first" => fold(1, i128::min),
                 _ => fold(2, i128::max),
             };
-            let measures = request.rank.iter().flat_map(|rank| &rank.by).filter_map(measure).collect();
-            let series = series.into_iter().map(|(start, parts)| Step { start, parts: list(parts) }).collect();
+            let measures =
+                request.rank.iter().flat_map(|rank| &rank.by).filter_map(measure).collect();
+            let series = series
+                .into_iter()
+                .map(|(start, parts)| Step { start, parts: list(parts) })
+                .collect();
             GroupAnswer { key, measures, parts: list(parts), series }
         })
         .collect();
@@ -252,13 +291,16 @@ fn read(state: &State, metric: MetricId, request: &ReadRequest) -> ReadAnswer {
 fn rows(table: u16, snapshot: &[u8]) -> std::collections::BTreeSet<String> {
     let table = &description().tables[usize::from(table)];
     let layout = rows::cells::Layout::new(&table.cells);
-    let mut reader = write::frame::FrameReader::open(snapshot, table.key.len()).expect("a snapshot");
+    let mut reader =
+        write::frame::FrameReader::open(snapshot, table.key.len()).expect("a snapshot");
     let (mut key, mut row, mut rows) =
         (Vec::new(), rows::block::Block::neutral(&layout), std::collections::BTreeSet::new());
     while let Some(pane) = reader.next(&layout, &mut key, &mut row).expect("a row") {
         let text = |value: &write::frame::KeyValue| match value {
             write::frame::KeyValue::Integer(n) => n.to_string(),
-            write::frame::KeyValue::Text(n) => String::from_utf8_lossy(reader.texts[*n]).into_owned(),
+            write::frame::KeyValue::Text(n) => {
+                String::from_utf8_lossy(reader.texts[*n]).into_owned()
+            }
         };
         rows.insert(format!("{pane:?} {:?} {row:?}", key.iter().map(text).collect::<Vec<_>>()));
     }
@@ -499,8 +541,10 @@ proptest! {
 fn groups_that_agree_in_the_next_bit_are_told_apart() {
     let table = &description().tables[0];
     let users: Vec<u64> = (0..400).collect();
-    let events: Vec<Event> =
-        users.iter().map(|user| Event { partition: 0, user: *user, product: 1, kind: 0, time: BASE }).collect();
+    let events: Vec<Event> = users
+        .iter()
+        .map(|user| Event { partition: 0, user: *user, product: 1, kind: 0, time: BASE })
+        .collect();
     let (_, _, frames) = feed(&events, 1);
     let mut open: Vec<(u32, Vec<u8>)> = frames
         .iter()
@@ -509,7 +553,9 @@ fn groups_that_agree_in_the_next_bit_are_told_apart() {
         .collect();
     let mut empty = 0;
     while let Some((bucket, frame)) = open.pop() {
-        match split(table, bucket, std::slice::from_ref(&frame), BASE).expect("a frame of the bucket") {
+        match split(table, bucket, std::slice::from_ref(&frame), BASE)
+            .expect("a frame of the bucket")
+        {
             Some(halves) => {
                 empty += halves.iter().filter(|(_, half)| rows(0, half).is_empty()).count();
                 open.extend(halves);
@@ -523,7 +569,8 @@ fn groups_that_agree_in_the_next_bit_are_told_apart() {
 
 #[test]
 fn a_read_stops_when_it_is_late() {
-    let (state, metric, _) = feed(&[Event { partition: 0, user: 1, product: 1, kind: 0, time: BASE }], 1);
+    let (state, metric, _) =
+        feed(&[Event { partition: 0, user: 1, product: 1, kind: 0, time: BASE }], 1);
     let request = ReadRequest { table: "activity".into(), from: Some(0), ..ReadRequest::default() };
     assert_eq!(state.read(metric, &request, &|| true), Err(ReadError::Deadline));
 }

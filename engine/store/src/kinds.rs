@@ -1,6 +1,8 @@
-//! The kinds of store, and opening the one that is configured. A new kind is a folder with its `KIND`, and a line in [`opener`].
+//! The kinds of store, and opening the one that is configured. A new kind is a folder with its
+//! `KIND`, and a line in [`opener`].
 //!
-//! Nothing outside of this crate tells kinds apart: what differs between them is a field of [`Opened`].
+//! Nothing outside of this crate tells kinds apart: what differs between them is a field of
+//! [`Opened`].
 
 use crate::{Store, StoreError, embedded, redis};
 use std::sync::Arc;
@@ -58,7 +60,9 @@ pub enum OpenError {
     #[error("{0} (nothing is started without its store: start again once it answers)")]
     Server(String),
     /// There is no state in this folder.
-    #[error("there is no state in {0}: set --data-dir or [store] data_dir to the folder that has it")]
+    #[error(
+        "there is no state in {0}: set --data-dir or [store] data_dir to the folder that has it"
+    )]
     Nothing(String),
 }
 
@@ -83,8 +87,8 @@ pub fn open(config: &Config, database: &Database) -> Result<Opened, OpenError> {
     (opener(config.store.kind).open)(config, Some(database))
 }
 
-/// Opens the configured store to look at it while no engine runs. Creates nothing; one in the data directory is locked
-/// until it is dropped.
+/// Opens the configured store to look at it while no engine runs. Creates nothing; one in the data
+/// directory is locked until it is dropped.
 ///
 /// # Errors
 /// [`OpenError`]; [`OpenError::Nothing`] where there is no state.
@@ -94,8 +98,8 @@ pub fn open_existing(config: &Config) -> Result<Opened, OpenError> {
     (opener.open)(config, None)
 }
 
-/// What would be refused of the sections of all kinds before anything is connected to: the configuration's key, and a
-/// sentence.
+/// What would be refused of the sections of all kinds before anything is connected to: the
+/// configuration's key, and a sentence.
 #[must_use]
 pub fn judge(config: &Config) -> Vec<(&'static str, String)> {
     ALL.into_iter().flat_map(|kind| (opener(kind).judge)(config)).collect()
@@ -121,7 +125,10 @@ mod tests {
         let locked = open_existing(&config).err().unwrap();
         assert!(matches!(locked, OpenError::Database(DatabaseError::InUse { .. })), "{locked}");
         drop((opened, database));
-        assert_eq!(open_existing(&config).unwrap().place, config.store.data_dir.display().to_string());
+        assert_eq!(
+            open_existing(&config).unwrap().place,
+            config.store.data_dir.display().to_string()
+        );
     }
 
     #[test]

@@ -1,9 +1,10 @@
-//! Where state and progress survive: frames appended to buckets, and the offsets they were computed from, in one
-//! atomic step.
+//! Where state and progress survive: frames appended to buckets, and the offsets they were computed
+//! from, in one atomic step.
 //!
-//! A store knows nothing of what a frame means. It promises: a commit applies wholly, and only if the stored life and
-//! progress records are those it states; a read is one moment; a compaction replaces exactly the prefix it was made from. It
-//! never folds, never decides what a refused commit leads to (that is `tally-progress`), never creates on commit.
+//! A store knows nothing of what a frame means. It promises: a commit applies wholly, and only if
+//! the stored life and progress records are those it states; a read is one moment; a compaction
+//! replaces exactly the prefix it was made from. It never folds, never decides what a refused
+//! commit leads to (that is `tally-progress`), never creates on commit.
 
 #[cfg(any(test, feature = "contract"))]
 #[doc(hidden)]
@@ -17,20 +18,24 @@ pub use kinds::{OpenError, Opened, judge, open, open_existing};
 use std::collections::BTreeMap;
 use thiserror::Error;
 
-/// Identifies a revision of a metric: its name and the hash of everything that gives its state meaning.
+/// Identifies a revision of a metric: its name and the hash of everything that gives its state
+/// meaning.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RevisionId {
     /// Name of the metric.
     pub metric: String,
-    /// Hash over author's revision, tables, merges, config, `[events]`, dedupe window and the engine's semantics.
+    /// Hash over author's revision, tables, merges, config, `[events]`, dedupe window and the
+    /// engine's semantics.
     pub fingerprint: u64,
 }
 
-/// A random id written when a revision's state is created: state rebuilt from nothing is another life.
+/// A random id written when a revision's state is created: state rebuilt from nothing is another
+/// life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Life(pub u128);
 
-/// Buckets numbered below this are begun by the first commit that touches them; those from here on only by a split.
+/// Buckets numbered below this are begun by the first commit that touches them; those from here on
+/// only by a split.
 pub const BEGUN: u32 = 1 << 24;
 
 /// A bucket of a table of a revision.
@@ -46,8 +51,9 @@ pub struct Bucket {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FrameId(pub u128);
 
-/// Progress of one revision on one partition. `bytes` is the record beside the fence (watermark, anchor, rows, gaps …,
-/// `progress::Progress` encoded); the store compares it byte by byte and never reads it.
+/// Progress of one revision on one partition. `bytes` is the record beside the fence (watermark,
+/// anchor, rows, gaps …, `progress::Progress` encoded); the store compares it byte by byte and
+/// never reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredProgress {
     /// The offset after the last record whose deltas are in the state.
@@ -74,8 +80,8 @@ pub struct Advance {
     pub partition: u32,
     /// What `next` must be for the commit to apply; 0 where nothing is stored yet.
     pub from: u64,
-    /// What `bytes` must be; `None`: nothing may be stored yet. Offsets alone do not tell two histories apart that lost
-    /// different records on the way (docs/decisions/0003-fence.md).
+    /// What `bytes` must be; `None`: nothing may be stored yet. Offsets alone do not tell two
+    /// histories apart that lost different records on the way (docs/decisions/0003-fence.md).
     pub base: Option<Vec<u8>>,
     /// What it then becomes, with its record. `to.next == from` is a heartbeat.
     pub to: StoredProgress,
@@ -97,25 +103,29 @@ pub struct Commit {
 /// What became of a commit. What each leads to is decided in `progress`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommitAnswer {
-    /// Applied; the bytes appended to each touched bucket since its last snapshot, and the snapshot's, to decide about compaction.
+    /// Applied; the bytes appended to each touched bucket since its last snapshot, and the
+    /// snapshot's, to decide about compaction.
     Applied(Vec<BucketSize>),
-    /// Not applied: a stored offset or record differs. The offset stored for each partition that was named (0: nothing);
-    /// where all of them are the ones expected, it is a record that differs.
+    /// Not applied: a stored offset or record differs. The offset stored for each partition that
+    /// was named (0: nothing); where all of them are the ones expected, it is a record that
+    /// differs.
     Mismatch(BTreeMap<u32, u64>),
     /// Not applied: the revision is not there, or lives another life.
     OtherLife(Option<Life>),
     /// Not applied: a bucket would pass its size limit; compact it, then retry.
     Full(Bucket),
-    /// Not applied: this is no bucket any more, because it was split; or not yet again, because the store went back to before
-    /// it was made by a split. Ask which buckets there are, and send the same range in these.
+    /// Not applied: this is no bucket any more, because it was split; or not yet again, because the
+    /// store went back to before it was made by a split. Ask which buckets there are, and send the
+    /// same range in these.
     Layout(Bucket),
-    /// Not applied: what stands under this revision's keys is not its state. What, and what to do; other commits have
-    /// their own answers.
+    /// Not applied: what stands under this revision's keys is not its state. What, and what to do;
+    /// other commits have their own answers.
     Broken(String),
 }
 
-/// How large a bucket is, with what the store keeps around each frame. Where several engines share a store, how much of it is
-/// snapshot may be older than the sum, except where by it the bucket would have to be compacted.
+/// How large a bucket is, with what the store keeps around each frame. Where several engines share
+/// a store, how much of it is snapshot may be older than the sum, except where by it the bucket
+/// would have to be compacted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BucketSize {
     /// Which.
@@ -131,8 +141,8 @@ pub struct BucketSize {
 pub struct StoredFrame {
     /// Its id.
     pub id: FrameId,
-    /// Logical end: bytes ever appended to the bucket up to and including this frame, with what the store keeps around
-    /// each; a snapshot keeps that of the last frame it folded.
+    /// Logical end: bytes ever appended to the bucket up to and including this frame, with what the
+    /// store keeps around each; a snapshot keeps that of the last frame it folded.
     pub end: u64,
     /// The frame.
     pub bytes: Vec<u8>,
@@ -156,12 +166,14 @@ pub enum BucketRead {
     Whole(Vec<StoredFrame>),
     /// It was split. No frame is returned of its halves: they begin where it ended.
     Split {
-        /// Frames after the one the reader folded, up to the end; its view stays valid. `None`: that is not known any more.
+        /// Frames after the one the reader folded, up to the end; its view stays valid. `None`:
+        /// that is not known any more.
         tail: Option<Vec<StoredFrame>>,
         /// Id and logical end of what each half begins with: a snapshot of its share of all frames.
         begin: (FrameId, u64),
     },
-    /// There is no such bucket, and a commit could not begin it: the store went back to before a split.
+    /// There is no such bucket, and a commit could not begin it: the store went back to before a
+    /// split.
     None,
 }
 
@@ -194,7 +206,8 @@ pub struct Compaction {
 pub enum CompactAnswer {
     /// The prefix is now the snapshot.
     Done,
-    /// The prefix no longer stands (compacted by another, or the store went back): nothing happened.
+    /// The prefix no longer stands (compacted by another, or the store went back): nothing
+    /// happened.
     Stale,
 }
 
@@ -211,16 +224,19 @@ pub struct Split {
     pub last: (FrameId, u64),
     /// The buckets in its place, none of which is there, and their snapshots.
     pub halves: [(Bucket, Vec<u8>); 2],
-    /// A logical end. Where readers have views of their own, frames after it stay readable for a while.
+    /// A logical end. Where readers have views of their own, frames after it stay readable for a
+    /// while.
     pub kept: u64,
 }
 
 /// What became of a split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SplitAnswer {
-    /// The bucket is two now. The id of both snapshots; their logical end is that of the last frame.
+    /// The bucket is two now. The id of both snapshots; their logical end is that of the last
+    /// frame.
     Done(FrameId),
-    /// Its last frame is another one (appended, compacted or split by another, or the store went back): nothing happened.
+    /// Its last frame is another one (appended, compacted or split by another, or the store went
+    /// back): nothing happened.
     Stale,
 }
 
@@ -244,11 +260,16 @@ pub trait Store: Send + Sync {
     /// [`StoreError`].
     fn current(&self, metric: &str) -> Result<Option<RevisionId>, StoreError>;
 
-    /// Makes `revision` the one that answers for its metric, iff `expected` does now. Whether it was set.
+    /// Makes `revision` the one that answers for its metric, iff `expected` does now. Whether it
+    /// was set.
     ///
     /// # Errors
     /// [`StoreError`]; nothing happened then.
-    fn point(&self, expected: Option<&RevisionId>, revision: &RevisionId) -> Result<bool, StoreError>;
+    fn point(
+        &self,
+        expected: Option<&RevisionId>,
+        revision: &RevisionId,
+    ) -> Result<bool, StoreError>;
 
     /// What [`Store::begin`] has written; `None`: nothing.
     ///
@@ -256,33 +277,37 @@ pub trait Store: Send + Sync {
     /// [`StoreError`].
     fn begun(&self) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Writes down once how counting begins here, before anything is counted: who comes first writes. What is written then.
+    /// Writes down once how counting begins here, before anything is counted: who comes first
+    /// writes. What is written then.
     ///
     /// # Errors
     /// [`StoreError`]; may be sent again.
     fn begin(&self, how: &[u8]) -> Result<Vec<u8>, StoreError>;
 
-    /// The names of the metrics of which something is stored; one that is just being created or removed may be among them.
+    /// The names of the metrics of which something is stored; one that is just being created or
+    /// removed may be among them.
     ///
     /// # Errors
     /// [`StoreError`].
     fn metrics(&self) -> Result<Vec<String>, StoreError>;
 
-    /// The revisions of a metric of which something is stored; one that is just being created or removed may be among them.
+    /// The revisions of a metric of which something is stored; one that is just being created or
+    /// removed may be among them.
     ///
     /// # Errors
     /// [`StoreError`].
     fn revisions(&self, metric: &str) -> Result<Vec<RevisionId>, StoreError>;
 
-    /// Removes the state of a revision, its progress and its life, and the pointer of its metric if that is this one.
-    /// Whether there was any. What was computed on that life answers [`CommitAnswer::OtherLife`] and `Stale` from then on.
+    /// Removes the state of a revision, its progress and its life, and the pointer of its metric if
+    /// that is this one. Whether there was any. What was computed on that life answers
+    /// [`CommitAnswer::OtherLife`] and `Stale` from then on.
     ///
     /// # Errors
     /// [`StoreError`]; may be sent again.
     fn remove(&self, revision: &RevisionId) -> Result<bool, StoreError>;
 
-    /// Applies steps of several revisions together where the store can; each is answered on its own, and each is
-    /// applied wholly or not at all.
+    /// Applies steps of several revisions together where the store can; each is answered on its
+    /// own, and each is applied wholly or not at all.
     ///
     /// # Errors
     /// [`StoreError`]: unknown whether applied; the same ranges may be sent again.
@@ -300,7 +325,8 @@ pub trait Store: Send + Sync {
     /// [`StoreError`].
     fn buckets(&self, revision: &RevisionId) -> Result<Vec<Bucket>, StoreError>;
 
-    /// The same buckets with how large each is: of a bucket that others write to, at some moment of late.
+    /// The same buckets with how large each is: of a bucket that others write to, at some moment of
+    /// late.
     ///
     /// # Errors
     /// [`StoreError`].

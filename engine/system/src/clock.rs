@@ -1,14 +1,17 @@
-//! The time by which something is given up for good: minutes and hours that are rolled up, records that retention drops.
+//! The time by which something is given up for good: minutes and hours that are rolled up, records
+//! that retention drops.
 //!
-//! One reading of the wall clock moves nothing. A clock that is ahead of what the time since boot allows (at a start: ahead of the
-//! newest time that was written down) is not believed before it has been so for an hour, or a person confirms it; meanwhile
-//! time goes on from the last reading that was believed. A clock that goes back is believed at once: it gives nothing up.
-//! What only shows or compares times reads the wall clock itself.
+//! One reading of the wall clock moves nothing. A clock that is ahead of what the time since boot
+//! allows (at a start: ahead of the newest time that was written down) is not believed before it
+//! has been so for an hour, or a person confirms it; meanwhile time goes on from the last reading
+//! that was believed. A clock that goes back is believed at once: it gives nothing up. What only
+//! shows or compares times reads the wall clock itself.
 
 use parking_lot::Mutex;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// How far the wall clock may be ahead before it is doubted, milliseconds: daily corrections are far below.
+/// How far the wall clock may be ahead before it is doubted, milliseconds: daily corrections are
+/// far below.
 const TOLERANCE: i64 = 5 * 60_000;
 
 /// How long a doubted clock must go on before it is believed, milliseconds of the time since boot.
@@ -19,7 +22,9 @@ const PROBATION: i64 = 3_600_000;
 pub fn wall_ms() -> i64 {
     match SystemTime::now().duration_since(UNIX_EPOCH) {
         Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
-        Err(before) => i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |before| -before),
+        Err(before) => {
+            i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |before| -before)
+        }
     }
 }
 
@@ -36,11 +41,13 @@ pub fn thread_cpu_time() -> Duration {
     Duration::new(used.tv_sec.unsigned_abs(), u32::try_from(used.tv_nsec).unwrap_or(0))
 }
 
-/// A number that nobody else has, later ones mostly larger: a UUID of version 7, also where the clock stands before 1970.
+/// A number that nobody else has, later ones mostly larger: a UUID of version 7, also where the
+/// clock stands before 1970.
 #[must_use]
 pub fn unique() -> u128 {
     let now = wall_ms().max(0).unsigned_abs();
-    let time = uuid::Timestamp::from_unix(uuid::NoContext, now / 1_000, (now % 1_000) as u32 * 1_000_000);
+    let time =
+        uuid::Timestamp::from_unix(uuid::NoContext, now / 1_000, (now % 1_000) as u32 * 1_000_000);
     uuid::Uuid::new_v7(time).as_u128()
 }
 
@@ -107,7 +114,11 @@ impl Clock {
         let (wall, boot) = (self.read)();
         let mut state = self.state.lock();
         let believed = state.at(Reading { wall, boot });
-        state.doubted.map(|since| Doubt { wall, believed, left: (PROBATION - (boot - since)).max(0) })
+        state.doubted.map(|since| Doubt {
+            wall,
+            believed,
+            left: (PROBATION - (boot - since)).max(0),
+        })
     }
 
     /// Believes the wall clock as it is: a person says so. What it says.
@@ -157,12 +168,20 @@ mod tests {
         assert_eq!(at(&mut state, YEAR, 0), YEAR, "the first reading of a new engine");
         assert_eq!(at(&mut state, YEAR + 1_000, 1_000), YEAR + 1_000);
         assert_eq!(at(&mut state, 2 * YEAR, 2_000), YEAR + 2_000, "ahead");
-        assert_eq!(at(&mut state, YEAR + 3_000, 3_000), YEAR + 3_000, "and back: nothing has happened");
+        assert_eq!(
+            at(&mut state, YEAR + 3_000, 3_000),
+            YEAR + 3_000,
+            "and back: nothing has happened"
+        );
         assert_eq!(at(&mut state, 2 * YEAR, 4_000), YEAR + 4_000);
         assert_eq!(at(&mut state, 2 * YEAR + HOUR - 1, 4_000 + HOUR - 1), YEAR + 4_000 + HOUR - 1);
         assert_eq!(at(&mut state, 2 * YEAR + HOUR, 4_000 + HOUR), 2 * YEAR + HOUR, "it has lasted");
         assert_eq!(at(&mut state, -YEAR, 5_000 + HOUR), -YEAR, "before 1970");
-        assert_eq!(at(&mut state, TOLERANCE - YEAR, 5_000 + HOUR), TOLERANCE - YEAR, "a correction");
+        assert_eq!(
+            at(&mut state, TOLERANCE - YEAR, 5_000 + HOUR),
+            TOLERANCE - YEAR,
+            "a correction"
+        );
     }
 
     #[test]
@@ -172,13 +191,18 @@ mod tests {
         assert_eq!(clock.doubt(), Some(Doubt { wall: YEAR, believed: 1_000, left: PROBATION }));
         assert_eq!(clock.accept(), YEAR);
         assert_eq!((clock.now(), clock.doubt()), (YEAR, None));
-        assert_eq!(Clock::reading(|| (5, 7), Some(YEAR)).now(), 5, "a clock that is behind gives nothing up");
+        assert_eq!(
+            Clock::reading(|| (5, 7), Some(YEAR)).now(),
+            5,
+            "a clock that is behind gives nothing up"
+        );
         assert!(Clock::of_machine(None).doubt().is_none());
         assert_ne!(unique(), unique());
     }
 
     proptest! {
-        /// However often it is read: within an hour a wrong clock brings the believed time no further than time itself went on.
+        /// However often it is read: within an hour a wrong clock brings the believed time no
+        /// further than time itself went on.
         #[test]
         fn no_readings_within_an_hour_move_time_further_than_it_went(steps in prop::collection::vec((0..60_000_i64, -YEAR..10 * YEAR), 1..50)) {
             let (mut state, mut boot) = (State::default(), 0);

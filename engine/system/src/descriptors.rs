@@ -1,16 +1,20 @@
-//! File descriptors as a budget: how many this process may have, how many of them callers may take, and whether some are left.
+//! File descriptors as a budget: how many this process may have, how many of them callers may take,
+//! and whether some are left.
 //!
-//! Who runs out of them at the wrong moment fails in ways that do not pass by themselves. So the soft limit is raised to the
-//! hard one, connections get what is left of it beyond what the engine keeps for itself (256), and the database stops writing before the rest is used up.
+//! Who runs out of them at the wrong moment fails in ways that do not pass by themselves. So the
+//! soft limit is raised to the hard one, connections get what is left of it beyond what the engine
+//! keeps for itself (256), and the database stops writing before the rest is used up.
 
 use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::time::{Duration, Instant};
 
-/// What the engine itself may need: tables, journals, brokers, lanes that replay, the catalogue, plugin files, some spare.
+/// What the engine itself may need: tables, journals, brokers, lanes that replay, the catalogue,
+/// plugin files, some spare.
 const RESERVE: usize = 256;
 
-/// Beyond this a limit is as good as none; some hard limits are a thousand million, and tables grow with the limit.
+/// Beyond this a limit is as good as none; some hard limits are a thousand million, and tables grow
+/// with the limit.
 const ENOUGH: u64 = 65_536;
 
 /// Spare below which nothing is written any more.
@@ -68,7 +72,12 @@ impl Gauge {
                 // Opening the folder takes one itself; where there is none left, all are in use.
                 let used = match std::fs::read_dir("/proc/self/fd") {
                     Ok(entries) => entries.count(),
-                    Err(fault) if fault.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => usize::MAX,
+                    Err(fault)
+                        if fault.raw_os_error()
+                            == Some(rustix::io::Errno::MFILE.raw_os_error()) =>
+                    {
+                        usize::MAX
+                    }
                     Err(_) => return None,
                 };
                 *counted = Some((Instant::now(), used));
@@ -84,7 +93,9 @@ mod tests {
 
     #[test]
     fn whatever_the_limit_connections_leave_something_for_the_engine() {
-        for (limit, connections) in [(65_536, 65_280), (1_024, 768), (341, 86), (256, 64), (64, 16), (4, 1)] {
+        for (limit, connections) in
+            [(65_536, 65_280), (1_024, 768), (341, 86), (256, 64), (64, 16), (4, 1)]
+        {
             assert_eq!(for_connections(limit), connections, "{limit}");
         }
     }

@@ -1,8 +1,10 @@
-//! Reading files that others may change while we look: configuration, plugins, lists, certificates, tables to import.
+//! Reading files that others may change while we look: configuration, plugins, lists, certificates,
+//! tables to import.
 //!
-//! Promises: opening never waits (a pipe without a writer, a device), only regular files are read, and never more than was
-//! allowed: the size is judged first, so that a sparse file costs nothing. A file system that hangs can hold up whoever
-//! reads; who must end in time waits for such a thread with a limit.
+//! Promises: opening never waits (a pipe without a writer, a device), only regular files are read,
+//! and never more than was allowed: the size is judged first, so that a sparse file costs nothing.
+//! A file system that hangs can hold up whoever reads; who must end in time waits for such a thread
+//! with a limit.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
@@ -10,7 +12,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use thiserror::Error;
 
-/// Why a file was not read: the predicate of a sentence about the file. A retry may help with [`ReadError::Io`] only.
+/// Why a file was not read: the predicate of a sentence about the file. A retry may help with
+/// [`ReadError::Io`] only.
 #[derive(Debug, Error)]
 pub enum ReadError {
     /// There is none.
@@ -63,7 +66,10 @@ pub fn open_with(path: &Path, flags: i32) -> Result<File, ReadError> {
     if !std::fs::metadata(path)?.is_file() {
         return Err(ReadError::NotAFile);
     }
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | flags).open(path)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | flags)
+        .open(path)?;
     if file.metadata()?.is_file() { Ok(file) } else { Err(ReadError::NotAFile) }
 }
 
@@ -84,7 +90,8 @@ pub fn read_open(file: &File, most: u64) -> Result<Vec<u8>, ReadError> {
     if length > most {
         return Err(ReadError::TooLarge(most));
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default().saturating_add(1));
+    let mut bytes =
+        Vec::with_capacity(usize::try_from(length).unwrap_or_default().saturating_add(1));
     // It may grow meanwhile.
     file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most { Err(ReadError::TooLarge(most)) } else { Ok(bytes) }
@@ -125,8 +132,20 @@ mod tests {
         let _listener = UnixListener::bind(&socket).unwrap();
         let link = folder.path().join("link");
         std::os::unix::fs::symlink(&pipe, &link).unwrap();
-        for path in [&pipe, &socket, &link, &folder.path().to_owned(), &"/dev/zero".into(), &"/dev/tty".into()] {
-            assert!(matches!(at_once(path), Err(ReadError::NotAFile)), "{}: {:?}", path.display(), at_once(path));
+        for path in [
+            &pipe,
+            &socket,
+            &link,
+            &folder.path().to_owned(),
+            &"/dev/zero".into(),
+            &"/dev/tty".into(),
+        ] {
+            assert!(
+                matches!(at_once(path), Err(ReadError::NotAFile)),
+                "{}: {:?}",
+                path.display(),
+                at_once(path)
+            );
         }
         assert!(matches!(at_once(&folder.path().join("absent")), Err(ReadError::Missing)));
     }

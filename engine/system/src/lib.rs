@@ -1,4 +1,5 @@
-//! What the machine gives an engine, and what an engine asks of it: time, files, memory, descriptors.
+//! What the machine gives an engine, and what an engine asks of it: time, files, memory,
+//! descriptors.
 //!
 //! Each module stands alone. None knows events, metrics or configuration.
 

@@ -1,8 +1,9 @@
 //! One budget of bytes for everything that input can make grow, in shares.
 //!
-//! Whoever wants bytes of a share asks before it takes them, and is refused where there are none: each user has an answer for
-//! that. Nothing here allocates; what code, threads, the database and the clients of Kafka and Redis need is not counted, so
-//! that the budget by default is a part of what the machine has.
+//! Whoever wants bytes of a share asks before it takes them, and is refused where there are none:
+//! each user has an answer for that. Nothing here allocates; what code, threads, the database and
+//! the clients of Kafka and Redis need is not counted, so that the budget by default is a part of
+//! what the machine has.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -158,7 +159,8 @@ impl Drop for Held {
     }
 }
 
-/// What this process may have: the machine's memory, or less where its control group (version 1 or 2) says so.
+/// What this process may have: the machine's memory, or less where its control group (version 1 or
+/// 2) says so.
 fn machine() -> Option<u64> {
     let read = |path: &Path| std::fs::read_to_string(path).ok();
     let limits = [ram(&read), cgroups(&read)];
@@ -187,10 +189,12 @@ fn cgroups(read: &dyn Fn(&Path) -> Option<String>) -> Option<u64> {
         }
     };
     let limits = own.lines().filter_map(group).flat_map(|(root, path, file)| {
-        // In a container the path is often that outside of it: then only the root is there, and it is the group itself.
+        // In a container the path is often that outside of it: then only the root is there, and it
+        // is the group itself.
         let root = Path::new(root);
         let inside = root.join(path);
-        let folders: Vec<_> = inside.ancestors().take_while(|at| at.starts_with(root)).map(Path::to_owned).collect();
+        let folders: Vec<_> =
+            inside.ancestors().take_while(|at| at.starts_with(root)).map(Path::to_owned).collect();
         folders.into_iter().map(move |folder| folder.join(file))
     });
     limits.filter_map(|file| read(&file)?.trim().parse().ok()).min()
@@ -220,9 +224,13 @@ mod tests {
     fn shares_are_no_more_than_the_whole() {
         for total in [LEAST, 1 << 30, 3 << 40] {
             let budget = Budget::new(total);
-            let shares = [&budget.answers, &budget.bodies, &budget.sockets].map(|share| share.limit());
+            let shares =
+                [&budget.answers, &budget.bodies, &budget.sockets].map(|share| share.limit());
             let kept = budget.kept_answers() + budget.kept_replies() + budget.kept_folds();
-            assert!(shares.iter().sum::<u64>() + kept + budget.state() <= budget.total(), "{budget:?}");
+            assert!(
+                shares.iter().sum::<u64>() + kept + budget.state() <= budget.total(),
+                "{budget:?}"
+            );
             assert_eq!(budget.total(), total);
         }
         assert_eq!(Budget::new(1).total(), LEAST);
@@ -233,7 +241,10 @@ mod tests {
     fn the_control_group_is_found_wherever_it_says() {
         let cases: [(&[(&str, &str)], Option<u64>); 6] = [
             (&[], None),
-            (&[("/proc/self/cgroup", "0::/a/b\n"), ("/sys/fs/cgroup/a/b/memory.max", "max\n")], None),
+            (
+                &[("/proc/self/cgroup", "0::/a/b\n"), ("/sys/fs/cgroup/a/b/memory.max", "max\n")],
+                None,
+            ),
             (
                 &[
                     ("/proc/self/cgroup", "0::/a/b\n"),
@@ -242,7 +253,10 @@ mod tests {
                 ],
                 Some(700),
             ),
-            (&[("/proc/self/cgroup", "0::/outside\n"), ("/sys/fs/cgroup/memory.max", "500\n")], Some(500)),
+            (
+                &[("/proc/self/cgroup", "0::/outside\n"), ("/sys/fs/cgroup/memory.max", "500\n")],
+                Some(500),
+            ),
             (
                 &[
                     ("/proc/self/cgroup", "5:cpu,memory:/x\n1:pids:/y\n"),

@@ -1,7 +1,9 @@
-//! Why an outside system (Kafka, Redis, PostgreSQL) does not do what it was asked, as one of a few causes.
+//! Why an outside system (Kafka, Redis, PostgreSQL) does not do what it was asked, as one of a few
+//! causes.
 //!
-//! A cause says whether waiting can mend it. What was not answered is [`Cause::Unclear`] or [`Cause::Network`], never a "no".
-//! It asks nobody and repeats nothing: whoever asked tries again in any case, so that no failure outlives its cause.
+//! A cause says whether waiting can mend it. What was not answered is [`Cause::Unclear`] or
+//! [`Cause::Network`], never a "no". It asks nobody and repeats nothing: whoever asked tries again
+//! in any case, so that no failure outlives its cause.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -9,9 +11,11 @@ use std::time::{Duration, Instant};
 /// What stands between us and an outside system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cause {
-    /// Nothing answers, or not in time: a name that resolves to nothing, a port on which nobody listens, a server that is down.
+    /// Nothing answers, or not in time: a name that resolves to nothing, a port on which nobody
+    /// listens, a server that is down.
     Network,
-    /// Something answers, and no encrypted connection comes about: certificate, authority, versions, or no TLS at all.
+    /// Something answers, and no encrypted connection comes about: certificate, authority,
+    /// versions, or no TLS at all.
     Tls,
     /// It does not believe that we are who we say: user, password, mechanism.
     Authentication,
@@ -28,7 +32,8 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// Whether waiting alone can mend it. What cannot is tried again all the same, for somebody may mend it.
+    /// Whether waiting alone can mend it. What cannot is tried again all the same, for somebody may
+    /// mend it.
     #[must_use]
     pub fn passes(self) -> bool {
         matches!(self, Cause::Network | Cause::Passing | Cause::Unclear)
@@ -37,11 +42,15 @@ impl Cause {
     /// The end of a sentence about it: whether waiting mends it.
     #[must_use]
     pub fn prospect(self) -> &'static str {
-        if self.passes() { "retrying" } else { "waiting does not fix this; retrying until somebody does" }
+        if self.passes() {
+            "retrying"
+        } else {
+            "waiting does not fix this; retrying until somebody does"
+        }
     }
 
-    /// Of two causes that were told together the one that says more: a connection that ends is often only what is seen of a
-    /// refused password.
+    /// Of two causes that were told together the one that says more: a connection that ends is
+    /// often only what is seen of a refused password.
     #[must_use]
     pub fn tells_more_than(self, other: Cause) -> bool {
         self.rank() > other.rank()
@@ -80,7 +89,8 @@ const AGAIN: Duration = Duration::from_secs(60);
 /// So many different things are told in that time, no more.
 const MOST: usize = 4;
 
-/// Keeps a log short while something lasts: each thing is said at once, and then no oftener than once a minute.
+/// Keeps a log short while something lasts: each thing is said at once, and then no oftener than
+/// once a minute.
 #[derive(Debug, Default)]
 pub struct LogThrottle {
     /// What was said in the last minute.
@@ -107,15 +117,25 @@ mod tests {
     #[test]
     fn what_lasts_is_said_once_and_what_differs_a_few_times() {
         let mut said = LogThrottle::default();
-        let due: Vec<bool> = ["a", "a", "b", "a", "c", "d", "e", "a"].iter().map(|about| said.due(about)).collect();
+        let due: Vec<bool> =
+            ["a", "a", "b", "a", "c", "d", "e", "a"].iter().map(|about| said.due(about)).collect();
         assert_eq!(due, [true, false, true, false, true, true, false, false]);
     }
 
     #[test]
     fn what_somebody_must_fix_tells_more_than_a_broken_connection() {
-        for cause in [Cause::Tls, Cause::Authentication, Cause::Authorization, Cause::Missing, Cause::Misconfigured] {
+        for cause in [
+            Cause::Tls,
+            Cause::Authentication,
+            Cause::Authorization,
+            Cause::Missing,
+            Cause::Misconfigured,
+        ] {
             assert!(!cause.passes() && cause.tells_more_than(Cause::Network), "{cause}");
-            assert!(!Cause::Network.tells_more_than(cause) && cause.prospect().contains("does not fix"), "{cause}");
+            assert!(
+                !Cause::Network.tells_more_than(cause) && cause.prospect().contains("does not fix"),
+                "{cause}"
+            );
         }
         for cause in [Cause::Network, Cause::Passing, Cause::Unclear] {
             assert!(cause.passes() && cause.prospect() == "retrying", "{cause}");

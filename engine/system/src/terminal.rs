@@ -1,13 +1,15 @@
-//! Foreign text made fit for a terminal and for one line of a log: what would move the cursor, colour, hide or turn text
-//! round is written as an escape (`\u{1b}`), so that it is seen and does nothing.
+//! Foreign text made fit for a terminal and for one line of a log: what would move the cursor,
+//! colour, hide or turn text round is written as an escape (`\u{1b}`), so that it is seen and does
+//! nothing.
 //!
-//! Promises: no control character and no character that changes the direction of writing is left. Does not judge what the
-//! rest says.
+//! Promises: no control character and no character that changes the direction of writing is left.
+//! Does not judge what the rest says.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// Whether a character does something to a terminal, or to the order in which other characters are shown.
+/// Whether a character does something to a terminal, or to the order in which other characters are
+/// shown.
 fn is_active(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -25,7 +27,8 @@ pub fn tame_lines(text: &str) -> Cow<'_, str> {
     escaped(text, |c| is_active(c) && c != '\n' && c != '\t')
 }
 
-/// JSON as it is written to a log: line ends stand between records only, every other active character is `\u001b`.
+/// JSON as it is written to a log: line ends stand between records only, every other active
+/// character is `\u001b`.
 #[must_use]
 pub fn tame_json(text: &str) -> Cow<'_, str> {
     let active = |c| is_active(c) && c != '\n';
@@ -65,11 +68,17 @@ mod tests {
     fn nothing_active_is_left_of_any_character() {
         for c in '\0'..=char::MAX {
             let text = format!("a{c}b");
-            for (tamed, active) in [(tame(&text), is_active(c)), (tame_json(&text), is_active(c) && c != '\n')] {
+            for (tamed, active) in
+                [(tame(&text), is_active(c)), (tame_json(&text), is_active(c) && c != '\n')]
+            {
                 assert!(!tamed.contains(|c| is_active(c) && c != '\n'), "{c:?}");
                 assert_eq!(active, tamed.len() > text.len(), "{c:?}");
             }
-            assert!(!tame(&text).contains('\n') && tame(&text).starts_with('a') && tame(&text).ends_with('b'));
+            assert!(
+                !tame(&text).contains('\n')
+                    && tame(&text).starts_with('a')
+                    && tame(&text).ends_with('b')
+            );
         }
     }
 

@@ -23,8 +23,8 @@ pub(super) struct Compared {
     pub(super) missing: i128,
     /// Updates that a row has too many.
     pub(super) double: i128,
-    /// Cells of totals that differ and count no events: minima, maxima, sums of values, sets, histograms, latest values; and rows that
-    /// should not be.
+    /// Cells of totals that differ and count no events: minima, maxima, sums of values, sets,
+    /// histograms, latest values; and rows that should not be.
     pub(super) wrong: u64,
     /// Cells of panes that differ.
     pub(super) wrong_in_panes: u64,
@@ -34,7 +34,8 @@ pub(super) struct Compared {
     pub(super) plugins: Vec<String>,
     /// Updates that may be duplicates of what the log no longer holds.
     pub(super) uncertain: u64,
-    /// Updates that rows lack and that are taken for those of events on which the metric's code failed.
+    /// Updates that rows lack and that are taken for those of events on which the metric's code
+    /// failed.
     pub(super) left_out: u64,
 }
 
@@ -53,20 +54,23 @@ pub(super) struct Difference {
 }
 
 impl Table {
-    /// `failed`: so many events are in no cell, for the metric's code failed on them. Which, nobody says; each is missing in one row
-    /// of the totals at most, and in one of the panes. A row that lacks no more than are left of these is right; what else it holds
-    /// cannot be compared.
+    /// `failed`: so many events are in no cell, for the metric's code failed on them. Which, nobody
+    /// says; each is missing in one row of the totals at most, and in one of the panes. A row that
+    /// lacks no more than are left of these is right; what else it holds cannot be compared.
     pub(super) fn compare(mut self, failed: u64) -> Compared {
         self.fold_types();
         self.fold();
         let Table { description, totals, panes, counted_again, uncertain, begun_with, .. } = self;
         let foreign = description.is_foreign();
         let plugins = description.cells.iter().filter(|cell| foreign || !cell.is_recounted());
-        let plugins: Vec<String> = plugins.map(|cell| format!("{}.{}", description.name, cell.name)).collect();
-        let compared = Compared { in_log: counted_again, uncertain, plugins, ..Compared::default() };
+        let plugins: Vec<String> =
+            plugins.map(|cell| format!("{}.{}", description.name, cell.name)).collect();
+        let compared =
+            Compared { in_log: counted_again, uncertain, plugins, ..Compared::default() };
         let counter = description.counter().filter(|_| !foreign);
         let allowed = [failed; 2];
-        let mut comparing = Comparing { description: &description, counter, compared, differ: Vec::new(), allowed };
+        let mut comparing =
+            Comparing { description: &description, counter, compared, differ: Vec::new(), allowed };
         if !foreign {
             comparing.rows(None, totals);
             panes.into_iter().for_each(|(pane, rows)| comparing.rows(Some(pane), rows));
@@ -112,9 +116,12 @@ impl Comparing<'_> {
         let by_plugin = self.description.cells.iter().any(|cell| cell.from == From::Update);
         for (key, row) in rows {
             let mut differing = Vec::new();
-            for (cell, described) in self.description.cells.iter().enumerate().filter(|(_, cell)| cell.is_recounted()) {
+            for (cell, described) in
+                self.description.cells.iter().enumerate().filter(|(_, cell)| cell.is_recounted())
+            {
                 let sums = described.merge == Merge::Sum;
-                let (expected, found) = (value(&row.expected, cell, sums), value(&row.found, cell, sums));
+                let (expected, found) =
+                    (value(&row.expected, cell, sums), value(&row.found, cell, sums));
                 let counts = self.counter == Some(cell) && pane.is_none();
                 if counts {
                     self.compared.counted += number(&found);
@@ -139,7 +146,8 @@ impl Comparing<'_> {
         }
     }
 
-    /// Whether a row that differs lacks events only, and no more than may have failed; they are noted.
+    /// Whether a row that differs lacks events only, and no more than may have failed; they are
+    /// noted.
     fn lacks_failed(&mut self, pane: Option<Pane>, row: &Row) -> bool {
         let counted = |cells: &Option<Cells>, cell| number(&value(cells, cell, true));
         let short = match self.counter {
@@ -149,7 +157,8 @@ impl Comparing<'_> {
             None => 1,
         };
         let allowed = &mut self.allowed[usize::from(pane.is_some())];
-        let Some(short) = u64::try_from(short).ok().filter(|short| (1..=*allowed).contains(short)) else {
+        let Some(short) = u64::try_from(short).ok().filter(|short| (1..=*allowed).contains(short))
+        else {
             return false;
         };
         *allowed -= short;
@@ -187,17 +196,21 @@ impl Comparing<'_> {
     fn close(mut self) -> Compared {
         self.differ.sort_by(|a, b| a.place.cmp(&b.place));
         let description = self.description;
-        let named = self.differ.into_iter().take(NAMED).map(|Differs { place, expected, found }| {
-            let values = serde_json::from_str::<Vec<Value>>(&place.key).unwrap_or_default();
-            Difference {
-                table: description.name.clone(),
-                key: description.key.iter().map(Column::name).zip(values).collect(),
-                pane: place.pane,
-                cell: description.cells.get(place.cell).map_or_else(String::new, |cell| cell.name.clone()),
-                expected,
-                found,
-            }
-        });
+        let named =
+            self.differ.into_iter().take(NAMED).map(|Differs { place, expected, found }| {
+                let values = serde_json::from_str::<Vec<Value>>(&place.key).unwrap_or_default();
+                Difference {
+                    table: description.name.clone(),
+                    key: description.key.iter().map(Column::name).zip(values).collect(),
+                    pane: place.pane,
+                    cell: description
+                        .cells
+                        .get(place.cell)
+                        .map_or_else(String::new, |cell| cell.name.clone()),
+                    expected,
+                    found,
+                }
+            });
         self.compared.differences = named.collect();
         self.compared
     }
@@ -225,7 +238,13 @@ fn number(held: &Option<Held>) -> i128 {
 }
 
 /// Whether a cell is right. Where nobody can say whether some events are duplicates, both are.
-fn agree(expected: &Option<Held>, found: &Option<Held>, sums: bool, counts: bool, row: &Row) -> bool {
+fn agree(
+    expected: &Option<Held>,
+    found: &Option<Held>,
+    sums: bool,
+    counts: bool,
+    row: &Row,
+) -> bool {
     if row.uncertain > 0 {
         let (most, found) = (number(expected), number(found));
         return !counts || (most - i128::from(row.uncertain)..=most).contains(&found);

@@ -1,4 +1,5 @@
-//! Which event ids stood within the last offsets of a partition. A plain map and the order in which its entries fall out.
+//! Which event ids stood within the last offsets of a partition. A plain map and the order in which
+//! its entries fall out.
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
@@ -16,8 +17,8 @@ impl Window {
         Window { width, last: HashMap::new(), order: VecDeque::new() }
     }
 
-    /// Whether the id stood on an event, counted or duplicate, in the window before `offset`; now it stands there too.
-    /// Offsets must not fall.
+    /// Whether the id stood on an event, counted or duplicate, in the window before `offset`; now
+    /// it stands there too. Offsets must not fall.
     pub(super) fn seen(&mut self, offset: u64, id: &str) -> bool {
         if self.width == 0 {
             return false;
@@ -44,9 +45,10 @@ mod tests {
     #[test]
     fn the_edge_is_exactly_the_width_and_each_occurrence_refreshes() {
         let mut window = Window::new(10);
-        let seen: Vec<bool> = [(0, "a"), (10, "a"), (20, "a"), (21, "b"), (31, "a"), (31, "b"), (42, "b")]
-            .map(|(offset, id)| window.seen(offset, id))
-            .into();
+        let seen: Vec<bool> =
+            [(0, "a"), (10, "a"), (20, "a"), (21, "b"), (31, "a"), (31, "b"), (42, "b")]
+                .map(|(offset, id)| window.seen(offset, id))
+                .into();
         assert_eq!(seen, [false, true, true, false, false, true, false]);
         assert!(window.order.len() <= 3, "what fell out is gone");
         assert!(!Window::new(0).seen(0, "a"));

@@ -54,7 +54,8 @@ impl Held {
         })
     }
 
-    /// Merges a value of an event at `time` into what a cell holds. One that the cell does not take changes nothing.
+    /// Merges a value of an event at `time` into what a cell holds. One that the cell does not take
+    /// changes nothing.
     pub(super) fn add(held: &mut Option<Held>, merge: Merge, value: &Scalar, time: i64) {
         if let Merge::Sum | Merge::Min | Merge::Max = merge {
             let value = match value {
@@ -102,7 +103,9 @@ impl Held {
             (Held::Set(set), Held::Set(other)) => set.merge(*other),
             (Held::Spread(spread), Held::Spread(other)) => spread.merge(*other),
             (Held::Last(last), Held::Last(other)) => *last = other.max(last.clone()),
-            (Held::Number(_), Held::Number(other)) => Held::add(own, merge, &Scalar::Whole(other), 0),
+            (Held::Number(_), Held::Number(other)) => {
+                Held::add(own, merge, &Scalar::Whole(other), 0)
+            }
             _ => {}
         }
     }
@@ -110,7 +113,9 @@ impl Held {
     /// A number where JSON has room for it, else a text.
     pub(super) fn shown(&self) -> Value {
         match self {
-            Held::Number(number) => i64::try_from(*number).map_or_else(|_| number.to_string().into(), Value::from),
+            Held::Number(number) => {
+                i64::try_from(*number).map_or_else(|_| number.to_string().into(), Value::from)
+            }
             Held::Set(set) => set.to_string().into(),
             Held::Spread(spread) => spread.to_string().into(),
             Held::Last(last) => last.to_string().into(),

@@ -1,12 +1,16 @@
 //! Counting everything again: an audit of a running engine by code that shares nothing with it.
 //!
-//! Read are the engine's log, its `[events]` and its state at exact positions, through an [`Engine`] that the caller reaches. From there on nothing of the
-//! engine is used: `record` has its own verdict, `property` its own values, `dedupe` its own window, `panes` its own
-//! sense of which time lies where, `types` its own rule of which event types stand for themselves, `table` plain maps, `held` and `sketch` its own cells, sets and histograms, `compare` says what differs,
-//! `report` how it is shown. It writes nothing, and never says "equal" of what it did not recount: that is named.
+//! Read are the engine's log, its `[events]` and its state at exact positions, through an
+//! [`Engine`] that the caller reaches. From there on nothing of the engine is used: `record` has
+//! its own verdict, `property` its own values, `dedupe` its own window, `panes` its own sense of
+//! which time lies where, `types` its own rule of which event types stand for themselves, `table`
+//! plain maps, `held` and `sketch` its own cells, sets and histograms, `compare` says what differs,
+//! `report` how it is shown. It writes nothing, and never says "equal" of what it did not recount:
+//! that is named.
 //!
-//! A metric whose beginning the log still holds is counted from there. Of one whose beginning is gone, the state is taken
-//! twice, and what came in between is counted on top of the first. Memory: every row of totals and panes twice, some 400 bytes each.
+//! A metric whose beginning the log still holds is counted from there. Of one whose beginning is
+//! gone, the state is taken twice, and what came in between is counted on top of the first. Memory:
+//! every row of totals and panes twice, some 400 bytes each.
 
 mod compare;
 mod dedupe;
@@ -60,7 +64,8 @@ struct Metric {
     ranges: BTreeMap<u32, (u64, u64)>,
     /// Per partition what it passed over because it was gone.
     gaps: BTreeSet<(u32, u64, u64)>,
-    /// Per partition the events of what is recounted that it says are in no cell, for its own code failed on them.
+    /// Per partition the events of what is recounted that it says are in no cell, for its own code
+    /// failed on them.
     failed: BTreeMap<u32, u64>,
     /// Whether it reads events by an earlier `[events]`: nothing of it can be counted again.
     reads_otherwise: bool,
@@ -70,7 +75,11 @@ struct Metric {
 ///
 /// # Errors
 /// A sentence: something cannot be read, or changed under the count.
-pub async fn verify(engine: &impl Engine, names: &[String], watch: &mut dyn Watch) -> Result<Outcome, String> {
+pub async fn verify(
+    engine: &impl Engine,
+    names: &[String],
+    watch: &mut dyn Watch,
+) -> Result<Outcome, String> {
     let engine = &Remote::new(engine);
     let mut judge = Judge::new(engine.events().await?)?;
     let names = if names.is_empty() { engine.metrics().await? } else { names.to_vec() };
@@ -123,7 +132,8 @@ async fn begin(
     taken.ok_or_else(|| format!("{name}: no state was sent"))
 }
 
-/// Reads the log once, each partition from where the first metric needs it, and counts for all of them.
+/// Reads the log once, each partition from where the first metric needs it, and counts for all of
+/// them.
 async fn recount(
     engine: &Remote<'_, impl Engine>,
     judge: &Judge,
@@ -136,8 +146,10 @@ async fn recount(
         let all = stretches.entry(*partition).or_insert((*from, *to));
         *all = (all.0.min(*from), all.1.max(*to));
     }
-    let mut read =
-        Read { position: stretches.iter().map(|(partition, (_, to))| (*partition, *to)).collect(), ..Read::default() };
+    let mut read = Read {
+        position: stretches.iter().map(|(partition, (_, to))| (*partition, *to)).collect(),
+        ..Read::default()
+    };
     stretches.retain(|_, (from, to)| from < to);
     watch.reads(stretches.values().map(|(from, to)| to - from).sum());
     for (partition, (from, to)) in stretches {
@@ -173,11 +185,16 @@ async fn recount(
         };
         engine.records(partition, warm, to, count).await?;
         // What was dropped while it was read is missing from the count.
-        let start =
-            engine.bounds().await?.iter().find(|bounds| bounds.partition == partition).map(|bounds| bounds.start);
+        let start = engine
+            .bounds()
+            .await?
+            .iter()
+            .find(|bounds| bounds.partition == partition)
+            .map(|bounds| bounds.start);
         if start.is_none_or(|start| start > from) {
             return Err(format!(
-                "the log dropped records of partition {partition} that were being recounted (from offset {from}): run the command again"
+                "the log dropped records of partition {partition} that were being recounted (from \
+                 offset {from}): run the command again"
             ));
         }
     }
@@ -185,13 +202,21 @@ async fn recount(
 }
 
 impl Metric {
-    fn new(name: &str, header: Header, held: &BTreeMap<u32, Bounds>, judge: &mut Judge) -> Result<Metric, String> {
+    fn new(
+        name: &str,
+        header: Header,
+        held: &BTreeMap<u32, Bounds>,
+        judge: &mut Judge,
+    ) -> Result<Metric, String> {
         let read = |property: &Property| Ok((property.name.clone(), judge.read(property)?));
-        let places: BTreeMap<String, usize> = header.properties.iter().map(read).collect::<Result<_, String>>()?;
+        let places: BTreeMap<String, usize> =
+            header.properties.iter().map(read).collect::<Result<_, String>>()?;
         let tables = header.tables.into_iter().zip(header.held);
         let mut metric = Metric {
             name: name.into(),
-            tables: tables.map(|(table, held)| Table::new(table, held, places.clone(), judge.types())).collect(),
+            tables: tables
+                .map(|(table, held)| Table::new(table, held, places.clone(), judge.types()))
+                .collect(),
             whole: true,
             begins: Vec::new(),
             ranges: BTreeMap::new(),
@@ -202,7 +227,10 @@ impl Metric {
         let partitions = if header.reads_otherwise { Vec::new() } else { header.partitions };
         for place in partitions {
             let Some(bounds) = held.get(&place.partition) else {
-                return Err(format!("{name} counted partition {}, which the log does not have", place.partition));
+                return Err(format!(
+                    "{name} counted partition {}, which the log does not have",
+                    place.partition
+                ));
             };
             if place.start < bounds.start && place.start < place.next {
                 metric.whole = false;
@@ -215,7 +243,11 @@ impl Metric {
     }
 
     /// Takes the state again: what came in between is what is counted again.
-    async fn take_again(&mut self, engine: &Remote<'_, impl Engine>, watch: &mut dyn Watch) -> Result<(), String> {
+    async fn take_again(
+        &mut self,
+        engine: &Remote<'_, impl Engine>,
+        watch: &mut dyn Watch,
+    ) -> Result<(), String> {
         let name = self.name.clone();
         let take = &mut |part: Part| match part {
             Part::Header(header) => self.goes_on(header),
@@ -237,7 +269,8 @@ impl Metric {
             }
             self.ranges.insert(partition, (from, next));
             let before = self.failed.remove(&partition).unwrap_or(0);
-            self.failed.insert(partition, failed.checked_sub(before).ok_or_else(|| anew(&self.name))?);
+            self.failed
+                .insert(partition, failed.checked_sub(before).ok_or_else(|| anew(&self.name))?);
             self.gaps.extend(gaps.iter().map(|[from, to]| (partition, *from, *to)));
         }
         if !first.is_empty() || header.held.len() != self.tables.len() {
@@ -252,38 +285,59 @@ impl Metric {
     }
 
     fn table(&mut self, number: usize) -> Result<&mut Table, String> {
-        let fault = || format!("{}: a row belongs to table {number}, which is not described", self.name);
+        let fault =
+            || format!("{}: a row belongs to table {number}, which is not described", self.name);
         if number < self.tables.len() { Ok(&mut self.tables[number]) } else { Err(fault()) }
     }
 
     fn compare(self) -> Audited {
         let mut not_checked = Vec::new();
         if self.reads_otherwise {
-            let what = "anything: it reads events by an earlier configuration, until a newer revision replaces it";
-            return Audited { metric: self.name, not_checked: vec![what.into()], ..Audited::default() };
+            let what = "anything: it reads events by an earlier configuration, until a newer \
+                        revision replaces it";
+            return Audited {
+                metric: self.name,
+                not_checked: vec![what.into()],
+                ..Audited::default()
+            };
         }
         if !self.whole {
             let ranges = self.ranges.iter().filter(|(_, (from, to))| from < to);
-            let ranges: Vec<String> =
-                ranges.map(|(partition, (from, to))| format!("{partition}:[{from}, {to})")).collect();
+            let ranges: Vec<String> = ranges
+                .map(|(partition, (from, to))| format!("{partition}:[{from}, {to})"))
+                .collect();
             for (partition, start, held) in &self.begins {
                 not_checked.push(format!(
-                    "what was counted before: partition {partition} was counted from offset {start} on, the log begins at {held}"
+                    "what was counted before: partition {partition} was counted from offset \
+                     {start} on, the log begins at {held}"
                 ));
             }
             not_checked.push(match ranges.as_slice() {
-                [] => "anything: nothing was counted meanwhile; run the command while events arrive".into(),
-                ranges => format!("anything but the difference of two states, offsets {}", ranges.join(" ")),
+                [] => {
+                    "anything: nothing was counted meanwhile; run the command while events arrive"
+                        .into()
+                }
+                ranges => format!(
+                    "anything but the difference of two states, offsets {}",
+                    ranges.join(" ")
+                ),
             });
         }
         for (partition, from, to) in &self.gaps {
-            not_checked
-                .push(format!("partition {partition}: offsets [{from}, {to}) were gone before they were counted"));
+            not_checked.push(format!(
+                "partition {partition}: offsets [{from}, {to}) were gone before they were counted"
+            ));
         }
         let ranges = self.ranges.into_iter().collect();
         let failed = self.failed.values().sum();
-        let mut audited =
-            Audited { metric: self.name, whole: self.whole, ranges, not_checked, failed, ..Audited::default() };
+        let mut audited = Audited {
+            metric: self.name,
+            whole: self.whole,
+            ranges,
+            not_checked,
+            failed,
+            ..Audited::default()
+        };
         self.tables.into_iter().for_each(|table| audited.add(table.compare(failed)));
         audited.close();
         audited

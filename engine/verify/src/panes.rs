@@ -21,7 +21,8 @@ pub(super) enum Length {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 pub(super) struct Pane(pub(super) Length, pub(super) i64);
 
-/// The panes that a table holds, shorter ones first, each from a time on (`None`: from the beginning). None at all: only totals.
+/// The panes that a table holds, shorter ones first, each from a time on (`None`: from the
+/// beginning). None at all: only totals.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct Panes(Vec<(Length, Option<i64>)>);
 
@@ -33,7 +34,8 @@ impl Panes {
         (!self.0.is_empty()).then_some(pane)
     }
 
-    /// Where the rows of a pane belong: those of one that is no longer held have moved, or will, to a longer one.
+    /// Where the rows of a pane belong: those of one that is no longer held have moved, or will, to
+    /// a longer one.
     pub(super) fn settle(&self, pane: Pane) -> Pane {
         self.of(pane.1).filter(|now| now.0 > pane.0).unwrap_or(pane)
     }
@@ -73,7 +75,8 @@ mod tests {
 
     #[test]
     fn a_time_belongs_to_the_shortest_pane_held_there() {
-        let panes = Panes(vec![(Minute, Some(98 * HOUR)), (Hour, Some(48 * HOUR)), (Day, Some(24 * HOUR))]);
+        let panes =
+            Panes(vec![(Minute, Some(98 * HOUR)), (Hour, Some(48 * HOUR)), (Day, Some(24 * HOUR))]);
         assert_eq!(panes.of(98 * HOUR + 61_000), Some(Pane(Minute, 98 * HOUR + 60_000)));
         assert_eq!(panes.of(98 * HOUR - 1), Some(Pane(Hour, 97 * HOUR)));
         assert_eq!(panes.of(48 * HOUR - 1), Some(Pane(Day, 24 * HOUR)));
@@ -86,7 +89,11 @@ mod tests {
     fn rows_only_move_to_longer_panes() {
         let panes = Panes(vec![(Minute, Some(98 * HOUR)), (Hour, Some(48 * HOUR))]);
         assert_eq!(panes.settle(Pane(Minute, 97 * HOUR)), Pane(Hour, 97 * HOUR));
-        assert_eq!(panes.settle(Pane(Hour, 98 * HOUR)), Pane(Hour, 98 * HOUR), "too long, and stays so: it is wrong");
+        assert_eq!(
+            panes.settle(Pane(Hour, 98 * HOUR)),
+            Pane(Hour, 98 * HOUR),
+            "too long, and stays so: it is wrong"
+        );
         assert_eq!(panes.settle(Pane(Hour, 40 * HOUR)), Pane(Older, 0));
         assert_eq!(panes.settle(Pane(Older, 0)), Pane(Older, 0));
     }

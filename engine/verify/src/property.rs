@@ -1,7 +1,9 @@
-//! What a declared property of a record is, read a second time by the rules of `tally_plugin::description`.
+//! What a declared property of a record is, read a second time by the rules of
+//! `tally_plugin::description`.
 //!
-//! JSON is walked by `serde_json` one level at a time; numbers are taken apart digit by digit, so that they are exact. What is
-//! absent, or something else than declared, is `None`, and never a reason to refuse a record.
+//! JSON is walked by `serde_json` one level at a time; numbers are taken apart digit by digit, so
+//! that they are exact. What is absent, or something else than declared, is `None`, and never a
+//! reason to refuse a record.
 
 use super::time;
 use serde::Deserialize;
@@ -70,7 +72,8 @@ impl PropertyReader {
 /// # Errors
 /// A sentence: it is none.
 pub(super) fn keys(pointer: &str) -> Result<Vec<String>, String> {
-    let path = pointer.strip_prefix('/').ok_or_else(|| format!("{pointer:?} is not a JSON pointer"))?;
+    let path =
+        pointer.strip_prefix('/').ok_or_else(|| format!("{pointer:?} is not a JSON pointer"))?;
     Ok(path.split('/').map(|key| key.replace("~1", "/").replace("~0", "~")).collect())
 }
 
@@ -105,7 +108,8 @@ fn member<'a>(container: &'a RawValue, key: &str) -> Option<&'a RawValue> {
         b'{' => {
             let RawMembers(members) = serde_json::from_str(container.get()).ok()?;
             // A key that is no text (half a character) is nobody's.
-            let named = |(name, _): &&(&RawValue, &RawValue)| text(name).is_some_and(|name| name == key);
+            let named =
+                |(name, _): &&(&RawValue, &RawValue)| text(name).is_some_and(|name| name == key);
             members.iter().rev().find(named).map(|(_, value)| *value)
         }
         b'[' => {
@@ -123,11 +127,14 @@ fn text(value: &RawValue) -> Option<String> {
 
 fn scalar(value: &RawValue, kind: Kind) -> Option<Scalar> {
     let json = value.get();
-    let number = json.starts_with(|first: char| first == '-' || first.is_ascii_digit()).then_some(json);
+    let number =
+        json.starts_with(|first: char| first == '-' || first.is_ascii_digit()).then_some(json);
     match kind {
         Kind::Text => text(value).filter(|text| text.len() <= LONGEST).map(Scalar::Text),
         Kind::Integer => integer(number?).map(|value| Scalar::Whole(value.into())),
-        Kind::Float => number?.parse().ok().filter(|value: &f64| value.is_finite()).map(Scalar::Float),
+        Kind::Float => {
+            number?.parse().ok().filter(|value: &f64| value.is_finite()).map(Scalar::Float)
+        }
         Kind::Decimal(scale) => match number {
             Some(number) => decimal(number, scale),
             None => decimal(&text(value)?, scale),
@@ -135,14 +142,17 @@ fn scalar(value: &RawValue, kind: Kind) -> Option<Scalar> {
         .map(Scalar::Whole),
         Kind::Bool => serde_json::from_str(json).ok().map(Scalar::Bool),
         Kind::Time => match number {
-            Some(number) => integer(number).filter(|time| (time::FIRST..=time::LAST).contains(time)),
+            Some(number) => {
+                integer(number).filter(|time| (time::FIRST..=time::LAST).contains(time))
+            }
             None => time::millis(&text(value)?),
         }
         .map(|time| Scalar::Whole(time.into())),
     }
 }
 
-/// A number as it is written, times 10 to `scale`: its sign, its digits, and how many of them stand before the point.
+/// A number as it is written, times 10 to `scale`: its sign, its digits, and how many of them stand
+/// before the point.
 fn parts(number: &str, scale: u8) -> Option<(bool, String, i64)> {
     // JSON's grammar and nothing around it.
     let whole: &RawValue = serde_json::from_str(number).ok()?;
@@ -156,17 +166,24 @@ fn parts(number: &str, scale: u8) -> Option<(bool, String, i64)> {
         return None;
     }
     // A record has fewer digits than an exponent beyond 32 bits moves the point.
-    let exponent: i64 =
-        exponent.parse::<i32>().unwrap_or(if exponent.starts_with('-') { i32::MIN } else { i32::MAX }).into();
+    let exponent: i64 = exponent
+        .parse::<i32>()
+        .unwrap_or(if exponent.starts_with('-') { i32::MIN } else { i32::MAX })
+        .into();
     let digits = format!("{before}{after}");
     let significant = digits.trim_start_matches('0');
     let zeros = (digits.len() - significant.len()) as i64;
-    Some((negative, significant.to_owned(), before.len() as i64 - zeros + exponent + i64::from(scale)))
+    Some((
+        negative,
+        significant.to_owned(),
+        before.len() as i64 - zeros + exponent + i64::from(scale),
+    ))
 }
 
 /// The digits before the point, as a number below 10³⁸.
 fn before(digits: &str, point: i64) -> i128 {
-    let place = |n: i64| digits.as_bytes().get(n as usize).map_or(0, |digit| i128::from(digit - b'0'));
+    let place =
+        |n: i64| digits.as_bytes().get(n as usize).map_or(0, |digit| i128::from(digit - b'0'));
     (0..point.min(38)).fold(0, |value, n| value * 10 + place(n))
 }
 

@@ -1,5 +1,5 @@
-//! What is read of a record is what the engine reads: on values that are hard, and on numbers made at random.
-//! Only here are the two in one place.
+//! What is read of a record is what the engine reads: on values that are hard, and on numbers made
+//! at random. Only here are the two in one place.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -24,7 +24,8 @@ const KINDS: [(PropertyType, Kind); 8] = [
     (PropertyType::Time, Kind::Time),
 ];
 
-const POINTERS: [&str; 9] = ["/p", "/p/b", "/p/0", "/p/2/b", "/p/b~1c", "/p/~01", "/user_id", "/product_id/x", "/p/00"];
+const POINTERS: [&str; 9] =
+    ["/p", "/p/b", "/p/0", "/p/2/b", "/p/b~1c", "/p/~01", "/user_id", "/product_id/x", "/p/00"];
 
 /// Compares everything that both read of an event with this member.
 struct Both {
@@ -39,11 +40,14 @@ impl Both {
     fn new() -> Both {
         let events = EventsConfig::default();
         let settings = serde_json::from_value(serde_json::to_value(&events).unwrap()).unwrap();
-        let (mut judge, mut decoder) = (Judge::new(settings).unwrap(), Decoder::new(&events).unwrap());
+        let (mut judge, mut decoder) =
+            (Judge::new(settings).unwrap(), Decoder::new(&events).unwrap());
         let mut sources = Vec::new();
         for pointer in POINTERS {
             for (n, (kind, own)) in KINDS.into_iter().enumerate() {
-                let at = judge.read(&Property { name: n.to_string(), pointer: pointer.into(), kind: own }).unwrap();
+                let at = judge
+                    .read(&Property { name: n.to_string(), pointer: pointer.into(), kind: own })
+                    .unwrap();
                 assert_eq!(at, sources.len());
                 sources.push(PropertySource { pointer: pointer.into(), kind });
             }
@@ -54,21 +58,32 @@ impl Both {
 
     fn agree(&mut self, member: &str) {
         let event = format!(r#"{{"user_id":"u1","product_id":10,"event_type":"buy",{member}}}"#);
-        let record = Record { offset: 0, timestamp_ms: 1_704_067_200_000, payload: Some(event.as_bytes()) };
+        let record =
+            Record { offset: 0, timestamp_ms: 1_704_067_200_000, payload: Some(event.as_bytes()) };
         let (mut batch, mut refused) = (EventBatch::default(), Vec::new());
         self.decoder.decode(0, &[record], &mut DedupeWindow::new(0), 0, &mut batch, &mut refused);
         let own = self.judge.event(Some(event.as_bytes()), 1_704_067_200_000);
         assert_eq!(own.is_some(), refused.is_empty(), "{member}");
         let Some(own) = own else { return };
         for (n, source) in self.sources.iter().enumerate() {
-            let column = batch.properties.iter().find(|column| column.source == Arc::new(source.clone())).unwrap();
+            let column = batch
+                .properties
+                .iter()
+                .find(|column| column.source == Arc::new(source.clone()))
+                .unwrap();
             let theirs = column.value(0).map(|bits| match source.kind {
-                PropertyType::Text => Scalar::Text(String::from_utf8(batch.text(bits as usize).to_vec()).unwrap()),
+                PropertyType::Text => {
+                    Scalar::Text(String::from_utf8(batch.text(bits as usize).to_vec()).unwrap())
+                }
                 PropertyType::Float => Scalar::Float(f64::from_bits(bits as u64)),
                 PropertyType::Bool => Scalar::Bool(bits == 1),
                 _ => Scalar::Whole(column.number(0).unwrap()),
             });
-            assert_eq!(own.properties[n], theirs, "{member} at {} as {:?}", source.pointer, source.kind);
+            assert_eq!(
+                own.properties[n], theirs,
+                "{member} at {} as {:?}",
+                source.pointer, source.kind
+            );
             self.seen += usize::from(theirs.is_some());
         }
     }
@@ -132,7 +147,9 @@ fn numbers_are_read_alike_to_the_last_digit() {
             let count = random.random_range(1..=most);
             // Many fives, nines and zeros, where rounding and ends are.
             (0..count)
-                .map(|_| *[b'0', b'5', b'9', b'4', b'1'].get(random.random_range(0..5)).unwrap() as char)
+                .map(|_| {
+                    *[b'0', b'5', b'9', b'4', b'1'].get(random.random_range(0..5)).unwrap() as char
+                })
                 .collect()
         };
         let mut number = String::from(if random.random_bool(0.3) { "-" } else { "" });

@@ -1,7 +1,9 @@
-//! The verdict on a record, written a second time: an event, or none. Why not is the engine's to say.
+//! The verdict on a record, written a second time: an event, or none. Why not is the engine's to
+//! say.
 //!
-//! The rules are those of the HTTP contract. JSON is judged by `serde_json`, one level at a time along the pointers of
-//! `[events.fields]`; what lies beside them stays unread, so that a number nobody asks for may be as large as it likes.
+//! The rules are those of the HTTP contract. JSON is judged by `serde_json`, one level at a time
+//! along the pointers of `[events.fields]`; what lies beside them stays unread, so that a number
+//! nobody asks for may be as large as it likes.
 
 use super::property::{self, Property, PropertyReader, Scalar};
 use super::time;
@@ -81,14 +83,20 @@ impl Judge {
     pub(super) fn new(settings: Settings) -> Result<Judge, String> {
         let Fields { event_id, user_id, product_id, event_type, timestamp } = &settings.fields;
         let mut pointers: [Vec<String>; 5] = Default::default();
-        for (keys, pointer) in pointers.iter_mut().zip([event_id, user_id, product_id, event_type, timestamp]) {
+        for (keys, pointer) in
+            pointers.iter_mut().zip([event_id, user_id, product_id, event_type, timestamp])
+        {
             *keys = property::keys(pointer)?;
         }
         let earliest = &settings.earliest;
-        let from = time::date_or_millis(earliest).ok_or_else(|| format!("earliest = {earliest:?} is not a time"))?;
+        let from = time::date_or_millis(earliest)
+            .ok_or_else(|| format!("earliest = {earliest:?} is not a time"))?;
         let ahead = match settings.max_ahead.as_str() {
             "off" => None,
-            ahead => Some(time::length(ahead).ok_or_else(|| format!("max_ahead = {ahead:?} is not a duration"))?),
+            ahead => Some(
+                time::length(ahead)
+                    .ok_or_else(|| format!("max_ahead = {ahead:?} is not a duration"))?,
+            ),
         };
         Ok(Judge {
             times: from..time::END,
@@ -103,7 +111,10 @@ impl Judge {
     /// Which types stand for themselves in a table that is keyed by them.
     pub(super) fn types(&self) -> TypeRule {
         let Settings { types, aliases, keep, max_types, .. } = &self.settings;
-        TypeRule { most: *max_types, always: types.iter().chain(aliases.values()).chain(keep).cloned().collect() }
+        TypeRule {
+            most: *max_types,
+            always: types.iter().chain(aliases.values()).chain(keep).cloned().collect(),
+        }
     }
 
     /// From now on events have this property: where, in their list.
@@ -147,7 +158,9 @@ impl Judge {
             quoted if quoted.starts_with('"') => time::millis(&text(found)?)?,
             number => property::integer(number)?,
         };
-        let ahead = record.zip(self.ahead).is_some_and(|(record, most)| stated.saturating_sub(record) > most);
+        let ahead = record
+            .zip(self.ahead)
+            .is_some_and(|(record, most)| stated.saturating_sub(record) > most);
         Some(stated).filter(|time| self.times.contains(time) && !ahead)
     }
 
@@ -159,7 +172,9 @@ impl Judge {
         let name = self.settings.aliases.get(&text).unwrap_or(&text);
         let mut letters = name.chars();
         let plain = letters.next().is_some_and(|first| first.is_ascii_lowercase())
-            && letters.all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_')
+            && letters.all(|letter| {
+                letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_'
+            })
             && name.len() <= 32;
         let listed = self.settings.types.is_empty() || self.settings.types.contains(name);
         plain.then(|| if listed { name.clone() } else { OTHER.to_owned() })
@@ -191,7 +206,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     }
 }
 
-/// What the keys lead to; a `null` is nothing. The outer `None`: a key on the way stands twice, or is no JSON.
+/// What the keys lead to; a `null` is nothing. The outer `None`: a key on the way stands twice, or
+/// is no JSON.
 fn look<'a>(members: &[(String, &'a RawValue)], keys: &[String]) -> Option<Option<&'a RawValue>> {
     let Some((key, rest)) = keys.split_first() else { return Some(None) };
     let mut found = members.iter().filter(|(name, _)| name == key).map(|(_, value)| *value);
@@ -203,7 +219,9 @@ fn look<'a>(members: &[(String, &'a RawValue)], keys: &[String]) -> Option<Optio
 }
 
 fn into<'a>(value: &'a RawValue, keys: &[String]) -> Option<Option<&'a RawValue>> {
-    let Some((key, rest)) = keys.split_first() else { return Some(Some(value).filter(|value| value.get() != "null")) };
+    let Some((key, rest)) = keys.split_first() else {
+        return Some(Some(value).filter(|value| value.get() != "null"));
+    };
     match value.get().as_bytes().first() {
         Some(b'{') => {
             let Members(members) = serde_json::from_str(value.get()).ok()?;
@@ -212,7 +230,12 @@ fn into<'a>(value: &'a RawValue, keys: &[String]) -> Option<Option<&'a RawValue>
         Some(b'[') => {
             let items: Vec<&RawValue> = serde_json::from_str(value.get()).ok()?;
             let canonical = key == "0" || !key.starts_with(['0', '+']);
-            match key.parse::<usize>().ok().filter(|_| canonical).and_then(|index| items.get(index).copied()) {
+            match key
+                .parse::<usize>()
+                .ok()
+                .filter(|_| canonical)
+                .and_then(|index| items.get(index).copied())
+            {
                 Some(item) => into(item, rest),
                 None => Some(None),
             }
@@ -266,7 +289,9 @@ fn id(found: Option<&RawValue>, required: bool) -> Option<Option<Value>> {
             None => (is_plain(&text) && text != OTHER).then(|| Some(text.into())),
         };
     }
-    let id = property::integer(found.get()).and_then(|id| u64::try_from(id).ok()).filter(|id| *id < INTEGERS);
+    let id = property::integer(found.get())
+        .and_then(|id| u64::try_from(id).ok())
+        .filter(|id| *id < INTEGERS);
     id.map(|id| Some(id.into()))
 }
 

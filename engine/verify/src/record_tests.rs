@@ -14,7 +14,8 @@ use tally_decode::Decoder;
 const NOW: i64 = 1_704_067_200_000;
 
 /// What records may be stamped with.
-const CLOCKS: [i64; 8] = [NOW, -1, 0, NOW / 1_000, 631_152_000_000, 7_258_118_400_000, i64::MIN, i64::MAX];
+const CLOCKS: [i64; 8] =
+    [NOW, -1, 0, NOW / 1_000, 631_152_000_000, 7_258_118_400_000, i64::MIN, i64::MAX];
 
 fn judge(events: &EventsConfig) -> Judge {
     Judge::new(serde_json::from_value(serde_json::to_value(events).unwrap()).unwrap()).unwrap()
@@ -133,7 +134,8 @@ const MEMBERS: &[&str] = &[
 
 /// All that is hard, also what is long or made of others.
 fn hard() -> Vec<Vec<u8>> {
-    let nested = |depth: usize| event(&format!("\"x\":{}{}", "[".repeat(depth - 1), "]".repeat(depth - 1)));
+    let nested =
+        |depth: usize| event(&format!("\"x\":{}{}", "[".repeat(depth - 1), "]".repeat(depth - 1)));
     let long = |length: usize| "x".repeat(length);
     let mut all: Vec<Vec<u8>> = RECORDS.iter().map(|record| record.as_bytes().to_vec()).collect();
     all.extend(MEMBERS.iter().map(|member| event(member).into_bytes()));
@@ -147,14 +149,18 @@ fn hard() -> Vec<Vec<u8>> {
         exact.insert_str(exact.len() - 2, &"[".repeat(length - exact.len()));
         exact
     };
-    all.extend([nested(32), nested(33), nested(200), full(LARGEST), full(LARGEST + 1)].map(String::into_bytes));
+    all.extend(
+        [nested(32), nested(33), nested(200), full(LARGEST), full(LARGEST + 1)]
+            .map(String::into_bytes),
+    );
     all.push([&b"\xEF\xBB\xBF"[..], event("\"a\":1").as_bytes()].concat());
     all.push([&b"\xEF\xBB\xBF\xEF\xBB\xBF"[..], event("\"a\":1").as_bytes()].concat());
     all.push(b"{\"ignored\":\"\xFF\"}".to_vec());
     all
 }
 
-/// Both verdicts on a payload. `None`: refused; else user, event id and time, as far as the first one says them.
+/// Both verdicts on a payload. `None`: refused; else user, event id and time, as far as the first
+/// one says them.
 fn both(
     judge: &Judge,
     decoder: &Decoder,
@@ -165,7 +171,9 @@ fn both(
     let second = judge.event(Some(payload), record_ms);
     let first = decoder.check(payload, record_ms).ok();
     [
-        first.map(|first| (first.user_id.map(String::from), first.event_id.map(String::from), first.time_ms)),
+        first.map(|first| {
+            (first.user_id.map(String::from), first.event_id.map(String::from), first.time_ms)
+        }),
         second.map(|second| (second.user.map(user), second.event_id, second.time)),
     ]
 }
@@ -202,7 +210,10 @@ fn agree(events: &EventsConfig, seed: u64) {
         }
         accepted += compare(&payload, NOW);
     }
-    assert!(accepted > 1_000, "only {accepted} were accepted: the mutations are too wild to show anything");
+    assert!(
+        accepted > 1_000,
+        "only {accepted} were accepted: the mutations are too wild to show anything"
+    );
 }
 
 #[test]
@@ -231,8 +242,7 @@ fn both_verdicts_agree_where_fields_are_elsewhere() {
 
 #[test]
 fn what_is_mapped_is_what_is_written() {
-    let record =
-        json!({"user_id": "7", "product_id": "p\u{fc}", "event_type": "hover", "timestamp": "2001-01-01T00:00:01Z"});
+    let record = json!({"user_id": "7", "product_id": "p\u{fc}", "event_type": "hover", "timestamp": "2001-01-01T00:00:01Z"});
     let mut events = EventsConfig::default();
     events.aliases.insert("hover".into(), "view".into());
     let seen = judge(&events).event(Some(record.to_string().as_bytes()), NOW).unwrap();
@@ -250,6 +260,14 @@ fn what_is_mapped_is_what_is_written() {
     assert_eq!(plain().event(None, NOW), None, "a tombstone is none");
     let untimed = event("\"x\":1");
     assert_eq!(plain().event(Some(untimed.as_bytes()), NOW).unwrap().time, NOW);
-    assert_eq!(plain().event(Some(untimed.as_bytes()), NOW / 1_000), None, "a clock in seconds dates nothing");
-    assert_eq!(plain().event(Some(untimed.as_bytes()), -1), None, "neither the event nor the log says when");
+    assert_eq!(
+        plain().event(Some(untimed.as_bytes()), NOW / 1_000),
+        None,
+        "a clock in seconds dates nothing"
+    );
+    assert_eq!(
+        plain().event(Some(untimed.as_bytes()), -1),
+        None,
+        "neither the event nor the log says when"
+    );
 }

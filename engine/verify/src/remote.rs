@@ -1,4 +1,5 @@
-//! What is read from the engine, and the shapes in which it comes. Knows `/api/internal/` and nothing of what it means.
+//! What is read from the engine, and the shapes in which it comes. Knows `/api/internal/` and
+//! nothing of what it means.
 
 use super::held::Found;
 use super::panes::{Pane, Panes};
@@ -117,12 +118,14 @@ enum CellText {
 impl CellText {
     fn found(self) -> Result<Found, String> {
         match self {
-            CellText::Number(text) => {
-                text.parse().map(Found::Number).map_err(|fault| format!("a cell is not an integer: {fault}"))
-            }
-            CellText::Sketch { sketch } => {
-                STANDARD.decode(sketch).map(Found::Sketch).map_err(|fault| format!("a cell is not base64: {fault}"))
-            }
+            CellText::Number(text) => text
+                .parse()
+                .map(Found::Number)
+                .map_err(|fault| format!("a cell is not an integer: {fault}")),
+            CellText::Sketch { sketch } => STANDARD
+                .decode(sketch)
+                .map(Found::Sketch)
+                .map_err(|fault| format!("a cell is not base64: {fault}")),
         }
     }
 }
@@ -188,7 +191,12 @@ impl<'a, E: Engine> Remote<'a, E> {
                 StateLine::Row { table, pane, key, cells } => {
                     rows += 1;
                     let cells = cells.into_iter().map(|cell| cell.map(CellText::found).transpose());
-                    each(Part::Row(FoundRow { table, pane, key, cells: cells.collect::<Result<_, _>>()? }))
+                    each(Part::Row(FoundRow {
+                        table,
+                        pane,
+                        key,
+                        cells: cells.collect::<Result<_, _>>()?,
+                    }))
                 }
                 StateLine::End { end } => {
                     ended = Some(end);
@@ -214,7 +222,8 @@ impl<'a, E: Engine> Remote<'a, E> {
             LogLine::Record { offset, timestamp, payload } => {
                 records += 1;
                 let payload = payload.map(|payload| STANDARD.decode(payload)).transpose();
-                let payload = payload.map_err(|fault| format!("a record is not base64: {fault}"))?;
+                let payload =
+                    payload.map_err(|fault| format!("a record is not base64: {fault}"))?;
                 each(Record { offset, timestamp, payload })
             }
             LogLine::End { end } => {
@@ -231,7 +240,11 @@ impl<'a, E: Engine> Remote<'a, E> {
         parse(&self.0.get(path).await.map_err(refused)?)
     }
 
-    async fn lines(&self, path: &str, each: &mut dyn FnMut(&[u8]) -> Result<(), String>) -> Result<(), String> {
+    async fn lines(
+        &self,
+        path: &str,
+        each: &mut dyn FnMut(&[u8]) -> Result<(), String>,
+    ) -> Result<(), String> {
         self.0.lines(path, each).await.map_err(refused)
     }
 }
@@ -239,7 +252,8 @@ impl<'a, E: Engine> Remote<'a, E> {
 fn refused(why: Refused) -> String {
     match why {
         Refused::NoRoute => {
-            "this engine is older than `tally verify` and cannot be verified; start the engine of the same version"
+            "this engine is older than `tally verify` and cannot be verified; start the engine of \
+             the same version"
                 .into()
         }
         Refused::Other(why) => why,
@@ -255,6 +269,8 @@ fn parse<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, String> {
 fn whole(path: &str, ended: Option<u64>, came: u64) -> Result<(), String> {
     match ended {
         Some(end) if end == came => Ok(()),
-        _ => Err(format!("the answer to {path} was cut off after {came} lines: run the command again")),
+        _ => Err(format!(
+            "the answer to {path} was cut off after {came} lines: run the command again"
+        )),
     }
 }

@@ -28,7 +28,8 @@ pub(super) struct Audited {
     pub(super) ranges: BTreeMap<u32, (u64, u64)>,
     /// Over all its tables.
     pub(super) compared: Compared,
-    /// Events of what was counted again that it says are in none of its numbers, for its code failed on them.
+    /// Events of what was counted again that it says are in none of its numbers, for its code
+    /// failed on them.
     pub(super) failed: u64,
     /// Sentences.
     pub(super) not_checked: Vec<String>,
@@ -62,19 +63,23 @@ impl Audited {
         self.compared.differences.truncate(NAMED);
         if !self.compared.plugins.is_empty() {
             let cells = self.compared.plugins.join(", ");
-            self.not_checked
-                .push(format!("cells that are not recounted, because only the plugin defines their content: {cells}"));
+            self.not_checked.push(format!(
+                "cells that are not recounted, because only the plugin defines their content: \
+                 {cells}"
+            ));
         }
         if self.failed > 0 {
             self.not_checked.push(format!(
-                "which {} events its code failed on: {} missing updates are assumed to be theirs, and rows that lack some are compared by number only",
+                "which {} events its code failed on: {} missing updates are assumed to be theirs, \
+                 and rows that lack some are compared by number only",
                 thousands(self.failed),
                 thousands(self.compared.left_out)
             ));
         }
         if self.compared.uncertain > 0 {
             self.not_checked.push(format!(
-                "whether {} updates repeat an event that has left the log: counted and not counted are both accepted",
+                "whether {} updates repeat an event that has left the log: counted and not counted \
+                 are both accepted",
                 thousands(self.compared.uncertain)
             ));
         }
@@ -86,7 +91,8 @@ impl Audited {
     }
 
     fn line(&self) -> String {
-        let Compared { in_log, counted, missing, double, wrong, wrong_in_panes, .. } = self.compared;
+        let Compared { in_log, counted, missing, double, wrong, wrong_in_panes, .. } =
+            self.compared;
         let mut line = format!(
             "{}  {} in log · {} counted · {} missing · {} double",
             self.metric,
@@ -108,9 +114,21 @@ impl Audited {
     }
 
     fn json(&self) -> Value {
-        let Compared { in_log, counted, missing, double, wrong, wrong_in_panes, ref differences, .. } = self.compared;
-        let ranges: Map<String, Value> =
-            self.ranges.iter().map(|(partition, (from, to))| (partition.to_string(), json!([from, to]))).collect();
+        let Compared {
+            in_log,
+            counted,
+            missing,
+            double,
+            wrong,
+            wrong_in_panes,
+            ref differences,
+            ..
+        } = self.compared;
+        let ranges: Map<String, Value> = self
+            .ranges
+            .iter()
+            .map(|(partition, (from, to))| (partition.to_string(), json!([from, to])))
+            .collect();
         json!({"metric": self.metric, "equal": self.is_equal(), "in_log": in_log, "counted": integer(counted),
             "missing": integer(missing), "double": integer(double), "other_cells_wrong": wrong, "pane_cells_wrong": wrong_in_panes, "whole": self.whole,
             "events_failed": self.failed, "left_out": self.compared.left_out,
@@ -121,7 +139,8 @@ impl Audited {
 
 impl Difference {
     fn line(&self) -> String {
-        let key: Vec<String> = self.key.iter().map(|(column, id)| format!("{column}={id}")).collect();
+        let key: Vec<String> =
+            self.key.iter().map(|(column, id)| format!("{column}={id}")).collect();
         let value = |value: &Option<Value>| match value {
             None => "nothing".to_owned(),
             Some(Value::String(text)) => text.clone(),
@@ -139,7 +158,8 @@ impl Difference {
     }
 
     fn json(&self) -> Value {
-        let key: Map<String, Value> = self.key.iter().map(|(column, id)| (column.clone(), id.clone())).collect();
+        let key: Map<String, Value> =
+            self.key.iter().map(|(column, id)| (column.clone(), id.clone())).collect();
         let value = |value: &Option<Value>| value.clone().unwrap_or(Value::Null);
         json!({"table": self.table, "key": key, "pane": self.pane.map(Pane::shown), "cell": self.cell,
             "expected": value(&self.expected), "found": value(&self.found)})
@@ -181,7 +201,8 @@ impl Outcome {
     }
 
     fn position(&self) -> String {
-        let places: Vec<String> = self.read.position.iter().map(|(p, next)| format!("{p}:{next}")).collect();
+        let places: Vec<String> =
+            self.read.position.iter().map(|(p, next)| format!("{p}:{next}")).collect();
         if places.is_empty() { "the beginning".into() } else { places.join(",") }
     }
 
@@ -226,7 +247,10 @@ mod tests {
     fn people_and_programs_are_told_the_same() {
         let difference = Difference {
             table: "t".into(),
-            key: vec![("user_id".into(), json!("a\u{1b}[31m")), ("event_type".into(), json!("view"))],
+            key: vec![
+                ("user_id".into(), json!("a\u{1b}[31m")),
+                ("event_type".into(), json!("view")),
+            ],
             pane: None,
             cell: "n".into(),
             expected: Some(json!(5)),
@@ -244,23 +268,43 @@ mod tests {
             uncertain: 3,
             ..Compared::default()
         };
-        let mut audited =
-            Audited { metric: "m".into(), whole: true, ranges: [(0, (7, 9))].into(), ..Audited::default() };
+        let mut audited = Audited {
+            metric: "m".into(),
+            whole: true,
+            ranges: [(0, (7, 9))].into(),
+            ..Audited::default()
+        };
         audited.add(table);
         audited.close();
         let fine = Audited { metric: "fine".into(), ..Audited::default() };
-        let outcome = Outcome::new(Read { position: [(0, 9)].into(), ..Read::default() }, vec![audited, fine]);
+        let outcome = Outcome::new(
+            Read { position: [(0, 9)].into(), ..Read::default() },
+            vec![audited, fine],
+        );
         let lines = outcome.lines();
         assert_eq!(
             lines[0],
             "m  1,234 in log · 1,229 counted · 5 missing · 0 double · 1 other cells wrong · 2 cells of panes wrong"
         );
-        assert_eq!(lines[1], "  t user_id=\"a\\u001b[31m\" event_type=\"view\" · n: expected 5, found nothing");
-        assert!(lines[2].contains("\"view\" · minute 1970-01-01T00:01:00Z · n: expected 5"), "{}", lines[2]);
+        assert_eq!(
+            lines[1],
+            "  t user_id=\"a\\u001b[31m\" event_type=\"view\" · n: expected 5, found nothing"
+        );
+        assert!(
+            lines[2].contains("\"view\" · minute 1970-01-01T00:01:00Z · n: expected 5"),
+            "{}",
+            lines[2]
+        );
         assert_eq!(lines.len(), 1 + NAMED + 2 + 1);
-        assert!(lines[NAMED + 1].contains("not checked") && lines[NAMED + 1].contains("t.paid"), "{lines:?}");
+        assert!(
+            lines[NAMED + 1].contains("not checked") && lines[NAMED + 1].contains("t.paid"),
+            "{lines:?}"
+        );
         let json = outcome.json();
-        assert_eq!((&json["equal"], &json["position"], outcome.unequal()), (&json!(false), &json!("0:9"), 1));
+        assert_eq!(
+            (&json["equal"], &json["position"], outcome.unequal()),
+            (&json!(false), &json!("0:9"), 1)
+        );
         assert_eq!(json["metrics"][0]["missing"], 5);
         assert_eq!(json["metrics"][0]["recounted"], json!({"0": [7, 9]}));
         assert_eq!(json["metrics"][0]["pane_cells_wrong"], 2);

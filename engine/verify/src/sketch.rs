@@ -1,8 +1,10 @@
-//! Sets, histograms and latest values counted again: what a cell that is more than a number should hold, to the byte.
+//! Sets, histograms and latest values counted again: what a cell that is more than a number should
+//! hold, to the byte.
 //!
-//! Written a second time from what `tally_sketch` documents: SipHash-1-3 with a zero key over a tag and the value; 2²⁶
-//! places, from 2,049 on 2¹⁴ registers; 64 buckets to each doubling. Plain maps, nothing shared but the hash function of the
-//! same public crate. Found cells come as they are stored and are taken apart here.
+//! Written a second time from what `tally_sketch` documents: SipHash-1-3 with a zero key over a tag
+//! and the value; 2²⁶ places, from 2,049 on 2¹⁴ registers; 64 buckets to each doubling. Plain maps,
+//! nothing shared but the hash function of the same public crate. Found cells come as they are
+//! stored and are taken apart here.
 
 use super::property::Scalar;
 use siphasher::sip::SipHasher13;
@@ -74,7 +76,9 @@ impl Set {
             std::mem::swap(self, &mut other);
         }
         match (self, other) {
-            (own, Set::Few(places)) => places.iter().for_each(|(place, rank)| own.put(standing(*place, *rank))),
+            (own, Set::Few(places)) => {
+                places.iter().for_each(|(place, rank)| own.put(standing(*place, *rank)))
+            }
             (Set::Many(own), Set::Many(other)) => {
                 own.iter_mut().zip(other).for_each(|(own, rank)| *own = rank.max(*own))
             }
@@ -82,7 +86,8 @@ impl Set {
         }
     }
 
-    /// As it is stored: 0 and the differences of `place · 64 + rank`, or 1 and six bits a register, the lowest first.
+    /// As it is stored: 0 and the differences of `place · 64 + rank`, or 1 and six bits a register,
+    /// the lowest first.
     pub(super) fn of(bytes: &[u8]) -> Option<Set> {
         let (form, mut rest) = bytes.split_first()?;
         if *form == 0 {
@@ -95,7 +100,8 @@ impl Set {
         }
         let bit = |n: usize| rest[n / 8] >> (n % 8) & 1;
         let register = |n: usize| (0..6).map(|place| bit(n * 6 + place) << place).sum();
-        (*form == 1 && rest.len() == REGISTERS * 6 / 8).then(|| Set::Many((0..REGISTERS).map(register).collect()))
+        (*form == 1 && rest.len() == REGISTERS * 6 / 8)
+            .then(|| Set::Many((0..REGISTERS).map(register).collect()))
     }
 }
 
@@ -177,7 +183,11 @@ fn bucket(value: &Scalar) -> Option<i32> {
             let magnitude = value.unsigned_abs();
             let doubling = magnitude.ilog2();
             // The six bits behind the first.
-            let step = if doubling < 6 { magnitude << (6 - doubling) } else { magnitude >> (doubling - 6) };
+            let step = if doubling < 6 {
+                magnitude << (6 - doubling)
+            } else {
+                magnitude >> (doubling - 6)
+            };
             (*value < 0, doubling as i32, step as i32 & 63)
         }
         Scalar::Float(value) => {
@@ -222,17 +232,25 @@ impl fmt::Display for Set {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Set::Few(places) => {
-                let mark = mark(places.iter().map(|(place, rank)| u64::from(*place) << 6 | u64::from(*rank)));
+                let mark = mark(
+                    places.iter().map(|(place, rank)| u64::from(*place) << 6 | u64::from(*rank)),
+                );
                 write!(out, "{} values ({mark:08x})", places.len())
             }
-            // The estimate of P. Flajolet and others (2007), for people: what is compared are the registers.
+            // The estimate of P. Flajolet and others (2007), for people: what is compared are the
+            // registers.
             Set::Many(registers) => {
                 let size = REGISTERS as f64;
                 let empty = registers.iter().filter(|rank| **rank == 0).count() as f64;
                 let sum: f64 = registers.iter().map(|rank| 0.5_f64.powi((*rank).into())).sum();
                 let raw = 0.7213 / (1.0 + 1.079 / size) * size * size / sum;
-                let about = if raw <= 2.5 * size && empty > 0.0 { size * (size / empty).ln() } else { raw };
-                write!(out, "about {about:.0} values ({:08x})", mark(registers.iter().map(|rank| u64::from(*rank))))
+                let about =
+                    if raw <= 2.5 * size && empty > 0.0 { size * (size / empty).ln() } else { raw };
+                write!(
+                    out,
+                    "about {about:.0} values ({:08x})",
+                    mark(registers.iter().map(|rank| u64::from(*rank)))
+                )
             }
         }
     }

@@ -1,5 +1,5 @@
-//! What is counted again is what the engine's cells hold, and each way of being wrong is seen. Only here are the two in one
-//! place.
+//! What is counted again is what the engine's cells hold, and each way of being wrong is seen. Only
+//! here are the two in one place.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -53,7 +53,11 @@ fn sets_are_those_of_the_engine_small_and_large() {
         let (mut own, mut theirs) = (Set::Few(BTreeMap::new()), None);
         for n in 0..count {
             // Each another one, and some again.
-            let value = if n % 9 == 8 { scalar(&mut random) } else { Scalar::Text(format!("{n} of {count}")) };
+            let value = if n % 9 == 8 {
+                scalar(&mut random)
+            } else {
+                Scalar::Text(format!("{n} of {count}"))
+            };
             own.add(&value);
             give(&mut theirs, Merge::Distinct, &value, 0);
         }
@@ -74,7 +78,18 @@ fn sets_are_those_of_the_engine_small_and_large() {
 
 #[test]
 fn the_ends_of_hashes_have_their_places() {
-    for hash in [0, 1, u64::MAX, 1 << 37, (1 << 38) - 1, 1 << 38, 5 << 38, 1 << 50, 4_095 << 38, u64::MAX << 38] {
+    for hash in [
+        0,
+        1,
+        u64::MAX,
+        1 << 37,
+        (1 << 38) - 1,
+        1 << 38,
+        5 << 38,
+        1 << 50,
+        4_095 << 38,
+        u64::MAX << 38,
+    ] {
         let mut few = Set::Few(BTreeMap::new());
         few.put(hash);
         (0..PLACES as u64).for_each(|n| few.put((n + 7) << 50 | 1 << 49));
@@ -91,9 +106,30 @@ fn the_ends_of_hashes_have_their_places() {
 fn spreads_are_those_of_the_engine() {
     let mut random = SmallRng::seed_from_u64(2);
     let (mut own, mut theirs) = (Spread::default(), None);
-    let ends = [0, 1, -1, 63, 64, 65, 127, 128, i128::from(i64::MAX), i128::from(i64::MIN), 10_i128.pow(28) - 1];
+    let ends = [
+        0,
+        1,
+        -1,
+        63,
+        64,
+        65,
+        127,
+        128,
+        i128::from(i64::MAX),
+        i128::from(i64::MIN),
+        10_i128.pow(28) - 1,
+    ];
     let ends = ends.map(Scalar::Whole).into_iter();
-    let floats = [0.0, -0.0, 1e-300, 2_f64.powi(-32), 2_f64.powi(-33), 2_f64.powi(95) * 1.99, 2_f64.powi(96), f64::MAX];
+    let floats = [
+        0.0,
+        -0.0,
+        1e-300,
+        2_f64.powi(-32),
+        2_f64.powi(-33),
+        2_f64.powi(95) * 1.99,
+        2_f64.powi(96),
+        f64::MAX,
+    ];
     let floats = floats.into_iter().flat_map(|value| [Scalar::Float(value), Scalar::Float(-value)]);
     for value in ends.chain(floats).chain((0..20_000).map(|_| scalar(&mut random))) {
         own.add(&value);

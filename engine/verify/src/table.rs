@@ -1,4 +1,5 @@
-//! A table counted again: plain maps of rows, of the totals and of each pane, with what each should hold and what was found.
+//! A table counted again: plain maps of rows, of the totals and of each pane, with what each should
+//! hold and what was found.
 
 use super::held::{Cells, Found, Held, Merge};
 use super::panes::{Pane, Panes};
@@ -130,7 +131,18 @@ impl Table {
     ) -> Table {
         let (totals, panes) = (Rows::new(), BTreeMap::new());
         let (counted_again, uncertain, begun_with, begun_folded) = (0, 0, 0, false);
-        Table { description, totals, panes, held, counted_again, uncertain, begun_with, places, types, begun_folded }
+        Table {
+            description,
+            totals,
+            panes,
+            held,
+            counted_again,
+            uncertain,
+            begun_with,
+            places,
+            types,
+            begun_folded,
+        }
     }
 
     /// Where the event type stands in a key.
@@ -144,7 +156,8 @@ impl Table {
         if self.description.is_foreign() || (!only.is_empty() && !only.contains(&event.kind)) {
             return None;
         }
-        let key: Option<Vec<Value>> = key.iter().map(|column| self.key_value(column, event)).collect();
+        let key: Option<Vec<Value>> =
+            key.iter().map(|column| self.key_value(column, event)).collect();
         key.map(|key| Value::Array(key).to_string())
     }
 
@@ -194,7 +207,8 @@ impl Table {
             Some(Found::Number(number)) if pane.is_none() => Some(*number),
             _ => None,
         });
-        self.begun_folded |= self.kind_column().is_some_and(|kind| key.get(kind).is_some_and(|kind| kind == OTHER));
+        self.begun_folded |=
+            self.kind_column().is_some_and(|kind| key.get(kind).is_some_and(|kind| kind == OTHER));
         self.put(pane, key, cells, |row| &mut row.expected)?;
         self.begun_with += counted.unwrap_or(0);
         Ok(())
@@ -250,7 +264,8 @@ impl Table {
             };
         };
         // What a key has in a pane comes in pieces.
-        let held = place(self.panes.entry(self.held.settle(pane)).or_default().entry(key).or_default());
+        let held =
+            place(self.panes.entry(self.held.settle(pane)).or_default().entry(key).or_default());
         match held {
             None => *held = Some(cells),
             Some(held) => merge(held, described.iter().map(|cell| cell.merge), cells),
@@ -258,8 +273,9 @@ impl Table {
         Ok(())
     }
 
-    /// Where more event types came than may stand for themselves, counts those together that do not. Of a table that is counted on,
-    /// and had done so before, nobody knows which they were: there the state's choice is taken.
+    /// Where more event types came than may stand for themselves, counts those together that do
+    /// not. Of a table that is counted on, and had done so before, nobody knows which they were:
+    /// there the state's choice is taken.
     pub(super) fn fold_types(&mut self) {
         let Some(kind) = self.kind_column() else { return };
         let of = |key: &str| {
@@ -273,37 +289,47 @@ impl Table {
         let mut folded = self.types.folded(&counted);
         if self.begun_folded {
             let found = kinds(|row| row.found.is_some());
-            folded
-                .extend(counted.into_iter().filter(|kind| !found.contains(kind) && !self.types.always.contains(kind)));
+            folded.extend(
+                counted
+                    .into_iter()
+                    .filter(|kind| !found.contains(kind) && !self.types.always.contains(kind)),
+            );
         }
         if folded.is_empty() {
             return;
         }
         let merges: Vec<Merge> = self.description.cells.iter().map(|cell| cell.merge).collect();
         for rows in std::iter::once(&mut self.totals).chain(self.panes.values_mut()) {
-            let gone: Vec<Rc<str>> = rows.keys().filter(|key| folded.contains(&of(key))).cloned().collect();
+            let gone: Vec<Rc<str>> =
+                rows.keys().filter(|key| folded.contains(&of(key))).cloned().collect();
             for key in gone {
                 let Some(mut row) = rows.remove(&key) else { continue };
                 let mut other: Vec<Value> = serde_json::from_str(&key).unwrap_or_default();
                 other.iter_mut().skip(kind).take(1).for_each(|kind| *kind = OTHER.into());
-                let moved = Row { expected: row.expected.take(), found: None, uncertain: row.uncertain };
+                let moved =
+                    Row { expected: row.expected.take(), found: None, uncertain: row.uncertain };
                 // What the state shows of it all the same is wrong, and stays to be named.
                 if row.found.is_some() {
                     rows.insert(key, Row { uncertain: 0, ..row });
                 }
-                rows.entry(Value::Array(other).to_string().into()).or_default().expect(&merges, moved);
+                rows.entry(Value::Array(other).to_string().into())
+                    .or_default()
+                    .expect(&merges, moved);
             }
         }
     }
 
-    /// Where the state counts keys together (`overflow = "other"`), does so with what it should hold: groups of which it shows
-    /// nothing belong there. Which groups it keeps is its own choice; what each holds, and all the others together, is not.
+    /// Where the state counts keys together (`overflow = "other"`), does so with what it should
+    /// hold: groups of which it shows nothing belong there. Which groups it keeps is its own
+    /// choice; what each holds, and all the others together, is not.
     pub(super) fn fold(&mut self) {
         let Description { key: columns, group, cells, .. } = &self.description;
         let group = if *group == 0 { columns.len() } else { *group };
         let of = |key: &str| serde_json::from_str::<Vec<Value>>(key).unwrap_or_default();
         let is_kind = |column: &Column| *column == Column::EventType;
-        let is_other = |key: &[Value]| key.iter().zip(columns).any(|(id, column)| !is_kind(column) && id == OTHER);
+        let is_other = |key: &[Value]| {
+            key.iter().zip(columns).any(|(id, column)| !is_kind(column) && id == OTHER)
+        };
         let (mut kept, mut folds) = (HashSet::new(), false);
         for (key, _) in self.totals.iter().filter(|(_, row)| row.found.is_some()) {
             let key = of(key);
@@ -317,16 +343,21 @@ impl Table {
         }
         let goes = |key: &str| {
             let key = of(key);
-            !is_other(&key) && !kept.contains(&Value::from(&key[..group.min(key.len())]).to_string())
+            !is_other(&key)
+                && !kept.contains(&Value::from(&key[..group.min(key.len())]).to_string())
         };
         let merges: Vec<Merge> = cells.iter().map(|cell| cell.merge).collect();
         for rows in std::iter::once(&mut self.totals).chain(self.panes.values_mut()) {
             let gone: Vec<Rc<str>> = rows.keys().filter(|key| goes(key)).cloned().collect();
             for key in gone {
                 let Some(row) = rows.remove(&key) else { continue };
-                let id = |(id, column): (Value, &Column)| if is_kind(column) { id } else { OTHER.into() };
+                let id = |(id, column): (Value, &Column)| {
+                    if is_kind(column) { id } else { OTHER.into() }
+                };
                 let other: Vec<Value> = of(&key).into_iter().zip(columns).map(id).collect();
-                rows.entry(Value::Array(other).to_string().into()).or_default().expect(&merges, row);
+                rows.entry(Value::Array(other).to_string().into())
+                    .or_default()
+                    .expect(&merges, row);
             }
         }
     }

@@ -30,19 +30,27 @@ pub(super) fn length(text: &str) -> Option<i64> {
     text[..text.len() - 1].parse::<i64>().ok()?.checked_mul(unit)
 }
 
-/// The moment that an RFC 3339 text with zone names; fractions are cut, a leap second is the last millisecond before it.
+/// The moment that an RFC 3339 text with zone names; fractions are cut, a leap second is the last
+/// millisecond before it.
 pub(super) fn millis(text: &str) -> Option<i64> {
     let (date_time, rest) = text.split_at_checked(19)?;
     // Its digits, and what stands between them.
-    let shape: String =
-        date_time.chars().map(|c| if c.is_ascii_digit() { '0' } else { c.to_ascii_uppercase() }).collect();
+    let shape: String = date_time
+        .chars()
+        .map(|c| if c.is_ascii_digit() { '0' } else { c.to_ascii_uppercase() })
+        .collect();
     if !matches!(shape.as_str(), "0000-00-00T00:00:00" | "0000-00-00 00:00:00") {
         return None;
     }
     let year = date_time[..4].parse().ok()?;
     let two = |from: usize| date_time[from..from + 2].parse::<i8>().ok();
-    // Civil dates alone: the library's moments end some hours before the last that RFC 3339 can write.
-    let days = Date::new(year, two(5)?, two(8)?).ok()?.duration_since(Date::new(1970, 1, 1).ok()?).as_hours() / 24;
+    // Civil dates alone: the library's moments end some hours before the last that RFC 3339 can
+    // write.
+    let days = Date::new(year, two(5)?, two(8)?)
+        .ok()?
+        .duration_since(Date::new(1970, 1, 1).ok()?)
+        .as_hours()
+        / 24;
     let (hour, minute, second) = (i64::from(two(11)?), i64::from(two(14)?), i64::from(two(17)?));
     if hour > 23 || minute > 59 || second > 60 {
         return None;
@@ -94,7 +102,10 @@ mod tests {
             (length("5m"), length("2w"), length("x"), length("")),
             (Some(300_000), Some(1_209_600_000), None, None)
         );
-        assert_eq!((date_or_millis("1990-01-01"), date_or_millis("2200-01-01")), (Some(631_152_000_000), Some(END)));
+        assert_eq!(
+            (date_or_millis("1990-01-01"), date_or_millis("2200-01-01")),
+            (Some(631_152_000_000), Some(END))
+        );
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! Which event types a table shows for themselves, by the rule of `[events] max_types`, worked out a second time.
+//! Which event types a table shows for themselves, by the rule of `[events] max_types`, worked out
+//! a second time.
 //!
-//! Nothing is shared with the engine but the hash function of the contract (SipHash-1-3 without a key, of a 1, the length and the
-//! text).
+//! Nothing is shared with the engine but the hash function of the contract (SipHash-1-3 without a
+//! key, of a 1, the length and the text).
 
 use siphasher::sip::SipHasher13;
 use std::collections::BTreeSet;
@@ -28,8 +29,10 @@ impl Default for TypeRule {
 impl TypeRule {
     /// Of all the types that a table counted, those that count together.
     pub(super) fn folded(&self, counted: &BTreeSet<String>) -> BTreeSet<String> {
-        let (always, mut others): (Vec<&String>, Vec<&String>) =
-            counted.iter().filter(|kind| *kind != OTHER).partition(|kind| self.always.contains(*kind));
+        let (always, mut others): (Vec<&String>, Vec<&String>) = counted
+            .iter()
+            .filter(|kind| *kind != OTHER)
+            .partition(|kind| self.always.contains(*kind));
         if always.len() + others.len() <= self.most {
             return BTreeSet::new();
         }
@@ -60,15 +63,20 @@ mod tests {
 
     #[test]
     fn as_many_as_may_be_are_shown_and_those_that_are_named_always() {
-        let rule = TypeRule { most: 100, always: ["type_7".to_owned(), "absent".to_owned()].into() };
+        let rule =
+            TypeRule { most: 100, always: ["type_7".to_owned(), "absent".to_owned()].into() };
         assert!(rule.folded(&types(100)).is_empty());
         for count in [101, 1_000, 20_000] {
             let all = types(count);
             let folded = rule.folded(&all);
             let shown = count - folded.len();
-            assert!((25..=100).contains(&shown) && !folded.contains("type_7"), "{shown} of {count}");
+            assert!(
+                (25..=100).contains(&shown) && !folded.contains("type_7"),
+                "{shown} of {count}"
+            );
         }
-        let few = TypeRule { most: 1, always: ["type_1", "type_2", "type_3"].map(String::from).into() };
+        let few =
+            TypeRule { most: 1, always: ["type_1", "type_2", "type_3"].map(String::from).into() };
         assert_eq!(few.folded(&types(5)), ["type_0", "type_4"].map(String::from).into());
     }
 }

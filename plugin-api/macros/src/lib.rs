@@ -1,11 +1,14 @@
-//! The attributes of `tally-plugin`: each stands for derives that find serde and schemars inside `tally-plugin`.
+//! The attributes of `tally-plugin`: each stands for derives that find serde and schemars inside
+//! `tally-plugin`.
 //!
-//! Without them an author would have to depend on both crates, in the versions that `tally-plugin` uses. They put derives
-//! before the type and change nothing in it, so that every attribute of serde and schemars works as documented there.
+//! Without them an author would have to depend on both crates, in the versions that `tally-plugin`
+//! uses. They put derives before the type and change nothing in it, so that every attribute of
+//! serde and schemars works as documented there.
 
 use proc_macro::TokenStream;
 
-/// On a struct or enum that is asked with: `Deserialize` and `JsonSchema`; unknown keys are refused.
+/// On a struct or enum that is asked with: `Deserialize` and `JsonSchema`; unknown keys are
+/// refused.
 ///
 /// Types inside of it take the same attribute.
 #[proc_macro_attribute]

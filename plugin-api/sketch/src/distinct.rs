@@ -1,10 +1,13 @@
-//! How many different values: HyperLogLog with 2¹⁴ registers, and a sparse form of 2²⁶ for small sets.
+//! How many different values: HyperLogLog with 2¹⁴ registers, and a sparse form of 2²⁶ for small
+//! sets.
 //!
-//! Up to [`SPARSE`] values it is exact but for values whose hashes agree in 26 bits (one is lost among 2,048 in 3 % of all
-//! cases, among 200 in 0.03 %). Beyond, the standard error is 1.04 ÷ √2¹⁴ = 0.81 %: within 1.6 % in 95 % of all cases.
-//! The form is a function of the values alone, not of the order they came in: sparse while that has at most `SPARSE`
-//! entries, dense from then on. Estimator: O. Ertl, "New cardinality estimation algorithms for HyperLogLog sketches" (2017),
-//! algorithm 6, without tables and without thresholds. Sparse form after S. Heule and others, "HyperLogLog in practice" (2013).
+//! Up to [`SPARSE`] values it is exact but for values whose hashes agree in 26 bits (one is lost
+//! among 2,048 in 3 % of all cases, among 200 in 0.03 %). Beyond, the standard error is 1.04 ÷ √2¹⁴
+//! = 0.81 %: within 1.6 % in 95 % of all cases. The form is a function of the values alone, not of
+//! the order they came in: sparse while that has at most `SPARSE` entries, dense from then on.
+//! Estimator: O. Ertl, "New cardinality estimation algorithms for HyperLogLog sketches" (2017),
+//! algorithm 6, without tables and without thresholds. Sparse form after S. Heule and others,
+//! "HyperLogLog in practice" (2013).
 
 use super::varint;
 
@@ -68,8 +71,12 @@ impl Distinct {
     /// The union of both.
     pub fn merge(&mut self, other: &Distinct) {
         match (&mut self.0, &other.0) {
-            (_, Form::Sparse(others)) if others.len() < 8 => others.iter().for_each(|entry| self.put(*entry)),
-            (Form::Dense(own), Form::Sparse(others)) => others.iter().for_each(|entry| raise(own, *entry)),
+            (_, Form::Sparse(others)) if others.len() < 8 => {
+                others.iter().for_each(|entry| self.put(*entry))
+            }
+            (Form::Dense(own), Form::Sparse(others)) => {
+                others.iter().for_each(|entry| raise(own, *entry))
+            }
             (Form::Dense(own), Form::Dense(others)) => {
                 own.iter_mut().zip(others).for_each(|(own, other)| *own = (*own).max(*other));
             }
@@ -80,7 +87,8 @@ impl Distinct {
             }
             (Form::Sparse(own), Form::Sparse(others)) => {
                 let all = united(own, others);
-                self.0 = if all.len() > SPARSE { Form::Dense(dense(&all)) } else { Form::Sparse(all) };
+                self.0 =
+                    if all.len() > SPARSE { Form::Dense(dense(&all)) } else { Form::Sparse(all) };
             }
         }
     }
@@ -89,7 +97,8 @@ impl Distinct {
     #[must_use]
     pub fn estimate(&self) -> u64 {
         match &self.0 {
-            // Linear counting over 2²⁶ places differs from the number of entries by less than 0.04 up to 2,048.
+            // Linear counting over 2²⁶ places differs from the number of entries by less than 0.04
+            // up to 2,048.
             Form::Sparse(entries) => entries.len() as u64,
             Form::Dense(registers) => estimate(registers).round() as u64,
         }
@@ -109,7 +118,8 @@ impl Distinct {
             Form::Dense(registers) => {
                 out.push(1);
                 for four in registers.chunks_exact(4) {
-                    let bits = four.iter().rev().fold(0u32, |bits, rank| bits << 6 | u32::from(*rank));
+                    let bits =
+                        four.iter().rev().fold(0u32, |bits, rank| bits << 6 | u32::from(*rank));
                     out.extend_from_slice(&bits.to_le_bytes()[..3]);
                 }
             }
@@ -125,10 +135,15 @@ impl Distinct {
                 let mut entries: Vec<u32> = Vec::with_capacity(rest.len().min(SPARSE * 4) / 2);
                 while !rest.is_empty() {
                     let last = entries.last().copied();
-                    let entry = u32::try_from(varint::take(&mut rest)?).ok()?.checked_add(last.unwrap_or(0))?;
+                    let entry = u32::try_from(varint::take(&mut rest)?)
+                        .ok()?
+                        .checked_add(last.unwrap_or(0))?;
                     let rank = entry & ((1 << RANK_BITS) - 1);
                     let grows = last.is_none_or(|last| entry >> RANK_BITS > last >> RANK_BITS);
-                    if entries.len() == SPARSE || !grows || !(1..=u32::from(SPARSE_RANK)).contains(&rank) {
+                    if entries.len() == SPARSE
+                        || !grows
+                        || !(1..=u32::from(SPARSE_RANK)).contains(&rank)
+                    {
                         return None;
                     }
                     entries.push(entry);
@@ -137,11 +152,15 @@ impl Distinct {
             }
             1 if rest.len() == REGISTERS / 4 * 3 => {
                 let four = |three: &[u8]| {
-                    let bits = u32::from(three[0]) | u32::from(three[1]) << 8 | u32::from(three[2]) << 16;
+                    let bits =
+                        u32::from(three[0]) | u32::from(three[1]) << 8 | u32::from(three[2]) << 16;
                     [0, 6, 12, 18].map(|shift| (bits >> shift & 63) as u8)
                 };
                 let registers: Box<[u8]> = rest.chunks_exact(3).flat_map(four).collect();
-                registers.iter().all(|rank| *rank <= DENSE_RANK).then_some(Distinct(Form::Dense(registers)))
+                registers
+                    .iter()
+                    .all(|rank| *rank <= DENSE_RANK)
+                    .then_some(Distinct(Form::Dense(registers)))
             }
             _ => None,
         }

@@ -24,7 +24,8 @@ fn merged(parts: &[&Distinct]) -> Distinct {
 }
 
 /// Sizes on both sides of every change of form.
-const SIZES: [u64; 9] = [0, 1, 7, 9, 300, SPARSE as u64 - 1, SPARSE as u64, SPARSE as u64 + 1, 6_000];
+const SIZES: [u64; 9] =
+    [0, 1, 7, 9, 300, SPARSE as u64 - 1, SPARSE as u64, SPARSE as u64 + 1, 6_000];
 
 #[test]
 fn any_split_and_order_gives_the_same_bytes() {
@@ -54,7 +55,8 @@ fn merging_is_associative_commutative_and_idempotent() {
         for b in SIZES {
             let (x, y, z) = (of(0..a), of(a / 2..a / 2 + b), of(b..b + 50));
             assert_eq!(bytes(&merged(&[&x, &y])), bytes(&merged(&[&y, &x])), "{a} {b}");
-            let (left, right) = (merged(&[&merged(&[&x, &y]), &z]), merged(&[&x, &merged(&[&y, &z])]));
+            let (left, right) =
+                (merged(&[&merged(&[&x, &y]), &z]), merged(&[&x, &merged(&[&y, &z])]));
             assert_eq!(bytes(&left), bytes(&right), "{a} {b}");
             assert_eq!(bytes(&merged(&[&x, &x])), bytes(&x), "{a}");
         }
@@ -69,7 +71,8 @@ fn the_sparse_form_becomes_the_dense_one() {
     for value in values.clone() {
         let hash = hash_id(value);
         let register = &mut registers[(hash >> (64 - DENSE_BITS)) as usize];
-        *register = (*register).max(((hash << DENSE_BITS).leading_zeros() + 1).min(u32::from(DENSE_RANK)) as u8);
+        *register = (*register)
+            .max(((hash << DENSE_BITS).leading_zeros() + 1).min(u32::from(DENSE_RANK)) as u8);
     }
     assert_eq!(of(values).0, Form::Dense(registers.into_boxed_slice()));
 }
@@ -79,7 +82,11 @@ fn small_sets_are_exact_and_small() {
     for size in [0, 1, 2, 10, 100, 500] {
         let distinct = of(0..size);
         assert_eq!(distinct.estimate(), size);
-        assert!(bytes(&distinct).len() as u64 <= 1 + 5 * size, "{size}: {} bytes", bytes(&distinct).len());
+        assert!(
+            bytes(&distinct).len() as u64 <= 1 + 5 * size,
+            "{size}: {} bytes",
+            bytes(&distinct).len()
+        );
     }
 }
 
@@ -98,7 +105,11 @@ fn large_sets_are_within_two_per_cent() {
             sum += error;
         }
         assert!(near * 100 >= rounds * 95, "{size}: {near} of {rounds} within 2 %");
-        assert!((sum / rounds as f64).abs() < 0.004, "{size}: it is off by {} on average", sum / rounds as f64);
+        assert!(
+            (sum / rounds as f64).abs() < 0.004,
+            "{size}: it is off by {} on average",
+            sum / rounds as f64
+        );
     }
 }
 
@@ -112,7 +123,9 @@ fn it_comes_back_and_damage_is_noticed() {
         for _ in 0..200 {
             let mut bad = good.clone();
             bad.truncate(random.below(good.len() as u64 + 1) as usize);
-            if let Some(byte) = bad.len().checked_sub(1).map(|last| random.below(last as u64 + 1) as usize) {
+            if let Some(byte) =
+                bad.len().checked_sub(1).map(|last| random.below(last as u64 + 1) as usize)
+            {
                 bad[byte] ^= 1 << random.below(8);
             }
             // Whatever is read is in its one form, so that it cannot break the laws later.

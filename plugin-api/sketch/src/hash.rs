@@ -1,6 +1,8 @@
-//! Stable hashes of values: the same on every machine and for ever (SipHash-1-3 with a zero key), since they are state.
+//! Stable hashes of values: the same on every machine and for ever (SipHash-1-3 with a zero key),
+//! since they are state.
 //!
-//! The key is no secret: who chooses the values can choose them to collide, and so count fewer. Nothing else follows from it.
+//! The key is no secret: who chooses the values can choose them to collide, and so count fewer.
+//! Nothing else follows from it.
 
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher;

@@ -1,7 +1,7 @@
 //! The latest value: that of the larger time, of equal times the one with the larger bytes.
 //!
-//! Bytes begin with what the value is, so that a number is never taken for a text: 0 an integer id, 1 a text, 2 a whole
-//! number, 3 a float. Within a kind larger values have larger bytes.
+//! Bytes begin with what the value is, so that a number is never taken for a text: 0 an integer id,
+//! 1 a text, 2 a whole number, 3 a float. Within a kind larger values have larger bytes.
 
 use super::{IdBytes, varint};
 use tally_plugin::read::Scalar;
@@ -80,8 +80,14 @@ impl Latest {
         let eight = rest.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
         match kind {
             0 => Scalar::Integer(eight.into()),
-            2 => Scalar::Integer(rest.first_chunk().map_or(0, |b| (u128::from_be_bytes(*b) ^ 1 << 127) as i128)),
-            3 => Scalar::Float(f64::from_bits(if eight >> 63 == 1 { eight ^ 1 << 63 } else { !eight })),
+            2 => Scalar::Integer(
+                rest.first_chunk().map_or(0, |b| (u128::from_be_bytes(*b) ^ 1 << 127) as i128),
+            ),
+            3 => Scalar::Float(f64::from_bits(if eight >> 63 == 1 {
+                eight ^ 1 << 63
+            } else {
+                !eight
+            })),
             _ => Scalar::Text(String::from_utf8_lossy(rest).into_owned()),
         }
     }
@@ -129,9 +135,12 @@ mod tests {
             for value in [-2.5, 0.0, 1e300] {
                 all.push(Latest::new(time, &float_bytes(value)));
             }
-            for id in
-                [IdBytes::Integer(0), IdBytes::Integer(1 << 52), IdBytes::Text(b""), IdBytes::Text("ü".as_bytes())]
-            {
+            for id in [
+                IdBytes::Integer(0),
+                IdBytes::Integer(1 << 52),
+                IdBytes::Text(b""),
+                IdBytes::Text("ü".as_bytes()),
+            ] {
                 let mut bytes = Vec::new();
                 id_bytes(id, &mut bytes);
                 all.push(Latest::new(time, &bytes));
@@ -176,7 +185,10 @@ mod tests {
             latest.write(&mut bytes);
             assert_eq!(Latest::read(&bytes).unwrap(), latest);
             let cut = Latest::read(&bytes[..bytes.len() - 1]);
-            assert!(cut.is_none_or(|cut| matches!(cut.value(), Scalar::Text(_))), "a cut number is no number");
+            assert!(
+                cut.is_none_or(|cut| matches!(cut.value(), Scalar::Text(_))),
+                "a cut number is no number"
+            );
         }
         let mut buffer = [0; 17];
         let given = Given::of_float(Merge::Latest, -2.5, 3, &mut buffer).unwrap();

@@ -1,8 +1,10 @@
-//! Cells that hold more than a number: how many different values, how they are spread, which was the latest.
+//! Cells that hold more than a number: how many different values, how they are spread, which was
+//! the latest.
 //!
-//! Each merges associatively and commutatively down to the byte: equal contents have one encoding, whatever way they came
-//! together, on every machine. So they keep the promise of all cells: any split, order and replay of the log gives the
-//! same state. Reading checks everything and never panics. They know nothing of keys, time axes and stores.
+//! Each merges associatively and commutatively down to the byte: equal contents have one encoding,
+//! whatever way they came together, on every machine. So they keep the promise of all cells: any
+//! split, order and replay of the log gives the same state. Reading checks everything and never
+//! panics. They know nothing of keys, time axes and stores.
 
 mod distinct;
 mod hash;
@@ -103,8 +105,8 @@ impl Sketch {
         }
     }
 
-    /// As one number: how many different values (estimated), how many values, or the time of the latest (Unix
-    /// milliseconds).
+    /// As one number: how many different values (estimated), how many values, or the time of the
+    /// latest (Unix milliseconds).
     #[must_use]
     pub fn number(&self) -> i128 {
         match self {
@@ -126,7 +128,8 @@ impl Sketch {
 }
 
 impl<'a> Given<'a> {
-    /// What a whole number, handed over by `update` or read from an event at `time` (Unix milliseconds), gives to a cell.
+    /// What a whole number, handed over by `update` or read from an event at `time` (Unix
+    /// milliseconds), gives to a cell.
     #[inline]
     #[must_use]
     pub fn of_number(merge: Merge, value: i128, time: i64, buffer: &'a mut [u8; 17]) -> Given<'a> {
@@ -144,7 +147,12 @@ impl<'a> Given<'a> {
     /// What a float gives to a cell; `None` where the cell takes none.
     #[inline]
     #[must_use]
-    pub fn of_float(merge: Merge, value: f64, time: i64, buffer: &'a mut [u8; 17]) -> Option<Given<'a>> {
+    pub fn of_float(
+        merge: Merge,
+        value: f64,
+        time: i64,
+        buffer: &'a mut [u8; 17],
+    ) -> Option<Given<'a>> {
         match merge {
             Merge::Sum | Merge::Min | Merge::Max => None,
             Merge::Distinct => Some(Given::Hash(hash_float(value))),
@@ -159,7 +167,12 @@ impl<'a> Given<'a> {
     /// What an id gives to a cell; `None` where the cell takes none.
     #[inline]
     #[must_use]
-    pub fn of_id(merge: Merge, id: IdBytes<'a>, time: i64, buffer: &'a mut Vec<u8>) -> Option<Given<'a>> {
+    pub fn of_id(
+        merge: Merge,
+        id: IdBytes<'a>,
+        time: i64,
+        buffer: &'a mut Vec<u8>,
+    ) -> Option<Given<'a>> {
         match (merge, id) {
             (Merge::Distinct, IdBytes::Integer(number)) => Some(Given::Hash(hash_id(number))),
             (Merge::Distinct, IdBytes::Text(text)) => Some(Given::Hash(hash_text(text))),

@@ -1,9 +1,10 @@
 //! How values are spread: a histogram whose buckets grow with the values, 64 to each doubling.
 //!
-//! Any quantile it tells is within 0.8 % of the exact one. It is a DDSketch (C. Masson, J. Rim, H. Lee, 2019) with the mapping
-//! that needs no logarithm: the bucket of a value is its exponent and the first six bits behind, which every machine computes
-//! alike. Counts are integers, so merging is exact. Magnitudes below 2⁻³² count as zero, beyond 2⁹⁶ as that: at most 16,385
-//! buckets, usually some hundred.
+//! Any quantile it tells is within 0.8 % of the exact one. It is a DDSketch (C. Masson, J. Rim, H.
+//! Lee, 2019) with the mapping that needs no logarithm: the bucket of a value is its exponent and
+//! the first six bits behind, which every machine computes alike. Counts are integers, so merging
+//! is exact. Magnitudes below 2⁻³² count as zero, beyond 2⁹⁶ as that: at most 16,385 buckets,
+//! usually some hundred.
 
 use super::varint;
 
@@ -41,7 +42,8 @@ pub fn bucket_of_integer(value: i128) -> i32 {
     signed(value < 0, exponent, (shifted & (STEPS as u128 - 1)) as i32)
 }
 
-/// The bucket of a float. One that is not a number is taken for zero; nothing that comes from an event is such.
+/// The bucket of a float. One that is not a number is taken for zero; nothing that comes from an
+/// event is such.
 #[must_use]
 pub fn bucket_of_float(value: f64) -> i32 {
     if value.is_nan() {
@@ -121,8 +123,9 @@ impl Quantiles {
         self.buckets.iter().fold(0, |sum, (_, count)| sum.wrapping_add(*count))
     }
 
-    /// The value below which a share `q` (0 to 1) of the values lies: of the sorted values the one at `⌊q · (n − 1)⌋`, within
-    /// 0.8 %. `whole`: the values are whole numbers, so that small ones are exact. `None` where there are none.
+    /// The value below which a share `q` (0 to 1) of the values lies: of the sorted values the one
+    /// at `⌊q · (n − 1)⌋`, within 0.8 %. `whole`: the values are whole numbers, so that small ones
+    /// are exact. `None` where there are none.
     #[must_use]
     pub fn quantile(&self, q: f64, whole: bool) -> Option<f64> {
         let rank = (q.clamp(0.0, 1.0) * (self.count().checked_sub(1)? as f64)).floor() as u64;
@@ -204,7 +207,10 @@ mod tests {
             for q in [0.0, 0.01, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0] {
                 let exact = values[(q * (count - 1) as f64).floor() as usize] as f64;
                 let told = histogram.quantile(q, true).unwrap();
-                assert!((told - exact).abs() <= exact.abs() * 0.01, "{q} of {count}: {told} for {exact}");
+                assert!(
+                    (told - exact).abs() <= exact.abs() * 0.01,
+                    "{q} of {count}: {told} for {exact}"
+                );
                 if exact.abs() <= 127.0 {
                     assert_eq!(told, exact, "small whole numbers are exact");
                 }
@@ -224,7 +230,10 @@ mod tests {
             let value = (random.below(1 << 52) as f64) * 2_f64.powi(random.below(40) as i32 - 70);
             let told = middle(bucket_of_float(value), false);
             let small = value < 2_f64.powi(FIRST);
-            assert!(if small { told == 0.0 } else { (told - value).abs() <= value * 0.008 }, "{value}: {told}");
+            assert!(
+                if small { told == 0.0 } else { (told - value).abs() <= value * 0.008 },
+                "{value}: {told}"
+            );
         }
         assert_eq!(bucket_of_float(f64::MAX), LARGEST);
         assert_eq!(bucket_of_float(f64::MIN_POSITIVE / 2.0), 0);

@@ -1,7 +1,7 @@
 //! Numbers as few bytes: LEB128, zigzag for signs. Reading never panics on any bytes.
 //!
-//! Not the encoding of frames: there a number may have several forms, while equal sketches must have equal bytes, so that only the
-//! shortest form is accepted here.
+//! Not the encoding of frames: there a number may have several forms, while equal sketches must
+//! have equal bytes, so that only the shortest form is accepted here.
 
 pub(super) fn put(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {

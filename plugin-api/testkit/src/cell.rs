@@ -34,7 +34,9 @@ impl CellState {
     /// Merges another cell of the same merge.
     pub fn merge(&mut self, merge: Merge, other: &CellState) {
         match (self, other) {
-            (CellState::Number(own), CellState::Number(other)) => *own = merged(merge, *own, *other),
+            (CellState::Number(own), CellState::Number(other)) => {
+                *own = merged(merge, *own, *other)
+            }
             (CellState::Sketch(Some(own)), CellState::Sketch(Some(other))) => own.merge(other),
             (own @ CellState::Sketch(None), other @ CellState::Sketch(_)) => *own = other.clone(),
             _ => {}
@@ -68,8 +70,12 @@ impl CellState {
         let given = match raw {
             Raw::Number(number) => Given::of_number(merge, *number, time, &mut fixed),
             Raw::Float(float) => Given::of_float(merge, *float, time, &mut fixed)?,
-            Raw::Id(Id::Integer(id)) => Given::of_id(merge, IdBytes::Integer(*id), time, &mut buffer)?,
-            Raw::Id(Id::Text(text)) => Given::of_id(merge, IdBytes::Text(text.as_bytes()), time, &mut buffer)?,
+            Raw::Id(Id::Integer(id)) => {
+                Given::of_id(merge, IdBytes::Integer(*id), time, &mut buffer)?
+            }
+            Raw::Id(Id::Text(text)) => {
+                Given::of_id(merge, IdBytes::Text(text.as_bytes()), time, &mut buffer)?
+            }
         };
         Some(match given {
             Given::Number(number) => CellState::Number(number),
@@ -129,7 +135,9 @@ pub(super) fn key_column(
             let property = declared(of, name)?;
             match (value(property, event)?, property.kind) {
                 (Raw::Id(Id::Text(text)), _) => (text != "__other__").then_some(Id::Text(text)),
-                (Raw::Number(number), PropertyType::Bool) => Some(Id::Text((number != 0).to_string())),
+                (Raw::Number(number), PropertyType::Bool) => {
+                    Some(Id::Text((number != 0).to_string()))
+                }
                 (Raw::Number(number), PropertyType::Integer) => match u64::try_from(number) {
                     Ok(id) if id < 1 << 53 => Some(Id::Integer(id)),
                     _ => Some(Id::Text(number.to_string())),
@@ -151,14 +159,20 @@ pub(super) fn value(property: &Property, event: &Event) -> Option<Raw> {
         (PropertyType::Text, Value::String(text)) if text.len() <= LONGEST_TEXT => {
             Some(Raw::Id(Id::Text(text.clone())))
         }
-        (PropertyType::Integer, Value::Number(n)) => integer(n.to_string().as_bytes()).map(|n| Raw::Number(n.into())),
+        (PropertyType::Integer, Value::Number(n)) => {
+            integer(n.to_string().as_bytes()).map(|n| Raw::Number(n.into()))
+        }
         (PropertyType::Float, Value::Number(n)) => float(n.to_string().as_bytes()).map(Raw::Float),
         (PropertyType::Decimal(scale), Value::Number(n)) => {
             Some(Raw::Number(scaled(n.to_string().as_bytes(), scale)?.0))
         }
-        (PropertyType::Decimal(scale), Value::String(n)) => Some(Raw::Number(scaled(n.as_bytes(), scale)?.0)),
+        (PropertyType::Decimal(scale), Value::String(n)) => {
+            Some(Raw::Number(scaled(n.as_bytes(), scale)?.0))
+        }
         (PropertyType::Bool, Value::Bool(flag)) => Some(Raw::Number((*flag).into())),
-        (PropertyType::Time, Value::String(text)) => moment(text).ok().map(|time| Raw::Number(time.into())),
+        (PropertyType::Time, Value::String(text)) => {
+            moment(text).ok().map(|time| Raw::Number(time.into()))
+        }
         (PropertyType::Time, Value::Number(n)) => n.as_i64().map(|time| Raw::Number(time.into())),
         _ => None,
     }

@@ -50,11 +50,31 @@ type Held = Result<String, String>;
 /// All laws, in the order in which a report shows them.
 pub const LAWS: [Law; 7] = [
     Law { name: "params", demands: "unknown params are refused by the schema", hold: params },
-    Law { name: "examples", demands: "examples are valid and answered, answers fit the result schema", hold: examples },
-    Law { name: "purity", demands: "the same input gives the same output, whatever was before", hold: purity },
-    Law { name: "split", demands: "cutting the log into other batches does not change the state", hold: split },
-    Law { name: "order", demands: "another order of the events does not change the state", hold: order },
-    Law { name: "merges", demands: "merges are associative and commutative, and every cell is fed", hold: merges },
+    Law {
+        name: "examples",
+        demands: "examples are valid and answered, answers fit the result schema",
+        hold: examples,
+    },
+    Law {
+        name: "purity",
+        demands: "the same input gives the same output, whatever was before",
+        hold: purity,
+    },
+    Law {
+        name: "split",
+        demands: "cutting the log into other batches does not change the state",
+        hold: split,
+    },
+    Law {
+        name: "order",
+        demands: "another order of the events does not change the state",
+        hold: order,
+    },
+    Law {
+        name: "merges",
+        demands: "merges are associative and commutative, and every cell is fed",
+        hold: merges,
+    },
     Law { name: "odd_events", demands: "odd events do no harm", hold: odd },
 ];
 
@@ -76,7 +96,9 @@ pub fn conforms<M: Metric>(config: Value, check: Check<'_>) {
     let text = config.to_string();
     let make = || metric::create::<M>(&text).map(|metric| Box::new(metric) as Box<dyn Subject>);
     let trial = Trial { make: &make, check };
-    let broken = LAWS.iter().filter_map(|law| law.hold(&trial).err().map(|how| format!("{}: {how}", law.name)));
+    let broken = LAWS
+        .iter()
+        .filter_map(|law| law.hold(&trial).err().map(|how| format!("{}: {how}", law.name)));
     let broken: Vec<String> = broken.collect();
     assert!(broken.is_empty(), "broken laws:\n{}", broken.join("\n"));
 }
@@ -84,7 +106,9 @@ pub fn conforms<M: Metric>(config: Value, check: Check<'_>) {
 impl<'a> Trial<'a> {
     /// A metric made anew that has counted nothing.
     fn empty(&self) -> Result<State<Box<dyn Subject + 'a>>, String> {
-        (self.make)().map(State::of).map_err(|fault| format!("the configuration is refused: {fault}"))
+        (self.make)()
+            .map(State::of)
+            .map_err(|fault| format!("the configuration is refused: {fault}"))
     }
 
     fn counted(&self, events: &[Event]) -> Result<State<Box<dyn Subject + 'a>>, String> {
@@ -127,7 +151,10 @@ fn examples(trial: &Trial<'_>) -> Held {
     let events = logged(&state, &mut Random(1), 300);
     state.feed(&events)?;
     answered(&state, trial.check, "over random events")?;
-    Ok(format!("{} examples answered, before the first event too", state.description().examples.len()))
+    Ok(format!(
+        "{} examples answered, before the first event too",
+        state.description().examples.len()
+    ))
 }
 
 fn purity(trial: &Trial<'_>) -> Held {
@@ -142,8 +169,12 @@ fn purity(trial: &Trial<'_>) -> Held {
     })?;
     let (used, other) = (trial.counted(&day_of_events())?, trial.counted(&day_of_events())?);
     for example in &used.description().examples {
-        let answers = [&used, &used, &other].map(|state| state.answer(&ask(example.params.clone())));
-        let what = format!("the question \"{}\" gets a different answer when it is asked again", example.note);
+        let answers =
+            [&used, &used, &other].map(|state| state.answer(&ask(example.params.clone())));
+        let what = format!(
+            "the question \"{}\" gets a different answer when it is asked again",
+            example.note
+        );
         same(&answers[0], &answers[1], &what)?;
         same(&answers[0], &answers[2], &format!("{what}, of a metric made anew"))?;
     }
@@ -154,7 +185,8 @@ fn split(trial: &Trial<'_>) -> Held {
     let empty = trial.empty()?;
     for_seeds(|mut random| {
         let events = logged(&empty, &mut random, 60);
-        let (whole, mut cut, mut rest) = (trial.counted(&events)?, trial.empty()?, events.as_slice());
+        let (whole, mut cut, mut rest) =
+            (trial.counted(&events)?, trial.empty()?, events.as_slice());
         while !rest.is_empty() {
             let (batch, after) = rest.split_at(1 + random.below(rest.len() as u64) as usize);
             cut.feed(batch)?;
@@ -173,7 +205,11 @@ fn order(trial: &Trial<'_>) -> Held {
         for n in (1..events.len()).rev() {
             events.swap(n, random.below(n as u64 + 1) as usize);
         }
-        same(&whole.tables(), &trial.counted(&events)?.tables(), "another order of the events changes the state")
+        same(
+            &whole.tables(),
+            &trial.counted(&events)?.tables(),
+            "another order of the events changes the state",
+        )
     })?;
     Ok(format!("{SEEDS} logs, in order and shuffled"))
 }
@@ -181,7 +217,8 @@ fn order(trial: &Trial<'_>) -> Held {
 fn merges(trial: &Trial<'_>) -> Held {
     let (state, mut random) = (trial.empty()?, Random(7));
     let cells: Vec<_> = state.description().tables.iter().flat_map(|table| &table.cells).collect();
-    let fed = !state.deltas(&[day_of_events(), logged(&state, &mut random, 60)].concat())?.is_empty();
+    let fed =
+        !state.deltas(&[day_of_events(), logged(&state, &mut random, 60)].concat())?.is_empty();
     for cell in &cells {
         let of = |how: &str| format!("cell {}: {how}", cell.name);
         let merged = |a: &CellState, b: &CellState| {
@@ -199,7 +236,11 @@ fn merges(trial: &Trial<'_>) -> Held {
             same(&merged(&a, &b), &merged(&b, &a), &of("its merge is not commutative"))?;
             // With the above, (b + c) + a is a + (b + c).
             same(&whole(&a, &b, &c), &whole(&b, &c, &a), &of("its merge is not associative"))?;
-            same(&merged(&CellState::empty(cell.merge), &a), &a.bytes(), &of("its merge has no identity"))?;
+            same(
+                &merged(&CellState::empty(cell.merge), &a),
+                &a.bytes(),
+                &of("its merge has no identity"),
+            )?;
         }
         if cell.from == From::Update && !fed {
             return Err(of("update never feeds it"));
@@ -214,7 +255,11 @@ fn some_cell(merge: Merge, random: &mut Random) -> CellState {
     for _ in 0..1 + random.below(6) {
         let number = Raw::Number(i128::from(random.below(1 << 40)) - (1 << 39));
         let text = Raw::Id(Id::Text(format!("text {}", random.below(9))));
-        let raw = if random.below(3) == 0 && matches!(merge, Merge::Distinct | Merge::Latest) { text } else { number };
+        let raw = if random.below(3) == 0 && matches!(merge, Merge::Distinct | Merge::Latest) {
+            text
+        } else {
+            number
+        };
         let given = CellState::of(merge, &raw, random.below(5) as i64);
         given.iter().for_each(|given| cell.merge(merge, given));
     }
@@ -232,18 +277,26 @@ fn odd(trial: &Trial<'_>) -> Held {
     Ok(format!("{} of them counted and asked for", SEEDS * 200))
 }
 
-fn answered(state: &State<Box<dyn Subject + '_>>, check: Check<'_>, when: &str) -> Result<(), String> {
+fn answered(
+    state: &State<Box<dyn Subject + '_>>,
+    check: Check<'_>,
+    when: &str,
+) -> Result<(), String> {
     let description = state.description();
     if description.examples.is_empty() {
         return Err("there is none, but a metric has at least one".into());
     }
     for example in &description.examples {
         let (params, note) = (&example.params, &example.note);
-        check(&description.params_schema, &own_params(params, description.time))
-            .map_err(|fault| format!("example \"{note}\" does not fit the params schema: {fault}"))?;
-        let answer = state.answer(&ask(params.clone())).map_err(|refusal| not_answered(note, when, &refusal))?;
-        check(&description.result_schema, &answer)
-            .map_err(|fault| format!("the answer to \"{note}\" {when} does not fit the result schema: {fault}"))?;
+        check(&description.params_schema, &own_params(params, description.time)).map_err(
+            |fault| format!("example \"{note}\" does not fit the params schema: {fault}"),
+        )?;
+        let answer = state
+            .answer(&ask(params.clone()))
+            .map_err(|refusal| not_answered(note, when, &refusal))?;
+        check(&description.result_schema, &answer).map_err(|fault| {
+            format!("the answer to \"{note}\" {when} does not fit the result schema: {fault}")
+        })?;
     }
     Ok(())
 }

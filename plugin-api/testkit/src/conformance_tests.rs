@@ -43,7 +43,8 @@ impl tally_plugin::Metric for Outlaw {
 
     fn describe(&self) -> Description {
         let limit = if self.breaks == "examples" { 0 } else { 1 };
-        let described = Description::new("Breaks laws").table(table("t").key([USER_ID]).cell("n", sum(UPDATE)));
+        let described =
+            Description::new("Breaks laws").table(table("t").key([USER_ID]).cell("n", sum(UPDATE)));
         described.example(json!({"limit": limit}), "one")
     }
 
@@ -74,9 +75,12 @@ impl tally_plugin::Metric for Outlaw {
 /// The laws that one breaks.
 fn broken(breaks: &str) -> Vec<&'static str> {
     let config = json!({"breaks": breaks}).to_string();
-    let make = || metric::create::<Outlaw>(&config).map(|metric| Box::new(metric) as Box<dyn Subject>);
+    let make =
+        || metric::create::<Outlaw>(&config).map(|metric| Box::new(metric) as Box<dyn Subject>);
     // A schema that takes anything breaks the law of params.
-    let check = |schema: &Value, value: &Value| if breaks == "params" { Ok(()) } else { fits(schema, value) };
+    let check = |schema: &Value, value: &Value| {
+        if breaks == "params" { Ok(()) } else { fits(schema, value) }
+    };
     let trial = Trial { make: &make, check: &check };
     let holds = |law: &Law| {
         let held = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| law.hold(&trial)));

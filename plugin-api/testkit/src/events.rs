@@ -47,8 +47,8 @@ pub(super) fn moment(text: &str) -> Result<i64, String> {
     text.parse::<Timestamp>().map(Timestamp::as_millisecond).map_err(|fault| fault.to_string())
 }
 
-/// 2026-01-01: 11 events of three users on three products, the last of them late. The examples of the HTTP contract
-/// are answers over this day.
+/// 2026-01-01: 11 events of three users on three products, the last of them late. The examples of
+/// the HTTP contract are answers over this day.
 #[must_use]
 pub fn day_of_events() -> Vec<Event> {
     [
@@ -65,7 +65,9 @@ pub fn day_of_events() -> Vec<Event> {
         (2, 30, "view", "00:59"),
     ]
     .into_iter()
-    .map(|(user, product, event_type, time)| event(user, product, event_type, &format!("2026-01-01T{time}:00Z")))
+    .map(|(user, product, event_type, time)| {
+        event(user, product, event_type, &format!("2026-01-01T{time}:00Z"))
+    })
     .collect()
 }
 
@@ -84,7 +86,8 @@ impl Random {
     }
 }
 
-/// Random events over two days around 2026-01-01: few ids, so that rows meet; texts, integers, absent ones; odd types.
+/// Random events over two days around 2026-01-01: few ids, so that rows meet; texts, integers,
+/// absent ones; odd types.
 #[must_use]
 pub fn random_events(random: &mut Random, count: usize) -> Vec<Event> {
     let types = ["view", "buy", "add_to_cart", "wishlist", "__other__", "x"];
@@ -106,17 +109,19 @@ pub fn random_events(random: &mut Random, count: usize) -> Vec<Event> {
         .collect()
 }
 
-/// Gives random events random values of these properties: right ones, few so that rows meet, absent ones, and values of any
-/// other type.
+/// Gives random events random values of these properties: right ones, few so that rows meet, absent
+/// ones, and values of any other type.
 pub fn add_properties(random: &mut Random, properties: &[Property], events: &mut [Event]) {
     for event in events {
         for property in properties {
             let n = random.below(7);
             let value = match (random.below(8), property.kind) {
                 (0, _) => continue,
-                (1, _) => [json!(null), json!("x"), json!(-1.5), json!(true), json!([1]), json!({"a": 1})]
-                    [n as usize % 6]
-                    .clone(),
+                (1, _) => {
+                    [json!(null), json!("x"), json!(-1.5), json!(true), json!([1]), json!({"a": 1})]
+                        [n as usize % 6]
+                        .clone()
+                }
                 (_, PropertyType::Text) => json!(format!("text {n}")),
                 (_, PropertyType::Integer) => json!(n as i64 * 1_000 - 2_000),
                 (_, PropertyType::Float) => json!(n as f64 * 0.75 - 1.0),
@@ -130,8 +135,9 @@ pub fn add_properties(random: &mut Random, properties: &[Property], events: &mut
     }
 }
 
-/// Events that decode accepts and hardly anybody thinks of: ids and types at the ends of their ranges, times from year 0 to
-/// 2199, absent ids, texts that look like numbers, one event many times.
+/// Events that decode accepts and hardly anybody thinks of: ids and types at the ends of their
+/// ranges, times from year 0 to 2199, absent ids, texts that look like numbers, one event many
+/// times.
 #[must_use]
 pub fn odd_events(random: &mut Random, count: usize) -> Vec<Event> {
     let ids = [
@@ -148,7 +154,8 @@ pub fn odd_events(random: &mut Random, count: usize) -> Vec<Event> {
         Some(Id::Text("a\u{0301}\u{202E}".into())),
     ];
     let types = ["a", "view", "__other__", "z9_", "a23456789_123456789_123456789_12"];
-    let times = [-62_167_219_200_000, -1, 0, 1_767_225_599_999, 1_767_225_600_000, 7_258_118_399_999];
+    let times =
+        [-62_167_219_200_000, -1, 0, 1_767_225_599_999, 1_767_225_600_000, 7_258_118_399_999];
     let ordinary = random_events(random, count);
     let mut events: Vec<Event> = Vec::with_capacity(count);
     for mut event in ordinary {
@@ -157,23 +164,25 @@ pub fn odd_events(random: &mut Random, count: usize) -> Vec<Event> {
         event.product = ids[pick(ids.len())].clone();
         event.event_type = types[pick(types.len())].into();
         event.time = times[pick(times.len())];
-        let again = if events.is_empty() || pick(4) > 0 { event } else { events[pick(events.len())].clone() };
+        let again = if events.is_empty() || pick(4) > 0 {
+            event
+        } else {
+            events[pick(events.len())].clone()
+        };
         events.push(again);
     }
     events
 }
 
-/// Calls `f` with events as the columns of one batch, as the host hands them over; `properties`: the declared ones.
-pub fn as_columns<T>(events: &[Event], properties: &[Property], f: impl FnOnce(&Columns<'_>) -> T) -> T {
-    let (mut kind_names, mut text_bytes, mut text_ends) = (Vec::<Box<str>>::new(), Vec::new(), Vec::new());
-    let mut kinds = Vec::new();
-    for event in events {
-        let known = kind_names.iter().position(|name| **name == *event.event_type);
-        kinds.push(known.unwrap_or_else(|| {
-            kind_names.push(event.event_type.as_str().into());
-            kind_names.len() - 1
-        }) as u16);
-    }
+/// Calls `f` with events as the columns of one batch, as the host hands them over; `properties`:
+/// the declared ones.
+pub fn as_columns<T>(
+    events: &[Event],
+    properties: &[Property],
+    f: impl FnOnce(&Columns<'_>) -> T,
+) -> T {
+    let (kind_names, kinds) = number_kinds(events);
+    let (mut text_bytes, mut text_ends) = (Vec::new(), Vec::new());
     let mut column = |ids: Vec<&Option<Id>>| -> Vec<u64> {
         let mut value = |id: &Option<Id>| match id {
             None => u64::MAX,
@@ -214,7 +223,12 @@ pub fn as_columns<T>(events: &[Event], properties: &[Property], f: impl FnOnce(&
     let properties: Vec<PropertyParts<'_>> = properties
         .iter()
         .zip(&read)
-        .map(|(property, (present, low, high))| PropertyParts { kind: property.kind, present, low, high })
+        .map(|(property, (present, low, high))| PropertyParts {
+            kind: property.kind,
+            present,
+            low,
+            high,
+        })
         .collect();
     with_columns(
         ColumnParts {
@@ -229,4 +243,17 @@ pub fn as_columns<T>(events: &[Event], properties: &[Property], f: impl FnOnce(&
         },
         f,
     )
+}
+
+/// The types of events, each once, and of each event the number of its own.
+fn number_kinds(events: &[Event]) -> (Vec<Box<str>>, Vec<u16>) {
+    let (mut kind_names, mut kinds) = (Vec::<Box<str>>::new(), Vec::new());
+    for event in events {
+        let known = kind_names.iter().position(|name| **name == *event.event_type);
+        kinds.push(known.unwrap_or_else(|| {
+            kind_names.push(event.event_type.as_str().into());
+            kind_names.len() - 1
+        }) as u16);
+    }
+    (kind_names, kinds)
 }

@@ -4,7 +4,9 @@ use super::cell::{CellState, identity, merged};
 use super::state::TableState;
 use std::collections::{BTreeMap, BTreeSet};
 use tally_plugin::description::{Description, From, Key, Merge, PropertyType, Table};
-use tally_plugin::read::{GroupAnswer, Id, Measure, Order, Part, ReadAnswer, ReadRequest, Step};
+use tally_plugin::read::{
+    GroupAnswer, Id, Measure, Order, Part, Rank, ReadAnswer, ReadRequest, Step,
+};
 use tally_sketch::Sketch;
 
 /// A row that matched.
@@ -17,16 +19,18 @@ struct Row<'t> {
 /// Executes a read over the rows of a table. Minutes that start in `[from, to)` count.
 ///
 /// # Errors
-/// A sentence: the request names a column that is not in the key, a cell that is not declared, weights of a cell that
-/// is not a sum, a time range of a table without a time axis, or a step that is not whole minutes.
+/// A sentence: the request names a column that is not in the key, a cell that is not declared,
+/// weights of a cell that is not a sum, a time range of a table without a time axis, or a step that
+/// is not whole minutes.
 pub fn execute(
     description: &Description,
     table: &Table,
     rows: &TableState,
     request: &ReadRequest,
 ) -> Result<ReadAnswer, String> {
-    let columns =
-        |columns: &[Key]| columns.iter().map(|column| column_of(table, column)).collect::<Result<Vec<_>, _>>();
+    let columns = |columns: &[Key]| {
+        columns.iter().map(|column| column_of(table, column)).collect::<Result<Vec<_>, _>>()
+    };
     let (group_by, part_by) = (columns(&request.group_by)?, columns(&request.part_by)?);
     let timed = request.from.is_some() || request.to.is_some() || request.step_ms.is_some();
     if timed && table.tiers.is_empty() {
@@ -39,8 +43,12 @@ pub fn execute(
     for filter in &request.only {
         only.push((column_of(table, &filter.column)?, &filter.ids));
     }
-    let measures =
-        request.rank.iter().flat_map(|rank| &rank.by).map(|by| resolve(table, by)).collect::<Result<Vec<_>, _>>()?;
+    let measures = request
+        .rank
+        .iter()
+        .flat_map(|rank| &rank.by)
+        .map(|by| resolve(table, by))
+        .collect::<Result<Vec<_>, _>>()?;
 
     if request.quantiles.iter().any(|q| !(0.0..=1.0).contains(q)) {
         return Err("a quantile must be a number from 0 to 1".into());
@@ -49,7 +57,10 @@ pub fn execute(
     let matching: Vec<Row<'_>> = rows
         .iter()
         .map(|((key, minute), cells)| Row { key, minute: *minute, cells })
-        .filter(|row| request.from.is_none_or(|from| from <= row.minute) && request.to.is_none_or(|to| row.minute < to))
+        .filter(|row| {
+            request.from.is_none_or(|from| from <= row.minute)
+                && request.to.is_none_or(|to| row.minute < to)
+        })
         .filter(|row| only.iter().all(|(column, ids)| ids.contains(&row.key[*column])))
         .collect();
 
@@ -57,25 +68,37 @@ pub fn execute(
     let mut groups: Vec<GroupAnswer> = keys
         .into_iter()
         .map(|key| {
-            let rows: Vec<&Row<'_>> = matching.iter().filter(|row| pick(row.key, &group_by) == key).collect();
+            let rows: Vec<&Row<'_>> =
+                matching.iter().filter(|row| pick(row.key, &group_by) == key).collect();
             GroupAnswer {
                 measures: measures.iter().map(|measure| measure.over(table, &rows)).collect(),
                 parts: fold.parts(&rows, &part_by),
-                series: request.step_ms.map(|step| fold.series(&rows, &part_by, step)).unwrap_or_default(),
+                series: request
+                    .step_ms
+                    .map(|step| fold.series(&rows, &part_by, step))
+                    .unwrap_or_default(),
                 key,
             }
         })
         .collect();
     let groups_total = groups.len() as u64;
     if let Some(rank) = &request.rank {
-        // Stable: groups with equal measures stay in the order of their ids.
-        groups.sort_by(|a, b| match rank.order {
-            Order::Desc => b.measures.cmp(&a.measures),
-            Order::Asc => a.measures.cmp(&b.measures),
-        });
-        groups.truncate(rank.limit);
+        rank_groups(&mut groups, rank);
     }
-    Ok(ReadAnswer { total: fold.parts(&matching.iter().collect::<Vec<_>>(), &part_by), groups_total, groups })
+    Ok(ReadAnswer {
+        total: fold.parts(&matching.iter().collect::<Vec<_>>(), &part_by),
+        groups_total,
+        groups,
+    })
+}
+
+fn rank_groups(groups: &mut Vec<GroupAnswer>, rank: &Rank) {
+    // Stable: groups with equal measures stay in the order of their ids.
+    groups.sort_by(|a, b| match rank.order {
+        Order::Desc => b.measures.cmp(&a.measures),
+        Order::Asc => a.measures.cmp(&b.measures),
+    });
+    groups.truncate(rank.limit);
 }
 
 fn column_of(table: &Table, column: &Key) -> Result<usize, String> {
@@ -90,7 +113,10 @@ fn pick(key: &[Id], columns: &[usize]) -> Vec<Id> {
 /// Which cells hold whole numbers only.
 fn whole(description: &Description, table: &Table) -> Vec<bool> {
     let is_float = |name: &String| {
-        description.properties.iter().any(|property| property.name == *name && property.kind == PropertyType::Float)
+        description
+            .properties
+            .iter()
+            .any(|property| property.name == *name && property.kind == PropertyType::Float)
     };
     let whole = |from: &From| !matches!(from, From::Column(Key::Property(name)) if is_float(name));
     table.cells.iter().map(|cell| whole(&cell.from)).collect()
@@ -107,7 +133,8 @@ impl Folding<'_> {
     fn parts(&self, rows: &[&Row<'_>], part_by: &[usize]) -> Vec<Part> {
         let mut parts = BTreeMap::<Vec<Id>, Vec<CellState>>::new();
         for row in rows {
-            let empty = || self.table.cells.iter().map(|cell| CellState::empty(cell.merge)).collect();
+            let empty =
+                || self.table.cells.iter().map(|cell| CellState::empty(cell.merge)).collect();
             let cells = parts.entry(pick(row.key, part_by)).or_insert_with(empty);
             for (n, cell) in self.table.cells.iter().enumerate() {
                 cells[n].merge(cell.merge, &row.cells[n]);
@@ -117,11 +144,14 @@ impl Folding<'_> {
     }
 
     fn part(&self, key: Vec<Id>, cells: &[CellState]) -> Part {
-        let mut part = Part { key, cells: cells.iter().map(CellState::number).collect(), ..Part::default() };
+        let mut part =
+            Part { key, cells: cells.iter().map(CellState::number).collect(), ..Part::default() };
         for ((declared, cell), whole) in self.table.cells.iter().zip(cells).zip(&self.whole) {
             match (declared.merge, cell) {
                 (Merge::Quantiles, CellState::Sketch(Some(Sketch::Quantiles(of)))) => {
-                    part.quantiles.push(self.quantiles.iter().filter_map(|q| of.quantile(*q, *whole)).collect());
+                    part.quantiles.push(
+                        self.quantiles.iter().filter_map(|q| of.quantile(*q, *whole)).collect(),
+                    );
                 }
                 (Merge::Quantiles, _) => part.quantiles.push(vec![]),
                 (Merge::Latest, CellState::Sketch(Some(Sketch::Latest(latest)))) => {
@@ -139,7 +169,10 @@ impl Folding<'_> {
         let start = |row: &Row<'_>| row.minute.div_euclid(step) * step;
         let starts: BTreeSet<i64> = rows.iter().map(|row| start(row)).collect();
         let at = |at: i64| rows.iter().copied().filter(|row| start(row) == at).collect::<Vec<_>>();
-        starts.into_iter().map(|from| Step { start: from, parts: self.parts(&at(from), part_by) }).collect()
+        starts
+            .into_iter()
+            .map(|from| Step { start: from, parts: self.parts(&at(from), part_by) })
+            .collect()
     }
 }
 
@@ -151,7 +184,8 @@ struct Resolved<'r> {
 
 fn resolve<'r>(table: &Table, by: &'r Measure) -> Result<Resolved<'r>, String> {
     let cell = table.cells.iter().position(|cell| cell.name == by.cell);
-    let cell = cell.ok_or_else(|| format!("table \"{}\" has no cell \"{}\"", table.name, by.cell))?;
+    let cell =
+        cell.ok_or_else(|| format!("table \"{}\" has no cell \"{}\"", table.name, by.cell))?;
     if matches!(table.cells[cell].merge, Merge::Quantiles | Merge::Latest) {
         return Err(format!("groups cannot be ranked by cell \"{}\"", by.cell));
     }
@@ -176,7 +210,9 @@ impl Resolved<'_> {
         rows.iter().fold(identity(merge), |sum, row| {
             let value = row.cells[self.cell].number();
             let weight = match self.weights {
-                Some((column, of, other)) => of.get(&*row.key[column].text()).copied().unwrap_or(other),
+                Some((column, of, other)) => {
+                    of.get(&*row.key[column].text()).copied().unwrap_or(other)
+                }
                 None => 1,
             };
             merged(merge, sum, if weight == 1 { value } else { value.wrapping_mul(weight.into()) })

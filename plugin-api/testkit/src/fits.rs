@@ -1,7 +1,8 @@
 //! Whether a value fits a JSON Schema, as far as schemas that are derived from Rust types go.
 //!
-//! Knows the keywords that derives and their attributes write; a keyword that it does not know says nothing here (`pattern`,
-//! `format`). `tally plugin check` looks at all of them. It is here so that a plugin's tests need no other crate.
+//! Knows the keywords that derives and their attributes write; a keyword that it does not know says
+//! nothing here (`pattern`, `format`). `tally plugin check` looks at all of them. It is here so
+//! that a plugin's tests need no other crate.
 
 use serde_json::{Map, Number, Value};
 
@@ -14,7 +15,8 @@ pub fn fits(schema: &Value, value: &Value) -> Result<(), String> {
 }
 
 fn at(path: &str, schema: &Value, value: &Value, root: &Value) -> Result<(), String> {
-    let fault = |what: String| Err(format!("{}: {what}", if path.is_empty() { "the whole" } else { path }));
+    let fault =
+        |what: String| Err(format!("{}: {what}", if path.is_empty() { "the whole" } else { path }));
     let schema = match schema {
         Value::Bool(true) => return Ok(()),
         Value::Object(schema) => schema,
@@ -28,11 +30,16 @@ fn at(path: &str, schema: &Value, value: &Value, root: &Value) -> Result<(), Str
     if let Some(all) = of("allOf") {
         all.iter().try_for_each(|one| at(path, one, value, root))?;
     }
-    let fitting = |choices: &[Value]| choices.iter().filter(|one| at(path, one, value, root).is_ok()).count();
-    if of("anyOf").is_some_and(|choices| fitting(choices) == 0) || of("oneOf").is_some_and(|one| fitting(one) != 1) {
+    let fitting =
+        |choices: &[Value]| choices.iter().filter(|one| at(path, one, value, root).is_ok()).count();
+    if of("anyOf").is_some_and(|choices| fitting(choices) == 0)
+        || of("oneOf").is_some_and(|one| fitting(one) != 1)
+    {
         return fault(format!("{value} matches none of the allowed forms"));
     }
-    if of("enum").is_some_and(|values| !values.contains(value)) || schema.get("const").is_some_and(|one| one != value) {
+    if of("enum").is_some_and(|values| !values.contains(value))
+        || schema.get("const").is_some_and(|one| one != value)
+    {
         return fault(format!("{value} is not one of the allowed values"));
     }
     let types: Vec<&str> = match schema.get("type") {
@@ -46,22 +53,27 @@ fn at(path: &str, schema: &Value, value: &Value, root: &Value) -> Result<(), Str
     match value {
         Value::Number(number) => numbers(schema, number).or_else(fault),
         Value::String(text) => {
-            lengths(schema, ["minLength", "maxLength"], text.chars().count(), "characters").or_else(fault)
+            lengths(schema, ["minLength", "maxLength"], text.chars().count(), "characters")
+                .or_else(fault)
         }
         Value::Array(items) => {
             lengths(schema, ["minItems", "maxItems"], items.len(), "items").or_else(fault)?;
             let each = schema.get("items").unwrap_or(&Value::Bool(true));
-            (0..).zip(items).try_for_each(|(n, item): (usize, _)| at(&format!("{path}/{n}"), each, item, root))
+            (0..)
+                .zip(items)
+                .try_for_each(|(n, item): (usize, _)| at(&format!("{path}/{n}"), each, item, root))
         }
         Value::Object(members) => {
-            lengths(schema, ["minProperties", "maxProperties"], members.len(), "members").or_else(fault)?;
+            lengths(schema, ["minProperties", "maxProperties"], members.len(), "members")
+                .or_else(fault)?;
             let missing = of("required").into_iter().flatten().filter_map(Value::as_str);
             if let Some(name) = missing.into_iter().find(|name| !members.contains_key(*name)) {
                 return fault(format!("{name:?} is missing"));
             }
             let known = schema.get("properties").and_then(Value::as_object);
             members.iter().try_for_each(|(name, member)| {
-                let declared = known.and_then(|known| known.get(name)).or(schema.get("additionalProperties"));
+                let declared =
+                    known.and_then(|known| known.get(name)).or(schema.get("additionalProperties"));
                 at(&format!("{path}/{name}"), declared.unwrap_or(&Value::Bool(true)), member, root)
             })
         }
@@ -73,7 +85,11 @@ fn is(name: &str, value: &Value) -> bool {
     match name {
         "null" => value.is_null(),
         "boolean" => value.is_boolean(),
-        "integer" => value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|number| number.fract() == 0.0),
+        "integer" => {
+            value.is_i64()
+                || value.is_u64()
+                || value.as_f64().is_some_and(|number| number.fract() == 0.0)
+        }
         "number" => value.is_number(),
         "string" => value.is_string(),
         "array" => value.is_array(),
@@ -92,10 +108,16 @@ fn numbers(schema: &Map<String, Value>, number: &Number) -> Result<(), String> {
     if beyond { Err(format!("{number} is out of range")) } else { Ok(()) }
 }
 
-fn lengths(schema: &Map<String, Value>, [least, most]: [&str; 2], has: usize, of: &str) -> Result<(), String> {
+fn lengths(
+    schema: &Map<String, Value>,
+    [least, most]: [&str; 2],
+    has: usize,
+    of: &str,
+) -> Result<(), String> {
     let bound = |name: &str| schema.get(name).and_then(Value::as_u64);
     let has = has as u64;
-    let beyond = bound(least).is_some_and(|least| has < least) || bound(most).is_some_and(|most| has > most);
+    let beyond =
+        bound(least).is_some_and(|least| has < least) || bound(most).is_some_and(|most| has > most);
     if beyond { Err(format!("{has} {of} are too few or too many")) } else { Ok(()) }
 }
 

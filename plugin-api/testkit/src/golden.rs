@@ -1,6 +1,7 @@
 //! Golden cases: events, questions, and the answers that are expected.
 //!
-//! A case is a folder with three files, each one JSON value per line; empty lines and lines that begin with `#` are skipped:
+//! A case is a folder with three files, each one JSON value per line; empty lines and lines that
+//! begin with `#` are skipped:
 //!
 //! ```text
 //! tests/golden/CASE/events.ndjson      events as POST /api/events takes them
@@ -8,8 +9,9 @@
 //! tests/golden/CASE/answers.ndjson     the answer to the question on the same line; {"refused": [...]} where it is refused
 //! ```
 //!
-//! An `event_id` counts once. "Now" is the first whole minute after the last event. `tally plugin test` runs the same
-//! folders against a built file, and writes `answers.ndjson` with `--update`. No file is read here: the texts are given.
+//! An `event_id` counts once. "Now" is the first whole minute after the last event. `tally plugin
+//! test` runs the same folders against a built file, and writes `answers.ndjson` with `--update`.
+//! No file is read here: the texts are given.
 
 use super::conformance::own_params;
 use super::events::{Event, moment};
@@ -63,7 +65,10 @@ impl Golden {
         let questions: Vec<Value> =
             lines("questions.ndjson", questions)?.into_iter().map(|(_, params)| params).collect();
         if questions.is_empty() {
-            return Err("questions.ndjson has no questions (write params, one question per line: {})".into());
+            return Err(
+                "questions.ndjson has no questions (write params, one question per line: {})"
+                    .into(),
+            );
         }
         Ok(Golden { events: read, questions })
     }
@@ -74,17 +79,20 @@ impl Golden {
     /// A sentence: it cannot count the events.
     pub fn answers<S: Subject>(&self, metric: S) -> Result<Vec<Value>, String> {
         let mut state = State::of(metric);
-        let events: Vec<Event> = self.events.iter().map(|event| with_properties(event, state.description())).collect();
+        let events: Vec<Event> =
+            self.events.iter().map(|event| with_properties(event, state.description())).collect();
         state.feed(&events)?;
         let last = events.iter().map(|event| event.time).max().unwrap_or_default();
         let now = (last.div_euclid(MINUTE) + 1) * MINUTE;
         let description = state.description();
         let asked = |params: &Value| {
             let own = own_params(params, description.time);
-            fits(&description.params_schema, &own).map_err(|fault| Refusal::invalid("/params", fault))?;
+            fits(&description.params_schema, &own)
+                .map_err(|fault| Refusal::invalid("/params", fault))?;
             state.answer(&ask(params.clone()).at(now))
         };
-        let answer = |params| asked(params).unwrap_or_else(|refusal| json!({"refused": refusal.errors}));
+        let answer =
+            |params| asked(params).unwrap_or_else(|refusal| json!({"refused": refusal.errors}));
         Ok(self.questions.iter().map(answer).collect())
     }
 
@@ -93,7 +101,8 @@ impl Golden {
     /// # Errors
     /// A sentence with file and line: the file is unreadable.
     pub fn compare(&self, answered: &[Value], expected: &str) -> Result<Vec<Difference>, String> {
-        let expected: Vec<Value> = lines("answers.ndjson", expected)?.into_iter().map(|(_, value)| value).collect();
+        let expected: Vec<Value> =
+            lines("answers.ndjson", expected)?.into_iter().map(|(_, value)| value).collect();
         let longest = expected.len().max(self.questions.len());
         let at = |values: &[Value], n: usize| values.get(n).cloned().unwrap_or_default();
         let pairs = (0..longest).map(|n| Difference {
@@ -146,8 +155,8 @@ pub fn holds<M: Metric>(config: &Value, [events, questions, answers]: [&str; 3])
     );
 }
 
-/// Holds a metric to a golden case, a folder relative to the crate: `golden!(MyMetric, "tests/golden/day");`, with a
-/// configuration as third argument where there is one.
+/// Holds a metric to a golden case, a folder relative to the crate: `golden!(MyMetric,
+/// "tests/golden/day");`, with a configuration as third argument where there is one.
 #[macro_export]
 macro_rules! golden {
     ($metric:ty, $folder:literal) => {
@@ -158,7 +167,12 @@ macro_rules! golden {
             &$config,
             [
                 include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/", $folder, "/events.ndjson")),
-                include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/", $folder, "/questions.ndjson")),
+                include_str!(concat!(
+                    env!("CARGO_MANIFEST_DIR"),
+                    "/",
+                    $folder,
+                    "/questions.ndjson"
+                )),
                 include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/", $folder, "/answers.ndjson")),
             ],
         )
@@ -186,10 +200,15 @@ fn event(value: &Value) -> Result<Event, String> {
             .map(|number| Some(Id::Integer(number)))
             .ok_or_else(|| format!("{name} is not an id: {number}")),
     };
-    let event_type = value.get("event_type").and_then(Value::as_str).ok_or("event_type is missing")?;
+    let event_type =
+        value.get("event_type").and_then(Value::as_str).ok_or("event_type is missing")?;
     let time = match value.get("timestamp") {
-        Some(Value::String(text)) => moment(text).map_err(|fault| format!("timestamp {text:?}: {fault}"))?,
-        Some(number) => number.as_i64().ok_or_else(|| format!("timestamp {number} is not a time"))?,
+        Some(Value::String(text)) => {
+            moment(text).map_err(|fault| format!("timestamp {text:?}: {fault}"))?
+        }
+        Some(number) => {
+            number.as_i64().ok_or_else(|| format!("timestamp {number} is not a time"))?
+        }
         None => return Err("timestamp is missing".into()),
     };
     let (user, product) = (id("user_id")?, id("product_id")?);
@@ -226,7 +245,10 @@ mod tests {
 
         fn describe(&self) -> Description {
             let tiers = [MINUTES.keep(hours(48)), DAYS.keep_all()];
-            Description::new("x").table(table("t").cell("n", sum(ONE)).tiers(tiers)).time().example(json!({}), "all")
+            Description::new("x")
+                .table(table("t").cell("n", sum(ONE)).tiers(tiers))
+                .time()
+                .example(json!({}), "all")
         }
 
         fn answer(&self, asked: &Request<()>, read: &Reader<'_>) -> Result<u64, Refusal> {
@@ -253,7 +275,8 @@ mod tests {
         let differences = golden.compare(&answered, answers).unwrap_or_default();
         assert_eq!(differences.len(), 1, "only the text of the refusal differs: {differences:?}");
         assert_eq!(golden.compare(&answered, &as_lines(&answered)), Ok(vec![]));
-        let more = golden.compare(&answered, &format!("{}3\n", as_lines(&answered))).unwrap_or_default();
+        let more =
+            golden.compare(&answered, &format!("{}3\n", as_lines(&answered))).unwrap_or_default();
         assert_eq!((more[0].expected.clone(), more[0].question.clone()), (json!(3), Value::Null));
         assert_eq!(golden.compare(&answered, "").map(|all| all.len()), Ok(4), "no answers yet");
     }
@@ -263,8 +286,16 @@ mod tests {
         for (events, questions, words) in [
             ("{}\n", "{}", "events.ndjson:1: event_type is missing"),
             ("\n{\"event_type\":\"a\"}\n", "{}", "events.ndjson:2: timestamp is missing"),
-            ("{\"event_type\":\"a\",\"timestamp\":\"x\"}", "{}", "events.ndjson:1: timestamp \"x\""),
-            ("{\"event_type\":\"a\",\"timestamp\":1,\"user_id\":-1}", "{}", "user_id is not an id: -1"),
+            (
+                "{\"event_type\":\"a\",\"timestamp\":\"x\"}",
+                "{}",
+                "events.ndjson:1: timestamp \"x\"",
+            ),
+            (
+                "{\"event_type\":\"a\",\"timestamp\":1,\"user_id\":-1}",
+                "{}",
+                "user_id is not an id: -1",
+            ),
             ("", "{", "questions.ndjson:1: not JSON"),
             ("", "", "questions.ndjson has no questions"),
         ] {

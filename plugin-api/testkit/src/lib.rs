@@ -1,7 +1,8 @@
-//! Runs a metric without an engine: events in, answers out, and the laws that every metric must keep.
+//! Runs a metric without an engine: events in, answers out, and the laws that every metric must
+//! keep.
 //!
-//! Nothing here is fast: state is a map, and a read looks at all of it. The engine's own state and reader are compared with
-//! it, so it is written to be obviously right.
+//! Nothing here is fast: state is a map, and a read looks at all of it. The engine's own state and
+//! reader are compared with it, so it is written to be obviously right.
 //!
 //! ```
 //! use tally_plugin::prelude::*;
@@ -47,7 +48,9 @@ mod subject;
 
 pub use cell::CellState;
 pub use conformance::{Check, LAWS, Law, Trial, conforms};
-pub use events::{Event, Random, add_properties, as_columns, day_of_events, event, odd_events, random_events};
+pub use events::{
+    Event, Random, add_properties, as_columns, day_of_events, event, odd_events, random_events,
+};
 pub use execute::execute;
 pub use fits::fits;
 pub use question::{Question, ask};

@@ -15,7 +15,8 @@ pub struct Question {
     as_of: i64,
 }
 
-/// A question with these params, at the end of [`day_of_events`](super::day_of_events): 2026-01-01T02:00Z.
+/// A question with these params, at the end of [`day_of_events`](super::day_of_events):
+/// 2026-01-01T02:00Z.
 #[must_use]
 pub fn ask(params: Value) -> Question {
     let params = match params {
@@ -41,8 +42,12 @@ impl Question {
         let mut params = self.params.clone();
         let time = |name: &str, value: Option<Value>| match value {
             None => Ok(None),
-            Some(Value::String(text)) => moment(&text).map(Some).map_err(|fault| Refusal::invalid(name, fault)),
-            Some(value) => value.as_i64().map(Some).ok_or_else(|| Refusal::invalid(name, "not a time")),
+            Some(Value::String(text)) => {
+                moment(&text).map(Some).map_err(|fault| Refusal::invalid(name, fault))
+            }
+            Some(value) => {
+                value.as_i64().map(Some).ok_or_else(|| Refusal::invalid(name, "not a time"))
+            }
         };
         let mut from = time("/params/from", params.remove("from"))?;
         let mut to = time("/params/to", params.remove("to"))?;

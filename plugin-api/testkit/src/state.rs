@@ -15,7 +15,8 @@ use tally_plugin::read::{Id, ReadAnswer, ReadRequest};
 
 const MINUTE: i64 = 60_000;
 
-/// The rows of one table: by key and by start of the minute, the cells in the order of the declaration.
+/// The rows of one table: by key and by start of the minute, the cells in the order of the
+/// declaration.
 pub type TableState = BTreeMap<(Vec<Id>, i64), Vec<CellState>>;
 
 /// Of each event its key in a computed column.
@@ -69,7 +70,8 @@ impl<M: Subject> State<M> {
         self.updated(events).map(|(deltas, _)| deltas)
     }
 
-    /// What `update` makes of these events as one batch: deltas, and for each computed column the key of each event.
+    /// What `update` makes of these events as one batch: deltas, and for each computed column the
+    /// key of each event.
     ///
     /// # Errors
     /// A sentence: it failed, or handed over key columns that are none.
@@ -78,16 +80,22 @@ impl<M: Subject> State<M> {
         let of = &self.description;
         as_columns(events, &of.properties, |columns| self.metric.update(of, columns, &mut buffer))?;
         if buffer.keys.len() != of.computed.len() {
-            return Err(format!("{} key columns were given, not {}", buffer.keys.len(), of.computed.len()));
+            return Err(format!(
+                "{} key columns were given, not {}",
+                buffer.keys.len(),
+                of.computed.len()
+            ));
         }
-        let computed: Result<Vec<Keys>, String> = buffer.keys.iter().map(|keys| texts(keys, events.len())).collect();
+        let computed: Result<Vec<Keys>, String> =
+            buffer.keys.iter().map(|keys| texts(keys, events.len())).collect();
         Ok((buffer.deltas.into_vec(), computed?))
     }
 
     /// Counts these events as one batch.
     ///
     /// # Errors
-    /// A sentence: `update` failed, or handed over a delta that fits no event or no declared cell. Nothing was counted then.
+    /// A sentence: `update` failed, or handed over a delta that fits no event or no declared cell.
+    /// Nothing was counted then.
     pub fn feed(&mut self, events: &[Event]) -> Result<(), String> {
         let (deltas, computed) = self.updated(events)?;
         for delta in &deltas {
@@ -96,8 +104,12 @@ impl<M: Subject> State<M> {
                 .tables
                 .get(usize::from(delta.table))
                 .and_then(|table| table.cells.get(usize::from(delta.cell)));
-            if events.len() <= delta.row as usize || cell.is_none_or(|cell| cell.from != From::Update) {
-                return Err(format!("{delta:?} fits no event or no cell that is declared with UPDATE"));
+            if events.len() <= delta.row as usize
+                || cell.is_none_or(|cell| cell.from != From::Update)
+            {
+                return Err(format!(
+                    "{delta:?} fits no event or no cell that is declared with UPDATE"
+                ));
             }
         }
         let of = &self.description;
@@ -109,17 +121,21 @@ impl<M: Subject> State<M> {
                 };
                 let Some(key) = key_of(of, table, event, &computed) else { continue };
                 let minute = event.time.div_euclid(MINUTE) * MINUTE;
-                let host = table.cells.iter().enumerate().filter(|(_, cell)| cell.from != From::Update);
+                let host =
+                    table.cells.iter().enumerate().filter(|(_, cell)| cell.from != From::Update);
                 let host = host.map(|(n, cell)| (n, fed(of, &cell.from, event, &computed)));
                 let updated = deltas
                     .iter()
                     .filter(|delta| (delta.row as usize, usize::from(delta.table)) == (row, number))
                     .map(|delta| (usize::from(delta.cell), Some(Raw::Number(delta.value()))));
                 for (cell, raw) in host.chain(updated) {
-                    let empty = || table.cells.iter().map(|cell| CellState::empty(cell.merge)).collect();
-                    let cells = self.tables[number].entry((key.clone(), minute)).or_insert_with(empty);
+                    let empty =
+                        || table.cells.iter().map(|cell| CellState::empty(cell.merge)).collect();
+                    let cells =
+                        self.tables[number].entry((key.clone(), minute)).or_insert_with(empty);
                     let merge = table.cells[cell].merge;
-                    if let Some(given) = raw.and_then(|raw| CellState::of(merge, &raw, event.time)) {
+                    if let Some(given) = raw.and_then(|raw| CellState::of(merge, &raw, event.time))
+                    {
                         cells[cell].merge(merge, &given);
                     }
                 }
@@ -151,7 +167,8 @@ impl<M: Subject> State<M> {
     /// # Errors
     /// The refusal.
     pub fn answer_and_warn(&self, question: &Question) -> Result<(Value, Vec<Warning>), Refusal> {
-        let first = self.tables.iter().flat_map(|table| table.keys().map(|(_, minute)| *minute)).min();
+        let first =
+            self.tables.iter().flat_map(|table| table.keys().map(|(_, minute)| *minute)).min();
         let ask = question.ask(first)?;
         let read = |request: &ReadRequest| self.read(request);
         let reply = self.metric.answer(&self.description.tables, ask, &read);
@@ -174,7 +191,8 @@ fn texts(keys: &KeyColumn, rows: usize) -> Result<Keys, String> {
         Some(Some(std::str::from_utf8(bytes.get(start..end)?).ok()?.to_owned()))
     };
     let keys: Option<Keys> = keys.rows.iter().map(text).collect();
-    keys.filter(|keys| keys.len() == rows).ok_or_else(|| "a key column does not have one text for each event".into())
+    keys.filter(|keys| keys.len() == rows)
+        .ok_or_else(|| "a key column does not have one text for each event".into())
 }
 
 /// Code of the refusal that stands for a metric which failed while answering.

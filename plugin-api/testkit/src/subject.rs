@@ -7,7 +7,8 @@ use tally_plugin::description::{Description, Table};
 use tally_plugin::metric::{self, Metric};
 use tally_plugin::reader::{Reader, Source};
 
-/// A metric as its host sees it: columns in and deltas out, questions in and replies out. Each [`Metric`] is one.
+/// A metric as its host sees it: columns in and deltas out, questions in and replies out. Each
+/// [`Metric`] is one.
 pub trait Subject {
     /// What it says of itself, with its schemas.
     fn describe(&self) -> Description;
@@ -16,7 +17,12 @@ pub trait Subject {
     ///
     /// # Errors
     /// A sentence: it failed.
-    fn update(&self, of: &Description, columns: &Columns<'_>, buffer: &mut DeltaBuffer) -> Result<(), String>;
+    fn update(
+        &self,
+        of: &Description,
+        columns: &Columns<'_>,
+        buffer: &mut DeltaBuffer,
+    ) -> Result<(), String>;
 
     /// Answers a question.
     ///
@@ -30,7 +36,12 @@ impl<M: Metric> Subject for M {
         metric::describe(self)
     }
 
-    fn update(&self, of: &Description, columns: &Columns<'_>, buffer: &mut DeltaBuffer) -> Result<(), String> {
+    fn update(
+        &self,
+        of: &Description,
+        columns: &Columns<'_>,
+        buffer: &mut DeltaBuffer,
+    ) -> Result<(), String> {
         let batch = Batch::new(columns, &of.properties);
         Metric::update(self, &batch, &mut Deltas::new(of, batch.len(), buffer));
         Ok(())
@@ -46,7 +57,12 @@ impl Subject for Box<dyn Subject + '_> {
         (**self).describe()
     }
 
-    fn update(&self, of: &Description, columns: &Columns<'_>, buffer: &mut DeltaBuffer) -> Result<(), String> {
+    fn update(
+        &self,
+        of: &Description,
+        columns: &Columns<'_>,
+        buffer: &mut DeltaBuffer,
+    ) -> Result<(), String> {
         (**self).update(of, columns, buffer)
     }
 

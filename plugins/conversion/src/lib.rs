@@ -1,7 +1,9 @@
-//! How many different users viewed, carted and bought, and the ratios between these numbers, overall and per product.
+//! How many different users viewed, carted and bought, and the ratios between these numbers,
+//! overall and per product.
 //!
-//! Order is not considered: who bought without having viewed in the window counts as a buyer all the same, so a ratio may be
-//! above 1. Numbers of users are sets merged over the window, so a user counts once however often they came.
+//! Order is not considered: who bought without having viewed in the window counts as a buyer all
+//! the same, so a ratio may be above 1. Numbers of users are sets merged over the window, so a user
+//! counts once however often they came.
 
 use tally_plugin::prelude::*;
 
@@ -28,7 +30,8 @@ impl Default for Config {
 pub struct Stage {
     /// Its event type.
     event_type: String,
-    /// Number of different users, about: exact for small numbers, within 2 % in 95 % of all cases beyond 2,000.
+    /// Number of different users, about: exact for small numbers, within 2 % in 95 % of all cases
+    /// beyond 2,000.
     users: u64,
     /// `users` ÷ those of the stage before, 6 decimals; of the first stage 1.
     of_previous: f64,
@@ -68,7 +71,11 @@ impl Metric for Conversion {
         let kept = [MINUTES.keep(hours(48)), HOURS.keep(days(90)), DAYS.keep_all()];
         let stages = || self.0.stages.iter().map(String::as_str);
         let of = |name, key: &[Key]| {
-            table(name).key(key.to_vec()).only(stages()).cell("users", distinct(USER_ID)).tiers(kept)
+            table(name)
+                .key(key.to_vec())
+                .only(stages())
+                .cell("users", distinct(USER_ID))
+                .tiers(kept)
         };
         Description::new("Users who viewed, carted and bought; order is not considered")
             .table(of("overall", &[EVENT_TYPE]))
@@ -80,12 +87,19 @@ impl Metric for Conversion {
 
     fn answer(&self, asked: &Request<Products>, read: &Reader<'_>) -> Result<Answer, Refusal> {
         let types = asked.event_types.as_deref();
-        let table = |name| read.table(name).within(asked.window).only_types(types).part_by([EVENT_TYPE]);
+        let table =
+            |name| read.table(name).within(asked.window).only_types(types).part_by([EVENT_TYPE]);
         let products = asked.params.top(table("by_product"), [measure("users")]).run()?;
         let stages = |parts: Parts<'_>| self.stages(parts);
-        let product = |group: Group<'_>| Product { product_id: group.id().into(), stages: stages(group.parts()) };
+        let product = |group: Group<'_>| Product {
+            product_id: group.id().into(),
+            stages: stages(group.parts()),
+        };
         let overall = table("overall").run()?;
-        Ok(Answer { stages: stages(overall.total()), products: products.groups().map(product).collect() })
+        Ok(Answer {
+            stages: stages(overall.total()),
+            products: products.groups().map(product).collect(),
+        })
     }
 }
 
@@ -96,7 +110,9 @@ impl Conversion {
             part.map_or(0, |(_, part)| part.distinct("users"))
         };
         let users: Vec<u64> = self.0.stages.iter().map(users).collect();
-        let of = |n: usize, other: usize| if n == other { 1.0 } else { ratio(users[n] as f64, users[other] as f64, 6) };
+        let of = |n: usize, other: usize| {
+            if n == other { 1.0 } else { ratio(users[n] as f64, users[other] as f64, 6) }
+        };
         let stage = |(n, name): (usize, &String)| Stage {
             event_type: name.clone(),
             users: users[n],

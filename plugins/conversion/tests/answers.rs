@@ -24,12 +24,19 @@ fn conforms_to_the_laws() {
 #[test]
 fn users_are_counted_once_per_stage_whatever_the_order() {
     let answer = answer(json!({}), json!({"limit": 2}));
-    let overall =
-        [stage("view", 3, 1.0, 1.0), stage("add_to_cart", 1, 0.333_333, 0.333_333), stage("buy", 2, 2.0, 0.666_667)];
+    let overall = [
+        stage("view", 3, 1.0, 1.0),
+        stage("add_to_cart", 1, 0.333_333, 0.333_333),
+        stage("buy", 2, 2.0, 0.666_667),
+    ];
     assert_eq!(answer["stages"], json!(overall));
     let products = &answer["products"];
     assert_eq!((&products[0]["product_id"], &products[1]["product_id"]), (&json!(20), &json!(10)));
-    let twenty = [stage("view", 3, 1.0, 1.0), stage("add_to_cart", 0, 0.0, 0.0), stage("buy", 1, 0.0, 0.333_333)];
+    let twenty = [
+        stage("view", 3, 1.0, 1.0),
+        stage("add_to_cart", 0, 0.0, 0.0),
+        stage("buy", 1, 0.0, 0.333_333),
+    ];
     assert_eq!(products[0]["stages"], json!(twenty));
 }
 
@@ -39,5 +46,8 @@ fn windows_products_and_stages_are_chosen() {
     assert_eq!(last["stages"][0]["users"], 2);
     assert_eq!(last["products"].as_array().unwrap().len(), 1);
     let two = answer(json!({"stages": ["view", "buy"]}), json!({"limit": 0}));
-    assert_eq!(two["stages"], json!([stage("view", 3, 1.0, 1.0), stage("buy", 2, 0.666_667, 0.666_667)]));
+    assert_eq!(
+        two["stages"],
+        json!([stage("view", 3, 1.0, 1.0), stage("buy", 2, 0.666_667, 0.666_667)])
+    );
 }

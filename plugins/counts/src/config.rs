@@ -3,8 +3,8 @@
 use tally_plugin::describe::table;
 use tally_plugin::description::{From, Key, Property};
 use tally_plugin::prelude::{
-    BTreeMap, DAYS, Description, Deserialize, HOURS, JsonSchema, MINUTES, ONE, PropertyType, days, distinct, hours,
-    json, latest, max, measure, min, property, quantiles, sum,
+    BTreeMap, DAYS, Description, Deserialize, HOURS, JsonSchema, MINUTES, ONE, PropertyType, days,
+    distinct, hours, json, latest, max, measure, min, property, quantiles, sum,
 };
 use tally_plugin::read::Measure;
 
@@ -14,8 +14,8 @@ use tally_plugin::read::Measure;
 pub struct Config {
     /// What the metric tells, in one line.
     summary: Option<String>,
-    /// Key columns: `user_id`, `product_id`, `event_type`, or JSON pointers into the event, which are then called by their last
-    /// part (`/brand` is `brand`). None: one row.
+    /// Key columns: `user_id`, `product_id`, `event_type`, or JSON pointers into the event, which
+    /// are then called by their last part (`/brand` is `brand`). None: one row.
     #[serde(default)]
     #[schemars(length(max = 3))]
     by: Vec<String>,
@@ -25,8 +25,9 @@ pub struct Config {
     /// What each row holds, by name.
     #[schemars(extend("minProperties" = 1, "maxProperties" = 32))]
     cells: BTreeMap<String, Cell>,
-    /// What a JSON pointer is read as: `"text"`, `"integer"`, `"float"`, `{ decimal = 2 }`, `"bool"`, `"time"`. Unless it is
-    /// said, key columns and what is `distinct` or `latest` are texts, the others decimals with 4 digits.
+    /// What a JSON pointer is read as: `"text"`, `"integer"`, `"float"`, `{ decimal = 2 }`,
+    /// `"bool"`, `"time"`. Unless it is said, key columns and what is `distinct` or `latest` are
+    /// texts, the others decimals with 4 digits.
     #[serde(default)]
     types: BTreeMap<String, Read>,
     /// The quantiles of `quantiles` cells, 0 to 1.
@@ -198,15 +199,19 @@ impl Counts {
             [] => cells.join(", "),
             by => format!("{} by {}", cells.join(", "), by.join(" and ")),
         };
-        let summary = self.config.summary.clone().unwrap_or_else(|| usual.chars().take(400).collect());
-        let mut description = Description::new(&summary).table(rows.tiers(tiers.iter().enumerate().map(tier)));
+        let summary =
+            self.config.summary.clone().unwrap_or_else(|| usual.chars().take(400).collect());
+        let mut description =
+            Description::new(&summary).table(rows.tiers(tiers.iter().enumerate().map(tier)));
         description.properties.clone_from(&self.properties);
         if tiers.is_empty() {
             return description.example(json!({"limit": 3}), "the three first groups");
         }
-        let description =
-            description.time().example(json!({"limit": 3, "window": "24h"}), "the three first groups of a day");
-        description.example(json!({"by": [], "window": "24h", "bucket": "1h"}), "the total, hour by hour")
+        let description = description
+            .time()
+            .example(json!({"limit": 3, "window": "24h"}), "the three first groups of a day");
+        description
+            .example(json!({"by": [], "window": "24h", "bucket": "1h"}), "the total, hour by hour")
     }
 
     /// The measures by which groups are ordered.
@@ -217,7 +222,11 @@ impl Counts {
             Some(name) => {
                 let cell = self.cells.iter().find(|cell| cell.name == name);
                 let cell = cell.ok_or_else(|| format!("\"{name}\" is not one of the cells"))?;
-                Some(Some(cell).filter(can).ok_or("groups cannot be ordered by quantiles and latest values")?)
+                Some(
+                    Some(cell)
+                        .filter(can)
+                        .ok_or("groups cannot be ordered by quantiles and latest values")?,
+                )
             }
         };
         Ok(found.map(|cell| measure(&cell.name)).into_iter().collect())
@@ -244,7 +253,8 @@ fn column(
         _ if name.starts_with('/') => {}
         _ => {
             return Err(format!(
-                "{name:?} is neither user_id, product_id, event_type nor a JSON pointer such as \"/brand\""
+                "{name:?} is neither user_id, product_id, event_type nor a JSON pointer such as \
+                 \"/brand\""
             ));
         }
     }

@@ -1,7 +1,8 @@
-//! A metric by configuration alone: which columns are counted by, and what is counted, summed, or told of their spread.
+//! A metric by configuration alone: which columns are counted by, and what is counted, summed, or
+//! told of their spread.
 //!
-//! Nothing is served without a `[metrics.NAME]` section that says so. Columns are the fields `user_id`, `product_id` and
-//! `event_type`, or JSON pointers into the event (`/brand`).
+//! Nothing is served without a `[metrics.NAME]` section that says so. Columns are the fields
+//! `user_id`, `product_id` and `event_type`, or JSON pointers into the event (`/brand`).
 
 use tally_plugin::prelude::*;
 
@@ -18,7 +19,8 @@ pub struct Params {
     #[serde(default)]
     #[schemars(extend("maxProperties" = 3))]
     only: BTreeMap<String, Vec<Id>>,
-    /// The key columns that make a group; all of them unless told otherwise, none for the total alone.
+    /// The key columns that make a group; all of them unless told otherwise, none for the total
+    /// alone.
     by: Option<Vec<String>>,
     /// The cell by which groups are ordered; the first one that can unless told otherwise.
     order_by: Option<String>,
@@ -46,7 +48,8 @@ pub enum Direction {
     Asc,
 }
 
-/// The cells by name: a number, for a time a text, for quantiles an object (`p50`, `p95` …); a cell without values is absent.
+/// The cells by name: a number, for a time a text, for quantiles an object (`p50`, `p95` …); a cell
+/// without values is absent.
 type Values = BTreeMap<String, Value>;
 
 /// The answer.
@@ -103,14 +106,20 @@ impl Metric for Counts {
 
     fn answer(&self, asked: &Request<Params>, read: &Reader<'_>) -> Result<Answer, Refusal> {
         let Params { only, by, order_by, order, limit } = &asked.params;
-        let by = by.clone().unwrap_or_else(|| self.keys.iter().map(|key| key.name.clone()).collect());
+        let by =
+            by.clone().unwrap_or_else(|| self.keys.iter().map(|key| key.name.clone()).collect());
         let column = |name: &String, pointer: &str| {
-            let found = self.keys.iter().find(|key| key.name == *name).map(|key| key.column.clone());
+            let found =
+                self.keys.iter().find(|key| key.name == *name).map(|key| key.column.clone());
             found.ok_or_else(|| {
-                Refusal::invalid(pointer, format!("\"{name}\" is not one of the key columns{}", self.names()))
+                Refusal::invalid(
+                    pointer,
+                    format!("\"{name}\" is not one of the key columns{}", self.names()),
+                )
             })
         };
-        let mut query = read.table("rows").within(asked.window).quantiles(self.quantiles.iter().copied());
+        let mut query =
+            read.table("rows").within(asked.window).quantiles(self.quantiles.iter().copied());
         for (name, ids) in only {
             // The text "7" is the id 7, as in events; a property is what it is.
             let column = column(name, &format!("/params/only/{name}"))?;
@@ -119,23 +128,32 @@ impl Metric for Counts {
             query = query.only(column, ids.iter().map(id));
         }
         if let Some(types) = &asked.event_types {
-            let fault = "this metric does not distinguish event types: its \"by\" has no event_type";
-            let column =
-                column(&"event_type".into(), "").map_err(|_| Refusal::invalid("/params/event_types", fault))?;
+            let fault =
+                "this metric does not distinguish event types: its \"by\" has no event_type";
+            let column = column(&"event_type".into(), "")
+                .map_err(|_| Refusal::invalid("/params/event_types", fault))?;
             query = query.only(column, texts(types));
         }
-        let columns = by.iter().map(|name| column(name, "/params/by")).collect::<Result<Vec<_>, _>>()?;
-        let ranked = self.ranked(order_by.as_deref()).map_err(|fault| Refusal::invalid("/params/order_by", fault))?;
+        let columns =
+            by.iter().map(|name| column(name, "/params/by")).collect::<Result<Vec<_>, _>>()?;
+        let ranked = self
+            .ranked(order_by.as_deref())
+            .map_err(|fault| Refusal::invalid("/params/order_by", fault))?;
         let order = match order {
             Direction::Desc => Order::Desc,
             Direction::Asc => Order::Asc,
         };
         let found = query.group_by(columns).rank(order, *limit, ranked).steps(asked.steps).run()?;
         let row = |group: Group<'_>| {
-            let ids = |wanted: &str| by.iter().position(|name| name == wanted).map(|n| group.key(n).clone());
+            let ids = |wanted: &str| {
+                by.iter().position(|name| name == wanted).map(|n| group.key(n).clone())
+            };
             let is_other = |name: &&String| !matches!(name.as_str(), "user_id" | "product_id");
             let key = by.iter().enumerate().filter(|(_, name)| is_other(name));
-            let step = |step: StepView<'_>| Step { start: Time(step.start), values: self.values(step.parts) };
+            let step = |step: StepView<'_>| Step {
+                start: Time(step.start),
+                values: self.values(step.parts),
+            };
             Row {
                 user_id: ids("user_id").map(UserId),
                 product_id: ids("product_id").map(ProductId),
@@ -154,7 +172,10 @@ impl Metric for Counts {
 
 impl Counts {
     fn values(&self, parts: Parts<'_>) -> Values {
-        self.cells.iter().filter_map(|cell| Some((cell.name.clone(), self.value(cell, parts)?))).collect()
+        self.cells
+            .iter()
+            .filter_map(|cell| Some((cell.name.clone(), self.value(cell, parts)?)))
+            .collect()
     }
 
     fn value(&self, cell: &Measured, parts: Parts<'_>) -> Option<Value> {
@@ -171,7 +192,11 @@ impl Counts {
             Of::Quantiles => {
                 let (unit, told) = (10_f64.powi(cell.scale.into()), parts.quantiles(&cell.name));
                 let name = |q: f64| format!("p{}", ratio(q * 100.0, 1.0, 6));
-                let named = self.quantiles.iter().zip(told).map(|(q, value)| (name(*q), json!(ratio(*value, unit, 9))));
+                let named = self
+                    .quantiles
+                    .iter()
+                    .zip(told)
+                    .map(|(q, value)| (name(*q), json!(ratio(*value, unit, 9))));
                 Value::Object((!told.is_empty()).then(|| named.collect())?)
             }
             Of::Latest => match parts.latest(&cell.name)?.1 {

@@ -23,14 +23,22 @@ fn sales() -> Value {
 }
 
 fn bought(user: u64, product: u64, brand: &str, price: f64, minute: u32) -> Event {
-    event(user, product, "buy", &format!("2026-01-01T00:{minute:02}:00Z")).with("/brand", brand).with("/price", price)
+    event(user, product, "buy", &format!("2026-01-01T00:{minute:02}:00Z"))
+        .with("/brand", brand)
+        .with("/price", price)
 }
 
 fn state(config: Value) -> State<Counts> {
     let mut state = State::<Counts>::new(config).unwrap();
-    let events = [bought(1, 10, "acme", 12.5, 1), bought(1, 10, "acme", 7.5, 2), bought(2, 20, "acme", 1.0, 3)];
+    let events = [
+        bought(1, 10, "acme", 12.5, 1),
+        bought(1, 10, "acme", 7.5, 2),
+        bought(2, 20, "acme", 1.0, 3),
+    ];
     state.feed(&events).unwrap();
-    state.feed(&[bought(2, 30, "bolt", 3.0, 59), event(9, 9, "buy", "2026-01-01T00:00:00Z")]).unwrap();
+    state
+        .feed(&[bought(2, 30, "bolt", 3.0, 59), event(9, 9, "buy", "2026-01-01T00:00:00Z")])
+        .unwrap();
     state.feed(&day_of_events()).unwrap();
     state
 }
@@ -68,15 +76,20 @@ fn every_kind_of_cell_by_brand() {
 
 #[test]
 fn filters_groups_orders_and_series() {
-    let params =
-        json!({"only": {"brand": ["acme"]}, "by": ["product_id"], "order_by": "sales", "order": "asc", "limit": 1});
+    let params = json!({"only": {"brand": ["acme"]}, "by": ["product_id"], "order_by": "sales", "order": "asc", "limit": 1});
     let one = answer(sales(), params);
     assert_eq!((&one["groups_total"], &one["groups"][0]["product_id"]), (&json!(2), &json!(20)));
     let by_id = answer(sales(), json!({"only": {"product_id": ["10"]}}));
-    assert_eq!((&by_id["total"]["sales"], &by_id["groups"][0]["key"]), (&json!(2), &json!({"brand": "acme"})));
+    assert_eq!(
+        (&by_id["total"]["sales"], &by_id["groups"][0]["key"]),
+        (&json!(2), &json!({"brand": "acme"}))
+    );
     let steps = answer(sales(), json!({"by": [], "window": "2h", "bucket": "1h"}));
     let series = steps["groups"][0]["series"].as_array().unwrap();
-    assert_eq!((&series[0]["values"]["sales"], &series[1]["values"]["sales"]), (&json!(4), &json!(0)));
+    assert_eq!(
+        (&series[0]["values"]["sales"], &series[1]["values"]["sales"]),
+        (&json!(4), &json!(0))
+    );
 }
 
 #[test]
@@ -89,7 +102,11 @@ fn what_is_not_there_is_refused_with_a_pointer() {
         (json!({"order_by": "profit"}), "/params/order_by"),
         (json!({"event_types": ["buy"]}), "/params/event_types"),
     ] {
-        assert_eq!(state.answer(&ask(params.clone())).unwrap_err().errors[0].pointer, pointer, "{params}");
+        assert_eq!(
+            state.answer(&ask(params.clone())).unwrap_err().errors[0].pointer,
+            pointer,
+            "{params}"
+        );
     }
 }
 

@@ -49,21 +49,28 @@ impl Metric for EventFrequencies {
 
     fn answer(&self, asked: &Request<()>, read: &Reader<'_>) -> Result<Frequencies, Refusal> {
         let types = asked.event_types.as_deref();
-        let query = read.table("events").within(asked.window).only_types(types).part_by([EVENT_TYPE]);
+        let query =
+            read.table("events").within(asked.window).only_types(types).part_by([EVENT_TYPE]);
         let found = query.steps(asked.steps).run()?;
 
         let mut by_type: BTreeMap<String, u64> =
             types.unwrap_or_default().iter().map(|name| (name.clone(), 0)).collect();
         by_type.extend(found.total().counts("n"));
         let total = found.total().count("n");
-        let share = by_type.iter().map(|(name, n)| (name.clone(), ratio(*n as f64, total as f64, 6))).collect();
-        let seconds = asked.window.from.zip(asked.window.to).map(|(from, to)| (to - from) as f64 / 1_000.0);
+        let share = by_type
+            .iter()
+            .map(|(name, n)| (name.clone(), ratio(*n as f64, total as f64, 6)))
+            .collect();
+        let seconds =
+            asked.window.from.zip(asked.window.to).map(|(from, to)| (to - from) as f64 / 1_000.0);
         Ok(Frequencies {
             total,
             by_type,
             share,
             per_second: seconds.map(|seconds| ratio(total as f64, seconds, 9)),
-            series: asked.steps.map(|_| found.series().map(|step| StepCounts::of(step, "n")).collect()),
+            series: asked
+                .steps
+                .map(|_| found.series().map(|step| StepCounts::of(step, "n")).collect()),
         })
     }
 }

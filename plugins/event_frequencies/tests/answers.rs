@@ -39,18 +39,25 @@ fn an_open_window_has_no_rate() {
 #[test]
 fn types_asked_for_appear_at_zero() {
     let answer = day().answer(&ask(json!({"event_types": ["refund", "buy"]}))).unwrap();
-    assert_eq!(answer, json!({"total": 2, "by_type": {"buy": 2, "refund": 0}, "share": {"buy": 1.0, "refund": 0.0}}));
+    assert_eq!(
+        answer,
+        json!({"total": 2, "by_type": {"buy": 2, "refund": 0}, "share": {"buy": 1.0, "refund": 0.0}})
+    );
 }
 
 #[test]
 fn nothing_is_zeros() {
-    let answer = State::<EventFrequencies>::new(json!({})).unwrap().answer(&ask(json!({"window": "1h"}))).unwrap();
+    let answer = State::<EventFrequencies>::new(json!({}))
+        .unwrap()
+        .answer(&ask(json!({"window": "1h"})))
+        .unwrap();
     assert_eq!(answer, json!({"total": 0, "by_type": {}, "share": {}, "per_second": 0.0}));
 }
 
 #[test]
 fn a_series_is_zero_filled_and_says_which_steps_are_cut() {
-    let params = json!({"from": "2026-01-01T00:58:00Z", "to": "2026-01-01T03:00:00Z", "bucket": "1h"});
+    let params =
+        json!({"from": "2026-01-01T00:58:00Z", "to": "2026-01-01T03:00:00Z", "bucket": "1h"});
     let answer = day().answer(&ask(params)).unwrap();
     let expected = json!([
         {"start": "2026-01-01T00:00:00.000Z", "total": 1, "by_type": {"view": 1}, "partial": true},
@@ -64,7 +71,12 @@ fn a_series_is_zero_filled_and_says_which_steps_are_cut() {
 #[test]
 fn the_end_of_a_window_does_not_count() {
     let mut state = State::<EventFrequencies>::new(json!({})).unwrap();
-    state.feed(&[event(1, 1, "view", "2026-01-01T00:00:00Z"), event(1, 1, "view", "2026-01-01T01:00:00Z")]).unwrap();
+    state
+        .feed(&[
+            event(1, 1, "view", "2026-01-01T00:00:00Z"),
+            event(1, 1, "view", "2026-01-01T01:00:00Z"),
+        ])
+        .unwrap();
     let params = json!({"from": "2026-01-01T00:00:00Z", "to": "2026-01-01T01:00:00Z"});
     assert_eq!(state.answer(&ask(params)).unwrap()["total"], 1);
 }

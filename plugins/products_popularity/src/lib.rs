@@ -1,7 +1,8 @@
 //! Interactions per product; each event is one interaction, which may be weighted by its type.
 //!
-//! One row per product and event type, counted by the host. Weights are applied while reading, so that they can be
-//! chosen with each question; `[metrics.NAME.config] weights` sets those of a question without any.
+//! One row per product and event type, counted by the host. Weights are applied while reading, so
+//! that they can be chosen with each question; `[metrics.NAME.config] weights` sets those of a
+//! question without any.
 
 use tally_plugin::prelude::*;
 
@@ -66,7 +67,8 @@ fn ten() -> usize {
 pub struct Popularity {
     /// Number of interactions with all products of the filter.
     total: u64,
-    /// Number of products with interactions, before `limit`; with `product_ids` the number of these.
+    /// Number of products with interactions, before `limit`; with `product_ids` the number of
+    /// these.
     products_total: u64,
     /// By score, then by interactions, then the lower id first.
     products: Vec<Product>,
@@ -104,38 +106,52 @@ impl Metric for ProductsPopularity {
 
     fn describe(&self) -> Description {
         Description::new("Interactions per product")
-            .table(table("interactions").key([PRODUCT_ID, EVENT_TYPE]).group(1).cell("n", sum(ONE)).tiers([
-                MINUTES.keep(hours(48)),
-                HOURS.keep(days(90)),
-                DAYS.keep_all(),
-            ]))
+            .table(
+                table("interactions")
+                    .key([PRODUCT_ID, EVENT_TYPE])
+                    .group(1)
+                    .cell("n", sum(ONE))
+                    .tiers([MINUTES.keep(hours(48)), HOURS.keep(days(90)), DAYS.keep_all()]),
+            )
             .time()
             .example(json!({"limit": 3}), "the three most popular products")
             .example(
                 json!({"weights": {"view": 1, "add_to_cart": 3, "buy": 7}, "window": "24h"}),
                 "a purchase weighs more",
             )
-            .example(json!({"product_ids": [10, 20], "window": "2h", "bucket": "1h"}), "two products, hour by hour")
+            .example(
+                json!({"product_ids": [10, 20], "window": "2h", "bucket": "1h"}),
+                "two products, hour by hour",
+            )
     }
 
     fn answer(&self, asked: &Request<Params>, read: &Reader<'_>) -> Result<Popularity, Refusal> {
         let Params { product_ids, weights, order, limit } = &asked.params;
         let score = match weights.as_ref().or(self.weights.as_ref()) {
-            Some(weights) => {
-                weighted("n", weights.iter().map(|(name, weight)| (name.clone(), weight.0.into())).collect(), 0)
-            }
+            Some(weights) => weighted(
+                "n",
+                weights.iter().map(|(name, weight)| (name.clone(), weight.0.into())).collect(),
+                0,
+            ),
             None => measure("n"),
         };
         let order = match order {
             Direction::Desc => Order::Desc,
             Direction::Asc => Order::Asc,
         };
-        let mut query = read.table("interactions").within(asked.window).only_types(asked.event_types.as_deref());
+        let mut query = read
+            .table("interactions")
+            .within(asked.window)
+            .only_types(asked.event_types.as_deref());
         if let Some(ids) = product_ids {
             query = query.only(PRODUCT_ID, ids.iter().cloned());
         }
         let limit = product_ids.as_ref().map_or(*limit, Vec::len);
-        let query = query.group_by([PRODUCT_ID]).part_by([EVENT_TYPE]).rank(order, limit, [score, measure("n")]);
+        let query = query.group_by([PRODUCT_ID]).part_by([EVENT_TYPE]).rank(
+            order,
+            limit,
+            [score, measure("n")],
+        );
         let found = query.steps(asked.steps).run()?;
         let total = found.total().count("n");
 
@@ -143,7 +159,8 @@ impl Metric for ProductsPopularity {
         let mut products_total = found.groups_total();
         let absent: Vec<Id>;
         if let Some(ids) = product_ids {
-            // A product without events has the smallest score and count there can be: it stands at that end of the list.
+            // A product without events has the smallest score and count there can be: it stands at
+            // that end of the list.
             let listed: Vec<Id> = groups.iter().map(Group::id).collect();
             let mut ids: Vec<Id> = ids.iter().cloned().map(Id::from).collect();
             ids.sort();
@@ -160,7 +177,9 @@ impl Metric for ProductsPopularity {
             score: group.measure(0).clamp(0, u64::MAX.into()) as u64,
             by_type: group.parts().counts("n"),
             share: ratio(group.parts().count("n") as f64, total as f64, 6),
-            series: asked.steps.map(|_| group.series().map(|step| StepCounts::of(step, "n")).collect()),
+            series: asked
+                .steps
+                .map(|_| group.series().map(|step| StepCounts::of(step, "n")).collect()),
         };
         Ok(Popularity { total, products_total, products: (1..).zip(groups).map(product).collect() })
     }

@@ -20,7 +20,13 @@ fn list(answer: &Value) -> Vec<(u64, u64, u64)> {
     let number = |product: &Value, name: &str| product[name].as_u64().unwrap();
     let products = answer["products"].as_array().unwrap().iter();
     products
-        .map(|product| (number(product, "product_id"), number(product, "interactions"), number(product, "score")))
+        .map(|product| {
+            (
+                number(product, "product_id"),
+                number(product, "interactions"),
+                number(product, "score"),
+            )
+        })
         .collect()
 }
 
@@ -48,7 +54,10 @@ fn the_day_of_the_contract() {
 #[test]
 fn each_event_weighs_one_unless_weights_are_given() {
     assert_eq!(list(&answer(json!({}))), [(10, 5, 5), (20, 4, 4), (30, 2, 2)]);
-    assert_eq!(list(&answer(json!({"weights": {"buy": 1000}}))), [(10, 5, 1000), (20, 4, 1000), (30, 2, 0)]);
+    assert_eq!(
+        list(&answer(json!({"weights": {"buy": 1000}}))),
+        [(10, 5, 1000), (20, 4, 1000), (30, 2, 0)]
+    );
     assert_eq!(list(&answer(json!({"weights": {}}))), [(10, 5, 0), (20, 4, 0), (30, 2, 0)]);
 }
 
@@ -73,7 +82,8 @@ fn the_order_is_score_then_interactions_then_lower_id_in_both_directions() {
         event(1, 7, "view", at),
     ];
     let state = counted(json!({}), &events);
-    let ask = |order| list(&state.answer(&ask(json!({"weights": {"buy": 1}, "order": order}))).unwrap());
+    let ask =
+        |order| list(&state.answer(&ask(json!({"weights": {"buy": 1}, "order": order}))).unwrap());
     assert_eq!(ask("desc"), [(2, 1, 1), (9, 1, 1), (5, 2, 0), (7, 1, 0)]);
     assert_eq!(ask("asc"), [(7, 1, 0), (5, 2, 0), (2, 1, 1), (9, 1, 1)]);
 }
@@ -107,7 +117,8 @@ fn a_series_is_zero_filled_for_each_product() {
     let answer = answer(json!({"product_ids": [10, 99], "window": "2h", "bucket": "1h"}));
     let empty = |start: &str| json!({"start": start, "total": 0, "by_type": {}});
     let (first, second) = ("2026-01-01T00:00:00.000Z", "2026-01-01T01:00:00.000Z");
-    let counted = json!({"start": first, "total": 5, "by_type": {"add_to_cart": 1, "buy": 1, "view": 3}});
+    let counted =
+        json!({"start": first, "total": 5, "by_type": {"add_to_cart": 1, "buy": 1, "view": 3}});
     assert_eq!(answer["products"][0]["series"], json!([counted, empty(second)]));
     assert_eq!(answer["products"][1]["series"], json!([empty(first), empty(second)]));
 }
@@ -122,7 +133,10 @@ fn filters_hold_for_totals_and_shares() {
 #[test]
 fn events_without_a_product_and_without_a_user() {
     let at = "2026-01-01T00:00:00Z";
-    let events = [Event { product: None, ..event(1, 1, "view", at) }, Event { user: None, ..event(1, 1, "view", at) }];
+    let events = [
+        Event { product: None, ..event(1, 1, "view", at) },
+        Event { user: None, ..event(1, 1, "view", at) },
+    ];
     let answer = counted(json!({}), &events).answer(&ask(json!({}))).unwrap();
     assert_eq!(list(&answer), [(1, 1, 1)], "an event counts where its own key columns are present");
     assert_eq!(answer["total"], 1);
@@ -159,5 +173,8 @@ fn ranges_are_those_of_the_contract() {
     ] {
         assert!(fits(&schema, &bad).is_err(), "{bad}");
     }
-    assert!(State::<ProductsPopularity>::new(json!({"weight": {}})).is_err(), "an unknown key of the configuration");
+    assert!(
+        State::<ProductsPopularity>::new(json!({"weight": {}})).is_err(),
+        "an unknown key of the configuration"
+    );
 }

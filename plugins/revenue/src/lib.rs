@@ -1,7 +1,9 @@
-//! What was paid: the sum, the average and quantiles of the price of purchases, overall and per product.
+//! What was paid: the sum, the average and quantiles of the price of purchases, overall and per
+//! product.
 //!
-//! The price is a declared decimal, so sums are exact; events without one count as purchases without a price. Where it
-//! stands, how many digits it has and what counts as a purchase can be configured.
+//! The price is a declared decimal, so sums are exact; events without one count as purchases
+//! without a price. Where it stands, how many digits it has and what counts as a purchase can be
+//! configured.
 
 use tally_plugin::prelude::*;
 
@@ -76,9 +78,12 @@ impl Metric for Revenue {
     }
 
     fn describe(&self) -> Description {
-        let paid = table("paid").key([PRODUCT_ID]).only(self.0.event_types.iter().map(String::as_str));
         let paid =
-            paid.cell("n", sum(ONE)).cell("sum", sum(property("price"))).cell("prices", quantiles(property("price")));
+            table("paid").key([PRODUCT_ID]).only(self.0.event_types.iter().map(String::as_str));
+        let paid = paid
+            .cell("n", sum(ONE))
+            .cell("sum", sum(property("price")))
+            .cell("prices", quantiles(property("price")));
         Description::new("Revenue of purchases, overall and per product")
             .property("price", &self.0.price, PropertyType::Decimal(self.0.digits))
             .table(paid.tiers([MINUTES.keep(hours(48)), HOURS.keep(days(90)), DAYS.keep_all()]))
@@ -90,13 +95,16 @@ impl Metric for Revenue {
     fn answer(&self, asked: &Request<Products>, read: &Reader<'_>) -> Result<Answer, Refusal> {
         if asked.event_types.is_some() {
             let types = self.0.event_types.join(", ");
-            let fault = format!("these are the purchases ({types}); they are not distinguished by event type");
+            let fault = format!(
+                "these are the purchases ({types}); they are not distinguished by event type"
+            );
             return Err(Refusal::invalid("/params/event_types", fault));
         }
         let query = read.table("paid").within(asked.window).quantiles([0.5, 0.95]);
         let found = asked.params.top(query, [measure("sum"), measure("n")]).run()?;
         let paid = |parts: Parts<'_>| self.paid(parts);
-        let product = |group: Group<'_>| Product { product_id: group.id().into(), paid: paid(group.parts()) };
+        let product =
+            |group: Group<'_>| Product { product_id: group.id().into(), paid: paid(group.parts()) };
         Ok(Answer { total: paid(found.total()), products: found.groups().map(product).collect() })
     }
 }
@@ -104,8 +112,10 @@ impl Metric for Revenue {
 impl Revenue {
     fn paid(&self, parts: Parts<'_>) -> Paid {
         let scale = self.0.digits;
-        let (revenue, unit) = (Decimal { value: parts.sum("sum"), scale }, 10_f64.powi(scale.into()));
-        let [p50, p95] = [0, 1].map(|n| parts.quantiles("prices").get(n).map(|price| ratio(*price, unit, 6)));
+        let (revenue, unit) =
+            (Decimal { value: parts.sum("sum"), scale }, 10_f64.powi(scale.into()));
+        let [p50, p95] =
+            [0, 1].map(|n| parts.quantiles("prices").get(n).map(|price| ratio(*price, unit, 6)));
         let priced = parts.values("prices");
         let average = (priced > 0).then(|| ratio(revenue.to_f64(), priced as f64, 6));
         Paid { purchases: parts.count("n"), revenue, average, p50, p95 }

@@ -20,12 +20,16 @@ fn answer(config: Value, events: &[Event], params: Value) -> Value {
 #[test]
 fn conforms_to_the_laws() {
     conforms::<Revenue>(json!({}), &fits);
-    conforms::<Revenue>(json!({"price": "/cents", "digits": 0, "event_types": ["buy", "x"]}), &fits);
+    conforms::<Revenue>(
+        json!({"price": "/cents", "digits": 0, "event_types": ["buy", "x"]}),
+        &fits,
+    );
 }
 
 #[test]
 fn sums_are_exact_and_what_is_no_price_is_none() {
-    let mut events = buys(&[json!(0.1), json!(0.2), json!("0.30"), json!("three"), json!(null), json!(2.5)]);
+    let mut events =
+        buys(&[json!(0.1), json!(0.2), json!("0.30"), json!("three"), json!(null), json!(2.5)]);
     events.push(event(1, 20, "buy", AT));
     events.push(event(1, 20, "view", AT).with("/price", 99));
     let expected = json!({
@@ -40,16 +44,25 @@ fn sums_are_exact_and_what_is_no_price_is_none() {
         let told = answer[member].as_f64().unwrap();
         assert!((told - exact).abs() <= exact * 0.01, "{member}: {told}");
     }
-    assert_eq!(answer["products"][1], expected["products"][1], "no average and no quantiles of nothing");
+    assert_eq!(
+        answer["products"][1], expected["products"][1],
+        "no average and no quantiles of nothing"
+    );
     assert_eq!(answer["products"][0]["purchases"], 6);
 }
 
 #[test]
 fn products_are_ordered_by_revenue() {
-    let events = [(1, 5), (2, 7), (3, 5)].map(|(product, price)| event(1, product, "buy", AT).with("/price", price));
+    let events = [(1, 5), (2, 7), (3, 5)]
+        .map(|(product, price)| event(1, product, "buy", AT).with("/price", price));
     let ids = |params| -> Vec<u64> {
         let answer = answer(json!({}), &events, params);
-        answer["products"].as_array().unwrap().iter().map(|product| product["product_id"].as_u64().unwrap()).collect()
+        answer["products"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|product| product["product_id"].as_u64().unwrap())
+            .collect()
     };
     assert_eq!(ids(json!({})), [2, 1, 3]);
     assert_eq!(ids(json!({"limit": 1})), [2]);
@@ -59,7 +72,10 @@ fn products_are_ordered_by_revenue() {
 
 #[test]
 fn where_the_price_stands_is_configured() {
-    let events = [event(1, 1, "refund", AT).with("/total/cents", 1_999), event(1, 1, "buy", AT).with("/price", 5)];
+    let events = [
+        event(1, 1, "refund", AT).with("/total/cents", 1_999),
+        event(1, 1, "buy", AT).with("/price", 5),
+    ];
     let config = json!({"price": "/total/cents", "digits": 0, "event_types": ["refund"]});
     assert_eq!(answer(config, &events, json!({}))["revenue"], 1_999);
 }

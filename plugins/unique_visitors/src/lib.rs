@@ -1,6 +1,7 @@
 //! How many different users there were: overall, and per product.
 //!
-//! Two tables of sets of users, by event type, so that any types can be asked together; an answer merges the sets of its window.
+//! Two tables of sets of users, by event type, so that any types can be asked together; an answer
+//! merges the sets of its window.
 
 use tally_plugin::prelude::*;
 
@@ -24,14 +25,16 @@ fn ten() -> usize {
     10
 }
 
-/// The answer. Numbers of users are estimates: exact for small ones, within 2 % in 95 % of all cases beyond 2,000.
+/// The answer. Numbers of users are estimates: exact for small ones, within 2 % in 95 % of all
+/// cases beyond 2,000.
 #[derive(Serialize, JsonSchema)]
 pub struct Visitors {
     /// Number of different users, of all products.
     users: u64,
     /// Most visited first; of equal ones the lower id.
     products: Vec<Product>,
-    /// With `bucket`: different users of each step. Their sum is not `users`, since a user may come again.
+    /// With `bucket`: different users of each step. Their sum is not `users`, since a user may come
+    /// again.
     #[serde(skip_serializing_if = "Option::is_none")]
     series: Option<Vec<Step>>,
 }
@@ -66,14 +69,19 @@ impl Metric for UniqueVisitors {
 
     fn describe(&self) -> Description {
         let kept = [MINUTES.keep(hours(48)), HOURS.keep(days(90)), DAYS.keep_all()];
-        let of = |name, key: &[Key]| table(name).key(key.to_vec()).cell("users", distinct(USER_ID)).tiers(kept);
+        let of = |name, key: &[Key]| {
+            table(name).key(key.to_vec()).cell("users", distinct(USER_ID)).tiers(kept)
+        };
         Description::new("Different users, overall and per product")
             .table(of("overall", &[EVENT_TYPE]))
             .table(of("by_product", &[PRODUCT_ID, EVENT_TYPE]).group(1))
             .time()
             .example(json!({"limit": 3}), "the three products with the most visitors")
             .example(json!({"limit": 0, "window": "2h", "bucket": "1h"}), "overall, hour by hour")
-            .example(json!({"product_ids": [10, 40], "event_types": ["buy"]}), "who bought two products")
+            .example(
+                json!({"product_ids": [10, 40], "event_types": ["buy"]}),
+                "who bought two products",
+            )
     }
 
     fn answer(&self, asked: &Request<Params>, read: &Reader<'_>) -> Result<Visitors, Refusal> {
@@ -81,8 +89,10 @@ impl Metric for UniqueVisitors {
         let table = |name| read.table(name).within(asked.window).only_types(types);
         let overall = table("overall").steps(asked.steps).run()?;
         let by_product = table("by_product").group_by([PRODUCT_ID]);
-        let product =
-            |group: Group<'_>| Product { product_id: group.id().into(), users: group.parts().distinct("users") };
+        let product = |group: Group<'_>| Product {
+            product_id: group.id().into(),
+            users: group.parts().distinct("users"),
+        };
         let (users, products) = match ids {
             None => {
                 let top = by_product.top(asked.params.limit, [measure("users")]).run()?;
@@ -93,7 +103,8 @@ impl Metric for UniqueVisitors {
                 let mut ids: Vec<Id> = ids.iter().cloned().map(Id::from).collect();
                 ids.sort();
                 ids.dedup();
-                let mut products: Vec<Product> = ids.iter().map(|id| product(found.group(id))).collect();
+                let mut products: Vec<Product> =
+                    ids.iter().map(|id| product(found.group(id))).collect();
                 products.sort_by_key(|product| std::cmp::Reverse(product.users));
                 (overall.total().distinct("users"), products)
             }
@@ -102,7 +113,11 @@ impl Metric for UniqueVisitors {
             start: Time(step.start),
             users: step.parts.distinct("users"),
         };
-        Ok(Visitors { users, products, series: asked.steps.map(|_| overall.series().map(step).collect()) })
+        Ok(Visitors {
+            users,
+            products,
+            series: asked.steps.map(|_| overall.series().map(step).collect()),
+        })
     }
 }
 

@@ -47,7 +47,8 @@ fn products_asked_for_are_all_listed() {
 #[test]
 fn many_users_are_within_two_per_cent() {
     let mut state = State::<UniqueVisitors>::new(json!({})).unwrap();
-    let events: Vec<_> = (0..20_000).map(|user| event(user % 8_000, 1, "view", "2026-01-01T00:00:00Z")).collect();
+    let events: Vec<_> =
+        (0..20_000).map(|user| event(user % 8_000, 1, "view", "2026-01-01T00:00:00Z")).collect();
     state.feed(&events).unwrap();
     let users = state.answer(&ask(json!({}))).unwrap()["users"].as_f64().unwrap();
     assert!((users / 8_000.0 - 1.0).abs() < 0.02, "{users}");

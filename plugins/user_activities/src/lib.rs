@@ -1,7 +1,7 @@
 //! A user's activity on every product ever interacted with.
 //!
-//! One row per user, product and event type: how many events, and the first and the last of them. The host feeds all
-//! three cells; the rows of a user lie together.
+//! One row per user, product and event type: how many events, and the first and the last of them.
+//! The host feeds all three cells; the rows of a user lie together.
 
 use tally_plugin::prelude::*;
 
@@ -99,7 +99,10 @@ impl Metric for UserActivities {
 
     fn describe(&self) -> Description {
         let activity = table("activity").key([USER_ID, PRODUCT_ID, EVENT_TYPE]).group(1);
-        let cells = activity.cell("n", sum(ONE)).cell("first", min(EVENT_TIME)).cell("last", max(EVENT_TIME));
+        let cells = activity
+            .cell("n", sum(ONE))
+            .cell("first", min(EVENT_TIME))
+            .cell("last", max(EVENT_TIME));
         Description::new("A user's activity on every product ever interacted with")
             .table(cells.tiers([MINUTES.keep(hours(2)), HOURS.keep(days(30)), DAYS.keep_all()]))
             .time()
@@ -108,13 +111,19 @@ impl Metric for UserActivities {
                 json!({"user_id": 1, "product_id": 10, "window": "2h", "bucket": "1h"}),
                 "on one product, hour by hour",
             )
-            .example(json!({"user_id": 1, "order_by": "total", "limit": 3}), "the user's favourites")
+            .example(
+                json!({"user_id": 1, "order_by": "total", "limit": 3}),
+                "the user's favourites",
+            )
     }
 
     fn answer(&self, asked: &Request<Params>, read: &Reader<'_>) -> Result<Activity, Refusal> {
         let Params { user_id, product_id, order_by, limit } = &asked.params;
         let of_user = || read.table("activity").only(USER_ID, [user_id.clone()]);
-        let mut query = of_user().within(asked.window).only_types(asked.event_types.as_deref()).part_by([EVENT_TYPE]);
+        let mut query = of_user()
+            .within(asked.window)
+            .only_types(asked.event_types.as_deref())
+            .part_by([EVENT_TYPE]);
         if let Some(product) = product_id {
             query = query.only(PRODUCT_ID, [product.clone()]);
         }
@@ -124,7 +133,14 @@ impl Metric for UserActivities {
         };
         let found = query.clone().group_by([PRODUCT_ID]).top(*limit, [by]).run()?;
         let series = match asked.steps {
-            Some(_) => Some(query.steps(asked.steps).run()?.series().map(|step| StepCounts::of(step, "n")).collect()),
+            Some(_) => Some(
+                query
+                    .steps(asked.steps)
+                    .run()?
+                    .series()
+                    .map(|step| StepCounts::of(step, "n"))
+                    .collect(),
+            ),
             None => None,
         };
 

@@ -52,7 +52,12 @@ fn products_are_ordered_and_ties_go_to_the_lower_id() {
     ]);
     let order = |params: Value| -> Vec<u64> {
         let answer = state.answer(&ask(params)).unwrap();
-        answer["products"].as_array().unwrap().iter().map(|product| product["product_id"].as_u64().unwrap()).collect()
+        answer["products"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|product| product["product_id"].as_u64().unwrap())
+            .collect()
     };
     assert_eq!(order(json!({"user_id": 1})), [2, 9, 7, 5]);
     assert_eq!(order(json!({"user_id": 1, "order_by": "total"})), [5, 2, 7, 9]);
@@ -69,28 +74,31 @@ fn a_limit_cuts_the_list_and_nothing_else() {
 
 #[test]
 fn a_user_without_events_is_zeros_and_a_warning() {
-    let (answer, warnings) = counted(&day_of_events()).answer_and_warn(&ask(json!({"user_id": "nobody"}))).unwrap();
+    let (answer, warnings) =
+        counted(&day_of_events()).answer_and_warn(&ask(json!({"user_id": "nobody"}))).unwrap();
     let expected = json!({
         "user": {"user_id": "nobody", "known": false}, "total": 0, "by_type": {},
         "first_seen": null, "last_seen": null, "products_total": 0, "products": [],
     });
     assert_eq!(answer, expected);
-    assert!(warnings.is_empty(), "whether the user is unknown is for the host to say, who has the catalogue");
+    assert!(
+        warnings.is_empty(),
+        "whether the user is unknown is for the host to say, who has the catalogue"
+    );
 }
 
 #[test]
 fn a_user_is_known_whatever_part_of_the_events_is_asked_for() {
-    let nothing_of_it =
-        json!({"user_id": 1, "product_id": 30, "event_types": ["refund"], "from": "2026-01-02T00:00:00Z"});
-    let (answer, warnings) = counted(&day_of_events()).answer_and_warn(&ask(nothing_of_it)).unwrap();
+    let nothing_of_it = json!({"user_id": 1, "product_id": 30, "event_types": ["refund"], "from": "2026-01-02T00:00:00Z"});
+    let (answer, warnings) =
+        counted(&day_of_events()).answer_and_warn(&ask(nothing_of_it)).unwrap();
     assert_eq!(answer["user"], json!({"user_id": 1, "known": true}));
     assert_eq!((&answer["total"], warnings.len()), (&json!(0), 0));
 }
 
 #[test]
 fn filters_and_series() {
-    let params =
-        json!({"user_id": 1, "product_id": 10, "event_types": ["view"], "window": "2h", "bucket": "1h", "limit": 1});
+    let params = json!({"user_id": 1, "product_id": 10, "event_types": ["view"], "window": "2h", "bucket": "1h", "limit": 1});
     let answer = answer(params);
     assert_eq!((&answer["total"], &answer["by_type"]), (&json!(2), &json!({"view": 2})));
     let expected = json!([
@@ -103,7 +111,8 @@ fn filters_and_series() {
 #[test]
 fn the_series_covers_products_that_a_limit_cuts_off() {
     let answer = answer(json!({"user_id": 1, "window": "2h", "bucket": "1h", "limit": 1}));
-    let totals: Vec<&Value> = answer["series"].as_array().unwrap().iter().map(|step| &step["total"]).collect();
+    let totals: Vec<&Value> =
+        answer["series"].as_array().unwrap().iter().map(|step| &step["total"]).collect();
     assert_eq!(totals, [4, 1]);
 }
 
@@ -128,11 +137,23 @@ fn schemas_say_the_ranges_and_mark_the_ids() {
         assert!(fits(&description.params_schema, &bad).is_err(), "{bad}");
     }
     assert_eq!(
-        fits(&description.params_schema, &json!({"user_id": "a", "limit": 1000, "order_by": "last_seen"})),
+        fits(
+            &description.params_schema,
+            &json!({"user_id": "a", "limit": 1000, "order_by": "last_seen"})
+        ),
         Ok(())
     );
     let result = &description.result_schema;
-    assert_eq!(result.pointer("/properties/user/properties/user_id/x-tally-id"), Some(&json!("user")));
-    assert_eq!(result.pointer("/properties/user/properties/known/x-tally-known"), Some(&json!("user")));
-    assert_eq!(result.pointer("/properties/products/items/properties/product_id/x-tally-id"), Some(&json!("product")));
+    assert_eq!(
+        result.pointer("/properties/user/properties/user_id/x-tally-id"),
+        Some(&json!("user"))
+    );
+    assert_eq!(
+        result.pointer("/properties/user/properties/known/x-tally-known"),
+        Some(&json!("user"))
+    );
+    assert_eq!(
+        result.pointer("/properties/products/items/properties/product_id/x-tally-id"),
+        Some(&json!("product"))
+    );
 }

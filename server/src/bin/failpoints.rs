@@ -1,4 +1,5 @@
-//! `tally` with named moments at which a test may end it: the command line of the binary that is shipped, and nothing else.
+//! `tally` with named moments at which a test may end it: the command line of the binary that is
+//! shipped, and nothing else.
 
 #[path = "../cli/mod.rs"]
 mod cli;

@@ -1,4 +1,5 @@
-//! What every catalogue must do, whichever database is behind it. Run on an empty one; leaves rows behind.
+//! What every catalogue must do, whichever database is behind it. Run on an empty one; leaves rows
+//! behind.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test fails by panicking")]
 
 use super::{Catalogue, Cost, Page, Product, Upserted, User, Wanted};
@@ -54,8 +55,10 @@ async fn upserts_are_idempotent_and_counted(catalogue: &dyn Catalogue) {
 async fn finds_and_names_what_exists(catalogue: &dyn Catalogue) {
     assert_eq!(catalogue.user(Id::Text("nobody".into())).await.unwrap(), None);
     assert_eq!(catalogue.product(Id::Integer(2)).await.unwrap(), None);
-    let wanted =
-        Wanted { users: vec![Id::Integer(3), Id::Text("a".into()), Id::Integer(999)], products: vec![Id::Integer(3)] };
+    let wanted = Wanted {
+        users: vec![Id::Integer(3), Id::Text("a".into()), Id::Integer(999)],
+        products: vec![Id::Integer(3)],
+    };
     let names = catalogue.names(wanted).await.unwrap();
     assert_eq!(names.users.len(), 2);
     assert_eq!(names.users[&Id::Text("a".into())], "user a");
@@ -80,15 +83,32 @@ async fn a_later_row_wins(catalogue: &dyn Catalogue) {
     assert_eq!(counts, Upserted { inserted: 1, updated: 1, unchanged: 1 });
     assert_eq!(catalogue.user(Id::Text("twice".into())).await.unwrap(), Some(named("second")));
     let back = vec![named("third"), named("second")];
-    assert_eq!(catalogue.upsert_users(back).await.unwrap(), Upserted { inserted: 0, updated: 2, unchanged: 0 });
+    assert_eq!(
+        catalogue.upsert_users(back).await.unwrap(),
+        Upserted { inserted: 0, updated: 2, unchanged: 0 }
+    );
     assert_eq!(catalogue.user(Id::Text("twice".into())).await.unwrap(), Some(named("second")));
 }
 
 async fn keeps_texts_as_they_are(catalogue: &dyn Catalogue) {
-    let texts = ["it's", "back\\slash", "{a,b}", "\"quoted\"", "%_", " space ", "Ünïcödé 𝄞", "NULL", "$1;--"];
+    let texts = [
+        "it's",
+        "back\\slash",
+        "{a,b}",
+        "\"quoted\"",
+        "%_",
+        " space ",
+        "Ünïcödé 𝄞",
+        "NULL",
+        "$1;--",
+    ];
     let rows: Vec<User> = texts
         .iter()
-        .map(|text| User { user_name: text.to_string(), email: Some(text.to_string()), ..user(text) })
+        .map(|text| User {
+            user_name: text.to_string(),
+            email: Some(text.to_string()),
+            ..user(text)
+        })
         .collect();
     catalogue.upsert_users(rows.clone()).await.unwrap();
     for row in rows {
@@ -96,7 +116,11 @@ async fn keeps_texts_as_they_are(catalogue: &dyn Catalogue) {
     }
     let mut without = user("it's");
     without.user_name = "it's".into();
-    assert_eq!(catalogue.upsert_users(vec![without.clone()]).await.unwrap().updated, 1, "an address may go");
+    assert_eq!(
+        catalogue.upsert_users(vec![without.clone()]).await.unwrap().updated,
+        1,
+        "an address may go"
+    );
     assert_eq!(catalogue.user(without.user_id.clone()).await.unwrap(), Some(without));
 }
 
@@ -108,8 +132,11 @@ async fn writes_at_once_are_counted_once(catalogue: &dyn Catalogue) {
         }
         rows
     };
-    let (mut one, other) =
-        futures_util::future::join(catalogue.upsert_users(rows(false)), catalogue.upsert_users(rows(true))).await;
+    let (mut one, other) = futures_util::future::join(
+        catalogue.upsert_users(rows(false)),
+        catalogue.upsert_users(rows(true)),
+    )
+    .await;
     *one.as_mut().unwrap() += other.unwrap();
     assert_eq!(one.unwrap(), Upserted { inserted: 300, updated: 0, unchanged: 300 });
 }

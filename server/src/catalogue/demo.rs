@@ -1,6 +1,8 @@
-//! The demo's catalogue: three users and three products that the documentation names, and as many more as wanted.
+//! The demo's catalogue: three users and three products that the documentation names, and as many
+//! more as wanted.
 //!
-//! A pure function of counts and seed, so every demo shows the same names; seeding again changes nothing.
+//! A pure function of counts and seed, so every demo shows the same names; seeding again changes
+//! nothing.
 
 use super::{Catalogue, CatalogueError, Cost, Product, Upserted, User};
 use tally_plugin::read::Id;
@@ -19,20 +21,27 @@ pub struct DemoRows {
     pub seed: u64,
 }
 
-/// Writes users 1…`users` and products 1…`products`; the outcome for the users and for the products.
+/// Writes users 1…`users` and products 1…`products`; the outcome for the users and for the
+/// products.
 ///
 /// # Errors
 /// [`CatalogueError`]; batches written before it stay.
-pub async fn seed(catalogue: &dyn Catalogue, demo: DemoRows) -> Result<(Upserted, Upserted), CatalogueError> {
+pub async fn seed(
+    catalogue: &dyn Catalogue,
+    demo: DemoRows,
+) -> Result<(Upserted, Upserted), CatalogueError> {
     let (mut users, mut products) = (Upserted::default(), Upserted::default());
     let mut ids = (1..=demo.users.max(3)).peekable();
     while ids.peek().is_some() {
-        users += catalogue.upsert_users(ids.by_ref().take(BATCH).map(|id| user(id, demo.seed)).collect()).await?;
+        users += catalogue
+            .upsert_users(ids.by_ref().take(BATCH).map(|id| user(id, demo.seed)).collect())
+            .await?;
     }
     let mut ids = (1..=demo.products.max(3)).peekable();
     while ids.peek().is_some() {
-        products +=
-            catalogue.upsert_products(ids.by_ref().take(BATCH).map(|id| product(id, demo.seed)).collect()).await?;
+        products += catalogue
+            .upsert_products(ids.by_ref().take(BATCH).map(|id| product(id, demo.seed)).collect())
+            .await?;
     }
     Ok((users, products))
 }
@@ -59,7 +68,10 @@ fn product(id: u64, seed: u64) -> Product {
         3 => ("productA".into(), 19_000),
         _ => {
             let number = mixed(seed, !id);
-            (format!("{} {}", pick(&KIND, number), pick(&THING, number >> 16)), 99 + (number >> 32) % 100_000)
+            (
+                format!("{} {}", pick(&KIND, number), pick(&THING, number >> 16)),
+                99 + (number >> 32) % 100_000,
+            )
         }
     };
     let cost = i64::try_from(cents)
@@ -73,7 +85,8 @@ fn pick(of: &[&'static str; 16], number: u64) -> &'static str {
     of[(number % 16) as usize]
 }
 
-/// splitmix64 (Steele, Lea, Flood 2014): a fixed function, unlike a library's generator, which may change by version.
+/// splitmix64 (Steele, Lea, Flood 2014): a fixed function, unlike a library's generator, which may
+/// change by version.
 fn mixed(seed: u64, n: u64) -> u64 {
     let mut z = seed.wrapping_add(n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -100,16 +113,16 @@ const FIRST: [&str; 16] = [
     "Tony",
 ];
 const LAST: [&str; 16] = [
-    "Adler", "Berg", "Castro", "Diaz", "Eriksen", "Fischer", "Garcia", "Haddad", "Ito", "Jensen", "Kovacs", "Lopez",
-    "Moreau", "Novak", "Okafor", "Perez",
+    "Adler", "Berg", "Castro", "Diaz", "Eriksen", "Fischer", "Garcia", "Haddad", "Ito", "Jensen",
+    "Kovacs", "Lopez", "Moreau", "Novak", "Okafor", "Perez",
 ];
 const KIND: [&str; 16] = [
-    "Blue", "Bright", "Classic", "Compact", "Folding", "Green", "Heavy", "Light", "Little", "Long", "Plain", "Quiet",
-    "Red", "Round", "Soft", "Warm",
+    "Blue", "Bright", "Classic", "Compact", "Folding", "Green", "Heavy", "Light", "Little", "Long",
+    "Plain", "Quiet", "Red", "Round", "Soft", "Warm",
 ];
 const THING: [&str; 16] = [
-    "backpack", "bottle", "chair", "cup", "desk", "jacket", "kettle", "lamp", "mug", "notebook", "pen", "radio",
-    "scarf", "shoe", "speaker", "tent",
+    "backpack", "bottle", "chair", "cup", "desk", "jacket", "kettle", "lamp", "mug", "notebook",
+    "pen", "radio", "scarf", "shoe", "speaker", "tent",
 ];
 
 #[cfg(test)]
@@ -130,13 +143,22 @@ mod tests {
         assert_eq!((users.unchanged, products.unchanged), (1_500, 40));
 
         let known = catalogue.users(Page { after: None, limit: 3 }).await.unwrap();
-        assert_eq!(known.iter().map(|user| user.email.is_some()).collect::<Vec<_>>(), [true, false, false]);
+        assert_eq!(
+            known.iter().map(|user| user.email.is_some()).collect::<Vec<_>>(),
+            [true, false, false]
+        );
         let known = catalogue.products(Page { after: None, limit: 3 }).await.unwrap();
-        let known: Vec<_> =
-            known.iter().map(|product| (product.product_name.as_str(), product.cost.to_string())).collect();
+        let known: Vec<_> = known
+            .iter()
+            .map(|product| (product.product_name.as_str(), product.cost.to_string()))
+            .collect();
         assert_eq!(
             known,
-            [("productA", "290.00".into()), ("productB", "210.00".into()), ("productA", "190.00".into())]
+            [
+                ("productA", "290.00".into()),
+                ("productB", "210.00".into()),
+                ("productA", "190.00".into())
+            ]
         );
     }
 }

@@ -1,13 +1,17 @@
 //! The catalogue in an SQLite file of the data directory.
 //!
-//! Every call runs on a blocking thread: readers share one connection, writers another (write-ahead log, so an import
-//! never blocks a lookup for longer than a page flip). Calls wait for each other; more than `READS` or `WRITES` at
-//! once are refused, and a call keeps its place until its thread is done, also when nobody waits for it any more. The
-//! file is its owner's alone: it holds e-mail addresses. The schema is that of `migrations/`, applied when it is opened.
+//! Every call runs on a blocking thread: readers share one connection, writers another (write-ahead
+//! log, so an import never blocks a lookup for longer than a page flip). Calls wait for each other;
+//! more than `READS` or `WRITES` at once are refused, and a call keeps its place until its thread
+//! is done, also when nobody waits for it any more. The file is its owner's alone: it holds e-mail
+//! addresses. The schema is that of `migrations/`, applied when it is opened.
 
 use super::migrations::{self, APPLIED, Applied, HISTORY};
 use super::rows::{self, number};
-use super::{Catalogue, CatalogueError, CatalogueFuture, Cost, Names, Page, Product, Upserted, User, Wanted, id};
+use super::{
+    Catalogue, CatalogueError, CatalogueFuture, Cost, Names, Page, Product, Upserted, User, Wanted,
+    id,
+};
 use parking_lot::Mutex;
 use refinery::Migration;
 use rusqlite::types::Value as Sql;
@@ -24,7 +28,8 @@ use tokio::sync::Semaphore;
 /// How long a connection waits for another process's lock.
 const BUSY: Duration = Duration::from_secs(2);
 
-/// Lookups and listings at once: one at a time is read, the rest wait on their threads, for some milliseconds.
+/// Lookups and listings at once: one at a time is read, the rest wait on their threads, for some
+/// milliseconds.
 const READS: usize = 64;
 
 /// Writes at once, likewise.
@@ -47,13 +52,14 @@ impl Embedded {
     /// Opens or creates the file and brings its schema up to date. Blocks.
     ///
     /// # Errors
-    /// [`CatalogueError::Refused`] says why the file cannot be used, [`CatalogueError::Unavailable`] that it is locked
-    /// or cannot be read now.
+    /// [`CatalogueError::Refused`] says why the file cannot be used,
+    /// [`CatalogueError::Unavailable`] that it is locked or cannot be read now.
     pub fn open(file: &Path) -> Result<Embedded, CatalogueError> {
         Embedded::open_with(file, &migrations::all()).map(|(opened, _)| opened)
     }
 
-    /// Brings the schema of a file up to date, creating it if it does not exist; what was applied. Blocks.
+    /// Brings the schema of a file up to date, creating it if it does not exist; what was applied.
+    /// Blocks.
     ///
     /// # Errors
     /// As [`Embedded::open`].
@@ -79,17 +85,22 @@ impl Embedded {
         Ok(pending.iter().map(ToString::to_string).collect())
     }
 
-    fn open_with(file: &Path, ours: &[Migration]) -> Result<(Embedded, Vec<String>), CatalogueError> {
+    fn open_with(
+        file: &Path,
+        ours: &[Migration],
+    ) -> Result<(Embedded, Vec<String>), CatalogueError> {
         let connect = || -> rusqlite::Result<Connection> {
             let connection = Connection::open(file)?;
             connection.busy_timeout(BUSY)?;
             connection.execute_batch(
-                "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA trusted_schema = OFF;",
+                "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; \
+                 PRAGMA trusted_schema = OFF;",
             )?;
             Ok(connection)
         };
         let cannot = |error: rusqlite::Error| unavailable(file, &error);
-        // SQLite gives the files beside it the same mode. A file that is there keeps the mode its owner gave it.
+        // SQLite gives the files beside it the same mode. A file that is there keeps the mode its
+        // owner gave it.
         OpenOptions::new()
             .append(true)
             .create(true)
@@ -98,9 +109,12 @@ impl Embedded {
             .map_err(|error| unavailable(file, &error))?;
         let mut writer = connect().map_err(cannot)?;
         let mut applied = Vec::new();
-        // Two that start at once: the later one finds them applied, or fails at the first and is started again.
+        // Two that start at once: the later one finds them applied, or fails at the first and is
+        // started again.
         if !pending(file, &writer, ours)?.is_empty() {
-            let report = migrations::runner(ours).run(&mut writer).map_err(|error| unavailable(file, &error))?;
+            let report = migrations::runner(ours)
+                .run(&mut writer)
+                .map_err(|error| unavailable(file, &error))?;
             applied.extend(report.applied_migrations().iter().map(ToString::to_string));
         }
         let reader = connect().map_err(cannot)?;
@@ -192,7 +206,8 @@ impl Stored for Product {
 
     fn of(row: &Row<'_>) -> rusqlite::Result<Product> {
         let cents = row.get(2)?;
-        let cost = Cost::from_cents(cents).ok_or(rusqlite::Error::IntegralValueOutOfRange(2, cents))?;
+        let cost =
+            Cost::from_cents(cents).ok_or(rusqlite::Error::IntegralValueOutOfRange(2, cents))?;
         Ok(Product { product_id: stored_id(row)?, product_name: row.get(1)?, cost })
     }
 }
@@ -200,23 +215,37 @@ impl Stored for Product {
 fn list<T: Stored>(connection: &Connection, page: &Page) -> rusqlite::Result<Vec<T>> {
     let Select { id, table, columns } = Select::of::<T>();
     // A row value compares like the index is ordered, so each page is one seek.
-    let after = if page.after.is_some() { format!("WHERE (id_number, {id}) > (?2, ?3)") } else { String::new() };
+    let after = if page.after.is_some() {
+        format!("WHERE (id_number, {id}) > (?2, ?3)")
+    } else {
+        String::new()
+    };
     let mut values = vec![Sql::Integer(i64::try_from(page.limit).unwrap_or(i64::MAX))];
-    values.extend(page.after.iter().flat_map(|after| [Sql::Integer(number(after)), Sql::Text(id::text(after))]));
-    let mut statement = connection
-        .prepare_cached(&format!("SELECT {columns} FROM {table} {after} ORDER BY id_number, {id} LIMIT ?1"))?;
+    values.extend(
+        page.after
+            .iter()
+            .flat_map(|after| [Sql::Integer(number(after)), Sql::Text(id::text(after))]),
+    );
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT {columns} FROM {table} {after} ORDER BY id_number, {id} LIMIT ?1"
+    ))?;
     statement.query_map(params_from_iter(values), T::of)?.collect()
 }
 
 fn find<T: Stored>(connection: &Connection, wanted: &Id) -> rusqlite::Result<Option<T>> {
     let Select { id, table, columns } = Select::of::<T>();
-    let mut statement = connection.prepare_cached(&format!("SELECT {columns} FROM {table} WHERE {id} = ?1"))?;
+    let mut statement =
+        connection.prepare_cached(&format!("SELECT {columns} FROM {table} WHERE {id} = ?1"))?;
     statement.query_row([id::text(wanted)], T::of).optional()
 }
 
-fn names<T: Stored>(connection: &Connection, wanted: Vec<Id>) -> rusqlite::Result<HashMap<Id, String>> {
+fn names<T: Stored>(
+    connection: &Connection,
+    wanted: Vec<Id>,
+) -> rusqlite::Result<HashMap<Id, String>> {
     let (id, table, name) = (T::ID, T::TABLE, T::NAME);
-    let mut statement = connection.prepare_cached(&format!("SELECT {name} FROM {table} WHERE {id} = ?1"))?;
+    let mut statement =
+        connection.prepare_cached(&format!("SELECT {name} FROM {table} WHERE {id} = ?1"))?;
     let mut found = HashMap::with_capacity(wanted.len());
     for wanted in wanted {
         let name = statement.query_row([id::text(&wanted)], |row| row.get(0)).optional()?;
@@ -227,7 +256,8 @@ fn names<T: Stored>(connection: &Connection, wanted: Vec<Id>) -> rusqlite::Resul
 
 fn upsert<T: Stored>(transaction: &Transaction<'_>, rows: &[T]) -> rusqlite::Result<Upserted> {
     let (table, id, name, more) = (T::TABLE, T::ID, T::NAME, T::MORE);
-    let mut find = transaction.prepare_cached(&format!("SELECT {name}, {more} FROM {table} WHERE {id} = ?1"))?;
+    let mut find = transaction
+        .prepare_cached(&format!("SELECT {name}, {more} FROM {table} WHERE {id} = ?1"))?;
     let mut write = transaction.prepare_cached(&format!(
         "INSERT INTO {table} ({id}, id_number, {name}, {more}) VALUES (?1, ?2, ?3, ?4)
          ON CONFLICT ({id}) DO UPDATE SET id_number = excluded.id_number, {name} = excluded.{name}, {more} = excluded.{more}"
@@ -235,7 +265,8 @@ fn upsert<T: Stored>(transaction: &Transaction<'_>, rows: &[T]) -> rusqlite::Res
     let mut done = Upserted::default();
     for row in rows {
         let key = id::text(row.id());
-        let before: Option<(String, Sql)> = find.query_row([&key], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        let before: Option<(String, Sql)> =
+            find.query_row([&key], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
         match before {
             Some((name, more)) if name == row.name() && more == row.more() => {
                 done.unchanged += 1;
@@ -257,14 +288,19 @@ struct Select {
 
 impl Select {
     fn of<T: Stored>() -> Select {
-        Select { id: T::ID, table: T::TABLE, columns: format!("{}, {}, {}", T::ID, T::NAME, T::MORE) }
+        Select {
+            id: T::ID,
+            table: T::TABLE,
+            columns: format!("{}, {}, {}", T::ID, T::NAME, T::MORE),
+        }
     }
 }
 
 fn stored_id(row: &Row<'_>) -> rusqlite::Result<Id> {
     let text: String = row.get(0)?;
-    id::parse(&text)
-        .map_err(|fault| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(fault)))
+    id::parse(&text).map_err(|fault| {
+        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(fault))
+    })
 }
 
 fn later<T: Send + 'static>(
@@ -287,12 +323,18 @@ fn later<T: Send + 'static>(
 }
 
 /// What the file lacks of `ours`.
-fn pending(file: &Path, connection: &Connection, ours: &[Migration]) -> Result<Vec<Migration>, CatalogueError> {
+fn pending(
+    file: &Path,
+    connection: &Connection,
+    ours: &[Migration],
+) -> Result<Vec<Migration>, CatalogueError> {
     let applied = || -> rusqlite::Result<Vec<Applied>> {
         if !connection.table_exists(None, HISTORY)? {
             return Ok(Vec::new());
         }
-        let of = |row: &Row<'_>| Ok(Applied { version: row.get(0)?, name: row.get(1)?, checksum: row.get(2)? });
+        let of = |row: &Row<'_>| {
+            Ok(Applied { version: row.get(0)?, name: row.get(1)?, checksum: row.get(2)? })
+        };
         connection.prepare(APPLIED)?.query_map([], of)?.collect()
     };
     let applied = applied().map_err(|error| unavailable(file, &error))?;

@@ -86,7 +86,8 @@ fn a_changed_applied_migration_is_refused_with_a_sentence() {
     let file = folder.path().join("catalogue.db");
     let with = |sql: &str| [Migration::unapplied("V1__users", sql).unwrap()];
     Embedded::open_with(&file, &with("CREATE TABLE a (b INTEGER);")).map(drop).unwrap();
-    let error = Embedded::open_with(&file, &with("CREATE TABLE a (c INTEGER);")).map(drop).unwrap_err();
+    let error =
+        Embedded::open_with(&file, &with("CREATE TABLE a (c INTEGER);")).map(drop).unwrap_err();
     assert!(
         matches!(&error, CatalogueError::Refused(text) if text.contains("V1__users") && text.contains("never changes")),
         "{error}"

@@ -1,7 +1,7 @@
 //! Ids as text: of a URL, a file or a database column. The rules are the event's.
 //!
-//! Text of 1–64 bytes without control characters; the canonical decimal text of an integer of 0…2⁵³−1 *is* that
-//! integer. Says nothing about whether the id exists.
+//! Text of 1–64 bytes without control characters; the canonical decimal text of an integer of
+//! 0…2⁵³−1 *is* that integer. Says nothing about whether the id exists.
 
 use tally_plugin::read::Id;
 use thiserror::Error;
@@ -54,7 +54,8 @@ pub fn text(id: &Id) -> String {
 }
 
 fn integer(text: &str) -> Option<u64> {
-    let canonical = text == "0" || (text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0'));
+    let canonical =
+        text == "0" || (text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0'));
     let number: u64 = if canonical {
         text.parse().ok()?
     } else {
@@ -73,7 +74,9 @@ mod tests {
         assert_eq!(parse("7"), Ok(Id::Integer(7)));
         assert_eq!(parse("0"), Ok(Id::Integer(0)));
         assert_eq!(parse("9007199254740991"), Ok(Id::Integer(MAX_INTEGER)));
-        for other in ["07", "-1", "+1", "1.0", "9007199254740992", "99999999999999999999", "abc", " 7"] {
+        for other in
+            ["07", "-1", "+1", "1.0", "9007199254740992", "99999999999999999999", "abc", " 7"]
+        {
             assert_eq!(parse(other), Ok(Id::Text(other.into())), "{other}");
             assert_eq!(text(&parse(other).unwrap()), other);
         }

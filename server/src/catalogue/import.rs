@@ -1,8 +1,9 @@
 //! Users or products from a CSV file.
 //!
-//! The first line names the columns, in any order. A bad line is reported with its number and the reason, the good
-//! ones are written, 2,000 to a transaction; importing the same file again changes nothing. Rows that the file does
-//! not name stay. A record of more than 1 MiB, as an unclosed quote makes it, ends the import.
+//! The first line names the columns, in any order. A bad line is reported with its number and the
+//! reason, the good ones are written, 2,000 to a transaction; importing the same file again changes
+//! nothing. Rows that the file does not name stay. A record of more than 1 MiB, as an unclosed
+//! quote makes it, ends the import.
 
 use super::{Catalogue, CatalogueError, Cost, Product, Upserted, User, id};
 use crate::bounded::Bounded;
@@ -62,7 +63,8 @@ pub enum ImportError {
     Header(String),
     /// The file could not be read on.
     #[error(
-        "line {line}: the file cannot be read: {reason}; the lines before it were imported; the file can be imported again"
+        "line {line}: the file cannot be read: {reason}; the lines before it were imported; the \
+         file can be imported again"
     )]
     Read {
         /// Where.
@@ -90,11 +92,23 @@ impl ImportError {
 ///
 /// # Errors
 /// [`ImportError`].
-pub async fn import(kind: Kind, file: impl Read + Send, catalogue: &dyn Catalogue) -> Result<Report, ImportError> {
+pub async fn import(
+    kind: Kind,
+    file: impl Read + Send,
+    catalogue: &dyn Catalogue,
+) -> Result<Report, ImportError> {
     match kind {
-        Kind::Users => run(file, ["user_id", "user_name", "email"], 2, user, |rows| catalogue.upsert_users(rows)).await,
+        Kind::Users => {
+            run(file, ["user_id", "user_name", "email"], 2, user, |rows| {
+                catalogue.upsert_users(rows)
+            })
+            .await
+        }
         Kind::Products => {
-            run(file, ["product_id", "product_name", "cost"], 3, product, |rows| catalogue.upsert_products(rows)).await
+            run(file, ["product_id", "product_name", "cost"], 3, product, |rows| {
+                catalogue.upsert_products(rows)
+            })
+            .await
         }
     }
 }
@@ -106,7 +120,8 @@ async fn run<'c, T>(
     row: fn([&str; 3]) -> Result<T, String>,
     write: impl Fn(Vec<T>) -> super::CatalogueFuture<'c, Upserted>,
 ) -> Result<Report, ImportError> {
-    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(Bounded::new(file, LONGEST_RECORD));
+    let mut reader =
+        csv::ReaderBuilder::new().flexible(true).from_reader(Bounded::new(file, LONGEST_RECORD));
     let mut report = Report::default();
     let header = reader.byte_headers().map_err(|error| read_error(1, &error))?.clone();
     if header.iter().any(|cell| cell.starts_with(b"\xFF\xFE") || cell.starts_with(b"\xFE\xFF")) {
@@ -141,7 +156,8 @@ async fn run<'c, T>(
             }
         }
         if rows.len() == BATCH {
-            report.written += write(std::mem::replace(&mut rows, Vec::with_capacity(BATCH))).await?;
+            report.written +=
+                write(std::mem::replace(&mut rows, Vec::with_capacity(BATCH))).await?;
         }
     }
     report.written += write(rows).await?;
@@ -159,19 +175,32 @@ fn columns(
     for (n, cell) in header.iter().enumerate() {
         match names.iter().position(|name| name == cell) {
             Some(which) => columns[which] = Some(n),
-            None => warnings.push(format!("unknown column \"{}\" was ignored", cell.escape_debug())),
+            None => {
+                warnings.push(format!("unknown column \"{}\" was ignored", cell.escape_debug()))
+            }
         }
     }
-    let missing: Vec<&str> =
-        names.into_iter().zip(columns).take(needed).filter(|(_, at)| at.is_none()).map(|(name, _)| name).collect();
+    let missing: Vec<&str> = names
+        .into_iter()
+        .zip(columns)
+        .take(needed)
+        .filter(|(_, at)| at.is_none())
+        .map(|(name, _)| name)
+        .collect();
     if missing.is_empty() {
         return Ok(columns);
     }
     let (missing, all) = (missing.join(", "), names.join(","));
-    Err(ImportError::Header(format!("the first line does not name {missing}; it must name the columns, as in {all}")))
+    Err(ImportError::Header(format!(
+        "the first line does not name {missing}; it must name the columns, as in {all}"
+    )))
 }
 
-fn fields<'r>(record: &'r ByteRecord, header: &[String], columns: [Option<usize>; 3]) -> Result<[&'r str; 3], String> {
+fn fields<'r>(
+    record: &'r ByteRecord,
+    header: &[String],
+    columns: [Option<usize>; 3],
+) -> Result<[&'r str; 3], String> {
     if record.len() != header.len() {
         return Err(format!("{} fields, but the header names {}", record.len(), header.len()));
     }
@@ -198,7 +227,8 @@ fn product([product_id, product_name, cost]: [&str; 3]) -> Result<Product, Strin
     Ok(Product {
         product_id: id::parse(product_id).map_err(|fault| format!("product_id: {fault}"))?,
         product_name: name("product_name", product_name)?,
-        cost: Cost::parse(cost).ok_or("cost: not a number from 0 to 9999999999.99 with at most two places")?,
+        cost: Cost::parse(cost)
+            .ok_or("cost: not a number from 0 to 9999999999.99 with at most two places")?,
     })
 }
 
@@ -241,10 +271,15 @@ mod tests {
             ,44,9,Eve\r\n";
         let report = import(Kind::Users, file.as_bytes(), &catalogue).await.unwrap();
         assert_eq!(report.written, Upserted { inserted: 3, ..Upserted::default() });
-        let lines: Vec<_> = report.faults.iter().map(|fault| (fault.line, fault.reason.as_str())).collect();
+        let lines: Vec<_> =
+            report.faults.iter().map(|fault| (fault.line, fault.reason.as_str())).collect();
         assert_eq!(
             lines,
-            [(4, "user_id: an id must not be empty"), (5, "user_name: empty"), (6, "2 fields, but the header names 4")]
+            [
+                (4, "user_id: an id must not be empty"),
+                (5, "user_name: empty"),
+                (6, "2 fields, but the header names 4")
+            ]
         );
         assert_eq!(report.refused, 3);
         assert_eq!(report.warnings, ["unknown column \"shoe size\" was ignored"]);
@@ -255,8 +290,8 @@ mod tests {
         assert_eq!(again.written, Upserted { unchanged: 3, ..Upserted::default() });
     }
 
-    /// Blanks, line ends, a byte order mark, empty lines and zeros behind the second place mean nothing; a header that comes again
-    /// is no row.
+    /// Blanks, line ends, a byte order mark, empty lines and zeros behind the second place mean
+    /// nothing; a header that comes again is no row.
     #[tokio::test]
     async fn files_are_read_by_what_they_say_not_by_how_it_is_written() {
         for ends in ["\n", "\r\n", "\r"] {
@@ -271,10 +306,15 @@ mod tests {
                 "3,C,12.345",
                 "4,D,7.0000000000000",
             ];
-            let report = import(Kind::Products, lines.join(ends).as_bytes(), &catalogue).await.unwrap();
-            let faults: Vec<&str> = report.faults.iter().map(|fault| fault.reason.as_str()).collect();
+            let report =
+                import(Kind::Products, lines.join(ends).as_bytes(), &catalogue).await.unwrap();
+            let faults: Vec<&str> =
+                report.faults.iter().map(|fault| fault.reason.as_str()).collect();
             assert_eq!(faults.len(), 2, "{ends:?}: {faults:?}");
-            assert!(faults[0] == "a repeated header" && faults[1].starts_with("cost: "), "{ends:?}: {faults:?}");
+            assert!(
+                faults[0] == "a repeated header" && faults[1].starts_with("cost: "),
+                "{ends:?}: {faults:?}"
+            );
             for (id, name, cost) in [(1, "A", "19.99"), (2, "B", "12.50"), (4, "D", "7.00")] {
                 let product = catalogue.product(Id::Integer(id)).await.unwrap().unwrap();
                 assert_eq!(
@@ -294,7 +334,10 @@ mod tests {
             file += &format!("{id},thing,{}\n", if id % 10 == 0 { "free" } else { "1.50" });
         }
         let report = import(Kind::Products, file.as_bytes(), &catalogue).await.unwrap();
-        assert_eq!((report.written.inserted, report.refused, report.faults.len()), (2_250, 250, LISTED));
+        assert_eq!(
+            (report.written.inserted, report.refused, report.faults.len()),
+            (2_250, 250, LISTED)
+        );
         assert!(report.faults[0].reason.starts_with("cost: "));
     }
 
@@ -312,8 +355,14 @@ mod tests {
         let (_folder, catalogue) = opened();
         let file = b"user_id,user_name\n1,Ada\n2,\"Bob\n".chain(std::io::repeat(b'x'));
         let error = import(Kind::Users, file, &catalogue).await.unwrap_err();
-        assert!(matches!(&error, ImportError::Read { line: 3, reason } if reason.contains("quote")), "{error}");
-        assert!(catalogue.user(Id::Integer(1)).await.unwrap().is_some(), "the lines before it were imported");
+        assert!(
+            matches!(&error, ImportError::Read { line: 3, reason } if reason.contains("quote")),
+            "{error}"
+        );
+        assert!(
+            catalogue.user(Id::Integer(1)).await.unwrap().is_some(),
+            "the lines before it were imported"
+        );
     }
 
     #[tokio::test]

@@ -1,10 +1,13 @@
-//! The embedded catalogue of a running engine: if its file cannot be opened, the engine runs without it and tries again.
+//! The embedded catalogue of a running engine: if its file cannot be opened, the engine runs
+//! without it and tries again.
 //!
-//! A broken file, a file of a newer program, a full disk, a folder without rights: metrics are counted in spite of all of them.
-//! Calls are refused with the reason until the file opens.
+//! A broken file, a file of a newer program, a full disk, a folder without rights: metrics are
+//! counted in spite of all of them. Calls are refused with the reason until the file opens.
 
 use super::embedded::Embedded;
-use super::{Catalogue, CatalogueError, CatalogueFuture, Names, Page, Product, Upserted, User, Wanted};
+use super::{
+    Catalogue, CatalogueError, CatalogueFuture, Names, Page, Product, Upserted, User, Wanted,
+};
 use parking_lot::RwLock;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,14 +36,18 @@ impl Drop for Late {
 }
 
 impl Late {
-    /// Opens the file, which is made if it is not there; blocks for that. Where it cannot be opened, that is said and tried again.
+    /// Opens the file, which is made if it is not there; blocks for that. Where it cannot be
+    /// opened, that is said and tried again.
     #[must_use]
     pub fn open(file: PathBuf) -> Late {
         match Embedded::open(&file) {
             Ok(open) => Late { now: Arc::new(RwLock::new(Ok(open))), tending: None },
             Err(fault) => {
                 let reason = reason(fault);
-                tracing::warn!(reason, "the catalogue cannot be opened; metrics continue without names; retrying");
+                tracing::warn!(
+                    reason,
+                    "the catalogue cannot be opened; metrics continue without names; retrying"
+                );
                 let now: Now = Arc::new(RwLock::new(Err(reason)));
                 Late { tending: Some(tokio::spawn(tend(file, Arc::clone(&now)))), now }
             }
@@ -142,12 +149,18 @@ mod tests {
         let breaks: [(&str, Break, Break); 3] = [
             (
                 "broken",
-                |file| fs::write(file, "garbage, for as long as a page has it".repeat(100)).unwrap(),
+                |file| {
+                    fs::write(file, "garbage, for as long as a page has it".repeat(100)).unwrap()
+                },
                 |file| {
                     fs::remove_file(file).unwrap();
                 },
             ),
-            ("a folder", |file| fs::create_dir(file).unwrap(), |file| fs::remove_dir(file).unwrap()),
+            (
+                "a folder",
+                |file| fs::create_dir(file).unwrap(),
+                |file| fs::remove_dir(file).unwrap(),
+            ),
             (
                 "without its folder",
                 |file| fs::remove_dir(file.parent().unwrap()).unwrap(),
@@ -162,7 +175,10 @@ mod tests {
             break_it(&file);
             let late = Late::open(file.clone());
             assert!(late.health_error().is_some(), "{name}");
-            assert!(matches!(late.users(page.clone()).await, Err(CatalogueError::Unavailable(_))), "{name}");
+            assert!(
+                matches!(late.users(page.clone()).await, Err(CatalogueError::Unavailable(_))),
+                "{name}"
+            );
             mend(&file);
             opens(&late).await;
             assert_eq!(late.users(page.clone()).await.unwrap(), [], "{name}");

@@ -1,7 +1,8 @@
-//! The files of `migrations/`: which of them a database still needs, and when it must not be touched.
+//! The files of `migrations/`: which of them a database still needs, and when it must not be
+//! touched.
 //!
-//! Says it from what the database's history holds; reading and applying are the implementation's. An applied migration
-//! never changes: a database that says otherwise is refused.
+//! Says it from what the database's history holds; reading and applying are the implementation's.
+//! An applied migration never changes: a database that says otherwise is refused.
 
 use refinery::{Migration, Runner};
 
@@ -9,7 +10,8 @@ use refinery::{Migration, Runner};
 pub(super) const HISTORY: &str = "refinery_schema_history";
 
 /// Reads the columns of [`Applied`], oldest first.
-pub(super) const APPLIED: &str = "SELECT version, name, checksum FROM refinery_schema_history ORDER BY version";
+pub(super) const APPLIED: &str =
+    "SELECT version, name, checksum FROM refinery_schema_history ORDER BY version";
 
 mod schema {
     refinery::embed_migrations!("../migrations");
@@ -33,30 +35,36 @@ pub(super) fn runner(migrations: &[Migration]) -> Runner {
     Runner::new(migrations)
 }
 
-/// Those of `ours` that a database lacks, in order; or what is wrong with the others, and what to do.
+/// Those of `ours` that a database lacks, in order; or what is wrong with the others, and what to
+/// do.
 pub(super) fn pending(ours: &[Migration], applied: &[Applied]) -> Result<Vec<Migration>, String> {
     for applied in applied {
         let name = format!("V{}__{}", applied.version, applied.name);
         let Some(ours) = ours.iter().find(|ours| ours.version() == applied.version) else {
             return Err(format!(
-                "migration {name} was applied by a newer program; use that program, or an empty database, and import again"
+                "migration {name} was applied by a newer program; use that program, or an empty \
+                 database, and import again"
             ));
         };
         if ours.name() != applied.name || ours.checksum().to_string() != applied.checksum {
             return Err(format!(
-                "migration {name} was applied, but this program's {ours} is different; an applied migration never \
-                 changes: use the program that applied it, or an empty database, and import again"
+                "migration {name} was applied, but this program's {ours} is different; an applied \
+                 migration never changes: use the program that applied it, or an empty database, \
+                 and import again"
             ));
         }
     }
     let newest = applied.iter().map(|applied| applied.version).max().unwrap_or(i32::MIN);
-    let mut pending: Vec<Migration> =
-        ours.iter().filter(|ours| applied.iter().all(|applied| applied.version != ours.version())).cloned().collect();
+    let mut pending: Vec<Migration> = ours
+        .iter()
+        .filter(|ours| applied.iter().all(|applied| applied.version != ours.version()))
+        .cloned()
+        .collect();
     pending.sort();
     match pending.first() {
         Some(skipped) if skipped.version() < newest => Err(format!(
-            "migration {skipped} is missing though V{newest} was applied; use the program that applied that, or an \
-             empty database, and import again"
+            "migration {skipped} is missing though V{newest} was applied; use the program that \
+             applied that, or an empty database, and import again"
         )),
         _ => Ok(pending),
     }
@@ -68,7 +76,10 @@ mod tests {
     use super::*;
 
     fn ours(names: &[&str]) -> Vec<Migration> {
-        names.iter().map(|name| Migration::unapplied(name, "CREATE TABLE a (b INTEGER);").unwrap()).collect()
+        names
+            .iter()
+            .map(|name| Migration::unapplied(name, "CREATE TABLE a (b INTEGER);").unwrap())
+            .collect()
     }
 
     fn applied(ours: &[Migration]) -> Vec<Applied> {
@@ -83,7 +94,8 @@ mod tests {
     #[test]
     fn what_is_not_applied_is_pending_in_order() {
         let all = ours(&["V10__c", "V1__a", "V2__b"]);
-        let names = |pending: Vec<Migration>| pending.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let names =
+            |pending: Vec<Migration>| pending.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(names(pending(&all, &[]).unwrap()), ["V1__a", "V2__b", "V10__c"]);
         assert_eq!(names(pending(&all, &applied(&ours(&["V1__a"]))).unwrap()), ["V2__b", "V10__c"]);
         assert!(pending(&all, &applied(&all)).unwrap().is_empty());

@@ -1,7 +1,8 @@
 //! The catalogue: which users and products exist, and what they are called.
 //!
-//! It lists, looks up, names and takes rows; it decorates answers and never takes part in counting. One trait, one
-//! module per database behind it, one contract suite for all of them. It does not delete and has no history.
+//! It lists, looks up, names and takes rows; it decorates answers and never takes part in counting.
+//! One trait, one module per database behind it, one contract suite for all of them. It does not
+//! delete and has no history.
 
 pub mod demo;
 pub mod embedded;
@@ -24,9 +25,11 @@ use tally_plugin::read::Id;
 use thiserror::Error;
 
 /// A catalogue call under way.
-pub type CatalogueFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, CatalogueError>> + Send + 'a>>;
+pub type CatalogueFuture<'a, T> =
+    Pin<Box<dyn Future<Output = Result<T, CatalogueError>> + Send + 'a>>;
 
-/// Users and products. Order is "lower id" everywhere: integers first, by value, then texts, by bytes.
+/// Users and products. Order is "lower id" everywhere: integers first, by value, then texts, by
+/// bytes.
 pub trait Catalogue: Send + Sync + 'static {
     /// A page of users.
     fn users(&self, page: Page) -> CatalogueFuture<'_, Vec<User>>;
@@ -106,11 +109,14 @@ impl Cost {
         self.0
     }
 
-    /// Reads `290`, `290.5` or `290.0000`: digits, and a point with digits of which only the first two say anything.
+    /// Reads `290`, `290.5` or `290.0000`: digits, and a point with digits of which only the first
+    /// two say anything.
     #[must_use]
     pub fn parse(text: &str) -> Option<Cost> {
-        let (whole, places) = text.split_once('.').map_or((text, "00"), |(whole, places)| (whole, places));
-        let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        let (whole, places) =
+            text.split_once('.').map_or((text, "00"), |(whole, places)| (whole, places));
+        let digits =
+            |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
         if !digits(whole) || !digits(places) {
             return None;
         }
@@ -216,7 +222,21 @@ mod tests {
         ] {
             assert_eq!(Cost::parse(text).unwrap().cents(), cents, "{text}");
         }
-        for text in ["", ".", "1.", ".5", "1.234", "-1", "+1", "1e3", "10000000000", "1,5", " 1", "NaN", "١"] {
+        for text in [
+            "",
+            ".",
+            "1.",
+            ".5",
+            "1.234",
+            "-1",
+            "+1",
+            "1e3",
+            "10000000000",
+            "1,5",
+            " 1",
+            "NaN",
+            "١",
+        ] {
             assert_eq!(Cost::parse(text), None, "{text}");
         }
         assert_eq!(serde_json::to_string(&Cost::parse("290").unwrap()).unwrap(), "290.00");

@@ -1,6 +1,4 @@
 //! The arguments. The file of a command says what its arguments mean.
-//!
-//! Over 400 lines: one list of the arguments that exist, command by command.
 
 use super::plugin::args::Plugin;
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
@@ -74,7 +72,8 @@ pub(crate) struct ClockArgs {
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum ClockCommand {
-    /// Confirm that the clock is right although it jumped ahead: minutes, hours and records expire by it at once
+    /// Confirm that the clock is right although it jumped ahead: minutes, hours and records expire
+    /// by it at once
     Accept(Engine),
 }
 
@@ -267,7 +266,9 @@ pub(crate) enum StateCommand {
         json: bool,
     },
     /// The stored cells of a key, pane by pane
-    #[command(after_help = "  tally state get user_activities u1\n  tally state get event_frequencies purchase --json")]
+    #[command(
+        after_help = "  tally state get user_activities u1\n  tally state get event_frequencies purchase --json"
+    )]
     Get {
         /// METRIC/TABLE; one of the two is enough if it is unambiguous
         #[arg(value_name = "TABLE", value_parser = table)]
@@ -297,7 +298,10 @@ pub(crate) struct StatePlace {
 }
 
 #[derive(Group, Debug)]
-#[command(after_help = "Columns: user_id,user_name,email or product_id,product_name,cost; the first line names them.")]
+#[command(
+    after_help = "Columns: user_id,user_name,email or product_id,product_name,cost; the first line \
+                  names them."
+)]
 pub(crate) struct Import {
     #[command(flatten)]
     pub(crate) config: ConfigFile,
@@ -316,7 +320,8 @@ pub(crate) struct Import {
 
 #[derive(Group, Debug)]
 #[command(
-    after_help = "`tally run` and `tally import` do the same when they start, unless [catalogue] migrate = false."
+    after_help = "`tally run` and `tally import` do the same when they start, unless [catalogue] \
+                  migrate = false."
 )]
 pub(crate) struct Migrate {
     #[command(flatten)]
@@ -384,7 +389,9 @@ fn metric(text: &str) -> Result<String, String> {
 
 /// Names need no escapes in an address.
 fn table(text: &str) -> Result<String, String> {
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'/';
+    let plain = |byte: u8| {
+        byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'/'
+    };
     match (1..=129).contains(&text.len()) && text.bytes().all(plain) {
         true => Ok(text.into()),
         false => Err("write a table as METRIC/TABLE; `tally state tables` names them".into()),
@@ -393,7 +400,9 @@ fn table(text: &str) -> Result<String, String> {
 
 /// Reasons need no escapes in an address.
 fn reason(text: &str) -> Result<String, String> {
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b':';
+    let plain = |byte: u8| {
+        byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b':'
+    };
     match (1..=128).contains(&text.len()) && text.bytes().all(plain) {
         true => Ok(text.into()),
         false => Err("write a reason as it is listed: invalid_json, missing_field:user_id".into()),
@@ -402,7 +411,9 @@ fn reason(text: &str) -> Result<String, String> {
 
 fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
-        Some((left, right)) if !left.is_empty() && !right.is_empty() => Ok((left.into(), right.into())),
+        Some((left, right)) if !left.is_empty() && !right.is_empty() => {
+            Ok((left.into(), right.into()))
+        }
         _ => Err(format!("{text:?} is not NAME=NAME")),
     }
 }
@@ -411,7 +422,9 @@ fn params(text: &str) -> Result<Value, String> {
     match serde_json::from_str(text) {
         Ok(params @ Value::Object(_)) => Ok(params),
         Ok(_) => Err("params are a JSON object: '{\"limit\":5}'".into()),
-        Err(error) => Err(format!("not JSON: {error}; put single quotes around it: '{{\"limit\":5}}'")),
+        Err(error) => {
+            Err(format!("not JSON: {error}; put single quotes around it: '{{\"limit\":5}}'"))
+        }
     }
 }
 

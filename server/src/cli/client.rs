@@ -73,7 +73,8 @@ impl Client {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(Duration::from_secs(5)));
         connector.set_nodelay(true);
-        let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector);
+        let http =
+            hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector);
         Ok(Client { base: url.trim_end_matches('/').into(), http })
     }
 
@@ -87,7 +88,8 @@ impl Client {
         self.ask(Method::POST, path, Some(body)).await
     }
 
-    /// GET of lines, each handed over as soon as it is complete. `Some`: the answer, if it is not 200.
+    /// GET of lines, each handed over as soon as it is complete. `Some`: the answer, if it is not
+    /// 200.
     ///
     /// # Errors
     /// [`ClientError`], or what `each` says.
@@ -99,11 +101,16 @@ impl Client {
         let request = Request::builder().uri(format!("{}{path}", self.base)).body(Full::default());
         let request = request.map_err(|error| ClientError::Unusable(error.to_string()))?;
         let late = |_| ClientError::Broken(format!("the engine at {} stopped sending", self.base));
-        let broke =
-            |error: hyper::Error| ClientError::Broken(format!("the answer of {} was cut off: {error}", self.base));
-        let response = tokio::time::timeout(PATIENCE, self.begin(request)).await.map_err(late)??;
+        let broke = |error: hyper::Error| {
+            ClientError::Broken(format!("the answer of {} was cut off: {error}", self.base))
+        };
+        let response =
+            tokio::time::timeout(PATIENCE, self.begin(request)).await.map_err(late)??;
         if response.status() != 200 {
-            return tokio::time::timeout(PATIENCE, self.gather(response)).await.map_err(late)?.map(Some);
+            return tokio::time::timeout(PATIENCE, self.gather(response))
+                .await
+                .map_err(late)?
+                .map(Some);
         }
         let mut body = response.into_body();
         let mut begun: Vec<u8> = Vec::new();
@@ -118,13 +125,21 @@ impl Client {
             }
             begun.extend_from_slice(rest);
             if begun.len() > LARGEST_ANSWER {
-                return Err(ClientError::Broken(format!("the answer of {} ends in the middle of a line", self.base)));
+                return Err(ClientError::Broken(format!(
+                    "the answer of {} ends in the middle of a line",
+                    self.base
+                )));
             }
         }
         Ok(None)
     }
 
-    async fn ask(&self, method: Method, path: &str, body: Option<Body>) -> Result<Answer, ClientError> {
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Body>,
+    ) -> Result<Answer, ClientError> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
         let bytes = match body {
             None => Bytes::new(),
@@ -137,7 +152,9 @@ impl Client {
                 bytes
             }
         };
-        let request = request.body(Full::new(bytes)).map_err(|error| ClientError::Unusable(error.to_string()))?;
+        let request = request
+            .body(Full::new(bytes))
+            .map_err(|error| ClientError::Unusable(error.to_string()))?;
         match tokio::time::timeout(PATIENCE, self.exchange(request)).await {
             Ok(result) => result,
             Err(_) => Err(ClientError::Broken(format!(
@@ -153,12 +170,17 @@ impl Client {
         self.gather(response).await
     }
 
-    async fn begin(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, ClientError> {
+    async fn begin(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, ClientError> {
         self.http.request(request).await.map_err(|error| match error.is_connect() {
             true => ClientError::NoEngine(self.base.clone()),
-            false => {
-                ClientError::Broken(format!("the engine at {} closed the connection: {}", self.base, chain(&error)))
-            }
+            false => ClientError::Broken(format!(
+                "the engine at {} closed the connection: {}",
+                self.base,
+                chain(&error)
+            )),
         })
     }
 
@@ -171,7 +193,9 @@ impl Client {
             .map(Duration::from_secs);
         let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await;
         let body = body
-            .map_err(|error| ClientError::Broken(format!("the answer of {} was cut off: {error}", self.base)))?
+            .map_err(|error| {
+                ClientError::Broken(format!("the answer of {} was cut off: {error}", self.base))
+            })?
             .to_bytes();
         Ok(Answer { status, retry_after, body })
     }
@@ -207,7 +231,10 @@ impl Answer {
     /// The problem for people: title and detail, then a line for each pointer.
     pub(crate) fn problem(&self) -> String {
         let Ok(problem) = serde_json::from_slice::<ProblemText>(&self.body) else {
-            return format!("the engine answered {} without a reason; is it a Tally engine?", self.status);
+            return format!(
+                "the engine answered {} without a reason; is it a Tally engine?",
+                self.status
+            );
         };
         let mut text = match (problem.title.as_str(), problem.detail.as_str()) {
             ("", "") => format!("the engine answered {}", self.status),
@@ -272,6 +299,11 @@ mod tests {
         let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let client = Client::new(&format!("http://{address}")).unwrap();
         let error = runtime.block_on(client.get("/livez")).unwrap_err().to_string();
-        assert_eq!(error, format!("no engine answers at http://{address}; start one with `tally run` or give --url"));
+        assert_eq!(
+            error,
+            format!(
+                "no engine answers at http://{address}; start one with `tally run` or give --url"
+            )
+        );
     }
 }

@@ -22,7 +22,8 @@ fn show(config: &ConfigFile, json: bool) -> Result<(), Failure> {
         let listed: Vec<_> = settings
             .iter()
             .map(|setting| {
-                let value = setting.value.as_ref().map_or_else(|| json!("***"), |value| json!(value));
+                let value =
+                    setting.value.as_ref().map_or_else(|| json!("***"), |value| json!(value));
                 json!({"key": setting.key, "value": value, "origin": origin(&setting.origin)})
             })
             .collect();
@@ -47,7 +48,9 @@ fn origin(place: &Place) -> String {
     match place {
         Place::Default => "default".into(),
         Place::File(file) => format!("file {}", output::tame(&file.to_string_lossy())),
-        Place::Spot { file, line, .. } => format!("file {}:{line}", output::tame(&file.to_string_lossy())),
+        Place::Spot { file, line, .. } => {
+            format!("file {}:{line}", output::tame(&file.to_string_lossy()))
+        }
         Place::Env(name) => format!("env {name}"),
         Place::Flag(_) => "flag".into(),
     }
@@ -55,9 +58,11 @@ fn origin(place: &Place) -> String {
 
 fn check(config: &ConfigFile) -> Result<(), Failure> {
     let loaded = settings::read(config, None, None)?;
-    let folder = TempDir::with_prefix("tally-check-")
-        .map_err(|fault| Failure::Failed(format!("cannot create a temporary folder for copies of plugins: {fault}")))?;
-    let (faults, files) = judge_sections(&loaded, &settings::plugin_dirs(&loaded.config), folder.path());
+    let folder = TempDir::with_prefix("tally-check-").map_err(|fault| {
+        Failure::Failed(format!("cannot create a temporary folder for copies of plugins: {fault}"))
+    })?;
+    let (faults, files) =
+        judge_sections(&loaded, &settings::plugin_dirs(&loaded.config), folder.path());
     files.iter().for_each(|file| output::note(&format!("note: refused: {file}")));
     if let Some(error) = ConfigError::listing(faults) {
         return Err(error.into());
@@ -67,12 +72,14 @@ fn check(config: &ConfigFile) -> Result<(), Failure> {
 }
 
 fn summary(loaded: &Loaded) -> String {
-    let file = loaded
-        .file
-        .as_ref()
-        .map_or_else(|| "no metrics.toml: built-in defaults".into(), |file| file.display().to_string());
+    let file = loaded.file.as_ref().map_or_else(
+        || "no metrics.toml: built-in defaults".into(),
+        |file| file.display().to_string(),
+    );
     let settings = loaded.settings();
-    let count = |wanted: fn(&Place) -> bool| settings.iter().filter(|setting| wanted(&setting.origin)).count();
+    let count = |wanted: fn(&Place) -> bool| {
+        settings.iter().filter(|setting| wanted(&setting.origin)).count()
+    };
     let set = count(|place| matches!(place, Place::Spot { .. }));
     let env = count(|place| matches!(place, Place::Env(_)));
     format!("ok  {file}: {set} settings, {env} from the environment")

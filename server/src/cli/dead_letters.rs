@@ -24,14 +24,18 @@ pub(crate) fn run(args: &DeadLetters) -> Result<(), Failure> {
     }
     output::data(&listing(&answer));
     if answer.get("partial") == Some(&Value::Bool(true)) {
-        output::note("warning: older ones were not searched: too many dead letters of other reasons lie in between");
+        output::note(
+            "warning: older ones were not searched: too many dead letters of other reasons lie in \
+             between",
+        );
     }
     Ok(())
 }
 
 /// The letters, then how many there were in all of each reason.
 fn listing(answer: &Value) -> String {
-    let items = answer.get("items").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let items =
+        answer.get("items").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let mut listing = String::from("no dead letters");
     if !items.is_empty() {
         let mut table = Table::new();
@@ -45,7 +49,8 @@ fn listing(answer: &Value) -> String {
             "PAYLOAD",
         ]);
         for item in items {
-            let number = |key: &str| item.get(key).and_then(Value::as_u64).unwrap_or_default().to_string();
+            let number =
+                |key: &str| item.get(key).and_then(Value::as_u64).unwrap_or_default().to_string();
             table.add_row([
                 text(item, "time"),
                 text(item, "reason"),
@@ -87,7 +92,9 @@ mod tests {
         let item = |rest: Value| {
             let mut item = json!({"reason": "invalid_json", "topic": "events", "partition": 2, "offset": 41,
                 "time": "2026-01-01T00:00:00.000Z", "length": 1234});
-            item.as_object_mut().expect("an object").extend(rest.as_object().expect("an object").clone());
+            item.as_object_mut()
+                .expect("an object")
+                .extend(rest.as_object().expect("an object").clone());
             item
         };
         let answer = json!({"items": [item(json!({"text": format!("{{\u{1b}[31m\n{}", "ü".repeat(100))})),

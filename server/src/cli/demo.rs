@@ -28,7 +28,11 @@ pub(crate) fn run(args: &Demo) -> Result<(), Failure> {
     let (events, folder) = (config.events.clone(), config.store.data_dir.clone());
     let mut generator = generator(args.seed, &events)?;
     let started = start::start(config, None, &args.disable, Some(args.seed), &stop)?;
-    let folder = if folder.is_relative() { format!("./{}", folder.display()) } else { folder.display().to_string() };
+    let folder = if folder.is_relative() {
+        format!("./{}", folder.display())
+    } else {
+        folder.display().to_string()
+    };
     data(&format!(
         "tally {}  demo: embedded log, store and catalogue in {folder} (nothing else needed)",
         env!("CARGO_PKG_VERSION")
@@ -39,7 +43,8 @@ pub(crate) fn run(args: &Demo) -> Result<(), Failure> {
         let _seen = feeding.on_panic();
         feed(&engine, &mut generator, rate, &feeding);
     });
-    let feeder = feeder.map_err(|error| Failure::Failed(format!("cannot start a thread: {error}")))?;
+    let feeder =
+        feeder.map_err(|error| Failure::Failed(format!("cannot start a thread: {error}")))?;
     let (limit, since) = (args.duration.unwrap_or(Duration::MAX), Instant::now());
     ready(&started, begun, &stop, limit);
     stop.wait(limit.saturating_sub(since.elapsed()));
@@ -52,7 +57,8 @@ pub(crate) fn run(args: &Demo) -> Result<(), Failure> {
 }
 
 fn generator(seed: u64, events: &EventsConfig) -> Result<Generator, Failure> {
-    // Ids are numbered from the current microsecond on: a second demo with the same seed makes new events, not duplicates.
+    // Ids are numbered from the current microsecond on: a second demo with the same seed makes new
+    // events, not duplicates.
     let id_offset = u64::try_from(now_ms()).unwrap_or_default().saturating_mul(1_000);
     let settings = GeneratorSettings {
         seed,
@@ -78,9 +84,13 @@ fn banner(args: &Demo, started: &start::Started) {
     for refused in started.engine.rejected() {
         data(&tame(&format!("  refused    {}: {}", refused.file, refused.reason)));
     }
-    data(&format!("  events     {}/s, seed {}            (--rate, --seed, --duration)", args.rate, args.seed));
+    data(&format!(
+        "  events     {}/s, seed {}            (--rate, --seed, --duration)",
+        args.rate, args.seed
+    ));
     data(&format!("  API        http://{}/api/metrics", started.address));
-    let asked = metrics.iter().find(|metric| metric.name == "event_frequencies").or(metrics.first());
+    let asked =
+        metrics.iter().find(|metric| metric.name == "event_frequencies").or(metrics.first());
     if let Some(metric) = asked {
         let address = started.address;
         data(&format!(
@@ -91,8 +101,8 @@ fn banner(args: &Demo, started: &start::Started) {
     data("  stop       Ctrl-C");
 }
 
-/// Appends at the rate until it is stopped. Events that the log does not accept are sent again: events have ids, so none counts
-/// twice.
+/// Appends at the rate until it is stopped. Events that the log does not accept are sent again:
+/// events have ids, so none counts twice.
 fn feed(engine: &Arc<Engine>, generator: &mut Generator, rate: f64, stop: &Stop) {
     if rate == 0.0 {
         return;
@@ -107,7 +117,11 @@ fn feed(engine: &Arc<Engine>, generator: &mut Generator, rate: f64, stop: &Stop)
             match engine.append(&lines) {
                 Ok(appended) => {
                     if let Some((_, reason)) = appended.rejected.first() {
-                        tracing::warn!(rejected = appended.rejected.len(), reason, "made-up events were refused");
+                        tracing::warn!(
+                            rejected = appended.rejected.len(),
+                            reason,
+                            "made-up events were refused"
+                        );
                     }
                     break;
                 }

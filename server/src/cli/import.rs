@@ -9,7 +9,8 @@ use tally_engine::files;
 pub(crate) fn run(args: &Import) -> Result<(), Failure> {
     let config = settings::read(&args.config, None, args.data_dir.as_deref())?.config;
     let name = tame(&args.file.to_string_lossy());
-    let file = files::open(&args.file).map_err(|fault| Failure::Failed(format!("{name} {fault}")))?;
+    let file =
+        files::open(&args.file).map_err(|fault| Failure::Failed(format!("{name} {fault}")))?;
     let report = start::import(args.what, file, &config)?;
     for warning in &report.warnings {
         note(&format!("warning: {name}: {}", tame(warning)));
@@ -25,8 +26,11 @@ pub(crate) fn run(args: &Import) -> Result<(), Failure> {
     if args.json {
         data(&json!({"what": what, "inserted": inserted, "updated": updated, "unchanged": unchanged, "refused": refused}).to_string());
     } else {
-        let [inserted, updated, unchanged, refused] = [inserted, updated, unchanged, refused].map(thousands);
-        data(&format!("{what}: {inserted} new · {updated} changed · {unchanged} unchanged · {refused} refused"));
+        let [inserted, updated, unchanged, refused] =
+            [inserted, updated, unchanged, refused].map(thousands);
+        data(&format!(
+            "{what}: {inserted} new · {updated} changed · {unchanged} unchanged · {refused} refused"
+        ));
     }
     if refused > 0 { Err(Failure::Reported) } else { Ok(()) }
 }

@@ -1,7 +1,7 @@
 //! The command line: one file per command.
 //!
-//! Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 78 bad configuration,
-//! 130 ended by a second Ctrl-C.
+//! Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 78
+//! bad configuration, 130 ended by a second Ctrl-C.
 
 mod args;
 pub(crate) mod client;
@@ -91,8 +91,12 @@ pub(crate) fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             match &failure {
-                Failure::Failed(sentence) | Failure::Usage(sentence) => output::note(&format!("error: {sentence}")),
-                Failure::Config(error) => error.lines().iter().for_each(|line| output::note(&format!("error: {line}"))),
+                Failure::Failed(sentence) | Failure::Usage(sentence) => {
+                    output::note(&format!("error: {sentence}"))
+                }
+                Failure::Config(error) => {
+                    error.lines().iter().for_each(|line| output::note(&format!("error: {line}")))
+                }
                 Failure::Reported => {}
             }
             ExitCode::from(failure.code())

@@ -1,5 +1,6 @@
-//! Output: data goes to stdout, everything else to stderr. Nothing here is coloured, and no foreign text that goes through here can
-//! control a terminal; except through [`as_it_is`], whose caller takes care of that.
+//! Output: data goes to stdout, everything else to stderr. Nothing here is coloured, and no foreign
+//! text that goes through here can control a terminal; except through [`as_it_is`], whose caller
+//! takes care of that.
 
 use std::io::{self, IsTerminal, Write};
 use tally_engine::terminal::{self, tame_lines};
@@ -10,7 +11,8 @@ use tracing_subscriber::fmt::format;
 /// Prints a line of data. A reader that has gone away (`| head`) is not an error.
 pub(crate) fn data(line: &str) {
     // JSON stays JSON.
-    let tamed = if line.starts_with(['{', '[']) { terminal::tame_json(line) } else { tame_lines(line) };
+    let tamed =
+        if line.starts_with(['{', '[']) { terminal::tame_json(line) } else { tame_lines(line) };
     let _ = writeln!(io::stdout().lock(), "{tamed}");
 }
 
@@ -59,7 +61,8 @@ pub(crate) fn tame(text: &str) -> String {
     terminal::tame(text).into_owned()
 }
 
-/// The writer of JSON log lines: each is written at once, and contains nothing that controls a terminal.
+/// The writer of JSON log lines: each is written at once, and contains nothing that controls a
+/// terminal.
 struct LineWriter<W>(W);
 
 impl<W: Write> Write for LineWriter<W> {
@@ -73,18 +76,24 @@ impl<W: Write> Write for LineWriter<W> {
     }
 }
 
-/// Logs on stderr: text on a terminal, JSON otherwise. `TALLY_LOG` filters (`debug`, `tally=trace`; `tally_store=trace` is one crate).
+/// Logs on stderr: text on a terminal, JSON otherwise. `TALLY_LOG` filters (`debug`, `tally=trace`;
+/// `tally_store=trace` is one crate).
 pub(crate) fn log(default: &str) {
     let filter = EnvFilter::try_from_env("TALLY_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     let builder = tracing_subscriber::fmt().with_env_filter(filter);
     // A second call finds a logger in place, which is fine.
     let _ = if io::stderr().is_terminal() {
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        // Each field is made safe by itself, so that our own colours stay and those of foreign texts do not.
+        // Each field is made safe by itself, so that our own colours stay and those of foreign
+        // texts do not.
         let fields = format::debug_fn(|to, field, value| {
             let value = format!("{value:?}");
             let value = terminal::tame(&value);
-            if field.name() == "message" { write!(to, "{value}") } else { write!(to, "{}={value}", field.name()) }
+            if field.name() == "message" {
+                write!(to, "{value}")
+            } else {
+                write!(to, "{}={value}", field.name())
+            }
         });
         let builder = builder.with_writer(io::stderr).fmt_fields(fields.delimited(" "));
         builder.with_ansi(!plain && lively()).try_init()
@@ -99,7 +108,9 @@ mod tests {
 
     #[test]
     fn thousands_are_separated() {
-        for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (12_400, "12,400"), (1_234_567, "1,234,567")] {
+        for (number, text) in
+            [(0, "0"), (999, "999"), (1_000, "1,000"), (12_400, "12,400"), (1_234_567, "1,234,567")]
+        {
             assert_eq!(thousands(number), text);
         }
     }

@@ -37,17 +37,18 @@ pub(crate) fn run(args: &Produce) -> Result<(), Failure> {
     let screen = Screen::new(args.count);
     let mut listed = 0;
     let begun = Instant::now();
-    let outcome = pump(supply.as_mut(), outlet.as_mut(), args.count, rate, &stop, &mut |outcome, faults| {
-        for fault in faults {
-            if listed < LISTED {
-                screen.say(&format!("error: {}", tame(fault)));
-            } else if listed == LISTED {
-                screen.say("error: further errors are only counted");
+    let outcome =
+        pump(supply.as_mut(), outlet.as_mut(), args.count, rate, &stop, &mut |outcome, faults| {
+            for fault in faults {
+                if listed < LISTED {
+                    screen.say(&format!("error: {}", tame(fault)));
+                } else if listed == LISTED {
+                    screen.say("error: further errors are only counted");
+                }
+                listed += 1;
             }
-            listed += 1;
-        }
-        screen.show(outcome);
-    });
+            screen.show(outcome);
+        });
     screen.clear();
     close(args, &outcome, begun.elapsed(), unbounded)
 }
@@ -59,7 +60,9 @@ fn supply(args: &Produce, config: &Config, rate: Option<f64>) -> Result<Box<dyn 
     }
     let seed = args.seed.unwrap_or_else(rand::random);
     let clock = match (rate, args.count) {
-        (None, Some(count)) => Clock::Spread { start: now_ms() - SPREAD_MS, span_ms: SPREAD_MS, count },
+        (None, Some(count)) => {
+            Clock::Spread { start: now_ms() - SPREAD_MS, span_ms: SPREAD_MS, count }
+        }
         _ => Clock::Now,
     };
     let settings = GeneratorSettings {
@@ -70,13 +73,17 @@ fn supply(args: &Produce, config: &Config, rate: Option<f64>) -> Result<Box<dyn 
         products: start::DEMO_PRODUCTS,
         clock,
     };
-    Ok(Box::new(Generator::new(settings, FieldPointers::new(&config.events.fields)).map_err(Failure::Failed)?))
+    Ok(Box::new(
+        Generator::new(settings, FieldPointers::new(&config.events.fields))
+            .map_err(Failure::Failed)?,
+    ))
 }
 
 fn outlet(args: &Produce, config: &Config) -> Result<Box<dyn Outlet>, Failure> {
     let failed = |error: crate::produce::OutletError| Failure::Failed(error.0);
     if args.url.is_none()
-        && let Some(producer) = open_producer(config).map_err(|error| Failure::Failed(error.to_string()))?
+        && let Some(producer) =
+            open_producer(config).map_err(|error| Failure::Failed(error.to_string()))?
     {
         return Ok(Box::new(LogOutlet::new(producer)));
     }
@@ -85,7 +92,12 @@ fn outlet(args: &Produce, config: &Config) -> Result<Box<dyn Outlet>, Failure> {
     Ok(Box::new(HttpOutlet::open(client).map_err(failed)?))
 }
 
-fn close(args: &Produce, outcome: &Outcome, took: Duration, unbounded: bool) -> Result<(), Failure> {
+fn close(
+    args: &Produce,
+    outcome: &Outcome,
+    took: Duration,
+    unbounded: bool,
+) -> Result<(), Failure> {
     let (sent, acknowledged) = (outcome.sent, outcome.counts.acknowledged);
     let errors = outcome.counts.errors + outcome.bad_rows;
     let seconds = took.as_secs_f64();
@@ -95,8 +107,11 @@ fn close(args: &Produce, outcome: &Outcome, took: Duration, unbounded: bool) -> 
             &json!({"sent": sent, "acknowledged": acknowledged, "errors": errors, "seconds": tenths}).to_string(),
         );
     } else {
-        let (sent, acknowledged, errors) = (thousands(sent), thousands(acknowledged), thousands(errors));
-        output::data(&format!("sent {sent} · acknowledged {acknowledged} · errors {errors} · {seconds:.1} s"));
+        let (sent, acknowledged, errors) =
+            (thousands(sent), thousands(acknowledged), thousands(errors));
+        output::data(&format!(
+            "sent {sent} · acknowledged {acknowledged} · errors {errors} · {seconds:.1} s"
+        ));
     }
     if outcome.bad_rows > 0 {
         note(&format!("{} rows are not events and were not sent", thousands(outcome.bad_rows)));
@@ -120,11 +135,16 @@ impl Screen {
             return Screen(None);
         }
         let (bar, template) = match count {
-            Some(count) => (ProgressBar::new(count), "{bar:30} {human_pos}/{human_len} · {per_sec} · {eta} left"),
+            Some(count) => (
+                ProgressBar::new(count),
+                "{bar:30} {human_pos}/{human_len} · {per_sec} · {eta} left",
+            ),
             None => (ProgressBar::new_spinner(), "{human_pos} sent · {per_sec} · {elapsed}"),
         };
         // The templates are constants; if one is wrong, the default bar is shown.
-        bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.set_style(
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+        );
         Screen(Some(bar))
     }
 

@@ -54,7 +54,8 @@ pub(crate) fn skip(args: &Skip) -> Result<(), Failure> {
 /// `tally clock accept`.
 pub(crate) fn accept_clock(url: &str) -> Result<(), Failure> {
     let client = Client::new(url).map_err(Failure::Usage)?;
-    let answer = ask(async { client.post("/api/internal/clock/accept", Body::Json("{}".into())).await })?;
+    let answer =
+        ask(async { client.post("/api/internal/clock/accept", Body::Json("{}".into())).await })?;
     output::data(&text(&answer, "done"));
     Ok(())
 }
@@ -72,12 +73,17 @@ pub(crate) fn purge(url: &str, name: &str, yes: bool, json: bool) -> Result<(), 
 fn agreed(name: &str) -> Result<bool, Failure> {
     if !std::io::stdin().is_terminal() {
         return Err(Failure::Usage(
-            "no terminal to confirm on: pass --yes to remove what is stored without confirmation".into(),
+            "no terminal to confirm on: pass --yes to remove what is stored without confirmation"
+                .into(),
         ));
     }
-    output::ask(&tame(&format!("Remove everything that is stored for {name}? This cannot be undone. [y/N] ")));
+    output::ask(&tame(&format!(
+        "Remove everything that is stored for {name}? This cannot be undone. [y/N] "
+    )));
     let mut said = String::new();
-    std::io::stdin().read_line(&mut said).map_err(|fault| Failure::Failed(format!("no answer: {fault}")))?;
+    std::io::stdin()
+        .read_line(&mut said)
+        .map_err(|fault| Failure::Failed(format!("no answer: {fault}")))?;
     Ok(matches!(said.trim(), "y" | "Y" | "yes"))
 }
 
@@ -91,9 +97,12 @@ fn ordered(url: &str, name: &str, order: &str) -> Result<Value, Failure> {
     ask(async { client.post(&path, Body::Json("{}".into())).await })
 }
 
-pub(super) fn ask(request: impl Future<Output = Result<Answer, ClientError>>) -> Result<Value, Failure> {
+pub(super) fn ask(
+    request: impl Future<Output = Result<Answer, ClientError>>,
+) -> Result<Value, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::Failed(format!("cannot use the network: {error}")))?;
+    let runtime =
+        runtime.map_err(|error| Failure::Failed(format!("cannot use the network: {error}")))?;
     let answer = runtime.block_on(request).map_err(|error| Failure::Failed(error.to_string()))?;
     if answer.status != 200 {
         return Err(Failure::Failed(answer.problem()));
@@ -111,7 +120,8 @@ pub(super) fn text(value: &Value, key: &str) -> String {
 }
 
 fn listing(answer: &Value) -> String {
-    let metrics = answer.get("metrics").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let metrics =
+        answer.get("metrics").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     if metrics.is_empty() {
         return "no metrics are loaded; copy plugin files (.so) into the plugins folder".into();
     }
@@ -120,7 +130,9 @@ fn listing(answer: &Value) -> String {
         .load_style(presets::NOTHING)
         .set_header(["METRIC", "VERSION", "STATE", "NS/EVENT", "CELLS", "PLUGIN", "SUMMARY"]);
     for metric in metrics {
-        let cost = |key: &str| metric.pointer(&format!("/cost/{key}")).and_then(Value::as_f64).unwrap_or_default();
+        let cost = |key: &str| {
+            metric.pointer(&format!("/cost/{key}")).and_then(Value::as_f64).unwrap_or_default()
+        };
         table.add_row([
             text(metric, "name"),
             text(metric, "version"),
@@ -146,10 +158,18 @@ fn state(of: &Value) -> String {
         said.push_str(&format!(" {:.0} %{}", done * 100.0, eta(of)));
     }
     let (reason, held, until) = (text(of, "reason"), text(of, "held"), text(of, "until"));
-    let failed = of.get("events_failed").and_then(Value::as_u64).filter(|_| !reason.contains("events_failed"));
-    let failed = failed.map(|failed| format!(": the plugin failed on {} events", output::thousands(failed)));
-    let of = |what: &str, told: String| if told.is_empty() { told } else { format!("{what}{told}") };
-    said + &of(": ", reason) + &failed.unwrap_or_default() + &of("; held back: ", held) + &of("; fed until ", until)
+    let failed = of
+        .get("events_failed")
+        .and_then(Value::as_u64)
+        .filter(|_| !reason.contains("events_failed"));
+    let failed =
+        failed.map(|failed| format!(": the plugin failed on {} events", output::thousands(failed)));
+    let of =
+        |what: &str, told: String| if told.is_empty() { told } else { format!("{what}{told}") };
+    said + &of(": ", reason)
+        + &failed.unwrap_or_default()
+        + &of("; held back: ", held)
+        + &of("; fed until ", until)
 }
 
 /// How long a backfill will take, if that is known.
@@ -173,7 +193,8 @@ mod tests {
             "plugin": "b", "summary": "counts", "cost": {"ns_per_event": 12.34, "cells": 1234}}]});
         let listing = listing(&answer);
         let newer = json!({"version": "1.1.0", "state": "active", "events_failed": 1563, "held": "it failed"});
-        let before = json!({"version": "0.9.0", "state": "active", "until": "2026-01-01T00:00:00.000Z"});
+        let before =
+            json!({"version": "0.9.0", "state": "active", "until": "2026-01-01T00:00:00.000Z"});
         let two = json!({"metrics": [{"name": "a", "version": "1.0.0", "state": "active", "newer": newer, "before": before}]});
         let two = super::listing(&two);
         for words in [

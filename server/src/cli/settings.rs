@@ -13,17 +13,26 @@ use tally_server::catalogue::postgres;
 const USUAL_FILE: &str = "metrics.toml";
 
 /// Reads file and environment, with flags on top.
-pub(crate) fn read(file: &ConfigFile, listen: Option<SocketAddr>, data_dir: Option<&Path>) -> Result<Loaded, Failure> {
+pub(crate) fn read(
+    file: &ConfigFile,
+    listen: Option<SocketAddr>,
+    data_dir: Option<&Path>,
+) -> Result<Loaded, Failure> {
     let file = match &file.file {
         Some(file) => FileChoice::Given(file.clone()),
         None => FileChoice::IfPresent(USUAL_FILE.into()),
     };
-    let loaded = load(Inputs { file, env: &|name| std::env::var(name).ok(), flags: flags(listen, data_dir)? })?;
+    let loaded = load(Inputs {
+        file,
+        env: &|name| std::env::var(name).ok(),
+        flags: flags(listen, data_dir)?,
+    })?;
     loaded.ignored.iter().for_each(|line| output::note(&format!("note: {line}")));
     judge(loaded)
 }
 
-/// Everything that a start would refuse of a configuration, found by the same code: every command that reads one asks here.
+/// Everything that a start would refuse of a configuration, found by the same code: every command
+/// that reads one asks here.
 fn judge(loaded: Loaded) -> Result<Loaded, Failure> {
     let mut faults = tally_engine::engine::judge(&loaded);
     let url = loaded.config.catalogue.postgres_url.reveal();
@@ -44,8 +53,12 @@ pub(crate) fn watched(file: &ConfigFile) -> PathBuf {
 }
 
 /// The defaults with flags on top, without file and environment.
-pub(crate) fn defaults(listen: Option<SocketAddr>, data_dir: Option<&Path>) -> Result<Config, Failure> {
-    let inputs = Inputs { file: FileChoice::Nothing, env: &|_| None, flags: flags(listen, data_dir)? };
+pub(crate) fn defaults(
+    listen: Option<SocketAddr>,
+    data_dir: Option<&Path>,
+) -> Result<Config, Failure> {
+    let inputs =
+        Inputs { file: FileChoice::Nothing, env: &|_| None, flags: flags(listen, data_dir)? };
     Ok(load(inputs)?.config)
 }
 
@@ -55,9 +68,9 @@ fn flags(listen: Option<SocketAddr>, data_dir: Option<&Path>) -> Result<Vec<Flag
         flags.push(Flag { flag: "--listen", key: "server.listen", value: listen.to_string() });
     }
     if let Some(data_dir) = data_dir {
-        let value = data_dir
-            .to_str()
-            .ok_or_else(|| Failure::Usage(format!("--data-dir {} is not UTF-8", data_dir.display())))?;
+        let value = data_dir.to_str().ok_or_else(|| {
+            Failure::Usage(format!("--data-dir {} is not UTF-8", data_dir.display()))
+        })?;
         flags.push(Flag { flag: "--data-dir", key: "store.data_dir", value: value.into() });
     }
     Ok(flags)
@@ -66,7 +79,9 @@ fn flags(listen: Option<SocketAddr>, data_dir: Option<&Path>) -> Result<Vec<Flag
 /// The folders of plugin files: the configured one, then the one beside this binary.
 pub(crate) fn plugin_dirs(config: &Config) -> Vec<PathBuf> {
     let mut dirs = vec![config.plugins.dir.clone()];
-    if let Some(beside) = std::env::current_exe().ok().and_then(|binary| binary.parent().map(Path::to_owned)) {
+    if let Some(beside) =
+        std::env::current_exe().ok().and_then(|binary| binary.parent().map(Path::to_owned))
+    {
         dirs.push(beside);
     }
     dirs

@@ -1,5 +1,5 @@
-//! The one place where the command line meets the engine, the HTTP server and the catalogue: opening them in order and
-//! closing them in the opposite one.
+//! The one place where the command line meets the engine, the HTTP server and the catalogue:
+//! opening them in order and closing them in the opposite one.
 //!
 //! What belongs to the library (`http`, `catalogue`) is called through [`library`] only.
 
@@ -40,8 +40,9 @@ pub(crate) struct Started {
     serving: JoinHandle<()>,
 }
 
-/// Opens everything; `config_file` is read again while it runs. Metrics named in `disabled` are not loaded. With a seed, the demo's
-/// users and products are written into the catalogue. If the server ends by an internal error, it requests `stop`.
+/// Opens everything; `config_file` is read again while it runs. Metrics named in `disabled` are not
+/// loaded. With a seed, the demo's users and products are written into the catalogue. If the server
+/// ends by an internal error, it requests `stop`.
 pub(crate) fn start(
     config: Config,
     config_file: Option<PathBuf>,
@@ -52,7 +53,13 @@ pub(crate) fn start(
     let failed = Failure::Failed;
     match descriptors::raise() {
         Ok(()) => {}
-        Err(error) => tracing::warn!(%error, limit = descriptors::limit(), "the limit of open files cannot be raised"),
+        Err(error) => {
+            tracing::warn!(
+                %error,
+                limit = descriptors::limit(),
+                "the limit of open files cannot be raised"
+            )
+        }
     }
     let most = descriptors::for_connections(descriptors::limit());
     if most < config.server.max_connections {
@@ -61,7 +68,8 @@ pub(crate) fn start(
             limit,
             wanted,
             most,
-            "fewer connections are accepted than [server] max_connections: the limit of open files is too low"
+            "fewer connections are accepted than [server] max_connections: the limit of open files \
+             is too low"
         );
     }
     // Files that are created from here on are readable by this user only.
@@ -69,7 +77,9 @@ pub(crate) fn start(
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| failed(format!("cannot start threads: {error}")))?;
     // The port first: it fails most often and costs nothing to release.
-    let bound = runtime.block_on(Server::bind(&config.server.listen)).map_err(|fault| failed(fault.to_string()))?;
+    let bound = runtime
+        .block_on(Server::bind(&config.server.listen))
+        .map_err(|fault| failed(fault.to_string()))?;
     let address = bound.address();
     let figures = library::recorder().map_err(failed)?;
     let (server, wanted) = (config.server.clone(), config.clone());
@@ -102,10 +112,15 @@ impl Started {
         runtime.shutdown_timeout(STRAGGLERS);
         let totals = engine.stop(limit);
         match served {
-            Ok(Err(error)) => Err(Failure::Failed(format!("the server ended unexpectedly: {error}"))),
+            Ok(Err(error)) => {
+                Err(Failure::Failed(format!("the server ended unexpectedly: {error}")))
+            }
             Ok(Ok(())) => Ok(totals),
             Err(_) => {
-                tracing::warn!("the server did not end within {} s and was cut off", limit.as_secs());
+                tracing::warn!(
+                    "the server did not end within {} s and was cut off",
+                    limit.as_secs()
+                );
                 Ok(totals)
             }
         }
@@ -129,7 +144,8 @@ pub(crate) struct Imported {
     pub(crate) warnings: Vec<String>,
 }
 
-/// Imports a CSV file into the configured catalogue; the embedded one's folder is made if it does not exist.
+/// Imports a CSV file into the configured catalogue; the embedded one's folder is made if it does
+/// not exist.
 pub(crate) fn import(what: What, file: File, config: &Config) -> Result<Imported, Failure> {
     let runtime = small_runtime()?;
     let work = async {
@@ -153,13 +169,16 @@ pub(crate) fn migrate(config: &Config, dry_run: bool) -> Result<Migrated, Failur
 }
 
 fn small_runtime() -> Result<Runtime, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     runtime.map_err(|error| Failure::Failed(format!("cannot start threads: {error}")))
 }
 
 /// Calls into the library.
 mod library {
-    use super::{Arc, Config, DEMO_PRODUCTS, DEMO_USERS, Engine, File, Imported, Migrated, What, watch};
+    use super::{
+        Arc, Config, DEMO_PRODUCTS, DEMO_USERS, Engine, File, Imported, Migrated, What, watch,
+    };
     use metrics_exporter_prometheus::PrometheusHandle;
     use std::path::PathBuf;
     use std::time::Duration;
@@ -175,7 +194,8 @@ mod library {
     /// The catalogue's file in the data directory.
     const CATALOGUE: &str = "catalogue.sqlite";
 
-    /// The catalogue of a running engine: as [`open_catalogue`], but a file that cannot be opened now is tried again.
+    /// The catalogue of a running engine: as [`open_catalogue`], but a file that cannot be opened
+    /// now is tried again.
     pub(super) async fn serving_catalogue(config: &Config) -> Result<Arc<dyn Catalogue>, String> {
         if config.catalogue.postgres_url.is_empty() {
             return Ok(Arc::new(Late::open(config.store.data_dir.join(CATALOGUE))));
@@ -183,13 +203,16 @@ mod library {
         open_catalogue(config).await
     }
 
-    /// Opens the configured catalogue: PostgreSQL where a URL is given, else the data directory's, which is made.
+    /// Opens the configured catalogue: PostgreSQL where a URL is given, else the data directory's,
+    /// which is made.
     pub(super) async fn open_catalogue(config: &Config) -> Result<Arc<dyn Catalogue>, String> {
         let refused = |fault: tally_server::catalogue::CatalogueError| fault.to_string();
         let url = config.catalogue.postgres_url.reveal();
         if !url.is_empty() {
             let settings = Settings::parse(url).map_err(refused)?;
-            return Ok(Arc::new(Postgres::open(settings, config.catalogue.migrate).await.map_err(refused)?));
+            return Ok(Arc::new(
+                Postgres::open(settings, config.catalogue.migrate).await.map_err(refused)?,
+            ));
         }
         let file = catalogue_file(config)?;
         Ok(Arc::new(Embedded::open(&file).map_err(refused)?))
@@ -206,11 +229,19 @@ mod library {
         let url = config.catalogue.postgres_url.reveal();
         let (place, migrations) = if url.is_empty() {
             let file = config.store.data_dir.join(CATALOGUE);
-            let done = if dry_run { Embedded::pending(&file) } else { Embedded::migrate(&catalogue_file(config)?) };
+            let done = if dry_run {
+                Embedded::pending(&file)
+            } else {
+                Embedded::migrate(&catalogue_file(config)?)
+            };
             (file.display().to_string(), done)
         } else {
             let settings = Settings::parse(url).map_err(|fault| fault.to_string())?;
-            let done = if dry_run { Postgres::pending(&settings).await } else { Postgres::migrate(&settings).await };
+            let done = if dry_run {
+                Postgres::pending(&settings).await
+            } else {
+                Postgres::migrate(&settings).await
+            };
             (format!("PostgreSQL at {}", settings.place()), done)
         };
         Ok(Migrated { place, migrations: migrations.map_err(|fault| fault.to_string())? })
@@ -249,7 +280,9 @@ mod library {
         };
         let origin_check = OriginCheck::new(&config.allowed_hosts, &config.allowed_origins);
         let limits = Limits {
-            connections: config.max_connections.min(descriptors::for_connections(descriptors::limit())),
+            connections: config
+                .max_connections
+                .min(descriptors::for_connections(descriptors::limit())),
             evaluation: Duration::from_millis(config.evaluation_deadline_ms),
             kept_replies: engine.budget().kept_replies(),
             answers: engine.budget().answers.clone(),
@@ -267,7 +300,11 @@ mod library {
     }
 
     /// Writes the rows of a CSV file.
-    pub(super) async fn import(what: What, file: File, catalogue: &dyn Catalogue) -> Result<Imported, String> {
+    pub(super) async fn import(
+        what: What,
+        file: File,
+        catalogue: &dyn Catalogue,
+    ) -> Result<Imported, String> {
         let kind = match what {
             What::Users => Kind::Users,
             What::Products => Kind::Products,

@@ -34,7 +34,9 @@ pub(crate) fn run(args: &State) -> Result<(), Failure> {
             let (metric, table) = named(table, || place.tables())?;
             only(place.stored()?, &metric, &table)
         }
-        StateCommand::Buckets { table: None, .. } | StateCommand::Tables { .. } => place.stored()?,
+        StateCommand::Buckets { table: None, .. } | StateCommand::Tables { .. } => {
+            place.stored()?
+        }
     };
     if json {
         output::data(&answer.to_string());
@@ -64,8 +66,8 @@ enum StateSource {
 }
 
 impl StateSource {
-    /// The engine that is named, or the store that is; else the configured engine, and where none answers its store. Says
-    /// which of both it is.
+    /// The engine that is named, or the store that is; else the configured engine, and where none
+    /// answers its store. Says which of both it is.
     fn find(args: &StatePlace) -> Result<StateSource, Failure> {
         if let Some(url) = &args.url {
             return Ok(StateSource::Engine(Client::new(url).map_err(Failure::Usage)?));
@@ -84,7 +86,9 @@ impl StateSource {
             }
         }
         output::log("warn");
-        let fault = |fault: StartError| Failure::Failed(format!("{why}{fault}; --url names an engine to ask"));
+        let fault = |fault: StartError| {
+            Failure::Failed(format!("{why}{fault}; --url names an engine to ask"))
+        };
         let state = StoredState::open(&config).map_err(fault)?;
         note(&tame(&format!("{why}reading {} itself", state.place())));
         Ok(StateSource::Store(state))
@@ -94,7 +98,8 @@ impl StateSource {
         match self {
             StateSource::Engine(client) => ask(async { client.get("/api/internal/tables").await }),
             StateSource::Store(state) => {
-                let tables = |names: BTreeSet<String>| names.into_iter().map(|name| json!({"name": name}));
+                let tables =
+                    |names: BTreeSet<String>| names.into_iter().map(|name| json!({"name": name}));
                 let metric = |(name, names)| json!({"name": name, "tables": tables(names).collect::<Vec<_>>()});
                 let found = state.tables().map_err(failed)?.into_iter();
                 Ok(json!({"metrics": found.map(metric).collect::<Vec<_>>()}))
@@ -113,9 +118,13 @@ impl StateSource {
         match self {
             StateSource::Engine(client) => {
                 let key = URL_SAFE_NO_PAD.encode(json!(key).to_string());
-                ask(async { client.get(&format!("/api/internal/stored/{metric}/{table}/{key}")).await })
+                ask(async {
+                    client.get(&format!("/api/internal/stored/{metric}/{table}/{key}")).await
+                })
             }
-            StateSource::Store(state) => Ok(stored_rows(&state.stored_rows(metric, table, key).map_err(failed)?)),
+            StateSource::Store(state) => {
+                Ok(stored_rows(&state.stored_rows(metric, table, key).map_err(failed)?))
+            }
         }
     }
 }
@@ -123,7 +132,8 @@ impl StateSource {
 /// Whether an engine listens there.
 fn answers(client: &Client) -> Result<bool, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::Failed(format!("cannot use the network: {error}")))?;
+    let runtime =
+        runtime.map_err(|error| Failure::Failed(format!("cannot use the network: {error}")))?;
     let answer = runtime.block_on(client.get("/livez"));
     Ok(!matches!(answer, Err(ClientError::NoEngine(_))))
 }
@@ -133,7 +143,10 @@ fn failed(fault: EvaluateError) -> Failure {
 }
 
 /// `METRIC/TABLE`, or the name of a metric's only table or of a table that only one metric has.
-fn named(name: &str, metrics: impl FnOnce() -> Result<Value, Failure>) -> Result<(String, String), Failure> {
+fn named(
+    name: &str,
+    metrics: impl FnOnce() -> Result<Value, Failure>,
+) -> Result<(String, String), Failure> {
     if let Some((metric, table)) = name.split_once('/') {
         return Ok((metric.to_owned(), table.to_owned()));
     }
@@ -144,13 +157,19 @@ fn named(name: &str, metrics: impl FnOnce() -> Result<Value, Failure>) -> Result
         let all_of = of.iter().map(|table| (text(metric, "name"), text(table, "name")));
         all.extend(all_of.map(|(metric, table)| (of.len(), metric, table)));
     }
-    let fits = |(tables, metric, table): &&(usize, String, String)| table == name || *tables == 1 && metric == name;
+    let fits = |(tables, metric, table): &&(usize, String, String)| {
+        table == name || *tables == 1 && metric == name
+    };
     let found: Vec<&(usize, String, String)> = all.iter().filter(fits).collect();
     match found.as_slice() {
         [(_, metric, table)] => Ok((metric.clone(), table.clone())),
         _ => {
-            let names: Vec<String> = all.iter().map(|(_, metric, table)| format!("{metric}/{table}")).collect();
-            Err(Failure::Failed(format!("{name:?} names no table, or several; the tables are {}", names.join(", "))))
+            let names: Vec<String> =
+                all.iter().map(|(_, metric, table)| format!("{metric}/{table}")).collect();
+            Err(Failure::Failed(format!(
+                "{name:?} names no table, or several; the tables are {}",
+                names.join(", ")
+            )))
         }
     }
 }
@@ -180,46 +199,83 @@ fn tables(answer: &Value) -> String {
     let mut out = Vec::new();
     for metric in list(answer, "metrics") {
         let life = metric.get("life").and_then(Value::as_str);
-        let current = if metric.get("current") == Some(&Value::Bool(true)) { "current" } else { "not current" };
-        let served = if metric.get("served") == Some(&Value::Bool(false)) { ", not served" } else { "" };
-        let life =
-            life.map_or("nothing is stored".to_owned(), |life| format!("{current}{served}, life {}", tame(life)));
-        out.push(format!("{}  revision {}, {life}", text(metric, "metric"), text(metric, "revision")));
-        let at = |partition: &Value| format!("{}: {}", number(partition, "partition"), number(partition, "next"));
+        let current = if metric.get("current") == Some(&Value::Bool(true)) {
+            "current"
+        } else {
+            "not current"
+        };
+        let served =
+            if metric.get("served") == Some(&Value::Bool(false)) { ", not served" } else { "" };
+        let life = life.map_or("nothing is stored".to_owned(), |life| {
+            format!("{current}{served}, life {}", tame(life))
+        });
+        out.push(format!(
+            "{}  revision {}, {life}",
+            text(metric, "metric"),
+            text(metric, "revision")
+        ));
+        let at = |partition: &Value| {
+            format!("{}: {}", number(partition, "partition"), number(partition, "next"))
+        };
         let offsets: Vec<String> = list(metric, "partitions").iter().map(at).collect();
-        out.push(format!("  offsets  {}", if offsets.is_empty() { "none".to_owned() } else { offsets.join(", ") }));
-        let failed: u64 = list(metric, "partitions").iter().map(|partition| number(partition, "events_failed")).sum();
+        out.push(format!(
+            "  offsets  {}",
+            if offsets.is_empty() { "none".to_owned() } else { offsets.join(", ") }
+        ));
+        let failed: u64 = list(metric, "partitions")
+            .iter()
+            .map(|partition| number(partition, "events_failed"))
+            .sum();
         if failed > 0 {
-            out.push(format!("  {} events are missing from it: its code failed on them", thousands(failed)));
+            out.push(format!(
+                "  {} events are missing from it: its code failed on them",
+                thousands(failed)
+            ));
         }
-        let mut table = Table::new();
-        let header =
-            ["  TABLE", "BUCKETS", "BEGUN", "SPLITS", "BYTES", "LARGEST SNAPSHOT", "FRAMES", "ROWS", "UPDATES"];
-        table.load_style(presets::NOTHING).set_header(header);
-        for stored in list(metric, "tables") {
-            let buckets = list(stored, "buckets");
-            let sum = |key: &str| buckets.iter().map(|bucket| number(bucket, key)).sum::<u64>();
-            let most = |key: &str| buckets.iter().map(|bucket| number(bucket, key)).max().unwrap_or_default();
-            table.add_row([
-                format!("  {}", text(stored, "table")),
-                thousands(buckets.len() as u64),
-                thousands(number(stored, "begun")),
-                thousands(most("splits")),
-                thousands(sum("snapshot") + sum("tail")),
-                thousands(most("snapshot")),
-                thousands(sum("frames")),
-                thousands(sum("rows")),
-                thousands(sum("updates")),
-            ]);
-        }
-        out.push(lines(&table));
+        out.push(lines(&list_tables(metric)));
     }
     if out.is_empty() { "nothing is stored".into() } else { out.join("\n") }
 }
 
+/// The tables of a metric, each with its buckets taken together.
+fn list_tables(metric: &Value) -> Table {
+    let mut table = Table::new();
+    let header = [
+        "  TABLE",
+        "BUCKETS",
+        "BEGUN",
+        "SPLITS",
+        "BYTES",
+        "LARGEST SNAPSHOT",
+        "FRAMES",
+        "ROWS",
+        "UPDATES",
+    ];
+    table.load_style(presets::NOTHING).set_header(header);
+    for stored in list(metric, "tables") {
+        let buckets = list(stored, "buckets");
+        let sum = |key: &str| buckets.iter().map(|bucket| number(bucket, key)).sum::<u64>();
+        let most =
+            |key: &str| buckets.iter().map(|bucket| number(bucket, key)).max().unwrap_or_default();
+        table.add_row([
+            format!("  {}", text(stored, "table")),
+            thousands(buckets.len() as u64),
+            thousands(number(stored, "begun")),
+            thousands(most("splits")),
+            thousands(sum("snapshot") + sum("tail")),
+            thousands(most("snapshot")),
+            thousands(sum("frames")),
+            thousands(sum("rows")),
+            thousands(sum("updates")),
+        ]);
+    }
+    table
+}
+
 fn buckets(answer: &Value) -> String {
     let mut table = Table::new();
-    let header = ["METRIC", "TABLE", "BUCKET", "SPLITS", "SNAPSHOT", "TAIL", "FRAMES", "ROWS", "UPDATES"];
+    let header =
+        ["METRIC", "TABLE", "BUCKET", "SPLITS", "SNAPSHOT", "TAIL", "FRAMES", "ROWS", "UPDATES"];
     table.load_style(presets::NOTHING).set_header(header);
     let mut count = 0;
     for metric in list(answer, "metrics") {
@@ -228,8 +284,19 @@ fn buckets(answer: &Value) -> String {
                 count += 1;
                 if count <= SHOWN {
                     let of = |key: &str| thousands(number(bucket, key));
-                    let names = [text(metric, "metric"), text(stored, "table"), number(bucket, "bucket").to_string()];
-                    let rest = [of("splits"), of("snapshot"), of("tail"), of("frames"), of("rows"), of("updates")];
+                    let names = [
+                        text(metric, "metric"),
+                        text(stored, "table"),
+                        number(bucket, "bucket").to_string(),
+                    ];
+                    let rest = [
+                        of("splits"),
+                        of("snapshot"),
+                        of("tail"),
+                        of("frames"),
+                        of("rows"),
+                        of("updates"),
+                    ];
                     table.add_row(names.into_iter().chain(rest));
                 }
             }
@@ -237,7 +304,9 @@ fn buckets(answer: &Value) -> String {
     }
     match count {
         0 => "nothing is stored".into(),
-        count if count > SHOWN => format!("{}\n… {} more", lines(&table), thousands((count - SHOWN) as u64)),
+        count if count > SHOWN => {
+            format!("{}\n… {} more", lines(&table), thousands((count - SHOWN) as u64))
+        }
         _ => lines(&table),
     }
 }
@@ -248,14 +317,18 @@ fn rows(answer: &Value) -> String {
     if rows.is_empty() {
         return "nothing is stored under this key".into();
     }
-    let plain = |value: &Value| tame(&value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+    let plain =
+        |value: &Value| tame(&value.as_str().map_or_else(|| value.to_string(), str::to_owned));
     let mut table = Table::new();
     let fixed = ["KEY".to_owned(), "PANE".to_owned(), "FROM".to_owned()];
     table.load_style(presets::NOTHING).set_header(fixed.into_iter().chain(names.iter().map(plain)));
     for row in rows {
         let key: Vec<String> = list(row, "key").iter().map(plain).collect();
-        let from = row.get("from").filter(|from| !from.is_null()).map_or_else(|| "-".to_owned(), plain);
-        let cells = list(row, "cells").iter().map(|cell| if cell.is_null() { "-".to_owned() } else { plain(cell) });
+        let from =
+            row.get("from").filter(|from| !from.is_null()).map_or_else(|| "-".to_owned(), plain);
+        let cells = list(row, "cells")
+            .iter()
+            .map(|cell| if cell.is_null() { "-".to_owned() } else { plain(cell) });
         table.add_row([key.join(" "), text(row, "pane"), from].into_iter().chain(cells));
     }
     lines(&table)
@@ -276,8 +349,13 @@ mod tests {
     #[test]
     fn tables_and_buckets_are_listed() {
         let shown = tables(&stored());
-        for words in ["m  revision 00000000000000ab, current, life 0f", "offsets  0: 41", "122,468", "18,000", "empty"]
-        {
+        for words in [
+            "m  revision 00000000000000ab, current, life 0f",
+            "offsets  0: 41",
+            "122,468",
+            "18,000",
+            "empty",
+        ] {
             assert!(shown.contains(words), "{words:?}: {shown}");
         }
         let shown = buckets(&only(stored(), "m", "t"));
@@ -291,7 +369,12 @@ mod tests {
             {"key": ["u\u{1b}1", 7], "pane": "minute", "from": "2026-01-01T00:00:00Z", "cells": ["12", null]},
             {"key": ["u1", 7], "pane": "older", "from": null, "cells": ["1", "2"]}]});
         let shown = rows(&answer);
-        assert!(shown.contains("u\\u{1b}1 7") && shown.contains("minute") && shown.contains("2026-01-01"), "{shown}");
+        assert!(
+            shown.contains("u\\u{1b}1 7")
+                && shown.contains("minute")
+                && shown.contains("2026-01-01"),
+            "{shown}"
+        );
         assert_eq!(rows(&json!({"rows": []})), "nothing is stored under this key");
     }
 

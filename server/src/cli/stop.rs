@@ -1,5 +1,6 @@
-//! Ctrl-C and SIGTERM: the first requests an orderly stop, the second ends the process at once with 130. SIGHUP, where the command
-//! handles it, requests a new check of the files; elsewhere it ends the process, as usual. A stop that takes too long is forced.
+//! Ctrl-C and SIGTERM: the first requests an orderly stop, the second ends the process at once with
+//! 130. SIGHUP, where the command handles it, requests a new check of the files; elsewhere it ends
+//! the process, as usual. A stop that takes too long is forced.
 
 use super::output;
 use parking_lot::{Condvar, Mutex};
@@ -47,7 +48,8 @@ impl Stop {
         self.0.1.notify_all();
     }
 
-    /// Requests a stop if the task that holds this panics: no part that the process needs ends unnoticed.
+    /// Requests a stop if the task that holds this panics: no part that the process needs ends
+    /// unnoticed.
     pub(crate) fn on_panic(&self) -> OnPanic {
         OnPanic(self.clone())
     }
@@ -61,7 +63,8 @@ impl Stop {
         self.0.1.wait_while_until(&mut asked, |asked| !asked.stop, end);
     }
 
-    /// Waits until a stop is requested, and calls `on_hangup` for each SIGHUP, also for one that came before.
+    /// Waits until a stop is requested, and calls `on_hangup` for each SIGHUP, also for one that
+    /// came before.
     pub(crate) fn wait_with_hangups(&self, on_hangup: impl Fn()) {
         loop {
             let mut asked = self.0.0.lock();
@@ -94,11 +97,16 @@ impl Stop {
     fn listen(hangup: bool) -> Result<Stop, String> {
         let stop = Stop::default();
         let fault = |error: std::io::Error| format!("cannot listen for signals: {error}");
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(fault)?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(fault)?;
         let (interrupt, terminate, hangup) = {
             let _inside = runtime.enter();
             let hangup = hangup.then(|| signal(SignalKind::hangup())).transpose().map_err(fault)?;
-            (signal(SignalKind::interrupt()).map_err(fault)?, signal(SignalKind::terminate()).map_err(fault)?, hangup)
+            (
+                signal(SignalKind::interrupt()).map_err(fault)?,
+                signal(SignalKind::terminate()).map_err(fault)?,
+                hangup,
+            )
         };
         let asking = stop.clone();
         let listen = move || {
@@ -109,7 +117,13 @@ impl Stop {
         Ok(stop)
     }
 
-    fn hear(&self, runtime: &Runtime, mut interrupt: Signal, mut terminate: Signal, mut hangup: Option<Signal>) {
+    fn hear(
+        &self,
+        runtime: &Runtime,
+        mut interrupt: Signal,
+        mut terminate: Signal,
+        mut hangup: Option<Signal>,
+    ) {
         let told = runtime.block_on(async move {
             let mut latest = None;
             loop {
@@ -132,7 +146,8 @@ impl Stop {
         });
         if told {
             output::note(&format!(
-                "error: the engine has not stopped after {} s: a file, a device or a plugin hangs; the process is killed now, which loses nothing",
+                "error: the engine has not stopped after {} s: a file, a device or a plugin hangs; \
+                 the process is killed now, which loses nothing",
                 LATEST.as_secs()
             ));
             std::process::exit(1);

@@ -1,7 +1,7 @@
 //! `tally verify`: counts everything again from the log of a running engine and compares.
 //!
-//! `tally_verify` counts; this file asks the engine, shows the result and sets the exit code: 0 if nothing differs, 1 if anything
-//! differs or the engine could not be read.
+//! `tally_verify` counts; this file asks the engine, shows the result and sets the exit code: 0 if
+//! nothing differs, 1 if anything differs or the engine could not be read.
 
 use super::args::Verify;
 use super::client::{Answer, Client, ClientError};
@@ -15,7 +15,8 @@ pub(crate) fn run(args: &Verify) -> Result<(), Failure> {
     output::log("warn");
     let client = Client::new(&args.engine.url).map_err(Failure::Usage)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::Failed(format!("cannot use the network: {error}")))?;
+    let runtime =
+        runtime.map_err(|error| Failure::Failed(format!("cannot use the network: {error}")))?;
     let mut screen = AuditScreen::default();
     let outcome = runtime.block_on(verify(&client, &args.names, &mut screen));
     screen.clear();
@@ -43,7 +44,11 @@ impl Engine for Client {
         if answer.status == 200 { Ok(answer.body.into()) } else { Err(refused(&answer)) }
     }
 
-    async fn lines(&self, path: &str, each: &mut dyn FnMut(&[u8]) -> Result<(), String>) -> Result<(), Refused> {
+    async fn lines(
+        &self,
+        path: &str,
+        each: &mut dyn FnMut(&[u8]) -> Result<(), String>,
+    ) -> Result<(), Refused> {
         let refusal = Client::lines(self, path, each).await.map_err(|error| broken(&error))?;
         refusal.map_or(Ok(()), |answer| Err(refused(&answer)))
     }
@@ -79,7 +84,10 @@ impl AuditScreen {
         self.clear();
         if lively() {
             // The templates are constants; if one is wrong, the default bar is shown.
-            bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.set_style(
+                ProgressStyle::with_template(template)
+                    .unwrap_or_else(|_| ProgressStyle::default_bar()),
+            );
             bar.tick();
             self.0 = Some(bar);
         }
@@ -92,7 +100,10 @@ impl Watch for AuditScreen {
     }
 
     fn reads(&mut self, offsets: u64) {
-        self.draw(ProgressBar::new(offsets), "{bar:30} {human_pos}/{human_len} records · {per_sec} · {eta} left");
+        self.draw(
+            ProgressBar::new(offsets),
+            "{bar:30} {human_pos}/{human_len} records · {per_sec} · {eta} left",
+        );
     }
 
     fn done(&mut self, more: u64) {

@@ -1,10 +1,13 @@
-//! `/api/internal/…`: the raw log and state, for `tally verify`. Not part of the contract: it changes with the program.
+//! `/api/internal/…`: the raw log and state, for `tally verify`. Not part of the contract: it
+//! changes with the program.
 //!
-//! `GET /api/internal/events` is `[events]`; `GET /api/internal/log` the bounds of each partition, with `partition`, `from`
-//! and `to` the records in between; `GET /api/internal/state/{metric}` every row of a metric at one moment. Records and rows
-//! are lines of JSON; the last one says how many there were, or what went wrong, so that a truncated answer is noticed. Nothing is
-//! collected: a line is made when the reader has taken those before it. An answer that waits for its reader releases its place among
-//! those that work, and one whose reader is too slow is cut off. Everything here only reads.
+//! `GET /api/internal/events` is `[events]`; `GET /api/internal/log` the bounds of each partition,
+//! with `partition`, `from` and `to` the records in between; `GET /api/internal/state/{metric}`
+//! every row of a metric at one moment. Records and rows are lines of JSON; the last one says how
+//! many there were, or what went wrong, so that a truncated answer is noticed. Nothing is
+//! collected: a line is made when the reader has taken those before it. An answer that waits for
+//! its reader releases its place among those that work, and one whose reader is too slow is cut
+//! off. Everything here only reads.
 
 use super::connection::Connection;
 use super::problem::Problem;
@@ -54,13 +57,21 @@ pub(crate) async fn log(
     connection: Option<Extension<Arc<Connection>>>,
     query: Result<Query<RecordRange>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let fault = || Problem::fault("invalid_params", "", "give partition, from and to as integers, or omit all three");
+    let fault = || {
+        Problem::fault(
+            "invalid_params",
+            "",
+            "give partition, from and to as integers, or omit all three",
+        )
+    };
     match query.map_err(|_| fault())?.0 {
         RecordRange { partition: None, from: None, to: None } => {
             let engine = Arc::clone(&app.engine);
             let bounds = blocking(&app, move || engine.log_bounds()).await?;
             let bounds = bounds.map_err(|fault| unavailable(&fault, fault.retry_helps()))?;
-            let bounds = bounds.iter().map(|b| json!({"partition": b.partition, "start": b.start, "end": b.end}));
+            let bounds = bounds
+                .iter()
+                .map(|b| json!({"partition": b.partition, "start": b.start, "end": b.end}));
             Ok(Json(Value::Array(bounds.collect())).into_response())
         }
         RecordRange { partition: Some(partition), from: Some(from), to: Some(to) } => {
@@ -79,7 +90,8 @@ pub(crate) async fn state(
     Path(metric): Path<String>,
 ) -> Result<Response, Problem> {
     let held = Arc::clone(&app.dumps).try_acquire_owned();
-    let held = held.map_err(|_| Problem::overloaded("too many requests read the state of a metric at once"))?;
+    let held = held
+        .map_err(|_| Problem::overloaded("too many requests read the state of a metric at once"))?;
     let engine = Arc::clone(&app.engine);
     let asked = metric.clone();
     let dump = blocking(&app, move || engine.state_dump(&asked)).await??;
@@ -131,8 +143,10 @@ fn lines(
     let (sender, receiver) = channel(WAITING);
     let (pace, places, handle) = (app.limits.listing, Arc::clone(&app.audits), Handle::current());
     tokio::task::spawn_blocking(move || {
-        let mut out = Lines { chunk: Vec::with_capacity(CHUNK), sender, pace, places, place: None, handle };
-        // Nobody reads any more, or too slowly: the answer ends without its last line, which shows that it is incomplete.
+        let mut out =
+            Lines { chunk: Vec::with_capacity(CHUNK), sender, pace, places, place: None, handle };
+        // Nobody reads any more, or too slowly: the answer ends without its last line, which shows
+        // that it is incomplete.
         let _ = out.acquire_slot().and_then(|()| write(&mut out)).and_then(|()| out.flush());
         drop(listing);
     });
@@ -193,7 +207,9 @@ fn write_records(records: Records, out: &mut Lines) -> Option<()> {
             Ok(batch) => {
                 for LogRecord { offset, timestamp_ms, payload } in batch {
                     let payload = payload.map(|payload| STANDARD.encode(payload));
-                    out.line(&json!({"offset": offset, "timestamp": timestamp_ms, "payload": payload}))?;
+                    out.line(
+                        &json!({"offset": offset, "timestamp": timestamp_ms, "payload": payload}),
+                    )?;
                     count += 1;
                 }
             }
@@ -224,7 +240,8 @@ fn write_state(metric: &str, dump: &StateDump, out: &mut Lines) -> Option<()> {
         json!({"partition": partition, "start": origin.start, "next": next, "gaps": gaps, "lost_before": origin.lost_before, "failed": origin.failed})
     };
     let partitions: Vec<Value> = dump.origins.iter().map(origin).collect();
-    let (tables, properties, held) = (&dump.tables, &dump.properties, dump.held().collect::<Vec<_>>());
+    let (tables, properties, held) =
+        (&dump.tables, &dump.properties, dump.held().collect::<Vec<_>>());
     let header = json!({"metric": metric, "partitions": partitions, "tables": tables, "properties": properties, "held": held, "reads_otherwise": dump.reads_otherwise});
     out.line(&header)?;
     let mut count = 0_u64;
@@ -232,7 +249,9 @@ fn write_state(metric: &str, dump: &StateDump, out: &mut Lines) -> Option<()> {
         let cells: Vec<Value> = row.cells.iter().map(cell_json).collect();
         out.line(&match row.pane {
             None => json!({"table": row.table, "key": row.key, "cells": cells}),
-            Some(pane) => json!({"table": row.table, "pane": pane_json(pane), "key": row.key, "cells": cells}),
+            Some(pane) => {
+                json!({"table": row.table, "pane": pane_json(pane), "key": row.key, "cells": cells})
+            }
         })?;
         count += 1;
     }

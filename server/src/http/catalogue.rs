@@ -31,19 +31,38 @@ struct PageReply<T> {
 }
 
 pub(crate) async fn users(State(app): State<Arc<App>>, query: Pairs) -> Result<Response, Problem> {
-    list_rows(app.limits.catalogue, query, 'u', |page| app.catalogue.users(page), |user| &user.user_id).await
+    list_rows(
+        app.limits.catalogue,
+        query,
+        'u',
+        |page| app.catalogue.users(page),
+        |user| &user.user_id,
+    )
+    .await
 }
 
-pub(crate) async fn products(State(app): State<Arc<App>>, query: Pairs) -> Result<Response, Problem> {
-    list_rows(app.limits.catalogue, query, 'p', |page| app.catalogue.products(page), |product| &product.product_id)
-        .await
+pub(crate) async fn products(
+    State(app): State<Arc<App>>,
+    query: Pairs,
+) -> Result<Response, Problem> {
+    list_rows(
+        app.limits.catalogue,
+        query,
+        'p',
+        |page| app.catalogue.products(page),
+        |product| &product.product_id,
+    )
+    .await
 }
 
 pub(crate) async fn user(State(app): State<Arc<App>>, named: Named) -> Result<Response, Problem> {
     find_row(app.limits.catalogue, named, "user", |id| app.catalogue.user(id)).await
 }
 
-pub(crate) async fn product(State(app): State<Arc<App>>, named: Named) -> Result<Response, Problem> {
+pub(crate) async fn product(
+    State(app): State<Arc<App>>,
+    named: Named,
+) -> Result<Response, Problem> {
     find_row(app.limits.catalogue, named, "product", |id| app.catalogue.product(id)).await
 }
 
@@ -70,13 +89,19 @@ async fn find_row<'c, T: Serialize>(
     find: impl Fn(Id) -> CatalogueFuture<'c, Option<T>>,
 ) -> Result<Response, Problem> {
     let pointer = format!("/{what}_id");
-    let Path(text) = named.map_err(|_| Problem::fault("invalid_params", &pointer, "an id must be UTF-8"))?;
-    let id = id::parse(&text).map_err(|fault| Problem::fault("invalid_params", &pointer, fault.to_string()))?;
+    let Path(text) =
+        named.map_err(|_| Problem::fault("invalid_params", &pointer, "an id must be UTF-8"))?;
+    let id = id::parse(&text)
+        .map_err(|fault| Problem::fault("invalid_params", &pointer, fault.to_string()))?;
     match call_catalogue(limit, find(id)).await? {
         Some(row) => Ok(Json(row).into_response()),
         None => {
             let code = if what == "user" { "user_not_found" } else { "product_not_found" };
-            Err(Problem::new(StatusCode::NOT_FOUND, code, format!("{what} \"{text}\" not found in the catalogue")))
+            Err(Problem::new(
+                StatusCode::NOT_FOUND,
+                code,
+                format!("{what} \"{text}\" not found in the catalogue"),
+            ))
         }
     }
 }
@@ -85,17 +110,24 @@ async fn call_catalogue<T>(limit: Duration, call: CatalogueFuture<'_, T>) -> Res
     let reason = match timeout(limit, call).await {
         Ok(Ok(done)) => return Ok(done),
         Ok(Err(CatalogueError::Unavailable(reason) | CatalogueError::Refused(reason))) => reason,
-        Ok(Err(overloaded @ CatalogueError::Overloaded)) => return Err(Problem::overloaded(&overloaded.to_string())),
+        Ok(Err(overloaded @ CatalogueError::Overloaded)) => {
+            return Err(Problem::overloaded(&overloaded.to_string()));
+        }
         Err(_) => format!("no answer within {limit:?}"),
     };
     tracing::warn!(reason, "the catalogue is unavailable");
-    Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "catalogue_unavailable", "the catalogue cannot be read now")
-        .retry_after(1))
+    Err(Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "catalogue_unavailable",
+        "the catalogue cannot be read now",
+    )
+    .retry_after(1))
 }
 
 /// Unknown keys are ignored; an empty value counts as none.
 fn parse_page(query: Pairs, kind: char) -> Result<Page, Problem> {
-    let Query(pairs) = query.map_err(|_| Problem::fault("invalid_params", "", "the query is not UTF-8"))?;
+    let Query(pairs) =
+        query.map_err(|_| Problem::fault("invalid_params", "", "the query is not UTF-8"))?;
     let mut faults = Vec::new();
     let (mut after, mut limit) = (None, LIMIT);
     for (key, value) in pairs.iter().filter(|(_, value)| !value.is_empty()) {
@@ -118,7 +150,11 @@ fn parse_page(query: Pairs, kind: char) -> Result<Page, Problem> {
         };
         faults.push(Fault { pointer: format!("/{key}"), detail: fault });
     }
-    if faults.is_empty() { Ok(Page { after, limit }) } else { Err(Problem::invalid("invalid_params", faults)) }
+    if faults.is_empty() {
+        Ok(Page { after, limit })
+    } else {
+        Err(Problem::invalid("invalid_params", faults))
+    }
 }
 
 /// The position after a row, opaque to the caller: its kind and id in hexadecimal.
@@ -127,8 +163,11 @@ fn encode_cursor(kind: char, id: &Id) -> String {
 }
 
 fn decode_cursor(kind: char, cursor: &str) -> Option<Id> {
-    let bytes: Option<Vec<u8>> =
-        cursor.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect();
+    let bytes: Option<Vec<u8>> = cursor
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+        .collect();
     let text = String::from_utf8(bytes?).ok()?;
     let parsed = id::parse(text.strip_prefix(kind)?).ok()?;
     // Only cursors that were given out: no other spelling of one.

@@ -1,8 +1,9 @@
 //! One connection: the slot that it holds, and a stream with time limits.
 //!
-//! hyper's own timer runs from the end of one response to the end of the next head, so it cannot tell an idle
-//! connection (60 s) from a dripped head (5 s). [`TimedStream`] can: it knows when the first byte of a request came and
-//! whether a request is being answered. An error of the stream ends the connection without a reply.
+//! hyper's own timer runs from the end of one response to the end of the next head, so it cannot
+//! tell an idle connection (60 s) from a dripped head (5 s). [`TimedStream`] can: it knows when the
+//! first byte of a request came and whether a request is being answered. An error of the stream
+//! ends the connection without a reply.
 
 use super::listener::Stream;
 use super::{Limits, parse_errors};
@@ -39,7 +40,11 @@ pub(crate) struct ConnectionSlot {
 impl ConnectionSlots {
     pub(crate) fn new(limits: &Limits) -> ConnectionSlots {
         let all = Arc::new(Semaphore::new(limits.connections));
-        ConnectionSlots { all, per_address: limits.connections_per_address, addresses: Arc::default() }
+        ConnectionSlots {
+            all,
+            per_address: limits.connections_per_address,
+            addresses: Arc::default(),
+        }
     }
 
     /// A slot, if one is free.
@@ -75,7 +80,8 @@ impl Drop for ConnectionSlot {
     }
 }
 
-/// What the socket, the service and a WebSocket share of one connection. The slot stays taken while any of them holds this.
+/// What the socket, the service and a WebSocket share of one connection. The slot stays taken while
+/// any of them holds this.
 pub(crate) struct Connection {
     _slot: ConnectionSlot,
     started: AtomicBool,
@@ -145,8 +151,8 @@ pub(crate) struct TimedStream {
     in_head: bool,
     /// Requests answered when the timer was last set.
     seen: u64,
-    /// When the wait for bytes ends. The timer fires at that time or before, and is then set again: so it is hardly ever
-    /// touched while requests follow each other.
+    /// When the wait for bytes ends. The timer fires at that time or before, and is then set again:
+    /// so it is hardly ever touched while requests follow each other.
     read_by: Instant,
     read_timer: Pin<Box<Sleep>>,
     write_timer: Option<Pin<Box<Sleep>>>,
@@ -155,7 +161,11 @@ pub(crate) struct TimedStream {
 }
 
 impl TimedStream {
-    pub(crate) fn new(stream: Box<dyn Stream>, connection: Arc<Connection>, limits: &Limits) -> TimedStream {
+    pub(crate) fn new(
+        stream: Box<dyn Stream>,
+        connection: Arc<Connection>,
+        limits: &Limits,
+    ) -> TimedStream {
         let Limits { first_byte, head, idle, write, .. } = *limits;
         let (read_by, read_timer) = (Instant::now() + first_byte, Box::pin(sleep(first_byte)));
         let (in_head, seen, write_timer, replacement) = (false, 0, None, None);
@@ -191,7 +201,8 @@ impl TimedStream {
         Poll::Ready(())
     }
 
-    /// If requests were answered since the timer was set, the wait is for the next one and begins anew.
+    /// If requests were answered since the timer was set, the wait is for the next one and begins
+    /// anew.
     fn notice_requests(&mut self) {
         let requests = self.connection.requests.load(Ordering::Relaxed);
         if requests != self.seen {
@@ -202,7 +213,12 @@ impl TimedStream {
     }
 
     /// Writes what replaces `length` bytes; these count as written once all of it is.
-    fn poll_replacement(&mut self, cx: &mut Context<'_>, mut rest: Bytes, length: usize) -> Poll<io::Result<usize>> {
+    fn poll_replacement(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut rest: Bytes,
+        length: usize,
+    ) -> Poll<io::Result<usize>> {
         while rest.has_remaining() {
             let outcome = Pin::new(&mut self.stream).poll_write(cx, &rest);
             match self.written(cx, outcome) {
@@ -225,10 +241,15 @@ impl TimedStream {
     }
 
     fn untimed(&self) -> bool {
-        self.connection.busy.load(Ordering::Relaxed) > 0 || self.connection.upgraded.load(Ordering::Relaxed)
+        self.connection.busy.load(Ordering::Relaxed) > 0
+            || self.connection.upgraded.load(Ordering::Relaxed)
     }
 
-    fn written<T>(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn written<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        outcome: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
         if outcome.is_ready() || self.connection.upgraded.load(Ordering::Relaxed) {
             self.write_timer = None;
             return outcome;
@@ -239,8 +260,9 @@ impl TimedStream {
     }
 }
 
-/// A timer for hyper that never fires: [`TimedStream`] has the time limits. It is needed because hyper waits for the next head right
-/// after an answer only if it has a timer, and only then does the socket wait.
+/// A timer for hyper that never fires: [`TimedStream`] has the time limits. It is needed because
+/// hyper waits for the next head right after an answer only if it has a timer, and only then does
+/// the socket wait.
 #[derive(Clone, Copy)]
 pub(crate) struct NoTimer;
 
@@ -267,7 +289,11 @@ impl hyper::rt::Timer for NoTimer {
 }
 
 impl AsyncRead for TimedStream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buffer.filled().len();
         match Pin::new(&mut this.stream).poll_read(cx, buffer) {
@@ -293,7 +319,11 @@ impl AsyncRead for TimedStream {
 }
 
 impl AsyncWrite for TimedStream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if let Some(replacement) = this.replacement_of(bytes) {
             return this.poll_replacement(cx, replacement, bytes.len());
@@ -339,7 +369,11 @@ mod tests {
 
     #[test]
     fn slots_are_bounded_in_all_and_for_each_address_but_loopback() {
-        let slots = ConnectionSlots::new(&Limits { connections: 5, connections_per_address: 2, ..Limits::default() });
+        let slots = ConnectionSlots::new(&Limits {
+            connections: 5,
+            connections_per_address: 2,
+            ..Limits::default()
+        });
         let [one, other, own]: [IpAddr; 3] =
             ["192.0.2.1", "192.0.2.2", "127.0.0.1"].map(|address| address.parse().unwrap());
         let first = slots.take(one).unwrap();

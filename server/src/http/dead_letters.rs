@@ -1,7 +1,9 @@
-//! `GET /api/dead-letters`: the newest records that could not be events, with reason, place and bytes; and how many there were.
+//! `GET /api/dead-letters`: the newest records that could not be events, with reason, place and
+//! bytes; and how many there were.
 //!
-//! Bytes that are UTF-8 are shown as `text`, others as `bytes_base64`; of a payload above 64 KiB the first 1 KiB are kept, and
-//! `length` says how long it was. Removes nothing and sends nothing back to the log.
+//! Bytes that are UTF-8 are shown as `text`, others as `bytes_base64`; of a payload above 64 KiB
+//! the first 1 KiB are kept, and `length` says how long it was. Removes nothing and sends nothing
+//! back to the log.
 
 use super::App;
 use super::problem::Problem;
@@ -52,8 +54,12 @@ pub(crate) async fn list(
 ) -> Result<Response, Problem> {
     let (limit, reason) = parse_query(query)?;
     // Waits a moment for a place, so that a caller that asks twice does not keep others out.
-    let place = timeout(app.limits.place, Arc::clone(&app.letters).acquire_owned()).await.ok().and_then(Result::ok);
-    let place = place.ok_or_else(|| Problem::overloaded("too many requests for dead letters at once"))?;
+    let place = timeout(app.limits.place, Arc::clone(&app.letters).acquire_owned())
+        .await
+        .ok()
+        .and_then(Result::ok);
+    let place =
+        place.ok_or_else(|| Problem::overloaded("too many requests for dead letters at once"))?;
     let engine = Arc::clone(&app.engine);
     let work = tokio::task::spawn_blocking(move || {
         let found = engine.dead_letters(limit, reason.as_deref());
@@ -62,16 +68,21 @@ pub(crate) async fn list(
         found
     });
     match timeout(app.limits.letter, work).await {
-        Ok(Ok(Ok(Refusals { letters, partial, counts }))) => {
-            Ok(Json(DeadLetterList { items: letters.into_iter().map(letter_item).collect(), partial, counts })
-                .into_response())
-        }
+        Ok(Ok(Ok(Refusals { letters, partial, counts }))) => Ok(Json(DeadLetterList {
+            items: letters.into_iter().map(letter_item).collect(),
+            partial,
+            counts,
+        })
+        .into_response()),
         Ok(Ok(Err(fault))) => Err(unavailable(&fault.to_string(), fault.retry_helps())),
         Ok(Err(failed)) => {
             tracing::error!(%failed, "reading dead letters panicked");
             Err(Problem::internal())
         }
-        Err(_) => Err(unavailable("the dead letters were not read in time; ask again, or ask for fewer", true)),
+        Err(_) => Err(unavailable(
+            "the dead letters were not read in time; ask again, or ask for fewer",
+            true,
+        )),
     }
 }
 
@@ -83,14 +94,16 @@ fn unavailable(detail: &str, retry_helps: bool) -> Problem {
 fn parse_query(
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Result<(usize, Option<String>), Problem> {
-    let Query(pairs) = query.map_err(|_| Problem::fault("invalid_params", "", "the query is not UTF-8"))?;
+    let Query(pairs) =
+        query.map_err(|_| Problem::fault("invalid_params", "", "the query is not UTF-8"))?;
     let (mut limit, mut reason) = (LIMIT, None);
     for (key, value) in pairs.into_iter().filter(|(_, value)| !value.is_empty()) {
         match key.as_str() {
             "limit" => {
                 let asked = value.parse().ok().filter(|limit| (1..=MOST).contains(limit));
                 let detail = || format!("is not an integer from 1 to {MOST}");
-                limit = asked.ok_or_else(|| Problem::fault("invalid_params", "/limit", detail()))?;
+                limit =
+                    asked.ok_or_else(|| Problem::fault("invalid_params", "/limit", detail()))?;
             }
             "reason" => reason = Some(value),
             _ => {}
@@ -105,5 +118,14 @@ fn letter_item(letter: DeadLetter) -> Item {
         Ok(text) => (Some(text), None),
         Err(fault) => (None, Some(STANDARD.encode(fault.as_bytes()))),
     };
-    Item { reason, topic, partition, offset, time: to_text(timestamp_ms), length, text, bytes_base64 }
+    Item {
+        reason,
+        topic,
+        partition,
+        offset,
+        time: to_text(timestamp_ms),
+        length,
+        text,
+        bytes_base64,
+    }
 }

@@ -131,9 +131,16 @@ impl<'a> Descriptor<'a> {
             examples: &description.examples,
             reads: read_fields(description),
             time: description.time,
-            history: History { state: envelope::history_state(&info.history), from: info.history.from.map(to_text) },
+            history: History {
+                state: envelope::history_state(&info.history),
+                from: info.history.from.map(to_text),
+            },
             cost: info.cost.into(),
-            tiers: info.tiers.iter().map(|tier| TierText { pane: tier.pane, keep: retention_text(tier) }).collect(),
+            tiers: info
+                .tiers
+                .iter()
+                .map(|tier| TierText { pane: tier.pane, keep: retention_text(tier) })
+                .collect(),
         }
     }
 }
@@ -175,13 +182,19 @@ impl RejectedText {
     /// The folder of a file is not shown.
     pub(crate) fn of(rejected: Rejected, redactor: &PathRedactor) -> RejectedText {
         let Rejected { file, reason, since } = rejected;
-        let name =
-            Path::new(&file).file_name().map_or_else(|| file.clone(), |name| name.to_string_lossy().into_owned());
-        RejectedText { file: name, reason: redactor.redact(&reason).into_owned(), since: to_text(since) }
+        let name = Path::new(&file)
+            .file_name()
+            .map_or_else(|| file.clone(), |name| name.to_string_lossy().into_owned());
+        RejectedText {
+            file: name,
+            reason: redactor.redact(&reason).into_owned(),
+            since: to_text(since),
+        }
     }
 }
 
-/// The key columns of the tables, in the order of an event's fields. `time` says whether there are panes.
+/// The key columns of the tables, in the order of an event's fields. `time` says whether there are
+/// panes.
 fn read_fields(description: &Description) -> Vec<String> {
     let tables = &description.tables;
     let feeds = |key: &Key| {
@@ -190,7 +203,8 @@ fn read_fields(description: &Description) -> Vec<String> {
     };
     let keyed = |key| tables.iter().any(|table| table.key.contains(&key)) || feeds(&key);
     let filtered = tables.iter().any(|table| !table.only.is_empty());
-    let timed = tables.iter().flat_map(|table| &table.cells).any(|cell| cell.from == From::EventTime);
+    let timed =
+        tables.iter().flat_map(|table| &table.cells).any(|cell| cell.from == From::EventTime);
     let columns = [
         ("user_id", keyed(Key::UserId)),
         ("product_id", keyed(Key::ProductId)),

@@ -1,12 +1,14 @@
-//! What the server needs of an engine: the façade as a trait, so that the routes can be tested without an engine.
+//! What the server needs of an engine: the façade as a trait, so that the routes can be tested
+//! without an engine.
 
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use tally_engine::config::EventsConfig;
 use tally_engine::database::DatabaseError;
 use tally_engine::engine::{
-    AppendError, Appended, Bounds, Check, Engine, EvaluateError, Evaluated, FeedItem, LogError, LogRecord, MetricInfo,
-    Order, OrderError, Question, ReadLogError, Refusals, Rejected, Revision, StateDump, StoredMetric, StoredRows,
+    AppendError, Appended, Bounds, Check, Engine, EvaluateError, Evaluated, FeedItem, LogError,
+    LogRecord, MetricInfo, Order, OrderError, Question, ReadLogError, Refusals, Rejected, Revision,
+    StateDump, StoredMetric, StoredRows,
 };
 use tally_engine::event::Position;
 
@@ -21,7 +23,8 @@ pub trait EngineApi: Send + Sync + 'static {
     /// One metric.
     fn metric(&self, name: &str) -> Option<MetricInfo>;
 
-    /// The revisions of a metric, each with its answers to the metric's examples; none for an unknown name. Blocks.
+    /// The revisions of a metric, each with its answers to the metric's examples; none for an
+    /// unknown name. Blocks.
     fn revisions(&self, name: &str) -> Vec<Revision>;
 
     /// Carries out an order of an operator; returns what was done, as a sentence. Blocks.
@@ -97,7 +100,12 @@ pub trait EngineApi: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`EvaluateError`].
-    fn stored_rows(&self, metric: &str, table: &str, key: &[String]) -> Result<StoredRows, EvaluateError>;
+    fn stored_rows(
+        &self,
+        metric: &str,
+        table: &str,
+        key: &[String],
+    ) -> Result<StoredRows, EvaluateError>;
 }
 
 impl EngineApi for Engine {
@@ -139,7 +147,10 @@ impl EngineApi for Engine {
 
     fn subscribe(&self) -> BoxStream<'static, FeedItem> {
         // The pending `next` lives in the stream, so dropping a poll loses nothing.
-        stream::unfold(Engine::subscribe(self), async |mut feed| feed.next().await.map(|item| (item, feed))).boxed()
+        stream::unfold(Engine::subscribe(self), async |mut feed| {
+            feed.next().await.map(|item| (item, feed))
+        })
+        .boxed()
     }
 
     fn position(&self) -> Position {
@@ -164,7 +175,8 @@ impl EngineApi for Engine {
 
     fn log_read(&self, partition: u32, from: u64, to: u64) -> Result<Records, ReadLogError> {
         let mut reader = Engine::log_read(self, partition, from, to)?;
-        let next = move || Some(reader.batch()).filter(|batch| !batch.as_ref().is_ok_and(Vec::is_empty));
+        let next =
+            move || Some(reader.batch()).filter(|batch| !batch.as_ref().is_ok_and(Vec::is_empty));
         Ok(Box::new(std::iter::from_fn(next)))
     }
 
@@ -176,7 +188,12 @@ impl EngineApi for Engine {
         Engine::stored(self)
     }
 
-    fn stored_rows(&self, metric: &str, table: &str, key: &[String]) -> Result<StoredRows, EvaluateError> {
+    fn stored_rows(
+        &self,
+        metric: &str,
+        table: &str,
+        key: &[String],
+    ) -> Result<StoredRows, EvaluateError> {
         Engine::stored_rows(self, metric, table, key)
     }
 }

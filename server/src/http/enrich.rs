@@ -1,7 +1,8 @@
 //! Adds to an answer what the catalogue knows: the names of ids, and whether a user is known.
 //!
-//! The result is rewritten as text where its schema is annotated; everything else keeps its bytes and order. There is one lookup
-//! per answer. If the catalogue is unavailable, the answer is given all the same, with a warning.
+//! The result is rewritten as text where its schema is annotated; everything else keeps its bytes
+//! and order. There is one lookup per answer. If the catalogue is unavailable, the answer is given
+//! all the same, with a warning.
 
 use super::App;
 use super::id_annotations::{Annotations, IdKind, Node};
@@ -22,7 +23,8 @@ pub(crate) async fn enrich(
     warnings: &mut Vec<Warning>,
 ) -> Option<String> {
     let (known, ids) = (annotations.root().known_below, annotations.root().ids_below);
-    // Without names, only ids that the plugin calls unknown are looked up, and most answers have none.
+    // Without names, only ids that the plugin calls unknown are looked up, and most answers have
+    // none.
     if !(names && ids || known && result.contains("false")) {
         return None;
     }
@@ -48,7 +50,8 @@ pub(crate) async fn enrich(
                 |error| error.map_or_else(|error| error.to_string(), |_| String::new()),
             );
             tracing::warn!(reason, "an answer is sent without the catalogue");
-            let detail = "the catalogue cannot be read now, so names are null and `known` is decided by events alone";
+            let detail = "the catalogue cannot be read now, so names are null and `known` is \
+                          decided by events alone";
             warnings.push(Warning::new("catalogue_unavailable", detail));
             None
         }
@@ -85,9 +88,9 @@ fn build<'a>(annotations: &Annotations, node: &Node, json: &'a RawValue, names: 
                 elements
                     .into_iter()
                     .map(|element| {
-                        annotations
-                            .items(node)
-                            .map_or(Tree::Raw(element.get()), |items| build(annotations, items, element, names))
+                        annotations.items(node).map_or(Tree::Raw(element.get()), |items| {
+                            build(annotations, items, element, names)
+                        })
                     })
                     .collect(),
             )
@@ -95,15 +98,16 @@ fn build<'a>(annotations: &Annotations, node: &Node, json: &'a RawValue, names: 
         Some(b'{') => {
             let json_members::Members(members) =
                 json_members::members(json).unwrap_or(json_members::Members(Vec::new()));
-            let member = |(key, value): (Cow<'a, str>, &'a RawValue)| match annotations.member(node, &key) {
-                None => Member { key, value: Tree::Raw(value.get()), id: None, unknown: None },
-                Some(child) => Member {
-                    key,
-                    value: build(annotations, child, value, names),
-                    id: child.id.map(|kind| (kind, serde_json::from_str(value.get()).ok())),
-                    unknown: child.known.filter(|_| value.get() == "false"),
-                },
-            };
+            let member =
+                |(key, value): (Cow<'a, str>, &'a RawValue)| match annotations.member(node, &key) {
+                    None => Member { key, value: Tree::Raw(value.get()), id: None, unknown: None },
+                    Some(child) => Member {
+                        key,
+                        value: build(annotations, child, value, names),
+                        id: child.id.map(|kind| (kind, serde_json::from_str(value.get()).ok())),
+                        unknown: child.known.filter(|_| value.get() == "false"),
+                    },
+                };
             Tree::Object(members.into_iter().map(member).collect())
         }
         _ => Tree::Raw(text),
@@ -121,7 +125,9 @@ impl Tree<'_> {
                     if let (true, Some((kind, Some(id)))) = (names, &member.id) {
                         call(*kind, id);
                     }
-                    if let Some((kind, id)) = member.unknown.and_then(|kind| Some((kind, beside(members, kind)?))) {
+                    if let Some((kind, id)) =
+                        member.unknown.and_then(|kind| Some((kind, beside(members, kind)?)))
+                    {
                         call(kind, id);
                     }
                     member.value.ids(names, call);
@@ -214,11 +220,13 @@ impl<'w> Writer<'w> {
 /// Whether a text contains an id as a word of its own.
 fn mentions(text: &str, id: &str) -> bool {
     let apart = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric());
-    text.match_indices(id)
-        .any(|(at, _)| apart(text[..at].chars().next_back()) && apart(text[at + id.len()..].chars().next()))
+    text.match_indices(id).any(|(at, _)| {
+        apart(text[..at].chars().next_back()) && apart(text[at + id.len()..].chars().next())
+    })
 }
 
-/// `name`; where an object holds several ids, or has a `name` of its own, `user_name` for `user_id`.
+/// `name`; where an object holds several ids, or has a `name` of its own, `user_name` for
+/// `user_id`.
 fn name_key(members: &[Member<'_>], id_key: &str) -> String {
     let alone = members.iter().filter(|member| member.id.is_some()).count() == 1;
     if alone && members.iter().all(|member| member.key != "name") {

@@ -19,7 +19,13 @@ pub(crate) struct Envelope {
 
 impl Envelope {
     /// Puts an envelope around a result: that of `evaluated`, or the same with names.
-    pub(crate) fn new(name: &str, params: &str, result: &str, evaluated: &Evaluated, warnings: &[Warning]) -> Envelope {
+    pub(crate) fn new(
+        name: &str,
+        params: &str,
+        result: &str,
+        evaluated: &Evaluated,
+        warnings: &[Warning],
+    ) -> Envelope {
         let Evaluated { window: (from, to), position, version, history, .. } = evaluated;
         let mut out = String::with_capacity(384 + params.len() + result.len());
         out.push_str("{\"name\":");

@@ -1,9 +1,10 @@
 //! `POST /api/events`: splits the body into events, whose bytes go to the log as they were sent.
 //!
-//! The engine judges each event; here only a body that is not JSON, or has more than [`MOST`] events, is refused as a whole. The
-//! meaning of a body does not depend on its media type: one JSON value is an event or an array of events, over any number of lines;
-//! otherwise each line is an event of its own, and blank lines are skipped. A body is split, judged and its answer written on a
-//! blocking thread; the answer lists a bounded number of rejected events.
+//! The engine judges each event; here only a body that is not JSON, or has more than [`MOST`]
+//! events, is refused as a whole. The meaning of a body does not depend on its media type: one JSON
+//! value is an event or an array of events, over any number of lines; otherwise each line is an
+//! event of its own, and blank lines are skipped. A body is split, judged and its answer written on
+//! a blocking thread; the answer lists a bounded number of rejected events.
 
 use super::metric_request::invalid_json;
 use super::problem::Problem;
@@ -25,7 +26,8 @@ const MOST: usize = 20_000;
 /// Most rejected events that an answer lists.
 const LISTED: usize = 1_000;
 
-/// A longer body is split on the blocking thread only; a shorter one also before, so that a body that is not JSON takes no place.
+/// A longer body is split on the blocking thread only; a shorter one also before, so that a body
+/// that is not JSON takes no place.
 const SHORT: usize = 16 * 1024;
 
 const NDJSON: &str = "application/x-ndjson";
@@ -45,10 +47,14 @@ struct RejectedEvent {
     reason: String,
 }
 
-pub(crate) async fn append(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
+pub(crate) async fn append(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let kind = request_body::media_type(&parts.headers, &["application/json", NDJSON])?;
-    let body = request_body::read(&parts.headers, body, request_body::EVENTS, app.limits.body).await?;
+    let body =
+        request_body::read(&parts.headers, body, request_body::EVENTS, app.limits.body).await?;
     if body.len() <= SHORT {
         split_events(&body, kind)?;
     }
@@ -60,7 +66,8 @@ pub(crate) async fn append(State(app): State<Arc<App>>, request: Request) -> Res
 fn reply_body(appended: Appended) -> Vec<u8> {
     let Appended { accepted, rejected, position } = appended;
     let total = rejected.len();
-    let listed = rejected.into_iter().take(LISTED).map(|(index, reason)| RejectedEvent { index, reason });
+    let listed =
+        rejected.into_iter().take(LISTED).map(|(index, reason)| RejectedEvent { index, reason });
     let answer = AppendReply {
         accepted,
         rejected: listed.collect(),
@@ -72,15 +79,17 @@ fn reply_body(appended: Appended) -> Vec<u8> {
 }
 
 async fn append_body(app: &App, body: Bytes, kind: &'static str) -> Result<Vec<u8>, Problem> {
-    let place =
-        Arc::clone(&app.appends).try_acquire_owned().map_err(|_| Problem::overloaded("too many posts at once"))?;
+    let place = Arc::clone(&app.appends)
+        .try_acquire_owned()
+        .map_err(|_| Problem::overloaded("too many posts at once"))?;
     let engine = Arc::clone(&app.engine);
     let work = tokio::task::spawn_blocking(move || {
         let done = split_events(&body, kind).map(|events| engine.append(&events).map(reply_body));
         drop(place);
         done
     });
-    let unavailable = |detail: &str, retry_helps| Problem::unavailable("log_unavailable", detail, retry_helps);
+    let unavailable =
+        |detail: &str, retry_helps| Problem::unavailable("log_unavailable", detail, retry_helps);
     match timeout(app.limits.append, work).await {
         Ok(Ok(Ok(Ok(done)))) => Ok(done),
         Ok(Ok(Ok(Err(fault)))) => Err(unavailable(&fault.to_string(), fault.retry_helps())),
@@ -90,7 +99,8 @@ async fn append_body(app: &App, body: Bytes, kind: &'static str) -> Result<Vec<u
             Err(Problem::internal())
         }
         Err(_) => Err(unavailable(
-            "the log did not acknowledge in time, so some of the events may be in it; events with an event_id can safely be sent again",
+            "the log did not acknowledge in time, so some of the events may be in it; events with \
+             an event_id can safely be sent again",
             true,
         )),
     }
@@ -102,7 +112,10 @@ fn split_events<'a>(body: &'a [u8], kind: &str) -> Result<Vec<&'a [u8]>, Problem
     if events.len() <= MOST {
         return Ok(events);
     }
-    let detail = format!("the body has {} events, at most {MOST} are accepted at once; none was written", events.len());
+    let detail = format!(
+        "the body has {} events, at most {MOST} are accepted at once; none was written",
+        events.len()
+    );
     Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", detail))
 }
 
@@ -122,7 +135,11 @@ fn parse_events<'a>(body: &'a [u8], kind: &str) -> Result<Vec<&'a [u8]>, Problem
     let mut lines = text::lines(body);
     let is_value = |line| serde_json::from_slice::<&RawValue>(line).is_ok();
     let in_lines = lines.next().is_some_and(is_value) && lines.next().is_some();
-    if kind == NDJSON || in_lines { Ok(text::lines(body).collect()) } else { Err(invalid_json(&error)) }
+    if kind == NDJSON || in_lines {
+        Ok(text::lines(body).collect())
+    } else {
+        Err(invalid_json(&error))
+    }
 }
 
 #[cfg(test)]
@@ -140,12 +157,21 @@ mod tests {
                 .collect()
         };
         assert_eq!(split(" {\"a\" : 1.0} ", "application/json"), ["{\"a\" : 1.0}"]);
-        assert_eq!(split("[{\"a\":1,\"a\":2}, 7,\"x\"]", "application/json"), ["{\"a\":1,\"a\":2}", "7", "\"x\""]);
+        assert_eq!(
+            split("[{\"a\":1,\"a\":2}, 7,\"x\"]", "application/json"),
+            ["{\"a\":1,\"a\":2}", "7", "\"x\""]
+        );
         assert_eq!(split("\u{feff}[]", "application/json"), [""; 0]);
         assert_eq!(split("{\"a\":1}\r\n\n{not json\n", NDJSON), ["{\"a\":1}", "{not json"]);
         for kind in ["application/json", NDJSON] {
-            assert_eq!(split("\u{feff}{\"a\":1}\r{\"b\":2}\n\u{feff}7\n", kind), ["{\"a\":1}", "{\"b\":2}", "7"]);
-            assert_eq!(split("[\n {\"a\":1},\r\n {\"b\":\n2}\n]\n", kind), ["{\"a\":1}", "{\"b\":\n2}"]);
+            assert_eq!(
+                split("\u{feff}{\"a\":1}\r{\"b\":2}\n\u{feff}7\n", kind),
+                ["{\"a\":1}", "{\"b\":2}", "7"]
+            );
+            assert_eq!(
+                split("[\n {\"a\":1},\r\n {\"b\":\n2}\n]\n", kind),
+                ["{\"a\":1}", "{\"b\":\n2}"]
+            );
             assert_eq!(
                 split("{\"a\":1}\n[2]\n{3", kind),
                 ["{\"a\":1}", "[2]", "{3"],
@@ -169,7 +195,8 @@ mod tests {
 
         let told = |count: usize| -> serde_json::Value {
             let rejected = (0..count).map(|index| (index, "not_an_object".to_owned())).collect();
-            serde_json::from_slice(&reply_body(Appended { rejected, ..Appended::default() })).unwrap()
+            serde_json::from_slice(&reply_body(Appended { rejected, ..Appended::default() }))
+                .unwrap()
         };
         let all = told(LISTED);
         assert_eq!(

@@ -1,8 +1,9 @@
 //! Whether the process is alive, whether it can answer questions, and its own metrics.
 //!
-//! `/readyz` is `ok`, or a problem that names every reason. `/readyz?verbose` is text for people, in the form of the
-//! Kubernetes API server: a line per part. The catalogue has one too, `[!]` while it is unavailable, and never makes the engine
-//! unready: metrics do not need it. So do other parts that questions do not need, such as writing to the log.
+//! `/readyz` is `ok`, or a problem that names every reason. `/readyz?verbose` is text for people,
+//! in the form of the Kubernetes API server: a line per part. The catalogue has one too, `[!]`
+//! while it is unavailable, and never makes the engine unready: metrics do not need it. So do other
+//! parts that questions do not need, such as writing to the log.
 
 use super::App;
 use super::problem::Problem;
@@ -20,33 +21,46 @@ const LOOK_AGAIN: u32 = 1;
 const TEXT: [(HeaderName, HeaderValue); 2] =
     [(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8")), NO_STORE];
 
-const NO_STORE: (HeaderName, HeaderValue) = (header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+const NO_STORE: (HeaderName, HeaderValue) =
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
 
 pub(crate) async fn live() -> impl IntoResponse {
     (TEXT, "ok\n")
 }
 
 pub(crate) async fn ready(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Response {
-    let asked = query.is_some_and(|query| query.split('&').any(|part| part.split('=').next() == Some("verbose")));
+    let asked = query.is_some_and(|query| {
+        query.split('&').any(|part| part.split('=').next() == Some("verbose"))
+    });
     let hide = |text: String| app.redactor.redact(&text).into_owned();
-    let checks: Vec<Check> =
-        app.engine.readiness().into_iter().map(|check| Check { detail: hide(check.detail), ..check }).collect();
+    let checks: Vec<Check> = app
+        .engine
+        .readiness()
+        .into_iter()
+        .map(|check| Check { detail: hide(check.detail), ..check })
+        .collect();
     let health_error = app.catalogue.health_error().map(hide);
     let ready = checks.iter().all(|check| check.ok || !check.needed);
     match (asked, ready) {
         (true, true) => {
-            (StatusCode::OK, TEXT, verbose_text(checks, health_error, "readyz check passed\n")).into_response()
-        }
-        (true, false) => {
-            (StatusCode::SERVICE_UNAVAILABLE, TEXT, verbose_text(checks, health_error, "readyz check failed\n"))
+            (StatusCode::OK, TEXT, verbose_text(checks, health_error, "readyz check passed\n"))
                 .into_response()
         }
+        (true, false) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            TEXT,
+            verbose_text(checks, health_error, "readyz check failed\n"),
+        )
+            .into_response(),
         (false, true) => (StatusCode::OK, TEXT, "ok\n").into_response(),
         (false, false) => {
-            let failed: Vec<Check> = checks.into_iter().filter(|check| !check.ok && check.needed).collect();
+            let failed: Vec<Check> =
+                checks.into_iter().filter(|check| !check.ok && check.needed).collect();
             let names: Vec<&str> = failed.iter().map(|check| check.name).collect();
-            let detail = format!("not ready: {}; /readyz?verbose shows all parts", names.join(", "));
-            let reason = |check: Check| Fault { pointer: format!("/{}", check.name), detail: check.detail };
+            let detail =
+                format!("not ready: {}; /readyz?verbose shows all parts", names.join(", "));
+            let reason =
+                |check: Check| Fault { pointer: format!("/{}", check.name), detail: check.detail };
             let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", detail)
                 .because(failed.into_iter().map(reason).collect())
                 .retry_after(LOOK_AGAIN);

@@ -1,8 +1,8 @@
 //! Which members of a result hold ids, read from its JSON Schema once.
 //!
-//! A property whose schema carries `x-tally-id` holds an id; one that carries `x-tally-known` says whether the id
-//! beside it is known. The schema becomes a graph of nodes (a `$ref` may be recursive), so that a result is
-//! walked only where an annotation can be.
+//! A property whose schema carries `x-tally-id` holds an id; one that carries `x-tally-known` says
+//! whether the id beside it is known. The schema becomes a graph of nodes (a `$ref` may be
+//! recursive), so that a result is walked only where an annotation can be.
 
 use quick_cache::sync::Cache;
 use serde_json::Value;
@@ -83,7 +83,8 @@ impl Annotations {
         let mut changed = false;
         for n in 0..self.nodes.len() {
             let node = &self.nodes[n];
-            let members = || node.members.values().chain(&node.others).map(|child| &self.nodes[*child]);
+            let members =
+                || node.members.values().chain(&node.others).map(|child| &self.nodes[*child]);
             let items = node.items.map(|child| &self.nodes[child]);
             let ids = members().any(|child| child.id.is_some() || child.ids_below)
                 || items.is_some_and(|child| child.ids_below);
@@ -124,15 +125,24 @@ impl<'a> SchemaReader<'a> {
         let here = &mut self.annotations.nodes[node];
         here.id = here.id.or(IdKind::of(schema.get("x-tally-id")));
         here.known = here.known.or(IdKind::of(schema.get("x-tally-known")));
-        let target =
-            schema.get("$ref").and_then(Value::as_str).and_then(|target| self.root.pointer(target.strip_prefix('#')?));
-        let choices = ["allOf", "anyOf", "oneOf"].into_iter().filter_map(|key| schema.get(key)?.as_array()).flatten();
-        for other in
-            target.into_iter().chain(choices).chain(["then", "else"].into_iter().filter_map(|key| schema.get(key)))
+        let target = schema
+            .get("$ref")
+            .and_then(Value::as_str)
+            .and_then(|target| self.root.pointer(target.strip_prefix('#')?));
+        let choices = ["allOf", "anyOf", "oneOf"]
+            .into_iter()
+            .filter_map(|key| schema.get(key)?.as_array())
+            .flatten();
+        for other in target
+            .into_iter()
+            .chain(choices)
+            .chain(["then", "else"].into_iter().filter_map(|key| schema.get(key)))
         {
             self.fill(node, other);
         }
-        for (key, member) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+        for (key, member) in
+            schema.get("properties").and_then(Value::as_object).into_iter().flatten()
+        {
             let child = self.annotations.nodes[node].members.get(key).copied();
             let child = self.child(child, member);
             self.annotations.nodes[node].members.insert(key.clone(), child);
@@ -142,12 +152,18 @@ impl<'a> SchemaReader<'a> {
             .and_then(Value::as_object)
             .into_iter()
             .flat_map(|patterns| patterns.values());
-        for other in schema.get("additionalProperties").into_iter().chain(patterns).filter(|other| other.is_object()) {
+        for other in schema
+            .get("additionalProperties")
+            .into_iter()
+            .chain(patterns)
+            .filter(|other| other.is_object())
+        {
             let child = self.child(self.annotations.nodes[node].others, other);
             self.annotations.nodes[node].others = Some(child);
         }
         let prefix = schema.get("prefixItems").and_then(Value::as_array).into_iter().flatten();
-        for items in schema.get("items").into_iter().chain(prefix).filter(|items| items.is_object()) {
+        for items in schema.get("items").into_iter().chain(prefix).filter(|items| items.is_object())
+        {
             let child = self.child(self.annotations.nodes[node].items, items);
             self.annotations.nodes[node].items = Some(child);
         }

@@ -1,7 +1,7 @@
 //! The body of `POST /api/metrics`: read strictly, every fault named at once.
 //!
-//! Judges the shape of the request only; the engine judges whether the params suit the metric. Work grows with the body's
-//! length alone, and of many unknown keys only the first are named.
+//! Judges the shape of the request only; the engine judges whether the params suit the metric. Work
+//! grows with the body's length alone, and of many unknown keys only the first are named.
 
 use super::json_members;
 use super::problem::Problem;
@@ -42,8 +42,8 @@ pub(crate) struct MetricRequest {
 /// Reads the body.
 ///
 /// # Errors
-/// 400 `invalid_json`; 422 `invalid_request` with a pointer for each fault; 422 `invalid_params` if the only fault is
-/// that `params` is not an object.
+/// 400 `invalid_json`; 422 `invalid_request` with a pointer for each fault; 422 `invalid_params` if
+/// the only fault is that `params` is not an object.
 pub(crate) fn parse(body: &[u8]) -> Result<MetricRequest, Problem> {
     let whole: &RawValue = serde_json::from_slice(body).map_err(|error| invalid_json(&error))?;
     let Some(json_members::Members(members)) = json_members::members(whole) else {
@@ -57,23 +57,31 @@ pub(crate) fn parse(body: &[u8]) -> Result<MetricRequest, Problem> {
         Some(value) => parse_member(value, "a text"),
     };
     let at_least = of("at_least")
-        .map(|value| parse_member::<String>(value, "a position as text").and_then(|text| text.parse::<Position>()))
+        .map(|value| {
+            parse_member::<String>(value, "a position as text")
+                .and_then(|text| text.parse::<Position>())
+        })
         .transpose();
     let wait_ms = of("wait_ms").map_or(Ok(WAIT_MS), |value| match parse_natural(value) {
         None => Err("is not an integer from 0 to 30000".into()),
-        Some(wait) if wait > LONGEST_WAIT_MS => Err(format!("{wait} is greater than the maximum of {LONGEST_WAIT_MS}")),
+        Some(wait) if wait > LONGEST_WAIT_MS => {
+            Err(format!("{wait} is greater than the maximum of {LONGEST_WAIT_MS}"))
+        }
         Some(wait) => Ok(wait),
     });
-    let expand =
-        of("expand").map_or(Ok(Vec::new()), |value| match parse_member::<Vec<String>>(value, "an array of texts") {
+    let expand = of("expand").map_or(Ok(Vec::new()), |value| {
+        match parse_member::<Vec<String>>(value, "an array of texts") {
             Ok(wanted) if wanted.iter().any(|wanted| wanted != "names") => {
                 Err("has a value other than \"names\", the only one".into())
             }
             other => other,
-        });
-    let allow_partial = of("allow_partial").map_or(Ok(false), |value| parse_member(value, "true or false"));
-    let mut take =
-        |key: &str, fault_text: Option<&String>| faults.extend(fault_text.map(|text| key_fault(key, text.clone())));
+        }
+    });
+    let allow_partial =
+        of("allow_partial").map_or(Ok(false), |value| parse_member(value, "true or false"));
+    let mut take = |key: &str, fault_text: Option<&String>| {
+        faults.extend(fault_text.map(|text| key_fault(key, text.clone())))
+    };
     take("name", name.as_ref().err());
     take("at_least", at_least.as_ref().err());
     take("wait_ms", wait_ms.as_ref().err());
@@ -82,13 +90,13 @@ pub(crate) fn parse(body: &[u8]) -> Result<MetricRequest, Problem> {
 
     let given = of("params").map_or("null", RawValue::get);
     let params: Value = serde_json::from_str(given).map_err(|error| invalid_json(&error))?;
-    let params_fault =
-        (!params.is_object() && !params.is_null()).then(|| key_fault("params", "is not an object".into()));
     let code = if faults.is_empty() { "invalid_params" } else { "invalid_request" };
-    faults.extend(params_fault);
+    faults.extend(check_params(&params));
 
     match (name, at_least, wait_ms, expand, allow_partial) {
-        (Ok(name), Ok(at_least), Ok(wait_ms), Ok(expand), Ok(allow_partial)) if faults.is_empty() => {
+        (Ok(name), Ok(at_least), Ok(wait_ms), Ok(expand), Ok(allow_partial))
+            if faults.is_empty() =>
+        {
             Ok(MetricRequest {
                 params_text: if params.is_null() { "{}".into() } else { given.to_owned() },
                 question: Question {
@@ -115,15 +123,24 @@ fn check_keys(members: &[(Cow<'_, str>, &RawValue)]) -> Vec<Fault> {
         match (KEYS.contains(&key.as_ref()), first) {
             (false, true) if unknown < UNKNOWN_KEYS => {
                 unknown += 1;
-                faults.push(key_fault(key, format!("unknown key; known keys: {}", KEYS.join(", "))));
+                faults
+                    .push(key_fault(key, format!("unknown key; known keys: {}", KEYS.join(", "))));
             }
             // One error per pointer.
             (true, true) | (false, _) => {}
-            (true, false) if faults.iter().any(|fault| fault.pointer.strip_prefix('/') == Some(key.as_ref())) => {}
+            (true, false)
+                if faults
+                    .iter()
+                    .any(|fault| fault.pointer.strip_prefix('/') == Some(key.as_ref())) => {}
             (true, false) => faults.push(key_fault(key, "is given twice".into())),
         }
     }
     faults
+}
+
+fn check_params(params: &Value) -> Option<Fault> {
+    (!params.is_object() && !params.is_null())
+        .then(|| key_fault("params", "is not an object".into()))
 }
 
 /// 400 with the place.
@@ -138,7 +155,9 @@ fn parse_member<'a, T: Deserialize<'a>>(value: &'a RawValue, what: &str) -> Resu
 /// An integer from 0 on, however it is written (`5.0`, `1e1`).
 fn parse_natural(value: &RawValue) -> Option<u64> {
     let text = value.get();
-    text.parse().ok().or_else(|| u64::try_from(tally_plugin::property::integer(text.as_bytes())?).ok())
+    text.parse()
+        .ok()
+        .or_else(|| u64::try_from(tally_plugin::property::integer(text.as_bytes())?).ok())
 }
 
 /// A fault at a top-level key; the pointer is escaped as RFC 6901 says.

@@ -1,9 +1,10 @@
 //! Metrics over HTTP: the list, one descriptor, an evaluation.
 //!
-//! A reply that is still valid is sent again; an answer that the engine has ready is sent at once. Other evaluations call a plugin: they run
-//! on blocking threads, of which there is a bounded number. One that waits for a position does so on a thread for a moment, in a
-//! slot of its own, and from then on without either (`wait_for_position`). One that does not end in time keeps its thread, but not
-//! its slot: the engine bounds how many of these a metric may have.
+//! A reply that is still valid is sent again; an answer that the engine has ready is sent at once.
+//! Other evaluations call a plugin: they run on blocking threads, of which there is a bounded
+//! number. One that waits for a position does so on a thread for a moment, in a slot of its own,
+//! and from then on without either (`wait_for_position`). One that does not end in time keeps its
+//! thread, but not its slot: the engine bounds how many of these a metric may have.
 
 use super::budgeted_body::BudgetedBody;
 use super::descriptor::{Descriptor, RejectedText};
@@ -30,16 +31,19 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinError;
 use tokio::time::timeout;
 
-/// How long an evaluation waits for a position on a thread: most positions are counted by then, and it wakes at once.
+/// How long an evaluation waits for a position on a thread: most positions are counted by then, and
+/// it wakes at once.
 const SHORT_WAIT: Duration = Duration::from_millis(50);
 
 /// A longer body always goes to a blocking thread: parsing and checking it may take a while.
 const SHORT: usize = 4 * 1024;
 
-/// A longer result is written on a blocking thread, and holds memory of the answers' share until it is sent.
+/// A longer result is written on a blocking thread, and holds memory of the answers' share until it
+/// is sent.
 const LARGE: usize = 64 * 1024;
 
-/// Copies of a large result in memory while its reply is made and sent: the result, the one with names, the envelope, the text.
+/// Copies of a large result in memory while its reply is made and sent: the result, the one with
+/// names, the envelope, the text.
 const COPIES: u64 = 4;
 
 pub(crate) async fn list(State(app): State<Arc<App>>) -> Response {
@@ -49,9 +53,14 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> Response {
         rejected: Vec<RejectedText>,
     }
     let metrics = app.engine.metrics();
-    let rejected =
-        app.engine.rejected().into_iter().map(|rejected| RejectedText::of(rejected, &app.redactor)).collect();
-    Json(MetricList { metrics: metrics.iter().map(Descriptor::of).collect(), rejected }).into_response()
+    let rejected = app
+        .engine
+        .rejected()
+        .into_iter()
+        .map(|rejected| RejectedText::of(rejected, &app.redactor))
+        .collect();
+    Json(MetricList { metrics: metrics.iter().map(Descriptor::of).collect(), rejected })
+        .into_response()
 }
 
 pub(crate) async fn describe(
@@ -93,11 +102,17 @@ where
         None => Box::pin(answer_request(app, &body, started)).await?,
     };
     let mut response = Response::new(body);
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(response)
 }
 
-async fn answer_request(app: &Arc<App>, body: &Bytes, started: Instant) -> Result<axum::body::Body, Problem> {
+async fn answer_request(
+    app: &Arc<App>,
+    body: &Bytes,
+    started: Instant,
+) -> Result<axum::body::Body, Problem> {
     let (asked, evaluated) = if body.len() <= SHORT {
         let asked = metric_request::parse(body)?;
         match app.engine.ready_answer(&asked.question) {
@@ -119,8 +134,9 @@ async fn answer_request(app: &Arc<App>, body: &Bytes, started: Instant) -> Resul
         return Ok(write_reply(app, body, started, asked, evaluated).await?.into());
     }
     let held = app.limits.answers.take(evaluated.result.len() as u64 * COPIES);
-    let held =
-        held.map_err(|_| Problem::overloaded("the answers in progress already use their share of [limits] memory"))?;
+    let held = held.map_err(|_| {
+        Problem::overloaded("the answers in progress already use their share of [limits] memory")
+    })?;
     let (all, body) = (Arc::clone(app), body.clone());
     let write = tokio::task::spawn_blocking(move || {
         Handle::current()
@@ -130,7 +146,8 @@ async fn answer_request(app: &Arc<App>, body: &Bytes, started: Instant) -> Resul
     Ok(axum::body::Body::new(write.await.map_err(|failed| panic_problem(&failed))??))
 }
 
-/// The reply's text, with what the catalogue adds. It is kept for the next equal request if it may be.
+/// The reply's text, with what the catalogue adds. It is kept for the next equal request if it may
+/// be.
 async fn write_reply(
     app: &App,
     body: &Bytes,
@@ -158,8 +175,10 @@ async fn evaluate_when_counted(
 ) -> Result<(MetricRequest, Evaluated), Problem> {
     let (begun, limit) = (Instant::now(), app.limits.evaluation);
     let at_least = asked.question.at_least.clone();
-    let Some(at_least) = at_least.filter(|at_least| !app.engine.position().reaches(at_least)) else {
-        let (asked, answer) = evaluate_blocking(app, acquire_slot(app).await?, asked, limit).await?;
+    let Some(at_least) = at_least.filter(|at_least| !app.engine.position().reaches(at_least))
+    else {
+        let (asked, answer) =
+            evaluate_blocking(app, acquire_slot(app).await?, asked, limit).await?;
         return Ok((asked, answer?));
     };
     let wait = asked.question.wait;
@@ -176,8 +195,11 @@ async fn evaluate_when_counted(
     match PositionWaits::wait(app, &asked.question.name, &at_least, left).await {
         WaitOutcome::Reached | WaitOutcome::TimedOut => {}
         WaitOutcome::Stopping => {
-            let stopping =
-                Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the server is stopping; ask again");
+            let stopping = Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "stopping",
+                "the server is stopping; ask again",
+            );
             return Err(stopping.retry_after(1));
         }
     }
@@ -194,7 +216,8 @@ async fn evaluate_blocking(
     asked: MetricRequest,
     limit: Duration,
 ) -> Result<(MetricRequest, Result<Evaluated, EvaluateError>), Problem> {
-    let (permit, calling) = (Arc::new(Mutex::new(Some(place))), Arc::clone(&asked.question.calling));
+    let (permit, calling) =
+        (Arc::new(Mutex::new(Some(place))), Arc::clone(&asked.question.calling));
     let slot = EvaluationSlot { permit, until: Instant::now() + limit, calling };
     let given_back = ReleaseAtEnd(Arc::clone(&slot.permit));
     let engine = Arc::clone(&app.engine);
@@ -210,7 +233,8 @@ async fn evaluate_blocking(
     }
 }
 
-/// A slot for an evaluation. Most evaluations end within a millisecond or two, so this waits for a free slot.
+/// A slot for an evaluation. Most evaluations end within a millisecond or two, so this waits for a
+/// free slot.
 async fn acquire_slot(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
     let turn = timeout(app.limits.place, Arc::clone(&app.evaluations).acquire_owned()).await;
     turn.ok().and_then(Result::ok).map_or_else(|| try_acquire_slot(&app.evaluations), Ok)
@@ -221,9 +245,10 @@ fn try_acquire_slot(slots: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Prob
     place.map_err(|_| Problem::overloaded("too many evaluations at once"))
 }
 
-/// The slot of an evaluation. It is free again when the evaluation ends, or when its time is over and it calls a plugin, which may
-/// hang; also if nobody waits for the answer any more. An evaluation that waits for anything else keeps its slot: there are as
-/// many threads for these as there are slots.
+/// The slot of an evaluation. It is free again when the evaluation ends, or when its time is over
+/// and it calls a plugin, which may hang; also if nobody waits for the answer any more. An
+/// evaluation that waits for anything else keeps its slot: there are as many threads for these as
+/// there are slots.
 struct EvaluationSlot {
     permit: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
     until: Instant,

@@ -1,8 +1,9 @@
 //! The steps that every request passes, the fast path of `POST /api/metrics` too.
 //!
-//! [`CHECKS`] may answer in place of a route; [`FINISHES`] complete every answer, refusals included. A further step is one line in
-//! one of the two lists. The route runs in between, and its panics become an answer. Steps are plain functions that do not wait:
-//! a layer of the router would box a future for every request, and the fast path bypasses the router.
+//! [`CHECKS`] may answer in place of a route; [`FINISHES`] complete every answer, refusals
+//! included. A further step is one line in one of the two lists. The route runs in between, and its
+//! panics become an answer. Steps are plain functions that do not wait: a layer of the router would
+//! box a future for every request, and the fast path bypasses the router.
 
 use super::connection::Connection;
 use super::problem::Problem;
@@ -29,7 +30,8 @@ type Finish = fn(&App, &Exchange, &mut Response);
 /// In this order; the first that breaks is the last that runs.
 const CHECKS: [RequestCheck; 2] = [origin_check::check, check_target_length];
 
-/// In this order, for every answer. The problem is written first: it replaces body and headers of the answer that carries it.
+/// In this order, for every answer. The problem is written first: it replaces body and headers of
+/// the answer that carries it.
 const FINISHES: [Finish; 3] = [write_problem, add_headers, origin_check::allow_page];
 
 /// Longest target of a request, in bytes.
@@ -40,7 +42,10 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 /// Headers of every answer. The policy allows the server's own pages and nothing else.
 const HEADERS: [(HeaderName, HeaderValue); 3] = [
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-    (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'self'; frame-ancestors 'none'")),
+    (
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'self'; frame-ancestors 'none'"),
+    ),
     (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
 ];
 
@@ -54,12 +59,17 @@ pub(crate) struct Head<'r> {
 /// What the steps of one request know of it, from the first check to the last finish.
 pub(crate) struct Exchange {
     request_id: HeaderValue,
-    /// The origin of the listed page that sent the request; its browser needs permission to show it the answer.
+    /// The origin of the listed page that sent the request; its browser needs permission to show it
+    /// the answer.
     pub(crate) page: Option<HeaderValue>,
 }
 
 /// Answers a request; `connection` is the one that it came on.
-pub(crate) async fn respond<B>(request: Request<B>, routes: &Routes, connection: Option<&Arc<Connection>>) -> Response
+pub(crate) async fn respond<B>(
+    request: Request<B>,
+    routes: &Routes,
+    connection: Option<&Arc<Connection>>,
+) -> Response
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
@@ -74,7 +84,13 @@ where
                 Ok(response) => response,
                 Err(panic) => {
                     let reason = panic_text(&*panic);
-                    tracing::error!(%method, path, reason, request_id = ?exchange.request_id, "a request handler panicked");
+                    tracing::error!(
+                        %method,
+                        path,
+                        reason,
+                        request_id = ?exchange.request_id,
+                        "a request handler panicked"
+                    );
                     Problem::internal().into_response()
                 }
             }
@@ -97,7 +113,9 @@ fn check_target_length(_: &App, head: &Head<'_>, _: &mut Exchange) -> ControlFlo
         return ControlFlow::Continue(());
     }
     let detail = format!("the target has {target} bytes; at most {LONGEST_TARGET} are allowed");
-    ControlFlow::Break(Problem::new(StatusCode::URI_TOO_LONG, "uri_too_long", detail).into_response())
+    ControlFlow::Break(
+        Problem::new(StatusCode::URI_TOO_LONG, "uri_too_long", detail).into_response(),
+    )
 }
 
 /// Writes the body of an answer that carries a problem: only here the request's id is known.
@@ -114,12 +132,20 @@ fn add_headers(_: &App, exchange: &Exchange, response: &mut Response) {
 }
 
 pub(crate) async fn not_found(request: Request) -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "not_found", format!("there is nothing at {}", request.uri().path()))
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "not_found",
+        format!("there is nothing at {}", request.uri().path()),
+    )
 }
 
 /// The `Allow` header is added by the router.
 pub(crate) async fn method_not_allowed(request: Request) -> Problem {
-    let detail = format!("{} does not allow {}; see the Allow header", request.uri().path(), request.method());
+    let detail = format!(
+        "{} does not allow {}; see the Allow header",
+        request.uri().path(),
+        request.method()
+    );
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
 }
 
@@ -127,7 +153,10 @@ pub(crate) async fn method_not_allowed(request: Request) -> Problem {
 fn request_id(headers: &HeaderMap) -> HeaderValue {
     let fits = |id: &&HeaderValue| {
         (1..=64).contains(&id.len())
-            && id.as_bytes().iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(byte))
+            && id
+                .as_bytes()
+                .iter()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(byte))
     };
     headers.get(REQUEST_ID).filter(fits).cloned().unwrap_or_else(fresh_id)
 }

@@ -1,8 +1,9 @@
 //! HTTP and WebSocket: the routes of the contract over the engine's façade and the catalogue.
 //!
-//! [`Server::bind`] opens a listener on an address, [`Bound::serve`] answers requests until it receives a stop. Connections
-//! come from a `listener`; every request passes the steps of `middleware` and ends in one of the `routes`. Every request and
-//! connection is bounded in size and time ([`Limits`]); every error is a problem (RFC 9457). Counts nothing and stores nothing.
+//! [`Server::bind`] opens a listener on an address, [`Bound::serve`] answers requests until it
+//! receives a stop. Connections come from a `listener`; every request passes the steps of
+//! `middleware` and ends in one of the `routes`. Every request and connection is bounded in size
+//! and time ([`Limits`]); every error is a problem (RFC 9457). Counts nothing and stores nothing.
 
 mod audit;
 mod budgeted_body;
@@ -69,7 +70,8 @@ pub struct Parts {
 /// Bounds of connections, requests and work. Each says what happens when it is reached.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Open connections, WebSockets included; one more is answered 503 and closed at once, without reading.
+    /// Open connections, WebSockets included; one more is answered 503 and closed at once, without
+    /// reading.
     pub connections: usize,
     /// Open connections from one address that is not loopback; one more is treated the same.
     pub connections_per_address: usize,
@@ -83,7 +85,8 @@ pub struct Limits {
     pub idle: Duration,
     /// How long a socket may stay blocked while a response is written; then it is closed.
     pub write: Duration,
-    /// Evaluations at once, and again as many that wait for a position. One more waits as long as `place`, then it is answered 503.
+    /// Evaluations at once, and again as many that wait for a position. One more waits as long as
+    /// `place`, then it is answered 503.
     pub evaluations: usize,
     /// How long an evaluation may take, waiting for a position not counted; then 504.
     pub evaluation: Duration,
@@ -95,11 +98,14 @@ pub struct Limits {
     pub letters: usize,
     /// How long reading them may take; then 503.
     pub letter: Duration,
-    /// Requests for the raw log or state that work at once; one more waits as long as `place`, then it is answered 503.
+    /// Requests for the raw log or state that work at once; one more waits as long as `place`, then
+    /// it is answered 503.
     pub audits: usize,
-    /// Readers of the raw log or state at once, most of them waiting to continue; one more is answered 503.
+    /// Readers of the raw log or state at once, most of them waiting to continue; one more is
+    /// answered 503.
     pub listings: usize,
-    /// Readers of state at once; one more is answered 503. While one reads, what counting changes is kept twice.
+    /// Readers of state at once; one more is answered 503. While one reads, what counting changes
+    /// is kept twice.
     pub dumps: usize,
     /// How long such a reader may take to read 64 KiB; then its answer is cut off.
     pub listing: Duration,
@@ -113,11 +119,13 @@ pub struct Limits {
     pub socket_ping: Duration,
     /// How long a WebSocket may be silent; then it is closed.
     pub socket_dead: Duration,
-    /// How long a WebSocket may stay blocked while a message is written; then it is closed with 1013.
+    /// How long a WebSocket may stay blocked while a message is written; then it is closed with
+    /// 1013.
     pub socket_write: Duration,
     /// How long requests may take to finish once the server stops; then they are cut off.
     pub drain: Duration,
-    /// Bytes of replies that are kept for the next equal question; the least used are dropped first.
+    /// Bytes of replies that are kept for the next equal question; the least used are dropped
+    /// first.
     pub kept_replies: u64,
     /// Memory that long answers hold until they are written; one more is answered 503.
     pub answers: Arc<Share>,

@@ -1,8 +1,10 @@
-//! Which requests are accepted, judged by the name by which a request calls the server and by the page from which a browser sends it.
+//! Which requests are accepted, judged by the name by which a request calls the server and by the
+//! page from which a browser sends it.
 //!
-//! A page can point its own name at the address of this machine and then send requests as if it were local; only the name reveals
-//! it. So `Host` must be a loopback name or address, or one that is listed. An `Origin` must be the server's own or a listed one,
-//! except for a plain GET, whose answer the browser hides from the page. This check is the first, on every route. A request
+//! A page can point its own name at the address of this machine and then send requests as if it
+//! were local; only the name reveals it. So `Host` must be a loopback name or address, or one that
+//! is listed. An `Origin` must be the server's own or a listed one, except for a plain GET, whose
+//! answer the browser hides from the page. This check is the first, on every route. A request
 //! without `Origin` does not come from a browser and is accepted.
 
 use super::App;
@@ -36,16 +38,22 @@ const REPEATED: usize = 100;
 
 /// What a listed page may send, and for how many seconds its browser may remember that.
 const PREFLIGHT: [(HeaderName, HeaderValue); 3] = [
-    (header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE")),
-    (header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("authorization, content-type, request-id")),
+    (
+        header::ACCESS_CONTROL_ALLOW_METHODS,
+        HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE"),
+    ),
+    (
+        header::ACCESS_CONTROL_ALLOW_HEADERS,
+        HeaderValue::from_static("authorization, content-type, request-id"),
+    ),
     (header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600")),
 ];
 
 const EXPOSED: HeaderValue = HeaderValue::from_static("request-id, retry-after");
 
 impl OriginCheck {
-    /// From `[server] allowed_hosts` and `allowed_origins`. An entry that is not a host name or origin allows nothing; `config::load`
-    /// refuses it.
+    /// From `[server] allowed_hosts` and `allowed_origins`. An entry that is not a host name or
+    /// origin allows nothing; `config::load` refuses it.
     #[must_use]
     pub fn new(hosts: &[String], origins: &[String]) -> OriginCheck {
         OriginCheck {
@@ -67,19 +75,25 @@ impl OriginCheck {
         }
         let mut origins = headers.get_all(header::ORIGIN).iter();
         let Some(origin) = origins.next() else { return Ok(Sender::Local) };
-        let stated = origin.to_str().ok().filter(|_| origins.next().is_none()).and_then(Origin::parse);
+        let stated =
+            origin.to_str().ok().filter(|_| origins.next().is_none()).and_then(Origin::parse);
         let plain = matches!(*method, Method::GET | Method::HEAD) && uri.path() != "/ws";
         match stated {
             Some(stated) if stated == Origin::of(false, &host) => Ok(Sender::Local),
             Some(stated) if self.origins.contains(&stated) => {
                 let asks = headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
                 let preflight = *method == Method::OPTIONS && asks;
-                Ok(if preflight { Sender::Preflight(origin.clone()) } else { Sender::Page(origin.clone()) })
+                Ok(if preflight {
+                    Sender::Preflight(origin.clone())
+                } else {
+                    Sender::Page(origin.clone())
+                })
             }
             _ if plain => Ok(Sender::Local),
             _ => {
                 let detail = format!(
-                    "a page at {} may not send this request; [server] allowed_origins lists the origins that may",
+                    "a page at {} may not send this request; [server] allowed_origins lists the \
+                     origins that may",
                     quoted(origin.as_bytes())
                 );
                 Err(Problem::new(StatusCode::FORBIDDEN, "origin_not_allowed", detail))
@@ -88,25 +102,33 @@ impl OriginCheck {
     }
 
     fn host<'h>(&self, headers: &'h HeaderMap) -> Result<HostName<'h>, Problem> {
-        let invalid = |detail: &str| Problem::new(StatusCode::BAD_REQUEST, "invalid_host", detail).closing();
+        let invalid =
+            |detail: &str| Problem::new(StatusCode::BAD_REQUEST, "invalid_host", detail).closing();
         let mut hosts = headers.get_all(header::HOST).iter();
         match (hosts.next(), hosts.next()) {
-            (Some(host), None) => self.check_name(host.to_str().map_err(|_| invalid("the Host header is not ASCII"))?),
-            (None, _) => Err(invalid("the Host header is missing; it names the server that is asked")),
-            (Some(_), Some(_)) => {
-                Err(invalid("there are several Host headers; send one, which names the server that is asked"))
+            (Some(host), None) => {
+                self.check_name(host.to_str().map_err(|_| invalid("the Host header is not ASCII"))?)
             }
+            (None, _) => {
+                Err(invalid("the Host header is missing; it names the server that is asked"))
+            }
+            (Some(_), Some(_)) => Err(invalid(
+                "there are several Host headers; send one, which names the server that is asked",
+            )),
         }
     }
 
     fn check_name<'h>(&self, text: &'h str) -> Result<HostName<'h>, Problem> {
         let name = HostName::parse(text).filter(|name| {
-            let listed = |listed: &String| HostName::parse(listed).is_some_and(|listed| name.is_covered_by(&listed));
+            let listed = |listed: &String| {
+                HostName::parse(listed).is_some_and(|listed| name.is_covered_by(&listed))
+            };
             name.is_loopback() || self.hosts.iter().any(listed)
         });
         name.ok_or_else(|| {
             let detail = format!(
-                "{} is not a name of this server; use a loopback name or address, or add it to [server] allowed_hosts",
+                "{} is not a name of this server; use a loopback name or address, or add it to \
+                 [server] allowed_hosts",
                 quoted(text.as_bytes())
             );
             Problem::new(StatusCode::FORBIDDEN, "host_not_allowed", detail)

@@ -1,8 +1,8 @@
-//! Errors that hyper answers by itself, before there is a request: heads that cannot be parsed, or are too large. hyper writes
-//! them without a body; here they become problems.
+//! Errors that hyper answers by itself, before there is a request: heads that cannot be parsed, or
+//! are too large. hyper writes them without a body; here they become problems.
 //!
-//! Such an answer is the last thing that hyper writes on a connection. It is known by its shape: no body, and no `request-id`,
-//! which every other answer has.
+//! Such an answer is the last thing that hyper writes on a connection. It is known by its shape: no
+//! body, and no `request-id`, which every other answer has.
 
 use super::problem::Problem;
 use super::redact_paths::PathRedactor;
@@ -18,12 +18,17 @@ pub(crate) fn problem_for(bytes: &[u8]) -> Option<Bytes> {
     let mut lines = head.split("\r\n");
     let status = lines.next()?.strip_prefix("HTTP/1.1 4")?;
     let is_bare = lines.clone().any(|line| line.eq_ignore_ascii_case("content-length: 0"))
-        && !lines.any(|line| line.get(..10).is_some_and(|name| name.eq_ignore_ascii_case("request-id")));
+        && !lines
+            .any(|line| line.get(..10).is_some_and(|name| name.eq_ignore_ascii_case("request-id")));
     let (status, code, detail) = match (status.get(..2)?, is_bare) {
-        ("00", true) => {
-            (StatusCode::BAD_REQUEST, "bad_request", "the request is not HTTP/1.1, or its head contradicts itself")
+        ("00", true) => (
+            StatusCode::BAD_REQUEST,
+            "bad_request",
+            "the request is not HTTP/1.1, or its head contradicts itself",
+        ),
+        ("14", true) => {
+            (StatusCode::URI_TOO_LONG, "uri_too_long", "the target of the request is too long")
         }
-        ("14", true) => (StatusCode::URI_TOO_LONG, "uri_too_long", "the target of the request is too long"),
         ("31", true) => (
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             "head_too_large",
@@ -33,9 +38,14 @@ pub(crate) fn problem_for(bytes: &[u8]) -> Option<Bytes> {
     };
     let mut response = Response::default();
     let id = super::middleware::fresh_id();
-    Problem::new(status, code, detail).write(&mut response, id.to_str().unwrap_or_default(), &PathRedactor::default());
+    Problem::new(status, code, detail).write(
+        &mut response,
+        id.to_str().unwrap_or_default(),
+        &PathRedactor::default(),
+    );
     let mut text = format!(
-        "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\nrequest-id: {}\r\nconnection: close\r\n",
+        "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\nrequest-id: {}\r\n\
+         connection: close\r\n",
         status.as_u16(),
         status.canonical_reason().unwrap_or_default(),
         id.to_str().unwrap_or_default()
@@ -56,7 +66,10 @@ mod tests {
     fn only_answers_without_a_body_and_an_id_are_replaced() {
         for (bytes, replaced) in [
             ("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\ndate: x\r\n\r\n", true),
-            ("HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n", true),
+            (
+                "HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+                true,
+            ),
             ("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nrequest-id: 7\r\n\r\n", false),
             ("HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\n{}", false),
             ("HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n", false),

@@ -1,7 +1,7 @@
 //! Errors as RFC 9457 problems.
 //!
-//! A handler returns a [`Problem`]; `middleware` writes it out, because only there the request's id is known. Never carries
-//! a debug text, a path (`redact_paths`) or SQL.
+//! A handler returns a [`Problem`]; `middleware` writes it out, because only there the request's id
+//! is known. Never carries a debug text, a path (`redact_paths`) or SQL.
 
 use super::redact_paths::PathRedactor;
 use axum::body::Body;
@@ -30,9 +30,21 @@ pub(crate) struct Problem {
 
 impl Problem {
     /// With a stable code in `snake_case`; the title is the code in words.
-    pub(crate) fn new(status: StatusCode, code: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Problem {
+    pub(crate) fn new(
+        status: StatusCode,
+        code: impl Into<Cow<'static, str>>,
+        detail: impl Into<String>,
+    ) -> Problem {
         let (code, detail) = (code.into(), detail.into());
-        Problem { status, code, detail, errors: Vec::new(), more: Map::new(), headers: Vec::new(), close: false }
+        Problem {
+            status,
+            code,
+            detail,
+            errors: Vec::new(),
+            more: Map::new(),
+            headers: Vec::new(),
+            close: false,
+        }
     }
 
     /// 422 with all faults, the first [`FAULTS`] of them.
@@ -57,7 +69,11 @@ impl Problem {
     }
 
     /// 503: what the request needs does not answer. With a time to try again at, if that helps.
-    pub(crate) fn unavailable(code: &'static str, detail: impl Into<String>, retry_helps: bool) -> Problem {
+    pub(crate) fn unavailable(
+        code: &'static str,
+        detail: impl Into<String>,
+        retry_helps: bool,
+    ) -> Problem {
         let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail);
         if retry_helps { problem.retry_after(1) } else { problem }
     }
@@ -99,7 +115,12 @@ impl Problem {
     }
 
     /// Writes the body and headers into the response that carries this problem.
-    pub(crate) fn write(mut self, response: &mut Response, request_id: &str, redactor: &PathRedactor) {
+    pub(crate) fn write(
+        mut self,
+        response: &mut Response,
+        request_id: &str,
+        redactor: &PathRedactor,
+    ) {
         self.detail = redactor.redact(&self.detail).into_owned();
         for error in &mut self.errors {
             error.detail = redactor.redact(&error.detail).into_owned();
@@ -157,17 +178,19 @@ impl From<EvaluateError> for Problem {
         let unavailable = |code, detail: String| Problem::unavailable(code, detail, helps);
         match error {
             EvaluateError::NotFound { suggestions, detail } => {
-                Problem::new(StatusCode::NOT_FOUND, "metric_not_found", detail).with("suggestions", suggestions)
+                Problem::new(StatusCode::NOT_FOUND, "metric_not_found", detail)
+                    .with("suggestions", suggestions)
             }
             EvaluateError::Invalid { code, errors } => Problem::invalid(code, errors),
-            EvaluateError::Backfilling { done } => {
-                unavailable("backfilling", detail).with("progress", serde_json::json!({ "done": done }))
-            }
+            EvaluateError::Backfilling { done } => unavailable("backfilling", detail)
+                .with("progress", serde_json::json!({ "done": done })),
             EvaluateError::Quarantined(_) => {
                 let problem = unavailable("plugin_quarantined", detail);
                 if helps { problem.retry_after(30) } else { problem }
             }
-            EvaluateError::PluginFailed(_) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "plugin_failed", detail),
+            EvaluateError::PluginFailed(_) => {
+                Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "plugin_failed", detail)
+            }
             EvaluateError::PositionNotReached(position) => {
                 Problem::new(StatusCode::GATEWAY_TIMEOUT, "position_not_reached", detail)
                     .with("position", position.to_string())

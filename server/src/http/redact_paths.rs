@@ -1,7 +1,8 @@
 //! Removes the folders of absolute paths from answers: callers see only the last part of a path.
 //!
-//! Texts come from everywhere, the system's own errors included, so paths are recognised in the text: whatever begins with a folder
-//! in the root of the file system, and continues below it, is a path. JSON pointers and routes do not begin so.
+//! Texts come from everywhere, the system's own errors included, so paths are recognised in the
+//! text: whatever begins with a folder in the root of the file system, and continues below it, is a
+//! path. JSON pointers and routes do not begin so.
 
 use std::borrow::Cow;
 
@@ -48,7 +49,8 @@ impl PathRedactor {
     }
 }
 
-/// Whether the slash at `at` is the first of a path: neither a word nor another path ends before it.
+/// Whether the slash at `at` is the first of a path: neither a word nor another path ends before
+/// it.
 fn starts_path(text: &str, at: usize) -> bool {
     let before = text[..at].chars().next_back();
     before.is_none_or(|before| !before.is_alphanumeric() && !"/._-~%".contains(before))

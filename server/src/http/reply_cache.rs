@@ -1,8 +1,9 @@
-//! A cache of replies: an equal body gets the reply to the body before it, with times of its own, for as long as the engine
-//! would change nothing else in it.
+//! A cache of replies: an equal body gets the reply to the body before it, with times of its own,
+//! for as long as the engine would change nothing else in it.
 //!
-//! Bodies are compared as bytes, without parsing. A reply with names from the catalogue is not kept, because names change unnoticed.
-//! The cache is bounded in bytes; the least used replies are dropped first, and long ones are not kept at all.
+//! Bodies are compared as bytes, without parsing. A reply with names from the catalogue is not
+//! kept, because names change unnoticed. The cache is bounded in bytes; the least used replies are
+//! dropped first, and long ones are not kept at all.
 
 use super::envelope::Envelope;
 use bytes::Bytes;
@@ -70,7 +71,9 @@ mod tests {
         let bytes = 4 << 20;
         let replies = ReplyCache::new(bytes);
         let envelope = |size: usize| Envelope::around(&"x".repeat(size));
-        let keep = |body: String, size| replies.insert(&body.into(), AnswerValidity::new(|| Some(0)), envelope(size));
+        let keep = |body: String, size| {
+            replies.insert(&body.into(), AnswerValidity::new(|| Some(0)), envelope(size))
+        };
         let kept = |body: &'static str| replies.get(&body.into(), Instant::now()).is_some();
         keep("0".into(), 1);
         assert!(kept("0"));

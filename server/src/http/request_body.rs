@@ -22,13 +22,22 @@ const DRAINED: usize = 8 * 1024 * 1024;
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 
 /// The media type of the body, which must be one of `accepted`.
-pub(crate) fn media_type(headers: &HeaderMap, accepted: &'static [&'static str]) -> Result<&'static str, Problem> {
+pub(crate) fn media_type(
+    headers: &HeaderMap,
+    accepted: &'static [&'static str],
+) -> Result<&'static str, Problem> {
     let stated = headers.get(header::CONTENT_TYPE);
-    let unsupported = |detail| Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail);
-    if let Some(encoding) = headers.get(header::CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
-        return Err(unsupported(format!("Content-Encoding {encoding:?} is not supported; send the body uncompressed")));
+    let unsupported =
+        |detail| Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail);
+    if let Some(encoding) =
+        headers.get(header::CONTENT_ENCODING).filter(|encoding| *encoding != "identity")
+    {
+        return Err(unsupported(format!(
+            "Content-Encoding {encoding:?} is not supported; send the body uncompressed"
+        )));
     }
-    let essence = stated.and_then(|stated| stated.to_str().ok()?.split(';').next()).map_or("", str::trim);
+    let essence =
+        stated.and_then(|stated| stated.to_str().ok()?.split(';').next()).map_or("", str::trim);
     let found = accepted.iter().find(|accepted| essence.eq_ignore_ascii_case(accepted));
     found.copied().ok_or_else(|| {
         let wanted = accepted.join(" or ");
@@ -53,7 +62,9 @@ where
         let detail = format!("the body has more than {most} bytes");
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", detail).closing()
     };
-    let stated = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let stated = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if stated.is_some_and(|stated| stated > most as u64) {
         // A sender that waits for 100-continue has sent nothing yet, and does not have to.
         if !headers.contains_key(header::EXPECT) {

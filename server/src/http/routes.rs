@@ -2,7 +2,9 @@
 
 use super::connection::Connection;
 use super::problem::Problem;
-use super::{App, audit, catalogue, dead_letters, events, health, metrics, middleware, stored, versions, ws};
+use super::{
+    App, audit, catalogue, dead_letters, events, health, metrics, middleware, stored, versions, ws,
+};
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::Method;
@@ -35,12 +37,17 @@ impl Routes {
     }
 
     /// Answers a request that passed the checks; `connection` is the one that it came on.
-    pub(crate) async fn answer<B>(&self, request: Request<B>, connection: Option<&Arc<Connection>>) -> Response
+    pub(crate) async fn answer<B>(
+        &self,
+        request: Request<B>,
+        connection: Option<&Arc<Connection>>,
+    ) -> Response
     where
         B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
-        // The most frequent request bypasses the router, whose boxes would cost more than a cached answer.
+        // The most frequent request bypasses the router, whose boxes would cost more than a cached
+        // answer.
         if request.method() == Method::POST && request.uri().path() == METRICS {
             let (parts, body) = request.into_parts();
             return metrics::evaluate(&self.app, &parts.headers, body).await.into_response();

@@ -1,7 +1,8 @@
-//! The accept loop, directly on hyper: every wait is bounded, and a stop lets requests under way finish.
+//! The accept loop, directly on hyper: every wait is bounded, and a stop lets requests under way
+//! finish.
 //!
-//! A connection over the limit is answered 503 and closed at once: it takes no slot, and nothing of it is
-//! read. Serves HTTP/1.1 on every connection that its listener accepts.
+//! A connection over the limit is answered 503 and closed at once: it takes no slot, and nothing of
+//! it is read. Serves HTTP/1.1 on every connection that its listener accepts.
 
 use super::connection::{Connection, ConnectionSlots, NoTimer, TimedStream};
 use super::listener::{self, Accepted, ListenError, Listener, Stream};
@@ -67,8 +68,8 @@ impl Bound {
         self.listener.address()
     }
 
-    /// Answers until `stop` is ready; then takes no more connections, lets requests finish and closes WebSockets with
-    /// 1001, all within [`super::Limits::drain`].
+    /// Answers until `stop` is ready; then takes no more connections, lets requests finish and
+    /// closes WebSockets with 1001, all within [`super::Limits::drain`].
     pub async fn serve(self, parts: Parts, stop: impl Future<Output = ()>) -> Drained {
         let app = App::new(parts);
         let routes = Routes::new(&app);
@@ -90,7 +91,10 @@ impl Bound {
                     },
                     Err(error) => {
                         if warned.is_none_or(|warned| warned.elapsed() >= WARN_EVERY) {
-                            tracing::warn!(%error, "connections cannot be accepted now; they wait until one closes");
+                            tracing::warn!(
+                                %error,
+                                "connections cannot be accepted now; they wait until one closes"
+                            );
                             warned = Some(Instant::now());
                         }
                         tokio::time::sleep(ACCEPT_PAUSE).await;

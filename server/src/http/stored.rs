@@ -1,7 +1,9 @@
-//! `/api/internal/tables` and `/api/internal/stored`: what the store holds, for `tally state`. Not part of the contract.
+//! `/api/internal/tables` and `/api/internal/stored`: what the store holds, for `tally state`. Not
+//! part of the contract.
 //!
-//! `GET /api/internal/tables` names metrics and tables; `GET /api/internal/stored` is every bucket of every metric;
-//! `GET /api/internal/stored/{metric}/{table}/{key}` the rows of a key, which is a JSON array of texts in base64url.
+//! `GET /api/internal/tables` names metrics and tables; `GET /api/internal/stored` is every bucket
+//! of every metric; `GET /api/internal/stored/{metric}/{table}/{key}` the rows of a key, which is a
+//! JSON array of texts in base64url.
 
 use super::App;
 use super::audit::blocking;
@@ -36,8 +38,17 @@ pub(crate) async fn rows(
     State(app): State<Arc<App>>,
     Path((metric, table, key)): Path<(String, String, String)>,
 ) -> Result<Response, Problem> {
-    let texts = URL_SAFE_NO_PAD.decode(key).ok().and_then(|json| serde_json::from_slice::<Vec<String>>(&json).ok());
-    let fault = || Problem::fault("invalid_params", "/key", "write the key as a JSON array of strings, in base64url");
+    let texts = URL_SAFE_NO_PAD
+        .decode(key)
+        .ok()
+        .and_then(|json| serde_json::from_slice::<Vec<String>>(&json).ok());
+    let fault = || {
+        Problem::fault(
+            "invalid_params",
+            "/key",
+            "write the key as a JSON array of strings, in base64url",
+        )
+    };
     let key = texts.ok_or_else(fault)?;
     let engine = Arc::clone(&app.engine);
     let rows = blocking(&app, move || engine.stored_rows(&metric, &table, &key)).await??;
@@ -50,7 +61,8 @@ pub fn stored_rows(stored: &StoredRows) -> Value {
     let StoredRows { table, rows, events_failed } = stored;
     let row = |row: &StoredRow| {
         // As texts: sums have 128 bits.
-        let cells: Vec<Option<String>> = row.cells.iter().map(|cell| cell.as_ref().map(scalar_text)).collect();
+        let cells: Vec<Option<String>> =
+            row.cells.iter().map(|cell| cell.as_ref().map(scalar_text)).collect();
         let pane = row.pane.map_or(json!("older"), |(pane, _)| json!(pane));
         json!({"key": row.key, "pane": pane, "from": row.pane.map(|(_, from)| to_text(from)), "cells": cells})
     };

@@ -1,8 +1,10 @@
-//! `GET /api/metrics/{name}/versions`: the revisions of a metric that are counted now, with their answers to its examples; and the
-//! orders of `tally plugin promote`, `rollback` and `purge`, `POST /api/internal/metrics/{name}/{order}`, of `tally skip` and of `tally
-//! clock accept`, which are not part of the contract.
+//! `GET /api/metrics/{name}/versions`: the revisions of a metric that are counted now, with their
+//! answers to its examples; and the orders of `tally plugin promote`, `rollback` and `purge`, `POST
+//! /api/internal/metrics/{name}/{order}`, of `tally skip` and of `tally clock accept`, which are
+//! not part of the contract.
 //!
-//! Two answers are compared as values, and only as far as their positions allow: while events come, positions differ.
+//! Two answers are compared as values, and only as far as their positions allow: while events come,
+//! positions differ.
 
 use super::descriptor::Descriptor;
 use super::metrics::no_metric;
@@ -85,12 +87,19 @@ pub(crate) async fn list(
         descriptor: Descriptor::of(&revision.info),
     });
     let examples = first.info.description.examples.iter().enumerate().map(|(n, example)| {
-        let answers: Vec<AnswerText> = revisions.iter().filter_map(|revision| answer_text(revision, n)).collect();
-        let results: Vec<&Value> = answers.iter().filter_map(|answer| answer.result.as_ref()).collect();
+        let answers: Vec<AnswerText> =
+            revisions.iter().filter_map(|revision| answer_text(revision, n)).collect();
+        let results: Vec<&Value> =
+            answers.iter().filter_map(|answer| answer.result.as_ref()).collect();
         let equal = (results.len() > 1).then(|| results.windows(2).all(|pair| pair[0] == pair[1]));
         Example { params: &example.params, note: &example.note, equal, answers }
     });
-    Ok(Json(VersionList { name: &name, versions: versions.collect(), examples: examples.collect() }).into_response())
+    Ok(Json(VersionList {
+        name: &name,
+        versions: versions.collect(),
+        examples: examples.collect(),
+    })
+    .into_response())
 }
 
 fn role_text(role: Role) -> &'static str {
@@ -111,9 +120,13 @@ fn answer_text(revision: &Revision, example: usize) -> Option<AnswerText> {
             warnings: evaluated.warnings.clone(),
             error: None,
         },
-        Err(fault) => {
-            AnswerText { role, position: None, result: None, warnings: Vec::new(), error: Some(fault.to_string()) }
-        }
+        Err(fault) => AnswerText {
+            role,
+            position: None,
+            result: None,
+            warnings: Vec::new(),
+            error: Some(fault.to_string()),
+        },
     })
 }
 
@@ -147,9 +160,13 @@ impl From<OrderError> for Problem {
     fn from(fault: OrderError) -> Problem {
         let detail = fault.to_string();
         match fault {
-            OrderError::NotPossible(_) => Problem::new(StatusCode::CONFLICT, "not_possible", detail),
+            OrderError::NotPossible(_) => {
+                Problem::new(StatusCode::CONFLICT, "not_possible", detail)
+            }
             OrderError::QueueFull(_) => Problem::overloaded(&detail),
-            OrderError::OutcomeUnknown(_) => Problem::new(StatusCode::GATEWAY_TIMEOUT, "outcome_unknown", detail),
+            OrderError::OutcomeUnknown(_) => {
+                Problem::new(StatusCode::GATEWAY_TIMEOUT, "outcome_unknown", detail)
+            }
             OrderError::Failed(_) | OrderError::Ended => {
                 Problem::unavailable("order_failed", detail, fault.retry_helps())
             }
@@ -163,19 +180,30 @@ pub(crate) async fn skip(
     request: Request,
 ) -> Result<Response, Problem> {
     request_body::media_type(request.headers(), &["application/json"])?;
-    let not_one =
-        |_| Problem::new(StatusCode::NOT_FOUND, "not_found", "the partition and the offset must be whole numbers");
+    let not_one = |_| {
+        Problem::new(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            "the partition and the offset must be whole numbers",
+        )
+    };
     let Path((partition, offset)) = path.map_err(not_one)?;
     execute(&app, Order::Skip { partition, offset }).await
 }
 
-pub(crate) async fn accept_clock(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
+pub(crate) async fn accept_clock(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Problem> {
     request_body::media_type(request.headers(), &["application/json"])?;
     execute(&app, Order::AcceptClock).await
 }
 
 /// Runs work off the async threads, in one of the places for work that may take a while.
-async fn blocking<T: Send + 'static>(app: &App, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+async fn blocking<T: Send + 'static>(
+    app: &App,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
     let place = audit::acquire_slot(app).await?;
     let work = tokio::task::spawn_blocking(move || {
         let done = work();
@@ -189,7 +217,10 @@ async fn blocking<T: Send + 'static>(app: &App, work: impl FnOnce() -> T + Send 
             Err(Problem::internal())
         }
         Err(_) => {
-            let detail = format!("it takes longer than {:?} and continues in the background", app.limits.append);
+            let detail = format!(
+                "it takes longer than {:?} and continues in the background",
+                app.limits.append
+            );
             Err(Problem::new(StatusCode::GATEWAY_TIMEOUT, "deadline_exceeded", detail))
         }
     }

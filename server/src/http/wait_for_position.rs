@@ -1,7 +1,8 @@
 //! Waits until a metric has counted a position, for any number of callers at once.
 //!
-//! One task polls the positions for all callers: a waiting caller holds neither a thread nor a slot, so it does not keep others out.
-//! The number of callers is bounded by the number of connections. A stop of the server wakes all of them.
+//! One task polls the positions for all callers: a waiting caller holds neither a thread nor a
+//! slot, so it does not keep others out. The number of callers is bounded by the number of
+//! connections. A stop of the server wakes all of them.
 
 use super::engine_api::EngineApi;
 use super::{App, Phase};
@@ -46,7 +47,12 @@ impl Default for PositionWaits {
 
 impl PositionWaits {
     /// Waits until `metric` has counted `position`, at most `limit`.
-    pub(crate) async fn wait(app: &Arc<App>, metric: &str, position: &Position, limit: Duration) -> WaitOutcome {
+    pub(crate) async fn wait(
+        app: &Arc<App>,
+        metric: &str,
+        position: &Position,
+        limit: Duration,
+    ) -> WaitOutcome {
         let mut metrics = app.position_waits.metrics.subscribe();
         let _caller = Caller::new(app, metric);
         let mut phase = app.phase.subscribe();
@@ -107,7 +113,8 @@ async fn poll_positions(app: Arc<App>) {
         let waited: Vec<String> = app.position_waits.metrics.borrow().keys().cloned().collect();
         let engine: Arc<dyn EngineApi> = Arc::clone(&app.engine);
         let polled = tokio::task::spawn_blocking(move || {
-            let position = |metric: String| engine.metric_position(&metric).map(|position| (metric, position));
+            let position =
+                |metric: String| engine.metric_position(&metric).map(|position| (metric, position));
             waited.into_iter().filter_map(position).collect::<Vec<_>>()
         });
         match polled.await {

@@ -1,12 +1,11 @@
 //! `/ws`: every new event, from now on.
 //!
-//! One task per socket reads, writes and keeps time. While a write is blocked nothing is read and the feed's own
-//! ring drops the oldest events, so a slow client costs others nothing. Events that wait are written together
-//! with one flush. A client that sends more than [`Allowance`] allows is closed. Each end has its code, and the socket stays open
-//! for a moment, until the client has read it: closing a socket with unread bytes would lose the code. Subscriptions
-//! to metrics are not part of this version: a message of another type gets an `error`.
-//!
-//! Over 400 lines: one session from its handshake to its close, with the codes of each end.
+//! One task per socket reads, writes and keeps time. While a write is blocked nothing is read and
+//! the feed's own ring drops the oldest events, so a slow client costs others nothing. Events that
+//! wait are written together with one flush. A client that sends more than [`Allowance`] allows is
+//! closed. Each end has its code, and the socket stays open for a moment, until the client has read
+//! it: closing a socket with unread bytes would lose the code. Subscriptions to metrics are not
+//! part of this version: a message of another type gets an `error`.
 
 use super::connection::Connection;
 use super::json_members::{self, push_text};
@@ -59,23 +58,35 @@ const REST: usize = 4 * 1024 * 1024;
 const FAREWELL: Duration = Duration::from_secs(1);
 
 const GOING_AWAY: Close = Close { code: 1001, error: None, detail: "the server is stopping" };
-const BAD_FRAME: Close =
-    Close { code: 1002, error: Some("protocol_error"), detail: "not a valid client frame (RFC 6455)" };
-const BINARY: Close = Close { code: 1003, error: Some("binary_message"), detail: "messages must be text" };
-const NOT_UTF8: Close = Close { code: 1007, error: Some("invalid_utf8"), detail: "text must be UTF-8" };
+const BAD_FRAME: Close = Close {
+    code: 1002,
+    error: Some("protocol_error"),
+    detail: "not a valid client frame (RFC 6455)",
+};
+const BINARY: Close =
+    Close { code: 1003, error: Some("binary_message"), detail: "messages must be text" };
+const NOT_UTF8: Close =
+    Close { code: 1007, error: Some("invalid_utf8"), detail: "text must be UTF-8" };
 const TOO_MANY: Close = Close {
     code: 1008,
     error: Some("too_many_messages"),
     detail: "at most 64 messages a second are accepted, 256 at once",
 };
-const TOO_LARGE: Close =
-    Close { code: 1009, error: Some("message_too_large"), detail: "a message must have at most 4096 bytes" };
-const TOO_SLOW: Close = Close { code: 1013, error: None, detail: "the socket stayed blocked; reconnect" };
+const TOO_LARGE: Close = Close {
+    code: 1009,
+    error: Some("message_too_large"),
+    detail: "a message must have at most 4096 bytes",
+};
+const TOO_SLOW: Close =
+    Close { code: 1013, error: None, detail: "the socket stayed blocked; reconnect" };
 
 /// A connection that began as a request.
 type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
-pub(crate) async fn upgrade(State(app): State<Arc<App>>, mut request: Request) -> Result<Response, Problem> {
+pub(crate) async fn upgrade(
+    State(app): State<Arc<App>>,
+    mut request: Request,
+) -> Result<Response, Problem> {
     let silent = wants_no_events(request.uri())?;
     let accept = accept_key(&request).ok_or_else(|| {
         let detail = "/ws accepts only WebSocket (RFC 6455, version 13)";
@@ -100,7 +111,12 @@ pub(crate) async fn upgrade(State(app): State<Arc<App>>, mut request: Request) -
                     .max_frame_size(Some(LONGEST))
                     .read_buffer_size(READ_BUFFER)
                     .max_write_buffer_size(WRITE_BUFFER);
-                let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
+                let socket = WebSocketStream::from_raw_socket(
+                    TokioIo::new(upgraded),
+                    Role::Server,
+                    Some(config),
+                )
+                .await;
                 Session { socket, app, phase, allowance: Allowance::new() }.run(silent).await;
             }
             Err(error) => tracing::debug!(%error, "a connection ended before it was a WebSocket"),
@@ -144,11 +160,14 @@ fn lists_word(headers: &HeaderMap, name: HeaderName, word: &str) -> bool {
 }
 
 fn wants_no_events(uri: &Uri) -> Result<bool, Problem> {
-    let asked = uri.query().unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("events="));
+    let asked =
+        uri.query().unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("events="));
     match asked {
         None | Some("") => Ok(false),
         Some("none") => Ok(true),
-        Some(_) => Err(Problem::fault("invalid_params", "/events", "is not \"none\", the only value")),
+        Some(_) => {
+            Err(Problem::fault("invalid_params", "/events", "is not \"none\", the only value"))
+        }
     }
 }
 
@@ -196,17 +215,23 @@ impl Session {
                     () = wait_for_stop(phase) => {}
                 }
             }
-            End::Close(close) => drop(timeout(FAREWELL, close_socket(&mut self.socket, close)).await),
+            End::Close(close) => {
+                drop(timeout(FAREWELL, close_socket(&mut self.socket, close)).await)
+            }
         }
     }
 
     async fn exchange(&mut self, silent: bool) -> Result<std::convert::Infallible, End> {
         // Subscribes before it reads the position, so that no event is missed in between.
-        let mut feed: BoxStream<'static, FeedItem> =
-            if silent { futures_util::stream::pending().boxed() } else { self.app.engine.subscribe() };
+        let mut feed: BoxStream<'static, FeedItem> = if silent {
+            futures_util::stream::pending().boxed()
+        } else {
+            self.app.engine.subscribe()
+        };
         let hello = hello_message(&self.app);
         self.write([hello]).await?;
-        let mut ping = interval_at(Instant::now() + self.app.limits.socket_ping, self.app.limits.socket_ping);
+        let mut ping =
+            interval_at(Instant::now() + self.app.limits.socket_ping, self.app.limits.socket_ping);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = Instant::now();
         loop {
@@ -222,7 +247,8 @@ impl Session {
                 }
                 item = feed.next() => {
                     let first = item.ok_or(End::Close(GOING_AWAY))?;
-                    // What is there already goes out with it; the end of the feed is seen again by `next`.
+                    // What is there already goes out with it; the end of the feed is seen again by
+                    // `next`.
                     let waiting = std::iter::from_fn(|| feed.next().now_or_never().flatten()).take(TOGETHER - 1);
                     let messages: Vec<Message> = std::iter::once(first).chain(waiting).map(feed_message).collect();
                     self.write(messages).await?;
@@ -271,7 +297,8 @@ async fn close_socket(socket: &mut Socket, close: Close) {
     for _ in 0..MORE {
         let Some(Ok(_)) = socket.next().await else { break };
     }
-    // Of another client the rest is read and discarded, until it has read the code; one that sends without end is cut off.
+    // Of another client the rest is read and discarded, until it has read the code; one that sends
+    // without end is cut off.
     let raw = socket.get_mut();
     let (mut rest, mut read) = ([0; 4096], 0);
     if raw.shutdown().await.is_ok() {
@@ -299,7 +326,8 @@ impl Allowance {
     fn try_take(&mut self, now: Instant) -> bool {
         let more = now.duration_since(self.at).as_millis() * u128::from(PER_SECOND) / 1_000;
         if more > 0 {
-            self.left = AT_ONCE.min(self.left.saturating_add(u32::try_from(more).unwrap_or(AT_ONCE)));
+            self.left =
+                AT_ONCE.min(self.left.saturating_add(u32::try_from(more).unwrap_or(AT_ONCE)));
             self.at = now;
         }
         match self.left.checked_sub(1) {
@@ -315,7 +343,8 @@ async fn wait_for_stop(phase: &mut watch::Receiver<Phase>) {
 }
 
 fn hello_message(app: &App) -> Message {
-    let served = app.engine.metrics().into_iter().filter(|metric| metric.state != MetricState::Retired);
+    let served =
+        app.engine.metrics().into_iter().filter(|metric| metric.state != MetricState::Retired);
     let names: Vec<String> = served.map(|metric| metric.name).collect();
     let mut text = String::from("{\"type\":\"hello\",\"protocol\":1,\"position\":");
     push_text(&mut text, &app.engine.position().to_string());
@@ -329,7 +358,9 @@ fn hello_message(app: &App) -> Message {
 fn feed_message(item: FeedItem) -> Message {
     match item {
         FeedItem::Event(text) => Message::text(&*text),
-        FeedItem::Skipped(count) => Message::text(format!("{{\"type\":\"skipped\",\"count\":{count}}}")),
+        FeedItem::Skipped(count) => {
+            Message::text(format!("{{\"type\":\"skipped\",\"count\":{count}}}"))
+        }
     }
 }
 
@@ -365,9 +396,11 @@ fn answer_text(text: &str) -> String {
     let id = text_of("id");
     match text_of("type").as_deref() {
         Some("ping") => "{\"type\":\"pong\"}".into(),
-        Some(other) => {
-            error_text(id.as_deref(), "unknown_type", &format!("unknown type \"{other}\"; known types: ping"))
-        }
+        Some(other) => error_text(
+            id.as_deref(),
+            "unknown_type",
+            &format!("unknown type \"{other}\"; known types: ping"),
+        ),
         None => error_text(id.as_deref(), "invalid_request", "`type` must be a string"),
     }
 }
@@ -399,7 +432,8 @@ mod tests {
         let later = begun + Duration::from_secs(1);
         assert!((0..PER_SECOND).all(|_| allowance.try_take(later)) && !allowance.try_take(later));
         // However often it is asked, fractions of a message are not lost.
-        let taken = (1..=1_000).filter(|ms| allowance.try_take(later + Duration::from_millis(*ms))).count();
+        let taken =
+            (1..=1_000).filter(|ms| allowance.try_take(later + Duration::from_millis(*ms))).count();
         assert!((60..=64).contains(&taken), "{taken}");
         assert!((0..AT_ONCE).all(|_| allowance.try_take(begun + Duration::from_secs(3_600))));
     }

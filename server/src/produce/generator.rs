@@ -1,6 +1,7 @@
 //! Made-up events of a shop: few users and products get most of the traffic, most of it views.
 //!
-//! Event `n` is a pure function of the seed and `n`: two runs agree, whatever their rate or batches.
+//! Event `n` is a pure function of the seed and `n`: two runs agree, whatever their rate or
+//! batches.
 
 use super::pointer::FieldPointers;
 use super::{Outgoing, Supply, ids, times};
@@ -10,7 +11,8 @@ use rand_distr::{Distribution, Zipf};
 use serde_json::{Map, Value};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Per mille of each type: a shop sees some ten views for an item put into a cart, and twenty for one bought.
+/// Per mille of each type: a shop sees some ten views for an item put into a cart, and twenty for
+/// one bought.
 const MIX: [(&str, u32); 5] =
     [("view", 790), ("add_to_cart", 90), ("remove_from_cart", 30), ("buy", 50), ("wishlist", 40)];
 
@@ -24,7 +26,8 @@ pub(crate) struct GeneratorSettings {
     pub(crate) seed: u64,
     /// Number of the first event.
     pub(crate) first: u64,
-    /// Added to the number in the id only: runs that differ here make different ids of the same events.
+    /// Added to the number in the id only: runs that differ here make different ids of the same
+    /// events.
     pub(crate) id_offset: u64,
     /// Users are 1…this.
     pub(crate) users: u64,
@@ -70,11 +73,15 @@ impl Generator {
     ///
     /// # Errors
     /// There are no users or no products.
-    pub(crate) fn new(settings: GeneratorSettings, places: FieldPointers) -> Result<Generator, String> {
+    pub(crate) fn new(
+        settings: GeneratorSettings,
+        places: FieldPointers,
+    ) -> Result<Generator, String> {
         let zipf = |number: u64, what: &str| {
             Zipf::new(number as f64, SKEW).map_err(|_| format!("there must be at least one {what}"))
         };
-        let (users, products) = (zipf(settings.users, "user")?, zipf(settings.products, "product")?);
+        let (users, products) =
+            (zipf(settings.users, "user")?, zipf(settings.products, "product")?);
         Ok(Generator { settings, places, next: settings.first, users, products })
     }
 
@@ -91,12 +98,16 @@ impl Generator {
             Clock::Now => now_ms(),
             Clock::Spread { start, span_ms, count } => {
                 // In whole numbers: a run that begins later must not round otherwise.
-                let after = i128::from(span_ms) * i128::from(number - first) / i128::from(count.max(1));
+                let after =
+                    i128::from(span_ms) * i128::from(number - first) / i128::from(count.max(1));
                 start.saturating_add(i64::try_from(after).unwrap_or(i64::MAX))
             }
         };
         let mut record = Map::new();
-        self.places.event_id.set(&mut record, ids::generated(seed, number.wrapping_add(id_offset)).to_string().into());
+        self.places.event_id.set(
+            &mut record,
+            ids::generated(seed, number.wrapping_add(id_offset)).to_string().into(),
+        );
         self.places.user_id.set(&mut record, user.into());
         self.places.product_id.set(&mut record, product.into());
         self.places.event_type.set(&mut record, kind.into());
@@ -142,7 +153,8 @@ mod tests {
     };
 
     fn events(settings: GeneratorSettings, number: usize) -> Vec<Outgoing> {
-        let mut generator = Generator::new(settings, FieldPointers::new(&FieldsConfig::default())).unwrap();
+        let mut generator =
+            Generator::new(settings, FieldPointers::new(&FieldsConfig::default())).unwrap();
         (0..number).map(|_| generator.make()).collect()
     }
 
@@ -158,11 +170,17 @@ mod tests {
     #[test]
     fn another_run_makes_the_same_events_with_other_ids() {
         let parse = |event: &Outgoing| serde_json::from_slice::<Value>(&event.json).unwrap();
-        let (one, two) = (events(SETTINGS, 100), events(GeneratorSettings { id_offset: 1_000, ..SETTINGS }, 100));
+        let (one, two) = (
+            events(SETTINGS, 100),
+            events(GeneratorSettings { id_offset: 1_000, ..SETTINGS }, 100),
+        );
         for (one, two) in one.iter().zip(&two) {
             let (one, two) = (parse(one), parse(two));
             assert_ne!(one["event_id"], two["event_id"]);
-            assert_eq!((&one["user_id"], &one["event_type"]), (&two["user_id"], &two["event_type"]));
+            assert_eq!(
+                (&one["user_id"], &one["event_type"]),
+                (&two["user_id"], &two["event_type"])
+            );
         }
     }
 
@@ -175,12 +193,18 @@ mod tests {
             let event: Value = serde_json::from_slice(&event.json).unwrap();
             *kinds.entry(event["event_type"].as_str().unwrap().into()).or_default() += 1;
             let user = event["user_id"].as_u64().unwrap();
-            assert!((1..=100).contains(&user) && (1..=50).contains(&event["product_id"].as_u64().unwrap()));
+            assert!(
+                (1..=100).contains(&user)
+                    && (1..=50).contains(&event["product_id"].as_u64().unwrap())
+            );
             assert!(event["price"].as_str().unwrap().parse::<f64>().unwrap() > 1.0);
             *users.entry(user).or_default() += 1;
         }
         assert!((7_700..8_100).contains(&kinds["view"]), "{kinds:?}");
-        assert!(kinds["add_to_cart"] > kinds["buy"] && kinds["buy"] > kinds["remove_from_cart"], "{kinds:?}");
+        assert!(
+            kinds["add_to_cart"] > kinds["buy"] && kinds["buy"] > kinds["remove_from_cart"],
+            "{kinds:?}"
+        );
         assert!(users[&1] > 8 * users[&20], "{users:?}");
     }
 

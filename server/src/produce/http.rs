@@ -1,7 +1,8 @@
 //! The outlet to a running engine: `POST /api/events` in NDJSON batches.
 //!
-//! At most [`IN_FLIGHT`] requests at once, `send` waits beyond that. A request without an answer, or one that found the log
-//! busy, is repeated for [`PATIENCE`]: events carry ids, so that a batch that did arrive is not counted twice.
+//! At most [`IN_FLIGHT`] requests at once, `send` waits beyond that. A request without an answer,
+//! or one that found the log busy, is repeated for [`PATIENCE`]: events carry ids, so that a batch
+//! that did arrive is not counted twice.
 
 use super::{Counts, Outgoing, Outlet, OutletError};
 use crate::cli::client::{Body, Client, ClientError};
@@ -149,7 +150,8 @@ impl Outlet for HttpOutlet {
 
     fn finish(&mut self) -> Result<(), OutletError> {
         let flushed = self.flush();
-        // All slots free means that nothing is under way; each request ends by itself within its patience.
+        // All slots free means that nothing is under way; each request ends by itself within its
+        // patience.
         let all = self.runtime.block_on(self.slots.acquire_many(IN_FLIGHT));
         drop(all);
         flushed.and_then(|()| self.check())
@@ -166,7 +168,9 @@ async fn post(client: &Client, body: Bytes) -> Result<AcceptedEvents, String> {
                 return serde_json::from_slice(&answer.body)
                     .map_err(|error| format!("the engine's answer cannot be read: {error}"));
             }
-            Ok(answer) if answer.status == 503 || answer.status == 429 => (answer.problem_line(), answer.retry_after),
+            Ok(answer) if answer.status == 503 || answer.status == 429 => {
+                (answer.problem_line(), answer.retry_after)
+            }
             Ok(answer) => {
                 return Err(format!("the engine refused the events: {}", answer.problem_line()));
             }
@@ -189,8 +193,11 @@ mod tests {
     use std::io::{BufRead, BufReader, Read, Write};
     use std::net::{SocketAddr, TcpListener};
 
-    /// Answers each request, one connection each, with the next answer; returns the bodies. Without one left it stops.
-    fn engine(answers: Vec<(&'static str, &'static str)>) -> (SocketAddr, std::thread::JoinHandle<Vec<String>>) {
+    /// Answers each request, one connection each, with the next answer; returns the bodies. Without
+    /// one left it stops.
+    fn engine(
+        answers: Vec<(&'static str, &'static str)>,
+    ) -> (SocketAddr, std::thread::JoinHandle<Vec<String>>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let serve = move || {
@@ -252,7 +259,8 @@ mod tests {
 
     #[test]
     fn a_refusal_of_the_whole_batch_breaks_the_outlet() {
-        let (address, engine) = engine(vec![("200 OK", "{}"), ("413 Large", "{\"title\":\"Too large\"}")]);
+        let (address, engine) =
+            engine(vec![("200 OK", "{}"), ("413 Large", "{\"title\":\"Too large\"}")]);
         let mut outlet = outlet(address);
         outlet.send(event(1)).unwrap();
         let error = outlet.finish().unwrap_err().to_string();

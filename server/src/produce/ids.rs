@@ -1,11 +1,14 @@
-//! Event ids that a second run makes again: same input, same ids, so that what is sent twice counts once.
+//! Event ids that a second run makes again: same input, same ids, so that what is sent twice counts
+//! once.
 
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-/// The id of event `number` of a generator: shaped like UUIDv7, growing with the number, different for every seed.
+/// The id of event `number` of a generator: shaped like UUIDv7, growing with the number, different
+/// for every seed.
 ///
-/// Time is `number` as microseconds: a generator that starts numbering at the current microsecond carries real times.
+/// Time is `number` as microseconds: a generator that starts numbering at the current microsecond
+/// carries real times.
 pub(crate) fn generated(seed: u64, number: u64) -> Uuid {
     let (millis, micros) = (number / 1_000, number % 1_000);
     let tail = mix(mix(seed) ^ number);
@@ -14,8 +17,8 @@ pub(crate) fn generated(seed: u64, number: u64) -> Uuid {
     Uuid::from_u64_pair(high, low)
 }
 
-/// The id of a row of a file (UUIDv8): `content` is the digest of the whole file, so that a renamed copy is the same file
-/// and two files that share a line do not share an id.
+/// The id of a row of a file (UUIDv8): `content` is the digest of the whole file, so that a renamed
+/// copy is the same file and two files that share a line do not share an id.
 pub(crate) fn of_line(content: &[u8; 32], line: u64) -> Uuid {
     let digest = Sha256::new().chain_update(content).chain_update(line.to_be_bytes()).finalize();
     let mut bytes = [0; 16];
@@ -43,7 +46,10 @@ mod tests {
         let ids: Vec<Uuid> = (0..20_000).map(|n| generated(42, n)).collect();
         assert!(ids.is_sorted());
         assert_eq!(ids.iter().collect::<HashSet<_>>().len(), ids.len());
-        assert!(ids.iter().all(|id| id.get_version_num() == 7 && id.get_variant() == uuid::Variant::RFC4122));
+        assert!(
+            ids.iter()
+                .all(|id| id.get_version_num() == 7 && id.get_variant() == uuid::Variant::RFC4122)
+        );
         assert_eq!(generated(42, 7), ids[7]);
         assert_ne!(generated(43, 7), ids[7]);
         let now = 1_790_000_000_000_000;

@@ -1,6 +1,7 @@
 //! The outlet that writes directly to a shared log, without an engine in between.
 //!
-//! The log's client bounds what is in flight and sends by itself; it reports every record, acknowledged or not.
+//! The log's client bounds what is in flight and sends by itself; it reports every record,
+//! acknowledged or not.
 
 use super::{Counts, Outgoing, Outlet, OutletError};
 use tally_engine::engine::{DeliveryCounts, LogProducer};
@@ -16,7 +17,9 @@ impl LogOutlet {
 
 impl Outlet for LogOutlet {
     fn send(&mut self, event: Outgoing) -> Result<(), OutletError> {
-        self.0.send(event.key.as_bytes(), &event.json).map_err(|error| OutletError(error.to_string()))
+        self.0
+            .send(event.key.as_bytes(), &event.json)
+            .map_err(|error| OutletError(error.to_string()))
     }
 
     fn flush(&mut self) -> Result<(), OutletError> {

@@ -1,7 +1,9 @@
-//! Sends events into a log, at a given rate: a generator makes them up or a file is replayed, and an outlet sends them.
+//! Sends events into a log, at a given rate: a generator makes them up or a file is replayed, and
+//! an outlet sends them.
 //!
-//! Promises: every event handed over is either acknowledged or counted as an error before the closing counts are taken;
-//! what waits for acknowledgement is bounded by the outlet. Knows neither arguments nor terminals.
+//! Promises: every event handed over is either acknowledged or counted as an error before the
+//! closing counts are taken; what waits for acknowledgement is bounded by the outlet. Knows neither
+//! arguments nor terminals.
 
 pub(crate) mod generator;
 pub(crate) mod http;
@@ -87,8 +89,8 @@ const TICK: Duration = Duration::from_millis(20);
 /// Most events between two checks of the clock and of `stop`.
 const RUN: u64 = 1_000;
 
-/// Moves up to `count` events at `rate` a second (none: as fast as the outlet takes them). `report` hears of progress
-/// and, as texts, of everything that went wrong.
+/// Moves up to `count` events at `rate` a second (none: as fast as the outlet takes them). `report`
+/// hears of progress and, as texts, of everything that went wrong.
 pub(crate) fn pump(
     supply: &mut dyn Supply,
     outlet: &mut dyn Outlet,
@@ -198,9 +200,17 @@ mod tests {
         }
     }
 
-    fn run(outlet: &mut Fake, rows: u64, count: Option<u64>, rate: Option<f64>, stop: &Stop) -> (Outcome, Vec<String>) {
+    fn run(
+        outlet: &mut Fake,
+        rows: u64,
+        count: Option<u64>,
+        rate: Option<f64>,
+        stop: &Stop,
+    ) -> (Outcome, Vec<String>) {
         let mut told = Vec::new();
-        let outcome = pump(&mut Rows(rows), outlet, count, rate, stop, &mut |_, faults| told.extend_from_slice(faults));
+        let outcome = pump(&mut Rows(rows), outlet, count, rate, stop, &mut |_, faults| {
+            told.extend_from_slice(faults)
+        });
         (outcome, told)
     }
 
@@ -217,7 +227,8 @@ mod tests {
     #[test]
     fn a_count_ends_the_run_exactly_with_and_without_rate() {
         for rate in [None, Some(100_000.0)] {
-            let (outcome, _) = run(&mut Fake::default(), u64::MAX, Some(1_234), rate, &Stop::default());
+            let (outcome, _) =
+                run(&mut Fake::default(), u64::MAX, Some(1_234), rate, &Stop::default());
             assert_eq!((outcome.sent, outcome.counts.acknowledged), (1_234, 1_234));
         }
     }

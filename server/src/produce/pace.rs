@@ -1,4 +1,5 @@
-//! How many events are due: computed from the start, so that no rounding and no late wake-up adds up to a drift.
+//! How many events are due: computed from the start, so that no rounding and no late wake-up adds
+//! up to a drift.
 
 use std::time::{Duration, Instant};
 
@@ -33,7 +34,8 @@ impl Pace {
 
     /// How long until one is due.
     pub(crate) fn until_next(&self) -> Duration {
-        let at = Duration::try_from_secs_f64(self.done as f64 / self.per_second).unwrap_or(Duration::MAX);
+        let at = Duration::try_from_secs_f64(self.done as f64 / self.per_second)
+            .unwrap_or(Duration::MAX);
         at.saturating_sub(self.start.elapsed())
     }
 }

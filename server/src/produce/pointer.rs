@@ -9,7 +9,12 @@ pub(crate) struct Pointer(Vec<String>);
 impl Pointer {
     /// From its text; the configuration has checked the form.
     pub(crate) fn new(text: &str) -> Pointer {
-        Pointer(text.split('/').skip(1).map(|name| name.replace("~1", "/").replace("~0", "~")).collect())
+        Pointer(
+            text.split('/')
+                .skip(1)
+                .map(|name| name.replace("~1", "/").replace("~0", "~"))
+                .collect(),
+        )
     }
 
     /// The names on the way.
@@ -17,7 +22,8 @@ impl Pointer {
         &self.0
     }
 
-    /// Puts a value there, making objects on the way. A value on the way that is not an object is replaced.
+    /// Puts a value there, making objects on the way. A value on the way that is not an object is
+    /// replaced.
     pub(crate) fn set(&self, record: &mut Map<String, Value>, value: Value) {
         let Some((last, way)) = self.0.split_last() else {
             return;

@@ -1,4 +1,5 @@
-//! A record of a file: its members as they are written, so that no number loses digits, and no member is lost if a key is given twice.
+//! A record of a file: its members as they are written, so that no number loses digits, and no
+//! member is lost if a key is given twice.
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::{RawValue, to_raw_value};
@@ -41,7 +42,8 @@ impl Record {
         within(value, rest)
     }
 
-    /// Puts a value there, making objects on the way. A value on the way that is not an object is replaced.
+    /// Puts a value there, making objects on the way. A value on the way that is not an object is
+    /// replaced.
     pub(crate) fn set(&mut self, names: &[String], value: Box<RawValue>) {
         let Some((name, rest)) = names.split_first() else { return };
         match self.0.iter_mut().find(|(key, _)| key == name) {
@@ -66,7 +68,8 @@ fn put(old: Option<&RawValue>, names: &[String], value: Box<RawValue>) -> Box<Ra
         *item = put(Some(&**item), rest, value.clone());
         return to_raw_value(&items).unwrap_or(value);
     }
-    let mut record = old.and_then(|old| Record::read(old.get().as_bytes()).ok()).unwrap_or_default();
+    let mut record =
+        old.and_then(|old| Record::read(old.get().as_bytes()).ok()).unwrap_or_default();
     record.set(names, value.clone());
     // An object of JSON values is JSON.
     RawValue::from_string(record.to_string()).unwrap_or(value)
@@ -134,13 +137,13 @@ mod tests {
 
     #[test]
     fn what_is_not_touched_stays_as_it_is_written() {
-        let text =
-            r#"{"price":12.345678901234567890,"n":123456789012345678901234567890,"x":1,"x":2,"a":{"b":[{"c":5.0},7]}}"#;
+        let text = r#"{"price":12.345678901234567890,"n":123456789012345678901234567890,"x":1,"x":2,"a":{"b":[{"c":5.0},7]}}"#;
         let mut record = Record::read(text.as_bytes()).unwrap();
         assert_eq!(record.to_string(), text);
         assert_eq!(record.get(&names("/a/b/0/c")).unwrap().unwrap().get(), "5.0");
         assert!(
-            record.get(&names("/a/b/00/c")).unwrap().is_none() && record.get(&names("/price/x")).unwrap().is_none()
+            record.get(&names("/a/b/00/c")).unwrap().is_none()
+                && record.get(&names("/price/x")).unwrap().is_none()
         );
         assert!(record.get(&names("/x")).unwrap_err().contains("twice"));
         record.set(&names("/a/d"), to_raw_value(&1).unwrap());

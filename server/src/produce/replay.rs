@@ -1,10 +1,11 @@
-//! Events from a file: JSON (lines, or arrays over any number of them) or CSV, with columns mapped to fields, types renamed and times
-//! of cells brought into one form.
+//! Events from a file: JSON (lines, or arrays over any number of them) or CSV, with columns mapped
+//! to fields, types renamed and times of cells brought into one form.
 //!
-//! The engine decides what a field may be; a record is sent as it is written, except for what is mapped. A row without an id gets one
-//! from the file's content and its line, so that a second run of the same file adds nothing
-//! (as far as the engine's dedupe window reaches). Bad rows are reported with their line and skipped. Columns that are no
-//! field are kept: of a CSV as text, empty ones left out. Reads as it goes; memory does not grow with the file.
+//! The engine decides what a field may be; a record is sent as it is written, except for what is
+//! mapped. A row without an id gets one from the file's content and its line, so that a second run
+//! of the same file adds nothing (as far as the engine's dedupe window reaches). Bad rows are
+//! reported with their line and skipped. Columns that are no field are kept: of a CSV as text,
+//! empty ones left out. Reads as it goes; memory does not grow with the file.
 
 use super::pointer::FieldPointers;
 use super::record::Record;
@@ -45,12 +46,17 @@ impl Mapping {
     ///
     /// # Errors
     /// A field does not exist; the message names those that do.
-    pub(crate) fn new(map: &[(String, String)], alias: &[(String, String)]) -> Result<Mapping, String> {
-        let mut mapping = Mapping { columns: BTreeMap::new(), aliases: alias.iter().cloned().collect() };
+    pub(crate) fn new(
+        map: &[(String, String)],
+        alias: &[(String, String)],
+    ) -> Result<Mapping, String> {
+        let mut mapping =
+            Mapping { columns: BTreeMap::new(), aliases: alias.iter().cloned().collect() };
         for (field, column) in map {
             if !FIELDS.contains(&field.as_str()) {
                 return Err(format!(
-                    "--map: {field:?} is not a field of an event; write FIELD=COLUMN, where FIELD is one of {}",
+                    "--map: {field:?} is not a field of an event; write FIELD=COLUMN, where FIELD \
+                     is one of {}",
                     FIELDS.join(", ")
                 ));
             }
@@ -101,7 +107,11 @@ impl Replay {
     ///
     /// # Errors
     /// The file cannot be read, or a mapped column does not exist.
-    pub(crate) fn open(path: &Path, mapping: Mapping, events: &EventsConfig) -> Result<Replay, String> {
+    pub(crate) fn open(
+        path: &Path,
+        mapping: Mapping,
+        events: &EventsConfig,
+    ) -> Result<Replay, String> {
         let name = path.display().to_string();
         let told = |error: std::io::Error| format!("{name} cannot be read: {error}");
         let mut file = files::open(path).map_err(|fault| format!("{name} {fault}"))?;
@@ -127,7 +137,11 @@ impl Replay {
         let reader = Bounded::new(file, LONGEST_ROW as usize);
         let mut reader = Box::new(csv::ReaderBuilder::new().flexible(true).from_reader(reader));
         let header = match reader.byte_headers() {
-            Ok(cells) if cells.iter().any(|cell| cell.starts_with(b"\xFF\xFE") || cell.starts_with(b"\xFE\xFF")) => {
+            Ok(cells)
+                if cells
+                    .iter()
+                    .any(|cell| cell.starts_with(b"\xFF\xFE") || cell.starts_with(b"\xFE\xFF")) =>
+            {
                 return Err(format!("{name} is UTF-16: save it as UTF-8"));
             }
             Ok(cells) => text::header(cells).map_err(|fault| format!("{name}: {fault}"))?,
@@ -135,10 +149,12 @@ impl Replay {
         };
         for field in FIELDS {
             let column = mapping.column(field);
-            let needed = mapping.columns.contains_key(field) || required.iter().any(|required| required == field);
+            let needed = mapping.columns.contains_key(field)
+                || required.iter().any(|required| required == field);
             if needed && !header.iter().any(|known| known == column) {
                 return Err(format!(
-                    "{name} has no column {column:?} for {field}; it has {}. Name it with --map {field}=COLUMN",
+                    "{name} has no column {column:?} for {field}; it has {}. Name it with --map \
+                     {field}=COLUMN",
                     header.join(", ")
                 ));
             }
@@ -157,7 +173,8 @@ impl Replay {
                     Ok(true) if text::is_blank(&cells) => {}
                     Ok(true) => {
                         let line = cells.position().map_or(line, csv::Position::line);
-                        let row = row_of(&cells, header).map(|record| Row { line, number: line, record });
+                        let row =
+                            row_of(&cells, header).map(|record| Row { line, number: line, record });
                         return Some(row.map_err(|reason| (line, reason)));
                     }
                     Err(error) => {
@@ -212,9 +229,14 @@ impl Replay {
         let mut key = String::new();
         for (field, value) in FIELDS.into_iter().zip(values) {
             let (value, changed) = match value {
-                None if field == "event_id" => (raw(&ids::of_line(&self.content, number).to_string())?, true),
+                None if field == "event_id" => {
+                    (raw(&ids::of_line(&self.content, number).to_string())?, true)
+                }
                 None if self.required.iter().any(|required| required == field) => {
-                    return Err(format!("has no {field} (column {:?})", self.mapping.column(field)));
+                    return Err(format!(
+                        "has no {field} (column {:?})",
+                        self.mapping.column(field)
+                    ));
                 }
                 None => continue,
                 Some((value, in_place)) => match self.as_event(field, &value, untyped)? {
@@ -233,16 +255,24 @@ impl Replay {
     }
 
     /// What a value of a file is in an event; `None`: the same.
-    fn as_event(&self, field: &str, value: &RawValue, untyped: bool) -> Result<Option<Box<RawValue>>, String> {
+    fn as_event(
+        &self,
+        field: &str,
+        value: &RawValue,
+        untyped: bool,
+    ) -> Result<Option<Box<RawValue>>, String> {
         let Ok(text) = serde_json::from_str::<String>(value.get()) else { return Ok(None) };
         match field {
             "user_id" | "product_id" => id(text).map(|id| raw(&id)).transpose(),
             "event_type" => self.mapping.aliases.get(&text).map(raw).transpose(),
             "timestamp" => match times::parse(&text, untyped) {
-                Some(ms) if untyped || text.ends_with(['C', 'T']) => raw(&times::text(ms)).map(Some),
+                Some(ms) if untyped || text.ends_with(['C', 'T']) => {
+                    raw(&times::text(ms)).map(Some)
+                }
                 Some(_) => Ok(None),
                 None => Err(format!(
-                    "{text:?} is not a time (\"2026-01-01T00:00:00Z\", \"2026-01-01 00:00:00 UTC\" or Unix milliseconds)"
+                    "{text:?} is not a time (\"2026-01-01T00:00:00Z\", \"2026-01-01 00:00:00 UTC\" \
+                     or Unix milliseconds)"
                 )),
             },
             _ => Ok(None),
@@ -260,7 +290,9 @@ fn row_of(cells: &csv::ByteRecord, header: &[String]) -> Result<Record, String> 
     }
     let mut record = Record::default();
     for (n, (column, cell)) in header.iter().zip(cells).enumerate() {
-        let cell = std::str::from_utf8(cell).map_err(|_| format!("is not UTF-8 in column {}", n + 1))?.trim();
+        let cell = std::str::from_utf8(cell)
+            .map_err(|_| format!("is not UTF-8 in column {}", n + 1))?
+            .trim();
         match (cell, column.as_str()) {
             ("", _) => {}
             (_, "") => return Err(format!("has a value in column {}, which has no name", n + 1)),
@@ -294,7 +326,10 @@ impl Supply for Replay {
 
 /// Text that is a canonical integer in range is that integer, as in the API.
 fn id(text: String) -> Option<Value> {
-    text.parse::<u64>().ok().filter(|number| *number <= LARGEST_ID && number.to_string() == text).map(Value::from)
+    text.parse::<u64>()
+        .ok()
+        .filter(|number| *number <= LARGEST_ID && number.to_string() == text)
+        .map(Value::from)
 }
 
 fn digest(file: &mut File) -> std::io::Result<[u8; 32]> {

@@ -7,8 +7,9 @@ pub(crate) fn text(ms: i64) -> String {
     to_text(ms)
 }
 
-/// Unix milliseconds of an RFC 3339 text with zone; `UTC` or `GMT` at its end (`2019-10-01 00:00:00 UTC`) is a zone too. `untyped`:
-/// it is a cell that cannot say that it is a number, so that digits are Unix milliseconds.
+/// Unix milliseconds of an RFC 3339 text with zone; `UTC` or `GMT` at its end (`2019-10-01 00:00:00
+/// UTC`) is a zone too. `untyped`: it is a cell that cannot say that it is a number, so that digits
+/// are Unix milliseconds.
 pub(crate) fn parse(text: &str, untyped: bool) -> Option<i64> {
     if untyped && let Ok(ms) = text.parse() {
         return Some(ms);

@@ -1,9 +1,13 @@
 //! Every fault with its count under its load, judged by an oracle; a table at the end.
 //!
-//! `faults` runs a fiftieth of each row, `--long` all of it, `--share` what is asked for; `--seed` repeats what a run printed, as
-//! far as a real clock lets it. Ends with 1 if anything was lost or doubled. What it needs is said by `./check`; beside it
-//! must lie `tally` and `tally-failpoints`.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it prints a table, and at once what went wrong")]
+//! `faults` runs a fiftieth of each row, `--long` all of it, `--share` what is asked for; `--seed`
+//! repeats what a run printed, as far as a real clock lets it. Ends with 1 if anything was lost or
+//! doubled. What it needs is said by `./check`; beside it must lie `tally` and `tally-failpoints`.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "it prints a table, and at once what went wrong"
+)]
 
 use anyhow::{Result, ensure};
 use clap::Parser;
@@ -33,10 +37,14 @@ fn main() -> Result<ExitCode> {
     let args = Args::parse();
     let (share, seed) = (if args.long { 1.0 } else { args.share }, args.seed.unwrap_or_else(seed));
     ensure!(share > 0.0 && share <= 1.0, "--share is above 0 and at most 1");
-    let rows: Vec<&Row> =
-        ROWS.iter().filter(|row| args.rows.is_empty() || args.rows.iter().any(|r| r == row.name)).collect();
+    let rows: Vec<&Row> = ROWS
+        .iter()
+        .filter(|row| args.rows.is_empty() || args.rows.iter().any(|r| r == row.name))
+        .collect();
     println!("seed {seed}, share {share}\n");
-    println!("| fault | count | events | sent again · poison | lost | doubled | longest recovery | took |");
+    println!(
+        "| fault | count | events | sent again · poison | lost | doubled | longest recovery | took |"
+    );
     println!("|---|---|---|---|---|---|---|---|");
     let mut wrong = Vec::new();
     for row in rows {
@@ -62,7 +70,11 @@ fn main() -> Result<ExitCode> {
 
 fn print(row: &Row, outcome: &Outcome) {
     let Outcome { count, events, mixed_in, wrong: (lost, doubled), slowest, took } = outcome;
-    let mixed_in = mixed_in.map_or_else(|| "yes".into(), |(again, poison)| format!("{again} · {poison}"));
+    let mixed_in =
+        mixed_in.map_or_else(|| "yes".into(), |(again, poison)| format!("{again} · {poison}"));
     let (slowest, took) = (slowest.as_secs_f64(), took.as_secs());
-    println!("| {} | {count} | {events} | {mixed_in} | {lost} | {doubled} | {slowest:.1} s | {took} s |", row.what);
+    println!(
+        "| {} | {count} | {events} | {mixed_in} | {lost} | {doubled} | {slowest:.1} s | {took} s |",
+        row.what
+    );
 }

@@ -9,7 +9,8 @@ use std::sync::{Mutex, PoisonError};
 /// Part of every crate.
 const BROKEN: &str = include_str!("broken.rs.in");
 
-/// Built as `cargo build` does without further words: opt-level 0, debug assertions, debug information.
+/// Built as `cargo build` does without further words: opt-level 0, debug assertions, debug
+/// information.
 const PLAIN: [&str; 15] = [
     "good",
     "about",
@@ -57,8 +58,14 @@ pub fn built(name: &str) -> Result<PathBuf> {
         return Ok(file.clone());
     }
     let new = match name {
-        "small" => vec![("small", build(&workspace()?, &["--profile", "small", "-p", "corpus_small"], "small")?)],
-        "abort" => vec![("abort", build(&workspace()?, &["--profile", "aborting", "-p", "corpus_abort"], "aborting")?)],
+        "small" => vec![(
+            "small",
+            build(&workspace()?, &["--profile", "small", "-p", "corpus_small"], "small")?,
+        )],
+        "abort" => vec![(
+            "abort",
+            build(&workspace()?, &["--profile", "aborting", "-p", "corpus_abort"], "aborting")?,
+        )],
         "layout" => vec![("layout", build(&other_layout()?, &["-p", "corpus_layout"], "debug")?)],
         _ => {
             let mut arguments = Vec::new();
@@ -68,7 +75,10 @@ pub fn built(name: &str) -> Result<PathBuf> {
             PLAIN.iter().map(|name| (*name, folder.clone())).collect()
         }
     };
-    built.extend(new.into_iter().map(|(of, folder)| (of.to_owned(), folder.join(format!("libcorpus_{of}.so")))));
+    built.extend(
+        new.into_iter()
+            .map(|(of, folder)| (of.to_owned(), folder.join(format!("libcorpus_{of}.so")))),
+    );
     let file = built.iter().find(|(of, _)| of == name).map(|(_, file)| file.clone());
     file.with_context(|| format!("the corpus has no crate {name}"))
 }
@@ -99,7 +109,11 @@ pub(crate) fn root() -> Result<&'static Path> {
 /// Runs `cargo build` there; where the files of the profile lie.
 fn build(workspace: &Path, arguments: &[&str], profile: &str) -> Result<PathBuf> {
     let output = cargo(workspace, arguments)?;
-    ensure!(output.status.success(), "the corpus does not build:\n{}", String::from_utf8_lossy(&output.stderr));
+    ensure!(
+        output.status.success(),
+        "the corpus does not build:\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok(home()?.join("target").join(profile))
 }
 
@@ -116,8 +130,13 @@ fn cargo(workspace: &Path, arguments: &[&str]) -> Result<Output> {
 fn workspace() -> Result<PathBuf> {
     let home = home()?.join("crates");
     let sdk = root()?.join("plugin-api");
-    let of = |name: &str, end: &str| Crate { name: format!("corpus_{name}"), breaks: name.into(), end: end.into() };
-    let mut crates: Vec<Crate> = PLAIN.iter().map(|name| of(name, "export_metric!(Broken);\n")).collect();
+    let of = |name: &str, end: &str| Crate {
+        name: format!("corpus_{name}"),
+        breaks: name.into(),
+        end: end.into(),
+    };
+    let mut crates: Vec<Crate> =
+        PLAIN.iter().map(|name| of(name, "export_metric!(Broken);\n")).collect();
     crates.push(of("small", "export_metric!(Broken);\n"));
     crates.push(of("abort", BY_HAND));
     for one in &mut crates {
@@ -127,7 +146,8 @@ fn workspace() -> Result<PathBuf> {
         one.write(&home, &sdk)?;
     }
     let members: Vec<&str> = crates.iter().map(|one| one.name.as_str()).collect();
-    let manifest = format!("[workspace]\nresolver = \"3\"\nmembers = {members:?}\n{SMALL}{ABORTING}");
+    let manifest =
+        format!("[workspace]\nresolver = \"3\"\nmembers = {members:?}\n{SMALL}{ABORTING}");
     write(&home.join("Cargo.toml"), &manifest)?;
     lock(&home)?;
     Ok(home)
@@ -139,17 +159,29 @@ fn other_layout() -> Result<PathBuf> {
     let sdk = root()?.join("plugin-api");
     copy_tree(&sdk, &home.join("plugin-api"))?;
     let abi = fs::read_to_string(sdk.join("src/abi.rs"))?;
-    let other = abi.replace("pub struct Instance(pub *mut ());", "pub struct Instance(pub *mut u8);");
-    ensure!(abi != other, "the boundary has no Instance any more: change something else of its layout");
+    let other =
+        abi.replace("pub struct Instance(pub *mut ());", "pub struct Instance(pub *mut u8);");
+    ensure!(
+        abi != other,
+        "the boundary has no Instance any more: change something else of its layout"
+    );
     write(&home.join("plugin-api/src/abi.rs"), &other)?;
     let manifest = fs::read_to_string(root()?.join("Cargo.toml"))?;
-    let members = manifest.lines().find(|line| line.starts_with("members = ")).context("a workspace has members")?;
-    let defaults = manifest.lines().find(|line| line.starts_with("default-members = ")).unwrap_or_default();
+    let members = manifest
+        .lines()
+        .find(|line| line.starts_with("members = "))
+        .context("a workspace has members")?;
+    let defaults =
+        manifest.lines().find(|line| line.starts_with("default-members = ")).unwrap_or_default();
     let ours = "members = [\"plugin-api\", \"plugin-api/macros\", \"corpus_layout\"]";
     let kept = manifest.replace(defaults, "").replace(members, ours);
     // Path dependencies that are not there are not asked for by anyone; their lines may stay.
     write(&home.join("Cargo.toml"), &kept)?;
-    let one = Crate { name: "corpus_layout".into(), breaks: String::new(), end: "export_metric!(Broken);\n".into() };
+    let one = Crate {
+        name: "corpus_layout".into(),
+        breaks: String::new(),
+        end: "export_metric!(Broken);\n".into(),
+    };
     one.write(&home, &home.join("plugin-api"))?;
     lock(&home)?;
     Ok(home)
@@ -171,7 +203,8 @@ impl Crate {
         );
         write(&folder.join("Cargo.toml"), &manifest)?;
         let head = format!("const NAME: &str = \"{name}\";\nconst BREAKS: &str = \"{breaks}\";\n");
-        let (about, code) = BROKEN.split_once("\n\n").context("the part of every crate begins with what it is")?;
+        let (about, code) =
+            BROKEN.split_once("\n\n").context("the part of every crate begins with what it is")?;
         write(&folder.join("lib.rs"), &format!("{about}\n\n{head}{code}\n{end}"))
     }
 }

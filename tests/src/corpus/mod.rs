@@ -1,8 +1,9 @@
 //! Plugin files that are no good, and unusual ones that are: what a plugin folder may be hit with.
 //!
-//! Crates are written and built once per run in a target folder of their own (`target/corpus`), where the next run finds
-//! them; the rest is made from them by changing bytes. Specimens are copied into the folder that a test names. Crates are
-//! outside of the workspace, as those of other people are.
+//! Crates are written and built once per run in a target folder of their own (`target/corpus`),
+//! where the next run finds them; the rest is made from them by changing bytes. Specimens are
+//! copied into the folder that a test names. Crates are outside of the workspace, as those of other
+//! people are.
 
 mod build;
 
@@ -50,7 +51,8 @@ pub const FAIL: [(&str, &str); 3] = [
     ("fails_destroy.so", "corpus_destroy"),
 ];
 
-/// Puts all files that are refused, or must load, into a folder. `taken.so` has a name that `good.so` took before it.
+/// Puts all files that are refused, or must load, into a folder. `taken.so` has a name that
+/// `good.so` took before it.
 ///
 /// # Errors
 /// A crate does not build, or the folder cannot be written.
@@ -67,14 +69,28 @@ pub fn all(folder: &Path) -> Result<Vec<Specimen>> {
 pub fn refused(folder: &Path) -> Result<Vec<Specimen>> {
     let good = fs::read(built("good")?)?;
     let mut made = Maker { folder, specimens: Vec::new() };
-    made.file("not_elf.so", b"#!/bin/sh\necho hello\n", "is not a shared object: it has no ELF header")?;
+    made.file(
+        "not_elf.so",
+        b"#!/bin/sh\necho hello\n",
+        "is not a shared object: it has no ELF header",
+    )?;
     made.file("empty.so", b"", "is empty (copy it again)")?;
-    for (name, percent) in [("cut01.so", 1), ("cut25.so", 25), ("cut50.so", 50), ("cut70.so", 70), ("cut99.so", 99)] {
+    for (name, percent) in
+        [("cut01.so", 1), ("cut25.so", 25), ("cut50.so", 50), ("cut70.so", 70), ("cut99.so", 99)]
+    {
         made.file(name, &good[..good.len() * percent / 100], "is cut off")?;
     }
     let machine = if cfg!(target_arch = "aarch64") { 62_u16 } else { 183 };
-    made.file("other_arch.so", &with(&good, 18, &machine.to_le_bytes()), "was built for another machine")?;
-    made.file("no_metadata.so", &shaken(&good, 0, b"X")?, "not a Tally plugin: it has no export_metric!")?;
+    made.file(
+        "other_arch.so",
+        &with(&good, 18, &machine.to_le_bytes()),
+        "was built for another machine",
+    )?;
+    made.file(
+        "no_metadata.so",
+        &shaken(&good, 0, b"X")?,
+        "not a Tally plugin: it has no export_metric!",
+    )?;
     made.file(
         "older.so",
         &shaken(&good, 20, &0_u32.to_le_bytes())?,
@@ -82,7 +98,11 @@ pub fn refused(folder: &Path) -> Result<Vec<Specimen>> {
     )?;
     made.file("newer.so", &shaken(&good, 20, &9_u32.to_le_bytes())?, "(update the engine)")?;
     made.file("other_target.so", &shaken(&good, 24, b"z")?, "(rebuild it with --target")?;
-    made.file("other_panic.so", &shaken(&good, 88, b"abort\0\0\0")?, "(build it with panic = \"unwind\")")?;
+    made.file(
+        "other_panic.so",
+        &shaken(&good, 88, b"abort\0\0\0")?,
+        "(build it with panic = \"unwind\")",
+    )?;
     made.crate_("no_export.so", "unexported", "not a Tally plugin: it has no export_metric!")?;
     made.crate_("built_abort.so", "abort", "(build it with panic = \"unwind\")")?;
     made.crate_("layout.so", "layout", "was built against an interface of another layout")?;
@@ -106,7 +126,9 @@ pub fn refused(folder: &Path) -> Result<Vec<Specimen>> {
 /// As [`all`].
 pub fn loads(folder: &Path) -> Result<Vec<Specimen>> {
     let mut made = Maker { folder, specimens: Vec::new() };
-    for (name, of, metric) in [("good.so", "good", "corpus_good"), ("small.so", "small", "corpus_small")] {
+    for (name, of, metric) in
+        [("good.so", "good", "corpus_good"), ("small.so", "small", "corpus_small")]
+    {
         copy(&built(of)?, &folder.join(name))?;
         made.note(name, Fate::Serves(metric));
     }
@@ -128,11 +150,18 @@ pub fn failing(folder: &Path) -> Result<Vec<Specimen>> {
     Ok(made.specimens)
 }
 
-/// Writes a file as a slow copy does: open, then piece by piece. `between` is called before each piece.
+/// Writes a file as a slow copy does: open, then piece by piece. `between` is called before each
+/// piece.
 ///
 /// # Errors
 /// A file cannot be read or written.
-pub fn copy_slowly(from: &Path, to: &Path, pieces: usize, pause: Duration, mut between: impl FnMut()) -> Result<()> {
+pub fn copy_slowly(
+    from: &Path,
+    to: &Path,
+    pieces: usize,
+    pause: Duration,
+    mut between: impl FnMut(),
+) -> Result<()> {
     let bytes = fs::read(from)?;
     let mut file = fs::File::create(to)?;
     for piece in bytes.chunks(bytes.len().div_ceil(pieces.max(1)).max(1)) {
@@ -187,7 +216,11 @@ fn with(bytes: &[u8], at: usize, other: &[u8]) -> Vec<u8> {
 
 /// The bytes with others at a place of the handshake, wherever it lies.
 fn shaken(bytes: &[u8], at: usize, other: &[u8]) -> Result<Vec<u8>> {
-    let places = bytes.windows(MAGIC.len()).enumerate().filter(|(_, window)| window == MAGIC).map(|(place, _)| place);
+    let places = bytes
+        .windows(MAGIC.len())
+        .enumerate()
+        .filter(|(_, window)| window == MAGIC)
+        .map(|(place, _)| place);
     let places: Vec<usize> = places.filter(|place| place + HANDSHAKE <= bytes.len()).collect();
     ensure!(!places.is_empty(), "no handshake");
     Ok(places.into_iter().fold(bytes.to_vec(), |bytes, place| with(&bytes, place + at, other)))

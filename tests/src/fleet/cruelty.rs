@@ -101,8 +101,14 @@ impl Fleet<'_> {
                 self.disk.as_ref().context("no small disk")?.empty()
             }
             Fault::DiskFails => {
-                let pid = self.running[victim].as_ref().context("it does not run")?.process.pid().to_string();
-                let limited = Command::new("prlimit").args(["--fsize=1000000", "--pid", &pid]).status()?;
+                let pid = self.running[victim]
+                    .as_ref()
+                    .context("it does not run")?
+                    .process
+                    .pid()
+                    .to_string();
+                let limited =
+                    Command::new("prlimit").args(["--fsize=1000000", "--pid", &pid]).status()?;
                 ensure!(limited.success(), "prlimit: {limited}");
                 std::thread::sleep(Duration::from_millis(self.random.random_range(100..700)));
                 self.kill(victim..victim + 1)

@@ -1,9 +1,9 @@
-//! Engines under load, and what happens to them: several of one group on real Kafka and real Redis, or one with all it
-//! needs embedded.
+//! Engines under load, and what happens to them: several of one group on real Kafka and real Redis,
+//! or one with all it needs embedded.
 //!
-//! Each round lets feeders post through the engines, does something cruel at a random moment, mends it, and compares the
-//! totals with the oracle through some engine; at the end every answer through every engine. All that is random comes from
-//! one seed.
+//! Each round lets feeders post through the engines, does something cruel at a random moment, mends
+//! it, and compares the totals with the oracle through some engine; at the end every answer through
+//! every engine. All that is random comes from one seed.
 
 mod cruelty;
 
@@ -28,13 +28,13 @@ use std::time::{Duration, Instant};
 /// Partitions of the log.
 pub const PARTITIONS: i32 = 8;
 
-/// Short sessions, so that the group does not wait long for an engine that was killed; a long deadline, so that a busy
-/// machine is no failure.
-const SHARED: &str = "[kafka]\nsession_timeout_ms = 1500\n[server]\nevaluation_deadline_ms = 10000\n";
+/// Short sessions, so that the group does not wait long for an engine that was killed; a long
+/// deadline, so that a busy machine is no failure.
+const SHARED: &str =
+    "[kafka]\nsession_timeout_ms = 1500\n[server]\nevaluation_deadline_ms = 10000\n";
 
 /// Small checkpoints, so that faults meet many.
-const EMBEDDED: &str =
-    "[log]\npartitions = 8\n[store]\ncheckpoint_interval_ms = 100\n[server]\nevaluation_deadline_ms = 10000\n";
+const EMBEDDED: &str = "[log]\npartitions = 8\n[store]\ncheckpoint_interval_ms = 100\n[server]\nevaluation_deadline_ms = 10000\n";
 
 /// Lines of a post where there is a load to get through.
 const MANY: std::ops::Range<u32> = 200..4_000;
@@ -122,7 +122,8 @@ pub fn run(kafka: Option<&mut Kafka>, plan: &Plan) -> Result<Report> {
     let mut faults: BTreeMap<Fault, (u32, Duration)> = BTreeMap::new();
     for (round, fault) in plan.faults.iter().enumerate() {
         let load = plan.load.div_ceil(plan.faults.len() as u64);
-        let took = fleet.round(*fault, load).with_context(|| format!("round {round}: {fault:?}"))?;
+        let took =
+            fleet.round(*fault, load).with_context(|| format!("round {round}: {fault:?}"))?;
         let (count, longest) = faults.entry(*fault).or_default();
         (*count, *longest) = (*count + 1, took.max(*longest));
         if plan.lies && round == 0 {
@@ -188,7 +189,9 @@ impl Fleet<'_> {
     /// One does not start.
     pub fn mend(&mut self) -> Result<()> {
         let mut started = Vec::new();
-        for (n, running) in self.running.iter_mut().enumerate().filter(|(_, running)| running.is_none()) {
+        for (n, running) in
+            self.running.iter_mut().enumerate().filter(|(_, running)| running.is_none())
+        {
             *running = Some(self.homes[n].listening().with_context(|| format!("engine {n}"))?);
             started.push(n);
         }
@@ -204,7 +207,10 @@ impl Fleet<'_> {
     ///
     /// # Errors
     /// What `act` says, or a wrong answer to a post.
-    pub fn feeding<T>(&mut self, act: impl FnOnce(&mut Self, &AtomicU64) -> Result<T>) -> Result<T> {
+    pub fn feeding<T>(
+        &mut self,
+        act: impl FnOnce(&mut Self, &AtomicU64) -> Result<T>,
+    ) -> Result<T> {
         let addresses: Vec<_> = self.running.iter().flatten().map(|tally| tally.address).collect();
         ensure!(!addresses.is_empty(), "no engine runs");
         let (stop, acknowledged) = (AtomicBool::new(false), AtomicU64::new(0));
@@ -286,14 +292,26 @@ impl Fleet<'_> {
         for (name, params) in questions {
             let answers = engines.iter().map(|tally| tally.client.ask(name, &params, &position));
             let answers = answers.collect::<Result<Vec<_>>>()?;
-            ensure!(answers.windows(2).all(|pair| pair[0] == pair[1]), "engines differ on {name}: {answers:?}");
+            ensure!(
+                answers.windows(2).all(|pair| pair[0] == pair[1]),
+                "engines differ on {name}: {answers:?}"
+            );
         }
         let (lost, doubled) = self.oracle.balance(&engines[0].client)?;
         let sent = self.feeders.iter().map(Feeder::sent);
-        let sent = sent
-            .fold(Sent::default(), |all, one| Sent { again: all.again + one.again, poison: all.poison + one.poison });
+        let sent = sent.fold(Sent::default(), |all, one| Sent {
+            again: all.again + one.again,
+            poison: all.poison + one.poison,
+        });
         let splits = self.splits()?;
-        Ok(Report { events: self.oracle.total(), sent, lost, doubled, splits, faults: BTreeMap::new() })
+        Ok(Report {
+            events: self.oracle.total(),
+            sent,
+            lost,
+            doubled,
+            splits,
+            faults: BTreeMap::new(),
+        })
     }
 
     fn splits(&self) -> Result<usize> {
@@ -323,6 +341,9 @@ impl Fleet<'_> {
     /// # Errors
     /// One does not end as it should.
     pub fn stop(&mut self) -> Result<()> {
-        self.running.iter_mut().filter_map(Option::take).try_for_each(|tally| tally.stop().map(drop))
+        self.running
+            .iter_mut()
+            .filter_map(Option::take)
+            .try_for_each(|tally| tally.stop().map(drop))
     }
 }

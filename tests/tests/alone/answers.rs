@@ -1,5 +1,5 @@
-//! Answers that take long, and such as never come: counting, other metrics and health go on, and what a slow answer says is exact for
-//! the position that it states.
+//! Answers that take long, and such as never come: counting, other metrics and health go on, and
+//! what a slow answer says is exact for the position that it states.
 
 use serde_json::{Value, json};
 use std::fs;
@@ -89,12 +89,14 @@ fn median(mut rates: Vec<u64>) -> u64 {
     rates[rates.len() / 2]
 }
 
-/// By turns with and without slow answers: what goes on goes on as before, and does not wait for one.
+/// By turns with and without slow answers: what goes on goes on as before, and does not wait for
+/// one.
 fn slow_answers_hold_nothing_up(tally: &Tally) {
     let counted = AtomicU64::new(0);
     let client = Client::new(tally.address).unwrap();
     go_on(&client, &counted, Duration::from_millis(500));
-    let (mut alone, mut beside, mut longest, asked) = (Vec::new(), Vec::new(), Vec::new(), AtomicU64::new(0));
+    let (mut alone, mut beside, mut longest, asked) =
+        (Vec::new(), Vec::new(), Vec::new(), AtomicU64::new(0));
     for _ in 0..5 {
         alone.push(go_on(&client, &counted, Duration::from_secs(1)).times);
         let done = AtomicBool::new(false);
@@ -118,10 +120,12 @@ fn slow_answers_hold_nothing_up(tally: &Tally) {
         beside.push(went.times);
         longest.push(went.longest.as_millis() as u64);
     }
-    let told = format!("{alone:?} alone, {beside:?} beside slow answers; the longest steps {longest:?} ms");
+    let told = format!(
+        "{alone:?} alone, {beside:?} beside slow answers; the longest steps {longest:?} ms"
+    );
     assert!(asked.into_inner() > 20, "{told}");
-    // Others use the same two cores: the medians of turns differ by some per cent. Whatever waited for an answer would stand still
-    // for most of the time.
+    // Others use the same two cores: the medians of turns differ by some per cent. Whatever waited
+    // for an answer would stand still for most of the time.
     assert!(median(beside) * 100 >= median(alone) * 80, "{told}");
     assert!(median(longest) < SLEEP, "{told}");
 }
@@ -158,8 +162,11 @@ fn answers_that_never_come_are_named_and_take_their_own_metrics_share_alone() {
     std::thread::scope(|scope| {
         for _ in 0..40 {
             scope.spawn(|| {
-                let answer = ask(&Client::new(tally.address).unwrap(), "poison", &json!({"hangs": true}));
-                let told = ["deadline_exceeded", "overloaded"].iter().any(|code| answer.text.contains(code));
+                let answer =
+                    ask(&Client::new(tally.address).unwrap(), "poison", &json!({"hangs": true}));
+                let told = ["deadline_exceeded", "overloaded"]
+                    .iter()
+                    .any(|code| answer.text.contains(code));
                 assert!([503, 504].contains(&answer.status) && told, "{}", answer.text);
             });
         }
@@ -169,16 +176,26 @@ fn answers_that_never_come_are_named_and_take_their_own_metrics_share_alone() {
     // Nobody waits for what will not come.
     let begun = Instant::now();
     let refused = ask(client, "poison", &json!({"window": "1d"}));
-    assert!(refused.status == 503 && refused.text.contains("--disable poison"), "{} {}", refused.status, refused.text);
+    assert!(
+        refused.status == 503 && refused.text.contains("--disable poison"),
+        "{} {}",
+        refused.status,
+        refused.text
+    );
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     go_on(client, &counted, Duration::from_secs(1));
     let log = || fs::read_to_string(home.path().join("stderr.log")).unwrap();
-    let lines = |log: &str| log.lines().filter(|line| line.contains("answers have not returned")).count();
+    let lines =
+        |log: &str| log.lines().filter(|line| line.contains("answers have not returned")).count();
     let said = |_: &Client| if lines(&log()) == 1 { Ok(String::new()) } else { Err(log()) };
     client.until("the log says so", LIMIT, said).unwrap();
     go_on(client, &counted, Duration::from_secs(2));
     assert_eq!(lines(&log()), 1, "{}", log());
     let begun = Instant::now();
     tally.stop().unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(30), "the stop waits for answers: {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(30),
+        "the stop waits for answers: {:?}",
+        begun.elapsed()
+    );
 }

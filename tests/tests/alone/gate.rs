@@ -1,5 +1,5 @@
-//! Everything that may land in a plugin folder: what is no good is refused with one sentence, what fails is contained, and
-//! counting goes on.
+//! Everything that may land in a plugin folder: what is no good is refused with one sentence, what
+//! fails is contained, and counting goes on.
 
 use serde_json::{Value, json};
 use std::fs;
@@ -29,7 +29,9 @@ fn home(config: &str) -> (Home, PathBuf) {
 }
 
 fn line(n: u64) -> String {
-    json!({"event_id": n.to_string(), "user_id": n % 7, "product_id": n % 5, "event_type": "view"}).to_string() + "\n"
+    json!({"event_id": n.to_string(), "user_id": n % 7, "product_id": n % 5, "event_type": "view"})
+        .to_string()
+        + "\n"
 }
 
 /// Posts events and sees each of them counted; how many there are now.
@@ -53,7 +55,8 @@ struct Watched {
 /// Steps that show how long one takes when nothing else happens.
 const ALONE: usize = 300;
 
-/// Posts events and sees them counted, step by step, for as long as `goes_on` says so of the number of steps.
+/// Posts events and sees them counted, step by step, for as long as `goes_on` says so of the number
+/// of steps.
 fn count_steps(tally: &Tally, before: u64, goes_on: impl Fn(usize) -> bool) -> Watched {
     let client = Client::new(tally.address).unwrap();
     let (mut counted, mut steps) = (before, Vec::new());
@@ -62,7 +65,10 @@ fn count_steps(tally: &Tally, before: u64, goes_on: impl Fn(usize) -> bool) -> W
         let lines: String = (counted..counted + 20).map(line).collect();
         let position = client.post_all(&lines).unwrap();
         counted += 20;
-        assert_eq!(client.ask("event_frequencies", &json!({}), &position).unwrap()["total"], counted);
+        assert_eq!(
+            client.ask("event_frequencies", &json!({}), &position).unwrap()["total"],
+            counted
+        );
         steps.push(step.elapsed());
     }
     Watched { counted, steps }
@@ -77,7 +83,8 @@ fn alone(tally: &Tally, before: u64) -> Watched {
 fn watched<T>(tally: &Tally, before: u64, work: impl FnOnce() -> T) -> (T, Watched) {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let counting = scope.spawn(|| count_steps(tally, before, |_| !done.load(Ordering::Relaxed)));
+        let counting =
+            scope.spawn(|| count_steps(tally, before, |_| !done.load(Ordering::Relaxed)));
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
         done.store(true, Ordering::Relaxed);
         let watched = counting.join().unwrap();
@@ -85,15 +92,17 @@ fn watched<T>(tally: &Tally, before: u64, work: impl FnOnce() -> T) -> (T, Watch
     })
 }
 
-/// Whether counting went on as when it was alone. Files are loaded and failing batches are searched meanwhile, and other programs
-/// may take the cores: all of that makes each step slower by some factor. Counting that waits for any of it makes some steps long.
+/// Whether counting went on as when it was alone. Files are loaded and failing batches are searched
+/// meanwhile, and other programs may take the cores: all of that makes each step slower by some
+/// factor. Counting that waits for any of it makes some steps long.
 fn went_on(alone: &[Duration], during: &[Duration]) -> Result<(), String> {
     let median = |steps: &[Duration]| {
         let mut sorted = steps.to_vec();
         sorted.sort_unstable();
         sorted.get(sorted.len() / 2).copied().unwrap_or_default()
     };
-    let (usual, now, longest) = (median(alone), median(during), during.iter().max().copied().unwrap_or_default());
+    let (usual, now, longest) =
+        (median(alone), median(during), during.iter().max().copied().unwrap_or_default());
     // A step of an idle machine is short, and one more turn of another program is many times that.
     let slow = usual.max(Duration::from_millis(5)) * 8;
     let all: Duration = during.iter().sum();
@@ -138,15 +147,24 @@ fn counting_that_waits_is_told_from_counting_that_is_slower() {
 
 /// The one refusal of a file.
 fn refusal(listing: &Value, file: &str) -> String {
-    let of = |rejected: &Value| Path::new(rejected["file"].as_str().unwrap()).file_name().unwrap().to_owned();
-    let mut found = listing["rejected"].as_array().unwrap().iter().filter(|rejected| of(rejected) == file);
-    let reason = found.next().unwrap_or_else(|| panic!("{file} is not refused: {}", listing["rejected"]));
+    let of = |rejected: &Value| {
+        Path::new(rejected["file"].as_str().unwrap()).file_name().unwrap().to_owned()
+    };
+    let mut found =
+        listing["rejected"].as_array().unwrap().iter().filter(|rejected| of(rejected) == file);
+    let reason =
+        found.next().unwrap_or_else(|| panic!("{file} is not refused: {}", listing["rejected"]));
     assert!(found.next().is_none(), "{file} is refused twice");
     reason["reason"].as_str().unwrap().to_owned()
 }
 
 fn names(listing: &Value) -> Vec<&str> {
-    listing["metrics"].as_array().unwrap().iter().map(|metric| metric["name"].as_str().unwrap()).collect()
+    listing["metrics"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|metric| metric["name"].as_str().unwrap())
+        .collect()
 }
 
 /// Every specimen met its fate, and is told of in the API, in the list and in the log.
@@ -161,16 +179,26 @@ fn all_is_told(home: &Home, tally: &Tally, specimens: &[Specimen]) {
                 refused += 1;
                 let reason = refusal(&listing, name);
                 assert!(reason.contains(says), "{name}: {reason}");
-                let sentence = !reason.contains('\n') && reason.len() < 400 && reason.ends_with(')');
+                let sentence =
+                    !reason.contains('\n') && reason.len() < 400 && reason.ends_with(')');
                 assert!(sentence, "{name}: one sentence that ends with what to do: {reason}");
-                let of = |line: &&str| line.starts_with("refused") && line.contains(&format!(" {name}:"));
+                let of = |line: &&str| {
+                    line.starts_with("refused") && line.contains(&format!(" {name}:"))
+                };
                 let line = printed.lines().find(of);
                 assert!(line.is_some_and(|line| line.contains(says)), "{name}: {printed}");
                 let quoted = says.replace('"', "\\\"");
-                let told = |line: &&str| line.contains(&format!("/{name}\"")) && line.contains(&quoted);
-                assert_eq!(log.lines().filter(told).count(), 1, "{name} is not in the log once: {log}");
+                let told =
+                    |line: &&str| line.contains(&format!("/{name}\"")) && line.contains(&quoted);
+                assert_eq!(
+                    log.lines().filter(told).count(),
+                    1,
+                    "{name} is not in the log once: {log}"
+                );
             }
-            Fate::Serves(metric) => assert!(names(&listing).contains(metric), "{name}: {}", listing["rejected"]),
+            Fate::Serves(metric) => {
+                assert!(names(&listing).contains(metric), "{name}: {}", listing["rejected"])
+            }
             Fate::Fails(_) => {}
         }
     }
@@ -187,8 +215,14 @@ fn what_is_no_good_is_refused_with_one_sentence_in_the_log_the_api_and_the_list(
     let counted = count_on(&tally, 0, 20);
     all_is_told(&home, &tally, &specimens);
     for metric in ["corpus_good", "corpus_small"] {
-        let position = tally.client.post_all("{\"user_id\":1,\"product_id\":1,\"event_type\":\"view\"}\n").unwrap();
-        assert!(tally.client.ask(metric, &json!({}), &position).unwrap().as_u64() > Some(counted), "{metric}");
+        let position = tally
+            .client
+            .post_all("{\"user_id\":1,\"product_id\":1,\"event_type\":\"view\"}\n")
+            .unwrap();
+        assert!(
+            tally.client.ask(metric, &json!({}), &position).unwrap().as_u64() > Some(counted),
+            "{metric}"
+        );
     }
     tally.stop().unwrap();
 }
@@ -211,7 +245,11 @@ fn what_lands_while_it_runs_is_told_likewise_and_counting_goes_on() {
             let told = listing["rejected"].as_array().unwrap().len();
             let serves = |metric| names(&listing).contains(&metric);
             let all = told == expected && serves("corpus_good") && serves("corpus_small");
-            if all { Ok(String::new()) } else { Err(format!("{told} of {expected}: {}", listing["rejected"])) }
+            if all {
+                Ok(String::new())
+            } else {
+                Err(format!("{told} of {expected}: {}", listing["rejected"]))
+            }
         };
         tally.client.until("all is told", Duration::from_secs(60), all).unwrap();
         specimens
@@ -244,7 +282,8 @@ fn a_file_that_is_copied_slowly_is_served_once_it_is_whole() {
         told
     });
     went_on(&alone.steps, &during.steps).unwrap();
-    let cut: Vec<&(String, String)> = told.iter().filter(|(reason, _)| reason.contains("is cut off")).collect();
+    let cut: Vec<&(String, String)> =
+        told.iter().filter(|(reason, _)| reason.contains("is cut off")).collect();
     assert!(!cut.is_empty(), "it is not said that it is cut off: {told:?}");
     assert!(cut.iter().all(|(_, printed)| printed.contains("is cut off")), "{cut:?}");
     let log = fs::read_to_string(home.path().join("stderr.log")).unwrap();
@@ -276,39 +315,66 @@ fn one_that_fails_when_it_is_used_stands_alone_and_the_others_count_on() {
     // One that fails on each event is stopped after a hundred of them on a partition.
     let ((), during) = watched(&tally, 0, || {
         let stopped = |client: &Client| {
-            let told = client.get("/api/metrics/corpus_update").map_err(|fault| format!("{fault:#}"))?.text;
+            let told = client
+                .get("/api/metrics/corpus_update")
+                .map_err(|fault| format!("{fault:#}"))?
+                .text;
             let why = ["quarantined", "failed on 100 events in a row", "broken in update"];
             if why.iter().all(|words| told.contains(words)) { Ok(told) } else { Err(told) }
         };
-        tally.client.until("it is told why it stands still", Duration::from_secs(30), stopped).unwrap();
+        tally
+            .client
+            .until("it is told why it stands still", Duration::from_secs(30), stopped)
+            .unwrap();
     });
     let alone = alone(&tally, during.counted);
     went_on(&alone.steps, &during.steps).unwrap();
     let answer = tally.client.evaluate(&json!({"name": "corpus_update"})).unwrap();
     assert_eq!(answer.status, 503, "{}", answer.text);
     let answer = tally.client.evaluate(&json!({"name": "corpus_answer"})).unwrap();
-    assert!(answer.status == 500 && answer.text.contains("plugin_failed"), "{} {}", answer.status, answer.text);
+    assert!(
+        answer.status == 500 && answer.text.contains("plugin_failed"),
+        "{} {}",
+        answer.status,
+        answer.text
+    );
     // What goes with its file is dropped, and fails at that.
     fs::remove_file(folder.join("fails_destroy.so")).unwrap();
     let retired = |client: &Client| {
-        let told = client.get("/api/metrics/corpus_destroy").map_err(|fault| format!("{fault:#}"))?.json();
+        let told =
+            client.get("/api/metrics/corpus_destroy").map_err(|fault| format!("{fault:#}"))?.json();
         if told["state"] == "retired" { Ok(String::new()) } else { Err(told.to_string()) }
     };
     tally.client.until("it is retired", Duration::from_secs(30), retired).unwrap();
+    find_failures_told(&home, &tally);
+    count_on(&tally, alone.counted, 10);
+    tally.stop().unwrap();
+}
 
+/// What became of each is in the list, and its failure in the log, once.
+fn find_failures_told(home: &Home, tally: &Tally) {
     let printed = home.succeed(&["plugin", "list", "--url", &tally.url()]).unwrap();
     let line = |metric: &str| {
-        printed.lines().map(str::trim_start).find(|line| line.starts_with(metric)).unwrap_or_default().to_owned()
+        printed
+            .lines()
+            .map(str::trim_start)
+            .find(|line| line.starts_with(metric))
+            .unwrap_or_default()
+            .to_owned()
     };
-    for (metric, state) in
-        [("corpus_update", "quarantined"), ("corpus_answer", "active"), ("corpus_destroy", "retired")]
-    {
+    for (metric, state) in [
+        ("corpus_update", "quarantined"),
+        ("corpus_answer", "active"),
+        ("corpus_destroy", "retired"),
+    ] {
         assert!(line(metric).contains(state), "{metric} is not {state}: {printed}");
     }
     assert!(line("corpus_update").contains("broken in update"), "{printed}");
     let said = |_: &Client| {
         let log = fs::read_to_string(home.path().join("stderr.log")).unwrap();
-        let told = |words: [&str; 2]| log.lines().filter(|line| words.iter().all(|word| line.contains(word))).count();
+        let told = |words: [&str; 2]| {
+            log.lines().filter(|line| words.iter().all(|word| line.contains(word))).count()
+        };
         let quarantined = told(["corpus_update", "counting is stopped"]);
         let [answer, destroy] = ["answer", "destroy"].map(|at| {
             // Where it panicked, and why.
@@ -317,19 +383,21 @@ fn one_that_fails_when_it_is_used_stands_alone_and_the_others_count_on() {
         if (quarantined, answer, destroy) == (1, 1, 1) { Ok(String::new()) } else { Err(log) }
     };
     tally.client.until("each is in the log once", Duration::from_secs(10), said).unwrap();
-    count_on(&tally, alone.counted, 10);
-    tally.stop().unwrap();
 }
 
 #[test]
 fn with_a_list_of_checksums_only_what_it_names_runs() {
     let _turn = crate::wait_for_turn();
     let (home, folder) = home("");
-    let config =
-        |word: &str| CONFIG.replace("dir = \"plugins\"", &format!("dir = \"plugins\"\nchecksums = \"{word}\""));
+    let config = |word: &str| {
+        CONFIG.replace("dir = \"plugins\"", &format!("dir = \"plugins\"\nchecksums = \"{word}\""))
+    };
     fs::copy(corpus::built("good").unwrap(), folder.join("good.so")).unwrap();
-    let sum =
-        std::process::Command::new("sha256sum").arg("event_frequencies.so").current_dir(&folder).output().unwrap();
+    let sum = std::process::Command::new("sha256sum")
+        .arg("event_frequencies.so")
+        .current_dir(&folder)
+        .output()
+        .unwrap();
     fs::write(folder.join("SHA256SUMS"), sum.stdout).unwrap();
     for (word, serves) in [("enforce", false), ("warn", true), ("off", true)] {
         home.write("metrics.toml", config(word)).unwrap();
@@ -339,7 +407,11 @@ fn with_a_list_of_checksums_only_what_it_names_runs() {
         assert!(names(&listing).contains(&"event_frequencies"), "{word}: {listing}");
         assert_eq!(names(&listing).contains(&"corpus_good"), serves, "{word}: {listing}");
         let log = fs::read_to_string(home.path().join("stderr.log")).unwrap();
-        assert_eq!(log.contains("is not in SHA256SUMS: it has sha256"), word != "off", "{word}: {log}");
+        assert_eq!(
+            log.contains("is not in SHA256SUMS: it has sha256"),
+            word != "off",
+            "{word}: {log}"
+        );
         if !serves {
             assert!(refusal(&listing, "good.so").contains("is not in SHA256SUMS"), "{listing}");
         }

@@ -1,5 +1,5 @@
-//! Waiting is cheap: while what an engine needs is away it takes next to no processor time, its log grows by a few lines a minute,
-//! and it goes on by itself.
+//! Waiting is cheap: while what an engine needs is away it takes next to no processor time, its log
+//! grows by a few lines a minute, and it goes on by itself.
 //!
 //! Judged by the processor time of the process, not by how long anything takes.
 #![allow(clippy::print_stdout, reason = "what was measured is shown")]
@@ -47,17 +47,24 @@ fn fill(kafka: &Kafka, name: &str) {
 fn cpu(pid: u32) -> f64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields = stat.rsplit(") ").next().unwrap();
-    let ticks: u64 = fields.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum();
+    let ticks: u64 =
+        fields.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum();
     // The kernel counts them in hundredths everywhere Linux runs Rust.
     ticks as f64 / 100.0
 }
 
-/// Names of the threads with the hundredths of a second that each took since the start, the busiest first.
+/// Names of the threads with the hundredths of a second that each took since the start, the busiest
+/// first.
 fn threads(pid: u32) -> String {
     let of = |task: fs::DirEntry| {
         let stat = fs::read_to_string(task.path().join("stat")).ok()?;
         let (name, fields) = stat.split_once('(')?.1.rsplit_once(") ")?;
-        let ticks: u64 = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+        let ticks: u64 = fields
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .filter_map(|field| field.parse::<u64>().ok())
+            .sum();
         Some((ticks, name.to_owned()))
     };
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
@@ -91,7 +98,11 @@ fn waits_cheaply(home: &Home, tally: &Tally, what: &str) {
         share * 100.0,
         threads(tally.process.pid())
     );
-    assert!(said * 60 <= LINES * WATCHED.as_secs() as usize, "{what}: {said} lines\n{}", tally.process.tail());
+    assert!(
+        said * 60 <= LINES * WATCHED.as_secs() as usize,
+        "{what}: {said} lines\n{}",
+        tally.process.tail()
+    );
 }
 
 fn total(client: &Client, wanted: u64) {
@@ -111,7 +122,8 @@ fn unready(tally: &Tally, line: &str) {
 #[test]
 fn an_engine_waits_cheaply_and_goes_on_by_itself() {
     let _turn = crate::wait_for_turn();
-    let (mut kafka, mut redis) = (Kafka::start().unwrap(), Redis::start(&["--appendonly", "yes"]).unwrap());
+    let (mut kafka, mut redis) =
+        (Kafka::start().unwrap(), Redis::start(&["--appendonly", "yes"]).unwrap());
     let mut postgres = Postgres::start().unwrap();
     kafka.create_topic("waiting", PARTITIONS, &[]).unwrap();
     let mut home = Home::new("[kafka]\nsession_timeout_ms = 1500\n").unwrap();
@@ -155,7 +167,8 @@ fn post(tally: &Tally, name: &str, count: usize) -> Result<(), NotPosted> {
     tally.client.events(&events).map(drop)
 }
 
-/// The catalogue alone, and the disk alone, of an engine that has everything else in its data directory.
+/// The catalogue alone, and the disk alone, of an engine that has everything else in its data
+/// directory.
 #[test]
 fn an_engine_waits_cheaply_without_its_catalogue_and_while_its_disk_fails() {
     let _turn = crate::wait_for_turn();
@@ -171,7 +184,10 @@ fn an_engine_waits_cheaply_without_its_catalogue_and_while_its_disk_fails() {
 
     postgres.stop().unwrap();
     let away = |text: &str| text.contains("[!]catalogue");
-    tally.client.readyz("the catalogue is away", LONG, |answer| answer.status == 200 && away(&answer.text)).unwrap();
+    tally
+        .client
+        .readyz("the catalogue is away", LONG, |answer| answer.status == 200 && away(&answer.text))
+        .unwrap();
     waits_cheaply(&home, &tally, "PostgreSQL is away");
     // Counting does not need it.
     post(&tally, "second", 100).unwrap();
@@ -181,7 +197,10 @@ fn an_engine_waits_cheaply_without_its_catalogue_and_while_its_disk_fails() {
 
     limit_files(tally.process.pid(), Some(1_000_000)).unwrap();
     let refused = post(&tally, "refused", 100).unwrap_err();
-    assert!(matches!(&refused, NotPosted::Unknown(text) if text.contains("the database failed")), "{refused:?}");
+    assert!(
+        matches!(&refused, NotPosted::Unknown(text) if text.contains("the database failed")),
+        "{refused:?}"
+    );
     waits_cheaply(&home, &tally, "the disk fails");
     limit_files(tally.process.pid(), None).unwrap();
     tally.client.ready(LONG).unwrap();

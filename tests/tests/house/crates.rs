@@ -13,8 +13,13 @@ fn manifest(path: &str) -> Table {
 /// What a crate's code depends on, without what only its tests use.
 fn dependencies(folder: &str) -> BTreeSet<String> {
     let manifest = manifest(&format!("{folder}/Cargo.toml"));
-    assert!(!manifest.contains_key("target"), "{folder}: dependencies by target are not looked at here");
-    let of = |section: &str| manifest.get(section).and_then(Value::as_table).into_iter().flat_map(Table::keys);
+    assert!(
+        !manifest.contains_key("target"),
+        "{folder}: dependencies by target are not looked at here"
+    );
+    let of = |section: &str| {
+        manifest.get(section).and_then(Value::as_table).into_iter().flat_map(Table::keys)
+    };
     of("dependencies").chain(of("build-dependencies")).cloned().collect()
 }
 
@@ -30,7 +35,9 @@ fn without(folder: &str, refused: &[&str]) -> Vec<String> {
         .map(|name| format!("{folder} depends on {name}"))
         .collect();
     for file in sources().iter().filter(|file| file.is_in(&format!("{folder}/src/"))) {
-        for word in words(&file.code).filter(|word| refused.contains(&word.replace('_', "-").as_str())) {
+        for word in
+            words(&file.code).filter(|word| refused.contains(&word.replace('_', "-").as_str()))
+        {
             faults.push(format!("{} names {word}", file.path));
         }
     }
@@ -41,15 +48,25 @@ fn without(folder: &str, refused: &[&str]) -> Vec<String> {
 /// The folders of the crates of this workspace below a folder, itself among them.
 fn members(top: &str) -> Vec<String> {
     let root = manifest("Cargo.toml");
-    let members = root["workspace"]["members"].as_array().unwrap().iter().map(|member| member.as_str().unwrap());
+    let members = root["workspace"]["members"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|member| member.as_str().unwrap());
     members.filter(|member| member.split('/').next() == Some(top)).map(str::to_owned).collect()
 }
 
 #[test]
 fn plugins_depend_on_the_contract_alone() {
-    let mut faults = within("plugin-api", &["abi_stable", "schemars", "serde", "serde_json", "tally-plugin-macros"]);
+    let mut faults = within(
+        "plugin-api",
+        &["abi_stable", "schemars", "serde", "serde_json", "tally-plugin-macros"],
+    );
     faults.extend(within("plugin-api/sketch", &["siphasher", "tally-plugin"]));
-    faults.extend(within("plugin-api/testkit", &["jiff", "serde_json", "tally-plugin", "tally-sketch"]));
+    faults.extend(within(
+        "plugin-api/testkit",
+        &["jiff", "serde_json", "tally-plugin", "tally-sketch"],
+    ));
     faults.extend(within("plugin-api/macros", &[]));
     for plugin in names("plugins") {
         let folder = format!("plugins/{plugin}");
@@ -74,16 +91,21 @@ fn the_engine_knows_no_http_and_no_sql() {
 
 #[test]
 fn the_server_knows_no_log_and_no_store() {
-    none(without("server", &["rdkafka", "rdkafka-sys", "redis", "fjall", "redb", "abi-stable", "libloading"]));
+    none(without(
+        "server",
+        &["rdkafka", "rdkafka-sys", "redis", "fjall", "redb", "abi-stable", "libloading"],
+    ));
 }
 
-/// An audit by the code that it audits would find nothing. What its tests compare it with is out of its own reach.
+/// An audit by the code that it audits would find nothing. What its tests compare it with is out of
+/// its own reach.
 #[test]
 fn the_audit_shares_no_code_with_what_it_audits() {
     none(within("engine/verify", &["base64", "jiff", "serde", "serde_json", "siphasher"]));
 }
 
-/// What has been counted depends on events, sketches and descriptions, not on where events come from or state is stored.
+/// What has been counted depends on events, sketches and descriptions, not on where events come
+/// from or state is stored.
 #[test]
 fn state_knows_no_log_and_no_store() {
     let own = ["tally-event", "tally-plugin", "tally-sketch"];
@@ -112,49 +134,64 @@ fn the_log_knows_no_decode_no_state_and_no_store() {
 #[test]
 fn what_is_for_tests_is_not_shipped() {
     let for_tests = ["contract", "test-plugin"];
-    let named =
-        |value: &Value| for_tests.into_iter().find(|feature| value.to_string().contains(&format!("\"{feature}\"")));
+    let named = |value: &Value| {
+        for_tests.into_iter().find(|feature| value.to_string().contains(&format!("\"{feature}\"")))
+    };
     let plugins = names("plugins").into_iter().map(|name| format!("plugins/{name}"));
     let mut faults = Vec::new();
     for folder in ["engine", "plugin-api", "server"].into_iter().flat_map(members).chain(plugins) {
         let manifest = manifest(&format!("{folder}/Cargo.toml"));
         let dependencies = manifest.get("dependencies").and_then(named);
-        let default = manifest.get("features").and_then(|features| features.get("default")).and_then(named);
-        faults.extend(dependencies.map(|feature| format!("{folder}: a dependency asks for {feature}")));
-        faults.extend(default.map(|feature| format!("{folder}: {feature} is on unless it is turned off")));
+        let default =
+            manifest.get("features").and_then(|features| features.get("default")).and_then(named);
+        faults.extend(
+            dependencies.map(|feature| format!("{folder}: a dependency asks for {feature}")),
+        );
+        faults.extend(
+            default.map(|feature| format!("{folder}: {feature} is on unless it is turned off")),
+        );
     }
     let all = &manifest("Cargo.toml")["workspace"]["dependencies"];
     faults.extend(named(all).map(|feature| format!("Cargo.toml: a dependency asks for {feature}")));
     none(faults);
 }
 
-/// A number that does not fit ends the work on it, in every crate of the engine: it never becomes another one.
+/// A number that does not fit ends the work on it, in every crate of the engine: it never becomes
+/// another one.
 #[test]
 fn numbers_do_not_wrap_in_silence() {
     let root = manifest("Cargo.toml");
     let packages = &root["profile"]["release"]["package"];
     let mut faults = Vec::new();
     for member in members("engine") {
-        let name = manifest(&format!("{member}/Cargo.toml"))["package"]["name"].as_str().unwrap().to_owned();
+        let name = manifest(&format!("{member}/Cargo.toml"))["package"]["name"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         let checks = packages.get(&name).and_then(|package| package.get("overflow-checks"));
         if checks.and_then(Value::as_bool) != Some(true) {
-            faults.push(format!("{name}: [profile.release.package.{name}] has no overflow-checks = true"));
+            faults.push(format!(
+                "{name}: [profile.release.package.{name}] has no overflow-checks = true"
+            ));
         }
     }
     none(faults);
 }
 
-/// A moment at which a test may end the process is in no binary that is shipped, and every one is tried.
+/// A moment at which a test may end the process is in no binary that is shipped, and every one is
+/// tried.
 #[test]
 fn fail_points_are_tried_and_not_shipped() {
     let mut faults = Vec::new();
     let others = ["server", "tests", "benches"].map(str::to_owned);
     for folder in members("engine").into_iter().chain(others) {
         let features = manifest(&format!("{folder}/Cargo.toml")).get("features").cloned();
-        let text = features.as_ref().and_then(|features| features.get("default")).map(ToString::to_string);
+        let text =
+            features.as_ref().and_then(|features| features.get("default")).map(ToString::to_string);
         let armed = |text: &String| text.contains("failpoint") || text.contains("armed");
         faults.extend(text.filter(armed).map(|text| format!("{folder}: default = {text}")));
-        let asks = |line: &&str| line.contains("tally-failpoint") && !line.contains("tally-failpoints");
+        let asks =
+            |line: &&str| line.contains("tally-failpoint") && !line.contains("tally-failpoints");
         let text = read(&format!("{folder}/Cargo.toml"));
         let wrong = text.lines().filter(asks).filter(|line| {
             ![
@@ -177,8 +214,13 @@ fn fail_points_are_tried_and_not_shipped() {
         places.map(|(name, _)| name.to_owned()).collect::<Vec<_>>()
     };
     let there: BTreeSet<String> = engine.flat_map(named).collect();
-    let tried: BTreeSet<String> = tally_tests::points::POINTS.iter().map(|point| point.name.to_owned()).collect();
-    faults.extend(there.symmetric_difference(&tried).map(|name| format!("{name} is not both there and tried")));
+    let tried: BTreeSet<String> =
+        tally_tests::points::POINTS.iter().map(|point| point.name.to_owned()).collect();
+    faults.extend(
+        there
+            .symmetric_difference(&tried)
+            .map(|name| format!("{name} is not both there and tried")),
+    );
     none(faults);
 }
 
@@ -189,16 +231,25 @@ fn nothing_is_depended_on_in_vain() {
     let unseen = ["schemars", "serde"];
     let sources = sources();
     let mut faults = Vec::new();
-    for folder in folders.chain(names("plugins").into_iter().map(|name| format!("plugins/{name}"))) {
+    for folder in folders.chain(names("plugins").into_iter().map(|name| format!("plugins/{name}")))
+    {
         let used: BTreeSet<&str> = sources
             .iter()
-            .filter(|file| file.is_in(&format!("{folder}/src/")) || file.is_in(&format!("{folder}/tests/")))
+            .filter(|file| {
+                file.is_in(&format!("{folder}/src/")) || file.is_in(&format!("{folder}/tests/"))
+            })
             .flat_map(|file| words(&file.code))
             .collect();
         let tests = manifest(&format!("{folder}/Cargo.toml"));
-        let tests = tests.get("dev-dependencies").and_then(Value::as_table).into_iter().flat_map(Table::keys);
+        let tests = tests
+            .get("dev-dependencies")
+            .and_then(Value::as_table)
+            .into_iter()
+            .flat_map(Table::keys);
         let all = dependencies(&folder);
-        let vain = |name: &&String| !used.contains(&*name.replace('-', "_")) && !unseen.contains(&name.as_str());
+        let vain = |name: &&String| {
+            !used.contains(&*name.replace('-', "_")) && !unseen.contains(&name.as_str())
+        };
         for name in all.iter().chain(tests).filter(vain) {
             faults.push(format!("{folder} depends on {name} and does not use it"));
         }
@@ -206,12 +257,23 @@ fn nothing_is_depended_on_in_vain() {
     none(faults);
 }
 
-/// `name@version` of every crate that is shipped in more than one version; what only tests use is left out, as in deny.toml.
+/// `name@version` of every crate that is shipped in more than one version; what only tests use is
+/// left out, as in deny.toml.
 fn built_twice() -> BTreeSet<String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["tree", "--workspace", "--duplicates", "--depth", "0", "--edges", "normal,build"]);
-    command.args(["--prefix", "none", "--format", "{p}", "--locked", "--offline"]).current_dir(root());
+    command.args([
+        "tree",
+        "--workspace",
+        "--duplicates",
+        "--depth",
+        "0",
+        "--edges",
+        "normal,build",
+    ]);
+    command
+        .args(["--prefix", "none", "--format", "{p}", "--locked", "--offline"])
+        .current_dir(root());
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
@@ -222,8 +284,11 @@ fn built_twice() -> BTreeSet<String> {
             Some((name, rest.split(' ').next()?))
         })
         .collect();
-    // It also lists what is built once for the build and once for the target: one version, no duplicate.
-    let twice = packages.iter().filter(|(name, _)| packages.iter().filter(|(other, _)| other == name).count() > 1);
+    // It also lists what is built once for the build and once for the target: one version, no
+    // duplicate.
+    let twice = packages
+        .iter()
+        .filter(|(name, _)| packages.iter().filter(|(other, _)| other == name).count() > 1);
     twice.map(|(name, version)| format!("{name}@{version}")).collect()
 }
 
@@ -252,7 +317,10 @@ fn what_is_built_twice_has_a_reason() {
     let mut rest: Vec<&str> = kept.filter_map(|name| name.split('@').next()).collect();
     rest.sort_unstable();
     for pair in rest.windows(2).filter(|pair| pair[0] == pair[1]) {
-        faults.push(format!("{} is built in several versions: skip all but one in deny.toml, with a reason", pair[0]));
+        faults.push(format!(
+            "{} is built in several versions: skip all but one in deny.toml, with a reason",
+            pair[0]
+        ));
     }
     none(faults);
 }

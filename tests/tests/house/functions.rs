@@ -13,7 +13,8 @@ fn functions(source: &Source) -> BTreeMap<String, usize> {
     let mut all = BTreeMap::new();
     for (at, _) in code.match_indices("fn ") {
         let follows_word = code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
-        let name: String = code[at + 3..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+        let name: String =
+            code[at + 3..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
         if follows_word || name.is_empty() {
             continue;
         }

@@ -1,5 +1,5 @@
-//! One name, one type: within a crate no two types share a name, wherever they are. The exceptions are listed, and the list only
-//! becomes shorter.
+//! One name, one type: within a crate no two types share a name, wherever they are. The exceptions
+//! are listed, and the list only becomes shorter.
 //!
 //! Types of tests are not looked at, nor are those inside a function, which nobody else can name.
 
@@ -25,12 +25,14 @@ fn declared(line: &str) -> Option<&str> {
 /// The files that declare each type, by crate and name.
 fn types() -> BTreeMap<(String, String), Vec<String>> {
     let manifests = files("Cargo.toml");
-    let folders: Vec<&str> = manifests.iter().map(|path| path.trim_end_matches("Cargo.toml")).collect();
+    let folders: Vec<&str> =
+        manifests.iter().map(|path| path.trim_end_matches("Cargo.toml")).collect();
     let mut types: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
     // Programs of `benches` are a crate each; tests may name what they like.
     let products = |path: &str| !path.starts_with("benches/") && !path.starts_with("tests/");
     for source in sources().iter().filter(|source| products(&source.path) && !source.is_test()) {
-        let folder = folders.iter().filter(|folder| source.is_in(folder)).max_by_key(|folder| folder.len());
+        let folder =
+            folders.iter().filter(|folder| source.is_in(folder)).max_by_key(|folder| folder.len());
         let of = folder.map_or("", |folder| folder.trim_end_matches('/'));
         for name in source.without_tests().lines().filter_map(declared) {
             types.entry((of.to_owned(), name.to_owned())).or_default().push(source.path.clone());
@@ -45,21 +47,25 @@ fn no_two_types_of_a_crate_share_a_name() {
     let mut listed: BTreeMap<(String, String), usize> = BTreeMap::new();
     for line in list.lines() {
         let mut words = line.split(' ');
-        let (of, name, types) = (words.next(), words.next(), words.next().and_then(|types| types.parse().ok()));
+        let (of, name, types) =
+            (words.next(), words.next(), words.next().and_then(|types| types.parse().ok()));
         listed.insert((of.unwrap().to_owned(), name.unwrap().to_owned()), types.unwrap());
     }
     let types = types();
     assert!(types.len() > 500, "only {} types were found", types.len());
     let mut faults = Vec::new();
     for ((of, name), paths) in types {
-        let (count, before) = (paths.len(), listed.remove(&(of.clone(), name.clone())).unwrap_or(1));
+        let (count, before) =
+            (paths.len(), listed.remove(&(of.clone(), name.clone())).unwrap_or(1));
         if count > before {
             faults.push(format!("{of} {name} {count}: rename all but one of {}", paths.join(", ")));
         } else if count < before {
-            faults.push(format!("{of} {name}: only {count} are left of {before}; say so in {LIST}"));
+            faults
+                .push(format!("{of} {name}: only {count} are left of {before}; say so in {LIST}"));
         }
     }
-    faults.extend(listed.keys().map(|(of, name)| format!("{of} {name} is gone; take it off {LIST}")));
+    faults
+        .extend(listed.keys().map(|(of, name)| format!("{of} {name} is gone; take it off {LIST}")));
     none(faults);
 }
 

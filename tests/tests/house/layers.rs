@@ -1,5 +1,6 @@
-//! Inside `engine`, arrows only go down: the table in ARCHITECTURE.md, compared with every `crate::` path. Likewise inside
-//! `state`, whose layers are folders: the table in its own documentation.
+//! Inside `engine`, arrows only go down: the table in ARCHITECTURE.md, compared with every
+//! `crate::` path. Likewise inside `state`, whose layers are folders: the table in its own
+//! documentation.
 
 use super::none;
 use super::reading::{Source, read, sources, words};
@@ -10,7 +11,12 @@ fn table() -> Vec<Vec<String>> {
     let document = read("ARCHITECTURE.md");
     let block = document.split("```").find(|block| block.contains("pipeline | query")).unwrap();
     let names = |line: &str| {
-        let names = line.split("  ").next().unwrap_or_default().split('|').map(|name| name.trim().to_owned());
+        let names = line
+            .split("  ")
+            .next()
+            .unwrap_or_default()
+            .split('|')
+            .map(|name| name.trim().to_owned());
         names.filter(|name| !name.is_empty()).collect::<Vec<_>>()
     };
     block.lines().map(names).filter(|names| !names.is_empty()).collect()
@@ -25,12 +31,15 @@ fn crate_of(path: &str) -> Option<&str> {
 /// Crates below the engine that no line of the table has: what authors see.
 const BELOW: [&str; 3] = ["plugin", "sketch", "testkit"];
 
-/// Names under which the engine's library shows a module of a crate, each with the crate: `clock` is of `system`.
+/// Names under which the engine's library shows a module of a crate, each with the crate: `clock`
+/// is of `system`.
 fn shown() -> BTreeMap<String, String> {
     let library = sources().into_iter().find(|file| file.path == "engine/src/lib.rs").unwrap().code;
     let mut shown = BTreeMap::new();
     for statement in library.split("use tally_").skip(1).filter_map(|rest| rest.split(';').next()) {
-        let (path, other) = statement.split_once(" as ").map_or((statement, None), |(path, name)| (path, Some(name)));
+        let (path, other) = statement
+            .split_once(" as ")
+            .map_or((statement, None), |(path, name)| (path, Some(name)));
         let mut names = words(path);
         let of = names.next().unwrap_or_default().to_owned();
         shown.extend(names.chain(other).map(|name| (name.to_owned(), of.clone())));
@@ -48,7 +57,8 @@ fn arrows_only_go_down() {
     let shown = shown();
     let (mut faults, mut seen, mut arrows) = (Vec::new(), BTreeSet::new(), 0);
     for file in sources().iter().filter(|file| file.is_in("engine/") && !file.is_test()) {
-        // A crate of its own has its name on the table, too; it is below all that names it, as Cargo sees to.
+        // A crate of its own has its name on the table, too; it is below all that names it, as
+        // Cargo sees to.
         if let Some(own) = crate_of(&file.path) {
             seen.insert(own.to_owned());
             let others = words(file.without_tests()).filter_map(|word| word.strip_prefix("tally_"));
@@ -75,7 +85,9 @@ fn arrows_only_go_down() {
             faults.push(format!("{}: one `use crate::` line for each module", file.path));
         }
         // In these two places `super` is the crate itself.
-        if (!inside.contains('/') || inside.ends_with(&format!("{own}/mod.rs"))) && code.contains("super::") {
+        if (!inside.contains('/') || inside.ends_with(&format!("{own}/mod.rs")))
+            && code.contains("super::")
+        {
             faults.push(format!("{}: says super:: for crate::", file.path));
         }
         for (at, prefix) in code.match_indices("crate::").chain(code.match_indices("tally_")) {
@@ -88,7 +100,9 @@ fn arrows_only_go_down() {
             match rank.get(used) {
                 _ if used == own => {}
                 Some(other) if other < height => {}
-                Some(_) => faults.push(format!("{} uses {used}, which is not below {own}", file.path)),
+                Some(_) => {
+                    faults.push(format!("{} uses {used}, which is not below {own}", file.path))
+                }
                 None => faults.push(format!("{} uses {used}, which is on no line", file.path)),
             }
         }
@@ -104,7 +118,8 @@ fn arrows_only_go_down() {
 fn the_crate_shows_the_same_table() {
     let library = read("engine/src/lib.rs");
     let block = library.split("```").nth(1).unwrap();
-    let lines: Vec<&str> = block.lines().skip(1).map(|line| line.trim_start_matches("//!").trim()).collect();
+    let lines: Vec<&str> =
+        block.lines().skip(1).map(|line| line.trim_start_matches("//!").trim()).collect();
     let of = |line: &&str| line.split("  ").next().unwrap_or_default().to_owned();
     let shown: Vec<String> = lines.iter().map(of).filter(|line| !line.is_empty()).collect();
     let expected: Vec<String> = table().iter().map(|line| line.join(" | ")).collect();
@@ -130,7 +145,8 @@ fn layers_of_state_only_use_those_below() {
     let (folder, root, own_path) = STATE;
     let document = read(&format!("{folder}{root}"));
     let block = document.split("```").nth(1).unwrap();
-    let lines: Vec<&str> = block.lines().skip(1).map(|line| line.trim_start_matches("//!").trim()).collect();
+    let lines: Vec<&str> =
+        block.lines().skip(1).map(|line| line.trim_start_matches("//!").trim()).collect();
     let mut rank = BTreeMap::new();
     for (height, line) in lines.into_iter().filter(|line| !line.is_empty()).rev().enumerate() {
         rank.extend(line.split('|').map(|name| (name.trim(), height)));
@@ -146,7 +162,10 @@ fn layers_of_state_only_use_those_below() {
         let code = file.without_tests();
         // A path that leads out of the layer names it, so that it is found here.
         let leaves = code.contains("super::super") || module == "mod" && code.contains("super::");
-        if leaves || code.contains(&format!("{own_path}{{")) || code.contains(&format!("{own_path}*")) {
+        if leaves
+            || code.contains(&format!("{own_path}{{"))
+            || code.contains(&format!("{own_path}*"))
+        {
             faults.push(format!("{}: name a layer by its own path, {own_path}…", file.path));
         }
         for (at, path) in code.match_indices(own_path) {
@@ -169,7 +188,8 @@ fn layers_of_state_only_use_those_below() {
 fn modules_of_state_form_no_ring() {
     let (own_path, sources) = (STATE.2, sources());
     let files = layered(&sources);
-    let modules: BTreeSet<(&str, &str)> = files.iter().map(|(layer, module, _)| (*layer, *module)).collect();
+    let modules: BTreeSet<(&str, &str)> =
+        files.iter().map(|(layer, module, _)| (*layer, *module)).collect();
     let mut uses: BTreeMap<(&str, &str), BTreeSet<(&str, &str)>> = BTreeMap::new();
     for (layer, module, file) in &files {
         let code = file.without_tests();
@@ -180,19 +200,25 @@ fn modules_of_state_form_no_ring() {
         // In a file of the layer itself `super` is the layer, deeper it is the module.
         let is_deep = !file.path.ends_with(&format!("{layer}/{module}.rs"));
         let beside = code.match_indices("super::").filter(|_| !is_deep);
-        let beside = beside.filter_map(|(at, path)| Some((*layer, words(&code[at + path.len()..]).next()?)));
-        let used = named.chain(beside).filter(|used| modules.contains(used) && *used != (*layer, *module));
+        let beside =
+            beside.filter_map(|(at, path)| Some((*layer, words(&code[at + path.len()..]).next()?)));
+        let used =
+            named.chain(beside).filter(|used| modules.contains(used) && *used != (*layer, *module));
         uses.entry((layer, module)).or_default().extend(used);
     }
     assert!(uses.values().map(BTreeSet::len).sum::<usize>() > 50, "{uses:?}");
     // What uses only modules that are gone goes too; what is left goes round, or uses what does.
-    while let Some(free) = uses.iter().find(|(_, used)| used.iter().all(|used| !uses.contains_key(used))) {
+    while let Some(free) =
+        uses.iter().find(|(_, used)| used.iter().all(|used| !uses.contains_key(used)))
+    {
         let free = *free.0;
         uses.remove(&free);
     }
     none(
         uses.into_iter()
-            .map(|(module, used)| format!("{module:?} is in a ring, or above one: it uses {used:?}"))
+            .map(|(module, used)| {
+                format!("{module:?} is in a ring, or above one: it uses {used:?}")
+            })
             .collect(),
     );
 }

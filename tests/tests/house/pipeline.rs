@@ -1,4 +1,5 @@
-//! Inside `engine/pipeline`, the parts of a lane know only what is below them: the lane all, the others not each other.
+//! Inside `engine/pipeline`, the parts of a lane know only what is below them: the lane all, the
+//! others not each other.
 
 use super::none;
 use super::reading::{Source, sources, words};
@@ -29,7 +30,9 @@ fn parts_of_a_lane_do_not_know_each_other() {
     for (part, unknown) in PARTS {
         let of_part = |file: &&Source| {
             let inside = file.path.strip_prefix("engine/src/pipeline/").unwrap_or_default();
-            !file.is_test() && (inside.starts_with(part) && part.ends_with('/') || inside == format!("{part}.rs"))
+            !file.is_test()
+                && (inside.starts_with(part) && part.ends_with('/')
+                    || inside == format!("{part}.rs"))
         };
         let files: Vec<Source> = sources().into_iter().filter(|file| of_part(&file)).collect();
         assert!(!files.is_empty(), "there is no pipeline/{part}");
@@ -41,8 +44,9 @@ fn parts_of_a_lane_do_not_know_each_other() {
     // The machine decides in the ledger alone.
     let engine = sources().into_iter().filter(|file| file.is_in("engine/src/") && !file.is_test());
     let machine = engine.filter(|file| words(file.without_tests()).any(|word| word == "Machine"));
-    let elsewhere =
-        machine.filter(|file| !["ledger.rs", "stop_reasons.rs"].iter().any(|name| file.path.ends_with(name)));
+    let elsewhere = machine.filter(|file| {
+        !["ledger.rs", "stop_reasons.rs"].iter().any(|name| file.path.ends_with(name))
+    });
     faults.extend(elsewhere.map(|file| format!("{} names the machine", file.path)));
     none(faults);
 }

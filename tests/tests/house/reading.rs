@@ -1,4 +1,5 @@
-//! Reads the project: its sources, with comments and texts taken out of the code, and its documents.
+//! Reads the project: its sources, with comments and texts taken out of the code, and its
+//! documents.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,13 +22,17 @@ impl Source {
     pub(crate) fn is_test(&self) -> bool {
         let name = self.path.rsplit('/').next().unwrap_or_default();
         let folders = ["/tests/", "/simulation/"];
-        name == "tests.rs" || name.ends_with("_tests.rs") || folders.iter().any(|folder| self.path.contains(folder))
+        name == "tests.rs"
+            || name.ends_with("_tests.rs")
+            || folders.iter().any(|folder| self.path.contains(folder))
     }
 
     /// The code before its test module, which stands at the end of a file.
     pub(crate) fn without_tests(&self) -> &str {
         let tests = self.code.match_indices("#[cfg(test)]").map(|(at, _)| at);
-        let tests = tests.filter(|at| self.code[*at..].lines().take(3).any(|line| line.starts_with("mod tests {")));
+        let tests = tests.filter(|at| {
+            self.code[*at..].lines().take(3).any(|line| line.starts_with("mod tests {"))
+        });
         &self.code[..tests.min().unwrap_or(self.code.len())]
     }
 }
@@ -43,7 +48,8 @@ pub(crate) fn read(path: &str) -> String {
 
 /// The names in a folder, sorted.
 pub(crate) fn names(folder: &str) -> Vec<String> {
-    let entries = fs::read_dir(root().join(folder)).unwrap_or_else(|fault| panic!("{folder}: {fault}"));
+    let entries =
+        fs::read_dir(root().join(folder)).unwrap_or_else(|fault| panic!("{folder}: {fault}"));
     let mut names: Vec<String> = entries
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .filter(|n| !n.starts_with('.'))
@@ -52,7 +58,8 @@ pub(crate) fn names(folder: &str) -> Vec<String> {
     names
 }
 
-/// Paths from the root of all files that end like this, in folders that are not hidden and not built.
+/// Paths from the root of all files that end like this, in folders that are not hidden and not
+/// built.
 pub(crate) fn files(ending: &str) -> Vec<String> {
     let (mut found, mut folders) = (Vec::new(), vec![String::new()]);
     while let Some(folder) = folders.pop() {
@@ -103,7 +110,9 @@ fn code_of(text: &str) -> String {
             b'"' => quoted(bytes, at + 1, b'"'),
             b'\'' if bytes.get(at + 1) == Some(&b'\\') => quoted(bytes, at + 1, b'\''),
             b'\'' => match text[at + 1..].chars().next() {
-                Some(c) if bytes.get(at + 1 + c.len_utf8()) == Some(&b'\'') => at + 2 + c.len_utf8(),
+                Some(c) if bytes.get(at + 1 + c.len_utf8()) == Some(&b'\'') => {
+                    at + 2 + c.len_utf8()
+                }
                 _ => at,
             },
             _ => at,
@@ -116,7 +125,8 @@ fn code_of(text: &str) -> String {
 }
 
 fn follows_word(bytes: &[u8], at: usize) -> bool {
-    at > 0 && (bytes[at - 1].is_ascii_alphanumeric() && bytes[at - 1] != b'b' || bytes[at - 1] == b'_')
+    at > 0
+        && (bytes[at - 1].is_ascii_alphanumeric() && bytes[at - 1] != b'b' || bytes[at - 1] == b'_')
 }
 
 /// Of `r#"`, the number of `#`.

@@ -1,12 +1,13 @@
-//! Where tests sleep. No test sleeps to wait for something: it asks until it is so. What is left stands in a list, each with its
-//! reason, which only becomes shorter.
+//! Where tests sleep. No test sleeps to wait for something: it asks until it is so. What is left
+//! stands in a list, each with its reason, which only becomes shorter.
 
 use super::none;
 use super::reading::{Source, read, sources};
 use std::collections::BTreeMap;
 
-/// The files whose tests sleep: `path number reason`. Reasons: between two questions of a loop with a limit; the pace of what a
-/// test does; the moment of a fault that is meant to be at random; a time over which something is measured.
+/// The files whose tests sleep: `path number reason`. Reasons: between two questions of a loop with
+/// a limit; the pace of what a test does; the moment of a fault that is meant to be at random; a
+/// time over which something is measured.
 const LIST: &str = "tests/tests/house/sleeps.txt";
 
 /// Where tests are.
@@ -39,12 +40,21 @@ fn tests_do_not_sleep_to_wait() {
         }
         listed.insert(path, number);
     }
-    for source in sources().iter().filter(|source| FOLDERS.iter().any(|folder| source.is_in(folder))) {
-        let (found, allowed) = (sleeps(code_of_tests(source)), listed.remove(source.path.as_str()).unwrap_or(0));
+    for source in
+        sources().iter().filter(|source| FOLDERS.iter().any(|folder| source.is_in(folder)))
+    {
+        let (found, allowed) =
+            (sleeps(code_of_tests(source)), listed.remove(source.path.as_str()).unwrap_or(0));
         if found > allowed {
-            faults.push(format!("{} sleeps {found} times, not {allowed}: ask until it is so", source.path));
+            faults.push(format!(
+                "{} sleeps {found} times, not {allowed}: ask until it is so",
+                source.path
+            ));
         } else if found < allowed {
-            faults.push(format!("{} sleeps {found} times, not {allowed}: say so in {LIST}", source.path));
+            faults.push(format!(
+                "{} sleeps {found} times, not {allowed}: say so in {LIST}",
+                source.path
+            ));
         }
     }
     faults.extend(listed.keys().map(|path| format!("{path} is gone; take it off {LIST}")));
@@ -53,5 +63,8 @@ fn tests_do_not_sleep_to_wait() {
 
 #[test]
 fn calls_of_sleep_are_counted() {
-    assert_eq!(sleeps("std::thread::sleep(a); tokio::time::sleep(b).await; x.nosleep(c); sleep_until(d)"), 2);
+    assert_eq!(
+        sleeps("std::thread::sleep(a); tokio::time::sleep(b).await; x.nosleep(c); sleep_until(d)"),
+        2
+    );
 }

@@ -1,11 +1,13 @@
-//! Errors are types. Where a sentence is all that there is to say, an error may be a `String`: these places are in a list, each with its
-//! number of them and its reason. The list only becomes shorter.
+//! Errors are types. Where a sentence is all that there is to say, an error may be a `String`:
+//! these places are in a list, each with its number of them and its reason. The list only becomes
+//! shorter.
 
 use super::none;
 use super::reading::{read, sources};
 use std::collections::BTreeMap;
 
-/// The files and folders whose errors may be texts: `path number reason`. A path that ends with `/` is a folder.
+/// The files and folders whose errors may be texts: `path number reason`. A path that ends with `/`
+/// is a folder.
 const LIST: &str = "tests/tests/house/text_errors.txt";
 
 /// Where errors are types.
@@ -13,7 +15,8 @@ const FOLDERS: [&str; 3] = ["engine/", "server/src/", "plugin-api/"];
 
 /// How many results have a text as their error.
 fn texts(code: &str) -> usize {
-    let results = code.match_indices("Result<").map(|(at, start)| type_parameters(&code[at + start.len()..]));
+    let results =
+        code.match_indices("Result<").map(|(at, start)| type_parameters(&code[at + start.len()..]));
     results.filter(|parameters| parameters.ends_with(", String")).count()
 }
 
@@ -50,17 +53,24 @@ fn errors_are_texts_only_where_that_is_all_there_is() {
     }
     let sources = sources();
     let mut found: BTreeMap<&str, usize> = BTreeMap::new();
-    for source in sources.iter().filter(|source| FOLDERS.iter().any(|folder| source.is_in(folder))) {
-        let covers = |path: &&&str| source.path == **path || path.ends_with('/') && source.is_in(path);
+    for source in sources.iter().filter(|source| FOLDERS.iter().any(|folder| source.is_in(folder)))
+    {
+        let covers =
+            |path: &&&str| source.path == **path || path.ends_with('/') && source.is_in(path);
         let place = listed.keys().find(covers).copied().unwrap_or(&source.path);
-        *found.entry(place).or_default() += if source.is_test() { 0 } else { texts(source.without_tests()) };
+        *found.entry(place).or_default() +=
+            if source.is_test() { 0 } else { texts(source.without_tests()) };
     }
     for (place, found) in found {
         let allowed = if found == 0 { 0 } else { listed.remove(place).unwrap_or(0) };
         if found > allowed {
-            faults.push(format!("{place}: {found} errors are texts, not {allowed}: make them a type"));
+            faults.push(format!(
+                "{place}: {found} errors are texts, not {allowed}: make them a type"
+            ));
         } else if found < allowed {
-            faults.push(format!("{place}: {found} errors are texts, not {allowed}: say so in {LIST}"));
+            faults.push(format!(
+                "{place}: {found} errors are texts, not {allowed}: say so in {LIST}"
+            ));
         }
     }
     faults.extend(listed.keys().map(|path| format!("{path} is gone; take it off {LIST}")));

@@ -1,5 +1,5 @@
-//! The command line as a user meets it: help, usage errors, configuration, exit codes. An engine runs only where
-//! dead letters are listed and state is shown.
+//! The command line as a user meets it: help, usage errors, configuration, exit codes. An engine
+//! runs only where dead letters are listed and state is shown.
 //!
 //! The binary is `TALLY_BIN`, else `tally` in the target folder of this test.
 
@@ -111,9 +111,17 @@ fn wrong_usage_is_2_and_says_what_was_meant() {
 #[test]
 fn a_demo_at_rate_0_makes_no_events() {
     let folder = tempfile::tempdir().unwrap();
-    let output = tally_in(folder.path(), &["demo", "--rate", "0", "--duration", "1s", "--listen", "127.0.0.1:0"], &[]);
+    let output = tally_in(
+        folder.path(),
+        &["demo", "--rate", "0", "--duration", "1s", "--listen", "127.0.0.1:0"],
+        &[],
+    );
     assert_eq!(code(&output), 0, "{}", err(&output));
-    assert!(out(&output).ends_with("stopping… 0 events processed, 0 committed, 0 lost\n"), "{}", out(&output));
+    assert!(
+        out(&output).ends_with("stopping… 0 events processed, 0 committed, 0 lost\n"),
+        "{}",
+        out(&output)
+    );
 }
 
 #[test]
@@ -128,7 +136,9 @@ fn no_engine_is_said_with_a_remedy() {
     ] {
         let output = tally(args);
         assert_eq!((code(&output), out(&output).as_str()), (1, ""), "{args:?}");
-        let expected = format!("error: no engine answers at {url}; start one with `tally run` or give --url\n");
+        let expected = format!(
+            "error: no engine answers at {url}; start one with `tally run` or give --url\n"
+        );
         assert_eq!(err(&output), expected);
     }
 }
@@ -149,16 +159,25 @@ fn config_show_names_the_origin_of_every_value_and_hides_secrets() {
     let folder = tempfile::tempdir().unwrap();
     let file = "[kafka]\ngroup = \"g\"\n[kafka.settings]\n\"sasl.password\" = \"hush\"\n";
     std::fs::write(folder.path().join("metrics.toml"), file).unwrap();
-    let env = [("TOPIC", "clicks"), ("REDIS_URL", "redis://:hush@x"), ("POSTGRES_URL", "postgres://u:hush@db/t")];
+    let env = [
+        ("TOPIC", "clicks"),
+        ("REDIS_URL", "redis://:hush@x"),
+        ("POSTGRES_URL", "postgres://u:hush@db/t"),
+    ];
     let output = tally_in(folder.path(), &["config", "show"], &env);
     let text = out(&output);
     assert_eq!(code(&output), 0);
-    let has = |key: &str, origin: &str| text.lines().any(|line| line.starts_with(key) && line.ends_with(origin));
+    let has = |key: &str, origin: &str| {
+        text.lines().any(|line| line.starts_with(key) && line.ends_with(origin))
+    };
     assert!(has("kafka.topic = \"clicks\"", "(env TOPIC)"), "{text}");
     assert!(has("kafka.group = \"g\"", "(file metrics.toml:2)"), "{text}");
     assert!(has("log.partitions = 4", "(default)"), "{text}");
     assert!(has("kafka.settings.\"sasl.password\" = ***", "(file metrics.toml:4)"), "{text}");
-    assert!(has("catalogue.postgres_url = \"postgres://***@db/t\"", "(env POSTGRES_URL)"), "{text}");
+    assert!(
+        has("catalogue.postgres_url = \"postgres://***@db/t\"", "(env POSTGRES_URL)"),
+        "{text}"
+    );
     assert!(!text.contains("hush") && !err(&output).contains("hush"));
     assert!(has("redis.url = \"redis://***@x\"", "(env REDIS_URL)"), "{text}");
     assert!(has("store.kind = \"redis\"", "(env REDIS_URL)"), "{text}");
@@ -168,7 +187,10 @@ fn config_show_names_the_origin_of_every_value_and_hides_secrets() {
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     let settings = json["settings"].as_array().unwrap();
     let topic = settings.iter().find(|setting| setting["key"] == "kafka.topic").unwrap();
-    assert_eq!((topic["value"].as_str(), topic["origin"].as_str()), (Some("clicks"), Some("env TOPIC")));
+    assert_eq!(
+        (topic["value"].as_str(), topic["origin"].as_str()),
+        (Some("clicks"), Some("env TOPIC"))
+    );
 }
 
 #[test]
@@ -181,18 +203,31 @@ fn config_check_accepts_nothing_the_shipped_file_and_refuses_broken_ones_with_78
 
     let folder = tempfile::tempdir().unwrap();
     let broken: [(&str, &str); 6] = [
-        ("[kafka]\nbrokerz = \"a:1\"\n", "metrics.toml:2:1: unknown key `brokerz` in [kafka]; did you mean `brokers`?"),
+        (
+            "[kafka]\nbrokerz = \"a:1\"\n",
+            "metrics.toml:2:1: unknown key `brokerz` in [kafka]; did you mean `brokers`?",
+        ),
         ("[log]\npartitions = \"4\"\n", "metrics.toml:2:14: log.partitions must be a whole number"),
-        ("[log]\nretention = \"soon\"\n", "metrics.toml:2:13: log.retention \"soon\" is not a duration"),
+        (
+            "[log]\nretention = \"soon\"\n",
+            "metrics.toml:2:13: log.retention \"soon\" is not a duration",
+        ),
         ("[server]\nlisten = \"0.0.0.0:1\"\n", "metrics.toml:2:10: server.listen"),
         ("[kafka\n", "metrics.toml:1:7: "),
         ("[metrics.Top]\n", "metrics.toml:1:10: metrics.Top"),
     ];
     for (text, words) in broken {
         std::fs::write(folder.path().join("metrics.toml"), text).unwrap();
-        for command in [&["config", "check"][..], &["config", "show"], &["run"], &["produce", "--count", "1"]] {
+        for command in
+            [&["config", "check"][..], &["config", "show"], &["run"], &["produce", "--count", "1"]]
+        {
             let output = tally_in(folder.path(), command, &[]);
-            assert_eq!((code(&output), out(&output).as_str()), (78, ""), "{command:?} {text:?}: {}", err(&output));
+            assert_eq!(
+                (code(&output), out(&output).as_str()),
+                (78, ""),
+                "{command:?} {text:?}: {}",
+                err(&output)
+            );
             assert!(err(&output).starts_with(&format!("error: {words}")), "{}", err(&output));
         }
     }
@@ -201,9 +236,17 @@ fn config_check_accepts_nothing_the_shipped_file_and_refuses_broken_ones_with_78
         assert_eq!(code(&output), 78);
         assert!(err(&output).contains("gone.toml: the file does not exist"), "{}", err(&output));
     }
-    let output = tally_in(tempfile::tempdir().unwrap().path(), &["config", "check"], &[("KAFKA_BROKER", "nohost")]);
+    let output = tally_in(
+        tempfile::tempdir().unwrap().path(),
+        &["config", "check"],
+        &[("KAFKA_BROKER", "nohost")],
+    );
     assert_eq!(code(&output), 78);
-    assert!(err(&output).contains("environment variable KAFKA_BROKER: kafka.brokers"), "{}", err(&output));
+    assert!(
+        err(&output).contains("environment variable KAFKA_BROKER: kafka.brokers"),
+        "{}",
+        err(&output)
+    );
 }
 
 #[test]
@@ -220,7 +263,8 @@ fn a_file_that_cannot_be_replayed_is_said_before_anything_is_sent() {
 
 #[test]
 fn dead_letters_are_listed_with_reason_and_place() {
-    // What one reading of events accepts is refused by another: so the embedded log comes to hold what cannot be an event.
+    // What one reading of events accepts is refused by another: so the embedded log comes to hold
+    // what cannot be an event.
     let home = Home::new("[log]\npartitions = 1\n[events]\nrequired = [\"user_id\"]\n").unwrap();
     let tally = home.start().unwrap();
     let listed = |url: &str, args: &[&str]| {
@@ -228,7 +272,10 @@ fn dead_letters_are_listed_with_reason_and_place() {
         home.succeed(&all).unwrap()
     };
     assert_eq!(listed(&tally.url(), &[]), "no dead letters\n");
-    tally.client.post_all("{\"user_id\":1}\n{\"user_id\":2,\"product_id\":3}\n{\"user_id\":3}\n").unwrap();
+    tally
+        .client
+        .post_all("{\"user_id\":1}\n{\"user_id\":2,\"product_id\":3}\n{\"user_id\":3}\n")
+        .unwrap();
     tally.stop().unwrap();
 
     home.write("metrics.toml", "[log]\npartitions = 1\n").unwrap();
@@ -237,21 +284,33 @@ fn dead_letters_are_listed_with_reason_and_place() {
     let position = tally.client.post_all(good).unwrap();
     // What answered goes on until the other reading has counted the log.
     let one = |client: &Client| {
-        let counted =
-            client.ask("event_frequencies", &serde_json::json!({}), &position).map_err(|fault| fault.to_string())?;
+        let counted = client
+            .ask("event_frequencies", &serde_json::json!({}), &position)
+            .map_err(|fault| fault.to_string())?;
         if counted["total"] == 1 { Ok(String::new()) } else { Err(counted.to_string()) }
     };
-    tally.client.until("events are read as it is configured now", std::time::Duration::from_secs(30), one).unwrap();
+    tally
+        .client
+        .until("events are read as it is configured now", std::time::Duration::from_secs(30), one)
+        .unwrap();
     // Letters are written with the commit.
-    let all = tally.client.until("the letters are stored", std::time::Duration::from_secs(30), |client| {
-        let text = client.get("/api/dead-letters").map_err(|fault| format!("{fault:#}"))?.text;
-        if text.matches("\"offset\"").count() == 3 { Ok(text) } else { Err(text) }
-    });
+    let all = tally.client.until(
+        "the letters are stored",
+        std::time::Duration::from_secs(30),
+        |client| {
+            let text = client.get("/api/dead-letters").map_err(|fault| format!("{fault:#}"))?.text;
+            if text.matches("\"offset\"").count() == 3 { Ok(text) } else { Err(text) }
+        },
+    );
     let printed = listed(&tally.url(), &["--json"]);
     assert_eq!(printed.trim_end(), all.unwrap(), "the whole answer on one line");
     let json: serde_json::Value = serde_json::from_str(&printed).unwrap();
-    let offsets: Vec<u64> =
-        json["items"].as_array().unwrap().iter().map(|item| item["offset"].as_u64().unwrap()).collect();
+    let offsets: Vec<u64> = json["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item["offset"].as_u64().unwrap())
+        .collect();
     assert_eq!(offsets, [2, 1, 0], "newest first");
     assert_eq!(json["items"][1]["text"], "{\"user_id\":2,\"product_id\":3}");
     let counts = serde_json::json!({"missing_field:event_type": 1, "missing_field:product_id": 2});
@@ -260,9 +319,15 @@ fn dead_letters_are_listed_with_reason_and_place() {
     let table = listed(&tally.url(), &["--reason", "missing_field:product_id", "--limit", "1"]);
     let lines: Vec<&str> = table.lines().collect();
     assert_eq!(lines.len(), 4, "a header, a letter, two totals: {table}");
-    assert!(lines[0].contains("REASON") && lines[1].contains("missing_field:product_id"), "{table}");
+    assert!(
+        lines[0].contains("REASON") && lines[1].contains("missing_field:product_id"),
+        "{table}"
+    );
     assert!(lines[1].ends_with("{\"user_id\":3}"), "{table}");
-    assert_eq!(&lines[2..], ["total  missing_field:event_type: 1", "total  missing_field:product_id: 2"]);
+    assert_eq!(
+        &lines[2..],
+        ["total  missing_field:event_type: 1", "total  missing_field:product_id: 2"]
+    );
     tally.stop().unwrap();
 }
 
@@ -280,7 +345,10 @@ fn state_is_shown_by_table_bucket_and_cell() {
             "{{\"user_id\":{user},\"product_id\":\"p1\",\"event_type\":\"{kind}\",\"timestamp\":\"2026-01-01T00:00:30Z\"}}\n"
         )
     };
-    tally.client.post_all(&[event(7, "view"), event(7, "view"), event(8, "purchase")].concat()).unwrap();
+    tally
+        .client
+        .post_all(&[event(7, "view"), event(7, "view"), event(8, "purchase")].concat())
+        .unwrap();
     let limit = std::time::Duration::from_secs(30);
     let stored = tally.client.until("all of it is stored", limit, |_| {
         let stored = json(&["state", "tables"]);
@@ -288,16 +356,27 @@ fn state_is_shown_by_table_bucket_and_cell() {
         if next == 3 { Ok(stored.to_string()) } else { Err(next.to_string()) }
     });
     let stored: serde_json::Value = serde_json::from_str(&stored.unwrap()).unwrap();
-    let metric = stored["metrics"].as_array().unwrap().iter().find(|m| m["metric"] == "event_frequencies").unwrap();
+    let metric = stored["metrics"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|m| m["metric"] == "event_frequencies")
+        .unwrap();
     assert_eq!((&metric["current"], metric["life"].as_str().unwrap().len()), (&true.into(), 32));
     let tables = shown(&["state", "tables"]);
-    assert!(tables.contains("event_frequencies  revision ") && tables.contains("offsets  0: 3"), "{tables}");
+    assert!(
+        tables.contains("event_frequencies  revision ") && tables.contains("offsets  0: 3"),
+        "{tables}"
+    );
 
     let buckets = json(&["state", "buckets", "event_frequencies"]);
     let tables = buckets["metrics"][0]["tables"].as_array().unwrap();
     assert_eq!((buckets["metrics"].as_array().unwrap().len(), tables.len()), (1, 1));
     let bucket = &tables[0]["buckets"][0];
-    assert_eq!((&bucket["bucket"], &bucket["splits"], &bucket["updates"]), (&0.into(), &0.into(), &3.into()));
+    assert_eq!(
+        (&bucket["bucket"], &bucket["splits"], &bucket["updates"]),
+        (&0.into(), &0.into(), &3.into())
+    );
 
     // Rows in minutes; whatever was folded.
     let rows = json(&["state", "get", "event_frequencies", "view"]);
@@ -310,14 +389,22 @@ fn state_is_shown_by_table_bucket_and_cell() {
     assert_eq!(row["from"], "2026-01-01T00:00:00.000Z");
     let table = shown(&["state", "get", "user_activities", "7"]);
     assert!(table.lines().count() == 2 && table.contains("7 p1 view"), "{table}");
-    assert_eq!(shown(&["state", "get", "user_activities", "9"]), "nothing is stored under this key\n");
+    assert_eq!(
+        shown(&["state", "get", "user_activities", "9"]),
+        "nothing is stored under this key\n"
+    );
+    refuse_wrong_keys(&home, &tally.url());
+    tally.stop().unwrap();
+}
+
+/// What names no table, or too little of a key, is refused with the reason.
+fn refuse_wrong_keys(home: &Home, url: &str) {
     for (args, says) in [
         (&["state", "get", "user_activities"][..], "name at least 1"),
         (&["state", "get", "gone", "1"], "names no table"),
         (&["state", "get", "gone/t", "1"], "gone"),
     ] {
-        let output = home.run(&[args, &["--url", &tally.url()]].concat()).unwrap();
+        let output = home.run(&[args, &["--url", url]].concat()).unwrap();
         assert!(code(&output) == 1 && err(&output).contains(says), "{}", err(&output));
     }
-    tally.stop().unwrap();
 }

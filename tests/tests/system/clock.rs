@@ -1,6 +1,7 @@
 //! A clock that is wrong for a moment: nothing that cannot be brought back is given up by it.
 //!
-//! The clock is made wrong by `faketime`'s library, which reads its offset from a file while the engine runs.
+//! The clock is made wrong by `faketime`'s library, which reads its offset from a file while the
+//! engine runs.
 
 use serde_json::json;
 use std::path::PathBuf;
@@ -8,8 +9,7 @@ use std::time::Duration;
 use tally_tests::client::Client;
 use tally_tests::tally::{Home, Tally};
 
-const CONFIG: &str =
-    "[log]\npartitions = 1\n[store]\ncheckpoint_interval_ms = 50\n[server]\nevaluation_deadline_ms = 10000\n";
+const CONFIG: &str = "[log]\npartitions = 1\n[store]\ncheckpoint_interval_ms = 50\n[server]\nevaluation_deadline_ms = 10000\n";
 
 /// How long something that comes by itself may take.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -42,7 +42,10 @@ fn set(home: &Home, offset: &str) {
 }
 
 fn post(tally: &Tally, n: u64) -> String {
-    tally.client.post_all(&format!("{{\"user_id\":{n},\"product_id\":{n},\"event_type\":\"view\"}}\n")).unwrap()
+    tally
+        .client
+        .post_all(&format!("{{\"user_id\":{n},\"product_id\":{n},\"event_type\":\"view\"}}\n"))
+        .unwrap()
 }
 
 fn doubted(tally: &Tally) -> Option<String> {
@@ -54,7 +57,10 @@ fn doubted(tally: &Tally) -> Option<String> {
 fn whole(tally: &Tally, events: u64, end: &str) {
     let bounds = tally.client.get("/api/internal/log").unwrap().json();
     assert_eq!(bounds[0]["start"], 0, "{bounds}");
-    let answer = tally.client.answer("event_frequencies", &json!({"window": "1h", "bucket": "1m"}), end).unwrap();
+    let answer = tally
+        .client
+        .answer("event_frequencies", &json!({"window": "1h", "bucket": "1m"}), end)
+        .unwrap();
     assert_eq!(answer["result"]["total"], events, "{answer}");
 }
 
@@ -67,9 +73,13 @@ fn a_clock_that_is_wrong_for_a_moment_takes_nothing_away() {
     }
     assert_eq!(doubted(&tally), None);
     set(&home, "+366d");
-    tally.client.until("the clock is doubted", LIMIT, |_| doubted(&tally).ok_or_else(String::new)).unwrap();
+    tally
+        .client
+        .until("the clock is doubted", LIMIT, |_| doubted(&tally).ok_or_else(String::new))
+        .unwrap();
     assert_eq!(tally.client.get("/readyz").unwrap().status, 200);
-    // One event of next year, which drops the log's old end and rolls minutes up if the clock is believed.
+    // One event of next year, which drops the log's old end and rolls minutes up if the clock is
+    // believed.
     let end = post(&tally, 5);
     assert_eq!(tally.client.ask("event_frequencies", &json!({}), &end).unwrap()["total"], 6);
     let stored = |_: &Client| {
@@ -81,13 +91,16 @@ fn a_clock_that_is_wrong_for_a_moment_takes_nothing_away() {
     set(&home, "+0");
     tally
         .client
-        .until("the clock is believed again", LIMIT, |_| doubted(&tally).map_or(Ok(String::new()), Err))
+        .until("the clock is believed again", LIMIT, |_| {
+            doubted(&tally).map_or(Ok(String::new()), Err)
+        })
         .unwrap();
     let end = post(&tally, 6);
     whole(&tally, 6, &end);
     tally.stop().unwrap();
 
-    // A start with a wrong clock compares it with what was written down, and a person may confirm it.
+    // A start with a wrong clock compares it with what was written down, and a person may confirm
+    // it.
     set(&home, "+366d");
     let tally = home.start().unwrap();
     assert!(doubted(&tally).unwrap().contains("tally clock accept"));
@@ -95,12 +108,17 @@ fn a_clock_that_is_wrong_for_a_moment_takes_nothing_away() {
     set(&home, "+0");
     tally
         .client
-        .until("the clock is believed again", LIMIT, |_| doubted(&tally).map_or(Ok(String::new()), Err))
+        .until("the clock is believed again", LIMIT, |_| {
+            doubted(&tally).map_or(Ok(String::new()), Err)
+        })
         .unwrap();
     let end = post(&tally, 8);
     whole(&tally, 7, &end);
     set(&home, "+366d");
-    tally.client.until("the clock is doubted", LIMIT, |_| doubted(&tally).ok_or_else(String::new)).unwrap();
+    tally
+        .client
+        .until("the clock is doubted", LIMIT, |_| doubted(&tally).ok_or_else(String::new))
+        .unwrap();
     let told = home.succeed(&["clock", "accept", "--url", &tally.url()]).unwrap();
     assert!(told.contains("expire by that from now on"), "{told}");
     assert_eq!(doubted(&tally), None);
@@ -113,6 +131,11 @@ fn a_clock_before_1970_is_refused() {
     let ended = home.run(&["run", "--listen", "127.0.0.1:0"]).unwrap();
     let told = String::from_utf8_lossy(&ended.stderr);
     assert_eq!(ended.status.code(), Some(1), "{told}");
-    assert!(told.contains("before 1970") && told.contains("set the clock") && !told.contains("panicked"), "{told}");
+    assert!(
+        told.contains("before 1970")
+            && told.contains("set the clock")
+            && !told.contains("panicked"),
+        "{told}"
+    );
     assert!(!home.path().join(".tally").exists(), "nothing is made");
 }

@@ -1,7 +1,9 @@
-//! `metrics.toml` and what comes in its place, as a user meets it: one judge for `config check` and a start, no secret in any
-//! message, nothing that hangs, sections that are refused with their line.
+//! `metrics.toml` and what comes in its place, as a user meets it: one judge for `config check` and
+//! a start, no secret in any message, nothing that hangs, sections that are refused with their
+//! line.
 //!
-//! Over 400 lines: one list of bad values for every key that there is, which is only worth something in one place.
+//! Over 480 lines: one list of bad values for every key that there is, which is only worth
+//! something in one place.
 
 mod effects;
 mod sections;
@@ -22,7 +24,12 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// Runs a command that must end by itself; one that does not is ended, and the test fails.
 fn ending(folder: &Path, args: &[&str], env: &[(&str, &str)]) -> Output {
     let mut command = Command::new(binary().unwrap());
-    command.args(args).current_dir(folder).env_clear().envs(env.iter().copied()).stdin(Stdio::null());
+    command
+        .args(args)
+        .current_dir(folder)
+        .env_clear()
+        .envs(env.iter().copied())
+        .stdin(Stdio::null());
     let out = fs::File::create(folder.join("out")).unwrap();
     let err = fs::File::create(folder.join("err")).unwrap();
     let mut child = command.stdout(out).stderr(err).spawn().unwrap();
@@ -34,16 +41,27 @@ fn ending(folder: &Path, args: &[&str], env: &[(&str, &str)]) -> Output {
         if begun.elapsed() > LIMIT {
             child.kill().unwrap();
             child.wait().unwrap();
-            panic!("tally {args:?} has not ended: {}", fs::read_to_string(folder.join("err")).unwrap());
+            panic!(
+                "tally {args:?} has not ended: {}",
+                fs::read_to_string(folder.join("err")).unwrap()
+            );
         }
         // There is no wait with an end in the standard library.
         std::thread::sleep(Duration::from_millis(5));
     };
-    Output { status, stdout: fs::read(folder.join("out")).unwrap(), stderr: fs::read(folder.join("err")).unwrap() }
+    Output {
+        status,
+        stdout: fs::read(folder.join("out")).unwrap(),
+        stderr: fs::read(folder.join("err")).unwrap(),
+    }
 }
 
 fn texts(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 /// The keys that there are, without those that a user names.
@@ -138,11 +156,16 @@ const BAD: &[(&str, &[&str])] = &[
 ];
 
 /// Tables whose entries the user names.
-const FREE: [&str; 4] = ["kafka.settings", "events.aliases", "metrics.x.config", "metrics.x.retention"];
+const FREE: [&str; 4] =
+    ["kafka.settings", "events.aliases", "metrics.x.config", "metrics.x.retention"];
 
 fn file(key: &str, value: &str) -> String {
     let (table, name) = key.rsplit_once('.').unwrap();
-    if FREE.contains(&key) { format!("[{key}]\n{value}\n") } else { format!("[{table}]\n{name} = {value}\n") }
+    if FREE.contains(&key) {
+        format!("[{key}]\n{value}\n")
+    } else {
+        format!("[{table}]\n{name} = {value}\n")
+    }
 }
 
 #[test]
@@ -158,12 +181,18 @@ fn every_key_has_bad_values_that_check_show_and_a_start_refuse_with_the_same_wor
             let folder = tempfile::tempdir().unwrap();
             fs::write(folder.path().join("metrics.toml"), file(key, value)).unwrap();
             // A flag comes before the file.
-            let run: &[&str] = if *key == "server.listen" { &["run"] } else { &["run", "--listen", "127.0.0.1:0"] };
+            let run: &[&str] = if *key == "server.listen" {
+                &["run"]
+            } else {
+                &["run", "--listen", "127.0.0.1:0"]
+            };
             let commands: [&[&str]; 3] = [&["config", "check"], &["config", "show"], run];
             let told = commands.map(|command| ending(folder.path(), command, &[]));
             let [check, show, start] = &told;
             let words = String::from_utf8_lossy(&check.stderr).into_owned();
-            if !told.iter().all(|output| output.status.code() == Some(78) && output.stdout.is_empty())
+            if !told
+                .iter()
+                .all(|output| output.status.code() == Some(78) && output.stdout.is_empty())
                 || show.stderr != check.stderr
                 || start.stderr != check.stderr
                 || !(words.starts_with("error: metrics.toml:2:")
@@ -185,8 +214,18 @@ fn what_the_environment_says_is_judged_likewise() {
         ("KAFKA_BROKER", &["nohost", "u:hushhush@h:1", "http://h:1"][..]),
         ("TOPIC", &["a b"]),
         ("GROUP_ID", &["a\u{7}b"]),
-        ("POSTGRES_URL", &["h:5432", "postgres://u:hushhush@h:x/d", "postgres://u:hushhush@h/d?sslmode=sometimes"]),
-        ("REDIS_URL", &["http://h", "redis://h/abc", "user:hushhush@h:port", "redis://:hushhush@h:port"]),
+        (
+            "POSTGRES_URL",
+            &[
+                "h:5432",
+                "postgres://u:hushhush@h:x/d",
+                "postgres://u:hushhush@h/d?sslmode=sometimes",
+            ],
+        ),
+        (
+            "REDIS_URL",
+            &["http://h", "redis://h/abc", "user:hushhush@h:port", "redis://:hushhush@h:port"],
+        ),
         ("REDIS_PORT", &["0", "65536", "hushhush:6379"]),
     ] {
         for value in values {
@@ -199,7 +238,10 @@ fn what_the_environment_says_is_judged_likewise() {
                 let output = ending(folder.path(), command, &[(name, value)]);
                 let text = texts(&output);
                 assert_eq!(output.status.code(), Some(78), "{name}={value} {command:?}: {text}");
-                assert!(text.starts_with(&format!("error: environment variable {name}: ")), "{name}={value}: {text}");
+                assert!(
+                    text.starts_with(&format!("error: environment variable {name}: ")),
+                    "{name}={value}: {text}"
+                );
                 assert!(!text.contains("hushhush") || *name == *"REDIS_PORT", "{text}");
             }
         }
@@ -209,8 +251,12 @@ fn what_the_environment_says_is_judged_likewise() {
 #[test]
 fn variables_that_a_platform_writes_are_left_out_with_one_line() {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("users.csv"), "user_id,user_name,email\n1,Ann,a@example.org\n").unwrap();
-    let url = format!("http://{}", std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+    fs::write(folder.path().join("users.csv"), "user_id,user_name,email\n1,Ann,a@example.org\n")
+        .unwrap();
+    let url = format!(
+        "http://{}",
+        std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    );
     for name in ["KAFKA_BROKER", "TOPIC", "GROUP_ID", "POSTGRES_URL", "REDIS_URL", "REDIS_PORT"] {
         let env = [(name, "tcp://10.96.12.7:6379")];
         let commands: [(&[&str], i32); 4] = [
@@ -223,9 +269,13 @@ fn variables_that_a_platform_writes_are_left_out_with_one_line() {
             let output = ending(folder.path(), command, &env);
             let err = String::from_utf8_lossy(&output.stderr).into_owned();
             assert_eq!(output.status.code(), Some(code), "{name} {command:?}: {err}");
-            let told = err.lines().filter(|line| line.contains(name) && line.contains("is ignored"));
+            let told =
+                err.lines().filter(|line| line.contains(name) && line.contains("is ignored"));
             assert_eq!(told.count(), 1, "{name} {command:?}: {err}");
-            assert!(!String::from_utf8_lossy(&output.stdout).contains("10.96.12.7"), "{name} {command:?}");
+            assert!(
+                !String::from_utf8_lossy(&output.stdout).contains("10.96.12.7"),
+                "{name} {command:?}"
+            );
         }
         let mut home = Home::new("").unwrap();
         home.env(name, "tcp://10.96.12.7:6379");
@@ -287,10 +337,18 @@ fn a_password_at_a_wrong_place_is_in_no_message_and_in_no_answer() {
             &["run", "--listen", "127.0.0.1:0"],
         ] {
             // A flag comes before the file.
-            let command = if command[0] == "run" && text.contains("listen") { &command[..1] } else { command };
+            let command = if command[0] == "run" && text.contains("listen") {
+                &command[..1]
+            } else {
+                command
+            };
             let output = ending(folder.path(), command, &[]);
             assert_eq!(output.status.code(), Some(78), "{text:?} {command:?}: {}", texts(&output));
-            assert!(!texts(&output).contains("hushhush"), "{text:?} {command:?}: {}", texts(&output));
+            assert!(
+                !texts(&output).contains("hushhush"),
+                "{text:?} {command:?}: {}",
+                texts(&output)
+            );
         }
     }
     // What is taken over while an engine runs is told over HTTP.
@@ -324,16 +382,26 @@ fn what_works_is_shown_without_its_secrets() {
         "rediss://user:hushhush@127.0.0.1:1/3",
         "redis://:hushhush@a:1,redis://:hushhush@b:2",
     ] {
-        for command in [&["config", "show"][..], &["config", "show", "--json"], &["config", "check"]] {
+        for command in
+            [&["config", "show"][..], &["config", "show", "--json"], &["config", "check"]]
+        {
             let env = [("REDIS_URL", url), ("POSTGRES_URL", "postgres://hushhush:hushhush@h/d")];
             let output = ending(folder.path(), command, &env);
             assert_eq!(output.status.code(), Some(0), "{url} {command:?}: {}", texts(&output));
             assert!(!texts(&output).contains("hushhush"), "{url} {command:?}: {}", texts(&output));
         }
     }
-    let output = ending(folder.path(), &["config", "show"], &[("REDIS_URL", "user:hushhush@127.0.0.1:6379")]);
+    let output = ending(
+        folder.path(),
+        &["config", "show"],
+        &[("REDIS_URL", "user:hushhush@127.0.0.1:6379")],
+    );
     assert!(texts(&output).contains("redis.url = \"***@127.0.0.1:6379\""), "{}", texts(&output));
-    assert!(texts(&output).contains("kafka.settings.\"client.rack\" = \"r1\""), "{}", texts(&output));
+    assert!(
+        texts(&output).contains("kafka.settings.\"client.rack\" = \"r1\""),
+        "{}",
+        texts(&output)
+    );
 }
 
 #[test]
@@ -378,7 +446,11 @@ fn a_file_with_very_many_faults_is_refused_in_time_with_the_first_of_them() {
             "shape {n}: {faults} faults, {} bytes",
             told.len()
         );
-        assert!(faults < 100 || told.contains("more faults"), "shape {n}: {}", &told[told.len() - 500..]);
+        assert!(
+            faults < 100 || told.contains("more faults"),
+            "shape {n}: {}",
+            &told[told.len() - 500..]
+        );
     }
 }
 
@@ -391,22 +463,35 @@ fn a_file_that_is_none_holds_nothing_up() {
         let _ = fs::remove_file(path);
         assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
     };
-    for command in [&["config", "check"][..], &["config", "show"], &["run", "--listen", "127.0.0.1:0"]] {
+    for command in
+        [&["config", "check"][..], &["config", "show"], &["run", "--listen", "127.0.0.1:0"]]
+    {
         let folder = tempfile::tempdir().unwrap();
         fifo(&folder.path().join("metrics.toml"));
         let output = ending(folder.path(), command, &[]);
         assert_eq!(output.status.code(), Some(78), "{}", texts(&output));
-        assert!(texts(&output).contains("metrics.toml: is not a regular file"), "{}", texts(&output));
+        assert!(
+            texts(&output).contains("metrics.toml: is not a regular file"),
+            "{}",
+            texts(&output)
+        );
     }
-    for command in
-        [&["import", "users", "pipe.csv"][..], &["produce", "--from", "pipe.csv"], &["plugin", "check", "pipe.csv"]]
-    {
+    for command in [
+        &["import", "users", "pipe.csv"][..],
+        &["produce", "--from", "pipe.csv"],
+        &["plugin", "check", "pipe.csv"],
+    ] {
         let folder = tempfile::tempdir().unwrap();
         fifo(&folder.path().join("pipe.csv"));
         let output = ending(folder.path(), command, &[]);
-        assert!(texts(&output).contains("is not a regular file"), "{command:?}: {}", texts(&output));
+        assert!(
+            texts(&output).contains("is not a regular file"),
+            "{command:?}: {}",
+            texts(&output)
+        );
     }
-    // Under a running engine: the file, a plugin, the list of plugins. What comes afterwards is still seen.
+    // Under a running engine: the file, a plugin, the list of plugins. What comes afterwards is
+    // still seen.
     fifo(&toml);
     fifo(&plugins.join("pipe.so"));
     fifo(&plugins.join("SHA256SUMS"));
@@ -444,7 +529,11 @@ fn a_folder_full_of_other_files_keeps_no_plugin_from_its_turn() {
         .client
         .until("what is left out is told", LIMIT, |client| {
             let text = client.get("/api/metrics").map_err(|fault| format!("{fault:#}"))?.text;
-            if text.contains("are not looked at") && text.contains("000000.so") { Ok(text) } else { Err(text) }
+            if text.contains("are not looked at") && text.contains("000000.so") {
+                Ok(text)
+            } else {
+                Err(text)
+            }
         })
         .unwrap();
     let listing = tally.client.get("/api/metrics").unwrap().json();
@@ -460,7 +549,10 @@ fn foreign_text_does_nothing_to_a_terminal() {
     let name = "x\u{1b}]0;owned\u{7}\u{9b}31m\ny\u{202e}.so";
     fs::write(plugins.join(name), "no plugin").unwrap();
     let harmless = |text: &str| {
-        assert!(!text.contains(|c: char| c.is_control() && c != '\n' || c == '\u{202e}'), "{text:?}");
+        assert!(
+            !text.contains(|c: char| c.is_control() && c != '\n' || c == '\u{202e}'),
+            "{text:?}"
+        );
     };
     let tally = home.listening().unwrap();
     let listing = tally.client.until("it is refused", LIMIT, |client| {
@@ -496,7 +588,10 @@ fn a_data_directory_that_allows_no_execution_is_named() {
     let tally = home.listening().unwrap();
     let told = tally.client.get("/readyz?verbose").unwrap().text;
     assert!(told.contains("noexec") && told.contains("plugin-copies"), "{told}");
-    assert!(told.contains("failed to map segment") && !told.contains("build it on this system"), "{told}");
+    assert!(
+        told.contains("failed to map segment") && !told.contains("build it on this system"),
+        "{told}"
+    );
     // An answer names no paths of the server; the log does.
     let log = tally.process.tail();
     assert!(!told.contains("disk/data") && log.contains("disk/data/plugin-copies"), "{told}{log}");

@@ -1,4 +1,5 @@
-//! Plugins that fail while events are counted: their faults stay theirs, and what they missed is counted once they are mended.
+//! Plugins that fail while events are counted: their faults stay theirs, and what they missed is
+//! counted once they are mended.
 
 use serde_json::{Value, json};
 use std::fs;
@@ -9,13 +10,15 @@ use tally_tests::poison::poison;
 use tally_tests::tally::{Home, binary, plugin};
 
 /// One partition, so that events follow each other as they are posted.
-const CONFIG: &str = "[plugins]\ndir = \"plugins\"\n[store]\ncheckpoint_interval_ms = 100\n[log]\npartitions = 1\n";
+const CONFIG: &str =
+    "[plugins]\ndir = \"plugins\"\n[store]\ncheckpoint_interval_ms = 100\n[log]\npartitions = 1\n";
 
 const LIMIT: Duration = Duration::from_secs(60);
 
 const ALL: Value = Value::Null;
 
-/// A home whose binary lies alone; in its plugin folder two shipped plugins, and the one that fails.
+/// A home whose binary lies alone; in its plugin folder two shipped plugins, and the one that
+/// fails.
 fn home(config: &str) -> (Home, PathBuf) {
     let mut home = Home::new(&format!("{CONFIG}{config}")).unwrap();
     let (bin, folder) = (home.path().join("bin"), home.path().join("plugins"));
@@ -48,13 +51,17 @@ fn total(client: &Client, metric: &str, end: &str) -> u64 {
 /// What `poison` counted: both cells count the same events.
 fn counted(client: &Client, metric: &str, end: &str) -> u64 {
     let answer = client.ask(metric, &ALL, end).unwrap();
-    assert_eq!(answer["fed"], answer["updated"], "what the host feeds, and what the plugin hands over");
+    assert_eq!(
+        answer["fed"], answer["updated"],
+        "what the host feeds, and what the plugin hands over"
+    );
     answer["fed"].as_u64().unwrap()
 }
 
 /// How many dead letters there were of a reason, and the offsets of the newest 100, ascending.
 fn letters(client: &Client, reason: &str) -> (u64, Vec<u64>) {
-    let listing = client.get(&format!("/api/dead-letters?limit=100&reason={reason}")).unwrap().json();
+    let listing =
+        client.get(&format!("/api/dead-letters?limit=100&reason={reason}")).unwrap().json();
     let kept = listing["items"].as_array().unwrap_or_else(|| panic!("{listing}")).iter();
     let mut offsets: Vec<u64> = kept.map(|letter| letter["offset"].as_u64().unwrap()).collect();
     offsets.sort_unstable();
@@ -71,7 +78,8 @@ fn until_letters(client: &Client, reason: &str, wanted: &(u64, Vec<u64>)) {
 
 fn until_state(client: &Client, name: &str, wanted: &str) {
     let seen = |client: &Client| {
-        let state = client.get(&format!("/api/metrics/{name}")).unwrap().json()["state"].to_string();
+        let state =
+            client.get(&format!("/api/metrics/{name}")).unwrap().json()["state"].to_string();
         if state == format!("{wanted:?}") { Ok(state) } else { Err(state) }
     };
     client.until(&format!("{name} is {wanted}"), LIMIT, seen).unwrap();
@@ -83,7 +91,8 @@ fn an_event_on_which_a_plugin_fails_is_its_dead_letter_and_counts_everywhere_els
     fs::copy(poison(true).unwrap(), folder.join("poison.so")).unwrap();
     let tally = home.start().unwrap();
     let client = &tally.client;
-    let mut lines: Vec<String> = events(0, 5_000, |n| n == 2_345).lines().map(|line| format!("{line}\n")).collect();
+    let mut lines: Vec<String> =
+        events(0, 5_000, |n| n == 2_345).lines().map(|line| format!("{line}\n")).collect();
     lines[3_000] = event(3_000, 13, 1);
     let end = client.post_all(&lines.concat()).unwrap();
     assert_eq!(total(client, "event_frequencies", &end), 5_000);
@@ -92,13 +101,18 @@ fn an_event_on_which_a_plugin_fails_is_its_dead_letter_and_counts_everywhere_els
     until_letters(client, "plugin_failed:poison", &(2, vec![2_345, 3_000]));
 
     // Another metric of the same plugin meets them while it counts history.
-    home.write("metrics.toml", format!("{CONFIG}[metrics.again]\nplugin = \"poison\"\n[metrics.poison]\n")).unwrap();
+    home.write(
+        "metrics.toml",
+        format!("{CONFIG}[metrics.again]\nplugin = \"poison\"\n[metrics.poison]\n"),
+    )
+    .unwrap();
     until_state(client, "again", "active");
     assert_eq!(counted(client, "again", &end), 4_998);
     until_letters(client, "plugin_failed:again", &(2, vec![2_345, 3_000]));
     assert_eq!(letters(client, "plugin_failed:poison").0, 2);
 
-    // 99 in a row are not stored before an event succeeds, so they are read again after a crash; and are dead letters once.
+    // 99 in a row are not stored before an event succeeds, so they are read again after a crash;
+    // and are dead letters once.
     let end = client.post_all(&events(5_000, 5_099, |_| true)).unwrap();
     assert_eq!(total(client, "event_frequencies", &end), 5_099);
     assert_eq!(letters(client, "plugin_failed:poison").0, 2);
@@ -131,8 +145,16 @@ fn a_plugin_that_keeps_failing_stops_before_the_first_and_a_mended_one_counts_th
     until_state(client, "poison", "quarantined");
     let refused = client.evaluate(&json!({"name": "poison"})).unwrap();
     assert_eq!((refused.status, &refused.json()["code"]), (503, &json!("plugin_quarantined")));
-    assert!(refused.text.contains("100 events in a row, from offset 1000 of partition 0"), "{}", refused.text);
-    assert_eq!(letters(client, "plugin_failed:poison"), (0, vec![]), "they wait for a mended plugin");
+    assert!(
+        refused.text.contains("100 events in a row, from offset 1000 of partition 0"),
+        "{}",
+        refused.text
+    );
+    assert_eq!(
+        letters(client, "plugin_failed:poison"),
+        (0, vec![]),
+        "they wait for a mended plugin"
+    );
     client.readyz("one plugin harms no other", LIMIT, |answer| answer.status == 200).unwrap();
 
     // A restart changes nothing, and the others go on.
@@ -164,8 +186,9 @@ fn a_plugin_that_is_slow_or_does_not_return_is_named_and_can_be_left_out() {
 
     client.post_all(&[event(101, 1, 888), events(102, 200, |_| false)].concat()).unwrap();
     let named = "plugin poison has not returned for";
-    let told =
-        client.readyz("it is named", LIMIT, |answer| answer.status == 503 && answer.text.contains(named)).unwrap();
+    let told = client
+        .readyz("it is named", LIMIT, |answer| answer.status == 503 && answer.text.contains(named))
+        .unwrap();
     assert!(told.contains("restart with --disable poison"), "{told}");
     tally.kill().unwrap();
 
@@ -185,7 +208,9 @@ fn a_metric_with_too_many_cells_stops_and_answers_from_there_until_it_may_hold_m
     let (home, _) = home(&section(500));
     let tally = home.start().unwrap();
     let client = &tally.client;
-    let products = |from: u64, to: u64, of: u64| -> String { (from..to).map(|n| event(n, 1, n % of)).collect() };
+    let products = |from: u64, to: u64, of: u64| -> String {
+        (from..to).map(|n| event(n, 1, n % of)).collect()
+    };
     let end = client.post_all(&products(0, 1_000, 10)).unwrap();
     let answer = client.answer("products_popularity", &ALL, &end).unwrap();
     assert_eq!((&answer["result"]["total"], &answer["warnings"]), (&json!(1_000), &json!([])));
@@ -198,7 +223,10 @@ fn a_metric_with_too_many_cells_stops_and_answers_from_there_until_it_may_hold_m
     let stands = |client: &Client| {
         let answer = client.answer("products_popularity", &ALL, "").unwrap();
         assert_eq!(answer["warnings"][0]["code"], "over_max_cells");
-        assert!(answer["warnings"][0]["detail"].as_str().unwrap().contains("max_cells = 500"), "{answer}");
+        assert!(
+            answer["warnings"][0]["detail"].as_str().unwrap().contains("max_cells = 500"),
+            "{answer}"
+        );
         // One partition, no duplicates: so many records, so many events.
         assert_eq!(answer["meta"]["position"], format!("0:{}", answer["result"]["total"]));
         answer["result"]["total"].as_u64().unwrap()
@@ -207,7 +235,8 @@ fn a_metric_with_too_many_cells_stops_and_answers_from_there_until_it_may_hold_m
     assert!((1_000..11_000).contains(&stood), "{stood}");
     client.readyz("one metric harms no other", LIMIT, |answer| answer.status == 200).unwrap();
 
-    // Not killed: what is not stored is counted again from where it is stored, and stops where a batch then ends.
+    // Not killed: what is not stored is counted again from where it is stored, and stops where a
+    // batch then ends.
     tally.stop().unwrap();
     let tally = home.start().unwrap();
     let client = &tally.client;
@@ -232,14 +261,18 @@ fn of_many(from: u64, to: u64) -> String {
     (from..to).flat_map(times).map(line).collect()
 }
 
-/// What `products_popularity` shows of the products below `below`: each that stands for itself is exact, and all together are.
+/// What `products_popularity` shows of the products below `below`: each that stands for itself is
+/// exact, and all together are.
 fn shown(client: &Client, end: &str, below: u64) -> usize {
     let answer = client.answer("products_popularity", &json!({"limit": 1000}), end).unwrap();
     assert_eq!(answer["warnings"][0]["code"], "keys_limited", "{answer}");
     let products = answer["result"]["products"].as_array().unwrap();
     let expected: u64 = (0..below).map(|product| product % 7 + 1).sum();
     assert_eq!(answer["result"]["total"], expected);
-    assert_eq!(products.iter().map(|product| product["interactions"].as_u64().unwrap()).sum::<u64>(), expected);
+    assert_eq!(
+        products.iter().map(|product| product["interactions"].as_u64().unwrap()).sum::<u64>(),
+        expected
+    );
     let named = products.iter().filter(|product| product["product_id"] != "__other__");
     for product in named.clone() {
         let number: u64 = product["product_id"].as_str().unwrap()[1..].parse().unwrap();
@@ -256,7 +289,10 @@ fn a_metric_with_too_many_cells_counts_some_together_and_what_it_shows_is_exact(
     let client = &tally.client;
     let mut end = client.post_all(&of_many(0, 400)).unwrap();
     let answer = client.answer("products_popularity", &ALL, &end).unwrap();
-    assert_eq!((&answer["result"]["products_total"], &answer["warnings"]), (&json!(400), &json!([])));
+    assert_eq!(
+        (&answer["result"]["products_total"], &answer["warnings"]),
+        (&json!(400), &json!([]))
+    );
     for from in (400..20_400).step_by(1_000) {
         end = client.post_all(&of_many(from, from + 1_000)).unwrap();
     }
@@ -272,23 +308,45 @@ fn a_metric_with_too_many_cells_counts_some_together_and_what_it_shows_is_exact(
     let client = &tally.client;
     assert_eq!(shown(client, &end, 20_400), kept, "read from the store");
     home.succeed(&["verify", "--url", &tally.url()]).unwrap();
-    let get = ["state", "get", "products_popularity/interactions", "__other__", "--json", "--url", &tally.url()];
+    let get = [
+        "state",
+        "get",
+        "products_popularity/interactions",
+        "__other__",
+        "--json",
+        "--url",
+        &tally.url(),
+    ];
     let stored: Value = serde_json::from_str(&home.succeed(&get).unwrap()).unwrap();
-    assert!(!stored["rows"].as_array().unwrap().is_empty(), "it lies in more buckets than one: {stored}");
+    assert!(
+        !stored["rows"].as_array().unwrap().is_empty(),
+        "it lies in more buckets than one: {stored}"
+    );
     let end = client.post_all(&of_many(20_400, 21_400)).unwrap();
     shown(client, &end, 21_400);
     home.succeed(&["verify", "products_popularity", "--url", &tally.url()]).unwrap();
     tally.stop().unwrap();
 
     // What counts together stays together, however many it may hold now; the others go on.
-    home.write("metrics.toml", format!("{CONFIG}[metrics.products_popularity]\nmax_cells = 100000\n")).unwrap();
+    home.write(
+        "metrics.toml",
+        format!("{CONFIG}[metrics.products_popularity]\nmax_cells = 100000\n"),
+    )
+    .unwrap();
     let tally = home.start().unwrap();
     let client = &tally.client;
     let end = client.post_all(&of_many(21_400, 22_400)).unwrap();
     shown(client, &end, 22_400);
 
-    // Less than it holds, while it runs: the next batch meets a table that is to be made smaller first.
+    // Less than it holds, while it runs: the next batch meets a table that is to be made smaller
+    // first.
     home.write("metrics.toml", format!("{CONFIG}{}", section.replace("500", "100"))).unwrap();
+    wait_for_fewer_cells(client);
+    tally.stop().unwrap();
+}
+
+/// Posts events until no more than a hundred products are shown, which still add up.
+fn wait_for_fewer_cells(client: &Client) {
     let fewer = |client: &Client| {
         let product = 30_000_000 + u64::from(std::process::id());
         let end = client.post_all(&event(product, 1, product)).unwrap();
@@ -298,8 +356,11 @@ fn a_metric_with_too_many_cells_counts_some_together_and_what_it_shows_is_exact(
     };
     client.until("it is made smaller", LIMIT, fewer).unwrap();
     let answer = client.answer("products_popularity", &json!({"limit": 1000}), "").unwrap();
-    let total: u64 =
-        answer["result"]["products"].as_array().unwrap().iter().map(|p| p["interactions"].as_u64().unwrap()).sum();
+    let total: u64 = answer["result"]["products"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| p["interactions"].as_u64().unwrap())
+        .sum();
     assert_eq!(answer["result"]["total"], total);
-    tally.stop().unwrap();
 }

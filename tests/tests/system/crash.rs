@@ -1,9 +1,10 @@
-//! Every event counts once, whatever moment the engine dies in: real kills under load, and an oracle of plain maps.
+//! Every event counts once, whatever moment the engine dies in: real kills under load, and an
+//! oracle of plain maps.
 //!
 //! `TALLY_SEED=n` repeats a run's events, and its kills as far as a real clock lets it.
 //!
-//! That these tests can fail is shown by two of them: without the dedupe window what is sent twice is found to be doubled,
-//! and an acknowledged event that is not in the log is found to be lost.
+//! That these tests can fail is shown by two of them: without the dedupe window what is sent twice
+//! is found to be doubled, and an acknowledged event that is not in the log is found to be lost.
 #![allow(clippy::print_stdout, reason = "measurements and seeds are printed")]
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,7 +17,8 @@ use tally_tests::points;
 use tally_tests::tally::Home;
 
 /// Small checkpoints; a long deadline, so that a busy machine is no failure.
-const CONFIG: &str = "[store]\ncheckpoint_interval_ms = 100\n[server]\nevaluation_deadline_ms = 10000\n";
+const CONFIG: &str =
+    "[store]\ncheckpoint_interval_ms = 100\n[server]\nevaluation_deadline_ms = 10000\n";
 
 fn plan(faults: &[Fault], seed: u64) -> Plan {
     Plan::new(1, Place::Embedded, faults, seed)
@@ -28,7 +30,8 @@ fn thirty_kills_lose_nothing_and_double_nothing() {
     println!("TALLY_SEED={seed}");
     let begun = Instant::now();
     let faults = [Fault::Kill, Fault::Kill, Fault::KillStarting].repeat(10);
-    let report = run(None, &plan(&faults, seed)).unwrap_or_else(|fault| panic!("TALLY_SEED={seed}: {fault:#}"));
+    let report = run(None, &plan(&faults, seed))
+        .unwrap_or_else(|fault| panic!("TALLY_SEED={seed}: {fault:#}"));
     println!("{report:?} in {:?}", begun.elapsed());
     assert_eq!((report.lost, report.doubled), (0, 0));
 }
@@ -37,7 +40,10 @@ fn thirty_kills_lose_nothing_and_double_nothing() {
 fn an_end_at_each_moment_of_the_protocol() {
     let seed = seed();
     println!("TALLY_SEED={seed}");
-    println!("{:?}", points::alone(1, seed).unwrap_or_else(|fault| panic!("TALLY_SEED={seed}: {fault:#}")));
+    println!(
+        "{:?}",
+        points::alone(1, seed).unwrap_or_else(|fault| panic!("TALLY_SEED={seed}: {fault:#}"))
+    );
 }
 
 #[test]
@@ -67,8 +73,10 @@ fn sigterm_under_load_ends_in_time_and_loses_nothing() {
         let address = tally.address;
         let ended = std::thread::scope(|scope| {
             let (stop, acknowledged) = (&stop, &acknowledged);
-            let running: Vec<_> =
-                feeders.iter_mut().map(|feeder| scope.spawn(move || feeder.run(address, stop, acknowledged))).collect();
+            let running: Vec<_> = feeders
+                .iter_mut()
+                .map(|feeder| scope.spawn(move || feeder.run(address, stop, acknowledged)))
+                .collect();
             let ends = Ends(stop);
             let begun = Instant::now();
             while acknowledged.load(Ordering::SeqCst) < 20_000 {
@@ -83,7 +91,10 @@ fn sigterm_under_load_ends_in_time_and_loses_nothing() {
         assert_eq!((ended.code, ended.signal), (Some(0), None), "{ended:?}");
         assert!(ended.took < Duration::from_secs(5), "{ended:?}");
         let closing = ended.out.last().unwrap();
-        assert!(closing.starts_with("stopping…") && closing.ends_with(" committed, 0 lost"), "{closing}");
+        assert!(
+            closing.starts_with("stopping…") && closing.ends_with(" committed, 0 lost"),
+            "{closing}"
+        );
     }
     let tally = home.start().unwrap();
     settle(&mut feeders, &mut oracle, &tally.client, Some(20)).unwrap();

@@ -1,5 +1,5 @@
-//! What ends a process, or a lane, does not end it again and again: the plugin to blame stands still, a record that kills is left out
-//! where it kills, and kills from outside blame nobody.
+//! What ends a process, or a lane, does not end it again and again: the plugin to blame stands
+//! still, a record that kills is left out where it kills, and kills from outside blame nobody.
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -50,7 +50,12 @@ fn start_until_it_stays(home: &Home) -> (Tally, u32) {
             Ok(metric) => Err(metric.text),
             Err(_) => Ok("gone".to_owned()),
         };
-        if tally.client.until("the plugin stands still, or the process ends", LIMIT, stands).unwrap() == "stands" {
+        if tally
+            .client
+            .until("the plugin stands still, or the process ends", LIMIT, stands)
+            .unwrap()
+            == "stands"
+        {
             return (tally, ended);
         }
     }
@@ -65,7 +70,8 @@ fn reason(client: &Client, name: &str) -> String {
 
 fn until_active(client: &Client, name: &str) {
     let seen = |client: &Client| {
-        let state = client.get(&format!("/api/metrics/{name}")).unwrap().json()["state"].to_string();
+        let state =
+            client.get(&format!("/api/metrics/{name}")).unwrap().json()["state"].to_string();
         if state == "\"active\"" { Ok(state) } else { Err(state) }
     };
     client.until(&format!("{name} is active"), LIMIT, seen).unwrap();
@@ -76,7 +82,8 @@ fn ends_the_process(product: u64, starts: u32, word: &str) {
     let (home, folder) = home(true);
     let tally = home.start().unwrap();
     let lines = events(501, product);
-    // The answer may not come any more; the events are in the log all the same, or are posted again: they have ids.
+    // The answer may not come any more; the events are in the log all the same, or are posted
+    // again: they have ids.
     let _ = tally.client.events(&lines);
     let mut tally = tally;
     tally.process.ended(LIMIT).unwrap();
@@ -93,7 +100,11 @@ fn ends_the_process(product: u64, starts: u32, word: &str) {
     fs::copy(poison(false).unwrap(), folder.join("mended")).unwrap();
     fs::rename(folder.join("mended"), folder.join("poison.so")).unwrap();
     until_active(&tally.client, "poison");
-    assert_eq!(tally.client.ask("poison", &json!({}), &end).unwrap()["updated"], 501, "nothing was skipped");
+    assert_eq!(
+        tally.client.ask("poison", &json!({}), &end).unwrap()["updated"],
+        501,
+        "nothing was skipped"
+    );
     tally.stop().unwrap();
 }
 
@@ -119,11 +130,13 @@ fn a_plugin_that_hung_until_the_process_was_killed_stands_still() {
     let end = tally.client.post_all(&events(501, 888)).unwrap();
     let named = |ready: &tally_tests::client::Answer| ready.text.contains("has not returned");
     tally.client.readyz("the plugin that hangs is named", LIMIT, named).unwrap();
-    let marked =
-        |_: &Client| match fs::read_to_string(home.path().join("stderr.log")).unwrap().contains("has not returned") {
-            true => Ok(String::new()),
-            false => Err("it is not logged".into()),
-        };
+    let marked = |_: &Client| match fs::read_to_string(home.path().join("stderr.log"))
+        .unwrap()
+        .contains("has not returned")
+    {
+        true => Ok(String::new()),
+        false => Err("it is not logged".into()),
+    };
     tally.client.until("the watchdog has noted it", LIMIT, marked).unwrap();
     tally.kill().unwrap();
     let (tally, ended) = start_until_it_stays(&home);
@@ -151,7 +164,11 @@ fn kills_from_outside_blame_nobody() {
     let tally = home.start().unwrap();
     let all = total(&tally.client, &end);
     until_active(&tally.client, "poison");
-    assert_eq!(tally.client.ask("poison", &json!({}), &end).unwrap()["updated"], all, "TALLY_SEED={seed}");
+    assert_eq!(
+        tally.client.ask("poison", &json!({}), &end).unwrap()["updated"],
+        all,
+        "TALLY_SEED={seed}"
+    );
     tally.stop().unwrap();
 }
 
@@ -170,10 +187,14 @@ fn a_record_that_cannot_be_decoded_halts_its_partition_until_it_is_skipped() {
         let tally = home.start().unwrap();
         let client = &tally.client;
         let end = client.post_all(&events(501, 1)).unwrap();
-        let named =
-            |ready: &tally_tests::client::Answer| ready.text.contains("offset 250 of partition 0 cannot be decoded");
+        let named = |ready: &tally_tests::client::Answer| {
+            ready.text.contains("offset 250 of partition 0 cannot be decoded")
+        };
         client.readyz("the record is named", LIMIT, named).unwrap();
-        assert!(home.run(&["skip", "0", "251", "--url", &tally.url()]).unwrap().status.code() == Some(1));
+        assert!(
+            home.run(&["skip", "0", "251", "--url", &tally.url()]).unwrap().status.code()
+                == Some(1)
+        );
         tally.kill().unwrap();
 
         // Another start halts there too, and stays up.
@@ -186,7 +207,8 @@ fn a_record_that_cannot_be_decoded_halts_its_partition_until_it_is_skipped() {
         assert_eq!(client.ask("products_popularity", &json!({}), &end).unwrap()["total"], 500);
         tally.stop().unwrap();
 
-        // The gap is stored: nothing halts any more, also where the record is read again for the dedupe window.
+        // The gap is stored: nothing halts any more, also where the record is read again for the
+        // dedupe window.
         let tally = home.start().unwrap();
         let end = tally.client.post_all(&events(100, 2)).unwrap();
         assert_eq!(total(&tally.client, &end), 600, "{work}");
@@ -206,7 +228,11 @@ fn a_record_that_a_metric_cannot_count_is_missing_there_alone() {
     // Letters are written with the commit.
     let letter = |client: &Client| {
         let letters = client.get("/api/dead-letters?reason=internal_error").unwrap().json();
-        if letters["items"][0]["offset"] == 250 { Ok(String::new()) } else { Err(letters.to_string()) }
+        if letters["items"][0]["offset"] == 250 {
+            Ok(String::new())
+        } else {
+            Err(letters.to_string())
+        }
     };
     client.until("the dead letter is stored", LIMIT, letter).unwrap();
     let warned = |tally: &Tally, end: &str| {

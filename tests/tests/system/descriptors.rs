@@ -1,4 +1,5 @@
-//! A process that may open few files, and callers that take all they can get: posts are taken again by themselves.
+//! A process that may open few files, and callers that take all they can get: posts are taken again
+//! by themselves.
 
 use serde_json::json;
 use std::net::TcpStream;
@@ -7,7 +8,8 @@ use std::time::{Duration, Instant};
 use tally_tests::client::{Answer, NotPosted};
 use tally_tests::tally::{Home, Tally};
 
-const CONFIG: &str = "[store]\ncheckpoint_interval_ms = 100\n[server]\nevaluation_deadline_ms = 10000\n";
+const CONFIG: &str =
+    "[store]\ncheckpoint_interval_ms = 100\n[server]\nevaluation_deadline_ms = 10000\n";
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -22,7 +24,10 @@ fn lines(name: &str) -> String {
 
 fn limit(tally: &Tally, files: &str) {
     let pid = tally.process.pid().to_string();
-    let set = Command::new("prlimit").args([&format!("--nofile={files}"), "--pid", &pid]).status().unwrap();
+    let set = Command::new("prlimit")
+        .args([&format!("--nofile={files}"), "--pid", &pid])
+        .status()
+        .unwrap();
     assert!(set.success());
 }
 
@@ -53,13 +58,15 @@ fn total(tally: &Tally, at: &str) -> u64 {
 
 #[test]
 fn silent_connections_leave_the_engine_what_it_needs() {
-    // The sockets are this process's too, which runs other tests meanwhile: the limit is raised, never lowered.
+    // The sockets are this process's too, which runs other tests meanwhile: the limit is raised,
+    // never lowered.
     tally_engine::descriptors::raise().unwrap();
     let mut home = Home::new(CONFIG).unwrap();
     home.wrapped("ulimit -Sn 1024; ulimit -Hn 1024").unwrap();
     let tally = home.start().unwrap();
     assert_eq!(limits(&tally), (1_024, 1_024));
-    let silent: Vec<TcpStream> = (0..1_010).map(|_| TcpStream::connect(tally.address).unwrap()).collect();
+    let silent: Vec<TcpStream> =
+        (0..1_010).map(|_| TcpStream::connect(tally.address).unwrap()).collect();
     let mut at = String::new();
     // 40 MB: flushes and journals need files of their own.
     for part in 0..40 {
@@ -80,7 +87,8 @@ fn the_soft_limit_is_raised() {
     tally.stop().unwrap();
 }
 
-/// Even where they run out, by whatever took them, that passes: nothing is written meanwhile, and nothing has to be started again.
+/// Even where they run out, by whatever took them, that passes: nothing is written meanwhile, and
+/// nothing has to be started again.
 #[test]
 fn running_out_of_descriptors_passes_with_its_cause() {
     let home = Home::new(CONFIG).unwrap();

@@ -1,4 +1,5 @@
-//! A data directory whose disk is full, or whose writes fail: nothing is lost, and what cannot be done is said.
+//! A data directory whose disk is full, or whose writes fail: nothing is lost, and what cannot be
+//! done is said.
 //!
 //! The full disk is a small one in memory, so these tests need the right to mount (root).
 
@@ -8,13 +9,13 @@ use tally_tests::client::{Answer, NotPosted};
 use tally_tests::disk::{Disk, limit_files};
 use tally_tests::tally::{Home, Tally};
 
-const CONFIG: &str = "[store]\ncheckpoint_interval_ms = 100\n[server]\nevaluation_deadline_ms = 10000\n";
+const CONFIG: &str =
+    "[store]\ncheckpoint_interval_ms = 100\n[server]\nevaluation_deadline_ms = 10000\n";
 
 const LONG: Duration = Duration::from_secs(30);
 
 fn lines(name: &str, count: usize) -> String {
-    let line =
-        |n| json!({"event_id": format!("{name}-{n}"), "user_id": n % 50, "product_id": n % 7, "event_type": "view"});
+    let line = |n| json!({"event_id": format!("{name}-{n}"), "user_id": n % 50, "product_id": n % 7, "event_type": "view"});
     (0..count).map(|n| format!("{}\n", line(n))).collect()
 }
 
@@ -38,7 +39,8 @@ fn a_full_disk_is_waited_for() {
 
     disk.fill(30).unwrap();
     // Nothing is to be written, and yet it is told.
-    let full = |answer: &Answer| answer.status == 503 && answer.text.contains("free some disk space");
+    let full =
+        |answer: &Answer| answer.status == 503 && answer.text.contains("free some disk space");
     tally.client.readyz("a full disk is told", LONG, full).unwrap();
     refuses(&tally, "free some disk space");
     assert_eq!(total(&tally, &at), 1_000, "what is known is answered");
@@ -73,14 +75,20 @@ fn after_a_failed_write_it_goes_on_by_itself_once_writing_works() {
     for round in ["one", "two"] {
         limit(Some(1_000_000));
         refuses(&tally, "the database failed");
-        let failed = |answer: &Answer| answer.status == 503 && answer.text.contains("check disk and limits");
+        let failed =
+            |answer: &Answer| answer.status == 503 && answer.text.contains("check disk and limits");
         tally.client.readyz("a failed write is told", LONG, failed).unwrap();
-        assert_eq!(total(&tally, &at), if round == "one" { 20_000 } else { 20_060 }, "what is known is answered");
+        assert_eq!(
+            total(&tally, &at),
+            if round == "one" { 20_000 } else { 20_060 },
+            "what is known is answered"
+        );
         assert_eq!(tally.client.get("/livez").unwrap().status, 200);
 
         limit(None);
         tally.client.ready(LONG).unwrap();
-        // Sent again, as a client does that does not know: whether the failed write applied makes no difference.
+        // Sent again, as a client does that does not know: whether the failed write applied makes
+        // no difference.
         tally.client.post_all(&lines("refused", 10)).unwrap();
         at = tally.client.post_all(&lines("last", 50)).unwrap();
         assert_eq!(total(&tally, &at), 20_060, "{round}: the same process goes on");

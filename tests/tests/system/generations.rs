@@ -1,5 +1,6 @@
-//! Plugin files of every interface generation keep loading: those that were kept when a generation became final
-//! (`tests/fixtures/generation-N`, made by `keep-generation`), and those that are built now.
+//! Plugin files of every interface generation keep loading: those that were kept when a generation
+//! became final (`tests/fixtures/generation-N`, made by `keep-generation`), and those that are
+//! built now.
 
 use serde_json::{Value, json};
 use std::fs;
@@ -14,7 +15,8 @@ const CONFIG: &str = "[plugins]\ndir = \"plugins\"\n[server]\nevaluation_deadlin
 /// The plugin files in a folder; none where there is no folder.
 fn plugins(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
-    let mut files: Vec<PathBuf> = entries.filter(|path| path.extension().is_some_and(|end| end == "so")).collect();
+    let mut files: Vec<PathBuf> =
+        entries.filter(|path| path.extension().is_some_and(|end| end == "so")).collect();
     files.sort();
     files
 }
@@ -37,7 +39,8 @@ fn generations() -> Vec<(String, Vec<PathBuf>)> {
     }
     let crates = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins")).unwrap();
     let names = crates.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let built = names.map(|name| binary().unwrap().with_file_name(format!("lib{name}.so"))).collect();
+    let built =
+        names.map(|name| binary().unwrap().with_file_name(format!("lib{name}.so"))).collect();
     found.push(("built now".into(), built));
     found
 }
@@ -53,20 +56,24 @@ fn what_was_built_for_this_generation_still_loads() {
             fs::copy(file, folder.join(file.file_name().unwrap())).unwrap();
         }
         let tally = home.start().unwrap();
-        // One that is refused is listed, though one of the same name beside the binary may serve in its place; that one is
-        // listed too, where it comes second.
+        // One that is refused is listed, though one of the same name beside the binary may serve in
+        // its place; that one is listed too, where it comes second.
         let listing = tally.client.get("/api/metrics").unwrap().json();
-        let own = |refused: &&Value| refused["file"].as_str().unwrap_or_default().starts_with("plugins/");
-        let refused: Vec<&Value> = listing["rejected"].as_array().unwrap().iter().filter(own).collect();
+        let own =
+            |refused: &&Value| refused["file"].as_str().unwrap_or_default().starts_with("plugins/");
+        let refused: Vec<&Value> =
+            listing["rejected"].as_array().unwrap().iter().filter(own).collect();
         assert!(refused.is_empty(), "{place}: {refused:?}");
         let position = tally.client.post_all(&day::lines(&day::events())).unwrap();
-        let names = files.iter().map(|file| file.file_stem().unwrap().to_string_lossy().replace("lib", ""));
+        let names =
+            files.iter().map(|file| file.file_stem().unwrap().to_string_lossy().replace("lib", ""));
         for name in names {
             let metrics = listing["metrics"].as_array().unwrap();
             let metric = metrics.iter().find(|metric| metric["name"] == *name);
             let Some(metric) = metric else { panic!("{place}: {name} is not served") };
             for example in metric["examples"].as_array().unwrap() {
-                let answered: Value = tally.client.ask(&name, &example["params"], &position).unwrap();
+                let answered: Value =
+                    tally.client.ask(&name, &example["params"], &position).unwrap();
                 assert!(!answered.is_null(), "{place}: {name} {example}");
             }
         }

@@ -1,8 +1,9 @@
-//! The guide for authors, run as it stands: its commands in a shell, its code in the files that it names. And the example
-//! outside of the workspace that comes of it.
+//! The guide for authors, run as it stands: its commands in a shell, its code in the files that it
+//! names. And the example outside of the workspace that comes of it.
 //!
-//! A block marked `sh` is run, one marked `sh background` is left running, one marked `rust` goes into the file named before
-//! it, one marked `json` is what the command before it says in the end. The port is another, so that a test can have it.
+//! A block marked `sh` is run, one marked `sh background` is left running, one marked `rust` goes
+//! into the file named before it, one marked `json` is what the command before it says in the end.
+//! The port is another, so that a test can have it.
 
 use serde_json::{Value, json};
 use std::fs;
@@ -33,7 +34,8 @@ fn blocks(text: &str) -> Vec<(String, String)> {
             }
             (Some((mark, text)), None) => Some((mark, text + line + "\n")),
             (None, None) => {
-                let file = line.strip_prefix("<!-- file: ").and_then(|rest| rest.strip_suffix(" -->"));
+                let file =
+                    line.strip_prefix("<!-- file: ").and_then(|rest| rest.strip_suffix(" -->"));
                 blocks.extend(file.map(|file| ("file".to_owned(), file.to_owned())));
                 None
             }
@@ -54,7 +56,10 @@ impl Reader {
     fn shell(&self, script: &str) -> Command {
         let mut command = Command::new("sh");
         command.args(["-euc", script]).current_dir(&self.folder).env("PATH", &self.path);
-        command.env("CARGO_NET_OFFLINE", "true").env_remove("CARGO_TARGET_DIR").env_remove("RUSTFLAGS");
+        command
+            .env("CARGO_NET_OFFLINE", "true")
+            .env_remove("CARGO_TARGET_DIR")
+            .env_remove("RUSTFLAGS");
         command.stdin(Stdio::null());
         command
     }
@@ -62,7 +67,8 @@ impl Reader {
     /// Runs commands to their end; what they printed.
     fn run(&self, script: &str) -> String {
         let output = self.shell(script).output().unwrap();
-        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let (out, err) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success(), "{script}: {}\n{out}{err}", output.status);
         out.into_owned()
     }
@@ -118,7 +124,8 @@ fn the_guide_works_as_it_stands() {
                 let begun = Instant::now();
                 loop {
                     let said = reader.run(&last);
-                    let said: Value = serde_json::from_str(&said).unwrap_or_else(|fault| panic!("{fault}: {said}"));
+                    let said: Value = serde_json::from_str(&said)
+                        .unwrap_or_else(|fault| panic!("{fault}: {said}"));
                     if said["result"] == expected["result"] {
                         break;
                     }
@@ -132,7 +139,8 @@ fn the_guide_works_as_it_stands() {
         }
     }
     assert!(compared > 0 && reader.running.len() == 1, "the guide asks nothing");
-    let answers = fs::read_to_string(reader.folder.join("tests/golden/day/answers.ndjson")).unwrap();
+    let answers =
+        fs::read_to_string(reader.folder.join("tests/golden/day/answers.ndjson")).unwrap();
     let own = root().join("examples/buy_rate");
     let kept = fs::read_to_string(own.join("tests/golden/day/answers.ndjson")).unwrap();
     assert_eq!(answers, kept, "the example is what the guide leaves");
@@ -150,16 +158,23 @@ fn the_example_is_dropped_in(target: &Path) {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     for what in ["build", "test"] {
         let mut command = Command::new(&cargo);
-        command.args([what, "--release", "--locked", "--offline"]).current_dir(root().join("examples/buy_rate"));
-        let output = command.env("CARGO_TARGET_DIR", target).env_remove("RUSTFLAGS").output().unwrap();
+        command
+            .args([what, "--release", "--locked", "--offline"])
+            .current_dir(root().join("examples/buy_rate"));
+        let output =
+            command.env("CARGO_TARGET_DIR", target).env_remove("RUSTFLAGS").output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
     let home = Home::new("[plugins]\ndir = \"plugins\"\n").unwrap();
     fs::create_dir(home.path().join("plugins")).unwrap();
-    fs::copy(target.join("release/libbuy_rate.so"), home.path().join("plugins/libbuy_rate.so")).unwrap();
+    fs::copy(target.join("release/libbuy_rate.so"), home.path().join("plugins/libbuy_rate.so"))
+        .unwrap();
     let tally = home.start().unwrap();
-    let event = |kind: &str| json!({"user_id": 1, "product_id": "sku", "event_type": kind}).to_string() + "\n";
-    let position = tally.client.post_all(&[event("view"), event("view"), event("buy")].concat()).unwrap();
+    let event = |kind: &str| {
+        json!({"user_id": 1, "product_id": "sku", "event_type": kind}).to_string() + "\n"
+    };
+    let position =
+        tally.client.post_all(&[event("view"), event("view"), event("buy")].concat()).unwrap();
     let answered = tally.client.ask("buy_rate", &json!({}), &position).unwrap();
     assert_eq!(answered, json!([{"product_id": "sku", "views": 2, "buys": 1, "rate": 0.5}]));
     tally.stop().unwrap();

@@ -1,9 +1,7 @@
-//! Engines that count a topic of real Apache Kafka: odd records, kills, a broker that goes, groups, gaps, topics that grow or
-//! are made anew, a state that is lost, a real file.
+//! Engines that count a topic of real Apache Kafka: odd records, kills, a broker that goes, groups,
+//! gaps, topics that grow or are made anew, a state that is lost, a real file.
 //!
 //! Totals are what was produced, exactly. What Kafka does to a source alone is in `sources.rs`.
-//!
-//! Over 400 lines: one broker, which takes five seconds to start, for all of it.
 
 mod begins;
 mod holes;
@@ -85,7 +83,11 @@ fn produce(home: &Home, count: u64, seed: u64) {
     let (count, seed) = (count.to_string(), seed.to_string());
     let printed = home.succeed(&["produce", "--count", &count, "--seed", &seed, "--json"]).unwrap();
     let closing: Value = serde_json::from_str(&printed).unwrap();
-    assert_eq!((closing["acknowledged"].to_string(), &closing["errors"]), (count, &json!(0)), "{printed}");
+    assert_eq!(
+        (closing["acknowledged"].to_string(), &closing["errors"]),
+        (count, &json!(0)),
+        "{printed}"
+    );
 }
 
 fn total(client: &Client, at_least: &str) -> u64 {
@@ -107,7 +109,14 @@ fn produce_odd_records(kafka: &Kafka) {
             kafka.produce("odd", partition, &[payload.to_vec()]).unwrap();
         }
         kafka.tombstone("odd", partition).unwrap();
-        kafka.produce_in_transaction("odd", partition, &[event("aborted"), event("aborted too")], false).unwrap();
+        kafka
+            .produce_in_transaction(
+                "odd",
+                partition,
+                &[event("aborted"), event("aborted too")],
+                false,
+            )
+            .unwrap();
         let committed = [event(&format!("committed-{partition}"))];
         kafka.produce_in_transaction("odd", partition, &committed, true).unwrap();
         let last = event(&format!("last-{partition}"));
@@ -115,10 +124,13 @@ fn produce_odd_records(kafka: &Kafka) {
     }
     // 10,000 headers are not looked at: a record like any other
     kafka.produce_with_headers("odd", 0, &event("headers"), 10_000).unwrap();
-    // an id again with another type, a time in seconds, a schema registry's frame: what is noticed of each
+    // an id again with another type, a time in seconds, a schema registry's frame: what is noticed
+    // of each
     let other = String::from_utf8(event("last-0")).unwrap().replace("view", "buy");
     kafka.produce("odd", 0, &[other.into_bytes(), b"\0\0\0\0\x07avro".to_vec()]).unwrap();
-    let seconds = String::from_utf8(event("seconds")).unwrap().replace("\"2026-01-01T00:00:00Z\"", "1767225600");
+    let seconds = String::from_utf8(event("seconds"))
+        .unwrap()
+        .replace("\"2026-01-01T00:00:00Z\"", "1767225600");
     kafka.produce("odd", 0, &[seconds.into_bytes()]).unwrap();
 }
 
@@ -138,7 +150,11 @@ fn odd_records_and_kills(kafka: &Kafka) {
             let figure = client
                 .figure("tally_rejected_total", &format!("reason=\"{reason}\""))
                 .map_err(|fault| format!("{fault:#}"))?;
-            if figure as i32 == each { Ok(String::new()) } else { Err(format!("{figure}, not {each}")) }
+            if figure as i32 == each {
+                Ok(String::new())
+            } else {
+                Err(format!("{figure}, not {each}"))
+            }
         };
         tally.client.until(reason, LONG, kept).unwrap();
     }
@@ -168,7 +184,10 @@ fn odd_records_and_kills(kafka: &Kafka) {
     let at = kafka.position("odd", PARTITIONS).unwrap();
     assert_eq!(total(&tally.client, &at), expected);
     // what is posted goes into the topic
-    let posted = tally.client.post_all(&format!("{}\n", String::from_utf8(event("posted")).unwrap())).unwrap();
+    let posted = tally
+        .client
+        .post_all(&format!("{}\n", String::from_utf8(event("posted")).unwrap()))
+        .unwrap();
     assert_eq!(total(&tally.client, &posted), expected + 1);
     // the same events again are none, for they lie within the window
     produce(&home, 10_000, 7);
@@ -195,25 +214,37 @@ fn a_second_engine_in_the_group_is_told(kafka: &Kafka) {
     second.kill().unwrap();
     first.client.ready(LONG).unwrap();
     let at = kafka.position("shared", PARTITIONS).unwrap();
-    assert_eq!(total(&first.client, &at), 4_000, "what the other counted meanwhile is counted here as well");
+    assert_eq!(
+        total(&first.client, &at),
+        4_000,
+        "what the other counted meanwhile is counted here as well"
+    );
     first.stop().unwrap();
 }
 
 /// An engine that holds a part only says so and serves no numbers.
 fn half(engine: &Tally) {
     let part = "of 4 partitions, and its store is not shared";
-    let ready =
-        engine.client.readyz("a part is held", LONG, |answer| answer.status == 503 && answer.text.contains(part));
+    let ready = engine.client.readyz("a part is held", LONG, |answer| {
+        answer.status == 503 && answer.text.contains(part)
+    });
     ready.unwrap();
     let answer = engine.client.evaluate(&json!({"name": "event_frequencies"})).unwrap();
-    assert_eq!((answer.status, &answer.json()["code"]), (503, &json!("partitions_missing")), "{}", answer.text);
+    assert_eq!(
+        (answer.status, &answer.json()["code"]),
+        (503, &json!("partitions_missing")),
+        "{}",
+        answer.text
+    );
     assert!(!answer.header("retry-after").is_empty());
     assert_eq!(engine.client.get("/livez").unwrap().status, 200);
 }
 
 fn a_gap_is_told_and_what_only_the_window_misses_is_none(kafka: &Kafka) {
     let home = home(kafka, "gap");
-    let some = |name: &str| -> Vec<Vec<u8>> { (0..1_000).map(|n| event(&format!("{name}-{n}"))).collect() };
+    let some = |name: &str| -> Vec<Vec<u8>> {
+        (0..1_000).map(|n| event(&format!("{name}-{n}"))).collect()
+    };
     for partition in 0..PARTITIONS {
         kafka.produce("gap", partition, &some(&format!("first-{partition}"))).unwrap();
     }
@@ -232,7 +263,9 @@ fn a_gap_is_told_and_what_only_the_window_misses_is_none(kafka: &Kafka) {
     kafka.delete_before("gap", 0, 2_500).unwrap();
     let tally = home.listening().unwrap();
     let told = |text: &str| text.contains("offsets 2000 to 2500 of partition 0 were deleted");
-    let ready = tally.client.readyz("the gap is told", LONG, |answer| answer.status == 503 && told(&answer.text));
+    let ready = tally
+        .client
+        .readyz("the gap is told", LONG, |answer| answer.status == 503 && told(&answer.text));
     assert!(ready.unwrap().contains("[-]counting failed"));
     let answer = tally.client.evaluate(&json!({"name": "event_frequencies"})).unwrap();
     assert_eq!(answer.status, 503, "no numbers with a hole: {}", answer.text);
@@ -248,7 +281,8 @@ fn a_gap_is_told_and_what_only_the_window_misses_is_none(kafka: &Kafka) {
 /// So many events of each partition, of ids that begin with `name`.
 fn fill(kafka: &Kafka, topic: &str, name: &str, count: usize) {
     for partition in 0..PARTITIONS {
-        let events: Vec<Vec<u8>> = (0..count).map(|n| event(&format!("{name}-{partition}-{n}"))).collect();
+        let events: Vec<Vec<u8>> =
+            (0..count).map(|n| event(&format!("{name}-{partition}-{n}"))).collect();
         kafka.produce(topic, partition, &events).unwrap();
     }
 }
@@ -263,14 +297,16 @@ fn anew(kafka: &Kafka, topic: &str) {
 /// It stands still for that reason, and answers no numbers.
 fn told(tally: &Tally, why: &str) {
     let stands = |text: &str| text.contains("[-]counting failed") && text.contains(why);
-    let ready = tally.client.readyz(why, LONG, |answer| answer.status == 503 && stands(&answer.text));
+    let ready =
+        tally.client.readyz(why, LONG, |answer| answer.status == 503 && stands(&answer.text));
     ready.unwrap_or_else(|fault| panic!("{fault:#}\n{}", tally.process.tail()));
     let answer = tally.client.evaluate(&json!({"name": "event_frequencies"})).unwrap();
     assert_eq!((answer.status, answer.text.contains(why)), (503, true), "{}", answer.text);
     assert!(tally.process.tail().contains(why), "the log says it: {}", tally.process.tail());
 }
 
-/// What is stored, but for the buckets: these are compacted at any time, and frames come with their progress or not at all.
+/// What is stored, but for the buckets: these are compacted at any time, and frames come with their
+/// progress or not at all.
 fn progress(redis: &Redis) -> Vec<(String, Vec<u8>)> {
     let mut content = redis.content().unwrap();
     content.retain(|(key, _)| !key.contains("}:b"));
@@ -278,7 +314,8 @@ fn progress(redis: &Redis) -> Vec<(String, Vec<u8>)> {
     content
 }
 
-/// An engine of which all that it counts is stored: of what is not, a topic that is made anew is counted whole, without a word.
+/// An engine of which all that it counts is stored: of what is not, a topic that is made anew is
+/// counted whole, without a word.
 fn stored(home: &Home, kafka: &Kafka, topic: &str, events: u64) -> Tally {
     let counted = |tally: &Tally| total(&tally.client, &kafka.position(topic, PARTITIONS).unwrap());
     let tally = home.start().unwrap();
@@ -334,7 +371,9 @@ fn partitions_that_are_added_are_counted(kafka: &Kafka) {
     for partition in 0..PARTITIONS + 2 {
         kafka.produce("grows", partition, &[event(&format!("second-{partition}"))]).unwrap();
     }
-    let six = |answer: &tally_tests::client::Answer| answer.status == 200 && answer.text.contains("6 partitions");
+    let six = |answer: &tally_tests::client::Answer| {
+        answer.status == 200 && answer.text.contains("6 partitions")
+    };
     tally.client.readyz("all partitions are held", LONG, six).unwrap();
     assert_eq!(total(&tally.client, &kafka.position("grows", PARTITIONS + 2).unwrap()), 406);
     let ended = tally.stop().unwrap();
@@ -350,8 +389,15 @@ fn a_broker_that_goes_is_waited_for(kafka: &mut Kafka) {
     for round in 0..2 {
         kafka.kill().unwrap();
         let gone = |text: &str| text.contains("[-]kafka failed: no Kafka broker answers at");
-        tally.client.readyz("the loss is told", LONG, |answer| answer.status == 503 && gone(&answer.text)).unwrap();
-        assert_eq!(total(&tally.client, ""), 5_000 + round * 1_000, "what is known is answered while the log is away");
+        tally
+            .client
+            .readyz("the loss is told", LONG, |answer| answer.status == 503 && gone(&answer.text))
+            .unwrap();
+        assert_eq!(
+            total(&tally.client, ""),
+            5_000 + round * 1_000,
+            "what is known is answered while the log is away"
+        );
         kafka.restart().unwrap();
         produce(&home, 1_000, 2 + round);
         tally.client.ready(LONG).unwrap();
@@ -370,8 +416,9 @@ fn a_file_counts_once_however_often_it_is_replayed(kafka: &Kafka) {
 
 /// A shop's log as CSV, replayed twice with its columns mapped.
 fn journey(home: &Home, client: &Client, to: &[&str]) {
-    let mut csv =
-        String::from("event_time,event_type,product_id,category_id,category_code,brand,price,user_id,user_session\n");
+    let mut csv = String::from(
+        "event_time,event_type,product_id,category_id,category_code,brand,price,user_id,user_session\n",
+    );
     let kinds = ["view", "view", "cart", "view", "purchase", "remove_from_cart"];
     for n in 0..3_000_usize {
         let (minute, kind) = (n % 120, kinds[n % kinds.len()]);
@@ -383,12 +430,22 @@ fn journey(home: &Home, client: &Client, to: &[&str]) {
         ));
     }
     home.write("2019-Oct.csv", &csv).unwrap();
-    let map = ["--map", "user_id=user_id,timestamp=event_time", "--alias", "purchase=buy,cart=add_to_cart"];
+    let map = [
+        "--map",
+        "user_id=user_id,timestamp=event_time",
+        "--alias",
+        "purchase=buy,cart=add_to_cart",
+    ];
     let args = [&["produce", "--from", "2019-Oct.csv", "--json"], &map[..], to].concat();
     for run in 1..=2 {
         let closing: Value = serde_json::from_str(&home.succeed(&args).unwrap()).unwrap();
-        assert_eq!((&closing["acknowledged"], &closing["errors"]), (&json!(3_000), &json!(0)), "run {run}");
-        // acknowledged is not yet counted: one more event of many users says where each partition ends
+        assert_eq!(
+            (&closing["acknowledged"], &closing["errors"]),
+            (&json!(3_000), &json!(0)),
+            "run {run}"
+        );
+        // acknowledged is not yet counted: one more event of many users says where each partition
+        // ends
         let end = |user: u32| {
             let event = json!({"event_id": format!("end-{run}-{user}"), "user_id": user, "product_id": 1, "event_type": "view"});
             format!("{event}\n")
@@ -396,7 +453,11 @@ fn journey(home: &Home, client: &Client, to: &[&str]) {
         let end = client.post_all(&(0..64).map(end).collect::<String>()).unwrap();
         assert_eq!(end.split(',').count(), PARTITIONS as usize, "{end}");
         let params = json!({"from": "2019-10-01T00:00:00Z", "to": "2019-10-01T02:00:00Z"});
-        assert_eq!(client.ask("event_frequencies", &params, &end).unwrap()["total"], 3_000, "run {run}");
+        assert_eq!(
+            client.ask("event_frequencies", &params, &end).unwrap()["total"],
+            3_000,
+            "run {run}"
+        );
     }
     let by_type = json!({"view": 1_500, "add_to_cart": 500, "buy": 500, "remove_from_cart": 500});
     let params = json!({"to": "2019-10-02T00:00:00Z", "from": "2019-10-01T00:00:00Z"});
@@ -404,6 +465,7 @@ fn journey(home: &Home, client: &Client, to: &[&str]) {
     let user = client.ask("user_activities", &json!({"user_id": 541_312_140}), "").unwrap();
     assert_eq!((&user["total"], &user["products_total"]), (&json!(120), &json!(8)));
     assert_eq!(user["last_seen"], "2019-10-01T01:55:00.000Z");
-    let product = client.ask("products_popularity", &json!({"product_ids": [1_004_856]}), "").unwrap();
+    let product =
+        client.ask("products_popularity", &json!({"product_ids": [1_004_856]}), "").unwrap();
     assert_eq!(product["total"], 75);
 }

@@ -1,4 +1,5 @@
-//! The author's kit: `tally plugin check`, `test` and `new`, over plugin files that are good and such that are not.
+//! The author's kit: `tally plugin check`, `test` and `new`, over plugin files that are good and
+//! such that are not.
 
 use serde_json::{Value, json};
 use std::fs;
@@ -30,7 +31,8 @@ fn line<'t>(text: &'t str, check: &str) -> (char, &'t str) {
 fn a_good_file_has_a_mark_on_every_line_and_a_bad_one_says_where_and_ends_with_1() {
     let home = home();
     for shipped in ["event_frequencies", "products_popularity", "user_activities"] {
-        let text = home.succeed(&["plugin", "check", plugin(shipped).unwrap().to_str().unwrap()]).unwrap();
+        let text =
+            home.succeed(&["plugin", "check", plugin(shipped).unwrap().to_str().unwrap()]).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 14, "{text}");
         assert!(lines[..13].iter().all(|line| line.starts_with("✓ ")), "{text}");
@@ -59,14 +61,18 @@ fn a_good_file_has_a_mark_on_every_line_and_a_bad_one_says_where_and_ends_with_1
     for (check, words, file) in bad {
         // Short only where the end of the time is what is looked for.
         let limit = if words.contains("2 s") { "2s" } else { "2m" };
-        let output = home.run(&["plugin", "check", file.to_str().unwrap(), "--timeout", limit]).unwrap();
+        let output =
+            home.run(&["plugin", "check", file.to_str().unwrap(), "--timeout", limit]).unwrap();
         let (text, told) = (out(&output), err(&output));
         assert_eq!(output.status.code(), Some(1), "{check}: {text}{told}");
         let (mark, said) = line(&text, check);
         assert!(mark == '✗' && said.contains(words), "{check}: {text}{told}");
         assert!(told.contains("is not usable") && !text.contains("usable:"), "{text}{told}");
         let before = text.lines().take_while(|line| line.split_whitespace().nth(1) != Some(check));
-        assert!(before.into_iter().all(|line| line.starts_with('✓')), "{check} is the first: {text}");
+        assert!(
+            before.into_iter().all(|line| line.starts_with('✓')),
+            "{check} is the first: {text}"
+        );
         assert_eq!(text.lines().count(), 13, "a line for each check, looked at or not: {text}");
     }
 }
@@ -81,21 +87,37 @@ fn check_takes_a_configuration_and_speaks_json() {
     for config in ["good.toml", "good.json", "{\"weights\":{\"buy\":7}}"] {
         home.succeed(&["plugin", "check", file, "--config", config]).unwrap();
     }
-    let output = home.run(&["plugin", "check", file, "--config", "{\"weight\":{}}", "--json"]).unwrap();
+    let output =
+        home.run(&["plugin", "check", file, "--config", "{\"weight\":{}}", "--json"]).unwrap();
     assert_eq!(output.status.code(), Some(1));
     let told: Value = serde_json::from_str(&out(&output)).unwrap();
     assert_eq!((&told["usable"], told["checks"].as_array().unwrap().len()), (&json!(false), 13));
-    let check =
-        |name: &str| told["checks"].as_array().unwrap().iter().find(|one| one["check"] == name).unwrap().clone();
+    let check = |name: &str| {
+        told["checks"].as_array().unwrap().iter().find(|one| one["check"] == name).unwrap().clone()
+    };
     assert_eq!((&check("layout")["ok"], &check("split")["ok"]), (&json!(true), &json!(null)));
     let fault = check("description");
-    assert!(fault["ok"] == false && fault["detail"].as_str().unwrap().contains("weight"), "{fault}");
-    for (config, words) in [("gone.toml", "cannot be read"), ("{", "is unreadable"), ("metrics.toml", "--config")] {
+    assert!(
+        fault["ok"] == false && fault["detail"].as_str().unwrap().contains("weight"),
+        "{fault}"
+    );
+    for (config, words) in
+        [("gone.toml", "cannot be read"), ("{", "is unreadable"), ("metrics.toml", "--config")]
+    {
         let output = home.run(&["plugin", "check", file, "--config", config]).unwrap();
         if config == "metrics.toml" {
-            assert_eq!(output.status.code(), Some(0), "an empty file is an empty configuration: {}", err(&output));
+            assert_eq!(
+                output.status.code(),
+                Some(0),
+                "an empty file is an empty configuration: {}",
+                err(&output)
+            );
         } else {
-            assert!(output.status.code() == Some(2) && err(&output).contains(words), "{}", err(&output));
+            assert!(
+                output.status.code() == Some(2) && err(&output).contains(words),
+                "{}",
+                err(&output)
+            );
         }
     }
 }
@@ -113,7 +135,8 @@ fn golden_cases_are_compared_and_written() {
     let case = home.path().join("cases/two");
     fs::create_dir_all(&case).unwrap();
     let event = |n: u64| {
-        json!({"user_id": n, "event_type": "view", "timestamp": format!("2026-01-01T0{n}:00:00Z")}).to_string()
+        json!({"user_id": n, "event_type": "view", "timestamp": format!("2026-01-01T0{n}:00:00Z")})
+            .to_string()
     };
     fs::write(case.join("events.ndjson"), format!("# two\n{}\n{}\n", event(1), event(2))).unwrap();
     fs::write(case.join("questions.ndjson"), "{}\n{\"window\":\"10m\"}\n").unwrap();
@@ -137,15 +160,23 @@ fn golden_cases_are_compared_and_written() {
     assert_eq!((code, &shown["cases"][0]["differences"]), (1, &differences), "{text}{told}");
     fs::write(case.join("events.ndjson"), "{}\n").unwrap();
     let (code, text, _) = run(&[]);
-    assert!(code == 1 && text.contains("✗ two          events.ndjson:1: event_type is missing"), "{text}");
+    assert!(
+        code == 1 && text.contains("✗ two          events.ndjson:1: event_type is missing"),
+        "{text}"
+    );
     fs::write(case.join("events.ndjson"), event(1)).unwrap();
     fs::write(case.join("config.json"), "[]").unwrap();
     assert_eq!(run(&[]).0, 1, "a configuration that is none");
 
     let crashes = built("segfault").unwrap();
     fs::remove_file(case.join("config.json")).unwrap();
-    let output = home.run(&["plugin", "test", "cases", "--file", crashes.to_str().unwrap()]).unwrap();
-    assert!(output.status.code() == Some(1) && out(&output).contains("SIGSEGV"), "{}", out(&output));
+    let output =
+        home.run(&["plugin", "test", "cases", "--file", crashes.to_str().unwrap()]).unwrap();
+    assert!(
+        output.status.code() == Some(1) && out(&output).contains("SIGSEGV"),
+        "{}",
+        out(&output)
+    );
 }
 
 #[test]
@@ -153,7 +184,11 @@ fn new_checks_the_name_and_the_folder_and_says_where_the_contract_comes_from() {
     let home = home();
     let fails = |args: &[&str], code: i32, words: &str| {
         let output = home.run(&[&["plugin", "new"], args].concat()).unwrap();
-        assert!(output.status.code() == Some(code) && err(&output).contains(words), "{args:?}: {}", err(&output));
+        assert!(
+            output.status.code() == Some(code) && err(&output).contains(words),
+            "{args:?}: {}",
+            err(&output)
+        );
     };
     fails(&["Basket-Size"], 2, "basket_size?");
     fails(&["../x"], 2, "is not a metric name");
@@ -163,15 +198,28 @@ fn new_checks_the_name_and_the_folder_and_says_where_the_contract_comes_from() {
     fs::write(home.path().join("full/file"), "").unwrap();
     fails(&["full"], 1, "already exists and is not empty");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().canonicalize().unwrap();
-    let text = home.succeed(&["plugin", "new", "basket_size", "--sdk", root.to_str().unwrap()]).unwrap();
-    assert!(text.contains(&format!("tally-plugin, from {}", root.join("plugin-api").display())), "{text}");
+    let text =
+        home.succeed(&["plugin", "new", "basket_size", "--sdk", root.to_str().unwrap()]).unwrap();
+    assert!(
+        text.contains(&format!("tally-plugin, from {}", root.join("plugin-api").display())),
+        "{text}"
+    );
     let manifest: toml::Table =
         fs::read_to_string(home.path().join("basket_size/Cargo.toml")).unwrap().parse().unwrap();
     assert_eq!(manifest["dependencies"].as_table().unwrap().len(), 1, "{manifest}");
     let kit: Vec<&String> = manifest["dev-dependencies"].as_table().unwrap().keys().collect();
     assert_eq!(kit, ["tally-testkit"], "{manifest}");
-    let text = home.succeed(&["plugin", "new", "x", "--dir", "y/z", "--sdk", "https://git.example/tally"]).unwrap();
-    assert!(text.contains("created y/z/") && text.contains("from https://git.example/tally"), "{text}");
+    let text = home
+        .succeed(&["plugin", "new", "x", "--dir", "y/z", "--sdk", "https://git.example/tally"])
+        .unwrap();
+    assert!(
+        text.contains("created y/z/") && text.contains("from https://git.example/tally"),
+        "{text}"
+    );
     let output = home.run(&["plugin", "test", "basket_size"]).unwrap();
-    assert!(err(&output).contains("libbasket_size.so is not built: cargo build --release"), "{}", err(&output));
+    assert!(
+        err(&output).contains("libbasket_size.so is not built: cargo build --release"),
+        "{}",
+        err(&output)
+    );
 }

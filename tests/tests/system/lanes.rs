@@ -1,5 +1,5 @@
-//! Lanes and the metrics in them: who stands still gives a lane up, who waits says for what, who leaves is gone only once its lane
-//! says so, and who has nothing to count has arrived.
+//! Lanes and the metrics in them: who stands still gives a lane up, who waits says for what, who
+//! leaves is gone only once its lane says so, and who has nothing to count has arrived.
 
 use serde_json::{Value, json};
 use std::fs;
@@ -18,7 +18,9 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 fn event(user: u64, product: u64) -> String {
     let time = "2026-01-01T00:00:00Z";
-    format!("{{\"user_id\":{user},\"product_id\":{product},\"event_type\":\"view\",\"timestamp\":\"{time}\"}}\n")
+    format!(
+        "{{\"user_id\":{user},\"product_id\":{product},\"event_type\":\"view\",\"timestamp\":\"{time}\"}}\n"
+    )
 }
 
 fn reason(client: &Client, name: &str) -> String {
@@ -65,7 +67,9 @@ fn metrics_that_stand_still_while_they_count_history_give_their_lanes_up() {
     until_state(client, "good", "active");
     assert_eq!(client.ask("good", &ALL, &end).unwrap()["total"], 3_000);
     assert_eq!(state(client, "second"), "quarantined");
-    client.readyz("what stands still harms no other", LIMIT, |answer| answer.status == 200).unwrap();
+    client
+        .readyz("what stands still harms no other", LIMIT, |answer| answer.status == 200)
+        .unwrap();
 
     // With more room it counts on, in a lane of its own again.
     all[1] = section("second", "products_popularity", "");
@@ -75,7 +79,8 @@ fn metrics_that_stand_still_while_they_count_history_give_their_lanes_up() {
     tally.stop().unwrap();
 }
 
-/// Events in an own home with the plugin that does not return for product 888, and takes 80 ms for 777.
+/// Events in an own home with the plugin that does not return for product 888, and takes 80 ms for
+/// 777.
 fn slow_home(folder: &Path) {
     drop_in(folder, "event_frequencies");
     fs::copy(poison(true).unwrap(), folder.join("poison.so")).unwrap();
@@ -98,7 +103,9 @@ fn who_waits_for_a_lane_says_for_whom_and_who_is_not_released_is_counted_by_nobo
         all.push(section(name, "poison", ""));
         sections(&home, &all);
         client
-            .readyz("it hangs", LIMIT, |answer| answer.text.contains(&format!("plugin {name} has not returned")))
+            .readyz("it hangs", LIMIT, |answer| {
+                answer.text.contains(&format!("plugin {name} has not returned"))
+            })
             .unwrap();
     }
     all.push(section("good", "event_frequencies", ""));
@@ -111,7 +118,11 @@ fn who_waits_for_a_lane_says_for_whom_and_who_is_not_released_is_counted_by_nobo
     sections(&home, &all);
     until_state(client, "hung1", "retired");
     let purged = client.post("/api/internal/metrics/hung1/purge", "").unwrap();
-    assert!(purged.status != 200 && purged.text.contains("has not released it yet"), "{}", purged.text);
+    assert!(
+        purged.status != 200 && purged.text.contains("has not released it yet"),
+        "{}",
+        purged.text
+    );
     all.push(first);
     sections(&home, &all);
     until_reason(client, "hung1", &["until the lane that counted it before has released it"]);
@@ -129,7 +140,11 @@ fn a_metric_that_its_lane_releases_late_has_lost_and_doubled_nothing() {
     // Its lane is held up for longer than anybody waits for an answer.
     let slow: String = (0..250).map(|_| event(1, 777)).collect();
     let end = client.post_all(&slow).unwrap();
-    client.readyz("it is held up", LIMIT, |answer| answer.text.contains("plugin poison has not returned")).unwrap();
+    client
+        .readyz("it is held up", LIMIT, |answer| {
+            answer.text.contains("plugin poison has not returned")
+        })
+        .unwrap();
     fs::remove_file(folder.join("poison.so")).unwrap();
     until_state(client, "poison", "retired");
     fs::copy(poison(true).unwrap(), folder.join("poison.so")).unwrap();
@@ -166,7 +181,12 @@ fn a_metric_has_arrived_where_all_records_of_a_partition_are_gone() {
         client.post_all(&lines).unwrap();
         let log = client.get("/api/internal/log").unwrap().json();
         let text = log.to_string();
-        let of_gone = log.as_array().unwrap().iter().find(|p| p["partition"].as_u64() == gone.parse().ok()).unwrap();
+        let of_gone = log
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|p| p["partition"].as_u64() == gone.parse().ok())
+            .unwrap();
         if of_gone["start"] == of_gone["end"] { Ok(text) } else { Err(text) }
     };
     client.until("the partition is empty", LIMIT, empty).unwrap();
@@ -175,7 +195,8 @@ fn a_metric_has_arrived_where_all_records_of_a_partition_are_gone() {
     until_state(client, "late", "active");
     let answer = client.evaluate(&json!({"name": "late"})).unwrap().json();
     let position = answer["meta"]["position"].as_str().unwrap();
-    let stands = position.split(',').find_map(|part| part.strip_prefix(&format!("{gone}:"))).unwrap();
+    let stands =
+        position.split(',').find_map(|part| part.strip_prefix(&format!("{gone}:"))).unwrap();
     assert!(stands.parse::<u64>().unwrap() >= first, "{position}");
     assert_eq!(answer["meta"]["history"]["state"], "complete");
     tally.stop().unwrap();
@@ -205,7 +226,11 @@ fn the_same_in_kafka_with_a_store_of_its_own_and_with_a_shared_one() {
         kafka.delete_before(topic, 0, 5).unwrap();
         sections(&home, &[section("late", "event_frequencies", "")]);
         until_state(client, "late", "active");
-        assert_eq!(client.ask("late", &ALL, "0:5,1:5").unwrap()["total"], 5, "what partition 1 holds");
+        assert_eq!(
+            client.ask("late", &ALL, "0:5,1:5").unwrap()["total"],
+            5,
+            "what partition 1 holds"
+        );
         tally.stop().unwrap();
     }
 }

@@ -1,4 +1,5 @@
-//! A plugin's life in a running engine: dropped in, counted from the first record held, replaced, taken away, brought back.
+//! A plugin's life in a running engine: dropped in, counted from the first record held, replaced,
+//! taken away, brought back.
 
 use serde_json::{Value, json};
 use std::fs;
@@ -93,7 +94,10 @@ fn a_backfill_that_is_killed_goes_on_where_it_was_stored() {
     assert_eq!(client.ask("products_popularity", &ALL, &end).unwrap()["total"], 400_000);
     assert_eq!(client.ask("event_frequencies", &ALL, &end).unwrap()["total"], 400_000);
     let of_user = (0..400_000).filter(|n| n % 977 == 5).count();
-    assert_eq!(client.ask("user_activities", &json!({"user_id": 5}), &end).unwrap()["total"], of_user);
+    assert_eq!(
+        client.ask("user_activities", &json!({"user_id": 5}), &end).unwrap()["total"],
+        of_user
+    );
     let audit = home.run(&["verify", "--url", &tally.url()]).unwrap();
     assert!(audit.status.success(), "{}", String::from_utf8_lossy(&audit.stdout));
     tally.stop().unwrap();
@@ -132,14 +136,18 @@ fn a_file_that_is_no_good_harms_nothing_and_what_it_replaces_goes_on() {
 
 /// A section under which `products_popularity` means something else: another revision.
 fn weighted(buy: u32, rest: &str) -> String {
-    format!("{CONFIG}[metrics.products_popularity]\n{rest}[metrics.products_popularity.config.weights]\nbuy = {buy}\n")
+    format!(
+        "{CONFIG}[metrics.products_popularity]\n{rest}[metrics.products_popularity.config.weights]\nbuy = {buy}\n"
+    )
 }
 
 /// Roles with states, the one that answers first.
 fn roles(client: &Client, name: &str) -> Vec<String> {
     let listing = client.get(&format!("/api/metrics/{name}/versions")).unwrap().json();
     let versions = listing["versions"].as_array().unwrap().iter();
-    versions.map(|v| format!("{} {}", v["role"].as_str().unwrap(), v["state"].as_str().unwrap())).collect()
+    versions
+        .map(|v| format!("{} {}", v["role"].as_str().unwrap(), v["state"].as_str().unwrap()))
+        .collect()
 }
 
 fn until_roles(client: &Client, wanted: &[&str]) {
@@ -152,7 +160,9 @@ fn until_roles(client: &Client, wanted: &[&str]) {
 
 fn score(client: &Client, end: &str) -> i64 {
     let params = json!({"product_ids": ["p0"]});
-    client.ask("products_popularity", &params, end).unwrap()["products"][0]["score"].as_i64().unwrap()
+    client.ask("products_popularity", &params, end).unwrap()["products"][0]["score"]
+        .as_i64()
+        .unwrap()
 }
 
 /// Score of `p0` among events `[0, to)` where each purchase weighs `buy` and nothing else counts.
@@ -219,7 +229,8 @@ fn another_revision_counts_beside_the_one_that_answers_and_takes_its_place_in_on
     let listing = client.get("/api/metrics/products_popularity/versions").unwrap().json();
     assert_eq!(listing["examples"][0]["answers"].as_array().unwrap().len(), 2, "{listing}");
     assert!(listing["examples"][0]["equal"].is_boolean(), "{listing}");
-    let refused = home.run(&["plugin", "promote", "products_popularity", "--url", &tally.url()]).unwrap();
+    let refused =
+        home.run(&["plugin", "promote", "products_popularity", "--url", &tally.url()]).unwrap();
     assert!(!refused.status.success());
     tally.stop().unwrap();
 }
@@ -252,7 +263,8 @@ fn a_metric_can_leave_history_out() {
     let late = |name: &str, history: &str| {
         format!("[metrics.{name}]\nplugin = \"event_frequencies\"\nhistory = \"{history}\"\n")
     };
-    home.write("metrics.toml", format!("{CONFIG}{}{}", late("fresh", "none"), late("day", "1d"))).unwrap();
+    home.write("metrics.toml", format!("{CONFIG}{}{}", late("fresh", "none"), late("day", "1d")))
+        .unwrap();
     until_state(client, "fresh", "active");
     until_state(client, "day", "active");
     let end = post(client, 3_000, 3_500);
@@ -291,14 +303,20 @@ fn in_a_group_each_engine_counts_the_history_of_its_partitions() {
     // Both hold some of the partitions: none of them could count the whole history.
     let holds_some = |client: &Client| {
         let text = client.get("/readyz?verbose").unwrap().text;
-        if text.contains("1 partitions") || text.contains("2 partitions") || text.contains("3 partitions") {
+        if text.contains("1 partitions")
+            || text.contains("2 partitions")
+            || text.contains("3 partitions")
+        {
             Ok(text)
         } else {
             Err(text)
         }
     };
     for engine in &engines {
-        engine.client.until("it holds some partitions", Duration::from_secs(60), holds_some).unwrap();
+        engine
+            .client
+            .until("it holds some partitions", Duration::from_secs(60), holds_some)
+            .unwrap();
     }
     for (home, folder) in &homes {
         drop_in(folder, "event_frequencies");

@@ -6,7 +6,8 @@ use tally_tests::footprint::peak;
 use tally_tests::tally::{Home, Tally};
 
 /// A long deadline, so that what is refused is refused for its size, however busy the machine is.
-const SERVER: &str = "[server]\nevaluation_deadline_ms = 60000\n[store]\ncheckpoint_interval_ms = 100\n";
+const SERVER: &str =
+    "[server]\nevaluation_deadline_ms = 60000\n[store]\ncheckpoint_interval_ms = 100\n";
 
 const POPULAR: &str = "products_popularity";
 
@@ -17,7 +18,10 @@ fn started(sections: &str, events: impl Iterator<Item = Value>) -> (Home, Tally,
     let lines: Vec<String> = events.map(|event| event.to_string()).collect();
     let mut position = String::new();
     for some in lines.chunks(5_000) {
-        position = tally.client.post_all(&some.iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+        position = tally
+            .client
+            .post_all(&some.iter().map(|line| format!("{line}\n")).collect::<String>())
+            .unwrap();
     }
     // All partitions: the last post names only those that it wrote to.
     tally.client.ask("event_frequencies", &json!({}), &position).unwrap();
@@ -79,8 +83,12 @@ fn too_many_points_are_refused_before_anything_is_read() {
     let answer = asked(client, POPULAR, long(json!({"limit": 10})));
     assert_eq!(answer.status, 200, "{:.500}", answer.text);
     let products = answer.json()["result"]["products"].take();
-    let lengths: Vec<usize> =
-        products.as_array().unwrap().iter().map(|p| p["series"].as_array().unwrap().len()).collect();
+    let lengths: Vec<usize> = products
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| p["series"].as_array().unwrap().len())
+        .collect();
     assert_eq!(lengths, [9_966; 10]);
 }
 
@@ -89,7 +97,11 @@ fn an_answer_longer_than_answer_bytes_is_refused() {
     let (_home, tally, _) = started("[limits]\nanswer_bytes = 65536\n", years(2_000));
     let days = |days: u64| {
         let to = 932_428_800_000_u64 + days * 86_400_000;
-        asked(&tally.client, "event_frequencies", json!({"from": "1999-07-20T00:00:00Z", "to": to, "bucket": "1d"}))
+        asked(
+            &tally.client,
+            "event_frequencies",
+            json!({"from": "1999-07-20T00:00:00Z", "to": to, "bucket": "1d"}),
+        )
     };
     assert_eq!(days(500).status, 200);
     assert_eq!(problem(&days(2_000), 422), ("answer_too_large".into(), vec!["/params".into()]));
@@ -124,10 +136,18 @@ fn one_event_far_away_leaves_all_others_their_series() {
     ] {
         let answer = tally.client.answer(name, &params, &position).unwrap();
         let result = &answer["result"];
-        let series = result.get("series").unwrap_or_else(|| &result["products"][0]["series"]).as_array().unwrap();
+        let series = result
+            .get("series")
+            .unwrap_or_else(|| &result["products"][0]["series"])
+            .as_array()
+            .unwrap();
         assert_eq!(series.len(), 10_000, "{name}");
         let counted: u64 = series.iter().map(|step| step["total"].as_u64().unwrap()).sum();
-        assert_eq!(result["total"].as_u64().unwrap(), counted + 1, "{name}: totals hold everything");
+        assert_eq!(
+            result["total"].as_u64().unwrap(),
+            counted + 1,
+            "{name}: totals hold everything"
+        );
         let warning = &answer["warnings"][0];
         assert_eq!(
             (&warning["code"], &warning["from"]),
@@ -137,7 +157,10 @@ fn one_event_far_away_leaves_all_others_their_series() {
     }
     // Of a window that was asked for nothing is left out in silence.
     let params = json!({"from": "1990-01-01T00:00:00Z", "bucket": "1d"});
-    assert_eq!(problem(&asked(&tally.client, "event_frequencies", params), 422).0, "too_many_points");
+    assert_eq!(
+        problem(&asked(&tally.client, "event_frequencies", params), 422).0,
+        "too_many_points"
+    );
 }
 
 #[test]
@@ -145,7 +168,8 @@ fn many_different_long_questions_leave_memory_as_it_is() {
     let (_home, tally, _) = started("[limits]\nmemory = 1073741824\n", years(9_000));
     let ask = |shift: u64| {
         let from = 932_428_800_000_u64 + shift * 86_400_000;
-        let params = json!({"from": from, "to": "2026-11-01T00:00:00Z", "bucket": "1d", "limit": 7});
+        let params =
+            json!({"from": from, "to": "2026-11-01T00:00:00Z", "bucket": "1d", "limit": 7});
         let answer = asked(&tally.client, POPULAR, params);
         assert_eq!(answer.status, 200, "{:.300}", answer.text);
         assert!(answer.text.len() > 3 << 20);
@@ -161,8 +185,13 @@ fn many_different_long_questions_leave_memory_as_it_is() {
 fn of_many_faults_the_first_are_listed() {
     let (_home, tally, _) = started("", std::iter::empty());
     let keys: Map<String, Value> = (0..5_000).map(|n| (format!("k{n}"), json!(1))).collect();
-    let (code, pointers) = problem(&tally.client.evaluate(&Value::Object(keys.clone())).unwrap(), 422);
-    assert_eq!((code.as_str(), pointers.len()), ("invalid_request", 65), "and name, which is missing");
+    let (code, pointers) =
+        problem(&tally.client.evaluate(&Value::Object(keys.clone())).unwrap(), 422);
+    assert_eq!(
+        (code.as_str(), pointers.len()),
+        ("invalid_request", 65),
+        "and name, which is missing"
+    );
     let answer = asked(&tally.client, POPULAR, Value::Object(keys));
     assert_eq!(problem(&answer, 422).1.len(), 64);
     let many = asked(&tally.client, POPULAR, json!({"product_ids": vec!["x".repeat(100); 500]}));

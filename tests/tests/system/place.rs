@@ -1,4 +1,5 @@
-//! The data directory as others see it, a catalogue that does not open, and who may ask: with the binary, as it is configured.
+//! The data directory as others see it, a catalogue that does not open, and who may ask: with the
+//! binary, as it is configured.
 
 use serde_json::json;
 use std::fs::{self, Permissions};
@@ -8,7 +9,8 @@ use std::time::Duration;
 use tally_tests::client::Answer;
 use tally_tests::tally::Home;
 
-const CONFIG: &str = "[store]\ncheckpoint_interval_ms = 100\n[server]\nevaluation_deadline_ms = 10000\n";
+const CONFIG: &str =
+    "[store]\ncheckpoint_interval_ms = 100\n[server]\nevaluation_deadline_ms = 10000\n";
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -67,7 +69,12 @@ fn a_directory_that_is_there_is_taken_unless_everybody_may_write_to_it() {
     fs::set_permissions(&data, Permissions::from_mode(0o777)).unwrap();
     let output = home.run(&["run", "--listen", "127.0.0.1:0"]).unwrap();
     let told = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && told.contains("everybody may write") && told.contains("chmod o-w"), "{told}");
+    assert!(
+        !output.status.success()
+            && told.contains("everybody may write")
+            && told.contains("chmod o-w"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -78,10 +85,19 @@ fn a_catalogue_that_does_not_open_is_done_without_and_tried_again() {
     home.write(".tally/catalogue.sqlite", "no database, at any length ".repeat(1_000)).unwrap();
     let tally = home.start().unwrap();
     let at = tally.client.post_all(EVENT).unwrap();
-    assert_eq!(tally.client.ask("event_frequencies", &json!({}), &at).unwrap()["total"], 1, "it counts");
-    let says = |sign: &'static str| move |answer: &Answer| answer.status == 200 && answer.text.contains(sign);
+    assert_eq!(
+        tally.client.ask("event_frequencies", &json!({}), &at).unwrap()["total"],
+        1,
+        "it counts"
+    );
+    let says = |sign: &'static str| {
+        move |answer: &Answer| answer.status == 200 && answer.text.contains(sign)
+    };
     let text = tally.client.readyz("it is told", LONG, says("[!]catalogue unavailable")).unwrap();
-    assert!(text.contains("not a database") && !text.contains(&home.path().display().to_string()), "{text}");
+    assert!(
+        text.contains("not a database") && !text.contains(&home.path().display().to_string()),
+        "{text}"
+    );
     let users = tally.client.get("/api/users").unwrap();
     assert_eq!((users.status, &users.json()["code"]), (503, &json!("catalogue_unavailable")));
     fs::remove_file(data.join("catalogue.sqlite")).unwrap();

@@ -1,4 +1,5 @@
-//! The gate for plugin files, on real files and a real engine: what is no good is refused with a sentence and harms nothing.
+//! The gate for plugin files, on real files and a real engine: what is no good is refused with a
+//! sentence and harms nothing.
 
 use serde_json::{Value, json};
 use std::fs;
@@ -30,22 +31,35 @@ fn home(config: &str, plugins: &[&str]) -> (Home, PathBuf) {
 }
 
 fn names(listing: &Value) -> Vec<&str> {
-    listing["metrics"].as_array().unwrap().iter().map(|metric| metric["name"].as_str().unwrap()).collect()
+    listing["metrics"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|metric| metric["name"].as_str().unwrap())
+        .collect()
 }
 
 /// Reason by file name.
 fn reason(listing: &Value, file: &str) -> String {
-    let of = |rejected: &Value| Path::new(rejected["file"].as_str().unwrap()).file_name().unwrap().to_owned();
-    let mut found = listing["rejected"].as_array().unwrap().iter().filter(|rejected| of(rejected) == file);
-    let reason = found.next().unwrap_or_else(|| panic!("{file} is not refused: {}", listing["rejected"]));
+    let of = |rejected: &Value| {
+        Path::new(rejected["file"].as_str().unwrap()).file_name().unwrap().to_owned()
+    };
+    let mut found =
+        listing["rejected"].as_array().unwrap().iter().filter(|rejected| of(rejected) == file);
+    let reason =
+        found.next().unwrap_or_else(|| panic!("{file} is not refused: {}", listing["rejected"]));
     assert!(found.next().is_none(), "{file} is refused twice");
     reason["reason"].as_str().unwrap().to_owned()
 }
 
 /// Every place of the handshake in a plugin.
 fn handshakes(bytes: &[u8]) -> Vec<usize> {
-    let found: Vec<usize> =
-        bytes.windows(MAGIC.len()).enumerate().filter(|(_, window)| window == MAGIC).map(|(at, _)| at).collect();
+    let found: Vec<usize> = bytes
+        .windows(MAGIC.len())
+        .enumerate()
+        .filter(|(_, window)| window == MAGIC)
+        .map(|(at, _)| at)
+        .collect();
     assert!(!found.is_empty(), "no handshake");
     found
 }
@@ -54,7 +68,10 @@ fn handshakes(bytes: &[u8]) -> Vec<usize> {
 fn foreign() -> PathBuf {
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
     let files = maps.lines().filter_map(|line| line.split_whitespace().nth(5));
-    files.map(PathBuf::from).find(|file| file.to_string_lossy().contains("libc.so")).expect("a C library is mapped")
+    files
+        .map(PathBuf::from)
+        .find(|file| file.to_string_lossy().contains("libc.so"))
+        .expect("a C library is mapped")
 }
 
 /// Writes bad files of every kind into a folder.
@@ -120,18 +137,27 @@ fn bad_files_are_refused_with_a_sentence_and_good_ones_answer() {
         assert!(reason.starts_with(file) && reason.contains(words), "{file}: {reason}");
         assert!(!reason.contains('\n') && reason.len() < 300, "{file}: one sentence: {reason}");
     }
-    assert_eq!(listing["rejected"].as_array().unwrap().len(), expected.len(), "{}", listing["rejected"]);
+    assert_eq!(
+        listing["rejected"].as_array().unwrap().len(),
+        expected.len(),
+        "{}",
+        listing["rejected"]
+    );
     // the third is beside the binary
     assert_eq!(names(&listing), ["event_frequencies", "products_popularity", "user_activities"]);
 
     let printed = home.succeed(&["plugin", "list", "--url", &tally.url()]).unwrap();
     for (file, words) in expected {
-        let line = printed.lines().find(|line| line.starts_with("refused") && line.contains(&format!(" {file}:")));
+        let line = printed
+            .lines()
+            .find(|line| line.starts_with("refused") && line.contains(&format!(" {file}:")));
         assert!(line.is_some_and(|line| line.contains(words)), "{file}: {printed}");
     }
 
     let position = tally.client.post_all(&day::lines(&day::events())).unwrap();
-    let total = |metric: &str, params: Value| tally.client.ask(metric, &params, &position).unwrap()["total"].clone();
+    let total = |metric: &str, params: Value| {
+        tally.client.ask(metric, &params, &position).unwrap()["total"].clone()
+    };
     assert_eq!(total("event_frequencies", json!({})), 11);
     assert_eq!(total("products_popularity", json!({})), 11);
     assert_eq!(total("user_activities", json!({"user_id": 1})), 5);
@@ -156,16 +182,29 @@ plugin = "products_popularty"
 plugin = "products_popularity"
 config = { weight = {} }
 "#;
-    let (home, _) = home(sections, &["event_frequencies", "products_popularity", "user_activities"]);
+    let (home, _) =
+        home(sections, &["event_frequencies", "products_popularity", "user_activities"]);
     let tally = home.start().unwrap();
     let listing = tally.client.get("/api/metrics").unwrap().json();
     assert_eq!(names(&listing), ["event_frequencies", "products_popularity", "top_weighted"]);
-    let rejected: Vec<&str> =
-        listing["rejected"].as_array().unwrap().iter().map(|one| one["reason"].as_str().unwrap()).collect();
+    let rejected: Vec<&str> = listing["rejected"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["reason"].as_str().unwrap())
+        .collect();
     assert_eq!(rejected.len(), 2, "{rejected:?}");
-    let says = |words: &[&str]| rejected.iter().any(|reason| words.iter().all(|word| reason.contains(word)));
-    assert!(says(&["[metrics.ghost]", "products_popularty", "did you mean products_popularity?"]), "{rejected:?}");
-    assert!(says(&["metric misread", "weight", "(fix [metrics.misread] in the configuration)"]), "{rejected:?}");
+    let says = |words: &[&str]| {
+        rejected.iter().any(|reason| words.iter().all(|word| reason.contains(word)))
+    };
+    assert!(
+        says(&["[metrics.ghost]", "products_popularty", "did you mean products_popularity?"]),
+        "{rejected:?}"
+    );
+    assert!(
+        says(&["metric misread", "weight", "(fix [metrics.misread] in the configuration)"]),
+        "{rejected:?}"
+    );
 
     let described = tally.client.get("/api/metrics/top_weighted").unwrap().json();
     assert_eq!(described["plugin"], "products_popularity");
@@ -178,9 +217,15 @@ config = { weight = {} }
     let first = |metric| tally.client.ask(metric, &json!({"limit": 1}), &position).unwrap();
     let product = json!({"rank": 1, "product_id": 10, "interactions": 5, "score": 13,
         "by_type": {"add_to_cart": 1, "buy": 1, "view": 3}, "share": 0.454545});
-    assert_eq!(first("top_weighted"), json!({"total": 11, "products_total": 3, "products": [product]}));
+    assert_eq!(
+        first("top_weighted"),
+        json!({"total": 11, "products_total": 3, "products": [product]})
+    );
     assert_eq!(first("products_popularity")["products"][0]["score"], 5);
-    let disabled = tally.client.evaluate(&json!({"name": "user_activities", "params": {"user_id": 1}})).unwrap();
+    let disabled = tally
+        .client
+        .evaluate(&json!({"name": "user_activities", "params": {"user_id": 1}}))
+        .unwrap();
     assert_eq!((disabled.status, &disabled.json()["code"]), (404, &json!("metric_not_found")));
     let near = tally.client.evaluate(&json!({"name": "top_weigthed"})).unwrap().json();
     assert_eq!(near["suggestions"][0], "top_weighted");
@@ -188,7 +233,8 @@ config = { weight = {} }
 }
 
 #[test]
-fn without_a_folder_the_plugins_beside_the_binary_are_found_and_other_files_there_are_not_mentioned() {
+fn without_a_folder_the_plugins_beside_the_binary_are_found_and_other_files_there_are_not_mentioned()
+ {
     let mut home = Home::new("").unwrap();
     let bin = home.path().join("bin");
     fs::create_dir(&bin).unwrap();
@@ -205,34 +251,55 @@ fn without_a_folder_the_plugins_beside_the_binary_are_found_and_other_files_ther
     fs::remove_file(bin.join("libevent_frequencies.so")).unwrap();
     let tally = home.listening().unwrap();
     let limit = std::time::Duration::from_secs(30);
-    let text = tally.client.readyz("no plugin is told", limit, |answer| answer.status == 503).unwrap();
-    assert!(text.contains("[-]plugins failed: no metric is loaded: put plugin files into the plugin folder"), "{text}");
+    let text =
+        tally.client.readyz("no plugin is told", limit, |answer| answer.status == 503).unwrap();
+    assert!(
+        text.contains(
+            "[-]plugins failed: no metric is loaded: put plugin files into the plugin folder"
+        ),
+        "{text}"
+    );
     tally.stop().unwrap();
 }
 
-/// Where the data directory is the one that the plugin folder is looked for in, what Tally keeps there is not taken for plugins.
+/// Where the data directory is the one that the plugin folder is looked for in, what Tally keeps
+/// there is not taken for plugins.
 #[test]
 fn private_copies_are_no_plugins() {
     let home = Home::new("[store]\ndata_dir = \".\"\n").unwrap();
     for _ in 0..2 {
         let tally = home.start().unwrap();
         let listing = tally.client.get("/api/metrics").unwrap().json();
-        assert_eq!(names(&listing), ["event_frequencies", "products_popularity", "user_activities"]);
+        assert_eq!(
+            names(&listing),
+            ["event_frequencies", "products_popularity", "user_activities"]
+        );
         tally.stop().unwrap();
     }
 }
 
-/// The other plugins beside the binary are served where a section names them, with answers that were worked out by hand.
+/// The other plugins beside the binary are served where a section names them, with answers that
+/// were worked out by hand.
 #[test]
 fn other_shipped_plugins_answer_where_a_section_names_them() {
-    let sections = "[metrics.revenue]\n[metrics.unique_visitors]\n[metrics.shop]\nplugin = \"conversion\"\n";
+    let sections =
+        "[metrics.revenue]\n[metrics.unique_visitors]\n[metrics.shop]\nplugin = \"conversion\"\n";
     let home = Home::new(&format!("{CONFIG}{sections}")).unwrap();
     let tally = home.start().unwrap();
     let listing = tally.client.get("/api/metrics").unwrap().json();
-    let served = ["event_frequencies", "products_popularity", "revenue", "shop", "unique_visitors", "user_activities"];
+    let served = [
+        "event_frequencies",
+        "products_popularity",
+        "revenue",
+        "shop",
+        "unique_visitors",
+        "user_activities",
+    ];
     assert_eq!((names(&listing), &listing["rejected"]), (served.to_vec(), &json!([])));
     let event = |user: u64, product: u64, kind: &str, price: Value| {
-        json!({"user_id": user, "product_id": product, "event_type": kind, "price": price}).to_string() + "\n"
+        json!({"user_id": user, "product_id": product, "event_type": kind, "price": price})
+            .to_string()
+            + "\n"
     };
     let none = || Value::Null;
     let lines = [
@@ -261,9 +328,13 @@ fn other_shipped_plugins_answer_where_a_section_names_them() {
     let bought = ask("unique_visitors", json!({"event_types": ["buy"], "limit": 0}));
     assert_eq!(bought["users"], 2);
     let stages = ask("shop", json!({"limit": 0}))["stages"].take();
-    let users: Vec<&Value> = stages.as_array().unwrap().iter().map(|stage| &stage["users"]).collect();
+    let users: Vec<&Value> =
+        stages.as_array().unwrap().iter().map(|stage| &stage["users"]).collect();
     assert_eq!(users, [&json!(3), &json!(1), &json!(2)]);
-    assert_eq!((stages[2]["of_previous"].as_f64(), stages[2]["of_first"].as_f64()), (Some(2.0), Some(0.666_667)));
+    assert_eq!(
+        (stages[2]["of_previous"].as_f64(), stages[2]["of_first"].as_f64()),
+        (Some(2.0), Some(0.666_667))
+    );
     tally.stop().unwrap();
 }
 
@@ -285,12 +356,15 @@ config.only = ["buy"]
 config.cells = { sales = "count", revenue = { sum = "/price" }, buyers = { distinct = "user_id" }, price = { quantiles = "/price" } }
 "#;
 
-/// A metric in a few lines of configuration: properties of records, sets, exact sums, histograms, and what is kept over a
-/// restart.
+/// A metric in a few lines of configuration: properties of records, sets, exact sums, histograms,
+/// and what is kept over a restart.
 fn sales_are_counted(home: &Home) -> Value {
     let mut tally = home.start().unwrap();
     let listing = tally.client.get("/api/metrics").unwrap().json();
-    assert!(names(&listing).contains(&"sales_by_brand") && !names(&listing).contains(&"counts"), "{listing}");
+    assert!(
+        names(&listing).contains(&"sales_by_brand") && !names(&listing).contains(&"counts"),
+        "{listing}"
+    );
     assert_eq!(listing["rejected"], json!([]));
     let described = tally.client.get("/api/metrics/sales_by_brand").unwrap().json();
     assert_eq!(described["reads"], json!(["user_id", "event_type", "/product/brand", "/price"]));
@@ -310,7 +384,8 @@ fn sales_are_counted(home: &Home) -> Value {
     let before = tally.client.ask("sales_by_brand", &params, &position).unwrap();
     let values = &before["groups"][0]["values"];
     let bought = |n: &usize| n % 6 == 4;
-    let users: std::collections::BTreeSet<usize> = (0..3_000).filter(bought).map(|n| n % 700).collect();
+    let users: std::collections::BTreeSet<usize> =
+        (0..3_000).filter(bought).map(|n| n % 700).collect();
     let priced = (0..3_000).filter(bought).filter(|n| n % 10 != 0).count();
     assert_eq!(before["groups"][0]["key"], json!({"brand": "bolt"}));
     assert_eq!((&values["sales"], &values["buyers"]), (&json!(500), &json!(users.len())));
@@ -322,7 +397,11 @@ fn sales_are_counted(home: &Home) -> Value {
     assert!((values["price"]["p50"].as_f64().unwrap() - 0.1).abs() < 0.001);
     tally.stop().unwrap();
     tally = home.start().unwrap();
-    assert_eq!(tally.client.ask("sales_by_brand", &params, &position).unwrap(), before, "after a restart");
+    assert_eq!(
+        tally.client.ask("sales_by_brand", &params, &position).unwrap(),
+        before,
+        "after a restart"
+    );
     tally.stop().unwrap();
     before
 }

@@ -1,10 +1,12 @@
-//! `tally plugin purge`: what is stored of a metric that is no longer served goes, all of it and nothing else.
+//! `tally plugin purge`: what is stored of a metric that is no longer served goes, all of it and
+//! nothing else.
 
 use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Output;
 use std::sync::atomic::{AtomicBool, Ordering};
+use tally_tests::client::Client;
 use tally_tests::ends::Ends;
 use tally_tests::folder::{CONFIG, drop_in, home, post, state, until_state};
 use tally_tests::kafka::Kafka;
@@ -15,7 +17,9 @@ const ALL: Value = Value::Null;
 
 /// `products_popularity` under another name, with another meaning for each weight.
 fn copy(buy: u32) -> String {
-    format!("{CONFIG}[metrics.copy]\nplugin = \"products_popularity\"\n[metrics.copy.config.weights]\nbuy = {buy}\n")
+    format!(
+        "{CONFIG}[metrics.copy]\nplugin = \"products_popularity\"\n[metrics.copy.config.weights]\nbuy = {buy}\n"
+    )
 }
 
 fn purge(home: &Home, tally: &Tally, arguments: &[&str]) -> Output {
@@ -31,16 +35,24 @@ fn life(home: &Home, tally: &Tally, name: &str) -> String {
     let stored = home.succeed(&["state", "tables", "--json", "--url", &tally.url()]).unwrap();
     let stored: Value = serde_json::from_str(&stored).unwrap();
     let metrics = stored["metrics"].as_array().unwrap().iter();
-    let found = metrics.filter(|metric| metric["metric"] == name).map(|metric| metric["life"].to_string());
+    let found =
+        metrics.filter(|metric| metric["metric"] == name).map(|metric| metric["life"].to_string());
     found.collect()
 }
 
 /// What is served stays, and the refusal says what to do; so does what is not stored at all.
 fn purging_what_is_not_retired_is_refused(home: &Home, tally: &Tally) {
     let refused = purge(home, tally, &["event_frequencies", "--yes"]);
-    assert!(!refused.status.success() && said(&refused).contains("event_frequencies is served: take its file out"));
+    assert!(
+        !refused.status.success()
+            && said(&refused).contains("event_frequencies is served: take its file out")
+    );
     let refused = purge(home, tally, &["nobody", "--yes"]);
-    assert!(!refused.status.success() && said(&refused).contains("nothing is stored of nobody"), "{}", said(&refused));
+    assert!(
+        !refused.status.success() && said(&refused).contains("nothing is stored of nobody"),
+        "{}",
+        said(&refused)
+    );
 }
 
 #[test]
@@ -55,33 +67,20 @@ fn everything_of_a_retired_metric_goes_and_nothing_else() {
     for name in ["copy", "event_frequencies", "products_popularity"] {
         client.ask(name, &ALL, &end).unwrap();
     }
-    let (first, kept) = (life(&home, &tally, "event_frequencies"), life(&home, &tally, "products_popularity"));
+    let (first, kept) =
+        (life(&home, &tally, "event_frequencies"), life(&home, &tally, "products_popularity"));
     assert!(first.len() > 30 && first != kept, "{first}");
 
     purging_what_is_not_retired_is_refused(&home, &tally);
 
     // Two revisions of one, one of the other.
     home.write("metrics.toml", copy(3)).unwrap();
-    let versions = |client: &tally_tests::client::Client| {
-        let listing = client.get("/api/metrics/copy/versions").unwrap().json();
-        let roles: Vec<&str> =
-            listing["versions"].as_array().unwrap().iter().map(|v| v["role"].as_str().unwrap()).collect();
-        if roles == ["answering", "before"] { Ok(String::new()) } else { Err(listing.to_string()) }
-    };
-    client.until("the other revision answers", std::time::Duration::from_secs(60), versions).unwrap();
+    wait_for_other_revision(client);
     home.write("metrics.toml", CONFIG).unwrap();
     fs::remove_file(folder.join("event_frequencies.so")).unwrap();
     until_state(client, "copy", "retired");
     until_state(client, "event_frequencies", "retired");
-    let unasked = purge(&home, &tally, &["copy"]);
-    assert!(unasked.status.code() == Some(2) && said(&unasked).contains("--yes"), "{}", said(&unasked));
-    assert_eq!(state(client, "copy"), "retired");
-    let done = purge(&home, &tally, &["copy", "--yes", "--json"]);
-    assert!(done.status.success(), "{}", said(&done));
-    let done: Value = serde_json::from_slice(&done.stdout).unwrap();
-    assert_eq!(done["done"], "copy: everything stored of it is removed, 2 revisions");
-    assert_eq!(state(client, "copy"), "absent");
-    assert!(said(&purge(&home, &tally, &["copy", "--yes"])).contains("nothing is stored of copy"));
+    purge_copy(&home, &tally);
 
     // Also what was retired before the engine started, and is listed by nobody.
     tally.stop().unwrap();
@@ -114,23 +113,45 @@ fn everything_of_a_retired_metric_goes_and_nothing_else() {
     tally.stop().unwrap();
 }
 
+fn wait_for_other_revision(client: &Client) {
+    let versions = |client: &Client| {
+        let listing = client.get("/api/metrics/copy/versions").unwrap().json();
+        let roles: Vec<&str> = listing["versions"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|v| v["role"].as_str().unwrap())
+            .collect();
+        if roles == ["answering", "before"] { Ok(String::new()) } else { Err(listing.to_string()) }
+    };
+    client
+        .until("the other revision answers", std::time::Duration::from_secs(60), versions)
+        .unwrap();
+}
+
+/// Done when it is said with `--yes`; a second time there is nothing.
+fn purge_copy(home: &Home, tally: &Tally) {
+    let unasked = purge(home, tally, &["copy"]);
+    assert!(
+        unasked.status.code() == Some(2) && said(&unasked).contains("--yes"),
+        "{}",
+        said(&unasked)
+    );
+    assert_eq!(state(&tally.client, "copy"), "retired");
+    let done = purge(home, tally, &["copy", "--yes", "--json"]);
+    assert!(done.status.success(), "{}", said(&done));
+    let done: Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(done["done"], "copy: everything stored of it is removed, 2 revisions");
+    assert_eq!(state(&tally.client, "copy"), "absent");
+    assert!(said(&purge(home, tally, &["copy", "--yes"])).contains("nothing is stored of copy"));
+}
+
 #[test]
 fn in_a_group_what_another_engine_counts_stays() {
     let kafka = Kafka::start().unwrap();
     let redis = Redis::start(&[]).unwrap();
     kafka.create_topic("group-purge", 4, &[]).unwrap();
-    let homes: Vec<(Home, PathBuf)> = (0..2)
-        .map(|_| {
-            let (mut home, folder) = home();
-            home.env("KAFKA_BROKER", &kafka.brokers());
-            home.env("TOPIC", "group-purge");
-            home.env("GROUP_ID", "group-purge");
-            home.env("REDIS_URL", &redis.at());
-            drop_in(&folder, "products_popularity");
-            drop_in(&folder, "event_frequencies");
-            (home, folder)
-        })
-        .collect();
+    let homes = make_homes(&kafka, &redis);
     let engines: Vec<Tally> = homes.iter().map(|(home, _)| home.start().unwrap()).collect();
     let end = post(&engines[0].client, 0, 1_000);
     for engine in &engines {
@@ -152,7 +173,11 @@ fn in_a_group_what_another_engine_counts_stays() {
         fs::remove_file(homes[0].1.join("event_frequencies.so")).unwrap();
         until_state(&engines[0].client, "event_frequencies", "retired");
         let refused = purge(&homes[0].0, &engines[0], &["event_frequencies", "--yes"]);
-        assert!(!refused.status.success() && said(&refused).contains("another engine counts"), "{}", said(&refused));
+        assert!(
+            !refused.status.success() && said(&refused).contains("another engine counts"),
+            "{}",
+            said(&refused)
+        );
         fs::remove_file(homes[1].1.join("event_frequencies.so")).unwrap();
         until_state(&engines[1].client, "event_frequencies", "retired");
         let done_it = purge(&homes[0].0, &engines[0], &["event_frequencies", "--yes"]);
@@ -172,8 +197,30 @@ fn in_a_group_what_another_engine_counts_stays() {
     let end = post(&engines[0].client, posted, posted + 100);
     for engine in &engines {
         until_state(&engine.client, "event_frequencies", "active");
-        assert_eq!(engine.client.ask("event_frequencies", &ALL, &end).unwrap()["total"], posted + 100);
-        assert_eq!(engine.client.ask("products_popularity", &ALL, &end).unwrap()["total"], posted + 100);
+        assert_eq!(
+            engine.client.ask("event_frequencies", &ALL, &end).unwrap()["total"],
+            posted + 100
+        );
+        assert_eq!(
+            engine.client.ask("products_popularity", &ALL, &end).unwrap()["total"],
+            posted + 100
+        );
     }
     engines.into_iter().for_each(|engine| drop(engine.stop().unwrap()));
+}
+
+/// Two homes that share a group and a store, each with its plugin folder.
+fn make_homes(kafka: &Kafka, redis: &Redis) -> Vec<(Home, PathBuf)> {
+    (0..2)
+        .map(|_| {
+            let (mut home, folder) = home();
+            home.env("KAFKA_BROKER", &kafka.brokers());
+            home.env("TOPIC", "group-purge");
+            home.env("GROUP_ID", "group-purge");
+            home.env("REDIS_URL", &redis.at());
+            drop_in(&folder, "products_popularity");
+            drop_in(&folder, "event_frequencies");
+            (home, folder)
+        })
+        .collect()
 }

@@ -1,5 +1,5 @@
-//! SIGHUP, and a plugin file that is replaced again and again: the engine looks at once, counts on, and grows only by what
-//! the documents say.
+//! SIGHUP, and a plugin file that is replaced again and again: the engine looks at once, counts on,
+//! and grows only by what the documents say.
 
 use serde_json::Value;
 use std::fs;
@@ -14,7 +14,10 @@ const ALL: Value = Value::Null;
 /// Lines of the log that contain all of these words.
 fn lines(home: &Home, words: &[&str]) -> Vec<String> {
     let log = fs::read_to_string(home.path().join("stderr.log")).unwrap();
-    log.lines().filter(|line| words.iter().all(|word| line.contains(word))).map(str::to_owned).collect()
+    log.lines()
+        .filter(|line| words.iter().all(|word| line.contains(word)))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Waits for so many of such lines.
@@ -41,7 +44,8 @@ fn sighup_has_configuration_and_folders_looked_at_and_harms_nothing() {
     tally.process.signal("HUP").unwrap();
     until_lines(&home, client, &LOOKED, 1);
 
-    // Broken: one line when it is seen to have changed, one more for each time somebody asks; everything goes on.
+    // Broken: one line when it is seen to have changed, one more for each time somebody asks;
+    // everything goes on.
     home.write("metrics.toml", format!("{CONFIG}[metrics.copy]\nplugin = [\n")).unwrap();
     until_lines(&home, client, &REFUSED, 1);
     for more in 1..=2 {
@@ -52,13 +56,20 @@ fn sighup_has_configuration_and_folders_looked_at_and_harms_nothing() {
     let listing = client.get("/api/metrics").unwrap().json();
     assert_eq!(listing["rejected"].as_array().unwrap().len(), 1, "{listing}");
     let reason = listing["rejected"][0]["reason"].as_str().unwrap();
-    assert!(!reason.contains('\n') && reason.contains("what was served stays in force"), "{reason}");
+    assert!(
+        !reason.contains('\n') && reason.contains("what was served stays in force"),
+        "{reason}"
+    );
     let end = post(client, 1_000, 2_000);
     assert_eq!(client.ask("event_frequencies", &ALL, &end).unwrap()["total"], 2_000);
 
     // Mended, and a file beside it: when the look that was asked for is over, both are there.
     drop_in(&folder, "products_popularity");
-    home.write("metrics.toml", format!("{CONFIG}[metrics.copy]\nplugin = \"products_popularity\"\n")).unwrap();
+    home.write(
+        "metrics.toml",
+        format!("{CONFIG}[metrics.copy]\nplugin = \"products_popularity\"\n"),
+    )
+    .unwrap();
     tally.process.signal("HUP").unwrap();
     until_lines(&home, client, &LOOKED, 4);
     assert!(state(client, "copy") != "absent" && state(client, "products_popularity") != "absent");
@@ -82,7 +93,8 @@ fn a_file_replaced_again_and_again_costs_what_is_loaded_and_nothing_else() {
         assert_eq!(client.ask("event_frequencies", &ALL, &end).unwrap()["total"], posted);
         (posted, end)
     };
-    let mut file = Replaced::new(&folder.join("event_frequencies.so"), "event_frequencies").unwrap();
+    let mut file =
+        Replaced::new(&folder.join("event_frequencies.so"), "event_frequencies").unwrap();
     // Whatever a first time costs.
     (0..4).for_each(|number| file.swap(&tally, number).unwrap());
     count_on();

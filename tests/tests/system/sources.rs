@@ -41,7 +41,11 @@ impl World for Topic<'_> {
     }
 
     fn source(&mut self) -> Box<dyn Source> {
-        if self.alone { self.log.replay(Box::new(|| vec![0, 1, 2, 3])).unwrap() } else { self.log.source().unwrap() }
+        if self.alone {
+            self.log.replay(Box::new(|| vec![0, 1, 2, 3])).unwrap()
+        } else {
+            self.log.source().unwrap()
+        }
     }
 
     fn truncate(&mut self, partition: u32) -> bool {
@@ -51,8 +55,12 @@ impl World for Topic<'_> {
 
     fn hole(&mut self, partition: u32) -> bool {
         let payloads = [b"aborted".to_vec(), b"aborted".to_vec()];
-        self.kafka.produce_in_transaction(&self.config.topic, partition as i32, &payloads, false).unwrap();
-        self.kafka.produce_in_transaction(&self.config.topic, partition as i32, &payloads[..1], true).unwrap();
+        self.kafka
+            .produce_in_transaction(&self.config.topic, partition as i32, &payloads, false)
+            .unwrap();
+        self.kafka
+            .produce_in_transaction(&self.config.topic, partition as i32, &payloads[..1], true)
+            .unwrap();
         true
     }
 
@@ -71,7 +79,8 @@ fn config(kafka: &Kafka, topic: &str) -> KafkaConfig {
     }
 }
 
-/// Counts, and keeps its own positions, as an engine does: what it has seen it does not ask for again.
+/// Counts, and keeps its own positions, as an engine does: what it has seen it does not ask for
+/// again.
 #[derive(Default)]
 struct Count {
     next: BTreeMap<u32, u64>,
@@ -86,7 +95,9 @@ impl Sink for Count {
         self.assigned += 1;
         partitions
             .iter()
-            .map(|partition| self.next.get(partition).map_or(Start::Earliest, |next| Start::At(*next)))
+            .map(|partition| {
+                self.next.get(partition).map_or(Start::Earliest, |next| Start::At(*next))
+            })
             .collect()
     }
     fn revoked(&mut self, _: &[u32], _: bool) {}
@@ -95,8 +106,11 @@ impl Sink for Count {
             self.next.insert(partition, last.offset + 1);
         }
         self.seen += records.len() as u64;
-        self.bytes +=
-            records.iter().filter_map(|record| record.payload).map(|payload| u64::from(payload[0])).sum::<u64>();
+        self.bytes += records
+            .iter()
+            .filter_map(|record| record.payload)
+            .map(|payload| u64::from(payload[0]))
+            .sum::<u64>();
     }
     fn passed(&mut self, partition: u32, to: u64) {
         self.next.insert(partition, to);
@@ -110,9 +124,10 @@ impl Sink for Count {
 #[test]
 fn kafka() {
     let mut kafka = Kafka::start().unwrap();
-    for (topic, settings) in
-        [("classic", BTreeMap::new()), ("kip848", BTreeMap::from([("group.protocol".to_owned(), "consumer".into())]))]
-    {
+    for (topic, settings) in [
+        ("classic", BTreeMap::new()),
+        ("kip848", BTreeMap::from([("group.protocol".to_owned(), "consumer".into())])),
+    ] {
         kafka.create_topic(topic, 4, &[]).unwrap();
         let config = KafkaConfig { settings, ..config(&kafka, topic) };
         contract::run(&mut Topic::new(&kafka, config, false));
@@ -134,14 +149,19 @@ fn a_replay_follows_the_partitions_that_are_wanted(kafka: &Kafka) {
     let config = config(kafka, "wanted");
     let wanted = Arc::new(Mutex::new(vec![0]));
     let asked = wanted.clone();
-    let mut source = KafkaSource::replay(&config, Box::new(move || asked.lock().unwrap().clone())).unwrap();
+    let mut source =
+        KafkaSource::replay(&config, Box::new(move || asked.lock().unwrap().clone())).unwrap();
     kafka.produce("wanted", 0, &[b"a".to_vec(), b"b".to_vec()]).unwrap();
     kafka.produce("wanted", 1, &[b"c".to_vec()]).unwrap();
     let mut count = Count::default();
     let until = |source: &mut KafkaSource, count: &mut Count, seen: &[(u32, u64)]| {
         let begun = Instant::now();
         while count.next != seen.iter().copied().collect() {
-            assert!(begun.elapsed() < Duration::from_secs(30), "{:?} instead of {seen:?}", count.next);
+            assert!(
+                begun.elapsed() < Duration::from_secs(30),
+                "{:?} instead of {seen:?}",
+                count.next
+            );
             source.poll(Duration::from_millis(50), 100, count).unwrap();
         }
     };
@@ -160,8 +180,12 @@ fn a_replay_follows_the_partitions_that_are_wanted(kafka: &Kafka) {
 fn a_compacted_topic_is_refused(kafka: &Kafka) {
     kafka.create_topic("compacted", 1, &[("cleanup.policy", "compact")]).unwrap();
     let fault = first_fault(&mut KafkaSource::open(&config(kafka, "compacted")).unwrap());
-    let told = |text: &str| text.contains("allow_compacted") && text.contains("waiting does not fix this");
-    assert!(matches!(&fault, LogError::Transient(Cause::Misconfigured, text) if told(text)), "{fault}");
+    let told =
+        |text: &str| text.contains("allow_compacted") && text.contains("waiting does not fix this");
+    assert!(
+        matches!(&fault, LogError::Transient(Cause::Misconfigured, text) if told(text)),
+        "{fault}"
+    );
     let config = KafkaConfig { allow_compacted: true, ..config(kafka, "compacted") };
     let (mut source, mut count) = (KafkaSource::open(&config).unwrap(), Count::default());
     let started = Instant::now();
@@ -206,19 +230,28 @@ fn a_stall_is_seen_and_markers_are_none(kafka: &Kafka) {
     until(&mut source, &mut count, 151);
     caught_up(&mut source, &mut count);
     survey(&mut source, &mut count);
-    assert_eq!((source.stalled(), count.seen), (vec![], 151), "each once, also of what was fetched before the restart");
+    assert_eq!(
+        (source.stalled(), count.seen),
+        (vec![], 151),
+        "each once, also of what was fetched before the restart"
+    );
     Box::new(source).close(Duration::from_secs(5));
 }
 
 fn a_topic_has_an_id_that_goes_with_it(kafka: &Kafka) {
     let wait = Duration::from_secs(5);
     let survey = TopicSurvey::open(&config(kafka, "named")).unwrap();
-    assert!(matches!(survey.topic(wait), Err(LogError::Transient(Cause::Missing, text)) if text.contains("create it")));
+    assert!(
+        matches!(survey.topic(wait), Err(LogError::Transient(Cause::Missing, text)) if text.contains("create it"))
+    );
     kafka.create_topic("named", 1, &[]).unwrap();
     let first = survey.topic(wait).unwrap().unwrap();
     assert!(first.starts_with("named/") && first.len() > 20, "{first}");
     assert_eq!(survey.topic(wait).unwrap(), Some(first.clone()));
-    assert_eq!(survey.ask(wait).unwrap().bounds, [Bounds { partition: 0, start: 0, end: 0, open: 0 }]);
+    assert_eq!(
+        survey.ask(wait).unwrap().bounds,
+        [Bounds { partition: 0, start: 0, end: 0, open: 0 }]
+    );
     kafka.delete_topic("named").unwrap();
     kafka.create_topic("named", 1, &[]).unwrap();
     assert_ne!(survey.topic(wait).unwrap(), Some(first));
@@ -230,7 +263,8 @@ fn a_producer_is_acknowledged_and_a_tail_reads_it(kafka: &Kafka) {
     assert_eq!(inspect(&config).unwrap().partitions, 3);
     let producer = Producer::open(&config).unwrap();
     let keys: Vec<Vec<u8>> = (0..3_000u32).map(|n| (n % 50).to_string().into_bytes()).collect();
-    let records: Vec<(&[u8], &[u8])> = keys.iter().map(|key| (key.as_slice(), key.as_slice())).collect();
+    let records: Vec<(&[u8], &[u8])> =
+        keys.iter().map(|key| (key.as_slice(), key.as_slice())).collect();
     let first = producer.send(&records).unwrap();
     assert_eq!(first.values().sum::<u64>(), 3_000, "{first:?}");
     let mut tail = KafkaTail::open(&config, &Position(first.clone())).unwrap();
@@ -238,12 +272,12 @@ fn a_producer_is_acknowledged_and_a_tail_reads_it(kafka: &Kafka) {
     let (mut seen, started) = (0, Instant::now());
     while seen < 10 {
         assert!(started.elapsed() < Duration::from_secs(20), "the tail has {seen} of 10");
-        let polled = tail.poll(Duration::from_millis(100), 100, &mut |partition, records| {
-            seen += records.len();
-            assert!(
-                records.iter().all(|record| record.offset >= first[&partition] && record.offset < second[&partition])
-            );
-        });
+        let polled =
+            tail.poll(Duration::from_millis(100), 100, &mut |partition, records| {
+                seen += records.len();
+                assert!(records.iter().all(|record| record.offset >= first[&partition]
+                    && record.offset < second[&partition]));
+            });
         assert!(!matches!(polled, Err(LogError::Fatal(_))), "{polled:?}");
     }
     assert_eq!(seen, 10);
@@ -253,7 +287,10 @@ fn an_unknown_topic_is_told_and_waited_for(kafka: &Kafka) {
     let mut source = KafkaSource::open(&config(kafka, "later")).unwrap();
     let mut count = Count::default();
     let fault = first_fault(&mut source);
-    assert!(matches!(&fault, LogError::Transient(Cause::Missing, text) if text.contains("create it")), "{fault}");
+    assert!(
+        matches!(&fault, LogError::Transient(Cause::Missing, text) if text.contains("create it")),
+        "{fault}"
+    );
     kafka.create_topic("later", 1, &[]).unwrap();
     kafka.produce("later", 0, &[b"x".to_vec()]).unwrap();
     until(&mut source, &mut count, 1);
@@ -272,7 +309,10 @@ fn a_broker_that_crashes_is_told_and_waited_for(kafka: &mut Kafka) {
         told = source.poll(Duration::from_millis(50), 10, &mut count).err();
     }
     let told = told.expect("a dead broker is told");
-    assert!(matches!(&told, LogError::Transient(Cause::Network, text) if text.contains("[kafka] brokers")), "{told}");
+    assert!(
+        matches!(&told, LogError::Transient(Cause::Network, text) if text.contains("[kafka] brokers")),
+        "{told}"
+    );
     kafka.restart().unwrap();
     kafka.produce("crash", 0, &vec![b"y".to_vec(); 50]).unwrap();
     until(&mut source, &mut count, 150);
@@ -281,7 +321,11 @@ fn a_broker_that_crashes_is_told_and_waited_for(kafka: &mut Kafka) {
     kafka.kill().unwrap();
     let started = Instant::now();
     Box::new(source).close(Duration::from_secs(3));
-    assert!(started.elapsed() < Duration::from_secs(5), "closing without a broker took {:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "closing without a broker took {:?}",
+        started.elapsed()
+    );
 }
 
 /// What is told first.
@@ -298,7 +342,11 @@ fn first_fault(source: &mut KafkaSource) -> LogError {
 fn until(source: &mut KafkaSource, count: &mut Count, seen: u64) {
     let (started, mut told) = (Instant::now(), String::new());
     while count.seen < seen {
-        assert!(started.elapsed() < Duration::from_secs(30), "{} of {seen} records; last told: {told}", count.seen);
+        assert!(
+            started.elapsed() < Duration::from_secs(30),
+            "{} of {seen} records; last told: {told}",
+            count.seen
+        );
         match source.poll(Duration::from_millis(50), 1_000, count) {
             Err(fault @ LogError::Fatal(_)) => panic!("{fault}"),
             Err(fault) => told = fault.to_string(),

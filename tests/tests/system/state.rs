@@ -1,4 +1,5 @@
-//! `tally state`: through a running engine, and without one from its store, embedded and Redis; what is stored and not served.
+//! `tally state`: through a running engine, and without one from its store, embedded and Redis;
+//! what is stored and not served.
 
 use serde_json::Value;
 use std::process::Output;
@@ -7,8 +8,7 @@ use tally_tests::redis::Redis;
 use tally_tests::tally::{Home, Tally};
 
 /// Nobody listens at the configured address: engines of tests take another one.
-const CONFIG: &str =
-    "[server]\nlisten = \"127.0.0.1:1\"\n[log]\npartitions = 1\n[store]\ncheckpoint_interval_ms = 50\n";
+const CONFIG: &str = "[server]\nlisten = \"127.0.0.1:1\"\n[log]\npartitions = 1\n[store]\ncheckpoint_interval_ms = 50\n";
 
 fn shown(home: &Home, args: &[&str]) -> (String, String, i32) {
     let Output { stdout, stderr, status } = home.run(args).unwrap();
@@ -19,13 +19,21 @@ fn shown(home: &Home, args: &[&str]) -> (String, String, i32) {
 fn alone(home: &Home, args: &[&str]) -> Value {
     let (out, err, code) = shown(home, &[args, &["--json"]].concat());
     assert_eq!(code, 0, "{err}");
-    assert!(err.contains("no engine answers at http://127.0.0.1:1: reading ") && err.contains(" itself"), "{err}");
+    assert!(
+        err.contains("no engine answers at http://127.0.0.1:1: reading ")
+            && err.contains(" itself"),
+        "{err}"
+    );
     serde_json::from_str(&out).unwrap()
 }
 
 fn asked(home: &Home, tally: &Tally, args: &[&str]) -> Value {
     let (out, err, code) = shown(home, &[args, &["--json", "--url", &tally.url()]].concat());
-    assert_eq!((code, err.as_str()), (0, ""), "an engine that is named is asked, and nothing is said");
+    assert_eq!(
+        (code, err.as_str()),
+        (0, ""),
+        "an engine that is named is asked, and nothing is said"
+    );
     serde_json::from_str(&out).unwrap()
 }
 
@@ -33,7 +41,11 @@ fn asked(home: &Home, tally: &Tally, args: &[&str]) -> Value {
 fn listed(stored: &Value) -> Vec<(&str, Option<bool>, Option<u64>)> {
     let metrics = stored["metrics"].as_array().unwrap().iter();
     let next = |metric: &Value| metric["partitions"][0]["next"].as_u64();
-    metrics.map(|metric| (metric["metric"].as_str().unwrap(), metric["served"].as_bool(), next(metric))).collect()
+    metrics
+        .map(|metric| {
+            (metric["metric"].as_str().unwrap(), metric["served"].as_bool(), next(metric))
+        })
+        .collect()
 }
 
 fn looked_at(home: &Home, embedded: bool) {
@@ -61,7 +73,10 @@ fn looked_at(home: &Home, embedded: bool) {
     if embedded {
         // It belongs to the engine.
         let (_, err, code) = shown(home, &["state", "tables"]);
-        assert!(code == 1 && err.contains("in use by another process") && err.contains("--url names"), "{err}");
+        assert!(
+            code == 1 && err.contains("in use by another process") && err.contains("--url names"),
+            "{err}"
+        );
     }
     tally.stop().unwrap();
 
@@ -70,10 +85,15 @@ fn looked_at(home: &Home, embedded: bool) {
     assert_eq!(alone(home, &get), row, "the same without an engine");
     let buckets = alone(home, &["state", "buckets", "event_frequencies"]);
     assert_eq!(buckets["metrics"][0]["tables"][0]["buckets"][0]["updates"], 3, "{buckets}");
-    assert!(shown(home, &["state", "get", "nobody/t", "1"]).1.contains("no revision of a metric nobody"));
+    assert!(
+        shown(home, &["state", "get", "nobody/t", "1"])
+            .1
+            .contains("no revision of a metric nobody")
+    );
 
     // Two are not served any more: they are listed, and their rows are shown.
-    home.write("metrics.toml", format!("{CONFIG}[plugins]\nshipped = [\"event_frequencies\"]\n")).unwrap();
+    home.write("metrics.toml", format!("{CONFIG}[plugins]\nshipped = [\"event_frequencies\"]\n"))
+        .unwrap();
     let tally = home.start().unwrap();
     let stored = asked(home, &tally, &["state", "tables"]);
     let served = |name: &str| (name == all[0], Some(3));

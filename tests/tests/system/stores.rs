@@ -1,4 +1,5 @@
-//! The contract of stores, kept on a real Redis and on a Redis Cluster; and what only Redis can do to a store.
+//! The contract of stores, kept on a real Redis and on a Redis Cluster; and what only Redis can do
+//! to a store.
 #![allow(clippy::print_stdout, reason = "measurements and seeds are printed")]
 
 mod cluster;
@@ -12,8 +13,8 @@ mod world;
 use tally_engine::store::contract;
 use tally_engine::store::redis::{FRAME_OVERHEAD, RedisSettings, RedisStore, SNAPSHOT_OVERHEAD};
 use tally_engine::store::{
-    Advance, Bucket, BucketRead, Commit, CommitAnswer, Compaction, Known, Life, RevisionId, Store, StoredFrame,
-    StoredProgress,
+    Advance, Bucket, BucketRead, Commit, CommitAnswer, Compaction, Known, Life, RevisionId, Store,
+    StoredFrame, StoredProgress,
 };
 use tally_tests::redis::Redis;
 
@@ -52,7 +53,12 @@ fn step(life: Life, partition: u32, from: u64, to: u64, frames: &[(u32, &[u8])])
     let base = (from > 0).then(|| from.to_le_bytes().to_vec());
     let to = StoredProgress { next: to, bytes: to.to_le_bytes().to_vec() };
     let frames = frames.iter().map(|(bucket, bytes)| (at(*bucket), bytes.to_vec())).collect();
-    Commit { revision: revision(), life, advances: vec![Advance { partition, from, base, to }], frames }
+    Commit {
+        revision: revision(),
+        life,
+        advances: vec![Advance { partition, from, base, to }],
+        frames,
+    }
 }
 
 fn one(store: &RedisStore, commit: &Commit) -> CommitAnswer {
@@ -95,7 +101,11 @@ fn redis_agrees_with_a_naive_store() {
 fn two_tallies_share_a_redis() {
     let redis = Redis::start(&[]).unwrap();
     let open = |namespace: &str| {
-        RedisStore::open(&RedisSettings { namespace: namespace.to_owned(), ..settings(&redis.url()) }).unwrap()
+        RedisStore::open(&RedisSettings {
+            namespace: namespace.to_owned(),
+            ..settings(&redis.url())
+        })
+        .unwrap()
     };
     let (a, b) = (open("a"), open("b"));
     let life = a.create(&revision(), b"").unwrap();
@@ -110,7 +120,9 @@ fn two_tallies_share_a_redis() {
 #[test]
 fn large_states_are_read_in_pieces_and_as_one_moment() {
     let redis = Redis::start(&[]).unwrap();
-    let store = RedisStore::open(&RedisSettings { max_bucket_bytes: 64 << 20, ..settings(&redis.url()) }).unwrap();
+    let store =
+        RedisStore::open(&RedisSettings { max_bucket_bytes: 64 << 20, ..settings(&redis.url()) })
+            .unwrap();
     let life = store.create(&revision(), b"").unwrap();
     let frame = |n: u64| -> Vec<u8> { (0..300_000u64).map(|at| (at * 7 + n * 13) as u8).collect() };
     let large = vec![5; 3 << 20];
@@ -120,8 +132,10 @@ fn large_states_are_read_in_pieces_and_as_one_moment() {
     apply(&store, &step(life, 0, 20, 21, &[(3, &large), (4, b"small")]));
     let known: Vec<Known> = (0..5).map(|bucket| Known { bucket: at(bucket), last: None }).collect();
     let calls = || {
-        let info: String = redis::cmd("INFO").arg("commandstats").query(&mut redis.connect().unwrap()).unwrap();
-        let line = info.lines().find(|line| line.starts_with("cmdstat_evalsha:")).unwrap().to_owned();
+        let info: String =
+            redis::cmd("INFO").arg("commandstats").query(&mut redis.connect().unwrap()).unwrap();
+        let line =
+            info.lines().find(|line| line.starts_with("cmdstat_evalsha:")).unwrap().to_owned();
         line.split(['=', ',']).nth(1).unwrap().parse::<u64>().unwrap()
     };
     let before = calls();
@@ -135,7 +149,10 @@ fn large_states_are_read_in_pieces_and_as_one_moment() {
             4 => vec![b"small".to_vec()],
             _ => (0..20).filter(|n| *n as usize % 3 == bucket).map(frame).collect(),
         };
-        assert_eq!(frames.iter().map(|frame| &frame.bytes).collect::<Vec<_>>(), expected.iter().collect::<Vec<_>>());
+        assert_eq!(
+            frames.iter().map(|frame| &frame.bytes).collect::<Vec<_>>(),
+            expected.iter().collect::<Vec<_>>()
+        );
         // The tail after any of them, which is in pieces too.
         let last = &frames[0];
         let (tail, after) = self::read(&store, bucket as u32, Some(last));
@@ -144,7 +161,8 @@ fn large_states_are_read_in_pieces_and_as_one_moment() {
     }
 }
 
-/// One engine remembers where a frame stood that another has folded away since, whatever its length.
+/// One engine remembers where a frame stood that another has folded away since, whatever its
+/// length.
 #[test]
 fn a_reader_notices_what_another_engine_compacted() {
     let redis = Redis::start(&[]).unwrap();
@@ -158,15 +176,23 @@ fn a_reader_notices_what_another_engine_compacted() {
         there.compact(&compaction(life, 0, &frames[0], b"snapshot")).unwrap();
         let (tail, whole) = read(&here, 0, Some(&frames[0]));
         assert!(!tail && whole[0].bytes == b"snapshot" && whole[1] == frames[1], "length {length}");
-        assert_eq!(read(&here, 0, Some(&frames[1])), (true, vec![]), "what stands behind it is still known");
-        // Nor does it begin a compaction that has been made: what it remembers is looked up when one seems due.
+        assert_eq!(
+            read(&here, 0, Some(&frames[1])),
+            (true, vec![]),
+            "what stands behind it is still known"
+        );
+        // Nor does it begin a compaction that has been made: what it remembers is looked up when
+        // one seems due.
         apply(&here, &step(life, 0, 2, 3, &[(0, &[3; 100_000])]));
         let last = read(&here, 0, None).1.pop().unwrap();
         there.compact(&compaction(life, 0, &last, &[3; 100_000])).unwrap();
         let CommitAnswer::Applied(sizes) = one(&here, &step(life, 0, 3, 4, &[(0, b"4")])) else {
             panic!("not applied")
         };
-        assert_eq!((sizes[0].snapshot, sizes[0].tail), (100_000 + SNAPSHOT_OVERHEAD, 1 + FRAME_OVERHEAD));
+        assert_eq!(
+            (sizes[0].snapshot, sizes[0].tail),
+            (100_000 + SNAPSHOT_OVERHEAD, 1 + FRAME_OVERHEAD)
+        );
     }
 }
 
@@ -180,13 +206,22 @@ fn a_commit_touches_as_many_buckets_as_there_are() {
         apply(&store, &step(life, 0, n, n + 1, &frames));
     }
     assert_eq!(store.buckets(&revision()).unwrap().len(), 20_000);
-    let known: Vec<Known> = (0..20_000).map(|bucket| Known { bucket: at(bucket), last: None }).collect();
+    let known: Vec<Known> =
+        (0..20_000).map(|bucket| Known { bucket: at(bucket), last: None }).collect();
     let reading = store.read(&revision(), &known).unwrap().unwrap();
-    assert!(reading.buckets.iter().all(|read| matches!(read, BucketRead::Whole(frames) if frames.len() == 2)));
+    assert!(
+        reading
+            .buckets
+            .iter()
+            .all(|read| matches!(read, BucketRead::Whole(frames) if frames.len() == 2))
+    );
     let second = store.create(&revision(), b"").unwrap();
     assert!(second != life && store.buckets(&revision()).unwrap().is_empty());
     let keys: u64 = redis::cmd("DBSIZE").query(&mut redis.connect().unwrap()).unwrap();
-    assert_eq!(keys, 2, "the state of the new life and the list of revisions, and nothing of the old one");
+    assert_eq!(
+        keys, 2,
+        "the state of the new life and the list of revisions, and nothing of the old one"
+    );
     assert!(store.remove(&revision()).unwrap());
     let keys: u64 = redis::cmd("DBSIZE").query(&mut redis.connect().unwrap()).unwrap();
     assert_eq!(keys, 0, "nothing of what was removed");

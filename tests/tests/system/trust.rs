@@ -1,7 +1,5 @@
-//! Numbers that lack events say so, wherever they leave; revisions that lack some do not answer by themselves; and what was said of
-//! a revision outlives the engine.
-//!
-//! Over 400 lines: one walk through every place that states numbers.
+//! Numbers that lack events say so, wherever they leave; revisions that lack some do not answer by
+//! themselves; and what was said of a revision outlives the engine.
 
 use serde_json::{Value, json};
 use std::fs;
@@ -40,7 +38,10 @@ fn counted(client: &Client, metric: &str, end: &str) -> (u64, Option<u64>) {
         let detail = failed["detail"].as_str().unwrap();
         assert!(detail.contains("raise its `revision`") && detail.contains(metric), "{detail}");
     }
-    (answer["result"]["fed"].as_u64().unwrap(), failed.map(|failed| failed["count"].as_u64().unwrap()))
+    (
+        answer["result"]["fed"].as_u64().unwrap(),
+        failed.map(|failed| failed["count"].as_u64().unwrap()),
+    )
 }
 
 fn with_poison(config: &str, plugin: PathBuf) -> (Home, PathBuf) {
@@ -80,7 +81,8 @@ fn no_number_lacks_events_without_saying_so() {
     assert_eq!(counted(&tally.client, "poison", &end), (1_000, None));
     assert!(descriptor(&tally.client, "poison").get("events_failed").is_none());
 
-    // Runs of failures of all lengths, over batches, commits, crashes and orderly ends: each event counts in one of both figures.
+    // Runs of failures of all lengths, over batches, commits, crashes and orderly ends: each event
+    // counts in one of both figures.
     let poisoned = |n: u64| n % 100 < n / 100 % 40;
     let mut failed = 0;
     for (round, from) in (1_000..8_000_u64).step_by(1_000).enumerate() {
@@ -106,24 +108,27 @@ fn no_number_lacks_events_without_saying_so() {
     }
     failures_are_told(&home, &tally, failed);
 
-    // Another metric of the same code meets the same events while it counts history, and says the same.
-    home.write("metrics.toml", format!("{CONFIG}{ONE}[metrics.again]\nplugin = \"poison\"\n[metrics.poison]\n"))
-        .unwrap();
+    // Another metric of the same code meets the same events while it counts history, and says the
+    // same.
+    home.write(
+        "metrics.toml",
+        format!("{CONFIG}{ONE}[metrics.again]\nplugin = \"poison\"\n[metrics.poison]\n"),
+    )
+    .unwrap();
     until_state(client, "again", "active");
     assert_eq!(counted(client, "again", &end), right);
 
-    // Mended code of the same revision lacks what the state lacks, which is said; of a higher one nothing is missing.
+    // Mended code of the same revision lacks what the state lacks, which is said; of a higher one
+    // nothing is missing.
     fs::copy(poison(false).unwrap(), folder.join("poison.so")).unwrap();
-    let swapped = |client: &Client| match client.figure("tally_plugin_swaps_total", "metric=\"poison\"") {
-        Ok(swaps) if swaps >= 1.0 => Ok(String::new()),
-        other => Err(format!("{other:?}")),
-    };
-    client.until("the mended code counts", LIMIT, swapped).unwrap();
+    wait_for_swap(client);
     until_said(client, "the mended code is there", "poison", |seen| seen["version"] == "1.0.1");
     let end = client.post_all(&events(8_001, 8_100, |n| n % 2 == 0)).unwrap();
     assert_eq!(counted(client, "poison", &end), (8_100 - failed, Some(failed)));
     assert!(
-        log(&home).contains("the new code continues with the state as it is, so missing events stay missing"),
+        log(&home).contains(
+            "the new code continues with the state as it is, so missing events stay missing"
+        ),
         "{}",
         tally.process.tail()
     );
@@ -136,12 +141,24 @@ fn no_number_lacks_events_without_saying_so() {
     tally.stop().unwrap();
 }
 
+fn wait_for_swap(client: &Client) {
+    let swapped =
+        |client: &Client| match client.figure("tally_plugin_swaps_total", "metric=\"poison\"") {
+            Ok(swaps) if swaps >= 1.0 => Ok(String::new()),
+            other => Err(format!("{other:?}")),
+        };
+    client.until("the mended code counts", LIMIT, swapped).unwrap();
+}
+
 /// Wherever numbers leave, they say how many events they lack.
 fn failures_are_told(home: &Home, tally: &Tally, failed: u64) {
     let client = &tally.client;
     assert_eq!(descriptor(client, "poison")["events_failed"], failed);
     assert!(descriptor(client, "poison")["reason"].as_str().unwrap().contains("events_failed"));
-    assert_eq!(client.figure("tally_metric_events_failed", "metric=\"poison\"").unwrap() as u64, failed);
+    assert_eq!(
+        client.figure("tally_metric_events_failed", "metric=\"poison\"").unwrap() as u64,
+        failed
+    );
     let versions = client.get("/api/metrics/poison/versions").unwrap().json();
     assert_eq!(versions["versions"][0]["events_failed"], failed);
     assert_eq!(versions["examples"][0]["answers"][0]["warnings"][0]["count"], failed, "{versions}");
@@ -150,11 +167,16 @@ fn failures_are_told(home: &Home, tally: &Tally, failed: u64) {
         "{}",
         listed(home, tally)
     );
-    let thousands = format!("{},{:03}", failed / 1_000, failed % 1_000).trim_start_matches("0,").to_owned();
+    let thousands =
+        format!("{},{:03}", failed / 1_000, failed % 1_000).trim_start_matches("0,").to_owned();
     // What is stored follows what is counted.
     let stored = |_: &Client| {
         let stored = home.succeed(&["state", "tables", "--url", &tally.url()]).unwrap();
-        if stored.contains(&format!("{thousands} events are missing from it")) { Ok(stored) } else { Err(stored) }
+        if stored.contains(&format!("{thousands} events are missing from it")) {
+            Ok(stored)
+        } else {
+            Err(stored)
+        }
     };
     client.until("it is stored with the offset", LIMIT, stored).unwrap();
     let audit = home.succeed(&["verify", "poison", "--url", &tally.url()]).unwrap();
@@ -194,7 +216,11 @@ fn a_newer_revision_on_which_events_fail_is_held_back_until_a_person_promotes_it
         (&json!("1.0.1"), &json!("2.0.0"), &json!(6))
     );
     assert_eq!(counted(client, "poison", &end), (3_000, None));
-    assert!(listed(&home, &tally).contains("held back: its code failed on 6 events"), "{}", listed(&home, &tally));
+    assert!(
+        listed(&home, &tally).contains("held back: its code failed on 6 events"),
+        "{}",
+        listed(&home, &tally)
+    );
     client
         .readyz("readiness says so", LIMIT, |answer| {
             answer.status == 200 && answer.text.contains("1 newer revisions are")
@@ -202,7 +228,10 @@ fn a_newer_revision_on_which_events_fail_is_held_back_until_a_person_promotes_it
         .unwrap();
     assert_eq!(client.figure("tally_metric_newer_held", "metric=\"poison\"").unwrap(), 1.0);
     let versions = client.get("/api/metrics/poison/versions").unwrap().json();
-    assert!(versions["versions"][1]["held"].as_str().unwrap().contains("failed on 6 events"), "{versions}");
+    assert!(
+        versions["versions"][1]["held"].as_str().unwrap().contains("failed on 6 events"),
+        "{versions}"
+    );
 
     tally.kill().unwrap();
     let tally = home.start().unwrap();
@@ -210,7 +239,10 @@ fn a_newer_revision_on_which_events_fail_is_held_back_until_a_person_promotes_it
     until_said(client, "it is held back after a restart", "poison", held);
     assert_eq!(counted(client, "poison", &end), (3_000, None));
     let said = home.succeed(&["plugin", "promote", "poison", "--url", &tally.url()]).unwrap();
-    assert!(said.contains("the new revision answers; 6 events are in none of its numbers"), "{said}");
+    assert!(
+        said.contains("the new revision answers; 6 events are in none of its numbers"),
+        "{said}"
+    );
     assert_eq!(counted(client, "poison", &end), (2_994, Some(6)));
     assert_eq!(client.figure("tally_metric_newer_held", "metric=\"poison\"").unwrap(), 0.0);
     home.succeed(&["plugin", "rollback", "poison", "--url", &tally.url()]).unwrap();
@@ -233,8 +265,13 @@ fn a_newer_revision_that_is_quarantined_is_told_everywhere_and_goes_on_once_it_i
     assert!(promote("poison").contains("there is no other revision of poison to promote"));
     assert!(promote("nosuch").contains("nosuch is not served"), "{}", promote("nosuch"));
     fs::copy(poison_of(true, 2).unwrap(), folder.join("poison.so")).unwrap();
-    let seen = until_said(client, "it is quarantined", "poison", |seen| seen["newer"]["state"] == "quarantined");
-    assert!(seen["newer"]["reason"].as_str().unwrap().contains("100 events in a row, from offset 500"), "{seen}");
+    let seen = until_said(client, "it is quarantined", "poison", |seen| {
+        seen["newer"]["state"] == "quarantined"
+    });
+    assert!(
+        seen["newer"]["reason"].as_str().unwrap().contains("100 events in a row, from offset 500"),
+        "{seen}"
+    );
     assert_eq!((&seen["state"], &seen["version"]), (&json!("active"), &json!("1.0.1")));
     assert!(
         listed(&home, &tally).contains("quarantined: the plugin failed on 100 events in a row"),
@@ -247,7 +284,10 @@ fn a_newer_revision_that_is_quarantined_is_told_everywhere_and_goes_on_once_it_i
         })
         .unwrap();
     let refused = promote("poison");
-    assert!(refused.contains("quarantined and cannot answer") && refused.contains("from offset 500"), "{refused}");
+    assert!(
+        refused.contains("quarantined and cannot answer") && refused.contains("from offset 500"),
+        "{refused}"
+    );
     assert_eq!(counted(client, "poison", &end), (2_000, None));
 
     // Its mended code goes on from where it stood; until that has counted, the other one answers.
@@ -323,8 +363,12 @@ fn a_roll_back_outlives_the_engine_and_ends_when_it_was_said_to() {
     fs::write(&book, noted.to_string()).unwrap();
     let tally = home.start().unwrap();
     assert!(descriptor(&tally.client, "products_popularity").get("before").is_none());
-    let refused = home.run(&["plugin", "rollback", "products_popularity", "--url", &tally.url()]).unwrap();
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("no earlier revision"), "{refused:?}");
+    let refused =
+        home.run(&["plugin", "rollback", "products_popularity", "--url", &tally.url()]).unwrap();
+    assert!(
+        String::from_utf8_lossy(&refused.stderr).contains("no earlier revision"),
+        "{refused:?}"
+    );
     assert_eq!(score(&tally.client, &end), 3_000);
     tally.stop().unwrap();
 }
@@ -344,17 +388,27 @@ fn a_shorter_history_takes_no_place_by_itself_whatever_was_changed_while_nobody_
     assert_eq!(score(&tally.client, &end), 10_000);
     let dropped = |client: &Client| {
         let bounds = client.get("/api/internal/log").unwrap().json();
-        if bounds[0]["start"].as_u64() > Some(0) { Ok(bounds.to_string()) } else { Err(bounds.to_string()) }
+        if bounds[0]["start"].as_u64() > Some(0) {
+            Ok(bounds.to_string())
+        } else {
+            Err(bounds.to_string())
+        }
     };
     tally.client.until("the log drops its oldest records", LIMIT, dropped).unwrap();
 
-    let held = |seen: &Value| seen["newer"]["held"].as_str().is_some_and(|why| why.contains("its history is shorter"));
+    let held = |seen: &Value| {
+        seen["newer"]["held"].as_str().is_some_and(|why| why.contains("its history is shorter"))
+    };
     // While it runs, another section; then with another start, other events as well.
     home.write("metrics.toml", weighted(3, small)).unwrap();
     until_said(&tally.client, "it is held back", "products_popularity", held);
     assert_eq!(score(&tally.client, &end), 10_000);
     tally.stop().unwrap();
-    home.write("metrics.toml", weighted(3, &format!("{small}[events.aliases]\npurchase = \"buy\"\n"))).unwrap();
+    home.write(
+        "metrics.toml",
+        weighted(3, &format!("{small}[events.aliases]\npurchase = \"buy\"\n")),
+    )
+    .unwrap();
     let tally = home.start().unwrap();
     let client = &tally.client;
     until_said(client, "it is held back after a restart", "products_popularity", held);
@@ -364,8 +418,12 @@ fn a_shorter_history_takes_no_place_by_itself_whatever_was_changed_while_nobody_
     let end = client.post_all(&[purchases(5_010, 5_110), alias].concat()).unwrap();
     assert_eq!(score(client, &end), 10_200);
     let audit = home.succeed(&["verify", "--url", &tally.url()]).unwrap();
-    assert!(audit.contains("not checked: anything: it reads events by an earlier configuration"), "{audit}");
-    let said = home.succeed(&["plugin", "promote", "products_popularity", "--url", &tally.url()]).unwrap();
+    assert!(
+        audit.contains("not checked: anything: it reads events by an earlier configuration"),
+        "{audit}"
+    );
+    let said =
+        home.succeed(&["plugin", "promote", "products_popularity", "--url", &tally.url()]).unwrap();
     assert!(said.contains("the new revision answers"), "{said}");
     let score_now = score(client, &end);
     assert!((3 * 110..3 * 5_110).contains(&score_now), "{score_now}");
@@ -383,20 +441,27 @@ fn a_plugin_that_does_not_return_hides_nothing_of_what_was_done() {
     assert_eq!(counted(client, "poison", &end), (1_500, None));
     client.post_all(&events(1_500, 1_501, |_| true).replace("666", "888")).unwrap();
     let stalled = |seen: &Value| {
-        seen["reason"].as_str().is_some_and(|why| why.contains("counting_stalled: plugin poison has not returned"))
+        seen["reason"]
+            .as_str()
+            .is_some_and(|why| why.contains("counting_stalled: plugin poison has not returned"))
     };
     until_said(client, "it is told of the metric", "poison", stalled);
     until_said(client, "and of others in its lane", "event_frequencies", stalled);
     fs::copy(poison(false).unwrap(), folder.join("poison.so")).unwrap();
     until_said(client, "the mended code is there", "poison", |seen| seen["version"] == "1.0.1");
     let told = |_: &Client| {
-        if log(&home).contains("the new code is not called yet") { Ok(String::new()) } else { Err(log(&home)) }
+        if log(&home).contains("the new code is not called yet") {
+            Ok(String::new())
+        } else {
+            Err(log(&home))
+        }
     };
     client.until("the log says that nothing moved", LIMIT, told).unwrap();
     let ended = tally.process.stop(LIMIT).unwrap();
     let line = ended.out.iter().find(|line| line.starts_with("stopping")).unwrap();
     assert!(
-        line.contains("1,500 events processed, ") && line.contains(" committed, 0 lost (counting did not end in"),
+        line.contains("1,500 events processed, ")
+            && line.contains(" committed, 0 lost (counting did not end in"),
         "{line}"
     );
     // The mended code counts on.

@@ -1,8 +1,10 @@
-//! What an earlier version stored is opened by this one, answers the same, counts on, and still equals its log.
+//! What an earlier version stored is opened by this one, answers the same, counts on, and still
+//! equals its log.
 //!
-//! Each folder `tests/fixtures/state-N` holds what the version that wrote format N left behind when it was killed: a data
-//! directory with the embedded store, one with the dump of a Redis, questions with that version's answers before and after
-//! some more events (`tests/fixtures/state-1/keep` makes it). Versions are refused or opened; nothing is counted anew in silence.
+//! Each folder `tests/fixtures/state-N` holds what the version that wrote format N left behind when
+//! it was killed: a data directory with the embedded store, one with the dump of a Redis, questions
+//! with that version's answers before and after some more events (`tests/fixtures/state-1/keep`
+//! makes it). Versions are refused or opened; nothing is counted anew in silence.
 
 use serde_json::{Map, Value, json};
 use std::fs;
@@ -20,7 +22,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 fn kept() -> Vec<PathBuf> {
     let fixtures = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")).unwrap();
     let folders = fixtures.map(|entry| entry.unwrap().path());
-    let kept: Vec<PathBuf> = folders.filter(|path| path.is_dir() && path.join("answers.json").exists()).collect();
+    let kept: Vec<PathBuf> =
+        folders.filter(|path| path.is_dir() && path.join("answers.json").exists()).collect();
     assert!(!kept.is_empty());
     kept
 }
@@ -34,7 +37,8 @@ fn unpack(archive: &Path) -> Home {
     home
 }
 
-/// Asks every question at the position of its kept answer, and names those that are answered otherwise.
+/// Asks every question at the position of its kept answer, and names those that are answered
+/// otherwise.
 fn differences(tally: &Tally, questions: &[Value], moment: &str) -> Vec<String> {
     let mut differ = Vec::new();
     for question in questions {
@@ -49,14 +53,15 @@ fn differences(tally: &Tally, questions: &[Value], moment: &str) -> Vec<String> 
         meta.insert("history".into(), said["meta"]["history"]["state"].clone());
         let said = json!({"result": said["result"], "meta": meta, "warnings": said["warnings"]});
         if said != *kept {
-            differ.push(format!("{moment}: {name} {}\nkept {kept}\nsaid {said}", question["params"]));
+            differ
+                .push(format!("{moment}: {name} {}\nkept {kept}\nsaid {said}", question["params"]));
         }
     }
     differ
 }
 
-/// Every question is answered as it was: at once, but for which keys count together, which a shared store shows in full until
-/// the lane has looked.
+/// Every question is answered as it was: at once, but for which keys count together, which a shared
+/// store shows in full until the lane has looked.
 fn until_equal(tally: &Tally, questions: &[Value], moment: &str) {
     let equal = |_: &Client| {
         let differ = differences(tally, questions, moment);
@@ -65,13 +70,16 @@ fn until_equal(tally: &Tally, questions: &[Value], moment: &str) {
     tally.client.until("every question is answered as it was", LIMIT, equal).unwrap();
 }
 
-/// The home is opened, answers as it did, counts `more`, answers as the old version did then, and equals its log.
+/// The home is opened, answers as it did, counts `more`, answers as the old version did then, and
+/// equals its log.
 fn goes_on(home: &Home, folder: &Path) {
-    let questions: Vec<Value> = serde_json::from_slice(&fs::read(folder.join("answers.json")).unwrap()).unwrap();
+    let questions: Vec<Value> =
+        serde_json::from_slice(&fs::read(folder.join("answers.json")).unwrap()).unwrap();
     let tally = home.start().unwrap();
     until_equal(&tally, &questions, "before");
     let more = fs::read_to_string(folder.join("more.ndjson")).unwrap();
-    let refused: usize = more.lines().map(|line| tally.client.events(line).unwrap().rejected.len()).sum();
+    let refused: usize =
+        more.lines().map(|line| tally.client.events(line).unwrap().rejected.len()).sum();
     assert!(refused > 0, "some of them are no events");
     until_equal(&tally, &questions, "after");
     let verified = home.run(&["verify", "--json", "--url", &tally.url()]).unwrap();
@@ -103,14 +111,17 @@ fn a_redis_of_an_earlier_version_is_opened_and_counted_on() {
     }
 }
 
-/// A version that did not read what is stored would count the log anew; this log is gone, so it would show.
+/// A version that did not read what is stored would count the log anew; this log is gone, so it
+/// would show.
 #[test]
 fn what_is_no_longer_in_the_log_is_still_counted() {
     for folder in kept() {
-        let questions: Vec<Value> = serde_json::from_slice(&fs::read(folder.join("answers.json")).unwrap()).unwrap();
+        let questions: Vec<Value> =
+            serde_json::from_slice(&fs::read(folder.join("answers.json")).unwrap()).unwrap();
         let home = unpack(&folder.join("embedded.tar.xz"));
         let config = fs::read_to_string(home.path().join("metrics.toml")).unwrap();
-        home.write("metrics.toml", config.replace("retention = \"all\"", "retention = \"1m\"")).unwrap();
+        home.write("metrics.toml", config.replace("retention = \"all\"", "retention = \"1m\""))
+            .unwrap();
         let tally = home.start().unwrap();
         until_equal(&tally, &questions, "before");
         tally.stop().unwrap();

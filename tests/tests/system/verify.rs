@@ -1,5 +1,6 @@
-//! `tally verify`: the log counted again and compared with the state of running engines, embedded and on real Kafka and
-//! Redis; and that it can fail: between it and the engine stands somebody who alters one thing.
+//! `tally verify`: the log counted again and compared with the state of running engines, embedded
+//! and on real Kafka and Redis; and that it can fail: between it and the engine stands somebody who
+//! alters one thing.
 
 mod everything;
 
@@ -15,7 +16,8 @@ use tally_tests::kafka::Kafka;
 use tally_tests::redis::Redis;
 use tally_tests::tally::{Home, START, Tally};
 
-const CONFIG: &str = "[store]\ncheckpoint_interval_ms = 100\n[server]\nevaluation_deadline_ms = 10000\n";
+const CONFIG: &str =
+    "[store]\ncheckpoint_interval_ms = 100\n[server]\nevaluation_deadline_ms = 10000\n";
 
 const METRICS: [&str; 3] = ["event_frequencies", "products_popularity", "user_activities"];
 
@@ -46,13 +48,22 @@ fn verify(home: &Home, url: &str, names: &[&str]) -> (Value, i32, String) {
 fn equal(home: &Home, url: &str, events: u64) -> Value {
     let (said, code, err) = verify(home, url, &[]);
     assert_eq!((code, &said["equal"]), (0, &json!(true)), "{said} {err}");
-    let names: Vec<&str> =
-        said["metrics"].as_array().unwrap().iter().map(|metric| metric["metric"].as_str().unwrap()).collect();
+    let names: Vec<&str> = said["metrics"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|metric| metric["metric"].as_str().unwrap())
+        .collect();
     assert_eq!(names, METRICS);
     for metric in said["metrics"].as_array().unwrap() {
-        let figures = ["in_log", "counted", "missing", "double", "other_cells_wrong", "pane_cells_wrong"]
-            .map(|figure| &metric[figure]);
-        assert_eq!(figures.map(|figure| figure.as_u64().unwrap()), [events, events, 0, 0, 0, 0], "{metric}");
+        let figures =
+            ["in_log", "counted", "missing", "double", "other_cells_wrong", "pane_cells_wrong"]
+                .map(|figure| &metric[figure]);
+        assert_eq!(
+            figures.map(|figure| figure.as_u64().unwrap()),
+            [events, events, 0, 0, 0, 0],
+            "{metric}"
+        );
         assert_eq!((&metric["whole"], &metric["not_checked"]), (&json!(true), &json!([])));
     }
     said
@@ -68,7 +79,9 @@ fn params(name: &str) -> Value {
 
 #[test]
 fn an_embedded_log_with_duplicates_poison_and_late_events() {
-    let lenient = format!("{CONFIG}[events]\nrequired = [\"user_id\", \"event_type\"]\ndedupe_window = 100\n");
+    let lenient = format!(
+        "{CONFIG}[events]\nrequired = [\"user_id\", \"event_type\"]\ndedupe_window = 100\n"
+    );
     let home = Home::new(&lenient).unwrap();
     let tally = home.start().unwrap();
     let url = tally.url();
@@ -86,8 +99,15 @@ fn an_embedded_log_with_duplicates_poison_and_late_events() {
     reached(&tally.client, &position);
     let (said, code, err) = verify(&home, &url, &["event_frequencies"]);
     assert_eq!(code, 0, "{said} {err}");
-    assert_eq!(said["log"], json!({"records": 2_640, "events": 2_540, "duplicates": 100, "refused": 0}), "{said}");
-    assert_eq!((&said["metrics"][0]["counted"], said["metrics"].as_array().unwrap().len()), (&json!(2_540), 1));
+    assert_eq!(
+        said["log"],
+        json!({"records": 2_640, "events": 2_540, "duplicates": 100, "refused": 0}),
+        "{said}"
+    );
+    assert_eq!(
+        (&said["metrics"][0]["counted"], said["metrics"].as_array().unwrap().len()),
+        (&json!(2_540), 1)
+    );
     // An event without a product counts in no table that has products in its key.
     let (said, code, _) = verify(&home, &url, &["products_popularity"]);
     assert_eq!((code, &said["metrics"][0]["in_log"]), (0, &json!(2_500)));
@@ -98,14 +118,12 @@ fn an_embedded_log_with_duplicates_poison_and_late_events() {
     let tally = home.start().unwrap();
     let posted = tally.client.post_all(&lines((2_000..2_100).map(event))).unwrap();
     reached(&tally.client, &posted);
-    // What answered before does so until this reading has counted the log.
-    let replaced = |client: &Client| match client.get("/api/metrics").map_err(|fault| format!("{fault:#}"))?.json() {
-        said if !said.to_string().contains("\"newer\"") => Ok(String::new()),
-        said => Err(said.to_string()),
-    };
-    tally.client.until("it is read as it is configured now", Duration::from_secs(60), replaced).unwrap();
+    wait_for_reading(&tally.client);
     let said = equal(&home, &tally.url(), 2_100);
-    assert_eq!(said["log"], json!({"records": 2_740, "events": 2_100, "duplicates": 600, "refused": 40}));
+    assert_eq!(
+        said["log"],
+        json!({"records": 2_740, "events": 2_100, "duplicates": 600, "refused": 40})
+    );
     tally.kill().unwrap();
     let tally = home.start().unwrap();
     equal(&home, &tally.url(), 2_100);
@@ -120,6 +138,19 @@ fn an_embedded_log_with_duplicates_poison_and_late_events() {
     assert!(code == 1 && err.contains("no engine answers"), "{code} {err}");
 }
 
+/// What answered before does so until this reading has counted the log.
+fn wait_for_reading(client: &Client) {
+    let replaced = |client: &Client| match client
+        .get("/api/metrics")
+        .map_err(|fault| format!("{fault:#}"))?
+        .json()
+    {
+        said if !said.to_string().contains("\"newer\"") => Ok(String::new()),
+        said => Err(said.to_string()),
+    };
+    client.until("it is read as it is configured now", Duration::from_secs(60), replaced).unwrap();
+}
+
 /// Posts events until told to stop, so that the log moves on.
 fn while_events_come<T>(client: &Client, from: u64, work: impl FnOnce() -> T) -> T {
     let done = AtomicBool::new(false);
@@ -129,7 +160,8 @@ fn while_events_come<T>(client: &Client, from: u64, work: impl FnOnce() -> T) ->
             while !done.load(Ordering::SeqCst) {
                 client.post_all(&lines((n..n + 20).map(rich))).unwrap();
                 n += 15; // a quarter of them twice
-                // Some 200 kB a second: in the seconds that a difference takes the log must not drop what is being counted.
+                // Some 200 kB a second: in the seconds that a difference takes the log must not
+                // drop what is being counted.
                 std::thread::sleep(Duration::from_millis(50));
             }
         });
@@ -169,18 +201,23 @@ fn what_retention_has_dropped_is_named_and_the_rest_is_checked() {
         reached(&tally.client, &posted);
     }
     let poster = Client::new(tally.address).unwrap();
-    let (said, code, err) = while_events_come(&poster, 100_000, || verify(&home, &tally.url(), &[]));
+    let (said, code, err) =
+        while_events_come(&poster, 100_000, || verify(&home, &tally.url(), &[]));
     equal_in_part(&said, code, &err);
     // Without any events there is nothing to check, which is said.
     let posted = tally.client.post_all(&lines((90_000..90_100).map(event))).unwrap();
     reached(&tally.client, &posted);
     let (said, code, _) = verify(&home, &tally.url(), &["event_frequencies"]);
     assert_eq!((code, &said["metrics"][0]["in_log"]), (0, &json!(0)));
-    assert!(said["metrics"][0]["not_checked"].to_string().contains("nothing was counted meanwhile"), "{said}");
+    assert!(
+        said["metrics"][0]["not_checked"].to_string().contains("nothing was counted meanwhile"),
+        "{said}"
+    );
     tally.stop().unwrap();
 }
 
-/// Stands between a client and an engine, and alters what comes from one address. Ends with the test's process.
+/// Stands between a client and an engine, and alters what comes from one address. Ends with the
+/// test's process.
 fn between(tally: &Tally, alter: impl Fn(&str, String) -> String + Send + 'static) -> String {
     let client = Client::new(tally.address).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -191,10 +228,14 @@ fn between(tally: &Tally, alter: impl Fn(&str, String) -> String + Send + 'stati
             let Some(path) = asked(&stream) else { continue };
             let answer = client.get(&path).unwrap();
             let body = alter(&path, answer.text);
-            let head =
-                format!("HTTP/1.1 {} x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", answer.status, body.len());
+            let head = format!(
+                "HTTP/1.1 {} x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+                answer.status,
+                body.len()
+            );
             // A client that has heard enough is none of our business.
-            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes()));
+            let _ =
+                stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes()));
         }
     });
     url
@@ -208,7 +249,8 @@ fn asked(stream: &TcpStream) -> Option<String> {
     first.split(' ').nth(1).map(str::to_owned)
 }
 
-/// The row of product 3 and "view" in the totals of products_popularity, changed; the rest as it is.
+/// The row of product 3 and "view" in the totals of products_popularity, changed; the rest as it
+/// is.
 fn alter_row(path: &str, body: &str, change: impl Fn(&mut Value) -> Option<()>) -> String {
     alter_rows(path, body, |row| if row.get("pane").is_none() { change(row) } else { Some(()) })
 }
@@ -245,8 +287,12 @@ fn it_can_fail() {
 
     let key = json!({"product_id": 3, "event_type": "view"});
     let named = |said: &Value, expected: Value, found: Value| {
-        let wrong: Vec<&Value> =
-            said["metrics"].as_array().unwrap().iter().filter(|metric| metric["equal"] == false).collect();
+        let wrong: Vec<&Value> = said["metrics"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|metric| metric["equal"] == false)
+            .collect();
         assert_eq!(wrong.len(), 1, "one metric and no other: {said}");
         assert_eq!(wrong[0]["metric"], "products_popularity");
         let difference = json!({"table": "interactions", "key": key, "pane": null, "cell": "n", "expected": expected, "found": found});
@@ -269,7 +315,10 @@ fn it_can_fail() {
     let output = home.run(&["verify", "--url", &doubled]).unwrap();
     let printed = String::from_utf8(output.stdout).unwrap();
     let line = "  interactions product_id=3 event_type=\"view\" · n: expected 10, found 11";
-    assert!(output.status.code() == Some(1) && printed.lines().any(|found| found == line), "{printed}");
+    assert!(
+        output.status.code() == Some(1) && printed.lines().any(|found| found == line),
+        "{printed}"
+    );
 
     // A row lost.
     let lost = between(&tally, |path, body| alter_row(path, &body, |_| None));
@@ -277,29 +326,44 @@ fn it_can_fail() {
     assert_eq!((code, &named(&said, json!(10), Value::Null)["missing"]), (1, &json!(10)));
 
     a_pane_a_day_early_is_named(&home, &tally);
-
-    // An event that the log does not hold: one of each metric's counts is too many.
-    let forged = between(&tally, |path, body| {
-        if !path.contains("partition=0") {
-            return body;
-        }
-        let mut kept: Vec<&str> = body.lines().collect();
-        kept.remove(3);
-        let end = kept.pop().unwrap().trim_start_matches("{\"end\":").trim_end_matches('}').parse::<u64>().unwrap() - 1;
-        format!("{}\n{{\"end\":{end}}}\n", kept.join("\n"))
-    });
-    let (said, code, err) = verify(&home, &forged, &[]);
-    assert!(code == 1 && err.contains("3 metrics differ from the log"), "{code} {err}");
-    assert!(said["metrics"].as_array().unwrap().iter().all(|metric| metric["double"] == 1), "{said}");
+    forge_event(&home, &tally);
 
     // An answer that is cut is no answer.
     let cut = between(&tally, |path, body| match path {
-        "/api/internal/state/user_activities" => body.lines().take(5).map(|line| format!("{line}\n")).collect(),
+        "/api/internal/state/user_activities" => {
+            body.lines().take(5).map(|line| format!("{line}\n")).collect()
+        }
         _ => body,
     });
     let (_, code, err) = verify(&home, &cut, &[]);
     assert!(code == 1 && err.contains("was cut off after 4 lines"), "{code} {err}");
     equal(&home, &tally.url(), 930);
+}
+
+/// An event that the log does not hold: one of each metric's counts is too many.
+fn forge_event(home: &Home, tally: &Tally) {
+    let forged = between(tally, |path, body| {
+        if !path.contains("partition=0") {
+            return body;
+        }
+        let mut kept: Vec<&str> = body.lines().collect();
+        kept.remove(3);
+        let end = kept
+            .pop()
+            .unwrap()
+            .trim_start_matches("{\"end\":")
+            .trim_end_matches('}')
+            .parse::<u64>()
+            .unwrap()
+            - 1;
+        format!("{}\n{{\"end\":{end}}}\n", kept.join("\n"))
+    });
+    let (said, code, err) = verify(home, &forged, &[]);
+    assert!(code == 1 && err.contains("3 metrics differ from the log"), "{code} {err}");
+    assert!(
+        said["metrics"].as_array().unwrap().iter().all(|metric| metric["double"] == 1),
+        "{said}"
+    );
 }
 
 /// What one pane holds a day early: the totals are right.
@@ -315,13 +379,15 @@ fn a_pane_a_day_early_is_named(home: &Home, tally: &Tally) {
     });
     let (said, code, _) = verify(home, &moved, &["products_popularity"]);
     let wrong = &said["metrics"][0];
-    let figures = ["missing", "double", "other_cells_wrong"].map(|figure| wrong[figure].as_u64().unwrap());
+    let figures =
+        ["missing", "double", "other_cells_wrong"].map(|figure| wrong[figure].as_u64().unwrap());
     assert_eq!((code, figures), (1, [0, 0, 0]), "{said}");
     let differences = wrong["differences"].as_array().unwrap();
     assert_eq!(wrong["pane_cells_wrong"], differences.len(), "{said}");
     let found = |value: &Value| differences.iter().filter(|d| d["found"] == *value).count();
     assert!(found(&Value::Null) > 0 && found(&Value::Null) < differences.len(), "{said}");
-    let is_minute = |d: &Value| d["pane"].as_str().unwrap().starts_with("minute 202") || !d["found"].is_null();
+    let is_minute =
+        |d: &Value| d["pane"].as_str().unwrap().starts_with("minute 202") || !d["found"].is_null();
     assert!(differences.iter().all(|d| d["key"] == key && is_minute(d)), "{said}");
 }
 
@@ -349,7 +415,9 @@ fn real_kafka_and_redis_with_two_engines() {
         let events: Vec<Vec<u8>> = (first..first + 500).map(payload).collect();
         kafka.produce(TOPIC, partition, &events).unwrap();
         kafka.produce(TOPIC, partition, &events[400..]).unwrap();
-        kafka.produce(TOPIC, partition, &[b"not json".to_vec(), b"\xff".to_vec(), b"{}".to_vec()]).unwrap();
+        kafka
+            .produce(TOPIC, partition, &[b"not json".to_vec(), b"\xff".to_vec(), b"{}".to_vec()])
+            .unwrap();
         kafka.tombstone(TOPIC, partition).unwrap();
         kafka.produce_in_transaction(TOPIC, partition, &[payload(first + 600)], false).unwrap();
         kafka.produce_in_transaction(TOPIC, partition, &[payload(first + 700)], true).unwrap();
@@ -382,7 +450,8 @@ fn real_kafka_and_redis_with_two_engines() {
         kafka.delete_before(TOPIC, partition, 300).unwrap();
     }
     let poster = Client::new(second.address).unwrap();
-    let (said, code, err) = while_events_come(&poster, 100_000, || verify(&homes[1], &second.url(), &[]));
+    let (said, code, err) =
+        while_events_come(&poster, 100_000, || verify(&homes[1], &second.url(), &[]));
     equal_in_part(&said, code, &err);
     second.stop().unwrap();
 }

@@ -1,7 +1,8 @@
 //! JSON (RFC 8259), one object a record; fields and properties are found by JSON pointer.
 //!
-//! The bytes are judged whole, members that nobody reads included: UTF-8, grammar, depth, mapped keys that occur twice. Texts are borrowed
-//! from the record; only those with escapes are copied, into a buffer that is kept.
+//! The bytes are judged whole, members that nobody reads included: UTF-8, grammar, depth, mapped
+//! keys that occur twice. Texts are borrowed from the record; only those with escapes are copied,
+//! into a buffer that is kept.
 
 mod number;
 mod plan;
@@ -44,7 +45,11 @@ struct Json {
 impl Json {
     /// Whether a member (its raw key) is shown as one of the five fields.
     fn is_mapped(&self, raw_key: &[u8]) -> bool {
-        let key = if raw_key.contains(&b'\\') { Cow::Owned(unescape(raw_key)) } else { Cow::Borrowed(raw_key) };
+        let key = if raw_key.contains(&b'\\') {
+            Cow::Owned(unescape(raw_key))
+        } else {
+            Cow::Borrowed(raw_key)
+        };
         Field::ALL.iter().any(|field| field.name().as_bytes() == &*key)
             || self.plan.top_keys.iter().any(|top| top.as_bytes() == &*key)
     }
@@ -70,7 +75,8 @@ impl Format for Json {
     #[inline(always)]
     fn read<'a>(&self, memory: &'a mut Memory, payload: &'a [u8]) -> Result<Fields<'a>, Reason> {
         let (json, plain) = utf8(payload)?;
-        let Scanned { mut values, escaped } = scan(&self.plan, &mut memory.shape, &mut memory.found, json)?;
+        let Scanned { mut values, escaped } =
+            scan(&self.plan, &mut memory.shape, &mut memory.found, json)?;
         if escaped != 0 {
             resolve_escapes(&mut values, escaped, &mut memory.unescaped);
         }
@@ -111,7 +117,8 @@ impl Format for Json {
 /// The record as UTF-8 without a byte order mark, and whether it holds only bytes 0x00–0x7E.
 #[inline(always)]
 fn utf8(payload: &[u8]) -> Result<(&[u8], bool), Reason> {
-    // One vectorised pass that spares the UTF-8 check and, later, the search for control characters.
+    // One vectorised pass that spares the UTF-8 check and, later, the search for control
+    // characters.
     if payload.iter().fold(0, |largest: u8, &byte| largest.max(byte)) < 0x7F {
         return Ok((payload, true));
     }
@@ -147,8 +154,8 @@ fn resolve_escapes<'a>(values: &mut [Value<'a>; 5], escaped: u8, texts: &'a mut 
     }
 }
 
-/// Whether a payload probably is Avro or Protobuf as schema registries frame it: a zero byte, then a number of four bytes (the
-/// id of the schema), then more. JSON never begins with a zero byte.
+/// Whether a payload probably is Avro or Protobuf as schema registries frame it: a zero byte, then
+/// a number of four bytes (the id of the schema), then more. JSON never begins with a zero byte.
 fn is_framed(payload: &[u8]) -> bool {
     payload.len() > 5 && payload[0] == 0
 }

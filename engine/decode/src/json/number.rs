@@ -1,14 +1,15 @@
 //! JSON numbers: the grammar, and the value of those that are integers.
 //!
-//! A number without a fraction is an integer however it is written (`5.0`, `1e1`, `-0`). What is written with a point or an
-//! exponent is only recognised while a record is scanned; its value is looked at where a field is read from it.
+//! A number without a fraction is an integer however it is written (`5.0`, `1e1`, `-0`). What is
+//! written with a point or an exponent is only recognised while a record is scanned; its value is
+//! looked at where a field is read from it.
 
 use crate::format::Number;
 use crate::reason::Reason;
 use tally_plugin::property::integer;
 
-/// What a number is, its value looked at. `scanned`: what [`number`] found; of it, all that is written with a point or an exponent,
-/// and `-0`, is [`Number::Other`] until here.
+/// What a number is, its value looked at. `scanned`: what [`number`] found; of it, all that is
+/// written with a point or an exponent, and `-0`, is [`Number::Other`] until here.
 #[inline(always)]
 pub(super) fn settled(scanned: Number, written: &[u8]) -> Number {
     if scanned == Number::Other { whole(written) } else { scanned }
@@ -32,12 +33,14 @@ fn is_whole(written: &[u8]) -> bool {
     };
     // A record has fewer digits than an exponent beyond 32 bits moves the point.
     let limit = if exponent.first() == Some(&b'-') { i32::MIN } else { i32::MAX };
-    let exponent = std::str::from_utf8(exponent).ok().and_then(|text| text.parse().ok()).unwrap_or(limit);
+    let exponent =
+        std::str::from_utf8(exponent).ok().and_then(|text| text.parse().ok()).unwrap_or(limit);
     let behind: &[u8] = match mantissa.iter().position(|byte| *byte == b'.') {
         Some(point) => &mantissa[point + 1..],
         None => &[],
     };
-    let zeros = |digits: &[u8]| digits.iter().rev().take_while(|byte| **byte == b'0').count() as i64;
+    let zeros =
+        |digits: &[u8]| digits.iter().rev().take_while(|byte| **byte == b'0').count() as i64;
     let needed = match behind.len() as i64 - zeros(behind) {
         0 => -zeros(&mantissa[..mantissa.len() - behind.len() - usize::from(!behind.is_empty())]),
         places => places,
@@ -104,7 +107,8 @@ fn long_digits(bytes: &[u8], mut at: usize, value: u64) -> (Option<u64>, usize) 
 /// The value of eight ASCII digits (the first in the lowest byte), if they are such.
 #[inline(always)]
 fn eight_digits(word: u64) -> Option<u64> {
-    // Below '0' the subtraction borrows into bit 7 or the addition of 0x46 to a byte above '9' sets it.
+    // Below '0' the subtraction borrows into bit 7 or the addition of 0x46 to a byte above '9' sets
+    // it.
     let low = word.wrapping_sub(0x3030_3030_3030_3030);
     let high = word.wrapping_add(0x4646_4646_4646_4646);
     if (low | high) & 0x8080_8080_8080_8080 != 0 {

@@ -1,6 +1,8 @@
-//! Where the fields and declared properties of a record are, laid out for the scan: a tree of the JSON pointers.
+//! Where the fields and declared properties of a record are, laid out for the scan: a tree of the
+//! JSON pointers.
 //!
-//! Says in one sentence which pointer is wrong; never looks at a record and knows no rule of `[events]`.
+//! Says in one sentence which pointer is wrong; never looks at a record and knows no rule of
+//! `[events]`.
 
 use crate::reason::Field;
 use tally_config::{FieldsConfig, pointer};
@@ -10,13 +12,15 @@ use tally_config::{FieldsConfig, pointer};
 pub(super) struct Plan {
     /// The tree of pointers; the first node is the record itself.
     pub(super) nodes: Vec<Node>,
-    /// Fields with the pointer of an earlier field, each with that field. The slot of all others is their place in [`Field::ALL`].
+    /// Fields with the pointer of an earlier field, each with that field. The slot of all others is
+    /// their place in [`Field::ALL`].
     pub(super) shared: Vec<(usize, usize)>,
     /// Per field, the top-level key that it alone is read from.
     pub(super) top_keys: Vec<String>,
     /// Top-level keys that declared properties begin at.
     pub(super) roots: Vec<String>,
-    /// For each member of the record that matters, which of `roots` it is too; empty without properties.
+    /// For each member of the record that matters, which of `roots` it is too; empty without
+    /// properties.
     pub(super) also: Vec<Option<usize>>,
 }
 
@@ -52,13 +56,21 @@ impl Plan {
     /// One sentence: which pointer is wrong, and what it may be.
     pub(super) fn new(fields: &FieldsConfig) -> Result<Plan, String> {
         let mut plan = Plan { nodes: vec![Node::default()], ..Plan::default() };
-        let pointers = [&fields.event_id, &fields.user_id, &fields.product_id, &fields.event_type, &fields.timestamp];
+        let pointers = [
+            &fields.event_id,
+            &fields.user_id,
+            &fields.product_id,
+            &fields.event_type,
+            &fields.timestamp,
+        ];
         for ((place, field), pointer) in Field::ALL.into_iter().enumerate().zip(pointers) {
-            let keys = pointer::keys(pointer)
-                .map_err(|fault| format!("[events.fields] {} = \"{pointer}\": {fault}", field.name()))?;
+            let keys = pointer::keys(pointer).map_err(|fault| {
+                format!("[events.fields] {} = \"{pointer}\": {fault}", field.name())
+            })?;
             let slot = plan.insert(&keys, place).ok_or_else(|| {
                 format!(
-                    "[events.fields] {} = \"{pointer}\" leads into a value that another field takes whole, or the other way round",
+                    "[events.fields] {} = \"{pointer}\" leads into a value that another field \
+                     takes whole, or the other way round",
                     field.name()
                 )
             })?;
@@ -81,7 +93,11 @@ impl Plan {
     /// From now on the values of these top-level keys are found too.
     pub(super) fn read_also(&mut self, roots: Vec<String>) {
         let root = |child: &Child| roots.iter().position(|root| *root == child.key);
-        self.also = if roots.is_empty() { Vec::new() } else { self.nodes[0].children.iter().map(root).collect() };
+        self.also = if roots.is_empty() {
+            Vec::new()
+        } else {
+            self.nodes[0].children.iter().map(root).collect()
+        };
         self.roots = roots;
     }
 
@@ -91,15 +107,26 @@ impl Plan {
         self.roots.iter().position(|root| root.as_bytes() == key)
     }
 
-    /// Adds the path to the tree; the slot at its end (that of an earlier field with the same pointer, else `slot`).
+    /// Adds the path to the tree; the slot at its end (that of an earlier field with the same
+    /// pointer, else `slot`).
     fn insert(&mut self, tokens: &[String], slot: usize) -> Option<usize> {
         let mut node = 0;
         for (n, token) in tokens.iter().enumerate() {
             let last = n + 1 == tokens.len();
-            let known = self.child(node, token.as_bytes()).map(|child| self.nodes[node].children[child].target);
-            let target = known.unwrap_or(if last { Target::Slot(slot) } else { Target::Node(self.nodes.len()) });
+            let known = self
+                .child(node, token.as_bytes())
+                .map(|child| self.nodes[node].children[child].target);
+            let target = known.unwrap_or(if last {
+                Target::Slot(slot)
+            } else {
+                Target::Node(self.nodes.len())
+            });
             if known.is_none() {
-                self.nodes[node].children.push(Child { key: token.clone(), index: index(token), target });
+                self.nodes[node].children.push(Child {
+                    key: token.clone(),
+                    index: index(token),
+                    target,
+                });
             }
             match target {
                 Target::Slot(slot) => return last.then_some(slot),
@@ -118,7 +145,8 @@ impl Plan {
 
 /// A key that can be an array index: digits without a leading zero.
 pub(super) fn index(token: &str) -> Option<u64> {
-    let canonical = token == "0" || (!token.starts_with('0') && token.bytes().all(|byte| byte.is_ascii_digit()));
+    let canonical = token == "0"
+        || (!token.starts_with('0') && token.bytes().all(|byte| byte.is_ascii_digit()));
     if canonical { token.parse().ok() } else { None }
 }
 
@@ -136,11 +164,14 @@ mod tests {
     fn a_wrong_pointer_is_named() {
         assert_eq!(fault(|_| {}), None);
         assert!(
-            fault(|f| f.user_id = "user_id".into()).is_some_and(|f| f.contains("user_id") && f.contains("begin with"))
+            fault(|f| f.user_id = "user_id".into())
+                .is_some_and(|f| f.contains("user_id") && f.contains("begin with"))
         );
         assert!(fault(|f| f.user_id = String::new()).is_some());
         assert!(fault(|f| f.user_id = "/a~2".into()).is_some_and(|f| f.contains("~0")));
-        assert!(fault(|f| f.user_id = "/product_id/x".into()).is_some_and(|f| f.contains("leads into")));
+        assert!(
+            fault(|f| f.user_id = "/product_id/x".into()).is_some_and(|f| f.contains("leads into"))
+        );
         assert!(fault(|f| f.product_id = "/a".into()).is_none());
         assert!(
             fault(|f| (f.user_id, f.product_id) = ("/a/b".into(), "/a".into()))

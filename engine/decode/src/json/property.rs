@@ -1,7 +1,8 @@
 //! Where declared properties stand in a JSON record, and what is there.
 //!
-//! Values are taken from what the scan has judged already, so no verdict depends on them. Only what some metric declares is looked
-//! at. Of a key that occurs twice, the last counts. How a value becomes a column is decided outside of the format.
+//! Values are taken from what the scan has judged already, so no verdict depends on them. Only what
+//! some metric declares is looked at. Of a key that occurs twice, the last counts. How a value
+//! becomes a column is decided outside of the format.
 
 use super::plan::{Plan, index};
 use super::text::{Use, string, unescape};
@@ -65,8 +66,8 @@ impl Paths {
         let mut list: Vec<Path> = Vec::with_capacity(sources.len());
         let mut roots: Vec<String> = Vec::new();
         for source in sources {
-            let mut keys =
-                pointer::keys(&source.pointer).map_err(|fault| format!("\"{}\": {fault}", source.pointer))?;
+            let mut keys = pointer::keys(&source.pointer)
+                .map_err(|fault| format!("\"{}\": {fault}", source.pointer))?;
             let first = keys.remove(0);
             let root = roots.iter().position(|root| *root == first).unwrap_or_else(|| {
                 roots.push(first);
@@ -79,13 +80,19 @@ impl Paths {
         Ok(Paths { list })
     }
 
-    /// The value of the `n`-th property of a record. `json`: what was scanned; `found`: what that scan noted.
+    /// The value of the `n`-th property of a record. `json`: what was scanned; `found`: what that
+    /// scan noted.
     #[inline]
     pub(super) fn value<'a>(&self, n: usize, json: &'a [u8], found: &Found) -> PropertyValue<'a> {
         let Some(path) = self.list.get(n) else { return PropertyValue::Absent };
         let (start, end) = found.0.get(path.root).copied().unwrap_or((0, 0));
         let value = json.get(start as usize..end as usize).unwrap_or_default();
-        value_of(path.steps.iter().try_fold(value, |value, step| member(value, step)).unwrap_or_default())
+        value_of(
+            path.steps
+                .iter()
+                .try_fold(value, |value, step| member(value, step))
+                .unwrap_or_default(),
+        )
     }
 }
 

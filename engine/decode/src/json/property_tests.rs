@@ -16,7 +16,11 @@ fn decode(decoder: &mut Decoder, records: &[String]) -> (EventBatch, Vec<String>
     let payloads: Vec<(u64, Vec<u8>)> = records.iter().enumerate().map(record).collect();
     let records: Vec<Record<'_>> = payloads
         .iter()
-        .map(|(offset, payload)| Record { offset: *offset, timestamp_ms: 1_704_067_200_000, payload: Some(payload) })
+        .map(|(offset, payload)| Record {
+            offset: *offset,
+            timestamp_ms: 1_704_067_200_000,
+            payload: Some(payload),
+        })
         .collect();
     let (mut out, mut refused) = (EventBatch::default(), Vec::new());
     decoder.decode(0, &records, &mut DedupeWindow::new(100), 0, &mut out, &mut refused);
@@ -73,7 +77,12 @@ fn values_are_read_as_declared() {
         (r#""t":1704063600000"#, "/t", Time, Some("1704063600000")),
         (r#""t":-1"#, "/t", Time, Some("-1")),
         (r#""t":"today""#, "/t", Time, None),
-        (r#""a" : { "x" : [ 1 , {"b\"":"no"}, { "b" : "yes" } ] , "b":"no" }"#, "/a/x/2/b", Text, Some("yes")),
+        (
+            r#""a" : { "x" : [ 1 , {"b\"":"no"}, { "b" : "yes" } ] , "b":"no" }"#,
+            "/a/x/2/b",
+            Text,
+            Some("yes"),
+        ),
         (r#""a":{"b/c":"x","b":{"c":"no"}}"#, "/a/b~1c", Text, Some("x")),
         (r#""a":{"\u0062":"escaped"}"#, "/a/b", Text, Some("escaped")),
         (r#""a":{"b":1,"b":"last"}"#, "/a/b", Text, Some("last")),
@@ -83,7 +92,11 @@ fn values_are_read_as_declared() {
         (r#""x":1"#, "/user_id", Text, Some("u1")),
         (r#""x":1"#, "/product_id", Integer, Some("10")),
     ] {
-        let time = if kind == Time || kind == Integer { value.map(unsigned) } else { value.map(String::from) };
+        let time = if kind == Time || kind == Integer {
+            value.map(unsigned)
+        } else {
+            value.map(String::from)
+        };
         assert_eq!(read(member, pointer, kind), time, "{member} at {pointer}");
     }
     let (longest, longer) = ("ü".repeat(127) + "x", "ü".repeat(128));
@@ -99,12 +112,22 @@ fn unsigned(value: &str) -> String {
 #[test]
 fn removed_rows_take_their_values_with_them() {
     let mut decoder = Decoder::new(&EventsConfig::default()).unwrap();
-    decoder.read_properties(&[source("/p", PropertyType::Decimal(0)), source("/s", PropertyType::Text)]).unwrap();
+    decoder
+        .read_properties(&[
+            source("/p", PropertyType::Decimal(0)),
+            source("/s", PropertyType::Text),
+        ])
+        .unwrap();
     let event = |id: &str, p: u32| {
-        format!(r#"{{"event_id":"{id}","user_id":1,"product_id":2,"event_type":"buy","p":{p},"s":"s{p}"}}"#)
+        format!(
+            r#"{{"event_id":"{id}","user_id":1,"product_id":2,"event_type":"buy","p":{p},"s":"s{p}"}}"#
+        )
     };
-    let (batch, _) = decode(&mut decoder, &[event("a", 1), event("a", 2), "{".into(), event("b", 3)]);
-    let texts = (0..2).map(|row| batch.text(batch.properties[1].value(row).unwrap() as usize)).collect::<Vec<_>>();
+    let (batch, _) =
+        decode(&mut decoder, &[event("a", 1), event("a", 2), "{".into(), event("b", 3)]);
+    let texts = (0..2)
+        .map(|row| batch.text(batch.properties[1].value(row).unwrap() as usize))
+        .collect::<Vec<_>>();
     assert_eq!((batch.properties[0].value(0), batch.properties[0].value(1)), (Some(1), Some(3)));
     assert_eq!((batch.properties[0].high.len(), texts), (2, vec![&b"s1"[..], b"s3"]));
 }
@@ -179,7 +202,8 @@ proptest! {
     }
 }
 
-/// What is absent, or null, is no failure; what stands there and cannot be read is, by row, whatever duplicates are taken out.
+/// What is absent, or null, is no failure; what stands there and cannot be read is, by row,
+/// whatever duplicates are taken out.
 #[test]
 fn null_by_failure_is_told_from_null_by_absence() {
     let mut decoder = Decoder::new(&EventsConfig::default()).unwrap();
@@ -189,8 +213,9 @@ fn null_by_failure_is_told_from_null_by_absence() {
         source("/at", PropertyType::Time),
     ];
     decoder.read_properties(&sources).unwrap();
-    let event =
-        |id: &str, more: &str| format!(r#"{{"event_id":"{id}","user_id":1,"product_id":2,"event_type":"buy"{more}}}"#);
+    let event = |id: &str, more: &str| {
+        format!(r#"{{"event_id":"{id}","user_id":1,"product_id":2,"event_type":"buy"{more}}}"#)
+    };
     let records = [
         event("a", ""),
         event("b", r#","price":null,"context":null,"at":null"#),
@@ -203,8 +228,10 @@ fn null_by_failure_is_told_from_null_by_absence() {
     let (batch, refused) = decode(&mut decoder, &records);
     assert!(refused.is_empty(), "{refused:?}");
     assert_eq!(batch.offsets, [0, 1, 2, 4, 5, 6]);
-    let unreadable: Vec<&[u32]> = batch.properties.iter().map(|column| column.unreadable.as_slice()).collect();
+    let unreadable: Vec<&[u32]> =
+        batch.properties.iter().map(|column| column.unreadable.as_slice()).collect();
     assert_eq!(unreadable, [&[2, 3, 5][..], &[2], &[2, 3]]);
-    let part: Vec<Vec<u32>> = batch.rows(3..6).properties.into_iter().map(|column| column.unreadable).collect();
+    let part: Vec<Vec<u32>> =
+        batch.rows(3..6).properties.into_iter().map(|column| column.unreadable).collect();
     assert_eq!(part, [vec![0, 2], vec![], vec![0]]);
 }

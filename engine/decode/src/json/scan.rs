@@ -1,7 +1,9 @@
-//! The projecting scanner: one pass over a record that judges all of its JSON and keeps the mapped values only.
+//! The projecting scanner: one pass over a record that judges all of its JSON and keeps the mapped
+//! values only.
 //!
-//! It promises the verdict of a conforming parser (RFC 8259) on the whole record, ignored members included, bounded depth, and
-//! no allocation unless a mapped key is written with escapes. It does not judge what the values mean and does not check UTF-8.
+//! It promises the verdict of a conforming parser (RFC 8259) on the whole record, ignored members
+//! included, bounded depth, and no allocation unless a mapped key is written with escapes. It does
+//! not judge what the values mean and does not check UTF-8.
 
 use super::number::{number, settled};
 use super::plan::{Plan, Target};
@@ -26,8 +28,9 @@ const IGNORED: u32 = u32::MAX;
 /// Child numbers from here on: further top-level keys, which declared properties begin at.
 const ROOTS: u32 = 1 << 16;
 
-/// The keys of the last records by place, so that the next record's need not be searched.
-/// Only a cache: a prediction is compared to the bytes before it is used, so the verdict does not depend on it.
+/// The keys of the last records by place, so that the next record's need not be searched. Only a
+/// cache: a prediction is compared to the bytes before it is used, so the verdict does not depend
+/// on it.
 #[derive(Clone, Debug)]
 pub(super) struct Shape {
     keys: [Predicted; PREDICTED],
@@ -140,7 +143,11 @@ impl<'a> Scan<'a, '_> {
                 (child, Some(node)) if child < ROOTS => {
                     self.duplicate |= seen & (1 << child) != 0;
                     seen |= 1 << child;
-                    let end = self.value(at, self.plan.nodes[node].children[child as usize].target, depth)?;
+                    let end = self.value(
+                        at,
+                        self.plan.nodes[node].children[child as usize].target,
+                        depth,
+                    )?;
                     if node == 0
                         && let Some(Some(root)) = self.plan.also.get(child as usize)
                     {
@@ -258,7 +265,8 @@ impl<'a> Scan<'a, '_> {
         }
     }
 
-    /// The key at `at` (its quote) of the record itself, by prediction if it holds; the child it is and the index after its colon.
+    /// The key at `at` (its quote) of the record itself, by prediction if it holds; the child it is
+    /// and the index after its colon.
     #[inline(always)]
     fn predicted_key(&mut self, at: usize, place: usize) -> Result<(u32, usize), Reason> {
         if let Some(predicted) = self.shape.keys.get(place)
@@ -277,11 +285,18 @@ impl<'a> Scan<'a, '_> {
     fn learn(&mut self, at: usize, after: usize, place: usize, child: u32) {
         let written = &self.bytes[at..after];
         let plain = written.ends_with(b"\":") && !written.contains(&b'\\');
-        if let (Some(predicted), true, 1..=16) = (self.shape.keys.get_mut(place), plain, written.len()) {
+        if let (Some(predicted), true, 1..=16) =
+            (self.shape.keys.get_mut(place), plain, written.len())
+        {
             let mut padded = [0; 16];
             padded[..written.len()].copy_from_slice(written);
             let mask = u128::MAX >> (8 * (16 - written.len()));
-            *predicted = Predicted { bytes: u128::from_le_bytes(padded), mask, length: written.len(), child };
+            *predicted = Predicted {
+                bytes: u128::from_le_bytes(padded),
+                mask,
+                length: written.len(),
+                child,
+            };
         }
     }
 
@@ -289,7 +304,8 @@ impl<'a> Scan<'a, '_> {
     fn key(&self, at: usize, node: usize) -> Result<(u32, usize), Reason> {
         let span = string(self.bytes, at + 1, Use::Read)?;
         let raw = &self.bytes[at + 1..span.end];
-        let child = if span.escaped { self.child(node, &unescape(raw)) } else { self.child(node, raw) };
+        let child =
+            if span.escaped { self.child(node, &unescape(raw)) } else { self.child(node, raw) };
         Ok((child, self.colon(span.end + 1)?))
     }
 

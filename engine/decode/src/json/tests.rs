@@ -1,4 +1,5 @@
-//! JSON keeps the contract of formats, and what is its own: escapes, and what it takes refused payloads for.
+//! JSON keeps the contract of formats, and what is its own: escapes, and what it takes refused
+//! payloads for.
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 
 use super::*;
@@ -6,8 +7,12 @@ use crate::contract;
 use crate::format::Number;
 
 /// A record with these members.
-fn write(fields: &[(Field, Value<'_>)], properties: &[(&str, PropertyValue<'_>)]) -> Option<Vec<u8>> {
-    let quoted = |text: &[u8]| serde_json::Value::from(std::str::from_utf8(text).unwrap()).to_string();
+fn write(
+    fields: &[(Field, Value<'_>)],
+    properties: &[(&str, PropertyValue<'_>)],
+) -> Option<Vec<u8>> {
+    let quoted =
+        |text: &[u8]| serde_json::Value::from(std::str::from_utf8(text).unwrap()).to_string();
     let field = |value: &Value<'_>| match value {
         Value::Absent => "null".into(),
         Value::Text(text) => quoted(text),
@@ -25,7 +30,8 @@ fn write(fields: &[(Field, Value<'_>)], properties: &[(&str, PropertyValue<'_>)]
         PropertyValue::Other => "{}".into(),
     };
     let fields = fields.iter().map(|(of, value)| format!("\"{}\":{}", of.name(), field(value)));
-    let properties = properties.iter().map(|(name, value)| format!("\"{name}\":{}", property(value)));
+    let properties =
+        properties.iter().map(|(name, value)| format!("\"{name}\":{}", property(value)));
     let members: Vec<String> = fields.chain(properties).collect();
     Some(format!("{{{}}}", members.join(",")).into())
 }
@@ -67,5 +73,10 @@ fn fields_with_one_pointer_have_one_value() {
 #[test]
 fn a_frame_is_a_zero_an_id_and_more() {
     assert!(is_framed(b"\0\0\0\0\x01abc"));
-    assert!(!is_framed(b"") && !is_framed(b"\0") && !is_framed(b"\0\0\0\0\x01") && !is_framed(b"{\"a\":1}"));
+    assert!(
+        !is_framed(b"")
+            && !is_framed(b"\0")
+            && !is_framed(b"\0\0\0\0\x01")
+            && !is_framed(b"{\"a\":1}")
+    );
 }

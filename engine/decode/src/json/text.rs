@@ -1,6 +1,7 @@
 //! JSON strings: where one ends, whether its escapes are right, what it says.
 //!
-//! The bytes are UTF-8 already. Positions are indexes of the record; every function is total on any index.
+//! The bytes are UTF-8 already. Positions are indexes of the record; every function is total on any
+//! index.
 
 use crate::reason::Reason;
 
@@ -55,7 +56,8 @@ fn escape(bytes: &[u8], at: usize, how: Use) -> Result<usize, Reason> {
             if how == Use::Skipped || !(0xD800..0xE000).contains(&unit) {
                 return Ok(at + 6);
             }
-            let low = if bytes.get(at + 6..at + 8) == Some(b"\\u") { hex4(bytes, at + 8) } else { None };
+            let low =
+                if bytes.get(at + 6..at + 8) == Some(b"\\u") { hex4(bytes, at + 8) } else { None };
             match low {
                 Some(low) if unit < 0xDC00 && (0xDC00..0xE000).contains(&low) => Ok(at + 12),
                 _ => Err(Reason::InvalidJson),
@@ -106,18 +108,21 @@ pub(super) fn unescape_into(raw: &[u8], text: &mut Vec<u8>) {
     }
 }
 
-/// The character of the `\u` escape at `at` and the escape's length. A lone surrogate (never in accepted text) is U+FFFD.
+/// The character of the `\u` escape at `at` and the escape's length. A lone surrogate (never in
+/// accepted text) is U+FFFD.
 fn unicode(raw: &[u8], at: usize) -> (char, usize) {
     let unit = hex4(raw, at + 2).unwrap_or(0xFFFD);
     if let Some(letter) = char::from_u32(unit) {
         return (letter, 6);
     }
     let low = hex4(raw, at + 8).filter(|low| unit < 0xDC00 && (0xDC00..0xE000).contains(low));
-    let pair = low.and_then(|low| char::from_u32(0x10000 + ((unit - 0xD800) << 10) + (low - 0xDC00)));
+    let pair =
+        low.and_then(|low| char::from_u32(0x10000 + ((unit - 0xD800) << 10) + (low - 0xDC00)));
     pair.map_or((char::REPLACEMENT_CHARACTER, 6), |letter| (letter, 12))
 }
 
-/// Index of the first quote, backslash or control byte at or after `at`; the length where there is none.
+/// Index of the first quote, backslash or control byte at or after `at`; the length where there is
+/// none.
 #[inline(always)]
 fn stop(bytes: &[u8], mut at: usize) -> usize {
     while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
@@ -136,8 +141,8 @@ fn stop(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// Not 0 iff one of eight bytes is a quote, a backslash or below 0x20; the lowest bit set is in the first of them. (Borrows
-/// can set bits above it: A. Mycroft's test for a zero byte.)
+/// Not 0 iff one of eight bytes is a quote, a backslash or below 0x20; the lowest bit set is in the
+/// first of them. (Borrows can set bits above it: A. Mycroft's test for a zero byte.)
 #[inline(always)]
 fn stops(word: u64) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
@@ -154,7 +159,10 @@ mod tests {
     fn read(json: &str) -> Option<String> {
         let span = string(json.as_bytes(), 1, Use::Read).ok()?;
         let raw = &json.as_bytes()[1..span.end];
-        Some(String::from_utf8(if span.escaped { unescape(raw) } else { raw.to_vec() }).expect("text is UTF-8"))
+        Some(
+            String::from_utf8(if span.escaped { unescape(raw) } else { raw.to_vec() })
+                .expect("text is UTF-8"),
+        )
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The table of bad inputs: the verdict on each, in words, and that the good event after it is counted.
+//! The table of bad inputs: the verdict on each, in words, and that the good event after it is
+//! counted.
 
 use super::*;
 
@@ -103,7 +104,8 @@ const MEMBERS: &[(u32, &str, &str)] = &[
 /// Rows of the table whose records are long, or made of others.
 fn built() -> Vec<(u32, Vec<u8>, &'static str)> {
     let huge = |length: usize| format!("{{\"x\":\"{}\"}}", "x".repeat(length - 8));
-    let nested = |depth: usize| event(&format!("\"x\":{}{}", "[".repeat(depth - 1), "]".repeat(depth - 1)));
+    let nested =
+        |depth: usize| event(&format!("\"x\":{}{}", "[".repeat(depth - 1), "]".repeat(depth - 1)));
     let mut many_keys = String::from("\"k\":1");
     (0..6_000).for_each(|n| many_keys += &format!(",\"{n}\":1"));
     let mut exact = event("\"x\":\"\"");
@@ -115,7 +117,11 @@ fn built() -> Vec<(u32, Vec<u8>, &'static str)> {
         (13, [b"\xEF\xBB\xBF", event("\"a\":1").as_bytes()].concat(), "accepted"),
         (23, event(&format!("\"event_id\":\"{}\"", long(65))).into(), "event_id_invalid"),
         (23, event(&format!("\"event_id\":\"{}\"", long(64))).into(), "accepted"),
-        (29, event(&format!("\"product_id\":\"{}\"", long(65))).into(), "id_out_of_range:product_id"),
+        (
+            29,
+            event(&format!("\"product_id\":\"{}\"", long(65))).into(),
+            "id_out_of_range:product_id",
+        ),
         (33, event(&format!("\"event_type\":\"{}\"", long(33))).into(), "event_type_invalid"),
         (36, event(&format!("\"timestamp\":{}", NOW + 86_400_000)).into(), "timestamp_in_future"),
         (36, event(&format!("\"timestamp\":{}", NOW + AHEAD)).into(), "accepted"),
@@ -143,7 +149,11 @@ fn verdict(payload: Option<&[u8]>) -> String {
     decoder().decode(0, &records, &mut DedupeWindow::new(100), 0, &mut out, &mut refused);
     assert_eq!(out.offsets.last(), Some(&9), "the next good event is counted");
     assert_eq!(out.records, 2);
-    assert_eq!(out.len() as u64 + out.duplicates + refused.len() as u64, 2, "one verdict per record");
+    assert_eq!(
+        out.len() as u64 + out.duplicates + refused.len() as u64,
+        2,
+        "one verdict per record"
+    );
     match refused.as_slice() {
         [] => "accepted".into(),
         [refused] => {
@@ -157,12 +167,16 @@ fn verdict(payload: Option<&[u8]>) -> String {
 #[test]
 fn bad_inputs() {
     assert_eq!(verdict(None), "empty_payload", "row 1");
-    let records = RECORDS.iter().map(|(row, payload, expected)| (*row, payload.to_vec(), *expected));
-    let events = MEMBERS.iter().map(|(row, member, expected)| (*row, event(member).into_bytes(), *expected));
+    let records =
+        RECORDS.iter().map(|(row, payload, expected)| (*row, payload.to_vec(), *expected));
+    let events =
+        MEMBERS.iter().map(|(row, member, expected)| (*row, event(member).into_bytes(), *expected));
     for (row, payload, expected) in records.chain(events).chain(built()) {
         let shown = String::from_utf8_lossy(&payload[..payload.len().min(200)]).into_owned();
         assert_eq!(verdict(Some(&payload)), expected, "row {row}: {shown}");
-        let checked = decoder().check(&payload, NOW).map_or_else(|reason| reason.to_string(), |_| "accepted".into());
+        let checked = decoder()
+            .check(&payload, NOW)
+            .map_or_else(|reason| reason.to_string(), |_| "accepted".into());
         assert_eq!(checked, expected, "row {row}, checked before it is appended: {shown}");
     }
 }

@@ -1,10 +1,12 @@
-//! The differential test: the decoder against serde_json with the rules spelled out a second time, on generated and mutated records.
+//! The differential test: the decoder against serde_json with the rules spelled out a second time,
+//! on generated and mutated records.
 
 use super::{NOW, decode, decoder};
 use crate::{Decoder, MAX_BYTES, MAX_DEPTH};
 use proptest::prelude::*;
 
-/// serde_json's reading of a record: the five members and the rest ignored, as a derived struct would.
+/// serde_json's reading of a record: the five members and the rest ignored, as a derived struct
+/// would.
 mod reference {
     use super::super::AHEAD;
     use super::NOW;
@@ -37,7 +39,8 @@ mod reference {
                 fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
                     let mut fields = Fields::default();
                     while let Some(key) = map.next_key::<String>()? {
-                        let names = ["event_id", "user_id", "product_id", "event_type", "timestamp"];
+                        let names =
+                            ["event_id", "user_id", "product_id", "event_type", "timestamp"];
                         match names.iter().position(|name| *name == key) {
                             None => drop(map.next_value::<IgnoredAny>()?),
                             Some(n) if fields.0[n].is_some() => {
@@ -60,7 +63,8 @@ mod reference {
                 serde_json::Value::Number(number) => match (number.as_u64(), number.as_i64()) {
                     (Some(natural), _) => Kind::Natural(natural),
                     (_, Some(negative)) => Kind::Negative(negative),
-                    // No number of the pieces is whole and beyond what a float tells exactly, but for such that are no id.
+                    // No number of the pieces is whole and beyond what a float tells exactly, but
+                    // for such that are no id.
                     _ => match number.as_f64() {
                         Some(float) if float.fract() == 0.0 && (0.0..1e19).contains(&float) => {
                             Kind::Natural(float as u64)
@@ -94,10 +98,12 @@ mod reference {
         deepest
     }
 
-    /// The rules of the contract, spelled out a second time over serde_json's values: user, product, event id, type, time.
+    /// The rules of the contract, spelled out a second time over serde_json's values: user,
+    /// product, event id, type, time.
     pub(super) fn accept(fields: &Fields) -> Option<(String, String, Option<String>, String, i64)> {
         let [event_id, user, product, kind, when] = &fields.0;
-        let text_ok = |text: &String| (1..=64).contains(&text.len()) && !text.chars().any(char::is_control);
+        let text_ok =
+            |text: &String| (1..=64).contains(&text.len()) && !text.chars().any(char::is_control);
         let id = |value: &Option<Kind>| match value {
             Some(Kind::Natural(integer)) if *integer < 1 << 53 => Some(integer.to_string()),
             Some(Kind::Text(text)) if text_ok(text) && text != "__other__" => Some(text.clone()),
@@ -112,8 +118,10 @@ mod reference {
             Some(Kind::Text(text)) => {
                 let mut letters = text.chars();
                 let first = letters.next().is_some_and(|c| c.is_ascii_lowercase());
-                (first && text.len() <= 32 && letters.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'))
-                    .then(|| text.clone())?
+                (first
+                    && text.len() <= 32
+                    && letters.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'))
+                .then(|| text.clone())?
             }
             _ => return None,
         };
@@ -141,12 +149,23 @@ fn compare(decoder: &mut Decoder, text: &str) {
     let (batch, refused) = decode(decoder, 0, 0, &[(0, text)]);
     let id = |value: u64| match value & tally_event::TEXT_BIT {
         0 => value.to_string(),
-        _ => String::from_utf8(batch.text((value & !tally_event::TEXT_BIT) as usize).to_vec()).unwrap(),
+        _ => String::from_utf8(batch.text((value & !tally_event::TEXT_BIT) as usize).to_vec())
+            .unwrap(),
     };
     assert_eq!(batch.len() + refused.len(), 1, "{text}");
-    let event_id = decoder.check(text.as_bytes(), NOW).ok().and_then(|checked| checked.event_id).map(String::from);
+    let event_id = decoder
+        .check(text.as_bytes(), NOW)
+        .ok()
+        .and_then(|checked| checked.event_id)
+        .map(String::from);
     let found = (!batch.is_empty()).then(|| {
-        (id(batch.users[0]), id(batch.products[0]), event_id, batch.kind_names[0].to_string(), batch.times[0])
+        (
+            id(batch.users[0]),
+            id(batch.products[0]),
+            event_id,
+            batch.kind_names[0].to_string(),
+            batch.times[0],
+        )
     });
     assert_eq!(found, expected, "{text:?}: {refused:?}");
     if found.is_some() {
@@ -261,7 +280,8 @@ fn member() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, max_shrink_iters: 2_000, ..ProptestConfig::default() })]
 
-    /// 2,000 × (1 record + 54 mutations of it): more than 100,000 records a run. The decoder is kept, so predictions are wrong, too.
+    /// 2,000 × (1 record + 54 mutations of it): more than 100,000 records a run. The decoder is
+    /// kept, so predictions are wrong, too.
     #[test]
     fn agrees_with_serde_json(
         members in prop::collection::vec(member(), 0..5),

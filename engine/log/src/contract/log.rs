@@ -1,4 +1,5 @@
-//! What every [`Log`] must do beside its sources: say what it is and holds, append, and be read again.
+//! What every [`Log`] must do beside its sources: say what it is and holds, append, and be read
+//! again.
 
 use super::{PATIENCE, Recorder, WAIT, World, all_bounds, bounds, close, ends, texts, until};
 use crate::{Log, LogError, LogRecord, Start, Tail};
@@ -33,22 +34,35 @@ fn an_append_goes_where_its_key_belongs(world: &mut dyn World) {
     let log = world.log();
     let mut homes = BTreeMap::new();
     for round in 0..2 {
-        let payloads: Vec<String> = (0..40).map(|n| format!("{}-{n}", KEYS[n % KEYS.len()])).collect();
-        let records = (0..).zip(&payloads).map(|(n, payload)| (KEYS[n % KEYS.len()].as_bytes(), payload.as_bytes()));
+        let payloads: Vec<String> =
+            (0..40).map(|n| format!("{}-{n}", KEYS[n % KEYS.len()])).collect();
+        let records = (0..)
+            .zip(&payloads)
+            .map(|(n, payload)| (KEYS[n % KEYS.len()].as_bytes(), payload.as_bytes()));
         let records: Vec<(&[u8], &[u8])> = records.collect();
         let before = ends(world);
         let written = log.append(&records, wall_ms()).expect("it is appended");
         let mut found = 0;
         for ((partition, from), (_, to)) in before.into_iter().zip(ends(world)) {
             let expected = written.0.get(&partition).copied().unwrap_or(from);
-            assert_eq!(to, expected, "round {round}: the offset after the last record of partition {partition}");
+            assert_eq!(
+                to, expected,
+                "round {round}: the offset after the last record of partition {partition}"
+            );
             let mut last = BTreeMap::new();
             for record in read(&*log, partition, from, to) {
                 let text = String::from_utf8(record.payload.expect("a payload")).expect("text");
                 let (key, number) = text.rsplit_once('-').expect("key and number");
                 let number: usize = number.parse().expect("a number");
-                assert_eq!(*homes.entry(key.to_owned()).or_insert(partition), partition, "all of key {key}");
-                assert!(last.insert(key.to_owned(), number).is_none_or(|before| before < number), "{key} in order");
+                assert_eq!(
+                    *homes.entry(key.to_owned()).or_insert(partition),
+                    partition,
+                    "all of key {key}"
+                );
+                assert!(
+                    last.insert(key.to_owned(), number).is_none_or(|before| before < number),
+                    "{key} in order"
+                );
                 found += 1;
             }
         }
@@ -80,7 +94,10 @@ fn a_range_is_read_exactly(world: &mut dyn World) {
     assert!(all.iter().all(|record| (held.start..held.end).contains(&record.offset)));
     for split in [all[0].offset, all[50].offset, all[50].offset + 1, held.end] {
         let (left, right) = (read(&*log, 0, held.start, split), read(&*log, 0, split, held.end));
-        assert!(left.iter().all(|record| record.offset < split), "nothing behind the end of the range");
+        assert!(
+            left.iter().all(|record| record.offset < split),
+            "nothing behind the end of the range"
+        );
         assert_eq!([left, right].concat(), all, "divided at {split}");
     }
     assert_eq!(read(&*log, 0, 0, held.end), all, "what is no longer held is passed over");
@@ -93,7 +110,12 @@ fn a_tail_shows_what_is_appended(world: &mut dyn World) {
     let shown = show(&mut *tail, 10);
     let payloads: Vec<&[u8]> = shown.iter().map(|(_, _, payload)| payload.as_slice()).collect();
     assert_eq!(payloads, &texts("tail-", 30)[20..], "from the offset that was given");
-    assert!(shown.iter().zip(end - 10..end).all(|((partition, at, _), offset)| (*partition, *at) == (0, offset)));
+    assert!(
+        shown
+            .iter()
+            .zip(end - 10..end)
+            .all(|((partition, at, _), offset)| (*partition, *at) == (0, offset))
+    );
     world.append(1, &texts("tail-1-", 5));
     let shown = show(&mut *tail, 5);
     assert!(shown.iter().all(|(partition, ..)| *partition == 1), "others begin at their end");
@@ -107,7 +129,9 @@ fn show(tail: &mut dyn Tail, count: usize) -> Vec<(u32, u64, Vec<u8>)> {
     while shown.len() < count {
         assert!(started.elapsed() < PATIENCE, "{} of {count} records are shown", shown.len());
         let polled = tail.poll(WAIT, 1_000, &mut |partition, records: &[Record<'_>]| {
-            let copied = |record: &Record<'_>| (partition, record.offset, record.payload.unwrap_or_default().to_vec());
+            let copied = |record: &Record<'_>| {
+                (partition, record.offset, record.payload.unwrap_or_default().to_vec())
+            };
             shown.extend(records.iter().map(copied));
         });
         assert!(!matches!(polled, Err(LogError::Fatal(_))), "{polled:?}");
@@ -121,11 +145,19 @@ fn starts_are_found_by_time(world: &mut dyn World) {
     }
     let (log, held) = (world.log(), all_bounds(world));
     let starts = |since| log.starts(since).expect("the log answers");
-    assert_eq!(starts(i64::MAX), ends(world).into_iter().collect(), "nothing is appended later than ever");
+    assert_eq!(
+        starts(i64::MAX),
+        ends(world).into_iter().collect(),
+        "nothing is appended later than ever"
+    );
     let first = starts(0);
     for held in &held {
         let all = read(&*log, held.partition, held.start, held.end);
-        assert_eq!(first[&held.partition], all[0].offset, "the first record of partition {}", held.partition);
+        assert_eq!(
+            first[&held.partition], all[0].offset,
+            "the first record of partition {}",
+            held.partition
+        );
     }
     let newest = held.iter().flat_map(|held| read(&*log, held.partition, held.start, held.end));
     let newest = newest.map(|record| record.timestamp_ms).max().expect("there are records");
@@ -136,7 +168,11 @@ fn starts_are_found_by_time(world: &mut dyn World) {
     world.append(0, &texts("late-", 3));
     let late = starts(now);
     for held in held {
-        assert_eq!(late[&held.partition], held.end, "what was appended since, of partition {}", held.partition);
+        assert_eq!(
+            late[&held.partition], held.end,
+            "what was appended since, of partition {}",
+            held.partition
+        );
     }
 }
 
@@ -145,8 +181,11 @@ fn a_replay_reads_all_that_is_wanted(world: &mut dyn World) {
     let wanted: Vec<u32> = held.iter().map(|held| held.partition).collect();
     let mut source = log.replay(Box::new(move || wanted.clone())).expect("a replay");
     let mut sink = Recorder::new(Start::Earliest);
-    let expected: usize = held.iter().map(|held| read(&*log, held.partition, held.start, held.end).len()).sum();
-    until(&mut *source, &mut sink, "all records of all partitions", |sink| sink.count() >= expected);
+    let expected: usize =
+        held.iter().map(|held| read(&*log, held.partition, held.start, held.end).len()).sum();
+    until(&mut *source, &mut sink, "all records of all partitions", |sink| {
+        sink.count() >= expected
+    });
     assert_eq!(sink.count(), expected);
     close(source);
 }

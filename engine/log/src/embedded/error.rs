@@ -23,7 +23,8 @@ pub enum SegmentLogError {
     /// A setting of `[log]` cannot be used.
     #[error("[log] {0}")]
     Config(String),
-    /// The disk is nearly full, or descriptors are; nothing was written, appending works again once there is room.
+    /// The disk is nearly full, or descriptors are; nothing was written, appending works again once
+    /// there is room.
     #[error("{0}")]
     Full(String),
     /// The database failed; whether this append is there is known once it is open again.
@@ -47,9 +48,9 @@ impl From<SegmentLogError> for AppendError {
     fn from(fault: SegmentLogError) -> AppendError {
         let what = fault.to_string();
         match fault {
-            SegmentLogError::TooLarge(_) | SegmentLogError::NoPartition { .. } | SegmentLogError::Config(_) => {
-                AppendError::Refused(what)
-            }
+            SegmentLogError::TooLarge(_)
+            | SegmentLogError::NoPartition { .. }
+            | SegmentLogError::Config(_) => AppendError::Refused(what),
             SegmentLogError::Full(_) => AppendError::Unavailable(what),
             SegmentLogError::Failed(_) | SegmentLogError::Damaged(_) => AppendError::InDoubt(what),
         }
@@ -61,7 +62,9 @@ impl From<SegmentLogError> for LogError {
         let what = fault.to_string();
         match fault {
             // A full disk, or a database that is being opened again: what fails a read passes.
-            SegmentLogError::Full(_) | SegmentLogError::Failed(_) => LogError::Transient(Cause::Passing, what),
+            SegmentLogError::Full(_) | SegmentLogError::Failed(_) => {
+                LogError::Transient(Cause::Passing, what)
+            }
             _ => LogError::Fatal(what),
         }
     }

@@ -1,5 +1,5 @@
-//! Appends of concurrent callers that are committed together: callers add records while an earlier commit runs, and find their
-//! result here. No I/O; `log` limits how much may wait.
+//! Appends of concurrent callers that are committed together: callers add records while an earlier
+//! commit runs, and find their result here. No I/O; `log` limits how much may wait.
 
 use super::error::SegmentLogError;
 use super::value::{self, Writer};
@@ -26,8 +26,11 @@ pub(super) struct Waiting {
 impl Group {
     pub(super) fn new(partitions: u32) -> Arc<Group> {
         let partitions = partitions as usize;
-        let waiting =
-            Waiting { batches: (0..partitions).map(|_| Vec::new()).collect(), counts: vec![0; partitions], bytes: 0 };
+        let waiting = Waiting {
+            batches: (0..partitions).map(|_| Vec::new()).collect(),
+            counts: vec![0; partitions],
+            bytes: 0,
+        };
         Arc::new(Group { waiting: Mutex::new(waiting), outcome: OnceLock::new() })
     }
 }

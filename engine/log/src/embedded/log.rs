@@ -1,9 +1,11 @@
 //! Appending to the embedded log, and dropping its oldest end.
 //!
-//! Promises: an append that returned survives what `[log] durability` says; offsets of a partition are consecutive; an append that failed
-//! is either wholly there afterwards or not at all: the log is read again before the next one. Appends of concurrent callers are committed
-//! together: one of the callers does it for all that wait. Retention drops whole segments, the oldest first, at most one per commit, by a
-//! time that no single reading of the clock moves (`clock`). It knows nothing of events, and keeps no reader's offset.
+//! Promises: an append that returned survives what `[log] durability` says; offsets of a partition
+//! are consecutive; an append that failed is either wholly there afterwards or not at all: the log
+//! is read again before the next one. Appends of concurrent callers are committed together: one of
+//! the callers does it for all that wait. Retention drops whole segments, the oldest first, at most
+//! one per commit, by a time that no single reading of the clock moves (`clock`). It knows nothing
+//! of events, and keeps no reader's offset.
 
 use super::error::SegmentLogError;
 use super::group::Group;
@@ -60,14 +62,21 @@ impl SegmentLog {
     ///
     /// # Errors
     /// [`SegmentLogError`].
-    pub fn open(database: &Database, config: &LogConfig) -> Result<Arc<SegmentLog>, SegmentLogError> {
+    pub fn open(
+        database: &Database,
+        config: &LogConfig,
+    ) -> Result<Arc<SegmentLog>, SegmentLogError> {
         let kept = duration::retention_ms(&config.retention);
-        let retention_age = kept.map_err(|fault| SegmentLogError::Config(format!("retention {fault}")))?;
+        let retention_age =
+            kept.map_err(|fault| SegmentLogError::Config(format!("retention {fault}")))?;
         let meta = database.keyspace("log", Shape::Rows)?;
         let mut stored = segment::load(database, &meta)?;
         if stored.next.is_empty() {
             if !(1..=1_024).contains(&config.partitions) {
-                return Err(SegmentLogError::Config(format!("partitions = {}: between 1 and 1024", config.partitions)));
+                return Err(SegmentLogError::Config(format!(
+                    "partitions = {}: between 1 and 1024",
+                    config.partitions
+                )));
             }
             let mut batch = database.batch();
             segment::create(&meta, config.partitions, &mut batch);
@@ -84,7 +93,15 @@ impl SegmentLog {
         let segments = VecDeque::from(stored.segments);
         let ranges = stored.next.iter().map(|next| Range { start: *next, next: *next }).collect();
         let pending = Group::new(partitions);
-        let mut state = State { ranges, segments, pending, committing: false, last: 0, version: 0, stale: false };
+        let mut state = State {
+            ranges,
+            segments,
+            pending,
+            committing: false,
+            last: 0,
+            version: 0,
+            stale: false,
+        };
         state.find_starts();
         state.last = state.segments.back().map_or(0, |segment| segment.number);
         let log = SegmentLog {
@@ -108,14 +125,15 @@ impl SegmentLog {
         self.partitions
     }
 
-    /// The partition of a key: all records of one user stand in one. Stable for ever (CRC-32 modulo the partitions).
+    /// The partition of a key: all records of one user stand in one. Stable for ever (CRC-32 modulo
+    /// the partitions).
     #[must_use]
     pub fn partition_of(&self, key: &[u8]) -> u32 {
         crc32fast::hash(key) % self.partitions
     }
 
-    /// Appends records (payload, timestamp in Unix milliseconds) to a partition and waits until they are durable.
-    /// Returns the offset after the last one.
+    /// Appends records (payload, timestamp in Unix milliseconds) to a partition and waits until
+    /// they are durable. Returns the offset after the last one.
     ///
     /// # Errors
     /// [`SegmentLogError`].
@@ -123,7 +141,8 @@ impl SegmentLog {
         Ok(self.append_all(&[(partition, records)])?[0])
     }
 
-    /// As [`SegmentLog::append`], to several partitions in one atomic step; the answers are in the order of the parts.
+    /// As [`SegmentLog::append`], to several partitions in one atomic step; the answers are in the
+    /// order of the parts.
     ///
     /// # Errors
     /// [`SegmentLogError`].
@@ -133,8 +152,10 @@ impl SegmentLog {
         let (group, ends) = loop {
             let mut waiting = state.pending.waiting.lock();
             if waiting.bytes == 0 || waiting.bytes + bytes <= PENDING {
-                let ends: Vec<u64> =
-                    parts.iter().map(|(partition, records)| waiting.push(*partition, records)).collect();
+                let ends: Vec<u64> = parts
+                    .iter()
+                    .map(|(partition, records)| waiting.push(*partition, records))
+                    .collect();
                 drop(waiting);
                 break (Arc::clone(&state.pending), ends);
             }
@@ -147,14 +168,21 @@ impl SegmentLog {
         }
         drop(state);
         let bases = group.outcome.get().expect("the loop above ends when it is set").clone()?;
-        Ok(parts.iter().zip(ends).map(|((partition, _), end)| bases[*partition as usize] + end).collect())
+        Ok(parts
+            .iter()
+            .zip(ends)
+            .map(|((partition, _), end)| bases[*partition as usize] + end)
+            .collect())
     }
 
     fn check(&self, parts: &[Part<'_>]) -> Result<usize, SegmentLogError> {
         let mut bytes = 0;
         for (partition, records) in parts {
             if *partition >= self.partitions {
-                return Err(SegmentLogError::NoPartition { partition: *partition, last: self.partitions - 1 });
+                return Err(SegmentLogError::NoPartition {
+                    partition: *partition,
+                    last: self.partitions - 1,
+                });
             }
             for (payload, _) in *records {
                 if payload.len() > MAX_RECORD {
@@ -204,7 +232,10 @@ impl SegmentLog {
         self.appended.notify_all();
         drop(state);
         if let Err(fault) = self.retain() {
-            tracing::warn!(%fault, "the oldest records could not be dropped; tried again with the next append");
+            tracing::warn!(
+                %fault,
+                "the oldest records could not be dropped; tried again with the next append"
+            );
         }
         self.state.lock()
     }
@@ -226,7 +257,8 @@ impl SegmentLog {
         Ok(())
     }
 
-    /// Writes a group to the current segment or to a new one of that `number`; returns the segment as it then is.
+    /// Writes a group to the current segment or to a new one of that `number`; returns the segment
+    /// as it then is.
     fn write(
         &self,
         group: &Group,
@@ -246,7 +278,9 @@ impl SegmentLog {
         };
         let mut batch = self.database.batch();
         let mut touched = Vec::new();
-        for (partition, writers) in batches.into_iter().enumerate().filter(|(_, writers)| !writers.is_empty()) {
+        for (partition, writers) in
+            batches.into_iter().enumerate().filter(|(_, writers)| !writers.is_empty())
+        {
             let mut base = bases[partition];
             let range = &mut segment.ranges[partition];
             if range.is_empty() {
@@ -273,8 +307,8 @@ impl SegmentLog {
         old || segment.bytes >= (self.retention_bytes / 16).clamp(SEGMENT.0, SEGMENT.1)
     }
 
-    /// Drops the oldest segment if retention says so; whether it did. Runs after each commit, and may be called when
-    /// nothing is appended so that age is kept then too.
+    /// Drops the oldest segment if retention says so; whether it did. Runs after each commit, and
+    /// may be called when nothing is appended so that age is kept then too.
     ///
     /// # Errors
     /// [`SegmentLogError`]; nothing is lost, it may be called again.
@@ -289,8 +323,9 @@ impl SegmentLog {
             return Ok(false);
         };
         let too_large = held > self.retention_bytes && state.segments.len() > 1;
-        let too_old =
-            self.retention_age.is_some_and(|age| oldest.newest < self.database.clock().now().saturating_sub(age));
+        let too_old = self
+            .retention_age
+            .is_some_and(|age| oldest.newest < self.database.clock().now().saturating_sub(age));
         if !too_large && !too_old {
             return Ok(false);
         }
@@ -309,7 +344,8 @@ impl SegmentLog {
     }
 }
 
-/// A commit in progress. If its thread panics, callers that wait for it get an error, and another may lead.
+/// A commit in progress. If its thread panics, callers that wait for it get an error, and another
+/// may lead.
 struct Leading<'a> {
     log: &'a SegmentLog,
     group: &'a Group,
@@ -318,8 +354,8 @@ struct Leading<'a> {
 impl Drop for Leading<'_> {
     fn drop(&mut self) {
         self.log.state.lock().committing = false;
-        let ended =
-            "the thread that wrote this batch ended by an internal error; whether it is there is known after a restart";
+        let ended = "the thread that wrote this batch ended by an internal error; whether it is \
+                     there is known after a restart";
         // only this leader sets it
         let _ = self.group.outcome.set(Err(SegmentLogError::Failed(ended.into())));
         self.log.committed.notify_all();
@@ -341,10 +377,15 @@ impl State {
         self.version += 1;
     }
 
-    /// A partition starts with the oldest segment that holds anything of it; without one, at its end.
+    /// A partition starts with the oldest segment that holds anything of it; without one, at its
+    /// end.
     fn find_starts(&mut self) {
         for (partition, range) in self.ranges.iter_mut().enumerate() {
-            let first = self.segments.iter().map(|segment| segment.ranges[partition]).find(|held| !held.is_empty());
+            let first = self
+                .segments
+                .iter()
+                .map(|segment| segment.ranges[partition])
+                .find(|held| !held.is_empty());
             range.start = first.map_or(range.next, |held| held.start);
         }
     }

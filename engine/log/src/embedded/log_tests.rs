@@ -1,4 +1,5 @@
-//! The log and its source: the contract, what survives, what is dropped, how concurrent appends meet.
+//! The log and its source: the contract, what survives, what is dropped, how concurrent appends
+//! meet.
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 use super::*;
@@ -27,7 +28,8 @@ impl World for Embedded {
     fn append(&mut self, partition: u32, payloads: &[Vec<u8>]) {
         let now = now();
         for portion in payloads.chunks(37) {
-            let records: Vec<(&[u8], i64)> = portion.iter().map(|payload| (payload.as_slice(), now)).collect();
+            let records: Vec<(&[u8], i64)> =
+                portion.iter().map(|payload| (payload.as_slice(), now)).collect();
             self.log.append(partition, &records).unwrap();
         }
     }
@@ -58,7 +60,8 @@ fn config() -> LogConfig {
 fn keeps_the_contract() {
     let folder = tempfile::tempdir().unwrap();
     let database = Database::open(folder.path()).unwrap();
-    let log = SegmentLog::open(&database, &LogConfig { retention_bytes: 4 << 20, ..config() }).unwrap();
+    let log =
+        SegmentLog::open(&database, &LogConfig { retention_bytes: 4 << 20, ..config() }).unwrap();
     contract::run(&mut Embedded { log, _folder: folder });
 }
 
@@ -77,9 +80,17 @@ fn appends_are_there_after_reopening_and_offsets_go_on() {
 fn a_log_that_expired_wholly_keeps_its_offsets() {
     let folder = tempfile::tempdir().unwrap();
     let database = Database::open(folder.path()).unwrap();
-    let log = SegmentLog::open(&database, &LogConfig { retention: "1h".into(), ..config() }).unwrap();
-    assert_eq!(log.append(0, &[(b"old", now() - 7_200_000), (b"old", now() - 7_100_000)]).unwrap(), 2);
-    assert_eq!(log.bounds()[0], Bounds { partition: 0, start: 2, end: 2, open: 0 }, "older than an hour: dropped");
+    let log =
+        SegmentLog::open(&database, &LogConfig { retention: "1h".into(), ..config() }).unwrap();
+    assert_eq!(
+        log.append(0, &[(b"old", now() - 7_200_000), (b"old", now() - 7_100_000)]).unwrap(),
+        2
+    );
+    assert_eq!(
+        log.bounds()[0],
+        Bounds { partition: 0, start: 2, end: 2, open: 0 },
+        "older than an hour: dropped"
+    );
     assert_eq!(log.append(0, &[(b"new", now())]).unwrap(), 3);
     drop((log, database));
     let database = Database::open(folder.path()).unwrap();
@@ -91,7 +102,8 @@ fn a_log_that_expired_wholly_keeps_its_offsets() {
 fn retention_by_bytes_drops_the_oldest_and_frees_the_disk() {
     let folder = tempfile::tempdir().unwrap();
     let database = Database::open(folder.path()).unwrap();
-    let log = SegmentLog::open(&database, &LogConfig { retention_bytes: 16 << 20, ..config() }).unwrap();
+    let log =
+        SegmentLog::open(&database, &LogConfig { retention_bytes: 16 << 20, ..config() }).unwrap();
     let payload = vec![b'x'; 100_000];
     for n in 0..1_000 {
         log.append(n % 3, &[(&payload, now())]).unwrap();
@@ -107,7 +119,8 @@ fn retention_by_bytes_drops_the_oldest_and_frees_the_disk() {
 fn concurrent_appends_share_commits_and_lose_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let database = Database::open(folder.path()).unwrap();
-    let log = SegmentLog::open(&database, &LogConfig { durability: Durability::Power, ..config() }).unwrap();
+    let log = SegmentLog::open(&database, &LogConfig { durability: Durability::Power, ..config() })
+        .unwrap();
     let ends: Vec<Vec<u64>> = std::thread::scope(|scope| {
         let append = |thread: u64| {
             let log = &log;
@@ -132,15 +145,22 @@ fn what_cannot_be_is_refused_with_nothing_written() {
     let folder = tempfile::tempdir().unwrap();
     let database = Database::open(folder.path()).unwrap();
     let log = SegmentLog::open(&database, &config()).unwrap();
-    assert!(matches!(log.append(3, &[(b"x", 0)]), Err(SegmentLogError::NoPartition { partition: 3, last: 2 })));
+    assert!(matches!(
+        log.append(3, &[(b"x", 0)]),
+        Err(SegmentLogError::NoPartition { partition: 3, last: 2 })
+    ));
     let large = vec![0; MAX_RECORD + 1];
-    assert!(matches!(log.append_all(&[(0, &[(b"x", 0)]), (1, &[(&large, 0)])]), Err(SegmentLogError::TooLarge(_))));
+    assert!(matches!(
+        log.append_all(&[(0, &[(b"x", 0)]), (1, &[(&large, 0)])]),
+        Err(SegmentLogError::TooLarge(_))
+    ));
     assert_eq!(log.append(1, &[]).unwrap(), 0, "nothing to append is no error");
     assert!(log.bounds().iter().all(|bounds| bounds.end == 0));
     for retention in ["", "d", "-1d", "1y", "99999999999999999999d", "é"] {
         let config = LogConfig { retention: retention.into(), ..config() };
         assert!(
-            SegmentLog::open(&database, &config).is_err_and(|fault| fault.to_string().contains("is not a duration")),
+            SegmentLog::open(&database, &config)
+                .is_err_and(|fault| fault.to_string().contains("is not a duration")),
             "{retention}"
         );
     }
@@ -176,7 +196,8 @@ fn a_batch_that_is_missing_is_told_and_not_asked_for_again_and_again() {
     batch.remove(&keyspace, segment::key(0, 0));
     database.commit(batch, Durability::Process).unwrap();
     let mut source = EmbeddedSource::new(log);
-    let told = source.poll(Duration::ZERO, 10, &mut Count { seen: 0, bytes: 0 }).unwrap_err().to_string();
+    let told =
+        source.poll(Duration::ZERO, 10, &mut Count { seen: 0, bytes: 0 }).unwrap_err().to_string();
     assert!(told.contains("partition 0, offset 0") && told.contains("it is missing"), "{told}");
 }
 
@@ -192,8 +213,11 @@ impl Sink for Count {
     fn revoked(&mut self, _: &[u32], _: bool) {}
     fn records(&mut self, _: u32, records: &[Record<'_>]) {
         self.seen += records.len() as u64;
-        self.bytes +=
-            records.iter().filter_map(|record| record.payload).map(|payload| u64::from(payload[0])).sum::<u64>();
+        self.bytes += records
+            .iter()
+            .filter_map(|record| record.payload)
+            .map(|payload| u64::from(payload[0]))
+            .sum::<u64>();
     }
     fn passed(&mut self, _: u32, _: u64) {}
     fn gap(&mut self, partition: u32, from: u64, to: u64) {
@@ -231,7 +255,8 @@ fn log_speed() {
     }
     let total: u64 = log.bounds().iter().map(|bounds| bounds.end).sum();
     for _ in 0..3 {
-        let (mut source, mut count) = (EmbeddedSource::new(Arc::clone(&log)), Count { seen: 0, bytes: 0 });
+        let (mut source, mut count) =
+            (EmbeddedSource::new(Arc::clone(&log)), Count { seen: 0, bytes: 0 });
         let (started, busy) = (Instant::now(), cpu());
         while count.seen < total {
             source.poll(Duration::from_millis(10), 2_048, &mut count).unwrap();
@@ -247,7 +272,14 @@ fn log_speed() {
 /// Seconds of CPU of this process.
 fn cpu() -> f64 {
     let usage = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let ticks: u64 =
-        usage.rsplit(')').next().unwrap().split_whitespace().skip(11).take(2).map(|n| n.parse::<u64>().unwrap()).sum();
+    let ticks: u64 = usage
+        .rsplit(')')
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .map(|n| n.parse::<u64>().unwrap())
+        .sum();
     ticks as f64 / 100.0
 }

@@ -1,5 +1,5 @@
-//! What readers of the embedded log ask: what is held, whether there is more, and the records themselves.
-//! They see only what was committed; it keeps no reader's offset.
+//! What readers of the embedded log ask: what is held, whether there is more, and the records
+//! themselves. They see only what was committed; it keeps no reader's offset.
 
 use super::error::SegmentLogError;
 use super::log::SegmentLog;
@@ -72,7 +72,12 @@ impl SegmentLog {
     ///
     /// # Errors
     /// [`SegmentLogError`]: it cannot be read, or is damaged.
-    pub fn records(&self, partition: u32, offset: u64, bytes: usize) -> Result<Vec<LogRecord>, SegmentLogError> {
+    pub fn records(
+        &self,
+        partition: u32,
+        offset: u64,
+        bytes: usize,
+    ) -> Result<Vec<LogRecord>, SegmentLogError> {
         let mut batches = VecDeque::new();
         self.read(partition, offset, bytes, &mut batches)?;
         let mut records = Vec::new();
@@ -84,14 +89,16 @@ impl SegmentLog {
                 ))
             };
             value::verify(&batch.bytes).map_err(damaged)?;
-            let wanted = value::records(&batch.bytes, batch.base).filter(|record| record.offset >= offset);
+            let wanted =
+                value::records(&batch.bytes, batch.base).filter(|record| record.offset >= offset);
             records.extend(wanted.map(|record| LogRecord::from(&record)));
         }
         Ok(records)
     }
 
-    /// Per partition the offset of the first record that was appended at `since` (Unix milliseconds) or later; the end
-    /// where there is none. If the clock that stamped them jumped, one of the offsets where it passed `since`.
+    /// Per partition the offset of the first record that was appended at `since` (Unix
+    /// milliseconds) or later; the end where there is none. If the clock that stamped them jumped,
+    /// one of the offsets where it passed `since`.
     ///
     /// # Errors
     /// As [`SegmentLog::records`].
@@ -112,7 +119,8 @@ impl SegmentLog {
         self.bounds().into_iter().map(start).collect()
     }
 
-    /// Stored batches from the one that holds `offset` on, about `bytes` of them, of one segment. None: `offset` is not held.
+    /// Stored batches from the one that holds `offset` on, about `bytes` of them, of one segment.
+    /// None: `offset` is not held.
     pub(super) fn read(
         &self,
         partition: u32,

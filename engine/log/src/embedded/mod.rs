@@ -1,8 +1,9 @@
 //! The embedded log: a partitioned, durable log in the data directory, for one engine.
 //!
-//! Twin of `kafka`. [`SegmentLog`] appends and drops, `group` is what is committed together, `lookup` is what readers ask, `segment` a
-//! part of the log that is dropped as a whole, `value` the form in which a batch of records is stored. `source`, `tail` and `reader`
-//! read it. It has no group: every reader reads all partitions.
+//! Twin of `kafka`. [`SegmentLog`] appends and drops, `group` is what is committed together,
+//! `lookup` is what readers ask, `segment` a part of the log that is dropped as a whole, `value`
+//! the form in which a batch of records is stored. `source`, `tail` and `reader` read it. It has no
+//! group: every reader reads all partitions.
 
 mod error;
 mod group;
@@ -95,7 +96,8 @@ impl Log for EmbeddedLog {
         for (key, payload) in records {
             parts.entry(self.0.partition_of(key)).or_default().push((*payload, now_ms));
         }
-        let slices: Vec<Part<'_>> = parts.iter().map(|(partition, records)| (*partition, records.as_slice())).collect();
+        let slices: Vec<Part<'_>> =
+            parts.iter().map(|(partition, records)| (*partition, records.as_slice())).collect();
         let ends = self.0.append_all(&slices)?;
         Ok(Position(parts.into_keys().zip(ends).collect()))
     }

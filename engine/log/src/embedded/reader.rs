@@ -27,10 +27,13 @@ impl LogReader for RangeReader {
             let mut records = self.log.records(self.partition, self.next, BYTES)?;
             let Some(last) = records.last() else {
                 // Dropped since: what is held goes on behind.
-                let start = self.log.bounds().get(self.partition as usize).map_or(0, |bounds| bounds.start);
+                let start =
+                    self.log.bounds().get(self.partition as usize).map_or(0, |bounds| bounds.start);
                 if start <= self.next {
                     let (partition, offset) = (self.partition, self.next);
-                    return Err(LogError::Fatal(format!("partition {partition}, offset {offset} cannot be read")));
+                    return Err(LogError::Fatal(format!(
+                        "partition {partition}, offset {offset} cannot be read"
+                    )));
                 }
                 self.next = start;
                 continue;

@@ -1,8 +1,10 @@
-//! A segment of the log: one keyspace that holds consecutive batches of every partition and is dropped as a whole.
+//! A segment of the log: one keyspace that holds consecutive batches of every partition and is
+//! dropped as a whole.
 //!
-//! Also the rows that describe segments in the keyspace `log`, written in the same batch as the records:
-//! `c` partition count · `n` partition → next offset · `s` segment → bytes, newest timestamp, when begun ·
-//! `r` segment, partition → first and next offset. Numbers big-endian, so that keys sort by value.
+//! Also the rows that describe segments in the keyspace `log`, written in the same batch as the
+//! records: `c` partition count · `n` partition → next offset · `s` segment → bytes, newest
+//! timestamp, when begun · `r` segment, partition → first and next offset. Numbers big-endian, so
+//! that keys sort by value.
 
 use tally_database::{Batch, Database, DatabaseError, Keyspace, Shape};
 
@@ -79,9 +81,15 @@ impl Segment {
     }
 
     /// Adds the rows that describe it; of the ranges only those of `touched` partitions.
-    pub(super) fn describe(&self, meta: &Keyspace, touched: impl Iterator<Item = u32>, batch: &mut Batch) {
+    pub(super) fn describe(
+        &self,
+        meta: &Keyspace,
+        touched: impl Iterator<Item = u32>,
+        batch: &mut Batch,
+    ) {
         let number = self.number.to_be_bytes();
-        let value = [self.bytes.to_be_bytes(), self.newest.to_be_bytes(), self.begun.to_be_bytes()].concat();
+        let value = [self.bytes.to_be_bytes(), self.newest.to_be_bytes(), self.begun.to_be_bytes()]
+            .concat();
         batch.insert(meta, row(b's', &[&number]), value);
         for partition in touched {
             let range = self.ranges[partition as usize];
@@ -91,8 +99,8 @@ impl Segment {
         }
     }
 
-    /// Removes the rows that describe it. Its keyspace is deleted after that is committed: a crash in between leaves a
-    /// keyspace that nobody names, which [`load`] deletes.
+    /// Removes the rows that describe it. Its keyspace is deleted after that is committed: a crash
+    /// in between leaves a keyspace that nobody names, which [`load`] deletes.
     pub(super) fn forget(&self, meta: &Keyspace, batch: &mut Batch) {
         let number = self.number.to_be_bytes();
         batch.remove(meta, row(b's', &[&number]));
@@ -118,7 +126,9 @@ pub(super) fn load(database: &Database, meta: &Keyspace) -> Result<Stored, Datab
     };
     let mut next = vec![0; number(&count) as usize];
     for (partition, next) in next.iter_mut().enumerate() {
-        *next = meta.get(row(b'n', &[&(partition as u32).to_be_bytes()]))?.map_or(0, |value| number(&value));
+        *next = meta
+            .get(row(b'n', &[&(partition as u32).to_be_bytes()]))?
+            .map_or(0, |value| number(&value));
     }
     let mut segments: Vec<Segment> = Vec::new();
     for guard in meta.prefix(b"s")? {
@@ -132,9 +142,13 @@ pub(super) fn load(database: &Database, meta: &Keyspace) -> Result<Stored, Datab
         segment.bytes = number(&value);
         segment.newest = number(value.get(8..).unwrap_or_default()) as i64;
         for (partition, range) in segment.ranges.iter_mut().enumerate() {
-            let key = row(b'r', &[&segment.number.to_be_bytes(), &(partition as u32).to_be_bytes()]);
+            let key =
+                row(b'r', &[&segment.number.to_be_bytes(), &(partition as u32).to_be_bytes()]);
             if let Some(value) = meta.get(key)? {
-                *range = Range { start: number(&value), next: number(value.get(8..).unwrap_or_default()) };
+                *range = Range {
+                    start: number(&value),
+                    next: number(value.get(8..).unwrap_or_default()),
+                };
             }
         }
         segments.push(segment);

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use tally_event::Record;
 use tally_system::outage::Cause;
 
-/// Bytes read ahead of a partition at a time: about one batch of a lane, so that no small one is left over, and little enough to stay
-/// in the processor's cache until it is decoded.
+/// Bytes read ahead of a partition at a time: about one batch of a lane, so that no small one is
+/// left over, and little enough to stay in the processor's cache until it is decoded.
 const READ_AHEAD: usize = 384 << 10;
 
 /// Between two reads while they fail.
@@ -73,8 +73,15 @@ impl EmbeddedSource {
             Start::Earliest => bounds.start,
         };
         let nexts = starts.into_iter().zip(self.log.bounds()).map(place);
-        self.cursors =
-            nexts.map(|next| Cursor { next, paused: false, halted: false, ahead: VecDeque::new(), left: 0 }).collect();
+        self.cursors = nexts
+            .map(|next| Cursor {
+                next,
+                paused: false,
+                halted: false,
+                ahead: VecDeque::new(),
+                left: 0,
+            })
+            .collect();
         Ok(())
     }
 
@@ -171,12 +178,18 @@ fn serve(
 
 fn damaged(partition: u32, base: u64, fault: &str) -> LogError {
     LogError::Fatal(format!(
-        "the log is damaged: the batch at partition {partition}, offset {base} cannot be read: {fault}; restore the data directory from a backup"
+        "the log is damaged: the batch at partition {partition}, offset {base} cannot be read: \
+         {fault}; restore the data directory from a backup"
     ))
 }
 
 impl Source for EmbeddedSource {
-    fn poll(&mut self, wait: Duration, max_records: usize, sink: &mut dyn Sink) -> Result<(), LogError> {
+    fn poll(
+        &mut self,
+        wait: Duration,
+        max_records: usize,
+        sink: &mut dyn Sink,
+    ) -> Result<(), LogError> {
         if self.cursors.is_empty() {
             self.assign(sink)?;
         }
@@ -193,7 +206,9 @@ impl Source for EmbeddedSource {
         }
         if self.retained.elapsed() >= RETAIN_EVERY {
             self.retained = Instant::now();
-            self.log.retain().map_err(|fault| LogError::Transient(Cause::Unclear, fault.to_string()))?;
+            self.log
+                .retain()
+                .map_err(|fault| LogError::Transient(Cause::Unclear, fault.to_string()))?;
         }
         if self.log.wait_beyond(version, wait) {
             self.scan(max_records, sink)?;

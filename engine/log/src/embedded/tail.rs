@@ -1,4 +1,5 @@
-//! Showing what is appended: an [`EmbeddedSource`] that starts where its caller says and skips what the log dropped.
+//! Showing what is appended: an [`EmbeddedSource`] that starts where its caller says and skips what
+//! the log dropped.
 
 use super::log::SegmentLog;
 use super::source::EmbeddedSource;
@@ -19,7 +20,8 @@ impl EmbeddedTail {
     /// A reader from `from` on; partitions that it does not name start at the end they have now.
     pub(super) fn new(log: &Arc<SegmentLog>, from: &Position) -> EmbeddedTail {
         let bounds = log.bounds().into_iter();
-        let starts = bounds.map(|held| from.0.get(&held.partition).copied().unwrap_or(held.end)).collect();
+        let starts =
+            bounds.map(|held| from.0.get(&held.partition).copied().unwrap_or(held.end)).collect();
         EmbeddedTail { source: EmbeddedSource::new(log.clone()), starts }
     }
 }
@@ -49,7 +51,9 @@ struct Shown<'a> {
 
 impl Sink for Shown<'_> {
     fn assigned(&mut self, partitions: &[u32]) -> Vec<Start> {
-        let start = |partition: &u32| self.starts.get(*partition as usize).map_or(Start::Earliest, |at| Start::At(*at));
+        let start = |partition: &u32| {
+            self.starts.get(*partition as usize).map_or(Start::Earliest, |at| Start::At(*at))
+        };
         partitions.iter().map(start).collect()
     }
 

@@ -3,8 +3,8 @@
 //! ```text
 //! version 1 | reserved [u8; 3] | crc32 of the rest u32 | count u32 | then per record: length u32 | timestamp ms i64 | payload
 //! ```
-//! All little-endian. Offsets are not stored: a batch's records are consecutive from the base offset in its key. Read
-//! without copying: the payloads handed out are slices of the value.
+//! All little-endian. Offsets are not stored: a batch's records are consecutive from the base
+//! offset in its key. Read without copying: the payloads handed out are slices of the value.
 
 use tally_event::Record;
 
@@ -100,8 +100,9 @@ impl<'a> Iterator for Records<'a> {
         let (head, rest) = self.rest.split_first_chunk::<PER_RECORD>()?;
         let (payload, rest) = rest.split_at_checked(word(&head[..4]) as usize)?;
         self.rest = rest;
-        let timestamp_ms =
-            i64::from_le_bytes([head[4], head[5], head[6], head[7], head[8], head[9], head[10], head[11]]);
+        let timestamp_ms = i64::from_le_bytes([
+            head[4], head[5], head[6], head[7], head[8], head[9], head[10], head[11],
+        ]);
         let record = Record { offset: self.offset, timestamp_ms, payload: Some(payload) };
         self.offset += 1;
         Some(record)

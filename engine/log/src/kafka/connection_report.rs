@@ -1,11 +1,12 @@
-//! What a client reported of its connection lately: it explains failures that follow. A refused password is reported once and then seen
-//! only as a broker that does not answer.
+//! What a client reported of its connection lately: it explains failures that follow. A refused
+//! password is reported once and then seen only as a broker that does not answer.
 
 use super::errors::cause;
 use super::raw::Fault;
 use std::time::{Duration, Instant};
 
-/// librdkafka reports the same fault of a connection at most every 30 s; so long a report explains what follows.
+/// librdkafka reports the same fault of a connection at most every 30 s; so long a report explains
+/// what follows.
 pub(super) const LASTS: Duration = Duration::from_secs(45);
 
 /// Of the faults that were reported lately the one that says most.

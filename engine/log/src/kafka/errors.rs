@@ -1,4 +1,5 @@
-//! What a fault of librdkafka means to the people who run the engine: what happened, where, what to do.
+//! What a fault of librdkafka means to the people who run the engine: what happened, where, what to
+//! do.
 
 use super::raw::{Fault, Kind, Right};
 use crate::LogError;
@@ -9,7 +10,11 @@ use tally_system::outage::Cause;
 pub(super) fn worse(left: LogError, right: LogError) -> LogError {
     match (&left, &right) {
         (LogError::Transient(..), LogError::Fatal(_)) => right,
-        (LogError::Transient(before, _), LogError::Transient(cause, _)) if cause.tells_more_than(*before) => right,
+        (LogError::Transient(before, _), LogError::Transient(cause, _))
+            if cause.tells_more_than(*before) =>
+        {
+            right
+        }
         _ => left,
     }
 }
@@ -39,14 +44,17 @@ pub(super) fn describe_writing(config: &KafkaConfig, fault: &Fault) -> LogError 
 
 /// The error of a client that librdkafka declared dead; `when` says when another takes its place.
 pub(super) fn describe_death(why: &str, when: &str) -> LogError {
-    let what =
-        format!("the Kafka client failed: {why}; {when}; if [kafka] instance_id is set, each engine needs its own");
+    let what = format!(
+        "the Kafka client failed: {why}; {when}; if [kafka] instance_id is set, each engine needs \
+         its own"
+    );
     LogError::Transient(Cause::Unclear, what)
 }
 
 fn describe_use(config: &KafkaConfig, fault: &Fault, writes: bool) -> LogError {
     let (brokers, topic, text) = (&config.brokers, &config.topic, &fault.text);
-    let place = fault.partition.map_or_else(String::new, |partition| format!(", partition {partition}"));
+    let place =
+        fault.partition.map_or_else(String::new, |partition| format!(", partition {partition}"));
     let (cause, right) = match fault.kind {
         Kind::Fatal => return describe_death(text, "it is replaced by a new one"),
         Kind::OutOfRange => (Cause::Unclear, None),
@@ -54,38 +62,54 @@ fn describe_use(config: &KafkaConfig, fault: &Fault, writes: bool) -> LogError {
     };
     let what = match cause {
         Cause::Network => {
-            format!("no Kafka broker answers at {brokers} ({text}): check [kafka] brokers and that Kafka runs")
+            format!(
+                "no Kafka broker answers at {brokers} ({text}): check [kafka] brokers and that \
+                 Kafka runs"
+            )
         }
         Cause::Tls => format!(
-            "no encrypted connection to Kafka at {brokers} ({text}): check \"security.protocol\" and the ssl settings of [kafka.settings] against the listener"
+            "no encrypted connection to Kafka at {brokers} ({text}): check \"security.protocol\" \
+             and the ssl settings of [kafka.settings] against the listener"
         ),
         Cause::Authentication => format!(
-            "Kafka at {brokers} refuses our authentication ({text}): correct \"sasl.username\", \"sasl.password\" and \"sasl.mechanism\" in [kafka.settings]"
+            "Kafka at {brokers} refuses our authentication ({text}): correct \"sasl.username\", \
+             \"sasl.password\" and \"sasl.mechanism\" in [kafka.settings]"
         ),
         Cause::Authorization => {
             let (on, grant) = missing_right(config, right, writes);
             format!("our user at Kafka {brokers} lacks a right on {on} ({text}): grant it {grant}")
         }
         Cause::Missing => {
-            format!("topic \"{topic}\"{place} does not exist on {brokers} ({text}): create it, or set [kafka] topic")
+            format!(
+                "topic \"{topic}\"{place} does not exist on {brokers} ({text}): create it, or set \
+                 [kafka] topic"
+            )
         }
         Cause::Misconfigured => {
             format!(
-                "Kafka at {brokers}, topic \"{topic}\"{place}, rejects our request ({text}): check [kafka.settings]"
+                "Kafka at {brokers}, topic \"{topic}\"{place}, rejects our request ({text}): check \
+                 [kafka.settings]"
             )
         }
-        Cause::Passing | Cause::Unclear => format!("Kafka at {brokers}, topic \"{topic}\"{place}: {text}"),
+        Cause::Passing | Cause::Unclear => {
+            format!("Kafka at {brokers}, topic \"{topic}\"{place}: {text}")
+        }
     };
     LogError::Transient(cause, format!("{what}; {}", cause.prospect()))
 }
 
 /// On what a right is missing, and which one to grant.
-fn missing_right(config: &KafkaConfig, right: Option<Right>, writes: bool) -> (String, &'static str) {
+fn missing_right(
+    config: &KafkaConfig,
+    right: Option<Right>,
+    writes: bool,
+) -> (String, &'static str) {
     let topic = || format!("topic \"{}\"", config.topic);
     match right {
-        Some(Right::Cluster) if writes => {
-            ("the cluster".to_owned(), "WRITE on the topic; before Kafka 2.8 also IDEMPOTENT_WRITE on the cluster")
-        }
+        Some(Right::Cluster) if writes => (
+            "the cluster".to_owned(),
+            "WRITE on the topic; before Kafka 2.8 also IDEMPOTENT_WRITE on the cluster",
+        ),
         Some(Right::Topic) | None if writes => (topic(), "WRITE and DESCRIBE on the topic"),
         Some(Right::Topic) | None => (topic(), "READ and DESCRIBE on the topic"),
         Some(Right::Group) => (format!("group \"{}\"", config.group), "READ on the group"),

@@ -1,8 +1,10 @@
 //! A topic of Apache Kafka as the log. Offsets are kept with the state and never read from Kafka.
 //!
-//! `source` counts, as a member of a group (`replay`: outside of it); `tail` and `reader` read outside the group, too; `producer`
-//! appends, over a `sender`; `topic` asks the brokers what the topic is and holds. `settings` are those of each client, `errors` what a
-//! fault means, `connection_report` what explains one, `stall` and `skipped_offsets` arithmetic of the source. All that is unsafe is in `raw`.
+//! `source` counts, as a member of a group (`replay`: outside of it); `tail` and `reader` read
+//! outside the group, too; `producer` appends, over a `sender`; `topic` asks the brokers what the
+//! topic is and holds. `settings` are those of each client, `errors` what a fault means,
+//! `connection_report` what explains one, `stall` and `skipped_offsets` arithmetic of the source.
+//! All that is unsafe is in `raw`.
 
 mod check_settings;
 mod connection_report;

@@ -1,12 +1,14 @@
-//! Writing to the topic: idempotent, keyed, acknowledged by all replicas in sync. For plain threads: it blocks.
+//! Writing to the topic: idempotent, keyed, acknowledged by all replicas in sync. For plain
+//! threads: it blocks.
 //!
-//! [`Producer::send`] waits for the acknowledgement of what it sends; a [`BulkProducer`] waits only for room and counts
-//! acknowledgements. A key goes to the partition that Java clients choose, so all events of a user are in one partition whoever
-//! writes them. A client that librdkafka declares dead is replaced by the next `send`, after longer and longer pauses while each new
-//! one dies too.
+//! [`Producer::send`] waits for the acknowledgement of what it sends; a [`BulkProducer`] waits only
+//! for room and counts acknowledgements. A key goes to the partition that Java clients choose, so
+//! all events of a user are in one partition whoever writes them. A client that librdkafka declares
+//! dead is replaced by the next `send`, after longer and longer pauses while each new one dies too.
 //!
-//! Queue: librdkafka's, 100,000 messages or 64 MiB; when it is full `send` waits for room. What is not acknowledged within
-//! `message.timeout.ms` (20 s) fails. It does not look at events: keys and payloads are the caller's.
+//! Queue: librdkafka's, 100,000 messages or 64 MiB; when it is full `send` waits for room. What is
+//! not acknowledged within `message.timeout.ms` (20 s) fails. It does not look at events: keys and
+//! payloads are the caller's.
 
 use super::raw::Fault;
 use super::sender::{Delivered, Deliveries, Sender};
@@ -23,7 +25,8 @@ use thiserror::Error;
 /// How long the brokers may take to describe the topic.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// A client that died is replaced so long after it was made, twice as long each time that its successor dies.
+/// A client that died is replaced so long after it was made, twice as long each time that its
+/// successor dies.
 const REPLACE: Duration = Duration::from_millis(100);
 
 /// Longest pause before a client is replaced.
@@ -62,7 +65,9 @@ struct Failing {
 /// Some of the records were not acknowledged.
 #[derive(Clone, Debug, Error)]
 #[error(
-    "{unacknowledged} of {sent} events were not acknowledged by Kafka at {brokers}, topic \"{topic}\" ({reason}): they may or may not be in the log; send them again with the same event_id"
+    "{unacknowledged} of {sent} events were not acknowledged by Kafka at {brokers}, topic \
+     \"{topic}\" ({reason}): they may or may not be in the log; send them again with the same \
+     event_id"
 )]
 pub struct ProduceError {
     /// How many records the call had.
@@ -88,15 +93,18 @@ impl Producer {
         Ok(Producer { config: config.clone(), client: Mutex::new(made), writing: Mutex::default() })
     }
 
-    /// Sends records (key, payload) and waits until each is acknowledged or has failed. Returns per partition written to
-    /// the offset after the last record of this call. Records of one key stay in order.
+    /// Sends records (key, payload) and waits until each is acknowledged or has failed. Returns per
+    /// partition written to the offset after the last record of this call. Records of one key stay
+    /// in order.
     ///
     /// # Errors
     /// [`ProduceError`].
     pub fn send(&self, records: &[(&[u8], &[u8])]) -> Result<BTreeMap<u32, u64>, ProduceError> {
         let sender = match self.working_sender() {
             Ok(sender) => sender,
-            Err(fault) => return Err(self.failed(records.len(), records.len(), BTreeMap::new(), &fault)),
+            Err(fault) => {
+                return Err(self.failed(records.len(), records.len(), BTreeMap::new(), &fault));
+            }
         };
         let deliveries = Deliveries::new();
         let mut sent = 0;
@@ -132,9 +140,10 @@ impl Producer {
     pub fn writing(&self) -> Result<String, String> {
         let Writing { acknowledged, failing } = self.writing.lock().clone();
         match failing {
-            Some(Failing { why, since, events }) => {
-                Err(format!("{events} events were not written in the last {} s: {why}", since.elapsed().as_secs()))
-            }
+            Some(Failing { why, since, events }) => Err(format!(
+                "{events} events were not written in the last {} s: {why}",
+                since.elapsed().as_secs()
+            )),
             None if acknowledged == 0 => Ok("nothing has been written yet".to_owned()),
             None => Ok(format!("{acknowledged} events acknowledged")),
         }
@@ -152,7 +161,8 @@ impl Producer {
                     let why = made.sender.describe(&self.config, &fault);
                     tracing::warn!("the Kafka client that writes failed and is replaced: {why}");
                     let deaths = made.deaths + 1;
-                    *made = Made { sender: Sender::open(&self.config)?, when: Instant::now(), deaths };
+                    *made =
+                        Made { sender: Sender::open(&self.config)?, when: Instant::now(), deaths };
                     return Ok(made.sender.clone());
                 }
                 left
@@ -174,7 +184,13 @@ impl Producer {
         }
     }
 
-    fn failed(&self, sent: usize, unacknowledged: usize, next: BTreeMap<u32, u64>, fault: &LogError) -> ProduceError {
+    fn failed(
+        &self,
+        sent: usize,
+        unacknowledged: usize,
+        next: BTreeMap<u32, u64>,
+        fault: &LogError,
+    ) -> ProduceError {
         let (why, events) = (fault.to_string(), unacknowledged as u64);
         let mut writing = self.writing.lock();
         match &mut writing.failing {
@@ -238,14 +254,19 @@ impl BulkProducer {
 impl LogProducer for BulkProducer {
     /// Fails where the queue stays full for 20 s, or the record cannot be sent at all.
     fn send(&mut self, key: &[u8], payload: &[u8]) -> Result<(), AppendError> {
-        self.sender.enqueue(key, payload, &self.deliveries, self.sent).map_err(|fault| self.in_doubt(&fault))?;
+        self.sender
+            .enqueue(key, payload, &self.deliveries, self.sent)
+            .map_err(|fault| self.in_doubt(&fault))?;
         self.sent += 1;
         Ok(())
     }
 
     fn counts(&self) -> DeliveryCounts {
         let state = self.deliveries.state.lock();
-        DeliveryCounts { acknowledged: (state.answered - state.failed) as u64, errors: state.failed as u64 }
+        DeliveryCounts {
+            acknowledged: (state.answered - state.failed) as u64,
+            errors: state.failed as u64,
+        }
     }
 
     fn take_failures(&mut self) -> Vec<String> {
@@ -298,9 +319,13 @@ mod tests {
             bulk.send(key.as_bytes(), b"{}").unwrap();
             bulk.finish();
             let after = bulk.deliveries.state.lock().next.clone();
-            let moved: Vec<u32> =
-                after.iter().filter(|(at, next)| before.get(at) != Some(next)).map(|(at, _)| *at).collect();
-            let sent: Vec<u32> = producer.send(&[(key.as_bytes(), b"{}")]).unwrap().into_keys().collect();
+            let moved: Vec<u32> = after
+                .iter()
+                .filter(|(at, next)| before.get(at) != Some(next))
+                .map(|(at, _)| *at)
+                .collect();
+            let sent: Vec<u32> =
+                producer.send(&[(key.as_bytes(), b"{}")]).unwrap().into_keys().collect();
             assert_eq!(moved, sent, "{key}");
         }
     }
@@ -318,7 +343,8 @@ mod tests {
         assert_eq!(counts(&producer), (0, LISTED as u64 + 5));
         let failures = producer.take_failures();
         assert!(
-            failures.len() == LISTED && failures[0].starts_with("an event of user 7 was not acknowledged: "),
+            failures.len() == LISTED
+                && failures[0].starts_with("an event of user 7 was not acknowledged: "),
             "{failures:?}"
         );
         assert_eq!(producer.take_failures(), Vec::<String>::new());
@@ -327,7 +353,10 @@ mod tests {
     #[test]
     fn a_setting_that_does_not_exist_is_named() {
         let settings = [("no.such.setting".to_owned(), "1".into())].into();
-        let error = BulkProducer::open(&KafkaConfig { settings, ..KafkaConfig::default() }).err().unwrap().to_string();
+        let error = BulkProducer::open(&KafkaConfig { settings, ..KafkaConfig::default() })
+            .err()
+            .unwrap()
+            .to_string();
         assert!(error.contains("no.such.setting") && error.contains("[kafka"), "{error}");
     }
 }

@@ -1,11 +1,13 @@
-//! A consumer over librdkafka's batch call with its own rebalance callback: the only unsafe code of the log.
+//! A consumer over librdkafka's batch call with its own rebalance callback: the only unsafe code of
+//! the log.
 //!
-//! Promises: nothing unwinds into C; each message is destroyed exactly once, after the call that sees it; rebalances run
-//! inside `poll`, on the polling thread. No policy: `source` decides where an assignment starts, `errors` what a fault means.
-//! Why not the consumer of rust-rdkafka: one call per message costs twice as much, and its consumers answer rebalances as
-//! events, which the batch call does not deliver: in a group it then gets no message at all.
+//! Promises: nothing unwinds into C; each message is destroyed exactly once, after the call that
+//! sees it; rebalances run inside `poll`, on the polling thread. No policy: `source` decides where
+//! an assignment starts, `errors` what a fault means. Why not the consumer of rust-rdkafka: one
+//! call per message costs twice as much, and its consumers answer rebalances as events, which the
+//! batch call does not deliver: in a group it then gets no message at all.
 //!
-//! Over 400 lines: all unsafe code is in one file, so that one reading covers it.
+//! Over 480 lines: all unsafe code is in one file, so that one reading covers it.
 #![allow(unsafe_code)] // the batch call and the rebalance callback exist only in librdkafka's C interface
 
 use super::settings::Settings;
@@ -60,7 +62,8 @@ pub(super) enum Right {
     Cluster,
 }
 
-/// What callbacks leave for the polling thread; on the heap, so that its address stays valid as long as the client.
+/// What callbacks leave for the polling thread; on the heap, so that its address stays valid as
+/// long as the client.
 struct Hook {
     /// Set only during `poll`; the lifetime is that of the call.
     sink: Option<*mut (dyn Rebalance + 'static)>,
@@ -88,15 +91,16 @@ pub(super) struct Consumer {
     client: *mut rds::rd_kafka_t,
     queue: *mut rds::rd_kafka_queue_t,
     topic: CString,
-    /// Ours from [`Box::into_raw`] until the client is destroyed; callbacks reach it by the same pointer.
+    /// Ours from [`Box::into_raw`] until the client is destroyed; callbacks reach it by the same
+    /// pointer.
     hook: NonNull<Hook>,
     messages: Vec<*mut rds::rd_kafka_message_t>,
     /// How long dropping it serves the group's leave.
     limit: Duration,
 }
 
-// SAFETY: librdkafka's handles may be used from any thread; callbacks run only inside calls made with `&mut self`, and
-// everything the hook points to is set up and torn down within one such call.
+// SAFETY: librdkafka's handles may be used from any thread; callbacks run only inside calls made
+// with `&mut self`, and everything the hook points to is set up and torn down within one such call.
 unsafe impl Send for Consumer {}
 
 /// The calls that a rebalance may make.
@@ -114,7 +118,8 @@ pub(super) struct Batch<'a> {
 impl Drop for Batch<'_> {
     fn drop(&mut self) {
         for message in self.messages.iter_mut() {
-            // SAFETY: each pointer came from the batch call, is not null and is destroyed only here.
+            // SAFETY: each pointer came from the batch call, is not null and is destroyed only
+            // here.
             unsafe { rds::rd_kafka_message_destroy(*message) };
             *message = ptr::null_mut();
         }
@@ -152,7 +157,8 @@ impl<'a> Message<'a> {
         if self.raw.payload.is_null() {
             return None;
         }
-        // SAFETY: not null; librdkafka keeps `len` bytes there until the message is destroyed, which `'a` precedes.
+        // SAFETY: not null; librdkafka keeps `len` bytes there until the message is destroyed,
+        // which `'a` precedes.
         Some(unsafe { std::slice::from_raw_parts(self.raw.payload.cast(), self.raw.len) })
     }
 
@@ -160,9 +166,15 @@ impl<'a> Message<'a> {
         if self.raw.err == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
             return None;
         }
-        let text =
-            self.payload().map_or_else(|| describe(self.raw.err), |text| String::from_utf8_lossy(text).into_owned());
-        Some(Fault { kind: kind(self.raw.err), text, partition: u32::try_from(self.raw.partition).ok() })
+        let text = self.payload().map_or_else(
+            || describe(self.raw.err),
+            |text| String::from_utf8_lossy(text).into_owned(),
+        );
+        Some(Fault {
+            kind: kind(self.raw.err),
+            text,
+            partition: u32::try_from(self.raw.partition).ok(),
+        })
     }
 }
 
@@ -272,7 +284,8 @@ impl List {
         unsafe {
             let list = rds::rd_kafka_topic_partition_list_new(8);
             for (partition, offset) in partitions {
-                (*rds::rd_kafka_topic_partition_list_add(list, topic.as_ptr(), partition)).offset = offset;
+                (*rds::rd_kafka_topic_partition_list_add(list, topic.as_ptr(), partition)).offset =
+                    offset;
             }
             List(list)
         }
@@ -287,18 +300,23 @@ impl Drop for List {
 }
 
 impl Client<'_> {
-    /// Offset after the last message that the batch call has returned or, being a transaction's marker, taken off the queue
-    /// itself; 0 where there was none yet. Asks no broker; `skipped_offsets` says when it is wrong.
+    /// Offset after the last message that the batch call has returned or, being a transaction's
+    /// marker, taken off the queue itself; 0 where there was none yet. Asks no broker;
+    /// `skipped_offsets` says when it is wrong.
     pub(super) fn reached(self, partitions: impl Iterator<Item = u32>) -> Vec<(u32, u64)> {
         let invalid = i64::from(rds::RD_KAFKA_OFFSET_INVALID);
         let list = List::new(self.topic, partitions.map(|partition| (partition as i32, invalid)));
-        // SAFETY: client and list are alive; the call writes the offsets of the list's elements, of which there are `cnt`.
+        // SAFETY: client and list are alive; the call writes the offsets of the list's elements, of
+        // which there are `cnt`.
         unsafe {
             if checked(rds::rd_kafka_position(self.client, list.0)).is_err() || (*list.0).cnt <= 0 {
                 return Vec::new();
             }
             let elements = std::slice::from_raw_parts((*list.0).elems, (*list.0).cnt as usize);
-            elements.iter().map(|element| (element.partition as u32, element.offset.max(0) as u64)).collect()
+            elements
+                .iter()
+                .map(|element| (element.partition as u32, element.offset.max(0) as u64))
+                .collect()
         }
     }
 
@@ -309,13 +327,19 @@ impl Client<'_> {
     }
 
     /// Offset of the first record with this timestamp or a later one; `None`: there is none.
-    pub(super) fn offset_at(self, partition: u32, time_ms: i64, wait: Duration) -> Result<Option<u64>, Fault> {
+    pub(super) fn offset_at(
+        self,
+        partition: u32,
+        time_ms: i64,
+        wait: Duration,
+    ) -> Result<Option<u64>, Fault> {
         // Later than every time that a broker knows.
         if time_ms == i64::MAX {
             return Ok(None);
         }
         let list = List::new(self.topic, [(partition as i32, time_ms)]);
-        // SAFETY: client and list are alive; the list has the one element that was added, which the call fills in.
+        // SAFETY: client and list are alive; the list has the one element that was added, which the
+        // call fills in.
         unsafe {
             checked(rds::rd_kafka_offsets_for_times(self.client, list.0, millis(wait)))?;
             let found = &*(*list.0).elems;
@@ -327,7 +351,8 @@ impl Client<'_> {
     /// Why librdkafka declared the client dead, if it did. Asks no broker.
     pub(super) fn fatal(self) -> Option<String> {
         let mut reason = [0 as c_char; 512];
-        // SAFETY: the client is alive; the call writes at most the length given, ending with a zero.
+        // SAFETY: the client is alive; the call writes at most the length given, ending with a
+        // zero.
         unsafe {
             let code = rds::rd_kafka_fatal_error(self.client, reason.as_mut_ptr(), reason.len());
             (code != Code::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| text(reason.as_ptr()))
@@ -336,7 +361,8 @@ impl Client<'_> {
 
     /// How many partitions the topic has.
     pub(super) fn partitions(self, wait: Duration) -> Result<u32, Fault> {
-        // SAFETY: the topic handle and the metadata are destroyed on every way out; the array has `topic_cnt` elements.
+        // SAFETY: the topic handle and the metadata are destroyed on every way out; the array has
+        // `topic_cnt` elements.
         unsafe {
             let topic = rds::rd_kafka_topic_new(self.client, self.topic.as_ptr(), ptr::null_mut());
             if topic.is_null() {
@@ -350,7 +376,8 @@ impl Client<'_> {
                 1 if (*(*metadata).topics).partition_cnt > 0
                     || (*(*metadata).topics).err != Code::RD_KAFKA_RESP_ERR_NO_ERROR =>
                 {
-                    checked((*(*metadata).topics).err).map(|()| (*(*metadata).topics).partition_cnt as u32)
+                    checked((*(*metadata).topics).err)
+                        .map(|()| (*(*metadata).topics).partition_cnt as u32)
                 }
                 _ => Err(Fault::of(Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC)),
             };
@@ -359,16 +386,19 @@ impl Client<'_> {
         }
     }
 
-    /// Of each of these partitions the first offset held, the offset before which nothing is undecided, and the end. Three
-    /// questions to each leader, whatever the number of partitions.
+    /// Of each of these partitions the first offset held, the offset before which nothing is
+    /// undecided, and the end. Three questions to each leader, whatever the number of partitions.
     pub(super) fn extents(self, partitions: &[u32], wait: Duration) -> Result<Vec<Extent>, Fault> {
         use rds::rd_kafka_IsolationLevel_t::{
-            RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED as COMMITTED, RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED as ALL,
+            RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED as COMMITTED,
+            RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED as ALL,
         };
-        let (first, end) = (i64::from(rds::RD_KAFKA_OFFSET_BEGINNING), i64::from(rds::RD_KAFKA_OFFSET_END));
+        let (first, end) =
+            (i64::from(rds::RD_KAFKA_OFFSET_BEGINNING), i64::from(rds::RD_KAFKA_OFFSET_END));
         let deadline = Instant::now() + wait;
-        // The first offset is asked for last and the end first: so a partition never seems to begin behind its end, and what was
-        // open when the end was asked may only be less when it is asked what is stable.
+        // The first offset is asked for last and the end first: so a partition never seems to begin
+        // behind its end, and what was open when the end was asked may only be less when it is
+        // asked what is stable.
         let mut found = Vec::with_capacity(3);
         for (offset, isolation) in [(end, ALL), (end, COMMITTED), (first, ALL)] {
             found.push(self.offsets(partitions, offset, isolation, deadline)?);
@@ -376,7 +406,12 @@ impl Client<'_> {
         let extent = |partition: &u32| {
             let of = |n: usize| found.get(n).and_then(|found| found.get(partition)).copied();
             let (end, stable, start) = (of(0)?, of(1)?, of(2)?);
-            Some(Extent { partition: *partition, start, stable: stable.max(start), end: end.max(stable) })
+            Some(Extent {
+                partition: *partition,
+                start,
+                stable: stable.max(start),
+                end: end.max(stable),
+            })
         };
         Ok(partitions.iter().filter_map(extent).collect())
     }
@@ -392,10 +427,13 @@ impl Client<'_> {
         if partitions.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let list = List::new(self.topic, partitions.iter().map(|partition| (*partition as i32, offset)));
+        let list =
+            List::new(self.topic, partitions.iter().map(|partition| (*partition as i32, offset)));
         let kind = rds::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS;
-        let ask = |options: *mut rds::rd_kafka_AdminOptions_t, queue: *mut rds::rd_kafka_queue_t| {
-            // SAFETY: client, list, options and queue are alive during the call, which copies what it needs of the first three.
+        let ask = |options: *mut rds::rd_kafka_AdminOptions_t,
+                   queue: *mut rds::rd_kafka_queue_t| {
+            // SAFETY: client, list, options and queue are alive during the call, which copies what
+            // it needs of the first three.
             unsafe {
                 result_of(rds::rd_kafka_AdminOptions_set_isolation_level(options, isolation))?;
                 rds::rd_kafka_ListOffsets(self.client, list.0, options, queue);
@@ -406,14 +444,18 @@ impl Client<'_> {
         self.asked(kind, deadline, ask, |event| unsafe { listed(event) })
     }
 
-    /// The id of the topic's present incarnation; `None` where the brokers give topics none (before Kafka 2.8).
+    /// The id of the topic's present incarnation; `None` where the brokers give topics none (before
+    /// Kafka 2.8).
     pub(super) fn topic_id(self, wait: Duration) -> Result<Option<String>, Fault> {
         let kind = rds::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
-        let ask = |options: *mut rds::rd_kafka_AdminOptions_t, queue: *mut rds::rd_kafka_queue_t| {
+        let ask = |options: *mut rds::rd_kafka_AdminOptions_t,
+                   queue: *mut rds::rd_kafka_queue_t| {
             let mut names = [self.topic.as_ptr()];
-            // SAFETY: all are alive during the call; the collection is copied by it and destroyed here, once.
+            // SAFETY: all are alive during the call; the collection is copied by it and destroyed
+            // here, once.
             unsafe {
-                let topics = rds::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
+                let topics =
+                    rds::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
                 rds::rd_kafka_DescribeTopics(self.client, topics, options, queue);
                 rds::rd_kafka_TopicCollection_destroy(topics);
             }
@@ -423,20 +465,30 @@ impl Client<'_> {
         self.asked(kind, Instant::now() + wait, ask, |event| unsafe { described(event) })
     }
 
-    /// Sends an administrative question and waits for its answer, an event without an error that is there while `read` runs.
+    /// Sends an administrative question and waits for its answer, an event without an error that is
+    /// there while `read` runs.
     fn asked<T>(
         self,
         kind: rds::rd_kafka_admin_op_t,
         deadline: Instant,
-        ask: impl FnOnce(*mut rds::rd_kafka_AdminOptions_t, *mut rds::rd_kafka_queue_t) -> Result<(), Fault>,
+        ask: impl FnOnce(
+            *mut rds::rd_kafka_AdminOptions_t,
+            *mut rds::rd_kafka_queue_t,
+        ) -> Result<(), Fault>,
         read: impl FnOnce(*mut rds::rd_kafka_event_t) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
         let wait = millis(deadline.saturating_duration_since(Instant::now())).max(1);
         let mut reason = [0 as c_char; 512];
-        // SAFETY: the client is alive; queue, options and event are ours and destroyed here once, after their last use.
+        // SAFETY: the client is alive; queue, options and event are ours and destroyed here once,
+        // after their last use.
         unsafe {
             let options = rds::rd_kafka_AdminOptions_new(self.client, kind);
-            rds::rd_kafka_AdminOptions_set_request_timeout(options, wait, reason.as_mut_ptr(), reason.len());
+            rds::rd_kafka_AdminOptions_set_request_timeout(
+                options,
+                wait,
+                reason.as_mut_ptr(),
+                reason.len(),
+            );
             let queue = rds::rd_kafka_queue_new(self.client);
             let sent = ask(options, queue);
             rds::rd_kafka_AdminOptions_destroy(options);
@@ -478,7 +530,8 @@ pub(super) struct Extent {
 /// `event` is not null and not destroyed yet.
 unsafe fn listed(event: *mut rds::rd_kafka_event_t) -> Result<BTreeMap<u32, u64>, Fault> {
     let mut found = BTreeMap::new();
-    // SAFETY: as promised; the result, its infos and their parts belong to the event, `count` is their number.
+    // SAFETY: as promised; the result, its infos and their parts belong to the event, `count` is
+    // their number.
     unsafe {
         let result = rds::rd_kafka_event_ListOffsets_result(event);
         if result.is_null() {
@@ -488,7 +541,10 @@ unsafe fn listed(event: *mut rds::rd_kafka_event_t) -> Result<BTreeMap<u32, u64>
         let infos = rds::rd_kafka_ListOffsets_result_infos(result, &mut count);
         for n in 0..count {
             let place = &*rds::rd_kafka_ListOffsetsResultInfo_topic_partition(*infos.add(n));
-            checked(place.err).map_err(|fault| Fault { partition: u32::try_from(place.partition).ok(), ..fault })?;
+            checked(place.err).map_err(|fault| Fault {
+                partition: u32::try_from(place.partition).ok(),
+                ..fault
+            })?;
             found.insert(place.partition as u32, place.offset.max(0) as u64);
         }
     }
@@ -500,7 +556,8 @@ unsafe fn listed(event: *mut rds::rd_kafka_event_t) -> Result<BTreeMap<u32, u64>
 /// # Safety
 /// `event` is not null and not destroyed yet.
 unsafe fn described(event: *mut rds::rd_kafka_event_t) -> Result<Option<String>, Fault> {
-    // SAFETY: as promised; the result, its topics and their parts belong to the event. The text of an id is kept in the id.
+    // SAFETY: as promised; the result, its topics and their parts belong to the event. The text of
+    // an id is kept in the id.
     unsafe {
         let result = rds::rd_kafka_event_DescribeTopics_result(event);
         let mut count = 0;
@@ -524,27 +581,40 @@ unsafe fn described(event: *mut rds::rd_kafka_event_t) -> Result<Option<String>,
 }
 
 fn millis(wait: Duration) -> c_int {
-    // Rounded up: a part of a millisecond would be no wait at all, and a caller that waits for a deadline would spin.
+    // Rounded up: a part of a millisecond would be no wait at all, and a caller that waits for a
+    // deadline would spin.
     wait.as_micros().div_ceil(1_000).min(i32::MAX as u128) as c_int
 }
 
 impl Consumer {
     pub(super) fn new(settings: &Settings, topic: &str) -> Result<Consumer, String> {
-        let topic = CString::new(topic).map_err(|_| "the topic's name contains a zero byte".to_owned())?;
+        let topic =
+            CString::new(topic).map_err(|_| "the topic's name contains a zero byte".to_owned())?;
         let hook = Hook { sink: None, revoked: Vec::new(), panicked: None, faults: Vec::new() };
         let mut reason = [0 as c_char; 512];
-        // SAFETY: `conf` is ours until `rd_kafka_new` succeeds, and destroyed where that does not happen; the hook is leaked
-        // there and freed where the client is destroyed, or where none is made.
+        // SAFETY: `conf` is ours until `rd_kafka_new` succeeds, and destroyed where that does not
+        // happen; the hook is leaked there and freed where the client is destroyed, or where none
+        // is made.
         unsafe {
             let conf = rds::rd_kafka_conf_new();
             for (name, value) in settings {
-                let pair = CString::new(name.as_str()).and_then(|name| Ok((name, CString::new(value.as_str())?)));
+                let pair = CString::new(name.as_str())
+                    .and_then(|name| Ok((name, CString::new(value.as_str())?)));
                 let result = pair.map(|(name, value)| {
-                    rds::rd_kafka_conf_set(conf, name.as_ptr(), value.as_ptr(), reason.as_mut_ptr(), reason.len())
+                    rds::rd_kafka_conf_set(
+                        conf,
+                        name.as_ptr(),
+                        value.as_ptr(),
+                        reason.as_mut_ptr(),
+                        reason.len(),
+                    )
                 });
                 if !matches!(result, Ok(rds::rd_kafka_conf_res_t::RD_KAFKA_CONF_OK)) {
                     rds::rd_kafka_conf_destroy(conf);
-                    return Err(format!("setting \"{name}\" = \"{value}\": {}", text(reason.as_ptr())));
+                    return Err(format!(
+                        "setting \"{name}\" = \"{value}\": {}",
+                        text(reason.as_ptr())
+                    ));
                 }
             }
             rds::rd_kafka_conf_set_rebalance_cb(conf, Some(on_rebalance));
@@ -552,8 +622,12 @@ impl Consumer {
             rds::rd_kafka_conf_set_log_cb(conf, Some(on_log));
             let hook = NonNull::from(Box::leak(Box::new(hook)));
             rds::rd_kafka_conf_set_opaque(conf, hook.as_ptr().cast());
-            let client =
-                rds::rd_kafka_new(rds::rd_kafka_type_t::RD_KAFKA_CONSUMER, conf, reason.as_mut_ptr(), reason.len());
+            let client = rds::rd_kafka_new(
+                rds::rd_kafka_type_t::RD_KAFKA_CONSUMER,
+                conf,
+                reason.as_mut_ptr(),
+                reason.len(),
+            );
             if client.is_null() {
                 rds::rd_kafka_conf_destroy(conf);
                 drop(Box::from_raw(hook.as_ptr()));
@@ -561,7 +635,14 @@ impl Consumer {
             }
             rds::rd_kafka_poll_set_consumer(client);
             let queue = rds::rd_kafka_queue_get_consumer(client);
-            Ok(Consumer { client, queue, topic, hook, messages: Vec::new(), limit: Duration::from_secs(2) })
+            Ok(Consumer {
+                client,
+                queue,
+                topic,
+                hook,
+                messages: Vec::new(),
+                limit: Duration::from_secs(2),
+            })
         }
     }
 
@@ -576,13 +657,16 @@ impl Consumer {
         checked(unsafe { rds::rd_kafka_subscribe(self.client, list.0) })
     }
 
-    /// Wakes librdkafka to go on joining the group. By itself its main thread does so once a second while nothing else wakes it,
-    /// though the broker has long answered; any question about the group wakes it.
+    /// Wakes librdkafka to go on joining the group. By itself its main thread does so once a second
+    /// while nothing else wakes it, though the broker has long answered; any question about the
+    /// group wakes it.
     pub(super) fn nudge(&self) {
         let mut held = ptr::null_mut();
         // SAFETY: the client is alive; where the call succeeds the list is ours.
         unsafe {
-            if rds::rd_kafka_assignment(self.client, &mut held) == Code::RD_KAFKA_RESP_ERR_NO_ERROR && !held.is_null() {
+            if rds::rd_kafka_assignment(self.client, &mut held) == Code::RD_KAFKA_RESP_ERR_NO_ERROR
+                && !held.is_null()
+            {
                 rds::rd_kafka_topic_partition_list_destroy(held);
             }
         }
@@ -611,14 +695,16 @@ impl Consumer {
             return Ok(());
         }
         let invalid = i64::from(rds::RD_KAFKA_OFFSET_INVALID);
-        let list = self.list(&partitions.iter().map(|partition| (*partition, invalid)).collect::<Vec<_>>());
+        let list = self
+            .list(&partitions.iter().map(|partition| (*partition, invalid)).collect::<Vec<_>>());
         // SAFETY: as for `add`.
         unsafe { result_of(rds::rd_kafka_incremental_unassign(self.client, list.0)) }
     }
 
-    /// Waits for a first message up to `wait`, then takes what is queued, at most `most`. librdkafka's own call would
-    /// wait until `most` have arrived or the time is over, which would delay the first by up to that.
-    /// Also returns what was revoked meanwhile: messages of those partitions must not be used.
+    /// Waits for a first message up to `wait`, then takes what is queued, at most `most`.
+    /// librdkafka's own call would wait until `most` have arrived or the time is over, which would
+    /// delay the first by up to that. Also returns what was revoked meanwhile: messages of those
+    /// partitions must not be used.
     ///
     /// A panic in the rebalance callbacks is carried over C and goes on here.
     pub(super) fn poll(
@@ -631,8 +717,10 @@ impl Consumer {
         if self.messages.len() < most {
             self.messages.resize(most, ptr::null_mut());
         }
-        // SAFETY: only the lifetime changes; the pointer is taken back below, before `sink`'s borrow ends.
-        let erased: *mut (dyn Rebalance + 'static) = unsafe { std::mem::transmute(ptr::from_mut(sink)) };
+        // SAFETY: only the lifetime changes; the pointer is taken back below, before `sink`'s
+        // borrow ends.
+        let erased: *mut (dyn Rebalance + 'static) =
+            unsafe { std::mem::transmute(ptr::from_mut(sink)) };
         self.hook().sink = Some(erased);
         let mut count = self.take(0, 1, wait);
         if count == 1 {
@@ -652,8 +740,8 @@ impl Consumer {
 
     /// What the callbacks left; no callback runs while it is borrowed.
     fn hook(&mut self) -> &mut Hook {
-        // SAFETY: it is there as long as the client, and callbacks use it only inside calls of the batch call, of which none is
-        // made while the borrow lasts.
+        // SAFETY: it is there as long as the client, and callbacks use it only inside calls of the
+        // batch call, of which none is made while the borrow lasts.
         unsafe { self.hook.as_mut() }
     }
 
@@ -663,8 +751,11 @@ impl Consumer {
             return 0;
         }
         let slots = &mut self.messages[from..from + most];
-        // SAFETY: `slots` has room for `most` pointers; callbacks run inside and use the hook, which is not borrowed here.
-        let count = unsafe { rds::rd_kafka_consume_batch_queue(self.queue, millis(wait), slots.as_mut_ptr(), most) };
+        // SAFETY: `slots` has room for `most` pointers; callbacks run inside and use the hook,
+        // which is not borrowed here.
+        let count = unsafe {
+            rds::rd_kafka_consume_batch_queue(self.queue, millis(wait), slots.as_mut_ptr(), most)
+        };
         usize::try_from(count).unwrap_or_else(|_| {
             // SAFETY: the code of the call before, on this thread.
             let fault = Fault::of(unsafe { rds::rd_kafka_last_error() });
@@ -688,8 +779,9 @@ impl Consumer {
         checked(unsafe { rds::rd_kafka_resume_partitions(self.client, list.0) })
     }
 
-    /// Takes a held partition up again at `offset`. Not `seek`, which fails after an offset was out of range. Where giving it up
-    /// fails because an earlier restart got no further than that, taking it up is what counts.
+    /// Takes a held partition up again at `offset`. Not `seek`, which fails after an offset was out
+    /// of range. Where giving it up fails because an earlier restart got no further than that,
+    /// taking it up is what counts.
     pub(super) fn restart(&mut self, partition: u32, offset: i64) -> Result<(), Fault> {
         let list = self.list(&[(partition, offset)]);
         // SAFETY: as for `subscribe`; both calls return an error object or null.
@@ -708,11 +800,15 @@ impl Consumer {
     }
 
     fn list(&self, partitions: &[(u32, i64)]) -> List {
-        List::new(&self.topic, partitions.iter().map(|(partition, offset)| (*partition as i32, *offset)))
+        List::new(
+            &self.topic,
+            partitions.iter().map(|(partition, offset)| (*partition as i32, *offset)),
+        )
     }
 
-    /// Leaves the group and destroys the client, on a thread of its own: librdkafka may hang in either, and then the
-    /// thread and the client are left behind. Whether it was done within `limit`.
+    /// Leaves the group and destroys the client, on a thread of its own: librdkafka may hang in
+    /// either, and then the thread and the client are left behind. Whether it was done within
+    /// `limit`.
     pub(super) fn close(mut self, limit: Duration) -> bool {
         self.limit = limit;
         let (done, closed) = std::sync::mpsc::sync_channel(1);
@@ -729,10 +825,15 @@ impl Drop for Consumer {
     fn drop(&mut self) {
         let deadline = Instant::now() + self.limit;
         self.messages.resize(256, ptr::null_mut());
-        // SAFETY: the last use of the client; the hook is freed after it, and the message slots after this returns.
+        // SAFETY: the last use of the client; the hook is freed after it, and the message slots
+        // after this returns.
         unsafe {
-            let closing = result_of(rds::rd_kafka_consumer_close_queue(self.client, self.queue)).is_ok();
-            while closing && rds::rd_kafka_consumer_closed(self.client) == 0 && Instant::now() < deadline {
+            let closing =
+                result_of(rds::rd_kafka_consumer_close_queue(self.client, self.queue)).is_ok();
+            while closing
+                && rds::rd_kafka_consumer_closed(self.client) == 0
+                && Instant::now() < deadline
+            {
                 let count = self.take(0, 256, Duration::from_millis(20));
                 drop(Batch { messages: &mut self.messages[..count] });
             }
@@ -750,21 +851,25 @@ unsafe extern "C" fn on_rebalance(
     list: *mut rds::rd_kafka_topic_partition_list_t,
     opaque: *mut c_void,
 ) {
-    // SAFETY: `opaque` is the hook, `list` is librdkafka's and valid during the call; elements are distinct memory.
+    // SAFETY: `opaque` is the hook, `list` is librdkafka's and valid during the call; elements are
+    // distinct memory.
     unsafe {
         let hook = &mut *opaque.cast::<Hook>();
         let elements: &mut [rds::rd_kafka_topic_partition_t] = match (*list).cnt {
             count if count > 0 => std::slice::from_raw_parts_mut((*list).elems, count as usize),
             _ => &mut [],
         };
-        let partitions: Vec<u32> = elements.iter().map(|element| element.partition as u32).collect();
-        let together = CStr::from_ptr(rds::rd_kafka_rebalance_protocol(client)).to_bytes() != b"COOPERATIVE";
+        let partitions: Vec<u32> =
+            elements.iter().map(|element| element.partition as u32).collect();
+        let together =
+            CStr::from_ptr(rds::rd_kafka_rebalance_protocol(client)).to_bytes() != b"COOPERATIVE";
         let assigning = code == Code::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
         let called = match (hook.sink, assigning) {
             (Some(sink), true) => {
                 let topic = elements.first().map_or(c"", |first| CStr::from_ptr(first.topic));
-                let offsets =
-                    catch_unwind(AssertUnwindSafe(|| (*sink).assigned(Client { client, topic }, &partitions)));
+                let offsets = catch_unwind(AssertUnwindSafe(|| {
+                    (*sink).assigned(Client { client, topic }, &partitions)
+                }));
                 offsets.map(|offsets| {
                     for (element, offset) in elements.iter_mut().zip(offsets) {
                         element.offset = offset;
@@ -786,11 +891,14 @@ unsafe extern "C" fn on_rebalance(
         let answered = match (assigning && !refuse, together) {
             (true, false) => result_of(rds::rd_kafka_incremental_assign(client, list)),
             (true, true) => checked(rds::rd_kafka_assign(client, list)),
-            (false, false) if !assigning => result_of(rds::rd_kafka_incremental_unassign(client, list)),
+            (false, false) if !assigning => {
+                result_of(rds::rd_kafka_incremental_unassign(client, list))
+            }
             (false, false) => result_of(rds::rd_kafka_incremental_assign(client, nothing.0)),
             (false, true) => checked(rds::rd_kafka_assign(client, ptr::null())),
         };
-        // What could not be taken up is restarted, as is what was given up and came back within one poll.
+        // What could not be taken up is restarted, as is what was given up and came back within one
+        // poll.
         if !assigning || answered.is_err() {
             hook.revoked.extend_from_slice(&partitions);
         }
@@ -800,7 +908,12 @@ unsafe extern "C" fn on_rebalance(
     }
 }
 
-unsafe extern "C" fn on_error(client: *mut rds::rd_kafka_t, code: c_int, reason: *const c_char, opaque: *mut c_void) {
+unsafe extern "C" fn on_error(
+    client: *mut rds::rd_kafka_t,
+    code: c_int,
+    reason: *const c_char,
+    opaque: *mut c_void,
+) {
     // SAFETY: as for `on_rebalance`; an error callback of the same poll.
     let hook = unsafe { &mut *opaque.cast::<Hook>() };
     if hook.faults.len() >= FAULTS {

@@ -25,7 +25,12 @@ pub(super) struct RangeReader {
 }
 
 impl RangeReader {
-    pub(super) fn open(config: &KafkaConfig, partition: u32, from: u64, to: u64) -> Result<RangeReader, LogError> {
+    pub(super) fn open(
+        config: &KafkaConfig,
+        partition: u32,
+        from: u64,
+        to: u64,
+    ) -> Result<RangeReader, LogError> {
         let tail = KafkaTail::of_partition(config, partition, from)?;
         Ok(RangeReader { tail, partition, next: from, to })
     }
@@ -36,7 +41,8 @@ impl LogReader for RangeReader {
         let mut records: Vec<LogRecord> = Vec::new();
         let deadline = Instant::now() + SILENCE;
         while records.is_empty() && self.next < self.to {
-            let mut each = |_: u32, found: &[Record<'_>]| records.extend(found.iter().map(LogRecord::from));
+            let mut each =
+                |_: u32, found: &[Record<'_>]| records.extend(found.iter().map(LogRecord::from));
             let trouble = match self.tail.poll(WAIT, RECORDS, &mut each) {
                 Err(fault @ LogError::Fatal(_)) => return Err(fault),
                 polled => polled.err(),
@@ -62,7 +68,8 @@ impl RangeReader {
     fn silent(&self) -> LogError {
         let RangeReader { partition, next, to, .. } = self;
         let what = format!(
-            "partition {partition} delivered no record from offset {next} on within {SILENCE:?}, though it holds some before {to}"
+            "partition {partition} delivered no record from offset {next} on within {SILENCE:?}, \
+             though it holds some before {to}"
         );
         LogError::Transient(Cause::Unclear, what)
     }

@@ -1,7 +1,7 @@
 //! A client that writes, and what becomes of what it sent: acknowledgements, failures, its death.
 //!
-//! Its thread waits for librdkafka's reports, a second at a time, and ends with the client. `producer` decides whether a dead client is
-//! replaced.
+//! Its thread waits for librdkafka's reports, a second at a time, and ends with the client.
+//! `producer` decides whether a dead client is replaced.
 
 use super::connection_report::ConnectionReport;
 use super::errors::{describe_writing, refused};
@@ -86,7 +86,9 @@ impl ProducerContext for Reports {
                 state.reason.get_or_insert_with(|| fault(reason));
                 if state.failures.len() < LISTED {
                     let key = String::from_utf8_lossy(message.key().unwrap_or_default());
-                    state.failures.push(format!("an event of user {key} was not acknowledged: {reason}"));
+                    state
+                        .failures
+                        .push(format!("an event of user {key} was not acknowledged: {reason}"));
                 }
             }
         }
@@ -143,7 +145,8 @@ impl Sender {
         Some(Fault { text, ..fault_of(code as i32) })
     }
 
-    /// The error of what was not sent: of a client that is dead why it died, of a connection the report that says most.
+    /// The error of what was not sent: of a client that is dead why it died, of a connection the
+    /// report that says most.
     pub(super) fn describe(&self, config: &KafkaConfig, fault: &Fault) -> LogError {
         if let Some(death) = self.death() {
             return describe_writing(config, &death);
@@ -160,7 +163,9 @@ impl Sender {
         sent: usize,
     ) -> Result<(), Fault> {
         let deadline = Instant::now() + ROOM_WITHIN;
-        let mut record = BaseRecord::with_opaque_to(&self.topic, Arc::clone(deliveries)).key(key).payload(payload);
+        let mut record = BaseRecord::with_opaque_to(&self.topic, Arc::clone(deliveries))
+            .key(key)
+            .payload(payload);
         loop {
             match self.inner.send(record) {
                 Ok(()) => return Ok(()),
@@ -178,7 +183,8 @@ impl Sender {
                 deliveries.changed.wait_for(&mut state, Duration::from_millis(50));
             } else {
                 drop(state);
-                let _ = self.inner.flush(Duration::from_millis(50)); // whether there is room now shows the next try
+                // whether there is room now shows the next try
+                let _ = self.inner.flush(Duration::from_millis(50));
             }
         }
     }

@@ -8,7 +8,8 @@ use tally_config::{KafkaConfig, own_kafka_setting};
 /// Settings as librdkafka takes them.
 pub(super) type Settings = BTreeMap<String, String>;
 
-/// The shortest and the longest pause before a broker is contacted again: bounds of one range, set together.
+/// The shortest and the longest pause before a broker is contacted again: bounds of one range, set
+/// together.
 const PAUSES: &str = "reconnect.backoff.";
 
 fn merged(
@@ -17,13 +18,18 @@ fn merged(
     fixed: &[(&str, &str)],
     mine: fn(&str) -> bool,
 ) -> Result<Settings, LogError> {
-    // A user's bound together with our default for the other could be a range that the client refuses.
+    // A user's bound together with our default for the other could be a range that the client
+    // refuses.
     let paused = config.settings.keys().any(|name| name.starts_with(PAUSES));
     let defaults = defaults.iter().filter(|(name, _)| !(paused && name.starts_with(PAUSES)));
-    let mut settings: Settings = defaults.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let mut settings: Settings =
+        defaults.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     for (name, value) in &config.settings {
         if let Some(reason) = own_kafka_setting(name) {
-            return Err(LogError::Fatal(format!("[kafka.settings] {} cannot be set: {reason}", quoted(name))));
+            return Err(LogError::Fatal(format!(
+                "[kafka.settings] {} cannot be set: {reason}",
+                quoted(name)
+            )));
         }
         if mine(name) {
             settings.insert(name.clone(), value.reveal().to_owned());
@@ -35,7 +41,8 @@ fn merged(
     Ok(settings)
 }
 
-/// Consumers and producers share the settings of connections; librdkafka warns about those of the other kind.
+/// Consumers and producers share the settings of connections; librdkafka warns about those of the
+/// other kind.
 fn consumes(name: &str) -> bool {
     const PRODUCER: &[&str] = &[
         "queue.buffering.",
@@ -54,20 +61,30 @@ fn consumes(name: &str) -> bool {
 }
 
 fn produces(name: &str) -> bool {
-    const CONSUMER: &[&str] =
-        &["fetch.", "queued.", "group.", "heartbeat.", "max.poll.", "check.crcs", "max.partition.fetch", "client.rack"];
+    const CONSUMER: &[&str] = &[
+        "fetch.",
+        "queued.",
+        "group.",
+        "heartbeat.",
+        "max.poll.",
+        "check.crcs",
+        "max.partition.fetch",
+        "client.rack",
+    ];
     !CONSUMER.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// Fetching: low latency, a short queue (payloads are still in the processor's cache when they are decoded), no second-long
-/// pause after the queue was full (librdkafka's `fetch.queue.backoff.ms` is 1,000 by default).
+/// Fetching: low latency, a short queue (payloads are still in the processor's cache when they are
+/// decoded), no second-long pause after the queue was full (librdkafka's `fetch.queue.backoff.ms`
+/// is 1,000 by default).
 const FETCH: &[(&str, &str)] = &[
     ("fetch.wait.max.ms", "20"),
     ("fetch.queue.backoff.ms", "5"),
     ("queued.min.messages", "20000"),
     ("queued.max.messages.kbytes", "16384"),
     ("fetch.message.max.bytes", "4194304"),
-    // Each attempt to reach a broker that is away costs a connection, so there are fewer than by default.
+    // Each attempt to reach a broker that is away costs a connection, so there are fewer than by
+    // default.
     ("reconnect.backoff.ms", "500"),
     ("reconnect.backoff.max.ms", "2000"),
     // how late added partitions are noticed; 300,000 by default
@@ -79,7 +96,8 @@ const CONSUME: &[(&str, &str)] = &[
     ("enable.auto.offset.store", "false"),
     ("auto.offset.reset", "error"),
     ("isolation.level", "read_committed"),
-    // The batch call takes such an event for a record of that offset, and skips the record there after a pause.
+    // The batch call takes such an event for a record of that offset, and skips the record there
+    // after a pause.
     ("enable.partition.eof", "false"),
 ];
 
@@ -108,11 +126,14 @@ pub(super) fn consumer(config: &KafkaConfig) -> Result<Settings, LogError> {
     Ok(settings)
 }
 
-/// Of a reader outside the group that shows what is appended: it skips what the log no longer holds.
+/// Of a reader outside the group that shows what is appended: it skips what the log no longer
+/// holds.
 pub(super) fn tail(config: &KafkaConfig) -> Result<Settings, LogError> {
-    let mut settings = merged(config, FETCH, CONSUME, |name| consumes(name) && !name.starts_with("group."))?;
+    let mut settings =
+        merged(config, FETCH, CONSUME, |name| consumes(name) && !name.starts_with("group."))?;
     settings.insert("auto.offset.reset".into(), "earliest".into());
-    settings.insert("group.id".into(), format!("{}-tail", config.group)); // required by the API, never joined
+    // required by the API, never joined
+    settings.insert("group.id".into(), format!("{}-tail", config.group));
     Ok(settings)
 }
 
@@ -120,11 +141,13 @@ pub(super) fn tail(config: &KafkaConfig) -> Result<Settings, LogError> {
 pub(super) fn replay(config: &KafkaConfig) -> Result<Settings, LogError> {
     let mut settings = tail(config)?;
     settings.insert("auto.offset.reset".into(), "error".into());
-    settings.insert("group.id".into(), format!("{}-replay", config.group)); // required by the API, never joined
+    // required by the API, never joined
+    settings.insert("group.id".into(), format!("{}-replay", config.group));
     Ok(settings)
 }
 
-/// Of the producer: no duplicates by retries, every acknowledgement from all replicas in sync, a bounded queue.
+/// Of the producer: no duplicates by retries, every acknowledgement from all replicas in sync, a
+/// bounded queue.
 pub(super) fn producer(config: &KafkaConfig) -> Result<Settings, LogError> {
     let defaults = [
         ("linger.ms", "2"),
@@ -151,15 +174,21 @@ mod tests {
     use super::*;
 
     fn with(settings: &[(&str, &str)]) -> KafkaConfig {
-        let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
+        let settings =
+            settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
         KafkaConfig { settings, ..KafkaConfig::default() }
     }
 
     #[test]
     fn what_breaks_the_protocol_is_refused_with_the_reason() {
-        for name in
-            ["group.id", "isolation.level", "auto.offset.reset", "acks", "transactional.id", "enable.idempotence"]
-        {
+        for name in [
+            "group.id",
+            "isolation.level",
+            "auto.offset.reset",
+            "acks",
+            "transactional.id",
+            "enable.idempotence",
+        ] {
             let refused = consumer(&with(&[(name, "true")])).unwrap_err().to_string();
             assert!(refused.contains(name) && refused.contains(": "), "{refused}");
         }
@@ -168,17 +197,31 @@ mod tests {
 
     #[test]
     fn other_settings_are_passed_on_to_the_client_they_belong_to() {
-        let config = with(&[("fetch.wait.max.ms", "7"), ("linger.ms", "9"), ("security.protocol", "plaintext")]);
+        let config = with(&[
+            ("fetch.wait.max.ms", "7"),
+            ("linger.ms", "9"),
+            ("security.protocol", "plaintext"),
+        ]);
         let (consumer, producer) = (consumer(&config).unwrap(), producer(&config).unwrap());
-        assert_eq!((consumer["fetch.wait.max.ms"].as_str(), consumer.get("linger.ms")), ("7", None));
-        assert_eq!((producer["linger.ms"].as_str(), producer.get("fetch.wait.max.ms")), ("9", None));
-        assert!(consumer["security.protocol"] == "plaintext" && producer["security.protocol"] == "plaintext");
+        assert_eq!(
+            (consumer["fetch.wait.max.ms"].as_str(), consumer.get("linger.ms")),
+            ("7", None)
+        );
+        assert_eq!(
+            (producer["linger.ms"].as_str(), producer.get("fetch.wait.max.ms")),
+            ("9", None)
+        );
+        assert!(
+            consumer["security.protocol"] == "plaintext"
+                && producer["security.protocol"] == "plaintext"
+        );
         assert_eq!(consumer["auto.offset.reset"], "error");
     }
 
     #[test]
     fn one_bound_of_a_users_pauses_is_not_set_against_a_default() {
-        for (name, value) in [("reconnect.backoff.max.ms", "300"), ("reconnect.backoff.ms", "5000")] {
+        for (name, value) in [("reconnect.backoff.max.ms", "300"), ("reconnect.backoff.ms", "5000")]
+        {
             let config = with(&[(name, value)]);
             for settings in [consumer(&config).unwrap(), producer(&config).unwrap()] {
                 assert_eq!(settings[name], value);
@@ -186,14 +229,21 @@ mod tests {
                 client.extend(settings);
                 client.create_native_config().unwrap();
                 let made = client.create::<rdkafka::producer::BaseProducer>();
-                assert!(!made.is_err_and(|fault| fault.to_string().contains("backoff")), "{name} = {value}");
+                assert!(
+                    !made.is_err_and(|fault| fault.to_string().contains("backoff")),
+                    "{name} = {value}"
+                );
             }
         }
     }
 
     #[test]
     fn a_name_in_the_group_is_optional_and_only_the_member_has_it() {
-        let named = KafkaConfig { instance_id: "engine-1".into(), session_timeout_ms: 7_000, ..KafkaConfig::default() };
+        let named = KafkaConfig {
+            instance_id: "engine-1".into(),
+            session_timeout_ms: 7_000,
+            ..KafkaConfig::default()
+        };
         assert_eq!(consumer(&named).unwrap()["group.instance.id"], "engine-1");
         assert_eq!(consumer(&named).unwrap()["session.timeout.ms"], "7000");
         assert!(!tail(&named).unwrap().contains_key("group.instance.id"));
@@ -204,7 +254,8 @@ mod tests {
     fn the_broker_assigns_under_kip_848() {
         let settings = consumer(&with(&[("group.protocol", "consumer")])).unwrap();
         assert!(
-            !settings.contains_key("partition.assignment.strategy") && !settings.contains_key("session.timeout.ms")
+            !settings.contains_key("partition.assignment.strategy")
+                && !settings.contains_key("session.timeout.ms")
         );
     }
 }

@@ -1,14 +1,16 @@
-//! The Kafka source: one member of a consumer group, whose offsets are kept with the state and never in Kafka.
+//! The Kafka source: one member of a consumer group, whose offsets are kept with the state and
+//! never in Kafka.
 //!
-//! Promises: a partition starts at the offset its sink gives, in the assignment itself; what the broker no longer holds is a gap, never
-//! a skip; records arrive in offset order, none twice, none of a partition after it was revoked. Errors of the network are reported and
-//! waited out; a client that librdkafka declares dead is replaced. Polling asks brokers for records only. It knows nothing of events; the
-//! payloads it hands out are librdkafka's own buffers.
+//! Promises: a partition starts at the offset its sink gives, in the assignment itself; what the
+//! broker no longer holds is a gap, never a skip; records arrive in offset order, none twice, none
+//! of a partition after it was revoked. Errors of the network are reported and waited out; a client
+//! that librdkafka declares dead is replaced. Polling asks brokers for records only. It knows
+//! nothing of events; the payloads it hands out are librdkafka's own buffers.
 //!
-//! Queue: librdkafka's, bounded by `queued.min.messages` and `queued.max.messages.kbytes` (16 MiB); when it is full the fetcher waits. A
-//! partition that is paused is not fetched.
+//! Queue: librdkafka's, bounded by `queued.min.messages` and `queued.max.messages.kbytes` (16 MiB);
+//! when it is full the fetcher waits. A partition that is paused is not fetched.
 //!
-//! Over 400 lines: one client in the group, and the position of each partition that it holds.
+//! Over 480 lines: one client in the group, and the position of each partition that it holds.
 
 use super::connection_report;
 use super::errors::{describe, describe_death, refused, worse};
@@ -27,13 +29,15 @@ use tally_system::outage::LogThrottle;
 /// How often the client is woken to join the group until something is assigned.
 const NUDGE: Duration = Duration::from_millis(20);
 
-/// Joining that takes longer than this waits for a broker or for another member: then the client is woken less often.
+/// Joining that takes longer than this waits for a broker or for another member: then the client is
+/// woken less often.
 const JOINS_WITHIN: Duration = Duration::from_secs(5);
 
 /// How often then.
 const NUDGE_LATER: Duration = Duration::from_millis(500);
 
-/// A client that died is replaced after so long, twice as long each time that its successor dies without a record.
+/// A client that died is replaced after so long, twice as long each time that its successor dies
+/// without a record.
 const REPLACE: Duration = Duration::from_millis(500);
 
 /// Longest pause before that.
@@ -101,7 +105,10 @@ impl KafkaSource {
         KafkaSource::new(config, None)
     }
 
-    pub(super) fn new(config: &KafkaConfig, wanted: Option<Wanted>) -> Result<KafkaSource, LogError> {
+    pub(super) fn new(
+        config: &KafkaConfig,
+        wanted: Option<Wanted>,
+    ) -> Result<KafkaSource, LogError> {
         let now = Instant::now();
         Ok(KafkaSource {
             config: config.clone(),
@@ -127,7 +134,8 @@ impl KafkaSource {
         self.watchdog = Watchdog::new(patience);
     }
 
-    /// While nothing is assigned, wakes the client to go on joining; returns how long to wait until that is due again.
+    /// While nothing is assigned, wakes the client to go on joining; returns how long to wait until
+    /// that is due again.
     fn nudge(&mut self, wait: Duration) -> Duration {
         let now = Instant::now();
         if self.wanted.is_some() || !self.held.is_empty() {
@@ -142,7 +150,8 @@ impl KafkaSource {
         if long { wait } else { wait.min(NUDGE) }
     }
 
-    /// Joins the group once the topic can be counted; waits for that up to `wait`. Whether the group was joined.
+    /// Joins the group once the topic can be counted; waits for that up to `wait`. Whether the
+    /// group was joined.
     fn join(&mut self, wait: Duration) -> Result<bool, LogError> {
         let inspected = match &self.inspected {
             Some(inspected) => inspected,
@@ -163,7 +172,8 @@ impl KafkaSource {
         Ok(true)
     }
 
-    /// Replaces a client that librdkafka declared dead, after a pause; what it held is lost with it. Whether there is one that works.
+    /// Replaces a client that librdkafka declared dead, after a pause; what it held is lost with
+    /// it. Whether there is one that works.
     fn replace_dead(&mut self, wait: Duration, sink: &mut dyn Sink) -> Result<bool, LogError> {
         if let Some(due) = self.replaced_at {
             let left = due.saturating_duration_since(Instant::now());
@@ -171,7 +181,8 @@ impl KafkaSource {
                 std::thread::sleep(left.min(wait));
                 return Ok(false);
             }
-            let dead = std::mem::replace(&mut self.consumer, client(&self.config, self.wanted.is_some())?);
+            let dead =
+                std::mem::replace(&mut self.consumer, client(&self.config, self.wanted.is_some())?);
             // It may hang; then it is left behind, as in `close`.
             dead.close(CLOSE);
             self.replaced_at = None;
@@ -191,7 +202,9 @@ impl KafkaSource {
 
     /// Of this fault and what was reported of the connection lately the one that says most.
     fn most_telling(&mut self, fault: LogError) -> LogError {
-        let (LogError::Transient(cause, text), reported) = (&fault, self.reported.as_ref()) else { return fault };
+        let (LogError::Transient(cause, text), reported) = (&fault, self.reported.as_ref()) else {
+            return fault;
+        };
         if let Some((LogError::Transient(before, said), when)) = reported
             && when.elapsed() < connection_report::LASTS
             && before.tells_more_than(*cause)
@@ -219,24 +232,37 @@ impl KafkaSource {
         let Some(held) = self.held.get_mut(&partition) else {
             return Ok(());
         };
-        *held = Partition { next: offset, paused: held.paused, astray: !held.paused, ..Partition::default() };
-        let restarted = if held.paused { Ok(()) } else { self.consumer.restart(partition, offset as i64) };
+        *held = Partition {
+            next: offset,
+            paused: held.paused,
+            astray: !held.paused,
+            ..Partition::default()
+        };
+        let restarted =
+            if held.paused { Ok(()) } else { self.consumer.restart(partition, offset as i64) };
         held.astray = restarted.is_err();
         // Mostly the client's position was reset by now.
         held.client = self.consumer.client().position_of_taken_up(partition);
         restarted.map_err(|fault| describe(&self.config, &fault))
     }
 
-    /// Restarts `moved` partitions, and those that went astray, at their next offset; the next poll retries what fails.
+    /// Restarts `moved` partitions, and those that went astray, at their next offset; the next poll
+    /// retries what fails.
     fn restart_astray(&mut self, moved: &[u32]) -> Vec<LogError> {
-        let astray = |(partition, held): &(&u32, &Partition)| held.astray || moved.contains(partition);
-        let astray: Vec<(u32, u64)> = self.held.iter().filter(astray).map(|(no, held)| (*no, held.next)).collect();
-        astray.into_iter().filter_map(|(partition, next)| self.restart(partition, next).err()).collect()
+        let astray =
+            |(partition, held): &(&u32, &Partition)| held.astray || moved.contains(partition);
+        let astray: Vec<(u32, u64)> =
+            self.held.iter().filter(astray).map(|(no, held)| (*no, held.next)).collect();
+        astray
+            .into_iter()
+            .filter_map(|(partition, next)| self.restart(partition, next).err())
+            .collect()
     }
 
-    /// Ends the client's pause of a partition and has it fetched at once. Resuming alone does not wake the client's fetching
-    /// thread: where all it fetches was paused, it sleeps on for up to a second. Taking the partition up again does, and
-    /// loses nothing: a pause drops what was fetched ahead in any case.
+    /// Ends the client's pause of a partition and has it fetched at once. Resuming alone does not
+    /// wake the client's fetching thread: where all it fetches was paused, it sleeps on for up to a
+    /// second. Taking the partition up again does, and loses nothing: a pause drops what was
+    /// fetched ahead in any case.
     fn unpause(&mut self, partition: u32) -> Result<(), LogError> {
         self.consumer.resume(partition).map_err(|fault| describe(&self.config, &fault))?;
         let Some(held) = self.held.get_mut(&partition) else { return Ok(()) };
@@ -250,14 +276,23 @@ impl KafkaSource {
 
     /// Restarts partitions that deliver nothing though the log has more.
     fn restart_stalled(&mut self, bounds: &[Bounds]) -> Result<(), LogError> {
-        let end = |partition| bounds.iter().find(|bounds| bounds.partition == partition).map(|bounds| bounds.end);
+        let end = |partition| {
+            bounds.iter().find(|bounds| bounds.partition == partition).map(|bounds| bounds.end)
+        };
         let progress = |(partition, held): (&u32, &Partition)| {
             let flowing = !held.paused && !held.halted && !held.out_of_range && !held.unresolved;
-            Some(PartitionProgress { partition: *partition, next: held.next, end: end(*partition)?, flowing })
+            Some(PartitionProgress {
+                partition: *partition,
+                next: held.next,
+                end: end(*partition)?,
+                flowing,
+            })
         };
         let all: Vec<PartitionProgress> = self.held.iter().filter_map(progress).collect();
         for partition in self.watchdog.stalled_now(Instant::now(), &all) {
-            let Some(PartitionProgress { next, end, .. }) = all.iter().find(|one| one.partition == partition) else {
+            let Some(PartitionProgress { next, end, .. }) =
+                all.iter().find(|one| one.partition == partition)
+            else {
                 continue;
             };
             tracing::warn!(
@@ -273,9 +308,14 @@ impl KafkaSource {
 
     /// Reports partitions whose next offset the broker refused and does not hold.
     fn report_gaps(&mut self, bounds: &[Bounds], sink: &mut dyn Sink) {
-        for (partition, held) in self.held.iter_mut().filter(|(_, held)| held.out_of_range && !held.halted) {
-            let Some(bounds) = bounds.iter().find(|bounds| bounds.partition == *partition) else { continue };
-            // Within what is held now: these bounds are older than the refusal, and are asked for again.
+        for (partition, held) in
+            self.held.iter_mut().filter(|(_, held)| held.out_of_range && !held.halted)
+        {
+            let Some(bounds) = bounds.iter().find(|bounds| bounds.partition == *partition) else {
+                continue;
+            };
+            // Within what is held now: these bounds are older than the refusal, and are asked for
+            // again.
             if (bounds.start..=bounds.end).contains(&held.next) {
                 continue;
             }
@@ -284,15 +324,24 @@ impl KafkaSource {
         }
     }
 
-    /// Notes which of the client's positions were reset, before more messages are taken: later positions are current.
+    /// Notes which of the client's positions were reset, before more messages are taken: later
+    /// positions are current.
     fn note_resets(&mut self) {
-        let stale = self.held.iter().filter(|(_, held)| held.client.is_stale()).map(|(partition, _)| *partition);
+        let stale = self
+            .held
+            .iter()
+            .filter(|(_, held)| held.client.is_stale())
+            .map(|(partition, _)| *partition);
         let stale: Vec<u32> = stale.collect();
         if stale.is_empty() {
             return;
         }
-        for (partition, _) in
-            self.consumer.client().reached(stale.into_iter()).iter().filter(|(_, reached)| *reached == 0)
+        for (partition, _) in self
+            .consumer
+            .client()
+            .reached(stale.into_iter())
+            .iter()
+            .filter(|(_, reached)| *reached == 0)
         {
             if let Some(held) = self.held.get_mut(partition) {
                 held.client = ClientPosition::default();
@@ -300,7 +349,8 @@ impl KafkaSource {
         }
     }
 
-    /// Reports offsets that hold no record, up to the client's positions. All its messages were handed over before.
+    /// Reports offsets that hold no record, up to the client's positions. All its messages were
+    /// handed over before.
     fn report_skipped(&mut self, sink: &mut dyn Sink) {
         let reached = self.consumer.client().reached(self.held.keys().copied());
         self.compared = Instant::now();
@@ -337,7 +387,11 @@ impl raw::Rebalance for RebalanceHandler<'_> {
     fn assigned(&mut self, client: Client<'_>, partitions: &[u32]) -> Vec<i64> {
         let mut starts = self.sink.assigned(partitions);
         if starts.len() != partitions.len() {
-            self.fault = Some(format!("the sink gave {} starts for {} partitions", starts.len(), partitions.len()));
+            self.fault = Some(format!(
+                "the sink gave {} starts for {} partitions",
+                starts.len(),
+                partitions.len()
+            ));
             starts.resize(partitions.len(), Start::Earliest);
         }
         tracing::info!(?partitions, "partitions assigned");
@@ -345,11 +399,15 @@ impl raw::Rebalance for RebalanceHandler<'_> {
         for (partition, start) in partitions.iter().zip(starts) {
             let offset = match start {
                 Start::At(offset) => offset as i64,
-                // librdkafka finds it; a first record later than the log's first offset is not a gap.
+                // librdkafka finds it; a first record later than the log's first offset is not a
+                // gap.
                 Start::Earliest => -2,
             };
             let (next, client) = (offset.max(0) as u64, client.position_of_taken_up(*partition));
-            self.held.insert(*partition, Partition { next, client, unresolved: offset < 0, ..Partition::default() });
+            self.held.insert(
+                *partition,
+                Partition { next, client, unresolved: offset < 0, ..Partition::default() },
+            );
             offsets.push(offset);
         }
         offsets
@@ -367,15 +425,24 @@ impl raw::Rebalance for RebalanceHandler<'_> {
 }
 
 impl Source for KafkaSource {
-    fn poll(&mut self, wait: Duration, max_records: usize, sink: &mut dyn Sink) -> Result<(), LogError> {
+    fn poll(
+        &mut self,
+        wait: Duration,
+        max_records: usize,
+        sink: &mut dyn Sink,
+    ) -> Result<(), LogError> {
         if !self.replace_dead(wait, sink)? || (!self.joined && !self.join(wait)?) {
             return Ok(());
         }
         self.follow_wanted(sink)?;
         self.note_resets();
         let wait = self.nudge(wait);
-        let mut handler =
-            RebalanceHandler { sink, held: &mut self.held, left_paused: &mut self.left_paused, fault: None };
+        let mut handler = RebalanceHandler {
+            sink,
+            held: &mut self.held,
+            left_paused: &mut self.left_paused,
+            fault: None,
+        };
         let (batch, revoked, mut faults) = self.consumer.poll(wait, max_records, &mut handler);
         let broken = handler.fault;
 
@@ -420,7 +487,8 @@ impl Source for KafkaSource {
             tracing::warn!(
                 partition,
                 fault = fault.text,
-                "the client did not pause the partition; its records are dropped, and fetched again later"
+                "the client did not pause the partition; its records are dropped, and fetched \
+                 again later"
             );
         }
     }
@@ -468,13 +536,15 @@ impl Source for KafkaSource {
         if !self.consumer.close(limit) {
             tracing::warn!(
                 ?limit,
-                "the Kafka client did not close in time and was abandoned; the group takes back its partitions after the session timeout"
+                "the Kafka client did not close in time and was abandoned; the group takes back \
+                 its partitions after the session timeout"
             );
         }
     }
 }
 
-/// Hands a batch to the sink, partition by partition, without copying payloads. Whether it had a fault of a partition.
+/// Hands a batch to the sink, partition by partition, without copying payloads. Whether it had a
+/// fault of a partition.
 fn deliver(
     batch: &raw::Batch<'_>,
     revoked: &[u32],
@@ -484,7 +554,8 @@ fn deliver(
 ) -> bool {
     let mut doubted = false;
     let mut messages: Vec<raw::Message<'_>> = batch.iter().collect();
-    // librdkafka interleaves partitions; the sort is stable, so each keeps its order, and fast where there is one run only
+    // librdkafka interleaves partitions; the sort is stable, so each keeps its order, and fast
+    // where there is one run only
     messages.sort_by_key(|message| message.partition());
     let mut records: Vec<Record<'_>> = Vec::with_capacity(messages.len());
     for run in messages.chunk_by(|left, right| left.partition() == right.partition()) {

@@ -1,8 +1,9 @@
-//! Finds partitions that deliver nothing although the log has more: a client can lose a partition silently, when a leader moves or one
-//! half of a connection breaks.
+//! Finds partitions that deliver nothing although the log has more: a client can lose a partition
+//! silently, when a leader moves or one half of a connection breaks.
 //!
-//! Arithmetic only. All records may have been fetched although the log ends later: where the client's position is not known
-//! (`skipped_offsets`), a restart that changes nothing is not repeated for the same end.
+//! Arithmetic only. All records may have been fetched although the log ends later: where the
+//! client's position is not known (`skipped_offsets`), a restart that changes nothing is not
+//! repeated for the same end.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -40,8 +41,13 @@ impl Watchdog {
     }
 
     /// The partitions to be restarted now.
-    pub(super) fn stalled_now(&mut self, now: Instant, partitions: &[PartitionProgress]) -> Vec<u32> {
-        self.watched.retain(|partition, _| partitions.iter().any(|seen| seen.partition == *partition));
+    pub(super) fn stalled_now(
+        &mut self,
+        now: Instant,
+        partitions: &[PartitionProgress],
+    ) -> Vec<u32> {
+        self.watched
+            .retain(|partition, _| partitions.iter().any(|seen| seen.partition == *partition));
         let mut restart = Vec::new();
         for seen in partitions {
             let fresh = Watched { next: seen.next, since: now, restarted: None };
@@ -49,7 +55,9 @@ impl Watchdog {
             let behind = seen.flowing && seen.end > seen.next;
             if !behind || watched.next != seen.next {
                 *watched = Watched { next: seen.next, since: now, restarted: None };
-            } else if now.duration_since(watched.since) >= self.patience && watched.restarted != Some(seen.end) {
+            } else if now.duration_since(watched.since) >= self.patience
+                && watched.restarted != Some(seen.end)
+            {
                 watched.since = now;
                 watched.restarted = Some(seen.end);
                 restart.push(seen.partition);
@@ -69,7 +77,8 @@ impl Watchdog {
 mod tests {
     use super::*;
 
-    const STALLED: PartitionProgress = PartitionProgress { partition: 3, next: 10, end: 20, flowing: true };
+    const STALLED: PartitionProgress =
+        PartitionProgress { partition: 3, next: 10, end: 20, flowing: true };
 
     /// What is restarted at each of these seconds, with a patience of 30.
     fn restarts(looks: &[(u64, PartitionProgress)]) -> Vec<u64> {
@@ -87,9 +96,19 @@ mod tests {
     #[test]
     fn what_does_not_move_though_there_is_more_is_restarted_once_for_each_end() {
         let grown = PartitionProgress { end: 25, ..STALLED };
-        assert_eq!(restarts(&[(0, STALLED), (29, STALLED), (30, STALLED), (31, STALLED), (90, STALLED)]), [30]);
-        assert_eq!(restarts(&[(0, STALLED), (30, STALLED), (59, grown), (60, grown), (95, grown)]), [30, 60]);
-        assert_eq!(restarts(&[(0, STALLED), (20, grown), (30, grown)]), [30], "a later end is not progress");
+        assert_eq!(
+            restarts(&[(0, STALLED), (29, STALLED), (30, STALLED), (31, STALLED), (90, STALLED)]),
+            [30]
+        );
+        assert_eq!(
+            restarts(&[(0, STALLED), (30, STALLED), (59, grown), (60, grown), (95, grown)]),
+            [30, 60]
+        );
+        assert_eq!(
+            restarts(&[(0, STALLED), (20, grown), (30, grown)]),
+            [30],
+            "a later end is not progress"
+        );
     }
 
     #[test]
@@ -97,11 +116,17 @@ mod tests {
         let moved = PartitionProgress { next: 11, ..STALLED };
         assert_eq!(restarts(&[(0, STALLED), (20, moved), (40, moved), (49, moved)]), [0; 0]);
         let paused = PartitionProgress { flowing: false, ..STALLED };
-        assert_eq!(restarts(&[(0, STALLED), (20, paused), (40, STALLED), (49, STALLED), (50, STALLED)]), [50]);
+        assert_eq!(
+            restarts(&[(0, STALLED), (20, paused), (40, STALLED), (49, STALLED), (50, STALLED)]),
+            [50]
+        );
         let markers = PartitionProgress { next: 20, ..STALLED };
         assert_eq!(restarts(&[(0, STALLED), (20, markers), (60, markers), (900, markers)]), [0; 0]);
         assert_eq!(
-            restarts(&[(0, PartitionProgress { end: 10, ..STALLED }), (100, PartitionProgress { end: 10, ..STALLED })]),
+            restarts(&[
+                (0, PartitionProgress { end: 10, ..STALLED }),
+                (100, PartitionProgress { end: 10, ..STALLED })
+            ]),
             [0; 0]
         );
     }
@@ -110,7 +135,10 @@ mod tests {
     fn what_moves_again_or_is_given_up_is_no_longer_stalled() {
         let (mut watchdog, start) = (Watchdog::new(Duration::ZERO), Instant::now());
         assert_eq!(watchdog.stalled_now(start, &[STALLED]), [3]);
-        assert_eq!(watchdog.stalled_now(start, &[STALLED, PartitionProgress { partition: 4, ..STALLED }]), [4]);
+        assert_eq!(
+            watchdog.stalled_now(start, &[STALLED, PartitionProgress { partition: 4, ..STALLED }]),
+            [4]
+        );
         assert_eq!(watchdog.stalled(), [3, 4]);
         watchdog.stalled_now(start, &[PartitionProgress { next: 20, ..STALLED }]);
         assert!(watchdog.stalled().is_empty());

@@ -1,5 +1,5 @@
-//! Reads a topic outside the group, all partitions for the live feed or one for who counts again: what the topic no longer holds is
-//! skipped.
+//! Reads a topic outside the group, all partitions for the live feed or one for who counts again:
+//! what the topic no longer holds is skipped.
 
 use super::errors::{describe, describe_death, refused};
 use super::raw::Fault;
@@ -70,7 +70,11 @@ impl KafkaTail {
     ///
     /// # Errors
     /// As [`KafkaTail::open`].
-    pub fn of_partition(config: &KafkaConfig, partition: u32, from: u64) -> Result<KafkaTail, LogError> {
+    pub fn of_partition(
+        config: &KafkaConfig,
+        partition: u32,
+        from: u64,
+    ) -> Result<KafkaTail, LogError> {
         let from = Position([(partition, from)].into());
         Ok(KafkaTail { named: true, ..KafkaTail::open(config, &from)? })
     }
@@ -83,7 +87,8 @@ impl KafkaTail {
         self.positions.entry(partition).or_default().observe(reached).unwrap_or(0).max(next)
     }
 
-    /// Takes up all partitions of the topic: those that were added since from their first record on.
+    /// Takes up all partitions of the topic: those that were added since from their first record
+    /// on.
     fn take_up_partitions(&mut self, wait: Duration) -> Result<(), Fault> {
         let partitions = self.consumer.client().partitions(wait)?;
         if partitions <= self.partitions {
@@ -92,13 +97,20 @@ impl KafkaTail {
         let new = |partition: &u32| !self.named && !self.next.contains_key(partition);
         let new: Vec<u32> = (0..partitions).filter(new).collect();
         for extent in self.consumer.client().extents(&new, wait)? {
-            self.next.insert(extent.partition, if self.partitions == 0 { extent.stable } else { extent.start });
+            self.next.insert(
+                extent.partition,
+                if self.partitions == 0 { extent.stable } else { extent.start },
+            );
         }
-        let starts: Vec<(u32, i64)> = self.next.iter().map(|(partition, next)| (*partition, *next as i64)).collect();
+        let starts: Vec<(u32, i64)> =
+            self.next.iter().map(|(partition, next)| (*partition, *next as i64)).collect();
         self.consumer.assign(&starts)?;
         let client = self.consumer.client();
-        self.positions =
-            self.next.keys().map(|partition| (*partition, client.position_of_taken_up(*partition))).collect();
+        self.positions = self
+            .next
+            .keys()
+            .map(|partition| (*partition, client.position_of_taken_up(*partition)))
+            .collect();
         self.partitions = partitions;
         Ok(())
     }
@@ -118,7 +130,8 @@ impl Tail for KafkaTail {
         }
         if self.partitions == 0 || self.looked.elapsed() > CHECK_EVERY {
             self.looked = Instant::now();
-            self.take_up_partitions(wait.max(ANSWER)).map_err(|fault| describe(&self.config, &fault))?;
+            self.take_up_partitions(wait.max(ANSWER))
+                .map_err(|fault| describe(&self.config, &fault))?;
         }
         let (batch, _, faults) = self.consumer.poll(wait, max_records, &mut NoGroup);
         let mut messages: Vec<raw::Message<'_>> = batch.iter().collect();

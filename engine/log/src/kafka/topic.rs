@@ -1,5 +1,6 @@
-//! What the brokers say of the topic: whether it can be counted, asked before the group is joined; its id and what it holds, asked again
-//! and again. Each question blocks its caller, never a reader: clients of their own ask.
+//! What the brokers say of the topic: whether it can be counted, asked before the group is joined;
+//! its id and what it holds, asked again and again. Each question blocks its caller, never a
+//! reader: clients of their own ask.
 
 use super::connection_report::ConnectionReport;
 use super::errors::{describe, refused};
@@ -56,9 +57,11 @@ fn inspect_with(asker: &mut MetadataClient) -> Result<TopicInfo, LogError> {
     Ok(TopicInfo { partitions, compacted: compacted(&asker.config)? })
 }
 
-/// Asks on a thread of its own until the topic can be counted: sends what prevents it, and `Ok` last. The thread ends when the
-/// receiver is dropped.
-pub(super) fn wait_until_fit(config: &KafkaConfig) -> Result<Receiver<Result<(), LogError>>, LogError> {
+/// Asks on a thread of its own until the topic can be counted: sends what prevents it, and `Ok`
+/// last. The thread ends when the receiver is dropped.
+pub(super) fn wait_until_fit(
+    config: &KafkaConfig,
+) -> Result<Receiver<Result<(), LogError>>, LogError> {
     let (said, answers) = sync_channel(1);
     let mut asker = MetadataClient::open(config)?;
     let ask = move || {
@@ -74,7 +77,9 @@ pub(super) fn wait_until_fit(config: &KafkaConfig) -> Result<Receiver<Result<(),
         }
     };
     let thread = std::thread::Builder::new().name("kafka-topic".into()).spawn(ask);
-    thread.map_err(|fault| LogError::Transient(Cause::Unclear, format!("no thread can be started: {fault}")))?;
+    thread.map_err(|fault| {
+        LogError::Transient(Cause::Unclear, format!("no thread can be started: {fault}"))
+    })?;
     Ok(answers)
 }
 
@@ -85,7 +90,8 @@ fn check_fit(config: &KafkaConfig, info: TopicInfo) -> Result<(), LogError> {
     Err(LogError::Transient(
         Cause::Misconfigured,
         format!(
-            "topic \"{}\" is compacted, so Kafka deletes events that were counted: use a topic with cleanup.policy=delete, or set [kafka] allow_compacted = true; {}",
+            "topic \"{}\" is compacted, so Kafka deletes events that were counted: use a topic \
+             with cleanup.policy=delete, or set [kafka] allow_compacted = true; {}",
             config.topic,
             Cause::Misconfigured.prospect()
         ),
@@ -96,9 +102,11 @@ fn check_fit(config: &KafkaConfig, info: TopicInfo) -> Result<(), LogError> {
 fn compacted(config: &KafkaConfig) -> Result<bool, LogError> {
     let mut client = ClientConfig::new();
     client.extend(settings::admin(config)?);
-    let admin: AdminClient<DefaultClientContext> = client.create().map_err(|reason| refused(&reason))?;
+    let admin: AdminClient<DefaultClientContext> =
+        client.create().map_err(|reason| refused(&reason))?;
     let question = [ResourceSpecifier::Topic(&config.topic)];
-    let asked = admin.describe_configs(&question, &AdminOptions::new().request_timeout(Some(ANSWER)));
+    let asked =
+        admin.describe_configs(&question, &AdminOptions::new().request_timeout(Some(ANSWER)));
     Ok(match wait(asked, ANSWER * 2) {
         Some(Ok(answers)) => match answers.into_iter().next() {
             Some(Ok(found)) => found
@@ -113,7 +121,8 @@ fn compacted(config: &KafkaConfig) -> Result<bool, LogError> {
     })
 }
 
-/// A client that only asks. The error of a question says what is wrong with the connection, where the client reported that.
+/// A client that only asks. The error of a question says what is wrong with the connection, where
+/// the client reported that.
 pub(super) struct MetadataClient {
     config: KafkaConfig,
     client: raw::Consumer,
@@ -123,13 +132,23 @@ pub(super) struct MetadataClient {
 impl MetadataClient {
     /// A client of the brokers; nothing is asked yet.
     pub(super) fn open(config: &KafkaConfig) -> Result<MetadataClient, LogError> {
-        let client = raw::Consumer::new(&settings::tail(config)?, &config.topic).map_err(|reason| refused(&reason))?;
-        Ok(MetadataClient { config: config.clone(), client, connection: ConnectionReport::default() })
+        let client = raw::Consumer::new(&settings::tail(config)?, &config.topic)
+            .map_err(|reason| refused(&reason))?;
+        Ok(MetadataClient {
+            config: config.clone(),
+            client,
+            connection: ConnectionReport::default(),
+        })
     }
 
-    pub(super) fn ask<T>(&mut self, question: impl FnOnce(Client<'_>) -> Result<T, Fault>) -> Result<T, LogError> {
+    pub(super) fn ask<T>(
+        &mut self,
+        question: impl FnOnce(Client<'_>) -> Result<T, Fault>,
+    ) -> Result<T, LogError> {
         if let Some(why) = self.client.client().fatal() {
-            tracing::warn!("the Kafka client that asks about the topic failed and is replaced: {why}");
+            tracing::warn!(
+                "the Kafka client that asks about the topic failed and is replaced: {why}"
+            );
             *self = MetadataClient::open(&self.config)?;
         }
         self.take_reports();
@@ -171,7 +190,8 @@ pub(super) fn bounds(config: &KafkaConfig) -> Result<Vec<Bounds>, LogError> {
     Ok(MetadataClient::open(config)?.extents()?.into_iter().map(Bounds::from).collect())
 }
 
-/// By partition the offset of the first record of `since_ms` or later; the end of the partition where there is none.
+/// By partition the offset of the first record of `since_ms` or later; the end of the partition
+/// where there is none.
 pub(super) fn starts(config: &KafkaConfig, since_ms: i64) -> Result<BTreeMap<u32, u64>, LogError> {
     let mut asker = MetadataClient::open(config)?;
     let extents = asker.extents()?;
@@ -189,7 +209,8 @@ impl From<Extent> for Bounds {
     }
 }
 
-/// The topic's name and id and what it holds, over a client of its own: any thread may ask, also while the consumer is busy.
+/// The topic's name and id and what it holds, over a client of its own: any thread may ask, also
+/// while the consumer is busy.
 pub struct TopicSurvey {
     asker: Mutex<MetadataClient>,
 }
@@ -221,7 +242,8 @@ impl Survey for TopicSurvey {
         let deadline = Instant::now() + wait;
         let left = || deadline.saturating_duration_since(Instant::now());
         let mut asker = self.asker(wait)?;
-        // First: where no broker answers it costs nothing to wait for this, while an administrative question keeps the client busy.
+        // First: where no broker answers it costs nothing to wait for this, while an administrative
+        // question keeps the client busy.
         let partitions = asker.ask(|client| client.partitions(left()))?;
         let topic = asker.topic(left())?;
         let partitions: Vec<u32> = (0..partitions).collect();
@@ -232,7 +254,8 @@ impl Survey for TopicSurvey {
 
 fn not_known(reason: &str) -> bool {
     tracing::warn!(
-        "could not find out whether the topic is compacted ({reason}): make sure that its cleanup.policy is delete"
+        "could not find out whether the topic is compacted ({reason}): make sure that its \
+         cleanup.policy is delete"
     );
     false
 }

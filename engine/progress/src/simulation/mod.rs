@@ -1,12 +1,14 @@
-//! A broken world around the real machine, from one seed: engines that crash and linger as zombies, requests that are
-//! lost, late and doubled, a store that goes back, is emptied or does not answer, a source that does not go where it is told,
-//! rebalances, gaps, a revision that joins late, code that fails on some events of one revision. Every kind of effect fails now and
-//! then. After every step the store must hold the fold of the log, and say how many events are left out; after the faults everything
-//! must be counted.
+//! A broken world around the real machine, from one seed: engines that crash and linger as zombies,
+//! requests that are lost, late and doubled, a store that goes back, is emptied or does not answer,
+//! a source that does not go where it is told, rebalances, gaps, a revision that joins late, code
+//! that fails on some events of one revision. Every kind of effect fails now and then. After every
+//! step the store must hold the fold of the log, and say how many events are left out; after the
+//! faults everything must be counted.
 //!
-//! Over 400 lines: one world with everything that can happen in it.
+//! Over 480 lines: one world with everything that can happen in it.
 //!
-//! `TALLY_SIM_SEED=n` replays one seed. The mutants break the store or the driver: the same run must find each.
+//! `TALLY_SIM_SEED=n` replays one seed. The mutants break the store or the driver: the same run
+//! must find each.
 
 mod model;
 mod owner;
@@ -136,7 +138,10 @@ impl World {
             assigned: (0..PARTITIONS).map(|_| rng.random_range(0..count)).collect(),
             rng,
             // A source that fails hides what else is broken.
-            faults: Faults { over: !matches!(mutant, Mutant::None | Mutant::EpochBeforeRewind), ..Faults::default() },
+            faults: Faults {
+                over: !matches!(mutant, Mutant::None | Mutant::EpochBeforeRewind),
+                ..Faults::default()
+            },
             mutant,
             settings,
             store: Store::default(),
@@ -169,7 +174,8 @@ impl World {
         self.start(owner);
     }
 
-    /// The group moves a partition; the one that held it learns of it in time, late, or by chance never.
+    /// The group moves a partition; the one that held it learns of it in time, late, or by chance
+    /// never.
     fn rebalance(&mut self) {
         let partition = self.rng.random_range(0..PARTITIONS);
         let from = self.assigned[partition as usize];
@@ -213,38 +219,46 @@ impl World {
                     progress: state
                         .progress
                         .iter()
-                        .map(|(p, bytes)| (*p, Progress::decode(bytes).expect("only what was encoded is stored")))
+                        .map(|(p, bytes)| {
+                            (*p, Progress::decode(bytes).expect("only what was encoded is stored"))
+                        })
                         .collect(),
                 });
                 if listens {
-                    self.owners[owner].loaded(no, ticket, if lost { Err(trouble()) } else { Ok(found) }, tally);
+                    self.owners[owner].loaded(
+                        no,
+                        ticket,
+                        if lost { Err(trouble()) } else { Ok(found) },
+                        tally,
+                    );
                 }
             }
             Request::Create(no, ticket) => {
                 self.store.create(no.0);
                 if listens {
-                    self.owners[owner].tell(Event::Created(no, ticket, if lost { Err(trouble()) } else { Ok(()) }));
+                    self.owners[owner].tell(Event::Created(
+                        no,
+                        ticket,
+                        if lost { Err(trouble()) } else { Ok(()) },
+                    ));
                 }
             }
             Request::Commit(ticket, commit) => {
-                let no = RevisionNo(commit.revision);
-                let full = self.rng.random_bool(0.03);
-                let (answer, second) = if full {
-                    (if self.rng.random_bool(0.5) { Answer::Layout } else { Answer::Full(0, 1) }, None)
-                } else {
-                    self.store.commit(&commit, self.mutant)
-                };
-                self.wire.extend(second.map(|second| (owner, incarnation, Request::Second(second))));
+                let answer = self.commit(owner, incarnation, &commit);
                 if listens {
                     self.owners[owner].tell(Event::Answered(
-                        no,
+                        RevisionNo(commit.revision),
                         ticket,
                         if lost { Answer::Failed(trouble()) } else { answer },
                     ));
                 }
             }
             Request::Compact(no, ticket) if listens => {
-                self.owners[owner].tell(Event::Compacted(no, ticket, if lost { Err(trouble()) } else { Ok(()) }));
+                self.owners[owner].tell(Event::Compacted(
+                    no,
+                    ticket,
+                    if lost { Err(trouble()) } else { Ok(()) },
+                ));
             }
             Request::Bounds(ticket, partitions) if listens && !lost => {
                 let bounds = partitions.iter().map(|p| Bounds {
@@ -259,6 +273,18 @@ impl World {
         }
     }
 
+    /// Has the store commit, which may be full; what a broken one leaves behind goes on the wire.
+    fn commit(&mut self, owner: usize, incarnation: u32, commit: &model::Commit) -> Answer {
+        let full = self.rng.random_bool(0.03);
+        let (answer, second) = if full {
+            (if self.rng.random_bool(0.5) { Answer::Layout } else { Answer::Full(0, 1) }, None)
+        } else {
+            self.store.commit(commit, self.mutant)
+        };
+        self.wire.extend(second.map(|second| (owner, incarnation, Request::Second(second))));
+        answer
+    }
+
     /// The answer is lost before the request was executed; it may be executed later.
     fn time_out(&mut self, n: usize) {
         let (owner, incarnation, request) = self.wire[n].clone();
@@ -268,12 +294,22 @@ impl World {
         Failing::of(&request).into_iter().for_each(|what| self.faults.note(what));
         let owner = &mut self.owners[owner];
         match request {
-            Request::Load(no, ticket) => owner.loaded(no, ticket, Err(Trouble::Unavailable), model::Tally::new()),
-            Request::Create(no, ticket) => owner.tell(Event::Created(no, ticket, Err(Trouble::Unavailable))),
-            Request::Commit(ticket, commit) => {
-                owner.tell(Event::Answered(RevisionNo(commit.revision), ticket, Answer::Failed(Trouble::Unavailable)));
+            Request::Load(no, ticket) => {
+                owner.loaded(no, ticket, Err(Trouble::Unavailable), model::Tally::new())
             }
-            Request::Compact(no, ticket) => owner.tell(Event::Compacted(no, ticket, Err(Trouble::Unavailable))),
+            Request::Create(no, ticket) => {
+                owner.tell(Event::Created(no, ticket, Err(Trouble::Unavailable)))
+            }
+            Request::Commit(ticket, commit) => {
+                owner.tell(Event::Answered(
+                    RevisionNo(commit.revision),
+                    ticket,
+                    Answer::Failed(Trouble::Unavailable),
+                ));
+            }
+            Request::Compact(no, ticket) => {
+                owner.tell(Event::Compacted(no, ticket, Err(Trouble::Unavailable)))
+            }
             Request::Bounds(..) | Request::Second(_) => {}
         }
     }
@@ -336,9 +372,12 @@ impl World {
                     owner.tell(Event::Joined(RevisionNo(1), History::Whole, None));
                 }
             }
-            968..974 => self.owners[owner].tell(Event::GapAccepted(self.rng.random_range(0..PARTITIONS))),
+            968..974 => {
+                self.owners[owner].tell(Event::GapAccepted(self.rng.random_range(0..PARTITIONS)))
+            }
             974..977 => self.owners[owner].compare(self.rng.random_range(0..PARTITIONS)),
-            977..979 => self.owners[owner].change_lanes(RevisionNo(u32::from(self.late_joined && self.rng.random()))),
+            977..979 => self.owners[owner]
+                .change_lanes(RevisionNo(u32::from(self.late_joined && self.rng.random()))),
             _ => {
                 let partition = self.rng.random_range(0..self.logs.len());
                 let log = &mut self.logs[partition];
@@ -388,7 +427,11 @@ impl World {
         let pauses: Vec<_> = self
             .owners
             .iter()
-            .map(|owner| (0..PARTITIONS).map(|p| owner.machine.pauses(p).collect::<Vec<_>>()).collect::<Vec<_>>())
+            .map(|owner| {
+                (0..PARTITIONS)
+                    .map(|p| owner.machine.pauses(p).collect::<Vec<_>>())
+                    .collect::<Vec<_>>()
+            })
             .collect();
         Err(format!("not everything is counted after the faults ended; pauses {pauses:?}"))
     }
@@ -398,10 +441,9 @@ impl World {
         (0..revisions).all(|revision| {
             self.store.states.get(&revision).is_some_and(|state| {
                 (0..PARTITIONS).zip(&self.logs).all(|(partition, log)| {
-                    state
-                        .progress
-                        .get(&partition)
-                        .is_some_and(|bytes| Progress::decode(bytes).is_ok_and(|p| log.is_counted(revision, p.next)))
+                    state.progress.get(&partition).is_some_and(|bytes| {
+                        Progress::decode(bytes).is_ok_and(|p| log.is_counted(revision, p.next))
+                    })
                 })
             })
         })
@@ -427,11 +469,14 @@ fn nothing_is_lost_and_nothing_counted_twice() {
     let mut struck = BTreeMap::<Failing, u64>::new();
     for seed in seeds {
         match run(seed, Mutant::None) {
-            Ok(of_seed) => of_seed.into_iter().for_each(|(what, times)| *struck.entry(what).or_default() += times),
+            Ok(of_seed) => of_seed
+                .into_iter()
+                .for_each(|(what, times)| *struck.entry(what).or_default() += times),
             Err(fault) => panic!("seed {seed}: {fault}; replay with TALLY_SIM_SEED={seed}"),
         }
     }
-    let spared = Failing::ALL.iter().find(|what| struck.get(what).is_none_or(|times| *times < SEEDS / 100));
+    let spared =
+        Failing::ALL.iter().find(|what| struck.get(what).is_none_or(|times| *times < SEEDS / 100));
     assert!(replay.is_some() || spared.is_none(), "{spared:?} hardly ever fails: {struck:?}");
 }
 
@@ -448,12 +493,16 @@ fn every_mutant_is_found() {
     for mutant in mutants {
         // Some need more of what is rare than others.
         let found = (0..4 * SEEDS).find_map(|seed| {
-            run(seed, mutant).err().filter(|fault| fault.contains("counted ") && fault.contains(" times"))
+            run(seed, mutant)
+                .err()
+                .filter(|fault| fault.contains("counted ") && fault.contains(" times"))
         });
         assert!(found.is_some(), "{mutant:?} breaks nothing that the simulation sees");
     }
     // A store that went back is not noticed where nothing comes.
-    let stuck =
-        |seed: &u64| run(*seed, Mutant::NoHeartbeat).is_err_and(|fault| fault.contains("not everything is counted"));
+    let stuck = |seed: &u64| {
+        run(*seed, Mutant::NoHeartbeat)
+            .is_err_and(|fault| fault.contains("not everything is counted"))
+    };
     assert!((0..SEEDS).any(|seed| stuck(&seed)), "nobody misses the heartbeat");
 }

@@ -1,4 +1,5 @@
-//! The log and the store of the simulated world, and the one sentence that must always hold between them.
+//! The log and the store of the simulated world, and the one sentence that must always hold between
+//! them.
 
 use super::super::{Anchor, Answer, Progress};
 use super::Mutant;
@@ -8,7 +9,8 @@ use std::collections::BTreeMap;
 
 /// The dedupe window of the world.
 pub(super) const WINDOW: u64 = 6;
-/// Offsets up to which retention may delete; no duplicate lies across one, so verdicts do not depend on retention.
+/// Offsets up to which retention may delete; no duplicate lies across one, so verdicts do not
+/// depend on retention.
 pub(super) const RETENTION: [u64; 2] = [9, 22];
 /// Records of a partition.
 pub(super) const LENGTH: u64 = 36;
@@ -63,7 +65,9 @@ impl Log {
                 (offset.saturating_sub(WINDOW)..offset)
                     .any(|o| records[o as usize].is_some_and(|record| record.id == Some(id)))
             };
-            unique.push(records[offset as usize].and_then(|record| record.id).is_some_and(|id| !seen(id)));
+            unique.push(
+                records[offset as usize].and_then(|record| record.id).is_some_and(|id| !seen(id)),
+            );
         }
         Self { records, unique, start: 0, end: rng.random_range(0..LENGTH) }
     }
@@ -91,13 +95,18 @@ impl Log {
     /// How many events this progress must say are left out.
     fn failed(&self, revision: u32, progress: &Progress) -> u64 {
         let all = 0..self.length();
-        all.filter(|offset| self.met(progress, *offset) && self.fails(revision, *offset)).count() as u64
+        all.filter(|offset| self.met(progress, *offset) && self.fails(revision, *offset)).count()
+            as u64
     }
 
-    /// Whether everything that counts lies before `next`: behind it are at most failures that no success has ended.
+    /// Whether everything that counts lies before `next`: behind it are at most failures that no
+    /// success has ended.
     pub(super) fn is_counted(&self, revision: u32, next: u64) -> bool {
-        let behind = Progress { start: next.max(self.start), next: self.end, ..Progress::default() };
-        next == self.end || (next < self.end && (next..self.end).all(|offset| !self.counts(revision, &behind, offset)))
+        let behind =
+            Progress { start: next.max(self.start), next: self.end, ..Progress::default() };
+        next == self.end
+            || (next < self.end
+                && (next..self.end).all(|offset| !self.counts(revision, &behind, offset)))
     }
 }
 
@@ -150,14 +159,18 @@ impl Store {
 
     /// Executes a commit. A broken protocol leaves a second half behind, to be executed later.
     pub(super) fn commit(&mut self, commit: &Commit, mutant: Mutant) -> (Answer, Option<Commit>) {
-        let Some(state) = self.states.get_mut(&commit.revision) else { return (Answer::OtherLife, None) };
+        let Some(state) = self.states.get_mut(&commit.revision) else {
+            return (Answer::OtherLife, None);
+        };
         if state.life != commit.life {
             return (Answer::OtherLife, None);
         }
         let stored: Vec<(u32, u64)> = commit
             .steps
             .iter()
-            .map(|(partition, ..)| (*partition, state.progress.get(partition).map_or(0, |bytes| next(bytes))))
+            .map(|(partition, ..)| {
+                (*partition, state.progress.get(partition).map_or(0, |bytes| next(bytes)))
+            })
             .collect();
         let holds = |(partition, from, base, ..): &Step| {
             let record = state.progress.get(partition);
@@ -175,7 +188,10 @@ impl Store {
                 state.progress.insert(*partition, record.clone());
             }
         }
-        (Answer::Applied, matches!(mutant, Mutant::OffsetFirst | Mutant::StateFirst).then(|| commit.clone()))
+        (
+            Answer::Applied,
+            matches!(mutant, Mutant::OffsetFirst | Mutant::StateFirst).then(|| commit.clone()),
+        )
     }
 
     /// The second half of a broken commit.
@@ -190,8 +206,8 @@ impl Store {
         }
     }
 
-    /// The promise: what is stored of a revision and a partition is the fold of the log up to the stored offset, each
-    /// unique event once.
+    /// The promise: what is stored of a revision and a partition is the fold of the log up to the
+    /// stored offset, each unique event once.
     pub(super) fn check(&self, logs: &[Log]) -> Result<(), String> {
         for (revision, state) in &self.states {
             for (partition, log) in (0..).zip(logs) {
@@ -202,19 +218,23 @@ impl Store {
                     .transpose()?;
                 let progress = progress.unwrap_or_default();
                 let counts = state.tally.get(&partition);
-                agree(log, *revision, &progress, counts)
-                    .map_err(|fault| format!("stored revision {revision}, partition {partition}: {fault}"))?;
-                let rows = counts.map_or(0, |counts| counts.iter().map(|count| u64::from(*count)).sum());
+                agree(log, *revision, &progress, counts).map_err(|fault| {
+                    format!("stored revision {revision}, partition {partition}: {fault}")
+                })?;
+                let rows =
+                    counts.map_or(0, |counts| counts.iter().map(|count| u64::from(*count)).sum());
                 if rows != progress.rows {
                     return Err(format!(
-                        "stored revision {revision}, partition {partition}: {rows} rows, {} in the progress",
+                        "stored revision {revision}, partition {partition}: {rows} rows, {} in the \
+                         progress",
                         progress.rows
                     ));
                 }
                 let failed = log.failed(*revision, &progress);
                 if failed != progress.failed {
                     return Err(format!(
-                        "stored revision {revision}, partition {partition}: {failed} events failed, {} in the progress, next is {}",
+                        "stored revision {revision}, partition {partition}: {failed} events \
+                         failed, {} in the progress, next is {}",
                         progress.failed, progress.next
                     ));
                 }
@@ -225,7 +245,12 @@ impl Store {
 }
 
 /// Whether exactly the records that `progress` covers were counted, once each.
-pub(super) fn agree(log: &Log, revision: u32, progress: &Progress, counts: Option<&Vec<u8>>) -> Result<(), String> {
+pub(super) fn agree(
+    log: &Log,
+    revision: u32,
+    progress: &Progress,
+    counts: Option<&Vec<u8>>,
+) -> Result<(), String> {
     for offset in 0..log.length() {
         let count = counts.map_or(0, |counts| counts[offset as usize]);
         let expected = u8::from(log.counts(revision, progress, offset));

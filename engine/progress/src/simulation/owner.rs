@@ -1,5 +1,6 @@
-//! An engine of the simulated world: it drives the real machine as the pipeline does, with a fold that only remembers
-//! which records it was given, and a source that does not always do what it is told.
+//! An engine of the simulated world: it drives the real machine as the pipeline does, with a fold
+//! that only remembers which records it was given, and a source that does not always do what it is
+//! told.
 
 use super::super::*;
 use super::model::{Commit, FAILING, LENGTH, Log, Record, Tally, WINDOW, agree, fold};
@@ -87,7 +88,8 @@ impl Owner {
         }
     }
 
-    /// The source takes partitions on, and begins each where it was told before anything was known; or begins it later.
+    /// The source takes partitions on, and begins each where it was told before anything was known;
+    /// or begins it later.
     pub(super) fn assign(&mut self, partitions: &[u32], rng: &mut SmallRng, faults: &mut Faults) {
         for partition in partitions {
             let at = if rng.random_bool(0.5) { 0 } else { rng.random_range(0..LENGTH) };
@@ -109,7 +111,8 @@ impl Owner {
         self.tell(Event::Lost(vec![partition]));
     }
 
-    /// What is stored of a partition is compared with its log as at an assignment; the source stands where it stands.
+    /// What is stored of a partition is compared with its log as at an assignment; the source
+    /// stands where it stands.
     pub(super) fn compare(&mut self, partition: u32) {
         if let Some(reader) = self.readers.get_mut(&partition) {
             reader.window.clear();
@@ -124,7 +127,9 @@ impl Owner {
         // What is taken over can be resumed.
         for _ in 0..2 {
             for step in self.deliveries.steps() {
-                let (Step::Pause(partition) | Step::Read { partition, .. } | Step::Resume(partition)) = step;
+                let (Step::Pause(partition)
+                | Step::Read { partition, .. }
+                | Step::Resume(partition)) = step;
                 let Some(reader) = self.readers.get_mut(&partition) else { continue };
                 match step {
                     Step::Pause(_) => {
@@ -159,7 +164,8 @@ impl Owner {
         }
     }
 
-    /// A revision leaves a lane and joins one: what its view holds stays good where all of it is stored.
+    /// A revision leaves a lane and joins one: what its view holds stays good where all of it is
+    /// stored.
     pub(super) fn change_lanes(&mut self, no: RevisionNo) {
         let shown = self.machine.shown(no);
         self.tell(Event::Left(no));
@@ -186,7 +192,8 @@ impl Owner {
             self.views.insert(no, tally);
             self.shown.retain(|(revision, _), _| *revision != no);
             let progress = found.iter().flatten().flat_map(|found| &found.progress);
-            self.shown.extend(progress.map(|(partition, progress)| ((no, *partition), progress.next)));
+            self.shown
+                .extend(progress.map(|(partition, progress)| ((no, *partition), progress.next)));
             self.deltas.retain(|(revision, _), _| *revision != no);
         }
         self.tell(Event::Loaded(no, ticket, found));
@@ -199,8 +206,12 @@ impl Owner {
                 self.outbox.push(Request::Load(revision, ticket));
             }
             Effect::Create(revision, ticket) => self.outbox.push(Request::Create(revision, ticket)),
-            Effect::Bounds(ticket, partitions) => self.outbox.push(Request::Bounds(ticket, partitions)),
-            Effect::Compact(revision, ticket, ..) => self.outbox.push(Request::Compact(revision, ticket)),
+            Effect::Bounds(ticket, partitions) => {
+                self.outbox.push(Request::Bounds(ticket, partitions))
+            }
+            Effect::Compact(revision, ticket, ..) => {
+                self.outbox.push(Request::Compact(revision, ticket))
+            }
             Effect::Read { partition, from, epoch, fresh } => {
                 self.deliveries.read(partition, ReadFrom { from, epoch, fresh });
             }
@@ -208,7 +219,8 @@ impl Owner {
             Effect::Resume(partition) => self.deliveries.pause(partition, false),
             Effect::Commit { revision, ticket, life, advances } => {
                 let steps = advances.iter().map(|advance| {
-                    let chunks = self.deltas.get(&(revision, advance.partition)).into_iter().flatten();
+                    let chunks =
+                        self.deltas.get(&(revision, advance.partition)).into_iter().flatten();
                     let deltas = chunks
                         .filter(|(to, _)| *to <= advance.to.next)
                         .flat_map(|(_, offsets)| offsets.clone())
@@ -222,7 +234,8 @@ impl Owner {
                     )
                 });
                 let steps = steps.collect();
-                self.outbox.push(Request::Commit(ticket, Commit { revision: revision.0, life, steps }));
+                self.outbox
+                    .push(Request::Commit(ticket, Commit { revision: revision.0, life, steps }));
             }
             Effect::Forget(revision, partition, to) => {
                 if let Some(chunks) = self.deltas.get_mut(&(revision, partition)) {
@@ -230,7 +243,9 @@ impl Owner {
                 }
             }
             Effect::Drop(revision, partition) => drop(self.deltas.remove(&(revision, partition))),
-            Effect::Stands(revision, partition, at) => drop(self.shown.insert((revision, partition), at)),
+            Effect::Stands(revision, partition, at) => {
+                self.shown.insert((revision, partition), at);
+            }
             Effect::Halted(..) => {}
         }
     }
@@ -254,18 +269,24 @@ impl Owner {
             return;
         }
         let partition = ready[rng.random_range(0..ready.len())];
-        let (log, reader) = (&logs[partition as usize], self.readers.get_mut(&partition).expect("it was just listed"));
+        let (log, reader) = (
+            &logs[partition as usize],
+            self.readers.get_mut(&partition).expect("it was just listed"),
+        );
         if reader.at < log.start {
             reader.halted = true;
             let gap = Span { from: reader.at, to: log.start };
             let epoch = self.deliveries.comes(partition);
-            return epoch.into_iter().for_each(|epoch| self.tell(Event::Gap(partition, epoch, gap)));
+            return epoch
+                .into_iter()
+                .for_each(|epoch| self.tell(Event::Gap(partition, epoch, gap)));
         }
         if reader.at >= log.end {
             return;
         }
         let to = (reader.at + rng.random_range(1..8)).min(log.end);
-        let records = log.records[reader.at as usize..to as usize].iter().flatten().copied().collect();
+        let records =
+            log.records[reader.at as usize..to as usize].iter().flatten().copied().collect();
         reader.at = to;
         self.queue.push_back(Batch { partition, to, records });
     }
@@ -273,13 +294,50 @@ impl Owner {
     /// Counts the oldest batch that was fetched and is not paused.
     pub(super) fn count(&mut self, rng: &mut SmallRng, faults: &mut Faults) {
         self.steer(rng, faults);
-        let flows = |batch: &Batch| self.readers.get(&batch.partition).is_some_and(|reader| !reader.paused);
-        let Some(batch) = self.queue.iter().position(flows).and_then(|at| self.queue.remove(at)) else { return };
+        let flows =
+            |batch: &Batch| self.readers.get(&batch.partition).is_some_and(|reader| !reader.paused);
+        let Some(batch) = self.queue.iter().position(flows).and_then(|at| self.queue.remove(at))
+        else {
+            return;
+        };
         let Some(epoch) = self.deliveries.comes(batch.partition) else { return };
-        let Some(reader) = self.readers.get_mut(&batch.partition) else { return };
-        let warm_up = self.machine.due(batch.partition, epoch, u64::MAX).map(|(_, from)| from).min().unwrap_or(0);
+        let Some(accepted) = self.deduplicate(&batch, epoch) else { return };
+        for offset in self.machine.anchors(batch.partition, batch.to).collect::<Vec<_>>() {
+            if let Some(record) = batch.records.iter().find(|record| record.anchor.offset == offset)
+            {
+                self.tell(Event::Anchor(batch.partition, epoch, record.anchor));
+            }
+        }
+        let mut counts = Vec::new();
+        for (revision, from) in
+            self.machine.due(batch.partition, epoch, batch.to).collect::<Vec<_>>()
+        {
+            if rng.random_bool(0.02) {
+                continue;
+            }
+            counts.push(self.count_revision(revision, from, &batch, &accepted));
+        }
+        let last = batch.records.last().map(|record| record.anchor);
+        self.tell(Event::Counted(Counted {
+            partition: batch.partition,
+            epoch,
+            to: batch.to,
+            last,
+            counts,
+        }));
+    }
+
+    /// The offsets of a batch whose records repeat none in the window; they join it. `None`: the
+    /// source does not hold the partition.
+    fn deduplicate(&mut self, batch: &Batch, epoch: u64) -> Option<Vec<u64>> {
+        let reader = self.readers.get_mut(&batch.partition)?;
+        let warm_up = self
+            .machine
+            .due(batch.partition, epoch, u64::MAX)
+            .map(|(_, from)| from)
+            .min()
+            .unwrap_or(0);
         let mut accepted = Vec::new();
-        let poison = |offset: &u64| batch.records.iter().any(|record| record.anchor.offset == *offset && record.poison);
         for record in &batch.records {
             let offset = record.anchor.offset;
             let Some(id) = record.id else { continue };
@@ -292,50 +350,57 @@ impl Owner {
                 accepted.push(offset);
             }
         }
-        for offset in self.machine.anchors(batch.partition, batch.to).collect::<Vec<_>>() {
-            if let Some(record) = batch.records.iter().find(|record| record.anchor.offset == offset) {
-                self.tell(Event::Anchor(batch.partition, epoch, record.anchor));
-            }
-        }
-        let mut counts = Vec::new();
-        for (revision, from) in self.machine.due(batch.partition, epoch, batch.to).collect::<Vec<_>>() {
-            if rng.random_bool(0.02) {
-                continue;
-            }
-            // As the pipeline does with what a plugin fails on.
-            let key = (revision, batch.partition);
-            let held_at = self.machine.held_at(revision, batch.partition);
-            let mut run = self.runs.remove(&key).filter(|run| run.first().copied() == held_at).unwrap_or_default();
-            let (mut offsets, mut failed) = (Vec::new(), 0);
-            for offset in accepted.iter().copied().filter(|offset| *offset >= from) {
-                if revision.0 == FAILING && poison(&offset) {
-                    run.push(offset);
-                } else {
-                    failed += run.len() as u64;
-                    run.clear();
-                    offsets.push(offset);
-                }
-            }
-            match run.first() {
-                Some(first) => self.tell(Event::Held(revision, batch.partition, *first)),
-                None => self.tell(Event::Released(revision, batch.partition)),
-            }
-            // What is counted lies before a run that has not ended, and is committed up to it.
-            let upto = run.first().copied().unwrap_or(batch.to);
-            self.runs.insert(key, run);
-            let watermark = offsets.last().map(|offset| *offset as i64);
-            counts.push(Count { revision, rows: offsets.len() as u64, watermark, failed });
-            if self.resident {
-                fold(self.views.entry(revision).or_default(), batch.partition, &offsets);
-                self.shown.insert((revision, batch.partition), batch.to);
-            }
-            self.deltas.entry((revision, batch.partition)).or_default().push((upto, offsets));
-        }
-        let last = batch.records.last().map(|record| record.anchor);
-        self.tell(Event::Counted(Counted { partition: batch.partition, epoch, to: batch.to, last, counts }));
+        Some(accepted)
     }
 
-    /// Resident views show exactly what was counted. Gaps that are not stored yet are beyond what can be asked here.
+    /// Counts what was accepted of a batch for a revision, from an offset on.
+    fn count_revision(
+        &mut self,
+        revision: RevisionNo,
+        from: u64,
+        batch: &Batch,
+        accepted: &[u64],
+    ) -> Count {
+        let poison = |offset: &u64| {
+            batch.records.iter().any(|record| record.anchor.offset == *offset && record.poison)
+        };
+        // As the pipeline does with what a plugin fails on.
+        let key = (revision, batch.partition);
+        let held_at = self.machine.held_at(revision, batch.partition);
+        let mut run = self
+            .runs
+            .remove(&key)
+            .filter(|run| run.first().copied() == held_at)
+            .unwrap_or_default();
+        let (mut offsets, mut failed) = (Vec::new(), 0);
+        for offset in accepted.iter().copied().filter(|offset| *offset >= from) {
+            if revision.0 == FAILING && poison(&offset) {
+                run.push(offset);
+            } else {
+                failed += run.len() as u64;
+                run.clear();
+                offsets.push(offset);
+            }
+        }
+        match run.first() {
+            Some(first) => self.tell(Event::Held(revision, batch.partition, *first)),
+            None => self.tell(Event::Released(revision, batch.partition)),
+        }
+        // What is counted lies before a run that has not ended, and is committed up to it.
+        let upto = run.first().copied().unwrap_or(batch.to);
+        self.runs.insert(key, run);
+        let watermark = offsets.last().map(|offset| *offset as i64);
+        let count = Count { revision, rows: offsets.len() as u64, watermark, failed };
+        if self.resident {
+            fold(self.views.entry(revision).or_default(), batch.partition, &offsets);
+            self.shown.insert((revision, batch.partition), batch.to);
+        }
+        self.deltas.entry((revision, batch.partition)).or_default().push((upto, offsets));
+        count
+    }
+
+    /// Resident views show exactly what was counted. Gaps that are not stored yet are beyond what
+    /// can be asked here.
     pub(super) fn check(&self, logs: &[Log]) -> Result<(), String> {
         if !self.resident {
             return Ok(());
@@ -346,7 +411,8 @@ impl Owner {
                 if shown != next {
                     let no = revision.0;
                     return Err(format!(
-                        "revision {no}, partition {partition} stands at {next}, readers are told {shown}"
+                        "revision {no}, partition {partition} stands at {next}, readers are told \
+                         {shown}"
                     ));
                 }
             }
@@ -358,8 +424,11 @@ impl Owner {
             for (partition, next) in self.machine.position(revision).0 {
                 let progress = Progress { next, ..Progress::default() };
                 let counts = self.views.get(&revision).and_then(|view| view.get(&partition));
-                agree(&logs[partition as usize], revision.0, &progress, counts)
-                    .map_err(|fault| format!("view of revision {}, partition {partition}: {fault}", revision.0))?;
+                agree(&logs[partition as usize], revision.0, &progress, counts).map_err(
+                    |fault| {
+                        format!("view of revision {}, partition {partition}: {fault}", revision.0)
+                    },
+                )?;
             }
         }
         Ok(())

@@ -1,5 +1,6 @@
-//! Revisions of other engines. Where engines share a store, one whose plugin, configuration or `[events]` differs counts a revision of
-//! its own, and the store notes which one is current. An engine whose revision is not current reports it; nothing is changed.
+//! Revisions of other engines. Where engines share a store, one whose plugin, configuration or
+//! `[events]` differs counts a revision of its own, and the store notes which one is current. An
+//! engine whose revision is not current reports it; nothing is changed.
 
 use super::manager::PluginManager;
 use crate::engine::catalog::ServedRevision;
@@ -12,13 +13,14 @@ use std::time::Duration;
 pub(super) const CHECK_EVERY: Duration = Duration::from_secs(2);
 
 impl PluginManager {
-    /// Compares the revisions that answer here with those that the store says are current. A store that does not answer is reported
-    /// elsewhere.
+    /// Compares the revisions that answer here with those that the store says are current. A store
+    /// that does not answer is reported elsewhere.
     pub(super) fn find_foreign_revisions(&self) {
         if !self.factory.shared || self.status.read(|status| status.follow_trouble.is_some()) {
             return;
         }
-        let served: Vec<Arc<ServedRevision>> = self.catalog.read().answering.values().cloned().collect();
+        let served: Vec<Arc<ServedRevision>> =
+            self.catalog.read().answering.values().cloned().collect();
         let mut others = BTreeMap::new();
         for served in served {
             let revision = &served.revision;
@@ -31,7 +33,8 @@ impl PluginManager {
             }
         }
         let mut catalog = self.catalog.write();
-        for (name, other) in others.iter().filter(|(name, _)| !catalog.foreign.contains_key(*name)) {
+        for (name, other) in others.iter().filter(|(name, _)| !catalog.foreign.contains_key(*name))
+        {
             tracing::warn!(metric = name, "{}", another_revision_is_current(*other));
         }
         catalog.foreign = others;

@@ -1,8 +1,10 @@
-//! The lanes beside the main one: starts them, measures them, joins their metrics with the main lane, and ends them.
+//! The lanes beside the main one: starts them, measures them, joins their metrics with the main
+//! lane, and ends them.
 //!
-//! The main lane pauses only for the moment in which a metric joins it, so that both are at the same record. Progress is not decided
-//! here: a metric joins at its stored position, and a main lane that is ahead of it reads the difference again. `reconcile` decides
-//! which metrics get a lane or leave one.
+//! The main lane pauses only for the moment in which a metric joins it, so that both are at the
+//! same record. Progress is not decided here: a metric joins at its stored position, and a main
+//! lane that is ahead of it reads the difference again. `reconcile` decides which metrics get a
+//! lane or leave one.
 
 use super::leave::{LaneHandle, Then};
 use super::manager::{CHECK_EVERY, PluginManager};
@@ -85,8 +87,19 @@ impl LanePool {
         for served in &metrics {
             *served.stage.write() = Stage::Backfill { status: status.clone(), eta_s: None };
         }
-        let (handle, seen, missing) = (Arc::new(handle), (Instant::now(), counted), BTreeMap::new());
-        self.lanes.push(RunningLane { id, kind, handle, status, metrics, missing, tried: None, seen, rate: 0.0 });
+        let (handle, seen, missing) =
+            (Arc::new(handle), (Instant::now(), counted), BTreeMap::new());
+        self.lanes.push(RunningLane {
+            id,
+            kind,
+            handle,
+            status,
+            metrics,
+            missing,
+            tried: None,
+            seen,
+            rate: 0.0,
+        });
     }
 }
 
@@ -103,12 +116,14 @@ impl RunningLane {
 }
 
 impl PluginManager {
-    /// Per partition how far the main lane has counted: a metric that is there has all of its history. `None`: unknown, because all of its
-    /// metrics are being loaded again.
+    /// Per partition how far the main lane has counted: a metric that is there has all of its
+    /// history. `None`: unknown, because all of its metrics are being loaded again.
     pub(super) fn ahead(&self) -> Option<Position> {
-        let served: Vec<Arc<ServedRevision>> = self.catalog.read().answering.values().cloned().collect();
+        let served: Vec<Arc<ServedRevision>> =
+            self.catalog.read().answering.values().cloned().collect();
         let main = served.iter().filter(|served| matches!(&*served.stage.read(), Stage::Main));
-        let main: Vec<(MetricId, bool)> = main.map(|served| (served.id, served.halt(&self.status).is_some())).collect();
+        let main: Vec<(MetricId, bool)> =
+            main.map(|served| (served.id, served.halt(&self.status).is_some())).collect();
         let counted = self.view.read();
         furthest_known(main.iter().map(|(id, is_stopped)| (&counted.metrics[id.0], *is_stopped)))
     }
@@ -143,7 +158,8 @@ impl PluginManager {
                 self.pool.add(kind, lane, metrics, counted);
             }
             Err(fault) => {
-                let why = format!("it waits for a lane, which cannot be started; trying again: {fault}");
+                let why =
+                    format!("it waits for a lane, which cannot be started; trying again: {fault}");
                 let mut is_new = false;
                 metrics.iter().for_each(|served| is_new |= note_wait(served, &why));
                 if is_new {
@@ -156,9 +172,14 @@ impl PluginManager {
     /// Takes a stopped revision out of its lane.
     pub(super) fn leave_lane(&mut self, no: RevisionNo, halt: Halt) {
         let Some(lane) = self.pool.lane_of(no) else { return };
-        let Some(served) = lane.metrics.iter().find(|metric| metric.no == no).cloned() else { return };
+        let Some(served) = lane.metrics.iter().find(|metric| metric.no == no).cloned() else {
+            return;
+        };
         let lane = LaneHandle { handle: lane.handle.clone(), status: lane.status.clone() };
-        tracing::warn!(metric = served.askable.plugin.name(), "it releases its lane because it is stopped: {halt}");
+        tracing::warn!(
+            metric = served.askable.plugin.name(),
+            "it releases its lane because it is stopped: {halt}"
+        );
         self.take_out(served, &lane, Then::Stops(halt));
     }
 
@@ -175,24 +196,29 @@ impl PluginManager {
         if let Ok(position) = at.recv_timeout(PAUSE) {
             let deadline = Instant::now() + PAUSE - PAUSE / 6;
             let held = lane.status.read(|status| status.held.clone());
-            let position = Position(position.0.into_iter().filter(|(partition, _)| held.contains(partition)).collect());
+            let position = Position(
+                position.0.into_iter().filter(|(partition, _)| held.contains(partition)).collect(),
+            );
             let has_arrived = |served: &Arc<ServedRevision>| {
                 let left = deadline.saturating_duration_since(Instant::now());
-                served.halt(&self.status).is_none() && self.view.wait_for(served.id, &position, left)
+                served.halt(&self.status).is_none()
+                    && self.view.wait_for(served.id, &position, left)
             };
-            let joining: Vec<Arc<ServedRevision>> = metrics.into_iter().filter(has_arrived).collect();
+            let joining: Vec<Arc<ServedRevision>> =
+                metrics.into_iter().filter(has_arrived).collect();
             for served in joining {
                 self.take_out(served, &lane, Then::Joins);
             }
-            // A metric that is released later joins behind the main lane, which then reads the difference again.
+            // A metric that is released later joins behind the main lane, which then reads the
+            // difference again.
             self.see_off(deadline.saturating_duration_since(Instant::now()));
         }
         // If this command does not arrive, the main lane resumes by itself.
         let _ = self.main.send(Command::Resume);
     }
 
-    /// Has every lane in which a partition is stopped at this offset continue without the records there. Whether any was stopped there;
-    /// `None`: a lane has not answered in time.
+    /// Has every lane in which a partition is stopped at this offset continue without the records
+    /// there. Whether any was stopped there; `None`: a lane has not answered in time.
     pub(super) fn skip(&self, partition: u32, offset: u64) -> Option<bool> {
         let beside = self.pool.lanes.iter().map(|lane| &lane.handle);
         let (mut stopped, mut unknown) = (false, false);
@@ -227,9 +253,11 @@ pub(super) fn note_wait(served: &ServedRevision, what: &str) -> bool {
     is_new
 }
 
-/// The furthest position of these metrics, some of which are stopped. `None`: all are in doubt, and one of them is being loaded; a
-/// stopped one may never be loaded.
-fn furthest_known<'a>(metrics: impl Iterator<Item = (&'a MetricProgress, bool)>) -> Option<Position> {
+/// The furthest position of these metrics, some of which are stopped. `None`: all are in doubt, and
+/// one of them is being loaded; a stopped one may never be loaded.
+fn furthest_known<'a>(
+    metrics: impl Iterator<Item = (&'a MetricProgress, bool)>,
+) -> Option<Position> {
     let (mut known, mut is_loading) = (Vec::new(), false);
     for (progress, is_stopped) in metrics {
         match progress.in_doubt {
@@ -252,12 +280,27 @@ mod tests {
 
     #[test]
     fn the_main_lane_is_as_far_as_the_metrics_that_are_not_being_loaded() {
-        let at = |offset| MetricProgress { position: Position([(0, offset)].into()), ..MetricProgress::default() };
+        let at = |offset| MetricProgress {
+            position: Position([(0, offset)].into()),
+            ..MetricProgress::default()
+        };
         let in_doubt = MetricProgress { in_doubt: true, ..MetricProgress::default() };
-        let furthest = |metrics: &[(&MetricProgress, bool)]| furthest_known(metrics.iter().copied());
+        let furthest =
+            |metrics: &[(&MetricProgress, bool)]| furthest_known(metrics.iter().copied());
         assert_eq!(furthest(&[]), Some(Position::default()), "nothing is counted there");
-        assert_eq!(furthest(&[(&at(3), false), (&at(5), true), (&in_doubt, false)]), Some(Position([(0, 5)].into())));
-        assert_eq!(furthest(&[(&in_doubt, false), (&in_doubt, true)]), None, "history is not complete at nothing");
-        assert_eq!(furthest(&[(&in_doubt, true)]), Some(Position::default()), "it may never be loaded");
+        assert_eq!(
+            furthest(&[(&at(3), false), (&at(5), true), (&in_doubt, false)]),
+            Some(Position([(0, 5)].into()))
+        );
+        assert_eq!(
+            furthest(&[(&in_doubt, false), (&in_doubt, true)]),
+            None,
+            "history is not complete at nothing"
+        );
+        assert_eq!(
+            furthest(&[(&in_doubt, true)]),
+            Some(Position::default()),
+            "it may never be loaded"
+        );
     }
 }

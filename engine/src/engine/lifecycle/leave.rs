@@ -1,7 +1,8 @@
 //! Takes metrics out of lanes. Then a metric joins the main lane, is dropped, or is stopped.
 //!
-//! Promises: none of this happens before the lane has released the metric (`leaving`), however long that takes; until then no other
-//! lane counts its revision. Which metrics leave is decided elsewhere.
+//! Promises: none of this happens before the lane has released the metric (`leaving`), however long
+//! that takes; until then no other lane counts its revision. Which metrics leave is decided
+//! elsewhere.
 
 use super::leaving::Leaving;
 use super::manager::PluginManager;
@@ -69,7 +70,8 @@ impl PluginManager {
                 let metric = leaving.what.served.askable.plugin.name();
                 tracing::warn!(
                     metric,
-                    "its lane has not released it yet, because a call in it does not return; nothing else is done with the metric until then"
+                    "its lane has not released it yet, because a call in it does not return; \
+                     nothing else is done with the metric until then"
                 );
             }
             if !done {
@@ -93,7 +95,8 @@ impl PluginManager {
                 true
             }
             Then::Stops(halt) => {
-                *served.stage.write() = Stage::Stopped { halt: halt.clone(), since: Instant::now() };
+                *served.stage.write() =
+                    Stage::Stopped { halt: halt.clone(), since: Instant::now() };
                 true
             }
             Then::Joins => self.join_main(served, left),
@@ -103,13 +106,21 @@ impl PluginManager {
     /// Has the main lane count a metric; whether it took the command.
     fn join_main(&self, served: &Arc<ServedRevision>, left: Left) -> bool {
         let metric = self.factory.metric(served);
-        if self.main.send(Command::Join { metric: Box::new(metric), shown: left.shown }) == Err(CommandError::Busy) {
+        if self.main.send(Command::Join { metric: Box::new(metric), shown: left.shown })
+            == Err(CommandError::Busy)
+        {
             return false;
         }
         *served.stage.write() = Stage::Main;
         self.view.finish_backfill(served.id, now());
         let name = served.askable.plugin.name();
-        if self.catalog.read().answering.get(name).is_some_and(|answering| answering.no == served.no) {
+        if self
+            .catalog
+            .read()
+            .answering
+            .get(name)
+            .is_some_and(|answering| answering.no == served.no)
+        {
             self.factory.answers_now(&served.revision);
         }
         tracing::info!(metric = name, "history is counted; the metric is active");

@@ -1,8 +1,9 @@
-//! Metrics on their way out of a lane. Only the lane itself can say that it no longer counts one; until then the metric's views are
-//! not emptied, no other lane counts it, and its stored state is not removed.
+//! Metrics on their way out of a lane. Only the lane itself can say that it no longer counts one;
+//! until then the metric's views are not emptied, no other lane counts it, and its stored state is
+//! not removed.
 //!
-//! A timeout is not an answer: the request to a lane stays open until it answers. A lane that takes no more commands is asked again
-//! later; one that has ended counts nothing any more.
+//! A timeout is not an answer: the request to a lane stays open until it answers. A lane that takes
+//! no more commands is asked again later; one that has ended counts nothing any more.
 
 use crate::pipeline::{Command, CommandError, Handle, Left};
 use crate::progress::RevisionNo;
@@ -47,8 +48,19 @@ enum Request {
 }
 
 impl<T> Leaving<T> {
-    pub(super) fn new(no: RevisionNo, lane: Arc<dyn CommandTarget + Send + Sync>, what: T) -> Leaving<T> {
-        Leaving { no, what, lane, request: Request::NotSent, since: Instant::now(), is_logged: false }
+    pub(super) fn new(
+        no: RevisionNo,
+        lane: Arc<dyn CommandTarget + Send + Sync>,
+        what: T,
+    ) -> Leaving<T> {
+        Leaving {
+            no,
+            what,
+            lane,
+            request: Request::NotSent,
+            since: Instant::now(),
+            is_logged: false,
+        }
     }
 
     /// How it left, once the lane has answered; waits for the answer at most `limit`.
@@ -66,7 +78,9 @@ impl<T> Leaving<T> {
             match answer.recv_timeout(limit) {
                 Ok(left) => self.request = Request::Answered(left),
                 // It ended before it reached this command.
-                Err(RecvTimeoutError::Disconnected) => self.request = Request::Answered(Left::default()),
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.request = Request::Answered(Left::default())
+                }
                 Err(RecvTimeoutError::Timeout) => {}
             }
         }
@@ -124,7 +138,11 @@ mod tests {
         let shown = Some(Position([(0, 7)].into()));
         lane.asked.lock()[0].send(Left { shown: shown.clone() }).expect("somebody waits for it");
         assert_eq!(leaving.left(Duration::ZERO).map(|left| left.shown), Some(shown.clone()));
-        assert_eq!(leaving.left(Duration::ZERO).map(|left| left.shown), Some(shown), "it stays an answer");
+        assert_eq!(
+            leaving.left(Duration::ZERO).map(|left| left.shown),
+            Some(shown),
+            "it stays an answer"
+        );
     }
 
     #[test]

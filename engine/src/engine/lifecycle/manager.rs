@@ -1,8 +1,8 @@
-//! The plugin manager: one thread that compares the plugin folders and the configuration with what is served, twice a second, and
-//! carries out what follows from that.
+//! The plugin manager: one thread that compares the plugin folders and the configuration with what
+//! is served, twice a second, and carries out what follows from that.
 //!
-//! A pass observes (`observe`), decides (`reconcile`) and acts, one step after the other. An action that fails is proposed again by
-//! the next pass. Counting continues meanwhile.
+//! A pass observes (`observe`), decides (`reconcile`) and acts, one step after the other. An action
+//! that fails is proposed again by the next pass. Counting continues meanwhile.
 
 use super::foreign_revisions;
 use super::lane_pool::{LanePool, note_wait};
@@ -158,7 +158,8 @@ impl PluginManager {
             }
             if looked.elapsed() >= CHECK_EVERY {
                 looked = Instant::now();
-                *self.upkeep.system_report.lock() = SystemReport::ask(&self.upkeep.database, self.scan.private());
+                *self.upkeep.system_report.lock() =
+                    SystemReport::ask(&self.upkeep.database, self.scan.private());
                 self.check_folders(false);
             }
             self.measure_lanes();
@@ -195,7 +196,9 @@ impl PluginManager {
             Action::Promote(name) => self.promote(&name),
             Action::Rollback(name) => self.rollback(&name),
             Action::ReleasePrevious(name) => self.release_previous(&name),
-            Action::NoteNewer { metric, goal, ready, held } => self.note_newer(&metric, goal, ready, held.as_ref()),
+            Action::NoteNewer { metric, goal, ready, held } => {
+                self.note_newer(&metric, goal, ready, held.as_ref())
+            }
             Action::NoteTry(revision, pause) => {
                 let held = self.factory.memory_share.used().0;
                 self.tried.insert(revision, TriedAt { at: Instant::now(), pause, held });
@@ -217,7 +220,8 @@ impl PluginManager {
         nos.iter().filter_map(|no| catalog.find(*no)).collect()
     }
 
-    /// Checks configuration and folders, and applies what changed. `anew`: the configuration is read in any case.
+    /// Checks configuration and folders, and applies what changed. `anew`: the configuration is
+    /// read in any case.
     pub(super) fn check_folders(&mut self, anew: bool) {
         self.scan.read_configuration(anew);
         let rejected = self.scan.scan(|plugin| self.factory.revision(plugin).0);
@@ -225,19 +229,25 @@ impl PluginManager {
         self.pass(Step::Folder(&folder));
         self.list_refusals(rejected);
         self.note_roles();
-        let served: Vec<String> =
-            self.catalog.read().all().map(|served| served.askable.plugin.sha256().to_owned()).collect();
+        let served: Vec<String> = self
+            .catalog
+            .read()
+            .all()
+            .map(|served| served.askable.plugin.sha256().to_owned())
+            .collect();
         self.scan.sweep(served.into_iter().chain(self.notebook.contents().cloned()));
     }
 
     fn keep_up(&mut self) {
-        let Upkeep { answering, database, watchdog, remembered, foreign_seen, .. } = &mut self.upkeep;
+        let Upkeep { answering, database, watchdog, remembered, foreign_seen, .. } =
+            &mut self.upkeep;
         watchdog.check(&self.catalog.read(), &self.status, answering);
         if remembered.elapsed() >= REMEMBER {
             *remembered = Instant::now();
             if let Err(fault) = database.remember_time() {
                 tracing::debug!(
-                    "the time is not stored, which only the next start would compare with its clock: {fault}"
+                    "the time is not stored, which only the next start would compare with its \
+                     clock: {fault}"
                 );
             }
         }

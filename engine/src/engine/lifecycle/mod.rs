@@ -1,9 +1,11 @@
-//! A plugin's life while the engine runs: files appear, change and disappear; metrics count their history in a lane of their own and
-//! then join the main one; code is replaced; revisions take turns.
+//! A plugin's life while the engine runs: files appear, change and disappear; metrics count their
+//! history in a lane of their own and then join the main one; code is replaced; revisions take
+//! turns.
 //!
-//! `observe` puts what is served into plain data (`snapshot`), from which `reconcile` decides what to do. `manager` runs the thread and
-//! hands each action to the file that carries it out: `serve` and `versions` for metrics and their revisions, `replace_code`, `lane_pool`
-//! and `leave` for lanes. The `notebook` keeps what outlives the engine; `roles` restores it.
+//! `observe` puts what is served into plain data (`snapshot`), from which `reconcile` decides what
+//! to do. `manager` runs the thread and hands each action to the file that carries it out: `serve`
+//! and `versions` for metrics and their revisions, `replace_code`, `lane_pool` and `leave` for
+//! lanes. The `notebook` keeps what outlives the engine; `roles` restores it.
 
 mod foreign_revisions;
 mod lane_pool;

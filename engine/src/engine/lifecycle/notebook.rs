@@ -1,8 +1,10 @@
-//! What a start cannot see in the plugin folder: which revision of each metric answered, what a person decided on a newer one, and
-//! until when a previous one receives events. Written beside the private copies of plugin files whenever it changes.
+//! What a start cannot see in the plugin folder: which revision of each metric answered, what a
+//! person decided on a newer one, and until when a previous one receives events. Written beside the
+//! private copies of plugin files whenever it changes.
 //!
-//! Promises: a decision on a revision outlives the engine. Of two revisions the folder's is the newer one. An entry that cannot be read
-//! is logged and left out; then the folder's revision answers, once it has counted.
+//! Promises: a decision on a revision outlives the engine. Of two revisions the folder's is the
+//! newer one. An entry that cannot be read is logged and left out; then the folder's revision
+//! answers, once it has counted.
 
 use crate::config::MetricConfig;
 use crate::engine::catalog::PromotionWish;
@@ -78,23 +80,28 @@ impl Notebook {
     pub(in crate::engine) fn open(private: &Path) -> Notebook {
         let file = private.join("answering.json");
         let unknown = |what: &dyn std::fmt::Display| {
-            tracing::warn!(file = %file.display(), "it is unknown which revisions answered: {what}");
+            tracing::warn!(
+                file = %file.display(),
+                "it is unknown which revisions answered: {what}"
+            );
         };
         let mut entries = NotedMetrics::new();
         match files::read(&file, LARGEST) {
             Err(ReadError::Missing) => {}
             Err(fault) => unknown(&fault),
-            Ok(text) => match serde_json::from_slice::<BTreeMap<String, serde_json::Value>>(&text) {
-                Err(fault) => unknown(&fault),
-                Ok(noted) => {
-                    for (name, entry) in noted {
-                        match serde_json::from_value(entry) {
-                            Ok(entry) => drop(entries.insert(name, entry)),
-                            Err(fault) => unknown(&format!("{name}: {fault}")),
+            Ok(text) => {
+                match serde_json::from_slice::<BTreeMap<String, serde_json::Value>>(&text) {
+                    Err(fault) => unknown(&fault),
+                    Ok(noted) => {
+                        for (name, entry) in noted {
+                            match serde_json::from_value(entry) {
+                                Ok(entry) => drop(entries.insert(name, entry)),
+                                Err(fault) => unknown(&format!("{name}: {fault}")),
+                            }
                         }
                     }
                 }
-            },
+            }
         }
         Notebook { file, entries, said: None }
     }
@@ -107,10 +114,14 @@ impl Notebook {
     /// The plugin contents that a later start needs.
     pub(in crate::engine) fn contents(&self) -> impl Iterator<Item = &String> {
         let before = self.entries.values().filter_map(|entry| entry.before.as_ref());
-        self.entries.values().map(|entry| &entry.answering.sha256).chain(before.map(|kept| &kept.code.sha256))
+        self.entries
+            .values()
+            .map(|entry| &entry.answering.sha256)
+            .chain(before.map(|kept| &kept.code.sha256))
     }
 
-    /// Notes these, and forgets the metrics named in `gone`; what is noted of others stays. Writes the file if that changes anything.
+    /// Notes these, and forgets the metrics named in `gone`; what is noted of others stays. Writes
+    /// the file if that changes anything.
     pub(in crate::engine) fn note(&mut self, now: NotedMetrics, gone: &[&str]) {
         let mut entries = self.entries.clone();
         entries.retain(|name, _| !gone.contains(&name.as_str()));
@@ -121,7 +132,10 @@ impl Notebook {
         self.entries = entries;
         let fault = self.write().err().map(|fault| fault.to_string());
         if let Some(fault) = fault.as_ref().filter(|fault| self.said.as_ref() != Some(fault)) {
-            tracing::warn!(file = %self.file.display(), "the list of revisions that answer cannot be written, trying again: {fault}");
+            tracing::warn!(
+                file = %self.file.display(),
+                "the list of revisions that answer cannot be written, trying again: {fault}"
+            );
         }
         self.said = fault;
     }
@@ -146,13 +160,17 @@ mod tests {
     fn entry(until: i64) -> NotedMetric {
         let code = |sha256: &str, revision: &str| NotedCode {
             sha256: sha256.into(),
-            section: toml::from_str("promote = \"manual\"\n[config.weights]\nbuy = 2\nsell = 0.5").unwrap(),
+            section: toml::from_str("promote = \"manual\"\n[config.weights]\nbuy = 2\nsell = 0.5")
+                .unwrap(),
             revision: Some(revision.into()),
         };
         NotedMetric {
             answering: code("aa", "1f"),
             held: true,
-            newer: Some(NotedNewer { revision: "2f".into(), will: PromotionWish { waits: true, accepted: Some(5) } }),
+            newer: Some(NotedNewer {
+                revision: "2f".into(),
+                will: PromotionWish { waits: true, accepted: Some(5) },
+            }),
             before: Some(NotedPrevious { code: code("bb", "0f"), until }),
         }
     }
@@ -181,7 +199,10 @@ mod tests {
         fs::write(folder.path().join("answering.json"), text).unwrap();
         let notebook = Notebook::open(folder.path());
         let old = notebook.get("old").unwrap();
-        assert_eq!((old.answering.sha256.as_str(), &old.answering.revision, old.held), ("aa", &None, true));
+        assert_eq!(
+            (old.answering.sha256.as_str(), &old.answering.revision, old.held),
+            ("aa", &None, true)
+        );
         assert_eq!((&old.newer, &old.before, notebook.get("bad")), (&None, &None, None));
     }
 }

@@ -1,16 +1,19 @@
 //! Puts everything that is served into plain data, from which a step of a pass is decided.
 //!
-//! It reads locks, lane statuses and clocks and, where engines share a store, that store; it changes nothing but measurements. What is costly
-//! to observe is observed only for the step that needs it.
+//! It reads locks, lane statuses and clocks and, where engines share a store, that store; it
+//! changes nothing but measurements. What is costly to observe is observed only for the step that
+//! needs it.
 
 use super::lane_pool::RunningLane;
 use super::manager::PluginManager;
 use super::reconcile::Step;
 use super::snapshot::{
-    CodeId, CountedSnapshot, LaneSnapshot, MainLane, MemorySnapshot, MetricSnapshot, NewerSnapshot, Placement,
-    PreviousSnapshot, RevisionSnapshot, Snapshot,
+    CodeId, CountedSnapshot, LaneSnapshot, MainLane, MemorySnapshot, MetricSnapshot, NewerSnapshot,
+    Placement, PreviousSnapshot, RevisionSnapshot, Snapshot,
 };
-use crate::engine::catalog::{MetricCatalog, NewerRevision, PreviousRevision, ServedRevision, Stage};
+use crate::engine::catalog::{
+    MetricCatalog, NewerRevision, PreviousRevision, ServedRevision, Stage,
+};
 use crate::engine::watchdog::STUCK;
 use crate::host;
 use crate::pipeline::{FOLLOWED, StatusSnapshot};
@@ -38,14 +41,18 @@ impl PluginManager {
     pub(super) fn observe(&self, step: Step<'_>) -> Snapshot {
         let roles = all_revisions(&self.catalog.read());
         let turns = matches!(step, Step::Versions);
-        let mut metrics: Vec<(String, MetricSnapshot)> =
-            roles.iter().map(|roles| (roles.name.clone(), self.observe_metric(roles, turns, true))).collect();
+        let mut metrics: Vec<(String, MetricSnapshot)> = roles
+            .iter()
+            .map(|roles| (roles.name.clone(), self.observe_metric(roles, turns, true)))
+            .collect();
         let mut memory = MemorySnapshot::default();
         if matches!(step, Step::Memory) {
-            let all = roles.iter().zip(&mut metrics).flat_map(|(roles, (_, metric))| roles.pair(metric));
+            let all =
+                roles.iter().zip(&mut metrics).flat_map(|(roles, (_, metric))| roles.pair(metric));
             let stopped: Vec<_> = all.filter(|(_, revision)| revision.halt.is_some()).collect();
             stopped.iter().for_each(|(served, _)| self.release_moments(served));
-            let starved: Vec<_> = stopped.into_iter().filter(|(_, revision)| revision.is_over_memory()).collect();
+            let starved: Vec<_> =
+                stopped.into_iter().filter(|(_, revision)| revision.is_over_memory()).collect();
             if !starved.is_empty() {
                 for (served, revision) in starved {
                     self.measure_memory(served);
@@ -61,12 +68,17 @@ impl PluginManager {
                 };
             }
         }
-        let main = self.status.read(|main| MainLane { assigned: main.assigned, held: main.held.clone() });
+        let main =
+            self.status.read(|main| MainLane { assigned: main.assigned, held: main.held.clone() });
         Snapshot {
             metrics: metrics.into_iter().collect(),
             lanes: self.pool.lanes.iter().map(observe_lane).collect(),
             main,
-            leaving: self.leaving.iter().map(|leaving| leaving.what.served.revision.clone()).collect(),
+            leaving: self
+                .leaving
+                .iter()
+                .map(|leaving| leaving.what.served.revision.clone())
+                .collect(),
             memory,
         }
     }
@@ -77,9 +89,14 @@ impl PluginManager {
         Some(self.observe_metric(&roles, true, false))
     }
 
-    /// `turns`: with what the revisions have counted, if there is a newer one. `refresh`: reads that from a shared store first; otherwise it
-    /// is as of the last read.
-    fn observe_metric(&self, roles: &MetricRevisions, turns: bool, refresh: bool) -> MetricSnapshot {
+    /// `turns`: with what the revisions have counted, if there is a newer one. `refresh`: reads
+    /// that from a shared store first; otherwise it is as of the last read.
+    fn observe_metric(
+        &self,
+        roles: &MetricRevisions,
+        turns: bool,
+        refresh: bool,
+    ) -> MetricSnapshot {
         let MetricRevisions { answering, newer, previous, .. } = roles;
         let counted = turns && newer.is_some();
         MetricSnapshot {
@@ -124,7 +141,8 @@ impl PluginManager {
         CountedSnapshot { known, position, origins, shared: served.follower.is_some(), refused }
     }
 
-    /// Frees what a revision that is stopped keeps for reads that have ended: it counts nothing that would free it.
+    /// Frees what a revision that is stopped keeps for reads that have ended: it counts nothing
+    /// that would free it.
     fn release_moments(&self, served: &ServedRevision) {
         match &served.follower {
             Some(follower) => follower.read().state.release_moments(FOLLOWED),
@@ -186,9 +204,13 @@ fn place(stage: &Stage) -> Placement {
 }
 
 fn observe_lane(lane: &RunningLane) -> LaneSnapshot {
-    let (held, ended) = lane.status.read(|status| (status.held.clone(), status.ended.then(|| why_it_ended(status))));
-    let metrics =
-        lane.metrics.iter().map(|served| (served.no, lane.missing.get(&served.no).copied().unwrap_or(u64::MAX)));
+    let (held, ended) = lane
+        .status
+        .read(|status| (status.held.clone(), status.ended.then(|| why_it_ended(status))));
+    let metrics = lane
+        .metrics
+        .iter()
+        .map(|served| (served.no, lane.missing.get(&served.no).copied().unwrap_or(u64::MAX)));
     LaneSnapshot {
         id: lane.id,
         kind: lane.kind,
@@ -203,6 +225,8 @@ fn observe_lane(lane: &RunningLane) -> LaneSnapshot {
 /// Why a lane ended by itself.
 fn why_it_ended(status: &StatusSnapshot) -> Halt {
     let failed = status.failed.as_ref().map(ToString::to_string);
-    let why = failed.or_else(|| status.source_trouble.clone()).unwrap_or_else(|| "its lane ended".to_owned());
+    let why = failed
+        .or_else(|| status.source_trouble.clone())
+        .unwrap_or_else(|| "its lane ended".to_owned());
     Halt::Quarantined(Quarantine::Ended(why))
 }

@@ -1,6 +1,7 @@
 //! Carries out orders of a person, between two steps of a pass.
 //!
-//! `reconcile::orders` decides whether a promote or a rollback is possible; it is done here, with a sentence on what was done.
+//! `reconcile::orders` decides whether a promote or a rollback is possible; it is done here, with a
+//! sentence on what was done.
 
 use super::manager::PluginManager;
 use super::reconcile::Step;
@@ -25,9 +26,13 @@ impl PluginManager {
     }
 
     fn order_promote(&mut self, name: &str) -> Result<String, OrderError> {
-        let lacks = |failed| if failed > 0 { format!("; {}", events_failed(name, failed)) } else { String::new() };
+        let lacks = |failed| {
+            if failed > 0 { format!("; {}", events_failed(name, failed)) } else { String::new() }
+        };
         match self.observe_one(name).map_or(PromoteOutcome::NoNewer, |metric| promote(&metric)) {
-            PromoteOutcome::NoNewer => Err(OrderError::NotPossible(no_newer(&self.catalog.read(), name))),
+            PromoteOutcome::NoNewer => {
+                Err(OrderError::NotPossible(no_newer(&self.catalog.read(), name)))
+            }
             PromoteOutcome::Stopped(halt) => Err(OrderError::NotPossible(format!(
                 "{name}: the newer revision is quarantined and cannot answer: {halt}"
             ))),
@@ -39,22 +44,27 @@ impl PluginManager {
                 self.accept(name, failed);
                 let lacks = lacks(failed);
                 Ok(format!(
-                    "{name}: the new revision still counts its history; it answers as soon as it has, unless its code fails on events meanwhile{lacks}"
+                    "{name}: the new revision still counts its history; it answers as soon as it \
+                     has, unless its code fails on events meanwhile{lacks}"
                 ))
             }
         }
     }
 
     fn order_rollback(&mut self, name: &str) -> Result<String, OrderError> {
-        match self.observe_one(name).map_or(RollbackOutcome::NoPrevious, |metric| rollback(&metric)) {
-            RollbackOutcome::NoPrevious => Err(OrderError::NotPossible(no_previous(&self.catalog.read(), name))),
+        match self.observe_one(name).map_or(RollbackOutcome::NoPrevious, |metric| rollback(&metric))
+        {
+            RollbackOutcome::NoPrevious => {
+                Err(OrderError::NotPossible(no_previous(&self.catalog.read(), name)))
+            }
             RollbackOutcome::Stopped(halt) => Err(OrderError::NotPossible(format!(
                 "{name}: the previous revision is quarantined and cannot answer: {halt}"
             ))),
             RollbackOutcome::Now => {
                 self.rollback(name);
                 Ok(format!(
-                    "{name}: the previous revision answers; the other one still receives events and waits for a promote"
+                    "{name}: the previous revision answers; the other one still receives events \
+                     and waits for a promote"
                 ))
             }
         }
@@ -63,14 +73,17 @@ impl PluginManager {
     fn order_skip(&self, partition: u32, offset: u64) -> Result<String, OrderError> {
         match self.skip(partition, offset) {
             None => Err(OrderError::Failed(
-                "a lane has not answered in time, so it is unknown whether the partition continues; check /readyz?verbose, and try again"
+                "a lane has not answered in time, so it is unknown whether the partition \
+                 continues; check /readyz?verbose, and try again"
                     .into(),
             )),
-            Some(true) => {
-                Ok(format!("partition {partition} continues without the records at offset {offset}; the gap is noted"))
-            }
+            Some(true) => Ok(format!(
+                "partition {partition} continues without the records at offset {offset}; the gap \
+                 is noted"
+            )),
             Some(false) => Err(OrderError::NotPossible(format!(
-                "partition {partition} is not stopped at offset {offset}; /readyz?verbose shows what is stopped, where and why"
+                "partition {partition} is not stopped at offset {offset}; /readyz?verbose shows \
+                 what is stopped, where and why"
             ))),
         }
     }
@@ -81,7 +94,11 @@ impl PluginManager {
         self.pass(Step::LaneStarts);
         let catalog = self.catalog.read();
         let (metrics, refused) = (catalog.answering.len(), catalog.rejected.len());
-        tracing::info!(metrics, refused, "configuration and plugin folders were checked, as requested");
+        tracing::info!(
+            metrics,
+            refused,
+            "configuration and plugin folders were checked, as requested"
+        );
         format!("{metrics} metrics are served, {refused} files or sections are refused")
     }
 }
@@ -91,15 +108,25 @@ fn no_newer(catalog: &MetricCatalog, name: &str) -> String {
     let plugin = served.askable.plugin.plugin();
     let of = |file: &str| {
         let stem = Path::new(file).file_stem().map(|stem| stem.to_string_lossy());
-        stem.is_some_and(|stem| stem.trim_start_matches("lib") == plugin) || file == format!("[metrics.{name}]")
+        stem.is_some_and(|stem| stem.trim_start_matches("lib") == plugin)
+            || file == format!("[metrics.{name}]")
     };
     match catalog.rejected.iter().find(|rejected| of(&rejected.file)) {
         Some(refused) => {
             // Without its folder.
-            let file = Path::new(&refused.file).file_name().unwrap_or(refused.file.as_ref()).to_string_lossy();
-            format!("there is no other revision of {name} to promote: {file} is refused: {}", refused.reason)
+            let file = Path::new(&refused.file)
+                .file_name()
+                .unwrap_or(refused.file.as_ref())
+                .to_string_lossy();
+            format!(
+                "there is no other revision of {name} to promote: {file} is refused: {}",
+                refused.reason
+            )
         }
-        None => format!("there is no other revision of {name} to promote: put its file into the plugin folder first"),
+        None => format!(
+            "there is no other revision of {name} to promote: put its file into the plugin folder \
+             first"
+        ),
     }
 }
 
@@ -108,7 +135,8 @@ fn no_previous(catalog: &MetricCatalog, name: &str) -> String {
         return not_served(catalog, name);
     }
     format!(
-        "no earlier revision of {name} receives events any more: put its file into the plugin folder, and it counts its history again"
+        "no earlier revision of {name} receives events any more: put its file into the plugin \
+         folder, and it counts its history again"
     )
 }
 

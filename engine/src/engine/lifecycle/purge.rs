@@ -1,8 +1,10 @@
-//! Removing what is stored of a metric that is no longer served: all its revisions, one after the other, each in one step.
+//! Removing what is stored of a metric that is no longer served: all its revisions, one after the
+//! other, each in one step.
 //!
-//! Where engines share a store, this one cannot know whether another serves the metric. It checks whether the stored state
-//! changes, which it does only while events come. An engine that still counts the metric finds its state gone, and does
-//! what `on_state_loss` says: no state is ever there in part.
+//! Where engines share a store, this one cannot know whether another serves the metric. It checks
+//! whether the stored state changes, which it does only while events come. An engine that still
+//! counts the metric finds its state gone, and does what `on_state_loss` says: no state is ever
+//! there in part.
 
 use super::manager::PluginManager;
 use super::notebook::NotedMetrics;
@@ -22,17 +24,21 @@ impl PluginManager {
         };
         if let Some(Unserved { file, reason }) = self.unserved.get(name) {
             return Err(not_possible(format!(
-                "{name} is about to be served from {file} ({reason}): remove its file or its section first"
+                "{name} is about to be served from {file} ({reason}): remove its file or its \
+                 section first"
             )));
         }
         if self.leaving.iter().any(|leaving| leaving.what.served.revision.metric == name) {
             return Err(OrderError::Failed(format!(
-                "a lane still counts {name} and has not released it yet, so nothing was removed; try again"
+                "a lane still counts {name} and has not released it yet, so nothing was removed; \
+                 try again"
             )));
         }
         let store = &*self.factory.store;
         let fault = |fault: StoreError| {
-            OrderError::Failed(format!("what is stored of {name} was not removed, or only in part: {fault}"))
+            OrderError::Failed(format!(
+                "what is stored of {name} was not removed, or only in part: {fault}"
+            ))
         };
         let stored = stored(store, name, retired.as_ref()).map_err(fault)?;
         if stored.is_empty() && retired.is_none() {
@@ -46,7 +52,11 @@ impl PluginManager {
         }
         self.catalog.write().retired.remove(name);
         self.notebook.note(NotedMetrics::new(), &[name]);
-        tracing::info!(metric = name, revisions = removed, "what was stored of the metric is removed");
+        tracing::info!(
+            metric = name,
+            revisions = removed,
+            "what was stored of the metric is removed"
+        );
         Ok(format!("{name}: everything stored of it is removed, {removed} revisions"))
     }
 }
@@ -61,8 +71,9 @@ pub(in crate::engine) fn unserved(catalog: &MetricCatalog, name: &str) -> Result
         return Ok(());
     }
     Err(not_possible(format!(
-        "{name} is served: take its file out of the plugin folder, or its section out of the configuration, and purge it once \
-         tally plugin list says that it is retired (within a second or two)"
+        "{name} is served: take its file out of the plugin folder, or its section out of the \
+         configuration, and purge it once tally plugin list says that it is retired (within a \
+         second or two)"
     )))
 }
 

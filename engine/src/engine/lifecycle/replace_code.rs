@@ -1,6 +1,8 @@
-//! Replaces the code of a revision that is counted, and restarts revisions. The state stays as it is.
+//! Replaces the code of a revision that is counted, and restarts revisions. The state stays as it
+//! is.
 //!
-//! Events that the state lacks stay missing, which is logged. `reconcile` decides which of the two happens, and when.
+//! Events that the state lacks stay missing, which is logged. `reconcile` decides which of the two
+//! happens, and when.
 
 use super::manager::PluginManager;
 use super::roles::Reading;
@@ -37,25 +39,34 @@ impl PluginManager {
     }
 
     /// A revision, and the code that replaces its own; logs which events it lacks.
-    fn other_code(&self, name: &str, no: RevisionNo) -> Option<(Arc<ServedRevision>, Arc<host::Metric>)> {
+    fn other_code(
+        &self,
+        name: &str,
+        no: RevisionNo,
+    ) -> Option<(Arc<ServedRevision>, Arc<host::Metric>)> {
         let before = self.catalog.read().find(no)?;
         let failed = Origin::failed(&before.origins(&self.view).0);
         if failed > 0 {
             tracing::warn!(
                 metric = name,
-                "the new code continues with the state as it is, so missing events stay missing: {}",
+                "the new code continues with the state as it is, so missing events stay missing: \
+                 {}",
                 events_failed(name, failed)
             );
         }
         Some((before, self.scan.code_of(name)?))
     }
 
-    /// Has a revision continue from where it is stored, with this code: in another lane, in its present role, and reading events as
-    /// before.
+    /// Has a revision continue from where it is stored, with this code: in another lane, in its
+    /// present role, and reading events as before.
     fn restart_as(&mut self, before: &Arc<ServedRevision>, plugin: &Arc<host::Metric>) {
         let reading = Reading { plugin: plugin.clone(), reads: before.reads.clone() };
         let Some(served) = self.place(&reading) else { return };
-        tracing::info!(metric = plugin.name(), version = plugin.version(), "it continues from where it is stored");
+        tracing::info!(
+            metric = plugin.name(),
+            version = plugin.version(),
+            "it continues from where it is stored"
+        );
         // Before a question can have it loaded: it may become as large as the one that it replaces.
         let memory_share = &self.factory.memory_share;
         memory_share.hand_over(before.id, served.id, memory_share.held(before.id));
@@ -69,18 +80,27 @@ impl PluginManager {
     fn put_code(&mut self, before: &Arc<ServedRevision>, served: Arc<ServedRevision>) {
         let plugin = &served.askable.plugin;
         // A lane that has ended calls no code any more.
-        let sent =
-            self.handle_of(&served).map(|lane| lane.send(Command::ReplaceCode(Box::new(self.factory.metric(&served)))));
+        let sent = self
+            .handle_of(&served)
+            .map(|lane| lane.send(Command::ReplaceCode(Box::new(self.factory.metric(&served)))));
         if sent == Some(Err(CommandError::Busy)) {
             // The folder's code is still not the one that is called, so the next pass tries again.
-            return tracing::warn!(metric = plugin.name(), "its lane takes no commands; its code is replaced later");
+            return tracing::warn!(
+                metric = plugin.name(),
+                "its lane takes no commands; its code is replaced later"
+            );
         }
         let stalled = watchdog::stalled(&self.catalog.read(), before, &self.status);
         match stalled {
-            None => tracing::info!(metric = plugin.name(), version = plugin.version(), "code replaced, state stays"),
+            None => tracing::info!(
+                metric = plugin.name(),
+                version = plugin.version(),
+                "code replaced, state stays"
+            ),
             Some(why) => tracing::warn!(
                 metric = plugin.name(),
-                "the new code is not called yet, because {why}: restart the engine, and it continues from what is stored"
+                "the new code is not called yet, because {why}: restart the engine, and it \
+                 continues from what is stored"
             ),
         }
         if sent != Some(Ok(())) {
@@ -90,9 +110,16 @@ impl PluginManager {
         let is = |metric: &Arc<ServedRevision>| metric.no == before.no;
         let in_lanes = self.pool.lanes.iter_mut().flat_map(|lane| &mut lane.metrics);
         let leaving = self.leaving.iter_mut().map(|leaving| &mut leaving.what.served);
-        in_lanes.chain(leaving).filter(|metric| is(metric)).for_each(|metric| *metric = served.clone());
+        in_lanes
+            .chain(leaving)
+            .filter(|metric| is(metric))
+            .for_each(|metric| *metric = served.clone());
         let mut catalog = self.catalog.write();
-        match catalog.newer.get_mut(plugin.name()).filter(|newer| Arc::ptr_eq(&newer.served, before)) {
+        match catalog
+            .newer
+            .get_mut(plugin.name())
+            .filter(|newer| Arc::ptr_eq(&newer.served, before))
+        {
             Some(newer) => newer.served = served.clone(),
             None => drop(catalog.answering.insert(plugin.name().to_owned(), served.clone())),
         }

@@ -1,9 +1,10 @@
-//! Which revisions of a metric a start serves. The one that answered when the engine ended still answers, whatever the folder or the
-//! configuration hold by now; their revision is newer and takes its turn. So no restart replaces years of history by the few days that
-//! the log still holds.
+//! Which revisions of a metric a start serves. The one that answered when the engine ended still
+//! answers, whatever the folder or the configuration hold by now; their revision is newer and takes
+//! its turn. So no restart replaces years of history by the few days that the log still holds.
 //!
-//! `reconcile::roles` decides which revision is looked for, and its role. A revision is found again by its code (the private copy and its
-//! section) and by how it read events, which is stored with its state. If either is gone, the folder's revision answers.
+//! `reconcile::roles` decides which revision is looked for, and its role. A revision is found again
+//! by its code (the private copy and its section) and by how it read events, which is stored with
+//! its state. If either is gone, the folder's revision answers.
 
 use super::notebook::{Notebook, NotedCode};
 use super::reconcile::roles::{Sought, roles, sought, sought_previous};
@@ -51,7 +52,10 @@ impl Recall<'_> {
     ///
     /// # Errors
     /// [`StoreError`]: the store does not answer.
-    pub(in crate::engine) fn roles(&mut self, found: &Arc<host::Metric>) -> Result<Roles, StoreError> {
+    pub(in crate::engine) fn roles(
+        &mut self,
+        found: &Arc<host::Metric>,
+    ) -> Result<Roles, StoreError> {
         let name = found.name();
         let noted = self.notebook.get(name).cloned();
         let own = self.factory.revision(found).0;
@@ -67,7 +71,9 @@ impl Recall<'_> {
         let answered = answered.filter(|reading| self.factory.revision_of(reading) != own);
         let answering = answered.unwrap_or_else(|| found.clone());
         let previous = match sought_previous(noted.as_ref(), self.now) {
-            Some(previous) => self.revive(name, &previous.code)?.map(|reading| (reading, previous.until)),
+            Some(previous) => {
+                self.revive(name, &previous.code)?.map(|reading| (reading, previous.until))
+            }
             None => None,
         };
         let revision = self.factory.revision_of(&answering);
@@ -78,18 +84,24 @@ impl Recall<'_> {
     }
 
     /// The revision that answered, by its code.
-    fn answered(&mut self, found: &Reading, code: &NotedCode) -> Result<Option<Reading>, StoreError> {
+    fn answered(
+        &mut self,
+        found: &Reading,
+        code: &NotedCode,
+    ) -> Result<Option<Reading>, StoreError> {
         let name = found.plugin.name();
         let revived = self.revive(name, code)?;
         let revived = match (revived, revision_of(name, code)) {
-            // Its file is gone, or was not noted; it may be the folder's code, which now reads events otherwise.
+            // Its file is gone, or was not noted; it may be the folder's code, which now reads
+            // events otherwise.
             (None, Some(wanted)) => self.reading(&found.plugin, &wanted)?,
             (revived, _) => revived,
         };
         if revived.is_none() {
             tracing::warn!(
                 metric = name,
-                "the revision that answered cannot be continued; the one in the plugin folder answers once it has counted its history"
+                "the revision that answered cannot be continued; the one in the plugin folder \
+                 answers once it has counted its history"
             );
         }
         Ok(revived)
@@ -100,7 +112,10 @@ impl Recall<'_> {
         let plugin = match self.registry.revive(name, &code.sha256, &code.section) {
             Ok(plugin) => plugin,
             Err(reason) => {
-                tracing::warn!(metric = name, "an earlier revision cannot be loaded again: {reason}");
+                tracing::warn!(
+                    metric = name,
+                    "an earlier revision cannot be loaded again: {reason}"
+                );
                 return Ok(None);
             }
         };
@@ -111,10 +126,15 @@ impl Recall<'_> {
     }
 
     /// How this code has to read events to be this revision; `None` if nothing is stored of it.
-    fn reading(&self, plugin: &Arc<host::Metric>, wanted: &RevisionId) -> Result<Option<Reading>, StoreError> {
+    fn reading(
+        &self,
+        plugin: &Arc<host::Metric>,
+        wanted: &RevisionId,
+    ) -> Result<Option<Reading>, StoreError> {
         let stored = match self.factory.store.stored(wanted) {
             Ok(Some(stored)) => stored,
-            // State that cannot be read answers nothing; if it is the folder's, the lane reports it.
+            // State that cannot be read answers nothing; if it is the folder's, the lane reports
+            // it.
             Ok(None) | Err(StoreError::Corrupt(_)) => return Ok(None),
             Err(fault) => return Err(fault),
         };

@@ -1,7 +1,8 @@
-//! Reads the configuration file and the plugin folders again and again. It compares nothing with what is served.
+//! Reads the configuration file and the plugin folders again and again. It compares nothing with
+//! what is served.
 //!
-//! A configuration that is refused changes nothing: the one before stays in force, and the refusal is listed. Private copies of plugin
-//! files that no start would load again are removed.
+//! A configuration that is refused changes nothing: the one before stays in force, and the refusal
+//! is listed. Private copies of plugin files that no start would load again are removed.
 
 use super::snapshot::{CodeId, Folder, FolderMetric};
 use crate::config::fault::ConfigError;
@@ -20,7 +21,8 @@ use std::time::SystemTime;
 /// After so many loads the log mentions the memory that they take: some hundred KiB each.
 const MANY: usize = 200;
 
-/// Contents that are served or may be served again, how many files were copied so far, and how many contents were loaded.
+/// Contents that are served or may be served again, how many files were copied so far, and how many
+/// contents were loaded.
 type Needed = (BTreeSet<String>, u64, usize);
 
 /// The folders and the configuration file, as they were last seen.
@@ -59,15 +61,19 @@ impl ChangeScan {
         ChangeScan { registry, sections, file, stamp, fault: None, private, swept: None, found }
     }
 
-    /// Scans the folders and makes the metrics of the sections; returns the files and sections that are refused. `revision_of`: the
-    /// revision of a metric that is new.
-    pub(super) fn scan(&mut self, revision_of: impl Fn(&host::Metric) -> RevisionId) -> Vec<RejectedFile> {
+    /// Scans the folders and makes the metrics of the sections; returns the files and sections that
+    /// are refused. `revision_of`: the revision of a metric that is new.
+    pub(super) fn scan(
+        &mut self,
+        revision_of: impl Fn(&host::Metric) -> RevisionId,
+    ) -> Vec<RejectedFile> {
         let found = self.registry.scan(&self.sections);
         let mut known = std::mem::take(&mut self.found);
         for plugin in found.metrics {
             let name = plugin.name().to_owned();
             let same = known.remove(&name).filter(|known| Arc::ptr_eq(&known.plugin, &plugin));
-            let metric = same.unwrap_or_else(|| FoundMetric { revision: revision_of(&plugin), plugin });
+            let metric =
+                same.unwrap_or_else(|| FoundMetric { revision: revision_of(&plugin), plugin });
             self.found.insert(name, metric);
         }
         found.rejected
@@ -77,7 +83,10 @@ impl ChangeScan {
     pub(super) fn folder(&self) -> Folder {
         let metric = |(name, FoundMetric { plugin, revision }): (&String, &FoundMetric)| {
             let manual = plugin.section().promote == Promote::Manual;
-            (name.clone(), FolderMetric { code: CodeId::of(plugin), revision: revision.clone(), manual })
+            (
+                name.clone(),
+                FolderMetric { code: CodeId::of(plugin), revision: revision.clone(), manual },
+            )
         };
         self.found.iter().map(metric).collect()
     }
@@ -102,7 +111,8 @@ impl ChangeScan {
         &self.private
     }
 
-    /// Applies the `[metrics]` sections of the configuration file, if it changed or is to be read `anew`.
+    /// Applies the `[metrics]` sections of the configuration file, if it changed or is to be read
+    /// `anew`.
     pub(super) fn read_configuration(&mut self, anew: bool) {
         let Some(file) = &self.file else { return };
         let stamp = modified(file);
@@ -110,7 +120,8 @@ impl ChangeScan {
             return;
         }
         self.stamp = stamp;
-        let inputs = Inputs { file: FileChoice::Given(file.clone()), env: &|_| None, flags: Vec::new() };
+        let inputs =
+            Inputs { file: FileChoice::Given(file.clone()), env: &|_| None, flags: Vec::new() };
         // By the rules of a start: it must not refuse later what is applied now.
         let judged = load(inputs).and_then(|loaded| match ConfigError::listing(judge(&loaded)) {
             None => Ok(loaded),
@@ -120,19 +131,28 @@ impl ChangeScan {
             Ok(loaded) => {
                 self.fault = None;
                 self.sections = loaded.config.metrics;
-                tracing::info!(file = %file.display(), "[metrics] read again; other sections take effect with the next start");
+                tracing::info!(
+                    file = %file.display(),
+                    "[metrics] read again; other sections take effect with the next start"
+                );
             }
             Err(fault) => {
                 // Always one line.
                 let faults = fault.short();
-                tracing::warn!(file = %file.display(), "the configuration is not applied: {faults}");
-                let reason = format!("is not applied: {faults} (fix it; what was served stays in force)");
-                self.fault = Some(Rejected { file: file.display().to_string(), reason, since: now() });
+                tracing::warn!(
+                    file = %file.display(),
+                    "the configuration is not applied: {faults}"
+                );
+                let reason =
+                    format!("is not applied: {faults} (fix it; what was served stays in force)");
+                self.fault =
+                    Some(Rejected { file: file.display().to_string(), reason, since: now() });
             }
         }
     }
 
-    /// Removes private copies of plugin files that no start would load again; `also` are those that are served or noted.
+    /// Removes private copies of plugin files that no start would load again; `also` are those that
+    /// are served or noted.
     pub(super) fn sweep(&mut self, also: impl IntoIterator<Item = String>) {
         let mut needed = self.registry.present();
         needed.extend(also);
@@ -142,7 +162,10 @@ impl ChangeScan {
             return;
         }
         if let Err(fault) = host::sweep(&self.private, &now.0) {
-            tracing::warn!(folder = %self.private.display(), "old copies of plugin files cannot be removed: {fault}");
+            tracing::warn!(
+                folder = %self.private.display(),
+                "old copies of plugin files cannot be removed: {fault}"
+            );
         }
         if self.swept.as_ref().is_some_and(|before| before.2 / MANY != loaded / MANY) {
             tracing::warn!(

@@ -1,7 +1,7 @@
 //! Serves metrics, retires them, and releases revisions that are no longer served.
 //!
-//! Carries out what `reconcile` decided. A metric that cannot be served is listed with the reason, and proposed again by the next
-//! pass.
+//! Carries out what `reconcile` decided. A metric that cannot be served is listed with the reason,
+//! and proposed again by the next pass.
 
 use super::leave::Then;
 use super::manager::PluginManager;
@@ -38,7 +38,11 @@ impl PluginManager {
         let Some(plugin) = self.scan.code_of(name) else { return };
         let Some(served) = self.place(&Reading::configured(&plugin)) else { return };
         self.follow(&served);
-        tracing::info!(metric = name, version = plugin.version(), "metric loaded; it counts its history");
+        tracing::info!(
+            metric = name,
+            version = plugin.version(),
+            "metric loaded; it counts its history"
+        );
         let mut catalog = self.catalog.write();
         catalog.retired.remove(name);
         catalog.answering.insert(name.to_owned(), served);
@@ -59,10 +63,16 @@ impl PluginManager {
                 Some(Arc::new(served))
             }
             Err(fault) => {
-                let unserved = Unserved { file: plugin.file().display().to_string(), reason: fault.to_string() };
+                let unserved = Unserved {
+                    file: plugin.file().display().to_string(),
+                    reason: fault.to_string(),
+                };
                 if self.unserved.get(plugin.name()) != Some(&unserved) {
                     let outlook = if fault.retry_helps() { ", trying again" } else { "" };
-                    tracing::error!(metric = plugin.name(), "the metric cannot be served{outlook}: {fault}");
+                    tracing::error!(
+                        metric = plugin.name(),
+                        "the metric cannot be served{outlook}: {fault}"
+                    );
                     self.unserved.insert(plugin.name().to_owned(), unserved);
                 }
                 None
@@ -74,7 +84,10 @@ impl PluginManager {
     pub(super) fn follow(&self, served: &ServedRevision) {
         let Some(follower) = &served.follower else { return };
         if let Err(fault) = follower.refresh(Instant::now()) {
-            tracing::warn!(metric = served.askable.plugin.name(), "its state cannot be read yet: {fault}");
+            tracing::warn!(
+                metric = served.askable.plugin.name(),
+                "its state cannot be read yet: {fault}"
+            );
         }
         follower.set_target(&self.followers.furthest());
         self.followers.add(follower.clone());
@@ -92,8 +105,10 @@ impl PluginManager {
             catalog.answering.remove(name);
             let (newer, previous) = (catalog.newer.remove(name), catalog.previous.remove(name));
             let newer = newer.map(|newer| newer.served);
-            let beside: Vec<_> = newer.into_iter().chain(previous.map(|previous| previous.served)).collect();
-            let revisions = beside.iter().chain([&served]).map(|served| served.revision.clone()).collect();
+            let beside: Vec<_> =
+                newer.into_iter().chain(previous.map(|previous| previous.served)).collect();
+            let revisions =
+                beside.iter().chain([&served]).map(|served| served.revision.clone()).collect();
             catalog.retired.insert(name.to_owned(), Retired { info, revisions });
             beside
         };
@@ -102,8 +117,8 @@ impl PluginManager {
         self.note_roles();
     }
 
-    /// Takes a revision that is no longer asked out of its lane and, once the lane has released it, out of memory; what it has counted
-    /// stays stored.
+    /// Takes a revision that is no longer asked out of its lane and, once the lane has released it,
+    /// out of memory; what it has counted stays stored.
     pub(super) fn release(&mut self, served: &Arc<ServedRevision>) {
         served.gone.store(true, Ordering::Release);
         if let Some(follower) = &served.follower {
@@ -129,7 +144,8 @@ impl PluginManager {
         let known: HashMap<(String, String), i64> =
             known.into_iter().map(|known| ((known.file, known.reason), known.since)).collect();
         let files = rejected.into_iter().map(|file| (file.file.display().to_string(), file.reason));
-        let unserved = self.unserved.values().cloned().map(|unserved| (unserved.file, unserved.reason));
+        let unserved =
+            self.unserved.values().cloned().map(|unserved| (unserved.file, unserved.reason));
         let listed = files.chain(unserved).map(|(file, reason)| {
             let since = known.get(&(file.clone(), reason.clone())).copied().unwrap_or_else(now);
             Rejected { file, reason, since }

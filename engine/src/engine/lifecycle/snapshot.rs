@@ -10,7 +10,8 @@ use crate::store::RevisionId;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Which code a revision is counted with. Code that was loaded twice has two of these, even if its text is the same.
+/// Which code a revision is counted with. Code that was loaded twice has two of these, even if its
+/// text is the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct CodeId(pub(super) usize);
 
@@ -194,7 +195,8 @@ impl Snapshot {
 
     /// Revisions that wait for a lane of a kind.
     pub(super) fn waiting_for(&self, kind: LaneKind) -> impl Iterator<Item = &RevisionSnapshot> {
-        self.revisions().filter(move |revision| revision.place == Placement::Waiting && revision.kind() == kind)
+        self.revisions()
+            .filter(move |revision| revision.place == Placement::Waiting && revision.kind() == kind)
     }
 
     /// Whether a lane has not released this revision yet.
@@ -206,7 +208,9 @@ impl Snapshot {
 impl MetricSnapshot {
     fn revisions(&self) -> impl Iterator<Item = &RevisionSnapshot> {
         let newer = self.newer.iter().map(|newer| &newer.version);
-        std::iter::once(&self.answering).chain(newer).chain(self.previous.iter().map(|previous| &previous.version))
+        std::iter::once(&self.answering)
+            .chain(newer)
+            .chain(self.previous.iter().map(|previous| &previous.version))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The thread of the plugin manager, and the queue of orders to it.
 //!
-//! The queue is bounded: an order that finds it full is refused. The thread ends when the queue is closed; one that hangs in a file
-//! system or a plugin is left running.
+//! The queue is bounded: an order that finds it full is refused. The thread ends when the queue is
+//! closed; one that hangs in a file system or a plugin is left running.
 
 use super::manager::PluginManager;
 use crate::engine::{Order, OrderError};
@@ -41,7 +41,10 @@ pub(in crate::engine) struct OrderQueue(SyncSender<Asked>);
 ///
 /// # Errors
 /// The system starts no thread.
-pub(super) fn start(manager: PluginManager, status: Arc<LaneStatus>) -> std::io::Result<ManagerThread> {
+pub(super) fn start(
+    manager: PluginManager,
+    status: Arc<LaneStatus>,
+) -> std::io::Result<ManagerThread> {
     let (orders, asked) = sync_channel(ORDERS);
     let (working, ended) = sync_channel(0);
     let run = move || {
@@ -81,12 +84,16 @@ impl ManagerThread {
         self.orders.clone().map(OrderQueue).ok_or(OrderError::Ended)
     }
 
-    /// Ends the lanes that replay history, and the thread. What a thread that is left running does reaches no state.
+    /// Ends the lanes that replay history, and the thread. What a thread that is left running does
+    /// reaches no state.
     pub(in crate::engine) fn end(&mut self) {
         self.orders = None;
         let Some(thread) = self.thread.take() else { return };
         if self.ended.recv_timeout(PARTING) == Err(RecvTimeoutError::Timeout) {
-            tracing::warn!("the thread that manages plugins hangs in a file or a plugin; the engine stops without it");
+            tracing::warn!(
+                "the thread that manages plugins hangs in a file or a plugin; the engine stops \
+                 without it"
+            );
             return;
         }
         // If it panicked, the status has the reason.

@@ -1,8 +1,9 @@
-//! Two revisions of a metric: the newer one counts its history beside the one that answers and replaces it in one step; the previous
-//! one receives events for a while longer, so that a rollback is one step too.
+//! Two revisions of a metric: the newer one counts its history beside the one that answers and
+//! replaces it in one step; the previous one receives events for a while longer, so that a rollback
+//! is one step too.
 //!
-//! Carries out what `reconcile` decided, and notes it: which revision answers, and what a person decided on a newer one, outlives the
-//! engine (`notebook`).
+//! Carries out what `reconcile` decided, and notes it: which revision answers, and what a person
+//! decided on a newer one, outlives the engine (`notebook`).
 
 use super::manager::PluginManager;
 use super::notebook::{NotedCode, NotedMetric, NotedMetrics, NotedNewer, NotedPrevious};
@@ -49,7 +50,13 @@ impl PluginManager {
     }
 
     /// Notes what this pass found of the newer revision.
-    pub(super) fn note_newer(&self, name: &str, goal: Position, ready: bool, held: Option<&HeldBack>) {
+    pub(super) fn note_newer(
+        &self,
+        name: &str,
+        goal: Position,
+        ready: bool,
+        held: Option<&HeldBack>,
+    ) {
         let held = held.map(|held| held.describe(name));
         let mut catalog = self.catalog.write();
         let Some(newer) = catalog.newer.get_mut(name) else { return };
@@ -59,10 +66,12 @@ impl PluginManager {
         (newer.goal, newer.ready, newer.held) = (Some(goal), ready, held);
     }
 
-    /// Notes that a person promotes the newer revision although its code failed on so many events: it answers once it has counted.
+    /// Notes that a person promotes the newer revision although its code failed on so many events:
+    /// it answers once it has counted.
     pub(super) fn accept(&mut self, name: &str, failed: u64) {
         if let Some(newer) = self.catalog.write().newer.get_mut(name) {
-            (newer.wish, newer.held) = (PromotionWish { waits: false, accepted: Some(failed) }, None);
+            (newer.wish, newer.held) =
+                (PromotionWish { waits: false, accepted: Some(failed) }, None);
         }
         self.note_roles();
     }
@@ -75,33 +84,44 @@ impl PluginManager {
             let served = newer.served;
             let keep = served.askable.plugin.keep_old();
             let until = Instant::now() + keep;
-            let until_ms = now().saturating_add(i64::try_from(keep.as_millis()).unwrap_or(i64::MAX));
+            let until_ms =
+                now().saturating_add(i64::try_from(keep.as_millis()).unwrap_or(i64::MAX));
             let old = catalog.answering.insert(name.to_owned(), served.clone());
             let previous = |served| PreviousRevision { served, until, until_ms };
             let older = old.and_then(|old| catalog.previous.insert(name.to_owned(), previous(old)));
             (served, older)
         };
         self.factory.answers_now(&served.revision);
-        tracing::info!(metric = name, version = served.askable.plugin.version(), "the new revision answers");
+        tracing::info!(
+            metric = name,
+            version = served.askable.plugin.version(),
+            "the new revision answers"
+        );
         if let Some(older) = older {
             self.release(&older.served);
         }
         self.note_roles();
     }
 
-    /// Has the previous revision answer again; the one that answered becomes the newer one, and waits for a promote.
+    /// Has the previous revision answer again; the one that answered becomes the newer one, and
+    /// waits for a promote.
     pub(super) fn rollback(&mut self, name: &str) {
         let (served, dropped) = {
             let mut catalog = self.catalog.write();
             let Some(previous) = catalog.previous.remove(name) else { return };
             let current = catalog.answering.insert(name.to_owned(), previous.served.clone());
             let wish = PromotionWish { waits: true, accepted: None };
-            let dropped =
-                current.and_then(|served| catalog.newer.insert(name.to_owned(), NewerRevision::new(served, wish)));
+            let dropped = current.and_then(|served| {
+                catalog.newer.insert(name.to_owned(), NewerRevision::new(served, wish))
+            });
             (previous.served, dropped)
         };
         self.factory.answers_now(&served.revision);
-        tracing::info!(metric = name, version = served.askable.plugin.version(), "the previous revision answers again");
+        tracing::info!(
+            metric = name,
+            version = served.askable.plugin.version(),
+            "the previous revision answers again"
+        );
         if let Some(newer) = dropped {
             self.release(&newer.served);
         }
@@ -122,14 +142,18 @@ impl PluginManager {
             let noted = NotedMetric {
                 answering: code(served),
                 held: newer.is_some_and(|newer| newer.wish.waits),
-                newer: newer.map(|newer| NotedNewer { revision: newer.served.number(), will: newer.wish }),
-                before: previous
-                    .map(|previous| NotedPrevious { code: code(&previous.served), until: previous.until_ms }),
+                newer: newer
+                    .map(|newer| NotedNewer { revision: newer.served.number(), will: newer.wish }),
+                before: previous.map(|previous| NotedPrevious {
+                    code: code(&previous.served),
+                    until: previous.until_ms,
+                }),
             };
             (name.clone(), noted)
         };
         let all: NotedMetrics = catalog.answering.iter().map(noted).collect();
-        // A metric that is not served, because its file is refused or missing today, may be served tomorrow.
+        // A metric that is not served, because its file is refused or missing today, may be served
+        // tomorrow.
         let retired: Vec<&str> = catalog.retired.keys().map(String::as_str).collect();
         self.notebook.note(all, &retired);
     }

@@ -1,4 +1,5 @@
-//! Commits: seals what was counted, writes it as frames and sends it to the thread that commits, whose answers become events.
+//! Commits: seals what was counted, writes it as frames and sends it to the thread that commits,
+//! whose answers become events.
 
 use super::Shared;
 use super::workers::{CommitDone, CommitJob, Unsent, Worker, committer, trouble};
@@ -33,7 +34,8 @@ pub(super) struct CommitRequest<'a> {
 pub(super) enum CommitError {
     /// The thread did not take it: it is sent again later.
     Unsent(Unsent),
-    /// Writing it panicked, somewhere in these offsets of partitions; the metric's state in memory was discarded.
+    /// Writing it panicked, somewhere in these offsets of partitions; the metric's state in memory
+    /// was discarded.
     Panicked(Vec<(u32, Range<u64>)>),
 }
 
@@ -62,7 +64,8 @@ impl Commits {
         shared.received(self.0.wait(limit))
     }
 
-    /// Seals what the request covers, writes it as frames and sends it. Deltas that were sent before are sent unchanged.
+    /// Seals what the request covers, writes it as frames and sends it. Deltas that were sent
+    /// before are sent unchanged.
     ///
     /// # Errors
     /// [`CommitError`]: nothing was sent.
@@ -73,15 +76,24 @@ impl Commits {
         pending: &mut Pending,
     ) -> Result<(), CommitError> {
         let CommitRequest { metric, ticket, life, advances, topic } = request;
-        let moved: Vec<&Advance> = advances.iter().filter(|advance| advance.to.next > advance.from).collect();
-        let frames = contained(|| write_frames(shared, metric, &moved, pending)).map_err(|what| {
-            tracing::error!(metric = metric.plugin.name(), "writing what was counted panicked: {what}");
-            shared.view.write().discard(metric.id);
-            CommitError::Panicked(
-                moved.iter().map(|advance| (advance.partition, advance.from..advance.to.next)).collect(),
-            )
-        })?;
-        let stored = |progress: &Progress| StoredProgress { next: progress.next, bytes: progress.encode() };
+        let moved: Vec<&Advance> =
+            advances.iter().filter(|advance| advance.to.next > advance.from).collect();
+        let frames =
+            contained(|| write_frames(shared, metric, &moved, pending)).map_err(|what| {
+                tracing::error!(
+                    metric = metric.plugin.name(),
+                    "writing what was counted panicked: {what}"
+                );
+                shared.view.write().discard(metric.id);
+                CommitError::Panicked(
+                    moved
+                        .iter()
+                        .map(|advance| (advance.partition, advance.from..advance.to.next))
+                        .collect(),
+                )
+            })?;
+        let stored =
+            |progress: &Progress| StoredProgress { next: progress.next, bytes: progress.encode() };
         let advance = |advance: &Advance| store::Advance {
             partition: advance.partition,
             from: advance.from,
@@ -91,7 +103,9 @@ impl Commits {
         let advances = advances.iter().map(advance).collect();
         let commit = Commit { revision: metric.revision.clone(), life, advances, frames };
         point("commit.folded");
-        self.0.send(CommitJob { revision: metric.no, ticket, commit, topic }).map_err(CommitError::Unsent)
+        self.0
+            .send(CommitJob { revision: metric.no, ticket, commit, topic })
+            .map_err(CommitError::Unsent)
     }
 }
 
@@ -105,12 +119,14 @@ fn write_frames(
     let view = &shared.view;
     for advance in moved {
         pending.freeze(metric.no, advance.partition, advance.to.next, || {
-            // Computed under the read lock; only the lane changes state, so the result is still valid under the write lock.
+            // Computed under the read lock; only the lane changes state, so the result is still
+            // valid under the write lock.
             let sealing = view.read().state.sealing(metric.id, advance.partition);
             view.write().state.sealed(sealing)
         });
     }
-    let sealed: Vec<&Sealed> = moved.iter().flat_map(|advance| pending.frozen(metric.no, advance.partition)).collect();
+    let sealed: Vec<&Sealed> =
+        moved.iter().flat_map(|advance| pending.frozen(metric.no, advance.partition)).collect();
     let frames = view.read().state.frames(metric.id, &sealed).into_iter();
     frames.map(|frame| (Bucket { table: frame.table, bucket: frame.bucket }, frame.bytes)).collect()
 }
@@ -142,15 +158,24 @@ pub(super) fn settle(shared: &mut Shared, members: &Members, done: CommitDone) -
         Ok(CommitAnswer::Broken(what)) => Answer::Failed(Trouble::Corrupt(what)),
         Err(fault) => Answer::Failed(shared.store_fault(&fault)),
     };
-    let events = std::iter::once(Event::Answered(revision, ticket, answer)).chain(topic.map(Event::Topic)).collect();
+    let events = std::iter::once(Event::Answered(revision, ticket, answer))
+        .chain(topic.map(Event::Topic))
+        .collect();
     CommitOutcome { events, sizes: applied }
 }
 
 /// Asks the store which buckets there are, so that the next frames are written for those.
-pub(super) fn look_up_buckets(shared: &Shared, members: &Members, no: RevisionNo) -> Result<(), Trouble> {
+pub(super) fn look_up_buckets(
+    shared: &Shared,
+    members: &Members,
+    no: RevisionNo,
+) -> Result<(), Trouble> {
     let Some(metric) = members.get(no) else { return Ok(()) };
     let buckets = shared.store.buckets(&metric.revision).map_err(|fault| trouble(&fault))?;
-    let held: Vec<(u16, u32)> = buckets.iter().map(|bucket| (bucket.table, bucket.bucket)).collect();
+    let held: Vec<(u16, u32)> =
+        buckets.iter().map(|bucket| (bucket.table, bucket.bucket)).collect();
     let laid_out = shared.view.write().state.lay_out(metric.id, &held);
-    laid_out.map_err(|fault| Trouble::Corrupt(format!("the buckets of the store do not fit its tables: {fault}")))
+    laid_out.map_err(|fault| {
+        Trouble::Corrupt(format!("the buckets of the store do not fit its tables: {fault}"))
+    })
 }

@@ -1,5 +1,5 @@
-//! Decides when buckets are compacted and split, and when expired panes are rolled up. `state` decides how; the store, whether it may be
-//! done.
+//! Decides when buckets are compacted and split, and when expired panes are rolled up. `state`
+//! decides how; the store, whether it may be done.
 
 use super::Shared;
 use super::commit::look_up_buckets;
@@ -14,26 +14,28 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A bucket is compacted when the bytes appended since its snapshot are at least this many, and at least as many as the snapshot has: each
-/// byte is then rewritten a logarithmic number of times. With the embedded store every view is in memory, so this only bounds what a start
-/// reads and what the disk holds.
+/// A bucket is compacted when the bytes appended since its snapshot are at least this many, and at
+/// least as many as the snapshot has: each byte is then rewritten a logarithmic number of times.
+/// With the embedded store every view is in memory, so this only bounds what a start reads and what
+/// the disk holds.
 const COMPACT: u64 = 4 << 20;
 
 /// The same where readers fetch buckets: an unread one should cost little.
 const COMPACT_SHARED: u64 = 256 << 10;
 
-/// A bucket whose snapshot has more bytes is split. With the embedded store a commit to more buckets costs more, and large buckets cost
-/// only the next compaction.
+/// A bucket whose snapshot has more bytes is split. With the embedded store a commit to more
+/// buckets costs more, and large buckets cost only the next compaction.
 const SPLIT: u64 = 8 << 20;
 
 /// The same where readers fetch buckets.
 const SPLIT_SHARED: u64 = 64 << 10;
 
-/// Newest frames of a bucket that a compaction leaves unchanged. A reader that folded one of them keeps its view; so many frames take more
-/// than a second to come, and readers refresh more often.
+/// Newest frames of a bucket that a compaction leaves unchanged. A reader that folded one of them
+/// keeps its view; so many frames take more than a second to come, and readers refresh more often.
 const UNFOLDED: usize = 64;
 
-/// Shortest time between two compactions of a bucket: its newest frames stay unchanged, however large they are.
+/// Shortest time between two compactions of a bucket: its newest frames stay unchanged, however
+/// large they are.
 const COMPACT_AGAIN: Duration = Duration::from_secs(2);
 
 /// Rows rolled up at a time: some two milliseconds.
@@ -47,13 +49,15 @@ pub(super) struct Compactions {
     worker: Worker<CompactJob, CompactDone>,
     /// Buckets that the thread is working on or has in its queue.
     under_way: BTreeSet<(RevisionNo, Bucket)>,
-    /// Buckets that may hold expired panes and wait for room in the thread's queue; bounded by the number of buckets.
+    /// Buckets that may hold expired panes and wait for room in the thread's queue; bounded by the
+    /// number of buckets.
     expiring: VecDeque<(RevisionNo, Bucket)>,
     /// When a bucket was last sent to the thread.
     sent: BTreeMap<(RevisionNo, Bucket), Instant>,
     /// When a revision was last searched for expired panes.
     expired: BTreeMap<RevisionNo, Instant>,
-    /// Where engines share the store: what was due in each table at the last search for expired panes.
+    /// Where engines share the store: what was due in each table at the last search for expired
+    /// panes.
     floors: BTreeMap<RevisionNo, Vec<[i64; 3]>>,
     /// Whether panes may wait to be rolled up: after a start, and whenever floors rose.
     rolling: bool,
@@ -103,10 +107,19 @@ impl Compactions {
     }
 
     /// Compacts what has become due by a commit that left buckets of these sizes.
-    pub(super) fn compact_due(&mut self, shared: &mut Shared, members: &Members, no: RevisionNo, sizes: &[BucketSize]) {
+    pub(super) fn compact_due(
+        &mut self,
+        shared: &mut Shared,
+        members: &Members,
+        no: RevisionNo,
+        sizes: &[BucketSize],
+    ) {
         for size in sizes {
             let least = if shared.engines_share { COMPACT_SHARED } else { COMPACT };
-            let recently = self.sent.get(&(no, size.bucket)).is_some_and(|sent| sent.elapsed() < COMPACT_AGAIN);
+            let recently = self
+                .sent
+                .get(&(no, size.bucket))
+                .is_some_and(|sent| sent.elapsed() < COMPACT_AGAIN);
             if size.tail >= least.max(size.snapshot)
                 && !recently
                 && self.compact(shared, members, no, None, size.bucket, false).is_ok()
@@ -145,7 +158,10 @@ impl Compactions {
             }
             Err(fault) => {
                 self.floors.remove(&no);
-                tracing::warn!("expired panes are kept for now, because the store does not list its buckets: {fault}");
+                tracing::warn!(
+                    "expired panes are kept for now, because the store does not list its buckets: \
+                     {fault}"
+                );
             }
         }
     }
@@ -172,23 +188,36 @@ impl Compactions {
         expired: bool,
     ) -> Result<(), Unsent> {
         let Some(metric) = members.get(no) else { return Ok(()) };
-        let Some(table) = metric.plugin.description().tables.get(usize::from(bucket.table)) else { return Ok(()) };
+        let Some(table) = metric.plugin.description().tables.get(usize::from(bucket.table)) else {
+            return Ok(());
+        };
         let Some(life) = shared.lives.get(&no).copied() else { return Ok(()) };
         // One job for each bucket; only a commit that waits has a job of its own.
         if ticket.is_none() && self.under_way.contains(&(no, bucket)) {
             return Ok(());
         }
         let (id, watermark) = (metric.revision.clone(), watermark(shared, metric));
-        let job = CompactJob { revision: no, ticket, id, life, bucket, table: table.clone(), watermark, expired };
+        let job = CompactJob {
+            revision: no,
+            ticket,
+            id,
+            life,
+            bucket,
+            table: table.clone(),
+            watermark,
+            expired,
+        };
         self.worker.send(job).inspect_err(|fault| shared.note_end(*fault))?;
         self.under_way.insert((no, bucket));
         Ok(())
     }
 
-    /// Rolls expired panes of the lane's metrics up, some rows at a time, so that counting continues in between.
+    /// Rolls expired panes of the lane's metrics up, some rows at a time, so that counting
+    /// continues in between.
     pub(super) fn roll(&mut self, shared: &Shared, members: &Members) {
         let ours = |id| members.iter().any(|metric| metric.id == id);
-        let rolling = if self.rolling { shared.view.read().state.rolling(ROLL, ours) } else { None };
+        let rolling =
+            if self.rolling { shared.view.read().state.rolling(ROLL, ours) } else { None };
         self.rolling = rolling.is_some();
         if let Some(rolling) = rolling {
             shared.view.write().state.rolled(rolling);
@@ -196,7 +225,12 @@ impl Compactions {
     }
 
     /// Takes over the result of a compaction. Returns events for the ledger.
-    pub(super) fn compacted(&mut self, shared: &mut Shared, members: &Members, done: CompactDone) -> Vec<Event> {
+    pub(super) fn compacted(
+        &mut self,
+        shared: &mut Shared,
+        members: &Members,
+        done: CompactDone,
+    ) -> Vec<Event> {
         point("compact.answered");
         self.under_way.remove(&(done.revision, done.bucket));
         if done.expired && done.result.is_err() {
@@ -208,23 +242,37 @@ impl Compactions {
                 && let Err(fault) = look_up_buckets(shared, members, done.revision)
             {
                 // The next commit asks again.
-                tracing::warn!(metric = metric.plugin.name(), "the buckets of the store are not known: {fault}");
+                tracing::warn!(
+                    metric = metric.plugin.name(),
+                    "the buckets of the store are not known: {fault}"
+                );
             }
-            let raised = shared.view.write().state.raise(metric.id, usize::from(done.bucket.table), &shrunk.snapshot);
+            let raised = shared.view.write().state.raise(
+                metric.id,
+                usize::from(done.bucket.table),
+                &shrunk.snapshot,
+            );
             self.rolling = true;
             if let Err(fault) = raised {
-                tracing::error!(metric = metric.plugin.name(), "a snapshot cannot be taken over: {fault}");
+                tracing::error!(
+                    metric = metric.plugin.name(),
+                    "a snapshot cannot be taken over: {fault}"
+                );
             }
         }
         let result = done.result.map(|_| ());
-        done.ticket.map(|ticket| Event::Compacted(done.revision, ticket, result)).into_iter().collect()
+        done.ticket
+            .map(|ticket| Event::Compacted(done.revision, ticket, result))
+            .into_iter()
+            .collect()
     }
 }
 
 /// Events further ahead of the clock expire nothing, milliseconds.
 const AHEAD: i64 = 5 * 60_000;
 
-/// The time up to which panes may expire: the largest event time, but not further ahead of the clock than [`AHEAD`].
+/// The time up to which panes may expire: the largest event time, but not further ahead of the
+/// clock than [`AHEAD`].
 fn watermark(shared: &Shared, metric: &LaneMetric) -> i64 {
     let ahead = shared.view.clock().now().saturating_add(AHEAD);
     let times = shared.view.read().state.times(metric.id);

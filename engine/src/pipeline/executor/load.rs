@@ -1,6 +1,7 @@
 //! Loads the progress of a revision and, if required, its view as of the same moment.
 //!
-//! A view may be read only once it is known to be complete; until then its metric is in doubt and answers no question.
+//! A view may be read only once it is known to be complete; until then its metric is in doubt and
+//! answers no question.
 
 use super::Shared;
 use crate::failpoint::point;
@@ -13,10 +14,17 @@ use crate::store::StoredRevision;
 
 impl Shared {
     /// Loads the progress of a revision; `rebuild`: and its view. `None`: nothing is stored of it.
-    pub(super) fn load(&mut self, members: &Members, no: RevisionNo, rebuild: bool) -> Result<Option<Found>, Trouble> {
+    pub(super) fn load(
+        &mut self,
+        members: &Members,
+        no: RevisionNo,
+        rebuild: bool,
+    ) -> Result<Option<Found>, Trouble> {
         let Some(metric) = members.get(no) else { return Ok(None) };
         let loaded = contained(|| self.load_metric(metric, rebuild)).unwrap_or_else(|what| {
-            Err(Trouble::Corrupt(format!("loading it panicked; this is a bug in Tally, please report it: {what}")))
+            Err(Trouble::Corrupt(format!(
+                "loading it panicked; this is a bug in Tally, please report it: {what}"
+            )))
         });
         if !self.engines_share && matches!(loaded, Ok(None) | Err(Trouble::Corrupt(_))) {
             // Nothing was loaded, and nothing will be.
@@ -25,7 +33,11 @@ impl Shared {
         loaded
     }
 
-    fn load_metric(&mut self, metric: &LaneMetric, rebuild: bool) -> Result<Option<Found>, Trouble> {
+    fn load_metric(
+        &mut self,
+        metric: &LaneMetric,
+        rebuild: bool,
+    ) -> Result<Option<Found>, Trouble> {
         point("load.begin");
         let stored = if rebuild { self.rebuild(metric)? } else { self.look_up(metric)? };
         let Some(stored) = stored else { return Ok(None) };
@@ -36,7 +48,8 @@ impl Shared {
 
     /// Loads the progress alone: the view is valid.
     fn look_up(&mut self, metric: &LaneMetric) -> Result<Option<StoredRevision>, Trouble> {
-        let stored = self.store.stored(&metric.revision).map_err(|fault| self.store_fault(&fault))?;
+        let stored =
+            self.store.stored(&metric.revision).map_err(|fault| self.store_fault(&fault))?;
         if self.engines_share {
             // No answer uses it, but metrics that join the main lane are compared by it.
             let progress = &mut self.view.write().metrics[metric.id.0];
@@ -47,7 +60,12 @@ impl Shared {
     }
 
     fn rebuild(&mut self, metric: &LaneMetric) -> Result<Option<StoredRevision>, Trouble> {
-        let loaded = load_metric(&*self.store, (&*self.view, &*self.memory_share), metric.id, &metric.revision);
+        let loaded = load_metric(
+            &*self.store,
+            (&*self.view, &*self.memory_share),
+            metric.id,
+            &metric.revision,
+        );
         loaded.map_err(|fault| match fault {
             LoadFault::Store(fault) => self.store_fault(&fault),
             LoadFault::Trouble(trouble) => trouble,

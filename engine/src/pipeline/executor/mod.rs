@@ -1,7 +1,9 @@
-//! Carries out the actions of the ledger: loads, creations, commits, compactions, questions to the log.
+//! Carries out the actions of the ledger: loads, creations, commits, compactions, questions to the
+//! log.
 //!
-//! The result of an action is an event for the ledger, at once or when a worker thread has answered ([`workers`]). Only loads and creations
-//! block the lane. Decides nothing about progress, and knows neither the machine nor a source.
+//! The result of an action is an event for the ledger, at once or when a worker thread has answered
+//! ([`workers`]). Only loads and creations block the lane. Decides nothing about progress, and
+//! knows neither the machine nor a source.
 
 mod commit;
 mod compact;
@@ -68,7 +70,8 @@ struct Shared {
 pub(super) struct ActionResult {
     /// An event for the ledger, if there is one at once.
     pub(super) event: Option<Event>,
-    /// Set if writing what a revision counted panicked, somewhere in these offsets of partitions: its state in memory was discarded.
+    /// Set if writing what a revision counted panicked, somewhere in these offsets of partitions:
+    /// its state in memory was discarded.
     pub(super) panicked: Option<(RevisionNo, Vec<(u32, Range<u64>)>)>,
 }
 
@@ -147,7 +150,12 @@ impl Executor {
     }
 
     /// Carries out an action of the ledger.
-    pub(super) fn run(&mut self, action: LedgerAction, members: &Members, pending: &mut Pending) -> ActionResult {
+    pub(super) fn run(
+        &mut self,
+        action: LedgerAction,
+        members: &Members,
+        pending: &mut Pending,
+    ) -> ActionResult {
         match action {
             LedgerAction::Load { revision, ticket, rebuild } => {
                 self.surveys.note_load();
@@ -161,21 +169,20 @@ impl Executor {
             LedgerAction::Commit { revision, ticket, life, advances, topic } => {
                 let Some(metric) = members.get(revision) else { return ActionResult::default() };
                 let request = CommitRequest { metric, ticket, life, advances: &advances, topic };
-                match self.commits.send(&mut self.shared, request, pending) {
-                    Ok(()) => ActionResult::default(),
-                    // It is sent again with the next checkpoint.
-                    Err(commit::CommitError::Unsent(fault)) => {
-                        self.shared.note_end(fault);
-                        Event::Answered(revision, ticket, Answer::Failed(Trouble::Unavailable)).into()
-                    }
-                    Err(commit::CommitError::Panicked(at)) => {
-                        ActionResult { event: None, panicked: Some((revision, at)) }
-                    }
-                }
+                self.send_commit(revision, request, pending)
             }
             LedgerAction::Compact(revision, ticket, bucket) => {
-                let sent = self.compactions.compact(&mut self.shared, members, revision, Some(ticket), bucket, false);
-                let failed = sent.err().map(|_| Event::Compacted(revision, ticket, Err(Trouble::Unavailable)));
+                let sent = self.compactions.compact(
+                    &mut self.shared,
+                    members,
+                    revision,
+                    Some(ticket),
+                    bucket,
+                    false,
+                );
+                let failed = sent
+                    .err()
+                    .map(|_| Event::Compacted(revision, ticket, Err(Trouble::Unavailable)));
                 ActionResult { event: failed, panicked: None }
             }
             LedgerAction::AskBounds(ticket, partitions) => {
@@ -218,8 +225,29 @@ impl Executor {
         Ok(())
     }
 
-    /// Has the store name new revisions as answering for their metrics, where none does: a revision that answers is only replaced when a
-    /// newer one has counted its history. What fails is repeated with the next heartbeat.
+    fn send_commit(
+        &mut self,
+        revision: RevisionNo,
+        request: CommitRequest<'_>,
+        pending: &mut Pending,
+    ) -> ActionResult {
+        let ticket = request.ticket;
+        match self.commits.send(&mut self.shared, request, pending) {
+            Ok(()) => ActionResult::default(),
+            // It is sent again with the next checkpoint.
+            Err(commit::CommitError::Unsent(fault)) => {
+                self.shared.note_end(fault);
+                Event::Answered(revision, ticket, Answer::Failed(Trouble::Unavailable)).into()
+            }
+            Err(commit::CommitError::Panicked(at)) => {
+                ActionResult { event: None, panicked: Some((revision, at)) }
+            }
+        }
+    }
+
+    /// Has the store name new revisions as answering for their metrics, where none does: a revision
+    /// that answers is only replaced when a newer one has counted its history. What fails is
+    /// repeated with the next heartbeat.
     pub(super) fn publish_revisions(&mut self, members: &Members) {
         let Shared { store, throttle, lives, .. } = &mut self.shared;
         self.unpublished.retain(|no| {
@@ -262,7 +290,8 @@ impl Executor {
         settled.events
     }
 
-    /// Starts no further compactions of a revision. Returns whether some are under way: the floors that they raise belong to its views.
+    /// Starts no further compactions of a revision. Returns whether some are under way: the floors
+    /// that they raise belong to its views.
     pub(super) fn still_compacts(&mut self, no: RevisionNo) -> bool {
         self.compactions.still_compacts(no)
     }
@@ -270,20 +299,23 @@ impl Executor {
     /// Waits for the answer to a compaction, at most `limit`.
     pub(super) fn wait_for_compaction(&mut self, members: &Members, limit: Duration) -> Waited {
         match self.compactions.wait(&mut self.shared, limit) {
-            Some(done) => Waited::Answered(self.compactions.compacted(&mut self.shared, members, done)),
+            Some(done) => {
+                Waited::Answered(self.compactions.compacted(&mut self.shared, members, done))
+            }
             None if self.shared.ended.is_some() => Waited::Ended,
             None => Waited::Nothing,
         }
     }
 
-    /// Does a little of the periodic work: compacts buckets whose panes may have expired, and rolls expired panes up.
+    /// Does a little of the periodic work: compacts buckets whose panes may have expired, and rolls
+    /// expired panes up.
     pub(super) fn tidy_up(&mut self, members: &Members) {
         self.compactions.compact_expiring(&mut self.shared, members);
         self.compactions.roll(&self.shared, members);
     }
 
-    /// Asks the log what it holds, if that is `due` or an action waits for it, and no question is under way; `position`: how far the lane has
-    /// counted now.
+    /// Asks the log what it holds, if that is `due` or an action waits for it, and no question is
+    /// under way; `position`: how far the lane has counted now.
     pub(super) fn ask_log(&mut self, due: bool, position: impl FnOnce() -> Position) {
         self.surveys.ask(&mut self.shared, due, position);
     }

@@ -1,18 +1,19 @@
-//! Compacts a bucket: its frames become one snapshot, or, if that would be too large, one for each of its halves.
+//! Compacts a bucket: its frames become one snapshot, or, if that would be too large, one for each
+//! of its halves.
 //!
-//! It reads, folds and writes back beside ingestion; if other engines append, compact or split first, nothing happens. It does not decide
-//! when a bucket is due.
+//! It reads, folds and writes back beside ingestion; if other engines append, compact or split
+//! first, nothing happens. It does not decide when a bucket is due.
 
 use crate::failpoint::point;
 use crate::state::{self, FrameError};
 use crate::store::{
-    Bucket, BucketRead, CompactAnswer, Compaction, FrameId, Known, Life, RevisionId, Split, SplitAnswer, Store,
-    StoreError, StoredFrame,
+    Bucket, BucketRead, CompactAnswer, Compaction, FrameId, Known, Life, RevisionId, Split,
+    SplitAnswer, Store, StoreError, StoredFrame,
 };
 use tally_plugin::description::Table;
 
-/// How often a split is attempted while others append to the bucket, before it is left to the next compaction. Nothing is appended to a
-/// full bucket.
+/// How often a split is attempted while others append to the bucket, before it is left to the next
+/// compaction. Nothing is appended to a full bucket.
 const TRIES: usize = 8;
 
 /// Newest frames that stay readable for a while when a bucket is split.
@@ -75,8 +76,8 @@ impl Shrink<'_> {
         frames.truncate(frames.len().saturating_sub(self.unfolded));
         let Some(last) = frames.last().map(|frame| (frame.id, frame.end)) else { return Ok(None) };
         let bytes: Vec<Vec<u8>> = frames.into_iter().map(|frame| frame.bytes).collect();
-        let snapshot =
-            state::compact(self.table, &bytes, self.watermark).map_err(|fault| self.damaged(self.bucket, &fault))?;
+        let snapshot = state::compact(self.table, &bytes, self.watermark)
+            .map_err(|fault| self.damaged(self.bucket, &fault))?;
         point("compact.folded");
         if snapshot.len() as u64 > self.largest
             && let Halved::Done(shrunk) = self.split(store)?
@@ -112,8 +113,16 @@ impl Shrink<'_> {
     fn split(&self, store: &dyn Store) -> Result<Halved, StoreError> {
         for _ in 0..TRIES {
             let Some(frames) = self.frames(store)? else { return Ok(Halved::Stale) };
-            let Some(last) = frames.last().map(|frame| (frame.id, frame.end)) else { return Ok(Halved::Stale) };
-            let kept = frames.iter().rev().skip(1).take(KEPT).next_back().map_or(last.1, |frame| frame.end);
+            let Some(last) = frames.last().map(|frame| (frame.id, frame.end)) else {
+                return Ok(Halved::Stale);
+            };
+            let kept = frames
+                .iter()
+                .rev()
+                .skip(1)
+                .take(KEPT)
+                .next_back()
+                .map_or(last.1, |frame| frame.end);
             let bytes: Vec<Vec<u8>> = frames.into_iter().map(|frame| frame.bytes).collect();
             match self.halve(store, self.bucket, (&bytes, last, kept))? {
                 Halved::Stale => {}
@@ -131,15 +140,20 @@ impl Shrink<'_> {
         (frames, last, kept): (&[Vec<u8>], (FrameId, u64), u64),
     ) -> Result<Halved, StoreError> {
         let halves = state::split(self.table, bucket.bucket, frames, self.watermark);
-        let Some(halves) = halves.map_err(|fault| self.damaged(bucket, &fault))? else { return Ok(Halved::Never) };
-        let halves = halves.map(|(number, snapshot)| (Bucket { bucket: number, ..bucket }, snapshot));
+        let Some(halves) = halves.map_err(|fault| self.damaged(bucket, &fault))? else {
+            return Ok(Halved::Never);
+        };
+        let halves =
+            halves.map(|(number, snapshot)| (Bucket { bucket: number, ..bucket }, snapshot));
         let (revision, life) = (self.revision.clone(), self.life);
         let SplitAnswer::Done(id) =
             store.split(&Split { revision, life, bucket, last, halves: halves.clone(), kept })?
         else {
             return Ok(Halved::Stale);
         };
-        for (half, snapshot) in halves.iter().filter(|(_, snapshot)| snapshot.len() as u64 > self.largest) {
+        for (half, snapshot) in
+            halves.iter().filter(|(_, snapshot)| snapshot.len() as u64 > self.largest)
+        {
             // If other engines are faster, the next compaction continues.
             self.halve(store, *half, (std::slice::from_ref(snapshot), (id, last.1), last.1))?;
         }

@@ -1,4 +1,5 @@
-//! Asks the log which one it is and what it holds. One question is under way at a time, and the lane does not block for the answer.
+//! Asks the log which one it is and what it holds. One question is under way at a time, and the
+//! lane does not block for the answer.
 
 use super::Shared;
 use super::workers::{SurveyAnswer, Worker, surveyor};
@@ -21,7 +22,8 @@ pub(super) struct Surveys {
     /// Number of the last question sent, and of the last one answered.
     sent: u64,
     answered: u64,
-    /// Number of loads, in all and before the last question: bounds must not be older than the state they are compared with.
+    /// Number of loads, in all and before the last question: bounds must not be older than the
+    /// state they are compared with.
     loads: u64,
     loads_at_question: u64,
     /// How far the lane had counted at the last question: the log holds no less.
@@ -40,12 +42,16 @@ pub(super) struct Surveys {
 pub(in crate::pipeline) struct LogAnswer {
     /// Events for the ledger.
     pub(in crate::pipeline) events: Vec<Event>,
-    /// What the log holds, and how far the lane had counted when it was asked; or why it did not answer.
+    /// What the log holds, and how far the lane had counted when it was asked; or why it did not
+    /// answer.
     pub(in crate::pipeline) held: Result<(Vec<log::Bounds>, Position), LogError>,
 }
 
 impl Surveys {
-    pub(super) fn start(survey: Arc<dyn Survey>, status: Arc<LaneStatus>) -> std::io::Result<Surveys> {
+    pub(super) fn start(
+        survey: Arc<dyn Survey>,
+        status: Arc<LaneStatus>,
+    ) -> std::io::Result<Surveys> {
         Ok(Surveys {
             worker: surveyor(survey, status)?,
             sent: 0,
@@ -73,7 +79,12 @@ impl Surveys {
     }
 
     /// See [`super::Executor::ask_log`].
-    pub(super) fn ask(&mut self, shared: &mut Shared, due: bool, position: impl FnOnce() -> Position) {
+    pub(super) fn ask(
+        &mut self,
+        shared: &mut Shared,
+        due: bool,
+        position: impl FnOnce() -> Position,
+    ) {
         let paused = self.ask_at.is_some_and(|at| Instant::now() < at);
         if (due || self.wanted) && self.sent == self.answered && !paused {
             (self.sent, self.loads_at_question, self.wanted) = (self.sent + 1, self.loads, false);
@@ -86,14 +97,17 @@ impl Surveys {
     pub(super) fn take(&mut self, shared: &mut Shared) -> Option<LogAnswer> {
         let (question, answer) = shared.received(self.worker.take())?;
         self.answered = question;
-        let (due, later) = std::mem::take(&mut self.tickets).into_iter().partition(|(after, ..)| *after <= question);
+        let (due, later) = std::mem::take(&mut self.tickets)
+            .into_iter()
+            .partition(|(after, ..)| *after <= question);
         self.tickets = later;
         let Surveyed { topic, bounds } = match answer {
             Ok(surveyed) => surveyed,
             Err(fault) => {
                 // The requests are repeated with the next checkpoint.
                 self.failures += 1;
-                let pause = ASK_AGAIN.saturating_mul(1 << self.failures.min(10)).min(ASK_AGAIN_AT_MOST);
+                let pause =
+                    ASK_AGAIN.saturating_mul(1 << self.failures.min(10)).min(ASK_AGAIN_AT_MOST);
                 self.ask_at = Some(Instant::now() + pause);
                 return Some(LogAnswer { events: Vec::new(), held: Err(fault) });
             }
@@ -102,7 +116,8 @@ impl Surveys {
         let mut events: Vec<Event> = topic.map(Event::Topic).into_iter().collect();
         for (_, ticket, partitions) in due {
             let asked = bounds.iter().filter(|bounds| partitions.contains(&bounds.partition));
-            let bounds_of = |b: &log::Bounds| Bounds { partition: b.partition, start: b.start, end: b.end };
+            let bounds_of =
+                |b: &log::Bounds| Bounds { partition: b.partition, start: b.start, end: b.end };
             events.push(Event::Bounds(ticket, asked.map(bounds_of).collect()));
         }
         Some(LogAnswer { events, held: Ok((bounds, std::mem::take(&mut self.counted))) })

@@ -53,7 +53,13 @@ impl Rig {
         let base = (from > 0).then(|| Progress { next: from, ..Progress::default() });
         let to = Progress { next: to, ..Progress::default() };
         let advances = vec![Advance { partition: 0, from, base, to }];
-        let sent = LedgerAction::Commit { revision: NO, ticket: Ticket(2), life, advances, topic: String::new() };
+        let sent = LedgerAction::Commit {
+            revision: NO,
+            ticket: Ticket(2),
+            life,
+            advances,
+            topic: String::new(),
+        };
         assert!(self.run(sent).is_none());
         match self.executor.wait_for_commit(&self.members, LIMIT) {
             Waited::Answered(mut events) => match events.remove(0) {
@@ -121,7 +127,13 @@ fn a_thread_that_ends_is_noticed_and_nothing_waits_for_it() {
     rig.plan.panic("commit");
     let life = rig.executor.shared.lives[&NO];
     let advances = vec![Advance { partition: 0, from: 0, base: None, to: Progress::default() }];
-    rig.run(LedgerAction::Commit { revision: NO, ticket: Ticket(2), life, advances, topic: String::new() });
+    rig.run(LedgerAction::Commit {
+        revision: NO,
+        ticket: Ticket(2),
+        life,
+        advances,
+        topic: String::new(),
+    });
     assert!(matches!(rig.executor.wait_for_commit(&rig.members, LIMIT), Waited::Ended));
     assert_eq!(rig.executor.ended(), Some(Thread::Commits));
 }
@@ -136,7 +148,9 @@ fn a_bucket_is_compacted_only_in_the_life_that_is_known() {
     rig.run(LedgerAction::Compact(NO, Ticket(4), bucket));
     assert!(rig.executor.still_compacts(NO));
     match rig.executor.wait_for_compaction(&rig.members, LIMIT) {
-        Waited::Answered(events) => assert!(matches!(events[..], [Event::Compacted(NO, Ticket(4), Ok(()))])),
+        Waited::Answered(events) => {
+            assert!(matches!(events[..], [Event::Compacted(NO, Ticket(4), Ok(()))]))
+        }
         other => panic!("{other:?}"),
     }
     assert!(!rig.executor.still_compacts(NO));
@@ -164,6 +178,7 @@ fn bounds_are_asked_for_without_blocking_and_answer_all_requests() {
     rig.run(LedgerAction::AskBounds(Ticket(6), vec![0]));
     let LogAnswer { events, held } = answer(&mut rig);
     assert_eq!(held.unwrap().0[0].end, 100);
-    let told = |event: &Event| matches!(event, Event::Bounds(Ticket(6), bounds) if bounds[0].end == 100);
+    let told =
+        |event: &Event| matches!(event, Event::Bounds(Ticket(6), bounds) if bounds[0].end == 100);
     assert!(events.iter().any(told), "{events:?}");
 }

@@ -1,8 +1,9 @@
-//! The worker threads of a lane: one commits, one compacts, one asks the log what it holds. They only call the store or the log and answer
-//! the lane.
+//! The worker threads of a lane: one commits, one compacts, one asks the log what it holds. They
+//! only call the store or the log and answer the lane.
 //!
-//! Commits that wait are sent together. All queues are bounded: the lane keeps a job for which there is no room and sends it again. The
-//! lane notices a thread that ended by an internal error at the next send or receive, and ends too.
+//! Commits that wait are sent together. All queues are bounded: the lane keeps a job for which
+//! there is no room and sends it again. The lane notices a thread that ended by an internal error
+//! at the next send or receive, and ends too.
 
 use super::shrinking::{Shrink, Shrunk};
 use crate::failpoint::point;
@@ -13,7 +14,9 @@ use crate::pipeline::lane_status::LaneStatus;
 use crate::progress::{RevisionNo, Ticket, Trouble, same_log};
 use crate::store::{Bucket, Commit, CommitAnswer, Life, RevisionId, Store, StoreError};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::sync::mpsc::{
+    Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel,
+};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tally_plugin::description::Table;
@@ -32,7 +35,8 @@ pub(super) struct CommitDone {
     pub(super) revision: RevisionNo,
     pub(super) ticket: Ticket,
     pub(super) answer: Result<CommitAnswer, StoreError>,
-    /// Set if nothing was sent to the store because the log is now this one: what was counted may be of either.
+    /// Set if nothing was sent to the store because the log is now this one: what was counted may
+    /// be of either.
     pub(super) topic: Option<String>,
 }
 
@@ -62,7 +66,8 @@ pub(super) struct CompactDone {
 /// Most jobs of one worker that are under way; the lane keeps further ones.
 const UNDER_WAY: usize = 1_024;
 
-/// A thread with a queue of jobs and a queue of answers. Dropping it waits until the queued jobs are done.
+/// A thread with a queue of jobs and a queue of answers. Dropping it waits until the queued jobs
+/// are done.
 pub(super) struct Worker<Job, Done> {
     does: Thread,
     jobs: Option<SyncSender<Job>>,
@@ -98,7 +103,8 @@ impl<Job: Send + 'static, Done: Send + 'static> Worker<Job, Done> {
             // Both ends outlive the guard: once they are gone, the reason is in the status.
             guard(&status, does, || {
                 while let Ok(first) = queue.recv() {
-                    let waiting: Vec<Job> = std::iter::once(first).chain(queue.try_iter()).collect();
+                    let waiting: Vec<Job> =
+                        std::iter::once(first).chain(queue.try_iter()).collect();
                     for result in work(waiting) {
                         // The lane is gone.
                         if answer.send(result).is_err() {
@@ -164,14 +170,15 @@ impl<Job, Done> Drop for Worker<Job, Done> {
     }
 }
 
-/// How long the log may take to say which one it is before a commit. If it does not answer, nothing is stored yet: what was counted may be
-/// of another log than the state.
+/// How long the log may take to say which one it is before a commit. If it does not answer, nothing
+/// is stored yet: what was counted may be of another log than the state.
 const IDENTITY: Duration = Duration::from_secs(1);
 
 /// Starts the committing thread.
 ///
-/// A topic can be deleted and created again unnoticed, and the client then continues to read in the new one. So what was counted is stored
-/// only once the log has confirmed, after the last record was read, that it is still the same.
+/// A topic can be deleted and created again unnoticed, and the client then continues to read in the
+/// new one. So what was counted is stored only once the log has confirmed, after the last record
+/// was read, that it is still the same.
 ///
 /// # Errors
 /// The system starts no more threads.
@@ -182,7 +189,9 @@ pub(super) fn committer(
 ) -> std::io::Result<Worker<CommitJob, CommitDone>> {
     // Why nothing may be stored, and which log it is now, if that is known.
     let doubt = move |jobs: &[CommitJob]| {
-        let moves = |job: &CommitJob| job.commit.advances.iter().any(|advance| advance.to.next > advance.from);
+        let moves = |job: &CommitJob| {
+            job.commit.advances.iter().any(|advance| advance.to.next > advance.from)
+        };
         if !jobs.iter().any(moves) {
             return None;
         }
@@ -209,12 +218,21 @@ pub(super) fn committer(
         match store.commit(&commits) {
             Ok(answers) => {
                 point("commit.stored");
-                let done =
-                    |((revision, ticket), answer)| CommitDone { revision, ticket, answer: Ok(answer), topic: None };
+                let done = |((revision, ticket), answer)| CommitDone {
+                    revision,
+                    ticket,
+                    answer: Ok(answer),
+                    topic: None,
+                };
                 names.into_iter().zip(answers).map(done).collect()
             }
             Err(fault) => {
-                let done = |(revision, ticket)| CommitDone { revision, ticket, answer: Err(copy(&fault)), topic: None };
+                let done = |(revision, ticket)| CommitDone {
+                    revision,
+                    ticket,
+                    answer: Err(copy(&fault)),
+                    topic: None,
+                };
                 names.into_iter().map(done).collect()
             }
         }
@@ -238,14 +256,18 @@ pub(super) type SurveyAnswer = (u64, Result<Surveyed, LogError>);
 ///
 /// # Errors
 /// The system starts no more threads.
-pub(super) fn surveyor(survey: Arc<dyn Survey>, status: Arc<LaneStatus>) -> std::io::Result<Worker<u64, SurveyAnswer>> {
+pub(super) fn surveyor(
+    survey: Arc<dyn Survey>,
+    status: Arc<LaneStatus>,
+) -> std::io::Result<Worker<u64, SurveyAnswer>> {
     Worker::start(Thread::Surveys, status, move |questions: Vec<u64>| {
         questions.into_iter().map(|question| (question, survey.ask(ANSWER))).collect()
     })
 }
 
-/// Starts the compacting thread. `unfolded`: so many of the newest frames stay unchanged, unless a commit waits for room or panes have
-/// expired; `largest`: a bucket whose snapshot has more bytes is split.
+/// Starts the compacting thread. `unfolded`: so many of the newest frames stay unchanged, unless a
+/// commit waits for room or panes have expired; `largest`: a bucket whose snapshot has more bytes
+/// is split.
 ///
 /// # Errors
 /// The system starts no more threads.
@@ -273,7 +295,13 @@ pub(super) fn compactor(
                 largest,
             };
             let result = shrink.carry_out(&*store).map_err(|fault| report(&mut throttle, &fault));
-            CompactDone { revision: job.revision, ticket: job.ticket, bucket: job.bucket, expired: job.expired, result }
+            CompactDone {
+                revision: job.revision,
+                ticket: job.ticket,
+                bucket: job.bucket,
+                expired: job.expired,
+                result,
+            }
         };
         jobs.into_iter().map(compact).collect()
     })

@@ -1,8 +1,9 @@
 //! A metric's totals and panes at one moment, row by row, for audits.
 //!
-//! Nothing is copied beforehand: a moment is held ([`Moment`]), and its rows are taken apart a few thousand at a time while
-//! others count. It takes memory for those rows, and for what changes until its reader is done. Nothing is folded here: a
-//! key may have several rows in a pane, whose merge is what the key has there.
+//! Nothing is copied beforehand: a moment is held ([`Moment`]), and its rows are taken apart a few
+//! thousand at a time while others count. It takes memory for those rows, and for what changes
+//! until its reader is done. Nothing is folded here: a key may have several rows in a pane, whose
+//! merge is what the key has there.
 
 use crate::read::access::{OpenTable, PIECE};
 use crate::read::moment::Moment;
@@ -70,7 +71,11 @@ impl Dump {
     pub(crate) fn new(moment: Moment, tables: &[SharedTable]) -> Dump {
         let facts = |table: &SharedTable| {
             let table = table.read();
-            TableFacts { rows: table.len(), floors: *table.floors(), has_panes: !table.description.tiers.is_empty() }
+            TableFacts {
+                rows: table.len(),
+                floors: *table.floors(),
+                has_panes: !table.description.tiers.is_empty(),
+            }
         };
         Dump { moment, tables: tables.iter().map(facts).collect() }
     }
@@ -94,7 +99,11 @@ impl Dump {
         let from = |floor: i64| (floor > i64::MIN).then_some(floor);
         let of = move |floors: &Floors| {
             let panes = [Pane::Minute, Pane::Hour, Pane::Day].map(|pane| (pane, floors.of(pane)));
-            panes.into_iter().filter(|(_, floor)| *floor < i64::MAX).map(|(pane, floor)| (pane, from(floor))).collect()
+            panes
+                .into_iter()
+                .filter(|(_, floor)| *floor < i64::MAX)
+                .map(|(pane, floor)| (pane, from(floor)))
+                .collect()
         };
         self.tables.iter().map(move |table| of(&table.floors))
     }
@@ -110,7 +119,10 @@ impl Dump {
                     next = keys.end;
                     let has_more = !keys.is_empty();
                     for key in keys {
-                        rows.extend(open.total(key as u32).map(|row| Dump::row(open, (n, None), key as u32, row)));
+                        rows.extend(
+                            open.total(key as u32)
+                                .map(|row| Dump::row(open, (n, None), key as u32, row)),
+                        );
                     }
                     has_more
                 })
@@ -131,7 +143,12 @@ impl Dump {
         })
     }
 
-    fn run<'a>(&'a self, number: usize, pane: PaneId, run: &'a Run) -> impl Iterator<Item = DumpRow> + 'a {
+    fn run<'a>(
+        &'a self,
+        number: usize,
+        pane: PaneId,
+        run: &'a Run,
+    ) -> impl Iterator<Item = DumpRow> + 'a {
         let mut of_run = run.rows(&self.moment.table(number).layout);
         let pane = DumpPane { length: pane.0, start: start(pane) };
         in_pieces(move |rows| {
@@ -139,7 +156,12 @@ impl Dump {
             reader.with(PIECE, |open| {
                 for _ in 0..PIECE {
                     let Some((place, row)) = of_run.next() else { return false };
-                    rows.push(Dump::row(open, (number, Some(pane)), (place & u64::from(u32::MAX)) as u32, row));
+                    rows.push(Dump::row(
+                        open,
+                        (number, Some(pane)),
+                        (place & u64::from(u32::MAX)) as u32,
+                        row,
+                    ));
                 }
                 true
             })
@@ -152,15 +174,16 @@ impl Dump {
         let layout = &*table.layout;
         let (mut places, mut merged, mut slots) = (Vec::new(), Block::default(), HashMap::new());
         // All of it is there while the moment is held.
-        let _ = table.unsealed_in(&self.moment.reader(number), (None, None), |_, key, begin, row| {
-            let slot = *slots.entry((key, begin)).or_insert(places.len());
-            if slot < places.len() {
-                layout.merge(&mut merged.row_mut(layout, slot), row);
-            } else {
-                places.push((key, begin));
-                merged.push(layout, row);
-            }
-        });
+        let _ =
+            table.unsealed_in(&self.moment.reader(number), (None, None), |_, key, begin, row| {
+                let slot = *slots.entry((key, begin)).or_insert(places.len());
+                if slot < places.len() {
+                    layout.merge(&mut merged.row_mut(layout, slot), row);
+                } else {
+                    places.push((key, begin));
+                    merged.push(layout, row);
+                }
+            });
         let mut next = 0;
         in_pieces(move |rows| {
             let slots = next..places.len().min(next + PIECE);
@@ -178,7 +201,12 @@ impl Dump {
         })
     }
 
-    fn row(open: &OpenTable<'_>, (table, pane): (usize, Option<DumpPane>), key: u32, row: Row<'_>) -> DumpRow {
+    fn row(
+        open: &OpenTable<'_>,
+        (table, pane): (usize, Option<DumpPane>),
+        key: u32,
+        row: Row<'_>,
+    ) -> DumpRow {
         let layout = open.layout();
         DumpRow {
             table,
@@ -268,7 +296,8 @@ mod tests {
     fn every_row_that_was_counted_is_there_with_its_ids() {
         let mut state = State::default();
         let mut described = description(vec![Key::UserId, Key::EventType], &["buy"]);
-        let users = Cell { name: "users".into(), merge: Merge::Distinct, from: From::Column(Key::UserId) };
+        let users =
+            Cell { name: "users".into(), merge: Merge::Distinct, from: From::Column(Key::UserId) };
         described.tables[0].cells.push(users);
         let metric = state.add(&described);
         let mut events = batch(vec![1, 1, 1, 0]);
@@ -332,9 +361,13 @@ mod tests {
         let mut found: BTreeMap<(u64, i64), i128> = BTreeMap::new();
         let mut rows = 0;
         for row in dump.pane_rows() {
-            let DumpRow { pane: Some(pane), ref key, ref cells, .. } = row else { panic!("{row:?}") };
+            let DumpRow { pane: Some(pane), ref key, ref cells, .. } = row else {
+                panic!("{row:?}")
+            };
             assert_eq!(pane.length, Some(Pane::Minute));
-            let (Id::Integer(user), DumpCell::Number(n)) = (&key[0], &cells[0]) else { panic!("{row:?}") };
+            let (Id::Integer(user), DumpCell::Number(n)) = (&key[0], &cells[0]) else {
+                panic!("{row:?}")
+            };
             *found.entry((*user, pane.start)).or_default() += n;
             rows += 1;
         }
@@ -344,7 +377,8 @@ mod tests {
         assert_eq!(dump.held().collect::<Vec<_>>(), [held]);
     }
 
-    /// A dump is of its moment, however much is counted, sealed and swept while it is read, and takes no copy of what is held.
+    /// A dump is of its moment, however much is counted, sealed and swept while it is read, and
+    /// takes no copy of what is held.
     #[test]
     fn a_dump_is_of_one_moment_and_copies_nothing() {
         let mut state = State::default();
@@ -353,10 +387,9 @@ mod tests {
         let metric = state.add(&described);
         let count = |state: &mut State, users: std::ops::Range<u64>| {
             let mut events = batch(users.clone().collect());
-            users
-                .clone()
-                .enumerate()
-                .for_each(|(n, user)| events.users[n] = events.push_text(user.to_string().as_bytes()));
+            users.clone().enumerate().for_each(|(n, user)| {
+                events.users[n] = events.push_text(user.to_string().as_bytes())
+            });
             state.begin(&events);
             state.apply(metric, &events, 0, &[]);
         };

@@ -54,7 +54,12 @@ pub fn facts(table: &Table, frame: &[u8]) -> Result<FrameFacts, FrameError> {
         rows += 1;
     }
     let header = &reader.header;
-    Ok(FrameFacts { snapshot: header.floors.is_some(), layout: header.layout, updates: header.rows, rows })
+    Ok(FrameFacts {
+        snapshot: header.floors.is_some(),
+        layout: header.layout,
+        updates: header.rows,
+        rows,
+    })
 }
 
 /// Texts as the columns of a key: an id is an integer if it is written like one; event types and
@@ -64,12 +69,15 @@ pub fn key_of(of: &Description, table: &Table, texts: &[String]) -> Vec<Id> {
     let is_id = |column: &Key| match column {
         Key::UserId | Key::ProductId => true,
         Key::EventType | Key::Computed(_) => false,
-        Key::Property(name) => {
-            of.properties.iter().any(|property| property.name == *name && property.kind == PropertyType::Integer)
-        }
+        Key::Property(name) => of
+            .properties
+            .iter()
+            .any(|property| property.name == *name && property.kind == PropertyType::Integer),
     };
     let id = |(column, text): (&Key, &String)| match text.parse::<u64>() {
-        Ok(number) if is_id(column) && number < 1 << 53 && number.to_string() == *text => Id::Integer(number),
+        Ok(number) if is_id(column) && number < 1 << 53 && number.to_string() == *text => {
+            Id::Integer(number)
+        }
         _ => Id::Text(text.clone()),
     };
     table.key.iter().zip(texts).map(id).collect()
@@ -100,7 +108,8 @@ pub fn buckets_of(table: &Table, held: &[u32], key: &[Id]) -> Result<Vec<u32>, F
 /// Rows that are shown of a key at most.
 pub const MOST_ROWS: usize = 10_000;
 
-/// The rows whose keys begin with `key`, folded, by key and pane: frame by frame, so that no more than these are held.
+/// The rows whose keys begin with `key`, folded, by key and pane: frame by frame, so that no more
+/// than these are held.
 pub struct KeyRows<'a> {
     table: &'a Table,
     key: &'a [Id],
@@ -129,13 +138,17 @@ impl<'a> KeyRows<'a> {
         while let Some(pane) = reader.next(layout, &mut found, &mut stored)? {
             let is = |(found, wanted): (&KeyValue, &Id)| match (found, wanted) {
                 (KeyValue::Integer(found), Id::Integer(wanted)) => found == wanted,
-                (KeyValue::Text(found), Id::Text(wanted)) => reader.texts[*found] == wanted.as_bytes(),
+                (KeyValue::Text(found), Id::Text(wanted)) => {
+                    reader.texts[*found] == wanted.as_bytes()
+                }
                 _ => false,
             };
             if found.iter().zip(*key).all(is) {
                 let id = |value: &KeyValue| match value {
                     KeyValue::Integer(number) => Id::Integer(*number),
-                    KeyValue::Text(number) => Id::Text(String::from_utf8_lossy(reader.texts[*number]).into_owned()),
+                    KeyValue::Text(number) => {
+                        Id::Text(String::from_utf8_lossy(reader.texts[*number]).into_owned())
+                    }
                 };
                 let place = (found.iter().map(id).collect(), floors.settle(pane));
                 if rows.len() >= MOST_ROWS && !rows.contains_key(&place) {
@@ -155,7 +168,9 @@ impl<'a> KeyRows<'a> {
         let row = |((key, pane), row): ((Vec<Id>, PaneId), Block)| StoredRow {
             key,
             pane: pane.0.map(|tier| (tier, start(pane))),
-            cells: (0..layout.len()).map(|cell| shown(&layout, row.row(&layout, 0), cell)).collect(),
+            cells: (0..layout.len())
+                .map(|cell| shown(&layout, row.row(&layout, 0), cell))
+                .collect(),
         };
         self.rows.into_iter().map(row).collect()
     }

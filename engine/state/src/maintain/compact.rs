@@ -59,7 +59,9 @@ pub fn split(
     frames: &[Vec<u8>],
     watermark: i64,
 ) -> Result<Option<[(u32, Vec<u8>); 2]>, FrameError> {
-    let Some(into) = halves(table, bucket).filter(|_| !table.key.is_empty()) else { return Ok(None) };
+    let Some(into) = halves(table, bucket).filter(|_| !table.key.is_empty()) else {
+        return Ok(None);
+    };
     let (content, floors, header) = Content::folded(table, frames, watermark)?;
     let group = if table.group == 0 { table.key.len() } else { table.group };
     let hash = |row: &u32| content.texts.stable_hash(&content.key(*row)[..group]);
@@ -69,10 +71,12 @@ pub fn split(
     if tops.all(|top| Some(top) == one) {
         return Ok(None);
     }
-    let (first, second): (Vec<u32>, Vec<u32>) = order.iter().partition(|row| half(table, bucket, hash(row)) == 0);
+    let (first, second): (Vec<u32>, Vec<u32>) =
+        order.iter().partition(|row| half(table, bucket, hash(row)) == 0);
     let layout = Layout::new(&table.cells);
     let write = |bucket: u32, order: &[u32], rows: u64| {
-        let header = Header { bucket, layout: splits(bucket), rows, floors: Some(floors), ..header };
+        let header =
+            Header { bucket, layout: splits(bucket), rows, floors: Some(floors), ..header };
         (bucket, content.write(&layout, order, header))
     };
     // The first accounts for the updates of both: only the sum over all buckets is ever compared.
@@ -92,10 +96,21 @@ struct Content {
 impl Content {
     /// The rows of all frames in the panes that they belong to now, the floors, and what the
     /// headers say together.
-    fn folded(table: &Table, frames: &[Vec<u8>], watermark: i64) -> Result<(Content, Floors, Header), FrameError> {
+    fn folded(
+        table: &Table,
+        frames: &[Vec<u8>],
+        watermark: i64,
+    ) -> Result<(Content, Floors, Header), FrameError> {
         let layout = Layout::new(&table.cells);
         let mut content = Content { columns: table.key.len(), ..Content::default() };
-        let mut header = Header { table: 0, bucket: 0, layout: 0, rows: 0, threshold: Threshold::NONE, floors: None };
+        let mut header = Header {
+            table: 0,
+            bucket: 0,
+            layout: 0,
+            rows: 0,
+            threshold: Threshold::NONE,
+            floors: None,
+        };
         let mut floors = Floors::new(&table.tiers);
         for frame in frames {
             let read = content.add(frame, &layout)?;
@@ -114,7 +129,9 @@ impl Content {
     fn fold(&mut self, table: &Table, threshold: Threshold) {
         if threshold != Threshold::NONE && self.columns > 0 {
             let folding = Folding::of_groups(table, &mut self.texts);
-            self.keys.chunks_mut(self.columns).for_each(|key| folding.settle_groups(threshold, key, &self.texts));
+            self.keys
+                .chunks_mut(self.columns)
+                .for_each(|key| folding.settle_groups(threshold, key, &self.texts));
         }
     }
 
@@ -156,7 +173,8 @@ impl Content {
         while let Some(&first) = order.get(at) {
             row.clear_row(layout);
             let same = |other: u32| {
-                self.panes[other as usize] == self.panes[first as usize] && self.key(other) == self.key(first)
+                self.panes[other as usize] == self.panes[first as usize]
+                    && self.key(other) == self.key(first)
             };
             while let Some(&other) = order.get(at).filter(|other| same(**other)) {
                 layout.merge(&mut row.row_mut(layout, 0), self.rows.row(layout, other as usize));
@@ -167,7 +185,9 @@ impl Content {
                 if number & TEXT_BIT == 0 {
                     writer.key(false, number);
                 } else {
-                    let in_frame = *numbers.entry(number).or_insert_with(|| writer.text(self.texts.text(number)));
+                    let in_frame = *numbers
+                        .entry(number)
+                        .or_insert_with(|| writer.text(self.texts.text(number)));
                     writer.key(true, in_frame);
                 }
             }

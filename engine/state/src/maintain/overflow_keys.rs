@@ -1,6 +1,8 @@
-//! Chooses which keys a table keeps once it has too many: the rest count together under `__other__`.
+//! Chooses which keys a table keeps once it has too many: the rest count together under
+//! `__other__`.
 //!
-//! It happens each time a table's keys have about doubled. The rows are then moved by `write::metric` (`narrow`).
+//! It happens each time a table's keys have about doubled. The rows are then moved by
+//! `write::metric` (`narrow`).
 
 use crate::write::keyspace::Keyspace;
 use crate::write::metric::MetricState;
@@ -18,7 +20,8 @@ pub(crate) fn table_over(metric: &MetricState, max: u64) -> Option<(String, u64)
     })
 }
 
-/// By table, the lowest threshold at which it has no more than `max` cells; the highest if none is enough.
+/// By table, the lowest threshold at which it has no more than `max` cells; the highest if none is
+/// enough.
 pub(crate) fn thresholds_for(metric: &MetricState, names: &mut Names, max: u64) -> Vec<Threshold> {
     let Names { texts, keyspaces } = names;
     let tables = metric.tables.iter().map(|table| table.read());
@@ -49,7 +52,8 @@ pub(crate) fn release(names: &mut Names, metrics: &[MetricState]) {
 /// The lowest threshold under which these keys become at most `rows`; the highest if there is none.
 fn lowest(keys: &Keyspace, of: &[u32], rows: usize, folding: Folding, texts: &Texts) -> Threshold {
     let types = keys.threshold().types();
-    let kept: Vec<Option<u8>> = of.iter().map(|key| folding.keeps(keys.key(*key), types, texts)).collect();
+    let kept: Vec<Option<u8>> =
+        of.iter().map(|key| folding.keeps(keys.key(*key), types, texts)).collect();
     let mut last = keys.threshold();
     for threshold in keys.threshold().above() {
         last = threshold;

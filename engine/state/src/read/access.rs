@@ -1,7 +1,7 @@
 //! A table at one moment, and how its rows are reached beside a writer.
 //!
-//! A reader opens names and table for a few thousand rows at a time, and walks panes without either. A plugin's code may
-//! run between two reads; it never runs while something is open.
+//! A reader opens names and table for a few thousand rows at a time, and walks panes without
+//! either. A plugin's code may run between two reads; it never runs while something is open.
 
 use super::allowance::Allowance;
 use super::pending_events::PendingEvents;
@@ -23,8 +23,8 @@ use std::cell::{Cell, RefCell};
 use std::sync::{Arc, Weak};
 use tally_plugin::description::Table;
 
-/// Rows for which names and table stay open: a batch waits some hundred microseconds for them at most. Few in unit tests,
-/// so that these see both closed and opened again.
+/// Rows for which names and table stay open: a batch waits some hundred microseconds for them at
+/// most. Few in unit tests, so that these see both closed and opened again.
 pub(crate) const PIECE: usize = if cfg!(test) { 5 } else { 4_096 };
 
 /// A table at one moment.
@@ -40,7 +40,8 @@ pub(crate) struct TableMoment {
     _keys: KeyspaceLease,
 }
 
-/// Identifies the table and the names that something was read by: the same numbers mean something else in others.
+/// Identifies the table and the names that something was read by: the same numbers mean something
+/// else in others.
 pub(crate) struct TableId {
     table: Weak<RwLock<TableState>>,
     names: Weak<RwLock<Names>>,
@@ -104,11 +105,15 @@ impl TableMoment {
 
     /// The panes that overlap the range.
     pub(crate) fn panes_in(&self, bounds: TimeBounds) -> impl Iterator<Item = (PaneId, &Runs)> {
-        self.panes.iter().map(|(pane, runs)| (*pane, runs)).filter(move |(pane, _)| overlaps(*pane, bounds))
+        self.panes
+            .iter()
+            .map(|(pane, runs)| (*pane, runs))
+            .filter(move |(pane, _)| overlaps(*pane, bounds))
     }
 
-    /// Calls `take` with what came since the last seals and lies in the range, row by row: key, start of the minute, row.
-    /// Returns whether all of it was still there, which is so while this exists.
+    /// Calls `take` with what came since the last seals and lies in the range, row by row: key,
+    /// start of the minute, row. Returns whether all of it was still there, which is so while this
+    /// exists.
     pub(crate) fn unsealed_in(
         &self,
         reader: &TableReader<'_>,
@@ -116,11 +121,13 @@ impl TableMoment {
         mut take: impl FnMut(&Keyspace, u32, i64, Row<'_>),
     ) -> bool {
         let mut tails = self.marks.tails.iter();
-        tails.all(|(partition, to)| self.noted(reader, *partition, (to.sealed(), *to), bounds, &mut take))
+        tails.all(|(partition, to)| {
+            self.noted(reader, *partition, (to.sealed(), *to), bounds, &mut take)
+        })
     }
 
-    /// Calls `take` with what came since `from` and lies in the range, row by row. `false`: some of it is no longer
-    /// known.
+    /// Calls `take` with what came since `from` and lies in the range, row by row. `false`: some of
+    /// it is no longer known.
     pub(crate) fn since(
         &self,
         reader: &TableReader<'_>,
@@ -133,18 +140,26 @@ impl TableMoment {
         }
         for (partition, to) in &self.marks.tails {
             let begin = from.tails.get(partition).copied().unwrap_or_default();
-            if !self.noted(reader, *partition, (begin, *to), bounds, &mut |keys, key, _, row| take(keys, key, row)) {
+            if !self.noted(reader, *partition, (begin, *to), bounds, &mut |keys, key, _, row| {
+                take(keys, key, row)
+            }) {
                 return false;
             }
         }
         let mut at = from.loaded;
         while at != self.marks.loaded {
             let next = reader.with(PIECE, |open| {
-                open.table.loaded().piece(at, self.marks.loaded, PIECE, &self.layout, |pane, key, row| {
-                    if overlaps(pane, bounds) {
-                        take(open.keys(), key, row);
-                    }
-                })
+                open.table.loaded().piece(
+                    at,
+                    self.marks.loaded,
+                    PIECE,
+                    &self.layout,
+                    |pane, key, row| {
+                        if overlaps(pane, bounds) {
+                            take(open.keys(), key, row);
+                        }
+                    },
+                )
             });
             let Some(next) = next else { return false };
             at = next;
@@ -152,7 +167,8 @@ impl TableMoment {
         true
     }
 
-    /// Calls `take` with what a partition noted between two marks. Returns whether all of it was still there.
+    /// Calls `take` with what a partition noted between two marks. Returns whether all of it was
+    /// still there.
     fn noted(
         &self,
         reader: &TableReader<'_>,
@@ -165,9 +181,14 @@ impl TableMoment {
         while at != to {
             let next = reader.with(PIECE, |open| {
                 let (piece, next) = open.table.tail(partition)?.piece(at, to, PIECE)?;
-                events.each_row(piece.rows(), piece.updates(), piece.values(), |key, begin, row| {
-                    take(open.keys(), key, begin, row);
-                });
+                events.each_row(
+                    piece.rows(),
+                    piece.updates(),
+                    piece.values(),
+                    |key, begin, row| {
+                        take(open.keys(), key, begin, row);
+                    },
+                );
                 Some(next)
             });
             let Some(next) = next else { return false };
@@ -226,8 +247,8 @@ impl<'a> TableReader<'a> {
         TableReader { names, table, open: RefCell::new(None), left: Cell::new(0) }
     }
 
-    /// Calls `read` with names and table open; it reads about so many rows. It must not keep what it is shown, which may
-    /// be closed afterwards.
+    /// Calls `read` with names and table open; it reads about so many rows. It must not keep what
+    /// it is shown, which may be closed afterwards.
     #[inline]
     pub(crate) fn with<T>(&self, rows: usize, read: impl FnOnce(&OpenTable<'a>) -> T) -> T {
         let left = self.left.get();

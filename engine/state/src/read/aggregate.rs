@@ -38,7 +38,9 @@ pub(crate) fn read(
     if request.quantiles.iter().any(|q| !(0.0..=1.0).contains(q)) {
         return Err(ReadError::Bad("a quantile must be a number from 0 to 1".into()));
     }
-    let plan = context.reader.with(PIECE, |open| Plan::new(context.table, open.keys(), open.texts(), request))?;
+    let plan = context
+        .reader
+        .with(PIECE, |open| Plan::new(context.table, open.keys(), open.texts(), request))?;
     let bounds = (request.from, request.to);
     let fold = folds.fold(context, plan, bounds)?;
     let aggregate = Aggregate { context, fold: &fold, quantiles: &request.quantiles };
@@ -64,7 +66,8 @@ impl Aggregate<'_, '_> {
     /// The groups asked for, in the order asked for.
     fn choose(&self, request: &ReadRequest) -> Result<Vec<u32>, ReadError> {
         let value = |group: u32| &self.fold.values[group as usize];
-        let by_id = |a: &u32, b: &u32| self.order(value(*a), value(*b), self.fold.plan.group_by.len());
+        let by_id =
+            |a: &u32, b: &u32| self.order(value(*a), value(*b), self.fold.plan.group_by.len());
         let all = 0..self.fold.values.len() as u32;
         let chosen = request.rank.as_ref().map_or(all.len(), |rank| rank.limit.min(all.len()));
         if request.step_ms.is_some() && request.rank.is_none() {
@@ -120,7 +123,8 @@ impl Aggregate<'_, '_> {
         let bounds = within(bounds, allow.steps());
         let scan = Scan { context: self.context, groups: Some(&wanted), bounds };
         let part_text = text_of_part(table.layout.len(), self.quantiles.len());
-        let mut series: Vec<BTreeMap<i64, PartRows>> = chosen.iter().map(|_| BTreeMap::new()).collect();
+        let mut series: Vec<BTreeMap<i64, PartRows>> =
+            chosen.iter().map(|_| BTreeMap::new()).collect();
         scan.rows(&mut |key, begin, row| {
             if let (Some((place, part)), Some(begin)) = (place_of.get(&key), begin) {
                 let start = begin.div_euclid(step_ms) * step_ms;
@@ -147,7 +151,11 @@ impl Aggregate<'_, '_> {
         text_of(&self.ids(part, self.fold.plan.part_columns().len()))
     }
 
-    fn write(&self, chosen: &[u32], series: Vec<BTreeMap<i64, PartRows>>) -> Result<Vec<GroupAnswer>, ReadError> {
+    fn write(
+        &self,
+        chosen: &[u32],
+        series: Vec<BTreeMap<i64, PartRows>>,
+    ) -> Result<Vec<GroupAnswer>, ReadError> {
         let mut parts: Vec<PartRows> = chosen.iter().map(|_| PartRows::default()).collect();
         for (n, (place, key)) in self.fold.members(self.context, chosen).into_iter().enumerate() {
             if n % 8_192 == 0 {
@@ -171,26 +179,41 @@ impl Aggregate<'_, '_> {
                 key: self.ids(&self.fold.values[*group as usize], self.fold.plan.group_by.len()),
                 measures: self.fold.measures(*group).to_vec(),
                 parts: self.parts(parts, Taken::No)?,
-                series: series.next().unwrap_or_default().into_iter().map(step).collect::<Result<_, ReadError>>()?,
+                series: series.next().unwrap_or_default().into_iter().map(step).collect::<Result<
+                    _,
+                    ReadError,
+                >>(
+                )?,
             })
         };
         chosen.iter().zip(parts).enumerate().map(write).collect()
     }
 
     fn ids(&self, values: &Values, columns: usize) -> Vec<Id> {
-        self.context.reader.with(1, |open| values[..columns].iter().map(|value| open.texts().id(*value)).collect())
+        self.context
+            .reader
+            .with(1, |open| values[..columns].iter().map(|value| open.texts().id(*value)).collect())
     }
 
     fn parts(&self, parts: PartRows, taken: Taken) -> Result<Vec<Part>, ReadError> {
         let (columns, layout) = (self.fold.plan.part_columns().len(), &self.context.table.layout);
-        let mut list: Vec<(&Values, Row<'_>)> =
-            parts.values.iter().enumerate().map(|(n, values)| (values, parts.rows.row(layout, n))).collect();
+        let mut list: Vec<(&Values, Row<'_>)> = parts
+            .values
+            .iter()
+            .enumerate()
+            .map(|(n, values)| (values, parts.rows.row(layout, n)))
+            .collect();
         if taken == Taken::No {
             let bytes = list.len() * text_of_part(layout.len(), self.quantiles.len());
-            self.context.allow.take(bytes + list.iter().map(|(values, _)| self.text_of(values)).sum::<usize>())?;
+            self.context
+                .allow
+                .take(bytes + list.iter().map(|(values, _)| self.text_of(values)).sum::<usize>())?;
         }
         list.sort_by(|(a, _), (b, _)| self.order(a, b, columns));
-        Ok(list.into_iter().map(|(values, row)| self.part(self.ids(values, columns), row)).collect())
+        Ok(list
+            .into_iter()
+            .map(|(values, row)| self.part(self.ids(values, columns), row))
+            .collect())
     }
 
     fn part(&self, key: Vec<Id>, row: Row<'_>) -> Part {
@@ -203,15 +226,21 @@ impl Aggregate<'_, '_> {
         for cell in 0..layout.len() {
             match (layout.merge_of(cell), layout.sketch(row, cell)) {
                 (Some(Merge::Quantiles), sketch) => {
-                    let whole =
-                        !self.context.table.feeds.iter().any(|feed| usize::from(feed.cell) == cell && feed.is_float());
+                    let whole = !self
+                        .context
+                        .table
+                        .feeds
+                        .iter()
+                        .any(|feed| usize::from(feed.cell) == cell && feed.is_float());
                     let told = |q: &f64| match sketch {
                         Some(Sketch::Quantiles(quantiles)) => quantiles.quantile(*q, whole),
                         _ => None,
                     };
                     part.quantiles.push(self.quantiles.iter().filter_map(told).collect());
                 }
-                (Some(Merge::Latest), Some(Sketch::Latest(latest))) => part.latest.push(Some(latest.value())),
+                (Some(Merge::Latest), Some(Sketch::Latest(latest))) => {
+                    part.latest.push(Some(latest.value()))
+                }
                 (Some(Merge::Latest), _) => part.latest.push(None),
                 _ => {}
             }

@@ -78,13 +78,20 @@ enum Total {
 
 impl Fold {
     /// Folds every row. Errors: [`ReadError::Deadline`], [`ReadError::Memory`].
-    pub(crate) fn new(context: ReadContext<'_, '_>, plan: Plan, bounds: TimeBounds) -> Result<Fold, ReadError> {
+    pub(crate) fn new(
+        context: ReadContext<'_, '_>,
+        plan: Plan,
+        bounds: TimeBounds,
+    ) -> Result<Fold, ReadError> {
         let scan = Scan { context, groups: plan.groups.as_deref(), bounds };
-        let own = |open: &OpenTable<'_>| plan.group_by.iter().copied().eq(0..open.keys().shape().group);
+        let own =
+            |open: &OpenTable<'_>| plan.group_by.iter().copied().eq(0..open.keys().shape().group);
         let own = context.reader.with(1, own);
         let layout = &context.table.layout;
         let neutral = Block::neutral(layout);
-        let measure = |cell: usize| if layout.adds(cell) { 0 } else { layout.value(neutral.row(layout, 0), cell) };
+        let measure = |cell: usize| {
+            if layout.adds(cell) { 0 } else { layout.value(neutral.row(layout, 0), cell) }
+        };
         let mut fold = Fold {
             bounds,
             read_from: TableId::of(context.reader),
@@ -95,18 +102,28 @@ impl Fold {
             values: Vec::new(),
             measures: Vec::new(),
             neutral: plan.measures.iter().map(|m| measure(m.cell)).collect(),
-            sets: RankingSets::new(plan.measures.iter().filter(|measure| measure.how == How::Distinct).count()),
-            members: if own { Members::Own(Vec::new()) } else { Members::Listed(Vec::new(), Vec::new()) },
+            sets: RankingSets::new(
+                plan.measures.iter().filter(|measure| measure.how == How::Distinct).count(),
+            ),
+            members: if own {
+                Members::Own(Vec::new())
+            } else {
+                Members::Listed(Vec::new(), Vec::new())
+            },
             total: Total::new(context, &plan),
             plan,
         };
         match &fold.plan.groups {
             // Keys in the order of their numbers, which is that of memory.
-            None => fold.add_all(context, 0..context.reader.with(1, |open| open.keys().len()) as u32)?,
+            None => {
+                fold.add_all(context, 0..context.reader.with(1, |open| open.keys().len()) as u32)?
+            }
             Some(named) => {
                 // Listed first: a chain is walked link by link, the rows of its keys many at a
                 // time.
-                let list = |open: &OpenTable<'_>| named.iter().flat_map(|group| open.keys().keys_of(*group)).collect();
+                let list = |open: &OpenTable<'_>| {
+                    named.iter().flat_map(|group| open.keys().keys_of(*group)).collect()
+                };
                 let mut keys: Vec<u32> = context.reader.with(PIECE, list);
                 keys.reverse();
                 fold.add_all(context, keys.into_iter())?;
@@ -116,7 +133,11 @@ impl Fold {
         Ok(fold)
     }
 
-    fn add_all(&mut self, context: ReadContext<'_, '_>, keys: impl Iterator<Item = u32>) -> Result<(), ReadError> {
+    fn add_all(
+        &mut self,
+        context: ReadContext<'_, '_>,
+        keys: impl Iterator<Item = u32>,
+    ) -> Result<(), ReadError> {
         // Taken out while rows are added: adding only reads it.
         let found = std::mem::replace(&mut self.found, FoldedRows::Totals);
         let layout = &*context.table.layout;
@@ -148,7 +169,12 @@ impl Fold {
     }
 
     /// Whether it answers this question at this moment, once it has what came since.
-    pub(super) fn suits(&self, context: ReadContext<'_, '_>, plan: &Plan, bounds: TimeBounds) -> bool {
+    pub(super) fn suits(
+        &self,
+        context: ReadContext<'_, '_>,
+        plan: &Plan,
+        bounds: TimeBounds,
+    ) -> bool {
         self.moment <= context.table.number()
             && self.bounds == bounds
             && self.read_from.is_of(context.reader)
@@ -157,14 +183,18 @@ impl Fold {
 
     /// Whether it answers the same question as another, maybe at another moment.
     pub(super) fn is_like(&self, other: &Fold) -> bool {
-        self.bounds == other.bounds && self.read_from.is_same(&other.read_from) && self.plan == other.plan
+        self.bounds == other.bounds
+            && self.read_from.is_same(&other.read_from)
+            && self.plan == other.plan
     }
 
     /// Adds the rows that came since. `false`: that is not possible any more, and the fold must be
     /// dropped.
     pub(super) fn refresh(&mut self, context: ReadContext<'_, '_>) -> bool {
         let same_kinds = match &self.total {
-            Total::ByKind(_, there) => there.len() == context.reader.with(1, |open| open.keys().kinds().len()),
+            Total::ByKind(_, there) => {
+                there.len() == context.reader.with(1, |open| open.keys().kinds().len())
+            }
             Total::Parts(_) => true,
         };
         if !same_kinds {
@@ -189,7 +219,8 @@ impl Fold {
     /// Works out the measures of sets that have grown.
     fn estimate(&mut self) {
         let measures = self.plan.measures.iter().enumerate();
-        let sets: Vec<usize> = measures.filter(|(_, m)| m.how == How::Distinct).map(|(n, _)| n).collect();
+        let sets: Vec<usize> =
+            measures.filter(|(_, m)| m.how == How::Distinct).map(|(n, _)| n).collect();
         let width = self.neutral.len();
         let measures = &mut self.measures;
         self.sets.estimate(|group, n, value| measures[group as usize * width + sets[n]] = value);
@@ -235,7 +266,9 @@ impl Fold {
                     continue;
                 }
                 How::AddByKind(weights) => weights[keys.kind(key)],
-                How::AddByColumn(column, of_values, other) => weight(of_values, *other, keys.key(key)[*column]),
+                How::AddByColumn(column, of_values, other) => {
+                    weight(of_values, *other, keys.key(key)[*column])
+                }
             };
             *sum = sum.wrapping_add(value.wrapping_mul(i128::from(weight)));
         }
@@ -247,7 +280,12 @@ impl Fold {
     }
 
     /// The row of a key in the range.
-    pub(crate) fn row<'a>(&'a self, layout: &Layout, open: &'a OpenTable<'_>, key: u32) -> Option<Row<'a>> {
+    pub(crate) fn row<'a>(
+        &'a self,
+        layout: &Layout,
+        open: &'a OpenTable<'_>,
+        key: u32,
+    ) -> Option<Row<'a>> {
         self.found.row(layout, open, key)
     }
 
@@ -285,8 +323,16 @@ impl Fold {
                 let mut parts = PartRows::default();
                 let layout = &context.table.layout;
                 context.reader.with(GROUP, |open| {
-                    let kinds = open.keys().kinds().iter().enumerate().zip(there).filter(|(_, there)| **there);
-                    kinds.for_each(|((n, kind), _)| parts.add(layout, [*kind, ABSENT, ABSENT], all.row(layout, n)));
+                    let kinds = open
+                        .keys()
+                        .kinds()
+                        .iter()
+                        .enumerate()
+                        .zip(there)
+                        .filter(|(_, there)| **there);
+                    kinds.for_each(|((n, kind), _)| {
+                        parts.add(layout, [*kind, ABSENT, ABSENT], all.row(layout, n))
+                    });
                 });
                 parts
             }
@@ -350,8 +396,12 @@ impl GroupIndex {
                 *place
             }
             GroupIndex::Named(index) => *index.entry(keys.group(key)).or_insert(next),
-            GroupIndex::Column(column, index) => *index.entry(keys.key(key)[*column]).or_insert(next),
-            GroupIndex::Columns(index) => *index.entry(select(keys.key(key), &plan.group_by)).or_insert(next),
+            GroupIndex::Column(column, index) => {
+                *index.entry(keys.key(key)[*column]).or_insert(next)
+            }
+            GroupIndex::Columns(index) => {
+                *index.entry(select(keys.key(key), &plan.group_by)).or_insert(next)
+            }
         }
     }
 }

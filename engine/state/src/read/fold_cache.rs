@@ -36,7 +36,12 @@ impl Folds {
     ///
     /// # Errors
     /// [`ReadError::Deadline`], [`ReadError::Memory`].
-    pub(crate) fn fold(&self, context: ReadContext<'_, '_>, plan: Plan, bounds: TimeBounds) -> Result<Fold, ReadError> {
+    pub(crate) fn fold(
+        &self,
+        context: ReadContext<'_, '_>,
+        plan: Plan,
+        bounds: TimeBounds,
+    ) -> Result<Fold, ReadError> {
         // Taken out of the cache: an equal question at the same time makes a fold of its own.
         let kept = {
             let mut all = self.all.lock();

@@ -1,7 +1,8 @@
 //! Answers questions about a metric at one moment, while others change the state.
 //!
-//! From the bottom: `allowance` (what a read may cost), `types` and `access` (what all reads share), `plan` (a request in
-//! numbers of this process), `scan` (rows of a range), `fold` and `fold_cache` (rows by group), `aggregate` (the answer).
+//! From the bottom: `allowance` (what a read may cost), `types` and `access` (what all reads
+//! share), `plan` (a request in numbers of this process), `scan` (rows of a range), `fold` and
+//! `fold_cache` (rows by group), `aggregate` (the answer).
 
 pub(crate) mod access;
 pub(crate) mod aggregate;

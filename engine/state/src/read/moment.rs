@@ -1,8 +1,10 @@
-//! A metric at one moment: what a question reads, however long it takes and whatever is counted meanwhile.
+//! A metric at one moment: what a question reads, however long it takes and whatever is counted
+//! meanwhile.
 //!
-//! Taking a moment copies a few list heads: panes are shared, tails are marked with how far they had come, and rows of
-//! totals are kept before they change (`write::previous_rows`). Numbers of ids and keys only grow; where they are assigned
-//! anew, readers keep the old ones. So writers never wait for a read to end.
+//! Taking a moment copies a few list heads: panes are shared, tails are marked with how far they
+//! had come, and rows of totals are kept before they change (`write::previous_rows`). Numbers of
+//! ids and keys only grow; where they are assigned anew, readers keep the old ones. So writers
+//! never wait for a read to end.
 
 use super::access::{ReadContext, TableMoment, TableReader};
 use super::aggregate;
@@ -32,7 +34,8 @@ impl Moment {
         held: HeldRange,
     ) -> Moment {
         let open = names.read();
-        let tables: Vec<TableMoment> = tables.iter().map(|table| TableMoment::new(table, &open.keyspaces)).collect();
+        let tables: Vec<TableMoment> =
+            tables.iter().map(|table| TableMoment::new(table, &open.keyspaces)).collect();
         let thresholds = tables.iter().map(|table| table.threshold(&open)).collect();
         drop(open);
         Moment { names: Arc::clone(names), tables, folds: Arc::clone(folds), held, thresholds }
@@ -42,9 +45,14 @@ impl Moment {
     ///
     /// # Errors
     /// [`ReadError`].
-    pub fn read(&self, request: &ReadRequest, allow: &dyn Allowance) -> Result<ReadAnswer, ReadError> {
+    pub fn read(
+        &self,
+        request: &ReadRequest,
+        allow: &dyn Allowance,
+    ) -> Result<ReadAnswer, ReadError> {
         let table = self.tables.iter().find(|table| table.description().name == request.table);
-        let table = table.ok_or_else(|| ReadError::Bad(format!("unknown table \"{}\"", request.table)))?;
+        let table =
+            table.ok_or_else(|| ReadError::Bad(format!("unknown table \"{}\"", request.table)))?;
         let reader = TableReader::new(&self.names, table);
         aggregate::read(ReadContext { table, reader: &reader, allow }, request, &self.folds)
     }

@@ -29,7 +29,8 @@ impl<'a> PendingEvents<'a> {
     ) {
         let layout = self.layout;
         let (from, to) = self.bounds;
-        let inside = |begin: i64| from.is_none_or(|from| begin >= from) && to.is_none_or(|to| begin < to);
+        let inside =
+            |begin: i64| from.is_none_or(|from| begin >= from) && to.is_none_or(|to| begin < to);
         for (key, minute, millis) in rows {
             let begin = i64::from(minute) * MINUTE;
             if inside(begin) {

@@ -63,7 +63,9 @@ impl Plan {
     ) -> Result<Plan, ReadError> {
         let column = |key: &Key| {
             let place = table.description().key.iter().position(|column| column == key);
-            place.ok_or_else(|| ReadError::Bad(format!("table \"{}\" has no key column {key:?}", request.table)))
+            place.ok_or_else(|| {
+                ReadError::Bad(format!("table \"{}\" has no key column {key:?}", request.table))
+            })
         };
         let columns = |keys: &[Key]| keys.iter().map(column).collect::<Result<Vec<_>, _>>();
         let mut filters = Vec::new();
@@ -74,12 +76,16 @@ impl Plan {
             filters.push((column(&only.column)?, ids));
         }
         let measures = request.rank.iter().flat_map(|rank| &rank.by);
-        let measures =
-            measures.map(|measure| Plan::measure(table, keys, texts, measure, &column)).collect::<Result<_, _>>()?;
+        let measures = measures
+            .map(|measure| Plan::measure(table, keys, texts, measure, &column))
+            .collect::<Result<_, _>>()?;
         let groups = groups_named(keys, &filters)?;
         let of_kind = |column: &usize| Some(*column) == keys.kind_column();
         let takes = |kind: &u64| {
-            filters.iter().filter(|(column, _)| of_kind(column)).all(|(_, ids)| ids.binary_search(kind).is_ok())
+            filters
+                .iter()
+                .filter(|(column, _)| of_kind(column))
+                .all(|(_, ids)| ids.binary_search(kind).is_ok())
         };
         let filtered = filters.iter().any(|(column, _)| of_kind(column));
         let kinds = filtered.then(|| keys.kinds().iter().map(takes).collect());
@@ -103,11 +109,15 @@ impl Plan {
     ) -> Result<PlanMeasure, ReadError> {
         let cells = &table.description().cells;
         let cell = cells.iter().position(|cell| cell.name == measure.cell);
-        let cell = cell.ok_or_else(|| ReadError::Bad(format!("unknown cell \"{}\"", measure.cell)))?;
+        let cell =
+            cell.ok_or_else(|| ReadError::Bad(format!("unknown cell \"{}\"", measure.cell)))?;
         let adds = table.layout.adds(cell);
         let merge = table.layout.merge_of(cell).filter(|merge| merge.is_sketch());
         if merge.is_some_and(|merge| merge != Merge::Distinct) {
-            return Err(ReadError::Bad(format!("groups cannot be ranked by cell \"{}\"", measure.cell)));
+            return Err(ReadError::Bad(format!(
+                "groups cannot be ranked by cell \"{}\"",
+                measure.cell
+            )));
         }
         let how = match &measure.weights {
             Some(_) if !adds => {
@@ -117,10 +127,16 @@ impl Plan {
                 )));
             }
             Some(weights) => {
-                let of = weights.of.iter().filter_map(|(text, weight)| Some((texts.find(text.as_bytes())?, *weight)));
-                let (column, of, other) = (column(&weights.column)?, of.collect::<Vec<_>>(), weights.other);
+                let of = weights
+                    .of
+                    .iter()
+                    .filter_map(|(text, weight)| Some((texts.find(text.as_bytes())?, *weight)));
+                let (column, of, other) =
+                    (column(&weights.column)?, of.collect::<Vec<_>>(), weights.other);
                 if Some(column) == keys.kind_column() {
-                    How::AddByKind(keys.kinds().iter().map(|kind| weight(&of, other, *kind)).collect())
+                    How::AddByKind(
+                        keys.kinds().iter().map(|kind| weight(&of, other, *kind)).collect(),
+                    )
                 } else {
                     How::AddByColumn(column, of, other)
                 }
@@ -159,14 +175,22 @@ pub(crate) fn weight(of: &[(u64, i64)], other: i64, value: u64) -> i64 {
 }
 
 /// The groups that filters on all group columns name; `None` if a group column has no filter.
-fn groups_named(keys: &Keyspace, filters: &[(usize, Vec<u64>)]) -> Result<Option<Vec<u32>>, ReadError> {
+fn groups_named(
+    keys: &Keyspace,
+    filters: &[(usize, Vec<u64>)],
+) -> Result<Option<Vec<u32>>, ReadError> {
     let mut named: Vec<Vec<u64>> = vec![Vec::new()];
     for column in 0..keys.shape().group {
-        let Some((_, ids)) = filters.iter().find(|(filtered, _)| *filtered == column) else { return Ok(None) };
+        let Some((_, ids)) = filters.iter().find(|(filtered, _)| *filtered == column) else {
+            return Ok(None);
+        };
         if named.len().saturating_mul(ids.len()) > NAMED {
             return Err(ReadError::Bad(format!("more than {NAMED} groups are named")));
         }
-        named = named.iter().flat_map(|lead| ids.iter().map(|id| [lead.as_slice(), &[*id]].concat())).collect();
+        named = named
+            .iter()
+            .flat_map(|lead| ids.iter().map(|id| [lead.as_slice(), &[*id]].concat()))
+            .collect();
     }
     if keys.shape().group == 0 {
         return Ok(None);

@@ -28,7 +28,8 @@ impl RankingSets {
         stale.dedup();
         for group in stale {
             for n in 0..self.width {
-                let set = self.sketches.get(group as usize * self.width + n).and_then(Option::as_ref);
+                let set =
+                    self.sketches.get(group as usize * self.width + n).and_then(Option::as_ref);
                 tell(group, n, set.map_or(0, Sketch::number));
             }
         }
@@ -53,6 +54,8 @@ impl RankingSets {
     /// Bytes in memory, approximately.
     pub(crate) fn memory(&self) -> usize {
         let sketches: usize = self.sketches.iter().flatten().map(Sketch::memory).sum();
-        self.sketches.capacity() * size_of::<Option<Sketch>>() + self.stale.capacity() * 4 + sketches
+        self.sketches.capacity() * size_of::<Option<Sketch>>()
+            + self.stale.capacity() * 4
+            + sketches
     }
 }

@@ -76,11 +76,15 @@ impl Scan<'_, '_> {
         }
         clock.check()?;
         let mut refused = Ok(());
-        let whole = self.context.table.unsealed_in(self.context.reader, self.bounds, |keys, key, begin, row| {
-            if refused.is_ok() && self.wanted(keys.group(key)) {
-                refused = clock.tick().and_then(|()| visit(key, Some(begin), row));
-            }
-        });
+        let whole = self.context.table.unsealed_in(
+            self.context.reader,
+            self.bounds,
+            |keys, key, begin, row| {
+                if refused.is_ok() && self.wanted(keys.group(key)) {
+                    refused = clock.tick().and_then(|()| visit(key, Some(begin), row));
+                }
+            },
+        );
         if whole { refused } else { Err(ReadError::Gone) }
     }
 
@@ -185,10 +189,17 @@ pub(crate) enum FoldedRows {
 impl FoldedRows {
     /// The row of a key; `None` if it has none in the range.
     #[inline]
-    pub(crate) fn row<'a>(&'a self, layout: &Layout, open: &'a OpenTable<'_>, key: u32) -> Option<Row<'a>> {
+    pub(crate) fn row<'a>(
+        &'a self,
+        layout: &Layout,
+        open: &'a OpenTable<'_>,
+        key: u32,
+    ) -> Option<Row<'a>> {
         match self {
             FoldedRows::Totals => open.total(key),
-            FoldedRows::Folded { slots, rows } => slots.get(key).map(|slot| rows.row(layout, slot as usize)),
+            FoldedRows::Folded { slots, rows } => {
+                slots.get(key).map(|slot| rows.row(layout, slot as usize))
+            }
         }
     }
 

@@ -20,7 +20,8 @@ pub(crate) fn select(values: &[u64], columns: &[usize]) -> Values {
     selected
 }
 
-/// Number of parts from which on they are found through an index; fewer (event types) are searched one by one.
+/// Number of parts from which on they are found through an index; fewer (event types) are searched
+/// one by one.
 const INDEXED: usize = 17;
 
 /// Folded rows by part.

@@ -47,7 +47,10 @@ impl Block {
     /// The n-th row, to be changed.
     #[inline]
     pub(crate) fn row_mut(&mut self, layout: &Layout, n: usize) -> RowMut<'_> {
-        RowMut { words: &mut self.words[n * layout.words()..][..layout.words()], sketches: &mut self.sketches }
+        RowMut {
+            words: &mut self.words[n * layout.words()..][..layout.words()],
+            sketches: &mut self.sketches,
+        }
     }
 
     /// Appends a row.
@@ -69,7 +72,14 @@ impl Block {
 
     /// Appends a row of events whose times lie in `[first, last]` and sum up to `time_sum`.
     #[inline]
-    pub(crate) fn push_fed(&mut self, layout: &Layout, events: i64, first: i64, last: i64, time_sum: i128) {
+    pub(crate) fn push_fed(
+        &mut self,
+        layout: &Layout,
+        events: i64,
+        first: i64,
+        last: i64,
+        time_sum: i128,
+    ) {
         layout.push_fed(&mut self.words, events, first, last, time_sum);
     }
 
@@ -112,14 +122,20 @@ impl Block {
         let (left, right) = self.words.split_at_mut(second * width);
         let (left, right) = (&mut left[first * width..][..width], &mut right[..width]);
         let (into, other) = if into < from { (left, &*right) } else { (right, &*left) };
-        layout.merge(&mut RowMut { words: into, sketches: &mut self.sketches }, Row { words: other, sketches: &[] });
+        layout.merge(
+            &mut RowMut { words: into, sketches: &mut self.sketches },
+            Row { words: other, sketches: &[] },
+        );
     }
 
     /// A copy of the rows from `from` up to `to`.
     pub(crate) fn part(&self, layout: &Layout, from: usize, to: usize) -> Block {
         let width = layout.words();
         if !layout.has_sketches() {
-            return Block { words: self.words[from * width..to * width].to_vec(), sketches: Vec::new() };
+            return Block {
+                words: self.words[from * width..to * width].to_vec(),
+                sketches: Vec::new(),
+            };
         }
         let mut part = Block::with_capacity(layout, to - from);
         (from..to).for_each(|n| part.push(layout, self.row(layout, n)));

@@ -6,8 +6,6 @@
 //! A sketch takes one: its place, from 1 on, in the list of sketches beside the words (`Block`), or
 //! 0. Merges are associative and commutative without exception: no floats, no saturation. Nothing
 //! here knows keys or panes.
-//!
-//! Over 400 lines: whatever depends on the kind of a cell is in one place.
 
 use super::row::{Row, RowMut};
 use super::varint;
@@ -72,7 +70,9 @@ impl Layout {
                     (Merge::Max, Fed::Column) => Kind::WideMax,
                     (Merge::Min, _) => Kind::Min,
                     (Merge::Max, _) => Kind::Max,
-                    (merge @ (Merge::Distinct | Merge::Quantiles | Merge::Latest), _) => Kind::Sketch(merge),
+                    (merge @ (Merge::Distinct | Merge::Quantiles | Merge::Latest), _) => {
+                        Kind::Sketch(merge)
+                    }
                 };
                 (kind, fed)
             })
@@ -82,14 +82,17 @@ impl Layout {
             .iter()
             .map(|(kind, _)| {
                 let start = words;
-                words += if matches!(kind, Kind::Sum | Kind::WideMin | Kind::WideMax) { 2 } else { 1 };
+                words +=
+                    if matches!(kind, Kind::Sum | Kind::WideMin | Kind::WideMax) { 2 } else { 1 };
                 start
             })
             .collect();
         let sketches = cells.iter().any(|(kind, _)| matches!(kind, Kind::Sketch(_)));
         let usual = match cells.as_slice() {
             [(Kind::Count, _)] => Some(Usual::Count),
-            [(Kind::Count, _), (Kind::Min, Fed::EventTime), (Kind::Max, Fed::EventTime)] => Some(Usual::Seen),
+            [(Kind::Count, _), (Kind::Min, Fed::EventTime), (Kind::Max, Fed::EventTime)] => {
+                Some(Usual::Seen)
+            }
             _ => None,
         };
         Layout { usual, cells, starts, words, sketches }
@@ -112,7 +115,14 @@ impl Layout {
 
     /// Appends the words of a row of such events as `feed` takes.
     #[inline]
-    pub(super) fn push_fed(&self, words: &mut Vec<i64>, events: i64, first: i64, last: i64, time_sum: i128) {
+    pub(super) fn push_fed(
+        &self,
+        words: &mut Vec<i64>,
+        events: i64,
+        first: i64,
+        last: i64,
+        time_sum: i128,
+    ) {
         match self.usual {
             Some(Usual::Count) => words.push(events),
             Some(Usual::Seen) => words.extend([events, first, last]),
@@ -208,8 +218,12 @@ impl Layout {
         let word = self.starts[cell];
         match (kind, given) {
             (Kind::Sum, Given::Number(value)) => add(row.words, word, *value),
-            (Kind::WideMin, Given::Number(value)) => set_wide(row.words, word, wide(row.words, word).min(*value)),
-            (Kind::WideMax, Given::Number(value)) => set_wide(row.words, word, wide(row.words, word).max(*value)),
+            (Kind::WideMin, Given::Number(value)) => {
+                set_wide(row.words, word, wide(row.words, word).min(*value))
+            }
+            (Kind::WideMax, Given::Number(value)) => {
+                set_wide(row.words, word, wide(row.words, word).max(*value))
+            }
             (Kind::Min, Given::Number(value)) => {
                 row.words[word] = row.words[word].min(i64::try_from(*value).unwrap_or(i64::MAX));
             }
@@ -340,7 +354,9 @@ impl Layout {
             let word = self.starts[n];
             match kind {
                 Kind::Count => varint::put(out, row.words[word] as u64),
-                Kind::Sum | Kind::WideMin | Kind::WideMax => varint::put_wide(out, wide(row.words, word)),
+                Kind::Sum | Kind::WideMin | Kind::WideMax => {
+                    varint::put_wide(out, wide(row.words, word))
+                }
                 Kind::Min | Kind::Max => {
                     let base = if *fed == Fed::EventTime { base } else { 0 };
                     varint::put(out, varint::zigzag(row.words[word].wrapping_sub(base)));
@@ -357,7 +373,9 @@ impl Layout {
             let word = self.starts[n];
             match kind {
                 Kind::Count => row.words[word] = i64::try_from(varint::take(bytes)?).ok()?,
-                Kind::Sum | Kind::WideMin | Kind::WideMax => set_wide(row.words, word, varint::take_wide(bytes)?),
+                Kind::Sum | Kind::WideMin | Kind::WideMax => {
+                    set_wide(row.words, word, varint::take_wide(bytes)?)
+                }
                 Kind::Min | Kind::Max => {
                     let base = if *fed == Fed::EventTime { base } else { 0 };
                     row.words[word] = varint::unzigzag(varint::take(bytes)?).wrapping_add(base);

@@ -103,5 +103,10 @@ fn a_value_that_does_not_fit_is_not_taken() {
     assert!(!layout.update(&mut row, 0, 0, 1));
     assert!(!layout.update(&mut row, 7, 0, 1), "columns feed it");
     assert!(!layout.takes(99, 1));
-    assert_eq!((0..layout.len()).filter_map(|cell| layout.held(all.row(&layout, 0), cell)).collect::<Vec<_>>(), [0, 0]);
+    assert_eq!(
+        (0..layout.len())
+            .filter_map(|cell| layout.held(all.row(&layout, 0), cell))
+            .collect::<Vec<_>>(),
+        [0, 0]
+    );
 }

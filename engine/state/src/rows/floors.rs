@@ -10,10 +10,12 @@ use tally_plugin::description::{Pane, Tier};
 /// Milliseconds of a minute.
 pub(crate) const MINUTE: i64 = 60_000;
 
-/// The half-open range of times that a read asks for, in Unix milliseconds; `None`: no bound on that side.
+/// The half-open range of times that a read asks for, in Unix milliseconds; `None`: no bound on
+/// that side.
 pub(crate) type TimeBounds = (Option<i64>, Option<i64>);
 
-/// A pane: a resolution and the number of the pane since 1970; `None` is the open pane before all floors.
+/// A pane: a resolution and the number of the pane since 1970; `None` is the open pane before all
+/// floors.
 pub(crate) type PaneId = (Option<Pane>, i64);
 
 /// Start of a pane in Unix milliseconds; 0 for the open one, which has no start.
@@ -26,7 +28,8 @@ pub(crate) fn start(pane: PaneId) -> i64 {
 pub(crate) fn exists(pane: PaneId) -> bool {
     match pane.0 {
         None => pane.1 == 0,
-        Some(tier) => (FIRST_MS.div_euclid(tier.millis())..=LAST_MS.div_euclid(tier.millis())).contains(&pane.1),
+        Some(tier) => (FIRST_MS.div_euclid(tier.millis())..=LAST_MS.div_euclid(tier.millis()))
+            .contains(&pane.1),
     }
 }
 
@@ -54,7 +57,8 @@ pub(crate) struct Floors {
 impl Floors {
     /// Nothing has expired yet.
     pub(crate) fn new(tiers: &[Tier]) -> Floors {
-        let floor = |pane| if tiers.iter().any(|tier| tier.pane == pane) { i64::MIN } else { i64::MAX };
+        let floor =
+            |pane| if tiers.iter().any(|tier| tier.pane == pane) { i64::MIN } else { i64::MAX };
         Floors { minute: floor(Pane::Minute), hour: floor(Pane::Hour), day: floor(Pane::Day) }
     }
 
@@ -90,7 +94,11 @@ impl Floors {
 
     /// The higher floor of both, tier by tier.
     pub(crate) fn max(&self, other: &Floors) -> Floors {
-        Floors { minute: self.minute.max(other.minute), hour: self.hour.max(other.hour), day: self.day.max(other.day) }
+        Floors {
+            minute: self.minute.max(other.minute),
+            hour: self.hour.max(other.hour),
+            day: self.day.max(other.day),
+        }
     }
 
     /// The pane of an event in this minute.
@@ -134,7 +142,11 @@ mod tests {
         let floors = Floors::new(&tiers()).raised(&tiers(), 100 * HOUR + 59 * MINUTE);
         assert_eq!((floors.minute, floors.hour, floors.day), (98 * HOUR, 48 * HOUR, i64::MIN));
         assert_eq!(floors.raised(&tiers(), 0), floors);
-        assert_eq!(Floors::new(&tiers()).raised(&tiers(), i64::MIN), Floors::new(&tiers()), "nothing was counted");
+        assert_eq!(
+            Floors::new(&tiers()).raised(&tiers(), i64::MIN),
+            Floors::new(&tiers()),
+            "nothing was counted"
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! How much memory lists and pieces of memory take.
 //!
-//! The pages of a long list are counted only as far as the list uses them: the rest is address space, not memory. A
-//! piece of memory is counted with what the allocator adds to it.
+//! The pages of a long list are counted only as far as the list uses them: the rest is address
+//! space, not memory. A piece of memory is counted with what the allocator adds to it.
 
 /// Length from which on a list has pages of its own.
 const LONG: usize = 128 << 10;

@@ -1,4 +1,5 @@
-//! How the cells of a table lie in memory and in panes: rows, blocks of rows, compact runs, and the times of panes.
+//! How the cells of a table lie in memory and in panes: rows, blocks of rows, compact runs, and the
+//! times of panes.
 //!
 //! Nothing here knows what a key is: a row belongs to a number.
 

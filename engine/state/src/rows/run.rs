@@ -39,7 +39,11 @@ pub(crate) fn first_place(group: u32) -> u64 {
 
 impl Run {
     /// Builds a run from rows in order of their places, each place once.
-    pub(crate) fn build<'a>(layout: &Layout, base: i64, rows: impl Iterator<Item = (u64, Row<'a>)>) -> Run {
+    pub(crate) fn build<'a>(
+        layout: &Layout,
+        base: i64,
+        rows: impl Iterator<Item = (u64, Row<'a>)>,
+    ) -> Run {
         let mut bytes = Vec::new();
         let mut index = Vec::new();
         let mut count = 0;
@@ -88,7 +92,9 @@ impl Run {
     /// Bytes in memory.
     pub(crate) fn memory(&self) -> usize {
         // The run is in an `Arc`, which has two counters.
-        piece_bytes(16 + size_of::<Run>()) + piece_bytes(self.bytes.len()) + piece_bytes(self.index.len() * 16)
+        piece_bytes(16 + size_of::<Run>())
+            + piece_bytes(self.bytes.len())
+            + piece_bytes(self.index.len() * 16)
     }
 }
 
@@ -152,7 +158,8 @@ const FAN: usize = 8;
 pub(crate) struct Runs(Arc<Vec<Arc<Run>>>);
 
 impl Runs {
-    /// Adds a run; merges the last [`FAN`] while none of them is much longer than the others together.
+    /// Adds a run; merges the last [`FAN`] while none of them is much longer than the others
+    /// together.
     pub(crate) fn push(&mut self, layout: &Layout, run: Arc<Run>) {
         let runs = Arc::make_mut(&mut self.0);
         runs.push(run);
@@ -195,7 +202,12 @@ pub(crate) fn merge(layout: &Layout, base: i64, runs: &[&Run]) -> Run {
 }
 
 /// Folds rows in any order into one run: `places[i] = (place, number of the row)`.
-pub(crate) fn fold_places(layout: &Layout, base: i64, mut places: Vec<(u64, u32)>, rows: &mut Block) -> Run {
+pub(crate) fn fold_places(
+    layout: &Layout,
+    base: i64,
+    mut places: Vec<(u64, u32)>,
+    rows: &mut Block,
+) -> Run {
     let group = |(place, _): &(u64, u32)| place >> 32;
     let bits = radix::bits(places.iter().fold(0, |all, place| all | group(place)));
     radix::sort(&mut places, bits, group);
@@ -210,7 +222,11 @@ pub(crate) fn fold_places(layout: &Layout, base: i64, mut places: Vec<(u64, u32)
         }
     }
     let rows = &*rows;
-    Run::build(layout, base, kept.iter().map(|(place, row)| (*place, rows.row(layout, *row as usize))))
+    Run::build(
+        layout,
+        base,
+        kept.iter().map(|(place, row)| (*place, rows.row(layout, *row as usize))),
+    )
 }
 
 #[cfg(test)]
@@ -230,7 +246,8 @@ mod tests {
     fn build(rows: &Rows) -> Run {
         let layout = layout();
         let block = Block::of(rows.values().flatten().copied().collect());
-        let place = |(n, (group, key)): (usize, &(u32, u32))| (place(*group, *key), block.row(&layout, n));
+        let place =
+            |(n, (group, key)): (usize, &(u32, u32))| (place(*group, *key), block.row(&layout, n));
         Run::build(&layout, 1_000, rows.keys().enumerate().map(place))
     }
 
@@ -242,7 +259,9 @@ mod tests {
 
     fn rows() -> impl Strategy<Value = Rows> {
         prop::collection::btree_map((0..40u32, any::<u32>()), (1..100i64, any::<i32>()), 0..150)
-            .prop_map(|rows| rows.into_iter().map(|(place, (n, t))| (place, vec![n, i64::from(t)])).collect())
+            .prop_map(|rows| {
+                rows.into_iter().map(|(place, (n, t))| (place, vec![n, i64::from(t)])).collect()
+            })
     }
 
     proptest! {

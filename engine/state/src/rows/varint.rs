@@ -1,8 +1,8 @@
 //! Numbers in few bytes: LEB128 for 64 and 128 bits, zigzag for signed ones. Reading never panics,
 //! whatever the bytes.
 //!
-//! Not the encoding of sketches: there equal values must have equal bytes, so only the shortest form of a number is accepted. Nothing
-//! compares frames, and those on disk may hold any form.
+//! Not the encoding of sketches: there equal values must have equal bytes, so only the shortest
+//! form of a number is accepted. Nothing compares frames, and those on disk may hold any form.
 
 /// Appends `value`, 1–10 bytes.
 #[inline(always)]
@@ -15,7 +15,11 @@ pub(crate) fn put(out: &mut Vec<u8>, mut value: u64) {
         return out.extend_from_slice(&[value as u8 | 0x80, (value >> 7) as u8]);
     }
     if value < 0x20_0000 {
-        return out.extend_from_slice(&[value as u8 | 0x80, (value >> 7) as u8 | 0x80, (value >> 14) as u8]);
+        return out.extend_from_slice(&[
+            value as u8 | 0x80,
+            (value >> 7) as u8 | 0x80,
+            (value >> 14) as u8,
+        ]);
     }
     while value >= 0x80 {
         out.push(value as u8 | 0x80);

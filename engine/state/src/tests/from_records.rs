@@ -113,9 +113,20 @@ fn far_events(seed: u64, count: usize) -> Vec<Event> {
     ];
     let (longest, text) = ("z".repeat(32), "x".repeat(255));
     let values: [(&str, Vec<Value>); 6] = [
-        ("/price", vec![json!("9999999999999999999999999999e-2"), json!(-1e25), json!(1e-300), json!("-0.005")]),
+        (
+            "/price",
+            vec![
+                json!("9999999999999999999999999999e-2"),
+                json!(-1e25),
+                json!(1e-300),
+                json!("-0.005"),
+            ],
+        ),
         ("/context/session", vec![json!(""), json!(text), json!("__other__")]),
-        ("/rating", vec![json!(i64::MAX), json!(i64::MIN), json!(1e18), json!(9_007_199_254_740_992_u64)]),
+        (
+            "/rating",
+            vec![json!(i64::MAX), json!(i64::MIN), json!(1e18), json!(9_007_199_254_740_992_u64)],
+        ),
         ("/weight", vec![json!(f64::MAX), json!(f64::MIN), json!(f64::MIN_POSITIVE), json!(-0.0)]),
         ("/member", vec![json!(true), json!(1), json!(null)]),
         ("/shown", vec![json!(FIRST_MS), json!(LAST_MS), json!("0000-01-01T00:00:00Z"), json!(0)]),
@@ -142,8 +153,16 @@ fn far_events(seed: u64, count: usize) -> Vec<Event> {
 }
 
 /// The records' own times; if one is not a valid time, the event's counts.
-const CLOCKS: [i64; 8] =
-    [1_800_000_000_000, -1, 1_800_000_000, EVENT_TIMES.start, EVENT_TIMES.end - 1, EVENT_TIMES.end, i64::MIN, i64::MAX];
+const CLOCKS: [i64; 8] = [
+    1_800_000_000_000,
+    -1,
+    1_800_000_000,
+    EVENT_TIMES.start,
+    EVENT_TIMES.end - 1,
+    EVENT_TIMES.end,
+    i64::MIN,
+    i64::MAX,
+];
 
 fn record(event: &Event) -> String {
     let mut record = Map::new();
@@ -155,7 +174,9 @@ fn record(event: &Event) -> String {
     for (pointer, value) in &event.properties {
         match pointer.rsplit_once('/').unwrap() {
             ("", name) => drop(record.insert(name.into(), value.clone())),
-            (outer, name) => drop(record.insert(outer[1..].into(), json!({ "other": 1, name: value }))),
+            (outer, name) => {
+                drop(record.insert(outer[1..].into(), json!({ "other": 1, name: value })))
+            }
         }
     }
     Value::Object(record).to_string()
@@ -166,7 +187,11 @@ fn batch(decoder: &mut Decoder, events: &[&Event], partition: u32, from: u64) ->
     let texts: Vec<String> = events.iter().map(|event| record(event)).collect();
     let record = |(n, text)| {
         let text: &String = text;
-        Record { offset: from + n as u64, timestamp_ms: CLOCKS[n % CLOCKS.len()], payload: Some(text.as_bytes()) }
+        Record {
+            offset: from + n as u64,
+            timestamp_ms: CLOCKS[n % CLOCKS.len()],
+            payload: Some(text.as_bytes()),
+        }
     };
     let records: Vec<Record<'_>> = texts.iter().enumerate().map(record).collect();
     let (mut out, mut refused) = (EventBatch::default(), Vec::new());
@@ -176,11 +201,18 @@ fn batch(decoder: &mut Decoder, events: &[&Event], partition: u32, from: u64) ->
 }
 
 /// What the plugin returns for a batch, as the lane would get it.
-fn updated(kit: &tally_testkit::State<All>, events: &[&Event]) -> (Vec<CellUpdate>, Vec<ComputedKeys>) {
+fn updated(
+    kit: &tally_testkit::State<All>,
+    events: &[&Event],
+) -> (Vec<CellUpdate>, Vec<ComputedKeys>) {
     let events: Vec<Event> = events.iter().map(|event| (*event).clone()).collect();
     let (deltas, computed) = kit.updated(&events).unwrap();
-    let update =
-        |d: &tally_plugin::abi::RawDelta| CellUpdate { row: d.row, table: d.table, cell: d.cell, value: d.value() };
+    let update = |d: &tally_plugin::abi::RawDelta| CellUpdate {
+        row: d.row,
+        table: d.table,
+        cell: d.cell,
+        value: d.value(),
+    };
     let keys = |column: &Vec<Option<String>>| {
         let mut keys = ComputedKeys::default();
         for key in column {
@@ -201,9 +233,13 @@ type Frames = BTreeMap<(u16, u32), Vec<Vec<u8>>>;
 fn count(events: &[Event], pieces: usize, tails_only: bool) -> (State, MetricId, Frames) {
     let kit = tally_testkit::State::<All>::new(json!({})).unwrap();
     let (earliest, max_ahead) = ("0000-01-01".into(), "off".into());
-    let config = EventsConfig { required: Vec::new(), earliest, max_ahead, ..EventsConfig::default() };
+    let config =
+        EventsConfig { required: Vec::new(), earliest, max_ahead, ..EventsConfig::default() };
     let mut decoder = Decoder::new(&config).unwrap();
-    let source = |p: &tally_plugin::description::Property| PropertySource { pointer: p.pointer.clone(), kind: p.kind };
+    let source = |p: &tally_plugin::description::Property| PropertySource {
+        pointer: p.pointer.clone(),
+        kind: p.kind,
+    };
     let sources: Vec<PropertySource> = kit.description().properties.iter().map(source).collect();
     decoder.read_properties(&sources).unwrap();
     let mut state = if tails_only { State::tails_only() } else { State::default() };
@@ -246,30 +282,63 @@ fn questions() -> Vec<ReadRequest> {
         let by = [cell, "n"].map(|cell| Measure { cell: cell.into(), weights: None });
         Some(Rank { by: by.into(), order, limit: 3 })
     };
-    let cells = ReadRequest { table: "cells".into(), quantiles: vec![0.0, 0.5, 0.95], ..ReadRequest::default() };
+    let cells = ReadRequest {
+        table: "cells".into(),
+        quantiles: vec![0.0, 0.5, 0.95],
+        ..ReadRequest::default()
+    };
     let computed = ReadRequest { table: "computed".into(), ..cells.clone() };
     let by_product = ReadRequest { group_by: vec![PRODUCT_ID], ..cells.clone() };
     vec![
         cells.clone(),
         ReadRequest { rank: rank("users", Order::Desc), step_ms: Some(day), ..by_product.clone() },
-        ReadRequest { rank: rank("paid", Order::Asc), part_by: vec![property("rating")], ..by_product.clone() },
-        ReadRequest { rank: rank("sessions", Order::Asc), from: Some(first + day), ..by_product.clone() },
-        ReadRequest { from: Some(first), to: Some(first + day), part_by: vec![EVENT_TYPE], ..cells.clone() },
         ReadRequest {
-            only: vec![Only { column: PRODUCT_ID, ids: vec![Id::Integer(5), Id::Text("ünïcode".into())] }],
+            rank: rank("paid", Order::Asc),
+            part_by: vec![property("rating")],
             ..by_product.clone()
         },
         ReadRequest {
-            only: vec![Only { column: property("rating"), ids: vec![Id::Integer(1_000), Id::Text("-2000".into())] }],
+            rank: rank("sessions", Order::Asc),
+            from: Some(first + day),
+            ..by_product.clone()
+        },
+        ReadRequest {
+            from: Some(first),
+            to: Some(first + day),
+            part_by: vec![EVENT_TYPE],
+            ..cells.clone()
+        },
+        ReadRequest {
+            only: vec![Only {
+                column: PRODUCT_ID,
+                ids: vec![Id::Integer(5), Id::Text("ünïcode".into())],
+            }],
+            ..by_product.clone()
+        },
+        ReadRequest {
+            only: vec![Only {
+                column: property("rating"),
+                ids: vec![Id::Integer(1_000), Id::Text("-2000".into())],
+            }],
             group_by: vec![property("rating")],
             rank: rank("most", Order::Desc),
             ..cells
         },
         ReadRequest { to: Some(EVENT_TIMES.start + day), ..by_product.clone() },
         ReadRequest { from: Some(EVENT_TIMES.end - day), step_ms: Some(day), ..by_product.clone() },
-        ReadRequest { from: Some(FIRST_MS), to: Some(LAST_MS + 1), step_ms: Some(day), ..computed.clone() },
+        ReadRequest {
+            from: Some(FIRST_MS),
+            to: Some(LAST_MS + 1),
+            step_ms: Some(day),
+            ..computed.clone()
+        },
         ReadRequest { group_by: vec![computed::key(), property("member")], ..computed.clone() },
-        ReadRequest { from: Some(first + day), part_by: vec![computed::key()], step_ms: Some(day), ..computed },
+        ReadRequest {
+            from: Some(first + day),
+            part_by: vec![computed::key()],
+            step_ms: Some(day),
+            ..computed
+        },
     ]
 }
 
@@ -280,12 +349,23 @@ mod computed {
     }
 }
 
-fn same(state: &State, metric: MetricId, kit: &tally_testkit::State<All>, when: &str) -> Result<(), TestCaseError> {
+fn same(
+    state: &State,
+    metric: MetricId,
+    kit: &tally_testkit::State<All>,
+    when: &str,
+) -> Result<(), TestCaseError> {
     for question in questions() {
         // Twice: the second answer continues from the fold of the first.
         for _ in 0..2 {
             let (found, expected) = (state.read(metric, &question, &|| false), kit.read(&question));
-            prop_assert_eq!(found.map_err(|fault| fault.to_string()), expected, "{} to {:?}", when, question);
+            prop_assert_eq!(
+                found.map_err(|fault| fault.to_string()),
+                expected,
+                "{} to {:?}",
+                when,
+                question
+            );
         }
     }
     Ok(())

@@ -52,7 +52,8 @@ fn fed(events: &[Event], pieces: usize, max: u64, request: &ReadRequest) -> Fed 
                     unstored[metric.0].push(state.seal(metric, partition));
                 }
             }
-            unstored[limited.0].extend(bound(&mut state, limited, max).into_iter().map(|(_, sealed)| sealed));
+            unstored[limited.0]
+                .extend(bound(&mut state, limited, max).into_iter().map(|(_, sealed)| sealed));
         }
         if n % 3 == 0 {
             store(&state, &mut unstored);
@@ -74,14 +75,20 @@ fn keys(state: &State, metric: MetricId, table: usize) -> BTreeSet<Vec<Id>> {
 
 /// The events as the first table counts them: keys without a row of their own count together.
 fn as_counted(events: &[Event], held: &BTreeSet<Vec<Id>>) -> Vec<Event> {
-    let (other, kind) = (Id::Text(OTHER.into()), |kind: u16| Id::Text(KINDS[usize::from(kind)].into()));
+    let (other, kind) =
+        (Id::Text(OTHER.into()), |kind: u16| Id::Text(KINDS[usize::from(kind)].into()));
     let counted = |event: &Event| {
         let event = event.clone();
         if held.contains(&vec![user_id(event.user), Id::Integer(event.product), kind(event.kind)]) {
             return event;
         }
         let of_kind = held.contains(&vec![other.clone(), other.clone(), kind(event.kind)]);
-        Event { user: TOGETHER, product: TOGETHER, kind: if of_kind { event.kind } else { u16::MAX }, ..event }
+        Event {
+            user: TOGETHER,
+            product: TOGETHER,
+            kind: if of_kind { event.kind } else { u16::MAX },
+            ..event
+        }
     };
     events.iter().map(counted).collect()
 }
@@ -162,7 +169,11 @@ fn hostile_ids_fill_no_memory() {
     let metric = state.add(&description());
     let mut largest = 0;
     for piece in 0..40u64 {
-        let mut batch = EventBatch { kind_names: vec!["view".into()], from: piece * 10_000, ..EventBatch::default() };
+        let mut batch = EventBatch {
+            kind_names: vec!["view".into()],
+            from: piece * 10_000,
+            ..EventBatch::default()
+        };
         for n in piece * 10_000..(piece + 1) * 10_000 {
             let user = batch.push_text(format!("user-{n}").as_bytes());
             batch.offsets.push(n);
@@ -185,7 +196,8 @@ fn hostile_ids_fill_no_memory() {
     assert!(largest < 32 << 20, "{largest} bytes");
 }
 
-/// Two metrics that count alike write the same frames once; when both are gone, nothing keeps their keys.
+/// Two metrics that count alike write the same frames once; when both are gone, nothing keeps their
+/// keys.
 #[test]
 fn what_was_written_keeps_no_keys() {
     let mut state = State::default();
@@ -201,7 +213,8 @@ fn what_was_written_keeps_no_keys() {
     for (metric, sealed) in metrics.iter().zip(&sealed) {
         assert!(!state.frames(*metric, &[sealed]).is_empty());
     }
-    let keys = |state: &State| state.names.read().keyspaces.iter().map(|keys| keys.len()).sum::<usize>();
+    let keys =
+        |state: &State| state.names.read().keyspaces.iter().map(|keys| keys.len()).sum::<usize>();
     state.clear(metrics[0]);
     state.forget(metrics[1]);
     assert!(keys(&state) >= 50, "what is to be stored needs them yet");
@@ -219,7 +232,8 @@ fn what_is_not_counted_keeps_no_keys() {
         (0..50).map(|n| Event { partition: 0, user: n, product: n, kind: 0, time: BASE }).collect();
     let batch = batch(&events, 0, 0);
     state.begin(&batch);
-    let keys = |state: &State| state.names.read().keyspaces.iter().map(|keys| keys.len()).sum::<usize>();
+    let keys =
+        |state: &State| state.names.read().keyspaces.iter().map(|keys| keys.len()).sum::<usize>();
     assert!(keys(&state) >= 50);
     state.abandon_batch();
     assert_eq!(keys(&state), 0);
@@ -227,7 +241,9 @@ fn what_is_not_counted_keeps_no_keys() {
     state.begin(&batch);
     state.apply(one, &batch, 0, &[]);
     state.abandon_batch();
-    assert!(keys(&state) >= 50 && !state.metrics[one.0].is_empty && state.metrics[other.0].is_empty);
+    assert!(
+        keys(&state) >= 50 && !state.metrics[one.0].is_empty && state.metrics[other.0].is_empty
+    );
     let sealed = state.seal(one, 0);
     state.abandon_batch();
     assert!(!state.metrics[one.0].is_empty && !state.frames(one, &[&sealed]).is_empty());

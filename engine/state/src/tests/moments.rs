@@ -48,7 +48,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 fn sweep(state: &mut State) {
     // Unused ids make up more than half of all texts.
     let texts = state.texts();
-    (0..=texts).for_each(|n| _ = state.names.write().texts.intern(format!("nobody-{n}").as_bytes()));
+    (0..=texts)
+        .for_each(|n| _ = state.names.write().texts.intern(format!("nobody-{n}").as_bytes()));
     state.sweep_now();
     assert!(state.texts() <= texts + 1);
 }
@@ -102,7 +103,15 @@ impl<'e> Counted<'e> {
         let (mut state, mut elsewhere) = (State::default(), State::tails_only());
         let (metric, beside) = (state.add(&description()), state.add(&description()));
         let from = elsewhere.add(&description());
-        Counted { events, rest: events, next: [0; 2], state, metric, beside, elsewhere: (elsewhere, from) }
+        Counted {
+            events,
+            rest: events,
+            next: [0; 2],
+            state,
+            metric,
+            beside,
+            elsewhere: (elsewhere, from),
+        }
     }
 
     fn read(&self, requests: &[ReadRequest]) -> Vec<ReadAnswer> {
@@ -186,8 +195,17 @@ fn moments_are_read_beside_counting() {
         time: BASE + (n % 40) as i64 * HOUR,
     };
     let requests = [
-        ReadRequest { table: "activity".into(), group_by: vec![Key::UserId], ..ReadRequest::default() },
-        ReadRequest { table: "activity".into(), from: Some(BASE), step_ms: Some(HOUR), ..ReadRequest::default() },
+        ReadRequest {
+            table: "activity".into(),
+            group_by: vec![Key::UserId],
+            ..ReadRequest::default()
+        },
+        ReadRequest {
+            table: "activity".into(),
+            from: Some(BASE),
+            step_ms: Some(HOUR),
+            ..ReadRequest::default()
+        },
     ];
     let total = |answer: &ReadAnswer| answer.total.iter().map(|part| part.cells[0]).sum::<i128>();
     let reads = std::thread::scope(|scope| {

@@ -38,7 +38,8 @@ fn description() -> Description {
 type Event = (u64, u64, i64);
 
 fn batch(events: &[Event], partition: u32, from: u64) -> EventBatch {
-    let mut batch = EventBatch { partition, from, to: from + events.len() as u64, ..EventBatch::default() };
+    let mut batch =
+        EventBatch { partition, from, to: from + events.len() as u64, ..EventBatch::default() };
     for (n, (user, kind, hour)) in events.iter().enumerate() {
         let name = format!("type_{kind}");
         let known = batch.kind_names.iter().position(|known| **known == *name);
@@ -96,8 +97,10 @@ fn expected(events: &[Event]) -> Rows {
     let mut rows = Rows::new();
     for (n, table) in description().tables.iter().enumerate() {
         let takes = |kind: &String| table.only.is_empty() || table.only.contains(kind);
-        let kinds: BTreeSet<String> = events.iter().map(|event| format!("type_{}", event.1)).filter(takes).collect();
-        let shown = |bits: u32| kinds.iter().filter(|kind| *kind == ALWAYS || zeros(kind) >= bits).count();
+        let kinds: BTreeSet<String> =
+            events.iter().map(|event| format!("type_{}", event.1)).filter(takes).collect();
+        let shown =
+            |bits: u32| kinds.iter().filter(|kind| *kind == ALWAYS || zeros(kind) >= bits).count();
         let bits = (0..=65).find(|bits| shown(*bits) <= MOST).unwrap();
         for (user, kind, _) in events {
             let name = format!("type_{kind}");
@@ -106,7 +109,10 @@ fn expected(events: &[Event]) -> Rows {
             }
             let kept = name == ALWAYS || zeros(&name) >= bits;
             let kind = Id::Text(if kept { name } else { OTHER.into() });
-            let key = table.key.iter().map(|key| if *key == Key::UserId { Id::Integer(*user) } else { kind.clone() });
+            let key = table
+                .key
+                .iter()
+                .map(|key| if *key == Key::UserId { Id::Integer(*user) } else { kind.clone() });
             *rows.entry((n, key.collect())).or_default() += 1;
         }
     }
@@ -121,7 +127,9 @@ fn made() -> (State, MetricId) {
 
 fn load(state: &mut State, metric: MetricId, frames: &[SealedFrame]) {
     let mut loading = state.loading(metric);
-    frames.iter().for_each(|frame| _ = loading.frame(usize::from(frame.table), &frame.bytes).unwrap());
+    frames
+        .iter()
+        .for_each(|frame| _ = loading.frame(usize::from(frame.table), &frame.bytes).unwrap());
 }
 
 proptest! {
@@ -184,7 +192,8 @@ fn hostile_types_fill_no_memory() {
     let metric = state.add(&description());
     let mut largest = 0;
     for piece in 0..60_u64 {
-        let events: Vec<Event> = (piece * 5_000..(piece + 1) * 5_000).map(|n| (n % 3, n, 0)).collect();
+        let events: Vec<Event> =
+            (piece * 5_000..(piece + 1) * 5_000).map(|n| (n % 3, n, 0)).collect();
         let batch = batch_of_many(&events, piece * 5_000);
         state.begin(&batch);
         state.apply(metric, &batch, batch.from, &[]);

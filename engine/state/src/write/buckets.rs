@@ -88,8 +88,9 @@ impl Buckets {
             }
         }
         let deepest = leaves.iter().map(|bucket| splits(*bucket)).max().unwrap_or(0);
-        let spread =
-            |(place, bucket): (usize, &u32)| std::iter::repeat_n(place as u32, 1 << (deepest - splits(*bucket)));
+        let spread = |(place, bucket): (usize, &u32)| {
+            std::iter::repeat_n(place as u32, 1 << (deepest - splits(*bucket)))
+        };
         let places = leaves.iter().enumerate().flat_map(spread).collect();
         Ok(Buckets { leaves, places })
     }
@@ -159,7 +160,9 @@ mod tests {
         let [first, second] = halves(&table, 3).unwrap();
         assert_eq!((first, second), (1 << 24 | 6, 1 << 24 | 7));
         assert!(Buckets::new(&table, [3, first]).is_err(), "a bucket and its half");
-        assert!(Buckets::new(&table, [16]).is_err() && Buckets::new(&table, [1 << 24 | 32]).is_err());
+        assert!(
+            Buckets::new(&table, [16]).is_err() && Buckets::new(&table, [1 << 24 | 32]).is_err()
+        );
         assert!(Buckets::new(&table, [13 << 24]).is_err(), "more bits than there are");
         assert!(halves(&table, 12 << 24).is_none() && halves(&table, 11 << 24).is_some());
         // What was stored before tables could split.

@@ -31,7 +31,8 @@ impl Column {
             Key::ProductId => Column::ProductId,
             Key::EventType => Column::EventType,
             Key::Property(name) => {
-                let declared = description.properties.iter().find(|property| property.name == *name);
+                let declared =
+                    description.properties.iter().find(|property| property.name == *name);
                 let source = declared.map(|property| (property.pointer.clone(), property.kind));
                 let (pointer, kind) = source.unwrap_or_else(|| (String::new(), PropertyType::Text));
                 Column::Property(Arc::new(PropertySource { pointer, kind }))
@@ -80,7 +81,12 @@ impl Columns {
         self.kind_codes.clear();
         self.kind_codes.extend_from_slice(&batch.kinds);
         self.kinds.clear();
-        self.kinds.extend(batch.kinds.iter().map(|kind| numbers.get(usize::from(*kind)).copied().unwrap_or(ABSENT)));
+        self.kinds.extend(
+            batch
+                .kinds
+                .iter()
+                .map(|kind| numbers.get(usize::from(*kind)).copied().unwrap_or(ABSENT)),
+        );
         self.users.clear();
         if wanted.contains(&&Column::UserId) {
             intern_column(&batch.users, batch, texts, &mut self.users);
@@ -92,13 +98,16 @@ impl Columns {
         self.computed.clear();
         for (property, keys) in &mut self.properties {
             keys.clear();
-            if !wanted.iter().any(|column| matches!(column, Column::Property(source) if source == property)) {
+            if !wanted
+                .iter()
+                .any(|column| matches!(column, Column::Property(source) if source == property))
+            {
                 continue;
             }
             match property_column(batch, property) {
-                Some(column) => {
-                    keys.extend((0..batch.len()).map(|row| key_of(batch, column, row, texts).unwrap_or(ABSENT)))
-                }
+                Some(column) => keys.extend(
+                    (0..batch.len()).map(|row| key_of(batch, column, row, texts).unwrap_or(ABSENT)),
+                ),
                 None => keys.resize(batch.len(), ABSENT),
             }
         }
@@ -146,18 +155,28 @@ fn intern_column(column: &[u64], batch: &EventBatch, texts: &mut Texts, out: &mu
             loaded ^= texts.load(*hash);
         }
         black_box(loaded);
-        let number = |(&id, &hash): (&u64, &u64)| if is_text(id) { texts.intern_hashed(text(id), hash) } else { id };
+        let number = |(&id, &hash): (&u64, &u64)| {
+            if is_text(id) { texts.intern_hashed(text(id), hash) } else { id }
+        };
         out.extend(group.iter().zip(&hashes).map(number));
     }
 }
 
 /// The column of a batch that holds a property.
-pub(super) fn property_column<'a>(batch: &'a EventBatch, source: &PropertySource) -> Option<&'a PropertyColumn> {
+pub(super) fn property_column<'a>(
+    batch: &'a EventBatch,
+    source: &PropertySource,
+) -> Option<&'a PropertyColumn> {
     batch.properties.iter().find(|column| *column.source == *source)
 }
 
 /// The id of a row's property as part of a key, a text or an integer; `None` if it is null.
-fn key_of(batch: &EventBatch, column: &PropertyColumn, row: usize, texts: &mut Texts) -> Option<u64> {
+fn key_of(
+    batch: &EventBatch,
+    column: &PropertyColumn,
+    row: usize,
+    texts: &mut Texts,
+) -> Option<u64> {
     match column.source.kind {
         PropertyType::Text => {
             let text = batch.text(column.value(row)? as usize);
@@ -170,7 +189,9 @@ fn key_of(batch: &EventBatch, column: &PropertyColumn, row: usize, texts: &mut T
                 _ => Some(texts.intern(number.to_string().as_bytes())),
             }
         }
-        PropertyType::Bool => Some(texts.intern(if column.number(row)? == 0 { b"false" } else { b"true" })),
+        PropertyType::Bool => {
+            Some(texts.intern(if column.number(row)? == 0 { b"false" } else { b"true" }))
+        }
         PropertyType::Float | PropertyType::Decimal(_) | PropertyType::Time => None,
     }
 }

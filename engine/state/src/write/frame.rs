@@ -13,8 +13,6 @@
 //! their sum over all buckets must equal what progress says was applied. Frames cross engines and
 //! restarts, so they carry the ids themselves, each text once per frame. Reading checks everything
 //! and never panics; an unknown format is an error and is never skipped.
-//!
-//! Over 400 lines: one file writes, reads and tests the format.
 
 use super::threshold::Threshold;
 use crate::rows::block::Block;
@@ -181,7 +179,8 @@ impl<'a> FrameReader<'a> {
         let (header, payload) = open_header(frame)?;
         let mut rest = payload;
         let cut = FrameError::Damaged("its texts are cut off");
-        let count = varint::take(&mut rest).filter(|count| *count <= rest.len() as u64).ok_or(cut)?;
+        let count =
+            varint::take(&mut rest).filter(|count| *count <= rest.len() as u64).ok_or(cut)?;
         let mut texts = Vec::with_capacity(count as usize);
         for _ in 0..count {
             let cut = FrameError::Damaged("a text is cut off");
@@ -231,13 +230,20 @@ impl<'a> FrameReader<'a> {
         Some(())
     }
 
-    fn take_row(&mut self, layout: &Layout, key: &mut Vec<KeyValue>, row: &mut Block) -> Option<()> {
+    fn take_row(
+        &mut self,
+        layout: &Layout,
+        key: &mut Vec<KeyValue>,
+        row: &mut Block,
+    ) -> Option<()> {
         key.clear();
         for _ in 0..self.columns {
             let value = varint::take(&mut self.rest)?;
             key.push(match (value & 1, value >> 1) {
                 (0, integer) => KeyValue::Integer(integer),
-                (_, text) => KeyValue::Text(usize::try_from(text).ok().filter(|text| *text < self.texts.len())?),
+                (_, text) => KeyValue::Text(
+                    usize::try_from(text).ok().filter(|text| *text < self.texts.len())?,
+                ),
             });
         }
         if layout.has_sketches() {
@@ -259,7 +265,8 @@ fn open_header(frame: &[u8]) -> Result<(Header, &[u8]), FrameError> {
     let is_snapshot = head[1] & 1 == 1;
     let floors_len = if is_snapshot { FLOORS } else { 0 };
     let (layout, types) = if with_types { (word(8) & LAYOUT, head[11]) } else { (word(8), 0) };
-    let threshold = Threshold::stated(head[1] >> 1, types).ok_or(FrameError::Damaged("its threshold is invalid"))?;
+    let threshold = Threshold::stated(head[1] >> 1, types)
+        .ok_or(FrameError::Damaged("its threshold is invalid"))?;
     let (len, crc) = (word(20) as usize, word(24));
     let body = &frame[HEADER..];
     if body.len() != floors_len + len {
@@ -272,7 +279,9 @@ fn open_header(frame: &[u8]) -> Result<(Header, &[u8]), FrameError> {
         return Err(FrameError::Damaged("its checksum does not match"));
     }
     let (floors, payload) = body.split_at(floors_len);
-    let floor = |n: usize| floors[n * 8..].first_chunk().map_or(i64::MAX, |bytes| i64::from_le_bytes(*bytes));
+    let floor = |n: usize| {
+        floors[n * 8..].first_chunk().map_or(i64::MAX, |bytes| i64::from_le_bytes(*bytes))
+    };
     let header = Header {
         table: u16::from_le_bytes([head[2], head[3]]),
         bucket: word(4),
@@ -343,12 +352,20 @@ mod tests {
     }
 
     fn rows(texts: usize) -> impl Strategy<Value = Vec<Row>> {
-        let tier = prop::option::of(prop::sample::select(vec![Pane::Minute, Pane::Hour, Pane::Day]));
-        let pane = (tier, tally_event::time::FIRST_MS..=tally_event::time::LAST_MS)
-            .prop_map(|(tier, time)| (tier, tier.map_or(0, |tier: Pane| time.div_euclid(tier.millis()))));
-        let value = prop_oneof![(0..1u64 << 53).prop_map(KeyValue::Integer), (0..texts).prop_map(KeyValue::Text)];
+        let tier =
+            prop::option::of(prop::sample::select(vec![Pane::Minute, Pane::Hour, Pane::Day]));
+        let pane = (tier, tally_event::time::FIRST_MS..=tally_event::time::LAST_MS).prop_map(
+            |(tier, time)| (tier, tier.map_or(0, |tier: Pane| time.div_euclid(tier.millis()))),
+        );
+        let value = prop_oneof![
+            (0..1u64 << 53).prop_map(KeyValue::Integer),
+            (0..texts).prop_map(KeyValue::Text)
+        ];
         let row = (pane, prop::collection::vec(value, 2), (1..1_000i64, any::<i32>()));
-        prop::collection::vec(row.prop_map(|(pane, key, (n, t))| (pane, key, vec![n, i64::from(t)])), 0..60)
+        prop::collection::vec(
+            row.prop_map(|(pane, key, (n, t))| (pane, key, vec![n, i64::from(t)])),
+            0..60,
+        )
     }
 
     proptest! {
@@ -375,11 +392,18 @@ mod tests {
     /// is refused in every tier.
     #[test]
     fn a_pane_beyond_all_time_is_refused() {
-        let header = Header { table: 0, bucket: 0, layout: 0, rows: 1, threshold: Threshold::NONE, floors: None };
+        let header = Header {
+            table: 0,
+            bucket: 0,
+            layout: 0,
+            rows: 1,
+            threshold: Threshold::NONE,
+            floors: None,
+        };
         let key = vec![KeyValue::Integer(1); 2];
         for tier in [Pane::Minute, Pane::Hour, Pane::Day] {
-            let [first, last] =
-                [tally_event::time::FIRST_MS, tally_event::time::LAST_MS].map(|t| t.div_euclid(tier.millis()));
+            let [first, last] = [tally_event::time::FIRST_MS, tally_event::time::LAST_MS]
+                .map(|t| t.div_euclid(tier.millis()));
             for (number, known) in [
                 (first, true),
                 (last, true),
@@ -390,18 +414,34 @@ mod tests {
             ] {
                 let rows = vec![((Some(tier), number), key.clone(), vec![1, 1])];
                 // The writer computes with existing panes only.
-                let Ok(frame) = std::panic::catch_unwind(|| write(&[], &rows, header)) else { continue };
-                let expected = if known { Ok((header, rows)) } else { Err(FrameError::Damaged("a pane is cut off")) };
+                let Ok(frame) = std::panic::catch_unwind(|| write(&[], &rows, header)) else {
+                    continue;
+                };
+                let expected = if known {
+                    Ok((header, rows))
+                } else {
+                    Err(FrameError::Damaged("a pane is cut off"))
+                };
                 assert_eq!(read(&frame), expected, "{tier:?} {number}");
             }
         }
         let other = vec![((None, 1), key, vec![1, 1])];
-        assert_eq!(read(&write(&[], &other, header)), Err(FrameError::Damaged("a pane is cut off")));
+        assert_eq!(
+            read(&write(&[], &other, header)),
+            Err(FrameError::Damaged("a pane is cut off"))
+        );
     }
 
     #[test]
     fn a_newer_format_is_named() {
-        let header = Header { table: 0, bucket: 0, layout: 0, rows: 0, threshold: Threshold::NONE, floors: None };
+        let header = Header {
+            table: 0,
+            bucket: 0,
+            layout: 0,
+            rows: 0,
+            threshold: Threshold::NONE,
+            floors: None,
+        };
         let mut frame = write(&[], &[], header);
         frame[0] = 9;
         assert_eq!(read(&frame), Err(FrameError::Format(9)));

@@ -35,7 +35,11 @@ impl IdIndex {
     #[inline]
     pub(crate) fn get(&self, id: u64, is: impl Fn(u32) -> bool) -> Option<u32> {
         if id & TEXT_BIT != 0 {
-            return self.of_text.get((id & !TEXT_BIT) as usize).copied().filter(|number| *number != NONE);
+            return self
+                .of_text
+                .get((id & !TEXT_BIT) as usize)
+                .copied()
+                .filter(|number| *number != NONE);
         }
         self.of_integer.find(hash(&self.hasher, &[id]), is)
     }

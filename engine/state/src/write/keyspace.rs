@@ -78,7 +78,11 @@ impl Keyspace {
             kinds: Vec::new(),
             kind_index: IdIndex::new(),
             kind_of: Vec::new(),
-            group_index: if shape.group == 1 { Groups::ById(IdIndex::new()) } else { Groups::ByValues(Index::new()) },
+            group_index: if shape.group == 1 {
+                Groups::ById(IdIndex::new())
+            } else {
+                Groups::ByValues(Index::new())
+            },
             shape,
             threshold: Threshold::NONE,
             leases: Arc::default(),
@@ -157,10 +161,11 @@ impl Keyspace {
         }
         if self.grouped() {
             return match &self.group_index {
-                Groups::ById(groups) => groups.get(*values.first()?, |group| self.group_values(group) == values),
-                Groups::ByValues(groups) => {
-                    groups.find(hash(&self.hasher, values), |group| self.group_values(group) == values)
+                Groups::ById(groups) => {
+                    groups.get(*values.first()?, |group| self.group_values(group) == values)
                 }
+                Groups::ByValues(groups) => groups
+                    .find(hash(&self.hasher, values), |group| self.group_values(group) == values),
             };
         }
         match self.width() {
@@ -194,8 +199,10 @@ impl Keyspace {
 
     fn add(&mut self, values: &[u64], hash: u32, texts: &Texts) -> u32 {
         let width = values.len();
-        let key =
-            u32::try_from(self.len()).ok().filter(|key| *key != NONE).expect("four billion keys do not fit in memory");
+        let key = u32::try_from(self.len())
+            .ok()
+            .filter(|key| *key != NONE)
+            .expect("four billion keys do not fit in memory");
         self.values.extend_from_slice(values);
         self.index.insert(hash, key);
         if let Some(column) = self.kind_column.filter(|_| width > 1) {
@@ -219,7 +226,9 @@ impl Keyspace {
                 self.bucket_hash.push((texts.stable_hash(group_values) >> 48) as u16);
                 match &mut self.group_index {
                     Groups::ById(groups) => groups.insert(group_values[0], group),
-                    Groups::ByValues(groups) => groups.insert(hash(&self.hasher, group_values), group),
+                    Groups::ByValues(groups) => {
+                        groups.insert(hash(&self.hasher, group_values), group)
+                    }
                 }
                 (group, NONE)
             }
@@ -318,7 +327,8 @@ mod tests {
     fn many_keys_survive_growth() {
         let texts = Texts::default();
         let mut keys = keyspace(1);
-        let numbers: Vec<u32> = (0..100_000u64).map(|n| keys.intern(&[n % 1_000, n], &texts)).collect();
+        let numbers: Vec<u32> =
+            (0..100_000u64).map(|n| keys.intern(&[n % 1_000, n], &texts)).collect();
         for (n, number) in numbers.iter().enumerate() {
             assert_eq!(keys.key(*number), [n as u64 % 1_000, n as u64]);
         }

@@ -80,6 +80,9 @@ impl LoadedRows {
 
     /// Bytes in memory, approximately.
     pub(crate) fn memory(&self) -> usize {
-        [&self.now, &self.before].map(|lot| lot.rows.capacity() * 24 + lot.content.memory()).iter().sum()
+        [&self.now, &self.before]
+            .map(|lot| lot.rows.capacity() * 24 + lot.content.memory())
+            .iter()
+            .sum()
     }
 }

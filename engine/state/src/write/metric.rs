@@ -84,7 +84,10 @@ pub(crate) struct MetricState {
 }
 
 impl MetricState {
-    pub(crate) fn new(tables: Vec<(Arc<Table>, usize, Arc<[Feed]>)>, tails_only: bool) -> MetricState {
+    pub(crate) fn new(
+        tables: Vec<(Arc<Table>, usize, Arc<[Feed]>)>,
+        tails_only: bool,
+    ) -> MetricState {
         let buckets = tables.iter().map(|(table, _, _)| Arc::new(Buckets::begun(table))).collect();
         let table = |(table, keyspace, feeds): (Arc<Table>, usize, Arc<[Feed]>)| {
             Arc::new(RwLock::new(TableState::new(&table, keyspace, &feeds, tails_only)))
@@ -130,7 +133,8 @@ impl MetricState {
             let only = &description.only;
             // A table that only the plugin feeds has no row for an event for which the plugin
             // returns nothing.
-            let fed = description.cells.iter().any(|c| c.from != tally_plugin::description::From::Update);
+            let fed =
+                description.cells.iter().any(|c| c.from != tally_plugin::description::From::Update);
             if !fed {
                 continue;
             }
@@ -142,9 +146,12 @@ impl MetricState {
                 counted
             } else {
                 self.takes.clear();
-                self.takes.extend(batch.kind_names.iter().map(|name| only.iter().any(|only| **only == **name)));
+                self.takes.extend(
+                    batch.kind_names.iter().map(|name| only.iter().any(|only| **only == **name)),
+                );
                 let (takes, kinds) = (&self.takes, &batch.kinds[rows.clone()]);
-                let takes = |row: usize| takes.get(usize::from(kinds[row])).copied().unwrap_or(false);
+                let takes =
+                    |row: usize| takes.get(usize::from(kinds[row])).copied().unwrap_or(false);
                 let counted = table.count(batch.partition, keys, times, takes);
                 if !table.feeds.is_empty() {
                     table.feed_cells(of, rows.start, keys, takes);
@@ -171,7 +178,13 @@ impl MetricState {
             let Some(table) = tables.get_mut(usize::from(update.table)) else { continue };
             let key = resolved[table.keyspace].get(update.row as usize).copied().unwrap_or(NONE);
             if key != NONE && table.layout.takes(usize::from(update.cell), update.value) {
-                table.update(batch.partition, key, batch.times[update.row as usize], update.cell, update.value);
+                table.update(
+                    batch.partition,
+                    key,
+                    batch.times[update.row as usize],
+                    update.cell,
+                    update.value,
+                );
                 counted += 1;
             }
         }
@@ -183,7 +196,9 @@ impl MetricState {
         updates.iter().all(|update| {
             let table = self.tables.get(usize::from(update.table));
             (update.row as usize) < rows
-                && table.is_some_and(|table| table.read().layout.takes(usize::from(update.cell), update.value))
+                && table.is_some_and(|table| {
+                    table.read().layout.takes(usize::from(update.cell), update.value)
+                })
         })
     }
 
@@ -193,9 +208,15 @@ impl MetricState {
     }
 
     /// `others`: metrics that may just have sealed the same.
-    pub(crate) fn sealing(&self, partition: u32, keyspaces: &[Keyspace], others: &[MetricState]) -> Vec<TableSeal> {
+    pub(crate) fn sealing(
+        &self,
+        partition: u32,
+        keyspaces: &[Keyspace],
+        others: &[MetricState],
+    ) -> Vec<TableSeal> {
         // One of them is the table itself.
-        let others = || others.iter().flat_map(|other| &other.tables).map(|table| table.read_recursive());
+        let others =
+            || others.iter().flat_map(|other| &other.tables).map(|table| table.read_recursive());
         let of = |table: &SharedTable| {
             let table = table.read();
             table.sealing(partition, &keyspaces[table.keyspace], others())
@@ -205,7 +226,11 @@ impl MetricState {
 
     pub(crate) fn sealed(&mut self, partition: u32, sealing: Vec<TableSeal>) -> Sealed {
         let tables = self.tables.iter().zip(sealing);
-        Sealed { tables: tables.map(|(table, sealing)| table.write().sealed(partition, sealing)).collect() }
+        Sealed {
+            tables: tables
+                .map(|(table, sealing)| table.write().sealed(partition, sealing))
+                .collect(),
+        }
     }
 
     /// From now on frames are written for these buckets of a table.
@@ -219,7 +244,8 @@ impl MetricState {
     }
 
     pub(crate) fn raise(&mut self, table: usize, snapshot: &[u8]) -> Result<(), FrameError> {
-        let table = self.tables.get(table).ok_or(FrameError::Damaged("its table does not exist"))?;
+        let table =
+            self.tables.get(table).ok_or(FrameError::Damaged("its table does not exist"))?;
         let table = &mut *table.write();
         let header = FrameReader::open(snapshot, table.description.key.len())?.header;
         let floors = header.floors.ok_or(FrameError::Damaged("it is not a snapshot"))?;
@@ -252,7 +278,8 @@ impl MetricState {
 
     pub(crate) fn size(&self) -> (u64, u64) {
         let tables = self.tables.iter().map(|table| table.read());
-        let sizes = tables.map(|table| ((table.len() * table.layout.len()) as u64, table.memory() as u64));
+        let sizes =
+            tables.map(|table| ((table.len() * table.layout.len()) as u64, table.memory() as u64));
         sizes.fold((0, 0), |(cells, bytes), (more, and)| (cells + more, bytes + and))
     }
 }

@@ -1,7 +1,8 @@
 //! From batches to rows, and from rows to frames and back: what changes a state.
 //!
-//! Nothing here knows how the state is read. It leaves readers of a moment what they need: panes are replaced and never
-//! changed, tails only grow, and a row is copied before the first change after a moment that is read.
+//! Nothing here knows how the state is read. It leaves readers of a moment what they need: panes
+//! are replaced and never changed, tails only grow, and a row is copied before the first change
+//! after a moment that is read.
 
 pub(crate) mod buckets;
 pub(crate) mod columns;

@@ -1,4 +1,5 @@
-//! Ids and keys as numbers, for all metrics of a state: texts, and the keys of each list of key columns.
+//! Ids and keys as numbers, for all metrics of a state: texts, and the keys of each list of key
+//! columns.
 
 use super::keyspace::Keyspace;
 use super::texts::Texts;

@@ -1,4 +1,5 @@
-//! The runs of each pane of a table, and the bytes that they take: known at any time, however many panes there are.
+//! The runs of each pane of a table, and the bytes that they take: known at any time, however many
+//! panes there are.
 
 use crate::rows::cells::Layout;
 use crate::rows::floors::PaneId;

@@ -82,22 +82,30 @@ impl PreviousRows {
             return false;
         };
         for n in (0..self.spans.len()).rev() {
-            let after = n.checked_sub(1).map_or(Bound::Unbounded, |before| Bound::Excluded(self.spans[before].from));
+            let after = n
+                .checked_sub(1)
+                .map_or(Bound::Unbounded, |before| Bound::Excluded(self.spans[before].from));
             if read.range((after, Bound::Included(self.spans[n].from))).next().is_none() {
                 let gone = self.spans.remove(n);
                 // Rows that the span before does not have were the same at its moment.
-                if let Some(before) = n.checked_sub(1).and_then(|before| self.spans.get_mut(before)) {
+                if let Some(before) = n.checked_sub(1).and_then(|before| self.spans.get_mut(before))
+                {
                     before.take_over(&gone, layout);
                 }
             }
         }
         if self.spans.last().is_none_or(|span| span.from < *newest) {
-            self.spans.push(Span { from: *newest, places: HashMap::default(), rows: Block::default() });
+            self.spans.push(Span {
+                from: *newest,
+                places: HashMap::default(),
+                rows: Block::default(),
+            });
         }
         true
     }
 
-    /// Drops all rows if no moment is read. [`PreviousRows::begin`] does so too, but is not called while nothing is counted.
+    /// Drops all rows if no moment is read. [`PreviousRows::begin`] does so too, but is not called
+    /// while nothing is counted.
     pub(crate) fn release(&mut self) {
         if self.read.lock().is_empty() {
             self.spans.clear();

@@ -39,21 +39,32 @@ impl ResolvedBatch {
             let taken = has_kinds.then(|| table.takes(&batch.kind_names)).flatten();
             *takes = match (first, takes.take(), taken) {
                 (true, _, taken) => taken,
-                (false, Some(all), Some(taken)) => Some(all.iter().zip(taken).map(|(a, b)| *a || b).collect()),
+                (false, Some(all), Some(taken)) => {
+                    Some(all.iter().zip(taken).map(|(a, b)| *a || b).collect())
+                }
                 (false, _, _) => None,
             };
         }
         let wanted = keyspaces.iter().zip(&self.wanted).filter(|(_, wanted)| **wanted);
-        let wanted: Vec<&Column> = wanted.flat_map(|(keyspace, _)| &keyspace.shape().columns).collect();
+        let wanted: Vec<&Column> =
+            wanted.flat_map(|(keyspace, _)| &keyspace.shape().columns).collect();
         self.columns.fill(batch, &wanted, texts);
-        let keyspaces = keyspaces.iter_mut().zip(&mut self.keys).zip(self.wanted.iter().zip(&self.takes));
+        let keyspaces =
+            keyspaces.iter_mut().zip(&mut self.keys).zip(self.wanted.iter().zip(&self.takes));
         for ((keyspace, keys), (_, takes)) in keyspaces.filter(|(_, (wanted, _))| **wanted) {
             keyspace.resolve((&self.columns, takes.as_deref()), batch.len(), texts, keys);
         }
     }
 
-    /// Takes over the key columns that the plugin of the metric with this number computed for the batch.
-    pub(crate) fn compute(&mut self, names: &mut Names, metric: usize, batch: &EventBatch, computed: &[ComputedKeys]) {
+    /// Takes over the key columns that the plugin of the metric with this number computed for the
+    /// batch.
+    pub(crate) fn compute(
+        &mut self,
+        names: &mut Names,
+        metric: usize,
+        batch: &EventBatch,
+        computed: &[ComputedKeys],
+    ) {
         let Names { texts, keyspaces } = names;
         self.columns.compute(computed, batch.len(), texts);
         let computes = |column: &Column| matches!(column, Column::Computed(of, _) if *of == metric);

@@ -83,7 +83,12 @@ pub(crate) struct TableRollUp {
 }
 
 impl TableState {
-    pub(crate) fn new(description: &Arc<Table>, keyspace: usize, feeds: &Arc<[Feed]>, tails_only: bool) -> TableState {
+    pub(crate) fn new(
+        description: &Arc<Table>,
+        keyspace: usize,
+        feeds: &Arc<[Feed]>,
+        tails_only: bool,
+    ) -> TableState {
         TableState {
             layout: Arc::new(Layout::new(&description.cells)),
             floors: Floors::new(&description.tiers),
@@ -102,7 +107,8 @@ impl TableState {
             loaded_sketches: 0,
             raised: 0,
             tails_only,
-            types: (!tails_only && description.key.contains(&Key::EventType)).then(TypeCensus::default),
+            types: (!tails_only && description.key.contains(&Key::EventType))
+                .then(TypeCensus::default),
         }
     }
 
@@ -204,9 +210,17 @@ impl TableState {
 
     /// Counts events: `keys[i]` at `times[i]`, if `takes(i)`. Returns how many counted.
     #[inline]
-    pub(crate) fn count(&mut self, partition: u32, keys: &[u32], times: &[i64], takes: impl Fn(usize) -> bool) -> u64 {
+    pub(crate) fn count(
+        &mut self,
+        partition: u32,
+        keys: &[u32],
+        times: &[i64],
+        takes: impl Fn(usize) -> bool,
+    ) -> u64 {
         if self.keeps_previous {
-            self.keep_previous((0..keys.len()).filter(|n| keys[*n] != NONE && takes(*n)).map(|n| keys[n]));
+            self.keep_previous(
+                (0..keys.len()).filter(|n| keys[*n] != NONE && takes(*n)).map(|n| keys[n]),
+            );
         }
         let mut tail = std::mem::take(self.tails.entry(partition).or_default());
         let counted = self.count_into(&mut tail, keys, times, takes);
@@ -215,7 +229,13 @@ impl TableState {
     }
 
     #[inline]
-    fn count_into(&mut self, tail: &mut Tail, keys: &[u32], times: &[i64], takes: impl Fn(usize) -> bool) -> u64 {
+    fn count_into(
+        &mut self,
+        tail: &mut Tail,
+        keys: &[u32],
+        times: &[i64],
+        takes: impl Fn(usize) -> bool,
+    ) -> u64 {
         let mut counted = 0;
         tail.reserve(keys.len());
         if self.tails_only {
@@ -231,7 +251,8 @@ impl TableState {
         for start in (0..keys.len()).step_by(GROUP) {
             let end = keys.len().min(start + GROUP);
             self.load(&keys[start..end]);
-            for (n, (&key, &time)) in (start..).zip(keys[start..end].iter().zip(&times[start..end])) {
+            for (n, (&key, &time)) in (start..).zip(keys[start..end].iter().zip(&times[start..end]))
+            {
                 if key != NONE && takes(n) {
                     layout.feed_one(self.row(key).words, time);
                     tail.push(key, time);
@@ -244,7 +265,9 @@ impl TableState {
 
     /// Reads a word of each row, so that their cache misses overlap.
     fn load(&self, keys: &[u32]) {
-        let row = |key: &u32| self.totals.words.get(*key as usize * self.layout.words()).copied().unwrap_or(0);
+        let row = |key: &u32| {
+            self.totals.words.get(*key as usize * self.layout.words()).copied().unwrap_or(0)
+        };
         black_box(keys.iter().fold(0, |all, key| all ^ row(key)));
     }
 
@@ -277,7 +300,13 @@ impl TableState {
     }
 
     /// Adds rows of one pane from frames, to totals and pane.
-    pub(crate) fn restore(&mut self, pane: PaneId, rows: &[u32], content: &mut Block, keys: &Keyspace) {
+    pub(crate) fn restore(
+        &mut self,
+        pane: PaneId,
+        rows: &[u32],
+        content: &mut Block,
+        keys: &Keyspace,
+    ) {
         let layout = Arc::clone(&self.layout);
         self.begin();
         if self.keeps_previous {
@@ -294,7 +323,11 @@ impl TableState {
         if self.description.tiers.is_empty() {
             return;
         }
-        let places = rows.iter().enumerate().map(|(n, key)| (place(keys.group(*key), *key), n as u32)).collect();
+        let places = rows
+            .iter()
+            .enumerate()
+            .map(|(n, key)| (place(keys.group(*key), *key), n as u32))
+            .collect();
         let run = fold_places(&self.layout, start(pane), places, content);
         Arc::make_mut(&mut self.panes).push(&self.layout, pane, Arc::new(run));
     }
@@ -321,7 +354,8 @@ impl TableState {
 
     /// Works out how about `rows` rows of panes below the floors roll up; `None`: there are none.
     pub(crate) fn rolling(&self, rows: usize) -> Option<TableRollUp> {
-        let mut due = self.panes.iter().map(|(pane, runs)| (*pane, self.floors.settle(*pane), runs));
+        let mut due =
+            self.panes.iter().map(|(pane, runs)| (*pane, self.floors.settle(*pane), runs));
         let (first, settled, runs) = due.find(|(pane, settled, _)| pane != settled)?;
         let (mut from, mut all): (Vec<PaneId>, Vec<&Run>) = (Vec::new(), Vec::new());
         let mut left = rows;
@@ -358,7 +392,9 @@ impl TableState {
     /// one is read, what came since the seal before its last is kept.
     pub(crate) fn knows(&self, from: &Marks, to: &Marks) -> bool {
         let of = |partition| from.tails.get(partition).copied().unwrap_or_default();
-        let known = |partition, to| self.tails.get(partition).is_some_and(|tail| tail.knows(of(partition), to));
+        let known = |partition, to| {
+            self.tails.get(partition).is_some_and(|tail| tail.knows(of(partition), to))
+        };
         let tails = to.tails.iter().all(|(partition, to)| known(partition, *to));
         tails && from.raised == to.raised
     }

@@ -18,7 +18,9 @@ use tally_sketch::Given;
 const MUCH: usize = 1 << 20;
 
 // The minutes of all events fit the number.
-const _: () = assert!(EVENT_TIMES.start / MINUTE > i32::MIN as i64 && EVENT_TIMES.end / MINUTE < i32::MAX as i64);
+const _: () = assert!(
+    EVENT_TIMES.start / MINUTE > i32::MIN as i64 && EVENT_TIMES.end / MINUTE < i32::MAX as i64
+);
 
 /// The events since the last seal, and those between it and the seal before, for reads that
 /// continue from an earlier one.
@@ -130,7 +132,11 @@ impl Tail {
     /// Notes one value that a plugin returned.
     pub(crate) fn push_update(&mut self, key: u32, time: i64, cell: u16, value: i128) {
         let (code, millis) = self.place(time);
-        self.now.updates.push(Update { place: u64::from(code) << 48 | u64::from(key) << 16 | millis, cell, value });
+        self.now.updates.push(Update {
+            place: u64::from(code) << 48 | u64::from(key) << 16 | millis,
+            cell,
+            value,
+        });
     }
 
     /// Notes one value that a column of an event (noted before) gives to a cell.
@@ -146,7 +152,11 @@ impl Tail {
                 Noted::Latest(start, bytes.len() as u16)
             }
         };
-        self.now.values.push(Value { place: u64::from(code) << 48 | u64::from(key) << 16 | millis, cell, noted });
+        self.now.values.push(Value {
+            place: u64::from(code) << 48 | u64::from(key) << 16 | millis,
+            cell,
+            noted,
+        });
     }
 
     /// The code of the minute of an event time, and the millisecond in the minute, which always
@@ -194,7 +204,12 @@ impl Tail {
 
     /// What was noted from one end up to a later one, at most about `most` of it, and how far that
     /// is. `None`: there is no more, or it is no longer here.
-    pub(crate) fn piece(&self, from: TailEnd, to: TailEnd, most: usize) -> Option<(Piece<'_>, TailEnd)> {
+    pub(crate) fn piece(
+        &self,
+        from: TailEnd,
+        to: TailEnd,
+        most: usize,
+    ) -> Option<(Piece<'_>, TailEnd)> {
         let mut at = from;
         while at != to && at.seals <= to.seals {
             let rows = self.of_seal(at.seals)?;
@@ -241,7 +256,11 @@ impl Tail {
         self.since = at + 1;
         self.older.retain(|older| is_read(older.moments.clone()));
         if self.seals > 0 && is_read(moments.clone()) {
-            self.older.push(Older { seals: self.seals - 1, moments, rows: std::mem::take(&mut self.now) });
+            self.older.push(Older {
+                seals: self.seals - 1,
+                moments,
+                rows: std::mem::take(&mut self.now),
+            });
         }
         self.now.clear(&self.before);
         self.codes.clear();
@@ -283,12 +302,19 @@ impl<'a> Piece<'a> {
 impl TailRows {
     /// The end of these rows, which were noted after so many seals.
     fn end(&self, seals: u64) -> TailEnd {
-        TailEnd { seals, rows: self.rows.len(), updates: self.updates.len(), values: self.values.len() }
+        TailEnd {
+            seals,
+            rows: self.rows.len(),
+            updates: self.updates.len(),
+            values: self.values.len(),
+        }
     }
 
     fn rows(&self, of: Range<usize>) -> impl Iterator<Item = (u32, i32, i64)> + '_ {
         let rows = self.rows.get(of).unwrap_or_default();
-        rows.iter().map(|row| ((row >> 16) as u32, self.minutes[(row >> 48) as usize], (row & 0xffff) as i64))
+        rows.iter().map(|row| {
+            ((row >> 16) as u32, self.minutes[(row >> 48) as usize], (row & 0xffff) as i64)
+        })
     }
 
     fn updates(&self, of: Range<usize>) -> impl Iterator<Item = Updated> + '_ {
@@ -332,7 +358,10 @@ impl TailRows {
 
     fn memory(&self) -> usize {
         let values = self.values.capacity() * size_of::<Value>() + self.bytes.capacity();
-        self.rows.capacity() * 8 + self.updates.capacity() * size_of::<Update>() + self.minutes.capacity() * 4 + values
+        self.rows.capacity() * 8
+            + self.updates.capacity() * size_of::<Update>()
+            + self.minutes.capacity() * 4
+            + values
     }
 }
 

@@ -85,7 +85,10 @@ fn a_moment_that_is_read_for_ever_holds_its_own_rows_alone() {
     let (piece, _) = tail.piece(read.sealed(), read, 10).expect("it is there while it is read");
     assert_eq!(piece.rows().map(|(key, ..)| key).collect::<Vec<_>>(), [7]);
     let now = tail.end();
-    assert!(tail.knows(read, read) && tail.knows(now, now) && !tail.knows(read, now), "what came between is gone");
+    assert!(
+        tail.knows(read, read) && tail.knows(now, now) && !tail.knows(read, now),
+        "what came between is gone"
+    );
 }
 
 /// What a store that was away for long left behind is given back within two seals.

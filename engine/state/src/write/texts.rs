@@ -86,7 +86,9 @@ impl Texts {
     fn slot(&self, text: &[u8], head: [u64; 2], hash: u64) -> usize {
         let mask = self.slots.len() - 1;
         let mut at = hash as usize & mask;
-        while self.slots[at].number != NONE && !matches(&self.slots[at], head, text, &self.bytes, &self.ends) {
+        while self.slots[at].number != NONE
+            && !matches(&self.slots[at], head, text, &self.bytes, &self.ends)
+        {
             at = (at + 1) & mask;
         }
         at
@@ -110,7 +112,8 @@ impl Texts {
         let mut slots = vec![EMPTY; self.slots.len() * 2];
         let mask = slots.len() - 1;
         for slot in self.slots.iter().filter(|slot| slot.number != NONE) {
-            let mut at = self.hash(text_of(&self.bytes, &self.ends, slot.number as usize)) as usize & mask;
+            let mut at =
+                self.hash(text_of(&self.bytes, &self.ends, slot.number as usize)) as usize & mask;
             while slots[at].number != NONE {
                 at = (at + 1) & mask;
             }
@@ -202,14 +205,23 @@ impl Texts {
 #[inline(always)]
 fn head(text: &[u8]) -> [u64; 2] {
     let len = text.len();
-    let word = |at: usize| text.get(at..).and_then(|rest| rest.first_chunk()).map(|word| u64::from_le_bytes(*word));
-    let half = |at: usize| text.get(at..).and_then(|rest| rest.first_chunk()).map(|half| u32::from_le_bytes(*half));
+    let word = |at: usize| {
+        text.get(at..).and_then(|rest| rest.first_chunk()).map(|word| u64::from_le_bytes(*word))
+    };
+    let half = |at: usize| {
+        text.get(at..).and_then(|rest| rest.first_chunk()).map(|half| u32::from_le_bytes(*half))
+    };
     match (word(0), half(0)) {
         (Some(low), _) if len >= HEAD => [low, word(8).unwrap_or(0)],
         // The last eight bytes, some of which are in `low` already.
-        (Some(low), _) => [low, word(len - 8).and_then(|last| last.checked_shr(8 * (HEAD - len) as u32)).unwrap_or(0)],
+        (Some(low), _) => [
+            low,
+            word(len - 8).and_then(|last| last.checked_shr(8 * (HEAD - len) as u32)).unwrap_or(0),
+        ],
         // Where the first and last four bytes overlap they are equal.
-        (None, Some(first)) => [u64::from(first) | u64::from(half(len - 4).unwrap_or(0)) << (8 * (len - 4)), 0],
+        (None, Some(first)) => {
+            [u64::from(first) | u64::from(half(len - 4).unwrap_or(0)) << (8 * (len - 4)), 0]
+        }
         (None, None) => [text.iter().rev().fold(0, |all, byte| all << 8 | u64::from(*byte)), 0],
     }
 }
@@ -251,7 +263,8 @@ mod tests {
         for len in 0..=text.len() {
             let mut padded = text[..len.min(HEAD)].to_vec();
             padded.resize(HEAD, 0);
-            let expected = [0, 8].map(|at| padded[at..].first_chunk().map_or(0, |half| u64::from_le_bytes(*half)));
+            let expected = [0, 8]
+                .map(|at| padded[at..].first_chunk().map_or(0, |half| u64::from_le_bytes(*half)));
             assert_eq!(head(&text[..len]), expected, "{len}");
         }
     }

@@ -96,14 +96,29 @@ pub(crate) struct Folding {
 }
 
 impl Folding {
-    pub(crate) fn new(group: usize, kind: Option<usize>, always: &Always, texts: &mut Texts) -> Folding {
-        Folding { group, kind, other: texts.intern(OTHER.as_bytes()), always: Always::clone(always) }
+    pub(crate) fn new(
+        group: usize,
+        kind: Option<usize>,
+        always: &Always,
+        texts: &mut Texts,
+    ) -> Folding {
+        Folding {
+            group,
+            kind,
+            other: texts.intern(OTHER.as_bytes()),
+            always: Always::clone(always),
+        }
     }
 
     /// For the groups of a table; it keeps all types.
     pub(crate) fn of_groups(table: &Table, texts: &mut Texts) -> Folding {
         let group = if table.group == 0 { table.key.len() } else { table.group };
-        Folding::new(group, table.key.iter().position(|key| *key == Key::EventType), &Always::default(), texts)
+        Folding::new(
+            group,
+            table.key.iter().position(|key| *key == Key::EventType),
+            &Always::default(),
+            texts,
+        )
     }
 
     /// The largest threshold of groups that keeps a key as it is, provided that its type is kept;
@@ -135,7 +150,9 @@ impl Folding {
 
     /// The same for a key whose type is kept or already folded.
     pub(crate) fn settle_groups(&self, threshold: Threshold, key: &mut [u64], texts: &Texts) {
-        let kept = |key: &[u64]| self.keeps(key, threshold.types, texts).is_none_or(|most| most >= threshold.groups);
+        let kept = |key: &[u64]| {
+            self.keeps(key, threshold.types, texts).is_none_or(|most| most >= threshold.groups)
+        };
         if kept(key) {
             return;
         }
@@ -155,7 +172,9 @@ impl Folding {
 
     /// Whether other keys count under this one: it names nothing but an event type.
     pub(crate) fn is_folded(&self, key: &[u64]) -> bool {
-        key.iter().enumerate().all(|(column, value)| Some(column) == self.kind || *value == self.other)
+        key.iter()
+            .enumerate()
+            .all(|(column, value)| Some(column) == self.kind || *value == self.other)
     }
 }
 
@@ -186,11 +205,13 @@ mod tests {
     }
 
     fn threshold() -> impl Strategy<Value = Threshold> {
-        (0..=LAST, prop_oneof![Just(0), 0..=LAST_OF_TYPES]).prop_map(|(groups, types)| Threshold { groups, types })
+        (0..=LAST, prop_oneof![Just(0), 0..=LAST_OF_TYPES])
+            .prop_map(|(groups, types)| Threshold { groups, types })
     }
 
     proptest! {
-        /// Folded step by step or at once, in whatever order thresholds come: the same rows; and each step has no more of them.
+        /// Folded step by step or at once, in whatever order thresholds come: the same rows; and
+        /// each step has no more of them.
         #[test]
         fn what_is_kept_depends_on_keys_and_threshold_alone(
             keys in keys(), first in threshold(), second in threshold(), group in 1..3usize, kind in 0..2usize,
@@ -224,7 +245,8 @@ mod tests {
             folding.settle(Threshold { groups: threshold, types: 0 }, &mut key, &texts);
             key
         };
-        let kept: Vec<u64> = (0..1_000).filter(|id| settled(3, [*id, view]) == [*id, view]).collect();
+        let kept: Vec<u64> =
+            (0..1_000).filter(|id| settled(3, [*id, view]) == [*id, view]).collect();
         assert!((90..160).contains(&kept.len()), "an eighth: {}", kept.len());
         for id in 0..1_000 {
             let expected = if kept.contains(&id) { id } else { other };

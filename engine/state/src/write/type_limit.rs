@@ -63,7 +63,8 @@ impl TypeCensus {
         if self.count <= limit.most {
             return None;
         }
-        let seen = kinds.iter().zip(&self.seen).filter(|(kind, seen)| **seen && Some(**kind) != other);
+        let seen =
+            kinds.iter().zip(&self.seen).filter(|(kind, seen)| **seen && Some(**kind) != other);
         let (mut kept, mut bits) = (0, Vec::new());
         for (kind, _) in seen {
             match limit.always.contains(texts.text(*kind)) {

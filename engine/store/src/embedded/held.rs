@@ -1,5 +1,5 @@
-//! What the embedded store holds in memory, read once when it is opened: lives, progress, sizes of buckets; and the fence,
-//! which is judged by it. Frames themselves stay on disk.
+//! What the embedded store holds in memory, read once when it is opened: lives, progress, sizes of
+//! buckets; and the fence, which is judged by it. Frames themselves stay on disk.
 
 use super::EmbeddedStore;
 use super::keys::{self, Kind, Number, corrupt};
@@ -7,7 +7,8 @@ use crate::*;
 use std::collections::{BTreeSet, HashMap};
 use tally_database::{Batch, Keyspace};
 
-/// What is held in memory; always what the database holds, except after an unknown write (then `stale`).
+/// What is held in memory; always what the database holds, except after an unknown write (then
+/// `stale`).
 #[derive(Default)]
 pub(super) struct Held {
     pub(super) revisions: HashMap<RevisionId, Revision>,
@@ -17,7 +18,8 @@ pub(super) struct Held {
     pub(super) next_number: u64,
     pub(super) frame_count: u64,
     pub(super) nonce: u64,
-    /// A write failed and may have been applied: nothing here is to be believed before it is read again.
+    /// A write failed and may have been applied: nothing here is to be believed before it is read
+    /// again.
     pub(super) stale: bool,
 }
 
@@ -58,7 +60,8 @@ impl Revision {
         if self.life != commit.life {
             return Some(CommitAnswer::OtherLife(Some(self.life)));
         }
-        let next = |partition: u32| self.progress.get(&partition).map_or(0, |progress| progress.next);
+        let next =
+            |partition: u32| self.progress.get(&partition).map_or(0, |progress| progress.next);
         let holds = |advance: &Advance| {
             let record = self.progress.get(&advance.partition).map(|progress| &progress.bytes);
             next(advance.partition) == advance.from && record == advance.base.as_ref()
@@ -66,7 +69,8 @@ impl Revision {
         if commit.advances.iter().all(holds) {
             return None;
         }
-        let stored = commit.advances.iter().map(|advance| (advance.partition, next(advance.partition)));
+        let stored =
+            commit.advances.iter().map(|advance| (advance.partition, next(advance.partition)));
         Some(CommitAnswer::Mismatch(stored.collect()))
     }
 
@@ -78,16 +82,19 @@ impl Revision {
 }
 
 impl EmbeddedStore {
-    /// Reads the database into memory. Frames of revisions that are gone (an interrupted clean-up) are ignored.
+    /// Reads the database into memory. Frames of revisions that are gone (an interrupted clean-up)
+    /// are ignored.
     pub(super) fn reload(&self, held: &mut Held) -> Result<(), StoreError> {
         let nonce = tally_system::clock::unique() as u64;
         let mut fresh = Held { next_number: 1, nonce, ..Held::default() };
         let mut by_number: HashMap<u64, (RevisionId, Revision)> = HashMap::new();
         for (key, value) in self.scan(&self.rows, b"r")? {
             let name = key.get(1..).and_then(|rest| rest.split_last_chunk::<8>());
-            let (metric, fingerprint) = name.ok_or_else(|| corrupt("a revision's key", "it is too short"))?;
-            let metric =
-                std::str::from_utf8(metric).map_err(|_| corrupt("a revision's key", "it is not UTF-8"))?.to_owned();
+            let (metric, fingerprint) =
+                name.ok_or_else(|| corrupt("a revision's key", "it is too short"))?;
+            let metric = std::str::from_utf8(metric)
+                .map_err(|_| corrupt("a revision's key", "it is not UTF-8"))?
+                .to_owned();
             let id = RevisionId { metric, fingerprint: u64::from_be_bytes(*fingerprint) };
             let (number, life, meta) = keys::revision_row(&key, &value)?;
             fresh.next_number = fresh.next_number.max(number.0 + 1);
@@ -100,7 +107,8 @@ impl EmbeddedStore {
             }
             // One after the other: together they may be more than fits into memory.
             for row in self.frames.prefix(revision.number.0.to_be_bytes())? {
-                let (key, value) = row.into_inner().map_err(|error| self.database.failed(&error))?;
+                let (key, value) =
+                    row.into_inner().map_err(|error| self.database.failed(&error))?;
                 let (_, bucket, sequence) = keys::frame_place(&key)?;
                 let frame = keys::frame_row(&key, &value)?;
                 if frame.kind == Kind::Split {
@@ -111,17 +119,24 @@ impl EmbeddedStore {
                 let length = frame.bytes.len() as u64;
                 if frame.kind == Kind::Snapshot && sizes.sequence > 0 {
                     return Err(corrupt(
-                        &format!("bucket {} of table {} of {}", bucket.bucket, bucket.table, revision_id.metric),
+                        &format!(
+                            "bucket {} of table {} of {}",
+                            bucket.bucket, bucket.table, revision_id.metric
+                        ),
                         "a snapshot follows frames",
                     ));
                 }
-                *if frame.kind == Kind::Snapshot { &mut sizes.snapshot } else { &mut sizes.tail } += length;
+                *if frame.kind == Kind::Snapshot {
+                    &mut sizes.snapshot
+                } else {
+                    &mut sizes.tail
+                } += length;
                 (sizes.sequence, sizes.end) = (sequence + 1, frame.end);
             }
         }
         for (key, value) in self.scan(&self.rows, b"c")? {
-            let metric =
-                std::str::from_utf8(&key[1..]).map_err(|_| corrupt("a metric's pointer", "its key is not UTF-8"))?;
+            let metric = std::str::from_utf8(&key[1..])
+                .map_err(|_| corrupt("a metric's pointer", "its key is not UTF-8"))?;
             fresh.current.insert(metric.to_owned(), keys::current_row(&key, &value)?);
         }
         if let Some((_, value)) = self.scan(&self.rows, keys::BEGUN_KEY)?.first() {
@@ -145,9 +160,14 @@ impl EmbeddedStore {
     }
 
     /// All rows whose keys begin with `prefix`, in order.
-    pub(super) fn scan(&self, keyspace: &Keyspace, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
-        let rows =
-            keyspace.prefix(prefix)?.map(|row| row.into_inner().map(|(key, value)| (key.to_vec(), value.to_vec())));
+    pub(super) fn scan(
+        &self,
+        keyspace: &Keyspace,
+        prefix: &[u8],
+    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+        let rows = keyspace
+            .prefix(prefix)?
+            .map(|row| row.into_inner().map(|(key, value)| (key.to_vec(), value.to_vec())));
         rows.collect::<Result<_, _>>().map_err(|error| self.database.failed(&error).into())
     }
 }

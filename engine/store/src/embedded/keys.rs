@@ -1,7 +1,8 @@
 //! The rows of the embedded store: which key holds what, and their binary forms. No I/O.
 //!
-//! Every value begins with a format byte; another one is refused. A frame's row carries a CRC-32 over key and value, so
-//! that a row that was moved or damaged is noticed when it is read, whatever the frame itself contains.
+//! Every value begins with a format byte; another one is refused. A frame's row carries a CRC-32
+//! over key and value, so that a row that was moved or damaged is noticed when it is read, whatever
+//! the frame itself contains.
 
 use crate::{Bucket, FrameId, Life, RevisionId, StoreError};
 use std::io::Read;
@@ -21,8 +22,8 @@ pub(super) enum Kind {
     Frame = 0,
     /// Frames folded into one; the first row of its bucket.
     Snapshot = 1,
-    /// The bucket was split: the only row of its bucket. Its id is that of the halves' snapshots, its bytes are the id of
-    /// the last frame there was.
+    /// The bucket was split: the only row of its bucket. Its id is that of the halves' snapshots,
+    /// its bytes are the id of the last frame there was.
     Split = 2,
 }
 
@@ -70,7 +71,8 @@ pub(super) fn progress_prefix(number: Number) -> Vec<u8> {
 
 pub(super) fn partition_of(key: &[u8]) -> Result<u32, StoreError> {
     let tail = key.last_chunk::<4>().filter(|_| key.len() == 13);
-    tail.map(|tail| u32::from_be_bytes(*tail)).ok_or_else(|| corrupt("a progress key", "it has the wrong length"))
+    tail.map(|tail| u32::from_be_bytes(*tail))
+        .ok_or_else(|| corrupt("a progress key", "it has the wrong length"))
 }
 
 /// Key of a frame: revision, table, bucket, sequence.
@@ -109,7 +111,8 @@ pub(super) fn frame_value(key: &[u8], row: &FrameRow<&[u8]>) -> Slice {
     [key, &head[5..], row.bytes].into_iter().for_each(|part| crc.update(part));
     head[1..5].copy_from_slice(&crc.finalize().to_le_bytes());
     let parts = &mut (&head[..]).chain(row.bytes);
-    Slice::from_reader(parts, FRAME_HEAD + row.bytes.len()).expect("two slices are as long as they are")
+    Slice::from_reader(parts, FRAME_HEAD + row.bytes.len())
+        .expect("two slices are as long as they are")
 }
 
 pub(super) fn frame_row(key: &[u8], value: &[u8]) -> Result<FrameRow, StoreError> {
@@ -133,7 +136,12 @@ pub(super) fn frame_row(key: &[u8], value: &[u8]) -> Result<FrameRow, StoreError
         2 => Kind::Split,
         _ => return Err(corrupt(&what(), "this engine does not know its kind")),
     };
-    Ok(FrameRow { kind, id: FrameId(u128::from_le_bytes(*id)), end: u64::from_le_bytes(*end), bytes: bytes.to_vec() })
+    Ok(FrameRow {
+        kind,
+        id: FrameId(u128::from_le_bytes(*id)),
+        end: u64::from_le_bytes(*end),
+        bytes: bytes.to_vec(),
+    })
 }
 
 fn checksum(key: &[u8], rest: &[u8]) -> u32 {
@@ -148,7 +156,10 @@ pub(super) fn revision_value(key: &[u8], number: Number, life: Life, meta: &[u8]
     sealed(key, &[&number.0.to_le_bytes(), &life.0.to_le_bytes(), meta])
 }
 
-pub(super) fn revision_row(key: &[u8], value: &[u8]) -> Result<(Number, Life, Vec<u8>), StoreError> {
+pub(super) fn revision_row(
+    key: &[u8],
+    value: &[u8],
+) -> Result<(Number, Life, Vec<u8>), StoreError> {
     let rest = unsealed(key, value, "a revision's record")?;
     let fault = || corrupt("a revision's record", "it is too short");
     let (number, rest) = rest.split_first_chunk::<8>().ok_or_else(fault)?;
@@ -163,7 +174,9 @@ pub(super) fn progress_value(key: &[u8], next: u64, bytes: &[u8]) -> Vec<u8> {
 
 pub(super) fn progress_row(key: &[u8], value: &[u8]) -> Result<(u64, Vec<u8>), StoreError> {
     let rest = unsealed(key, value, "a progress record")?;
-    let (next, bytes) = rest.split_first_chunk::<8>().ok_or_else(|| corrupt("a progress record", "it is too short"))?;
+    let (next, bytes) = rest
+        .split_first_chunk::<8>()
+        .ok_or_else(|| corrupt("a progress record", "it is too short"))?;
     Ok((u64::from_le_bytes(*next), bytes.to_vec()))
 }
 
@@ -182,7 +195,8 @@ pub(super) fn begun_row(value: &[u8]) -> Result<Vec<u8>, StoreError> {
 
 pub(super) fn current_row(key: &[u8], value: &[u8]) -> Result<u64, StoreError> {
     let rest = unsealed(key, value, "a metric's pointer")?;
-    let fingerprint: [u8; 8] = rest.try_into().map_err(|_| corrupt("a metric's pointer", "it has the wrong length"))?;
+    let fingerprint: [u8; 8] =
+        rest.try_into().map_err(|_| corrupt("a metric's pointer", "it has the wrong length"))?;
     Ok(u64::from_le_bytes(fingerprint))
 }
 
@@ -196,14 +210,21 @@ fn sealed(key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
 
 fn unsealed<'a>(key: &[u8], value: &'a [u8], what: &str) -> Result<&'a [u8], StoreError> {
     let rest = versioned(value, || what.to_owned())?;
-    let (crc, body) = rest.split_first_chunk::<4>().ok_or_else(|| corrupt(what, "it is too short"))?;
-    if checksum(key, body) == u32::from_le_bytes(*crc) { Ok(body) } else { Err(corrupt(what, "its checksum differs")) }
+    let (crc, body) =
+        rest.split_first_chunk::<4>().ok_or_else(|| corrupt(what, "it is too short"))?;
+    if checksum(key, body) == u32::from_le_bytes(*crc) {
+        Ok(body)
+    } else {
+        Err(corrupt(what, "its checksum differs"))
+    }
 }
 
 fn versioned(value: &[u8], what: impl Fn() -> String) -> Result<&[u8], StoreError> {
     match value.split_first() {
         Some((&FORMAT, rest)) => Ok(rest),
-        Some((other, _)) => Err(corrupt(&what(), &format!("it has format {other}; this engine reads {FORMAT}"))),
+        Some((other, _)) => {
+            Err(corrupt(&what(), &format!("it has format {other}; this engine reads {FORMAT}")))
+        }
         None => Err(corrupt(&what(), "it is empty")),
     }
 }

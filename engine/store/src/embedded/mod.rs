@@ -1,11 +1,13 @@
-//! The store in the data directory: one process owns it, every commit is one transaction of the embedded database.
+//! The store in the data directory: one process owns it, every commit is one transaction of the
+//! embedded database.
 //!
-//! Rows are keyed (revision, table, bucket, sequence), one per frame; frames, progress and life change together. Sizes
-//! of buckets and progress are kept in memory, so that a commit reads nothing from disk. Each row's checksum is verified
-//! when it is read, opening reads progress and the heads of all frames: what is damaged or of an unknown format refuses
-//! the store. Writers wait for each other; readers see one moment, between two commits.
+//! Rows are keyed (revision, table, bucket, sequence), one per frame; frames, progress and life
+//! change together. Sizes of buckets and progress are kept in memory, so that a commit reads
+//! nothing from disk. Each row's checksum is verified when it is read, opening reads progress and
+//! the heads of all frames: what is damaged or of an unknown format refuses the store. Writers wait
+//! for each other; readers see one moment, between two commits.
 //!
-//! Over 400 lines: every operation of one store, each a transaction over the same rows and sizes.
+//! Over 480 lines: every operation of one store, each a transaction over the same rows and sizes.
 
 mod held;
 mod keys;
@@ -26,13 +28,18 @@ use tally_failpoint::point;
 /// The kind `embedded`: in the data directory, for one engine.
 pub(crate) const KIND: Opener = Opener { find, open: open_configured, judge: |_| Vec::new() };
 
-/// Largest bucket. A large one only makes its compaction longer, so this is far above what compaction leaves.
+/// Largest bucket. A large one only makes its compaction longer, so this is far above what
+/// compaction leaves.
 const MAX_BUCKET: u64 = 1 << 30;
 
 /// A state is there once its database has been opened.
 fn find(config: &Config) -> Result<(), OpenError> {
     let folder: &Path = &config.store.data_dir;
-    if folder.join("db").is_dir() { Ok(()) } else { Err(OpenError::Nothing(folder.display().to_string())) }
+    if folder.join("db").is_dir() {
+        Ok(())
+    } else {
+        Err(OpenError::Nothing(folder.display().to_string()))
+    }
 }
 
 fn open_configured(config: &Config, database: Option<&Database>) -> Result<Opened, OpenError> {
@@ -68,15 +75,22 @@ impl From<DatabaseError> for StoreError {
 }
 
 impl EmbeddedStore {
-    /// Opens the state in `database`. `max_bucket_bytes`: a commit that would bring a bucket (snapshot and tail) above it
-    /// is answered [`CommitAnswer::Full`], if the bucket holds more than a quarter of that.
+    /// Opens the state in `database`. `max_bucket_bytes`: a commit that would bring a bucket
+    /// (snapshot and tail) above it is answered [`CommitAnswer::Full`], if the bucket holds more
+    /// than a quarter of that.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] when it holds what cannot be read, [`StoreError::Unavailable`] when the database fails.
-    pub fn open(database: Database, durability: Durability, max_bucket_bytes: u64) -> Result<Self, StoreError> {
+    /// [`StoreError::Corrupt`] when it holds what cannot be read, [`StoreError::Unavailable`] when
+    /// the database fails.
+    pub fn open(
+        database: Database,
+        durability: Durability,
+        max_bucket_bytes: u64,
+    ) -> Result<Self, StoreError> {
         let frames = database.keyspace("state-frames", Shape::Values)?;
         let rows = database.keyspace("state-rows", Shape::Rows)?;
-        let store = Self { database, frames, rows, durability, max_bucket_bytes, held: RwLock::default() };
+        let store =
+            Self { database, frames, rows, durability, max_bucket_bytes, held: RwLock::default() };
         store.reload(&mut store.held.write())?;
         Ok(store)
     }
@@ -111,8 +125,8 @@ impl EmbeddedStore {
         done
     }
 
-    /// Applies one commit whose fence holds to `revision` and adds its rows to `batch`, or says why not; then neither is
-    /// changed.
+    /// Applies one commit whose fence holds to `revision` and adds its rows to `batch`, or says why
+    /// not; then neither is changed.
     fn apply(
         &self,
         batch: &mut Batch,
@@ -126,7 +140,8 @@ impl EmbeddedStore {
             }
             let sizes = revision.buckets.get(bucket).copied().unwrap_or_default();
             let (held, most) = (sizes.snapshot + sizes.tail, self.max_bucket_bytes);
-            // One that holds little takes any frame: neither a compaction nor a split would make room for it.
+            // One that holds little takes any frame: neither a compaction nor a split would make
+            // room for it.
             if held + frame.len() as u64 > most && held * 4 > most {
                 return CommitAnswer::Full(*bucket);
             }
@@ -140,20 +155,32 @@ impl EmbeddedStore {
             sizes.sequence += 1;
             let row = FrameRow { kind: Kind::Frame, id: id(), end: sizes.end, bytes: &frame[..] };
             batch.insert(&self.frames, key.clone(), keys::frame_value(&key, &row));
-            touched.push(BucketSize { bucket: *bucket, snapshot: sizes.snapshot, tail: sizes.tail });
+            touched.push(BucketSize {
+                bucket: *bucket,
+                snapshot: sizes.snapshot,
+                tail: sizes.tail,
+            });
         }
         for advance in &commit.advances {
             let unchanged = revision.progress.get(&advance.partition) == Some(&advance.to);
             if !unchanged {
                 let key = keys::progress_key(revision.number, advance.partition);
-                batch.insert(&self.rows, key.clone(), keys::progress_value(&key, advance.to.next, &advance.to.bytes));
+                batch.insert(
+                    &self.rows,
+                    key.clone(),
+                    keys::progress_value(&key, advance.to.next, &advance.to.bytes),
+                );
                 revision.progress.insert(advance.partition, advance.to.clone());
             }
         }
         CommitAnswer::Applied(touched)
     }
 
-    fn bucket_frames(&self, number: Number, bucket: Bucket) -> Result<Vec<(u64, FrameRow)>, StoreError> {
+    fn bucket_frames(
+        &self,
+        number: Number,
+        bucket: Bucket,
+    ) -> Result<Vec<(u64, FrameRow)>, StoreError> {
         let mut frames = Vec::new();
         for (key, value) in self.scan(&self.frames, &keys::bucket_prefix(number, bucket))? {
             frames.push((keys::frame_place(&key)?.2, keys::frame_row(&key, &value)?));
@@ -180,10 +207,18 @@ impl EmbeddedStore {
         }
         frames.reverse();
         if let ([split @ FrameRow { kind: Kind::Split, .. }], false) = (&frames[..], stands) {
-            let all = known.last.is_some_and(|(id, end)| end == split.end && id.0.to_le_bytes()[..] == split.bytes);
-            return Ok(BucketRead::Split { tail: all.then(Vec::new), begin: (split.id, split.end) });
+            let all = known
+                .last
+                .is_some_and(|(id, end)| end == split.end && id.0.to_le_bytes()[..] == split.bytes);
+            return Ok(BucketRead::Split {
+                tail: all.then(Vec::new),
+                begin: (split.id, split.end),
+            });
         }
-        let stored = frames.into_iter().map(|row| StoredFrame { id: row.id, end: row.end, bytes: row.bytes }).collect();
+        let stored = frames
+            .into_iter()
+            .map(|row| StoredFrame { id: row.id, end: row.end, bytes: row.bytes })
+            .collect();
         Ok(if stands { BucketRead::Tail(stored) } else { BucketRead::Whole(stored) })
     }
 }
@@ -229,11 +264,16 @@ impl Store for EmbeddedStore {
             .map(|fingerprint| RevisionId { metric: metric.to_owned(), fingerprint: *fingerprint }))
     }
 
-    fn point(&self, expected: Option<&RevisionId>, revision: &RevisionId) -> Result<bool, StoreError> {
+    fn point(
+        &self,
+        expected: Option<&RevisionId>,
+        revision: &RevisionId,
+    ) -> Result<bool, StoreError> {
         let mut held = self.writable()?;
         let now = held.current.get(&revision.metric).copied();
-        let expects =
-            expected.filter(|expected| expected.metric == revision.metric).map(|expected| expected.fingerprint);
+        let expects = expected
+            .filter(|expected| expected.metric == revision.metric)
+            .map(|expected| expected.fingerprint);
         if now != expects || expected.is_some() != expects.is_some() {
             return Ok(false);
         }
@@ -269,7 +309,8 @@ impl Store for EmbeddedStore {
 
     fn revisions(&self, metric: &str) -> Result<Vec<RevisionId>, StoreError> {
         let held = self.readable()?;
-        let mut found: Vec<RevisionId> = held.revisions.keys().filter(|id| id.metric == metric).cloned().collect();
+        let mut found: Vec<RevisionId> =
+            held.revisions.keys().filter(|id| id.metric == metric).cloned().collect();
         found.sort();
         Ok(found)
     }
@@ -279,11 +320,13 @@ impl Store for EmbeddedStore {
         let mut batch = self.database.batch();
         let stored = held.revisions.get(revision);
         if let Some(stored) = stored {
-            // In one transaction: numbers begin again after the largest that is left, and find no frames of another.
+            // In one transaction: numbers begin again after the largest that is left, and find no
+            // frames of another.
             self.clear(&mut batch, stored)?;
             batch.remove(&self.rows, keys::revision_key(revision));
         }
-        let (there, current) = (stored.is_some(), held.current.get(&revision.metric) == Some(&revision.fingerprint));
+        let (there, current) =
+            (stored.is_some(), held.current.get(&revision.metric) == Some(&revision.fingerprint));
         if current {
             batch.remove(&self.rows, keys::current_key(&revision.metric));
         }
@@ -305,7 +348,9 @@ impl Store for EmbeddedStore {
         // Changed copies, put in place once the transaction is through.
         let mut changed: HashMap<RevisionId, Revision> = HashMap::new();
         let answers = commits.iter().map(|commit| {
-            let Some(revision) = changed.get(&commit.revision).or_else(|| held.revisions.get(&commit.revision)) else {
+            let Some(revision) =
+                changed.get(&commit.revision).or_else(|| held.revisions.get(&commit.revision))
+            else {
                 return CommitAnswer::OtherLife(None);
             };
             if let Some(refused) = revision.refused(commit) {
@@ -315,7 +360,8 @@ impl Store for EmbeddedStore {
                 return CommitAnswer::Applied(Vec::new());
             }
             let mut revision = revision.clone();
-            let answer = self.apply(&mut batch, &mut revision, commit, || frame_id(nonce, &mut count));
+            let answer =
+                self.apply(&mut batch, &mut revision, commit, || frame_id(nonce, &mut count));
             if matches!(answer, CommitAnswer::Applied(_)) {
                 changed.insert(commit.revision.clone(), revision);
             }
@@ -333,14 +379,23 @@ impl Store for EmbeddedStore {
     fn read(&self, revision: &RevisionId, known: &[Known]) -> Result<Option<Reading>, StoreError> {
         let held = self.readable()?;
         let Some(found) = held.revisions.get(revision) else { return Ok(None) };
-        let buckets = known.iter().map(|known| self.bucket_read(found, known)).collect::<Result<_, _>>()?;
-        let revision = StoredRevision { life: found.life, meta: found.meta.clone(), progress: found.progress.clone() };
+        let buckets =
+            known.iter().map(|known| self.bucket_read(found, known)).collect::<Result<_, _>>()?;
+        let revision = StoredRevision {
+            life: found.life,
+            meta: found.meta.clone(),
+            progress: found.progress.clone(),
+        };
         Ok(Some(Reading { revision, buckets }))
     }
 
     fn buckets(&self, revision: &RevisionId) -> Result<Vec<Bucket>, StoreError> {
         let held = self.readable()?;
-        Ok(held.revisions.get(revision).map(|found| found.buckets.keys().copied().collect()).unwrap_or_default())
+        Ok(held
+            .revisions
+            .get(revision)
+            .map(|found| found.buckets.keys().copied().collect())
+            .unwrap_or_default())
     }
 
     fn sizes(&self, revision: &RevisionId) -> Result<Vec<BucketSize>, StoreError> {
@@ -357,18 +412,25 @@ impl Store for EmbeddedStore {
     fn compact(&self, compaction: &Compaction) -> Result<CompactAnswer, StoreError> {
         let mut held = self.writable()?;
         let (nonce, mut count) = (held.nonce, held.frame_count);
-        let Some(revision) = held.revisions.get(&compaction.revision).filter(|found| found.life == compaction.life)
+        let Some(revision) =
+            held.revisions.get(&compaction.revision).filter(|found| found.life == compaction.life)
         else {
             return Ok(CompactAnswer::Stale);
         };
         let frames = self.bucket_frames(revision.number, compaction.bucket)?;
-        let stands = |(_, row): &(u64, FrameRow)| (row.id, row.end) == compaction.last && row.kind != Kind::Split;
+        let stands = |(_, row): &(u64, FrameRow)| {
+            (row.id, row.end) == compaction.last && row.kind != Kind::Split
+        };
         let Some(at) = frames.iter().position(stands) else { return Ok(CompactAnswer::Stale) };
         let mut batch = self.database.batch();
         for (sequence, _) in &frames[..at] {
-            batch.remove(&self.frames, keys::frame_key(revision.number, compaction.bucket, *sequence));
+            batch.remove(
+                &self.frames,
+                keys::frame_key(revision.number, compaction.bucket, *sequence),
+            );
         }
-        // The snapshot takes the place of the last frame it folds, so it stands before those that came meanwhile.
+        // The snapshot takes the place of the last frame it folds, so it stands before those that
+        // came meanwhile.
         let (sequence, last) = &frames[at];
         let key = keys::frame_key(revision.number, compaction.bucket, *sequence);
         let row = FrameRow {
@@ -381,8 +443,10 @@ impl Store for EmbeddedStore {
         let tail = frames[at + 1..].iter().map(|(_, row)| row.bytes.len() as u64).sum();
         self.write(&mut held, batch)?;
         held.frame_count = count;
-        if let Some(sizes) =
-            held.revisions.get_mut(&compaction.revision).and_then(|found| found.buckets.get_mut(&compaction.bucket))
+        if let Some(sizes) = held
+            .revisions
+            .get_mut(&compaction.revision)
+            .and_then(|found| found.buckets.get_mut(&compaction.bucket))
         {
             (sizes.snapshot, sizes.tail) = (compaction.snapshot.len() as u64, tail);
         }
@@ -392,11 +456,15 @@ impl Store for EmbeddedStore {
     fn split(&self, split: &Split) -> Result<SplitAnswer, StoreError> {
         let mut held = self.writable()?;
         let (nonce, mut count) = (held.nonce, held.frame_count);
-        let Some(revision) = held.revisions.get(&split.revision).filter(|found| found.life == split.life) else {
+        let Some(revision) =
+            held.revisions.get(&split.revision).filter(|found| found.life == split.life)
+        else {
             return Ok(SplitAnswer::Stale);
         };
         let frames = self.bucket_frames(revision.number, split.bucket)?;
-        let last = frames.last().filter(|(_, row)| (row.id, row.end) == split.last && row.kind != Kind::Split);
+        let last = frames
+            .last()
+            .filter(|(_, row)| (row.id, row.end) == split.last && row.kind != Kind::Split);
         let Some((sequence, _)) = last else { return Ok(SplitAnswer::Stale) };
         let mut revision = revision.clone();
         let mut batch = self.database.batch();
@@ -406,18 +474,28 @@ impl Store for EmbeddedStore {
         let (id, (last, end)) = (frame_id(nonce, &mut count), split.last);
         let mut insert = |bucket: Bucket, sequence: u64, kind: Kind, bytes: &[u8]| {
             let key = keys::frame_key(revision.number, bucket, sequence);
-            batch.insert(&self.frames, key.clone(), keys::frame_value(&key, &FrameRow { kind, id, end, bytes }));
+            batch.insert(
+                &self.frames,
+                key.clone(),
+                keys::frame_value(&key, &FrameRow { kind, id, end, bytes }),
+            );
         };
         insert(split.bucket, *sequence, Kind::Split, &last.0.to_le_bytes());
         for (bucket, snapshot) in &split.halves {
             if revision.buckets.contains_key(bucket) || revision.split.contains(bucket) {
-                let what = format!("bucket {} of table {} of {}", bucket.bucket, bucket.table, split.revision.metric);
+                let what = format!(
+                    "bucket {} of table {} of {}",
+                    bucket.bucket, bucket.table, split.revision.metric
+                );
                 return Err(keys::corrupt(&what, "it is there before it is made"));
             }
             insert(*bucket, 0, Kind::Snapshot, snapshot);
         }
         for (bucket, snapshot) in &split.halves {
-            revision.buckets.insert(*bucket, Sizes { snapshot: snapshot.len() as u64, tail: 0, sequence: 1, end });
+            revision.buckets.insert(
+                *bucket,
+                Sizes { snapshot: snapshot.len() as u64, tail: 0, sequence: 1, end },
+            );
         }
         revision.buckets.remove(&split.bucket);
         revision.split.insert(split.bucket);

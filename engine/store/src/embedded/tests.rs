@@ -83,7 +83,8 @@ fn garbage_in_any_row_is_refused() {
                 let mut batch = database.batch();
                 batch.insert(&rows, key.clone(), bad);
                 database.commit(batch, Durability::Process).unwrap();
-                let refused = EmbeddedStore::open(database.clone(), Durability::Process, MAX_BUCKET_BYTES);
+                let refused =
+                    EmbeddedStore::open(database.clone(), Durability::Process, MAX_BUCKET_BYTES);
                 assert!(matches!(refused, Err(StoreError::Corrupt(_))), "byte {at} of {key:?}");
             }
             let mut batch = database.batch();

@@ -11,9 +11,10 @@
 //! | … | payload |
 //! | 16 | stamp: seconds and microseconds of the server, nonce of the request |
 //!
-//! Numbers are little endian. The stamp is the frame's id; the script that appends writes it, all else comes from the
-//! client. It stands at the end, so that whether a frame ends at a place is seen there without reading what is before it:
-//! therefore nothing else in a bucket may hold an id, not even a snapshot that of the last frame it folds.
+//! Numbers are little endian. The stamp is the frame's id; the script that appends writes it, all
+//! else comes from the client. It stands at the end, so that whether a frame ends at a place is
+//! seen there without reading what is before it: therefore nothing else in a bucket may hold an id,
+//! not even a snapshot that of the last frame it folds.
 
 use super::keys::corrupt;
 use crate::{Bucket, FrameId, StoreError, StoredFrame};
@@ -34,11 +35,21 @@ pub(super) fn frame(key: &str, bucket: Bucket, payload: &[u8]) -> Result<Vec<u8>
 }
 
 /// A snapshot, without the stamp: `end` is that of the last frame it folds.
-pub(super) fn snapshot(key: &str, bucket: Bucket, end: u64, payload: &[u8]) -> Result<Vec<u8>, StoreError> {
+pub(super) fn snapshot(
+    key: &str,
+    bucket: Bucket,
+    end: u64,
+    payload: &[u8],
+) -> Result<Vec<u8>, StoreError> {
     build(key, bucket, Some(end), payload)
 }
 
-fn build(key: &str, bucket: Bucket, folds: Option<u64>, payload: &[u8]) -> Result<Vec<u8>, StoreError> {
+fn build(
+    key: &str,
+    bucket: Bucket,
+    folds: Option<u64>,
+    payload: &[u8],
+) -> Result<Vec<u8>, StoreError> {
     let length = u32::try_from(payload.len()).ok().filter(|length| *length <= 256 << 20);
     let length = length.ok_or_else(|| {
         StoreError::Unavailable(format!(
@@ -76,12 +87,14 @@ pub(super) struct Piece {
     pub(super) frames: Vec<StoredFrame>,
     /// Length of the snapshot that the piece begins with; 0 without one.
     pub(super) snapshot: u64,
-    /// Bytes that the piece would need to hold the frame that was cut; 0 where the cut fell between two.
+    /// Bytes that the piece would need to hold the frame that was cut; 0 where the cut fell between
+    /// two.
     pub(super) cut: u64,
 }
 
-/// Reads frames. `end` is the logical end before the piece; `None`: the piece begins the bucket, and may begin with a snapshot.
-/// `whole`: nothing of the bucket is left out, so that a cut frame is damage.
+/// Reads frames. `end` is the logical end before the piece; `None`: the piece begins the bucket,
+/// and may begin with a snapshot. `whole`: nothing of the bucket is left out, so that a cut frame
+/// is damage.
 pub(super) fn parse(
     key: &str,
     bucket: Bucket,
@@ -99,7 +112,9 @@ pub(super) fn parse(
         };
         let [format, kind, t0, t1, b0, b1, b2, b3, l0, l1, l2, l3, c0, c1, c2, c3] = *head;
         if format != FORMAT || kind > 1 {
-            return Err(fault(&format!("a frame has format {format}, kind {kind}; this engine reads {FORMAT}")));
+            return Err(fault(&format!(
+                "a frame has format {format}, kind {kind}; this engine reads {FORMAT}"
+            )));
         }
         if kind == 1 && !first {
             return Err(fault("a snapshot follows frames"));
@@ -115,7 +130,10 @@ pub(super) fn parse(
         if checksum(key, unstamped) != u32::from_le_bytes([c0, c1, c2, c3]) {
             return Err(fault("the checksum of a frame differs"));
         }
-        let stands_in = Bucket { table: u16::from_le_bytes([t0, t1]), bucket: u32::from_le_bytes([b0, b1, b2, b3]) };
+        let stands_in = Bucket {
+            table: u16::from_le_bytes([t0, t1]),
+            bucket: u32::from_le_bytes([b0, b1, b2, b3]),
+        };
         if stands_in != bucket {
             return Err(fault("a frame is another bucket's"));
         }
@@ -127,7 +145,11 @@ pub(super) fn parse(
         }
         let id = stamp.first_chunk::<STAMP>().ok_or_else(|| fault("a frame has no timestamp"))?;
         let payload = unstamped[HEAD + extra..].to_vec();
-        piece.frames.push(StoredFrame { id: FrameId(u128::from_le_bytes(*id)), end: at, bytes: payload });
+        piece.frames.push(StoredFrame {
+            id: FrameId(u128::from_le_bytes(*id)),
+            end: at,
+            bytes: payload,
+        });
         (bytes, first) = (&bytes[total..], false);
     }
     if whole && piece.cut > 0 {
@@ -171,7 +193,10 @@ mod tests {
         for at in 0..bytes.len() {
             let piece = parse("k", AT, &bytes[..at], None, false).unwrap();
             assert!(piece.frames.len() < 3);
-            assert!(at == 0 || parse("k", AT, &bytes[..at], None, true).is_err() || piece.cut == 0, "{at}");
+            assert!(
+                at == 0 || parse("k", AT, &bytes[..at], None, true).is_err() || piece.cut == 0,
+                "{at}"
+            );
             let mut bad = bytes.clone();
             bad[at] ^= 0x11;
             let stamps = [48, 48 + 37, 48 + 74].map(|end| end - STAMP..end);

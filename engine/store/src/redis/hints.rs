@@ -1,8 +1,10 @@
-//! What the index said of buckets when it was last looked at: lengths of snapshots, places. Only ever a hint.
+//! What the index said of buckets when it was last looked at: lengths of snapshots, places. Only
+//! ever a hint.
 //!
-//! Another engine may have compacted since, or the server gone back: a read looks at the id that stands at the place and
-//! falls back to the index; a commit's sizes are looked up when by the hint a compaction is due. So that most steps
-//! need not read the index. Bounded by the buckets there are: an entry has some 30 bytes.
+//! Another engine may have compacted since, or the server gone back: a read looks at the id that
+//! stands at the place and falls back to the index; a commit's sizes are looked up when by the hint
+//! a compaction is due. So that most steps need not read the index. Bounded by the buckets there
+//! are: an entry has some 30 bytes.
 
 use crate::{Bucket, RevisionId};
 use parking_lot::Mutex;
@@ -20,7 +22,8 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Of a bucket that begins with a snapshot of `length` bytes, whose last frame ends at the logical place `end`.
+    /// Of a bucket that begins with a snapshot of `length` bytes, whose last frame ends at the
+    /// logical place `end`.
     pub(super) fn new(length: u64, end: u64) -> Entry {
         Entry { snapshot: length, shift: end.wrapping_sub(length) as i64, looked: 0 }
     }
@@ -37,13 +40,21 @@ impl Entry {
 pub(super) struct Hints(Mutex<HashMap<RevisionId, HashMap<Bucket, Entry>>>);
 
 impl Hints {
-    pub(super) fn of(&self, revision: &RevisionId, buckets: impl Iterator<Item = Bucket>) -> Vec<Option<Entry>> {
+    pub(super) fn of(
+        &self,
+        revision: &RevisionId,
+        buckets: impl Iterator<Item = Bucket>,
+    ) -> Vec<Option<Entry>> {
         let held = self.0.lock();
         let held = held.get(revision);
         buckets.map(|bucket| held?.get(&bucket).copied()).collect()
     }
 
-    pub(super) fn set(&self, revision: &RevisionId, seen: impl IntoIterator<Item = (Bucket, Option<Entry>)>) {
+    pub(super) fn set(
+        &self,
+        revision: &RevisionId,
+        seen: impl IntoIterator<Item = (Bucket, Option<Entry>)>,
+    ) {
         let mut seen = seen.into_iter().peekable();
         if seen.peek().is_none() {
             return;

@@ -1,8 +1,8 @@
 //! The layout in Redis: which key holds what, and the sealed values of hashes and pointers. No I/O.
 //!
-//! A sealed value is text and then bytes: `1:CHECKSUM:BODY`, the checksum a CRC-32 in hexadecimal over the place (key and
-//! field) and the body, so that a value that was moved or damaged is noticed. One content has one sealed form: scripts compare whole
-//! values and never look inside.
+//! A sealed value is text and then bytes: `1:CHECKSUM:BODY`, the checksum a CRC-32 in hexadecimal
+//! over the place (key and field) and the body, so that a value that was moved or damaged is
+//! noticed. One content has one sealed form: scripts compare whole values and never look inside.
 
 use super::hints::Entry;
 use crate::{BEGUN, Bucket, FrameId, Life, RevisionId, StoreError, StoredProgress};
@@ -16,14 +16,19 @@ pub(super) const FORMAT: &str = "1";
 pub(super) struct RevisionKeys {
     /// Hash: `format`, `life`, `meta`, and `p:N` for the progress of partition N.
     pub(super) state: String,
-    /// Hash: per bucket `TABLE:BUCKET` the length of its snapshot and what to add to a place in it for the logical one; of
-    /// one that was split what readers of it go on with.
+    /// Hash: per bucket `TABLE:BUCKET` the length of its snapshot and what to add to a place in it
+    /// for the logical one; of one that was split what readers of it go on with.
     pub(super) index: String,
 }
 
 impl RevisionKeys {
     pub(super) fn new(namespace: &str, revision: &RevisionId) -> Self {
-        let tag = format!("{{{}:{}:{:016x}}}", namespace, escaped(&revision.metric), revision.fingerprint);
+        let tag = format!(
+            "{{{}:{}:{:016x}}}",
+            namespace,
+            escaped(&revision.metric),
+            revision.fingerprint
+        );
         Self { state: format!("{tag}:state"), index: format!("{tag}:b") }
     }
 
@@ -53,13 +58,15 @@ pub(super) fn revisions_key(namespace: &str, metric: &str) -> String {
     format!("{{{}:{}}}:revisions", namespace, escaped(metric))
 }
 
-/// What finds the lists of all metrics, and of which metric one is. `None`: it is no such list of a metric's name.
+/// What finds the lists of all metrics, and of which metric one is. `None`: it is no such list of a
+/// metric's name.
 pub(super) fn revisions_pattern(namespace: &str) -> String {
     format!("{{{namespace}:*}}:revisions")
 }
 
 pub(super) fn metric_of(namespace: &str, key: &[u8]) -> Option<String> {
-    let name = key.strip_prefix(format!("{{{namespace}:").as_bytes())?.strip_suffix(b"}:revisions")?;
+    let name =
+        key.strip_prefix(format!("{{{namespace}:").as_bytes())?.strip_suffix(b"}:revisions")?;
     // No metric has a name that would have to be escaped.
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
     String::from_utf8(name.to_vec()).ok().filter(|name| name.as_bytes().iter().all(plain))
@@ -110,7 +117,8 @@ pub(super) fn bucket_of(field: &[u8]) -> Option<Bucket> {
         None => number::<u32>(rest).filter(|bucket| *bucket < BEGUN)?,
         Some(at) => {
             let (bucket, splits) = (number::<u32>(&rest[..at])?, number::<u8>(&rest[at + 1..])?);
-            u32::from(splits) * BEGUN + Some(bucket).filter(|bucket| *bucket < BEGUN && splits > 0)?
+            u32::from(splits) * BEGUN
+                + Some(bucket).filter(|bucket| *bucket < BEGUN && splits > 0)?
         }
     };
     Some(Bucket { table, bucket })
@@ -139,13 +147,22 @@ fn number<T: std::str::FromStr>(text: &[u8]) -> Option<T> {
 }
 
 /// Progress, sealed: `NEXT:RECORD` inside.
-pub(super) fn progress_value(keys: &RevisionKeys, partition: u32, next: u64, bytes: &[u8]) -> Vec<u8> {
+pub(super) fn progress_value(
+    keys: &RevisionKeys,
+    partition: u32,
+    next: u64,
+    bytes: &[u8],
+) -> Vec<u8> {
     let mut body = format!("{next}:").into_bytes();
     body.extend_from_slice(bytes);
     sealed(&keys.state, &progress_field(partition), &body)
 }
 
-pub(super) fn progress_of(keys: &RevisionKeys, partition: u32, value: &[u8]) -> Result<StoredProgress, StoreError> {
+pub(super) fn progress_of(
+    keys: &RevisionKeys,
+    partition: u32,
+    value: &[u8],
+) -> Result<StoredProgress, StoreError> {
     let field = progress_field(partition);
     let body = unsealed(&keys.state, &field, value)?;
     let read = || {
@@ -211,7 +228,10 @@ fn unsealed<'a>(key: &str, field: &str, value: &'a [u8]) -> Result<&'a [u8], Sto
     };
     if format != FORMAT.as_bytes() {
         let found = String::from_utf8_lossy(format);
-        return Err(corrupt(key, &format!("{} has format {found:.16}; this engine reads {FORMAT}", what())));
+        return Err(corrupt(
+            key,
+            &format!("{} has format {found:.16}; this engine reads {FORMAT}", what()),
+        ));
     }
     if crc != format!("{:08x}", checksum(key, field, body)).as_bytes() {
         return Err(corrupt(key, &format!("the checksum of {} differs", what())));
@@ -231,7 +251,8 @@ fn checksum(key: &str, field: &str, body: &[u8]) -> u32 {
 pub(super) fn corrupt(key: &str, why: &str) -> StoreError {
     let revision = key.split_once('}').map_or(key, |(tag, _)| tag).trim_start_matches('{');
     StoreError::Corrupt(format!(
-        "Redis key {key}: {why}; inspect it with redis-cli, and delete all keys that begin with {{{revision}}} to count the log again"
+        "Redis key {key}: {why}; inspect it with redis-cli, and delete all keys that begin with \
+         {{{revision}}} to count the log again"
     ))
 }
 
@@ -250,22 +271,32 @@ mod tests {
         assert_eq!(keys.state, "{tally:m%7d%3a%7bx:00000000000000ab}:state");
         let bucket = keys.bucket(Bucket { table: 3, bucket: 70_000 });
         assert_eq!(bucket, "{tally:m%7d%3a%7bx:00000000000000ab}:b:3:70000");
-        assert_eq!(bucket_of(&bucket.as_bytes()[keys.index.len() + 1..]), Some(Bucket { table: 3, bucket: 70_000 }));
+        assert_eq!(
+            bucket_of(&bucket.as_bytes()[keys.index.len() + 1..]),
+            Some(Bucket { table: 3, bucket: 70_000 })
+        );
         assert_eq!(current_key("tally", "m"), "{tally:m}:current");
     }
 
     #[test]
     fn buckets_made_by_splits_have_names_of_their_own() {
-        for (number, field) in [(5, "3:5"), (BEGUN + 10, "3:10.1"), (12 * BEGUN + 65_535, "3:65535.12")] {
+        for (number, field) in
+            [(5, "3:5"), (BEGUN + 10, "3:10.1"), (12 * BEGUN + 65_535, "3:65535.12")]
+        {
             let bucket = Bucket { table: 3, bucket: number };
             assert_eq!(bucket_field(bucket), field);
             assert_eq!(bucket_of(field.as_bytes()), Some(bucket));
         }
         assert!(
-            ["3:5.0", "3:16777216", "3:", "3:5.", "3:.1", "35"].iter().all(|bad| bucket_of(bad.as_bytes()).is_none())
+            ["3:5.0", "3:16777216", "3:", "3:5.", "3:.1", "35"]
+                .iter()
+                .all(|bad| bucket_of(bad.as_bytes()).is_none())
         );
         let entry = split_entry(b"split 10 70 000102030405060708090a0b0c0d0e0f");
-        assert_eq!(entry, Some((FrameId(u128::from_le_bytes(std::array::from_fn(|at| at as u8))), 70)));
+        assert_eq!(
+            entry,
+            Some((FrameId(u128::from_le_bytes(std::array::from_fn(|at| at as u8))), 70))
+        );
         assert_eq!(split_entry(b"40 70"), None);
     }
 
@@ -284,11 +315,15 @@ mod tests {
         for at in 0..value.len() {
             let mut bad = value.clone();
             bad[at] ^= 0x11;
-            assert!(matches!(progress_of(&keys, 3, &bad), Err(StoreError::Corrupt(_))), "byte {at}");
+            assert!(
+                matches!(progress_of(&keys, 3, &bad), Err(StoreError::Corrupt(_))),
+                "byte {at}"
+            );
         }
         for at in 0..life.len() {
             assert!(
-                life_of(&keys, &life[..at]).is_err() && life_of(&keys, &[&life[..at], &b"?"[..]].concat()).is_err()
+                life_of(&keys, &life[..at]).is_err()
+                    && life_of(&keys, &[&life[..at], &b"?"[..]].concat()).is_err()
             );
         }
     }

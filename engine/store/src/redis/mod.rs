@@ -1,16 +1,21 @@
-//! The store in Redis, shared by several engines: one script per step of a revision, so that each step is atomic.
+//! The store in Redis, shared by several engines: one script per step of a revision, so that each
+//! step is atomic.
 //!
-//! A bucket is one string, its frames one after the other (`frame`); appending is `APPEND`. Beside the buckets a revision
-//! has two hashes: *state* (life, meta, progress per partition) and *index* (which buckets there are, and of each the length of its
-//! snapshot and what turns a place in the string into the logical one). All keys of a revision carry one hash tag, all
-//! are declared, so that a Cluster either runs a script or refuses it. docs/redis-layout.md is the layout for people.
+//! A bucket is one string, its frames one after the other (`frame`); appending is `APPEND`. Beside
+//! the buckets a revision has two hashes: *state* (life, meta, progress per partition) and *index*
+//! (which buckets there are, and of each the length of its snapshot and what turns a place in the
+//! string into the logical one). All keys of a revision carry one hash tag, all are declared, so
+//! that a Cluster either runs a script or refuses it. docs/redis-layout.md is the layout for
+//! people.
 //!
-//! Promises what [`Store`] does. A script looks at everything that could fail before it writes: life, progress record for record,
-//! type and size of each bucket, that buckets and index agree. The id of a frame is made by the execution that wrote it
-//! (the server's time, then a nonce of the request). Nothing is sent twice by itself; an error is a sentence that says what to do.
-//! It decides nothing, and of what it remembers (`hints`) it believes nothing: engines that share a Redis share no memory.
+//! Promises what [`Store`] does. A script looks at everything that could fail before it writes:
+//! life, progress record for record, type and size of each bucket, that buckets and index agree.
+//! The id of a frame is made by the execution that wrote it (the server's time, then a nonce of the
+//! request). Nothing is sent twice by itself; an error is a sentence that says what to do. It
+//! decides nothing, and of what it remembers (`hints`) it believes nothing: engines that share a
+//! Redis share no memory.
 //!
-//! Over 400 lines: each step of a revision with its script, in the order of the trait.
+//! Over 480 lines: each step of a revision with its script, in the order of the trait.
 
 mod answers;
 mod fault;
@@ -31,8 +36,8 @@ pub use settings::RedisSettings;
 
 use crate::kinds::Opener;
 use crate::{
-    Advance, Bucket, BucketSize, Commit, CommitAnswer, CompactAnswer, Compaction, Known, Life, OpenError, Opened,
-    Reading, RevisionId, Split, SplitAnswer, Store, StoreError, StoredRevision,
+    Advance, Bucket, BucketSize, Commit, CommitAnswer, CompactAnswer, Compaction, Known, Life,
+    OpenError, Opened, Reading, RevisionId, Split, SplitAnswer, Store, StoreError, StoredRevision,
 };
 use answers::{Reply, array, bytes, number, strange};
 use hints::{Entry, Hints};
@@ -58,7 +63,9 @@ fn open(config: &Config) -> Result<Opened, OpenError> {
         // A running engine asks again; a start ends.
         let text = fault.to_string();
         let ends = [": it is tried again", "; it is asked again"];
-        OpenError::Server(ends.iter().find_map(|end| text.strip_suffix(end)).unwrap_or(&text).to_owned())
+        OpenError::Server(
+            ends.iter().find_map(|end| text.strip_suffix(end)).unwrap_or(&text).to_owned(),
+        )
     })?;
     let says = store.server().to_string();
     Ok(Opened {
@@ -74,11 +81,13 @@ fn open(config: &Config) -> Result<Opened, OpenError> {
 /// How often `create` looks again when others wrote in between.
 const LOOKS: usize = 16;
 
-/// A bucket whose tail is believed to have this many bytes, and those of its snapshot, is looked up: another engine may have
-/// compacted it. Again when it is shorter than it was then, or a quarter of this longer.
+/// A bucket whose tail is believed to have this many bytes, and those of its snapshot, is looked
+/// up: another engine may have compacted it. Again when it is shorter than it was then, or a
+/// quarter of this longer.
 const LOOK_AGAIN: u64 = 64 << 10;
 
-/// How long the newest frames of a bucket that was split are kept, milliseconds: a reader looks more often.
+/// How long the newest frames of a bucket that was split are kept, milliseconds: a reader looks
+/// more often.
 const KEPT: u64 = 60_000;
 
 /// State in Redis.
@@ -113,16 +122,21 @@ impl Nonce {
 }
 
 impl RedisStore {
-    /// Connects, and looks whether state can be held there: Redis 7.0 or newer that evicts nothing. A Cluster is
-    /// recognised by itself.
+    /// Connects, and looks whether state can be held there: Redis 7.0 or newer that evicts nothing.
+    /// A Cluster is recognised by itself.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`]: it does not answer, or is not fit; the text says what to do.
     pub fn open(settings: &RedisSettings) -> Result<Self, StoreError> {
-        Self::with(settings, Scripts::new(), Nonce::Counted(AtomicU64::new(tally_system::clock::unique() as u64)))
+        Self::with(
+            settings,
+            Scripts::new(),
+            Nonce::Counted(AtomicU64::new(tally_system::clock::unique() as u64)),
+        )
     }
 
-    /// As `open`, with changed scripts or one nonce for all requests: tests that must be able to fail.
+    /// As `open`, with changed scripts or one nonce for all requests: tests that must be able to
+    /// fail.
     ///
     /// # Errors
     /// As `open`.
@@ -141,10 +155,19 @@ impl RedisStore {
         settings.check()?;
         let (pool, facts) = Pool::open(settings)?;
         let (namespace, max_bucket_bytes) = (settings.namespace.clone(), settings.max_bucket_bytes);
-        Ok(Self { pool, scripts, namespace, max_bucket_bytes, facts, nonce, hints: Hints::default() })
+        Ok(Self {
+            pool,
+            scripts,
+            namespace,
+            max_bucket_bytes,
+            facts,
+            nonce,
+            hints: Hints::default(),
+        })
     }
 
-    /// What the server said when the store was opened: where, version, persistence, what could not be checked.
+    /// What the server said when the store was opened: where, version, persistence, what could not
+    /// be checked.
     #[must_use]
     pub fn server(&self) -> &ServerFacts {
         &self.facts
@@ -155,7 +178,11 @@ impl RedisStore {
     }
 
     fn call(&self, call: Call<'_>) -> Result<Reply, StoreError> {
-        let answer = self.pool.calls(&self.scripts, &[call], false)?.pop().ok_or_else(|| strange(&self.pool.at))?;
+        let answer = self
+            .pool
+            .calls(&self.scripts, &[call], false)?
+            .pop()
+            .ok_or_else(|| strange(&self.pool.at))?;
         Reply::new(&self.pool.at, answer)
     }
 
@@ -173,9 +200,14 @@ impl RedisStore {
         call.args.push(text(self.max_bucket_bytes));
         call.args.push(text(commit.advances.len() as u64));
         for advance in &commit.advances {
-            let to = keys::progress_value(keys, advance.partition, advance.to.next, &advance.to.bytes);
+            let to =
+                keys::progress_value(keys, advance.partition, advance.to.next, &advance.to.bytes);
             let field = keys::progress_field(advance.partition).into_bytes();
-            call.args.extend([Cow::Owned(field), Cow::Owned(expected(keys, advance)), Cow::Owned(to)]);
+            call.args.extend([
+                Cow::Owned(field),
+                Cow::Owned(expected(keys, advance)),
+                Cow::Owned(to),
+            ]);
         }
         for ((bucket, payload), name) in commit.frames.iter().zip(names) {
             call.args.push(Cow::Owned(frame::frame(name, *bucket, payload)?));
@@ -184,16 +216,18 @@ impl RedisStore {
         Ok(call)
     }
 
-    /// Parts sizes into snapshot and tail: by what is remembered, unless by that a compaction is due. What cannot be looked
-    /// up now stays as it is: the commit has been applied.
+    /// Parts sizes into snapshot and tail: by what is remembered, unless by that a compaction is
+    /// due. What cannot be looked up now stays as it is: the commit has been applied.
     fn part(&self, revision: &RevisionId, keys: &RevisionKeys, sizes: &mut [BucketSize]) {
         let mut entries = self.hints.of(revision, sizes.iter().map(|size| size.bucket));
         let due = |size: &BucketSize, entry: &Entry| {
-            let known = size.tail.checked_sub(entry.looked).is_some_and(|since| since < LOOK_AGAIN / 4);
+            let known =
+                size.tail.checked_sub(entry.looked).is_some_and(|since| since < LOOK_AGAIN / 4);
             size.tail >= entry.snapshot + entry.snapshot.max(LOOK_AGAIN) && !known
         };
-        let doubtful: Vec<usize> =
-            (0..sizes.len()).filter(|at| entries[*at].as_ref().is_none_or(|entry| due(&sizes[*at], entry))).collect();
+        let doubtful: Vec<usize> = (0..sizes.len())
+            .filter(|at| entries[*at].as_ref().is_none_or(|entry| due(&sizes[*at], entry)))
+            .collect();
         if !doubtful.is_empty() {
             let mut command = redis::cmd("HMGET");
             command.arg(&keys.index);
@@ -220,9 +254,11 @@ impl RedisStore {
         let mut fields = fields.into_iter().map(bytes);
         let mut buckets = Vec::with_capacity(fields.len() / 2);
         while let Some(name) = fields.next() {
-            let (name, entry) = name.zip(fields.next().flatten()).ok_or_else(|| strange(&self.pool.at))?;
+            let (name, entry) =
+                name.zip(fields.next().flatten()).ok_or_else(|| strange(&self.pool.at))?;
             let why = || format!("field {:.40} names no bucket", String::from_utf8_lossy(&name));
-            let bucket = keys::bucket_of(&name).ok_or_else(|| keys::corrupt(&keys.index, &why()))?;
+            let bucket =
+                keys::bucket_of(&name).ok_or_else(|| keys::corrupt(&keys.index, &why()))?;
             buckets.push((bucket, keys::split_entry(&entry).is_some()));
         }
         buckets.sort_unstable();
@@ -284,22 +320,34 @@ impl Store for RedisStore {
         let keys = self.keys(revision);
         let fields = self.pool.read(redis::cmd("HGETALL").arg(&keys.state))?;
         let fields = array(fields).ok_or_else(|| strange(&self.pool.at))?;
-        if fields.is_empty() { Ok(None) } else { answers::revision(&self.pool.at, &keys, fields).map(Some) }
+        if fields.is_empty() {
+            Ok(None)
+        } else {
+            answers::revision(&self.pool.at, &keys, fields).map(Some)
+        }
     }
 
     fn current(&self, metric: &str) -> Result<Option<RevisionId>, StoreError> {
         let key = keys::current_key(&self.namespace, metric);
-        let Some(value) = bytes(self.pool.read(redis::cmd("GET").arg(&key))?) else { return Ok(None) };
+        let Some(value) = bytes(self.pool.read(redis::cmd("GET").arg(&key))?) else {
+            return Ok(None);
+        };
         let fingerprint = keys::current_of(&key, &value)?;
         Ok(Some(RevisionId { metric: metric.to_owned(), fingerprint }))
     }
 
-    fn point(&self, expected: Option<&RevisionId>, revision: &RevisionId) -> Result<bool, StoreError> {
+    fn point(
+        &self,
+        expected: Option<&RevisionId>,
+        revision: &RevisionId,
+    ) -> Result<bool, StoreError> {
         if expected.is_some_and(|expected| expected.metric != revision.metric) {
             return Ok(false);
         }
         let key = keys::current_key(&self.namespace, &revision.metric);
-        let expected = expected.map(|expected| keys::current_value(&key, expected.fingerprint)).unwrap_or_default();
+        let expected = expected
+            .map(|expected| keys::current_value(&key, expected.fingerprint))
+            .unwrap_or_default();
         let new = keys::current_value(&key, revision.fingerprint);
         let args = vec![Cow::Owned(expected), Cow::Owned(new)];
         match &self.call(Call { script: Name::Point, keys: vec![key], args })?.word[..] {
@@ -346,8 +394,12 @@ impl Store for RedisStore {
                 (keys, names)
             })
             .collect();
-        let calls = commits.iter().zip(&places).map(|(commit, (keys, names))| self.commit_call(commit, keys, names));
-        let answers = self.pool.calls(&self.scripts, &calls.collect::<Result<Vec<_>, _>>()?, false)?;
+        let calls = commits
+            .iter()
+            .zip(&places)
+            .map(|(commit, (keys, names))| self.commit_call(commit, keys, names));
+        let answers =
+            self.pool.calls(&self.scripts, &calls.collect::<Result<Vec<_>, _>>()?, false)?;
         if answers.len() != commits.len() {
             return Err(strange(&self.pool.at));
         }
@@ -403,8 +455,16 @@ impl Store for RedisStore {
             self.nonce.next(),
             Cow::Owned(snapshot),
         ];
-        let call = Call { script: Name::Compact, keys: vec![keys.state.clone(), keys.index.clone(), name], args };
-        let answer = self.pool.calls(&self.scripts, &[call], false)?.pop().ok_or_else(|| strange(&self.pool.at))?;
+        let call = Call {
+            script: Name::Compact,
+            keys: vec![keys.state.clone(), keys.index.clone(), name],
+            args,
+        };
+        let answer = self
+            .pool
+            .calls(&self.scripts, &[call], false)?
+            .pop()
+            .ok_or_else(|| strange(&self.pool.at))?;
         let length = compaction.snapshot.len() as u64 + SNAPSHOT_OVERHEAD;
         let answer = answers::compacted(&self.pool.at, compaction, &keys, answer)?;
         if answer == CompactAnswer::Done {
@@ -431,14 +491,21 @@ impl Store for RedisStore {
             args.push(Cow::Owned(frame::snapshot(&name, *bucket, end, snapshot)?));
             names.push(name);
         }
-        let mut call = Call { script: Name::Split, keys: vec![keys.state.clone(), keys.index.clone()], args };
+        let mut call =
+            Call { script: Name::Split, keys: vec![keys.state.clone(), keys.index.clone()], args };
         call.keys.extend_from_slice(&names);
         call.keys.push(keys.kept(split.bucket));
-        let answer = self.pool.calls(&self.scripts, &[call], false)?.pop().ok_or_else(|| strange(&self.pool.at))?;
+        let answer = self
+            .pool
+            .calls(&self.scripts, &[call], false)?
+            .pop()
+            .ok_or_else(|| strange(&self.pool.at))?;
         let answer = answers::split(&self.pool.at, &names, answer)?;
         if matches!(answer, SplitAnswer::Done(_)) {
-            let entry = |snapshot: &[u8]| Entry::new(snapshot.len() as u64 + SNAPSHOT_OVERHEAD, end);
-            let halves = split.halves.iter().map(|(bucket, snapshot)| (*bucket, Some(entry(snapshot))));
+            let entry =
+                |snapshot: &[u8]| Entry::new(snapshot.len() as u64 + SNAPSHOT_OVERHEAD, end);
+            let halves =
+                split.halves.iter().map(|(bucket, snapshot)| (*bucket, Some(entry(snapshot))));
             self.hints.set(&split.revision, halves.chain([(split.bucket, None)]));
         }
         Ok(answer)

@@ -1,8 +1,10 @@
-//! Connections: to one server or to a Cluster, a bounded number of them, made when needed and given back.
+//! Connections: to one server or to a Cluster, a bounded number of them, made when needed and given
+//! back.
 //!
-//! A connection on which anything but an answer came is dropped, and with it the idle ones; the next that is needed is made
-//! anew, and checked anew: what answers at an address may be another server now. Nothing is sent twice by itself,
-//! except what only reads, and what the server says it did not do because the slot has moved.
+//! A connection on which anything but an answer came is dropped, and with it the idle ones; the
+//! next that is needed is made anew, and checked anew: what answers at an address may be another
+//! server now. Nothing is sent twice by itself, except what only reads, and what the server says it
+//! did not do because the slot has moved.
 
 use super::fault::{fault, moved};
 use super::scripts::{Call, Scripts};
@@ -11,7 +13,9 @@ use super::settings::RedisSettings;
 use crate::StoreError;
 use parking_lot::{Condvar, Mutex};
 use redis::cluster::{ClusterClient, ClusterConnection};
-use redis::{Cmd, Connection, ConnectionAddr, ConnectionInfo, ConnectionLike, RedisError, RedisResult, Value};
+use redis::{
+    Cmd, Connection, ConnectionAddr, ConnectionInfo, ConnectionLike, RedisError, RedisResult, Value,
+};
 use std::time::{Duration, Instant};
 
 /// Connections of a store.
@@ -75,9 +79,15 @@ impl Link {
         Ok(answers)
     }
 
-    /// By hash, and with the text where a server does not know it: after a restart, or SCRIPT FLUSH.
-    fn calls(&mut self, scripts: &Scripts, calls: &[&Call<'_>]) -> RedisResult<Vec<RedisResult<Value>>> {
-        let mut answers = self.commands(&calls.iter().map(|call| call.short(scripts)).collect::<Vec<_>>())?;
+    /// By hash, and with the text where a server does not know it: after a restart, or SCRIPT
+    /// FLUSH.
+    fn calls(
+        &mut self,
+        scripts: &Scripts,
+        calls: &[&Call<'_>],
+    ) -> RedisResult<Vec<RedisResult<Value>>> {
+        let mut answers =
+            self.commands(&calls.iter().map(|call| call.short(scripts)).collect::<Vec<_>>())?;
         for (answer, call) in answers.iter_mut().zip(calls) {
             if answer.as_ref().is_err_and(|error| error.code() == Some("NOSCRIPT")) {
                 *answer = match self.command(&call.full(scripts)) {
@@ -90,7 +100,8 @@ impl Link {
     }
 }
 
-/// Whether the server answered, if only to refuse: the connection is good, and what was asked was not done.
+/// Whether the server answered, if only to refuse: the connection is good, and what was asked was
+/// not done.
 fn answered(error: &RedisError) -> bool {
     error.code().is_some()
 }
@@ -107,7 +118,8 @@ impl Pool {
         let mut first = None;
         for node in &nodes {
             let at = node.addr().to_string();
-            let found = single(node, connect, response).and_then(|mut link| Ok((server::kind(&mut link)?, link)));
+            let found = single(node, connect, response)
+                .and_then(|mut link| Ok((server::kind(&mut link)?, link)));
             match found {
                 Ok((kind, link)) => {
                     first = Some(Ok((node, at, kind, link)));
@@ -116,15 +128,18 @@ impl Pool {
                 Err(error) => first = first.or(Some(Err(fault(&at, &error)))),
             }
         }
-        let (node, at, kind, mut link) =
-            first.unwrap_or_else(|| Err(StoreError::Unavailable("no Redis address is given".to_owned())))?;
+        let (node, at, kind, mut link) = first.unwrap_or_else(|| {
+            Err(StoreError::Unavailable("no Redis address is given".to_owned()))
+        })?;
         server::check_version(&at, &kind.version)?;
-        let mut facts = ServerFacts { version: kind.version, cluster: kind.cluster, ..ServerFacts::default() };
+        let mut facts =
+            ServerFacts { version: kind.version, cluster: kind.cluster, ..ServerFacts::default() };
         let target = if kind.cluster {
             for (host, port) in server::masters(&mut link).map_err(|error| fault(&at, &error))? {
                 let master = node.clone().set_addr(at_host(node.addr(), &host, port));
                 let at = master.addr().to_string();
-                let mut link = single(&master, connect, response).map_err(|error| fault(&at, &error))?;
+                let mut link =
+                    single(&master, connect, response).map_err(|error| fault(&at, &error))?;
                 server::check_settings(&at, &mut link, &mut facts)?;
                 facts.at.push(at);
             }
@@ -137,7 +152,8 @@ impl Pool {
             Target::Cluster(Box::new(client.map_err(|error| fault(&at, &error))?))
         } else if nodes.len() > 1 {
             return Err(StoreError::Unavailable(format!(
-                "several addresses of Redis are given, and {at} is not a Cluster: give only the master's address"
+                "several addresses of Redis are given, and {at} is not a Cluster: give only the \
+                 master's address"
             )));
         } else {
             server::check_settings(&at, &mut link, &mut facts)?;
@@ -157,20 +173,25 @@ impl Pool {
         Ok((pool, facts))
     }
 
-    /// Asks each server that holds keys, one after the other, on a connection of its own: what is asked of no key.
+    /// Asks each server that holds keys, one after the other, on a connection of its own: what is
+    /// asked of no key.
     pub(super) fn each_server(
         &self,
         mut ask: impl FnMut(&mut Connection) -> RedisResult<()>,
     ) -> Result<(), StoreError> {
-        let connect = |node: &ConnectionInfo| single(node, self.connect_timeout, self.response_timeout);
-        let said = |node: &ConnectionInfo, error: RedisError| fault(&node.addr().to_string(), &error);
+        let connect =
+            |node: &ConnectionInfo| single(node, self.connect_timeout, self.response_timeout);
+        let said =
+            |node: &ConnectionInfo, error: RedisError| fault(&node.addr().to_string(), &error);
         let first = connect(&self.node).and_then(|mut link| match &self.target {
             Target::Single(_) => ask(&mut link).map(|()| Vec::new()),
             Target::Cluster(_) => server::masters(&mut link),
         });
         for (host, port) in first.map_err(|error| said(&self.node, error))? {
             let master = self.node.clone().set_addr(at_host(self.node.addr(), &host, port));
-            connect(&master).and_then(|mut link| ask(&mut link)).map_err(|error| said(&master, error))?;
+            connect(&master)
+                .and_then(|mut link| ask(&mut link))
+                .map_err(|error| said(&master, error))?;
         }
         Ok(())
     }
@@ -196,10 +217,15 @@ impl Pool {
     pub(super) fn reads(&self, commands: &[Cmd]) -> Result<Vec<Value>, StoreError> {
         let answers = self.run(true, |link| link.commands(commands))?;
         // One that was refused, for its slot has moved, is asked again by itself.
-        answers.into_iter().zip(commands).map(|(answer, command)| answer.or_else(|_| self.read(command))).collect()
+        answers
+            .into_iter()
+            .zip(commands)
+            .map(|(answer, command)| answer.or_else(|_| self.read(command)))
+            .collect()
     }
 
-    /// Calls of scripts, in order. `again`: they only read, so that a connection that turned out to be dead does not matter.
+    /// Calls of scripts, in order. `again`: they only read, so that a connection that turned out to
+    /// be dead does not matter.
     pub(super) fn calls(
         &self,
         scripts: &Scripts,
@@ -222,7 +248,11 @@ impl Pool {
         Ok(answers)
     }
 
-    fn run<T>(&self, again: bool, ask: impl Fn(&mut Link) -> RedisResult<T>) -> Result<T, StoreError> {
+    fn run<T>(
+        &self,
+        again: bool,
+        ask: impl Fn(&mut Link) -> RedisResult<T>,
+    ) -> Result<T, StoreError> {
         let mut lease = self.take()?;
         let reused = lease.reused;
         match ask(lease.link()?) {
@@ -250,14 +280,21 @@ impl Pool {
             if let Some(link) = held.idle.pop() {
                 held.out += 1;
                 let generation = held.generation;
-                return Ok(Lease { pool: self, link: Some(link), reused: true, good: false, generation });
+                return Ok(Lease {
+                    pool: self,
+                    link: Some(link),
+                    reused: true,
+                    good: false,
+                    generation,
+                });
             }
             if held.out < self.limit {
                 held.out += 1;
                 let generation = held.generation;
                 drop(held);
                 // From here on the lease counts it, whatever becomes of the connection.
-                let mut lease = Lease { pool: self, link: None, reused: false, good: false, generation };
+                let mut lease =
+                    Lease { pool: self, link: None, reused: false, good: false, generation };
                 lease.link = Some(self.connect()?);
                 return Ok(lease);
             }
@@ -274,11 +311,14 @@ impl Pool {
         let fault = |error: RedisError| fault(&self.at, &error);
         match &self.target {
             Target::Single(info) => {
-                let mut link = single(info, self.connect_timeout, self.response_timeout).map_err(fault)?;
+                let mut link =
+                    single(info, self.connect_timeout, self.response_timeout).map_err(fault)?;
                 server::check_settings(&self.at, &mut link, &mut ServerFacts::default())?;
                 Ok(Link::Single(link))
             }
-            Target::Cluster(client) => Ok(Link::Cluster(Box::new(client.get_connection().map_err(fault)?))),
+            Target::Cluster(client) => {
+                Ok(Link::Cluster(Box::new(client.get_connection().map_err(fault)?)))
+            }
         }
     }
 
@@ -303,7 +343,9 @@ struct Lease<'a> {
 impl Lease<'_> {
     fn link(&mut self) -> Result<&mut Link, StoreError> {
         let at = &self.pool.at;
-        self.link.as_mut().ok_or_else(|| StoreError::Unavailable(format!("no connection to Redis at {at}")))
+        self.link
+            .as_mut()
+            .ok_or_else(|| StoreError::Unavailable(format!("no connection to Redis at {at}")))
     }
 }
 
@@ -329,9 +371,12 @@ fn single(info: &ConnectionInfo, connect: Duration, response: Duration) -> Redis
 /// The same way of connecting, to another host.
 fn at_host(like: &ConnectionAddr, host: &str, port: u16) -> ConnectionAddr {
     match like {
-        ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
-            ConnectionAddr::TcpTls { host: host.to_owned(), port, insecure: *insecure, tls_params: tls_params.clone() }
-        }
+        ConnectionAddr::TcpTls { insecure, tls_params, .. } => ConnectionAddr::TcpTls {
+            host: host.to_owned(),
+            port,
+            insecure: *insecure,
+            tls_params: tls_params.clone(),
+        },
         _ => ConnectionAddr::Tcp(host.to_owned(), port),
     }
 }

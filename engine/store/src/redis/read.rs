@@ -1,7 +1,8 @@
-//! Reading: large buckets in pieces, then everything that follows in one script, which gives the position.
+//! Reading: large buckets in pieces, then everything that follows in one script, which gives the
+//! position.
 //!
-//! No reply is larger than [`PIECE`], unless a single frame is. While others write, the last step may find more than fits;
-//! then it begins again with what is new, a bounded number of times.
+//! No reply is larger than [`PIECE`], unless a single frame is. While others write, the last step
+//! may find more than fits; then it begins again with what is new, a bounded number of times.
 
 use super::RedisStore;
 use super::answers::{self, Reply, array, bytes, number, strange};
@@ -9,7 +10,10 @@ use super::frame::{self, Piece};
 use super::hints::Entry;
 use super::keys::{self, RevisionKeys, corrupt};
 use super::scripts::{Call, Name};
-use crate::{BEGUN, Bucket, BucketRead, FrameId, Known, Reading, RevisionId, StoreError, StoredFrame, StoredRevision};
+use crate::{
+    BEGUN, Bucket, BucketRead, FrameId, Known, Reading, RevisionId, StoreError, StoredFrame,
+    StoredRevision,
+};
 use redis::Value;
 use std::borrow::Cow;
 
@@ -41,7 +45,11 @@ struct Cursor {
 
 impl RedisStore {
     /// One moment of the named buckets.
-    pub(super) fn moment(&self, id: &RevisionId, known: &[Known]) -> Result<Option<Reading>, StoreError> {
+    pub(super) fn moment(
+        &self,
+        id: &RevisionId,
+        known: &[Known],
+    ) -> Result<Option<Reading>, StoreError> {
         let keys = &self.keys(id);
         let hints = self.hints.of(id, known.iter().map(|known| known.bucket));
         let mut cursors: Vec<Cursor> = known
@@ -62,12 +70,21 @@ impl RedisStore {
             .collect();
         let everything: Vec<usize> = (0..cursors.len()).collect();
         for _ in 0..ROUNDS {
-            let Some(revision) = self.ask(keys, &mut cursors, &everything)? else { return Ok(None) };
-            let mut behind: Vec<usize> = everything.iter().copied().filter(|at| cursors[*at].rest > 0).collect();
+            let Some(revision) = self.ask(keys, &mut cursors, &everything)? else {
+                return Ok(None);
+            };
+            let mut behind: Vec<usize> =
+                everything.iter().copied().filter(|at| cursors[*at].rest > 0).collect();
             if behind.is_empty() {
-                let seen = cursors.iter().filter(|cursor| cursor.seen).map(|cursor| (cursor.bucket, cursor.hint));
+                let seen = cursors
+                    .iter()
+                    .filter(|cursor| cursor.seen)
+                    .map(|cursor| (cursor.bucket, cursor.hint));
                 self.hints.set(id, seen);
-                return Ok(Some(Reading { revision, buckets: cursors.into_iter().map(Cursor::read).collect() }));
+                return Ok(Some(Reading {
+                    revision,
+                    buckets: cursors.into_iter().map(Cursor::read).collect(),
+                }));
             }
             while !behind.is_empty() {
                 let together = &behind[..behind.len().min(TOGETHER)];
@@ -78,12 +95,14 @@ impl RedisStore {
             }
         }
         Err(StoreError::Unavailable(format!(
-            "Redis at {}: state grew faster than it could be read, {ROUNDS} times in a row: retrying",
+            "Redis at {}: state grew faster than it could be read, {ROUNDS} times in a row: \
+             retrying",
             self.pool.at
         )))
     }
 
-    /// Asks for what follows the named cursors. The first gets at least a frame, so that this comes to an end.
+    /// Asks for what follows the named cursors. The first gets at least a frame, so that this comes
+    /// to an end.
     fn ask(
         &self,
         keys: &RevisionKeys,
@@ -102,13 +121,16 @@ impl RedisStore {
             call.args.extend(match cursor.last {
                 None => [""; 3].map(|nothing| Cow::Borrowed(nothing.as_bytes())),
                 Some((id, end)) => {
-                    let place = cursor.hint.and_then(|hint| hint.place(end)).map(|place| place.to_string());
+                    let place =
+                        cursor.hint.and_then(|hint| hint.place(end)).map(|place| place.to_string());
                     let place = place.unwrap_or_default().into_bytes();
-                    [place, end.to_string().into_bytes(), id.0.to_le_bytes().to_vec()].map(Cow::Owned)
+                    [place, end.to_string().into_bytes(), id.0.to_le_bytes().to_vec()]
+                        .map(Cow::Owned)
                 }
             });
         }
-        let answer = self.pool.calls(&self.scripts, &[call], true)?.pop().ok_or_else(|| strange(at))?;
+        let answer =
+            self.pool.calls(&self.scripts, &[call], true)?.pop().ok_or_else(|| strange(at))?;
         let mut reply = Reply::new(at, answer)?;
         match &reply.word[..] {
             b"NONE" => return Ok(None),
@@ -153,7 +175,8 @@ impl Cursor {
         let mut next = || items.next().ok_or_else(|| strange(at));
         let (stands, rest) = (number(&next()?), number(&next()?));
         let (stands, rest) = stands.zip(rest).ok_or_else(|| strange(at))?;
-        let (piece, index) = (bytes(next()?).ok_or_else(|| strange(at))?, items.next().and_then(bytes));
+        let (piece, index) =
+            (bytes(next()?).ok_or_else(|| strange(at))?, items.next().and_then(bytes));
         if stands == 0 {
             // What was folded, by the reader or here, no longer stands.
             (self.tail, self.last) = (false, None);

@@ -1,8 +1,9 @@
 //! Which metrics and revisions of them there are, and how one goes.
 //!
-//! A metric's keys and those of its revisions lie in different slots, so that no script sees both. The list of revisions is
-//! therefore written before a revision is created and after it was removed: it may name one that is not there, and is asked
-//! for nothing but what to look at. A revision itself goes in one step.
+//! A metric's keys and those of its revisions lie in different slots, so that no script sees both.
+//! The list of revisions is therefore written before a revision is created and after it was
+//! removed: it may name one that is not there, and is asked for nothing but what to look at. A
+//! revision itself goes in one step.
 
 use super::answers::{array, bytes, strange};
 use super::keys::{self, RevisionKeys};
@@ -20,7 +21,9 @@ impl RedisStore {
     pub(super) fn list(&self, revision: &RevisionId) -> Result<(), StoreError> {
         let key = keys::revisions_key(&self.namespace, &revision.metric);
         // Sent twice it is as good as once.
-        self.pool.read(redis::cmd("SADD").arg(key).arg(keys::revision_member(revision.fingerprint))).map(drop)
+        self.pool
+            .read(redis::cmd("SADD").arg(key).arg(keys::revision_member(revision.fingerprint)))
+            .map(drop)
     }
 
     /// The metrics that have a list, ascending: all keys of all servers are gone through.
@@ -46,15 +49,18 @@ impl RedisStore {
     /// The revisions on the list, ascending.
     pub(super) fn on_list(&self, metric: &str) -> Result<Vec<RevisionId>, StoreError> {
         let key = keys::revisions_key(&self.namespace, metric);
-        let members = array(self.pool.read(redis::cmd("SMEMBERS").arg(&key))?).ok_or_else(|| strange(&self.pool.at))?;
+        let members = array(self.pool.read(redis::cmd("SMEMBERS").arg(&key))?)
+            .ok_or_else(|| strange(&self.pool.at))?;
         let revision = |member: redis::Value| {
             let member = bytes(member).ok_or_else(|| strange(&self.pool.at))?;
             let fingerprint = keys::member_revision(&member);
-            let why = || format!("member {:.40} names no revision", String::from_utf8_lossy(&member));
+            let why =
+                || format!("member {:.40} names no revision", String::from_utf8_lossy(&member));
             let fingerprint = fingerprint.ok_or_else(|| keys::corrupt(&key, &why()))?;
             Ok(RevisionId { metric: metric.to_owned(), fingerprint })
         };
-        let mut found = members.into_iter().map(revision).collect::<Result<Vec<_>, StoreError>>()?;
+        let mut found =
+            members.into_iter().map(revision).collect::<Result<Vec<_>, StoreError>>()?;
         found.sort();
         Ok(found)
     }
@@ -63,7 +69,8 @@ impl RedisStore {
     pub(super) fn take_away(&self, revision: &RevisionId) -> Result<bool, StoreError> {
         let keys = self.keys(revision);
         for _ in 0..LOOKS {
-            let life = bytes(self.pool.read(redis::cmd("HGET").arg(&keys.state).arg("life"))?).unwrap_or_default();
+            let life = bytes(self.pool.read(redis::cmd("HGET").arg(&keys.state).arg("life"))?)
+                .unwrap_or_default();
             let call = removal(&keys, &life, &self.listed(&keys)?);
             match &self.call(call)?.word[..] {
                 b"OK" => {
@@ -76,7 +83,8 @@ impl RedisStore {
             }
         }
         Err(StoreError::Unavailable(format!(
-            "Redis at {}: others kept writing to {:016x} of {} while it was being removed: another engine counts it",
+            "Redis at {}: others kept writing to {:016x} of {} while it was being removed: another \
+             engine counts it",
             self.pool.at, revision.fingerprint, revision.metric
         )))
     }
@@ -84,7 +92,10 @@ impl RedisStore {
     fn unlist(&self, revision: &RevisionId) -> Result<(), StoreError> {
         let pointer = keys::current_key(&self.namespace, &revision.metric);
         let pointed = keys::current_value(&pointer, revision.fingerprint);
-        let args = vec![Cow::Owned(keys::revision_member(revision.fingerprint).into_bytes()), Cow::Owned(pointed)];
+        let args = vec![
+            Cow::Owned(keys::revision_member(revision.fingerprint).into_bytes()),
+            Cow::Owned(pointed),
+        ];
         let keys = vec![keys::revisions_key(&self.namespace, &revision.metric), pointer];
         self.call(Call { script: Name::Unlist, keys, args }).map(drop)
     }
@@ -97,6 +108,7 @@ fn removal<'a>(keys: &RevisionKeys, life: &[u8], buckets: &[(Bucket, bool)]) -> 
         args: vec![Cow::Owned(life.to_vec()), text(buckets.len() as u64)],
     };
     call.keys.extend(buckets.iter().map(|(bucket, _)| keys.bucket(*bucket)));
-    call.keys.extend(buckets.iter().filter(|(_, split)| *split).map(|(bucket, _)| keys.kept(*bucket)));
+    call.keys
+        .extend(buckets.iter().filter(|(_, split)| *split).map(|(bucket, _)| keys.kept(*bucket)));
     call
 }

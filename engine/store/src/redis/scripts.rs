@@ -1,4 +1,5 @@
-//! The scripts, and calls of them. A call is sent by its script's hash; a server that does not know it is sent the text.
+//! The scripts, and calls of them. A call is sent by its script's hash; a server that does not know
+//! it is sent the text.
 
 use redis::{Cmd, Script};
 use std::borrow::Cow;
@@ -104,7 +105,8 @@ mod tests {
         }
         let scripts = Scripts::new();
         assert!(
-            scripts.get(Name::Point).text.contains("pointer") && scripts.get(Name::Read).text.contains("no-writes")
+            scripts.get(Name::Point).text.contains("pointer")
+                && scripts.get(Name::Read).text.contains("no-writes")
         );
     }
 }

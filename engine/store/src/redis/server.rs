@@ -32,16 +32,17 @@ impl fmt::Display for ServerFacts {
         write!(out, "{kind} {} at {}", self.version, self.at.join(", "))?;
         match &self.persistence {
             None => Ok(()),
-            Some(Persistence { append_only: false, save }) if save.is_empty() => {
-                out.write_str(", keeps nothing when it ends: everything is then counted again from the log")
-            }
+            Some(Persistence { append_only: false, save }) if save.is_empty() => out.write_str(
+                ", keeps nothing when it ends: everything is then counted again from the log",
+            ),
             Some(Persistence { append_only: true, .. }) => out.write_str(", append-only file"),
             Some(Persistence { save, .. }) => write!(out, ", snapshots ({save})"),
         }
     }
 }
 
-/// What a server keeps when it ends. With neither, a restart is empty and everything is counted again from the log.
+/// What a server keeps when it ends. With neither, a restart is empty and everything is counted
+/// again from the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Persistence {
     /// `appendonly`.
@@ -60,7 +61,9 @@ pub(super) struct ServerKind {
 pub(super) fn kind(link: &mut Connection) -> RedisResult<ServerKind> {
     let mut command = redis::cmd("INFO");
     let info: String = command.arg("everything").query(link)?;
-    let line = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
+    let line = |name: &str| {
+        info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+    };
     Ok(ServerKind {
         version: line("redis_version").unwrap_or_default().to_owned(),
         cluster: line("cluster_enabled") == Some("1"),
@@ -78,33 +81,43 @@ pub(super) fn check_version(at: &str, version: &str) -> Result<(), StoreError> {
     )))
 }
 
-/// Refuses a server that would evict state; adds to `facts` what it says besides. Where settings may not be read, a warning.
-pub(super) fn check_settings(at: &str, link: &mut Connection, facts: &mut ServerFacts) -> Result<(), StoreError> {
+/// Refuses a server that would evict state; adds to `facts` what it says besides. Where settings
+/// may not be read, a warning.
+pub(super) fn check_settings(
+    at: &str,
+    link: &mut Connection,
+    facts: &mut ServerFacts,
+) -> Result<(), StoreError> {
     let mut command: Cmd = redis::cmd("CONFIG");
     command.arg("GET").arg(&["maxmemory-policy", "maxmemory", "appendonly", "save"]);
-    let settings: BTreeMap<String, String> = match command.query::<Value>(link).map(from_redis_value) {
-        Ok(Ok(settings)) => settings,
-        // Managed servers have no CONFIG, or do not let it be used.
-        Err(error) if !matches!(error.code(), Some("ERR" | "NOPERM")) => return Err(fault(at, &error)),
-        _ => {
-            facts.warnings.push(format!(
-                "Redis at {at} does not allow its settings to be read: make sure that its maxmemory-policy is noeviction, or state can be lost"
-            ));
-            return Ok(());
-        }
-    };
+    let settings: BTreeMap<String, String> =
+        match command.query::<Value>(link).map(from_redis_value) {
+            Ok(Ok(settings)) => settings,
+            // Managed servers have no CONFIG, or do not let it be used.
+            Err(error) if !matches!(error.code(), Some("ERR" | "NOPERM")) => {
+                return Err(fault(at, &error));
+            }
+            _ => {
+                facts.warnings.push(format!(
+                    "Redis at {at} does not allow its settings to be read: make sure that its \
+                     maxmemory-policy is noeviction, or state can be lost"
+                ));
+                return Ok(());
+            }
+        };
     let setting = |name: &str| settings.get(name).map(String::as_str);
     match setting("maxmemory-policy") {
         Some("noeviction") => {}
         Some(other) => {
             return Err(StoreError::Unavailable(format!(
-                "Redis at {at} evicts keys when its memory is full (maxmemory-policy {other}), and state with them: \
-                 CONFIG SET maxmemory-policy noeviction, and the same in its redis.conf"
+                "Redis at {at} evicts keys when its memory is full (maxmemory-policy {other}), and \
+                 state with them: CONFIG SET maxmemory-policy noeviction, and the same in its \
+                 redis.conf"
             )));
         }
-        None => {
-            facts.warnings.push(format!("Redis at {at} does not report its maxmemory-policy: it must be noeviction"))
-        }
+        None => facts.warnings.push(format!(
+            "Redis at {at} does not report its maxmemory-policy: it must be noeviction"
+        )),
     }
     facts.max_memory = setting("maxmemory").and_then(|bytes| bytes.parse().ok());
     facts.persistence = setting("appendonly").map(|append_only| Persistence {
@@ -122,8 +135,13 @@ pub(super) fn masters(link: &mut Connection) -> RedisResult<Vec<(String, u16)>> 
         // First and last slot, then the master: host, port, …
         let Some(Value::Array(master)) = range.into_iter().nth(2) else { continue };
         let mut parts = master.into_iter();
-        if let (Some(Value::BulkString(host)), Some(Value::Int(port))) = (parts.next(), parts.next()) {
-            let found = (String::from_utf8_lossy(&host).into_owned(), u16::try_from(port).unwrap_or_default());
+        if let (Some(Value::BulkString(host)), Some(Value::Int(port))) =
+            (parts.next(), parts.next())
+        {
+            let found = (
+                String::from_utf8_lossy(&host).into_owned(),
+                u16::try_from(port).unwrap_or_default(),
+            );
             if !masters.contains(&found) {
                 masters.push(found);
             }

@@ -10,12 +10,13 @@ use tally_config::secret::quoted;
 /// What a Redis store is opened with.
 #[derive(Clone)]
 pub struct RedisSettings {
-    /// `redis://` or `rediss://` URL, or `host` or `host:port`. For a Cluster any of its nodes, or several after commas.
-    /// May hold user and password.
+    /// `redis://` or `rediss://` URL, or `host` or `host:port`. For a Cluster any of its nodes, or
+    /// several after commas. May hold user and password.
     pub url: String,
     /// In place of the URL's port.
     pub port: Option<u16>,
-    /// First part of every key, so that several Tallies share a Redis: letters, digits, `_`, `-`, `.`.
+    /// First part of every key, so that several Tallies share a Redis: letters, digits, `_`, `-`,
+    /// `.`.
     pub namespace: String,
     /// A commit that would bring a bucket above this many bytes is answered `Full`.
     pub max_bucket_bytes: u64,
@@ -43,9 +44,18 @@ impl Default for RedisSettings {
 
 impl fmt::Debug for RedisSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { url: _, port: _, namespace, max_bucket_bytes, connections, connect_timeout, response_timeout } =
-            self;
-        let at = self.nodes().map(|nodes| nodes.iter().map(|node| node.addr().to_string()).collect::<Vec<_>>());
+        let Self {
+            url: _,
+            port: _,
+            namespace,
+            max_bucket_bytes,
+            connections,
+            connect_timeout,
+            response_timeout,
+        } = self;
+        let at = self
+            .nodes()
+            .map(|nodes| nodes.iter().map(|node| node.addr().to_string()).collect::<Vec<_>>());
         f.debug_struct("RedisSettings")
             .field("at", &at.unwrap_or_default())
             .field("namespace", namespace)
@@ -75,13 +85,16 @@ impl RedisSettings {
     pub(super) fn nodes(&self) -> Result<Vec<ConnectionInfo>, StoreError> {
         // What cannot be read may hold a password: it is not shown.
         let fault = || {
-            let forms = "redis://[user:password@]host[:port][/database], rediss://… for TLS, or host[:port]";
+            let forms = "redis://[user:password@]host[:port][/database], rediss://… for TLS, or \
+                         host[:port]";
             StoreError::Unavailable(format!(
-                "the Redis URL cannot be parsed: write it as {forms}, with special characters of the password as %XX"
+                "the Redis URL cannot be parsed: write it as {forms}, with special characters of \
+                 the password as %XX"
             ))
         };
         let node = |text: &str| {
-            let url = if text.contains("://") { text.to_owned() } else { format!("redis://{text}") };
+            let url =
+                if text.contains("://") { text.to_owned() } else { format!("redis://{text}") };
             let node = url.into_connection_info().map_err(|_| fault())?;
             let addr = match (node.addr().clone(), self.port) {
                 (ConnectionAddr::Tcp(host, _), Some(port)) => ConnectionAddr::Tcp(host, port),
@@ -97,7 +110,8 @@ impl RedisSettings {
         if nodes.is_empty() { Err(fault()) } else { Ok(nodes) }
     }
 
-    /// What would be refused before anything is connected to: the configuration's key, and a sentence.
+    /// What would be refused before anything is connected to: the configuration's key, and a
+    /// sentence.
     #[must_use]
     pub fn judge(&self) -> Vec<(&'static str, String)> {
         let url = self.nodes().err().map(|fault| ("redis.url", fault.to_string()));
@@ -107,7 +121,10 @@ impl RedisSettings {
 
     pub(super) fn check(&self) -> Result<(), StoreError> {
         let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-        if self.namespace.is_empty() || self.namespace.len() > 64 || !self.namespace.chars().all(letter) {
+        if self.namespace.is_empty()
+            || self.namespace.len() > 64
+            || !self.namespace.chars().all(letter)
+        {
             return Err(StoreError::Unavailable(format!(
                 "{} is not a Redis namespace: use up to 64 letters, digits, _, - and .",
                 quoted(&self.namespace)
@@ -133,14 +150,20 @@ mod tests {
         assert_eq!(at("store.example:7000").unwrap(), ["store.example:7000"]);
         assert_eq!(at("rediss://u:p@h:7/2").unwrap(), ["h:7"]);
         assert_eq!(at("redis://a:1, b:2").unwrap(), ["a:1", "b:2"]);
-        let other = RedisSettings { url: "h:1".to_owned(), port: Some(2), ..RedisSettings::default() };
+        let other =
+            RedisSettings { url: "h:1".to_owned(), port: Some(2), ..RedisSettings::default() };
         assert_eq!(other.nodes().unwrap()[0].addr().to_string(), "h:2");
         assert!(at("").is_err() && at("http://h").is_err() && at("redis://h:port").is_err());
     }
 
     #[test]
     fn passwords_are_not_shown() {
-        for url in ["redis://me:hunter2@h:1", "redis://:hunter2@h:port", "hunter2://x", "redis://u:hunter2@h/x"] {
+        for url in [
+            "redis://me:hunter2@h:1",
+            "redis://:hunter2@h:port",
+            "hunter2://x",
+            "redis://u:hunter2@h/x",
+        ] {
             let settings = RedisSettings { url: url.to_owned(), ..RedisSettings::default() };
             let shown = format!("{settings:?} {:?}", settings.nodes().err());
             assert!(!shown.contains("hunter2"), "{shown}");
@@ -149,7 +172,10 @@ mod tests {
 
     #[test]
     fn namespaces_are_checked() {
-        let with = |namespace: &str| RedisSettings { namespace: namespace.to_owned(), ..RedisSettings::default() };
+        let with = |namespace: &str| RedisSettings {
+            namespace: namespace.to_owned(),
+            ..RedisSettings::default()
+        };
         assert!(with("team-a.tally_2").check().is_ok());
         assert!(["", "a b", "a{b", "a:b"].iter().all(|bad| with(bad).check().is_err()));
     }

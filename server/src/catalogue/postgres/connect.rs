@@ -1,11 +1,15 @@
-//! Where PostgreSQL is: the URL read, the pool over it, a connection of its own for migrations, and errors as sentences.
+//! Where PostgreSQL is: the URL read, the pool over it, a connection of its own for migrations, and
+//! errors as sentences.
 //!
-//! No sentence carries the URL or the password. The connection is encrypted where the URL asks for it (`tls`); without, the
-//! password never crosses it in clear where the server asks for SCRAM, its default since version 14.
+//! No sentence carries the URL or the password. The connection is encrypted where the URL asks for
+//! it (`tls`); without, the password never crosses it in clear where the server asks for SCRAM, its
+//! default since version 14.
 
 use super::tls;
 use crate::catalogue::CatalogueError;
-use deadpool_postgres::{Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime, Timeouts};
+use deadpool_postgres::{
+    Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime, Timeouts,
+};
 use std::error::Error as _;
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -15,7 +19,8 @@ use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{Client, Config, Error, NoTls, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// Open connections. Lookups take a fraction of a millisecond: more would only queue inside the server.
+/// Open connections. Lookups take a fraction of a millisecond: more would only queue inside the
+/// server.
 const CONNECTIONS: usize = 8;
 
 /// How long reaching one host may take, unless the URL says `connect_timeout`.
@@ -43,13 +48,16 @@ pub struct Settings {
 /// Without the password.
 impl std::fmt::Debug for Settings {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Settings").field("place", &self.place).field("user", &self.user).finish_non_exhaustive()
+        out.debug_struct("Settings")
+            .field("place", &self.place)
+            .field("user", &self.user)
+            .finish_non_exhaustive()
     }
 }
 
 impl Settings {
-    /// Reads `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, and whom to trust where it asks for encryption; connects to
-    /// nothing.
+    /// Reads `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, and whom to trust where it asks for
+    /// encryption; connects to nothing.
     ///
     /// # Errors
     /// [`CatalogueError::Refused`] says what to write instead, without the URL.
@@ -88,7 +96,9 @@ impl Settings {
         };
         let timeouts = Timeouts { wait: Some(WAIT), create: Some(REACH), recycle: Some(WAIT) };
         let pool = Pool::builder(manager).max_size(CONNECTIONS).timeouts(timeouts);
-        pool.runtime(Runtime::Tokio1).build().map_err(|error| CatalogueError::Refused(error.to_string()))
+        pool.runtime(Runtime::Tokio1)
+            .build()
+            .map_err(|error| CatalogueError::Refused(error.to_string()))
     }
 
     /// A connection outside the pool, which ends with the value.
@@ -124,7 +134,8 @@ impl Settings {
             .any(|own| code == Some(own))
         {
             let hint = if told.contains("no encryption") {
-                "; add sslmode=verify-full to catalogue.postgres_url (POSTGRES_URL), or allow it for this address in pg_hba.conf"
+                "; add sslmode=verify-full to catalogue.postgres_url (POSTGRES_URL), or allow it \
+                 for this address in pg_hba.conf"
             } else {
                 "; correct user or password in catalogue.postgres_url (POSTGRES_URL)"
             };
@@ -134,19 +145,22 @@ impl Settings {
         }
         if code == Some(&SqlState::INVALID_CATALOG_NAME) {
             return CatalogueError::Refused(format!(
-                "PostgreSQL at {place}: {told}; create it (createdb), or name another in catalogue.postgres_url (POSTGRES_URL)"
+                "PostgreSQL at {place}: {told}; create it (createdb), or name another in \
+                 catalogue.postgres_url (POSTGRES_URL)"
             ));
         }
         let kind = error.to_string();
         if told.contains("channel binding") {
             return CatalogueError::Refused(format!(
-                "PostgreSQL at {place}: {told}; the server, or a pooler before it, does not offer channel binding: remove \
-                 channel_binding=require from catalogue.postgres_url (POSTGRES_URL)"
+                "PostgreSQL at {place}: {told}; the server, or a pooler before it, does not offer \
+                 channel binding: remove channel_binding=require from catalogue.postgres_url \
+                 (POSTGRES_URL)"
             ));
         }
         if ["invalid configuration", "authentication error"].contains(&kind.as_str()) {
             return CatalogueError::Refused(format!(
-                "PostgreSQL at {place}: {told}; correct user and password in catalogue.postgres_url (POSTGRES_URL)"
+                "PostgreSQL at {place}: {told}; correct user and password in \
+                 catalogue.postgres_url (POSTGRES_URL)"
             ));
         }
         CatalogueError::Unavailable(format!("PostgreSQL at {place}: {told}"))
@@ -198,15 +212,20 @@ pub(super) fn sentence(error: &Error) -> String {
 fn unreadable(error: &Error) -> CatalogueError {
     let told = error.source().map(ToString::to_string).unwrap_or_default();
     match told.as_str() {
-        // These name a key and no value. Others quote what stands at a wrong place, which may be a part of a password.
+        // These name a key and no value. Others quote what stands at a wrong place, which may be a
+        // part of a password.
         told if told.starts_with("invalid value for option") => wrong(told),
-        _ => wrong("it cannot be parsed; in user and password, escape characters that a URL cannot contain, as %2F"),
+        _ => wrong(
+            "it cannot be parsed; in user and password, escape characters that a URL cannot \
+             contain, as %2F",
+        ),
     }
 }
 
 fn wrong(what: &str) -> CatalogueError {
     CatalogueError::Refused(format!(
-        "catalogue.postgres_url (POSTGRES_URL): {what}; write postgres://USER:PASSWORD@HOST:5432/DATABASE"
+        "catalogue.postgres_url (POSTGRES_URL): {what}; write \
+         postgres://USER:PASSWORD@HOST:5432/DATABASE"
     ))
 }
 
@@ -224,10 +243,17 @@ fn place(config: &Config) -> String {
         })
         .collect();
     if hosts.is_empty() {
-        hosts =
-            config.get_hostaddrs().iter().enumerate().map(|(n, address)| format!("{address}:{}", port(n))).collect();
+        hosts = config
+            .get_hostaddrs()
+            .iter()
+            .enumerate()
+            .map(|(n, address)| format!("{address}:{}", port(n)))
+            .collect();
     }
-    let database = config.get_dbname().or(config.get_user()).map_or_else(String::new, |name| format!("/{name}"));
+    let database = config
+        .get_dbname()
+        .or(config.get_user())
+        .map_or_else(String::new, |name| format!("/{name}"));
     hosts.join(",") + &database
 }
 
@@ -254,13 +280,25 @@ mod tests {
     #[test]
     fn what_cannot_be_used_is_refused_without_the_password() {
         let cases = [
-            ("postgres://u:hush@h/t?sslmode=hushed", "sslmode must be disable, prefer, require or verify-full"),
-            ("postgres://u:hush@h/t?sslmode=verify-full&sslrootcert=/nowhere", "sslrootcert /nowhere cannot be read"),
+            (
+                "postgres://u:hush@h/t?sslmode=hushed",
+                "sslmode must be disable, prefer, require or verify-full",
+            ),
+            (
+                "postgres://u:hush@h/t?sslmode=verify-full&sslrootcert=/nowhere",
+                "sslrootcert /nowhere cannot be read",
+            ),
             ("postgres://u:hush@h/t?colour=1", "unsupported parameter \"colour\""),
-            ("postgres://u:hush@h/t?sslcert=%2Fhush", "client certificates are not supported: remove sslcert"),
+            (
+                "postgres://u:hush@h/t?sslcert=%2Fhush",
+                "client certificates are not supported: remove sslcert",
+            ),
             ("postgres://u:hush@h/t?sslnegotiation=direct", "remove sslnegotiation"),
             ("postgres://u:hush@h/t?channel_binding=require", "add sslmode=verify-full"),
-            ("postgres://u:hush@h/t?channel_binding=hushed", "channel_binding must be disable, prefer or require"),
+            (
+                "postgres://u:hush@h/t?channel_binding=hushed",
+                "channel_binding must be disable, prefer or require",
+            ),
             ("postgres://u:hush@h/t?gssencmode=require", "remove gssencmode"),
             ("postgres://u:hush@h/t?hush%20ed=1", "unsupported parameter: remove it"),
             ("postgres://u:hush@h/t?keepalives=hushed", "invalid value for option `keepalives`"),

@@ -1,9 +1,9 @@
 //! The catalogue in PostgreSQL, for several engines.
 //!
-//! It may be away: then every call is refused at once with the reason, and a task that looks after it finds out when it is
-//! back; migrations that wait are applied then. Calls take a connection of a pool; more than `READS` or `WRITES` at once
-//! are refused. A connection whose answer nobody waited for is closed, never lent again. It never retries a write:
-//! an import may be run again.
+//! It may be away: then every call is refused at once with the reason, and a task that looks after
+//! it finds out when it is back; migrations that wait are applied then. Calls take a connection of
+//! a pool; more than `READS` or `WRITES` at once are refused. A connection whose answer nobody
+//! waited for is closed, never lent again. It never retries a write: an import may be run again.
 
 mod connect;
 mod schema;
@@ -13,7 +13,9 @@ mod tls;
 pub use connect::Settings;
 
 use super::migrations;
-use super::{Catalogue, CatalogueError, CatalogueFuture, Names, Page, Product, Upserted, User, Wanted};
+use super::{
+    Catalogue, CatalogueError, CatalogueFuture, Names, Page, Product, Upserted, User, Wanted,
+};
 use deadpool_postgres::{Client, Object, Pool};
 use parking_lot::Mutex;
 use sql::{Fault, Stored};
@@ -68,8 +70,9 @@ struct Shared {
 }
 
 impl Postgres {
-    /// Connects and brings the schema up to date; with `migrate` false it only looks whether it is. Where PostgreSQL does
-    /// not answer now, it is opened all the same and looked after until it does.
+    /// Connects and brings the schema up to date; with `migrate` false it only looks whether it is.
+    /// Where PostgreSQL does not answer now, it is opened all the same and looked after until it
+    /// does.
     ///
     /// # Errors
     /// [`CatalogueError::Refused`]: what waiting does not mend, with what to do.
@@ -87,7 +90,10 @@ impl Postgres {
         match shared.prepare().await {
             Ok(()) => {}
             Err(CatalogueError::Unavailable(reason)) => {
-                tracing::warn!(reason, "the catalogue is unavailable; metrics continue without names until it is back");
+                tracing::warn!(
+                    reason,
+                    "the catalogue is unavailable; metrics continue without names until it is back"
+                );
                 *shared.away.lock() = Some(reason);
             }
             Err(refused) => return Err(refused),
@@ -116,7 +122,10 @@ impl Postgres {
 
     fn read<T: Send + 'static>(
         &self,
-        work: impl for<'c> FnOnce(&'c Client) -> Pin<Box<dyn Future<Output = Result<T, Fault>> + Send + 'c>>
+        work: impl for<'c> FnOnce(
+            &'c Client,
+        )
+            -> Pin<Box<dyn Future<Output = Result<T, Fault>> + Send + 'c>>
         + Send
         + 'static,
     ) -> CatalogueFuture<'_, T> {
@@ -133,7 +142,8 @@ impl Postgres {
 
     fn upsert<T: Stored>(&self, rows: Vec<T>) -> CatalogueFuture<'_, Upserted> {
         Box::pin(async move {
-            let _place = self.shared.writes.try_acquire().map_err(|_| CatalogueError::Overloaded)?;
+            let _place =
+                self.shared.writes.try_acquire().map_err(|_| CatalogueError::Overloaded)?;
             let mut lent = self.shared.lend().await?;
             let done = match &mut lent.client {
                 Some(client) => timeout(WRITE, sql::upsert(client, rows)).await,
@@ -176,7 +186,9 @@ impl Catalogue for Postgres {
     fn health_error(&self) -> Option<String> {
         if self.tending.is_finished() {
             return Some(
-                "the task that watches the connections ended by an internal error: restart the engine".to_owned(),
+                "the task that watches the connections ended by an internal error: restart the \
+                 engine"
+                    .to_owned(),
             );
         }
         self.shared.away.lock().clone()
@@ -199,7 +211,8 @@ impl Shared {
         }
         let names: Vec<String> = pending.iter().map(ToString::to_string).collect();
         Err(CatalogueError::Refused(format!(
-            "PostgreSQL at {}: not applied yet: {}; run `tally migrate`, or set catalogue.migrate = true",
+            "PostgreSQL at {}: not applied yet: {}; run `tally migrate`, or set \
+             catalogue.migrate = true",
             self.settings.place(),
             names.join(", ")
         )))
@@ -215,7 +228,11 @@ impl Shared {
             } else {
                 drop(timeout(LOOK_THERE, self.doubt.notified()).await);
             }
-            let looked = if away || self.away.lock().is_some() { self.prepare().await } else { self.ping().await };
+            let looked = if away || self.away.lock().is_some() {
+                self.prepare().await
+            } else {
+                self.ping().await
+            };
             let place = self.settings.place();
             let mut away = self.away.lock();
             match looked {
@@ -226,11 +243,13 @@ impl Shared {
                     }
                 }
                 Err(CatalogueError::Unavailable(reason) | CatalogueError::Refused(reason)) => {
-                    // A doubt that a call had is told here for the first time; the same again is not told again.
+                    // A doubt that a call had is told here for the first time; the same again is
+                    // not told again.
                     if away.as_ref() != Some(&reason) {
                         tracing::warn!(
                             reason,
-                            "the catalogue is unavailable; metrics continue without names until it is back"
+                            "the catalogue is unavailable; metrics continue without names until it \
+                             is back"
                         );
                     }
                     *away = Some(reason);
@@ -288,7 +307,10 @@ impl Lent<'_> {
             }
             Ok(Err(Fault::Row(reason))) => {
                 drop(self.client.take());
-                Err(CatalogueError::Unavailable(format!("PostgreSQL at {}: {reason}", settings.place())))
+                Err(CatalogueError::Unavailable(format!(
+                    "PostgreSQL at {}: {reason}",
+                    settings.place()
+                )))
             }
             Ok(Err(Fault::Database(error))) => Err(settings.fault(&error)),
             Err(_) => Err(settings.silent()),

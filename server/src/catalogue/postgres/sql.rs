@@ -1,5 +1,6 @@
-//! The catalogue's questions as SQL, on one connection, which need not lead to one session: behind a pooler each transaction may
-//! have another. So no statement is prepared under a name, and what is set or locked ends with its transaction.
+//! The catalogue's questions as SQL, on one connection, which need not lead to one session: behind
+//! a pooler each transaction may have another. So no statement is prepared under a name, and what
+//! is set or locked ends with its transaction.
 
 use crate::catalogue::rows::{self, number};
 use crate::catalogue::{Cost, Names, Page, Product, Upserted, User, Wanted, id};
@@ -11,7 +12,8 @@ use tally_plugin::read::Id;
 use tokio_postgres::types::{FromSql, ToSql, Type};
 use tokio_postgres::{Error, Row};
 
-/// Held while rows are written: imports wait for each other, so that counts are exact. The letters "import".
+/// Held while rows are written: imports wait for each other, so that counts are exact. The letters
+/// "import".
 const WRITING: i64 = 0x69_6d_70_6f_72_74;
 
 /// How long a statement of an import may take, waiting for another import included.
@@ -70,7 +72,8 @@ impl Stored for Product {
     }
 
     fn of(product_id: Id, product_name: String, cents: i64) -> Result<Product, Fault> {
-        let cost = Cost::from_cents(cents).ok_or_else(|| Fault::Row(format!("invalid cost of {cents} cents")))?;
+        let cost = Cost::from_cents(cents)
+            .ok_or_else(|| Fault::Row(format!("invalid cost of {cents} cents")))?;
         Ok(Product { product_id, product_name, cost })
     }
 }
@@ -86,9 +89,12 @@ pub(super) async fn list<T: Stored>(client: &Client, page: Page) -> Result<Vec<T
             ask(client, &sql, &[(&limit, Type::INT8)]).await?
         }
         Some(after) => {
-            let sql = format!("SELECT {columns} FROM {table} WHERE ({order}) > ($2, $3) ORDER BY {order} LIMIT $1");
+            let sql = format!(
+                "SELECT {columns} FROM {table} WHERE ({order}) > ($2, $3) ORDER BY {order} LIMIT $1"
+            );
             let (number, id) = (number(&after), id::text(&after));
-            ask(client, &sql, &[(&limit, Type::INT8), (&number, Type::INT8), (&id, Type::TEXT)]).await?
+            ask(client, &sql, &[(&limit, Type::INT8), (&number, Type::INT8), (&id, Type::TEXT)])
+                .await?
         }
     };
     rows.iter().map(stored).collect()
@@ -101,9 +107,17 @@ pub(super) async fn find<T: Stored>(client: &Client, wanted: Id) -> Result<Optio
 }
 
 /// One question in a transaction of its own. All of it is sent at once, in this order.
-async fn ask(client: &Client, sql: &str, params: &[(&(dyn ToSql + Sync), Type)]) -> Result<Vec<Row>, Error> {
-    let (begun, rows, ended) =
-        join3(client.batch_execute(READ), client.query_typed(sql, params), client.batch_execute("COMMIT")).await;
+async fn ask(
+    client: &Client,
+    sql: &str,
+    params: &[(&(dyn ToSql + Sync), Type)],
+) -> Result<Vec<Row>, Error> {
+    let (begun, rows, ended) = join3(
+        client.batch_execute(READ),
+        client.query_typed(sql, params),
+        client.batch_execute("COMMIT"),
+    )
+    .await;
     begun?;
     let rows = rows?;
     ended.map(|()| rows)
@@ -111,8 +125,10 @@ async fn ask(client: &Client, sql: &str, params: &[(&(dyn ToSql + Sync), Type)])
 
 /// Both questions are sent before either is answered.
 pub(super) async fn names(client: &Client, wanted: Wanted) -> Result<Names, Fault> {
-    let (users, products) =
-        tokio::try_join!(named::<User>(client, wanted.users), named::<Product>(client, wanted.products))?;
+    let (users, products) = tokio::try_join!(
+        named::<User>(client, wanted.users),
+        named::<Product>(client, wanted.products)
+    )?;
     Ok(Names { users, products })
 }
 
@@ -128,7 +144,10 @@ async fn named<T: Stored>(client: &Client, wanted: Vec<Id>) -> Result<HashMap<Id
 }
 
 /// One transaction; in it, one question for what is there and one statement for what is other.
-pub(super) async fn upsert<T: Stored>(client: &mut Client, rows: Vec<T>) -> Result<Upserted, Fault> {
+pub(super) async fn upsert<T: Stored>(
+    client: &mut Client,
+    rows: Vec<T>,
+) -> Result<Upserted, Fault> {
     let mut done = Upserted::default();
     if rows.is_empty() {
         return Ok(done);
@@ -144,7 +163,8 @@ pub(super) async fn upsert<T: Stored>(client: &mut Client, rows: Vec<T>) -> Resu
     for row in transaction.query_typed(&sql, &[(&texts, Type::TEXT_ARRAY)]).await? {
         there.insert(row.try_get(0)?, (row.try_get(1)?, row.try_get(2)?));
     }
-    // Row by row, as if each were written: a later one of the same id wins, and is counted for itself.
+    // Row by row, as if each were written: a later one of the same id wins, and is counted for
+    // itself.
     let mut changed = BTreeMap::new();
     for (row, text) in rows.iter().zip(texts) {
         let content = (row.name().to_owned(), row.more());
@@ -165,7 +185,8 @@ pub(super) async fn upsert<T: Stored>(client: &mut Client, rows: Vec<T>) -> Resu
             }
         }
     }
-    let (mut ids, mut numbers, mut names, mut mores) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut ids, mut numbers, mut names, mut mores) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (text, (number, (name, more))) in changed {
         ids.push(text);
         numbers.push(number);
@@ -180,8 +201,12 @@ pub(super) async fn upsert<T: Stored>(client: &mut Client, rows: Vec<T>) -> Resu
              SET id_number = excluded.id_number, {name} = excluded.{name}, {more} = excluded.{more}"
         );
         let (texts, numbers_of) = (Type::TEXT_ARRAY, Type::INT8_ARRAY);
-        let columns: [(&(dyn ToSql + Sync), Type); 4] =
-            [(&ids, texts.clone()), (&numbers, numbers_of), (&names, texts), (&mores, T::MORE_ARRAY)];
+        let columns: [(&(dyn ToSql + Sync), Type); 4] = [
+            (&ids, texts.clone()),
+            (&numbers, numbers_of),
+            (&names, texts),
+            (&mores, T::MORE_ARRAY),
+        ];
         transaction.execute_typed(&sql, &columns).await?;
     }
     transaction.commit().await?;

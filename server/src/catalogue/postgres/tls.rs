@@ -1,12 +1,15 @@
-//! TLS to PostgreSQL: which encryption a URL requests, which authorities are trusted, and what a refusal means.
+//! TLS to PostgreSQL: which encryption a URL requests, which authorities are trusted, and what a
+//! refusal means.
 //!
-//! `sslmode=require`, `verify-ca` and `verify-full` mean the same: the server's certificate must lead to a trusted authority and
-//! name the host, as with `verify-full` of other clients; less would protect against nobody on the path. The trusted authorities
-//! are those of the file that `sslrootcert` names, else those of the system (`SSL_CERT_FILE` names others). Without `sslmode`,
-//! and with `disable` or `prefer`, nothing is encrypted. Every parameter of the URL is used, or refused by its name.
+//! `sslmode=require`, `verify-ca` and `verify-full` mean the same: the server's certificate must
+//! lead to a trusted authority and name the host, as with `verify-full` of other clients; less
+//! would protect against nobody on the path. The trusted authorities are those of the file that
+//! `sslrootcert` names, else those of the system (`SSL_CERT_FILE` names others). Without `sslmode`,
+//! and with `disable` or `prefer`, nothing is encrypted. Every parameter of the URL is used, or
+//! refused by its name.
 //!
-//! The handshake and channel binding (`tls-server-end-point`, RFC 5929) are those of `tokio-postgres-rustls`. Client certificates
-//! are not supported.
+//! The handshake and channel binding (`tls-server-end-point`, RFC 5929) are those of
+//! `tokio-postgres-rustls`. Client certificates are not supported.
 
 use percent_encoding::percent_decode_str;
 use rustls::pki_types::CertificateDer;
@@ -64,12 +67,14 @@ pub(super) fn split_url(url: &str) -> Result<(String, TlsParameters), String> {
         }
     }
     if tls.authorities.is_some() && !tls.required {
-        return Err(
-            "sslrootcert names a trusted authority, but encryption is not requested: add sslmode=verify-full".into()
-        );
+        return Err("sslrootcert names a trusted authority, but encryption is not requested: add \
+                    sslmode=verify-full"
+            .into());
     }
     if binding && !tls.required {
-        return Err("channel_binding=require needs encryption, which is not requested: add sslmode=verify-full".into());
+        return Err("channel_binding=require needs encryption, which is not requested: add \
+                    sslmode=verify-full"
+            .into());
     }
     let bare = &url[..at];
     Ok((if rest.is_empty() { bare.to_owned() } else { format!("{bare}?{}", rest.join("&")) }, tls))
@@ -96,8 +101,12 @@ const DRIVER_PARAMETERS: [&str; 14] = [
 /// Refuses a parameter, by its name if it is one.
 fn unsupported(key: &str) -> String {
     match key {
-        "sslcert" | "sslkey" | "sslpassword" => format!("client certificates are not supported: remove {key}"),
-        "gssencmode" | "sslnegotiation" => format!("this kind of encryption is not supported: remove {key}"),
+        "sslcert" | "sslkey" | "sslpassword" => {
+            format!("client certificates are not supported: remove {key}")
+        }
+        "gssencmode" | "sslnegotiation" => {
+            format!("this kind of encryption is not supported: remove {key}")
+        }
         _ if !key.is_empty()
             && key.len() <= 40
             && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') =>
@@ -123,7 +132,8 @@ pub(super) fn connector(parameters: &TlsParameters) -> Result<Option<MakeRustlsC
     }
     let trusted = trusted_authorities(parameters.authorities.as_deref())?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let config = config.map_err(|error| format!("TLS failed: {error}"))?;
     Ok(Some(MakeRustlsConnect::new(config.with_root_certificates(trusted).with_no_client_auth())))
 }
@@ -146,25 +156,30 @@ fn trusted_authorities(file: Option<&str>) -> Result<RootCertStore, String> {
         }
     };
     if trusted.is_empty() {
-        return Err(format!("{place} has no certificates, so no authority is trusted; name a file with sslrootcert"));
+        return Err(format!(
+            "{place} has no certificates, so no authority is trusted; name a file with sslrootcert"
+        ));
     }
     Ok(trusted)
 }
 
-/// Why both sides answer but agree on no encrypted connection, and what to do. `None`: the error has another cause.
+/// Why both sides answer but agree on no encrypted connection, and what to do. `None`: the error
+/// has another cause.
 pub(super) fn refusal(error: &Error) -> Option<String> {
     let source = error.source()?;
     if source.to_string() == "server does not support TLS" {
         return Some(
-            "it offers no encryption: set ssl = on there, or remove sslmode from catalogue.postgres_url (POSTGRES_URL)"
+            "it offers no encryption: set ssl = on there, or remove sslmode from \
+             catalogue.postgres_url (POSTGRES_URL)"
                 .into(),
         );
     }
     let told = source.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref::<rustls::Error>()?;
     match told {
         rustls::Error::InvalidCertificate(why) => Some(format!(
-            "its certificate is not trusted ({why}): sslrootcert=FILE in catalogue.postgres_url (POSTGRES_URL) names the \
-             authority that signed it, and it must name the host as the URL does"
+            "its certificate is not trusted ({why}): sslrootcert=FILE in catalogue.postgres_url \
+             (POSTGRES_URL) names the authority that signed it, and it must name the host as the \
+             URL does"
         )),
         _ => None,
     }
@@ -185,7 +200,11 @@ mod tests {
             ("postgres://u:p@h/d", "postgres://u:p@h/d", of(false, None)),
             ("postgres://u:p?x@h/d?sslmode=prefer", "postgres://u:p?x@h/d", of(false, None)),
             ("postgres://u:p@h/d?sslmode=require", "postgres://u:p@h/d", of(true, None)),
-            ("postgres://h/d?sslmode=verify-full&sslrootcert=system", "postgres://h/d", of(true, None)),
+            (
+                "postgres://h/d?sslmode=verify-full&sslrootcert=system",
+                "postgres://h/d",
+                of(true, None),
+            ),
             (
                 "postgres://u:p@h/d?connect_timeout=3&sslmode=verify-ca&sslrootcert=%2Fa%20b.pem&application_name=x",
                 "postgres://u:p@h/d?connect_timeout=3&application_name=x",
@@ -195,13 +214,20 @@ mod tests {
             assert_eq!(split_url(url), Ok((bare.to_owned(), expected)), "{url}");
         }
         assert!(split_url("postgres://h/d?sslmode=hush").unwrap_err().starts_with("sslmode must"));
-        assert!(split_url("postgres://h/d?sslrootcert=/x").unwrap_err().contains("add sslmode=verify-full"));
+        assert!(
+            split_url("postgres://h/d?sslrootcert=/x")
+                .unwrap_err()
+                .contains("add sslmode=verify-full")
+        );
     }
 
     #[test]
     fn authorities_that_cannot_be_read_are_named() {
-        let of =
-            |path: &str| connector(&TlsParameters { required: true, authorities: Some(path.into()) }).err().unwrap();
+        let of = |path: &str| {
+            connector(&TlsParameters { required: true, authorities: Some(path.into()) })
+                .err()
+                .unwrap()
+        };
         assert!(of("/nowhere.pem").contains("sslrootcert /nowhere.pem cannot be read"));
         assert!(of("/dev/null").contains("has no certificates"), "{}", of("/dev/null"));
         assert!(connector(&TlsParameters::default()).unwrap().is_none());

@@ -39,7 +39,10 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
     let printed = worker.printed();
     let silence = match printed.lines {
         0 => Verdict::Good("it printed nothing".into()),
-        n => Verdict::Bad(format!("it printed {n} lines to stdout, the first: {} (log() is for that)", printed.first)),
+        n => Verdict::Bad(format!(
+            "it printed {n} lines to stdout, the first: {} (log() is for that)",
+            printed.first
+        )),
     };
     report.conclude(SILENCE, silence);
     let verdicts = report.verdicts;
@@ -49,7 +52,10 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
     }
     let file = output::tame(&args.file.to_string_lossy());
     if bad > 0 {
-        return Err(Failure::Failed(format!("{file} is not usable: {bad} of {} checks failed", verdicts.len())));
+        return Err(Failure::Failed(format!(
+            "{file} is not usable: {bad} of {} checks failed",
+            verdicts.len()
+        )));
     }
     if !args.json {
         output::data(&format!("usable: cp {file} plugins/"));

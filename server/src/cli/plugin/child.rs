@@ -1,7 +1,7 @@
 //! The process in which a plugin file is loaded, seen from outside: its job, its messages, its end.
 //!
-//! Messages are JSON, one per line, each after the character RS, which distinguishes them from what a plugin prints itself. A child that
-//! is silent for too long is ended.
+//! Messages are JSON, one per line, each after the character RS, which distinguishes them from what
+//! a plugin prints itself. A child that is silent for too long is ended.
 
 use super::super::Failure;
 use parking_lot::Mutex;
@@ -98,13 +98,20 @@ impl Worker {
         golden: Option<Questions>,
         limit: Duration,
     ) -> Result<Worker, Failure> {
-        let failed = |what: &str, fault: &dyn std::fmt::Display| Failure::Failed(format!("{what}: {fault}"));
+        let failed =
+            |what: &str, fault: &dyn std::fmt::Display| Failure::Failed(format!("{what}: {fault}"));
         let folder = TempDir::with_prefix("tally-plugin-")
             .map_err(|fault| failed("cannot create a temporary folder", &fault))?;
         let job = Job { file, config, private: folder.path().join("plugins"), golden };
-        let job = serde_json::to_vec(&job).map_err(|fault| failed("cannot write the job as JSON", &fault))?;
-        let own = std::env::current_exe().map_err(|fault| failed("cannot find this program's own file", &fault))?;
-        let started = Command::new(own).args(["plugin", "inside"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let job = serde_json::to_vec(&job)
+            .map_err(|fault| failed("cannot write the job as JSON", &fault))?;
+        let own = std::env::current_exe()
+            .map_err(|fault| failed("cannot find this program's own file", &fault))?;
+        let started = Command::new(own)
+            .args(["plugin", "inside"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn();
         let mut child = started.map_err(|fault| failed("cannot start a process", &fault))?;
         let (to, from) = (child.stdin.take(), child.stdout.take());
         let printed = Arc::new(Mutex::new(Printed::default()));
@@ -122,7 +129,9 @@ impl Worker {
             Err(RecvTimeoutError::Timeout) => {
                 self.end();
                 let seconds = self.limit.as_secs_f64();
-                Next::Ended(format!("did not return within {seconds} s and was ended (look for an endless loop)"))
+                Next::Ended(format!(
+                    "did not return within {seconds} s and was ended (look for an endless loop)"
+                ))
             }
             // If it is ending already, this changes nothing.
             Err(RecvTimeoutError::Disconnected) => Next::Ended(match self.end() {
@@ -150,7 +159,10 @@ impl Drop for Worker {
     }
 }
 
-fn listen(from: Option<impl Read + Send + 'static>, said_itself: Arc<Mutex<Printed>>) -> Receiver<Message> {
+fn listen(
+    from: Option<impl Read + Send + 'static>,
+    said_itself: Arc<Mutex<Printed>>,
+) -> Receiver<Message> {
     let (tell, said) = sync_channel(WAITING);
     std::thread::spawn(move || {
         let mut from = BufReader::new(from.into_iter().next()?);

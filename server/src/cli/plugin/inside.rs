@@ -28,8 +28,9 @@ const ROUNDS: usize = 200;
 
 pub(super) fn run() -> Result<(), Failure> {
     let job = serde_json::from_reader(std::io::stdin().lock());
-    let job: Job =
-        job.map_err(|fault| Failure::Usage(format!("this command is for internal use by tally: {fault}")))?;
+    let job: Job = job.map_err(|fault| {
+        Failure::Usage(format!("this command is for internal use by tally: {fault}"))
+    })?;
     match &job.golden {
         Some(questions) => answer(&job, questions),
         None => check(&job),
@@ -62,15 +63,17 @@ fn step<T>(name: &str, work: impl FnOnce() -> Result<(String, T), String>) -> Op
 fn check(job: &Job) {
     let Some((plugin, section)) = gate(job) else { return };
     let described = step(GATE[3], || {
-        let metric =
-            plugin.metric(&section).map_err(|fault| match section.config.is_empty() && plugin.needs_config() {
+        let metric = plugin.metric(&section).map_err(|fault| {
+            match section.config.is_empty() && plugin.needs_config() {
                 true => format!("{fault}; here --config '{{…}}' (or a file) gives it one"),
                 false => fault,
-            })?;
+            }
+        })?;
         Ok((described(&metric), metric))
     });
     let Some(metric) = described else { return };
-    let make = || plugin.metric(&section).map(|metric| Box::new(OnTrial(metric)) as Box<dyn Subject>);
+    let make =
+        || plugin.metric(&section).map(|metric| Box::new(OnTrial(metric)) as Box<dyn Subject>);
     let trial = Trial { make: &make, check: &fits };
     for law in LAWS {
         step(law.name, || law.hold(&trial).map(|detail| (detail, ())));
@@ -87,7 +90,13 @@ fn gate(job: &Job) -> Option<(LonePlugin, MetricConfig)> {
     step(GATE[1], || {
         let shake = file.handshake()?;
         let built = format!("tally-plugin {}, {}", shake.sdk, shake.rustc);
-        Ok((format!("interface {}, {}, panic = {}; {built}", shake.generation, shake.target, shake.panic), ()))
+        Ok((
+            format!(
+                "interface {}, {}, panic = {}; {built}",
+                shake.generation, shake.target, shake.panic
+            ),
+            (),
+        ))
     })?;
     let plugin = step(GATE[2], || {
         let plugin = file.load(&job.private)?;
@@ -97,7 +106,11 @@ fn gate(job: &Job) -> Option<(LonePlugin, MetricConfig)> {
     let config = match serde_json::from_value(job.config.clone()) {
         Ok(config) => config,
         Err(fault) => {
-            step(GATE[3], || Err::<(String, ()), _>(format!("the configuration cannot be written as TOML: {fault}")));
+            step(GATE[3], || {
+                Err::<(String, ()), _>(format!(
+                    "the configuration cannot be written as TOML: {fault}"
+                ))
+            });
             return None;
         }
     };
@@ -107,9 +120,17 @@ fn gate(job: &Job) -> Option<(LonePlugin, MetricConfig)> {
 fn described(metric: &LoneMetric) -> String {
     let description = metric.description();
     let cells: usize = description.tables.iter().map(|table| table.cells.len()).sum();
-    let own = description.params_schema.get("properties").and_then(Value::as_object).map_or(0, |all| all.len());
+    let own = description
+        .params_schema
+        .get("properties")
+        .and_then(Value::as_object)
+        .map_or(0, |all| all.len());
     let time = if description.time { ", and those of the time axis" } else { "" };
-    format!("\"{}\": {} tables, {cells} cells, {own} params{time}", description.summary, description.tables.len())
+    format!(
+        "\"{}\": {} tables, {cells} cells, {own} params{time}",
+        description.summary,
+        description.tables.len()
+    )
 }
 
 fn fits(schema: &Value, value: &Value) -> Result<(), String> {
@@ -124,7 +145,12 @@ impl Subject for OnTrial {
         self.0.description().clone()
     }
 
-    fn update(&self, _: &Description, columns: &Columns<'_>, buffer: &mut DeltaBuffer) -> Result<(), String> {
+    fn update(
+        &self,
+        _: &Description,
+        columns: &Columns<'_>,
+        buffer: &mut DeltaBuffer,
+    ) -> Result<(), String> {
         self.0.update_columns(columns, buffer)
     }
 

@@ -1,7 +1,7 @@
 //! `tally plugin`: the author's kit. Commands that ask a running engine are in `query`.
 //!
-//! A plugin file is only ever loaded in a process of its own ([`inside`]), which [`child`] starts, reads and ends: a file
-//! that ends the process, or never returns, becomes a line of the report.
+//! A plugin file is only ever loaded in a process of its own ([`inside`]), which [`child`] starts,
+//! reads and ends: a file that ends the process, or never returns, becomes a line of the report.
 
 pub(crate) mod args;
 mod check;
@@ -19,7 +19,9 @@ pub(crate) fn run(args: &Plugin) -> Result<(), Failure> {
         PluginCommand::List { engine, json } => query::plugins(engine, *json),
         PluginCommand::Promote { name, engine } => query::order(&engine.url, name, "promote"),
         PluginCommand::Rollback { name, engine } => query::order(&engine.url, name, "rollback"),
-        PluginCommand::Purge { name, yes, json, engine } => query::purge(&engine.url, name, *yes, *json),
+        PluginCommand::Purge { name, yes, json, engine } => {
+            query::purge(&engine.url, name, *yes, *json)
+        }
         PluginCommand::New(args) => new::run(args),
         PluginCommand::Check(args) => check::run(args),
         PluginCommand::Test(args) => golden::run(args),

@@ -1,5 +1,5 @@
-//! `tally plugin new`: a crate that builds anywhere, with one dependency and the test kit, a metric that works, and its
-//! tests.
+//! `tally plugin new`: a crate that builds anywhere, with one dependency and the test kit, a metric
+//! that works, and its tests.
 
 use super::super::output;
 use super::Failure;
@@ -86,15 +86,23 @@ pub(super) fn run(args: &New) -> Result<(), Failure> {
     let name = args.name.as_str();
     checked(name).map_err(Failure::Usage)?;
     let dir = args.dir.clone().unwrap_or_else(|| name.into());
-    let failed = |path: &Path, fault: std::io::Error| Failure::Failed(format!("{}: {fault}", path.display()));
+    let failed = |path: &Path, fault: std::io::Error| {
+        Failure::Failed(format!("{}: {fault}", path.display()))
+    };
     if fs::read_dir(&dir).is_ok_and(|mut entries| entries.next().is_some()) {
-        return Err(Failure::Failed(format!("{} already exists and is not empty; give another --dir", dir.display())));
+        return Err(Failure::Failed(format!(
+            "{} already exists and is not empty; give another --dir",
+            dir.display()
+        )));
     }
     let sdk = Sdk::find(args.sdk.as_deref()).map_err(Failure::Usage)?;
     let filled = [name.to_owned(), camel(name), sdk.dependency(), sdk.kit()];
     for (path, template) in FILES {
         let path = dir.join(path);
-        let text = HOLES.iter().zip(&filled).fold(template.to_owned(), |text, (hole, with)| text.replace(hole, with));
+        let text = HOLES
+            .iter()
+            .zip(&filled)
+            .fold(template.to_owned(), |text, (hole, with)| text.replace(hole, with));
         let folder = path.parent().unwrap_or(&dir);
         fs::create_dir_all(folder).map_err(|fault| failed(folder, fault))?;
         fs::write(&path, text).map_err(|fault| failed(&path, fault))?;
@@ -122,11 +130,17 @@ fn checked(name: &str) -> Result<(), String> {
     let letters = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     let first = name.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
     if !first || !name.bytes().all(letters) || name.len() > 64 {
-        let mut near: String =
-            name.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).take(64).collect();
+        let mut near: String = name
+            .to_lowercase()
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
+            .take(64)
+            .collect();
         near = near.trim_start_matches(|c: char| !c.is_ascii_lowercase()).into();
         let hint = if near.is_empty() { String::new() } else { format!("; {near}?") };
-        return Err(format!("{name:?} is not a metric name: a-z first, then a-z 0-9 _, at most 64{hint}"));
+        return Err(format!(
+            "{name:?} is not a metric name: a-z first, then a-z 0-9 _, at most 64{hint}"
+        ));
     }
     if TAKEN.contains(&name) {
         return Err(format!("{name} cannot name a Rust crate; use {name}s?"));
@@ -169,13 +183,16 @@ impl Sdk {
             return Ok(Sdk::Git(given.into()));
         }
         let found = Sdk::in_checkout(Path::new(given)).map(Sdk::Folder);
-        found.ok_or_else(|| format!("--sdk {given}: no tally-plugin found; give a checkout of Tally, or its URL"))
+        found.ok_or_else(|| {
+            format!("--sdk {given}: no tally-plugin found; give a checkout of Tally, or its URL")
+        })
     }
 
     /// A checkout, or the folder of the crate itself.
     fn in_checkout(folder: &Path) -> Option<PathBuf> {
         let is_it = |folder: &PathBuf| {
-            let manifest = files::read_text(&folder.join("Cargo.toml"), 1 << 20).unwrap_or_default();
+            let manifest =
+                files::read_text(&folder.join("Cargo.toml"), 1 << 20).unwrap_or_default();
             manifest.lines().any(|line| line.trim() == "name = \"tally-plugin\"")
         };
         let found = [folder.join("plugin-api"), folder.to_path_buf()].into_iter().find(is_it)?;
@@ -191,7 +208,8 @@ impl Sdk {
         }
     }
 
-    /// The value of `tally-testkit` in `[dev-dependencies]`: it comes from where `tally-plugin` does.
+    /// The value of `tally-testkit` in `[dev-dependencies]`: it comes from where `tally-plugin`
+    /// does.
     fn kit(&self) -> String {
         match self {
             Sdk::Folder(folder) => at_path(&folder.join("testkit")),
@@ -210,7 +228,10 @@ impl Sdk {
             Sdk::Folder(folder) => format!("{one}, from {}", folder.display()),
             Sdk::Git(url) => format!("{one}, from {url}"),
             Sdk::Registry => {
-                format!("{one} 1.x from the registry (this binary's checkout is gone; --sdk names another)")
+                format!(
+                    "{one} 1.x from the registry (this binary's checkout is gone; --sdk names \
+                     another)"
+                )
             }
         }
     }
@@ -240,7 +261,10 @@ mod tests {
             let fault = checked(bad).unwrap_err();
             assert!(fault.contains(hint), "{bad}: {fault}");
         }
-        assert_eq!((camel("basket_size"), camel("x"), camel("a__b_")), ("BasketSize".into(), "X".into(), "AB".into()));
+        assert_eq!(
+            (camel("basket_size"), camel("x"), camel("a__b_")),
+            ("BasketSize".into(), "X".into(), "AB".into())
+        );
     }
 
     #[test]

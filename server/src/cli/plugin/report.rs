@@ -34,7 +34,11 @@ impl Verdict {
 /// Prints the line of a check. Marks have a colour on a terminal only.
 pub(super) fn print(name: &str, verdict: &Verdict) {
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    output::as_it_is(&line(name, verdict, std::io::stdout().is_terminal() && output::lively() && !plain));
+    output::as_it_is(&line(
+        name,
+        verdict,
+        std::io::stdout().is_terminal() && output::lively() && !plain,
+    ));
 }
 
 fn line(name: &str, verdict: &Verdict, colour: bool) -> String {
@@ -56,6 +60,9 @@ mod tests {
         let said = Verdict::Bad("panicked: a\nb\u{1b}[2J".into());
         assert_eq!(line("odd_events", &said, false), "✗ odd_events   panicked: a\\nb\\u{1b}[2J");
         assert_eq!(line("split", &Verdict::Skipped, false), "- split        not checked");
-        assert_eq!(line("file", &Verdict::Good("1 KiB".into()), true), "\u{1b}[32m✓\u{1b}[0m file         1 KiB");
+        assert_eq!(
+            line("file", &Verdict::Good("1 KiB".into()), true),
+            "\u{1b}[32m✓\u{1b}[0m file         1 KiB"
+        );
     }
 }

@@ -1,9 +1,10 @@
 //! Where connections come from: one trait for every kind of listener, and one factory.
 //!
-//! A kind is a file here and a line in [`bind`]; TCP in clear is one. Everything else in the server knows [`Listener`] and
-//! [`Stream`] only. A listener accepts and nothing more: how many connections there may be, and how long each may wait, is
-//! decided where they are served. A kind that begins with a handshake does it in the stream's first read or write, where the
-//! connection's time limits hold, and never in `poll_accept`, where one slow peer would keep out all others.
+//! A kind is a file here and a line in [`bind`]; TCP in clear is one. Everything else in the server
+//! knows [`Listener`] and [`Stream`] only. A listener accepts and nothing more: how many
+//! connections there may be, and how long each may wait, is decided where they are served. A kind
+//! that begins with a handshake does it in the stream's first read or write, where the connection's
+//! time limits hold, and never in `poll_accept`, where one slow peer would keep out all others.
 
 mod tcp;
 
@@ -21,7 +22,8 @@ pub(crate) trait Listener: Send + Sync {
     /// The next connection. Must not wait for its peer.
     ///
     /// # Errors
-    /// No connection could be accepted, usually for lack of file descriptors; trying again in a while helps.
+    /// No connection could be accepted, usually for lack of file descriptors; trying again in a
+    /// while helps.
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>>;
 }
 
@@ -35,8 +37,8 @@ pub(crate) struct Accepted {
 
 /// The bytes of a connection, in the clear.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
-    /// Writes an answer without waiting, before anything was read; the stream is closed right after. A kind that cannot write
-    /// before its handshake writes nothing.
+    /// Writes an answer without waiting, before anything was read; the stream is closed right
+    /// after. A kind that cannot write before its handshake writes nothing.
     fn write_refusal(&self, answer: &[u8]);
 }
 
@@ -48,8 +50,8 @@ pub enum ListenError {
     NoAddress(String, String),
     /// It can be reached from other machines.
     #[error(
-        "[server] listen: {0} can be reached from other machines, and this version has no authentication; \
-         listen on 127.0.0.1 and put a reverse proxy with authentication in front"
+        "[server] listen: {0} can be reached from other machines, and this version has no \
+         authentication; listen on 127.0.0.1 and put a reverse proxy with authentication in front"
     )]
     NotLoopback(SocketAddr),
     /// Another program uses it.

@@ -1,4 +1,5 @@
-//! TCP in the clear, on loopback addresses only: authentication and TLS are a reverse proxy's in this version.
+//! TCP in the clear, on loopback addresses only: authentication and TLS are a reverse proxy's in
+//! this version.
 
 use super::{Accepted, ListenError, Listener, Stream};
 use std::io;
@@ -13,7 +14,8 @@ pub(super) struct Tcp {
 }
 
 impl Tcp {
-    /// Takes an address such as `127.0.0.1:8080`; port 0 means any free one. Of a name's addresses the first that is free.
+    /// Takes an address such as `127.0.0.1:8080`; port 0 means any free one. Of a name's addresses
+    /// the first that is free.
     ///
     /// # Errors
     /// [`ListenError`].
@@ -29,7 +31,9 @@ impl Tcp {
             let socket = TcpListener::bind(address).await;
             match socket.and_then(|socket| Ok((socket.local_addr()?, socket))) {
                 Ok((address, socket)) => return Ok(Tcp { socket, address }),
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse => last = ListenError::InUse(address),
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                    last = ListenError::InUse(address)
+                }
                 Err(error) => last = ListenError::Other(address, error),
             }
         }

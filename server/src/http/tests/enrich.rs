@@ -1,7 +1,9 @@
 //! Names beside ids and what is said about users nobody knows.
 
 use super::fake::{World, evaluated};
-use crate::catalogue::{Catalogue, CatalogueError, CatalogueFuture, Names, Page, Product, Upserted, User, Wanted};
+use crate::catalogue::{
+    Catalogue, CatalogueError, CatalogueFuture, Names, Page, Product, Upserted, User, Wanted,
+};
 use crate::http::Limits;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -59,7 +61,10 @@ async fn known_is_in_the_catalogue_or_has_events() {
     assert_eq!(answer["result"], json!({"user": {"user_id": 999, "name": null, "known": false}}));
     assert_eq!(answer["warnings"][0]["code"], json!("unknown_user"));
     let answer = asked(&world, r#"{"user":{"user_id":999,"known":true}}"#, false).await;
-    assert_eq!((&answer["result"]["user"]["known"], &answer["warnings"]), (&json!(true), &json!([])));
+    assert_eq!(
+        (&answer["result"]["user"]["known"], &answer["warnings"]),
+        (&json!(true), &json!([]))
+    );
     assert_eq!(asked(&world, r#"{"user":null}"#, true).await["result"], json!({"user": null}));
 }
 
@@ -82,7 +87,8 @@ async fn what_the_plugin_said_of_an_id_is_not_said_again() {
 #[tokio::test]
 async fn a_result_that_is_not_as_its_schema_says_is_left_as_it_is() {
     let world = World::new(Limits::default()).await;
-    for result in [r#"{"products":7,"user":[1]}"#, r#"[1]"#, "null", r#"{"user":{"known":false}}"#] {
+    for result in [r#"{"products":7,"user":[1]}"#, r#"[1]"#, "null", r#"{"user":{"known":false}}"#]
+    {
         let answer = asked(&world, result, true).await;
         assert_eq!(answer["result"], serde_json::from_str::<Value>(result).unwrap());
     }
@@ -110,9 +116,13 @@ impl Catalogue for Counting {
     fn names(&self, wanted: Wanted) -> CatalogueFuture<'_, Names> {
         self.asked.lock().push(wanted);
         let fails = self.fails;
-        Box::pin(
-            async move { if fails { Err(CatalogueError::Unavailable("down".into())) } else { Ok(Names::default()) } },
-        )
+        Box::pin(async move {
+            if fails {
+                Err(CatalogueError::Unavailable("down".into()))
+            } else {
+                Ok(Names::default())
+            }
+        })
     }
     fn upsert_users(&self, _: Vec<User>) -> CatalogueFuture<'_, Upserted> {
         Box::pin(async { Ok(Upserted::default()) })
@@ -137,7 +147,8 @@ async fn an_answer_costs_one_lookup() {
         true,
     )
     .await;
-    let wanted = Wanted { users: vec![Id::Integer(1)], products: vec![Id::Integer(9), Id::Integer(10)] };
+    let wanted =
+        Wanted { users: vec![Id::Integer(1)], products: vec![Id::Integer(9), Id::Integer(10)] };
     assert_eq!(*catalogue.asked.lock(), [wanted]);
     asked(&world, r#"{"products":[]}"#, true).await;
     assert_eq!(catalogue.asked.lock().len(), 1, "nothing to look up, nothing asked");
@@ -146,15 +157,28 @@ async fn an_answer_costs_one_lookup() {
 #[tokio::test]
 async fn without_the_catalogue_answers_go_on() {
     let (_, world) = counting(true);
-    let answer = asked(&world, r#"{"user":{"user_id":1,"known":false},"products":[{"product_id":10}]}"#, true).await;
-    let expected =
-        json!({"user": {"user_id": 1, "name": null, "known": false}, "products": [{"product_id": 10, "name": null}]});
+    let answer = asked(
+        &world,
+        r#"{"user":{"user_id":1,"known":false},"products":[{"product_id":10}]}"#,
+        true,
+    )
+    .await;
+    let expected = json!({"user": {"user_id": 1, "name": null, "known": false}, "products": [{"product_id": 10, "name": null}]});
     assert_eq!(answer["result"], expected);
-    let codes: Vec<_> = answer["warnings"].as_array().unwrap().iter().map(|warning| warning["code"].clone()).collect();
+    let codes: Vec<_> = answer["warnings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|warning| warning["code"].clone())
+        .collect();
     assert_eq!(codes, ["catalogue_unavailable"]);
     for path in ["/api/users", "/api/users/1"] {
         let answer = world.get(path).await;
-        assert_eq!((answer.status.as_u16(), &answer.json()["code"]), (503, &json!("catalogue_unavailable")), "{path}");
+        assert_eq!(
+            (answer.status.as_u16(), &answer.json()["code"]),
+            (503, &json!("catalogue_unavailable")),
+            "{path}"
+        );
         assert!(!answer.text.contains("secret"), "no path leaks");
     }
 }

@@ -23,7 +23,10 @@ fn problem(answer: &Answer, status: u16, code: &str) -> Vec<String> {
     assert_eq!((&body["code"], &body["status"]), (&json!(code), &json!(status)), "{body}");
     assert_eq!(body["type"], json!(format!("/problems/{code}")));
     assert_eq!(body["request_id"], json!(answer.header("request-id")));
-    assert!(!body["title"].as_str().unwrap().is_empty() && !body["detail"].as_str().unwrap().is_empty(), "{body}");
+    assert!(
+        !body["title"].as_str().unwrap().is_empty() && !body["detail"].as_str().unwrap().is_empty(),
+        "{body}"
+    );
     let errors = body["errors"].as_array().cloned().unwrap_or_default();
     assert!(errors.iter().all(|error| error["detail"].is_string()));
     errors.iter().map(|error| error["pointer"].as_str().unwrap().to_owned()).collect()
@@ -32,8 +35,13 @@ fn problem(answer: &Answer, status: u16, code: &str) -> Vec<String> {
 #[tokio::test]
 async fn a_body_that_is_not_json() {
     let world = World::new(Limits::default()).await;
-    for body in ["{", "", "{\"name\":\"a\"} x", "{\"name\":\"a\",}", "{\"name\":\"a\",\"params\":{\"x\":\"\\ud800\"}}"]
-    {
+    for body in [
+        "{",
+        "",
+        "{\"name\":\"a\"} x",
+        "{\"name\":\"a\",}",
+        "{\"name\":\"a\",\"params\":{\"x\":\"\\ud800\"}}",
+    ] {
         problem(&world.post("/api/metrics", body).await, 400, "invalid_json");
     }
     problem(&world.post("/api/events", "{").await, 400, "invalid_json");
@@ -57,7 +65,11 @@ async fn a_request_of_another_shape_all_faults_at_once() {
         (json!({"name": "a", "wait_ms": -1}), vec!["/wait_ms"]),
         (json!({"name": "a", "expand": "names"}), vec!["/expand"]),
     ] {
-        assert_eq!(problem(&world.ask(body.clone()).await, 422, "invalid_request"), pointers, "{body}");
+        assert_eq!(
+            problem(&world.ask(body.clone()).await, 422, "invalid_request"),
+            pointers,
+            "{body}"
+        );
     }
     let twice = world.post("/api/metrics", r#"{"name":"a","name":"b"}"#).await;
     assert_eq!(problem(&twice, 422, "invalid_request"), ["/name"]);
@@ -73,23 +85,32 @@ async fn what_the_engine_refuses() {
         world.fake.answers(move |_| Err(error.clone()));
         world.ask(json!({"name": "a"})).await
     };
-    let answer =
-        asked(EvaluateError::NotFound { suggestions: vec!["ab".into()], detail: "did you mean \"ab\"?".into() }).await;
+    let answer = asked(EvaluateError::NotFound {
+        suggestions: vec!["ab".into()],
+        detail: "did you mean \"ab\"?".into(),
+    })
+    .await;
     problem(&answer, 404, "metric_not_found");
     assert_eq!(
         (&answer.json()["suggestions"], &answer.json()["detail"]),
         (&json!(["ab"]), &json!("did you mean \"ab\"?"))
     );
 
-    let fault = |pointer: &str| Fault { pointer: pointer.into(), detail: "0 is less than the minimum of 1".into() };
+    let fault = |pointer: &str| Fault {
+        pointer: pointer.into(),
+        detail: "0 is less than the minimum of 1".into(),
+    };
     let answer = asked(EvaluateError::Invalid {
         code: "invalid_params".into(),
         errors: vec![fault("/params/limit"), fault("/params/x")],
     })
     .await;
     assert_eq!(problem(&answer, 422, "invalid_params"), ["/params/limit", "/params/x"]);
-    let answer =
-        asked(EvaluateError::Invalid { code: "too_many_points".into(), errors: vec![fault("/params/bucket")] }).await;
+    let answer = asked(EvaluateError::Invalid {
+        code: "too_many_points".into(),
+        errors: vec![fault("/params/bucket")],
+    })
+    .await;
     assert_eq!(problem(&answer, 422, "too_many_points"), ["/params/bucket"]);
 
     let answer = asked(EvaluateError::Backfilling { done: 0.5 }).await;
@@ -97,12 +118,18 @@ async fn what_the_engine_refuses() {
     assert_eq!(answer.json()["progress"], json!({"done": 0.5}));
     assert_ne!(answer.header("retry-after"), "");
     let full = Halt::Quarantined(Quarantine::OverMemory { held: 2, share: 1 });
-    let (away, corrupt) = (StoreError::Unavailable("it is away".into()), StoreError::Corrupt("damaged".into()));
+    let (away, corrupt) =
+        (StoreError::Unavailable("it is away".into()), StoreError::Corrupt("damaged".into()));
     for (error, status, code, retry_after) in [
         (EvaluateError::Quarantined(Halt::StateLost), 503, "plugin_quarantined", ""),
         (EvaluateError::Quarantined(full), 503, "plugin_quarantined", "30"),
         (EvaluateError::PluginFailed("x".into()), 500, "plugin_failed", ""),
-        (EvaluateError::PositionNotReached("0:1".parse().unwrap()), 504, "position_not_reached", ""),
+        (
+            EvaluateError::PositionNotReached("0:1".parse().unwrap()),
+            504,
+            "position_not_reached",
+            "",
+        ),
         (EvaluateError::DeadlineExceeded(Duration::from_millis(250)), 504, "deadline_exceeded", ""),
         (EvaluateError::PartitionsMissing("half".into()), 503, "partitions_missing", "1"),
         (StateUnavailable::Loading.into(), 503, "store_unavailable", "1"),
@@ -128,7 +155,10 @@ async fn an_order_that_is_not_carried_out_says_whether_anything_was_done() {
         *world.fake.order_fails.lock() = error.clone();
         let answer = world.post("/api/internal/metrics/a/promote", "{}").await;
         problem(&answer, status, code);
-        assert_eq!((answer.header("retry-after"), &answer.json()["detail"]), (retry_after, &json!(error.to_string())));
+        assert_eq!(
+            (answer.header("retry-after"), &answer.json()["detail"]),
+            (retry_after, &json!(error.to_string()))
+        );
     }
 }
 
@@ -196,11 +226,24 @@ async fn wrong_media_type() {
         world.send(request.body(Body::from("{\"name\":\"a\"}")).unwrap()).await
     };
     for kind in ["text/plain", "application/x-ndjson", "application/jsonx", ""] {
-        problem(&send("/api/metrics", Some(("content-type", kind))).await, 415, "unsupported_media_type");
+        problem(
+            &send("/api/metrics", Some(("content-type", kind))).await,
+            415,
+            "unsupported_media_type",
+        );
     }
     problem(&send("/api/metrics", None).await, 415, "unsupported_media_type");
-    problem(&send("/api/events", Some(("content-type", "text/csv"))).await, 415, "unsupported_media_type");
-    assert_eq!(send("/api/metrics", Some(("content-type", "Application/JSON; charset=utf-8"))).await.status, 200);
+    problem(
+        &send("/api/events", Some(("content-type", "text/csv"))).await,
+        415,
+        "unsupported_media_type",
+    );
+    assert_eq!(
+        send("/api/metrics", Some(("content-type", "Application/JSON; charset=utf-8")))
+            .await
+            .status,
+        200
+    );
 }
 
 #[tokio::test]
@@ -214,11 +257,14 @@ async fn wrong_method_and_unknown_route() {
         (Method::PUT, "/livez", "GET,HEAD"),
         (Method::POST, "/ws", "GET,HEAD"),
     ] {
-        let answer = world.send(Request::builder().method(method).uri(path).body(Body::empty()).unwrap()).await;
+        let answer = world
+            .send(Request::builder().method(method).uri(path).body(Body::empty()).unwrap())
+            .await;
         problem(&answer, 405, "method_not_allowed");
         assert_eq!(answer.header("allow"), allow, "{path}");
     }
-    for path in ["/nothing", "/api", "/api/users/1/2", "/api/metrics/a/stream", "/api/openapi.json"] {
+    for path in ["/nothing", "/api", "/api/users/1/2", "/api/metrics/a/stream", "/api/openapi.json"]
+    {
         problem(&world.get(path).await, 404, "not_found");
     }
 }
@@ -239,18 +285,30 @@ async fn ids_and_pages_that_cannot_be() {
         problem(&world.get(&format!("/api/product/{id}")).await, 404, "product_not_found");
     }
     for id in ["%00", "%0a", &"x".repeat(65), "%ff", "__other__"] {
-        assert_eq!(problem(&world.get(&format!("/api/users/{id}")).await, 422, "invalid_params"), ["/user_id"]);
-        assert_eq!(problem(&world.get(&format!("/api/products/{id}")).await, 422, "invalid_params"), ["/product_id"]);
+        assert_eq!(
+            problem(&world.get(&format!("/api/users/{id}")).await, 422, "invalid_params"),
+            ["/user_id"]
+        );
+        assert_eq!(
+            problem(&world.get(&format!("/api/products/{id}")).await, 422, "invalid_params"),
+            ["/product_id"]
+        );
     }
     for query in ["limit=0", "limit=1001", "limit=1e9", "limit=-1", "limit=x"] {
-        assert_eq!(problem(&world.get(&format!("/api/users?{query}")).await, 422, "invalid_params"), ["/limit"]);
+        assert_eq!(
+            problem(&world.get(&format!("/api/users?{query}")).await, 422, "invalid_params"),
+            ["/limit"]
+        );
     }
     assert_eq!(
         problem(&world.get("/api/users?cursor=garbage&limit=x").await, 422, "invalid_params"),
         ["/cursor", "/limit"]
     );
     let next = world.get("/api/users?limit=1").await.json()["next"].as_str().unwrap().to_owned();
-    assert_eq!(problem(&world.get(&format!("/api/product?cursor={next}")).await, 422, "invalid_params"), ["/cursor"]);
+    assert_eq!(
+        problem(&world.get(&format!("/api/product?cursor={next}")).await, 422, "invalid_params"),
+        ["/cursor"]
+    );
     for name in ["..%2f..%2fetc%2fpasswd", "a.so", "%00", "%ff"] {
         problem(&world.get(&format!("/api/metrics/{name}")).await, 404, "metric_not_found");
     }
@@ -268,7 +326,10 @@ async fn dead_letters_that_cannot_be_asked_for_or_read() {
     *world.fake.letters.lock() = Err(fault.clone());
     let answer = world.get("/api/dead-letters").await;
     problem(&answer, 503, "store_unavailable");
-    assert_eq!((answer.header("retry-after"), &answer.json()["detail"]), ("1", &json!(fault.to_string())));
+    assert_eq!(
+        (answer.header("retry-after"), &answer.json()["detail"]),
+        ("1", &json!(fault.to_string()))
+    );
     let world = World::new(Limits { letters: 0, ..Limits::default() }).await;
     problem(&world.get("/api/dead-letters").await, 503, "overloaded");
 }
@@ -279,5 +340,8 @@ async fn a_log_that_takes_nothing() {
     *world.fake.append_fails.lock() = true;
     let answer = world.post("/api/events", "{}").await;
     problem(&answer, 503, "log_unavailable");
-    assert_eq!((answer.header("retry-after"), &answer.json()["detail"]), ("1", &Value::from("the disk is full")));
+    assert_eq!(
+        (answer.header("retry-after"), &answer.json()["detail"]),
+        ("1", &Value::from("the disk is full"))
+    );
 }

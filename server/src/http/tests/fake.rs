@@ -17,9 +17,10 @@ use std::sync::Arc;
 use tally_engine::config::EventsConfig;
 use tally_engine::database::DatabaseError;
 use tally_engine::engine::{
-    AppendError, Appended, Bounds, Check, Cost as MetricCost, EvaluateError, Evaluated, FeedItem, History, LogError,
-    LogRecord, MetricInfo, MetricState, Order, OrderError, Question, ReadLogError, Refusals, Rejected, Revision,
-    StateDump, StateUnavailable, StoredMetric, StoredRows,
+    AppendError, Appended, Bounds, Check, Cost as MetricCost, EvaluateError, Evaluated, FeedItem,
+    History, LogError, LogRecord, MetricInfo, MetricState, Order, OrderError, Question,
+    ReadLogError, Refusals, Rejected, Revision, StateDump, StateUnavailable, StoredMetric,
+    StoredRows,
 };
 use tally_engine::event::Position;
 use tally_plugin::description::{Cell, Description, Example, From, Key, Merge, Pane, Table, Tier};
@@ -50,7 +51,9 @@ pub(super) struct Fake {
 impl Fake {
     fn new() -> Arc<Fake> {
         Arc::new(Fake {
-            evaluate: Mutex::new(Arc::new(|_| Ok(evaluated("{\"total\":11,\"by_type\":{}}", json!({}))))),
+            evaluate: Mutex::new(Arc::new(|_| {
+                Ok(evaluated("{\"total\":11,\"by_type\":{}}", json!({})))
+            })),
             asked: Mutex::default(),
             ready: Mutex::default(),
             written: Mutex::default(),
@@ -59,7 +62,12 @@ impl Fake {
             order_fails: Mutex::new(OrderError::NotPossible("there is only one".into())),
             letters: Mutex::new(Ok(Refusals::default())),
             letters_asked: Mutex::default(),
-            checks: Mutex::new(vec![Check { name: "store", ok: true, needed: true, detail: "embedded".into() }]),
+            checks: Mutex::new(vec![Check {
+                name: "store",
+                ok: true,
+                needed: true,
+                detail: "embedded".into(),
+            }]),
             states: Mutex::new(MetricState::Active),
             feed: broadcast::channel(64).0,
         })
@@ -73,7 +81,8 @@ impl Fake {
     }
 
     pub(super) fn event(&self, n: u64) {
-        let text = format!("{{\"type\":\"event\",\"position\":\"0:{n}\",\"event\":{{\"user_id\":{n}}}}}");
+        let text =
+            format!("{{\"type\":\"event\",\"position\":\"0:{n}\",\"event\":{{\"user_id\":{n}}}}}");
         self.feed.send(FeedItem::Event(text.into())).unwrap();
     }
 }
@@ -175,7 +184,8 @@ impl EngineApi for Fake {
         if *self.append_fails.lock() {
             return Err(AppendError::Unavailable("the disk is full".into()));
         }
-        let events: Vec<String> = events.iter().map(|event| String::from_utf8_lossy(event).into_owned()).collect();
+        let events: Vec<String> =
+            events.iter().map(|event| String::from_utf8_lossy(event).into_owned()).collect();
         let bad = |event: &str| !event.starts_with('{');
         let rejected: Vec<_> = events
             .iter()
@@ -191,7 +201,9 @@ impl EngineApi for Fake {
     fn subscribe(&self) -> BoxStream<'static, FeedItem> {
         stream::unfold(self.feed.subscribe(), async |mut feed| match feed.recv().await {
             Ok(item) => Some((item, feed)),
-            Err(broadcast::error::RecvError::Lagged(count)) => Some((FeedItem::Skipped(count), feed)),
+            Err(broadcast::error::RecvError::Lagged(count)) => {
+                Some((FeedItem::Skipped(count), feed))
+            }
             Err(broadcast::error::RecvError::Closed) => None,
         })
         .boxed()
@@ -228,20 +240,34 @@ impl EngineApi for Fake {
             payload: payload.map(<[u8]>::to_vec),
         };
         let broken = || LogError::Fatal("it broke off".into());
-        let last = if from < 100 { Ok(vec![record(from + 2, Some(b"\xff"))]) } else { Err(broken()) };
-        Ok(Box::new([Ok(vec![record(from, Some(b"{}")), record(from + 1, None)]), last].into_iter()))
+        let last =
+            if from < 100 { Ok(vec![record(from + 2, Some(b"\xff"))]) } else { Err(broken()) };
+        Ok(Box::new(
+            [Ok(vec![record(from, Some(b"{}")), record(from + 1, None)]), last].into_iter(),
+        ))
     }
 
     fn state_dump(&self, name: &str) -> Result<StateDump, EvaluateError> {
-        Err(EvaluateError::NotFound { suggestions: Vec::new(), detail: format!("there is no {name}") })
+        Err(EvaluateError::NotFound {
+            suggestions: Vec::new(),
+            detail: format!("there is no {name}"),
+        })
     }
 
     fn stored(&self) -> Result<Vec<StoredMetric>, EvaluateError> {
         Err(StateUnavailable::Loading.into())
     }
 
-    fn stored_rows(&self, metric: &str, _: &str, key: &[String]) -> Result<StoredRows, EvaluateError> {
-        Err(EvaluateError::NotFound { suggestions: Vec::new(), detail: format!("{metric} has no {key:?}") })
+    fn stored_rows(
+        &self,
+        metric: &str,
+        _: &str,
+        key: &[String],
+    ) -> Result<StoredRows, EvaluateError> {
+        Err(EvaluateError::NotFound {
+            suggestions: Vec::new(),
+            detail: format!("{metric} has no {key:?}"),
+        })
     }
 }
 
@@ -295,13 +321,20 @@ impl World {
         World::with(Arc::new(catalogue), folder, limits)
     }
 
-    pub(super) fn with(catalogue: Arc<dyn Catalogue>, folder: tempfile::TempDir, limits: Limits) -> World {
+    pub(super) fn with(
+        catalogue: Arc<dyn Catalogue>,
+        folder: tempfile::TempDir,
+        limits: Limits,
+    ) -> World {
         let fake = Fake::new();
         let parts = || Parts {
             engine: Arc::clone(&fake) as Arc<dyn EngineApi>,
             catalogue: Arc::clone(&catalogue),
             render: Arc::new(|| "tally_up 1\n".to_owned()),
-            origin_check: OriginCheck::new(&["tally.example".into()], &["https://shop.example".into()]),
+            origin_check: OriginCheck::new(
+                &["tally.example".into()],
+                &["https://shop.example".into()],
+            ),
             limits: limits.clone(),
         };
         let (routes, parts) = (Routes::new(&App::new(parts())), parts());
@@ -313,7 +346,11 @@ impl World {
         let response = middleware::respond(request, &self.routes, None).await;
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
-        Answer { status: parts.status, headers: parts.headers, text: String::from_utf8(bytes.to_vec()).unwrap() }
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            text: String::from_utf8(bytes.to_vec()).unwrap(),
+        }
     }
 
     pub(super) async fn get(&self, path: &str) -> Answer {
@@ -321,7 +358,13 @@ impl World {
     }
 
     pub(super) async fn post(&self, path: &str, body: impl Into<Body>) -> Answer {
-        self.send(Request::post(path).header("content-type", "application/json").body(body.into()).unwrap()).await
+        self.send(
+            Request::post(path)
+                .header("content-type", "application/json")
+                .body(body.into())
+                .unwrap(),
+        )
+        .await
     }
 
     pub(super) async fn ask(&self, body: Value) -> Answer {

@@ -40,7 +40,12 @@ async fn greeted(server: &Listening, path: &str) -> Socket {
 /// The next text message.
 async fn next(socket: &mut Socket) -> Value {
     loop {
-        match timeout(Duration::from_secs(10), socket.next()).await.expect("a message comes").unwrap().unwrap() {
+        match timeout(Duration::from_secs(10), socket.next())
+            .await
+            .expect("a message comes")
+            .unwrap()
+            .unwrap()
+        {
             Message::Text(text) => return serde_json::from_str(&text).unwrap(),
             Message::Ping(_) | Message::Pong(_) => {}
             other => panic!("{other:?}"),
@@ -68,7 +73,8 @@ async fn a_bare_connection_gets_every_new_event_and_what_it_missed_as_a_number()
         world.fake.event(n);
     }
     for n in 1..=50 {
-        let expected = json!({"type": "event", "position": format!("0:{n}"), "event": {"user_id": n}});
+        let expected =
+            json!({"type": "event", "position": format!("0:{n}"), "event": {"user_id": n}});
         assert_eq!(next(&mut one).await, expected);
         assert_eq!(next(&mut two).await, expected);
     }
@@ -101,7 +107,11 @@ async fn bad_messages_get_an_error_and_the_connection_stays() {
     ] {
         socket.send(Message::text(message)).await.unwrap();
         let answer = next(&mut socket).await;
-        assert_eq!((&answer["type"], &answer["code"], &answer["id"]), (&json!("error"), &json!(code), &id), "{answer}");
+        assert_eq!(
+            (&answer["type"], &answer["code"], &answer["id"]),
+            (&json!("error"), &json!(code), &id),
+            "{answer}"
+        );
         assert!(answer["detail"].is_string());
     }
     socket.send(Message::text(r#"{"type":"ping"}"#)).await.unwrap();
@@ -113,7 +123,10 @@ async fn too_large_and_binary_messages_close() {
     let mut world = World::new(Limits::default()).await;
     let server = world.listen().await;
     let mut socket = greeted(&server, "/ws").await;
-    socket.send(Message::text(format!("{{\"type\":\"ping\",\"x\":\"{}\"}}", "y".repeat(4_096 - 22)))).await.unwrap();
+    socket
+        .send(Message::text(format!("{{\"type\":\"ping\",\"x\":\"{}\"}}", "y".repeat(4_096 - 22))))
+        .await
+        .unwrap();
     assert_eq!(next(&mut socket).await, json!({"type": "pong"}), "4 KiB are fine");
     socket.send(Message::text("y".repeat(4_097))).await.unwrap();
     assert_eq!(close_code(&mut socket).await, 1009);
@@ -122,7 +135,8 @@ async fn too_large_and_binary_messages_close() {
     assert_eq!(close_code(&mut socket).await, 1003);
 }
 
-/// Sends bytes as they are; what the server says before it closes: the codes of `error` messages, and that of the close.
+/// Sends bytes as they are; what the server says before it closes: the codes of `error` messages,
+/// and that of the close.
 async fn end_of(server: &Listening, bytes: &[u8]) -> (Vec<String>, u16) {
     let mut socket = greeted(server, "/ws?events=none").await;
     socket.get_mut().write_all(bytes).await.unwrap();
@@ -144,7 +158,9 @@ async fn end_of(server: &Listening, bytes: &[u8]) -> (Vec<String>, u16) {
 async fn bad_frames_are_told_and_closed_with_the_code_that_names_them() {
     let mut world = World::new(Limits::default()).await;
     let server = world.listen().await;
-    let masked = |first: u8, payload: &[u8]| [&[first, 0x80 | payload.len() as u8, 0, 0, 0, 0], payload].concat();
+    let masked = |first: u8, payload: &[u8]| {
+        [&[first, 0x80 | payload.len() as u8, 0, 0, 0, 0], payload].concat()
+    };
     // What follows a bad frame is not read as one, and does not keep the code from arriving.
     let flood = vec![0xff; 300_000];
     for (what, bytes, error, code) in [
@@ -157,7 +173,12 @@ async fn bad_frames_are_told_and_closed_with_the_code_that_names_them() {
         ("a ping in parts", masked(0x09, b"a"), "protocol_error", 1002),
         ("binary", masked(0x82, b"a"), "binary_message", 1003),
         ("too large", vec![0x81, 0xfe, 0x20, 0, 0, 0, 0, 0], "message_too_large", 1009),
-        ("not masked, and more", [vec![0x81, 1, b'a'], flood.clone()].concat(), "protocol_error", 1002),
+        (
+            "not masked, and more",
+            [vec![0x81, 1, b'a'], flood.clone()].concat(),
+            "protocol_error",
+            1002,
+        ),
         (
             "a larger one than there is",
             [vec![0x81, 0xff, 1, 0, 0, 0, 0, 0, 0, 0], flood].concat(),
@@ -193,18 +214,28 @@ async fn refused_before_the_upgrade() {
     let status = |refused: Result<Socket, Error>| match refused.map(drop) {
         Err(Error::Http(answer)) => (
             answer.status().as_u16(),
-            serde_json::from_slice::<Value>(answer.body().as_deref().unwrap()).unwrap()["code"].clone(),
+            serde_json::from_slice::<Value>(answer.body().as_deref().unwrap()).unwrap()["code"]
+                .clone(),
         ),
         other => panic!("{other:?}"),
     };
-    assert_eq!(status(open(&server, "/ws", Some("http://evil.example")).await), (403, json!("origin_not_allowed")));
-    assert_eq!(status(open(&server, "/ws?events=some", None).await), (422, json!("invalid_params")));
+    assert_eq!(
+        status(open(&server, "/ws", Some("http://evil.example")).await),
+        (403, json!("origin_not_allowed"))
+    );
+    assert_eq!(
+        status(open(&server, "/ws?events=some", None).await),
+        (422, json!("invalid_params"))
+    );
     let same = format!("http://{}", server.address);
     let _held = open(&server, "/ws", Some(&same)).await.unwrap();
     assert_eq!(status(open(&server, "/ws", None).await), (503, json!("overloaded")));
-    for (name, value) in
-        [("sec-websocket-version", "12"), ("upgrade", "h2c"), ("sec-websocket-key", ""), ("connection", "close")]
-    {
+    for (name, value) in [
+        ("sec-websocket-version", "12"),
+        ("upgrade", "h2c"),
+        ("sec-websocket-key", ""),
+        ("connection", "close"),
+    ] {
         let mut headers = vec![
             ("connection", "keep-alive, Upgrade"),
             ("upgrade", "websocket"),
@@ -213,14 +244,22 @@ async fn refused_before_the_upgrade() {
         ];
         headers.retain(|(other, _)| *other != name);
         let mut request = Request::get("/ws");
-        for (name, value) in
-            headers.into_iter().chain([(name, value)].into_iter().filter(|(_, value)| !value.is_empty()))
+        for (name, value) in headers
+            .into_iter()
+            .chain([(name, value)].into_iter().filter(|(_, value)| !value.is_empty()))
         {
             request = request.header(name, value);
         }
         let answer = world.send(request.body(Body::empty()).unwrap()).await;
-        assert_eq!((answer.status.as_u16(), &answer.json()["code"]), (426, &json!("upgrade_required")), "{name}");
-        assert_eq!((answer.header("sec-websocket-version"), answer.header("upgrade")), ("13", "websocket"));
+        assert_eq!(
+            (answer.status.as_u16(), &answer.json()["code"]),
+            (426, &json!("upgrade_required")),
+            "{name}"
+        );
+        assert_eq!(
+            (answer.header("sec-websocket-version"), answer.header("upgrade")),
+            ("13", "websocket")
+        );
     }
 }
 
@@ -251,15 +290,21 @@ async fn a_peer_without_a_sign_of_life_is_dropped_and_one_that_answers_pings_is_
     let _ = timeout(Duration::from_millis(900), alive.next())
         .await
         .map(|message| assert!(matches!(message, Some(Ok(Message::Ping(_))))));
-    let reading = timeout(Duration::from_millis(900), async { while let Some(Ok(_)) = alive.next().await {} }).await;
+    let reading = timeout(Duration::from_millis(900), async {
+        while let Some(Ok(_)) = alive.next().await {}
+    })
+    .await;
     assert!(reading.is_err(), "the one that answers stays");
-    let end = timeout(Duration::from_secs(10), async { while let Some(Ok(_)) = mute.next().await {} }).await;
+    let end =
+        timeout(Duration::from_secs(10), async { while let Some(Ok(_)) = mute.next().await {} })
+            .await;
     end.expect("the mute one was dropped");
 }
 
 #[tokio::test]
 async fn a_socket_that_stays_blocked_is_closed_with_1013() {
-    let mut world = World::new(Limits { socket_write: Duration::from_millis(200), ..Limits::default() }).await;
+    let mut world =
+        World::new(Limits { socket_write: Duration::from_millis(200), ..Limits::default() }).await;
     let server = world.listen().await;
     let mut socket = greeted(&server, "/ws").await;
     let large = format!("{{\"type\":\"event\",\"x\":\"{}\"}}", "y".repeat(500_000));

@@ -9,7 +9,11 @@ use axum::http::Request;
 const LONG: usize = 5_000;
 
 fn request(method: &str, target: &str, host: &str) -> Request<Body> {
-    let request = Request::builder().method(method).uri(target).header("host", host).header("request-id", "a.1:x");
+    let request = Request::builder()
+        .method(method)
+        .uri(target)
+        .header("host", host)
+        .header("request-id", "a.1:x");
     request.header("content-type", "application/json").body(Body::from(r#"{"name":"a"}"#)).unwrap()
 }
 
@@ -27,12 +31,20 @@ async fn every_answer_of_every_route_is_finished() {
             assert_eq!(answer.header("request-id"), "a.1:x", "{method} {path}");
             assert_eq!(answer.header("x-content-type-options"), "nosniff", "{method} {path}");
             if answer.status.as_u16() >= 400 {
-                assert_eq!(answer.json()["request_id"], "a.1:x", "{method} {path}: {}", answer.text);
+                assert_eq!(
+                    answer.json()["request_id"],
+                    "a.1:x",
+                    "{method} {path}: {}",
+                    answer.text
+                );
             }
         }
     }
     let panicked = world.send(request("POST", "/api/metrics", "localhost")).await;
-    assert_eq!((panicked.status.as_u16(), panicked.json()["code"].as_str()), (500, Some("internal_error")));
+    assert_eq!(
+        (panicked.status.as_u16(), panicked.json()["code"].as_str()),
+        (500, Some("internal_error"))
+    );
 }
 
 #[tokio::test]
@@ -50,5 +62,8 @@ async fn the_first_check_that_refuses_answers() {
             assert_eq!(answer.json()["code"], code, "{method} {path}");
         }
     }
-    assert!(world.fake.asked.lock().is_empty() && world.fake.written.lock().is_empty(), "no route was reached");
+    assert!(
+        world.fake.asked.lock().is_empty() && world.fake.written.lock().is_empty(),
+        "no route was reached"
+    );
 }

@@ -28,13 +28,18 @@ pub(super) const ROUTES: [(&str, &str); 14] = [
 ];
 
 async fn asked(world: &World, method: &str, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
-    let mut request = Request::builder().method(method).uri(path).header("content-type", "application/json");
+    let mut request =
+        Request::builder().method(method).uri(path).header("content-type", "application/json");
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
     let answer = world.send(request.body(Body::from(r#"{"name":"a"}"#)).unwrap()).await;
     let problem = answer.header("content-type") == "application/problem+json";
-    let code = if problem { answer.json()["code"].as_str().unwrap_or_default().to_owned() } else { String::new() };
+    let code = if problem {
+        answer.json()["code"].as_str().unwrap_or_default().to_owned()
+    } else {
+        String::new()
+    };
     (answer.status.as_u16(), code)
 }
 
@@ -51,7 +56,11 @@ async fn only_names_of_this_server_are_answered_whatever_is_asked() {
             "10.0.0.1",
             "tally.example.evil",
         ] {
-            assert_eq!(asked(&world, method, path, &[("host", host)]).await, refused, "{method} {path} {host}");
+            assert_eq!(
+                asked(&world, method, path, &[("host", host)]).await,
+                refused,
+                "{method} {path} {host}"
+            );
             // As a page does whose name was given this address: its origin is its host.
             let origin = format!("http://{host}");
             let both = [("host", host), ("origin", origin.as_str())];
@@ -73,7 +82,10 @@ async fn only_names_of_this_server_are_answered_whatever_is_asked() {
             );
         }
     }
-    assert!(world.fake.asked.lock().len() == 7 && world.fake.written.lock().len() == 7, "only by good names");
+    assert!(
+        world.fake.asked.lock().len() == 7 && world.fake.written.lock().len() == 7,
+        "only by good names"
+    );
 }
 
 #[tokio::test]
@@ -83,12 +95,16 @@ async fn one_host_is_stated() {
         let twice = [("host", "localhost"), ("host", "localhost")];
         assert_eq!(asked(&world, "GET", path, &twice).await, (400, "invalid_host".into()));
     }
-    let absolute = asked(&world, "GET", "http://evil.example/livez", &[("host", "localhost")]).await;
+    let absolute =
+        asked(&world, "GET", "http://evil.example/livez", &[("host", "localhost")]).await;
     assert_eq!(absolute, (403, "host_not_allowed".into()));
     let server = world.listen().await;
     for version in ["1.1", "1.0"] {
         let answer = server.exchange(format!("GET /livez HTTP/{version}\r\n\r\n").as_bytes()).await;
-        assert!(answer.starts_with(&format!("HTTP/{version} 400")) && answer.contains("invalid_host"), "{answer}");
+        assert!(
+            answer.starts_with(&format!("HTTP/{version} 400")) && answer.contains("invalid_host"),
+            "{answer}"
+        );
     }
 }
 
@@ -105,9 +121,14 @@ async fn pages_of_other_origins_may_read_nothing_and_change_nothing() {
             "http://tally.example",
             "",
         ] {
-            let (status, code) = asked(&world, method, path, &[("host", "localhost"), ("origin", origin)]).await;
+            let (status, code) =
+                asked(&world, method, path, &[("host", "localhost"), ("origin", origin)]).await;
             let refused = method != "GET" || path == "/ws";
-            assert_eq!(code == "origin_not_allowed", refused, "{method} {path} {origin}: {status} {code}");
+            assert_eq!(
+                code == "origin_not_allowed",
+                refused,
+                "{method} {path} {origin}: {status} {code}"
+            );
         }
         for (host, origin) in [
             ("localhost", "http://localhost"),
@@ -116,21 +137,28 @@ async fn pages_of_other_origins_may_read_nothing_and_change_nothing() {
             ("localhost", "https://shop.example"),
             ("tally.example:9", "https://shop.example:443"),
         ] {
-            let (_, code) = asked(&world, method, path, &[("host", host), ("origin", origin)]).await;
+            let (_, code) =
+                asked(&world, method, path, &[("host", host), ("origin", origin)]).await;
             assert_ne!(code, "origin_not_allowed", "{method} {path} {origin}");
         }
     }
-    let two = [("host", "localhost"), ("origin", "http://localhost"), ("origin", "http://evil.example")];
-    assert_eq!(asked(&world, "POST", "/api/events", &two).await, (403, "origin_not_allowed".into()));
+    let two =
+        [("host", "localhost"), ("origin", "http://localhost"), ("origin", "http://evil.example")];
+    assert_eq!(
+        asked(&world, "POST", "/api/events", &two).await,
+        (403, "origin_not_allowed".into())
+    );
 }
 
 #[tokio::test]
 async fn browsers_of_listed_pages_are_told_so_and_no_others() {
     let world = World::new(Limits::default()).await;
     let send = async |method: Method, origin: &str| {
-        let request = Request::builder().method(method).uri("/api/metrics").header("origin", origin);
         let request =
-            request.header("access-control-request-method", "POST").header("content-type", "application/json");
+            Request::builder().method(method).uri("/api/metrics").header("origin", origin);
+        let request = request
+            .header("access-control-request-method", "POST")
+            .header("content-type", "application/json");
         world.send(request.body(Body::from(r#"{"name":"a"}"#)).unwrap()).await
     };
     let preflight = send(Method::OPTIONS, "https://shop.example").await;
@@ -151,7 +179,11 @@ async fn browsers_of_listed_pages_are_told_so_and_no_others() {
         (Method::OPTIONS, "http://evil.example"),
         (Method::POST, "http://localhost"),
     ] {
-        assert_eq!(send(method, origin).await.header("access-control-allow-origin"), "", "{origin}");
+        assert_eq!(
+            send(method, origin).await.header("access-control-allow-origin"),
+            "",
+            "{origin}"
+        );
     }
 }
 
@@ -180,7 +212,9 @@ async fn a_websocket_is_opened_from_own_and_listed_pages_only() {
     assert_eq!(open("tally.example", Some("https://shop.example")).await, json!(101));
     assert_eq!(open("evil.example", Some("http://evil.example")).await, json!("host_not_allowed"));
     assert_eq!(open("evil.example", None).await, json!("host_not_allowed"));
-    for origin in ["http://evil.example", "null", "http://localhost:3000", &format!("https://{own}")] {
+    for origin in
+        ["http://evil.example", "null", "http://localhost:3000", &format!("https://{own}")]
+    {
         assert_eq!(open(&own, Some(origin)).await, json!("origin_not_allowed"), "{origin}");
     }
 }

@@ -8,7 +8,9 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
-use tally_engine::engine::{AnswerValidity, Check, DeadLetter, EvaluateError, Evaluated, MetricState, Refusals};
+use tally_engine::engine::{
+    AnswerValidity, Check, DeadLetter, EvaluateError, Evaluated, MetricState, Refusals,
+};
 use tally_engine::progress::Halt;
 
 #[tokio::test]
@@ -19,8 +21,12 @@ async fn an_answer_is_the_contract_to_the_letter() {
         answer.window = (Some(1_767_225_600_000), Some(1_767_232_800_000));
         Ok(answer)
     });
-    let answer =
-        world.post("/api/metrics", r#"{"params":{"window":"2h", "bucket":"1h"},"name":"event_frequencies"}"#).await;
+    let answer = world
+        .post(
+            "/api/metrics",
+            r#"{"params":{"window":"2h", "bucket":"1h"},"name":"event_frequencies"}"#,
+        )
+        .await;
     assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, "application/json"));
     let (before, after) = answer.text.split_once("\"took_us\":").unwrap();
     assert_eq!(
@@ -31,7 +37,10 @@ async fn an_answer_is_the_contract_to_the_letter() {
     answer.json();
     let asked = world.fake.asked.lock()[0].clone();
     assert_eq!(asked.params, json!({"window": "2h", "bucket": "1h"}));
-    assert_eq!((asked.at_least, asked.wait, asked.allow_partial), (None, Duration::from_secs(5), false));
+    assert_eq!(
+        (asked.at_least, asked.wait, asked.allow_partial),
+        (None, Duration::from_secs(5), false)
+    );
 }
 
 #[tokio::test]
@@ -42,13 +51,20 @@ async fn what_the_engine_has_ready_is_answered_on_the_spot() {
     *world.fake.ready.lock() = true;
     assert_eq!(world.ask(asked).await.json()["result"]["total"], json!(11));
     let long = format!("{{\"name\":\"a\",\"params\":{{\"x\":\"{}\"}}}}", "x".repeat(4_096));
-    assert_eq!(world.post("/api/metrics", long).await.status, 503, "a long question goes the long way");
+    assert_eq!(
+        world.post("/api/metrics", long).await.status,
+        503,
+        "a long question goes the long way"
+    );
 }
 
 /// An answer of which `holds` says how long it may be given again.
 fn lasting(result: &str, schema: Value, holds: &Arc<Mutex<Option<i64>>>) -> Evaluated {
     let holds = Arc::clone(holds);
-    Evaluated { validity: Some(AnswerValidity::new(move || *holds.lock())), ..evaluated(result, schema) }
+    Evaluated {
+        validity: Some(AnswerValidity::new(move || *holds.lock())),
+        ..evaluated(result, schema)
+    }
 }
 
 #[tokio::test]
@@ -59,12 +75,16 @@ async fn an_equal_body_gets_the_reply_again_with_its_own_times_for_as_long_as_it
     world.fake.answers(move |_| Ok(lasting("{\"total\":11}", json!({}), &of_answers)));
     let asked = || world.fake.asked.lock().len();
     let body = r#"{"name":"a","params":{"limit": 1}}"#;
-    let (first, again) = (world.post("/api/metrics", body).await, world.post("/api/metrics", body).await);
+    let (first, again) =
+        (world.post("/api/metrics", body).await, world.post("/api/metrics", body).await);
     assert_eq!(asked(), 1, "the engine is not asked twice");
     let untimed = |text: &str, as_of: &str| {
         let (before, after) = text.split_once("\"took_us\":").unwrap();
         assert!(before.contains(as_of), "{text}");
-        (before.replace(as_of, ""), after.trim_start_matches(|c: char| c.is_ascii_digit()).to_owned())
+        (
+            before.replace(as_of, ""),
+            after.trim_start_matches(|c: char| c.is_ascii_digit()).to_owned(),
+        )
     };
     let (one, other) = ("2026-01-01T00:00:00.000Z", "2026-01-01T00:00:01.000Z");
     assert_eq!(untimed(&first.text, one), untimed(&again.text, other));
@@ -117,7 +137,11 @@ async fn absent_and_null_params_are_empty_and_open_bounds_absent() {
         answer.history.from = None;
         Ok(answer)
     });
-    for body in [json!({"name": "a"}), json!({"name": "a", "params": null}), json!({"name": "a", "params": {}})] {
+    for body in [
+        json!({"name": "a"}),
+        json!({"name": "a", "params": null}),
+        json!({"name": "a", "params": {}}),
+    ] {
         let answer = world.ask(body).await.json();
         assert_eq!(answer["params"], json!({}));
         assert_eq!(answer["meta"]["window"], json!({"to": "1970-01-01T00:00:00.000Z"}));
@@ -147,7 +171,10 @@ async fn metrics_are_described_as_the_contract_says() {
 
     *world.fake.states.lock() = MetricState::Backfilling { done: 0.42, eta_s: Some(12) };
     let answer = world.get("/api/metrics/event_frequencies").await.json();
-    assert_eq!((&answer["state"], &answer["progress"]), (&json!("backfilling"), &json!({"done": 0.42, "eta_s": 12})));
+    assert_eq!(
+        (&answer["state"], &answer["progress"]),
+        (&json!("backfilling"), &json!({"done": 0.42, "eta_s": 12}))
+    );
     *world.fake.states.lock() = MetricState::Quarantined("it failed".into());
     let answer = world.get("/api/metrics/event_frequencies").await.json();
     assert_eq!((&answer["state"], &answer["reason"]), (&json!("quarantined"), &json!("it failed")));
@@ -191,14 +218,22 @@ async fn events_reach_the_log_as_they_were_sent() {
     let answer = world.post("/api/events", "[{\"a\" : 1.0}, 7, {\"a\":1,\"a\":2}]").await;
     assert_eq!(
         (answer.status.as_u16(), answer.text.as_str()),
-        (200, r#"{"accepted":2,"rejected":[{"index":1,"reason":"not_an_object"}],"position":"0:17"}"#)
+        (
+            200,
+            r#"{"accepted":2,"rejected":[{"index":1,"reason":"not_an_object"}],"position":"0:17"}"#
+        )
     );
     assert_eq!(*world.fake.written.lock(), ["{\"a\" : 1.0}", "7", "{\"a\":1,\"a\":2}"]);
-    let request = Request::post("/api/events").header("content-type", "application/x-ndjson; charset=utf-8");
+    let request =
+        Request::post("/api/events").header("content-type", "application/x-ndjson; charset=utf-8");
     let answer = world.send(request.body(Body::from("{\"b\":1}\n{\"b\":2}\n")).unwrap()).await;
     assert_eq!(answer.json(), json!({"accepted": 2, "rejected": [], "position": "0:17"}));
     let large = format!("[{}]", vec!["{\"a\":1}"; 20_000].join(","));
-    assert_eq!(world.post("/api/events", large).await.json()["accepted"], json!(20_000), "far more than 64 KiB");
+    assert_eq!(
+        world.post("/api/events", large).await.json()["accepted"],
+        json!(20_000),
+        "far more than 64 KiB"
+    );
 }
 
 #[tokio::test]
@@ -216,7 +251,8 @@ async fn dead_letters_are_shown_as_text_where_they_are_text() {
     ];
     let counts = [("invalid_json".into(), 12), ("invalid_utf8".into(), 1)].into();
     *world.fake.letters.lock() = Ok(Refusals { letters, partial: true, counts });
-    let answer = world.get("/api/dead-letters?limit=100&reason=missing_field%3Auser_id&x=y").await.json();
+    let answer =
+        world.get("/api/dead-letters?limit=100&reason=missing_field%3Auser_id&x=y").await.json();
     let place = json!({"topic": "events", "partition": 3, "time": "2026-01-01T00:00:00.000Z"});
     let with = |rest: Value| {
         let mut item = place.as_object().unwrap().clone();
@@ -226,7 +262,9 @@ async fn dead_letters_are_shown_as_text_where_they_are_text() {
     let items = json!([
         with(json!({"reason": "invalid_utf8", "offset": 9, "length": 2, "bytes_base64": "//4="})),
         with(json!({"reason": "invalid_json", "offset": 8, "length": 4, "text": "{\"ü"})),
-        with(json!({"reason": "payload_too_large", "offset": 7, "length": 70_000, "text": "x".repeat(1_024)})),
+        with(
+            json!({"reason": "payload_too_large", "offset": 7, "length": 70_000, "text": "x".repeat(1_024)})
+        ),
     ]);
     assert_eq!(answer["items"], items);
     assert_eq!(
@@ -247,7 +285,12 @@ async fn health_is_told_line_by_line() {
         world.get("/readyz?verbose").await.text,
         "[+]store ok: embedded\n[+]catalogue ok\nreadyz check passed\n"
     );
-    world.fake.checks.lock().push(Check { name: "source", ok: false, needed: true, detail: "no assignment".into() });
+    world.fake.checks.lock().push(Check {
+        name: "source",
+        ok: false,
+        needed: true,
+        detail: "no assignment".into(),
+    });
     let answer = world.get("/readyz?verbose").await;
     assert_eq!(answer.status, 503);
     let lines = "[+]store ok: embedded\n[-]source failed: no assignment\n[+]catalogue ok\nreadyz check failed\n";
@@ -274,13 +317,20 @@ async fn every_answer_has_an_id_and_headers_that_browsers_heed() {
     for path in ["/livez", "/nothing", "/api/users", "/api/users/x%00"] {
         let answer = world.get(path).await;
         assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");
-        assert_eq!(answer.header("content-security-policy"), "default-src 'self'; frame-ancestors 'none'");
+        assert_eq!(
+            answer.header("content-security-policy"),
+            "default-src 'self'; frame-ancestors 'none'"
+        );
         assert_eq!(answer.header("referrer-policy"), "no-referrer");
         assert_eq!(answer.header("request-id").len(), 36);
     }
-    let request = |id: &str| Request::get("/nothing").header("request-id", id).body(Body::empty()).unwrap();
+    let request =
+        |id: &str| Request::get("/nothing").header("request-id", id).body(Body::empty()).unwrap();
     let answer = world.send(request("abc-1")).await;
-    assert_eq!((answer.header("request-id"), &answer.json()["request_id"]), ("abc-1", &json!("abc-1")));
+    assert_eq!(
+        (answer.header("request-id"), &answer.json()["request_id"]),
+        ("abc-1", &json!("abc-1"))
+    );
     assert_ne!(world.send(request("a b\"c")).await.header("request-id"), "a b\"c");
     assert_ne!(world.send(request(&"x".repeat(65))).await.header("request-id").len(), 65);
 }
@@ -289,7 +339,10 @@ async fn every_answer_has_an_id_and_headers_that_browsers_heed() {
 async fn the_log_is_shown_line_by_line_to_those_who_count_again() {
     let world = World::new(Limits { audits: 2, ..Limits::default() }).await;
     let answer = world.get("/api/internal/log").await;
-    assert_eq!((answer.status, answer.json()), (StatusCode::OK, json!([{"partition": 0, "start": 3, "end": 1204}])));
+    assert_eq!(
+        (answer.status, answer.json()),
+        (StatusCode::OK, json!([{"partition": 0, "start": 3, "end": 1204}]))
+    );
     let answer = world.get("/api/internal/log?partition=0&from=5&to=9").await;
     let lines: Vec<&str> = answer.text.lines().collect();
     let expected = [
@@ -298,17 +351,29 @@ async fn the_log_is_shown_line_by_line_to_those_who_count_again() {
         r#"{"offset":7,"timestamp":7,"payload":"/w=="}"#,
         r#"{"end":3}"#,
     ];
-    assert_eq!((answer.header("content-type"), lines.as_slice()), ("application/x-ndjson", &expected[..]));
+    assert_eq!(
+        (answer.header("content-type"), lines.as_slice()),
+        ("application/x-ndjson", &expected[..])
+    );
     // What breaks off says so in its last line: the status was sent long before.
     let answer = world.get("/api/internal/log?partition=0&from=100&to=900").await;
     assert_eq!(answer.text.lines().last(), Some(r#"{"fault":"it broke off"}"#));
     let answer = world.get("/api/internal/log?partition=1&from=0&to=1").await;
-    assert_eq!((answer.status, &answer.json()["code"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("log_unavailable")));
+    assert_eq!(
+        (answer.status, &answer.json()["code"]),
+        (StatusCode::SERVICE_UNAVAILABLE, &json!("log_unavailable"))
+    );
     for query in ["?partition=0", "?from=1&to=2", "?partition=x&from=0&to=1"] {
-        assert_eq!(world.get(&format!("/api/internal/log{query}")).await.status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert_eq!(
+            world.get(&format!("/api/internal/log{query}")).await.status,
+            StatusCode::UNPROCESSABLE_ENTITY
+        );
     }
     let answer = world.get("/api/internal/state/nothing").await;
-    assert_eq!((answer.status, &answer.json()["code"]), (StatusCode::NOT_FOUND, &json!("metric_not_found")));
+    assert_eq!(
+        (answer.status, &answer.json()["code"]),
+        (StatusCode::NOT_FOUND, &json!("metric_not_found"))
+    );
     let answer = world.get("/api/internal/events").await;
     assert_eq!(answer.json()["dedupe_window"], 65_536);
 }

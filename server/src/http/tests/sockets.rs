@@ -26,7 +26,9 @@ async fn closed_after(stream: &mut TcpStream) -> Duration {
 
 #[tokio::test]
 async fn silent_and_dripped_and_idle_connections_are_closed() {
-    let mut world = World::new(Limits { first_byte: SHORT, head: SHORT, idle: 3 * SHORT, ..Limits::default() }).await;
+    let mut world =
+        World::new(Limits { first_byte: SHORT, head: SHORT, idle: 3 * SHORT, ..Limits::default() })
+            .await;
     let server = world.listen().await;
     let mut silent = server.connect().await;
     assert!(closed_after(&mut silent).await >= SHORT - Duration::from_millis(20));
@@ -46,7 +48,10 @@ async fn silent_and_dripped_and_idle_connections_are_closed() {
     idle.write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     let mut answer = [0; 2048];
     assert!(idle.read(&mut answer).await.unwrap() > 0);
-    assert!(closed_after(&mut idle).await >= 2 * SHORT, "an idle connection may stay longer than a head");
+    assert!(
+        closed_after(&mut idle).await >= 2 * SHORT,
+        "an idle connection may stay longer than a head"
+    );
 }
 
 #[tokio::test]
@@ -96,9 +101,12 @@ async fn heads_that_smuggle_or_are_too_large_are_refused() {
         assert!(!answer.contains("tally_up"), "{headers}: the hidden request was answered");
     }
     let many: String = (0..101).map(|n| format!("x-{n}: y\r\n")).collect();
-    let answer = server.exchange(format!("GET /livez HTTP/1.1\r\nhost: localhost\r\n{many}\r\n").as_bytes()).await;
+    let answer = server
+        .exchange(format!("GET /livez HTTP/1.1\r\nhost: localhost\r\n{many}\r\n").as_bytes())
+        .await;
     assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
-    let large = format!("GET /livez HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n", "y".repeat(20_000));
+    let large =
+        format!("GET /livez HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n", "y".repeat(20_000));
     let answer = server.exchange(large.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
     let answer = server.exchange(&get("/livez")).await;
@@ -113,22 +121,43 @@ async fn what_is_refused_before_it_is_a_request_is_a_problem_too() {
     let large = "y".repeat(20_000);
     for (request, status, code) in [
         ("nonsense\r\n\r\n".to_owned(), 400, "bad_request"),
-        ("GET /livez HTTP/1.1\r\nhost: localhost\r\ncontent-length: x\r\n\r\n".to_owned(), 400, "bad_request"),
-        ("GET /livez HTTP/1.1\r\nhost: localhost\r\nno colon\r\n\r\n".to_owned(), 400, "bad_request"),
+        (
+            "GET /livez HTTP/1.1\r\nhost: localhost\r\ncontent-length: x\r\n\r\n".to_owned(),
+            400,
+            "bad_request",
+        ),
+        (
+            "GET /livez HTTP/1.1\r\nhost: localhost\r\nno colon\r\n\r\n".to_owned(),
+            400,
+            "bad_request",
+        ),
         ("GET /livez HTTP/3.7\r\nhost: localhost\r\n\r\n".to_owned(), 400, "bad_request"),
         (format!("GET /livez HTTP/1.1\r\nhost: localhost\r\n{many}\r\n"), 431, "head_too_large"),
-        (format!("GET /livez HTTP/1.1\r\nhost: localhost\r\nx: {large}\r\n\r\n"), 431, "head_too_large"),
+        (
+            format!("GET /livez HTTP/1.1\r\nhost: localhost\r\nx: {large}\r\n\r\n"),
+            431,
+            "head_too_large",
+        ),
     ] {
         let answer = server.exchange(request.as_bytes()).await;
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer}"));
         assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
-        assert!(head.contains("content-type: application/problem+json") && head.contains("request-id: "), "{head}");
+        assert!(
+            head.contains("content-type: application/problem+json")
+                && head.contains("request-id: "),
+            "{head}"
+        );
         assert!(head.contains(&format!("content-length: {}", body.len())), "{head}");
         let problem: serde_json::Value = serde_json::from_str(body).unwrap();
-        assert_eq!((&problem["code"], &problem["status"]), (&json!(code), &json!(status)), "{problem}");
+        assert_eq!(
+            (&problem["code"], &problem["status"]),
+            (&json!(code), &json!(status)),
+            "{problem}"
+        );
     }
     // After a good one on the same connection, too.
-    let answer = server.exchange(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\nnonsense\r\n\r\n").await;
+    let answer =
+        server.exchange(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\nnonsense\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"bad_request\""), "{answer}");
 }
 
@@ -211,7 +240,8 @@ async fn a_stop_finishes_what_was_begun_and_takes_nothing_new() {
 
 #[tokio::test]
 async fn what_does_not_finish_in_time_is_cut() {
-    let mut world = World::new(Limits { evaluation: LONG, drain: SHORT, ..Limits::default() }).await;
+    let mut world =
+        World::new(Limits { evaluation: LONG, drain: SHORT, ..Limits::default() }).await;
     let mut server = world.listen().await;
     let mut stuck = server.connect().await;
     stuck
@@ -232,10 +262,18 @@ async fn addresses_that_cannot_be_listened_on_are_refused_with_the_remedy() {
     let first = Server::bind("127.0.0.1:0").await.unwrap();
     assert_ne!(first.address().port(), 0, "the real port is told");
     let again = Server::bind(&first.address().to_string()).await.map(drop).unwrap_err();
-    assert!(matches!(again, ListenError::InUse(_)) && again.to_string().contains("--listen 127.0.0.1:0"), "{again}");
+    assert!(
+        matches!(again, ListenError::InUse(_))
+            && again.to_string().contains("--listen 127.0.0.1:0"),
+        "{again}"
+    );
     for outside in ["0.0.0.0:0", "192.0.2.1:80", "[::]:0"] {
         let error = Server::bind(outside).await.map(drop).unwrap_err();
-        assert!(matches!(error, ListenError::NotLoopback(_)) && error.to_string().contains("reverse proxy"), "{error}");
+        assert!(
+            matches!(error, ListenError::NotLoopback(_))
+                && error.to_string().contains("reverse proxy"),
+            "{error}"
+        );
     }
     let error = Server::bind("8080").await.map(drop).unwrap_err();
     assert!(matches!(error, ListenError::NoAddress(..)), "{error}");

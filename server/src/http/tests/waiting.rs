@@ -1,4 +1,5 @@
-//! Callers who wait, for a position or for their own reading: they take nobody's place, and a stop wakes them.
+//! Callers who wait, for a position or for their own reading: they take nobody's place, and a stop
+//! wakes them.
 
 use super::fake::{World, evaluated};
 use crate::http::Limits;
@@ -16,7 +17,8 @@ fn post(body: &Value) -> Vec<u8> {
     format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
-/// An engine that stands at 0:1204 until it is moved, and answers as the real one does to who asks for more.
+/// An engine that stands at 0:1204 until it is moved, and answers as the real one does to who asks
+/// for more.
 async fn world_at_1204(limits: Limits) -> World {
     let world = World::new(limits).await;
     let fake = world.fake.clone();
@@ -45,7 +47,8 @@ async fn any_number_may_wait_for_a_position_and_all_are_answered_when_it_is_coun
     // Meanwhile another one is answered, waiting or not.
     let answer = server.exchange(&post(&json!({"name": "a"}))).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    let late = server.exchange(&post(&json!({"name": "a", "at_least": "0:9000", "wait_ms": 300}))).await;
+    let late =
+        server.exchange(&post(&json!({"name": "a", "at_least": "0:9000", "wait_ms": 300}))).await;
     assert!(late.starts_with("HTTP/1.1 504") && late.contains("position_not_reached"), "{late}");
     *fake.position.lock() = "0:9000".parse().unwrap();
     for mut stream in waiting {
@@ -62,7 +65,10 @@ async fn a_stop_wakes_those_who_wait() {
     let mut waiting = Vec::new();
     for _ in 0..100 {
         let mut stream = server.connect().await;
-        stream.write_all(&post(&json!({"name": "a", "at_least": "0:9000", "wait_ms": 30_000}))).await.unwrap();
+        stream
+            .write_all(&post(&json!({"name": "a", "at_least": "0:9000", "wait_ms": 30_000})))
+            .await
+            .unwrap();
         waiting.push(stream);
     }
     // They have been read once this one was, which came last.

@@ -1,4 +1,5 @@
-//! Keys of `metrics.toml` whose effect no other test shows; which test shows that of each key: `house/keys.rs`.
+//! Keys of `metrics.toml` whose effect no other test shows; which test shows that of each key:
+//! `house/keys.rs`.
 
 use super::LIMIT;
 use serde_json::json;
@@ -65,7 +66,9 @@ fn state_is_stored_at_each_interval() {
         tables["metrics"][0]["partitions"][0]["next"].as_u64().unwrap_or(0)
     };
     for (interval, often) in [(50, true), (600_000, false)] {
-        let (home, tally) = start(&format!("[log]\npartitions = 1\n[store]\ncheckpoint_interval_ms = {interval}\n"));
+        let (home, tally) = start(&format!(
+            "[log]\npartitions = 1\n[store]\ncheckpoint_interval_ms = {interval}\n"
+        ));
         let end = tally.client.post_all(&[event(1), event(2)].concat()).unwrap();
         assert_eq!(tally.client.ask("event_frequencies", &json!({}), &end).unwrap()["total"], 2);
         if often {
@@ -101,7 +104,11 @@ fn so_many_dead_letters_are_kept() {
             .into_iter()
             .flat_map(|all| all.values().filter_map(serde_json::Value::as_u64))
             .sum();
-        if all == 3 { Ok(json["items"].as_array().unwrap().len().to_string()) } else { Err(answer.text) }
+        if all == 3 {
+            Ok(json["items"].as_array().unwrap().len().to_string())
+        } else {
+            Err(answer.text)
+        }
     });
     assert_eq!(kept.unwrap(), "2");
     tally.stop().unwrap();
@@ -110,8 +117,10 @@ fn so_many_dead_letters_are_kept() {
 #[test]
 fn the_data_directory_and_the_address_are_those_of_the_file() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let home =
-        Home::new(&format!("[store]\ndata_dir = \"elsewhere\"\n[server]\nlisten = \"127.0.0.1:{port}\"\n")).unwrap();
+    let home = Home::new(&format!(
+        "[store]\ndata_dir = \"elsewhere\"\n[server]\nlisten = \"127.0.0.1:{port}\"\n"
+    ))
+    .unwrap();
     let mut child = Command::new(binary().unwrap())
         .arg("run")
         .current_dir(home.path())
@@ -136,7 +145,9 @@ fn connections_beyond_the_limit_are_refused() {
         let mut stream = TcpStream::connect(tally.address).unwrap();
         stream.set_read_timeout(Some(LIMIT)).unwrap();
         let host = tally.address;
-        stream.write_all(format!("GET /livez HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).unwrap_or_default();
+        stream
+            .write_all(format!("GET /livez HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes())
+            .unwrap_or_default();
         let mut first = [0; 12];
         let answered = stream.read(&mut first).unwrap_or(0) == 12 && &first == b"HTTP/1.1 200";
         (stream, answered)
@@ -162,7 +173,11 @@ fn an_evaluation_ends_at_its_deadline() {
             .client
             .until("everything is counted", LIMIT, |client| {
                 let answer = client.evaluate(&question).map_err(|fault| format!("{fault:#}"))?;
-                if answer.text.contains("position_not_reached") { Err(answer.text) } else { Ok(answer.text) }
+                if answer.text.contains("position_not_reached") {
+                    Err(answer.text)
+                } else {
+                    Ok(answer.text)
+                }
             })
             .unwrap();
         let answered = tally.client.evaluate(&question).unwrap();
@@ -176,8 +191,12 @@ fn an_evaluation_ends_at_its_deadline() {
 fn what_is_shipped_is_served_where_it_is_named() {
     let (_home, tally) = start("[plugins]\nshipped = [\"event_frequencies\", \"conversion\"]\n");
     let listing = tally.client.get("/api/metrics").unwrap().json();
-    let names: Vec<&str> =
-        listing["metrics"].as_array().unwrap().iter().map(|metric| metric["name"].as_str().unwrap()).collect();
+    let names: Vec<&str> = listing["metrics"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|metric| metric["name"].as_str().unwrap())
+        .collect();
     assert_eq!(names, ["conversion", "event_frequencies"]);
     tally.stop().unwrap();
 }
@@ -192,10 +211,12 @@ fn the_port_of_redis_and_how_often_is_committed() {
         );
         let (_home, tally) = start(&config);
         let end = tally.client.post_all(&event(1)).unwrap();
-        let question = json!({"name": "event_frequencies", "params": {}, "at_least": end, "wait_ms": 3_000});
+        let question =
+            json!({"name": "event_frequencies", "params": {}, "at_least": end, "wait_ms": 3_000});
         let answer = tally.client.evaluate(&question).unwrap();
         let told = (answer.status, answer.json()["code"].as_str().map(str::to_owned));
-        let expected = if counted { (200, None) } else { (504, Some("position_not_reached".to_owned())) };
+        let expected =
+            if counted { (200, None) } else { (504, Some("position_not_reached".to_owned())) };
         assert_eq!(told, expected, "{}", answer.text);
         tally.process.stop(Duration::from_secs(30)).unwrap();
     }
@@ -205,7 +226,8 @@ fn the_port_of_redis_and_how_often_is_committed() {
 fn so_many_event_types_stand_for_themselves() {
     for (most, shown) in [(5, 1..=6), (1_000, 50..=50)] {
         let (_home, tally) = start(&format!("[events]\nmax_types = {most}\n"));
-        let kinds = |n: u64| format!("{{\"user_id\":{n},\"product_id\":1,\"event_type\":\"kind_{n}\"}}\n");
+        let kinds =
+            |n: u64| format!("{{\"user_id\":{n},\"product_id\":1,\"event_type\":\"kind_{n}\"}}\n");
         let end = tally.client.post_all(&(0..50).map(kinds).collect::<String>()).unwrap();
         let answer = tally.client.ask("event_frequencies", &json!({}), &end).unwrap();
         let types = answer["by_type"].as_object().unwrap().len();

@@ -1,5 +1,5 @@
-//! Sections `[metrics.NAME]` that no engine would serve: `config check` points at the line, the engine says so where the metric is
-//! asked for.
+//! Sections `[metrics.NAME]` that no engine would serve: `config check` points at the line, the
+//! engine says so where the metric is asked for.
 
 use super::{ending, texts};
 use serde_json::json;
@@ -48,7 +48,10 @@ fn check_points_at_the_line_and_the_404_says_why() {
             && !first.contains("fix the plugin")
             && !first.contains("\"p0\"");
         if !right {
-            wrong.push(format!("{section}\n  at {line} with {words:?} gave {:?}\n{told}", output.status.code()));
+            wrong.push(format!(
+                "{section}\n  at {line} with {words:?} gave {:?}\n{told}",
+                output.status.code()
+            ));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
@@ -63,11 +66,18 @@ fn check_points_at_the_line_and_the_404_says_why() {
         for answer in [asked, one, versions] {
             assert_eq!(answer.status, 404, "{}", answer.text);
             let detail = answer.json()["detail"].as_str().unwrap().to_owned();
-            assert!(detail.starts_with(&format!("[metrics.m{n}] was refused: ")) && detail.contains(words), "{detail}");
+            assert!(
+                detail.starts_with(&format!("[metrics.m{n}] was refused: "))
+                    && detail.contains(words),
+                "{detail}"
+            );
         }
         let file = format!("[metrics.m{n}]");
         let rejected = listing["rejected"].as_array().unwrap();
-        assert!(rejected.iter().any(|rejected| rejected["file"] == file.as_str()), "{file} is not in {listing}");
+        assert!(
+            rejected.iter().any(|rejected| rejected["file"] == file.as_str()),
+            "{file} is not in {listing}"
+        );
     }
     let unknown = tally.client.evaluate(&json!({"name": "nothing", "params": {}})).unwrap();
     assert!(unknown.text.contains("unknown metric"), "{}", unknown.text);
@@ -85,7 +95,8 @@ fn sections_that_are_right_pass_and_plugins_that_are_no_good_are_only_noted() {
     let output = ending(folder.path(), &["config", "check"], &[]);
     assert_eq!(output.status.code(), Some(0), "{}", texts(&output));
     assert!(
-        texts(&output).contains("note: refused: ") && texts(&output).contains("bad.so is not a shared object"),
+        texts(&output).contains("note: refused: ")
+            && texts(&output).contains("bad.so is not a shared object"),
         "{}",
         texts(&output)
     );

@@ -1,5 +1,6 @@
-//! `[kafka] start = "latest"`: the first metrics count what comes after they were made, whatever happens in between; later metrics
-//! follow their `history`, partitions that are added begin with their first record.
+//! `[kafka] start = "latest"`: the first metrics count what comes after they were made, whatever
+//! happens in between; later metrics follow their `history`, partitions that are added begin with
+//! their first record.
 
 use super::{CONFIG, LONG, PARTITIONS, fill, member, total};
 use serde_json::json;
@@ -46,7 +47,8 @@ fn begins(kafka: &Kafka, topic: &str, mut home: Home) {
     // One that comes later counts what is held.
     home.write("metrics.toml", config() + LATER).unwrap();
     let counted = |client: &tally_tests::client::Client| {
-        let answer = client.evaluate(&json!({"name": "later"})).map_err(|fault| fault.to_string())?;
+        let answer =
+            client.evaluate(&json!({"name": "later"})).map_err(|fault| fault.to_string())?;
         match answer.json()["result"].to_string() {
             text if answer.status == 200 && text.contains("260") => Ok(text),
             text => Err(format!("{} {text}", answer.status)),
@@ -56,7 +58,9 @@ fn begins(kafka: &Kafka, topic: &str, mut home: Home) {
 
     kafka.add_partitions(topic, PARTITIONS + 1).unwrap();
     kafka.produce(topic, PARTITIONS, &[super::event("first of a new partition")]).unwrap();
-    let five = |answer: &tally_tests::client::Answer| answer.status == 200 && answer.text.contains("5 partitions");
+    let five = |answer: &tally_tests::client::Answer| {
+        answer.status == 200 && answer.text.contains("5 partitions")
+    };
     tally.client.readyz("all partitions are held", LONG, five).unwrap();
     assert_eq!(total(&tally.client, &kafka.position(topic, PARTITIONS + 1).unwrap()), 61);
     tally.stop().unwrap();

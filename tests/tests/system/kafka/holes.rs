@@ -1,4 +1,5 @@
-//! Offsets that hold no record: markers of transactions, what was aborted, what waits behind an open one.
+//! Offsets that hold no record: markers of transactions, what was aborted, what waits behind an
+//! open one.
 
 use super::{CONFIG, LONG, event, member, total};
 use serde_json::json;
@@ -68,7 +69,10 @@ pub(crate) fn lag_and_group_offset_come_to_the_end_where_that_is_no_record(kafka
     figure(&tally.client, "tally_open_records", 4.0);
     figure(&tally.client, "tally_lag_records", 0.0);
     let waits = |text: &str| text.contains("4 records wait for the end of an open transaction");
-    tally.client.readyz("it is told", LONG, |answer| answer.status == 200 && waits(&answer.text)).unwrap();
+    tally
+        .client
+        .readyz("it is told", LONG, |answer| answer.status == 200 && waits(&answer.text))
+        .unwrap();
     assert_eq!(position(&tally.client, ""), "0:12");
     rdkafka::producer::Producer::commit_transaction(&producer, LONG).unwrap();
     assert_eq!(total(&tally.client, "0:17"), 9);

@@ -1,5 +1,5 @@
-//! A broker that asks who comes and what he may: each refusal is told as what it is, and everything goes on by itself once
-//! somebody has mended it.
+//! A broker that asks who comes and what he may: each refusal is told as what it is, and everything
+//! goes on by itself once somebody has mended it.
 
 use super::{LONG, event, member};
 use serde_json::json;
@@ -19,7 +19,9 @@ fn home(kafka: &Kafka, password: &str) -> Home {
 
 fn told(client: &Client, words: &[&str]) {
     let said = |text: &str| words.iter().all(|word| text.contains(word));
-    let line = client.readyz(&words.join(", "), LONG, |answer| answer.status == 503 && said(&answer.text)).unwrap();
+    let line = client
+        .readyz(&words.join(", "), LONG, |answer| answer.status == 503 && said(&answer.text))
+        .unwrap();
     assert!(!line.contains("no Kafka broker answers") && !line.contains("create it"), "{line}");
 }
 
@@ -30,7 +32,10 @@ fn refusals_are_told_as_what_they_are_and_nothing_outlives_them() {
 
     let refused = home(&kafka, "wrong");
     let wrong = refused.listening().unwrap();
-    told(&wrong.client, &["[-]kafka failed", "refuses our authentication", "sasl.password", "waiting does not fix"]);
+    told(
+        &wrong.client,
+        &["[-]kafka failed", "refuses our authentication", "sasl.password", "waiting does not fix"],
+    );
     wrong.stop().unwrap();
 
     let home = home(&kafka, "right");
@@ -46,8 +51,15 @@ fn refusals_are_told_as_what_they_are_and_nothing_outlives_them() {
     let refused = post(&tally.client);
     assert_eq!((refused.status, refused.text.contains("WRITE")), (503, true), "{}", refused.text);
     let line = |text: &str| text.contains("[!]writing failed") && text.contains("WRITE");
-    tally.client.readyz("writing is told", LONG, |answer| answer.status == 200 && line(&answer.text)).unwrap();
-    assert!(tally.process.tail().contains("events are not written"), "the log says it: {}", tally.process.tail());
+    tally
+        .client
+        .readyz("writing is told", LONG, |answer| answer.status == 200 && line(&answer.text))
+        .unwrap();
+    assert!(
+        tally.process.tail().contains("events are not written"),
+        "the log says it: {}",
+        tally.process.tail()
+    );
     kafka.grant(&["--operation", "Write", "--topic", "rights"]).unwrap();
     let written = |client: &Client| match post(client) {
         answer if answer.status == 200 => Ok(answer.text),
@@ -55,7 +67,10 @@ fn refusals_are_told_as_what_they_are_and_nothing_outlives_them() {
     };
     tally.client.until("the producer is made anew", LONG, written).unwrap();
     let line = |text: &str| text.contains("[+]writing ok");
-    tally.client.readyz("writing is in order", LONG, |answer| answer.status == 200 && line(&answer.text)).unwrap();
+    tally
+        .client
+        .readyz("writing is in order", LONG, |answer| answer.status == 200 && line(&answer.text))
+        .unwrap();
     let one = |client: &Client| match client.ask("event_frequencies", &json!({}), "") {
         Ok(result) if result["total"] == 1 => Ok(String::new()),
         other => Err(format!("{other:?}")),

@@ -1,4 +1,5 @@
-//! Engines on Kafka whose state is in Redis: a state that is lost, engines that do not read alike, a table that is full.
+//! Engines on Kafka whose state is in Redis: a state that is lost, engines that do not read alike,
+//! a table that is full.
 
 use super::{CONFIG, LONG, PARTITIONS, fill, home, member, told, total};
 use serde_json::{Value, json};
@@ -25,7 +26,10 @@ pub(crate) fn a_state_that_is_lost_is_counted_again_or_told(kafka: &Kafka) {
     assert_eq!(total(&tally.client, &at), 2_000);
     lose();
     told(&tally, "the stored state is gone");
-    assert!(redis.content().unwrap().iter().all(|(key, _)| !key.contains(":b:")), "it is not counted again by itself");
+    assert!(
+        redis.content().unwrap().iter().all(|(key, _)| !key.contains(":b:")),
+        "it is not counted again by itself"
+    );
     tally.stop().unwrap();
     // the cure that it names
     let tally = home.start().unwrap();
@@ -33,8 +37,8 @@ pub(crate) fn a_state_that_is_lost_is_counted_again_or_told(kafka: &Kafka) {
     tally.stop().unwrap();
 }
 
-/// Two engines of a group, of which one reads other events: both answer with the revision that is there and count it, and the other's is
-/// held back as long as it lacks what the first one holds.
+/// Two engines of a group, of which one reads other events: both answer with the revision that is
+/// there and count it, and the other's is held back as long as it lacks what the first one holds.
 pub(crate) fn engines_that_read_differently_say_so(kafka: &Kafka) {
     let redis = Redis::start(&[]).unwrap();
     let mut first = home(kafka, "apart");
@@ -42,7 +46,8 @@ pub(crate) fn engines_that_read_differently_say_so(kafka: &Kafka) {
     fill(kafka, "apart", "first", 500);
     let one = first.start().unwrap();
     assert_eq!(total(&one.client, &kafka.position("apart", PARTITIONS).unwrap()), 2_000);
-    let mut second = member(kafka, "apart", &format!("{CONFIG}\n[events.aliases]\npurchase = \"buy\"\n"));
+    let mut second =
+        member(kafka, "apart", &format!("{CONFIG}\n[events.aliases]\npurchase = \"buy\"\n"));
     second.env("REDIS_URL", &redis.url());
     let other = second.start().unwrap();
     let entry = |client: &Client| client.get("/api/metrics/event_frequencies").unwrap().json();
@@ -70,8 +75,8 @@ pub(crate) fn engines_that_read_differently_say_so(kafka: &Kafka) {
     one.stop().unwrap();
 }
 
-/// Users without end, counted by two engines: each keeps the same ones, exact, and counts the others together; also one that starts
-/// later, and one that may hold more.
+/// Users without end, counted by two engines: each keeps the same ones, exact, and counts the
+/// others together; also one that starts later, and one that may hold more.
 pub(crate) fn a_table_that_is_full_is_the_same_for_all_engines(kafka: &Kafka) {
     const USERS: u64 = 30_000;
     let redis = Redis::start(&[]).unwrap();
@@ -93,22 +98,29 @@ pub(crate) fn a_table_that_is_full_is_the_same_for_all_engines(kafka: &Kafka) {
             let of = (from..from + 3_000).filter(|user| (*user as i32) % PARTITIONS == partition);
             let events = of.flat_map(|user| (0..times(user)).map(move |time| (user, time)));
             let line = |(user, time): (u64, u64)| json!({"event_id": format!("{user}-{time}"), "user_id": format!("u{user}"), "product_id": 1, "event_type": "view", "timestamp": "2026-01-01T00:00:00Z"});
-            let events: Vec<Vec<u8>> = events.map(|event| line(event).to_string().into_bytes()).collect();
+            let events: Vec<Vec<u8>> =
+                events.map(|event| line(event).to_string().into_bytes()).collect();
             kafka.produce("full", partition, &events).unwrap();
         }
     }
     let at = kafka.position("full", PARTITIONS).unwrap();
     let shown = |client: &Client| {
         let settled = |client: &Client| {
-            let answer = client.answer("users", &json!({"limit": 1000}), &at).map_err(|fault| fault.to_string())?;
+            let answer = client
+                .answer("users", &json!({"limit": 1000}), &at)
+                .map_err(|fault| fault.to_string())?;
             let rows = answer["result"]["groups"].as_array().map_or(0, Vec::len);
             if rows <= 501 { Ok(answer.to_string()) } else { Err(format!("{rows} rows")) }
         };
-        let answer: Value = serde_json::from_str(&client.until("it is made smaller", LONG, settled).unwrap()).unwrap();
+        let answer: Value =
+            serde_json::from_str(&client.until("it is made smaller", LONG, settled).unwrap())
+                .unwrap();
         assert_eq!(answer["warnings"][0]["code"], "keys_limited", "{answer}");
-        let row =
-            |row: &Value| (row["user_id"].as_str().unwrap().to_owned(), row["values"]["events"].as_u64().unwrap());
-        let rows: BTreeMap<String, u64> = answer["result"]["groups"].as_array().unwrap().iter().map(row).collect();
+        let row = |row: &Value| {
+            (row["user_id"].as_str().unwrap().to_owned(), row["values"]["events"].as_u64().unwrap())
+        };
+        let rows: BTreeMap<String, u64> =
+            answer["result"]["groups"].as_array().unwrap().iter().map(row).collect();
         assert_eq!(rows.values().sum::<u64>(), (0..USERS).map(times).sum::<u64>());
         for (user, events) in rows.iter().filter(|(user, _)| *user != "__other__") {
             assert_eq!(*events, times(user[1..].parse().unwrap()), "{user}");

@@ -1,4 +1,5 @@
-//! PostgreSQL over TLS: a catalogue behind a certificate that is trusted, by a file or by the system, and every reason why not.
+//! PostgreSQL over TLS: a catalogue behind a certificate that is trusted, by a file or by the
+//! system, and every reason why not.
 
 use super::*;
 use tally_tests::certificate::Certificate;
@@ -9,20 +10,29 @@ fn it_connects_to_what_it_trusts_and_says_why_not() {
     let server = Postgres::encrypted(&certificate).unwrap();
     let url = server.database("kept").unwrap();
     let authority = certificate.authority.display().to_string();
-    let asking = |url: &str, mode: &str, authority: &str| format!("{url}?sslmode={mode}&sslrootcert={authority}");
+    let asking = |url: &str, mode: &str, authority: &str| {
+        format!("{url}?sslmode={mode}&sslrootcert={authority}")
+    };
 
     // The address and the name are those of the certificate.
-    for (url, mode) in [(url.clone(), "verify-full"), (url.replace("127.0.0.1", "localhost"), "require")] {
+    for (url, mode) in
+        [(url.clone(), "verify-full"), (url.replace("127.0.0.1", "localhost"), "require")]
+    {
         let home = home(&asking(&url, mode, &authority));
         let engine = home.start().unwrap();
-        assert_eq!(asked(&engine.client, "1"), (Value::Null, vec![]), "it answers, and knows nobody yet");
-        let seen =
-            "SELECT DISTINCT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = 'tally'";
+        assert_eq!(
+            asked(&engine.client, "1"),
+            (Value::Null, vec![]),
+            "it answers, and knows nobody yet"
+        );
+        let seen = "SELECT DISTINCT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = 'tally'";
         assert_eq!(server.sql("kept", seen).unwrap(), "t", "all of its connections are encrypted");
         engine.stop().unwrap();
     }
     // With a password that is bound to the certificate, as some providers' URLs ask.
-    home(&(asking(&url, "verify-full", &authority) + "&channel_binding=require")).succeed(&["migrate"]).unwrap();
+    home(&(asking(&url, "verify-full", &authority) + "&channel_binding=require"))
+        .succeed(&["migrate"])
+        .unwrap();
     // The authorities of the system, as these tests can name them.
     let mut by_system = home(&format!("{url}?sslmode=verify-full"));
     by_system.env("SSL_CERT_FILE", &authority);
@@ -43,10 +53,16 @@ fn it_connects_to_what_it_trusts_and_says_why_not() {
         ),
         (renamed, &["its certificate is not trusted", "db.example"]),
         (asking(&url, "require", &other.display().to_string()), &["sslrootcert", "cannot be read"]),
-        (asking(&plain.url("postgres"), "require", &authority), &["offers no encryption", "ssl = on"]),
+        (
+            asking(&plain.url("postgres"), "require", &authority),
+            &["offers no encryption", "ssl = on"],
+        ),
         (format!("{url}?channel_binding=require"), &["channel_binding", "add sslmode=verify-full"]),
         (format!("{url}?colour=red"), &["unsupported parameter \"colour\""]),
-        (asking(&url, "allow", &authority), &["sslmode must be disable, prefer, require or verify-full"]),
+        (
+            asking(&url, "allow", &authority),
+            &["sslmode must be disable, prefer, require or verify-full"],
+        ),
     ] {
         for args in [&["migrate"][..], &["run", "--listen", "127.0.0.1:0"]] {
             let told = refused(&url, CONFIG, args);

@@ -1,4 +1,5 @@
-//! Behind PgBouncer, which gives each transaction another session: everything works, and nothing stays in a session.
+//! Behind PgBouncer, which gives each transaction another session: everything works, and nothing
+//! stays in a session.
 
 use super::*;
 use std::thread;
@@ -31,7 +32,12 @@ fn it_works_behind_a_pooler_and_leaves_nothing_in_its_sessions() {
             scope.spawn(move || {
                 let output = home.run(&["import", what, &format!("{what}.csv"), "--json"]).unwrap();
                 // A faulty line is code 1, the good ones are written.
-                assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+                assert_eq!(
+                    output.status.code(),
+                    Some(1),
+                    "{}",
+                    String::from_utf8_lossy(&output.stderr)
+                );
             });
         }
     });
@@ -57,16 +63,22 @@ fn it_works_behind_a_pooler_and_leaves_nothing_in_its_sessions() {
         }
     });
     assert_eq!(asked(&engine.client, "1").0, json!("Thing 2"));
+    check_sessions(&server, &pooler);
+    engine.stop().unwrap();
+}
 
-    // Another client that is given one of these sessions finds it as it came.
+/// Another client that is given one of these sessions finds it as it came.
+fn check_sessions(server: &Postgres, pooler: &PgBouncer) {
     for _ in 0..20 {
-        let [timeout, messages] = ["statement_timeout", "client_min_messages"]
-            .map(|setting| server.sql_at(pooler.port, "pooled", &format!("SHOW {setting}")).unwrap());
+        let [timeout, messages] = ["statement_timeout", "client_min_messages"].map(|setting| {
+            server.sql_at(pooler.port, "pooled", &format!("SHOW {setting}")).unwrap()
+        });
         assert_eq!((timeout.as_str(), messages.as_str()), ("0", "notice"));
     }
     let left = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'";
     assert_eq!(server.sql("pooled", left).unwrap(), "0", "no lock stays");
-    let prepared = server.sql_at(pooler.port, "pooled", "SELECT count(*) FROM pg_prepared_statements").unwrap();
+    let prepared = server
+        .sql_at(pooler.port, "pooled", "SELECT count(*) FROM pg_prepared_statements")
+        .unwrap();
     assert_eq!(prepared, "0", "no statement stays");
-    engine.stop().unwrap();
 }

@@ -1,5 +1,5 @@
-//! What can happen to a Redis: foreign writes, damage, memory that is full, restarts, silence, refusals. Each leads to a
-//! sentence, and none to half a commit.
+//! What can happen to a Redis: foreign writes, damage, memory that is full, restarts, silence,
+//! refusals. Each leads to a sentence, and none to half a commit.
 
 use super::*;
 use redis::Commands;
@@ -24,7 +24,8 @@ fn commit(store: &RedisStore, commit: &Commit) -> Result<Vec<CommitAnswer>, Stor
 #[test]
 fn a_wrong_type_in_the_last_bucket_leaves_nothing_half_done() {
     let redis = Redis::start(&[]).unwrap();
-    let (store, mut link) = (RedisStore::open(&settings(&redis.url())).unwrap(), redis.connect().unwrap());
+    let (store, mut link) =
+        (RedisStore::open(&settings(&redis.url())).unwrap(), redis.connect().unwrap());
     let life = store.create(&revision(), b"").unwrap();
     apply(&store, &step(life, 0, 0, 1, &[(0, b"a")]));
     let () = link.rpush(key(3), "foreign").unwrap();
@@ -39,25 +40,32 @@ fn a_wrong_type_in_the_last_bucket_leaves_nothing_half_done() {
     assert_eq!(store.buckets(&revision()).unwrap(), [at(0)]);
     assert_eq!(store.stored(&revision()).unwrap().unwrap().progress[&0].next, 1);
     let all = Known { bucket: at(3), last: None };
-    assert!(matches!(store.read(&revision(), &[all]), Err(StoreError::Corrupt(text)) if text.contains(&key(3))));
+    assert!(
+        matches!(store.read(&revision(), &[all]), Err(StoreError::Corrupt(text)) if text.contains(&key(3)))
+    );
     // A string is no better where the index knows of none.
     let () = link.del(key(3)).unwrap();
     let () = link.set(key(3), "foreign").unwrap();
     let unlisted = store.read(&revision(), &[all]);
-    assert!(matches!(unlisted, Err(StoreError::Corrupt(text)) if text.contains("the index does not list it")));
+    assert!(
+        matches!(unlisted, Err(StoreError::Corrupt(text)) if text.contains("the index does not list it"))
+    );
     let () = link.del(key(3)).unwrap();
     apply(&store, &next);
     // A bucket that vanishes is noticed, not begun anew.
     let () = link.del(key(2)).unwrap();
     broken(&one(&store, &step(life, 0, 2, 3, &[(2, b"f")])), "evicted or deleted");
     let gone = Known { bucket: at(2), last: None };
-    assert!(matches!(store.read(&revision(), &[gone]), Err(StoreError::Corrupt(text)) if text.contains("evicted")));
+    assert!(
+        matches!(store.read(&revision(), &[gone]), Err(StoreError::Corrupt(text)) if text.contains("evicted"))
+    );
 }
 
 #[test]
 fn a_foreign_state_or_index_is_refused_before_anything_is_written() {
     let redis = Redis::start(&[]).unwrap();
-    let (store, mut link) = (RedisStore::open(&settings(&redis.url())).unwrap(), redis.connect().unwrap());
+    let (store, mut link) =
+        (RedisStore::open(&settings(&redis.url())).unwrap(), redis.connect().unwrap());
     let life = store.create(&revision(), b"").unwrap();
     let index = "{tally:m:0000000000000abc}:b";
     let () = link.set(index, "foreign").unwrap();
@@ -71,7 +79,8 @@ fn a_foreign_state_or_index_is_refused_before_anything_is_written() {
 #[test]
 fn every_damaged_byte_is_noticed() {
     let redis = Redis::start(&[]).unwrap();
-    let (store, mut link) = (RedisStore::open(&settings(&redis.url())).unwrap(), redis.connect().unwrap());
+    let (store, mut link) =
+        (RedisStore::open(&settings(&redis.url())).unwrap(), redis.connect().unwrap());
     let life = store.create(&revision(), b"meta").unwrap();
     apply(&store, &step(life, 0, 0, 1, &[(0, b"frame")]));
     let first = read(&store, 0, None).1.remove(0);
@@ -92,11 +101,14 @@ fn every_damaged_byte_is_noticed() {
             other => panic!("byte {place}: {other:?}"),
         }
         let () = link.set(key(0), &bytes[..place]).unwrap();
-        // Cut between two frames it looks whole: there the rows counted in progress and in frames differ.
+        // Cut between two frames it looks whole: there the rows counted in progress and in frames
+        // differ.
         assert!(place == first || matches!(whole(), Err(StoreError::Corrupt(_))), "cut at {place}");
     }
     let () = link.set(key(0), &bytes).unwrap();
-    for (hash, field) in [("state", "life"), ("state", "meta"), ("state", "format"), ("state", "p:0"), ("b", "0:0")] {
+    for (hash, field) in
+        [("state", "life"), ("state", "meta"), ("state", "format"), ("state", "p:0"), ("b", "0:0")]
+    {
         let hash = format!("{{tally:m:0000000000000abc}}:{hash}");
         let good: Vec<u8> = link.hget(&hash, field).unwrap();
         for place in 0..good.len() {
@@ -139,7 +151,8 @@ fn scripts_are_sent_again_where_they_are_not_known() {
 #[test]
 fn what_cannot_be_done_now_says_what_to_do() {
     let redis = Redis::start(&[]).unwrap();
-    let (store, mut link) = (RedisStore::open(&settings(&redis.url())).unwrap(), redis.connect().unwrap());
+    let (store, mut link) =
+        (RedisStore::open(&settings(&redis.url())).unwrap(), redis.connect().unwrap());
     let mut config = |name: &str, value: &str| {
         let () = redis::cmd("CONFIG").arg("SET").arg(name).arg(value).query(&mut link).unwrap();
     };
@@ -153,10 +166,19 @@ fn what_cannot_be_done_now_says_what_to_do() {
     let done = store.compact(&compaction(life, 0, &last, b"s")).unwrap();
     assert_eq!(done, tally_engine::store::CompactAnswer::Done, "what makes room is let through");
     config("maxmemory", "0");
-    let () = redis::cmd("REPLICAOF").arg("127.0.0.1").arg(1).query(&mut redis.connect().unwrap()).unwrap();
+    let () = redis::cmd("REPLICAOF")
+        .arg("127.0.0.1")
+        .arg(1)
+        .query(&mut redis.connect().unwrap())
+        .unwrap();
     unavailable(commit(&store, &next), "it is a replica");
-    let () = redis::cmd("REPLICAOF").arg("NO").arg("ONE").query(&mut redis.connect().unwrap()).unwrap();
-    assert_eq!(store.stored(&revision()).unwrap().unwrap().progress[&0].next, 1, "nothing of it was done");
+    let () =
+        redis::cmd("REPLICAOF").arg("NO").arg("ONE").query(&mut redis.connect().unwrap()).unwrap();
+    assert_eq!(
+        store.stored(&revision()).unwrap().unwrap().progress[&0].next,
+        1,
+        "nothing of it was done"
+    );
     apply(&store, &next);
 }
 
@@ -174,7 +196,10 @@ fn a_script_of_another_that_does_not_end_is_named() {
         let started = Instant::now();
         // Until the other's script has begun, the commit is done; then it only finds that it was.
         while let Ok(answers) = commit(&store, &next) {
-            assert!(!matches!(answers[0], CommitAnswer::Broken(_)) && started.elapsed() < Duration::from_secs(20));
+            assert!(
+                !matches!(answers[0], CommitAnswer::Broken(_))
+                    && started.elapsed() < Duration::from_secs(20)
+            );
         }
         unavailable(commit(&store, &next), "another client's script blocks it");
         let () = redis::cmd("SCRIPT").arg("KILL").query(&mut redis.connect().unwrap()).unwrap();
@@ -188,11 +213,15 @@ fn a_script_of_another_that_does_not_end_is_named() {
 fn a_silent_redis_is_left_in_time() {
     let redis = Redis::start(&[]).unwrap();
     let limit = Duration::from_millis(300);
-    let store = RedisStore::open(&RedisSettings { response_timeout: limit, ..settings(&redis.url()) }).unwrap();
+    let store =
+        RedisStore::open(&RedisSettings { response_timeout: limit, ..settings(&redis.url()) })
+            .unwrap();
     let life = store.create(&revision(), b"").unwrap();
     let signal = |signal: &str| {
         let pid = redis.pid().unwrap().to_string();
-        assert!(std::process::Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        assert!(
+            std::process::Command::new("kill").args([signal, &pid]).status().unwrap().success()
+        );
     };
     signal("-STOP");
     let started = Instant::now();
@@ -239,20 +268,27 @@ fn a_server_that_would_evict_is_noticed_when_it_is_connected_to_again() {
     redis.set("--maxmemory-policy", "volatile-lru");
     redis.restart().unwrap();
     let _ = commit(&store, &step(life, 0, 0, 1, &[]));
-    unavailable(commit(&store, &step(life, 0, 0, 1, &[])), "CONFIG SET maxmemory-policy noeviction");
+    unavailable(
+        commit(&store, &step(life, 0, 0, 1, &[])),
+        "CONFIG SET maxmemory-policy noeviction",
+    );
 }
 
 #[test]
 fn more_callers_than_connections_wait_for_each_other() {
     let redis = Redis::start(&[]).unwrap();
-    let store = RedisStore::open(&RedisSettings { connections: 2, ..settings(&redis.url()) }).unwrap();
+    let store =
+        RedisStore::open(&RedisSettings { connections: 2, ..settings(&redis.url()) }).unwrap();
     store.create(&revision(), b"").unwrap();
     std::thread::scope(|scope| {
         for _ in 0..8 {
-            scope.spawn(|| (0..200).for_each(|_| assert!(store.stored(&revision()).unwrap().is_some())));
+            scope.spawn(|| {
+                (0..200).for_each(|_| assert!(store.stored(&revision()).unwrap().is_some()))
+            });
         }
     });
-    let info: String = redis::cmd("INFO").arg("clients").query(&mut redis.connect().unwrap()).unwrap();
+    let info: String =
+        redis::cmd("INFO").arg("clients").query(&mut redis.connect().unwrap()).unwrap();
     let clients = info.lines().find_map(|line| line.strip_prefix("connected_clients:")).unwrap();
     assert!(clients.trim().parse::<u32>().unwrap() <= 3, "{clients}");
 }

@@ -1,7 +1,8 @@
-//! Random histories on the real scripts: several owners that believe different things, zombies, late and repeated requests,
-//! readers with cached views, compactions and splits carried out later, a Redis that goes back in time or is emptied. Every read must
-//! equal a recount of the log up to the position that was read with it; and each rule that is taken out of a script must
-//! make a read wrong.
+//! Random histories on the real scripts: several owners that believe different things, zombies,
+//! late and repeated requests, readers with cached views, compactions and splits carried out later,
+//! a Redis that goes back in time or is emptied. Every read must equal a recount of the log up to
+//! the position that was read with it; and each rule that is taken out of a script must make a read
+//! wrong.
 
 use super::world::{Seen, World, copy, set_back};
 use super::*;
@@ -10,7 +11,12 @@ use tally_engine::store::redis::ScriptName;
 const STEPS: u32 = 110_000;
 
 /// Random steps; what was seen, or the first thing that was wrong.
-fn histories(redis: &Redis, stores: &[RedisStore; 2], seed: u64, careless: bool) -> Result<Seen, String> {
+fn histories(
+    redis: &Redis,
+    stores: &[RedisStore; 2],
+    seed: u64,
+    careless: bool,
+) -> Result<Seen, String> {
     let mut link = redis.connect().unwrap();
     let () = redis::cmd("FLUSHALL").query(&mut link).unwrap();
     let mut world = World::new(stores, seed);
@@ -30,19 +36,36 @@ fn small(redis: &Redis) -> RedisSettings {
 fn no_read_is_ever_wrong() {
     let redis = Redis::start(&[]).unwrap();
     let stores = [(); 2].map(|()| RedisStore::open(&small(&redis)).unwrap());
-    let seeds = std::env::var("TALLY_SEED").map_or(1..2, |seed| seed.parse().map(|seed| seed..seed + 1).unwrap());
+    let seeds = std::env::var("TALLY_SEED")
+        .map_or(1..2, |seed| seed.parse().map(|seed| seed..seed + 1).unwrap());
     let seen = seeds.map(|seed| histories(&redis, &stores, seed, false).unwrap()).last().unwrap();
     println!("{STEPS} steps: {seen:?}");
-    let all =
-        [seen.tails, seen.late, seen.applied, seen.refused, seen.full, seen.other_lives, seen.compacted, seen.stale];
+    let all = [
+        seen.tails,
+        seen.late,
+        seen.applied,
+        seen.refused,
+        seen.full,
+        seen.other_lives,
+        seen.compacted,
+        seen.stale,
+    ];
     assert!([seen.splits, seen.layouts, seen.ended].iter().all(|count| *count > 50), "{seen:?}");
-    assert!(all.iter().all(|count| *count > 100) && seen.rollbacks > 500 && seen.reads > 30_000, "{seen:?}");
+    assert!(
+        all.iter().all(|count| *count > 100) && seen.rollbacks > 500 && seen.reads > 30_000,
+        "{seen:?}"
+    );
 }
 
 /// What is taken out of which script.
 const MUTANTS: [(&str, ScriptName, &str, &str); 11] = [
     ("the fence does not compare progress", ScriptName::Commit, "if differs then", "if false then"),
-    ("the fence does not compare the life", ScriptName::Commit, "if life ~= ARGV[1] then", "if not life then"),
+    (
+        "the fence does not compare the life",
+        ScriptName::Commit,
+        "if life ~= ARGV[1] then",
+        "if not life then",
+    ),
     (
         "the id is the request's, and a request sent again has the same",
         ScriptName::Commit,
@@ -55,7 +78,12 @@ const MUTANTS: [(&str, ScriptName, &str, &str); 11] = [
         "or redis.call('GETRANGE', key, at - 16, at - 1) ~= ARGV[3] then",
         "then",
     ),
-    ("a read does not look at the id", ScriptName::Read, "return bytes == id end", "return #bytes == 16 end"),
+    (
+        "a read does not look at the id",
+        ScriptName::Read,
+        "return bytes == id end",
+        "return #bytes == 16 end",
+    ),
     (
         "progress is set apart from the frames",
         ScriptName::Commit,
@@ -105,7 +133,8 @@ fn every_rule_that_is_taken_out_is_missed() {
             assert_eq!(text.matches(rule).count(), 1, "{rule} stands in the script");
             text.replace(rule, without)
         };
-        let stores = [(); 2].map(|()| RedisStore::open_altered(&small(&redis), &alter, None).unwrap());
+        let stores =
+            [(); 2].map(|()| RedisStore::open_altered(&small(&redis), &alter, None).unwrap());
         let found = (1..=3).find_map(|seed| histories(&redis, &stores, seed, false).err());
         println!("{what}: {}", found.as_deref().unwrap_or("not found"));
         assert!(found.is_some(), "{what}: no read was wrong");
@@ -122,14 +151,17 @@ fn a_tail_on_another_view_is_missed() {
     assert!(found.is_some(), "no read was wrong");
 }
 
-/// What a commit looks at before it writes: without, a foreign type in the last bucket leaves half a commit, and a bucket grows
-/// without a bound.
+/// What a commit looks at before it writes: without, a foreign type in the last bucket leaves half
+/// a commit, and a bucket grows without a bound.
 #[test]
 fn what_is_looked_at_before_the_first_write_is_missed() {
     let redis = Redis::start(&[]).unwrap();
     let checks = [
         ("elseif type(length) == 'table' then", "elseif false then"),
-        ("elseif length + #ARGV[first + i] + 16 > limit and length * 4 > limit then", "elseif false then"),
+        (
+            "elseif length + #ARGV[first + i] + 16 > limit and length * 4 > limit then",
+            "elseif false then",
+        ),
     ];
     let frames: [(u32, &[u8]); 3] = [(0, &[1; 200]), (1, b"b"), (2, b"c")];
     let history = |without: &[(&str, &str)]| {
@@ -156,8 +188,9 @@ fn what_is_looked_at_before_the_first_write_is_missed() {
     assert_eq!(history(&checks), (1, false));
 }
 
-/// Two frames are lost with a crash; one is made again with another range of the same length, the other is sent again, byte
-/// for byte. A reader that had both must not take the second for the one it knows.
+/// Two frames are lost with a crash; one is made again with another range of the same length, the
+/// other is sent again, byte for byte. A reader that had both must not take the second for the one
+/// it knows.
 fn same_bytes_around_a_crash(alter: &dyn Fn(ScriptName, &str) -> String) -> bool {
     let redis = Redis::start(&[]).unwrap();
     let store = RedisStore::open_altered(&settings(&redis.url()), alter, Some(7)).unwrap();

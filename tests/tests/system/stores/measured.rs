@@ -6,7 +6,9 @@ use std::time::Instant;
 #[test]
 fn commits_are_measured() {
     let redis = Redis::start(&[]).unwrap();
-    let store = RedisStore::open(&RedisSettings { max_bucket_bytes: 64 << 20, ..settings(&redis.url()) }).unwrap();
+    let store =
+        RedisStore::open(&RedisSettings { max_bucket_bytes: 64 << 20, ..settings(&redis.url()) })
+            .unwrap();
     for (buckets, bytes) in [(0, 0), (16, 64), (256, 64), (1_024, 64)] {
         let life = store.create(&revision(), b"").unwrap();
         let payload = vec![7; bytes];
@@ -38,12 +40,17 @@ fn commits_are_measured() {
         for _ in 0..50 {
             store.read(&revision(), &known).unwrap();
         }
-        println!("  refresh of {buckets} unchanged: {:.0} us", started.elapsed().as_secs_f64() / 50.0 * 1e6);
+        println!(
+            "  refresh of {buckets} unchanged: {:.0} us",
+            started.elapsed().as_secs_f64() / 50.0 * 1e6
+        );
     }
 }
 
 fn server_cpu(redis: &Redis) -> f64 {
     let info: String = redis::cmd("INFO").arg("cpu").query(&mut redis.connect().unwrap()).unwrap();
-    let values = info.lines().filter(|line| line.starts_with("used_cpu_user:") || line.starts_with("used_cpu_sys:"));
+    let values = info
+        .lines()
+        .filter(|line| line.starts_with("used_cpu_user:") || line.starts_with("used_cpu_sys:"));
     values.filter_map(|line| line.split(':').nth(1)?.trim().parse::<f64>().ok()).sum()
 }

@@ -1,5 +1,5 @@
-//! Tables that outgrow their buckets: what is stored stays small at any size, answers stay the same, and a split in
-//! between loses and doubles nothing.
+//! Tables that outgrow their buckets: what is stored stays small at any size, answers stay the
+//! same, and a split in between loses and doubles nothing.
 
 use super::*;
 use std::sync::Arc;
@@ -27,7 +27,10 @@ fn description() -> Description {
             key: vec![Key::UserId],
             group: 0,
             only: Vec::new(),
-            cells: vec![cell("n", Merge::Sum, From::One), cell("last", Merge::Max, From::EventTime)],
+            cells: vec![
+                cell("n", Merge::Sum, From::One),
+                cell("last", Merge::Max, From::EventTime),
+            ],
             tiers: vec![
                 Tier { pane: Pane::Hour, keep_ms: Some(48 * 3_600_000) },
                 Tier { pane: Pane::Day, keep_ms: None },
@@ -75,7 +78,9 @@ impl Engine {
         let store = Arc::new(RedisStore::open(&settings).unwrap());
         let stored = store.stored(&revision()).unwrap();
         let (life, at) = match stored {
-            Some(stored) => (stored.life, stored.progress.get(&0).map_or(0, |progress| progress.next)),
+            Some(stored) => {
+                (stored.life, stored.progress.get(&0).map_or(0, |progress| progress.next))
+            }
             None => (store.create(&revision(), b"").unwrap(), 0),
         };
         let mut state = State::tails_only();
@@ -97,20 +102,27 @@ impl Engine {
     fn send(&mut self) -> CommitAnswer {
         let (sealed, to) = self.sealed.as_ref().unwrap();
         let frames = self.state.frames(self.metric, &[sealed]).into_iter();
-        let frames = frames.map(|f| (Bucket { table: f.table, bucket: f.bucket }, f.bytes)).collect();
+        let frames =
+            frames.map(|f| (Bucket { table: f.table, bucket: f.bucket }, f.bytes)).collect();
         let advance = Advance {
             partition: 0,
             from: self.at,
             base: (self.at > 0).then(|| Engine::record(self.at)),
             to: StoredProgress { next: *to, bytes: Engine::record(*to) },
         };
-        let commit = Commit { revision: revision(), life: self.life, advances: vec![advance], frames };
+        let commit =
+            Commit { revision: revision(), life: self.life, advances: vec![advance], frames };
         one(&self.store, &commit)
     }
 
     fn lay_out(&mut self) {
-        let held: Vec<(u16, u32)> =
-            self.store.buckets(&revision()).unwrap().iter().map(|bucket| (bucket.table, bucket.bucket)).collect();
+        let held: Vec<(u16, u32)> = self
+            .store
+            .buckets(&revision())
+            .unwrap()
+            .iter()
+            .map(|bucket| (bucket.table, bucket.bucket))
+            .collect();
         self.state.lay_out(self.metric, &held).unwrap();
         self.regrouped += 1;
     }
@@ -149,8 +161,10 @@ impl Engine {
 
 /// Lengths of snapshots, as the index has them; of what is no longer a bucket none.
 fn snapshots(redis: &Redis) -> Vec<u64> {
-    let index: Vec<(String, String)> =
-        redis::cmd("HGETALL").arg("{tally:m:0000000000000abc}:b").query(&mut redis.connect().unwrap()).unwrap();
+    let index: Vec<(String, String)> = redis::cmd("HGETALL")
+        .arg("{tally:m:0000000000000abc}:b")
+        .query(&mut redis.connect().unwrap())
+        .unwrap();
     let entries = index.iter().filter(|(_, entry)| !entry.starts_with("split"));
     entries.map(|(_, entry)| entry.split(' ').next().unwrap().parse().unwrap()).collect()
 }
@@ -159,8 +173,12 @@ fn ask(follower: &Follower, limit: usize) -> ReadAnswer {
     follower.refresh(Instant::now()).unwrap();
     let measure = tally_plugin::read::Measure { cell: "n".into(), weights: None };
     let rank = Rank { by: vec![measure], order: tally_plugin::read::Order::Desc, limit };
-    let request =
-        ReadRequest { table: "t".into(), group_by: vec![Key::UserId], rank: Some(rank), ..ReadRequest::default() };
+    let request = ReadRequest {
+        table: "t".into(),
+        group_by: vec![Key::UserId],
+        rank: Some(rank),
+        ..ReadRequest::default()
+    };
     follower.read().state.read(FOLLOWED, &request, &|| false).unwrap()
 }
 
@@ -185,7 +203,10 @@ fn a_million_keys_are_stored_in_small_buckets() {
         // A reader looks now and then, and finds exactly what was committed.
         if engine.at.is_multiple_of(250_000) {
             let total = ask(&follower, 1).total;
-            assert_eq!((total[0].cells[0], follower.read().position.0[&0]), (i128::from(engine.at), engine.at));
+            assert_eq!(
+                (total[0].cells[0], follower.read().position.0[&0]),
+                (i128::from(engine.at), engine.at)
+            );
         }
     }
     let counted = started.elapsed();
@@ -198,17 +219,32 @@ fn a_million_keys_are_stored_in_small_buckets() {
     let mut link = redis.connect().unwrap();
     let kept: Vec<String> = redis::cmd("KEYS").arg("*:was").query(&mut link).unwrap();
     let () = redis::cmd("DEL").arg(&kept).query(&mut link).unwrap();
-    let info: String = redis::cmd("INFO").arg("memory").query(&mut redis.connect().unwrap()).unwrap();
-    let used = info.lines().find_map(|line| line.strip_prefix("used_memory:")).unwrap().trim().parse::<u64>().unwrap();
+    let info: String =
+        redis::cmd("INFO").arg("memory").query(&mut redis.connect().unwrap()).unwrap();
+    let used = info
+        .lines()
+        .find_map(|line| line.strip_prefix("used_memory:"))
+        .unwrap()
+        .trim()
+        .parse::<u64>()
+        .unwrap();
     println!(
         "1 M keys: {} buckets, largest snapshot {largest} B, {:.1} B a row stored, {:.1} B a row in Redis, counted in {counted:.1?}",
         sizes.len(),
         sum as f64 / 1e6,
         used as f64 / 1e6
     );
-    assert!(*largest <= LARGEST + SNAPSHOT_OVERHEAD && sizes.len() >= 256, "{largest} in {}", sizes.len());
+    assert!(
+        *largest <= LARGEST + SNAPSHOT_OVERHEAD && sizes.len() >= 256,
+        "{largest} in {}",
+        sizes.len()
+    );
     assert!(engine.regrouped > 0, "no commit met a split");
-    // The same answers: from views that went along, and from all that is stored, read anew.
+    compare_answers(&engine, &follower, &whole, metric);
+}
+
+/// The same answers: from views that went along, and from all that is stored, read anew.
+fn compare_answers(engine: &Engine, follower: &Follower, whole: &State, metric: MetricId) {
     let request = |from: Option<i64>| ReadRequest {
         table: "t".into(),
         group_by: vec![Key::UserId],
@@ -216,7 +252,7 @@ fn a_million_keys_are_stored_in_small_buckets() {
         ..ReadRequest::default()
     };
     let anew = Follower::new(engine.store.clone(), revision(), &description());
-    for follower in [&follower, &anew] {
+    for follower in [follower, &anew] {
         follower.refresh(Instant::now()).unwrap();
         for from in [None, Some(BEGIN + 3_600_000)] {
             let found = follower.read().state.read(FOLLOWED, &request(from), &|| false).unwrap();
@@ -226,8 +262,8 @@ fn a_million_keys_are_stored_in_small_buckets() {
     }
 }
 
-/// The engine counts, another splits, the engine sends what it had made before: it is told, and sends it in the new buckets.
-/// The answer to that is lost, and it sends it once more.
+/// The engine counts, another splits, the engine sends what it had made before: it is told, and
+/// sends it in the new buckets. The answer to that is lost, and it sends it once more.
 #[test]
 fn a_split_between_a_commit_and_its_repetition_loses_and_doubles_nothing() {
     let redis = Redis::start(&[]).unwrap();
@@ -246,7 +282,11 @@ fn a_split_between_a_commit_and_its_repetition_loses_and_doubles_nothing() {
     assert_eq!(ask(&follower, 1).total[0].cells[0], 6_000, "nothing of it was applied");
     engine.lay_out();
     assert!(matches!(engine.send(), CommitAnswer::Applied(_)));
-    assert_eq!(engine.send(), CommitAnswer::Mismatch([(0, 9_000)].into()), "sent again, it is done once");
+    assert_eq!(
+        engine.send(),
+        CommitAnswer::Mismatch([(0, 9_000)].into()),
+        "sent again, it is done once"
+    );
     let anew = Follower::new(engine.store.clone(), revision(), &description());
     for follower in [&follower, &anew] {
         let answer = ask(follower, users as usize);
@@ -255,7 +295,8 @@ fn a_split_between_a_commit_and_its_repetition_loses_and_doubles_nothing() {
     }
 }
 
-/// A bucket that nothing comes to any more is made smaller when its panes expire, and then left alone.
+/// A bucket that nothing comes to any more is made smaller when its panes expire, and then left
+/// alone.
 #[test]
 fn expired_panes_are_dropped_from_quiet_buckets() {
     let redis = Redis::start(&[]).unwrap();
@@ -292,7 +333,10 @@ fn expired_panes_are_dropped_from_quiet_buckets() {
     assert_eq!((shrink(40), shrink(47)), (None, None), "nothing more has expired");
     let day = shrink(72).unwrap();
     let both = shrink(96).unwrap();
-    assert!(both < day && day * 2 < whole + 100, "{whole} bytes with 40 hours, {day} with 16, {both} with none");
+    assert!(
+        both < day && day * 2 < whole + 100,
+        "{whole} bytes with 40 hours, {day} with 16, {both} with none"
+    );
     assert_eq!(ask(&follower, 1), before, "totals are what they were");
     assert_eq!(follower.read().state.held(FOLLOWED).hour_floor, BEGIN + 48 * 3_600_000);
 }
@@ -316,8 +360,10 @@ fn a_reader_that_was_close_goes_on_over_a_split() {
     engine.count(1_000, users);
     engine.commit();
     let sent = || {
-        let info: String = redis::cmd("INFO").arg("stats").query(&mut redis.connect().unwrap()).unwrap();
-        let sent = info.lines().find_map(|line| line.strip_prefix("total_net_output_bytes:")).unwrap();
+        let info: String =
+            redis::cmd("INFO").arg("stats").query(&mut redis.connect().unwrap()).unwrap();
+        let sent =
+            info.lines().find_map(|line| line.strip_prefix("total_net_output_bytes:")).unwrap();
         sent.trim().parse::<u64>().unwrap()
     };
     let before = sent();

@@ -1,6 +1,7 @@
-//! The world of random histories: a log, owners, requests under way, readers, prepared compactions, copies to go back to.
+//! The world of random histories: a log, owners, requests under way, readers, prepared compactions,
+//! copies to go back to.
 //!
-//! Over 400 lines: owners, readers and what they do to each other are one world.
+//! Over 480 lines: owners, readers and what they do to each other are one world.
 
 use super::*;
 use rand::rngs::SmallRng;
@@ -37,7 +38,11 @@ fn halves(bucket: u32) -> Option<[u32; 2]> {
 /// The cells of a bucket alone.
 fn of(bucket: u32, mut cells: Cells) -> Cells {
     let (_, keys) = share(bucket);
-    cells.iter_mut().enumerate().filter(|(key, _)| !keys.contains(key)).for_each(|(_, cell)| *cell = 0);
+    cells
+        .iter_mut()
+        .enumerate()
+        .filter(|(key, _)| !keys.contains(key))
+        .for_each(|(_, cell)| *cell = 0);
     cells
 }
 
@@ -45,7 +50,10 @@ fn of(bucket: u32, mut cells: Cells) -> Cells {
 fn leaves(held: &[u32]) -> Vec<u32> {
     let within = |bucket: u32, other: u32| {
         let ((root, keys), (other_root, others)) = (share(bucket), share(other));
-        root == other_root && others.start >= keys.start && others.end <= keys.end && other / BEGUN > bucket / BEGUN
+        root == other_root
+            && others.start >= keys.start
+            && others.end <= keys.end
+            && other / BEGUN > bucket / BEGUN
     };
     let mut open: Vec<u32> = (0..BUCKETS).collect();
     let mut leaves = Vec::new();
@@ -58,7 +66,8 @@ fn leaves(held: &[u32]) -> Vec<u32> {
     leaves
 }
 
-/// Of each life and partition, the sums of `[0, offset)`: bucket by bucket. Another life is another log.
+/// Of each life and partition, the sums of `[0, offset)`: bucket by bucket. Another life is another
+/// log.
 #[derive(Default)]
 struct Log {
     /// As they came, so that a seed gives the same logs each time.
@@ -77,14 +86,22 @@ impl Log {
             let place = (number as u64) << 40 | (partition as u64) << 32 | sums.len() as u64;
             let mut event = SmallRng::seed_from_u64(place);
             let mut next = sums[sums.len() - 1];
-            next[event.random_range(0..BUCKETS as usize)][event.random_range(0..KEYS)] += event.random_range(1..9);
+            next[event.random_range(0..BUCKETS as usize)][event.random_range(0..KEYS)] +=
+                event.random_range(1..9);
             sums.push(next);
         }
         sums[offset as usize]
     }
 
-    fn range(&mut self, life: Life, partition: usize, from: u64, to: u64) -> [Cells; BUCKETS as usize] {
-        let (mut after, before) = (self.until(life, partition, to), self.until(life, partition, from));
+    fn range(
+        &mut self,
+        life: Life,
+        partition: usize,
+        from: u64,
+        to: u64,
+    ) -> [Cells; BUCKETS as usize] {
+        let (mut after, before) =
+            (self.until(life, partition, to), self.until(life, partition, from));
         for (cells, before) in after.iter_mut().flatten().zip(before.iter().flatten()) {
             *cells -= before;
         }
@@ -122,7 +139,9 @@ pub(crate) type Copy = Vec<(String, Vec<u8>)>;
 
 pub(crate) fn copy(link: &mut Connection) -> Copy {
     let keys: Vec<String> = link.keys("*").unwrap();
-    keys.into_iter().map(|key| (key.clone(), redis::cmd("DUMP").arg(key).query(link).unwrap())).collect()
+    keys.into_iter()
+        .map(|key| (key.clone(), redis::cmd("DUMP").arg(key).query(link).unwrap()))
+        .collect()
 }
 
 pub(crate) fn set_back(link: &mut Connection, copy: &Copy) {
@@ -203,9 +222,14 @@ impl<'a> World<'a> {
     fn load(&mut self, owner: usize) -> Result<(), String> {
         let stored = self.store().stored(&revision()).map_err(|fault| fault.to_string())?;
         self.owners[owner] = match stored {
-            None => (self.store().create(&revision(), b"").map_err(|fault| fault.to_string())?, [0; PARTITIONS]),
+            None => (
+                self.store().create(&revision(), b"").map_err(|fault| fault.to_string())?,
+                [0; PARTITIONS],
+            ),
             Some(stored) => {
-                let next = |partition| stored.progress.get(&(partition as u32)).map_or(0, |progress| progress.next);
+                let next = |partition| {
+                    stored.progress.get(&(partition as u32)).map_or(0, |progress| progress.next)
+                };
                 (stored.life, std::array::from_fn(next))
             }
         };
@@ -215,15 +239,25 @@ impl<'a> World<'a> {
     fn prepare(&mut self, owner: usize) -> Commit {
         let (life, next) = self.owners[owner];
         let first = self.rng.random_range(0..PARTITIONS);
-        let partitions = if self.rng.random_bool(0.2) { vec![first, (first + 1) % PARTITIONS] } else { vec![first] };
+        let partitions = if self.rng.random_bool(0.2) {
+            vec![first, (first + 1) % PARTITIONS]
+        } else {
+            vec![first]
+        };
         let (mut advances, mut cells) = (Vec::new(), [Cells::default(); BUCKETS as usize]);
         for partition in partitions {
             let (from, to) = (next[partition], next[partition] + self.rng.random_range(0..5));
             let more = self.log.range(life, partition, from, to);
-            cells.iter_mut().flatten().zip(more.iter().flatten()).for_each(|(cell, more)| *cell += more);
+            cells
+                .iter_mut()
+                .flatten()
+                .zip(more.iter().flatten())
+                .for_each(|(cell, more)| *cell += more);
             advances.extend(step(life, partition as u32, from, to, &[]).advances);
         }
-        let cells = self.laid_out[owner].iter().map(|bucket| (*bucket, of(*bucket, cells[share(*bucket).0 as usize])));
+        let cells = self.laid_out[owner]
+            .iter()
+            .map(|bucket| (*bucket, of(*bucket, cells[share(*bucket).0 as usize])));
         let touched = cells.filter(|(_, cells)| *cells != Cells::default());
         let frames = touched.map(|(bucket, cells)| (at(bucket), encode(cells))).collect();
         Commit { revision: revision(), life, advances, frames }
@@ -278,7 +312,8 @@ impl<'a> World<'a> {
     }
 
     fn send(&mut self, commit: &Commit) -> Result<CommitAnswer, String> {
-        let mut answers = self.store().commit(std::slice::from_ref(commit)).map_err(|fault| fault.to_string())?;
+        let mut answers =
+            self.store().commit(std::slice::from_ref(commit)).map_err(|fault| fault.to_string())?;
         let answer = answers.remove(0);
         *match &answer {
             CommitAnswer::Applied(_) => &mut self.seen.applied,
@@ -290,7 +325,8 @@ impl<'a> World<'a> {
         Ok(answer)
     }
 
-    /// A reader asks for some of its views; the answer comes at once, or after answers to later questions.
+    /// A reader asks for some of its views; the answer comes at once, or after answers to later
+    /// questions.
     fn read(&mut self, reader: usize) -> Result<(), String> {
         let mut roots: Vec<u32> = (0..BUCKETS).filter(|_| self.rng.random_bool(0.6)).collect();
         if roots.is_empty() {
@@ -298,7 +334,8 @@ impl<'a> World<'a> {
         }
         if self.readers[reader].is_empty() {
             let held = self.held()?;
-            self.readers[reader] = leaves(&held).into_iter().map(|bucket| (bucket, View::default())).collect();
+            self.readers[reader] =
+                leaves(&held).into_iter().map(|bucket| (bucket, View::default())).collect();
         }
         self.look(reader, &roots)
     }
@@ -306,10 +343,14 @@ impl<'a> World<'a> {
     /// Asks until an answer is whole, or on its way.
     fn look(&mut self, reader: usize, roots: &[u32]) -> Result<(), String> {
         loop {
-            let asked = self.readers[reader].iter().filter(|(bucket, _)| roots.contains(&share(**bucket).0));
-            let known: Vec<Known> =
-                asked.map(|(bucket, view)| Known { bucket: at(*bucket), last: view.last }).collect();
-            let reading = self.store().read(&revision(), &known).map_err(|fault| fault.to_string())?;
+            let asked = self.readers[reader]
+                .iter()
+                .filter(|(bucket, _)| roots.contains(&share(**bucket).0));
+            let known: Vec<Known> = asked
+                .map(|(bucket, view)| Known { bucket: at(*bucket), last: view.last })
+                .collect();
+            let reading =
+                self.store().read(&revision(), &known).map_err(|fault| fault.to_string())?;
             let Some(reading) = reading else { return Ok(()) };
             if self.rng.random_bool(0.2) {
                 self.replies.push((reader, known, reading));
@@ -324,12 +365,20 @@ impl<'a> World<'a> {
         }
     }
 
-    /// A reader folds what came into its views and compares them with the log. Not whole where buckets were split: what
-    /// their halves hold more is still to be read.
-    fn answered(&mut self, reader: usize, known: &[Known], reading: &Reading) -> Result<bool, String> {
+    /// A reader folds what came into its views and compares them with the log. Not whole where
+    /// buckets were split: what their halves hold more is still to be read.
+    fn answered(
+        &mut self,
+        reader: usize,
+        known: &[Known],
+        reading: &Reading,
+    ) -> Result<bool, String> {
         let views = &mut self.readers[reader];
-        // A tail belongs to the view whose last frame was sent with the question, and any answer to buckets there are.
-        let other = |known: &Known| views.get(&known.bucket.bucket).is_none_or(|view| view.last != known.last);
+        // A tail belongs to the view whose last frame was sent with the question, and any answer to
+        // buckets there are.
+        let other = |known: &Known| {
+            views.get(&known.bucket.bucket).is_none_or(|view| view.last != known.last)
+        };
         let gone = known.iter().any(|known| !views.contains_key(&known.bucket.bucket));
         let late = known.iter().zip(&reading.buckets).any(|(known, read)| match read {
             BucketRead::Tail(_) => !self.careless && other(known),
@@ -376,20 +425,33 @@ impl<'a> World<'a> {
         if !whole {
             return Ok(false);
         }
+        self.compare_views(reader, known, reading)?;
+        Ok(true)
+    }
+
+    /// Compares what a reader has of these buckets with the log.
+    fn compare_views(
+        &mut self,
+        reader: usize,
+        known: &[Known],
+        reading: &Reading,
+    ) -> Result<(), String> {
         for bucket in known.iter().map(|known| known.bucket.bucket) {
             let mut expected = Cells::default();
             for (partition, progress) in &reading.revision.progress {
-                let sums = self.log.until(reading.revision.life, *partition as usize, progress.next);
+                let sums =
+                    self.log.until(reading.revision.life, *partition as usize, progress.next);
                 let sums = of(bucket, sums[share(bucket).0 as usize]);
                 expected.iter_mut().zip(sums).for_each(|(cell, more)| *cell += more);
             }
             self.seen.reads += 1;
-            let cells = views.get(&bucket).map(|view| view.cells).unwrap_or_default();
+            let cells =
+                self.readers[reader].get(&bucket).map(|view| view.cells).unwrap_or_default();
             if cells != expected {
                 return Err(format!("bucket {bucket}: {cells:?} instead of {expected:?}"));
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Reads and folds a bucket; the result is put in place later, if at all.
@@ -401,7 +463,11 @@ impl<'a> World<'a> {
             && !frames.is_empty()
         {
             // Not always all of it: some frames stay behind the snapshot.
-            let upto = if split { frames.len() } else { frames.len() - self.rng.random_range(0..frames.len().min(3)) };
+            let upto = if split {
+                frames.len()
+            } else {
+                frames.len() - self.rng.random_range(0..frames.len().min(3))
+            };
             let mut cells = Cells::default();
             fold(&mut cells, &frames[..upto]);
             let (life, last) = (reading.revision.life, &frames[upto - 1]);
@@ -427,14 +493,19 @@ impl<'a> World<'a> {
         }
         // The newest most often, else one that waited.
         let waited = self.rng.random_bool(0.4);
-        let which = if waited { self.rng.random_range(0..self.prepared.len()) } else { self.prepared.len() - 1 };
+        let which = if waited {
+            self.rng.random_range(0..self.prepared.len())
+        } else {
+            self.prepared.len() - 1
+        };
         let prepared = self.prepared.remove(which);
         if self.prepared.len() > 10 {
             self.prepared.remove(0);
         }
         let done = match prepared {
             Prepared::Compact(compaction) => {
-                let answer = self.store().compact(&compaction).map_err(|fault| fault.to_string())?;
+                let answer =
+                    self.store().compact(&compaction).map_err(|fault| fault.to_string())?;
                 (answer == CompactAnswer::Done).then_some(&mut self.seen.compacted)
             }
             Prepared::Split(split) => {
@@ -468,7 +539,8 @@ impl<'a> World<'a> {
                 let which = self.rng.random_range(0..self.replies.len());
                 let (reader, known, reading) = self.replies.remove(which);
                 if !self.answered(reader, &known, &reading)? {
-                    let roots: Vec<u32> = known.iter().map(|known| share(known.bucket.bucket).0).collect();
+                    let roots: Vec<u32> =
+                        known.iter().map(|known| share(known.bucket.bucket).0).collect();
                     self.look(reader, &roots)?;
                 }
             }
@@ -489,10 +561,15 @@ impl<'a> World<'a> {
             }
             970..984 if !self.copies.is_empty() => {
                 let newest = self.copies.len() - 1;
-                let which = if self.rng.random_bool(0.7) { newest } else { self.rng.random_range(0..=newest) };
+                let which = if self.rng.random_bool(0.7) {
+                    newest
+                } else {
+                    self.rng.random_range(0..=newest)
+                };
                 set_back(link, &self.copies[which]);
                 self.seen.rollbacks += 1;
-                // What was under way comes again: unchanged, or cut anew by an owner that lost its memory.
+                // What was under way comes again: unchanged, or cut anew by an owner that lost its
+                // memory.
                 self.load(owner)?;
                 for commit in self.late.clone() {
                     if self.rng.random_bool(0.3) {

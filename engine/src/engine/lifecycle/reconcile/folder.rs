@@ -1,7 +1,9 @@
 //! Compares what the folders and the configuration hold with what is served.
 
 use super::Action;
-use crate::engine::lifecycle::snapshot::{Folder, FolderMetric, MetricSnapshot, RevisionSnapshot, Snapshot};
+use crate::engine::lifecycle::snapshot::{
+    Folder, FolderMetric, MetricSnapshot, RevisionSnapshot, Snapshot,
+};
 
 /// The actions for each metric of the folders, then for those that are no longer there.
 pub(super) fn compare(folder: &Folder, now: &Snapshot) -> Vec<Action> {
@@ -35,7 +37,11 @@ fn compare_one(name: &str, found: &FolderMetric, served: &MetricSnapshot) -> Vec
     if let Some(previous) = previous.as_ref().map(|previous| &previous.version).filter(is) {
         // Its file was put back.
         let name = name.to_owned();
-        return vec![Action::Rollback(name.clone()), Action::DropNewer(name.clone()), give_code(&name, previous)];
+        return vec![
+            Action::Rollback(name.clone()),
+            Action::DropNewer(name.clone()),
+            give_code(&name, previous),
+        ];
     }
     let admit = Action::AdmitNewer { metric: name.to_owned(), waits: found.manual };
     drop_newer.into_iter().chain([admit]).collect()
@@ -51,7 +57,9 @@ fn give_code(name: &str, revision: &RevisionSnapshot) -> Action {
 
 #[cfg(test)]
 mod tests {
-    use super::super::samples::{failing, folder, metric, newer, over_max_cells, previous, revision, snapshot};
+    use super::super::samples::{
+        failing, folder, metric, newer, over_max_cells, previous, revision, snapshot,
+    };
     use super::super::{Action, Step, reconcile};
     use crate::engine::lifecycle::snapshot::{Folder, MetricSnapshot, RevisionSnapshot};
     use crate::progress::RevisionNo;
@@ -99,16 +107,28 @@ mod tests {
         }
     }
 
-    /// One row for each way in which folders and what is served can differ. Revisions are told apart by their number (the second
-    /// argument of `revision`), code by its own (the third).
+    /// One row for each way in which folders and what is served can differ. Revisions are told
+    /// apart by their number (the second argument of `revision`), code by its own (the third).
     #[test]
     fn what_the_folder_holds_is_compared_with_what_is_served() {
-        let with = |answering, newer, previous| Some(MetricSnapshot { newer, previous, ..metric(answering) });
+        let with = |answering, newer, previous| {
+            Some(MetricSnapshot { newer, previous, ..metric(answering) })
+        };
         let rows: Vec<Row> = vec![
             ("appears", folder(NAME, 0xA, 10), None, vec![named(Action::Admit)]),
             ("the same code", folder(NAME, 0xA, 10), with(a(), None, None), vec![]),
-            ("the same code as the newer one", folder(NAME, 0xB, 20), with(a(), Some(newer(b())), None), vec![]),
-            ("other code, same revision", folder(NAME, 0xA, 11), with(a(), None, None), vec![replace(1)]),
+            (
+                "the same code as the newer one",
+                folder(NAME, 0xB, 20),
+                with(a(), Some(newer(b())), None),
+                vec![],
+            ),
+            (
+                "other code, same revision",
+                folder(NAME, 0xA, 11),
+                with(a(), None, None),
+                vec![replace(1)],
+            ),
             (
                 "the answering revision again, while a newer one counts",
                 folder(NAME, 0xA, 11),
@@ -145,7 +165,9 @@ mod tests {
 
     #[test]
     fn other_revisions_come_and_go() {
-        let with = |answering, newer, previous| Some(MetricSnapshot { newer, previous, ..metric(answering) });
+        let with = |answering, newer, previous| {
+            Some(MetricSnapshot { newer, previous, ..metric(answering) })
+        };
         let rows: Vec<Row> = vec![
             (
                 "code of the previous revision, which is still fed",
@@ -159,7 +181,12 @@ mod tests {
                 with(a(), Some(newer(b())), Some(previous(failing(p()), 60))),
                 vec![named(Action::Rollback), named(Action::DropNewer), restart(3)],
             ),
-            ("another revision", folder(NAME, 0xB, 20), with(a(), None, None), vec![admit_newer(false)]),
+            (
+                "another revision",
+                folder(NAME, 0xB, 20),
+                with(a(), None, None),
+                vec![admit_newer(false)],
+            ),
             (
                 "a third revision",
                 folder(NAME, 0xD, 40),

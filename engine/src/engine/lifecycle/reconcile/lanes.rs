@@ -3,31 +3,40 @@
 //! Lanes are few: a metric that is stopped releases its lane, and one that waits says for what.
 
 use super::{Action, WaitsFor};
-use crate::engine::lifecycle::snapshot::{LaneKind, LaneSnapshot, MainLane, Placement, RevisionSnapshot, Snapshot};
+use crate::engine::lifecycle::snapshot::{
+    LaneKind, LaneSnapshot, MainLane, Placement, RevisionSnapshot, Snapshot,
+};
 use crate::progress::{Halt, Quarantine, RevisionNo};
 use std::time::Duration;
 
 /// Lanes that replay history at the same time.
 const LANES: usize = 2;
 
-/// The same, including lanes in which a plugin does not return: these make no progress but take memory and threads.
+/// The same, including lanes in which a plugin does not return: these make no progress but take
+/// memory and threads.
 const MOST: usize = 4;
 
-/// A metric joins the main lane when at most so many records are missing: the main lane pauses while they are counted.
+/// A metric joins the main lane when at most so many records are missing: the main lane pauses
+/// while they are counted.
 const NEAR: u64 = 20_000;
 
 /// How long after a failed attempt the metrics of a lane try to join again.
 const JOIN_AGAIN: Duration = Duration::from_secs(2);
 
-/// How long a metric that is stopped by a cause that somebody may remove waits before it counts its history again.
+/// How long a metric that is stopped by a cause that somebody may remove waits before it counts its
+/// history again.
 const COUNT_AGAIN: Duration = Duration::from_secs(120);
 
-/// Metrics that are stopped, or whose lane has ended, leave it; lanes that are near the main one join it.
+/// Metrics that are stopped, or whose lane has ended, leave it; lanes that are near the main one
+/// join it.
 pub(super) fn exits(now: &Snapshot) -> Vec<Action> {
     let mut actions = Vec::new();
     for lane in &now.lanes {
-        let why = |no: RevisionNo| now.find(no).and_then(|revision| revision.halt.clone()).or(lane.ended.clone());
-        let stopped = lane.metrics.iter().filter_map(|(no, _)| Some(Action::LeaveLane(*no, why(*no)?)));
+        let why = |no: RevisionNo| {
+            now.find(no).and_then(|revision| revision.halt.clone()).or(lane.ended.clone())
+        };
+        let stopped =
+            lane.metrics.iter().filter_map(|(no, _)| Some(Action::LeaveLane(*no, why(*no)?)));
         actions.extend(stopped);
     }
     let joins = now.lanes_of(LaneKind::Backfill).filter(|lane| may_join(lane, now));
@@ -37,7 +46,8 @@ pub(super) fn exits(now: &Snapshot) -> Vec<Action> {
 
 fn may_join(lane: &LaneSnapshot, now: &Snapshot) -> bool {
     let stopped = |no: RevisionNo| now.find(no).is_some_and(|revision| revision.halt.is_some());
-    let missing = lane.metrics.iter().filter(|(no, _)| !stopped(*no)).map(|(_, missing)| *missing).max();
+    let missing =
+        lane.metrics.iter().filter(|(no, _)| !stopped(*no)).map(|(_, missing)| *missing).max();
     let lately = lane.tried.is_some_and(|ago| ago < JOIN_AGAIN);
     // While no partitions are assigned, it is unknown how much is missing.
     let MainLane { assigned, held } = &now.main;
@@ -64,22 +74,30 @@ pub(super) fn starts(now: &Snapshot) -> Vec<Action> {
     actions
 }
 
-/// Revisions that wait for a lane of their own, and those that released one because of something that may have been fixed by now.
+/// Revisions that wait for a lane of their own, and those that released one because of something
+/// that may have been fixed by now.
 fn waiting(now: &Snapshot) -> impl Iterator<Item = &RevisionSnapshot> {
-    let free = now.lanes_of(LaneKind::Backfill).count() < LANES && now.waiting_for(LaneKind::Backfill).next().is_none();
+    let free = now.lanes_of(LaneKind::Backfill).count() < LANES
+        && now.waiting_for(LaneKind::Backfill).next().is_none();
     now.revisions().filter(move |revision| match revision.place {
         Placement::Waiting => true,
-        Placement::Stopped(since) => free && since >= COUNT_AGAIN && revision.halt.as_ref().is_some_and(may_be_fixed),
+        Placement::Stopped(since) => {
+            free && since >= COUNT_AGAIN && revision.halt.as_ref().is_some_and(may_be_fixed)
+        }
         Placement::Main | Placement::Lane | Placement::Leaving => false,
     })
 }
 
-/// Whether somebody may have fixed the cause. Not of a failing plugin or a limit: another file or section restarts the metric by
-/// itself. Memory has a step of its own.
+/// Whether somebody may have fixed the cause. Not of a failing plugin or a limit: another file or
+/// section restarts the metric by itself. Memory has a step of its own.
 fn may_be_fixed(halt: &Halt) -> bool {
     !matches!(
         halt,
-        Halt::Quarantined(Quarantine::Failing(_) | Quarantine::OverMaxCells { .. } | Quarantine::OverMemory { .. })
+        Halt::Quarantined(
+            Quarantine::Failing(_)
+                | Quarantine::OverMaxCells { .. }
+                | Quarantine::OverMemory { .. }
+        )
     )
 }
 
@@ -97,7 +115,9 @@ pub(super) fn lanes_taken(now: &Snapshot) -> Option<WaitsFor> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::samples::{at, failing, halted, id, metric, over_max_cells, over_memory, revision, snapshot};
+    use super::super::samples::{
+        at, failing, halted, id, metric, over_max_cells, over_memory, revision, snapshot,
+    };
     use super::super::{Action, Step, WaitsFor, reconcile};
     use crate::engine::lifecycle::snapshot::{
         LaneId, LaneKind, LaneSnapshot, MainLane, Placement, RevisionSnapshot, Snapshot,
@@ -157,9 +177,21 @@ mod tests {
             ("20,000 records are missing", |_| {}, join()),
             ("one more is missing", |now| now.lanes[0].metrics[0].1 = 20_001, vec![]),
             ("the main lane has no partitions yet", |now| now.main.assigned = false, vec![]),
-            ("the main lane holds a partition that this one does not", |now| now.main.held = vec![0, 2], vec![]),
-            ("it tried just now", |now| now.lanes[0].tried = Some(Duration::from_millis(1_999)), vec![]),
-            ("it tried two seconds ago", |now| now.lanes[0].tried = Some(Duration::from_secs(2)), join()),
+            (
+                "the main lane holds a partition that this one does not",
+                |now| now.main.held = vec![0, 2],
+                vec![],
+            ),
+            (
+                "it tried just now",
+                |now| now.lanes[0].tried = Some(Duration::from_millis(1_999)),
+                vec![],
+            ),
+            (
+                "it tried two seconds ago",
+                |now| now.lanes[0].tried = Some(Duration::from_secs(2)),
+                join(),
+            ),
             ("it never joins", |now| now.lanes[0].kind = LaneKind::Beside, vec![]),
             ("nothing is left in it", |now| now.lanes[0].metrics.clear(), vec![]),
         ];
@@ -189,7 +221,10 @@ mod tests {
         }
     }
 
-    fn starts(lanes: Vec<LaneSnapshot>, revisions: impl IntoIterator<Item = RevisionSnapshot>) -> Vec<Action> {
+    fn starts(
+        lanes: Vec<LaneSnapshot>,
+        revisions: impl IntoIterator<Item = RevisionSnapshot>,
+    ) -> Vec<Action> {
         reconcile(Step::LaneStarts, &Snapshot { lanes, ..served(revisions) })
     }
 
@@ -201,30 +236,56 @@ mod tests {
     fn what_waits_gets_a_lane_if_one_is_free() {
         assert_eq!(starts(vec![], [in_lane(9)]), [], "nothing waits");
         assert_eq!(starts(vec![], [waits(1), waits(2)]), start(&[1, 2]), "together, in one lane");
-        assert_eq!(starts(vec![lane(1, 8, 0)], [waits(1), in_lane(8)]), start(&[1]), "one of two lanes is taken");
-        let busy = |lanes| vec![Action::Wait(RevisionNo(1), WaitsFor::Lanes(lanes, vec!["m8".into(), "m9".into()]))];
+        assert_eq!(
+            starts(vec![lane(1, 8, 0)], [waits(1), in_lane(8)]),
+            start(&[1]),
+            "one of two lanes is taken"
+        );
+        let busy = |lanes| {
+            vec![Action::Wait(
+                RevisionNo(1),
+                WaitsFor::Lanes(lanes, vec!["m8".into(), "m9".into()]),
+            )]
+        };
         let two = vec![lane(1, 8, 0), lane(2, 9, 0)];
         assert_eq!(starts(two.clone(), [waits(1), in_lane(8), in_lane(9)]), busy(2));
         let stuck = |lane| LaneSnapshot { stuck: true, ..lane };
         let one_stuck = vec![stuck(two[0].clone()), two[1].clone()];
-        assert_eq!(starts(one_stuck, [waits(1), in_lane(8), in_lane(9)]), start(&[1]), "one makes no progress");
-        let four: Vec<LaneSnapshot> = (1..5).map(|id| stuck(lane(id, if id < 3 { 8 } else { 9 }, 0))).collect();
+        assert_eq!(
+            starts(one_stuck, [waits(1), in_lane(8), in_lane(9)]),
+            start(&[1]),
+            "one makes no progress"
+        );
+        let four: Vec<LaneSnapshot> =
+            (1..5).map(|id| stuck(lane(id, if id < 3 { 8 } else { 9 }, 0))).collect();
         let names = ["m8", "m8", "m9", "m9"].map(str::to_owned).to_vec();
         let taken = vec![Action::Wait(RevisionNo(1), WaitsFor::Lanes(4, names))];
-        assert_eq!(starts(four, [waits(1), in_lane(8), in_lane(9)]), taken, "more than four are never started");
+        assert_eq!(
+            starts(four, [waits(1), in_lane(8), in_lane(9)]),
+            taken,
+            "more than four are never started"
+        );
         let empty = LaneSnapshot { metrics: vec![], ..lane(2, 9, 0) };
-        assert_eq!(starts(vec![lane(1, 8, 0), empty], [waits(1), in_lane(8)]), start(&[1]), "one has nothing left");
+        assert_eq!(
+            starts(vec![lane(1, 8, 0), empty], [waits(1), in_lane(8)]),
+            start(&[1]),
+            "one has nothing left"
+        );
     }
 
     #[test]
-    fn a_revision_that_a_lane_still_counts_waits_and_one_that_reads_otherwise_has_a_lane_for_itself() {
+    fn a_revision_that_a_lane_still_counts_waits_and_one_that_reads_otherwise_has_a_lane_for_itself()
+     {
         let leaving = snapshot([("orders", metric(waits(1)))]);
         let leaving = Snapshot { leaving: vec![id(1)], ..leaving };
         let actions = reconcile(Step::LaneStarts, &leaving);
         assert_eq!(actions, [Action::Wait(RevisionNo(1), WaitsFor::Release)]);
         let beside = RevisionSnapshot { reads_otherwise: true, ..waits(1) };
         let two = vec![lane(1, 8, 0), lane(2, 9, 0)];
-        assert_eq!(starts(two, [beside, in_lane(8), in_lane(9)]), [Action::StartBeside(RevisionNo(1))]);
+        assert_eq!(
+            starts(two, [beside, in_lane(8), in_lane(9)]),
+            [Action::StartBeside(RevisionNo(1))]
+        );
     }
 
     #[test]
@@ -237,14 +298,23 @@ mod tests {
         assert_eq!(starts(vec![], [ended(120)]), start(&[1]));
         assert_eq!(starts(vec![], [gap(120)]), start(&[1]));
         assert_eq!(starts(vec![], [ended(119)]), []);
-        assert_eq!(starts(vec![lane(1, 8, 0), lane(2, 9, 0)], [ended(120), in_lane(8), in_lane(9)]), [], "no lane");
+        assert_eq!(
+            starts(vec![lane(1, 8, 0), lane(2, 9, 0)], [ended(120), in_lane(8), in_lane(9)]),
+            [],
+            "no lane"
+        );
         assert_eq!(starts(vec![], [ended(120), waits(2)]), start(&[2]), "what waits goes first");
         let beside = RevisionSnapshot { reads_otherwise: true, ..ended(120) };
         assert_eq!(starts(vec![], [beside]), [Action::StartBeside(RevisionNo(1))]);
-        for never in [failing(stopped(1, 9_999)), over_max_cells(stopped(1, 9_999)), over_memory(stopped(1, 9_999))] {
+        for never in [
+            failing(stopped(1, 9_999)),
+            over_max_cells(stopped(1, 9_999)),
+            over_memory(stopped(1, 9_999)),
+        ] {
             assert_eq!(starts(vec![], [never.clone()]), [], "{:?}", never.halt);
         }
-        let ended = halted(Quarantine::Ended("x".into()), at(Placement::Leaving, revision(1, 1, 0)));
+        let ended =
+            halted(Quarantine::Ended("x".into()), at(Placement::Leaving, revision(1, 1, 0)));
         assert_eq!(starts(vec![], [ended]), [], "its lane has not released it");
     }
 }

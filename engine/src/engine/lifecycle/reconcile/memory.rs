@@ -1,7 +1,8 @@
-//! Revisions that stopped for lack of memory: which one is restarted from where it is stored, and when.
+//! Revisions that stopped for lack of memory: which one is restarted from where it is stored, and
+//! when.
 //!
-//! If the stored state of one did not fit, it is tried at growing intervals, or once others have freed much memory. `pipeline::memory_share`
-//! decides which revisions stop, and why.
+//! If the stored state of one did not fit, it is tried at growing intervals, or once others have
+//! freed much memory. `pipeline::memory_share` decides which revisions stop, and why.
 
 use super::Action;
 use super::lanes::lanes_taken;
@@ -16,7 +17,8 @@ const AGAIN_AT_MOST: Duration = Duration::from_secs(3_600);
 
 /// Restarts one of them, if there is memory for it.
 pub(super) fn restarts(now: &Snapshot) -> Vec<Action> {
-    // A restart drops what is in memory. While a restarted revision would only wait for a lane, it is better left answering.
+    // A restart drops what is in memory. While a restarted revision would only wait for a lane, it
+    // is better left answering.
     let waits = now.waiting_for(LaneKind::Backfill).next().is_some();
     if waits || lanes_taken(now).is_some() {
         return Vec::new();
@@ -25,7 +27,9 @@ pub(super) fn restarts(now: &Snapshot) -> Vec<Action> {
     for starved in now.revisions().filter(|revision| revision.is_over_memory()) {
         let restart = may_restart(starved, now);
         if starved.tried.is_none() || restart {
-            let pause = starved.tried.map_or(AGAIN, |tried| tried.pause.saturating_mul(2).min(AGAIN_AT_MOST));
+            let pause = starved
+                .tried
+                .map_or(AGAIN, |tried| tried.pause.saturating_mul(2).min(AGAIN_AT_MOST));
             actions.push(Action::NoteTry(starved.revision.clone(), pause));
         }
         if restart {
@@ -48,7 +52,8 @@ fn may_restart(starved: &RevisionSnapshot, now: &Snapshot) -> bool {
     is_due && has_room && (starved.in_memory || !is_any_on_its_way(now))
 }
 
-/// Whether a restarted revision has not joined the main lane yet, or one that reads events otherwise waits.
+/// Whether a restarted revision has not joined the main lane yet, or one that reads events
+/// otherwise waits.
 fn is_any_on_its_way(now: &Snapshot) -> bool {
     let mut counted = now.lanes_of(LaneKind::Backfill).flat_map(|lane| &lane.metrics);
     let was_tried = |no| now.find(no).is_some_and(|revision| revision.tried.is_some());
@@ -60,7 +65,8 @@ mod tests {
     use super::super::samples::{at, id, metric, over_memory, revision, snapshot};
     use super::super::{Action, Step, reconcile};
     use crate::engine::lifecycle::snapshot::{
-        LaneId, LaneKind, LaneSnapshot, MemorySnapshot, Placement, RevisionSnapshot, Snapshot, Tried,
+        LaneId, LaneKind, LaneSnapshot, MemorySnapshot, Placement, RevisionSnapshot, Snapshot,
+        Tried,
     };
     use crate::progress::RevisionNo;
     use std::time::Duration;
@@ -78,7 +84,8 @@ mod tests {
     }
 
     fn roomy(metrics: impl IntoIterator<Item = (&'static str, RevisionSnapshot)>) -> Snapshot {
-        let memory = MemorySnapshot { held: 500, limit: 1_000, has_room: true, has_room_to_load: true };
+        let memory =
+            MemorySnapshot { held: 500, limit: 1_000, has_room: true, has_room_to_load: true };
         let metrics = metrics.into_iter().map(|(name, revision)| (name, metric(revision)));
         Snapshot { memory, ..snapshot(metrics) }
     }
@@ -88,7 +95,10 @@ mod tests {
     }
 
     fn restart(no: u32, pause: u64) -> Vec<Action> {
-        vec![Action::NoteTry(id(u64::from(no)), Duration::from_secs(pause)), Action::Restart(RevisionNo(no))]
+        vec![
+            Action::NoteTry(id(u64::from(no)), Duration::from_secs(pause)),
+            Action::Restart(RevisionNo(no)),
+        ]
     }
 
     fn only_noted(no: u32) -> Vec<Action> {
@@ -103,10 +113,22 @@ mod tests {
             ("in memory, never tried", loaded(1), restart(1, 60)),
             ("did not fit, never tried", starved(1), only_noted(1)),
             ("tried not long ago", with(tried(59, 60, 500), starved(1)), vec![]),
-            ("tried long ago: the next pause is longer", with(tried(60, 60, 500), starved(1)), restart(1, 120)),
+            (
+                "tried long ago: the next pause is longer",
+                with(tried(60, 60, 500), starved(1)),
+                restart(1, 120),
+            ),
             ("a pause has a bound", with(tried(3_000, 3_000, 500), starved(1)), restart(1, 3_600)),
-            ("others have given a tenth back, not more", with(tried(1, 60, 600), starved(1)), vec![]),
-            ("others have given more than a tenth back", with(tried(1, 60, 601), starved(1)), restart(1, 120)),
+            (
+                "others have given a tenth back, not more",
+                with(tried(1, 60, 600), starved(1)),
+                vec![],
+            ),
+            (
+                "others have given more than a tenth back",
+                with(tried(1, 60, 601), starved(1)),
+                restart(1, 120),
+            ),
         ];
         for (what, revision, expected) in rows {
             assert_eq!(decide(&roomy([("a", revision)])), expected, "{what}");
@@ -127,15 +149,21 @@ mod tests {
     fn one_is_restarted_at_a_time() {
         assert_eq!(decide(&roomy([("a", loaded(1)), ("b", loaded(2))])), restart(1, 60));
         let first: Vec<Action> = only_noted(1).into_iter().chain(restart(2, 60)).collect();
-        assert_eq!(decide(&roomy([("a", starved(1)), ("b", loaded(2))])), first, "one that is not due delays no other");
+        assert_eq!(
+            decide(&roomy([("a", starved(1)), ("b", loaded(2))])),
+            first,
+            "one that is not due delays no other"
+        );
     }
 
     #[test]
     fn of_those_whose_size_is_not_known_one_is_on_its_way() {
         let due = || RevisionSnapshot { tried: tried(60, 60, 500), ..starved(1) };
         let on_its_way = |tried| {
-            let mut now =
-                roomy([("a", due()), ("b", at(Placement::Lane, RevisionSnapshot { tried, ..revision(2, 2, 0) }))]);
+            let mut now = roomy([
+                ("a", due()),
+                ("b", at(Placement::Lane, RevisionSnapshot { tried, ..revision(2, 2, 0) })),
+            ]);
             now.lanes.push(LaneSnapshot {
                 id: LaneId(1),
                 kind: LaneKind::Backfill,
@@ -148,13 +176,21 @@ mod tests {
             now
         };
         assert_eq!(decide(&on_its_way(tried(1, 60, 0))), []);
-        assert_eq!(decide(&on_its_way(None)), restart(1, 120), "that one was not restarted for lack of memory");
-        let beside = RevisionSnapshot { reads_otherwise: true, ..at(Placement::Waiting, revision(2, 2, 0)) };
+        assert_eq!(
+            decide(&on_its_way(None)),
+            restart(1, 120),
+            "that one was not restarted for lack of memory"
+        );
+        let beside =
+            RevisionSnapshot { reads_otherwise: true, ..at(Placement::Waiting, revision(2, 2, 0)) };
         assert_eq!(decide(&roomy([("a", due()), ("b", beside)])), []);
     }
 
     #[test]
     fn it_answers_for_as_long_as_it_would_only_wait_for_a_lane() {
-        assert_eq!(decide(&roomy([("a", loaded(1)), ("b", at(Placement::Waiting, revision(2, 2, 0)))])), []);
+        assert_eq!(
+            decide(&roomy([("a", loaded(1)), ("b", at(Placement::Waiting, revision(2, 2, 0)))])),
+            []
+        );
     }
 }

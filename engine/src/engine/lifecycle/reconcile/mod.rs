@@ -1,7 +1,8 @@
 //! Decides what to do with metrics, from what the folders hold and what is served.
 //!
-//! Pure functions over a [`Snapshot`]: equal data gives equal actions. Nothing is remembered here; an action that fails is
-//! proposed again by the next pass, because its reason has not changed. The manager carries the actions out.
+//! Pure functions over a [`Snapshot`]: equal data gives equal actions. Nothing is remembered here;
+//! an action that fails is proposed again by the next pass, because its reason has not changed. The
+//! manager carries the actions out.
 
 mod folder;
 mod lanes;
@@ -21,7 +22,8 @@ use std::time::Duration;
 
 pub(super) use versions::HeldBack;
 
-/// The steps of a pass, in their order. Each is decided on a snapshot of its own, so it sees what the step before has done.
+/// The steps of a pass, in their order. Each is decided on a snapshot of its own, so it sees what
+/// the step before has done.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Step<'a> {
     /// Compares what the folders and the configuration hold with what is served. Not in each pass.
@@ -73,7 +75,8 @@ pub(super) enum Action {
         /// Why it is not promoted.
         held: Option<HeldBack>,
     },
-    /// Note that a revision was restarted for lack of memory, or found not to fit: the next try waits so long.
+    /// Note that a revision was restarted for lack of memory, or found not to fit: the next try
+    /// waits so long.
     NoteTry(RevisionId, Duration),
     /// Note what a revision waits for before it gets a lane.
     Wait(RevisionNo, WaitsFor),
@@ -99,10 +102,15 @@ pub(super) enum WaitsFor {
 impl fmt::Display for WaitsFor {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            WaitsFor::Release => out.write_str("it waits until the lane that counted it before has released it"),
+            WaitsFor::Release => {
+                out.write_str("it waits until the lane that counted it before has released it")
+            }
             WaitsFor::Lanes(lanes, metrics) => {
                 let names = metrics.join(", ");
-                write!(out, "it waits for a lane: {lanes} replay history at the same time, now of {names}")
+                write!(
+                    out,
+                    "it waits for a lane: {lanes} replay history at the same time, now of {names}"
+                )
             }
         }
     }

@@ -28,7 +28,8 @@ pub(in crate::engine::lifecycle) enum RollbackOutcome {
     NoPrevious,
 }
 
-/// Promotes the newer revision, whatever it lacks, once it has counted as far as the one that answers.
+/// Promotes the newer revision, whatever it lacks, once it has counted as far as the one that
+/// answers.
 pub(in crate::engine::lifecycle) fn promote(metric: &MetricSnapshot) -> PromoteOutcome {
     let Some(newer) = &metric.newer else { return PromoteOutcome::NoNewer };
     if let Some(halt) = &newer.version.halt {
@@ -37,8 +38,10 @@ pub(in crate::engine::lifecycle) fn promote(metric: &MetricSnapshot) -> PromoteO
     let counted = newer.version.counted.as_ref();
     let failed = counted.map_or(0, |counted| Origin::failed(&counted.origins));
     // While it is being loaded again, its position is unknown: then the last pass decides.
-    let as_far = counted.zip(metric.answering.counted.as_ref()).filter(|(_, answering)| answering.known);
-    let as_far = as_far.is_some_and(|(newer, answering)| newer.position.reaches(&answering.position));
+    let as_far =
+        counted.zip(metric.answering.counted.as_ref()).filter(|(_, answering)| answering.known);
+    let as_far =
+        as_far.is_some_and(|(newer, answering)| newer.position.reaches(&answering.position));
     if newer.version.is_ready() && (newer.ready || as_far) {
         PromoteOutcome::Now(failed)
     } else {
@@ -50,7 +53,9 @@ pub(in crate::engine::lifecycle) fn promote(metric: &MetricSnapshot) -> PromoteO
 pub(in crate::engine::lifecycle) fn rollback(metric: &MetricSnapshot) -> RollbackOutcome {
     match &metric.previous {
         None => RollbackOutcome::NoPrevious,
-        Some(previous) => previous.version.halt.clone().map_or(RollbackOutcome::Now, RollbackOutcome::Stopped),
+        Some(previous) => {
+            previous.version.halt.clone().map_or(RollbackOutcome::Now, RollbackOutcome::Stopped)
+        }
     }
 }
 
@@ -58,7 +63,9 @@ pub(in crate::engine::lifecycle) fn rollback(metric: &MetricSnapshot) -> Rollbac
 mod tests {
     use super::super::samples::{at, counted, failing, metric, newer, previous, revision};
     use super::*;
-    use crate::engine::lifecycle::snapshot::{CountedSnapshot, NewerSnapshot, Placement, RevisionSnapshot};
+    use crate::engine::lifecycle::snapshot::{
+        CountedSnapshot, NewerSnapshot, Placement, RevisionSnapshot,
+    };
     use crate::event::Position;
 
     fn with(newer: NewerSnapshot) -> MetricSnapshot {
@@ -67,14 +74,19 @@ mod tests {
 
     fn failed(events: u64, mut revision: RevisionSnapshot) -> RevisionSnapshot {
         let origin = Origin { failed: events, ..Origin::default() };
-        revision.counted.iter_mut().for_each(|counted| drop(counted.origins.insert(0, origin.clone())));
+        revision
+            .counted
+            .iter_mut()
+            .for_each(|counted| drop(counted.origins.insert(0, origin.clone())));
         revision
     }
 
     #[test]
     fn one_that_answers_and_is_loaded_anew_is_not_as_far_as_nothing() {
         let mut loading = with(newer(counted(99, revision(2, 0xB, 20))));
-        let change = |counted: &mut CountedSnapshot| (counted.known, counted.position) = (false, Position::default());
+        let change = |counted: &mut CountedSnapshot| {
+            (counted.known, counted.position) = (false, Position::default())
+        };
         loading.answering.counted.iter_mut().for_each(change);
         assert_eq!(promote(&loading), PromoteOutcome::Later(0));
     }
@@ -88,7 +100,11 @@ mod tests {
             ("as far at the last pass", at_last_look, PromoteOutcome::Now(0)),
             ("its code failed on events", newer(failed(3, version(100))), PromoteOutcome::Now(3)),
             ("not as far", newer(failed(3, version(99))), PromoteOutcome::Later(3)),
-            ("still in a lane of its own", newer(at(Placement::Lane, version(100))), PromoteOutcome::Later(0)),
+            (
+                "still in a lane of its own",
+                newer(at(Placement::Lane, version(100))),
+                PromoteOutcome::Later(0),
+            ),
         ];
         for (what, newer, expected) in rows {
             assert_eq!(promote(&with(newer)), expected, "{what}");
@@ -101,7 +117,10 @@ mod tests {
 
     #[test]
     fn the_previous_revision_answers_again_if_it_is_fed_and_counts() {
-        let with = |version| MetricSnapshot { previous: Some(previous(version, 9)), ..metric(revision(1, 0xA, 10)) };
+        let with = |version| MetricSnapshot {
+            previous: Some(previous(version, 9)),
+            ..metric(revision(1, 0xA, 10))
+        };
         let stopped = failing(revision(3, 0xC, 30));
         let halt = stopped.halt.clone().expect("it is stopped");
         assert_eq!(rollback(&with(revision(3, 0xC, 30))), RollbackOutcome::Now);

@@ -1,6 +1,7 @@
 //! Which revision of a metric a start looks for, and the roles of the revisions that it found.
 //!
-//! The one that answered when the engine ended still answers, whatever the folder holds by now; the folder's revision is newer.
+//! The one that answered when the engine ended still answers, whatever the folder holds by now; the
+//! folder's revision is newer.
 
 use crate::engine::catalog::{PromotionWish, number};
 use crate::engine::lifecycle::notebook::{NotedCode, NotedMetric, NotedPrevious};
@@ -11,7 +12,8 @@ use crate::store::RevisionId;
 pub(in crate::engine::lifecycle) enum Sought<'a> {
     /// The folder's.
     Folder,
-    /// A stored one whose code was not noted: it may be the folder's code, which read events otherwise.
+    /// A stored one whose code was not noted: it may be the folder's code, which read events
+    /// otherwise.
     Stored(&'a RevisionId),
     /// Another one, by its noted code.
     Noted(&'a NotedCode),
@@ -26,15 +28,17 @@ pub(in crate::engine::lifecycle) struct RolesFound {
     pub(in crate::engine::lifecycle) previous: bool,
 }
 
-/// Which revision is to answer. `own`: the folder's; `noted`: what was noted of the metric; `current`: which revision the store says is
-/// current, where nothing was noted.
+/// Which revision is to answer. `own`: the folder's; `noted`: what was noted of the metric;
+/// `current`: which revision the store says is current, where nothing was noted.
 pub(in crate::engine::lifecycle) fn sought<'a>(
     own: &RevisionId,
     noted: Option<&'a NotedMetric>,
     current: Option<&'a RevisionId>,
 ) -> Sought<'a> {
     match (noted, current) {
-        (Some(noted), _) if noted.answering.revision.as_ref() == Some(&number(own)) => Sought::Folder,
+        (Some(noted), _) if noted.answering.revision.as_ref() == Some(&number(own)) => {
+            Sought::Folder
+        }
         (Some(noted), _) => Sought::Noted(&noted.answering),
         (None, Some(current)) if current != own => Sought::Stored(current),
         (None, _) => Sought::Folder,
@@ -42,11 +46,15 @@ pub(in crate::engine::lifecycle) fn sought<'a>(
 }
 
 /// The previous revision, if it is still to receive events. `now`: Unix milliseconds.
-pub(in crate::engine::lifecycle) fn sought_previous(noted: Option<&NotedMetric>, now: i64) -> Option<&NotedPrevious> {
+pub(in crate::engine::lifecycle) fn sought_previous(
+    noted: Option<&NotedMetric>,
+    now: i64,
+) -> Option<&NotedPrevious> {
     noted?.before.as_ref().filter(|previous| previous.until > now)
 }
 
-/// The roles of the revisions that were found. `waits`: whether the folder's section requires a person to promote it.
+/// The roles of the revisions that were found. `waits`: whether the folder's section requires a
+/// person to promote it.
 pub(in crate::engine::lifecycle) fn roles(
     own: &RevisionId,
     waits: bool,
@@ -57,7 +65,9 @@ pub(in crate::engine::lifecycle) fn roles(
     let wish = || match noted {
         Some(NotedMetric { newer: Some(newer), .. }) if newer.revision == number(own) => newer.will,
         // Noted by an older engine, without revisions.
-        Some(NotedMetric { newer: None, held: true, .. }) => PromotionWish { waits: true, accepted: None },
+        Some(NotedMetric { newer: None, held: true, .. }) => {
+            PromotionWish { waits: true, accepted: None }
+        }
         _ => PromotionWish { waits, accepted: None },
     };
     RolesFound {
@@ -74,7 +84,11 @@ mod tests {
     use crate::engine::lifecycle::notebook::NotedNewer;
 
     fn code(fingerprint: u64) -> NotedCode {
-        NotedCode { sha256: "aa".into(), section: MetricConfig::default(), revision: Some(number(&id(fingerprint))) }
+        NotedCode {
+            sha256: "aa".into(),
+            section: MetricConfig::default(),
+            revision: Some(number(&id(fingerprint))),
+        }
     }
 
     fn noted(answering: u64) -> NotedMetric {
@@ -82,7 +96,10 @@ mod tests {
     }
 
     fn with_newer(fingerprint: u64, will: PromotionWish) -> NotedMetric {
-        NotedMetric { newer: Some(NotedNewer { revision: number(&id(fingerprint)), will }), ..noted(0xA) }
+        NotedMetric {
+            newer: Some(NotedNewer { revision: number(&id(fingerprint)), will }),
+            ..noted(0xA)
+        }
     }
 
     const WAITS: PromotionWish = PromotionWish { waits: true, accepted: None };
@@ -93,23 +110,42 @@ mod tests {
         let (own, other) = (id(0xB), id(0xA));
         assert_eq!(sought(&own, None, None), Sought::Folder, "nothing is known");
         assert_eq!(sought(&own, None, Some(&own)), Sought::Folder);
-        assert_eq!(sought(&own, None, Some(&other)), Sought::Stored(&other), "only the configuration changed, perhaps");
+        assert_eq!(
+            sought(&own, None, Some(&other)),
+            Sought::Stored(&other),
+            "only the configuration changed, perhaps"
+        );
         assert_eq!(sought(&own, Some(&noted(0xB)), None), Sought::Folder);
         let answered = noted(0xA);
         assert_eq!(sought(&own, Some(&answered), None), Sought::Noted(&answered.answering));
-        let unknown = NotedMetric { answering: NotedCode { revision: None, ..code(0) }, ..noted(0) };
-        assert_eq!(sought(&own, Some(&unknown), None), Sought::Noted(&unknown.answering), "by its code");
+        let unknown =
+            NotedMetric { answering: NotedCode { revision: None, ..code(0) }, ..noted(0) };
+        assert_eq!(
+            sought(&own, Some(&unknown), None),
+            Sought::Noted(&unknown.answering),
+            "by its code"
+        );
     }
 
     #[test]
     fn the_folders_revision_is_newer_with_what_was_wanted_of_it() {
         let (own, other) = (id(0xB), id(0xA));
-        let wish = |waits, noted: Option<&NotedMetric>, answering| roles(&own, waits, noted, answering, None).newer;
+        let wish = |waits, noted: Option<&NotedMetric>, answering| {
+            roles(&own, waits, noted, answering, None).newer
+        };
         assert_eq!(wish(true, Some(&noted(0xB)), &own), None, "it answers");
         assert_eq!(wish(false, Some(&noted(0xA)), &other), Some(PromotionWish::default()));
         assert_eq!(wish(true, Some(&noted(0xA)), &other), Some(WAITS), "its section says so");
-        assert_eq!(wish(true, Some(&with_newer(0xB, ACCEPTED)), &other), Some(ACCEPTED), "a person said so");
-        assert_eq!(wish(false, Some(&with_newer(0xC, WAITS)), &other), Some(PromotionWish::default()), "of another");
+        assert_eq!(
+            wish(true, Some(&with_newer(0xB, ACCEPTED)), &other),
+            Some(ACCEPTED),
+            "a person said so"
+        );
+        assert_eq!(
+            wish(false, Some(&with_newer(0xC, WAITS)), &other),
+            Some(PromotionWish::default()),
+            "of another"
+        );
         let older = NotedMetric { held: true, ..noted(0xA) };
         assert_eq!(wish(false, Some(&older), &other), Some(WAITS), "noted by an older engine");
     }
@@ -121,7 +157,9 @@ mod tests {
         assert_eq!(sought_previous(Some(&noted), 99), Some(&previous));
         assert_eq!(sought_previous(Some(&noted), 100), None);
         assert_eq!(sought_previous(None, 0), None);
-        let fed = |previous: Option<&RevisionId>| roles(&id(0xB), false, Some(&noted), &id(0xA), previous).previous;
+        let fed = |previous: Option<&RevisionId>| {
+            roles(&id(0xB), false, Some(&noted), &id(0xA), previous).previous
+        };
         assert!(fed(Some(&id(0xC))) && !fed(None));
         assert!(!fed(Some(&id(0xB))) && !fed(Some(&id(0xA))), "it is the folder's, or answers");
     }

@@ -2,8 +2,8 @@
 
 use crate::engine::catalog::PromotionWish;
 use crate::engine::lifecycle::snapshot::{
-    CodeId, CountedSnapshot, Folder, FolderMetric, MetricSnapshot, NewerSnapshot, Placement, PreviousSnapshot,
-    RevisionSnapshot, Snapshot,
+    CodeId, CountedSnapshot, Folder, FolderMetric, MetricSnapshot, NewerSnapshot, Placement,
+    PreviousSnapshot, RevisionSnapshot, Snapshot,
 };
 use crate::event::Position;
 use crate::progress::{Halt, Quarantine, RevisionNo};
@@ -68,11 +68,17 @@ pub(super) fn metric(answering: RevisionSnapshot) -> MetricSnapshot {
     MetricSnapshot { answering, newer: None, previous: None }
 }
 
-pub(super) fn snapshot<'a>(metrics: impl IntoIterator<Item = (&'a str, MetricSnapshot)>) -> Snapshot {
+pub(super) fn snapshot<'a>(
+    metrics: impl IntoIterator<Item = (&'a str, MetricSnapshot)>,
+) -> Snapshot {
     let metrics = metrics.into_iter().map(|(name, metric)| (name.to_owned(), metric)).collect();
     Snapshot { metrics, ..Snapshot::default() }
 }
 
 pub(super) fn folder(name: &str, fingerprint: u64, code: usize) -> Folder {
-    [(name.to_owned(), FolderMetric { code: CodeId(code), revision: id(fingerprint), manual: false })].into()
+    [(
+        name.to_owned(),
+        FolderMetric { code: CodeId(code), revision: id(fingerprint), manual: false },
+    )]
+    .into()
 }

@@ -1,10 +1,13 @@
-//! Two revisions of a metric: when the newer one answers, why it does not yet, and when the previous one no longer receives events.
+//! Two revisions of a metric: when the newer one answers, why it does not yet, and when the
+//! previous one no longer receives events.
 //!
-//! A newer revision that lacks events which the answering one has is not promoted by itself: it is held back, with the reason, until a
-//! person promotes it.
+//! A newer revision that lacks events which the answering one has is not promoted by itself: it is
+//! held back, with the reason, until a person promotes it.
 
 use super::Action;
-use crate::engine::lifecycle::snapshot::{CountedSnapshot, MetricSnapshot, NewerSnapshot, Snapshot};
+use crate::engine::lifecycle::snapshot::{
+    CountedSnapshot, MetricSnapshot, NewerSnapshot, Snapshot,
+};
 use crate::pipeline::Origin;
 
 /// Why a newer revision is not promoted by itself.
@@ -25,21 +28,31 @@ impl HeldBack {
     pub(in crate::engine::lifecycle) fn describe(&self, metric: &str) -> String {
         let promote = format!("let it answer all the same: tally plugin promote {metric}");
         match self {
-            HeldBack::WaitsForPerson => format!("it waits for a person to promote it: tally plugin promote {metric}"),
+            HeldBack::WaitsForPerson => {
+                format!("it waits for a person to promote it: tally plugin promote {metric}")
+            }
             HeldBack::Failed(failed) => format!(
-                "its code failed on {failed} events, which are in none of its numbers: fix the plugin and raise its `revision`, or {promote}"
+                "its code failed on {failed} events, which are in none of its numbers: fix the \
+                 plugin and raise its `revision`, or {promote}"
             ),
             HeldBack::AnsweringNotLoaded => {
-                format!("the answering revision could not be loaded, so it is unknown what this one lacks: {promote}")
+                format!(
+                    "the answering revision could not be loaded, so it is unknown what this one \
+                     lacks: {promote}"
+                )
             }
             HeldBack::Shorter(lacks) => {
-                format!("its history is shorter than that of the revision that answers ({lacks}): {promote}")
+                format!(
+                    "its history is shorter than that of the revision that answers ({lacks}): \
+                     {promote}"
+                )
             }
         }
     }
 }
 
-/// Promotes newer revisions that have counted their history and lack nothing, and releases previous ones whose time is over.
+/// Promotes newer revisions that have counted their history and lack nothing, and releases previous
+/// ones whose time is over.
 pub(super) fn turns(now: &Snapshot) -> Vec<Action> {
     now.metrics
         .iter()
@@ -55,22 +68,30 @@ pub(super) fn turns(now: &Snapshot) -> Vec<Action> {
 
 fn newer_turn(name: &str, metric: &MetricSnapshot) -> Option<Action> {
     let newer = metric.newer.as_ref()?;
-    let (counted, answering) = (newer.version.counted.as_ref()?, metric.answering.counted.as_ref()?);
+    let (counted, answering) =
+        (newer.version.counted.as_ref()?, metric.answering.counted.as_ref()?);
     if !counted.known || !answering.known {
         return None;
     }
     let counts = newer.version.is_ready();
     let ready = counts && newer.goal.as_ref().is_some_and(|goal| counted.position.reaches(goal));
-    // It may lack partitions of other engines for as long as they do not count it: then it is never ready.
+    // It may lack partitions of other engines for as long as they do not count it: then it is never
+    // ready.
     let done = ready || counts && newer.goal.is_some() && counted.shared;
     let held = held_back(newer, counted, answering, done);
     if ready && held.is_none() {
         return Some(Action::Promote(name.to_owned()));
     }
-    Some(Action::NoteNewer { metric: name.to_owned(), goal: answering.position.clone(), ready, held })
+    Some(Action::NoteNewer {
+        metric: name.to_owned(),
+        goal: answering.position.clone(),
+        ready,
+        held,
+    })
 }
 
-/// Why the newer revision is not promoted by itself. What its history lacks is known once it is `done` counting it.
+/// Why the newer revision is not promoted by itself. What its history lacks is known once it is
+/// `done` counting it.
 fn held_back(
     newer: &NewerSnapshot,
     counted: &CountedSnapshot,
@@ -116,7 +137,10 @@ mod tests {
     }
 
     fn with_origin(origin: Origin, mut revision: RevisionSnapshot) -> RevisionSnapshot {
-        revision.counted.iter_mut().for_each(|counted| drop(counted.origins.insert(0, origin.clone())));
+        revision
+            .counted
+            .iter_mut()
+            .for_each(|counted| drop(counted.origins.insert(0, origin.clone())));
         revision
     }
 
@@ -135,7 +159,13 @@ mod tests {
 
     impl Default for Row {
         fn default() -> Row {
-            Row { wish: PromotionWish::default(), goal: Some(90), start: 0, failed: 0, change: |metric| metric }
+            Row {
+                wish: PromotionWish::default(),
+                goal: Some(90),
+                start: 0,
+                failed: 0,
+                change: |metric| metric,
+            }
         }
     }
 
@@ -143,13 +173,17 @@ mod tests {
         fn decide(self) -> Vec<Action> {
             let origin = Origin { start: self.start, failed: self.failed, ..Origin::default() };
             let version = with_origin(origin, counted(100, revision(2, 0xB, 20)));
-            let newer = NewerSnapshot { wish: self.wish, goal: self.goal.map(upto), ..newer(version) };
+            let newer =
+                NewerSnapshot { wish: self.wish, goal: self.goal.map(upto), ..newer(version) };
             let answering = with_origin(Origin::default(), counted(100, revision(1, 0xA, 10)));
             decide((self.change)(MetricSnapshot { newer: Some(newer), ..metric(answering) }))
         }
     }
 
-    fn change_newer(mut metric: MetricSnapshot, change: fn(&mut RevisionSnapshot)) -> MetricSnapshot {
+    fn change_newer(
+        mut metric: MetricSnapshot,
+        change: fn(&mut RevisionSnapshot),
+    ) -> MetricSnapshot {
         metric.newer.iter_mut().for_each(|newer| change(&mut newer.version));
         metric
     }
@@ -158,7 +192,10 @@ mod tests {
         revision.counted.iter_mut().for_each(change);
     }
 
-    fn change_answering(mut metric: MetricSnapshot, change: fn(&mut CountedSnapshot)) -> MetricSnapshot {
+    fn change_answering(
+        mut metric: MetricSnapshot,
+        change: fn(&mut CountedSnapshot),
+    ) -> MetricSnapshot {
         change_counted(&mut metric.answering, change);
         metric
     }
@@ -183,10 +220,22 @@ mod tests {
         let stopped = |metric| change_newer(metric, |version| *version = failing(version.clone()));
         check(vec![
             ("has counted as far, lacks nothing", Row::default(), promote()),
-            ("first pass: no goal yet", Row { goal: None, ..Row::default() }, vec![note(false, None)]),
-            ("has not reached the goal", Row { goal: Some(101), ..Row::default() }, vec![note(false, None)]),
+            (
+                "first pass: no goal yet",
+                Row { goal: None, ..Row::default() },
+                vec![note(false, None)],
+            ),
+            (
+                "has not reached the goal",
+                Row { goal: Some(101), ..Row::default() },
+                vec![note(false, None)],
+            ),
             ("it is stopped", Row { change: stopped, ..Row::default() }, vec![note(false, None)]),
-            ("it still replays history", Row { change: lane, ..Row::default() }, vec![note(false, None)]),
+            (
+                "it still replays history",
+                Row { change: lane, ..Row::default() },
+                vec![note(false, None)],
+            ),
         ]);
     }
 
@@ -198,26 +247,54 @@ mod tests {
         let failed = |failed| Row { failed, ..Row::default() };
         let short = || Row { start: 7, ..Row::default() };
         check(vec![
-            ("a person has to promote it", Row { wish: waits, ..Row::default() }, held(true, HeldBack::WaitsForPerson)),
+            (
+                "a person has to promote it",
+                Row { wish: waits, ..Row::default() },
+                held(true, HeldBack::WaitsForPerson),
+            ),
             ("its code failed on events", failed(3), held(true, HeldBack::Failed(3))),
-            ("before it has counted all", Row { goal: None, ..failed(3) }, held(false, HeldBack::Failed(3))),
-            ("so many failed events are accepted", Row { wish: accepted(3), ..failed(3) }, promote()),
-            ("more have failed since", Row { wish: accepted(3), ..failed(4) }, held(true, HeldBack::Failed(4))),
+            (
+                "before it has counted all",
+                Row { goal: None, ..failed(3) },
+                held(false, HeldBack::Failed(3)),
+            ),
+            (
+                "so many failed events are accepted",
+                Row { wish: accepted(3), ..failed(3) },
+                promote(),
+            ),
+            (
+                "more have failed since",
+                Row { wish: accepted(3), ..failed(4) },
+                held(true, HeldBack::Failed(4)),
+            ),
             ("its history is shorter", short(), vec![note(true, shorter())]),
-            ("unknown before it has counted all", Row { goal: None, ..short() }, vec![note(false, None)]),
+            (
+                "unknown before it has counted all",
+                Row { goal: None, ..short() },
+                vec![note(false, None)],
+            ),
             ("a shorter history is accepted", Row { wish: accepted(0), ..short() }, promote()),
         ]);
     }
 
     #[test]
     fn what_is_not_known_yet_is_not_judged() {
-        let unknown = |metric| change_newer(metric, |version| change_counted(version, |seen| seen.known = false));
+        let unknown = |metric| {
+            change_newer(metric, |version| change_counted(version, |seen| seen.known = false))
+        };
         let answering_unknown = |metric| change_answering(metric, |seen| seen.known = false);
         let answering_refused = |metric| change_answering(metric, |seen| seen.refused = true);
-        let shared = |metric| change_newer(metric, |version| change_counted(version, |seen| seen.shared = true));
+        let shared = |metric| {
+            change_newer(metric, |version| change_counted(version, |seen| seen.shared = true))
+        };
         check(vec![
             ("what it has counted", Row { change: unknown, ..Row::default() }, vec![]),
-            ("what the one that answers has counted", Row { change: answering_unknown, ..Row::default() }, vec![]),
+            (
+                "what the one that answers has counted",
+                Row { change: answering_unknown, ..Row::default() },
+                vec![],
+            ),
             (
                 "there was no memory to load the one that answers",
                 Row { change: answering_refused, ..Row::default() },
@@ -239,18 +316,28 @@ mod tests {
         };
         assert_eq!(decide(fed(1)), []);
         assert_eq!(decide(fed(0)), [Action::ReleasePrevious(NAME.into())]);
-        let change = |metric| MetricSnapshot { previous: Some(previous(revision(3, 0xC, 30), 0)), ..metric };
+        let change =
+            |metric| MetricSnapshot { previous: Some(previous(revision(3, 0xC, 30), 0)), ..metric };
         let promoted = Row { change, ..Row::default() }.decide();
-        assert_eq!(promoted, [Action::Promote(NAME.into())], "a promotion releases it, and makes another");
+        assert_eq!(
+            promoted,
+            [Action::Promote(NAME.into())],
+            "a promotion releases it, and makes another"
+        );
         let noted = Row { change, goal: None, ..Row::default() }.decide();
         assert_eq!(noted, [note(false, None), Action::ReleasePrevious(NAME.into())]);
     }
 
     #[test]
     fn a_reason_says_what_to_do() {
-        for held in [HeldBack::Failed(3), HeldBack::AnsweringNotLoaded, HeldBack::Shorter("x".into())] {
+        for held in
+            [HeldBack::Failed(3), HeldBack::AnsweringNotLoaded, HeldBack::Shorter("x".into())]
+        {
             let said = held.describe(NAME);
-            assert!(said.ends_with("let it answer all the same: tally plugin promote orders"), "{said}");
+            assert!(
+                said.ends_with("let it answer all the same: tally plugin promote orders"),
+                "{said}"
+            );
         }
         assert!(HeldBack::WaitsForPerson.describe(NAME).ends_with("tally plugin promote orders"));
     }

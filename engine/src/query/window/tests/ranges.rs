@@ -4,7 +4,8 @@ use super::*;
 use crate::time::EVENT_TIMES;
 use proptest::prelude::*;
 
-/// The grammar of questions is that of events: what RFC 3339 writes, to its ends, and nothing that only looks like it.
+/// The grammar of questions is that of events: what RFC 3339 writes, to its ends, and nothing that
+/// only looks like it.
 #[test]
 fn times_are_those_of_events() {
     let at = |time: Value| ask(json!({"from": 0, "to": time}), &held()).map(|of| of.window.to);
@@ -35,13 +36,27 @@ fn times_are_those_of_events() {
         "9999-12-31T23:59:59-01:00",
         " 2026-01-01T00:00:00Z",
     ] {
-        assert_eq!(pointers(ask(json!({"from": 0, "to": text}), &held())), ["/params/to"], "{text}");
+        assert_eq!(
+            pointers(ask(json!({"from": 0, "to": text}), &held())),
+            ["/params/to"],
+            "{text}"
+        );
     }
 }
 
 /// A time at the ends of some range, or anywhere.
 fn any_time() -> impl Strategy<Value = i64> {
-    let ends = vec![i64::MIN, i64::MAX, FIRST_MS, LAST_MS, EVENT_TIMES.start, EVENT_TIMES.end - 1, NOW, 0, -1];
+    let ends = vec![
+        i64::MIN,
+        i64::MAX,
+        FIRST_MS,
+        LAST_MS,
+        EVENT_TIMES.start,
+        EVENT_TIMES.end - 1,
+        NOW,
+        0,
+        -1,
+    ];
     prop_oneof![prop::sample::select(ends), any::<i64>(), FIRST_MS..=LAST_MS]
 }
 
@@ -50,7 +65,8 @@ fn event_time() -> impl Strategy<Value = i64> {
 }
 
 proptest! {
-    /// Whatever is asked of whatever was counted: a window that holds what was asked for, or faults; never a panic.
+    /// Whatever is asked of whatever was counted: a window that holds what was asked for, or
+    /// faults; never a panic.
     #[test]
     fn no_time_breaks_a_window(
         (from, to) in (prop::option::of(any_time()), prop::option::of(any_time())),

@@ -9,7 +9,12 @@ use tally_event::TEXT_BIT;
 
 impl Keyspace {
     /// A keyspace that adds only some keys.
-    pub(crate) fn folding(shape: Shape, threshold: Threshold, always: &Always, texts: &mut Texts) -> Keyspace {
+    pub(crate) fn folding(
+        shape: Shape,
+        threshold: Threshold,
+        always: &Always,
+        texts: &mut Texts,
+    ) -> Keyspace {
         let keyspace = Keyspace::new(shape);
         let (group, kind) = (keyspace.shape.group, keyspace.kind_column);
         // Without columns there is only one key.
@@ -20,7 +25,8 @@ impl Keyspace {
 
     /// An empty keyspace that keeps the same keys.
     pub(crate) fn emptied(&self, texts: &mut Texts) -> Keyspace {
-        let always = self.folding.as_ref().map(|folding| Always::clone(&folding.always)).unwrap_or_default();
+        let always =
+            self.folding.as_ref().map(|folding| Always::clone(&folding.always)).unwrap_or_default();
         Keyspace::folding(self.shape.clone(), self.threshold, &always, texts)
     }
 
@@ -53,6 +59,8 @@ impl Keyspace {
         under.copy_from_slice(values);
         folding.settle(self.threshold, under, texts);
         let hash = self::hash(&self.hasher, under);
-        self.index.find(hash, |key| self.key(key) == under).unwrap_or_else(|| self.add(under, hash, texts))
+        self.index
+            .find(hash, |key| self.key(key) == under)
+            .unwrap_or_else(|| self.add(under, hash, texts))
     }
 }

@@ -19,7 +19,9 @@ impl Keyspace {
         out: &mut Vec<u32>,
     ) {
         out.clear();
-        let taken = |code: u16| takes.is_none_or(|takes| takes.get(usize::from(code)).copied().unwrap_or(false));
+        let taken = |code: u16| {
+            takes.is_none_or(|takes| takes.get(usize::from(code)).copied().unwrap_or(false))
+        };
         let masked: Vec<u64> = match takes {
             None => Vec::new(),
             Some(_) => {
@@ -48,7 +50,9 @@ impl Keyspace {
             // A handful of values: each is looked up once, not once a row.
             [Key::EventType] => {
                 let kinds = (0..).zip(&columns.kind_numbers);
-                let key = |(code, kind): (u16, &u64)| if taken(code) { self.intern(&[*kind], texts) } else { NONE };
+                let key = |(code, kind): (u16, &u64)| {
+                    if taken(code) { self.intern(&[*kind], texts) } else { NONE }
+                };
                 let keys: Vec<u32> = kinds.map(key).collect();
                 let known = |code: &u16| keys.get(usize::from(*code)).copied().unwrap_or(NONE);
                 out.extend(columns.kind_codes.iter().map(known));
@@ -71,12 +75,23 @@ impl Keyspace {
     }
 
     /// The numbers of `keys` keys, whose columns lie end to end; adds those that are new.
-    pub(crate) fn intern_all(&mut self, values: &[u64], keys: usize, texts: &Texts, out: &mut Vec<u32>) {
+    pub(crate) fn intern_all(
+        &mut self,
+        values: &[u64],
+        keys: usize,
+        texts: &Texts,
+        out: &mut Vec<u32>,
+    ) {
         out.clear();
         match self.width() {
             1 => self.resolve_rows(keys, |row| [values[row]], texts, out),
             2 => self.resolve_rows(keys, |row| [values[row * 2], values[row * 2 + 1]], texts, out),
-            3 => self.resolve_rows(keys, |row| [values[row * 3], values[row * 3 + 1], values[row * 3 + 2]], texts, out),
+            3 => self.resolve_rows(
+                keys,
+                |row| [values[row * 3], values[row * 3 + 1], values[row * 3 + 2]],
+                texts,
+                out,
+            ),
             // Without columns there is only one key.
             _ => out.resize(keys, self.intern(&[], texts)),
         }
@@ -106,7 +121,11 @@ impl Keyspace {
             }
             black_box(loaded);
             for (values, hash) in values.iter().zip(&hashes).take(count) {
-                out.push(if values.contains(&ABSENT) { NONE } else { self.intern_row(values, *hash, texts) });
+                out.push(if values.contains(&ABSENT) {
+                    NONE
+                } else {
+                    self.intern_row(values, *hash, texts)
+                });
             }
         }
     }
@@ -131,8 +150,10 @@ mod tests {
     #[test]
     fn an_absent_column_gives_no_key() {
         let texts = Texts::default();
-        let mut keys = Keyspace::new(Shape { columns: vec![Key::UserId, Key::ProductId], group: 1 });
-        let columns = Columns { users: vec![1, ABSENT], products: vec![2, 3], ..Columns::default() };
+        let mut keys =
+            Keyspace::new(Shape { columns: vec![Key::UserId, Key::ProductId], group: 1 });
+        let columns =
+            Columns { users: vec![1, ABSENT], products: vec![2, 3], ..Columns::default() };
         let mut out = Vec::new();
         keys.resolve((&columns, None), 2, &texts, &mut out);
         assert_eq!(out, [0, NONE]);

@@ -38,7 +38,11 @@ struct PaneRows {
 }
 
 impl<'a> Loading<'a> {
-    pub(crate) fn new(metric: &'a mut MetricState, names: &'a RwLock<Names>, types: &'a TypeLimit) -> Loading<'a> {
+    pub(crate) fn new(
+        metric: &'a mut MetricState,
+        names: &'a RwLock<Names>,
+        types: &'a TypeLimit,
+    ) -> Loading<'a> {
         metric.is_empty = false;
         Loading { metric, names, types, gathered: BTreeMap::new(), weight: 0 }
     }
@@ -48,7 +52,8 @@ impl<'a> Loading<'a> {
     /// # Errors
     /// [`FrameError`]: the metric is then partly loaded and must be cleared.
     pub fn frame(&mut self, table: usize, frame: &[u8]) -> Result<u64, FrameError> {
-        let of = self.metric.tables.get(table).ok_or(FrameError::Damaged("its table does not exist"))?;
+        let of =
+            self.metric.tables.get(table).ok_or(FrameError::Damaged("its table does not exist"))?;
         let (columns, layout) = {
             let of = of.read();
             (of.description.key.len(), Arc::clone(&of.layout))

@@ -32,9 +32,17 @@ impl MetricState {
             let (number, threshold) = (n as u16, keyspaces[table.keyspace].threshold());
             let parts: Vec<Arc<SealedTail>> =
                 sealed.iter().filter_map(|sealed| sealed.tables.get(n)).cloned().collect();
-            let folded: Vec<_> = parts.iter().map(|part| (&part.folded, &keyspaces[part.keyspace])).collect();
+            let folded: Vec<_> =
+                parts.iter().map(|part| (&part.folded, &keyspaces[part.keyspace])).collect();
             let mut write = |out: &mut Vec<SealedFrame>| {
-                write_frames((number, buckets), (table, threshold), &folded, texts, (numbers, writer), out);
+                write_frames(
+                    (number, buckets),
+                    (table, threshold),
+                    &folded,
+                    texts,
+                    (numbers, writer),
+                    out,
+                );
             };
             let alike = others.iter().filter_map(|other| other.tables.get(n));
             // One of them is the table itself.
@@ -98,7 +106,9 @@ impl Written {
         (table, threshold): (&TableState, Threshold),
         buckets: &Arc<Buckets>,
     ) -> bool {
-        let is = |(known, part): (&Weak<SealedTail>, &Arc<SealedTail>)| Weak::as_ptr(known) == Arc::as_ptr(part);
+        let is = |(known, part): (&Weak<SealedTail>, &Arc<SealedTail>)| {
+            Weak::as_ptr(known) == Arc::as_ptr(part)
+        };
         let same = self.parts.len() == parts.len() && self.parts.iter().zip(parts).all(is);
         let laid_out = Arc::ptr_eq(&self.buckets, buckets) || self.buckets == *buckets;
         let alike = self.floors == *table.floors() && self.threshold == threshold;
@@ -145,14 +155,17 @@ fn write_frames(
     let has_panes = !table.description.tiers.is_empty();
     let all: usize = parts.iter().map(|(folded, _)| folded.keys.len()).sum();
     let share = all / buckets.leaves().len().max(1);
-    let mut rows_of: Vec<Vec<(u32, u32)>> = buckets.leaves().iter().map(|_| Vec::with_capacity(share)).collect();
+    let mut rows_of: Vec<Vec<(u32, u32)>> =
+        buckets.leaves().iter().map(|_| Vec::with_capacity(share)).collect();
     for (part, (folded, keys)) in parts.iter().enumerate() {
         for (row, group) in folded.groups.iter().enumerate() {
             rows_of[buckets.place(keys.bucket_hash(*group))].push((part as u32, row as u32));
         }
     }
     let mut updates: u64 = parts.iter().map(|(folded, _)| folded.updates).sum();
-    for (&bucket, rows) in buckets.leaves().iter().zip(&rows_of).filter(|(_, rows)| !rows.is_empty()) {
+    for (&bucket, rows) in
+        buckets.leaves().iter().zip(&rows_of).filter(|(_, rows)| !rows.is_empty())
+    {
         numbers.next_frame(texts.len());
         let key = |&(part, row): &(u32, u32)| {
             let (folded, keys) = parts[part as usize];
@@ -162,14 +175,17 @@ fn write_frames(
         let (mut pane, mut of, mut until) = ((None, 0), 0, 0);
         for group in rows.chunks(GROUP) {
             // Keys lie anywhere: they are loaded first, so that their cache misses overlap.
-            black_box(group.iter().filter_map(|at| key(at).first()).fold(0, |all, first| all ^ first));
+            black_box(
+                group.iter().filter_map(|at| key(at).first()).fold(0, |all, first| all ^ first),
+            );
             for at @ &(part, row) in group {
                 let ((folded, _), row) = (parts[part as usize], row as usize);
                 if row >= until || part != of {
                     let at = folded.minutes.partition_point(|(_, end)| *end <= row);
                     let (minute, end) = folded.minutes.get(at).copied().unwrap_or_default();
                     (of, until) = (part, end);
-                    pane = if has_panes { table.floors().pane(i64::from(minute)) } else { (None, 0) };
+                    pane =
+                        if has_panes { table.floors().pane(i64::from(minute)) } else { (None, 0) };
                 }
                 writer.row(pane);
                 for &value in key(at) {
@@ -186,7 +202,8 @@ fn write_frames(
         // The first frame of a commit accounts for all of its updates: only the sum over all
         // buckets is ever compared.
         let rows = std::mem::take(&mut updates);
-        let header = Header { table: number, bucket, layout: splits(bucket), rows, threshold, floors: None };
+        let header =
+            Header { table: number, bucket, layout: splits(bucket), rows, threshold, floors: None };
         out.push(SealedFrame { table: number, bucket, bytes: writer.finish(header) });
     }
 }

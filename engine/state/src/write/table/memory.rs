@@ -16,10 +16,14 @@ impl TableState {
         self.memory_with(self.loaded_sketches)
     }
 
-    /// With so many bytes of sketches in the totals. The number of panes makes no difference to the time it takes.
+    /// With so many bytes of sketches in the totals. The number of panes makes no difference to the
+    /// time it takes.
     fn memory_with(&self, sketches: usize) -> usize {
         let tails: usize = self.tails.values().map(Tail::memory).sum();
-        let totals = self.totals.lists_memory() + sketches + list_bytes(&self.present) + self.previous.memory();
+        let totals = self.totals.lists_memory()
+            + sketches
+            + list_bytes(&self.present)
+            + self.previous.memory();
         let types = self.types.as_ref().map_or(0, TypeCensus::memory);
         totals + tails + self.panes.memory() + self.loaded.memory() + types
     }

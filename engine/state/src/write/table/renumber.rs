@@ -17,7 +17,13 @@ impl TableState {
     /// The table with all rows in keyspace `keyspace`: key `n` becomes `map[n]`. What came since
     /// the last seals is dropped, so it must have been sealed. `read`: a moment of this table is
     /// read, which must stay as it is.
-    pub(crate) fn renumbered(&mut self, keyspace: usize, keys: &Keyspace, map: &[u32], read: bool) -> TableState {
+    pub(crate) fn renumbered(
+        &mut self,
+        keyspace: usize,
+        keys: &Keyspace,
+        map: &[u32],
+        read: bool,
+    ) -> TableState {
         let mut fresh = TableState::new(&self.description, keyspace, &self.feeds, self.tails_only);
         (fresh.floors, fresh.raised) = (self.floors, self.raised + 1);
         let layout = Arc::clone(&self.layout);

@@ -46,15 +46,23 @@ impl TableState {
     }
 
     /// What this table last sealed of a partition, if that is what `table` has in `tail`.
-    fn built_alike(&self, table: &TableState, partition: u32, tail: &Tail) -> Option<Arc<SealedTail>> {
+    fn built_alike(
+        &self,
+        table: &TableState,
+        partition: u32,
+        tail: &Tail,
+    ) -> Option<Arc<SealedTail>> {
         let built = self.built.get(&partition).filter(|_| self.counts_like(table))?.upgrade()?;
-        let same = built.floors == Some(table.floors) && self.tails.get(&partition)?.sealed_what_is_in(tail);
+        let same = built.floors == Some(table.floors)
+            && self.tails.get(&partition)?.sealed_what_is_in(tail);
         same.then_some(built)
     }
 
     /// Whether both tables fold the same events to the same rows.
     pub(crate) fn counts_like(&self, table: &TableState) -> bool {
-        self.keyspace == table.keyspace && self.layout == table.layout && self.has_panes() == table.has_panes()
+        self.keyspace == table.keyspace
+            && self.layout == table.layout
+            && self.has_panes() == table.has_panes()
     }
 
     fn has_panes(&self) -> bool {
@@ -91,19 +99,32 @@ impl TableState {
                 Run::build(&self.layout, start(pane), rows)
             } else {
                 let places = (from..to).map(|n| (place_of(n), (n - from) as u32)).collect();
-                fold_places(&self.layout, start(pane), places, &mut folded.rows.part(&self.layout, from, to))
+                fold_places(
+                    &self.layout,
+                    start(pane),
+                    places,
+                    &mut folded.rows.part(&self.layout, from, to),
+                )
             };
             runs.push((pane, Arc::new(run)));
             from = to;
         }
-        SealedTail { folded, keyspace: self.keyspace, _keys: keys.lease(), runs, floors: Some(self.floors) }
+        SealedTail {
+            folded,
+            keyspace: self.keyspace,
+            _keys: keys.lease(),
+            runs,
+            floors: Some(self.floors),
+        }
     }
 
     /// The panes that change when the folded tail is added.
     fn panes_with(&self, built: &SealedTail) -> BTreeMap<PaneId, Runs> {
         let mut panes = BTreeMap::new();
         for (pane, run) in &built.runs {
-            let runs = panes.entry(*pane).or_insert_with(|| self.panes.get(*pane).cloned().unwrap_or_default());
+            let runs = panes
+                .entry(*pane)
+                .or_insert_with(|| self.panes.get(*pane).cloned().unwrap_or_default());
             runs.push(&self.layout, Arc::clone(run));
         }
         panes

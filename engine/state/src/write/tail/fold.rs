@@ -86,7 +86,9 @@ fn sort<T: Copy + Default>(items: &mut Vec<T>, of: impl Fn(&T) -> (u64, u64)) {
     let bits = groups + radix::bits(all >> 32);
     radix::sort(items, bits, |item| of(item).0 >> 32 << groups | of(item).0 & 0xffff_ffff);
     // Few events, or few keys, share a group and minute.
-    items.chunk_by_mut(|a, b| of(a).0 == of(b).0).for_each(|same| same.sort_unstable_by_key(|item| of(item).1));
+    items
+        .chunk_by_mut(|a, b| of(a).0 == of(b).0)
+        .for_each(|same| same.sort_unstable_by_key(|item| of(item).1));
 }
 
 impl Folded {
@@ -119,16 +121,26 @@ impl Tail {
     ) -> Option<Folded> {
         let rows = &self.now.rows;
         let keys = 1 + rows.iter().map(|row| (row >> 16) as u32).max()? as usize;
-        if !self.now.updates.is_empty() || !self.now.values.is_empty() || keys * minutes.len() > 2 * rows.len() {
+        if !self.now.updates.is_empty()
+            || !self.now.values.is_empty()
+            || keys * minutes.len() > 2 * rows.len()
+        {
             return None;
         }
         let (mut at, mut all) = (vec![0_u32; keys * minutes.len()], Vec::<Together>::new());
         for row in rows {
-            let (minute, key, millis) = (codes[(row >> 48) as usize], (row >> 16) as u32, *row as u16);
+            let (minute, key, millis) =
+                (codes[(row >> 48) as usize], (row >> 16) as u32, *row as u16);
             let at = &mut at[usize::from(minute) * keys + key as usize];
             if *at == 0 {
                 let place = u64::from(minute) << 48 | u64::from(key) << 16;
-                all.push(Together { place, group: group(key), first: millis, last: millis, ..Together::default() });
+                all.push(Together {
+                    place,
+                    group: group(key),
+                    first: millis,
+                    last: millis,
+                    ..Together::default()
+                });
                 *at = all.len() as u32;
             }
             let together = &mut all[*at as usize - 1];
@@ -151,20 +163,32 @@ impl Tail {
         Some(out)
     }
 
-    fn sorted_first(&self, layout: &Layout, minutes: &[i32], codes: &[u16], group: &impl Fn(u32) -> u32) -> Folded {
-        let settled = |place: u64| place & 0x0000_ffff_ffff_ffff | u64::from(codes[(place >> 48) as usize]) << 48;
+    fn sorted_first(
+        &self,
+        layout: &Layout,
+        minutes: &[i32],
+        codes: &[u16],
+        group: &impl Fn(u32) -> u32,
+    ) -> Folded {
+        let settled = |place: u64| {
+            place & 0x0000_ffff_ffff_ffff | u64::from(codes[(place >> 48) as usize]) << 48
+        };
         let order = |place: u64| order((place >> 48) as u32, group((place >> 16) as u32));
         let placed = |row: &u64| Placed::new(group((row >> 16) as u32), settled(*row));
         let mut rows: Vec<Placed> = self.now.rows.iter().map(placed).collect();
-        let updated =
-            |update: &Update| (order(settled(update.place)), Update { place: settled(update.place), ..*update });
+        let updated = |update: &Update| {
+            (order(settled(update.place)), Update { place: settled(update.place), ..*update })
+        };
         let mut updates: Vec<(u64, Update)> = self.now.updates.iter().map(updated).collect();
-        let mut values: Vec<Value> = self.now.values.iter().map(|v| Value { place: settled(v.place), ..*v }).collect();
+        let mut values: Vec<Value> =
+            self.now.values.iter().map(|v| Value { place: settled(v.place), ..*v }).collect();
         sort(&mut rows, |placed| (placed.order(), placed.row() & ROW));
         updates.sort_by_key(|(order, update)| (*order, update.place));
         values.sort_by_key(|value| (order(value.place), value.place));
         let mut folded = Folded { updates: self.len() as u64, ..Folded::default() };
-        let given = |value: &Value| self.now.given(value, i64::from(minutes[(value.place >> 48) as usize]) * MINUTE);
+        let given = |value: &Value| {
+            self.now.given(value, i64::from(minutes[(value.place >> 48) as usize]) * MINUTE)
+        };
         fold_rows(layout, minutes, &rows, &updates, &values, &given, &mut folded);
         folded
     }
@@ -212,18 +236,24 @@ fn fold_rows<'a>(
         match &rows[start..at] {
             [] => out.rows.push_neutral(layout),
             // Most rows of a table with many keys.
-            [one] => out.rows.push_fed(layout, 1, millis(one), millis(one), i128::from(millis(one))),
+            [one] => {
+                out.rows.push_fed(layout, 1, millis(one), millis(one), i128::from(millis(one)))
+            }
             same => {
                 let times = same.iter().map(millis);
                 let (first, last) =
-                    times.clone().fold((i64::MAX, i64::MIN), |(first, last), time| (first.min(time), last.max(time)));
+                    times.clone().fold((i64::MAX, i64::MIN), |(first, last), time| {
+                        (first.min(time), last.max(time))
+                    });
                 let sum = if sums_time { times.map(i128::from).sum() } else { 0 };
                 out.rows.push_fed(layout, same.len() as i64, first, last, sum);
             }
         }
         let row = &mut out.rows.row_mut(layout, out.keys.len());
         let time = |place: u64| base + (place & 0xffff) as i64;
-        while let Some((_, next)) = updates.get(update).filter(|(_, update)| update.place & ROW == place) {
+        while let Some((_, next)) =
+            updates.get(update).filter(|(_, update)| update.place & ROW == place)
+        {
             layout.update(row, usize::from(next.cell), time(next.place), next.value);
             update += 1;
         }
