@@ -30,7 +30,8 @@ impl LogError {
 /// Events were not appended, or it is not known whether they were.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum AppendError {
-    /// Nothing was written, and the same events are refused again.
+    /// They, or as many of them as the text says, were not written, and are refused again until
+    /// somebody changes what it names.
     #[error("{0}")]
     Refused(String),
     /// Nothing was written; the same events can be accepted later.

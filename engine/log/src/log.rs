@@ -74,14 +74,14 @@ pub trait Log: Send + Sync {
     /// As `bounds`.
     fn starts(&self, since_ms: i64) -> Result<BTreeMap<u32, u64>, LogError>;
 
-    /// Appends records (key, payload) and waits until they are durable. Records of one key go into
-    /// one partition, in their order. `now_ms` is their timestamp where the log does not take its
-    /// own, Unix milliseconds. Returns the offset after the last record of each partition written
-    /// to.
+    /// Appends records (key, payload), but for those that are too large, and waits until they are
+    /// durable. Records of one key go into one partition, in their order; only those that the log
+    /// had to send a second time may follow later ones. `now_ms` is their timestamp where the log
+    /// does not take its own, Unix milliseconds.
     ///
     /// # Errors
     /// [`AppendError`].
-    fn append(&self, records: &[(&[u8], &[u8])], now_ms: i64) -> Result<Position, AppendError>;
+    fn append(&self, records: &[(&[u8], &[u8])], now_ms: i64) -> Result<AppendOutcome, AppendError>;
 
     /// Whether appending works, as far as is known without appending: a line for people.
     ///
@@ -91,6 +91,16 @@ pub trait Log: Send + Sync {
 
     /// What tells which log this is and what it holds, beside those who read.
     fn survey(&self) -> Arc<dyn Survey>;
+}
+
+/// What became of the records of an append.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AppendOutcome {
+    /// The offset after the last record of each partition written to.
+    pub position: Position,
+    /// The index of each record that is larger than the log takes, in order: it is not in the log,
+    /// and is refused again. All others are.
+    pub too_large: Vec<usize>,
 }
 
 /// Shows what is appended, without a group: what the log dropped before it was read is skipped.

@@ -1,10 +1,12 @@
 //! Engines that count a topic of real Apache Kafka: odd records, kills, a broker that goes, groups,
-//! gaps, topics that grow or are made anew, a state that is lost, a real file.
+//! gaps, topics that grow, are made anew or take no large records, a state that is lost, a real
+//! file.
 //!
 //! Totals are what was produced, exactly. What Kafka does to a source alone is in `sources.rs`.
 
 mod begins;
 mod holes;
+mod refusals;
 mod rights;
 mod shared;
 
@@ -44,6 +46,7 @@ fn kafka() {
     holes::what_retention_takes_behind_the_last_record_is_no_gap(&kafka);
     holes::lag_and_group_offset_come_to_the_end_where_that_is_no_record(&kafka);
     begins::latest_is_found_once_and_before_the_first_count(&kafka);
+    refusals::an_event_that_is_too_large_is_rejected_alone(&kafka);
     shared::a_state_that_is_lost_is_counted_again_or_told(&kafka);
     shared::engines_that_read_differently_say_so(&kafka);
     shared::a_table_that_is_full_is_the_same_for_all_engines(&kafka);

@@ -265,10 +265,10 @@ fn a_producer_is_acknowledged_and_a_tail_reads_it(kafka: &Kafka) {
     let keys: Vec<Vec<u8>> = (0..3_000u32).map(|n| (n % 50).to_string().into_bytes()).collect();
     let records: Vec<(&[u8], &[u8])> =
         keys.iter().map(|key| (key.as_slice(), key.as_slice())).collect();
-    let first = producer.send(&records).unwrap();
+    let first = producer.send(&records).unwrap().position.0;
     assert_eq!(first.values().sum::<u64>(), 3_000, "{first:?}");
     let mut tail = KafkaTail::open(&config, &Position(first.clone())).unwrap();
-    let second = producer.send(&records[..10]).unwrap();
+    let second = producer.send(&records[..10]).unwrap().position.0;
     let (mut seen, started) = (0, Instant::now());
     while seen < 10 {
         assert!(started.elapsed() < Duration::from_secs(20), "the tail has {seen} of 10");

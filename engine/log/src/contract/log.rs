@@ -2,16 +2,20 @@
 //! again.
 
 use super::{PATIENCE, Recorder, WAIT, World, all_bounds, bounds, close, ends, texts, until};
-use crate::{Log, LogError, LogRecord, Start, Tail};
+use crate::{AppendOutcome, Log, LogError, LogRecord, Start, Tail};
 use std::collections::BTreeMap;
 use std::time::Instant;
 use tally_event::Record;
 use tally_progress::Position;
 use tally_system::clock::wall_ms;
 
+/// Bytes of a record that no log takes.
+const TOO_LARGE: usize = 16 << 20;
+
 pub(super) fn run(world: &mut dyn World) {
     says_which_log_it_is_and_what_it_holds(world);
     an_append_goes_where_its_key_belongs(world);
+    what_is_too_large_is_refused_alone(world);
     a_range_is_read_exactly(world);
     a_tail_shows_what_is_appended(world);
     starts_are_found_by_time(world);
@@ -41,7 +45,9 @@ fn an_append_goes_where_its_key_belongs(world: &mut dyn World) {
             .map(|(n, payload)| (KEYS[n % KEYS.len()].as_bytes(), payload.as_bytes()));
         let records: Vec<(&[u8], &[u8])> = records.collect();
         let before = ends(world);
-        let written = log.append(&records, wall_ms()).expect("it is appended");
+        let outcome = log.append(&records, wall_ms()).expect("it is appended");
+        assert!(outcome.too_large.is_empty(), "{:?}", outcome.too_large);
+        let written = outcome.position;
         let mut found = 0;
         for ((partition, from), (_, to)) in before.into_iter().zip(ends(world)) {
             let expected = written.0.get(&partition).copied().unwrap_or(from);
@@ -69,6 +75,22 @@ fn an_append_goes_where_its_key_belongs(world: &mut dyn World) {
         assert_eq!(found, records.len(), "round {round}: each once");
         assert!(log.writing().is_ok(), "{:?}", log.writing());
     }
+}
+
+fn what_is_too_large_is_refused_alone(world: &mut dyn World) {
+    let (log, large) = (world.log(), vec![b'x'; TOO_LARGE]);
+    let records: [(&[u8], &[u8]); 3] = [(b"1", b"before"), (b"1", &large), (b"1", b"after")];
+    let before = ends(world);
+    let outcome = log.append(&records, wall_ms()).expect("the others are appended");
+    assert_eq!(outcome.too_large, [1]);
+    let (partition, to) = outcome.position.0.into_iter().next().expect("what was written");
+    let from = before.into_iter().find(|(other, _)| *other == partition).expect("its end").1;
+    let found = read(&*log, partition, from, to).into_iter().map(|record| record.payload);
+    let expected = [Some(b"before".to_vec()), Some(b"after".to_vec())];
+    assert_eq!(found.collect::<Vec<_>>(), expected);
+    let outcome = log.append(&records[1..2], wall_ms()).expect("a refusal is no failure");
+    assert_eq!(outcome, AppendOutcome { position: Position::default(), too_large: vec![0] });
+    assert!(log.writing().is_ok(), "{:?}", log.writing());
 }
 
 /// All records of a range.

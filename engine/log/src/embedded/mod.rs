@@ -21,7 +21,9 @@ pub use source::EmbeddedSource;
 pub use value::MAX_RECORD;
 
 use super::kind::LogKind;
-use super::{AppendError, Bounds, Log, LogError, LogReader, Source, Survey, Tail, Wanted};
+use super::{
+    AppendError, AppendOutcome, Bounds, Log, LogError, LogReader, Source, Survey, Tail, Wanted,
+};
 use reader::RangeReader;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -91,15 +93,25 @@ impl Log for EmbeddedLog {
         Ok(self.0.starts(since_ms)?)
     }
 
-    fn append(&self, records: &[(&[u8], &[u8])], now_ms: i64) -> Result<Position, AppendError> {
+    fn append(
+        &self,
+        records: &[(&[u8], &[u8])],
+        now_ms: i64,
+    ) -> Result<AppendOutcome, AppendError> {
         let mut parts: BTreeMap<u32, Vec<(&[u8], i64)>> = BTreeMap::new();
-        for (key, payload) in records {
-            parts.entry(self.0.partition_of(key)).or_default().push((*payload, now_ms));
+        let mut too_large = Vec::new();
+        for (index, (key, payload)) in records.iter().enumerate() {
+            if payload.len() > MAX_RECORD {
+                too_large.push(index);
+            } else {
+                parts.entry(self.0.partition_of(key)).or_default().push((*payload, now_ms));
+            }
         }
         let slices: Vec<Part<'_>> =
             parts.iter().map(|(partition, records)| (*partition, records.as_slice())).collect();
         let ends = self.0.append_all(&slices)?;
-        Ok(Position(parts.into_keys().zip(ends).collect()))
+        let position = Position(parts.into_keys().zip(ends).collect());
+        Ok(AppendOutcome { position, too_large })
     }
 
     fn writing(&self) -> Result<String, String> {

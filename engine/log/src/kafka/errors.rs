@@ -23,6 +23,7 @@ pub(super) fn worse(left: LogError, right: LogError) -> LogError {
 pub(super) fn cause(fault: &Fault) -> Cause {
     match fault.kind {
         Kind::Outage(cause, _) => cause,
+        Kind::TooLarge => Cause::Misconfigured,
         Kind::OutOfRange | Kind::Fatal => Cause::Unclear,
     }
 }
@@ -57,7 +58,8 @@ fn describe_use(config: &KafkaConfig, fault: &Fault, writes: bool) -> LogError {
         fault.partition.map_or_else(String::new, |partition| format!(", partition {partition}"));
     let (cause, right) = match fault.kind {
         Kind::Fatal => return describe_death(text, "it is replaced by a new one"),
-        Kind::OutOfRange => (Cause::Unclear, None),
+        Kind::TooLarge if writes => return describe_too_large(config, text),
+        Kind::OutOfRange | Kind::TooLarge => (Cause::Unclear, None),
         Kind::Outage(cause, right) => (cause, right),
     };
     let what = match cause {
@@ -95,7 +97,24 @@ fn describe_use(config: &KafkaConfig, fault: &Fault, writes: bool) -> LogError {
             format!("Kafka at {brokers}, topic \"{topic}\"{place}: {text}")
         }
     };
-    LogError::Transient(cause, format!("{what}; {}", cause.prospect()))
+    // Whether events are sent again is up to whoever sent them.
+    let prospect = if writes && !cause.passes() {
+        "waiting does not fix this"
+    } else {
+        cause.prospect()
+    };
+    LogError::Transient(cause, format!("{what}; {prospect}"))
+}
+
+/// The error of events that are larger than the topic takes.
+fn describe_too_large(config: &KafkaConfig, text: &str) -> LogError {
+    let what = format!(
+        "Kafka at {} does not take events this large in topic \"{}\" ({text}): raise \
+         max.message.bytes of the topic, and \"message.max.bytes\" in [kafka.settings] if it is \
+         set there, or send smaller events",
+        config.brokers, config.topic
+    );
+    LogError::Transient(Cause::Misconfigured, what)
 }
 
 /// On what a right is missing, and which one to grant.

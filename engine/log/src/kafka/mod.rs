@@ -1,14 +1,17 @@
 //! A topic of Apache Kafka as the log. Offsets are kept with the state and never read from Kafka.
 //!
 //! `source` counts, as a member of a group (`replay`: outside of it); `tail` and `reader` read
-//! outside the group, too; `producer` appends, over a `sender`; `topic` asks the brokers what the
-//! topic is and holds. `settings` are those of each client, `errors` what a fault means,
-//! `connection_report` what explains one, `stall` and `skipped_offsets` arithmetic of the source.
-//! All that is unsafe is in `raw`.
+//! outside the group, too; `producer` and `bulk_producer` append, over a `sender`; `topic` asks the
+//! brokers what the topic is and holds. `settings` are those of each client, `errors` what a fault
+//! means, `write_failure` what it means for a record, `connection_report` what explains one,
+//! `stall` and `skipped_offsets` arithmetic of the source. All that is unsafe is in `raw`.
 
+mod bulk_producer;
 mod check_settings;
 mod connection_report;
 mod errors;
+#[cfg(test)]
+mod mock_cluster;
 mod producer;
 mod raw;
 mod reader;
@@ -20,14 +23,18 @@ mod source;
 mod stall;
 mod tail;
 mod topic;
+mod write_failure;
 
-pub use producer::{BulkProducer, ProduceError, Producer};
+pub use bulk_producer::BulkProducer;
+pub use producer::{ProduceError, Producer};
 pub use source::KafkaSource;
 pub use tail::KafkaTail;
 pub use topic::{TopicInfo, TopicSurvey, inspect};
 
 use super::kind::LogKind;
-use super::{AppendError, Bounds, Log, LogError, LogReader, Source, Survey, Tail, Wanted};
+use super::{
+    AppendError, AppendOutcome, Bounds, Log, LogError, LogReader, Source, Survey, Tail, Wanted,
+};
 use reader::RangeReader;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -104,8 +111,8 @@ impl Log for KafkaLog {
         topic::starts(&self.config, since_ms)
     }
 
-    fn append(&self, records: &[(&[u8], &[u8])], _: i64) -> Result<Position, AppendError> {
-        Ok(Position(self.producer.send(records)?))
+    fn append(&self, records: &[(&[u8], &[u8])], _: i64) -> Result<AppendOutcome, AppendError> {
+        Ok(self.producer.send(records)?)
     }
 
     fn writing(&self) -> Result<String, String> {

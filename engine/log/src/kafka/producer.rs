@@ -1,29 +1,33 @@
 //! Writing to the topic: idempotent, keyed, acknowledged by all replicas in sync. For plain
 //! threads: it blocks.
 //!
-//! [`Producer::send`] waits for the acknowledgement of what it sends; a [`BulkProducer`] waits only
-//! for room and counts acknowledgements. A key goes to the partition that Java clients choose, so
-//! all events of a user are in one partition whoever writes them. A client that librdkafka declares
-//! dead is replaced by the next `send`, after longer and longer pauses while each new one dies too.
+//! [`Producer::send`] waits for the acknowledgement of what it sends; `bulk_producer` waits only
+//! for room. A key goes to the partition that Java clients choose, so all events of a user are in
+//! one partition whoever writes them. A client that librdkafka declares dead is replaced by the
+//! next `send`, after longer and longer pauses while each new one dies too.
+//!
+//! A broker refuses a batch as a whole, for one record that is too large or because all of them
+//! together are. What was refused so is sent again, each record in a batch of its own, over a
+//! client that is made when it is first needed: what is refused then is too large itself.
 //!
 //! Queue: librdkafka's, 100,000 messages or 64 MiB; when it is full `send` waits for room. What is
 //! not acknowledged within `message.timeout.ms` (20 s) fails. It does not look at events: keys and
 //! payloads are the caller's.
 
-use super::raw::Fault;
-use super::sender::{Delivered, Deliveries, Sender};
-use super::topic::MetadataClient;
-use crate::{AppendError, DeliveryCounts, LogError, LogProducer};
+use super::errors::describe_writing;
+use super::raw::fault_of;
+use super::sender::{Delivered, Deliveries, FailedRecord, Sender};
+use super::write_failure::WriteFailure;
+use crate::{AppendError, AppendOutcome, LogError};
 use parking_lot::Mutex;
+use rdkafka::error::RDKafkaErrorCode;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tally_config::KafkaConfig;
-use tally_system::outage::Cause;
+use tally_progress::Position;
+use tally_system::outage::{Cause, LogThrottle};
 use thiserror::Error;
-
-/// How long the brokers may take to describe the topic.
-const ANSWER: Duration = Duration::from_secs(10);
 
 /// A client that died is replaced so long after it was made, twice as long each time that its
 /// successor dies.
@@ -36,7 +40,11 @@ const REPLACE_AT_MOST: Duration = Duration::from_secs(5);
 pub struct Producer {
     config: KafkaConfig,
     client: Mutex<Made>,
+    /// Sends each record in a batch of its own; `None` until it is needed.
+    lone: Mutex<Option<Arc<Sender>>>,
     writing: Mutex<Writing>,
+    /// Events that are too large are told of no oftener than once a minute.
+    told: Mutex<LogThrottle>,
 }
 
 /// The client that is used now.
@@ -62,12 +70,25 @@ struct Failing {
     events: u64,
 }
 
+/// What became of records that were sent over one client.
+#[derive(Default)]
+struct Pass {
+    /// Of those acknowledged, per partition the offset after the last.
+    next: BTreeMap<u32, u64>,
+    /// Index of each that the client did not take, being too large.
+    too_large: Vec<usize>,
+    /// Index of each that was refused with its batch.
+    with_batch: Vec<usize>,
+    /// How many others were not acknowledged, and the worst that befell them.
+    failed: usize,
+    worst: Option<(WriteFailure, LogError)>,
+}
+
 /// Some of the records were not acknowledged.
 #[derive(Clone, Debug, Error)]
 #[error(
     "{unacknowledged} of {sent} events were not acknowledged by Kafka at {brokers}, topic \
-     \"{topic}\" ({reason}): they may or may not be in the log; send them again with the same \
-     event_id"
+     \"{topic}\" ({reason}): {consequence}"
 )]
 pub struct ProduceError {
     /// How many records the call had.
@@ -76,11 +97,13 @@ pub struct ProduceError {
     pub unacknowledged: usize,
     /// Of those acknowledged, per partition the offset after the last.
     pub next: BTreeMap<u32, u64>,
-    /// Why the first of them was not.
+    /// The worst reason why one of them was not.
     pub cause: Cause,
+    failure: WriteFailure,
     brokers: String,
     topic: String,
     reason: String,
+    consequence: &'static str,
 }
 
 impl Producer {
@@ -90,47 +113,110 @@ impl Producer {
     /// [`LogError::Fatal`] for settings that cannot be.
     pub fn open(config: &KafkaConfig) -> Result<Producer, LogError> {
         let made = Made { sender: Sender::open(config)?, when: Instant::now(), deaths: 0 };
-        Ok(Producer { config: config.clone(), client: Mutex::new(made), writing: Mutex::default() })
+        Ok(Producer {
+            config: config.clone(),
+            client: Mutex::new(made),
+            lone: Mutex::default(),
+            writing: Mutex::default(),
+            told: Mutex::default(),
+        })
     }
 
-    /// Sends records (key, payload) and waits until each is acknowledged or has failed. Returns per
-    /// partition written to the offset after the last record of this call. Records of one key stay
-    /// in order.
+    /// Sends records (key, payload) and waits until each is acknowledged, refused as too large, or
+    /// has failed. Records of one key stay in order, but for those that a broker refuses only
+    /// together with others: these follow the rest.
     ///
     /// # Errors
-    /// [`ProduceError`].
-    pub fn send(&self, records: &[(&[u8], &[u8])]) -> Result<BTreeMap<u32, u64>, ProduceError> {
+    /// [`ProduceError`]: some have failed.
+    pub fn send(&self, records: &[(&[u8], &[u8])]) -> Result<AppendOutcome, ProduceError> {
         let sender = match self.working_sender() {
             Ok(sender) => sender,
             Err(fault) => {
-                return Err(self.failed(records.len(), records.len(), BTreeMap::new(), &fault));
+                let failure = if fault.retry_helps() {
+                    WriteFailure::Unavailable
+                } else {
+                    WriteFailure::Refused
+                };
+                let all = records.len();
+                return Err(self.failed(all, all, BTreeMap::new(), (failure, fault)));
             }
         };
-        let deliveries = Deliveries::new();
-        let mut sent = 0;
-        let mut refused = None;
-        for (key, payload) in records {
-            match sender.enqueue(key, payload, &deliveries, sent) {
+        let all: Vec<usize> = (0..records.len()).collect();
+        let mut pass = self.pass(&sender, records, &all);
+        if pass.failed == 0 && !pass.with_batch.is_empty() {
+            self.send_alone(records, &mut pass);
+        }
+        let Pass { next, mut too_large, with_batch, failed, worst } = pass;
+        let unacknowledged = too_large.len() + with_batch.len() + failed;
+        if failed > 0 {
+            let worst = worst.unwrap_or_else(|| {
+                let unclear = LogError::Transient(Cause::Unclear, "no reason given".to_owned());
+                (WriteFailure::InDoubt, unclear)
+            });
+            return Err(self.failed(records.len(), unacknowledged, next, worst));
+        }
+        if unacknowledged < records.len() {
+            self.acknowledged(&sender, (records.len() - unacknowledged) as u64);
+        }
+        if !too_large.is_empty() {
+            self.tell_too_large(too_large.len());
+            too_large.sort_unstable();
+        }
+        Ok(AppendOutcome { position: Position(next), too_large })
+    }
+
+    /// Sends the records of these indices over a client and waits for what becomes of each.
+    fn pass(&self, sender: &Sender, records: &[(&[u8], &[u8])], wanted: &[usize]) -> Pass {
+        let deliveries = Deliveries::listing();
+        let (mut pass, mut sent, mut stopped) = (Pass::default(), 0, None);
+        for (place, index) in wanted.iter().enumerate() {
+            match sender.enqueue(records[*index], *index, &deliveries, sent) {
                 Ok(()) => sent += 1,
-                Err(fault) => {
-                    refused = Some(fault);
+                Err(FailedRecord { failure: WriteFailure::TooLarge, .. }) => {
+                    pass.too_large.push(*index);
+                }
+                Err(failed) => {
+                    pass.failed = wanted.len() - place;
+                    stopped = Some(failed);
                     break;
                 }
             }
         }
         let mut state = deliveries.all(sent);
-        let Delivered { next, failed, reason, .. } = std::mem::take(&mut *state);
+        let Delivered { next, each, worst, .. } = std::mem::take(&mut *state);
         drop(state);
-        let unacknowledged = failed + records.len() - sent;
-        if unacknowledged == 0 {
-            self.acknowledged(&sender, records.len() as u64);
-            return Ok(next);
+        pass.next = next;
+        for (index, failure) in each.unwrap_or_default() {
+            match failure {
+                WriteFailure::TooLarge | WriteFailure::Beside => pass.with_batch.push(index),
+                _ => pass.failed += 1,
+            }
         }
-        let fault = refused.or(reason).map_or_else(
-            || LogError::Transient(Cause::Unclear, "no reason given".to_owned()),
-            |fault| sender.describe(&self.config, &fault),
-        );
-        Err(self.failed(records.len(), unacknowledged, next, &fault))
+        let failed = stopped.into_iter().chain(worst).max_by_key(|failed| failed.failure);
+        pass.worst = failed.map(|FailedRecord { failure, fault }| {
+            (sender.settled(failure), sender.describe(&self.config, &fault))
+        });
+        pass
+    }
+
+    /// Sends again, each in a batch of its own, the records that were refused with their batch.
+    fn send_alone(&self, records: &[(&[u8], &[u8])], pass: &mut Pass) {
+        let wanted = std::mem::take(&mut pass.with_batch);
+        let alone = match self.lone_sender() {
+            Ok(sender) => self.pass(&sender, records, &wanted),
+            Err(fault) => Pass {
+                failed: wanted.len(),
+                worst: Some((WriteFailure::Unavailable, fault)),
+                ..Pass::default()
+            },
+        };
+        for (partition, next) in alone.next {
+            let kept = pass.next.entry(partition).or_insert(0);
+            *kept = (*kept).max(next);
+        }
+        pass.too_large.extend(alone.too_large.into_iter().chain(alone.with_batch));
+        pass.failed = alone.failed;
+        pass.worst = alone.worst;
     }
 
     /// How writing goes, as a line for people.
@@ -171,6 +257,26 @@ impl Producer {
         }
     }
 
+    /// The client that sends each record in a batch of its own; made where there is none that
+    /// works.
+    fn lone_sender(&self) -> Result<Arc<Sender>, LogError> {
+        let mut lone = self.lone.lock();
+        if let Some(sender) = lone.as_ref().filter(|sender| sender.death().is_none()) {
+            return Ok(Arc::clone(sender));
+        }
+        let sender = Sender::open_lone(&self.config)?;
+        *lone = Some(Arc::clone(&sender));
+        Ok(sender)
+    }
+
+    fn tell_too_large(&self, events: usize) {
+        if self.told.lock().due("too large") {
+            let fault = fault_of(RDKafkaErrorCode::MessageSizeTooLarge as i32);
+            let why = describe_writing(&self.config, &fault);
+            tracing::warn!("{events} events are rejected as too large: {why}");
+        }
+    }
+
     fn acknowledged(&self, sender: &Arc<Sender>, events: u64) {
         let mut made = self.client.lock();
         if Arc::ptr_eq(&made.sender, sender) {
@@ -189,8 +295,13 @@ impl Producer {
         sent: usize,
         unacknowledged: usize,
         next: BTreeMap<u32, u64>,
-        fault: &LogError,
+        (failure, fault): (WriteFailure, LogError),
     ) -> ProduceError {
+        let failure = match failure {
+            // the others are in the log
+            WriteFailure::Unavailable if unacknowledged < sent => WriteFailure::InDoubt,
+            failure => failure,
+        };
         let (why, events) = (fault.to_string(), unacknowledged as u64);
         let mut writing = self.writing.lock();
         match &mut writing.failing {
@@ -211,70 +322,21 @@ impl Producer {
             unacknowledged,
             next,
             cause: match fault {
-                LogError::Transient(cause, _) => *cause,
+                LogError::Transient(cause, _) => cause,
                 LogError::Fatal(_) => Cause::Misconfigured,
             },
+            failure,
             brokers: self.config.brokers.clone(),
             topic: self.config.topic.clone(),
             reason: why,
+            consequence: failure.consequence(),
         }
     }
 }
 
 impl From<ProduceError> for AppendError {
     fn from(fault: ProduceError) -> AppendError {
-        AppendError::InDoubt(fault.to_string())
-    }
-}
-
-/// Sends records without waiting for each; their acknowledgements are counted as they arrive.
-pub struct BulkProducer {
-    config: KafkaConfig,
-    sender: Arc<Sender>,
-    deliveries: Arc<Deliveries>,
-    sent: usize,
-}
-
-impl BulkProducer {
-    /// Connects, and asks whether the topic is there. Blocks for 10 s at most.
-    ///
-    /// # Errors
-    /// [`LogError`]: a setting cannot be used, no broker answers, or the topic does not exist.
-    pub fn open(config: &KafkaConfig) -> Result<BulkProducer, LogError> {
-        let sender = Sender::open(config)?;
-        MetadataClient::open(config)?.ask(|client| client.partitions(ANSWER))?;
-        Ok(BulkProducer { config: config.clone(), sender, deliveries: Deliveries::new(), sent: 0 })
-    }
-
-    fn in_doubt(&self, fault: &Fault) -> AppendError {
-        AppendError::InDoubt(self.sender.describe(&self.config, fault).to_string())
-    }
-}
-
-impl LogProducer for BulkProducer {
-    /// Fails where the queue stays full for 20 s, or the record cannot be sent at all.
-    fn send(&mut self, key: &[u8], payload: &[u8]) -> Result<(), AppendError> {
-        self.sender
-            .enqueue(key, payload, &self.deliveries, self.sent)
-            .map_err(|fault| self.in_doubt(&fault))?;
-        self.sent += 1;
-        Ok(())
-    }
-
-    fn counts(&self) -> DeliveryCounts {
-        let state = self.deliveries.state.lock();
-        DeliveryCounts {
-            acknowledged: (state.answered - state.failed) as u64,
-            errors: state.failed as u64,
-        }
-    }
-
-    fn take_failures(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.deliveries.state.lock().failures)
-    }
-
-    fn finish(&mut self) {
-        drop(self.deliveries.all(self.sent));
+        fault.failure.error(fault.to_string())
     }
 }
 
@@ -282,81 +344,70 @@ impl LogProducer for BulkProducer {
 #[allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 mod tests {
     use super::*;
-    use crate::kafka::sender::LISTED;
-    use rdkafka::mocking::MockCluster;
+    use crate::kafka::mock_cluster::cluster;
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
-    fn counts(producer: &BulkProducer) -> (u64, u64) {
-        let DeliveryCounts { acknowledged, errors } = producer.counts();
-        (acknowledged, errors)
+    const TOO_LARGE: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
+    const NO_RIGHT: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+
+    /// Records of one user, and so of one partition.
+    fn records<'a>(payloads: &[&'a str]) -> Vec<(&'a [u8], &'a [u8])> {
+        payloads.iter().map(|payload| ("1".as_bytes(), payload.as_bytes())).collect()
     }
 
-    fn cluster() -> (MockCluster<'static, rdkafka::producer::DefaultProducerContext>, KafkaConfig) {
-        let cluster = MockCluster::new(1).unwrap();
-        cluster.create_topic("events", 2, 1).unwrap();
-        let config = KafkaConfig { brokers: cluster.bootstrap_servers(), ..KafkaConfig::default() };
-        (cluster, config)
-    }
-
-    #[test]
-    fn what_a_broker_accepted_is_acknowledged_also_past_a_full_queue() {
-        let (_cluster, mut config) = cluster();
-        config.settings.insert("queue.buffering.max.messages".into(), "100".into());
-        let mut producer = BulkProducer::open(&config).unwrap();
-        for n in 0..5_000 {
-            producer.send((n % 7).to_string().as_bytes(), b"{}").unwrap();
-        }
-        producer.finish();
-        assert_eq!((counts(&producer), producer.take_failures()), ((5_000, 0), Vec::new()));
+    fn written(outcome: &AppendOutcome) -> u64 {
+        outcome.position.0.values().sum()
     }
 
     #[test]
-    fn a_bulk_producer_puts_a_key_where_send_puts_it() {
-        let (_cluster, config) = cluster();
+    fn what_is_refused_with_its_batch_is_sent_again_alone() {
+        let (cluster, config) = cluster();
         let producer = Producer::open(&config).unwrap();
-        let mut bulk = BulkProducer::open(&config).unwrap();
-        for key in ["1", "2", "3", "abc", "é"] {
-            let before = bulk.deliveries.state.lock().next.clone();
-            bulk.send(key.as_bytes(), b"{}").unwrap();
-            bulk.finish();
-            let after = bulk.deliveries.state.lock().next.clone();
-            let moved: Vec<u32> = after
-                .iter()
-                .filter(|(at, next)| before.get(at) != Some(next))
-                .map(|(at, _)| *at)
-                .collect();
-            let sent: Vec<u32> =
-                producer.send(&[(key.as_bytes(), b"{}")]).unwrap().into_keys().collect();
-            assert_eq!(moved, sent, "{key}");
-        }
+        cluster.request_errors(RDKafkaApiKey::Produce, &[TOO_LARGE]);
+        let outcome = producer.send(&records(&["a", "b", "c"])).unwrap();
+        assert_eq!((written(&outcome), outcome.too_large), (3, Vec::new()));
+        assert_eq!(producer.writing().unwrap(), "3 events acknowledged");
     }
 
     #[test]
-    fn what_no_broker_accepts_is_counted_and_listed() {
+    fn what_is_too_large_by_itself_is_no_failure() {
+        let (cluster, config) = cluster();
+        let producer = Producer::open(&config).unwrap();
+        cluster.request_errors(RDKafkaApiKey::Produce, &[TOO_LARGE, TOO_LARGE]);
+        let outcome = producer.send(&records(&["a"])).unwrap();
+        assert_eq!(outcome, AppendOutcome { position: Position::default(), too_large: vec![0] });
+        assert_eq!(producer.writing().unwrap(), "nothing has been written yet");
+        let outcome = producer.send(&records(&["a"])).unwrap();
+        assert_eq!((written(&outcome), outcome.too_large), (1, Vec::new()));
+    }
+
+    #[test]
+    fn what_the_client_does_not_take_is_left_out() {
+        let (_cluster, mut config) = cluster();
+        config.settings.insert("message.max.bytes".into(), "2000".into());
+        let producer = Producer::open(&config).unwrap();
+        let large = "x".repeat(10_000);
+        let outcome = producer.send(&records(&["a", &large, "c"])).unwrap();
+        assert_eq!((written(&outcome), outcome.too_large), (2, vec![1]));
+    }
+
+    #[test]
+    fn a_missing_right_is_a_refusal() {
+        let (cluster, config) = cluster();
+        let producer = Producer::open(&config).unwrap();
+        cluster.request_errors(RDKafkaApiKey::Produce, &[NO_RIGHT]);
+        let error = AppendError::from(producer.send(&records(&["a"])).unwrap_err());
+        assert!(matches!(&error, AppendError::Refused(why) if why.contains("WRITE")), "{error}");
+        assert!(producer.writing().unwrap_err().contains("WRITE"));
+    }
+
+    #[test]
+    fn what_was_never_sent_is_not_in_doubt() {
         let (cluster, mut config) = cluster();
         config.settings.insert("message.timeout.ms".into(), "300".into());
-        let mut producer = BulkProducer::open(&config).unwrap();
+        let producer = Producer::open(&config).unwrap();
         drop(cluster);
-        for _ in 0..LISTED + 5 {
-            producer.send(b"7", b"{}").unwrap();
-        }
-        producer.finish();
-        assert_eq!(counts(&producer), (0, LISTED as u64 + 5));
-        let failures = producer.take_failures();
-        assert!(
-            failures.len() == LISTED
-                && failures[0].starts_with("an event of user 7 was not acknowledged: "),
-            "{failures:?}"
-        );
-        assert_eq!(producer.take_failures(), Vec::<String>::new());
-    }
-
-    #[test]
-    fn a_setting_that_does_not_exist_is_named() {
-        let settings = [("no.such.setting".to_owned(), "1".into())].into();
-        let error = BulkProducer::open(&KafkaConfig { settings, ..KafkaConfig::default() })
-            .err()
-            .unwrap()
-            .to_string();
-        assert!(error.contains("no.such.setting") && error.contains("[kafka"), "{error}");
+        let error = AppendError::from(producer.send(&records(&["a"])).unwrap_err());
+        assert!(matches!(&error, AppendError::Unavailable(_)), "{error}");
     }
 }

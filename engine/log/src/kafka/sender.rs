@@ -1,12 +1,14 @@
 //! A client that writes, and what becomes of what it sent: acknowledgements, failures, its death.
 //!
 //! Its thread waits for librdkafka's reports, a second at a time, and ends with the client.
-//! `producer` decides whether a dead client is replaced.
+//! `producer` decides whether a dead client is replaced, `write_failure` what an error code means
+//! for a record.
 
 use super::connection_report::ConnectionReport;
 use super::errors::{describe_writing, refused};
-use super::raw::{Fault, fault_of};
-use super::settings;
+use super::raw::{Fault, fault_of, is_unwritten};
+use super::settings::{self, Settings};
+use super::write_failure::{WriteFailure, write_failure};
 use crate::LogError;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use rdkafka::ClientContext;
@@ -49,11 +51,35 @@ pub(super) struct Delivered {
     pub(super) failed: usize,
     /// The waiting thread is woken when so many are answered.
     wanted: usize,
-    /// Why the first one failed.
-    pub(super) reason: Option<Fault>,
+    /// The worst failure.
+    pub(super) worst: Option<FailedRecord>,
     /// The first few that failed, one text each.
     pub(super) failures: Vec<String>,
+    /// Each that failed, by its index; only of deliveries that list them.
+    pub(super) each: Option<Vec<(usize, WriteFailure)>>,
     pub(super) next: BTreeMap<u32, u64>,
+}
+
+/// Why a record was not acknowledged.
+pub(super) struct FailedRecord {
+    pub(super) failure: WriteFailure,
+    pub(super) fault: Fault,
+}
+
+impl FailedRecord {
+    fn of(reason: &KafkaError, is_unwritten: bool) -> FailedRecord {
+        let code = reason.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+        FailedRecord {
+            failure: write_failure(code, is_unwritten),
+            fault: Fault { text: reason.to_string(), ..fault_of(code as i32) },
+        }
+    }
+}
+
+/// A record under way: whose it is, and its index there.
+struct SentRecord {
+    deliveries: Arc<Deliveries>,
+    index: usize,
 }
 
 /// Called by the client's thread.
@@ -71,9 +97,10 @@ impl ClientContext for Reports {
 }
 
 impl ProducerContext for Reports {
-    type DeliveryOpaque = Arc<Deliveries>;
+    type DeliveryOpaque = Box<SentRecord>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, deliveries: Arc<Deliveries>) {
+    fn delivery(&self, result: &DeliveryResult<'_>, sent: Box<SentRecord>) {
+        let SentRecord { deliveries, index } = *sent;
         let mut state = deliveries.state.lock();
         state.answered += 1;
         match result {
@@ -83,7 +110,13 @@ impl ProducerContext for Reports {
             }
             Err((reason, message)) => {
                 state.failed += 1;
-                state.reason.get_or_insert_with(|| fault(reason));
+                let failed = FailedRecord::of(reason, is_unwritten(message));
+                if let Some(each) = &mut state.each {
+                    each.push((index, failed.failure));
+                }
+                if state.worst.as_ref().is_none_or(|worst| worst.failure < failed.failure) {
+                    state.worst = Some(failed);
+                }
                 if state.failures.len() < LISTED {
                     let key = String::from_utf8_lossy(message.key().unwrap_or_default());
                     state
@@ -98,14 +131,17 @@ impl ProducerContext for Reports {
     }
 }
 
-fn fault(reason: &KafkaError) -> Fault {
-    let code = reason.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
-    Fault { text: reason.to_string(), ..fault_of(code as i32) }
-}
-
 impl Deliveries {
+    /// Of which failures are counted, and the first few told.
     pub(super) fn new() -> Arc<Deliveries> {
         Arc::new(Deliveries { state: Mutex::default(), changed: Condvar::new() })
+    }
+
+    /// Of which each failure is listed, too: for a bounded number of records.
+    pub(super) fn listing() -> Arc<Deliveries> {
+        let deliveries = Deliveries::new();
+        deliveries.state.lock().each = Some(Vec::new());
+        deliveries
     }
 
     /// Waits until all that were sent are acknowledged or failed.
@@ -123,8 +159,17 @@ impl Deliveries {
 impl Sender {
     /// A client; connecting happens in the background.
     pub(super) fn open(config: &KafkaConfig) -> Result<Arc<Sender>, LogError> {
+        Sender::with(config, settings::producer(config)?)
+    }
+
+    /// A client that sends each record in a batch of its own.
+    pub(super) fn open_lone(config: &KafkaConfig) -> Result<Arc<Sender>, LogError> {
+        Sender::with(config, settings::lone_producer(config)?)
+    }
+
+    fn with(config: &KafkaConfig, settings: Settings) -> Result<Arc<Sender>, LogError> {
         let mut client = ClientConfig::new();
-        client.extend(settings::producer(config)?);
+        client.extend(settings);
         let inner = client.create_with_context(Reports::default());
         let inner = inner.map_err(|reason| refused(&reason))?;
         let sender = Arc::new(Sender { inner, topic: config.topic.clone() });
@@ -145,6 +190,14 @@ impl Sender {
         Some(Fault { text, ..fault_of(code as i32) })
     }
 
+    /// What a failure comes to: of a client that is dead, why it died says whether waiting helps.
+    pub(super) fn settled(&self, failure: WriteFailure) -> WriteFailure {
+        match (failure, self.inner.client().fatal_error()) {
+            (WriteFailure::Unavailable, Some((code, _))) => failure.max(write_failure(code, true)),
+            _ => failure,
+        }
+    }
+
     /// The error of what was not sent: of a client that is dead why it died, of a connection the
     /// report that says most.
     pub(super) fn describe(&self, config: &KafkaConfig, fault: &Fault) -> LogError {
@@ -154,18 +207,18 @@ impl Sender {
         describe_writing(config, self.inner.client().context().connection.lock().explain(fault))
     }
 
-    /// Queues a record; waits for room in the queue, up to 20 s.
+    /// Queues a record (key, payload) under its `index`, after so many that were `sent`; waits for
+    /// room in the queue, up to 20 s.
     pub(super) fn enqueue(
         &self,
-        key: &[u8],
-        payload: &[u8],
+        (key, payload): (&[u8], &[u8]),
+        index: usize,
         deliveries: &Arc<Deliveries>,
         sent: usize,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), FailedRecord> {
         let deadline = Instant::now() + ROOM_WITHIN;
-        let mut record = BaseRecord::with_opaque_to(&self.topic, Arc::clone(deliveries))
-            .key(key)
-            .payload(payload);
+        let opaque = Box::new(SentRecord { deliveries: Arc::clone(deliveries), index });
+        let mut record = BaseRecord::with_opaque_to(&self.topic, opaque).key(key).payload(payload);
         loop {
             match self.inner.send(record) {
                 Ok(()) => return Ok(()),
@@ -174,7 +227,8 @@ impl Sender {
                 {
                     record = back
                 }
-                Err((reason, _)) => return Err(fault(&reason)),
+                // what was never queued was never sent
+                Err((reason, _)) => return Err(FailedRecord::of(&reason, true)),
             }
             // Acknowledgements make room: our own, or those of other callers, which we do not see.
             let mut state = deliveries.state.lock();

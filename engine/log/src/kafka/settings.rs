@@ -163,6 +163,25 @@ pub(super) fn producer(config: &KafkaConfig) -> Result<Settings, LogError> {
     merged(config, &defaults, &[("enable.idempotence", "true"), ("acks", "all")], produces)
 }
 
+/// Of the producer that sends each record in a batch of its own, and each once: without numbers of
+/// sequence, so that a record that is refused holds up no other, and without a second try, so that
+/// there are no duplicates all the same.
+pub(super) fn lone_producer(config: &KafkaConfig) -> Result<Settings, LogError> {
+    let mut settings = producer(config)?;
+    // another name of what is set below, and what only numbers of sequence can promise
+    for name in ["retries", "enable.gapless.guarantee"] {
+        settings.remove(name);
+    }
+    for (name, value) in [
+        ("enable.idempotence", "false"),
+        ("message.send.max.retries", "0"),
+        ("batch.num.messages", "1"),
+    ] {
+        settings.insert(name.to_owned(), value.to_owned());
+    }
+    Ok(settings)
+}
+
 /// Of the administrative client.
 pub(super) fn admin(config: &KafkaConfig) -> Result<Settings, LogError> {
     merged(config, &[], &[], |name| produces(name) && consumes(name))
@@ -235,6 +254,22 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_lone_producer_is_made_whatever_the_other_one_is_set_to() {
+        let config = with(&[
+            ("retries", "5"),
+            ("batch.num.messages", "100"),
+            ("enable.gapless.guarantee", "true"),
+        ]);
+        let settings = lone_producer(&config).unwrap();
+        let of = |name: &str| settings.get(name).map_or("", String::as_str);
+        assert_eq!((of("batch.num.messages"), of("message.send.max.retries")), ("1", "0"));
+        assert_eq!((of("retries"), of("acks")), ("", "all"));
+        let mut client = rdkafka::ClientConfig::new();
+        client.extend(settings);
+        client.create::<rdkafka::producer::BaseProducer>().unwrap();
     }
 
     #[test]

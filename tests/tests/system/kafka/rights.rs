@@ -50,6 +50,7 @@ fn refusals_are_told_as_what_they_are_and_nothing_outlives_them() {
     let post = |client: &Client| client.post("/api/events", event("posted")).unwrap();
     let refused = post(&tally.client);
     assert_eq!((refused.status, refused.text.contains("WRITE")), (503, true), "{}", refused.text);
+    assert_eq!(refused.header("retry-after"), "", "waiting does not fix it: {}", refused.text);
     let line = |text: &str| text.contains("[!]writing failed") && text.contains("WRITE");
     tally
         .client

@@ -20,6 +20,8 @@ pub(in crate::kafka) enum Kind {
     OutOfRange,
     /// The client is dead.
     Fatal,
+    /// A record, or the batch that it was sent in, is larger than client or broker takes.
+    TooLarge,
     /// Something stands between us and the brokers; of a missing right, on what.
     Outage(Cause, Option<Right>),
 }
@@ -59,6 +61,9 @@ pub(super) fn kind(code: Code) -> Kind {
         | E::RD_KAFKA_RESP_ERR__LOG_TRUNCATION
         | E::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE => return Kind::OutOfRange,
         E::RD_KAFKA_RESP_ERR__FATAL => return Kind::Fatal,
+        E::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE | E::RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE => {
+            return Kind::TooLarge;
+        }
         E::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED => {
             return Kind::Outage(Cause::Authorization, Some(Right::Topic));
         }
@@ -93,6 +98,12 @@ pub(super) fn kind(code: Code) -> Kind {
         | E::RD_KAFKA_RESP_ERR_INCONSISTENT_GROUP_PROTOCOL
         | E::RD_KAFKA_RESP_ERR_INVALID_SESSION_TIMEOUT
         | E::RD_KAFKA_RESP_ERR_INVALID_CONFIG
+        | E::RD_KAFKA_RESP_ERR_INVALID_RECORD
+        | E::RD_KAFKA_RESP_ERR_INVALID_REQUIRED_ACKS
+        | E::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP
+        | E::RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION
+        | E::RD_KAFKA_RESP_ERR_UNSUPPORTED_COMPRESSION_TYPE
+        | E::RD_KAFKA_RESP_ERR_UNSUPPORTED_FOR_MESSAGE_FORMAT
         | E::RD_KAFKA_RESP_ERR_POLICY_VIOLATION => Cause::Misconfigured,
         E::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE
         | E::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION

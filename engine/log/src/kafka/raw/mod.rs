@@ -21,7 +21,7 @@ pub(super) use callbacks::Rebalance;
 pub(super) use client::{Client, Extent};
 pub(super) use consumer::Consumer;
 pub(super) use fault::{Fault, Kind, Right, fault_of};
-pub(super) use objects::{Batch, Message};
+pub(super) use objects::{Batch, Message, is_unwritten};
 
 use std::ffi::c_int;
 use std::time::Duration;

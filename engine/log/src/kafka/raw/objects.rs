@@ -1,10 +1,11 @@
 //! What librdkafka hands out: texts, error objects, lists of partitions, messages.
 //!
-//! Promises: what has to be destroyed is destroyed exactly once, by what owns it here. Asks
-//! librdkafka nothing.
+//! Promises: what has to be destroyed is destroyed exactly once, by what owns it here. Asks no
+//! broker.
 #![allow(unsafe_code)] // they are pointers into C
 
 use super::fault::{Fault, Kind, kind};
+use rdkafka::message::BorrowedMessage;
 use rdkafka_sys as rds;
 use rdkafka_sys::rd_kafka_resp_err_t as Code;
 use std::ffi::{CStr, c_char};
@@ -74,6 +75,14 @@ impl Drop for List {
 #[derive(Clone, Copy)]
 pub(in crate::kafka) struct Message<'a> {
     raw: &'a rds::rd_kafka_message_t,
+}
+
+/// Whether a message that a producer could not deliver is certainly not in the log: of no attempt
+/// at it the outcome is unknown.
+pub(in crate::kafka) fn is_unwritten(message: &BorrowedMessage<'_>) -> bool {
+    // SAFETY: the message is alive while it is borrowed, and the call only reads it.
+    let status = unsafe { rds::rd_kafka_message_status(message.ptr()) };
+    status == rds::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_NOT_PERSISTED
 }
 
 /// Messages in the order fetched; destroyed when dropped.
