@@ -8,6 +8,8 @@
 mod crates;
 #[path = "house/documents.rs"]
 mod documents;
+#[path = "house/exceptions.rs"]
+mod exceptions;
 #[path = "house/functions.rs"]
 mod functions;
 #[path = "house/homonyms.rs"]

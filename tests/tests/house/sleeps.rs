@@ -1,13 +1,13 @@
 //! Where tests sleep. No test sleeps to wait for something: it asks until it is so. What is left
 //! stands in a list, each with its reason, which only becomes shorter.
 
+use super::exceptions::Exceptions;
 use super::none;
-use super::reading::{Source, read, sources};
-use std::collections::BTreeMap;
+use super::reading::{Source, sources};
 
-/// The files whose tests sleep: `path number reason`. Reasons: between two questions of a loop with
-/// a limit; the pace of what a test does; the moment of a fault that is meant to be at random; a
-/// time over which something is measured.
+/// The files whose tests sleep. Reasons: between two questions of a loop with a limit; the pace of
+/// what a test does; the moment of a fault that is meant to be at random; a time over which
+/// something is measured.
 const LIST: &str = "tests/tests/house/sleeps.txt";
 
 /// Where tests are.
@@ -28,37 +28,12 @@ fn code_of_tests(source: &Source) -> &str {
 
 #[test]
 fn tests_do_not_sleep_to_wait() {
-    let list = read(LIST);
-    let mut listed: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut faults = Vec::new();
-    for line in list.lines() {
-        let mut words = line.splitn(3, ' ');
-        let (path, number) = (words.next(), words.next().and_then(|number| number.parse().ok()));
-        let (Some(path), Some(number)) = (path, number) else { panic!("{LIST}: {line}") };
-        if words.next().is_none_or(|reason| reason.trim().is_empty()) {
-            faults.push(format!("{LIST}: {path} gives no reason"));
-        }
-        listed.insert(path, number);
-    }
-    for source in
-        sources().iter().filter(|source| FOLDERS.iter().any(|folder| source.is_in(folder)))
-    {
-        let (found, allowed) =
-            (sleeps(code_of_tests(source)), listed.remove(source.path.as_str()).unwrap_or(0));
-        if found > allowed {
-            faults.push(format!(
-                "{} sleeps {found} times, not {allowed}: ask until it is so",
-                source.path
-            ));
-        } else if found < allowed {
-            faults.push(format!(
-                "{} sleeps {found} times, not {allowed}: say so in {LIST}",
-                source.path
-            ));
-        }
-    }
-    faults.extend(listed.keys().map(|path| format!("{path} is gone; take it off {LIST}")));
-    none(faults);
+    let sources = sources();
+    let found = sources
+        .iter()
+        .filter(|source| FOLDERS.iter().any(|folder| source.is_in(folder)))
+        .map(|source| (source.path.as_str(), sleeps(code_of_tests(source))));
+    none(Exceptions::of(LIST).faults(found, "calls of sleep in tests", "ask until it is so"));
 }
 
 #[test]
