@@ -2,12 +2,7 @@
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 use super::*;
-use crate::config::Durability;
-use crate::database::Database;
-use crate::event::EventBatch;
-use crate::progress::Progress;
-use crate::store::embedded::EmbeddedStore;
-use crate::store::{Advance, Commit, StoredProgress};
+use crate::pipeline::testing::StoreRig;
 
 const METRIC: MetricId = MetricId(7);
 const OTHER: MetricId = MetricId(8);
@@ -17,78 +12,24 @@ const LIMIT: u64 = 1 << 20;
 
 /// An engine that counts users, a thousand at a time, and a follower of it.
 struct Rig {
-    store: Arc<EmbeddedStore>,
-    revision: RevisionId,
-    life: Life,
-    counts: State,
-    stored: Option<Vec<u8>>,
-    next: u64,
     memory_share: Arc<MemoryShare>,
     follower: Follower,
-    _folder: tempfile::TempDir,
+    stored: StoreRig,
 }
 
 impl Rig {
     fn new() -> Rig {
-        let folder = tempfile::tempdir().unwrap();
-        let database = Database::open(folder.path()).unwrap();
-        let store = Arc::new(EmbeddedStore::open(database, Durability::Process, 1 << 30).unwrap());
-        let revision = RevisionId { metric: "plain".into(), fingerprint: 1 };
+        let stored = StoreRig::new();
+        let (store, revision) = (stored.store.clone(), stored.revision.clone());
         let plugin = crate::host::plain_metric();
-        let mut counts = State::default();
-        counts.add(plugin.description());
-        let life = store.create(&revision, b"").unwrap();
         let memory_share = Arc::new(MemoryShare::new(LIMIT));
-        let follower = Follower::new(store.clone(), revision.clone(), plugin.description());
+        let follower = Follower::new(store, revision, plugin.description());
         let follower = follower.with_memory_share(memory_share.clone(), METRIC);
-        Rig {
-            store,
-            revision,
-            life,
-            counts,
-            stored: None,
-            next: 0,
-            memory_share,
-            follower,
-            _folder: folder,
-        }
+        Rig { memory_share, follower, stored }
     }
 
     fn count(&mut self) {
-        let (from, to) = (self.next, self.next + 1_000);
-        let batch = EventBatch {
-            from,
-            to,
-            offsets: (from..to).collect(),
-            users: (from..to).collect(),
-            products: vec![1; 1_000],
-            kinds: vec![0; 1_000],
-            times: vec![1_800_000_000_000; 1_000],
-            kind_names: vec!["view".into()],
-            ..EventBatch::default()
-        };
-        self.counts.begin(&batch);
-        self.counts.apply(MetricId(0), &batch, from, &[]);
-        let sealed = self.counts.seal(MetricId(0), 0);
-        let frames = self.counts.frames(MetricId(0), &[&sealed]).into_iter();
-        let frames = frames
-            .map(|frame| (Bucket { table: frame.table, bucket: frame.bucket }, frame.bytes))
-            .collect();
-        let bytes = Progress { next: to, rows: to, ..Progress::default() }.encode();
-        let advance = Advance {
-            partition: 0,
-            from,
-            base: self.stored.replace(bytes.clone()),
-            to: StoredProgress { next: to, bytes },
-        };
-        let commit = Commit {
-            revision: self.revision.clone(),
-            life: self.life,
-            advances: vec![advance],
-            frames,
-        };
-        self.store.commit(&[commit]).unwrap();
-        self.next = to;
+        self.stored.count(1_000);
     }
 
     /// What a question finds: whether the view is current, its position, and its number of users.
@@ -143,7 +84,7 @@ fn a_follower_that_does_not_fit_when_it_is_loaded_again_answers_from_before_and_
     assert_eq!(rig.finds(), (Ok(Refreshed::Current), 2_000, 2_000));
     let held = rig.memory_share.held(METRIC);
     // The state was created again, and is larger.
-    (rig.life, rig.stored, rig.next) = (rig.store.create(&rig.revision, b"").unwrap(), None, 0);
+    rig.stored.create_again();
     (0..40).for_each(|_| rig.count());
     rig.memory_share.record_followed(OTHER, LIMIT / 100 * 84 - held);
     let (refreshed, position, users) = rig.finds();

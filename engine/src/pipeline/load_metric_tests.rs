@@ -4,70 +4,30 @@
 
 use super::super::view::MetricProgress;
 use super::*;
-use crate::config::Durability;
-use crate::database::Database;
-use crate::event::EventBatch;
-use crate::progress::{Progress, Quarantine};
-use crate::store::embedded::EmbeddedStore;
-use crate::store::{Advance, Commit, StoredProgress};
+use crate::pipeline::testing::StoreRig;
+use crate::progress::Quarantine;
 
 const USERS: u64 = 20_000;
 
 /// A store that holds a metric which counts by user, and a view into which it is loaded.
 struct Rig {
-    store: EmbeddedStore,
     view: View,
     metric: MetricId,
-    revision: RevisionId,
-    _folder: tempfile::TempDir,
-}
-
-fn batch(users: std::ops::Range<u64>) -> EventBatch {
-    let rows = (users.end - users.start) as usize;
-    EventBatch {
-        from: users.start,
-        to: users.end,
-        offsets: users.clone().collect(),
-        users: users.collect(),
-        products: vec![1; rows],
-        kinds: vec![0; rows],
-        times: vec![1_800_000_000_000; rows],
-        kind_names: vec!["view".into()],
-        ..EventBatch::default()
-    }
+    stored: StoreRig,
 }
 
 impl Rig {
     fn new() -> Rig {
-        let folder = tempfile::tempdir().unwrap();
-        let database = Database::open(folder.path()).unwrap();
-        let store = EmbeddedStore::open(database, Durability::Process, 1 << 30).unwrap();
-        let revision = RevisionId { metric: "plain".into(), fingerprint: 1 };
+        let (mut stored, view) = (StoreRig::new(), View::default());
+        stored.count(USERS);
         let plugin = crate::host::plain_metric();
-        let mut state = State::default();
-        let counted = state.add(plugin.description());
-        let events = batch(0..USERS);
-        state.begin(&events);
-        let rows = state.apply(counted, &events, 0, &[]);
-        let sealed = state.seal(counted, 0);
-        let frames = state.frames(counted, &[&sealed]);
-        let frames = frames
-            .into_iter()
-            .map(|f| (Bucket { table: f.table, bucket: f.bucket }, f.bytes))
-            .collect();
-        let life = store.create(&revision, b"").unwrap();
-        let record = Progress { next: USERS, rows, ..Progress::default() };
-        let to = StoredProgress { next: USERS, bytes: record.encode() };
-        let advances = vec![Advance { partition: 0, from: 0, base: None, to }];
-        let commit = Commit { revision: revision.clone(), life, advances, frames };
-        store.commit(&[commit]).unwrap();
-        let view = View::default();
         let metric = view.add(plugin.description(), MetricProgress::default());
-        Rig { store, view, metric, revision, _folder: folder }
+        Rig { view, metric, stored }
     }
 
     fn load(&self, memory_share: &MemoryShare) -> Result<Option<StoredRevision>, LoadFault> {
-        load_metric(&self.store, (&self.view, memory_share), self.metric, &self.revision)
+        let StoreRig { store, revision, .. } = &self.stored;
+        load_metric(&**store, (&self.view, memory_share), self.metric, revision)
     }
 
     /// The number of cells, whether they may be read, and their position.
@@ -90,8 +50,8 @@ fn a_metric_is_loaded_in_one_piece_or_in_many() {
     let takes = rig.view.read().state.size(rig.metric).1;
     let memory_share = MemoryShare::new(takes);
     memory_share.hand_over(MetricId(99), rig.metric, takes * 2);
-    let stored: u64 =
-        rig.store.sizes(&rig.revision).unwrap().iter().map(|size| size.snapshot + size.tail).sum();
+    let sizes = rig.stored.store.sizes(&rig.stored.revision).unwrap();
+    let stored: u64 = sizes.iter().map(|size| size.snapshot + size.tail).sum();
     assert!(stored > memory_share.piece_bytes(), "{stored} bytes are read in one piece");
     assert!(rig.load(&memory_share).ok().flatten().is_some());
     assert_eq!((rig.loaded(), memory_share.held(rig.metric)), ((USERS, true, Some(USERS)), takes));
@@ -102,11 +62,11 @@ fn no_reader_sees_half_of_a_metric_that_is_loaded_again() {
     let rig = Rig::new();
     let memory_share = MemoryShare::new(1 << 30);
     assert!(rig.load(&memory_share).is_ok());
-    let sizes = rig.store.sizes(&rig.revision).unwrap();
+    let sizes = rig.stored.store.sizes(&rig.stored.revision).unwrap();
     let held: Vec<Bucket> = sizes.iter().map(|size| size.bucket).collect();
     let reading = |bucket: Bucket| {
         let known = [crate::store::Known { bucket, last: None }];
-        let reading = rig.store.read(&rig.revision, &known).unwrap().unwrap();
+        let reading = rig.stored.store.read(&rig.stored.revision, &known).unwrap().unwrap();
         let crate::store::BucketRead::Whole(frames) = reading.buckets.into_iter().next().unwrap()
         else {
             panic!()
@@ -165,7 +125,7 @@ fn a_metric_that_is_not_stored_is_empty() {
     let rig = Rig::new();
     let memory_share = MemoryShare::new(1 << 30);
     assert!(rig.load(&memory_share).is_ok());
-    rig.store.remove(&rig.revision).unwrap();
+    rig.stored.store.remove(&rig.stored.revision).unwrap();
     assert!(matches!(rig.load(&memory_share), Ok(None)));
     assert_eq!(rig.loaded(), (0, true, None));
 }

@@ -3,53 +3,18 @@
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 use super::*;
-use crate::config::Durability;
-use crate::database::Database;
-use crate::store::embedded::EmbeddedStore;
-use crate::store::{Advance, Commit, Compaction, Life, StoredProgress};
+use crate::pipeline::testing::StoreRig;
+use crate::store::Compaction;
 use std::sync::Arc;
 
 const BUCKETS: u32 = 6;
 
-/// A store of one revision, each bucket of which holds as many frames as were committed.
-struct Rig {
-    store: Arc<EmbeddedStore>,
-    revision: RevisionId,
-    life: Life,
-    commits: u64,
-    _folder: tempfile::TempDir,
-}
-
-impl Rig {
-    fn new() -> Rig {
-        let folder = tempfile::tempdir().unwrap();
-        let database = Database::open(folder.path()).unwrap();
-        let store = Arc::new(EmbeddedStore::open(database, Durability::Process, 1 << 20).unwrap());
-        let revision = RevisionId { metric: "m".into(), fingerprint: 1 };
-        let life = store.create(&revision, b"").unwrap();
-        Rig { store, revision, life, commits: 0, _folder: folder }
-    }
-
+impl StoreRig {
     /// One frame of ten bytes in each bucket.
     fn commit(&mut self) {
-        let record = |at: u64| at.to_le_bytes().to_vec();
-        let (from, to) = (self.commits, self.commits + 1);
-        let advance = Advance {
-            partition: 0,
-            from,
-            base: (from > 0).then(|| record(from)),
-            to: StoredProgress { next: to, bytes: record(to) },
-        };
+        let to = self.next + 1;
         let frame = |bucket| (Bucket { table: 0, bucket }, vec![to as u8; 10]);
-        let frames = (0..BUCKETS).map(frame).collect();
-        let commit = Commit {
-            revision: self.revision.clone(),
-            life: self.life,
-            advances: vec![advance],
-            frames,
-        };
-        self.store.commit(&[commit]).unwrap();
-        self.commits = to;
+        self.commit_frames(to, to.to_le_bytes().to_vec(), (0..BUCKETS).map(frame).collect());
     }
 
     /// Replaces all of a bucket by one frame with the same bytes.
@@ -67,8 +32,8 @@ impl Rig {
 
 /// Keeps the bytes of each bucket, and calls `between` before each piece.
 struct Kept<'a> {
-    rig: &'a mut Rig,
-    between: fn(&mut Rig, usize),
+    rig: &'a mut StoreRig,
+    between: fn(&mut StoreRig, usize),
     pieces: Vec<u64>,
     begun: usize,
     bytes: BTreeMap<Bucket, Vec<u8>>,
@@ -118,10 +83,10 @@ impl Fold for Kept<'_> {
 
 /// Reads pieces of `most` bytes; no more than `all` may be held.
 fn read(
-    rig: &mut Rig,
+    rig: &mut StoreRig,
     most: u64,
     all: u64,
-    between: fn(&mut Rig, usize),
+    between: fn(&mut StoreRig, usize),
 ) -> (Result<Option<StoredRevision>, Why>, Kept<'_>) {
     let (store, revision) = (Arc::clone(&rig.store), rig.revision.clone());
     let mut kept =
@@ -142,7 +107,7 @@ impl Kept<'_> {
 
 #[test]
 fn what_is_small_is_read_at_once_and_what_is_large_in_pieces() {
-    let mut rig = Rig::new();
+    let mut rig = StoreRig::new();
     (0..3).for_each(|_| rig.commit());
     for (most, pieces) in [
         (u64::MAX, vec![180]),
@@ -162,7 +127,7 @@ fn what_is_small_is_read_at_once_and_what_is_large_in_pieces() {
 
 #[test]
 fn what_is_written_between_two_pieces_is_in_all_buckets_or_in_none() {
-    let mut rig = Rig::new();
+    let mut rig = StoreRig::new();
     rig.commit();
     let (whole, kept) = read(&mut rig, 25, u64::MAX, |rig, _| rig.commit());
     let whole = whole.unwrap().unwrap();
@@ -175,7 +140,7 @@ fn what_is_written_between_two_pieces_is_in_all_buckets_or_in_none() {
 
 #[test]
 fn a_bucket_that_is_compacted_past_what_was_read_of_it_is_read_again() {
-    let mut rig = Rig::new();
+    let mut rig = StoreRig::new();
     (0..2).for_each(|_| rig.commit());
     let (whole, kept) = read(&mut rig, 40, u64::MAX, |rig, piece| {
         if piece == 1 {
@@ -197,7 +162,7 @@ fn a_bucket_that_is_compacted_past_what_was_read_of_it_is_read_again() {
 
 #[test]
 fn a_read_that_is_outrun_at_each_piece_reads_larger_ones() {
-    let mut rig = Rig::new();
+    let mut rig = StoreRig::new();
     rig.commit();
     let (whole, kept) = read(&mut rig, 10, u64::MAX, |rig, _| {
         rig.commit();
@@ -210,7 +175,7 @@ fn a_read_that_is_outrun_at_each_piece_reads_larger_ones() {
 
 #[test]
 fn what_is_not_admitted_is_not_read() {
-    let mut rig = Rig::new();
+    let mut rig = StoreRig::new();
     (0..4).for_each(|_| rig.commit());
     let (whole, kept) = read(&mut rig, 40, 100, |_, _| {});
     assert_eq!(whole.err(), Some(Why::TooMuch));
@@ -223,7 +188,7 @@ fn what_is_not_admitted_is_not_read() {
 
 #[test]
 fn a_revision_without_buckets_has_a_moment_and_one_that_is_gone_has_none() {
-    let mut rig = Rig::new();
+    let mut rig = StoreRig::new();
     let (whole, kept) = read(&mut rig, 10, u64::MAX, |_, _| {});
     let whole = whole.unwrap().unwrap();
     assert_eq!((whole.life, kept.bytes.len(), kept.pieces), (rig.life, 0, vec![0]));

@@ -1,20 +1,24 @@
-//! What tests of the pipeline share: a metric, a store and a log that fail on demand.
+//! What tests of the pipeline share: a metric, a store into which it is counted, a store and a log
+//! that fail on demand.
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 use super::members::LaneMetric;
 use super::view::{MetricProgress, View};
 use crate::config::Durability;
 use crate::database::Database;
+use crate::event::EventBatch;
 use crate::log::{Bounds, LogError, Survey, Surveyed};
 use crate::outage::Cause;
-use crate::progress::{History, Memory, OnGap, OnStateLoss, RevisionNo, Settings};
+use crate::progress::{History, Memory, OnGap, OnStateLoss, Progress, RevisionNo, Settings};
+use crate::state::{MetricId, State};
 use crate::store::embedded::EmbeddedStore;
 use crate::store::{
-    Bucket, BucketSize, Commit, CommitAnswer, CompactAnswer, Compaction, Known, Life, Reading,
-    RevisionId, Split, SplitAnswer, Store, StoreError, StoredRevision,
+    Advance, Bucket, BucketSize, Commit, CommitAnswer, CompactAnswer, Compaction, Known, Life,
+    Reading, RevisionId, Split, SplitAnswer, Store, StoreError, StoredProgress, StoredRevision,
 };
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +31,7 @@ pub(super) fn metric(view: &View) -> LaneMetric {
     LaneMetric {
         no: NO,
         id: view.add(plugin.description(), MetricProgress::default()),
-        revision: RevisionId { metric: "plain".into(), fingerprint: 1 },
+        revision: revision(),
         meta: Vec::new(),
         plugin,
         history: History::Whole,
@@ -36,6 +40,11 @@ pub(super) fn metric(view: &View) -> LaneMetric {
         barred: None,
         suspected: Vec::new(),
     }
+}
+
+/// The revision of [`metric`].
+fn revision() -> RevisionId {
+    RevisionId { metric: "plain".into(), fingerprint: 1 }
 }
 
 /// Settings of a lane that holds what it counts in memory.
@@ -53,6 +62,107 @@ pub(super) fn settings() -> Settings {
 /// An event of a user.
 pub(super) fn payload(user: u64) -> String {
     format!("{{\"user_id\":{user},\"product_id\":1,\"event_type\":\"view\"}}")
+}
+
+/// An event of each of these users, at the offset with the same number.
+fn events_of(users: Range<u64>) -> EventBatch {
+    let rows = (users.end - users.start) as usize;
+    EventBatch {
+        from: users.start,
+        to: users.end,
+        offsets: users.clone().collect(),
+        users: users.collect(),
+        products: vec![1; rows],
+        kinds: vec![0; rows],
+        times: vec![1_800_000_000_000; rows],
+        kind_names: vec!["view".into()],
+        ..EventBatch::default()
+    }
+}
+
+/// A store with one revision, and an engine that counts into it.
+pub(super) struct StoreRig {
+    pub(super) store: Arc<EmbeddedStore>,
+    pub(super) revision: RevisionId,
+    pub(super) life: Life,
+    /// The offset after what is committed.
+    pub(super) next: u64,
+    /// The progress that is stored.
+    progress: Option<Vec<u8>>,
+    /// What the engine holds, and how many updates of it are committed.
+    counts: State,
+    rows: u64,
+    _folder: tempfile::TempDir,
+}
+
+impl StoreRig {
+    /// One in which nothing is counted.
+    pub(super) fn new() -> StoreRig {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(folder.path()).unwrap();
+        let store = Arc::new(EmbeddedStore::open(database, Durability::Process, 1 << 30).unwrap());
+        let revision = revision();
+        let life = store.create(&revision, b"").unwrap();
+        let mut counts = State::default();
+        counts.add(crate::host::plain_metric().description());
+        StoreRig {
+            store,
+            revision,
+            life,
+            next: 0,
+            progress: None,
+            counts,
+            rows: 0,
+            _folder: folder,
+        }
+    }
+
+    /// Creates the revision again: another life, of which nothing is committed.
+    pub(super) fn create_again(&mut self) {
+        self.life = self.store.create(&self.revision, b"").unwrap();
+        (self.next, self.progress, self.rows) = (0, None, 0);
+    }
+
+    /// Commits these frames of the records before `to`.
+    pub(super) fn commit_frames(
+        &mut self,
+        to: u64,
+        progress: Vec<u8>,
+        frames: Vec<(Bucket, Vec<u8>)>,
+    ) {
+        let advance = Advance {
+            partition: 0,
+            from: self.next,
+            base: self.progress.replace(progress.clone()),
+            to: StoredProgress { next: to, bytes: progress },
+        };
+        let commit = Commit {
+            revision: self.revision.clone(),
+            life: self.life,
+            advances: vec![advance],
+            frames,
+        };
+        self.store.commit(&[commit]).unwrap();
+        self.next = to;
+    }
+
+    /// Counts so many events more, each of a user of its own, and commits them.
+    pub(super) fn count(&mut self, events: u64) {
+        let metric = MetricId(0);
+        let to = self.next + events;
+        let batch = events_of(self.next..to);
+        self.counts.begin(&batch);
+        self.rows += self.counts.apply(metric, &batch, self.next, &[]);
+        let sealed = self.counts.seal(metric, 0);
+        let frames = self
+            .counts
+            .frames(metric, &[&sealed])
+            .into_iter()
+            .map(|frame| (Bucket { table: frame.table, bucket: frame.bucket }, frame.bytes))
+            .collect();
+        let progress = Progress { next: to, rows: self.rows, ..Progress::default() };
+        self.commit_frames(to, progress.encode(), frames);
+    }
 }
 
 /// Which calls fail, by name: how often, and whether by a panic.
