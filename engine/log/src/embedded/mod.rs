@@ -24,7 +24,7 @@ use super::kind::LogKind;
 use super::{
     AppendError, AppendOutcome, Bounds, Log, LogError, LogReader, Source, Survey, Tail, Wanted,
 };
-use reader::RangeReader;
+use reader::EmbeddedReader;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tail::EmbeddedTail;
@@ -82,7 +82,7 @@ impl Log for EmbeddedLog {
     }
 
     fn range(&self, partition: u32, from: u64, to: u64) -> Result<Box<dyn LogReader>, LogError> {
-        Ok(Box::new(RangeReader::new(self.0.clone(), partition, from, to)))
+        Ok(Box::new(EmbeddedReader::new(self.0.clone(), partition, from, to)))
     }
 
     fn bounds(&self) -> Result<Vec<Bounds>, LogError> {

@@ -8,20 +8,20 @@ use std::sync::Arc;
 const BYTES: usize = 512 << 10;
 
 /// Reads the offsets `next..to` of a partition.
-pub(super) struct RangeReader {
+pub(super) struct EmbeddedReader {
     log: Arc<SegmentLog>,
     partition: u32,
     next: u64,
     to: u64,
 }
 
-impl RangeReader {
-    pub(super) fn new(log: Arc<SegmentLog>, partition: u32, from: u64, to: u64) -> RangeReader {
-        RangeReader { log, partition, next: from, to }
+impl EmbeddedReader {
+    pub(super) fn new(log: Arc<SegmentLog>, partition: u32, from: u64, to: u64) -> EmbeddedReader {
+        EmbeddedReader { log, partition, next: from, to }
     }
 }
 
-impl LogReader for RangeReader {
+impl LogReader for EmbeddedReader {
     fn batch(&mut self) -> Result<Vec<LogRecord>, LogError> {
         while self.next < self.to {
             let mut records = self.log.records(self.partition, self.next, BYTES)?;

@@ -35,7 +35,7 @@ use super::kind::LogKind;
 use super::{
     AppendError, AppendOutcome, Bounds, Log, LogError, LogReader, Source, Survey, Tail, Wanted,
 };
-use reader::RangeReader;
+use reader::KafkaReader;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tally_config::{KafkaConfig, SourceKind, StartAt};
@@ -100,7 +100,7 @@ impl Log for KafkaLog {
     }
 
     fn range(&self, partition: u32, from: u64, to: u64) -> Result<Box<dyn LogReader>, LogError> {
-        Ok(Box::new(RangeReader::open(&self.config, partition, from, to)?))
+        Ok(Box::new(KafkaReader::open(&self.config, partition, from, to)?))
     }
 
     fn bounds(&self) -> Result<Vec<Bounds>, LogError> {

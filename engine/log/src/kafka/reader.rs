@@ -17,26 +17,26 @@ const WAIT: Duration = Duration::from_millis(500);
 const SILENCE: Duration = Duration::from_secs(20);
 
 /// Reads the offsets `next..to` of a partition.
-pub(super) struct RangeReader {
+pub(super) struct KafkaReader {
     tail: KafkaTail,
     partition: u32,
     next: u64,
     to: u64,
 }
 
-impl RangeReader {
+impl KafkaReader {
     pub(super) fn open(
         config: &KafkaConfig,
         partition: u32,
         from: u64,
         to: u64,
-    ) -> Result<RangeReader, LogError> {
+    ) -> Result<KafkaReader, LogError> {
         let tail = KafkaTail::of_partition(config, partition, from)?;
-        Ok(RangeReader { tail, partition, next: from, to })
+        Ok(KafkaReader { tail, partition, next: from, to })
     }
 }
 
-impl LogReader for RangeReader {
+impl LogReader for KafkaReader {
     fn batch(&mut self) -> Result<Vec<LogRecord>, LogError> {
         let mut records: Vec<LogRecord> = Vec::new();
         let deadline = Instant::now() + SILENCE;
@@ -64,9 +64,9 @@ impl LogReader for RangeReader {
     }
 }
 
-impl RangeReader {
+impl KafkaReader {
     fn silent(&self) -> LogError {
-        let RangeReader { partition, next, to, .. } = self;
+        let KafkaReader { partition, next, to, .. } = self;
         let what = format!(
             "partition {partition} delivered no record from offset {next} on within {SILENCE:?}, \
              though it holds some before {to}"
