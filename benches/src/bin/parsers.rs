@@ -203,7 +203,7 @@ fn decode<'a>(
     records: &'a [Record<'a>],
     window: u64,
 ) -> anyhow::Result<impl FnMut() -> usize + 'a> {
-    let mut decoder = Decoder::new(&EventsConfig::default()).map_err(anyhow::Error::msg)?;
+    let mut decoder = Decoder::new(&EventsConfig::default())?;
     let (mut batch, mut refused) = (EventBatch::default(), Vec::new());
     let mut window = DedupeWindow::new(window);
     let mut next = Vec::with_capacity(BATCH);

@@ -5,6 +5,7 @@ use super::document::join;
 use super::secret::{is_host, quoted};
 use super::{Config, HostName, MetricConfig, Origin, duration, url};
 use std::collections::{BTreeMap, HashSet};
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -109,9 +110,9 @@ fn memory(bytes: u64) -> Result<(), String> {
 struct Found(Vec<Complaint>);
 
 impl Found {
-    fn add(&mut self, key: impl Into<String>, verdict: Result<(), String>) {
-        if let Err(message) = verdict {
-            self.0.push(Complaint { key: key.into(), in_key: false, message });
+    fn add(&mut self, key: impl Into<String>, verdict: Result<(), impl Display>) {
+        if let Err(fault) = verdict {
+            self.0.push(Complaint { key: key.into(), in_key: false, message: fault.to_string() });
         }
     }
 
@@ -129,9 +130,7 @@ fn kafka(config: &Config, found: &mut Found) {
     let group_ok = !group.is_empty() && group.len() <= 255 && !group.chars().any(char::is_control);
     found.add(
         "kafka.group",
-        group_ok
-            .then_some(())
-            .ok_or_else(|| "must be 1 to 255 bytes without control characters".into()),
+        group_ok.then_some(()).ok_or("must be 1 to 255 bytes without control characters"),
     );
     let instance = &config.kafka.instance_id;
     let instance_ok = instance.is_empty() || legal(instance);

@@ -2,16 +2,39 @@
 
 use super::secret::quoted;
 use std::time::Duration;
+use thiserror::Error;
 
 /// The form, for messages.
 const FORM: &str = "a number and one of s, m, h, d, w (\"48h\", \"30d\")";
 
+/// Why a text is not a length of time: a sentence that begins with the text. Trying again does not
+/// help.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum DurationFault {
+    /// It has another form. The text, as it may be shown.
+    #[error("{0} is not a duration; write {FORM}")]
+    Form(String),
+    /// It is zero.
+    #[error("{text:?} is zero; write at least \"1{unit}\"")]
+    Zero {
+        /// The text.
+        text: String,
+        /// Its unit.
+        unit: char,
+    },
+}
+
+/// Why a text does not say how long something is kept. As [`DurationFault`].
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{0}, or \"all\"")]
+pub struct RetentionFault(DurationFault);
+
 /// Reads a length of time: a positive whole number of at most nine digits and a unit `s m h d w`.
 ///
 /// # Errors
-/// A sentence that names the form.
-pub fn parse(text: &str) -> Result<Duration, String> {
-    let fault = || format!("{} is not a duration; write {FORM}", quoted(text));
+/// [`DurationFault`].
+pub fn parse(text: &str) -> Result<Duration, DurationFault> {
+    let fault = || DurationFault::Form(quoted(text));
     let unit = text.chars().next_back().ok_or_else(fault)?;
     let seconds: u64 = match unit {
         's' => 1,
@@ -27,7 +50,7 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     }
     let number: u64 = digits.parse().map_err(|_| fault())?;
     if number == 0 {
-        return Err(format!("{text:?} is zero; write at least \"1{unit}\""));
+        return Err(DurationFault::Zero { text: text.to_owned(), unit });
     }
     // At most 10⁹ × 604,800, far below u64.
     Ok(Duration::from_secs(number * seconds))
@@ -37,19 +60,19 @@ pub fn parse(text: &str) -> Result<Duration, String> {
 /// grammar: whoever keeps something reads it here.
 ///
 /// # Errors
-/// A sentence that names the form.
-pub fn parse_retention(text: &str) -> Result<Option<Duration>, String> {
+/// [`RetentionFault`].
+pub fn parse_retention(text: &str) -> Result<Option<Duration>, RetentionFault> {
     if text == "all" {
         return Ok(None);
     }
-    parse(text).map(Some).map_err(|fault| format!("{fault}, or \"all\""))
+    parse(text).map(Some).map_err(RetentionFault)
 }
 
 /// As [`parse_retention`], in milliseconds.
 ///
 /// # Errors
-/// A sentence that names the form.
-pub fn retention_ms(text: &str) -> Result<Option<i64>, String> {
+/// [`RetentionFault`].
+pub fn retention_ms(text: &str) -> Result<Option<i64>, RetentionFault> {
     // At most 10⁹ × 604,800,000, far below 2⁶³.
     Ok(parse_retention(text)?.map(|kept| i64::try_from(kept.as_millis()).unwrap_or(i64::MAX)))
 }
@@ -77,5 +100,12 @@ mod tests {
         for text in ["", "ALL", "0d", "30"] {
             assert!(parse_retention(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_refusal_says_what_to_write() {
+        let said = |text: &str| parse_retention(text).unwrap_err().to_string();
+        assert_eq!(said("30"), format!("\"30\" is not a duration; write {FORM}, or \"all\""));
+        assert_eq!(said("0d"), "\"0d\" is zero; write at least \"1d\", or \"all\"");
     }
 }

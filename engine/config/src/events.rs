@@ -1,10 +1,11 @@
 //! `[events]`: how a record becomes an event.
 
-use super::duration;
+use super::duration::{self, DurationFault};
 use super::secret::quoted;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tally_event::time::{EVENT_TIMES, date_or_time};
+use thiserror::Error;
 
 /// The largest dedupe window, offsets. Where every record has an id, 1.1–1.5 GB a partition: a slip
 /// of the finger must not take the machine's memory.
@@ -54,20 +55,33 @@ impl Default for EventsConfig {
     }
 }
 
+/// What is wrong with a time of `[events]`: the end of a sentence that begins with its key. Trying
+/// again does not help.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum EventTimeFault {
+    /// `earliest` is not a time. The text, as it may be shown.
+    #[error("is {0}, not a time; write \"1990-01-01\" or an RFC 3339 time with zone")]
+    NotATime(String),
+    /// `earliest` is a time that no event can have. The text, as it may be shown.
+    #[error("is {0}: events must lie between the years 0000 and 2199")]
+    Outside(String),
+    /// `max_ahead` is not a length of time.
+    #[error("is wrong: {0}, or \"off\"")]
+    Ahead(DurationFault),
+}
+
 impl EventsConfig {
     /// The earliest time that an event can have, Unix milliseconds.
     ///
     /// # Errors
-    /// What is wrong with the value, to follow the name of its key.
-    pub fn earliest_ms(&self) -> Result<i64, String> {
+    /// [`EventTimeFault`].
+    pub fn earliest_ms(&self) -> Result<i64, EventTimeFault> {
         let text = &self.earliest;
-        let form = "\"1990-01-01\" or an RFC 3339 time with zone";
-        let earliest = date_or_time(text)
-            .ok_or_else(|| format!("is {}, not a time; write {form}", quoted(text)))?;
+        let earliest = date_or_time(text).ok_or_else(|| EventTimeFault::NotATime(quoted(text)))?;
         if EVENT_TIMES.contains(&earliest) {
             Ok(earliest)
         } else {
-            Err(format!("is {}: events must lie between the years 0000 and 2199", quoted(text)))
+            Err(EventTimeFault::Outside(quoted(text)))
         }
     }
 
@@ -76,12 +90,11 @@ impl EventsConfig {
     ///
     /// # Errors
     /// As [`EventsConfig::earliest_ms`].
-    pub fn max_ahead_ms(&self) -> Result<Option<i64>, String> {
+    pub fn max_ahead_ms(&self) -> Result<Option<i64>, EventTimeFault> {
         if self.max_ahead == "off" {
             return Ok(None);
         }
-        let ahead = duration::parse(&self.max_ahead)
-            .map_err(|fault| format!("is wrong: {fault}, or \"off\""))?;
+        let ahead = duration::parse(&self.max_ahead).map_err(EventTimeFault::Ahead)?;
         Ok(Some(i64::try_from(ahead.as_millis()).unwrap_or(i64::MAX)))
     }
 

@@ -16,7 +16,7 @@ mod url;
 pub use address::{HostName, Origin};
 pub use check::own_kafka_setting;
 pub use document::join as document_key;
-pub use events::{EventsConfig, FieldsConfig, MAX_DEDUPE_WINDOW};
+pub use events::{EventTimeFault, EventsConfig, FieldsConfig, MAX_DEDUPE_WINDOW};
 pub use metric::{MetricConfig, Overflow, Promote};
 pub use secret::Secret;
 

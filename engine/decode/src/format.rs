@@ -9,7 +9,7 @@
 use super::json;
 use super::property::PropertyValue;
 use super::reader::BatchReader;
-use super::{Hint, Reason};
+use super::{EventsError, Hint, PropertyError, Reason};
 use std::fmt;
 use std::sync::Arc;
 use tally_config::EventsConfig;
@@ -17,9 +17,8 @@ use tally_event::PropertySource;
 
 /// What a format offers before records are read.
 pub(super) struct FormatKind {
-    /// Lays out what `[events]` asks for. Fails with one sentence: which setting is wrong, and what
-    /// it may be.
-    pub(super) open: fn(&EventsConfig) -> Result<Box<dyn BatchReader>, String>,
+    /// Lays out what `[events]` asks for.
+    pub(super) open: fn(&EventsConfig) -> Result<Box<dyn BatchReader>, EventsError>,
 }
 
 /// Every format.
@@ -28,8 +27,8 @@ const KINDS: &[FormatKind] = &[json::KIND];
 /// A reader of the configured format.
 ///
 /// # Errors
-/// One sentence: which setting is wrong, and what it may be.
-pub(super) fn open(events: &EventsConfig) -> Result<Box<dyn BatchReader>, String> {
+/// [`EventsError`]: a setting cannot be used.
+pub(super) fn open(events: &EventsConfig) -> Result<Box<dyn BatchReader>, EventsError> {
     (configured(events).open)(events)
 }
 
@@ -71,8 +70,8 @@ pub(super) trait Format: Clone + fmt::Debug + Send + Sync + 'static {
     /// before must not be used any more.
     ///
     /// # Errors
-    /// One sentence: which property cannot be found in this format. What was found before still is.
-    fn read_properties(&mut self, sources: &[Arc<PropertySource>]) -> Result<(), String>;
+    /// [`PropertyError`]: one cannot be found in this format. What was found before still is.
+    fn read_properties(&mut self, sources: &[Arc<PropertySource>]) -> Result<(), PropertyError>;
 
     /// The `n`-th declared property of the record that was read last into `memory`.
     fn property<'a>(&self, memory: &Self::Memory, payload: &'a [u8], n: usize)

@@ -12,6 +12,7 @@ mod batch;
 #[cfg(test)]
 mod contract;
 mod dedupe;
+mod error;
 mod feed;
 mod format;
 mod hint;
@@ -25,6 +26,7 @@ mod rules;
 mod verdict;
 
 pub use dedupe::{DedupeWindow, Key};
+pub use error::{EventsError, PropertyError};
 pub use hint::{Hint, in_seconds};
 pub use reason::{Field, Reason};
 /// Deepest nesting of a record; the record itself is 1.
@@ -73,8 +75,8 @@ impl Decoder {
     /// A decoder of events as `[events]` describes them.
     ///
     /// # Errors
-    /// One sentence: which setting is wrong, and what it may be.
-    pub fn new(events: &EventsConfig) -> Result<Decoder, String> {
+    /// [`EventsError`]: a setting cannot be used.
+    pub fn new(events: &EventsConfig) -> Result<Decoder, EventsError> {
         let rules = Rules::new(events)?;
         Ok(Decoder::of(format::open(events)?, rules, Keys::new()))
     }
@@ -95,8 +97,8 @@ impl Decoder {
     /// each once. No verdict depends on them.
     ///
     /// # Errors
-    /// One sentence: which pointer is not valid. Then the properties of before are still read.
-    pub fn read_properties(&mut self, properties: &[PropertySource]) -> Result<(), String> {
+    /// [`PropertyError`]. Then the properties of before are still read.
+    pub fn read_properties(&mut self, properties: &[PropertySource]) -> Result<(), PropertyError> {
         let properties = property::distinct(properties);
         self.reader.read_properties(&properties)?;
         self.properties = properties;

@@ -10,7 +10,7 @@ use super::format::Format;
 use super::property;
 use super::rules::Rules;
 use super::verdict::{self, Checked, Types, bounded};
-use super::{Field, Hint, Reason, Refused};
+use super::{Field, Hint, PropertyError, Reason, Refused};
 use std::fmt;
 use std::sync::Arc;
 use tally_event::time::Minute;
@@ -42,9 +42,9 @@ pub(super) trait BatchReader: fmt::Debug + Send + Sync {
     /// What the format takes a refused payload for.
     fn format_hint(&self, payload: &[u8]) -> Option<Hint>;
 
-    /// From the next batch on these properties are read, in this order, and no others. Fails with
-    /// one sentence; then nothing changes.
-    fn read_properties(&mut self, sources: &[Arc<PropertySource>]) -> Result<(), String>;
+    /// From the next batch on these properties are read, in this order, and no others; if it fails,
+    /// nothing changes.
+    fn read_properties(&mut self, sources: &[Arc<PropertySource>]) -> Result<(), PropertyError>;
 
     /// A reader of the same format and configuration that has read nothing yet.
     fn fresh(&self) -> Box<dyn BatchReader>;
@@ -127,7 +127,7 @@ impl<F: Format> BatchReader for FormatReader<F> {
         self.format.hint(payload)
     }
 
-    fn read_properties(&mut self, sources: &[Arc<PropertySource>]) -> Result<(), String> {
+    fn read_properties(&mut self, sources: &[Arc<PropertySource>]) -> Result<(), PropertyError> {
         self.format.read_properties(sources)?;
         self.memory = self.format.memory();
         Ok(())

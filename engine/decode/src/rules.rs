@@ -3,6 +3,7 @@
 //!
 //! Immutable once made. Checks the configuration; judges no event: `verdict` does.
 
+use super::error::EventsError;
 use super::reason::Field;
 use std::collections::{BTreeMap, BTreeSet};
 use tally_config::{EventsConfig, MAX_DEDUPE_WINDOW};
@@ -26,20 +27,15 @@ pub(super) struct Rules {
 
 impl Rules {
     /// # Errors
-    /// One sentence: which setting is wrong, and what it may be.
-    pub(super) fn new(events: &EventsConfig) -> Result<Rules, String> {
+    /// [`EventsError`]: a setting cannot be used.
+    pub(super) fn new(events: &EventsConfig) -> Result<Rules, EventsError> {
         if events.dedupe_window > MAX_DEDUPE_WINDOW {
-            return Err(format!(
-                "[events] dedupe_window is {}: at most {MAX_DEDUPE_WINDOW} offsets fit in memory",
-                events.dedupe_window
-            ));
+            return Err(EventsError::DedupeWindow(events.dedupe_window));
         }
         Ok(Rules {
             required: required(&events.required)?,
-            earliest: events.earliest_ms().map_err(|fault| format!("[events] earliest {fault}"))?,
-            max_ahead: events
-                .max_ahead_ms()
-                .map_err(|fault| format!("[events] max_ahead {fault}"))?,
+            earliest: events.earliest_ms().map_err(EventsError::Earliest)?,
+            max_ahead: events.max_ahead_ms().map_err(EventsError::MaxAhead)?,
             aliases: aliases(&events.aliases)?,
             types: types(&events.types)?,
         })
@@ -59,39 +55,29 @@ impl Rules {
     }
 }
 
-fn required(names: &[String]) -> Result<[bool; 5], String> {
+fn required(names: &[String]) -> Result<[bool; 5], EventsError> {
     let mut required = [false; 5];
     for name in names {
         match name.as_str() {
             "user_id" => required[Field::UserId as usize] = true,
             "product_id" => required[Field::ProductId as usize] = true,
             "event_type" => required[Field::EventType as usize] = true,
-            _ => {
-                return Err(format!(
-                    "[events] required names \"{name}\": only user_id, product_id and event_type \
-                     can be required"
-                ));
-            }
+            _ => return Err(EventsError::Required(name.clone())),
         }
     }
     Ok(required)
 }
 
-fn aliases(aliases: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>, String> {
+fn aliases(aliases: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>, EventsError> {
     match aliases.iter().find(|(_, to)| !is_event_type(to.as_bytes())) {
-        Some((from, to)) => Err(format!(
-            "[events.aliases] \"{from}\" = \"{to}\": an event type is a-z, then up to 31 of a-z, \
-             0-9 and _"
-        )),
+        Some((from, to)) => Err(EventsError::Alias { from: from.clone(), to: to.clone() }),
         None => Ok(aliases.clone()),
     }
 }
 
-fn types(types: &[String]) -> Result<BTreeSet<String>, String> {
+fn types(types: &[String]) -> Result<BTreeSet<String>, EventsError> {
     match types.iter().find(|name| !is_event_type(name.as_bytes())) {
-        Some(name) => Err(format!(
-            "[events] types names \"{name}\": an event type is a-z, then up to 31 of a-z, 0-9 and _"
-        )),
+        Some(name) => Err(EventsError::Type(name.clone())),
         None => Ok(types.iter().cloned().collect()),
     }
 }
@@ -109,7 +95,7 @@ mod tests {
     fn fault(change: impl FnOnce(&mut EventsConfig)) -> Option<String> {
         let mut events = EventsConfig::default();
         change(&mut events);
-        Rules::new(&events).err()
+        Rules::new(&events).err().map(|fault| fault.to_string())
     }
 
     #[test]

@@ -2,11 +2,11 @@
 //! served.
 //!
 //! Each error says what happened, where and what to do, and whether a retry helps. It keeps the
-//! error that it comes from, so that nobody has to read a sentence to decide. Only texts that come
-//! from validators are kept as texts.
+//! error that it comes from, so that nobody has to read a sentence to decide.
 
 use super::first_offsets::FirstOffsetsError;
 use crate::database::DatabaseError;
+use crate::decode::EventsError;
 use crate::log::LogError;
 use crate::pipeline::Fatal;
 use crate::query::ParamsSchemaError;
@@ -29,9 +29,9 @@ pub enum StartError {
     /// The log was not opened.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// A setting of `[events]` cannot be used; the sentence names it.
-    #[error("{0}")]
-    Events(String),
+    /// A setting of `[events]` cannot be used.
+    #[error(transparent)]
+    Events(#[from] EventsError),
     /// The system starts no thread.
     #[error("no thread can be started: {0}")]
     Thread(#[source] io::Error),
@@ -129,7 +129,7 @@ mod tests {
         );
         assert!(!StartError::from(log(Cause::Authentication)).retry_helps());
         assert!(!StartError::from(StoreError::Corrupt("damaged".into())).retry_helps());
-        assert!(!StartError::Events("[events] timestamp is empty".into()).retry_helps());
+        assert!(!StartError::from(EventsError::Type("View".into())).retry_helps());
 
         assert!(ServeError::History(log(Cause::Network)).retry_helps());
         assert!(ServeError::from(FirstOffsetsError::from(away())).retry_helps());

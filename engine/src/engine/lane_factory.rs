@@ -255,7 +255,7 @@ impl LaneFactory {
             role,
             metrics: metrics.iter().map(|served| self.metric(served)).collect(),
             settings: Settings { dedupe_window, ..self.settings.clone() },
-            decoder: Decoder::new(events).map_err(StartError::Events)?,
+            decoder: Decoder::new(events)?,
             dead_letters: self.dead_letters.clone(),
             feed,
             checkpoint,

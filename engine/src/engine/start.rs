@@ -401,7 +401,7 @@ fn rejected(file: host::RejectedFile, since: i64) -> Rejected {
 }
 
 fn decoder(config: &Config) -> Result<Decoder, StartError> {
-    Decoder::new(&config.events).map_err(StartError::Events)
+    Ok(Decoder::new(&config.events)?)
 }
 
 /// Opens the call marks, and decides which plugins those of the last process incriminate. Without

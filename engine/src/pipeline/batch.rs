@@ -16,7 +16,7 @@ use super::ledger::{DueBatch, DueMetric};
 use super::members::{LaneMetric, LaneRole, Members};
 use super::memory_share::MemoryShare;
 use super::metric_batch::{MetricBatch, Panicked};
-use super::panicking_records::{PanickingRecords, contained};
+use super::panicking_records::{CaughtPanic, PanickingRecords, contained};
 use super::pending::Pending;
 use super::publish_events::publish_events;
 use super::view::{Counted, View};
@@ -247,7 +247,7 @@ impl Batches {
     // Records → events.
 
     /// Adds records to the dedupe window that no metric counts.
-    fn warm_up(&mut self, partition: u32, records: &[Record<'_>]) -> Result<(), String> {
+    fn warm_up(&mut self, partition: u32, records: &[Record<'_>]) -> Result<(), CaughtPanic> {
         point("count.warm_up");
         let beyond = records.last().map_or(0, |record| record.offset + 1);
         self.decode_into_batch(partition, records, beyond)?;
@@ -260,7 +260,7 @@ impl Batches {
         partition: u32,
         records: &[Record<'_>],
         count_from: u64,
-    ) -> Result<(), String> {
+    ) -> Result<(), CaughtPanic> {
         let Some(window) = self.windows.get_mut(&partition) else { return Ok(()) };
         self.refused.clear();
         let (decoder, batch, refused) =
@@ -276,7 +276,7 @@ impl Batches {
         partition: u32,
         records: &[Record<'_>],
         count_from: u64,
-    ) -> Result<(), String> {
+    ) -> Result<(), CaughtPanic> {
         self.decode_into_batch(partition, records, count_from)?;
         if self.parts.role != LaneRole::Main {
             return Ok(());
@@ -311,7 +311,7 @@ impl Batches {
         members: &Members,
         partition: u32,
         records: &[Record<'_>],
-        what: &str,
+        what: &CaughtPanic,
     ) -> BatchOutcome {
         let mut decoder = self.parts.decoder.fresh();
         let panics = |record: &&Record<'_>| {
@@ -331,7 +331,12 @@ impl Batches {
         self.note_undecodable(partition, found, what)
     }
 
-    fn note_undecodable(&mut self, partition: u32, found: Option<u64>, what: &str) -> BatchOutcome {
+    fn note_undecodable(
+        &mut self,
+        partition: u32,
+        found: Option<u64>,
+        what: &CaughtPanic,
+    ) -> BatchOutcome {
         if let Some(offset) = found {
             tracing::error!(partition, offset, "decoding a record panicked: {what}");
             self.panicking.add_undecodable(partition, offset);
@@ -374,7 +379,7 @@ impl Batches {
     /// Applies the plugins' outputs to the state, under its lock.
     ///
     /// # Errors
-    /// The message of a panic while the keys of the batch were resolved: nothing of it is counted.
+    /// [`CaughtPanic`] while the keys of the batch were resolved: nothing of it is counted.
     fn apply(
         &mut self,
         members: &Members,
@@ -382,7 +387,7 @@ impl Batches {
         partition: u32,
         records: &[Record<'_>],
         (due, mut outputs): (&DueBatch, Vec<(RevisionNo, PluginOutput)>),
-    ) -> Result<Applied, String> {
+    ) -> Result<Applied, CaughtPanic> {
         let view = self.parts.view.clone();
         let mut counted = view.write();
         let counted = &mut *counted;
@@ -519,7 +524,7 @@ impl Batches {
         members: &Members,
         partition: u32,
         due: &DueBatch,
-        what: &str,
+        what: &CaughtPanic,
     ) -> BatchOutcome {
         let panics = |row: &usize| {
             let one = self.batch.rows(*row..row + 1);

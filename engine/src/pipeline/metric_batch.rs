@@ -6,7 +6,7 @@
 
 use super::containment::PluginOutput;
 use super::members::LaneMetric;
-use super::panicking_records::{PanickingRecords, contained};
+use super::panicking_records::{CaughtPanic, PanickingRecords, contained};
 use crate::dead_letter::DeadLetter;
 use crate::event::{EventBatch, Record};
 use crate::failpoint::poisoned;
@@ -33,8 +33,8 @@ pub(super) struct MetricBatch<'a> {
 pub(super) struct Panicked {
     /// Offsets, one of which caused it.
     pub(super) at: Range<u64>,
-    /// The message of the panic.
-    pub(super) what: String,
+    /// What it said.
+    pub(super) what: CaughtPanic,
 }
 
 impl MetricBatch<'_> {

@@ -14,6 +14,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use thiserror::Error;
 
 /// Most records of a partition that a metric leaves out; with more, the fault is elsewhere, and the
 /// metric is stopped.
@@ -140,12 +141,17 @@ impl PanickingRecords {
     }
 }
 
+/// A panic of the engine's own code, caught: its message. The same call may panic again.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub(super) struct CaughtPanic(String);
+
 /// Runs `f`.
 ///
 /// # Errors
-/// The message of its panic. What `f` changes is then in doubt, and must be made anew.
-pub(super) fn contained<T>(f: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(f)).map_err(|payload| message(&*payload))
+/// [`CaughtPanic`]. What `f` changes is then in doubt, and must be made anew.
+pub(super) fn contained<T>(f: impl FnOnce() -> T) -> Result<T, CaughtPanic> {
+    catch_unwind(AssertUnwindSafe(f)).map_err(|payload| CaughtPanic(message(&*payload)))
 }
 
 fn message(payload: &(dyn Any + Send)) -> String {
@@ -230,7 +236,7 @@ mod tests {
         assert_eq!(contained(|| 7), Ok(7));
         assert_eq!(
             contained(|| -> u8 { panic!("index {} is too large", 9) }),
-            Err("index 9 is too large".into())
+            Err(CaughtPanic("index 9 is too large".into()))
         );
     }
 }

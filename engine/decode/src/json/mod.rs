@@ -13,7 +13,7 @@ mod text;
 use crate::format::{Fields, Format, FormatKind, Value};
 use crate::property::PropertyValue;
 use crate::reader::{BatchReader, FormatReader};
-use crate::{Field, Hint, Reason};
+use crate::{EventsError, Field, Hint, PropertyError, Reason};
 use plan::Plan;
 use property::{Found, Paths};
 use scan::{Scanned, Shape, members, scan};
@@ -27,7 +27,7 @@ use text::{unescape, unescape_into};
 /// The factory's entry.
 pub(super) const KIND: FormatKind = FormatKind { open };
 
-fn open(events: &EventsConfig) -> Result<Box<dyn BatchReader>, String> {
+fn open(events: &EventsConfig) -> Result<Box<dyn BatchReader>, EventsError> {
     let plan = Plan::new(&events.fields)?;
     Ok(Box::new(FormatReader::new(Json { plan, paths: Paths::default() })))
 }
@@ -86,7 +86,7 @@ impl Format for Json {
         Ok(Fields { values, clean: plain && escaped == 0 })
     }
 
-    fn read_properties(&mut self, sources: &[Arc<PropertySource>]) -> Result<(), String> {
+    fn read_properties(&mut self, sources: &[Arc<PropertySource>]) -> Result<(), PropertyError> {
         self.paths = Paths::new(sources, &mut self.plan)?;
         Ok(())
     }

@@ -1,9 +1,9 @@
 //! Where the fields and declared properties of a record are, laid out for the scan: a tree of the
 //! JSON pointers.
 //!
-//! Says in one sentence which pointer is wrong; never looks at a record and knows no rule of
-//! `[events]`.
+//! Says which pointer is wrong; never looks at a record and knows no rule of `[events]`.
 
+use crate::EventsError;
 use crate::reason::Field;
 use tally_config::{FieldsConfig, pointer};
 
@@ -53,8 +53,8 @@ pub(super) enum Target {
 
 impl Plan {
     /// # Errors
-    /// One sentence: which pointer is wrong, and what it may be.
-    pub(super) fn new(fields: &FieldsConfig) -> Result<Plan, String> {
+    /// [`EventsError`]: a pointer is not valid, or crosses another.
+    pub(super) fn new(fields: &FieldsConfig) -> Result<Plan, EventsError> {
         let mut plan = Plan { nodes: vec![Node::default()], ..Plan::default() };
         let pointers = [
             &fields.event_id,
@@ -64,16 +64,14 @@ impl Plan {
             &fields.timestamp,
         ];
         for ((place, field), pointer) in Field::ALL.into_iter().enumerate().zip(pointers) {
-            let keys = pointer::keys(pointer).map_err(|fault| {
-                format!("[events.fields] {} = \"{pointer}\": {fault}", field.name())
+            let keys = pointer::keys(pointer).map_err(|fault| EventsError::Pointer {
+                field,
+                pointer: pointer.clone(),
+                fault,
             })?;
-            let slot = plan.insert(&keys, place).ok_or_else(|| {
-                format!(
-                    "[events.fields] {} = \"{pointer}\" leads into a value that another field \
-                     takes whole, or the other way round",
-                    field.name()
-                )
-            })?;
+            let slot = plan
+                .insert(&keys, place)
+                .ok_or_else(|| EventsError::Crossing { field, pointer: pointer.clone() })?;
             if slot != place {
                 plan.shared.push((place, slot));
             }
@@ -157,7 +155,7 @@ mod tests {
     fn fault(change: impl FnOnce(&mut FieldsConfig)) -> Option<String> {
         let mut fields = FieldsConfig::default();
         change(&mut fields);
-        Plan::new(&fields).err()
+        Plan::new(&fields).err().map(|fault| fault.to_string())
     }
 
     #[test]

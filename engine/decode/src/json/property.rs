@@ -6,6 +6,7 @@
 
 use super::plan::{Plan, index};
 use super::text::{Use, string, unescape};
+use crate::PropertyError;
 use crate::property::PropertyValue;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -61,13 +62,16 @@ impl Paths {
     /// Lays out these properties, and adds the top-level keys that they begin at to the plan.
     ///
     /// # Errors
-    /// One sentence: which pointer is not valid.
-    pub(super) fn new(sources: &[Arc<PropertySource>], plan: &mut Plan) -> Result<Paths, String> {
+    /// [`PropertyError`].
+    pub(super) fn new(
+        sources: &[Arc<PropertySource>],
+        plan: &mut Plan,
+    ) -> Result<Paths, PropertyError> {
         let mut list: Vec<Path> = Vec::with_capacity(sources.len());
         let mut roots: Vec<String> = Vec::new();
         for source in sources {
             let mut keys = pointer::keys(&source.pointer)
-                .map_err(|fault| format!("\"{}\": {fault}", source.pointer))?;
+                .map_err(|fault| PropertyError { pointer: source.pointer.clone(), fault })?;
             let first = keys.remove(0);
             let root = roots.iter().position(|root| *root == first).unwrap_or_else(|| {
                 roots.push(first);

@@ -136,7 +136,8 @@ fn removed_rows_take_their_values_with_them() {
 fn a_pointer_that_is_none_is_named() {
     let mut decoder = Decoder::new(&EventsConfig::default()).unwrap();
     let fault = decoder.read_properties(&[source("price", PropertyType::Float)]).unwrap_err();
-    assert!(fault.contains("price") && fault.contains("begin with"), "{fault}");
+    let said = fault.to_string();
+    assert!(said.contains("\"price\"") && said.contains("begin with"), "{said}");
 }
 
 /// Pieces of records: right ones, and such that are refused for all kinds of reasons.
