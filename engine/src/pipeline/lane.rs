@@ -25,7 +25,7 @@ use crate::event::{Position, Record};
 use crate::failpoint::point;
 use crate::feed::Feed;
 use crate::log::{Bounds, LogError, Sink, Source, Start, Survey};
-use crate::outage::LogThrottle;
+use crate::outage::{LogThrottle, Pauses};
 use crate::progress::{Answer, Event, Quarantine, RevisionNo, Settings};
 use crate::store::Store;
 use crate::telemetry;
@@ -56,11 +56,9 @@ const BEAT: Duration = Duration::from_millis(900);
 /// How often the log is asked for its ends; a broker may have to answer.
 const LAG: Duration = Duration::from_secs(2);
 
-/// First pause before a store that does not answer is asked again; the pause doubles each time.
-const STORE_AGAIN: Duration = Duration::from_millis(50);
-
-/// Longest pause before a store that does not answer is asked again.
-const STORE_AGAIN_AT_MOST: Duration = Duration::from_secs(3);
+/// Before a store that does not answer is asked again.
+const STORE_AGAIN: Pauses =
+    Pauses { first: Duration::from_millis(50), longest: Duration::from_secs(3) };
 
 /// Longest wait for the last commits when partitions are revoked.
 const FLUSH: Duration = Duration::from_secs(4);
@@ -612,11 +610,7 @@ impl Lane {
 
 /// The pause before a store is asked again that has not answered `tries` times.
 fn pause(tries: u32) -> Duration {
-    if tries == 0 {
-        Duration::ZERO
-    } else {
-        STORE_AGAIN.saturating_mul(1 << tries.min(10)).min(STORE_AGAIN_AT_MOST)
-    }
+    if tries == 0 { Duration::ZERO } else { STORE_AGAIN.doubled(tries) }
 }
 
 impl Sink for Lane {

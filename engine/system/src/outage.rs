@@ -3,8 +3,9 @@
 //!
 //! A cause says whether waiting can mend it. What was not answered is [`Cause::Unclear`] or
 //! [`Cause::Network`], never a "no". It asks nobody and repeats nothing: whoever asked tries again
-//! in any case, so that no failure outlives its cause.
+//! in any case, after [`Pauses`], so that no failure outlives its cause.
 
+use std::error::Error;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -83,6 +84,35 @@ impl fmt::Display for Cause {
     }
 }
 
+/// What an error says, followed by what caused it.
+#[must_use]
+pub fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}
+
+/// The pauses before something is tried again: each is twice as long as the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pauses {
+    /// The first one.
+    pub first: Duration,
+    /// No pause is longer.
+    pub longest: Duration,
+}
+
+impl Pauses {
+    /// The first pause, doubled so many times.
+    #[must_use]
+    pub fn doubled(&self, times: u32) -> Duration {
+        self.first.saturating_mul(1 << times.min(10)).min(self.longest)
+    }
+}
+
 /// What was told of something that lasts is told again after so long.
 const AGAIN: Duration = Duration::from_secs(60);
 
@@ -120,6 +150,36 @@ mod tests {
         let due: Vec<bool> =
             ["a", "a", "b", "a", "c", "d", "e", "a"].iter().map(|about| said.due(about)).collect();
         assert_eq!(due, [true, false, true, false, true, true, false, false]);
+    }
+
+    #[test]
+    fn pauses_double_up_to_the_longest() {
+        let pauses = Pauses { first: Duration::from_millis(500), longest: Duration::from_secs(3) };
+        let millis = [0, 1, 2, 3, u32::MAX].map(|times| pauses.doubled(times).as_millis());
+        assert_eq!(millis, [500, 1_000, 2_000, 3_000, 3_000]);
+    }
+
+    /// An error by its number, and what caused it.
+    #[derive(Debug)]
+    struct Caused(u32, Option<Box<Caused>>);
+
+    impl fmt::Display for Caused {
+        fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(out, "{}", self.0)
+        }
+    }
+
+    impl Error for Caused {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            self.1.as_deref().map(|cause| cause as &(dyn Error + 'static))
+        }
+    }
+
+    #[test]
+    fn an_error_is_told_with_its_causes() {
+        let second = Caused(2, Some(Box::new(Caused(3, None))));
+        assert_eq!(with_causes(&second), "2: 3");
+        assert_eq!(with_causes(&Caused(1, Some(Box::new(second)))), "1: 2: 3");
     }
 
     #[test]

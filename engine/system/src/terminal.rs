@@ -18,42 +18,41 @@ fn is_active(c: char) -> bool {
 /// The text on one line.
 #[must_use]
 pub fn tame(text: &str) -> Cow<'_, str> {
-    escaped(text, is_active)
+    escaped(text, is_active, push_escape)
 }
 
 /// The text with its lines and tabs as they are.
 #[must_use]
 pub fn tame_lines(text: &str) -> Cow<'_, str> {
-    escaped(text, |c| is_active(c) && c != '\n' && c != '\t')
+    escaped(text, |c| is_active(c) && c != '\n' && c != '\t', push_escape)
 }
 
 /// JSON as it is written to a log: line ends stand between records only, every other active
 /// character is `\u001b`.
 #[must_use]
 pub fn tame_json(text: &str) -> Cow<'_, str> {
-    let active = |c| is_active(c) && c != '\n';
-    if !text.contains(active) {
-        return Cow::Borrowed(text);
-    }
-    let mut tamed = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        match active(c) {
-            // All of them are below 2¹⁶. Writing to a text cannot fail.
-            true => drop(write!(tamed, "\\u{:04x}", u32::from(c))),
-            false => tamed.push(c),
-        }
-    }
-    Cow::Owned(tamed)
+    // All of them are below 2¹⁶. Writing to a text cannot fail.
+    let push = |tamed: &mut String, c: char| drop(write!(tamed, "\\u{:04x}", u32::from(c)));
+    escaped(text, |c| is_active(c) && c != '\n', push)
 }
 
-fn escaped(text: &str, active: impl Fn(char) -> bool + Copy) -> Cow<'_, str> {
+fn push_escape(tamed: &mut String, c: char) {
+    tamed.extend(c.escape_default());
+}
+
+/// The text with its active characters as `push` appends them.
+fn escaped(
+    text: &str,
+    active: impl Fn(char) -> bool + Copy,
+    push: impl Fn(&mut String, char),
+) -> Cow<'_, str> {
     if !text.contains(active) {
         return Cow::Borrowed(text);
     }
     let mut tamed = String::with_capacity(text.len() + 16);
     for c in text.chars() {
         match active(c) {
-            true => tamed.extend(c.escape_default()),
+            true => push(&mut tamed, c),
             false => tamed.push(c),
         }
     }

@@ -15,6 +15,7 @@
 mod compare;
 mod dedupe;
 mod held;
+mod members;
 mod panes;
 mod property;
 mod record;

@@ -5,11 +5,10 @@
 //! that they are exact. What is absent, or something else than declared, is `None`, and never a
 //! reason to refuse a record.
 
+use super::members::Members;
 use super::time;
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
-use std::fmt;
 
 /// Longest text, bytes.
 const LONGEST: usize = 255;
@@ -77,36 +76,12 @@ pub(super) fn keys(pointer: &str) -> Result<Vec<String>, String> {
     Ok(path.split('/').map(|key| key.replace("~1", "/").replace("~0", "~")).collect())
 }
 
-/// The members of an object as they are written.
-struct RawMembers<'a>(Vec<(&'a RawValue, &'a RawValue)>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for RawMembers<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader;
-        impl<'de> Visitor<'de> for Reader {
-            type Value = RawMembers<'de>;
-
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawMembers<'de>, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(RawMembers(members))
-            }
-        }
-        deserializer.deserialize_map(Reader)
-    }
-}
-
 /// The member of an object, or the item of an array, that a key names; of several the last.
 fn member<'a>(container: &'a RawValue, key: &str) -> Option<&'a RawValue> {
     match container.get().as_bytes().first()? {
         b'{' => {
-            let RawMembers(members) = serde_json::from_str(container.get()).ok()?;
+            let Members(members): Members<'_, &RawValue> =
+                serde_json::from_str(container.get()).ok()?;
             // A key that is no text (half a character) is nobody's.
             let named =
                 |(name, _): &&(&RawValue, &RawValue)| text(name).is_some_and(|name| name == key);

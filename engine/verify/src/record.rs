@@ -5,15 +5,14 @@
 //! along the pointers of `[events.fields]`; what lies beside them stays unread, so that a number
 //! nobody asks for may be as large as it likes.
 
+use super::members::Members;
 use super::property::{self, Property, PropertyReader, Scalar};
 use super::time;
 use super::types::{OTHER, TypeRule};
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 /// Largest record, bytes.
 const LARGEST: usize = 64 << 10;
@@ -138,7 +137,7 @@ impl Judge {
             return None;
         }
         let whole: &RawValue = serde_json::from_str(text).ok()?;
-        let Members(record) = serde_json::from_str(text).ok()?;
+        let Members(record): Members<'_, String> = serde_json::from_str(text).ok()?;
         let [event_id, user, product, kind, time] = &self.pointers;
         Some(Event {
             event_id: event_id_of(look(&record, event_id)?)?,
@@ -181,31 +180,6 @@ impl Judge {
     }
 }
 
-/// The members of an object in their order; a key may stand twice.
-struct Members<'a>(Vec<(String, &'a RawValue)>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader;
-        impl<'de> Visitor<'de> for Reader {
-            type Value = Members<'de>;
-
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(Members(members))
-            }
-        }
-        deserializer.deserialize_map(Reader)
-    }
-}
-
 /// What the keys lead to; a `null` is nothing. The outer `None`: a key on the way stands twice, or
 /// is no JSON.
 fn look<'a>(members: &[(String, &'a RawValue)], keys: &[String]) -> Option<Option<&'a RawValue>> {
@@ -224,7 +198,7 @@ fn into<'a>(value: &'a RawValue, keys: &[String]) -> Option<Option<&'a RawValue>
     };
     match value.get().as_bytes().first() {
         Some(b'{') => {
-            let Members(members) = serde_json::from_str(value.get()).ok()?;
+            let Members(members): Members<'_, String> = serde_json::from_str(value.get()).ok()?;
             look(&members, keys)
         }
         Some(b'[') => {

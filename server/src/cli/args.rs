@@ -378,32 +378,31 @@ fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
-/// Names of metrics need no escapes in an address.
+/// Whether a text needs no escapes in an address: at most `longest` letters, of `a-z0-9_` and
+/// those in `also`.
+fn is_plain(text: &str, longest: usize, also: &[u8]) -> bool {
+    let plain = |byte: u8| {
+        byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || also.contains(&byte)
+    };
+    (1..=longest).contains(&text.len()) && text.bytes().all(plain)
+}
+
 fn metric(text: &str) -> Result<String, String> {
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-    match (1..=64).contains(&text.len()) && text.bytes().all(plain) {
+    match is_plain(text, 64, b"") {
         true => Ok(text.into()),
         false => Err("write the name of a metric; `tally plugin list` names them".into()),
     }
 }
 
-/// Names need no escapes in an address.
 fn table(text: &str) -> Result<String, String> {
-    let plain = |byte: u8| {
-        byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'/'
-    };
-    match (1..=129).contains(&text.len()) && text.bytes().all(plain) {
+    match is_plain(text, 129, b"/") {
         true => Ok(text.into()),
         false => Err("write a table as METRIC/TABLE; `tally state tables` names them".into()),
     }
 }
 
-/// Reasons need no escapes in an address.
 fn reason(text: &str) -> Result<String, String> {
-    let plain = |byte: u8| {
-        byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b':'
-    };
-    match (1..=128).contains(&text.len()) && text.bytes().all(plain) {
+    match is_plain(text, 128, b":") {
         true => Ok(text.into()),
         false => Err("write a reason as it is listed: invalid_json, missing_field:user_id".into()),
     }

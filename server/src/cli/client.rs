@@ -10,6 +10,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
 use std::time::Duration;
+use tally_engine::outage::with_causes;
 
 /// More than any answer the API gives: 1,000 products with a series each.
 const LARGEST_ANSWER: usize = 256 << 20;
@@ -179,7 +180,7 @@ impl Client {
             false => ClientError::Broken(format!(
                 "the engine at {} closed the connection: {}",
                 self.base,
-                chain(&error)
+                with_causes(&error)
             )),
         })
     }
@@ -199,16 +200,6 @@ impl Client {
             .to_bytes();
         Ok(Answer { status, retry_after, body })
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
 }
 
 /// RFC 9457, as the API writes it.

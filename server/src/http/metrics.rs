@@ -67,22 +67,31 @@ pub(crate) async fn describe(
     State(app): State<Arc<App>>,
     name: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
-    let unknown = |detail| Problem::new(StatusCode::NOT_FOUND, "metric_not_found", detail);
-    let Path(name) = name.map_err(|_| unknown("the name is not UTF-8".into()))?;
+    let name = name_in(name)?;
     match app.engine.metric(&name) {
         Some(info) => Ok(Json(Descriptor::of(&info)).into_response()),
-        None => Err(unknown(no_metric(&app, &name))),
+        None => Err(no_metric(&app, &name)),
     }
 }
 
-/// Why a name is not that of a metric: there is none, or its section was refused.
-pub(super) fn no_metric(app: &App, name: &str) -> String {
+/// The name of a metric in a path.
+pub(super) fn name_in(path: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
+    let Path(name) = path.map_err(|_| not_found("the name is not UTF-8".into()))?;
+    Ok(name)
+}
+
+/// A name is not that of a metric: there is none, or its section was refused.
+pub(super) fn no_metric(app: &App, name: &str) -> Problem {
     let section = format!("[metrics.{name}]");
     let refused = app.engine.rejected().into_iter().find(|refused| refused.file == section);
-    refused.map_or_else(
+    not_found(refused.map_or_else(
         || format!("unknown metric \"{}\"; GET /api/metrics lists them", name.escape_debug()),
         |refused| format!("{section} was refused: {}", refused.reason),
-    )
+    ))
+}
+
+fn not_found(detail: String) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "metric_not_found", detail)
 }
 
 pub(crate) async fn evaluate<B: Body<Data = Bytes> + Unpin>(

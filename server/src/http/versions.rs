@@ -7,7 +7,7 @@
 //! positions differ.
 
 use super::descriptor::Descriptor;
-use super::metrics::no_metric;
+use super::metrics::{name_in, no_metric};
 use super::problem::Problem;
 use super::{App, audit, request_body};
 use axum::Json;
@@ -71,13 +71,12 @@ pub(crate) async fn list(
     State(app): State<Arc<App>>,
     name: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
-    let unknown = |detail| Problem::new(StatusCode::NOT_FOUND, "metric_not_found", detail);
-    let Path(name) = name.map_err(|_| unknown("the name is not UTF-8".into()))?;
+    let name = name_in(name)?;
     let asked = name.clone();
     let engine = Arc::clone(&app.engine);
     let revisions = blocking(&app, move || engine.revisions(&asked)).await?;
     let Some(first) = revisions.first() else {
-        return Err(unknown(no_metric(&app, &name)));
+        return Err(no_metric(&app, &name));
     };
     let versions = revisions.iter().map(|revision| Version {
         role: role_text(revision.role),

@@ -26,15 +26,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tally_config::KafkaConfig;
 use tally_progress::Position;
-use tally_system::outage::{Cause, LogThrottle};
+use tally_system::outage::{Cause, LogThrottle, Pauses};
 use thiserror::Error;
 
-/// A client that died is replaced so long after it was made, twice as long each time that its
+/// A client that died is replaced the first pause after it was made, the next ones where its
 /// successor dies.
-const REPLACE: Duration = Duration::from_millis(100);
-
-/// Longest pause before a client is replaced.
-const REPLACE_AT_MOST: Duration = Duration::from_secs(5);
+const REPLACE: Pauses =
+    Pauses { first: Duration::from_millis(100), longest: Duration::from_secs(5) };
 
 /// A producer for the topic of `[kafka]`; shared by any number of threads.
 pub struct Producer {
@@ -241,8 +239,7 @@ impl Producer {
             let left = {
                 let mut made = self.client.lock();
                 let Some(fault) = made.sender.death() else { return Ok(made.sender.clone()) };
-                let pause = REPLACE.saturating_mul(1 << made.deaths.min(10)).min(REPLACE_AT_MOST);
-                let left = pause.saturating_sub(made.when.elapsed());
+                let left = REPLACE.doubled(made.deaths).saturating_sub(made.when.elapsed());
                 if left.is_zero() {
                     let why = made.sender.describe(&self.config, &fault);
                     tracing::warn!("the Kafka client that writes failed and is replaced: {why}");

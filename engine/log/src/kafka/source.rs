@@ -24,7 +24,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use tally_config::KafkaConfig;
 use tally_event::Record;
-use tally_system::outage::LogThrottle;
+use tally_system::outage::{LogThrottle, Pauses};
 
 /// How often the client is woken to join the group until something is assigned.
 const NUDGE: Duration = Duration::from_millis(20);
@@ -36,12 +36,10 @@ const JOINS_WITHIN: Duration = Duration::from_secs(5);
 /// How often then.
 const NUDGE_LATER: Duration = Duration::from_millis(500);
 
-/// A client that died is replaced after so long, twice as long each time that its successor dies
-/// without a record.
-const REPLACE: Duration = Duration::from_millis(500);
-
-/// Longest pause before that.
-const REPLACE_AT_MOST: Duration = Duration::from_secs(30);
+/// A client that died is replaced after the first pause, after the next ones where its successor
+/// dies without a record.
+const REPLACE: Pauses =
+    Pauses { first: Duration::from_millis(500), longest: Duration::from_secs(30) };
 
 /// How long a dead client is waited for.
 const CLOSE: Duration = Duration::from_millis(200);
@@ -189,7 +187,7 @@ impl KafkaSource {
             return Ok(true);
         }
         let Some(why) = self.consumer.client().fatal() else { return Ok(true) };
-        let pause = REPLACE.saturating_mul(1 << self.deaths.min(10)).min(REPLACE_AT_MOST);
+        let pause = REPLACE.doubled(self.deaths);
         (self.replaced_at, self.deaths) = (Some(Instant::now() + pause), self.deaths + 1);
         let held: Vec<u32> = std::mem::take(&mut self.held).into_keys().collect();
         self.left_paused.clear();

@@ -21,7 +21,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 use tally_config::KafkaConfig;
-use tally_system::outage::Cause;
+use tally_system::outage::{Cause, Pauses};
 
 /// How long each question about the topic may take.
 const ANSWER: Duration = Duration::from_secs(3);
@@ -38,11 +38,8 @@ pub struct TopicInfo {
     pub compacted: bool,
 }
 
-/// Pause after a topic was found unfit or did not answer, twice as long each time.
-const RETRY: Duration = Duration::from_millis(500);
-
-/// Longest such pause.
-const RETRY_AT_MOST: Duration = Duration::from_secs(5);
+/// After a topic was found unfit or did not answer.
+const RETRY: Pauses = Pauses { first: Duration::from_millis(500), longest: Duration::from_secs(5) };
 
 /// Asks the brokers of `[kafka]` about its topic. Blocks for some seconds at most.
 ///
@@ -65,15 +62,13 @@ pub(super) fn wait_until_fit(
     let (said, answers) = sync_channel(1);
     let mut asker = MetadataClient::open(config)?;
     let ask = move || {
-        let mut pause = RETRY;
-        loop {
+        for tries in 0.. {
             let fit = inspect_with(&mut asker).and_then(|info| check_fit(&asker.config, info));
             let done = fit.is_ok();
             if said.send(fit).is_err() || done {
                 return;
             }
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(RETRY_AT_MOST);
+            std::thread::sleep(RETRY.doubled(tries));
         }
     };
     let thread = std::thread::Builder::new().name("kafka-topic".into()).spawn(ask);

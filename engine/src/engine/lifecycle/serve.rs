@@ -35,17 +35,21 @@ pub(super) struct Unserved {
 impl PluginManager {
     /// Begins to serve a metric: it counts its history first.
     pub(super) fn admit(&mut self, name: &str) {
-        let Some(plugin) = self.scan.code_of(name) else { return };
-        let Some(served) = self.place(&Reading::configured(&plugin)) else { return };
-        self.follow(&served);
-        tracing::info!(
-            metric = name,
-            version = plugin.version(),
-            "metric loaded; it counts its history"
-        );
+        let Some(served) = self.place_code_of(name, "metric loaded; it counts its history") else {
+            return;
+        };
         let mut catalog = self.catalog.write();
         catalog.retired.remove(name);
         catalog.answering.insert(name.to_owned(), served);
+    }
+
+    /// Gives the folder's code of a metric its place in state, and says `what` that means.
+    pub(super) fn place_code_of(&mut self, name: &str, what: &str) -> Option<Arc<ServedRevision>> {
+        let plugin = self.scan.code_of(name)?;
+        let served = self.place(&Reading::configured(&plugin))?;
+        self.follow(&served);
+        tracing::info!(metric = name, version = plugin.version(), "{what}");
+        Some(served)
     }
 
     /// Gives a revision its place in state; it waits for a lane.

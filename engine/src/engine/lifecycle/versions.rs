@@ -8,7 +8,6 @@
 use super::manager::PluginManager;
 use super::notebook::{NotedCode, NotedMetric, NotedMetrics, NotedNewer, NotedPrevious};
 use super::reconcile::HeldBack;
-use super::roles::Reading;
 use crate::engine::catalog::{NewerRevision, PreviousRevision, PromotionWish, ServedRevision};
 use crate::engine::evaluate::now;
 use crate::event::Position;
@@ -18,14 +17,8 @@ use std::time::Instant;
 impl PluginManager {
     /// Counts the folder's revision beside the one that answers.
     pub(super) fn admit_newer(&mut self, name: &str, waits: bool) {
-        let Some(plugin) = self.scan.code_of(name) else { return };
-        let Some(served) = self.place(&Reading::configured(&plugin)) else { return };
-        self.follow(&served);
-        tracing::info!(
-            metric = name,
-            version = plugin.version(),
-            "another revision: it counts its history while the present one answers"
-        );
+        let what = "another revision: it counts its history while the present one answers";
+        let Some(served) = self.place_code_of(name, what) else { return };
         let newer = NewerRevision::new(served, PromotionWish { waits, accepted: None });
         self.catalog.write().newer.insert(name.to_owned(), newer);
         self.note_roles();
@@ -91,16 +84,8 @@ impl PluginManager {
             let older = old.and_then(|old| catalog.previous.insert(name.to_owned(), previous(old)));
             (served, older)
         };
-        self.factory.answers_now(&served.revision);
-        tracing::info!(
-            metric = name,
-            version = served.askable.plugin.version(),
-            "the new revision answers"
-        );
-        if let Some(older) = older {
-            self.release(&older.served);
-        }
-        self.note_roles();
+        let released = older.map(|older| older.served);
+        self.take_over(name, &served, released, "the new revision answers");
     }
 
     /// Has the previous revision answer again; the one that answered becomes the newer one, and
@@ -116,14 +101,23 @@ impl PluginManager {
             });
             (previous.served, dropped)
         };
+        let released = dropped.map(|newer| newer.served);
+        self.take_over(name, &served, released, "the previous revision answers again");
+    }
+
+    /// Notes that this revision answers from now on, says `what` that is, and releases the one that
+    /// has no role any more.
+    fn take_over(
+        &mut self,
+        name: &str,
+        served: &ServedRevision,
+        released: Option<Arc<ServedRevision>>,
+        what: &str,
+    ) {
         self.factory.answers_now(&served.revision);
-        tracing::info!(
-            metric = name,
-            version = served.askable.plugin.version(),
-            "the previous revision answers again"
-        );
-        if let Some(newer) = dropped {
-            self.release(&newer.served);
+        tracing::info!(metric = name, version = served.askable.plugin.version(), "{what}");
+        if let Some(released) = released {
+            self.release(&released);
         }
         self.note_roles();
     }

@@ -5,16 +5,15 @@ use super::Shared;
 use super::workers::{SurveyAnswer, Worker, surveyor};
 use crate::event::Position;
 use crate::log::{self, LogError, Survey, Surveyed};
+use crate::outage::Pauses;
 use crate::pipeline::lane_status::LaneStatus;
 use crate::progress::{Bounds, Event, Ticket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// First pause before a log that did not answer is asked again; the pause doubles each time.
-const ASK_AGAIN: Duration = Duration::from_millis(500);
-
-/// Longest pause before a log that does not answer is asked again.
-const ASK_AGAIN_AT_MOST: Duration = Duration::from_secs(8);
+/// Before a log that did not answer is asked again.
+const ASK_AGAIN: Pauses =
+    Pauses { first: Duration::from_millis(500), longest: Duration::from_secs(8) };
 
 /// The thread that asks the log, and the questions that are due.
 pub(super) struct Surveys {
@@ -106,9 +105,7 @@ impl Surveys {
             Err(fault) => {
                 // The requests are repeated with the next checkpoint.
                 self.failures += 1;
-                let pause =
-                    ASK_AGAIN.saturating_mul(1 << self.failures.min(10)).min(ASK_AGAIN_AT_MOST);
-                self.ask_at = Some(Instant::now() + pause);
+                self.ask_at = Some(Instant::now() + ASK_AGAIN.doubled(self.failures));
                 return Some(LogAnswer { events: Vec::new(), held: Err(fault) });
             }
         };

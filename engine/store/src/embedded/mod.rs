@@ -151,10 +151,9 @@ impl EmbeddedStore {
             let sizes = revision.buckets.entry(*bucket).or_default();
             sizes.end += frame.len() as u64;
             sizes.tail += frame.len() as u64;
-            let key = keys::frame_key(revision.number, *bucket, sizes.sequence);
-            sizes.sequence += 1;
             let row = FrameRow { kind: Kind::Frame, id: id(), end: sizes.end, bytes: &frame[..] };
-            batch.insert(&self.frames, key.clone(), keys::frame_value(&key, &row));
+            self.put_frame(batch, (revision.number, *bucket, sizes.sequence), &row);
+            sizes.sequence += 1;
             touched.push(BucketSize {
                 bucket: *bucket,
                 snapshot: sizes.snapshot,
@@ -174,6 +173,30 @@ impl EmbeddedStore {
             }
         }
         CommitAnswer::Applied(touched)
+    }
+
+    /// Adds a frame at this place to `batch`: revision, bucket, sequence.
+    fn put_frame(
+        &self,
+        batch: &mut Batch,
+        (number, bucket, sequence): (Number, Bucket, u64),
+        row: &FrameRow<&[u8]>,
+    ) {
+        let key = keys::frame_key(number, bucket, sequence);
+        let value = keys::frame_value(&key, row);
+        batch.insert(&self.frames, key, value);
+    }
+
+    /// Removes these frames of a bucket with `batch`.
+    fn remove_frames(
+        &self,
+        batch: &mut Batch,
+        (number, bucket): (Number, Bucket),
+        frames: &[(u64, FrameRow)],
+    ) {
+        for (sequence, _) in frames {
+            batch.remove(&self.frames, keys::frame_key(number, bucket, *sequence));
+        }
     }
 
     fn bucket_frames(
@@ -423,23 +446,17 @@ impl Store for EmbeddedStore {
         };
         let Some(at) = frames.iter().position(stands) else { return Ok(CompactAnswer::Stale) };
         let mut batch = self.database.batch();
-        for (sequence, _) in &frames[..at] {
-            batch.remove(
-                &self.frames,
-                keys::frame_key(revision.number, compaction.bucket, *sequence),
-            );
-        }
+        self.remove_frames(&mut batch, (revision.number, compaction.bucket), &frames[..at]);
         // The snapshot takes the place of the last frame it folds, so it stands before those that
         // came meanwhile.
         let (sequence, last) = &frames[at];
-        let key = keys::frame_key(revision.number, compaction.bucket, *sequence);
         let row = FrameRow {
             kind: Kind::Snapshot,
             id: frame_id(nonce, &mut count),
             end: last.end,
             bytes: &compaction.snapshot[..],
         };
-        batch.insert(&self.frames, key.clone(), keys::frame_value(&key, &row));
+        self.put_frame(&mut batch, (revision.number, compaction.bucket, *sequence), &row);
         let tail = frames[at + 1..].iter().map(|(_, row)| row.bytes.len() as u64).sum();
         self.write(&mut held, batch)?;
         held.frame_count = count;
@@ -468,17 +485,12 @@ impl Store for EmbeddedStore {
         let Some((sequence, _)) = last else { return Ok(SplitAnswer::Stale) };
         let mut revision = revision.clone();
         let mut batch = self.database.batch();
-        for (sequence, _) in &frames[..frames.len() - 1] {
-            batch.remove(&self.frames, keys::frame_key(revision.number, split.bucket, *sequence));
-        }
+        let place = (revision.number, split.bucket);
+        self.remove_frames(&mut batch, place, &frames[..frames.len() - 1]);
         let (id, (last, end)) = (frame_id(nonce, &mut count), split.last);
         let mut insert = |bucket: Bucket, sequence: u64, kind: Kind, bytes: &[u8]| {
-            let key = keys::frame_key(revision.number, bucket, sequence);
-            batch.insert(
-                &self.frames,
-                key.clone(),
-                keys::frame_value(&key, &FrameRow { kind, id, end, bytes }),
-            );
+            let row = FrameRow { kind, id, end, bytes };
+            self.put_frame(&mut batch, (revision.number, bucket, sequence), &row);
         };
         insert(split.bucket, *sequence, Kind::Split, &last.0.to_le_bytes());
         for (bucket, snapshot) in &split.halves {

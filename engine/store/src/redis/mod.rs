@@ -43,6 +43,7 @@ use answers::{Reply, array, bytes, number, strange};
 use hints::{Entry, Hints};
 use keys::RevisionKeys;
 use pool::Pool;
+use redis::{RedisResult, Value};
 use scripts::{Call, Name, Scripts};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -178,12 +179,13 @@ impl RedisStore {
     }
 
     fn call(&self, call: Call<'_>) -> Result<Reply, StoreError> {
-        let answer = self
-            .pool
-            .calls(&self.scripts, &[call], false)?
-            .pop()
-            .ok_or_else(|| strange(&self.pool.at))?;
-        Reply::new(&self.pool.at, answer)
+        Reply::new(&self.pool.at, self.answer(call)?)
+    }
+
+    /// What the server answers to one call, not looked into.
+    fn answer(&self, call: Call<'_>) -> Result<RedisResult<Value>, StoreError> {
+        let mut answers = self.pool.calls(&self.scripts, &[call], false)?;
+        answers.pop().ok_or_else(|| strange(&self.pool.at))
     }
 
     fn commit_call<'a>(
@@ -460,11 +462,7 @@ impl Store for RedisStore {
             keys: vec![keys.state.clone(), keys.index.clone(), name],
             args,
         };
-        let answer = self
-            .pool
-            .calls(&self.scripts, &[call], false)?
-            .pop()
-            .ok_or_else(|| strange(&self.pool.at))?;
+        let answer = self.answer(call)?;
         let length = compaction.snapshot.len() as u64 + SNAPSHOT_OVERHEAD;
         let answer = answers::compacted(&self.pool.at, compaction, &keys, answer)?;
         if answer == CompactAnswer::Done {
@@ -495,12 +493,7 @@ impl Store for RedisStore {
             Call { script: Name::Split, keys: vec![keys.state.clone(), keys.index.clone()], args };
         call.keys.extend_from_slice(&names);
         call.keys.push(keys.kept(split.bucket));
-        let answer = self
-            .pool
-            .calls(&self.scripts, &[call], false)?
-            .pop()
-            .ok_or_else(|| strange(&self.pool.at))?;
-        let answer = answers::split(&self.pool.at, &names, answer)?;
+        let answer = answers::split(&self.pool.at, &names, self.answer(call)?)?;
         if matches!(answer, SplitAnswer::Done(_)) {
             let entry =
                 |snapshot: &[u8]| Entry::new(snapshot.len() as u64 + SNAPSHOT_OVERHEAD, end);

@@ -12,6 +12,7 @@ use deadpool_postgres::{
 };
 use std::error::Error as _;
 use std::time::Duration;
+use tally_engine::outage::with_causes;
 use tokio::task::JoinHandle;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::error::SqlState;
@@ -200,13 +201,7 @@ pub(super) fn sentence(error: &Error) -> String {
     if let Some(told) = error.as_db_error() {
         return format!("{} ({})", told.message(), told.code().code());
     }
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
+    with_causes(error)
 }
 
 fn unreadable(error: &Error) -> CatalogueError {
