@@ -48,6 +48,14 @@ pub enum OrderError {
     /// It was not done, or only in part; the sentence says what failed.
     #[error("{0}")]
     Failed(String),
+    /// It was not done, or only in part, because the store did not do its share.
+    #[error("{what}: {fault}")]
+    Store {
+        /// What was not done.
+        what: String,
+        /// What the store said.
+        fault: StoreError,
+    },
     /// So many orders wait already.
     #[error(
         "nothing was done: the command queue is full ({0} orders wait, because the engine is busy \
@@ -73,7 +81,11 @@ impl OrderError {
     /// Whether the same order may succeed later, although nobody changes anything.
     #[must_use]
     pub fn retry_helps(&self) -> bool {
-        matches!(self, OrderError::Failed(_) | OrderError::QueueFull(_))
+        match self {
+            OrderError::Failed(_) | OrderError::QueueFull(_) => true,
+            OrderError::Store { fault, .. } => fault.retry_helps(),
+            OrderError::NotPossible(_) | OrderError::OutcomeUnknown(_) | OrderError::Ended => false,
+        }
     }
 }
 
@@ -173,10 +185,9 @@ impl Engine {
         if !self.shared {
             return Ok(());
         }
-        let fault = |fault: StoreError| {
-            OrderError::Failed(format!(
-                "it is unknown whether another engine counts {name}: {fault}"
-            ))
+        let fault = |fault: StoreError| OrderError::Store {
+            what: format!("it is unknown whether another engine counts {name}"),
+            fault,
         };
         let look = || {
             let stored = stored(&*self.state_store, name, retired.as_ref())?;
@@ -211,4 +222,30 @@ struct RevisionRow {
     served: Arc<ServedRevision>,
     held: Option<String>,
     until: Option<i64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_is_given_again_where_time_alone_may_change_the_outcome() {
+        let store = |fault| OrderError::Store { what: "nothing was removed".into(), fault };
+        let damaged = store(StoreError::Corrupt("frame 3".into()));
+        for (error, helps) in [
+            (OrderError::Failed("a lane is late".into()), true),
+            (OrderError::QueueFull(8), true),
+            (store(StoreError::Unavailable("it is away".into())), true),
+            (damaged.clone(), false),
+            (OrderError::NotPossible("it is served".into()), false),
+            (OrderError::OutcomeUnknown(Duration::from_secs(5)), false),
+            (OrderError::Ended, false),
+        ] {
+            assert_eq!(error.retry_helps(), helps, "{error}");
+        }
+        assert_eq!(
+            damaged.to_string(),
+            "nothing was removed: the store holds data that this engine cannot read: frame 3"
+        );
+    }
 }

@@ -346,7 +346,7 @@ pub trait Store: Send + Sync {
 }
 
 /// The store did not do what it was asked.
-#[derive(Clone, Debug, Error)]
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum StoreError {
     /// It may again later: pause and retry.
     #[error("the store is unavailable: {0}")]

@@ -166,7 +166,7 @@ impl From<OrderError> for Problem {
             OrderError::OutcomeUnknown(_) => {
                 Problem::new(StatusCode::GATEWAY_TIMEOUT, "outcome_unknown", detail)
             }
-            OrderError::Failed(_) | OrderError::Ended => {
+            OrderError::Failed(_) | OrderError::Store { .. } | OrderError::Ended => {
                 Problem::unavailable("order_failed", detail, fault.retry_helps())
             }
         }

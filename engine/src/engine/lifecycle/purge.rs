@@ -35,10 +35,9 @@ impl PluginManager {
             )));
         }
         let store = &*self.factory.store;
-        let fault = |fault: StoreError| {
-            OrderError::Failed(format!(
-                "what is stored of {name} was not removed, or only in part: {fault}"
-            ))
+        let fault = |fault: StoreError| OrderError::Store {
+            what: format!("what is stored of {name} was not removed, or only in part"),
+            fault,
         };
         let stored = stored(store, name, retired.as_ref()).map_err(fault)?;
         if stored.is_empty() && retired.is_none() {

@@ -145,11 +145,16 @@ async fn what_the_engine_refuses() {
 #[tokio::test]
 async fn an_order_that_is_not_carried_out_says_whether_anything_was_done() {
     let world = World::new(Limits::default()).await;
+    let store = |fault| OrderError::Store { what: "nothing was removed".into(), fault };
+    let (away, corrupt) =
+        (StoreError::Unavailable("it is away".into()), StoreError::Corrupt("damaged".into()));
     for (error, status, code, retry_after) in [
         (OrderError::NotPossible("there is only one".into()), 409, "not_possible", ""),
         (OrderError::QueueFull(8), 503, "overloaded", "1"),
         (OrderError::OutcomeUnknown(Duration::from_secs(5)), 504, "outcome_unknown", ""),
-        (OrderError::Failed("the store is away".into()), 503, "order_failed", "1"),
+        (OrderError::Failed("a lane is late".into()), 503, "order_failed", "1"),
+        (store(away), 503, "order_failed", "1"),
+        (store(corrupt), 503, "order_failed", ""),
         (OrderError::Ended, 503, "order_failed", ""),
     ] {
         *world.fake.order_fails.lock() = error.clone();
