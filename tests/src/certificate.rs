@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
+/// How a key on the curve P-256 is made.
+const CURVE: [&str; 5] = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
+
 /// Files of a certificate for `localhost` and 127.0.0.1.
 pub struct Certificate {
     /// What a client must trust.
@@ -23,6 +26,19 @@ impl Certificate {
     /// # Errors
     /// `openssl` is missing, or what it says.
     pub fn new() -> Result<Certificate> {
+        Certificate::signed_with(&CURVE)
+    }
+
+    /// The same, signed with Ed25519, which has no hash to which a password could be bound.
+    ///
+    /// # Errors
+    /// As `new`.
+    pub fn without_hash() -> Result<Certificate> {
+        Certificate::signed_with(&["-newkey", "ed25519", "-nodes"])
+    }
+
+    /// `key_of_authority`: how that is made.
+    fn signed_with(key_of_authority: &[&str]) -> Result<Certificate> {
         let folder = tempfile::Builder::new().prefix("certificate").tempdir()?;
         let at = |name: &str| folder.path().join(name);
         let names = at("names");
@@ -34,7 +50,6 @@ impl Certificate {
         let (authority, authority_key) = (of(&at("authority.pem")), of(&at("authority.key")));
         let (certificate, key, request) =
             (of(&at("server.pem")), of(&at("server.key")), of(&at("server.csr")));
-        let curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
         let own = [
             "req",
             "-x509",
@@ -47,9 +62,9 @@ impl Certificate {
             "-out",
             &authority,
         ];
-        openssl(&[&own[..], &curve].concat())?;
+        openssl(&[&own[..], key_of_authority].concat())?;
         openssl(
-            &[&["req", "-subj", "/CN=localhost", "-keyout", &key, "-out", &request][..], &curve]
+            &[&["req", "-subj", "/CN=localhost", "-keyout", &key, "-out", &request][..], &CURVE]
                 .concat(),
         )?;
         let signed = [

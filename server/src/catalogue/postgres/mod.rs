@@ -5,6 +5,7 @@
 //! a pool; more than `READS` or `WRITES` at once are refused. A connection whose answer nobody
 //! waited for is closed, never lent again. It never retries a write: an import may be run again.
 
+mod channel_binding;
 mod connect;
 mod schema;
 mod sql;

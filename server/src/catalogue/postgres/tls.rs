@@ -8,13 +8,14 @@
 //! and with `disable` or `prefer`, nothing is encrypted. Every parameter of the URL is used, or
 //! refused by its name.
 //!
-//! The handshake and channel binding (`tls-server-end-point`, RFC 5929) are those of
-//! `tokio-postgres-rustls`. Client certificates are not supported.
+//! The handshake and channel binding are those of `tokio-postgres-rustls`; where a certificate
+//! allows no binding, `channel_binding` says so. Client certificates are not supported.
 
+use super::channel_binding::{Binding, BindingVerifier, Unbound};
 use percent_encoding::percent_decode_str;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{CertificateError, ClientConfig, RootCertStore};
 use std::error::Error as _;
 use std::fmt::Display;
 use std::io;
@@ -29,6 +30,8 @@ pub(super) struct TlsParameters {
     pub(super) required: bool,
     /// A file of trusted authorities (PEM); `None`: those of the system.
     pub(super) authorities: Option<String>,
+    /// Whether the password is bound to the server's certificate.
+    pub(super) binding: Binding,
 }
 
 /// Splits a URL into one that the driver understands, and the encryption that it requests.
@@ -41,7 +44,7 @@ pub(super) fn split_url(url: &str) -> Result<(String, TlsParameters), String> {
     let Some(at) = url[from..].find('?').map(|at| from + at) else {
         return Ok((url.to_owned(), TlsParameters::default()));
     };
-    let (mut tls, mut rest, mut binding) = (TlsParameters::default(), Vec::new(), false);
+    let (mut tls, mut rest) = (TlsParameters::default(), Vec::new());
     for param in url[at + 1..].split('&') {
         match param.split_once('=') {
             Some(("sslmode", mode)) => match mode {
@@ -52,11 +55,12 @@ pub(super) fn split_url(url: &str) -> Result<(String, TlsParameters), String> {
             Some(("sslrootcert", "system")) => tls.authorities = None,
             Some(("sslrootcert", path)) => tls.authorities = Some(percent_decoded(path)?),
             Some(("channel_binding", mode)) => {
-                match mode {
-                    "disable" | "prefer" => binding = false,
-                    "require" => binding = true,
+                tls.binding = match mode {
+                    "disable" => Binding::Disable,
+                    "prefer" => Binding::Prefer,
+                    "require" => Binding::Require,
                     _ => return Err("channel_binding must be disable, prefer or require".into()),
-                }
+                };
                 rest.push(param);
             }
             Some(("gssencmode", "disable" | "prefer") | ("sslnegotiation", "postgres")) => {}
@@ -71,7 +75,7 @@ pub(super) fn split_url(url: &str) -> Result<(String, TlsParameters), String> {
                     sslmode=verify-full"
             .into());
     }
-    if binding && !tls.required {
+    if tls.binding == Binding::Require && !tls.required {
         return Err("channel_binding=require needs encryption, which is not requested: add \
                     sslmode=verify-full"
             .into());
@@ -132,10 +136,14 @@ pub(super) fn connector(parameters: &TlsParameters) -> Result<Option<MakeRustlsC
     }
     let trusted = trusted_authorities(parameters.authorities.as_deref())?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = BindingVerifier::new(trusted, provider.clone(), parameters.binding)
+        .map_err(|error| format!("TLS failed: {error}"))?;
     let config =
         ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let config = config.map_err(|error| format!("TLS failed: {error}"))?;
-    Ok(Some(MakeRustlsConnect::new(config.with_root_certificates(trusted).with_no_client_auth())))
+    // "Dangerous" is a verifier that trusts more than the one of rustls; this one trusts less.
+    let config = config.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
+    Ok(Some(MakeRustlsConnect::new(config.with_no_client_auth())))
 }
 
 /// The authorities of a file, or of the system.
@@ -175,14 +183,20 @@ pub(super) fn refusal(error: &Error) -> Option<String> {
         );
     }
     let told = source.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref::<rustls::Error>()?;
-    match told {
-        rustls::Error::InvalidCertificate(why) => Some(format!(
-            "its certificate is not trusted ({why}): sslrootcert=FILE in catalogue.postgres_url \
-             (POSTGRES_URL) names the authority that signed it, and it must name the host as the \
-             URL does"
-        )),
-        _ => None,
+    let rustls::Error::InvalidCertificate(why) = told else { return None };
+    if let CertificateError::Other(other) = why
+        && let Some(unbound) = other.0.downcast_ref::<Unbound>()
+    {
+        return Some(format!(
+            "{unbound}, but catalogue.postgres_url (POSTGRES_URL) says channel_binding=require: \
+             have it signed with SHA-256 (ECDSA, or RSA without PSS), or remove the parameter"
+        ));
     }
+    Some(format!(
+        "its certificate is not trusted ({why}): sslrootcert=FILE in catalogue.postgres_url \
+         (POSTGRES_URL) names the authority that signed it, and it must name the host as the URL \
+         does"
+    ))
 }
 
 #[cfg(test)]
@@ -195,6 +209,7 @@ mod tests {
         let of = |required, authorities: Option<&str>| TlsParameters {
             required,
             authorities: authorities.map(String::from),
+            binding: Binding::Prefer,
         };
         for (url, bare, expected) in [
             ("postgres://u:p@h/d", "postgres://u:p@h/d", of(false, None)),
@@ -213,6 +228,16 @@ mod tests {
         ] {
             assert_eq!(split_url(url), Ok((bare.to_owned(), expected)), "{url}");
         }
+        for (mode, binding) in [
+            ("disable", Binding::Disable),
+            ("prefer", Binding::Prefer),
+            ("require", Binding::Require),
+        ] {
+            let url = format!("postgres://h/d?sslmode=require&channel_binding={mode}");
+            let (bare, tls) = split_url(&url).unwrap();
+            assert_eq!(bare, format!("postgres://h/d?channel_binding={mode}"));
+            assert_eq!(tls, TlsParameters { binding, ..of(true, None) }, "{mode}");
+        }
         assert!(split_url("postgres://h/d?sslmode=hush").unwrap_err().starts_with("sslmode must"));
         assert!(
             split_url("postgres://h/d?sslrootcert=/x")
@@ -224,9 +249,9 @@ mod tests {
     #[test]
     fn authorities_that_cannot_be_read_are_named() {
         let of = |path: &str| {
-            connector(&TlsParameters { required: true, authorities: Some(path.into()) })
-                .err()
-                .unwrap()
+            let authorities = Some(path.into());
+            let tls = TlsParameters { required: true, authorities, ..TlsParameters::default() };
+            connector(&tls).err().unwrap()
         };
         assert!(of("/nowhere.pem").contains("sslrootcert /nowhere.pem cannot be read"));
         assert!(of("/dev/null").contains("has no certificates"), "{}", of("/dev/null"));

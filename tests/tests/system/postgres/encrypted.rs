@@ -70,3 +70,27 @@ fn it_connects_to_what_it_trusts_and_says_why_not() {
         }
     }
 }
+
+#[test]
+fn where_a_certificate_allows_no_channel_binding_that_is_said() {
+    let certificate = Certificate::without_hash().unwrap();
+    let server = Postgres::encrypted(&certificate).unwrap();
+    let url = server.database("odd").unwrap();
+    let authority = certificate.authority.display();
+    let url = format!("{url}?sslmode=verify-full&sslrootcert={authority}&channel_binding=");
+    let asking = |mode: &str| format!("{url}{mode}");
+
+    let told = refused(&asking("require"), CONFIG, &["migrate"]);
+    let words = ["signed with id-Ed25519", "no hash", "channel_binding=require"];
+    assert!(words.iter().all(|words| told.contains(words)), "{told}");
+
+    // Else it connects, and the log says so, unless it need not be.
+    for (mode, is_said) in [("prefer", true), ("disable", false)] {
+        let home = home(&asking(mode));
+        let engine = home.start().unwrap();
+        assert_eq!(asked(&engine.client, "1"), (Value::Null, vec![]), "{mode}");
+        let log = engine.process.tail();
+        assert_eq!(log.contains("channel binding is not used"), is_said, "{mode}: {log}");
+        engine.stop().unwrap();
+    }
+}
