@@ -222,14 +222,11 @@ impl ServedRevision {
         }
     }
 
-    /// Whether its stored state was read, or found not to fit into memory. `refresh`: where engines
-    /// share a store, reads it first.
-    pub(super) fn is_known(&self, view: &View, refresh: bool) -> bool {
+    /// Whether its stored state was read. `refresh`: where engines share a store, reads it first.
+    pub(super) fn is_read(&self, view: &View, refresh: bool) -> bool {
         match &self.follower {
             None => view.read().metrics[self.id.0].is_known(),
-            Some(follower) => {
-                !refresh || follower.refresh(Instant::now()).is_ok() || follower.refused().is_some()
-            }
+            Some(follower) => !refresh || follower.refresh(Instant::now()).is_ok(),
         }
     }
 

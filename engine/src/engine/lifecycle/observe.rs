@@ -8,8 +8,8 @@ use super::lane_pool::RunningLane;
 use super::manager::PluginManager;
 use super::reconcile::Step;
 use super::snapshot::{
-    CodeId, CountedSnapshot, LaneSnapshot, MainLane, MemorySnapshot, MetricSnapshot, NewerSnapshot,
-    Placement, PreviousSnapshot, RevisionSnapshot, Snapshot,
+    CodeId, CountedSnapshot, LaneSnapshot, LoadState, MainLane, MemorySnapshot, MetricSnapshot,
+    NewerSnapshot, Placement, PreviousSnapshot, RevisionSnapshot, Snapshot,
 };
 use crate::engine::catalog::{
     MetricCatalog, NewerRevision, PreviousRevision, ServedRevision, Stage,
@@ -129,16 +129,17 @@ impl PluginManager {
     }
 
     fn observe_counted(&self, served: &ServedRevision, refresh: bool) -> CountedSnapshot {
-        let is_loaded = served.is_known(&self.view, refresh);
-        // One that is stopped may never be loaded: no other waits for that.
-        let is_stopped = served.halt(&self.status).is_some();
-        let (origins, position) = served.origins(&self.view);
-        let refused = match &served.follower {
-            Some(follower) => follower.refused().is_some(),
-            None => is_stopped && !is_loaded,
+        let is_read = served.is_read(&self.view, refresh);
+        // The read may have found that there is no room.
+        let has_room = served.follower.as_ref().is_none_or(|follower| follower.refused().is_none());
+        let load = match (has_room, is_read) {
+            (true, true) => LoadState::Loaded,
+            // One that is stopped may never be loaded: no other waits for that.
+            (true, false) if served.halt(&self.status).is_none() => LoadState::Loading,
+            _ => LoadState::Refused,
         };
-        let known = is_loaded || is_stopped;
-        CountedSnapshot { known, position, origins, shared: served.follower.is_some(), refused }
+        let (origins, position) = served.origins(&self.view);
+        CountedSnapshot { load, position, origins, shared: served.follower.is_some() }
     }
 
     /// Frees what a revision that is stopped keeps for reads that have ended: it counts nothing

@@ -84,15 +84,26 @@ pub(super) enum Placement {
 /// What a revision has counted.
 #[derive(Clone, Debug, Default)]
 pub(super) struct CountedSnapshot {
-    /// Whether all of its stored state was read, or will not be because it is stopped.
-    pub(super) known: bool,
+    pub(super) load: LoadState,
+    /// Of what is loaded.
     pub(super) position: Position,
     /// Per partition where counting began, and which records were skipped.
     pub(super) origins: BTreeMap<u32, Origin>,
     /// Whether other engines count it too.
     pub(super) shared: bool,
-    /// Whether its state could not be loaded.
-    pub(super) refused: bool,
+}
+
+/// Whether what is stored of a revision is in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum LoadState {
+    /// Not yet: what it has counted is unknown.
+    #[default]
+    Loading,
+    /// It is.
+    Loaded,
+    /// It will not be as things are: there is no room for it, or the revision is stopped. Nobody
+    /// waits for it, and what it has counted stays unknown.
+    Refused,
 }
 
 /// A newer revision than the one that answers.

@@ -1,6 +1,6 @@
 //! Whether an order of a person on revisions is possible.
 
-use crate::engine::lifecycle::snapshot::MetricSnapshot;
+use crate::engine::lifecycle::snapshot::{LoadState, MetricSnapshot};
 use crate::pipeline::Origin;
 use crate::progress::Halt;
 
@@ -38,8 +38,9 @@ pub(in crate::engine::lifecycle) fn promote(metric: &MetricSnapshot) -> PromoteO
     let counted = newer.version.counted.as_ref();
     let failed = counted.map_or(0, |counted| Origin::failed(&counted.origins));
     // While it is being loaded again, its position is unknown: then the last pass decides.
-    let as_far =
-        counted.zip(metric.answering.counted.as_ref()).filter(|(_, answering)| answering.known);
+    let as_far = counted
+        .zip(metric.answering.counted.as_ref())
+        .filter(|(_, answering)| answering.load != LoadState::Loading);
     let as_far =
         as_far.is_some_and(|(newer, answering)| newer.position.reaches(&answering.position));
     if newer.version.is_ready() && (newer.ready || as_far) {
@@ -85,7 +86,7 @@ mod tests {
     fn one_that_answers_and_is_loaded_anew_is_not_as_far_as_nothing() {
         let mut loading = with(newer(counted(99, revision(2, 0xB, 20))));
         let change = |counted: &mut CountedSnapshot| {
-            (counted.known, counted.position) = (false, Position::default())
+            (counted.load, counted.position) = (LoadState::Loading, Position::default())
         };
         loading.answering.counted.iter_mut().for_each(change);
         assert_eq!(promote(&loading), PromoteOutcome::Later(0));

@@ -2,8 +2,8 @@
 
 use crate::engine::catalog::PromotionWish;
 use crate::engine::lifecycle::snapshot::{
-    CodeId, CountedSnapshot, Folder, FolderMetric, MetricSnapshot, NewerSnapshot, Placement,
-    PreviousSnapshot, RevisionSnapshot, Snapshot,
+    CodeId, CountedSnapshot, Folder, FolderMetric, LoadState, MetricSnapshot, NewerSnapshot,
+    Placement, PreviousSnapshot, RevisionSnapshot, Snapshot,
 };
 use crate::event::Position;
 use crate::progress::{Halt, Quarantine, RevisionNo};
@@ -52,7 +52,8 @@ pub(super) fn over_memory(revision: RevisionSnapshot) -> RevisionSnapshot {
 /// A revision that has counted partition 0 up to an offset.
 pub(super) fn counted(to: u64, revision: RevisionSnapshot) -> RevisionSnapshot {
     let position = Position([(0, to)].into());
-    let counted = CountedSnapshot { known: true, position, ..CountedSnapshot::default() };
+    let load = LoadState::Loaded;
+    let counted = CountedSnapshot { load, position, ..CountedSnapshot::default() };
     RevisionSnapshot { counted: Some(counted), ..revision }
 }
 

@@ -6,7 +6,7 @@
 
 use super::Action;
 use crate::engine::lifecycle::snapshot::{
-    CountedSnapshot, MetricSnapshot, NewerSnapshot, Snapshot,
+    CountedSnapshot, LoadState, MetricSnapshot, NewerSnapshot, Snapshot,
 };
 use crate::pipeline::Origin;
 
@@ -70,7 +70,7 @@ fn newer_turn(name: &str, metric: &MetricSnapshot) -> Option<Action> {
     let newer = metric.newer.as_ref()?;
     let (counted, answering) =
         (newer.version.counted.as_ref()?, metric.answering.counted.as_ref()?);
-    if !counted.known || !answering.known {
+    if [counted, answering].iter().any(|counted| counted.load == LoadState::Loading) {
         return None;
     }
     let counts = newer.version.is_ready();
@@ -108,7 +108,7 @@ fn held_back(
     if newer.wish.accepted.is_some() || !done {
         return None;
     }
-    if answering.refused {
+    if answering.load == LoadState::Refused {
         return Some(HeldBack::AnsweringNotLoaded);
     }
     Origin::lacks(&counted.origins, &answering.origins, &answering.position).map(HeldBack::Shorter)
@@ -121,7 +121,7 @@ mod tests {
     use super::HeldBack;
     use crate::engine::catalog::PromotionWish;
     use crate::engine::lifecycle::snapshot::{
-        CountedSnapshot, MetricSnapshot, NewerSnapshot, Placement, RevisionSnapshot,
+        CountedSnapshot, LoadState, MetricSnapshot, NewerSnapshot, Placement, RevisionSnapshot,
     };
     use crate::event::Position;
     use crate::pipeline::Origin;
@@ -281,10 +281,14 @@ mod tests {
     #[test]
     fn what_is_not_known_yet_is_not_judged() {
         let unknown = |metric| {
-            change_newer(metric, |version| change_counted(version, |seen| seen.known = false))
+            change_newer(metric, |version| {
+                change_counted(version, |seen| seen.load = LoadState::Loading)
+            })
         };
-        let answering_unknown = |metric| change_answering(metric, |seen| seen.known = false);
-        let answering_refused = |metric| change_answering(metric, |seen| seen.refused = true);
+        let answering_unknown =
+            |metric| change_answering(metric, |seen| seen.load = LoadState::Loading);
+        let answering_refused =
+            |metric| change_answering(metric, |seen| seen.load = LoadState::Refused);
         let shared = |metric| {
             change_newer(metric, |version| change_counted(version, |seen| seen.shared = true))
         };
