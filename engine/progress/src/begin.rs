@@ -46,6 +46,20 @@ pub(super) fn compare(cell: &Cell, found: Option<&Progress>, memory: Memory) -> 
     }
 }
 
+impl History {
+    /// The first offset that counts of a partition that was never counted.
+    #[must_use]
+    pub fn first(&self, bounds: Bounds) -> u64 {
+        let Bounds { partition, start, end } = bounds;
+        match self {
+            History::Whole => start,
+            History::From(starts) => {
+                starts.get(&partition).map_or(start, |first| (*first).clamp(start, end))
+            }
+        }
+    }
+}
+
 /// Starts counting where the store stands; what forbids it, if anything does.
 pub(super) fn begin(
     cell: &mut Cell,
@@ -56,12 +70,7 @@ pub(super) fn begin(
 ) -> Option<Halt> {
     let partition = bounds.partition;
     let Some(found) = found else {
-        let start = match history {
-            History::Whole => bounds.start,
-            History::From(starts) => starts
-                .get(&partition)
-                .map_or(bounds.start, |start| (*start).clamp(bounds.start, bounds.end)),
-        };
+        let start = history.first(bounds);
         let base =
             Progress { topic: settings.topic.clone(), start, next: start, ..Progress::default() };
         cell.begin(base, false);
@@ -87,4 +96,18 @@ pub(super) fn begin(
         cell.open.dedupe_gap = Some(Span { from: warm, to: bounds.start.min(next) });
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn history_begins_within_what_the_log_holds() {
+        let bounds = |partition| Bounds { partition, start: 10, end: 20 };
+        assert_eq!(History::Whole.first(bounds(0)), 10);
+        let from = History::From([(0, 5), (1, 15), (2, 25)].into());
+        let firsts = [0, 1, 2, 3].map(|partition| from.first(bounds(partition)));
+        assert_eq!(firsts, [10, 15, 20, 10], "a partition that is not named came later");
+    }
 }

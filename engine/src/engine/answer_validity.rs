@@ -8,7 +8,7 @@ use super::catalog::{MetricCatalog, ServedRevision};
 use super::evaluate::partitions_missing;
 use super::watchdog::STUCK;
 use super::{Engine, Question};
-use crate::pipeline::{LaneStatus, View};
+use crate::pipeline::{LaneStatus, Target, View};
 use crate::query::looks_at_the_clock;
 use parking_lot::RwLock;
 use std::fmt;
@@ -63,7 +63,8 @@ impl AnswerBasis {
         }
         let counted = self.view.try_read()?;
         let progress = &counted.metrics[served.id.0];
-        (progress.version == self.version && progress.target.is_none()).then(super::evaluate::now)
+        let is_same = progress.version == self.version && progress.target == Target::Reached;
+        is_same.then(super::evaluate::now)
     }
 }
 

@@ -6,7 +6,7 @@ use super::notices::{another_revision_is_current, events_failed, keys_limited};
 use super::{Beside, Cost, MetricInfo, MetricState, Rejected, watchdog};
 use crate::config::EventsConfig;
 use crate::event::Position;
-use crate::pipeline::{FOLLOWED, Follower, LaneStatus, Origin, View, completed};
+use crate::pipeline::{FOLLOWED, Follower, LaneStatus, Origin, Target, View};
 use crate::progress::{Halt, History, RevisionNo};
 use crate::query::Askable;
 use crate::state::{MetricId, State};
@@ -230,6 +230,14 @@ impl ServedRevision {
         }
     }
 
+    /// Up to where it has to count before its history is complete.
+    pub(super) fn target(&self, view: &View) -> Target {
+        match &self.follower {
+            None => view.read().metrics[self.id.0].target.clone(),
+            Some(follower) => follower.read().target.clone(),
+        }
+    }
+
     /// A summary of it, shown beside the revision that answers.
     fn beside(
         &self,
@@ -346,11 +354,11 @@ impl ServedRevision {
         let status = |state: &State,
                       id,
                       position: &Position,
-                      target: &Option<Position>,
+                      target: &Target,
                       origins: &BTreeMap<u32, Origin>| {
             let (cells, bytes) = state.size(id);
             let from = state.times(id).map(|(first, _)| first);
-            let behind = target.as_ref().map(|target| completed(position, target, origins));
+            let behind = target.completed(position, origins);
             let cost = Cost { ns_per_event, cells, bytes, unreadable };
             (behind, from, cost, keys_limited(state, id), Origin::failed(origins))
         };

@@ -59,10 +59,7 @@ pub enum StateUnavailable {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// It is being loaded from the store.
-    #[error(
-        "its state is being loaded from the store, because what was in memory was in doubt; try \
-         again"
-    )]
+    #[error("its state is being loaded from the store; try again")]
     Loading,
     /// The thread that counts has ended, perhaps in the middle of a batch.
     #[error(transparent)]

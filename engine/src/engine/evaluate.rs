@@ -15,7 +15,7 @@ use super::{Engine, EvaluateError, Evaluated, History, Question, StateUnavailabl
 use crate::event::Position;
 use crate::pipeline::{
     Counted, FOLLOWED, Fatal, Followed, Follower, LaneStatus, MetricProgress, Origin, Refreshed,
-    Thread, completed,
+    Target, Thread,
 };
 use crate::progress::{Halt, Quarantine};
 use crate::query::{Answer, Moment, Refused};
@@ -329,7 +329,7 @@ struct Seen<'a> {
     id: MetricId,
     position: &'a Position,
     version: u64,
-    target: Option<&'a Position>,
+    target: &'a Target,
     origins: &'a BTreeMap<u32, Origin>,
     in_doubt: bool,
 }
@@ -353,35 +353,31 @@ impl<'a> Seen<'a> {
     fn of_lane(served: &ServedRevision, counted: &'a Counted) -> Seen<'a> {
         let MetricProgress { position, version, target, origins, in_doubt, .. } =
             &counted.metrics[served.id.0];
-        let (state, version, target) = (&counted.state, *version, target.as_ref());
+        let (state, version) = (&counted.state, *version);
         Seen { state, id: served.id, position, version, target, origins, in_doubt: *in_doubt }
     }
 
     fn followed(followed: &'a Followed) -> Seen<'a> {
         let Followed { state, position, version, target, origins } = followed;
-        let (version, target) = (*version, target.as_ref());
+        let version = *version;
         Seen { state, id: FOLLOWED, position, version, target, origins, in_doubt: false }
     }
 
     fn require_whole(&self, question: &Question, stopped: &Stopped) -> Result<(), EvaluateError> {
-        if self.in_doubt {
-            return Err(StateUnavailable::Loading.into());
+        // A metric that is stopped for good would never be complete; its answer says that it is
+        // stopped, and that history is missing.
+        if !question.allow_partial
+            && !stopped.for_good
+            && let Some(done) = self.target.completed(self.position, self.origins)
+        {
+            return Err(EvaluateError::Backfilling { done });
         }
-        match self.target {
-            // A metric that is stopped for good would never be complete; its answer says that it is
-            // stopped, and that history is missing.
-            Some(target) if !question.allow_partial && !stopped.for_good => {
-                Err(EvaluateError::Backfilling {
-                    done: completed(self.position, target, self.origins),
-                })
-            }
-            _ => Ok(()),
-        }
+        if self.in_doubt { Err(StateUnavailable::Loading.into()) } else { Ok(()) }
     }
 
     fn facts(&self) -> Facts {
         let from = self.state.times(self.id).map(|(first, _)| first);
-        let history = History { complete: self.target.is_none(), from };
+        let history = History { complete: *self.target == Target::Reached, from };
         let (limited, failed) = (keys_limited(self.state, self.id), Origin::failed(self.origins));
         Facts { version: self.version, history, limited, failed }
     }

@@ -54,7 +54,7 @@ use crate::event::Position;
 use crate::feed::Feed;
 use crate::log::Log;
 use crate::memory::Budget;
-use crate::pipeline::{self, LaneStatus, MemoryShare, View};
+use crate::pipeline::{self, LaneStatus, MemoryShare, Target, View};
 use crate::progress::Halt;
 use crate::store::Store;
 use crate::telemetry;
@@ -64,6 +64,11 @@ use lifecycle::ManagerThread;
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// The source's line of readiness while nothing of a metric is stored, and it is unknown what the
+/// log holds.
+const UNBOUNDED: &str =
+    "nothing is stored of a metric, and the log has not said yet how much there is to count";
 
 /// A running engine. Dropping it without [`Engine::stop`] is a crash as far as state is concerned:
 /// safe, but the last moments are counted again from the log.
@@ -185,7 +190,7 @@ impl Engine {
     /// Whether the engine can answer questions, part by part.
     pub fn readiness(&self) -> Vec<Check> {
         let status = self.status.snapshot();
-        let (served, refused, first, metrics, newer) = {
+        let (served, refused, first, metrics, newer, unbounded) = {
             let catalog = self.catalog.read();
             let is_stopped = |served: &ServedRevision| {
                 matches!(served.halt(&self.status), Some(Halt::Quarantined(_)))
@@ -197,7 +202,9 @@ impl Engine {
                 .filter(|next| is_stopped(&next.served) || next.held.is_some() && !next.wish.waits)
                 .count();
             let first = catalog.rejected.first().map(|first| first.reason.clone());
-            (catalog.answering.len(), catalog.rejected.len(), first, metrics, newer)
+            let mut targets = catalog.answering.values().map(|served| served.target(&self.view));
+            let unbounded = targets.any(|target| target == Target::Unknown);
+            (catalog.answering.len(), catalog.rejected.len(), first, metrics, newer, unbounded)
         };
         let plugins = match served {
             0 => Err(describe_lack(first, refused)),
@@ -212,6 +219,7 @@ impl Engine {
         let source = match (&status.source_trouble, self.missing(&status)) {
             (Some(trouble), _) => Err(trouble.clone()),
             (None, Some(missing)) => Err(missing),
+            (None, None) if unbounded => Err(UNBOUNDED.to_owned()),
             (None, None) => Ok(delivering(&status)),
         };
         let halts = status.halts.values().filter(|halt| !matches!(halt, Halt::Quarantined(_)));

@@ -224,18 +224,17 @@ fn take_up(
 ) {
     let Roles { answering, newer, before } = roles;
     let name = answering.plugin.name().to_owned();
+    // What is stored of it is loaded by its lane.
+    let progress = MetricProgress { since: now, in_doubt: true, ..MetricProgress::default() };
     let serve = |reading: &Reading| {
-        factory
-            .serve(reading, view, MetricProgress { since: now, ..MetricProgress::default() })
-            .map(Arc::new)
-            .map_err(|fault| {
-                tracing::warn!(metric = name, "it cannot be served: {fault}");
-                Rejected {
-                    file: reading.plugin.file().display().to_string(),
-                    reason: fault.to_string(),
-                    since: now,
-                }
-            })
+        factory.serve(reading, view, progress.clone()).map(Arc::new).map_err(|fault| {
+            tracing::warn!(metric = name, "it cannot be served: {fault}");
+            Rejected {
+                file: reading.plugin.file().display().to_string(),
+                reason: fault.to_string(),
+                since: now,
+            }
+        })
     };
     match serve(&answering) {
         Ok(served) => drop(catalog.answering.insert(name.clone(), served)),

@@ -13,6 +13,7 @@ use super::memory_share::MemoryShare;
 use super::origin::Origin;
 use super::read_pieces::{Fold, read_pieces};
 use super::stored::{check_updates, counted_partitions, decode_progress};
+use super::target::Target;
 use crate::event::Position;
 use crate::failpoint::point;
 use crate::progress::{Quarantine, Trouble};
@@ -69,9 +70,8 @@ pub struct Followed {
     pub position: Position,
     /// Grows with every change.
     pub version: u64,
-    /// The position at which its history is complete, if other engines were ahead when this one
-    /// started; `None`: it is complete.
-    pub target: Option<Position>,
+    /// Up to where engines have to count before its history is complete.
+    pub target: Target,
     /// Per partition where counting began, and what it missed.
     pub origins: BTreeMap<u32, Origin>,
 }
@@ -121,6 +121,15 @@ impl Followers {
     /// Per partition the furthest position of any follower.
     pub fn furthest(&self) -> Position {
         Position::furthest(self.all().iter().map(|follower| follower.read().position.clone()))
+    }
+
+    /// The same with what they have yet to count before their history is complete.
+    pub fn ahead(&self) -> Position {
+        let of = |follower: &Arc<Follower>| {
+            let followed = follower.read();
+            [Some(followed.position.clone()), followed.target.to_end().cloned()]
+        };
+        Position::furthest(self.all().iter().flat_map(of).flatten())
     }
 }
 
@@ -361,7 +370,23 @@ impl Follower {
     /// Sets the position at which the history is complete, unless the view has reached it.
     pub fn set_target(&self, target: &Position) {
         let mut followed = self.followed.write();
-        followed.target = (!followed.position.reaches(target)).then(|| target.clone());
+        followed.target = Target::end(target.clone(), &followed.position);
+    }
+
+    /// Nothing is stored of the metric: it has all of the log ahead of it.
+    pub(super) fn begin_history(&self) {
+        let mut followed = self.followed.write();
+        if followed.position.0.is_empty() && followed.target == Target::Reached {
+            followed.target = Target::Unknown;
+        }
+    }
+
+    /// The log says what it holds for a metric of which nothing was stored. Any other stays as it
+    /// is.
+    pub(super) fn set_end(&self, end: impl FnOnce() -> Position) {
+        if self.read().target == Target::Unknown {
+            self.set_target(&end());
+        }
     }
 
     /// Adds tails to the view, and the last frames of buckets that ended (`ended`); state and
@@ -492,9 +517,7 @@ impl Followed {
         let position = Position(counted_partitions(revision).collect());
         self.version += u64::from(self.position != position || self.origins != origins);
         (self.position, self.origins) = (position, origins);
-        if self.target.as_ref().is_some_and(|target| self.position.reaches(target)) {
-            self.target = None;
-        }
+        self.target.reach(&self.position);
     }
 }
 

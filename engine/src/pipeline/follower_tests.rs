@@ -64,6 +64,25 @@ fn one_that_stays_for_lack_of_memory_says_so_each_time_and_goes_on_by_itself() {
 }
 
 #[test]
+fn one_of_which_nothing_is_stored_is_whole_once_what_the_log_held_is_stored() {
+    let mut rig = Rig::new();
+    let target = |rig: &Rig| rig.follower.read().target.clone();
+    assert_eq!(rig.finds(), (Ok(Refreshed::Current), 0, 0));
+    rig.follower.begin_history();
+    assert_eq!(target(&rig), Target::Unknown);
+    rig.follower.set_end(|| Position([(0, 2_000)].into()));
+    for (position, is_whole) in [(1_000, false), (2_000, true)] {
+        rig.count();
+        assert_eq!(rig.finds(), (Ok(Refreshed::Current), position, position));
+        assert_eq!(target(&rig) == Target::Reached, is_whole, "{position}");
+    }
+    // Now something is stored.
+    rig.follower.begin_history();
+    rig.follower.set_end(|| panic!("nobody waits for it"));
+    assert_eq!(target(&rig), Target::Reached);
+}
+
+#[test]
 fn without_room_to_load_a_follower_reads_no_further_and_answers_nothing() {
     let mut rig = Rig::new();
     (0..40).for_each(|_| rig.count());

@@ -26,7 +26,7 @@ use crate::failpoint::point;
 use crate::feed::Feed;
 use crate::log::{Bounds, LogError, Sink, Source, Start, Survey};
 use crate::outage::{LogThrottle, Pauses};
-use crate::progress::{Answer, Event, Quarantine, RevisionNo, Settings};
+use crate::progress::{self, Answer, Event, Quarantine, RevisionNo, Settings};
 use crate::store::Store;
 use crate::telemetry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -162,7 +162,7 @@ impl Lane {
         let shared = (view.clone(), status.clone(), memory_share.clone());
         let lane = Lane {
             batches: Batches::new(batches, &members),
-            executor: Executor::start(parts.store, parts.survey, shared, parts.shared)?,
+            executor: Executor::start(parts.store, parts.survey, shared, parts.shared, parts.role)?,
             ledger: Ledger::new(parts.settings),
             steering: Steering::default(),
             members,
@@ -488,6 +488,8 @@ impl Lane {
     /// stall, whether it answers at all.
     fn surveyed(&mut self, source: &mut dyn Source, answer: LogAnswer) {
         if let Ok((bounds, _)) = &answer.held {
+            // Before anything is counted: that begins with the same bounds.
+            self.show_ends(bounds);
             self.show_lag(bounds);
         }
         answer.events.into_iter().for_each(|event| self.handle(event));
@@ -533,6 +535,21 @@ impl Lane {
             status.held = held;
             status.assigned = true;
         });
+    }
+
+    /// Shows where the history of metrics ends of which nothing is stored: where the log ends.
+    fn show_ends(&self, bounds: &[Bounds]) {
+        for metric in self.members.iter() {
+            let counts = |bounds: &&Bounds| {
+                let Bounds { partition, start, end, .. } = **bounds;
+                metric.history.first(progress::Bounds { partition, start, end }) < end
+            };
+            let ends = || bounds.iter().filter(counts).map(|b| (b.partition, b.end)).collect();
+            match &metric.follower {
+                Some(follower) => follower.set_end(|| Position(ends())),
+                None => self.view.set_end(metric.id, || Position(ends())),
+            }
+        }
     }
 
     fn show_lag(&self, bounds: &[Bounds]) {
@@ -673,7 +690,7 @@ impl Sink for Lane {
             "records were gone from the log before they were read"
         );
         let Some(epoch) = self.ledger.epoch(partition) else { return };
-        self.handle(Event::Gap(partition, epoch, crate::progress::Span { from, to }));
+        self.handle(Event::Gap(partition, epoch, progress::Span { from, to }));
     }
 }
 

@@ -7,7 +7,7 @@ use super::*;
 use crate::config::EventsConfig;
 use crate::database::Database;
 use crate::pipeline::testing::{FailingStore, FixedSurvey, Plan, metric, payload, settings};
-use crate::pipeline::{self, CommandError};
+use crate::pipeline::{self, CommandError, Target};
 use crate::progress::Progress;
 use crate::store::{BucketRead, Known, RevisionId};
 use std::ops::Range;
@@ -186,6 +186,25 @@ fn nothing_counts_before_a_rewind_has_succeeded() {
     let plan = Plan::default();
     plan.fail("rewind", 3);
     rig(&plan).counts_all_once("rewind");
+}
+
+#[test]
+fn history_is_complete_once_it_is_counted_that_the_log_held() {
+    let plan = Plan::default();
+    plan.fail("bounds", 1);
+    let rig = rig(&plan);
+    let begun = Instant::now();
+    let seen = || {
+        let counted = rig.view.read();
+        let progress = &counted.metrics[0];
+        (progress.is_known() && progress.target == Target::Reached, progress.position.clone())
+    };
+    while let (false, position) = seen() {
+        assert!(begun.elapsed() < LIMIT, "it never is: {position}");
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+    assert_eq!(seen().1, Position([(0, RECORDS)].into()));
+    rig.counts_all_once("bounds");
 }
 
 /// Deltas of records that are counted again are not stored twice.

@@ -4,12 +4,13 @@
 //! doubt, so that no reader takes a part of it for the whole; a metric that is stored in one piece
 //! is replaced under one lock. A load for which there is no room ends, and drops what it loaded,
 //! before it reads more of the store. So beside what it leaves in memory a load needs one piece
-//! ([`MemoryShare::piece_bytes`]) or one bucket.
+//! ([`MemoryShare::piece_bytes`]) or one bucket. Where nothing is stored, history begins with it.
 
 use super::memory_share::{MemoryShare, SELDOM};
 use super::origin::Origin;
 use super::read_pieces::{Fold, read_pieces};
 use super::stored::{check_updates, counted_partitions, decode_progress};
+use super::target::Target;
 use super::view::View;
 use crate::progress::Trouble;
 use crate::state::{MetricId, State};
@@ -31,6 +32,8 @@ impl From<StoreError> for LoadFault {
 }
 
 /// Loads a metric, replacing its state. `None`: nothing is stored of it, and it is empty.
+/// `replays`: its lane replays history, which says by itself how far that is; in another lane, one
+/// of which nothing was counted has all of the log ahead of it.
 ///
 /// # Errors
 /// [`LoadFault`]. After the first piece, also by a panic, the metric is then empty and in doubt;
@@ -40,12 +43,14 @@ pub(super) fn load_metric(
     (view, memory_share): (&View, &MemoryShare),
     metric: MetricId,
     revision: &RevisionId,
+    replays: bool,
 ) -> Result<Option<StoredRevision>, LoadFault> {
     memory_share.begin_load(metric);
     let mut load = Load {
         view,
         memory_share,
         metric,
+        replays,
         begun: None,
         rows: 0,
         is_half: false,
@@ -60,6 +65,7 @@ struct Load<'a> {
     view: &'a View,
     memory_share: &'a MemoryShare,
     metric: MetricId,
+    replays: bool,
     /// The buckets, once reading has begun, until the first piece replaces what was in memory
     /// before.
     begun: Option<Vec<(u16, u32)>>,
@@ -121,7 +127,11 @@ impl Load<'_> {
                     found.progress.iter().map(|(p, progress)| (*p, Origin::of(progress))).collect();
             }
         }
-        counted.metrics[self.metric.0].in_doubt = false;
+        let progress = &mut counted.metrics[self.metric.0];
+        progress.in_doubt = false;
+        if !self.replays && progress.position.0.is_empty() {
+            progress.target = Target::Unknown;
+        }
         self.is_half = false;
         Ok(())
     }

@@ -26,8 +26,20 @@ impl Rig {
     }
 
     fn load(&self, memory_share: &MemoryShare) -> Result<Option<StoredRevision>, LoadFault> {
+        self.load_in(false, memory_share)
+    }
+
+    fn load_in(
+        &self,
+        replays: bool,
+        memory_share: &MemoryShare,
+    ) -> Result<Option<StoredRevision>, LoadFault> {
         let StoreRig { store, revision, .. } = &self.stored;
-        load_metric(&**store, (&self.view, memory_share), self.metric, revision)
+        load_metric(&**store, (&self.view, memory_share), self.metric, revision, replays)
+    }
+
+    fn target(&self) -> Target {
+        self.view.read().metrics[self.metric.0].target.clone()
     }
 
     /// The number of cells, whether they may be read, and their position.
@@ -77,6 +89,7 @@ fn no_reader_sees_half_of_a_metric_that_is_loaded_again() {
         view: &rig.view,
         memory_share: &memory_share,
         metric: rig.metric,
+        replays: false,
         begun: None,
         rows: 0,
         is_half: false,
@@ -125,7 +138,46 @@ fn a_metric_that_is_not_stored_is_empty() {
     let rig = Rig::new();
     let memory_share = MemoryShare::new(1 << 30);
     assert!(rig.load(&memory_share).is_ok());
+    assert_eq!(rig.target(), Target::Reached, "what is stored has its history");
     rig.stored.store.remove(&rig.stored.revision).unwrap();
     assert!(matches!(rig.load(&memory_share), Ok(None)));
     assert_eq!(rig.loaded(), (0, true, None));
+}
+
+#[test]
+fn a_metric_of_which_nothing_is_counted_has_the_log_ahead_of_it() {
+    let rig = Rig::new();
+    let memory_share = MemoryShare::new(1 << 30);
+    let end = |text: &str| text.parse::<crate::event::Position>().unwrap();
+    rig.view.set_end(rig.metric, || panic!("nobody waits for it"));
+    for created in [false, true] {
+        rig.stored.store.remove(&rig.stored.revision).unwrap();
+        if created {
+            rig.stored.store.create(&rig.stored.revision, b"").unwrap();
+        }
+        assert_eq!(rig.load(&memory_share).ok().unwrap().is_some(), created);
+        assert_eq!(rig.target(), Target::Unknown, "the log has not said what it holds");
+        rig.view.set_end(rig.metric, || end("0:5,1:3"));
+        assert_eq!(rig.target(), Target::End(end("0:5,1:3")));
+        rig.view.set_end(rig.metric, || panic!("it knows what it has to count"));
+        for (partition, to, is_whole) in [(0, 5, false), (1, 2, false), (1, 3, true)] {
+            rig.view.write().metrics[rig.metric.0].advance(partition, to - 1, to);
+            assert_eq!(rig.target() == Target::Reached, is_whole, "{partition}:{to}");
+        }
+    }
+    assert!(rig.load(&memory_share).is_ok());
+    rig.view.set_end(rig.metric, Default::default);
+    assert_eq!(rig.target(), Target::Reached, "the log holds nothing");
+
+    // Where history is replayed, it is complete when the metric joins the others.
+    rig.view.set_target(rig.metric, &end("0:9"), &[]);
+    assert!(rig.load_in(true, &memory_share).is_ok());
+    assert_eq!(rig.target(), Target::Others(end("0:9")));
+    rig.view.finish_backfill(rig.metric, 0);
+    assert_eq!(rig.target(), Target::Reached);
+    // One that its new lane finds not stored has the log ahead of it all the same.
+    rig.view.set_target(rig.metric, &end("0:9"), &[]);
+    assert!(rig.load(&memory_share).is_ok());
+    rig.view.finish_backfill(rig.metric, 0);
+    assert_eq!(rig.target(), Target::Unknown);
 }

@@ -11,7 +11,7 @@
 //!   and `publish_events`. What it may commit: `ledger`, with `pending` and `stop_reasons`. Who
 //!   commits and compacts: `executor`. Where the source reads: `steering`.
 //! * Reading the store: `read_pieces`, `load_metric`, `stored`, `origin`.
-//! * Readers: `view`, `follower`, `watch`, `relay`.
+//! * Readers: `view`, `follower`, `watch`, `relay`; whether they see all of history: `target`.
 //! * For all: `memory_share`, `call_marks`, `fatal`.
 
 mod batch;
@@ -39,6 +39,7 @@ mod relay;
 mod steering;
 mod stop_reasons;
 mod stored;
+mod target;
 #[cfg(test)]
 mod testing;
 mod view;
@@ -56,7 +57,8 @@ pub use memory_share::MemoryShare;
 pub use origin::Origin;
 pub use relay::{Relay, RelayParts, relay};
 pub use stored::counted_partitions;
-pub use view::{Counted, MetricProgress, View, completed};
+pub use target::Target;
+pub use view::{Counted, MetricProgress, View};
 pub use watch::{Watch, watch};
 
 use lane::Lane;

@@ -6,7 +6,8 @@
 //! it is held.
 
 use super::origin::Origin;
-use crate::clock::Clock;
+use super::target::Target;
+use crate::clock::{Clock, wall_ms};
 use crate::event::{EventBatch, Position};
 use crate::host;
 use crate::progress::Span;
@@ -58,13 +59,13 @@ pub struct MetricProgress {
     pub events: u64,
     /// Values that could not be read since the start, by declared property.
     pub unreadable: Vec<u64>,
-    /// The position at which its history is complete; `None`: it is.
-    pub target: Option<Position>,
+    /// Up to where it has to count before its history is complete.
+    pub target: Target,
     /// When it entered its present state, Unix milliseconds.
     pub since: i64,
     /// Per partition where counting began, and what it missed.
     pub origins: BTreeMap<u32, Origin>,
-    /// Its state in memory was discarded, and what is stored is not loaded yet.
+    /// What is stored is not loaded, or not loaded again after its state in memory was discarded.
     pub in_doubt: bool,
 }
 
@@ -101,6 +102,9 @@ impl MetricProgress {
         let before = self.position.0.insert(partition, to).unwrap_or(origin.start);
         if before < from {
             origin.add_gap(Span { from: before, to: from });
+        }
+        if self.target.reach(&self.position) {
+            self.since = wall_ms();
         }
     }
 
@@ -145,18 +149,6 @@ impl MetricProgress {
             self.position.0.remove(&partition);
         }
     }
-}
-
-/// The part of the way to `target` that `position` has completed: 0…1.
-#[must_use]
-pub fn completed(position: &Position, target: &Position, origins: &BTreeMap<u32, Origin>) -> f64 {
-    let (mut counted, mut all) = (0, 0);
-    for (partition, end) in &target.0 {
-        let start = origins.get(partition).map_or(0, |origin| origin.start).min(*end);
-        all += end - start;
-        counted += position.0.get(partition).copied().unwrap_or(0).clamp(start, *end) - start;
-    }
-    if all == 0 { 1.0 } else { counted as f64 / all as f64 }
 }
 
 impl View {
@@ -241,8 +233,8 @@ impl View {
         counted.metrics[metric.0] = MetricProgress { since, ..MetricProgress::default() };
     }
 
-    /// Sets the position `ahead` at which a metric's history is complete. Returns how many records
-    /// of the partitions `held` it has yet to count.
+    /// Sets the position `ahead` of the metrics that a metric has yet to join. Returns how many
+    /// records of the partitions `held` it has yet to count.
     pub fn set_target(&self, metric: MetricId, ahead: &Position, held: &[u32]) -> u64 {
         let mut counted = self.write();
         let progress = &mut counted.metrics[metric.0];
@@ -252,16 +244,36 @@ impl View {
             ahead.0.get(partition).copied().unwrap_or(0).saturating_sub(at)
         };
         let missing = held.iter().map(missing).sum();
-        progress.target = Some(ahead.clone());
+        progress.target = Target::Others(ahead.clone());
         missing
     }
 
-    /// A metric's history is complete, as of `since`, Unix milliseconds.
+    /// A metric joins the others: its history is as complete as theirs, as of `since`, Unix
+    /// milliseconds.
     pub fn finish_backfill(&self, metric: MetricId, since: i64) {
         let mut counted = self.write();
+        // Since nothing of them was stored they may have some of the log ahead of them.
+        let ends = counted.metrics.iter().filter_map(|progress| progress.target.to_end().cloned());
+        let end = Position::furthest(ends);
         let progress = &mut counted.metrics[metric.0];
-        progress.target = None;
-        progress.since = since;
+        // Otherwise its new lane has found that nothing of it is stored.
+        if let Target::Others(_) = progress.target {
+            progress.target = Target::end(end, &progress.position);
+            progress.since = since;
+        }
+        drop(counted);
+        self.notify();
+    }
+
+    /// The log says what it holds for a metric of which nothing is stored: its history is complete
+    /// once it has counted that. Any other metric stays as it is.
+    pub(super) fn set_end(&self, metric: MetricId, end: impl FnOnce() -> Position) {
+        if self.read().metrics[metric.0].target != Target::Unknown {
+            return;
+        }
+        let mut counted = self.write();
+        let progress = &mut counted.metrics[metric.0];
+        progress.target = Target::end(end(), &progress.position);
         drop(counted);
         self.notify();
     }

@@ -7,11 +7,14 @@
 //! is found to be doubled, and an acknowledged event that is not in the log is found to be lost.
 #![allow(clippy::print_stdout, reason = "measurements and seeds are printed")]
 
+use serde_json::json;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tally_tests::chaos::{Feeder, seed, settle};
+use tally_tests::client::Client;
 use tally_tests::ends::Ends;
 use tally_tests::fleet::{Fault, Place, Plan, run};
+use tally_tests::folder::post;
 use tally_tests::oracle::Oracle;
 use tally_tests::points;
 use tally_tests::tally::Home;
@@ -19,6 +22,10 @@ use tally_tests::tally::Home;
 /// Small checkpoints; a long deadline, so that a busy machine is no failure.
 const CONFIG: &str =
     "[store]\ncheckpoint_interval_ms = 100\n[server]\nevaluation_deadline_ms = 10000\n";
+
+/// No checkpoint before the engine is killed.
+const UNSTORED: &str =
+    "[store]\ncheckpoint_interval_ms = 600000\n[server]\nevaluation_deadline_ms = 10000\n";
 
 fn plan(faults: &[Fault], seed: u64) -> Plan {
     Plan::new(1, Place::Embedded, faults, seed)
@@ -98,5 +105,64 @@ fn sigterm_under_load_ends_in_time_and_loses_nothing() {
     }
     let tally = home.start().unwrap();
     settle(&mut feeders, &mut oracle, &tally.client, Some(20)).unwrap();
+    tally.stop().unwrap();
+}
+
+/// Whether an answer passes for the whole: then it holds all `events`. Otherwise the question is
+/// refused or, where it allows that, answered as partial.
+fn is_whole(client: &Client, metric: &str, allow_partial: bool, events: u64) -> bool {
+    let question = json!({"name": metric, "allow_partial": allow_partial});
+    let answer = client.evaluate(&question).unwrap();
+    let body = answer.json();
+    match answer.status {
+        200 => {
+            let is_whole = body["meta"]["history"]["state"] == "complete";
+            assert!(is_whole || allow_partial, "{question}: {body}");
+            assert!(!is_whole || body["result"]["total"] == events, "{question}: {body}");
+            is_whole
+        }
+        503 => {
+            let codes = ["backfilling", "partitions_missing", "store_unavailable"];
+            assert!(codes.iter().any(|code| body["code"] == *code), "{question}: {body}");
+            assert!(!answer.header("retry-after").is_empty(), "{question}: {body}");
+            false
+        }
+        status => panic!("{question}: {status} {body}"),
+    }
+}
+
+#[test]
+fn what_was_never_stored_is_counted_again_before_an_answer_passes_for_the_whole() {
+    const EVENTS: u64 = 60_000;
+    let home = Home::new(UNSTORED).unwrap();
+    let tally = home.start().unwrap();
+    assert!(is_whole(&tally.client, "event_frequencies", false, 0), "the log is empty");
+    let end = post(&tally.client, 0, EVENTS);
+    assert_eq!(tally.client.ask("event_frequencies", &json!({}), &end).unwrap()["total"], EVENTS);
+    tally.kill().unwrap();
+
+    let all_whole = |client: &Client| {
+        let metrics = ["event_frequencies", "products_popularity"].into_iter();
+        let questions = metrics.flat_map(|metric| [(metric, false), (metric, true)]);
+        // Each of them each time: also one that is whole is asked again.
+        let whole = questions.filter(|(metric, part)| is_whole(client, metric, *part, EVENTS));
+        whole.count() == 4
+    };
+    let counted_again = || {
+        let tally = home.listening().unwrap();
+        assert_eq!(tally.client.get("/livez").unwrap().status, 200);
+        let begun = Instant::now();
+        while !all_whole(&tally.client) {
+            assert!(begun.elapsed() < Duration::from_secs(60), "it is not counted");
+        }
+        tally
+    };
+    for _ in 0..3 {
+        counted_again().kill().unwrap();
+    }
+    counted_again().stop().unwrap();
+    // Now it is stored, and nothing has to be counted.
+    let tally = home.start().unwrap();
+    assert!(all_whole(&tally.client));
     tally.stop().unwrap();
 }

@@ -16,7 +16,7 @@ use crate::engine::catalog::{
 };
 use crate::engine::watchdog::STUCK;
 use crate::host;
-use crate::pipeline::{FOLLOWED, StatusSnapshot};
+use crate::pipeline::{FOLLOWED, StatusSnapshot, Target};
 use crate::progress::{Halt, Quarantine};
 use std::sync::Arc;
 use std::time::Instant;
@@ -139,7 +139,8 @@ impl PluginManager {
             _ => LoadState::Refused,
         };
         let (origins, position) = served.origins(&self.view);
-        CountedSnapshot { load, position, origins, shared: served.follower.is_some() }
+        let is_whole = served.target(&self.view) == Target::Reached;
+        CountedSnapshot { load, position, is_whole, origins, shared: served.follower.is_some() }
     }
 
     /// Frees what a revision that is stopped keeps for reads that have ended: it counts nothing

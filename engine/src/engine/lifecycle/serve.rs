@@ -11,7 +11,7 @@ use crate::engine::Rejected;
 use crate::engine::catalog::{Retired, ServedRevision, Stage};
 use crate::engine::evaluate::now;
 use crate::host::RejectedFile;
-use crate::pipeline::MetricProgress;
+use crate::pipeline::{MetricProgress, Target};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -57,7 +57,7 @@ impl PluginManager {
         let plugin = &reading.plugin;
         let progress = MetricProgress {
             since: now(),
-            target: Some(self.ahead().unwrap_or_default()),
+            target: Target::Others(self.ahead().unwrap_or_default()),
             ..MetricProgress::default()
         };
         match self.factory.serve(reading, &self.view, progress) {
@@ -93,7 +93,7 @@ impl PluginManager {
                 "its state cannot be read yet: {fault}"
             );
         }
-        follower.set_target(&self.followers.furthest());
+        follower.set_target(&self.followers.ahead());
         self.followers.add(follower.clone());
     }
 

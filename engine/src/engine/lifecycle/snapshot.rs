@@ -87,6 +87,8 @@ pub(super) struct CountedSnapshot {
     pub(super) load: LoadState,
     /// Of what is loaded.
     pub(super) position: Position,
+    /// Whether its history is complete.
+    pub(super) is_whole: bool,
     /// Per partition where counting began, and which records were skipped.
     pub(super) origins: BTreeMap<u32, Origin>,
     /// Whether other engines count it too.

@@ -56,6 +56,10 @@ impl Shared {
             progress.position.0.extend(stored.iter().flat_map(counted_partitions));
             progress.in_doubt = false;
         }
+        let is_counted = stored.iter().flat_map(counted_partitions).next().is_some();
+        if let Some(follower) = metric.follower.as_ref().filter(|_| !is_counted && !self.replays) {
+            follower.begin_history();
+        }
         Ok(stored)
     }
 
@@ -65,6 +69,7 @@ impl Shared {
             (&*self.view, &*self.memory_share),
             metric.id,
             &metric.revision,
+            self.replays,
         );
         loaded.map_err(|fault| match fault {
             LoadFault::Store(fault) => self.store_fault(&fault),

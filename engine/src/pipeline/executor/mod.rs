@@ -20,7 +20,7 @@ pub(super) use survey::LogAnswer;
 use super::fatal::Thread;
 use super::lane_status::LaneStatus;
 use super::ledger::LedgerAction;
-use super::members::Members;
+use super::members::{LaneRole, Members};
 use super::memory_share::MemoryShare;
 use super::pending::Pending;
 use super::view::View;
@@ -57,6 +57,8 @@ struct Shared {
     memory_share: Arc<MemoryShare>,
     /// Whether other engines read and write the store: then no answer comes from this lane's state.
     engines_share: bool,
+    /// Whether the lane replays history.
+    replays: bool,
     /// The life of each revision that was loaded or created.
     lives: BTreeMap<RevisionNo, Life>,
     /// Limits how often faults of the store are logged.
@@ -125,6 +127,7 @@ impl Executor {
         survey: Arc<dyn Survey>,
         (view, status, memory_share): (Arc<View>, Arc<LaneStatus>, Arc<MemoryShare>),
         engines_share: bool,
+        role: LaneRole,
     ) -> std::io::Result<Executor> {
         Ok(Executor {
             commits: Commits::start(store.clone(), survey.clone(), status.clone())?,
@@ -137,6 +140,7 @@ impl Executor {
                 status,
                 memory_share,
                 engines_share,
+                replays: role == LaneRole::Backfill,
                 lives: BTreeMap::new(),
                 throttle: LogThrottle::default(),
                 ended: None,

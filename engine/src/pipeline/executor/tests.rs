@@ -29,7 +29,7 @@ fn rig() -> Rig {
     let members = Members::new(vec![metric(&view)]);
     let shown = (view, Arc::new(LaneStatus::default()), Arc::new(MemoryShare::new(1 << 40)));
     let survey = Arc::new(FixedSurvey { plan: plan.clone(), end: 100 });
-    let executor = Executor::start(store.clone(), survey, shown, false).unwrap();
+    let executor = Executor::start(store.clone(), survey, shown, false, LaneRole::Main).unwrap();
     Rig { executor, members, pending: Pending::default(), store, plan, _folder: folder }
 }
 

@@ -41,8 +41,9 @@ pub(in crate::engine::lifecycle) fn promote(metric: &MetricSnapshot) -> PromoteO
     let as_far = counted
         .zip(metric.answering.counted.as_ref())
         .filter(|(_, answering)| answering.load != LoadState::Loading);
-    let as_far =
-        as_far.is_some_and(|(newer, answering)| newer.position.reaches(&answering.position));
+    let as_far = as_far.is_some_and(|(newer, answering)| {
+        newer.is_whole && newer.position.reaches(&answering.position)
+    });
     if newer.version.is_ready() && (newer.ready || as_far) {
         PromoteOutcome::Now(failed)
     } else {
@@ -80,6 +81,14 @@ mod tests {
             .iter_mut()
             .for_each(|counted| drop(counted.origins.insert(0, origin.clone())));
         revision
+    }
+
+    #[test]
+    fn a_newer_revision_whose_history_is_not_complete_is_promoted_later() {
+        let mut partial = with(newer(counted(100, revision(2, 0xB, 20))));
+        let counted = partial.newer.iter_mut().filter_map(|newer| newer.version.counted.as_mut());
+        counted.for_each(|counted| counted.is_whole = false);
+        assert_eq!(promote(&partial), PromoteOutcome::Later(0));
     }
 
     #[test]

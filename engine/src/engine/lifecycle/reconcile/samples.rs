@@ -49,11 +49,11 @@ pub(super) fn over_memory(revision: RevisionSnapshot) -> RevisionSnapshot {
     halted(Quarantine::OverMemory { held: 2, share: 1 }, revision)
 }
 
-/// A revision that has counted partition 0 up to an offset.
+/// A revision that has counted all history, and partition 0 up to an offset.
 pub(super) fn counted(to: u64, revision: RevisionSnapshot) -> RevisionSnapshot {
     let position = Position([(0, to)].into());
     let load = LoadState::Loaded;
-    let counted = CountedSnapshot { load, position, ..CountedSnapshot::default() };
+    let counted = CountedSnapshot { load, position, is_whole: true, ..CountedSnapshot::default() };
     RevisionSnapshot { counted: Some(counted), ..revision }
 }
 

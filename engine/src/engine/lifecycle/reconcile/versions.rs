@@ -74,7 +74,9 @@ fn newer_turn(name: &str, metric: &MetricSnapshot) -> Option<Action> {
         return None;
     }
     let counts = newer.version.is_ready();
-    let ready = counts && newer.goal.as_ref().is_some_and(|goal| counted.position.reaches(goal));
+    let ready = counts
+        && counted.is_whole
+        && newer.goal.as_ref().is_some_and(|goal| counted.position.reaches(goal));
     // It may lack partitions of other engines for as long as they do not count it: then it is never
     // ready.
     let done = ready || counts && newer.goal.is_some() && counted.shared;
@@ -218,6 +220,9 @@ mod tests {
     fn a_newer_revision_answers_once_it_has_counted_as_far() {
         let lane = |metric| change_newer(metric, |version| version.place = Placement::Lane);
         let stopped = |metric| change_newer(metric, |version| *version = failing(version.clone()));
+        let partial = |metric| {
+            change_newer(metric, |version| change_counted(version, |seen| seen.is_whole = false))
+        };
         check(vec![
             ("has counted as far, lacks nothing", Row::default(), promote()),
             (
@@ -231,6 +236,11 @@ mod tests {
                 vec![note(false, None)],
             ),
             ("it is stopped", Row { change: stopped, ..Row::default() }, vec![note(false, None)]),
+            (
+                "the log held more than it has counted",
+                Row { change: partial, ..Row::default() },
+                vec![note(false, None)],
+            ),
             (
                 "it still replays history",
                 Row { change: lane, ..Row::default() },
