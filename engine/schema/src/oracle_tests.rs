@@ -143,8 +143,14 @@ fn schema() -> impl Strategy<Value = Value> {
     })
 }
 
+fn config() -> ProptestConfig {
+    ProptestConfig { cases: 3_000, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+// The other implementation is built for this test alone: `--features oracle`, as `./check` does.
+#[cfg(feature = "oracle")]
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn random_schemas_decide_as_another_implementation(schema in schema(), values in vec(value(), 8)) {
@@ -158,6 +164,25 @@ proptest! {
                     let expected = oracle.is_valid(value);
                     prop_assert_eq!(compiled.accepts(value), expected, "{} {}", schema, value);
                     prop_assert_eq!(compiled.faults(value, 5).is_empty(), expected, "{} {}", schema, value);
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    /// Both ways to ask for a verdict have the same one.
+    #[test]
+    fn random_schemas_decide_in_one_way(schema in schema(), values in vec(value(), 8)) {
+        match Schema::compile(&schema) {
+            Err(SchemaError { problem: SchemaProblem::Endless, .. }) => {}
+            Err(fault) => prop_assert!(false, "{schema}: {fault}"),
+            Ok(compiled) => {
+                for value in &values {
+                    let none = compiled.faults(value, 5).is_empty();
+                    prop_assert_eq!(compiled.accepts(value), none, "{} {}", schema, value);
                 }
             }
         }

@@ -133,7 +133,7 @@ fn the_log_knows_no_decode_no_state_and_no_store() {
 /// What only tests use is behind a feature that no crate that is shipped asks for.
 #[test]
 fn what_is_for_tests_is_not_shipped() {
-    let for_tests = ["contract", "test-plugin"];
+    let for_tests = ["contract", "oracle", "test-plugin"];
     let named = |value: &Value| {
         for_tests.into_iter().find(|feature| value.to_string().contains(&format!("\"{feature}\"")))
     };
@@ -257,28 +257,49 @@ fn nothing_is_depended_on_in_vain() {
     none(faults);
 }
 
+/// What `cargo tree` says of the crates that something is built of, each on a line of its own.
+fn tree(args: &[&str]) -> BTreeSet<String> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.arg("tree").args(args).args(["--prefix", "none", "--locked", "--offline"]);
+    let output = command.current_dir(root()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+/// A feature that only a test asks for has everything above it built again, and tests are then of
+/// another program than the one that is shipped.
+#[test]
+fn tests_are_of_what_is_shipped_and_have_nothing_built_again() {
+    let built = |of: &[&str], edges: &str| {
+        tree(&[of, &["--no-dedupe", "--format", "{p} [{f}]", "--edges", edges][..]].concat())
+    };
+    let whole = ["--workspace", "--exclude", "tally-benches"];
+    let shipped = built(&[], "normal,build");
+    let (all, tested) = (built(&whole, "normal,build"), built(&whole, "normal,build,dev"));
+    assert!(shipped.len() > 100, "only {} crates were found", shipped.len());
+    let again = all.difference(&tested).map(|line| format!("tests have it built again: {line}"));
+    // Our own crates hold the suites of contracts as well.
+    let other = shipped.difference(&all).filter(|line| !line.contains(" (/"));
+    let other = other.map(|line| format!("shipped, and another is tested: {line}"));
+    none(again.chain(other).collect());
+}
+
 /// `name@version` of every crate that is shipped in more than one version; what only tests use is
 /// left out, as in deny.toml.
 fn built_twice() -> BTreeSet<String> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.args([
-        "tree",
+    let all = tree(&[
         "--workspace",
         "--duplicates",
         "--depth",
         "0",
         "--edges",
         "normal,build",
+        "--format",
+        "{p}",
     ]);
-    command
-        .args(["--prefix", "none", "--format", "{p}", "--locked", "--offline"])
-        .current_dir(root());
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).unwrap();
-    let packages: BTreeSet<(&str, &str)> = text
-        .lines()
+    let packages: BTreeSet<(&str, &str)> = all
+        .iter()
         .filter_map(|line| {
             let (name, rest) = line.split_once(" v")?;
             Some((name, rest.split(' ').next()?))

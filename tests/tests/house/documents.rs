@@ -22,6 +22,7 @@ fn the_readme_and_ci_run_the_same_commands() {
         "clippy --release",
         "doc --release",
         "test --release",
+        "test --release --locked -p tally-schema --features oracle oracle_tests::",
     ] {
         assert!(
             check.contains(&format!("cargo {command}")),

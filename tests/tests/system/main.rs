@@ -1,7 +1,7 @@
 //! The built binary, its plugins and its servers, each crossed for real: one program, so that it is
 //! linked once and tests of different parts run side by side.
 //!
-//! `cargo test --release --workspace --test system kafka::` runs one part. What reads the sources
+//! `cargo test --release -p tally-tests --test system kafka::` runs one part. What reads the sources
 //! is `house`; what compares speeds or processor time is `alone`, for nothing else may run beside
 //! it.
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
