@@ -1,9 +1,12 @@
-//! How the world asks: HTTP, WebSocket, and the catalogue that gives ids their names.
+//! How the world asks: HTTP, WebSocket, the command line, and the catalogue that gives ids their
+//! names.
 //!
-//! The library part of the `tally` binary. It knows the engine only by its façade and never names a
-//! log or a store.
+//! All of the `tally` binary but its `main`. It knows the engine only by its façade and never names
+//! a log or a store.
 
 pub mod bounded;
 pub mod catalogue;
+pub mod cli;
 pub mod http;
+mod produce;
 pub mod text;

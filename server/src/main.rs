@@ -1,9 +1,5 @@
-//! The `tally` binary: the command line. Everything it can do is in `cli`; what answers over HTTP
-//! is the library.
-
-mod cli;
-mod produce;
+//! The `tally` binary: the command line of the library, and nothing else.
 
 fn main() -> std::process::ExitCode {
-    cli::main()
+    tally_server::cli::main()
 }

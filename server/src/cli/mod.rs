@@ -2,6 +2,9 @@
 //!
 //! Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 78
 //! bad configuration, 130 ended by a second Ctrl-C.
+//!
+//! Part of the library, so that each binary that has it (`tally`, that of the fail points, the unit
+//! tests) is linked and not compiled.
 
 mod args;
 pub(crate) mod client;
@@ -56,8 +59,8 @@ impl From<ConfigError> for Failure {
     }
 }
 
-/// Runs the command that the arguments name.
-pub(crate) fn main() -> ExitCode {
+/// Runs the command that the arguments of the process name.
+pub fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {

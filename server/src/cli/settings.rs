@@ -2,12 +2,12 @@
 
 use super::args::ConfigFile;
 use super::{Failure, output};
+use crate::catalogue::postgres;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use tally_engine::config::Config;
 use tally_engine::config::fault::ConfigError;
 use tally_engine::config::load::{FileChoice, Flag, Inputs, Loaded, load};
-use tally_server::catalogue::postgres;
 
 /// The file that is read if none is named.
 const USUAL_FILE: &str = "metrics.toml";

@@ -7,6 +7,7 @@ use super::Failure;
 use super::args::What;
 use super::settings::plugin_dirs;
 use super::stop::Stop;
+use crate::http::Server;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,7 +16,6 @@ use std::time::Duration;
 use tally_engine::config::Config;
 use tally_engine::descriptors;
 use tally_engine::engine::{Engine, Options, Totals};
-use tally_server::http::Server;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -179,17 +179,17 @@ mod library {
     use super::{
         Arc, Config, DEMO_PRODUCTS, DEMO_USERS, Engine, File, Imported, Migrated, What, watch,
     };
+    use crate::catalogue::embedded::Embedded;
+    use crate::catalogue::import::Kind;
+    use crate::catalogue::late::Late;
+    use crate::catalogue::postgres::{Postgres, Settings};
+    use crate::catalogue::{Catalogue, demo, import as csv};
+    use crate::http::{Bound, Limits, OriginCheck, Parts};
     use metrics_exporter_prometheus::PrometheusHandle;
     use std::path::PathBuf;
     use std::time::Duration;
     use tally_engine::config::ServerConfig;
     use tally_engine::{database, descriptors, telemetry};
-    use tally_server::catalogue::embedded::Embedded;
-    use tally_server::catalogue::import::Kind;
-    use tally_server::catalogue::late::Late;
-    use tally_server::catalogue::postgres::{Postgres, Settings};
-    use tally_server::catalogue::{Catalogue, demo, import as csv};
-    use tally_server::http::{Bound, Limits, OriginCheck, Parts};
 
     /// The catalogue's file in the data directory.
     const CATALOGUE: &str = "catalogue.sqlite";
@@ -206,7 +206,7 @@ mod library {
     /// Opens the configured catalogue: PostgreSQL where a URL is given, else the data directory's,
     /// which is made.
     pub(super) async fn open_catalogue(config: &Config) -> Result<Arc<dyn Catalogue>, String> {
-        let refused = |fault: tally_server::catalogue::CatalogueError| fault.to_string();
+        let refused = |fault: crate::catalogue::CatalogueError| fault.to_string();
         let url = config.catalogue.postgres_url.reveal();
         if !url.is_empty() {
             let settings = Settings::parse(url).map_err(refused)?;

@@ -7,13 +7,13 @@ use super::client::{Client, ClientError};
 use super::output::{self, note, tame, thousands};
 use super::query::{ask, lines, text};
 use super::{Failure, settings};
+use crate::http::stored_rows;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use tally_engine::engine::{EvaluateError, StartError, StoredState};
-use tally_server::http::stored_rows;
 
 /// Most buckets that are printed; `--json` prints all.
 const SHOWN: usize = 1_000;

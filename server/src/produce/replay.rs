@@ -10,6 +10,8 @@
 use super::pointer::FieldPointers;
 use super::record::Record;
 use super::{Outgoing, Supply, ids, times};
+use crate::bounded::Bounded;
+use crate::text::{self, Found, Values};
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 use sha2::{Digest, Sha256};
@@ -20,8 +22,6 @@ use std::path::Path;
 use tally_engine::config::EventsConfig;
 use tally_engine::files;
 use tally_plugin::property::integer;
-use tally_server::bounded::Bounded;
-use tally_server::text::{self, Found, Values};
 
 /// The longest row, in bytes: the API takes no larger body than 1 MiB.
 const LONGEST_ROW: u64 = 900 * 1024;
