@@ -2,7 +2,7 @@
 //!
 //! A trial arms one engine with one moment, brings it there under load, sees that it ended there
 //! and nowhere else, starts it again and compares with the oracle. The binary is
-//! `tally-failpoints`: what is shipped has no such moments.
+//! `tally-failpoints`: what is shipped does nothing at these moments.
 
 use crate::client::Client;
 use crate::fleet::{Fleet, Place, Plan};
