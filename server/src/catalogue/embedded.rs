@@ -13,7 +13,7 @@ use super::{
     id,
 };
 use parking_lot::Mutex;
-use refinery::Migration;
+use refinery_core::Migration;
 use rusqlite::types::Value as Sql;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, params_from_iter};
 use std::collections::HashMap;

@@ -3,7 +3,7 @@
 use super::*;
 use crate::catalogue::contract;
 use futures_util::FutureExt;
-use refinery::Migration;
+use refinery_core::Migration;
 
 async fn opened() -> (tempfile::TempDir, Embedded) {
     let folder = tempfile::tempdir().unwrap();

@@ -84,7 +84,7 @@ fn plugins_depend_on_the_contract_alone() {
 #[test]
 fn the_engine_knows_no_http_and_no_sql() {
     let http = ["hyper", "hyper-util", "axum", "tower", "tokio-tungstenite"];
-    let sql = ["rusqlite", "refinery", "tokio-postgres", "deadpool-postgres"];
+    let sql = ["rusqlite", "refinery-core", "tokio-postgres", "deadpool-postgres"];
     let refused = [&http[..], &sql[..]].concat();
     none(members("engine").iter().flat_map(|folder| without(folder, &refused)).collect());
 }

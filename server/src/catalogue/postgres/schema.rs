@@ -9,7 +9,7 @@
 use super::connect::{Connected, Settings, sentence};
 use crate::catalogue::CatalogueError;
 use crate::catalogue::migrations::{self, APPLIED, Applied, HISTORY};
-use refinery::Migration;
+use refinery_core::Migration;
 use std::time::Duration;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
