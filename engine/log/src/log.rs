@@ -81,7 +81,8 @@ pub trait Log: Send + Sync {
     ///
     /// # Errors
     /// [`AppendError`].
-    fn append(&self, records: &[(&[u8], &[u8])], now_ms: i64) -> Result<AppendOutcome, AppendError>;
+    fn append(&self, records: &[(&[u8], &[u8])], now_ms: i64)
+    -> Result<AppendOutcome, AppendError>;
 
     /// Whether appending works, as far as is known without appending: a line for people.
     ///

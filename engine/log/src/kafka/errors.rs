@@ -98,11 +98,8 @@ fn describe_use(config: &KafkaConfig, fault: &Fault, writes: bool) -> LogError {
         }
     };
     // Whether events are sent again is up to whoever sent them.
-    let prospect = if writes && !cause.passes() {
-        "waiting does not fix this"
-    } else {
-        cause.prospect()
-    };
+    let prospect =
+        if writes && !cause.passes() { "waiting does not fix this" } else { cause.prospect() };
     LogError::Transient(cause, format!("{what}; {prospect}"))
 }
 
