@@ -58,7 +58,7 @@ const LAG: Duration = Duration::from_secs(2);
 
 /// Before a store that does not answer is asked again.
 const STORE_AGAIN: Pauses =
-    Pauses { first: Duration::from_millis(50), longest: Duration::from_secs(3) };
+    Pauses { first: Duration::from_millis(100), longest: Duration::from_secs(3) };
 
 /// Longest wait for the last commits when partitions are revoked.
 const FLUSH: Duration = Duration::from_secs(4);
@@ -627,7 +627,7 @@ impl Lane {
 
 /// The pause before a store is asked again that has not answered `tries` times.
 fn pause(tries: u32) -> Duration {
-    if tries == 0 { Duration::ZERO } else { STORE_AGAIN.doubled(tries) }
+    tries.checked_sub(1).map_or(Duration::ZERO, |before| STORE_AGAIN.doubled(before))
 }
 
 impl Sink for Lane {

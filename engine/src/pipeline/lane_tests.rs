@@ -181,6 +181,12 @@ impl Rig {
 }
 
 #[test]
+fn a_store_is_asked_again_after_pauses_that_begin_with_the_first() {
+    let millis = [0, 1, 2, 6, u32::MAX].map(|tries| pause(tries).as_millis());
+    assert_eq!(millis, [0, STORE_AGAIN.first.as_millis(), 200, 3_000, 3_000]);
+}
+
+#[test]
 fn nothing_counts_before_a_rewind_has_succeeded() {
     // Records that come with the assignment are dropped, so the lane rewinds the source.
     let plan = Plan::default();

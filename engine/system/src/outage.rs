@@ -106,7 +106,7 @@ pub struct Pauses {
 }
 
 impl Pauses {
-    /// The first pause, doubled so many times.
+    /// The first pause, doubled so many times: after the first failure not at all.
     #[must_use]
     pub fn doubled(&self, times: u32) -> Duration {
         self.first.saturating_mul(1 << times.min(10)).min(self.longest)

@@ -12,8 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Before a log that did not answer is asked again.
-const ASK_AGAIN: Pauses =
-    Pauses { first: Duration::from_millis(500), longest: Duration::from_secs(8) };
+const ASK_AGAIN: Pauses = Pauses { first: Duration::from_secs(1), longest: Duration::from_secs(8) };
 
 /// The thread that asks the log, and the questions that are due.
 pub(super) struct Surveys {
@@ -104,8 +103,8 @@ impl Surveys {
             Ok(surveyed) => surveyed,
             Err(fault) => {
                 // The requests are repeated with the next checkpoint.
-                self.failures += 1;
                 self.ask_at = Some(Instant::now() + ASK_AGAIN.doubled(self.failures));
+                self.failures += 1;
                 return Some(LogAnswer { events: Vec::new(), held: Err(fault) });
             }
         };
