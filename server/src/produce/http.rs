@@ -2,7 +2,8 @@
 //!
 //! At most [`IN_FLIGHT`] requests at once, `send` waits beyond that. A request without an answer,
 //! or one that found the log busy, is repeated for [`PATIENCE`]: events carry ids, so that a batch
-//! that did arrive is not counted twice.
+//! that did arrive is not counted twice. What the engine says that waiting does not mend (503
+//! without `Retry-After`) ends the outlet at once, with the reason.
 
 use super::{Counts, Outgoing, Outlet, OutletError};
 use crate::cli::client::{Body, Client, ClientError};
@@ -168,7 +169,10 @@ async fn post(client: &Client, body: Bytes) -> Result<AcceptedEvents, String> {
                 return serde_json::from_slice(&answer.body)
                     .map_err(|error| format!("the engine's answer cannot be read: {error}"));
             }
-            Ok(answer) if answer.status == 503 || answer.status == 429 => {
+            Ok(answer)
+                if answer.status == 429
+                    || (answer.status == 503 && answer.retry_after.is_some()) =>
+            {
                 (answer.problem_line(), answer.retry_after)
             }
             Ok(answer) => {
@@ -240,7 +244,7 @@ mod tests {
     fn a_busy_log_is_asked_again_with_the_same_events_and_refusals_name_lines() {
         let (address, engine) = engine(vec![
             ("200 OK", "{}"),
-            ("503 Busy", "{\"title\":\"busy\"}"),
+            ("503 Busy\r\nretry-after: 0", "{\"title\":\"busy\"}"),
             (
                 "200 OK",
                 r#"{"accepted":1,"rejected":[{"index":1,"reason":"id_out_of_range:user_id"}],"position":"0:1"}"#,
@@ -258,14 +262,18 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_of_the_whole_batch_breaks_the_outlet() {
-        let (address, engine) =
-            engine(vec![("200 OK", "{}"), ("413 Large", "{\"title\":\"Too large\"}")]);
-        let mut outlet = outlet(address);
-        outlet.send(event(1)).unwrap();
-        let error = outlet.finish().unwrap_err().to_string();
-        assert!(error.contains("Too large"), "{error}");
-        assert_eq!(outlet.counts(), Counts { acknowledged: 0, errors: 1 });
-        engine.join().unwrap();
+    fn a_refusal_of_the_whole_batch_breaks_the_outlet_at_once() {
+        for (status, problem, reason) in [
+            ("413 Large", "{\"title\":\"Too large\"}", "Too large"),
+            ("503 Refused", "{\"title\":\"Log unavailable\",\"detail\":\"grant it\"}", "grant it"),
+        ] {
+            let (address, engine) = engine(vec![("200 OK", "{}"), (status, problem)]);
+            let mut outlet = outlet(address);
+            outlet.send(event(1)).unwrap();
+            let error = outlet.finish().unwrap_err().to_string();
+            assert!(error.contains(reason) && error.contains("refused the events"), "{error}");
+            assert_eq!(outlet.counts(), Counts { acknowledged: 0, errors: 1 });
+            engine.join().unwrap();
+        }
     }
 }
