@@ -6,6 +6,7 @@
 
 use super::sender::{Deliveries, FailedRecord, Sender};
 use super::topic::MetadataClient;
+use super::write_failure::{Loss, WriteFailure};
 use crate::{AppendError, DeliveryCounts, LogError, LogProducer};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +36,11 @@ impl BulkProducer {
 
     fn error_of(&self, FailedRecord { failure, fault }: FailedRecord) -> AppendError {
         let why = self.sender.describe(&self.config, &fault);
-        self.sender.settled(failure).error(why.to_string())
+        let loss = match failure {
+            WriteFailure::Lost(loss) => loss.explained_by(&why),
+            WriteFailure::TooLarge | WriteFailure::Beside => Loss::Refused,
+        };
+        loss.error(why.to_string())
     }
 }
 

@@ -17,7 +17,7 @@
 use super::errors::describe_writing;
 use super::raw::fault_of;
 use super::sender::{Delivered, Deliveries, FailedRecord, Sender};
-use super::write_failure::WriteFailure;
+use super::write_failure::{Loss, WriteFailure};
 use crate::{AppendError, AppendOutcome, LogError};
 use parking_lot::Mutex;
 use rdkafka::error::RDKafkaErrorCode;
@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tally_config::KafkaConfig;
 use tally_progress::Position;
-use tally_system::outage::{Cause, LogThrottle, Pauses};
+use tally_system::outage::{LogThrottle, Pauses};
 use thiserror::Error;
 
 /// A client that died is replaced the first pause after it was made, the next ones where its
@@ -77,9 +77,9 @@ struct Pass {
     too_large: Vec<usize>,
     /// Index of each that was refused with its batch.
     with_batch: Vec<usize>,
-    /// How many others were not acknowledged, and the worst that befell them.
+    /// How many others were not acknowledged, and the worst loss, where there are any.
     failed: usize,
-    worst: Option<(WriteFailure, LogError)>,
+    worst: Option<(Loss, LogError)>,
 }
 
 /// Some of the records were not acknowledged.
@@ -93,11 +93,7 @@ pub struct ProduceError {
     pub sent: usize,
     /// How many of them were refused, or may or may not be in the log.
     pub unacknowledged: usize,
-    /// Of those acknowledged, per partition the offset after the last.
-    pub next: BTreeMap<u32, u64>,
-    /// The worst reason why one of them was not.
-    pub cause: Cause,
-    failure: WriteFailure,
+    loss: Loss,
     brokers: String,
     topic: String,
     reason: String,
@@ -130,28 +126,19 @@ impl Producer {
         let sender = match self.working_sender() {
             Ok(sender) => sender,
             Err(fault) => {
-                let failure = if fault.retry_helps() {
-                    WriteFailure::Unavailable
-                } else {
-                    WriteFailure::Refused
-                };
                 let all = records.len();
-                return Err(self.failed(all, all, BTreeMap::new(), (failure, fault)));
+                return Err(self.failed(all, all, (Loss::Unavailable, fault)));
             }
         };
         let all: Vec<usize> = (0..records.len()).collect();
         let mut pass = self.pass(&sender, records, &all);
-        if pass.failed == 0 && !pass.with_batch.is_empty() {
+        if pass.worst.is_none() && !pass.with_batch.is_empty() {
             self.send_alone(records, &mut pass);
         }
         let Pass { next, mut too_large, with_batch, failed, worst } = pass;
         let unacknowledged = too_large.len() + with_batch.len() + failed;
-        if failed > 0 {
-            let worst = worst.unwrap_or_else(|| {
-                let unclear = LogError::Transient(Cause::Unclear, "no reason given".to_owned());
-                (WriteFailure::InDoubt, unclear)
-            });
-            return Err(self.failed(records.len(), unacknowledged, next, worst));
+        if let Some(worst) = worst {
+            return Err(self.failed(records.len(), unacknowledged, worst));
         }
         if unacknowledged < records.len() {
             self.acknowledged(&sender, (records.len() - unacknowledged) as u64);
@@ -170,14 +157,13 @@ impl Producer {
         for (place, index) in wanted.iter().enumerate() {
             match sender.enqueue(records[*index], *index, &deliveries, sent) {
                 Ok(()) => sent += 1,
-                Err(FailedRecord { failure: WriteFailure::TooLarge, .. }) => {
-                    pass.too_large.push(*index);
-                }
-                Err(failed) => {
+                Err(FailedRecord { failure: WriteFailure::Lost(loss), fault }) => {
                     pass.failed = wanted.len() - place;
-                    stopped = Some(failed);
+                    stopped = Some((loss, fault));
                     break;
                 }
+                // What was not sent is in no batch: it is too large by itself.
+                Err(_) => pass.too_large.push(*index),
             }
         }
         let mut state = deliveries.all(sent);
@@ -187,13 +173,11 @@ impl Producer {
         for (index, failure) in each.unwrap_or_default() {
             match failure {
                 WriteFailure::TooLarge | WriteFailure::Beside => pass.with_batch.push(index),
-                _ => pass.failed += 1,
+                WriteFailure::Lost(_) => pass.failed += 1,
             }
         }
-        let failed = stopped.into_iter().chain(worst).max_by_key(|failed| failed.failure);
-        pass.worst = failed.map(|FailedRecord { failure, fault }| {
-            (sender.settled(failure), sender.describe(&self.config, &fault))
-        });
+        let worst = stopped.into_iter().chain(worst).max_by_key(|(loss, _)| *loss);
+        pass.worst = worst.map(|(loss, fault)| (loss, sender.describe(&self.config, &fault)));
         pass
     }
 
@@ -204,7 +188,7 @@ impl Producer {
             Ok(sender) => self.pass(&sender, records, &wanted),
             Err(fault) => Pass {
                 failed: wanted.len(),
-                worst: Some((WriteFailure::Unavailable, fault)),
+                worst: Some((Loss::Unavailable, fault)),
                 ..Pass::default()
             },
         };
@@ -291,13 +275,12 @@ impl Producer {
         &self,
         sent: usize,
         unacknowledged: usize,
-        next: BTreeMap<u32, u64>,
-        (failure, fault): (WriteFailure, LogError),
+        (loss, fault): (Loss, LogError),
     ) -> ProduceError {
-        let failure = match failure {
+        let loss = match loss.explained_by(&fault) {
             // the others are in the log
-            WriteFailure::Unavailable if unacknowledged < sent => WriteFailure::InDoubt,
-            failure => failure,
+            Loss::Unavailable if unacknowledged < sent => Loss::InDoubt,
+            loss => loss,
         };
         let (why, events) = (fault.to_string(), unacknowledged as u64);
         let mut writing = self.writing.lock();
@@ -317,23 +300,18 @@ impl Producer {
         ProduceError {
             sent,
             unacknowledged,
-            next,
-            cause: match fault {
-                LogError::Transient(cause, _) => cause,
-                LogError::Fatal(_) => Cause::Misconfigured,
-            },
-            failure,
+            loss,
             brokers: self.config.brokers.clone(),
             topic: self.config.topic.clone(),
             reason: why,
-            consequence: failure.consequence(),
+            consequence: loss.consequence(),
         }
     }
 }
 
 impl From<ProduceError> for AppendError {
     fn from(fault: ProduceError) -> AppendError {
-        fault.failure.error(fault.to_string())
+        fault.loss.error(fault.to_string())
     }
 }
 
@@ -396,6 +374,22 @@ mod tests {
         let error = AppendError::from(producer.send(&records(&["a"])).unwrap_err());
         assert!(matches!(&error, AppendError::Refused(why) if why.contains("WRITE")), "{error}");
         assert!(producer.writing().unwrap_err().contains("WRITE"));
+    }
+
+    #[test]
+    fn what_only_times_out_because_of_a_wrong_password_is_a_refusal() {
+        let (cluster, mut config) = cluster();
+        config.settings.insert("message.timeout.ms".into(), "300".into());
+        let producer = Producer::open(&config).unwrap();
+        drop(cluster);
+        producer.client.lock().sender.report(RDKafkaErrorCode::Authentication);
+        let error = AppendError::from(producer.send(&records(&["a"])).unwrap_err());
+        let told = |why: &str| {
+            why.contains("sasl.password")
+                && why.contains("waiting does not fix this")
+                && why.contains("refused again until that is changed")
+        };
+        assert!(matches!(&error, AppendError::Refused(why) if told(why)), "{error}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::connection_report::ConnectionReport;
 use super::errors::{describe_writing, refused};
 use super::raw::{Fault, fault_of, is_unwritten};
 use super::settings::{self, Settings};
-use super::write_failure::{WriteFailure, write_failure};
+use super::write_failure::{Loss, WriteFailure, write_failure};
 use crate::LogError;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use rdkafka::ClientContext;
@@ -51,8 +51,8 @@ pub(super) struct Delivered {
     pub(super) failed: usize,
     /// The waiting thread is woken when so many are answered.
     wanted: usize,
-    /// The worst failure.
-    pub(super) worst: Option<FailedRecord>,
+    /// The worst loss.
+    pub(super) worst: Option<(Loss, Fault)>,
     /// The first few that failed, one text each.
     pub(super) failures: Vec<String>,
     /// Each that failed, by its index; only of deliveries that list them.
@@ -105,17 +105,21 @@ impl ProducerContext for Reports {
         state.answered += 1;
         match result {
             Ok(message) => {
+                self.connection.lock().clear();
                 let next = state.next.entry(message.partition() as u32).or_insert(0);
                 *next = (*next).max(message.offset() as u64 + 1);
             }
             Err((reason, message)) => {
                 state.failed += 1;
-                let failed = FailedRecord::of(reason, is_unwritten(message));
+                let FailedRecord { failure, fault } =
+                    FailedRecord::of(reason, is_unwritten(message));
                 if let Some(each) = &mut state.each {
-                    each.push((index, failed.failure));
+                    each.push((index, failure));
                 }
-                if state.worst.as_ref().is_none_or(|worst| worst.failure < failed.failure) {
-                    state.worst = Some(failed);
+                if let WriteFailure::Lost(loss) = failure
+                    && state.worst.as_ref().is_none_or(|(worst, _)| *worst < loss)
+                {
+                    state.worst = Some((loss, fault));
                 }
                 if state.failures.len() < LISTED {
                     let key = String::from_utf8_lossy(message.key().unwrap_or_default());
@@ -190,12 +194,10 @@ impl Sender {
         Some(Fault { text, ..fault_of(code as i32) })
     }
 
-    /// What a failure comes to: of a client that is dead, why it died says whether waiting helps.
-    pub(super) fn settled(&self, failure: WriteFailure) -> WriteFailure {
-        match (failure, self.inner.client().fatal_error()) {
-            (WriteFailure::Unavailable, Some((code, _))) => failure.max(write_failure(code, true)),
-            _ => failure,
-        }
+    /// As if librdkafka had reported a fault of the connection.
+    #[cfg(test)]
+    pub(super) fn report(&self, code: RDKafkaErrorCode) {
+        self.inner.client().context().error(KafkaError::Global(code), "reported by a test");
     }
 
     /// The error of what was not sent: of a client that is dead why it died, of a connection the

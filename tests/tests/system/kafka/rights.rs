@@ -7,10 +7,10 @@ use tally_tests::client::Client;
 use tally_tests::kafka::Kafka;
 use tally_tests::tally::Home;
 
-/// As the user `tally`.
-fn home(kafka: &Kafka, password: &str) -> Home {
+/// As the user `tally`, with further settings.
+fn home(kafka: &Kafka, password: &str, settings: &str) -> Home {
     let config = format!(
-        "[kafka]\nsession_timeout_ms = 1500\n[kafka.settings]\n\"security.protocol\" = \"sasl_plaintext\"\n\"sasl.mechanism\" = \"PLAIN\"\n\"sasl.username\" = \"tally\"\n\"sasl.password\" = \"{password}\"\n"
+        "[kafka]\nsession_timeout_ms = 1500\n[kafka.settings]\n\"security.protocol\" = \"sasl_plaintext\"\n\"sasl.mechanism\" = \"PLAIN\"\n\"sasl.username\" = \"tally\"\n\"sasl.password\" = \"{password}\"\n{settings}"
     );
     let mut home = member(kafka, "rights", &config);
     home.env("KAFKA_BROKER", &kafka.secured_at());
@@ -30,15 +30,19 @@ fn refusals_are_told_as_what_they_are_and_nothing_outlives_them() {
     let kafka = Kafka::secured().unwrap();
     kafka.create_topic("rights", 2, &[]).unwrap();
 
-    let refused = home(&kafka, "wrong");
+    let refused = home(&kafka, "wrong", "\"message.timeout.ms\" = \"2000\"\n");
     let wrong = refused.listening().unwrap();
     told(
         &wrong.client,
         &["[-]kafka failed", "refuses our authentication", "sasl.password", "waiting does not fix"],
     );
+    let answer = wrong.client.post("/api/events", event("refused")).unwrap();
+    let (status, text) = (answer.status, &answer.text);
+    assert!(status == 503 && text.contains("sasl.password"), "{status} {text}");
+    assert_eq!(answer.header("retry-after"), "", "it only timed out, and always will: {text}");
     wrong.stop().unwrap();
 
-    let home = home(&kafka, "right");
+    let home = home(&kafka, "right", "");
     let tally = home.listening().unwrap();
     told(&tally.client, &["lacks a right on topic \"rights\"", "READ and DESCRIBE on the topic"]);
     kafka.grant(&["--operation", "Read", "--operation", "Describe", "--topic", "rights"]).unwrap();
