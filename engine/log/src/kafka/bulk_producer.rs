@@ -34,6 +34,18 @@ impl BulkProducer {
         Ok(BulkProducer { config: config.clone(), sender, deliveries: Deliveries::new(), sent: 0 })
     }
 
+    /// Puts another client in the place of one that is spent, once all that it was given is answered
+    /// for.
+    fn renew(&mut self) -> Result<(), AppendError> {
+        if !self.sender.is_spent() {
+            return Ok(());
+        }
+        self.finish();
+        self.sender = Sender::open(&self.config)
+            .map_err(|fault| Loss::Unavailable.explained_by(&fault).error(fault.to_string()))?;
+        Ok(())
+    }
+
     fn error_of(&self, FailedRecord { failure, fault }: FailedRecord) -> AppendError {
         let why = self.sender.describe(&self.config, &fault);
         let loss = match failure {
@@ -47,6 +59,7 @@ impl BulkProducer {
 impl LogProducer for BulkProducer {
     /// Fails where the queue stays full for 20 s, or the record cannot be sent at all.
     fn send(&mut self, key: &[u8], payload: &[u8]) -> Result<(), AppendError> {
+        self.renew()?;
         self.sender
             .enqueue((key, payload), self.sent, &self.deliveries, self.sent)
             .map_err(|failed| self.error_of(failed))?;
@@ -78,6 +91,9 @@ mod tests {
     use crate::kafka::mock_cluster::cluster;
     use crate::kafka::producer::Producer;
     use crate::kafka::sender::LISTED;
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+    const OLD_EPOCH: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH;
 
     fn counts(producer: &BulkProducer) -> (u64, u64) {
         let DeliveryCounts { acknowledged, errors } = producer.counts();
@@ -135,6 +151,18 @@ mod tests {
             "{failures:?}"
         );
         assert_eq!(producer.take_failures(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_client_that_the_brokers_disown_is_replaced() {
+        let (cluster, config) = cluster();
+        let mut producer = BulkProducer::open(&config).unwrap();
+        cluster.request_errors(RDKafkaApiKey::Produce, &[OLD_EPOCH]);
+        for acknowledged in 0..3 {
+            producer.send(b"7", b"{}").unwrap();
+            producer.finish();
+            assert_eq!(counts(&producer), (acknowledged, 1));
+        }
     }
 
     #[test]

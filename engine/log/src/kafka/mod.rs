@@ -1,15 +1,17 @@
 //! A topic of Apache Kafka as the log. Offsets are kept with the state and never read from Kafka.
 //!
 //! `source` counts, as a member of a group (`replay`: outside of it); `tail` and `reader` read
-//! outside the group, too; `producer` and `bulk_producer` append, over a `sender`; `topic` asks the
-//! brokers what the topic is and holds. `settings` are those of each client, `errors` what a fault
-//! means, `write_failure` what it means for a record, `connection_report` what explains one,
-//! `stall` and `skipped_offsets` arithmetic of the source. All that is unsafe is in `raw`.
+//! outside the group, too; `producer` and `bulk_producer` append, over a `sender`, which
+//! `live_sender` replaces; `topic` asks the brokers what the topic is and holds. `settings` are
+//! those of each client, `errors` what a fault means, `write_failure` what it means for a record,
+//! `connection_report` what explains one, `stall` and `skipped_offsets` arithmetic of the source.
+//! All that is unsafe is in `raw`.
 
 mod bulk_producer;
 mod check_settings;
 mod connection_report;
 mod errors;
+mod live_sender;
 #[cfg(test)]
 mod mock_cluster;
 mod producer;

@@ -3,8 +3,8 @@
 //!
 //! [`Producer::send`] waits for the acknowledgement of what it sends; `bulk_producer` waits only
 //! for room. A key goes to the partition that Java clients choose, so all events of a user are in
-//! one partition whoever writes them. A client that librdkafka declares dead is replaced by the
-//! next `send`, after longer and longer pauses while each new one dies too.
+//! one partition whoever writes them. A client that is of no more use is replaced by the next `send`
+//! (`live_sender`).
 //!
 //! A broker refuses a batch as a whole, for one record that is too large or because all of them
 //! together are. What was refused so is sent again, each record in a batch of its own, over a
@@ -15,6 +15,7 @@
 //! payloads are the caller's.
 
 use super::errors::describe_writing;
+use super::live_sender::LiveSender;
 use super::raw::fault_of;
 use super::sender::{Delivered, Deliveries, FailedRecord, Sender};
 use super::write_failure::{Loss, WriteFailure};
@@ -23,34 +24,21 @@ use parking_lot::Mutex;
 use rdkafka::error::RDKafkaErrorCode;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tally_config::KafkaConfig;
 use tally_progress::Position;
-use tally_system::outage::{LogThrottle, Pauses};
+use tally_system::outage::LogThrottle;
 use thiserror::Error;
-
-/// A client that died is replaced the first pause after it was made, the next ones where its
-/// successor dies.
-const REPLACE: Pauses =
-    Pauses { first: Duration::from_millis(100), longest: Duration::from_secs(5) };
 
 /// A producer for the topic of `[kafka]`; shared by any number of threads.
 pub struct Producer {
     config: KafkaConfig,
-    client: Mutex<Made>,
+    client: LiveSender,
     /// Sends each record in a batch of its own; `None` until it is needed.
     lone: Mutex<Option<Arc<Sender>>>,
     writing: Mutex<Writing>,
     /// Events that are too large are told of no oftener than once a minute.
     told: Mutex<LogThrottle>,
-}
-
-/// The client that is used now.
-struct Made {
-    sender: Arc<Sender>,
-    when: Instant,
-    /// How many died since something was acknowledged.
-    deaths: u32,
 }
 
 /// How writing goes.
@@ -106,10 +94,9 @@ impl Producer {
     /// # Errors
     /// [`LogError::Fatal`] for settings that cannot be.
     pub fn open(config: &KafkaConfig) -> Result<Producer, LogError> {
-        let made = Made { sender: Sender::open(config)?, when: Instant::now(), deaths: 0 };
         Ok(Producer {
             config: config.clone(),
-            client: Mutex::new(made),
+            client: LiveSender::open(config)?,
             lone: Mutex::default(),
             writing: Mutex::default(),
             told: Mutex::default(),
@@ -123,7 +110,7 @@ impl Producer {
     /// # Errors
     /// [`ProduceError`]: some have failed.
     pub fn send(&self, records: &[(&[u8], &[u8])]) -> Result<AppendOutcome, ProduceError> {
-        let sender = match self.working_sender() {
+        let sender = match self.client.get() {
             Ok(sender) => sender,
             Err(fault) => {
                 let all = records.len();
@@ -217,27 +204,6 @@ impl Producer {
         }
     }
 
-    /// A client that works: the present one, or a new one once the pause is over.
-    fn working_sender(&self) -> Result<Arc<Sender>, LogError> {
-        loop {
-            let left = {
-                let mut made = self.client.lock();
-                let Some(fault) = made.sender.death() else { return Ok(made.sender.clone()) };
-                let left = REPLACE.doubled(made.deaths).saturating_sub(made.when.elapsed());
-                if left.is_zero() {
-                    let why = made.sender.describe(&self.config, &fault);
-                    tracing::warn!("the Kafka client that writes failed and is replaced: {why}");
-                    let deaths = made.deaths + 1;
-                    *made =
-                        Made { sender: Sender::open(&self.config)?, when: Instant::now(), deaths };
-                    return Ok(made.sender.clone());
-                }
-                left
-            };
-            std::thread::sleep(left);
-        }
-    }
-
     /// The client that sends each record in a batch of its own; made where there is none that
     /// works.
     fn lone_sender(&self) -> Result<Arc<Sender>, LogError> {
@@ -259,11 +225,7 @@ impl Producer {
     }
 
     fn acknowledged(&self, sender: &Arc<Sender>, events: u64) {
-        let mut made = self.client.lock();
-        if Arc::ptr_eq(&made.sender, sender) {
-            made.deaths = 0;
-        }
-        drop(made);
+        self.client.acknowledged(sender);
         let mut writing = self.writing.lock();
         writing.acknowledged += events;
         if writing.failing.take().is_some() {
@@ -382,7 +344,7 @@ mod tests {
         config.settings.insert("message.timeout.ms".into(), "300".into());
         let producer = Producer::open(&config).unwrap();
         drop(cluster);
-        producer.client.lock().sender.report(RDKafkaErrorCode::Authentication);
+        producer.client.get().unwrap().report(RDKafkaErrorCode::Authentication);
         let error = AppendError::from(producer.send(&records(&["a"])).unwrap_err());
         let told = |why: &str| {
             why.contains("sasl.password")

@@ -1,14 +1,14 @@
 //! A client that writes, and what becomes of what it sent: acknowledgements, failures, its death.
 //!
-//! Its thread waits for librdkafka's reports, a second at a time, and ends with the client.
-//! `producer` decides whether a dead client is replaced, `write_failure` what an error code means
-//! for a record.
+//! Its thread waits for librdkafka's reports, a second at a time, and ends with the client. Who uses
+//! it decides when a dead or spent client is replaced, `write_failure` what an error code means for
+//! a record and for the client.
 
 use super::connection_report::ConnectionReport;
 use super::errors::{describe_writing, refused};
 use super::raw::{Fault, fault_of, is_unwritten};
 use super::settings::{self, Settings};
-use super::write_failure::{Loss, WriteFailure, write_failure};
+use super::write_failure::{Loss, WriteFailure, disowns, write_failure};
 use crate::LogError;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use rdkafka::ClientContext;
@@ -18,6 +18,7 @@ use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tally_config::KafkaConfig;
 
@@ -32,6 +33,11 @@ pub(super) const LISTED: usize = 20;
 
 /// A thread that waits for room is woken by so many acknowledgements, not by each.
 const ROOM: usize = 500;
+
+/// After so many records that failed a client is spent. Brokers know it by an id and an epoch, and
+/// librdkafka raises the epoch after each batch that is refused; 32,767 is followed by 0, which
+/// brokers refuse, or take for batches that they have. So half of the epochs at least are left.
+const SPENT: u32 = 16_384;
 
 /// A client that writes to the topic of `[kafka]`.
 pub(super) struct Sender {
@@ -86,6 +92,22 @@ struct SentRecord {
 #[derive(Default)]
 struct Reports {
     connection: Mutex<ConnectionReport>,
+    /// How many records failed.
+    failures: AtomicU32,
+    /// What the brokers said that disowns the client.
+    disowned: Mutex<Option<(RDKafkaErrorCode, String)>>,
+}
+
+impl Reports {
+    fn note_failure(&self, reason: &KafkaError) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        if let Some(code) = reason.rdkafka_error_code()
+            && disowns(code)
+        {
+            *self.disowned.lock() = Some((code, reason.to_string()));
+            self.failures.fetch_max(SPENT, Ordering::Relaxed);
+        }
+    }
 }
 
 impl ClientContext for Reports {
@@ -110,6 +132,7 @@ impl ProducerContext for Reports {
                 *next = (*next).max(message.offset() as u64 + 1);
             }
             Err((reason, message)) => {
+                self.note_failure(reason);
                 state.failed += 1;
                 let FailedRecord { failure, fault } =
                     FailedRecord::of(reason, is_unwritten(message));
@@ -188,10 +211,19 @@ impl Sender {
         Ok(sender)
     }
 
-    /// Why librdkafka declared it dead, if it did.
+    /// Why nothing more can be sent over it, if so: librdkafka declared it dead, or the brokers
+    /// disown it, which librdkafka takes for the fault of one batch.
     pub(super) fn death(&self) -> Option<Fault> {
-        let (code, text) = self.inner.client().fatal_error()?;
+        let client = self.inner.client();
+        let disowned = || client.context().disowned.lock().clone();
+        let (code, text) = client.fatal_error().or_else(disowned)?;
         Some(Fault { text, ..fault_of(code as i32) })
+    }
+
+    /// Whether it should be replaced, also where it works: the brokers disown it, or its epochs may
+    /// be used up before long.
+    pub(super) fn is_spent(&self) -> bool {
+        self.inner.client().context().failures.load(Ordering::Relaxed) >= SPENT
     }
 
     /// As if librdkafka had reported a fault of the connection.

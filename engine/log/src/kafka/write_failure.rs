@@ -46,6 +46,20 @@ pub(super) fn write_failure(code: Code, is_unwritten: bool) -> WriteFailure {
     }
 }
 
+/// Whether a client that was told this is of no more use: the brokers do not know its id, its epoch
+/// or its place in the sequence of its batches, and refuse what else it sends.
+pub(super) fn disowns(code: Code) -> bool {
+    matches!(
+        code,
+        Code::InvalidProducerEpoch
+            | Code::InvalidProducerIdMapping
+            | Code::UnknownProducerId
+            | Code::OutOfOrderSequenceNumber
+            | Code::ProducerFenced
+            | Code::Fenced
+    )
+}
+
 impl Loss {
     /// What it comes to by the error that explains it: what a client that waits only sees as no
     /// answer may be a refusal.
@@ -171,6 +185,14 @@ mod tests {
         for (code, _) in TABLE {
             assert_eq!(write_failure(*code, false), WriteFailure::Lost(Loss::InDoubt), "{code:?}");
         }
+    }
+
+    #[test]
+    fn a_client_is_disowned_by_what_is_wrong_with_it_and_not_with_a_record() {
+        let disowning: Vec<Code> =
+            TABLE.iter().map(|(code, _)| *code).filter(|code| disowns(*code)).collect();
+        assert_eq!(disowning, [Code::InvalidProducerEpoch]);
+        assert!(disowns(Code::UnknownProducerId) && disowns(Code::OutOfOrderSequenceNumber));
     }
 
     #[test]
