@@ -11,7 +11,10 @@
 use crate::proxy::Proxy;
 use anyhow::{Context, Result, bail, ensure};
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier,
+    TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, OwnedHeaders};
@@ -216,6 +219,19 @@ impl Kafka {
             Some(Err((_, reason))) => bail!("topic {name} was not created: {reason}"),
             None => bail!("topic {name}: no answer"),
         }
+    }
+
+    /// Changes the settings of a topic: those that are not named become the broker's.
+    ///
+    /// # Errors
+    /// What the broker said.
+    pub fn alter_topic(&self, name: &str, settings: &[(&str, &str)]) -> Result<()> {
+        let mut altered = AlterConfig::new(ResourceSpecifier::Topic(name));
+        for (setting, value) in settings {
+            altered = altered.set(setting, value);
+        }
+        wait(self.admin()?.alter_configs([&altered], &AdminOptions::new()))?;
+        Ok(())
     }
 
     /// Deletes a topic and waits until nothing is left of it.

@@ -1,8 +1,9 @@
 //! What a fault of librdkafka means to the people who run the engine: what happened, where, what to
 //! do.
 
-use super::raw::{Fault, Kind, Right};
+use super::raw::{Fault, Kind, Right, fault_of};
 use crate::LogError;
+use rdkafka::error::RDKafkaErrorCode;
 use tally_config::KafkaConfig;
 use tally_system::outage::Cause;
 
@@ -41,6 +42,11 @@ pub(super) fn describe(config: &KafkaConfig, fault: &Fault) -> LogError {
 /// The error of a client that writes.
 pub(super) fn describe_writing(config: &KafkaConfig, fault: &Fault) -> LogError {
     describe_use(config, fault, true)
+}
+
+/// The error of an event that is too large by itself, whoever found that out.
+pub(super) fn describe_too_large_event(config: &KafkaConfig) -> LogError {
+    describe_writing(config, &fault_of(RDKafkaErrorCode::MessageSizeTooLarge as i32))
 }
 
 /// The error of a client that librdkafka declared dead; `when` says when another takes its place.

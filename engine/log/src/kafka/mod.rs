@@ -2,11 +2,12 @@
 //!
 //! `source` counts, as a member of a group (`replay`: outside of it); `tail` and `reader` read
 //! outside the group, too; `producer` and `bulk_producer` append, over a `sender`, which
-//! `live_sender` replaces; `topic` asks the brokers what the topic is and holds. `settings` are
-//! those of each client, `errors` what a fault means, `write_failure` what it means for a record,
-//! `connection_report` what explains one, `stall` and `skipped_offsets` arithmetic of the source.
-//! All that is unsafe is in `raw`.
+//! `live_sender` replaces; `topic` asks the brokers what the topic is and holds, `batch_limit` is
+//! how much it takes at once. `settings` are those of each client, `errors` what a fault means,
+//! `write_failure` what it means for a record, `connection_report` what explains one, `stall` and
+//! `skipped_offsets` arithmetic of the source. All that is unsafe is in `raw`.
 
+mod batch_limit;
 mod bulk_producer;
 mod check_settings;
 mod connection_report;
@@ -37,6 +38,7 @@ use super::kind::LogKind;
 use super::{
     AppendError, AppendOutcome, Bounds, Log, LogError, LogReader, Source, Survey, Tail, Wanted,
 };
+use batch_limit::BatchLimit;
 use reader::KafkaReader;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -59,6 +61,8 @@ pub struct KafkaLog {
     config: KafkaConfig,
     producer: Producer,
     survey: Arc<TopicSurvey>,
+    /// Found out by the source that asks about the topic, and kept to by the producer.
+    limit: Arc<BatchLimit>,
 }
 
 impl KafkaLog {
@@ -67,8 +71,10 @@ impl KafkaLog {
     /// # Errors
     /// [`LogError::Fatal`]: a setting of `[kafka]` cannot be used.
     pub fn open(config: &KafkaConfig) -> Result<KafkaLog, LogError> {
-        let (producer, survey) = (Producer::open(config)?, Arc::new(TopicSurvey::open(config)?));
-        Ok(KafkaLog { config: config.clone(), producer, survey })
+        let limit = Arc::new(BatchLimit::default());
+        let producer = Producer::new(config, Arc::clone(&limit))?;
+        let survey = Arc::new(TopicSurvey::open(config)?);
+        Ok(KafkaLog { config: config.clone(), producer, survey, limit })
     }
 }
 
@@ -90,7 +96,7 @@ impl Log for KafkaLog {
     }
 
     fn source(&self) -> Result<Box<dyn Source>, LogError> {
-        Ok(Box::new(KafkaSource::open(&self.config)?))
+        Ok(Box::new(KafkaSource::new(&self.config, None, Arc::clone(&self.limit))?))
     }
 
     fn replay(&self, wanted: Wanted) -> Result<Box<dyn Source>, LogError> {

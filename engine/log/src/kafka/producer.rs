@@ -3,25 +3,26 @@
 //!
 //! [`Producer::send`] waits for the acknowledgement of what it sends; `bulk_producer` waits only
 //! for room. A key goes to the partition that Java clients choose, so all events of a user are in
-//! one partition whoever writes them. A client that is of no more use is replaced by the next `send`
-//! (`live_sender`).
+//! one partition whoever writes them. A client that is of no more use is replaced by the next
+//! `send` (`live_sender`).
 //!
 //! A broker refuses a batch as a whole, for one record that is too large or because all of them
 //! together are. What was refused so is sent again, each record in a batch of its own, over a
-//! client that is made when it is first needed: what is refused then is too large itself.
+//! client that is made when it is first needed: what is refused then is too large itself. Batches
+//! are no larger than the topic is known to take (`batch_limit`); one that is too large all the
+//! same makes the next ones smaller.
 //!
 //! Queue: librdkafka's, 100,000 messages or 64 MiB; when it is full `send` waits for room. What is
 //! not acknowledged within `message.timeout.ms` (20 s) fails. It does not look at events: keys and
 //! payloads are the caller's.
 
-use super::errors::describe_writing;
+use super::batch_limit::BatchLimit;
+use super::errors::describe_too_large_event;
 use super::live_sender::LiveSender;
-use super::raw::fault_of;
 use super::sender::{Delivered, Deliveries, FailedRecord, Sender};
 use super::write_failure::{Loss, WriteFailure};
 use crate::{AppendError, AppendOutcome, LogError};
 use parking_lot::Mutex;
-use rdkafka::error::RDKafkaErrorCode;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -63,8 +64,9 @@ struct Pass {
     next: BTreeMap<u32, u64>,
     /// Index of each that the client did not take, being too large.
     too_large: Vec<usize>,
-    /// Index of each that was refused with its batch.
+    /// Index of each that was refused with its batch, and whether one was for a size.
     with_batch: Vec<usize>,
+    oversized: bool,
     /// How many others were not acknowledged, and the worst loss, where there are any.
     failed: usize,
     worst: Option<(Loss, LogError)>,
@@ -94,9 +96,14 @@ impl Producer {
     /// # Errors
     /// [`LogError::Fatal`] for settings that cannot be.
     pub fn open(config: &KafkaConfig) -> Result<Producer, LogError> {
+        Producer::new(config, Arc::default())
+    }
+
+    /// A producer for a topic whose limit somebody finds out.
+    pub(super) fn new(config: &KafkaConfig, limit: Arc<BatchLimit>) -> Result<Producer, LogError> {
         Ok(Producer {
             config: config.clone(),
-            client: LiveSender::open(config)?,
+            client: LiveSender::open(config, limit)?,
             lone: Mutex::default(),
             writing: Mutex::default(),
             told: Mutex::default(),
@@ -120,9 +127,9 @@ impl Producer {
         let all: Vec<usize> = (0..records.len()).collect();
         let mut pass = self.pass(&sender, records, &all);
         if pass.worst.is_none() && !pass.with_batch.is_empty() {
-            self.send_alone(records, &mut pass);
+            self.send_alone(&sender, records, &mut pass);
         }
-        let Pass { next, mut too_large, with_batch, failed, worst } = pass;
+        let Pass { next, mut too_large, with_batch, failed, worst, .. } = pass;
         let unacknowledged = too_large.len() + with_batch.len() + failed;
         if let Some(worst) = worst {
             return Err(self.failed(records.len(), unacknowledged, worst));
@@ -139,7 +146,7 @@ impl Producer {
 
     /// Sends the records of these indices over a client and waits for what becomes of each.
     fn pass(&self, sender: &Sender, records: &[(&[u8], &[u8])], wanted: &[usize]) -> Pass {
-        let deliveries = Deliveries::listing();
+        let deliveries = Deliveries::new();
         let (mut pass, mut sent, mut stopped) = (Pass::default(), 0, None);
         for (place, index) in wanted.iter().enumerate() {
             match sender.enqueue(records[*index], *index, &deliveries, sent) {
@@ -153,32 +160,33 @@ impl Producer {
                 Err(_) => pass.too_large.push(*index),
             }
         }
-        let mut state = deliveries.all(sent);
-        let Delivered { next, each, worst, .. } = std::mem::take(&mut *state);
-        drop(state);
-        pass.next = next;
-        for (index, failure) in each.unwrap_or_default() {
-            match failure {
-                WriteFailure::TooLarge | WriteFailure::Beside => pass.with_batch.push(index),
-                WriteFailure::Lost(_) => pass.failed += 1,
-            }
-        }
+        let Delivered { next, failed, refused, oversized, worst, .. } =
+            std::mem::take(&mut *deliveries.all(sent));
+        (pass.next, pass.oversized) = (next, oversized);
+        pass.failed += failed;
+        pass.with_batch = refused.into_iter().map(|record| record.index).collect();
+        pass.with_batch.sort_unstable();
         let worst = stopped.into_iter().chain(worst).max_by_key(|(loss, _)| *loss);
         pass.worst = worst.map(|(loss, fault)| (loss, sender.describe(&self.config, &fault)));
         pass
     }
 
-    /// Sends again, each in a batch of its own, the records that were refused with their batch.
-    fn send_alone(&self, records: &[(&[u8], &[u8])], pass: &mut Pass) {
+    /// Sends again, each in a batch of its own, the records that were refused with their batch by
+    /// this client.
+    fn send_alone(&self, sender: &Arc<Sender>, records: &[(&[u8], &[u8])], pass: &mut Pass) {
         let wanted = std::mem::take(&mut pass.with_batch);
         let alone = match self.lone_sender() {
-            Ok(sender) => self.pass(&sender, records, &wanted),
+            Ok(lone) => self.pass(&lone, records, &wanted),
             Err(fault) => Pass {
                 failed: wanted.len(),
                 worst: Some((Loss::Unavailable, fault)),
                 ..Pass::default()
             },
         };
+        let left = alone.too_large.len() + alone.with_batch.len() + alone.failed;
+        if pass.oversized && left < wanted.len() {
+            self.client.halve_batches(sender);
+        }
         for (partition, next) in alone.next {
             let kept = pass.next.entry(partition).or_insert(0);
             *kept = (*kept).max(next);
@@ -218,8 +226,7 @@ impl Producer {
 
     fn tell_too_large(&self, events: usize) {
         if self.told.lock().due("too large") {
-            let fault = fault_of(RDKafkaErrorCode::MessageSizeTooLarge as i32);
-            let why = describe_writing(&self.config, &fault);
+            let why = describe_too_large_event(&self.config);
             tracing::warn!("{events} events are rejected as too large: {why}");
         }
     }
@@ -282,6 +289,7 @@ impl From<ProduceError> for AppendError {
 mod tests {
     use super::*;
     use crate::kafka::mock_cluster::cluster;
+    use rdkafka::error::RDKafkaErrorCode;
     use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
     const TOO_LARGE: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
@@ -299,20 +307,26 @@ mod tests {
     #[test]
     fn what_is_refused_with_its_batch_is_sent_again_alone() {
         let (cluster, config) = cluster();
-        let producer = Producer::open(&config).unwrap();
+        let limit = Arc::new(BatchLimit::default());
+        let producer = Producer::new(&config, Arc::clone(&limit)).unwrap();
         cluster.request_errors(RDKafkaApiKey::Produce, &[TOO_LARGE]);
         let outcome = producer.send(&records(&["a", "b", "c"])).unwrap();
         assert_eq!((written(&outcome), outcome.too_large), (3, Vec::new()));
         assert_eq!(producer.writing().unwrap(), "3 events acknowledged");
+        assert_eq!(limit.get(), Some(500_000), "the next batches are smaller");
+        let outcome = producer.send(&records(&["d", "e"])).unwrap();
+        assert_eq!((written(&outcome), limit.get()), (5, Some(500_000)));
     }
 
     #[test]
     fn what_is_too_large_by_itself_is_no_failure() {
         let (cluster, config) = cluster();
-        let producer = Producer::open(&config).unwrap();
+        let limit = Arc::new(BatchLimit::default());
+        let producer = Producer::new(&config, Arc::clone(&limit)).unwrap();
         cluster.request_errors(RDKafkaApiKey::Produce, &[TOO_LARGE, TOO_LARGE]);
         let outcome = producer.send(&records(&["a"])).unwrap();
         assert_eq!(outcome, AppendOutcome { position: Position::default(), too_large: vec![0] });
+        assert_eq!(limit.get(), None, "that says nothing of batches");
         assert_eq!(producer.writing().unwrap(), "nothing has been written yet");
         let outcome = producer.send(&records(&["a"])).unwrap();
         assert_eq!((written(&outcome), outcome.too_large), (1, Vec::new()));

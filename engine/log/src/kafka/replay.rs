@@ -9,6 +9,7 @@ use super::errors::describe;
 use super::raw::Rebalance;
 use super::source::{KafkaSource, RebalanceHandler};
 use crate::{LogError, Sink, Wanted};
+use std::sync::Arc;
 use tally_config::KafkaConfig;
 
 impl KafkaSource {
@@ -17,7 +18,8 @@ impl KafkaSource {
     /// # Errors
     /// [`LogError::Fatal`]: a setting of `[kafka]` cannot be used.
     pub fn replay(config: &KafkaConfig, wanted: Wanted) -> Result<KafkaSource, LogError> {
-        KafkaSource::new(config, Some(wanted))
+        // only the source in the group asks about the topic
+        KafkaSource::new(config, Some(wanted), Arc::default())
     }
 
     /// Gives up partitions that are no longer wanted and takes up those that are.

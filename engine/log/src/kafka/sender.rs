@@ -1,8 +1,8 @@
 //! A client that writes, and what becomes of what it sent: acknowledgements, failures, its death.
 //!
-//! Its thread waits for librdkafka's reports, a second at a time, and ends with the client. Who uses
-//! it decides when a dead or spent client is replaced, `write_failure` what an error code means for
-//! a record and for the client.
+//! Its thread waits for librdkafka's reports, a second at a time, and ends with the client. Who
+//! uses it decides when a dead or spent client is replaced, `write_failure` what an error code
+//! means for a record and for the client.
 
 use super::connection_report::ConnectionReport;
 use super::errors::{describe_writing, refused};
@@ -18,7 +18,7 @@ use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tally_config::KafkaConfig;
 
@@ -49,11 +49,15 @@ pub(super) struct Sender {
 pub(super) struct Deliveries {
     pub(super) state: Mutex<Delivered>,
     changed: Condvar,
+    /// Whether there are refused records, for those who ask often.
+    refusing: AtomicBool,
 }
 
 #[derive(Default)]
 pub(super) struct Delivered {
-    pub(super) answered: usize,
+    /// Of which so many are acknowledged, so many failed, and the others are `refused`.
+    answered: usize,
+    pub(super) acknowledged: usize,
     pub(super) failed: usize,
     /// The waiting thread is woken when so many are answered.
     wanted: usize,
@@ -61,9 +65,19 @@ pub(super) struct Delivered {
     pub(super) worst: Option<(Loss, Fault)>,
     /// The first few that failed, one text each.
     pub(super) failures: Vec<String>,
-    /// Each that failed, by its index; only of deliveries that list them.
-    pub(super) each: Option<Vec<(usize, WriteFailure)>>,
+    /// Those that were refused with their batch, until they are taken: they may be sent again
+    /// alone. No more than were under way.
+    pub(super) refused: Vec<RefusedRecord>,
+    /// Whether one of them was refused for a size.
+    pub(super) oversized: bool,
     pub(super) next: BTreeMap<u32, u64>,
+}
+
+/// A record that was refused with its batch.
+pub(super) struct RefusedRecord {
+    pub(super) index: usize,
+    pub(super) key: Vec<u8>,
+    pub(super) payload: Vec<u8>,
 }
 
 /// Why a record was not acknowledged.
@@ -128,27 +142,23 @@ impl ProducerContext for Reports {
         match result {
             Ok(message) => {
                 self.connection.lock().clear();
+                state.acknowledged += 1;
                 let next = state.next.entry(message.partition() as u32).or_insert(0);
                 *next = (*next).max(message.offset() as u64 + 1);
             }
             Err((reason, message)) => {
                 self.note_failure(reason);
-                state.failed += 1;
                 let FailedRecord { failure, fault } =
                     FailedRecord::of(reason, is_unwritten(message));
-                if let Some(each) = &mut state.each {
-                    each.push((index, failure));
-                }
-                if let WriteFailure::Lost(loss) = failure
-                    && state.worst.as_ref().is_none_or(|(worst, _)| *worst < loss)
-                {
-                    state.worst = Some((loss, fault));
-                }
-                if state.failures.len() < LISTED {
-                    let key = String::from_utf8_lossy(message.key().unwrap_or_default());
-                    state
-                        .failures
-                        .push(format!("an event of user {key} was not acknowledged: {reason}"));
+                let key = message.key().unwrap_or_default();
+                match failure {
+                    WriteFailure::Lost(loss) => state.lose(key, reason, (loss, fault)),
+                    WriteFailure::TooLarge | WriteFailure::Beside => {
+                        state.oversized |= failure == WriteFailure::TooLarge;
+                        let (key, payload) = (key.to_vec(), message.payload().unwrap_or_default());
+                        state.refused.push(RefusedRecord { index, key, payload: payload.to_vec() });
+                        deliveries.refusing.store(true, Ordering::Relaxed);
+                    }
                 }
             }
         }
@@ -158,20 +168,39 @@ impl ProducerContext for Reports {
     }
 }
 
+impl Delivered {
+    fn lose(&mut self, key: &[u8], reason: &KafkaError, (loss, fault): (Loss, Fault)) {
+        self.failed += 1;
+        if self.worst.as_ref().is_none_or(|(worst, _)| *worst < loss) {
+            self.worst = Some((loss, fault));
+        }
+        if self.failures.len() < LISTED {
+            let key = String::from_utf8_lossy(key);
+            self.failures.push(format!("an event of user {key} was not acknowledged: {reason}"));
+        }
+    }
+}
+
 impl Deliveries {
-    /// Of which failures are counted, and the first few told.
     pub(super) fn new() -> Arc<Deliveries> {
-        Arc::new(Deliveries { state: Mutex::default(), changed: Condvar::new() })
+        Arc::new(Deliveries {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            refusing: AtomicBool::new(false),
+        })
     }
 
-    /// Of which each failure is listed, too: for a bounded number of records.
-    pub(super) fn listing() -> Arc<Deliveries> {
-        let deliveries = Deliveries::new();
-        deliveries.state.lock().each = Some(Vec::new());
-        deliveries
+    /// What was refused with its batch since the last call.
+    pub(super) fn take_refused(&self) -> Vec<RefusedRecord> {
+        if !self.refusing.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
+        let mut state = self.state.lock();
+        self.refusing.store(false, Ordering::Relaxed);
+        std::mem::take(&mut state.refused)
     }
 
-    /// Waits until all that were sent are acknowledged or failed.
+    /// Waits until all that were sent are acknowledged, failed or refused.
     pub(super) fn all(&self, sent: usize) -> MutexGuard<'_, Delivered> {
         let mut state = self.state.lock();
         state.wanted = sent;
@@ -184,9 +213,9 @@ impl Deliveries {
 }
 
 impl Sender {
-    /// A client; connecting happens in the background.
-    pub(super) fn open(config: &KafkaConfig) -> Result<Arc<Sender>, LogError> {
-        Sender::with(config, settings::producer(config)?)
+    /// A client with batches of at most this size; connecting happens in the background.
+    pub(super) fn open(config: &KafkaConfig, batch: u32) -> Result<Arc<Sender>, LogError> {
+        Sender::with(config, settings::batching_producer(config, batch)?)
     }
 
     /// A client that sends each record in a batch of its own.

@@ -163,6 +163,30 @@ pub(super) fn producer(config: &KafkaConfig) -> Result<Settings, LogError> {
     merged(config, &defaults, &[("enable.idempotence", "true"), ("acks", "all")], produces)
 }
 
+/// The usual size of batches, bytes; librdkafka's own default.
+const BATCH: u32 = 1_000_000;
+
+/// So much of what a topic takes is left for what a batch has beside its records, bytes.
+const BESIDE: u32 = 512;
+
+/// The largest batch of a producer, bytes: what is configured, or less where the topic takes less.
+pub(super) fn batch_size(config: &KafkaConfig, taken: Option<u32>) -> u32 {
+    let configured = config.settings.get("batch.size").and_then(|size| size.reveal().parse().ok());
+    let most = taken.map_or(u32::MAX, |taken| (taken - BESIDE.min(taken / 2)).max(1));
+    most.min(configured.unwrap_or(BATCH))
+}
+
+/// Of the producer, with batches of at most this size. A larger record is in a batch of its own.
+pub(super) fn batching_producer(config: &KafkaConfig, size: u32) -> Result<Settings, LogError> {
+    let mut settings = producer(config)?;
+    // What is configured and is no size stays, for the library to refuse it.
+    let set = settings.get("batch.size").and_then(|set| set.parse::<u32>().ok());
+    if set.is_some_and(|set| size < set) {
+        settings.insert("batch.size".into(), size.to_string());
+    }
+    Ok(settings)
+}
+
 /// Of the producer that sends each record in a batch of its own, and each once: without numbers of
 /// sequence, so that a record that is refused holds up no other, and without a second try, so that
 /// there are no duplicates all the same.
@@ -254,6 +278,24 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_batch_is_no_larger_than_the_topic_takes() {
+        let set = |config: &KafkaConfig, taken| {
+            let size = batch_size(config, taken);
+            assert_eq!(batching_producer(config, size).unwrap()["batch.size"], size.to_string());
+            size
+        };
+        let usual = KafkaConfig::default();
+        assert_eq!((set(&usual, None), set(&usual, Some(1_048_588))), (1_000_000, 1_000_000));
+        assert_eq!((set(&usual, Some(100_000)), set(&usual, Some(600))), (99_488, 300));
+        assert_eq!((set(&usual, Some(1)), set(&usual, Some(0))), (1, 1));
+        let small = with(&[("batch.size", "5000")]);
+        assert_eq!((set(&small, None), set(&small, Some(100_000))), (5_000, 5_000));
+        assert_eq!(set(&small, Some(2_000)), 1_488);
+        let wrong = with(&[("batch.size", "large")]);
+        assert_eq!(batching_producer(&wrong, 7).unwrap()["batch.size"], "large");
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //!
 //! Over 480 lines: one client in the group, and the position of each partition that it holds.
 
+use super::batch_limit::BatchLimit;
 use super::connection_report;
 use super::errors::{describe, describe_death, refused, worse};
 use super::raw::{self, Client, Fault, Kind};
@@ -20,6 +21,7 @@ use super::stall::{PartitionProgress, Watchdog};
 use super::{settings, topic};
 use crate::{Bounds, LogError, Sink, Source, Start, Wanted};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use tally_config::KafkaConfig;
@@ -66,6 +68,8 @@ pub struct KafkaSource {
     reported: Option<(LogError, Instant)>,
     /// Whether the topic can be counted, while that is being asked.
     inspected: Option<Receiver<Result<(), LogError>>>,
+    /// Set by whoever asks that, for those who write.
+    limit: Arc<BatchLimit>,
     /// When a partition was last held, or the group joined; and when the client was last woken.
     idle_since: Instant,
     nudged: Instant,
@@ -100,12 +104,13 @@ impl KafkaSource {
     /// # Errors
     /// [`LogError::Fatal`]: a setting of `[kafka]` cannot be used.
     pub fn open(config: &KafkaConfig) -> Result<KafkaSource, LogError> {
-        KafkaSource::new(config, None)
+        KafkaSource::new(config, None, Arc::default())
     }
 
     pub(super) fn new(
         config: &KafkaConfig,
         wanted: Option<Wanted>,
+        limit: Arc<BatchLimit>,
     ) -> Result<KafkaSource, LogError> {
         let now = Instant::now();
         Ok(KafkaSource {
@@ -118,6 +123,7 @@ impl KafkaSource {
             said: LogThrottle::default(),
             reported: None,
             inspected: None,
+            limit,
             idle_since: now,
             nudged: now,
             replaced_at: None,
@@ -153,7 +159,10 @@ impl KafkaSource {
     fn join(&mut self, wait: Duration) -> Result<bool, LogError> {
         let inspected = match &self.inspected {
             Some(inspected) => inspected,
-            None => self.inspected.insert(topic::wait_until_fit(&self.config)?),
+            None => {
+                let asked = topic::wait_until_fit(&self.config, Arc::clone(&self.limit))?;
+                self.inspected.insert(asked)
+            }
         };
         match inspected.recv_timeout(wait) {
             Ok(Ok(())) => {}

@@ -2,6 +2,7 @@
 //! its id and what it holds, asked again and again. Each question blocks its caller, never a
 //! reader: clients of their own ask.
 
+use super::batch_limit::BatchLimit;
 use super::connection_report::ConnectionReport;
 use super::errors::{describe, refused};
 use super::raw::{self, Client, Extent, Fault};
@@ -10,7 +11,7 @@ use super::tail::NoGroup;
 use crate::{Bounds, LogError, Survey, Surveyed};
 use parking_lot::{Mutex, MutexGuard};
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -36,6 +37,18 @@ pub struct TopicInfo {
     pub partitions: u32,
     /// Whether `cleanup.policy` contains `compact`; false where the brokers do not let us ask.
     pub compacted: bool,
+    /// Its `max.message.bytes`, the largest batch that it takes; `None` where the brokers do not
+    /// let us ask.
+    pub max_message_bytes: Option<u32>,
+}
+
+/// What the brokers say of the topic's settings.
+#[derive(Default)]
+struct TopicSettings {
+    compacted: bool,
+    max_message_bytes: Option<u32>,
+    /// Why they say nothing, if so.
+    unknown: Option<String>,
 }
 
 /// After a topic was found unfit or did not answer.
@@ -51,19 +64,38 @@ pub fn inspect(config: &KafkaConfig) -> Result<TopicInfo, LogError> {
 
 fn inspect_with(asker: &mut MetadataClient) -> Result<TopicInfo, LogError> {
     let partitions = asker.ask(|client| client.partitions(ANSWER))?;
-    Ok(TopicInfo { partitions, compacted: compacted(&asker.config)? })
+    let TopicSettings { compacted, max_message_bytes, unknown } = topic_settings(&asker.config)?;
+    if let Some(reason) = unknown {
+        tracing::warn!(
+            "could not find out whether the topic is compacted, nor how large batches may be \
+             ({reason}): make sure that its cleanup.policy is delete, or grant DESCRIBE_CONFIGS on \
+             the topic"
+        );
+    }
+    Ok(TopicInfo { partitions, compacted, max_message_bytes })
+}
+
+/// The largest batch that the topic takes, bytes; `None` where the brokers do not let us ask.
+/// Blocks for some seconds at most.
+pub(super) fn max_message_bytes(config: &KafkaConfig) -> Result<Option<u32>, LogError> {
+    Ok(topic_settings(config)?.max_message_bytes)
 }
 
 /// Asks on a thread of its own until the topic can be counted: sends what prevents it, and `Ok`
-/// last. The thread ends when the receiver is dropped.
+/// last; sets the limit of batches, if that is told. The thread ends when the receiver is dropped.
 pub(super) fn wait_until_fit(
     config: &KafkaConfig,
+    limit: Arc<BatchLimit>,
 ) -> Result<Receiver<Result<(), LogError>>, LogError> {
     let (said, answers) = sync_channel(1);
     let mut asker = MetadataClient::open(config)?;
     let ask = move || {
         for tries in 0.. {
-            let fit = inspect_with(&mut asker).and_then(|info| check_fit(&asker.config, info));
+            let info = inspect_with(&mut asker);
+            if let Ok(TopicInfo { max_message_bytes: Some(bytes), .. }) = info {
+                limit.set(bytes);
+            }
+            let fit = info.and_then(|info| check_fit(&asker.config, info));
             let done = fit.is_ok();
             if said.send(fit).is_err() || done {
                 return;
@@ -93,8 +125,8 @@ fn check_fit(config: &KafkaConfig, info: TopicInfo) -> Result<(), LogError> {
     ))
 }
 
-/// Whether the topic's `cleanup.policy` contains `compact`.
-fn compacted(config: &KafkaConfig) -> Result<bool, LogError> {
+/// The topic's settings, as far as the brokers tell them.
+fn topic_settings(config: &KafkaConfig) -> Result<TopicSettings, LogError> {
     let mut client = ClientConfig::new();
     client.extend(settings::admin(config)?);
     let admin: AdminClient<DefaultClientContext> =
@@ -102,18 +134,27 @@ fn compacted(config: &KafkaConfig) -> Result<bool, LogError> {
     let question = [ResourceSpecifier::Topic(&config.topic)];
     let asked =
         admin.describe_configs(&question, &AdminOptions::new().request_timeout(Some(ANSWER)));
-    Ok(match wait(asked, ANSWER * 2) {
+    let unknown = match wait(asked, ANSWER * 2) {
         Some(Ok(answers)) => match answers.into_iter().next() {
-            Some(Ok(found)) => found
-                .get("cleanup.policy")
-                .and_then(|entry| entry.value.clone())
-                .is_some_and(|policy| policy.contains("compact")),
-            Some(Err(reason)) => not_known(&reason.to_string()),
-            None => not_known("no answer for the topic"),
+            Some(Ok(found)) => return Ok(TopicSettings::of(&found)),
+            Some(Err(reason)) => reason.to_string(),
+            None => "no answer for the topic".to_owned(),
         },
-        Some(Err(reason)) => not_known(&reason.to_string()),
-        None => not_known("no answer in time"),
-    })
+        Some(Err(reason)) => reason.to_string(),
+        None => "no answer in time".to_owned(),
+    };
+    Ok(TopicSettings { unknown: Some(unknown), ..TopicSettings::default() })
+}
+
+impl TopicSettings {
+    fn of(found: &ConfigResource) -> TopicSettings {
+        let value = |name| found.get(name).and_then(|entry| entry.value.as_deref());
+        TopicSettings {
+            compacted: value("cleanup.policy").is_some_and(|policy| policy.contains("compact")),
+            max_message_bytes: value("max.message.bytes").and_then(|bytes| bytes.parse().ok()),
+            unknown: None,
+        }
+    }
 }
 
 /// A client that only asks. The error of a question says what is wrong with the connection, where
@@ -245,14 +286,6 @@ impl Survey for TopicSurvey {
         let extents = asker.ask(|client| client.extents(&partitions, left()))?;
         Ok(Surveyed { topic: Some(topic), bounds: extents.into_iter().map(Bounds::from).collect() })
     }
-}
-
-fn not_known(reason: &str) -> bool {
-    tracing::warn!(
-        "could not find out whether the topic is compacted ({reason}): make sure that its \
-         cleanup.policy is delete"
-    );
-    false
 }
 
 /// Runs a future on this thread, parked until it is woken.

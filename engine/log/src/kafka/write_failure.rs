@@ -1,7 +1,7 @@
 //! What it means for a record that client or broker did not take it. Asks nobody.
 //!
-//! Whether waiting mends a fault is said once, by its cause (`raw::Fault`, `connection_report`): what
-//! a caller is told to do and the text for people come from the same one. Whether a record is
+//! Whether waiting mends a fault is said once, by its cause (`raw::Fault`, `connection_report`):
+//! what a caller is told to do and the text for people come from the same one. Whether a record is
 //! certainly not in the log is not the code's to say: a code tells of the last attempt alone, and
 //! librdkafka of all of them. `producer` decides what becomes of a call.
 
