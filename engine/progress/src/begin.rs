@@ -71,8 +71,9 @@ pub(super) fn begin(
     let partition = bounds.partition;
     let Some(found) = found else {
         let start = history.first(bounds);
-        let base =
-            Progress { topic: settings.topic.clone(), start, next: start, ..Progress::default() };
+        let topic = settings.topic.clone();
+        let history_to = Some(bounds.end).filter(|end| *end > start);
+        let base = Progress { topic, start, next: start, history_to, ..Progress::default() };
         cell.begin(base, false);
         return None;
     };
@@ -109,5 +110,39 @@ mod tests {
         let from = History::From([(0, 5), (1, 15), (2, 25)].into());
         let firsts = [0, 1, 2, 3].map(|partition| from.first(bounds(partition)));
         assert_eq!(firsts, [10, 15, 20, 10], "a partition that is not named came later");
+    }
+
+    #[test]
+    fn what_is_stored_says_where_history_ends_until_all_of_it_is_stored() {
+        let settings = Settings {
+            dedupe_window: 0,
+            on_gap: OnGap::Halt,
+            on_state_loss: OnStateLoss::Rebuild,
+            memory: Memory::Resident,
+            max_pending_rows: 1_000,
+            topic: String::new(),
+        };
+        let bounds = |start, end| Bounds { partition: 0, start, end };
+        let mut cell = Cell::new();
+        assert_eq!(begin(&mut cell, None, bounds(10, 20), &History::Whole, &settings), None);
+        let mut stored = |to, hold| {
+            (cell.open.to, cell.hold) = (to, hold);
+            cell.freeze(Ticket(1));
+            let record = cell.sent.take().map(|sent| sent.record).unwrap_or_default();
+            cell.advance(record.clone());
+            // The next engine begins with what is stored, however long the log is by then.
+            let mut next = Cell::new();
+            let begun = begin(&mut next, Some(record), bounds(10, 90), &History::Whole, &settings);
+            assert_eq!(begun, None);
+            (next.base.next, next.base.history_to)
+        };
+        assert_eq!(stored(10, None), (10, Some(20)));
+        assert_eq!(stored(25, Some(19)), (19, Some(20)), "the rest is counted and not stored");
+        assert_eq!(stored(20, None), (20, None));
+        assert_eq!(stored(25, None), (25, None));
+        // Where nothing is held there is no history.
+        let mut empty = Cell::new();
+        assert_eq!(begin(&mut empty, None, bounds(20, 20), &History::Whole, &settings), None);
+        assert_eq!(empty.base.history_to, None);
     }
 }

@@ -122,6 +122,7 @@ impl Cell {
         record.next = to;
         record.rows = record.rows.saturating_add(delta.rows);
         record.failed = record.failed.saturating_add(delta.failed);
+        record.history_to = record.history_to.filter(|end| *end > to);
         record.watermark = record.watermark.max(delta.watermark);
         record.anchor = delta.anchor.filter(|anchor| anchor.offset < to).or(record.anchor);
         record.dedupe_gap = delta.dedupe_gap.or(record.dedupe_gap);

@@ -1,16 +1,18 @@
 //! The record of a revision's progress on one partition: what stands beside the fence in a store.
 //!
-//! It is a pure function of the log range counted (and of the gaps met), so two engines that count
-//! the same range write the same record. The binary form is versioned and carries a checksum; an
-//! unknown format is refused, never skipped. What an older format can say is written in that
-//! format, byte for byte: stores compare records, and a record that was stored by an older engine
-//! must stay the same when it is read and named again.
+//! It is a pure function of the record before it and of the log range counted (and of the gaps
+//! met), so two engines that count on from one record write the same one. The first record of a
+//! partition also says how far the log went then; of two engines that begin at once one finds the
+//! other's. The binary form is versioned and carries a checksum; an unknown format is refused,
+//! never skipped. What an older format can say is written in that format, byte for byte: stores
+//! compare records, and a record that was stored by an older engine must stay the same when it is
+//! read and named again.
 
 use thiserror::Error;
 
-/// The newest format that this engine reads. Format 2 has [`HAS_FAILED`]; format 1 is what is left
-/// without it.
-const FORMAT: u8 = 2;
+/// The newest format that this engine reads. Format 3 has [`HAS_HISTORY`], format 2 has at most
+/// [`HAS_FAILED`]; format 1 is what is left without these.
+const FORMAT: u8 = 3;
 /// How many gaps are listed; what older ones lost is kept as a sum in [`Progress::lost_before`].
 pub const MAX_GAPS: usize = 32;
 /// Longest topic id, bytes.
@@ -21,6 +23,8 @@ const HAS_ANCHOR: u8 = 2;
 const HAS_DEDUPE_GAP: u8 = 4;
 /// Since format 2.
 const HAS_FAILED: u8 = 8;
+/// Since format 3.
+const HAS_HISTORY: u8 = 16;
 
 /// Identifies a record by its place and contents, to notice a log that was truncated or made anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +73,9 @@ pub struct Progress {
     /// Events since `start` that are in no cell, because the metric's own code fails on them. Those
     /// of records that an engine counted which wrote format 1 are not known.
     pub failed: u64,
+    /// Where history ends: how far the log went when counting began, for as long as `next` is
+    /// before that. `None`: all of it is counted, or an engine began which did not write this.
+    pub history_to: Option<u64>,
 }
 
 /// How a metric is counted again from the log when its stored state is of no use: the end of a
@@ -101,6 +108,15 @@ impl Progress {
         }
     }
 
+    /// The oldest format that can say all of it.
+    fn format(&self) -> u8 {
+        match self.history_to {
+            Some(_) => 3,
+            None if self.failed > 0 => 2,
+            None => 1,
+        }
+    }
+
     /// Offsets lost in gaps, all of them.
     #[must_use]
     pub fn lost(&self) -> u64 {
@@ -113,13 +129,14 @@ impl Progress {
     pub fn encode(&self) -> Vec<u8> {
         let topic = &self.topic.as_bytes()[..self.topic.floor_char_boundary(MAX_TOPIC)];
         let mut out = Vec::with_capacity(96 + topic.len() + 16 * self.gaps.len());
-        out.push(if self.failed > 0 { 2 } else { 1 });
+        out.push(self.format());
         let flag = |set: bool, bit: u8| if set { bit } else { 0 };
         out.push(
             flag(self.watermark.is_some(), HAS_WATERMARK)
                 | flag(self.anchor.is_some(), HAS_ANCHOR)
                 | flag(self.dedupe_gap.is_some(), HAS_DEDUPE_GAP)
-                | flag(self.failed > 0, HAS_FAILED),
+                | flag(self.failed > 0, HAS_FAILED)
+                | flag(self.history_to.is_some(), HAS_HISTORY),
         );
         out.extend_from_slice(&(topic.len() as u16).to_le_bytes());
         out.extend_from_slice(topic);
@@ -140,8 +157,9 @@ impl Progress {
             out.extend_from_slice(&gap.from.to_le_bytes());
             out.extend_from_slice(&gap.to.to_le_bytes());
         }
-        if self.failed > 0 {
-            out.extend_from_slice(&self.failed.to_le_bytes());
+        let failed = Some(self.failed).filter(|failed| *failed > 0);
+        for number in failed.iter().chain(&self.history_to) {
+            out.extend_from_slice(&number.to_le_bytes());
         }
         let crc = crc32fast::hash(&out);
         out.extend_from_slice(&crc.to_le_bytes());
@@ -165,7 +183,8 @@ impl Progress {
         }
         let mut rest = body.get(1..).ok_or(Unreadable::Damaged("it is too short"))?;
         let [flags] = take(&mut rest)?;
-        if flags & !(HAS_WATERMARK | HAS_ANCHOR | HAS_DEDUPE_GAP | HAS_FAILED) != 0 {
+        let known = HAS_WATERMARK | HAS_ANCHOR | HAS_DEDUPE_GAP | HAS_FAILED | HAS_HISTORY;
+        if flags & !known != 0 {
             return Err(Unreadable::Damaged("it has unknown flags"));
         }
         let length = usize::from(u16::from_le_bytes(take(&mut rest)?));
@@ -202,10 +221,14 @@ impl Progress {
         if flags & HAS_FAILED != 0 {
             progress.failed = number(&mut rest)?;
         }
+        if flags & HAS_HISTORY != 0 {
+            progress.history_to = Some(number(&mut rest)?);
+        }
         // Each record has one form: another one would not be the same to a store.
-        let one_form = (format == 2) == (flags & HAS_FAILED != 0)
-            && (flags & HAS_FAILED != 0) == (progress.failed > 0);
+        let one_form =
+            format == progress.format() && (flags & HAS_FAILED != 0) == (progress.failed > 0);
         let sound = one_form
+            && progress.history_to.is_none_or(|end| end > progress.next)
             && length <= MAX_TOPIC
             && usize::from(gaps) <= MAX_GAPS
             && progress.start <= progress.next
@@ -248,13 +271,14 @@ mod tests {
             proptest::option::of(any::<i64>()),
             proptest::option::of((any::<i64>(), any::<u32>())),
             any::<bool>(),
+            proptest::option::of(1..9u64),
         );
         (".{0,40}", numbers, maybe, proptest::collection::vec((1..9u64, 1..9u64), 0..MAX_GAPS + 9))
             .prop_map(
                 |(
                     topic,
                     (start, more, rows, lost_before, failed),
-                    (watermark, anchor, dedupe),
+                    (watermark, anchor, dedupe, history),
                     gaps,
                 )| {
                     let start = u64::from(start);
@@ -278,6 +302,7 @@ mod tests {
                     progress.anchor =
                         anchor.map(|(timestamp_ms, crc32)| Anchor { offset, timestamp_ms, crc32 });
                     progress.dedupe_gap = dedupe.then_some(Span { from: start, to: start + 1 });
+                    progress.history_to = history.map(|more| progress.next + more);
                     progress
                 },
             )
@@ -328,7 +353,7 @@ mod tests {
                                769b010000d10400000000000000a8da769b010000785634120102000000000000000400000000000000";
 
     #[test]
-    fn a_record_of_format_1_is_read_and_stays_the_same_to_a_store() {
+    fn a_record_has_the_oldest_format_that_can_say_it_and_stays_the_same_to_a_store() {
         let digit = |at: usize| u8::from_str_radix(&OF_FORMAT_1[at..at + 2], 16).unwrap();
         let mut bytes: Vec<u8> = (0..OF_FORMAT_1.len()).step_by(2).map(digit).collect();
         let crc = crc32fast::hash(&bytes);
@@ -340,9 +365,16 @@ mod tests {
         );
         assert_eq!(progress.gaps, [Span { from: 2, to: 4 }]);
         assert_eq!(progress.encode(), bytes);
-        let failed = Progress { failed: 563, ..progress };
+        let failed = Progress { failed: 563, ..progress.clone() };
         assert_eq!(failed.encode()[0], 2);
-        assert_eq!(Progress::decode(&failed.encode()), Ok(failed));
+        assert_eq!(Progress::decode(&failed.encode()), Ok(failed.clone()));
+        for record in [progress, failed] {
+            let begun = Progress { history_to: Some(1_235), ..record };
+            assert_eq!(begun.encode()[0], 3);
+            assert_eq!(Progress::decode(&begun.encode()), Ok(begun.clone()));
+            let counted = Progress { history_to: Some(1_234), ..begun };
+            assert!(Progress::decode(&counted.encode()).is_err(), "there is nothing left of it");
+        }
     }
 
     #[test]
