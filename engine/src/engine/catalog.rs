@@ -20,6 +20,9 @@ use std::time::Instant;
 use tally_plugin::ask::Warning;
 use tally_plugin::description::Description;
 
+/// The notice of a metric that holds nothing because what is stored of it is being loaded.
+const LOADING: &str = "its state is being loaded from the store";
+
 /// A revision of a metric that is counted.
 pub(super) struct ServedRevision {
     pub(super) askable: Askable,
@@ -238,6 +241,17 @@ impl ServedRevision {
         }
     }
 
+    /// Whether its lane waits for the log to say how far it has to count.
+    pub(super) fn is_unbounded(&self, view: &View, main: &LaneStatus) -> bool {
+        let counts = self.waits_for().is_none() && self.halt(main).is_none();
+        counts && self.target(view).is_unknown()
+    }
+
+    /// Whether what is stored of it is being loaded; until it is, it holds nothing.
+    fn is_loading(&self, view: &View) -> bool {
+        self.follower.is_none() && view.read().metrics[self.id.0].in_doubt
+    }
+
     /// A summary of it, shown beside the revision that answers.
     fn beside(
         &self,
@@ -311,8 +325,10 @@ impl ServedRevision {
         });
         let left_out = (failed > 0)
             .then(|| format!("events_failed: {}", events_failed(plugin.name(), failed)));
+        let loads = matches!(state, MetricState::Backfilling { .. }) && self.is_loading(view);
+        let loads = loads.then(|| LOADING.to_owned());
         let notices: Vec<String> =
-            self.waits_for().into_iter().chain(left_out).chain(limited).collect();
+            self.waits_for().into_iter().chain(loads).chain(left_out).chain(limited).collect();
         MetricInfo {
             name: plugin.name().to_owned(),
             version: plugin.version().to_owned(),
@@ -362,7 +378,7 @@ impl ServedRevision {
             let cost = Cost { ns_per_event, cells, bytes, unreadable };
             (behind, from, cost, keys_limited(state, id), Origin::failed(origins))
         };
-        let (behind, from, mut cost, limited, failed) = match &self.follower {
+        let (mut behind, from, mut cost, limited, failed) = match &self.follower {
             None => status(
                 &counted.state,
                 self.id,
@@ -384,6 +400,9 @@ impl ServedRevision {
         if self.follower.is_some() {
             // What its lane has counted and not committed.
             cost.bytes += counted.state.size(self.id).1;
+        } else if progress.in_doubt {
+            // What is stored of it is being loaded, and until it is, it holds nothing.
+            behind = behind.or(Some(0.0));
         }
         let eta_s = match &*self.stage.read() {
             Stage::Backfill { eta_s, .. } => *eta_s,

@@ -358,7 +358,7 @@ impl<'a> Seen<'a> {
     }
 
     fn followed(followed: &'a Followed) -> Seen<'a> {
-        let Followed { state, position, version, target, origins } = followed;
+        let Followed { state, position, version, target, origins, .. } = followed;
         let version = *version;
         Seen { state, id: FOLLOWED, position, version, target, origins, in_doubt: false }
     }

@@ -54,7 +54,7 @@ use crate::event::Position;
 use crate::feed::Feed;
 use crate::log::Log;
 use crate::memory::Budget;
-use crate::pipeline::{self, LaneStatus, MemoryShare, Target, View};
+use crate::pipeline::{self, LaneStatus, MemoryShare, View};
 use crate::progress::Halt;
 use crate::store::Store;
 use crate::telemetry;
@@ -65,10 +65,9 @@ use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The source's line of readiness while nothing of a metric is stored, and it is unknown what the
-/// log holds.
+/// The source's line of readiness while it is unknown what the log holds.
 const UNBOUNDED: &str =
-    "nothing is stored of a metric, and the log has not said yet how much there is to count";
+    "the log has not said yet what it holds, so it is unknown whether metrics have all of it";
 
 /// A running engine. Dropping it without [`Engine::stop`] is a crash as far as state is concerned:
 /// safe, but the last moments are counted again from the log.
@@ -202,8 +201,8 @@ impl Engine {
                 .filter(|next| is_stopped(&next.served) || next.held.is_some() && !next.wish.waits)
                 .count();
             let first = catalog.rejected.first().map(|first| first.reason.clone());
-            let mut targets = catalog.answering.values().map(|served| served.target(&self.view));
-            let unbounded = targets.any(|target| target == Target::Unknown);
+            let mut answering = catalog.answering.values();
+            let unbounded = answering.any(|served| served.is_unbounded(&self.view, &self.status));
             (catalog.answering.len(), catalog.rejected.len(), first, metrics, newer, unbounded)
         };
         let plugins = match served {

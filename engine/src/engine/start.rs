@@ -19,8 +19,8 @@ use crate::host::{self, Found, Registry, last_words};
 use crate::log::{self, Log, Source};
 use crate::memory::Budget;
 use crate::pipeline::{
-    self, CallMarks, Followers, LaneStatus, MemoryShare, MetricProgress, Relay, RelayParts, View,
-    Watch, counted_partitions,
+    self, CallMarks, Followers, LaneStatus, MemoryShare, MetricProgress, Relay, RelayParts, Target,
+    View, Watch, counted_partitions,
 };
 use crate::progress::{Memory, OnGap, OnStateLoss, Settings};
 use crate::query::{Answers, Limits};
@@ -224,8 +224,13 @@ fn take_up(
 ) {
     let Roles { answering, newer, before } = roles;
     let name = answering.plugin.name().to_owned();
-    // What is stored of it is loaded by its lane.
-    let progress = MetricProgress { since: now, in_doubt: true, ..MetricProgress::default() };
+    // What is stored of it is loaded by its lane; the log says how far it has to count.
+    let progress = MetricProgress {
+        since: now,
+        in_doubt: true,
+        target: Target::Unknown(Position::default()),
+        ..MetricProgress::default()
+    };
     let serve = |reading: &Reading| {
         factory.serve(reading, view, progress.clone()).map(Arc::new).map_err(|fault| {
             tracing::warn!(metric = name, "it cannot be served: {fault}");
@@ -276,19 +281,23 @@ fn choose_joined(
 ) -> Result<Joined, StartError> {
     let (beside, all): (Vec<_>, Vec<_>) =
         catalog.all().cloned().partition(|served: &Arc<ServedRevision>| served.reads.is_some());
-    beside
-        .iter()
-        .for_each(|served| *served.stage.write() = Stage::Waiting("it waits for a lane".into()));
-    behind(all, factory, view)
+    let (joined, ahead) = behind(all, factory, view)?;
+    beside.iter().for_each(|served| await_lane(served, view, Target::Unknown(ahead.clone())));
+    Ok(joined)
 }
 
-/// The metrics that are about as far as the others; the rest waits for a lane, to catch up first.
-/// If the state of one cannot be read, the lane reports it.
+fn await_lane(served: &ServedRevision, view: &View, target: Target) {
+    *served.stage.write() = Stage::Waiting("it waits for a lane".into());
+    view.await_lane(served.id, target);
+}
+
+/// The metrics that are about as far as the others, and how far these are; the rest waits for a
+/// lane, to catch up first. If the state of one cannot be read, the lane reports it.
 fn behind(
     all: Vec<Arc<ServedRevision>>,
     factory: &LaneFactory,
     view: &View,
-) -> Result<Joined, StartError> {
+) -> Result<(Joined, Position), StartError> {
     let mut positions = Vec::with_capacity(all.len());
     for served in &all {
         positions.push(match factory.store.stored(&served.revision) {
@@ -310,13 +319,13 @@ fn behind(
     let mut joined = Vec::new();
     for (served, position) in all.into_iter().zip(positions) {
         if missing(&position) > BEHIND {
-            *served.stage.write() = Stage::Waiting("it waits for a lane".into());
-            view.set_target(served.id, &ahead, &[]);
+            await_lane(&served, view, Target::Others(ahead.clone()));
         } else {
+            view.set_least(served.id, &ahead);
             joined.push(served);
         }
     }
-    Ok(joined)
+    Ok((joined, ahead))
 }
 
 /// Other code of the same revision does not bring back what a state lacks: this is logged wherever
@@ -353,7 +362,7 @@ fn follow(
         }
     }
     let furthest = followers.furthest();
-    followers.all().iter().for_each(|follower| follower.set_target(&furthest));
+    followers.all().iter().for_each(|follower| follower.set_least(&furthest));
     pipeline::watch(followers.clone(), status.clone()).map(Some).map_err(StartError::Thread)
 }
 

@@ -5,7 +5,9 @@
 //! together; a tail is folded only onto the view whose frames were sent with the read; if a
 //! compaction went past the view, or the store went back or has another life, the view is loaded
 //! again and never answers wrong. The number of updates in the frames must be the number that
-//! progress records. A follower writes nothing, and holds all tables of its metric.
+//! progress records. A follower writes nothing, and holds all tables of its metric. Until a lane
+//! has told it what the log holds, it is unknown whether it has all history, and again where what
+//! was stored is gone.
 //!
 //! Over 480 lines: one view from its first read to its last, with the promise of each step.
 
@@ -13,7 +15,7 @@ use super::memory_share::MemoryShare;
 use super::origin::Origin;
 use super::read_pieces::{Fold, read_pieces};
 use super::stored::{check_updates, counted_partitions, decode_progress};
-use super::target::Target;
+use super::target::{LogEnds, Target};
 use crate::event::Position;
 use crate::failpoint::point;
 use crate::progress::{Quarantine, Trouble};
@@ -24,6 +26,7 @@ use crate::store::{
 };
 use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -62,7 +65,6 @@ pub struct Follower {
 }
 
 /// What readers see.
-#[derive(Default)]
 pub struct Followed {
     /// The view; its only metric is [`FOLLOWED`].
     pub state: State,
@@ -74,6 +76,8 @@ pub struct Followed {
     pub target: Target,
     /// Per partition where counting began, and what it missed.
     pub origins: BTreeMap<u32, Origin>,
+    /// What the log held when it last said so.
+    log: Option<LogEnds>,
 }
 
 /// The result of a refresh.
@@ -123,13 +127,20 @@ impl Followers {
         Position::furthest(self.all().iter().map(|follower| follower.read().position.clone()))
     }
 
-    /// The same with what they have yet to count before their history is complete.
-    pub fn ahead(&self) -> Position {
-        let of = |follower: &Arc<Follower>| {
+    /// The same with what they have yet to count before their history is complete; `None`: of one
+    /// of them that is unknown, or none has counted anything.
+    pub fn ahead(&self) -> Option<Position> {
+        let mut ahead = Vec::new();
+        for follower in self.all() {
             let followed = follower.read();
-            [Some(followed.position.clone()), followed.target.to_end().cloned()]
-        };
-        Position::furthest(self.all().iter().flat_map(of).flatten())
+            if followed.target.is_unknown() {
+                return None;
+            }
+            ahead.push(followed.position.clone());
+            ahead.extend(followed.target.to_end().cloned());
+        }
+        let ahead = Position::furthest(ahead.into_iter());
+        (!ahead.0.is_empty()).then_some(ahead)
     }
 }
 
@@ -147,8 +158,7 @@ impl Follower {
         types: TypeLimit,
     ) -> Follower {
         let folds = Arc::new(Folds::default());
-        let followed =
-            Followed { state: empty(description, &types, &folds), ..Followed::default() };
+        let followed = Followed::new(empty(description, &types, &folds));
         Follower {
             store,
             revision,
@@ -174,10 +184,7 @@ impl Follower {
     /// The same follower with folds from a shared cache.
     #[must_use]
     pub fn with_folds(self, folds: Arc<Folds>) -> Follower {
-        let followed = Followed {
-            state: empty(&self.description, &self.types, &folds),
-            ..Followed::default()
-        };
+        let followed = Followed::new(empty(&self.description, &self.types, &folds));
         Follower { followed: RwLock::new(followed), folds, ..self }
     }
 
@@ -337,6 +344,7 @@ impl Follower {
         self.require_room(&state)?;
         while state.roll(ROLL) {}
         let origins = self.check_origins(&fresh, &moment)?;
+        let is_other = folded.life.is_some_and(|life| life != moment.life);
         *folded = fresh;
         let mut followed = self.followed.write();
         if self.gone.load(Ordering::Acquire) {
@@ -344,7 +352,7 @@ impl Follower {
         }
         followed.state = state;
         followed.version += 1;
-        followed.set_position(&moment, origins);
+        followed.load(&moment, origins, is_other);
         Ok(())
     }
 
@@ -373,20 +381,31 @@ impl Follower {
         followed.target = Target::end(target.clone(), &followed.position);
     }
 
-    /// Nothing is stored of the metric: it has all of the log ahead of it.
-    pub(super) fn begin_history(&self) {
+    /// Sets what has to be counted at least, where the log has yet to say how far that is.
+    pub fn set_least(&self, least: &Position) {
         let mut followed = self.followed.write();
-        if followed.position.0.is_empty() && followed.target == Target::Reached {
-            followed.target = Target::Unknown;
+        if followed.target.is_unknown() {
+            followed.target = Target::Unknown(least.clone());
         }
     }
 
-    /// The log says what it holds for a metric of which nothing was stored. Any other stays as it
-    /// is.
-    pub(super) fn set_end(&self, end: impl FnOnce() -> Position) {
-        if self.read().target == Target::Unknown {
-            self.set_target(&end());
+    /// The log says what it holds: how far the metric has to count where that was unknown, and that
+    /// less is left to count of a log of which something was cut off. `failing`: by partition the
+    /// last records that the lane has counted, on all of which the metric's own code fails; they
+    /// are not committed before it succeeds on one, which may never come.
+    pub(super) fn set_bounds(&self, log: LogEnds, failing: &[(u32, Range<u64>)]) {
+        let mut followed = self.followed.write();
+        let mut position = followed.position.clone();
+        for (partition, records) in failing {
+            let at = position.0.entry(*partition).or_default();
+            if *at >= records.start {
+                *at = records.end.max(*at);
+            }
         }
+        if let Some(target) = followed.target.bounded(&log, &position, &followed.origins) {
+            followed.target = target;
+        }
+        followed.log = Some(log);
     }
 
     /// Adds tails to the view, and the last frames of buckets that ended (`ended`); state and
@@ -505,12 +524,47 @@ impl Follower {
 }
 
 impl Followed {
-    /// Replaces the view by an empty one.
+    /// One that was never read: the log has not said yet what it holds.
+    fn new(state: State) -> Followed {
+        Followed {
+            state,
+            position: Position::default(),
+            version: 0,
+            target: Target::Unknown(Position::default()),
+            origins: BTreeMap::new(),
+            log: None,
+        }
+    }
+
+    /// Replaces the view by an empty one, of which nothing is stored.
     fn clear(&mut self, state: State) {
         self.state = state;
         self.position = Position::default();
-        self.origins = BTreeMap::new();
         self.version += 1;
+        // Where nothing was stored before either, nothing is lost.
+        if !std::mem::take(&mut self.origins).is_empty() {
+            self.begin_again();
+        }
+    }
+
+    /// All history has to be counted again, as far as the log went when it last said so.
+    fn begin_again(&mut self) {
+        self.target = match &self.log {
+            Some(log) => Target::of_stored(log, &self.position, &self.origins),
+            None => Target::Unknown(Position::default()),
+        };
+    }
+
+    /// What is stored was loaded. `is_other`: it is another state than was loaded before.
+    fn load(&mut self, revision: &StoredRevision, origins: BTreeMap<u32, Origin>, is_other: bool) {
+        // A store that went back may have held a partition that it does not hold now.
+        let is_less = self.origins.keys().any(|partition| !origins.contains_key(partition));
+        let had_some = !self.origins.is_empty();
+        self.set_position(revision, origins);
+        self.target.load(&self.position, &self.origins);
+        if had_some && (is_other || is_less) {
+            self.begin_again();
+        }
     }
 
     fn set_position(&mut self, revision: &StoredRevision, origins: BTreeMap<u32, Origin>) {

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 use super::*;
-use crate::pipeline::testing::StoreRig;
+use crate::pipeline::testing::{StoreRig, at, log_ends};
+use crate::progress::History;
+use crate::store::StoredProgress;
 
 const METRIC: MetricId = MetricId(7);
 const OTHER: MetricId = MetricId(8);
@@ -30,6 +32,24 @@ impl Rig {
 
     fn count(&mut self) {
         self.stored.count(1_000);
+    }
+
+    fn target(&self) -> Target {
+        self.follower.read().target.clone()
+    }
+
+    /// The log says that each partition ends at this offset, and the lane on which records the
+    /// metric's own code fails. Returns how far the metric has to count then.
+    fn bounded(&self, ends: &str, failing: &[(u32, Range<u64>)]) -> Target {
+        self.follower.set_bounds(log_ends(ends, &History::Whole), failing);
+        self.target()
+    }
+
+    /// Counts once more, which a question finds. Returns how far the metric has yet to count.
+    fn counts(&mut self) -> Target {
+        self.count();
+        assert_eq!(self.finds().0, Ok(Refreshed::Current));
+        self.target()
     }
 
     /// What a question finds: whether the view is current, its position, and its number of users.
@@ -63,23 +83,124 @@ fn one_that_stays_for_lack_of_memory_says_so_each_time_and_goes_on_by_itself() {
     assert_eq!(rig.finds(), (Ok(stopped), 2_000, 2_000));
 }
 
+fn unknown() -> Target {
+    Target::Unknown(Position::default())
+}
+
 #[test]
 fn one_of_which_nothing_is_stored_is_whole_once_what_the_log_held_is_stored() {
     let mut rig = Rig::new();
-    let target = |rig: &Rig| rig.follower.read().target.clone();
+    assert_eq!(rig.target(), unknown());
     assert_eq!(rig.finds(), (Ok(Refreshed::Current), 0, 0));
-    rig.follower.begin_history();
-    assert_eq!(target(&rig), Target::Unknown);
-    rig.follower.set_end(|| Position([(0, 2_000)].into()));
-    for (position, is_whole) in [(1_000, false), (2_000, true)] {
-        rig.count();
-        assert_eq!(rig.finds(), (Ok(Refreshed::Current), position, position));
-        assert_eq!(target(&rig) == Target::Reached, is_whole, "{position}");
+    assert_eq!(rig.target(), unknown());
+    assert_eq!(rig.bounded("0:2000", &[]), Target::End(at("0:2000")));
+    assert_eq!(rig.counts(), Target::End(at("0:2000")));
+    assert_eq!(rig.counts(), Target::Reached);
+    assert_eq!(rig.bounded("0:2000,1:5", &[]), Target::Reached, "it came later");
+    // An empty log has no history, however often nothing is found.
+    let rig = Rig::new();
+    rig.stored.store.remove(&rig.stored.revision).unwrap();
+    for _ in 0..2 {
+        assert_eq!(rig.finds(), (Ok(Refreshed::Current), 0, 0));
+        assert_eq!(rig.bounded("0:0", &[]), Target::Reached);
     }
-    // Now something is stored.
-    rig.follower.begin_history();
-    rig.follower.set_end(|| panic!("nobody waits for it"));
-    assert_eq!(target(&rig), Target::Reached);
+}
+
+#[test]
+fn one_of_which_a_part_is_stored_is_not_whole() {
+    let mut rig = Rig::new();
+    rig.stored.history_to = Some(3_000);
+    // What other metrics have counted is told before the log says anything.
+    assert_eq!(rig.counts(), unknown());
+    rig.follower.set_least(&at("1:7"));
+    assert_eq!(rig.bounded("0:9000,1:9", &[]), Target::End(at("0:3000,1:9")), "1 is not stored");
+    assert_eq!(rig.bounded("0:9000", &[]), Target::End(at("0:3000")), "1 is gone");
+    assert_eq!(rig.counts(), Target::End(at("0:3000")));
+    assert_eq!(rig.counts(), Target::Reached);
+    rig.follower.set_least(&at("0:9000"));
+    assert_eq!(rig.target(), Target::Reached, "it has what there was");
+}
+
+#[test]
+fn what_was_stored_and_is_gone_is_counted_again_before_it_is_whole() {
+    let mut rig = Rig::new();
+    rig.counts();
+    assert_eq!(rig.bounded("0:1000", &[]), Target::Reached, "of what is stored nothing is ahead");
+    assert_eq!(rig.counts(), Target::Reached);
+    assert_eq!(rig.bounded("0:2000", &[]), Target::Reached);
+    // It is found gone, and counted again.
+    rig.stored.store.remove(&rig.stored.revision).unwrap();
+    assert_eq!(rig.finds(), (Ok(Refreshed::Current), 0, 0));
+    assert_eq!(rig.target(), Target::End(at("0:2000")));
+    rig.stored.create_again();
+    assert_eq!(rig.counts(), Target::End(at("0:2000")));
+    assert_eq!(rig.counts(), Target::Reached);
+    // Another state is found in its place at once.
+    rig.stored.create_again();
+    rig.stored.history_to = Some(3_000);
+    assert_eq!(rig.counts(), Target::End(at("0:3000")), "the log has grown since");
+    assert_eq!(rig.counts(), Target::End(at("0:3000")));
+    assert_eq!(rig.counts(), Target::Reached);
+}
+
+#[test]
+fn a_store_that_went_back_may_lack_a_partition() {
+    let plugin = crate::host::plain_metric();
+    let folds = Arc::new(Folds::default());
+    let mut followed = Followed::new(empty(plugin.description(), &TypeLimit::default(), &folds));
+    followed.log = Some(log_ends("0:20,1:30", &History::Whole));
+    followed.target = Target::Reached;
+    let revision = |position: &str| StoredRevision {
+        life: Life(1),
+        meta: Vec::new(),
+        progress: at(position)
+            .0
+            .into_iter()
+            .map(|(partition, next)| (partition, StoredProgress { next, bytes: Vec::new() }))
+            .collect(),
+    };
+    let origins = |position: &str| {
+        at(position).0.into_keys().map(|partition| (partition, Origin::default())).collect()
+    };
+    for (position, target) in [
+        ("0:20,1:30", Target::Reached),
+        ("0:10,1:30", Target::Reached),
+        ("0:10", Target::End(at("1:30"))),
+    ] {
+        followed.load(&revision(position), origins(position), false);
+        assert_eq!(followed.target, target, "{position}");
+    }
+}
+
+#[test]
+fn records_on_which_its_code_fails_at_the_end_are_no_history_that_is_waited_for() {
+    let mut rig = Rig::new();
+    rig.stored.history_to = Some(1_500);
+    rig.counts();
+    let end = Target::End(at("0:1500"));
+    assert_eq!(rig.bounded("0:1500", &[]), end);
+    assert_eq!(rig.bounded("0:1500", &[(0, 1_000..1_400)]), end, "it has not come to the end yet");
+    assert_eq!(rig.bounded("0:1500", &[(0, 1_100..1_500)]), end, "some are to be committed yet");
+    assert_eq!(rig.bounded("0:1500", &[(0, 1_000..1_500)]), Target::Reached);
+}
+
+#[test]
+fn how_far_others_are_is_unknown_while_it_is_of_one_of_them() {
+    let [one, other] = [(); 2].map(|()| {
+        let mut rig = Rig::new();
+        rig.count();
+        rig.finds().0.unwrap();
+        Arc::new(rig.follower)
+    });
+    let followers = Followers::default();
+    assert_eq!(followers.ahead(), None, "there is none");
+    followers.add(one.clone());
+    one.set_bounds(log_ends("0:1000", &History::Whole), &[]);
+    assert_eq!(followers.ahead(), Some(at("0:1000")));
+    followers.add(other.clone());
+    assert_eq!(followers.ahead(), None);
+    other.set_target(&at("0:3000"));
+    assert_eq!(followers.ahead(), Some(at("0:3000")));
 }
 
 #[test]

@@ -18,6 +18,7 @@ use super::ledger::{Ledger, LedgerAction, Rejoin};
 use super::members::{LaneMetric, LaneRole, Members};
 use super::memory_share::MemoryShare;
 use super::steering::Steering;
+use super::target::LogEnds;
 use super::view::View;
 use crate::dead_letter::DeadLetters;
 use crate::decode::{Decoder, MAX_RECORDS};
@@ -222,7 +223,9 @@ impl Lane {
             if due {
                 asked = Instant::now();
             }
-            self.ask_log(due || source.wants_survey());
+            // Also without partitions it has to be known how much there is to count.
+            let is_first = self.status.read(|status| status.assigned && status.partitions == 0);
+            self.ask_log(due || is_first || source.wants_survey());
             if let Some(answer) = self.executor.log_answer() {
                 self.surveyed(&mut *source, answer);
             }
@@ -537,17 +540,13 @@ impl Lane {
         });
     }
 
-    /// Shows where the history of metrics ends of which nothing is stored: where the log ends.
+    /// Tells metrics of which not all history is counted how far the log goes.
     fn show_ends(&self, bounds: &[Bounds]) {
         for metric in self.members.iter() {
-            let counts = |bounds: &&Bounds| {
-                let Bounds { partition, start, end, .. } = **bounds;
-                metric.history.first(progress::Bounds { partition, start, end }) < end
-            };
-            let ends = || bounds.iter().filter(counts).map(|b| (b.partition, b.end)).collect();
+            let log = || LogEnds::new(bounds, &metric.history);
             match &metric.follower {
-                Some(follower) => follower.set_end(|| Position(ends())),
-                None => self.view.set_end(metric.id, || Position(ends())),
+                Some(follower) => follower.set_bounds(log(), &self.ledger.failing(metric.no)),
+                None => self.view.set_bounds(metric.id, log),
             }
         }
     }

@@ -18,6 +18,7 @@ use crate::progress::{
 use crate::state::MetricId;
 use crate::store::{Bucket, Life};
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// See the module's description.
 pub(super) struct Ledger {
@@ -236,6 +237,16 @@ impl Ledger {
             failed: self.machine.failed(no, partition),
         };
         DueBatch { epoch, metrics: self.machine.due(partition, epoch, to).map(due).collect() }
+    }
+
+    /// By partition the records at the end of what a metric has counted that are not committed
+    /// before one succeeds: its own code fails on all of them.
+    pub(super) fn failing(&self, no: RevisionNo) -> Vec<(u32, Range<u64>)> {
+        let failing = |partition| {
+            let from = self.machine.held_at(no, partition)?;
+            Some((partition, from..self.machine.next(no, partition)?))
+        };
+        self.deliveries.held().filter_map(failing).collect()
     }
 
     // How far the lane is.

@@ -184,6 +184,17 @@ fn totals_tell_counted_from_committed_records() {
 }
 
 #[test]
+fn records_on_which_code_fails_at_the_end_are_named_until_it_succeeds() {
+    let mut world = World::assigned(Some(10), 100);
+    world.count(30, 20);
+    assert!(world.ledger.failing(NO).is_empty());
+    world.handle(Event::Held(NO, 0, 20));
+    assert_eq!(world.ledger.failing(NO), [(0, 20..30)]);
+    world.handle(Event::Released(NO, 0));
+    assert!(world.ledger.failing(NO).is_empty());
+}
+
+#[test]
 fn many_rows_that_wait_make_a_checkpoint_due() {
     let mut world = World::assigned(Some(10), 100);
     world.count(30, 24);

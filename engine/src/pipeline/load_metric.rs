@@ -4,7 +4,8 @@
 //! doubt, so that no reader takes a part of it for the whole; a metric that is stored in one piece
 //! is replaced under one lock. A load for which there is no room ends, and drops what it loaded,
 //! before it reads more of the store. So beside what it leaves in memory a load needs one piece
-//! ([`MemoryShare::piece_bytes`]) or one bucket. Where nothing is stored, history begins with it.
+//! ([`MemoryShare::piece_bytes`]) or one bucket. What is loaded says how much of its history is
+//! ahead of a metric; where nothing is stored, all that the log holds.
 
 use super::memory_share::{MemoryShare, SELDOM};
 use super::origin::Origin;
@@ -12,6 +13,7 @@ use super::read_pieces::{Fold, read_pieces};
 use super::stored::{check_updates, counted_partitions, decode_progress};
 use super::target::Target;
 use super::view::View;
+use crate::event::Position;
 use crate::progress::Trouble;
 use crate::state::{MetricId, State};
 use crate::store::{Bucket, RevisionId, Store, StoreError, StoredFrame, StoredRevision};
@@ -32,8 +34,7 @@ impl From<StoreError> for LoadFault {
 }
 
 /// Loads a metric, replacing its state. `None`: nothing is stored of it, and it is empty.
-/// `replays`: its lane replays history, which says by itself how far that is; in another lane, one
-/// of which nothing was counted has all of the log ahead of it.
+/// `replays`: its lane replays history, which says by itself how far that is.
 ///
 /// # Errors
 /// [`LoadFault`]. After the first piece, also by a panic, the metric is then empty and in doubt;
@@ -129,8 +130,14 @@ impl Load<'_> {
         }
         let progress = &mut counted.metrics[self.metric.0];
         progress.in_doubt = false;
-        if !self.replays && progress.position.0.is_empty() {
-            progress.target = Target::Unknown;
+        if !self.replays {
+            match &progress.target {
+                Target::Unknown(_) => {}
+                _ if progress.position.0.is_empty() => {
+                    progress.target = Target::Unknown(Position::default());
+                }
+                _ => progress.target.load(&progress.position, &progress.origins),
+            }
         }
         self.is_half = false;
         Ok(())

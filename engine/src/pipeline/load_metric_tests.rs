@@ -4,8 +4,9 @@
 
 use super::super::view::MetricProgress;
 use super::*;
-use crate::pipeline::testing::StoreRig;
-use crate::progress::Quarantine;
+use crate::pipeline::target::LogEnds;
+use crate::pipeline::testing::{StoreRig, at, log_ends};
+use crate::progress::{History, Quarantine};
 
 const USERS: u64 = 20_000;
 
@@ -40,6 +41,18 @@ impl Rig {
 
     fn target(&self) -> Target {
         self.view.read().metrics[self.metric.0].target.clone()
+    }
+
+    /// The log says that each partition ends at this offset. Returns how far the metric has to
+    /// count then.
+    fn bounded(&self, ends: &str) -> Target {
+        self.view.set_bounds(self.metric, || log_ends(ends, &History::Whole));
+        self.target()
+    }
+
+    fn counts(&self, partition: u32, from: u64, to: u64) -> Target {
+        self.view.write().metrics[self.metric.0].advance(partition, from, to);
+        self.target()
     }
 
     /// The number of cells, whether they may be read, and their position.
@@ -144,40 +157,84 @@ fn a_metric_that_is_not_stored_is_empty() {
     assert_eq!(rig.loaded(), (0, true, None));
 }
 
+fn unknown() -> Target {
+    Target::Unknown(Position::default())
+}
+
 #[test]
 fn a_metric_of_which_nothing_is_counted_has_the_log_ahead_of_it() {
     let rig = Rig::new();
     let memory_share = MemoryShare::new(1 << 30);
-    let end = |text: &str| text.parse::<crate::event::Position>().unwrap();
-    rig.view.set_end(rig.metric, || panic!("nobody waits for it"));
+    let nobody_waits = || -> LogEnds { panic!("nobody waits for it") };
+    rig.view.set_bounds(rig.metric, nobody_waits);
     for created in [false, true] {
         rig.stored.store.remove(&rig.stored.revision).unwrap();
         if created {
             rig.stored.store.create(&rig.stored.revision, b"").unwrap();
         }
         assert_eq!(rig.load(&memory_share).ok().unwrap().is_some(), created);
-        assert_eq!(rig.target(), Target::Unknown, "the log has not said what it holds");
-        rig.view.set_end(rig.metric, || end("0:5,1:3"));
-        assert_eq!(rig.target(), Target::End(end("0:5,1:3")));
-        rig.view.set_end(rig.metric, || panic!("it knows what it has to count"));
+        assert_eq!(rig.target(), unknown(), "the log has not said what it holds");
+        assert_eq!(rig.bounded("0:5,1:3"), Target::End(at("0:5,1:3")));
+        assert_eq!(rig.bounded("0:7,1:3,2:9"), Target::End(at("0:5,1:3")), "that came later");
         for (partition, to, is_whole) in [(0, 5, false), (1, 2, false), (1, 3, true)] {
-            rig.view.write().metrics[rig.metric.0].advance(partition, to - 1, to);
-            assert_eq!(rig.target() == Target::Reached, is_whole, "{partition}:{to}");
+            let target = rig.counts(partition, to - 1, to);
+            assert_eq!(target == Target::Reached, is_whole, "{partition}:{to}");
         }
     }
     assert!(rig.load(&memory_share).is_ok());
-    rig.view.set_end(rig.metric, Default::default);
-    assert_eq!(rig.target(), Target::Reached, "the log holds nothing");
+    assert_eq!(rig.bounded(""), Target::Reached, "the log holds nothing");
 
     // Where history is replayed, it is complete when the metric joins the others.
-    rig.view.set_target(rig.metric, &end("0:9"), &[]);
+    rig.view.set_target(rig.metric, &at("0:9"), &[]);
     assert!(rig.load_in(true, &memory_share).is_ok());
-    assert_eq!(rig.target(), Target::Others(end("0:9")));
+    assert_eq!(rig.target(), Target::Others(at("0:9")));
     rig.view.finish_backfill(rig.metric, 0);
     assert_eq!(rig.target(), Target::Reached);
     // One that its new lane finds not stored has the log ahead of it all the same.
-    rig.view.set_target(rig.metric, &end("0:9"), &[]);
+    rig.view.set_target(rig.metric, &at("0:9"), &[]);
     assert!(rig.load(&memory_share).is_ok());
     rig.view.finish_backfill(rig.metric, 0);
-    assert_eq!(rig.target(), Target::Unknown);
+    assert_eq!(rig.target(), unknown());
+    // So has one where there are no others that could have counted anything.
+    rig.view.set_target(rig.metric, &at(""), &[]);
+    rig.view.finish_backfill(rig.metric, 0);
+    assert_eq!(rig.target(), unknown());
+    assert_eq!(rig.bounded("0:5"), Target::End(at("0:5")));
+}
+
+#[test]
+fn a_part_of_history_that_is_stored_does_not_pass_for_the_whole() {
+    let mut rig = Rig::new();
+    let memory_share = MemoryShare::new(1 << 30);
+    let end = USERS + 10;
+    rig.stored.history_to = Some(end);
+    rig.stored.count(1);
+    // At a start, where others have counted further in a partition.
+    rig.view.set_least(rig.metric, &at("1:4"));
+    assert!(rig.load(&memory_share).is_ok());
+    assert_eq!(rig.target(), Target::Unknown(at("1:4")));
+    let ends = format!("0:{end},1:4");
+    assert_eq!(rig.bounded(&format!("0:{},1:4", end * 2)), Target::End(at(&ends)));
+    assert_ne!(rig.counts(1, 0, 4), Target::Reached);
+    assert_eq!(rig.counts(0, USERS + 1, end), Target::Reached);
+    // Its state is in doubt, and what was not stored is counted again.
+    assert!(rig.load(&memory_share).is_ok());
+    assert_eq!(rig.target(), Target::End(at(&format!("0:{end}"))));
+    // The log loses its end: what is lost is not waited for.
+    assert_ne!(rig.bounded(&format!("0:{}", end - 1)), Target::Reached);
+    assert_eq!(rig.bounded(&format!("0:{}", USERS + 1)), Target::Reached);
+    // All of it is stored.
+    rig.stored.count(9);
+    assert!(rig.load(&memory_share).is_ok());
+    assert_eq!(rig.target(), Target::Reached);
+}
+
+#[test]
+fn a_metric_that_waits_for_a_lane_is_empty_and_not_in_doubt() {
+    let rig = Rig::new();
+    rig.view.write().metrics[rig.metric.0].in_doubt = true;
+    rig.view.await_lane(rig.metric, Target::Others(at("0:9")));
+    assert_eq!(rig.target(), Target::Others(at("0:9")));
+    assert_eq!(rig.loaded(), (0, true, None));
+    assert!(!rig.view.read().metrics[rig.metric.0].is_known(), "nothing of it is loaded");
 }

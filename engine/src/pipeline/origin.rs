@@ -1,4 +1,4 @@
-//! Where a metric began to count a partition, and which records it missed.
+//! Where a metric began to count a partition, which records it missed, and where its history ends.
 //!
 //! A recount needs this beside the position, and so does the choice between two revisions of a
 //! metric.
@@ -20,6 +20,9 @@ pub struct Origin {
     /// Number of events before the position that are in no cell, because the metric's own code
     /// fails on them.
     pub failed: u64,
+    /// Where history ends: how far the log went when counting began. `None`: when the store was
+    /// last read, all of it was stored.
+    pub history_to: Option<u64>,
 }
 
 impl Origin {
@@ -29,8 +32,14 @@ impl Origin {
     }
 
     pub(super) fn of(progress: &Progress) -> Origin {
-        let Progress { start, lost_before, failed, .. } = *progress;
-        Origin { start, gaps: progress.gaps.clone(), lost_before, failed }
+        let Progress { start, lost_before, failed, history_to, .. } = *progress;
+        Origin { start, gaps: progress.gaps.clone(), lost_before, failed, history_to }
+    }
+
+    /// Where history ends, of the partitions of which not all of it was stored.
+    pub(super) fn history_ends(origins: &BTreeMap<u32, Origin>) -> Position {
+        let end = |(partition, origin): (&u32, &Origin)| Some((*partition, origin.history_to?));
+        Position(origins.iter().filter_map(end).collect())
     }
 
     /// Number of events of all partitions that are in no cell.

@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 use super::members::LaneMetric;
+use super::target::LogEnds;
 use super::view::{MetricProgress, View};
 use crate::config::Durability;
 use crate::database::Database;
-use crate::event::EventBatch;
+use crate::event::{EventBatch, Position};
 use crate::log::{Bounds, LogError, Survey, Surveyed};
 use crate::outage::Cause;
 use crate::progress::{History, Memory, OnGap, OnStateLoss, Progress, RevisionNo, Settings};
@@ -59,6 +60,19 @@ pub(super) fn settings() -> Settings {
     }
 }
 
+/// A position.
+pub(super) fn at(text: &str) -> Position {
+    text.parse().unwrap()
+}
+
+/// What the log holds: of each partition from its first record up to this offset. `history`: where
+/// a metric begins that never counted them.
+pub(super) fn log_ends(ends: &str, history: &History) -> LogEnds {
+    let ends = at(ends).0.into_iter();
+    let bounds = ends.map(|(partition, end)| Bounds { partition, start: 0, end, open: 0 });
+    LogEnds::new(&bounds.collect::<Vec<_>>(), history)
+}
+
 /// An event of a user.
 pub(super) fn payload(user: u64) -> String {
     format!("{{\"user_id\":{user},\"product_id\":1,\"event_type\":\"view\"}}")
@@ -87,6 +101,8 @@ pub(super) struct StoreRig {
     pub(super) life: Life,
     /// The offset after what is committed.
     pub(super) next: u64,
+    /// Where history ends, which is stored until it is counted.
+    pub(super) history_to: Option<u64>,
     /// The progress that is stored.
     progress: Option<Vec<u8>>,
     /// What the engine holds, and how many updates of it are committed.
@@ -110,6 +126,7 @@ impl StoreRig {
             revision,
             life,
             next: 0,
+            history_to: None,
             progress: None,
             counts,
             rows: 0,
@@ -160,7 +177,8 @@ impl StoreRig {
             .into_iter()
             .map(|frame| (Bucket { table: frame.table, bucket: frame.bucket }, frame.bytes))
             .collect();
-        let progress = Progress { next: to, rows: self.rows, ..Progress::default() };
+        let history_to = self.history_to.filter(|end| *end > to);
+        let progress = Progress { next: to, rows: self.rows, history_to, ..Progress::default() };
         self.commit_frames(to, progress.encode(), frames);
     }
 }

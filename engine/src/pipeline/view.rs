@@ -6,11 +6,11 @@
 //! it is held.
 
 use super::origin::Origin;
-use super::target::Target;
+use super::target::{LogEnds, Target};
 use crate::clock::{Clock, wall_ms};
 use crate::event::{EventBatch, Position};
 use crate::host;
-use crate::progress::Span;
+use crate::progress::{Progress, Span};
 use crate::state::{Folds, MetricId, State, TypeLimit};
 use crate::telemetry;
 use parking_lot::{Condvar, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -141,6 +141,15 @@ impl MetricProgress {
         }
     }
 
+    /// Sets where the history of partitions ends, as it is stored.
+    pub(super) fn set_history(&mut self, stored: &[(u32, Progress)]) {
+        for (partition, progress) in stored {
+            if let Some(origin) = self.origins.get_mut(partition) {
+                origin.history_to = progress.history_to;
+            }
+        }
+    }
+
     /// Moves the position of a partition back to `at`: nothing counts from there on.
     pub(super) fn end_at(&mut self, partition: u32, at: u64) {
         if at > 0 {
@@ -233,6 +242,18 @@ impl View {
         counted.metrics[metric.0] = MetricProgress { since, ..MetricProgress::default() };
     }
 
+    /// Sets what a metric that is not loaded yet has to count at least: as much as others have.
+    pub fn set_least(&self, metric: MetricId, least: &Position) {
+        self.write().metrics[metric.0].target = Target::Unknown(least.clone());
+    }
+
+    /// A metric waits for a lane: until it has one nothing of it is loaded, and it is empty.
+    pub fn await_lane(&self, metric: MetricId, target: Target) {
+        let mut counted = self.write();
+        let progress = &mut counted.metrics[metric.0];
+        (progress.target, progress.in_doubt) = (target, false);
+    }
+
     /// Sets the position `ahead` of the metrics that a metric has yet to join. Returns how many
     /// records of the partitions `held` it has yet to count.
     pub fn set_target(&self, metric: MetricId, ahead: &Position, held: &[u32]) -> u64 {
@@ -252,28 +273,42 @@ impl View {
     /// milliseconds.
     pub fn finish_backfill(&self, metric: MetricId, since: i64) {
         let mut counted = self.write();
-        // Since nothing of them was stored they may have some of the log ahead of them.
+        // Since not all of their history is stored they may have some of the log ahead of them.
         let ends = counted.metrics.iter().filter_map(|progress| progress.target.to_end().cloned());
         let end = Position::furthest(ends);
+        let are_unknown = counted.metrics.iter().any(|progress| progress.target.is_unknown());
         let progress = &mut counted.metrics[metric.0];
         // Otherwise its new lane has found that nothing of it is stored.
-        if let Target::Others(_) = progress.target {
-            progress.target = Target::end(end, &progress.position);
+        if let Target::Others(ahead) = &progress.target {
+            // Where there is no other that has counted anything, the log says how far history goes.
+            let is_unknown = are_unknown || ahead.0.is_empty();
+            progress.target = if is_unknown {
+                Target::Unknown(end)
+            } else {
+                Target::end(end, &progress.position)
+            };
             progress.since = since;
         }
         drop(counted);
         self.notify();
     }
 
-    /// The log says what it holds for a metric of which nothing is stored: its history is complete
-    /// once it has counted that. Any other metric stays as it is.
-    pub(super) fn set_end(&self, metric: MetricId, end: impl FnOnce() -> Position) {
-        if self.read().metrics[metric.0].target != Target::Unknown {
+    /// The log says what it holds: how far a metric has to count that waited for that, and that
+    /// less is left to count of a log of which something was cut off.
+    pub(super) fn set_bounds(&self, metric: MetricId, log: impl FnOnce() -> LogEnds) {
+        let target = self.read().metrics[metric.0].target.clone();
+        if !target.is_unknown() && target.to_end().is_none() {
             return;
         }
+        let log = log();
         let mut counted = self.write();
         let progress = &mut counted.metrics[metric.0];
-        progress.target = Target::end(end(), &progress.position);
+        let bounded = progress.target.bounded(&log, &progress.position, &progress.origins);
+        let Some(target) = bounded else { return };
+        if target == Target::Reached {
+            progress.since = wall_ms();
+        }
+        progress.target = target;
         drop(counted);
         self.notify();
     }

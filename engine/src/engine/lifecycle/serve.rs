@@ -55,11 +55,11 @@ impl PluginManager {
     /// Gives a revision its place in state; it waits for a lane.
     pub(super) fn place(&mut self, reading: &Reading) -> Option<Arc<ServedRevision>> {
         let plugin = &reading.plugin;
-        let progress = MetricProgress {
-            since: now(),
-            target: Target::Others(self.ahead().unwrap_or_default()),
-            ..MetricProgress::default()
-        };
+        let ahead = self.ahead().unwrap_or_default();
+        // One that reads otherwise never joins the others: its own lane says how far it has to go.
+        let target =
+            if reading.reads.is_none() { Target::Others(ahead) } else { Target::Unknown(ahead) };
+        let progress = MetricProgress { since: now(), target, ..MetricProgress::default() };
         match self.factory.serve(reading, &self.view, progress) {
             Ok(served) => {
                 self.unserved.remove(plugin.name());
@@ -93,7 +93,10 @@ impl PluginManager {
                 "its state cannot be read yet: {fault}"
             );
         }
-        follower.set_target(&self.followers.ahead());
+        // Otherwise its lane says how far it has to go.
+        if let Some(ahead) = self.followers.ahead() {
+            follower.set_target(&ahead);
+        }
         self.followers.add(follower.clone());
     }
 

@@ -43,7 +43,9 @@ impl Shared {
         let Some(stored) = stored else { return Ok(None) };
         point("load.read");
         self.lives.insert(metric.no, stored.life);
-        decode_progress(&stored).map(Some)
+        let found = decode_progress(&stored)?;
+        self.view.write().metrics[metric.id.0].set_history(&found.progress);
+        Ok(Some(found))
     }
 
     /// Loads the progress alone: the view is valid.
@@ -55,10 +57,6 @@ impl Shared {
             let progress = &mut self.view.write().metrics[metric.id.0];
             progress.position.0.extend(stored.iter().flat_map(counted_partitions));
             progress.in_doubt = false;
-        }
-        let is_counted = stored.iter().flat_map(counted_partitions).next().is_some();
-        if let Some(follower) = metric.follower.as_ref().filter(|_| !is_counted && !self.replays) {
-            follower.begin_history();
         }
         Ok(stored)
     }
