@@ -186,16 +186,17 @@ fn records_on_which_its_code_fails_at_the_end_are_no_history_that_is_waited_for(
 
 #[test]
 fn how_far_others_are_is_unknown_while_it_is_of_one_of_them() {
-    let [one, other] = [(); 2].map(|()| {
+    // Of the second a part of history is stored.
+    let [one, other] = [None, Some(3_000)].map(|history_to| {
         let mut rig = Rig::new();
+        rig.stored.history_to = history_to;
         rig.count();
         rig.finds().0.unwrap();
         Arc::new(rig.follower)
     });
     let followers = Followers::default();
     assert_eq!(followers.ahead(), None, "there is none");
-    followers.add(one.clone());
-    one.set_bounds(log_ends("0:1000", &History::Whole), &[]);
+    followers.add(one);
     assert_eq!(followers.ahead(), Some(at("0:1000")));
     followers.add(other.clone());
     assert_eq!(followers.ahead(), None);

@@ -131,13 +131,10 @@ impl Load<'_> {
         let progress = &mut counted.metrics[self.metric.0];
         progress.in_doubt = false;
         if !self.replays {
-            match &progress.target {
-                Target::Unknown(_) => {}
-                _ if progress.position.0.is_empty() => {
-                    progress.target = Target::Unknown(Position::default());
-                }
-                _ => progress.target.load(&progress.position, &progress.origins),
+            if progress.position.0.is_empty() && !progress.target.is_unknown() {
+                progress.target = Target::Unknown(Position::default());
             }
+            progress.target.load(&progress.position, &progress.origins);
         }
         self.is_half = false;
         Ok(())

@@ -110,12 +110,18 @@ impl Target {
         is_reached
     }
 
-    /// What is stored was loaded, up to `position`: the rest of its history lies ahead.
+    /// What is stored was loaded, up to `position`: the rest of its history lies ahead. Where that
+    /// is all of what was begun, the log need not answer first: it may be away for long. Of a part
+    /// of history it is unknown which partitions were never counted.
     pub(super) fn load(&mut self, position: &Position, origins: &BTreeMap<u32, Origin>) {
-        if let Target::Reached | Target::End(_) = self {
-            let ends = [self.to_end().cloned(), Some(Origin::history_ends(origins))];
-            *self = Target::end(Position::furthest(ends.into_iter().flatten()), position);
-        }
+        let ends = Origin::history_ends(origins);
+        let before = match &*self {
+            Target::Others(_) => return,
+            Target::Unknown(_) if origins.is_empty() || !ends.0.is_empty() => return,
+            Target::Unknown(least) => Some(least.clone()),
+            Target::Reached | Target::End(_) => self.to_end().cloned(),
+        };
+        *self = Target::end(Position::furthest(before.into_iter().chain([ends])), position);
     }
 
     /// What becomes of it where the log holds this; `None`: it stays as it is. `origins`: what is
@@ -247,6 +253,14 @@ mod tests {
         for target in [unknown(), Target::Others(at("0:90"))] {
             assert_eq!(loaded(target.clone(), "0:3,1:2"), target, "somebody else says how far");
         }
+        let whole = |mut target: Target, ends: &str| {
+            target.load(&at("0:3,1:2"), &stored(ends));
+            target
+        };
+        assert_eq!(whole(unknown(), "0:0,1:0"), Target::Reached, "the log may be away");
+        let least = Target::Unknown(at("0:20"));
+        assert_eq!(whole(least, "0:0,1:0"), Target::End(at("0:20")), "others are ahead");
+        assert_eq!(whole(unknown(), ""), unknown(), "nothing is stored");
     }
 
     #[test]
