@@ -9,6 +9,8 @@
 //! threads. [`Engine::ready_answer`] returns only answers that are known, for callers that must not
 //! block.
 
+mod together;
+
 use super::catalog::{MetricCatalog, ServedRevision};
 use super::notices::{events_failed, keys_limited};
 use super::{Engine, EvaluateError, Evaluated, History, Question, StateUnavailable, watchdog};
@@ -285,6 +287,7 @@ impl ServedRevision {
             position: answer.position.clone(),
             as_of,
             version: self.askable.plugin.version().to_owned(),
+            revision: self.revision.fingerprint,
             history: facts.history.clone(),
             warnings: answer
                 .warnings

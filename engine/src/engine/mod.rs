@@ -3,8 +3,8 @@
 //! * Start: `start`, `check_start`, `first_offsets`, `crash_suspects`.
 //! * What is served: `catalog`, `lane_factory`, `lifecycle`, `orders`, `notices`.
 //! * Questions: `evaluate`, `answer_slots`, `answer_validity`, `watchdog`.
-//! * Beside them: `append`, `audit`, `stored`, `system_report`. Data is in `types`, failures are in
-//!   `errors`.
+//! * Beside them: `append`, `audit`, `stored`. What it does now: `status`, with `event_rate`,
+//!   `system_report` and `remedies`. Data is in `types`, failures are in `errors`.
 
 mod answer_slots;
 mod answer_validity;
@@ -15,12 +15,15 @@ mod check_start;
 mod crash_suspects;
 mod errors;
 mod evaluate;
+mod event_rate;
 mod first_offsets;
 mod lane_factory;
 mod lifecycle;
 mod notices;
 mod orders;
+mod remedies;
 mod start;
+mod status;
 mod stored;
 mod system_report;
 mod types;
@@ -39,7 +42,12 @@ pub use answer_validity::AnswerValidity;
 pub use audit::{ReadLogError, StateDump};
 pub use check_start::{judge, judge_sections};
 pub use errors::{StartError, StateUnavailable};
+pub use event_rate::EventRate;
 pub use orders::{Order, OrderError};
+pub use status::{
+    CommitStatus, EngineStatus, MemoryStatus, MemoryUse, MetricStatus, PartitionOwner,
+    PartitionStatus,
+};
 pub use stored::{
     StoredBucket, StoredMetric, StoredPartition, StoredRows, StoredState, StoredTable,
 };
@@ -62,8 +70,9 @@ use answer_slots::AnswerSlots;
 use catalog::{MetricCatalog, ServedRevision};
 use lifecycle::ManagerThread;
 use parking_lot::{Mutex, RwLock};
+use status::StatusBasis;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The source's line of readiness while it is unknown what the log holds.
 const UNBOUNDED: &str =
@@ -99,6 +108,7 @@ pub struct Engine {
     store: String,
     /// The latest answers of the system about disk and memory.
     system_report: Arc<Mutex<system_report::SystemReport>>,
+    status_basis: StatusBasis,
 }
 
 impl Engine {
@@ -180,7 +190,7 @@ impl Engine {
             None => self.view.read().metrics[served.id.0].position.clone(),
             Some(follower) => {
                 // If the store does not answer, the position of the last read is good enough.
-                let _ = follower.refresh(std::time::Instant::now());
+                let _ = follower.refresh(Instant::now());
                 follower.read().position.clone()
             }
         })
@@ -240,6 +250,7 @@ impl Engine {
             name,
             ok: state.is_ok(),
             needed,
+            remedy: state.as_ref().err().and_then(|_| remedies::remedy(name)),
             detail: state.unwrap_or_else(|fault| fault),
         };
         let mut checks = vec![

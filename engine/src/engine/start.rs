@@ -6,6 +6,7 @@ use super::crash_suspects::CrashSuspects;
 use super::lane_factory::LaneFactory;
 use super::lifecycle::{self, ManagerParts, Notebook, Reading, Recall, Roles};
 use super::notices::events_failed;
+use super::status::StatusBasis;
 use super::system_report::SystemReport;
 use super::{Engine, Options, Rejected, StartError, stored};
 use crate::clock::wall_ms;
@@ -173,6 +174,7 @@ fn assemble(
     let catalog = Arc::new(RwLock::new(catalog));
     let answering = Arc::new(AnswerSlots::default());
     let system_report = Arc::new(Mutex::new(SystemReport::ask(&database, &private)));
+    let status_basis = StatusBasis::starting(config.store.kind);
     let manager = lifecycle::start(ManagerParts {
         registry,
         sections: config.metrics.clone(),
@@ -188,6 +190,7 @@ fn assemble(
         private,
         database,
         system_report: system_report.clone(),
+        rate: status_basis.rate(),
     });
     let manager = Mutex::new(manager.map_err(StartError::Thread)?);
     Ok(Engine {
@@ -204,6 +207,7 @@ fn assemble(
         state_store: store.store,
         store: store.says,
         system_report,
+        status_basis,
         log,
         events: config.events.clone(),
         checker: decoder(config)?,

@@ -64,6 +64,8 @@ pub struct Evaluated {
     pub as_of: i64,
     /// Version of the plugin.
     pub version: String,
+    /// The revision that answered: a number for everything that gives its state meaning.
+    pub revision: u64,
     /// Whether all retained history is included.
     pub history: History,
     /// What the asker should know.
@@ -313,6 +315,8 @@ pub struct Check {
     pub needed: bool,
     /// Its state, or what is wrong.
     pub detail: String,
+    /// What to do about it, if something is wrong.
+    pub remedy: Option<&'static str>,
 }
 
 /// What a run did.

@@ -565,6 +565,7 @@ impl Lane {
         }
         self.status.update(|status| {
             status.partitions = bounds.len();
+            status.bounds = bounds.to_vec();
             status.lag = lag;
             status.open = open.values().sum();
         });

@@ -6,6 +6,7 @@
 
 use super::call_marks::CallMark;
 use super::fatal::Fatal;
+use crate::log::Bounds;
 use crate::progress::Halt;
 use crate::state::MetricId;
 use parking_lot::RwLock;
@@ -40,6 +41,8 @@ pub struct StatusSnapshot {
     pub calling: Option<(MetricId, Instant)>,
     /// Where the lane marks calls of plugins; `None`: nowhere.
     pub call_mark: Option<Arc<CallMark>>,
+    /// What the log held of each partition when it was last asked.
+    pub bounds: Vec<Bounds>,
     /// Per partition the records between the position and the end of the log.
     pub lag: BTreeMap<u32, u64>,
     /// Records of all partitions that wait for the end of an open transaction.

@@ -1,5 +1,6 @@
 //! The arguments. The file of a command says what its arguments mean.
 
+use super::engine_args::{ContextArgs, Lag, Tap, Top};
 use super::plugin::args::Plugin;
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use serde_json::Value;
@@ -22,6 +23,9 @@ commands
   query     evaluate a metric              plugin    list, new, check, test
   verify    recount from the log           migrate   create and update the catalogue's tables
   config    what is configured, and why    dead-letters   records that were refused
+  state     what is stored                 context   names for engines
+  lag       what is not counted yet        top       a running engine on one screen
+  tap       new events, one a line
 
 tally COMMAND --help shows more.
 ";
@@ -62,6 +66,14 @@ pub(crate) enum Command {
     Config(Config),
     /// Confirm the clock of a running engine
     Clock(ClockArgs),
+    /// Names for engines, and which of them is asked
+    Context(ContextArgs),
+    /// How far each partition is counted, and what is not counted yet
+    Lag(Lag),
+    /// A full-screen view of a running engine
+    Top(Top),
+    /// New events of a running engine, one a line
+    Tap(Tap),
 }
 
 #[derive(Group, Debug)]
@@ -154,7 +166,7 @@ pub(crate) struct Produce {
     /// Event types to rename: purchase=buy,cart=add_to_cart
     #[arg(long, value_name = "FROM=TO", requires = "from", value_delimiter = ',', value_parser = pair)]
     pub(crate) alias: Vec<(String, String)>,
-    /// The engine to send to, even where Kafka is configured [default: http://127.0.0.1:8080]
+    /// The engine to send to, even where Kafka is configured [default: as of `tally query`]
     #[arg(long, value_name = "URL")]
     pub(crate) url: Option<String>,
     /// Print the closing counts as JSON
@@ -164,9 +176,10 @@ pub(crate) struct Produce {
 
 #[derive(Group, Debug)]
 pub(crate) struct Engine {
-    /// The engine to ask
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
-    pub(crate) url: String,
+    /// The engine to ask [default: TALLY_URL, else the context in use, else [server] listen of
+    /// ./metrics.toml, else http://127.0.0.1:8080]
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
 }
 
 #[derive(Group, Debug)]
@@ -287,7 +300,8 @@ pub(crate) enum StateCommand {
 /// Where state is read from.
 #[derive(Group, Debug)]
 pub(crate) struct StatePlace {
-    /// The engine to ask [default: the configured address; if none answers, the store itself]
+    /// The engine to ask [default: TALLY_URL, else the context in use, else the configured address;
+    /// if none answers there, the store itself]
     #[arg(long, value_name = "URL")]
     pub(crate) url: Option<String>,
     #[command(flatten)]

@@ -21,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(40);
 /// Talks to one engine.
 pub(crate) struct Client {
     base: String,
+    /// As messages name it.
+    place: String,
     http: hyper_util::client::legacy::Client<HttpConnector, Full<Bytes>>,
 }
 
@@ -63,10 +65,10 @@ impl Client {
     /// # Errors
     /// It is not an `http://` address.
     pub(crate) fn new(url: &str) -> Result<Client, String> {
-        let fault = || format!("--url {url:?} is not an address like http://127.0.0.1:8080");
+        let fault = || format!("{url:?} is not an address like http://127.0.0.1:8080");
         let uri: Uri = url.parse().map_err(|_| fault())?;
         if uri.scheme_str() == Some("https") {
-            return Err("--url: https is not supported; give the engine's http:// address".into());
+            return Err("https is not supported; give the engine's http:// address".into());
         }
         if uri.scheme_str() != Some("http") || uri.authority().is_none() || uri.query().is_some() {
             return Err(fault());
@@ -76,7 +78,13 @@ impl Client {
         connector.set_nodelay(true);
         let http =
             hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector);
-        Ok(Client { base: url.trim_end_matches('/').into(), http })
+        let base = url.trim_end_matches('/').to_owned();
+        Ok(Client { place: base.clone(), base, http })
+    }
+
+    /// The same client, whose messages name the engine so.
+    pub(crate) fn called(self, place: &str) -> Client {
+        Client { place: place.to_owned(), ..self }
     }
 
     /// GET.
@@ -101,9 +109,9 @@ impl Client {
     ) -> Result<Option<Answer>, ClientError> {
         let request = Request::builder().uri(format!("{}{path}", self.base)).body(Full::default());
         let request = request.map_err(|error| ClientError::Unusable(error.to_string()))?;
-        let late = |_| ClientError::Broken(format!("the engine at {} stopped sending", self.base));
+        let late = |_| ClientError::Broken(format!("the engine at {} stopped sending", self.place));
         let broke = |error: hyper::Error| {
-            ClientError::Broken(format!("the answer of {} was cut off: {error}", self.base))
+            ClientError::Broken(format!("the answer of {} was cut off: {error}", self.place))
         };
         let response =
             tokio::time::timeout(PATIENCE, self.begin(request)).await.map_err(late)??;
@@ -128,7 +136,7 @@ impl Client {
             if begun.len() > LARGEST_ANSWER {
                 return Err(ClientError::Broken(format!(
                     "the answer of {} ends in the middle of a line",
-                    self.base
+                    self.place
                 )));
             }
         }
@@ -160,7 +168,7 @@ impl Client {
             Ok(result) => result,
             Err(_) => Err(ClientError::Broken(format!(
                 "the engine at {} did not answer within {} s",
-                self.base,
+                self.place,
                 PATIENCE.as_secs()
             ))),
         }
@@ -176,10 +184,10 @@ impl Client {
         request: Request<Full<Bytes>>,
     ) -> Result<Response<Incoming>, ClientError> {
         self.http.request(request).await.map_err(|error| match error.is_connect() {
-            true => ClientError::NoEngine(self.base.clone()),
+            true => ClientError::NoEngine(self.place.clone()),
             false => ClientError::Broken(format!(
                 "the engine at {} closed the connection: {}",
-                self.base,
+                self.place,
                 with_causes(&error)
             )),
         })
@@ -195,7 +203,7 @@ impl Client {
         let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await;
         let body = body
             .map_err(|error| {
-                ClientError::Broken(format!("the answer of {} was cut off: {error}", self.base))
+                ClientError::Broken(format!("the answer of {} was cut off: {error}", self.place))
             })?
             .to_bytes();
         Ok(Answer { status, retry_after, body })

@@ -3,7 +3,6 @@
 //! The table shows the beginning of each payload; `--json` prints everything that is kept.
 
 use super::args::DeadLetters;
-use super::client::Client;
 use super::output::tame;
 use super::query::{ask, lines, text};
 use super::{Failure, output};
@@ -16,7 +15,7 @@ const SHOWN: usize = 80;
 pub(crate) fn run(args: &DeadLetters) -> Result<(), Failure> {
     let reason = args.reason.as_ref().map_or(String::new(), |reason| format!("&reason={reason}"));
     let path = format!("/api/dead-letters?limit={}{reason}", args.limit);
-    let client = Client::new(&args.engine.url).map_err(Failure::Usage)?;
+    let client = args.engine.client()?;
     let answer = ask(async { client.get(&path).await })?;
     if args.json {
         output::data(&answer.to_string());

@@ -9,9 +9,13 @@
 mod args;
 pub(crate) mod client;
 mod config;
+mod context;
+mod context_file;
 mod dead_letters;
 mod demo;
+mod engine_args;
 mod import;
+mod lag;
 mod migrate;
 pub(crate) mod output;
 mod plugin;
@@ -22,6 +26,9 @@ mod settings;
 mod start;
 mod state;
 pub(crate) mod stop;
+mod tap;
+mod target;
+mod top;
 mod verify;
 
 use args::{Args, ClockCommand, Command};
@@ -87,8 +94,12 @@ pub fn main() -> ExitCode {
         Command::Migrate(args) => migrate::run(&args),
         Command::Config(args) => config::run(&args),
         Command::Clock(args) => match args.command {
-            ClockCommand::Accept(engine) => query::accept_clock(&engine.url),
+            ClockCommand::Accept(engine) => query::accept_clock(&engine),
         },
+        Command::Context(args) => context::run(&args),
+        Command::Lag(args) => lag::run(&args),
+        Command::Top(args) => top::run(&args),
+        Command::Tap(args) => tap::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -21,6 +21,11 @@ pub(crate) fn as_it_is(line: &str) {
     let _ = writeln!(io::stdout().lock(), "{line}");
 }
 
+/// Prints a line of JSON. Returns whether anybody reads it.
+pub(crate) fn json_line(line: &str) -> bool {
+    writeln!(io::stdout().lock(), "{}", terminal::tame_json(line)).is_ok()
+}
+
 /// Prints the beginning of a line of data at once.
 pub(crate) fn begin(text: &str) {
     let mut out = io::stdout().lock();

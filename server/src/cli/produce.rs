@@ -1,9 +1,9 @@
 //! `tally produce`: made-up events or a file, to an engine or to Kafka.
 
 use super::args::Produce;
-use super::client::Client;
 use super::output::{lively, note, tame, thousands};
 use super::stop::Stop;
+use super::target::Target;
 use super::{Failure, output, settings, start};
 use crate::produce::generator::{Clock, Generator, GeneratorSettings, now_ms};
 use crate::produce::http::HttpOutlet;
@@ -15,6 +15,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::time::{Duration, Instant};
 use tally_engine::config::Config;
+use tally_engine::config::load::Loaded;
 use tally_engine::engine::open_producer;
 
 /// The rate if nothing bounds a run.
@@ -27,13 +28,14 @@ const SPREAD_MS: i64 = 3_600_000;
 const LISTED: u64 = 20;
 
 pub(crate) fn run(args: &Produce) -> Result<(), Failure> {
-    let config = settings::read(&args.config, None, None)?.config;
+    let loaded = settings::read(&args.config, None, None)?;
+    let config = &loaded.config;
     output::log("warn");
     let stop = Stop::on_signals().map_err(Failure::Failed)?;
     let unbounded = args.count.is_none() && args.from.is_none();
     let rate = args.rate.or(unbounded.then_some(USUAL_RATE));
-    let mut supply = supply(args, &config, rate)?;
-    let mut outlet = outlet(args, &config)?;
+    let mut supply = supply(args, config, rate)?;
+    let mut outlet = outlet(args, &loaded)?;
     let screen = Screen::new(args.count);
     let mut listed = 0;
     let begun = Instant::now();
@@ -79,17 +81,28 @@ fn supply(args: &Produce, config: &Config, rate: Option<f64>) -> Result<Box<dyn 
     ))
 }
 
-fn outlet(args: &Produce, config: &Config) -> Result<Box<dyn Outlet>, Failure> {
+/// Kafka where it is configured, unless the command line names an engine; else the engine that is
+/// named, or the configured one.
+fn outlet(args: &Produce, loaded: &Loaded) -> Result<Box<dyn Outlet>, Failure> {
     let failed = |error: crate::produce::OutletError| Failure::Failed(error.0);
     if args.url.is_none()
         && let Some(producer) =
-            open_producer(config).map_err(|error| Failure::Failed(error.to_string()))?
+            open_producer(&loaded.config).map_err(|error| Failure::Failed(error.to_string()))?
     {
         return Ok(Box::new(LogOutlet::new(producer)));
     }
-    let url = args.url.clone().unwrap_or_else(|| format!("http://{}", config.server.listen));
-    let client = Client::new(&url).map_err(Failure::Usage)?;
-    Ok(Box::new(HttpOutlet::open(client).map_err(failed)?))
+    Ok(Box::new(HttpOutlet::open(engine(args, loaded)?.client()?).map_err(failed)?))
+}
+
+fn engine(args: &Produce, loaded: &Loaded) -> Result<Target, Failure> {
+    // A flag that names a configuration goes before the environment.
+    let asks = args.url.is_some() || args.config.file.is_none();
+    if asks && let Some(target) = Target::named(args.url.as_deref())? {
+        return Ok(target);
+    }
+    let listen = &loaded.config.server.listen;
+    Target::listening(listen, loaded.file.as_deref())
+        .ok_or_else(|| Failure::Failed("[server] listen takes any free port: give --url".into()))
 }
 
 fn close(

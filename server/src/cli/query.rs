@@ -1,7 +1,7 @@
 //! `tally query`, `tally plugin list`, and orders about plugins to a running engine.
 
 use super::args::{Engine, Query, Skip};
-use super::client::{Answer, Body, Client, ClientError};
+use super::client::{Answer, Body, ClientError};
 use super::output::tame;
 use super::{Failure, output};
 use comfy_table::{Table, presets};
@@ -10,7 +10,7 @@ use std::io::IsTerminal;
 
 pub(crate) fn run(args: &Query) -> Result<(), Failure> {
     let question = json!({"name": args.name, "params": args.params}).to_string();
-    let client = Client::new(&args.engine.url).map_err(Failure::Usage)?;
+    let client = args.engine.client()?;
     let answer = ask(async { client.post("/api/metrics", Body::Json(question.into())).await })?;
     if args.json {
         output::data(&answer.to_string());
@@ -24,7 +24,7 @@ pub(crate) fn run(args: &Query) -> Result<(), Failure> {
 }
 
 pub(crate) fn plugins(engine: &Engine, json: bool) -> Result<(), Failure> {
-    let client = Client::new(&engine.url).map_err(Failure::Usage)?;
+    let client = engine.client()?;
     let answer = ask(async { client.get("/api/metrics").await })?;
     if json {
         output::data(&answer.to_string());
@@ -37,14 +37,14 @@ pub(crate) fn plugins(engine: &Engine, json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(crate) fn order(url: &str, name: &str, order: &str) -> Result<(), Failure> {
-    output::data(&text(&ordered(url, name, order)?, "done"));
+pub(crate) fn order(engine: &Engine, name: &str, order: &str) -> Result<(), Failure> {
+    output::data(&text(&ordered(engine, name, order)?, "done"));
     Ok(())
 }
 
 /// `tally skip`.
 pub(crate) fn skip(args: &Skip) -> Result<(), Failure> {
-    let client = Client::new(&args.engine.url).map_err(Failure::Usage)?;
+    let client = args.engine.client()?;
     let path = format!("/api/internal/partitions/{}/skip/{}", args.partition, args.offset);
     let answer = ask(async { client.post(&path, Body::Json("{}".into())).await })?;
     output::data(&text(&answer, "done"));
@@ -52,8 +52,8 @@ pub(crate) fn skip(args: &Skip) -> Result<(), Failure> {
 }
 
 /// `tally clock accept`.
-pub(crate) fn accept_clock(url: &str) -> Result<(), Failure> {
-    let client = Client::new(url).map_err(Failure::Usage)?;
+pub(crate) fn accept_clock(engine: &Engine) -> Result<(), Failure> {
+    let client = engine.client()?;
     let answer =
         ask(async { client.post("/api/internal/clock/accept", Body::Json("{}".into())).await })?;
     output::data(&text(&answer, "done"));
@@ -61,11 +61,11 @@ pub(crate) fn accept_clock(url: &str) -> Result<(), Failure> {
 }
 
 /// `tally plugin purge`: asks for confirmation, unless `--yes` is given.
-pub(crate) fn purge(url: &str, name: &str, yes: bool, json: bool) -> Result<(), Failure> {
+pub(crate) fn purge(engine: &Engine, name: &str, yes: bool, json: bool) -> Result<(), Failure> {
     if !yes && !agreed(name)? {
         return Err(Failure::Failed("nothing was removed".into()));
     }
-    let answer = ordered(url, name, "purge")?;
+    let answer = ordered(engine, name, "purge")?;
     output::data(&if json { answer.to_string() } else { text(&answer, "done") });
     Ok(())
 }
@@ -87,12 +87,12 @@ fn agreed(name: &str) -> Result<bool, Failure> {
     Ok(matches!(said.trim(), "y" | "Y" | "yes"))
 }
 
-fn ordered(url: &str, name: &str, order: &str) -> Result<Value, Failure> {
+fn ordered(engine: &Engine, name: &str, order: &str) -> Result<Value, Failure> {
     let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     if name.is_empty() || !name.bytes().all(fits) {
         return Err(Failure::Usage(format!("{name:?} cannot be a metric name: a-z, 0-9 and _")));
     }
-    let client = Client::new(url).map_err(Failure::Usage)?;
+    let client = engine.client()?;
     let path = format!("/api/internal/metrics/{name}/{order}");
     ask(async { client.post(&path, Body::Json("{}".into())).await })
 }

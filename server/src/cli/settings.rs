@@ -10,7 +10,7 @@ use tally_engine::config::fault::ConfigError;
 use tally_engine::config::load::{FileChoice, Flag, Inputs, Loaded, load};
 
 /// The file that is read if none is named.
-const USUAL_FILE: &str = "metrics.toml";
+pub(super) const USUAL_FILE: &str = "metrics.toml";
 
 /// Reads file and environment, with flags on top.
 pub(crate) fn read(

@@ -82,7 +82,7 @@ pub(crate) fn start(
         .map_err(|fault| failed(fault.to_string()))?;
     let address = bound.address();
     let figures = library::recorder().map_err(failed)?;
-    let (server, wanted) = (config.server.clone(), config.clone());
+    let wanted = config.clone();
     let plugin_dirs = plugin_dirs(&config);
     let options = Options { config, plugin_dirs, config_file, disabled: disabled.to_vec() };
     let engine = Engine::start(options).map_err(|error| failed(error.to_string()))?;
@@ -97,7 +97,7 @@ pub(crate) fn start(
     let (seen, answering) = (stop.on_panic(), engine.clone());
     let serving = runtime.spawn(async move {
         let _seen = seen;
-        library::serve(bound, answering, catalogue, server, figures, closed).await;
+        library::serve(bound, answering, catalogue, wanted, figures, closed).await;
     });
     Ok(Started { engine, address, runtime, closing, serving })
 }
@@ -188,7 +188,6 @@ mod library {
     use metrics_exporter_prometheus::PrometheusHandle;
     use std::path::PathBuf;
     use std::time::Duration;
-    use tally_engine::config::ServerConfig;
     use tally_engine::{database, descriptors, telemetry};
 
     /// The catalogue's file in the data directory.
@@ -268,7 +267,7 @@ mod library {
         bound: Bound,
         engine: Arc<Engine>,
         catalogue: Arc<dyn Catalogue>,
-        config: ServerConfig,
+        config: Config,
         figures: PrometheusHandle,
         mut closed: watch::Receiver<bool>,
     ) {
@@ -278,12 +277,16 @@ mod library {
             figures.run_upkeep();
             figures.render()
         };
-        let origin_check = OriginCheck::new(&config.allowed_hosts, &config.allowed_origins);
+        let Config { server, limits, .. } = config;
+        let origin_check = OriginCheck::new(&server.allowed_hosts, &server.allowed_origins);
+        let connections =
+            server.max_connections.min(descriptors::for_connections(descriptors::limit()));
         let limits = Limits {
-            connections: config
-                .max_connections
-                .min(descriptors::for_connections(descriptors::limit())),
-            evaluation: Duration::from_millis(config.evaluation_deadline_ms),
+            connections,
+            // Whatever is held, others find a connection.
+            held: (connections / 2).max(1),
+            evaluation: Duration::from_millis(server.evaluation_deadline_ms),
+            answer_bytes: usize::try_from(limits.answer_bytes).unwrap_or(usize::MAX),
             kept_replies: engine.budget().kept_replies(),
             answers: engine.budget().answers.clone(),
             ..Limits::default()

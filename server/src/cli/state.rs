@@ -6,6 +6,7 @@ use super::args::{State, StateCommand, StatePlace};
 use super::client::{Client, ClientError};
 use super::output::{self, note, tame, thousands};
 use super::query::{ask, lines, text};
+use super::target::Target;
 use super::{Failure, settings};
 use crate::http::stored_rows;
 use base64::Engine as _;
@@ -69,14 +70,19 @@ impl StateSource {
     /// The engine that is named, or the store that is; else the configured engine, and where none
     /// answers its store. Says which of both it is.
     fn find(args: &StatePlace) -> Result<StateSource, Failure> {
-        if let Some(url) = &args.url {
-            return Ok(StateSource::Engine(Client::new(url).map_err(Failure::Usage)?));
+        // A flag that names a store or a configuration goes before the environment.
+        let other = args.data_dir.is_some() || args.config.file.is_some();
+        let named =
+            if other && args.url.is_none() { None } else { Target::named(args.url.as_deref())? };
+        if let Some(target) = named {
+            return Ok(StateSource::Engine(target.client()?));
         }
-        let config = settings::read(&args.config, None, args.data_dir.as_deref())?.config;
+        let loaded = settings::read(&args.config, None, args.data_dir.as_deref())?;
+        let config = loaded.config;
         let mut why = String::new();
-        if args.data_dir.is_none() {
-            let url = format!("http://{}", config.server.listen);
-            let client = Client::new(&url).map_err(Failure::Usage)?;
+        let target = Target::listening(&config.server.listen, loaded.file.as_deref());
+        if let Some(target) = target.filter(|_| args.data_dir.is_none()) {
+            let (url, client) = (&target.url, target.client()?);
             match answers(&client)? {
                 true => {
                     note(&format!("asking the engine at {url}"));

@@ -13,7 +13,7 @@ use tally_verify::{Engine, Outcome, Refused, Watch, verify};
 
 pub(crate) fn run(args: &Verify) -> Result<(), Failure> {
     output::log("warn");
-    let client = Client::new(&args.engine.url).map_err(Failure::Usage)?;
+    let client = args.engine.client()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime =
         runtime.map_err(|error| Failure::Failed(format!("cannot use the network: {error}")))?;

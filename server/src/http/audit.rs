@@ -9,10 +9,10 @@
 //! its reader releases its place among those that work, and one whose reader is too slow is cut
 //! off. Everything here only reads.
 
+use super::codes::Code;
 use super::connection::Connection;
 use super::problem::Problem;
-use super::{App, Records};
-use axum::Json;
+use super::{App, Records, answer};
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Extension, Path, Query, State};
@@ -41,7 +41,7 @@ const CHUNK: usize = 64 << 10;
 const WAITING: usize = 4;
 
 pub(crate) async fn events(State(app): State<Arc<App>>) -> Response {
-    Json(app.engine.events()).into_response()
+    answer::json(&app.engine.events())
 }
 
 /// The records that are requested.
@@ -59,7 +59,7 @@ pub(crate) async fn log(
 ) -> Result<Response, Problem> {
     let fault = || {
         Problem::fault(
-            "invalid_params",
+            Code::InvalidParams,
             "",
             "give partition, from and to as integers, or omit all three",
         )
@@ -72,7 +72,7 @@ pub(crate) async fn log(
             let bounds = bounds
                 .iter()
                 .map(|b| json!({"partition": b.partition, "start": b.start, "end": b.end}));
-            Ok(Json(Value::Array(bounds.collect())).into_response())
+            Ok(answer::json(&Value::Array(bounds.collect())))
         }
         RecordRange { partition: Some(partition), from: Some(from), to: Some(to) } => {
             let engine = Arc::clone(&app.engine);
@@ -102,7 +102,7 @@ pub(crate) async fn state(
 }
 
 fn unavailable(fault: &dyn Error, retry_helps: bool) -> Problem {
-    Problem::unavailable("log_unavailable", fault.to_string(), retry_helps)
+    Problem::unavailable(Code::LogUnavailable, fault.to_string(), retry_helps)
 }
 
 fn overloaded() -> Problem {

@@ -1,13 +1,14 @@
 //! Users and products over HTTP: a page of them, or a single one.
 
-use super::App;
+use super::codes::Code;
 use super::problem::Problem;
+use super::rows::RowSource;
+use super::{App, answer};
 use crate::catalogue::{CatalogueError, CatalogueFuture, Page, id};
-use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::http::HeaderMap;
+use axum::response::Response;
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,9 +31,13 @@ struct PageReply<T> {
     next: Option<String>,
 }
 
-pub(crate) async fn users(State(app): State<Arc<App>>, query: Pairs) -> Result<Response, Problem> {
+pub(crate) async fn users(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    query: Pairs,
+) -> Result<Response, Problem> {
     list_rows(
-        app.limits.catalogue,
+        (&headers, app.limits.catalogue),
         query,
         'u',
         |page| app.catalogue.users(page),
@@ -43,10 +48,11 @@ pub(crate) async fn users(State(app): State<Arc<App>>, query: Pairs) -> Result<R
 
 pub(crate) async fn products(
     State(app): State<Arc<App>>,
+    headers: HeaderMap,
     query: Pairs,
 ) -> Result<Response, Problem> {
     list_rows(
-        app.limits.catalogue,
+        (&headers, app.limits.catalogue),
         query,
         'p',
         |page| app.catalogue.products(page),
@@ -67,7 +73,7 @@ pub(crate) async fn product(
 }
 
 async fn list_rows<'c, T: Serialize>(
-    limit: Duration,
+    (headers, limit): (&HeaderMap, Duration),
     query: Pairs,
     kind: char,
     list: impl Fn(Page) -> CatalogueFuture<'c, Vec<T>>,
@@ -79,7 +85,8 @@ async fn list_rows<'c, T: Serialize>(
     let more = items.len() > rows;
     items.truncate(rows);
     let next = items.last().filter(|_| more).map(|last| encode_cursor(kind, id(last)));
-    Ok(Json(PageReply { items, next }).into_response())
+    let page = PageReply { items, next };
+    answer::list(headers, RowSource::ITEMS, &page, page.next.as_deref()).await
 }
 
 async fn find_row<'c, T: Serialize>(
@@ -90,18 +97,14 @@ async fn find_row<'c, T: Serialize>(
 ) -> Result<Response, Problem> {
     let pointer = format!("/{what}_id");
     let Path(text) =
-        named.map_err(|_| Problem::fault("invalid_params", &pointer, "an id must be UTF-8"))?;
+        named.map_err(|_| Problem::fault(Code::InvalidParams, &pointer, "an id must be UTF-8"))?;
     let id = id::parse(&text)
-        .map_err(|fault| Problem::fault("invalid_params", &pointer, fault.to_string()))?;
+        .map_err(|fault| Problem::fault(Code::InvalidParams, &pointer, fault.to_string()))?;
     match call_catalogue(limit, find(id)).await? {
-        Some(row) => Ok(Json(row).into_response()),
+        Some(row) => Ok(answer::json(&row)),
         None => {
-            let code = if what == "user" { "user_not_found" } else { "product_not_found" };
-            Err(Problem::new(
-                StatusCode::NOT_FOUND,
-                code,
-                format!("{what} \"{text}\" not found in the catalogue"),
-            ))
+            let code = if what == "user" { Code::UserNotFound } else { Code::ProductNotFound };
+            Err(Problem::new(code, format!("{what} \"{text}\" not found in the catalogue")))
         }
     }
 }
@@ -116,18 +119,14 @@ async fn call_catalogue<T>(limit: Duration, call: CatalogueFuture<'_, T>) -> Res
         Err(_) => format!("no answer within {limit:?}"),
     };
     tracing::warn!(reason, "the catalogue is unavailable");
-    Err(Problem::new(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "catalogue_unavailable",
-        "the catalogue cannot be read now",
-    )
-    .retry_after(1))
+    let detail = "the catalogue cannot be read now";
+    Err(Problem::unavailable(Code::CatalogueUnavailable, detail, true))
 }
 
 /// Unknown keys are ignored; an empty value counts as none.
 fn parse_page(query: Pairs, kind: char) -> Result<Page, Problem> {
     let Query(pairs) =
-        query.map_err(|_| Problem::fault("invalid_params", "", "the query is not UTF-8"))?;
+        query.map_err(|_| Problem::fault(Code::InvalidParams, "", "the query is not UTF-8"))?;
     let mut faults = Vec::new();
     let (mut after, mut limit) = (None, LIMIT);
     for (key, value) in pairs.iter().filter(|(_, value)| !value.is_empty()) {
@@ -153,7 +152,7 @@ fn parse_page(query: Pairs, kind: char) -> Result<Page, Problem> {
     if faults.is_empty() {
         Ok(Page { after, limit })
     } else {
-        Err(Problem::invalid("invalid_params", faults))
+        Err(Problem::invalid(Code::InvalidParams, faults))
     }
 }
 

@@ -5,12 +5,14 @@
 //! the first 1 KiB are kept, and `length` says how long it was. Removes nothing and sends nothing
 //! back to the log.
 
-use super::App;
+use super::codes::Code;
 use super::problem::Problem;
-use axum::Json;
+use super::rows::RowSource;
+use super::{App, answer};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::response::{IntoResponse, Response};
+use axum::http::HeaderMap;
+use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
@@ -50,6 +52,7 @@ struct Item {
 
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
+    headers: HeaderMap,
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let (limit, reason) = parse_query(query)?;
@@ -68,12 +71,11 @@ pub(crate) async fn list(
         found
     });
     match timeout(app.limits.letter, work).await {
-        Ok(Ok(Ok(Refusals { letters, partial, counts }))) => Ok(Json(DeadLetterList {
-            items: letters.into_iter().map(letter_item).collect(),
-            partial,
-            counts,
-        })
-        .into_response()),
+        Ok(Ok(Ok(Refusals { letters, partial, counts }))) => {
+            let items = letters.into_iter().map(letter_item).collect();
+            let list = DeadLetterList { items, partial, counts };
+            answer::list(&headers, RowSource::ITEMS, &list, None).await
+        }
         Ok(Ok(Err(fault))) => Err(unavailable(&fault.to_string(), fault.retry_helps())),
         Ok(Err(failed)) => {
             tracing::error!(%failed, "reading dead letters panicked");
@@ -87,7 +89,7 @@ pub(crate) async fn list(
 }
 
 fn unavailable(detail: &str, retry_helps: bool) -> Problem {
-    Problem::unavailable("store_unavailable", detail, retry_helps)
+    Problem::unavailable(Code::StoreUnavailable, detail, retry_helps)
 }
 
 /// Limit and reason. Unknown keys are ignored; an empty value counts as none.
@@ -95,7 +97,7 @@ fn parse_query(
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Result<(usize, Option<String>), Problem> {
     let Query(pairs) =
-        query.map_err(|_| Problem::fault("invalid_params", "", "the query is not UTF-8"))?;
+        query.map_err(|_| Problem::fault(Code::InvalidParams, "", "the query is not UTF-8"))?;
     let (mut limit, mut reason) = (LIMIT, None);
     for (key, value) in pairs.into_iter().filter(|(_, value)| !value.is_empty()) {
         match key.as_str() {
@@ -103,7 +105,7 @@ fn parse_query(
                 let asked = value.parse().ok().filter(|limit| (1..=MOST).contains(limit));
                 let detail = || format!("is not an integer from 1 to {MOST}");
                 limit =
-                    asked.ok_or_else(|| Problem::fault("invalid_params", "/limit", detail()))?;
+                    asked.ok_or_else(|| Problem::fault(Code::InvalidParams, "/limit", detail()))?;
             }
             "reason" => reason = Some(value),
             _ => {}

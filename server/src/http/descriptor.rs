@@ -64,8 +64,9 @@ struct Other<'a> {
     until: Option<String>,
 }
 
+/// How far a metric has counted its history.
 #[derive(Serialize)]
-struct Progress {
+pub(super) struct Progress {
     done: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     eta_s: Option<u64>,
@@ -146,7 +147,9 @@ impl<'a> Descriptor<'a> {
 }
 
 /// The word for a state, with its progress and its reason.
-fn describe_state(state: &MetricState) -> (&'static str, Option<Progress>, Option<&str>) {
+pub(super) fn describe_state(
+    state: &MetricState,
+) -> (&'static str, Option<Progress>, Option<&str>) {
     match state {
         MetricState::Active => ("active", None, None),
         MetricState::Retired => ("retired", None, None),
@@ -157,7 +160,7 @@ fn describe_state(state: &MetricState) -> (&'static str, Option<Progress>, Optio
     }
 }
 
-fn nonzero(count: u64) -> Option<u64> {
+pub(super) fn nonzero(count: u64) -> Option<u64> {
     (count > 0).then_some(count)
 }
 

@@ -6,9 +6,9 @@ use futures_util::stream::{self, BoxStream};
 use tally_engine::config::EventsConfig;
 use tally_engine::database::DatabaseError;
 use tally_engine::engine::{
-    AppendError, Appended, Bounds, Check, Engine, EvaluateError, Evaluated, FeedItem, LogError,
-    LogRecord, MetricInfo, Order, OrderError, Question, ReadLogError, Refusals, Rejected, Revision,
-    StateDump, StoredMetric, StoredRows,
+    AppendError, Appended, Bounds, Check, Engine, EngineStatus, EvaluateError, Evaluated, FeedItem,
+    LogError, LogRecord, MetricInfo, Order, OrderError, Question, ReadLogError, Refusals, Rejected,
+    Revision, StateDump, StoredMetric, StoredRows,
 };
 use tally_engine::event::Position;
 
@@ -42,6 +42,14 @@ pub trait EngineApi: Send + Sync + 'static {
     /// [`EvaluateError`].
     fn evaluate(&self, question: &Question) -> Result<Evaluated, EvaluateError>;
 
+    /// Answers several questions, at one position where the store can; their results have at most
+    /// `most` bytes in sum. Waits for no position. Blocks.
+    fn evaluate_together(
+        &self,
+        questions: &[Question],
+        most: usize,
+    ) -> Vec<Result<Evaluated, EvaluateError>>;
+
     /// Answers a question if that takes no time; `None` means: call `evaluate`.
     fn ready_answer(&self, question: &Question) -> Option<Result<Evaluated, EvaluateError>>;
 
@@ -68,6 +76,9 @@ pub trait EngineApi: Send + Sync + 'static {
 
     /// Whether it can answer questions, part by part.
     fn readiness(&self) -> Vec<Check>;
+
+    /// What it does now. Waits for no log and no store.
+    fn status(&self) -> EngineStatus;
 
     /// How records become events.
     fn events(&self) -> EventsConfig;
@@ -133,6 +144,14 @@ impl EngineApi for Engine {
         Engine::evaluate(self, question)
     }
 
+    fn evaluate_together(
+        &self,
+        questions: &[Question],
+        most: usize,
+    ) -> Vec<Result<Evaluated, EvaluateError>> {
+        Engine::evaluate_together(self, questions, most)
+    }
+
     fn ready_answer(&self, question: &Question) -> Option<Result<Evaluated, EvaluateError>> {
         Engine::ready_answer(self, question)
     }
@@ -163,6 +182,10 @@ impl EngineApi for Engine {
 
     fn readiness(&self) -> Vec<Check> {
         Engine::readiness(self)
+    }
+
+    fn status(&self) -> EngineStatus {
+        Engine::status(self)
     }
 
     fn events(&self) -> EventsConfig {

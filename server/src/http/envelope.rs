@@ -6,7 +6,6 @@ use super::json_members::push_text;
 use std::time::Duration;
 use tally_engine::engine::{Evaluated, History};
 use tally_engine::time::to_text;
-use tally_plugin::ask::Warning;
 
 /// The body of a 200 to `POST /api/metrics`, without the time of asking and the duration.
 pub(crate) struct Envelope {
@@ -18,15 +17,10 @@ pub(crate) struct Envelope {
 }
 
 impl Envelope {
-    /// Puts an envelope around a result: that of `evaluated`, or the same with names.
-    pub(crate) fn new(
-        name: &str,
-        params: &str,
-        result: &str,
-        evaluated: &Evaluated,
-        warnings: &[Warning],
-    ) -> Envelope {
-        let Evaluated { window: (from, to), position, version, history, .. } = evaluated;
+    /// Puts an envelope around the result of `evaluated`.
+    pub(crate) fn new(name: &str, params: &str, evaluated: &Evaluated) -> Envelope {
+        let Evaluated { result, window: (from, to), position, version, history, warnings, .. } =
+            evaluated;
         let mut out = String::with_capacity(384 + params.len() + result.len());
         out.push_str("{\"name\":");
         push_text(&mut out, name);
@@ -63,7 +57,7 @@ impl Envelope {
         out.push_str("},\"took_us\":");
         let took = out.len();
         out.push_str("},\"warnings\":");
-        match warnings {
+        match warnings.as_slice() {
             [] => out.push_str("[]"),
             // Warnings always serialise.
             _ => out.push_str(&serde_json::to_string(warnings).unwrap_or_else(|_| "[]".into())),

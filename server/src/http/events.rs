@@ -6,12 +6,13 @@
 //! event of its own, and blank lines are skipped. A body is split, judged and its answer written on
 //! a blocking thread; the answer lists a bounded number of rejected events.
 
+use super::codes::Code;
 use super::metric_request::invalid_json;
 use super::problem::Problem;
 use super::{App, json_members, request_body};
 use crate::text;
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Serialize;
@@ -89,7 +90,7 @@ async fn append_body(app: &App, body: Bytes, kind: &'static str) -> Result<Vec<u
         done
     });
     let unavailable =
-        |detail: &str, retry_helps| Problem::unavailable("log_unavailable", detail, retry_helps);
+        |detail: &str, retry_helps| Problem::unavailable(Code::LogUnavailable, detail, retry_helps);
     match timeout(app.limits.append, work).await {
         Ok(Ok(Ok(Ok(done)))) => Ok(done),
         Ok(Ok(Ok(Err(fault)))) => Err(unavailable(&fault.to_string(), fault.retry_helps())),
@@ -116,7 +117,7 @@ fn split_events<'a>(body: &'a [u8], kind: &str) -> Result<Vec<&'a [u8]>, Problem
         "the body has {} events, at most {MOST} are accepted at once; none was written",
         events.len()
     );
-    Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", detail))
+    Err(Problem::new(Code::PayloadTooLarge, detail))
 }
 
 fn parse_events<'a>(body: &'a [u8], kind: &str) -> Result<Vec<&'a [u8]>, Problem> {

@@ -6,6 +6,7 @@
 //! parts that questions do not need, such as writing to the log.
 
 use super::App;
+use super::codes::Code;
 use super::problem::Problem;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -61,7 +62,7 @@ pub(crate) async fn ready(State(app): State<Arc<App>>, RawQuery(query): RawQuery
                 format!("not ready: {}; /readyz?verbose shows all parts", names.join(", "));
             let reason =
                 |check: Check| Fault { pointer: format!("/{}", check.name), detail: check.detail };
-            let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", detail)
+            let problem = Problem::new(Code::NotReady, detail)
                 .because(failed.into_iter().map(reason).collect())
                 .retry_after(LOOK_AGAIN);
             ([NO_STORE], problem).into_response()

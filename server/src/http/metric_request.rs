@@ -3,9 +3,9 @@
 //! Judges the shape of the request only; the engine judges whether the params suit the metric. Work
 //! grows with the body's length alone, and of many unknown keys only the first are named.
 
+use super::codes::Code;
 use super::json_members;
 use super::problem::Problem;
-use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -29,7 +29,7 @@ const LONGEST_WAIT_MS: u64 = 30_000;
 const UNKNOWN_KEYS: usize = 64;
 
 /// A request to evaluate a metric.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct MetricRequest {
     /// The question to the engine.
     pub(crate) question: Question,
@@ -46,10 +46,18 @@ pub(crate) struct MetricRequest {
 /// the only fault is that `params` is not an object.
 pub(crate) fn parse(body: &[u8]) -> Result<MetricRequest, Problem> {
     let whole: &RawValue = serde_json::from_slice(body).map_err(|error| invalid_json(&error))?;
+    parse_value(whole)
+}
+
+/// Reads a question that is a body, or a part of one.
+///
+/// # Errors
+/// As [`parse`].
+pub(crate) fn parse_value(whole: &RawValue) -> Result<MetricRequest, Problem> {
     let Some(json_members::Members(members)) = json_members::members(whole) else {
-        return Err(Problem::fault("invalid_request", "", "the body is not an object"));
+        return Err(not_an_object());
     };
-    let mut faults = check_keys(&members);
+    let mut faults = check_keys(&members, &KEYS);
     let of = |name: &str| members.iter().find(|(key, _)| key == name).map(|(_, value)| *value);
 
     let name = match of("name") {
@@ -90,7 +98,7 @@ pub(crate) fn parse(body: &[u8]) -> Result<MetricRequest, Problem> {
 
     let given = of("params").map_or("null", RawValue::get);
     let params: Value = serde_json::from_str(given).map_err(|error| invalid_json(&error))?;
-    let code = if faults.is_empty() { "invalid_params" } else { "invalid_request" };
+    let code = if faults.is_empty() { Code::InvalidParams } else { Code::InvalidRequest };
     faults.extend(check_params(&params));
 
     match (name, at_least, wait_ms, expand, allow_partial) {
@@ -114,17 +122,98 @@ pub(crate) fn parse(body: &[u8]) -> Result<MetricRequest, Problem> {
     }
 }
 
+/// A question with these params as text, and nothing else.
+///
+/// # Errors
+/// The text is no JSON object.
+pub(crate) fn with_params(name: String, text: &str, names: bool) -> Result<MetricRequest, Fault> {
+    let params: Value = serde_json::from_str(text)
+        .map_err(|error| key_fault("params", format!("is not JSON: {error}")))?;
+    if let Some(fault) = check_params(&params) {
+        return Err(fault);
+    }
+    Ok(MetricRequest {
+        params_text: if params.is_null() { "{}".into() } else { text.to_owned() },
+        question: Question {
+            name,
+            params,
+            at_least: None,
+            wait: Duration::ZERO,
+            allow_partial: false,
+            calling: std::sync::Arc::default(),
+        },
+        names,
+    })
+}
+
+impl MetricRequest {
+    /// The same question, to be asked once more.
+    pub(crate) fn again(&self) -> MetricRequest {
+        let question = Question { calling: std::sync::Arc::default(), ..self.question.clone() };
+        MetricRequest { question, ..self.clone() }
+    }
+
+    /// The params in one spelling: keys sorted, numbers without a fraction as integers, no blanks.
+    pub(crate) fn canonical_params(&self) -> String {
+        let mut text = String::new();
+        match &self.question.params {
+            Value::Null => text.push_str("{}"),
+            params => push_canonical(&mut text, params),
+        }
+        text
+    }
+}
+
+fn push_canonical(out: &mut String, value: &Value) {
+    match value {
+        Value::Object(members) => {
+            let mut members: Vec<_> = members.iter().collect();
+            members.sort_unstable_by_key(|(key, _)| *key);
+            out.push('{');
+            for (n, (key, value)) in members.into_iter().enumerate() {
+                if n > 0 {
+                    out.push(',');
+                }
+                json_members::push_text(out, key);
+                out.push(':');
+                push_canonical(out, value);
+            }
+            out.push('}');
+        }
+        Value::Array(elements) => {
+            out.push('[');
+            for (n, element) in elements.iter().enumerate() {
+                if n > 0 {
+                    out.push(',');
+                }
+                push_canonical(out, element);
+            }
+            out.push(']');
+        }
+        Value::Number(number) => {
+            let whole = tally_plugin::property::integer(number.to_string().as_bytes());
+            out.push_str(&whole.map_or_else(|| number.to_string(), |whole| whole.to_string()));
+        }
+        Value::String(text) => json_members::push_text(out, text),
+        other => out.push_str(&other.to_string()),
+    }
+}
+
+pub(crate) fn not_an_object() -> Problem {
+    Problem::fault(Code::InvalidRequest, "", "the body is not an object")
+}
+
 /// The faults of the keys: unknown, or given twice.
-fn check_keys(members: &[(Cow<'_, str>, &RawValue)]) -> Vec<Fault> {
+pub(crate) fn check_keys(members: &[(Cow<'_, str>, &RawValue)], known: &[&str]) -> Vec<Fault> {
     let mut faults: Vec<Fault> = Vec::new();
     let (mut seen, mut unknown) = (HashSet::new(), 0);
     for (key, _) in members {
         let first = seen.insert(key.as_ref());
-        match (KEYS.contains(&key.as_ref()), first) {
+        match (known.contains(&key.as_ref()), first) {
             (false, true) if unknown < UNKNOWN_KEYS => {
                 unknown += 1;
-                faults
-                    .push(key_fault(key, format!("unknown key; known keys: {}", KEYS.join(", "))));
+                let known = format!("unknown key; known keys: {}", known.join(", "));
+                faults.push(key_fault(key, known));
             }
             // One error per pointer.
             (true, true) | (false, _) => {}
@@ -145,7 +234,7 @@ fn check_params(params: &Value) -> Option<Fault> {
 
 /// 400 with the place.
 pub(crate) fn invalid_json(error: &serde_json::Error) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "invalid_json", format!("the body is not JSON: {error}"))
+    Problem::new(Code::InvalidJson, format!("the body is not JSON: {error}"))
 }
 
 fn parse_member<'a, T: Deserialize<'a>>(value: &'a RawValue, what: &str) -> Result<T, String> {
@@ -161,6 +250,6 @@ fn parse_natural(value: &RawValue) -> Option<u64> {
 }
 
 /// A fault at a top-level key; the pointer is escaped as RFC 6901 says.
-fn key_fault(key: &str, detail: String) -> Fault {
+pub(crate) fn key_fault(key: &str, detail: String) -> Fault {
     Fault { pointer: format!("/{}", key.replace('~', "~0").replace('/', "~1")), detail }
 }

@@ -6,18 +6,19 @@
 //! and from then on without either (`wait_for_position`). One that does not end in time keeps its
 //! thread, but not its slot: the engine bounds how many of these a metric may have.
 
-use super::budgeted_body::BudgetedBody;
+use super::codes::Code;
+use super::complete_answer::{CompleteAnswer, panic_problem};
 use super::descriptor::{Descriptor, RejectedText};
-use super::envelope::Envelope;
 use super::metric_request::{self, MetricRequest};
 use super::problem::Problem;
-use super::wait_for_position::{PositionWaits, WaitOutcome};
-use super::{App, enrich, request_body};
+use super::rows::{RowForm, RowSource};
+use super::wait_for_position::WaitOutcome;
+use super::{App, answer, request_body};
+use axum::BoxError;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use axum::{BoxError, Json};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::Response;
 use bytes::Bytes;
 use hyper::body::Body;
 use parking_lot::Mutex;
@@ -28,7 +29,6 @@ use std::time::{Duration, Instant};
 use tally_engine::engine::{EvaluateError, Evaluated};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinError;
 use tokio::time::timeout;
 
 /// How long an evaluation waits for a position on a thread: most positions are counted by then, and
@@ -36,17 +36,12 @@ use tokio::time::timeout;
 const SHORT_WAIT: Duration = Duration::from_millis(50);
 
 /// A longer body always goes to a blocking thread: parsing and checking it may take a while.
-const SHORT: usize = 4 * 1024;
+pub(super) const SHORT: usize = 4 * 1024;
 
-/// A longer result is written on a blocking thread, and holds memory of the answers' share until it
-/// is sent.
-const LARGE: usize = 64 * 1024;
-
-/// Copies of a large result in memory while its reply is made and sent: the result, the one with
-/// names, the envelope, the text.
-const COPIES: u64 = 4;
-
-pub(crate) async fn list(State(app): State<Arc<App>>) -> Response {
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     #[derive(Serialize)]
     struct MetricList<'a> {
         metrics: Vec<Descriptor<'a>>,
@@ -59,8 +54,8 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> Response {
         .into_iter()
         .map(|rejected| RejectedText::of(rejected, &app.redactor))
         .collect();
-    Json(MetricList { metrics: metrics.iter().map(Descriptor::of).collect(), rejected })
-        .into_response()
+    let list = MetricList { metrics: metrics.iter().map(Descriptor::of).collect(), rejected };
+    answer::list(&headers, RowSource::METRICS, &list, None).await
 }
 
 pub(crate) async fn describe(
@@ -69,7 +64,7 @@ pub(crate) async fn describe(
 ) -> Result<Response, Problem> {
     let name = name_in(name)?;
     match app.engine.metric(&name) {
-        Some(info) => Ok(Json(Descriptor::of(&info)).into_response()),
+        Some(info) => Ok(answer::json(&Descriptor::of(&info))),
         None => Err(no_metric(&app, &name)),
     }
 }
@@ -91,7 +86,7 @@ pub(super) fn no_metric(app: &App, name: &str) -> Problem {
 }
 
 fn not_found(detail: String) -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "metric_not_found", detail)
+    Problem::new(Code::MetricNotFound, detail)
 }
 
 pub(crate) async fn evaluate<B: Body<Data = Bytes> + Unpin>(
@@ -104,6 +99,11 @@ where
 {
     request_body::media_type(headers, &["application/json"])?;
     let body = request_body::read(headers, body, request_body::ORDINARY, app.limits.body).await?;
+    if let Some(form) = RowForm::preferred(headers) {
+        // Past the cache: what is kept there is JSON.
+        let answer = Box::pin(answer_body(app, &body)).await?;
+        return Box::pin(answer.into_rows(app, form)).await;
+    }
     let started = Instant::now();
     let body = match app.replies.get(&body, started) {
         Some(text) => text.into(),
@@ -122,59 +122,46 @@ async fn answer_request(
     body: &Bytes,
     started: Instant,
 ) -> Result<axum::body::Body, Problem> {
-    let (asked, evaluated) = if body.len() <= SHORT {
-        let asked = metric_request::parse(body)?;
-        match app.engine.ready_answer(&asked.question) {
-            Some(answer) => (asked, answer?),
-            None => evaluate_when_counted(app, asked).await?,
-        }
-    } else {
-        let long = body.clone();
-        let place = acquire_slot(app).await?;
-        let read = tokio::task::spawn_blocking(move || {
-            let read = metric_request::parse(&long);
-            drop(place);
-            read
-        });
-        let asked = read.await.map_err(|failed| panic_problem(&failed))??;
-        evaluate_when_counted(app, asked).await?
-    };
-    if evaluated.result.len() <= LARGE {
-        return Ok(write_reply(app, body, started, asked, evaluated).await?.into());
+    let answer = answer_body(app, body).await?;
+    if answer.is_large() {
+        return answer.into_body(started).await;
     }
-    let held = app.limits.answers.take(evaluated.result.len() as u64 * COPIES);
-    let held = held.map_err(|_| {
-        Problem::overloaded("the answers in progress already use their share of [limits] memory")
-    })?;
-    let (all, body) = (Arc::clone(app), body.clone());
-    let write = tokio::task::spawn_blocking(move || {
-        Handle::current()
-            .block_on(write_reply(&all, &body, started, asked, evaluated))
-            .map(|text| BudgetedBody::new(text, held))
-    });
-    Ok(axum::body::Body::new(write.await.map_err(|failed| panic_problem(&failed))??))
-}
-
-/// The reply's text, with what the catalogue adds. It is kept for the next equal request if it may
-/// be.
-async fn write_reply(
-    app: &App,
-    body: &Bytes,
-    started: Instant,
-    asked: MetricRequest,
-    mut evaluated: Evaluated,
-) -> Result<String, Problem> {
-    let MetricRequest { question, params_text, names } = asked;
-    let mut warnings = std::mem::take(&mut evaluated.warnings);
-    let annotations = app.annotations.of(&question.name, &evaluated.result_schema);
-    let enriched = enrich::enrich(app, &annotations, &evaluated.result, names, &mut warnings).await;
-    let result = enriched.as_deref().unwrap_or(&evaluated.result);
-    let envelope = Envelope::new(&question.name, &params_text, result, &evaluated, &warnings);
-    let text = envelope.text(evaluated.as_of, started.elapsed());
-    if let (Some(validity), None) = (evaluated.validity, enriched) {
+    let envelope = answer.envelope();
+    let text = envelope.text(answer.evaluated.as_of, started.elapsed());
+    // Kept for the next equal request.
+    if let Some(validity) = answer.evaluated.validity {
         app.replies.insert(body, validity, envelope);
     }
-    Ok(text)
+    Ok(text.into())
+}
+
+/// Answers the question in a body.
+async fn answer_body(app: &Arc<App>, body: &Bytes) -> Result<CompleteAnswer, Problem> {
+    if body.len() <= SHORT {
+        return answer_asked(app, metric_request::parse(body)?).await;
+    }
+    let long = body.clone();
+    let place = acquire_slot(app).await?;
+    let read = tokio::task::spawn_blocking(move || {
+        let read = metric_request::parse(&long);
+        drop(place);
+        read
+    });
+    let asked = read.await.map_err(|failed| panic_problem(&failed))??;
+    let (asked, evaluated) = evaluate_when_counted(app, asked).await?;
+    CompleteAnswer::new(app, asked, evaluated).await
+}
+
+/// Answers a short question: with what the engine has ready, else on a blocking thread.
+pub(super) async fn answer_asked(
+    app: &Arc<App>,
+    asked: MetricRequest,
+) -> Result<CompleteAnswer, Problem> {
+    let (asked, evaluated) = match app.engine.ready_answer(&asked.question) {
+        Some(answer) => (asked, answer?),
+        None => evaluate_when_counted(app, asked).await?,
+    };
+    CompleteAnswer::new(app, asked, evaluated).await
 }
 
 /// Evaluates once the position that the request requires is counted, or the wait is over.
@@ -201,21 +188,19 @@ async fn evaluate_when_counted(
         }
     }
     let left = wait.saturating_sub(begun.elapsed());
-    match PositionWaits::wait(app, &asked.question.name, &at_least, left).await {
+    let name = &asked.question.name;
+    match app.position_waits.reached(&app.phase, name, &at_least, left).await {
         WaitOutcome::Reached | WaitOutcome::TimedOut => {}
-        WaitOutcome::Stopping => {
-            let stopping = Problem::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "stopping",
-                "the server is stopping; ask again",
-            );
-            return Err(stopping.retry_after(1));
-        }
+        WaitOutcome::Stopping => return Err(stopping()),
     }
     asked.question.wait = Duration::ZERO;
     // All callers that waited for the same position arrive at once, and take turns.
     let (asked, answer) = evaluate_blocking(app, acquire_slot(app).await?, asked, limit).await?;
     Ok((asked, answer?))
+}
+
+pub(super) fn stopping() -> Problem {
+    Problem::unavailable(Code::Stopping, "the server is stopping; ask again", true)
 }
 
 /// Evaluates on a blocking thread; returns the question with the answer.
@@ -225,15 +210,29 @@ async fn evaluate_blocking(
     asked: MetricRequest,
     limit: Duration,
 ) -> Result<(MetricRequest, Result<Evaluated, EvaluateError>), Problem> {
-    let (permit, calling) =
-        (Arc::new(Mutex::new(Some(place))), Arc::clone(&asked.question.calling));
+    let (engine, calling) = (Arc::clone(&app.engine), Arc::clone(&asked.question.calling));
+    let evaluate = move || {
+        let answer = engine.evaluate(&asked.question);
+        (asked, answer)
+    };
+    in_slot(app, (place, limit), calling, evaluate).await
+}
+
+/// Works on a blocking thread, in a slot for evaluations, at most `limit`; `calling` says when the
+/// work calls a plugin.
+pub(super) async fn in_slot<T: Send + 'static>(
+    app: &App,
+    (place, limit): (OwnedSemaphorePermit, Duration),
+    calling: Arc<AtomicBool>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
+    let permit = Arc::new(Mutex::new(Some(place)));
     let slot = EvaluationSlot { permit, until: Instant::now() + limit, calling };
     let given_back = ReleaseAtEnd(Arc::clone(&slot.permit));
-    let engine = Arc::clone(&app.engine);
     let work = tokio::task::spawn_blocking(move || {
-        let answer = engine.evaluate(&asked.question);
+        let done = work();
         drop(given_back);
-        (asked, answer)
+        done
     });
     match timeout(limit, work).await {
         Ok(Ok(done)) => Ok(done),
@@ -244,7 +243,7 @@ async fn evaluate_blocking(
 
 /// A slot for an evaluation. Most evaluations end within a millisecond or two, so this waits for a
 /// free slot.
-async fn acquire_slot(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
+pub(super) async fn acquire_slot(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
     let turn = timeout(app.limits.place, Arc::clone(&app.evaluations).acquire_owned()).await;
     turn.ok().and_then(Result::ok).map_or_else(|| try_acquire_slot(&app.evaluations), Ok)
 }
@@ -296,9 +295,4 @@ impl Drop for EvaluationSlot {
             }
         });
     }
-}
-
-fn panic_problem(failed: &JoinError) -> Problem {
-    tracing::error!(%failed, "an evaluation panicked");
-    Problem::internal()
 }

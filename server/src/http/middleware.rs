@@ -5,13 +5,15 @@
 //! panics become an answer. Steps are plain functions that do not wait: a layer of the router would
 //! box a future for every request, and the fast path bypasses the router.
 
+use super::codes::Code;
 use super::connection::Connection;
+use super::etag::KnownTags;
 use super::problem::Problem;
 use super::routes::Routes;
-use super::{App, origin_check};
+use super::{App, etag, origin_check};
 use axum::BoxError;
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -28,11 +30,11 @@ type RequestCheck = fn(&App, &Head<'_>, &mut Exchange) -> ControlFlow<Response>;
 type Finish = fn(&App, &Exchange, &mut Response);
 
 /// In this order; the first that breaks is the last that runs.
-const CHECKS: [RequestCheck; 2] = [origin_check::check, check_target_length];
+const CHECKS: [RequestCheck; 3] = [origin_check::check, check_target_length, etag::check];
 
 /// In this order, for every answer. The problem is written first: it replaces body and headers of
 /// the answer that carries it.
-const FINISHES: [Finish; 3] = [write_problem, add_headers, origin_check::allow_page];
+const FINISHES: [Finish; 4] = [write_problem, etag::finish, add_headers, origin_check::allow_page];
 
 /// Longest target of a request, in bytes.
 const LONGEST_TARGET: usize = 4 * 1024;
@@ -62,6 +64,8 @@ pub(crate) struct Exchange {
     /// The origin of the listed page that sent the request; its browser needs permission to show it
     /// the answer.
     pub(crate) page: Option<HeaderValue>,
+    /// What the client has, if the request only reads.
+    pub(crate) known: Option<KnownTags>,
 }
 
 /// Answers a request; `connection` is the one that it came on.
@@ -75,7 +79,8 @@ where
     B::Error: Into<BoxError>,
 {
     let app = routes.app();
-    let mut exchange = Exchange { request_id: request_id(request.headers()), page: None };
+    let request_id = request_id(request.headers());
+    let mut exchange = Exchange { request_id, page: None, known: None };
     let mut response = match check(app, &request, &mut exchange) {
         ControlFlow::Break(answer) => answer,
         ControlFlow::Continue(()) => {
@@ -113,14 +118,14 @@ fn check_target_length(_: &App, head: &Head<'_>, _: &mut Exchange) -> ControlFlo
         return ControlFlow::Continue(());
     }
     let detail = format!("the target has {target} bytes; at most {LONGEST_TARGET} are allowed");
-    ControlFlow::Break(
-        Problem::new(StatusCode::URI_TOO_LONG, "uri_too_long", detail).into_response(),
-    )
+    ControlFlow::Break(Problem::new(Code::UriTooLong, detail).into_response())
 }
 
-/// Writes the body of an answer that carries a problem: only here the request's id is known.
+/// Writes the body of an answer that carries a problem: only here the request's id is known. Counts
+/// the limits that are reached.
 fn write_problem(app: &App, exchange: &Exchange, response: &mut Response) {
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        app.limits_hit.count(problem.code());
         problem.write(response, exchange.request_id.to_str().unwrap_or_default(), &app.redactor);
     }
 }
@@ -132,11 +137,7 @@ fn add_headers(_: &App, exchange: &Exchange, response: &mut Response) {
 }
 
 pub(crate) async fn not_found(request: Request) -> Problem {
-    Problem::new(
-        StatusCode::NOT_FOUND,
-        "not_found",
-        format!("there is nothing at {}", request.uri().path()),
-    )
+    Problem::new(Code::NotFound, format!("there is nothing at {}", request.uri().path()))
 }
 
 /// The `Allow` header is added by the router.
@@ -146,7 +147,7 @@ pub(crate) async fn method_not_allowed(request: Request) -> Problem {
         request.uri().path(),
         request.method()
     );
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+    Problem::new(Code::MethodNotAllowed, detail)
 }
 
 /// The caller's id if it is safe to log, otherwise a new one.

@@ -5,15 +5,22 @@
 //! `middleware` and ends in one of the `routes`. Every request and connection is bounded in size
 //! and time ([`Limits`]); every error is a problem (RFC 9457). Counts nothing and stores nothing.
 
+mod accept;
+mod answer;
+mod answer_get;
 mod audit;
+mod batch;
 mod budgeted_body;
 mod catalogue;
+mod codes;
+mod complete_answer;
 mod connection;
 mod dead_letters;
 mod descriptor;
 mod engine_api;
 mod enrich;
 mod envelope;
+mod etag;
 mod events;
 mod health;
 mod id_annotations;
@@ -25,11 +32,15 @@ mod middleware;
 mod origin_check;
 mod parse_errors;
 mod problem;
+mod problems;
 mod redact_paths;
+mod refusals;
 mod reply_cache;
 mod request_body;
 mod routes;
+mod rows;
 mod server;
+mod status;
 mod stored;
 mod versions;
 mod wait_for_position;
@@ -113,6 +124,8 @@ pub struct Limits {
     pub place: Duration,
     /// How long the catalogue may take; then 503, or an answer without names.
     pub catalogue: Duration,
+    /// Questions held until their answer changes, at once; one more is answered 503.
+    pub held: usize,
     /// WebSockets at once; one more is answered 503.
     pub sockets: usize,
     /// Between two pings to a WebSocket.
@@ -127,6 +140,8 @@ pub struct Limits {
     /// Bytes of replies that are kept for the next equal question; the least used are dropped
     /// first.
     pub kept_replies: u64,
+    /// Bytes of an answer as rows, and of all answers of a batch; more are refused.
+    pub answer_bytes: usize,
     /// Memory that long answers hold until they are written; one more is answered 503.
     pub answers: Arc<Share>,
 }
@@ -154,16 +169,24 @@ impl Default for Limits {
             listing: seconds(5),
             place: seconds(1),
             catalogue: seconds(1),
+            held: 2_048,
             sockets: 1_024,
             socket_ping: seconds(20),
             socket_dead: seconds(30),
             socket_write: seconds(10),
             drain: seconds(10),
             kept_replies: 16 << 20,
+            answer_bytes: 16 << 20,
             answers: Arc::new(Share::new(256 << 20)),
         }
     }
 }
+
+/// Between two looks at a position that somebody waits for.
+const POSITION_POLL: Duration = Duration::from_millis(3);
+
+/// Between two looks at whether anything was counted. No held question is asked again sooner.
+const MOVE_POLL: Duration = Duration::from_millis(50);
 
 /// How far a stop has come. Each task that serves a connection holds a receiver until it is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,7 +208,11 @@ struct App {
     annotations: id_annotations::AnnotationCache,
     replies: reply_cache::ReplyCache,
     redactor: redact_paths::PathRedactor,
-    position_waits: wait_for_position::PositionWaits,
+    /// For those who read what they wrote.
+    position_waits: Arc<wait_for_position::PositionWaits>,
+    /// For those who wait for any change.
+    position_moves: Arc<wait_for_position::PositionWaits>,
+    limits_hit: refusals::LimitsHit,
     evaluations: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
     appends: Arc<Semaphore>,
@@ -193,6 +220,7 @@ struct App {
     audits: Arc<Semaphore>,
     listings: Arc<Semaphore>,
     dumps: Arc<Semaphore>,
+    held: Arc<Semaphore>,
     sockets: Arc<Semaphore>,
     phase: watch::Sender<Phase>,
 }
@@ -201,6 +229,8 @@ impl App {
     fn new(parts: Parts) -> Arc<App> {
         let Parts { engine, catalogue, render, origin_check, limits } = parts;
         let permits = |permits: usize| Arc::new(Semaphore::new(permits));
+        let waits = |every| wait_for_position::PositionWaits::new(&engine, every);
+        let (position_waits, position_moves) = (waits(POSITION_POLL), waits(MOVE_POLL));
         Arc::new(App {
             engine,
             catalogue,
@@ -209,7 +239,9 @@ impl App {
             annotations: id_annotations::AnnotationCache::default(),
             replies: reply_cache::ReplyCache::new(limits.kept_replies),
             redactor: redact_paths::PathRedactor::new(),
-            position_waits: wait_for_position::PositionWaits::default(),
+            position_waits,
+            position_moves,
+            limits_hit: refusals::LimitsHit::default(),
             evaluations: permits(limits.evaluations),
             waiting: permits(limits.evaluations),
             appends: permits(limits.appends),
@@ -217,6 +249,7 @@ impl App {
             audits: permits(limits.audits),
             listings: permits(limits.listings),
             dumps: permits(limits.dumps),
+            held: permits(limits.held),
             sockets: permits(limits.sockets),
             phase: watch::channel(Phase::Serving).0,
             limits,

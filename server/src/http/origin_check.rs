@@ -8,6 +8,7 @@
 //! without `Origin` does not come from a browser and is accepted.
 
 use super::App;
+use super::codes::Code;
 use super::middleware::{Exchange, Head};
 use super::problem::Problem;
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -44,12 +45,15 @@ const PREFLIGHT: [(HeaderName, HeaderValue); 3] = [
     ),
     (
         header::ACCESS_CONTROL_ALLOW_HEADERS,
-        HeaderValue::from_static("authorization, content-type, request-id"),
+        HeaderValue::from_static("authorization, content-type, if-none-match, request-id"),
     ),
     (header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600")),
 ];
 
-const EXPOSED: HeaderValue = HeaderValue::from_static("request-id, retry-after");
+const EXPOSED: HeaderValue = HeaderValue::from_static(
+    "etag, request-id, retry-after, tally-as-of, tally-history, tally-next, tally-position, \
+     tally-warnings, tally-window",
+);
 
 impl OriginCheck {
     /// From `[server] allowed_hosts` and `allowed_origins`. An entry that is not a host name or
@@ -96,14 +100,13 @@ impl OriginCheck {
                      origins that may",
                     quoted(origin.as_bytes())
                 );
-                Err(Problem::new(StatusCode::FORBIDDEN, "origin_not_allowed", detail))
+                Err(Problem::new(Code::OriginNotAllowed, detail))
             }
         }
     }
 
     fn host<'h>(&self, headers: &'h HeaderMap) -> Result<HostName<'h>, Problem> {
-        let invalid =
-            |detail: &str| Problem::new(StatusCode::BAD_REQUEST, "invalid_host", detail).closing();
+        let invalid = |detail: &str| Problem::new(Code::InvalidHost, detail).closing();
         let mut hosts = headers.get_all(header::HOST).iter();
         match (hosts.next(), hosts.next()) {
             (Some(host), None) => {
@@ -131,7 +134,7 @@ impl OriginCheck {
                  [server] allowed_hosts",
                 quoted(text.as_bytes())
             );
-            Problem::new(StatusCode::FORBIDDEN, "host_not_allowed", detail)
+            Problem::new(Code::HostNotAllowed, detail)
         })
     }
 }
@@ -150,11 +153,15 @@ pub(crate) fn check(app: &App, head: &Head<'_>, exchange: &mut Exchange) -> Cont
 }
 
 /// Tells the browser of a listed page that the page may read the answer.
-pub(crate) fn allow_page(_: &App, exchange: &Exchange, response: &mut Response) {
+pub(crate) fn allow_page(app: &App, exchange: &Exchange, response: &mut Response) {
+    let headers = response.headers_mut();
     if let Some(origin) = &exchange.page {
-        let headers = response.headers_mut();
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
         headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+    }
+    // What a cache keeps of an answer without that permission is not for a listed page.
+    let is_kept = !app.origin_check.origins.is_empty() && headers.contains_key(header::ETAG);
+    if exchange.page.is_some() || is_kept {
         headers.append(header::VARY, HeaderValue::from_static("origin"));
     }
 }

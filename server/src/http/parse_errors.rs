@@ -4,9 +4,9 @@
 //! Such an answer is the last thing that hyper writes on a connection. It is known by its shape: no
 //! body, and no `request-id`, which every other answer has.
 
+use super::codes::Code;
 use super::problem::Problem;
 use super::redact_paths::PathRedactor;
-use axum::http::StatusCode;
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -20,25 +20,20 @@ pub(crate) fn problem_for(bytes: &[u8]) -> Option<Bytes> {
     let is_bare = lines.clone().any(|line| line.eq_ignore_ascii_case("content-length: 0"))
         && !lines
             .any(|line| line.get(..10).is_some_and(|name| name.eq_ignore_ascii_case("request-id")));
-    let (status, code, detail) = match (status.get(..2)?, is_bare) {
-        ("00", true) => (
-            StatusCode::BAD_REQUEST,
-            "bad_request",
-            "the request is not HTTP/1.1, or its head contradicts itself",
-        ),
-        ("14", true) => {
-            (StatusCode::URI_TOO_LONG, "uri_too_long", "the target of the request is too long")
+    let (code, detail) = match (status.get(..2)?, is_bare) {
+        ("00", true) => {
+            (Code::BadRequest, "the request is not HTTP/1.1, or its head contradicts itself")
         }
-        ("31", true) => (
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            "head_too_large",
-            "the head of the request has more than 64 fields or 16 KiB",
-        ),
+        ("14", true) => (Code::UriTooLong, "the target of the request is too long"),
+        ("31", true) => {
+            (Code::HeadTooLarge, "the head of the request has more than 64 fields or 16 KiB")
+        }
         _ => return None,
     };
+    let status = code.status();
     let mut response = Response::default();
     let id = super::middleware::fresh_id();
-    Problem::new(status, code, detail).write(
+    Problem::new(code, detail).write(
         &mut response,
         id.to_str().unwrap_or_default(),
         &PathRedactor::default(),

@@ -1,8 +1,10 @@
 //! Errors as RFC 9457 problems.
 //!
-//! A handler returns a [`Problem`]; `middleware` writes it out, because only there the request's id
-//! is known. Never carries a debug text, a path (`redact_paths`) or SQL.
+//! A handler returns a [`Problem`] with a code of the list (`codes`); `middleware` writes it out,
+//! because only there the request's id is known. Never carries a debug text, a path
+//! (`redact_paths`) or SQL.
 
+use super::codes::{Code, title};
 use super::redact_paths::PathRedactor;
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -29,13 +31,12 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
-    /// With a stable code in `snake_case`; the title is the code in words.
-    pub(crate) fn new(
-        status: StatusCode,
-        code: impl Into<Cow<'static, str>>,
-        detail: impl Into<String>,
-    ) -> Problem {
-        let (code, detail) = (code.into(), detail.into());
+    /// With a code of the list, and its status.
+    pub(crate) fn new(code: Code, detail: impl Into<String>) -> Problem {
+        Problem::of_word(code.status(), code.word().into(), detail.into())
+    }
+
+    fn of_word(status: StatusCode, code: Cow<'static, str>, detail: String) -> Problem {
         Problem {
             status,
             code,
@@ -47,44 +48,56 @@ impl Problem {
         }
     }
 
-    /// 422 with all faults, the first [`FAULTS`] of them.
-    pub(crate) fn invalid(code: impl Into<Cow<'static, str>>, mut errors: Vec<Fault>) -> Problem {
+    /// With all faults of a request, the first [`FAULTS`] of them.
+    pub(crate) fn invalid(code: Code, errors: Vec<Fault>) -> Problem {
+        Problem::of_faults(code.status(), code.word().into(), errors)
+    }
+
+    /// 422 as a metric refuses params: with a code of the list, or its plugin's own.
+    pub(crate) fn refused(code: String, errors: Vec<Fault>) -> Problem {
+        Problem::of_faults(StatusCode::UNPROCESSABLE_ENTITY, code.into(), errors)
+    }
+
+    fn of_faults(status: StatusCode, code: Cow<'static, str>, mut errors: Vec<Fault>) -> Problem {
         let detail = match errors.as_slice() {
             [one] => one.detail.clone(),
             many if many.len() > FAULTS => format!("{} faults; the first are listed", many.len()),
             many => format!("{} faults", many.len()),
         };
         errors.truncate(FAULTS);
-        Problem { errors, ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail) }
+        Problem { errors, ..Problem::of_word(status, code, detail) }
     }
 
-    /// 422 with one fault.
-    pub(crate) fn fault(code: &'static str, pointer: &str, detail: impl Into<String>) -> Problem {
+    /// With one fault.
+    pub(crate) fn fault(code: Code, pointer: &str, detail: impl Into<String>) -> Problem {
         Problem::invalid(code, vec![Fault { pointer: pointer.into(), detail: detail.into() }])
     }
 
     /// 503: more work than the server takes on at once.
     pub(crate) fn overloaded(detail: &str) -> Problem {
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail).retry_after(1)
+        Problem::new(Code::Overloaded, detail).retry_after(1)
     }
 
-    /// 503: what the request needs does not answer. With a time to try again at, if that helps.
-    pub(crate) fn unavailable(
-        code: &'static str,
-        detail: impl Into<String>,
-        retry_helps: bool,
-    ) -> Problem {
-        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail);
+    /// What the request needs does not answer. With a time to try again at, if that helps.
+    pub(crate) fn unavailable(code: Code, detail: impl Into<String>, retry_helps: bool) -> Problem {
+        let problem = Problem::new(code, detail);
         if retry_helps { problem.retry_after(1) } else { problem }
     }
 
     /// 500 without a reason; the reason is in the log, beside the request's id.
     pub(crate) fn internal() -> Problem {
-        Problem::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "internal_error",
-            "the request failed; the log gives the reason under this request_id",
-        )
+        let detail = "the request failed; the log gives the reason under this request_id";
+        Problem::new(Code::InternalError, detail)
+    }
+
+    /// Whether it has this code.
+    pub(crate) fn is(&self, code: Code) -> bool {
+        self.code == code.word()
+    }
+
+    /// Its stable code.
+    pub(crate) fn code(&self) -> &str {
+        &self.code
     }
 
     /// Adds reasons, each with where it applies.
@@ -114,13 +127,16 @@ impl Problem {
         self
     }
 
-    /// Writes the body and headers into the response that carries this problem.
-    pub(crate) fn write(
-        mut self,
-        response: &mut Response,
-        request_id: &str,
-        redactor: &PathRedactor,
-    ) {
+    /// The problem of a part of a request, whose pointers begin there.
+    pub(crate) fn within(mut self, pointer: &str) -> Problem {
+        for error in &mut self.errors {
+            error.pointer.insert_str(0, pointer);
+        }
+        self
+    }
+
+    /// The object as JSON; without an id where it is a part of an answer.
+    pub(crate) fn text(&mut self, request_id: Option<&str>, redactor: &PathRedactor) -> String {
         self.detail = redactor.redact(&self.detail).into_owned();
         for error in &mut self.errors {
             error.detail = redactor.redact(&error.detail).into_owned();
@@ -136,9 +152,10 @@ impl Problem {
             errors: &'a [Fault],
             #[serde(flatten)]
             more: &'a Map<String, Value>,
-            request_id: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            request_id: Option<&'a str>,
         }
-        let Problem { status, code, detail, errors, more, headers: own, close } = &self;
+        let Problem { status, code, detail, errors, more, .. } = &*self;
         let text = Text {
             r#type: format!("/problems/{code}"),
             title: title(code),
@@ -149,7 +166,19 @@ impl Problem {
             more,
             request_id,
         };
-        let body = serde_json::to_vec(&text).unwrap_or_default();
+        // Texts and values always serialise.
+        serde_json::to_string(&text).unwrap_or_default()
+    }
+
+    /// Writes the body and headers into the response that carries this problem.
+    pub(crate) fn write(
+        mut self,
+        response: &mut Response,
+        request_id: &str,
+        redactor: &PathRedactor,
+    ) {
+        let body = self.text(Some(request_id), redactor);
+        let Problem { status, headers: own, close, .. } = &self;
         *response.status_mut() = *status;
         let headers = response.headers_mut();
         headers.remove(header::CONTENT_LENGTH);
@@ -178,35 +207,24 @@ impl From<EvaluateError> for Problem {
         let unavailable = |code, detail: String| Problem::unavailable(code, detail, helps);
         match error {
             EvaluateError::NotFound { suggestions, detail } => {
-                Problem::new(StatusCode::NOT_FOUND, "metric_not_found", detail)
-                    .with("suggestions", suggestions)
+                Problem::new(Code::MetricNotFound, detail).with("suggestions", suggestions)
             }
-            EvaluateError::Invalid { code, errors } => Problem::invalid(code, errors),
-            EvaluateError::Backfilling { done } => unavailable("backfilling", detail)
+            EvaluateError::Invalid { code, errors } => Problem::refused(code, errors),
+            EvaluateError::Backfilling { done } => unavailable(Code::Backfilling, detail)
                 .with("progress", serde_json::json!({ "done": done })),
             EvaluateError::Quarantined(_) => {
-                let problem = unavailable("plugin_quarantined", detail);
+                let problem = unavailable(Code::PluginQuarantined, detail);
                 if helps { problem.retry_after(30) } else { problem }
             }
-            EvaluateError::PluginFailed(_) => {
-                Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "plugin_failed", detail)
-            }
+            EvaluateError::PluginFailed(_) => Problem::new(Code::PluginFailed, detail),
             EvaluateError::PositionNotReached(position) => {
-                Problem::new(StatusCode::GATEWAY_TIMEOUT, "position_not_reached", detail)
+                Problem::new(Code::PositionNotReached, detail)
                     .with("position", position.to_string())
             }
-            EvaluateError::DeadlineExceeded(_) => {
-                Problem::new(StatusCode::GATEWAY_TIMEOUT, "deadline_exceeded", detail)
-            }
+            EvaluateError::DeadlineExceeded(_) => Problem::new(Code::DeadlineExceeded, detail),
             EvaluateError::Overloaded(_) => Problem::overloaded(&detail),
-            EvaluateError::PartitionsMissing(_) => unavailable("partitions_missing", detail),
-            EvaluateError::StoreUnavailable(_) => unavailable("store_unavailable", detail),
+            EvaluateError::PartitionsMissing(_) => unavailable(Code::PartitionsMissing, detail),
+            EvaluateError::StoreUnavailable(_) => unavailable(Code::StoreUnavailable, detail),
         }
     }
-}
-
-fn title(code: &str) -> String {
-    let words = code.replace('_', " ");
-    let mut letters = words.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }

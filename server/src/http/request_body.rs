@@ -1,8 +1,9 @@
 //! Reads a request's body: media type, size and time are checked before anything parses it.
 
+use super::codes::Code;
 use super::problem::Problem;
 use axum::BoxError;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Body;
@@ -27,8 +28,7 @@ pub(crate) fn media_type(
     accepted: &'static [&'static str],
 ) -> Result<&'static str, Problem> {
     let stated = headers.get(header::CONTENT_TYPE);
-    let unsupported =
-        |detail| Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail);
+    let unsupported = |detail: String| Problem::new(Code::UnsupportedMediaType, detail);
     if let Some(encoding) =
         headers.get(header::CONTENT_ENCODING).filter(|encoding| *encoding != "identity")
     {
@@ -60,7 +60,7 @@ where
 {
     let too_large = || {
         let detail = format!("the body has more than {most} bytes");
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", detail).closing()
+        Problem::new(Code::PayloadTooLarge, detail).closing()
     };
     let stated = headers
         .get(header::CONTENT_LENGTH)
@@ -78,15 +78,13 @@ where
             drain(body).await;
             Err(too_large())
         }
-        Ok(Err(Cut::Broken)) => Err(Problem::new(
-            StatusCode::BAD_REQUEST,
-            "invalid_body",
-            "the body ended early, or is not framed as its head says",
-        )
-        .closing()),
+        Ok(Err(Cut::Broken)) => {
+            let detail = "the body ended early, or is not framed as its head says";
+            Err(Problem::new(Code::InvalidBody, detail).closing())
+        }
         Err(_) => {
             let detail = format!("the body did not arrive within {limit:?}");
-            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail).closing())
+            Err(Problem::new(Code::RequestTimeout, detail).closing())
         }
     }
 }

@@ -3,7 +3,8 @@
 use super::connection::Connection;
 use super::problem::Problem;
 use super::{
-    App, audit, catalogue, dead_letters, events, health, metrics, middleware, stored, versions, ws,
+    App, answer_get, audit, batch, catalogue, dead_letters, events, health, metrics, middleware,
+    problems, status, stored, versions, ws,
 };
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -75,12 +76,15 @@ fn router(app: &Arc<App>) -> Router {
         .route("/api/product/{id}", one.clone())
         .route("/api/products/{id}", one)
         .route(METRICS, get(metrics::list).post(evaluate))
+        .route("/api/metrics/batch", post(batch::answer))
         .route("/api/metrics/{name}", get(metrics::describe))
+        .route("/api/metrics/{name}/answer", get(answer_get::answer))
         .route("/api/metrics/{name}/versions", get(versions::list))
         .route("/api/internal/metrics/{name}/{order}", post(versions::order))
         .route("/api/internal/partitions/{partition}/skip/{offset}", post(versions::skip))
         .route("/api/internal/clock/accept", post(versions::accept_clock))
         .route("/api/dead-letters", get(dead_letters::list))
+        .route("/api/status", get(status::show))
         .route("/api/internal/events", get(audit::events))
         .route("/api/internal/log", get(audit::log))
         .route("/api/internal/state/{metric}", get(audit::state))
@@ -92,6 +96,8 @@ fn router(app: &Arc<App>) -> Router {
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))
+        .route("/problems", get(problems::list))
+        .route("/problems/{code}", get(problems::describe))
         .fallback(middleware::not_found)
         .method_not_allowed_fallback(middleware::method_not_allowed)
         .layer(DefaultBodyLimit::disable())

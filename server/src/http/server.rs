@@ -87,7 +87,10 @@ impl Bound {
                             let (app, phase) = (Arc::clone(&app), app.phase.subscribe());
                             tokio::spawn(serve_connection(stream, connection, app, routes.clone(), phase));
                         }
-                        None => stream.write_refusal(FULL.as_bytes()),
+                        None => {
+                            app.limits_hit.count("overloaded");
+                            stream.write_refusal(FULL.as_bytes());
+                        }
                     },
                     Err(error) => {
                         if warned.is_none_or(|warned| warned.elapsed() >= WARN_EVERY) {
@@ -169,6 +172,8 @@ mod tests {
     fn the_refusal_states_its_length() {
         let (head, body) = super::FULL.split_once("\r\n\r\n").expect("it has a head");
         assert!(head.contains(&format!("content-length: {}", body.len())), "{}", body.len());
-        assert!(serde_json::from_str::<serde_json::Value>(body).is_ok());
+        let problem: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+        let code = crate::http::codes::Code::Overloaded;
+        assert_eq!((&problem["code"], &problem["status"]), (&code.word().into(), &503.into()));
     }
 }

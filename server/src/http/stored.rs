@@ -5,12 +5,12 @@
 //! of every metric; `GET /api/internal/stored/{metric}/{table}/{key}` the rows of a key, which is a
 //! JSON array of texts in base64url.
 
-use super::App;
 use super::audit::blocking;
+use super::codes::Code;
 use super::problem::Problem;
-use axum::Json;
+use super::{App, answer};
 use axum::extract::{Path, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
@@ -25,13 +25,13 @@ pub(crate) async fn tables(State(app): State<Arc<App>>) -> Response {
         let tables = metric.description.tables.iter().map(|table| json!({"name": table.name}));
         json!({"name": metric.name, "tables": tables.collect::<Vec<_>>()})
     });
-    Json(json!({"metrics": metrics.collect::<Vec<_>>()})).into_response()
+    answer::json(&json!({"metrics": metrics.collect::<Vec<_>>()}))
 }
 
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Problem> {
     let engine = Arc::clone(&app.engine);
     let stored = blocking(&app, move || engine.stored()).await??;
-    Ok(Json(json!({"metrics": stored})).into_response())
+    Ok(answer::json(&json!({"metrics": stored})))
 }
 
 pub(crate) async fn rows(
@@ -44,7 +44,7 @@ pub(crate) async fn rows(
         .and_then(|json| serde_json::from_slice::<Vec<String>>(&json).ok());
     let fault = || {
         Problem::fault(
-            "invalid_params",
+            Code::InvalidParams,
             "/key",
             "write the key as a JSON array of strings, in base64url",
         )
@@ -52,7 +52,7 @@ pub(crate) async fn rows(
     let key = texts.ok_or_else(fault)?;
     let engine = Arc::clone(&app.engine);
     let rows = blocking(&app, move || engine.stored_rows(&metric, &table, &key)).await??;
-    Ok(Json(stored_rows(&rows)).into_response())
+    Ok(answer::json(&stored_rows(&rows)))
 }
 
 /// The rows of a key, as JSON.

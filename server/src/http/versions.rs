@@ -6,14 +6,14 @@
 //! Two answers are compared as values, and only as far as their positions allow: while events come,
 //! positions differ.
 
+use super::codes::Code;
 use super::descriptor::Descriptor;
 use super::metrics::{name_in, no_metric};
 use super::problem::Problem;
-use super::{App, audit, request_body};
+use super::{App, answer, audit, request_body};
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::Value;
@@ -93,12 +93,11 @@ pub(crate) async fn list(
         let equal = (results.len() > 1).then(|| results.windows(2).all(|pair| pair[0] == pair[1]));
         Example { params: &example.params, note: &example.note, equal, answers }
     });
-    Ok(Json(VersionList {
+    Ok(answer::json(&VersionList {
         name: &name,
         versions: versions.collect(),
         examples: examples.collect(),
-    })
-    .into_response())
+    }))
 }
 
 fn role_text(role: Role) -> &'static str {
@@ -134,7 +133,7 @@ pub(crate) async fn order(
     path: Result<Path<(String, String)>, PathRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let unknown = |detail: &str| Problem::new(StatusCode::NOT_FOUND, "not_found", detail);
+    let unknown = |detail: &str| Problem::new(Code::NotFound, detail);
     // A media type that a page of another origin cannot send without a preflight.
     request_body::media_type(request.headers(), &["application/json"])?;
     let Path((name, order)) = path.map_err(|_| unknown("the name is not UTF-8"))?;
@@ -159,15 +158,11 @@ impl From<OrderError> for Problem {
     fn from(fault: OrderError) -> Problem {
         let detail = fault.to_string();
         match fault {
-            OrderError::NotPossible(_) => {
-                Problem::new(StatusCode::CONFLICT, "not_possible", detail)
-            }
+            OrderError::NotPossible(_) => Problem::new(Code::NotPossible, detail),
             OrderError::QueueFull(_) => Problem::overloaded(&detail),
-            OrderError::OutcomeUnknown(_) => {
-                Problem::new(StatusCode::GATEWAY_TIMEOUT, "outcome_unknown", detail)
-            }
+            OrderError::OutcomeUnknown(_) => Problem::new(Code::OutcomeUnknown, detail),
             OrderError::Failed(_) | OrderError::Store { .. } | OrderError::Ended => {
-                Problem::unavailable("order_failed", detail, fault.retry_helps())
+                Problem::unavailable(Code::OrderFailed, detail, fault.retry_helps())
             }
         }
     }
@@ -179,13 +174,8 @@ pub(crate) async fn skip(
     request: Request,
 ) -> Result<Response, Problem> {
     request_body::media_type(request.headers(), &["application/json"])?;
-    let not_one = |_| {
-        Problem::new(
-            StatusCode::NOT_FOUND,
-            "not_found",
-            "the partition and the offset must be whole numbers",
-        )
-    };
+    let not_one =
+        |_| Problem::new(Code::NotFound, "the partition and the offset must be whole numbers");
     let Path((partition, offset)) = path.map_err(not_one)?;
     execute(&app, Order::Skip { partition, offset }).await
 }
@@ -220,7 +210,7 @@ async fn blocking<T: Send + 'static>(
                 "it takes longer than {:?} and continues in the background",
                 app.limits.append
             );
-            Err(Problem::new(StatusCode::GATEWAY_TIMEOUT, "deadline_exceeded", detail))
+            Err(Problem::new(Code::DeadlineExceeded, detail))
         }
     }
 }

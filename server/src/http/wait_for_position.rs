@@ -1,11 +1,11 @@
-//! Waits until a metric has counted a position, for any number of callers at once.
+//! Waits until a metric has counted a position, or anything, for any number of callers at once.
 //!
 //! One task polls the positions for all callers: a waiting caller holds neither a thread nor a
 //! slot, so it does not keep others out. The number of callers is bounded by the number of
 //! connections. A stop of the server wakes all of them.
 
+use super::Phase;
 use super::engine_api::EngineApi;
-use super::{App, Phase};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,12 +13,20 @@ use tally_engine::event::Position;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-/// Between two polls.
-const POLL: Duration = Duration::from_millis(3);
-
 /// The metrics that callers wait for, and their last known positions.
 pub(crate) struct PositionWaits {
-    metrics: watch::Sender<HashMap<String, WaitedMetric>>,
+    engine: Arc<dyn EngineApi>,
+    /// Between two polls.
+    every: Duration,
+    waited: watch::Sender<WaitedMetrics>,
+}
+
+/// All metrics that callers wait for.
+#[derive(Default)]
+struct WaitedMetrics {
+    /// Whether a task polls them.
+    is_polled: bool,
+    by_name: HashMap<String, WaitedMetric>,
 }
 
 /// A metric that callers wait for.
@@ -31,39 +39,62 @@ struct WaitedMetric {
 /// How a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WaitOutcome {
-    /// The metric had counted the position when it was last polled.
+    /// It was so when the metric was last polled.
     Reached,
-    /// It had not by the limit.
+    /// It was not by the limit.
     TimedOut,
     /// The server is stopping.
     Stopping,
 }
 
-impl Default for PositionWaits {
-    fn default() -> PositionWaits {
-        PositionWaits { metrics: watch::channel(HashMap::new()).0 }
-    }
-}
-
 impl PositionWaits {
+    /// Polls the positions of `engine` so often while somebody waits.
+    pub(crate) fn new(engine: &Arc<dyn EngineApi>, every: Duration) -> Arc<PositionWaits> {
+        let waited = watch::channel(WaitedMetrics::default()).0;
+        Arc::new(PositionWaits { engine: Arc::clone(engine), every, waited })
+    }
+
     /// Waits until `metric` has counted `position`, at most `limit`.
-    pub(crate) async fn wait(
-        app: &Arc<App>,
+    pub(crate) async fn reached(
+        self: &Arc<Self>,
+        phase: &watch::Sender<Phase>,
         metric: &str,
         position: &Position,
         limit: Duration,
     ) -> WaitOutcome {
-        let mut metrics = app.position_waits.metrics.subscribe();
-        let _caller = Caller::new(app, metric);
-        let mut phase = app.phase.subscribe();
-        let is_reached = |metrics: &HashMap<String, WaitedMetric>| {
-            let known = metrics.get(metric).and_then(|metric| metric.position.as_ref());
-            known.is_some_and(|known| known.reaches(position))
+        self.until(phase, metric, limit, |known| known.reaches(position)).await
+    }
+
+    /// Waits until `metric` has counted anything beyond `position`, at most `limit`.
+    pub(crate) async fn moved(
+        self: &Arc<Self>,
+        phase: &watch::Sender<Phase>,
+        metric: &str,
+        position: &Position,
+        limit: Duration,
+    ) -> WaitOutcome {
+        self.until(phase, metric, limit, |known| !position.reaches(known)).await
+    }
+
+    /// Waits until what is known of a metric's position is as wanted.
+    async fn until(
+        self: &Arc<Self>,
+        phase: &watch::Sender<Phase>,
+        metric: &str,
+        limit: Duration,
+        is_wanted: impl Fn(&Position) -> bool,
+    ) -> WaitOutcome {
+        let mut waited = self.waited.subscribe();
+        let _caller = Caller::new(self, metric);
+        let mut phase = phase.subscribe();
+        let is_so = |waited: &WaitedMetrics| {
+            let known = waited.by_name.get(metric).and_then(|metric| metric.position.as_ref());
+            known.is_some_and(&is_wanted)
         };
         tokio::select! {
             // A dropped sender is a stop too.
             _ = phase.wait_for(|phase| *phase != Phase::Serving) => WaitOutcome::Stopping,
-            waited = timeout(limit, metrics.wait_for(is_reached)) => match waited {
+            waited = timeout(limit, waited.wait_for(is_so)) => match waited {
                 Ok(Ok(_)) => WaitOutcome::Reached,
                 Ok(Err(_)) => WaitOutcome::Stopping,
                 Err(_) => WaitOutcome::TimedOut,
@@ -74,32 +105,32 @@ impl PositionWaits {
 
 /// One caller, which waits until this is dropped.
 struct Caller<'a> {
-    app: &'a App,
+    waits: &'a PositionWaits,
     metric: &'a str,
 }
 
 impl<'a> Caller<'a> {
-    fn new(app: &'a Arc<App>, metric: &'a str) -> Caller<'a> {
-        let mut is_first = false;
-        app.position_waits.metrics.send_if_modified(|metrics| {
-            is_first = metrics.is_empty();
-            metrics.entry(metric.to_owned()).or_default().callers += 1;
+    fn new(waits: &'a Arc<PositionWaits>, metric: &'a str) -> Caller<'a> {
+        let mut is_polled = true;
+        waits.waited.send_if_modified(|waited| {
+            is_polled = std::mem::replace(&mut waited.is_polled, true);
+            waited.by_name.entry(metric.to_owned()).or_default().callers += 1;
             false
         });
-        if is_first {
-            tokio::spawn(poll_positions(Arc::clone(app)));
+        if !is_polled {
+            tokio::spawn(poll_positions(Arc::clone(waits)));
         }
-        Caller { app, metric }
+        Caller { waits, metric }
     }
 }
 
 impl Drop for Caller<'_> {
     fn drop(&mut self) {
-        self.app.position_waits.metrics.send_if_modified(|metrics| {
-            if let Some(waited) = metrics.get_mut(self.metric) {
-                waited.callers -= 1;
-                if waited.callers == 0 {
-                    metrics.remove(self.metric);
+        self.waits.waited.send_if_modified(|waited| {
+            if let Some(metric) = waited.by_name.get_mut(self.metric) {
+                metric.callers -= 1;
+                if metric.callers == 0 {
+                    waited.by_name.remove(self.metric);
                 }
             }
             false
@@ -108,37 +139,38 @@ impl Drop for Caller<'_> {
 }
 
 /// Polls the positions of all metrics that callers wait for, until there is none.
-async fn poll_positions(app: Arc<App>) {
+async fn poll_positions(waits: Arc<PositionWaits>) {
     loop {
-        let waited: Vec<String> = app.position_waits.metrics.borrow().keys().cloned().collect();
-        let engine: Arc<dyn EngineApi> = Arc::clone(&app.engine);
+        let names: Vec<String> = waits.waited.borrow().by_name.keys().cloned().collect();
+        let engine = Arc::clone(&waits.engine);
         let polled = tokio::task::spawn_blocking(move || {
             let position =
                 |metric: String| engine.metric_position(&metric).map(|position| (metric, position));
-            waited.into_iter().filter_map(position).collect::<Vec<_>>()
+            names.into_iter().filter_map(position).collect::<Vec<_>>()
         });
         match polled.await {
             Ok(positions) => {
-                app.position_waits.metrics.send_if_modified(|metrics| {
+                waits.waited.send_if_modified(|waited| {
                     let mut has_moved = false;
                     for (metric, position) in positions {
-                        let Some(waited) = metrics.get_mut(&metric) else { continue };
-                        has_moved |= waited.position.as_ref() != Some(&position);
-                        waited.position = Some(position);
+                        let Some(metric) = waited.by_name.get_mut(&metric) else { continue };
+                        has_moved |= metric.position.as_ref() != Some(&position);
+                        metric.position = Some(position);
                     }
                     has_moved
                 });
             }
             Err(failed) => tracing::error!(%failed, "reading the positions of metrics panicked"),
         }
-        sleep(POLL).await;
+        sleep(waits.every).await;
         // Decided under the lock under which the next caller would start another task.
-        let mut is_done = false;
-        app.position_waits.metrics.send_if_modified(|metrics| {
-            is_done = metrics.is_empty();
+        let mut is_polled = true;
+        waits.waited.send_if_modified(|waited| {
+            is_polled = !waited.by_name.is_empty();
+            waited.is_polled = is_polled;
             false
         });
-        if is_done {
+        if !is_polled {
             return;
         }
     }

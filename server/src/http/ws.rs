@@ -7,6 +7,7 @@
 //! it: closing a socket with unread bytes would lose the code. Subscriptions to metrics are not
 //! part of this version: a message of another type gets an `error`.
 
+use super::codes::Code;
 use super::connection::Connection;
 use super::json_members::{self, push_text};
 use super::problem::Problem;
@@ -90,7 +91,7 @@ pub(crate) async fn upgrade(
     let silent = wants_no_events(request.uri())?;
     let accept = accept_key(&request).ok_or_else(|| {
         let detail = "/ws accepts only WebSocket (RFC 6455, version 13)";
-        let problem = Problem::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", detail);
+        let problem = Problem::new(Code::UpgradeRequired, detail);
         OFFER.into_iter().fold(problem, |problem, (name, value)| problem.header(name, value))
     })?;
     let place = Arc::clone(&app.sockets)
@@ -166,7 +167,7 @@ fn wants_no_events(uri: &Uri) -> Result<bool, Problem> {
         None | Some("") => Ok(false),
         Some("none") => Ok(true),
         Some(_) => {
-            Err(Problem::fault("invalid_params", "/events", "is not \"none\", the only value"))
+            Err(Problem::fault(Code::InvalidParams, "/events", "is not \"none\", the only value"))
         }
     }
 }

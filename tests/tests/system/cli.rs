@@ -64,6 +64,11 @@ fn every_command_has_help() {
         &["plugin", "check"],
         &["plugin", "test"],
         &["dead-letters"],
+        &["context", "list"],
+        &["context", "set"],
+        &["lag"],
+        &["top"],
+        &["tap"],
         &["verify"],
         &["state", "tables"],
         &["state", "buckets"],
@@ -83,7 +88,7 @@ fn every_command_has_help() {
 
 #[test]
 fn wrong_usage_is_2_and_says_what_was_meant() {
-    let wrong: [(&[&str], &str); 16] = [
+    let wrong: [(&[&str], &str); 20] = [
         (&["dead-letters", "--limit", "0"], "1..=100"),
         (&["dead-letters", "--limit", "101"], "1..=100"),
         (&["dead-letters", "--reason", "a&b"], "as it is listed"),
@@ -100,6 +105,10 @@ fn wrong_usage_is_2_and_says_what_was_meant() {
         (&["demo", "--rate", "fast"], "or 0 for none"),
         (&["produce", "--map", "a=b"], "--from"),
         (&["demo", "--duration", "soon"], "is not a duration"),
+        (&["top"], "tally lag --json"),
+        (&["tap", "--since", "0"], "is not PARTITION:OFFSET"),
+        (&["tap", "--user", ""], "must not be empty"),
+        (&["tap", "--limit", "0"], "1.."),
     ];
     for (args, words) in wrong {
         let output = tally(args);

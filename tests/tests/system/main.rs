@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 
 mod api;
+mod asking;
 mod cli;
 mod clock;
 mod configuration;
@@ -32,7 +33,10 @@ mod purge;
 mod reloads;
 mod sources;
 mod state;
+mod status;
 mod stores;
+mod tap;
+mod targets;
 mod trust;
 mod upgrade;
 mod verify;

@@ -17,6 +17,7 @@ use crate::config::MetricConfig;
 use crate::database::Database;
 use crate::engine::answer_slots::AnswerSlots;
 use crate::engine::catalog::{MetricCatalog, ServedRevision};
+use crate::engine::event_rate::RateSamples;
 use crate::engine::lane_factory::LaneFactory;
 use crate::engine::system_report::SystemReport;
 use crate::engine::watchdog::CallWatchdog;
@@ -64,6 +65,8 @@ pub(in crate::engine) struct ManagerParts {
     pub(in crate::engine) database: Database,
     /// Where readiness reads the latest answers of the system.
     pub(in crate::engine) system_report: Arc<Mutex<SystemReport>>,
+    /// Where the number of records counted is noted.
+    pub(in crate::engine) rate: Arc<RateSamples>,
 }
 
 /// What the thread owns.
@@ -101,6 +104,7 @@ struct Upkeep {
     answering: Arc<AnswerSlots>,
     database: Database,
     system_report: Arc<Mutex<SystemReport>>,
+    rate: Arc<RateSamples>,
     watchdog: CallWatchdog,
     /// When the time was last stored.
     remembered: Instant,
@@ -130,6 +134,7 @@ pub(in crate::engine) fn start(parts: ManagerParts) -> std::io::Result<ManagerTh
             answering: parts.answering,
             database: parts.database,
             system_report: parts.system_report,
+            rate: parts.rate,
             watchdog: CallWatchdog::default(),
             remembered: Instant::now(),
             foreign_seen: Instant::now(),
@@ -158,6 +163,8 @@ impl PluginManager {
             }
             if looked.elapsed() >= CHECK_EVERY {
                 looked = Instant::now();
+                let counted = self.status.read(|status| status.totals.processed);
+                self.upkeep.rate.note(looked, counted);
                 *self.upkeep.system_report.lock() =
                     SystemReport::ask(&self.upkeep.database, self.scan.private());
                 self.check_folders(false);

@@ -17,11 +17,9 @@ use args::{Plugin, PluginCommand};
 pub(crate) fn run(args: &Plugin) -> Result<(), Failure> {
     match &args.command {
         PluginCommand::List { engine, json } => query::plugins(engine, *json),
-        PluginCommand::Promote { name, engine } => query::order(&engine.url, name, "promote"),
-        PluginCommand::Rollback { name, engine } => query::order(&engine.url, name, "rollback"),
-        PluginCommand::Purge { name, yes, json, engine } => {
-            query::purge(&engine.url, name, *yes, *json)
-        }
+        PluginCommand::Promote { name, engine } => query::order(engine, name, "promote"),
+        PluginCommand::Rollback { name, engine } => query::order(engine, name, "rollback"),
+        PluginCommand::Purge { name, yes, json, engine } => query::purge(engine, name, *yes, *json),
         PluginCommand::New(args) => new::run(args),
         PluginCommand::Check(args) => check::run(args),
         PluginCommand::Test(args) => golden::run(args),

@@ -14,13 +14,14 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tally_engine::config::EventsConfig;
+use std::time::Duration;
+use tally_engine::config::{EventsConfig, StoreKind};
 use tally_engine::database::DatabaseError;
 use tally_engine::engine::{
-    AppendError, Appended, Bounds, Check, Cost as MetricCost, EvaluateError, Evaluated, FeedItem,
-    History, LogError, LogRecord, MetricInfo, MetricState, Order, OrderError, Question,
-    ReadLogError, Refusals, Rejected, Revision, StateDump, StateUnavailable, StoredMetric,
-    StoredRows,
+    AppendError, Appended, Bounds, Check, CommitStatus, Cost as MetricCost, EngineStatus,
+    EvaluateError, Evaluated, EventRate, FeedItem, History, LogError, LogRecord, MemoryStatus,
+    MemoryUse, MetricInfo, MetricState, Order, OrderError, Question, ReadLogError, Refusals,
+    Rejected, Revision, StateDump, StateUnavailable, StoredMetric, StoredRows,
 };
 use tally_engine::event::Position;
 use tally_plugin::description::{Cell, Description, Example, From, Key, Merge, Pane, Table, Tier};
@@ -44,6 +45,8 @@ pub(super) struct Fake {
     pub(super) letters: Mutex<Result<Refusals, DatabaseError>>,
     pub(super) letters_asked: Mutex<Vec<(usize, Option<String>)>>,
     pub(super) checks: Mutex<Vec<Check>>,
+    /// But for its readiness, which is `checks`.
+    pub(super) status: Mutex<EngineStatus>,
     pub(super) states: Mutex<MetricState>,
     pub(super) feed: broadcast::Sender<FeedItem>,
 }
@@ -67,7 +70,9 @@ impl Fake {
                 ok: true,
                 needed: true,
                 detail: "embedded".into(),
+                remedy: None,
             }]),
+            status: Mutex::new(status()),
             states: Mutex::new(MetricState::Active),
             feed: broadcast::channel(64).0,
         })
@@ -87,6 +92,29 @@ impl Fake {
     }
 }
 
+/// Of an engine that has nothing yet.
+fn status() -> EngineStatus {
+    let share = |limit| MemoryUse { used: 0, limit };
+    EngineStatus {
+        started: 1_767_225_600_000,
+        uptime: Duration::from_millis(12_345),
+        as_of: 1_767_225_612_345,
+        rate: EventRate::default(),
+        log: ("log", "log".into()),
+        store: StoreKind::Embedded,
+        partitions: Vec::new(),
+        commits: CommitStatus::default(),
+        readiness: Vec::new(),
+        metrics: Vec::new(),
+        memory: MemoryStatus {
+            limit: 1_000,
+            state: share(600),
+            answers: share(160),
+            sockets: share(60),
+        },
+    }
+}
+
 pub(super) fn evaluated(result: &str, schema: Value) -> Evaluated {
     Evaluated {
         result: result.into(),
@@ -95,6 +123,7 @@ pub(super) fn evaluated(result: &str, schema: Value) -> Evaluated {
         position: "0:1204,1:998".parse().unwrap(),
         as_of: 1_767_225_600_000,
         version: "1.0.0".into(),
+        revision: 7,
         history: History { complete: true, from: Some(1_767_225_660_000) },
         warnings: Vec::new(),
         validity: None,
@@ -167,6 +196,14 @@ impl EngineApi for Fake {
         evaluate(question)
     }
 
+    fn evaluate_together(
+        &self,
+        questions: &[Question],
+        _: usize,
+    ) -> Vec<Result<Evaluated, EvaluateError>> {
+        questions.iter().map(|question| self.evaluate(question)).collect()
+    }
+
     fn ready_answer(&self, question: &Question) -> Option<Result<Evaluated, EvaluateError>> {
         if !*self.ready.lock() {
             return None;
@@ -219,6 +256,10 @@ impl EngineApi for Fake {
 
     fn readiness(&self) -> Vec<Check> {
         self.checks.lock().clone()
+    }
+
+    fn status(&self) -> EngineStatus {
+        EngineStatus { readiness: self.readiness(), ..self.status.lock().clone() }
     }
 
     fn events(&self) -> EventsConfig {
@@ -294,6 +335,11 @@ impl Answer {
     pub(super) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
+
+    /// On which headers of a request it depends, in the order in which it says so.
+    pub(super) fn varies(&self) -> Vec<&str> {
+        self.headers.get_all("vary").iter().map(|value| value.to_str().unwrap()).collect()
+    }
 }
 
 impl World {
@@ -339,6 +385,11 @@ impl World {
         };
         let (routes, parts) = (Routes::new(&App::new(parts())), parts());
         World { routes, parts: Some(parts), fake, _folder: folder }
+    }
+
+    /// How many more questions may be held until their answer changes.
+    pub(super) fn free_to_hold(&self) -> usize {
+        self.routes.app().held.available_permits()
     }
 
     pub(super) async fn send(&self, mut request: Request<Body>) -> Answer {

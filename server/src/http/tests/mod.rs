@@ -1,12 +1,18 @@
 //! Routes and sockets tried from outside, over a fake engine and a real catalogue file.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod batch;
 mod enrich;
 mod errors;
 mod fake;
+mod held;
 mod live;
 mod middleware;
 mod origin_check;
+mod problems;
 mod routes;
+mod rows;
 mod sockets;
+mod status;
+mod tags;
 mod waiting;

@@ -290,6 +290,7 @@ async fn health_is_told_line_by_line() {
         ok: false,
         needed: true,
         detail: "no assignment".into(),
+        remedy: None,
     });
     let answer = world.get("/readyz?verbose").await;
     assert_eq!(answer.status, 503);

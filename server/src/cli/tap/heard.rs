@@ -1,0 +1,90 @@
+//! What a server says on `/ws`, as far as a listener to events needs it.
+//!
+//! Reads one message at a time and remembers nothing; what it does not know it passes over, so that
+//! a newer server may say more.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// A message.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Heard<'m> {
+    /// The first one: how far the engine has counted.
+    Hello(String),
+    /// An event as it was written, and the position from which what follows it can be asked for.
+    Event { cursor: Option<String>, event: &'m str },
+    /// So many events were dropped, because they were not taken in time.
+    Skipped(u64),
+    /// These positions are no longer in the log.
+    Gap { from: String, to: String },
+    /// What was asked for is refused.
+    Refused { code: String, detail: String },
+    /// Nothing that concerns a listener to events.
+    Other,
+}
+
+/// The keys of all messages.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct FeedMessage<'m> {
+    r#type: String,
+    position: String,
+    cursor: Option<String>,
+    #[serde(borrow)]
+    event: Option<&'m RawValue>,
+    count: u64,
+    from: String,
+    to: String,
+    code: String,
+    detail: String,
+}
+
+/// Reads a message.
+pub(super) fn hear(text: &str) -> Heard<'_> {
+    let Ok(message) = serde_json::from_str::<FeedMessage<'_>>(text) else { return Heard::Other };
+    let FeedMessage { r#type, position, cursor, event, count, from, to, code, detail } = message;
+    match (r#type.as_str(), event) {
+        ("hello", _) => Heard::Hello(position),
+        ("event", Some(event)) => Heard::Event { cursor, event: event.get() },
+        ("skipped", _) => Heard::Skipped(count),
+        ("gap", _) => Heard::Gap { from, to },
+        ("error", _) => Heard::Refused { code, detail },
+        _ => Heard::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_message_of_the_contract_is_understood_and_all_else_is_passed_over() {
+        let text = |text: &str| text.to_owned();
+        for (message, heard) in [
+            (
+                r#"{"type":"hello","protocol":1,"position":"0:1204,1:998","metrics":["a"]}"#,
+                Heard::Hello(text("0:1204,1:998")),
+            ),
+            (
+                r#"{"type":"event","id":"e","position":"0:17","cursor":"0:17,1:9","event":{"user_id": 1.0}}"#,
+                Heard::Event { cursor: Some(text("0:17,1:9")), event: r#"{"user_id": 1.0}"# },
+            ),
+            (r#"{"type":"skipped","id":"e","count":120}"#, Heard::Skipped(120)),
+            (
+                r#"{"type":"gap","id":"e","from":"0:5","to":"0:900"}"#,
+                Heard::Gap { from: text("0:5"), to: text("0:900") },
+            ),
+            (
+                r#"{"type":"error","id":"e","code":"position_invalid","detail":"no","errors":[]}"#,
+                Heard::Refused { code: text("position_invalid"), detail: text("no") },
+            ),
+            (r#"{"type":"pong"}"#, Heard::Other),
+            (r#"{"type":"event"}"#, Heard::Other),
+            (r#"{"type":7}"#, Heard::Other),
+            ("[]", Heard::Other),
+            ("nothing", Heard::Other),
+        ] {
+            assert_eq!(hear(message), heard, "{message}");
+        }
+    }
+}
